@@ -1,0 +1,209 @@
+//! The one layout of every distribution of times: log-linear, mergeable exactly.
+//!
+//! Values are nanoseconds. Up to 2 µs the buckets are 8 ns wide; from there each octave has 128
+//! of them, so a value is known within 1/128 (< 1 %) from 1 µs to 68 s. It is index by index the
+//! layout of an HdrHistogram with lowest 8, highest 2^36 − 1 and 2 significant figures
+//! (<http://hdrhistogram.org>), so percentiles and the V2 record come from that library, while a
+//! worker's record in shared memory needs no more than [`bucket`].
+
+use hdrhistogram::{
+    Histogram as Hdr,
+    serialization::{Serializer as _, V2Serializer},
+};
+
+use crate::v1;
+
+/// Buckets of one histogram.
+pub const BUCKETS: usize = 3456;
+
+/// Longest time that is told apart, ns: 68.7 s. A longer one counts as this and as saturated.
+pub const VALUE_NS_MAX: u64 = (1 << 36) - 1;
+
+const UNIT_BITS: u32 = 3;
+const HALF_BITS: u32 = 7;
+const SIGNIFICANT_FIGURES: u8 = 2;
+
+/// The bucket of a time: 0 to [`BUCKETS`] − 1 for every `u64`.
+#[inline]
+#[must_use]
+pub fn bucket(value_ns: u64) -> usize {
+    let units = value_ns.min(VALUE_NS_MAX) >> UNIT_BITS;
+    let magnitude = 63 - (units | 0xFF).leading_zeros();
+    let shift = magnitude - HALF_BITS;
+    // Below 256 units the shift is 0 and the index is the number of units itself.
+    ((shift as usize) << HALF_BITS) + (units >> shift) as usize
+}
+
+/// The lowest time that falls into a bucket, ns.
+#[must_use]
+pub fn bucket_floor_ns(index: usize) -> u64 {
+    let half = 1_usize << HALF_BITS;
+    if index < 2 * half {
+        return (index as u64) << UNIT_BITS;
+    }
+    let shift = index / half - 1;
+    ((index - shift * half) as u64) << shift << UNIT_BITS
+}
+
+/// Counts per bucket, and how many values were too long to tell apart.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Histogram {
+    counts: Box<[u64]>,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { counts: vec![0; BUCKETS].into_boxed_slice() }
+    }
+}
+
+impl Histogram {
+    /// Counts one time.
+    pub fn record(&mut self, value_ns: u64) {
+        self.counts[bucket(value_ns)] += 1;
+    }
+
+    /// Adds `count` to one bucket; an index that does not exist is ignored.
+    pub fn add_count(&mut self, index: usize, count: u64) {
+        if let Some(sum) = self.counts.get_mut(index) {
+            *sum = sum.saturating_add(count);
+        }
+    }
+
+    /// Adds another histogram.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(&other.counts) {
+            *sum = sum.saturating_add(*count);
+        }
+    }
+
+    /// All values counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// Values in the top bucket, which stands for everything from 68 s on.
+    #[must_use]
+    pub fn saturated(&self) -> u64 {
+        self.counts[BUCKETS - 1]
+    }
+
+    /// The value at a quantile of 0 to 1: the top of its bucket, ns. 0 when nothing was counted.
+    #[must_use]
+    pub fn quantile_ns(&self, quantile: f64) -> u64 {
+        self.to_hdr().value_at_quantile(quantile)
+    }
+
+    /// As the API tells it. `with_record` adds the V2 record.
+    #[must_use]
+    pub fn distribution(&self, with_record: bool) -> v1::Distribution {
+        let hdr = self.to_hdr();
+        let at_us = |quantile| micros(hdr.value_at_quantile(quantile));
+        v1::Distribution {
+            count: self.count(),
+            p50_us: at_us(0.5),
+            p90_us: at_us(0.9),
+            p99_us: at_us(0.99),
+            p99_9_us: at_us(0.999),
+            p99_99_us: at_us(0.9999),
+            max_us: micros(hdr.max()),
+            mean_us: if hdr.is_empty() { 0.0 } else { hdr.mean() / 1e3 },
+            saturated: self.saturated(),
+            hdr_v2: if with_record { record_v2(&hdr) } else { Vec::new() },
+        }
+    }
+
+    /// The same counts in the library's type.
+    #[must_use]
+    pub fn to_hdr(&self) -> Hdr<u64> {
+        let mut hdr = Hdr::new_with_bounds(1 << UNIT_BITS, VALUE_NS_MAX, SIGNIFICANT_FIGURES)
+            .expect("the bounds are constants that the library accepts");
+        for (index, &count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            hdr.saturating_record_n(bucket_floor_ns(index), count);
+        }
+        hdr
+    }
+}
+
+fn record_v2(hdr: &Hdr<u64>) -> Vec<u8> {
+    let mut record = Vec::new();
+    V2Serializer::new().serialize(hdr, &mut record).expect("writing to memory cannot fail");
+    record
+}
+
+fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn spans_of_time() -> impl Strategy<Value = u64> {
+        prop_oneof![0..4096_u64, 0..VALUE_NS_MAX, any::<u64>(), (0..64_u32).prop_map(|bit| 1 << bit)]
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_has_a_bucket_and_lies_in_it(value in spans_of_time()) {
+            let index = bucket(value);
+            prop_assert!(index < BUCKETS);
+            let known = value.min(VALUE_NS_MAX);
+            prop_assert!(bucket_floor_ns(index) <= known);
+            if index + 1 < BUCKETS {
+                prop_assert!(known < bucket_floor_ns(index + 1));
+            }
+        }
+
+        #[test]
+        fn buckets_are_narrower_than_one_percent_from_a_microsecond_on(index in bucket(1_000)..BUCKETS - 1) {
+            let (low, high) = (bucket_floor_ns(index), bucket_floor_ns(index + 1));
+            prop_assert!((high - low) * 100 <= low, "{low}..{high}");
+        }
+
+        #[test]
+        fn the_layout_is_the_librarys(values in prop::collection::vec(spans_of_time(), 1..50)) {
+            let mut ours = Histogram::default();
+            let mut theirs = Hdr::<u64>::new_with_bounds(8, VALUE_NS_MAX, 2).unwrap();
+            for &value in &values {
+                ours.record(value);
+                theirs.saturating_record(value.min(VALUE_NS_MAX));
+            }
+            prop_assert_eq!(ours.to_hdr(), theirs);
+        }
+
+        #[test]
+        fn merging_loses_nothing(a in prop::collection::vec(spans_of_time(), 0..50), b in prop::collection::vec(spans_of_time(), 0..50)) {
+            let of = |values: &[u64]| {
+                let mut histogram = Histogram::default();
+                values.iter().for_each(|&value| histogram.record(value));
+                histogram
+            };
+            let mut merged = of(&a);
+            merged.merge(&of(&b));
+            prop_assert_eq!(merged, of(&[a, b].concat()));
+        }
+    }
+
+    #[test]
+    fn the_record_is_one_that_the_library_reads_back() {
+        let mut histogram = Histogram::default();
+        for value in [0, 999, 1_000, 55_555, 10_u64.pow(9), u64::MAX] {
+            histogram.record(value);
+        }
+        let told = histogram.distribution(true);
+        let read: Hdr<u64> =
+            hdrhistogram::serialization::Deserializer::new().deserialize(&mut told.hdr_v2.as_slice()).unwrap();
+        assert_eq!(read, histogram.to_hdr());
+        assert_eq!((told.count, told.saturated), (6, 1));
+    }
+
+    #[test]
+    fn an_empty_histogram_tells_zeros() {
+        let told = Histogram::default().distribution(false);
+        assert_eq!((told.count, told.p99_9_us, told.max_us, told.mean_us), (0, 0.0, 0.0, 0.0));
+    }
+}

@@ -1,0 +1,42 @@
+//! THE CONTRACT: what two Metronome processes must agree on, and nothing else.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`v1`] | the gRPC API, generated from `proto/metronome/v1/*.proto` |
+//! | [`packet`] | the 32-byte frame of the data plane |
+//! | [`seal`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
+//! | [`plan`] | what may be asked of a run, with every limit |
+//! | [`schedule`] | when each packet is due |
+//! | [`histogram`] | the one layout of every distribution of times |
+//! | [`run_id`] | how runs are named |
+//! | [`telemetry`] | logs and traces of all three executables |
+//!
+//! Server, agent and benchctl import this crate and never each other. All but [`telemetry`] is
+//! pure: no clock, no I/O, no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name says
+//! otherwise.
+
+pub mod histogram;
+pub mod packet;
+pub mod plan;
+pub mod run_id;
+pub mod schedule;
+pub mod seal;
+pub mod telemetry;
+
+/// The gRPC API. Its manual is the comments in `proto/metronome/v1/*.proto`.
+pub mod v1 {
+    #![allow(missing_docs, unreachable_pub, clippy::all)]
+    tonic::include_proto!("metronome.v1");
+}
+
+/// The compiled protos, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
+
+/// Largest gRPC message that any of us sends or accepts, bytes.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Where a server listens for gRPC when nothing else is said.
+pub const GRPC_ADDRESS_DEFAULT: &str = "127.0.0.1:50051";
+
+/// The data port when nothing else is said.
+pub const DATA_PORT_DEFAULT: u16 = 8888;

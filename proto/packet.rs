@@ -1,0 +1,215 @@
+//! Data-plane frame: the fixed 32 bytes that both ends of a TCP connection exchange.
+//!
+//! | offset | bytes | field | meaning |
+//! |---|---|---|---|
+//! | 0 | 2 | magic | `B1 4D` |
+//! | 2 | 1 | version, kind | version in the high half, [`Kind`] in the low half |
+//! | 3 | 1 | flags | bit 0: echo this packet back unchanged |
+//! | 4 | 4 | client | index within the run |
+//! | 8 | 8 | sequence | from 0, +1 each |
+//! | 16 | 8 | due | ns on the *sender's* CLOCK_MONOTONIC at which the schedule wanted it sent |
+//! | 24 | 4 | lateness | ns between due and the write, saturating at 4.29 s |
+//! | 28 | 4 | checksum | CRC32C of bytes 0..28 |
+//!
+//! Little-endian. Every frame has this size, whatever its kind, so framing is arithmetic. The
+//! kinds that carry a tag instead of the last 16 bytes are in [`crate::seal`].
+
+/// Bytes of every frame on the wire.
+pub const FRAME_BYTES: usize = 32;
+
+/// One frame as it lies on the wire.
+pub type Frame = [u8; FRAME_BYTES];
+
+/// First two bytes of every frame. The first is not ASCII, so no text protocol opens with it.
+pub const MAGIC: [u8; 2] = [0xB1, 0x4D];
+
+/// Version of the wire in the high half of byte 2.
+pub const VERSION: u8 = 1;
+
+/// Flag: the worker sends this packet back unchanged.
+pub const FLAG_ECHO: u8 = 1;
+
+const CHECKSUM_AT: usize = 28;
+
+/// What a frame is for: the low half of byte 2.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A measured packet.
+    Packet = 0,
+    /// First frame of a connection: who it is, sealed.
+    Hello = 1,
+    /// The server's proof that it knows the run.
+    HelloAck = 2,
+    /// How many packets were sent, sealed.
+    End = 3,
+    /// How many packets were received, sealed.
+    EndAck = 4,
+    /// Why the server ends this connection.
+    Refusal = 5,
+}
+
+/// The kind of a frame, or `None` when magic, version or kind is not ours.
+#[inline]
+#[must_use]
+pub fn kind(frame: &Frame) -> Option<Kind> {
+    if frame[..2] != MAGIC || frame[2] >> 4 != VERSION {
+        return None;
+    }
+    match frame[2] & 0x0F {
+        0 => Some(Kind::Packet),
+        1 => Some(Kind::Hello),
+        2 => Some(Kind::HelloAck),
+        3 => Some(Kind::End),
+        4 => Some(Kind::EndAck),
+        5 => Some(Kind::Refusal),
+        _ => None,
+    }
+}
+
+/// A frame of `kind` with everything else zero.
+pub(crate) fn blank(kind: Kind) -> Frame {
+    let mut frame = [0; FRAME_BYTES];
+    frame[..2].copy_from_slice(&MAGIC);
+    frame[2] = VERSION << 4 | kind as u8;
+    frame
+}
+
+/// A measured packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Packet {
+    /// [`FLAG_ECHO`] or 0.
+    pub flags: u8,
+    /// Index of the client within the run.
+    pub client: u32,
+    /// Position among the packets this client has sent, from 0.
+    pub sequence: u64,
+    /// When the schedule wanted it sent, ns on the sender's clock.
+    pub due_ns: u64,
+    /// From due to the write, ns.
+    pub lateness_ns: u32,
+}
+
+/// These 32 bytes are not a packet: magic, version, kind or checksum is wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a packet: magic, version, kind or checksum is wrong")]
+pub struct Corrupt;
+
+impl Packet {
+    /// The packet as it goes onto the wire, checksum included.
+    #[inline]
+    #[must_use]
+    pub fn encode(&self) -> Frame {
+        let mut frame = blank(Kind::Packet);
+        frame[3] = self.flags;
+        frame[4..8].copy_from_slice(&self.client.to_le_bytes());
+        frame[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        frame[16..24].copy_from_slice(&self.due_ns.to_le_bytes());
+        frame[24..28].copy_from_slice(&self.lateness_ns.to_le_bytes());
+        let sum = crc32c::crc32c(&frame[..CHECKSUM_AT]);
+        frame[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
+        frame
+    }
+
+    /// Reads a packet and checks it.
+    #[inline]
+    pub fn decode(frame: &Frame) -> Result<Self, Corrupt> {
+        if kind(frame) != Some(Kind::Packet) || crc32c::crc32c(&frame[..CHECKSUM_AT]) != checksum(frame) {
+            return Err(Corrupt);
+        }
+        Ok(Self {
+            flags: frame[3],
+            client: u32_at(frame, 4),
+            sequence: u64_at(frame, 8),
+            due_ns: u64_at(frame, 16),
+            lateness_ns: u32_at(frame, 24),
+        })
+    }
+}
+
+/// The checksum that a frame carries, whether or not it is right.
+#[inline]
+#[must_use]
+pub fn checksum(frame: &Frame) -> u32 {
+    u32_at(frame, CHECKSUM_AT)
+}
+
+/// Adds one packet to a digest that both ends keep: the sum of checksum × (2 × sequence + 1).
+///
+/// Equal digests on both ends mean that the same packets were sent and counted, in any order.
+#[inline]
+#[must_use]
+pub fn digest_with(digest: u64, sequence: u64, checksum: u32) -> u64 {
+    let weight = sequence.wrapping_mul(2).wrapping_add(1);
+    digest.wrapping_add(u64::from(checksum).wrapping_mul(weight))
+}
+
+#[inline]
+pub(crate) fn u64_at(frame: &Frame, at: usize) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&frame[at..at + 8]);
+    u64::from_le_bytes(bytes)
+}
+
+#[inline]
+pub(crate) fn u32_at(frame: &Frame, at: usize) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&frame[at..at + 4]);
+    u32::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_packet_survives_the_wire(flags: u8, client: u32, sequence: u64, due_ns: u64, lateness_ns: u32) {
+            let packet = Packet { flags, client, sequence, due_ns, lateness_ns };
+            prop_assert_eq!(Packet::decode(&packet.encode()), Ok(packet));
+        }
+
+        #[test]
+        fn one_flipped_bit_never_passes(sequence: u64, due_ns: u64, bit in 0..256_usize) {
+            let packet = Packet { flags: 0, client: 7, sequence, due_ns, lateness_ns: 9 };
+            let mut frame = packet.encode();
+            frame[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(Packet::decode(&frame), Err(Corrupt));
+        }
+
+        #[test]
+        fn any_32_bytes_decode_or_are_corrupt_and_never_panic(frame: [u8; 32]) {
+            if let Ok(packet) = Packet::decode(&frame) {
+                prop_assert_eq!(packet.encode(), frame);
+            }
+        }
+
+        #[test]
+        fn a_digest_tells_a_lost_packet_from_a_swapped_one(a: u32, b: u32) {
+            let both = digest_with(digest_with(0, 0, a), 1, b);
+            prop_assert_eq!(both, digest_with(digest_with(0, 1, b), 0, a));
+            if a != b {
+                prop_assert_ne!(both, digest_with(digest_with(0, 0, b), 1, a));
+            }
+        }
+    }
+
+    #[test]
+    fn the_layout_is_the_one_that_the_table_above_gives() {
+        let packet = Packet {
+            flags: FLAG_ECHO,
+            client: 0x0403_0201,
+            sequence: 0x0807_0605_0403_0201,
+            due_ns: 0x1817_1615_1413_1211,
+            lateness_ns: 0x2423_2221,
+        };
+        let frame = packet.encode();
+        assert_eq!(frame[..4], [0xB1, 0x4D, 0x10, 1]);
+        assert_eq!(frame[4..8], [1, 2, 3, 4]);
+        assert_eq!(frame[8..16], [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(frame[16..24], [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18]);
+        assert_eq!(frame[24..28], [0x21, 0x22, 0x23, 0x24]);
+    }
+}
