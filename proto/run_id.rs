@@ -18,7 +18,7 @@ impl RunId {
 
     /// From the number on the wire.
     #[must_use]
-    pub fn from_bits(bits: u64) -> Self {
+    pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
