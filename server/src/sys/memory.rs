@@ -1,0 +1,97 @@
+//! Memory shared between processes: an array of `T` in a memfd.
+//!
+//! `T` must be made of atomics: another process, which may be broken, writes to it at any time.
+//! The compiler checks this as `T: Sync + FromBytes`, a type for which every bit pattern is a value
+//! and that can be shared. Absent on purpose: growing, shrinking, locks.
+#![allow(unsafe_code)]
+
+use std::{
+    io, mem,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ptr::NonNull,
+    slice,
+};
+
+use rustix::{
+    fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate, memfd_create},
+    mm::{MapFlags, ProtFlags, mmap, munmap},
+};
+use zerocopy::FromBytes;
+
+/// An array of `T`, the same for every process that maps it.
+#[derive(Debug)]
+pub(crate) struct SharedArray<T> {
+    memory: OwnedFd,
+    start: NonNull<T>,
+    count: usize,
+}
+
+// SAFETY: the mapping is reachable from any thread, and T: Sync is demanded where it is made.
+unsafe impl<T: Sync> Send for SharedArray<T> {}
+// SAFETY: as above; only shared references to T are ever handed out.
+unsafe impl<T: Sync> Sync for SharedArray<T> {}
+
+impl<T: FromBytes + Sync> SharedArray<T> {
+    /// A new array of `count` zeroed elements.
+    pub(crate) fn create(name: &str, count: usize) -> io::Result<Self> {
+        let memory = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let bytes = Self::bytes(count)?;
+        ftruncate(&memory, bytes as u64)?;
+        // A process that shrank the file would kill all others with SIGBUS.
+        fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Self::map(memory, count)
+    }
+
+    /// The array that another process has created.
+    pub(crate) fn open(memory: OwnedFd, count: usize) -> io::Result<Self> {
+        if fstat(&memory)?.st_size as u64 != Self::bytes(count)? as u64 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the shared memory has another size"));
+        }
+        Self::map(memory, count)
+    }
+
+    fn bytes(count: usize) -> io::Result<usize> {
+        count
+            .checked_mul(mem::size_of::<T>())
+            .filter(|bytes| *bytes > 0)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the shared memory has an impossible size"))
+    }
+
+    fn map(memory: OwnedFd, count: usize) -> io::Result<Self> {
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
+        let start = unsafe {
+            let protection = ProtFlags::READ | ProtFlags::WRITE;
+            mmap(std::ptr::null_mut(), Self::bytes(count)?, protection, MapFlags::SHARED, &memory, 0)?
+        };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        assert!(start.is_aligned(), "types in shared memory are at most page-aligned");
+        Ok(Self { memory, start, count })
+    }
+
+    /// Every element.
+    pub(crate) fn all(&self) -> &[T] {
+        // SAFETY: the mapping holds `count` elements and lives as long as `self`; any bytes are a T
+        // (FromBytes), and T changes only through its own atomics (Sync).
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.count) }
+    }
+
+    /// Zeroes one element and gives its memory back to the system.
+    pub(crate) fn clear(&self, index: usize) -> io::Result<()> {
+        let size = mem::size_of::<T>();
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(fallocate(&self.memory, flags, (index * size) as u64, size as u64)?)
+    }
+}
+
+impl<T> AsFd for SharedArray<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.memory.as_fd()
+    }
+}
+
+impl<T> Drop for SharedArray<T> {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping made in `map`, and no reference to it outlives `self`.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.count * mem::size_of::<T>()) };
+    }
+}

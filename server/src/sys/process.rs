@@ -1,0 +1,68 @@
+//! Worker processes: starting this executable again, and the CPU time that a process has used.
+#![allow(unsafe_code)]
+
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
+    process::{Child, Command, Stdio},
+};
+
+use rustix::process::Pid;
+
+/// argv[0] of a worker: how an executable knows that it is to be one.
+pub(crate) const WORKER_NAME: &str = "metronome-worker";
+
+/// This very executable, whatever happens to its file.
+#[derive(Debug)]
+pub(crate) struct Executable(File);
+
+impl Executable {
+    /// Holds on to what runs now, so that an upgrade on disk cannot mix versions.
+    pub(crate) fn current() -> io::Result<Self> {
+        File::open("/proc/self/exe").map(Self)
+    }
+
+    /// Starts it as a worker, with `input` as its standard input.
+    ///
+    /// Fork and exec, never a plain fork: a copy of threads and locks would be unsound. Everything
+    /// but the three standard descriptors closes on exec.
+    pub(crate) fn start_worker(&self, input: OwnedFd) -> io::Result<Child> {
+        Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+            .arg0(WORKER_NAME)
+            .stdin(Stdio::from(input))
+            .stdout(Stdio::null())
+            .env_clear()
+            .current_dir("/")
+            .spawn()
+    }
+}
+
+/// CPU time that all threads of a process have used, ns. None when it is gone.
+pub(crate) fn cpu_ns(process: Pid) -> Option<u64> {
+    // From the kernel's include/linux/posix-timers.h: the clock of a process is its inverted id,
+    // shifted, with 2 (CPUCLOCK_SCHED) in the low bits. glibc's clock_getcpuclockid does the same.
+    let clock = (!process.as_raw_nonzero().get() << 3) | 2;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel checks the clock id and writes one timespec through the pointer.
+    let result = unsafe { libc::clock_gettime(clock, &mut time) };
+    (result == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_time_of_this_process_is_known_and_that_of_none_is_not() {
+        let own = rustix::process::getpid();
+        let before = cpu_ns(own).unwrap();
+        std::hint::black_box((0..5_000_000_u64).fold(0, |sum, n| sum ^ std::hint::black_box(n)));
+        assert!(cpu_ns(own).unwrap() > before);
+        let none = Pid::from_raw(i32::MAX - 7).unwrap();
+        assert_eq!(cpu_ns(none), None);
+    }
+}
