@@ -1,0 +1,196 @@
+//! How the ledger lies in memory. All of it is atomics, so that any process may write at any time.
+//!
+//! A slot is virtual memory until it is used: a connection that has sent nothing but its hello
+//! touches two pages, a histogram touches a page per four octaves of times that it has seen.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metronome_proto::{
+    histogram::BUCKETS,
+    packet::{FRAME_BYTES, Frame},
+    plan::CLIENTS_MAX,
+};
+use zerocopy::FromBytes;
+
+use super::{
+    WORKERS_MAX,
+    account::{self, Account},
+    pen::Pen,
+};
+
+/// Most bytes of one receive, with the bytes of a split packet in front: 2,048 frames.
+pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+
+const WORD_BYTES: usize = size_of::<u64>();
+const FRAME_WORDS: usize = FRAME_BYTES / WORD_BYTES;
+
+/// Buckets of a group: an octave of times, 1 KiB.
+const GROUP_BUCKETS: usize = 128;
+const GROUPS: usize = BUCKETS / GROUP_BUCKETS;
+
+/// Tries to read a copy while its writer flips: each try takes 0.1 µs, a writer needs 1 µs to flip twice.
+const READ_TRIES: usize = 16;
+
+/// One connection's record.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(4096))]
+pub(crate) struct Slot {
+    /// Written by the master while no worker has the slot.
+    pub(crate) lease: Lease,
+    /// Written by the one process that reads the connection.
+    books: Books,
+    /// Lateness, transit, latency.
+    histograms: [Counts; 3],
+    /// Where the connection is received into.
+    pub(crate) buffer: Buffer,
+}
+
+/// What the master says of a slot's connection.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(64))]
+pub(crate) struct Lease {
+    /// Counts the connections that had this slot; from 1.
+    pub(crate) generation: AtomicU64,
+    /// When the connection was accepted, ns.
+    pub(crate) opened_ns: AtomicU64,
+}
+
+#[derive(Debug, FromBytes)]
+#[repr(C, align(64))]
+struct Books {
+    /// Commits so far; its low bit is the copy that counts.
+    commits: AtomicU64,
+    /// When the batch in the buffer was read, ns. Older than the account's last: no batch.
+    read_ns: AtomicU64,
+    /// Of each histogram, the groups of buckets that are in use, a bit each. A reader looks at no
+    /// other: reading shared memory for the first time would allocate it.
+    groups: [AtomicU64; 3],
+    copies: [[AtomicU64; account::WORDS]; 2],
+}
+
+#[derive(Debug, FromBytes)]
+#[repr(C, align(4096))]
+struct Counts([AtomicU64; BUCKETS]);
+
+/// Received bytes; frames begin at every 32nd.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(4096))]
+pub(crate) struct Buffer(pub(crate) [AtomicU64; BUFFER_BYTES / WORD_BYTES]);
+
+impl Slot {
+    /// The account as last committed. While its writer is at work, one of its last few.
+    ///
+    /// `None` when it flipped too often to be read: take what was read before.
+    pub(crate) fn account(&self) -> Option<Account> {
+        (0..READ_TRIES).find_map(|_| self.try_account())
+    }
+
+    fn try_account(&self) -> Option<Account> {
+        let commits = self.books.commits.load(Ordering::Acquire);
+        let copy = &self.books.copies[(commits & 1) as usize];
+        let words = std::array::from_fn(|index| copy[index].load(Ordering::Acquire));
+        // The writer touches this copy again only after it has flipped away from it.
+        (self.books.commits.load(Ordering::Acquire) == commits).then(|| Account::from_words(&words))
+    }
+
+    /// Makes `account` the one that counts: the idle copy first, then one flip.
+    #[inline]
+    pub(crate) fn commit(&self, account: &Account, pen: &impl Pen) {
+        let commits = self.books.commits.load(Ordering::Relaxed);
+        let idle = &self.books.copies[(!commits & 1) as usize];
+        for (cell, word) in idle.iter().zip(account.to_words()) {
+            pen.put(cell, word);
+        }
+        pen.put(&self.books.commits, commits.wrapping_add(1));
+    }
+
+    /// When the batch in the buffer was read, ns.
+    pub(crate) fn read_ns(&self) -> u64 {
+        self.books.read_ns.load(Ordering::Acquire)
+    }
+
+    /// Notes when the batch in the buffer was read.
+    #[inline]
+    pub(crate) fn set_read_ns(&self, now_ns: u64, pen: &impl Pen) {
+        pen.put(&self.books.read_ns, now_ns);
+    }
+
+    /// Counts one time in one of the three histograms.
+    #[inline]
+    pub(crate) fn record(&self, histogram: usize, bucket: usize, pen: &impl Pen) {
+        let groups = &self.books.groups[histogram];
+        let in_use = groups.load(Ordering::Relaxed);
+        let group = 1 << (bucket / GROUP_BUCKETS);
+        if in_use & group == 0 {
+            pen.put(groups, in_use | group);
+        }
+        let cell = &self.histograms[histogram].0[bucket];
+        // Single writer, so load and store lose nothing and cost no locked instruction.
+        pen.put(cell, cell.load(Ordering::Relaxed).wrapping_add(1));
+    }
+
+    /// The buckets in use of one of the three histograms, each with its count.
+    pub(crate) fn counts(&self, histogram: usize) -> impl Iterator<Item = (usize, u64)> {
+        let in_use = self.books.groups[histogram].load(Ordering::Acquire);
+        let groups = (0..GROUPS).filter(move |group| in_use & 1 << group != 0);
+        let buckets = groups.flat_map(|group| group * GROUP_BUCKETS..(group + 1) * GROUP_BUCKETS);
+        buckets.map(move |bucket| (bucket, self.histograms[histogram].0[bucket].load(Ordering::Acquire)))
+    }
+
+    /// Times in one of the three histograms.
+    pub(crate) fn count(&self, histogram: usize) -> u64 {
+        self.counts(histogram).fold(0, |sum, (_, count)| sum.wrapping_add(count))
+    }
+}
+
+const _: () = assert!(BUCKETS == GROUPS * GROUP_BUCKETS && GROUPS <= 64, "a bit for every group");
+
+impl Buffer {
+    /// The frame at a position of 0 to 2,047.
+    #[inline]
+    pub(crate) fn frame(&self, position: usize) -> Frame {
+        let mut frame = [0; FRAME_BYTES];
+        let words = &self.0[position * FRAME_WORDS..][..FRAME_WORDS];
+        for (bytes, word) in frame.chunks_exact_mut(WORD_BYTES).zip(words) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        frame
+    }
+
+    /// Writes a frame to a position.
+    pub(crate) fn set_frame(&self, position: usize, frame: &Frame, pen: &impl Pen) {
+        let words = &self.0[position * FRAME_WORDS..][..FRAME_WORDS];
+        for (bytes, word) in frame.chunks_exact(WORD_BYTES).zip(words) {
+            let mut value = [0; WORD_BYTES];
+            value.copy_from_slice(bytes);
+            pen.put(word, u64::from_ne_bytes(value));
+        }
+    }
+}
+
+/// Every worker's line, and what all of them read.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(4096))]
+pub(super) struct Workers {
+    pub(super) lines: [WorkerLine; WORKERS_MAX],
+    pub(super) raw_seats: AtomicU64,
+}
+
+/// What a worker says of itself: its own cache lines, so that no other's stores slow it.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(128))]
+pub(crate) struct WorkerLine {
+    /// When its loop last came round, ns.
+    pub(crate) heartbeat_ns: AtomicU64,
+    /// Reads that returned data, by all processes that had this line.
+    pub(crate) reads: AtomicU64,
+    /// Returns from the wait with at least one readable connection.
+    pub(crate) wakeups: AtomicU64,
+}
+
+/// The seats of one run: a cell per client.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(4096))]
+pub(super) struct SeatRow {
+    pub(super) seats: [AtomicU64; CLIENTS_MAX as usize],
+}

@@ -1,0 +1,215 @@
+//! What master and worker say to each other over their channel: fixed 80-byte messages.
+//!
+//! Both ends are of the same build, held by descriptor since the server's start. All the same a
+//! message is checked when it is read: the worker may be broken, the master may be new.
+
+use metronome_proto::{
+    run_id::RunId,
+    seal::{KEY_BYTES, Key},
+};
+
+use super::gate::AgentKey;
+
+/// Bytes of every message.
+pub(crate) const MESSAGE_BYTES: usize = 80;
+
+/// A message on its way.
+pub(crate) type Message = [u8; MESSAGE_BYTES];
+
+/// From the master.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ToWorker {
+    /// One of the three memories of the ledger, in order; a descriptor comes with it.
+    Memory { worker: u32, slots: u32, accept_raw: bool },
+    /// Read this connection; its socket comes with it.
+    Adopt { slot: u32, generation: u32 },
+    /// Verify hellos of this agent.
+    Admit(AgentKey),
+    /// Verify none of this run any more.
+    Dismiss { run: RunId },
+    /// End this connection: work off what is there, then let go.
+    Cut { slot: u32, generation: u32 },
+    /// Finish the batch and exit: the connections go to others.
+    Quit,
+}
+
+/// From the worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum FromWorker {
+    /// It has the ledger and serves.
+    Ready,
+    /// The account is closed and the worker's copy of the socket is gone.
+    Released { slot: u32, generation: u32 },
+}
+
+/// Not a message of ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a message that nobody sends")]
+pub(crate) struct BadMessage;
+
+impl ToWorker {
+    /// As it travels.
+    pub(crate) fn encode(&self) -> Message {
+        let mut words = Words::default();
+        match *self {
+            Self::Memory { worker, slots, accept_raw } => words.all(1, [worker, slots, u32::from(accept_raw)]),
+            Self::Adopt { slot, generation } => words.all(2, [slot, generation, 0]),
+            Self::Admit(agent) => {
+                words.all(3, [agent.row, agent.first_client, agent.clients]);
+                words.set_flags(u32::from(agent.agent), agent.shares_clock, agent.standing);
+                words.set_run(agent.run);
+                words.0[32..32 + KEY_BYTES].copy_from_slice(agent.key.as_bytes());
+            }
+            Self::Dismiss { run } => {
+                words.all(4, [0; 3]);
+                words.set_run(run);
+            }
+            Self::Cut { slot, generation } => words.all(5, [slot, generation, 0]),
+            Self::Quit => words.all(6, [0; 3]),
+        }
+        words.0
+    }
+
+    /// Reads a message.
+    pub(crate) fn decode(message: &Message) -> Result<Self, BadMessage> {
+        let words = Words(*message);
+        let [kind, a, b, c] = words.first_four();
+        match kind {
+            1 => Ok(Self::Memory { worker: a, slots: b, accept_raw: c != 0 }),
+            2 => Ok(Self::Adopt { slot: a, generation: b }),
+            3 => {
+                let mut key = [0; KEY_BYTES];
+                key.copy_from_slice(&message[32..32 + KEY_BYTES]);
+                let (agent, shares_clock, standing) = words.flags();
+                Ok(Self::Admit(AgentKey {
+                    row: a,
+                    run: words.run(),
+                    agent,
+                    key: Key::from_bytes(key),
+                    first_client: b,
+                    clients: c,
+                    shares_clock,
+                    standing,
+                }))
+            }
+            4 => Ok(Self::Dismiss { run: words.run() }),
+            5 => Ok(Self::Cut { slot: a, generation: b }),
+            6 => Ok(Self::Quit),
+            _ => Err(BadMessage),
+        }
+    }
+}
+
+impl FromWorker {
+    /// As it travels.
+    pub(crate) fn encode(self) -> Message {
+        let mut words = Words::default();
+        match self {
+            Self::Ready => words.all(101, [0; 3]),
+            Self::Released { slot, generation } => words.all(102, [slot, generation, 0]),
+        }
+        words.0
+    }
+
+    /// Reads a message.
+    pub(crate) fn decode(message: &Message) -> Result<Self, BadMessage> {
+        match Words(*message).first_four() {
+            [101, ..] => Ok(Self::Ready),
+            [102, slot, generation, _] => Ok(Self::Released { slot, generation }),
+            _ => Err(BadMessage),
+        }
+    }
+}
+
+/// Bytes 0..16 are four numbers, 16..24 the run, 24..32 an agent's flags, 32..64 a key.
+struct Words(Message);
+
+impl Default for Words {
+    fn default() -> Self {
+        Self([0; MESSAGE_BYTES])
+    }
+}
+
+impl Words {
+    fn all(&mut self, kind: u32, [a, b, c]: [u32; 3]) {
+        for (index, word) in [kind, a, b, c].into_iter().enumerate() {
+            self.0[index * 4..][..4].copy_from_slice(&word.to_le_bytes());
+        }
+    }
+
+    fn first_four(&self) -> [u32; 4] {
+        std::array::from_fn(|index| {
+            let mut word = [0; 4];
+            word.copy_from_slice(&self.0[index * 4..][..4]);
+            u32::from_le_bytes(word)
+        })
+    }
+
+    fn set_run(&mut self, run: RunId) {
+        self.0[16..24].copy_from_slice(&run.bits().to_le_bytes());
+    }
+
+    fn run(&self) -> RunId {
+        let mut bits = [0; 8];
+        bits.copy_from_slice(&self.0[16..24]);
+        RunId::from_bits(u64::from_le_bytes(bits))
+    }
+
+    fn set_flags(&mut self, agent: u32, shares_clock: bool, standing: bool) {
+        self.0[24..28].copy_from_slice(&agent.to_le_bytes());
+        self.0[28] = u8::from(shares_clock);
+        self.0[29] = u8::from(standing);
+    }
+
+    fn flags(&self) -> (u16, bool, bool) {
+        (u16::from_le_bytes([self.0[24], self.0[25]]), self.0[28] != 0, self.0[29] != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_message_survives_the_channel() {
+        let agent = AgentKey {
+            row: 3,
+            run: RunId::from_bits(u64::MAX - 5),
+            agent: 0x1234,
+            key: Key::from_bytes([0xA5; 32]),
+            first_client: 70_000,
+            clients: 9,
+            shares_clock: true,
+            standing: true,
+        };
+        for message in [
+            ToWorker::Memory { worker: 7, slots: 99, accept_raw: true },
+            ToWorker::Adopt { slot: 5, generation: 6 },
+            ToWorker::Admit(agent),
+            ToWorker::Dismiss { run: RunId::from_bits(8) },
+            ToWorker::Cut { slot: 1, generation: u32::MAX },
+            ToWorker::Quit,
+        ] {
+            let decoded = ToWorker::decode(&message.encode()).unwrap();
+            assert_eq!(format!("{decoded:?}"), format!("{message:?}"));
+            if let (ToWorker::Admit(sent), ToWorker::Admit(got)) = (message, decoded) {
+                assert_eq!(sent.key, got.key);
+            }
+        }
+        for message in [FromWorker::Ready, FromWorker::Released { slot: 3, generation: 4 }] {
+            assert_eq!(FromWorker::decode(&message.encode()), Ok(message));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_refused(head: u32, tail in prop::collection::vec(any::<u8>(), MESSAGE_BYTES - 4)) {
+            let mut message = [0; MESSAGE_BYTES];
+            message[..4].copy_from_slice(&(head % 128).to_le_bytes());
+            message[4..].copy_from_slice(&tail);
+            let _ = (ToWorker::decode(&message), FromWorker::decode(&message));
+        }
+    }
+}
