@@ -1,0 +1,202 @@
+//! One connection as its worker reads it: bytes in, account committed, replies out.
+//!
+//! What the bytes mean is decided in `ledger::work`. Here is only what needs the socket: when to
+//! receive, what to write, and how it ends.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use metronome_proto::{
+    packet::FRAME_BYTES,
+    seal::{Key, Refusal},
+};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
+
+use crate::{
+    ledger::{Account, End, Gate, Gates, Ink, Ledger, Slot, Stage, place_rest, refuse, replies, work},
+    sys::{clock::now_ns, socket::receive_into},
+};
+
+/// For the whole hello, from the accept on.
+const HELLO_TIME_NS: u64 = 5_000_000_000;
+
+/// For the peer to close after its end-ack.
+const CLOSE_TIME_NS: u64 = 5_000_000_000;
+
+/// For the peer to read a refusal before the connection is closed under it.
+const REFUSAL_TIME_NS: u64 = 1_000_000_000;
+
+/// Batches that are still read when the master cuts a connection: 4 MiB, more than any buffer.
+const BATCHES_AFTER_CUT: usize = 64;
+
+/// A connection that this worker reads.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: OwnedFd,
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+    account: Account,
+    /// When it is ended if nothing happens before; `u64::MAX` for never.
+    deadline_ns: u64,
+}
+
+/// What becomes of a connection after an event.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Next {
+    /// It stays as it is.
+    Read,
+    /// Part of a reply could not be written: wake for that as well.
+    ReadAndWrite,
+    /// The account says how it ended; let go of it.
+    LetGo,
+}
+
+impl Connection {
+    /// Takes a connection over where its account in the ledger stands: at its very beginning, or
+    /// where another worker left off.
+    pub(super) fn adopt(socket: OwnedFd, slot: u32, generation: u32, record: &Slot) -> Option<Self> {
+        let account = record.account()?;
+        let opened_ns = record.lease.opened_ns.load(std::sync::atomic::Ordering::Acquire);
+        let mut connection = Self { socket, slot, generation, account, deadline_ns: u64::MAX };
+        connection.deadline_ns = connection.deadline(opened_ns, now_ns());
+        Some(connection)
+    }
+
+    /// Receives once and works it off. Returns when that was, ns; 0 when nothing had come.
+    pub(super) fn read(&mut self, ledger: &Ledger, gates: &Gates) -> (u64, Next) {
+        let Some(record) = ledger.slots().get(self.slot as usize) else { return (0, Next::LetGo) };
+        let at = place_rest(record, &self.account, &Ink);
+        match receive_into(&self.socket, &record.buffer.0, at) {
+            Ok(0) => (now_ns(), self.end_of_stream(record, gates)),
+            Ok(taken) => {
+                let read_ns = now_ns();
+                let gate = Gate { gates, ledger, slot: self.slot, generation: self.generation };
+                let stage = self.account.stage;
+                work(record, &mut self.account, taken, read_ns, &gate, &Ink);
+                if self.account.stage != stage {
+                    self.deadline_ns = self.deadline(read_ns, read_ns);
+                }
+                (read_ns, self.pay(record, gates))
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => (0, Next::Read),
+                _ => (now_ns(), self.end(record, End::Broken)),
+            },
+        }
+    }
+
+    /// Writes what is owed, as far as the socket takes it.
+    #[inline]
+    pub(super) fn pay(&mut self, record: &Slot, gates: &Gates) -> Next {
+        if self.account.written >= self.account.owed {
+            return Next::Read;
+        }
+        self.pay_rest(record, gates.key_of(&self.account))
+    }
+
+    fn pay_rest(&mut self, record: &Slot, key: Option<&Key>) -> Next {
+        // The run was dismissed in between, so nothing can be sealed any more.
+        let Some(frames) = replies(&self.account, key) else { return self.end(record, End::Cut) };
+        let frames = frames.as_flattened();
+        let owed = usize::try_from(self.account.owed).map_or(frames.len(), |owed| owed.min(frames.len()));
+        let written = usize::try_from(self.account.written).map_or(owed, |written| written.min(owed));
+        match send(&self.socket, &frames[written..owed], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(sent) => {
+                self.account.written += sent as u64;
+                record.commit(&self.account, &Ink);
+                if self.account.written < self.account.owed { Next::ReadAndWrite } else { self.paid() }
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Next::ReadAndWrite,
+            Err(_) => self.end(record, End::Broken),
+        }
+    }
+
+    fn paid(&self) -> Next {
+        if self.account.stage == Stage::Refused {
+            // The peer sees the refusal and then the end; closing now could reset it away.
+            let _ = shutdown(&self.socket, Shutdown::Write);
+        }
+        Next::Read
+    }
+
+    /// Ends it when its time is up.
+    pub(super) fn check_deadline(&mut self, record: &Slot, gates: &Gates, now_ns: u64) -> Next {
+        if now_ns < self.deadline_ns {
+            return Next::Read;
+        }
+        match self.account.stage {
+            Stage::Opening => {
+                refuse(&mut self.account, Refusal::Late);
+                self.deadline_ns = self.deadline(now_ns, now_ns);
+                record.commit(&self.account, &Ink);
+                self.pay(record, gates)
+            }
+            Stage::Ended if self.account.written == self.account.owed => self.end(record, End::Clean),
+            Stage::Refused => self.end(record, End::Refused),
+            _ => self.end(record, End::Broken),
+        }
+    }
+
+    /// Reads what is there and ends it, because the master says so.
+    pub(super) fn cut(&mut self, ledger: &Ledger, gates: &Gates) {
+        for _ in 0..BATCHES_AFTER_CUT {
+            match self.read(ledger, gates) {
+                (_, Next::LetGo) => return,
+                (0, _) => break,
+                _ => {}
+            }
+        }
+        if let Some(record) = ledger.slots().get(self.slot as usize) {
+            self.end(record, End::Cut);
+        }
+    }
+
+    /// Tells the peer that this is the end. Our copy of the socket closes on return; the master's
+    /// keeps the connection until it has heard that we let go.
+    pub(super) fn let_go(self) {
+        let _ = shutdown(&self.socket, Shutdown::Both);
+    }
+
+    fn end_of_stream(&mut self, record: &Slot, gates: &Gates) -> Next {
+        match self.account.stage {
+            Stage::Ended => {
+                if self.pay(record, gates) == Next::ReadAndWrite {
+                    return Next::ReadAndWrite;
+                }
+                self.end(record, End::Clean)
+            }
+            Stage::Raw => self.end(record, End::Clean),
+            Stage::Refused => self.end(record, End::Refused),
+            _ => self.end(record, End::WithoutEnd),
+        }
+    }
+
+    fn end(&mut self, record: &Slot, end: End) -> Next {
+        if self.account.stage != Stage::Closed {
+            self.account.stage = Stage::Closed;
+            self.account.end = end;
+            record.commit(&self.account, &Ink);
+        }
+        Next::LetGo
+    }
+
+    fn deadline(&self, opened_ns: u64, now_ns: u64) -> u64 {
+        match self.account.stage {
+            Stage::Opening => opened_ns.saturating_add(HELLO_TIME_NS),
+            Stage::Ended => now_ns + CLOSE_TIME_NS,
+            Stage::Refused => now_ns + REFUSAL_TIME_NS,
+            Stage::Packets | Stage::Raw => u64::MAX,
+            Stage::Closed => 0,
+        }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+const _: () = assert!(FRAME_BYTES * 2 == 64, "replies are two frames");

@@ -1,0 +1,215 @@
+//! The worker's one loop: waits, reads what is ready, obeys the master.
+//!
+//! Level-triggered, one receive a turn for each ready connection, so that a busy client delays the
+//! others by at most one buffer.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use rustix::event::{
+    Timespec,
+    epoll::{self, CreateFlags, Event, EventData, EventFlags},
+};
+
+use super::connection::{Connection, Next};
+use crate::{
+    ledger::{FromWorker, Gates, Ink, Ledger, MESSAGE_BYTES, Pen as _, ToWorker, WorkerLine},
+    sys::{channel::Channel, clock},
+};
+
+/// The longest wait: how often deadlines are looked at and the heartbeat shows at least.
+const WAIT_MAX_NS: u64 = 250_000_000;
+
+/// Events taken with one wait.
+const EVENTS_MAX: usize = 256;
+
+/// The channel's token; every other is a slot.
+const CHANNEL: u64 = u64::MAX;
+
+pub(super) struct EventLoop {
+    index: usize,
+    channel: Channel,
+    ledger: Ledger,
+    gates: Gates,
+    epoll: OwnedFd,
+    /// By slot.
+    connections: Vec<Option<Box<Connection>>>,
+    /// Said when the channel has room.
+    unsaid: Vec<FromWorker>,
+}
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Flow {
+    On,
+    Exit,
+}
+
+impl EventLoop {
+    pub(super) fn new(index: usize, channel: Channel, ledger: Ledger, gates: Gates) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &channel, EventData::new_u64(CHANNEL), EventFlags::IN)?;
+        let connections = std::iter::repeat_with(|| None).take(ledger.slots().len()).collect();
+        Ok(Self { index, channel, ledger, gates, epoll, connections, unsaid: Vec::new() })
+    }
+
+    /// Runs until the master says quit or is gone.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut look_again_ns = 0;
+        loop {
+            events.clear();
+            self.wait(&mut events)?;
+            let mut now_ns = 0;
+            let mut has_read = false;
+            for event in &events {
+                match event.data.u64() {
+                    CHANNEL => {
+                        if self.obey()? == Flow::Exit {
+                            return Ok(());
+                        }
+                    }
+                    slot => {
+                        now_ns = self.serve(slot as usize, event.flags).max(now_ns);
+                        has_read = true;
+                    }
+                }
+            }
+            let now_ns = if now_ns == 0 { clock::now_ns() } else { now_ns };
+            let line = self.line();
+            Ink.put(&line.heartbeat_ns, now_ns);
+            add(&line.wakeups, u64::from(has_read));
+            if now_ns >= look_again_ns {
+                look_again_ns = now_ns + WAIT_MAX_NS;
+                self.check_deadlines(now_ns);
+                self.say_unsaid();
+            }
+        }
+    }
+
+    fn wait(&self, events: &mut Vec<Event>) -> io::Result<()> {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: WAIT_MAX_NS as _ };
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Serves one connection that is ready. Returns when it was read, 0 for not at all.
+    fn serve(&mut self, slot: usize, flags: EventFlags) -> u64 {
+        let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut) else { return 0 };
+        let (read_ns, mut next) = connection.read(&self.ledger, &self.gates);
+        if flags.contains(EventFlags::OUT) && next == Next::Read {
+            next = connection.pay(&self.ledger.slots()[slot], &self.gates);
+            if next == Next::Read {
+                self.watch(slot, EventFlags::IN);
+            }
+        }
+        add(&self.line().reads, u64::from(read_ns > 0));
+        self.follow(slot, next);
+        read_ns
+    }
+
+    fn follow(&mut self, slot: usize, next: Next) {
+        match next {
+            Next::Read => {}
+            Next::ReadAndWrite => self.watch(slot, EventFlags::IN | EventFlags::OUT),
+            Next::LetGo => self.let_go(slot),
+        }
+    }
+
+    fn watch(&self, slot: usize, flags: EventFlags) {
+        if let Some(connection) = &self.connections[slot] {
+            let _ = epoll::modify(&self.epoll, connection, EventData::new_u64(slot as u64), flags);
+        }
+    }
+
+    fn let_go(&mut self, slot: usize) {
+        let Some(connection) = self.connections[slot].take() else { return };
+        let _ = epoll::delete(&self.epoll, &*connection);
+        let released = FromWorker::Released { slot: connection.slot, generation: connection.generation };
+        connection.let_go();
+        self.say(released);
+    }
+
+    fn say(&mut self, message: FromWorker) {
+        if self.channel.send(&message.encode(), None).is_err() {
+            self.unsaid.push(message);
+        }
+    }
+
+    fn say_unsaid(&mut self) {
+        for message in std::mem::take(&mut self.unsaid) {
+            self.say(message);
+        }
+    }
+
+    /// Takes the master's messages, all there are.
+    fn obey(&mut self) -> io::Result<Flow> {
+        loop {
+            let mut message = [0; MESSAGE_BYTES];
+            let socket = match self.channel.receive(&mut message) {
+                Ok(socket) => socket,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flow::On),
+                // The master is gone.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Flow::Exit),
+                Err(error) => return Err(error),
+            };
+            match (ToWorker::decode(&message), socket) {
+                (Ok(ToWorker::Adopt { slot, generation }), Some(socket)) => self.adopt(slot, generation, socket)?,
+                (Ok(ToWorker::Admit(agent)), None) => self.gates.admit(agent),
+                (Ok(ToWorker::Dismiss { run }), None) => self.gates.dismiss(run),
+                (Ok(ToWorker::Cut { slot, generation }), None) => self.cut(slot, generation),
+                (Ok(ToWorker::Quit), None) => return Ok(Flow::Exit),
+                _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the master sent nonsense")),
+            }
+        }
+    }
+
+    fn adopt(&mut self, slot: u32, generation: u32, socket: OwnedFd) -> io::Result<()> {
+        let adopted = self
+            .ledger
+            .slots()
+            .get(slot as usize)
+            .and_then(|record| Connection::adopt(socket, slot, generation, record))
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the master sent an impossible slot"))?;
+        // Replies that its last worker still owed go out with the first wake-up.
+        let flags = EventFlags::IN | EventFlags::OUT;
+        let added = epoll::add(&self.epoll, &adopted, EventData::new_u64(u64::from(slot)), flags);
+        self.connections[slot as usize] = Some(Box::new(adopted));
+        if added.is_err() {
+            // The system's limit of watches: this one cannot be served, all others can.
+            self.cut(slot, generation);
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, slot: u32, generation: u32) {
+        let known = self.connections.get_mut(slot as usize).and_then(Option::as_mut);
+        // Another generation: it ended before the master's word came.
+        let Some(connection) = known.filter(|connection| connection.generation == generation) else { return };
+        connection.cut(&self.ledger, &self.gates);
+        self.let_go(slot as usize);
+    }
+
+    fn check_deadlines(&mut self, now_ns: u64) {
+        for slot in 0..self.connections.len() {
+            if let Some(connection) = &mut self.connections[slot] {
+                let next = connection.check_deadline(&self.ledger.slots()[slot], &self.gates, now_ns);
+                self.follow(slot, next);
+            }
+        }
+    }
+
+    fn line(&self) -> &WorkerLine {
+        self.ledger.worker(self.index)
+    }
+}
+
+/// Single writer, so load and store lose nothing and cost no locked instruction.
+fn add(counter: &AtomicU64, amount: u64) {
+    Ink.put(counter, counter.load(Ordering::Relaxed).wrapping_add(amount));
+}

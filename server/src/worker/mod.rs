@@ -1,0 +1,73 @@
+//! The worker: a process with one thread and one epoll loop that reads client connections.
+//!
+//! No tokio, no gRPC; no allocation, lock or log line per packet. It gets one end of a socket pair
+//! as its standard input and the ledger through it; everything else it could inherit closes on
+//! exec. It never decides that a connection is to end without saying so in the ledger first.
+
+mod connection;
+mod event_loop;
+
+use std::{env, io, os::fd::AsFd as _, process::ExitCode};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Signal, set_parent_process_death_signal},
+};
+
+use crate::{
+    ledger::{Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, ToWorker},
+    sys::{channel::Channel, process::WORKER_NAME},
+};
+
+/// The master sends the ledger at once; a master that does not is gone or stopped.
+const LEDGER_WAIT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+/// Runs as a worker when the master has started this executable as one, and returns how that
+/// ended. `None` for every other start. Call first in `main` of an executable that can be a server.
+#[must_use]
+pub fn run_if_asked() -> Option<ExitCode> {
+    if env::args_os().next().is_none_or(|name| name != WORKER_NAME) {
+        return None;
+    }
+    Some(match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{WORKER_NAME} {}: {error}", std::process::id());
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn run() -> io::Result<()> {
+    // The master's end of the channel closes with it as well; the signal also ends a worker that
+    // hangs.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let (index, ledger, gates) = receive_ledger(&channel)?;
+    channel.send(&FromWorker::Ready.encode(), None)?;
+    event_loop::EventLoop::new(index, channel, ledger, gates)?.run()
+}
+
+fn receive_ledger(channel: &Channel) -> io::Result<(usize, Ledger, Gates)> {
+    let invalid = |text| io::Error::new(io::ErrorKind::InvalidData, text);
+    let mut memories = Vec::with_capacity(3);
+    let mut sizes = (0, 0, false);
+    while memories.len() < 3 {
+        wait_readable(channel)?;
+        let mut message = [0; MESSAGE_BYTES];
+        let memory = channel.receive(&mut message)?.ok_or_else(|| invalid("the ledger's memory did not come"))?;
+        let Ok(ToWorker::Memory { worker, slots, accept_raw }) = ToWorker::decode(&message) else {
+            return Err(invalid("the ledger must come first"));
+        };
+        memories.push(memory);
+        sizes = (worker, slots, accept_raw);
+    }
+    let (worker, slots, accept_raw) = sizes;
+    let memories = memories.try_into().map_err(|_| invalid("three memories are a ledger"))?;
+    Ok((worker as usize, Ledger::open(Dimensions { slots }, memories)?, Gates::new(accept_raw)))
+}
+
+fn wait_readable(channel: &Channel) -> io::Result<()> {
+    let ready = poll(&mut [PollFd::new(channel, PollFlags::IN)], Some(&LEDGER_WAIT))?;
+    if ready == 0 { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+}
