@@ -26,6 +26,8 @@ pub(crate) enum Request {
     /// End a run: its connections that are still open are cut, no hello of it is taken any more.
     /// Answered when the last worker has let go of the last of them, at most 3 s later.
     CloseRun { run: RunId, reply: Reply<Option<RunRecord>> },
+    /// Restart the workers one by one, under load. Answered with how many, when the last is ready.
+    RestartWorkers { reply: Reply<u32> },
     /// The server as a whole.
     ReadServer { reply: Reply<ServerReading> },
     /// Stop accepting, end the workers, end the thread.
@@ -57,8 +59,13 @@ pub(crate) struct AdmittedAgent {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum AdmitError {
     /// The caller refuses the run with this sentence.
-    #[error("{asked} clients are asked for and {free} of --max-clients {max} are free; stop a run, ask for fewer or start the server with more")]
+    #[error(
+        "{asked} clients are asked for and {free} of --max-clients {max} are free; stop a run, ask for fewer or start the server with more"
+    )]
     Full { asked: u32, free: u32, max: u32 },
+    /// As above.
+    #[error("{max} runs are going on, which is the most; stop one or wait")]
+    TooManyRuns { max: u32 },
 }
 
 /// How a run stands now. Counters only rise.
@@ -153,6 +160,22 @@ pub(crate) struct ServerReading {
     pub(crate) refused_late: u64,
     pub(crate) refused_raw: u64,
     pub(crate) raw: RawReading,
+    pub(crate) recoveries: Recoveries,
+}
+
+/// Deaths of workers since the server's start, and what they cost.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recoveries {
+    /// Processes that ended without being asked to.
+    pub(crate) deaths: u64,
+    /// Packets that the master worked off for them.
+    pub(crate) packets: u64,
+    /// Connections that could not go on.
+    pub(crate) connections_lost: u64,
+    /// From a worker's last sign of life to the next read of each of its connections, ns.
+    pub(crate) pauses: Histogram,
+    /// Workers that die again and again.
+    pub(crate) crash_loops: Vec<u32>,
 }
 
 /// One worker since the server's start.

@@ -1,0 +1,196 @@
+//! Answers to the control plane: admits runs, closes them, tells how things stand.
+
+use std::{net::SocketAddr, sync::atomic::Ordering};
+
+use metronome_proto::run_id::RunId;
+use tracing::info;
+
+use super::{
+    Master,
+    request::{
+        Admission, AdmitError, Recoveries, Reply, Request, RunRecord, ServerReading, WorkerCount, WorkerReading,
+    },
+};
+use crate::{
+    ledger::{Account, AgentKey, RUNS_MAX, Slot, ToWorker, ticket},
+    sys::clock::now_ns,
+};
+
+/// Row of the standing run's seats; the rows of other runs follow.
+pub(super) const STANDING_ROW: usize = 0;
+
+impl Master {
+    /// Answers what was asked since the last time.
+    pub(super) fn answer_requests(&mut self) {
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::Admit { run, reply } => reply(self.admit(run)),
+                Request::ReadRun { run, histograms, reply } => {
+                    let live = live(&self.seats, &self.ledger).map(|(account, record, _, _)| (account, record));
+                    reply(self.books.read_run(run, histograms, live));
+                }
+                Request::CloseRun { run, reply } => self.close_run(run, reply),
+                Request::RestartWorkers { reply } => self.restart_workers(reply, now_ns()),
+                Request::ReadServer { reply } => reply(self.read_server()),
+                Request::Shutdown => self.stop(),
+            }
+        }
+    }
+
+    fn admit(&mut self, admission: Admission) -> Result<(), AdmitError> {
+        let taken = self.books.reserved_clients() + self.raw_clients();
+        let free = self.max_clients.saturating_sub(taken);
+        if admission.clients > free {
+            return Err(AdmitError::Full { asked: admission.clients, free, max: self.max_clients });
+        }
+        let is_free = |row: &usize| self.books.runs.values().all(|book| book.row != *row);
+        let row = (STANDING_ROW + 1..RUNS_MAX).find(is_free);
+        let row = row.ok_or(AdmitError::TooManyRuns { max: RUNS_MAX as u32 - 1 })?;
+        info!(run = %admission.run, clients = admission.clients, "admitted");
+        for (index, agent) in admission.agents.iter().enumerate() {
+            self.admit_agent(AgentKey {
+                row: row as u32,
+                run: admission.run,
+                agent: index as u16,
+                key: agent.key,
+                first_client: agent.first_client,
+                clients: agent.clients,
+                shares_clock: agent.shares_clock,
+                standing: false,
+            });
+        }
+        self.books.open(admission, row, self.worker_counts());
+        self.set_raw_seats();
+        Ok(())
+    }
+
+    /// Tells every worker, those to come included, to verify an agent's hellos.
+    pub(super) fn admit_agent(&mut self, agent: AgentKey) {
+        self.gates.admit(agent);
+        self.say_to_all(ToWorker::Admit(agent));
+    }
+
+    fn say_to_all(&mut self, message: ToWorker) {
+        for worker in 0..self.workers.len() {
+            self.say(worker, message, None);
+        }
+    }
+
+    fn close_run(&mut self, run: RunId, reply: Reply<Option<RunRecord>>) {
+        let Some(book) = self.books.runs.get_mut(&run) else { return reply(None) };
+        book.closing = Some(reply);
+        for slot in self.slots_of(run) {
+            self.cut(slot);
+        }
+        // After the cuts, so that the end-acks that are still owed can be sealed.
+        self.gates.dismiss(run);
+        self.say_to_all(ToWorker::Dismiss { run });
+        self.answer_closed_runs();
+    }
+
+    /// Answers for the runs that are to end and have no connection any more.
+    pub(super) fn answer_closed_runs(&mut self) {
+        let closing: Vec<RunId> =
+            self.books.runs.iter().filter(|(_, book)| book.closing.is_some()).map(|(run, _)| *run).collect();
+        for run in closing {
+            if !self.slots_of(run).is_empty() {
+                continue;
+            }
+            let Some(mut book) = self.books.runs.remove(&run) else { continue };
+            let _ = self.ledger.clear_row(book.row);
+            let reply = book.closing.take();
+            let record = book.into_record(&self.worker_counts());
+            info!(%run, clients = record.clients.len(), "closed");
+            if let Some(reply) = reply {
+                reply(Some(record));
+            }
+        }
+        self.set_raw_seats();
+    }
+
+    fn slots_of(&self, run: RunId) -> Vec<u32> {
+        let of_run =
+            |(slot, account): (u32, Account)| (account.is_client() && account.run == run.bits()).then_some(slot);
+        live(&self.seats, &self.ledger).map(|(account, _, slot, _)| (slot, account)).filter_map(of_run).collect()
+    }
+
+    /// Raw clients get the places that no run has reserved.
+    pub(super) fn set_raw_seats(&self) {
+        let places = self.max_clients.saturating_sub(self.books.reserved_clients());
+        self.ledger.raw_seats().store(u64::from(places), Ordering::Release);
+    }
+
+    fn raw_clients(&self) -> u32 {
+        let seats = self.ledger.seats(RUNS_MAX).unwrap_or(&[]);
+        seats.iter().take(self.max_clients as usize).filter(|seat| seat.load(Ordering::Acquire) != 0).count() as u32
+    }
+
+    /// Frees the seat of a raw client or of a client of the standing run, so that another may have
+    /// it. A run's seats stay taken: no hello of it is good twice.
+    pub(super) fn leave_seat(&self, slot: u32, generation: u32, account: &Account) {
+        let (row, attempt) = if account.is_client() { (STANDING_ROW, account.attempt) } else { (RUNS_MAX, 1) };
+        let mine = ticket(slot, generation, attempt);
+        let seats = self.ledger.seats(row).unwrap_or(&[]);
+        for seat in seats.iter().take(self.max_clients as usize) {
+            let _ = seat.compare_exchange(mine, 0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    fn worker_counts(&self) -> Vec<WorkerCount> {
+        self.workers
+            .iter()
+            .map(|worker| WorkerCount {
+                worker: worker.index as u32,
+                pid: worker.process.as_ref().map_or(0, |process| process.pid.as_raw_nonzero().get() as u32),
+                packets: worker.packets,
+                cpu_ns: worker.cpu_ns(),
+                reads: worker.line(&self.ledger).reads.load(Ordering::Acquire),
+                wakeups: worker.line(&self.ledger).wakeups.load(Ordering::Acquire),
+                restarts: worker.restarts,
+            })
+            .collect()
+    }
+
+    fn read_server(&self) -> ServerReading {
+        let mut workers: Vec<WorkerReading> = self
+            .worker_counts()
+            .into_iter()
+            .zip(&self.workers)
+            .map(|(count, worker)| WorkerReading { count, connections: worker.connections })
+            .collect();
+        for (account, _, slot, _) in live(&self.seats, &self.ledger) {
+            let Some(seat) = self.seats.get(slot) else { continue };
+            if let Some(worker) = seat.worker.and_then(|worker| workers.get_mut(worker)) {
+                worker.count.packets += account.packets.saturating_sub(seat.credited_packets);
+            }
+        }
+        let connections = live(&self.seats, &self.ledger).map(|(account, _, slot, peer)| {
+            let worker = self.seats.get(slot).and_then(|seat| seat.worker);
+            (account, peer, worker.map_or(u32::MAX, |worker| worker as u32))
+        });
+        ServerReading { workers, recoveries: self.recoveries(), ..self.books.read_server(connections) }
+    }
+
+    fn recoveries(&self) -> Recoveries {
+        let now_ns = now_ns();
+        let loops = self.workers.iter().filter(|worker| worker.is_in_crash_loop(now_ns));
+        Recoveries {
+            deaths: self.workers.iter().map(|worker| worker.deaths).sum(),
+            packets: self.recovered_packets,
+            connections_lost: self.connections_lost,
+            pauses: self.pauses.clone(),
+            crash_loops: loops.map(|worker| worker.index as u32).collect(),
+        }
+    }
+}
+
+/// Every connection that has not been booked, as the ledger says now.
+fn live<'a>(
+    seats: &'a super::seats::Seats,
+    ledger: &'a crate::ledger::Ledger,
+) -> impl Iterator<Item = (Account, &'a Slot, u32, SocketAddr)> {
+    seats.all().filter_map(|(slot, seat)| {
+        let record = ledger.slots().get(slot as usize)?;
+        Some((record.account()?, record, slot, seat.peer))
+    })
+}

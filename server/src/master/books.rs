@@ -1,0 +1,281 @@
+//! The master's books: what the ledger said of connections that have ended, by run, and what it
+//! says of those that have not.
+//!
+//! A connection is booked exactly once, after its worker has let go of it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+};
+
+use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Refusal};
+
+use super::request::{
+    Admission, ClientCount, RawClientReading, RawReading, Reply, RunReading, RunRecord, ServerReading, Times,
+    WorkerCount,
+};
+use crate::ledger::{Account, End, Slot, Stage};
+
+/// Raw clients that have ended and are still shown.
+const RAW_ENDED_MAX: usize = 100;
+
+/// Incidents kept per run; the rest is a number.
+const INCIDENTS_MAX: usize = 100;
+
+/// All books.
+#[derive(Default)]
+pub(super) struct Books {
+    pub(super) runs: BTreeMap<RunId, RunBook>,
+    pub(super) accepted: u64,
+    pub(super) refused_full: u64,
+    refused_hello: u64,
+    refused_late: u64,
+    refused_raw: u64,
+    raw: RawReading,
+    raw_ended: VecDeque<RawClientReading>,
+}
+
+/// The book of an admitted run.
+pub(super) struct RunBook {
+    pub(super) admission: Admission,
+    /// Row of its seats in the ledger.
+    pub(super) row: usize,
+    /// The workers as they were when the run was admitted.
+    baseline: Vec<WorkerCount>,
+    /// By index, with the attempt that was booked.
+    clients: BTreeMap<u32, (u8, ClientCount)>,
+    times: Times,
+    received: u64,
+    corrupt: u64,
+    /// Packets of the run by worker.
+    worker_packets: Vec<u64>,
+    pub(super) recovered_packets: u64,
+    incidents: Vec<String>,
+    /// Set once the run is to end.
+    pub(super) closing: Option<Reply<Option<RunRecord>>>,
+}
+
+impl Books {
+    /// Opens the book of a run.
+    pub(super) fn open(&mut self, admission: Admission, row: usize, baseline: Vec<WorkerCount>) {
+        let book = RunBook {
+            row,
+            worker_packets: vec![0; baseline.len()],
+            baseline,
+            clients: BTreeMap::new(),
+            times: Times::default(),
+            received: 0,
+            corrupt: 0,
+            recovered_packets: 0,
+            incidents: Vec::new(),
+            closing: None,
+            admission,
+        };
+        self.runs.insert(book.admission.run, book);
+    }
+
+    /// Clients that the running runs have places for.
+    pub(super) fn reserved_clients(&self) -> u32 {
+        self.runs.values().map(|book| book.admission.clients).sum()
+    }
+
+    /// Puts packets down to a worker, or to the master when it worked them off itself.
+    pub(super) fn credit(&mut self, account: &Account, worker: Option<usize>, packets: u64) {
+        let Some(book) = self.run_of(account) else { return };
+        match worker.and_then(|worker| book.worker_packets.get_mut(worker)) {
+            Some(sum) => *sum += packets,
+            None => book.recovered_packets += packets,
+        }
+    }
+
+    /// Notes something that went wrong in the time of every run.
+    pub(super) fn note_incident(&mut self, text: &str) {
+        for book in self.runs.values_mut().filter(|book| book.incidents.len() < INCIDENTS_MAX) {
+            book.incidents.push(text.to_owned());
+        }
+    }
+
+    /// Books a connection that has ended.
+    pub(super) fn book(&mut self, account: &Account, record: &Slot, peer: SocketAddr, worker: Option<usize>) {
+        let worker = worker.map_or(u32::MAX, |worker| worker as u32);
+        if account.end == End::Refused {
+            self.book_refusal(account.refusal);
+        } else if let Some(book) = self.run_of(account) {
+            book.book(account, record, worker);
+        } else if is_shown_as_raw(account) {
+            self.raw.connections += 1;
+            self.raw.packets += account.packets;
+            self.raw.bytes += account.bytes;
+            self.raw_ended.push_front(raw_client(account, peer, worker, false));
+            self.raw_ended.truncate(RAW_ENDED_MAX);
+        } else {
+            // It ended before it had said anything that decides what it is.
+            self.refused_hello += 1;
+        }
+    }
+
+    fn book_refusal(&mut self, code: u8) {
+        let counter = match code {
+            code if code == Refusal::Full as u8 => &mut self.refused_full,
+            code if code == Refusal::Late as u8 => &mut self.refused_late,
+            code if code == Refusal::Raw as u8 => &mut self.refused_raw,
+            _ => &mut self.refused_hello,
+        };
+        *counter += 1;
+    }
+
+    fn run_of(&mut self, account: &Account) -> Option<&mut RunBook> {
+        account.is_client().then(|| self.runs.get_mut(&RunId::from_bits(account.run))).flatten()
+    }
+
+    /// How a run stands: its book, and the connections that have not ended.
+    pub(super) fn read_run<'a>(
+        &self,
+        run: RunId,
+        histograms: bool,
+        live: impl Iterator<Item = (Account, &'a Slot)>,
+    ) -> Option<RunReading> {
+        let book = self.runs.get(&run)?;
+        let mut reading = RunReading {
+            connected: 0,
+            ended: book.clients.len() as u32,
+            received: book.received,
+            corrupt: book.corrupt,
+            times: histograms.then(|| book.times.clone()),
+        };
+        for (account, record) in live.filter(|(account, _)| account.is_client() && account.run == run.bits()) {
+            match account.stage {
+                Stage::Packets | Stage::Ended => reading.connected += 1,
+                _ => reading.ended += 1,
+            }
+            reading.received += account.packets;
+            reading.corrupt += account.corrupt;
+            // An idle client has no times, and looking at its histograms would cost memory.
+            if let Some(times) = reading.times.as_mut().filter(|_| account.packets > 0) {
+                add_times(times, record);
+            }
+        }
+        Some(reading)
+    }
+
+    /// The server as a whole, but for the workers.
+    pub(super) fn read_server(&self, live: impl Iterator<Item = (Account, SocketAddr, u32)>) -> ServerReading {
+        let mut reading = ServerReading {
+            accepted: self.accepted,
+            refused_full: self.refused_full,
+            refused_hello: self.refused_hello,
+            refused_late: self.refused_late,
+            refused_raw: self.refused_raw,
+            raw: self.raw.clone(),
+            ..ServerReading::default()
+        };
+        for (account, peer, worker) in live {
+            match account.stage {
+                Stage::Opening | Stage::Refused => reading.pending += 1,
+                _ => reading.admitted += 1,
+            }
+            if is_shown_as_raw(&account) {
+                reading.raw.connections += 1;
+                reading.raw.packets += account.packets;
+                reading.raw.bytes += account.bytes;
+                reading.raw.clients.push(raw_client(&account, peer, worker, true));
+            }
+        }
+        reading.raw.clients.extend(self.raw_ended.iter().cloned());
+        reading
+    }
+}
+
+impl RunBook {
+    fn book(&mut self, account: &Account, record: &Slot, worker: u32) {
+        let client = u32::from(account.client);
+        self.received += account.packets;
+        self.corrupt += account.corrupt;
+        add_times(&mut self.times, record);
+        // Only the last attempt of a client has packets: an agent that tries again had no ack.
+        let is_older = self.clients.get(&client).is_some_and(|(attempt, _)| *attempt > account.attempt);
+        if !is_older {
+            self.clients.insert(client, (account.attempt, client_count(account, record, worker)));
+        }
+    }
+
+    /// The final record; `now` are the workers as they are.
+    pub(super) fn into_record(self, now: &[WorkerCount]) -> RunRecord {
+        let since_baseline = |(index, now): (usize, &WorkerCount)| {
+            let before = self.baseline.get(index).copied().unwrap_or_default();
+            WorkerCount {
+                packets: self.worker_packets.get(index).copied().unwrap_or(0),
+                cpu_ns: now.cpu_ns.saturating_sub(before.cpu_ns),
+                reads: now.reads.saturating_sub(before.reads),
+                wakeups: now.wakeups.saturating_sub(before.wakeups),
+                ..*now
+            }
+        };
+        RunRecord {
+            clients: self.clients.into_values().map(|(_, count)| count).collect(),
+            workers: now.iter().enumerate().map(since_baseline).collect(),
+            times: self.times,
+            recovered_packets: self.recovered_packets,
+            incidents: self.incidents,
+        }
+    }
+}
+
+/// Raw clients, and those of the standing run, which has no book.
+fn is_shown_as_raw(account: &Account) -> bool {
+    account.is_client() && account.run == 0 || account.is_raw
+}
+
+fn raw_client(account: &Account, peer: SocketAddr, worker: u32, connected: bool) -> RawClientReading {
+    RawClientReading { peer, packets: account.packets, bytes: account.bytes, worker, connected }
+}
+
+fn client_count(account: &Account, record: &Slot, worker: u32) -> ClientCount {
+    let [lateness, transit, latency] = std::array::from_fn(|index| histogram(record, index));
+    ClientCount {
+        client: u32::from(account.client),
+        worker,
+        received: account.packets,
+        gaps: account.gaps,
+        duplicated: account.duplicated,
+        reordered: account.reordered,
+        corrupt: account.corrupt,
+        digest: account.digest,
+        told_sent: account.has_end.then_some(account.told_sent),
+        first_read_ns: account.first_read_ns,
+        last_read_ns: account.last_read_ns,
+        histogram_counts: [lateness.count(), transit.count(), latency.count()],
+        lateness_p99_ns: lateness.quantile_ns(0.99),
+        transit_p99_ns: transit.quantile_ns(0.99),
+        latency_p99_ns: latency.quantile_ns(0.99),
+        latency_max_ns: latency.quantile_ns(1.0),
+        rest_bytes: u32::from(account.rest_bytes),
+        error: error_of(account),
+    }
+}
+
+fn error_of(account: &Account) -> Option<String> {
+    let text = match account.end {
+        End::Clean => return None,
+        End::NotYet => "it had not ended when it was booked",
+        End::WithoutEnd => "the client closed the connection without an end",
+        End::Broken => "the connection broke",
+        End::Cut => "the connection was still open when the run was closed",
+        End::Refused => "the server refused it",
+        End::Unrecoverable => "its worker died and what it left behind could not be worked off",
+    };
+    let rest = account.rest_bytes;
+    Some(if rest == 0 { text.to_owned() } else { format!("{text}, {rest} bytes into a packet") })
+}
+
+fn histogram(record: &Slot, index: usize) -> Histogram {
+    let mut histogram = Histogram::default();
+    record.counts(index).for_each(|(bucket, count)| histogram.add_count(bucket, count));
+    histogram
+}
+
+fn add_times(times: &mut Times, record: &Slot) {
+    for (index, sum) in [&mut times.lateness, &mut times.transit, &mut times.latency].into_iter().enumerate() {
+        record.counts(index).for_each(|(bucket, count)| sum.add_count(bucket, count));
+    }
+}

@@ -1,0 +1,419 @@
+//! The master: accepts, places, supervises and recovers, on one plain thread with one epoll loop.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `request` | what the control plane may ask |
+//! | `answer` | answering it |
+//! | `accept` | new connections |
+//! | `placement` | which worker gets one (pure) |
+//! | `seats` | the connections that the master holds |
+//! | `workers` | the worker processes |
+//! | `recover` | what happens when one of them ends |
+//! | `rolling` | restarting them all, one by one |
+//! | `books` | what was counted, by run |
+//!
+//! It owns the listener, the workers and the ledger, and never reads from a connection. Workers are
+//! started from this thread only: the signal that ends them with the master is bound to it.
+
+mod accept;
+mod answer;
+mod books;
+mod placement;
+mod recover;
+pub(crate) mod request;
+mod rolling;
+mod seats;
+mod workers;
+
+use std::{
+    net::TcpListener,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use anyhow::Context as _;
+use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
+pub(crate) use request::{Handle, Request};
+use rustix::{
+    event::{
+        PollFd, PollFlags, Timespec,
+        epoll::{self, CreateFlags, Event, EventData, EventFlags},
+        poll,
+    },
+    process::{Resource, getrlimit, setrlimit},
+};
+use tracing::{error, info, warn};
+
+use self::{books::Books, seats::Seats, workers::Worker};
+use crate::{
+    ledger::{AgentKey, Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, ToWorker},
+    sys::{channel::Channel, clock::now_ns, process::Executable, wake::Waker},
+};
+
+/// Connections that have not yet said a verified hello, beside the clients. A crowd of them must
+/// not take the clients' places.
+const PENDING_MAX: u64 = 16_384;
+
+/// Descriptors for everything but connections: the control port must answer whatever happens.
+const DESCRIPTORS_RESERVED: u64 = 512;
+
+/// How often the loop comes round when nothing happens.
+const TICK_NS: u64 = 100_000_000;
+
+/// A round that comes this late was our own pause (a stopped virtual machine), not the workers'.
+const LATE_NS: u64 = 500_000_000;
+
+/// For a worker to finish its batch and exit.
+const QUIT_TIME_NS: u64 = 1_000_000_000;
+
+const EVENTS_MAX: usize = 256;
+
+// The workers' tokens follow: two for each.
+const LISTENER: u64 = 0;
+const REQUESTS: u64 = 1;
+const FIRST_WORKER: u64 = 2;
+
+/// Buffers of each connection, from the seed.
+const SOCKET_BUFFER_BYTES: usize = 128 * 1024;
+
+/// What the master needs to start.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Bound and listening.
+    pub(crate) listener: TcpListener,
+    /// Worker processes, 1 to 256.
+    pub(crate) workers: u32,
+    /// Verified and raw clients together, 1 to 10000.
+    pub(crate) max_clients: u32,
+    pub(crate) accept_raw: bool,
+    /// Of the standing run: clients of `metronome-agent run --key-file` are taken with it.
+    pub(crate) standing_key: Option<Key>,
+    /// Give the workers the highest priority that the system grants (the seed's nice).
+    pub(crate) high_priority: bool,
+    /// Pin worker i to the i-th core of those allowed.
+    pub(crate) pin_workers: bool,
+}
+
+struct Master {
+    listener: TcpListener,
+    max_clients: u32,
+    accept_raw: bool,
+    high_priority: bool,
+    pin_workers: bool,
+    executable: Executable,
+    epoll: OwnedFd,
+    requests: mpsc::Receiver<Request>,
+    waker: Arc<Waker>,
+    ledger: Ledger,
+    gates: Gates,
+    workers: Vec<Worker>,
+    seats: Seats,
+    books: Books,
+    /// Packets worked off for dead workers, since the start.
+    recovered_packets: u64,
+    /// Connections that no worker could go on with.
+    connections_lost: u64,
+    /// How long connections went unread after a death, ns.
+    pauses: Histogram,
+    rolling: Option<rolling::Rolling>,
+    /// When to accept again after a pause; 0 while accepting.
+    accept_again_ns: u64,
+    warn_of_accept_again_ns: u64,
+    last_tick_ns: u64,
+    is_stopping: bool,
+}
+
+/// Starts the workers and the master's thread. When it returns, clients are served.
+pub(crate) fn start(settings: Settings) -> anyhow::Result<(Handle, JoinHandle<()>)> {
+    let (requests, receiver) = mpsc::channel();
+    let waker = Arc::new(Waker::new().context("no eventfd for the master")?);
+    let handle = Handle::new(requests, Arc::clone(&waker));
+    let (started, has_started) = mpsc::channel();
+    let thread =
+        thread::Builder::new().name("master".into()).spawn(move || match Master::new(settings, receiver, waker) {
+            Ok(master) => {
+                let _ = started.send(Ok(()));
+                master.run();
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        })?;
+    has_started.recv().context("the master's thread ended while it started")??;
+    Ok((handle, thread))
+}
+
+impl Master {
+    fn new(settings: Settings, requests: mpsc::Receiver<Request>, waker: Arc<Waker>) -> anyhow::Result<Self> {
+        settings.listener.set_nonblocking(true).context("the data port's listener")?;
+        tune(&settings.listener);
+        let slots = slots(settings.max_clients)?;
+        let ledger = Ledger::create(Dimensions { slots }).context("no shared memory for the ledger")?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC).context("no epoll for the master")?;
+        epoll::add(&epoll, &settings.listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+        epoll::add(&epoll, &*waker, EventData::new_u64(REQUESTS), EventFlags::IN)?;
+        let mut master = Self {
+            listener: settings.listener,
+            max_clients: settings.max_clients,
+            accept_raw: settings.accept_raw,
+            high_priority: settings.high_priority,
+            pin_workers: settings.pin_workers,
+            executable: Executable::current().context("this executable cannot be opened to start workers from")?,
+            epoll,
+            requests,
+            waker,
+            ledger,
+            gates: Gates::new(settings.accept_raw),
+            workers: (0..settings.workers as usize).map(Worker::new).collect(),
+            seats: Seats::new(slots),
+            books: Books::default(),
+            recovered_packets: 0,
+            connections_lost: 0,
+            pauses: Histogram::default(),
+            rolling: None,
+            accept_again_ns: 0,
+            warn_of_accept_again_ns: 0,
+            last_tick_ns: now_ns(),
+            is_stopping: false,
+        };
+        master.set_raw_seats();
+        for worker in 0..master.workers.len() {
+            master.start_worker(worker).context("a worker cannot be started")?;
+        }
+        if let Some(key) = settings.standing_key {
+            master.admit_agent(AgentKey {
+                row: answer::STANDING_ROW as u32,
+                run: RunId::from_bits(0),
+                agent: 0,
+                key,
+                first_client: 0,
+                clients: settings.max_clients,
+                shares_clock: true,
+                standing: true,
+            });
+        }
+        Ok(master)
+    }
+
+    fn run(mut self) {
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        while !self.is_stopping {
+            events.clear();
+            if let Err(error) = self.wait(&mut events) {
+                error!("the master cannot wait for events: {error}");
+                break;
+            }
+            for event in &events {
+                match event.data.u64() {
+                    LISTENER => self.accept_waiting(),
+                    REQUESTS => {
+                        self.waker.drain();
+                        self.answer_requests();
+                    }
+                    token => self.serve_worker(token, event.flags),
+                }
+            }
+            self.tick(now_ns());
+        }
+        self.end_workers();
+    }
+
+    fn wait(&self, events: &mut Vec<Event>) -> rustix::io::Result<()> {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: TICK_NS as _ };
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is due by time: heartbeats, starts, the end of a pause.
+    fn tick(&mut self, now_ns: u64) {
+        if now_ns - self.last_tick_ns < TICK_NS {
+            return;
+        }
+        if now_ns - self.last_tick_ns > TICK_NS + LATE_NS {
+            self.workers.iter_mut().for_each(|worker| worker.forgive_silence(now_ns));
+        }
+        self.last_tick_ns = now_ns;
+        self.end_pause(now_ns);
+        for worker in 0..self.workers.len() {
+            if self.workers[worker].hangs(&self.ledger, now_ns) {
+                warn!("worker {worker} does not answer and is killed");
+                self.workers[worker].kill();
+            }
+            self.start_due_worker(worker, now_ns);
+        }
+        self.note_pauses();
+        self.roll(now_ns);
+    }
+
+    fn start_due_worker(&mut self, worker: usize, now_ns: u64) {
+        let is_due = self.workers[worker].process.is_none() && now_ns >= self.workers[worker].restart_at_ns;
+        if !is_due || self.is_stopping {
+            return;
+        }
+        if let Err(error) = self.start_worker(worker) {
+            warn!("worker {worker} cannot be started: {error}; trying again in 1 s");
+            self.workers[worker].restart_at_ns = now_ns + 1_000_000_000;
+            return;
+        }
+        self.place_waiting();
+    }
+
+    fn start_worker(&mut self, index: usize) -> std::io::Result<()> {
+        let worker = &mut self.workers[index];
+        worker.start(&self.executable, &self.ledger, self.accept_raw, now_ns())?;
+        let Some(process) = &worker.process else { return Ok(()) };
+        let token = FIRST_WORKER + 2 * index as u64;
+        epoll::add(&self.epoll, &process.channel, EventData::new_u64(token), EventFlags::IN)?;
+        epoll::add(&self.epoll, &process.pidfd, EventData::new_u64(token + 1), EventFlags::IN)?;
+        info!("worker {index} is process {}", process.pid);
+        self.favour(index);
+        for agent in self.gates.agents().to_vec() {
+            self.say(index, ToWorker::Admit(agent), None);
+        }
+        Ok(())
+    }
+
+    /// Priority and affinity, as far as the system grants them.
+    fn favour(&self, index: usize) {
+        use rustix::{
+            process::setpriority_process,
+            thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+        };
+        let Some(process) = &self.workers[index].process else { return };
+        if self.high_priority {
+            // Not granted to everyone; then the default has to do, as with the seed.
+            let _ = setpriority_process(Some(process.pid), -10);
+        }
+        if self.pin_workers
+            && let Ok(allowed) = sched_getaffinity(None)
+        {
+            let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
+            let mut own = CpuSet::new();
+            own.set(cores[index % cores.len()]);
+            let _ = sched_setaffinity(Some(process.pid), &own);
+        }
+    }
+
+    fn serve_worker(&mut self, token: u64, flags: EventFlags) {
+        let index = ((token - FIRST_WORKER) / 2) as usize;
+        let is_death = (token - FIRST_WORKER) % 2 == 1;
+        if is_death {
+            return self.bury(index);
+        }
+        if flags.contains(EventFlags::OUT) {
+            let seats = &self.seats;
+            let socket = |slot| seats.get(slot).map(|seat| seat.socket.as_fd());
+            let is_flushed = self.workers[index].process.as_mut().is_none_or(|process| process.flush(socket));
+            if is_flushed {
+                self.watch_channel(index, false);
+            }
+        }
+        self.hear(index);
+    }
+
+    /// Takes a worker's messages, all there are.
+    fn hear(&mut self, index: usize) {
+        while let Some(process) = &self.workers[index].process {
+            match receive(&process.channel) {
+                Some(message) => self.heed(index, message),
+                None => return,
+            }
+        }
+    }
+
+    fn heed(&mut self, index: usize, message: FromWorker) {
+        let FromWorker::Released { slot, generation } = message else {
+            self.workers[index].set_ready();
+            return self.roll(now_ns());
+        };
+        // Anything may be in a message of a broken worker: it can only let go of what is its own.
+        let is_its_own =
+            self.seats.get(slot).is_some_and(|seat| seat.worker == Some(index) && seat.generation == generation);
+        if is_its_own {
+            self.workers[index].connections = self.workers[index].connections.saturating_sub(1);
+            self.finish(slot);
+        }
+    }
+
+    fn bury(&mut self, index: usize) {
+        let Some((channel, how)) = self.workers[index].reap(now_ns()) else { return };
+        while let Some(message) = receive(&channel) {
+            self.heed(index, message);
+        }
+        drop(channel);
+        self.recover_worker(index, &how);
+        if self.workers[index].is_in_crash_loop(now_ns()) {
+            error!("worker {index} dies again and again; the others go on");
+        }
+        self.start_due_worker(index, now_ns());
+    }
+
+    fn watch_listener(&self, accepting: bool) {
+        let flags = if accepting { EventFlags::IN } else { EventFlags::empty() };
+        let _ = epoll::modify(&self.epoll, &self.listener, EventData::new_u64(LISTENER), flags);
+    }
+
+    fn watch_channel(&self, index: usize, for_room: bool) {
+        let Some(process) = &self.workers[index].process else { return };
+        let flags = if for_room { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+        let token = FIRST_WORKER + 2 * index as u64;
+        let _ = epoll::modify(&self.epoll, &process.channel, EventData::new_u64(token), flags);
+    }
+
+    fn stop(&mut self) {
+        self.is_stopping = true;
+    }
+
+    /// Asks the workers to quit, and kills those that have not within a second.
+    fn end_workers(&mut self) {
+        for worker in 0..self.workers.len() {
+            self.say(worker, ToWorker::Quit, None);
+        }
+        let deadline = now_ns() + QUIT_TIME_NS;
+        for worker in &mut self.workers {
+            let Some(process) = &worker.process else { continue };
+            let left = deadline.saturating_sub(now_ns());
+            let timeout = Timespec { tv_sec: (left / 1_000_000_000) as _, tv_nsec: (left % 1_000_000_000) as _ };
+            let _ = poll(&mut [PollFd::new(&process.pidfd, PollFlags::IN)], Some(&timeout));
+            worker.kill();
+            let _ = worker.reap(now_ns());
+        }
+    }
+}
+
+fn receive(channel: &Channel) -> Option<FromWorker> {
+    let mut message = [0; MESSAGE_BYTES];
+    match channel.receive(&mut message) {
+        // A descriptor that came along closes here: nobody asked for one.
+        Ok(_) => FromWorker::decode(&message).ok().or(Some(FromWorker::Ready)),
+        Err(_) => None,
+    }
+}
+
+/// Raises the limit of open files as far as it goes, and returns how many connections fit.
+fn slots(max_clients: u32) -> anyhow::Result<u32> {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let wanted = u64::from(max_clients) + PENDING_MAX;
+    let possible = files.saturating_sub(DESCRIPTORS_RESERVED);
+    anyhow::ensure!(
+        possible > u64::from(max_clients),
+        "--max-clients: {max_clients} clients need more open files than the limit of {files} allows beside the \
+         {DESCRIPTORS_RESERVED} that are kept for other things; raise it (ulimit -n) or ask for fewer clients"
+    );
+    Ok(wanted.min(possible) as u32)
+}
+
+/// What accepted connections inherit, as the seed sets it on each.
+fn tune(listener: &TcpListener) {
+    let socket = socket2::SockRef::from(listener);
+    // A system that refuses one of these serves all the same.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_keepalive(true);
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+}

@@ -1,0 +1,74 @@
+//! Restarting the workers one by one, under load: each is asked to quit, its connections go to the
+//! others, the next one's turn comes when its successor is ready.
+
+use std::collections::VecDeque;
+
+use rustix::process::Pid;
+use tracing::{info, warn};
+
+use super::{Master, request::Reply};
+use crate::ledger::ToWorker;
+
+/// For a worker to finish its batch and exit; then it is killed, which costs nothing either.
+const QUIT_TIME_NS: u64 = 2_000_000_000;
+
+/// A rolling restart that is under way.
+pub(super) struct Rolling {
+    left: VecDeque<usize>,
+    current: Option<Turn>,
+    restarted: u32,
+    replies: Vec<Reply<u32>>,
+}
+
+/// One worker's turn.
+#[derive(Clone, Copy)]
+struct Turn {
+    worker: usize,
+    /// The process that is to quit; `None` when it was dead already.
+    pid: Option<Pid>,
+    kill_at_ns: u64,
+}
+
+impl Master {
+    /// Restarts every worker; `reply` gets how many. Asked again meanwhile, both wait for the same.
+    pub(super) fn restart_workers(&mut self, reply: Reply<u32>, now_ns: u64) {
+        let workers = self.workers.len();
+        let rolling = self.rolling.get_or_insert_with(|| Rolling {
+            left: (0..workers).collect(),
+            current: None,
+            restarted: 0,
+            replies: Vec::new(),
+        });
+        rolling.replies.push(reply);
+        self.roll(now_ns);
+    }
+
+    /// Goes on with the restart as far as it can.
+    pub(super) fn roll(&mut self, now_ns: u64) {
+        while let Some(mut rolling) = self.rolling.take() {
+            if let Some(turn) = rolling.current {
+                let worker = &self.workers[turn.worker];
+                let is_over = worker.is_ready() && worker.pid() != turn.pid;
+                if !is_over {
+                    if worker.pid() == turn.pid && now_ns >= turn.kill_at_ns {
+                        warn!("worker {} does not quit and is killed", turn.worker);
+                        worker.kill();
+                    }
+                    self.rolling = Some(rolling);
+                    return;
+                }
+                rolling.restarted += 1;
+            }
+            let Some(worker) = rolling.left.pop_front() else {
+                info!("{} workers were restarted", rolling.restarted);
+                rolling.replies.into_iter().for_each(|reply| reply(rolling.restarted));
+                return;
+            };
+            let turn = Turn { worker, pid: self.workers[worker].pid(), kill_at_ns: now_ns + QUIT_TIME_NS };
+            rolling.current = Some(turn);
+            self.rolling = Some(rolling);
+            self.workers[worker].set_quitting();
+            self.say(worker, ToWorker::Quit, None);
+        }
+    }
+}
