@@ -1,1 +1,65 @@
-fn main() {}
+//! benchctl: Metronome on the command line. This file is the table of contents.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`cli`] | the flags and the help |
+//! | [`flags`] | what the text of a flag means, and which flag a field of the API came from |
+//! | [`commands`] | one subcommand each |
+//! | [`connect`] | the server: address, deadlines, its errors as sentences |
+//! | [`local`] | the server and the agent that this executable carries |
+//! | [`render`] | one form of output each: pure, data in, text out |
+//! | [`terminal`] | standard output and standard error |
+//! | [`exit`] | the documented exit codes |
+//!
+//! tokio and tonic appear only here, in `commands` and in `connect`.
+
+mod cli;
+mod commands;
+mod connect;
+mod exit;
+mod flags;
+mod local;
+mod render;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use metronome_proto::telemetry::{LogFormat, Telemetry};
+use tracing::Instrument as _;
+
+use crate::{
+    cli::Cli,
+    exit::{Exit, Failure},
+};
+
+fn main() -> ExitCode {
+    // The embedded server's workers, then the embedded server and agent, are this executable again.
+    if let Some(code) = local::run_as_worker_if_asked() {
+        return code;
+    }
+    if let Some(code) = local::run_as_part_if_asked() {
+        return code;
+    }
+    let cli = Cli::parse();
+    let telemetry = Telemetry::start("benchctl", "warn", LogFormat::Text);
+    let exit = run(cli).unwrap_or_else(|failure| {
+        terminal::tell_error(&failure.sentence);
+        failure.exit
+    });
+    telemetry.finish();
+    exit.into()
+}
+
+/// Everything async stays on this thread: the death signal of the embedded processes is bound to
+/// the thread that starts them.
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::other(format!("the system gives no event loop: {error}")))?;
+    let span = tracing::info_span!("benchctl", otel.name = format!("benchctl {}", cli.command.name()));
+    let result = runtime.block_on(commands::dispatch(cli).instrument(span));
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,19 @@
+//! `benchctl agents`: who can generate load now.
+
+use super::Context;
+use crate::{
+    cli::Output,
+    exit::{Exit, Failure},
+    render::{json, tables},
+    terminal,
+};
+
+/// Lists the agents connected.
+pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
+    let agents = context.connect().await?.agents().await?;
+    terminal::print(&match context.output {
+        Output::Json => json::lists::agents(&agents),
+        Output::Text => tables::agents(&agents),
+    })?;
+    Ok(Exit::Valid)
+}

@@ -1,0 +1,176 @@
+//! Past runs: from the server, or straight from the database when none was asked for and none
+//! listens, so that results outlive the server that made them.
+
+use metronome_proto::{run_id::RunId, v1};
+
+use super::Context;
+use crate::{connect::Client, exit::Failure, local};
+
+/// Most runs that a page of the API holds.
+const PAGE_RUNS_MAX: u32 = 200;
+/// How far back a server is searched for a shortened id.
+const SEARCHED_RUNS_MAX: u32 = 10_000;
+
+/// Where past runs are read.
+pub(crate) enum History {
+    /// A server is there.
+    Server(Client),
+    /// No server is there; `None` when there is no database either.
+    Stored(Option<local::History>),
+}
+
+impl History {
+    /// The server's history if there is a server, else the database's.
+    pub(crate) async fn open(context: &Context) -> Result<Self, Failure> {
+        match context.connect_if_any().await? {
+            Some(client) => Ok(Self::Server(client)),
+            None => local::stored_runs().map(Self::Stored).map_err(in_words),
+        }
+    }
+
+    /// The newest runs.
+    pub(crate) async fn runs(&self, limit: u32) -> Result<Vec<v1::Run>, Failure> {
+        match self {
+            Self::Server(client) => runs(client, limit).await,
+            Self::Stored(None) => Ok(Vec::new()),
+            Self::Stored(Some(stored)) => stored.runs(None, limit).map_err(in_words),
+        }
+    }
+
+    /// A run by its id, a prefix of it, or `last`.
+    pub(crate) async fn run(&self, name: &str) -> Result<v1::Run, Failure> {
+        match self {
+            Self::Server(client) => client.run(&run_id(client, name).await?).await,
+            Self::Stored(None) => Err(pick(name, &[]).err().unwrap_or_else(|| unknown(name))),
+            Self::Stored(Some(stored)) => stored_run(stored, name),
+        }
+    }
+
+    /// The client rows of a run.
+    pub(crate) async fn clients(&self, run_id: &str) -> Result<Vec<v1::ClientReport>, Failure> {
+        match self {
+            Self::Server(client) => client.clients(run_id).await,
+            Self::Stored(None) => Ok(Vec::new()),
+            Self::Stored(Some(stored)) => {
+                let id = run_id.parse().map_err(|_| unknown(run_id))?;
+                stored.clients(id).map_err(in_words)
+            }
+        }
+    }
+}
+
+fn stored_run(stored: &local::History, name: &str) -> Result<v1::Run, Failure> {
+    // Ids are in order, so the runs of a prefix are the newest below its end: two tell all.
+    let candidates = stored.runs(end_of_prefix(name), 2).map_err(in_words)?;
+    let id: RunId = pick(name, &candidates)?.parse().map_err(|_| unknown(name))?;
+    stored.run(id).map_err(in_words)?.ok_or_else(|| unknown(name))
+}
+
+/// The first id that comes after all those that begin with these digits; `None` when none does.
+fn end_of_prefix(name: &str) -> Option<RunId> {
+    let free_bits = 4 * u32::try_from(RUN_ID_DIGITS.checked_sub(name.len())?).ok()?;
+    let prefix = u64::from_str_radix(name, 16).ok()?;
+    let end = (u128::from(prefix) + 1) << free_bits;
+    u64::try_from(end).ok().map(RunId::from_bits)
+}
+
+/// The id that a name stands for: itself, the id that it is a prefix of, or the newest for `last`.
+pub(crate) async fn run_id(client: &Client, name: &str) -> Result<String, Failure> {
+    if let Ok(run_id) = name.parse::<RunId>() {
+        return Ok(run_id.to_string());
+    }
+    let searched = if name == LAST { 1 } else { SEARCHED_RUNS_MAX };
+    pick(name, &runs(client, searched).await?)
+}
+
+async fn runs(client: &Client, limit: u32) -> Result<Vec<v1::Run>, Failure> {
+    let mut listed: Vec<v1::Run> = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let missing = limit.saturating_sub(u32::try_from(listed.len()).unwrap_or(u32::MAX));
+        let asked = v1::ListRunsRequest { page_size: missing.clamp(1, PAGE_RUNS_MAX), page_token };
+        let page = client.runs(asked).await?;
+        // A page without runs ends the list too: a server must not keep us here for ever.
+        let is_last = page.next_page_token.is_empty() || page.runs.is_empty();
+        listed.extend(page.runs);
+        if is_last || listed.len() >= limit as usize {
+            listed.truncate(limit as usize);
+            return Ok(listed);
+        }
+        page_token = page.next_page_token;
+    }
+}
+
+/// Which of the runs `name` means. They are in order, newest first.
+fn pick(name: &str, runs: &[v1::Run]) -> Result<String, Failure> {
+    if name == LAST {
+        return runs.first().map(|run| run.run_id.clone()).ok_or_else(|| Failure::other("there is no run yet"));
+    }
+    let is_prefix = (1..=RUN_ID_DIGITS).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_prefix {
+        return Err(Failure::usage(format!(
+            "{name:?} names no run; give an id as `benchctl runs` lists it, a prefix of one, or last"
+        )));
+    }
+    let prefix = name.to_ascii_lowercase();
+    let meant: Vec<&str> = runs.iter().map(|run| run.run_id.as_str()).filter(|id| id.starts_with(&prefix)).collect();
+    match meant[..] {
+        [] => Err(unknown(&prefix)),
+        [run_id] => Ok(run_id.into()),
+        [first, second, ..] => Err(Failure::usage(format!(
+            "more than one run begins with {prefix}, among them {first} and {second}; give more digits"
+        ))),
+    }
+}
+
+fn in_words(error: anyhow::Error) -> Failure {
+    Failure::other(format!("{error:#}"))
+}
+
+fn unknown(name: &str) -> Failure {
+    Failure::other(format!("no run {name} is known; `benchctl runs` lists those that are"))
+}
+
+const LAST: &str = "last";
+const RUN_ID_DIGITS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    fn runs(ids: &[&str]) -> Vec<v1::Run> {
+        ids.iter().map(|id| v1::Run { run_id: (*id).into(), ..v1::Run::default() }).collect()
+    }
+
+    #[test]
+    fn a_name_is_last_an_id_or_a_prefix_that_only_one_run_has() {
+        let runs = runs(&["00000000000000b2", "00000000000000b1", "0a00000000000000"]);
+        assert_eq!(pick("last", &runs), Ok("00000000000000b2".into()));
+        assert_eq!(pick("0A", &runs), Ok("0a00000000000000".into()));
+        assert_eq!(pick("00000000000000b1", &runs), Ok("00000000000000b1".into()));
+        let exit_of = |name| pick(name, &runs).map_err(|failure| failure.exit);
+        assert_eq!(exit_of("00"), Err(Exit::Usage));
+        assert_eq!(exit_of("ff"), Err(Exit::Other));
+        for name in ["", "xyz", "00000000000000b11", "\u{1b}[31m"] {
+            assert_eq!(exit_of(name), Err(Exit::Usage), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_is_the_first_id_without_it() {
+        for (prefix, end) in
+            [("01", "0200000000000000"), ("0f", "1000000000000000"), ("00000000000000ff", "0000000000000100")]
+        {
+            assert_eq!(end_of_prefix(prefix).map(|id| id.to_string()).as_deref(), Some(end), "{prefix}");
+        }
+        for name in ["last", "ff", "ffffffffffffffff", ""] {
+            assert_eq!(end_of_prefix(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn there_is_no_last_of_no_runs() {
+        assert_eq!(pick("last", &[]), Err(Failure::other("there is no run yet")));
+    }
+}

@@ -1,0 +1,81 @@
+//! The subcommands, one module each, and what several of them share:
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`follow`] | a run watched to its end |
+//! | [`history`] | past runs, from the server or straight from the database |
+//! | [`interrupts`] | Ctrl-C, once and twice |
+
+pub(crate) mod agents;
+mod follow;
+mod history;
+mod interrupts;
+pub(crate) mod runs;
+pub(crate) mod server;
+pub(crate) mod show;
+pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod watch;
+
+use metronome_proto::v1;
+
+use crate::{
+    cli::{Cli, Command, Output},
+    connect::{self, Address, Client},
+    exit::{Exit, Failure},
+    render::{json, summary},
+    terminal,
+};
+
+/// What every command needs to know.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Given by flag or environment.
+    server: Option<Address>,
+    output: Output,
+    quiet: bool,
+}
+
+/// Does what the command line asks.
+pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    let context = Context { server: cli.server, output: cli.output, quiet: cli.quiet };
+    match cli.command {
+        Command::Start(args) => start::run(&context, args).await,
+        Command::Stop(args) => stop::run(&context, args).await,
+        Command::Watch(args) => watch::run(&context, args).await,
+        Command::Runs(args) => runs::run(&context, args).await,
+        Command::Show(args) => show::run(&context, args).await,
+        Command::Agents => agents::run(&context).await,
+        Command::Server => server::run(&context).await,
+    }
+}
+
+impl Context {
+    /// The server, which has to be there.
+    async fn connect(&self) -> Result<Client, Failure> {
+        connect::connect(&self.server.clone().unwrap_or_default()).await
+    }
+
+    /// The server; `None` when none was asked for and none listens at the default address.
+    async fn connect_if_any(&self) -> Result<Option<Client>, Failure> {
+        match &self.server {
+            Some(address) => connect::connect(address).await.map(Some),
+            None => connect::connect_if_listening(&Address::default()).await,
+        }
+    }
+
+    /// Prints a run in the form asked for.
+    fn print_run(&self, run: &v1::Run, clients: &[v1::ClientReport], clients_table: bool) -> Result<(), Failure> {
+        let text = match self.output {
+            Output::Json => json::result(run, clients),
+            Output::Text if clients_table => summary::with_clients(run, clients, terminal::colour_of_stdout()),
+            Output::Text => summary::summary(run, terminal::colour_of_stdout()),
+        };
+        terminal::print(&text)
+    }
+
+    /// Whether the rows of the clients are printed.
+    fn shows_clients(&self, clients_table: bool) -> bool {
+        clients_table || self.output == Output::Json
+    }
+}

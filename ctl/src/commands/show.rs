@@ -1,0 +1,26 @@
+//! `benchctl show`: the summary of a run again.
+
+use super::{Context, history::History};
+use crate::exit::{Exit, Failure};
+
+/// Show the summary of a run again; the exit code is its verdict's, or 1 without one.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Id of the run, a prefix of it that no other has, or `last`.
+    #[arg(value_name = "RUN", default_value = "last")]
+    run: String,
+
+    /// Print a row per client below the summary.
+    #[arg(long)]
+    clients_table: bool,
+}
+
+/// Shows a run.
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    let history = History::open(context).await?;
+    let run = history.run(&args.run).await?;
+    let clients =
+        if context.shows_clients(args.clients_table) { history.clients(&run.run_id).await? } else { Vec::new() };
+    context.print_run(&run, &clients, args.clients_table)?;
+    Ok(Exit::of_run(&run))
+}

@@ -1,0 +1,287 @@
+//! `benchctl start`: a run from the plan to the verdict.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use metronome_proto::{plan::Plan, v1};
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    Context,
+    follow::{OnInterrupt, Watched, follow},
+    interrupts::Interrupts,
+};
+use crate::{
+    cli::Output,
+    connect::{self, Address, Client},
+    exit::{Exit, Failure},
+    flags::{self, Batch},
+    local::{self, Part, Role},
+    render::json,
+    terminal::{self, Remarks},
+};
+
+/// A server or an agent on this host is up in tens of milliseconds; a slow disk may take longer.
+const READY_TIME_MAX: Duration = Duration::from_secs(10);
+/// Clients that a server lets in when nothing else is said.
+const MAX_CLIENTS_DEFAULT: u32 = 10;
+
+/// Start a run, follow it to its end and judge it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Simulated devices, one TCP connection each: 1 to 10000.
+    #[arg(long, default_value = "10", value_name = "N", allow_negative_numbers = true, value_parser = flags::clients)]
+    clients: u32,
+
+    /// Packets per second of each client: 0.001 to 1000000; 10k is 10000.
+    #[arg(long, default_value = "10k", value_name = "HZ", allow_negative_numbers = true, value_parser = flags::rate_hz)]
+    rate: f64,
+
+    /// How long the schedule lasts: 1 ms to 24 h. Seconds, or with units: 10, 250ms, 1m30s.
+    #[arg(long, default_value = "10s", value_name = "TIME", allow_negative_numbers = true, value_parser = flags::duration)]
+    duration: Duration,
+
+    /// Packets per write: 1 to 1024, or `seed` for rate / 200, as the seed's client does.
+    #[arg(long, default_value = "1", value_name = "N|seed", allow_negative_numbers = true)]
+    batch: Batch,
+
+    /// How the clients of a pacing thread lie within a period of the schedule.
+    #[arg(long, value_enum, default_value_t = Phase::Staggered)]
+    phase: Phase,
+
+    /// Pacing threads per agent: 1 to 64.
+    #[arg(long, default_value = "1", value_name = "N", allow_negative_numbers = true, value_parser = flags::threads)]
+    threads: u32,
+
+    /// Agent to use, by name; repeat for several. Not given: all that are connected.
+    #[arg(long = "agent", value_name = "NAME")]
+    agents: Vec<String>,
+
+    /// Where agents connect, when that is not the address that the server tells them by itself.
+    #[arg(long, value_name = "HOST:PORT")]
+    target: Option<String>,
+
+    /// A name for the lists: at most 128 bytes.
+    #[arg(long, value_name = "TEXT", value_parser = flags::label)]
+    label: Option<String>,
+
+    /// The same id gets the same run again instead of a new one, so that a script may repeat itself.
+    #[arg(long, value_name = "ID", value_parser = flags::request_id)]
+    request_id: Option<String>,
+
+    /// Print the id of the run and leave it to the server.
+    #[arg(long)]
+    detach: bool,
+
+    /// Print a row per client below the summary.
+    #[arg(long, conflicts_with = "detach")]
+    clients_table: bool,
+
+    /// Workers of the server that benchctl brings up itself: 1 to 256. Not given: one per core.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::workers)]
+    workers: Option<u32>,
+
+    /// Clients that the server lets in which benchctl brings up itself; at least --clients.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::max_clients)]
+    max_clients: Option<u32>,
+}
+
+/// As `v1::Phase`, without the unspecified one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Phase {
+    /// One after the other, a few µs apart, all served by one wake-up.
+    Staggered,
+    /// Evenly over the period, a wake-up per packet.
+    Spread,
+    /// All at the same instant: the hardest load on the receiver.
+    Aligned,
+}
+
+impl From<Phase> for v1::Phase {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Staggered => Self::Staggered,
+            Phase::Spread => Self::Spread,
+            Phase::Aligned => Self::Aligned,
+        }
+    }
+}
+
+/// Starts a run and, unless detached, follows it to its verdict.
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    // Before anything is started: a plan that is not allowed must not cost a server.
+    let plan = args.plan()?;
+    let mut interrupts = Interrupts::listen()?;
+    let mut remarks = Remarks::new(context.quiet);
+    let opening = open(context, &args, &plan, &mut remarks);
+    let mut system = interrupts.unless(1, "stopped before the run was started", opening).await?;
+    let result = system.measure(context, &args, &plan, &mut interrupts, &mut remarks).await;
+    system.close(&mut interrupts).await;
+    if !interrupts.came() {
+        return result;
+    }
+    // After Ctrl-C the code is 130 whatever the verdict; the summary tells that.
+    result.map(|_| Exit::Interrupted).map_err(|failure| Failure::interrupted(failure.sentence))
+}
+
+impl Args {
+    fn plan(&self) -> Result<Plan, Failure> {
+        let asked = v1::Plan {
+            clients: self.clients,
+            rate_hz: self.rate,
+            duration: prost_types::Duration::try_from(self.duration).ok(),
+            batch: self.batch.packets(self.rate),
+            phase: v1::Phase::from(self.phase).into(),
+            threads: self.threads,
+            agents: self.agents.clone(),
+            target: self.target.clone().unwrap_or_default(),
+        };
+        Plan::try_from(&asked).map_err(|error| Failure::usage(flags::sentence(&error)))
+    }
+
+    fn request(&self, plan: &Plan) -> v1::StartRunRequest {
+        v1::StartRunRequest {
+            plan: Some(plan.to_proto()),
+            request_id: self.request_id.clone().unwrap_or_default(),
+            label: self.label.clone().unwrap_or_default(),
+        }
+    }
+
+    /// A flag that means nothing to a server that is there already.
+    fn flag_of_the_embedded_server(&self) -> Option<&'static str> {
+        self.workers.map(|_| "--workers").or(self.max_clients.map(|_| "--max-clients"))
+    }
+
+    /// A flag that needs a server that stays, with the reason.
+    fn flag_of_a_lasting_server(&self) -> Option<&'static str> {
+        let flags = [
+            (self.detach, "--detach: a server for this run alone would end with benchctl"),
+            (!self.agents.is_empty(), "--agent: names an agent of a running server"),
+        ];
+        flags.into_iter().find(|(given, _)| *given).map(|(_, sentence)| sentence)
+    }
+}
+
+/// A server to talk to and, when it is our own, the processes that end with this run.
+struct System {
+    client: Client,
+    /// In the order in which they end: the agent, then the server.
+    parts: Vec<Part>,
+}
+
+impl System {
+    /// The run, from StartRun to the printed summary.
+    async fn measure(
+        &mut self,
+        context: &Context,
+        args: &Args,
+        plan: &Plan,
+        interrupts: &mut Interrupts,
+        remarks: &mut Remarks,
+    ) -> Result<Exit, Failure> {
+        // One Ctrl-C here does not lose the answer: the run it names must be stopped.
+        let starting = self.client.start_run(args.request(plan));
+        let run = interrupts.unless(2, "gave up while the run was being started", starting).await?;
+        if args.detach {
+            terminal::print(&match context.output {
+                Output::Json => json::lists::started(&run.run_id),
+                Output::Text => format!("{}\n", run.run_id),
+            })?;
+            return Ok(Exit::Valid);
+        }
+        let mut server = self.parts.last_mut();
+        let watched = Watched {
+            client: &self.client,
+            run_id: &run.run_id,
+            server_is_gone: &mut || server.as_mut().is_some_and(|server| server.has_ended()),
+        };
+        let followed = follow(watched, OnInterrupt::StopTheRun, interrupts, remarks).await;
+        let run = followed.map_err(|failure| self.with_cause(&run.run_id, failure))?;
+        let clients = if context.shows_clients(args.clients_table) {
+            self.client.clients(&run.run_id).await?
+        } else {
+            Vec::new()
+        };
+        context.print_run(&run, &clients, args.clients_table)?;
+        Ok(Exit::of_run(&run))
+    }
+
+    /// When a process of our own has ended, that is the cause.
+    fn with_cause(&mut self, run_id: &str, failure: Failure) -> Failure {
+        // The server first: without it the agent has no reason to stay.
+        let cause = self.parts.iter_mut().rev().find_map(Part::how_it_ended);
+        match cause {
+            Some(cause) if failure.exit == Exit::Other => {
+                Failure::other(format!("run {run_id} was cut short: {cause}"))
+            }
+            _ => failure,
+        }
+    }
+
+    /// Ends our own processes in good order; one more Ctrl-C leaves them to their death signal.
+    async fn close(self, interrupts: &mut Interrupts) {
+        // The server's drain waits for its clients, of which we are one. The connection is closed
+        // by a task of this runtime, so the wait must not block it.
+        drop(self.client);
+        let ending = tokio::task::spawn_blocking(move || local::end_all(self.parts));
+        tokio::select! {
+            _ = ending => {}
+            () = interrupts.another() => {}
+        }
+    }
+}
+
+/// Finds a server or brings one up.
+async fn open(context: &Context, args: &Args, plan: &Plan, remarks: &mut Remarks) -> Result<System, Failure> {
+    let Some(client) = context.connect_if_any().await? else {
+        return bring_up(args, plan, remarks).await;
+    };
+    if let Some(flag) = args.flag_of_the_embedded_server() {
+        return Err(Failure::usage(format!(
+            "{flag}: is for a server that benchctl brings up itself, and one is there at {}; give the flag to that server",
+            client.address()
+        )));
+    }
+    Ok(System { client, parts: Vec::new() })
+}
+
+async fn bring_up(args: &Args, plan: &Plan, remarks: &mut Remarks) -> Result<System, Failure> {
+    if let Some(sentence) = args.flag_of_a_lasting_server() {
+        let address = Address::default();
+        return Err(Failure::usage(format!(
+            "{sentence}, and none listens at {address}; start `metronome-server` and `metronome-agent`, or leave the flag out"
+        )));
+    }
+    let max_clients = args.max_clients.unwrap_or(MAX_CLIENTS_DEFAULT).max(plan.clients);
+    let (server, line) = start_part(Role::Server, &local::server_flags(max_clients, args.workers)).await?;
+    let address = local::grpc_address_in(&line)
+        .and_then(|address| address.parse::<Address>().ok())
+        .ok_or_else(|| Failure::other(format!("the server that was started says {line:?}, which names no address")))?;
+    let (agent, _) = start_part(Role::Agent, &local::agent_flags(&address.to_string())).await?;
+    remarks.tell(&format!(
+        "no server at {}: started one (pid {}) and an agent (pid {}) for this run",
+        Address::default(),
+        server.pid(),
+        agent.pid()
+    ));
+    let client = connect::connect(&address).await?;
+    Ok(System { client, parts: vec![agent, server] })
+}
+
+async fn start_part(role: Role, flags: &[String]) -> Result<(Part, String), Failure> {
+    let (tell, told) = oneshot::channel();
+    let started = local::start(role, flags, move |line| {
+        // Nobody listens any more after a time-out or Ctrl-C.
+        let _ = tell.send(line);
+    });
+    let name = role.name();
+    let part = started.map_err(|error| Failure::other(format!("no {name} could be started here: {error}")))?;
+    match timeout(READY_TIME_MAX, told).await {
+        Ok(Ok(Some(line))) => Ok((part, line)),
+        Ok(_) => Err(Failure::other(part.why_it_was_never_ready())),
+        Err(_) => {
+            let seconds = READY_TIME_MAX.as_secs();
+            Err(Failure::other(format!("the {name} that was started here was not ready within {seconds} s")))
+        }
+    }
+}

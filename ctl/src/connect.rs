@@ -1,0 +1,315 @@
+//! The server: its address, the calls with their deadlines, its errors as sentences.
+//!
+//! An error of the server becomes one sentence and an exit code here, so that no command looks at a
+//! gRPC status, except for a watch that may try again.
+
+use std::{error::Error, fmt, io, str::FromStr, time::Duration};
+
+use metronome_proto::{GRPC_ADDRESS_DEFAULT, MESSAGE_BYTES_MAX, telemetry, v1};
+use tonic::{
+    Code, Request, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+use crate::{exit::Failure, flags};
+use v1::operator_service_client::OperatorServiceClient;
+
+/// A server on the same continent that does not take a connection in this time is not there.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
+/// Every answer but a watch's is a matter of milliseconds.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// A peer that vanished without a FIN is noticed after interval + time-out.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where a server listens for gRPC.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Address {
+    /// HOST:PORT.
+    authority: String,
+}
+
+impl Default for Address {
+    fn default() -> Self {
+        Self { authority: GRPC_ADDRESS_DEFAULT.into() }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.authority)
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("https://") {
+            return Err("the control plane has no TLS yet; write http://HOST:PORT".into());
+        }
+        let authority = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        let parts = authority.rsplit_once(':');
+        let is_address = parts.is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok_and(|p| p > 0));
+        if !is_address || Endpoint::from_shared(format!("http://{authority}")).is_err() {
+            return Err("write HOST:PORT or http://HOST:PORT, for example 127.0.0.1:50051".into());
+        }
+        Ok(Self { authority: authority.into() })
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    match inside {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
+    }
+}
+
+/// A connection to a server. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    api: OperatorServiceClient<Channel>,
+    address: Address,
+}
+
+/// Connects to a server that has to be there.
+pub(crate) async fn connect(address: &Address) -> Result<Client, Failure> {
+    dial(address).await.map_err(|error| {
+        Failure::other(format!(
+            "no server answers at {address} ({}); start one with `metronome-server --grpc {address}` or leave --server out",
+            cause(&error)
+        ))
+    })
+}
+
+/// Connects to a server if one listens there.
+pub(crate) async fn connect_if_listening(address: &Address) -> Result<Option<Client>, Failure> {
+    match dial(address).await {
+        Ok(client) => Ok(Some(client)),
+        Err(error) if is_refused(&error) => Ok(None),
+        Err(error) => Err(Failure::other(format!("no connection to {address}: {}", cause(&error)))),
+    }
+}
+
+async fn dial(address: &Address) -> Result<Client, tonic::transport::Error> {
+    let channel = Endpoint::from_shared(format!("http://{address}"))?
+        .connect_timeout(CONNECT_TIME_MAX)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true)
+        .connect()
+        .await?;
+    let api = OperatorServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    Ok(Client { api, address: address.clone() })
+}
+
+impl Client {
+    /// Where this server listens.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Starts a run.
+    pub(crate) async fn start_run(&self, asked: v1::StartRunRequest) -> Result<v1::Run, Failure> {
+        let answer = self.api().start_run(timed(asked)).await.map_err(|status| self.explain(&status))?;
+        answer.into_inner().run.ok_or_else(|| self.left_out("the run"))
+    }
+
+    /// Stops a run in good order.
+    pub(crate) async fn stop_run(&self, run_id: &str) -> Result<v1::Run, Failure> {
+        let asked = timed(v1::StopRunRequest { run_id: run_id.into() });
+        let answer = self.api().stop_run(asked).await.map_err(|status| self.explain(&status))?;
+        answer.into_inner().run.ok_or_else(|| self.left_out("the run"))
+    }
+
+    /// Stops every run; tells their ids.
+    pub(crate) async fn stop_all(&self) -> Result<Vec<String>, Failure> {
+        let answer = self.api().stop_all(timed(v1::StopAllRequest {})).await;
+        Ok(answer.map_err(|status| self.explain(&status))?.into_inner().run_ids)
+    }
+
+    /// One run.
+    pub(crate) async fn run(&self, run_id: &str) -> Result<v1::Run, Failure> {
+        let asked = timed(v1::GetRunRequest { run_id: run_id.into() });
+        let answer = self.api().get_run(asked).await.map_err(|status| self.explain(&status))?;
+        answer.into_inner().run.ok_or_else(|| self.left_out("the run"))
+    }
+
+    /// A page of runs, newest first.
+    pub(crate) async fn runs(&self, asked: v1::ListRunsRequest) -> Result<v1::ListRunsResponse, Failure> {
+        let answer = self.api().list_runs(timed(asked)).await;
+        Ok(answer.map_err(|status| self.explain(&status))?.into_inner())
+    }
+
+    /// Every client row of a run.
+    pub(crate) async fn clients(&self, run_id: &str) -> Result<Vec<v1::ClientReport>, Failure> {
+        let asked = timed(v1::ListClientsRequest { run_id: run_id.into() });
+        let mut pages = self.api().list_clients(asked).await.map_err(|status| self.explain(&status))?.into_inner();
+        let mut clients = Vec::new();
+        while let Some(page) = pages.message().await.map_err(|status| self.explain(&status))? {
+            clients.extend(page.clients);
+        }
+        Ok(clients)
+    }
+
+    /// Snapshots of a run until its end. The status stays as it is: a watch may try again.
+    pub(crate) async fn watch(&self, run_id: &str) -> Result<Streaming<v1::WatchRunResponse>, Status> {
+        // No deadline: a run may last a day. Keep-alive notices a server that is gone.
+        let asked = traced(v1::WatchRunRequest { run_id: run_id.into() });
+        Ok(self.api().watch_run(asked).await?.into_inner())
+    }
+
+    /// The agents connected now.
+    pub(crate) async fn agents(&self) -> Result<Vec<v1::Agent>, Failure> {
+        let answer = self.api().list_agents(timed(v1::ListAgentsRequest {})).await;
+        Ok(answer.map_err(|status| self.explain(&status))?.into_inner().agents)
+    }
+
+    /// The server itself.
+    pub(crate) async fn server(&self) -> Result<v1::GetServerResponse, Failure> {
+        let answer = self.api().get_server(timed(v1::GetServerRequest {})).await;
+        Ok(answer.map_err(|status| self.explain(&status))?.into_inner())
+    }
+
+    /// The status of this server as a sentence with an exit code.
+    pub(crate) fn explain(&self, status: &Status) -> Failure {
+        explain(status, &self.address)
+    }
+
+    fn api(&self) -> OperatorServiceClient<Channel> {
+        self.api.clone()
+    }
+
+    fn left_out(&self, what: &str) -> Failure {
+        Failure::other(format!(
+            "the server at {} left {what} out of its answer; is it of another version?",
+            self.address
+        ))
+    }
+}
+
+/// Whether the connection, and not the request, was at fault, so that trying again may help.
+pub(crate) fn is_broken(status: &Status) -> bool {
+    // Unknown and Internal are what the library makes of a connection that broke under a stream.
+    let codes = [Code::Unavailable, Code::Cancelled, Code::DeadlineExceeded, Code::Unknown, Code::Internal];
+    codes.contains(&status.code())
+}
+
+fn timed<T>(message: T) -> Request<T> {
+    let mut request = traced(message);
+    request.set_timeout(ANSWER_TIME_MAX);
+    request
+}
+
+/// Carries the trace of this command to the server.
+fn traced<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    telemetry::inject(&tracing::Span::current(), request.metadata_mut());
+    request
+}
+
+fn explain(status: &Status, address: &Address) -> Failure {
+    let violations = violations(status);
+    let message = status.message();
+    match status.code() {
+        Code::InvalidArgument if !violations.is_empty() => Failure::usage(violations),
+        Code::InvalidArgument => Failure::usage(message),
+        // A server that names the way out itself has it in backticks.
+        Code::FailedPrecondition if !message.contains('`') => Failure::other(format!(
+            "{message}; `benchctl agents` lists the agents connected, `metronome-agent --server {address}` starts one"
+        )),
+        Code::Unimplemented => {
+            Failure::other(format!("what answers at {address} is no Metronome server of this version ({message})"))
+        }
+        Code::Cancelled | Code::DeadlineExceeded => {
+            Failure::other(format!("the server at {address} did not answer within {} s", ANSWER_TIME_MAX.as_secs()))
+        }
+        _ => Failure::other(match io_cause(status) {
+            Some(cause) => format!("the connection to the server at {address} broke: {cause}"),
+            None if message.is_empty() => format!("the server at {address} answered: {}", status.code()),
+            None => message.to_owned(),
+        }),
+    }
+}
+
+/// The fields that the server found wrong, by the names of their flags.
+fn violations(status: &Status) -> String {
+    let Some(request) = status.get_details_bad_request() else { return String::new() };
+    let sentences = request.field_violations.iter().map(|violation| {
+        let prefix = format!("{}: ", violation.field);
+        // Servers may or may not repeat the field in the text.
+        let problem = violation.description.strip_prefix(&prefix).unwrap_or(&violation.description);
+        format!("{}: {problem}", flags::of_field(&violation.field))
+    });
+    sentences.collect::<Vec<_>>().join("; ")
+}
+
+/// Why the transport failed, when it did.
+fn io_cause(status: &Status) -> Option<String> {
+    // A status that came over the wire has no source; one that the library made has, mostly.
+    let made_here = status.message().strip_prefix("h2 protocol error: ").map(ToOwned::to_owned);
+    status.source().map(deepest).or(made_here)
+}
+
+fn cause(error: &tonic::transport::Error) -> String {
+    deepest(error).to_lowercase()
+}
+
+/// Libraries wrap the cause in general words; the innermost error has the particular ones.
+fn deepest(error: &(dyn Error + 'static)) -> String {
+    let innermost = chain(error).last();
+    innermost.map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn is_refused(error: &tonic::transport::Error) -> bool {
+    chain(error)
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// An error and what caused it, outermost first.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error: &&'a (dyn Error + 'static)| error.source())
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::*;
+    use crate::exit::Exit;
+
+    #[test]
+    fn an_address_is_host_and_port_with_or_without_the_scheme() {
+        for (text, authority) in [
+            ("127.0.0.1:50051", "127.0.0.1:50051"),
+            ("http://127.0.0.1:50051/", "127.0.0.1:50051"),
+            ("bench-1.example:1", "bench-1.example:1"),
+            ("[::1]:50051", "[::1]:50051"),
+        ] {
+            assert_eq!(text.parse::<Address>().map(|address| address.to_string()), Ok(authority.into()), "{text}");
+        }
+        for text in ["", "host", ":1", "host:0", "host:65536", "https://h:1", "http://", "a b:1", "::1:5", "h:1/path"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_the_server_refuses_is_named_by_its_flag() {
+        let details = ErrorDetails::with_bad_request_violation("plan.rate_hz", "1e12 is out of range");
+        let status = Status::with_error_details(Code::InvalidArgument, "bad plan", details);
+        assert_eq!(explain(&status, &Address::default()), Failure::usage("--rate: 1e12 is out of range"));
+    }
+
+    #[test]
+    fn a_missing_agent_comes_with_the_way_out() {
+        let failure = explain(&Status::failed_precondition("no agent is connected"), &Address::default());
+        assert_eq!(failure.exit, Exit::Other);
+        assert!(failure.sentence.contains("metronome-agent --server 127.0.0.1:50051"), "{}", failure.sentence);
+    }
+}

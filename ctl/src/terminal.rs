@@ -1,0 +1,107 @@
+//! Standard output and standard error: who gets what, colours, the progress line.
+//!
+//! Results go to standard output, all else to standard error. A reader that has gone away is not
+//! an error: whoever pipes into `head` has what was asked for.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use crate::{exit::Failure, render::Colour};
+
+/// Writes a result to standard output.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::other(format!("standard output takes no more: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells on standard error why there is no result.
+pub(crate) fn tell_error(sentence: &str) {
+    tell(&format!("error: {sentence}"));
+}
+
+/// Colours only where a person reads: a terminal, and NO_COLOR (<https://no-color.org>) not set.
+pub(crate) fn colour_of_stdout() -> Colour {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let plain = set("NO_COLOR").is_some() || set("TERM").is_some_and(|term| term == "dumb");
+    if io::stdout().is_terminal() && !plain { Colour::Ansi } else { Colour::None }
+}
+
+/// Remarks and progress on standard error.
+#[derive(Debug)]
+pub(crate) struct Remarks {
+    mode: Mode,
+    /// The second of the run that the last plain line told.
+    second_told: Option<u64>,
+    /// A progress line stands on the terminal, without a line feed.
+    line_is_open: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mode {
+    Quiet,
+    /// A line a second, for logs.
+    Lines,
+    /// One line that is rewritten.
+    Rewritten,
+}
+
+impl Remarks {
+    /// For standard error as it is.
+    pub(crate) fn new(quiet: bool) -> Self {
+        let mode = match (quiet, io::stderr().is_terminal()) {
+            (true, _) => Mode::Quiet,
+            (false, true) => Mode::Rewritten,
+            (false, false) => Mode::Lines,
+        };
+        Self { mode, second_told: None, line_is_open: false }
+    }
+
+    /// Shows how the run stands at `elapsed_s`.
+    pub(crate) fn progress(&mut self, elapsed_s: u64, line: &str) {
+        match self.mode {
+            Mode::Quiet => {}
+            Mode::Lines if self.second_told == Some(elapsed_s) => {}
+            Mode::Lines => {
+                self.second_told = Some(elapsed_s);
+                tell(line);
+            }
+            Mode::Rewritten => {
+                write_to_stderr(&format!("{CLEAR_LINE}{WRAP_OFF}{line}{WRAP_ON}"));
+                self.line_is_open = true;
+            }
+        }
+    }
+
+    /// Takes the progress line away.
+    pub(crate) fn clear(&mut self) {
+        if std::mem::take(&mut self.line_is_open) {
+            write_to_stderr(CLEAR_LINE);
+        }
+    }
+
+    /// Tells something worth a line of its own.
+    pub(crate) fn tell(&mut self, sentence: &str) {
+        self.clear();
+        if self.mode != Mode::Quiet {
+            tell(sentence);
+        }
+    }
+}
+
+const CLEAR_LINE: &str = "\r\x1b[2K";
+/// A line that is longer than the terminal is wide could not be rewritten if it wrapped.
+const WRAP_OFF: &str = "\x1b[?7l";
+const WRAP_ON: &str = "\x1b[?7h";
+
+fn tell(line: &str) {
+    write_to_stderr(&format!("{line}\n"));
+}
+
+/// Not `eprintln!`, which panics when nobody reads standard error any more.
+fn write_to_stderr(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,111 @@
+//! What a user gets wrong before anything is started: one clear sentence and the documented code.
+
+mod common;
+
+use std::net::TcpListener;
+
+use common::benchctl;
+
+/// Runs a command line that is not allowed, and expects code 2 and a sentence with these words.
+#[track_caller]
+fn refused(arguments: &[&str], words: &[&str]) {
+    let ended = benchctl(arguments);
+    assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+    assert_eq!(ended.stdout, "", "{arguments:?}");
+    let first_line = ended.stderr.lines().next().unwrap_or_default();
+    assert!(first_line.starts_with("error: "), "{arguments:?}: {ended:?}");
+    for word in words {
+        assert!(ended.stderr.contains(word), "{arguments:?} without {word:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
+    for clients in ["0", "10001", "4294967296", "-1", "1.5", "ten"] {
+        refused(&["start", "--clients", clients], &["--clients", "1 to 10000", clients]);
+    }
+    for rate in ["0", "-1", "NaN", "inf", "1e12", "1M1"] {
+        refused(&["start", "--rate", rate], &["--rate"]);
+    }
+    refused(&["start", "--rate", "1e12"], &["0.001 to 1000000"]);
+    refused(&["start", "--rate", "1M", "--clients", "11"], &["--rate", "together", "lower one of the two"]);
+    for duration in ["0", "-5", "1y", "31536000", "999us", "soon", "1e300"] {
+        refused(&["start", "--duration", duration], &["--duration", "1 ms to 24 h"]);
+    }
+    for batch in ["0", "1025", "seeds"] {
+        refused(&["start", "--batch", batch], &["--batch", "1 to 1024", batch]);
+    }
+    refused(&["start", "--threads", "65"], &["--threads", "1 to 64"]);
+    refused(&["start", "--phase", "new"], &["--phase", "staggered", "spread", "aligned"]);
+    refused(&["start", "--target", "nowhere"], &["--target", "HOST:PORT"]);
+    refused(&["start", "--agent", "Ä"], &["--agent", "a-z"]);
+    refused(&["start", "--label", "a\u{7}b"], &["--label", "control characters"]);
+    refused(&["start", "--request-id", "a b"], &["--request-id", "64"]);
+    refused(&["start", "--workers", "0"], &["--workers", "1 to 256"]);
+}
+
+#[test]
+fn a_command_line_that_means_nothing_is_refused() {
+    refused(&["strat"], &["strat", "start"]);
+    refused(&["stop"], &["<RUN|--all>"]);
+    refused(&["stop", "last", "--all"], &["--all"]);
+    refused(&["--server", "nowhere", "agents"], &["--server", "HOST:PORT"]);
+    refused(&["--server", "https://h:1", "agents"], &["--server", "TLS"]);
+    refused(&["runs", "-o", "xml"], &["text", "json"]);
+    refused(&["runs", "--limit", "0"], &["--limit", "1"]);
+}
+
+#[test]
+fn the_help_tells_the_exit_codes_and_every_command() {
+    let ended = benchctl(&["--help"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for word in ["start", "stop", "watch", "runs", "show", "agents", "server", "Exit codes", "130", "METRONOME_SERVER"]
+    {
+        assert!(ended.stdout.contains(word), "{word}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_one_sentence_with_the_way_out() {
+    // Bound and closed again, so that nobody listens there.
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let address = address.to_string();
+    for command in
+        [&["start"][..], &["stop", "--all"], &["watch", "last"], &["runs"], &["show", "last"], &["agents"], &["server"]]
+    {
+        let ended = benchctl(&[&["--server", &address], command].concat());
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{command:?}: {ended:?}");
+        assert!(ended.stderr.starts_with("error: no server answers at "), "{command:?}: {ended:?}");
+        assert!(ended.stderr.contains(&address) && ended.stderr.contains("metronome-server"), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+}
+
+#[test]
+fn what_answers_but_is_no_server_is_told_from_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let answering = std::thread::spawn(move || {
+        use std::io::Write as _;
+        let (mut stream, _) = listener.accept()?;
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    });
+    let ended = benchctl(&["--server", &address, "agents"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+    assert!(ended.stderr.contains(&address), "{ended:?}");
+    answering.join().expect("no panic").expect("benchctl came");
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_error() {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(common::BENCHCTL)
+        .arg("--help")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("benchctl starts");
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().expect("benchctl ends");
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+}
