@@ -1,0 +1,210 @@
+//! Real processes for the end-to-end tests: each on ports of its own, each ended with its handle.
+//!
+//! A test waits for the line with which a process says that it is ready, never for time to pass.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Read as _},
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The longest that any event may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One of our executables, built by the same cargo call as this test.
+pub fn executable(name: &str) -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let path = test.parent().unwrap().parent().unwrap().join(name);
+    assert!(path.exists(), "{} is missing: run `cargo test --workspace`", path.display());
+    path
+}
+
+/// A command with an environment that no variable of the caller leaks into.
+pub fn command(name: &str) -> Command {
+    let mut command = Command::new(executable(name));
+    for (variable, _) in env::vars_os() {
+        let text = variable.to_string_lossy().into_owned();
+        if text.starts_with("METRONOME_") || text.starts_with("OTEL_") {
+            command.env_remove(variable);
+        }
+    }
+    command
+}
+
+/// A process that ends with this handle.
+pub struct Running {
+    pub child: Child,
+    pub ready: String,
+}
+
+impl Running {
+    /// Starts it and waits for its `ready` line.
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            while let Some(Ok(line)) = lines.next() {
+                let _ = sender.send(line);
+            }
+        });
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(ready) => Self { child, ready },
+            Err(error) => {
+                let _ = child.kill();
+                panic!("{command:?} did not get ready: {error}, {:?}", child.wait());
+            }
+        }
+    }
+
+    /// The word after `name` in the ready line.
+    pub fn told(&self, name: &str) -> String {
+        let mut words = self.ready.split_whitespace();
+        words.find(|word| *word == name).unwrap_or_else(|| panic!("no {name} in {}", self.ready));
+        words.next().unwrap().to_owned()
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        wait_until("the process ends", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server on free ports, with a database of its own.
+pub struct Server {
+    pub process: Running,
+    pub folder: TempDir,
+}
+
+impl Server {
+    pub fn start(flags: &[&str]) -> Self {
+        Self::start_in(TempDir::new().unwrap(), flags)
+    }
+
+    pub fn start_in(folder: TempDir, flags: &[&str]) -> Self {
+        let mut command = command("metronome-server");
+        command.args(["--port", "0", "--grpc", "127.0.0.1:0", "--database"]);
+        command.arg(folder.path().join("runs.sqlite")).args(flags).stderr(Stdio::null());
+        Self { process: Running::start(command), folder }
+    }
+
+    pub fn grpc(&self) -> String {
+        self.process.told("grpc")
+    }
+
+    pub fn data(&self) -> String {
+        self.process.told("data")
+    }
+
+    /// An agent of this server.
+    pub fn agent(&self, name: &str) -> Running {
+        let mut command = command("metronome-agent");
+        command.args(["--server", &self.grpc(), "--name", name]).stderr(Stdio::null());
+        Running::start(command)
+    }
+
+    /// benchctl, talking to this server.
+    pub fn benchctl(&self, arguments: &[&str]) -> Command {
+        let mut command = command("benchctl");
+        command.args(["--server", &self.grpc()]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// What a command of benchctl prints with `-o json`, and its exit code.
+    pub fn json(&self, arguments: &[&str]) -> (Value, i32) {
+        let mut command = self.benchctl(&["-o", "json"]);
+        command.args(arguments);
+        json_of(command.output().unwrap())
+    }
+
+    /// `benchctl start` with `-o json`.
+    pub fn run(&self, arguments: &[&str]) -> (Value, i32) {
+        self.json(&[&["start"], arguments].concat())
+    }
+
+    /// The process ids of the workers.
+    pub fn workers(&self) -> Vec<Pid> {
+        let (server, _) = self.json(&["server"]);
+        let pid = |worker: &Value| Pid::from_raw(worker["pid"].as_i64().unwrap() as i32);
+        server["workers"].as_array().unwrap().iter().filter_map(pid).collect()
+    }
+}
+
+/// Exactly one object on standard output, and the exit code.
+pub fn json_of(output: Output) -> (Value, i32) {
+    let text = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let object = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}; it said {said}"));
+    (object, output.status.code().unwrap_or_else(|| panic!("ended by a signal; it said {said}")))
+}
+
+/// Polls until `happened` says so.
+pub fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = happened() {
+            return value;
+        }
+        assert!(started.elapsed() < PATIENCE, "it never came about that {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Everything a peer sends until it ends the connection, at most what comes within [`PATIENCE`].
+pub fn read_to_end(stream: &mut std::net::TcpStream) -> Vec<u8> {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => bytes,
+        Err(error) => panic!("the peer neither sends nor ends: {error}"),
+    }
+}
+
+/// The books of a run balance: nothing lost, doubled or unordered, and every sum agrees.
+#[track_caller]
+pub fn assert_exact(result: &Value, packets: u64) {
+    let counts = &result["packets"];
+    for name in ["scheduled", "sent", "received"] {
+        assert_eq!(counts[name], packets, "{name} in {result:#}");
+    }
+    for name in ["lost", "skipped", "duplicated", "reordered", "gaps", "corrupt"] {
+        assert_eq!(counts[name], 0, "{name} in {result:#}");
+    }
+    for name in ["lateness_us", "transit_us", "latency_us"] {
+        assert_eq!(result[name]["count"], packets, "{name} in {result:#}");
+    }
+    let sum = |rows: &str, field: &str| -> u64 {
+        result[rows].as_array().unwrap().iter().map(|row| row[field].as_u64().unwrap()).sum()
+    };
+    assert_eq!(sum("clients", "received"), packets);
+    assert!(sum("workers", "packets") <= packets);
+    for law in result["laws"].as_array().unwrap() {
+        assert_eq!(law["holds"], true, "{law}");
+    }
+}

@@ -1,0 +1,142 @@
+//! The data port meets peers that do not behave, and raw clients that do.
+
+mod common;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use common::{Server, assert_exact, read_to_end, wait_until};
+use metronome_proto::{
+    packet::Packet,
+    run_id::RunId,
+    seal::{Hello, Key, Refusal},
+};
+use serde_json::Value;
+
+fn connect(server: &Server) -> TcpStream {
+    TcpStream::connect(server.data()).unwrap()
+}
+
+#[track_caller]
+fn refused(mut stream: TcpStream, refusal: Refusal) {
+    let answer = read_to_end(&mut stream);
+    assert_eq!(answer, refusal.encode(), "not refused as {refusal:?}");
+}
+
+fn forged() -> [u8; 32] {
+    let hello = Hello { run: RunId::from_bits(1), agent: 0, client: 0, attempt: 1 };
+    hello.seal(&Key::from_bytes([1; 32]))
+}
+
+fn run_works(server: &Server) {
+    let (result, _) = server.run(&["--clients", "10", "--rate", "500", "--duration", "1s"]);
+    assert_exact(&result, 5_000);
+}
+
+#[test]
+fn what_is_not_a_verified_hello_is_refused_with_its_reason_and_the_next_run_works() {
+    let server = Server::start(&[]);
+    let _agent = server.agent("a1");
+    let mut garbage = connect(&server);
+    garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    refused(garbage, Refusal::Raw);
+    let mut unknown = connect(&server);
+    unknown.write_all(&forged()).unwrap();
+    refused(unknown, Refusal::Hello);
+    let mut packet_first = connect(&server);
+    let packet = Packet { flags: 0, client: 0, sequence: 0, due_ns: 0, lateness_ns: 0 };
+    packet_first.write_all(&packet.encode()).unwrap();
+    refused(packet_first, Refusal::Protocol);
+    run_works(&server);
+}
+
+#[test]
+fn a_hello_that_is_short_by_any_number_of_bytes_ends_and_one_that_is_late_is_refused() {
+    let server = Server::start(&[]);
+    let _agent = server.agent("a1");
+    for bytes in 1..32 {
+        let mut short = connect(&server);
+        short.write_all(&forged()[..bytes]).unwrap();
+        short.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(&mut short), [0_u8; 0], "{bytes} bytes");
+    }
+    let began = Instant::now();
+    let late: Vec<TcpStream> = (0..32)
+        .map(|bytes| {
+            let mut stream = connect(&server);
+            stream.write_all(&forged()[..bytes]).unwrap();
+            stream
+        })
+        .collect();
+    run_works(&server);
+    for stream in late {
+        refused(stream, Refusal::Late);
+    }
+    let waited = began.elapsed();
+    assert!(waited > Duration::from_secs(4) && waited < Duration::from_secs(15), "{waited:?}");
+    let (told, _) = server.json(&["server"]);
+    assert_eq!(told["connections"]["refused_late"], 32, "{told:#}");
+}
+
+#[test]
+fn a_thousand_connections_beyond_max_clients_do_not_disturb_a_run() {
+    let server = Server::start(&["--accept-raw"]);
+    let _agent = server.agent("a1");
+    let mut idle: Vec<TcpStream> = (0..500).map(|_| connect(&server)).collect();
+    idle.extend((0..500).map(|_| {
+        let mut stream = connect(&server);
+        let _ = stream.write_all(b"X");
+        stream
+    }));
+    wait_until("all of them are accepted", || {
+        let (told, _) = server.json(&["server"]);
+        (told["connections"]["accepted"].as_u64() >= Some(1000)).then_some(())
+    });
+    let (told, _) = server.json(&["server"]);
+    assert!(told["connections"]["admitted"].as_u64() <= Some(10), "{told:#}");
+    drop(idle);
+    wait_until("the places are free", || {
+        let (told, _) = server.json(&["server"]);
+        (told["connections"]["admitted"] == 0).then_some(())
+    });
+    run_works(&server);
+}
+
+#[test]
+fn raw_clients_are_counted_in_whole_packets_and_half_a_packet_is_not_one() {
+    let server = Server::start(&["--accept-raw", "--workers", "2"]);
+    for bytes in [32 * 100, 32 * 7 + 16, 31] {
+        let mut raw = connect(&server);
+        raw.write_all(&vec![b'X'; bytes]).unwrap();
+        raw.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(raw.read(&mut [0; 1]).unwrap(), 0, "the server ends it when it has read all");
+    }
+    let told = wait_until("all are booked", || {
+        let (told, _) = server.json(&["server"]);
+        (told["raw"]["connections"] == 3 && told["connections"]["admitted"] == 0).then_some(told)
+    });
+    assert_eq!((told["raw"]["packets"].as_u64(), told["raw"]["bytes"].as_u64()), (Some(107), Some(3_200 + 240 + 31)));
+}
+
+/// The seed serves only as many clients at once as it has workers; its own client must see more here.
+#[test]
+fn the_seed_s_client_drives_the_server_with_every_packet_counted() {
+    let server = Server::start(&["--accept-raw", "--workers", "4"]);
+    let (host, port) = server.data().rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).unwrap();
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/seed_client.py");
+    let arguments = ["--host", &host, "--port", &port, "--clients", "10", "--rate", "10000", "--duration", "2"];
+    let output = Command::new("python3").arg(client).args(arguments).output().expect("python3");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let sent: u64 =
+        said.split_whitespace().nth(1).unwrap_or_else(|| panic!("{said} {:?}", output.stderr)).parse().unwrap();
+    let told = wait_until("all ten are booked", || {
+        let (told, _): (Value, _) = server.json(&["server"]);
+        (told["raw"]["connections"] == 10 && told["connections"]["admitted"] == 0).then_some(told)
+    });
+    assert_eq!(told["raw"]["packets"].as_u64(), Some(sent), "{told:#}");
+    assert!(sent > 10_000);
+}

@@ -1,0 +1,201 @@
+//! A run from end to end, on real processes and real packets.
+
+mod common;
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use common::{Running, Server, assert_exact, command, json_of, wait_until};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+
+/// The load of these tests: enough to mean something, little enough for a busy machine of 2 cores.
+const LOAD: [&str; 6] = ["--clients", "10", "--rate", "2000", "--duration", "1s"];
+const LOAD_PACKETS: u64 = 20_000;
+
+#[test]
+fn every_packet_of_a_run_is_counted_once_and_the_books_balance() {
+    let server = Server::start(&["--workers", "2"]);
+    let _agent = server.agent("a1");
+    for _ in 0..3 {
+        let (result, code) = server.run(&LOAD);
+        assert_exact(&result, LOAD_PACKETS);
+        assert!([0, 4].contains(&code), "late on a busy machine at the worst: {result:#}");
+        let reasons = result["verdict"]["reasons"].as_array().unwrap();
+        assert!(reasons.iter().all(|reason| reason["code"] == "LATENESS"), "{reasons:?}");
+    }
+}
+
+#[test]
+fn several_agents_share_a_run_and_batches_and_phases_count_the_same() {
+    let server = Server::start(&["--max-clients", "50"]);
+    let _agents = [server.agent("a1"), server.agent("a2"), server.agent("a3")];
+    for flags in [["--phase", "spread"], ["--phase", "aligned"], ["--batch", "7"], ["--threads", "2"]] {
+        let (result, _) = server.run(&[&["--clients", "25", "--rate", "400", "--duration", "1s"], &flags[..]].concat());
+        assert_exact(&result, 10_000);
+        assert_eq!(result["agents"].as_array().unwrap().len(), 3);
+    }
+}
+
+#[test]
+fn without_a_server_start_brings_its_own_and_takes_it_along_when_it_goes() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let database = folder.path().join("runs.sqlite");
+    let mut benchctl = command("benchctl");
+    benchctl.args(["start", "-o", "json"]).args(LOAD).env("METRONOME_DATABASE", &database);
+    let output = benchctl.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("server"), "it says that it brought a server up: {said}");
+    let (result, _) = json_of(output);
+    assert_exact(&result, LOAD_PACKETS);
+
+    // The run outlives its server.
+    let runs = command("benchctl").args(["runs", "-o", "json"]).env("METRONOME_DATABASE", &database).output().unwrap();
+    assert!(String::from_utf8_lossy(&runs.stdout).contains(result["run_id"].as_str().unwrap()));
+    let show = command("benchctl").args(["show", "last", "-o", "json"]).env("METRONOME_DATABASE", &database).output();
+    assert_exact(&json_of(show.unwrap()).0, LOAD_PACKETS);
+}
+
+#[test]
+fn after_kill_9_of_benchctl_nothing_it_started_is_left() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut benchctl = command("benchctl");
+    benchctl.args(["start", "--duration", "1h", "--clients", "2", "--rate", "100"]);
+    benchctl.env("METRONOME_DATABASE", folder.path().join("runs.sqlite"));
+    let child = benchctl.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut benchctl = Running { child, ready: String::new() };
+    let children = wait_until("server, agent and a worker run", || {
+        let family = descendants(benchctl.pid());
+        (family.len() >= 3).then_some(family)
+    });
+    benchctl.child.kill().unwrap();
+    benchctl.child.wait().unwrap();
+    let killed = Instant::now();
+    wait_until("all of them are gone", || children.iter().all(|pid| !is_running(*pid)).then_some(()));
+    assert!(killed.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn ctrl_c_stops_the_run_and_still_prints_the_summary() {
+    let server = Server::start(&[]);
+    let _agent = server.agent("a1");
+    let mut start = server.benchctl(&["start", "-o", "json", "--clients", "4", "--rate", "500", "--duration", "10m"]);
+    let child = start.spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    wait_until("packets arrive", || {
+        let (runs, _) = server.json(&["server"]);
+        let packets = runs["workers"].as_array().unwrap().iter().map(|worker| worker["packets"].as_u64().unwrap());
+        (packets.sum::<u64>() > 100).then_some(())
+    });
+    kill_process(pid, Signal::INT).unwrap();
+    let (result, code) = json_of(child.wait_with_output().unwrap());
+    assert_eq!(code, 130);
+    assert!(result["verdict"]["reasons"].to_string().contains("STOPPED"), "{result:#}");
+    let sent = result["packets"]["sent"].as_u64().unwrap();
+    assert!(sent > 100);
+    assert_exact(&result, sent);
+    // The next run works.
+    assert_exact(&server.run(&LOAD).0, LOAD_PACKETS);
+}
+
+#[test]
+fn a_worker_killed_in_mid_run_costs_nothing() {
+    let server = Server::start(&["--workers", "3"]);
+    let _agent = server.agent("a1");
+    let mut start = server.benchctl(&["start", "-o", "json", "--clients", "6", "--rate", "2000", "--duration", "3s"]);
+    let mut child = start.spawn().unwrap();
+    let mut kills = 0;
+    while child.try_wait().unwrap().is_none() {
+        for pid in server.workers() {
+            kills += u32::from(kill_process(pid, Signal::KILL).is_ok());
+        }
+    }
+    let (result, _) = json_of(child.wait_with_output().unwrap());
+    assert!(kills >= 3, "only {kills} kills");
+    assert_exact(&result, 36_000);
+}
+
+#[test]
+fn a_worker_that_is_stopped_is_found_out_killed_and_recovered() {
+    let server = Server::start(&["--workers", "2"]);
+    let _agent = server.agent("a1");
+    let mut start = server.benchctl(&["start", "-o", "json", "--clients", "4", "--rate", "500", "--duration", "5s"]);
+    let child = start.spawn().unwrap();
+    wait_until("the workers have connections", || {
+        let (told, _) = server.json(&["server"]);
+        (told["connections"]["admitted"] == 4).then_some(())
+    });
+    let stopped = server.workers()[0];
+    kill_process(stopped, Signal::STOP).unwrap();
+    let at = Instant::now();
+    wait_until("it is killed", || (!is_running(stopped)).then_some(()));
+    assert!(at.elapsed() < Duration::from_secs(4), "{:?}", at.elapsed());
+    assert_exact(&json_of(child.wait_with_output().unwrap()).0, 10_000);
+}
+
+#[test]
+fn an_agent_killed_in_mid_run_makes_it_partial_and_the_next_run_works() {
+    let server = Server::start(&[]);
+    let mut agents = [server.agent("a1"), server.agent("a2")];
+    let mut start = server.benchctl(&["start", "-o", "json", "--clients", "4", "--rate", "500", "--duration", "2s"]);
+    let child = start.spawn().unwrap();
+    wait_until("all clients are in", || {
+        let (told, _) = server.json(&["server"]);
+        (told["connections"]["admitted"] == 4).then_some(())
+    });
+    agents[0].child.kill().unwrap();
+    let (result, code) = json_of(child.wait_with_output().unwrap());
+    // On a busy machine it may be late as well, which is worse than partial.
+    assert!(code == 3 || (code == 4 && codes(&result).contains(&"LATENESS".to_owned())), "{result:#}");
+    assert!(codes(&result).contains(&"AGENT_LOST".to_owned()), "{result:#}");
+    let (result, _) = server.run(&LOAD);
+    assert_exact(&result, LOAD_PACKETS);
+}
+
+#[test]
+fn a_server_killed_in_mid_run_is_told_in_a_sentence_and_the_run_is_listed_as_aborted() {
+    let mut server = Server::start(&[]);
+    let _agent = server.agent("a1");
+    let mut start = server.benchctl(&["start", "--clients", "2", "--rate", "100", "--duration", "10m"]);
+    let child = start.spawn().unwrap();
+    wait_until("the clients are in", || {
+        let (told, _) = server.json(&["server"]);
+        (told["connections"]["admitted"] == 2).then_some(())
+    });
+    let workers = server.workers();
+    server.process.child.kill().unwrap();
+    server.process.child.wait().unwrap();
+    wait_until("its workers are gone", || workers.iter().all(|pid| !is_running(*pid)).then_some(()));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let Server { folder, .. } = server;
+    let next = Server::start_in(folder, &[]);
+    let (runs, _) = next.json(&["runs"]);
+    assert!(runs.to_string().contains("aborted"), "{runs:#}");
+}
+
+fn codes(result: &Value) -> Vec<String> {
+    let reasons = result["verdict"]["reasons"].as_array().unwrap();
+    reasons.iter().map(|reason| reason["code"].as_str().unwrap().to_owned()).collect()
+}
+
+fn descendants(pid: Pid) -> Vec<Pid> {
+    let parent_of = |child: &Pid| stat(*child).and_then(|fields| fields.get(1)?.parse().ok()).and_then(Pid::from_raw);
+    let processes =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let children: Vec<Pid> =
+        processes.filter_map(Pid::from_raw).filter(|child| parent_of(child) == Some(pid)).collect();
+    children.into_iter().flat_map(|child| [vec![child], descendants(child)].concat()).collect()
+}
+
+/// The fields of /proc/PID/stat from the state on.
+fn stat(pid: Pid) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+}
+
+fn is_running(pid: Pid) -> bool {
+    test_kill_process(pid).is_ok() && stat(pid).is_some_and(|fields| fields[0] != "Z")
+}
