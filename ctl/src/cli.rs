@@ -56,8 +56,8 @@ pub(crate) enum Command {
     Show(commands::show::Args),
     /// List the agents that are connected.
     Agents,
-    /// Show the server: addresses, workers, connections, raw clients.
-    Server,
+    /// Show the server: addresses, workers, connections, raw clients; or restart its workers.
+    Server(commands::server::Args),
 }
 
 impl Command {
@@ -70,7 +70,7 @@ impl Command {
             Self::Runs(_) => "runs",
             Self::Show(_) => "show",
             Self::Agents => "agents",
-            Self::Server => "server",
+            Self::Server(_) => "server",
         }
     }
 }

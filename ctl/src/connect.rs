@@ -20,6 +20,8 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 /// Every answer but a watch's is a matter of milliseconds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// A peer that vanished without a FIN is noticed after interval + time-out.
+/// A restart takes milliseconds a worker; one that does not quit is killed after 2 s.
+const RESTART_MAX: Duration = Duration::from_secs(130);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -174,6 +176,14 @@ impl Client {
     pub(crate) async fn server(&self) -> Result<v1::GetServerResponse, Failure> {
         let answer = self.api().get_server(timed(v1::GetServerRequest {})).await;
         Ok(answer.map_err(|status| self.explain(&status))?.into_inner())
+    }
+
+    /// Restarts the workers; how many there were.
+    pub(crate) async fn restart_workers(&self) -> Result<u32, Failure> {
+        let mut asked = traced(v1::RestartWorkersRequest {});
+        asked.set_timeout(RESTART_MAX);
+        let answer = self.api().restart_workers(asked).await;
+        Ok(answer.map_err(|status| self.explain(&status))?.into_inner().restarted)
     }
 
     /// The status of this server as a sentence with an exit code.

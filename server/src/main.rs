@@ -1,1 +1,15 @@
-fn main() {}
+//! metronome-server.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use metronome_server::Args;
+
+fn main() -> ExitCode {
+    // A worker is this executable again, started by exec: a forked copy of threads and locks would
+    // be unsound.
+    if let Some(code) = metronome_server::run_as_worker_if_asked() {
+        return code;
+    }
+    metronome_server::run(Args::parse())
+}

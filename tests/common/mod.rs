@@ -18,10 +18,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The longest that any event may take before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One of our executables, built by the same cargo call as this test.
-pub fn executable(name: &str) -> PathBuf {
+pub(crate) fn executable(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let path = test.parent().unwrap().parent().unwrap().join(name);
     assert!(path.exists(), "{} is missing: run `cargo test --workspace`", path.display());
@@ -29,7 +29,7 @@ pub fn executable(name: &str) -> PathBuf {
 }
 
 /// A command with an environment that no variable of the caller leaks into.
-pub fn command(name: &str) -> Command {
+pub(crate) fn command(name: &str) -> Command {
     let mut command = Command::new(executable(name));
     for (variable, _) in env::vars_os() {
         let text = variable.to_string_lossy().into_owned();
@@ -41,14 +41,14 @@ pub fn command(name: &str) -> Command {
 }
 
 /// A process that ends with this handle.
-pub struct Running {
-    pub child: Child,
-    pub ready: String,
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) ready: String,
 }
 
 impl Running {
     /// Starts it and waits for its `ready` line.
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, receiver) = mpsc::channel();
@@ -67,22 +67,22 @@ impl Running {
     }
 
     /// The word after `name` in the ready line.
-    pub fn told(&self, name: &str) -> String {
+    pub(crate) fn told(&self, name: &str) -> String {
         let mut words = self.ready.split_whitespace();
         words.find(|word| *word == name).unwrap_or_else(|| panic!("no {name} in {}", self.ready));
         words.next().unwrap().to_owned()
     }
 
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }
 
     /// Waits until it has ended by itself.
-    pub fn wait(&mut self) -> std::process::ExitStatus {
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
         wait_until("the process ends", || self.child.try_wait().unwrap())
     }
 }
@@ -95,40 +95,40 @@ impl Drop for Running {
 }
 
 /// A server on free ports, with a database of its own.
-pub struct Server {
-    pub process: Running,
-    pub folder: TempDir,
+pub(crate) struct Server {
+    pub(crate) process: Running,
+    pub(crate) folder: TempDir,
 }
 
 impl Server {
-    pub fn start(flags: &[&str]) -> Self {
+    pub(crate) fn start(flags: &[&str]) -> Self {
         Self::start_in(TempDir::new().unwrap(), flags)
     }
 
-    pub fn start_in(folder: TempDir, flags: &[&str]) -> Self {
+    pub(crate) fn start_in(folder: TempDir, flags: &[&str]) -> Self {
         let mut command = command("metronome-server");
         command.args(["--port", "0", "--grpc", "127.0.0.1:0", "--database"]);
         command.arg(folder.path().join("runs.sqlite")).args(flags).stderr(Stdio::null());
         Self { process: Running::start(command), folder }
     }
 
-    pub fn grpc(&self) -> String {
+    pub(crate) fn grpc(&self) -> String {
         self.process.told("grpc")
     }
 
-    pub fn data(&self) -> String {
+    pub(crate) fn data(&self) -> String {
         self.process.told("data")
     }
 
     /// An agent of this server.
-    pub fn agent(&self, name: &str) -> Running {
+    pub(crate) fn agent(&self, name: &str) -> Running {
         let mut command = command("metronome-agent");
         command.args(["--server", &self.grpc(), "--name", name]).stderr(Stdio::null());
         Running::start(command)
     }
 
     /// benchctl, talking to this server.
-    pub fn benchctl(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn benchctl(&self, arguments: &[&str]) -> Command {
         let mut command = command("benchctl");
         command.args(["--server", &self.grpc()]).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -136,19 +136,19 @@ impl Server {
     }
 
     /// What a command of benchctl prints with `-o json`, and its exit code.
-    pub fn json(&self, arguments: &[&str]) -> (Value, i32) {
+    pub(crate) fn json(&self, arguments: &[&str]) -> (Value, i32) {
         let mut command = self.benchctl(&["-o", "json"]);
         command.args(arguments);
         json_of(command.output().unwrap())
     }
 
     /// `benchctl start` with `-o json`.
-    pub fn run(&self, arguments: &[&str]) -> (Value, i32) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (Value, i32) {
         self.json(&[&["start"], arguments].concat())
     }
 
     /// The process ids of the workers.
-    pub fn workers(&self) -> Vec<Pid> {
+    pub(crate) fn workers(&self) -> Vec<Pid> {
         let (server, _) = self.json(&["server"]);
         let pid = |worker: &Value| Pid::from_raw(worker["pid"].as_i64().unwrap() as i32);
         server["workers"].as_array().unwrap().iter().filter_map(pid).collect()
@@ -156,7 +156,7 @@ impl Server {
 }
 
 /// Exactly one object on standard output, and the exit code.
-pub fn json_of(output: Output) -> (Value, i32) {
+pub(crate) fn json_of(output: Output) -> (Value, i32) {
     let text = String::from_utf8(output.stdout).unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let object = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}; it said {said}"));
@@ -164,7 +164,7 @@ pub fn json_of(output: Output) -> (Value, i32) {
 }
 
 /// Polls until `happened` says so.
-pub fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(value) = happened() {
@@ -176,7 +176,7 @@ pub fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Everything a peer sends until it ends the connection, at most what comes within [`PATIENCE`].
-pub fn read_to_end(stream: &mut std::net::TcpStream) -> Vec<u8> {
+pub(crate) fn read_to_end(stream: &mut std::net::TcpStream) -> Vec<u8> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
@@ -188,7 +188,7 @@ pub fn read_to_end(stream: &mut std::net::TcpStream) -> Vec<u8> {
 
 /// The books of a run balance: nothing lost, doubled or unordered, and every sum agrees.
 #[track_caller]
-pub fn assert_exact(result: &Value, packets: u64) {
+pub(crate) fn assert_exact(result: &Value, packets: u64) {
     let counts = &result["packets"];
     for name in ["scheduled", "sent", "received"] {
         assert_eq!(counts[name], packets, "{name} in {result:#}");

@@ -46,7 +46,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Runs(args) => runs::run(&context, args).await,
         Command::Show(args) => show::run(&context, args).await,
         Command::Agents => agents::run(&context).await,
-        Command::Server => server::run(&context).await,
+        Command::Server(args) => server::run(&context, args).await,
     }
 }
 

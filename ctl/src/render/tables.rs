@@ -107,6 +107,22 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
         ),
     };
     line("raw clients", raw_told);
+    let recoveries = server.recoveries.clone().unwrap_or_default();
+    let pause = recoveries.pause.unwrap_or_default();
+    line(
+        "recoveries",
+        format!(
+            "{} worker deaths, {} packets worked off for them, {} connections lost; pause p50 {} p99 {} µs",
+            count(recoveries.deaths),
+            count(recoveries.packets),
+            count(recoveries.connections_lost),
+            figures::decimal(pause.p50_us, 0),
+            figures::decimal(pause.p99_us, 0),
+        ),
+    );
+    if !server.crash_loops.is_empty() {
+        line("degraded", format!("workers {:?} die again and again", server.crash_loops));
+    }
     text + "\n" + &workers(&server.workers) + &raw_clients(&raw.clients)
 }
 

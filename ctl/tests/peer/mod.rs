@@ -191,6 +191,13 @@ impl OperatorService for Operator {
         Ok(Response::new(v1::ListAgentsResponse { agents: vec![agent] }))
     }
 
+    async fn restart_workers(
+        &self,
+        _: Request<v1::RestartWorkersRequest>,
+    ) -> Result<Response<v1::RestartWorkersResponse>, Status> {
+        Err(Status::unimplemented("not in this script"))
+    }
+
     async fn get_server(&self, _: Request<v1::GetServerRequest>) -> Result<Response<v1::GetServerResponse>, Status> {
         self.called("GetServer");
         let raw = v1::RawTotals { connections: 1, packets: 7, bytes: 224, clients: Vec::new() };

@@ -346,7 +346,9 @@ impl Master {
         drop(channel);
         self.recover_worker(index, &how);
         if self.workers[index].is_in_crash_loop(now_ns()) {
-            error!("worker {index} dies again and again; the others go on");
+            let text = format!("worker {index} dies again and again; the others go on");
+            error!("{text}");
+            self.books.note_incident(&text);
         }
         self.start_due_worker(index, now_ns());
     }

@@ -95,6 +95,8 @@ struct Server<'a> {
     connections: Connections,
     workers: Vec<Worker>,
     raw: Raw<'a>,
+    recoveries: Recoveries,
+    crash_loops: &'a [u32],
 }
 
 impl<'a> From<&'a v1::GetServerResponse> for Server<'a> {
@@ -115,6 +117,44 @@ impl<'a> From<&'a v1::GetServerResponse> for Server<'a> {
             connections: Connections::from(&server.connections.unwrap_or_default()),
             workers: server.workers.iter().map(Worker::from).collect(),
             raw: Raw::new(server.raw.as_ref()),
+            recoveries: Recoveries::from(&server.recoveries.clone().unwrap_or_default()),
+            crash_loops: &server.crash_loops,
+        }
+    }
+}
+
+/// `benchctl server restart-workers`.
+pub(crate) fn restarted(workers: u32) -> String {
+    #[derive(Serialize)]
+    struct Restarted {
+        schema_version: u32,
+        restarted: u32,
+    }
+    text(&Restarted { schema_version: SCHEMA_VERSION, restarted: workers })
+}
+
+#[derive(Serialize)]
+struct Recoveries {
+    deaths: u64,
+    packets: u64,
+    connections_lost: u64,
+    pauses: u64,
+    pause_us_p50: f64,
+    pause_us_p99: f64,
+    pause_us_max: f64,
+}
+
+impl From<&v1::Recoveries> for Recoveries {
+    fn from(recoveries: &v1::Recoveries) -> Self {
+        let pause = recoveries.pause.clone().unwrap_or_default();
+        Self {
+            deaths: recoveries.deaths,
+            packets: recoveries.packets,
+            connections_lost: recoveries.connections_lost,
+            pauses: pause.count,
+            pause_us_p50: pause.p50_us,
+            pause_us_p99: pause.p99_us,
+            pause_us_max: pause.max_us,
         }
     }
 }

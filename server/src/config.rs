@@ -1,0 +1,348 @@
+//! Arguments and what they mean: [`Args`] are text from the command line or the environment,
+//! [`Config`] is what was decided from them, once; nothing later re-checks it.
+
+use std::{
+    env, fmt, fs,
+    io::Read as _,
+    net::{SocketAddr, ToSocketAddrs as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::{
+    ArgAction, Parser, ValueEnum,
+    builder::{BoolishValueParser, RangedU64ValueParser},
+};
+use metronome_proto::{
+    DATA_PORT_DEFAULT, GRPC_ADDRESS_DEFAULT,
+    plan::CLIENTS_MAX,
+    run_id::RunId,
+    seal::{KEY_BYTES, Key},
+    telemetry,
+};
+
+use crate::random;
+
+/// Most worker processes.
+const WORKERS_MAX: u32 = 256;
+/// A drain that takes longer than a run may last is a mistake.
+const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Metronome's server: takes the packets, counts each once, and runs the measurements.
+///
+/// It listens on two ports: the data port, on which simulated devices connect and send 32-byte packets, and the gRPC
+/// port, on which agents attend and benchctl gives orders. When both are open it prints one line on standard output,
+/// "metronome-server ready: grpc ADDRESS data ADDRESS pid N"; all else goes to standard error.
+///
+/// SIGTERM or SIGINT drains: no new runs, running ones may end, results are stored, exit 0. A second signal aborts.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "metronome-server",
+    version,
+    max_term_width = 100,
+    after_help = "Every flag can also be set by the environment variable shown with it; a flag wins.\n\
+                  METRONOME_LOG sets what is logged (error, warn, info, debug, trace).\n\
+                  OTEL_EXPORTER_OTLP_ENDPOINT turns traces on.\n\n\
+                  Exit codes: 0 after a drain, 2 bad flags, 1 anything else, 130 aborted by a second signal."
+)]
+pub struct Args {
+    /// Address or name of the data port
+    #[arg(long, env = "METRONOME_HOST", default_value = "127.0.0.1")]
+    pub host: String,
+
+    /// Data port; 0 lets the system choose
+    #[arg(long, env = "METRONOME_PORT", default_value_t = DATA_PORT_DEFAULT)]
+    pub port: u16,
+
+    /// Worker processes that read packets, 1 to 256 [default: one per core]
+    #[arg(long, env = "METRONOME_WORKERS", value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(WORKERS_MAX)))]
+    pub workers: Option<u32>,
+
+    /// Clients connected at once, of all runs and raw ones together, 1 to 10000
+    #[arg(long, env = "METRONOME_MAX_CLIENTS", default_value_t = 10, value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(CLIENTS_MAX)))]
+    pub max_clients: u32,
+
+    /// Where agents and benchctl connect, HOST:PORT; port 0 lets the system choose
+    #[arg(long, env = "METRONOME_GRPC", default_value = GRPC_ADDRESS_DEFAULT)]
+    pub grpc: String,
+
+    /// Count connections that do not speak the protocol as whole 32-byte packets, instead of refusing them
+    #[arg(long, env = "METRONOME_ACCEPT_RAW", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub accept_raw: bool,
+
+    /// SQLite file with the history of runs, made when missing [default: $XDG_STATE_HOME/metronome/runs.sqlite, else
+    /// ~/.local/state/metronome/runs.sqlite]
+    #[arg(long, env = "METRONOME_DATABASE", value_name = "PATH")]
+    pub database: Option<PathBuf>,
+
+    /// File with the server's secret, 64 hexadecimal digits, readable by its owner only. With it, clients of
+    /// `metronome-agent run --key-file` are taken at any time; without it the secret is new at each start
+    #[arg(long, env = "METRONOME_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+
+    /// How long running runs may go on after SIGTERM before they are stopped
+    #[arg(long, env = "METRONOME_DRAIN_TIMEOUT", default_value = "30s", value_parser = drain_timeout)]
+    pub drain_timeout: Duration,
+
+    /// Do not tell the API's shape to whoever asks (grpc.reflection)
+    #[arg(long, env = "METRONOME_NO_REFLECTION", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub no_reflection: bool,
+
+    /// How log lines look
+    #[arg(long, env = "METRONOME_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// Give the workers the highest priority that the system grants
+    #[arg(long, env = "METRONOME_HIGH_PRIORITY", default_value_t = true, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
+    pub high_priority: bool,
+
+    /// Keep each worker on a core of its own
+    #[arg(long, env = "METRONOME_PIN_WORKERS", default_value_t = true, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
+    pub pin_workers: bool,
+
+    /// Let --grpc be an address that other hosts reach, although nothing there is encrypted or authenticated
+    #[arg(long, env = "METRONOME_INSECURE_NO_TLS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub insecure_no_tls: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl From<LogFormat> for telemetry::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+/// What the server runs with, decided and checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Where the data port may be bound: the addresses of --host, at least one.
+    pub(crate) data: Vec<SocketAddr>,
+    /// As `data`, of --grpc.
+    pub(crate) grpc: Vec<SocketAddr>,
+    pub(crate) workers: u32,
+    pub(crate) max_clients: u32,
+    pub(crate) accept_raw: bool,
+    pub(crate) database: PathBuf,
+    pub(crate) secret: Secret,
+    /// Of the standing run, open when there is a key file.
+    pub(crate) standing_key: Option<Key>,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) reflection: bool,
+    pub(crate) log_format: LogFormat,
+    pub(crate) high_priority: bool,
+    pub(crate) pin_workers: bool,
+    /// The gRPC port can be reached from other hosts without TLS; every result tells it.
+    pub(crate) exposed: bool,
+}
+
+/// What the keys of all runs are derived from. Never shown.
+#[derive(Clone, Copy)]
+pub(crate) struct Secret(pub(crate) [u8; KEY_BYTES]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Secret(…)")
+    }
+}
+
+impl TryFrom<Args> for Config {
+    type Error = anyhow::Error;
+
+    /// Errors are one sentence that names the flag.
+    fn try_from(args: Args) -> anyhow::Result<Self> {
+        let grpc = resolve("--grpc", &args.grpc)?;
+        let exposed = !grpc.iter().all(|address| address.ip().is_loopback());
+        ensure!(
+            !exposed || args.insecure_no_tls,
+            "--grpc {}: other hosts reach this address and nothing on it is encrypted or authenticated; use a loopback address such as {GRPC_ADDRESS_DEFAULT}, or add --insecure-no-tls on a network that you trust",
+            args.grpc
+        );
+        let key_file = args.key_file.as_deref().map(read_key_file).transpose()?;
+        let standing_key = key_file.as_ref().map(|secret| Key::derive(&secret.0, RunId::from_bits(0), 0));
+        Ok(Self {
+            data: resolve("--host", &host_and_port(&args.host, args.port))?,
+            grpc,
+            workers: args.workers.unwrap_or_else(cores),
+            max_clients: args.max_clients,
+            accept_raw: args.accept_raw,
+            database: database_path(args.database)?,
+            secret: key_file.unwrap_or_else(|| Secret(random::bytes())),
+            standing_key,
+            drain_timeout: args.drain_timeout,
+            reflection: !args.no_reflection,
+            log_format: args.log_format,
+            high_priority: args.high_priority,
+            pin_workers: args.pin_workers,
+            exposed,
+        })
+    }
+}
+
+/// Where the history lies: what was asked for, or the user's state directory.
+pub(crate) fn database_path(asked: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let directory = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = || directory("XDG_STATE_HOME").or_else(|| directory("HOME").map(|home| home.join(".local/state")));
+    asked
+        .or_else(|| state().map(|state| state.join("metronome/runs.sqlite")))
+        .context("--database: neither XDG_STATE_HOME nor HOME names a directory for the history; give the file's path")
+}
+
+fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn resolve(flag: &str, address: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    let hint = "is no address of this host; write for example";
+    let example = if flag == "--grpc" { GRPC_ADDRESS_DEFAULT } else { "127.0.0.1" };
+    let found = address.to_socket_addrs().with_context(|| format!("{flag} {address} {hint} {example}"))?;
+    let found: Vec<_> = found.collect();
+    ensure!(!found.is_empty(), "{flag} {address} {hint} {example}");
+    Ok(found)
+}
+
+fn cores() -> u32 {
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    u32::try_from(cores).unwrap_or(WORKERS_MAX).min(WORKERS_MAX)
+}
+
+fn drain_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|_| "write a duration such as 30s or 2m".to_owned())?;
+    if timeout > DRAIN_TIMEOUT_MAX {
+        return Err("at most 24h are allowed".into());
+    }
+    Ok(timeout)
+}
+
+fn read_key_file(path: &Path) -> anyhow::Result<Secret> {
+    let shown = path.display();
+    let file = fs::File::open(path).with_context(|| format!("--key-file {shown} cannot be read"))?;
+    let mode = file.metadata().with_context(|| format!("--key-file {shown} cannot be read"))?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        bail!("--key-file {shown} can be read by others (mode {mode:03o}); run chmod 600 on it and make a new key");
+    }
+    let mut text = String::new();
+    // One byte more than a key and its line end: enough to see that the file is too long.
+    let limit = 2 * KEY_BYTES as u64 + 3;
+    file.take(limit).read_to_string(&mut text).with_context(|| format!("--key-file {shown} cannot be read"))?;
+    let secret = decode_hex(text.trim_end()).with_context(|| {
+        format!("--key-file {shown} must hold 64 hexadecimal digits; make one with `openssl rand -hex 32`")
+    })?;
+    Ok(Secret(secret))
+}
+
+fn decode_hex(digits: &str) -> Option<[u8; KEY_BYTES]> {
+    let mut bytes = [0; KEY_BYTES];
+    let is_hex = digits.len() == 2 * KEY_BYTES && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if !is_hex {
+        return None;
+    }
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    fn decide(arguments: &[&str]) -> anyhow::Result<Config> {
+        let all = ["metronome-server", "--database", "/tmp/x"].iter().chain(arguments);
+        Config::try_from(Args::try_parse_from(all)?)
+    }
+
+    #[track_caller]
+    fn refused(arguments: &[&str], expected: &str) {
+        let error = format!("{:#}", decide(arguments).expect_err("refused"));
+        assert!(error.contains(expected), "{error:?} should contain {expected:?}");
+    }
+
+    #[test]
+    fn the_defaults_are_the_seeds() {
+        let config = decide(&[]).unwrap();
+        assert_eq!(config.data, ["127.0.0.1:8888".parse().unwrap()]);
+        assert_eq!(config.grpc, ["127.0.0.1:50051".parse().unwrap()]);
+        assert_eq!((config.max_clients, config.workers), (10, cores()));
+        assert!(config.high_priority && config.pin_workers && config.reflection);
+        assert!(!config.accept_raw && !config.exposed);
+        assert!(config.standing_key.is_none());
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for (flag, value) in [
+            ("--workers", "0"),
+            ("--workers", "257"),
+            ("--max-clients", "0"),
+            ("--max-clients", "10001"),
+            ("--port", "65536"),
+            ("--port", "-1"),
+            ("--drain-timeout", "soon"),
+            ("--drain-timeout", "25h"),
+            ("--high-priority", "perhaps"),
+            ("--log-format", "xml"),
+        ] {
+            refused(&[&format!("{flag}={value}")], flag);
+        }
+        refused(&["--grpc", "nowhere"], "--grpc nowhere");
+        refused(&["--host", "no such host"], "--host");
+    }
+
+    #[test]
+    fn a_grpc_address_that_others_reach_needs_consent() {
+        refused(&["--grpc", "0.0.0.0:0"], "--insecure-no-tls");
+        refused(&["--grpc", "[::]:0"], "--insecure-no-tls");
+        assert!(decide(&["--grpc", "0.0.0.0:0", "--insecure-no-tls"]).unwrap().exposed);
+        assert!(!decide(&["--grpc", "[::1]:0"]).unwrap().exposed);
+    }
+
+    #[test]
+    fn an_ipv6_host_needs_no_brackets() {
+        let any: SocketAddr = "[::1]:7".parse().unwrap();
+        assert_eq!(decide(&["--host", "::1", "--port", "7"]).unwrap().data, [any]);
+        assert_eq!(decide(&["--host", "[::1]", "--port", "7"]).unwrap().data, [any]);
+    }
+
+    #[test]
+    fn a_key_file_must_be_private_and_hold_a_key() {
+        let digits = "0123456789abcdefABCDEF9876543210".repeat(2);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        writeln!(file, "{digits}").unwrap();
+        let config = decide(&["--key-file", &path]).unwrap();
+        assert_eq!(config.secret.0[..3], [0x01, 0x23, 0x45]);
+        assert_eq!(config.standing_key, Some(Key::derive(&config.secret.0, RunId::from_bits(0), 0)));
+        assert!(format!("{config:?}").contains("Secret(…)"), "a secret is never shown");
+
+        for (mode, text, expected) in [
+            (0o640, digits.clone(), "mode 640"),
+            (0o604, digits.clone(), "mode 604"),
+            (0o600, digits[1..].to_owned(), "64 hexadecimal"),
+            (0o600, format!("{digits}0"), "64 hexadecimal"),
+            (0o600, digits.replace('0', "g"), "64 hexadecimal"),
+            (0o600, String::new(), "64 hexadecimal"),
+        ] {
+            file.as_file().set_len(0).unwrap();
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            refused(&["--key-file", &path], expected);
+        }
+        refused(&["--key-file", "/nonexistent/key"], "cannot be read");
+    }
+}

@@ -1,0 +1,158 @@
+//! AgentService: one stream per agent, for as long as it lives.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use metronome_proto::{
+    plan::{CLIENTS_MAX, is_agent_name},
+    run_id::RunId,
+    v1::{
+        self, AgentMessage, ServerMessage, agent_message::Message, agent_service_server::AgentService, server_message,
+    },
+};
+use tokio::{
+    sync::mpsc,
+    time::{self, Instant, MissedTickBehavior},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::{
+    answer, identity,
+    registry::{FromAgent, Identity, News, ORDERS_WAITING_MAX, Orders, order},
+    shared::Shared,
+};
+use crate::text;
+
+/// Load must stop when no Renew came for this long.
+const LEASE: Duration = Duration::from_secs(3);
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// An agent that says nothing for this long is lost: it says Alive every second.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// For the first message.
+const REGISTER_MAX: Duration = Duration::from_secs(10);
+const VERSION_BYTES_MAX: usize = 64;
+const RECORDS_PER_MESSAGE_MAX: usize = 1000;
+
+/// The service.
+pub(super) struct Attendance {
+    shared: Arc<Shared>,
+}
+
+impl Attendance {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+#[tonic::async_trait]
+impl AgentService for Attendance {
+    type AttendStream = ReceiverStream<Result<ServerMessage, Status>>;
+
+    async fn attend(&self, request: Request<Streaming<AgentMessage>>) -> Result<Response<Self::AttendStream>, Status> {
+        let peer = request.remote_addr();
+        let mut messages = request.into_inner();
+        let registration = time::timeout(REGISTER_MAX, messages.message());
+        let first =
+            registration.await.map_err(|_| Status::deadline_exceeded("Register did not come within 10 s"))??;
+        let Some(Message::Register(register)) = first.and_then(|first| first.message) else {
+            return Err(answer::bad_field("message", "the first message must be a Register"));
+        };
+        let identity = identify(&self.shared, &register, peer)?;
+        let (orders, stream) = mpsc::channel(ORDERS_WAITING_MAX);
+        let welcome = v1::Welcome { name: identity.name.clone(), lease: prost_types::Duration::try_from(LEASE).ok() };
+        // Before the agent is listed, so that it is the first thing the agent reads.
+        let _ = orders.try_send(order(server_message::Message::Welcome(welcome)));
+        if !self.shared.registry.join(identity.clone(), orders.clone()) {
+            let sentence =
+                format!("an agent named {} is connected already; give this one another --name", identity.name);
+            return Err(answer::plain(Code::AlreadyExists, "AGENT_NAME_TAKEN", &sentence));
+        }
+        tracing::info!(agent = identity.name, clients_max = identity.clients_max, "agent attends");
+        tokio::spawn(attend(Arc::clone(&self.shared), identity.name, messages, orders));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+fn identify(shared: &Shared, register: &v1::Register, peer: Option<SocketAddr>) -> Result<Identity, Status> {
+    if !is_agent_name(&register.name) {
+        return Err(answer::bad_field("register.name", "1 to 63 characters of a-z, 0-9 and - are allowed"));
+    }
+    if !(1..=CLIENTS_MAX).contains(&register.clients_max) {
+        let problem = format!("{} is out of range; 1 to {CLIENTS_MAX} are allowed", register.clients_max);
+        return Err(answer::bad_field("register.clients_max", &problem));
+    }
+    Ok(Identity {
+        name: register.name.clone(),
+        version: text::printable(&register.version, VERSION_BYTES_MAX),
+        peer,
+        connected_unix_ms: identity::unix_ms(),
+        shares_clock: shared.about.clock.is_shared_by(register),
+        clients_max: register.clients_max,
+        cores: register.cores,
+    })
+}
+
+/// Listens to one agent until it goes, then tells its runs.
+async fn attend(shared: Arc<Shared>, name: String, mut messages: Streaming<AgentMessage>, orders: Orders) {
+    let why = match listen(&shared, &name, &mut messages, &orders).await {
+        Ok(()) => "it closed its stream".to_owned(),
+        Err(status) => {
+            let why = text::sentence(status.message());
+            let _ = orders.try_send(Err(status));
+            why
+        }
+    };
+    tracing::info!(agent = name, "agent leaves: {why}");
+    shared.registry.leave(&name, &why).await;
+}
+
+/// `Ok` when the agent has closed the stream.
+async fn listen(
+    shared: &Shared,
+    name: &str,
+    messages: &mut Streaming<AgentMessage>,
+    orders: &Orders,
+) -> Result<(), Status> {
+    let mut renewal = time::interval(RENEW_EVERY);
+    renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard_at = Instant::now();
+    loop {
+        tokio::select! {
+            received = messages.message() => {
+                let Some(received) = received? else { return Ok(()) };
+                heard_at = Instant::now();
+                take(shared, name, received).await?;
+            }
+            _ = renewal.tick() => {
+                // An agent that does not read its orders is not renewed, and so stops by itself.
+                let _ = orders.try_send(order(server_message::Message::Renew(v1::Renew {})));
+            }
+            () = orders.closed() => return Ok(()),
+            () = time::sleep_until(heard_at + SILENCE_MAX) => {
+                return Err(Status::deadline_exceeded("it was silent for 3 s"));
+            }
+        }
+    }
+}
+
+/// Passes one message on to the run that it is about.
+async fn take(shared: &Shared, name: &str, received: AgentMessage) -> Result<(), Status> {
+    let (run_id, news) = match received.message {
+        Some(Message::Register(_)) => return Err(answer::bad_field("message", "only the first may be a Register")),
+        // A newer agent may say what this server does not know yet.
+        None | Some(Message::Alive(_)) => return Ok(()),
+        Some(Message::Prepared(prepared)) => (prepared.run_id, News::Prepared),
+        Some(Message::Progress(progress)) => (progress.run_id.clone(), News::Progress(progress)),
+        Some(Message::ClientRecords(records)) if records.clients.len() > RECORDS_PER_MESSAGE_MAX => {
+            return Err(answer::bad_field("client_records.clients", "at most 1000 a message are allowed"));
+        }
+        Some(Message::ClientRecords(records)) => (records.run_id.clone(), News::Records(records)),
+        Some(Message::Finished(finished)) => (finished.run_id.clone(), News::Finished(finished)),
+        Some(Message::Failed(failed)) => (failed.run_id, News::Failed(failed.error)),
+    };
+    let id: RunId = answer::parse_run_id(&run_id)?;
+    // News of a run that is over come late and change nothing.
+    let Some((inbox, agent)) = shared.registry.inbox(name, id) else { return Ok(()) };
+    let _ = inbox.send(FromAgent { agent, news }).await;
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Questions to the master, with an answer to await. The master runs on a thread of its own and
+//! knows nothing of tokio; when it is gone, the wait ends with nothing.
+
+use std::time::Duration;
+
+use metronome_proto::run_id::RunId;
+use tokio::{sync::oneshot, time};
+
+use crate::master::{
+    Handle, Request,
+    request::{Admission, AdmitError, Reply, RunReading, RunRecord, ServerReading},
+};
+
+/// It answers within milliseconds unless something is badly wrong.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+
+/// A restart takes milliseconds a worker; one that does not quit is killed after 2 s.
+const RESTART_MAX: Duration = Duration::from_secs(120);
+
+/// An answer of the master that is on its way.
+pub(super) type Answer<T> = oneshot::Receiver<T>;
+
+/// The master, seen from the control plane.
+#[derive(Clone)]
+pub(super) struct DataPlane(Handle);
+
+impl DataPlane {
+    pub(super) fn new(master: Handle) -> Self {
+        Self(master)
+    }
+
+    /// `None` when no answer came within 3 s.
+    pub(super) async fn admit(&self, run: Admission) -> Option<Result<(), AdmitError>> {
+        in_time(self.ask(|reply| Request::Admit { run, reply })).await
+    }
+
+    /// `None` when no answer came within 3 s.
+    pub(super) async fn read_server(&self) -> Option<ServerReading> {
+        in_time(self.ask(|reply| Request::ReadServer { reply })).await
+    }
+
+    /// How many workers were restarted. `None` when that was not done within 2 minutes.
+    pub(super) async fn restart_workers(&self) -> Option<u32> {
+        let answer = self.ask(|reply| Request::RestartWorkers { reply });
+        time::timeout(RESTART_MAX, answer).await.ok()?.ok()
+    }
+
+    pub(super) fn read_run(&self, run: RunId, histograms: bool) -> Answer<Option<RunReading>> {
+        self.ask(|reply| Request::ReadRun { run, histograms, reply })
+    }
+
+    pub(super) fn close_run(&self, run: RunId) -> Answer<Option<RunRecord>> {
+        self.ask(|reply| Request::CloseRun { run, reply })
+    }
+
+    pub(super) fn shut_down(&self) {
+        // When it is gone already, all is well.
+        let _ = self.0.ask(Request::Shutdown);
+    }
+
+    fn ask<T: Send + 'static>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Answer<T> {
+        let (sender, answer) = oneshot::channel();
+        // Whoever asked may have stopped waiting: the answer is dropped then.
+        let reply: Reply<T> = Box::new(move |value| drop(sender.send(value)));
+        // When the master is gone the reply is dropped with the request, which ends the wait.
+        let _ = self.0.ask(request(reply));
+        answer
+    }
+}
+
+async fn in_time<T>(answer: Answer<T>) -> Option<T> {
+    time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
+}
+
+/// Awaits the answer in `slot` and empties it; for ever when there is none. Can be dropped and
+/// called again without losing the answer.
+pub(super) async fn answer_in<T>(slot: &mut Option<Answer<T>>) -> Option<T> {
+    let Some(waiting) = slot else { return std::future::pending().await };
+    let answer = waiting.await.ok();
+    *slot = None;
+    answer
+}

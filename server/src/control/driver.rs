@@ -1,0 +1,339 @@
+//! One task per run: brings what happens to the run's state machine and performs its actions.
+//!
+//! It decides nothing: what follows from what is [`crate::run`]'s, what the figures mean is
+//! [`crate::verdict`]'s.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use metronome_proto::{
+    plan::Plan,
+    run_id::RunId,
+    seal::Key,
+    telemetry,
+    v1::{self, RunState, server_message::Message},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{self, MissedTickBehavior},
+};
+use tracing::Span;
+
+use super::{
+    data_plane::{Answer, answer_in},
+    identity,
+    registry::{FromAgent, News, Orders, order},
+    runs::{Unsaved, View},
+    shared::Shared,
+    snapshot::Observer,
+};
+use crate::{
+    master::request::{RunReading, RunRecord},
+    run::{Action, Event, Life, PREPARE_NS},
+    store::timestamp,
+    sys::clock,
+    verdict::{AgentAccount, Conclusion, Evidence, StopCause, conclude},
+};
+
+/// Watchers get two snapshots a second.
+const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
+/// Every second reading of the ledger includes the histograms: 1 Hz.
+const READINGS_PER_HISTOGRAM: u64 = 2;
+/// An agent gives up this much before the server does, so that it can still say why.
+const PREPARE_MARGIN_NS: u64 = 2_000_000_000;
+/// Client rows per message.
+const CLIENTS_PER_PAGE: usize = 1000;
+
+/// What a run needs to live: made by StartRun.
+pub(super) struct Driver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: RunId,
+    pub(super) plan: Plan,
+    pub(super) run: v1::Run,
+    /// By the agents' indices, as `orders`.
+    pub(super) accounts: Vec<AgentAccount>,
+    pub(super) orders: Vec<Orders>,
+    pub(super) inbox: mpsc::Receiver<FromAgent>,
+    pub(super) stops: mpsc::Receiver<StopCause>,
+    pub(super) view: watch::Sender<View>,
+    /// Of the whole run; its phases are its children.
+    pub(super) span: Span,
+}
+
+/// The parts of a run that change while it lives.
+struct Living {
+    life: Life,
+    observer: Observer,
+    stop_cause: Option<StopCause>,
+    reading: Option<Answer<Option<RunReading>>>,
+    readings: u64,
+    closing: Option<Answer<Option<RunRecord>>>,
+    record: Option<RunRecord>,
+    /// Ends when it is replaced.
+    phase: Span,
+}
+
+impl Driver {
+    /// Lives the run to its end, which is stored when this returns.
+    pub(super) async fn drive(mut self) {
+        // However this ends, the run's agents and clients are free afterwards.
+        let departure = Departure { shared: Arc::clone(&self.shared), id: self.id };
+        tracing::info!(run_id = %self.id, clients = self.plan.clients, rate_hz = self.plan.rate_hz(), "run begins");
+        let schedule_ns = u64::try_from(self.plan.duration.as_nanos()).unwrap_or(u64::MAX);
+        let (life, actions) = Life::begin(self.accounts.len(), schedule_ns, clock::now_ns());
+        let mut living = Living {
+            observer: Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts),
+            phase: phase_span(&self.span, life.state()),
+            life,
+            stop_cause: None,
+            reading: None,
+            readings: 0,
+            closing: None,
+            record: None,
+        };
+        let mut following = self.perform(&mut living, actions);
+        let mut beat = time::interval(SNAPSHOT_EVERY);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        while let Some(wake_at_ns) = living.life.wake_at_ns() {
+            let event = match following.pop_front() {
+                Some(event) => event,
+                None => tokio::select! {
+                    record = answer_in(&mut living.closing) => { living.record = record.flatten(); Event::RecordClosed }
+                    Some(cause) = self.stops.recv() => { living.stop_cause.get_or_insert(cause); Event::StopRequested }
+                    Some(news) = self.inbox.recv() => match self.take(&mut living, news) { Some(event) => event, None => continue },
+                    reading = answer_in(&mut living.reading) => { self.observe(&mut living, reading.flatten()); continue }
+                    _ = beat.tick() => { self.ask_for_reading(&mut living); continue }
+                    () = sleep_until(wake_at_ns) => Event::Tick,
+                },
+            };
+            let (life, actions) = living.life.clone().step(event, clock::now_ns());
+            living.life = life;
+            following.extend(self.perform(&mut living, actions));
+            self.show(&mut living);
+        }
+        self.conclude(living).await;
+        drop(departure);
+    }
+
+    /// Notes what an agent says. `None` when nothing follows from it.
+    fn take(&mut self, living: &mut Living, FromAgent { agent, news }: FromAgent) -> Option<Event> {
+        let account = self.accounts.get_mut(agent)?;
+        match news {
+            News::Prepared => Some(Event::AgentPrepared(agent)),
+            News::Progress(progress) => {
+                living.observer.take_progress(agent, &progress, account);
+                None
+            }
+            News::Records(records) => {
+                account.take(records);
+                None
+            }
+            News::Finished(finished) => {
+                account.finish(finished);
+                Some(Event::AgentFinished(agent))
+            }
+            News::Failed(why) | News::Lost(why) => {
+                // After its final report an agent may leave as it likes.
+                if account.finished().is_none() {
+                    account.fail(&why);
+                    let trouble = format!("agent {}: {}", account.name, account.missing().unwrap_or_default());
+                    tracing::warn!(run_id = %self.id, "{trouble}");
+                    living.observer.take_trouble(trouble);
+                }
+                Some(Event::AgentGone(agent))
+            }
+        }
+    }
+
+    /// Performs actions in order; the events are those that performing them causes.
+    fn perform(&mut self, living: &mut Living, actions: Vec<Action>) -> VecDeque<Event> {
+        let mut caused = VecDeque::new();
+        for action in actions {
+            let delivered = match action {
+                Action::SendPrepare(agent) => self.give(agent, Message::Prepare(self.prepare(agent))),
+                Action::SendStart { agent, start_at_ns } => {
+                    self.give(agent, Message::Start(self.start(agent, start_at_ns)))
+                }
+                Action::SendStop(agent) => {
+                    self.give(agent, Message::Stop(v1::Stop { run_id: self.run.run_id.clone() }))
+                }
+                Action::GiveUp(agent) => {
+                    self.accounts[agent].fail("it did not answer in time");
+                    Ok(())
+                }
+                Action::CloseRun => {
+                    living.closing = Some(self.shared.data_plane.close_run(self.id));
+                    Ok(())
+                }
+                // The loop ends with the life.
+                Action::Conclude => Ok(()),
+            };
+            if let Err(agent) = delivered {
+                self.accounts[agent].fail("it takes no orders any more");
+                caused.push_back(Event::AgentGone(agent));
+            }
+        }
+        caused
+    }
+
+    /// Gives an order without waiting. `Err` with the agent's index when it cannot take it.
+    fn give(&self, agent: usize, message: Message) -> Result<(), usize> {
+        self.orders[agent].try_send(order(message)).map_err(|_| agent)
+    }
+
+    fn prepare(&self, agent: usize) -> v1::Prepare {
+        let account = &self.accounts[agent];
+        v1::Prepare {
+            run_id: self.run.run_id.clone(),
+            target: self.target(),
+            agent_index: u32::from(index(agent)),
+            first_client: account.first_client,
+            clients: account.clients,
+            packets_per_client: self.plan.packets_per_client(),
+            rate_mhz: self.plan.rate_mhz,
+            batch: self.plan.batch,
+            phase: self.plan.phase.into(),
+            threads: self.plan.threads,
+            key: self.key(agent).as_bytes().to_vec(),
+            deadline: nanos(PREPARE_NS - PREPARE_MARGIN_NS),
+            traceparent: telemetry::traceparent(&self.span),
+            clients_total: self.plan.clients,
+        }
+    }
+
+    fn start(&self, agent: usize, start_at_ns: u64) -> v1::Start {
+        v1::Start {
+            run_id: self.run.run_id.clone(),
+            start_at_ns: if self.accounts[agent].shares_clock { start_at_ns } else { 0 },
+            start_in: nanos(start_at_ns.saturating_sub(clock::now_ns())),
+        }
+    }
+
+    /// Where agents connect. An empty host lets each use the one at which it reached this server.
+    fn target(&self) -> String {
+        let own = self.shared.about.data_address;
+        if !self.plan.target.is_empty() {
+            self.plan.target.clone()
+        } else if own.ip().is_unspecified() || own.ip().is_loopback() {
+            format!(":{}", own.port())
+        } else {
+            own.to_string()
+        }
+    }
+
+    fn key(&self, agent: usize) -> Key {
+        Key::derive(&self.shared.secret.0, self.id, index(agent))
+    }
+
+    /// A beat: what is known is shown when the answer comes, or now if the last one still has not.
+    fn ask_for_reading(&mut self, living: &mut Living) {
+        if living.reading.is_some() {
+            self.show(living);
+            return;
+        }
+        living.readings += 1;
+        let histograms = living.readings.is_multiple_of(READINGS_PER_HISTOGRAM);
+        living.reading = Some(self.shared.data_plane.read_run(self.id, histograms));
+    }
+
+    fn observe(&mut self, living: &mut Living, reading: Option<RunReading>) {
+        if let Some(reading) = reading {
+            living.observer.take_reading(reading);
+        }
+        self.show(living);
+    }
+
+    fn show(&mut self, living: &mut Living) {
+        let state = living.life.state();
+        if state == RunState::Ended {
+            return;
+        }
+        if state != self.run.state() {
+            tracing::info!(run_id = %self.id, "run is {}", in_words(state.as_str_name(), "RUN_STATE_"));
+            living.phase = phase_span(&self.span, state);
+            self.run.set_state(state);
+        }
+        let snapshot = living.observer.snapshot(&living.life, &self.accounts, clock::now_ns());
+        self.view.send_replace(View::Running { run: self.run.clone(), snapshot });
+    }
+
+    /// Makes the report, stores it and shows it, in this order.
+    async fn conclude(self, living: Living) {
+        let Self { shared, id, plan, mut run, accounts, view, span, .. } = self;
+        let _phase = tracing::info_span!(parent: &span, "conclude");
+        let Living { life, stop_cause, record, .. } = living;
+        let notes = shared.about.notes.clone();
+        let work = move |store: &crate::store::Store| {
+            let conclusion = conclude(&Evidence {
+                plan: &plan,
+                agents: &accounts,
+                record: record.as_ref(),
+                start_at_ns: life.start_at_ns(),
+                stopped: life.was_stopped_early().then_some(stop_cause.unwrap_or(StopCause::Operator)),
+                notes: &notes,
+            });
+            let pages = pages(&conclusion);
+            run.set_state(RunState::Ended);
+            run.ended_at = Some(timestamp(identity::unix_ms()));
+            run.report = Some(conclusion.report);
+            let stored = store.finish(&run, &pages);
+            (run, pages, stored)
+        };
+        let Ok((run, pages, stored)) = shared.with_store(work).await else {
+            tracing::error!(run_id = %id, "the report could not be made");
+            return;
+        };
+        let verdict = run.report.as_ref().and_then(|report| report.verdict.as_ref()).map(v1::Verdict::status);
+        let verdict = in_words(verdict.unwrap_or_default().as_str_name(), "VERDICT_STATUS_");
+        tracing::info!(run_id = %id, "run has ended: {verdict}");
+        if let Err(error) = stored {
+            tracing::error!(run_id = %id, "the report is kept in memory only, it cannot be stored: {error}");
+            shared.runs.keep_unsaved(id, Unsaved { run: run.clone(), pages });
+        }
+        view.send_replace(View::Ended(run));
+    }
+}
+
+/// Frees what a run holds, also when its driver is cut short.
+struct Departure {
+    shared: Arc<Shared>,
+    id: RunId,
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.shared.registry.release(self.id);
+        self.shared.runs.remove(self.id);
+    }
+}
+
+async fn sleep_until(at_ns: u64) {
+    time::sleep(Duration::from_nanos(at_ns.saturating_sub(clock::now_ns()))).await;
+}
+
+fn phase_span(run: &Span, state: RunState) -> Span {
+    match state {
+        RunState::Preparing => tracing::info_span!(parent: run, "prepare"),
+        RunState::Starting => tracing::info_span!(parent: run, "start"),
+        RunState::Running => tracing::info_span!(parent: run, "measure"),
+        _ => tracing::info_span!(parent: run, "drain"),
+    }
+}
+
+fn pages(conclusion: &Conclusion) -> Vec<v1::ListClientsResponse> {
+    let page = |clients: &[v1::ClientReport]| v1::ListClientsResponse { clients: clients.to_vec() };
+    conclusion.clients.chunks(CLIENTS_PER_PAGE).map(page).collect()
+}
+
+/// A name of the API as a log line has it.
+fn in_words(name: &str, prefix: &str) -> String {
+    name.trim_start_matches(prefix).to_lowercase()
+}
+
+/// An agent's index as it goes over the wire; a plan has at most 10,000 clients, so no more agents.
+fn index(agent: usize) -> u16 {
+    u16::try_from(agent).unwrap_or(u16::MAX)
+}
+
+fn nanos(nanos: u64) -> Option<prost_types::Duration> {
+    prost_types::Duration::try_from(Duration::from_nanos(nanos)).ok()
+}

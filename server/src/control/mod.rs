@@ -1,0 +1,149 @@
+//! The gRPC API: what operators and agents see of the server, and the only place with tokio and
+//! tonic.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`operator`] | OperatorService: what people and scripts ask |
+//! | [`attendance`] | AgentService: one stream per agent |
+//! | [`start`] | StartRun, from the request to a run that lives |
+//! | [`driver`] | one task per run: brings events to its state machine and performs the actions |
+//! | [`snapshot`] | how a running run looks to a watcher |
+//! | [`registry`], [`division`] | the agents connected, and who brings which clients |
+//! | [`runs`] | the runs that have not ended |
+//! | [`data_plane`] | questions to the master, with an answer to await |
+//! | [`health`] | grpc.health.v1 |
+//! | [`listener`], [`shutdown`], [`answer`] | connections, the end of the server, errors with details |
+
+mod answer;
+mod attendance;
+mod data_plane;
+mod division;
+mod driver;
+mod health;
+mod identity;
+mod listener;
+mod operator;
+mod registry;
+mod runs;
+mod shared;
+mod shutdown;
+mod snapshot;
+mod start;
+
+use std::{
+    io::{Write as _, stdout},
+    net::{SocketAddr, TcpListener},
+    process::{self, ExitCode},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use metronome_proto::{
+    DESCRIPTORS, MESSAGE_BYTES_MAX,
+    v1::{agent_service_server::AgentServiceServer, operator_service_server::OperatorServiceServer},
+};
+use tokio::{runtime, sync::watch, task::JoinHandle as Task};
+use tonic::transport::{Server, server::Router};
+
+use crate::{config::Config, master::Handle, store::Store};
+use attendance::Attendance;
+use health::Health;
+pub(crate) use identity::unix_ms;
+use operator::Operator;
+use shared::{About, Shared};
+
+/// Two threads serve the API of any load; more would take cores from the workers.
+const THREADS: usize = 2;
+const STREAMS_PER_CONNECTION_MAX: u32 = 100;
+const HEADER_BYTES_MAX: u32 = 8 << 10;
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// A peer that is gone without a word is noticed within the sum of these two.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
+
+/// What the control plane works with: everything is open already.
+pub(crate) struct Parts {
+    pub(crate) grpc: TcpListener,
+    pub(crate) data_address: SocketAddr,
+    pub(crate) store: Store,
+    pub(crate) master: Handle,
+    pub(crate) master_thread: JoinHandle<()>,
+}
+
+/// Serves the API until a signal, then drains. The exit code is the server's.
+pub(crate) fn serve(config: &Config, parts: Parts) -> anyhow::Result<ExitCode> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("the threads of the control plane cannot be started")?;
+    let code = runtime.block_on(serve_until_signal(config, parts));
+    // A question to the database that hangs must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<ExitCode> {
+    let signals = shutdown::Signals::listen()?;
+    let grpc_address = parts.grpc.local_addr().context("the gRPC listener has no address")?;
+    let about = About::new(config, parts.data_address, grpc_address);
+    let master_gone = shutdown::watch_thread(parts.master_thread);
+    let shared = Arc::new(Shared::new(about, config.secret, parts.store, parts.master));
+
+    let (health, router) = services(&shared, config.reflection).await?;
+    let (stop, stopped) = watch::channel(());
+    let incoming = listener::connections(parts.grpc)?;
+    let serving: Task<_> = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until_closed(stopped)));
+    tokio::spawn(health.clone().follow_workers(Arc::clone(&shared)));
+    announce(grpc_address, parts.data_address);
+    Ok(shutdown::Server { shared, health, stop, serving, drain_timeout: config.drain_timeout }
+        .run_until(signals, master_gone)
+        .await)
+}
+
+async fn services(shared: &Arc<Shared>, with_reflection: bool) -> anyhow::Result<(Health, Router)> {
+    let (reporter, health_service) = tonic_health::server::health_reporter();
+    let health = Health::new(reporter);
+    let operator = OperatorServiceServer::new(Operator::new(Arc::clone(shared)))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let agents = AgentServiceServer::new(Attendance::new(Arc::clone(shared)))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    health.set(true).await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let router = Server::builder()
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .add_service(operator)
+        .add_service(agents)
+        .add_service(health_service)
+        .add_optional_service(with_reflection.then(|| reflection().build_v1()).transpose()?)
+        .add_optional_service(with_reflection.then(|| reflection().build_v1alpha()).transpose()?);
+    Ok((health, router))
+}
+
+/// Resolves when the other end is dropped.
+async fn until_closed(mut stopped: watch::Receiver<()>) {
+    while stopped.changed().await.is_ok() {}
+}
+
+/// The one line on standard output, by which scripts know that both ports are open.
+fn announce(grpc: SocketAddr, data: SocketAddr) {
+    let line = format!("metronome-server ready: grpc {grpc} data {data} pid {}\n", process::id());
+    // Whoever started us may not read it; that is no reason not to serve.
+    let _ = stdout().write_all(line.as_bytes()).and_then(|()| stdout().flush());
+    tracing::info!("{}", line.trim_end());
+}

@@ -1,0 +1,123 @@
+//! The runs that have not ended, and those that have but could not be written to the history.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use metronome_proto::{run_id::RunId, v1};
+use tokio::sync::{mpsc, watch};
+
+use crate::verdict::StopCause;
+
+/// So many reports are kept in memory while the history cannot be written.
+const UNSAVED_MAX: usize = 100;
+
+/// How a run looks from outside.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one value per run, and it nearly always is the large one")]
+pub(super) enum View {
+    Running { run: v1::Run, snapshot: v1::Snapshot },
+    Ended(v1::Run),
+}
+
+impl View {
+    pub(super) fn run(&self) -> &v1::Run {
+        match self {
+            Self::Running { run, .. } | Self::Ended(run) => run,
+        }
+    }
+}
+
+/// A run that lives: what can be seen of it, and how to stop it.
+#[derive(Clone, Debug)]
+pub(super) struct Active {
+    pub(super) view: watch::Receiver<View>,
+    stop: mpsc::Sender<StopCause>,
+}
+
+impl Active {
+    pub(super) fn new(view: watch::Receiver<View>, stop: mpsc::Sender<StopCause>) -> Self {
+        Self { view, stop }
+    }
+
+    pub(super) fn run(&self) -> v1::Run {
+        self.view.borrow().run().clone()
+    }
+
+    /// Asks for a stop. One request is enough, so a full channel is none too few.
+    pub(super) fn stop(&self, cause: StopCause) {
+        let _ = self.stop.try_send(cause);
+    }
+}
+
+/// A run that has ended and is kept here because the history could not take it.
+#[derive(Clone, Debug)]
+pub(super) struct Unsaved {
+    pub(super) run: v1::Run,
+    pub(super) pages: Vec<v1::ListClientsResponse>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Runs {
+    active: Mutex<BTreeMap<RunId, Active>>,
+    unsaved: Mutex<VecDeque<(RunId, Unsaved)>>,
+    count: watch::Sender<usize>,
+}
+
+impl Default for Runs {
+    fn default() -> Self {
+        Self { active: Mutex::default(), unsaved: Mutex::default(), count: watch::Sender::new(0) }
+    }
+}
+
+impl Runs {
+    pub(super) fn add(&self, id: RunId, run: Active) {
+        let mut active = lock(&self.active);
+        active.insert(id, run);
+        self.count.send_replace(active.len());
+    }
+
+    pub(super) fn remove(&self, id: RunId) {
+        let mut active = lock(&self.active);
+        active.remove(&id);
+        self.count.send_replace(active.len());
+    }
+
+    pub(super) fn find(&self, id: RunId) -> Option<Active> {
+        lock(&self.active).get(&id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<(RunId, Active)> {
+        lock(&self.active).iter().map(|(id, run)| (*id, run.clone())).collect()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Waits until none is left.
+    pub(super) async fn all_ended(&self) {
+        // It cannot close while `self` lives.
+        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Keeps a run that the history could not take; of more than 100 the oldest is given up.
+    pub(super) fn keep_unsaved(&self, id: RunId, run: Unsaved) {
+        let mut unsaved = lock(&self.unsaved);
+        if unsaved.len() == UNSAVED_MAX {
+            unsaved.pop_front();
+        }
+        unsaved.push_back((id, run));
+    }
+
+    pub(super) fn find_unsaved(&self, id: RunId) -> Option<Unsaved> {
+        lock(&self.unsaved).iter().find(|(kept, _)| *kept == id).map(|(_, run)| run.clone())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code between lock and unlock can leave it half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

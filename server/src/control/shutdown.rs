@@ -1,0 +1,145 @@
+//! Signals: SIGTERM and SIGINT end the server with a drain, SIGHUP restarts its workers. And what
+//! happens when the master dies.
+
+use std::{
+    process::{self, ExitCode},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{oneshot, watch},
+    task::JoinHandle as Task,
+    time,
+};
+
+use super::{data_plane::DataPlane, health::Health, shared::Shared};
+use crate::{
+    run::{CLOSE_NS, STOP_NS},
+    verdict::StopCause,
+};
+
+/// A stopped run ends within this, and a second for its report.
+const STOPPED_RUNS_MAX: Duration = Duration::from_nanos(STOP_NS + CLOSE_NS + 1_000_000_000);
+/// For calls that are being answered.
+const CALLS_MAX: Duration = Duration::from_secs(2);
+/// For the master to end its workers.
+const MASTER_MAX: Duration = Duration::from_secs(5);
+/// 128 + SIGINT, as shells tell it.
+const EXIT_ABORTED: i32 = 130;
+
+/// SIGTERM and SIGINT, and SIGHUP.
+pub(super) struct Signals {
+    hang_up: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be caught");
+        Ok(Self {
+            hang_up: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Resolves with the first signal to end; those to restart are obeyed meanwhile.
+    async fn end(&mut self, data_plane: &DataPlane) {
+        loop {
+            tokio::select! {
+                _ = self.hang_up.recv() => {
+                    tracing::info!("SIGHUP: the workers are restarted");
+                    let data_plane = data_plane.clone();
+                    tokio::spawn(async move { data_plane.restart_workers().await });
+                }
+                () = Self::first(&mut self.terminate, &mut self.interrupt) => return,
+            }
+        }
+    }
+
+    async fn first(terminate: &mut Signal, interrupt: &mut Signal) {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+/// Resolves when the thread has ended, however it did.
+pub(super) fn watch_thread(thread: JoinHandle<()>) -> oneshot::Receiver<()> {
+    let (ended, watcher) = oneshot::channel();
+    thread::spawn(move || {
+        let _ = thread.join();
+        let _ = ended.send(());
+    });
+    watcher
+}
+
+/// The server, from the ready line to its end.
+pub(super) struct Server {
+    pub(super) shared: Arc<Shared>,
+    pub(super) health: Health,
+    /// Dropped: no new connections and calls.
+    pub(super) stop: watch::Sender<()>,
+    pub(super) serving: Task<Result<(), tonic::transport::Error>>,
+    pub(super) drain_timeout: Duration,
+}
+
+impl Server {
+    /// Serves until a signal, then drains.
+    pub(super) async fn run_until(mut self, mut signals: Signals, mut master_gone: oneshot::Receiver<()>) -> ExitCode {
+        tokio::select! {
+            () = signals.end(&self.shared.data_plane) => {}
+            _ = &mut master_gone => return failed("the master's thread has died; runs in progress are lost"),
+            end = &mut self.serving => return failed(&format!("the gRPC port is no longer served: {end:?}")),
+        }
+        tokio::spawn(async move {
+            Signals::first(&mut signals.terminate, &mut signals.interrupt).await;
+            tracing::warn!("aborted by a second signal");
+            process::exit(EXIT_ABORTED);
+        });
+        tokio::select! {
+            () = self.drain() => {}
+            _ = &mut master_gone => return failed("the master's thread died during the drain"),
+        }
+        self.shared.data_plane.shut_down();
+        if time::timeout(MASTER_MAX, master_gone).await.is_err() {
+            return failed("the master did not end its workers in time");
+        }
+        tracing::info!("shut down");
+        ExitCode::SUCCESS
+    }
+
+    /// No new runs; those that run may end within the drain timeout; then they are stopped.
+    async fn drain(&mut self) {
+        self.shared.start_draining();
+        self.health.set(false).await;
+        tracing::info!(runs = self.shared.runs.count(), "shutting down; runs have {:?} to end", self.drain_timeout);
+        // A start that is under way may still become a run.
+        drop(self.shared.starting.lock().await);
+        if time::timeout(self.drain_timeout, self.shared.runs.all_ended()).await.is_err() {
+            for (id, run) in self.shared.runs.all() {
+                tracing::warn!(run_id = %id, "run is stopped: the drain timeout is over");
+                run.stop(StopCause::Shutdown);
+            }
+            if time::timeout(STOPPED_RUNS_MAX, self.shared.runs.all_ended()).await.is_err() {
+                tracing::error!("runs did not end in time; they will be listed as aborted");
+            }
+        }
+        self.shared.registry.dismiss();
+        self.stop.send_replace(());
+        let (closed, _) = watch::channel(());
+        drop(std::mem::replace(&mut self.stop, closed));
+        let _ = time::timeout(CALLS_MAX, &mut self.serving).await;
+    }
+}
+
+fn failed(sentence: &str) -> ExitCode {
+    tracing::error!("{sentence}");
+    ExitCode::FAILURE
+}

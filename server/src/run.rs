@@ -1,0 +1,443 @@
+//! The life of a run as a pure state machine: (state, event, now) → (state, actions).
+//!
+//! ```text
+//! PREPARING ──▶ STARTING ──▶ RUNNING ──▶ DRAINING ─ CloseRun ─▶ (closing) ──▶ ENDED
+//!     │             │            │           ▲
+//!     └─────────────┴────────────┴───────────┘   a stop, or no agent is left
+//! ```
+//!
+//! An event only records a fact; [`Life::advance`] alone decides what follows from the facts and the
+//! time. Agents are known by their index within the run; who they are and what they told is the
+//! caller's. Times are nanoseconds of CLOCK_MONOTONIC.
+//!
+//! Absent on purpose: clock, I/O, async, figures. Letting the clients in comes before a life
+//! begins, since a refusal is StartRun's answer and no run at all.
+
+use metronome_proto::v1::RunState;
+
+/// Agents have this long to connect and verify all their clients.
+pub(crate) const PREPARE_NS: u64 = 30 * SECOND_NS;
+/// From the decision to start to the first packet due: long enough for the order to reach a pacing
+/// thread, short enough that StartRun to first packet stays below 100 ms.
+pub(crate) const START_LEAD_NS: u64 = 20_000_000;
+/// After the schedule is over agents may take this long to end by themselves.
+pub(crate) const GRACE_NS: u64 = 10 * SECOND_NS;
+/// After a stop they may take this long.
+pub(crate) const STOP_NS: u64 = 5 * SECOND_NS;
+/// The master promises the record within 3 s.
+pub(crate) const CLOSE_NS: u64 = 5 * SECOND_NS;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// What has happened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Event {
+    /// All clients of this agent are connected and verified.
+    AgentPrepared(usize),
+    /// This agent's final records have come.
+    AgentFinished(usize),
+    /// This agent cannot go on, or its stream is gone: nothing more will come from it.
+    AgentGone(usize),
+    StopRequested,
+    /// The master has told what the workers counted, or is gone and never will.
+    RecordClosed,
+    /// Nothing but the passing of time.
+    Tick,
+}
+
+/// What has to be done, in this order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Action {
+    /// Tell this agent to connect its clients.
+    SendPrepare(usize),
+    /// Tell this agent when the first packet is due.
+    SendStart { agent: usize, start_at_ns: u64 },
+    /// Tell this agent to send nothing more and to report.
+    SendStop(usize),
+    /// This agent did not answer in time: its part counts as missing.
+    GiveUp(usize),
+    /// Ask the master to end the run and for its record.
+    CloseRun,
+    /// Make the report; nothing follows.
+    Conclude,
+}
+
+/// How a run stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Life {
+    stage: Stage,
+    agents: Vec<AgentStage>,
+    /// From the first packet due to the end of the schedule.
+    schedule_ns: u64,
+    start_at_ns: Option<u64>,
+    stop_requested: bool,
+    stopped_early: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Preparing { until_ns: u64 },
+    Starting { start_at_ns: u64 },
+    Running { until_ns: u64 },
+    Draining { until_ns: u64, told_to_stop: bool },
+    Closing { until_ns: u64 },
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum AgentStage {
+    Preparing,
+    Prepared,
+    Finished,
+    Gone,
+}
+
+impl AgentStage {
+    /// Something is still to come from it.
+    fn is_working(self) -> bool {
+        matches!(self, Self::Preparing | Self::Prepared)
+    }
+}
+
+impl Life {
+    /// A run of `agents` agents whose clients may connect from now on.
+    pub(crate) fn begin(agents: usize, schedule_ns: u64, now_ns: u64) -> (Self, Vec<Action>) {
+        let life = Self {
+            stage: Stage::Preparing { until_ns: now_ns.saturating_add(PREPARE_NS) },
+            agents: vec![AgentStage::Preparing; agents],
+            schedule_ns,
+            start_at_ns: None,
+            stop_requested: false,
+            stopped_early: false,
+        };
+        (life, (0..agents).map(Action::SendPrepare).collect())
+    }
+
+    /// What follows from `event` at `now_ns`. Late, repeated and unknown events change nothing.
+    pub(crate) fn step(mut self, event: Event, now_ns: u64) -> (Self, Vec<Action>) {
+        match event {
+            Event::AgentPrepared(agent) => self.note(agent, AgentStage::Prepared),
+            Event::AgentFinished(agent) => self.note(agent, AgentStage::Finished),
+            Event::AgentGone(agent) => self.note(agent, AgentStage::Gone),
+            Event::StopRequested => self.stop_requested = true,
+            Event::RecordClosed if matches!(self.stage, Stage::Closing { .. }) => {
+                self.stage = Stage::Ended;
+                return (self, vec![Action::Conclude]);
+            }
+            Event::RecordClosed | Event::Tick => {}
+        }
+        let mut actions = Vec::new();
+        // Each turn moves at least one stage down or settles, so this ends.
+        while self.advance(now_ns, &mut actions) {}
+        (self, actions)
+    }
+
+    /// When to come back with [`Event::Tick`], ns; `None` once the run has ended.
+    pub(crate) fn wake_at_ns(&self) -> Option<u64> {
+        match self.stage {
+            Stage::Preparing { until_ns }
+            | Stage::Starting { start_at_ns: until_ns }
+            | Stage::Running { until_ns }
+            | Stage::Draining { until_ns, .. }
+            | Stage::Closing { until_ns } => Some(until_ns),
+            Stage::Ended => None,
+        }
+    }
+
+    /// As the API tells it.
+    pub(crate) fn state(&self) -> RunState {
+        match self.stage {
+            Stage::Preparing { .. } => RunState::Preparing,
+            Stage::Starting { .. } => RunState::Starting,
+            Stage::Running { .. } => RunState::Running,
+            Stage::Draining { .. } | Stage::Closing { .. } => RunState::Draining,
+            Stage::Ended => RunState::Ended,
+        }
+    }
+
+    /// When the first packet is due, once that is agreed.
+    pub(crate) fn start_at_ns(&self) -> Option<u64> {
+        self.start_at_ns
+    }
+
+    /// A stop came before the schedule was over.
+    pub(crate) fn was_stopped_early(&self) -> bool {
+        self.stopped_early
+    }
+
+    /// Indices of the agents that have not yet connected all their clients.
+    pub(crate) fn preparing(&self) -> impl Iterator<Item = usize> {
+        self.indices(AgentStage::Preparing)
+    }
+
+    fn note(&mut self, agent: usize, stage: AgentStage) {
+        let Some(known) = self.agents.get_mut(agent) else { return };
+        let moves_on = match stage {
+            AgentStage::Preparing => false,
+            AgentStage::Prepared => *known == AgentStage::Preparing,
+            AgentStage::Finished | AgentStage::Gone => known.is_working(),
+        };
+        if moves_on {
+            *known = stage;
+        }
+    }
+
+    /// Moves one stage down if the facts and the time ask for it. True when it did.
+    fn advance(&mut self, now_ns: u64, actions: &mut Vec<Action>) -> bool {
+        let nobody_works = !self.agents.iter().any(|agent| agent.is_working());
+        match self.stage {
+            Stage::Closing { until_ns } if now_ns >= until_ns => {
+                self.stage = Stage::Ended;
+                actions.push(Action::Conclude);
+            }
+            Stage::Closing { .. } | Stage::Ended => return false,
+            _ if nobody_works => {
+                self.stopped_early |= self.stop_requested && !matches!(self.stage, Stage::Draining { .. });
+                self.close(now_ns, actions);
+            }
+            Stage::Draining { told_to_stop: true, until_ns } if now_ns >= until_ns => {
+                self.give_up(|stage| stage.is_working(), actions);
+            }
+            Stage::Draining { told_to_stop: false, until_ns } if self.stop_requested || now_ns >= until_ns => {
+                self.stop(now_ns, actions);
+            }
+            Stage::Draining { .. } => return false,
+            _ if self.stop_requested => {
+                self.stopped_early = true;
+                self.stop(now_ns, actions);
+            }
+            Stage::Preparing { .. } if !self.agents.contains(&AgentStage::Preparing) => self.start(now_ns, actions),
+            Stage::Preparing { until_ns } if now_ns >= until_ns => {
+                // Those that are prepared go on without the others.
+                actions.extend(self.indices(AgentStage::Preparing).map(Action::SendStop));
+                self.give_up(|stage| stage == AgentStage::Preparing, actions);
+            }
+            Stage::Starting { start_at_ns } if now_ns >= start_at_ns => {
+                self.stage = Stage::Running { until_ns: start_at_ns.saturating_add(self.schedule_ns) };
+            }
+            Stage::Running { until_ns } if now_ns >= until_ns => {
+                self.stage = Stage::Draining { until_ns: until_ns.saturating_add(GRACE_NS), told_to_stop: false };
+            }
+            Stage::Preparing { .. } | Stage::Starting { .. } | Stage::Running { .. } => return false,
+        }
+        true
+    }
+
+    fn start(&mut self, now_ns: u64, actions: &mut Vec<Action>) {
+        let start_at_ns = now_ns.saturating_add(START_LEAD_NS);
+        actions.extend(self.indices(AgentStage::Prepared).map(|agent| Action::SendStart { agent, start_at_ns }));
+        self.start_at_ns = Some(start_at_ns);
+        self.stage = Stage::Starting { start_at_ns };
+    }
+
+    fn stop(&mut self, now_ns: u64, actions: &mut Vec<Action>) {
+        let working = |(agent, stage): (usize, &AgentStage)| stage.is_working().then_some(Action::SendStop(agent));
+        actions.extend(self.agents.iter().enumerate().filter_map(working));
+        self.stage = Stage::Draining { until_ns: now_ns.saturating_add(STOP_NS), told_to_stop: true };
+    }
+
+    fn close(&mut self, now_ns: u64, actions: &mut Vec<Action>) {
+        actions.push(Action::CloseRun);
+        self.stage = Stage::Closing { until_ns: now_ns.saturating_add(CLOSE_NS) };
+    }
+
+    fn give_up(&mut self, on: impl Fn(AgentStage) -> bool, actions: &mut Vec<Action>) {
+        for (agent, stage) in self.agents.iter_mut().enumerate() {
+            if on(*stage) {
+                *stage = AgentStage::Gone;
+                actions.push(Action::GiveUp(agent));
+            }
+        }
+    }
+
+    fn indices(&self, stage: AgentStage) -> impl Iterator<Item = usize> {
+        self.agents.iter().enumerate().filter(move |(_, known)| **known == stage).map(|(agent, _)| agent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SCHEDULE_NS: u64 = 10 * SECOND_NS;
+
+    /// Feeds events one after the other and collects what follows.
+    struct Story {
+        life: Option<Life>,
+        now_ns: u64,
+        actions: Vec<Action>,
+    }
+
+    impl Story {
+        fn of(agents: usize) -> Self {
+            let (life, actions) = Life::begin(agents, SCHEDULE_NS, 1_000);
+            Self { life: Some(life), now_ns: 1_000, actions }
+        }
+
+        fn life(&self) -> &Life {
+            self.life.as_ref().expect("only absent within a step")
+        }
+
+        fn on(&mut self, event: Event) -> Vec<Action> {
+            let (life, actions) = self.life.take().expect("only absent within a step").step(event, self.now_ns);
+            self.life = Some(life);
+            self.actions.extend(&actions);
+            actions
+        }
+
+        /// Lets time pass until the run next wants to be woken.
+        fn wait(&mut self) -> Vec<Action> {
+            self.now_ns = self.life().wake_at_ns().expect("a run that has ended waits for nothing");
+            self.on(Event::Tick)
+        }
+
+        fn is(&self, state: RunState) -> bool {
+            self.life().state() == state
+        }
+    }
+
+    #[test]
+    fn a_run_in_good_order() {
+        let mut story = Story::of(2);
+        assert_eq!(story.actions, [Action::SendPrepare(0), Action::SendPrepare(1)]);
+        assert_eq!(story.on(Event::AgentPrepared(1)), []);
+        assert!(story.is(RunState::Preparing));
+        let start_at_ns = story.now_ns + START_LEAD_NS;
+        let starts = [0, 1].map(|agent| Action::SendStart { agent, start_at_ns });
+        assert_eq!(story.on(Event::AgentPrepared(0)), starts);
+        assert!(story.is(RunState::Starting));
+        assert_eq!(story.wait(), []);
+        assert!(story.is(RunState::Running));
+        assert_eq!(story.wait(), []);
+        assert!(story.is(RunState::Draining));
+        assert_eq!(story.now_ns, start_at_ns + SCHEDULE_NS);
+        assert_eq!(story.on(Event::AgentFinished(0)), []);
+        assert_eq!(story.on(Event::AgentFinished(1)), [Action::CloseRun]);
+        assert_eq!(story.on(Event::RecordClosed), [Action::Conclude]);
+        assert!(story.is(RunState::Ended) && !story.life().was_stopped_early());
+    }
+
+    #[test]
+    fn the_start_is_near_enough_for_a_first_packet_within_100_ms() {
+        const { assert!(START_LEAD_NS <= 30_000_000) };
+    }
+
+    #[test]
+    fn a_stop_ends_every_stage_and_is_early_only_before_the_schedule_is_over() {
+        for (waits, state) in [(0, RunState::Starting), (1, RunState::Running), (2, RunState::Draining)] {
+            let mut story = Story::of(1);
+            story.on(Event::AgentPrepared(0));
+            (0..waits).for_each(|_| drop(story.wait()));
+            assert!(story.is(state));
+            assert_eq!(story.on(Event::StopRequested), [Action::SendStop(0)]);
+            assert_eq!(story.on(Event::StopRequested), []);
+            assert_eq!(story.on(Event::AgentFinished(0)), [Action::CloseRun]);
+            assert_eq!(story.life().was_stopped_early(), state != RunState::Draining);
+        }
+        let mut story = Story::of(1);
+        assert_eq!(story.on(Event::StopRequested), [Action::SendStop(0)]);
+        assert_eq!(story.wait(), [Action::GiveUp(0), Action::CloseRun]);
+        assert!(story.life().was_stopped_early());
+    }
+
+    #[test]
+    fn an_agent_that_does_not_prepare_in_time_is_left_behind() {
+        let mut story = Story::of(2);
+        story.on(Event::AgentPrepared(1));
+        let start_at_ns = 1_000 + PREPARE_NS + START_LEAD_NS;
+        let start = Action::SendStart { agent: 1, start_at_ns };
+        assert_eq!(story.wait(), [Action::SendStop(0), Action::GiveUp(0), start]);
+        assert_eq!(story.on(Event::AgentPrepared(0)), [], "it comes too late");
+    }
+
+    #[test]
+    fn the_run_goes_on_while_one_agent_is_left_and_ends_with_the_last() {
+        let mut story = Story::of(3);
+        (0..3).for_each(|agent| drop(story.on(Event::AgentPrepared(agent))));
+        story.wait();
+        assert_eq!(story.on(Event::AgentGone(0)), []);
+        assert_eq!(story.on(Event::AgentGone(2)), []);
+        assert!(story.is(RunState::Running));
+        assert_eq!(story.on(Event::AgentGone(1)), [Action::CloseRun]);
+        assert!(!story.life().was_stopped_early());
+    }
+
+    #[test]
+    fn an_agent_that_never_reports_is_stopped_after_the_grace_and_then_given_up() {
+        let mut story = Story::of(1);
+        story.on(Event::AgentPrepared(0));
+        story.wait();
+        story.wait();
+        assert_eq!(story.wait(), [Action::SendStop(0)]);
+        assert_eq!(story.wait(), [Action::GiveUp(0), Action::CloseRun]);
+        assert_eq!(story.wait(), [Action::Conclude], "even when the master never answers");
+    }
+
+    #[test]
+    fn when_time_has_run_far_ahead_all_that_is_due_follows_at_once() {
+        let mut story = Story::of(1);
+        story.on(Event::AgentPrepared(0));
+        story.now_ns += 3600 * SECOND_NS;
+        assert_eq!(story.on(Event::Tick), [Action::SendStop(0)]);
+        assert!(story.is(RunState::Draining));
+    }
+
+    fn events() -> impl Strategy<Value = Event> {
+        // Agent 3 does not exist.
+        let agents = 0..4_usize;
+        prop_oneof![
+            4 => agents.clone().prop_map(Event::AgentPrepared),
+            2 => agents.clone().prop_map(Event::AgentFinished),
+            2 => agents.prop_map(Event::AgentGone),
+            1 => Just(Event::StopRequested),
+            1 => Just(Event::RecordClosed),
+            3 => Just(Event::Tick),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_a_run_ends_in_time_and_orders_never_contradict(
+            agents in 0..=3_usize,
+            happenings in prop::collection::vec((events(), 0..4 * SECOND_NS), 0..60),
+        ) {
+            let mut story = Story::of(agents);
+            let mut state = story.life().state();
+            for (event, pause_ns) in happenings {
+                story.now_ns += pause_ns;
+                story.on(event);
+                prop_assert!(story.life().state() >= state, "a state only moves down");
+                state = story.life().state();
+            }
+            let silence_since_ns = story.now_ns;
+            while story.life().wake_at_ns().is_some() {
+                story.wait();
+            }
+            let limit_ns = PREPARE_NS + START_LEAD_NS + SCHEDULE_NS + GRACE_NS + STOP_NS + CLOSE_NS;
+            prop_assert!(story.now_ns <= silence_since_ns + limit_ns);
+            check_orders(&story.actions, agents)?;
+        }
+    }
+
+    fn check_orders(actions: &[Action], agents: usize) -> Result<(), TestCaseError> {
+        let count = |wanted: Action| actions.iter().filter(|action| **action == wanted).count();
+        prop_assert_eq!((count(Action::CloseRun), count(Action::Conclude)), (1, 1), "{:?}", actions);
+        prop_assert_eq!(&actions[actions.len() - 2..], [Action::CloseRun, Action::Conclude]);
+        for index in 0..agents {
+            let position = |wanted: &dyn Fn(&Action) -> bool| {
+                let found: Vec<_> = (0..actions.len()).filter(|at| wanted(&actions[*at])).collect();
+                found
+            };
+            let start = position(&|action| matches!(action, Action::SendStart { agent, .. } if *agent == index));
+            let stop = position(&|action| *action == Action::SendStop(index));
+            let given_up = position(&|action| *action == Action::GiveUp(index));
+            prop_assert!(start.len() <= 1 && stop.len() <= 1 && given_up.len() <= 1, "{:?}", actions);
+            prop_assert_eq!(position(&|action| *action == Action::SendPrepare(index)).len(), 1);
+            prop_assert!(start.iter().all(|start| stop.iter().all(|stop| start < stop)), "{:?}", actions);
+            prop_assert!(given_up.iter().all(|at| stop.iter().all(|stop| stop < at)), "{:?}", actions);
+        }
+        Ok(())
+    }
+}

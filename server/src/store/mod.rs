@@ -1,0 +1,321 @@
+//! The history of runs, in an embedded SQLite file that several servers may share.
+//!
+//! A run is written twice: when it is made, and when it has ended, with its report and its client
+//! rows. In between the file says only that a server owns it; when that server is gone without a
+//! last word, the run is ABORTED (see [`owner`]). Calls block: the control plane makes them on threads
+//! made for that.
+//!
+//! Absent on purpose: async, and any other opinion on what a run is than the API's messages.
+
+mod history;
+mod owner;
+mod schema;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use metronome_proto::{
+    run_id::RunId,
+    v1::{self, RunState},
+};
+use prost::Message as _;
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, TransactionBehavior, params};
+
+pub use history::History;
+pub(crate) use history::without_records;
+use owner::{Owner, Owners};
+
+/// A file of runs, open for reading and writing by one server.
+#[derive(Debug)]
+pub(crate) struct Store {
+    connection: Mutex<Connection>,
+    path: PathBuf,
+    /// Holds this server's lock for as long as the store lives.
+    owner: Owner,
+}
+
+/// Why a run could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InsertError {
+    /// Another run has this id: make another one.
+    #[error("the run id is taken")]
+    IdTaken,
+    /// Another run was made with this request_id: answer with that one.
+    #[error("the request_id is taken")]
+    RequestTaken,
+    /// The database cannot be written now.
+    #[error("the history cannot be written: {0}")]
+    Database(#[from] rusqlite::Error),
+}
+
+impl Store {
+    /// Opens the file, making it and its directory when missing, and marks as ABORTED what servers
+    /// that are gone have left behind. The second value counts those runs.
+    pub(crate) fn open(path: &Path, now_unix_ms: u64) -> anyhow::Result<(Self, usize)> {
+        let mut connection = schema::open(path)?;
+        let owners = Owners::beside(path);
+        let owner = owners.enroll()?;
+        let aborted = abort_orphans(&mut connection, &owners, now_unix_ms)?;
+        owners.sweep();
+        Ok((Self { connection: Mutex::new(connection), path: path.to_owned(), owner }, aborted))
+    }
+
+    /// Where the file lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a run that was just made.
+    pub(crate) fn insert(&self, run: &v1::Run) -> Result<(), InsertError> {
+        let inserted = self.connection().execute(
+            "INSERT INTO run (run_id, request_id, state, created_ms, owner, run) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                key_of(run),
+                run.request_id,
+                run.state,
+                unix_ms(run.created_at.as_ref()),
+                self.owner.name(),
+                run.encode_to_vec()
+            ],
+        );
+        match inserted {
+            Ok(_) => Ok(()),
+            Err(error) if violates(&error, "run.run_id") => Err(InsertError::IdTaken),
+            Err(error) if violates(&error, "run.request_id") => Err(InsertError::RequestTaken),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the end of a run and its client rows, all or nothing.
+    pub(crate) fn finish(&self, run: &v1::Run, pages: &[v1::ListClientsResponse]) -> rusqlite::Result<()> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        write_end(&transaction, run)?;
+        for (page, clients) in (0_i64..).zip(pages) {
+            transaction.execute(
+                "INSERT OR REPLACE INTO client_page (run_id, page, clients) VALUES (?1, ?2, ?3)",
+                params![key_of(run), page, clients.encode_to_vec()],
+            )?;
+        }
+        transaction.commit()
+    }
+
+    /// The run made with this request_id.
+    pub(crate) fn by_request_id(&self, request_id: &str) -> rusqlite::Result<Option<v1::Run>> {
+        find_one(&self.connection(), "SELECT run FROM run WHERE request_id = ?1", &[&request_id])
+    }
+
+    /// One run.
+    pub(crate) fn run(&self, id: RunId) -> rusqlite::Result<Option<v1::Run>> {
+        find_run(&self.connection(), id)
+    }
+
+    /// At most `limit` runs older than `before`, newest first.
+    pub(crate) fn runs(&self, before: Option<RunId>, limit: u32) -> rusqlite::Result<Vec<v1::Run>> {
+        list_runs(&self.connection(), before, limit).map(|runs| runs.into_iter().map(|(run, _)| run).collect())
+    }
+
+    /// The client rows of one run, by rising index.
+    pub(crate) fn client_pages(&self, id: RunId) -> rusqlite::Result<Vec<v1::ListClientsResponse>> {
+        list_client_pages(&self.connection(), id)
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A thread that panicked held no transaction open: those roll back when dropped.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Marks every unfinished run whose server is gone.
+fn abort_orphans(connection: &mut Connection, owners: &Owners, now_unix_ms: u64) -> rusqlite::Result<usize> {
+    // Immediate: two servers that start at once must not both mark the same runs.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut orphans: Vec<v1::Run> = {
+        let unfinished = "SELECT run, owner FROM run WHERE state NOT IN (?1, ?2)";
+        let finals = [i32::from(RunState::Ended), i32::from(RunState::Aborted)];
+        let mut statement = transaction.prepare(unfinished)?;
+        let rows = statement.query_map(finals, |row| Ok((decode_run(row)?, row.get::<_, String>(1)?)))?;
+        let is_orphan =
+            |row: &rusqlite::Result<(v1::Run, String)>| row.as_ref().is_ok_and(|(_, owner)| owners.is_gone(owner));
+        rows.filter(is_orphan).map(|row| row.map(|(run, _)| run)).collect::<rusqlite::Result<_>>()?
+    };
+    for run in &mut orphans {
+        abort(run, Some(now_unix_ms));
+        write_end(&transaction, run)?;
+    }
+    transaction.commit()?;
+    Ok(orphans.len())
+}
+
+/// What is left of a run whose server died.
+fn abort(run: &mut v1::Run, found_unix_ms: Option<u64>) {
+    run.set_state(RunState::Aborted);
+    run.ended_at = found_unix_ms.map(timestamp);
+}
+
+fn write_end(connection: &Connection, run: &v1::Run) -> rusqlite::Result<()> {
+    let verdict = run.report.as_ref().and_then(|report| report.verdict.as_ref()).map(|verdict| verdict.status);
+    let written = connection.execute(
+        "UPDATE run SET state = ?2, ended_ms = ?3, verdict = ?4, run = ?5 WHERE run_id = ?1",
+        params![key_of(run), run.state, unix_ms(run.ended_at.as_ref()), verdict, run.encode_to_vec()],
+    )?;
+    if written == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(written)) }
+}
+
+fn find_run(connection: &Connection, id: RunId) -> rusqlite::Result<Option<v1::Run>> {
+    find_one(connection, "SELECT run FROM run WHERE run_id = ?1", &[&key(id)])
+}
+
+fn find_one(connection: &Connection, query: &str, values: &[&dyn ToSql]) -> rusqlite::Result<Option<v1::Run>> {
+    connection.prepare_cached(query)?.query_row(values, decode_run).optional()
+}
+
+/// With the owner of each.
+fn list_runs(connection: &Connection, before: Option<RunId>, limit: u32) -> rusqlite::Result<Vec<(v1::Run, String)>> {
+    let before = before.map_or(i64::MAX, key);
+    connection
+        .prepare_cached("SELECT run, owner FROM run WHERE run_id < ?1 ORDER BY run_id DESC LIMIT ?2")?
+        .query_map(params![before, limit], |row| Ok((decode_run(row)?, row.get(1)?)))?
+        .collect()
+}
+
+fn list_client_pages(connection: &Connection, id: RunId) -> rusqlite::Result<Vec<v1::ListClientsResponse>> {
+    connection
+        .prepare_cached("SELECT clients FROM client_page WHERE run_id = ?1 ORDER BY page")?
+        .query_map([key(id)], decode)?
+        .collect()
+}
+
+fn decode_run(row: &Row<'_>) -> rusqlite::Result<v1::Run> {
+    decode(row)
+}
+
+/// The message in the first column.
+fn decode<M: prost::Message + Default>(row: &Row<'_>) -> rusqlite::Result<M> {
+    let bytes = row.get_ref(0)?.as_blob()?;
+    M::decode(bytes)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, error.into()))
+}
+
+/// SQLite's integers are signed; ids made before the year 6429 keep their order in them.
+fn key(id: RunId) -> i64 {
+    id.bits().cast_signed()
+}
+
+fn key_of(run: &v1::Run) -> i64 {
+    key(run.run_id.parse().unwrap_or(RunId::from_bits(0)))
+}
+
+fn unix_ms(at: Option<&prost_types::Timestamp>) -> Option<i64> {
+    at.map(|at| at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos / 1_000_000)))
+}
+
+/// A label of the wall clock, as the API tells it.
+pub(crate) fn timestamp(unix_ms: u64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: (unix_ms / 1000) as i64, nanos: (unix_ms % 1000) as i32 * 1_000_000 }
+}
+
+fn violates(error: &rusqlite::Error, column: &str) -> bool {
+    let is_constraint = error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
+    is_constraint && error.to_string().contains(column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(number: u64, request_id: &str) -> v1::Run {
+        v1::Run {
+            run_id: RunId::from_bits(number).to_string(),
+            request_id: request_id.into(),
+            state: RunState::Preparing.into(),
+            created_at: Some(timestamp(number)),
+            ..v1::Run::default()
+        }
+    }
+
+    fn end(mut run: v1::Run) -> v1::Run {
+        run.set_state(RunState::Ended);
+        run.ended_at = Some(timestamp(1_234));
+        run.report = Some(v1::Report { elapsed_s: 1.5, ..v1::Report::default() });
+        run
+    }
+
+    fn page(clients: std::ops::Range<u32>) -> v1::ListClientsResponse {
+        let client = |client| v1::ClientReport { client, ..v1::ClientReport::default() };
+        v1::ListClientsResponse { clients: clients.map(client).collect() }
+    }
+
+    fn open(directory: &tempfile::TempDir) -> Store {
+        Store::open(&directory.path().join("deep/er/runs.sqlite"), 99).unwrap().0
+    }
+
+    #[test]
+    fn a_run_outlives_the_store_with_its_report_and_clients() {
+        let directory = tempfile::tempdir().unwrap();
+        let ended = end(run(7, "a"));
+        let pages = [page(0..3), page(3..5)];
+        {
+            let store = open(&directory);
+            store.insert(&run(7, "a")).unwrap();
+            assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(run(7, "a")));
+            store.finish(&ended, &pages).unwrap();
+        }
+        let store = open(&directory);
+        assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(ended.clone()));
+        assert_eq!(store.by_request_id("a").unwrap(), Some(ended));
+        assert_eq!(store.client_pages(RunId::from_bits(7)).unwrap(), pages);
+        assert_eq!(store.run(RunId::from_bits(8)).unwrap(), None);
+        assert_eq!(store.by_request_id("b").unwrap(), None);
+    }
+
+    #[test]
+    fn a_taken_id_and_a_taken_request_are_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        store.insert(&run(7, "a")).unwrap();
+        assert!(matches!(store.insert(&run(7, "b")), Err(InsertError::IdTaken)));
+        assert!(matches!(store.insert(&run(8, "a")), Err(InsertError::RequestTaken)));
+        assert!(store.finish(&end(run(9, "c")), &[]).is_err(), "a run that was never inserted");
+    }
+
+    #[test]
+    fn pages_are_newest_first_and_leave_none_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        for number in [3, 1, 5, 2, 4] {
+            store.insert(&run(number, &number.to_string())).unwrap();
+        }
+        let page = |before, limit| {
+            let runs = store.runs(before, limit).unwrap();
+            runs.into_iter().map(|run| u64::from_str_radix(&run.run_id, 16).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(page(None, 2), [5, 4]);
+        assert_eq!(page(Some(RunId::from_bits(4)), 2), [3, 2]);
+        assert_eq!(page(Some(RunId::from_bits(2)), 2), [1]);
+        assert!(page(Some(RunId::from_bits(1)), 2).is_empty());
+    }
+
+    #[test]
+    fn only_the_runs_of_servers_that_are_gone_are_aborted() {
+        let directory = tempfile::tempdir().unwrap();
+        let alive = open(&directory);
+        alive.insert(&run(1, "alive")).unwrap();
+        {
+            let gone = open(&directory);
+            gone.insert(&run(2, "gone")).unwrap();
+            gone.insert(&run(3, "gone, but ended")).unwrap();
+            gone.finish(&end(run(3, "gone, but ended")), &[]).unwrap();
+        }
+        let (store, aborted) = Store::open(alive.path(), 99).unwrap();
+        assert_eq!(aborted, 1);
+        let state = |number| store.run(RunId::from_bits(number)).unwrap().unwrap().state();
+        assert_eq!([1, 2, 3].map(state), [RunState::Preparing, RunState::Aborted, RunState::Ended]);
+        let found = store.run(RunId::from_bits(2)).unwrap().unwrap();
+        assert_eq!(found.ended_at, Some(timestamp(99)));
+        alive.finish(&end(run(1, "alive")), &[]).unwrap();
+        assert_eq!(state(1), RunState::Ended);
+    }
+}

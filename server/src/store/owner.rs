@@ -1,0 +1,127 @@
+//! Which server owns an unfinished run, and whether it still lives.
+//!
+//! Each server takes a random name and holds a lock (flock) on `<database>.owners/<name>.lock` while
+//! it lives; the kernel lets go of it however the server dies. So a run is an orphan when its
+//! owner's lock can be taken or the file is gone. No pid is trusted: those are used again.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::random;
+
+/// All servers that use one database.
+#[derive(Debug)]
+pub(super) struct Owners {
+    directory: PathBuf,
+}
+
+/// This server, alive for as long as this value is.
+#[derive(Debug)]
+pub(super) struct Owner {
+    name: String,
+    path: PathBuf,
+    /// Locked; the lock ends with the descriptor.
+    _lock: File,
+}
+
+impl Owners {
+    pub(super) fn beside(database: &Path) -> Self {
+        let mut directory = database.as_os_str().to_owned();
+        directory.push(".owners");
+        Self { directory: directory.into() }
+    }
+
+    /// Takes a name and its lock.
+    pub(super) fn enroll(&self) -> anyhow::Result<Owner> {
+        let named = || format!("the directory {} cannot be written", self.directory.display());
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).with_context(named)?;
+        let name = format!("{:016x}", u64::from_le_bytes(random::bytes()));
+        let path = self.path(&name);
+        loop {
+            let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).with_context(named)?;
+            // Waits at most for another server's sweep, which may also have removed the file.
+            flock(&lock, FlockOperation::LockExclusive).with_context(named)?;
+            if is_at(&lock, &path) {
+                return Ok(Owner { name, path, _lock: lock });
+            }
+        }
+    }
+
+    /// The server of this name is dead. Unknown trouble counts as alive: nothing is taken from a
+    /// server that may still be at work.
+    pub(super) fn is_gone(&self, name: &str) -> bool {
+        match File::open(self.path(name)) {
+            Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_ok(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Removes the lock files of the dead.
+    pub(super) fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let Ok(file) = File::open(&path) else { continue };
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                // Removed while locked, so that no starting server takes it for its own.
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.lock"))
+    }
+}
+
+impl Owner {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let place = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(ours), Ok(theirs)) if place(&ours) == place(&theirs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_alive_until_it_is_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let owners = Owners::beside(&directory.path().join("runs.sqlite"));
+        let (first, second) = (owners.enroll().unwrap(), owners.enroll().unwrap());
+        owners.sweep();
+        let name = first.name().to_owned();
+        assert!(!owners.is_gone(&name) && !owners.is_gone(second.name()));
+        drop(first);
+        assert!(owners.is_gone(&name) && !owners.is_gone(second.name()));
+    }
+
+    #[test]
+    fn an_owner_that_was_killed_left_its_file_and_is_gone_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let owners = Owners::beside(&directory.path().join("runs.sqlite"));
+        drop(owners.enroll().unwrap());
+        let left = owners.path("dead");
+        fs::write(&left, "").unwrap();
+        assert!(owners.is_gone("dead"));
+        owners.sweep();
+        assert!(!left.exists());
+    }
+}

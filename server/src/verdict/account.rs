@@ -1,0 +1,113 @@
+//! What one agent has told of its part in a run, checked as it comes in and bounded by the part.
+
+use std::collections::BTreeMap;
+
+use metronome_proto::v1;
+
+use crate::text;
+
+/// One agent's part in a run and its own account of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AgentAccount {
+    pub(crate) name: String,
+    /// Its part: the clients `first_client` to `first_client + clients` − 1.
+    pub(crate) first_client: u32,
+    pub(crate) clients: u32,
+    /// Its CLOCK_MONOTONIC is this host's.
+    pub(crate) shares_clock: bool,
+    /// Final figures of its clients, each client's once.
+    records: BTreeMap<u32, v1::ClientRecord>,
+    /// Records of clients that are not its own, and second records of one client.
+    strays: u64,
+    finished: Option<v1::Finished>,
+    error: Option<String>,
+}
+
+impl AgentAccount {
+    pub(crate) fn new(name: String, first_client: u32, clients: u32, shares_clock: bool) -> Self {
+        Self { name, first_client, clients, shares_clock, ..Self::default() }
+    }
+
+    /// Takes final figures. The first record of a client stands; what does not belong is counted.
+    pub(crate) fn take(&mut self, records: v1::ClientRecords) {
+        for mut record in records.clients {
+            if !self.owns(record.client) || self.records.contains_key(&record.client) {
+                self.strays = self.strays.saturating_add(1);
+                continue;
+            }
+            record.error = text::sentence(&record.error);
+            self.records.insert(record.client, record);
+        }
+    }
+
+    /// Its part is over; the first word stands.
+    pub(crate) fn finish(&mut self, finished: v1::Finished) {
+        self.finished.get_or_insert(finished);
+    }
+
+    /// It cannot go on, or is gone; the first word stands.
+    pub(crate) fn fail(&mut self, error: &str) {
+        self.error.get_or_insert_with(|| text::sentence(error));
+    }
+
+    pub(crate) fn owns(&self, client: u32) -> bool {
+        client.checked_sub(self.first_client).is_some_and(|index| index < self.clients)
+    }
+
+    /// The indices of its clients.
+    pub(crate) fn part(&self) -> impl Iterator<Item = u32> {
+        self.first_client..self.first_client.saturating_add(self.clients)
+    }
+
+    pub(crate) fn record(&self, client: u32) -> Option<&v1::ClientRecord> {
+        self.records.get(&client)
+    }
+
+    pub(crate) fn strays(&self) -> u64 {
+        self.strays
+    }
+
+    pub(crate) fn finished(&self) -> Option<&v1::Finished> {
+        self.finished.as_ref()
+    }
+
+    /// Why it is missing. `None` when it reported to the end.
+    pub(crate) fn missing(&self) -> Option<&str> {
+        match (&self.error, &self.finished) {
+            (Some(error), _) => Some(error),
+            (None, None) => Some("it never gave its final report"),
+            (None, Some(_)) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(client: u32, sent: u64) -> v1::ClientRecord {
+        v1::ClientRecord { client, sent, ..v1::ClientRecord::default() }
+    }
+
+    #[test]
+    fn a_record_counts_once_and_only_for_a_client_of_its_own() {
+        let mut account = AgentAccount::new("a".into(), 2, 2, true);
+        let clients = vec![record(1, 9), record(2, 5), record(2, 6), record(3, 7), record(4, 9), record(u32::MAX, 9)];
+        account.take(v1::ClientRecords { run_id: String::new(), clients });
+        assert_eq!(account.part().map(|client| account.record(client).unwrap().sent).collect::<Vec<_>>(), [5, 7]);
+        assert_eq!(account.strays(), 4);
+        assert!(account.record(1).is_none());
+    }
+
+    #[test]
+    fn the_first_word_stands_and_is_made_harmless() {
+        let mut account = AgentAccount::new("a".into(), 0, 1, true);
+        assert_eq!(account.missing(), Some("it never gave its final report"));
+        account.finish(v1::Finished { cpu_ns: 1, ..v1::Finished::default() });
+        account.finish(v1::Finished { cpu_ns: 2, ..v1::Finished::default() });
+        assert_eq!((account.missing(), account.finished().unwrap().cpu_ns), (None, 1));
+        account.fail("the stream\x1b broke");
+        account.fail("again");
+        assert_eq!(account.missing(), Some("the stream broke"));
+    }
+}

@@ -1,0 +1,174 @@
+//! One row per client: what its agent told beside what the workers counted.
+
+use std::collections::BTreeMap;
+
+use metronome_proto::{packet::FRAME_BYTES, v1};
+
+use super::{AgentAccount, Evidence};
+use crate::{master::request::ClientCount, text};
+
+/// One client of the plan, seen from both ends.
+#[derive(Debug)]
+pub(super) struct Row<'a> {
+    pub(super) client: u32,
+    pub(super) agent: &'a AgentAccount,
+    /// `None` when its agent never told.
+    pub(super) told: Option<&'a v1::ClientRecord>,
+    /// `None` when no hello of it was verified.
+    pub(super) counted: Option<&'a ClientCount>,
+}
+
+/// Pairs both ends' records for every client of the plan, by rising index.
+pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
+    let counted: BTreeMap<u32, &ClientCount> =
+        evidence.record.iter().flat_map(|record| &record.clients).map(|count| (count.client, count)).collect();
+    let of_agent = |agent: &'a AgentAccount| agent.part().map(move |client| (client, agent));
+    let row = |(client, agent): (u32, &'a AgentAccount)| Row {
+        client,
+        agent,
+        told: agent.record(client),
+        counted: counted.get(&client).copied(),
+    };
+    evidence.agents.iter().flat_map(of_agent).map(row).collect()
+}
+
+/// Sum of one figure over clients; no claim of an agent can make it wrap.
+pub(super) fn total<'a>(rows: &[Row<'a>], figure: impl Fn(&Row<'a>) -> u64) -> u128 {
+    rows.iter().map(|row| u128::from(figure(row))).sum()
+}
+
+/// A sum as the API tells it.
+pub(super) fn saturated(sum: u128) -> u64 {
+    u64::try_from(sum).unwrap_or(u64::MAX)
+}
+
+impl Row<'_> {
+    /// Of a client whose agent never told: what is known to have been sent, the packets received.
+    pub(super) fn sent(&self) -> u64 {
+        self.told.map_or(self.received(), |told| told.sent)
+    }
+
+    pub(super) fn scheduled(&self) -> u64 {
+        self.told.map_or(self.received(), |told| told.scheduled)
+    }
+
+    pub(super) fn skipped(&self) -> u64 {
+        self.told.map_or(0, |told| told.skipped)
+    }
+
+    pub(super) fn received(&self) -> u64 {
+        self.counted.map_or(0, |counted| counted.received)
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.sent().saturating_sub(self.received())
+    }
+
+    /// Packets that the server's kernel acknowledged, as the agent's kernel told it.
+    pub(super) fn kernel_acknowledged(&self) -> Option<u64> {
+        self.told?.kernel_acknowledged_bytes.map(|bytes| bytes / FRAME_BYTES as u64)
+    }
+
+    /// Of the lost: never acknowledged by the server's kernel. A packet that was read had arrived,
+    /// whatever the agent's kernel had heard of it by then.
+    pub(super) fn lost_unacknowledged(&self) -> u64 {
+        let arrived = self.kernel_acknowledged().unwrap_or(0).max(self.received());
+        self.sent().saturating_sub(arrived)
+    }
+
+    /// Of the lost: acknowledged by the server's kernel and read by no worker.
+    pub(super) fn lost_unread(&self) -> u64 {
+        self.lost() - self.lost_unacknowledged()
+    }
+
+    /// Both ends say that it ended with end and end-ack.
+    pub(super) fn ended_cleanly(&self) -> bool {
+        self.error().is_empty()
+    }
+
+    /// Why it did not end cleanly; empty when it did.
+    pub(super) fn error(&self) -> String {
+        let Some(told) = self.told else {
+            return match self.agent.missing() {
+                Some(why) => text::sentence(&format!("its agent {} is missing: {why}", self.agent.name)),
+                None => format!("its agent {} gave no record of it", self.agent.name),
+            };
+        };
+        if !told.error.is_empty() {
+            return told.error.clone();
+        }
+        match self.counted {
+            None => "no worker has a record of it".into(),
+            Some(ClientCount { error: Some(error), .. }) => text::sentence(error),
+            Some(_) if told.acknowledged.is_none() => "its end was not acknowledged".into(),
+            Some(_) => String::new(),
+        }
+    }
+
+    /// As the API tells it.
+    pub(super) fn report(&self) -> v1::ClientReport {
+        let counted = self.counted.cloned().unwrap_or_default();
+        let one_way_us = |nanos: u64| if self.agent.shares_clock { micros(nanos) } else { 0.0 };
+        v1::ClientReport {
+            client: self.client,
+            agent: self.agent.name.clone(),
+            scheduled: self.scheduled(),
+            sent: self.sent(),
+            skipped: self.skipped(),
+            received: self.received(),
+            lost: self.lost(),
+            duplicated: counted.duplicated,
+            reordered: counted.reordered,
+            corrupt: counted.corrupt,
+            lateness_p99_us: micros(counted.lateness_p99_ns),
+            transit_p99_us: one_way_us(counted.transit_p99_ns),
+            latency_p99_us: one_way_us(counted.latency_p99_ns),
+            latency_max_us: one_way_us(counted.latency_max_ns),
+            worker: counted.worker,
+            error: self.error(),
+            attempts: self.told.map_or(0, |told| told.attempts),
+        }
+    }
+}
+
+fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::samples::Sample, *};
+
+    #[test]
+    fn a_lost_packet_is_placed_where_the_kernels_say_it_died() {
+        for (sent, acknowledged_packets, received, unacknowledged, unread) in [
+            (100, 100, 100, 0, 0),
+            (100, 90, 80, 10, 10),
+            // It was read, though the agent's kernel had not heard so when the connection broke.
+            (100, 70, 80, 20, 0),
+            (100, 100, 0, 0, 100),
+            (0, 0, 0, 0, 0),
+        ] {
+            let mut sample = Sample::of(1, 1);
+            sample.told(0, |told| {
+                told.sent = sent;
+                told.kernel_acknowledged_bytes = Some(acknowledged_packets * 32 + 31);
+            });
+            sample.counted(0, |counted| counted.received = received);
+            let evidence = sample.evidence();
+            let row = &pair(&evidence)[0];
+            assert_eq!((row.lost_unacknowledged(), row.lost_unread()), (unacknowledged, unread));
+        }
+    }
+
+    #[test]
+    fn of_a_client_without_a_record_only_what_was_received_is_known() {
+        let mut sample = Sample::of(1, 1);
+        sample.agents[0] = AgentAccount::new("agent-0".into(), 0, 1, true);
+        sample.counted(0, |counted| counted.received = 55);
+        let evidence = sample.evidence();
+        let row = &pair(&evidence)[0];
+        assert_eq!((row.scheduled(), row.sent(), row.received(), row.lost()), (55, 55, 55, 0));
+        assert_eq!(row.error(), "its agent agent-0 is missing: it never gave its final report");
+    }
+}

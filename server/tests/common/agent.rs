@@ -1,0 +1,198 @@
+//! An agent that does what its test tells it, step by step: honest, lying, silent.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+};
+
+use metronome_proto::{
+    packet::{self, FRAME_BYTES, Packet},
+    run_id::RunId,
+    seal::{Hello, Key},
+    v1::{self, agent_message, agent_service_client::AgentServiceClient, server_message},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::{PATIENCE, Server};
+
+/// An agent on its stream.
+pub(crate) struct Agent {
+    say: mpsc::Sender<v1::AgentMessage>,
+    hear: Streaming<v1::ServerMessage>,
+}
+
+/// What an honest agent says first.
+pub(crate) fn register(name: &str) -> v1::Register {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
+    v1::Register {
+        name: name.into(),
+        version: "1.0".into(),
+        boot_id: boot_id.trim().into(),
+        clients_max: 100,
+        cores: 1,
+        time_namespace: namespace.to_string_lossy().into_owned(),
+    }
+}
+
+impl Agent {
+    /// Registers and hears the welcome.
+    pub(crate) async fn attend(server: &Server, name: &str) -> Self {
+        let mut agent = Self::say_first(server, agent_message::Message::Register(register(name))).await.unwrap();
+        let server_message::Message::Welcome(welcome) = agent.hear().await.expect("a welcome") else {
+            panic!("the first message is the welcome")
+        };
+        assert_eq!((welcome.name.as_str(), welcome.lease.unwrap().seconds), (name, 3));
+        agent
+    }
+
+    /// Opens the stream with any message.
+    pub(crate) async fn say_first(server: &Server, message: agent_message::Message) -> Result<Self, Status> {
+        let (say, said) = mpsc::channel(64);
+        say.send(v1::AgentMessage { message: Some(message) }).await.unwrap();
+        let mut client = AgentServiceClient::new(server.channel().await);
+        let hear = client.attend(ReceiverStream::new(said)).await?.into_inner();
+        Ok(Self { say, hear })
+    }
+
+    pub(crate) async fn say(&self, message: agent_message::Message) {
+        self.say.send(v1::AgentMessage { message: Some(message) }).await.unwrap();
+    }
+
+    /// The next message that is no Renew; `Err` when the stream has ended.
+    pub(crate) async fn hear(&mut self) -> Result<server_message::Message, Status> {
+        loop {
+            // An agent that listens also lives.
+            let alive = v1::AgentMessage { message: Some(agent_message::Message::Alive(v1::Alive {})) };
+            let _ = self.say.try_send(alive);
+            match self.hear_anything().await? {
+                server_message::Message::Renew(_) => {}
+                message => return Ok(message),
+            }
+        }
+    }
+
+    /// The next message, without a sign of life in return.
+    pub(crate) async fn hear_anything(&mut self) -> Result<server_message::Message, Status> {
+        let message = tokio::time::timeout(PATIENCE, self.hear.message()).await.expect("the stream goes on")?;
+        let message = message.ok_or_else(|| Status::cancelled("the stream has ended"))?;
+        Ok(message.message.expect("no message is empty"))
+    }
+
+    pub(crate) async fn hear_prepare(&mut self) -> v1::Prepare {
+        match self.hear().await {
+            Ok(server_message::Message::Prepare(prepare)) => prepare,
+            other => panic!("not Prepare: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn hear_start(&mut self) -> v1::Start {
+        match self.hear().await {
+            Ok(server_message::Message::Start(start)) => start,
+            other => panic!("not Start: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn hear_stop(&mut self) -> v1::Stop {
+        match self.hear().await {
+            Ok(server_message::Message::Stop(stop)) => stop,
+            other => panic!("not Stop: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn say_prepared(&self, run_id: &str) {
+        self.say(agent_message::Message::Prepared(v1::Prepared { run_id: run_id.into(), attempts: 1 })).await;
+    }
+
+    pub(crate) async fn say_records(&self, run_id: &str, clients: Vec<v1::ClientRecord>) {
+        let records = v1::ClientRecords { run_id: run_id.into(), clients };
+        self.say(agent_message::Message::ClientRecords(records)).await;
+    }
+
+    pub(crate) async fn say_finished(&self, run_id: &str) {
+        let finished = v1::Finished { run_id: run_id.into(), ..v1::Finished::default() };
+        self.say(agent_message::Message::Finished(finished)).await;
+    }
+
+    /// Carries out `prepare` to the letter, one client after the other.
+    pub(crate) async fn run_honestly(&mut self, server: &Server, prepare: &v1::Prepare) {
+        let key = Key::from_bytes(prepare.key.clone().try_into().unwrap());
+        let port: u16 = prepare.target.trim_start_matches(':').parse().unwrap();
+        assert!(server.data.ends_with(&format!(":{port}")));
+        let part = prepare.first_client..prepare.first_client + prepare.clients;
+        let mut clients: Vec<_> = part.map(|client| Client::connect(&server.data, prepare, client, key)).collect();
+        self.say_prepared(&prepare.run_id).await;
+        let start = self.hear_start().await;
+        let records = clients.iter_mut().map(|client| client.send(prepare, start.start_at_ns)).collect();
+        self.say_records(&prepare.run_id, records).await;
+        self.say_finished(&prepare.run_id).await;
+    }
+}
+
+/// One verified connection.
+struct Client {
+    socket: TcpStream,
+    hello: Hello,
+    key: Key,
+}
+
+impl Client {
+    fn connect(address: &str, prepare: &v1::Prepare, client: u32, key: Key) -> Self {
+        let run: RunId = prepare.run_id.parse().unwrap();
+        let agent = u16::try_from(prepare.agent_index).unwrap();
+        let hello = Hello { run, agent, client: u16::try_from(client).unwrap(), attempt: 1 };
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(&hello.seal(&key)).unwrap();
+        let mut ack = [0; FRAME_BYTES];
+        socket.read_exact(&mut ack).unwrap();
+        assert!(hello.is_acked_by(&ack, &key));
+        Self { socket, hello, key }
+    }
+
+    /// Sends every packet when all of them are due, so as never to be early.
+    fn send(&mut self, prepare: &v1::Prepare, start_ns: u64) -> v1::ClientRecord {
+        let packets = prepare.packets_per_client;
+        let schedule =
+            metronome_proto::schedule::Schedule { start_ns, rate_mhz: prepare.rate_mhz, batch: prepare.batch, packets };
+        let (mut digest, mut bytes) = (0, Vec::new());
+        for sequence in 0..packets {
+            let packet = Packet {
+                flags: 0,
+                client: u32::from(self.hello.client),
+                sequence,
+                due_ns: schedule.due_at(sequence),
+                lateness_ns: 0,
+            };
+            let frame = packet.encode();
+            digest = packet::digest_with(digest, sequence, packet::checksum(&frame));
+            bytes.extend(frame);
+        }
+        while now_ns() < schedule.end_ns() {
+            std::hint::spin_loop();
+        }
+        self.socket.write_all(&bytes).unwrap();
+        self.socket.write_all(&self.hello.end(packets, &self.key)).unwrap();
+        self.socket.shutdown(Shutdown::Write).unwrap();
+        let mut ack = [0; FRAME_BYTES];
+        self.socket.read_exact(&mut ack).unwrap();
+        v1::ClientRecord {
+            client: u32::from(self.hello.client),
+            scheduled: packets,
+            sent: packets,
+            skipped: 0,
+            digest,
+            acknowledged: self.hello.open_end_ack(&ack, &self.key),
+            kernel_acknowledged_bytes: Some(packets * FRAME_BYTES as u64),
+            attempts: 1,
+            error: String::new(),
+        }
+    }
+}
+
+fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
