@@ -118,6 +118,48 @@ fn a_worker_killed_in_mid_run_costs_nothing() {
 }
 
 #[test]
+fn workers_restarted_one_by_one_in_mid_run_refuse_nothing_and_lose_nothing() {
+    let server = Server::start(&["--workers", "3"]);
+    let _agent = server.agent("a1");
+    let mut start = server.benchctl(&["start", "-o", "json", "--clients", "6", "--rate", "2000", "--duration", "3s"]);
+    let mut child = start.spawn().unwrap();
+    let mut restarts = 0;
+    while child.try_wait().unwrap().is_none() {
+        let before = server.workers();
+        let (told, code) = server.json(&["server", "restart-workers"]);
+        assert_eq!((told["restarted"].as_u64(), code), (Some(3), 0));
+        assert!(server.workers().iter().all(|pid| !before.contains(pid)), "each is a new process");
+        restarts += 1;
+    }
+    let (result, _) = json_of(child.wait_with_output().unwrap());
+    assert!(restarts >= 2, "only {restarts} restarts");
+    assert_exact(&result, 36_000);
+    let (told, _) = server.json(&["server"]);
+    assert_eq!(told["recoveries"]["deaths"], 0, "a restart is no death");
+    assert_eq!(told["recoveries"]["connections_lost"], 0);
+
+    let before = server.workers();
+    server.process.signal(Signal::HUP);
+    wait_until("SIGHUP does the same", || server.workers().iter().all(|pid| !before.contains(pid)).then_some(()));
+}
+
+#[test]
+fn a_worker_that_dies_again_and_again_makes_the_server_say_so_and_leaves_the_rest_alive() {
+    let server = Server::start(&["--workers", "2"]);
+    let _agent = server.agent("a1");
+    let degraded = || server.json(&["server"]).0["crash_loops"].as_array().unwrap().clone();
+    wait_until("worker 0 has died five times", || {
+        let (told, _) = server.json(&["server"]);
+        let pid = told["workers"][0]["pid"].as_i64().unwrap() as i32;
+        let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+        (!degraded().is_empty()).then_some(())
+    });
+    assert_eq!(degraded(), [0]);
+    assert_exact(&server.run(&LOAD).0, LOAD_PACKETS);
+    wait_until("it is forgotten", || degraded().is_empty().then_some(()));
+}
+
+#[test]
 fn a_worker_that_is_stopped_is_found_out_killed_and_recovered() {
     let server = Server::start(&["--workers", "2"]);
     let _agent = server.agent("a1");

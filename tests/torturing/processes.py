@@ -1,0 +1,156 @@
+"""The processes under torture: one server, one agent, and benchctl to ask them.
+
+Every process is started here and ended here, by its own handle; workers are found as children of
+the server that was started here.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+PATIENCE_S = 60
+
+
+class Metronome:
+    """A server and an agent on loopback ports of their own. A context: both end with it."""
+
+    def __init__(self, executables, folder, workers, max_clients):
+        self.executables, self.folder = pathlib.Path(executables), pathlib.Path(folder)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("METRONOME_", "OTEL_"))}
+        self.environment = {**kept, "NO_COLOR": "1", "METRONOME_LOG": "info"}
+        self.processes = []
+        self.server = self.agent = None
+        flags = ["--port", "0", "--grpc", "127.0.0.1:0", "--database", str(self.folder / "runs.sqlite")]
+        flags += ["--workers", str(workers), "--max-clients", str(max_clients), "--accept-raw"]
+        try:
+            self.server, ready = self._start("metronome-server", flags)
+            words = ready.split()
+            self.grpc, self.data = words[words.index("grpc") + 1], words[words.index("data") + 1]
+            self.agent, _ = self._start("metronome-agent", ["--server", self.grpc, "--name", "torture"])
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _start(self, name, flags):
+        """Starts an executable and waits for its ready line."""
+        log = open(self.folder / f"{name}.log", "wb")
+        command = [str(self.executables / name), *flags]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=self.environment, text=True)
+        self.processes.append(process)
+        ready = process.stdout.readline()
+        if "ready" not in ready:
+            raise SystemExit(f"{name} did not start: it ended with {process.wait(PATIENCE_S)}, see {log.name}")
+        return process, ready
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in reversed(self.processes):
+            process.terminate()
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def benchctl(self, *arguments):
+        """Starts benchctl; the caller waits for it."""
+        command = [str(self.executables / "benchctl"), "--server", self.grpc, "-o", "json", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment, text=True)
+
+    def ask(self, *arguments):
+        """What benchctl prints, as an object."""
+        process = self.benchctl(*arguments)
+        out, err = process.communicate(timeout=PATIENCE_S)
+        if process.returncode != 0:
+            raise SystemExit(f"benchctl {' '.join(arguments)} ended with {process.returncode}: {err.strip()}")
+        return json.loads(out)
+
+    def log(self):
+        """What the server has logged so far."""
+        return (self.folder / "metronome-server.log").read_text(errors="replace")
+
+
+class Worker:
+    """A worker process, held by descriptor: a signal cannot reach another that got its number."""
+
+    def __init__(self, pid):
+        self.pid, self.descriptor = pid, os.pidfd_open(pid)
+
+    def signal(self, number):
+        """Sends a signal. False when the process is gone."""
+        try:
+            signal.pidfd_send_signal(self.descriptor, number)
+            return True
+        except ProcessLookupError:
+            return False
+
+    def connections(self):
+        """Client connections that it reads. Its channel to the master is two more sockets."""
+        count = 0
+        try:
+            for name in os.listdir(f"/proc/{self.pid}/fd"):
+                count += os.readlink(f"/proc/{self.pid}/fd/{name}").startswith("socket:")
+        except OSError:
+            pass  # It ended meanwhile, or closed one.
+        return max(0, count - 2)
+
+    def close(self):
+        os.close(self.descriptor)
+
+
+def children(pid):
+    """Ids of all children of a process, whichever of its threads started them."""
+    ids = []
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        try:
+            ids += [int(word) for word in (task / "children").read_text().split()]
+        except OSError:
+            pass  # The thread has ended.
+    return ids
+
+
+def is_worker(pid):
+    """Whether a child of the server has become a worker and lives."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"metronome-worker\0")
+    except OSError:
+        return False
+
+
+def is_zombie(pid):
+    """Whether a process has ended and nobody has taken note."""
+    try:
+        # The name, in parentheses, may hold anything: the state is the first word behind it.
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
+
+
+def workers(master):
+    """The workers that live now."""
+    found = []
+    for pid in filter(is_worker, children(master)):
+        try:
+            found.append(Worker(pid))
+        except ProcessLookupError:
+            pass  # It ended meanwhile.
+    # Between the list and the descriptor a number could have gone to another process.
+    still = set(children(master))
+    for other in (worker for worker in found if worker.pid not in still):
+        other.close()
+    return [worker for worker in found if worker.pid in still]
+
+
+def wait_until(what, happened):
+    """Polls until `happened` gives something, and returns it."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (value := happened()):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"it never came about that {what}")
+        time.sleep(0.02)
+    return value
