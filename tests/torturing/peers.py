@@ -1,44 +1,37 @@
 """Clients that know nothing of Metronome: the script's own sockets, so its own count of bytes.
 
-They run in a process of their own while workers die. `raw` clients send chunks of any length all
-the time; a `storm` opens connections, so many a second, each with one errand:
-
-| errand | does | must get |
-|---|---|---|
-| short | sends up to 3,000 bytes and its FIN | nothing but the end of the stream; every byte is counted |
-| forged | a hello with a tag that nobody made | one refusal with the code for hellos, then the end |
-| silent | connects and closes | nothing |
-| reset | connects and resets (SO_LINGER 0) | nothing |
+They live in a process of their own while workers die. Raw clients send chunks of any length all the
+time. A storm opens connections, so many a second, each with an errand of its own, drawn by lot.
 """
 
-import errno
+import asyncio
 import multiprocessing
-import os
 import random
-import selectors
+import resource
 import socket
 import struct
 import time
 
-# proto/packet.rs: magic, version 1 and kind; proto/seal.rs: the code of a refused hello.
+# proto/packet.rs: magic, version 1 and kind. proto/seal.rs: the code of a refused hello.
 HELLO = b"\xb1\x4d\x11"
-REFUSED_HELLO = b"\xb1\x4d\x15\x02" + bytes(28)
+HELLO_REFUSED = b"\xb1\x4d\x15\x02" + bytes(28)
 RAW_BYTES = b"tick" * 1024
 
-# A worker that is stopped is replaced within 2 s; this is for a machine that is busy as well.
+# A worker that is stopped is replaced within 2 s; the rest is for a machine that is busy as well.
 PATIENCE_S = 30
 
-# Of the process, for its own open sockets.
-CONNECTIONS_MAX = 900
+# Connections of a storm at a time.
+STORM_MAX = 4000
 
 
 class Tally:
-    """What the peers know."""
+    """What the peers know of themselves."""
 
     def __init__(self):
-        self.opened = {"raw": 0, "short": 0, "forged": 0, "silent": 0, "reset": 0}
-        # Of raw and short: connection by connection bytes that were sent; whole packets of 32.
-        self.bytes = self.packets = 0
+        self.opened = 0
+        self.reset = 0
+        # Of those that the server is to count as raw: how many, their bytes, their whole packets.
+        self.counted = self.bytes = self.packets = 0
         self.faults = []
 
 
@@ -47,10 +40,7 @@ class Peers:
 
     def __init__(self, address, raw, storm_hz, seed):
         self.ours, theirs = multiprocessing.Pipe()
-        # Forked before the script has a thread.
-        self.process = multiprocessing.get_context("fork").Process(
-            target=run, args=(theirs, address, raw, storm_hz, seed), daemon=True
-        )
+        self.process = multiprocessing.Process(target=live, args=(theirs, address, raw, storm_hz, seed), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -61,105 +51,99 @@ class Peers:
         return tally
 
 
-def run(channel, address, raw, storm_hz, seed):
+def live(channel, address, raw, storm_hz, seed):
+    """The process: everything is in its one loop."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     host, _, port = address.rpartition(":")
-    crowd = Crowd((host, int(port)), random.Random(seed))
-    for _ in range(raw):
-        crowd.open("raw")
-    started, asked, is_finishing = time.monotonic(), 0, False
-    while not (is_finishing and not crowd.connections):
-        if not is_finishing and channel.poll():
-            channel.recv()
-            is_finishing = True
-            crowd.finish()
-        due = int((time.monotonic() - started) * storm_hz) if not is_finishing else asked
-        while asked < due and len(crowd.connections) < CONNECTIONS_MAX:
-            asked += 1
-            crowd.open(crowd.random.choice(["short", "short", "forged", "silent", "reset"]))
-        crowd.turn(0.002)
+    crowd = Crowd(host, int(port), random.Random(seed))
+    asyncio.run(crowd.live(channel, raw, storm_hz))
     channel.send(crowd.tally)
 
 
 class Crowd:
-    """Every connection there is, and one turn of the loop at a time."""
+    """Every connection, each a task that runs one errand."""
 
-    def __init__(self, address, source):
-        self.address, self.random = address, source
-        self.selector = selectors.DefaultSelector()
-        self.connections = set()
+    def __init__(self, host, port, source):
+        self.host, self.port, self.random = host, port, source
         self.tally = Tally()
+        self.tasks = set()
+        self.is_finishing = asyncio.Event()
 
-    def open(self, errand):
-        self.tally.opened[errand] += 1
-        peer = socket.socket()
-        peer.setblocking(False)
-        code = peer.connect_ex(self.address)
-        if code not in (0, errno.EINPROGRESS):
-            self.tally.faults.append(f"a {errand} connection was not taken: {os.strerror(code)}")
-            peer.close()
-            return
-        connection = Connection(peer, errand, self.random)
-        self.connections.add(connection)
-        self.selector.register(peer, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
+    async def live(self, channel, raw, storm_hz):
+        asyncio.get_running_loop().add_reader(channel.fileno(), self.is_finishing.set)
+        for _ in range(raw):
+            self.send_on(self.raw)
+        errands = [self.short, self.short, self.forged, self.silent, self.reset]
+        started, asked = time.monotonic(), 0
+        while not self.is_finishing.is_set():
+            due = int((time.monotonic() - started) * storm_hz)
+            for _ in range(min(due - asked, STORM_MAX - len(self.tasks))):
+                self.send_on(self.random.choice(errands))
+            asked = due
+            await asyncio.sleep(0.005)
+        while self.tasks:
+            await asyncio.wait(self.tasks)
 
-    def finish(self):
-        """The raw clients have sent enough."""
-        for connection in self.connections:
-            if connection.errand == "raw":
-                connection.is_last_chunk = True
+    def send_on(self, errand):
+        task = asyncio.create_task(self.run(errand))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
-    def turn(self, wait_s):
-        now = time.monotonic()
-        for key, events in self.selector.select(wait_s):
-            connection = key.data
-            try:
-                is_over = connection.serve(events)
-            except OSError as error:
-                self.fault(connection, str(error))
-                is_over = True
-            if is_over:
-                self.close(connection)
-            else:
-                self.selector.modify(connection.peer, connection.wants(), connection)
-        for connection in [late for late in self.connections if late.deadline < now]:
-            self.fault(connection, f"nothing happened for {PATIENCE_S} s")
-            self.close(connection)
-        self.wake_the_paced(now)
+    async def run(self, errand):
+        """Connects, runs the errand and closes, and notes what went wrong."""
+        name = errand.__name__
+        self.tally.opened += 1
+        writer = None
+        try:
+            connecting = asyncio.open_connection(self.host, self.port)
+            reader, writer = await asyncio.wait_for(connecting, PATIENCE_S)
+            await errand(reader, writer)
+        except (OSError, asyncio.TimeoutError) as error:
+            self.tally.faults.append(f"a {name} connection failed: {error or 'nothing came any more'}")
+        finally:
+            if writer:
+                writer.close()
 
-    def wake_the_paced(self, now):
-        for connection in self.connections:
-            if connection.errand == "raw" and connection.next_chunk_at and connection.next_chunk_at <= now:
-                connection.next_chunk_at = 0
-                self.selector.modify(connection.peer, connection.wants(), connection)
+    async def raw(self, reader, writer):
+        """Sends until the end of the run, in chunks that split packets anywhere."""
+        sent = 0
+        while not self.is_finishing.is_set():
+            sent += await self.write(writer, self.random.randrange(1, 300))
+            await asyncio.sleep(self.random.uniform(0, 0.004))
+        await self.end_counted(reader, writer, sent)
 
-    def fault(self, connection, what):
-        self.tally.faults.append(f"a {connection.errand} connection failed after {connection.sent} bytes: {what}")
+    async def short(self, reader, writer):
+        """A raw client with little to say."""
+        await self.end_counted(reader, writer, await self.write(writer, self.random.randrange(1, 3000)))
 
-    def close(self, connection):
-        if connection.errand in ("raw", "short"):
-            self.tally.bytes += connection.sent
-            self.tally.packets += connection.sent // 32
-        fault = connection.verdict()
-        if fault:
-            self.fault(connection, fault)
-        self.selector.unregister(connection.peer)
-        self.connections.discard(connection)
-        connection.peer.close()
+    async def forged(self, reader, writer):
+        """A hello with a tag that nobody made: one refusal, whole and once, then the end."""
+        writer.write(HELLO + b"\x01" + self.random.randbytes(28))
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
+        if answer != HELLO_REFUSED:
+            self.tally.faults.append(f"a forged hello was answered {answer.hex() or 'not at all'}")
 
+    async def silent(self, reader, writer):
+        """Connects and closes."""
 
-class Connection:
-    """One errand. Sockets never wait; `wants` says for what the loop is to wake it."""
+    async def reset(self, reader, writer):
+        """Connects and resets."""
+        linger_on_for_0_s = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_on_for_0_s)
+        self.tally.reset += 1
 
-    def __init__(self, peer, errand, source):
-        self.peer, self.errand, self.random = peer, errand, source
-        self.sent, self.received = 0, b""
-        self.has_sent_all = False
-        self.is_last_chunk = errand != "raw"
-        self.next_chunk_at = 0
-        self.deadline = time.monotonic() + PATIENCE_S
-        if errand == "short":
-            self.waiting = RAW_BYTES[: source.randrange(1, 3000)]
-        elif errand == "forged":
-            self.waiting = HELLO + b"\x01" + source.randbytes(28)
-        else:
-            self.waiting = b""
+    async def write(self, writer, count):
+        writer.write(RAW_BYTES[:count])
+        await asyncio.wait_for(writer.drain(), PATIENCE_S)
+        return count
+
+    async def end_counted(self, reader, writer, sent):
+        """The stream ends, and the server's end of it only when a worker has read all."""
+        writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
+        if answer:
+            self.tally.faults.append(f"a raw client was answered {answer.hex()}")
+        self.tally.counted += 1
+        self.tally.bytes += sent
+        self.tally.packets += sent // 32

@@ -9,6 +9,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import tempfile
 import time
 
 PATIENCE_S = 60
@@ -58,16 +59,19 @@ class Metronome:
                 process.wait()
 
     def benchctl(self, *arguments):
-        """Starts benchctl; the caller waits for it."""
-        command = [str(self.executables / "benchctl"), "--server", self.grpc, "-o", "json", *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.environment, text=True)
+        """Starts benchctl; `answer` waits for it."""
+        # Files, not pipes: nobody reads a pipe before the process has ended, and pipes fill up.
+        out, err = tempfile.TemporaryFile(dir=self.folder), tempfile.TemporaryFile(dir=self.folder)
+        command = [str(self.executables / "benchctl"), "--server", self.grpc, "-o", "json", "--quiet", *arguments]
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=self.environment)
+        process.out, process.err = out, err
+        return process
 
     def ask(self, *arguments):
         """What benchctl prints, as an object."""
-        process = self.benchctl(*arguments)
-        out, err = process.communicate(timeout=PATIENCE_S)
-        if process.returncode != 0:
-            raise SystemExit(f"benchctl {' '.join(arguments)} ended with {process.returncode}: {err.strip()}")
+        code, out, err = answer(self.benchctl(*arguments))
+        if code != 0:
+            raise SystemExit(f"benchctl {' '.join(arguments)} ended with {code}: {err}")
         return json.loads(out)
 
     def log(self):
@@ -101,6 +105,17 @@ class Worker:
 
     def close(self):
         os.close(self.descriptor)
+
+
+def answer(process):
+    """Exit code, standard output and standard error of a benchctl, once it has ended."""
+    code = process.wait()
+    texts = []
+    for file in (process.out, process.err):
+        file.seek(0)
+        texts.append(file.read().decode(errors="replace").strip())
+        file.close()
+    return code, *texts
 
 
 def children(pid):

@@ -100,12 +100,12 @@ class Trouble:
     def restart_next(self, is_over):
         if self.restarting and self.restarting[0].poll() is not None:
             process, since = self.restarting
-            _, error = process.communicate()
+            code, _, error = processes.answer(process)
             self.restarting = None
-            if process.returncode == 0:
+            if code == 0:
                 self.restart_seconds.append(time.monotonic() - since)
             else:
-                self.faults.append(f"a restart of the workers failed: {error.strip()}")
+                self.faults.append(f"a restart of the workers failed: {error}")
         if self.restarts_waiting and not self.restarting and not is_over:
             self.restarts_waiting -= 1
             self.restarting = (self.metronome.benchctl("server", "restart-workers"), time.monotonic())

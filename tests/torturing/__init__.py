@@ -1,0 +1,1 @@
+"""The parts of tests/torture: `processes` under `trouble`, among `peers`, whose `books` are checked."""
