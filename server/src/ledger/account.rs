@@ -10,7 +10,7 @@ use metronome_proto::{
 };
 
 /// 64-bit words of an account in the ledger.
-pub(super) const WORDS: usize = 21;
+pub(super) const WORDS: usize = 24;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -84,15 +84,20 @@ pub(crate) struct Account {
     pub(crate) digest: u64,
     pub(crate) first_read_ns: u64,
     pub(crate) last_read_ns: u64,
+    /// Due times of the first and the last packet counted, ns on the sender's clock.
+    pub(crate) first_due_ns: u64,
+    pub(crate) last_due_ns: u64,
+    /// Packets that were read before they say they were written, by a client on our own clock.
+    pub(crate) acausal: u64,
     /// When the last batch was read, whatever was in it.
     pub(crate) worked_ns: u64,
     /// Packets sent, as the verified end told. Valid once the stage is Ended or later.
     pub(crate) told_sent: u64,
     /// The verified end has come.
     pub(crate) has_end: bool,
-    /// Bytes of frames that this connection is to be sent, in all.
+    /// Bytes of frames that this connection is to be sent, in all; they lie in the slot's outbox.
     pub(crate) owed: u64,
-    /// Of these, given to the kernel.
+    /// Of these, given to the kernel. Less than the outbox behind `owed`.
     pub(crate) written: u64,
     pub(crate) rest: [u64; FRAME_BYTES / 8],
 }
@@ -106,6 +111,12 @@ impl Account {
     /// A client of a run: its hello was verified.
     pub(crate) fn is_client(&self) -> bool {
         self.attempt > 0
+    }
+
+    /// How it ends when the server cuts it now: cleanly when all that was left is the peer's FIN.
+    pub(crate) fn end_of_cut(&self) -> End {
+        let is_done = self.stage == Stage::Ended && self.written == self.owed;
+        if is_done { End::Clean } else { End::Cut }
     }
 
     /// The bytes of a split frame, zeros behind them.
@@ -159,6 +170,9 @@ impl Account {
             self.rest[2],
             self.rest[3],
             self.worked_ns,
+            self.first_due_ns,
+            self.last_due_ns,
+            self.acausal,
         ]
     }
 
@@ -191,6 +205,9 @@ impl Account {
             written: words[15],
             rest: [words[16], words[17], words[18], words[19]],
             worked_ns: words[20],
+            first_due_ns: words[21],
+            last_due_ns: words[22],
+            acausal: words[23],
         }
     }
 }

@@ -16,10 +16,14 @@ use super::{
     WORKERS_MAX,
     account::{self, Account},
     pen::Pen,
+    slowest::{SlowPacket, Slowest},
 };
 
 /// Most bytes of one receive, with the bytes of a split packet in front: 2,048 frames.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Frames that may wait to be sent on a connection.
+pub(crate) const OUTBOX_FRAMES: usize = 256;
 
 const WORD_BYTES: usize = size_of::<u64>();
 const FRAME_WORDS: usize = FRAME_BYTES / WORD_BYTES;
@@ -39,10 +43,13 @@ pub(crate) struct Slot {
     pub(crate) lease: Lease,
     /// Written by the one process that reads the connection.
     books: Books,
+    slowest: Slowest,
     /// Lateness, transit, latency.
     histograms: [Counts; 3],
     /// Where the connection is received into.
     pub(crate) buffer: Buffer,
+    /// What is to be sent on it.
+    outbox: Outbox,
 }
 
 /// What the master says of a slot's connection.
@@ -65,12 +72,20 @@ struct Books {
     /// Of each histogram, the groups of buckets that are in use, a bit each. A reader looks at no
     /// other: reading shared memory for the first time would allocate it.
     groups: [AtomicU64; 3],
+    /// A packet slower than this is one of the slowest, ns. Here, since every packet is compared with it.
+    slow_ns: AtomicU64,
     copies: [[AtomicU64; account::WORDS]; 2],
 }
 
 #[derive(Debug, FromBytes)]
 #[repr(C, align(4096))]
 struct Counts([AtomicU64; BUCKETS]);
+
+/// Frames to be sent, as a ring: the frame at byte n of what this connection is sent in all lies at
+/// n modulo the ring. So a process that takes over knows what is left to send from two numbers.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(4096))]
+struct Outbox([AtomicU64; OUTBOX_FRAMES * FRAME_WORDS]);
 
 /// Received bytes; frames begin at every 32nd.
 #[derive(Debug, FromBytes)]
@@ -129,6 +144,20 @@ impl Slot {
         pen.put(cell, cell.load(Ordering::Relaxed).wrapping_add(1));
     }
 
+    /// Keeps a packet if it is one of the slowest.
+    #[inline]
+    pub(crate) fn keep_if_slow(&self, packet: &SlowPacket, pen: &impl Pen) {
+        if packet.total_ns > self.books.slow_ns.load(Ordering::Relaxed) {
+            let slow_ns = self.slowest.keep(packet, pen);
+            pen.put(&self.books.slow_ns, slow_ns);
+        }
+    }
+
+    /// The slowest packets, in no order.
+    pub(crate) fn slowest(&self) -> impl Iterator<Item = SlowPacket> {
+        self.slowest.all()
+    }
+
     /// The buckets in use of one of the three histograms, each with its count.
     pub(crate) fn counts(&self, histogram: usize) -> impl Iterator<Item = (usize, u64)> {
         let in_use = self.books.groups[histogram].load(Ordering::Acquire);
@@ -145,26 +174,51 @@ impl Slot {
 
 const _: () = assert!(BUCKETS == GROUPS * GROUP_BUCKETS && GROUPS <= 64, "a bit for every group");
 
+impl Slot {
+    /// Puts a frame at byte `at`, a multiple of 32, of what the connection is sent in all.
+    pub(super) fn set_outgoing(&self, at: u64, frame: &Frame, pen: &impl Pen) {
+        set_frame(&self.outbox.0, outbox_position(at), frame, pen);
+    }
+
+    /// The frame around byte `at` of what the connection is sent in all.
+    pub(crate) fn outgoing(&self, at: u64) -> Frame {
+        frame_at(&self.outbox.0, outbox_position(at))
+    }
+}
+
+fn outbox_position(at: u64) -> usize {
+    (at / FRAME_BYTES as u64 % OUTBOX_FRAMES as u64) as usize
+}
+
+#[inline]
+fn frame_at(words: &[AtomicU64], position: usize) -> Frame {
+    let mut frame = [0; FRAME_BYTES];
+    let words = &words[position * FRAME_WORDS..][..FRAME_WORDS];
+    for (bytes, word) in frame.chunks_exact_mut(WORD_BYTES).zip(words) {
+        bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+    }
+    frame
+}
+
+fn set_frame(words: &[AtomicU64], position: usize, frame: &Frame, pen: &impl Pen) {
+    let words = &words[position * FRAME_WORDS..][..FRAME_WORDS];
+    for (bytes, word) in frame.chunks_exact(WORD_BYTES).zip(words) {
+        let mut value = [0; WORD_BYTES];
+        value.copy_from_slice(bytes);
+        pen.put(word, u64::from_ne_bytes(value));
+    }
+}
+
 impl Buffer {
     /// The frame at a position of 0 to 2,047.
     #[inline]
     pub(crate) fn frame(&self, position: usize) -> Frame {
-        let mut frame = [0; FRAME_BYTES];
-        let words = &self.0[position * FRAME_WORDS..][..FRAME_WORDS];
-        for (bytes, word) in frame.chunks_exact_mut(WORD_BYTES).zip(words) {
-            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
-        }
-        frame
+        frame_at(&self.0, position)
     }
 
     /// Writes a frame to a position.
     pub(crate) fn set_frame(&self, position: usize, frame: &Frame, pen: &impl Pen) {
-        let words = &self.0[position * FRAME_WORDS..][..FRAME_WORDS];
-        for (bytes, word) in frame.chunks_exact(WORD_BYTES).zip(words) {
-            let mut value = [0; WORD_BYTES];
-            value.copy_from_slice(bytes);
-            pen.put(word, u64::from_ne_bytes(value));
-        }
+        set_frame(&self.0, position, frame, pen);
     }
 }
 

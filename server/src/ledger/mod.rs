@@ -21,16 +21,18 @@ mod gate;
 mod layout;
 mod message;
 mod pen;
+mod slowest;
 mod work;
 
 use std::{io, os::fd::OwnedFd};
 
 pub(crate) use account::{Account, End, Stage};
 pub(crate) use gate::{AgentKey, Gate, Gates, ticket};
-pub(crate) use layout::{BUFFER_BYTES, Slot, WorkerLine};
+pub(crate) use layout::{BUFFER_BYTES, OUTBOX_FRAMES, Slot, WorkerLine};
 pub(crate) use message::{FromWorker, MESSAGE_BYTES, ToWorker};
 pub(crate) use pen::{Ink, Pen};
-pub(crate) use work::{place_rest, refuse, replies, resume, work};
+pub(crate) use slowest::{KEPT as SLOWEST_KEPT, SlowPacket};
+pub(crate) use work::{place_rest, refuse, resume, work};
 
 use crate::sys::memory::SharedArray;
 use layout::{SeatRow, Workers};

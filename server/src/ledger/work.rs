@@ -5,16 +5,20 @@
 
 use metronome_proto::{
     histogram::bucket,
-    packet::{self, FRAME_BYTES, Frame, Kind, MAGIC, Packet},
-    seal::{Key, Refusal},
+    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet},
+    seal::Refusal,
 };
 
 use super::{
     account::{Account, End, Stage},
     gate::Gate,
-    layout::Slot,
+    layout::{OUTBOX_FRAMES, Slot},
     pen::Pen,
+    slowest::SlowPacket,
 };
+
+/// Echoes may fill the outbox up to this; behind it there is room for the end-ack.
+const ECHO_BYTES_MAX: u64 = ((OUTBOX_FRAMES - 2) * FRAME_BYTES) as u64;
 
 /// Times of a packet, in the order of a slot's histograms.
 const HISTOGRAMS: usize = 3;
@@ -52,27 +56,17 @@ pub(crate) fn resume(slot: &Slot, account: &mut Account, taken: usize, now_ns: u
     slot.commit(account, pen);
 }
 
-/// The frames that this connection is to be sent, in order: `account.owed` bytes of them count.
-pub(crate) fn replies(account: &Account, key: Option<&Key>) -> Option<[Frame; 2]> {
-    let refusal = refusal_of(account.refusal).encode();
-    if !account.is_client() {
-        return Some([refusal, refusal]);
-    }
-    let hello = account.hello();
-    Some([hello.ack(key?), hello.end_ack(account.packets, key?)])
-}
-
-fn refusal_of(code: u8) -> Refusal {
-    let all = [Refusal::Full, Refusal::Hello, Refusal::Late, Refusal::Raw, Refusal::Protocol, Refusal::Ended];
-    all.into_iter().find(|refusal| *refusal as u8 == code).unwrap_or(Refusal::Protocol)
-}
-
-/// Refuses a connection: from here on its bytes are dropped.
-pub(crate) fn refuse(account: &mut Account, refusal: Refusal) {
+/// Refuses a connection: from here on its bytes are dropped. Not committed yet.
+pub(crate) fn refuse(slot: &Slot, account: &mut Account, refusal: Refusal, pen: &impl Pen) {
     account.stage = Stage::Refused;
     account.end = End::Refused;
     account.refusal = refusal as u8;
-    account.owed = FRAME_BYTES as u64;
+    owe(slot, account, &refusal.encode(), pen);
+}
+
+fn owe(slot: &Slot, account: &mut Account, frame: &Frame, pen: &impl Pen) {
+    slot.set_outgoing(account.owed, frame, pen);
+    account.owed += FRAME_BYTES as u64;
 }
 
 struct Batch<'a, P> {
@@ -126,10 +120,20 @@ impl<P: Pen> Batch<'_, P> {
                 self.account.client = hello.client;
                 self.account.attempt = hello.attempt;
                 self.account.shares_clock = shares_clock;
-                self.account.owed = FRAME_BYTES as u64;
+                if let Some(key) = gate.gates.key_of(self.account) {
+                    self.owe(&hello.ack(key));
+                }
             }
-            Err(refusal) => refuse(self.account, refusal),
+            Err(refusal) => self.refuse(refusal),
         }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        refuse(self.times.slot, self.account, refusal, self.times.pen);
+    }
+
+    fn owe(&mut self, frame: &Frame) {
+        owe(self.times.slot, self.account, frame, self.times.pen);
     }
 
     fn take_raw(&mut self, gate: &Gate<'_>) {
@@ -138,7 +142,7 @@ impl<P: Pen> Batch<'_, P> {
                 self.account.stage = Stage::Raw;
                 self.account.is_raw = true;
             }
-            Err(refusal) => refuse(self.account, refusal),
+            Err(refusal) => self.refuse(refusal),
         }
     }
 
@@ -147,6 +151,9 @@ impl<P: Pen> Batch<'_, P> {
         match Packet::decode(frame) {
             Ok(packet) if packet.client == u32::from(self.account.client) => {
                 self.take_packet(&packet, packet::checksum(frame));
+                if packet.flags & FLAG_ECHO != 0 {
+                    self.echo(frame);
+                }
             }
             _ => self.take_end(frame, gate),
         }
@@ -168,25 +175,38 @@ impl<P: Pen> Batch<'_, P> {
             account.next_sequence = packet.sequence.saturating_add(1);
         }
         account.digest = packet::digest_with(account.digest, packet.sequence, checksum);
+        if account.packets == 0 {
+            account.first_due_ns = packet.due_ns;
+        }
+        account.last_due_ns = packet.due_ns;
+        let written_ns = packet.due_ns.saturating_add(u64::from(packet.lateness_ns));
+        account.acausal += u64::from(account.shares_clock && self.read_ns < written_ns);
         self.count_packet();
         self.times.record(packet, self.read_ns, self.account.shares_clock);
     }
 
-    fn take_end(&mut self, frame: &Frame, gate: &Gate<'_>) {
-        let account = &mut *self.account;
-        let end = (packet::kind(frame) == Some(Kind::End))
-            .then(|| gate.gates.key_of(account))
-            .flatten()
-            .and_then(|key| account.hello().open_end(frame, key));
-        match end {
-            Some(sent) => {
-                account.told_sent = sent;
-                account.has_end = true;
-                account.stage = Stage::Ended;
-                account.owed += FRAME_BYTES as u64;
-            }
-            None => account.corrupt += 1,
+    /// Sends a packet back unchanged. A peer that does not read its echoes loses them, not the time
+    /// of others: the packet counts all the same.
+    fn echo(&mut self, frame: &Frame) {
+        if self.account.owed - self.account.written < ECHO_BYTES_MAX {
+            self.owe(frame);
         }
+    }
+
+    fn take_end(&mut self, frame: &Frame, gate: &Gate<'_>) {
+        let hello = self.account.hello();
+        let end = (packet::kind(frame) == Some(Kind::End))
+            .then(|| gate.gates.key_of(self.account))
+            .flatten()
+            .and_then(|key| Some((hello.open_end(frame, key)?, key)));
+        let Some((sent, key)) = end else {
+            self.account.corrupt += 1;
+            return;
+        };
+        self.account.told_sent = sent;
+        self.account.has_end = true;
+        self.account.stage = Stage::Ended;
+        self.owe(&hello.end_ack(self.account.packets, key));
     }
 
     #[inline]
@@ -218,11 +238,15 @@ impl<P: Pen> Times<'_, P> {
     fn record(&mut self, packet: &Packet, read_ns: u64, shares_clock: bool) {
         let lateness_ns = u64::from(packet.lateness_ns);
         self.record_one(0, lateness_ns);
+        let mut total_ns = lateness_ns;
         if shares_clock {
             let latency_ns = read_ns.saturating_sub(packet.due_ns);
             self.record_one(1, latency_ns.saturating_sub(lateness_ns));
             self.record_one(2, latency_ns);
+            total_ns = latency_ns;
         }
+        let Packet { sequence, due_ns, .. } = *packet;
+        self.slot.keep_if_slow(&SlowPacket { sequence, due_ns, lateness_ns, read_ns, total_ns }, self.pen);
     }
 
     #[inline]
@@ -242,7 +266,10 @@ mod tests {
         sync::atomic::{AtomicU64, Ordering},
     };
 
-    use metronome_proto::{run_id::RunId, seal::Hello};
+    use metronome_proto::{
+        run_id::RunId,
+        seal::{Hello, Key},
+    };
     use proptest::prelude::*;
 
     use super::{
@@ -301,6 +328,10 @@ mod tests {
             work(self.slot(), account, bytes.len(), read_ns, &self.gate(), pen);
         }
 
+        fn outgoing(&self, account: &Account) -> Vec<Frame> {
+            (0..account.owed / 32).map(|frame| self.slot().outgoing(frame * 32)).collect()
+        }
+
         fn sums(&self) -> [u64; 3] {
             std::array::from_fn(|histogram| self.slot().count(histogram))
         }
@@ -327,8 +358,15 @@ mod tests {
 
     fn packet(sequence: u64) -> Frame {
         let due_ns = 1_000 + sequence * 100;
-        Packet { flags: 0, client: u32::from(CLIENT), sequence, due_ns, lateness_ns: 7 + sequence as u32 * 3000 }
-            .encode()
+        let flags = if sequence % 3 == 1 { FLAG_ECHO } else { 0 };
+        Packet { flags, client: u32::from(CLIENT), sequence, due_ns, lateness_ns: 7 + sequence as u32 * 3000 }.encode()
+    }
+
+    /// What the client of a conversation is sent.
+    fn replies(packets: u64) -> Vec<Frame> {
+        let echoes = (0..packets).filter(|sequence| sequence % 3 == 1).map(packet);
+        let (ack, end_ack) = (hello().ack(&key()), hello().end_ack(packets, &key()));
+        std::iter::once(ack).chain(echoes).chain([end_ack]).collect()
     }
 
     fn conversation(packets: u64) -> Vec<u8> {
@@ -355,7 +393,8 @@ mod tests {
             }
             prop_assert_eq!((account.stage, account.packets, account.told_sent), (Stage::Ended, 20, 20));
             prop_assert_eq!((account.gaps, account.duplicated, account.reordered, account.corrupt), (0, 0, 0, 0));
-            prop_assert_eq!((account.bytes, account.rest_bytes, account.owed), (bytes.len() as u64, 0, 64));
+            prop_assert_eq!((account.bytes, account.rest_bytes), (bytes.len() as u64, 0));
+            prop_assert_eq!(world.outgoing(&account), replies(20));
             prop_assert_eq!(world.sums(), [20; 3]);
         }
 
@@ -433,12 +472,9 @@ mod tests {
                 for later in batch + 1..cut.len() - 1 {
                     world.batch(&mut account, &bytes[cut[later]..cut[later + 1]], 6_000 + later as u64, &Ink);
                 }
-                let told = (account.stage, account.packets, account.told_sent, account.next_sequence, account.owed);
-                assert_eq!(
-                    told,
-                    (Stage::Ended, 6, 6, 6, 64),
-                    "batch {batch}, deaths after {first} and {second} stores"
-                );
+                assert_eq!(world.outgoing(&account), replies(6));
+                let told = (account.stage, account.packets, account.told_sent, account.next_sequence);
+                assert_eq!(told, (Stage::Ended, 6, 6, 6), "batch {batch}, deaths after {first} and {second} stores");
                 assert_eq!((account.gaps, account.duplicated, account.reordered, account.corrupt), (0, 0, 0, 0));
                 assert_eq!(world.sums(), [6; 3], "batch {batch}, deaths after {first} and {second} stores");
                 assert_eq!(world.slot().account(), Some(account));
@@ -475,7 +511,7 @@ mod tests {
         let forged = hello().seal(&Key::from_bytes([1; 32]));
         world.batch(&mut account, &[&forged[..], &packet(0), &packet(1)].concat(), 1, &Ink);
         assert_eq!((account.stage, account.packets, account.owed), (Stage::Refused, 0, 32));
-        assert_eq!(replies(&account, None).map(|frames| Refusal::decode(&frames[0])), Some(Some(Refusal::Hello)));
+        assert_eq!(world.outgoing(&account), [Refusal::Hello.encode()]);
     }
 
     #[test]
@@ -490,14 +526,15 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_the_ack_and_then_the_end_ack_of_what_was_counted() {
+    fn a_peer_that_reads_no_echo_loses_echoes_and_still_gets_its_end_ack() {
         let world = World::new();
         let mut account = Account::default();
-        world.batch(&mut account, &conversation(4), 1, &Ink);
-        let frames = replies(&account, Some(&key())).unwrap();
-        assert!(hello().is_acked_by(&frames[0], &key()));
-        assert_eq!(hello().open_end_ack(&frames[1], &key()), Some(4));
-        assert_eq!(replies(&account, None), None);
+        world.batch(&mut account, &conversation(1500), 1, &Ink);
+        assert_eq!((account.packets, account.stage), (1500, Stage::Ended));
+        let last = world.slot().outgoing(account.owed - 1);
+        assert_eq!(hello().open_end_ack(&last, &key()), Some(1500));
+        assert!(account.owed <= (OUTBOX_FRAMES * FRAME_BYTES) as u64);
+        assert!(hello().is_acked_by(&world.slot().outgoing(0), &key()));
     }
 
     #[test]

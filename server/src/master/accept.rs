@@ -40,9 +40,12 @@ impl Master {
                     self.seat(socket, peer.unwrap_or(([0, 0, 0, 0], 0).into()));
                 }
                 Err(Errno::AGAIN) => return,
-                // The peer was gone again before we came to it, and the like.
-                Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO | Errno::PERM) => {}
-                Err(error) => return self.pause_accepting(error),
+                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                    return self.pause_accepting(error);
+                }
+                // The peer was gone again before we came to it, or its network was: accept(2) hands such
+                // errors on.
+                Err(_) => {}
             }
         }
     }

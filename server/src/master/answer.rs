@@ -32,6 +32,10 @@ impl Master {
                 Request::CloseRun { run, reply } => self.close_run(run, reply),
                 Request::RestartWorkers { reply } => self.restart_workers(reply, now_ns()),
                 Request::ReadServer { reply } => reply(self.read_server()),
+                Request::ReadTotals { reply } => {
+                    let live = live(&self.seats, &self.ledger).map(|(account, record, _, _)| (account, record));
+                    reply(self.books.read_totals(live));
+                }
                 Request::Shutdown => self.stop(),
             }
         }
@@ -44,8 +48,11 @@ impl Master {
             return Err(AdmitError::Full { asked: admission.clients, free, max: self.max_clients });
         }
         let is_free = |row: &usize| self.books.runs.values().all(|book| book.row != *row);
-        let row = (STANDING_ROW + 1..RUNS_MAX).find(is_free);
+        // The one that was left longest ago: a worker that is behind may still seat a client of its last
+        // run there. For the same reason it is cleared now and not when that run was closed.
+        let row = (STANDING_ROW + 1..RUNS_MAX).filter(is_free).min_by_key(|row| self.row_closed_ns[*row]);
         let row = row.ok_or(AdmitError::TooManyRuns { max: RUNS_MAX as u32 - 1 })?;
+        let _ = self.ledger.clear_row(row);
         info!(run = %admission.run, clients = admission.clients, "admitted");
         for (index, agent) in admission.agents.iter().enumerate() {
             self.admit_agent(AgentKey {
@@ -82,10 +89,10 @@ impl Master {
         for slot in self.slots_of(run) {
             self.cut(slot);
         }
-        // After the cuts, so that the end-acks that are still owed can be sealed.
-        self.gates.dismiss(run);
+        // After the cuts, so that an end that still comes can be verified. Our own gates stay open until
+        // the last connection is booked: one may have to be worked off here.
         self.say_to_all(ToWorker::Dismiss { run });
-        self.answer_closed_runs();
+        self.has_finished = true;
     }
 
     /// Answers for the runs that are to end and have no connection any more.
@@ -97,7 +104,10 @@ impl Master {
                 continue;
             }
             let Some(mut book) = self.books.runs.remove(&run) else { continue };
-            let _ = self.ledger.clear_row(book.row);
+            self.gates.dismiss(run);
+            // Again, for a worker that was started in the meantime.
+            self.say_to_all(ToWorker::Dismiss { run });
+            self.row_closed_ns[book.row] = now_ns();
             let reply = book.closing.take();
             let record = book.into_record(&self.worker_counts());
             info!(%run, clients = record.clients.len(), "closed");
@@ -128,6 +138,9 @@ impl Master {
     /// Frees the seat of a raw client or of a client of the standing run, so that another may have
     /// it. A run's seats stay taken: no hello of it is good twice.
     pub(super) fn leave_seat(&self, slot: u32, generation: u32, account: &Account) {
+        if !account.is_client() && !account.is_raw {
+            return;
+        }
         let (row, attempt) = if account.is_client() { (STANDING_ROW, account.attempt) } else { (RUNS_MAX, 1) };
         let mine = ticket(slot, generation, attempt);
         let seats = self.ledger.seats(row).unwrap_or(&[]);

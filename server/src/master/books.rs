@@ -11,10 +11,10 @@ use std::{
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Refusal};
 
 use super::request::{
-    Admission, ClientCount, RawClientReading, RawReading, Reply, RunReading, RunRecord, ServerReading, Times,
-    WorkerCount,
+    Admission, ClientCount, Incident, RawClientReading, RawReading, Reply, RunReading, RunRecord, ServerReading,
+    SlowOfRun, Times, Totals, WorkerCount,
 };
-use crate::ledger::{Account, End, Slot, Stage};
+use crate::ledger::{Account, End, SLOWEST_KEPT, Slot, Stage};
 
 /// Raw clients that have ended and are still shown.
 const RAW_ENDED_MAX: usize = 100;
@@ -33,6 +33,19 @@ pub(super) struct Books {
     refused_raw: u64,
     raw: RawReading,
     raw_ended: VecDeque<RawClientReading>,
+    /// Of the clients that have ended, of all runs.
+    totals: Totals,
+}
+
+/// A connection that has ended, as it is booked.
+pub(super) struct Ended<'a> {
+    pub(super) account: &'a Account,
+    pub(super) record: &'a Slot,
+    pub(super) peer: SocketAddr,
+    /// The worker that read it last.
+    pub(super) worker: Option<usize>,
+    /// Bytes ever taken off its socket, as the kernel says.
+    pub(super) bytes_taken: Option<u64>,
 }
 
 /// The book of an admitted run.
@@ -50,7 +63,8 @@ pub(super) struct RunBook {
     /// Packets of the run by worker.
     worker_packets: Vec<u64>,
     pub(super) recovered_packets: u64,
-    incidents: Vec<String>,
+    incidents: Vec<Incident>,
+    slowest: Vec<SlowOfRun>,
     /// Set once the run is to end.
     pub(super) closing: Option<Reply<Option<RunRecord>>>,
 }
@@ -68,6 +82,7 @@ impl Books {
             corrupt: 0,
             recovered_packets: 0,
             incidents: Vec::new(),
+            slowest: Vec::new(),
             closing: None,
             admission,
         };
@@ -83,29 +98,33 @@ impl Books {
     pub(super) fn credit(&mut self, account: &Account, worker: Option<usize>, packets: u64) {
         let Some(book) = self.run_of(account) else { return };
         match worker.and_then(|worker| book.worker_packets.get_mut(worker)) {
-            Some(sum) => *sum += packets,
-            None => book.recovered_packets += packets,
+            Some(sum) => *sum = sum.saturating_add(packets),
+            None => book.recovered_packets = book.recovered_packets.saturating_add(packets),
         }
     }
 
     /// Notes something that went wrong in the time of every run.
-    pub(super) fn note_incident(&mut self, text: &str) {
+    pub(super) fn note_incident(&mut self, at_ns: u64, what: &'static str, text: &str) {
         for book in self.runs.values_mut().filter(|book| book.incidents.len() < INCIDENTS_MAX) {
-            book.incidents.push(text.to_owned());
+            book.incidents.push(Incident { at_ns, what, text: text.to_owned() });
         }
     }
 
     /// Books a connection that has ended.
-    pub(super) fn book(&mut self, account: &Account, record: &Slot, peer: SocketAddr, worker: Option<usize>) {
+    pub(super) fn book(&mut self, ended: &Ended<'_>) {
+        let Ended { account, record, peer, worker, bytes_taken } = *ended;
         let worker = worker.map_or(u32::MAX, |worker| worker as u32);
+        if account.is_client() {
+            self.totals.add(account, record);
+        }
         if account.end == End::Refused {
             self.book_refusal(account.refusal);
         } else if let Some(book) = self.run_of(account) {
-            book.book(account, record, worker);
+            book.book(account, record, worker, bytes_taken);
         } else if is_shown_as_raw(account) {
             self.raw.connections += 1;
-            self.raw.packets += account.packets;
-            self.raw.bytes += account.bytes;
+            self.raw.packets = self.raw.packets.saturating_add(account.packets);
+            self.raw.bytes = self.raw.bytes.saturating_add(account.bytes);
             self.raw_ended.push_front(raw_client(account, peer, worker, false));
             self.raw_ended.truncate(RAW_ENDED_MAX);
         } else {
@@ -148,14 +167,23 @@ impl Books {
                 Stage::Packets | Stage::Ended => reading.connected += 1,
                 _ => reading.ended += 1,
             }
-            reading.received += account.packets;
-            reading.corrupt += account.corrupt;
+            reading.received = reading.received.saturating_add(account.packets);
+            reading.corrupt = reading.corrupt.saturating_add(account.corrupt);
             // An idle client has no times, and looking at its histograms would cost memory.
             if let Some(times) = reading.times.as_mut().filter(|_| account.packets > 0) {
                 add_times(times, record);
             }
         }
         Some(reading)
+    }
+
+    /// What all clients have sent, those that have ended and those that have not.
+    pub(super) fn read_totals<'a>(&self, live: impl Iterator<Item = (Account, &'a Slot)>) -> Totals {
+        let mut totals = self.totals.clone();
+        for (account, record) in live.filter(|(account, _)| account.is_client() && account.packets > 0) {
+            totals.add(&account, record);
+        }
+        totals
     }
 
     /// The server as a whole, but for the workers.
@@ -176,8 +204,8 @@ impl Books {
             }
             if is_shown_as_raw(&account) {
                 reading.raw.connections += 1;
-                reading.raw.packets += account.packets;
-                reading.raw.bytes += account.bytes;
+                reading.raw.packets = reading.raw.packets.saturating_add(account.packets);
+                reading.raw.bytes = reading.raw.bytes.saturating_add(account.bytes);
                 reading.raw.clients.push(raw_client(&account, peer, worker, true));
             }
         }
@@ -187,15 +215,18 @@ impl Books {
 }
 
 impl RunBook {
-    fn book(&mut self, account: &Account, record: &Slot, worker: u32) {
+    fn book(&mut self, account: &Account, record: &Slot, worker: u32, bytes_taken: Option<u64>) {
         let client = u32::from(account.client);
-        self.received += account.packets;
-        self.corrupt += account.corrupt;
+        self.received = self.received.saturating_add(account.packets);
+        self.corrupt = self.corrupt.saturating_add(account.corrupt);
         add_times(&mut self.times, record);
+        self.slowest.extend(record.slowest().map(|packet| SlowOfRun { client, worker, packet }));
+        self.slowest.sort_by_key(|slow| std::cmp::Reverse(slow.packet.total_ns));
+        self.slowest.truncate(SLOWEST_KEPT);
         // Only the last attempt of a client has packets: an agent that tries again had no ack.
         let is_older = self.clients.get(&client).is_some_and(|(attempt, _)| *attempt > account.attempt);
         if !is_older {
-            self.clients.insert(client, (account.attempt, client_count(account, record, worker)));
+            self.clients.insert(client, (account.attempt, client_count(account, record, worker, bytes_taken)));
         }
     }
 
@@ -217,7 +248,23 @@ impl RunBook {
             times: self.times,
             recovered_packets: self.recovered_packets,
             incidents: self.incidents,
+            slowest: self.slowest,
         }
+    }
+}
+
+impl Totals {
+    fn add(&mut self, account: &Account, record: &Slot) {
+        let sums = [
+            (&mut self.received, account.packets),
+            (&mut self.corrupt, account.corrupt),
+            (&mut self.duplicated, account.duplicated),
+            (&mut self.reordered, account.reordered),
+            (&mut self.gaps, account.gaps),
+        ];
+        // What is in the ledger may be anything; a sum that stands still is better than a panic.
+        sums.into_iter().for_each(|(sum, amount)| *sum = sum.saturating_add(amount));
+        add_times(&mut self.times, record);
     }
 }
 
@@ -230,7 +277,7 @@ fn raw_client(account: &Account, peer: SocketAddr, worker: u32, connected: bool)
     RawClientReading { peer, packets: account.packets, bytes: account.bytes, worker, connected }
 }
 
-fn client_count(account: &Account, record: &Slot, worker: u32) -> ClientCount {
+fn client_count(account: &Account, record: &Slot, worker: u32, bytes_taken: Option<u64>) -> ClientCount {
     let [lateness, transit, latency] = std::array::from_fn(|index| histogram(record, index));
     ClientCount {
         client: u32::from(account.client),
@@ -244,8 +291,15 @@ fn client_count(account: &Account, record: &Slot, worker: u32) -> ClientCount {
         told_sent: account.has_end.then_some(account.told_sent),
         first_read_ns: account.first_read_ns,
         last_read_ns: account.last_read_ns,
+        first_due_ns: account.first_due_ns,
+        last_due_ns: account.last_due_ns,
+        acausal: account.acausal,
+        next_sequence: account.next_sequence,
+        bytes: account.bytes,
+        bytes_taken,
         histogram_counts: [lateness.count(), transit.count(), latency.count()],
         lateness_p99_ns: lateness.quantile_ns(0.99),
+        lateness_p99_9_ns: lateness.quantile_ns(0.999),
         transit_p99_ns: transit.quantile_ns(0.99),
         latency_p99_ns: latency.quantile_ns(0.99),
         latency_max_ns: latency.quantile_ns(1.0),

@@ -18,6 +18,7 @@
 mod accept;
 mod answer;
 mod books;
+mod orphans;
 mod placement;
 mod recover;
 pub(crate) mod request;
@@ -47,7 +48,7 @@ use tracing::{error, info, warn};
 
 use self::{books::Books, seats::Seats, workers::Worker};
 use crate::{
-    ledger::{AgentKey, Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, ToWorker},
+    ledger::{AgentKey, Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, RUNS_MAX, ToWorker},
     sys::{channel::Channel, clock::now_ns, process::Executable, wake::Waker},
 };
 
@@ -61,6 +62,13 @@ const DESCRIPTORS_RESERVED: u64 = 512;
 /// How often the loop comes round when nothing happens.
 const TICK_NS: u64 = 100_000_000;
 
+/// How often it comes round while connections that a worker left behind are waiting to be read again,
+/// so that their pause is known this exactly …
+const UNREAD_TICK_NS: u64 = 1_000_000;
+
+/// … for so long: an idle client may have nothing to be read for hours.
+const UNREAD_WATCH_NS: u64 = 1_000_000_000;
+
 /// A round that comes this late was our own pause (a stopped virtual machine), not the workers'.
 const LATE_NS: u64 = 500_000_000;
 
@@ -73,6 +81,12 @@ const EVENTS_MAX: usize = 256;
 const LISTENER: u64 = 0;
 const REQUESTS: u64 = 1;
 const FIRST_WORKER: u64 = 2;
+
+/// A peer that has vanished is noticed within a minute, also when nothing is sent to it.
+const KEEPALIVE: socket2::TcpKeepalive = socket2::TcpKeepalive::new()
+    .with_time(std::time::Duration::from_secs(30))
+    .with_interval(std::time::Duration::from_secs(10))
+    .with_retries(3);
 
 /// Buffers of each connection, from the seed.
 const SOCKET_BUFFER_BYTES: usize = 128 * 1024;
@@ -116,7 +130,15 @@ struct Master {
     connections_lost: u64,
     /// How long connections went unread after a death, ns.
     pauses: Histogram,
+    /// Slots whose pause is not over yet.
+    unread: Vec<u32>,
+    /// Until when they are looked at more often than the rest.
+    watch_unread_until_ns: u64,
     rolling: Option<rolling::Rolling>,
+    /// A connection was booked or a run is to close: a run may be complete now.
+    has_finished: bool,
+    /// When the run that had this row of seats was closed, ns.
+    row_closed_ns: [u64; RUNS_MAX],
     /// When to accept again after a pause; 0 while accepting.
     accept_again_ns: u64,
     warn_of_accept_again_ns: u64,
@@ -171,7 +193,11 @@ impl Master {
             recovered_packets: 0,
             connections_lost: 0,
             pauses: Histogram::default(),
+            unread: Vec::new(),
+            watch_unread_until_ns: 0,
             rolling: None,
+            has_finished: false,
+            row_closed_ns: [0; RUNS_MAX],
             accept_again_ns: 0,
             warn_of_accept_again_ns: 0,
             last_tick_ns: now_ns(),
@@ -214,17 +240,29 @@ impl Master {
                     token => self.serve_worker(token, event.flags),
                 }
             }
-            self.tick(now_ns());
+            if std::mem::take(&mut self.has_finished) {
+                self.answer_closed_runs();
+            }
+            let now_ns = now_ns();
+            if self.watches_unread(now_ns) {
+                self.note_pauses();
+            }
+            self.tick(now_ns);
         }
         self.end_workers();
     }
 
     fn wait(&self, events: &mut Vec<Event>) -> rustix::io::Result<()> {
-        let timeout = Timespec { tv_sec: 0, tv_nsec: TICK_NS as _ };
+        let tick_ns = if self.watches_unread(now_ns()) { UNREAD_TICK_NS } else { TICK_NS };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: tick_ns as _ };
         match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    fn watches_unread(&self, now_ns: u64) -> bool {
+        !self.unread.is_empty() && now_ns < self.watch_unread_until_ns
     }
 
     /// What is due by time: heartbeats, starts, the end of a pause.
@@ -239,13 +277,16 @@ impl Master {
         self.end_pause(now_ns);
         for worker in 0..self.workers.len() {
             if self.workers[worker].hangs(&self.ledger, now_ns) {
-                warn!("worker {worker} does not answer and is killed");
+                let text = format!("worker {worker} does not answer and is killed");
+                warn!("{text}");
+                self.books.note_incident(now_ns, "worker hangs", &text);
                 self.workers[worker].kill();
             }
             self.start_due_worker(worker, now_ns);
         }
         self.note_pauses();
         self.roll(now_ns);
+        orphans::reap(|pid| self.workers.iter().any(|worker| worker.has_process(pid)));
     }
 
     fn start_due_worker(&mut self, worker: usize, now_ns: u64) {
@@ -266,8 +307,13 @@ impl Master {
         worker.start(&self.executable, &self.ledger, self.accept_raw, now_ns())?;
         let Some(process) = &worker.process else { return Ok(()) };
         let token = FIRST_WORKER + 2 * index as u64;
-        epoll::add(&self.epoll, &process.channel, EventData::new_u64(token), EventFlags::IN)?;
-        epoll::add(&self.epoll, &process.pidfd, EventData::new_u64(token + 1), EventFlags::IN)?;
+        let watched = epoll::add(&self.epoll, &process.channel, EventData::new_u64(token), EventFlags::IN)
+            .and_then(|()| epoll::add(&self.epoll, &process.pidfd, EventData::new_u64(token + 1), EventFlags::IN));
+        if let Err(error) = watched {
+            // A process whose end nobody would see is worse than none.
+            worker.abandon();
+            return Err(error.into());
+        }
         info!("worker {index} is process {}", process.pid);
         self.favour(index);
         for agent in self.gates.agents().to_vec() {
@@ -339,16 +385,18 @@ impl Master {
     }
 
     fn bury(&mut self, index: usize) {
+        let deaths = self.workers[index].deaths;
         let Some((channel, how)) = self.workers[index].reap(now_ns()) else { return };
+        let what = if self.workers[index].deaths > deaths { "worker died" } else { "worker handed over" };
         while let Some(message) = receive(&channel) {
             self.heed(index, message);
         }
         drop(channel);
-        self.recover_worker(index, &how);
+        self.recover_worker(index, what, &how);
         if self.workers[index].is_in_crash_loop(now_ns()) {
             let text = format!("worker {index} dies again and again; the others go on");
             error!("{text}");
-            self.books.note_incident(&text);
+            self.books.note_incident(now_ns(), "worker in a crash loop", &text);
         }
         self.start_due_worker(index, now_ns());
     }
@@ -415,7 +463,9 @@ fn tune(listener: &TcpListener) {
     let socket = socket2::SockRef::from(listener);
     // A system that refuses one of these serves all the same.
     let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_keepalive(true);
+    let _ = socket.set_tcp_keepalive(&KEEPALIVE);
+    // An urgent byte would be outside of the stream, and of what the kernel says was read of it.
+    let _ = socket.set_out_of_band_inline(true);
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
 }

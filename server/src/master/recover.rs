@@ -11,14 +11,17 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{Master, seats::Unread};
+use super::{Master, UNREAD_WATCH_NS, books::Ended, seats::Unread};
 use crate::{
-    ledger::{Account, BUFFER_BYTES, End, Gate, Ink, Stage, ToWorker, resume},
+    ledger::{Account, BUFFER_BYTES, End, Gate, Ink, Stage, ToWorker, place_rest, resume, work},
     sys::{
         clock::now_ns,
-        socket::{bytes_put, bytes_taken},
+        socket::{bytes_put, bytes_taken, receive_into},
     },
 };
+
+/// Batches that are still read of a connection that is cut: 4 MiB, more than any buffer.
+const BATCHES_AFTER_CUT: usize = 64;
 
 /// Why a connection cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +36,11 @@ enum Unrecoverable {
 
 impl Master {
     /// Takes over from a worker that has ended.
-    pub(super) fn recover_worker(&mut self, worker: usize, how: &str) {
+    pub(super) fn recover_worker(&mut self, worker: usize, what: &'static str, how: &str) {
         let found_ns = now_ns();
         let last_sign_ns = self.ledger.worker(worker).heartbeat_ns.load(Ordering::Acquire);
         let slots = self.seats.of_worker(Some(worker));
+        self.watch_unread_until_ns = found_ns + UNREAD_WATCH_NS;
         let (connections, recovered_before) = (slots.len(), self.recovered_packets);
         self.workers[worker].connections = 0;
         for slot in slots {
@@ -52,7 +56,7 @@ impl Master {
             info!("{text}");
         } else {
             warn!("{text}");
-            self.books.note_incident(&text);
+            self.books.note_incident(found_ns, what, &text);
         }
     }
 
@@ -64,24 +68,26 @@ impl Master {
         let mut account = committed;
         if let Err(error) = self.work_off(slot, &mut account) {
             warn!(slot, "a connection is lost with its worker: {error}");
-            self.books.note_incident(&format!("client {} was lost with worker {worker}: {error}", account.client));
+            let text = format!("client {} was lost with worker {worker}: {error}", account.client);
+            self.books.note_incident(now_ns(), "client lost with its worker", &text);
             account = committed;
             account.end = End::Unrecoverable;
             account.stage = Stage::Closed;
             self.connections_lost += 1;
         }
-        self.credit(slot, &account, None);
-        let is_cut = self.seats.get(slot).is_some_and(|seat| seat.is_cut);
-        if is_cut && account.stage != Stage::Closed {
-            account.end = End::Cut;
-            account.stage = Stage::Closed;
-        }
         self.ledger.slots()[slot as usize].commit(&account, &Ink);
+        if account.stage != Stage::Closed && self.seats.get(slot).is_some_and(|seat| seat.is_cut) {
+            self.end_unread(slot, &mut account);
+        }
+        self.credit(slot, &account, None);
         if account.stage == Stage::Closed {
             self.finish(slot);
         } else {
             if let Some(seat) = self.seats.get_mut(slot) {
-                seat.unread = Some(Unread { since_ns: last_sign_ns, worked_ns: account.worked_ns });
+                let unread = Unread { since_ns: last_sign_ns, worked_ns: account.worked_ns };
+                if seat.unread.replace(unread).is_none() {
+                    self.unread.push(slot);
+                }
             }
             self.place(slot);
         }
@@ -116,8 +122,11 @@ impl Master {
         let packets = account.packets.saturating_sub(seat.credited_packets);
         seat.credited_packets = account.packets;
         match worker {
-            Some(worker) => self.workers[worker].packets += packets,
-            None => self.recovered_packets += packets,
+            Some(worker) => {
+                let sum = &mut self.workers[worker].packets;
+                *sum = sum.saturating_add(packets);
+            }
+            None => self.recovered_packets = self.recovered_packets.saturating_add(packets),
         }
         self.books.credit(account, worker, packets);
     }
@@ -130,31 +139,36 @@ impl Master {
         let Some(worker) = self.seats.get(slot).map(|seat| seat.worker) else { return };
         self.credit(slot, &account, worker);
         let Some(seat) = self.seats.vacate(slot) else { return };
-        self.books.book(&account, &self.ledger.slots()[slot as usize], seat.peer, worker);
+        self.books.book(&Ended {
+            account: &account,
+            record: &self.ledger.slots()[slot as usize],
+            peer: seat.peer,
+            worker,
+            bytes_taken: bytes_taken(&seat.socket).ok(),
+        });
         self.leave_seat(slot, seat.generation, &account);
         if let Err(error) = self.ledger.clear_slot(slot as usize) {
             warn!(slot, "the ledger's memory cannot be freed: {error}");
         }
-        self.answer_closed_runs();
+        self.has_finished = true;
     }
 
     /// Notes how long each connection went unread that is read again.
     pub(super) fn note_pauses(&mut self) {
-        let unread = self.seats.all().filter(|(_, seat)| seat.unread.is_some());
-        for slot in unread.map(|(slot, _)| slot).collect::<Vec<_>>() {
-            self.note_pause(slot);
-        }
+        let mut unread = std::mem::take(&mut self.unread);
+        unread.retain(|slot| !self.note_pause(*slot));
+        self.unread = unread;
     }
 
-    fn note_pause(&mut self, slot: u32) {
-        let Some(account) = self.ledger.slots().get(slot as usize).and_then(crate::ledger::Slot::account) else {
-            return;
-        };
-        let Some(seat) = self.seats.get_mut(slot) else { return };
-        if let Some(unread) = seat.unread.filter(|unread| account.worked_ns > unread.worked_ns) {
-            seat.unread = None;
-            self.pauses.record(account.worked_ns.saturating_sub(unread.since_ns));
-        }
+    /// Notes the pause of a connection if it is over. False while it is not.
+    fn note_pause(&mut self, slot: u32) -> bool {
+        let account = self.ledger.slots().get(slot as usize).and_then(crate::ledger::Slot::account);
+        let Some(seat) = self.seats.get_mut(slot) else { return true };
+        let Some(unread) = seat.unread else { return true };
+        let Some(account) = account.filter(|account| account.worked_ns > unread.worked_ns) else { return false };
+        seat.unread = None;
+        self.pauses.record(account.worked_ns.saturating_sub(unread.since_ns));
+        true
     }
 
     /// Connections that found no worker go to the ones that serve now.
@@ -169,8 +183,35 @@ impl Master {
         let Some(seat) = self.seats.get_mut(slot) else { return };
         seat.is_cut = true;
         let generation = seat.generation;
-        if let Some(worker) = seat.worker {
-            self.say(worker, ToWorker::Cut { slot, generation }, None);
+        match seat.worker {
+            Some(worker) => self.say(worker, ToWorker::Cut { slot, generation }, None),
+            None => {
+                let Some(mut account) = self.ledger.slots().get(slot as usize).and_then(crate::ledger::Slot::account)
+                else {
+                    return;
+                };
+                self.end_unread(slot, &mut account);
+                self.credit(slot, &account, None);
+                self.finish(slot);
+            }
         }
+    }
+
+    /// Works off what still lies in the socket of a connection that no worker reads, and closes its
+    /// account.
+    fn end_unread(&mut self, slot: u32, account: &mut Account) {
+        let Some(seat) = self.seats.get(slot) else { return };
+        let record = &self.ledger.slots()[slot as usize];
+        let gate = Gate { gates: &self.gates, ledger: &self.ledger, slot, generation: seat.generation };
+        for _ in 0..BATCHES_AFTER_CUT {
+            let at = place_rest(record, account, &Ink);
+            match receive_into(&seat.socket, &record.buffer.0, at) {
+                Ok(taken) if taken > 0 => work(record, account, taken, now_ns(), &gate, &Ink),
+                _ => break,
+            }
+        }
+        account.end = account.end_of_cut();
+        account.stage = Stage::Closed;
+        record.commit(account, &Ink);
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
 
-use crate::sys::wake::Waker;
+use crate::{ledger::SlowPacket, sys::wake::Waker};
 
 /// Where an answer goes. Runs on the master's thread.
 pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
@@ -30,6 +30,9 @@ pub(crate) enum Request {
     RestartWorkers { reply: Reply<u32> },
     /// The server as a whole.
     ReadServer { reply: Reply<ServerReading> },
+    /// What verified clients sent since the server's start, with every histogram. Costs a look at all
+    /// of them: ask once a second at the most.
+    ReadTotals { reply: Reply<Totals> },
     /// Stop accepting, end the workers, end the thread.
     Shutdown,
 }
@@ -101,8 +104,30 @@ pub(crate) struct RunRecord {
     pub(crate) times: Times,
     /// Packets that the master worked off for workers that had died.
     pub(crate) recovered_packets: u64,
-    /// Worker deaths and the like in the time of the run, one sentence each.
-    pub(crate) incidents: Vec<String>,
+    /// Worker deaths and the like in the time of the run.
+    pub(crate) incidents: Vec<Incident>,
+    /// The slowest packets, slowest first, at most ten.
+    pub(crate) slowest: Vec<SlowOfRun>,
+}
+
+/// Something that went wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Incident {
+    /// ns of CLOCK_MONOTONIC.
+    pub(crate) at_ns: u64,
+    /// What, in a few words that stay the same: "worker died".
+    pub(crate) what: &'static str,
+    /// One sentence.
+    pub(crate) text: String,
+}
+
+/// One of the slowest packets of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlowOfRun {
+    pub(crate) client: u32,
+    /// The worker that read the client last.
+    pub(crate) worker: u32,
+    pub(crate) packet: SlowPacket,
 }
 
 /// One client as the workers counted it.
@@ -123,9 +148,21 @@ pub(crate) struct ClientCount {
     /// ns of CLOCK_MONOTONIC; 0 without a packet.
     pub(crate) first_read_ns: u64,
     pub(crate) last_read_ns: u64,
+    /// Due times of the first and the last packet counted, ns on the sender's clock; 0 without one.
+    pub(crate) first_due_ns: u64,
+    pub(crate) last_due_ns: u64,
+    /// Packets read before they say they were written, by a client that shares our clock.
+    pub(crate) acausal: u64,
+    /// The sequence number that would have come next.
+    pub(crate) next_sequence: u64,
+    /// Bytes of every kind of frame that were worked off …
+    pub(crate) bytes: u64,
+    /// … and that were taken off the socket, as the kernel says. `None` when it did not.
+    pub(crate) bytes_taken: Option<u64>,
     /// Counts of its three histograms.
     pub(crate) histogram_counts: [u64; 3],
     pub(crate) lateness_p99_ns: u64,
+    pub(crate) lateness_p99_9_ns: u64,
     pub(crate) transit_p99_ns: u64,
     pub(crate) latency_p99_ns: u64,
     pub(crate) latency_max_ns: u64,
@@ -161,6 +198,17 @@ pub(crate) struct ServerReading {
     pub(crate) refused_raw: u64,
     pub(crate) raw: RawReading,
     pub(crate) recoveries: Recoveries,
+}
+
+/// What the verified clients of all runs have sent, since the server's start. Counters only rise.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) received: u64,
+    pub(crate) corrupt: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) reordered: u64,
+    pub(crate) gaps: u64,
+    pub(crate) times: Times,
 }
 
 /// Deaths of workers since the server's start, and what they cost.

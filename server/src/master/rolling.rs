@@ -12,6 +12,9 @@ use crate::ledger::ToWorker;
 /// For a worker to finish its batch and exit; then it is killed, which costs nothing either.
 const QUIT_TIME_NS: u64 = 2_000_000_000;
 
+/// For its successor to serve.
+const TURN_TIME_NS: u64 = 10_000_000_000;
+
 /// A rolling restart that is under way.
 pub(super) struct Rolling {
     left: VecDeque<usize>,
@@ -27,6 +30,8 @@ struct Turn {
     /// The process that is to quit; `None` when it was dead already.
     pid: Option<Pid>,
     kill_at_ns: u64,
+    /// A worker that never serves again holds up nobody else.
+    give_up_at_ns: u64,
 }
 
 impl Master {
@@ -49,7 +54,7 @@ impl Master {
             if let Some(turn) = rolling.current {
                 let worker = &self.workers[turn.worker];
                 let is_over = worker.is_ready() && worker.pid() != turn.pid;
-                if !is_over {
+                if !is_over && now_ns < turn.give_up_at_ns {
                     if worker.pid() == turn.pid && now_ns >= turn.kill_at_ns {
                         warn!("worker {} does not quit and is killed", turn.worker);
                         worker.kill();
@@ -57,14 +62,19 @@ impl Master {
                     self.rolling = Some(rolling);
                     return;
                 }
-                rolling.restarted += 1;
+                rolling.restarted += u32::from(is_over);
             }
             let Some(worker) = rolling.left.pop_front() else {
                 info!("{} workers were restarted", rolling.restarted);
                 rolling.replies.into_iter().for_each(|reply| reply(rolling.restarted));
                 return;
             };
-            let turn = Turn { worker, pid: self.workers[worker].pid(), kill_at_ns: now_ns + QUIT_TIME_NS };
+            let turn = Turn {
+                worker,
+                pid: self.workers[worker].pid(),
+                kill_at_ns: now_ns + QUIT_TIME_NS,
+                give_up_at_ns: now_ns + TURN_TIME_NS,
+            };
             rolling.current = Some(turn);
             self.rolling = Some(rolling);
             self.workers[worker].set_quitting();

@@ -23,6 +23,9 @@ use crate::{
 /// A worker whose heartbeat stands still for this long is killed. It beats every 0.25 s at least.
 const HANG_NS: u64 = 1_500_000_000;
 
+/// For a process to say that it serves: many may start at once on few cores.
+const START_NS: u64 = 10_000_000_000;
+
 /// Deaths in this time count as a crash loop …
 const CRASH_LOOP_NS: u64 = 10_000_000_000;
 
@@ -113,9 +116,12 @@ impl Worker {
             let message = ToWorker::Memory { worker: self.index as u32, slots, accept_raw };
             channel.send(&message.encode(), Some(memory))?;
         }
-        let child = executable.start_worker(theirs)?;
+        let mut child = executable.start_worker(theirs)?;
         let pid = Pid::from_child(&child);
-        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| {
+            let _ = child.kill();
+            let _ = child.wait();
+        })?;
         // What a dead process left there is no sign of life of the new one.
         let beat = (self.line(ledger).heartbeat_ns.load(Ordering::Acquire), now_ns);
         self.process = Some(Process {
@@ -145,6 +151,14 @@ impl Worker {
         process.flush(socket);
     }
 
+    /// Ends a process that cannot be watched.
+    pub(super) fn abandon(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+        }
+    }
+
     /// CPU time of all its processes, ns.
     pub(super) fn cpu_ns(&self) -> u64 {
         let running = self.process.as_ref().and_then(|process| cpu_ns(process.pid));
@@ -159,7 +173,8 @@ impl Worker {
         if process.beat.0 != beat_ns {
             process.beat = (beat_ns, now_ns);
         }
-        now_ns.saturating_sub(process.beat.1) > HANG_NS
+        let silence_ns_max = if process.is_ready { HANG_NS } else { START_NS };
+        now_ns.saturating_sub(process.beat.1) > silence_ns_max
     }
 
     /// The master was late itself: nobody's silence counts.
@@ -192,6 +207,11 @@ impl Worker {
         if let Some(process) = &mut self.process {
             process.is_quitting = true;
         }
+    }
+
+    /// Whether this worker's process, alive or not yet reaped, has this id.
+    pub(super) fn has_process(&self, pid: Pid) -> bool {
+        self.process.as_ref().is_some_and(|process| process.pid == pid)
     }
 
     pub(super) fn kill(&self) {

@@ -35,6 +35,8 @@ impl Executable {
             .arg0(WORKER_NAME)
             .stdin(Stdio::from(input))
             .stdout(Stdio::null())
+            // A terminal's Ctrl-C is for the master, which ends the workers when their work is done.
+            .process_group(0)
             .env_clear()
             .current_dir("/")
             .spawn()

@@ -21,6 +21,12 @@ const TCP_INFO_BYTES: usize = 136;
 // From net/tcp_states.h: the peer's FIN is in, and bytes_received counts it as one byte.
 const STATES_WITH_FIN: [u8; 3] = [8 /* CLOSE_WAIT */, 9 /* LAST_ACK */, 11 /* CLOSING */];
 
+/// After a reset, or after both ends' FIN.
+const CLOSED: u8 = 7;
+
+/// Bytes that a peer of ours sends at a time, as the data plane frames them.
+const FRAME_BYTES: u64 = 32;
+
 /// Linux reads both ends again when they change under it; a peer cannot make this loop for ever.
 const READ_TRIES: usize = 1000;
 
@@ -37,13 +43,20 @@ pub(crate) fn receive_into(socket: impl AsFd, buffer: &[AtomicU64], at: usize) -
 }
 
 /// Bytes that were ever taken off a socket by reading it, in whichever process.
+///
+/// After a reset the kernel no longer tells whether its count includes the peer's FIN. A stream of
+/// whole frames tells: one byte too many is the FIN. (Of a stream that was cut off one byte into a
+/// frame, that byte is then not counted as taken: it is part of no packet.)
 pub(crate) fn bytes_taken(socket: impl AsFd) -> io::Result<u64> {
     for _ in 0..READ_TRIES {
         let before = TcpInfo::read(&socket)?;
         let unread = ioctl_fionread(&socket)?;
         let after = TcpInfo::read(&socket)?;
         if before == after {
-            let fin = u64::from(STATES_WITH_FIN.contains(&after.state));
+            let fin = match after.state {
+                CLOSED => u64::from(after.bytes_received % FRAME_BYTES == 1),
+                state => u64::from(STATES_WITH_FIN.contains(&state)),
+            };
             return Ok(after.bytes_received.saturating_sub(fin).saturating_sub(unread));
         }
     }
@@ -137,6 +150,24 @@ mod tests {
         assert_eq!(bytes_taken(&server).unwrap(), 100);
         assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
         assert_eq!(bytes_taken(&server).unwrap(), 100);
+    }
+
+    #[test]
+    fn a_fin_and_then_a_reset_are_no_byte_that_was_taken() {
+        for unread in [0, 64] {
+            let (mut client, mut server) = pair();
+            client.write_all(&vec![7; 64 + unread]).unwrap();
+            server.read_exact(&mut [0; 64]).unwrap();
+            // Closing with unread bytes makes the client's kernel send a reset behind its FIN.
+            client.shutdown(Shutdown::Write).unwrap();
+            server.write_all(&[1]).unwrap();
+            client.peek(&mut [0; 1]).unwrap();
+            drop(client);
+            while TcpInfo::read(&server).unwrap().state != CLOSED {
+                std::thread::yield_now();
+            }
+            assert_eq!(bytes_taken(&server).unwrap(), 64, "{unread} bytes unread");
+        }
     }
 
     #[test]

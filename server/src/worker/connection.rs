@@ -8,14 +8,11 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use metronome_proto::{
-    packet::FRAME_BYTES,
-    seal::{Key, Refusal},
-};
+use metronome_proto::{packet::FRAME_BYTES, run_id::RunId, seal::Refusal};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use crate::{
-    ledger::{Account, End, Gate, Gates, Ink, Ledger, Slot, Stage, place_rest, refuse, replies, work},
+    ledger::{Account, End, Gate, Gates, Ink, Ledger, OUTBOX_FRAMES, Slot, Stage, place_rest, refuse, work},
     sys::{clock::now_ns, socket::receive_into},
 };
 
@@ -69,7 +66,7 @@ impl Connection {
         let Some(record) = ledger.slots().get(self.slot as usize) else { return (0, Next::LetGo) };
         let at = place_rest(record, &self.account, &Ink);
         match receive_into(&self.socket, &record.buffer.0, at) {
-            Ok(0) => (now_ns(), self.end_of_stream(record, gates)),
+            Ok(0) => (now_ns(), self.end_of_stream(record)),
             Ok(taken) => {
                 let read_ns = now_ns();
                 let gate = Gate { gates, ledger, slot: self.slot, generation: self.generation };
@@ -78,7 +75,7 @@ impl Connection {
                 if self.account.stage != stage {
                     self.deadline_ns = self.deadline(read_ns, read_ns);
                 }
-                (read_ns, self.pay(record, gates))
+                (read_ns, self.pay(record))
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => (0, Next::Read),
@@ -89,20 +86,18 @@ impl Connection {
 
     /// Writes what is owed, as far as the socket takes it.
     #[inline]
-    pub(super) fn pay(&mut self, record: &Slot, gates: &Gates) -> Next {
-        if self.account.written >= self.account.owed {
-            return Next::Read;
-        }
-        self.pay_rest(record, gates.key_of(&self.account))
+    pub(super) fn pay(&mut self, record: &Slot) -> Next {
+        if self.account.written >= self.account.owed { Next::Read } else { self.pay_rest(record) }
     }
 
-    fn pay_rest(&mut self, record: &Slot, key: Option<&Key>) -> Next {
-        // The run was dismissed in between, so nothing can be sealed any more.
-        let Some(frames) = replies(&self.account, key) else { return self.end(record, End::Cut) };
-        let frames = frames.as_flattened();
-        let owed = usize::try_from(self.account.owed).map_or(frames.len(), |owed| owed.min(frames.len()));
-        let written = usize::try_from(self.account.written).map_or(owed, |written| written.min(owed));
-        match send(&self.socket, &frames[written..owed], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+    fn pay_rest(&mut self, record: &Slot) -> Next {
+        let (from, to) = (self.account.written, self.account.owed);
+        let mut frames = [[0; FRAME_BYTES]; OUTBOX_FRAMES];
+        let first = from - from % FRAME_BYTES as u64;
+        let starts = (first..to).step_by(FRAME_BYTES);
+        let count = frames.iter_mut().zip(starts).map(|(frame, at)| *frame = record.outgoing(at)).count();
+        let bytes = &frames[..count].as_flattened()[(from - first) as usize..];
+        match send(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(sent) => {
                 self.account.written += sent as u64;
                 record.commit(&self.account, &Ink);
@@ -122,16 +117,16 @@ impl Connection {
     }
 
     /// Ends it when its time is up.
-    pub(super) fn check_deadline(&mut self, record: &Slot, gates: &Gates, now_ns: u64) -> Next {
+    pub(super) fn check_deadline(&mut self, record: &Slot, now_ns: u64) -> Next {
         if now_ns < self.deadline_ns {
             return Next::Read;
         }
         match self.account.stage {
             Stage::Opening => {
-                refuse(&mut self.account, Refusal::Late);
+                refuse(record, &mut self.account, Refusal::Late, &Ink);
                 self.deadline_ns = self.deadline(now_ns, now_ns);
                 record.commit(&self.account, &Ink);
-                self.pay(record, gates)
+                self.pay(record)
             }
             Stage::Ended if self.account.written == self.account.owed => self.end(record, End::Clean),
             Stage::Refused => self.end(record, End::Refused),
@@ -149,8 +144,13 @@ impl Connection {
             }
         }
         if let Some(record) = ledger.slots().get(self.slot as usize) {
-            self.end(record, End::Cut);
+            self.end(record, self.account.end_of_cut());
         }
+    }
+
+    /// Whether it is a client of a run.
+    pub(super) fn is_of(&self, run: RunId) -> bool {
+        self.account.is_client() && self.account.run == run.bits()
     }
 
     /// Tells the peer that this is the end. Our copy of the socket closes on return; the master's
@@ -159,10 +159,10 @@ impl Connection {
         let _ = shutdown(&self.socket, Shutdown::Both);
     }
 
-    fn end_of_stream(&mut self, record: &Slot, gates: &Gates) -> Next {
+    fn end_of_stream(&mut self, record: &Slot) -> Next {
         match self.account.stage {
             Stage::Ended => {
-                if self.pay(record, gates) == Next::ReadAndWrite {
+                if self.pay(record) == Next::ReadAndWrite {
                     return Next::ReadAndWrite;
                 }
                 self.end(record, End::Clean)
@@ -198,5 +198,3 @@ impl AsFd for Connection {
         self.socket.as_fd()
     }
 }
-
-const _: () = assert!(FRAME_BYTES * 2 == 64, "replies are two frames");

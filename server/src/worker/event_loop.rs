@@ -9,6 +9,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use metronome_proto::run_id::RunId;
 use rustix::event::{
     Timespec,
     epoll::{self, CreateFlags, Event, EventData, EventFlags},
@@ -25,6 +26,9 @@ const WAIT_MAX_NS: u64 = 250_000_000;
 
 /// Events taken with one wait.
 const EVENTS_MAX: usize = 256;
+
+/// Messages obeyed in one turn, so that cutting thousands of connections does not look like a hang.
+const MESSAGES_PER_TURN: usize = 64;
 
 /// The channel's token; every other is a slot.
 const CHANNEL: u64 = u64::MAX;
@@ -103,7 +107,7 @@ impl EventLoop {
         let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut) else { return 0 };
         let (read_ns, mut next) = connection.read(&self.ledger, &self.gates);
         if flags.contains(EventFlags::OUT) && next == Next::Read {
-            next = connection.pay(&self.ledger.slots()[slot], &self.gates);
+            next = connection.pay(&self.ledger.slots()[slot]);
             if next == Next::Read {
                 self.watch(slot, EventFlags::IN);
             }
@@ -147,9 +151,9 @@ impl EventLoop {
         }
     }
 
-    /// Takes the master's messages, all there are.
+    /// Takes the master's messages, a turn's worth of them: the rest makes the next wait return at once.
     fn obey(&mut self) -> io::Result<Flow> {
-        loop {
+        for _ in 0..MESSAGES_PER_TURN {
             let mut message = [0; MESSAGE_BYTES];
             let socket = match self.channel.receive(&mut message) {
                 Ok(socket) => socket,
@@ -161,12 +165,13 @@ impl EventLoop {
             match (ToWorker::decode(&message), socket) {
                 (Ok(ToWorker::Adopt { slot, generation }), Some(socket)) => self.adopt(slot, generation, socket)?,
                 (Ok(ToWorker::Admit(agent)), None) => self.gates.admit(agent),
-                (Ok(ToWorker::Dismiss { run }), None) => self.gates.dismiss(run),
+                (Ok(ToWorker::Dismiss { run }), None) => self.dismiss(run),
                 (Ok(ToWorker::Cut { slot, generation }), None) => self.cut(slot, generation),
                 (Ok(ToWorker::Quit), None) => return Ok(Flow::Exit),
                 _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the master sent nonsense")),
             }
         }
+        Ok(Flow::On)
     }
 
     fn adopt(&mut self, slot: u32, generation: u32, socket: OwnedFd) -> io::Result<()> {
@@ -187,6 +192,16 @@ impl EventLoop {
         Ok(())
     }
 
+    /// A run is over: no hello of it is taken, and what is still connected ends. That may be a client
+    /// whose hello we took while the master's word was on its way.
+    fn dismiss(&mut self, run: RunId) {
+        let of_run =
+            |connection: &Connection| connection.is_of(run).then_some((connection.slot, connection.generation));
+        let left: Vec<_> = self.connections.iter().flatten().filter_map(|connection| of_run(connection)).collect();
+        left.into_iter().for_each(|(slot, generation)| self.cut(slot, generation));
+        self.gates.dismiss(run);
+    }
+
     fn cut(&mut self, slot: u32, generation: u32) {
         let known = self.connections.get_mut(slot as usize).and_then(Option::as_mut);
         // Another generation: it ended before the master's word came.
@@ -198,7 +213,7 @@ impl EventLoop {
     fn check_deadlines(&mut self, now_ns: u64) {
         for slot in 0..self.connections.len() {
             if let Some(connection) = &mut self.connections[slot] {
-                let next = connection.check_deadline(&self.ledger.slots()[slot], &self.gates, now_ns);
+                let next = connection.check_deadline(&self.ledger.slots()[slot], now_ns);
                 self.follow(slot, next);
             }
         }
