@@ -11,10 +11,11 @@ use std::{
 
 use common::{Server, assert_exact, read_to_end, wait_until};
 use metronome_proto::{
-    packet::Packet,
+    packet::{FLAG_ECHO, Packet},
     run_id::RunId,
     seal::{Hello, Key, Refusal},
 };
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 fn connect(server: &Server) -> TcpStream {
@@ -120,6 +121,56 @@ fn raw_clients_are_counted_in_whole_packets_and_half_a_packet_is_not_one() {
         (told["raw"]["connections"] == 3 && told["connections"]["admitted"] == 0).then_some(told)
     });
     assert_eq!((told["raw"]["packets"].as_u64(), told["raw"]["bytes"].as_u64()), (Some(107), Some(3_200 + 240 + 31)));
+}
+
+/// A peer that speaks the whole protocol, as docs and codecs give it, in the standing run of a server
+/// that has the same key file.
+#[test]
+fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("key");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600).open(&path);
+    file.as_mut().unwrap().write_all("5a".repeat(32).as_bytes()).unwrap();
+    let server = Server::start(&["--workers", "2", "--key-file", path.to_str().unwrap()]);
+
+    let key = Key::derive(&[0x5A; 32], RunId::from_bits(0), 0);
+    let hello = Hello { run: RunId::from_bits(0), agent: 0, client: 3, attempt: 1 };
+    let mut client = connect(&server);
+    client.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let mut frame = [0; 32];
+    client.write_all(&hello.seal(&key)).unwrap();
+    client.read_exact(&mut frame).unwrap();
+    assert!(hello.is_acked_by(&frame, &key));
+    for sequence in 0..100 {
+        let flags = if sequence % 2 == 0 { FLAG_ECHO } else { 0 };
+        let packet = Packet { flags, client: 3, sequence, due_ns: 7 * sequence, lateness_ns: 1 }.encode();
+        // Half a packet before the death of its worker, half behind it.
+        client.write_all(&packet[..13]).unwrap();
+        if sequence % 20 == 19 {
+            for pid in server.workers() {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        client.write_all(&packet[13..]).unwrap();
+        if flags == FLAG_ECHO {
+            client.read_exact(&mut frame).unwrap();
+            assert_eq!(frame, packet, "echo of {sequence}");
+        }
+    }
+    client.write_all(&hello.end(100, &key)).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let rest = read_to_end(&mut client);
+    assert_eq!(rest.len(), 32, "the end-ack, once and whole");
+    assert_eq!(hello.open_end_ack(rest[..].try_into().unwrap(), &key), Some(100));
+
+    // The same hello on another connection, while its client is there, is a replay.
+    let mut first = connect(&server);
+    first.write_all(&hello.seal(&key)).unwrap();
+    first.read_exact(&mut frame).unwrap();
+    let mut replay = connect(&server);
+    replay.write_all(&hello.seal(&key)).unwrap();
+    refused(replay, Refusal::Hello);
 }
 
 /// The seed serves only as many clients at once as it has workers; its own client must see more here.

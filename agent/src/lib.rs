@@ -1,1 +1,73 @@
+//! The load generator: an agent that obeys a server, and `metronome-agent run`, which needs none.
+//!
+//! ```text
+//!  control      one gRPC stream to the server; one plain thread per run      (async: only here)
+//!  standalone   `metronome-agent run`: the same load from flags alone
+//!      │ an Assignment, then a start instant; a Leash that may be pulled at any time
+//!      ▼
+//!  connect      every client connected and the server's knowledge of the run verified
+//!  generator    pacing threads: sleep, stamp, write      (pacing: when; client: what; desk: where)
+//!  drain        ends exchanged, accounts closed
+//! ```
+//!
+//! Invariants: no packet leaves before the target has proved that it knows the run; none leaves
+//! early; every packet of the schedule is either sent or counted as skipped; no pacing thread waits
+//! for the control side, or for anything but its schedule.
+//!
+//! Absent on purpose: latency (the receiver measures it) and verdicts (the server judges).
 
+mod assignment;
+mod backoff;
+mod client;
+mod clock;
+mod config;
+mod connect;
+mod connection;
+mod control;
+mod desk;
+mod drain;
+mod generator;
+mod leash;
+mod pacing;
+mod standalone;
+mod target;
+mod tcp_info;
+
+use std::process::ExitCode;
+
+pub use config::Args;
+use config::{AttendConfig, Command};
+use metronome_proto::telemetry::{Logs, Telemetry};
+
+/// Runs an agent until it is told to stop, or one load to its end. Blocks; makes the async runtime
+/// that it needs by itself.
+///
+/// Exit codes: 0 stopped in good order or a load that went as asked, 1 anything that failed, 2 bad
+/// flags, 4 a load that was not what was asked for, 130 after Ctrl-C on `run`.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
+    match args.command {
+        Some(Command::Run(flags)) => observed(&Logs { filter: "warn", ..Logs::default() }, || standalone::run(*flags)),
+        None => match AttendConfig::try_from(args.attend) {
+            Ok(config) => observed(&config.logs, || control::attend(&config)),
+            Err(error) => refuse(&error.to_string()),
+        },
+    }
+}
+
+/// Does the work with logs and traces on.
+fn observed(logs: &Logs, work: impl FnOnce() -> ExitCode) -> ExitCode {
+    match Telemetry::start("metronome-agent", logs) {
+        Ok(telemetry) => {
+            let code = work();
+            telemetry.finish();
+            code
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &str) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(2)
+}

@@ -1,0 +1,301 @@
+//! What one agent has to do in one run: its share of the plan, with every limit checked once.
+//!
+//! Pure. It comes from a server's `Prepare` or from the flags of `metronome-agent run`.
+
+use std::{ops::Range, time::Duration};
+
+use metronome_proto::{
+    plan::{BATCH_MAX, CLIENTS_MAX, DURATION_MAX, RATE_HZ_MAX, THREADS_MAX, TOTAL_RATE_HZ_MAX},
+    run_id::RunId,
+    schedule::Schedule,
+    seal::{KEY_BYTES, Key},
+    v1,
+};
+
+use crate::{
+    pacing::{self, Place},
+    target::{BadTarget, Target},
+};
+
+/// Longest time to connect that a server may allow.
+const DEADLINE_MAX: Duration = Duration::from_secs(300);
+/// Agents of a run.
+const AGENT_INDEX_MAX: u32 = 255;
+
+/// One agent's share of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Assignment {
+    /// Where to connect.
+    pub target: Target,
+    /// Indices within the run.
+    pub clients: Range<u32>,
+    /// Clients of the run, those of other agents included.
+    pub clients_total: u32,
+    /// At least 1.
+    pub packets_per_client: u64,
+    /// How long the schedule lasts: every packet of every client is due within it.
+    pub duration: Duration,
+    /// Packets per 1000 s of each client.
+    pub rate_mhz: u64,
+    /// Packets per write.
+    pub batch: u32,
+    /// Never unspecified.
+    pub phase: v1::Phase,
+    /// Pacing threads.
+    pub threads: u32,
+    /// What is spoken on the connections.
+    pub protocol: Protocol,
+    /// To have connected every client.
+    pub deadline: Duration,
+}
+
+/// What is spoken on the connections of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Protocol {
+    /// Packets without meaning and nothing else, as the seed's client sends them.
+    Raw,
+    /// Hello, verified answer, packets, end, verified answer.
+    Sealed {
+        /// The run.
+        run: RunId,
+        /// Index of this agent in the run.
+        agent: u16,
+        /// Seals the frames.
+        key: Key,
+    },
+}
+
+/// A field of a `Prepare` that this agent cannot follow.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadPrepare {
+    /// A number out of its range.
+    #[error("{field}: {value} is out of range; this agent takes {min} to {max}")]
+    Range {
+        /// As the API spells it.
+        field: &'static str,
+        /// As it came.
+        value: u64,
+        /// Lowest allowed.
+        min: u64,
+        /// Highest allowed.
+        max: u64,
+    },
+    /// Neither HOST:PORT nor :PORT.
+    #[error("target: {0}")]
+    Target(#[from] BadTarget),
+    /// A value that is no number.
+    #[error("{field}: {problem}")]
+    Other {
+        /// As the API spells it.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+impl Assignment {
+    /// Reads a server's order. `server_host` stands in for an empty host of the target;
+    /// `clients_max` is the agent's own ceiling.
+    pub(crate) fn from_prepare(prepare: &v1::Prepare, server_host: &str, clients_max: u32) -> Result<Self, BadPrepare> {
+        let clients = within("clients", prepare.clients, 1, clients_max)?;
+        let first = within("first_client", prepare.first_client, 0, CLIENTS_MAX - clients)?;
+        let assignment = Self {
+            target: Target::parse(&prepare.target, server_host)?,
+            clients: first..first + clients,
+            clients_total: within("clients_total", prepare.clients_total, first + clients, CLIENTS_MAX)?,
+            packets_per_client: prepare.packets_per_client,
+            duration: schedule_duration(prepare.duration.as_ref())?,
+            rate_mhz: range("rate_mhz", prepare.rate_mhz, 1, (RATE_HZ_MAX * 1e3) as u64)?,
+            batch: within("batch", prepare.batch, 1, BATCH_MAX)?,
+            phase: phase(prepare.phase)?,
+            threads: within("threads", prepare.threads, 1, THREADS_MAX)?,
+            protocol: protocol(prepare)?,
+            deadline: deadline(prepare.deadline.as_ref())?,
+        };
+        assignment.check_volume()?;
+        Ok(assignment)
+    }
+
+    /// How many clients.
+    pub(crate) fn client_count(&self) -> u32 {
+        self.clients.end - self.clients.start
+    }
+
+    /// The schedule of a client of phase 0 when the run starts at `start_ns`.
+    pub(crate) fn schedule(&self, start_ns: u64) -> Schedule {
+        Schedule { start_ns, rate_mhz: self.rate_mhz, batch: self.batch, packets: self.packets_per_client }
+    }
+
+    /// The clients of each pacing thread: as even as can be, none empty.
+    pub(crate) fn lanes(&self) -> Vec<Range<u32>> {
+        let clients = self.client_count();
+        let lanes = self.threads.clamp(1, clients);
+        let cut = |lane: u32| self.clients.start + (u64::from(clients) * u64::from(lane) / u64::from(lanes)) as u32;
+        (0..lanes).map(|lane| cut(lane)..cut(lane + 1)).collect()
+    }
+
+    /// How much later than the run `client` of `lane` starts, ns.
+    pub(crate) fn offset_ns(&self, lane: &Range<u32>, client: u32) -> u64 {
+        let place = Place {
+            in_thread: client - lane.start,
+            of_thread: lane.end - lane.start,
+            in_run: client,
+            of_run: self.clients_total,
+        };
+        let duration_ns = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
+        pacing::offset_ns(self.phase, self.schedule(0).room_ns(duration_ns), place)
+    }
+
+    /// No server can make an agent send more, or for longer, than a plan may ask.
+    fn check_volume(&self) -> Result<(), BadPrepare> {
+        let packets_max = u128::from(self.rate_mhz) * u128::from(DURATION_MAX.as_secs()) / 1000;
+        let packets_max = u64::try_from(packets_max).unwrap_or(u64::MAX).max(1);
+        range("packets_per_client", self.packets_per_client, 1, packets_max)?;
+        let total_mhz_max = (TOTAL_RATE_HZ_MAX * 1e3) as u64;
+        range("rate_mhz", self.rate_mhz, 1, total_mhz_max / u64::from(self.client_count()))?;
+        Ok(())
+    }
+}
+
+fn protocol(prepare: &v1::Prepare) -> Result<Protocol, BadPrepare> {
+    let other = |field, problem| BadPrepare::Other { field, problem };
+    let key: [u8; KEY_BYTES] = prepare.key.as_slice().try_into().map_err(|_| other("key", "a key has 32 bytes"))?;
+    Ok(Protocol::Sealed {
+        run: prepare.run_id.parse().map_err(|_| other("run_id", "a run id is 16 hexadecimal digits"))?,
+        agent: within("agent_index", prepare.agent_index, 0, AGENT_INDEX_MAX)? as u16,
+        key: Key::from_bytes(key),
+    })
+}
+
+fn phase(asked: i32) -> Result<v1::Phase, BadPrepare> {
+    match v1::Phase::try_from(asked) {
+        Ok(v1::Phase::Unspecified) => Ok(v1::Phase::Staggered),
+        Ok(phase) => Ok(phase),
+        Err(_) => Err(BadPrepare::Other { field: "phase", problem: "this agent does not know it" }),
+    }
+}
+
+fn deadline(asked: Option<&prost_types::Duration>) -> Result<Duration, BadPrepare> {
+    let error = BadPrepare::Other { field: "deadline", problem: "it must be more than 0 s and at most 300 s" };
+    asked.and_then(duration).filter(|deadline| !deadline.is_zero() && *deadline <= DEADLINE_MAX).ok_or(error)
+}
+
+fn schedule_duration(asked: Option<&prost_types::Duration>) -> Result<Duration, BadPrepare> {
+    let error = BadPrepare::Other { field: "duration", problem: "it must be more than 0 s and at most 24 h" };
+    asked.and_then(duration).filter(|duration| !duration.is_zero() && *duration <= DURATION_MAX).ok_or(error)
+}
+
+/// A duration from the wire, which may hold anything. `None` when it is negative or malformed.
+pub(crate) fn duration(told: &prost_types::Duration) -> Option<Duration> {
+    // Not Duration::try_from: prost-types 0.14 overflows on the lowest i64, which a peer may send.
+    let seconds = u64::try_from(told.seconds).ok()?;
+    let nanos = u32::try_from(told.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    Some(Duration::new(seconds, nanos))
+}
+
+fn within(field: &'static str, value: u32, min: u32, max: u32) -> Result<u32, BadPrepare> {
+    range(field, value.into(), min.into(), max.into()).map(|_| value)
+}
+
+fn range(field: &'static str, value: u64, min: u64, max: u64) -> Result<u64, BadPrepare> {
+    if (min..=max).contains(&value) { Ok(value) } else { Err(BadPrepare::Range { field, value, min, max }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::plan::Plan;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn prepare() -> v1::Prepare {
+        v1::Prepare {
+            run_id: RunId::from_bits(7).to_string(),
+            target: ":8888".into(),
+            agent_index: 1,
+            first_client: 10,
+            clients: 10,
+            packets_per_client: 1000,
+            rate_mhz: 10_000_000,
+            batch: 1,
+            phase: v1::Phase::Spread.into(),
+            threads: 3,
+            key: vec![1; 32],
+            deadline: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+            traceparent: String::new(),
+            clients_total: 20,
+            duration: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        }
+    }
+
+    #[track_caller]
+    fn refused(field: &str, change: impl FnOnce(&mut v1::Prepare)) {
+        let mut prepare = prepare();
+        change(&mut prepare);
+        let error = Assignment::from_prepare(&prepare, "h", 100).expect_err(field).to_string();
+        assert!(error.starts_with(field), "{error}");
+    }
+
+    #[test]
+    fn what_an_agent_cannot_follow_is_refused_by_the_name_of_its_field() {
+        assert!(Assignment::from_prepare(&prepare(), "h", 100).is_ok());
+        refused("clients:", |p| p.clients = 0);
+        refused("clients:", |p| p.clients = 101);
+        refused("first_client:", |p| p.first_client = u32::MAX);
+        refused("clients_total:", |p| p.clients_total = 19);
+        refused("packets_per_client:", |p| p.packets_per_client = 0);
+        refused("packets_per_client:", |p| p.packets_per_client = 864_000_001);
+        refused("rate_mhz:", |p| p.rate_mhz = 0);
+        refused("rate_mhz:", |p| p.rate_mhz = u64::MAX);
+        refused("rate_mhz:", |p| (p.rate_mhz, p.clients, p.clients_total) = (1_000_000_000, 100, 200));
+        refused("batch:", |p| p.batch = 0);
+        refused("phase:", |p| p.phase = -1);
+        refused("threads:", |p| p.threads = 65);
+        refused("key:", |p| p.key = vec![1; 31]);
+        refused("run_id:", |p| p.run_id = "\x1b[31m".into());
+        refused("agent_index:", |p| p.agent_index = 256);
+        refused("target:", |p| p.target = "nowhere".into());
+        refused("deadline:", |p| p.deadline = None);
+        for (seconds, nanos) in [(0, 0), (-1, 0), (301, 0), (i64::MIN, i32::MIN), (1, 1_000_000_000)] {
+            refused("deadline:", |p| p.deadline = Some(prost_types::Duration { seconds, nanos }));
+        }
+        refused("duration:", |p| p.duration = None);
+        for (seconds, nanos) in [(0, 0), (-1, 0), (86_400, 1), (i64::MIN, i32::MIN)] {
+            refused("duration:", |p| p.duration = Some(prost_types::Duration { seconds, nanos }));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn lanes_hold_every_client_once_and_evenly(first in 0..100_u32, clients in 1..2000_u32, threads in 1..=64_u32) {
+            let prepare = v1::Prepare { first_client: first, clients, threads, clients_total: first + clients, rate_mhz: 1000, ..prepare() };
+            let assignment = Assignment::from_prepare(&prepare, "h", CLIENTS_MAX).unwrap();
+            let lanes = assignment.lanes();
+            prop_assert_eq!(lanes.len() as u32, threads.min(clients));
+            prop_assert_eq!(lanes.iter().cloned().flatten().collect::<Vec<_>>(), assignment.clients.clone().collect::<Vec<_>>());
+            let sizes = lanes.iter().map(|lane| lane.len());
+            prop_assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
+        }
+
+        #[test]
+        fn offsets_rise_within_a_lane_and_no_packet_is_due_after_the_run(
+            clients in 1..300_u32, threads in 1..=8_u32, rate_hz in 0.001..20_000.0_f64, ms in 1..100_000_i64, batch in 1..=1024_u32, phase in 1..=3,
+        ) {
+            let duration = prost_types::Duration { seconds: ms / 1000, nanos: (ms % 1000) as i32 * 1_000_000 };
+            let asked = v1::Plan { clients, rate_hz, duration: Some(duration), batch, phase, threads, ..v1::Plan::default() };
+            let plan = Plan::try_from(&asked).unwrap();
+            let prepare = v1::Prepare {
+                first_client: 0, clients, threads, clients_total: clients, rate_mhz: plan.rate_mhz, batch, phase,
+                packets_per_client: plan.packets_per_client(), duration: Some(duration), ..prepare()
+            };
+            let assignment = Assignment::from_prepare(&prepare, "h", CLIENTS_MAX).unwrap();
+            let last_ns = assignment.schedule(0).end_ns();
+            for lane in assignment.lanes() {
+                let offsets: Vec<u64> = lane.clone().map(|client| assignment.offset_ns(&lane, client)).collect();
+                prop_assert!(offsets.is_sorted());
+                prop_assert!(offsets.iter().all(|offset| *offset < assignment.schedule(0).period_ns()));
+                prop_assert!(offsets.iter().all(|offset| u128::from(offset + last_ns) <= plan.duration.as_nanos()));
+            }
+        }
+    }
+}

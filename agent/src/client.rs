@@ -1,0 +1,492 @@
+//! One simulated device: its connection, what it owes by its schedule, and the account of what it
+//! has sent.
+//!
+//! The account knows two numbers of a packet. Its place in the *schedule* counts every packet that
+//! was ever due; its *sequence* on the wire counts only those sent, so the wire has no gaps. They
+//! part when packets are skipped: `place = sequence + skipped so far`.
+//!
+//! There is no queue: what is owed follows from the schedule. A packet is stamped right before its
+//! own write; of a write that the kernel takes in part, only a packet that was torn in the middle
+//! is kept, the others are stamped anew.
+
+use std::io;
+
+use metronome_proto::{
+    packet::{FRAME_BYTES, Frame, Packet, checksum, digest_with},
+    plan::BATCH_MAX,
+    schedule::Schedule,
+    seal::{Hello, Key, Refusal},
+    v1,
+};
+
+use crate::{clock::SECOND_NS, connect::lower, connection::Connection, desk::Desk};
+
+/// Packets owed for longer than this are skipped, ns: the connection takes less than the schedule
+/// gives, and an unbounded backlog would measure nothing but itself.
+pub(crate) const BACKLOG_NS: u64 = SECOND_NS;
+
+/// What a client proves itself with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seal {
+    /// Who it said it is.
+    pub hello: Hello,
+    /// Seals its frames.
+    pub key: Key,
+}
+
+/// One connected client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) connection: Connection,
+    /// `None`: raw, packets carry no meaning.
+    pub(crate) seal: Option<Seal>,
+    index: u32,
+    attempts: u32,
+    /// What the peer's kernel had acknowledged before the first packet.
+    acknowledged_before: Option<u64>,
+    schedule: Schedule,
+    /// Packets of the schedule whose turn has come.
+    offered: u64,
+    /// Packets whose 32 bytes the kernel has all taken.
+    sent: u64,
+    /// Places of the schedule given up.
+    skipped: u64,
+    /// Places whose turn came while the kernel had no room.
+    blocked: u64,
+    /// Places before this one are counted in `blocked` if they belong there.
+    blocked_until: u64,
+    digest: u64,
+    torn: Option<Torn>,
+    /// What went behind the packets: the end frame and the FIN.
+    closing_bytes: u64,
+    acknowledged: Option<u64>,
+    kernel_acknowledged_bytes: Option<u64>,
+    error: Option<String>,
+}
+
+/// A packet of which the kernel has taken only the first bytes: the rest must follow before anything
+/// else.
+#[derive(Clone, Copy, Debug)]
+struct Torn {
+    frame: Frame,
+    taken: usize,
+    lateness_ns: u64,
+}
+
+impl Client {
+    /// A client whose connection is ready for packets.
+    pub(crate) fn new(connection: Connection, index: u32, seal: Option<Seal>, attempts: u32) -> Self {
+        let acknowledged_before = connection.acknowledged_bytes();
+        let schedule = Schedule { start_ns: 0, rate_mhz: 1, batch: 1, packets: 0 };
+        Self {
+            connection,
+            seal,
+            index,
+            attempts,
+            acknowledged_before,
+            schedule,
+            offered: 0,
+            sent: 0,
+            skipped: 0,
+            blocked: 0,
+            blocked_until: 0,
+            digest: 0,
+            torn: None,
+            closing_bytes: 0,
+            acknowledged: None,
+            kernel_acknowledged_bytes: None,
+            error: None,
+        }
+    }
+
+    /// Index within the run.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Tries that it took to connect.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Packets written whole.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Gives the client its schedule, its phase included. Before the first packet only.
+    pub(crate) fn follow(&mut self, schedule: Schedule) {
+        self.schedule = schedule;
+    }
+
+    /// Whether packets are due that could not be written yet.
+    #[inline]
+    pub(crate) fn owes(&self) -> bool {
+        self.error.is_none() && (self.handled() < self.offered || self.torn.is_some())
+    }
+
+    /// Whether its connection has ended before its time.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// The first `packets` of the schedule are due: writes what is owed of them, in at most two
+    /// writes. What the kernel does not take stays owed.
+    #[inline]
+    pub(crate) fn offer(&mut self, packets: u64, now_ns: u64, desk: &mut Desk) {
+        self.offered = self.offered.max(packets);
+        self.write_owed(now_ns, desk);
+    }
+
+    /// As [`Client::offer`] with all that is due by `now_ns`.
+    pub(crate) fn offer_due(&mut self, now_ns: u64, desk: &mut Desk) {
+        self.offer(self.schedule.due_by(now_ns), now_ns, desk);
+    }
+
+    /// Tries again to write what is owed.
+    pub(crate) fn write_owed(&mut self, now_ns: u64, desk: &mut Desk) {
+        if self.is_broken() {
+            return self.skip_to(self.offered, desk);
+        }
+        if let Err(error) = self.try_write(now_ns, desk) {
+            self.break_off(&format!("the connection broke: {}", lower(&error)), desk);
+        }
+    }
+
+    /// Gives up what is owed. A torn packet stays: the peer has its first half.
+    pub(crate) fn give_up(&mut self, desk: &mut Desk) {
+        let torn = u64::from(self.torn.is_some());
+        self.skip_to(self.offered - torn, desk);
+    }
+
+    /// Writes the rest of a torn packet, if there is one; whether that is done.
+    pub(crate) fn mend(&mut self, desk: &mut Desk) -> io::Result<bool> {
+        let Some(torn) = &mut self.torn else { return Ok(true) };
+        torn.taken += self.connection.send(&torn.frame[torn.taken..])?;
+        if torn.taken < FRAME_BYTES {
+            return Ok(false);
+        }
+        let Torn { frame, lateness_ns, .. } = *torn;
+        self.torn = None;
+        self.count(&frame, lateness_ns, desk);
+        desk.writes += 1;
+        Ok(true)
+    }
+
+    /// The connection is of no more use: what is owed, now and later, is skipped.
+    pub(crate) fn break_off(&mut self, reason: &str, desk: &mut Desk) {
+        // A server that ends a connection by its own will says why in its last frame.
+        let last_word = self.last_word();
+        self.error = Some(last_word.map_or_else(
+            || reason.to_owned(),
+            |refusal| format!("the server refused the connection: {}", refusal.reason()),
+        ));
+        self.close_account();
+        self.torn = None;
+        desk.broken += 1;
+        self.skip_to(self.offered, desk);
+    }
+
+    /// The server's sealed count came. Whether it is the right one is for the server to judge, from
+    /// both ends' figures.
+    pub(crate) fn acknowledge(&mut self, received: u64) {
+        self.acknowledged = Some(received);
+    }
+
+    /// The kernel took this many bytes behind the packets, a FIN counted as one.
+    pub(crate) fn note_closing(&mut self, bytes: usize) {
+        self.closing_bytes += bytes as u64;
+    }
+
+    /// Notes what the peer's kernel has acknowledged, while the socket can still tell.
+    pub(crate) fn close_account(&mut self) {
+        let acknowledged = self.connection.acknowledged_bytes().zip(self.acknowledged_before);
+        if let Some((now, before)) = acknowledged {
+            // Packets come first on the wire, so what is beyond them is of the end, but no more than
+            // was sent of that: a kernel that tells more contradicts us, which must show.
+            let told = now.saturating_sub(before);
+            let beyond = told.saturating_sub(self.sent * FRAME_BYTES as u64);
+            self.kernel_acknowledged_bytes = Some(told - beyond.min(self.closing_bytes));
+        }
+    }
+
+    /// The account as the API tells it.
+    pub(crate) fn record(&self) -> v1::ClientRecord {
+        v1::ClientRecord {
+            client: self.index,
+            scheduled: self.offered,
+            sent: self.sent,
+            // A torn packet that was never mended was not sent either.
+            skipped: self.skipped + u64::from(self.torn.is_some()),
+            digest: self.digest,
+            acknowledged: self.acknowledged,
+            kernel_acknowledged_bytes: self.kernel_acknowledged_bytes,
+            attempts: self.attempts,
+            error: self.error.clone().unwrap_or_default(),
+            blocked: self.blocked,
+        }
+    }
+
+    /// Places of the schedule that are settled, one way or the other.
+    #[inline]
+    fn handled(&self) -> u64 {
+        self.sent + self.skipped
+    }
+
+    #[inline]
+    fn try_write(&mut self, now_ns: u64, desk: &mut Desk) -> io::Result<()> {
+        if self.torn.is_some() && !self.mend(desk)? {
+            self.note_blocked();
+            return Ok(());
+        }
+        if self.handled() == self.offered {
+            return Ok(());
+        }
+        self.skip_stale(now_ns, desk);
+        self.stamp_owed(now_ns, desk);
+        let given = desk.bytes().len();
+        let taken = self.connection.send(desk.bytes())?;
+        self.account(taken, desk);
+        if taken < given {
+            self.note_blocked();
+        }
+        Ok(())
+    }
+
+    /// The kernel has no more room, so all that is owed waits for it: each place counts once, the
+    /// first time.
+    fn note_blocked(&mut self) {
+        self.blocked += self.offered.saturating_sub(self.handled().max(self.blocked_until));
+        self.blocked_until = self.offered;
+    }
+
+    #[inline]
+    fn skip_stale(&mut self, now_ns: u64, desk: &mut Desk) {
+        let oldest_ns = self.schedule.due_at(self.handled());
+        if now_ns.saturating_sub(oldest_ns) > BACKLOG_NS {
+            let stale = self.schedule.due_by(now_ns - BACKLOG_NS);
+            self.skip_to(stale.min(self.offered), desk);
+        }
+    }
+
+    fn skip_to(&mut self, place: u64, desk: &mut Desk) {
+        let given_up = place.saturating_sub(self.handled());
+        self.skipped += given_up;
+        desk.skipped += given_up;
+    }
+
+    /// Puts the owed packets onto the desk, as many as one write may take.
+    #[inline]
+    fn stamp_owed(&self, now_ns: u64, desk: &mut Desk) {
+        desk.clear();
+        let first = self.handled();
+        let count = (self.offered - first).min(packets_per_write_max(self.schedule.batch));
+        for n in 0..count {
+            let due_ns = self.schedule.due_at(first + n);
+            let lateness_ns = now_ns.saturating_sub(due_ns);
+            let frame = match self.seal {
+                None => RAW,
+                Some(_) => Packet {
+                    flags: 0,
+                    client: self.index,
+                    sequence: self.sent + n,
+                    due_ns,
+                    lateness_ns: u32::try_from(lateness_ns).unwrap_or(u32::MAX),
+                }
+                .encode(),
+            };
+            desk.push(frame, lateness_ns);
+        }
+    }
+
+    /// The kernel has taken `taken` bytes of the desk.
+    #[inline]
+    fn account(&mut self, taken: usize, desk: &mut Desk) {
+        desk.writes += u64::from(taken > 0);
+        for n in 0..taken / FRAME_BYTES {
+            let (frame, lateness_ns) = desk.stamped(n);
+            self.count(&frame, lateness_ns, desk);
+        }
+        let rest = taken % FRAME_BYTES;
+        if rest > 0 {
+            let (frame, lateness_ns) = desk.stamped(taken / FRAME_BYTES);
+            self.torn = Some(Torn { frame, taken: rest, lateness_ns });
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, frame: &Frame, lateness_ns: u64, desk: &mut Desk) {
+        self.digest = digest_with(self.digest, self.sent, checksum(frame));
+        self.sent += 1;
+        desk.sent += 1;
+        desk.lateness.record(lateness_ns);
+    }
+
+    fn last_word(&self) -> Option<Refusal> {
+        let mut frame: Frame = [0; FRAME_BYTES];
+        match self.connection.receive(&mut frame) {
+            Ok(Some(FRAME_BYTES)) => Refusal::decode(&frame),
+            _ => None,
+        }
+    }
+}
+
+/// What raw clients send: as the seed's client does.
+const RAW: Frame = [b'X'; FRAME_BYTES];
+
+/// A client that is behind catches up with this many packets per write.
+const CATCH_UP: u64 = 64;
+
+/// Most packets of one write: a whole number of batches, or one.
+const fn packets_per_write_max(batch: u32) -> u64 {
+    let batch = batch as u64;
+    if batch >= CATCH_UP { batch } else { CATCH_UP - CATCH_UP % batch }
+}
+
+/// Most packets of any write, whatever the batch.
+pub(crate) const PACKETS_PER_WRITE_MAX: usize = BATCH_MAX as usize;
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read as _,
+        net::{TcpListener, TcpStream},
+    };
+
+    use metronome_proto::run_id::RunId;
+
+    use super::*;
+    use crate::{clock, leash::Leash};
+
+    const START_NS: u64 = 1_000;
+    /// 1 MHz: place n is due n µs after the start.
+    const SCHEDULE: Schedule = Schedule { start_ns: START_NS, rate_mhz: 1_000_000_000, batch: 1, packets: 10_000_000 };
+
+    fn client() -> (Client, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let deadline_ns = clock::now_ns() + 5 * SECOND_NS;
+        let connection = Connection::open(listener.local_addr().unwrap(), deadline_ns, &Leash::unlimited()).unwrap();
+        let hello = Hello { run: RunId::from_bits(7), agent: 0, client: 3, attempt: 1 };
+        let mut client = Client::new(connection, 3, Some(Seal { hello, key: Key::from_bytes([7; 32]) }), 1);
+        client.follow(SCHEDULE);
+        let peer = listener.accept().unwrap().0;
+        // A test that waits for bytes that never come shall fail.
+        peer.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        (client, peer)
+    }
+
+    /// Every packet of `bytes`, which must be whole.
+    fn packets(bytes: &[u8]) -> Vec<(Packet, Frame)> {
+        let (frames, rest) = bytes.as_chunks::<FRAME_BYTES>();
+        assert!(rest.is_empty(), "a torn packet was not mended");
+        frames.iter().map(|frame| (Packet::decode(frame).unwrap(), *frame)).collect()
+    }
+
+    /// Offers more and more, from `now_ns` on, until the kernel takes nothing; returns the last instant.
+    fn fill(client: &mut Client, desk: &mut Desk, mut now_ns: u64) -> u64 {
+        loop {
+            let sent_before = client.sent();
+            client.offer_due(now_ns, desk);
+            if client.sent() == sent_before {
+                return now_ns;
+            }
+            if !client.owes() {
+                now_ns += 1_000_000;
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_that_reads_late_gets_whole_packets_in_order_without_gaps() {
+        let (mut client, mut peer) = client();
+        let mut desk = Desk::new();
+        let mut now_ns = fill(&mut client, &mut desk, START_NS);
+        let mut received = Vec::new();
+        // An odd number of bytes makes room in the middle of a packet.
+        for _ in 0..200 {
+            let mut chunk = vec![0; 10_007];
+            peer.read_exact(&mut chunk).unwrap();
+            received.extend(chunk);
+            now_ns = fill(&mut client, &mut desk, now_ns);
+        }
+        client.give_up(&mut desk);
+        while !client.mend(&mut desk).unwrap() {
+            let mut chunk = vec![0; 4096];
+            peer.read_exact(&mut chunk).unwrap();
+            received.extend(chunk);
+        }
+        let record = client.record();
+        drop(client);
+        peer.read_to_end(&mut received).unwrap();
+
+        let packets = packets(&received);
+        assert_eq!(packets.len() as u64, record.sent);
+        assert_eq!(record.scheduled, record.sent + record.skipped);
+        assert_eq!((desk.sent, desk.skipped), (record.sent, record.skipped));
+        assert_eq!(desk.lateness.count(), record.sent);
+        let mut digest = 0;
+        for (sequence, (packet, frame)) in packets.iter().enumerate() {
+            assert_eq!((packet.client, packet.sequence), (3, sequence as u64));
+            digest = digest_with(digest, packet.sequence, checksum(frame));
+        }
+        assert_eq!(digest, record.digest);
+        assert!(packets.is_sorted_by_key(|(packet, _)| packet.due_ns));
+    }
+
+    #[test]
+    fn what_is_owed_for_longer_than_the_backlog_is_skipped_and_counted() {
+        let (mut client, mut peer) = client();
+        let mut desk = Desk::new();
+        let now_ns = fill(&mut client, &mut desk, START_NS);
+        let sent_before = client.sent();
+        client.offer_due(now_ns + 2 * BACKLOG_NS, &mut desk);
+        // Room for the packets after those skipped.
+        peer.read_exact(&mut vec![0; 32 * sent_before as usize]).unwrap();
+        let later_ns = now_ns + 2 * BACKLOG_NS + 1_000_000;
+        client.offer_due(later_ns, &mut desk);
+        client.offer_due(later_ns, &mut desk);
+        let mut next = vec![0; FRAME_BYTES];
+        let sent_after = client.sent();
+        assert!(sent_after > sent_before + 1, "the connection takes packets again");
+        let mut received = vec![0; 32 * (sent_after - sent_before - 1) as usize];
+        peer.read_exact(&mut next).unwrap();
+        peer.read_exact(&mut received).unwrap();
+        let (packet, _) = packets(&received)[0];
+        assert_eq!(packet.sequence, sent_before + 1, "skipping makes no gap on the wire");
+        assert!(packet.due_ns + BACKLOG_NS + 2_000_000 >= later_ns, "only what is younger is sent");
+        let record = client.record();
+        assert!(record.skipped > 0 && desk.skipped > 0);
+    }
+
+    #[test]
+    fn a_broken_connection_skips_the_rest_and_says_why() {
+        let (mut client, mut peer) = client();
+        let mut desk = Desk::new();
+        client.offer_due(START_NS, &mut desk);
+        std::io::Write::write_all(&mut peer, &Refusal::Ended.encode()).unwrap();
+        // Closing with a packet unread resets the connection.
+        drop(peer);
+        let mut now_ns = START_NS;
+        while !client.is_broken() {
+            now_ns += 1_000;
+            client.offer_due(now_ns, &mut desk);
+        }
+        client.offer_due(now_ns + 1_000_000, &mut desk);
+        let record = client.record();
+        assert_eq!(record.scheduled, record.sent + record.skipped);
+        assert_eq!(record.scheduled, SCHEDULE.due_by(now_ns + 1_000_000));
+        assert_eq!(record.error, "the server refused the connection: the run is over");
+        assert!(record.kernel_acknowledged_bytes.is_some_and(|bytes| bytes <= 32 * record.sent));
+        assert_eq!(desk.broken, 1);
+        assert!(!client.owes());
+    }
+
+    #[test]
+    fn one_write_takes_whole_batches() {
+        for batch in 1..=BATCH_MAX {
+            let packets = packets_per_write_max(batch);
+            assert_eq!(packets % u64::from(batch), 0);
+            assert!(packets >= u64::from(batch) && packets <= PACKETS_PER_WRITE_MAX as u64);
+        }
+    }
+}

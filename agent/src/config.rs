@@ -1,0 +1,184 @@
+//! The flags of `metronome-agent`, and what they mean once checked.
+//!
+//! Flags are text in [`Args`], decided once into [`AttendConfig`]; nothing later checks them again.
+//! The flags of `metronome-agent run` are in [`crate::standalone`].
+
+use clap::{Parser, Subcommand};
+use http::Uri;
+use ipnet::IpNet;
+use metronome_proto::{
+    plan::{AGENT_NAME_BYTES_MAX, CLIENTS_MAX, is_agent_name},
+    telemetry::{LogFlags, Logs},
+};
+
+use crate::{
+    generator::Pacing,
+    standalone::RunArgs,
+    target::{Allowed, parse_network},
+};
+
+/// Generate paced load: 32-byte packets over TCP, each due at its own instant.
+///
+/// Without a subcommand, attend a server and obey it until stopped. It only loads the host of that
+/// server, unless --allow-target says more, and only after that host has proved that it knows the
+/// run. Only load systems you own.
+#[derive(Debug, Parser)]
+#[command(name = "metronome-agent", version, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) attend: AttendArgs,
+}
+
+/// What an agent can do besides attending a server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Load one target now, without a server to direct it. Only load systems you own.
+    Run(Box<RunArgs>),
+}
+
+/// Flags of an agent that attends a server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AttendArgs {
+    /// The server's gRPC address: a URL or HOST:PORT.
+    #[arg(long, value_name = "URL", env = "METRONOME_SERVER", default_value = "http://127.0.0.1:50051")]
+    server: String,
+    /// Name to be listed under: 1 to 63 characters of a-z, 0-9 and - [default: host name and process id]
+    #[arg(long, env = "METRONOME_AGENT_NAME")]
+    name: Option<String>,
+    /// Most clients at a time; no server can raise it.
+    #[arg(long, value_name = "N", default_value_t = CLIENTS_MAX, value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
+    clients_max: u32,
+    /// A network that may be loaded besides the server's host, for example 192.0.2.0/24. Repeatable.
+    #[arg(long = "allow-target", value_name = "CIDR", value_parser = parse_network)]
+    allow_target: Vec<IpNet>,
+    #[command(flatten)]
+    pacing: Pacing,
+    #[command(flatten)]
+    logs: LogFlags,
+}
+
+/// An agent that attends a server, every flag checked.
+#[derive(Debug)]
+pub(crate) struct AttendConfig {
+    /// Where to dial; the scheme is http and there is a host.
+    pub server: Uri,
+    /// Without brackets around an IPv6 address.
+    pub server_host: String,
+    /// A valid agent name.
+    pub name: String,
+    /// 1 to 10000.
+    pub clients_max: u32,
+    /// Where load may go.
+    pub allowed: Allowed,
+    /// How pacing threads run.
+    pub pacing: Pacing,
+    /// What becomes of log lines.
+    pub logs: Logs,
+}
+
+/// A flag whose value cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadFlag {
+    /// Neither a URL nor HOST:PORT.
+    #[error("--server {0:?} is no address; write HOST:PORT or a URL, for example http://127.0.0.1:50051")]
+    Server(String),
+    /// Another protocol than ours.
+    #[error("--server {0:?}: only http:// is spoken; leave the scheme out or write http://")]
+    Scheme(String),
+    /// Not an agent's name.
+    #[error("--name {0:?} is no agent name; use 1 to 63 characters of a-z, 0-9 and -, for example load-1")]
+    Name(String),
+}
+
+impl TryFrom<AttendArgs> for AttendConfig {
+    type Error = BadFlag;
+
+    fn try_from(args: AttendArgs) -> Result<Self, BadFlag> {
+        let (server, server_host) = parse_server(&args.server)?;
+        let name = args.name.unwrap_or_else(|| default_name(&host_name(), std::process::id()));
+        if !is_agent_name(&name) {
+            return Err(BadFlag::Name(name));
+        }
+        Ok(Self {
+            allowed: Allowed { server_host: Some(server_host.clone()), networks: args.allow_target },
+            server,
+            server_host,
+            name,
+            clients_max: args.clients_max,
+            pacing: args.pacing,
+            logs: args.logs.decide("info"),
+        })
+    }
+}
+
+/// The URI to dial and its host.
+fn parse_server(text: &str) -> Result<(Uri, String), BadFlag> {
+    let bad = || BadFlag::Server(text.into());
+    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let uri: Uri = url.parse().map_err(|_| bad())?;
+    if uri.scheme_str() != Some("http") {
+        return Err(BadFlag::Scheme(text.into()));
+    }
+    let host = uri.host().unwrap_or_default();
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
+    if host.is_empty() || uri.port_u16().is_none_or(|port| port == 0) {
+        return Err(bad());
+    }
+    Ok((uri, host))
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default()
+}
+
+/// A name that is valid and, with the process id in it, nobody else's on this host.
+fn default_name(host: &str, pid: u32) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let suffix = format!("-{pid}");
+    let host: String = host.trim().chars().map(fit).take(AGENT_NAME_BYTES_MAX - suffix.len()).collect();
+    let host = host.trim_matches('-');
+    if host.is_empty() { format!("agent{suffix}") } else { format!("{host}{suffix}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn host_of(server: &str) -> Result<String, String> {
+        parse_server(server).map(|(_, host)| host).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_server_is_a_url_or_host_and_port() {
+        assert_eq!(host_of("http://127.0.0.1:50051").unwrap(), "127.0.0.1");
+        assert_eq!(host_of("master.example:50051").unwrap(), "master.example");
+        assert_eq!(host_of("[::1]:50051").unwrap(), "::1");
+        for text in ["", "host", "http://", "http://host", "host:0", "host:99999", "a b:1", ":50051"] {
+            assert!(host_of(text).unwrap_err().contains("--server"), "{text}");
+        }
+        assert!(host_of("https://host:1").unwrap_err().contains("http://"));
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Args as clap::CommandFactory>::command().debug_assert();
+    }
+
+    proptest! {
+        #[test]
+        fn every_host_name_makes_a_valid_agent_name(host: String, pid: u32) {
+            prop_assert!(is_agent_name(&default_name(&host, pid)));
+        }
+    }
+
+    #[test]
+    fn the_default_name_is_the_hosts_and_the_processs() {
+        assert_eq!(default_name("Web_1.example\n", 42), "web-1-example-42");
+        assert_eq!(default_name("", 42), "agent-42");
+    }
+}

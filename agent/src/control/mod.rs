@@ -1,0 +1,175 @@
+//! Attending a server: dial it, hold its stream, come back whenever it is lost.
+//!
+//! What is said on the stream is in [`session`], what one run does in [`run`].
+
+mod run;
+mod session;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
+
+use metronome_proto::{MESSAGE_BYTES_MAX, v1::agent_service_client::AgentServiceClient};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+
+use crate::{backoff, config::AttendConfig};
+use session::Session;
+
+/// To reach the server and be answered.
+const DIAL_TIME_MAX: Duration = Duration::from_secs(5);
+/// HTTP/2 pings on the stream, so that a dead path is noticed.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Why a stream is over.
+#[derive(Debug)]
+enum Over {
+    /// This agent was told to stop.
+    ShutDown,
+    /// The server ended it or went away: one sentence.
+    Lost(String),
+}
+
+/// Attends the server of `config` until SIGTERM or SIGINT, whatever happens to the server.
+pub(crate) fn attend(config: &AttendConfig) -> ExitCode {
+    raise_open_files_limit();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let code = runtime.block_on(async {
+        match Signals::new() {
+            Ok(mut signals) => keep_attending(config, &mut signals).await,
+            Err(error) => failed(&error),
+        }
+    });
+    // A name server that does not answer must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+async fn keep_attending(config: &AttendConfig, signals: &mut Signals) -> ExitCode {
+    let (mut failures, mut ready, mut told) = (0, false, String::new());
+    loop {
+        let mut welcomed = false;
+        let mut on_welcome = || {
+            welcomed = true;
+            if !std::mem::replace(&mut ready, true) {
+                announce(config);
+            }
+        };
+        let reason = match attend_once(config, signals, &mut on_welcome).await {
+            Over::ShutDown => return ExitCode::SUCCESS,
+            Over::Lost(reason) => reason,
+        };
+        failures = if welcomed { 1 } else { failures + 1 };
+        // A server that stays away is worth one line, not one a try.
+        if welcomed || reason != told {
+            tracing::warn!("{reason}; trying again until it is there");
+        }
+        told = reason;
+        tokio::select! {
+            () = tokio::time::sleep(backoff::wait_after(failures, backoff::jitter())) => {}
+            () = signals.next() => return ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// One stream, from dialling to its end.
+async fn attend_once(config: &AttendConfig, signals: &mut Signals, welcomed: &mut dyn FnMut()) -> Over {
+    let opening = async {
+        let channel = endpoint(config).connect().await.map_err(|error| unreachable(config, &error))?;
+        let client = AgentServiceClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Session::open(config, client).await.map_err(|status| refused(config, &status))
+    };
+    tokio::select! {
+        opened = opening => match opened {
+            Ok(session) => match session.hold(signals, welcomed).await {
+                Ok(()) => Over::ShutDown,
+                Err(status) => Over::Lost(refused(config, &status)),
+            },
+            Err(reason) => Over::Lost(reason),
+        },
+        () = signals.next() => Over::ShutDown,
+    }
+}
+
+fn endpoint(config: &AttendConfig) -> Endpoint {
+    Channel::builder(config.server.clone())
+        .connect_timeout(DIAL_TIME_MAX)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWER_TIME_MAX)
+        .keep_alive_while_idle(true)
+}
+
+/// The one line on standard output: whoever started this agent waits for it.
+fn announce(config: &AttendConfig) {
+    // Nobody may be listening, which is no reason to stop.
+    let mut stdout = io::stdout();
+    let _ = writeln!(stdout, "metronome-agent ready: name {} server {}", config.name, url(config));
+    let _ = stdout.flush();
+}
+
+fn url(config: &AttendConfig) -> String {
+    config.server.to_string().trim_end_matches('/').into()
+}
+
+fn unreachable(config: &AttendConfig, error: &tonic::transport::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    format!("no server answers at {}: {cause}", url(config))
+}
+
+fn refused(config: &AttendConfig, status: &Status) -> String {
+    match status.code() {
+        Code::AlreadyExists => {
+            format!("the server at {} lists another agent of the name {:?}", url(config), config.name)
+        }
+        code => format!("the stream to the server at {} ended ({code:?}): {}", url(config), status.message()),
+    }
+}
+
+fn failed(error: &io::Error) -> ExitCode {
+    eprintln!("error: the agent cannot start: {error}");
+    ExitCode::FAILURE
+}
+
+/// Each client is an open file, and the usual soft limit of 1024 is far below what the hard one
+/// allows. Where that is too low as well, connecting says so.
+pub(crate) fn raise_open_files_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// The signals that ask this process to end.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on these signals end nothing by themselves. Call inside a runtime.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

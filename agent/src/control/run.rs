@@ -1,0 +1,284 @@
+//! One run on this agent: prepare, wait for the start, measure, drain, report. A plain thread, top
+//! to bottom; each step is a span of the run's trace.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use metronome_proto::{
+    telemetry::{
+        KeyValue, continue_from_traceparent,
+        past::{self, Anchor, Past},
+    },
+    v1::{self, agent_message::Message as Report},
+};
+use tokio::sync::mpsc;
+use tracing::{Span, info_span};
+
+use super::session::message;
+use crate::{
+    assignment::Assignment,
+    client::Client,
+    clock,
+    connect::{NotConnected, connect_all},
+    drain::drain,
+    generator::{self, Measured, Pacing, Totals, generate, progress},
+    leash::{LOOK_EVERY_NS, Leash, Pull},
+    target::Allowed,
+};
+
+/// Records in one message: far below 1 MiB, also when every one carries an error.
+const RECORDS_PER_MESSAGE_MAX: usize = 1000;
+
+/// So many Renews in a row without the run end it.
+const UNLISTED_MAX: u32 = 2;
+
+/// What a run needs to know and where it reports to.
+pub(super) struct Orders {
+    pub run_id: String,
+    /// Name of this agent.
+    pub agent: String,
+    /// Parent of the run's spans; may be empty.
+    pub traceparent: String,
+    pub assignment: Assignment,
+    pub allowed: Allowed,
+    pub pacing: Pacing,
+    pub reports: mpsc::Sender<v1::AgentMessage>,
+    /// Told the run id right before the last report.
+    pub over: mpsc::UnboundedSender<String>,
+}
+
+/// The session's hold on a run.
+pub(super) struct RunHandle {
+    pub leash: Arc<Leash>,
+    /// How many of this agent's clients it uses.
+    pub clients: u32,
+    totals: Arc<[Totals]>,
+    start: Option<Sender<Go>>,
+    /// Renews in a row that did not list it.
+    unlisted: u32,
+}
+
+/// What a prepared run waits for.
+#[derive(Debug)]
+enum Go {
+    /// The first packet of phase 0 is due then, ns of CLOCK_MONOTONIC.
+    At(u64),
+    /// It was stopped before.
+    Never,
+    /// The start cannot be followed: one sentence for the user.
+    Impossible(String),
+}
+
+impl RunHandle {
+    /// Moves the end of the lease. A Renew that was on its way when the run was made does not list
+    /// it; when the next one does not either, the server knows nothing of the run any more.
+    pub(super) fn renew(&mut self, lease_until_ns: u64, is_listed: bool) {
+        self.unlisted = if is_listed { 0 } else { self.unlisted.saturating_add(1) };
+        if self.unlisted < UNLISTED_MAX {
+            self.leash.renew(lease_until_ns);
+        } else {
+            self.leash.pull(Pull::Hurry);
+        }
+    }
+
+    /// Lets the load begin at `start_ns`. Only the first call counts.
+    pub(super) fn start(&mut self, start_ns: u64) {
+        self.go(Go::At(start_ns));
+    }
+
+    /// Ends a run whose start cannot be followed.
+    pub(super) fn refuse_start(&mut self, problem: String) {
+        self.go(Go::Impossible(problem));
+    }
+
+    fn go(&mut self, go: Go) {
+        // A run that is over already listens to nothing.
+        let _ = self.start.take().map(|start| start.send(go));
+    }
+
+    /// Whether the start instant is known.
+    pub(super) fn is_started(&self) -> bool {
+        self.start.is_none()
+    }
+
+    /// How far it is.
+    pub(super) fn progress(&self, run_id: &str) -> v1::Progress {
+        progress(run_id, &self.totals)
+    }
+}
+
+/// Starts the run's thread, which begins at once to connect.
+pub(super) fn launch(orders: Orders, lease_until_ns: u64) -> io::Result<RunHandle> {
+    let leash = Arc::new(Leash::new(lease_until_ns));
+    let totals: Arc<[Totals]> = generator::totals(&orders.assignment);
+    let (start, started) = channel();
+    let clients = orders.assignment.client_count();
+    let run = Run { leash: leash.clone(), totals: totals.clone(), orders };
+    thread::Builder::new().name("run".into()).spawn(move || run.conduct(&started))?;
+    Ok(RunHandle { leash, clients, totals, start: Some(start), unlisted: 0 })
+}
+
+struct Run {
+    leash: Arc<Leash>,
+    totals: Arc<[Totals]>,
+    orders: Orders,
+}
+
+impl Run {
+    fn conduct(self, started: &Receiver<Go>) {
+        // Entered throughout, so that every line this thread logs tells the run and the trace.
+        let _within = self.span().entered();
+        match self.prepare() {
+            Ok(clients) => {
+                let attempts = clients.iter().map(Client::attempts).sum();
+                self.report(Report::Prepared(v1::Prepared { run_id: self.run_id(), attempts }));
+                self.carry_out(clients, started);
+            }
+            Err(NotConnected { error, records }) => {
+                self.report_records(records);
+                self.fail(error);
+            }
+        }
+    }
+
+    fn prepare(&self) -> Result<Vec<Client>, NotConnected> {
+        let _prepare = info_span!("prepare").entered();
+        let addresses = self.resolve().map_err(|error| NotConnected { error, records: Vec::new() })?;
+        let connect = info_span!("connect", clients = self.orders.assignment.client_count());
+        let connected = connect.in_scope(|| connect_all(&self.orders.assignment, &addresses, &self.leash));
+        if let Err(NotConnected { error, .. }) = &connected {
+            past::fail(&connect, error);
+        }
+        connected
+    }
+
+    fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
+        self.orders.assignment.target.resolve(&self.orders.allowed).map_err(|error| error.to_string())
+    }
+
+    fn carry_out(&self, clients: Vec<Client>, started: &Receiver<Go>) {
+        let connected_ns = clock::now_ns();
+        let go = self.await_start(started);
+        let measured = match &go {
+            Go::At(start_ns) => self.measure(clients, connected_ns, *start_ns),
+            Go::Never | Go::Impossible(_) => Ok((clients, Measured::default())),
+        };
+        let (mut clients, mut measured) = match measured {
+            Ok(measured) => measured,
+            Err(error) => return self.fail(format!("the load could not be generated: {error}")),
+        };
+        measured.cpu_ns += self.drain(&mut clients);
+        if self.leash.lease_is_over(clock::now_ns()) {
+            tracing::warn!("lease lost: the server did not renew it in time");
+        }
+        let _report = info_span!("report").entered();
+        self.report_records(clients.iter().map(Client::record).collect());
+        match go {
+            Go::Impossible(problem) => self.fail(problem),
+            Go::At(_) | Go::Never => self.conclude(Report::Finished(v1::Finished {
+                run_id: self.run_id(),
+                cpu_ns: measured.cpu_ns,
+                writes: measured.writes,
+                oversleep_max_ns: measured.oversleep_ns_max,
+            })),
+        }
+    }
+
+    fn await_start(&self, started: &Receiver<Go>) -> Go {
+        loop {
+            match started.recv_timeout(Duration::from_nanos(LOOK_EVERY_NS)) {
+                Ok(go) => return go,
+                Err(RecvTimeoutError::Timeout) if self.leash.holds(clock::now_ns()) => {}
+                Err(_) => return Go::Never,
+            }
+        }
+    }
+
+    /// Exchanges the ends; returns the CPU that it took, ns.
+    fn drain(&self, clients: &mut [Client]) -> u64 {
+        let cpu_before_ns = clock::thread_cpu_ns();
+        info_span!("drain").in_scope(|| drain(clients, &self.leash));
+        clock::thread_cpu_ns() - cpu_before_ns
+    }
+
+    fn measure(&self, clients: Vec<Client>, connected_ns: u64, start_ns: u64) -> io::Result<(Vec<Client>, Measured)> {
+        let Orders { assignment, pacing, .. } = &self.orders;
+        let generated = generate(clients, assignment, start_ns, *pacing, &self.leash, &self.totals)?;
+        trace_load(&generated.1, connected_ns, start_ns);
+        let (measured, at_us) = (&generated.1, |quantile| generated.1.lateness.quantile_ns(quantile) / 1000);
+        tracing::info!(
+            packets = measured.lateness.count(),
+            writes = measured.writes,
+            lateness_p50_us = at_us(0.5),
+            lateness_p99_us = at_us(0.99),
+            lateness_max_us = at_us(1.0),
+            "load generated"
+        );
+        Ok(generated)
+    }
+
+    /// Of this agent's part, a child of the run's.
+    fn span(&self) -> Span {
+        let Orders { run_id, agent, assignment, traceparent, .. } = &self.orders;
+        let clients = assignment.client_count();
+        let span = info_span!("agent", otel.name = format!("agent {agent}"), run_id, agent, clients);
+        continue_from_traceparent(&span, traceparent);
+        span
+    }
+
+    fn report_records(&self, records: Vec<v1::ClientRecord>) {
+        for clients in records.chunks(RECORDS_PER_MESSAGE_MAX) {
+            let records = v1::ClientRecords { run_id: self.run_id(), clients: clients.to_vec() };
+            self.report(Report::ClientRecords(records));
+        }
+    }
+
+    fn fail(&self, error: String) {
+        tracing::warn!(error, "the run failed here");
+        past::fail(&Span::current(), &error);
+        self.conclude(Report::Failed(v1::Failed { run_id: self.run_id(), error }));
+    }
+
+    /// The last word of a run. The session hears first that its clients are free again, since the
+    /// server may order the next run as soon as it has this report.
+    fn conclude(&self, last: Report) {
+        let _ = self.orders.over.send(self.run_id());
+        self.report(last);
+    }
+
+    fn report(&self, report: Report) {
+        // Without a stream there is nobody to report to; the run ends all the same.
+        let _ = self.orders.reports.blocking_send(message(report));
+    }
+
+    fn run_id(&self) -> String {
+        self.orders.run_id.clone()
+    }
+}
+
+/// The wait for the first packet and the load itself: what begins on time is told afterwards, since
+/// the pacing threads wait for nobody.
+fn trace_load(measured: &Measured, connected_ns: u64, start_ns: u64) {
+    let now_ns = clock::now_ns();
+    let anchor = Anchor::at(now_ns);
+    let at_us = |quantile| measured.lateness.quantile_ns(quantile) as f64 / 1e3;
+    let past = |name, from_ns, until_ns, attributes| Past { name, from_ns, until_ns, attributes, events: Vec::new() };
+    let figures = vec![
+        KeyValue::new("metronome.packets.sent", measured.lateness.count().cast_signed()),
+        KeyValue::new("metronome.writes", measured.writes.cast_signed()),
+        KeyValue::new("metronome.lateness.p50_us", at_us(0.5)),
+        KeyValue::new("metronome.lateness.p99_us", at_us(0.99)),
+        KeyValue::new("metronome.lateness.max_us", at_us(1.0)),
+    ];
+    let begun_ns = start_ns.clamp(connected_ns, now_ns);
+    past::record(&Span::current(), &anchor, past("warm-up", connected_ns, begun_ns, Vec::new()));
+    past::record(&Span::current(), &anchor, past("measure", begun_ns, now_ns, figures));
+}

@@ -1,0 +1,65 @@
+//! Where a pacing thread stamps packets before it writes them, and the thread's running totals.
+//!
+//! All space is taken before the first packet. One thread owns a desk; nobody else reads it.
+
+use metronome_proto::{histogram::Histogram, packet::Frame};
+
+use crate::client::PACKETS_PER_WRITE_MAX;
+
+/// The working space and totals of one pacing thread.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    frames: Vec<Frame>,
+    lateness_ns: Vec<u64>,
+    /// Packets written whole.
+    pub sent: u64,
+    /// Packets given up.
+    pub skipped: u64,
+    /// Connections that ended before their time.
+    pub broken: u32,
+    /// Writes that took data.
+    pub writes: u64,
+    /// From due to the write, of the packets sent.
+    pub lateness: Histogram,
+}
+
+impl Desk {
+    /// An empty desk with room for the largest write.
+    pub(crate) fn new() -> Self {
+        Self {
+            frames: Vec::with_capacity(PACKETS_PER_WRITE_MAX),
+            lateness_ns: Vec::with_capacity(PACKETS_PER_WRITE_MAX),
+            sent: 0,
+            skipped: 0,
+            broken: 0,
+            writes: 0,
+            lateness: Histogram::default(),
+        }
+    }
+
+    /// Takes away what lies there.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.frames.clear();
+        self.lateness_ns.clear();
+    }
+
+    /// Lays one stamped packet behind the others.
+    #[inline]
+    pub(crate) fn push(&mut self, frame: Frame, lateness_ns: u64) {
+        self.frames.push(frame);
+        self.lateness_ns.push(lateness_ns);
+    }
+
+    /// All packets on the desk, as one write takes them.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.frames.as_flattened()
+    }
+
+    /// The `n`th packet on the desk and its lateness.
+    #[inline]
+    pub(crate) fn stamped(&self, n: usize) -> (Frame, u64) {
+        (self.frames[n], self.lateness_ns[n])
+    }
+}

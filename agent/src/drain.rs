@@ -1,0 +1,206 @@
+//! The end of a run's connections: send the end, close the writing side, wait for the sealed count.
+//!
+//! All clients at once in one epoll loop; who has not answered in time is noted and left. A raw
+//! client has no end frame: it closes its side and waits a moment for the peer to close too.
+
+use std::io;
+
+use metronome_proto::{
+    packet::{FRAME_BYTES, Frame},
+    seal::Refusal,
+};
+use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
+
+use crate::{
+    client::{Client, Seal},
+    clock::{self, SECOND_NS},
+    connect::lower,
+    connection::timespec,
+    desk::Desk,
+    leash::{LOOK_EVERY_NS, Leash, Pull},
+};
+
+/// For all ends of a run together, sealed.
+const END_NS_MAX: u64 = 5 * SECOND_NS;
+/// For raw peers to close.
+const RAW_END_NS_MAX: u64 = 2 * SECOND_NS;
+/// When the process is about to end.
+const HURRIED_END_NS_MAX: u64 = 3 * SECOND_NS / 2;
+/// As the kernel counts a FIN among the bytes acknowledged.
+const FIN_BYTES: usize = 1;
+/// Clients handled between two looks at the time.
+const EVENTS_PER_WAIT: usize = 256;
+
+/// Ends every connection that still works, and closes the clients' accounts.
+pub(crate) fn drain(clients: &mut [Client], leash: &Leash) {
+    let mut desk = Desk::new();
+    let mut endings: Vec<Ending<'_>> =
+        clients.iter_mut().filter(|client| !client.is_broken()).map(Ending::new).collect();
+    let waited = end_all(&mut endings, leash, &mut desk);
+    let reason = waited.err().map(|error| format!("its end could not be waited for: {}", lower(&error)));
+    for ending in endings.into_iter().filter(|ending| !ending.through) {
+        ending.expire(reason.as_deref(), &mut desk);
+    }
+}
+
+/// Advances every client that can, until all are through or time is up.
+fn end_all(endings: &mut [Ending<'_>], leash: &Leash, desk: &mut Desk) -> io::Result<()> {
+    let begun_ns = clock::now_ns();
+    let readiness = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    for (number, ending) in endings.iter_mut().enumerate() {
+        // Edge-triggered: each ending goes as far as it can whenever something has changed.
+        let changes = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+        epoll::add(&readiness, &ending.client.connection, epoll::EventData::new_u64(number as u64), changes)?;
+        ending.advance(desk);
+    }
+    let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
+    loop {
+        let left_ns = time_left_ns(endings, begun_ns, leash);
+        if left_ns == 0 {
+            return Ok(());
+        }
+        let nap = timespec(left_ns.min(LOOK_EVERY_NS));
+        events.clear();
+        match epoll::wait(&readiness, spare_capacity(&mut events), Some(&nap)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in &events {
+            if let Some(ending) = endings.get_mut(event.data.u64() as usize) {
+                ending.advance(desk);
+            }
+        }
+    }
+}
+
+fn time_left_ns(endings: &[Ending<'_>], begun_ns: u64, leash: &Leash) -> u64 {
+    let Some(ending) = endings.iter().find(|ending| !ending.through) else { return 0 };
+    let now_ns = clock::now_ns();
+    let allowed_ns = match (leash.pulled(now_ns), &ending.client.seal) {
+        (Pull::Hurry, _) => HURRIED_END_NS_MAX,
+        (Pull::None | Pull::Stop, Some(_)) => END_NS_MAX,
+        (Pull::None | Pull::Stop, None) => RAW_END_NS_MAX,
+    };
+    begun_ns.saturating_add(allowed_ns).saturating_sub(now_ns)
+}
+
+/// How far one client has come.
+struct Ending<'a> {
+    client: &'a mut Client,
+    step: Step,
+    answer: Frame,
+    answer_bytes: usize,
+    /// Nothing more to do, for better or worse.
+    through: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    /// The last packet was torn; its rest must go first.
+    Mend,
+    /// The end frame goes, `taken` bytes of it have gone.
+    End { frame: Frame, taken: usize },
+    /// Nothing more to send; the answer is awaited.
+    Listen,
+}
+
+impl<'a> Ending<'a> {
+    fn new(client: &'a mut Client) -> Self {
+        Self { client, step: Step::Mend, answer: [0; FRAME_BYTES], answer_bytes: 0, through: false }
+    }
+
+    /// Does what can be done without waiting.
+    fn advance(&mut self, desk: &mut Desk) {
+        if self.through {
+            return;
+        }
+        match self.try_advance(desk) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.client.close_account();
+                self.through = true;
+            }
+            Err(problem) => {
+                self.client.break_off(&problem, desk);
+                self.through = true;
+            }
+        }
+    }
+
+    /// Whether the ending is complete, or what is wrong with it.
+    fn try_advance(&mut self, desk: &mut Desk) -> Result<bool, String> {
+        let broke = |error: io::Error| format!("the connection broke at its end: {}", lower(&error));
+        if matches!(self.step, Step::Mend) {
+            if !self.client.mend(desk).map_err(broke)? {
+                return Ok(false);
+            }
+            self.step = match &self.client.seal {
+                Some(Seal { hello, key }) => Step::End { frame: hello.end(self.client.sent(), key), taken: 0 },
+                None => self.close_write()?,
+            };
+        }
+        if let Step::End { frame, taken } = &mut self.step {
+            let more = self.client.connection.send(&frame[*taken..]).map_err(broke)?;
+            self.client.note_closing(more);
+            *taken += more;
+            if *taken < FRAME_BYTES {
+                return Ok(false);
+            }
+            self.step = self.close_write()?;
+        }
+        self.listen().map_err(broke)?
+    }
+
+    fn close_write(&mut self) -> Result<Step, String> {
+        let closed = self.client.connection.close_write();
+        closed.map_err(|error| format!("the connection broke at its end: {}", lower(&error)))?;
+        self.client.note_closing(FIN_BYTES);
+        Ok(Step::Listen)
+    }
+
+    /// Takes what has come of the answer. The inner result is whether it is complete, or what is
+    /// wrong with it.
+    fn listen(&mut self) -> io::Result<Result<bool, String>> {
+        let Some(Seal { hello, key }) = self.client.seal else {
+            return self.listen_raw().map(Ok);
+        };
+        match self.client.connection.receive(&mut self.answer[self.answer_bytes..])? {
+            None => return Ok(Ok(false)),
+            Some(0) => return Ok(Err("the server closed the connection without an end-ack".into())),
+            Some(taken) => self.answer_bytes += taken,
+        }
+        if self.answer_bytes < FRAME_BYTES {
+            return Ok(Ok(false));
+        }
+        Ok(match (hello.open_end_ack(&self.answer, &key), Refusal::decode(&self.answer)) {
+            (Some(received), _) => {
+                self.client.acknowledge(received);
+                Ok(true)
+            }
+            (None, Some(refusal)) => Err(format!("the server refused the end: {}", refusal.reason())),
+            (None, None) => Err("the server's last frame is no end-ack of this connection".into()),
+        })
+    }
+
+    /// Whatever a raw peer sends means nothing; only its close does.
+    fn listen_raw(&self) -> io::Result<bool> {
+        loop {
+            match self.client.connection.receive(&mut [0; 4096])? {
+                None => return Ok(false),
+                Some(0) => return Ok(true),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// There is no more waiting, for a `reason` or because time is up.
+    fn expire(self, reason: Option<&str>, desk: &mut Desk) {
+        let late = match (self.step, self.client.seal) {
+            // A peer that does not speak the protocol need not close either.
+            (Step::Listen, None) => return self.client.close_account(),
+            (Step::Listen, Some(_)) => "no end-ack came in time",
+            _ => "the server did not take the last bytes in time",
+        };
+        self.client.break_off(reason.unwrap_or(late), desk);
+    }
+}

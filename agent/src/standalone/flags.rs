@@ -1,0 +1,270 @@
+//! The flags of `metronome-agent run`, named as the seed's client names them, and their limits.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::ValueEnum;
+use metronome_proto::{
+    DATA_PORT_DEFAULT,
+    plan::{CLIENTS_MAX, Plan, PlanError, THREADS_MAX},
+    run_id::RunId,
+    seal::{KEY_BYTES, Key},
+    v1,
+};
+
+use crate::{
+    assignment::{Assignment, Protocol},
+    generator::Pacing,
+    target::{Allowed, Target},
+};
+
+/// For all clients to connect: ten tries take 15 s.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(60);
+/// Writes a second with which the seed's client makes its batches.
+const SEED_WRITES_HZ: f64 = 200.0;
+
+/// Flags of `metronome-agent run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// The target: a name or an address.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// The target's port.
+    #[arg(long, default_value_t = DATA_PORT_DEFAULT, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// TCP connections, 1 to 10000.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    clients: u32,
+    /// Packets per second of each client: 0.001 to 1000000. 10k is 10000.
+    #[arg(long, value_name = "HZ", default_value = "10000", value_parser = parse_rate)]
+    rate: f64,
+    /// How long: seconds as a number, or 500ms, 10s, 1m … 1 ms to 24 h.
+    #[arg(long, default_value = "10", value_parser = parse_duration)]
+    duration: Duration,
+    /// Packets per write, 1 to 1024; `seed` is rate / 200.
+    #[arg(long, value_name = "N|seed", default_value = "1", value_parser = parse_batch)]
+    batch: Batch,
+    /// How the clients of one thread lie within a period.
+    #[arg(long, value_enum, default_value_t = Phase::Staggered)]
+    phase: Phase,
+    /// Pacing threads, 1 to 64.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(THREADS_MAX)))]
+    threads: u32,
+    /// File with 64 hexadecimal digits, readable by its owner only, that the server has too: speak the
+    /// full protocol and verify the server. Without it packets are raw.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Index of the first client, when several of these share a server.
+    #[arg(long, value_name = "I", default_value_t = 0)]
+    first_client: u32,
+    #[command(flatten)]
+    pacing: Pacing,
+    /// Seconds to wait before connecting.
+    #[arg(long, value_name = "SECONDS", env = "CLIENT_STARTUP_DELAY", default_value = "0", value_parser = parse_duration)]
+    pub(super) startup_delay: Duration,
+    /// What to print at the end.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How the summary looks.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Phase {
+    /// One after the other, a few microseconds apart: one wake-up serves all.
+    Staggered,
+    /// Evenly over the period: one wake-up per packet.
+    Spread,
+    /// All at the same instant.
+    Aligned,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Batch {
+    Packets(u32),
+    Seed,
+}
+
+/// A load, every flag checked.
+#[derive(Debug)]
+pub(super) struct RunConfig {
+    pub assignment: Assignment,
+    pub allowed: Allowed,
+    pub duration: Duration,
+    pub pacing: Pacing,
+    pub output: Output,
+}
+
+/// A flag whose value cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BadRunFlag {
+    #[error("--{flag}: {problem}")]
+    Plan { flag: &'static str, problem: String },
+    #[error("--host {0:?} is no host; give a name or an address, for example 127.0.0.1")]
+    Host(String),
+    #[error("--first-client: {first} and {clients} clients from there on are too many; indices end at {}", CLIENTS_MAX - 1)]
+    FirstClient { first: u32, clients: u32 },
+    #[error("--key-file {}: {problem}", .path.display())]
+    KeyFile { path: PathBuf, problem: String },
+}
+
+impl TryFrom<RunArgs> for RunConfig {
+    type Error = BadRunFlag;
+
+    fn try_from(args: RunArgs) -> Result<Self, BadRunFlag> {
+        let plan = Plan::try_from(&asked(&args))?;
+        let clients_total = args.first_client.saturating_add(plan.clients);
+        if clients_total > CLIENTS_MAX {
+            return Err(BadRunFlag::FirstClient { first: args.first_client, clients: plan.clients });
+        }
+        let bracketed = if args.host.contains(':') { format!("[{}]", args.host) } else { args.host.clone() };
+        let target = Target::parse(&format!("{bracketed}:{}", args.port), "")
+            .map_err(|_| BadRunFlag::Host(args.host.clone()))?;
+        let assignment = Assignment {
+            target,
+            clients: args.first_client..clients_total,
+            clients_total,
+            packets_per_client: plan.packets_per_client(),
+            duration: plan.duration,
+            rate_mhz: plan.rate_mhz,
+            batch: plan.batch,
+            phase: plan.phase,
+            threads: plan.threads,
+            protocol: args.key_file.as_deref().map_or(Ok(Protocol::Raw), standing_run)?,
+            deadline: CONNECT_TIME_MAX,
+        };
+        let networks = vec![ipnet::Ipv4Net::default().into(), ipnet::Ipv6Net::default().into()];
+        Ok(Self {
+            assignment,
+            allowed: Allowed { server_host: None, networks },
+            duration: plan.duration,
+            pacing: args.pacing,
+            output: args.output,
+        })
+    }
+}
+
+impl From<PlanError> for BadRunFlag {
+    fn from(error: PlanError) -> Self {
+        let flag = if error.field == "rate_hz" { "rate" } else { error.field };
+        Self::Plan { flag, problem: error.problem }
+    }
+}
+
+/// The flags as the API would ask for them, so that one place knows the limits.
+fn asked(args: &RunArgs) -> v1::Plan {
+    let phase = match args.phase {
+        Phase::Staggered => v1::Phase::Staggered,
+        Phase::Spread => v1::Phase::Spread,
+        Phase::Aligned => v1::Phase::Aligned,
+    };
+    v1::Plan {
+        clients: args.clients,
+        rate_hz: args.rate,
+        duration: prost_types::Duration::try_from(args.duration).ok(),
+        batch: match args.batch {
+            Batch::Packets(packets) => packets,
+            Batch::Seed => ((args.rate / SEED_WRITES_HZ) as u32).max(1),
+        },
+        phase: phase.into(),
+        threads: args.threads,
+        ..v1::Plan::default()
+    }
+}
+
+fn standing_run(path: &Path) -> Result<Protocol, BadRunFlag> {
+    let error = |problem| BadRunFlag::KeyFile { path: path.into(), problem };
+    let secret = read_secret(path).map_err(error)?;
+    let run = RunId::from_bits(0);
+    Ok(Protocol::Sealed { run, agent: 0, key: Key::derive(&secret, run, 0) })
+}
+
+fn read_secret(path: &Path) -> Result<[u8; KEY_BYTES], String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mode = file.metadata().map_err(|error| error.to_string())?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(format!("others may read it (mode {mode:o}); run chmod 600 on it"));
+    }
+    let mut text = String::new();
+    // A key has 64 digits; a few more bytes tell a key with a line end from something else.
+    file.take(128).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    parse_secret(text.trim()).ok_or_else(|| "it must hold 64 hexadecimal digits and nothing else".into())
+}
+
+fn parse_secret(text: &str) -> Option<[u8; KEY_BYTES]> {
+    let digits = text.bytes().map(|byte| char::from(byte).to_digit(16)).collect::<Option<Vec<u32>>>()?;
+    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect();
+    if digits.len() == 2 * KEY_BYTES { bytes.try_into().ok() } else { None }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let (number, factor) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1e3),
+        None => text.strip_suffix('M').map_or((text, 1.0), |number| (number, 1e6)),
+    };
+    let rate: f64 = number.parse().map_err(|_| "write packets per second, for example 10000 or 10k".to_owned())?;
+    Ok(rate * factor)
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let bad = || "write seconds as a number, or 500ms, 10s, 1m".to_owned();
+    match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| bad()),
+        Err(_) => humantime::parse_duration(text).map_err(|_| bad()),
+    }
+}
+
+fn parse_batch(text: &str) -> Result<Batch, String> {
+    match text.parse::<u32>() {
+        _ if text == "seed" => Ok(Batch::Seed),
+        Ok(packets) if packets > 0 => Ok(Batch::Packets(packets)),
+        _ => Err("write 1 to 1024, or seed for rate / 200".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn rates_and_durations_are_read_as_people_write_them() {
+        assert_eq!(parse_rate("10k"), Ok(10_000.0));
+        assert_eq!(parse_rate("0.5"), Ok(0.5));
+        assert_eq!(parse_rate("1M"), Ok(1_000_000.0));
+        assert_eq!(parse_duration("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse_duration("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        for text in ["", "x", "-1", "NaN", "inf", "1e300", "10 potatoes"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_64_hexadecimal_digits_and_nothing_else() {
+        assert_eq!(parse_secret(&"0f".repeat(32)), Some([15; 32]));
+        for text in ["", "0f", &"0f".repeat(31), &"0f".repeat(33), &"0g".repeat(32), &"é".repeat(32)] {
+            assert_eq!(parse_secret(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_parser_panic(text: String) {
+            let _ = (parse_rate(&text), parse_duration(&text), parse_secret(&text), parse_batch(&text).is_ok());
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `metronome-agent run`: one load from flags alone, without a server to direct it.
+//!
+//! The seed's client, with the same flags. Raw packets by default; with a key file the full
+//! protocol, in the *standing run* that a server with the same key file keeps: run id 0, agent 0.
+//! What is measured is the generator's side only; nobody here knows what the target did with it.
+
+mod flags;
+mod summary;
+
+use std::{process::ExitCode, sync::Arc, thread, time::Duration};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    client::Client,
+    clock,
+    connect::connect_all,
+    control::{Signals, raise_open_files_limit},
+    drain::drain,
+    generator::{self, generate},
+    leash::{Leash, Pull},
+};
+pub(crate) use flags::RunArgs;
+use flags::{Output, RunConfig};
+use summary::Summary;
+
+/// From connected to the first packet: enough for the pacing threads to be there.
+const START_IN_NS: u64 = 10_000_000;
+
+/// After Ctrl-C: what a shell says of a process that SIGINT ended.
+const INTERRUPTED: u8 = 130;
+
+/// Carries out the load that the flags describe and prints what came of it.
+pub(crate) fn run(args: RunArgs) -> ExitCode {
+    let startup_delay = args.startup_delay;
+    let config = match RunConfig::try_from(args) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    raise_open_files_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(attend_to(config, startup_delay)),
+        Err(error) => failure(&error.to_string()),
+    }
+}
+
+/// What came of a load: the figures, or one sentence.
+type Outcome = Result<Summary, String>;
+
+/// Starts the load on a thread of its own and waits for it, or for signals.
+async fn attend_to(config: RunConfig, startup_delay: Duration) -> ExitCode {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return failure(&error.to_string()),
+    };
+    tokio::select! {
+        () = tokio::time::sleep(startup_delay) => {}
+        () = signals.next() => return ExitCode::from(INTERRUPTED),
+    }
+    let output = config.output;
+    let leash = Arc::new(Leash::unlimited());
+    let (done, mut loaded) = oneshot::channel::<Outcome>();
+    let on_leash = leash.clone();
+    let load = move || {
+        // Nobody waits for the result after a second Ctrl-C.
+        let _ = done.send(load(&config, &on_leash));
+    };
+    if let Err(error) = thread::Builder::new().name("run".into()).spawn(load) {
+        return failure(&error.to_string());
+    }
+    let (outcome, interrupted) = watch(&mut loaded, &mut signals, &leash).await;
+    match outcome {
+        Some(Ok(summary)) => {
+            print(&summary, output);
+            ExitCode::from(if interrupted { INTERRUPTED } else { summary.exit_code() })
+        }
+        _ if interrupted => ExitCode::from(INTERRUPTED),
+        Some(Err(error)) => failure(&error),
+        None => failure("the load ended without a result"),
+    }
+}
+
+/// The load's outcome, and whether a signal came before it. The first signal stops the load in good
+/// order; a second one does not wait for that.
+async fn watch(
+    loaded: &mut oneshot::Receiver<Outcome>,
+    signals: &mut Signals,
+    leash: &Leash,
+) -> (Option<Outcome>, bool) {
+    tokio::select! {
+        outcome = &mut *loaded => return (outcome.ok(), false),
+        () = signals.next() => leash.pull(Pull::Hurry),
+    }
+    tokio::select! {
+        outcome = loaded => (outcome.ok(), true),
+        () = signals.next() => (None, true),
+    }
+}
+
+/// Connect, generate, drain.
+fn load(config: &RunConfig, leash: &Leash) -> Outcome {
+    let assignment = &config.assignment;
+    let addresses = assignment.target.resolve(&config.allowed).map_err(|error| error.to_string())?;
+    let clients = connect_all(assignment, &addresses, leash).map_err(|failed| failed.error)?;
+    let totals = generator::totals(assignment);
+    let start_ns = clock::now_ns() + START_IN_NS;
+    let generated = generate(clients, assignment, start_ns, config.pacing, leash, &totals);
+    let (mut clients, measured) = generated.map_err(|error| format!("the load could not be generated: {error}"))?;
+    let elapsed_ns = clock::now_ns().saturating_sub(start_ns);
+    drain(&mut clients, leash);
+    let records: Vec<_> = clients.iter().map(Client::record).collect();
+    Ok(Summary::new(config, &records, &measured, elapsed_ns))
+}
+
+fn print(summary: &Summary, output: Output) {
+    match output {
+        Output::Text => print!("{summary}"),
+        Output::Json => println!("{}", summary.to_json()),
+    }
+}
+
+fn failure(error: &str) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,64 @@
+//! Flags that cannot be used: exit code 2 and one sentence that names the flag.
+
+mod peer;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use peer::{agent, key_file, stderr};
+
+#[track_caller]
+fn refused(flags: &[&str], words: &[&str]) {
+    let output = agent(flags);
+    let errors = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{flags:?}: {errors}");
+    for word in words {
+        assert!(errors.contains(word), "{flags:?}: {word} is missing in {errors}");
+    }
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
+    for clients in ["0", "10001"] {
+        refused(&["run", "--clients", clients], &["--clients", clients, "10000"]);
+    }
+    for rate in ["0", "NaN", "1e12", "inf"] {
+        refused(&["run", "--rate", rate], &["--rate", "1000000"]);
+    }
+    for duration in ["0", "1y", "25h"] {
+        refused(&["run", "--duration", duration], &["--duration", "24 h"]);
+    }
+    refused(&["run", "--duration", "soon"], &["--duration", "10s"]);
+    refused(&["run", "--batch", "0"], &["--batch", "1024"]);
+    refused(&["run", "--batch", "2000"], &["--batch", "1024"]);
+    refused(&["run", "--threads", "0"], &["--threads", "64"]);
+    refused(&["run", "--port", "0"], &["--port"]);
+    refused(&["run", "--host", "a b"], &["--host"]);
+    refused(&["run", "--clients", "10", "--first-client", "9995"], &["--first-client", "9999"]);
+}
+
+#[test]
+fn a_key_that_others_may_read_is_refused() {
+    let key = key_file().expect("a temporary file");
+    std::fs::set_permissions(key.path(), std::fs::Permissions::from_mode(0o644)).expect("it is ours");
+    let path = key.path().to_str().expect("a plain path");
+    refused(&["run", "--key-file", path], &["--key-file", "644", "chmod 600"]);
+    refused(&["run", "--key-file", "/nonexistent"], &["--key-file", "/nonexistent"]);
+}
+
+#[test]
+fn an_agent_with_bad_flags_does_not_start() {
+    refused(&["--server", "nowhere"], &["--server", "http://"]);
+    refused(&["--name", "No Good"], &["--name", "a-z"]);
+    refused(&["--clients-max", "0"], &["--clients-max", "10000"]);
+    refused(&["--allow-target", "everywhere"], &["--allow-target", "192.0.2.0/24"]);
+}
+
+#[test]
+fn addresses_that_nobody_may_load_are_refused() {
+    for host in ["224.0.0.1", "255.255.255.255", "169.254.169.254", "0.0.0.0"] {
+        let output = agent(&["run", "--host", host]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("give the address of one host"), "{}", stderr(&output));
+    }
+}

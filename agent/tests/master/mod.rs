@@ -1,0 +1,244 @@
+//! The server's end of the control stream, and an agent process that attends it.
+
+use std::{
+    pin::Pin,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
+
+use metronome_proto::{
+    run_id::RunId,
+    seal::Key,
+    v1::{
+        self,
+        agent_message::Message as Report,
+        agent_service_server::{AgentService, AgentServiceServer},
+        server_message::Message as Order,
+    },
+};
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio_stream::{
+    Stream, StreamExt as _,
+    wrappers::{ReceiverStream, TcpListenerStream},
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::peer::send_signal;
+
+/// Longer than anything here may take; a test that waits this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The run that these tests order.
+pub(crate) const RUN: &str = "00000000000000aa";
+
+/// A server that lets the test speak for it.
+pub(crate) struct Master {
+    pub(crate) address: String,
+    sessions: mpsc::UnboundedReceiver<Session>,
+}
+
+/// One agent's stream.
+pub(crate) struct Session {
+    pub(crate) registered: v1::Register,
+    pub(crate) reports: mpsc::UnboundedReceiver<Report>,
+    orders: mpsc::Sender<Result<v1::ServerMessage, Status>>,
+}
+
+struct Desk {
+    /// How many agents yet to turn away because their name is taken.
+    refusals: AtomicU32,
+    sessions: mpsc::UnboundedSender<Session>,
+}
+
+#[tonic::async_trait]
+impl AgentService for Desk {
+    type AttendStream = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
+
+    async fn attend(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Self::AttendStream>, Status> {
+        let mut incoming = request.into_inner();
+        let first = incoming.message().await?.and_then(|message| message.message);
+        let Some(Report::Register(registered)) = first else {
+            return Err(Status::invalid_argument("the first message must be Register"));
+        };
+        let refused = |left: u32| left.checked_sub(1);
+        if self.refusals.fetch_update(Relaxed, Relaxed, refused).is_ok() {
+            return Err(Status::already_exists("the name is taken"));
+        }
+        let (reports_in, reports) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = incoming.next().await {
+                if message.message.is_none_or(|report| reports_in.send(report).is_err()) {
+                    return;
+                }
+            }
+        });
+        let (orders, outgoing) = mpsc::channel(64);
+        let _ = self.sessions.send(Session { registered, reports, orders });
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
+    }
+}
+
+impl Master {
+    /// Listens on a free port of loopback.
+    pub(crate) async fn start() -> Self {
+        Self::start_refusing(0).await
+    }
+
+    /// Turns the first `refusals` agents away: their name is taken.
+    pub(crate) async fn start_refusing(refusals: u32) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let (sender, sessions) = mpsc::unbounded_channel();
+        let service = AgentServiceServer::new(Desk { sessions: sender, refusals: refusals.into() });
+        let server = tonic::transport::Server::builder().add_service(service);
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        Self { address, sessions }
+    }
+
+    /// The next agent that registers.
+    pub(crate) async fn session(&mut self) -> Session {
+        timeout(PATIENCE, self.sessions.recv()).await.expect("an agent comes").expect("the server runs")
+    }
+
+    /// The next agent, welcomed with this lease.
+    pub(crate) async fn welcomed(&mut self, lease: Duration) -> Session {
+        let session = self.session().await;
+        let lease = prost_types::Duration::try_from(lease).ok();
+        session.order(Order::Welcome(v1::Welcome { name: session.registered.name.clone(), lease })).await;
+        session
+    }
+}
+
+impl Session {
+    pub(crate) async fn order(&self, order: Order) {
+        self.orders.send(Ok(v1::ServerMessage { message: Some(order) })).await.expect("the agent listens");
+    }
+
+    /// A message of a kind that this agent cannot know.
+    pub(crate) async fn order_something_unknown(&self) {
+        self.orders.send(Ok(v1::ServerMessage { message: None })).await.expect("the agent listens");
+    }
+
+    pub(crate) async fn start(&self) {
+        let start_in = Some(prost_types::Duration { seconds: 0, nanos: 20_000_000 });
+        self.order(Order::Start(v1::Start { run_id: RUN.into(), start_at_ns: 0, start_in })).await;
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.order(Order::Stop(v1::Stop { run_id: RUN.into() })).await;
+    }
+
+    /// The next report that `wanted` takes; Alive and whatever else comes before it is passed over.
+    pub(crate) async fn next<T>(&mut self, wanted: impl Fn(Report) -> Option<T>) -> T {
+        let search = async {
+            loop {
+                let report = self.reports.recv().await.expect("the agent is still there");
+                if let Some(found) = wanted(report) {
+                    return found;
+                }
+            }
+        };
+        timeout(PATIENCE, search).await.expect("the report comes")
+    }
+
+    pub(crate) async fn prepared(&mut self) -> v1::Prepared {
+        self.next(|report| match report {
+            Report::Prepared(prepared) => Some(prepared),
+            Report::Failed(failed) => panic!("{}", failed.error),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(crate) async fn failed(&mut self) -> String {
+        self.next(|report| match report {
+            Report::Failed(failed) => Some(failed.error),
+            _ => None,
+        })
+        .await
+    }
+
+    /// All records, up to the Finished that follows them.
+    pub(crate) async fn finished(&mut self) -> (Vec<v1::ClientRecord>, v1::Finished) {
+        let mut records = Vec::new();
+        loop {
+            let report = self.next(|report| match report {
+                Report::ClientRecords(_) | Report::Finished(_) => Some(report),
+                Report::Failed(failed) => panic!("{}", failed.error),
+                _ => None,
+            });
+            match report.await {
+                Report::ClientRecords(more) => records.extend(more.clients),
+                Report::Finished(finished) => return (records, finished),
+                _ => unreachable!("next took only these two"),
+            }
+        }
+    }
+}
+
+/// The key of [`RUN`].
+pub(crate) fn key() -> Key {
+    Key::derive(&[9; 32], RUN.parse::<RunId>().expect("a run id"), 1)
+}
+
+/// An order for `clients` clients at 1 kHz to a port of the server's own host.
+pub(crate) fn prepare(port: u16, clients: u32, packets_per_client: u64) -> v1::Prepare {
+    v1::Prepare {
+        run_id: RUN.into(),
+        target: format!(":{port}"),
+        agent_index: 1,
+        first_client: 0,
+        clients,
+        packets_per_client,
+        rate_mhz: 1_000_000,
+        batch: 1,
+        phase: v1::Phase::Staggered.into(),
+        threads: 2,
+        key: key().as_bytes().to_vec(),
+        deadline: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+        clients_total: clients,
+        // At 1 kHz.
+        duration: Some(prost_types::Duration { seconds: packets_per_client.div_ceil(1000) as i64, nanos: 0 }),
+    }
+}
+
+/// A running agent; killed when the test is over.
+pub(crate) struct Agent(Child);
+
+impl Agent {
+    /// Starts one that attends `address`.
+    pub(crate) fn start(address: &str, flags: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_metronome-agent"));
+        command.args(["--server", address]).args(flags).stdin(Stdio::null()).stdout(Stdio::piped());
+        Self(command.spawn().expect("the agent starts"))
+    }
+
+    /// Whether it has not ended by itself.
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn terminate(mut self) -> (ExitStatus, String) {
+        send_signal(&self.0, rustix::process::Signal::TERM);
+        let end = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            let mut stdout = self.0.stdout.take().expect("it is piped");
+            std::io::Read::read_to_string(&mut stdout, &mut text).expect("it is text");
+            (self.0.wait().expect("it ends"), text)
+        });
+        timeout(PATIENCE, end).await.expect("it ends in time").expect("nothing panics")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

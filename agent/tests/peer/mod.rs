@@ -1,0 +1,198 @@
+//! The other end of the data plane, as the contract describes it: a small server on loopback that
+//! reads every byte it is sent, and can be told to misbehave at one point.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    process::{Command, Output, Stdio},
+    thread::{self, JoinHandle},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use metronome_proto::{
+    packet::{FRAME_BYTES, Frame, Kind, Packet, checksum, digest_with, kind},
+    run_id::RunId,
+    seal::{Hello, Key, Refusal},
+};
+
+/// What `--key-file` holds in these tests.
+pub(crate) const SECRET: [u8; 32] = [0xAB; 32];
+
+/// Where a peer departs from the protocol, if at all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Manner {
+    /// As it should be.
+    Proper,
+    /// Closes its side right after the hello.
+    ClosesUnanswered,
+    /// Answers the hello with a refusal.
+    Refuses(Refusal),
+    /// Answers with an ack under another key.
+    AcksFalsely,
+    /// Reads on for ever and answers nothing.
+    NeverAcks,
+    /// Counts one packet less in the end-ack.
+    Miscounts,
+    /// Closes without an end-ack.
+    NeverEndAcks,
+    /// Closes its own writing side after the hello-ack.
+    HalfCloses,
+    /// Reads nothing after the hello-ack and keeps the connection open.
+    StopsReading,
+    /// Resets the connection after this many packets.
+    ResetsAfter(u64),
+}
+
+/// What a peer has heard on one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) hello: Option<Hello>,
+    pub(crate) packets: u64,
+    pub(crate) digest: u64,
+    pub(crate) end: Option<u64>,
+    /// Bytes before the hello was answered, hello excluded.
+    pub(crate) unasked_bytes: usize,
+    /// A connection that stays open, unread, as long as this lives.
+    pub(crate) held: Option<TcpStream>,
+}
+
+/// A peer that serves a number of connections and then tells what it heard.
+pub(crate) struct Peer {
+    pub(crate) port: u16,
+    serving: JoinHandle<Vec<Heard>>,
+}
+
+impl Peer {
+    /// Serves `connections` connections, in the standing run.
+    pub(crate) fn start(connections: usize, manner: Manner) -> Self {
+        Self::start_with(connections, manner, Key::derive(&SECRET, RunId::from_bits(0), 0))
+    }
+
+    /// Serves `connections` connections under `key`.
+    pub(crate) fn start_with(connections: usize, manner: Manner, key: Key) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let serving = thread::spawn(move || {
+            let accept = |_| listener.accept().expect("a connection").0;
+            let serve = |stream| thread::spawn(move || serve(stream, manner, &key));
+            let threads: Vec<_> = (0..connections).map(accept).map(serve).collect();
+            threads.into_iter().map(|thread| thread.join().expect("the peer found no fault")).collect()
+        });
+        Self { port, serving }
+    }
+
+    /// What was heard, once all connections have ended.
+    pub(crate) fn heard(self) -> Vec<Heard> {
+        self.serving.join().expect("the peer found no fault")
+    }
+}
+
+fn serve(mut stream: TcpStream, manner: Manner, key: &Key) -> Heard {
+    let mut heard = Heard::default();
+    let mut hello_frame: Frame = [0; FRAME_BYTES];
+    stream.read_exact(&mut hello_frame).expect("a hello");
+    let hello = Hello::open(&hello_frame, key).expect("a hello that the key has sealed");
+    heard.hello = Some(hello);
+    let answer = match manner {
+        Manner::ClosesUnanswered => return heard,
+        Manner::Refuses(refusal) => refusal.encode(),
+        Manner::AcksFalsely => hello.ack(&Key::from_bytes([1; 32])),
+        Manner::NeverAcks => {
+            heard.unasked_bytes = read_to_end(&mut stream);
+            return heard;
+        }
+        _ => hello.ack(key),
+    };
+    stream.write_all(&answer).expect("the agent listens");
+    match manner {
+        Manner::Refuses(_) | Manner::AcksFalsely => {
+            heard.unasked_bytes = read_to_end(&mut stream);
+            return heard;
+        }
+        Manner::StopsReading => {
+            heard.held = Some(stream);
+            return heard;
+        }
+        Manner::HalfCloses => stream.shutdown(Shutdown::Write).expect("an open connection"),
+        _ => {}
+    }
+    listen(&mut stream, manner, &hello, key, &mut heard);
+    heard
+}
+
+fn listen(stream: &mut TcpStream, manner: Manner, hello: &Hello, key: &Key, heard: &mut Heard) {
+    let mut frame: Frame = [0; FRAME_BYTES];
+    loop {
+        if manner == Manner::ResetsAfter(heard.packets) {
+            reset(stream);
+            return;
+        }
+        match stream.read_exact(&mut frame) {
+            Ok(()) if kind(&frame) == Some(Kind::Packet) => count(&frame, hello, heard),
+            Ok(()) => break,
+            Err(_) => return,
+        }
+    }
+    heard.end = hello.open_end(&frame, key);
+    assert_eq!(read_to_end(stream), 0, "nothing follows the end");
+    let counted = if manner == Manner::Miscounts { heard.packets - 1 } else { heard.packets };
+    if manner != Manner::NeverEndAcks && manner != Manner::HalfCloses {
+        stream.write_all(&hello.end_ack(counted, key)).expect("the agent waits for the end-ack");
+    }
+}
+
+fn count(frame: &Frame, hello: &Hello, heard: &mut Heard) {
+    let packet = Packet::decode(frame).expect("a whole packet");
+    assert_eq!((packet.client, packet.sequence), (hello.client.into(), heard.packets));
+    let now = clock_gettime(ClockId::Monotonic);
+    let now_ns = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+    assert!(packet.due_ns <= now_ns, "a packet came before it was due");
+    heard.digest = digest_with(heard.digest, packet.sequence, checksum(frame));
+    heard.packets += 1;
+}
+
+fn read_to_end(stream: &mut TcpStream) -> usize {
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    rest.len()
+}
+
+fn reset(stream: &TcpStream) {
+    let linger = Some(std::time::Duration::ZERO);
+    socket2::SockRef::from(stream).set_linger(linger).expect("an open connection");
+}
+
+/// Asks a process that we started to stop, as Ctrl-C or a service manager does.
+pub(crate) fn send_signal(child: &std::process::Child, signal: rustix::process::Signal) {
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+    rustix::process::kill_process(pid, signal).expect("it runs");
+}
+
+/// Runs the agent to its end.
+pub(crate) fn agent(flags: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_metronome-agent"));
+    command.args(flags).env_remove("METRONOME_SERVER").stdin(Stdio::null());
+    command.output().expect("the agent starts")
+}
+
+/// A key file as `--key-file` wants it.
+pub(crate) fn key_file() -> io::Result<tempfile::NamedTempFile> {
+    let file = tempfile::NamedTempFile::new()?;
+    let digits: String = SECRET.iter().map(|byte| format!("{byte:02x}")).collect();
+    writeln!(file.as_file(), "{digits}")?;
+    Ok(file)
+}
+
+/// The JSON object that `-o json` printed.
+pub(crate) fn summary(output: &Output) -> serde_json::Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text} {}", stderr(output)))
+}
+
+/// What stands on standard error.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

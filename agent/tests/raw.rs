@@ -1,0 +1,115 @@
+//! `metronome-agent run` without a key: the seed's client, against a listener that counts bytes.
+
+mod peer;
+
+use std::{
+    io::Read as _,
+    net::TcpListener,
+    process::{Command, Stdio},
+    thread,
+};
+
+use peer::{agent, send_signal, stderr, summary};
+
+/// Accepts `clients` connections and returns what came on each until it was closed.
+fn listen(clients: usize) -> (String, thread::JoinHandle<Vec<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port().to_string();
+    let reading = thread::spawn(move || {
+        let accept = |_| listener.accept().expect("a connection").0;
+        let read = |mut stream: std::net::TcpStream| {
+            thread::spawn(move || {
+                let mut bytes = Vec::new();
+                stream.read_to_end(&mut bytes).expect("a clean close");
+                bytes
+            })
+        };
+        let readers: Vec<_> = (0..clients).map(accept).map(read).collect();
+        readers.into_iter().map(|reader| reader.join().expect("it reads")).collect()
+    });
+    (port, reading)
+}
+
+#[track_caller]
+fn check(clients: usize, packets_each: usize, flags: &[&str]) -> serde_json::Value {
+    let (port, reading) = listen(clients);
+    let clients_flag = clients.to_string();
+    let output = agent(&[&["run", "--port", &port, "--clients", &clients_flag, "-o", "json"], flags].concat());
+    let told = summary(&output);
+    for bytes in reading.join().expect("it reads") {
+        assert_eq!(bytes.len(), 32 * packets_each, "{told}");
+        assert!(bytes.iter().all(|byte| *byte == b'X'), "raw packets carry nothing");
+    }
+    let packets = (clients * packets_each) as u64;
+    assert_eq!(
+        (told["packets"]["scheduled"].as_u64(), told["packets"]["sent"].as_u64()),
+        (Some(packets), Some(packets))
+    );
+    assert_eq!(told["lateness_us"]["count"], packets);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    told
+}
+
+#[test]
+fn every_packet_of_the_schedule_arrives() {
+    check(10, 5_000, &["--rate", "10k", "--duration", "0.5"]);
+}
+
+#[test]
+fn the_phases_and_threads_change_when_packets_go_but_not_which() {
+    for phase in ["staggered", "spread", "aligned"] {
+        check(5, 200, &["--rate", "1000", "--duration", "200ms", "--phase", phase, "--threads", "3"]);
+    }
+}
+
+#[test]
+fn both_ways_to_wait_send_the_whole_schedule() {
+    for pacing in ["sleep", "hybrid"] {
+        check(2, 1000, &["--rate", "5k", "--duration", "0.2", "--pacing", pacing]);
+    }
+}
+
+#[test]
+fn the_seeds_batches_go_in_one_write_each() {
+    let told = check(2, 2_500, &["--rate", "10k", "--duration", "0.25", "--batch", "seed"]);
+    assert_eq!(told["plan"]["batch"], 50);
+    let writes = told["writes"].as_u64().expect("a number");
+    // 50 batches a client; a thread that was held up puts several into one write.
+    assert!((2..=100).contains(&writes), "{writes}");
+}
+
+#[test]
+fn a_batch_that_does_not_divide_the_schedule_ends_short() {
+    check(1, 100, &["--rate", "1000", "--duration", "0.1", "--batch", "7"]);
+}
+
+#[test]
+fn the_text_summary_names_every_figure() {
+    let (port, reading) = listen(1);
+    let output = agent(&["run", "--port", &port, "--rate", "100", "--duration", "0.1"]);
+    assert_eq!(reading.join().expect("it reads")[0].len(), 320);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for word in ["scheduled", "sent", "skipped", "acknowledged", "rate", "lateness", "p99.9", "CPU"] {
+        assert!(text.contains(word), "{word} is missing in {text}");
+    }
+}
+
+#[test]
+fn an_interrupted_load_ends_in_good_order_and_is_still_summed_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_metronome-agent"));
+    command.args(["run", "--port", &port, "--rate", "1k", "--duration", "60", "-o", "json"]);
+    let child = command.stdout(Stdio::piped()).spawn().expect("the agent starts");
+    let mut stream = listener.accept().expect("a connection").0;
+    let mut bytes = vec![0; 320];
+    stream.read_exact(&mut bytes).expect("ten packets");
+    send_signal(&child, rustix::process::Signal::INT);
+    stream.read_to_end(&mut bytes).expect("a clean close");
+    drop(stream);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(130));
+    let packets = &summary(&output)["packets"];
+    assert_eq!(packets["sent"].as_u64(), Some(bytes.len() as u64 / 32));
+    assert_eq!(packets["scheduled"], packets["sent"]);
+}
