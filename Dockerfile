@@ -1,0 +1,62 @@
+#
+# One image with one executable: benchctl carries the server and the agent, and runs as either when
+# it is started through a link of that name.
+#
+#   docker build -t metronome .
+#
+# Where no public registry is reachable, name base images of your own:
+#
+#   docker build --build-arg BUILD_IMAGE=my/rust --build-arg RUNTIME_IMAGE=my/glibc -t metronome .
+#
+# BUILD_IMAGE needs cargo and a C compiler, RUNTIME_IMAGE a glibc that is not older and libgcc_s.
+ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm
+ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
+
+FROM ${BUILD_IMAGE} AS build
+WORKDIR /src
+
+# Dependencies first, with sources that are empty: a change of ours compiles only ours again.
+COPY Cargo.toml Cargo.lock build.rs ./
+COPY proto/metronome proto/metronome
+COPY server/Cargo.toml server/
+COPY agent/Cargo.toml agent/
+COPY ctl/Cargo.toml ctl/
+RUN mkdir -p server/src agent/src ctl/src \
+    && touch proto/lib.rs server/src/lib.rs agent/src/lib.rs \
+    && for main in server agent ctl; do echo 'fn main() {}' > "$main/src/main.rs"; done \
+    && cargo build --release --locked -p benchctl
+
+COPY . .
+# Names and lines stay out of the image; `perf` wants an executable that you built yourself.
+# The sources may be older than the empty ones were: cargo goes by the time of change.
+RUN find proto server agent ctl -name '*.rs' -exec touch {} + \
+    && cargo build --release --locked -p benchctl \
+    && mkdir -p /image/usr/local/bin /image/usr/share/doc/metronome /image/var/lib/metronome \
+    && strip -o /image/usr/local/bin/benchctl target/release/benchctl \
+    && ln -s benchctl /image/usr/local/bin/metronome-server \
+    && ln -s benchctl /image/usr/local/bin/metronome-agent \
+    && cp LICENSE-APACHE LICENSE-MIT /image/usr/share/doc/metronome/ \
+    && chown -R 65532:65532 /image/var/lib/metronome
+
+FROM ${RUNTIME_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Metronome" \
+      org.opencontainers.image.description="Does this host, network or server hold N clients that send small packets at a high, steady rate?" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0 OR MIT"
+COPY --from=build /image/ /
+
+# The history of runs; mount a volume here to keep it.
+VOLUME /var/lib/metronome
+ENV METRONOME_DATABASE=/var/lib/metronome/runs.sqlite
+
+# By number, so that Kubernetes can see that it is not root.
+USER 65532:65532
+EXPOSE 8888 50051
+STOPSIGNAL SIGTERM
+# Of the server, the default command; composition and pods switch it off for the agents.
+HEALTHCHECK --interval=5s --timeout=4s --start-period=10s --retries=3 \
+    CMD ["/usr/local/bin/metronome-server", "healthcheck"]
+CMD ["/usr/local/bin/metronome-server"]
