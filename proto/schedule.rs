@@ -50,6 +50,14 @@ impl Schedule {
         self.due_at(self.packets.saturating_sub(1))
     }
 
+    /// How much later than the run's start a client may start: less than a period, and so little
+    /// that its last packet is due within `duration_ns`. A phase is below this, or 0.
+    #[must_use]
+    pub fn room_ns(&self, duration_ns: u64) -> u64 {
+        let last_ns = self.end_ns().saturating_sub(self.start_ns);
+        self.period_ns().min(duration_ns.saturating_sub(last_ns))
+    }
+
     #[inline]
     fn offset_of(&self, n: u64) -> u64 {
         // u128: at 10 kHz `n * 10^12` overflows a u64 after half an hour.
