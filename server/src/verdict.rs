@@ -12,6 +12,7 @@
 
 mod account;
 mod laws;
+mod pace;
 mod reasons;
 mod report;
 mod rows;

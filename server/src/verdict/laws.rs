@@ -1,16 +1,21 @@
 //! The laws of the ledger: equations that hold at the end of every run, whatever died on the way.
 //!
 //! Each is checked for every client and for the sums, and told as it came out. A broken one means
-//! that a packet was miscounted somewhere, by us or by an agent that does not tell the truth.
+//! that a packet was miscounted somewhere, by us or by an agent that does not tell the truth. The
+//! laws that have to do with time are in [`super::pace`].
 
 use std::collections::BTreeSet;
 
-use metronome_proto::v1;
+use metronome_proto::{packet::FRAME_BYTES, v1};
 
 use super::{
-    Evidence,
+    Evidence, pace,
     rows::{Row, total},
 };
+
+/// Most bytes that a connection may have taken in and no worker read, when it ends before its time: a
+/// receive buffer of 128 KiB, which the kernel doubles, and a worker's buffer of 64 KiB.
+const UNREAD_BYTES_MAX: u128 = (256 + 64) << 10;
 
 /// One law as it came out.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,10 +37,13 @@ impl Checked {
 
 /// Checks every law, in the order of docs/verdict.md.
 pub(super) fn check(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<Checked> {
-    vec![
+    let mut laws = vec![
         schedule_is_sent_or_skipped(rows),
         schedule_is_the_plans(evidence, rows),
         sent_is_received_or_placed(rows),
+        unread_fits_the_buffers(rows),
+        taken_is_worked_off(rows),
+        end_tells_what_was_counted(rows),
         clean_end_loses_nothing(rows),
         sequence_is_whole(rows),
         nothing_is_corrupt(rows),
@@ -44,9 +52,10 @@ pub(super) fn check(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<Checked> {
         end_tells_what_was_sent(rows),
         end_ack_tells_what_was_received(rows),
         digests_agree(rows),
-        nothing_precedes_the_start(evidence, rows),
         records_belong(evidence),
-    ]
+    ];
+    laws.extend(pace::check(evidence, rows));
+    laws
 }
 
 fn schedule_is_sent_or_skipped(rows: &[Row<'_>]) -> Checked {
@@ -59,12 +68,12 @@ fn schedule_is_sent_or_skipped(rows: &[Row<'_>]) -> Checked {
     })
 }
 
-/// Of a client that ended cleanly in a run that was not stopped, every packet of the plan was
+/// Of a client that exchanged ends in a run that was not stopped, every packet of the plan was
 /// scheduled; of any other at most that many.
 fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = "scheduled = planned";
     let planned = evidence.plan.packets_per_client();
-    let whole = |row: &Row<'_>| evidence.stopped.is_none() && row.ended_cleanly();
+    let whole = |row: &Row<'_>| evidence.stopped.is_none() && row.exchanged_ends();
     let holds = |row: &Row<'_>| {
         if whole(row) { row.scheduled() == planned } else { row.scheduled() <= planned }
     };
@@ -82,13 +91,14 @@ fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     for_every_client(law, "PLAN_NOT_SCHEDULED", figures, rows, holds, |row| format!("{} of {planned}", row.scheduled()))
 }
 
-/// Every lost packet is placed by what the agent's kernel told, and nothing was received that was
-/// not sent.
+/// Every lost packet is placed by what the agent's kernel told, and nothing was received or
+/// acknowledged that was not sent.
 fn sent_is_received_or_placed(rows: &[Row<'_>]) -> Checked {
     let law = "sent = received + lost";
     let placed = |row: &Row<'_>| {
-        let known = row.kernel_acknowledged().is_some_and(|acknowledged| acknowledged <= row.sent());
-        row.received() <= row.sent() && (row.lost() == 0 || known)
+        let acknowledged = row.kernel_acknowledged();
+        let is_known = row.lost() == 0 || acknowledged.is_some();
+        row.received() <= row.sent() && is_known && acknowledged.is_none_or(|packets| packets <= row.sent())
     };
     let figures = format!(
         "{} = {} + ({} not acknowledged + {} unread)",
@@ -103,12 +113,44 @@ fn sent_is_received_or_placed(rows: &[Row<'_>]) -> Checked {
     })
 }
 
+/// "Acknowledged, but unread" is an explanation only for what a connection has room for.
+fn unread_fits_the_buffers(rows: &[Row<'_>]) -> Checked {
+    let law = "lost unread ≤ buffers of the connection";
+    let unread_bytes = |row: &Row<'_>| u128::from(row.lost_unread()) * FRAME_BYTES as u128;
+    let most = rows.iter().map(unread_bytes).max().unwrap_or(0);
+    let figures = format!("at most {most} of {UNREAD_BYTES_MAX} bytes");
+    let fits = |row: &Row<'_>| unread_bytes(row) <= UNREAD_BYTES_MAX;
+    for_every_client(law, "UNREAD_BEYOND_BUFFERS", figures, rows, fits, |row| format!("{} bytes", unread_bytes(row)))
+}
+
+/// The kernel's own count of what was taken off a socket, where it could be read.
+fn taken_is_worked_off(rows: &[Row<'_>]) -> Checked {
+    let both = |row: &Row<'_>| row.counted.and_then(|counted| Some((counted.bytes_taken?, counted.bytes)));
+    compare("bytes taken = bytes worked off", "BYTES_DIFFER", rows, both)
+}
+
+/// The workers' own figures alone: no word of the agent's record is needed.
+fn end_tells_what_was_counted(rows: &[Row<'_>]) -> Checked {
+    let figures_of = |row: &Row<'_>| {
+        let counted = row.counted?;
+        Some([counted.told_sent?, counted.received, counted.next_sequence])
+    };
+    let sums = [0, 1, 2].map(|index| total(rows, |row| figures_of(row).map_or(0, |figures| figures[index])));
+    let law = "told by end = received = next sequence";
+    let figures = format!("{} = {} = {}", sums[0], sums[1], sums[2]);
+    let holds =
+        |row: &Row<'_>| figures_of(row).is_none_or(|[told, received, next]| told == received && received == next);
+    for_every_client(law, "END_MISCOUNTED", figures, rows, holds, |row| {
+        figures_of(row).map_or(String::new(), |[told, received, next]| format!("{told}, {received} and {next}"))
+    })
+}
+
 fn clean_end_loses_nothing<'a>(rows: &[Row<'a>]) -> Checked {
-    let clean: Vec<_> = rows.iter().filter(|row| row.ended_cleanly()).collect();
+    let clean: Vec<_> = rows.iter().filter(|row| row.exchanged_ends()).collect();
     let sum = |figure: fn(&Row<'a>) -> u64| clean.iter().map(|row| u128::from(figure(row))).sum::<u128>();
     let figures = format!("{} = {}", sum(Row::sent), sum(Row::received));
     let law = "sent = received on a clean end";
-    let holds = |row: &Row<'_>| !row.ended_cleanly() || row.sent() == row.received();
+    let holds = |row: &Row<'_>| !row.exchanged_ends() || row.sent() == row.received();
     for_every_client(law, "LOSS_ON_CLEAN_END", figures, rows, holds, |row| {
         format!("{} and {}", row.sent(), row.received())
     })
@@ -194,7 +236,7 @@ fn end_ack_tells_what_was_received(rows: &[Row<'_>]) -> Checked {
 
 fn digests_agree(rows: &[Row<'_>]) -> Checked {
     let law = "digest sent = digest received on a clean end";
-    let both = |row: &Row<'_>| Some((row.told?.digest, row.counted?.digest)).filter(|_| row.ended_cleanly());
+    let both = |row: &Row<'_>| Some((row.told?.digest, row.counted?.digest)).filter(|_| row.exchanged_ends());
     let same = |row: &Row<'_>| both(row).is_none_or(|(sent, received)| sent == received);
     let compared = rows.iter().filter(|row| both(row).is_some()).count();
     let figures =
@@ -202,23 +244,6 @@ fn digests_agree(rows: &[Row<'_>]) -> Checked {
     for_every_client(law, "DIGESTS_DIFFER", figures, rows, same, |row| {
         both(row).map_or(String::new(), |(sent, received)| format!("{sent:016x} and {received:016x}"))
     })
-}
-
-/// A packet that is read before the first one was due was not sent by the schedule. This holds with
-/// any agent's clock: one that does not share ours starts a while after it was told to.
-fn nothing_precedes_the_start(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
-    let start_ns = evidence.start_at_ns.unwrap_or(u64::MAX);
-    let first_ns =
-        |row: &Row<'_>| row.counted.filter(|counted| counted.received > 0).map(|counted| counted.first_read_ns);
-    let after_ns = |row: &Row<'_>| first_ns(row).map(|first_ns| i128::from(first_ns) - i128::from(start_ns));
-    let figures = match rows.iter().filter_map(after_ns).min() {
-        Some(after_ns) if evidence.start_at_ns.is_some() => format!("{after_ns} ns after it"),
-        Some(_) => "there was no start".into(),
-        None => "no packet was read".into(),
-    };
-    let law = "first packet read after the start";
-    let holds = |row: &Row<'_>| after_ns(row).is_none_or(|after_ns| after_ns >= 0);
-    for_every_client(law, "READ_BEFORE_START", figures, rows, holds, |row| format!("{} packets", row.received()))
 }
 
 fn records_belong(evidence: &Evidence<'_>) -> Checked {
@@ -251,7 +276,9 @@ fn compare(
     })
 }
 
-fn for_every_client(
+/// A law that holds when it does for each client. `figures` are those of the run; `tell` gives one
+/// client's.
+pub(super) fn for_every_client(
     law: &'static str,
     code: &'static str,
     mut figures: String,
@@ -272,25 +299,13 @@ mod tests {
     use metronome_proto::v1::VerdictStatus;
     use proptest::prelude::*;
 
-    use super::super::samples::{PACKETS, Sample, codes, times};
-
-    #[track_caller]
-    fn breaks(expected: &[&str], spoil: impl FnOnce(&mut Sample)) {
-        let mut sample = Sample::of(2, 2);
-        spoil(&mut sample);
-        let conclusion = sample.conclude();
-        assert_eq!(codes(&conclusion), expected);
-        let report = conclusion.report;
-        assert_eq!(report.verdict.unwrap().status(), VerdictStatus::Invalid);
-        let broken: Vec<_> = report.laws.iter().filter(|law| !law.holds).collect();
-        assert!(!broken.is_empty() && broken.iter().all(|law| !law.figures.is_empty()), "{:?}", report.laws);
-    }
+    use super::super::samples::{PACKETS, START_NS, Sample, breaks, due_ns, times};
 
     #[test]
     fn a_clean_run_keeps_every_law() {
         let conclusion = Sample::of(2, 3).conclude();
         assert!(conclusion.report.laws.iter().all(|law| law.holds), "{:?}", conclusion.report.laws);
-        assert_eq!(conclusion.report.laws.len(), 13);
+        assert_eq!(conclusion.report.laws.len(), 20);
     }
 
     #[test]
@@ -302,6 +317,9 @@ mod tests {
                 told.skipped = 1;
             });
         });
+        breaks(&["UNREAD_BEYOND_BUFFERS", "CLIENT_LOST"], lose_more_than_any_buffer_holds);
+        breaks(&["BYTES_DIFFER"], |sample| sample.counted(2, |counted| counted.bytes_taken = Some(counted.bytes + 1)));
+        breaks(&["END_MISCOUNTED"], |sample| sample.counted(2, |counted| counted.next_sequence += 1));
         breaks(&["SEQUENCE_BROKEN"], |sample| sample.counted(0, |counted| counted.gaps = 1));
         breaks(&["SEQUENCE_BROKEN"], |sample| sample.counted(0, |counted| counted.duplicated = 1));
         breaks(&["SEQUENCE_BROKEN"], |sample| sample.counted(0, |counted| counted.reordered = 1));
@@ -314,21 +332,58 @@ mod tests {
         breaks(&["HISTOGRAM_MISCOUNTED"], |sample| sample.record().times = times(4 * PACKETS - 1));
         breaks(&["SUMS_DIFFER"], |sample| sample.record().workers[1].packets += 1);
         breaks(&["SUMS_DIFFER"], |sample| sample.record().recovered_packets = 1);
-        breaks(&["END_DIFFERS"], |sample| sample.counted(0, |counted| counted.told_sent = Some(PACKETS + 1)));
+        breaks(&["END_MISCOUNTED", "END_DIFFERS"], |sample| {
+            sample.counted(0, |counted| counted.told_sent = Some(PACKETS + 1));
+        });
         breaks(&["END_ACK_DIFFERS"], |sample| sample.told(0, |told| told.acknowledged = Some(PACKETS - 1)));
         breaks(&["DIGESTS_DIFFER"], |sample| sample.told(0, |told| told.digest ^= 1));
-        breaks(&["READ_BEFORE_START"], |sample| sample.counted(0, |counted| counted.first_read_ns = 999_999_999));
+        breaks(&["READ_BEFORE_START"], |sample| sample.counted(0, |counted| counted.first_read_ns = START_NS - 1));
+        breaks(&["READ_BEFORE_WRITTEN"], |sample| sample.counted(0, |counted| counted.acausal = 1));
         breaks(&["RECORDS_CONTRADICT"], |sample| {
             let again = metronome_proto::v1::ClientRecord::default();
             sample.agents[0].take(metronome_proto::v1::ClientRecords { run_id: String::new(), clients: vec![again] });
         });
     }
 
+    /// A client of a hundred times the packets, of which the kernel says that nearly all arrived.
+    fn lose_more_than_any_buffer_holds(sample: &mut Sample) {
+        let packets = 100 * PACKETS + 1_000;
+        sample.plan.duration *= 110;
+        for client in 0..4 {
+            sample.told(client, |told| {
+                (told.scheduled, told.sent, told.acknowledged) = (packets, packets, None);
+                told.kernel_acknowledged_bytes = Some((PACKETS + u64::from(client == 0) * 10_241) * 32);
+                told.error = "the connection broke".into();
+            });
+            sample.counted(client, |counted| counted.told_sent = None);
+        }
+    }
+
     #[test]
-    fn a_packet_that_is_gone_after_a_clean_end_breaks_the_law_even_when_it_is_placed() {
-        breaks(&["LOSS_ON_CLEAN_END", "END_ACK_DIFFERS"], |sample| {
+    fn a_loss_at_the_tail_is_found_whatever_the_agent_says_of_it() {
+        for error in ["", "the server acknowledges 99 packets of 100 sent"] {
+            let mut expected = vec!["END_MISCOUNTED", "LOSS_ON_CLEAN_END", "END_ACK_DIFFERS"];
+            expected.extend((!error.is_empty()).then_some("CLIENT_LOST"));
+            breaks(&expected, |sample| {
+                sample.told(0, |told| told.error = error.into());
+                sample.counted(0, |counted| {
+                    counted.received -= 1;
+                    counted.next_sequence -= 1;
+                    counted.last_due_ns = due_ns(PACKETS - 1);
+                    counted.histogram_counts = [counted.received; 3];
+                });
+                let record = sample.record();
+                record.workers[0].packets -= 1;
+                record.times = times(4 * PACKETS - 1);
+            });
+        }
+        // As workers that lost it would tell it together, and an agent that agrees with them.
+        breaks(&["LOSS_ON_CLEAN_END", "END_DIFFERS"], |sample| {
+            sample.told(0, |told| told.acknowledged = Some(PACKETS - 1));
             sample.counted(0, |counted| {
                 counted.received -= 1;
+                counted.next_sequence -= 1;
+                counted.told_sent = Some(PACKETS - 1);
                 counted.histogram_counts = [counted.received; 3];
             });
             let record = sample.record();
@@ -363,7 +418,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_an_agent_claims_the_verdict_is_a_value_and_a_lie_is_never_valid(
-            scheduled: u64, sent: u64, skipped: u64, digest: u64,
+            scheduled: u64, sent: u64, skipped: u64, digest: u64, blocked: u64,
             acknowledged: Option<u64>, kernel: Option<u64>, cpu_ns: u64, error in "\\PC{0,9}",
         ) {
             let mut sample = Sample::of(1, 2);
@@ -371,7 +426,7 @@ mod tests {
             sample.told(1, |told| {
                 *told = metronome_proto::v1::ClientRecord {
                     client: 1, scheduled, sent, skipped, digest, acknowledged,
-                    kernel_acknowledged_bytes: kernel, attempts: u32::MAX, error,
+                    kernel_acknowledged_bytes: kernel, attempts: u32::MAX, error, blocked,
                 };
             });
             sample.agents[0].finish(metronome_proto::v1::Finished { cpu_ns, writes: u64::MAX, ..Default::default() });
@@ -379,5 +434,45 @@ mod tests {
             let valid = conclusion.report.verdict.as_ref().unwrap().status() == VerdictStatus::Valid;
             prop_assert!(!valid || conclusion.report.packets == honest.report.packets);
         }
+
+        #[test]
+        fn whatever_times_packets_carry_a_valid_run_has_the_planned_rate_and_phase(
+            first_due in times_near_the_start(), span in times_near_the_start(), last_read in times_near_the_start(),
+            acausal in 0..=1_u64, received in 0..=PACKETS, is_honest: [bool; 5],
+        ) {
+            let mut sample = Sample::of(1, 1);
+            let pick = |field: usize, lie: u64, truth: u64| if is_honest[field] { truth } else { lie };
+            let received = pick(4, received, PACKETS);
+            sample.told(0, |told| {
+                (told.sent, told.skipped, told.acknowledged) = (received, PACKETS - received, Some(received));
+                told.kernel_acknowledged_bytes = Some(received * 32);
+            });
+            sample.counted(0, |counted| {
+                counted.first_due_ns = pick(0, first_due, due_ns(0));
+                counted.last_due_ns = counted.first_due_ns.saturating_add(pick(1, span, 99_000_000));
+                counted.last_read_ns = pick(2, last_read, START_NS + 100_000_000);
+                counted.acausal = pick(3, acausal, 0);
+                (counted.received, counted.next_sequence, counted.told_sent) = (received, received, Some(received));
+                counted.histogram_counts = [received; 3];
+            });
+            let record = sample.record();
+            record.workers[0].packets = received;
+            record.times = times(received);
+            let report = sample.conclude().report;
+            if report.verdict.as_ref().unwrap().status() == VerdictStatus::Valid {
+                let counted = &sample.record().clients[0];
+                let phase_ns = counted.first_due_ns - START_NS;
+                let span_ns = counted.last_due_ns - counted.first_due_ns;
+                prop_assert!(counted.acausal == 0 && report.packets.unwrap().received >= PACKETS - 1);
+                prop_assert!(phase_ns + span_ns <= 100_001_000, "all is due within the run's 100 ms");
+                prop_assert!(span_ns >= 98_000_000 - 1_000);
+                let rate = report.rate.unwrap();
+                prop_assert!(rate.achieved_hz <= 1.04 * rate.offered_hz, "{rate:?}");
+            }
+        }
+    }
+
+    fn times_near_the_start() -> impl Strategy<Value = u64> {
+        prop_oneof![any::<u64>(), 0..200_000_000_u64, (0..200_000_000_u64).prop_map(|ns| START_NS + ns)]
     }
 }

@@ -19,6 +19,9 @@ use crate::text;
 const SENT_PERCENT_MIN: u128 = 99;
 /// Lateness below this does not count, however short the period of the schedule.
 const LATENESS_NS_MIN: u64 = 1_000_000;
+/// More than one packet in this many that had to wait for room in its connection, and it is not the
+/// generator that was late.
+const BLOCKED_PARTS: u128 = 1_000;
 /// A pacing thread that overslept for this long is worth a remark.
 const OVERSLEEP_NS_REMARKABLE: u64 = 10_000_000;
 /// Most remarks; a run of 10,000 clients must fit one message.
@@ -31,9 +34,9 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>], laws: &[Checked]) 
         reason(law.code, VerdictStatus::Invalid, text)
     });
     let others = [
-        nothing_sent(rows),
-        schedule_not_sent(rows),
-        lateness(evidence),
+        nothing_sent(evidence, rows),
+        schedule_not_sent(rows).or_else(|| client_schedule_not_sent(rows)),
+        lateness(evidence, rows).or_else(|| client_lateness(evidence, rows)),
         saturated(evidence),
         agents_lost(evidence),
         clients_lost(evidence, rows),
@@ -68,7 +71,7 @@ pub(super) fn notes(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
             let recovered = record.recovered_packets;
             notes.push(format!("{recovered} packets were worked off for workers that had died; each is counted once."));
         }
-        notes.extend(record.incidents.iter().map(|incident| text::sentence(incident)));
+        notes.extend(record.incidents.iter().map(|incident| text::sentence(&incident.text)));
         let halves = record.clients.iter().filter(|count| count.rest_bytes > 0).count();
         if halves > 0 {
             notes.push(format!("{halves} clients left a packet of which not all 32 bytes came."));
@@ -78,14 +81,18 @@ pub(super) fn notes(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
     notes
 }
 
-fn nothing_sent(rows: &[Row<'_>]) -> Option<Reason> {
+fn nothing_sent(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
+    // A run that was stopped before its first packet is one that was stopped.
+    if evidence.stopped.is_some() {
+        return None;
+    }
     let text = "No packet is known to have been sent, so nothing was measured.";
     (total(rows, Row::sent) == 0).then(|| reason("NOTHING_SENT", VerdictStatus::Invalid, text.into()))
 }
 
 /// Of the clients that stayed to the end: those that went missing are a ground of their own.
 fn schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
-    let stayed = || rows.iter().filter(|row| row.ended_cleanly());
+    let stayed = || rows.iter().filter(|row| row.exchanged_ends());
     let scheduled: u128 = stayed().map(|row| u128::from(row.scheduled())).sum();
     let sent: u128 = stayed().map(|row| u128::from(row.sent())).sum();
     (sent * 100 < scheduled * SENT_PERCENT_MIN).then(|| {
@@ -97,17 +104,78 @@ fn schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
     })
 }
 
-fn lateness(evidence: &Evidence<'_>) -> Option<Reason> {
-    let limit_ns = evidence.plan.schedule(0).period_ns().max(LATENESS_NS_MIN);
+/// A device that sent nothing must not hide among a hundred that did.
+fn client_schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
+    let is_short = |row: &&Row<'_>| {
+        row.exchanged_ends() && u128::from(row.sent()) * 100 < u128::from(row.scheduled()) * SENT_PERCENT_MIN
+    };
+    let (first, count) = first_of(rows.iter().filter(is_short))?;
+    let text = format!(
+        "{count} of {} clients sent less than {SENT_PERCENT_MIN} % of their schedule; the first is client {} of agent {}: {} of {} packets.",
+        rows.len(),
+        first.client,
+        first.agent.name,
+        first.sent(),
+        first.scheduled()
+    );
+    Some(reason("CLIENT_SCHEDULE_NOT_SENT", VerdictStatus::Invalid, text))
+}
+
+fn lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
+    let limit_ns = lateness_limit_ns(evidence);
     let lateness_ns = evidence.record?.times.lateness.quantile_ns(0.999);
-    (lateness_ns > limit_ns).then(|| {
+    if lateness_ns <= limit_ns {
+        return None;
+    }
+    let (blocked, scheduled) = (total(rows, Row::blocked), total(rows, Row::scheduled));
+    let limit = "one period of the schedule, or 1 ms if that is longer";
+    let figures =
+        format!("p99.9 is {} ms and at most {} ms are allowed ({limit})", millis(lateness_ns), millis(limit_ns));
+    Some(if is_held_up(blocked, scheduled) {
         let text = format!(
-            "The agents sent late: lateness p99.9 is {} ms and at most {} ms are allowed (one period of the schedule, or 1 ms if that is longer).",
-            millis(lateness_ns),
-            millis(limit_ns)
+            "The server or the path took packets too slowly: {blocked} of {scheduled} found no room in their connection when they were due, and so lateness {figures}."
         );
-        reason("LATENESS", VerdictStatus::Invalid, text)
+        reason("BACKPRESSURE", VerdictStatus::Invalid, text)
+    } else {
+        reason("LATENESS", VerdictStatus::Invalid, format!("The agents sent late: lateness {figures}."))
     })
+}
+
+/// As [`lateness`] of one client among many that were in time.
+fn client_lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
+    let limit_ns = lateness_limit_ns(evidence);
+    let lateness_ns = |row: &Row<'_>| row.counted.map_or(0, |counted| counted.lateness_p99_ns);
+    let (first, count) = first_of(rows.iter().filter(|row| lateness_ns(row) > limit_ns))?;
+    let cause = if is_held_up(first.blocked().into(), first.scheduled().into()) {
+        "held up by the server or the path on its way from"
+    } else {
+        "sent late by agent"
+    };
+    let text = format!(
+        "{count} of {} clients were late; the first is client {}, {cause} {}: its lateness p99 is {} ms (p99.9 {} ms) and at most {} ms are allowed.",
+        rows.len(),
+        first.client,
+        first.agent.name,
+        millis(lateness_ns(first)),
+        millis(first.counted.map_or(0, |counted| counted.lateness_p99_9_ns)),
+        millis(limit_ns)
+    );
+    Some(reason("CLIENT_LATENESS", VerdictStatus::Invalid, text))
+}
+
+fn lateness_limit_ns(evidence: &Evidence<'_>) -> u64 {
+    evidence.plan.schedule(0).period_ns().max(LATENESS_NS_MIN)
+}
+
+/// So many packets were refused by the kernel that what came late waited for the peer.
+fn is_held_up(blocked: u128, scheduled: u128) -> bool {
+    blocked * BLOCKED_PARTS > scheduled
+}
+
+/// The first one and how many there are.
+fn first_of<T>(mut items: impl Iterator<Item = T>) -> Option<(T, usize)> {
+    let first = items.next()?;
+    Some((first, 1 + items.count()))
 }
 
 fn saturated(evidence: &Evidence<'_>) -> Option<Reason> {
@@ -120,6 +188,9 @@ fn saturated(evidence: &Evidence<'_>) -> Option<Reason> {
 }
 
 fn agents_lost(evidence: &Evidence<'_>) -> Option<Reason> {
+    if was_stopped_before_the_start(evidence) {
+        return None;
+    }
     let mut lost = evidence.agents.iter().filter_map(|agent| Some((agent, agent.missing()?)));
     let (first, why) = lost.next()?;
     let others = lost.count();
@@ -152,6 +223,11 @@ fn worker_record_missing(evidence: &Evidence<'_>) -> Option<Reason> {
     evidence.record.is_none().then(|| reason("WORKER_RECORD_MISSING", VerdictStatus::Partial, text.into()))
 }
 
+/// Agents that were still connecting have failed then, as they were told to.
+fn was_stopped_before_the_start(evidence: &Evidence<'_>) -> bool {
+    evidence.stopped.is_some() && evidence.start_at_ns.is_none()
+}
+
 fn stopped(evidence: &Evidence<'_>) -> Option<Reason> {
     let by = match evidence.stopped? {
         StopCause::Operator => "on request",
@@ -180,10 +256,11 @@ mod tests {
     use super::{
         super::{
             AgentAccount, Conclusion,
-            samples::{PACKETS, Sample, codes, times},
+            samples::{PACKETS, Sample, codes, due_ns, times},
         },
         *,
     };
+    use crate::master::request::Incident;
 
     #[track_caller]
     fn judged(sample: &Sample, status: VerdictStatus, expected: &[&str]) -> Conclusion {
@@ -217,20 +294,81 @@ mod tests {
         judged(&sample, VerdictStatus::Invalid, &["SCHEDULE_NOT_SENT"]);
     }
 
+    /// The first client leaves out the last packets of its schedule.
     fn skip(sample: &mut Sample, packets: u64) {
         sample.told(0, |told| {
             told.sent -= packets;
             told.skipped += packets;
             told.acknowledged = Some(told.sent);
+            told.kernel_acknowledged_bytes = Some(told.sent * 32);
         });
         sample.counted(0, |counted| {
             counted.received -= packets;
+            counted.next_sequence = counted.received;
+            counted.last_due_ns = due_ns(counted.received.saturating_sub(1));
             counted.told_sent = Some(counted.received);
             counted.histogram_counts = [counted.received; 3];
         });
-        let received = sample.record().clients[0].received;
-        sample.record().workers[0].packets = received;
-        sample.record().times = times(received);
+        let record = sample.record();
+        record.workers[0].packets -= packets;
+        let received = record.clients.iter().map(|counted| counted.received).sum();
+        record.times = times(received);
+    }
+
+    #[test]
+    fn one_dead_device_among_a_hundred_does_not_hide() {
+        let mut sample = Sample::of(1, 100);
+        skip(&mut sample, PACKETS);
+        let conclusion = judged(&sample, VerdictStatus::Invalid, &["CLIENT_SCHEDULE_NOT_SENT"]);
+        let text = &conclusion.report.verdict.unwrap().reasons[0].text;
+        assert!(text.starts_with("1 of 100 clients") && text.contains("client 0 of agent agent-0: 0 of 100"), "{text}");
+    }
+
+    #[test]
+    fn one_late_device_among_a_hundred_does_not_hide() {
+        let mut sample = Sample::of(1, 100);
+        sample.counted(7, |counted| counted.lateness_p99_ns = 1_000_000);
+        judged(&sample, VerdictStatus::Valid, &[]);
+        sample.counted(7, |counted| counted.lateness_p99_ns = 1_000_001);
+        judged(&sample, VerdictStatus::Invalid, &["CLIENT_LATENESS"]);
+    }
+
+    #[test]
+    fn what_came_late_because_the_connection_was_full_is_not_the_agents_fault() {
+        let mut sample = Sample::of(2, 50);
+        let mut lateness = Histogram::default();
+        lateness.add_count(metronome_proto::histogram::bucket(5_000_000), 100 * PACKETS);
+        sample.record().times.lateness = lateness;
+        sample.told(3, |told| told.blocked = 10);
+        judged(&sample, VerdictStatus::Invalid, &["LATENESS"]);
+        sample.told(3, |told| told.blocked = 11);
+        let conclusion = judged(&sample, VerdictStatus::Invalid, &["BACKPRESSURE"]);
+        assert_eq!(conclusion.report.packets.unwrap().blocked, 11);
+        let text = conclusion.report.verdict.unwrap().reasons[0].text.clone();
+        assert!(text.starts_with("The server or the path") && !text.contains("agent"), "{text}");
+        // In time all the same: it changes nothing.
+        sample.record().times = times(100 * PACKETS);
+        judged(&sample, VerdictStatus::Valid, &[]);
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_before_its_first_packet_is_stopped_and_nothing_else() {
+        for start_at_ns in [None, Some(1_000_000_000)] {
+            let mut sample = Sample::of(1, 1);
+            skip(&mut sample, PACKETS);
+            sample.told(0, |told| (told.scheduled, told.skipped) = (0, 0));
+            sample.counted(0, |counted| (counted.first_due_ns, counted.last_due_ns, counted.first_read_ns) = (0, 0, 0));
+            sample.start_at_ns = start_at_ns;
+            sample.stopped = Some(StopCause::Operator);
+            judged(&sample, VerdictStatus::Partial, &["STOPPED"]);
+        }
+        // While it was still connecting.
+        let mut sample = Sample::of(1, 1);
+        sample.agents[0] = AgentAccount::new("agent-0".into(), 0, 1, true);
+        sample.agents[0].fail("the run was stopped while its clients connected");
+        sample.record = Some(Default::default());
+        (sample.start_at_ns, sample.stopped) = (None, Some(StopCause::Operator));
+        judged(&sample, VerdictStatus::Partial, &["STOPPED"]);
     }
 
     #[test]
@@ -247,6 +385,7 @@ mod tests {
         judged(&sample, VerdictStatus::Invalid, &["LATENESS"]);
         // 50 packets a write at 1 kHz: a period of 50 ms.
         sample.plan.batch = 50;
+        sample.counted(0, |counted| counted.last_due_ns = due_ns(50));
         judged(&sample, VerdictStatus::Valid, &[]);
         late(&mut sample, 51_000_000);
         judged(&sample, VerdictStatus::Invalid, &["LATENESS"]);
@@ -329,11 +468,7 @@ mod tests {
     #[test]
     fn an_agent_with_another_clock_has_no_one_way_times() {
         let mut sample = Sample::of(2, 1);
-        sample.agents[1].shares_clock = false;
-        sample.counted(1, |counted| counted.histogram_counts = [PACKETS, 0, 0]);
-        let one_way = times(PACKETS);
-        sample.record().times.transit = one_way.transit;
-        sample.record().times.latency = one_way.latency;
+        sample.forget_clock(1);
         let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
         assert_eq!(notes(&conclusion), ["One-way times are not shown: the clock of agent-1 is not the server's."]);
         assert!(conclusion.report.transit.is_none() && conclusion.report.latency.is_none());
@@ -346,7 +481,8 @@ mod tests {
         let record = sample.record();
         record.workers[0].packets -= 10;
         record.recovered_packets = 10;
-        record.incidents.push("Worker 0 died\x1b and was started anew.".into());
+        let text = "Worker 0 died\x1b and was started anew.".into();
+        record.incidents.push(Incident { at_ns: 1, what: "worker died", text });
         record.clients[0].rest_bytes = 7;
         let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
         assert_eq!(notes(&conclusion).len(), 3);

@@ -54,6 +54,7 @@ fn packets<'a>(rows: &[Row<'a>]) -> v1::PacketCounts {
         reordered: sum(|row| row.counted.map_or(0, |counted| counted.reordered)),
         gaps: sum(|row| row.counted.map_or(0, |counted| counted.gaps)),
         corrupt: sum(|row| row.counted.map_or(0, |counted| counted.corrupt)),
+        blocked: sum(Row::blocked),
     }
 }
 

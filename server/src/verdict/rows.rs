@@ -56,6 +56,11 @@ impl Row<'_> {
         self.told.map_or(0, |told| told.skipped)
     }
 
+    /// Packets that had to wait for the path or the server, as the agent tells.
+    pub(super) fn blocked(&self) -> u64 {
+        self.told.map_or(0, |told| told.blocked)
+    }
+
     pub(super) fn received(&self) -> u64 {
         self.counted.map_or(0, |counted| counted.received)
     }
@@ -81,7 +86,14 @@ impl Row<'_> {
         self.lost() - self.lost_unacknowledged()
     }
 
-    /// Both ends say that it ended with end and end-ack.
+    /// Its end arrived and its end-ack did, whatever else either end has to say: from here on nothing
+    /// may be missing.
+    pub(super) fn exchanged_ends(&self) -> bool {
+        let told = self.told.is_some_and(|told| told.acknowledged.is_some());
+        told && self.counted.is_some_and(|counted| counted.told_sent.is_some())
+    }
+
+    /// It exchanged ends and neither end has anything to complain of.
     pub(super) fn ended_cleanly(&self) -> bool {
         self.error().is_empty()
     }
@@ -101,6 +113,7 @@ impl Row<'_> {
             None => "no worker has a record of it".into(),
             Some(ClientCount { error: Some(error), .. }) => text::sentence(error),
             Some(_) if told.acknowledged.is_none() => "its end was not acknowledged".into(),
+            Some(counted) if counted.told_sent.is_none() => "no worker has seen its end".into(),
             Some(_) => String::new(),
         }
     }

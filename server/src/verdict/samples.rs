@@ -10,6 +10,9 @@ use crate::master::request::{ClientCount, RunRecord, Times, WorkerCount};
 /// Packets of each client.
 pub(super) const PACKETS: u64 = 100;
 
+/// When the sample's run starts, ns.
+pub(super) const START_NS: u64 = 1_000_000_000;
+
 /// Both ends' records of a run of 100 packets per client at 1 kHz, two workers.
 pub(super) struct Sample {
     pub(super) plan: Plan,
@@ -44,7 +47,7 @@ impl Sample {
             },
             agents: (0..agents).map(account).collect(),
             record: Some(clean_run_record(clients)),
-            start_at_ns: Some(1_000_000_000),
+            start_at_ns: Some(START_NS),
             stopped: None,
         }
     }
@@ -84,6 +87,18 @@ impl Sample {
         self.record.as_mut().expect("the sample has a record")
     }
 
+    /// One agent's clock is not the server's: none of its one-way times are counted.
+    pub(super) fn forget_clock(&mut self, agent: usize) {
+        self.agents[agent].shares_clock = false;
+        for client in self.agents[agent].part().collect::<Vec<_>>() {
+            self.counted(client, |counted| counted.histogram_counts = [counted.received, 0, 0]);
+        }
+        let one_way = self.record().clients.iter().map(|counted| counted.histogram_counts[1]).sum();
+        let Times { transit, latency, .. } = times(one_way);
+        let record = self.record();
+        (record.times.transit, record.times.latency) = (transit, latency);
+    }
+
     /// One client loses its last packets on a broken connection, all figures consistent.
     pub(super) fn break_connection(&mut self, client: u32, received: u64) {
         self.told(client, |told| {
@@ -95,6 +110,8 @@ impl Sample {
         self.counted(client, |counted| {
             counted.received = received;
             counted.histogram_counts = [received; 3];
+            counted.next_sequence = received;
+            counted.last_due_ns = due_ns(received.saturating_sub(1));
             counted.told_sent = None;
             counted.digest = 0;
             counted.error = Some("the connection was reset".into());
@@ -104,6 +121,19 @@ impl Sample {
         record.workers[0].packets -= lost;
         record.times = times(u64::from(clients) * PACKETS - lost);
     }
+}
+
+/// A run that was spoiled like this is invalid, for these reasons and no others.
+#[track_caller]
+pub(super) fn breaks(expected: &[&str], spoil: impl FnOnce(&mut Sample)) {
+    let mut sample = Sample::of(2, 2);
+    spoil(&mut sample);
+    let conclusion = sample.conclude();
+    assert_eq!(codes(&conclusion), expected);
+    let report = conclusion.report;
+    assert_eq!(report.verdict.map(|verdict| verdict.status()), Some(v1::VerdictStatus::Invalid));
+    let broken: Vec<_> = report.laws.iter().filter(|law| !law.holds).collect();
+    assert!(!broken.is_empty() && broken.iter().all(|law| !law.figures.is_empty()), "{:?}", report.laws);
 }
 
 /// The codes of a conclusion's reasons.
@@ -130,6 +160,7 @@ fn clean_record(client: u32) -> v1::ClientRecord {
         kernel_acknowledged_bytes: Some(PACKETS * 32),
         attempts: 1,
         error: String::new(),
+        blocked: 0,
     }
 }
 
@@ -140,8 +171,13 @@ fn clean_run_record(clients: u32) -> RunRecord {
         received: PACKETS,
         digest: digest(client),
         told_sent: Some(PACKETS),
-        first_read_ns: 1_000_010_000,
-        last_read_ns: 1_100_000_000,
+        first_read_ns: START_NS + 10_000,
+        last_read_ns: START_NS + 100_000_000,
+        first_due_ns: due_ns(0),
+        last_due_ns: due_ns(PACKETS - 1),
+        next_sequence: PACKETS,
+        bytes: (PACKETS + 2) * 32,
+        bytes_taken: Some((PACKETS + 2) * 32),
         histogram_counts: [PACKETS; 3],
         ..ClientCount::default()
     };
@@ -153,6 +189,11 @@ fn clean_run_record(clients: u32) -> RunRecord {
         times: times(packets),
         ..RunRecord::default()
     }
+}
+
+/// When a packet of the sample is due, ns: one every millisecond.
+pub(super) fn due_ns(sequence: u64) -> u64 {
+    START_NS + sequence * 1_000_000
 }
 
 fn digest(client: u32) -> u64 {
