@@ -320,8 +320,18 @@ mod tests {
     }
 
     #[test]
-    fn the_start_is_near_enough_for_a_first_packet_within_100_ms() {
-        const { assert!(START_LEAD_NS <= 30_000_000) };
+    fn the_last_agent_to_be_prepared_starts_the_run_within_30_ms_and_not_before_the_order_can_arrive() {
+        let mut story = Story::of(2);
+        story.on(Event::AgentPrepared(0));
+        story.now_ns += 7 * SECOND_NS;
+        let starts = story.on(Event::AgentPrepared(1));
+        assert_eq!(starts.len(), 2);
+        for start in starts {
+            let Action::SendStart { start_at_ns, .. } = start else { panic!("{start:?}") };
+            let lead_ns = start_at_ns - story.now_ns;
+            assert!((5_000_000..=30_000_000).contains(&lead_ns), "{lead_ns}");
+            assert_eq!(story.life().start_at_ns(), Some(start_at_ns));
+        }
     }
 
     #[test]
