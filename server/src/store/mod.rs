@@ -102,6 +102,17 @@ impl Store {
         transaction.commit()
     }
 
+    /// Marks a run of this server that will never have a report.
+    pub(crate) fn abort(&self, id: RunId, now_unix_ms: u64) -> rusqlite::Result<()> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(mut run) = find_run(&transaction, id)?.filter(|run| !is_final(run)) {
+            abort(&mut run, Some(now_unix_ms));
+            write_end(&transaction, &run)?;
+        }
+        transaction.commit()
+    }
+
     /// The run made with this request_id.
     pub(crate) fn by_request_id(&self, request_id: &str) -> rusqlite::Result<Option<v1::Run>> {
         find_one(&self.connection(), "SELECT run FROM run WHERE request_id = ?1", &[&request_id])
@@ -149,7 +160,11 @@ fn abort_orphans(connection: &mut Connection, owners: &Owners, now_unix_ms: u64)
     Ok(orphans.len())
 }
 
-/// What is left of a run whose server died.
+fn is_final(run: &v1::Run) -> bool {
+    matches!(run.state(), RunState::Ended | RunState::Aborted)
+}
+
+/// What is left of a run whose server or driver died.
 fn abort(run: &mut v1::Run, found_unix_ms: Option<u64>) {
     run.set_state(RunState::Aborted);
     run.ended_at = found_unix_ms.map(timestamp);
@@ -279,6 +294,23 @@ mod tests {
         assert!(matches!(store.insert(&run(7, "b")), Err(InsertError::IdTaken)));
         assert!(matches!(store.insert(&run(8, "a")), Err(InsertError::RequestTaken)));
         assert!(store.finish(&end(run(9, "c")), &[]).is_err(), "a run that was never inserted");
+    }
+
+    #[test]
+    fn a_run_is_aborted_unless_it_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        for number in [1, 2] {
+            store.insert(&run(number, &number.to_string())).unwrap();
+        }
+        let ended = end(run(2, "2"));
+        store.finish(&ended, &[]).unwrap();
+        for number in [1, 2, 3] {
+            store.abort(RunId::from_bits(number), 99).unwrap();
+        }
+        let found = store.run(RunId::from_bits(1)).unwrap().unwrap();
+        assert_eq!((found.state(), found.ended_at), (RunState::Aborted, Some(timestamp(99))));
+        assert_eq!(store.run(RunId::from_bits(2)).unwrap(), Some(ended));
     }
 
     #[test]
