@@ -19,6 +19,12 @@ pub const BUCKETS: usize = 3456;
 /// Longest time that is told apart, ns: 68.7 s. A longer one counts as this and as saturated.
 pub const VALUE_NS_MAX: u64 = (1 << 36) - 1;
 
+/// Most that a bucket counts for in percentiles and records: seven years of 10 million packets a second.
+/// A broken worker may have put more into the ledger, and the library's sums would overflow.
+const BUCKET_COUNT_MAX: u64 = 1 << 51;
+
+const _: () = assert!(BUCKETS as u64 * BUCKET_COUNT_MAX < i64::MAX as u64, "the sum of all fits a V2 record");
+
 const UNIT_BITS: u32 = 3;
 const HALF_BITS: u32 = 7;
 const SIGNIFICANT_FIGURES: u8 = 2;
@@ -68,6 +74,12 @@ impl Histogram {
         if let Some(sum) = self.counts.get_mut(index) {
             *sum = sum.saturating_add(count);
         }
+    }
+
+    /// The buckets in use: the index of each, the time in its middle, ns, and its count.
+    pub fn counts(&self) -> impl Iterator<Item = (usize, u64, u64)> {
+        let in_use = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        in_use.map(|(index, &count)| (index, u64::midpoint(bucket_floor_ns(index), bucket_floor_ns(index + 1)), count))
     }
 
     /// Adds another histogram.
@@ -120,7 +132,7 @@ impl Histogram {
         let mut hdr = Hdr::new_with_bounds(1 << UNIT_BITS, VALUE_NS_MAX, SIGNIFICANT_FIGURES)
             .expect("the bounds are constants that the library accepts");
         for (index, &count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            hdr.saturating_record_n(bucket_floor_ns(index), count);
+            hdr.saturating_record_n(bucket_floor_ns(index), count.min(BUCKET_COUNT_MAX));
         }
         hdr
     }
@@ -168,7 +180,8 @@ mod tests {
         fn the_layout_is_the_librarys(values in prop::collection::vec(spans_of_time(), 1..50)) {
             let mut ours = Histogram::default();
             let mut theirs = Hdr::<u64>::new_with_bounds(8, VALUE_NS_MAX, 2).unwrap();
-            for &value in &values {
+            // The library remembers whether the longest of all was 0 or 1 to 7 ns; a bucket cannot.
+            for &value in values.iter().chain(&[8]) {
                 ours.record(value);
                 theirs.saturating_record(value.min(VALUE_NS_MAX));
             }
@@ -186,6 +199,15 @@ mod tests {
             merged.merge(&of(&b));
             prop_assert_eq!(merged, of(&[a, b].concat()));
         }
+    }
+
+    #[test]
+    fn counts_that_no_worker_can_have_counted_are_told_and_never_a_panic() {
+        let mut histogram = Histogram::default();
+        (0..BUCKETS).for_each(|index| histogram.add_count(index, u64::MAX));
+        let told = histogram.distribution(true);
+        assert_eq!(told.count, u64::MAX);
+        assert!(!told.hdr_v2.is_empty());
     }
 
     #[test]

@@ -38,5 +38,8 @@ pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Where a server listens for gRPC when nothing else is said.
 pub const GRPC_ADDRESS_DEFAULT: &str = "127.0.0.1:50051";
 
+/// Where a server answers Prometheus and probes when nothing else is said.
+pub const HTTP_ADDRESS_DEFAULT: &str = "127.0.0.1:9464";
+
 /// The data port when nothing else is said.
 pub const DATA_PORT_DEFAULT: u16 = 8888;

@@ -424,6 +424,7 @@ mod tests {
         assert_eq!(record.scheduled, record.sent + record.skipped);
         assert_eq!((desk.sent, desk.skipped), (record.sent, record.skipped));
         assert_eq!(desk.lateness.count(), record.sent);
+        assert!(record.blocked > 0 && record.blocked <= record.scheduled, "{record:?}");
         let mut digest = 0;
         for (sequence, (packet, frame)) in packets.iter().enumerate() {
             assert_eq!((packet.client, packet.sequence), (3, sequence as u64));
@@ -456,6 +457,61 @@ mod tests {
         assert!(packet.due_ns + BACKLOG_NS + 2_000_000 >= later_ns, "only what is younger is sent");
         let record = client.record();
         assert!(record.skipped > 0 && desk.skipped > 0);
+    }
+
+    #[test]
+    fn what_the_kernel_has_no_room_for_when_it_is_due_is_blocked_once_each() {
+        let (mut client, mut peer) = client();
+        let mut desk = Desk::new();
+        client.offer_due(START_NS, &mut desk);
+        assert_eq!((client.sent(), client.record().blocked), (1, 0), "there is room");
+        let now_ns = fill(&mut client, &mut desk, START_NS + 1_000_000);
+        let (offered, sent, blocked) = (client.offered, client.sent(), client.record().blocked);
+        assert_eq!(blocked, offered - sent);
+        client.write_owed(now_ns, &mut desk);
+        assert_eq!(client.record().blocked, blocked, "trying again is not another packet");
+        client.offer_due(now_ns + 5_000, &mut desk);
+        assert_eq!(client.record().blocked, blocked + 5);
+        // Once it has made up for that, there is room again.
+        let mut chunk = vec![0; 32 * sent as usize];
+        peer.read_exact(&mut chunk).unwrap();
+        while client.owes() {
+            client.write_owed(now_ns, &mut desk);
+        }
+        client.offer_due(now_ns + 6_000, &mut desk);
+        assert_eq!(client.record().blocked, blocked + 5);
+    }
+
+    #[test]
+    fn a_torn_packet_that_is_never_mended_was_skipped() {
+        let (mut client, _peer) = client();
+        let mut desk = Desk::new();
+        // Frames fill the buffers exactly or not, as the kernel likes; so one is torn by hand.
+        fill(&mut client, &mut desk, START_NS);
+        client.give_up(&mut desk);
+        client.offered = client.handled() + 1;
+        client.torn = Some(Torn { frame: RAW, taken: 1, lateness_ns: 0 });
+        let record = client.record();
+        assert_eq!(record.scheduled, record.sent + record.skipped);
+    }
+
+    #[test]
+    fn what_the_kernel_acknowledges_is_told_as_it_is_but_for_the_end() {
+        let (mut client, mut peer) = client();
+        let mut desk = Desk::new();
+        client.offer_due(START_NS + 9_000, &mut desk);
+        assert_eq!(client.connection.send(&[7; 40]).unwrap(), 40);
+        let mut received = [0; 10 * 32 + 40];
+        peer.read_exact(&mut received).unwrap();
+        std::io::Write::write_all(&mut peer, &[1]).unwrap();
+        // The answer carries the acknowledgement of all that was read.
+        while client.connection.receive(&mut [0; 1]).unwrap().is_none() {}
+        for (closing_bytes, told) in [(0, 360), (32, 328), (8, 352), (33, 327), (40, 320), (50, 320)] {
+            client.closing_bytes = 0;
+            client.note_closing(closing_bytes);
+            client.close_account();
+            assert_eq!(client.record().kernel_acknowledged_bytes, Some(told), "{closing_bytes}");
+        }
     }
 
     #[test]

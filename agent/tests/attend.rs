@@ -19,7 +19,7 @@ fn account_is_closed(record: &v1::ClientRecord) {
     assert_eq!(record.scheduled, record.sent + record.skipped, "{record:?}");
     assert_eq!(record.acknowledged, Some(record.sent), "{record:?}");
     assert_eq!(record.kernel_acknowledged_bytes, Some(32 * record.sent), "{record:?}");
-    assert_eq!(record.error, "", "{record:?}");
+    assert_eq!((record.error.as_str(), record.blocked), ("", 0), "{record:?}");
 }
 
 async fn running(master: &mut Master, clients: u32, lease: Duration) -> (master::Session, Peer) {
@@ -134,6 +134,25 @@ async fn a_renewed_lease_lets_the_load_go_on() {
     let (records, _) = session.finished().await;
     records.iter().for_each(account_is_closed);
     assert!(records[0].sent > 2500, "{records:?}");
+    drop(peer.heard());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_two_renewals_in_a_row_do_not_list_ends() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let (mut session, peer) = running(&mut master, 1, LONG_LEASE).await;
+    let renew = |run_ids: &[&str]| Order::Renew(v1::Renew { run_ids: run_ids.iter().map(ToString::to_string).collect() });
+    // Once may be a matter of messages that crossed.
+    for listed in [&[][..], &[RUN], &["0123456789abcdef"]] {
+        session.order(renew(listed)).await;
+    }
+    let before = session.progress().await;
+    while session.progress().await <= before {}
+    session.order(renew(&[])).await;
+    let (records, _) = session.finished().await;
+    records.iter().for_each(account_is_closed);
+    assert!(records[0].scheduled < ENDLESS);
     drop(peer.heard());
 }
 

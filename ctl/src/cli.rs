@@ -58,6 +58,14 @@ pub(crate) enum Command {
     Agents,
     /// Show the server: addresses, workers, connections, raw clients; or restart its workers.
     Server(commands::server::Args),
+    /// Look at this host and the system: what is wrong, the cure, and what can be promised.
+    Doctor(commands::doctor::Args),
+    /// Show the settings and where they come from.
+    Config(commands::config::Args),
+    /// Print completions for a shell.
+    Completions(commands::completions::Args),
+    /// Write the manual pages.
+    Man(commands::man::Args),
 }
 
 impl Command {
@@ -70,6 +78,10 @@ impl Command {
             Self::Runs(_) => "runs",
             Self::Show(_) => "show",
             Self::Agents => "agents",
+            Self::Doctor(_) => "doctor",
+            Self::Config(_) => "config",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
             Self::Server(_) => "server",
         }
     }

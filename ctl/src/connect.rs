@@ -5,14 +5,17 @@
 
 use std::{error::Error, fmt, io, str::FromStr, time::Duration};
 
-use metronome_proto::{GRPC_ADDRESS_DEFAULT, MESSAGE_BYTES_MAX, telemetry, v1};
+use metronome_proto::{GRPC_ADDRESS_DEFAULT, MESSAGE_BYTES_MAX, v1};
 use tonic::{
     Code, Request, Status, Streaming,
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
 
+mod calls;
+
 use crate::{exit::Failure, flags};
+use calls::Traced;
 use v1::operator_service_client::OperatorServiceClient;
 
 /// A server on the same continent that does not take a connection in this time is not there.
@@ -69,10 +72,17 @@ fn is_host(text: &str) -> bool {
     }
 }
 
+impl Address {
+    /// Without the port; an IPv6 address keeps its brackets.
+    pub(crate) fn host(&self) -> &str {
+        self.authority.rsplit_once(':').map_or(&self.authority, |(host, _)| host)
+    }
+}
+
 /// A connection to a server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    api: OperatorServiceClient<Channel>,
+    api: OperatorServiceClient<Traced<Channel>>,
     address: Address,
 }
 
@@ -104,7 +114,7 @@ async fn dial(address: &Address) -> Result<Client, tonic::transport::Error> {
         .tcp_nodelay(true)
         .connect()
         .await?;
-    let api = OperatorServiceClient::new(channel)
+    let api = OperatorServiceClient::new(Traced::new(channel, &address.authority))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     Ok(Client { api, address: address.clone() })
@@ -116,9 +126,14 @@ impl Client {
         &self.address
     }
 
-    /// Starts a run.
+    /// Starts a run. An answer that is lost on the way is asked for once more: by its request_id it is
+    /// of the same run, and no run goes on of which nobody knows.
     pub(crate) async fn start_run(&self, asked: v1::StartRunRequest) -> Result<v1::Run, Failure> {
-        let answer = self.api().start_run(timed(asked)).await.map_err(|status| self.explain(&status))?;
+        let mut answer = self.api().start_run(timed(asked.clone())).await;
+        if !asked.request_id.is_empty() && answer.as_ref().is_err_and(is_broken) {
+            answer = self.api().start_run(timed(asked)).await;
+        }
+        let answer = answer.map_err(|status| self.explain(&status))?;
         answer.into_inner().run.ok_or_else(|| self.left_out("the run"))
     }
 
@@ -162,7 +177,7 @@ impl Client {
     /// Snapshots of a run until its end. The status stays as it is: a watch may try again.
     pub(crate) async fn watch(&self, run_id: &str) -> Result<Streaming<v1::WatchRunResponse>, Status> {
         // No deadline: a run may last a day. Keep-alive notices a server that is gone.
-        let asked = traced(v1::WatchRunRequest { run_id: run_id.into() });
+        let asked = v1::WatchRunRequest { run_id: run_id.into() };
         Ok(self.api().watch_run(asked).await?.into_inner())
     }
 
@@ -180,7 +195,7 @@ impl Client {
 
     /// Restarts the workers; how many there were.
     pub(crate) async fn restart_workers(&self) -> Result<u32, Failure> {
-        let mut asked = traced(v1::RestartWorkersRequest {});
+        let mut asked = Request::new(v1::RestartWorkersRequest {});
         asked.set_timeout(RESTART_MAX);
         let answer = self.api().restart_workers(asked).await;
         Ok(answer.map_err(|status| self.explain(&status))?.into_inner().restarted)
@@ -191,7 +206,7 @@ impl Client {
         explain(status, &self.address)
     }
 
-    fn api(&self) -> OperatorServiceClient<Channel> {
+    fn api(&self) -> OperatorServiceClient<Traced<Channel>> {
         self.api.clone()
     }
 
@@ -211,15 +226,8 @@ pub(crate) fn is_broken(status: &Status) -> bool {
 }
 
 fn timed<T>(message: T) -> Request<T> {
-    let mut request = traced(message);
-    request.set_timeout(ANSWER_TIME_MAX);
-    request
-}
-
-/// Carries the trace of this command to the server.
-fn traced<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
-    telemetry::inject(&tracing::Span::current(), request.metadata_mut());
+    request.set_timeout(ANSWER_TIME_MAX);
     request
 }
 

@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 pub(crate) use metronome_server::History;
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -48,6 +48,27 @@ pub(crate) fn run_as_part_if_asked() -> Option<ExitCode> {
         Role::Server => metronome_server::run(metronome_server::Args::parse_from(flags)),
         Role::Agent => metronome_agent::run(metronome_agent::Args::parse_from(flags)),
     })
+}
+
+/// Runs as the server or the agent if this executable was started by that name, through a link: an
+/// image needs no more than one executable.
+pub(crate) fn run_as_named() -> Option<ExitCode> {
+    let program = PathBuf::from(std::env::args_os().next()?);
+    match program.file_name()?.to_str()? {
+        "metronome-server" => Some(metronome_server::run(metronome_server::Args::parse())),
+        "metronome-agent" => Some(metronome_agent::run(metronome_agent::Args::parse())),
+        _ => None,
+    }
+}
+
+/// The server's command line.
+pub(crate) fn server_command() -> clap::Command {
+    metronome_server::Args::command()
+}
+
+/// The agent's command line.
+pub(crate) fn agent_command() -> clap::Command {
+    metronome_agent::Args::command()
 }
 
 /// Binds this process's life to its parent's. False when the parent is gone already: it may have
@@ -86,7 +107,7 @@ impl Role {
 
 /// The flags of the embedded server: on loopback, on ports that are free.
 pub(crate) fn server_flags(max_clients: u32, workers: Option<u32>) -> Vec<String> {
-    let fixed = ["--host", "127.0.0.1", "--port", "0", "--grpc", "127.0.0.1:0", "--max-clients"];
+    let fixed = ["--host", "127.0.0.1", "--port", "0", "--grpc", "127.0.0.1:0", "--http", "off", "--max-clients"];
     let mut flags: Vec<String> = fixed.map(String::from).to_vec();
     flags.push(max_clients.to_string());
     if let Some(workers) = workers {
@@ -216,6 +237,11 @@ impl Drop for Part {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where the history of this host lies, whether or not there is one yet.
+pub(crate) fn database_path() -> anyhow::Result<PathBuf> {
+    metronome_server::database_path(None)
 }
 
 /// The history in the database of this host, where a server of this user keeps it. `None` when no

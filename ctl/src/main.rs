@@ -6,6 +6,8 @@
 //! | [`flags`] | what the text of a flag means, and which flag a field of the API came from |
 //! | [`commands`] | one subcommand each |
 //! | [`connect`] | the server: address, deadlines, its errors as sentences |
+//! | [`doctor`] | what this host allows, measured and judged |
+//! | [`manual`] | manual pages and the reference of the command lines |
 //! | [`local`] | the server and the agent that this executable carries |
 //! | [`render`] | one form of output each: pure, data in, text out |
 //! | [`terminal`] | standard output and standard error |
@@ -16,20 +18,23 @@
 mod cli;
 mod commands;
 mod connect;
+mod doctor;
 mod exit;
 mod flags;
 mod local;
+mod manual;
 mod render;
 mod terminal;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use metronome_proto::telemetry::{LogFormat, Telemetry};
+use clap::{CommandFactory as _, FromArgMatches as _};
+use metronome_proto::telemetry::{Logs, Telemetry, past};
 use tracing::Instrument as _;
 
 use crate::{
     cli::Cli,
+    commands::config::Origins,
     exit::{Exit, Failure},
 };
 
@@ -41,9 +46,20 @@ fn main() -> ExitCode {
     if let Some(code) = local::run_as_part_if_asked() {
         return code;
     }
-    let cli = Cli::parse();
-    let telemetry = Telemetry::start("benchctl", "warn", LogFormat::Text);
-    let exit = run(cli).unwrap_or_else(|failure| {
+    if let Some(code) = local::run_as_named() {
+        return code;
+    }
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let origins = Origins::of(&matches);
+    let telemetry = match Telemetry::start("benchctl", &Logs { filter: "warn", ..Logs::default() }) {
+        Ok(telemetry) => telemetry,
+        Err(sentence) => {
+            terminal::tell_error(&sentence);
+            return Exit::Usage.into();
+        }
+    };
+    let exit = run(cli, origins).unwrap_or_else(|failure| {
         terminal::tell_error(&failure.sentence);
         failure.exit
     });
@@ -53,13 +69,16 @@ fn main() -> ExitCode {
 
 /// Everything async stays on this thread: the death signal of the embedded processes is bound to
 /// the thread that starts them.
-fn run(cli: Cli) -> Result<Exit, Failure> {
+fn run(cli: Cli, origins: Origins) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::other(format!("the system gives no event loop: {error}")))?;
     let span = tracing::info_span!("benchctl", otel.name = format!("benchctl {}", cli.command.name()));
-    let result = runtime.block_on(commands::dispatch(cli).instrument(span));
+    let result = runtime.block_on(commands::dispatch(cli, origins).instrument(span.clone()));
+    if let Err(failure) = &result {
+        past::fail(&span, &failure.sentence);
+    }
     runtime.shutdown_background();
     result
 }

@@ -16,11 +16,11 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 fn peer_that(watches: &[Watch]) -> Peer {
-    Peer::start(Script { start: None, watches: watches.to_vec() })
+    Peer::start(Script { watches: watches.to_vec(), ..Script::default() })
 }
 
 fn peer_that_refuses(status: Status) -> Peer {
-    Peer::start(Script { start: Some(status), watches: Vec::new() })
+    Peer::start(Script { start: Some(status), ..Script::default() })
 }
 
 fn ask(peer: &Peer, arguments: &[&str]) -> Ended {
@@ -102,6 +102,52 @@ fn ctrl_c_stops_the_run_and_still_prints_its_summary() {
     assert_eq!(output.status.code(), Some(130));
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("PARTIAL"), "{output:?}");
     assert_eq!(peer.calls(), ["StartRun", "WatchRun", "StopRun", "WatchRun"]);
+}
+
+#[test]
+fn a_lost_answer_is_asked_for_once_more_under_the_same_id() {
+    let watches = vec![Watch::Ends(VerdictStatus::Valid)];
+    let peer = Peer::start(Script { lost_answers: 1, watches, ..Script::default() });
+    let ended = ask(&peer, &["start"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let ids = peer.request_ids();
+    assert!(ids.len() == 2 && ids[0] == ids[1] && ids[0].len() == 32, "{ids:?}");
+    assert_eq!(ask(&peer, &["start"]).code, Some(1), "its script is over");
+    assert_ne!(peer.request_ids()[2], ids[0], "another run has another id");
+
+    let peer = Peer::start(Script { lost_answers: 2, ..Script::default() });
+    let ended = ask(&peer, &["start", "--request-id", "mine"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(peer.request_ids(), ["mine", "mine"]);
+}
+
+#[test]
+fn ctrl_c_before_the_run_has_an_id_stops_it_once_it_has() {
+    for detach in [&[][..], &["--detach"]] {
+        let (answer, answer_when) = tokio::sync::oneshot::channel();
+        // A watch that is begun when the stop comes is left.
+        let watches = vec![Watch::Ends(VerdictStatus::Partial); 2];
+        let peer = Peer::start(Script { answer_when: Some(answer_when), watches, ..Script::default() });
+        let mut child = Command::new(BENCHCTL)
+            .args(["--server", &peer.address, "start"])
+            .args(detach)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("benchctl starts");
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        while peer.calls().is_empty() {
+            std::thread::yield_now();
+        }
+        interrupt(&child);
+        let mut line = String::new();
+        stderr.read_line(&mut line).expect("a line of text");
+        assert!(line.contains("as soon as the server has told its id"), "{line}");
+        answer.send(()).expect("the peer waits");
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(130), "{output:?}");
+        assert!(peer.calls().contains(&"StopRun"), "{:?}", peer.calls());
+    }
 }
 
 #[test]

@@ -13,15 +13,15 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{
-    ArgAction, Parser, ValueEnum,
+    ArgAction, Parser, Subcommand,
     builder::{BoolishValueParser, RangedU64ValueParser},
 };
 use metronome_proto::{
-    DATA_PORT_DEFAULT, GRPC_ADDRESS_DEFAULT,
+    DATA_PORT_DEFAULT, GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT,
     plan::CLIENTS_MAX,
     run_id::RunId,
     seal::{KEY_BYTES, Key},
-    telemetry,
+    telemetry::{LogFlags, Logs},
 };
 
 use crate::random;
@@ -35,7 +35,7 @@ const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// It listens on two ports: the data port, on which simulated devices connect and send 32-byte packets, and the gRPC
 /// port, on which agents attend and benchctl gives orders. When both are open it prints one line on standard output,
-/// "metronome-server ready: grpc ADDRESS data ADDRESS pid N"; all else goes to standard error.
+/// "metronome-server ready: grpc ADDRESS data ADDRESS http ADDRESS pid N"; all else goes to standard error.
 ///
 /// SIGTERM or SIGINT drains: no new runs, running ones may end, results are stored, exit 0. A second signal aborts.
 #[derive(Clone, Debug, Parser)]
@@ -49,6 +49,10 @@ const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
                   Exit codes: 0 after a drain, 2 bad flags, 1 anything else, 130 aborted by a second signal."
 )]
 pub struct Args {
+    /// Instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Address or name of the data port
     #[arg(long, env = "METRONOME_HOST", default_value = "127.0.0.1")]
     pub host: String,
@@ -66,7 +70,7 @@ pub struct Args {
     pub max_clients: u32,
 
     /// Where agents and benchctl connect, HOST:PORT; port 0 lets the system choose
-    #[arg(long, env = "METRONOME_GRPC", default_value = GRPC_ADDRESS_DEFAULT)]
+    #[arg(long, global = true, env = "METRONOME_GRPC", default_value = GRPC_ADDRESS_DEFAULT)]
     pub grpc: String,
 
     /// Count connections that do not speak the protocol as whole 32-byte packets, instead of refusing them
@@ -78,8 +82,9 @@ pub struct Args {
     #[arg(long, env = "METRONOME_DATABASE", value_name = "PATH")]
     pub database: Option<PathBuf>,
 
-    /// File with the server's secret, 64 hexadecimal digits, readable by its owner only. With it, clients of
-    /// `metronome-agent run --key-file` are taken at any time; without it the secret is new at each start
+    /// File with 64 hexadecimal digits, readable by its owner only: clients of `metronome-agent run
+    /// --key-file` with the same file are taken at any time. It opens nothing else: the keys of runs come
+    /// from a secret that is new at each start
     #[arg(long, env = "METRONOME_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
@@ -91,16 +96,22 @@ pub struct Args {
     #[arg(long, env = "METRONOME_NO_REFLECTION", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub no_reflection: bool,
 
-    /// How log lines look
-    #[arg(long, env = "METRONOME_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
+    /// What becomes of log lines
+    #[command(flatten)]
+    pub logs: LogFlags,
+
+    /// Where Prometheus and probes ask: /metrics, /healthz, /readyz. HOST:PORT, or `off`. When the default is taken, by
+    /// another server for example, this one does without
+    #[arg(long, env = "METRONOME_HTTP", value_name = "ADDRESS", default_value = HTTP_ADDRESS_DEFAULT)]
+    pub http: String,
 
     /// Give the workers the highest priority that the system grants
     #[arg(long, env = "METRONOME_HIGH_PRIORITY", default_value_t = true, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
     pub high_priority: bool,
 
-    /// Keep each worker on a core of its own
-    #[arg(long, env = "METRONOME_PIN_WORKERS", default_value_t = true, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
+    /// Keep each worker on a core of its own: for servers that share their cores with no agent, since a pacing thread
+    /// that is woken on a pinned worker's core has to wait for it
+    #[arg(long, env = "METRONOME_PIN_WORKERS", default_value_t = false, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
     pub pin_workers: bool,
 
     /// Let --grpc be an address that other hosts reach, although nothing there is encrypted or authenticated
@@ -108,22 +119,11 @@ pub struct Args {
     pub insecure_no_tls: bool,
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl From<LogFormat> for telemetry::LogFormat {
-    fn from(format: LogFormat) -> Self {
-        match format {
-            LogFormat::Text => Self::Text,
-            LogFormat::Json => Self::Json,
-        }
-    }
+/// What the executable can do besides serving.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Subcommand)]
+pub enum Command {
+    /// Ask the server at --grpc whether it serves: exit code 0 when it does, 1 when not or not within 3 s
+    Healthcheck,
 }
 
 /// What the server runs with, decided and checked.
@@ -142,11 +142,22 @@ pub(crate) struct Config {
     pub(crate) standing_key: Option<Key>,
     pub(crate) drain_timeout: Duration,
     pub(crate) reflection: bool,
-    pub(crate) log_format: LogFormat,
+    pub(crate) logs: Logs,
+    /// `None`: no HTTP port.
+    pub(crate) http: Option<Http>,
     pub(crate) high_priority: bool,
     pub(crate) pin_workers: bool,
     /// The gRPC port can be reached from other hosts without TLS; every result tells it.
     pub(crate) exposed: bool,
+}
+
+/// Where the HTTP port may be bound.
+#[derive(Debug)]
+pub(crate) struct Http {
+    /// At least one.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// The user has named it: a server that cannot have it does not start.
+    pub(crate) is_asked_for: bool,
 }
 
 /// What the keys of all runs are derived from. Never shown.
@@ -180,11 +191,12 @@ impl TryFrom<Args> for Config {
             max_clients: args.max_clients,
             accept_raw: args.accept_raw,
             database: database_path(args.database)?,
-            secret: key_file.unwrap_or_else(|| Secret(random::bytes())),
+            secret: Secret(random::bytes()),
             standing_key,
             drain_timeout: args.drain_timeout,
             reflection: !args.no_reflection,
-            log_format: args.log_format,
+            logs: args.logs.decide("info"),
+            http: http(&args.http)?,
             high_priority: args.high_priority,
             pin_workers: args.pin_workers,
             exposed,
@@ -192,13 +204,21 @@ impl TryFrom<Args> for Config {
     }
 }
 
-/// Where the history lies: what was asked for, or the user's state directory.
-pub(crate) fn database_path(asked: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+/// Where the history lies: what was asked for, or the user's state directory. An error when there is none.
+pub fn database_path(asked: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let directory = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = || directory("XDG_STATE_HOME").or_else(|| directory("HOME").map(|home| home.join(".local/state")));
     asked
         .or_else(|| state().map(|state| state.join("metronome/runs.sqlite")))
         .context("--database: neither XDG_STATE_HOME nor HOME names a directory for the history; give the file's path")
+}
+
+fn http(address: &str) -> anyhow::Result<Option<Http>> {
+    if address == "off" {
+        return Ok(None);
+    }
+    let addresses = resolve("--http", address)?;
+    Ok(Some(Http { addresses, is_asked_for: address != HTTP_ADDRESS_DEFAULT }))
 }
 
 fn host_and_port(host: &str, port: u16) -> String {
@@ -207,7 +227,11 @@ fn host_and_port(host: &str, port: u16) -> String {
 
 fn resolve(flag: &str, address: &str) -> anyhow::Result<Vec<SocketAddr>> {
     let hint = "is no address of this host; write for example";
-    let example = if flag == "--grpc" { GRPC_ADDRESS_DEFAULT } else { "127.0.0.1" };
+    let example = match flag {
+        "--grpc" => GRPC_ADDRESS_DEFAULT,
+        "--http" => HTTP_ADDRESS_DEFAULT,
+        _ => "127.0.0.1",
+    };
     let found = address.to_socket_addrs().with_context(|| format!("{flag} {address} {hint} {example}"))?;
     let found: Vec<_> = found.collect();
     ensure!(!found.is_empty(), "{flag} {address} {hint} {example}");
@@ -279,7 +303,7 @@ mod tests {
         assert_eq!(config.data, ["127.0.0.1:8888".parse().unwrap()]);
         assert_eq!(config.grpc, ["127.0.0.1:50051".parse().unwrap()]);
         assert_eq!((config.max_clients, config.workers), (10, cores()));
-        assert!(config.high_priority && config.pin_workers && config.reflection);
+        assert!(config.high_priority && !config.pin_workers && config.reflection);
         assert!(!config.accept_raw && !config.exposed);
         assert!(config.standing_key.is_none());
     }
@@ -301,6 +325,7 @@ mod tests {
             refused(&[&format!("{flag}={value}")], flag);
         }
         refused(&["--grpc", "nowhere"], "--grpc nowhere");
+        refused(&["--http", "nowhere"], "127.0.0.1:9464");
         refused(&["--host", "no such host"], "--host");
     }
 
@@ -310,6 +335,14 @@ mod tests {
         refused(&["--grpc", "[::]:0"], "--insecure-no-tls");
         assert!(decide(&["--grpc", "0.0.0.0:0", "--insecure-no-tls"]).unwrap().exposed);
         assert!(!decide(&["--grpc", "[::1]:0"]).unwrap().exposed);
+    }
+
+    #[test]
+    fn the_http_port_may_be_another_or_off() {
+        assert!(decide(&["--http", "off"]).unwrap().http.is_none());
+        assert!(!decide(&[]).unwrap().http.unwrap().is_asked_for);
+        let other = decide(&["--http", "127.0.0.1:0"]).unwrap().http.unwrap();
+        assert!(other.is_asked_for && other.addresses == ["127.0.0.1:0".parse().unwrap()]);
     }
 
     #[test]
@@ -326,8 +359,9 @@ mod tests {
         let path = file.path().to_str().unwrap().to_owned();
         writeln!(file, "{digits}").unwrap();
         let config = decide(&["--key-file", &path]).unwrap();
-        assert_eq!(config.secret.0[..3], [0x01, 0x23, 0x45]);
-        assert_eq!(config.standing_key, Some(Key::derive(&config.secret.0, RunId::from_bits(0), 0)));
+        let shared = decode_hex(&digits).unwrap();
+        assert_eq!(config.standing_key, Some(Key::derive(&shared, RunId::from_bits(0), 0)));
+        assert_ne!(config.secret.0, shared, "whoever has the key file can derive no key of a run");
         assert!(format!("{config:?}").contains("Secret(…)"), "a secret is never shown");
 
         for (mode, text, expected) in [

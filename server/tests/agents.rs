@@ -6,8 +6,8 @@ mod common;
 
 use common::{
     Server,
-    agent::{Agent, register},
-    codes, ended, plan, start,
+    agent::{Agent, Pace, register},
+    codes, easy_plan, ended, plan, start,
 };
 use metronome_proto::v1::{self, VerdictStatus, agent_message::Message};
 use tonic::Code;
@@ -26,23 +26,23 @@ async fn an_honest_run_is_valid_and_every_client_has_its_row() {
     let mut agent = Agent::attend(&server, "honest").await;
     // A second run works like the first.
     for _ in 0..2 {
-        let run_id = start_run(&server, plan(5, 1000.0, 50)).await;
+        let run_id = start_run(&server, easy_plan(5)).await;
         let prepare = agent.hear_prepare().await;
-        assert_eq!((prepare.clients, prepare.clients_total, prepare.packets_per_client), (5, 5, 50));
+        assert_eq!((prepare.clients, prepare.clients_total, prepare.packets_per_client), (5, 5, 10));
         agent.run_honestly(&server, &prepare).await;
         let mut operator = server.operator().await;
         let run = ended(&mut operator, &run_id).await;
         assert_eq!((verdict(&run).status(), codes(&run)), (VerdictStatus::Valid, vec![]));
         let report = run.report.unwrap();
         let packets = report.packets.unwrap();
-        assert_eq!([packets.scheduled, packets.sent, packets.received], [250; 3]);
+        assert_eq!([packets.scheduled, packets.sent, packets.received], [50; 3]);
         assert!(report.laws.iter().all(|law| law.holds), "{:?}", report.laws);
-        assert_eq!(report.transit.unwrap().count, 250);
+        assert_eq!(report.transit.unwrap().count, 50);
         let mut pages = operator.list_clients(v1::ListClientsRequest { run_id }).await.unwrap().into_inner();
         let rows = pages.message().await.unwrap().unwrap().clients;
         assert_eq!(
             rows.iter().map(|row| (row.client, row.received)).collect::<Vec<_>>(),
-            [0, 1, 2, 3, 4].map(|i| (i, 50))
+            [0, 1, 2, 3, 4].map(|i| (i, 10))
         );
     }
 }
@@ -67,6 +67,7 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         kernel_acknowledged_bytes: Some(u64::MAX),
         attempts: u32::MAX,
         error: format!("\x1b[31m{}", "x".repeat(10_000)),
+        blocked: u64::MAX,
     };
     agent.say_records(&run_id, vec![record(0), record(0), record(1), record(u32::MAX)]).await;
     agent.say_finished(&run_id).await;
@@ -84,10 +85,25 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
 }
 
 #[tokio::test]
+async fn a_burst_that_passes_for_a_paced_load_makes_the_run_invalid() {
+    let server = Server::start(&[]);
+    let mut agent = Agent::attend(&server, "hasty").await;
+    for (pace, code) in [(Pace::AtOnce, "READ_BEFORE_WRITTEN"), (Pace::AtOnceAndDueThen, "SCHEDULE_NOT_FOLLOWED")] {
+        let run_id = start_run(&server, easy_plan(2)).await;
+        let prepare = agent.hear_prepare().await;
+        agent.run(&server, &prepare, pace).await;
+        let run = ended(&mut server.operator().await, &run_id).await;
+        assert_eq!(run.report.as_ref().unwrap().packets.unwrap().received, 20, "as many as planned");
+        assert_eq!(verdict(&run).status(), VerdictStatus::Invalid, "{pace:?}");
+        assert!(codes(&run).contains(&code.to_owned()), "{pace:?} {:?}", codes(&run));
+    }
+}
+
+#[tokio::test]
 async fn the_run_goes_on_without_an_agent_that_is_lost() {
     let server = Server::start(&[]);
     let (lost, mut left) = (Agent::attend(&server, "a-lost").await, Agent::attend(&server, "b-left").await);
-    let run_id = start_run(&server, plan(2, 1000.0, 10)).await;
+    let run_id = start_run(&server, easy_plan(2)).await;
     let prepare = left.hear_prepare().await;
     assert_eq!((prepare.agent_index, prepare.first_client, prepare.clients), (1, 1, 1));
     drop(lost);
@@ -157,6 +173,59 @@ async fn a_stop_reaches_the_agents_and_the_run_is_partial() {
 }
 
 #[tokio::test]
+async fn a_run_stopped_before_its_first_packet_is_stopped_and_nothing_worse() {
+    let server = Server::start(&[]);
+    let mut agent = Agent::attend(&server, "a1").await;
+    let mut operator = server.operator().await;
+    for is_prepared in [false, true] {
+        let run_id = start_run(&server, plan(1, 1.0, 3_600_000)).await;
+        let prepare = agent.hear_prepare().await;
+        if is_prepared {
+            agent.say_prepared(&prepare.run_id).await;
+            agent.hear_start().await;
+        }
+        operator.stop_run(v1::StopRunRequest { run_id: run_id.clone() }).await.unwrap();
+        agent.hear_stop().await;
+        let error = "the run was stopped while its clients connected".to_owned();
+        agent.say_records(&run_id, vec![v1::ClientRecord { error: error.clone(), ..Default::default() }]).await;
+        if is_prepared {
+            agent.say_finished(&run_id).await;
+        } else {
+            agent.say(Message::Failed(v1::Failed { run_id: run_id.clone(), error })).await;
+        }
+        let run = ended(&mut operator, &run_id).await;
+        assert_eq!(verdict(&run).status(), VerdictStatus::Partial);
+        assert!(codes(&run).contains(&"STOPPED".to_owned()), "{:?}", codes(&run));
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_lists_the_runs_that_live_and_no_others() {
+    let server = Server::start(&[]);
+    let mut agent = Agent::attend(&server, "a1").await;
+    assert_eq!(agent.hear_renewed_runs().await, [""; 0]);
+    let run_id = start_run(&server, easy_plan(1)).await;
+    let prepare = agent.hear_prepare().await;
+    assert_eq!(agent.hear_renewed_runs().await, [run_id.clone()]);
+    agent.run_honestly(&server, &prepare).await;
+    ended(&mut server.operator().await, &run_id).await;
+    // One may have been on its way.
+    while agent.hear_renewed_runs().await != [""; 0] {}
+}
+
+#[tokio::test]
+async fn an_agent_whose_stream_breaks_is_lost_in_words_for_people() {
+    let server = Server::start(&[]);
+    let mut agent = Agent::attend(&server, "a1").await;
+    let run_id = start_run(&server, easy_plan(1)).await;
+    agent.hear_prepare().await;
+    let error = "x".repeat(metronome_proto::MESSAGE_BYTES_MAX);
+    agent.say_records(&run_id, vec![v1::ClientRecord { error, ..Default::default() }]).await;
+    let run = ended(&mut server.operator().await, &run_id).await;
+    assert_eq!(run.report.unwrap().agents[0].error, "it sent a message of more than 1 MiB");
+}
+
+#[tokio::test]
 async fn a_name_can_be_had_once_and_what_is_no_name_not_at_all() {
     let server = Server::start(&[]);
     let _agent = Agent::attend(&server, "a1").await;
@@ -191,7 +260,7 @@ async fn late_unknown_and_malformed_news_harm_nobody() {
         agent.say_records(run_id, vec![v1::ClientRecord::default(); 1000]).await;
         agent.say_finished(run_id).await;
     }
-    let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
+    let run_id = start_run(&server, easy_plan(1)).await;
     let prepare = agent.hear_prepare().await;
     agent.run_honestly(&server, &prepare).await;
     agent.say_finished(&run_id).await;

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Server, agent::Agent, codes, ended, plan, start};
+use common::{Server, agent::Agent, codes, easy_plan, ended, plan, start};
 use metronome_proto::v1::{self, RunState};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
@@ -193,6 +193,26 @@ async fn a_watcher_sees_snapshots_twice_a_second_and_then_the_end() {
     assert_eq!(ended(&mut operator, &run.run_id).await, last);
     let got = operator.get_run(v1::GetRunRequest { run_id: run.run_id.clone() }).await.unwrap().into_inner();
     assert_eq!(got.run, Some(last));
+}
+
+#[tokio::test]
+async fn a_watcher_sees_the_clients_connect_before_the_run_starts() {
+    let server = Server::start(&[]);
+    let mut agent = Agent::attend(&server, "a1").await;
+    let mut operator = server.operator().await;
+    let run = operator.start_run(start(easy_plan(4), "")).await.unwrap().into_inner().run.unwrap();
+    let prepare = agent.hear_prepare().await;
+    let _clients = Agent::connect(&server, &prepare);
+    let request = v1::WatchRunRequest { run_id: run.run_id };
+    let mut events = operator.watch_run(request).await.unwrap().into_inner();
+    loop {
+        let event = events.message().await.unwrap().unwrap().event.unwrap();
+        let v1::watch_run_response::Event::Snapshot(snapshot) = event else { panic!("it has ended") };
+        assert_eq!(snapshot.state(), RunState::Preparing);
+        if snapshot.clients_connected == 4 {
+            break;
+        }
+    }
 }
 
 #[tokio::test]

@@ -170,3 +170,27 @@ async fn a_report_that_cannot_be_written_is_kept_and_served() {
     let mut pages = operator.list_clients(v1::ListClientsRequest { run_id: run.run_id }).await.unwrap().into_inner();
     assert_eq!(pages.message().await.unwrap().unwrap().clients.len(), 1);
 }
+
+#[tokio::test]
+async fn the_health_check_tells_a_server_that_serves_from_one_that_drains_or_is_not_there() {
+    let mut server = Server::start(&["--drain-timeout", "1h"]);
+    let ask = |address: &str| common::output(&["healthcheck", "--grpc", address]);
+    assert_eq!(ask(&server.grpc).status.code(), Some(0));
+    let mut agent = Agent::attend(&server, "a1").await;
+    let run_id = long_run(&server, &mut agent).await;
+    let mut operator = server.operator().await;
+    server.signal(Signal::TERM);
+    while !operator.get_server(v1::GetServerRequest {}).await.unwrap().into_inner().draining {}
+    // The health service follows the drain within the same step.
+    let mut draining = ask(&server.grpc);
+    while draining.status.success() {
+        draining = ask(&server.grpc);
+    }
+    assert_eq!(draining.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&draining.stderr).contains("NOT_SERVING"), "{draining:?}");
+    end_run(&agent, &run_id).await;
+    assert_eq!(server.wait().code(), Some(0));
+    let absent = ask(&server.grpc);
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&absent.stderr).contains("--grpc"), "{absent:?}");
+}

@@ -3,6 +3,8 @@
 //! A test waits for the line with which a process says that it is ready, never for time to pass.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod collector;
+
 use std::{
     env,
     io::{BufRead as _, BufReader, Read as _},
@@ -108,6 +110,8 @@ impl Server {
     pub(crate) fn start_in(folder: TempDir, flags: &[&str]) -> Self {
         let mut command = command("metronome-server");
         command.args(["--port", "0", "--grpc", "127.0.0.1:0", "--database"]);
+        // Servers that run side by side cannot share the default HTTP port.
+        command.env("METRONOME_HTTP", "off");
         command.arg(folder.path().join("runs.sqlite")).args(flags).stderr(Stdio::null());
         Self { process: Running::start(command), folder }
     }

@@ -152,7 +152,7 @@ impl Run {
     fn prepare(&self) -> Result<Vec<Client>, NotConnected> {
         let _prepare = info_span!("prepare").entered();
         let addresses = self.resolve().map_err(|error| NotConnected { error, records: Vec::new() })?;
-        let connect = info_span!("connect", clients = self.orders.assignment.client_count());
+        let connect = info_span!("connect", clients = i64::from(self.orders.assignment.client_count()));
         let connected = connect.in_scope(|| connect_all(&self.orders.assignment, &addresses, &self.leash));
         if let Err(NotConnected { error, .. }) = &connected {
             past::fail(&connect, error);
@@ -228,7 +228,7 @@ impl Run {
     /// Of this agent's part, a child of the run's.
     fn span(&self) -> Span {
         let Orders { run_id, agent, assignment, traceparent, .. } = &self.orders;
-        let clients = assignment.client_count();
+        let clients = i64::from(assignment.client_count());
         let span = info_span!("agent", otel.name = format!("agent {agent}"), run_id, agent, clients);
         continue_from_traceparent(&span, traceparent);
         span

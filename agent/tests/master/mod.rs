@@ -162,6 +162,16 @@ impl Session {
         .await
     }
 
+    /// Packets sent, as the next Progress tells.
+    pub(crate) async fn progress(&mut self) -> u64 {
+        self.next(|report| match report {
+            Report::Progress(progress) => Some(progress.sent),
+            Report::Finished(_) => panic!("the run has ended"),
+            _ => None,
+        })
+        .await
+    }
+
     /// All records, up to the Finished that follows them.
     pub(crate) async fn finished(&mut self) -> (Vec<v1::ClientRecord>, v1::Finished) {
         let mut records = Vec::new();

@@ -2,14 +2,20 @@
 //!
 //! | module | subject |
 //! |---|---|
+//! | [`arrival`] | a server and agents that are still coming up |
 //! | [`follow`] | a run watched to its end |
 //! | [`history`] | past runs, from the server or straight from the database |
 //! | [`interrupts`] | Ctrl-C, once and twice |
 
 pub(crate) mod agents;
+mod arrival;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod doctor;
 mod follow;
 mod history;
 mod interrupts;
+pub(crate) mod man;
 pub(crate) mod runs;
 pub(crate) mod server;
 pub(crate) mod show;
@@ -34,11 +40,12 @@ pub(crate) struct Context {
     server: Option<Address>,
     output: Output,
     quiet: bool,
+    origins: config::Origins,
 }
 
 /// Does what the command line asks.
-pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
-    let context = Context { server: cli.server, output: cli.output, quiet: cli.quiet };
+pub(crate) async fn dispatch(cli: Cli, origins: config::Origins) -> Result<Exit, Failure> {
+    let context = Context { server: cli.server, output: cli.output, quiet: cli.quiet, origins };
     match cli.command {
         Command::Start(args) => start::run(&context, args).await,
         Command::Stop(args) => stop::run(&context, args).await,
@@ -46,6 +53,10 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Runs(args) => runs::run(&context, args).await,
         Command::Show(args) => show::run(&context, args).await,
         Command::Agents => agents::run(&context).await,
+        Command::Doctor(args) => doctor::run(&context, args).await,
+        Command::Config(args) => config::run(&context, &args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Server(args) => server::run(&context, args).await,
     }
 }

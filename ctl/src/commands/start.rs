@@ -1,13 +1,18 @@
 //! `benchctl start`: a run from the plan to the verdict.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use clap::ValueEnum;
-use metronome_proto::{plan::Plan, v1};
+use metronome_proto::{
+    plan::Plan,
+    telemetry::{self, KeyValue, past},
+    v1,
+};
+use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Context,
+    Context, arrival,
     follow::{OnInterrupt, Watched, follow},
     interrupts::Interrupts,
 };
@@ -77,6 +82,11 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "detach")]
     clients_table: bool,
 
+    /// Wait up to this long for the server to answer and an agent to be there, instead of bringing
+    /// up our own.
+    #[arg(long, value_name = "TIME", env = "METRONOME_WAIT", allow_negative_numbers = true, value_parser = flags::duration)]
+    wait: Option<Duration>,
+
     /// Workers of the server that benchctl brings up itself: 1 to 256. Not given: one per core.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::workers)]
     workers: Option<u32>,
@@ -142,7 +152,7 @@ impl Args {
     fn request(&self, plan: &Plan) -> v1::StartRunRequest {
         v1::StartRunRequest {
             plan: Some(plan.to_proto()),
-            request_id: self.request_id.clone().unwrap_or_default(),
+            request_id: self.request_id.clone().unwrap_or_else(new_request_id),
             label: self.label.clone().unwrap_or_default(),
         }
     }
@@ -159,6 +169,16 @@ impl Args {
             (!self.agents.is_empty(), "--agent: names an agent of a running server"),
         ];
         flags.into_iter().find(|(given, _)| *given).map(|(_, sentence)| sentence)
+    }
+}
+
+/// An id that nobody else has: with it an answer that was lost can be asked for again.
+fn new_request_id() -> String {
+    let mut bytes = [0; 16];
+    match getrandom(&mut bytes, GetRandomFlags::empty()) {
+        Ok(16) => format!("{:032x}", u128::from_le_bytes(bytes)),
+        // Then the server makes one, and a lost answer stays lost.
+        _ => String::new(),
     }
 }
 
@@ -179,9 +199,16 @@ impl System {
         interrupts: &mut Interrupts,
         remarks: &mut Remarks,
     ) -> Result<Exit, Failure> {
-        // One Ctrl-C here does not lose the answer: the run it names must be stopped.
-        let starting = self.client.start_run(args.request(plan));
-        let run = interrupts.unless(2, "gave up while the run was being started", starting).await?;
+        let run = self.start(args.request(plan), interrupts, remarks).await?;
+        let span = tracing::Span::current();
+        past::set_attributes(&span, vec![KeyValue::new("metronome.run.id", run.run_id.clone())]);
+        if let Some(trace_id) = telemetry::trace_id(&span) {
+            remarks.tell(&format!("run {} is trace {trace_id}", run.run_id));
+        }
+        if args.detach && interrupts.came() {
+            self.client.stop_run(&run.run_id).await?;
+            return Err(Failure::interrupted(format!("run {} was stopped instead of left to the server", run.run_id)));
+        }
         if args.detach {
             terminal::print(&match context.output {
                 Output::Json => json::lists::started(&run.run_id),
@@ -204,6 +231,24 @@ impl System {
         };
         context.print_run(&run, &clients, args.clients_table)?;
         Ok(Exit::of_run(&run))
+    }
+
+    /// The run from its request. One Ctrl-C does not lose the answer: the run that it names may be
+    /// going on already and must be stopped.
+    async fn start(
+        &self,
+        asked: v1::StartRunRequest,
+        interrupts: &mut Interrupts,
+        remarks: &mut Remarks,
+    ) -> Result<v1::Run, Failure> {
+        let mut starting = pin!(self.client.start_run(asked));
+        tokio::select! {
+            started = &mut starting => return started,
+            () = interrupts.reach(1) => {}
+        }
+        remarks.tell("stopping the run as soon as the server has told its id; Ctrl-C again gives up at once");
+        let sentence = "gave up while the run was being started; `benchctl runs` tells whether it was";
+        interrupts.unless(2, sentence, starting).await
     }
 
     /// When a process of our own has ended, that is the cause.
@@ -233,7 +278,11 @@ impl System {
 
 /// Finds a server or brings one up.
 async fn open(context: &Context, args: &Args, plan: &Plan, remarks: &mut Remarks) -> Result<System, Failure> {
-    let Some(client) = context.connect_if_any().await? else {
+    let found = match args.wait {
+        Some(wait_max) => Some(arrival::of_server_and_agents(context, wait_max, &args.agents).await?),
+        None => context.connect_if_any().await?,
+    };
+    let Some(client) = found else {
         return bring_up(args, plan, remarks).await;
     };
     if let Some(flag) = args.flag_of_the_embedded_server() {

@@ -40,6 +40,10 @@ pub(crate) enum Watch {
 pub(crate) struct Script {
     /// What StartRun fails with.
     pub(crate) start: Option<Status>,
+    /// So many answers of StartRun are lost on the way.
+    pub(crate) lost_answers: u32,
+    /// StartRun is answered after this.
+    pub(crate) answer_when: Option<oneshot::Receiver<()>>,
     /// One per WatchRun; then WatchRun is UNAVAILABLE.
     pub(crate) watches: Vec<Watch>,
 }
@@ -55,6 +59,7 @@ pub(crate) struct Peer {
 struct State {
     script: Mutex<Script>,
     calls: Mutex<Vec<&'static str>>,
+    request_ids: Mutex<Vec<String>>,
 }
 
 impl Peer {
@@ -62,7 +67,7 @@ impl Peer {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket of ours");
         let address = listener.local_addr().expect("bound").to_string();
-        let state = Arc::new(State { script: Mutex::new(script), calls: Mutex::default() });
+        let state = Arc::new(State { script: Mutex::new(script), calls: Mutex::default(), request_ids: Mutex::default() });
         let (stop, stopped) = oneshot::channel();
         let service = OperatorServiceServer::new(Operator(Arc::clone(&state)));
         let thread = std::thread::spawn(move || {
@@ -86,6 +91,11 @@ impl Peer {
     /// The calls so far, in order.
     pub(crate) fn calls(&self) -> Vec<&'static str> {
         self.state.calls.lock().expect("no panic in a call").clone()
+    }
+
+    /// The request_id of every StartRun so far.
+    pub(crate) fn request_ids(&self) -> Vec<String> {
+        self.state.request_ids.lock().expect("no panic in a call").clone()
     }
 }
 
@@ -115,10 +125,22 @@ impl OperatorService for Operator {
 
     async fn start_run(&self, asked: Request<v1::StartRunRequest>) -> Result<Response<v1::StartRunResponse>, Status> {
         self.called("StartRun");
-        if let Some(status) = &self.0.script.lock().expect("no panic in a call").start {
-            return Err(status.clone());
-        }
         let asked = asked.into_inner();
+        self.0.request_ids.lock().expect("no panic in a call").push(asked.request_id.clone());
+        let answer_when = {
+            let mut script = self.0.script.lock().expect("no panic in a call");
+            if let Some(status) = &script.start {
+                return Err(status.clone());
+            }
+            if script.lost_answers > 0 {
+                script.lost_answers -= 1;
+                return Err(Status::unavailable("the connection broke"));
+            }
+            script.answer_when.take()
+        };
+        if let Some(answer_when) = answer_when {
+            let _ = answer_when.await;
+        }
         let run = v1::Run { plan: asked.plan, label: asked.label, ..run(v1::RunState::Preparing) };
         Ok(Response::new(v1::StartRunResponse { run: Some(run) }))
     }

@@ -5,12 +5,13 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use metronome_proto::{
     plan::{CLIENTS_MAX, is_agent_name},
     run_id::RunId,
+    telemetry::restraint::Restraint,
     v1::{
         self, AgentMessage, ServerMessage, agent_message::Message, agent_service_server::AgentService, server_message,
     },
 };
 use tokio::{
-    sync::mpsc,
+    sync::mpsc::{self, error::TrySendError},
     time::{self, Instant, MissedTickBehavior},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,7 +22,7 @@ use super::{
     registry::{FromAgent, Identity, News, ORDERS_WAITING_MAX, Orders, order},
     shared::Shared,
 };
-use crate::text;
+use crate::{sys::clock, text};
 
 /// Load must stop when no Renew came for this long.
 const LEASE: Duration = Duration::from_secs(3);
@@ -32,6 +33,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 const REGISTER_MAX: Duration = Duration::from_secs(10);
 const VERSION_BYTES_MAX: usize = 64;
 const RECORDS_PER_MESSAGE_MAX: usize = 1000;
+
+/// Of agents that come and go, at most ten lines in ten seconds: a stranger can make them by the thousand.
+static COMINGS_AND_GOINGS: Restraint = Restraint::new(10, 10_000_000_000);
 
 /// The service.
 pub(super) struct Attendance {
@@ -67,7 +71,10 @@ impl AgentService for Attendance {
                 format!("an agent named {} is connected already; give this one another --name", identity.name);
             return Err(answer::plain(Code::AlreadyExists, "AGENT_NAME_TAKEN", &sentence));
         }
-        tracing::info!(agent = identity.name, clients_max = identity.clients_max, "agent attends");
+        self.shared.tally.agent_attends(&identity.name);
+        if let Some(withheld) = COMINGS_AND_GOINGS.admit(clock::now_ns()) {
+            tracing::info!(agent = identity.name, clients_max = identity.clients_max, withheld, "agent attends");
+        }
         tokio::spawn(attend(Arc::clone(&self.shared), identity.name, messages, orders));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
@@ -102,8 +109,11 @@ async fn attend(shared: Arc<Shared>, name: String, mut messages: Streaming<Agent
             why
         }
     };
-    tracing::info!(agent = name, "agent leaves: {why}");
-    shared.registry.leave(&name, &why).await;
+    if let Some(withheld) = COMINGS_AND_GOINGS.admit(clock::now_ns()) {
+        tracing::info!(agent = name, withheld, "agent leaves: {why}");
+    }
+    let had_a_part = shared.registry.leave(&name, &why).await;
+    shared.tally.agent_leaves(&name, had_a_part);
 }
 
 /// `Ok` when the agent has closed the stream.
@@ -116,31 +126,60 @@ async fn listen(
     let mut renewal = time::interval(RENEW_EVERY);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard_at = Instant::now();
+    // News that its run has no room for yet: nothing more is read meanwhile, and all else goes on.
+    let mut waiting: Option<Waiting> = None;
     loop {
         tokio::select! {
-            received = messages.message() => {
-                let Some(received) = received? else { return Ok(()) };
+            () = pass_on(&mut waiting), if waiting.is_some() => heard_at = Instant::now(),
+            received = messages.message(), if waiting.is_none() => {
+                let Some(received) = received.map_err(|status| broken(name, &status))? else { return Ok(()) };
                 heard_at = Instant::now();
-                take(shared, name, received).await?;
+                waiting = take(shared, name, received)?;
             }
             _ = renewal.tick() => {
                 // An agent that does not read its orders is not renewed, and so stops by itself.
-                let _ = orders.try_send(order(server_message::Message::Renew(v1::Renew {})));
+                let _ = orders.try_send(order(server_message::Message::Renew(v1::Renew { run_ids: shared.registry.runs_of(name) })));
             }
             () = orders.closed() => return Ok(()),
-            () = time::sleep_until(heard_at + SILENCE_MAX) => {
+            () = time::sleep_until(heard_at + SILENCE_MAX), if waiting.is_none() => {
                 return Err(Status::deadline_exceeded("it was silent for 3 s"));
             }
         }
     }
 }
 
-/// Passes one message on to the run that it is about.
-async fn take(shared: &Shared, name: &str, received: AgentMessage) -> Result<(), Status> {
+/// Why a stream broke, for people: what the library says of it is of use to programmers alone.
+fn broken(name: &str, status: &Status) -> Status {
+    tracing::debug!(agent = name, "stream broke: {status}");
+    match status.code() {
+        Code::OutOfRange => Status::out_of_range("it sent a message of more than 1 MiB"),
+        Code::Internal if std::error::Error::source(status).is_none() => {
+            Status::invalid_argument("it sent a message that cannot be read")
+        }
+        _ => Status::unavailable("its connection to the server broke"),
+    }
+}
+
+/// News and the run that has no room for them.
+type Waiting = (mpsc::Sender<FromAgent>, FromAgent);
+
+/// Hands over what waits. When this is dropped before it has ended, it waits on.
+async fn pass_on(waiting: &mut Option<Waiting>) {
+    let Some((inbox, _)) = waiting else { return };
+    let inbox = inbox.clone();
+    let room = inbox.reserve().await;
+    if let (Ok(room), Some((_, news))) = (room, waiting.take()) {
+        room.send(news);
+    }
+    // A run that no longer listens has ended.
+}
+
+/// Passes one message on to the run that it is about. What that run has no room for is returned.
+fn take(shared: &Shared, name: &str, received: AgentMessage) -> Result<Option<Waiting>, Status> {
     let (run_id, news) = match received.message {
         Some(Message::Register(_)) => return Err(answer::bad_field("message", "only the first may be a Register")),
         // A newer agent may say what this server does not know yet.
-        None | Some(Message::Alive(_)) => return Ok(()),
+        None | Some(Message::Alive(_)) => return Ok(None),
         Some(Message::Prepared(prepared)) => (prepared.run_id, News::Prepared),
         Some(Message::Progress(progress)) => (progress.run_id.clone(), News::Progress(progress)),
         Some(Message::ClientRecords(records)) if records.clients.len() > RECORDS_PER_MESSAGE_MAX => {
@@ -152,7 +191,57 @@ async fn take(shared: &Shared, name: &str, received: AgentMessage) -> Result<(),
     };
     let id: RunId = answer::parse_run_id(&run_id)?;
     // News of a run that is over come late and change nothing.
-    let Some((inbox, agent)) = shared.registry.inbox(name, id) else { return Ok(()) };
-    let _ = inbox.send(FromAgent { agent, news }).await;
-    Ok(())
+    let Some((inbox, agent)) = shared.registry.inbox(name, id) else { return Ok(None) };
+    Ok(offer(inbox, FromAgent { agent, news }))
+}
+
+/// Gives news to a run. What it has no room for is returned.
+fn offer(inbox: mpsc::Sender<FromAgent>, news: FromAgent) -> Option<Waiting> {
+    match inbox.try_send(news) {
+        Ok(()) | Err(TrySendError::Closed(_)) => None,
+        // The next progress says the same and more.
+        Err(TrySendError::Full(FromAgent { news: News::Progress(_), .. })) => None,
+        Err(TrySendError::Full(news)) => Some((inbox, news)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn news(news: News) -> FromAgent {
+        FromAgent { agent: 0, news }
+    }
+
+    #[tokio::test]
+    async fn news_that_a_run_has_no_room_for_wait_and_progress_is_left_out() {
+        let (inbox, mut run) = mpsc::channel(1);
+        assert!(offer(inbox.clone(), news(News::Prepared)).is_none());
+        assert!(offer(inbox.clone(), news(News::Progress(v1::Progress::default()))).is_none());
+        let mut waiting = offer(inbox.clone(), news(News::Finished(v1::Finished::default())));
+        // The stream's loop turns to something else and comes back.
+        assert!(time::timeout(Duration::ZERO, pass_on(&mut waiting)).await.is_err() && waiting.is_some());
+        assert!(matches!(run.recv().await.map(|from| from.news), Some(News::Prepared)));
+        pass_on(&mut waiting).await;
+        assert!(waiting.is_none());
+        assert!(matches!(run.recv().await.map(|from| from.news), Some(News::Finished(_))));
+        // A run that has ended is waited for no longer.
+        let _ = inbox.try_send(news(News::Prepared));
+        let mut waiting = offer(inbox, news(News::Failed(String::new())));
+        drop(run);
+        pass_on(&mut waiting).await;
+        assert!(waiting.is_none());
+    }
+
+    #[test]
+    fn a_stream_that_breaks_is_told_in_words_for_people() {
+        for (status, words) in [
+            (Status::unknown("h2 protocol error: error reading a body from connection"), "connection"),
+            (Status::internal("failed to decode Protobuf message: invalid tag"), "cannot be read"),
+            (Status::out_of_range("decoded message length too large"), "1 MiB"),
+        ] {
+            let told = broken("a1", &status);
+            assert!(told.message().contains(words) && !told.message().contains("protocol"), "{told}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use tokio::{sync::oneshot, time};
 
 use crate::master::{
     Handle, Request,
-    request::{Admission, AdmitError, Reply, RunReading, RunRecord, ServerReading},
+    request::{Admission, AdmitError, Reply, RunReading, RunRecord, ServerReading, Totals},
 };
 
 /// It answers within milliseconds unless something is badly wrong.
@@ -37,6 +37,11 @@ impl DataPlane {
     /// `None` when no answer came within 3 s.
     pub(super) async fn read_server(&self) -> Option<ServerReading> {
         in_time(self.ask(|reply| Request::ReadServer { reply })).await
+    }
+
+    /// `None` when no answer came within 3 s.
+    pub(super) async fn read_totals(&self) -> Option<Totals> {
+        in_time(self.ask(|reply| Request::ReadTotals { reply })).await
     }
 
     /// How many workers were restarted. `None` when that was not done within 2 minutes.

@@ -20,11 +20,14 @@ use tracing::Span;
 
 use super::{
     data_plane::{Answer, answer_in},
+    departure::Departure,
     identity,
     registry::{FromAgent, News, Orders, order},
     runs::{Unsaved, View},
     shared::Shared,
     snapshot::Observer,
+    tally::Tally,
+    telling,
 };
 use crate::{
     master::request::{RunReading, RunRecord},
@@ -68,6 +71,8 @@ struct Living {
     readings: u64,
     closing: Option<Answer<Option<RunRecord>>>,
     record: Option<RunRecord>,
+    /// What each agent's progress has told: packets sent and skipped.
+    told: Vec<(u64, u64)>,
     /// Ends when it is replaced.
     phase: Span,
 }
@@ -76,8 +81,8 @@ impl Driver {
     /// Lives the run to its end, which is stored when this returns.
     pub(super) async fn drive(mut self) {
         // However this ends, the run's agents and clients are free afterwards.
-        let departure = Departure { shared: Arc::clone(&self.shared), id: self.id };
-        tracing::info!(run_id = %self.id, clients = self.plan.clients, rate_hz = self.plan.rate_hz(), "run begins");
+        let departure = Departure::of(&self.shared, self.id, &self.orders);
+        tracing::info!(clients = i64::from(self.plan.clients), rate_hz = self.plan.rate_hz(), "run begins");
         let schedule_ns = u64::try_from(self.plan.duration.as_nanos()).unwrap_or(u64::MAX);
         let (life, actions) = Life::begin(self.accounts.len(), schedule_ns, clock::now_ns());
         let mut living = Living {
@@ -89,6 +94,7 @@ impl Driver {
             readings: 0,
             closing: None,
             record: None,
+            told: vec![(0, 0); self.accounts.len()],
         };
         let mut following = self.perform(&mut living, actions);
         let mut beat = time::interval(SNAPSHOT_EVERY);
@@ -110,17 +116,27 @@ impl Driver {
             following.extend(self.perform(&mut living, actions));
             self.show(&mut living);
         }
-        self.conclude(living).await;
-        drop(departure);
+        if self.conclude(living).await {
+            departure.after_the_report();
+        }
     }
 
     /// Notes what an agent says. `None` when nothing follows from it.
     fn take(&mut self, living: &mut Living, FromAgent { agent, news }: FromAgent) -> Option<Event> {
         let account = self.accounts.get_mut(agent)?;
         match news {
-            News::Prepared => Some(Event::AgentPrepared(agent)),
+            News::Prepared => {
+                // Watchers see the clients that are connected now, not those of the last beat.
+                self.ask_for_reading(living);
+                Some(Event::AgentPrepared(agent))
+            }
             News::Progress(progress) => {
                 living.observer.take_progress(agent, &progress, account);
+                if let Some((sent, skipped)) = living.told.get_mut(agent) {
+                    let more = (progress.sent.saturating_sub(*sent), progress.skipped.saturating_sub(*skipped));
+                    (*sent, *skipped) = (*sent + more.0, *skipped + more.1);
+                    self.shared.tally.agent_sent(&account.name, more.0, more.1);
+                }
                 None
             }
             News::Records(records) => {
@@ -128,6 +144,7 @@ impl Driver {
                 None
             }
             News::Finished(finished) => {
+                self.shared.tally.agent_finished(&account.name, &finished);
                 account.finish(finished);
                 Some(Event::AgentFinished(agent))
             }
@@ -136,7 +153,7 @@ impl Driver {
                 if account.finished().is_none() {
                     account.fail(&why);
                     let trouble = format!("agent {}: {}", account.name, account.missing().unwrap_or_default());
-                    tracing::warn!(run_id = %self.id, "{trouble}");
+                    tracing::warn!(agent = account.name, why = account.missing(), "agent lost");
                     living.observer.take_trouble(trouble);
                 }
                 Some(Event::AgentGone(agent))
@@ -197,6 +214,7 @@ impl Driver {
             deadline: nanos(PREPARE_NS - PREPARE_MARGIN_NS),
             traceparent: telemetry::traceparent(&self.span),
             clients_total: self.plan.clients,
+            duration: prost_types::Duration::try_from(self.plan.duration).ok(),
         }
     }
 
@@ -248,7 +266,7 @@ impl Driver {
             return;
         }
         if state != self.run.state() {
-            tracing::info!(run_id = %self.id, "run is {}", in_words(state.as_str_name(), "RUN_STATE_"));
+            tracing::info!("run is {}", in_words(state.as_str_name(), "RUN_STATE_"));
             living.phase = phase_span(&self.span, state);
             self.run.set_state(state);
         }
@@ -256,54 +274,59 @@ impl Driver {
         self.view.send_replace(View::Running { run: self.run.clone(), snapshot });
     }
 
-    /// Makes the report, stores it and shows it, in this order.
-    async fn conclude(self, living: Living) {
-        let Self { shared, id, plan, mut run, accounts, view, span, .. } = self;
-        let _phase = tracing::info_span!(parent: &span, "conclude");
-        let Living { life, stop_cause, record, .. } = living;
+    /// Makes the report, stores it and shows it, in this order. Whether there is one.
+    async fn conclude(self, living: Living) -> bool {
+        let Self { shared, id, plan, mut run, accounts, view, span, inbox, .. } = self;
+        // Who still has something to say must not wait for the history.
+        drop(inbox);
+        let Living { life, stop_cause, record, told, phase, .. } = living;
+        drop(phase);
+        let run_span = span.clone();
         let notes = shared.about.notes.clone();
         let work = move |store: &crate::store::Store| {
-            let conclusion = conclude(&Evidence {
+            let evidence = Evidence {
                 plan: &plan,
                 agents: &accounts,
                 record: record.as_ref(),
                 start_at_ns: life.start_at_ns(),
                 stopped: life.was_stopped_early().then_some(stop_cause.unwrap_or(StopCause::Operator)),
                 notes: &notes,
-            });
+            };
+            let conclusion = tracing::info_span!(parent: &run_span, "merge").in_scope(|| conclude(&evidence));
+            telling::end(&run_span, &conclusion.report, record.as_ref());
             let pages = pages(&conclusion);
             run.set_state(RunState::Ended);
             run.ended_at = Some(timestamp(identity::unix_ms()));
             run.report = Some(conclusion.report);
-            let stored = store.finish(&run, &pages);
+            let stored = tracing::info_span!(parent: &run_span, "store").in_scope(|| store.finish(&run, &pages));
             (run, pages, stored)
         };
         let Ok((run, pages, stored)) = shared.with_store(work).await else {
-            tracing::error!(run_id = %id, "the report could not be made");
-            return;
+            tracing::error!("the report could not be made");
+            return false;
         };
-        let verdict = run.report.as_ref().and_then(|report| report.verdict.as_ref()).map(v1::Verdict::status);
-        let verdict = in_words(verdict.unwrap_or_default().as_str_name(), "VERDICT_STATUS_");
-        tracing::info!(run_id = %id, "run has ended: {verdict}");
+        settle(&shared.tally, run.report.as_ref(), &told);
         if let Err(error) = stored {
-            tracing::error!(run_id = %id, "the report is kept in memory only, it cannot be stored: {error}");
+            tracing::error!("the report is kept in memory only, it cannot be stored: {error}");
             shared.runs.keep_unsaved(id, Unsaved { run: run.clone(), pages });
         }
         view.send_replace(View::Ended(run));
+        true
     }
 }
 
-/// Frees what a run holds, also when its driver is cut short.
-struct Departure {
-    shared: Arc<Shared>,
-    id: RunId,
-}
-
-impl Drop for Departure {
-    fn drop(&mut self) {
-        self.shared.registry.release(self.id);
-        self.shared.runs.remove(self.id);
+/// Counts a run that has ended, and what its agents' last reports say beyond their progress.
+fn settle(tally: &Tally, report: Option<&v1::Report>, told: &[(u64, u64)]) {
+    let Some(report) = report else { return };
+    let verdict = report.verdict.as_ref().map(v1::Verdict::status).unwrap_or_default();
+    let packets = report.packets.unwrap_or_default();
+    tracing::info!(received = packets.received, lost = packets.lost, "run has ended: {}", telling::in_words(verdict));
+    for (agent, (sent, _)) in report.agents.iter().zip(told) {
+        tally.agent_sent(&agent.agent, agent.sent.saturating_sub(*sent), 0);
     }
+    let skipped = told.iter().fold(0_u64, |sum, (_, skipped)| sum.saturating_add(*skipped));
+    tally.agent_sent("", 0, packets.skipped.saturating_sub(skipped));
+    tally.run_ended(telling::in_words(verdict), packets.lost);
 }
 
 async fn sleep_until(at_ns: u64) {
@@ -312,10 +335,10 @@ async fn sleep_until(at_ns: u64) {
 
 fn phase_span(run: &Span, state: RunState) -> Span {
     match state {
-        RunState::Preparing => tracing::info_span!(parent: run, "prepare"),
-        RunState::Starting => tracing::info_span!(parent: run, "start"),
-        RunState::Running => tracing::info_span!(parent: run, "measure"),
-        _ => tracing::info_span!(parent: run, "drain"),
+        RunState::Preparing => tracing::info_span!(parent: run, "preparing"),
+        RunState::Starting => tracing::info_span!(parent: run, "starting"),
+        RunState::Running => tracing::info_span!(parent: run, "running"),
+        _ => tracing::info_span!(parent: run, "draining"),
     }
 }
 

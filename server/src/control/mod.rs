@@ -7,28 +7,42 @@
 //! | [`attendance`] | AgentService: one stream per agent |
 //! | [`start`] | StartRun, from the request to a run that lives |
 //! | [`driver`] | one task per run: brings events to its state machine and performs the actions |
+//! | [`departure`] | what a run gives back when its driver ends, however that happens |
 //! | [`snapshot`] | how a running run looks to a watcher |
 //! | [`registry`], [`division`] | the agents connected, and who brings which clients |
 //! | [`runs`] | the runs that have not ended |
 //! | [`data_plane`] | questions to the master, with an answer to await |
 //! | [`health`] | grpc.health.v1 |
+//! | [`calls`] | every call: its span and how long it took |
+//! | [`telling`] | what a trace tells of a run at its end |
+//! | [`tally`], [`metrics`] | what is counted here, and all that monitoring may read |
+//! | [`http`], [`push`] | metrics for Prometheus, metrics over OTLP |
 //! | [`listener`], [`shutdown`], [`answer`] | connections, the end of the server, errors with details |
+//! | [`probe`] | the health of another server: the one call that goes out |
 
 mod answer;
 mod attendance;
+mod calls;
 mod data_plane;
+mod departure;
 mod division;
 mod driver;
 mod health;
+mod http;
 mod identity;
 mod listener;
+mod metrics;
 mod operator;
+pub(crate) mod probe;
+mod push;
 mod registry;
 mod runs;
 mod shared;
 mod shutdown;
 mod snapshot;
 mod start;
+mod tally;
+mod telling;
 
 use std::{
     io::{Write as _, stdout},
@@ -41,16 +55,19 @@ use std::{
 
 use anyhow::Context as _;
 use metronome_proto::{
-    DESCRIPTORS, MESSAGE_BYTES_MAX,
+    DESCRIPTORS, HTTP_ADDRESS_DEFAULT, MESSAGE_BYTES_MAX,
     v1::{agent_service_server::AgentServiceServer, operator_service_server::OperatorServiceServer},
 };
 use tokio::{runtime, sync::watch, task::JoinHandle as Task};
 use tonic::transport::{Server, server::Router};
+use tower::layer::util::{Identity, Stack};
 
 use crate::{config::Config, master::Handle, store::Store};
 use attendance::Attendance;
+use calls::Calls;
 use health::Health;
 pub(crate) use identity::unix_ms;
+use metrics::Metrics;
 use operator::Operator;
 use shared::{About, Shared};
 
@@ -64,9 +81,13 @@ const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
 
+/// The services of the gRPC port, every call watched.
+type Watched = Stack<Calls, Identity>;
+
 /// What the control plane works with: everything is open already.
 pub(crate) struct Parts {
     pub(crate) grpc: TcpListener,
+    pub(crate) http: Option<TcpListener>,
     pub(crate) data_address: SocketAddr,
     pub(crate) store: Store,
     pub(crate) master: Handle,
@@ -96,16 +117,26 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
 
     let (health, router) = services(&shared, config.reflection).await?;
     let (stop, stopped) = watch::channel(());
+    let metrics = Arc::new(Metrics::new(Arc::clone(&shared)));
+    let http_address = parts.http.as_ref().and_then(|http| http.local_addr().ok());
+    match parts.http {
+        Some(http) => http::serve(http, Arc::clone(&metrics), until_closed(stopped.clone()))?,
+        None if config.http.is_some() => {
+            tracing::warn!("{HTTP_ADDRESS_DEFAULT} is taken, so there is no HTTP port; give another with --http, or --http off");
+        }
+        None => {}
+    }
+    let last_push = push::start(metrics, stopped.clone());
     let incoming = listener::connections(parts.grpc)?;
     let serving: Task<_> = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until_closed(stopped)));
     tokio::spawn(health.clone().follow_workers(Arc::clone(&shared)));
-    announce(grpc_address, parts.data_address);
-    Ok(shutdown::Server { shared, health, stop, serving, drain_timeout: config.drain_timeout }
+    announce(grpc_address, parts.data_address, http_address);
+    Ok(shutdown::Server { shared, health, stop, serving, last_push, drain_timeout: config.drain_timeout }
         .run_until(signals, master_gone)
         .await)
 }
 
-async fn services(shared: &Arc<Shared>, with_reflection: bool) -> anyhow::Result<(Health, Router)> {
+async fn services(shared: &Arc<Shared>, with_reflection: bool) -> anyhow::Result<(Health, Router<Watched>)> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(reporter);
     let operator = OperatorServiceServer::new(Operator::new(Arc::clone(shared)))
@@ -121,6 +152,7 @@ async fn services(shared: &Arc<Shared>, with_reflection: bool) -> anyhow::Result
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let router = Server::builder()
+        .layer(Calls::new(Arc::clone(shared)))
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -141,8 +173,9 @@ async fn until_closed(mut stopped: watch::Receiver<()>) {
 }
 
 /// The one line on standard output, by which scripts know that both ports are open.
-fn announce(grpc: SocketAddr, data: SocketAddr) {
-    let line = format!("metronome-server ready: grpc {grpc} data {data} pid {}\n", process::id());
+fn announce(grpc: SocketAddr, data: SocketAddr, http: Option<SocketAddr>) {
+    let http = http.map(|http| format!(" http {http}")).unwrap_or_default();
+    let line = format!("metronome-server ready: grpc {grpc} data {data}{http} pid {}\n", process::id());
     // Whoever started us may not read it; that is no reason not to serve.
     let _ = stdout().write_all(line.as_bytes()).and_then(|()| stdout().flush());
     tracing::info!("{}", line.trim_end());

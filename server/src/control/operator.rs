@@ -4,7 +4,6 @@ use std::{pin::Pin, process, sync::Arc, time::Duration};
 
 use metronome_proto::{
     run_id::RunId,
-    telemetry,
     v1::{
         self, GetRunRequest, GetRunResponse, GetServerRequest, GetServerResponse, ListAgentsRequest,
         ListAgentsResponse, ListClientsRequest, ListClientsResponse, ListRunsRequest, ListRunsResponse,
@@ -16,8 +15,7 @@ use metronome_proto::{
 use prost::Message as _;
 use tokio::time;
 use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
-use tonic::{Request, Response, Status, metadata::MetadataMap};
-use tracing::{Instrument as _, Span};
+use tonic::{Request, Response, Status};
 
 use super::{
     answer,
@@ -155,19 +153,16 @@ impl OperatorService for Operator {
     type WatchRunStream = StreamOf<WatchRunResponse>;
 
     async fn start_run(&self, request: Request<StartRunRequest>) -> Result<Response<StartRunResponse>, Status> {
-        let span = call("metronome.v1.OperatorService/StartRun", request.metadata());
-        let run = start_run(&self.shared, request.into_inner()).instrument(span).await?;
+        let run = start_run(&self.shared, request.into_inner()).await?;
         Ok(Response::new(StartRunResponse { run: Some(run) }))
     }
 
     async fn stop_run(&self, request: Request<StopRunRequest>) -> Result<Response<StopRunResponse>, Status> {
-        let span = call("metronome.v1.OperatorService/StopRun", request.metadata());
-        let run = self.stop_run(&request.get_ref().run_id).instrument(span).await?;
+        let run = self.stop_run(&request.get_ref().run_id).await?;
         Ok(Response::new(StopRunResponse { run: Some(run) }))
     }
 
-    async fn stop_all(&self, request: Request<StopAllRequest>) -> Result<Response<StopAllResponse>, Status> {
-        let _span = call("metronome.v1.OperatorService/StopAll", request.metadata()).entered();
+    async fn stop_all(&self, _request: Request<StopAllRequest>) -> Result<Response<StopAllResponse>, Status> {
         let stop = |(id, run): (RunId, super::runs::Active)| {
             run.stop(StopCause::Operator);
             id.to_string()
@@ -177,62 +172,42 @@ impl OperatorService for Operator {
     }
 
     async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<GetRunResponse>, Status> {
-        let span = call("metronome.v1.OperatorService/GetRun", request.metadata());
         let id = answer::parse_run_id(&request.get_ref().run_id)?;
-        let run = self.shared.find_run(id).instrument(span).await?;
+        let run = self.shared.find_run(id).await?;
         Ok(Response::new(GetRunResponse { run: Some(run) }))
     }
 
     async fn list_runs(&self, request: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {
-        let span = call("metronome.v1.OperatorService/ListRuns", request.metadata());
-        self.list_runs(request.into_inner()).instrument(span).await.map(Response::new)
+        self.list_runs(request.into_inner()).await.map(Response::new)
     }
 
     async fn list_clients(
         &self,
         request: Request<ListClientsRequest>,
     ) -> Result<Response<Self::ListClientsStream>, Status> {
-        let span = call("metronome.v1.OperatorService/ListClients", request.metadata());
-        let pages = self.list_clients(&request.get_ref().run_id).instrument(span).await?;
+        let pages = self.list_clients(&request.get_ref().run_id).await?;
         Ok(Response::new(Box::pin(tokio_stream::iter(pages.into_iter().map(Ok)))))
     }
 
     async fn watch_run(&self, request: Request<WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
-        let span = call("metronome.v1.OperatorService/WatchRun", request.metadata());
-        self.watch_run(&request.get_ref().run_id).instrument(span).await.map(Response::new)
+        self.watch_run(&request.get_ref().run_id).await.map(Response::new)
     }
 
-    async fn list_agents(&self, request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
-        let _span = call("metronome.v1.OperatorService/ListAgents", request.metadata()).entered();
+    async fn list_agents(&self, _request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
         Ok(Response::new(ListAgentsResponse { agents: self.shared.registry.list() }))
     }
 
     async fn restart_workers(
         &self,
-        request: Request<RestartWorkersRequest>,
+        _request: Request<RestartWorkersRequest>,
     ) -> Result<Response<RestartWorkersResponse>, Status> {
-        let span = call("metronome.v1.OperatorService/RestartWorkers", request.metadata());
-        let restarted = self.shared.data_plane.restart_workers().instrument(span).await.ok_or_else(master_is_gone)?;
+        let restarted = self.shared.data_plane.restart_workers().await.ok_or_else(master_is_gone)?;
         Ok(Response::new(RestartWorkersResponse { restarted }))
     }
 
-    async fn get_server(&self, request: Request<GetServerRequest>) -> Result<Response<GetServerResponse>, Status> {
-        let span = call("metronome.v1.OperatorService/GetServer", request.metadata());
-        self.get_server().instrument(span).await.map(Response::new)
+    async fn get_server(&self, _request: Request<GetServerRequest>) -> Result<Response<GetServerResponse>, Status> {
+        self.get_server().await.map(Response::new)
     }
-}
-
-/// The span of one call, a child of the caller's.
-fn call(method: &'static str, metadata: &MetadataMap) -> Span {
-    let span = tracing::info_span!(
-        "call",
-        otel.name = method,
-        otel.kind = "server",
-        rpc.system.name = "grpc",
-        rpc.method = method
-    );
-    telemetry::continue_from(&span, metadata);
-    span
 }
 
 /// At most `limit` runs and at most as many as fit one message.

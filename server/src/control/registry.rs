@@ -134,14 +134,16 @@ impl Registry {
         true
     }
 
-    /// Takes an agent off the list and tells its runs.
-    pub(super) async fn leave(&self, name: &str, why: &str) {
+    /// Takes an agent off the list and tells its runs. True when it had a part in one.
+    pub(super) async fn leave(&self, name: &str, why: &str) -> bool {
         let left = self.lock().remove(name);
+        let had_a_part = left.as_ref().is_some_and(|agent| !agent.parts.is_empty());
         for part in left.into_iter().flat_map(|agent| agent.parts.into_values()) {
             let news = News::Lost(why.to_owned());
             // A run that no longer listens has ended.
             let _ = part.inbox.send(FromAgent { agent: part.agent, news }).await;
         }
+        had_a_part
     }
 
     /// Finds agents for a run and gives each its part. Those without a client are left out.
@@ -197,6 +199,11 @@ impl Registry {
         let agents = self.lock();
         let part = agents.get(name)?.parts.get(&run)?;
         Some((part.inbox.clone(), part.agent))
+    }
+
+    /// The runs in which an agent has a part.
+    pub(super) fn runs_of(&self, name: &str) -> Vec<String> {
+        self.lock().get(name).map(|agent| agent.parts.keys().map(RunId::to_string).collect()).unwrap_or_default()
     }
 
     /// Ends every stream.

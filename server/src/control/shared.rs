@@ -18,6 +18,7 @@ use super::{
     identity::{self, ClockIdentity},
     registry::Registry,
     runs::Runs,
+    tally::Tally,
 };
 use crate::{
     config::{Config, Secret},
@@ -63,6 +64,7 @@ pub(super) struct Shared {
     pub(super) data_plane: DataPlane,
     pub(super) registry: Registry,
     pub(super) runs: Runs,
+    pub(super) tally: Tally,
     /// Held from the look for a request_id to the run that has it.
     pub(super) starting: Mutex<()>,
     store: Arc<Store>,
@@ -77,6 +79,7 @@ impl Shared {
             data_plane: DataPlane::new(master),
             registry: Registry::default(),
             runs: Runs::default(),
+            tally: Tally::default(),
             starting: Mutex::default(),
             store: Arc::new(store),
             draining: AtomicBool::new(false),

@@ -87,6 +87,8 @@ pub(super) struct Server {
     /// Dropped: no new connections and calls.
     pub(super) stop: watch::Sender<()>,
     pub(super) serving: Task<Result<(), tonic::transport::Error>>,
+    /// Resolves when the last metrics have gone out, or have had their time.
+    pub(super) last_push: Option<oneshot::Receiver<()>>,
     pub(super) drain_timeout: Duration,
 }
 
@@ -136,6 +138,9 @@ impl Server {
         let (closed, _) = watch::channel(());
         drop(std::mem::replace(&mut self.stop, closed));
         let _ = time::timeout(CALLS_MAX, &mut self.serving).await;
+        if let Some(last_push) = self.last_push.take() {
+            let _ = time::timeout(CALLS_MAX, last_push).await;
+        }
     }
 }
 

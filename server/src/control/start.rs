@@ -14,6 +14,7 @@ use super::{
     registry::{EnlistError, Enlisted, FromAgent},
     runs::{Active, View},
     shared::{Shared, unreadable},
+    telling,
 };
 use crate::{
     master::request::{Admission, AdmitError, AdmittedAgent},
@@ -142,6 +143,8 @@ fn spawn(
     shared.runs.add(id, Active::new(view.subscribe(), stop));
     let account =
         |agent: &Enlisted| AgentAccount::new(agent.name.clone(), agent.first_client, agent.clients, agent.shares_clock);
+    let span = tracing::info_span!("run", run_id = %id);
+    telling::begin(&span, &run.run_id, &asked.plan, agents.len());
     let driver = Driver {
         shared: Arc::clone(shared),
         id,
@@ -152,9 +155,9 @@ fn spawn(
         inbox,
         stops,
         view,
-        span: tracing::info_span!("run", run_id = %id),
+        span: span.clone(),
     };
-    tokio::spawn(driver.drive());
+    tokio::spawn(driver.drive().instrument(span));
 }
 
 /// Lets the clients in and writes the run to the history. False when its id was taken.

@@ -119,6 +119,23 @@ impl Account {
         if is_done { End::Clean } else { End::Cut }
     }
 
+    /// Whether its figures fit each other. Those of a broken worker may not, and then nothing must be
+    /// added to them: each of these sums is bounded by the bytes, which the kernel knows.
+    pub(crate) fn is_possible(&self) -> bool {
+        let (frames, rest) = (self.bytes / FRAME_BYTES as u64, self.bytes % FRAME_BYTES as u64);
+        let counted = [self.packets, self.duplicated, self.corrupt];
+        let counted = counted.into_iter().try_fold(0_u64, u64::checked_add);
+        // Every frame is answered by one at most, and the last refusal may answer none.
+        let owed_max = (frames + 1).checked_mul(FRAME_BYTES as u64);
+        counted.is_some_and(|counted| counted <= frames)
+            && u64::from(self.rest_bytes) == rest
+            && self.reordered <= self.packets
+            && self.acausal <= self.packets
+            && self.gaps <= self.next_sequence
+            && owed_max.is_some_and(|owed_max| self.owed <= owed_max)
+            && self.written <= self.owed
+    }
+
     /// The bytes of a split frame, zeros behind them.
     pub(crate) fn rest_frame(&self) -> Frame {
         let mut frame = [0; FRAME_BYTES];
@@ -255,6 +272,25 @@ mod tests {
             account.set_rest(&frame, bytes);
             prop_assert_eq!(&account.rest_frame()[..bytes], &frame[..bytes]);
             prop_assert!(account.rest_frame()[bytes..].iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn figures_that_contradict_each_other_are_impossible() {
+        let possible =
+            Account { bytes: 70, rest_bytes: 6, packets: 1, next_sequence: 1, owed: 64, ..Account::default() };
+        assert!(possible.is_possible());
+        for impossible in [
+            Account { packets: 3, ..possible },
+            Account { packets: u64::MAX, duplicated: u64::MAX, ..possible },
+            Account { rest_bytes: 7, ..possible },
+            Account { gaps: 2, ..possible },
+            Account { reordered: 2, ..possible },
+            Account { acausal: 2, ..possible },
+            Account { owed: 97, ..possible },
+            Account { written: 65, ..possible },
+        ] {
+            assert!(!impossible.is_possible(), "{impossible:?}");
         }
     }
 

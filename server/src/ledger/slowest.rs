@@ -73,3 +73,36 @@ impl Slowest {
         self.0.iter().map(read).filter(|packet| packet.total_ns > 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Reverse;
+
+    use proptest::prelude::*;
+
+    use super::{
+        super::{Dimensions, Ink, Ledger},
+        *,
+    };
+
+    fn packet(sequence: u64, total_ns: u64) -> SlowPacket {
+        SlowPacket { sequence, due_ns: 1, lateness_ns: 2, read_ns: 1 + total_ns, total_ns }
+    }
+
+    proptest! {
+        #[test]
+        fn the_ten_slowest_are_kept_each_once_however_often_a_batch_comes(times in prop::collection::vec(1..1_000_u64, 0..200), again in 0..200_usize) {
+            let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+            let slot = &ledger.slots()[0];
+            let packets: Vec<_> = (0..).zip(&times).map(|(sequence, total_ns)| packet(sequence, *total_ns)).collect();
+            let repeated = &packets[again.min(packets.len())..];
+            packets.iter().chain(repeated).for_each(|packet| slot.keep_if_slow(packet, &Ink));
+            let mut kept: Vec<_> = slot.slowest().map(|packet| packet.total_ns).collect();
+            kept.sort_by_key(|total_ns| Reverse(*total_ns));
+            let mut expected = times;
+            expected.sort_by_key(|total_ns| Reverse(*total_ns));
+            expected.truncate(KEPT);
+            prop_assert_eq!(kept, expected);
+        }
+    }
+}

@@ -389,6 +389,7 @@ mod tests {
                 now_ns += 1;
                 world.batch(&mut account, batch, now_ns, &Ink);
                 prop_assert_eq!(world.slot().account(), Some(account));
+                prop_assert!(account.is_possible());
                 left = behind;
             }
             prop_assert_eq!((account.stage, account.packets, account.told_sent), (Stage::Ended, 20, 20));
@@ -406,6 +407,7 @@ mod tests {
                 world.batch(&mut account, &conversation(3)[..96], 1, &Ink);
             }
             world.batch(&mut account, &bytes, 2, &Ink);
+            prop_assert!(account.is_possible());
             let counted = if account.is_client() { account.packets } else { 0 };
             prop_assert_eq!(world.sums(), [counted; 3]);
         }

@@ -8,6 +8,7 @@
 //! | `placement` | which worker gets one (pure) |
 //! | `seats` | the connections that the master holds |
 //! | `workers` | the worker processes |
+//! | `worker_log` | what they say |
 //! | `recover` | what happens when one of them ends |
 //! | `rolling` | restarting them all, one by one |
 //! | `books` | what was counted, by run |
@@ -18,12 +19,15 @@
 mod accept;
 mod answer;
 mod books;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod orphans;
 mod placement;
 mod recover;
 pub(crate) mod request;
 mod rolling;
 mod seats;
+mod worker_log;
 mod workers;
 
 use std::{

@@ -30,6 +30,8 @@ enum Unrecoverable {
     Kernel(#[from] std::io::Error),
     #[error("the kernel says {taken} bytes were taken, the ledger says {committed} were committed")]
     Disagreement { taken: u64, committed: u64 },
+    #[error("the ledger's figures contradict each other")]
+    Impossible,
     #[error("its data has ended its worker and cannot be worked off here either")]
     Deadly,
 }
@@ -96,6 +98,9 @@ impl Master {
     fn work_off(&mut self, slot: u32, account: &mut Account) -> Result<(), Unrecoverable> {
         if account.stage == Stage::Closed {
             return Ok(());
+        }
+        if !account.is_possible() {
+            return Err(Unrecoverable::Impossible);
         }
         let Some(seat) = self.seats.get(slot) else { return Ok(()) };
         let committed = account.bytes;

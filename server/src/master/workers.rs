@@ -12,6 +12,7 @@ use std::{
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::worker_log;
 use crate::{
     ledger::{Ledger, ToWorker, WorkerLine},
     sys::{
@@ -122,6 +123,10 @@ impl Worker {
             let _ = child.kill();
             let _ = child.wait();
         })?;
+        if let Some(stderr) = child.stderr.take() {
+            // Without a thread to read it nobody hears what it says, which is no reason not to serve.
+            let _ = worker_log::follow(self.index, pid, stderr);
+        }
         // What a dead process left there is no sign of life of the new one.
         let beat = (self.line(ledger).heartbeat_ns.load(Ordering::Acquire), now_ns);
         self.process = Some(Process {

@@ -54,24 +54,28 @@ impl Channel {
 
     /// Receives one message of exactly `message.len()` bytes and its descriptor.
     ///
-    /// UnexpectedEof: the other end is gone. InvalidData: a message of another size, or cut.
+    /// UnexpectedEof: the other end is gone. InvalidData: a message of another size, cut, or with more
+    /// than one descriptor.
     pub(crate) fn receive(&self, message: &mut [u8]) -> io::Result<Option<OwnedFd>> {
         let expected = message.len();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
         let received = recvmsg(&self.0, &mut [IoSliceMut::new(message)], &mut control, flags)?;
-        let mut descriptor = None;
+        let (mut descriptor, mut is_one) = (None, true);
         for part in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = part {
-                descriptor = descriptors.last();
+                // The space is padded, so a second one fits into it without being cut.
+                descriptors.for_each(|each| is_one &= descriptor.replace(each).is_none());
             }
         }
         if received.bytes == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if received.bytes != expected || received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message of another size, or cut"));
+        let is_cut = received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
+        if received.bytes != expected || is_cut || !is_one {
+            let text = "a message of another size, cut, or with more than one descriptor";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(descriptor)
     }
@@ -119,6 +123,22 @@ mod tests {
         drop(a);
         assert_eq!(b.receive(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(b.send(b"abcd", None).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_message_with_more_than_one_descriptor_is_refused_and_none_of_them_stays_open() {
+        for count in [2, 3] {
+            let (a, b) = pair();
+            let (reader, writer) = rustix::pipe::pipe().unwrap();
+            let descriptors = vec![writer.as_fd(); count];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+            sendmsg(&a.0, &[IoSlice::new(b"four")], &mut control, SendFlags::DONTWAIT).unwrap();
+            drop(writer);
+            assert_eq!(b.receive(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+            assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0), "{count} descriptors");
+        }
     }
 
     #[test]

@@ -29,12 +29,14 @@ impl Executable {
     /// Starts it as a worker, with `input` as its standard input.
     ///
     /// Fork and exec, never a plain fork: a copy of threads and locks would be unsound. Everything
-    /// but the three standard descriptors closes on exec.
+    /// but the three standard descriptors closes on exec. What it says on standard error is the caller's
+    /// to read.
     pub(crate) fn start_worker(&self, input: OwnedFd) -> io::Result<Child> {
         Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
             .arg0(WORKER_NAME)
             .stdin(Stdio::from(input))
             .stdout(Stdio::null())
+            .stderr(Stdio::piped())
             // A terminal's Ctrl-C is for the master, which ends the workers when their work is done.
             .process_group(0)
             .env_clear()

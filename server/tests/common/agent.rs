@@ -3,11 +3,14 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
+    thread,
+    time::Duration,
 };
 
 use metronome_proto::{
     packet::{self, FRAME_BYTES, Packet},
     run_id::RunId,
+    schedule::Schedule,
     seal::{Hello, Key},
     v1::{self, agent_message, agent_service_client::AgentServiceClient, server_message},
 };
@@ -16,6 +19,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{PATIENCE, Server};
+
+/// How an agent follows its schedule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// Each packet when it is due, stamped with how late that was.
+    Honest,
+    /// Everything at the start; the packets say they are due when the schedule has them.
+    AtOnce,
+    /// Everything at the end; the packets say that this is when they are due.
+    AtOnceAndDueThen,
+}
 
 /// An agent on its stream.
 pub(crate) struct Agent {
@@ -81,6 +95,16 @@ impl Agent {
         Ok(message.message.expect("no message is empty"))
     }
 
+    /// The runs that the next Renew lists.
+    pub(crate) async fn hear_renewed_runs(&mut self) -> Vec<String> {
+        loop {
+            if let server_message::Message::Renew(renew) = self.hear_anything().await.unwrap() {
+                self.say(agent_message::Message::Alive(v1::Alive {})).await;
+                return renew.run_ids;
+            }
+        }
+    }
+
     pub(crate) async fn hear_prepare(&mut self) -> v1::Prepare {
         match self.hear().await {
             Ok(server_message::Message::Prepare(prepare)) => prepare,
@@ -116,23 +140,37 @@ impl Agent {
         self.say(agent_message::Message::Finished(finished)).await;
     }
 
-    /// Carries out `prepare` to the letter, one client after the other.
+    /// Carries out `prepare` to the letter.
     pub(crate) async fn run_honestly(&mut self, server: &Server, prepare: &v1::Prepare) {
+        self.run(server, prepare, Pace::Honest).await;
+    }
+
+    /// Connects every client without a word about it.
+    pub(crate) fn connect(server: &Server, prepare: &v1::Prepare) -> Vec<Client> {
         let key = Key::from_bytes(prepare.key.clone().try_into().unwrap());
         let port: u16 = prepare.target.trim_start_matches(':').parse().unwrap();
         assert!(server.data.ends_with(&format!(":{port}")));
         let part = prepare.first_client..prepare.first_client + prepare.clients;
-        let mut clients: Vec<_> = part.map(|client| Client::connect(&server.data, prepare, client, key)).collect();
+        part.map(|client| Client::connect(&server.data, prepare, client, key)).collect()
+    }
+
+    /// Carries out `prepare` at some pace, all else in good order.
+    pub(crate) async fn run(&mut self, server: &Server, prepare: &v1::Prepare, pace: Pace) {
+        let mut clients = Self::connect(server, prepare);
         self.say_prepared(&prepare.run_id).await;
-        let start = self.hear_start().await;
-        let records = clients.iter_mut().map(|client| client.send(prepare, start.start_at_ns)).collect();
+        let start_ns = self.hear_start().await.start_at_ns;
+        let records = thread::scope(|scope| {
+            let send = |client| scope.spawn(move || Client::send(client, prepare, start_ns, pace));
+            let sending: Vec<_> = clients.iter_mut().map(send).collect();
+            sending.into_iter().map(|client| client.join().unwrap()).collect()
+        });
         self.say_records(&prepare.run_id, records).await;
         self.say_finished(&prepare.run_id).await;
     }
 }
 
 /// One verified connection.
-struct Client {
+pub(crate) struct Client {
     socket: TcpStream,
     hello: Hello,
     key: Key,
@@ -152,28 +190,25 @@ impl Client {
         Self { socket, hello, key }
     }
 
-    /// Sends every packet when all of them are due, so as never to be early.
-    fn send(&mut self, prepare: &v1::Prepare, start_ns: u64) -> v1::ClientRecord {
+    /// Sends every packet, then exchanges the ends.
+    fn send(&mut self, prepare: &v1::Prepare, start_ns: u64, pace: Pace) -> v1::ClientRecord {
         let packets = prepare.packets_per_client;
-        let schedule =
-            metronome_proto::schedule::Schedule { start_ns, rate_mhz: prepare.rate_mhz, batch: prepare.batch, packets };
-        let (mut digest, mut bytes) = (0, Vec::new());
+        let schedule = Schedule { start_ns, rate_mhz: prepare.rate_mhz, batch: prepare.batch, packets };
+        sleep_until(if matches!(pace, Pace::AtOnceAndDueThen) { schedule.end_ns() } else { start_ns });
+        let mut digest = 0;
         for sequence in 0..packets {
-            let packet = Packet {
-                flags: 0,
-                client: u32::from(self.hello.client),
-                sequence,
-                due_ns: schedule.due_at(sequence),
-                lateness_ns: 0,
-            };
-            let frame = packet.encode();
+            let mut due_ns = schedule.due_at(sequence);
+            match pace {
+                Pace::Honest => sleep_until(due_ns),
+                Pace::AtOnce => {}
+                Pace::AtOnceAndDueThen => due_ns = schedule.end_ns(),
+            }
+            let lateness_ns = now_ns().saturating_sub(due_ns).try_into().unwrap();
+            let client = u32::from(self.hello.client);
+            let frame = Packet { flags: 0, client, sequence, due_ns, lateness_ns }.encode();
             digest = packet::digest_with(digest, sequence, packet::checksum(&frame));
-            bytes.extend(frame);
+            self.socket.write_all(&frame).unwrap();
         }
-        while now_ns() < schedule.end_ns() {
-            std::hint::spin_loop();
-        }
-        self.socket.write_all(&bytes).unwrap();
         self.socket.write_all(&self.hello.end(packets, &self.key)).unwrap();
         self.socket.shutdown(Shutdown::Write).unwrap();
         let mut ack = [0; FRAME_BYTES];
@@ -188,7 +223,15 @@ impl Client {
             kernel_acknowledged_bytes: Some(packets * FRAME_BYTES as u64),
             attempts: 1,
             error: String::new(),
+            blocked: 0,
         }
+    }
+}
+
+/// Until a time of CLOCK_MONOTONIC, never less.
+fn sleep_until(at_ns: u64) {
+    while let Some(left_ns) = at_ns.checked_sub(now_ns()).filter(|left_ns| *left_ns > 0) {
+        thread::sleep(Duration::from_nanos(left_ns));
     }
 }
 

@@ -59,8 +59,18 @@ impl Server {
     /// A server on the history in `folder`.
     pub(crate) fn start_in(folder: TempDir, flags: &[&str]) -> Self {
         let database = database_in(&folder);
-        let basics =
-            ["--port", "0", "--grpc", "127.0.0.1:0", "--workers", "1", "--database", database.to_str().unwrap()];
+        let basics = [
+            "--port",
+            "0",
+            "--grpc",
+            "127.0.0.1:0",
+            "--http",
+            "off",
+            "--workers",
+            "1",
+            "--database",
+            database.to_str().unwrap(),
+        ];
         let flags_of_ours = basics.chunks(2).filter(|pair| !flags.contains(&pair[0])).flatten().copied();
         let all: Vec<_> = flags_of_ours.chain(flags.iter().copied()).collect();
         let mut child = command(&all).stdout(Stdio::piped()).spawn().unwrap();
@@ -123,6 +133,12 @@ fn database_in(folder: &TempDir) -> PathBuf {
 pub(crate) fn plan(clients: u32, rate_hz: f64, millis: i64) -> v1::Plan {
     let duration = prost_types::Duration { seconds: millis / 1000, nanos: (millis % 1000) as i32 * 1_000_000 };
     v1::Plan { clients, rate_hz, duration: Some(duration), ..v1::Plan::default() }
+}
+
+/// A plan that a busy machine keeps in time: 10 packets per client, of which one may be as late as the
+/// next is due, 100 ms.
+pub(crate) fn easy_plan(clients: u32) -> v1::Plan {
+    v1::Plan { batch: 5, ..plan(clients, 50.0, 200) }
 }
 
 /// The request that starts `plan`.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::figures;
 
 /// Of this file and of docs/result.schema.json.
-const SCHEMA_VERSION: u32 = 1;
+pub(super) const SCHEMA_VERSION: u32 = 1;
 
 /// The run as a JSON object and a line feed.
 pub(crate) fn result(run: &v1::Run, clients: &[v1::ClientReport]) -> String {
@@ -21,7 +21,7 @@ pub(crate) fn result(run: &v1::Run, clients: &[v1::ClientReport]) -> String {
 }
 
 /// Any object of ours as text.
-fn text(object: &impl Serialize) -> String {
+pub(super) fn text(object: &impl Serialize) -> String {
     let json = serde_json::to_string_pretty(object).expect("the types have string keys only, so they serialize");
     json + "\n"
 }
@@ -150,6 +150,7 @@ struct Packets {
     reordered: u64,
     gaps: u64,
     corrupt: u64,
+    blocked: u64,
 }
 
 impl From<&v1::PacketCounts> for Packets {
@@ -166,6 +167,7 @@ impl From<&v1::PacketCounts> for Packets {
             reordered: packets.reordered,
             gaps: packets.gaps,
             corrupt: packets.corrupt,
+            blocked: packets.blocked,
         }
     }
 }

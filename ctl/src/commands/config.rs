@@ -1,0 +1,143 @@
+//! `benchctl config show`: what benchctl works with, and where each value comes from.
+//!
+//! There is no configuration file: flags win over the environment, the environment over defaults.
+
+use std::{collections::BTreeSet, env, ffi::OsString};
+
+use clap::{ArgMatches, Subcommand, parser::ValueSource};
+
+use super::Context;
+use crate::{
+    cli::Output,
+    exit::{Exit, Failure},
+    local,
+    manual::Executable,
+    render::settings::{self, Origin, Setting},
+    terminal,
+};
+
+/// Flags of `benchctl config`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// What can be done with the configuration.
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show every setting: flags win over the environment, and that over defaults; there is no file.
+    Show {
+        /// Tell where each value comes from, too.
+        #[arg(long)]
+        origin: bool,
+    },
+}
+
+/// Where the values of the flags that every command has came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origins {
+    server: Origin,
+    output: Origin,
+    quiet: Origin,
+}
+
+impl Origins {
+    /// Of the command line as parsed.
+    pub(crate) fn of(matches: &ArgMatches) -> Self {
+        let origin = |name| match matches.value_source(name) {
+            Some(ValueSource::CommandLine) => Origin::Flag,
+            Some(ValueSource::EnvVariable) => Origin::Environment,
+            _ => Origin::Default,
+        };
+        Self { server: origin("server"), output: origin("output"), quiet: origin("quiet") }
+    }
+}
+
+/// Shows the settings.
+pub(crate) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let Action::Show { origin } = args.action;
+    let settings = settings_of(context, |name| env::var_os(name));
+    let unknown = unknown_variables(env::vars_os().map(|(name, _)| name));
+    terminal::print(&match context.output {
+        Output::Json => settings::object(&settings, &unknown),
+        Output::Text => settings::text(&settings, &unknown, origin),
+    })?;
+    Ok(Exit::Valid)
+}
+
+fn settings_of(context: &Context, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Setting> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let of_environment = |name: &'static str, variable: &'static str, default: &str| Setting {
+        name,
+        value: set(variable).map_or_else(|| default.into(), |value| value.to_string_lossy().into_owned()),
+        origin: if set(variable).is_some() { Origin::Environment } else { Origin::Default },
+        set_by: variable,
+    };
+    let server = context.server.clone().unwrap_or_default().to_string();
+    let output = match context.output {
+        Output::Text => "text",
+        Output::Json => "json",
+    };
+    let database = local::database_path().map_or_else(|_| "none".into(), |path| path.display().to_string());
+    let flag = |name, value: String, origin, set_by| Setting { name, value, origin, set_by };
+    vec![
+        flag("server", server, context.origins.server, "--server, METRONOME_SERVER"),
+        flag("output", output.into(), context.origins.output, "--output"),
+        flag("quiet", context.quiet.to_string(), context.origins.quiet, "--quiet"),
+        of_environment("database", "METRONOME_DATABASE", &database),
+        of_environment("log", "METRONOME_LOG", "warn"),
+        of_environment("colours off", "NO_COLOR", "no"),
+        of_environment("traces", "OTEL_EXPORTER_OTLP_ENDPOINT", "off"),
+    ]
+}
+
+/// Variables that look like ours and that nothing reads: most likely misspelt.
+fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
+    let known = known_variables();
+    let ours = names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with("METRONOME_"));
+    let unknown: BTreeSet<String> = ours.filter(|name| !known.contains(name)).collect();
+    unknown.into_iter().collect()
+}
+
+fn known_variables() -> BTreeSet<String> {
+    let mut known = BTreeSet::from(["METRONOME_LOG".to_owned()]);
+    let mut commands: Vec<clap::Command> = Executable::ALL.map(Executable::command).into();
+    while let Some(command) = commands.pop() {
+        let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+        known.extend(variables.map(|variable| variable.to_string_lossy().into_owned()));
+        commands.extend(command.get_subcommands().cloned());
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> Context {
+        let origins = Origins { server: Origin::Default, output: Origin::Flag, quiet: Origin::Default };
+        Context { server: None, output: Output::Json, quiet: false, origins }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_default() {
+        let settings = settings_of(&context(), |name| (name == "METRONOME_LOG").then(|| "debug".into()));
+        let found = |name| settings.iter().find(|setting| setting.name == name).expect("listed");
+        assert_eq!((found("log").value.as_str(), found("log").origin), ("debug", Origin::Environment));
+        assert_eq!((found("traces").value.as_str(), found("traces").origin), ("off", Origin::Default));
+        assert_eq!((found("server").value.as_str(), found("output").origin), ("127.0.0.1:50051", Origin::Flag));
+    }
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        let settings = settings_of(&context(), |_| Some(OsString::new()));
+        assert!(settings.iter().all(|setting| setting.origin != Origin::Environment), "{settings:?}");
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_told() {
+        let names = ["METRONOME_SEVER", "METRONOME_SERVER", "METRONOME_WORKERS", "METRONOME_LOG", "HOME"];
+        assert_eq!(unknown_variables(names.into_iter().map(OsString::from)), ["METRONOME_SEVER"]);
+    }
+}

@@ -1,0 +1,204 @@
+//! Facts that the kernel tells about this host and this process, as they are: nothing is judged here.
+//!
+//! Everything is read from /proc and /sys. Both control group versions are understood.
+
+use std::{fs, path::Path, str::FromStr};
+
+use rustix::{
+    process::{Resource, getrlimit},
+    thread::{CpuSet, current_timer_slack, sched_getaffinity},
+};
+
+/// What the kernel tells. `None`: it does not.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Host {
+    /// Release of the kernel.
+    pub(crate) kernel: Option<String>,
+    pub(crate) cores_online: u32,
+    /// Of them, those that this process may use.
+    pub(crate) cores_allowed: u32,
+    /// Cores' worth of CPU time that the control group grants; `None` without a limit.
+    pub(crate) quota_cores: Option<f64>,
+    /// Times that the quota has stopped this control group.
+    pub(crate) throttled: Option<u64>,
+    /// Most open files: what a process has, and what it may raise that to.
+    pub(crate) open_files_soft: Option<u64>,
+    pub(crate) open_files_hard: Option<u64>,
+    pub(crate) clock_source: Option<String>,
+    /// What the kernel may add to each sleep, ns; pacing threads ask for 1 ns.
+    pub(crate) timer_slack_ns: Option<u64>,
+    /// Frequency governors in use, each once.
+    pub(crate) governors: Vec<String>,
+    /// Time to wake from the deepest idle state that is allowed, µs.
+    pub(crate) idle_exit_us: Option<u64>,
+    /// Numbers by their name below /proc/sys, dots for slashes.
+    pub(crate) sysctls: Vec<(&'static str, u64)>,
+    /// Ports that outgoing connections may use.
+    pub(crate) ports: Option<u64>,
+    /// Processes that ran or wanted to, mean over the last minute.
+    pub(crate) load: Option<f64>,
+}
+
+/// Kernel settings that connections of a run depend on.
+const SYSCTLS: [&str; 4] =
+    ["net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog", "net.core.rmem_max", "net.core.wmem_max"];
+
+/// Asks the kernel.
+pub(crate) fn examine() -> Host {
+    let open_files = getrlimit(Resource::Nofile);
+    let groups = text("/proc/self/cgroup").unwrap_or_default();
+    Host {
+        kernel: text("/proc/sys/kernel/osrelease"),
+        cores_online: text("/sys/devices/system/cpu/online").map_or(0, |list| cores_in(&list)),
+        cores_allowed: sched_getaffinity(None).as_ref().map_or(0, CpuSet::count),
+        quota_cores: quota_cores(&groups),
+        throttled: throttled(&groups),
+        open_files_soft: open_files.current,
+        open_files_hard: open_files.maximum,
+        clock_source: text("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        timer_slack_ns: current_timer_slack().ok(),
+        governors: governors(),
+        idle_exit_us: idle_exit_us(),
+        sysctls: SYSCTLS.into_iter().filter_map(|name| Some((name, sysctl(name)?))).collect(),
+        ports: text("/proc/sys/net/ipv4/ip_local_port_range").and_then(|range| ports_in(&range)),
+        load: text("/proc/loadavg").and_then(|told| told.split_whitespace().next()?.parse().ok()),
+    }
+}
+
+fn text(path: impl AsRef<Path>) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+fn number<T: FromStr>(path: impl AsRef<Path>) -> Option<T> {
+    text(path)?.parse().ok()
+}
+
+fn sysctl(name: &str) -> Option<u64> {
+    number(Path::new("/proc/sys").join(name.replace('.', "/")))
+}
+
+/// How many cores `0-3,8` names.
+fn cores_in(list: &str) -> u32 {
+    let size = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last) = (first.trim().parse::<u32>().ok()?, last.trim().parse::<u32>().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    list.split(',').filter_map(size).sum()
+}
+
+/// How many ports `32768 60999` names.
+fn ports_in(range: &str) -> Option<u64> {
+    let mut ends = range.split_whitespace().map(str::parse::<u64>);
+    let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
+    last.checked_sub(first).map(|ports| ports + 1)
+}
+
+/// The folders of this process's control group for `controller`, its own first, then its parents'.
+/// In a container the own one may be shown as the root.
+fn folders(groups: &str, controller: &str) -> Vec<String> {
+    let lines = groups.lines().filter_map(|line| {
+        let mut parts = line.splitn(3, ':');
+        let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+        Some((controllers, path))
+    });
+    let mut folders = Vec::new();
+    for (controllers, path) in lines {
+        let root = match controllers {
+            "" => "/sys/fs/cgroup".to_owned(),
+            names if names.split(',').any(|name| name == controller) => format!("/sys/fs/cgroup/{names}"),
+            _ => continue,
+        };
+        let ancestors = Path::new(path).ancestors();
+        folders.extend(ancestors.map(|path| format!("{root}{}", path.display()).trim_end_matches('/').to_owned()));
+    }
+    folders
+}
+
+/// The tightest quota on the way up, in cores.
+fn quota_cores(groups: &str) -> Option<f64> {
+    let version_2 = |folder: &String| quota_in(&text(format!("{folder}/cpu.max"))?);
+    let version_1 = |folder: &String| {
+        let quota: f64 = number(format!("{folder}/cpu.cfs_quota_us"))?;
+        let period: f64 = number(format!("{folder}/cpu.cfs_period_us"))?;
+        (quota > 0.0 && period > 0.0).then(|| quota / period)
+    };
+    let quotas = folders(groups, "cpu").into_iter().filter_map(|folder| version_2(&folder).or(version_1(&folder)));
+    quotas.reduce(f64::min)
+}
+
+/// Cores in `150000 100000`; none in `max 100000`.
+fn quota_in(cpu_max: &str) -> Option<f64> {
+    let (quota, period) = cpu_max.split_once(' ')?;
+    let (quota, period) = (quota.parse::<f64>().ok()?, period.trim().parse::<f64>().ok()?);
+    (period > 0.0).then(|| quota / period)
+}
+
+fn throttled(groups: &str) -> Option<u64> {
+    let told = folders(groups, "cpu").into_iter().find_map(|folder| text(format!("{folder}/cpu.stat")))?;
+    told.lines().find_map(|line| line.strip_prefix("nr_throttled ")?.parse().ok())
+}
+
+/// Folders `/sys/devices/system/cpu/cpu<number>`.
+fn core_folders() -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+    let is_core = |name: &str| name.strip_prefix("cpu").is_some_and(|number| number.parse::<u32>().is_ok());
+    entries.filter(|entry| entry.file_name().to_str().is_some_and(is_core)).map(|entry| entry.path()).collect()
+}
+
+fn governors() -> Vec<String> {
+    let told = |folder: &std::path::PathBuf| text(folder.join("cpufreq/scaling_governor"));
+    let mut governors: Vec<String> = core_folders().iter().filter_map(told).collect();
+    governors.sort();
+    governors.dedup();
+    governors
+}
+
+fn idle_exit_us() -> Option<u64> {
+    let states = core_folders().into_iter().filter_map(|folder| fs::read_dir(folder.join("cpuidle")).ok());
+    let is_enabled = |state: &Path| number::<u32>(state.join("disable")).is_none_or(|disabled| disabled == 0);
+    let paths = states.flatten().flatten().map(|entry| entry.path()).filter(|state| is_enabled(state));
+    paths.filter_map(|state| number(state.join("latency"))).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_cores_is_counted() {
+        for (list, cores) in [("0", 1), ("0-3", 4), ("0-3,8", 5), ("0,2-2", 2), ("", 0), ("3-1", 0), ("x", 0)] {
+            assert_eq!(cores_in(list), cores, "{list:?}");
+        }
+    }
+
+    #[test]
+    fn a_quota_is_told_in_cores_and_max_is_none() {
+        assert_eq!(quota_in("150000 100000"), Some(1.5));
+        for told in ["max 100000", "", "1", "1 0", "x y"] {
+            assert_eq!(quota_in(told), None, "{told:?}");
+        }
+    }
+
+    #[test]
+    fn the_control_group_s_parents_are_asked_too() {
+        let version_2 = ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup"];
+        assert_eq!(folders("0::/a/b\n", "cpu"), version_2);
+        assert_eq!(folders("7:memory:/m\n3:cpu,cpuacct:/\n", "cpu"), ["/sys/fs/cgroup/cpu,cpuacct"]);
+        assert!(folders("garbage\n1:cpuset:/x", "cpu").is_empty());
+    }
+
+    #[test]
+    fn a_range_of_ports_is_counted() {
+        assert_eq!(ports_in("32768\t60999"), Some(28_232));
+        assert_eq!(ports_in("2 1"), None);
+        assert_eq!(ports_in("1"), None);
+    }
+
+    #[test]
+    fn this_host_tells_its_cores_and_limits() {
+        let host = examine();
+        assert!(host.cores_online >= host.cores_allowed && host.cores_allowed >= 1, "{host:?}");
+        assert!(host.open_files_soft.is_some() || host.open_files_hard.is_none(), "{host:?}");
+    }
+}

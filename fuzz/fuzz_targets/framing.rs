@@ -1,0 +1,178 @@
+//! A stream of any frames, cut anywhere, read by workers that die at any store: the ledger says what
+//! an oracle says that has the whole stream at once.
+//!
+//! The oracle is a set of sequences and sums over it; it shares no code with the server but the codecs.
+#![no_main]
+
+use std::collections::HashSet;
+
+use libfuzzer_sys::{
+    arbitrary::{self, Arbitrary},
+    fuzz_target,
+};
+use metronome_proto::{
+    packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, checksum, digest_with},
+    seal::{Key, Refusal},
+};
+use metronome_server::fuzzing::{Connection, Counted, HELLO, KEY};
+
+/// The server's outbox, less what is kept free for the end-ack, when nothing of it is written.
+const ECHOES_END_AT_FRAMES: usize = 254;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    opening: Opening,
+    frames: Vec<Sent>,
+    /// Bytes of a frame that never came whole.
+    rest: u8,
+    cuts: Vec<Cut>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Opening {
+    Hello,
+    Forged([u8; 16]),
+    Bytes([u8; 32]),
+}
+
+#[derive(Arbitrary, Debug)]
+enum Sent {
+    /// So many packets in order, from where the last in order ended.
+    Packets(u8),
+    /// One packet, wherever it belongs.
+    Packet {
+        client_is_another: bool,
+        flags: u8,
+        sequence: u64,
+        is_near: bool,
+        due_ns: u64,
+        lateness_ns: u32,
+    },
+    /// A packet with one bit flipped.
+    Corrupt {
+        sequence: u64,
+        bit: u8,
+    },
+    End {
+        sent: u64,
+        is_forged: bool,
+    },
+    Bytes([u8; 32]),
+}
+
+#[derive(Arbitrary, Debug)]
+struct Cut {
+    bytes: u16,
+    /// Stores that the worker makes before it dies, and the one that takes over.
+    deaths: Option<(u16, Option<u16>)>,
+}
+
+fuzz_target!(|input: Input| {
+    let stream = stream_of(&input);
+    let mut connection = Connection::open().expect("shared memory");
+    let mut left = &stream[..];
+    let mut cuts = input.cuts.iter();
+    while !left.is_empty() {
+        let cut = cuts.next();
+        let bytes = cut.map_or(left.len(), |cut| usize::from(cut.bytes).max(1)).min(left.len()).min(60_000);
+        let deaths = cut
+            .and_then(|cut| cut.deaths)
+            .map_or(vec![], |(first, second)| [Some(first), second].into_iter().flatten().map(usize::from).collect());
+        let (batch, behind) = left.split_at(bytes);
+        connection.receive(batch, &deaths);
+        left = behind;
+    }
+    compare(&stream, &connection.counted());
+});
+
+fn stream_of(input: &Input) -> Vec<u8> {
+    let key = Key::from_bytes(KEY);
+    let mut stream = match input.opening {
+        Opening::Hello => HELLO.seal(&key).to_vec(),
+        Opening::Forged(tag) => [&HELLO.seal(&key)[..16], &tag[..]].concat(),
+        Opening::Bytes(bytes) => bytes.to_vec(),
+    };
+    let mut next = 0;
+    for sent in &input.frames {
+        match *sent {
+            Sent::Packets(count) => {
+                stream.extend((0..u64::from(count)).flat_map(|offset| packet(next + offset).encode()));
+                next += u64::from(count);
+            }
+            Sent::Packet { client_is_another, flags, sequence, is_near, due_ns, lateness_ns } => {
+                let client = u32::from(HELLO.client) + u32::from(client_is_another);
+                let sequence = if is_near { next.saturating_sub(2) + sequence % 5 } else { sequence };
+                stream.extend(Packet { flags, client, sequence, due_ns, lateness_ns }.encode());
+            }
+            Sent::Corrupt { sequence, bit } => {
+                let mut frame = packet(sequence).encode();
+                frame[usize::from(bit) / 8] ^= 1 << (bit % 8);
+                stream.extend(frame);
+            }
+            Sent::End { sent, is_forged } => {
+                let key = if is_forged { Key::from_bytes([1; 32]) } else { key };
+                stream.extend(HELLO.end(sent, &key));
+            }
+            Sent::Bytes(bytes) => stream.extend(bytes),
+        }
+    }
+    stream.extend(packet(next).encode().iter().take(usize::from(input.rest) % FRAME_BYTES));
+    stream
+}
+
+fn packet(sequence: u64) -> Packet {
+    let flags = if sequence % 7 == 3 { FLAG_ECHO } else { 0 };
+    Packet { flags, client: u32::from(HELLO.client), sequence, due_ns: sequence, lateness_ns: sequence as u32 }
+}
+
+fn compare(stream: &[u8], counted: &Counted) {
+    let (frames, rest) = stream.as_chunks::<FRAME_BYTES>();
+    assert_eq!((counted.bytes, counted.rest_bytes), (stream.len() as u64, rest.len()));
+    let first = frames.first().copied().unwrap_or_default();
+    if first == HELLO.seal(&Key::from_bytes(KEY)) {
+        compare_client(&frames[1..], counted);
+    } else if first[..2] == MAGIC {
+        assert!(counted.is_refused && counted.packets == 0 && counted.corrupt == 0);
+        assert!(matches!(counted.replies[..], [reply] if Refusal::decode(&reply).is_some()));
+    } else {
+        assert!(counted.is_raw && counted.packets == frames.len() as u64 && counted.replies.is_empty());
+        assert_eq!(counted.histogram_counts, [0; 3]);
+    }
+}
+
+/// Each packet once in the sums, in the digest, in the histograms; what is not in order shows.
+fn compare_client(frames: &[Frame], counted: &Counted) {
+    let key = Key::from_bytes(KEY);
+    let ending = |frame: &Frame| HELLO.open_end(frame, &key);
+    let end = frames.iter().position(|frame| ending(frame).is_some()).unwrap_or(frames.len());
+    let own = |frame: &&Frame| Packet::decode(frame).is_ok_and(|packet| packet.client == u32::from(HELLO.client));
+    let packets: Vec<&Frame> = frames[..end].iter().filter(own).collect();
+    let sequences: Vec<u64> =
+        packets.iter().filter_map(|frame| Packet::decode(frame).ok()).map(|p| p.sequence).collect();
+
+    assert_eq!(counted.packets + counted.duplicated, packets.len() as u64);
+    assert_eq!(counted.corrupt, (frames.len() - packets.len() - usize::from(end < frames.len())) as u64);
+    assert_eq!(counted.histogram_counts, [counted.packets; 3]);
+    assert_eq!(counted.told_sent, frames.get(end).and_then(ending));
+    let is_in_order = sequences.iter().copied().eq(0..sequences.len() as u64);
+    assert_eq!((counted.gaps, counted.duplicated, counted.reordered) == (0, 0, 0), is_in_order);
+    assert_eq!(counted.next_sequence, sequences.iter().max().map_or(0, |last| last.saturating_add(1)));
+    let distinct = sequences.iter().collect::<HashSet<_>>().len() as u64;
+    assert!(counted.packets >= distinct, "a packet that came for the first time was called a duplicate");
+    if counted.duplicated == 0 {
+        let add = |digest, frame: &&Frame| {
+            Packet::decode(frame).map_or(digest, |packet| digest_with(digest, packet.sequence, checksum(frame)))
+        };
+        assert_eq!(counted.digest, packets.iter().fold(0, add));
+    }
+    compare_replies(&packets, end < frames.len(), counted);
+}
+
+/// The ack, the echoes that there is room for, the end-ack.
+fn compare_replies(packets: &[&Frame], has_ended: bool, counted: &Counted) {
+    let key = Key::from_bytes(KEY);
+    let echoes = packets.iter().copied().copied().filter(|frame| frame[3] & FLAG_ECHO != 0);
+    let mut replies: Vec<Frame> = [HELLO.ack(&key)].into_iter().chain(echoes).take(ECHOES_END_AT_FRAMES).collect();
+    replies.extend(has_ended.then(|| HELLO.end_ack(counted.packets, &key)));
+    assert_eq!(counted.replies, replies);
+}

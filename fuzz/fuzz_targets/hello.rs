@@ -1,0 +1,84 @@
+//! Any frame, as the first of a connection and as every other kind: it is what its key has sealed, to
+//! the last bit, or nothing.
+#![no_main]
+
+use libfuzzer_sys::{
+    arbitrary::{self, Arbitrary},
+    fuzz_target,
+};
+use metronome_proto::{
+    packet::{Frame, Packet},
+    run_id::RunId,
+    seal::{Hello, Key, Refusal},
+};
+use metronome_server::fuzzing::{Connection, HELLO, KEY};
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    /// Of whoever says it; the server knows one of them.
+    hello: Option<(u64, u16, u16, u8)>,
+    has_key: bool,
+    other_key: [u8; 32],
+    count: u64,
+    kind: u8,
+    /// Bits that are flipped after sealing, or all of the frame when it is no kind of ours.
+    noise: [u8; 32],
+    is_noisy: bool,
+}
+
+fuzz_target!(|input: Input| {
+    let hello = input.hello.map_or(HELLO, |(run, agent, client, attempt)| Hello {
+        run: RunId::from_bits(run),
+        agent,
+        client,
+        attempt,
+    });
+    let key = Key::from_bytes(if input.has_key { KEY } else { input.other_key });
+    let whole = match input.kind % 5 {
+        0 => hello.seal(&key),
+        1 => hello.ack(&key),
+        2 => hello.end(input.count, &key),
+        3 => hello.end_ack(input.count, &key),
+        _ => [0; 32],
+    };
+    let noise = if input.is_noisy { input.noise } else { [0; 32] };
+    let frame: Frame = std::array::from_fn(|at| whole[at] ^ noise[at]);
+
+    if let Some(opened) = Hello::open(&frame, &key) {
+        assert_eq!(opened.seal(&key), frame);
+    }
+    assert_eq!(hello.is_acked_by(&frame, &key), hello.ack(&key) == frame);
+    if let Some(count) = hello.open_end(&frame, &key) {
+        assert_eq!(hello.end(count, &key), frame);
+    }
+    if let Some(count) = hello.open_end_ack(&frame, &key) {
+        assert_eq!(hello.end_ack(count, &key), frame);
+    }
+    if let Some(refusal) = Refusal::decode(&frame) {
+        assert_eq!(refusal.encode(), frame);
+    }
+    if let Ok(packet) = Packet::decode(&frame) {
+        assert_eq!(packet.encode(), frame);
+    }
+    open_a_connection_with(&frame);
+});
+
+/// The server lets exactly the client in whose key it has, and owes everybody one answer or none.
+fn open_a_connection_with(frame: &Frame) {
+    let mut connection = Connection::open().expect("shared memory");
+    connection.receive(frame, &[]);
+    let counted = connection.counted();
+    let known = Key::from_bytes(KEY);
+    let is_admitted = Hello::open(frame, &known).is_some_and(|hello| {
+        (hello.run, hello.agent) == (HELLO.run, HELLO.agent) && hello.client < 8 && hello.attempt > 0
+    });
+    assert_eq!(counted.is_client, is_admitted);
+    match counted.replies[..] {
+        [] => assert!(counted.is_raw && counted.packets == 1),
+        [reply] if is_admitted => {
+            assert!(Hello::open(frame, &known).is_some_and(|hello| hello.is_acked_by(&reply, &known)));
+        }
+        [reply] => assert!(counted.is_refused && Refusal::decode(&reply).is_some()),
+        _ => panic!("more than one answer"),
+    }
+}

@@ -1,0 +1,38 @@
+//! Any words in a slot of the ledger: what the master reads, recovers, books and judges is nonsense
+//! then, and never a panic.
+#![no_main]
+
+use libfuzzer_sys::{
+    arbitrary::{self, Arbitrary},
+    fuzz_target,
+};
+use metronome_proto::v1::ClientRecord;
+use metronome_server::fuzzing::recover_book_and_judge;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    /// In the first page, where the account lies: by place, in words.
+    account: Vec<(u8, u64)>,
+    /// Anywhere: histograms, buffer, outbox.
+    elsewhere: Vec<(u32, u64)>,
+    /// Bytes that a worker had taken and not committed.
+    left: u16,
+    /// What the agent says of the same client.
+    told: [u64; 6],
+}
+
+fuzz_target!(|input: Input| {
+    let account = input.account.iter().map(|(place, word)| (u32::from(*place), *word));
+    let words: Vec<(u32, u64)> = account.chain(input.elsewhere.iter().copied()).collect();
+    let [scheduled, sent, skipped, acknowledged, kernel_acknowledged_bytes, digest] = input.told;
+    let told = ClientRecord {
+        scheduled,
+        sent,
+        skipped,
+        acknowledged: Some(acknowledged),
+        kernel_acknowledged_bytes: Some(kernel_acknowledged_bytes),
+        digest,
+        ..ClientRecord::default()
+    };
+    recover_book_and_judge(&words, input.left, told);
+});

@@ -1,0 +1,153 @@
+//! Every call of the API: a span that continues the caller's trace, and how long its answer took.
+//!
+//! Names and attributes are OpenTelemetry's for RPC: `rpc.method` is `package.Service/Method`, of a
+//! method that does not exist `_OTHER`. A call of a stream is told when the stream begins. An agent's
+//! stream lasts as long as the agent, so it has no span: its runs have.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use metronome_proto::{DESCRIPTORS, telemetry};
+use prost::Message as _;
+use tonic::{Code, Status, metadata::MetadataMap};
+use tower::{Layer, Service};
+use tracing::{Instrument as _, Span, field::Empty};
+
+use super::shared::Shared;
+
+/// Lasts for an agent's life.
+const ATTEND: &str = "metronome.v1.AgentService/Attend";
+/// As OpenTelemetry calls a method that does not exist.
+const OTHER: &str = "_OTHER";
+
+/// Wraps the services of the gRPC port.
+#[derive(Clone)]
+pub(super) struct Calls {
+    shared: Arc<Shared>,
+    methods: Arc<HashSet<String>>,
+}
+
+impl Calls {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, methods: Arc::new(methods()) }
+    }
+}
+
+/// `package.Service/Method` of all that is served.
+fn methods() -> HashSet<String> {
+    let files = [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET]
+        .into_iter()
+        .flat_map(|bytes| prost_types::FileDescriptorSet::decode(bytes).unwrap_or_default().file);
+    let of_file = |file: prost_types::FileDescriptorProto| {
+        let package = file.package.unwrap_or_default();
+        let of_service = move |service: prost_types::ServiceDescriptorProto| {
+            let prefix = format!("{package}.{}", service.name.unwrap_or_default());
+            service.method.into_iter().map(move |method| format!("{prefix}/{}", method.name.unwrap_or_default()))
+        };
+        file.service.into_iter().flat_map(of_service)
+    };
+    files.flat_map(of_file).collect()
+}
+
+impl<S> Layer<S> for Calls {
+    type Service = Call<S>;
+
+    fn layer(&self, service: S) -> Call<S> {
+        Call { calls: self.clone(), service }
+    }
+}
+
+/// A service whose calls are watched.
+#[derive(Clone)]
+pub(super) struct Call<S> {
+    calls: Calls,
+    service: S,
+}
+
+impl<S, B, A> Service<http::Request<B>> for Call<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<A>>,
+    S::Future: Send + 'static,
+    S::Error: Send,
+    A: Send,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let asked = request.uri().path().trim_start_matches('/');
+        let method = self.calls.methods.get(asked).map_or(OTHER, String::as_str).to_owned();
+        let span = if method.starts_with("metronome.") && method != ATTEND {
+            span(&method, request.headers())
+        } else {
+            Span::none()
+        };
+        let shared = Arc::clone(&self.calls.shared);
+        let arrived = Instant::now();
+        let answering = self.service.call(request).instrument(span.clone());
+        Box::pin(async move {
+            let answer = answering.await?;
+            // An error comes in the headers; without one there the call has gone well so far.
+            let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
+            let status = telemetry::rpc_status(code);
+            if method != ATTEND {
+                shared.tally.call_answered(&method, status, arrived.elapsed());
+            }
+            span.record("rpc.status_code", status);
+            if is_fault_of_ours(code) {
+                span.record("error.type", status);
+                span.record("otel.status_code", "ERROR");
+            }
+            Ok(answer)
+        })
+    }
+}
+
+fn span(method: &str, headers: &http::HeaderMap) -> Span {
+    let span = tracing::info_span!(
+        "call",
+        otel.name = method,
+        otel.kind = "server",
+        otel.status_code = Empty,
+        rpc.system.name = "grpc",
+        rpc.method = method,
+        rpc.status_code = Empty,
+        error.type = Empty,
+    );
+    telemetry::continue_from(&span, &MetadataMap::from_headers(headers.clone()));
+    span
+}
+
+/// Of a server only these are errors: the others are the caller's, who is told.
+fn is_fault_of_ours(code: Code) -> bool {
+    let faults =
+        [Code::Unknown, Code::DeadlineExceeded, Code::Unimplemented, Code::Internal, Code::Unavailable, Code::DataLoss];
+    faults.contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_of_the_api_is_known_by_its_full_name() {
+        let methods = methods();
+        for method in [
+            "metronome.v1.OperatorService/StartRun",
+            ATTEND,
+            "grpc.health.v1.Health/Check",
+            "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        ] {
+            assert!(methods.contains(method), "{method} in {methods:?}");
+        }
+    }
+}

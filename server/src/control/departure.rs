@@ -1,0 +1,152 @@
+//! What a run holds, given back when its driver ends, however that happens.
+//!
+//! A driver that dies leaves load behind: nobody would tell the agents to stop, let the clients'
+//! places go or write down that the run is over.
+
+use std::sync::Arc;
+
+use metronome_proto::{
+    run_id::RunId,
+    v1::{self, server_message::Message},
+};
+use tokio::runtime;
+
+use super::{
+    identity,
+    registry::{Orders, order},
+    shared::Shared,
+};
+
+/// Frees the agents and the name of a run when it is dropped; of a run that has not ended also the
+/// rest.
+pub(super) struct Departure {
+    shared: Arc<Shared>,
+    id: RunId,
+    orders: Vec<Orders>,
+    has_ended: bool,
+}
+
+impl Departure {
+    /// Of a run whose agents take these orders.
+    pub(super) fn of(shared: &Arc<Shared>, id: RunId, orders: &[Orders]) -> Self {
+        Self { shared: Arc::clone(shared), id, orders: orders.to_vec(), has_ended: false }
+    }
+
+    /// The run has a report; nothing is left behind.
+    pub(super) fn after_the_report(mut self) {
+        self.has_ended = true;
+    }
+
+    /// The driver is gone in the middle: the load ends, and the run is one that was aborted.
+    fn abort(&self) {
+        let stop = || order(Message::Stop(v1::Stop { run_id: self.id.to_string() }));
+        // An agent that takes no orders misses its lease as well.
+        self.orders.iter().for_each(|orders| drop(orders.try_send(stop())));
+        // Nobody waits for the record.
+        drop(self.shared.data_plane.close_run(self.id));
+        // Without a runtime this process is ending, and the next one to open the history finds the run.
+        let Ok(runtime) = runtime::Handle::try_current() else { return };
+        let (shared, id) = (Arc::clone(&self.shared), self.id);
+        runtime.spawn(async move {
+            let aborted = shared.with_store(move |store| store.abort(id, identity::unix_ms())).await;
+            match aborted {
+                Ok(Ok(())) => tracing::error!(run_id = %id, "run is aborted: its driver died"),
+                failed => tracing::error!(run_id = %id, "run's driver died, and that cannot be stored: {failed:?}"),
+            }
+            // After that: who asks for the run must not find it unfinished.
+            shared.runs.remove(id);
+        });
+    }
+}
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.shared.registry.release(self.id);
+        if self.has_ended {
+            self.shared.runs.remove(self.id);
+        } else {
+            self.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use metronome_proto::v1::RunState;
+    use tokio::sync::watch;
+
+    use super::{
+        super::{
+            identity::ClockIdentity,
+            runs::{Active, View},
+            shared::About,
+        },
+        *,
+    };
+    use crate::{
+        config::Secret,
+        master::{Handle, Request},
+        store::{Store, timestamp},
+        sys::wake::Waker,
+    };
+
+    const ID: RunId = RunId::from_bits(7);
+
+    fn shared(directory: &tempfile::TempDir) -> (Arc<Shared>, mpsc::Receiver<Request>) {
+        let address = ([127, 0, 0, 1], 1).into();
+        let about = About {
+            data_address: address,
+            grpc_address: address,
+            max_clients: 1,
+            accept_raw: false,
+            started_unix_ms: 0,
+            started_ns: 0,
+            clock: ClockIdentity::of_this_process(),
+            notes: Vec::new(),
+        };
+        let (sender, requests) = mpsc::channel();
+        let master = Handle::new(sender, Arc::new(Waker::new().unwrap()));
+        let store = Store::open(&directory.path().join("runs.sqlite"), 0).unwrap().0;
+        store.insert(&run()).unwrap();
+        (Arc::new(Shared::new(about, Secret([0; 32]), store, master)), requests)
+    }
+
+    fn run() -> v1::Run {
+        let created_at = Some(timestamp(1));
+        v1::Run { run_id: ID.to_string(), state: RunState::Running.into(), created_at, ..v1::Run::default() }
+    }
+
+    #[tokio::test]
+    async fn a_driver_that_dies_stops_its_agents_closes_its_run_and_leaves_it_aborted() {
+        let directory = tempfile::tempdir().unwrap();
+        let (shared, requests) = shared(&directory);
+        let (orders, mut heard) = tokio::sync::mpsc::channel(1);
+        let view = watch::Sender::new(View::Running { run: run(), snapshot: v1::Snapshot::default() });
+        shared.runs.add(ID, Active::new(view.subscribe(), tokio::sync::mpsc::channel(1).0));
+        let departure = Departure::of(&shared, ID, &[orders]);
+        let driver = tokio::spawn(async move {
+            let _departure = departure;
+            panic!("a bug of the driver");
+        });
+        assert!(driver.await.unwrap_err().is_panic());
+        let Some(Ok(v1::ServerMessage { message: Some(Message::Stop(stop)) })) = heard.recv().await else {
+            panic!("not Stop")
+        };
+        assert_eq!(stop.run_id, ID.to_string());
+        assert!(matches!(requests.recv(), Ok(Request::CloseRun { run: ID, .. })));
+        shared.runs.all_ended().await;
+        assert_eq!(shared.find_run(ID).await.unwrap().state(), RunState::Aborted);
+    }
+
+    #[tokio::test]
+    async fn after_the_report_only_what_was_held_is_given_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let (shared, requests) = shared(&directory);
+        let (orders, mut heard) = tokio::sync::mpsc::channel(1);
+        Departure::of(&shared, ID, &[orders]).after_the_report();
+        assert!(heard.recv().await.is_none() && requests.try_recv().is_err());
+        assert_eq!(shared.find_run(ID).await.unwrap().state(), RunState::Running);
+    }
+}

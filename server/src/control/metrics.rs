@@ -1,0 +1,94 @@
+//! Reads what [`crate::metrics`] tells: the master's ledger, the tally, this process.
+//!
+//! A reading is kept for a second: however many ask, the ledger's histograms are looked at once.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use metronome_proto::telemetry;
+use rustix::process::getpid;
+use tokio::{sync::Mutex, time::Instant};
+
+use super::shared::Shared;
+use crate::{
+    metrics::{
+        Family,
+        catalogue::{Figures, ProcessFigures, families},
+    },
+    sys::process::cpu_ns,
+};
+
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
+/// The newest reading.
+pub(super) struct Metrics {
+    shared: Arc<Shared>,
+    /// Held while a reading is made, so that those who ask meanwhile share it.
+    last: Mutex<Option<(Instant, Vec<Family>)>>,
+}
+
+impl Metrics {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, last: Mutex::default() }
+    }
+
+    /// All families, as they are now. `None` when the master does not answer.
+    pub(super) async fn read_anew(&self) -> Option<Vec<Family>> {
+        Some(families(&figures(&self.shared).await?))
+    }
+
+    /// All families, at most a second old. `None` when the master does not answer.
+    pub(super) async fn read(&self) -> Option<Vec<Family>> {
+        let mut last = self.last.lock().await;
+        if let Some((_, families)) = last.as_ref().filter(|(at, _)| at.elapsed() < KEPT_FOR) {
+            return Some(families.clone());
+        }
+        let families = self.read_anew().await?;
+        *last = Some((Instant::now(), families.clone()));
+        Some(families)
+    }
+
+    /// Why no run could be started now. `None` when one could.
+    pub(super) async fn unready(&self) -> Option<&'static str> {
+        if self.shared.is_draining() {
+            return Some("draining: the server shuts down and starts no runs");
+        }
+        match self.shared.data_plane.read_server().await {
+            None => Some("the data plane does not answer"),
+            Some(reading) if !reading.recoveries.crash_loops.is_empty() => Some("a worker dies again and again"),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether the data plane answers.
+    pub(super) async fn is_alive(&self) -> bool {
+        self.shared.data_plane.read_server().await.is_some()
+    }
+
+    /// When counting began, ns since 1970.
+    pub(super) fn began_unix_ns(&self) -> u64 {
+        self.shared.about.started_unix_ms.saturating_mul(1_000_000)
+    }
+}
+
+async fn figures(shared: &Shared) -> Option<Figures> {
+    Some(Figures {
+        server: shared.data_plane.read_server().await?,
+        totals: shared.data_plane.read_totals().await?,
+        control: shared.tally.figures(shared.runs.count()),
+        process: process(shared.about.started_unix_ms),
+        clients_max: shared.about.max_clients,
+        is_draining: shared.is_draining(),
+        spans_dropped: telemetry::spans_dropped(),
+    })
+}
+
+fn process(started_unix_ms: u64) -> ProcessFigures {
+    let pages =
+        fs::read_to_string("/proc/self/statm").ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    ProcessFigures {
+        cpu_s: cpu_ns(getpid()).unwrap_or(0) as f64 / 1e9,
+        resident_bytes: pages.unwrap_or(0) * rustix::param::page_size() as u64,
+        descriptors: fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
+        started_unix_s: started_unix_ms as f64 / 1e3,
+    }
+}

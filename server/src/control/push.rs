@@ -1,0 +1,124 @@
+//! Metrics over OTLP: the same families as `/metrics`, sent to a collector every minute.
+//!
+//! `OTEL_METRIC_EXPORT_INTERVAL` (ms) sets how often. What a collector does not take is not sent again:
+//! counters are cumulative, so the next report says all of it.
+
+mod otlp;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use metronome_proto::telemetry::{
+    self,
+    collector::{Collector, Signal},
+};
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::metrics_service_client::MetricsServiceClient, resource::v1::Resource,
+};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{self, MissedTickBehavior},
+};
+use tonic::{Request, codec::CompressionEncoding, transport::Channel};
+
+use super::metrics::Metrics;
+use crate::metrics::Family;
+use otlp::{Times, request};
+
+const EVERY_DEFAULT: Duration = Duration::from_secs(60);
+/// More often would load the ledger for nothing.
+const EVERY_MIN: Duration = Duration::from_millis(500);
+
+/// For the last report, when the server ends.
+const LAST_MAX: Duration = Duration::from_millis(300);
+
+/// Sends until `stopped`, then once more; resolves when that is done or has taken too long.
+///
+/// `None` when no variable asks for it.
+pub(super) fn start(metrics: Arc<Metrics>, stopped: watch::Receiver<()>) -> Option<oneshot::Receiver<()>> {
+    let collector = Collector::from_variables(Signal::Metrics, &telemetry::read_variable);
+    let opened = collector.and_then(|collector| collector.map(|it| Ok((it.channel()?, it))).transpose());
+    let (channel, collector) = match opened {
+        Ok(opened) => opened?,
+        Err(sentence) => {
+            tracing::warn!("metrics are not sent: {sentence}");
+            return None;
+        }
+    };
+    let (done, last_is_sent) = oneshot::channel();
+    tokio::spawn(async move {
+        let pusher = Pusher { metrics, collector, channel, resource: resource() };
+        pusher.run(stopped).await;
+        let _ = done.send(());
+    });
+    Some(last_is_sent)
+}
+
+async fn closed(stopped: &mut watch::Receiver<()>) {
+    while stopped.changed().await.is_ok() {}
+}
+
+fn resource() -> Resource {
+    let resource = telemetry::resource("metronome-server");
+    let attributes = opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema::from(&resource);
+    Resource { attributes: attributes.attributes.0, ..Resource::default() }
+}
+
+struct Pusher {
+    metrics: Arc<Metrics>,
+    collector: Collector,
+    channel: Channel,
+    resource: Resource,
+}
+
+impl Pusher {
+    async fn run(&self, mut stopped: watch::Receiver<()>) {
+        let asked = telemetry::read_variable("OTEL_METRIC_EXPORT_INTERVAL").and_then(|ms| ms.trim().parse().ok());
+        let mut beat = time::interval(asked.map_or(EVERY_DEFAULT, Duration::from_millis).max(EVERY_MIN));
+        beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut failed = false;
+        loop {
+            tokio::select! {
+                _ = beat.tick() => {
+                    let delivered = tokio::select! {
+                        delivered = self.report() => delivered,
+                        // It closes when the server has drained.
+                        () = closed(&mut stopped) => break,
+                    };
+                    // A collector that stays away is worth one line, not one a minute.
+                    if let Err(sentence) = &delivered && !failed {
+                        tracing::warn!("metrics do not reach the collector at {}: {sentence}", self.collector.endpoint);
+                    }
+                    failed = delivered.is_err();
+                }
+                () = closed(&mut stopped) => break,
+            }
+        }
+        // The last words are those after the last run, not a second older.
+        let _ = time::timeout(LAST_MAX, async { self.send(self.metrics.read_anew().await, LAST_MAX).await }).await;
+    }
+
+    async fn report(&self) -> Result<(), String> {
+        self.send(self.metrics.read().await, self.collector.timeout).await
+    }
+
+    async fn send(&self, families: Option<Vec<Family>>, limit: Duration) -> Result<(), String> {
+        let families = families.ok_or("the data plane does not answer")?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let read_unix_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let times = Times { began_unix_ns: self.metrics.began_unix_ns(), read_unix_ns };
+        let mut call = Request::new(request(self.resource.clone(), families, times));
+        *call.metadata_mut() = self.collector.headers.clone();
+        let mut client = MetricsServiceClient::new(self.channel.clone());
+        if self.collector.gzip {
+            client = client.send_compressed(CompressionEncoding::Gzip);
+        }
+        match time::timeout(limit, client.export(call)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(crate::text::sentence(status.message())),
+            Err(_) => Err(format!("no answer within {limit:?}")),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Families as an OTLP request. The SDK cannot be given histograms that were counted elsewhere, so the
+//! messages are made here. Pure.
+//!
+//! Names are those of Prometheus with dots (`metronome.worker.cpu`), units as UCUM has them.
+
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
+    metrics::v1::{
+        AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
+        ScopeMetrics, Sum, metric, number_data_point,
+    },
+    resource::v1::Resource,
+};
+
+use crate::metrics::{Buckets, Family, Kind, Sample, Unit, Value};
+
+/// When the counters began and when they were read, ns since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) began_unix_ns: u64,
+    pub(crate) read_unix_ns: u64,
+}
+
+/// One request with all families.
+pub(crate) fn request(resource: Resource, families: Vec<Family>, times: Times) -> ExportMetricsServiceRequest {
+    let scope = InstrumentationScope {
+        name: "metronome".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..InstrumentationScope::default()
+    };
+    let metrics = families.into_iter().map(|family| metric(family, times)).collect();
+    let scope_metrics = vec![ScopeMetrics { scope: Some(scope), metrics, schema_url: String::new() }];
+    let resource = ResourceMetrics { resource: Some(resource), scope_metrics, schema_url: String::new() };
+    ExportMetricsServiceRequest { resource_metrics: vec![resource] }
+}
+
+fn metric(family: Family, times: Times) -> Metric {
+    let unit = match (family.kind, family.unit) {
+        (_, Some(Unit::Seconds)) => "s",
+        (_, Some(Unit::Bytes)) => "By",
+        _ => "1",
+    };
+    let numbers = || family.samples.iter().filter_map(|sample| number(sample, times)).collect();
+    let cumulative = AggregationTemporality::Cumulative as i32;
+    let data = match family.kind {
+        Kind::Counter => {
+            metric::Data::Sum(Sum { data_points: numbers(), aggregation_temporality: cumulative, is_monotonic: true })
+        }
+        Kind::Gauge => metric::Data::Gauge(Gauge { data_points: numbers() }),
+        Kind::Histogram => metric::Data::Histogram(Histogram {
+            data_points: family.samples.iter().filter_map(|sample| distribution(sample, times)).collect(),
+            aggregation_temporality: cumulative,
+        }),
+    };
+    Metric {
+        name: family.name.replace('_', "."),
+        description: family.help.into(),
+        unit: unit.into(),
+        data: Some(data),
+        ..Metric::default()
+    }
+}
+
+fn number(sample: &Sample, times: Times) -> Option<NumberDataPoint> {
+    let Value::Number(number) = sample.value else { return None };
+    Some(NumberDataPoint {
+        attributes: attributes(sample),
+        start_time_unix_nano: times.began_unix_ns,
+        time_unix_nano: times.read_unix_ns,
+        value: Some(number_data_point::Value::AsDouble(number)),
+        ..NumberDataPoint::default()
+    })
+}
+
+fn distribution(sample: &Sample, times: Times) -> Option<HistogramDataPoint> {
+    let Value::Times(buckets) = &sample.value else { return None };
+    Some(HistogramDataPoint {
+        attributes: attributes(sample),
+        start_time_unix_nano: times.began_unix_ns,
+        time_unix_nano: times.read_unix_ns,
+        count: buckets.count,
+        sum: Some(buckets.sum_s),
+        bucket_counts: buckets.counts.clone(),
+        explicit_bounds: Buckets::bounds_s().collect(),
+        ..HistogramDataPoint::default()
+    })
+}
+
+fn attributes(sample: &Sample) -> Vec<KeyValue> {
+    let attribute = |(key, value): &(&'static str, String)| KeyValue {
+        key: (*key).into(),
+        value: Some(AnyValue { value: Some(any_value::Value::StringValue(value.clone())) }),
+        ..KeyValue::default()
+    };
+    sample.labels.iter().map(attribute).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::histogram::Histogram as Counts;
+
+    use super::*;
+
+    #[test]
+    fn a_distribution_has_one_count_more_than_bounds_and_they_add_up() {
+        let mut counts = Counts::default();
+        [3_000, 700_000, 60_000_000_000].into_iter().for_each(|time_ns| counts.record(time_ns));
+        let sample = Sample { labels: Vec::new(), value: Value::Times(Buckets::from(&counts)) };
+        let family = Family {
+            name: "metronome_latency",
+            help: "Due to read",
+            unit: Some(Unit::Seconds),
+            kind: Kind::Histogram,
+            samples: vec![sample],
+        };
+        let times = Times { began_unix_ns: 1, read_unix_ns: 2 };
+        let request = request(Resource::default(), vec![family], times);
+        let metric = &request.resource_metrics[0].scope_metrics[0].metrics[0];
+        assert_eq!((metric.name.as_str(), metric.unit.as_str()), ("metronome.latency", "s"));
+        let Some(metric::Data::Histogram(told)) = &metric.data else { panic!("no histogram: {metric:?}") };
+        let point = &told.data_points[0];
+        assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
+        assert_eq!((point.count, point.bucket_counts.iter().sum::<u64>()), (3, 3));
+        assert_eq!(point.bucket_counts.last(), Some(&1));
+    }
+}
