@@ -96,7 +96,13 @@ fn the_executables_never_import_each_other() {
 #[test]
 fn what_decides_has_no_clock_no_socket_and_no_async() {
     keep_clear("proto", not_under(&["proto/telemetry"]), CLOCKS_SOCKETS_AND_ASYNC);
-    let pure = &["server/src/run", "server/src/verdict", "server/src/metrics", "server/src/master/placement", "server/src/master/books"];
+    let pure = &[
+        "server/src/run",
+        "server/src/verdict",
+        "server/src/metrics",
+        "server/src/master/placement",
+        "server/src/master/books",
+    ];
     keep_clear("server/src", under(pure), CLOCKS_SOCKETS_AND_ASYNC);
     keep_clear("server/src/ledger", |_| true, CLOCKS_SOCKETS_AND_ASYNC);
     keep_clear("agent/src", under(&["agent/src/pacing"]), CLOCKS_SOCKETS_AND_ASYNC);

@@ -142,7 +142,8 @@ async fn a_run_that_two_renewals_in_a_row_do_not_list_ends() {
     let mut master = Master::start().await;
     let _agent = Agent::start(&master.address, &[]);
     let (mut session, peer) = running(&mut master, 1, LONG_LEASE).await;
-    let renew = |run_ids: &[&str]| Order::Renew(v1::Renew { run_ids: run_ids.iter().map(ToString::to_string).collect() });
+    let renew =
+        |run_ids: &[&str]| Order::Renew(v1::Renew { run_ids: run_ids.iter().map(ToString::to_string).collect() });
     // Once may be a matter of messages that crossed.
     for listed in [&[][..], &[RUN], &["0123456789abcdef"]] {
         session.order(renew(listed)).await;

@@ -132,7 +132,11 @@ fn judge_agents(agents: &[v1::Agent], load: Load) -> Finding {
         return Finding::problem("agents", "none is connected", "start one with `metronome-agent --server ADDRESS`");
     }
     if clients_max < u64::from(load.clients) {
-        return Finding::problem("agents", format!("{told}; they hold {clients_max} clients"), "start more agents or raise their --clients-max");
+        return Finding::problem(
+            "agents",
+            format!("{told}; they hold {clients_max} clients"),
+            "start more agents or raise their --clients-max",
+        );
     }
     if agents.iter().any(|agent| agent.version != own) {
         return Finding::warning("agents", told, format!("not all are of version {own}: use the same on all hosts"));
@@ -159,7 +163,10 @@ mod tests {
     fn a_server_that_cannot_take_the_load_is_a_problem() {
         assert_eq!(judge_server(&server(), LOAD).level, Level::Fine);
         let full = judge_server(&server(), Load { clients: 11, ..LOAD });
-        assert_eq!((full.level, full.cure.as_deref()), (Level::Problem, Some("start the server with --max-clients 11")));
+        assert_eq!(
+            (full.level, full.cure.as_deref()),
+            (Level::Problem, Some("start the server with --max-clients 11"))
+        );
         assert_eq!(judge_server(&v1::GetServerResponse { draining: true, ..server() }, LOAD).level, Level::Problem);
         let old = v1::GetServerResponse { version: "0.0.1".into(), ..server() };
         assert_eq!(judge_server(&old, LOAD).level, Level::Warning);

@@ -31,7 +31,8 @@ const LATENESS_US_MAX: f64 = 1_000.0;
 /// Judges the facts for `load`.
 pub(crate) fn judge(host: &Host, timing: &Timing, load: Load) -> Vec<Finding> {
     let always = [cores(host), open_files(host, load), quota(host), oversleep(timing, load), clock(host, timing)];
-    let where_told = [slack(host), governor(host), idle(host), timing.shares.map(stolen), others(host, timing), ports(host, load)];
+    let where_told =
+        [slack(host), governor(host), idle(host), timing.shares.map(stolen), others(host, timing), ports(host, load)];
     let sysctls = host.sysctls.iter().map(|(name, value)| sysctl(name, *value));
     let held = capacity(&promise(host, timing, load), load);
     always.into_iter().chain(where_told.into_iter().flatten()).chain(sysctls).chain([held]).collect()
@@ -130,7 +131,11 @@ fn oversleep(timing: &Timing, load: Load) -> Finding {
         return Finding::problem("sleep jitter", told, cure);
     }
     if at(0.99) > 1e6 / load.rate_hz {
-        return Finding::warning("sleep jitter", told, "packets leave a period late: end what else runs here, or lower --rate");
+        return Finding::warning(
+            "sleep jitter",
+            told,
+            "packets leave a period late: end what else runs here, or lower --rate",
+        );
     }
     Finding::fine("sleep jitter", told)
 }

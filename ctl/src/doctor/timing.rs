@@ -149,7 +149,8 @@ fn cpu_times() -> Option<Vec<u64>> {
 
 fn shares(before: &[u64], after: &[u64]) -> Option<Shares> {
     // Guest time, from the ninth on, is in user time already.
-    let spent: Vec<u64> = before.iter().zip(after).take(8).map(|(before, after)| after.saturating_sub(*before)).collect();
+    let spent: Vec<u64> =
+        before.iter().zip(after).take(8).map(|(before, after)| after.saturating_sub(*before)).collect();
     let &[_, _, _, idle, waiting, _, _, stolen] = &spent[..] else { return None };
     let all: u64 = spent.iter().sum();
     let share = |ticks: u64| ticks as f64 / all as f64;

@@ -90,12 +90,7 @@ struct Found<'a> {
 
 impl<'a> From<&'a Finding> for Found<'a> {
     fn from(finding: &'a Finding) -> Self {
-        Self {
-            check: finding.check,
-            level: word(finding.level),
-            told: &finding.told,
-            cure: finding.cure.as_deref(),
-        }
+        Self { check: finding.check, level: word(finding.level), told: &finding.told, cure: finding.cure.as_deref() }
     }
 }
 

@@ -67,7 +67,8 @@ impl Peer {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket of ours");
         let address = listener.local_addr().expect("bound").to_string();
-        let state = Arc::new(State { script: Mutex::new(script), calls: Mutex::default(), request_ids: Mutex::default() });
+        let state =
+            Arc::new(State { script: Mutex::new(script), calls: Mutex::default(), request_ids: Mutex::default() });
         let (stop, stopped) = oneshot::channel();
         let service = OperatorServiceServer::new(Operator(Arc::clone(&state)));
         let thread = std::thread::spawn(move || {

@@ -122,7 +122,9 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
     match parts.http {
         Some(http) => http::serve(http, Arc::clone(&metrics), until_closed(stopped.clone()))?,
         None if config.http.is_some() => {
-            tracing::warn!("{HTTP_ADDRESS_DEFAULT} is taken, so there is no HTTP port; give another with --http, or --http off");
+            tracing::warn!(
+                "{HTTP_ADDRESS_DEFAULT} is taken, so there is no HTTP port; give another with --http, or --http off"
+            );
         }
         None => {}
     }

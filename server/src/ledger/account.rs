@@ -41,7 +41,7 @@ pub(crate) enum End {
     /// End and end-ack, then the peer's FIN; or a raw client's FIN.
     Clean = 1,
     /// The peer's FIN before the client's end.
-    WithoutEnd = 2,
+    Abrupt = 2,
     /// Reset, timed out or unreachable.
     Broken = 3,
     /// Cut by the server: the run was over.
@@ -244,7 +244,7 @@ fn end_of(number: u8) -> End {
     match number {
         0 => End::NotYet,
         1 => End::Clean,
-        2 => End::WithoutEnd,
+        2 => End::Abrupt,
         3 => End::Broken,
         4 => End::Cut,
         5 => End::Refused,

@@ -312,7 +312,7 @@ fn error_of(account: &Account) -> Option<String> {
     let text = match account.end {
         End::Clean => return None,
         End::NotYet => "it had not ended when it was booked",
-        End::WithoutEnd => "the client closed the connection without an end",
+        End::Abrupt => "the client closed the connection without an end",
         End::Broken => "the connection broke",
         End::Cut => "the connection was still open when the run was closed",
         End::Refused => "the server refused it",

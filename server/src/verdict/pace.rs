@@ -69,7 +69,7 @@ fn the_last_comes_after_its_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
             passed_ns(counted) >= span_ns - span_ns / DRIFT_PARTS
         })
     };
-    let figures = fraction(rows, &holds);
+    let figures = fraction(rows, holds);
     let law = "last packet read after its due time";
     for_every_client(law, "READ_BEFORE_DUE", figures, rows, holds, |row| {
         let read_ns = packets_of(row).map_or(0, passed_ns);
@@ -97,7 +97,7 @@ fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
             }
         })
     };
-    let figures = fraction(rows, &holds);
+    let figures = fraction(rows, holds);
     let law = "due times follow the schedule";
     for_every_client(law, "SCHEDULE_NOT_FOLLOWED", figures, rows, holds, |row| {
         let span = packets_of(row).and_then(span_ns).map_or("less than 0".into(), |span_ns| span_ns.to_string());
@@ -120,7 +120,7 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
             is_early_enough && last_ns <= room_ns.saturating_add(schedule.end_ns()).saturating_add(ROUNDING_NS)
         })
     };
-    let figures = fraction(rows, &holds);
+    let figures = fraction(rows, holds);
     let law = "start ≤ first packet due < start + one period";
     for_every_client(law, "STARTED_ELSEWHEN", figures, rows, holds, |row| {
         let first_ns = packets_of(row).map_or(0, |counted| i128::from(counted.first_due_ns) - i128::from(start_ns));

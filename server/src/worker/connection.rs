@@ -169,7 +169,7 @@ impl Connection {
             }
             Stage::Raw => self.end(record, End::Clean),
             Stage::Refused => self.end(record, End::Refused),
-            _ => self.end(record, End::WithoutEnd),
+            _ => self.end(record, End::Abrupt),
         }
     }
 
