@@ -2,6 +2,8 @@
 //! the last bit, or nothing.
 #![no_main]
 
+use std::cell::RefCell;
+
 use libfuzzer_sys::{
     arbitrary::{self, Arbitrary},
     fuzz_target,
@@ -24,6 +26,10 @@ struct Input {
     /// Bits that are flipped after sealing, or all of the frame when it is no kind of ours.
     noise: [u8; 32],
     is_noisy: bool,
+}
+
+thread_local! {
+    static CONNECTION: RefCell<Connection> = RefCell::new(Connection::open().expect("shared memory"));
 }
 
 fuzz_target!(|input: Input| {
@@ -60,12 +66,12 @@ fuzz_target!(|input: Input| {
     if let Ok(packet) = Packet::decode(&frame) {
         assert_eq!(packet.encode(), frame);
     }
-    open_a_connection_with(&frame);
+    CONNECTION.with_borrow_mut(|connection| open_with(connection, &frame));
 });
 
 /// The server lets exactly the client in whose key it has, and owes everybody one answer or none.
-fn open_a_connection_with(frame: &Frame) {
-    let mut connection = Connection::open().expect("shared memory");
+fn open_with(connection: &mut Connection, frame: &Frame) {
+    connection.open_again().expect("shared memory");
     connection.receive(frame, &[]);
     let counted = connection.counted();
     let known = Key::from_bytes(KEY);

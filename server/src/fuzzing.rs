@@ -21,8 +21,8 @@ use zerocopy::FromBytes as _;
 
 use crate::{
     ledger::{
-        Account, AgentKey, BUFFER_BYTES, Dimensions, FromWorker, Gate, Gates, Ink, Ledger, MESSAGE_BYTES, Pen, Slot,
-        Stage, ToWorker, place_rest, resume, work,
+        Account, AgentKey, BUFFER_BYTES, Dimensions, FromWorker, Gate, Gates, Ink, Ledger, MESSAGE_BYTES, Pen,
+        RUNS_MAX, Slot, Stage, ToWorker, place_rest, resume, work,
     },
     master::fuzzing::keep_books,
     sys::channel::Channel,
@@ -34,6 +34,9 @@ pub const KEY: [u8; 32] = [9; 32];
 
 /// The one client that is admitted.
 pub const HELLO: Hello = Hello { run: RunId::from_bits(5), agent: 0, client: 3, attempt: 1 };
+
+/// Of the run's seats.
+const ROW: u32 = 1;
 
 /// Bytes of a message between master and worker.
 pub const HAND_OVER_BYTES: usize = MESSAGE_BYTES;
@@ -81,7 +84,7 @@ impl Connection {
         ledger.raw_seats().store(1, Ordering::Release);
         let mut gates = Gates::new(true);
         gates.admit(AgentKey {
-            row: 1,
+            row: ROW,
             run: HELLO.run,
             agent: HELLO.agent,
             key: Key::from_bytes(KEY),
@@ -93,9 +96,11 @@ impl Connection {
         Ok(Self { ledger, gates, account: Account::default(), taken: 0, now_ns: 0 })
     }
 
-    /// The same, as if nothing had come yet.
+    /// The same, as if nothing had come yet. Cheaper than a new one.
     pub fn open_again(&mut self) -> io::Result<()> {
         (self.account, self.taken) = (Account::default(), 0);
+        self.ledger.clear_row(ROW as usize)?;
+        self.ledger.clear_row(RUNS_MAX)?;
         self.ledger.clear_slot(0)
     }
 

@@ -247,6 +247,7 @@ laws      all 1 hold
             reordered: all,
             gaps: all,
             corrupt: all,
+            blocked: all,
         });
         report.workers = vec![v1::WorkerReport { packets: all, ..v1::WorkerReport::default() }; 256];
         let reason = v1::Reason {
