@@ -152,7 +152,7 @@ mod tests {
         let text = write(families(), Form::Text);
         assert!(text.contains("# TYPE metronome_worker_cpu_seconds_total counter\n"), "{text}");
         assert!(text.contains("# HELP metronome_worker_cpu_seconds_total CPU time"), "{text}");
-        assert!(text.contains("metronome_latency_seconds_bucket{le=\"5e-6\"} 2\n"), "{text}");
+        assert!(text.contains("metronome_latency_seconds_bucket{le=\"0.000005\"} 2\n"), "{text}");
         assert!(text.contains("metronome_latency_seconds_bucket{le=\"+Inf\"} 3\n"), "{text}");
         assert!(!text.contains("# UNIT") && !text.contains("# EOF"));
     }
