@@ -54,7 +54,7 @@ ENV METRONOME_DATABASE=/var/lib/metronome/runs.sqlite
 
 # By number, so that Kubernetes can see that it is not root.
 USER 65532:65532
-EXPOSE 8888 50051
+EXPOSE 8888 50051 9464
 STOPSIGNAL SIGTERM
 # Of the server, the default command; composition and pods switch it off for the agents.
 HEALTHCHECK --interval=5s --timeout=4s --start-period=10s --retries=3 \
