@@ -57,7 +57,7 @@ pub(crate) struct Shares {
 pub(crate) fn measure() -> io::Result<Timing> {
     let before = cpu_times();
     let clock_read_ns = cost_of_a_clock_read();
-    let (paced, read_cpu_ns) = over_loopback(|stream, oversleep| pace(stream, oversleep))?;
+    let (paced, read_cpu_ns) = over_loopback(pace)?;
     let (burst, _) = over_loopback(|stream, _| burst(stream))?;
     let per = |cpu_ns: u64, packets: u64| cpu_ns as f64 / packets as f64;
     Ok(Timing {
