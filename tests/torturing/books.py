@@ -4,7 +4,7 @@ An empty list of faults is the only good end.
 """
 
 # Reasons of the verdict that speak of the load, not of the books: a busy machine sends late.
-LOAD_REASONS = {"LATENESS", "SCHEDULE_NOT_SENT"}
+LOAD_REASONS = {"LATENESS", "CLIENT_LATENESS", "BACKPRESSURE", "SCHEDULE_NOT_SENT", "CLIENT_SCHEDULE_NOT_SENT"}
 
 # Private memory that a process may have gained; allocators keep what was freed.
 GROWTH_MIB_MAX = 16
