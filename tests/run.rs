@@ -24,7 +24,7 @@ fn every_packet_of_a_run_is_counted_once_and_the_books_balance() {
         assert_exact(&result, LOAD_PACKETS);
         assert!([0, 4].contains(&code), "late on a busy machine at the worst: {result:#}");
         let reasons = result["verdict"]["reasons"].as_array().unwrap();
-        assert!(reasons.iter().all(|reason| reason["code"] == "LATENESS"), "{reasons:?}");
+        assert!(codes(&result).iter().all(|code| is_of_time(code)), "{reasons:?}");
     }
 }
 
@@ -190,7 +190,7 @@ fn an_agent_killed_in_mid_run_makes_it_partial_and_the_next_run_works() {
     agents[0].child.kill().unwrap();
     let (result, code) = json_of(child.wait_with_output().unwrap());
     // On a busy machine it may be late as well, which is worse than partial.
-    assert!(code == 3 || (code == 4 && codes(&result).contains(&"LATENESS".to_owned())), "{result:#}");
+    assert!(code == 3 || (code == 4 && codes(&result).iter().any(|code| is_of_time(code))), "{result:#}");
     assert!(codes(&result).contains(&"AGENT_LOST".to_owned()), "{result:#}");
     let (result, _) = server.run(&LOAD);
     assert_exact(&result, LOAD_PACKETS);
@@ -216,6 +216,11 @@ fn a_server_killed_in_mid_run_is_told_in_a_sentence_and_the_run_is_listed_as_abo
     let next = Server::start_in(folder, &[]);
     let (runs, _) = next.json(&["runs"]);
     assert!(runs.to_string().contains("aborted"), "{runs:#}");
+}
+
+/// A busy machine sends or reads late; that says nothing of the books.
+fn is_of_time(code: &str) -> bool {
+    ["LATENESS", "CLIENT_LATENESS", "BACKPRESSURE"].contains(&code)
 }
 
 fn codes(result: &Value) -> Vec<String> {
