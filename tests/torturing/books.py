@@ -65,6 +65,9 @@ def of_peers(tally, server, clients_of_runs):
     faults += differ("raw connections", {"the script": tally.counted, "the server": raw["connections"]})
     faults += differ("raw bytes", {"the script": tally.bytes, "the server": raw["bytes"]})
     faults += differ("raw packets", {"the script": tally.packets, "the server": raw["packets"]})
+    # Nobody had to be told that he was late but those who would never have said anything.
+    if connections["refused_late"] > tally.silent:
+        faults.append(f"{connections['refused_late']} connections were refused late, {tally.silent} were silent")
     # One that is reset before it is accepted never was there for the server.
     most = tally.opened + clients_of_runs
     if not most - tally.reset <= connections["accepted"] <= most:
@@ -84,7 +87,7 @@ def of_server(server, packets):
     for name in ("pending", "admitted"):
         if server["connections"][name]:
             faults.append(f"{server['connections'][name]} connections are still {name}")
-    for name in ("refused_full", "refused_late", "refused_raw"):
+    for name in ("refused_full", "refused_raw"):
         if server["connections"][name]:
             faults.append(f"{server['connections'][name]} connections were {name.replace('_', ' ')}")
     return faults

@@ -29,7 +29,8 @@ class Tally:
 
     def __init__(self):
         self.opened = 0
-        self.reset = 0
+        # Those that say nothing, and of these the ones that reset.
+        self.silent = self.reset = 0
         # Of those that the server is to count as raw: how many, their bytes, their whole packets.
         self.counted = self.bytes = self.packets = 0
         self.faults = []
@@ -126,11 +127,13 @@ class Crowd:
 
     async def silent(self, reader, writer):
         """Connects and closes."""
+        self.tally.silent += 1
 
     async def reset(self, reader, writer):
         """Connects and resets."""
         linger_on_for_0_s = struct.pack("ii", 1, 0)
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_on_for_0_s)
+        self.tally.silent += 1
         self.tally.reset += 1
 
     async def write(self, writer, count):

@@ -88,7 +88,8 @@ class Books(unittest.TestCase):
         self.assertEqual(books.of_peers(tally(), server(), 2), [])
         for name in ("connections", "bytes", "packets"):
             self.assertEqual(len(books.of_peers(tally(), with_one_off(server(), ("raw", name)), 2)), 1)
-        self.assertEqual(len(books.of_peers(tally(), with_one_off(server(), ("connections", "accepted")), 2)), 1)
+        for name in ("accepted", "refused_late"):
+            self.assertEqual(len(books.of_peers(tally(), with_one_off(server(), ("connections", name)), 2)), 1)
         failed = tally()
         failed.faults = ["a short connection failed"] * 7
         self.assertEqual(len(books.of_peers(failed, server(), 2)), 6)
@@ -98,7 +99,7 @@ class Books(unittest.TestCase):
         self.assertEqual(len(books.of_server(server(), 1001)), 1)
         for path in (("workers", 0, "packets"), ("recoveries", "packets"), ("recoveries", "connections_lost")):
             self.assertEqual(len(books.of_server(with_one_off(server(), path), 1000)), 1)
-        for name in set(server()["connections"]) - {"accepted"}:
+        for name in set(server()["connections"]) - {"accepted", "refused_late"}:
             self.assertEqual(len(books.of_server(with_one_off(server(), ("connections", name)), 1000)), 1)
 
     def test_less_trouble_than_was_asked_for_is_told(self):
