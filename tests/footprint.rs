@@ -1,5 +1,6 @@
 //! What the product itself costs: the memory of all its processes in mid-run, and the time from
 //! StartRun to the first packet. Figures are printed; `cargo test --test footprint -- --nocapture`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 

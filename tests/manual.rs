@@ -4,6 +4,7 @@
 //! with who runs it: ```` ```sh needs=a second host ````, ```` ```sh by=.ci/run ````. The blocks of a page are one
 //! script, run in a network of its own, so that default ports are free, and with a home of its own.
 //! When it ends, all that it started ends.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
     env, fs,

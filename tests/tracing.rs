@@ -1,5 +1,6 @@
 //! What a collector of traces gets to see of a run: on the three real executables, with a collector in
 //! the test itself, and with collectors that refuse, hang or are not there.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 

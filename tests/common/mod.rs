@@ -1,6 +1,7 @@
 //! Real processes for the end-to-end tests: each on ports of its own, each ended with its handle.
 //!
 //! A test waits for the line with which a process says that it is ready, never for time to pass.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod collector;

@@ -167,9 +167,10 @@ impl Master {
 
     /// Notes the pause of a connection if it is over. False while it is not.
     fn note_pause(&mut self, slot: u32) -> bool {
-        let account = self.ledger.slots().get(slot as usize).and_then(crate::ledger::Slot::account);
+        // The seat first: looking at the ledger of one that is free again would give it memory.
         let Some(seat) = self.seats.get_mut(slot) else { return true };
         let Some(unread) = seat.unread else { return true };
+        let account = self.ledger.slots().get(slot as usize).and_then(crate::ledger::Slot::account);
         let Some(account) = account.filter(|account| account.worked_ns > unread.worked_ns) else { return false };
         seat.unread = None;
         self.pauses.record(account.worked_ns.saturating_sub(unread.since_ns));
