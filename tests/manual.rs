@@ -125,7 +125,7 @@ fn the_commands_of_the_manual_do_what_they_say() {
         match missing(&script) {
             // CI installs what is needed and wants no page left out.
             Some(reason) if env::var_os("CI_MANUAL").is_some() => {
-                failures.push(format!("{}: {reason}", page.display()))
+                failures.push(format!("{}: {reason}", page.display()));
             }
             Some(reason) => eprintln!("{} is not tested here: {reason}", page.display()),
             None => failures.extend(run(&page, &script).err()),
