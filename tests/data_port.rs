@@ -1,4 +1,5 @@
 //! The data port meets peers that do not behave, and raw clients that do.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! A run from end to end, on real processes and real packets.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
 
