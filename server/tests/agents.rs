@@ -206,7 +206,7 @@ async fn a_renewal_lists_the_runs_that_live_and_no_others() {
     assert_eq!(agent.hear_renewed_runs().await, [""; 0]);
     let run_id = start_run(&server, easy_plan(1)).await;
     let prepare = agent.hear_prepare().await;
-    assert_eq!(agent.hear_renewed_runs().await, [run_id.clone()]);
+    assert_eq!(agent.hear_renewed_runs().await, std::slice::from_ref(&run_id));
     agent.run_honestly(&server, &prepare).await;
     ended(&mut server.operator().await, &run_id).await;
     // One may have been on its way.

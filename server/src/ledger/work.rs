@@ -448,7 +448,7 @@ mod tests {
                 let pen = Mortal(Cell::new(first));
                 let mut dying = account;
                 let died = catch_unwind(AssertUnwindSafe(|| {
-                    world.batch(&mut dying, &bytes[cut[batch]..cut[batch + 1]], read_ns, &pen)
+                    world.batch(&mut dying, &bytes[cut[batch]..cut[batch + 1]], read_ns, &pen);
                 }));
                 let mut account = world.slot().account().unwrap();
                 let uncommitted = |account: &Account| taken - (account.bytes as usize - cut[batch]);
@@ -463,7 +463,7 @@ mod tests {
                     let mut dying = account;
                     let taken = uncommitted(&account);
                     let _ = catch_unwind(AssertUnwindSafe(|| {
-                        resume(world.slot(), &mut dying, taken, read_ns, &world.gate(), &pen)
+                        resume(world.slot(), &mut dying, taken, read_ns, &world.gate(), &pen);
                     }));
                     account = world.slot().account().unwrap();
                 }
