@@ -175,21 +175,32 @@ impl Run {
             Ok(measured) => measured,
             Err(error) => return self.fail(format!("the load could not be generated: {error}")),
         };
+        let problem = match go {
+            Go::Impossible(problem) => Some(problem),
+            Go::At(_) | Go::Never => self.cut_short(),
+        };
         measured.cpu_ns += self.drain(&mut clients);
-        if self.leash.lease_is_over(clock::now_ns()) {
-            tracing::warn!("lease lost: the server did not renew it in time");
-        }
         let _report = info_span!("report").entered();
         self.report_records(clients.iter().map(Client::record).collect());
-        match go {
-            Go::Impossible(problem) => self.fail(problem),
-            Go::At(_) | Go::Never => self.conclude(Report::Finished(v1::Finished {
+        match problem {
+            Some(problem) => self.fail(problem),
+            None => self.conclude(Report::Finished(v1::Finished {
                 run_id: self.run_id(),
                 cpu_ns: measured.cpu_ns,
                 writes: measured.writes,
                 oversleep_max_ns: measured.oversleep_ns_max,
             })),
         }
+    }
+
+    /// Why the load ended before its time although nobody asked the run to stop: one sentence.
+    fn cut_short(&self) -> Option<String> {
+        let now_ns = clock::now_ns();
+        if self.leash.lease_is_over(now_ns) {
+            tracing::warn!("lease lost: the server did not renew it in time");
+            return Some("its lease was lost: the server did not renew it in time".into());
+        }
+        (self.leash.pulled(now_ns) == Pull::Hurry).then(|| "it was shut down before its schedule was over".into())
     }
 
     fn await_start(&self, started: &Receiver<Go>) -> Go {

@@ -68,12 +68,12 @@ fn schedule_is_sent_or_skipped(rows: &[Row<'_>]) -> Checked {
     })
 }
 
-/// Of a client that exchanged ends in a run that was not stopped, every packet of the plan was
-/// scheduled; of any other at most that many.
+/// Of a client that exchanged ends in a run that was not stopped, by an agent that stayed to the end,
+/// every packet of the plan was scheduled; of any other at most that many.
 fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = "scheduled = planned";
     let planned = evidence.plan.packets_per_client();
-    let whole = |row: &Row<'_>| evidence.stopped.is_none() && row.exchanged_ends();
+    let whole = |row: &Row<'_>| evidence.stopped.is_none() && row.exchanged_ends() && row.agent.missing().is_none();
     let holds = |row: &Row<'_>| {
         if whole(row) { row.scheduled() == planned } else { row.scheduled() <= planned }
     };

@@ -452,6 +452,18 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_is_shut_down_in_mid_run_makes_it_partial_although_its_clients_ended_cleanly() {
+        let mut sample = Sample::of(1, 1);
+        skip(&mut sample, 60);
+        sample.told(0, |told| {
+            told.scheduled -= 60;
+            told.skipped = 0;
+        });
+        sample.agents[0].fail("it was shut down before its schedule was over");
+        judged(&sample, VerdictStatus::Partial, &["AGENT_LOST"]);
+    }
+
+    #[test]
     fn a_run_in_which_nothing_was_sent_is_invalid() {
         let mut sample = Sample::of(1, 2);
         sample.agents[0] = AgentAccount::new("agent-0".into(), 0, 2, true);
