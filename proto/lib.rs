@@ -9,10 +9,11 @@
 //! | [`schedule`] | when each packet is due |
 //! | [`histogram`] | the one layout of every distribution of times |
 //! | [`run_id`] | how runs are named |
+//! | [`tls`] | TLS of the gRPC port, at both ends |
 //! | [`telemetry`] | logs and traces of all three executables |
 //!
-//! Server, agent and benchctl import this crate and never each other. All but [`telemetry`] is
-//! pure: no clock, no I/O, no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name says
+//! Server, agent and benchctl import this crate and never each other. All but [`telemetry`] and
+//! [`tls`], which reads files, is pure: no clock, no I/O, no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name says
 //! otherwise.
 
 pub mod histogram;
@@ -22,6 +23,7 @@ pub mod run_id;
 pub mod schedule;
 pub mod seal;
 pub mod telemetry;
+pub mod tls;
 
 /// The gRPC API. Its manual is the comments in `proto/metronome/v1/*.proto`.
 pub mod v1 {

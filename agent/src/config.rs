@@ -7,8 +7,10 @@ use clap::{Parser, Subcommand};
 use http::Uri;
 use ipnet::IpNet;
 use metronome_proto::{
+    GRPC_ADDRESS_DEFAULT,
     plan::{AGENT_NAME_BYTES_MAX, CLIENTS_MAX, is_agent_name},
     telemetry::{LogFlags, Logs},
+    tls::{ClientTlsConfig, DialFlags, TlsError},
 };
 
 use crate::{
@@ -41,8 +43,8 @@ pub(crate) enum Command {
 /// Flags of an agent that attends a server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AttendArgs {
-    /// The server's gRPC address: a URL or HOST:PORT.
-    #[arg(long, value_name = "URL", env = "METRONOME_SERVER", default_value = "http://127.0.0.1:50051")]
+    /// The server's gRPC address: a URL or HOST:PORT; https:// or --tls-ca for a server with TLS.
+    #[arg(long, value_name = "URL", env = "METRONOME_SERVER", default_value = GRPC_ADDRESS_DEFAULT)]
     server: String,
     /// Name to be listed under: 1 to 63 characters of a-z, 0-9 and - [default: host name and process id]
     #[arg(long, env = "METRONOME_AGENT_NAME")]
@@ -54,6 +56,8 @@ pub(crate) struct AttendArgs {
     #[arg(long = "allow-target", value_name = "CIDR", value_parser = parse_network)]
     allow_target: Vec<IpNet>,
     #[command(flatten)]
+    tls: DialFlags,
+    #[command(flatten)]
     pacing: Pacing,
     #[command(flatten)]
     logs: LogFlags,
@@ -62,8 +66,10 @@ pub(crate) struct AttendArgs {
 /// An agent that attends a server, every flag checked.
 #[derive(Debug)]
 pub(crate) struct AttendConfig {
-    /// Where to dial; the scheme is http and there is a host.
+    /// Where to dial; the scheme is https when there is TLS, else http; there is a host.
     pub server: Uri,
+    /// `None`: nothing is encrypted.
+    pub tls: Option<ClientTlsConfig>,
     /// Without brackets around an IPv6 address.
     pub server_host: String,
     /// A valid agent name.
@@ -85,8 +91,11 @@ pub(crate) enum BadFlag {
     #[error("--server {0:?} is no address; write HOST:PORT or a URL, for example http://127.0.0.1:50051")]
     Server(String),
     /// Another protocol than ours.
-    #[error("--server {0:?}: only http:// is spoken; leave the scheme out or write http://")]
+    #[error("--server {0:?}: only http:// and https:// are spoken; leave the scheme out or write one of them")]
     Scheme(String),
+    /// TLS flags that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Not an agent's name.
     #[error("--name {0:?} is no agent name; use 1 to 63 characters of a-z, 0-9 and -, for example load-1")]
     Name(String),
@@ -96,7 +105,8 @@ impl TryFrom<AttendArgs> for AttendConfig {
     type Error = BadFlag;
 
     fn try_from(args: AttendArgs) -> Result<Self, BadFlag> {
-        let (server, server_host) = parse_server(&args.server)?;
+        let tls = args.tls.decide(args.server.split_once("://").map(|(scheme, _)| scheme))?;
+        let (server, server_host) = parse_server(&args.server, tls.is_some())?;
         let name = args.name.unwrap_or_else(|| default_name(&host_name(), std::process::id()));
         if !is_agent_name(&name) {
             return Err(BadFlag::Name(name));
@@ -104,6 +114,7 @@ impl TryFrom<AttendArgs> for AttendConfig {
         Ok(Self {
             allowed: Allowed { server_host: Some(server_host.clone()), networks: args.allow_target },
             server,
+            tls,
             server_host,
             name,
             clients_max: args.clients_max,
@@ -113,12 +124,13 @@ impl TryFrom<AttendArgs> for AttendConfig {
     }
 }
 
-/// The URI to dial and its host.
-fn parse_server(text: &str) -> Result<(Uri, String), BadFlag> {
+/// The URI to dial and its host. Without a scheme it gets the one that goes with `is_encrypted`.
+fn parse_server(text: &str, is_encrypted: bool) -> Result<(Uri, String), BadFlag> {
     let bad = || BadFlag::Server(text.into());
-    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let scheme = if is_encrypted { "https" } else { "http" };
+    let url = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
     let uri: Uri = url.parse().map_err(|_| bad())?;
-    if uri.scheme_str() != Some("http") {
+    if uri.scheme_str() != Some(scheme) {
         return Err(BadFlag::Scheme(text.into()));
     }
     let host = uri.host().unwrap_or_default();
@@ -150,7 +162,7 @@ mod tests {
 
     #[track_caller]
     fn host_of(server: &str) -> Result<String, String> {
-        parse_server(server).map(|(_, host)| host).map_err(|error| error.to_string())
+        parse_server(server, false).map(|(_, host)| host).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -161,7 +173,8 @@ mod tests {
         for text in ["", "host", "http://", "http://host", "host:0", "host:99999", "a b:1", ":50051"] {
             assert!(host_of(text).unwrap_err().contains("--server"), "{text}");
         }
-        assert!(host_of("https://host:1").unwrap_err().contains("http://"));
+        assert!(host_of("ftp://host:1").unwrap_err().contains("http://"));
+        assert_eq!(parse_server("host:1", true).unwrap().0.to_string(), "https://host:1/");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The flags and the help. Text becomes values here or in [`crate::flags`], once.
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use metronome_proto::tls::DialFlags;
 
 use crate::{commands, connect::Address, exit::EXIT_CODES_HELP};
 
@@ -15,7 +16,7 @@ use crate::{commands, connect::Address, exit::EXIT_CODES_HELP};
     disable_help_subcommand = true
 )]
 pub(crate) struct Cli {
-    /// Server to talk to: HOST:PORT or http://HOST:PORT. Not given: 127.0.0.1:50051, and when none
+    /// Server to talk to: HOST:PORT, http:// or https://HOST:PORT. Not given: 127.0.0.1:50051, and when none
     /// listens there, `start` brings up its own, and `runs` and `show` read the database.
     #[arg(long, global = true, env = "METRONOME_SERVER", value_name = "ADDRESS")]
     pub(crate) server: Option<Address>,
@@ -28,8 +29,20 @@ pub(crate) struct Cli {
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
+    #[command(flatten)]
+    pub(crate) tls: DialFlags,
+
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The command line: [`Cli`]'s, with TLS flags that may also stand behind the subcommand, as the
+/// other flags of the server may.
+pub(crate) fn command() -> clap::Command {
+    Cli::command().mut_args(|flag| {
+        let is_of_tls = flag.get_id().as_str().starts_with("tls_");
+        if is_of_tls { flag.global(true) } else { flag }
+    })
 }
 
 /// What results look like.
@@ -110,18 +123,16 @@ Only load systems that are yours or that you were asked to load.";
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_flags_do_not_contradict_each_other() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
     fn the_help_tells_every_exit_code() {
-        let help = Cli::command().render_long_help().to_string();
+        let help = command().render_long_help().to_string();
         for code in ["\n  0 ", "\n  1 ", "\n  2 ", "\n  3 ", "\n  4 ", "\n  130 "] {
             assert!(help.contains(code), "{code:?} in {help}");
         }

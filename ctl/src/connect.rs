@@ -5,7 +5,7 @@
 
 use std::{error::Error, fmt, io, str::FromStr, time::Duration};
 
-use metronome_proto::{GRPC_ADDRESS_DEFAULT, MESSAGE_BYTES_MAX, v1};
+use metronome_proto::{GRPC_ADDRESS_DEFAULT, MESSAGE_BYTES_MAX, tls::ClientTlsConfig, v1};
 use tonic::{
     Code, Request, Status, Streaming,
     transport::{Channel, Endpoint},
@@ -22,9 +22,11 @@ use v1::operator_service_client::OperatorServiceClient;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 /// Every answer but a watch's is a matter of milliseconds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
-/// A peer that vanished without a FIN is noticed after interval + time-out.
+/// What tonic says of a call that took longer than that.
+const TOO_LATE: &str = "Timeout expired";
 /// A restart takes milliseconds a worker; one that does not quit is killed after 2 s.
 const RESTART_MAX: Duration = Duration::from_secs(130);
+/// A peer that vanished without a FIN is noticed after interval + time-out.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -33,11 +35,13 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Address {
     /// HOST:PORT.
     authority: String,
+    /// http or https, when it was written.
+    scheme: Option<&'static str>,
 }
 
 impl Default for Address {
     fn default() -> Self {
-        Self { authority: GRPC_ADDRESS_DEFAULT.into() }
+        Self { authority: GRPC_ADDRESS_DEFAULT.into(), scheme: None }
     }
 }
 
@@ -51,16 +55,15 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("https://") {
-            return Err("the control plane has no TLS yet; write http://HOST:PORT".into());
-        }
-        let authority = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+        let behind = |scheme: &'static str| Some((Some(scheme), text.strip_prefix(scheme)?.strip_prefix("://")?));
+        let (scheme, authority) = behind("http").or_else(|| behind("https")).unwrap_or((None, text));
+        let authority = authority.trim_end_matches('/');
         let parts = authority.rsplit_once(':');
         let is_address = parts.is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok_and(|p| p > 0));
         if !is_address || Endpoint::from_shared(format!("http://{authority}")).is_err() {
-            return Err("write HOST:PORT or http://HOST:PORT, for example 127.0.0.1:50051".into());
+            return Err("write HOST:PORT, http:// or https://HOST:PORT, for example 127.0.0.1:50051".into());
         }
-        Ok(Self { authority: authority.into() })
+        Ok(Self { authority: authority.into(), scheme })
     }
 }
 
@@ -73,6 +76,11 @@ fn is_host(text: &str) -> bool {
 }
 
 impl Address {
+    /// As written before ://, when something was.
+    pub(crate) fn scheme(&self) -> Option<&'static str> {
+        self.scheme
+    }
+
     /// Without the port; an IPv6 address keeps its brackets.
     pub(crate) fn host(&self) -> &str {
         self.authority.rsplit_once(':').map_or(&self.authority, |(host, _)| host)
@@ -84,40 +92,54 @@ impl Address {
 pub(crate) struct Client {
     api: OperatorServiceClient<Traced<Channel>>,
     address: Address,
+    is_encrypted: bool,
 }
 
-/// Connects to a server that has to be there.
-pub(crate) async fn connect(address: &Address) -> Result<Client, Failure> {
-    dial(address).await.map_err(|error| {
+/// Connects to a server that has to be there; `tls`: `None` when nothing is encrypted.
+pub(crate) async fn connect(address: &Address, tls: Option<ClientTlsConfig>) -> Result<Client, Failure> {
+    let is_encrypted = tls.is_some();
+    dial(address, tls).await.map_err(|error| {
+        let cause = cause(&error);
+        if is_encrypted && !is_refused(&error) {
+            return Failure::other(format!(
+                "no encrypted connection to {address}: {cause}; --tls-ca must name the CA of the server's certificate, --tls-name a name in it, and --tls-cert a certificate that the server's --tls-client-ca has signed"
+            ));
+        }
         Failure::other(format!(
-            "no server answers at {address} ({}); start one with `metronome-server --grpc {address}` or leave --server out",
-            cause(&error)
+            "no server answers at {address} ({cause}); start one with `metronome-server --grpc {address}` or leave --server out"
         ))
     })
 }
 
-/// Connects to a server if one listens there.
-pub(crate) async fn connect_if_listening(address: &Address) -> Result<Option<Client>, Failure> {
-    match dial(address).await {
+/// Connects to a server if one listens there; `tls` as in [`connect`].
+pub(crate) async fn connect_if_listening(
+    address: &Address,
+    tls: Option<ClientTlsConfig>,
+) -> Result<Option<Client>, Failure> {
+    match dial(address, tls).await {
         Ok(client) => Ok(Some(client)),
         Err(error) if is_refused(&error) => Ok(None),
         Err(error) => Err(Failure::other(format!("no connection to {address}: {}", cause(&error)))),
     }
 }
 
-async fn dial(address: &Address) -> Result<Client, tonic::transport::Error> {
-    let channel = Endpoint::from_shared(format!("http://{address}"))?
+async fn dial(address: &Address, tls: Option<ClientTlsConfig>) -> Result<Client, tonic::transport::Error> {
+    let is_encrypted = tls.is_some();
+    let scheme = if is_encrypted { "https" } else { "http" };
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
         .connect_timeout(CONNECT_TIME_MAX)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
-        .tcp_nodelay(true)
-        .connect()
-        .await?;
+        .tcp_nodelay(true);
+    if let Some(tls) = tls {
+        endpoint = endpoint.tls_config(tls)?;
+    }
+    let channel = endpoint.connect().await?;
     let api = OperatorServiceClient::new(Traced::new(channel, &address.authority))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    Ok(Client { api, address: address.clone() })
+    Ok(Client { api, address: address.clone(), is_encrypted })
 }
 
 impl Client {
@@ -203,7 +225,7 @@ impl Client {
 
     /// The status of this server as a sentence with an exit code.
     pub(crate) fn explain(&self, status: &Status) -> Failure {
-        explain(status, &self.address)
+        explain(status, &self.address, self.is_encrypted)
     }
 
     fn api(&self) -> OperatorServiceClient<Traced<Channel>> {
@@ -231,7 +253,7 @@ fn timed<T>(message: T) -> Request<T> {
     request
 }
 
-fn explain(status: &Status, address: &Address) -> Failure {
+fn explain(status: &Status, address: &Address, is_encrypted: bool) -> Failure {
     let violations = violations(status);
     let message = status.message();
     match status.code() {
@@ -244,11 +266,17 @@ fn explain(status: &Status, address: &Address) -> Failure {
         Code::Unimplemented => {
             Failure::other(format!("what answers at {address} is no Metronome server of this version ({message})"))
         }
-        Code::Cancelled | Code::DeadlineExceeded => {
+        Code::Cancelled | Code::DeadlineExceeded if message.contains(TOO_LATE) => {
             Failure::other(format!("the server at {address} did not answer within {} s", ANSWER_TIME_MAX.as_secs()))
         }
         _ => Failure::other(match io_cause(status) {
-            Some(cause) => format!("the connection to the server at {address} broke: {cause}"),
+            // With TLS 1.3 a certificate is refused after the connection stands, in one of several ways.
+            Some(cause) if is_encrypted => format!(
+                "the connection to the server at {address} broke: {cause}; if it has --tls-client-ca, --tls-cert must name a certificate that this CA has signed"
+            ),
+            Some(cause) => format!(
+                "the connection to the server at {address} broke: {cause}; a server with TLS is https:// or needs --tls-ca"
+            ),
             None if message.is_empty() => format!("the server at {address} answered: {}", status.code()),
             None => message.to_owned(),
         }),
@@ -307,12 +335,13 @@ mod tests {
         for (text, authority) in [
             ("127.0.0.1:50051", "127.0.0.1:50051"),
             ("http://127.0.0.1:50051/", "127.0.0.1:50051"),
+            ("https://bench1:50051", "bench1:50051"),
             ("bench-1.example:1", "bench-1.example:1"),
             ("[::1]:50051", "[::1]:50051"),
         ] {
             assert_eq!(text.parse::<Address>().map(|address| address.to_string()), Ok(authority.into()), "{text}");
         }
-        for text in ["", "host", ":1", "host:0", "host:65536", "https://h:1", "http://", "a b:1", "::1:5", "h:1/path"] {
+        for text in ["", "host", ":1", "host:0", "host:65536", "ftp://h:1", "http://", "a b:1", "::1:5", "h:1/path"] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }
@@ -321,12 +350,12 @@ mod tests {
     fn a_field_that_the_server_refuses_is_named_by_its_flag() {
         let details = ErrorDetails::with_bad_request_violation("plan.rate_hz", "1e12 is out of range");
         let status = Status::with_error_details(Code::InvalidArgument, "bad plan", details);
-        assert_eq!(explain(&status, &Address::default()), Failure::usage("--rate: 1e12 is out of range"));
+        assert_eq!(explain(&status, &Address::default(), false), Failure::usage("--rate: 1e12 is out of range"));
     }
 
     #[test]
     fn a_missing_agent_comes_with_the_way_out() {
-        let failure = explain(&Status::failed_precondition("no agent is connected"), &Address::default());
+        let failure = explain(&Status::failed_precondition("no agent is connected"), &Address::default(), false);
         assert_eq!(failure.exit, Exit::Other);
         assert!(failure.sentence.contains("metronome-agent --server 127.0.0.1:50051"), "{}", failure.sentence);
     }

@@ -28,7 +28,7 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::FromArgMatches as _;
 use metronome_proto::telemetry::{Logs, Telemetry, past};
 use tracing::Instrument as _;
 
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     if let Some(code) = local::run_as_named() {
         return code;
     }
-    let matches = Cli::command().get_matches();
+    let matches = cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let origins = Origins::of(&matches);
     let telemetry = match Telemetry::start("benchctl", &Logs { filter: "warn", ..Logs::default() }) {

@@ -3,9 +3,9 @@
 //! Everything comes from the flags themselves, so that no text of it can be out of date; for
 //! docs/cli.md, which is committed, a test sees to that.
 
-use clap::{Command, CommandFactory as _, ValueEnum};
+use clap::{Command, ValueEnum};
 
-use crate::{cli::Cli, exit::Failure, local};
+use crate::{cli, exit::Failure, local};
 
 /// What Metronome is made of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -26,7 +26,7 @@ impl Executable {
     /// terminal has a part in it.
     pub(crate) fn command(self) -> Command {
         let command = match self {
-            Self::Benchctl => Cli::command(),
+            Self::Benchctl => cli::command(),
             Self::MetronomeServer => local::server_command(),
             Self::MetronomeAgent => local::agent_command(),
         };

@@ -22,6 +22,7 @@ use metronome_proto::{
     run_id::RunId,
     seal::{KEY_BYTES, Key},
     telemetry::{LogFlags, Logs},
+    tls::{ServeFlags, ServerTlsConfig},
 };
 
 use crate::random;
@@ -102,7 +103,7 @@ pub struct Args {
 
     /// Where Prometheus and probes ask: /metrics, /healthz, /readyz. HOST:PORT, or `off`. When the default is taken, by
     /// another server for example, this one does without
-    #[arg(long, env = "METRONOME_HTTP", value_name = "ADDRESS", default_value = HTTP_ADDRESS_DEFAULT)]
+    #[arg(long, global = true, env = "METRONOME_HTTP", value_name = "ADDRESS", default_value = HTTP_ADDRESS_DEFAULT)]
     pub http: String,
 
     /// Give the workers the highest priority that the system grants
@@ -114,7 +115,11 @@ pub struct Args {
     #[arg(long, env = "METRONOME_PIN_WORKERS", default_value_t = false, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
     pub pin_workers: bool,
 
-    /// Let --grpc be an address that other hosts reach, although nothing there is encrypted or authenticated
+    /// How the gRPC port is encrypted, and whom it lets in
+    #[command(flatten)]
+    pub tls: ServeFlags,
+
+    /// Let --grpc be an address that other hosts reach, although nobody there has to show a certificate
     #[arg(long, env = "METRONOME_INSECURE_NO_TLS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub insecure_no_tls: bool,
 }
@@ -122,7 +127,8 @@ pub struct Args {
 /// What the executable can do besides serving.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Subcommand)]
 pub enum Command {
-    /// Ask the server at --grpc whether it serves: exit code 0 when it does, 1 when not or not within 3 s
+    /// Ask the server at --grpc whether it serves: exit code 0 when it does, 1 when not or not within 3 s. With
+    /// METRONOME_TLS_CERT set, as for that server, ask at --http instead
     Healthcheck,
 }
 
@@ -147,7 +153,9 @@ pub(crate) struct Config {
     pub(crate) http: Option<Http>,
     pub(crate) high_priority: bool,
     pub(crate) pin_workers: bool,
-    /// The gRPC port can be reached from other hosts without TLS; every result tells it.
+    /// Of the gRPC port; `None`: nothing there is encrypted.
+    pub(crate) tls: Option<ServerTlsConfig>,
+    /// Whoever reaches the gRPC port from another host may give orders; every result tells it.
     pub(crate) exposed: bool,
 }
 
@@ -176,10 +184,12 @@ impl TryFrom<Args> for Config {
     /// Errors are one sentence that names the flag.
     fn try_from(args: Args) -> anyhow::Result<Self> {
         let grpc = resolve("--grpc", &args.grpc)?;
-        let exposed = !grpc.iter().all(|address| address.ip().is_loopback());
+        let tls = args.tls.decide()?;
+        let is_local = grpc.iter().all(|address| address.ip().is_loopback());
+        let exposed = !is_local && args.tls.tls_client_ca.is_none();
         ensure!(
             !exposed || args.insecure_no_tls,
-            "--grpc {}: other hosts reach this address and nothing on it is encrypted or authenticated; use a loopback address such as {GRPC_ADDRESS_DEFAULT}, or add --insecure-no-tls on a network that you trust",
+            "--grpc {}: other hosts reach this address and anyone there could give orders; use a loopback address such as {GRPC_ADDRESS_DEFAULT}, ask for certificates with --tls-cert, --tls-key and --tls-client-ca, or add --insecure-no-tls on a network that you trust",
             args.grpc
         );
         let key_file = args.key_file.as_deref().map(read_key_file).transpose()?;
@@ -199,6 +209,7 @@ impl TryFrom<Args> for Config {
             http: http(&args.http)?,
             high_priority: args.high_priority,
             pin_workers: args.pin_workers,
+            tls,
             exposed,
         })
     }

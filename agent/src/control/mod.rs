@@ -13,10 +13,7 @@ use std::{
 
 use metronome_proto::{MESSAGE_BYTES_MAX, v1::agent_service_client::AgentServiceClient};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tonic::{
-    Code, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Status, transport::Channel};
 
 use crate::{backoff, config::AttendConfig};
 use session::Session;
@@ -84,7 +81,7 @@ async fn keep_attending(config: &AttendConfig, signals: &mut Signals) -> ExitCod
 /// One stream, from dialling to its end.
 async fn attend_once(config: &AttendConfig, signals: &mut Signals, welcomed: &mut dyn FnMut()) -> Over {
     let opening = async {
-        let channel = endpoint(config).connect().await.map_err(|error| unreachable(config, &error))?;
+        let channel = dial(config).await.map_err(|error| unreachable(config, &error))?;
         let client = AgentServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -102,12 +99,16 @@ async fn attend_once(config: &AttendConfig, signals: &mut Signals, welcomed: &mu
     }
 }
 
-fn endpoint(config: &AttendConfig) -> Endpoint {
-    Channel::builder(config.server.clone())
+async fn dial(config: &AttendConfig) -> Result<Channel, tonic::transport::Error> {
+    let mut endpoint = Channel::builder(config.server.clone())
         .connect_timeout(DIAL_TIME_MAX)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER_TIME_MAX)
-        .keep_alive_while_idle(true)
+        .keep_alive_while_idle(true);
+    if let Some(tls) = &config.tls {
+        endpoint = endpoint.tls_config(tls.clone())?;
+    }
+    endpoint.connect().await
 }
 
 /// The one line on standard output: whoever started this agent waits for it.

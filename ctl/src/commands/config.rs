@@ -2,7 +2,7 @@
 //!
 //! There is no configuration file: flags win over the environment, the environment over defaults.
 
-use std::{collections::BTreeSet, env, ffi::OsString};
+use std::{collections::BTreeSet, env, ffi::OsString, path::PathBuf};
 
 use clap::{ArgMatches, Subcommand, parser::ValueSource};
 
@@ -40,6 +40,7 @@ pub(crate) struct Origins {
     server: Origin,
     output: Origin,
     quiet: Origin,
+    tls: [Origin; 4],
 }
 
 impl Origins {
@@ -50,7 +51,8 @@ impl Origins {
             Some(ValueSource::EnvVariable) => Origin::Environment,
             _ => Origin::Default,
         };
-        Self { server: origin("server"), output: origin("output"), quiet: origin("quiet") }
+        let tls = ["tls_ca", "tls_cert", "tls_key", "tls_name"].map(origin);
+        Self { server: origin("server"), output: origin("output"), quiet: origin("quiet"), tls }
     }
 }
 
@@ -81,8 +83,15 @@ fn settings_of(context: &Context, variable: impl Fn(&str) -> Option<OsString>) -
     };
     let database = local::database_path().map_or_else(|_| "none".into(), |path| path.display().to_string());
     let flag = |name, value: String, origin, set_by| Setting { name, value, origin, set_by };
+    let path = |path: &Option<PathBuf>| path.as_ref().map_or_else(|| "none".into(), |path| path.display().to_string());
+    let tls = &context.tls;
+    let [ca, certificate, key, name] = context.origins.tls;
     vec![
         flag("server", server, context.origins.server, "--server, METRONOME_SERVER"),
+        flag("tls ca", path(&tls.tls_ca), ca, "--tls-ca, METRONOME_TLS_CA"),
+        flag("tls certificate", path(&tls.tls_cert), certificate, "--tls-cert, METRONOME_TLS_CERT"),
+        flag("tls key", path(&tls.tls_key), key, "--tls-key, METRONOME_TLS_KEY"),
+        flag("tls name", tls.tls_name.clone().unwrap_or_else(|| "none".into()), name, "--tls-name, METRONOME_TLS_NAME"),
         flag("output", output.into(), context.origins.output, "--output"),
         flag("quiet", context.quiet.to_string(), context.origins.quiet, "--quiet"),
         of_environment("database", "METRONOME_DATABASE", &database),
@@ -113,11 +122,14 @@ fn known_variables() -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::tls::DialFlags;
+
     use super::*;
 
     fn context() -> Context {
-        let origins = Origins { server: Origin::Default, output: Origin::Flag, quiet: Origin::Default };
-        Context { server: None, output: Output::Json, quiet: false, origins }
+        let default = Origin::Default;
+        let origins = Origins { server: default, output: Origin::Flag, quiet: default, tls: [default; 4] };
+        Context { server: None, tls: DialFlags::default(), output: Output::Json, quiet: false, origins }
     }
 
     #[test]

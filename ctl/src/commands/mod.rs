@@ -23,7 +23,10 @@ pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod watch;
 
-use metronome_proto::v1;
+use metronome_proto::{
+    tls::{ClientTlsConfig, DialFlags},
+    v1,
+};
 
 use crate::{
     cli::{Cli, Command, Output},
@@ -38,6 +41,7 @@ use crate::{
 pub(crate) struct Context {
     /// Given by flag or environment.
     server: Option<Address>,
+    tls: DialFlags,
     output: Output,
     quiet: bool,
     origins: config::Origins,
@@ -45,7 +49,7 @@ pub(crate) struct Context {
 
 /// Does what the command line asks.
 pub(crate) async fn dispatch(cli: Cli, origins: config::Origins) -> Result<Exit, Failure> {
-    let context = Context { server: cli.server, output: cli.output, quiet: cli.quiet, origins };
+    let context = Context { server: cli.server, tls: cli.tls, output: cli.output, quiet: cli.quiet, origins };
     match cli.command {
         Command::Start(args) => start::run(&context, args).await,
         Command::Stop(args) => stop::run(&context, args).await,
@@ -64,15 +68,20 @@ pub(crate) async fn dispatch(cli: Cli, origins: config::Origins) -> Result<Exit,
 impl Context {
     /// The server, which has to be there.
     async fn connect(&self) -> Result<Client, Failure> {
-        connect::connect(&self.server.clone().unwrap_or_default()).await
+        connect::connect(&self.server.clone().unwrap_or_default(), self.decide_tls()?).await
     }
 
     /// The server; `None` when none was asked for and none listens at the default address.
     async fn connect_if_any(&self) -> Result<Option<Client>, Failure> {
         match &self.server {
-            Some(address) => connect::connect(address).await.map(Some),
-            None => connect::connect_if_listening(&Address::default()).await,
+            Some(address) => connect::connect(address, self.decide_tls()?).await.map(Some),
+            None => connect::connect_if_listening(&Address::default(), self.decide_tls()?).await,
         }
+    }
+
+    fn decide_tls(&self) -> Result<Option<ClientTlsConfig>, Failure> {
+        let scheme = self.server.as_ref().and_then(Address::scheme);
+        self.tls.decide(scheme).map_err(|error| Failure::usage(error.to_string()))
     }
 
     /// Prints a run in the form asked for.

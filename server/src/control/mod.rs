@@ -115,7 +115,7 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
     let master_gone = shutdown::watch_thread(parts.master_thread);
     let shared = Arc::new(Shared::new(about, config.secret, parts.store, parts.master));
 
-    let (health, router) = services(&shared, config.reflection).await?;
+    let (health, router) = services(&shared, config).await?;
     let (stop, stopped) = watch::channel(());
     let metrics = Arc::new(Metrics::new(Arc::clone(&shared)));
     let http_address = parts.http.as_ref().and_then(|http| http.local_addr().ok());
@@ -138,7 +138,7 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
         .await)
 }
 
-async fn services(shared: &Arc<Shared>, with_reflection: bool) -> anyhow::Result<(Health, Router<Watched>)> {
+async fn services(shared: &Arc<Shared>, config: &Config) -> anyhow::Result<(Health, Router<Watched>)> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(reporter);
     let operator = OperatorServiceServer::new(Operator::new(Arc::clone(shared)))
@@ -153,7 +153,12 @@ async fn services(shared: &Arc<Shared>, with_reflection: bool) -> anyhow::Result
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let router = Server::builder()
+    let mut server = Server::builder();
+    if let Some(tls) = &config.tls {
+        server = server.tls_config(tls.clone()).context("TLS cannot be set up")?;
+    }
+    let with_reflection = config.reflection;
+    let router = server
         .layer(Calls::new(Arc::clone(shared)))
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)

@@ -43,7 +43,7 @@ pub(super) struct About {
 
 impl About {
     pub(super) fn new(config: &Config, data_address: SocketAddr, grpc_address: SocketAddr) -> Self {
-        let exposed = "The server's gRPC port is open to other hosts without TLS (--insecure-no-tls).";
+        let exposed = "The server's gRPC port takes orders from other hosts without a certificate (--insecure-no-tls).";
         Self {
             data_address,
             grpc_address,
