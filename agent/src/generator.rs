@@ -23,6 +23,7 @@ use crate::{
     desk::Desk,
     leash::{Leash, Pull},
     pacing::{NAP_NS_MAX, Volleys, Wait, WaitPolicy, Waiting},
+    precedence::Precedence,
 };
 
 /// While a client owes packets, its connection is tried again at least this often.
@@ -59,7 +60,8 @@ pub(crate) struct Pacing {
     /// How pacing threads wait for the next packet.
     #[arg(long = "pacing", value_name = "HOW", value_enum, default_value_t = WaitPolicy::Hybrid)]
     wait: WaitPolicy,
-    /// Give pacing threads the highest priority that the system grants.
+    /// Give pacing threads the highest priority that the system grants: real-time where a core is left for
+    /// others, else nice -10.
     #[arg(long, value_name = "true|false", env = "METRONOME_HIGH_PRIORITY", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     high_priority: bool,
 }
@@ -75,6 +77,8 @@ pub(crate) struct Measured {
     pub oversleep_ns_max: u64,
     /// From due to the write, of every packet.
     pub lateness: Histogram,
+    /// Threads that were real-time threads to the end.
+    pub real_time_threads: u32,
 }
 
 /// Runs the schedule of `assignment`, from `start_ns` to its end or to a pull of the leash.
@@ -93,7 +97,10 @@ pub(crate) fn generate(
         let clients = waiting_clients.by_ref().take(range.len()).collect();
         Lane::new(clients, &range, assignment, start_ns, pacing, leash, totals)
     });
-    let lanes: Vec<Lane<'_>> = lanes.collect();
+    let mut lanes: Vec<Lane<'_>> = lanes.collect();
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let leaves_a_core = lanes.len() < cores;
+    lanes.iter_mut().for_each(|lane| lane.may_be_real_time = leaves_a_core);
     let paced = thread::scope(|scope| {
         let mut threads = Vec::with_capacity(lanes.len());
         for (number, lane) in lanes.into_iter().enumerate() {
@@ -125,6 +132,7 @@ impl Measured {
         self.writes += lane.desk.writes;
         self.oversleep_ns_max = self.oversleep_ns_max.max(lane.oversleep_ns_max);
         self.lateness.merge(&lane.desk.lateness);
+        self.real_time_threads += u32::from(lane.precedence.is_real_time());
     }
 }
 
@@ -137,6 +145,8 @@ struct Lane<'a> {
     volleys: Volleys,
     waiting: Waiting,
     high_priority: bool,
+    may_be_real_time: bool,
+    precedence: Precedence,
     leash: &'a Leash,
     totals: &'a Totals,
     desk: Desk,
@@ -168,6 +178,8 @@ impl<'a> Lane<'a> {
             volleys: Volleys::new(schedule),
             waiting: Waiting::new(pacing.wait),
             high_priority: pacing.high_priority,
+            may_be_real_time: false,
+            precedence: Precedence::none(),
             leash,
             totals,
             desk: Desk::new(),
@@ -180,7 +192,7 @@ impl<'a> Lane<'a> {
     fn pace(mut self) -> Self {
         clock::wake_precisely();
         if self.high_priority {
-            clock::run_first();
+            self.precedence = Precedence::take(self.may_be_real_time);
         }
         if self.wait_until(self.start_ns).is_some() {
             let cpu_before_ns = clock::thread_cpu_ns();
@@ -205,6 +217,7 @@ impl<'a> Lane<'a> {
                 self.publish();
             }
             slot = volley.slot + 1;
+            self.precedence.review(now_ns);
         }
     }
 

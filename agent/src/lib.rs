@@ -29,6 +29,7 @@ mod drain;
 mod generator;
 mod leash;
 mod pacing;
+mod precedence;
 mod standalone;
 mod target;
 mod tcp_info;

@@ -228,6 +228,7 @@ impl Run {
         tracing::info!(
             packets = measured.lateness.count(),
             writes = measured.writes,
+            real_time_threads = measured.real_time_threads,
             lateness_p50_us = at_us(0.5),
             lateness_p99_us = at_us(0.99),
             lateness_max_us = at_us(1.0),
