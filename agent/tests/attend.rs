@@ -111,7 +111,8 @@ async fn load_ends_by_itself_when_nobody_renews_the_lease() {
     let _agent = Agent::start(&master.address, &[]);
     let begun = Instant::now();
     let (mut session, peer) = running(&mut master, 2, Duration::from_millis(1500)).await;
-    let (records, _) = session.finished().await;
+    let (records, why) = session.cut_short().await;
+    assert!(why.contains("lease"), "{why}");
     assert!(begun.elapsed() >= Duration::from_millis(1500));
     records.iter().for_each(account_is_closed);
     assert!(records.iter().all(|record| record.scheduled < ENDLESS));
@@ -151,7 +152,7 @@ async fn a_run_that_two_renewals_in_a_row_do_not_list_ends() {
     let before = session.progress().await;
     while session.progress().await <= before {}
     session.order(renew(&[])).await;
-    let (records, _) = session.finished().await;
+    let (records, _) = session.cut_short().await;
     records.iter().for_each(account_is_closed);
     assert!(records[0].scheduled < ENDLESS);
     drop(peer.heard());
@@ -163,7 +164,8 @@ async fn an_agent_told_to_end_reports_its_runs_first() {
     let agent = Agent::start(&master.address, &[]);
     let (mut session, peer) = running(&mut master, 2, LONG_LEASE).await;
     let told = Instant::now();
-    let (ended, (records, _)) = tokio::join!(agent.terminate(), session.finished());
+    let (ended, (records, why)) = tokio::join!(agent.terminate(), session.cut_short());
+    assert!(why.contains("told to end"), "{why}");
     assert!(ended.0.success());
     assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
     records.iter().for_each(account_is_closed);

@@ -100,7 +100,7 @@ pub(crate) async fn connect(address: &Address, tls: Option<ClientTlsConfig>) -> 
     let is_encrypted = tls.is_some();
     dial(address, tls).await.map_err(|error| {
         let cause = cause(&error);
-        if is_encrypted && !is_refused(&error) {
+        if is_encrypted && is_of_kind(&error, io::ErrorKind::InvalidData) {
             return Failure::other(format!(
                 "no encrypted connection to {address}: {cause}; --tls-ca must name the CA of the server's certificate, --tls-name a name in it, and --tls-cert a certificate that the server's --tls-client-ca has signed"
             ));
@@ -118,7 +118,7 @@ pub(crate) async fn connect_if_listening(
 ) -> Result<Option<Client>, Failure> {
     match dial(address, tls).await {
         Ok(client) => Ok(Some(client)),
-        Err(error) if is_refused(&error) => Ok(None),
+        Err(error) if is_of_kind(&error, io::ErrorKind::ConnectionRefused) => Ok(None),
         Err(error) => Err(Failure::other(format!("no connection to {address}: {}", cause(&error)))),
     }
 }
@@ -312,10 +312,9 @@ fn deepest(error: &(dyn Error + 'static)) -> String {
     innermost.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-fn is_refused(error: &tonic::transport::Error) -> bool {
-    chain(error)
-        .filter_map(|error| error.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+/// What the system said of a connection that did not come about; rustls says InvalidData.
+fn is_of_kind(error: &tonic::transport::Error, kind: io::ErrorKind) -> bool {
+    chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).any(|error| error.kind() == kind)
 }
 
 /// An error and what caused it, outermost first.

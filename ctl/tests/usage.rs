@@ -50,7 +50,8 @@ fn a_command_line_that_means_nothing_is_refused() {
     refused(&["stop"], &["<RUN|--all>"]);
     refused(&["stop", "last", "--all"], &["--all"]);
     refused(&["--server", "nowhere", "agents"], &["--server", "HOST:PORT"]);
-    refused(&["--server", "https://h:1", "agents"], &["--server", "TLS"]);
+    refused(&["--server", "http://h:1", "--tls-ca", "/", "agents"], &["http://", "https://"]);
+    refused(&["--tls-ca", "/nowhere", "agents"], &["--tls-ca", "/nowhere", "PEM"]);
     refused(&["runs", "-o", "xml"], &["text", "json"]);
     refused(&["runs", "--limit", "0"], &["--limit", "1"]);
 }

@@ -200,7 +200,7 @@ impl Run {
             tracing::warn!("lease lost: the server did not renew it in time");
             return Some("its lease was lost: the server did not renew it in time".into());
         }
-        (self.leash.pulled(now_ns) == Pull::Hurry).then(|| "it was shut down before its schedule was over".into())
+        (self.leash.pulled(now_ns) == Pull::Hurry).then(|| "it was told to end before its schedule was over".into())
     }
 
     fn await_start(&self, started: &Receiver<Go>) -> Go {

@@ -174,17 +174,28 @@ impl Session {
 
     /// All records, up to the Finished that follows them.
     pub(crate) async fn finished(&mut self) -> (Vec<v1::ClientRecord>, v1::Finished) {
+        let (records, last) = self.ended().await;
+        (records, last.unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    /// All records, up to the Failed that follows them, and what that says.
+    pub(crate) async fn cut_short(&mut self) -> (Vec<v1::ClientRecord>, String) {
+        let (records, last) = self.ended().await;
+        (records, last.expect_err("it says that it went on to the end"))
+    }
+
+    async fn ended(&mut self) -> (Vec<v1::ClientRecord>, Result<v1::Finished, String>) {
         let mut records = Vec::new();
         loop {
             let report = self.next(|report| match report {
-                Report::ClientRecords(_) | Report::Finished(_) => Some(report),
-                Report::Failed(failed) => panic!("{}", failed.error),
+                Report::ClientRecords(_) | Report::Finished(_) | Report::Failed(_) => Some(report),
                 _ => None,
             });
             match report.await {
                 Report::ClientRecords(more) => records.extend(more.clients),
-                Report::Finished(finished) => return (records, finished),
-                _ => unreachable!("next took only these two"),
+                Report::Finished(finished) => return (records, Ok(finished)),
+                Report::Failed(failed) => return (records, Err(failed.error)),
+                _ => unreachable!("next took only these three"),
             }
         }
     }

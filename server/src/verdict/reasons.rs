@@ -459,7 +459,7 @@ mod tests {
             told.scheduled -= 60;
             told.skipped = 0;
         });
-        sample.agents[0].fail("it was shut down before its schedule was over");
+        sample.agents[0].fail("it was told to end before its schedule was over");
         judged(&sample, VerdictStatus::Partial, &["AGENT_LOST"]);
     }
 
