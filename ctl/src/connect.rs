@@ -274,9 +274,13 @@ fn explain(status: &Status, address: &Address, is_encrypted: bool) -> Failure {
             Some(cause) if is_encrypted => format!(
                 "the connection to the server at {address} broke: {cause}; if it has --tls-client-ca, --tls-cert must name a certificate that this CA has signed"
             ),
-            Some(cause) => format!(
-                "the connection to the server at {address} broke: {cause}; a server with TLS is https:// or needs --tls-ca"
-            ),
+            // A server that waits for a handshake answers plain requests with anything but a refusal.
+            Some(cause) if status.source().is_none_or(|error| !is_of_kind(error, io::ErrorKind::ConnectionRefused)) => {
+                format!(
+                    "the connection to the server at {address} broke: {cause}; one with TLS wants https:// or --tls-ca"
+                )
+            }
+            Some(cause) => format!("the connection to the server at {address} broke: {cause}"),
             None if message.is_empty() => format!("the server at {address} answered: {}", status.code()),
             None => message.to_owned(),
         }),
@@ -313,7 +317,7 @@ fn deepest(error: &(dyn Error + 'static)) -> String {
 }
 
 /// What the system said of a connection that did not come about; rustls says InvalidData.
-fn is_of_kind(error: &tonic::transport::Error, kind: io::ErrorKind) -> bool {
+fn is_of_kind(error: &(dyn Error + 'static), kind: io::ErrorKind) -> bool {
     chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).any(|error| error.kind() == kind)
 }
 
