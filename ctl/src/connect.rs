@@ -22,9 +22,11 @@ use v1::operator_service_client::OperatorServiceClient;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 /// Every answer but a watch's is a matter of milliseconds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
-/// A peer that vanished without a FIN is noticed after interval + time-out.
 /// A restart takes milliseconds a worker; one that does not quit is killed after 2 s.
 const RESTART_MAX: Duration = Duration::from_secs(130);
+/// The server itself gives an upgrade up after twice its --upgrade-wait, which may be an hour.
+const UPGRADE_MAX: Duration = Duration::from_secs(2 * 60 * 60 + 60);
+/// A peer that vanished without a FIN is noticed after interval + time-out.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -199,6 +201,14 @@ impl Client {
         asked.set_timeout(RESTART_MAX);
         let answer = self.api().restart_workers(asked).await;
         Ok(answer.map_err(|status| self.explain(&status))?.into_inner().restarted)
+    }
+
+    /// Lets a new process take over; its pid.
+    pub(crate) async fn upgrade(&self) -> Result<u32, Failure> {
+        let mut asked = Request::new(v1::UpgradeRequest {});
+        asked.set_timeout(UPGRADE_MAX);
+        let answer = self.api().upgrade(asked).await;
+        Ok(answer.map_err(|status| self.explain(&status))?.into_inner().pid)
     }
 
     /// The status of this server as a sentence with an exit code.
