@@ -43,7 +43,7 @@ impl Departure {
     }
 
     /// Another process has the run: nothing here is given back, since nothing here ends.
-    pub(super) fn to_the_successor(mut self) {
+    pub(super) fn after_the_hand_over(mut self) {
         self.outcome = Outcome::HandedOver;
     }
 
@@ -177,7 +177,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (shared, requests) = shared(&directory);
         Departure::of(&shared, ID, vec!["a".into()]).after_the_report();
-        Departure::of(&shared, ID, vec!["a".into()]).to_the_successor();
+        Departure::of(&shared, ID, vec!["a".into()]).after_the_hand_over();
         assert!(requests.try_recv().is_err());
         assert_eq!(shared.find_run(ID).await.unwrap().state(), RunState::Running);
     }

@@ -131,7 +131,7 @@ impl Driver {
                     Some(cause) = self.stops.recv() => { living.stop_cause.get_or_insert(cause); Event::StopRequested }
                     Some(freeze) = self.freezes.recv() => {
                         if self.stand_still(&living, freeze).await {
-                            departure.to_the_successor();
+                            departure.after_the_hand_over();
                             // Watchers are to find the successor, so they see no end here before the process's.
                             return std::future::pending().await;
                         }
@@ -154,9 +154,9 @@ impl Driver {
     }
 
     /// Tells how the run stands and waits until it goes to a successor (true) or on here. A run that is not
-    /// RUNNING goes on at once.
+    /// RUNNING, or is to be stopped, goes on at once.
     async fn stand_still(&self, living: &Living, freeze: Freeze) -> bool {
-        let is_running = living.life.state() == RunState::Running;
+        let is_running = living.life.state() == RunState::Running && self.stops.is_empty();
         let legacy = is_running.then(|| self.legacy(living));
         freeze.legacy.send(legacy).is_ok() && is_running && freeze.handed_over.await.is_ok()
     }

@@ -65,6 +65,7 @@ use metronome_proto::{
     DESCRIPTORS, HTTP_ADDRESS_DEFAULT, MESSAGE_BYTES_MAX,
     v1::{agent_service_server::AgentServiceServer, operator_service_server::OperatorServiceServer},
 };
+use sd_notify::NotifyState;
 use tokio::{runtime, sync::watch, task::JoinHandle as Task};
 use tonic::transport::{Server, server::Router};
 use tower::layer::util::{Identity, Stack};
@@ -205,11 +206,13 @@ async fn until_closed(mut stopped: watch::Receiver<()>) {
     while stopped.changed().await.is_ok() {}
 }
 
-/// The one line on standard output, by which scripts know that both ports are open.
+/// The one line on standard output, by which scripts know that both ports are open; systemd has its own way.
 fn announce(grpc: SocketAddr, data: SocketAddr, http: Option<SocketAddr>) {
     let http = http.map(|http| format!(" http {http}")).unwrap_or_default();
     let line = format!("metronome-server ready: grpc {grpc} data {data}{http} pid {}\n", process::id());
     // Whoever started us may not read it; that is no reason not to serve.
     let _ = stdout().write_all(line.as_bytes()).and_then(|()| stdout().flush());
     tracing::info!("{}", line.trim_end());
+    // Without a service manager this does nothing.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
 }

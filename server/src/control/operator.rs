@@ -55,7 +55,10 @@ impl Operator {
             self.shared.upgrade.refuse_change()?;
             active.stop(StopCause::Operator);
             let is_stopping = |view: &View| view.run().state() >= RunState::Draining;
-            let _ = time::timeout(STOP_SEEN_MAX, active.view.wait_for(is_stopping)).await;
+            if time::timeout(STOP_SEEN_MAX, active.view.wait_for(is_stopping)).await.is_err() {
+                // It came too late for this process and has to be said to the next one.
+                self.shared.upgrade.refuse_change()?;
+            }
             return Ok(active.run());
         }
         let run = self.shared.find_run(id).await?;

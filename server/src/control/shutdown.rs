@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use rustix::process::{Pid, kill_process};
+use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{oneshot, watch},
@@ -169,6 +170,8 @@ impl Server {
 
     /// Everything goes on in another process: agents and callers are sent there.
     async fn leave(mut self, pid: u32, master_gone: oneshot::Receiver<()>) -> ExitCode {
+        // systemd ends a service with its main process, so it has to hear first which one that is now.
+        let _ = sd_notify::notify(&[NotifyState::MainPid(pid)]);
         self.shared.upgrade.forbid();
         self.shared.registry.dismiss("the server was upgraded; dial it again");
         self.close();

@@ -72,6 +72,8 @@ impl Upgrade {
 
     /// Asks for one and waits for its outcome.
     pub(super) async fn ask(&self) -> Outcome {
+        // Nobody looks at what is asked of a server that ends.
+        self.means()?;
         let (reply, outcome) = oneshot::channel();
         lock(&self.waiting).push(reply);
         self.asked.notify_one();
@@ -165,18 +167,19 @@ pub(super) async fn upgrade(shared: &Arc<Shared>) -> Outcome {
     outcome
 }
 
-async fn hand_over(shared: &Arc<Shared>, successor: Successor) -> Outcome {
+async fn hand_over(shared: &Arc<Shared>, mut successor: Successor) -> Outcome {
     shared.upgrade.enter(Stage::Gathering);
     // A start that is under way is a run from here on, or none.
     let _none_starts = shared.starting.lock().await;
     let held = gather(shared).await?;
-    shared.upgrade.enter(Stage::HandingOver);
     let since_ns = clock::now_ns();
     let patience = shared.upgrade.patience(TAKE_MAX);
-    let given = shared.data_plane.hand_over(successor.conduit(), patience.deadline_ns).await?;
+    let given = match shared.data_plane.hand_over(successor.conduit(), patience.deadline_ns).await {
+        Ok(given) => given,
+        Err(sentence) => return blocking(move || Err(successor.end(&patience).unwrap_or(sentence))).await,
+    };
     let bytes = estate(shared, &held, given.bytes).encode()?;
     let pid = blocking(move || {
-        let mut successor = successor;
         let pid = successor.pid();
         successor.hand_over(&bytes, given.sockets, &patience)?;
         successor.go(&patience)?;
@@ -195,31 +198,39 @@ async fn hand_over(shared: &Arc<Shared>, successor: Successor) -> Outcome {
 
 /// Holds every run that has not ended, once all are RUNNING at the same time.
 async fn gather(shared: &Shared) -> Result<Vec<Held>, String> {
-    let deadline = Instant::now() + shared.upgrade.wait;
+    let wait = shared.upgrade.wait;
+    let deadline = Instant::now() + wait;
     loop {
-        let mut held = Vec::new();
-        let mut late = None;
         for (id, mut run) in shared.runs.all() {
-            if is_over(&run.view.borrow()) {
-                continue;
-            }
-            if time::timeout_at(deadline, run.view.wait_for(|view| is_movable(view))).await.is_err() {
-                return Err(too_long(id, &run, shared.upgrade.wait));
-            }
-            if is_over(&run.view.borrow()) {
-                continue;
-            }
-            match run.freeze().await {
-                Some(still) => held.push(still),
-                // It went on to DRAINING between the look and the word.
-                None => late = Some((id, run)),
+            if time::timeout_at(deadline, run.view.wait_for(is_movable)).await.is_err() {
+                return Err(too_long(id, &run, wait));
             }
         }
-        let Some((id, run)) = late else { return Ok(held) };
-        if Instant::now() >= deadline {
-            return Err(too_long(id, &run, shared.upgrade.wait));
+        // From here on a stop is refused, and one that a run has not looked at yet keeps it from being held.
+        shared.upgrade.enter(Stage::HandingOver);
+        match hold_all(shared).await {
+            Ok(held) => return Ok(held),
+            Err((id, run)) if Instant::now() >= deadline => return Err(too_long(id, &run, wait)),
+            // It has gone on to DRAINING between the look and the word; the others go on as well.
+            Err(_) => shared.upgrade.enter(Stage::Gathering),
         }
     }
+}
+
+/// Holds every run that has not ended. An error is one that cannot be held; then none is.
+async fn hold_all(shared: &Shared) -> Result<Vec<Held>, (RunId, Active)> {
+    let mut held = Vec::new();
+    for (id, run) in shared.runs.all() {
+        let has_ended = is_over(&run.view.borrow());
+        if has_ended {
+            continue;
+        }
+        match run.freeze().await {
+            Some(still) => held.push(still),
+            None => return Err((id, run)),
+        }
+    }
+    Ok(held)
 }
 
 fn is_over(view: &View) -> bool {

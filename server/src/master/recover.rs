@@ -50,16 +50,15 @@ impl Master {
             self.recover(slot, worker, last_sign_ns);
         }
         let packets = self.recovered_packets - recovered_before;
+        if self.is_stopping || self.phase == Phase::Leaving {
+            return info!("{how}; {packets} packets were worked off for it");
+        }
         let pause_us = now_ns().saturating_sub(found_ns) / 1_000;
         let text = format!(
             "{how}; its {connections} connections went on elsewhere after {pause_us} us, {packets} packets were worked off for it"
         );
-        if self.is_stopping || self.phase == Phase::Leaving {
-            info!("{how}; {packets} packets were worked off for it");
-        } else {
-            warn!("{text}");
-            self.books.note_incident(found_ns, what, &text);
-        }
+        warn!("{text}");
+        self.books.note_incident(found_ns, what, &text);
     }
 
     fn recover(&mut self, slot: u32, worker: usize, last_sign_ns: u64) {

@@ -64,9 +64,9 @@ impl Store {
     }
 
     /// Opens the file under the name of another server that is about to let go of it: its unfinished runs
-    /// are left as they are.
+    /// are left as they are, and so is the file.
     pub(crate) fn inherit(path: &Path, owner: &str, lock: OwnedFd) -> anyhow::Result<Self> {
-        let connection = schema::open(path)?;
+        let connection = schema::open_as_it_is(path)?;
         let owner = Owners::beside(path).inherit(owner, lock)?;
         Ok(Self { connection: Mutex::new(connection), path: path.to_owned(), owner })
     }

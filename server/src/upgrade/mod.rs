@@ -40,8 +40,8 @@ use crate::{
     sys::conduit::{BYTES_MAX, Conduit, DESCRIPTORS_MAX},
 };
 
-/// Of everything that goes over the channel, the estate included: raised with every change of it. The
-/// test of `control::estate` fails when that is forgotten.
+/// Of everything that goes over the channel, the estate included: raised with every change of it. Tests of
+/// `control::estate` and `master::estate` fail when that is forgotten.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// Most bytes of an estate: a hundred reports of ten thousand clients each that could not be stored.
@@ -152,6 +152,12 @@ fn send_parts(conduit: &Conduit, bytes: &[u8], sockets: usize, deadline_ns: u64)
     }
     let sums = [(bytes.len() as u64).to_le_bytes(), (sockets as u64).to_le_bytes()].concat();
     conduit.send(&Word::End.with(&sums), &[], deadline_ns)
+}
+
+/// Of an estate in tests, so that none is changed unnoticed. FNV-1a: no cryptography.
+#[cfg(test)]
+pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ impl Predecessor {
 
 fn gone(error: io::Error) -> anyhow::Error {
     match error.kind() {
-        ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
+        ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
             anyhow::Error::msg("the old server goes on itself, or is gone; this process was only to succeed it")
         }
         _ => anyhow::Error::new(error).context("the channel to the old server"),

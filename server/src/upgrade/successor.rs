@@ -84,6 +84,12 @@ impl Successor {
         Ok(())
     }
 
+    /// How it ended, if it has: that is why the connections could not be sent to it.
+    pub(crate) fn end(&mut self, patience: &Patience) -> Option<String> {
+        let error = self.conduit.receive(now_ns()).err()?;
+        (error.kind() != io::ErrorKind::TimedOut).then(|| self.describe(&error, patience))
+    }
+
     fn hear(&mut self, wanted: Word, patience: &Patience) -> Result<(), String> {
         let message = loop {
             let until_ns = patience.deadline_ns.min(now_ns() + LOOK_EVERY_NS);
