@@ -66,19 +66,17 @@ class Metronome:
         """Ends of upgraded servers since the last time that were not in good order, as sentences."""
         faults = []
         for pid in list(self.leaving):
-            if pid == self.server.pid:
-                status = self.server.poll()
-            else:
-                status = os.waitstatus_to_exitcode(found[1]) if (found := os.waitpid(pid, os.WNOHANG))[0] else None
+            status = self.server.poll() if pid == self.server.pid else end_of_orphan(pid)
             if status is not None:
                 self.leaving.remove(pid)
                 faults += [f"the upgraded server {pid} ended with {status}"] * (status != 0)
         return faults
 
     def __exit__(self, *_):
+        wait_until("the upgraded servers ended", lambda: self.ended_badly() or not self.leaving)
         if self.master and self.master != self.server.pid:
             os.kill(self.master, signal.SIGTERM)
-            os.waitpid(self.master, 0)
+            wait_until("the last server ended", lambda: end_of_orphan(self.master) is not None)
         for process in reversed(self.processes):
             process.terminate()
             try:
@@ -134,6 +132,15 @@ class Worker:
 
     def close(self):
         os.close(self.descriptor)
+
+
+def end_of_orphan(pid):
+    """Exit code of a process that was orphaned to us. None while it runs, or while its parent does."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def answer(process):

@@ -5,6 +5,7 @@
 //! | `request` | what the control plane may ask |
 //! | `answer` | answering it |
 //! | `accept` | new connections |
+//! | `listening` | how many there may be, and what they inherit |
 //! | `placement` | which worker gets one (pure) |
 //! | `seats` | the connections that the master holds |
 //! | `workers` | the worker processes |
@@ -26,6 +27,7 @@ mod estate;
 pub(crate) mod fuzzing;
 mod hand_over;
 mod inherit;
+mod listening;
 mod orphans;
 mod placement;
 mod recover;
@@ -45,13 +47,10 @@ use std::{
 use anyhow::Context as _;
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
 pub(crate) use request::{Handle, Request};
-use rustix::{
-    event::{
-        PollFd, PollFlags, Timespec,
-        epoll::{self, CreateFlags, Event, EventData, EventFlags},
-        poll,
-    },
-    process::{Resource, getrlimit, setrlimit},
+use rustix::event::{
+    PollFd, PollFlags, Timespec,
+    epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    poll,
 };
 use tracing::{error, info, warn};
 
@@ -60,13 +59,6 @@ use crate::{
     ledger::{AgentKey, Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, RUNS_MAX, ToWorker},
     sys::{channel::Channel, clock::now_ns, process::Executable, wake::Waker},
 };
-
-/// Connections that have not yet said a verified hello, beside the clients. A crowd of them must
-/// not take the clients' places.
-const PENDING_MAX: u64 = 16_384;
-
-/// Descriptors for everything but connections: the control port must answer whatever happens.
-const DESCRIPTORS_RESERVED: u64 = 512;
 
 /// How often the loop comes round when nothing happens.
 const TICK_NS: u64 = 100_000_000;
@@ -90,15 +82,6 @@ const EVENTS_MAX: usize = 256;
 const LISTENER: u64 = 0;
 const REQUESTS: u64 = 1;
 const FIRST_WORKER: u64 = 2;
-
-/// A peer that has vanished is noticed within a minute, also when nothing is sent to it.
-const KEEPALIVE: socket2::TcpKeepalive = socket2::TcpKeepalive::new()
-    .with_time(std::time::Duration::from_secs(30))
-    .with_interval(std::time::Duration::from_secs(10))
-    .with_retries(3);
-
-/// Buffers of each connection, from the seed.
-const SOCKET_BUFFER_BYTES: usize = 128 * 1024;
 
 /// What the master needs to start.
 #[derive(Debug)]
@@ -204,9 +187,9 @@ pub(crate) fn start(settings: Settings) -> anyhow::Result<Started> {
 impl Master {
     fn new(settings: Settings, requests: mpsc::Receiver<Request>, waker: Arc<Waker>) -> anyhow::Result<Self> {
         settings.listener.set_nonblocking(true).context("the data port's listener")?;
-        tune(&settings.listener);
+        listening::tune(&settings.listener);
         let phase = if settings.ledger.is_some() { Phase::Waiting } else { Phase::Serving };
-        let possible = slots(settings.max_clients)?;
+        let possible = listening::slots(settings.max_clients)?;
         let create = || Ledger::create(Dimensions { slots: possible }).context("no shared memory for the ledger");
         let ledger = settings.ledger.map_or_else(create, Ok)?;
         let slots = ledger.slots().len() as u32;
@@ -494,31 +477,4 @@ fn receive(channel: &Channel) -> Option<FromWorker> {
         Ok(_) => FromWorker::decode(&message).ok().or(Some(FromWorker::Ready)),
         Err(_) => None,
     }
-}
-
-/// Raises the limit of open files as far as it goes, and returns how many connections fit.
-fn slots(max_clients: u32) -> anyhow::Result<u32> {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let wanted = u64::from(max_clients) + PENDING_MAX;
-    let possible = files.saturating_sub(DESCRIPTORS_RESERVED);
-    anyhow::ensure!(
-        possible > u64::from(max_clients),
-        "--max-clients: {max_clients} clients need more open files than the limit of {files} allows beside the \
-         {DESCRIPTORS_RESERVED} that are kept for other things; raise it (ulimit -n) or ask for fewer clients"
-    );
-    Ok(wanted.min(possible) as u32)
-}
-
-/// What accepted connections inherit, as the seed sets it on each.
-fn tune(listener: &TcpListener) {
-    let socket = socket2::SockRef::from(listener);
-    // A system that refuses one of these serves all the same.
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_keepalive(&KEEPALIVE);
-    // An urgent byte would be outside of the stream, and of what the kernel says was read of it.
-    let _ = socket.set_out_of_band_inline(true);
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
 }
