@@ -15,7 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{PATIENCE, Running, Server, assert_exact, command_at, executable, json_of, wait_until};
+use common::{
+    PATIENCE, Running, Server, assert_exact, collector::Collector, command_at, executable, json_of, wait_until,
+};
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, test_kill_process, waitpid,
 };
@@ -34,10 +36,10 @@ struct Upgradable {
 
 impl Upgradable {
     fn start(flags: &[&str]) -> Self {
-        Self::start_in(TempDir::new().unwrap(), flags)
+        Self::start_in(TempDir::new().unwrap(), flags, &[])
     }
 
-    fn start_in(folder: TempDir, flags: &[&str]) -> Self {
+    fn start_in(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         // So that successors, which lose their parent, end as children of this test.
         set_child_subreaper(Some(getpid())).unwrap();
         let path = folder.path().join("metronome-server");
@@ -45,7 +47,7 @@ impl Upgradable {
         let mut command = command_at(&path);
         command.args(["--port", "0", "--grpc", "127.0.0.1:0", "--workers", "2", "--http", "127.0.0.1:0", "--database"]);
         command.arg(folder.path().join("runs.sqlite")).args(flags);
-        command.env("NOTIFY_SOCKET", folder.path().join("notify"));
+        command.env("NOTIFY_SOCKET", folder.path().join("notify")).envs(variables.iter().copied());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, ready) = mpsc::channel();
@@ -282,6 +284,23 @@ fn a_run_that_is_not_running_is_waited_for_and_none_is_started_meanwhile() {
 }
 
 #[test]
+fn the_trace_of_a_run_goes_on_in_the_new_server() {
+    let collector = Collector::start();
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str())];
+    let mut system = Upgradable::start_in(TempDir::new().unwrap(), &[], &variables);
+    let _agent = system.server.agent("a1");
+    let child = system.run(&["--clients", "2", "--rate", "500", "--duration", "3s"]);
+    let pid = system.upgrade();
+    json_of(child.wait_with_output().unwrap());
+    kill_process(pid, Signal::TERM).unwrap();
+    let rest = collector.wait_for("the rest of the run", |span| {
+        span.name == "run" && span.events.iter().any(|event| event == "server upgraded")
+    });
+    let begin = collector.wait_for("its beginning", |span| span.name == "run" && span.id == rest.parent);
+    assert_eq!(begin.trace, rest.trace);
+}
+
+#[test]
 fn systemd_is_told_which_process_is_the_main_one() {
     let folder = TempDir::new().unwrap();
     let notified = UnixDatagram::bind(folder.path().join("notify")).unwrap();
@@ -291,7 +310,7 @@ fn systemd_is_told_which_process_is_the_main_one() {
         let length = notified.recv(&mut text).unwrap();
         String::from_utf8_lossy(&text[..length]).trim().to_owned()
     };
-    let mut system = Upgradable::start_in(folder, &[]);
+    let mut system = Upgradable::start_in(folder, &[], &[]);
     assert_eq!(told(), "READY=1");
     let pid = system.upgrade();
     let mut both = [told(), told()];
@@ -309,7 +328,9 @@ fn a_server_that_is_killed_after_an_upgrade_leaves_nothing_behind() {
     kill_process(pid, Signal::KILL).unwrap();
     wait_until("its workers are gone", || {
         // Orphans of the server are this test's to reap.
-        workers.iter().for_each(|worker| drop(waitpid(Some(*worker), WaitOptions::NOHANG)));
+        for worker in &workers {
+            let _ = waitpid(Some(*worker), WaitOptions::NOHANG);
+        }
         workers.iter().all(|worker| test_kill_process(*worker).is_err()).then_some(())
     });
     child.kill().unwrap();
