@@ -11,6 +11,8 @@ use hdrhistogram::{
     serialization::{Serializer as _, V2Serializer},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::v1;
 
 /// Buckets of one histogram.
@@ -51,8 +53,10 @@ pub fn bucket_floor_ns(index: usize) -> u64 {
     ((index - shift * half) as u64) << shift << UNIT_BITS
 }
 
-/// Counts per bucket, and how many values were too long to tell apart.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// Counts per bucket, and how many values were too long to tell apart. Between processes it goes as its
+/// buckets in use; one that does not exist is ignored.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(from = "Vec<(u32, u64)>", into = "Vec<(u32, u64)>")]
 pub struct Histogram {
     counts: Box<[u64]>,
 }
@@ -60,6 +64,20 @@ pub struct Histogram {
 impl Default for Histogram {
     fn default() -> Self {
         Self { counts: vec![0; BUCKETS].into_boxed_slice() }
+    }
+}
+
+impl From<Vec<(u32, u64)>> for Histogram {
+    fn from(counts: Vec<(u32, u64)>) -> Self {
+        let mut histogram = Self::default();
+        counts.into_iter().for_each(|(index, count)| histogram.add_count(index as usize, count));
+        histogram
+    }
+}
+
+impl From<Histogram> for Vec<(u32, u64)> {
+    fn from(histogram: Histogram) -> Self {
+        histogram.counts().map(|(index, _, count)| (index as u32, count)).collect()
     }
 }
 

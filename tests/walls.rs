@@ -138,6 +138,11 @@ fn the_server_s_modules_know_only_what_lies_below_them() {
         &["crate::worker", "crate::control", "crate::run", "crate::store", "v1::"],
     );
     keep_clear(
+        "server/src/upgrade",
+        |_| true,
+        &["crate::master", "crate::worker", "crate::control", "crate::run", "crate::store", "v1::"],
+    );
+    keep_clear(
         "server/src",
         under(&["server/src/run"]),
         &["crate::control", "crate::store", "crate::sys", "crate::worker"],

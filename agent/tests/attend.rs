@@ -173,13 +173,51 @@ async fn an_agent_told_to_end_reports_its_runs_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_comes_back_when_its_stream_is_lost_and_stops_its_load() {
+async fn an_agent_comes_back_with_its_run_when_its_stream_is_lost_and_the_load_goes_on() {
     let mut master = Master::start().await;
     let _agent = Agent::start(&master.address, &[]);
-    let (session, peer) = running(&mut master, 2, LONG_LEASE).await;
+    let (mut session, peer) = running(&mut master, 2, LONG_LEASE).await;
+    let sent_before = session.progress().await;
     drop(session);
+    let mut session = master.welcomed(LONG_LEASE).await;
+    assert_eq!(session.registered.run_ids, [RUN]);
+    assert_eq!(session.prepared().await.attempts, 2, "what may have been lost is said again");
+    assert!(session.progress().await >= sent_before);
+    session.stop().await;
+    let (records, _) = session.finished().await;
+    records.iter().for_each(account_is_closed);
+    assert!(records.iter().all(|record| record.attempts == 1), "no client has connected again");
+    assert_eq!(peer.heard().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_words_are_said_again_on_a_new_stream_until_the_server_no_longer_lists_the_run() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let (mut session, peer) = running(&mut master, 2, LONG_LEASE).await;
+    session.stop().await;
+    let told = session.finished().await;
+    drop((session, peer.heard()));
+    let mut session = master.welcomed(LONG_LEASE).await;
+    assert_eq!(session.registered.run_ids, [RUN]);
+    assert_eq!(session.finished().await, told);
+    for _ in 0..2 {
+        session.order(Order::Renew(v1::Renew::default())).await;
+    }
+    // Any answer comes after the Renews were read.
+    session.order(Order::Prepare(v1::Prepare { run_id: "00000000000000bb".into(), ..v1::Prepare::default() })).await;
+    session.failed().await;
+    drop(session);
+    assert_eq!(master.welcomed(LONG_LEASE).await.registered.run_ids, ["00000000000000bb"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_server_the_load_ends_with_its_lease() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let (session, peer) = running(&mut master, 2, Duration::from_millis(1500)).await;
+    drop((session, master));
     assert!(peer.heard().iter().all(|heard| heard.end == Some(heard.packets)), "load ended in good order");
-    master.welcomed(LONG_LEASE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

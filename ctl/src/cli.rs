@@ -69,7 +69,7 @@ pub(crate) enum Command {
     Show(commands::show::Args),
     /// List the agents that are connected.
     Agents,
-    /// Show the server: addresses, workers, connections, raw clients; or restart its workers.
+    /// Show the server: addresses, workers, connections, raw clients; or restart its workers, or upgrade it.
     Server(commands::server::Args),
     /// Look at this host and the system: what is wrong, the cure, and what can be promised.
     Doctor(commands::doctor::Args),

@@ -6,6 +6,7 @@
 use std::{error::Error, fmt, io, str::FromStr, time::Duration};
 
 use metronome_proto::{GRPC_ADDRESS_DEFAULT, MESSAGE_BYTES_MAX, tls::ClientTlsConfig, v1};
+use tokio::time::{Instant, sleep};
 use tonic::{
     Code, Request, Status, Streaming,
     transport::{Channel, Endpoint},
@@ -26,6 +27,11 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 const TOO_LATE: &str = "Timeout expired";
 /// A restart takes milliseconds a worker; one that does not quit is killed after 2 s.
 const RESTART_MAX: Duration = Duration::from_secs(130);
+/// The server itself gives an upgrade up after twice its --upgrade-wait, which may be an hour.
+const UPGRADE_MAX: Duration = Duration::from_secs(2 * 60 * 60 + 60);
+/// An upgrade waits for 10 s for the runs, unless the server was told otherwise, and then takes milliseconds.
+const UPGRADING_MAX: Duration = Duration::from_secs(15);
+const UPGRADING_PAUSE: Duration = Duration::from_millis(50);
 /// A peer that vanished without a FIN is noticed after interval + time-out.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -151,24 +157,23 @@ impl Client {
     /// Starts a run. An answer that is lost on the way is asked for once more: by its request_id it is
     /// of the same run, and no run goes on of which nobody knows.
     pub(crate) async fn start_run(&self, asked: v1::StartRunRequest) -> Result<v1::Run, Failure> {
-        let mut answer = self.api().start_run(timed(asked.clone())).await;
-        if !asked.request_id.is_empty() && answer.as_ref().is_err_and(is_broken) {
-            answer = self.api().start_run(timed(asked)).await;
-        }
-        let answer = answer.map_err(|status| self.explain(&status))?;
+        let may_repeat = !asked.request_id.is_empty();
+        let call = || async { self.api().start_run(timed(asked.clone())).await };
+        let answer = persistently(may_repeat, call).await.map_err(|status| self.explain(&status))?;
         answer.into_inner().run.ok_or_else(|| self.left_out("the run"))
     }
 
     /// Stops a run in good order.
     pub(crate) async fn stop_run(&self, run_id: &str) -> Result<v1::Run, Failure> {
-        let asked = timed(v1::StopRunRequest { run_id: run_id.into() });
-        let answer = self.api().stop_run(asked).await.map_err(|status| self.explain(&status))?;
+        let call = || async { self.api().stop_run(timed(v1::StopRunRequest { run_id: run_id.into() })).await };
+        let answer = persistently(true, call).await.map_err(|status| self.explain(&status))?;
         answer.into_inner().run.ok_or_else(|| self.left_out("the run"))
     }
 
     /// Stops every run; tells their ids.
     pub(crate) async fn stop_all(&self) -> Result<Vec<String>, Failure> {
-        let answer = self.api().stop_all(timed(v1::StopAllRequest {})).await;
+        let call = || async { self.api().stop_all(timed(v1::StopAllRequest {})).await };
+        let answer = persistently(true, call).await;
         Ok(answer.map_err(|status| self.explain(&status))?.into_inner().run_ids)
     }
 
@@ -223,6 +228,14 @@ impl Client {
         Ok(answer.map_err(|status| self.explain(&status))?.into_inner().restarted)
     }
 
+    /// Lets a new process take over; its pid.
+    pub(crate) async fn upgrade(&self) -> Result<u32, Failure> {
+        let mut asked = Request::new(v1::UpgradeRequest {});
+        asked.set_timeout(UPGRADE_MAX);
+        let answer = self.api().upgrade(asked).await;
+        Ok(answer.map_err(|status| self.explain(&status))?.into_inner().pid)
+    }
+
     /// The status of this server as a sentence with an exit code.
     pub(crate) fn explain(&self, status: &Status) -> Failure {
         explain(status, &self.address, self.is_encrypted)
@@ -245,6 +258,31 @@ pub(crate) fn is_broken(status: &Status) -> bool {
     // Unknown and Internal are what the library makes of a connection that broke under a stream.
     let codes = [Code::Unavailable, Code::Cancelled, Code::DeadlineExceeded, Code::Unknown, Code::Internal];
     codes.contains(&status.code())
+}
+
+/// Calls, and again for as long as the server says that it is being upgraded; once more when the connection
+/// broke under a call that `may_repeat`, as it does when the server has gone to another process.
+async fn persistently<T, F: Future<Output = Result<T, Status>>>(
+    may_repeat: bool,
+    call: impl Fn() -> F,
+) -> Result<T, Status> {
+    let give_up_at = Instant::now() + UPGRADING_MAX;
+    let mut may_repeat = may_repeat;
+    loop {
+        let status = match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(status) => status,
+        };
+        if is_upgrading(&status) && Instant::now() < give_up_at {
+            sleep(UPGRADING_PAUSE).await;
+        } else if !std::mem::take(&mut may_repeat) || !is_broken(&status) {
+            return Err(status);
+        }
+    }
+}
+
+fn is_upgrading(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == "UPGRADING")
 }
 
 fn timed<T>(message: T) -> Request<T> {

@@ -107,7 +107,8 @@ impl Role {
 
 /// The flags of the embedded server: on loopback, on ports that are free.
 pub(crate) fn server_flags(max_clients: u32, workers: Option<u32>) -> Vec<String> {
-    let fixed = ["--host", "127.0.0.1", "--port", "0", "--grpc", "127.0.0.1:0", "--http", "off", "--max-clients"];
+    let fixed =
+        ["--host", "127.0.0.1", "--port", "0", "--grpc", "127.0.0.1:0", "--http", "off", "--embedded", "--max-clients"];
     let mut flags: Vec<String> = fixed.map(String::from).to_vec();
     flags.push(max_clients.to_string());
     if let Some(workers) = workers {

@@ -1,7 +1,10 @@
 //! Spans and events of what is over already: they come with times of CLOCK_MONOTONIC, in ns, at which
 //! nobody was there to open a span.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use opentelemetry::{
     KeyValue, global,
@@ -83,7 +86,13 @@ pub fn fail(span: &Span, why: &str) {
 }
 
 /// Adds an event that happened at `at_ns` to a span that is still open.
-pub fn add_event(span: &Span, anchor: &Anchor, name: &'static str, at_ns: u64, attributes: Vec<KeyValue>) {
+pub fn add_event(
+    span: &Span,
+    anchor: &Anchor,
+    name: impl Into<Cow<'static, str>>,
+    at_ns: u64,
+    attributes: Vec<KeyValue>,
+) {
     span.add_event_with_timestamp(name, anchor.wall_clock(at_ns), attributes);
 }
 

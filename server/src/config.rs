@@ -29,6 +29,9 @@ use crate::random;
 
 /// Most worker processes.
 const WORKERS_MAX: u32 = 256;
+/// No process is healthy sooner, and nobody waits for longer.
+const UPGRADE_WAIT_MIN: Duration = Duration::from_millis(100);
+const UPGRADE_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 /// A drain that takes longer than a run may last is a mistake.
 const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -39,6 +42,8 @@ const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// "metronome-server ready: grpc ADDRESS data ADDRESS http ADDRESS pid N"; all else goes to standard error.
 ///
 /// SIGTERM or SIGINT drains: no new runs, running ones may end, results are stored, exit 0. A second signal aborts.
+/// SIGHUP restarts the workers one by one. SIGUSR2 lets the executable that lies now where this one was started from
+/// take over, in mid-run.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "metronome-server",
@@ -92,6 +97,15 @@ pub struct Args {
     /// How long running runs may go on after SIGTERM before they are stopped
     #[arg(long, env = "METRONOME_DRAIN_TIMEOUT", default_value = "30s", value_parser = drain_timeout)]
     pub drain_timeout: Duration,
+
+    /// How long a new process may take to come up healthy when this server is upgraded (SIGUSR2, benchctl server
+    /// upgrade), and once more for the runs to be where they can be handed over
+    #[arg(long, env = "METRONOME_UPGRADE_WAIT", default_value = "10s", value_name = "TIME", value_parser = upgrade_wait)]
+    pub upgrade_wait: Duration,
+
+    /// This server lasts for one run of benchctl and is never succeeded
+    #[arg(long, hide = true)]
+    pub embedded: bool,
 
     /// Do not tell the API's shape to whoever asks (grpc.reflection)
     #[arg(long, env = "METRONOME_NO_REFLECTION", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
@@ -147,6 +161,9 @@ pub(crate) struct Config {
     /// Of the standing run, open when there is a key file.
     pub(crate) standing_key: Option<Key>,
     pub(crate) drain_timeout: Duration,
+    pub(crate) upgrade_wait: Duration,
+    /// It may be upgraded.
+    pub(crate) can_be_succeeded: bool,
     pub(crate) reflection: bool,
     pub(crate) logs: Logs,
     /// `None`: no HTTP port.
@@ -204,6 +221,8 @@ impl TryFrom<Args> for Config {
             secret: Secret(random::bytes()),
             standing_key,
             drain_timeout: args.drain_timeout,
+            upgrade_wait: args.upgrade_wait,
+            can_be_succeeded: !args.embedded,
             reflection: !args.no_reflection,
             logs: args.logs.decide("info"),
             http: http(&args.http)?,
@@ -255,11 +274,23 @@ fn cores() -> u32 {
 }
 
 fn drain_timeout(text: &str) -> Result<Duration, String> {
-    let timeout = humantime::parse_duration(text).map_err(|_| "write a duration such as 30s or 2m".to_owned())?;
+    let timeout = duration(text)?;
     if timeout > DRAIN_TIMEOUT_MAX {
         return Err("at most 24h are allowed".into());
     }
     Ok(timeout)
+}
+
+fn upgrade_wait(text: &str) -> Result<Duration, String> {
+    let wait = duration(text)?;
+    if !(UPGRADE_WAIT_MIN..=UPGRADE_WAIT_MAX).contains(&wait) {
+        return Err("100ms to 1h are allowed".into());
+    }
+    Ok(wait)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write a duration such as 30s or 2m".to_owned())
 }
 
 fn read_key_file(path: &Path) -> anyhow::Result<Secret> {
@@ -330,6 +361,8 @@ mod tests {
             ("--port", "-1"),
             ("--drain-timeout", "soon"),
             ("--drain-timeout", "25h"),
+            ("--upgrade-wait", "99ms"),
+            ("--upgrade-wait", "2h"),
             ("--high-priority", "perhaps"),
             ("--log-format", "xml"),
         ] {

@@ -2,8 +2,9 @@
 //! in shared memory that both trust the kernel, not each other, to keep exact.
 //!
 //! ```text
-//! main → control, master, worker      control → run, verdict, metrics, master, ledger, store
-//! master → ledger, sys                worker → ledger, sys, proto's codecs
+//! main → control, master, worker      control → run, verdict, metrics, master, upgrade, ledger, store
+//! master → upgrade, ledger, sys       worker → ledger, sys, proto's codecs
+//! upgrade → ledger, sys
 //! ```
 //!
 //! `run`, `verdict`, `metrics` and `master::placement` are pure. tokio and tonic appear only in `control`.
@@ -22,11 +23,13 @@ mod run;
 mod store;
 mod sys;
 mod text;
+mod upgrade;
 mod verdict;
 mod worker;
 
 use std::{
     net::{SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     process::ExitCode,
 };
 
@@ -38,7 +41,9 @@ pub use store::History;
 pub use worker::run_if_asked as run_as_worker_if_asked;
 
 use config::{Config, Http};
+use ledger::{Dimensions, LAYOUT, Ledger};
 use store::Store;
+use upgrade::{Belongings, Hello, Offer, Predecessor};
 
 /// Exit code for flags that cannot be.
 const EXIT_USAGE: u8 = 2;
@@ -55,26 +60,78 @@ pub fn run(args: Args) -> ExitCode {
     let config = match Config::try_from(args) {
         Ok(config) => config,
         Err(error) => {
+            if let Ok(Some(predecessor)) = Predecessor::of_this_process() {
+                predecessor.refuse(&format!("{error:#}"));
+            }
             eprintln!("error: {error:#}");
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    serve(&config).unwrap_or_else(|error| {
+    serve(config).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-/// Opens everything that can be refused, in an order that leaves nothing behind, then serves.
-fn serve(config: &Config) -> anyhow::Result<ExitCode> {
+/// What is open before anything is served.
+struct Opened {
+    data: TcpListener,
+    grpc: TcpListener,
+    http: Option<TcpListener>,
+    store: Store,
+    /// Runs whose server died.
+    aborted: usize,
+    /// Of the server that this one is to succeed.
+    ledger: Option<Ledger>,
+}
+
+fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
+    let Some(predecessor) = Predecessor::of_this_process()? else {
+        let opened = open(&config)?;
+        return serve_with(&config, opened, None);
+    };
+    match inherit(&mut config, &predecessor) {
+        Ok(opened) => serve_with(&config, opened, Some(predecessor)),
+        Err(error) => {
+            predecessor.refuse(&format!("{error:#}"));
+            Err(error)
+        }
+    }
+}
+
+/// Opens everything that can be refused, in an order that leaves nothing behind.
+fn open(config: &Config) -> anyhow::Result<Opened> {
     let data = bind("--port", &config.data)?;
     let grpc = bind("--grpc", &config.grpc)?;
     let http = bind_http(config.http.as_ref())?;
     let (store, aborted) = Store::open(&config.database, control::unix_ms())?;
+    Ok(Opened { data, grpc, http, store, aborted, ledger: None })
+}
+
+/// Takes everything from the server that this one is to succeed. What is laid out for so many clients and
+/// workers stays so, whatever the flags say.
+fn inherit(config: &mut Config, predecessor: &Predecessor) -> anyhow::Result<Opened> {
+    let Offer { hello, data, grpc, http, lock, ledger } = predecessor.offer()?;
+    let store = Store::inherit(&config.database, &hello.owner, lock)?;
+    let ledger = Ledger::open(Dimensions { slots: hello.slots }, ledger).context("the old server's ledger")?;
+    (config.workers, config.max_clients, config.accept_raw) = (hello.workers, hello.max_clients, hello.accept_raw);
+    Ok(Opened {
+        data: data.into(),
+        grpc: grpc.into(),
+        http: http.map(Into::into),
+        store,
+        aborted: 0,
+        ledger: Some(ledger),
+    })
+}
+
+fn serve_with(config: &Config, opened: Opened, predecessor: Option<Predecessor>) -> anyhow::Result<ExitCode> {
+    let Opened { data, grpc, http, store, aborted, ledger } = opened;
     let data_address = data.local_addr().context("the data listener has no address")?;
+    let data_again = data.try_clone().context("the data listener cannot be held twice")?;
     // The workers come before any other thread: the master starts them by exec, but a machine that
     // has only one thread is the simplest to leave again.
-    let (master, master_thread) = master::start(master::Settings {
+    let started = master::start(master::Settings {
         listener: data,
         workers: config.workers,
         max_clients: config.max_clients,
@@ -82,14 +139,60 @@ fn serve(config: &Config) -> anyhow::Result<ExitCode> {
         standing_key: config.standing_key,
         high_priority: config.high_priority,
         pin_workers: config.pin_workers,
+        ledger,
     })?;
+    let dimensions = Dimensions { slots: started.slots };
+    let belongings = config
+        .can_be_succeeded
+        .then(|| belongings(config, started.slots, data_again, &grpc, http.as_ref(), &store, started.ledger))
+        .transpose()?;
     let telemetry = Telemetry::start("metronome-server", &config.logs).map_err(anyhow::Error::msg)?;
     if aborted > 0 {
         tracing::warn!(runs = aborted, "runs whose server died are now listed as aborted");
     }
-    let code = control::serve(config, control::Parts { grpc, http, data_address, store, master, master_thread });
+    let parts = control::Parts {
+        grpc,
+        http,
+        data_address,
+        store,
+        master: started.handle,
+        master_thread: started.thread,
+        belongings,
+        predecessor,
+        dimensions,
+    };
+    let code = control::serve(config, parts);
     telemetry.finish();
     code
+}
+
+/// What a successor of this server would get unread.
+fn belongings(
+    config: &Config,
+    slots: u32,
+    data: TcpListener,
+    grpc: &TcpListener,
+    http: Option<&TcpListener>,
+    store: &Store,
+    ledger: [OwnedFd; 3],
+) -> anyhow::Result<Belongings> {
+    let (owner, lock) = store.owner();
+    let hello = Hello {
+        layout: LAYOUT.to_vec(),
+        slots,
+        workers: config.workers,
+        max_clients: config.max_clients,
+        accept_raw: config.accept_raw,
+        owner: owner.to_owned(),
+        has_http: http.is_some(),
+    };
+    let held_twice = || -> std::io::Result<Vec<OwnedFd>> {
+        let mut descriptors = vec![data.into(), grpc.try_clone()?.into(), lock.try_clone_to_owned()?];
+        descriptors.extend(ledger);
+        descriptors.extend(http.map(TcpListener::try_clone).transpose()?.map(Into::into));
+        Ok(descriptors)
+    };
+    Ok(Belongings { hello, descriptors: held_twice().context("what a successor would need cannot be held twice")? })
 }
 
 /// A default that is taken is no reason not to serve: two servers may share a host.

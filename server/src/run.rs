@@ -14,6 +14,7 @@
 //! begins, since a refusal is StartRun's answer and no run at all.
 
 use metronome_proto::v1::RunState;
+use serde::{Deserialize, Serialize};
 
 /// Agents have this long to connect and verify all their clients.
 pub(crate) const PREPARE_NS: u64 = 30 * SECOND_NS;
@@ -62,8 +63,8 @@ pub(crate) enum Action {
     Conclude,
 }
 
-/// How a run stands.
-#[derive(Clone, Debug)]
+/// How a run stands. A successor of this server goes on with it as it is.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Life {
     stage: Stage,
     agents: Vec<AgentStage>,
@@ -74,7 +75,7 @@ pub(crate) struct Life {
     stopped_early: bool,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 enum Stage {
     Preparing { until_ns: u64 },
     Starting { start_at_ns: u64 },
@@ -84,7 +85,7 @@ enum Stage {
     Ended,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 enum AgentStage {
     Preparing,
     Prepared,
@@ -153,6 +154,11 @@ impl Life {
             Stage::Draining { .. } | Stage::Closing { .. } => RunState::Draining,
             Stage::Ended => RunState::Ended,
         }
+    }
+
+    /// How many agents have a part in it.
+    pub(crate) fn agents(&self) -> usize {
+        self.agents.len()
     }
 
     /// When the first packet is due, once that is agreed.

@@ -9,7 +9,7 @@ pub(crate) mod collector;
 use std::{
     env,
     io::{BufRead as _, BufReader, Read as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
     thread,
@@ -33,7 +33,12 @@ pub(crate) fn executable(name: &str) -> PathBuf {
 
 /// A command with an environment that no variable of the caller leaks into.
 pub(crate) fn command(name: &str) -> Command {
-    let mut command = Command::new(executable(name));
+    command_at(&executable(name))
+}
+
+/// As [`command`], of an executable wherever it is.
+pub(crate) fn command_at(path: &Path) -> Command {
+    let mut command = Command::new(path);
     for (variable, _) in env::vars_os() {
         let text = variable.to_string_lossy().into_owned();
         if text.starts_with("METRONOME_") || text.starts_with("OTEL_") {

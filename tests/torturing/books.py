@@ -93,11 +93,12 @@ def of_server(server, packets):
     return faults
 
 
-def of_trouble(trouble, kills, stops, restarts):
+def of_trouble(trouble, kills, stops, restarts, upgrades):
     """Less trouble than was asked for proves less."""
     faults = list(trouble.faults)
     done = {"kills": (trouble.kills, kills), "stops": (len(trouble.stop_seconds), stops)}
     done["restarts"] = (len(trouble.restart_seconds), restarts)
+    done["upgrades"] = (len(trouble.upgrade_seconds), upgrades)
     for name, (made, asked) in done.items():
         if made < asked:
             faults.append(f"only {made} of {asked} {name} were made in the time there was")

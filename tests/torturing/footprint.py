@@ -22,7 +22,7 @@ Footprint = collections.namedtuple(
 
 def take(metronome):
     """The footprint now."""
-    master = metronome.server.pid
+    master = metronome.master
     children = processes.children(master)
     workers = [pid for pid in children if processes.is_worker(pid)]
     return Footprint(

@@ -1,9 +1,10 @@
 """The processes under torture: one server, one agent, and benchctl to ask them.
 
 Every process is started here and ended here, by its own handle; workers are found as children of
-the server that was started here.
+the server that serves. An upgraded server is a child of this script as well: it lost its parent.
 """
 
+import ctypes
 import json
 import os
 import pathlib
@@ -13,6 +14,9 @@ import tempfile
 import time
 
 PATIENCE_S = 60
+
+# From linux/prctl.h: orphans below this process become its children.
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class Metronome:
@@ -24,11 +28,15 @@ class Metronome:
         self.environment = {**kept, "NO_COLOR": "1", "METRONOME_LOG": "info"}
         self.processes = []
         self.server = self.agent = None
+        # Of the server that serves, and of those that were upgraded and have not ended yet.
+        self.master, self.leaving = None, []
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         flags = ["--port", "0", "--grpc", "127.0.0.1:0", "--database", str(self.folder / "runs.sqlite")]
         flags += ["--workers", str(workers), "--max-clients", str(max_clients), "--accept-raw"]
         try:
             self.server, ready = self._start("metronome-server", flags)
             words = ready.split()
+            self.master = self.server.pid
             self.grpc, self.data = words[words.index("grpc") + 1], words[words.index("data") + 1]
             self.agent, _ = self._start("metronome-agent", ["--server", self.grpc, "--name", "torture"])
         except BaseException:
@@ -49,7 +57,26 @@ class Metronome:
     def __enter__(self):
         return self
 
+    def upgraded(self, pid):
+        """Another process serves from now on."""
+        self.leaving.append(self.master)
+        self.master = pid
+
+    def ended_badly(self):
+        """Ends of upgraded servers since the last time that were not in good order, as sentences."""
+        faults = []
+        for pid in list(self.leaving):
+            status = self.server.poll() if pid == self.server.pid else end_of_orphan(pid)
+            if status is not None:
+                self.leaving.remove(pid)
+                faults += [f"the upgraded server {pid} ended with {status}"] * (status != 0)
+        return faults
+
     def __exit__(self, *_):
+        wait_until("the upgraded servers ended", lambda: self.ended_badly() or not self.leaving)
+        if self.master and self.master != self.server.pid:
+            os.kill(self.master, signal.SIGTERM)
+            wait_until("the last server ended", lambda: end_of_orphan(self.master) is not None)
         for process in reversed(self.processes):
             process.terminate()
             try:
@@ -105,6 +132,15 @@ class Worker:
 
     def close(self):
         os.close(self.descriptor)
+
+
+def end_of_orphan(pid):
+    """Exit code of a process that was orphaned to us. None while it runs, or while its parent does."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def answer(process):

@@ -103,11 +103,11 @@ class Books(unittest.TestCase):
             self.assertEqual(len(books.of_server(with_one_off(server(), ("connections", name)), 1000)), 1)
 
     def test_less_trouble_than_was_asked_for_is_told(self):
-        made = types.SimpleNamespace(kills=3, stop_seconds=[1.6], restart_seconds=[0.1], faults=[])
-        self.assertEqual(books.of_trouble(made, 3, 1, 1), [])
-        self.assertEqual(len(books.of_trouble(made, 4, 2, 2)), 3)
+        made = types.SimpleNamespace(kills=3, stop_seconds=[1.6], restart_seconds=[0.1], upgrade_seconds=[0.2], faults=[])
+        self.assertEqual(books.of_trouble(made, 3, 1, 1, 1), [])
+        self.assertEqual(len(books.of_trouble(made, 4, 2, 2, 2)), 4)
         made.stop_seconds = [9]
-        self.assertEqual(len(books.of_trouble(made, 3, 1, 1)), 1)
+        self.assertEqual(len(books.of_trouble(made, 3, 1, 1, 1)), 1)
 
     def test_what_is_held_longer_than_the_run_is_told(self):
         before = footprint.Footprint(40, 0, 8, 0.1, 3.0, 5.0, 1.0)

@@ -1,8 +1,10 @@
-"""The trouble that is made: workers are killed, stopped and restarted at random instants.
+"""The trouble that is made: workers are killed, stopped and restarted, and the server is upgraded, at random
+instants.
 
 One loop, no threads. A deed is counted when it is done, never when it is planned.
 """
 
+import json
 import random
 import select
 import signal
@@ -20,10 +22,10 @@ AGAIN_S = 0.01
 class Trouble:
     """What is to be done and what was done."""
 
-    def __init__(self, metronome, seconds, kills, stops, restarts, seed):
-        self.metronome, self.master = metronome, metronome.server.pid
+    def __init__(self, metronome, seconds, kills, stops, restarts, upgrades, seed):
+        self.metronome = metronome
         self.random = random.Random(seed)
-        deeds = [self.kill] * kills + [self.stop] * stops + [self.restart] * restarts
+        deeds = [self.kill] * kills + [self.stop] * stops + [self.restart] * restarts + [self.upgrade] * upgrades
         self.random.shuffle(deeds)
         instants = sorted(self.random.uniform(MARGIN_S, seconds - MARGIN_S) for _ in deeds)
         # The next is the last of the list.
@@ -33,22 +35,26 @@ class Trouble:
         self.stop_seconds = []
         # Of each rolling restart, how long it took.
         self.restart_seconds = []
+        # Of each upgrade, from the order until the new server served.
+        self.upgrade_seconds = []
         self.faults = []
         self.poller = select.poll()
         self.stopped = {}
-        self.restarting = None
-        self.restarts_waiting = 0
+        # What the server was told to do and has not done yet, and what it will be told.
+        self.order = None
+        self.orders_waiting = []
 
     def make(self, is_over):
         """Makes it until `is_over`, which is called often, says that the run has ended."""
         started = time.monotonic()
-        while not is_over() or self.stopped or self.restarting:
+        while not is_over() or self.stopped or self.order:
             now = time.monotonic() - started
             if self.plan and self.plan[-1][0] <= now and not is_over():
                 _, deed = self.plan.pop()
                 if not deed():
                     self.plan.append((now + AGAIN_S, deed))
-            self.restart_next(is_over())
+            self.order_next(is_over())
+            self.faults += self.metronome.ended_badly()
             wait_s = self.plan[-1][0] - now if self.plan else AGAIN_S
             for descriptor, _ in self.poller.poll(1000 * max(0.0, min(wait_s, AGAIN_S))):
                 self.note_end_of_stopped(descriptor)
@@ -75,14 +81,19 @@ class Trouble:
         return True
 
     def restart(self):
-        """A rolling restart, when the last one is over: two at a time would be one."""
-        self.restarts_waiting += 1
+        """A rolling restart, when the last order is carried out: two at a time would be one."""
+        self.orders_waiting.append("restart-workers")
+        return True
+
+    def upgrade(self):
+        """Another server process takes over."""
+        self.orders_waiting.append("upgrade")
         return True
 
     def victim(self):
         """A worker that is not stopped; one that reads connections when there is one."""
         stopped = {worker.pid for worker, _ in self.stopped.values()}
-        living = processes.workers(self.master)
+        living = processes.workers(self.metronome.master)
         candidates = [worker for worker in living if worker.pid not in stopped]
         self.random.shuffle(candidates)
         chosen = max(candidates, key=lambda worker: worker.connections() > 0, default=None)
@@ -97,15 +108,20 @@ class Trouble:
         self.stop_seconds.append(time.monotonic() - since)
         worker.close()
 
-    def restart_next(self, is_over):
-        if self.restarting and self.restarting[0].poll() is not None:
-            process, since = self.restarting
-            code, _, error = processes.answer(process)
-            self.restarting = None
-            if code == 0:
-                self.restart_seconds.append(time.monotonic() - since)
-            else:
-                self.faults.append(f"a restart of the workers failed: {error}")
-        if self.restarts_waiting and not self.restarting and not is_over:
-            self.restarts_waiting -= 1
-            self.restarting = (self.metronome.benchctl("server", "restart-workers"), time.monotonic())
+    def order_next(self, is_over):
+        if self.order and self.order[1].poll() is not None:
+            self.note_order(*self.order)
+            self.order = None
+        if self.orders_waiting and not self.order and not is_over:
+            what = self.orders_waiting.pop(0)
+            self.order = (what, self.metronome.benchctl("server", what), time.monotonic())
+
+    def note_order(self, what, process, since):
+        code, out, error = processes.answer(process)
+        if code != 0:
+            self.faults.append(f"server {what} failed: {error}")
+        elif what == "upgrade":
+            self.metronome.upgraded(json.loads(out)["pid"])
+            self.upgrade_seconds.append(time.monotonic() - since)
+        else:
+            self.restart_seconds.append(time.monotonic() - since)

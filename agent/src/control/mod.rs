@@ -1,14 +1,16 @@
 //! Attending a server: dial it, hold its stream, come back whenever it is lost.
 //!
-//! What is said on the stream is in [`session`], what one run does in [`run`].
+//! What is said on the stream is in [`session`], what one run does in [`run`]; the runs themselves
+//! belong to the agent and outlive a stream ([`runs`]).
 
 mod run;
+mod runs;
 mod session;
 
 use std::{
     io::{self, Write as _},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use metronome_proto::{MESSAGE_BYTES_MAX, v1::agent_service_client::AgentServiceClient};
@@ -16,13 +18,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::{Code, Status, transport::Channel};
 
 use crate::{backoff, config::AttendConfig};
-use session::Session;
+use runs::Runs;
+use session::{SHUTDOWN_TIME_MAX, Session};
 
 /// To reach the server and be answered.
 const DIAL_TIME_MAX: Duration = Duration::from_secs(5);
 /// HTTP/2 pings on the stream, so that a dead path is noticed.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A stream that held this long is worth a try at once when it is lost: the server was upgraded, or
+/// the network blinked. One that did not is a server that would be dialled in a loop.
+const HELD_LONG: Duration = Duration::from_secs(1);
 
 /// Why a stream is over.
 #[derive(Debug)]
@@ -53,39 +60,48 @@ pub(crate) fn attend(config: &AttendConfig) -> ExitCode {
 
 async fn keep_attending(config: &AttendConfig, signals: &mut Signals) -> ExitCode {
     let (mut failures, mut ready, mut told) = (0, false, String::new());
+    let mut runs = Runs::new();
     loop {
-        let mut welcomed = false;
+        let (mut welcomed, begun_at) = (false, Instant::now());
         let mut on_welcome = || {
             welcomed = true;
             if !std::mem::replace(&mut ready, true) {
                 announce(config);
             }
         };
-        let reason = match attend_once(config, signals, &mut on_welcome).await {
-            Over::ShutDown => return ExitCode::SUCCESS,
+        let reason = match attend_once(config, &mut runs, signals, &mut on_welcome).await {
+            Over::ShutDown => break,
             Over::Lost(reason) => reason,
         };
-        failures = if welcomed { 1 } else { failures + 1 };
+        failures = if welcomed { u32::from(begun_at.elapsed() < HELD_LONG) } else { failures + 1 };
         // A server that stays away is worth one line, not one a try.
         if welcomed || reason != told {
             tracing::warn!("{reason}; trying again until it is there");
         }
         told = reason;
+        let wait = if failures == 0 { Duration::ZERO } else { backoff::wait_after(failures, backoff::jitter()) };
         tokio::select! {
-            () = tokio::time::sleep(backoff::wait_after(failures, backoff::jitter())) => {}
-            () = signals.next() => return ExitCode::SUCCESS,
+            () = tokio::time::sleep(wait) => {}
+            () = signals.next() => break,
         }
     }
+    runs.end(SHUTDOWN_TIME_MAX).await;
+    ExitCode::SUCCESS
 }
 
 /// One stream, from dialling to its end.
-async fn attend_once(config: &AttendConfig, signals: &mut Signals, welcomed: &mut dyn FnMut()) -> Over {
+async fn attend_once(
+    config: &AttendConfig,
+    runs: &mut Runs,
+    signals: &mut Signals,
+    welcomed: &mut dyn FnMut(),
+) -> Over {
     let opening = async {
         let channel = dial(config).await.map_err(|error| unreachable(config, &error))?;
         let client = AgentServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Session::open(config, client).await.map_err(|status| refused(config, &status))
+        Session::open(config, runs, client).await.map_err(|status| refused(config, &status))
     };
     tokio::select! {
         opened = opening => match opened {

@@ -22,7 +22,6 @@ use metronome_proto::{
 use tokio::sync::mpsc;
 use tracing::{Span, info_span};
 
-use super::session::message;
 use crate::{
     assignment::Assignment,
     client::Client,
@@ -37,8 +36,8 @@ use crate::{
 /// Records in one message: far below 1 MiB, also when every one carries an error.
 const RECORDS_PER_MESSAGE_MAX: usize = 1000;
 
-/// So many Renews in a row without the run end it.
-const UNLISTED_MAX: u32 = 2;
+/// So many Renews in a row without the run end it, and what was kept of it.
+pub(super) const UNLISTED_MAX: u32 = 2;
 
 /// What a run needs to know and where it reports to.
 pub(super) struct Orders {
@@ -50,12 +49,20 @@ pub(super) struct Orders {
     pub assignment: Assignment,
     pub allowed: Allowed,
     pub pacing: Pacing,
-    pub reports: mpsc::Sender<v1::AgentMessage>,
-    /// Told the run id right before the last report.
-    pub over: mpsc::UnboundedSender<String>,
+    /// Never full: what a run has to say is bounded by its clients.
+    pub reports: mpsc::UnboundedSender<Said>,
 }
 
-/// The session's hold on a run.
+/// A word of a run for the server.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub run_id: String,
+    pub report: Report,
+    /// The run is over with it, and its clients are free.
+    pub is_last: bool,
+}
+
+/// The control side's hold on a run.
 pub(super) struct RunHandle {
     pub leash: Arc<Leash>,
     /// How many of this agent's clients it uses.
@@ -259,16 +266,18 @@ impl Run {
         self.conclude(Report::Failed(v1::Failed { run_id: self.run_id(), error }));
     }
 
-    /// The last word of a run. The session hears first that its clients are free again, since the
-    /// server may order the next run as soon as it has this report.
+    /// The last word of a run.
     fn conclude(&self, last: Report) {
-        let _ = self.orders.over.send(self.run_id());
-        self.report(last);
+        self.say(last, true);
     }
 
     fn report(&self, report: Report) {
-        // Without a stream there is nobody to report to; the run ends all the same.
-        let _ = self.orders.reports.blocking_send(message(report));
+        self.say(report, false);
+    }
+
+    fn say(&self, report: Report, is_last: bool) {
+        // Nobody listens any more when the process ends; the run ends all the same.
+        let _ = self.orders.reports.send(Said { run_id: self.run_id(), report, is_last });
     }
 
     fn run_id(&self) -> String {

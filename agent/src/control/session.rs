@@ -3,10 +3,14 @@
 //! This task only passes things on; each run has a plain thread of its own ([`super::run`]), and the
 //! lease is kept by every pacing thread itself. So nothing here has to be in time.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
-use metronome_proto::v1::{
-    self, agent_message::Message as Report, agent_service_client::AgentServiceClient, server_message::Message as Order,
+use metronome_proto::{
+    run_id::RunId,
+    v1::{
+        self, agent_message::Message as Report, agent_service_client::AgentServiceClient,
+        server_message::Message as Order,
+    },
 };
 use tokio::{
     sync::mpsc,
@@ -17,7 +21,8 @@ use tonic::{Status, Streaming, transport::Channel};
 
 use super::{
     Signals,
-    run::{self, RunHandle},
+    run::{self, Said},
+    runs::Runs,
 };
 use crate::{
     assignment::{Assignment, duration},
@@ -33,7 +38,7 @@ const LEASE_MAX: Duration = Duration::from_secs(10);
 /// Between two reports of progress; every second one comes with an Alive.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// From a signal to the end of the process.
-const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(2);
+pub(super) const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(2);
 /// For the last reports to leave.
 const FLUSH_TIME_MAX: Duration = Duration::from_millis(300);
 /// To be answered by a server that took the connection.
@@ -46,35 +51,37 @@ const START_IN_MAX: Duration = Duration::from_secs(60);
 /// An open stream.
 pub(super) struct Session<'a> {
     config: &'a AttendConfig,
+    runs: &'a mut Runs,
     orders: Streaming<v1::ServerMessage>,
     reports: mpsc::Sender<v1::AgentMessage>,
-    runs: HashMap<String, RunHandle>,
-    over: mpsc::UnboundedReceiver<String>,
-    over_sender: mpsc::UnboundedSender<String>,
+    /// What must not be lost and the network has no room for yet.
+    unsaid: VecDeque<Report>,
     lease: Duration,
 }
 
 impl<'a> Session<'a> {
-    /// Registers this agent.
+    /// Registers this agent, and says again what its runs have said.
     pub(super) async fn open(
         config: &'a AttendConfig,
+        runs: &'a mut Runs,
         mut client: AgentServiceClient<Channel>,
     ) -> Result<Self, Status> {
         let (reports, outgoing) = mpsc::channel(REPORTS_MAX);
-        let (over_sender, over) = mpsc::unbounded_channel();
-        let _ = reports.try_send(message(Report::Register(registration(config))));
+        let _ = reports.try_send(message(Report::Register(registration(config, runs))));
         let answer = timeout(ANSWER_TIME_MAX, client.attend(ReceiverStream::new(outgoing))).await;
         let orders = answer.map_err(|_| Status::deadline_exceeded("no answer within 5 s"))??.into_inner();
-        Ok(Self { config, orders, reports, runs: HashMap::new(), over, over_sender, lease: LEASE_DEFAULT })
+        let unsaid = runs.kept();
+        Ok(Self { config, runs, orders, reports, unsaid, lease: LEASE_DEFAULT })
     }
 
-    /// Obeys until the stream ends (an error, whoever ended it) or a signal comes (`Ok`).
+    /// Obeys until the stream ends (an error, whoever ended it) or a signal comes (`Ok`). The runs go
+    /// on either way, for as long as their leases last.
     pub(super) async fn hold(mut self, signals: &mut Signals, welcomed: &mut dyn FnMut()) -> Result<(), Status> {
         let mut ticks = interval(PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut beat = 0_u64;
         let mut end_at = None;
-        while end_at.is_none() || !self.runs.is_empty() {
+        while end_at.is_none() || !(self.runs.are_over() && self.unsaid.is_empty()) {
             let too_late = end_at.unwrap_or_else(Instant::now);
             tokio::select! {
                 order = self.orders.message() => match order {
@@ -82,10 +89,11 @@ impl<'a> Session<'a> {
                     Ok(None) => return Err(Status::unavailable("the server closed it")),
                     Err(status) => return Err(status),
                 },
-                Some(run_id) = self.over.recv() => { self.runs.remove(&run_id); }
+                report = self.runs.hear() => self.unsaid.push_back(report),
+                said = say_next(&self.reports, &mut self.unsaid), if !self.unsaid.is_empty() => said?,
                 _ = ticks.tick() => { self.report(beat.is_multiple_of(2)); beat += 1; }
                 () = signals.next(), if end_at.is_none() => {
-                    self.runs.values().for_each(|run| run.leash.pull(Pull::Hurry));
+                    self.runs.hurry();
                     end_at = Some(Instant::now() + SHUTDOWN_TIME_MAX);
                 }
                 () = sleep_until(too_late), if end_at.is_some() => break,
@@ -111,14 +119,7 @@ impl<'a> Session<'a> {
                     run.leash.pull(Pull::Stop);
                 }
             }
-            Order::Renew(renew) => self.renew(&renew.run_ids),
-        }
-    }
-
-    fn renew(&mut self, listed: &[String]) {
-        let until_ns = self.lease_until_ns();
-        for (run_id, run) in &mut self.runs {
-            run.renew(until_ns, listed.contains(run_id));
+            Order::Renew(renew) => self.runs.renew(self.lease_until_ns(), &renew.run_ids),
         }
     }
 
@@ -130,14 +131,10 @@ impl<'a> Session<'a> {
     }
 
     fn try_prepare(&mut self, prepare: v1::Prepare) -> Result<(), String> {
-        // The select may take up an order before the end of the run that it follows.
-        while let Ok(run_id) = self.over.try_recv() {
-            self.runs.remove(&run_id);
-        }
-        if self.runs.contains_key(&prepare.run_id) {
+        if self.runs.get(&prepare.run_id).is_some() {
             return Err("this agent has this run already".into());
         }
-        let busy: u32 = self.runs.values().map(|run| run.clients).sum();
+        let busy = self.runs.clients();
         let free = self.config.clients_max - busy.min(self.config.clients_max);
         if prepare.clients > free && busy > 0 {
             let max = self.config.clients_max;
@@ -155,13 +152,12 @@ impl<'a> Session<'a> {
             assignment,
             allowed: self.config.allowed.clone(),
             pacing: self.config.pacing,
-            reports: self.reports.clone(),
-            over: self.over_sender.clone(),
+            reports: self.runs.mouth(),
         };
-        let handle = run::launch(orders, self.lease_until_ns())
-            .map_err(|error| format!("this host gave the agent no thread for the run: {error}"))?;
-        self.runs.insert(prepare.run_id, handle);
-        Ok(())
+        let until_ns = self.lease_until_ns();
+        self.runs
+            .launch(orders, until_ns)
+            .map_err(|error| format!("this host gave the agent no thread for the run: {error}"))
     }
 
     fn start(&mut self, start: &v1::Start) {
@@ -185,14 +181,23 @@ impl<'a> Session<'a> {
         if alive {
             let _ = self.reports.try_send(message(Report::Alive(v1::Alive {})));
         }
-        for (run_id, run) in self.runs.iter().filter(|(_, run)| run.is_started()) {
-            let _ = self.reports.try_send(message(Report::Progress(run.progress(run_id))));
+        for progress in self.runs.progress() {
+            let _ = self.reports.try_send(message(Report::Progress(progress)));
         }
     }
 
-    fn fail(&self, run_id: String, error: String) {
+    fn fail(&mut self, run_id: String, error: String) {
         tracing::warn!(run_id, error, "the run failed here");
-        let _ = self.reports.try_send(message(Report::Failed(v1::Failed { run_id, error })));
+        let report = Report::Failed(v1::Failed { run_id: run_id.clone(), error });
+        let report = if run_id.parse::<RunId>().is_ok() {
+            // A run of this id that goes on is another one, and not over.
+            let is_last = self.runs.get(&run_id).is_none();
+            self.runs.keep(Said { run_id, report, is_last })
+        } else {
+            // A server that is told of no run at all ends the stream; once is enough.
+            report
+        };
+        self.unsaid.push_back(report);
     }
 
     fn lease_until_ns(&self) -> u64 {
@@ -202,25 +207,26 @@ impl<'a> Session<'a> {
     /// Closes this side and waits a moment for the server to have read it all.
     async fn flush(mut self) {
         drop(std::mem::replace(&mut self.reports, mpsc::channel(1).0));
-        self.runs.clear();
         let read_out = async { while let Ok(Some(_)) = self.orders.message().await {} };
         let _ = timeout(FLUSH_TIME_MAX, read_out).await;
     }
 }
 
-impl Drop for Session<'_> {
-    /// Without the stream nobody can stop the load any more.
-    fn drop(&mut self) {
-        self.runs.values().for_each(|run| run.leash.pull(Pull::Hurry));
+/// Says the first of what waits as soon as there is room. When this is dropped before, it waits on.
+async fn say_next(reports: &mpsc::Sender<v1::AgentMessage>, unsaid: &mut VecDeque<Report>) -> Result<(), Status> {
+    let room = reports.reserve().await.map_err(|_| Status::unavailable("the connection to it broke"))?;
+    if let Some(report) = unsaid.pop_front() {
+        room.send(message(report));
     }
+    Ok(())
 }
 
 /// Wraps a report for the stream.
-pub(super) fn message(report: Report) -> v1::AgentMessage {
+fn message(report: Report) -> v1::AgentMessage {
     v1::AgentMessage { message: Some(report) }
 }
 
-fn registration(config: &AttendConfig) -> v1::Register {
+fn registration(config: &AttendConfig, runs: &Runs) -> v1::Register {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let time_namespace = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
     v1::Register {
@@ -230,5 +236,6 @@ fn registration(config: &AttendConfig) -> v1::Register {
         clients_max: config.clients_max,
         cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
         time_namespace: time_namespace.to_string_lossy().into_owned(),
+        run_ids: runs.ids(),
     }
 }

@@ -1,4 +1,4 @@
-//! `benchctl server`: the server itself, and the restart of its workers.
+//! `benchctl server`: the server itself, the restart of its workers, and its upgrade.
 
 use clap::Subcommand;
 
@@ -22,23 +22,32 @@ pub(crate) struct Args {
 enum Action {
     /// Restart the worker processes one by one, under load: nothing is refused, dropped or lost.
     RestartWorkers,
+    /// Let a new process take over, under load: the executable that lies now where the server was
+    /// started from. When it does not come up healthy, the old one goes on untouched.
+    Upgrade,
 }
 
 /// Shows the server, or does something to it.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let client = context.connect().await?;
-    if let Some(Action::RestartWorkers) = args.action {
-        let restarted = client.restart_workers().await?;
-        terminal::print(&match context.output {
-            Output::Json => json::lists::restarted(restarted),
-            Output::Text => format!("{restarted} workers restarted\n"),
-        })?;
-        return Ok(Exit::Valid);
-    }
-    let server = client.server().await?;
-    terminal::print(&match context.output {
-        Output::Json => json::lists::server(&server),
-        Output::Text => tables::server(&server),
-    })?;
+    let text = match (args.action, context.output) {
+        (Some(Action::RestartWorkers), output) => {
+            let restarted = client.restart_workers().await?;
+            match output {
+                Output::Json => json::lists::restarted(restarted),
+                Output::Text => format!("{restarted} workers restarted\n"),
+            }
+        }
+        (Some(Action::Upgrade), output) => {
+            let pid = client.upgrade().await?;
+            match output {
+                Output::Json => json::lists::upgraded(pid),
+                Output::Text => format!("process {pid} serves from now on\n"),
+            }
+        }
+        (None, Output::Json) => json::lists::server(&client.server().await?),
+        (None, Output::Text) => tables::server(&client.server().await?),
+    };
+    terminal::print(&text)?;
     Ok(Exit::Valid)
 }

@@ -214,6 +214,10 @@ impl OperatorService for Operator {
         Ok(Response::new(v1::ListAgentsResponse { agents: vec![agent] }))
     }
 
+    async fn upgrade(&self, _: Request<v1::UpgradeRequest>) -> Result<Response<v1::UpgradeResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn restart_workers(
         &self,
         _: Request<v1::RestartWorkersRequest>,

@@ -24,8 +24,9 @@ use super::{
 };
 use crate::{sys::clock, text};
 
-/// Load must stop when no Renew came for this long.
-const LEASE: Duration = Duration::from_secs(3);
+/// Load must stop when no Renew came for this long. So long an agent may take to come back to a server
+/// that was upgraded.
+pub(super) const LEASE: Duration = Duration::from_secs(3);
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// An agent that says nothing for this long is lost: it says Alive every second.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -33,6 +34,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 const REGISTER_MAX: Duration = Duration::from_secs(10);
 const VERSION_BYTES_MAX: usize = 64;
 const RECORDS_PER_MESSAGE_MAX: usize = 1000;
+const RUNS_PER_AGENT_MAX: usize = 100;
 
 /// Of agents that come and go, at most ten lines in ten seconds: a stranger can make them by the thousand.
 static COMINGS_AND_GOINGS: Restraint = Restraint::new(10, 10_000_000_000);
@@ -66,10 +68,14 @@ impl AgentService for Attendance {
         let welcome = v1::Welcome { name: identity.name.clone(), lease: prost_types::Duration::try_from(LEASE).ok() };
         // Before the agent is listed, so that it is the first thing the agent reads.
         let _ = orders.try_send(order(server_message::Message::Welcome(welcome)));
-        if !self.shared.registry.join(identity.clone(), orders.clone()) {
+        let runs = runs_of(&register)?;
+        let Some(lost) = self.shared.registry.join(identity.clone(), orders.clone(), &runs) else {
             let sentence =
                 format!("an agent named {} is connected already; give this one another --name", identity.name);
             return Err(answer::plain(Code::AlreadyExists, "AGENT_NAME_TAKEN", &sentence));
+        };
+        for part in lost {
+            part.tell("it came back without the run after the server was upgraded").await;
         }
         self.shared.tally.agent_attends(&identity.name);
         if let Some(withheld) = COMINGS_AND_GOINGS.admit(clock::now_ns()) {
@@ -97,6 +103,15 @@ fn identify(shared: &Shared, register: &v1::Register, peer: Option<SocketAddr>) 
         clients_max: register.clients_max,
         cores: register.cores,
     })
+}
+
+/// The runs that an agent says it still has. Those that nobody knows here end by the next Renews.
+fn runs_of(register: &v1::Register) -> Result<Vec<RunId>, Status> {
+    if register.run_ids.len() > RUNS_PER_AGENT_MAX {
+        let problem = format!("at most {RUNS_PER_AGENT_MAX} are allowed");
+        return Err(answer::bad_field("register.run_ids", &problem));
+    }
+    register.run_ids.iter().map(|run_id| answer::parse_run_id(run_id)).collect()
 }
 
 /// Listens to one agent until it goes, then tells its runs.

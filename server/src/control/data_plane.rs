@@ -1,14 +1,17 @@
 //! Questions to the master, with an answer to await. The master runs on a thread of its own and
 //! knows nothing of tokio; when it is gone, the wait ends with nothing.
 
-use std::time::Duration;
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use metronome_proto::run_id::RunId;
 use tokio::{sync::oneshot, time};
 
-use crate::master::{
-    Handle, Request,
-    request::{Admission, AdmitError, Reply, RunReading, RunRecord, ServerReading, Totals},
+use crate::{
+    master::{
+        Handle, Request,
+        request::{Admission, AdmitError, HandedOver, Reply, RunReading, RunRecord, ServerReading, Totals},
+    },
+    sys::conduit::Conduit,
 };
 
 /// It answers within milliseconds unless something is badly wrong.
@@ -16,6 +19,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 /// A restart takes milliseconds a worker; one that does not quit is killed after 2 s.
 const RESTART_MAX: Duration = Duration::from_secs(120);
+
+/// For the workers of a successor, which may start on a busy machine.
+const READY_MAX: Duration = Duration::from_secs(10);
 
 /// An answer of the master that is on its way.
 pub(super) type Answer<T> = oneshot::Receiver<T>;
@@ -48,6 +54,32 @@ impl DataPlane {
     pub(super) async fn restart_workers(&self) -> Option<u32> {
         let answer = self.ask(|reply| Request::RestartWorkers { reply });
         time::timeout(RESTART_MAX, answer).await.ok()?.ok()
+    }
+
+    /// Waits until every worker serves.
+    pub(super) async fn ready(&self) -> Option<()> {
+        time::timeout(READY_MAX, self.ask(|reply| Request::WhenReady { reply })).await.ok()?.ok()
+    }
+
+    /// Lets go of everything until `deadline_ns`, or says why not. Afterwards `take_back`, or the end.
+    pub(super) async fn hand_over(&self, conduit: Arc<Conduit>, deadline_ns: u64) -> Result<HandedOver, String> {
+        let answer = self.ask(|reply| Request::HandOver { conduit, deadline_ns, reply });
+        answer.await.unwrap_or_else(|_| Err("the data plane does not answer".into()))
+    }
+
+    pub(super) async fn take_back(&self) {
+        let _ = self.ask(|reply| Request::TakeBack { reply }).await;
+    }
+
+    /// Takes what another server has handed over. An error is one sentence.
+    pub(super) async fn inherit(&self, bytes: Vec<u8>, sockets: Vec<OwnedFd>) -> Result<(), String> {
+        let answer = self.ask(|reply| Request::Inherit { bytes, sockets, reply });
+        answer.await.unwrap_or_else(|_| Err("the data plane does not answer".into()))
+    }
+
+    /// The other server has let go.
+    pub(super) fn begin(&self) {
+        let _ = self.0.ask(Request::Begin);
     }
 
     pub(super) fn read_run(&self, run: RunId, histograms: bool) -> Answer<Option<RunReading>> {

@@ -11,37 +11,48 @@ use metronome_proto::{
 };
 use tokio::runtime;
 
-use super::{
-    identity,
-    registry::{Orders, order},
-    shared::Shared,
-};
+use super::{identity, shared::Shared};
 
 /// Frees the agents and the name of a run when it is dropped; of a run that has not ended also the
 /// rest.
 pub(super) struct Departure {
     shared: Arc<Shared>,
     id: RunId,
-    orders: Vec<Orders>,
-    has_ended: bool,
+    agents: Vec<String>,
+    outcome: Outcome,
+}
+
+/// How far the run has come when its driver ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Outcome {
+    GoesOn,
+    HasEnded,
+    /// It goes on in another process.
+    HandedOver,
 }
 
 impl Departure {
-    /// Of a run whose agents take these orders.
-    pub(super) fn of(shared: &Arc<Shared>, id: RunId, orders: &[Orders]) -> Self {
-        Self { shared: Arc::clone(shared), id, orders: orders.to_vec(), has_ended: false }
+    /// Of a run in which these agents have parts.
+    pub(super) fn of(shared: &Arc<Shared>, id: RunId, agents: Vec<String>) -> Self {
+        Self { shared: Arc::clone(shared), id, agents, outcome: Outcome::GoesOn }
     }
 
     /// The run has a report; nothing is left behind.
     pub(super) fn after_the_report(mut self) {
-        self.has_ended = true;
+        self.outcome = Outcome::HasEnded;
+    }
+
+    /// Another process has the run: nothing here is given back, since nothing here ends.
+    pub(super) fn after_the_hand_over(mut self) {
+        self.outcome = Outcome::HandedOver;
     }
 
     /// The driver is gone in the middle: the load ends, and the run is one that was aborted.
     fn abort(&self) {
-        let stop = || order(Message::Stop(v1::Stop { run_id: self.id.to_string() }));
-        // An agent that takes no orders misses its lease as well.
-        self.orders.iter().for_each(|orders| drop(orders.try_send(stop())));
+        for agent in &self.agents {
+            // An agent that takes no orders misses its lease as well.
+            self.shared.registry.order(agent, self.id, Message::Stop(v1::Stop { run_id: self.id.to_string() }));
+        }
         // Nobody waits for the record.
         drop(self.shared.data_plane.close_run(self.id));
         // Without a runtime this process is ending, and the next one to open the history finds the run.
@@ -61,11 +72,16 @@ impl Departure {
 
 impl Drop for Departure {
     fn drop(&mut self) {
-        self.shared.registry.release(self.id);
-        if self.has_ended {
-            self.shared.runs.remove(self.id);
-        } else {
-            self.abort();
+        match self.outcome {
+            Outcome::HandedOver => {}
+            Outcome::HasEnded => {
+                self.shared.registry.release(self.id);
+                self.shared.runs.remove(self.id);
+            }
+            Outcome::GoesOn => {
+                self.abort();
+                self.shared.registry.release(self.id);
+            }
         }
     }
 }
@@ -79,9 +95,12 @@ mod tests {
 
     use super::{
         super::{
+            data_plane::DataPlane,
             identity::ClockIdentity,
+            registry::Identity,
             runs::{Active, View},
             shared::About,
+            upgrade::Upgrade,
         },
         *,
     };
@@ -110,7 +129,8 @@ mod tests {
         let master = Handle::new(sender, Arc::new(Waker::new().unwrap()));
         let store = Store::open(&directory.path().join("runs.sqlite"), 0).unwrap().0;
         store.insert(&run()).unwrap();
-        (Arc::new(Shared::new(about, Secret([0; 32]), store, master)), requests)
+        let data_plane = DataPlane::new(master);
+        (Arc::new(Shared::new(about, Secret([0; 32]), store, data_plane, Upgrade::default())), requests)
     }
 
     fn run() -> v1::Run {
@@ -123,9 +143,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (shared, requests) = shared(&directory);
         let (orders, mut heard) = tokio::sync::mpsc::channel(1);
+        let identity = Identity {
+            name: "a".into(),
+            version: String::new(),
+            peer: None,
+            connected_unix_ms: 0,
+            shares_clock: true,
+            clients_max: 1,
+            cores: 1,
+        };
+        assert!(shared.registry.join(identity, orders, &[]).is_some());
+        shared.registry.enlist(ID, &[], 1, &tokio::sync::mpsc::channel(1).0).unwrap();
         let view = watch::Sender::new(View::Running { run: run(), snapshot: v1::Snapshot::default() });
-        shared.runs.add(ID, Active::new(view.subscribe(), tokio::sync::mpsc::channel(1).0));
-        let departure = Departure::of(&shared, ID, &[orders]);
+        let (stop, freeze) = (tokio::sync::mpsc::channel(1).0, tokio::sync::mpsc::channel(1).0);
+        shared.runs.add(ID, Active::new(view.subscribe(), stop, freeze));
+        let departure = Departure::of(&shared, ID, vec!["a".into()]);
         let driver = tokio::spawn(async move {
             let _departure = departure;
             panic!("a bug of the driver");
@@ -144,9 +176,9 @@ mod tests {
     async fn after_the_report_only_what_was_held_is_given_back() {
         let directory = tempfile::tempdir().unwrap();
         let (shared, requests) = shared(&directory);
-        let (orders, mut heard) = tokio::sync::mpsc::channel(1);
-        Departure::of(&shared, ID, &[orders]).after_the_report();
-        assert!(heard.recv().await.is_none() && requests.try_recv().is_err());
+        Departure::of(&shared, ID, vec!["a".into()]).after_the_report();
+        Departure::of(&shared, ID, vec!["a".into()]).after_the_hand_over();
+        assert!(requests.try_recv().is_err());
         assert_eq!(shared.find_run(ID).await.unwrap().state(), RunState::Running);
     }
 }

@@ -21,9 +21,10 @@ use tracing::Span;
 use super::{
     data_plane::{Answer, answer_in},
     departure::Departure,
+    estate::{Legacy, Protobuf},
     identity,
-    registry::{FromAgent, News, Orders, order},
-    runs::{Unsaved, View},
+    registry::{FromAgent, News},
+    runs::{Freeze, Unsaved, View},
     shared::Shared,
     snapshot::Observer,
     tally::Tally,
@@ -52,11 +53,11 @@ pub(super) struct Driver {
     pub(super) id: RunId,
     pub(super) plan: Plan,
     pub(super) run: v1::Run,
-    /// By the agents' indices, as `orders`.
+    /// By the agents' indices.
     pub(super) accounts: Vec<AgentAccount>,
-    pub(super) orders: Vec<Orders>,
     pub(super) inbox: mpsc::Receiver<FromAgent>,
     pub(super) stops: mpsc::Receiver<StopCause>,
+    pub(super) freezes: mpsc::Receiver<Freeze>,
     pub(super) view: watch::Sender<View>,
     /// Of the whole run; its phases are its children.
     pub(super) span: Span,
@@ -81,12 +82,33 @@ impl Driver {
     /// Lives the run to its end, which is stored when this returns.
     pub(super) async fn drive(mut self) {
         // However this ends, the run's agents and clients are free afterwards.
-        let departure = Departure::of(&self.shared, self.id, &self.orders);
+        let departure = self.departure();
         tracing::info!(clients = i64::from(self.plan.clients), rate_hz = self.plan.rate_hz(), "run begins");
         let schedule_ns = u64::try_from(self.plan.duration.as_nanos()).unwrap_or(u64::MAX);
         let (life, actions) = Life::begin(self.accounts.len(), schedule_ns, clock::now_ns());
-        let mut living = Living {
-            observer: Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts),
+        let observer = Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts);
+        let mut living = self.living(life, observer, vec![(0, 0); self.accounts.len()]);
+        let following = self.perform(&mut living, actions);
+        self.live(living, following, departure).await;
+    }
+
+    /// Lives a run that another server has begun, from where it stood to its end.
+    pub(super) async fn go_on(self, life: Life, told: Vec<(u64, u64)>, snapshot: v1::Snapshot) {
+        let departure = self.departure();
+        let mut observer = Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts);
+        observer.go_on(snapshot, &told, &self.accounts);
+        let living = self.living(life, observer, told);
+        self.live(living, VecDeque::new(), departure).await;
+    }
+
+    fn departure(&self) -> Departure {
+        let agents = self.accounts.iter().map(|account| account.name.clone()).collect();
+        Departure::of(&self.shared, self.id, agents)
+    }
+
+    fn living(&self, life: Life, observer: Observer, told: Vec<(u64, u64)>) -> Living {
+        Living {
+            observer,
             phase: phase_span(&self.span, life.state()),
             life,
             stop_cause: None,
@@ -94,9 +116,11 @@ impl Driver {
             readings: 0,
             closing: None,
             record: None,
-            told: vec![(0, 0); self.accounts.len()],
-        };
-        let mut following = self.perform(&mut living, actions);
+            told,
+        }
+    }
+
+    async fn live(mut self, mut living: Living, mut following: VecDeque<Event>, departure: Departure) {
         let mut beat = time::interval(SNAPSHOT_EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while let Some(wake_at_ns) = living.life.wake_at_ns() {
@@ -105,6 +129,14 @@ impl Driver {
                 None => tokio::select! {
                     record = answer_in(&mut living.closing) => { living.record = record.flatten(); Event::RecordClosed }
                     Some(cause) = self.stops.recv() => { living.stop_cause.get_or_insert(cause); Event::StopRequested }
+                    Some(freeze) = self.freezes.recv() => {
+                        if self.stand_still(&living, freeze).await {
+                            departure.after_the_hand_over();
+                            // Watchers are to find the successor, so they see no end here before the process's.
+                            return std::future::pending().await;
+                        }
+                        continue
+                    }
                     Some(news) = self.inbox.recv() => match self.take(&mut living, news) { Some(event) => event, None => continue },
                     reading = answer_in(&mut living.reading) => { self.observe(&mut living, reading.flatten()); continue }
                     _ = beat.tick() => { self.ask_for_reading(&mut living); continue }
@@ -118,6 +150,30 @@ impl Driver {
         }
         if self.conclude(living).await {
             departure.after_the_report();
+        }
+    }
+
+    /// Tells how the run stands and waits until it goes to a successor (true) or on here. A run that is not
+    /// RUNNING, or is to be stopped, goes on at once.
+    async fn stand_still(&self, living: &Living, freeze: Freeze) -> bool {
+        let is_running = living.life.state() == RunState::Running && self.stops.is_empty();
+        let legacy = is_running.then(|| self.legacy(living));
+        freeze.legacy.send(legacy).is_ok() && is_running && freeze.handed_over.await.is_ok()
+    }
+
+    fn legacy(&self, living: &Living) -> Legacy {
+        let snapshot = match &*self.view.borrow() {
+            View::Running { snapshot, .. } => snapshot.clone(),
+            View::Ended(_) => v1::Snapshot { run_id: self.run.run_id.clone(), ..v1::Snapshot::default() },
+        };
+        Legacy {
+            id: self.id,
+            run: Protobuf(self.run.clone()),
+            life: living.life.clone(),
+            agents: self.accounts.iter().map(Into::into).collect(),
+            told: living.told.clone(),
+            snapshot: Protobuf(snapshot),
+            traceparent: telemetry::traceparent(&self.span),
         }
     }
 
@@ -144,7 +200,10 @@ impl Driver {
                 None
             }
             News::Finished(finished) => {
-                self.shared.tally.agent_finished(&account.name, &finished);
+                // An agent that comes back after an upgrade says it again.
+                if account.finished().is_none() {
+                    self.shared.tally.agent_finished(&account.name, &finished);
+                }
                 account.finish(finished);
                 Some(Event::AgentFinished(agent))
             }
@@ -194,7 +253,8 @@ impl Driver {
 
     /// Gives an order without waiting. `Err` with the agent's index when it cannot take it.
     fn give(&self, agent: usize, message: Message) -> Result<(), usize> {
-        self.orders[agent].try_send(order(message)).map_err(|_| agent)
+        let is_given = self.shared.registry.order(&self.accounts[agent].name, self.id, message);
+        if is_given { Ok(()) } else { Err(agent) }
     }
 
     fn prepare(&self, agent: usize) -> v1::Prepare {

@@ -11,6 +11,9 @@
 //! | [`snapshot`] | how a running run looks to a watcher |
 //! | [`registry`], [`division`] | the agents connected, and who brings which clients |
 //! | [`runs`] | the runs that have not ended |
+//! | [`upgrade`] | letting another process take over, or going on |
+//! | [`succession`], [`adoption`] | being that process; the runs that another server has begun |
+//! | [`estate`] | what one leaves to the other |
 //! | [`data_plane`] | questions to the master, with an answer to await |
 //! | [`health`] | grpc.health.v1 |
 //! | [`calls`] | every call: its span and how long it took |
@@ -20,6 +23,7 @@
 //! | [`listener`], [`shutdown`], [`answer`] | connections, the end of the server, errors with details |
 //! | [`probe`] | the health of another server: the one call that goes out |
 
+mod adoption;
 mod answer;
 mod attendance;
 mod calls;
@@ -27,6 +31,7 @@ mod data_plane;
 mod departure;
 mod division;
 mod driver;
+mod estate;
 mod health;
 mod http;
 mod identity;
@@ -41,8 +46,10 @@ mod shared;
 mod shutdown;
 mod snapshot;
 mod start;
+mod succession;
 mod tally;
 mod telling;
+mod upgrade;
 
 use std::{
     io::{Write as _, stdout},
@@ -58,18 +65,28 @@ use metronome_proto::{
     DESCRIPTORS, HTTP_ADDRESS_DEFAULT, MESSAGE_BYTES_MAX,
     v1::{agent_service_server::AgentServiceServer, operator_service_server::OperatorServiceServer},
 };
+use sd_notify::NotifyState;
 use tokio::{runtime, sync::watch, task::JoinHandle as Task};
 use tonic::transport::{Server, server::Router};
 use tower::layer::util::{Identity, Stack};
 
-use crate::{config::Config, master::Handle, store::Store};
+use crate::{
+    config::Config,
+    ledger::Dimensions,
+    master::Handle,
+    store::Store,
+    upgrade::{Belongings, Predecessor},
+};
 use attendance::Attendance;
 use calls::Calls;
+use data_plane::DataPlane;
 use health::Health;
 pub(crate) use identity::unix_ms;
 use metrics::Metrics;
 use operator::Operator;
 use shared::{About, Shared};
+use succession::Succession;
+use upgrade::Upgrade;
 
 /// Two threads serve the API of any load; more would take cores from the workers.
 const THREADS: usize = 2;
@@ -92,6 +109,11 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) master: Handle,
     pub(crate) master_thread: JoinHandle<()>,
+    /// For a successor; `None` when there shall be none.
+    pub(crate) belongings: Option<Belongings>,
+    /// The server that this one is to succeed.
+    pub(crate) predecessor: Option<Predecessor>,
+    pub(crate) dimensions: Dimensions,
 }
 
 /// Serves the API until a signal, then drains. The exit code is the server's.
@@ -111,11 +133,21 @@ pub(crate) fn serve(config: &Config, parts: Parts) -> anyhow::Result<ExitCode> {
 async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<ExitCode> {
     let signals = shutdown::Signals::listen()?;
     let grpc_address = parts.grpc.local_addr().context("the gRPC listener has no address")?;
-    let about = About::new(config, parts.data_address, grpc_address);
     let master_gone = shutdown::watch_thread(parts.master_thread);
-    let shared = Arc::new(Shared::new(about, config.secret, parts.store, parts.master));
+    let data_plane = DataPlane::new(parts.master);
+    let succession = match parts.predecessor {
+        Some(predecessor) => Some(Succession::receive(predecessor, &data_plane, parts.dimensions).await?),
+        None => None,
+    };
+    let started = succession.as_ref().map(Succession::started);
+    let about = About::new(config, parts.data_address, grpc_address, started);
+    let upgrade = Upgrade::new(parts.belongings, config.upgrade_wait);
+    let shared = Arc::new(Shared::new(about, config.secret, parts.store, data_plane, upgrade));
 
     let (health, router) = services(&shared, config).await?;
+    if let Some(succession) = succession {
+        succession.take_over(&shared).await?;
+    }
     let (stop, stopped) = watch::channel(());
     let metrics = Arc::new(Metrics::new(Arc::clone(&shared)));
     let http_address = parts.http.as_ref().and_then(|http| http.local_addr().ok());
@@ -179,11 +211,13 @@ async fn until_closed(mut stopped: watch::Receiver<()>) {
     while stopped.changed().await.is_ok() {}
 }
 
-/// The one line on standard output, by which scripts know that both ports are open.
+/// The one line on standard output, by which scripts know that both ports are open; systemd has its own way.
 fn announce(grpc: SocketAddr, data: SocketAddr, http: Option<SocketAddr>) {
     let http = http.map(|http| format!(" http {http}")).unwrap_or_default();
     let line = format!("metronome-server ready: grpc {grpc} data {data}{http} pid {}\n", process::id());
     // Whoever started us may not read it; that is no reason not to serve.
     let _ = stdout().write_all(line.as_bytes()).and_then(|()| stdout().flush());
     tracing::info!("{}", line.trim_end());
+    // Without a service manager this does nothing.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
 }

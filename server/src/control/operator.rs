@@ -8,8 +8,8 @@ use metronome_proto::{
         self, GetRunRequest, GetRunResponse, GetServerRequest, GetServerResponse, ListAgentsRequest,
         ListAgentsResponse, ListClientsRequest, ListClientsResponse, ListRunsRequest, ListRunsResponse,
         RestartWorkersRequest, RestartWorkersResponse, RunState, StartRunRequest, StartRunResponse, StopAllRequest,
-        StopAllResponse, StopRunRequest, StopRunResponse, WatchRunRequest, WatchRunResponse,
-        operator_service_server::OperatorService, watch_run_response::Event,
+        StopAllResponse, StopRunRequest, StopRunResponse, UpgradeRequest, UpgradeResponse, WatchRunRequest,
+        WatchRunResponse, operator_service_server::OperatorService, watch_run_response::Event,
     },
 };
 use prost::Message as _;
@@ -52,9 +52,13 @@ impl Operator {
     async fn stop_run(&self, run_id: &str) -> Result<v1::Run, Status> {
         let id = answer::parse_run_id(run_id)?;
         if let Some(mut active) = self.shared.runs.find(id) {
+            self.shared.upgrade.refuse_change()?;
             active.stop(StopCause::Operator);
             let is_stopping = |view: &View| view.run().state() >= RunState::Draining;
-            let _ = time::timeout(STOP_SEEN_MAX, active.view.wait_for(is_stopping)).await;
+            if time::timeout(STOP_SEEN_MAX, active.view.wait_for(is_stopping)).await.is_err() {
+                // It came too late for this process and has to be said to the next one.
+                self.shared.upgrade.refuse_change()?;
+            }
             return Ok(active.run());
         }
         let run = self.shared.find_run(id).await?;
@@ -163,6 +167,7 @@ impl OperatorService for Operator {
     }
 
     async fn stop_all(&self, _request: Request<StopAllRequest>) -> Result<Response<StopAllResponse>, Status> {
+        self.shared.upgrade.refuse_change()?;
         let stop = |(id, run): (RunId, super::runs::Active)| {
             run.stop(StopCause::Operator);
             id.to_string()
@@ -201,8 +206,19 @@ impl OperatorService for Operator {
         &self,
         _request: Request<RestartWorkersRequest>,
     ) -> Result<Response<RestartWorkersResponse>, Status> {
+        self.shared.upgrade.refuse_change()?;
         let restarted = self.shared.data_plane.restart_workers().await.ok_or_else(master_is_gone)?;
         Ok(Response::new(RestartWorkersResponse { restarted }))
+    }
+
+    async fn upgrade(&self, _request: Request<UpgradeRequest>) -> Result<Response<UpgradeResponse>, Status> {
+        match self.shared.upgrade.ask().await {
+            Ok(pid) => Ok(Response::new(UpgradeResponse { pid })),
+            Err(sentence) => {
+                let sentence = format!("the server was not upgraded and goes on: {sentence} (`benchctl server`)");
+                Err(answer::precondition("UPGRADE_FAILED", "server", &sentence))
+            }
+        }
     }
 
     async fn get_server(&self, _request: Request<GetServerRequest>) -> Result<Response<GetServerResponse>, Status> {

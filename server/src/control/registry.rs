@@ -1,4 +1,7 @@
-//! The agents connected now: who they are, how to give them orders, and their parts in runs.
+//! The agents: who is connected now, how to give them orders, and their parts in runs.
+//!
+//! A part belongs to the agent, not to its stream: after an upgrade of the server the agents that have
+//! parts are expected back, and what they are ordered meanwhile waits for them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -63,7 +66,6 @@ pub(super) struct Identity {
 #[derive(Clone, Debug)]
 pub(super) struct Enlisted {
     pub(super) name: String,
-    pub(super) orders: Orders,
     pub(super) first_client: u32,
     pub(super) clients: u32,
     pub(super) shares_clock: bool,
@@ -96,14 +98,43 @@ impl EnlistError {
 /// All agents, by name.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    agents: Mutex<BTreeMap<String, Attending>>,
+    agents: Mutex<Agents>,
 }
+
+#[derive(Debug, Default)]
+struct Agents {
+    attending: BTreeMap<String, Attending>,
+    expected: BTreeMap<String, Expected>,
+}
+
+/// An agent that had a stream with the server before this one.
+#[derive(Debug, Default)]
+struct Expected {
+    parts: HashMap<RunId, Part>,
+    orders: Vec<server_message::Message>,
+}
+
+/// Orders that wait for an agent that is expected back: a Stop for each run, and some to spare.
+const ORDERS_EXPECTED_MAX: usize = 32;
 
 #[derive(Debug)]
 struct Attending {
     identity: Identity,
     orders: Orders,
     parts: HashMap<RunId, Part>,
+}
+
+/// A part whose agent is gone, until its run is told.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct LostPart(Part);
+
+impl LostPart {
+    pub(super) async fn tell(self, why: &str) {
+        let Self(Part { agent, inbox, .. }) = self;
+        // A run that no longer listens has ended.
+        let _ = inbox.send(FromAgent { agent, news: News::Lost(why.to_owned()) }).await;
+    }
 }
 
 /// An agent's part in a run.
@@ -124,24 +155,58 @@ impl Attending {
 }
 
 impl Registry {
-    /// Lists an agent. False when the name is taken.
-    pub(super) fn join(&self, identity: Identity, orders: Orders) -> bool {
+    /// Lists an agent that says that it still has `runs`. `None` when the name is taken; else what it has
+    /// lost of that which it was expected to bring back, for the caller to tell.
+    pub(super) fn join(&self, identity: Identity, orders: Orders, runs: &[RunId]) -> Option<Vec<LostPart>> {
         let mut agents = self.lock();
-        if agents.contains_key(&identity.name) {
-            return false;
+        if agents.attending.contains_key(&identity.name) {
+            return None;
         }
-        agents.insert(identity.name.clone(), Attending { identity, orders, parts: HashMap::new() });
-        true
+        let expected = agents.expected.remove(&identity.name).unwrap_or_default();
+        let (parts, lost): (HashMap<_, _>, HashMap<_, _>) =
+            expected.parts.into_iter().partition(|(run, _)| runs.contains(run));
+        for message in expected.orders {
+            // The stream is new and has room for all of them.
+            let _ = orders.try_send(order(message));
+        }
+        agents.attending.insert(identity.name.clone(), Attending { identity, orders, parts });
+        Some(lost.into_values().map(LostPart).collect())
+    }
+
+    /// An agent has a part in a run and no stream yet.
+    pub(super) fn expect(&self, name: &str, run: RunId, agent: usize, clients: u32, inbox: &mpsc::Sender<FromAgent>) {
+        let part = Part { agent, clients, inbox: inbox.clone() };
+        self.lock().expected.entry(name.to_owned()).or_default().parts.insert(run, part);
+    }
+
+    /// Waits for nobody any more. Returns who has not come back, and what is lost with each.
+    pub(super) fn give_up_expecting(&self) -> Vec<(String, Vec<LostPart>)> {
+        let expected = std::mem::take(&mut self.lock().expected);
+        let lost = |agent: Expected| agent.parts.into_values().map(LostPart).collect();
+        expected.into_iter().map(|(name, agent)| (name, lost(agent))).collect()
+    }
+
+    /// Gives an agent an order about a run in which it has a part, without waiting. False when it cannot
+    /// take it.
+    pub(super) fn order(&self, name: &str, run: RunId, message: server_message::Message) -> bool {
+        let mut agents = self.lock();
+        if let Some(agent) = agents.attending.get(name) {
+            return agent.parts.contains_key(&run) && agent.orders.try_send(order(message)).is_ok();
+        }
+        let Some(expected) = agents.expected.get_mut(name) else { return false };
+        let has_room = expected.parts.contains_key(&run) && expected.orders.len() < ORDERS_EXPECTED_MAX;
+        if has_room {
+            expected.orders.push(message);
+        }
+        has_room
     }
 
     /// Takes an agent off the list and tells its runs. True when it had a part in one.
     pub(super) async fn leave(&self, name: &str, why: &str) -> bool {
-        let left = self.lock().remove(name);
+        let left = self.lock().attending.remove(name);
         let had_a_part = left.as_ref().is_some_and(|agent| !agent.parts.is_empty());
         for part in left.into_iter().flat_map(|agent| agent.parts.into_values()) {
-            let news = News::Lost(why.to_owned());
-            // A run that no longer listens has ended.
-            let _ = part.inbox.send(FromAgent { agent: part.agent, news }).await;
+            LostPart(part).tell(why).await;
         }
         had_a_part
     }
@@ -154,7 +219,7 @@ impl Registry {
         clients: u32,
         inbox: &mpsc::Sender<FromAgent>,
     ) -> Result<Vec<Enlisted>, EnlistError> {
-        let mut agents = self.lock();
+        let agents = &mut self.lock().attending;
         let missing: Vec<_> = names.iter().filter(|name| !agents.contains_key(*name)).cloned().collect();
         if !missing.is_empty() {
             return Err(EnlistError::NotConnected(missing));
@@ -177,7 +242,6 @@ impl Registry {
             attending.parts.insert(run, Part { agent: enlisted.len(), clients, inbox: inbox.clone() });
             enlisted.push(Enlisted {
                 name: attending.identity.name.clone(),
-                orders: attending.orders.clone(),
                 first_client,
                 clients,
                 shares_clock: attending.identity.shares_clock,
@@ -188,37 +252,38 @@ impl Registry {
 
     /// Frees the agents of a run.
     pub(super) fn release(&self, run: RunId) {
-        for agent in self.lock().values_mut() {
-            agent.parts.remove(&run);
-        }
+        let mut agents = self.lock();
+        agents.attending.values_mut().for_each(|agent| drop(agent.parts.remove(&run)));
+        agents.expected.values_mut().for_each(|agent| drop(agent.parts.remove(&run)));
     }
 
     /// Where news from an agent about a run goes, and its index there. `None`: it has no part in it,
     /// or no longer.
     pub(super) fn inbox(&self, name: &str, run: RunId) -> Option<(mpsc::Sender<FromAgent>, usize)> {
         let agents = self.lock();
-        let part = agents.get(name)?.parts.get(&run)?;
+        let part = agents.attending.get(name)?.parts.get(&run)?;
         Some((part.inbox.clone(), part.agent))
     }
 
     /// The runs in which an agent has a part.
     pub(super) fn runs_of(&self, name: &str) -> Vec<String> {
-        self.lock().get(name).map(|agent| agent.parts.keys().map(RunId::to_string).collect()).unwrap_or_default()
+        let agents = self.lock();
+        agents.attending.get(name).map(|agent| agent.parts.keys().map(RunId::to_string).collect()).unwrap_or_default()
     }
 
-    /// Ends every stream.
-    pub(super) fn dismiss(&self) {
-        for agent in self.lock().values() {
-            let _ = agent.orders.try_send(Err(Status::unavailable("the server is shutting down")));
+    /// Ends every stream, with one sentence for the agents' logs.
+    pub(super) fn dismiss(&self, why: &str) {
+        for agent in self.lock().attending.values() {
+            let _ = agent.orders.try_send(Err(Status::unavailable(why)));
         }
     }
 
     /// As the API tells them.
     pub(super) fn list(&self) -> Vec<v1::Agent> {
-        self.lock().values().map(describe).collect()
+        self.lock().attending.values().map(describe).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Attending>> {
+    fn lock(&self) -> MutexGuard<'_, Agents> {
         // No code between lock and unlock can leave it half changed.
         self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -244,8 +309,8 @@ fn describe(agent: &Attending) -> v1::Agent {
 mod tests {
     use super::*;
 
-    fn join(registry: &Registry, name: &str, clients_max: u32) -> bool {
-        let identity = Identity {
+    fn identity(name: &str, clients_max: u32) -> Identity {
+        Identity {
             name: name.into(),
             version: String::new(),
             peer: None,
@@ -253,8 +318,12 @@ mod tests {
             shares_clock: true,
             clients_max,
             cores: 1,
-        };
-        registry.join(identity, mpsc::channel(1).0)
+        }
+    }
+
+    fn join(registry: &Registry, name: &str, clients_max: u32) -> bool {
+        let identity = identity(name, clients_max);
+        registry.join(identity, mpsc::channel(1).0, &[]).is_some()
     }
 
     fn enlist(
@@ -300,5 +369,34 @@ mod tests {
         assert_eq!(why, "gone");
         assert!(registry.inbox("a", RunId::from_bits(1)).is_none());
         assert!(join(&registry, "a", 10));
+    }
+    #[tokio::test]
+    async fn an_agent_that_is_expected_back_finds_its_parts_and_the_orders_that_waited() {
+        let registry = Registry::default();
+        let (sender, mut inbox) = mpsc::channel(8);
+        let [first, second] = [1, 2].map(RunId::from_bits);
+        registry.expect("a", first, 0, 2, &sender);
+        registry.expect("a", second, 1, 3, &sender);
+        registry.expect("b", first, 4, 5, &sender);
+        let stop = |run: RunId| server_message::Message::Stop(v1::Stop { run_id: run.to_string() });
+        assert!(registry.order("a", first, stop(first)));
+        assert!(!registry.order("a", RunId::from_bits(9), stop(first)) && !registry.order("c", first, stop(first)));
+
+        let (orders, mut heard) = mpsc::channel(8);
+        let lost = registry.join(identity("a", 10), orders, &[first]).unwrap();
+        assert_eq!(heard.try_recv().unwrap().unwrap().message, Some(stop(first)));
+        assert_eq!(registry.runs_of("a"), [first.to_string()]);
+        assert!(registry.inbox("a", first).is_some() && registry.inbox("a", second).is_none());
+        assert_eq!(lost.len(), 1, "it has come back without its second run");
+        for part in lost {
+            part.tell("gone").await;
+        }
+        assert!(matches!(inbox.recv().await, Some(FromAgent { agent: 1, news: News::Lost(_) })));
+
+        let missing = registry.give_up_expecting();
+        assert_eq!(missing.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert!(registry.give_up_expecting().is_empty());
+        assert!(registry.join(identity("b", 10), mpsc::channel(8).0, &[first]).unwrap().is_empty());
+        assert!(registry.runs_of("b").is_empty());
     }
 }

@@ -6,8 +6,9 @@ use std::{
 };
 
 use metronome_proto::{run_id::RunId, v1};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::estate::Legacy;
 use crate::verdict::StopCause;
 
 /// So many reports are kept in memory while the history cannot be written.
@@ -29,16 +30,39 @@ impl View {
     }
 }
 
-/// A run that lives: what can be seen of it, and how to stop it.
+/// A run that lives: what can be seen of it, and how to stop it or to hold it for an upgrade.
 #[derive(Clone, Debug)]
 pub(super) struct Active {
     pub(super) view: watch::Receiver<View>,
     stop: mpsc::Sender<StopCause>,
+    freeze: mpsc::Sender<Freeze>,
+}
+
+/// Asks a run to stand still while its server is succeeded.
+#[derive(Debug)]
+pub(super) struct Freeze {
+    /// Gets how the run stands. `None`: it is not RUNNING and goes on.
+    pub(super) legacy: oneshot::Sender<Option<Legacy>>,
+    /// Resolves when the successor has the run. Dropped: it goes on here.
+    pub(super) handed_over: oneshot::Receiver<()>,
 }
 
 impl Active {
-    pub(super) fn new(view: watch::Receiver<View>, stop: mpsc::Sender<StopCause>) -> Self {
-        Self { view, stop }
+    pub(super) fn new(
+        view: watch::Receiver<View>,
+        stop: mpsc::Sender<StopCause>,
+        freeze: mpsc::Sender<Freeze>,
+    ) -> Self {
+        Self { view, stop, freeze }
+    }
+
+    /// Holds the run. `None` when it is not RUNNING; else how it stands, and what lets it go to the
+    /// successor when used, and on when dropped.
+    pub(super) async fn freeze(&self) -> Option<(Legacy, oneshot::Sender<()>)> {
+        let (legacy, stands) = oneshot::channel();
+        let (release, handed_over) = oneshot::channel();
+        self.freeze.send(Freeze { legacy, handed_over }).await.ok()?;
+        Some((stands.await.ok()??, release))
     }
 
     pub(super) fn run(&self) -> v1::Run {
@@ -110,6 +134,11 @@ impl Runs {
             unsaved.pop_front();
         }
         unsaved.push_back((id, run));
+    }
+
+    /// All that are kept, oldest first.
+    pub(super) fn unsaved(&self) -> Vec<(RunId, Unsaved)> {
+        lock(&self.unsaved).iter().cloned().collect()
     }
 
     pub(super) fn find_unsaved(&self, id: RunId) -> Option<Unsaved> {

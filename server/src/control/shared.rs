@@ -19,15 +19,15 @@ use super::{
     registry::Registry,
     runs::Runs,
     tally::Tally,
+    upgrade::Upgrade,
 };
 use crate::{
     config::{Config, Secret},
-    master::Handle,
     store::Store,
     sys::clock,
 };
 
-/// What does not change while the server lives.
+/// What does not change while the server lives; of a successor, what it took over included.
 #[derive(Debug)]
 pub(super) struct About {
     pub(super) data_address: SocketAddr,
@@ -42,15 +42,22 @@ pub(super) struct About {
 }
 
 impl About {
-    pub(super) fn new(config: &Config, data_address: SocketAddr, grpc_address: SocketAddr) -> Self {
+    /// `started`: the server that this one succeeds, label and CLOCK_MONOTONIC.
+    pub(super) fn new(
+        config: &Config,
+        data_address: SocketAddr,
+        grpc_address: SocketAddr,
+        started: Option<(u64, u64)>,
+    ) -> Self {
+        let (started_unix_ms, started_ns) = started.unwrap_or_else(|| (identity::unix_ms(), clock::now_ns()));
         let exposed = "The server's gRPC port takes orders from other hosts without a certificate (--insecure-no-tls).";
         Self {
             data_address,
             grpc_address,
             max_clients: config.max_clients,
             accept_raw: config.accept_raw,
-            started_unix_ms: identity::unix_ms(),
-            started_ns: clock::now_ns(),
+            started_unix_ms,
+            started_ns,
             clock: ClockIdentity::of_this_process(),
             notes: config.exposed.then(|| exposed.to_owned()).into_iter().collect(),
         }
@@ -67,16 +74,18 @@ pub(super) struct Shared {
     pub(super) tally: Tally,
     /// Held from the look for a request_id to the run that has it.
     pub(super) starting: Mutex<()>,
+    pub(super) upgrade: Upgrade,
     store: Arc<Store>,
     draining: AtomicBool,
 }
 
 impl Shared {
-    pub(super) fn new(about: About, secret: Secret, store: Store, master: Handle) -> Self {
+    pub(super) fn new(about: About, secret: Secret, store: Store, data_plane: DataPlane, upgrade: Upgrade) -> Self {
         Self {
             about,
             secret,
-            data_plane: DataPlane::new(master),
+            data_plane,
+            upgrade,
             registry: Registry::default(),
             runs: Runs::default(),
             tally: Tally::default(),
@@ -93,6 +102,16 @@ impl Shared {
     /// From now on no run is started.
     pub(super) fn start_draining(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// A successor has this server's runs: they do not end with this process.
+    pub(super) fn is_succeeded(&self) {
+        self.store.set_last(false);
+    }
+
+    /// This server has the runs of another one, which is gone.
+    pub(super) fn succeeds(&self) {
+        self.store.set_last(true);
     }
 
     pub(super) fn database(&self) -> String {

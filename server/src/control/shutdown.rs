@@ -1,7 +1,8 @@
-//! Signals: SIGTERM and SIGINT end the server with a drain, SIGHUP restarts its workers. And what
-//! happens when the master dies.
+//! Signals: SIGTERM and SIGINT end the server with a drain, SIGHUP restarts its workers, SIGUSR2 lets
+//! another process take over. And what happens when the master dies.
 
 use std::{
+    pin::pin,
     process::{self, ExitCode},
     sync::Arc,
     thread::{self, JoinHandle},
@@ -9,6 +10,8 @@ use std::{
 };
 
 use anyhow::Context as _;
+use rustix::process::{Pid, kill_process};
+use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{oneshot, watch},
@@ -16,7 +19,7 @@ use tokio::{
     time,
 };
 
-use super::{data_plane::DataPlane, health::Health, shared::Shared};
+use super::{health::Health, shared::Shared, upgrade::upgrade};
 use crate::{
     run::{CLOSE_NS, STOP_NS},
     verdict::StopCause,
@@ -26,16 +29,26 @@ use crate::{
 const STOPPED_RUNS_MAX: Duration = Duration::from_nanos(STOP_NS + CLOSE_NS + 1_000_000_000);
 /// For calls that are being answered.
 const CALLS_MAX: Duration = Duration::from_secs(2);
+/// For calls that are being answered when another process serves already.
+const LEAVE_MAX: Duration = Duration::from_millis(200);
 /// For the master to end its workers.
 const MASTER_MAX: Duration = Duration::from_secs(5);
 /// 128 + SIGINT, as shells tell it.
 const EXIT_ABORTED: i32 = 130;
 
-/// SIGTERM and SIGINT, and SIGHUP.
+/// The signals that the server knows.
 pub(super) struct Signals {
     hang_up: Signal,
+    upgrade: Signal,
     terminate: Signal,
     interrupt: Signal,
+}
+
+/// Why the server ends.
+enum End {
+    Told,
+    /// Another process has taken over: its pid.
+    Succeeded(u32),
 }
 
 impl Signals {
@@ -43,21 +56,56 @@ impl Signals {
         let listen = |kind| signal(kind).context("signals cannot be caught");
         Ok(Self {
             hang_up: listen(SignalKind::hangup())?,
+            upgrade: listen(SignalKind::user_defined2())?,
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
         })
     }
 
-    /// Resolves with the first signal to end; those to restart are obeyed meanwhile.
-    async fn end(&mut self, data_plane: &DataPlane) {
+    /// Resolves when the server is to end; all else that is asked is done meanwhile.
+    async fn end(&mut self, shared: &Arc<Shared>) -> End {
         loop {
             tokio::select! {
                 _ = self.hang_up.recv() => {
                     tracing::info!("SIGHUP: the workers are restarted");
-                    let data_plane = data_plane.clone();
+                    let data_plane = shared.data_plane.clone();
                     tokio::spawn(async move { data_plane.restart_workers().await });
                 }
-                () = Self::first(&mut self.terminate, &mut self.interrupt) => return,
+                _ = self.upgrade.recv() => if let Some(end) = self.succeed(shared).await { return end },
+                () = shared.upgrade.asked() => if let Some(end) = self.succeed(shared).await { return end },
+                () = Self::first(&mut self.terminate, &mut self.interrupt) => return End::Told,
+            }
+        }
+    }
+
+    /// Lets another process take over. `None` when that failed and this one goes on.
+    async fn succeed(&mut self, shared: &Arc<Shared>) -> Option<End> {
+        let mut is_told = false;
+        let outcome = {
+            let mut upgrading = pin!(upgrade(shared));
+            loop {
+                tokio::select! {
+                    outcome = &mut upgrading => break outcome,
+                    () = Self::first(&mut self.terminate, &mut self.interrupt), if !is_told => {
+                        is_told = true;
+                        shared.upgrade.give_up();
+                    }
+                }
+            }
+        };
+        shared.upgrade.answer(&outcome);
+        match outcome {
+            Ok(pid) => {
+                if is_told {
+                    // It was meant for whoever serves.
+                    let successor = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                    let _ = successor.map(|pid| kill_process(pid, rustix::process::Signal::TERM));
+                }
+                Some(End::Succeeded(pid))
+            }
+            Err(sentence) => {
+                tracing::error!("upgrade failed, this server goes on: {sentence}");
+                is_told.then_some(End::Told)
             }
         }
     }
@@ -95,10 +143,13 @@ pub(super) struct Server {
 impl Server {
     /// Serves until a signal, then drains.
     pub(super) async fn run_until(mut self, mut signals: Signals, mut master_gone: oneshot::Receiver<()>) -> ExitCode {
-        tokio::select! {
-            () = signals.end(&self.shared.data_plane) => {}
+        let end = tokio::select! {
+            end = signals.end(&self.shared) => end,
             _ = &mut master_gone => return failed("the master's thread has died; runs in progress are lost"),
             end = &mut self.serving => return failed(&format!("the gRPC port is no longer served: {end:?}")),
+        };
+        if let End::Succeeded(pid) = end {
+            return self.leave(pid, master_gone).await;
         }
         tokio::spawn(async move {
             Signals::first(&mut signals.terminate, &mut signals.interrupt).await;
@@ -117,9 +168,32 @@ impl Server {
         ExitCode::SUCCESS
     }
 
+    /// Everything goes on in another process: agents and callers are sent there.
+    async fn leave(mut self, pid: u32, master_gone: oneshot::Receiver<()>) -> ExitCode {
+        // systemd ends a service with its main process, so it has to hear first which one that is now.
+        let _ = sd_notify::notify(&[NotifyState::MainPid(pid)]);
+        self.shared.upgrade.forbid();
+        self.shared.registry.dismiss("the server was upgraded; dial it again");
+        self.close();
+        // Watchers have streams that end only with this process.
+        let _ = time::timeout(LEAVE_MAX, &mut self.serving).await;
+        self.shared.data_plane.shut_down();
+        let _ = time::timeout(MASTER_MAX, master_gone).await;
+        tracing::info!("process {pid} serves in this one's place");
+        ExitCode::SUCCESS
+    }
+
+    /// No new connections and calls.
+    fn close(&mut self) {
+        self.stop.send_replace(());
+        let (closed, _) = watch::channel(());
+        drop(std::mem::replace(&mut self.stop, closed));
+    }
+
     /// No new runs; those that run may end within the drain timeout; then they are stopped.
     async fn drain(&mut self) {
         self.shared.start_draining();
+        self.shared.upgrade.forbid();
         self.health.set(false).await;
         tracing::info!(runs = self.shared.runs.count(), "shutting down; runs have {:?} to end", self.drain_timeout);
         // A start that is under way may still become a run.
@@ -133,10 +207,8 @@ impl Server {
                 tracing::error!("runs did not end in time; they will be listed as aborted");
             }
         }
-        self.shared.registry.dismiss();
-        self.stop.send_replace(());
-        let (closed, _) = watch::channel(());
-        drop(std::mem::replace(&mut self.stop, closed));
+        self.shared.registry.dismiss("the server is shutting down");
+        self.close();
         let _ = time::timeout(CALLS_MAX, &mut self.serving).await;
         if let Some(last_push) = self.last_push.take() {
             let _ = time::timeout(CALLS_MAX, last_push).await;

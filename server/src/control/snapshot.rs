@@ -51,6 +51,22 @@ impl Observer {
         }
     }
 
+    /// Goes on from the last snapshot and the progress that another server has seen.
+    pub(super) fn go_on(&mut self, snapshot: v1::Snapshot, told: &[(u64, u64)], agents: &[AgentAccount]) {
+        for (agent, ((sent, _), part)) in told.iter().zip(agents).enumerate() {
+            self.take_progress(agent, &v1::Progress { sent: *sent, ..v1::Progress::default() }, part);
+        }
+        self.reading = RunReading {
+            connected: snapshot.clients_connected,
+            received: snapshot.received,
+            corrupt: snapshot.corrupt,
+            ..RunReading::default()
+        };
+        (self.lateness, self.transit, self.latency) = (snapshot.lateness, snapshot.transit, snapshot.latency);
+        self.number = snapshot.number;
+        self.trouble = snapshot.remark;
+    }
+
     /// An agent told how far it is. Its figures only rise, and no further than its part allows.
     pub(super) fn take_progress(&mut self, agent: usize, told: &v1::Progress, part: &AgentAccount) {
         let Some(known) = self.progress.get_mut(agent) else { return };
@@ -75,7 +91,7 @@ impl Observer {
 
     /// The run as it looks at `now_ns`.
     pub(super) fn snapshot(&mut self, life: &Life, agents: &[AgentAccount], now_ns: u64) -> v1::Snapshot {
-        self.number += 1;
+        self.number = self.number.saturating_add(1);
         if life.state() >= RunState::Draining {
             self.over_ns.get_or_insert(now_ns);
         }
@@ -166,6 +182,17 @@ mod tests {
         let second = observer.snapshot(&life, &agents, START_LEAD_NS + SECOND_NS);
         assert_eq!((second.scheduled, second.sent, second.received), (2_002, 2_000, 2_000));
         assert_eq!((second.received_hz, second.elapsed.unwrap().seconds, second.number), (1_000.0, 1, 3));
+    }
+
+    #[test]
+    fn what_another_server_has_shown_goes_on_from_there() {
+        let agents = [AgentAccount::new("a".into(), 0, 2, true)];
+        let shown = v1::Snapshot { received: 900, clients_connected: 2, number: 7, ..v1::Snapshot::default() };
+        let mut observer = Observer::new(plan(), "7".into(), &agents);
+        observer.go_on(shown, &[(1_000, 0)], &agents);
+        let (life, _) = Life::begin(1, SECOND_NS, 0);
+        let next = observer.snapshot(&life, &agents, 0);
+        assert_eq!((next.received, next.sent, next.clients_connected, next.number), (900, 1_000, 2, 8));
     }
 
     #[test]

@@ -29,7 +29,7 @@ const LABEL_BYTES_MAX: usize = 128;
 /// Most agents in one run; an agent's index is 0 to 255.
 const AGENTS_MAX: usize = 256;
 /// News from agents that a run has not looked at yet.
-const INBOX_MAX: usize = 256;
+pub(super) const INBOX_MAX: usize = 256;
 /// Two runs of one millisecond share an id once in 65,536 times.
 const ID_ATTEMPTS_MAX: u32 = 5;
 
@@ -53,6 +53,8 @@ pub(super) async fn start_run(shared: &Arc<Shared>, request: v1::StartRunRequest
 /// Starts a run, or finds the one that the same request has started before.
 async fn start_or_find(shared: &Arc<Shared>, request: v1::StartRunRequest) -> Result<v1::Run, Status> {
     let asked = check(request)?;
+    // Before the wait for our turn, which an upgrade holds, and after it.
+    shared.upgrade.refuse_start()?;
     let _one_at_a_time = shared.starting.lock().await;
     if let Some(run) = find_earlier(shared, &asked).await? {
         return Ok(run);
@@ -61,6 +63,7 @@ async fn start_or_find(shared: &Arc<Shared>, request: v1::StartRunRequest) -> Re
         let sentence = "the server is shutting down and starts no runs";
         return Err(answer::plain(Code::Unavailable, "DRAINING", sentence));
     }
+    shared.upgrade.refuse_start()?;
     for _ in 0..ID_ATTEMPTS_MAX {
         if let Some(run) = try_start(shared, &asked).await? {
             return Ok(run);
@@ -124,7 +127,7 @@ async fn try_start(shared: &Arc<Shared>, asked: &Asked) -> Result<Option<v1::Run
             return unsettled.map(|_| None);
         }
     }
-    spawn(shared, id, asked, run.clone(), agents, inbox);
+    spawn(shared, id, asked, run.clone(), &agents, inbox);
     Ok(Some(run))
 }
 
@@ -134,13 +137,14 @@ fn spawn(
     id: RunId,
     asked: &Asked,
     run: v1::Run,
-    agents: Vec<Enlisted>,
+    agents: &[Enlisted],
     inbox: mpsc::Receiver<FromAgent>,
 ) {
     let (stop, stops) = mpsc::channel(1);
     let snapshot = v1::Snapshot { run_id: run.run_id.clone(), state: run.state, ..v1::Snapshot::default() };
     let view = watch::Sender::new(View::Running { run: run.clone(), snapshot });
-    shared.runs.add(id, Active::new(view.subscribe(), stop));
+    let (freeze, freezes) = mpsc::channel(1);
+    shared.runs.add(id, Active::new(view.subscribe(), stop, freeze));
     let account =
         |agent: &Enlisted| AgentAccount::new(agent.name.clone(), agent.first_client, agent.clients, agent.shares_clock);
     let span = tracing::info_span!("run", run_id = %id);
@@ -151,9 +155,9 @@ fn spawn(
         plan: asked.plan.clone(),
         run,
         accounts: agents.iter().map(account).collect(),
-        orders: agents.into_iter().map(|agent| agent.orders).collect(),
         inbox,
         stops,
+        freezes,
         view,
         span: span.clone(),
     };

@@ -9,9 +9,28 @@ use std::{
     time::Duration,
 };
 
-use metronome_proto::{histogram::Histogram, v1};
+use metronome_proto::{histogram::Histogram, telemetry::rpc_status, v1};
+use serde::{Deserialize, Serialize};
+use tonic::Code;
 
 use crate::metrics::catalogue::{AgentFigures, ControlFigures};
+
+/// Every verdict that a run may have.
+const VERDICTS: [&str; 3] = ["valid", "partial", "invalid"];
+
+/// The sums as a successor gets them.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(super) struct Legacy {
+    sent: u64,
+    skipped: u64,
+    lost: u64,
+    /// As [`VERDICTS`].
+    runs_ended: [u64; 3],
+    agents_lost: u64,
+    agents: Vec<(String, AgentFigures)>,
+    /// Method, status, times.
+    calls: Vec<(String, String, Histogram)>,
+}
 
 /// The sums since the server's start.
 #[derive(Debug, Default)]
@@ -31,7 +50,8 @@ struct Sums {
 impl Tally {
     /// An agent attends: its series begin.
     pub(super) fn agent_attends(&self, agent: &str) {
-        self.lock().agents.insert(agent.to_owned(), AgentFigures::default());
+        // One that comes back to a server that was upgraded has its series already.
+        self.lock().agents.entry(agent.to_owned()).or_default();
     }
 
     /// An agent is gone, and with it its series. `lost` when a run still counted on it.
@@ -82,7 +102,7 @@ impl Tally {
             sent: sums.sent,
             skipped: sums.skipped,
             lost: sums.lost,
-            runs_ended: ["valid", "partial", "invalid"].map(verdict).to_vec(),
+            runs_ended: VERDICTS.map(verdict).to_vec(),
             runs_active: runs_active as u64,
             agents_lost: sums.agents_lost,
             agents: sums.agents.iter().map(|(name, figures)| (name.clone(), *figures)).collect(),
@@ -91,6 +111,41 @@ impl Tally {
                 .iter()
                 .map(|((method, status), times)| (method.clone(), *status, times.clone()))
                 .collect(),
+        }
+    }
+
+    /// All of it, for a successor.
+    pub(super) fn legacy(&self) -> Legacy {
+        let sums = self.lock();
+        let call = |((method, status), times): (&(String, &'static str), &Histogram)| {
+            (method.clone(), (*status).to_owned(), times.clone())
+        };
+        Legacy {
+            sent: sums.sent,
+            skipped: sums.skipped,
+            lost: sums.lost,
+            runs_ended: VERDICTS.map(|verdict| sums.runs_ended.get(verdict).copied().unwrap_or(0)),
+            agents_lost: sums.agents_lost,
+            agents: sums.agents.iter().map(|(name, figures)| (name.clone(), *figures)).collect(),
+            calls: sums.calls.iter().map(call).collect(),
+        }
+    }
+
+    /// Goes on counting where another server left off.
+    pub(super) fn inherit(&self, legacy: Legacy) {
+        let mut sums = self.lock();
+        sums.sent = legacy.sent;
+        sums.skipped = legacy.skipped;
+        sums.lost = legacy.lost;
+        sums.runs_ended = VERDICTS.into_iter().zip(legacy.runs_ended).collect();
+        sums.agents_lost = legacy.agents_lost;
+        sums.agents = legacy.agents.into_iter().collect();
+        for (method, status, times) in legacy.calls {
+            // One that only the other version knew is not told any more.
+            let status = (0..=16).map(|code| rpc_status(Code::from(code))).find(|known| *known == status);
+            if let Some(status) = status {
+                sums.calls.insert((method, status), times);
+            }
         }
     }
 
@@ -124,6 +179,22 @@ mod tests {
         tally.agent_sent("a", u64::MAX, u64::MAX);
         tally.agent_sent("a", u64::MAX, 1);
         assert_eq!(tally.figures(0).sent, u64::MAX);
+    }
+
+    #[test]
+    fn a_successor_goes_on_counting() {
+        let tally = Tally::default();
+        tally.agent_attends("a");
+        tally.agent_sent("a", 5, 1);
+        tally.run_ended("partial", 3);
+        tally.call_answered("s/M", rpc_status(Code::Ok), Duration::from_millis(1));
+        let successor = Tally::default();
+        successor.inherit(tally.legacy());
+        assert_eq!(successor.legacy(), tally.legacy());
+        successor.agent_attends("a");
+        successor.agent_sent("a", 1, 0);
+        let figures = successor.figures(0);
+        assert_eq!((figures.sent, figures.agents[0].1.sent, figures.calls.len()), (6, 6, 1));
     }
 
     #[test]

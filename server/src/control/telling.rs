@@ -42,7 +42,7 @@ pub(super) fn end(span: &Span, report: &v1::Report, record: Option<&RunRecord>) 
     let Some(record) = record else { return };
     for incident in &record.incidents {
         let attributes = vec![KeyValue::new("text", text::sentence(&incident.text))];
-        past::add_event(span, &anchor, incident.what, incident.at_ns, attributes);
+        past::add_event(span, &anchor, incident.what.clone(), incident.at_ns, attributes);
     }
     record.slowest.iter().for_each(|slow| past::record(span, &anchor, packet(slow)));
 }

@@ -25,6 +25,18 @@ pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 /// Frames that may wait to be sent on a connection.
 pub(crate) const OUTBOX_FRAMES: usize = 256;
 
+/// How a ledger lies in memory, as one process tells another that may be of another version. The first
+/// number is raised when the meaning changes and no size does.
+pub(crate) const LAYOUT: [u64; 7] = [
+    1,
+    size_of::<Slot>() as u64,
+    size_of::<Workers>() as u64,
+    size_of::<SeatRow>() as u64,
+    account::WORDS as u64,
+    BUCKETS as u64,
+    BUFFER_BYTES as u64,
+];
+
 const WORD_BYTES: usize = size_of::<u64>();
 const FRAME_WORDS: usize = FRAME_BYTES / WORD_BYTES;
 

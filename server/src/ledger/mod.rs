@@ -28,7 +28,7 @@ use std::{io, os::fd::OwnedFd};
 
 pub(crate) use account::{Account, End, Stage};
 pub(crate) use gate::{AgentKey, Gate, Gates, ticket};
-pub(crate) use layout::{BUFFER_BYTES, OUTBOX_FRAMES, Slot, WorkerLine};
+pub(crate) use layout::{BUFFER_BYTES, LAYOUT, OUTBOX_FRAMES, Slot, WorkerLine};
 pub(crate) use message::{FromWorker, MESSAGE_BYTES, ToWorker};
 pub(crate) use pen::{Ink, Pen};
 pub(crate) use slowest::{KEPT as SLOWEST_KEPT, SlowPacket};

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
 use zerocopy::FromBytes;
 
 use super::pen::Pen;
@@ -14,7 +15,7 @@ use super::pen::Pen;
 pub(crate) const KEPT: usize = 10;
 
 /// A packet as its connection's record tells it, ns.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct SlowPacket {
     pub(crate) sequence: u64,
     pub(crate) due_ns: u64,

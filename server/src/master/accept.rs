@@ -51,12 +51,12 @@ impl Master {
     }
 
     fn seat(&mut self, socket: OwnedFd, peer: SocketAddr) {
-        self.books.accepted += 1;
+        self.books.accepted = self.books.accepted.saturating_add(1);
         let put_at_start = bytes_put(&socket).unwrap_or(0);
         let slot = match self.seats.take(socket, peer, put_at_start) {
             Ok(slot) => slot,
             Err(socket) => {
-                self.books.refused_full += 1;
+                self.books.refused_full = self.books.refused_full.saturating_add(1);
                 let _ = send(&socket, &Refusal::Full.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
                 return;
             }

@@ -36,6 +36,17 @@ impl Master {
                     let live = live(&self.seats, &self.ledger).map(|(account, record, _, _)| (account, record));
                     reply(self.books.read_totals(live));
                 }
+                Request::WhenReady { reply } => {
+                    self.when_ready.push(reply);
+                    self.answer_when_ready();
+                }
+                Request::HandOver { conduit, deadline_ns, reply } => self.hand_over(conduit, deadline_ns, reply),
+                Request::TakeBack { reply } => {
+                    self.take_back();
+                    reply(());
+                }
+                Request::Inherit { bytes, sockets, reply } => reply(self.inherit(&bytes, sockets)),
+                Request::Begin => self.begin(),
                 Request::Shutdown => self.stop(),
             }
         }
@@ -66,7 +77,7 @@ impl Master {
                 standing: false,
             });
         }
-        self.books.open(admission, row, self.worker_counts());
+        self.books.open(&admission, row, self.worker_counts());
         self.set_raw_seats();
         Ok(())
     }
@@ -77,7 +88,14 @@ impl Master {
         self.say_to_all(ToWorker::Admit(agent));
     }
 
-    fn say_to_all(&mut self, message: ToWorker) {
+    /// Answers those who wait for the workers, if all serve.
+    pub(super) fn answer_when_ready(&mut self) {
+        if self.workers.iter().all(super::workers::Worker::is_ready) {
+            self.when_ready.drain(..).for_each(|reply| reply(()));
+        }
+    }
+
+    pub(super) fn say_to_all(&mut self, message: ToWorker) {
         for worker in 0..self.workers.len() {
             self.say(worker, message, None);
         }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Refusal};
+use serde::{Deserialize, Serialize};
 
 use super::request::{
     Admission, ClientCount, Incident, RawClientReading, RawReading, Reply, RunReading, RunRecord, ServerReading,
@@ -22,8 +23,8 @@ const RAW_ENDED_MAX: usize = 100;
 /// Incidents kept per run; the rest is a number.
 const INCIDENTS_MAX: usize = 100;
 
-/// All books.
-#[derive(Default)]
+/// All books. A successor gets them as they are.
+#[derive(Default, Deserialize, Serialize)]
 pub(super) struct Books {
     pub(super) runs: BTreeMap<RunId, RunBook>,
     pub(super) accepted: u64,
@@ -49,8 +50,10 @@ pub(super) struct Ended<'a> {
 }
 
 /// The book of an admitted run.
+#[derive(Deserialize, Serialize)]
 pub(super) struct RunBook {
-    pub(super) admission: Admission,
+    /// Clients that it has places for.
+    clients_max: u32,
     /// Row of its seats in the ledger.
     pub(super) row: usize,
     /// The workers as they were when the run was admitted.
@@ -65,14 +68,16 @@ pub(super) struct RunBook {
     pub(super) recovered_packets: u64,
     incidents: Vec<Incident>,
     slowest: Vec<SlowOfRun>,
-    /// Set once the run is to end.
+    /// Set once the run is to end. No server hands over before it has.
+    #[serde(skip)]
     pub(super) closing: Option<Reply<Option<RunRecord>>>,
 }
 
 impl Books {
     /// Opens the book of a run.
-    pub(super) fn open(&mut self, admission: Admission, row: usize, baseline: Vec<WorkerCount>) {
+    pub(super) fn open(&mut self, admission: &Admission, row: usize, baseline: Vec<WorkerCount>) {
         let book = RunBook {
+            clients_max: admission.clients,
             row,
             worker_packets: vec![0; baseline.len()],
             baseline,
@@ -84,14 +89,18 @@ impl Books {
             incidents: Vec::new(),
             slowest: Vec::new(),
             closing: None,
-            admission,
         };
-        self.runs.insert(book.admission.run, book);
+        self.runs.insert(admission.run, book);
     }
 
     /// Clients that the running runs have places for.
     pub(super) fn reserved_clients(&self) -> u32 {
-        self.runs.values().map(|book| book.admission.clients).sum()
+        self.runs.values().fold(0, |sum, book| sum.saturating_add(book.clients_max))
+    }
+
+    /// A run is to end and has connections left.
+    pub(super) fn has_closing(&self) -> bool {
+        self.runs.values().any(|book| book.closing.is_some())
     }
 
     /// Puts packets down to a worker, or to the master when it worked them off itself.
@@ -106,7 +115,7 @@ impl Books {
     /// Notes something that went wrong in the time of every run.
     pub(super) fn note_incident(&mut self, at_ns: u64, what: &'static str, text: &str) {
         for book in self.runs.values_mut().filter(|book| book.incidents.len() < INCIDENTS_MAX) {
-            book.incidents.push(Incident { at_ns, what, text: text.to_owned() });
+            book.incidents.push(Incident { at_ns, what: what.into(), text: text.to_owned() });
         }
     }
 
@@ -122,14 +131,14 @@ impl Books {
         } else if let Some(book) = self.run_of(account) {
             book.book(account, record, worker, bytes_taken);
         } else if is_shown_as_raw(account) {
-            self.raw.connections += 1;
+            self.raw.connections = self.raw.connections.saturating_add(1);
             self.raw.packets = self.raw.packets.saturating_add(account.packets);
             self.raw.bytes = self.raw.bytes.saturating_add(account.bytes);
             self.raw_ended.push_front(raw_client(account, peer, worker, false));
             self.raw_ended.truncate(RAW_ENDED_MAX);
         } else {
             // It ended before it had said anything that decides what it is.
-            self.refused_hello += 1;
+            self.refused_hello = self.refused_hello.saturating_add(1);
         }
     }
 
@@ -140,7 +149,7 @@ impl Books {
             code if code == Refusal::Raw as u8 => &mut self.refused_raw,
             _ => &mut self.refused_hello,
         };
-        *counter += 1;
+        *counter = counter.saturating_add(1);
     }
 
     fn run_of(&mut self, account: &Account) -> Option<&mut RunBook> {
@@ -203,7 +212,7 @@ impl Books {
                 _ => reading.admitted += 1,
             }
             if is_shown_as_raw(&account) {
-                reading.raw.connections += 1;
+                reading.raw.connections = reading.raw.connections.saturating_add(1);
                 reading.raw.packets = reading.raw.packets.saturating_add(account.packets);
                 reading.raw.bytes = reading.raw.bytes.saturating_add(account.bytes);
                 reading.raw.clients.push(raw_client(&account, peer, worker, true));

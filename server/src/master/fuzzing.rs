@@ -14,7 +14,7 @@ pub(crate) fn keep_books(account: &Account, record: &Slot, bytes_taken: Option<u
     let run = RunId::from_bits(account.run);
     let workers = [WorkerCount::default(); 2];
     let mut books = Books::default();
-    books.open(Admission { run, clients: 1, agents: Vec::new() }, 1, workers.to_vec());
+    books.open(&Admission { run, clients: 1, agents: Vec::new() }, 1, workers.to_vec());
     let peer = ([127, 0, 0, 1], 1).into();
     for worker in [Some(1), None] {
         books.credit(account, worker, account.packets);

@@ -5,12 +5,15 @@
 //! | `request` | what the control plane may ask |
 //! | `answer` | answering it |
 //! | `accept` | new connections |
+//! | `listening` | how many there may be, and what they inherit |
 //! | `placement` | which worker gets one (pure) |
 //! | `seats` | the connections that the master holds |
 //! | `workers` | the worker processes |
 //! | `worker_log` | what they say |
 //! | `recover` | what happens when one of them ends |
 //! | `rolling` | restarting them all, one by one |
+//! | `hand_over`, `inherit` | giving everything to a successor, and being one |
+//! | `estate` | what is given |
 //! | `books` | what was counted, by run |
 //!
 //! It owns the listener, the workers and the ledger, and never reads from a connection. Workers are
@@ -19,8 +22,12 @@
 mod accept;
 mod answer;
 mod books;
+mod estate;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod hand_over;
+mod inherit;
+mod listening;
 mod orphans;
 mod placement;
 mod recover;
@@ -40,13 +47,10 @@ use std::{
 use anyhow::Context as _;
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
 pub(crate) use request::{Handle, Request};
-use rustix::{
-    event::{
-        PollFd, PollFlags, Timespec,
-        epoll::{self, CreateFlags, Event, EventData, EventFlags},
-        poll,
-    },
-    process::{Resource, getrlimit, setrlimit},
+use rustix::event::{
+    PollFd, PollFlags, Timespec,
+    epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    poll,
 };
 use tracing::{error, info, warn};
 
@@ -55,13 +59,6 @@ use crate::{
     ledger::{AgentKey, Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, RUNS_MAX, ToWorker},
     sys::{channel::Channel, clock::now_ns, process::Executable, wake::Waker},
 };
-
-/// Connections that have not yet said a verified hello, beside the clients. A crowd of them must
-/// not take the clients' places.
-const PENDING_MAX: u64 = 16_384;
-
-/// Descriptors for everything but connections: the control port must answer whatever happens.
-const DESCRIPTORS_RESERVED: u64 = 512;
 
 /// How often the loop comes round when nothing happens.
 const TICK_NS: u64 = 100_000_000;
@@ -86,15 +83,6 @@ const LISTENER: u64 = 0;
 const REQUESTS: u64 = 1;
 const FIRST_WORKER: u64 = 2;
 
-/// A peer that has vanished is noticed within a minute, also when nothing is sent to it.
-const KEEPALIVE: socket2::TcpKeepalive = socket2::TcpKeepalive::new()
-    .with_time(std::time::Duration::from_secs(30))
-    .with_interval(std::time::Duration::from_secs(10))
-    .with_retries(3);
-
-/// Buffers of each connection, from the seed.
-const SOCKET_BUFFER_BYTES: usize = 128 * 1024;
-
 /// What the master needs to start.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -111,9 +99,22 @@ pub(crate) struct Settings {
     pub(crate) high_priority: bool,
     /// Pin worker i to the i-th core of those allowed.
     pub(crate) pin_workers: bool,
+    /// Of the server that this one is to succeed; its workers start, and all else waits.
+    pub(crate) ledger: Option<Ledger>,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    /// A successor before it is told to begin: its workers run and have nothing to read.
+    Waiting,
+    Serving,
+    /// The workers are gone or going, for a successor to take over.
+    Leaving,
 }
 
 struct Master {
+    phase: Phase,
     listener: TcpListener,
     max_clients: u32,
     accept_raw: bool,
@@ -139,6 +140,8 @@ struct Master {
     /// Until when they are looked at more often than the rest.
     watch_unread_until_ns: u64,
     rolling: Option<rolling::Rolling>,
+    hand_over: Option<hand_over::HandOver>,
+    when_ready: Vec<request::Reply<()>>,
     /// A connection was booked or a run is to close: a run may be complete now.
     has_finished: bool,
     /// When the run that had this row of seats was closed, ns.
@@ -150,8 +153,19 @@ struct Master {
     is_stopping: bool,
 }
 
-/// Starts the workers and the master's thread. When it returns, clients are served.
-pub(crate) fn start(settings: Settings) -> anyhow::Result<(Handle, JoinHandle<()>)> {
+/// A master that runs.
+pub(crate) struct Started {
+    pub(crate) handle: Handle,
+    pub(crate) thread: JoinHandle<()>,
+    /// Connections at a time.
+    pub(crate) slots: u32,
+    /// What a successor opens.
+    pub(crate) ledger: [OwnedFd; 3],
+}
+
+/// Starts the workers and the master's thread. When it returns, clients are served, or by a successor can
+/// be.
+pub(crate) fn start(settings: Settings) -> anyhow::Result<Started> {
     let (requests, receiver) = mpsc::channel();
     let waker = Arc::new(Waker::new().context("no eventfd for the master")?);
     let handle = Handle::new(requests, Arc::clone(&waker));
@@ -159,27 +173,32 @@ pub(crate) fn start(settings: Settings) -> anyhow::Result<(Handle, JoinHandle<()
     let thread =
         thread::Builder::new().name("master".into()).spawn(move || match Master::new(settings, receiver, waker) {
             Ok(master) => {
-                let _ = started.send(Ok(()));
+                let _ = started.send(master.ledger_again());
                 master.run();
             }
             Err(error) => {
                 let _ = started.send(Err(error));
             }
         })?;
-    has_started.recv().context("the master's thread ended while it started")??;
-    Ok((handle, thread))
+    let (slots, ledger) = has_started.recv().context("the master's thread ended while it started")??;
+    Ok(Started { handle, thread, slots, ledger })
 }
 
 impl Master {
     fn new(settings: Settings, requests: mpsc::Receiver<Request>, waker: Arc<Waker>) -> anyhow::Result<Self> {
         settings.listener.set_nonblocking(true).context("the data port's listener")?;
-        tune(&settings.listener);
-        let slots = slots(settings.max_clients)?;
-        let ledger = Ledger::create(Dimensions { slots }).context("no shared memory for the ledger")?;
+        listening::tune(&settings.listener);
+        let phase = if settings.ledger.is_some() { Phase::Waiting } else { Phase::Serving };
+        let possible = listening::slots(settings.max_clients)?;
+        let create = || Ledger::create(Dimensions { slots: possible }).context("no shared memory for the ledger");
+        let ledger = settings.ledger.map_or_else(create, Ok)?;
+        let slots = ledger.slots().len() as u32;
         let epoll = epoll::create(CreateFlags::CLOEXEC).context("no epoll for the master")?;
-        epoll::add(&epoll, &settings.listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
+        let listens = if phase == Phase::Serving { EventFlags::IN } else { EventFlags::empty() };
+        epoll::add(&epoll, &settings.listener, EventData::new_u64(LISTENER), listens)?;
         epoll::add(&epoll, &*waker, EventData::new_u64(REQUESTS), EventFlags::IN)?;
         let mut master = Self {
+            phase,
             listener: settings.listener,
             max_clients: settings.max_clients,
             accept_raw: settings.accept_raw,
@@ -200,6 +219,8 @@ impl Master {
             unread: Vec::new(),
             watch_unread_until_ns: 0,
             rolling: None,
+            hand_over: None,
+            when_ready: Vec::new(),
             has_finished: false,
             row_closed_ns: [0; RUNS_MAX],
             accept_again_ns: 0,
@@ -207,11 +228,14 @@ impl Master {
             last_tick_ns: now_ns(),
             is_stopping: false,
         };
-        master.set_raw_seats();
+        if phase == Phase::Serving {
+            master.set_raw_seats();
+        }
         for worker in 0..master.workers.len() {
             master.start_worker(worker).context("a worker cannot be started")?;
         }
-        if let Some(key) = settings.standing_key {
+        // A successor inherits the standing run with all others.
+        if let Some(key) = settings.standing_key.filter(|_| phase == Phase::Serving) {
             master.admit_agent(AgentKey {
                 row: answer::STANDING_ROW as u32,
                 run: RunId::from_bits(0),
@@ -224,6 +248,12 @@ impl Master {
             });
         }
         Ok(master)
+    }
+
+    fn ledger_again(&self) -> anyhow::Result<(u32, [OwnedFd; 3])> {
+        let again = self.ledger.descriptors().map(|memory| memory.try_clone_to_owned());
+        let [workers, slots, seats] = again;
+        Ok((self.ledger.slots().len() as u32, [workers?, slots?, seats?]))
     }
 
     fn run(mut self) {
@@ -251,6 +281,7 @@ impl Master {
             if self.watches_unread(now_ns) {
                 self.note_pauses();
             }
+            self.leave(now_ns);
             self.tick(now_ns);
         }
         self.end_workers();
@@ -295,7 +326,7 @@ impl Master {
 
     fn start_due_worker(&mut self, worker: usize, now_ns: u64) {
         let is_due = self.workers[worker].process.is_none() && now_ns >= self.workers[worker].restart_at_ns;
-        if !is_due || self.is_stopping {
+        if !is_due || self.is_stopping || self.phase == Phase::Leaving {
             return;
         }
         if let Err(error) = self.start_worker(worker) {
@@ -377,6 +408,7 @@ impl Master {
     fn heed(&mut self, index: usize, message: FromWorker) {
         let FromWorker::Released { slot, generation } = message else {
             self.workers[index].set_ready();
+            self.answer_when_ready();
             return self.roll(now_ns());
         };
         // Anything may be in a message of a broken worker: it can only let go of what is its own.
@@ -406,7 +438,7 @@ impl Master {
     }
 
     fn watch_listener(&self, accepting: bool) {
-        let flags = if accepting { EventFlags::IN } else { EventFlags::empty() };
+        let flags = if accepting && self.phase == Phase::Serving { EventFlags::IN } else { EventFlags::empty() };
         let _ = epoll::modify(&self.epoll, &self.listener, EventData::new_u64(LISTENER), flags);
     }
 
@@ -445,31 +477,4 @@ fn receive(channel: &Channel) -> Option<FromWorker> {
         Ok(_) => FromWorker::decode(&message).ok().or(Some(FromWorker::Ready)),
         Err(_) => None,
     }
-}
-
-/// Raises the limit of open files as far as it goes, and returns how many connections fit.
-fn slots(max_clients: u32) -> anyhow::Result<u32> {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit });
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let wanted = u64::from(max_clients) + PENDING_MAX;
-    let possible = files.saturating_sub(DESCRIPTORS_RESERVED);
-    anyhow::ensure!(
-        possible > u64::from(max_clients),
-        "--max-clients: {max_clients} clients need more open files than the limit of {files} allows beside the \
-         {DESCRIPTORS_RESERVED} that are kept for other things; raise it (ulimit -n) or ask for fewer clients"
-    );
-    Ok(wanted.min(possible) as u32)
-}
-
-/// What accepted connections inherit, as the seed sets it on each.
-fn tune(listener: &TcpListener) {
-    let socket = socket2::SockRef::from(listener);
-    // A system that refuses one of these serves all the same.
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_keepalive(&KEEPALIVE);
-    // An urgent byte would be outside of the stream, and of what the kernel says was read of it.
-    let _ = socket.set_out_of_band_inline(true);
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
 }

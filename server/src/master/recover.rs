@@ -11,7 +11,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{Master, UNREAD_WATCH_NS, books::Ended, seats::Unread};
+use super::{Master, Phase, UNREAD_WATCH_NS, books::Ended, seats::Unread};
 use crate::{
     ledger::{Account, BUFFER_BYTES, End, Gate, Ink, Stage, ToWorker, place_rest, resume, work},
     sys::{
@@ -50,16 +50,15 @@ impl Master {
             self.recover(slot, worker, last_sign_ns);
         }
         let packets = self.recovered_packets - recovered_before;
+        if self.is_stopping || self.phase == Phase::Leaving {
+            return info!("{how}; {packets} packets were worked off for it");
+        }
         let pause_us = now_ns().saturating_sub(found_ns) / 1_000;
         let text = format!(
             "{how}; its {connections} connections went on elsewhere after {pause_us} us, {packets} packets were worked off for it"
         );
-        if self.is_stopping {
-            info!("{text}");
-        } else {
-            warn!("{text}");
-            self.books.note_incident(found_ns, what, &text);
-        }
+        warn!("{text}");
+        self.books.note_incident(found_ns, what, &text);
     }
 
     fn recover(&mut self, slot: u32, worker: usize, last_sign_ns: u64) {
@@ -75,7 +74,7 @@ impl Master {
             account = committed;
             account.end = End::Unrecoverable;
             account.stage = Stage::Closed;
-            self.connections_lost += 1;
+            self.connections_lost = self.connections_lost.saturating_add(1);
         }
         self.ledger.slots()[slot as usize].commit(&account, &Ink);
         if account.stage != Stage::Closed && self.seats.get(slot).is_some_and(|seat| seat.is_cut) {

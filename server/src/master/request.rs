@@ -5,13 +5,19 @@
 //! callback must do no more than pass it on. No async here: control wraps a oneshot sender in it.
 
 use std::{
+    borrow::Cow,
     net::SocketAddr,
+    os::fd::OwnedFd,
     sync::{Arc, mpsc},
 };
 
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
+use serde::{Deserialize, Serialize};
 
-use crate::{ledger::SlowPacket, sys::wake::Waker};
+use crate::{
+    ledger::SlowPacket,
+    sys::{conduit::Conduit, wake::Waker},
+};
 
 /// Where an answer goes. Runs on the master's thread.
 pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
@@ -33,8 +39,29 @@ pub(crate) enum Request {
     /// What verified clients sent since the server's start, with every histogram. Costs a look at all
     /// of them: ask once a second at the most.
     ReadTotals { reply: Reply<Totals> },
+    /// Answered when every worker serves.
+    WhenReady { reply: Reply<()> },
+    /// Let go of everything: the workers quit, nothing is accepted, the connections go through `conduit`.
+    /// Answered with the rest once all is out. Whatever the answer, [`Request::TakeBack`] undoes it.
+    HandOver { conduit: Arc<Conduit>, deadline_ns: u64, reply: Reply<Result<HandedOver, String>> },
+    /// The hand-over has failed: go on.
+    TakeBack { reply: Reply<()> },
+    /// Take what another server has handed over, its bytes and the connections that they tell of, and
+    /// touch nothing. An error is one sentence.
+    Inherit { bytes: Vec<u8>, sockets: Vec<OwnedFd>, reply: Reply<Result<(), String>> },
+    /// The other server has let go: read and accept.
+    Begin,
     /// Stop accepting, end the workers, end the thread.
     Shutdown,
+}
+
+/// What a successor needs besides the ledger and the connections.
+#[derive(Debug)]
+pub(crate) struct HandedOver {
+    /// As [`Request::Inherit`] takes them.
+    pub(crate) bytes: Vec<u8>,
+    /// How many connections went through the conduit.
+    pub(crate) sockets: usize,
 }
 
 /// A run whose clients may connect.
@@ -85,7 +112,7 @@ pub(crate) struct RunReading {
 }
 
 /// The three distributions, ns.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Times {
     /// Due to write.
     pub(crate) lateness: Histogram,
@@ -111,18 +138,18 @@ pub(crate) struct RunRecord {
 }
 
 /// Something that went wrong.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Incident {
     /// ns of CLOCK_MONOTONIC.
     pub(crate) at_ns: u64,
     /// What, in a few words that stay the same: "worker died".
-    pub(crate) what: &'static str,
+    pub(crate) what: Cow<'static, str>,
     /// One sentence.
     pub(crate) text: String,
 }
 
 /// One of the slowest packets of a run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct SlowOfRun {
     pub(crate) client: u32,
     /// The worker that read the client last.
@@ -131,7 +158,7 @@ pub(crate) struct SlowOfRun {
 }
 
 /// One client as the workers counted it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct ClientCount {
     pub(crate) client: u32,
     /// The worker that read it last.
@@ -173,7 +200,7 @@ pub(crate) struct ClientCount {
 }
 
 /// One worker in the time of a run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct WorkerCount {
     pub(crate) worker: u32,
     pub(crate) pid: u32,
@@ -201,7 +228,7 @@ pub(crate) struct ServerReading {
 }
 
 /// What the verified clients of all runs have sent, since the server's start. Counters only rise.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Totals {
     pub(crate) received: u64,
     pub(crate) corrupt: u64,
@@ -235,7 +262,7 @@ pub(crate) struct WorkerReading {
 }
 
 /// Raw clients since the server's start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct RawReading {
     pub(crate) connections: u64,
     pub(crate) packets: u64,
@@ -245,7 +272,7 @@ pub(crate) struct RawReading {
 }
 
 /// One raw client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct RawClientReading {
     pub(crate) peer: SocketAddr,
     pub(crate) packets: u64,

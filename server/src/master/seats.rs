@@ -4,6 +4,8 @@
 
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
+use serde::{Deserialize, Serialize};
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -23,12 +25,22 @@ pub(super) struct Seat {
 }
 
 /// A connection that nobody reads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Unread {
     /// The last sign of life of the worker that read it, ns.
     pub(super) since_ns: u64,
     /// When its last batch was read, ns: a later one ends the pause.
     pub(super) worked_ns: u64,
+}
+
+/// A seat without its socket, for a successor.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Reservation {
+    slot: u32,
+    peer: SocketAddr,
+    put_at_start: u64,
+    credited_packets: u64,
+    unread: Option<Unread>,
 }
 
 /// All seats, by slot.
@@ -48,6 +60,52 @@ impl Seats {
             // Low slots first: they are the ones whose memory is in use already.
             free: (0..slots).rev().collect(),
         }
+    }
+
+    /// Every seat without its socket, in the order of [`Seats::all`].
+    pub(super) fn reservations(&self) -> Vec<Reservation> {
+        let reservation = |(slot, seat): (u32, &Seat)| Reservation {
+            slot,
+            peer: seat.peer,
+            put_at_start: seat.put_at_start,
+            credited_packets: seat.credited_packets,
+            unread: seat.unread,
+        };
+        self.all().map(reservation).collect()
+    }
+
+    /// The last generation of each slot, without the slots at the end that never had any.
+    pub(super) fn generations(&self) -> &[u32] {
+        let used = self.generations.iter().rposition(|generation| *generation > 0).map_or(0, |last| last + 1);
+        &self.generations[..used]
+    }
+
+    /// The seats of another server as it has handed them over, none with a worker. An error is one
+    /// sentence: nothing of it is taken on trust.
+    pub(super) fn inherit(
+        slots: u32,
+        generations: &[u32],
+        reservations: &[Reservation],
+        sockets: Vec<OwnedFd>,
+    ) -> Result<Self, String> {
+        let mut seats = Self::new(slots);
+        if generations.len() > slots as usize || reservations.len() != sockets.len() {
+            let (reserved, given) = (reservations.len(), sockets.len());
+            return Err(format!("{reserved} seats and {given} connections do not fit each other or {slots} slots"));
+        }
+        seats.generations[..generations.len()].copy_from_slice(generations);
+        for (reservation, socket) in reservations.iter().zip(sockets) {
+            let Reservation { slot, peer, put_at_start, credited_packets, unread } = *reservation;
+            let generation = generations.get(slot as usize).copied().filter(|generation| *generation > 0);
+            let generation = generation.ok_or_else(|| format!("slot {slot} has a connection and no generation"))?;
+            let seat =
+                Seat { socket, peer, generation, worker: None, put_at_start, credited_packets, unread, is_cut: false };
+            if seats.by_slot[slot as usize].replace(seat).is_some() {
+                return Err(format!("slot {slot} has two connections"));
+            }
+        }
+        seats.free.retain(|slot| seats.by_slot[*slot as usize].is_none());
+        Ok(seats)
     }
 
     /// Gives a new connection a slot, or the socket back when there is none.
@@ -129,6 +187,37 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(seats.all().count(), taken.len());
+            }
+        }
+
+        #[test]
+        fn seats_that_are_handed_over_are_the_same_and_go_on_the_same(steps in prop::collection::vec(any::<Option<u8>>(), 0..50)) {
+            let mut seats = Seats::new(8);
+            for step in steps {
+                match step {
+                    None => drop(seats.take(socket(), "127.0.0.1:1".parse().unwrap(), 7)),
+                    Some(slot) => drop(seats.vacate(u32::from(slot % 8))),
+                }
+            }
+            let sockets = seats.all().map(|_| socket()).collect();
+            let mut again = Seats::inherit(8, seats.generations(), &seats.reservations(), sockets).unwrap();
+            prop_assert_eq!(again.reservations(), seats.reservations());
+            prop_assert_eq!(again.generations(), seats.generations());
+            while let Ok(slot) = again.take(socket(), "127.0.0.1:1".parse().unwrap(), 0) {
+                let before = seats.generations.get(slot as usize).copied().unwrap();
+                prop_assert_eq!(again.get(slot).unwrap().generation, before + 1);
+            }
+            prop_assert_eq!(again.all().count(), 8);
+        }
+
+        #[test]
+        fn no_reservation_makes_a_panic(slots in prop::collection::vec(any::<u8>(), 0..9), generations in prop::collection::vec(0..2_u32, 0..9), sockets in 0..9_usize) {
+            let peer = "127.0.0.1:1".parse().unwrap();
+            let reservation = |slot| Reservation { slot, peer, put_at_start: 0, credited_packets: 0, unread: None };
+            let reservations: Vec<_> = slots.iter().map(|slot| reservation(u32::from(*slot))).collect();
+            let sockets = (0..sockets).map(|_| socket()).collect();
+            if let Ok(seats) = Seats::inherit(8, &generations, &reservations, sockets) {
+                prop_assert_eq!(seats.all().count(), reservations.len());
             }
         }
     }

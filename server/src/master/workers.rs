@@ -11,6 +11,7 @@ use std::{
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
 
 use super::worker_log;
 use crate::{
@@ -78,6 +79,16 @@ pub(super) struct Process {
     /// The heartbeat last seen, and when it was first seen.
     beat: (u64, u64),
     cpu_seen_ns: u64,
+}
+
+/// What the worker of a number has been, across its processes.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Legacy {
+    restarts: u32,
+    packets: u64,
+    cpu_gone_ns: u64,
+    deaths: u64,
+    deaths_ns: VecDeque<u64>,
 }
 
 /// A message and the connection whose socket goes with it.
@@ -164,10 +175,31 @@ impl Worker {
         }
     }
 
+    /// What outlives its process, for a successor.
+    pub(super) fn legacy(&self) -> Legacy {
+        Legacy {
+            restarts: self.restarts,
+            packets: self.packets,
+            cpu_gone_ns: self.cpu_ns(),
+            deaths: self.deaths,
+            deaths_ns: self.deaths_ns.clone(),
+        }
+    }
+
+    /// Goes on counting where the worker of this number of another server left off.
+    pub(super) fn inherit(&mut self, legacy: Legacy) {
+        // The end of the old server's worker is counted already.
+        self.restarts = self.restarts.saturating_add(legacy.restarts);
+        self.packets = legacy.packets;
+        self.cpu_gone_ns = self.cpu_gone_ns.saturating_add(legacy.cpu_gone_ns);
+        self.deaths = self.deaths.saturating_add(legacy.deaths);
+        self.deaths_ns = legacy.deaths_ns;
+    }
+
     /// CPU time of all its processes, ns.
     pub(super) fn cpu_ns(&self) -> u64 {
         let running = self.process.as_ref().and_then(|process| cpu_ns(process.pid));
-        self.cpu_gone_ns + running.unwrap_or(0)
+        self.cpu_gone_ns.saturating_add(running.unwrap_or(0))
     }
 
     /// Whether its heart stands still. Also keeps its CPU time for the case that it dies.
@@ -237,13 +269,13 @@ impl Worker {
             Err(error) => error.to_string(),
         };
         let process = self.process.take()?;
-        self.cpu_gone_ns += cpu_ns.max(process.cpu_seen_ns);
+        self.cpu_gone_ns = self.cpu_gone_ns.saturating_add(cpu_ns.max(process.cpu_seen_ns));
         if process.is_quitting {
             self.restart_at_ns = now_ns;
         } else {
             self.note_death(process.started_ns, now_ns);
         }
-        self.restarts += 1;
+        self.restarts = self.restarts.saturating_add(1);
         Some((process.channel, format!("worker {} (pid {}) ended: {status}", self.index, process.pid)))
     }
 
@@ -253,7 +285,7 @@ impl Worker {
         self.restart_at_ns = now_ns + restart_wait_ns(self.short_lives);
         self.deaths_ns.retain(|death_ns| now_ns.saturating_sub(*death_ns) < CRASH_LOOP_NS);
         self.deaths_ns.push_back(now_ns);
-        self.deaths += 1;
+        self.deaths = self.deaths.saturating_add(1);
     }
 
     /// Dies again and again.

@@ -1,6 +1,7 @@
 //! Every metric: its name, what it means and which figure it is. docs/observability.md lists them.
 
 use metronome_proto::histogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use super::{Buckets, Family, Kind, Sample, Unit, Value};
 use crate::master::request::{ServerReading, Totals};
@@ -22,7 +23,7 @@ pub(crate) struct ControlFigures {
 }
 
 /// What an agent has told of itself in all its runs.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct AgentFigures {
     pub(crate) sent: u64,
     pub(crate) skipped: u64,

@@ -12,6 +12,7 @@ mod owner;
 mod schema;
 
 use std::{
+    os::fd::{BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -60,6 +61,24 @@ impl Store {
         let aborted = abort_orphans(&mut connection, &owners, now_unix_ms)?;
         owners.sweep();
         Ok((Self { connection: Mutex::new(connection), path: path.to_owned(), owner }, aborted))
+    }
+
+    /// Opens the file under the name of another server that is about to let go of it: its unfinished runs
+    /// are left as they are, and so is the file.
+    pub(crate) fn inherit(path: &Path, owner: &str, lock: OwnedFd) -> anyhow::Result<Self> {
+        let connection = schema::open_as_it_is(path)?;
+        let owner = Owners::beside(path).inherit(owner, lock)?;
+        Ok(Self { connection: Mutex::new(connection), path: path.to_owned(), owner })
+    }
+
+    /// This server's name and its lock, for a successor.
+    pub(crate) fn owner(&self) -> (&str, BorrowedFd<'_>) {
+        (self.owner.name(), self.owner.lock())
+    }
+
+    /// Whether this server's runs end with this process: not any more once a successor has them.
+    pub(crate) fn set_last(&self, is_last: bool) {
+        self.owner.set_last(is_last);
     }
 
     /// Where the file lies.

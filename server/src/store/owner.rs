@@ -7,11 +7,15 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::{
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::random;
@@ -23,12 +27,17 @@ pub(super) struct Owners {
 }
 
 /// This server, alive for as long as this value is.
+///
+/// A lock belongs to what was opened, not to the process: a successor that has the descriptor holds it
+/// as well, and goes on under the same name.
 #[derive(Debug)]
 pub(super) struct Owner {
     name: String,
     path: PathBuf,
-    /// Locked; the lock ends with the descriptor.
-    _lock: File,
+    /// Locked; the lock ends with the last descriptor.
+    lock: File,
+    /// It is this process that removes the file at its end.
+    is_last: AtomicBool,
 }
 
 impl Owners {
@@ -49,9 +58,17 @@ impl Owners {
             // Waits at most for another server's sweep, which may also have removed the file.
             flock(&lock, FlockOperation::LockExclusive).with_context(named)?;
             if is_at(&lock, &path) {
-                return Ok(Owner { name, path, _lock: lock });
+                return Ok(Owner { name, path, lock, is_last: AtomicBool::new(true) });
             }
         }
+    }
+
+    /// Takes the name of a server that is about to let go of it, with its lock.
+    pub(super) fn inherit(&self, name: &str, lock: OwnedFd) -> anyhow::Result<Owner> {
+        let (path, lock) = (self.path(name), File::from(lock));
+        let is_name = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        ensure!(is_name && is_at(&lock, &path), "the old server's lock is not one of {}", self.directory.display());
+        Ok(Owner { name: name.to_owned(), path, lock, is_last: AtomicBool::new(false) })
     }
 
     /// The server of this name is dead. Unknown trouble counts as alive: nothing is taken from a
@@ -84,11 +101,22 @@ impl Owner {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
+
+    pub(super) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
+
+    /// Whether this process, and no successor or predecessor, ends the name.
+    pub(super) fn set_last(&self, is_last: bool) {
+        self.is_last.store(is_last, Relaxed);
+    }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if self.is_last.load(Relaxed) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -111,6 +139,29 @@ mod tests {
         assert!(!owners.is_gone(&name) && !owners.is_gone(second.name()));
         drop(first);
         assert!(owners.is_gone(&name) && !owners.is_gone(second.name()));
+    }
+
+    #[test]
+    fn a_name_that_was_handed_over_lives_until_its_last_holder_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let owners = Owners::beside(&directory.path().join("runs.sqlite"));
+        let old = owners.enroll().unwrap();
+        let name = old.name().to_owned();
+        let lock = || old.lock().try_clone_to_owned().unwrap();
+        // A successor that fails takes nothing with it.
+        drop(owners.inherit(&name, lock()).unwrap());
+        assert!(!owners.is_gone(&name));
+        let new = owners.inherit(&name, lock()).unwrap();
+        old.set_last(false);
+        new.set_last(true);
+        drop(old);
+        owners.sweep();
+        assert!(!owners.is_gone(&name));
+        drop(new);
+        assert!(owners.is_gone(&name));
+        let stranger = File::open("/dev/null").unwrap();
+        assert!(owners.inherit(&name, stranger.into()).is_err());
+        assert!(owners.inherit("../../etc/passwd", File::open("/dev/null").unwrap().into()).is_err());
     }
 
     #[test]

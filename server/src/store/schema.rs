@@ -47,6 +47,20 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Connection> {
     })
 }
 
+/// Opens the file for reading and writing as it is: another server works with it, and it must not be
+/// brought up to date under that.
+pub(super) fn open_as_it_is(path: &Path) -> anyhow::Result<Connection> {
+    let open = || -> anyhow::Result<Connection> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        prepare(&connection)?;
+        let version = version(&connection)?;
+        let ours = MIGRATIONS.len();
+        ensure!(version == ours, "it has format {version} and this version format {ours}; drain the old server first");
+        Ok(connection)
+    };
+    open().with_context(|| format!("the history {} cannot be used", path.display()))
+}
+
 /// Opens the file for reading only. `None` when there is no file.
 pub(super) fn open_to_read(path: &Path) -> anyhow::Result<Option<Connection>> {
     if !path.exists() {
@@ -72,10 +86,7 @@ fn make_private_file(path: &Path) -> anyhow::Result<()> {
 
 fn open_and_migrate(path: &Path) -> anyhow::Result<Connection> {
     let mut connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
+    prepare(&connection)?;
     // Taken for writing at once: two servers may start on a new file in the same moment.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version = version(&transaction)?;
@@ -86,6 +97,13 @@ fn open_and_migrate(path: &Path) -> anyhow::Result<Connection> {
     transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
     transaction.commit()?;
     Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", true)
 }
 
 fn version(connection: &Connection) -> anyhow::Result<usize> {
@@ -107,6 +125,20 @@ mod tests {
         for name in ["runs.sqlite", "runs.sqlite-wal", "runs.sqlite-shm"] {
             let mode = fs::metadata(path.with_file_name(name)).unwrap().mode() & 0o777;
             assert_eq!(mode, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_another_server_works_with_is_opened_as_it_is_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("runs.sqlite");
+        assert!(open_as_it_is(&path).is_err() && !path.exists(), "nothing is made by looking");
+        let connection = open(&path).unwrap();
+        open_as_it_is(&path).unwrap();
+        for other in [0, MIGRATIONS.len() as i64 + 1] {
+            connection.pragma_update(None, "user_version", other).unwrap();
+            let error = format!("{:#}", open_as_it_is(&path).unwrap_err());
+            assert!(error.contains(&format!("format {other}")) && error.contains("drain"), "{error}");
         }
     }
 

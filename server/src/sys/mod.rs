@@ -4,6 +4,7 @@
 
 pub(crate) mod channel;
 pub(crate) mod clock;
+pub(crate) mod conduit;
 pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod socket;

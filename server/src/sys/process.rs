@@ -1,20 +1,26 @@
-//! Worker processes: starting this executable again, and the CPU time that a process has used.
+//! Other processes of ours: workers, which are this executable again, a successor, which is a new one, and
+//! the CPU time that a process has used.
 #![allow(unsafe_code)]
 
 use std::{
+    env,
     fs::File,
     io,
     os::{
         fd::{AsRawFd as _, OwnedFd},
         unix::process::CommandExt as _,
     },
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{self, Child, Command, Stdio},
 };
 
 use rustix::process::Pid;
 
 /// argv[0] of a worker: how an executable knows that it is to be one.
 pub(crate) const WORKER_NAME: &str = "metronome-worker";
+
+/// Set in the environment of a successor: its standard input is the channel to the server it succeeds.
+pub(crate) const PREDECESSOR_VARIABLE: &str = "METRONOME_PREDECESSOR";
 
 /// This very executable, whatever happens to its file.
 #[derive(Debug)]
@@ -43,6 +49,16 @@ impl Executable {
             .current_dir("/")
             .spawn()
     }
+}
+
+/// Starts `executable` as this process was started, with `input` as its standard input. It does not die
+/// with this process.
+pub(crate) fn start_successor(executable: &Path, input: OwnedFd) -> io::Result<Child> {
+    Command::new(executable)
+        .args(env::args_os().skip(1))
+        .env(PREDECESSOR_VARIABLE, process::id().to_string())
+        .stdin(Stdio::from(input))
+        .spawn()
 }
 
 /// CPU time that all threads of a process have used, ns. None when it is gone.

@@ -1,4 +1,7 @@
 //! What one agent has told of its part in a run, checked as it comes in and bounded by the part.
+//!
+//! An agent that has come back after its stream was lost says its last words again; what is the same
+//! word for word is no second record.
 
 use std::collections::BTreeMap;
 
@@ -31,11 +34,15 @@ impl AgentAccount {
     /// Takes final figures. The first record of a client stands; what does not belong is counted.
     pub(crate) fn take(&mut self, records: v1::ClientRecords) {
         for mut record in records.clients {
-            if !self.owns(record.client) || self.records.contains_key(&record.client) {
+            record.error = text::sentence(&record.error);
+            let known = self.records.get(&record.client);
+            if known == Some(&record) {
+                continue;
+            }
+            if !self.owns(record.client) || known.is_some() {
                 self.strays = self.strays.saturating_add(1);
                 continue;
             }
-            record.error = text::sentence(&record.error);
             self.records.insert(record.client, record);
         }
     }
@@ -61,6 +68,30 @@ impl AgentAccount {
 
     pub(crate) fn record(&self, client: u32) -> Option<&v1::ClientRecord> {
         self.records.get(&client)
+    }
+
+    /// All records, by rising index.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &v1::ClientRecord> {
+        self.records.values()
+    }
+
+    /// Goes on with an account that another server has kept.
+    pub(crate) fn restore(
+        &mut self,
+        records: Vec<v1::ClientRecord>,
+        strays: u64,
+        finished: Option<v1::Finished>,
+        error: Option<&str>,
+    ) {
+        self.take(v1::ClientRecords { run_id: String::new(), clients: records });
+        self.strays = self.strays.saturating_add(strays);
+        self.finished = finished;
+        self.error = error.map(text::sentence);
+    }
+
+    /// Why it cannot go on, when it has said so.
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
     }
 
     pub(crate) fn strays(&self) -> u64 {
@@ -97,6 +128,17 @@ mod tests {
         assert_eq!(account.part().map(|client| account.record(client).unwrap().sent).collect::<Vec<_>>(), [5, 7]);
         assert_eq!(account.strays(), 4);
         assert!(account.record(1).is_none());
+    }
+
+    #[test]
+    fn a_record_that_is_said_again_is_no_second_one() {
+        let mut account = AgentAccount::new("a".into(), 0, 1, true);
+        for _ in 0..3 {
+            account.take(v1::ClientRecords { run_id: String::new(), clients: vec![record(0, 5)] });
+        }
+        assert_eq!(account.strays(), 0);
+        account.take(v1::ClientRecords { run_id: String::new(), clients: vec![record(0, 6)] });
+        assert_eq!((account.strays(), account.record(0).unwrap().sent), (1, 5));
     }
 
     #[test]

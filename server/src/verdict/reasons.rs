@@ -494,7 +494,7 @@ mod tests {
         record.workers[0].packets -= 10;
         record.recovered_packets = 10;
         let text = "Worker 0 died\x1b and was started anew.".into();
-        record.incidents.push(Incident { at_ns: 1, what: "worker died", text });
+        record.incidents.push(Incident { at_ns: 1, what: "worker died".into(), text });
         record.clients[0].rest_bytes = 7;
         let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
         assert_eq!(notes(&conclusion).len(), 3);

@@ -85,7 +85,11 @@ impl EventLoop {
             let now_ns = if now_ns == 0 { clock::now_ns() } else { now_ns };
             let line = self.line();
             Ink.put(&line.heartbeat_ns, now_ns);
-            add(&line.wakeups, u64::from(has_read));
+            // Not even a 0 is added by a worker without connections: until a successor takes over, its
+            // workers share their lines with those of the old server.
+            if has_read {
+                add(&line.wakeups, 1);
+            }
             if now_ns >= look_again_ns {
                 look_again_ns = now_ns + WAIT_MAX_NS;
                 self.check_deadlines(now_ns);

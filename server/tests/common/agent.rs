@@ -48,6 +48,7 @@ pub(crate) fn register(name: &str) -> v1::Register {
         clients_max: 100,
         cores: 1,
         time_namespace: namespace.to_string_lossy().into_owned(),
+        run_ids: Vec::new(),
     }
 }
 

@@ -123,6 +123,16 @@ impl<'a> From<&'a v1::GetServerResponse> for Server<'a> {
     }
 }
 
+/// `benchctl server upgrade`.
+pub(crate) fn upgraded(pid: u32) -> String {
+    #[derive(Serialize)]
+    struct Upgraded {
+        schema_version: u32,
+        pid: u32,
+    }
+    text(&Upgraded { schema_version: SCHEMA_VERSION, pid })
+}
+
 /// `benchctl server restart-workers`.
 pub(crate) fn restarted(workers: u32) -> String {
     #[derive(Serialize)]

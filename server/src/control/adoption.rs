@@ -1,0 +1,62 @@
+//! Runs that another server has begun: taken up here where they stood, their agents expected back.
+
+use std::{sync::Arc, time::Duration};
+
+use metronome_proto::telemetry;
+use tokio::{
+    sync::{mpsc, watch},
+    time,
+};
+use tracing::Instrument as _;
+
+use super::{
+    attendance::LEASE,
+    driver::Driver,
+    estate::Revived,
+    runs::{Active, View},
+    shared::Shared,
+    start::INBOX_MAX,
+    telling,
+};
+
+/// The load of an agent ends when its lease does; after that it has nothing to come back for.
+const RETURN_MAX: Duration = LEASE;
+
+/// Takes the runs up. From here on each lives by itself.
+pub(super) fn adopt(shared: &Arc<Shared>, runs: Vec<Revived>) {
+    let count = runs.len();
+    runs.into_iter().for_each(|run| adopt_one(shared, run));
+    if count > 0 {
+        tracing::info!(runs = count, "runs go on here");
+        tokio::spawn(expect_agents(Arc::clone(shared)));
+    }
+}
+
+fn adopt_one(shared: &Arc<Shared>, revived: Revived) {
+    let Revived { id, plan, run, life, accounts, told, snapshot, traceparent } = revived;
+    let (sender, inbox) = mpsc::channel(INBOX_MAX);
+    for (index, account) in accounts.iter().enumerate().filter(|(_, account)| account.error().is_none()) {
+        shared.registry.expect(&account.name, id, index, account.clients, &sender);
+    }
+    let (stop, stops) = mpsc::channel(1);
+    let (freeze, freezes) = mpsc::channel(1);
+    let view = watch::Sender::new(View::Running { run: run.clone(), snapshot: snapshot.clone() });
+    shared.runs.add(id, Active::new(view.subscribe(), stop, freeze));
+    let span = tracing::info_span!("run", run_id = %id);
+    telemetry::continue_from_traceparent(&span, &traceparent);
+    telling::begin(&span, &run.run_id, &plan, accounts.len());
+    let driver =
+        Driver { shared: Arc::clone(shared), id, plan, run, accounts, inbox, stops, freezes, view, span: span.clone() };
+    tokio::spawn(driver.go_on(life, told, snapshot).instrument(span));
+}
+
+/// Agents that do not come back in time are lost to their runs.
+async fn expect_agents(shared: Arc<Shared>) {
+    time::sleep(RETURN_MAX).await;
+    for (agent, parts) in shared.registry.give_up_expecting() {
+        shared.tally.agent_leaves(&agent, !parts.is_empty());
+        for part in parts {
+            part.tell("it did not come back within 3 s after the server was upgraded").await;
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Letting a successor take over, from the request to the moment when it serves; or going on as if
+//! nothing had been asked. What is said to the new process is `crate::upgrade`'s.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use metronome_proto::{run_id::RunId, v1::RunState};
+use rustix::process::getpid;
+use tokio::{
+    sync::{Notify, oneshot},
+    task,
+    time::{self, Instant},
+};
+use tonic::{Code, Status};
+
+use super::{
+    answer,
+    estate::{Estate, Legacy},
+    runs::{Active, View},
+    shared::Shared,
+};
+use crate::{
+    sys::clock,
+    upgrade::{Belongings, Patience, Successor, executable},
+};
+
+/// For the hand-over itself, in which no client is read: far more than it takes, and less than it takes
+/// to break a connection.
+const TAKE_MAX: Duration = Duration::from_secs(3);
+
+/// Pid of the new server, or why this one goes on, in one sentence.
+pub(super) type Outcome = Result<u32, String>;
+
+/// How far an upgrade is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+enum Stage {
+    None = 0,
+    /// The new process comes up; nothing has changed.
+    Starting = 1,
+    /// Runs come to where they can be handed over; none is started.
+    Gathering = 2,
+    /// Nothing moves.
+    HandingOver = 3,
+}
+
+/// What an upgrade needs to know, and who waits for one.
+#[derive(Debug, Default)]
+pub(super) struct Upgrade {
+    stage: AtomicU8,
+    waiting: Mutex<Vec<oneshot::Sender<Outcome>>>,
+    asked: Notify,
+    /// What goes to a successor unread. `None`: this server has none to give, or gives none any more.
+    belongings: Mutex<Option<Arc<Belongings>>>,
+    /// The server is told to end: an upgrade that is under way is given up.
+    is_over: Arc<AtomicBool>,
+    /// To come up healthy, and once more for the runs to be where they can be handed over.
+    wait: Duration,
+}
+
+impl Upgrade {
+    /// Of a server that can be succeeded when there are `belongings`.
+    pub(super) fn new(belongings: Option<Belongings>, wait: Duration) -> Self {
+        Self { belongings: Mutex::new(belongings.map(Arc::new)), wait, ..Self::default() }
+    }
+
+    /// Asks for one and waits for its outcome.
+    pub(super) async fn ask(&self) -> Outcome {
+        // Nobody looks at what is asked of a server that ends.
+        self.means()?;
+        let (reply, outcome) = oneshot::channel();
+        lock(&self.waiting).push(reply);
+        self.asked.notify_one();
+        outcome.await.unwrap_or_else(|_| Err("the server ended meanwhile".into()))
+    }
+
+    /// Resolves when one is asked for.
+    pub(super) async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// Tells everyone who has asked.
+    pub(super) fn answer(&self, outcome: &Outcome) {
+        for reply in lock(&self.waiting).drain(..) {
+            let _ = reply.send(outcome.clone());
+        }
+    }
+
+    /// Gives up the one that is under way, as soon as it can be.
+    pub(super) fn give_up(&self) {
+        self.is_over.store(true, Relaxed);
+    }
+
+    /// No successor any more: the ports are to close with their listeners.
+    pub(super) fn forbid(&self) {
+        *lock(&self.belongings) = None;
+    }
+
+    /// No run is started while others are gathered to be handed over.
+    pub(super) fn refuse_start(&self) -> Result<(), Status> {
+        self.refuse_from(Stage::Gathering, "starts no run before that is done")
+    }
+
+    /// Nothing is changed while everything is handed over.
+    pub(super) fn refuse_change(&self) -> Result<(), Status> {
+        self.refuse_from(Stage::HandingOver, "changes nothing before that is done")
+    }
+
+    fn refuse_from(&self, stage: Stage, what: &str) -> Result<(), Status> {
+        if self.stage.load(Relaxed) < stage as u8 {
+            return Ok(());
+        }
+        let sentence = format!("the server is being upgraded and {what}; ask again in a moment");
+        Err(answer::plain(Code::Unavailable, "UPGRADING", &sentence))
+    }
+
+    fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Relaxed);
+    }
+
+    /// What to start and what to give it.
+    fn means(&self) -> Result<(PathBuf, Arc<Belongings>), String> {
+        if getpid().is_init() {
+            let sentence = "this server is process 1, with which its container ends; roll out a new container instead";
+            return Err(sentence.into());
+        }
+        let belongings = lock(&self.belongings).clone();
+        let belongings = belongings.ok_or("this server lasts for one run of benchctl or is shutting down")?;
+        Ok((executable()?, belongings))
+    }
+
+    fn patience(&self, wait: Duration) -> Patience {
+        let wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+        Patience {
+            deadline_ns: clock::now_ns().saturating_add(wait_ns),
+            shown: format!("{wait:?}"),
+            is_over: Arc::clone(&self.is_over),
+        }
+    }
+}
+
+/// A run that stands still, and what lets it go to the successor when used, or on here when dropped.
+type Held = (Legacy, oneshot::Sender<()>);
+
+/// Starts a successor and lets it take over. On an error everything goes on here.
+pub(super) async fn upgrade(shared: &Arc<Shared>) -> Outcome {
+    let (executable, belongings) = shared.upgrade.means()?;
+    tracing::info!("upgrade: starting {}", executable.display());
+    shared.upgrade.enter(Stage::Starting);
+    let patience = shared.upgrade.patience(shared.upgrade.wait);
+    let starting =
+        blocking(move || Successor::start(&executable, &belongings.hello, &belongings.borrowed(), &patience));
+    let outcome = match starting.await {
+        Ok(successor) => hand_over(shared, successor).await,
+        Err(sentence) => Err(sentence),
+    };
+    if outcome.is_err() {
+        shared.data_plane.take_back().await;
+        shared.upgrade.enter(Stage::None);
+    }
+    outcome
+}
+
+async fn hand_over(shared: &Arc<Shared>, mut successor: Successor) -> Outcome {
+    shared.upgrade.enter(Stage::Gathering);
+    // A start that is under way is a run from here on, or none.
+    let _none_starts = shared.starting.lock().await;
+    let held = gather(shared).await?;
+    let since_ns = clock::now_ns();
+    let patience = shared.upgrade.patience(TAKE_MAX);
+    let given = match shared.data_plane.hand_over(successor.conduit(), patience.deadline_ns).await {
+        Ok(given) => given,
+        Err(sentence) => return blocking(move || Err(successor.end(&patience).unwrap_or(sentence))).await,
+    };
+    let bytes = estate(shared, &held, given.bytes).encode()?;
+    let pid = blocking(move || {
+        let pid = successor.pid();
+        successor.hand_over(&bytes, given.sockets, &patience)?;
+        successor.go(&patience)?;
+        Ok(pid)
+    })
+    .await?;
+    shared.is_succeeded();
+    let runs = held.len();
+    for (_, release) in held {
+        let _ = release.send(());
+    }
+    let pause_us = clock::now_ns().saturating_sub(since_ns) / 1_000;
+    tracing::info!(pid, runs, connections = given.sockets, pause_us, "upgrade: another process has taken over");
+    Ok(pid)
+}
+
+/// Holds every run that has not ended, once all are RUNNING at the same time.
+async fn gather(shared: &Shared) -> Result<Vec<Held>, String> {
+    let wait = shared.upgrade.wait;
+    let deadline = Instant::now() + wait;
+    loop {
+        for (id, mut run) in shared.runs.all() {
+            if time::timeout_at(deadline, run.view.wait_for(is_movable)).await.is_err() {
+                return Err(too_long(id, &run, wait));
+            }
+        }
+        // From here on a stop is refused, and one that a run has not looked at yet keeps it from being held.
+        shared.upgrade.enter(Stage::HandingOver);
+        match hold_all(shared).await {
+            Ok(held) => return Ok(held),
+            Err((id, run)) if Instant::now() >= deadline => return Err(too_long(id, &run, wait)),
+            // It has gone on to DRAINING between the look and the word; the others go on as well.
+            Err(_) => shared.upgrade.enter(Stage::Gathering),
+        }
+    }
+}
+
+/// Holds every run that has not ended. An error is one that cannot be held; then none is.
+async fn hold_all(shared: &Shared) -> Result<Vec<Held>, (RunId, Active)> {
+    let mut held = Vec::new();
+    for (id, run) in shared.runs.all() {
+        let has_ended = is_over(&run.view.borrow());
+        if has_ended {
+            continue;
+        }
+        match run.freeze().await {
+            Some(still) => held.push(still),
+            None => return Err((id, run)),
+        }
+    }
+    Ok(held)
+}
+
+fn is_over(view: &View) -> bool {
+    matches!(view, View::Ended(_))
+}
+
+/// It can be handed over, or has ended.
+fn is_movable(view: &View) -> bool {
+    is_over(view) || view.run().state() == RunState::Running
+}
+
+fn too_long(id: RunId, run: &Active, wait: Duration) -> String {
+    let state = run.run().state().as_str_name().trim_start_matches("RUN_STATE_").to_owned();
+    format!("run {id} is {state} and was not RUNNING or over within {wait:?}, which it must be; ask again when it is")
+}
+
+fn estate(shared: &Shared, held: &[Held], master: Vec<u8>) -> Estate {
+    let mut estate = Estate {
+        runs: held.iter().map(|(legacy, _)| legacy.clone()).collect(),
+        tally: shared.tally.legacy(),
+        started_unix_ms: shared.about.started_unix_ms,
+        started_ns: shared.about.started_ns,
+        master,
+        ..Estate::default()
+    };
+    estate.set_unsaved(&shared.runs);
+    estate
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    task::spawn_blocking(work).await.unwrap_or_else(|_| Err("the upgrade itself failed; this is a bug".into()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code between lock and unlock can leave it half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

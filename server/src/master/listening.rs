@@ -1,0 +1,47 @@
+//! The data port: how many connections there may be, and what each inherits from its listener.
+
+use std::{net::TcpListener, time::Duration};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{SockRef, TcpKeepalive};
+
+/// Connections that have not yet said a verified hello, beside the clients. A crowd of them must
+/// not take the clients' places.
+const PENDING_MAX: u64 = 16_384;
+
+/// Descriptors for everything but connections: the control port must answer whatever happens.
+const DESCRIPTORS_RESERVED: u64 = 512;
+
+/// A peer that has vanished is noticed within a minute, also when nothing is sent to it.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(3);
+
+/// Buffers of each connection, from the seed.
+const SOCKET_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Raises the limit of open files as far as it goes, and returns how many connections fit.
+pub(super) fn slots(max_clients: u32) -> anyhow::Result<u32> {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let wanted = u64::from(max_clients) + PENDING_MAX;
+    let possible = files.saturating_sub(DESCRIPTORS_RESERVED);
+    anyhow::ensure!(
+        possible > u64::from(max_clients),
+        "--max-clients: {max_clients} clients need more open files than the limit of {files} allows beside the \
+         {DESCRIPTORS_RESERVED} that are kept for other things; raise it (ulimit -n) or ask for fewer clients"
+    );
+    Ok(wanted.min(possible) as u32)
+}
+
+/// What accepted connections inherit, as the seed sets it on each.
+pub(super) fn tune(listener: &TcpListener) {
+    let socket = SockRef::from(listener);
+    // A system that refuses one of these serves all the same.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&KEEPALIVE);
+    // An urgent byte would be outside of the stream, and of what the kernel says was read of it.
+    let _ = socket.set_out_of_band_inline(true);
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+}

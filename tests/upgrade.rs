@@ -1,0 +1,338 @@
+//! A server that is upgraded in mid-run, on real processes: nothing is lost, doubled or connected again; and
+//! when the new one is no good the old one goes on as if nothing had been asked.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{
+    PATIENCE, Running, Server, assert_exact, collector::Collector, command_at, executable, json_of, wait_until,
+};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, test_kill_process, waitpid,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A server whose executable lies in a folder of its own, and all that succeed it.
+struct Upgradable {
+    server: Server,
+    executable: PathBuf,
+    /// What it and its successors say when they are ready.
+    ready: mpsc::Receiver<String>,
+    /// Of all of them, the one that serves last.
+    pids: Vec<Pid>,
+}
+
+impl Upgradable {
+    fn start(flags: &[&str]) -> Self {
+        Self::start_in(TempDir::new().unwrap(), flags, &[])
+    }
+
+    fn start_in(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        // So that successors, which lose their parent, end as children of this test.
+        set_child_subreaper(Some(getpid())).unwrap();
+        let path = folder.path().join("metronome-server");
+        install(&path);
+        let mut command = command_at(&path);
+        command.args(["--port", "0", "--grpc", "127.0.0.1:0", "--workers", "2", "--http", "127.0.0.1:0", "--database"]);
+        command.arg(folder.path().join("runs.sqlite")).args(flags);
+        command.env("NOTIFY_SOCKET", folder.path().join("notify")).envs(variables.iter().copied());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (sender, ready) = mpsc::channel();
+        thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+        let first = ready.recv_timeout(PATIENCE).unwrap();
+        let pids = vec![Pid::from_child(&child)];
+        Self { server: Server { process: Running { child, ready: first }, folder }, executable: path, ready, pids }
+    }
+
+    /// Waits for the next server to say that it is ready.
+    fn next(&mut self) -> Pid {
+        let line = self.ready.recv_timeout(PATIENCE).expect("a new server");
+        let pid = line.rsplit(' ').next().unwrap().parse().ok().and_then(Pid::from_raw).unwrap();
+        self.pids.push(pid);
+        pid
+    }
+
+    /// Upgrades it; the pid that serves from then on.
+    fn upgrade(&mut self) -> Pid {
+        let (answer, code) = self.server.json(&["server", "upgrade"]);
+        assert_eq!(code, 0, "{answer:#}");
+        let pid = self.next();
+        assert_eq!(answer["pid"], pid.as_raw_nonzero().get());
+        assert_eq!(self.pid(), pid);
+        pid
+    }
+
+    /// Tries to; the sentence with which that fails. The old server has stayed the same.
+    fn refused_upgrade(&self) -> String {
+        let before = self.pid();
+        let output = self.server.benchctl(&["server", "upgrade"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(self.pid(), before);
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Who answers now.
+    fn pid(&self) -> Pid {
+        self.told()["pid"].as_i64().and_then(|pid| Pid::from_raw(pid as i32)).unwrap()
+    }
+
+    fn told(&self) -> Value {
+        self.server.json(&["server"]).0
+    }
+
+    /// Puts something else where the next server is started from.
+    fn put(&self, text: &str) {
+        let staged = self.executable.with_extension("staged");
+        fs::write(&staged, text).unwrap();
+        fs::set_permissions(&staged, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::rename(staged, &self.executable).unwrap();
+    }
+
+    /// A run in the background, once packets arrive.
+    fn run(&self, flags: &[&str]) -> Child {
+        let child = self.server.benchctl(&[&["start", "-o", "json", "--quiet"], flags].concat()).spawn().unwrap();
+        wait_until("packets arrive", || (packets(&self.told()) > 0).then_some(()));
+        child
+    }
+}
+
+impl Drop for Upgradable {
+    fn drop(&mut self) {
+        for pid in &self.pids {
+            let _ = kill_process(*pid, Signal::KILL);
+            // The first is waited for by its own handle.
+            let _ = waitpid(Some(*pid), WaitOptions::NOHANG);
+        }
+    }
+}
+
+/// Puts the server that was built to `path`.
+fn install(path: &Path) {
+    let staged = path.with_extension("staged");
+    let built = executable("metronome-server");
+    // A link is quicker and needs the same file system.
+    if fs::hard_link(&built, &staged).is_err() {
+        fs::copy(&built, &staged).unwrap();
+    }
+    fs::rename(staged, path).unwrap();
+}
+
+/// Packets that the workers have counted.
+fn packets(server: &Value) -> u64 {
+    server["workers"].as_array().unwrap().iter().map(|worker| worker["packets"].as_u64().unwrap()).sum()
+}
+
+/// No client has connected again, and none has anything to complain of.
+#[track_caller]
+fn assert_undisturbed(result: &Value) {
+    for client in result["clients"].as_array().unwrap() {
+        assert_eq!((&client["attempts"], &client["error"]), (&Value::from(1), &Value::Null), "{client}");
+    }
+}
+
+#[test]
+fn two_upgrades_in_mid_run_cost_no_packet_and_no_connection() {
+    let mut system = Upgradable::start(&[]);
+    let _agent = system.server.agent("a1");
+    let child = system.run(&["--clients", "10", "--rate", "10000", "--duration", "4s"]);
+    let before = system.told();
+    let first = system.upgrade();
+    kill_process(first, Signal::USR2).unwrap();
+    let second = system.next();
+    assert!(first != second && system.pid() == second);
+    let after = system.told();
+    assert!(packets(&after) >= packets(&before), "{after:#}");
+    for told in ["started_at", "grpc_address", "data_address"] {
+        assert_eq!(after[told], before[told], "{told}");
+    }
+    let (result, code) = json_of(child.wait_with_output().unwrap());
+    assert_exact(&result, 400_000);
+    assert_undisturbed(&result);
+    assert!([0, 4].contains(&code), "late on a busy machine at the worst: {result:#}");
+    let after = system.told();
+    assert_eq!(packets(&after), 400_000);
+    assert_eq!((&after["connections"]["accepted"], &after["recoveries"]["deaths"]), (&10.into(), &0.into()));
+}
+
+#[test]
+fn the_last_server_drains_and_the_next_run_works() {
+    let mut system = Upgradable::start(&[]);
+    let agent = system.server.agent("a1");
+    let pids = [system.upgrade(), system.upgrade()];
+    wait_until("the agent is back", || {
+        let (agents, _) = system.server.json(&["agents"]);
+        (agents["agents"].as_array().unwrap().len() == 1).then_some(())
+    });
+    let (result, _) = system.server.run(&["--clients", "4", "--rate", "500", "--duration", "1s"]);
+    assert_exact(&result, 2_000);
+    assert!(system.server.process.wait().success(), "the first one has ended in good order");
+    drop(agent);
+    kill_process(pids[1], Signal::TERM).unwrap();
+    for pid in pids {
+        let (_, status) = wait_until("it ends", || waitpid(Some(pid), WaitOptions::NOHANG).unwrap());
+        assert_eq!(status.exit_status(), Some(0));
+    }
+}
+
+/// A new server that behaves well up to a point and then dies by kill -9, holding all that it was given:
+/// after `steps` words of the old one, having answered as `answers` (by the number of words) says.
+fn mortal(answers: &str, steps: &str) -> String {
+    format!(
+        r#"#!/usr/bin/env python3
+import os, signal, socket, time
+channel, heard, held = socket.socket(fileno=0), 0, []
+answers, steps = {answers}, {steps}
+while heard < steps:
+    message, descriptors, _, _ = socket.recv_fds(channel, 65536, 253)
+    held += descriptors
+    heard += 1
+    if heard in answers:
+        channel.send(answers[heard])
+    if message[:1] == b"\x06":  # End: all has come
+        break
+if steps > 999:
+    time.sleep(60)
+os.kill(os.getpid(), signal.SIGKILL)
+"#
+    )
+}
+
+#[test]
+fn a_new_server_that_is_no_good_costs_nothing_whatever_it_does() {
+    let mut system = Upgradable::start(&["--upgrade-wait", "3s"]);
+    let _agent = system.server.agent("a1");
+    // Little enough for the sockets to hold it while a mute successor is waited for.
+    let child = system.run(&["--clients", "10", "--rate", "500", "--duration", "10m"]);
+    let healthy = r#"{1: b"\x02"}"#;
+    for (new, sentence) in [
+        ("#!/bin/sh\nexit 7\n".to_owned(), "exit status: 7"),
+        ("#!/bin/sh\nexec sleep 60\n".to_owned(), "was silent for 3s"),
+        ("no executable at all".to_owned(), "cannot be started"),
+        (mortal("{1: b\"\\x03not on Mondays\"}", "1"), "refuses: not on Mondays"),
+        (mortal("{1: b\"\\xffwhat?\"}", "1"), "nobody understands"),
+        (mortal("{}", "1"), "ended before it had taken over: signal: 9"),
+        (mortal(healthy, "1"), "ended before it had taken over: signal: 9"),
+        (mortal(healthy, "2"), "ended before it had taken over: signal: 9"),
+        (mortal(healthy, "3"), "ended before it had taken over: signal: 9"),
+        (mortal(healthy, "999"), "ended before it had taken over: signal: 9"),
+        (mortal(healthy, "1000"), "was silent for 3s"),
+    ] {
+        system.put(&new);
+        let said = system.refused_upgrade();
+        assert!(said.contains(sentence) && said.contains("goes on"), "{said} for {new}");
+        let before = packets(&system.told());
+        wait_until("packets go on", || (packets(&system.told()) > before).then_some(()));
+    }
+    fs::remove_file(&system.executable).unwrap();
+    assert!(system.refused_upgrade().contains("no executable at"));
+    // A good one at last.
+    install(&system.executable);
+    system.upgrade();
+    let (_, code) = system.server.json(&["stop", "--all"]);
+    assert_eq!(code, 0);
+    let (result, _) = json_of(child.wait_with_output().unwrap());
+    let sent = result["packets"]["sent"].as_u64().unwrap();
+    assert!(sent > 1_000);
+    assert_exact(&result, sent);
+    assert_undisturbed(&result);
+}
+
+#[test]
+fn an_agent_that_does_not_come_back_is_lost_to_its_run() {
+    let mut system = Upgradable::start(&[]);
+    let agents = [system.server.agent("a1"), system.server.agent("a2")];
+    let child = system.run(&["--clients", "2", "--rate", "500", "--duration", "6s"]);
+    agents[0].signal(Signal::STOP);
+    system.upgrade();
+    let upgraded = Instant::now();
+    let (result, code) = json_of(child.wait_with_output().unwrap());
+    assert!(upgraded.elapsed() < Duration::from_secs(30), "nobody waits for it longer than its lease");
+    assert!([3, 4].contains(&code), "partial, or late as well on a busy machine: {result:#}");
+    let reasons = result["verdict"]["reasons"].to_string();
+    assert!(reasons.contains("AGENT_LOST") && reasons.contains("did not come back"), "{reasons}");
+    assert_eq!(result["clients"][1]["received"], 3_000, "{result:#}");
+}
+
+#[test]
+fn a_run_that_is_not_running_is_waited_for_and_none_is_started_meanwhile() {
+    let system = Upgradable::start(&["--upgrade-wait", "1s"]);
+    let _agent = system.server.agent("a1");
+    // A port that takes connections and says nothing keeps the run PREPARING.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = silent.local_addr().unwrap().to_string();
+    let flags = ["start", "-o", "json", "--clients", "1", "--duration", "1s", "--target", &target];
+    let child = system.server.benchctl(&flags).spawn().unwrap();
+    wait_until("the run is there", || (system.told()["runs_active"] == 1).then_some(()));
+    let said = system.refused_upgrade();
+    assert!(said.contains("PREPARING") && said.contains("within 1s"), "{said}");
+    system.server.json(&["stop", "--all"]);
+    json_of(child.wait_with_output().unwrap());
+    assert_exact(&system.server.run(&["--clients", "1", "--rate", "100", "--duration", "1s"]).0, 100);
+}
+
+#[test]
+fn the_trace_of_a_run_goes_on_in_the_new_server() {
+    let collector = Collector::start();
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str())];
+    let mut system = Upgradable::start_in(TempDir::new().unwrap(), &[], &variables);
+    let _agent = system.server.agent("a1");
+    let child = system.run(&["--clients", "2", "--rate", "500", "--duration", "3s"]);
+    let pid = system.upgrade();
+    json_of(child.wait_with_output().unwrap());
+    kill_process(pid, Signal::TERM).unwrap();
+    let rest = collector.wait_for("the rest of the run", |span| {
+        span.name == "run" && span.events.iter().any(|event| event == "server upgraded")
+    });
+    let begin = collector.wait_for("its beginning", |span| span.name == "run" && span.id == rest.parent);
+    assert_eq!(begin.trace, rest.trace);
+}
+
+#[test]
+fn systemd_is_told_which_process_is_the_main_one() {
+    let folder = TempDir::new().unwrap();
+    let notified = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    notified.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut text = [0; 100];
+        let length = notified.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..length]).trim().to_owned()
+    };
+    let mut system = Upgradable::start_in(folder, &[], &[]);
+    assert_eq!(told(), "READY=1");
+    let pid = system.upgrade();
+    let mut both = [told(), told()];
+    both.sort();
+    assert_eq!(both, [format!("MAINPID={}", pid.as_raw_nonzero()), "READY=1".into()]);
+}
+
+#[test]
+fn a_server_that_is_killed_after_an_upgrade_leaves_nothing_behind() {
+    let mut system = Upgradable::start(&[]);
+    let _agent = system.server.agent("a1");
+    let mut child = system.run(&["--clients", "2", "--rate", "500", "--duration", "10m"]);
+    let pid = system.upgrade();
+    let workers = system.server.workers();
+    kill_process(pid, Signal::KILL).unwrap();
+    wait_until("its workers are gone", || {
+        // Orphans of the server are this test's to reap.
+        for worker in &workers {
+            let _ = waitpid(Some(*worker), WaitOptions::NOHANG);
+        }
+        workers.iter().all(|worker| test_kill_process(*worker).is_err()).then_some(())
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
