@@ -30,7 +30,7 @@ use crate::{
     connect::{NotConnected, connect_all},
     drain::drain,
     generator::{self, Measured, Pacing, Totals, generate, progress},
-    leash::{LOOK_EVERY_NS, Leash, Pull},
+    leash::{LOOK_EVERY_NS, Leash},
     target::Allowed,
 };
 
@@ -85,7 +85,7 @@ impl RunHandle {
         if self.unlisted < UNLISTED_MAX {
             self.leash.renew(lease_until_ns);
         } else {
-            self.leash.pull(Pull::Hurry);
+            self.leash.lose("the server knows nothing of the run any more");
         }
     }
 
@@ -176,8 +176,9 @@ impl Run {
             Err(error) => return self.fail(format!("the load could not be generated: {error}")),
         };
         measured.cpu_ns += self.drain(&mut clients);
-        if self.leash.lease_is_over(clock::now_ns()) {
-            tracing::warn!("lease lost: the server did not renew it in time");
+        if let Some(why) = self.leash.why_lost() {
+            tracing::warn!(why, "lease lost");
+            past::fail(&Span::current(), &format!("lease lost: {why}"));
         }
         let _report = info_span!("report").entered();
         self.report_records(clients.iter().map(Client::record).collect());
@@ -213,10 +214,12 @@ impl Run {
         let Orders { assignment, pacing, .. } = &self.orders;
         let generated = generate(clients, assignment, start_ns, *pacing, &self.leash, &self.totals)?;
         trace_load(&generated.1, connected_ns, start_ns);
-        let (measured, at_us) = (&generated.1, |quantile| generated.1.lateness.quantile_ns(quantile) / 1000);
+        let measured = &generated.1;
+        // Signed: of other whole numbers a trace would make text.
+        let at_us = |quantile| (measured.lateness.quantile_ns(quantile) / 1000).cast_signed();
         tracing::info!(
-            packets = measured.lateness.count(),
-            writes = measured.writes,
+            packets = measured.lateness.count().cast_signed(),
+            writes = measured.writes.cast_signed(),
             lateness_p50_us = at_us(0.5),
             lateness_p99_us = at_us(0.99),
             lateness_max_us = at_us(1.0),

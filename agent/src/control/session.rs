@@ -5,8 +5,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use metronome_proto::v1::{
-    self, agent_message::Message as Report, agent_service_client::AgentServiceClient, server_message::Message as Order,
+use metronome_proto::{
+    telemetry::restraint::Restraint,
+    v1::{
+        self, agent_message::Message as Report, agent_service_client::AgentServiceClient,
+        server_message::Message as Order,
+    },
 };
 use tokio::{
     sync::mpsc,
@@ -42,6 +46,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 const REPORTS_MAX: usize = 64;
 /// A start further away than this is a mistake.
 const START_IN_MAX: Duration = Duration::from_secs(60);
+
+/// Of orders that cannot be followed, at most ten lines in ten seconds: a server may give them by the thousand.
+static REFUSALS: Restraint = Restraint::new(10, 10_000_000_000);
 
 /// An open stream.
 pub(super) struct Session<'a> {
@@ -191,7 +198,9 @@ impl<'a> Session<'a> {
     }
 
     fn fail(&self, run_id: String, error: String) {
-        tracing::warn!(run_id, error, "the run failed here");
+        if let Some(withheld) = REFUSALS.admit(clock::now_ns()) {
+            tracing::warn!(run_id, error, withheld, "the run failed here");
+        }
         let _ = self.reports.try_send(message(Report::Failed(v1::Failed { run_id, error })));
     }
 
@@ -211,7 +220,7 @@ impl<'a> Session<'a> {
 impl Drop for Session<'_> {
     /// Without the stream nobody can stop the load any more.
     fn drop(&mut self) {
-        self.runs.values().for_each(|run| run.leash.pull(Pull::Hurry));
+        self.runs.values().for_each(|run| run.leash.lose("the stream to the server ended"));
     }
 }
 
