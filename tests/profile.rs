@@ -17,7 +17,7 @@ use common::{Server, json_of, wait_until};
 /// Why nothing can be recorded here.
 fn missing(folder: &Path) -> Option<String> {
     let mut perf = Command::new("perf");
-    perf.args(["record", "--quiet", "--freq", "99", "--call-graph", "fp", "--output"]).arg(folder.join("try"));
+    perf.args(["record", "--quiet", "--freq", "99", "--call-graph", "dwarf", "--output"]).arg(folder.join("try"));
     match perf.args(["--", "true"]).output() {
         Err(error) => Some(format!("perf cannot be started ({error}); Debian has it as linux-perf")),
         Ok(output) if output.status.success() => None,
@@ -52,9 +52,14 @@ fn a_worker_and_a_pacing_thread_show_their_functions_in_flame_graphs() {
     assert!(output.status.success(), "{said}");
     assert!(server.benchctl(&["stop", "--all"]).output().unwrap().status.success());
     json_of(run.wait_with_output().unwrap());
-    for (picture, function) in [("worker.svg", "metronome_server::worker::"), ("pacing.svg", "metronome_agent::")] {
+    // Whole stacks: from where the thread begins to what it is there for.
+    let worker = ["<title>main:", "<title>metronome_server::worker::"];
+    let pacing = ["__rust_begin_short_backtrace:", "<title>metronome_agent::"];
+    for (picture, functions) in [("worker.svg", worker), ("pacing.svg", pacing)] {
         let svg = fs::read_to_string(folder.path().join(picture)).unwrap();
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{picture}");
-        assert!(svg.contains(&format!("<title>{function}")), "{picture} names none of our functions: {said}");
+        for function in functions {
+            assert!(svg.contains(function), "no {function} in {picture}: {said}");
+        }
     }
 }
