@@ -94,7 +94,7 @@ fn a_lease_that_nobody_renews_is_told_by_the_agent_while_the_server_is_away() {
     assert_eq!(part.event("lease lost").attributes["why"], "the server did not renew it in time");
     observed.server.signal(Signal::CONT);
     let (result, code) = json_of(child.wait_with_output().unwrap());
-    assert_eq!(code, 3, "a run without its agent's report is partial: {result:#}");
+    assert!([3, 4].contains(&code), "without its agent's report a run is partial, late ones are invalid: {result:#}");
     observed.end();
     let run = collector.wait_for("the run", |span| span.name == "run");
     assert_eq!((&part.parent, run.event("agent lost").attributes["agent"].as_str()), (&run.id, "a1"));
