@@ -293,9 +293,8 @@ fn the_trace_of_a_run_goes_on_in_the_new_server() {
     let pid = system.upgrade();
     json_of(child.wait_with_output().unwrap());
     kill_process(pid, Signal::TERM).unwrap();
-    let rest = collector.wait_for("the rest of the run", |span| {
-        span.name == "run" && span.events.iter().any(|event| event == "server upgraded")
-    });
+    let rest = collector
+        .wait_for("the rest of the run", |span| span.name == "run" && span.told().contains(&"server upgraded"));
     let begin = collector.wait_for("its beginning", |span| span.name == "run" && span.id == rest.parent);
     assert_eq!(begin.trace, rest.trace);
 }

@@ -132,17 +132,26 @@ impl Attempt<'_> {
     fn connect(&self, client: u32) -> Result<Client, Failure> {
         let begun_ns = clock::now_ns();
         let outcome = self.try_until_connected(client);
-        let tries = outcome.as_ref().map_or_else(|failure| failure.attempts, Client::attempts);
-        let now_ns = clock::now_ns();
-        if tries > 1 || now_ns - begun_ns >= SLOW_NS {
-            let known = [("client", i64::from(client)), ("tries", i64::from(tries))]
-                .map(|(key, value)| KeyValue::new(key, value));
-            let took = KeyValue::new("took_ms", (now_ns - begun_ns) as f64 / 1e6);
-            let name = if outcome.is_ok() { "client slow" } else { "client failed" };
-            let attributes = known.into_iter().chain([took]).collect();
-            past::add_event(&self.span, &past::Anchor::at(now_ns), name, now_ns, attributes);
-        }
+        self.tell_if_notable(client, begun_ns, &outcome);
         outcome
+    }
+
+    /// An event of the step's span, for a client that was not connected at once.
+    fn tell_if_notable(&self, client: u32, begun_ns: u64, outcome: &Result<Client, Failure>) {
+        let now_ns = clock::now_ns();
+        let (name, tries) = match outcome {
+            Err(failure) => ("client failed", failure.attempts),
+            Ok(connected) if connected.attempts() > 1 => ("client retried", connected.attempts()),
+            Ok(_) if now_ns - begun_ns >= SLOW_NS => ("client slow", 1),
+            Ok(_) => return,
+        };
+        let mut attributes = vec![
+            KeyValue::new("client", i64::from(client)),
+            KeyValue::new("tries", i64::from(tries)),
+            KeyValue::new("took_ms", (now_ns - begun_ns) as f64 / 1e6),
+        ];
+        attributes.extend(outcome.as_ref().err().map(|failure| KeyValue::new("error", failure.error.clone())));
+        past::add_event(&self.span, &past::Anchor::at(now_ns), name, now_ns, attributes);
     }
 
     fn try_until_connected(&self, client: u32) -> Result<Client, Failure> {

@@ -3,7 +3,10 @@
 //! One leash per run, held by the control side and looked at by every thread of the run on its own,
 //! so that load ends even when the control side hangs. Times are ns of CLOCK_MONOTONIC.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+};
 
 use crate::clock;
 
@@ -15,6 +18,8 @@ pub(crate) const LOOK_EVERY_NS: u64 = 50_000_000;
 pub(crate) struct Leash {
     pull: AtomicU8,
     lease_until_ns: AtomicU64,
+    /// Set by the first who finds that nobody holds the lease any more.
+    why_lost: OnceLock<&'static str>,
 }
 
 /// How hard the leash is pulled.
@@ -33,7 +38,11 @@ pub(crate) enum Pull {
 impl Leash {
     /// A leash that gives way at `lease_until_ns` unless it is renewed.
     pub(crate) fn new(lease_until_ns: u64) -> Self {
-        Self { pull: AtomicU8::new(Pull::None as u8), lease_until_ns: AtomicU64::new(lease_until_ns) }
+        Self {
+            pull: AtomicU8::new(Pull::None as u8),
+            lease_until_ns: AtomicU64::new(lease_until_ns),
+            why_lost: OnceLock::new(),
+        }
     }
 
     /// A leash without a lease: only an order ends the load.
@@ -51,12 +60,18 @@ impl Leash {
         self.pull.fetch_max(pull as u8, Relaxed);
     }
 
+    /// Pulls hard, since nobody holds the lease any more, for this reason. The first reason stays.
+    pub(crate) fn lose(&self, why: &'static str) {
+        let _ = self.why_lost.set(why);
+        self.pull(Pull::Hurry);
+    }
+
     /// How it stands at `now_ns`.
     #[inline]
     pub(crate) fn pulled(&self, now_ns: u64) -> Pull {
         if now_ns >= self.lease_until_ns.load(Relaxed) {
             // For good: a late renewal must not bring back some threads of a run and others not.
-            self.pull(Pull::Hurry);
+            self.lose("the server did not renew it in time");
         }
         match self.pull.load(Relaxed) {
             0 => Pull::None,
@@ -65,9 +80,9 @@ impl Leash {
         }
     }
 
-    /// Whether the lease has ended, whatever else has pulled.
-    pub(crate) fn lease_is_over(&self, now_ns: u64) -> bool {
-        now_ns >= self.lease_until_ns.load(Relaxed)
+    /// Why the lease is lost, if it is.
+    pub(crate) fn why_lost(&self) -> Option<&'static str> {
+        self.why_lost.get().copied()
     }
 
     /// Whether the load may go on.
@@ -104,6 +119,15 @@ mod tests {
         assert_eq!(leash.pulled(100), Pull::Hurry);
         leash.renew(200);
         assert!(!leash.holds(150), "a lease that was seen to have ended is not renewed");
+    }
+
+    #[test]
+    fn a_lost_lease_keeps_the_first_reason_and_a_pull_is_no_loss() {
+        let leash = Leash::new(50);
+        leash.pull(Pull::Stop);
+        assert_eq!((leash.pulled(49), leash.why_lost()), (Pull::Stop, None));
+        leash.lose("the stream ended");
+        assert_eq!((leash.pulled(50), leash.why_lost()), (Pull::Hurry, Some("the stream ended")));
     }
 
     #[test]

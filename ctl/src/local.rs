@@ -197,14 +197,15 @@ impl Part {
     /// How it ended, with its last words; `None` while it runs.
     pub(crate) fn how_it_ended(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok().flatten()?;
+        Some(format!("the {} of this run ended ({status}){}", self.role.name(), quoted(&self.last_words())))
+    }
+
+    /// Of one that has ended.
+    fn last_words(&self) -> String {
         // The pipe may still hold what it said last; its own children may hold the pipe open.
         let _ = self.stderr_ended.recv_timeout(LAST_WORDS_TIME_MAX);
         let bytes = self.last_words.lock().map(|words| words.iter().copied().collect()).unwrap_or_else(|_| Vec::new());
-        Some(format!(
-            "the {} of this run ended ({status}){}",
-            self.role.name(),
-            quoted(&String::from_utf8_lossy(&bytes))
-        ))
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// As [`Part::how_it_ended`], for one whose standard output has ended, so that it is about to.
@@ -257,13 +258,24 @@ pub(crate) fn stored_runs() -> anyhow::Result<Option<History>> {
     History::open(database.map(PathBuf::from))
 }
 
-/// Ends parts in good order: asks all, waits for a while, kills who is left.
-pub(crate) fn end_all(mut parts: Vec<Part>) {
+/// Ends parts in good order: asks all, waits for a while, kills who is left. Returns what they said
+/// to their user at the end, of spans that no collector took, for example.
+pub(crate) fn end_all(mut parts: Vec<Part>) -> Vec<String> {
     let deadline = Instant::now() + END_TIME_MAX;
     parts.iter_mut().for_each(Part::ask_to_end);
+    let mut said = Vec::new();
     for mut part in parts {
         part.wait_until(deadline);
+        if part.has_ended() {
+            said.extend(to_the_user(&part.last_words()).map(ToOwned::to_owned));
+        }
     }
+    said
+}
+
+/// Log lines begin with the time; what is meant for the user begins with the name of who says it.
+fn to_the_user(words: &str) -> impl Iterator<Item = &str> {
+    words.lines().filter(|line| line.starts_with("metronome-"))
 }
 
 fn read_ready_line(stdout: ChildStdout, ready: impl FnOnce(Option<String>)) {
@@ -319,6 +331,12 @@ mod tests {
         assert_eq!(quoted("error: the port is taken\n"), ": the port is taken");
         assert_eq!(quoted(" \n"), "");
         assert_eq!(quoted("one\ntwo\n"), "; it said:\none\ntwo");
+    }
+
+    #[test]
+    fn of_last_words_those_are_passed_on_that_are_no_log_lines() {
+        let words = "2026-11-24T05:13:11.110911Z  WARN metronome-server: no\nmetronome-agent: 3 spans\nworker panicked";
+        assert_eq!(to_the_user(words).collect::<Vec<_>>(), ["metronome-agent: 3 spans"]);
     }
 
     #[test]

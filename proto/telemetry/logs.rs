@@ -7,7 +7,10 @@
 //!
 //! A file is written by a thread of its own, which drops lines rather than hold anybody up.
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use clean::Cleaned;
 use opentelemetry::trace::TraceContextExt as _;
@@ -16,10 +19,7 @@ use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
 };
-use tracing_appender::{
-    non_blocking::{NonBlocking, WorkerGuard},
-    rolling,
-};
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer,
     fmt::{
@@ -31,9 +31,10 @@ use tracing_subscriber::{
 };
 
 mod clean;
+mod file;
 
-/// Files that are kept when they rotate.
-const FILES_KEPT: usize = 7;
+/// A log file of this size is full.
+pub(super) const FILE_MIB_DEFAULT: u64 = 64;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
@@ -45,20 +46,20 @@ pub enum LogFormat {
     Json,
 }
 
-/// When a new log file is begun. The last seven are kept.
+/// When a new log file is begun. There are seven at most.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
 pub enum Rotation {
     /// Never: something else, logrotate for example, looks after the file.
     Never,
-    /// Every hour; the hour is in the file's name.
+    /// Every hour of UTC, and whenever the file is full.
     Hourly,
-    /// Every day; the day is in the file's name.
+    /// Every day of UTC, and whenever the file is full.
     #[default]
     Daily,
 }
 
 /// What is logged, how and where.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Logs {
     /// What `METRONOME_LOG` says when it is not set: `info`, or `warn` for a tool that talks to people.
     pub filter: &'static str,
@@ -68,6 +69,15 @@ pub struct Logs {
     pub file: Option<PathBuf>,
     /// Of the file.
     pub rotation: Rotation,
+    /// When the file is full.
+    pub file_bytes_max: u64,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        let (format, rotation) = (LogFormat::default(), Rotation::default());
+        Self { filter: "", format, file: None, rotation, file_bytes_max: FILE_MIB_DEFAULT << 20 }
+    }
 }
 
 /// Writes the log file to its end when it is dropped.
@@ -90,13 +100,18 @@ impl Logs {
             let ansi = io::IsTerminal::is_terminal(&io::stderr()) && super::read_variable("NO_COLOR").is_none();
             return Ok((self.lines(io::stderr, ansi, filter), None));
         };
-        let (writer, guard) = open(path, self.rotation).map_err(|problem| {
+        let (writer, guard) = self.open(path).map_err(|problem| {
             format!(
                 "--log-file {}: it cannot be written ({problem}); name a file in a directory that is yours",
                 path.display()
             )
         })?;
         Ok((self.lines(writer, false, filter), Some(guard)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<(NonBlocking, WorkerGuard)> {
+        let file = file::RotatingFile::open(path, self.rotation, self.file_bytes_max)?;
+        Ok(tracing_appender::non_blocking(file))
     }
 
     fn lines<S, W>(&self, writer: W, ansi: bool, filter: EnvFilter) -> Lines<S>
@@ -110,24 +125,6 @@ impl Logs {
             LogFormat::Json => layer.fmt_fields(JsonFields::new()).event_format(JsonLines).with_filter(filter).boxed(),
         }
     }
-}
-
-fn open(path: &std::path::Path, rotation: Rotation) -> Result<(NonBlocking, WorkerGuard), String> {
-    let name = path.file_stem().and_then(|name| name.to_str()).ok_or("it names no file")?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| ".".as_ref());
-    let suffix = path.extension().and_then(|suffix| suffix.to_str());
-    let builder = rolling::Builder::new().filename_prefix(name);
-    let builder = if let Some(suffix) = suffix { builder.filename_suffix(suffix) } else { builder };
-    let builder = match rotation {
-        Rotation::Never => builder.rotation(rolling::Rotation::NEVER),
-        Rotation::Hourly => builder.rotation(rolling::Rotation::HOURLY).max_log_files(FILES_KEPT),
-        Rotation::Daily => builder.rotation(rolling::Rotation::DAILY).max_log_files(FILES_KEPT),
-    };
-    let appender = builder.build(folder).map_err(|error| {
-        // The library's own words repeat themselves; the system's are enough.
-        std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
-    })?;
-    Ok(tracing_appender::non_blocking(appender))
 }
 
 /// Lines for people: when, how grave, what; then the run and the trace.
@@ -327,14 +324,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_in_its_folder_and_a_folder_that_is_not_there_is_told() {
+    fn a_file_gets_every_line_and_one_that_cannot_be_written_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let (writer, guard) = open(&folder.path().join("server.log"), Rotation::Daily).unwrap();
+        let path = folder.path().join("server.log");
+        let (writer, guard) = Logs::default().open(&path).unwrap();
         io::Write::write_all(&mut writer.clone(), b"a line\n").unwrap();
         drop(guard);
-        let name = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
-        assert!(name.starts_with("server.20") && name.ends_with(".log"), "{name}");
-        assert_eq!(std::fs::read_to_string(folder.path().join(&name)).unwrap(), "a line\n");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "a line\n");
 
         let logs = Logs { file: Some("/proc/none/server.log".into()), ..Logs::default() };
         let error = logs.layer::<tracing_subscriber::Registry>().err().unwrap();

@@ -29,10 +29,25 @@ static ENDED: AtomicU64 = AtomicU64::new(0);
 static DELIVERED: AtomicU64 = AtomicU64::new(0);
 static FAILED: AtomicU64 = AtomicU64::new(0);
 
-/// Spans known to be lost so far: a collector did not take them. Those that still wait are not.
+/// Spans that can wait at once, the batch that is on its way included.
+static WAITING_MAX: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Spans known to be lost so far: a collector did not take them, or they found the queue full. Those
+/// that still wait are not.
 #[must_use]
 pub fn spans_dropped() -> u64 {
-    FAILED.load(Relaxed)
+    let failed = FAILED.load(Relaxed);
+    let settled = failed.saturating_add(DELIVERED.load(Relaxed));
+    // The library tells nobody what it drops: more than can wait cannot be waiting.
+    let overflowed = ENDED.load(Relaxed).saturating_sub(settled).saturating_sub(WAITING_MAX.load(Relaxed));
+    failed.saturating_add(overflowed)
+}
+
+/// As the library reads it from the environment, with its defaults.
+fn waiting_max(read: &dyn Fn(&str) -> Option<String>) -> u64 {
+    let number = |name, default| read(name).and_then(|value| value.trim().parse().ok()).unwrap_or(default);
+    let queue: u64 = number("OTEL_BSP_MAX_QUEUE_SIZE", 2048);
+    queue.saturating_add(number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512).min(queue))
 }
 
 /// Traces that are on.
@@ -59,6 +74,7 @@ impl Exporting {
             let builder = if collector.gzip { builder.with_compression(Compression::Gzip) } else { builder };
             builder.build().map_err(|error| error.to_string())?
         };
+        WAITING_MAX.store(waiting_max(read), Relaxed);
         let delivery = Delivery { exporter, endpoint: collector.endpoint.clone(), is_failing: AtomicBool::new(false) };
         let spans = Counted { waiting: BatchSpanProcessor::builder(delivery).build() };
         let provider = SdkTracerProvider::builder().with_span_processor(spans).with_resource(resource(service)).build();

@@ -22,7 +22,12 @@ use opentelemetry_proto::tonic::{
     metrics::v1::{Metric, metric::Data},
 };
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, codec::CompressionEncoding, metadata::MetadataMap, transport::Server};
+use tonic::{
+    Request, Response, Status,
+    codec::CompressionEncoding,
+    metadata::MetadataMap,
+    transport::{Server, ServerTlsConfig},
+};
 
 use super::wait_until;
 
@@ -39,9 +44,29 @@ pub(crate) struct Span {
     /// 1 OK, 2 error.
     pub(crate) status: i32,
     pub(crate) attributes: HashMap<String, String>,
-    pub(crate) events: Vec<String>,
+    pub(crate) events: Vec<Event>,
     pub(crate) from_ns: u64,
     pub(crate) until_ns: u64,
+}
+
+/// What happened within a span.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) attributes: HashMap<String, String>,
+}
+
+impl Span {
+    /// Names of its events, in their order.
+    pub(crate) fn told(&self) -> Vec<&str> {
+        self.events.iter().map(|event| event.name.as_str()).collect()
+    }
+
+    /// The first event of this name.
+    #[track_caller]
+    pub(crate) fn event(&self, name: &str) -> &Event {
+        self.events.iter().find(|event| event.name == name).unwrap_or_else(|| panic!("no {name} in {self:#?}"))
+    }
 }
 
 /// What has come in so far.
@@ -62,18 +87,27 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(crate) fn start() -> Self {
-        Self::listen(false)
+        Self::listen(false, None)
     }
 
     /// One that answers every call with UNAVAILABLE.
     pub(crate) fn that_refuses() -> Self {
-        Self::listen(true)
+        Self::listen(true, None)
     }
 
-    fn listen(refuses: bool) -> Self {
+    /// One that speaks TLS, as `localhost`.
+    pub(crate) fn over_tls(tls: ServerTlsConfig) -> Self {
+        Self::listen(false, Some(tls))
+    }
+
+    fn listen(refuses: bool, tls: Option<ServerTlsConfig>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        let endpoint = match tls {
+            Some(_) => format!("https://localhost:{}", address.port()),
+            None => format!("http://{address}"),
+        };
         let collector = Self { endpoint, taken: Arc::default(), refuses };
         let (traces, metrics) = (collector.clone(), collector.clone());
         thread::spawn(move || {
@@ -82,7 +116,12 @@ impl Collector {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 let traces = TraceServiceServer::new(traces).accept_compressed(CompressionEncoding::Gzip);
                 let metrics = MetricsServiceServer::new(metrics).accept_compressed(CompressionEncoding::Gzip);
-                let router = Server::builder().add_service(traces).add_service(metrics);
+                let server = Server::builder();
+                let mut server = match tls {
+                    Some(tls) => server.tls_config(tls).unwrap(),
+                    None => server,
+                };
+                let router = server.add_service(traces).add_service(metrics);
                 let _ = router.serve_with_incoming(TcpListenerStream::new(listener)).await;
             });
         });
@@ -159,13 +198,19 @@ impl TraceService for Collector {
                     kind: span.kind,
                     status: span.status.map_or(0, |status| status.code),
                     attributes: attributes(&span.attributes),
-                    events: span.events.into_iter().map(|event| event.name).collect(),
+                    events: span.events.into_iter().map(Event::from).collect(),
                     from_ns: span.start_time_unix_nano,
                     until_ns: span.end_time_unix_nano,
                 });
             }
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl From<opentelemetry_proto::tonic::trace::v1::span::Event> for Event {
+    fn from(event: opentelemetry_proto::tonic::trace::v1::span::Event) -> Self {
+        Self { attributes: attributes(&event.attributes), name: event.name }
     }
 }
 

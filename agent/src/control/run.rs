@@ -92,7 +92,7 @@ impl RunHandle {
         if self.unlisted < UNLISTED_MAX {
             self.leash.renew(lease_until_ns);
         } else {
-            self.leash.pull(Pull::Hurry);
+            self.leash.lose("the server knows nothing of the run any more");
         }
     }
 
@@ -202,12 +202,12 @@ impl Run {
 
     /// Why the load ended before its time although nobody asked the run to stop: one sentence.
     fn cut_short(&self) -> Option<String> {
-        let now_ns = clock::now_ns();
-        if self.leash.lease_is_over(now_ns) {
-            tracing::warn!("lease lost: the server did not renew it in time");
-            return Some("its lease was lost: the server did not renew it in time".into());
+        if let Some(why) = self.leash.why_lost() {
+            tracing::warn!(why, "lease lost");
+            return Some(format!("lease lost: {why}"));
         }
-        (self.leash.pulled(now_ns) == Pull::Hurry).then(|| "it was told to end before its schedule was over".into())
+        let is_hurried = self.leash.pulled(clock::now_ns()) == Pull::Hurry;
+        is_hurried.then(|| "it was told to end before its schedule was over".into())
     }
 
     fn await_start(&self, started: &Receiver<Go>) -> Go {
@@ -231,10 +231,12 @@ impl Run {
         let Orders { assignment, pacing, .. } = &self.orders;
         let generated = generate(clients, assignment, start_ns, *pacing, &self.leash, &self.totals)?;
         trace_load(&generated.1, connected_ns, start_ns);
-        let (measured, at_us) = (&generated.1, |quantile| generated.1.lateness.quantile_ns(quantile) / 1000);
+        let measured = &generated.1;
+        // Signed: of other whole numbers a trace would make text.
+        let at_us = |quantile| (measured.lateness.quantile_ns(quantile) / 1000).cast_signed();
         tracing::info!(
-            packets = measured.lateness.count(),
-            writes = measured.writes,
+            packets = measured.lateness.count().cast_signed(),
+            writes = measured.writes.cast_signed(),
             real_time_threads = measured.real_time_threads,
             lateness_p50_us = at_us(0.5),
             lateness_p99_us = at_us(0.99),

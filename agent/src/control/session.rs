@@ -7,6 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use metronome_proto::{
     run_id::RunId,
+    telemetry::restraint::Restraint,
     v1::{
         self, agent_message::Message as Report, agent_service_client::AgentServiceClient,
         server_message::Message as Order,
@@ -47,6 +48,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 const REPORTS_MAX: usize = 64;
 /// A start further away than this is a mistake.
 const START_IN_MAX: Duration = Duration::from_secs(60);
+
+/// Of orders that cannot be followed, at most ten lines in ten seconds: a server may give them by the thousand.
+static REFUSALS: Restraint = Restraint::new(10, 10_000_000_000);
 
 /// An open stream.
 pub(super) struct Session<'a> {
@@ -187,7 +191,9 @@ impl<'a> Session<'a> {
     }
 
     fn fail(&mut self, run_id: String, error: String) {
-        tracing::warn!(run_id, error, "the run failed here");
+        if let Some(withheld) = REFUSALS.admit(clock::now_ns()) {
+            tracing::warn!(run_id, error, withheld, "the run failed here");
+        }
         let report = Report::Failed(v1::Failed { run_id: run_id.clone(), error });
         let report = if run_id.parse::<RunId>().is_ok() {
             // A run of this id that goes on is another one, and not over.

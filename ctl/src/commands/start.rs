@@ -126,7 +126,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let opening = open(context, &args, &plan, &mut remarks);
     let mut system = interrupts.unless(1, "stopped before the run was started", opening).await?;
     let result = system.measure(context, &args, &plan, &mut interrupts, &mut remarks).await;
-    system.close(&mut interrupts).await;
+    system.close(&mut interrupts, &mut remarks).await;
     if !interrupts.came() {
         return result;
     }
@@ -264,13 +264,13 @@ impl System {
     }
 
     /// Ends our own processes in good order; one more Ctrl-C leaves them to their death signal.
-    async fn close(self, interrupts: &mut Interrupts) {
+    async fn close(self, interrupts: &mut Interrupts, remarks: &mut Remarks) {
         // The server's drain waits for its clients, of which we are one. The connection is closed
         // by a task of this runtime, so the wait must not block it.
         drop(self.client);
         let ending = tokio::task::spawn_blocking(move || local::end_all(self.parts));
         tokio::select! {
-            _ = ending => {}
+            said = ending => said.unwrap_or_default().iter().for_each(|sentence| remarks.tell(sentence)),
             () = interrupts.another() => {}
         }
     }

@@ -380,7 +380,9 @@ fn settle(tally: &Tally, report: Option<&v1::Report>, told: &[(u64, u64)]) {
     let Some(report) = report else { return };
     let verdict = report.verdict.as_ref().map(v1::Verdict::status).unwrap_or_default();
     let packets = report.packets.unwrap_or_default();
-    tracing::info!(received = packets.received, lost = packets.lost, "run has ended: {}", telling::in_words(verdict));
+    // Signed: of other whole numbers a trace would make text.
+    let (received, lost) = (packets.received.cast_signed(), packets.lost.cast_signed());
+    tracing::info!(received, lost, "run has ended: {}", telling::in_words(verdict));
     for (agent, (sent, _)) in report.agents.iter().zip(told) {
         tally.agent_sent(&agent.agent, agent.sent.saturating_sub(*sent), 0);
     }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use metronome_proto::{run_id::RunId, v1};
+use metronome_proto::{run_id::RunId, telemetry::restraint::Restraint, v1};
 use tokio::{sync::Mutex, task};
 use tonic::{Code, Status};
 
@@ -142,8 +142,13 @@ impl Shared {
     }
 }
 
+/// Whoever may ask can ask by the thousand.
+static UNREADABLE: Restraint = Restraint::new(10, 10_000_000_000);
+
 /// The history could not be read.
 pub(super) fn unreadable(error: &rusqlite::Error) -> Status {
-    tracing::error!("the history cannot be read: {error}");
+    if let Some(withheld) = UNREADABLE.admit(clock::now_ns()) {
+        tracing::error!(withheld, "the history cannot be read: {error}");
+    }
     answer::plain(Code::Internal, "HISTORY_FAILED", &format!("the history cannot be read: {error}"))
 }

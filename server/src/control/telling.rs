@@ -36,15 +36,17 @@ pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
 pub(super) fn end(span: &Span, report: &v1::Report, record: Option<&RunRecord>) {
     let anchor = Anchor::at(clock::now_ns());
     past::set_attributes(span, figures(report));
+    if let Some(record) = record {
+        for incident in &record.incidents {
+            let attributes = vec![KeyValue::new("text", text::sentence(&incident.text))];
+            past::add_event(span, &anchor, incident.what.clone(), incident.at_ns, attributes);
+        }
+        record.slowest.iter().for_each(|slow| past::record(span, &anchor, packet(slow)));
+    }
+    // After what led to it.
     if let Some(verdict) = &report.verdict {
         tell_verdict(span, &anchor, verdict);
     }
-    let Some(record) = record else { return };
-    for incident in &record.incidents {
-        let attributes = vec![KeyValue::new("text", text::sentence(&incident.text))];
-        past::add_event(span, &anchor, incident.what.clone(), incident.at_ns, attributes);
-    }
-    record.slowest.iter().for_each(|slow| past::record(span, &anchor, packet(slow)));
 }
 
 fn tell_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {

@@ -64,7 +64,7 @@ impl Master {
         let row = (STANDING_ROW + 1..RUNS_MAX).filter(is_free).min_by_key(|row| self.row_closed_ns[*row]);
         let row = row.ok_or(AdmitError::TooManyRuns { max: RUNS_MAX as u32 - 1 })?;
         let _ = self.ledger.clear_row(row);
-        info!(run = %admission.run, clients = admission.clients, "admitted");
+        info!(run_id = %admission.run, clients = admission.clients, "admitted");
         for (index, agent) in admission.agents.iter().enumerate() {
             self.admit_agent(AgentKey {
                 row: row as u32,
@@ -128,7 +128,7 @@ impl Master {
             self.row_closed_ns[book.row] = now_ns();
             let reply = book.closing.take();
             let record = book.into_record(&self.worker_counts());
-            info!(%run, clients = record.clients.len(), "closed");
+            info!(run_id = %run, clients = record.clients.len(), "closed");
             if let Some(reply) = reply {
                 reply(Some(record));
             }

@@ -1,0 +1,187 @@
+//! A log file that stays small: when its hour or day is over, or when it is full, `NAME` becomes `NAME.1`,
+//! `NAME.1` becomes `NAME.2`, and what was `NAME.6` is gone.
+//!
+//! Hours and days are of UTC. Only files of these very names are ever touched: the appender of
+//! tracing-appender knows no size, and deletes whatever in the folder begins and ends like the log file.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::Rotation;
+
+/// Files that there are at most, the one that is written included.
+pub(super) const FILES_MAX: usize = 7;
+
+/// A file and those that it was before.
+#[derive(Debug)]
+pub(super) struct RotatingFile {
+    path: PathBuf,
+    file: File,
+    rotation: Rotation,
+    bytes_max: u64,
+    bytes: u64,
+    /// The hour or day of the newest line, counted from 1970.
+    period: u64,
+}
+
+impl RotatingFile {
+    /// Opens the file for more lines, and makes its folder when there is none.
+    pub(super) fn open(path: &Path, rotation: Rotation, bytes_max: u64) -> io::Result<Self> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder)?;
+        }
+        let file = append(path)?;
+        let metadata = file.metadata()?;
+        // A pipe, a device or a link such as /dev/stdout belongs to somebody else.
+        let is_plain = fs::symlink_metadata(path)?.is_file();
+        let rotation = if is_plain { rotation } else { Rotation::Never };
+        let last_write = if metadata.len() > 0 { metadata.modified()? } else { SystemTime::now() };
+        let period = rotation.period(last_write);
+        Ok(Self { path: path.into(), file, rotation, bytes_max, bytes: metadata.len(), period })
+    }
+
+    fn is_due(&self, period: u64) -> bool {
+        self.rotation != Rotation::Never && self.bytes > 0 && (period != self.period || self.bytes >= self.bytes_max)
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for number in (1..FILES_MAX).rev() {
+            let (from, to) = (self.former(number - 1), self.former(number));
+            match fs::rename(from, to) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.file = append(&self.path)?;
+        Ok(())
+    }
+
+    /// What the file is called after so many rotations.
+    fn former(&self, number: usize) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        name.into()
+    }
+}
+
+impl Write for RotatingFile {
+    /// Takes whole lines: a file ends where a line does.
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let period = self.rotation.period(SystemTime::now());
+        if self.is_due(period) {
+            // The lines go on in the old file then, until the next is due.
+            if let Err(error) = self.rotate() {
+                eprintln!("{} cannot be rotated: {error}", self.path.display());
+            }
+            self.bytes = 0;
+        }
+        self.period = period;
+        self.file.write_all(lines)?;
+        self.bytes += lines.len() as u64;
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Rotation {
+    /// The hour or day of `time`, counted from 1970.
+    fn period(self, time: SystemTime) -> u64 {
+        let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        match self {
+            Self::Never => 0,
+            Self::Hourly => seconds / 3_600,
+            Self::Daily => seconds / 86_400,
+        }
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const LARGE: u64 = 1_000_000;
+
+    /// Names of the folder with the content of each, sorted.
+    fn files(folder: &Path) -> Vec<(String, String)> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        let read =
+            |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap());
+        let mut files: Vec<_> = entries.map(read).collect();
+        files.sort();
+        files
+    }
+
+    fn named(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_full_file_makes_room_and_the_seventh_last_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let neighbours = [("a.log-of-mine", "x"), ("a.log.10", "x"), ("a.log.old", "x")];
+        neighbours.iter().for_each(|(name, content)| fs::write(folder.path().join(name), content).unwrap());
+        let mut file = RotatingFile::open(&folder.path().join("a.log"), Rotation::Daily, 4).unwrap();
+        for number in 0..10 {
+            file.write_all(format!("{number}\n").as_bytes()).unwrap();
+            file.write_all(b"+\n").unwrap();
+        }
+        let kept = files(folder.path()).into_iter().filter(|(_, content)| content != "x").collect::<Vec<_>>();
+        let expected = [("a.log", "9\n+\n"), ("a.log.1", "8\n+\n"), ("a.log.2", "7\n+\n"), ("a.log.3", "6\n+\n")];
+        let more = [("a.log.4", "5\n+\n"), ("a.log.5", "4\n+\n"), ("a.log.6", "3\n+\n")];
+        assert_eq!(kept, named(&[&expected[..], &more].concat()));
+        assert_eq!(files(folder.path()).len(), FILES_MAX + neighbours.len(), "what others own stays");
+    }
+
+    #[test]
+    fn lines_of_yesterday_and_of_another_process_move_on_when_today_s_first_line_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/folder/a.log");
+        RotatingFile::open(&path, Rotation::Daily, LARGE).unwrap().write_all(b"old\n").unwrap();
+        RotatingFile::open(&path, Rotation::Daily, LARGE).unwrap().write_all(b"same day\n").unwrap();
+        let yesterday = SystemTime::now() - Duration::from_secs(86_400);
+        File::options().append(true).open(&path).unwrap().set_modified(yesterday).unwrap();
+        RotatingFile::open(&path, Rotation::Daily, LARGE).unwrap().write_all(b"today\n").unwrap();
+        let expected = [("a.log", "today\n"), ("a.log.1", "old\nsame day\n")];
+        assert_eq!(files(path.parent().unwrap()), named(&expected));
+    }
+
+    #[test]
+    fn a_link_is_somebody_else_s_and_stays_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        fs::write(&target, "").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let mut file = RotatingFile::open(&link, Rotation::Hourly, 1).unwrap();
+        file.write_all(b"one\n").unwrap();
+        file.write_all(b"two\n").unwrap();
+        let content = "one\ntwo\n";
+        assert_eq!(files(folder.path()), named(&[("link", content), ("target", content)]));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_rotated_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.log.5"), "").unwrap();
+        fs::create_dir(folder.path().join("a.log.6")).unwrap();
+        let path = folder.path().join("a.log");
+        let mut file = RotatingFile::open(&path, Rotation::Daily, 1).unwrap();
+        file.write_all(b"one\n").unwrap();
+        file.write_all(b"two\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+    }
+}
