@@ -28,8 +28,8 @@ pub(super) fn adopt(shared: &Arc<Shared>, runs: Vec<Revived>) {
     runs.into_iter().for_each(|run| adopt_one(shared, run));
     if count > 0 {
         tracing::info!(runs = count, "runs go on here");
-        tokio::spawn(expect_agents(Arc::clone(shared)));
     }
+    tokio::spawn(expect_agents(Arc::clone(shared)));
 }
 
 fn adopt_one(shared: &Arc<Shared>, revived: Revived) {
@@ -59,4 +59,7 @@ async fn expect_agents(shared: Arc<Shared>) {
             part.tell("it did not come back within 3 s after the server was upgraded").await;
         }
     }
+    // Those that had no part and have not come back either.
+    let attending = shared.registry.list();
+    shared.tally.forget_agents(|name| attending.iter().all(|agent| agent.name != name));
 }

@@ -175,9 +175,9 @@ impl Server {
         self.shared.upgrade.forbid();
         self.shared.registry.dismiss("the server was upgraded; dial it again");
         self.close();
+        self.shared.data_plane.shut_down();
         // Watchers have streams that end only with this process.
         let _ = time::timeout(LEAVE_MAX, &mut self.serving).await;
-        self.shared.data_plane.shut_down();
         let _ = time::timeout(MASTER_MAX, master_gone).await;
         tracing::info!("process {pid} serves in this one's place");
         ExitCode::SUCCESS

@@ -61,6 +61,11 @@ impl Tally {
         sums.agents_lost += u64::from(lost);
     }
 
+    /// The series of some agents end: they did not come back to a server that was upgraded.
+    pub(super) fn forget_agents(&self, is_gone: impl Fn(&str) -> bool) {
+        self.lock().agents.retain(|agent, _| !is_gone(agent));
+    }
+
     /// An agent has written and skipped so many packets more.
     pub(super) fn agent_sent(&self, agent: &str, sent: u64, skipped: u64) {
         let mut sums = self.lock();
@@ -195,6 +200,8 @@ mod tests {
         successor.agent_sent("a", 1, 0);
         let figures = successor.figures(0);
         assert_eq!((figures.sent, figures.agents[0].1.sent, figures.calls.len()), (6, 6, 1));
+        successor.forget_agents(|agent| agent == "a");
+        assert!(successor.figures(0).agents.is_empty());
     }
 
     #[test]

@@ -80,9 +80,14 @@ impl Upgrade {
         outcome.await.unwrap_or_else(|_| Err("the server ended meanwhile".into()))
     }
 
-    /// Resolves when one is asked for.
+    /// Resolves when one is asked for. Who was told of the outcome of another meanwhile asks no more.
     pub(super) async fn asked(&self) {
-        self.asked.notified().await;
+        loop {
+            self.asked.notified().await;
+            if !lock(&self.waiting).is_empty() {
+                return;
+            }
+        }
     }
 
     /// Tells everyone who has asked.
