@@ -25,13 +25,15 @@ use metronome_proto::{
     tls::{ServeFlags, ServerTlsConfig},
 };
 
-use crate::random;
+use crate::{ledger::SLOWEST_KEPT, random};
 
 /// Most worker processes.
 const WORKERS_MAX: u32 = 256;
 /// No process is healthy sooner, and nobody waits for longer.
 const UPGRADE_WAIT_MIN: Duration = Duration::from_millis(100);
 const UPGRADE_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
+/// Slowest packets that are kept of each connection, so that the run's own are known whoever sent them.
+const TRACED_PACKETS_MAX: u8 = SLOWEST_KEPT as u8;
 /// A drain that takes longer than a run may last is a mistake.
 const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -120,6 +122,10 @@ pub struct Args {
     #[arg(long, global = true, env = "METRONOME_HTTP", value_name = "ADDRESS", default_value = HTTP_ADDRESS_DEFAULT)]
     pub http: String,
 
+    /// Slowest packets of a run that its trace shows one by one: 0 to 10
+    #[arg(long, env = "METRONOME_TRACED_PACKETS", value_name = "N", default_value_t = TRACED_PACKETS_MAX, value_parser = RangedU64ValueParser::<u8>::new().range(0..=u64::from(TRACED_PACKETS_MAX)))]
+    pub traced_packets: u8,
+
     /// Give the workers the highest priority that the system grants
     #[arg(long, env = "METRONOME_HIGH_PRIORITY", default_value_t = true, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
     pub high_priority: bool,
@@ -168,6 +174,7 @@ pub(crate) struct Config {
     pub(crate) logs: Logs,
     /// `None`: no HTTP port.
     pub(crate) http: Option<Http>,
+    pub(crate) traced_packets: u8,
     pub(crate) high_priority: bool,
     pub(crate) pin_workers: bool,
     /// Of the gRPC port; `None`: nothing there is encrypted.
@@ -226,6 +233,7 @@ impl TryFrom<Args> for Config {
             reflection: !args.no_reflection,
             logs: args.logs.decide("info"),
             http: http(&args.http)?,
+            traced_packets: args.traced_packets,
             high_priority: args.high_priority,
             pin_workers: args.pin_workers,
             tls,
@@ -379,6 +387,13 @@ mod tests {
         refused(&["--grpc", "[::]:0"], "--insecure-no-tls");
         assert!(decide(&["--grpc", "0.0.0.0:0", "--insecure-no-tls"]).unwrap().exposed);
         assert!(!decide(&["--grpc", "[::1]:0"]).unwrap().exposed);
+    }
+
+    #[test]
+    fn a_trace_shows_as_many_packets_as_are_kept_or_fewer() {
+        let traced = |flags: &[&str]| decide(flags).map(|config| config.traced_packets).ok();
+        assert_eq!(traced(&[]), Some(10));
+        assert_eq!(["0", "10", "11"].map(|n| traced(&["--traced-packets", n])), [Some(0), Some(10), None]);
     }
 
     #[test]

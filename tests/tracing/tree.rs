@@ -176,6 +176,21 @@ fn a_callers_own_trace_is_continued_and_nonsense_begins_a_new_one() {
 }
 
 #[test]
+fn a_trace_shows_no_more_of_the_slowest_packets_than_were_asked_for() {
+    let collector = Collector::start();
+    let observed = Observed::start(&collector, &[("METRONOME_TRACED_PACKETS", "3")]);
+    let (result, _) = observed.run(&LOAD);
+    observed.end();
+    let packets = collector.spans().into_iter().filter(|span| span.name == "packet");
+    let latencies = packets.map(|packet| packet.attributes["metronome.latency_us"].parse::<f64>().unwrap());
+    let latencies: Vec<f64> = latencies.collect();
+    assert_eq!(latencies.len(), 3);
+    let (slowest_us, max_us) =
+        (latencies.into_iter().fold(0.0, f64::max), result["latency_us"]["max"].as_f64().unwrap());
+    assert!((slowest_us - max_us).abs() <= max_us * 0.01, "the slowest is among them: {slowest_us} of {max_us}");
+}
+
+#[test]
 fn without_a_propagator_a_callers_trace_is_left_alone() {
     let collector = Collector::start();
     let observed = Observed::start(&collector, &[("OTEL_PROPAGATORS", "none")]);

@@ -187,8 +187,7 @@ impl Run {
             Go::At(_) | Go::Never => self.cut_short(),
         };
         measured.cpu_ns += self.drain(&mut clients);
-        let _report = info_span!("report").entered();
-        self.report_records(clients.iter().map(Client::record).collect());
+        info_span!("report").in_scope(|| self.report_records(clients.iter().map(Client::record).collect()));
         match problem {
             Some(problem) => self.fail(problem),
             None => self.conclude(Report::Finished(v1::Finished {

@@ -120,6 +120,7 @@ mod tests {
             grpc_address: address,
             max_clients: 1,
             accept_raw: false,
+            traced_packets: 0,
             started_unix_ms: 0,
             started_ns: 0,
             clock: ClockIdentity::of_this_process(),

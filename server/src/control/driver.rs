@@ -342,7 +342,7 @@ impl Driver {
         let Living { life, stop_cause, record, told, phase, .. } = living;
         drop(phase);
         let run_span = span.clone();
-        let notes = shared.about.notes.clone();
+        let (notes, traced_packets) = (shared.about.notes.clone(), shared.about.traced_packets);
         let work = move |store: &crate::store::Store| {
             let evidence = Evidence {
                 plan: &plan,
@@ -353,7 +353,7 @@ impl Driver {
                 notes: &notes,
             };
             let conclusion = tracing::info_span!(parent: &run_span, "merge").in_scope(|| conclude(&evidence));
-            telling::end(&run_span, &conclusion.report, record.as_ref());
+            telling::end(&run_span, &conclusion.report, record.as_ref(), traced_packets);
             let pages = pages(&conclusion);
             run.set_state(RunState::Ended);
             run.ended_at = Some(timestamp(identity::unix_ms()));

@@ -34,6 +34,8 @@ pub(super) struct About {
     pub(super) grpc_address: SocketAddr,
     pub(super) max_clients: u32,
     pub(super) accept_raw: bool,
+    /// Slowest packets that a run's trace shows.
+    pub(super) traced_packets: usize,
     pub(super) started_unix_ms: u64,
     pub(super) started_ns: u64,
     pub(super) clock: ClockIdentity,
@@ -56,6 +58,7 @@ impl About {
             grpc_address,
             max_clients: config.max_clients,
             accept_raw: config.accept_raw,
+            traced_packets: config.traced_packets.into(),
             started_unix_ms,
             started_ns,
             clock: ClockIdentity::of_this_process(),

@@ -32,8 +32,8 @@ pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
     );
 }
 
-/// All that the report and the record say.
-pub(super) fn end(span: &Span, report: &v1::Report, record: Option<&RunRecord>) {
+/// All that the report and the record say, with a span for each of so many of the slowest packets.
+pub(super) fn end(span: &Span, report: &v1::Report, record: Option<&RunRecord>, traced_packets: usize) {
     let anchor = Anchor::at(clock::now_ns());
     past::set_attributes(span, figures(report));
     if let Some(record) = record {
@@ -41,7 +41,7 @@ pub(super) fn end(span: &Span, report: &v1::Report, record: Option<&RunRecord>) 
             let attributes = vec![KeyValue::new("text", text::sentence(&incident.text))];
             past::add_event(span, &anchor, incident.what.clone(), incident.at_ns, attributes);
         }
-        record.slowest.iter().for_each(|slow| past::record(span, &anchor, packet(slow)));
+        record.slowest.iter().take(traced_packets).for_each(|slow| past::record(span, &anchor, packet(slow)));
     }
     // After what led to it.
     if let Some(verdict) = &report.verdict {
