@@ -102,7 +102,8 @@ impl DialFlags {
     /// # Errors
     /// A file that cannot be used, half an identity, or TLS flags for an address that says http.
     pub fn decide(&self, scheme: Option<&str>) -> Result<Option<ClientTlsConfig>, TlsError> {
-        let is_asked = self.tls_ca.is_some() || self.tls_cert.is_some() || self.tls_key.is_some();
+        let files = [&self.tls_ca, &self.tls_cert, &self.tls_key];
+        let is_asked = files.into_iter().any(Option::is_some) || self.tls_name.is_some();
         match scheme {
             Some("http") if is_asked => return Err(TlsError::Plain),
             Some("https") => {}
@@ -203,6 +204,8 @@ mod tests {
         let with_ca = DialFlags { tls_ca: Some(cert), ..DialFlags::default() };
         assert!(with_ca.decide(None).unwrap().is_some() && with_ca.decide(Some("https")).unwrap().is_some());
         refused(with_ca.decide(Some("http")), "https://");
+        let with_name = DialFlags { tls_name: Some("bench1".into()), ..DialFlags::default() };
+        refused(with_name.decide(Some("http")), "https://");
         assert!(ServeFlags::default().decide().unwrap().is_none());
     }
 

@@ -97,10 +97,7 @@ pub(crate) fn generate(
         let clients = waiting_clients.by_ref().take(range.len()).collect();
         Lane::new(clients, &range, assignment, start_ns, pacing, leash, totals)
     });
-    let mut lanes: Vec<Lane<'_>> = lanes.collect();
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let leaves_a_core = lanes.len() < cores;
-    lanes.iter_mut().for_each(|lane| lane.may_be_real_time = leaves_a_core);
+    let lanes: Vec<Lane<'_>> = lanes.collect();
     let paced = thread::scope(|scope| {
         let mut threads = Vec::with_capacity(lanes.len());
         for (number, lane) in lanes.into_iter().enumerate() {
@@ -145,7 +142,6 @@ struct Lane<'a> {
     volleys: Volleys,
     waiting: Waiting,
     high_priority: bool,
-    may_be_real_time: bool,
     precedence: Precedence,
     leash: &'a Leash,
     totals: &'a Totals,
@@ -178,7 +174,6 @@ impl<'a> Lane<'a> {
             volleys: Volleys::new(schedule),
             waiting: Waiting::new(pacing.wait),
             high_priority: pacing.high_priority,
-            may_be_real_time: false,
             precedence: Precedence::none(),
             leash,
             totals,
@@ -192,7 +187,7 @@ impl<'a> Lane<'a> {
     fn pace(mut self) -> Self {
         clock::wake_precisely();
         if self.high_priority {
-            self.precedence = Precedence::take(self.may_be_real_time);
+            self.precedence = Precedence::take();
         }
         if self.wait_until(self.start_ns).is_some() {
             let cpu_before_ns = clock::thread_cpu_ns();
@@ -215,9 +210,9 @@ impl<'a> Lane<'a> {
                 client.offer(volley.packets, now_ns, &mut self.desk);
                 self.owing |= client.owes();
                 self.publish();
+                self.precedence.review(now_ns);
             }
             slot = volley.slot + 1;
-            self.precedence.review(now_ns);
         }
     }
 

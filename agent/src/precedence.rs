@@ -6,8 +6,14 @@
 //! the seed's value, has to do, or nothing.
 //!
 //! A real-time thread that never sleeps keeps everybody else from its core, and older kernels take
-//! the core from it for 50 ms of every second (sched(7)). So it is one only where a core is left for
-//! others, and only while it sleeps at least a tenth of the time.
+//! the core from it for 50 ms of every second (sched(7)). So it is one only where the real-time threads
+//! of this process, all runs together, leave a core to others, and only while it sleeps at least a
+//! tenth of the time.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+};
 
 use thread_priority::{
     NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
@@ -27,6 +33,9 @@ const CPU_PERCENT_MAX: u64 = 90;
 /// In the library's scale of 0 to 99, nice 0.
 const NICE_0: u8 = 49;
 
+/// Real-time threads of this process.
+static REAL_TIME_THREADS: AtomicUsize = AtomicUsize::new(0);
+
 /// The calling thread's right to a core. Of one thread: made and used by it.
 #[derive(Debug)]
 pub(crate) struct Precedence {
@@ -36,10 +45,10 @@ pub(crate) struct Precedence {
 }
 
 impl Precedence {
-    /// Takes what the system grants; `real_time`: whether a core is left for everybody else.
-    pub(crate) fn take(real_time: bool) -> Self {
+    /// Takes what the system grants.
+    pub(crate) fn take() -> Self {
         clock::run_first();
-        let is_real_time = real_time && become_real_time();
+        let is_real_time = reserve() && (become_real_time() || give_back());
         Self { is_real_time, looked_ns: clock::now_ns(), cpu_ns: clock::thread_cpu_ns() }
     }
 
@@ -66,10 +75,31 @@ impl Precedence {
         let cpu_ns = clock::thread_cpu_ns();
         if hardly_sleeps(cpu_ns.saturating_sub(self.cpu_ns), now_ns.saturating_sub(self.looked_ns)) {
             become_normal();
-            self.is_real_time = false;
+            self.is_real_time = give_back();
         }
         (self.looked_ns, self.cpu_ns) = (now_ns, cpu_ns);
     }
+}
+
+impl Drop for Precedence {
+    /// Of a thread that has ended.
+    fn drop(&mut self) {
+        if self.is_real_time {
+            self.is_real_time = give_back();
+        }
+    }
+}
+
+/// Whether one more leaves a core to others; it is counted then.
+fn reserve() -> bool {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    REAL_TIME_THREADS.fetch_update(Relaxed, Relaxed, |threads| (threads + 1 < cores).then_some(threads + 1)).is_ok()
+}
+
+/// One less is counted. Always false: no real-time thread.
+fn give_back() -> bool {
+    REAL_TIME_THREADS.fetch_sub(1, Relaxed);
+    false
 }
 
 fn hardly_sleeps(cpu_ns: u64, elapsed_ns: u64) -> bool {
@@ -91,8 +121,6 @@ fn become_normal() {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-
     use thread_priority::thread_schedule_policy;
 
     use super::*;
@@ -106,7 +134,7 @@ mod tests {
     #[test]
     fn a_thread_that_spins_is_an_ordinary_one_again() {
         let spun = thread::spawn(|| {
-            let mut precedence = Precedence::take(true);
+            let mut precedence = Precedence::take();
             let began_as_real_time = precedence.is_real_time();
             while precedence.is_real_time() {
                 precedence.review(clock::now_ns());
@@ -120,7 +148,7 @@ mod tests {
     #[test]
     fn a_thread_that_sleeps_keeps_it() {
         let slept = thread::spawn(|| {
-            let mut precedence = Precedence::take(true);
+            let mut precedence = Precedence::take();
             let had_it = precedence.is_real_time();
             for _ in 0..2 {
                 clock::sleep_until(clock::now_ns() + LOOK_EVERY_NS);

@@ -163,6 +163,7 @@ pub(crate) fn start(
         .env_remove("METRONOME_TLS_KEY")
         .env_remove("METRONOME_TLS_CA")
         .env_remove("METRONOME_TLS_CLIENT_CA")
+        .env_remove("METRONOME_TLS_NAME")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -184,7 +184,7 @@ impl Run {
         };
         let problem = match go {
             Go::Impossible(problem) => Some(problem),
-            Go::At(_) | Go::Never => self.cut_short(),
+            Go::At(_) | Go::Never => self.cut_short(&clients),
         };
         measured.cpu_ns += self.drain(&mut clients);
         info_span!("report").in_scope(|| self.report_records(clients.iter().map(Client::record).collect()));
@@ -200,7 +200,11 @@ impl Run {
     }
 
     /// Why the load ended before its time although nobody asked the run to stop: one sentence.
-    fn cut_short(&self) -> Option<String> {
+    fn cut_short(&self, clients: &[Client]) -> Option<String> {
+        let planned = self.orders.assignment.packets_per_client;
+        if clients.iter().all(|client| client.record().scheduled == planned) {
+            return None;
+        }
         if let Some(why) = self.leash.why_lost() {
             tracing::warn!(why, "lease lost");
             return Some(format!("lease lost: {why}"));

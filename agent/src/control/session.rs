@@ -90,11 +90,16 @@ impl<'a> Session<'a> {
             tokio::select! {
                 order = self.orders.message() => match order {
                     Ok(Some(order)) => self.obey(order, welcomed),
+                    // The signal is spent: whoever dialled again now would stay for good.
+                    _ if end_at.is_some() => return Ok(()),
                     Ok(None) => return Err(Status::unavailable("the server closed it")),
                     Err(status) => return Err(status),
                 },
                 report = self.runs.hear() => self.unsaid.push_back(report),
-                said = say_next(&self.reports, &mut self.unsaid), if !self.unsaid.is_empty() => said?,
+                said = say_next(&self.reports, &mut self.unsaid), if !self.unsaid.is_empty() => match said {
+                    Err(_) if end_at.is_some() => return Ok(()),
+                    said => said?,
+                },
                 _ = ticks.tick() => { self.report(beat.is_multiple_of(2)); beat += 1; }
                 () = signals.next(), if end_at.is_none() => {
                     self.runs.hurry();

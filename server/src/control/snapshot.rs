@@ -14,6 +14,9 @@ use crate::{
     verdict::AgentAccount,
 };
 
+/// Two readings closer than this tell no rate: one that was asked for late is followed by one in time.
+const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
+
 /// Collects what is known and makes snapshots of it.
 #[derive(Debug)]
 pub(super) struct Observer {
@@ -28,7 +31,9 @@ pub(super) struct Observer {
     one_way: bool,
     /// When the schedule was over or the run was stopped: nothing more becomes due.
     over_ns: Option<u64>,
+    /// When the rate was told last, and packets received by then.
     last: Option<(u64, u64)>,
+    received_hz: f64,
     number: u64,
     trouble: String,
 }
@@ -46,6 +51,7 @@ impl Observer {
             one_way: agents.iter().all(|agent| agent.shares_clock),
             over_ns: None,
             last: None,
+            received_hz: 0.0,
             number: 0,
             trouble: String::new(),
         }
@@ -63,6 +69,7 @@ impl Observer {
             ..RunReading::default()
         };
         (self.lateness, self.transit, self.latency) = (snapshot.lateness, snapshot.transit, snapshot.latency);
+        self.received_hz = snapshot.received_hz;
         self.number = snapshot.number;
         self.trouble = snapshot.remark;
     }
@@ -125,9 +132,13 @@ impl Observer {
     }
 
     fn rate_since_last(&mut self, received: u64, now_ns: u64) -> f64 {
-        let (then_ns, before) = self.last.replace((now_ns, received)).unwrap_or((now_ns, received));
+        let (then_ns, before) = *self.last.get_or_insert((now_ns, received));
         let nanos = now_ns.saturating_sub(then_ns);
-        if nanos == 0 { 0.0 } else { received.saturating_sub(before) as f64 * 1e9 / nanos as f64 }
+        if nanos >= RATE_WINDOW_NS_MIN {
+            self.received_hz = received.saturating_sub(before) as f64 * 1e9 / nanos as f64;
+            self.last = Some((now_ns, received));
+        }
+        self.received_hz
     }
 
     fn remark(&self, life: &Life, agents: &[AgentAccount]) -> String {
@@ -181,7 +192,9 @@ mod tests {
         observer.take_reading(RunReading { received: 2_000, connected: 2, ..RunReading::default() });
         let second = observer.snapshot(&life, &agents, START_LEAD_NS + SECOND_NS);
         assert_eq!((second.scheduled, second.sent, second.received), (2_002, 2_000, 2_000));
-        assert_eq!((second.received_hz, second.elapsed.unwrap().seconds, second.number), (1_000.0, 1, 3));
+        assert_eq!((second.elapsed.unwrap().seconds, second.number), (1, 3));
+        let seconds = (START_LEAD_NS + SECOND_NS) as f64 / 1e9;
+        assert!((second.received_hz - 2_000.0 / seconds).abs() < 1e-6, "since the first: {}", second.received_hz);
     }
 
     #[test]
@@ -193,6 +206,9 @@ mod tests {
         let (life, _) = Life::begin(1, SECOND_NS, 0);
         let next = observer.snapshot(&life, &agents, 0);
         assert_eq!((next.received, next.sent, next.clients_connected, next.number), (900, 1_000, 2, 8));
+        // The first reading of one's own brings at once what came in during the hand-over.
+        observer.take_reading(RunReading { received: 5_000, connected: 2, ..RunReading::default() });
+        assert_eq!(observer.snapshot(&life, &agents, 20_000_000).received_hz.to_bits(), 0.0_f64.to_bits());
     }
 
     #[test]
