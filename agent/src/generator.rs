@@ -77,7 +77,7 @@ pub(crate) struct Measured {
     pub oversleep_ns_max: u64,
     /// From due to the write, of every packet.
     pub lateness: Histogram,
-    /// Threads that were real-time threads to the end.
+    /// Threads that were real-time threads at the end.
     pub real_time_threads: u32,
 }
 

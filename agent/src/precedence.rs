@@ -39,6 +39,7 @@ static REAL_TIME_THREADS: AtomicUsize = AtomicUsize::new(0);
 /// The calling thread's right to a core. Of one thread: made and used by it.
 #[derive(Debug)]
 pub(crate) struct Precedence {
+    is_wanted: bool,
     is_real_time: bool,
     looked_ns: u64,
     cpu_ns: u64,
@@ -49,33 +50,36 @@ impl Precedence {
     pub(crate) fn take() -> Self {
         clock::run_first();
         let is_real_time = reserve() && (become_real_time() || give_back());
-        Self { is_real_time, looked_ns: clock::now_ns(), cpu_ns: clock::thread_cpu_ns() }
+        Self { is_wanted: true, is_real_time, looked_ns: clock::now_ns(), cpu_ns: clock::thread_cpu_ns() }
     }
 
     /// Of a thread that wants none.
     pub(crate) fn none() -> Self {
-        Self { is_real_time: false, looked_ns: 0, cpu_ns: 0 }
+        Self { is_wanted: false, is_real_time: false, looked_ns: 0, cpu_ns: 0 }
     }
 
-    /// Gives it back when the thread hardly sleeps any more. To be called often; it costs a
-    /// comparison, and once a second a system call.
+    /// Gives it back when the thread hardly sleeps any more, and takes it again when it does. To be
+    /// called often; it costs a comparison, and once a second a system call.
     #[inline]
     pub(crate) fn review(&mut self, now_ns: u64) {
-        if self.is_real_time && now_ns.saturating_sub(self.looked_ns) >= LOOK_EVERY_NS {
+        if self.is_wanted && now_ns.saturating_sub(self.looked_ns) >= LOOK_EVERY_NS {
             self.look(now_ns);
         }
     }
 
-    /// Whether the thread has been a real-time one up to now.
+    /// Whether the thread is a real-time one now.
     pub(crate) fn is_real_time(&self) -> bool {
         self.is_real_time
     }
 
     fn look(&mut self, now_ns: u64) {
         let cpu_ns = clock::thread_cpu_ns();
-        if hardly_sleeps(cpu_ns.saturating_sub(self.cpu_ns), now_ns.saturating_sub(self.looked_ns)) {
+        let hardly_sleeps = hardly_sleeps(cpu_ns.saturating_sub(self.cpu_ns), now_ns.saturating_sub(self.looked_ns));
+        if self.is_real_time && hardly_sleeps {
             become_normal();
             self.is_real_time = give_back();
+        } else if !self.is_real_time && !hardly_sleeps {
+            self.is_real_time = reserve() && (become_real_time() || give_back());
         }
         (self.looked_ns, self.cpu_ns) = (now_ns, cpu_ns);
     }
