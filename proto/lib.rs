@@ -6,6 +6,7 @@
 //! | [`packet`] | the 32-byte frame of the data plane |
 //! | [`seal`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
 //! | [`plan`] | what may be asked of a run, with every limit |
+//! | [`rate`] | how fast a client sends, and how users write that |
 //! | [`schedule`] | when each packet is due |
 //! | [`histogram`] | the one layout of every distribution of times |
 //! | [`run_id`] | how runs are named |
@@ -19,6 +20,7 @@
 pub mod histogram;
 pub mod packet;
 pub mod plan;
+pub mod rate;
 pub mod run_id;
 pub mod schedule;
 pub mod seal;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::{schedule::Schedule, v1};
+use crate::{rate::Rate, schedule::Schedule, v1};
 
 /// Most clients of one run; a client's index must fit two bytes of the hello.
 pub const CLIENTS_MAX: u32 = 10_000;
@@ -35,8 +35,8 @@ pub const AGENT_NAME_BYTES_MAX: usize = 63;
 pub struct Plan {
     /// 1 to [`CLIENTS_MAX`].
     pub clients: u32,
-    /// Packets per 1000 s of each client: 1 to 10^9.
-    pub rate_mhz: u64,
+    /// Of each client.
+    pub rate: Rate,
     /// [`DURATION_MIN`] to [`DURATION_MAX`].
     pub duration: Duration,
     /// 1 to [`BATCH_MAX`].
@@ -62,29 +62,25 @@ pub struct PlanError {
 }
 
 impl Plan {
-    /// Packets of each client: floor(rate × duration), at least 1.
+    /// Packets of each client: floor(rate × duration), at least 1. `None` for a flood, which plans none.
     #[must_use]
-    pub fn packets_per_client(&self) -> u64 {
-        let packets = u128::from(self.rate_mhz) * self.duration.as_nanos() / 1_000_000_000_000;
-        u64::try_from(packets).unwrap_or(u64::MAX).max(1)
+    pub fn packets_per_client(&self) -> Option<u64> {
+        self.schedule(0).map(|schedule| schedule.packets)
     }
 
-    /// Packets of all clients.
-    #[must_use]
-    pub fn packets(&self) -> u64 {
-        self.packets_per_client() * u64::from(self.clients)
-    }
-
-    /// Packets per second of one client.
+    /// Packets per second of one client; 0 for a flood.
     #[must_use]
     pub fn rate_hz(&self) -> f64 {
-        self.rate_mhz as f64 / 1e3
+        self.rate.hz()
     }
 
-    /// The schedule of a client whose first packet is due at `start_ns`.
+    /// The schedule of a client whose first packet is due at `start_ns`. `None` for a flood.
     #[must_use]
-    pub fn schedule(&self, start_ns: u64) -> Schedule {
-        Schedule { start_ns, rate_mhz: self.rate_mhz, batch: self.batch, packets: self.packets_per_client() }
+    pub fn schedule(&self, start_ns: u64) -> Option<Schedule> {
+        let Rate::Mhz(rate_mhz) = self.rate else { return None };
+        let packets = u128::from(rate_mhz) * self.duration.as_nanos() / 1_000_000_000_000;
+        let packets = u64::try_from(packets).unwrap_or(u64::MAX).max(1);
+        Some(Schedule { start_ns, rate_mhz, batch: self.batch, packets })
     }
 
     /// As the API tells it.
@@ -99,6 +95,7 @@ impl Plan {
             threads: self.threads,
             agents: self.agents.clone(),
             target: self.target.clone(),
+            flood: self.rate == Rate::Max,
         }
     }
 }
@@ -108,7 +105,7 @@ impl TryFrom<&v1::Plan> for Plan {
 
     fn try_from(asked: &v1::Plan) -> Result<Self, PlanError> {
         let clients = within("clients", asked.clients, 1, CLIENTS_MAX)?;
-        let rate_mhz = rate(asked.rate_hz)?;
+        let rate = rate(asked)?;
         let duration = duration(asked.duration.as_ref())?;
         let total_hz = f64::from(clients) * asked.rate_hz;
         if total_hz > TOTAL_RATE_HZ_MAX {
@@ -120,9 +117,9 @@ impl TryFrom<&v1::Plan> for Plan {
         }
         Ok(Self {
             clients,
-            rate_mhz,
+            rate,
             duration,
-            batch: within("batch", asked.batch.max(1), 1, BATCH_MAX)?,
+            batch: batch(asked)?,
             phase: phase(asked.phase)?,
             threads: within("threads", asked.threads.max(1), 1, THREADS_MAX)?,
             agents: agents(&asked.agents)?,
@@ -145,14 +142,28 @@ fn within(field: &'static str, value: u32, min: u32, max: u32) -> Result<u32, Pl
     Err(PlanError { field, problem: format!("{value} is out of range; {min} to {max} are allowed") })
 }
 
-fn rate(hz: f64) -> Result<u64, PlanError> {
+fn batch(asked: &v1::Plan) -> Result<u32, PlanError> {
+    let batch = match (asked.batch, asked.flood) {
+        (0, true) => BATCH_MAX,
+        (0, false) => 1,
+        (batch, _) => batch,
+    };
+    within("batch", batch, 1, BATCH_MAX)
+}
+
+fn rate(asked: &v1::Plan) -> Result<Rate, PlanError> {
+    let hz = asked.rate_hz;
+    if asked.flood {
+        let problem = || format!("{hz} together with flood; a flood has no rate, so leave rate_hz 0 or flood away");
+        return if hz == 0.0 { Ok(Rate::Max) } else { Err(PlanError { field: "rate_hz", problem: problem() }) };
+    }
     // Written so that NaN fails it.
     let allowed = (RATE_HZ_MIN..=RATE_HZ_MAX).contains(&hz);
     if !allowed {
         let problem = format!("{hz} is out of range; {RATE_HZ_MIN} to {RATE_HZ_MAX} packets/s per client are allowed");
         return Err(PlanError { field: "rate_hz", problem });
     }
-    Ok((hz * 1e3).round() as u64)
+    Ok(Rate::Mhz((hz * 1e3).round() as u64))
 }
 
 fn duration(asked: Option<&prost_types::Duration>) -> Result<Duration, PlanError> {
@@ -261,16 +272,26 @@ mod tests {
     #[test]
     fn the_plan_of_the_front_page_is_a_million_packets() {
         let plan = Plan::try_from(&asked(10, 10_000.0, 10, 0)).unwrap();
-        assert_eq!((plan.packets_per_client(), plan.packets()), (100_000, 1_000_000));
+        assert_eq!(plan.packets_per_client(), Some(100_000));
         assert_eq!((plan.batch, plan.threads, plan.phase), (1, 1, v1::Phase::Staggered));
+    }
+
+    #[test]
+    fn a_flood_plans_no_packets_and_fills_its_writes() {
+        let flood = v1::Plan { flood: true, ..asked(10, 0.0, 10, 0) };
+        let plan = Plan::try_from(&flood).unwrap();
+        assert_eq!((plan.rate, plan.batch, plan.packets_per_client()), (Rate::Max, BATCH_MAX, None));
+        assert_eq!(Plan::try_from(&plan.to_proto()), Ok(plan));
+        refused(&v1::Plan { rate_hz: 10.0, ..flood.clone() }, "rate_hz");
+        refused(&v1::Plan { batch: 1025, ..flood }, "batch");
     }
 
     proptest! {
         #[test]
         fn any_plan_is_taken_or_refused_and_what_is_taken_survives_the_api(
-            clients: u32, rate_hz: f64, seconds: i64, nanos: i32, batch: u32, phase: i32, threads: u32, target: String,
+            clients: u32, rate_hz: f64, seconds: i64, nanos: i32, batch: u32, phase: i32, threads: u32, target: String, flood: bool,
         ) {
-            let asked = v1::Plan { batch, phase, threads, target, ..asked(clients, rate_hz, seconds, nanos) };
+            let asked = v1::Plan { batch, phase, threads, target, flood, ..asked(clients, rate_hz, seconds, nanos) };
             if let Ok(plan) = Plan::try_from(&asked) {
                 prop_assert_eq!(Plan::try_from(&plan.to_proto()), Ok(plan));
             }
@@ -280,7 +301,7 @@ mod tests {
         fn a_plan_within_the_limits_is_taken(clients in 1..=CLIENTS_MAX, rate_hz in 0.001..1000.0_f64, ms in 1..86_400_000_i64) {
             let plan = Plan::try_from(&asked(clients, rate_hz, ms / 1000, (ms % 1000) as i32 * 1_000_000)).unwrap();
             let expected = (plan.rate_hz() * ms as f64 / 1e3).max(1.0);
-            prop_assert!((plan.packets_per_client() as f64 - expected).abs() <= 1.0);
+            prop_assert!((plan.packets_per_client().unwrap() as f64 - expected).abs() <= 1.0);
             prop_assert_eq!(Plan::try_from(&plan.to_proto()), Ok(plan));
         }
     }

@@ -30,6 +30,30 @@ fn every_packet_of_a_run_is_counted_once_and_the_books_balance() {
 }
 
 #[test]
+fn a_flood_is_stamped_checked_and_counted_packet_by_packet() {
+    let server = Server::start(&["--workers", "2"]);
+    let _agents = [server.agent("a1"), server.agent("a2")];
+    let (result, code) = server.run(&["--clients", "5", "--rate", "max", "--duration", "300ms"]);
+    let sent = result["packets"]["sent"].as_u64().unwrap();
+    assert_exact(&result, sent);
+    assert!(sent > 5 * 1024, "{result:#}");
+    assert_eq!((code, result["plan"]["flood"].as_bool()), (0, Some(true)), "{result:#}");
+    assert_eq!(result["lateness_us"]["max"], 0.0, "a packet of a flood is due when it is written");
+}
+
+#[test]
+fn packets_that_gather_are_read_together_and_the_result_says_so() {
+    let server = Server::start(&["--workers", "1", "--rx-coalesce", "1000"]);
+    let _agent = server.agent("a1");
+    let (result, _) = server.run(&LOAD);
+    assert_exact(&result, LOAD_PACKETS);
+    assert!(result["workers"][0]["pauses"].as_u64().unwrap() > 0, "{result:#}");
+    assert!(result["workers"][0]["pause_mean_us"].as_f64().unwrap() >= 1_000.0, "{result:#}");
+    assert!(result["cpu"]["packets_per_read"].as_f64().unwrap() > 1.3, "{result:#}");
+    assert!(result["verdict"]["notes"].to_string().contains("--rx-coalesce"), "{result:#}");
+}
+
+#[test]
 fn several_agents_share_a_run_and_batches_and_phases_count_the_same() {
     let server = Server::start(&["--max-clients", "50"]);
     let _agents = [server.agent("a1"), server.agent("a2"), server.agent("a3")];

@@ -101,6 +101,7 @@ fn what_decides_has_no_clock_no_socket_and_no_async() {
         "server/src/run",
         "server/src/verdict",
         "server/src/metrics",
+        "server/src/coalescing",
         "server/src/master/placement",
         "server/src/master/books",
     ];

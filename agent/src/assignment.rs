@@ -6,6 +6,7 @@ use std::{ops::Range, time::Duration};
 
 use metronome_proto::{
     plan::{BATCH_MAX, CLIENTS_MAX, DURATION_MAX, RATE_HZ_MAX, THREADS_MAX, TOTAL_RATE_HZ_MAX},
+    rate::Rate,
     run_id::RunId,
     schedule::Schedule,
     seal::{KEY_BYTES, Key},
@@ -31,12 +32,10 @@ pub(crate) struct Assignment {
     pub clients: Range<u32>,
     /// Clients of the run, those of other agents included.
     pub clients_total: u32,
-    /// At least 1.
-    pub packets_per_client: u64,
-    /// How long the schedule lasts: every packet of every client is due within it.
+    /// How fast.
+    pub load: Load,
+    /// How long the load lasts: every packet of every client is due within it.
     pub duration: Duration,
-    /// Packets per 1000 s of each client.
-    pub rate_mhz: u64,
     /// Packets per write.
     pub batch: u32,
     /// Never unspecified.
@@ -47,6 +46,20 @@ pub(crate) struct Assignment {
     pub protocol: Protocol,
     /// To have connected every client.
     pub deadline: Duration,
+}
+
+/// What each client sends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Load {
+    /// By a schedule.
+    Paced {
+        /// Packets per 1000 s.
+        rate_mhz: u64,
+        /// At least 1.
+        packets_per_client: u64,
+    },
+    /// As much as its connection takes.
+    Flood,
 }
 
 /// What is spoken on the connections of a run.
@@ -103,9 +116,8 @@ impl Assignment {
             target: Target::parse(&prepare.target, server_host)?,
             clients: first..first + clients,
             clients_total: within("clients_total", prepare.clients_total, first + clients, CLIENTS_MAX)?,
-            packets_per_client: prepare.packets_per_client,
+            load: load(prepare)?,
             duration: schedule_duration(prepare.duration.as_ref())?,
-            rate_mhz: range("rate_mhz", prepare.rate_mhz, 1, (RATE_HZ_MAX * 1e3) as u64)?,
             batch: within("batch", prepare.batch, 1, BATCH_MAX)?,
             phase: phase(prepare.phase)?,
             threads: within("threads", prepare.threads, 1, THREADS_MAX)?,
@@ -121,9 +133,22 @@ impl Assignment {
         self.clients.end - self.clients.start
     }
 
-    /// The schedule of a client of phase 0 when the run starts at `start_ns`.
-    pub(crate) fn schedule(&self, start_ns: u64) -> Schedule {
-        Schedule { start_ns, rate_mhz: self.rate_mhz, batch: self.batch, packets: self.packets_per_client }
+    /// How fast each client sends.
+    pub(crate) fn rate(&self) -> Rate {
+        match self.load {
+            Load::Paced { rate_mhz, .. } => Rate::Mhz(rate_mhz),
+            Load::Flood => Rate::Max,
+        }
+    }
+
+    /// The schedule of a client of phase 0 when the run starts at `start_ns`. `None` for a flood.
+    pub(crate) fn schedule(&self, start_ns: u64) -> Option<Schedule> {
+        match self.load {
+            Load::Paced { rate_mhz, packets_per_client } => {
+                Some(Schedule { start_ns, rate_mhz, batch: self.batch, packets: packets_per_client })
+            }
+            Load::Flood => None,
+        }
     }
 
     /// The clients of each pacing thread: as even as can be, none empty.
@@ -142,19 +167,33 @@ impl Assignment {
             in_run: client,
             of_run: self.clients_total,
         };
-        let duration_ns = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
-        pacing::offset_ns(self.phase, self.schedule(0).room_ns(duration_ns), place)
+        let room_ns = self.schedule(0).map_or(0, |schedule| schedule.room_ns(self.duration_ns()));
+        pacing::offset_ns(self.phase, room_ns, place)
+    }
+
+    /// How long the load lasts, ns.
+    pub(crate) fn duration_ns(&self) -> u64 {
+        u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// No server can make an agent send more, or for longer, than a plan may ask.
     fn check_volume(&self) -> Result<(), BadPrepare> {
-        let packets_max = u128::from(self.rate_mhz) * u128::from(DURATION_MAX.as_secs()) / 1000;
+        let Load::Paced { rate_mhz, packets_per_client } = self.load else { return Ok(()) };
+        let packets_max = u128::from(rate_mhz) * u128::from(DURATION_MAX.as_secs()) / 1000;
         let packets_max = u64::try_from(packets_max).unwrap_or(u64::MAX).max(1);
-        range("packets_per_client", self.packets_per_client, 1, packets_max)?;
+        range("packets_per_client", packets_per_client, 1, packets_max)?;
         let total_mhz_max = (TOTAL_RATE_HZ_MAX * 1e3) as u64;
-        range("rate_mhz", self.rate_mhz, 1, total_mhz_max / u64::from(self.client_count()))?;
+        range("rate_mhz", rate_mhz, 1, total_mhz_max / u64::from(self.client_count()))?;
         Ok(())
     }
+}
+
+fn load(prepare: &v1::Prepare) -> Result<Load, BadPrepare> {
+    if prepare.flood {
+        return Ok(Load::Flood);
+    }
+    let rate_mhz = range("rate_mhz", prepare.rate_mhz, 1, (RATE_HZ_MAX * 1e3) as u64)?;
+    Ok(Load::Paced { rate_mhz, packets_per_client: prepare.packets_per_client })
 }
 
 fn protocol(prepare: &v1::Prepare) -> Result<Protocol, BadPrepare> {
@@ -225,6 +264,7 @@ mod tests {
             traceparent: String::new(),
             clients_total: 20,
             duration: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+            flood: false,
         }
     }
 
@@ -285,15 +325,16 @@ mod tests {
             let asked = v1::Plan { clients, rate_hz, duration: Some(duration), batch, phase, threads, ..v1::Plan::default() };
             let plan = Plan::try_from(&asked).unwrap();
             let prepare = v1::Prepare {
-                first_client: 0, clients, threads, clients_total: clients, rate_mhz: plan.rate_mhz, batch, phase,
-                packets_per_client: plan.packets_per_client(), duration: Some(duration), ..prepare()
+                first_client: 0, clients, threads, clients_total: clients, rate_mhz: (plan.rate_hz() * 1e3).round() as u64, batch, phase,
+                packets_per_client: plan.packets_per_client().unwrap(), duration: Some(duration), ..prepare()
             };
             let assignment = Assignment::from_prepare(&prepare, "h", CLIENTS_MAX).unwrap();
-            let last_ns = assignment.schedule(0).end_ns();
+            let schedule = assignment.schedule(0).unwrap();
+            let last_ns = schedule.end_ns();
             for lane in assignment.lanes() {
                 let offsets: Vec<u64> = lane.clone().map(|client| assignment.offset_ns(&lane, client)).collect();
                 prop_assert!(offsets.is_sorted());
-                prop_assert!(offsets.iter().all(|offset| *offset < assignment.schedule(0).period_ns()));
+                prop_assert!(offsets.iter().all(|offset| *offset < schedule.period_ns()));
                 prop_assert!(offsets.iter().all(|offset| u128::from(offset + last_ns) <= plan.duration.as_nanos()));
             }
         }

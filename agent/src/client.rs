@@ -114,7 +114,7 @@ impl Client {
         self.sent
     }
 
-    /// Gives the client its schedule, its phase included. Before the first packet only.
+    /// Gives the client its schedule, its phase included. Before the first packet only, and never in a flood.
     pub(crate) fn follow(&mut self, schedule: Schedule) {
         self.schedule = schedule;
     }
@@ -141,6 +141,37 @@ impl Client {
     /// As [`Client::offer`] with all that is due by `now_ns`.
     pub(crate) fn offer_due(&mut self, now_ns: u64, desk: &mut Desk) {
         self.offer(self.schedule.due_by(now_ns), now_ns, desk);
+    }
+
+    /// Writes so many packets that are due at this very moment, or the rest of a torn one first. Whether the
+    /// kernel took any; what it did not take was never due.
+    pub(crate) fn pour(&mut self, packets: u64, now_ns: u64, desk: &mut Desk) -> bool {
+        if self.is_broken() || !self.finish_torn(desk) {
+            return false;
+        }
+        desk.clear();
+        for n in 0..packets {
+            desk.push(self.stamp(self.sent + n, now_ns, 0), 0);
+        }
+        match self.connection.send(desk.bytes()) {
+            Ok(taken) => {
+                self.account(taken, desk);
+                self.offered = self.handled() + u64::from(self.torn.is_some());
+                taken > 0
+            }
+            Err(error) => {
+                self.break_off(&format!("the connection broke: {}", lower(&error)), desk);
+                false
+            }
+        }
+    }
+
+    /// Writes the rest of a torn packet. Whether none is torn any more.
+    pub(crate) fn finish_torn(&mut self, desk: &mut Desk) -> bool {
+        self.mend(desk).unwrap_or_else(|error| {
+            self.break_off(&format!("the connection broke: {}", lower(&error)), desk);
+            true
+        })
     }
 
     /// Tries again to write what is owed.
@@ -284,18 +315,16 @@ impl Client {
         for n in 0..count {
             let due_ns = self.schedule.due_at(first + n);
             let lateness_ns = now_ns.saturating_sub(due_ns);
-            let frame = match self.seal {
-                None => RAW,
-                Some(_) => Packet {
-                    flags: 0,
-                    client: self.index,
-                    sequence: self.sent + n,
-                    due_ns,
-                    lateness_ns: u32::try_from(lateness_ns).unwrap_or(u32::MAX),
-                }
-                .encode(),
-            };
-            desk.push(frame, lateness_ns);
+            desk.push(self.stamp(self.sent + n, due_ns, lateness_ns), lateness_ns);
+        }
+    }
+
+    #[inline]
+    fn stamp(&self, sequence: u64, due_ns: u64, lateness_ns: u64) -> Frame {
+        let lateness_ns = u32::try_from(lateness_ns).unwrap_or(u32::MAX);
+        match self.seal {
+            None => RAW,
+            Some(_) => Packet { flags: 0, client: self.index, sequence, due_ns, lateness_ns }.encode(),
         }
     }
 

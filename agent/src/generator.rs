@@ -1,7 +1,8 @@
 //! The pacing threads: plain threads that sleep, stamp and write, with nothing else in between.
 //!
 //! A thread serves the clients of its *lane* volley by volley (see [`crate::pacing`]). Per packet
-//! there is one reading of the clock and one write; no allocation, no lock, no log line. Totals for
+//! there is one reading of the clock and one write; no allocation, no lock, no log line. A flood has
+//! threads of its own kind ([`crate::flood`]). Totals for
 //! the progress of the run are plain stores into atomics that only this thread writes.
 
 use std::{
@@ -21,6 +22,7 @@ use crate::{
     client::{BACKLOG_NS, Client},
     clock,
     desk::Desk,
+    flood::Flood,
     leash::{Leash, Pull},
     pacing::{NAP_NS_MAX, Volleys, Wait, WaitPolicy, Waiting},
     precedence::Precedence,
@@ -44,6 +46,15 @@ pub(crate) fn totals(assignment: &Assignment) -> Arc<[Totals]> {
     assignment.lanes().iter().map(|_| Totals::default()).collect()
 }
 
+impl Totals {
+    #[inline]
+    pub(crate) fn publish(&self, desk: &Desk) {
+        self.sent.store(desk.sent, Relaxed);
+        self.skipped.store(desk.skipped, Relaxed);
+        self.broken.store(desk.broken, Relaxed);
+    }
+}
+
 /// The sum over all threads of a run, as the API tells it.
 pub(crate) fn progress(run_id: &str, totals: &[Totals]) -> v1::Progress {
     v1::Progress {
@@ -64,6 +75,9 @@ pub(crate) struct Pacing {
     /// others, else nice -10.
     #[arg(long, value_name = "true|false", env = "METRONOME_HIGH_PRIORITY", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     high_priority: bool,
+    /// Keep each pacing thread on a core of its own: for hosts that have a core for each and nothing else to do.
+    #[arg(long, value_name = "true|false", env = "METRONOME_PIN_THREADS", default_value_t = false, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pin_threads: bool,
 }
 
 /// What the pacing threads have measured of themselves.
@@ -93,16 +107,29 @@ pub(crate) fn generate(
     totals: &[Totals],
 ) -> io::Result<(Vec<Client>, Measured)> {
     let mut waiting_clients = clients.into_iter();
-    let lanes = assignment.lanes().into_iter().zip(totals).map(|(range, totals)| {
+    let works = assignment.lanes().into_iter().zip(totals).map(|(range, totals)| {
         let clients = waiting_clients.by_ref().take(range.len()).collect();
-        Lane::new(clients, &range, assignment, start_ns, pacing, leash, totals)
+        match assignment.schedule(start_ns) {
+            Some(schedule) => {
+                Work::Lane(Box::new(Lane::new(clients, &range, assignment, schedule, pacing, leash, totals)))
+            }
+            None => Work::Flood(Flood {
+                clients,
+                start_ns,
+                end_ns: start_ns.saturating_add(assignment.duration_ns()),
+                batch: assignment.batch.into(),
+                leash,
+                totals,
+            }),
+        }
     });
-    let lanes: Vec<Lane<'_>> = lanes.collect();
-    let paced = thread::scope(|scope| {
-        let mut threads = Vec::with_capacity(lanes.len());
-        for (number, lane) in lanes.into_iter().enumerate() {
+    let works: Vec<Work<'_>> = works.collect();
+    let outcomes = thread::scope(|scope| {
+        let mut threads = Vec::with_capacity(works.len());
+        for (number, work) in works.into_iter().enumerate() {
             let builder = thread::Builder::new().name(format!("pacing-{number}"));
-            let thread = builder.spawn_scoped(scope, move || lane.pace());
+            let core = pacing.pin_threads.then_some(number);
+            let thread = builder.spawn_scoped(scope, move || work.carry_out(core));
             if thread.is_err() {
                 // The load of the others alone is not what was asked for.
                 leash.pull(Pull::Hurry);
@@ -112,24 +139,58 @@ pub(crate) fn generate(
         let join = |thread: io::Result<thread::ScopedJoinHandle<'_, _>>| {
             thread?.join().map_err(|_| io::Error::other("a pacing thread died"))
         };
-        threads.into_iter().map(join).collect::<io::Result<Vec<Lane<'_>>>>()
+        threads.into_iter().map(join).collect::<io::Result<Vec<Outcome>>>()
     })?;
     let mut measured = Measured::default();
     let mut clients = Vec::new();
-    for lane in paced {
-        measured.add(&lane);
-        clients.extend(lane.clients);
+    for outcome in outcomes {
+        measured.add(&outcome);
+        clients.extend(outcome.clients);
     }
     Ok((clients, measured))
 }
 
 impl Measured {
-    fn add(&mut self, lane: &Lane<'_>) {
-        self.cpu_ns += lane.cpu_ns;
-        self.writes += lane.desk.writes;
-        self.oversleep_ns_max = self.oversleep_ns_max.max(lane.oversleep_ns_max);
-        self.lateness.merge(&lane.desk.lateness);
-        self.real_time_threads += u32::from(lane.precedence.is_real_time());
+    fn add(&mut self, outcome: &Outcome) {
+        self.cpu_ns += outcome.cpu_ns;
+        self.writes += outcome.desk.writes;
+        self.oversleep_ns_max = self.oversleep_ns_max.max(outcome.oversleep_ns_max);
+        self.lateness.merge(&outcome.desk.lateness);
+        self.real_time_threads += u32::from(outcome.is_real_time);
+    }
+}
+
+/// What one thread has to do.
+enum Work<'a> {
+    Lane(Box<Lane<'a>>),
+    Flood(Flood<'a>),
+}
+
+impl Work<'_> {
+    fn carry_out(self, core: Option<usize>) -> Outcome {
+        if let Some(core) = core {
+            clock::stay_on_core(core);
+        }
+        match self {
+            Self::Lane(lane) => lane.pace(),
+            Self::Flood(flood) => flood.pour(),
+        }
+    }
+}
+
+/// What came of one thread's share of a run.
+pub(crate) struct Outcome {
+    pub(crate) clients: Vec<Client>,
+    pub(crate) desk: Desk,
+    pub(crate) cpu_ns: u64,
+    oversleep_ns_max: u64,
+    is_real_time: bool,
+}
+
+impl Outcome {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self { clients: Vec::new(), desk: Desk::new(), cpu_ns: 0, oversleep_ns_max: 0, is_real_time: false }
     }
 }
 
@@ -145,11 +206,9 @@ struct Lane<'a> {
     precedence: Precedence,
     leash: &'a Leash,
     totals: &'a Totals,
-    desk: Desk,
+    outcome: Outcome,
     /// Some client owes packets that the kernel did not take.
     owing: bool,
-    cpu_ns: u64,
-    oversleep_ns_max: u64,
 }
 
 impl<'a> Lane<'a> {
@@ -157,12 +216,12 @@ impl<'a> Lane<'a> {
         mut clients: Vec<Client>,
         range: &Range<u32>,
         assignment: &Assignment,
-        start_ns: u64,
+        schedule: Schedule,
         pacing: Pacing,
         leash: &'a Leash,
         totals: &'a Totals,
     ) -> Self {
-        let schedule = assignment.schedule(start_ns);
+        let start_ns = schedule.start_ns;
         let offsets_ns: Vec<u64> = clients.iter().map(|client| assignment.offset_ns(range, client.index())).collect();
         for (client, offset_ns) in clients.iter_mut().zip(&offsets_ns) {
             client.follow(Schedule { start_ns: start_ns.saturating_add(*offset_ns), ..schedule });
@@ -173,18 +232,17 @@ impl<'a> Lane<'a> {
             start_ns,
             volleys: Volleys::new(schedule),
             waiting: Waiting::new(pacing.wait),
-            high_priority: pacing.high_priority,
+            // A thread that spins must leave its core to others from time to time.
+            high_priority: pacing.high_priority && pacing.wait != WaitPolicy::Spin,
             precedence: Precedence::none(),
             leash,
             totals,
-            desk: Desk::new(),
+            outcome: Outcome::new(),
             owing: false,
-            cpu_ns: 0,
-            oversleep_ns_max: 0,
         }
     }
 
-    fn pace(mut self) -> Self {
+    fn pace(mut self) -> Outcome {
         clock::wake_precisely();
         if self.high_priority {
             self.precedence = Precedence::take();
@@ -193,9 +251,11 @@ impl<'a> Lane<'a> {
             let cpu_before_ns = clock::thread_cpu_ns();
             self.serve_volleys();
             self.settle();
-            self.cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
+            self.outcome.cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
         }
-        self
+        self.outcome.is_real_time = self.precedence.is_real_time();
+        self.outcome.clients = self.clients;
+        self.outcome
     }
 
     /// Volley after volley, until the last one or until the leash is pulled.
@@ -207,7 +267,7 @@ impl<'a> Lane<'a> {
                 let Some(come_ns) = self.wait_until(due_ns) else { return };
                 now_ns = come_ns;
                 let client = &mut self.clients[place];
-                client.offer(volley.packets, now_ns, &mut self.desk);
+                client.offer(volley.packets, now_ns, &mut self.outcome.desk);
                 self.owing |= client.owes();
                 self.publish();
                 self.precedence.review(now_ns);
@@ -237,7 +297,7 @@ impl<'a> Lane<'a> {
         clock::sleep_until(wake_ns);
         let woken_ns = clock::now_ns();
         let late_ns = woken_ns.saturating_sub(wake_ns);
-        self.oversleep_ns_max = self.oversleep_ns_max.max(late_ns);
+        self.outcome.oversleep_ns_max = self.outcome.oversleep_ns_max.max(late_ns);
         self.waiting.learn(late_ns);
         if self.owing {
             self.retry(woken_ns);
@@ -248,7 +308,7 @@ impl<'a> Lane<'a> {
     fn retry(&mut self, now_ns: u64) {
         self.owing = false;
         for client in self.clients.iter_mut().filter(|client| client.owes()) {
-            client.write_owed(now_ns, &mut self.desk);
+            client.write_owed(now_ns, &mut self.outcome.desk);
             self.owing |= client.owes();
         }
         self.publish();
@@ -259,7 +319,7 @@ impl<'a> Lane<'a> {
         let mut now_ns = clock::now_ns();
         let until_ns = now_ns.saturating_add(BACKLOG_NS);
         for client in &mut self.clients {
-            client.offer_due(now_ns, &mut self.desk);
+            client.offer_due(now_ns, &mut self.outcome.desk);
             self.owing |= client.owes();
         }
         while self.owing && now_ns < until_ns && self.leash.pulled(now_ns) < Pull::Hurry {
@@ -268,15 +328,13 @@ impl<'a> Lane<'a> {
             self.retry(now_ns);
         }
         for client in &mut self.clients {
-            client.give_up(&mut self.desk);
+            client.give_up(&mut self.outcome.desk);
         }
         self.publish();
     }
 
     #[inline]
     fn publish(&self) {
-        self.totals.sent.store(self.desk.sent, Relaxed);
-        self.totals.skipped.store(self.desk.skipped, Relaxed);
-        self.totals.broken.store(self.desk.broken, Relaxed);
+        self.totals.publish(&self.outcome.desk);
     }
 }

@@ -26,6 +26,7 @@ mod connection;
 mod control;
 mod desk;
 mod drain;
+mod flood;
 mod generator;
 mod leash;
 mod pacing;

@@ -31,6 +31,9 @@ const SPIN_NS: u64 = 10_000;
 /// can spin on top of [`SPIN_NS`].
 const LEAD_NS_MAX: u64 = 30_000;
 
+/// Who only spins sleeps for longer waits than this, ns: nothing wakes later than that.
+const SPIN_ONLY_NS: u64 = 1_000_000;
+
 /// One nap at most, ns: a thread looks at its leash in between.
 pub(crate) const NAP_NS_MAX: u64 = crate::leash::LOOK_EVERY_NS;
 
@@ -122,6 +125,8 @@ pub(crate) enum WaitPolicy {
     Sleep,
     /// Ask for the wake-up as much earlier as wake-ups usually come late, and spin the rest.
     Hybrid,
+    /// Spin for the last millisecond: the most precise, at the price of a whole core per thread.
+    Spin,
 }
 
 /// What to do until an instant that is due.
@@ -155,10 +160,19 @@ impl Waiting {
         if left_ns == 0 {
             return Wait::Over;
         }
-        if left_ns <= SPIN_NS.max(self.lead_ns) {
+        if left_ns <= self.spin_ns() {
             return Wait::Spin;
         }
-        Wait::SleepUntil(due_ns.saturating_sub(self.lead_ns).min(now_ns.saturating_add(nap_ns_max)))
+        let lead_ns = if self.policy == WaitPolicy::Spin { SPIN_ONLY_NS } else { self.lead_ns };
+        Wait::SleepUntil(due_ns.saturating_sub(lead_ns).min(now_ns.saturating_add(nap_ns_max)))
+    }
+
+    #[inline]
+    fn spin_ns(&self) -> u64 {
+        match self.policy {
+            WaitPolicy::Spin => SPIN_ONLY_NS,
+            WaitPolicy::Sleep | WaitPolicy::Hybrid => SPIN_NS.max(self.lead_ns),
+        }
     }
 
     /// Takes note that a sleep ended `late_ns` after the instant that was asked for.
@@ -167,7 +181,7 @@ impl Waiting {
     /// wake-ups of four come in time. A single long stall moves it no more than any other.
     pub(crate) fn learn(&mut self, late_ns: u64) {
         const STEP_NS: u64 = 100;
-        if self.policy == WaitPolicy::Sleep {
+        if self.policy != WaitPolicy::Hybrid {
             return;
         }
         self.lead_ns = if late_ns > self.lead_ns {
@@ -257,12 +271,16 @@ mod tests {
         #[test]
         fn a_wait_never_ends_early_and_no_nap_is_longer_than_allowed(
             now_ns in 0..1_u64 << 50, ahead_ns in 0..1_u64 << 40, nap_ns_max in 1..NAP_NS_MAX, lates in prop::collection::vec(0..100_000_u64, 0..50),
+            policy in prop::sample::select(vec![WaitPolicy::Sleep, WaitPolicy::Hybrid, WaitPolicy::Spin]),
         ) {
-            let mut waiting = Waiting::new(WaitPolicy::Hybrid);
+            let mut waiting = Waiting::new(policy);
             lates.into_iter().for_each(|late_ns| waiting.learn(late_ns));
             match waiting.next(now_ns, now_ns + ahead_ns, nap_ns_max) {
                 Wait::Over => prop_assert_eq!(ahead_ns, 0),
-                Wait::Spin => prop_assert!(ahead_ns <= SPIN_NS.max(LEAD_NS_MAX)),
+                Wait::Spin => {
+                    let spin_ns_max = if policy == WaitPolicy::Spin { SPIN_ONLY_NS } else { LEAD_NS_MAX };
+                    prop_assert!(ahead_ns <= spin_ns_max);
+                }
                 Wait::SleepUntil(wake_ns) => {
                     prop_assert!(wake_ns > now_ns && wake_ns <= now_ns + ahead_ns && wake_ns <= now_ns + nap_ns_max);
                 }

@@ -63,10 +63,24 @@ fn the_phases_and_threads_change_when_packets_go_but_not_which() {
 }
 
 #[test]
-fn both_ways_to_wait_send_the_whole_schedule() {
-    for pacing in ["sleep", "hybrid"] {
-        check(2, 1000, &["--rate", "5k", "--duration", "0.2", "--pacing", pacing]);
+fn every_way_to_wait_sends_the_whole_schedule() {
+    for pacing in ["sleep", "hybrid", "spin"] {
+        check(2, 1000, &["--rate", "5k", "--duration", "0.2", "--pacing", pacing, "--pin-threads", "true"]);
     }
+}
+
+#[test]
+fn a_flood_lasts_its_time_and_every_packet_of_it_arrives_whole() {
+    let (port, reading) = listen(3);
+    let flags = ["--clients", "3", "--rate", "max", "--duration", "0.2", "--threads", "2", "-o", "json"];
+    let output = agent(&[&["run", "--port", &port], &flags[..]].concat());
+    let told = summary(&output);
+    let bytes: Vec<usize> = reading.join().expect("it reads").iter().map(Vec::len).collect();
+    assert!(bytes.iter().all(|bytes| *bytes > 0 && bytes.is_multiple_of(32)), "{bytes:?}");
+    assert_eq!(told["packets"]["sent"].as_u64(), Some(bytes.iter().sum::<usize>() as u64 / 32));
+    assert_eq!(told["packets"]["scheduled"], told["packets"]["sent"]);
+    assert_eq!((told["plan"]["batch"].as_u64(), told["packets"]["skipped"].as_u64()), (Some(1024), Some(0)));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
 #[test]

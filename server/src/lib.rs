@@ -7,9 +7,10 @@
 //! upgrade → ledger, sys
 //! ```
 //!
-//! `run`, `verdict`, `metrics` and `master::placement` are pure. tokio and tonic appear only in `control`.
+//! `run`, `verdict`, `metrics`, `coalescing` and `master::placement` are pure. tokio and tonic appear only in `control`.
 //! `unsafe` appears only in `sys`.
 
+mod coalescing;
 mod config;
 mod control;
 #[cfg(feature = "fuzzing")]
@@ -36,6 +37,7 @@ use std::{
 use anyhow::Context as _;
 use metronome_proto::telemetry::Telemetry;
 
+pub use coalescing::RxCoalesce;
 pub use config::{Args, Command, database_path};
 pub use store::History;
 pub use worker::run_if_asked as run_as_worker_if_asked;
@@ -139,6 +141,7 @@ fn serve_with(config: &Config, opened: Opened, predecessor: Option<Predecessor>)
         standing_key: config.standing_key,
         high_priority: config.high_priority,
         pin_workers: config.pin_workers,
+        rx_coalesce: config.rx_coalesce,
         ledger,
     })?;
     let dimensions = Dimensions { slots: started.slots };

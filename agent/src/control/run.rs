@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tracing::{Span, info_span};
 
 use crate::{
-    assignment::Assignment,
+    assignment::{Assignment, Load},
     client::Client,
     clock,
     connect::{NotConnected, connect_all},
@@ -184,7 +184,8 @@ impl Run {
         };
         let problem = match go {
             Go::Impossible(problem) => Some(problem),
-            Go::At(_) | Go::Never => self.cut_short(&clients),
+            Go::At(start_ns) => self.cut_short(&clients, start_ns),
+            Go::Never => self.cut_short(&clients, u64::MAX),
         };
         measured.cpu_ns += self.drain(&mut clients);
         info_span!("report").in_scope(|| self.report_records(clients.iter().map(Client::record).collect()));
@@ -200,9 +201,15 @@ impl Run {
     }
 
     /// Why the load ended before its time although nobody asked the run to stop: one sentence.
-    fn cut_short(&self, clients: &[Client]) -> Option<String> {
-        let planned = self.orders.assignment.packets_per_client;
-        if clients.iter().all(|client| client.record().scheduled == planned) {
+    fn cut_short(&self, clients: &[Client], start_ns: u64) -> Option<String> {
+        let assignment = &self.orders.assignment;
+        let is_whole = match assignment.load {
+            Load::Paced { packets_per_client, .. } => {
+                clients.iter().all(|client| client.record().scheduled == packets_per_client)
+            }
+            Load::Flood => clock::now_ns() >= start_ns.saturating_add(assignment.duration_ns()),
+        };
+        if is_whole {
             return None;
         }
         if let Some(why) = self.leash.why_lost() {

@@ -12,13 +12,14 @@ use clap::ValueEnum;
 use metronome_proto::{
     DATA_PORT_DEFAULT,
     plan::{CLIENTS_MAX, Plan, PlanError, THREADS_MAX},
+    rate::{AskedRate, Rate},
     run_id::RunId,
     seal::{KEY_BYTES, Key},
     v1,
 };
 
 use crate::{
-    assignment::{Assignment, Protocol},
+    assignment::{Assignment, Load, Protocol},
     generator::Pacing,
     target::{Allowed, Target},
 };
@@ -40,15 +41,15 @@ pub(crate) struct RunArgs {
     /// TCP connections, 1 to 10000.
     #[arg(long, value_name = "N", default_value_t = 1)]
     clients: u32,
-    /// Packets per second of each client: 0.001 to 1000000. 10k is 10000.
-    #[arg(long, value_name = "HZ", default_value = "10000", value_parser = parse_rate)]
-    rate: f64,
+    /// Packets per second of each client: 0.001 to 1000000. 10k is 10000. `max`: a flood, as many as the path carries.
+    #[arg(long, value_name = "HZ|max", default_value = "10000")]
+    rate: AskedRate,
     /// How long: seconds as a number, or 500ms, 10s, 1m … 1 ms to 24 h.
     #[arg(long, default_value = "10", value_parser = parse_duration)]
     duration: Duration,
-    /// Packets per write, 1 to 1024; `seed` is rate / 200.
-    #[arg(long, value_name = "N|seed", default_value = "1", value_parser = parse_batch)]
-    batch: Batch,
+    /// Packets per write, 1 to 1024; `seed` is rate / 200 [default: 1, in a flood 1024]
+    #[arg(long, value_name = "N|seed", value_parser = parse_batch)]
+    batch: Option<Batch>,
     /// How the clients of one thread lie within a period.
     #[arg(long, value_enum, default_value_t = Phase::Staggered)]
     phase: Phase,
@@ -136,9 +137,8 @@ impl TryFrom<RunArgs> for RunConfig {
             target,
             clients: args.first_client..clients_total,
             clients_total,
-            packets_per_client: plan.packets_per_client(),
+            load: load(&plan),
             duration: plan.duration,
-            rate_mhz: plan.rate_mhz,
             batch: plan.batch,
             phase: plan.phase,
             threads: plan.threads,
@@ -172,15 +172,24 @@ fn asked(args: &RunArgs) -> v1::Plan {
     };
     v1::Plan {
         clients: args.clients,
-        rate_hz: args.rate,
+        rate_hz: args.rate.hz(),
         duration: prost_types::Duration::try_from(args.duration).ok(),
         batch: match args.batch {
-            Batch::Packets(packets) => packets,
-            Batch::Seed => ((args.rate / SEED_WRITES_HZ) as u32).max(1),
+            None => 0,
+            Some(Batch::Packets(packets)) => packets,
+            Some(Batch::Seed) => ((args.rate.hz() / SEED_WRITES_HZ) as u32).max(1),
         },
         phase: phase.into(),
         threads: args.threads,
+        flood: args.rate == AskedRate::Max,
         ..v1::Plan::default()
+    }
+}
+
+fn load(plan: &Plan) -> Load {
+    match plan.rate {
+        Rate::Mhz(rate_mhz) => Load::Paced { rate_mhz, packets_per_client: plan.packets_per_client().unwrap_or(1) },
+        Rate::Max => Load::Flood,
     }
 }
 
@@ -209,15 +218,6 @@ fn parse_secret(text: &str) -> Option<[u8; KEY_BYTES]> {
     if digits.len() == 2 * KEY_BYTES { bytes.try_into().ok() } else { None }
 }
 
-fn parse_rate(text: &str) -> Result<f64, String> {
-    let (number, factor) = match text.strip_suffix(['k', 'K']) {
-        Some(number) => (number, 1e3),
-        None => text.strip_suffix('M').map_or((text, 1.0), |number| (number, 1e6)),
-    };
-    let rate: f64 = number.parse().map_err(|_| "write packets per second, for example 10000 or 10k".to_owned())?;
-    Ok(rate * factor)
-}
-
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let bad = || "write seconds as a number, or 500ms, 10s, 1m".to_owned();
     match text.parse::<f64>() {
@@ -241,10 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_and_durations_are_read_as_people_write_them() {
-        assert_eq!(parse_rate("10k"), Ok(10_000.0));
-        assert_eq!(parse_rate("0.5"), Ok(0.5));
-        assert_eq!(parse_rate("1M"), Ok(1_000_000.0));
+    fn durations_are_read_as_people_write_them() {
         assert_eq!(parse_duration("10"), Ok(Duration::from_secs(10)));
         assert_eq!(parse_duration("0.25"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
@@ -264,7 +261,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text: String) {
-            let _ = (parse_rate(&text), parse_duration(&text), parse_secret(&text), parse_batch(&text).is_ok());
+            let _ = (parse_duration(&text), parse_secret(&text), parse_batch(&text).is_ok());
         }
     }
 }

@@ -89,7 +89,7 @@ impl Summary {
     /// Sums up `records`; `elapsed_ns` is from the start instant to the last write.
     pub(super) fn new(config: &RunConfig, records: &[v1::ClientRecord], measured: &Measured, elapsed_ns: u64) -> Self {
         let assignment = &config.assignment;
-        let rate_hz = assignment.rate_mhz as f64 / 1e3;
+        let rate_hz = assignment.rate().hz();
         let sent: u64 = records.iter().map(|record| record.sent).sum();
         let sealed = matches!(assignment.protocol, Protocol::Sealed { .. });
         Self {

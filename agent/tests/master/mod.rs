@@ -209,6 +209,7 @@ pub(crate) fn key() -> Key {
 /// An order for `clients` clients at 1 kHz to a port of the server's own host.
 pub(crate) fn prepare(port: u16, clients: u32, packets_per_client: u64) -> v1::Prepare {
     v1::Prepare {
+        flood: false,
         run_id: RUN.into(),
         target: format!(":{port}"),
         agent_index: 1,

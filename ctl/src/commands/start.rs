@@ -5,6 +5,7 @@ use std::{pin::pin, time::Duration};
 use clap::ValueEnum;
 use metronome_proto::{
     plan::Plan,
+    rate::AskedRate,
     telemetry::{self, KeyValue, past},
     v1,
 };
@@ -38,17 +39,17 @@ pub(crate) struct Args {
     #[arg(long, default_value = "10", value_name = "N", allow_negative_numbers = true, value_parser = flags::clients)]
     clients: u32,
 
-    /// Packets per second of each client: 0.001 to 1000000; 10k is 10000.
-    #[arg(long, default_value = "10k", value_name = "HZ", allow_negative_numbers = true, value_parser = flags::rate_hz)]
-    rate: f64,
+    /// Packets per second of each client: 0.001 to 1000000; 10k is 10000. `max`: a flood, as many as the path carries.
+    #[arg(long, default_value = "10k", value_name = "HZ|max", allow_negative_numbers = true)]
+    rate: AskedRate,
 
     /// How long the schedule lasts: 1 ms to 24 h. Seconds, or with units: 10, 250ms, 1m30s.
     #[arg(long, default_value = "10s", value_name = "TIME", allow_negative_numbers = true, value_parser = flags::duration)]
     duration: Duration,
 
-    /// Packets per write: 1 to 1024, or `seed` for rate / 200, as the seed's client does.
-    #[arg(long, default_value = "1", value_name = "N|seed", allow_negative_numbers = true)]
-    batch: Batch,
+    /// Packets per write: 1 to 1024, or `seed` for rate / 200, as the seed's client does [default: 1, in a flood 1024]
+    #[arg(long, value_name = "N|seed", allow_negative_numbers = true)]
+    batch: Option<Batch>,
 
     /// How the clients of a pacing thread lie within a period of the schedule.
     #[arg(long, value_enum, default_value_t = Phase::Staggered)]
@@ -138,13 +139,14 @@ impl Args {
     fn plan(&self) -> Result<Plan, Failure> {
         let asked = v1::Plan {
             clients: self.clients,
-            rate_hz: self.rate,
+            rate_hz: self.rate.hz(),
             duration: prost_types::Duration::try_from(self.duration).ok(),
-            batch: self.batch.packets(self.rate),
+            batch: self.batch.map_or(0, |batch| batch.packets(self.rate.hz())),
             phase: v1::Phase::from(self.phase).into(),
             threads: self.threads,
             agents: self.agents.clone(),
             target: self.target.clone().unwrap_or_default(),
+            flood: self.rate == AskedRate::Max,
         };
         Plan::try_from(&asked).map_err(|error| Failure::usage(flags::sentence(&error)))
     }

@@ -72,7 +72,8 @@ pub(crate) fn clean(text: &str) -> String {
 /// The plan in a few words: `10 × 10,000 Hz × 10 s`.
 pub(crate) fn plan(plan: &v1::Plan) -> String {
     let duration_s = seconds(plan.duration.as_ref());
-    format!("{} × {} Hz × {} s", count(plan.clients.into()), hertz(plan.rate_hz), decimal(duration_s, 3))
+    let rate = if plan.flood { "max".into() } else { format!("{} Hz", hertz(plan.rate_hz)) };
+    format!("{} × {rate} × {} s", count(plan.clients.into()), decimal(duration_s, 3))
 }
 
 /// A state in one lower-case word.

@@ -9,6 +9,7 @@ pub(crate) fn run_of_the_front_page() -> v1::Run {
         run_id: "0199f0c2a1b2c3d4".into(),
         request_id: "b0d1".into(),
         plan: Some(v1::Plan {
+            flood: false,
             clients: 10,
             rate_hz: 10_000.0,
             duration: duration(10),
@@ -39,7 +40,14 @@ fn report() -> v1::Report {
         lateness: Some(times()),
         transit: Some(times()),
         latency: Some(times()),
-        cpu: Some(v1::Cpu { agent_s: 1.52, server_s: 0.98, agent_ns_per_packet: 1520.0, server_ns_per_packet: 980.0 }),
+        cpu: Some(v1::Cpu {
+            agent_s: 1.52,
+            server_s: 0.98,
+            agent_ns_per_packet: 1520.0,
+            server_ns_per_packet: 980.0,
+            packets_per_write: 1.0,
+            packets_per_read: 1.02,
+        }),
         workers: (0..2)
             .map(|worker| v1::WorkerReport { worker, packets: 500_000, ..v1::WorkerReport::default() })
             .collect(),

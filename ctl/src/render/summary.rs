@@ -115,9 +115,10 @@ fn counts(named: &[(&str, u64)]) -> String {
 
 fn rate(text: &mut String, report: &v1::Report) {
     let rate = report.rate.unwrap_or_default();
+    // A flood asks for no rate.
+    let offered = if rate.offered_hz > 0.0 { format!("{}/s", figures::hertz(rate.offered_hz)) } else { "max".into() };
     let told = format!(
-        "offered {}/s  achieved {}/s  in {} s",
-        figures::hertz(rate.offered_hz),
+        "offered {offered}  achieved {}/s  in {} s",
         figures::hertz(rate.achieved_hz),
         figures::fixed(report.elapsed_s, 2)
     );
@@ -154,11 +155,13 @@ fn workers(workers: &[v1::WorkerReport]) -> String {
 
 fn cpu(cpu: &v1::Cpu) -> String {
     format!(
-        "agent {} s, {} ns/packet  server {} s, {} ns/packet",
+        "agent {} s, {} ns/packet, {} a write  server {} s, {} ns/packet, {} a read",
         figures::fixed(cpu.agent_s, 2),
         figures::fixed(cpu.agent_ns_per_packet, 0),
+        figures::fixed(cpu.packets_per_write, 2),
         figures::fixed(cpu.server_s, 2),
         figures::fixed(cpu.server_ns_per_packet, 0),
+        figures::fixed(cpu.packets_per_read, 2),
     )
 }
 
@@ -195,7 +198,7 @@ lateness           4.1         9.8        38.2       101.0       402.0       1,2
 transit            4.1         9.8        38.2       101.0       402.0       1,204
 latency            4.1         9.8        38.2       101.0       402.0       1,204
 workers   packets 0: 500,000  1: 500,000
-cpu       agent 1.52 s, 1,520 ns/packet  server 0.98 s, 980 ns/packet
+cpu       agent 1.52 s, 1,520 ns/packet, 1.00 a write  server 0.98 s, 980 ns/packet, 1.02 a read
 laws      all 1 hold
 ";
         assert_eq!(summary(&run_of_the_front_page(), Colour::None), expected);

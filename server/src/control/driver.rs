@@ -7,6 +7,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use metronome_proto::{
     plan::Plan,
+    rate::Rate,
     run_id::RunId,
     seal::Key,
     telemetry,
@@ -265,8 +266,9 @@ impl Driver {
             agent_index: u32::from(index(agent)),
             first_client: account.first_client,
             clients: account.clients,
-            packets_per_client: self.plan.packets_per_client(),
-            rate_mhz: self.plan.rate_mhz,
+            packets_per_client: self.plan.packets_per_client().unwrap_or(0),
+            rate_mhz: if let Rate::Mhz(mhz) = self.plan.rate { mhz } else { 0 },
+            flood: self.plan.rate == Rate::Max,
             batch: self.plan.batch,
             phase: self.plan.phase.into(),
             threads: self.plan.threads,

@@ -77,7 +77,8 @@ impl Observer {
     /// An agent told how far it is. Its figures only rise, and no further than its part allows.
     pub(super) fn take_progress(&mut self, agent: usize, told: &v1::Progress, part: &AgentAccount) {
         let Some(known) = self.progress.get_mut(agent) else { return };
-        let most = self.plan.packets_per_client().saturating_mul(u64::from(part.clients));
+        let per_client = self.plan.packets_per_client().unwrap_or(u64::MAX);
+        let most = per_client.saturating_mul(u64::from(part.clients));
         known.sent = told.sent.clamp(known.sent, most.max(known.sent));
     }
 
@@ -106,16 +107,18 @@ impl Observer {
         let received_hz = self.rate_since_last(received, now_ns);
         let start_ns = life.start_at_ns().unwrap_or(u64::MAX);
         let due_ns = self.over_ns.map_or(now_ns, |over_ns| over_ns.min(now_ns));
-        let due = self.plan.schedule(start_ns).due_by(due_ns);
+        let schedule = self.plan.schedule(start_ns);
+        let due = schedule.map(|schedule| schedule.due_by(due_ns).saturating_mul(u64::from(self.plan.clients)));
+        // The ledger is read more often than agents tell; what was received was sent.
+        let sent = self.told_sent().max(received);
         let elapsed = Duration::from_nanos(now_ns.saturating_sub(start_ns));
         v1::Snapshot {
             run_id: self.run_id.clone(),
             state: life.state().into(),
             elapsed: prost_types::Duration::try_from(elapsed).ok(),
             clients_connected: self.reading.connected,
-            scheduled: due.saturating_mul(u64::from(self.plan.clients)),
-            // The ledger is read more often than agents tell; what was received was sent.
-            sent: self.told_sent().max(received),
+            scheduled: due.unwrap_or(sent),
+            sent,
             received,
             corrupt: self.reading.corrupt,
             received_hz,
@@ -166,7 +169,7 @@ mod tests {
     fn plan() -> Plan {
         Plan {
             clients: 2,
-            rate_mhz: 1_000_000,
+            rate: metronome_proto::rate::Rate::Mhz(1_000_000),
             duration: Duration::from_secs(10),
             batch: 1,
             phase: v1::Phase::Staggered,

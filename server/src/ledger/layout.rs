@@ -252,6 +252,9 @@ pub(crate) struct WorkerLine {
     pub(crate) reads: AtomicU64,
     /// Returns from the wait with at least one readable connection.
     pub(crate) wakeups: AtomicU64,
+    /// Pauses in which packets gathered, and how long they were together, ns.
+    pub(crate) pauses: AtomicU64,
+    pub(crate) paused_ns: AtomicU64,
 }
 
 /// The seats of one run: a cell per client.

@@ -9,6 +9,7 @@ use metronome_proto::{
 };
 
 use super::gate::AgentKey;
+use crate::coalescing::{PAUSE_US_MAX, RxCoalesce};
 
 /// Bytes of every message.
 pub(crate) const MESSAGE_BYTES: usize = 80;
@@ -31,6 +32,8 @@ pub(crate) enum ToWorker {
     Cut { slot: u32, generation: u32 },
     /// Finish the batch and exit: the connections go to others.
     Quit,
+    /// Read like this from now on.
+    Coalesce(RxCoalesce),
 }
 
 /// From the worker.
@@ -66,6 +69,8 @@ impl ToWorker {
             }
             Self::Cut { slot, generation } => words.all(5, [slot, generation, 0]),
             Self::Quit => words.all(6, [0; 3]),
+            Self::Coalesce(RxCoalesce::Auto) => words.all(7, [0; 3]),
+            Self::Coalesce(RxCoalesce::Us(us)) => words.all(7, [1, u32::from(us), 0]),
         }
         words.0
     }
@@ -95,6 +100,12 @@ impl ToWorker {
             4 => Ok(Self::Dismiss { run: words.run() }),
             5 => Ok(Self::Cut { slot: a, generation: b }),
             6 => Ok(Self::Quit),
+            7 if a == 0 => Ok(Self::Coalesce(RxCoalesce::Auto)),
+            7 => u16::try_from(b)
+                .ok()
+                .filter(|us| *us <= PAUSE_US_MAX)
+                .map(|us| Self::Coalesce(RxCoalesce::Us(us)))
+                .ok_or(BadMessage),
             _ => Err(BadMessage),
         }
     }
@@ -191,6 +202,8 @@ mod tests {
             ToWorker::Dismiss { run: RunId::from_bits(8) },
             ToWorker::Cut { slot: 1, generation: u32::MAX },
             ToWorker::Quit,
+            ToWorker::Coalesce(RxCoalesce::Auto),
+            ToWorker::Coalesce(RxCoalesce::Us(1_000)),
         ] {
             let decoded = ToWorker::decode(&message.encode()).unwrap();
             assert_eq!(format!("{decoded:?}"), format!("{message:?}"));

@@ -177,6 +177,8 @@ impl Master {
                 cpu_ns: worker.cpu_ns(),
                 reads: worker.line(&self.ledger).reads.load(Ordering::Acquire),
                 wakeups: worker.line(&self.ledger).wakeups.load(Ordering::Acquire),
+                pauses: worker.line(&self.ledger).pauses.load(Ordering::Acquire),
+                paused_ns: worker.line(&self.ledger).paused_ns.load(Ordering::Acquire),
                 restarts: worker.restarts,
             })
             .collect()

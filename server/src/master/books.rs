@@ -248,6 +248,8 @@ impl RunBook {
                 cpu_ns: now.cpu_ns.saturating_sub(before.cpu_ns),
                 reads: now.reads.saturating_sub(before.reads),
                 wakeups: now.wakeups.saturating_sub(before.wakeups),
+                pauses: now.pauses.saturating_sub(before.pauses),
+                paused_ns: now.paused_ns.saturating_sub(before.paused_ns),
                 ..*now
             }
         };

@@ -47,15 +47,19 @@ use std::{
 use anyhow::Context as _;
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
 pub(crate) use request::{Handle, Request};
-use rustix::event::{
-    PollFd, PollFlags, Timespec,
-    epoll::{self, CreateFlags, Event, EventData, EventFlags},
-    poll,
+use rustix::{
+    event::{
+        PollFd, PollFlags, Timespec,
+        epoll::{self, CreateFlags, Event, EventData, EventFlags},
+        poll,
+    },
+    process::setpriority_process,
 };
 use tracing::{error, info, warn};
 
 use self::{books::Books, seats::Seats, workers::Worker};
 use crate::{
+    coalescing::RxCoalesce,
     ledger::{AgentKey, Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, RUNS_MAX, ToWorker},
     sys::{channel::Channel, clock::now_ns, process::Executable, wake::Waker},
 };
@@ -83,6 +87,9 @@ const LISTENER: u64 = 0;
 const REQUESTS: u64 = 1;
 const FIRST_WORKER: u64 = 2;
 
+/// Of workers and master, as far as the system grants it: the seed's value.
+const NICE: i32 = -10;
+
 /// What the master needs to start.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -99,6 +106,8 @@ pub(crate) struct Settings {
     pub(crate) high_priority: bool,
     /// Pin worker i to the i-th core of those allowed.
     pub(crate) pin_workers: bool,
+    /// How the workers read.
+    pub(crate) rx_coalesce: RxCoalesce,
     /// Of the server that this one is to succeed; its workers start, and all else waits.
     pub(crate) ledger: Option<Ledger>,
 }
@@ -120,6 +129,7 @@ struct Master {
     accept_raw: bool,
     high_priority: bool,
     pin_workers: bool,
+    rx_coalesce: RxCoalesce,
     executable: Executable,
     epoll: OwnedFd,
     requests: mpsc::Receiver<Request>,
@@ -170,8 +180,13 @@ pub(crate) fn start(settings: Settings) -> anyhow::Result<Started> {
     let waker = Arc::new(Waker::new().context("no eventfd for the master")?);
     let handle = Handle::new(requests, Arc::clone(&waker));
     let (started, has_started) = mpsc::channel();
-    let thread =
-        thread::Builder::new().name("master".into()).spawn(move || match Master::new(settings, receiver, waker) {
+    let thread = thread::Builder::new().name("master".into()).spawn(move || {
+        if settings.high_priority {
+            // For Linux "this process" is the calling thread. Behind workers that come first, a master
+            // that does not would find out late that one of them is dead or hangs.
+            let _ = setpriority_process(None, NICE);
+        }
+        match Master::new(settings, receiver, waker) {
             Ok(master) => {
                 let _ = started.send(master.ledger_again());
                 master.run();
@@ -179,7 +194,8 @@ pub(crate) fn start(settings: Settings) -> anyhow::Result<Started> {
             Err(error) => {
                 let _ = started.send(Err(error));
             }
-        })?;
+        }
+    })?;
     let (slots, ledger) = has_started.recv().context("the master's thread ended while it started")??;
     Ok(Started { handle, thread, slots, ledger })
 }
@@ -204,6 +220,7 @@ impl Master {
             accept_raw: settings.accept_raw,
             high_priority: settings.high_priority,
             pin_workers: settings.pin_workers,
+            rx_coalesce: settings.rx_coalesce,
             executable: Executable::current().context("this executable cannot be opened to start workers from")?,
             epoll,
             requests,
@@ -351,6 +368,7 @@ impl Master {
         }
         info!("worker {index} is process {}", process.pid);
         self.favour(index);
+        self.say(index, ToWorker::Coalesce(self.rx_coalesce), None);
         for agent in self.gates.agents().to_vec() {
             self.say(index, ToWorker::Admit(agent), None);
         }
@@ -359,14 +377,11 @@ impl Master {
 
     /// Priority and affinity, as far as the system grants them.
     fn favour(&self, index: usize) {
-        use rustix::{
-            process::setpriority_process,
-            thread::{CpuSet, sched_getaffinity, sched_setaffinity},
-        };
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
         let Some(process) = &self.workers[index].process else { return };
         if self.high_priority {
             // Not granted to everyone; then the default has to do, as with the seed.
-            let _ = setpriority_process(Some(process.pid), -10);
+            let _ = setpriority_process(Some(process.pid), NICE);
         }
         if self.pin_workers
             && let Ok(allowed) = sched_getaffinity(None)

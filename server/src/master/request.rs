@@ -209,6 +209,9 @@ pub(crate) struct WorkerCount {
     pub(crate) cpu_ns: u64,
     pub(crate) reads: u64,
     pub(crate) wakeups: u64,
+    /// Pauses in which packets gathered, and how long they were together.
+    pub(crate) pauses: u64,
+    pub(crate) paused_ns: u64,
     pub(crate) restarts: u32,
 }
 

@@ -42,7 +42,7 @@ use crate::{
 
 /// Of everything that goes over the channel, the estate included: raised with every change of it. Tests of
 /// `control::estate` and `master::estate` fail when that is forgotten.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 /// Most bytes of an estate: a hundred reports of ten thousand clients each that could not be stored.
 const ESTATE_BYTES_MAX: usize = 512 << 20;

@@ -72,7 +72,10 @@ fn schedule_is_sent_or_skipped(rows: &[Row<'_>]) -> Checked {
 /// every packet of the plan was scheduled; of any other at most that many.
 fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = "scheduled = planned";
-    let planned = evidence.plan.packets_per_client();
+    let Some(planned) = evidence.plan.packets_per_client() else {
+        let figures = format!("{}, as a flood plans none", total(rows, Row::scheduled));
+        return Checked { law, code: "PLAN_NOT_SCHEDULED", holds: true, figures };
+    };
     let whole = |row: &Row<'_>| evidence.stopped.is_none() && row.exchanged_ends() && row.agent.missing().is_none();
     let holds = |row: &Row<'_>| {
         if whole(row) { row.scheduled() == planned } else { row.scheduled() <= planned }

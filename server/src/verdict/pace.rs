@@ -81,7 +81,7 @@ fn the_last_comes_after_its_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
 /// From the first due time to the last it is as far as the formula says. A client that skipped
 /// packets or broke off may lack some of them, but never has more than the time had room for.
 fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
-    let schedule = evidence.plan.schedule(0);
+    let Some(schedule) = evidence.plan.schedule(0) else { return due_times_lie_in_the_flood(evidence, rows) };
     let planned_ns = schedule.end_ns();
     let expected_ns = |row: &Row<'_>| {
         if is_whole(row) { schedule.due_at(row.scheduled().saturating_sub(1)) } else { planned_ns }
@@ -105,11 +105,28 @@ fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
     })
 }
 
+/// A flood has no schedule, only a time that it lasts.
+fn due_times_lie_in_the_flood(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
+    let duration_ns = duration_ns(evidence);
+    let holds = |row: &Row<'_>| {
+        packets_of(row).and_then(span_ns).is_none_or(|span_ns| span_ns <= duration_ns.saturating_add(ROUNDING_NS))
+            && packets_of(row).is_none_or(|counted| span_ns(counted).is_some())
+    };
+    let law = "due times follow the schedule";
+    for_every_client(law, "SCHEDULE_NOT_FOLLOWED", fraction(rows, holds), rows, holds, |row| {
+        let span = packets_of(row).and_then(span_ns).map_or("less than 0".into(), |span_ns| span_ns.to_string());
+        format!("due within {span} ns of a flood of {duration_ns} ns")
+    })
+}
+
 /// A client starts with the run, or as much later as its phase may be.
 fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
-    let schedule = evidence.plan.schedule(0);
-    let duration_ns = u64::try_from(evidence.plan.duration.as_nanos()).unwrap_or(u64::MAX);
-    let room_ns = schedule.room_ns(duration_ns);
+    let duration_ns = duration_ns(evidence);
+    // In a flood a client may come to its first packet at any time.
+    let (room_ns, end_ns) = evidence
+        .plan
+        .schedule(0)
+        .map_or((duration_ns, 0), |schedule| (schedule.room_ns(duration_ns), schedule.end_ns()));
     let start_ns = evidence.start_at_ns.unwrap_or(0);
     let is_judged = |row: &Row<'_>| row.agent.shares_clock && evidence.start_at_ns.is_some();
     let holds = |row: &Row<'_>| {
@@ -117,7 +134,7 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
             let Some(first_ns) = counted.first_due_ns.checked_sub(start_ns) else { return false };
             let last_ns = counted.last_due_ns.saturating_sub(start_ns);
             let is_early_enough = !is_whole(row) || first_ns < room_ns.max(1);
-            is_early_enough && last_ns <= room_ns.saturating_add(schedule.end_ns()).saturating_add(ROUNDING_NS)
+            is_early_enough && last_ns <= room_ns.saturating_add(end_ns).saturating_add(ROUNDING_NS)
         })
     };
     let figures = fraction(rows, holds);
@@ -131,6 +148,10 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
 /// Its whole schedule was sent, and all of it can have been counted.
 fn is_whole(row: &Row<'_>) -> bool {
     row.exchanged_ends() && row.skipped() == 0
+}
+
+fn duration_ns(evidence: &Evidence<'_>) -> u64 {
+    u64::try_from(evidence.plan.duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn packets_of<'a>(row: &Row<'a>) -> Option<&'a ClientCount> {

@@ -13,7 +13,7 @@ use super::{
     laws::Checked,
     rows::{Row, total},
 };
-use crate::text;
+use crate::{master::request::WorkerCount, text};
 
 /// Less than this many hundredths of the schedule sent, and the load was not what was asked for.
 const SENT_PERCENT_MIN: u128 = 99;
@@ -72,6 +72,7 @@ pub(super) fn notes(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
             notes.push(format!("{recovered} packets were worked off for workers that had died; each is counted once."));
         }
         notes.extend(record.incidents.iter().map(|incident| text::sentence(&incident.text)));
+        notes.extend(pauses(&record.workers));
         let halves = record.clients.iter().filter(|count| count.rest_bytes > 0).count();
         if halves > 0 {
             notes.push(format!("{halves} clients left a packet of which not all 32 bytes came."));
@@ -79,6 +80,18 @@ pub(super) fn notes(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
     }
     notes.truncate(NOTES_MAX);
     notes
+}
+
+/// Times of reading that were late on purpose, and how late.
+fn pauses(workers: &[WorkerCount]) -> Option<String> {
+    let sum = |figure: fn(&WorkerCount) -> u64| workers.iter().map(|worker| u128::from(figure(worker))).sum::<u128>();
+    let pauses = sum(|worker| worker.pauses);
+    let mean_us = sum(|worker| worker.paused_ns) as f64 / 1e3 / pauses as f64;
+    (pauses > 0).then(|| {
+        format!(
+            "Workers let packets gather in {pauses} pauses of {mean_us:.0} µs on average (--rx-coalesce); a packet's transit and latency may hold one of them."
+        )
+    })
 }
 
 fn nothing_sent(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
@@ -164,7 +177,7 @@ fn client_lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> 
 }
 
 fn lateness_limit_ns(evidence: &Evidence<'_>) -> u64 {
-    evidence.plan.schedule(0).period_ns().max(LATENESS_NS_MIN)
+    evidence.plan.schedule(0).map_or(0, |schedule| schedule.period_ns()).max(LATENESS_NS_MIN)
 }
 
 /// So many packets were refused by the kernel that what came late waited for the peer.

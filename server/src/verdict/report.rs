@@ -66,14 +66,18 @@ fn elapsed_s(evidence: &Evidence<'_>) -> f64 {
 }
 
 fn cpu(evidence: &Evidence<'_>, workers: &[WorkerCount], packets: &v1::PacketCounts) -> v1::Cpu {
-    let finished = evidence.agents.iter().filter_map(AgentAccount::finished);
-    let agent_s: f64 = finished.map(|finished| seconds(finished.cpu_ns)).sum();
+    let finished = || evidence.agents.iter().filter_map(AgentAccount::finished);
+    let agent_s: f64 = finished().map(|finished| seconds(finished.cpu_ns)).sum();
     let server_s: f64 = workers.iter().map(|worker| seconds(worker.cpu_ns)).sum();
+    let writes = finished().map(|finished| u128::from(finished.writes)).sum::<u128>();
+    let reads = workers.iter().map(|worker| u128::from(worker.reads)).sum::<u128>();
     v1::Cpu {
         agent_s,
         server_s,
         agent_ns_per_packet: ratio(agent_s * 1e9, packets.sent as f64),
         server_ns_per_packet: ratio(server_s * 1e9, packets.received as f64),
+        packets_per_write: ratio(packets.sent as f64, writes as f64),
+        packets_per_read: ratio(packets.received as f64, reads as f64),
     }
 }
 
@@ -86,6 +90,8 @@ fn worker(count: &WorkerCount) -> v1::WorkerReport {
         reads: count.reads,
         wakeups: count.wakeups,
         restarts: count.restarts,
+        pauses: count.pauses,
+        pause_mean_us: ratio(count.paused_ns as f64 / 1e3, count.pauses as f64),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metronome_proto::{histogram::Histogram, plan::Plan, v1};
+use metronome_proto::{histogram::Histogram, plan::Plan, rate::Rate, v1};
 
 use super::{AgentAccount, Conclusion, Evidence, StopCause, conclude};
 use crate::master::request::{ClientCount, RunRecord, Times, WorkerCount};
@@ -37,7 +37,7 @@ impl Sample {
         Self {
             plan: Plan {
                 clients,
-                rate_mhz: 1_000_000,
+                rate: Rate::Mhz(1_000_000),
                 duration: Duration::from_millis(PACKETS),
                 batch: 1,
                 phase: v1::Phase::Staggered,

@@ -1,7 +1,7 @@
 //! The worker's one loop: waits, reads what is ready, obeys the master.
 //!
 //! Level-triggered, one receive a turn for each ready connection, so that a busy client delays the
-//! others by at most one buffer.
+//! others by at most one buffer. Between two turns it may pause ([`crate::coalescing`]).
 
 use std::{
     io,
@@ -17,6 +17,7 @@ use rustix::event::{
 
 use super::connection::{Connection, Next};
 use crate::{
+    coalescing::{Coalescing, RxCoalesce},
     ledger::{FromWorker, Gates, Ink, Ledger, MESSAGE_BYTES, Pen as _, ToWorker, WorkerLine},
     sys::{channel::Channel, clock},
 };
@@ -43,6 +44,7 @@ pub(super) struct EventLoop {
     connections: Vec<Option<Box<Connection>>>,
     /// Said when the channel has room.
     unsaid: Vec<FromWorker>,
+    coalescing: Coalescing,
 }
 
 /// Whether the loop goes on.
@@ -57,7 +59,16 @@ impl EventLoop {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &channel, EventData::new_u64(CHANNEL), EventFlags::IN)?;
         let connections = std::iter::repeat_with(|| None).take(ledger.slots().len()).collect();
-        Ok(Self { index, channel, ledger, gates, epoll, connections, unsaid: Vec::new() })
+        Ok(Self {
+            index,
+            channel,
+            ledger,
+            gates,
+            epoll,
+            connections,
+            unsaid: Vec::new(),
+            coalescing: Coalescing::new(RxCoalesce::Us(0)),
+        })
     }
 
     /// Runs until the master says quit or is gone.
@@ -95,6 +106,18 @@ impl EventLoop {
                 self.check_deadlines(now_ns);
                 self.say_unsaid();
             }
+            if has_read {
+                self.let_packets_gather(now_ns);
+            }
+        }
+    }
+
+    fn let_packets_gather(&mut self, now_ns: u64) {
+        let pause_ns = self.coalescing.pause_ns(now_ns, clock::thread_cpu_ns);
+        if pause_ns > 0 {
+            clock::sleep_until(now_ns.saturating_add(pause_ns));
+            add(&self.line().pauses, 1);
+            add(&self.line().paused_ns, clock::now_ns().saturating_sub(now_ns));
         }
     }
 
@@ -171,6 +194,7 @@ impl EventLoop {
                 (Ok(ToWorker::Admit(agent)), None) => self.gates.admit(agent),
                 (Ok(ToWorker::Dismiss { run }), None) => self.dismiss(run),
                 (Ok(ToWorker::Cut { slot, generation }), None) => self.cut(slot, generation),
+                (Ok(ToWorker::Coalesce(asked)), None) => self.coalescing = Coalescing::new(asked),
                 (Ok(ToWorker::Quit), None) => return Ok(Flow::Exit),
                 _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the master sent nonsense")),
             }

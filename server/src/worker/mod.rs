@@ -16,7 +16,7 @@ use rustix::{
 
 use crate::{
     ledger::{Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, ToWorker},
-    sys::{channel::Channel, process::WORKER_NAME},
+    sys::{channel::Channel, clock, process::WORKER_NAME},
 };
 
 /// The master sends the ledger at once; a master that does not is gone or stopped.
@@ -45,6 +45,7 @@ fn run() -> io::Result<()> {
     let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (index, ledger, gates) = receive_ledger(&channel)?;
     channel.send(&FromWorker::Ready.encode(), None)?;
+    clock::wake_precisely();
     event_loop::EventLoop::new(index, channel, ledger, gates)?.run()
 }
 

@@ -84,6 +84,7 @@ impl<'a> RunResult<'a> {
 struct Plan<'a> {
     clients: u32,
     rate_hz: f64,
+    flood: bool,
     duration_s: f64,
     batch: u32,
     phase: &'static str,
@@ -97,6 +98,7 @@ impl<'a> From<&'a v1::Plan> for Plan<'a> {
         Self {
             clients: plan.clients,
             rate_hz: plan.rate_hz,
+            flood: plan.flood,
             duration_s: figures::seconds(plan.duration.as_ref()),
             batch: plan.batch.max(1),
             phase: figures::phase(plan.phase()),
@@ -219,6 +221,8 @@ struct Cpu {
     server_s: f64,
     agent_ns_per_packet: f64,
     server_ns_per_packet: f64,
+    packets_per_write: f64,
+    packets_per_read: f64,
 }
 
 impl From<&v1::Cpu> for Cpu {
@@ -228,6 +232,8 @@ impl From<&v1::Cpu> for Cpu {
             server_s: cpu.server_s,
             agent_ns_per_packet: cpu.agent_ns_per_packet,
             server_ns_per_packet: cpu.server_ns_per_packet,
+            packets_per_write: cpu.packets_per_write,
+            packets_per_read: cpu.packets_per_read,
         }
     }
 }
@@ -299,6 +305,8 @@ struct Worker {
     reads: u64,
     wakeups: u64,
     restarts: u32,
+    pauses: u64,
+    pause_mean_us: f64,
 }
 
 impl From<&v1::WorkerReport> for Worker {
@@ -311,6 +319,8 @@ impl From<&v1::WorkerReport> for Worker {
             reads: worker.reads,
             wakeups: worker.wakeups,
             restarts: worker.restarts,
+            pauses: worker.pauses,
+            pause_mean_us: worker.pause_mean_us,
         }
     }
 }

@@ -1,0 +1,184 @@
+//! How long a worker lets packets gather before it reads on: exact mode, rounds, or what the load asks for.
+//!
+//! In exact mode a worker waits for the next packet and reads it at once: a wake-up and a read for each, and
+//! the truest time of reading. In rounds it pauses after each turn; what comes meanwhile is read
+//! together, at the price of a time of reading that is up to one pause late, and of echoes that are.
+//! An idle worker waits in both, so the first packet after a silence is always read at once.
+//!
+//! Pure: no clock, no socket. Times are ns of CLOCK_MONOTONIC and of CPU.
+
+use std::{fmt, str::FromStr};
+
+/// Longest pause that may be asked for, µs.
+pub(crate) const PAUSE_US_MAX: u16 = 1_000;
+
+/// The pause of a worker that cannot keep up otherwise, ns: two packets of a 10 kHz client, so that
+/// nearly every read takes more than one.
+pub(crate) const OVERLOAD_PAUSE_NS: u64 = 250_000;
+
+/// How often a worker in automatic mode looks at how much CPU it has used, ns.
+const LOOK_EVERY_NS: u64 = 100_000_000;
+
+/// With more than this share of a core, in hundredths, it does not keep up: what is left is less than
+/// the kernel's own work on that core.
+const CPU_PERCENT_MAX: u64 = 95;
+
+/// How long rounds last until exact mode is tried again, ns: doubled each time that it is overloaded
+/// again at once, so that trying costs the less the longer an overload lasts.
+const ROUNDS_NS_MIN: u64 = 1_000_000_000;
+const ROUNDS_NS_MAX: u64 = 16_000_000_000;
+
+/// What the user wants.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RxCoalesce {
+    /// Exact while the worker keeps up, rounds of 250 µs while it does not.
+    Auto,
+    /// Rounds with a pause of so many µs, 1 to [`PAUSE_US_MAX`]; 0 is exact mode, always.
+    Us(u16),
+}
+
+impl FromStr for RxCoalesce {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let us = text.parse().ok().filter(|us| *us <= PAUSE_US_MAX);
+        us.map(Self::Us).ok_or_else(|| format!("0 to {PAUSE_US_MAX} µs or `auto` are allowed, 0 for none"))
+    }
+}
+
+impl fmt::Display for RxCoalesce {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Us(us) => us.fmt(formatter),
+        }
+    }
+}
+
+/// Decides after each turn of one worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Coalescing {
+    asked: RxCoalesce,
+    /// Between two turns, ns; 0 in exact mode.
+    pause_ns: u64,
+    look_ns: u64,
+    looked_ns: u64,
+    cpu_ns: u64,
+    /// How long the next rounds last, should there be an overload at the next look.
+    rounds_ns: u64,
+}
+
+impl Coalescing {
+    /// A worker that has not read yet.
+    pub(crate) fn new(asked: RxCoalesce) -> Self {
+        let pause_ns = match asked {
+            RxCoalesce::Auto => 0,
+            RxCoalesce::Us(us) => u64::from(us) * 1_000,
+        };
+        Self { asked, pause_ns, look_ns: 0, looked_ns: 0, cpu_ns: 0, rounds_ns: ROUNDS_NS_MIN }
+    }
+
+    /// How long to let packets gather now, ns. `used_cpu_ns` tells the CPU that the worker has used in
+    /// all; it is asked only when a look is due.
+    #[inline]
+    pub(crate) fn pause_ns(&mut self, now_ns: u64, used_cpu_ns: impl FnOnce() -> u64) -> u64 {
+        if self.asked == RxCoalesce::Auto && now_ns >= self.look_ns {
+            self.look(now_ns, used_cpu_ns());
+        }
+        self.pause_ns
+    }
+
+    fn look(&mut self, now_ns: u64, cpu_ns: u64) {
+        let (elapsed_ns, used_ns) = (now_ns - self.looked_ns.min(now_ns), cpu_ns.saturating_sub(self.cpu_ns));
+        let is_first = self.looked_ns == 0;
+        let was_in_rounds = self.pause_ns > 0;
+        let is_overloaded = !is_first
+            && !was_in_rounds
+            && u128::from(used_ns) * 100 > u128::from(elapsed_ns) * u128::from(CPU_PERCENT_MAX);
+        (self.looked_ns, self.cpu_ns) = (now_ns, cpu_ns);
+        if is_overloaded {
+            self.pause_ns = OVERLOAD_PAUSE_NS;
+            self.look_ns = now_ns.saturating_add(self.rounds_ns);
+            self.rounds_ns = (self.rounds_ns * 2).min(ROUNDS_NS_MAX);
+        } else {
+            if !was_in_rounds {
+                // A whole look in exact mode without an overload: the next one is a new one.
+                self.rounds_ns = ROUNDS_NS_MIN;
+            }
+            self.pause_ns = 0;
+            self.look_ns = now_ns.saturating_add(LOOK_EVERY_NS);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Runs a worker whose exact mode takes `exact_percent` of a core, rounds a quarter of that, for so
+    /// many looks of 100 ms; returns how many of these were in rounds.
+    fn looks_in_rounds(coalescing: &mut Coalescing, start_ns: u64, exact_percent: u64, looks: u64) -> u64 {
+        let (mut cpu_ns, mut in_rounds, mut pause_ns) = (7, 0, 0);
+        for look in 1..=looks {
+            let now_ns = start_ns + look * LOOK_EVERY_NS;
+            let percent = if pause_ns > 0 { exact_percent / 4 } else { exact_percent };
+            cpu_ns += LOOK_EVERY_NS / 100 * percent.min(100);
+            pause_ns = coalescing.pause_ns(now_ns, || cpu_ns);
+            in_rounds += u64::from(pause_ns > 0);
+        }
+        in_rounds
+    }
+
+    #[test]
+    fn a_worker_that_keeps_up_never_pauses() {
+        assert_eq!(looks_in_rounds(&mut Coalescing::new(RxCoalesce::Auto), 0, 90, 10_000), 0);
+    }
+
+    #[test]
+    fn an_overload_is_read_in_rounds_and_tried_again_ever_more_rarely() {
+        let in_rounds = looks_in_rounds(&mut Coalescing::new(RxCoalesce::Auto), 0, 100, 1_000);
+        assert!(in_rounds > 970, "{in_rounds}");
+    }
+
+    #[test]
+    fn it_ends_with_its_cause_and_a_new_one_starts_small() {
+        let mut coalescing = Coalescing::new(RxCoalesce::Auto);
+        looks_in_rounds(&mut coalescing, 0, 100, 1_000);
+        // What is under way lasts at most the longest rounds.
+        assert!(looks_in_rounds(&mut coalescing, 1_000 * LOOK_EVERY_NS, 50, 500) <= 161);
+        assert_eq!(coalescing.rounds_ns, ROUNDS_NS_MIN);
+    }
+
+    #[test]
+    fn a_flag_is_auto_or_at_most_a_millisecond() {
+        for (text, asked) in [("auto", RxCoalesce::Auto), ("0", RxCoalesce::Us(0)), ("1000", RxCoalesce::Us(1_000))] {
+            assert_eq!(text.parse(), Ok(asked));
+            assert_eq!(asked.to_string(), text);
+        }
+        for text in ["", "1001", "-1", "1.5", "on", "65536", "500us"] {
+            assert!(text.parse::<RxCoalesce>().unwrap_err().contains("0 to 1000 µs"), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pause_that_was_asked_for_is_kept_whatever_the_load(us in 0..=PAUSE_US_MAX, now_ns: u64, cpu_ns: u64) {
+            let mut coalescing = Coalescing::new(RxCoalesce::Us(us));
+            prop_assert_eq!(coalescing.pause_ns(now_ns, || cpu_ns), u64::from(us) * 1_000);
+        }
+
+        #[test]
+        fn clocks_of_any_kind_are_survived(looks in prop::collection::vec((any::<u64>(), any::<u64>()), 0..50)) {
+            let mut coalescing = Coalescing::new(RxCoalesce::Auto);
+            for (now_ns, cpu_ns) in looks {
+                let pause_ns = coalescing.pause_ns(now_ns, || cpu_ns);
+                prop_assert!(pause_ns == 0 || pause_ns == OVERLOAD_PAUSE_NS);
+            }
+        }
+    }
+}
