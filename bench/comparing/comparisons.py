@@ -1,0 +1,129 @@
+"""What is compared with what, and the goal of each. A comparison opens what it needs once and is then run by turns."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+
+from comparing import metronome, subjects
+from comparing.ratios import Goal
+
+CLIENTS, RATE_HZ = 10, 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    name: str
+    # A context that yields two functions without arguments: ours and theirs.
+    opened: Callable
+    goals: tuple[Goal, ...]
+    # Why this build cannot be measured; None: it can.
+    missing: Callable = lambda bench: None
+    # Tools beside gcc and our own.
+    tools: tuple[str, ...] = ()
+
+
+def plan(clients=CLIENTS, rate_hz=RATE_HZ, *more):
+    return "--clients", clients, "--rate", rate_hz, *more
+
+
+def of_system(theirs, *run_plan, clients=CLIENTS, flags=()):
+    """Ours is a run of a whole system, theirs whatever."""
+
+    @contextlib.contextmanager
+    def opened(bench):
+        with metronome.system(bench, clients, *flags) as run:
+            yield lambda: run(*run_plan), lambda: theirs(bench)
+
+    return opened
+
+
+def of_runs(ours, theirs, clients):
+    """Two plans on one system."""
+
+    @contextlib.contextmanager
+    def opened(bench):
+        with metronome.system(bench, clients) as run:
+            yield lambda: run(*ours), lambda: run(*theirs)
+
+    return opened
+
+
+@contextlib.contextmanager
+def gaps_iperf3(bench):
+    yield lambda: metronome.to_reader(bench, CLIENTS, RATE_HZ), lambda: subjects.iperf3_to_reader(bench, CLIENTS, RATE_HZ)
+
+
+@contextlib.contextmanager
+def gaps_seed(bench):
+    yield lambda: metronome.to_reader(bench, CLIENTS, RATE_HZ), lambda: subjects.seed_to_reader(bench, CLIENTS, RATE_HZ)
+
+
+def floor(bench):
+    return subjects.floor(bench, CLIENTS, RATE_HZ)
+
+
+def no_coalescing(bench):
+    return None if metronome.has_coalescing(bench) else "this build has no --rx-coalesce"
+
+
+def no_flood(bench):
+    return None if metronome.has_flood(bench) else "this build has no --rate max"
+
+
+# One worker reads, as the floor has one reader.
+EXACT = ("--rx-coalesce", 0)
+
+
+@contextlib.contextmanager
+def against_floor(bench):
+    flags = EXACT if metronome.has_coalescing(bench) else ()
+    with of_system(floor, *plan(), flags=flags)(bench) as both:
+        yield both
+
+
+GAP_GOALS = (Goal("gap_p99_us", "µs", 1 / 20), Goal("gap_p50_us", "µs"), Goal("arrived_late_p99_us", "µs"))
+SHAPE_GOALS = (Goal("ends_ns", "ns/packet", 1.3), Goal("agent_ns", "ns/packet", 1.3), Goal("worker_ns", "ns/packet", 1.3))
+
+ALL = (
+    Comparison(
+        "floor",
+        against_floor,
+        (
+            Goal("agent_ns", "ns/packet", 1.10),
+            Goal("worker_ns", "ns/packet", 1.10),
+            Goal("late_p50_us", "µs", 1.5),
+            Goal("late_p99_us", "µs", 2),
+        ),
+    ),
+    Comparison(
+        "coalescing",
+        of_system(floor, *plan(), flags=("--rx-coalesce", 500)),
+        (Goal("worker_ns", "ns/packet", 0.40), Goal("agent_ns", "ns/packet")),
+        missing=no_coalescing,
+    ),
+    Comparison("gaps-iperf3", gaps_iperf3, GAP_GOALS, tools=("iperf3",)),
+    Comparison("gaps-seed", gaps_seed, GAP_GOALS),
+    Comparison(
+        "sockperf",
+        of_system(lambda bench: subjects.sockperf(bench, RATE_HZ), *plan()),
+        (Goal("agent_cpu_s", "CPU s", 1.0),),
+        tools=("sockperf",),
+    ),
+    Comparison(
+        "batches",
+        of_system(lambda bench: subjects.seed(bench, CLIENTS, RATE_HZ), *plan(CLIENTS, RATE_HZ, "--batch", 50)),
+        (Goal("ends_ns", "ns/packet", 1 / 5), Goal("agent_ns", "ns/packet", 1 / 5), Goal("server_ns", "ns/packet", 1 / 5)),
+    ),
+    Comparison(
+        "flood",
+        of_system(lambda bench: subjects.iperf3_flood(bench, 1), *plan(1, "max")),
+        (Goal("bytes_per_s", "bytes/s", 0.8, at_least=True),),
+        missing=no_flood,
+        tools=("iperf3",),
+    ),
+    Comparison("clients-1000", of_runs(plan(1_000, 100), plan(), 1_000), SHAPE_GOALS),
+    Comparison("clients-100", of_runs(plan(100, 1_000), plan(), 100), SHAPE_GOALS),
+)
+
+# For CI: every tool and program once, each a second.
+SHORT = ("floor", "coalescing", "gaps-iperf3", "gaps-seed", "sockperf", "batches", "flood")

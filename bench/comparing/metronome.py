@@ -1,0 +1,99 @@
+"""Metronome as a subject: a server with one worker and an agent, whose CPU time is read from outside."""
+
+import contextlib
+import json
+import re
+import subprocess
+
+from comparing.processes import Failed, equal, free_port, process_cpu_s
+
+# Of a run that was late or not whole by its own verdict: told all the same.
+ENDED_WELL = (0, 3, 4)
+
+
+def help_of(bench, *command):
+    return subprocess.run([bench.target / command[0], *command[1:], "--help"], capture_output=True, text=True).stdout
+
+
+def has_coalescing(bench):
+    return "--rx-coalesce" in help_of(bench, "metronome-server")
+
+
+def has_flood(bench):
+    about = re.search(r"--rate <.*?(?=\n\s+-)", help_of(bench, "benchctl", "start"), re.DOTALL)
+    return bool(about and re.search(r"\bmax\b", about[0]))
+
+
+@contextlib.contextmanager
+def system(bench, clients, *flags):
+    """A server and an agent; yields a function that makes a run and tells its figures."""
+    server = [bench.target / "metronome-server", "--port", 0, "--grpc", "127.0.0.1:0", "--http", "off", "--workers", 1]
+    server += ["--max-clients", clients, "--database", bench.folder / "runs.sqlite", *flags]
+    with bench.running(*server, ready="ready") as master:
+        words = master.first.split()
+        grpc = words[words.index("grpc") + 1]
+        with bench.running(bench.target / "metronome-agent", "--server", grpc, ready="ready") as agent:
+            yield lambda *plan: run(bench, grpc, master.pid, agent.pid, plan)
+
+
+def ask(bench, grpc, *words):
+    command = bench.note([bench.target / "benchctl", "--server", grpc, "-q", "-o", "json", *words])
+    asked = subprocess.run(command, capture_output=True, text=True)
+    if asked.returncode not in ENDED_WELL:
+        raise Failed(f"benchctl {words[0]} ended with {asked.returncode}: {asked.stderr.strip()}")
+    return json.loads(asked.stdout)
+
+
+def run(bench, grpc, master, agent, plan):
+    """One run. Exact, or it fails."""
+    workers = [worker["pid"] for worker in ask(bench, grpc, "server")["workers"]]
+    pids = {"agent": [agent], "worker": workers, "server": [master, *workers]}
+    before = {name: sum(map(process_cpu_s, of)) for name, of in pids.items()}
+    report = ask(bench, grpc, "start", "--duration", f"{bench.seconds}s", *plan)
+    took_s = {name: sum(map(process_cpu_s, of)) - before[name] for name, of in pids.items()}
+    check(report)
+    received = report["packets"]["received"]
+    return {
+        "packets": received,
+        "bytes_per_s": received * 32 / report["elapsed_s"],
+        "agent_cpu_s": took_s["agent"],
+        **{f"{name}_ns": seconds * 1e9 / received for name, seconds in took_s.items()},
+        "ends_ns": (took_s["agent"] + took_s["server"]) * 1e9 / received,
+        "late_p50_us": report["lateness_us"]["p50"],
+        "late_p99_us": report["lateness_us"]["p99"],
+        "skipped": report["packets"]["skipped"],
+    }
+
+
+def check(report):
+    counts = report["packets"]
+    equal("packets scheduled = sent + skipped", counts["scheduled"], counts["sent"] + counts["skipped"])
+    equal("packets sent = received", counts["sent"], counts["received"])
+    for name in ("lost", "duplicated", "reordered", "gaps", "corrupt"):
+        equal(f"packets {name}", 0, counts[name])
+    for law in report["laws"]:
+        equal(f"law {law['law']} ({law['figures']})", True, law["holds"])
+
+
+def to_reader(bench, clients, rate_hz):
+    """The agent without a control plane, judged by the neutral reader."""
+    port = free_port()
+    with bench.running(bench.folder / "reader", port, bench.seconds, clients, rate_hz, ready="ready") as reader:
+        command = [bench.target / "metronome-agent", "run", "--port", port, "--clients", clients, "--rate", rate_hz]
+        with bench.running(*command, "--duration", bench.seconds, "-o", "json") as agent:
+            told, _, code = bench.result(agent)
+            if code not in ENDED_WELL:
+                raise Failed(f"metronome-agent run ended with {code}")
+        judged = bench.figures(reader)
+    equal("packets sent = read by the neutral reader", json.loads(told)["packets"]["sent"], judged["packets"])
+    return judged_figures(judged)
+
+
+def judged_figures(judged):
+    """What the neutral reader says of any generator."""
+    return {
+        "packets": judged["packets"],
+        "gap_p50_us": judged["gap_error_us"]["p50"],
+        "gap_p99_us": judged["gap_error_us"]["p99"],
+        "arrived_late_p99_us": judged["late_us"]["p99"],
+    }

@@ -1,0 +1,98 @@
+"""Processes that are measured: started, waited for, and what CPU time the kernel says they took. Seconds."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shlex
+import socket
+import subprocess
+import sys
+import time
+
+PATIENCE_S = 60
+
+# Told by their names alone: where this repository and this Python lie is nobody's business.
+OURS = (str(pathlib.Path(__file__).resolve().parent), os.path.dirname(sys.executable))
+
+
+class Failed(Exception):
+    """A tool that did not do what it was asked to."""
+
+
+class Bench:
+    """What all subjects share: where programs are, how long a run is, and every command that was run."""
+
+    def __init__(self, target, folder, seconds):
+        self.target, self.folder, self.seconds = target, folder, seconds
+        self.commands = []
+
+    def note(self, command):
+        command = [str(word) for word in command]
+        shown = shlex.join(os.path.basename(word) if word.startswith((str(self.target), str(self.folder), *OURS)) else word for word in command)
+        if shown not in self.commands:
+            self.commands.append(shown)
+        return command
+
+    @contextlib.contextmanager
+    def running(self, *command, ready=None):
+        """A process that is ended on leaving, if it has not by itself. With `ready`, its first line has that word."""
+        command = self.note(command)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("METRONOME_", "OTEL_"))}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as child:
+            try:
+                if ready:
+                    child.first = child.stdout.readline()
+                    if ready not in child.first:
+                        raise Failed(f"it did not get ready: {shlex.join(command)}")
+                yield child
+            finally:
+                if child.returncode is None:
+                    child.terminate()
+                    with contextlib.suppress(ChildProcessError):
+                        child.wait(PATIENCE_S)
+
+    def result(self, child):
+        """The last line that a process prints, as an object, and its CPU time with that of its children."""
+        told = child.stdout.read()
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        return told, usage.ru_utime + usage.ru_stime, child.returncode
+
+    def figures(self, child):
+        told, _, code = self.result(child)
+        if code != 0:
+            raise Failed(f"{child.args[0]} ended with {code}")
+        return json.loads(told.strip().splitlines()[-1])
+
+
+def process_cpu_s(pid):
+    """Of all threads of a process, those included that have ended: its CPU clock."""
+    return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_for_port(port):
+    """Until something listens there, asked of the kernel: a connection would disturb it."""
+    wanted, until = f":{port:04X}", time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+            lines = open(table).read().splitlines()[1:]
+            if any(words[1].endswith(wanted) and words[3] == "0A" for words in map(str.split, lines)):
+                return
+        time.sleep(0.02)
+    raise Failed(f"nothing listens on port {port}")
+
+
+def equal(what, expected, got):
+    """A count that has to be exact."""
+    if expected != got:
+        raise Failed(f"{what}: expected {expected}, got {got}")
+
+
+def warn(text):
+    print(text, file=sys.stderr, flush=True)

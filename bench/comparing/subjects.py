@@ -1,0 +1,90 @@
+"""The others: floor, sockperf, iperf3 and the seed. Each function makes one run and tells its figures."""
+
+import json
+import sys
+
+from comparing.metronome import judged_figures
+from comparing.processes import Failed, equal, free_port, wait_for_port
+from comparing.tools import HERE
+
+# A sink or reader is started before its load and ends after it.
+BESIDES_S = 10
+
+
+def floor(bench, clients, rate_hz):
+    """floor gen against floor sink, a wake-up per packet."""
+    port = free_port()
+    with bench.running(bench.folder / "floor", "sink", port, bench.seconds + BESIDES_S, "epoll", ready="ready") as sink:
+        with bench.running(bench.folder / "floor", "gen", port, bench.seconds, clients, rate_hz) as gen:
+            sent = bench.figures(gen)
+        read = bench.figures(sink)
+    equal("floor: packets sent = read", sent["packets"], read["packets"])
+    return {
+        "packets": sent["packets"],
+        "agent_ns": sent["cpu_s"] * 1e9 / sent["packets"],
+        "worker_ns": read["cpu_s"] * 1e9 / read["packets"],
+        "late_p50_us": sent["late_p50_us"],
+        "late_p99_us": sent["late_p99_us"],
+    }
+
+
+def sockperf(bench, rate_hz):
+    """sockperf under-load, one client: CPU of the client."""
+    port = free_port()
+    where = ["--tcp", "-i", "127.0.0.1", "-p", port]
+    with bench.running("sockperf", "server", *where):
+        wait_for_port(port)
+        load = ["under-load", *where, "-m", 32, "--mps", rate_hz, "-t", bench.seconds]
+        with bench.running("sockperf", *load) as client:
+            told, cpu_s, code = bench.result(client)
+    if code != 0 or "Summary" not in told:
+        raise Failed(f"sockperf ended with {code}: {told[-200:]}")
+    return {"agent_cpu_s": cpu_s}
+
+
+def seed(bench, clients, rate_hz):
+    """The seed's client against the seed's server."""
+    port = free_port()
+    with bench.running(sys.executable, HERE / "seed" / "server.py", port, clients, ready="ready") as server:
+        with bench.running(sys.executable, HERE / "seed" / "client.py", port, bench.seconds, clients, rate_hz) as client:
+            sent = bench.figures(client)
+        read = bench.figures(server)
+    equal("seed: packets sent = read", sent["packets"], read["packets"])
+    sender_ns, reader_ns = (side["cpu_s"] * 1e9 / sent["packets"] for side in (sent, read))
+    return {"packets": sent["packets"], "agent_ns": sender_ns, "server_ns": reader_ns, "ends_ns": sender_ns + reader_ns}
+
+
+def seed_to_reader(bench, clients, rate_hz):
+    port = free_port()
+    with bench.running(bench.folder / "reader", port, bench.seconds, clients, rate_hz, ready="ready") as reader:
+        with bench.running(sys.executable, HERE / "seed" / "client.py", port, bench.seconds, clients, rate_hz) as client:
+            bench.figures(client)
+        return judged_figures(bench.figures(reader))
+
+
+def iperf3_to_reader(bench, clients, rate_hz):
+    """Blocks of 32 bytes at the same rate, through the neutral reader."""
+    port, behind = free_port(), free_port()
+    with bench.running("iperf3", "-s", "-1", "-B", "127.0.0.1", "-p", behind):
+        wait_for_port(behind)
+        with bench.running(bench.folder / "reader", port, bench.seconds, clients, rate_hz, behind, ready="ready") as reader:
+            iperf3(bench, port, ["-P", clients, "-l", 32, "-b", rate_hz * 32 * 8])
+            return judged_figures(bench.figures(reader))
+
+
+def iperf3_flood(bench, streams):
+    """As much as goes, in its default blocks."""
+    port = free_port()
+    with bench.running("iperf3", "-s", "-1", "-B", "127.0.0.1", "-p", port):
+        wait_for_port(port)
+        told = iperf3(bench, port, ["-P", streams])
+    return {"bytes_per_s": told["end"]["sum_received"]["bits_per_second"] / 8}
+
+
+def iperf3(bench, port, flags):
+    with bench.running("iperf3", "-c", "127.0.0.1", "-p", port, "-t", bench.seconds, "-N", "-J", *flags) as client:
+        told, _, code = bench.result(client)
+    told = json.loads(told)
+    if code != 0 or "error" in told:
+        raise Failed(f"iperf3 ended with {code}: {told.get('error')}")
+    return told

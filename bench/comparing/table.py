@@ -1,0 +1,32 @@
+"""The table as Markdown and as JSON. Pure: it returns text."""
+
+import dataclasses
+import json
+
+HEAD = "| comparison | figure | unit | ours | theirs | ratio, median | ratio, from – to | goal | |\n|---|---|---|---|---|---|---|---|---|"
+MET = {True: "met", False: "not met", None: ""}
+
+
+def figure(value):
+    """Three significant figures, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def line(row):
+    cells = [row.comparison, row.figure, row.unit, figure(row.ours), figure(row.theirs), f"{row.ratio:.3g}"]
+    cells += [f"{row.ratio_min:.3g} – {row.ratio_max:.3g}", row.goal, MET[row.met]]
+    return f"| {' | '.join(cells)} |"
+
+
+def markdown(host, asked, rows, commands, left_out):
+    told = [f"{asked}\n", "\n".join(f"- {name}: {value}" for name, value in host.items()), "", HEAD, *map(line, rows)]
+    told += ["", *(f"Not measured: {name}: {reason}." for name, reason in left_out.items())]
+    for name, lines in commands.items():
+        told += ["", f"{name}:", "```text", *lines, "```"]
+    return "\n".join(told) + "\n"
+
+
+def as_json(host, asked, rows, commands, left_out, pairs):
+    """With the figures of every single pair, so that others may judge otherwise."""
+    told = {"asked": asked, "host": host, "rows": [dataclasses.asdict(row) for row in rows], "commands": commands}
+    return json.dumps({**told, "not_measured": left_out, "pairs": pairs}, indent=2) + "\n"
