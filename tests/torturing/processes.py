@@ -11,6 +11,7 @@ import pathlib
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 
 PATIENCE_S = 60
@@ -49,7 +50,13 @@ class Metronome:
         command = [str(self.executables / name), *flags]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=self.environment, text=True)
         self.processes.append(process)
-        ready = process.stdout.readline()
+        # One that hangs before its ready line is ended here, so that reading it ends as well.
+        patience = threading.Timer(PATIENCE_S, process.kill)
+        patience.start()
+        try:
+            ready = process.stdout.readline()
+        finally:
+            patience.cancel()
         if "ready" not in ready:
             raise SystemExit(f"{name} did not start: it ended with {process.wait(PATIENCE_S)}, see {log.name}")
         return process, ready

@@ -7,6 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -48,6 +49,27 @@ impl RotatingFile {
         self.rotation != Rotation::Never && self.bytes > 0 && (period != self.period || self.bytes >= self.bytes_max)
     }
 
+    /// Rotates, or follows another process that has done so: during an upgrade two servers write here.
+    fn make_room(&mut self) -> io::Result<()> {
+        if self.is_still_open()? {
+            return self.rotate();
+        }
+        self.file = append(&self.path)?;
+        let metadata = self.file.metadata()?;
+        self.bytes = metadata.len();
+        Ok(())
+    }
+
+    /// Whether the path leads to the file that is written.
+    fn is_still_open(&self) -> io::Result<bool> {
+        let open = self.file.metadata()?;
+        match fs::metadata(&self.path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (open.dev(), open.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn rotate(&mut self) -> io::Result<()> {
         for number in (1..FILES_MAX).rev() {
             let (from, to) = (self.former(number - 1), self.former(number));
@@ -57,6 +79,7 @@ impl RotatingFile {
             }
         }
         self.file = append(&self.path)?;
+        self.bytes = 0;
         Ok(())
     }
 
@@ -76,10 +99,10 @@ impl Write for RotatingFile {
         let period = self.rotation.period(SystemTime::now());
         if self.is_due(period) {
             // The lines go on in the old file then, until the next is due.
-            if let Err(error) = self.rotate() {
+            if let Err(error) = self.make_room() {
                 eprintln!("{} cannot be rotated: {error}", self.path.display());
+                self.bytes = 0;
             }
-            self.bytes = 0;
         }
         self.period = period;
         self.file.write_all(lines)?;
@@ -158,6 +181,20 @@ mod tests {
         RotatingFile::open(&path, Rotation::Daily, LARGE).unwrap().write_all(b"today\n").unwrap();
         let expected = [("a.log", "today\n"), ("a.log.1", "old\nsame day\n")];
         assert_eq!(files(path.parent().unwrap()), named(&expected));
+    }
+
+    #[test]
+    fn of_two_that_write_the_same_file_one_rotates_and_the_other_follows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        let open = || RotatingFile::open(&path, Rotation::Daily, 8).unwrap();
+        let (mut old, mut new) = (open(), open());
+        old.write_all(b"old 1 ..\n").unwrap();
+        new.bytes = old.bytes;
+        old.write_all(b"old 2\n").unwrap();
+        new.write_all(b"new 1\n").unwrap();
+        let expected = [("a.log", "old 2\nnew 1\n"), ("a.log.1", "old 1 ..\n")];
+        assert_eq!(files(folder.path()), named(&expected));
     }
 
     #[test]
