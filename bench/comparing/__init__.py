@@ -1,1 +1,1 @@
-"""The parts of bench/compare: `subjects` run `programs`, `figures` says what came of it, `table` writes it down."""
+"""The parts of bench/compare: `comparisons` of metronome with `subjects`, told by ratios in a `table`."""

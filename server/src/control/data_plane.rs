@@ -56,6 +56,12 @@ impl DataPlane {
         time::timeout(RESTART_MAX, answer).await.ok()?.ok()
     }
 
+    /// Waits until no restart of the workers is under way.
+    pub(super) async fn rested(&self) {
+        // A master that is gone restarts nothing.
+        let _ = self.ask(|reply| Request::WhenRested { reply }).await;
+    }
+
     /// Waits until every worker serves.
     pub(super) async fn ready(&self) -> Option<()> {
         time::timeout(READY_MAX, self.ask(|reply| Request::WhenReady { reply })).await.ok()?.ok()

@@ -211,6 +211,10 @@ async fn gather(shared: &Shared) -> Result<Vec<Held>, String> {
                 return Err(too_long(id, &run, wait));
             }
         }
+        // While runs are held nobody reads their clients, so that what can be waited for is waited for before.
+        if time::timeout_at(deadline, shared.data_plane.rested()).await.is_err() {
+            return Err(format!("the restart of the workers was not over within {wait:?}; ask again when it is"));
+        }
         // From here on a stop is refused, and one that a run has not looked at yet keeps it from being held.
         shared.upgrade.enter(Stage::HandingOver);
         match hold_all(shared).await {

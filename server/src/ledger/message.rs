@@ -34,6 +34,9 @@ pub(crate) enum ToWorker {
     Quit,
     /// Read like this from now on.
     Coalesce(RxCoalesce),
+    /// The line of the ledger is this worker's alone: its heart may beat there. Until then it belongs to
+    /// the worker of a server that is being upgraded, whose silence must be heard.
+    Begin,
 }
 
 /// From the worker.
@@ -71,6 +74,7 @@ impl ToWorker {
             Self::Quit => words.all(6, [0; 3]),
             Self::Coalesce(RxCoalesce::Auto) => words.all(7, [0; 3]),
             Self::Coalesce(RxCoalesce::Us(us)) => words.all(7, [1, u32::from(us), 0]),
+            Self::Begin => words.all(8, [0; 3]),
         }
         words.0
     }
@@ -106,6 +110,7 @@ impl ToWorker {
                 .filter(|us| *us <= PAUSE_US_MAX)
                 .map(|us| Self::Coalesce(RxCoalesce::Us(us)))
                 .ok_or(BadMessage),
+            8 => Ok(Self::Begin),
             _ => Err(BadMessage),
         }
     }
@@ -202,6 +207,7 @@ mod tests {
             ToWorker::Dismiss { run: RunId::from_bits(8) },
             ToWorker::Cut { slot: 1, generation: u32::MAX },
             ToWorker::Quit,
+            ToWorker::Begin,
             ToWorker::Coalesce(RxCoalesce::Auto),
             ToWorker::Coalesce(RxCoalesce::Us(1_000)),
         ] {

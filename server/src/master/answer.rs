@@ -31,6 +31,7 @@ impl Master {
                 }
                 Request::CloseRun { run, reply } => self.close_run(run, reply),
                 Request::RestartWorkers { reply } => self.restart_workers(reply, now_ns()),
+                Request::WhenRested { reply } => self.answer_when_rested(reply),
                 Request::ReadServer { reply } => reply(self.read_server()),
                 Request::ReadTotals { reply } => {
                     let live = live(&self.seats, &self.ledger).map(|(account, record, _, _)| (account, record));

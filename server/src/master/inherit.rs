@@ -42,6 +42,9 @@ impl Master {
         }
         self.phase = Phase::Serving;
         let now_ns = now_ns();
+        // What is in the lines until now is not theirs.
+        self.workers.iter_mut().for_each(|worker| worker.forgive_silence(now_ns));
+        self.say_to_all(ToWorker::Begin);
         for agent in self.gates.agents().to_vec() {
             self.say_to_all(ToWorker::Admit(agent));
         }

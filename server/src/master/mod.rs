@@ -328,7 +328,8 @@ impl Master {
         self.last_tick_ns = now_ns;
         self.end_pause(now_ns);
         for worker in 0..self.workers.len() {
-            if self.workers[worker].hangs(&self.ledger, now_ns) {
+            // The heartbeats in the ledger of a server that waits are of the old server's workers.
+            if self.phase != Phase::Waiting && self.workers[worker].hangs(&self.ledger, now_ns) {
                 let text = format!("worker {worker} does not answer and is killed");
                 warn!("{text}");
                 self.books.note_incident(now_ns, "worker hangs", &text);
@@ -369,6 +370,9 @@ impl Master {
         info!("worker {index} is process {}", process.pid);
         self.favour(index);
         self.say(index, ToWorker::Coalesce(self.rx_coalesce), None);
+        if self.phase != Phase::Waiting {
+            self.say(index, ToWorker::Begin, None);
+        }
         for agent in self.gates.agents().to_vec() {
             self.say(index, ToWorker::Admit(agent), None);
         }
@@ -422,7 +426,7 @@ impl Master {
 
     fn heed(&mut self, index: usize, message: FromWorker) {
         let FromWorker::Released { slot, generation } = message else {
-            self.workers[index].set_ready();
+            self.workers[index].set_ready(now_ns());
             self.answer_when_ready();
             return self.roll(now_ns());
         };

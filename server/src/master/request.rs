@@ -34,6 +34,8 @@ pub(crate) enum Request {
     CloseRun { run: RunId, reply: Reply<Option<RunRecord>> },
     /// Restart the workers one by one, under load. Answered with how many, when the last is ready.
     RestartWorkers { reply: Reply<u32> },
+    /// Answered when no restart of the workers is under way.
+    WhenRested { reply: Reply<()> },
     /// The server as a whole.
     ReadServer { reply: Reply<ServerReading> },
     /// What verified clients sent since the server's start, with every histogram. Costs a look at all

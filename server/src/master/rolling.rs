@@ -48,6 +48,14 @@ impl Master {
         self.roll(now_ns);
     }
 
+    /// Answers at the end of the restart that is under way, at once when there is none.
+    pub(super) fn answer_when_rested(&mut self, reply: Reply<()>) {
+        match &mut self.rolling {
+            Some(rolling) => rolling.replies.push(Box::new(move |_restarted| reply(()))),
+            None => reply(()),
+        }
+    }
+
     /// Goes on with the restart as far as it can.
     pub(super) fn roll(&mut self, now_ns: u64) {
         while let Some(mut rolling) = self.rolling.take() {

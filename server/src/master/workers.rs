@@ -234,9 +234,11 @@ impl Worker {
         self.process.as_ref().is_some_and(|process| process.is_ready)
     }
 
-    pub(super) fn set_ready(&mut self) {
+    /// It serves: from here on a heartbeat is due, however long its start took.
+    pub(super) fn set_ready(&mut self, now_ns: u64) {
         if let Some(process) = &mut self.process {
             process.is_ready = true;
+            process.beat.1 = now_ns;
         }
     }
 

@@ -44,6 +44,8 @@ pub(super) struct EventLoop {
     connections: Vec<Option<Box<Connection>>>,
     /// Said when the channel has room.
     unsaid: Vec<FromWorker>,
+    /// The master serves, so that the line in the ledger is ours to write.
+    has_begun: bool,
     coalescing: Coalescing,
 }
 
@@ -67,6 +69,7 @@ impl EventLoop {
             epoll,
             connections,
             unsaid: Vec::new(),
+            has_begun: false,
             coalescing: Coalescing::new(RxCoalesce::Us(0)),
         })
     }
@@ -95,9 +98,12 @@ impl EventLoop {
             }
             let now_ns = if now_ns == 0 { clock::now_ns() } else { now_ns };
             let line = self.line();
-            Ink.put(&line.heartbeat_ns, now_ns);
-            // Not even a 0 is added by a worker without connections: until a successor takes over, its
-            // workers share their lines with those of the old server.
+            // Until a successor takes over, its workers share their lines with those of the old server:
+            // a heartbeat here would hide that one of those hangs.
+            if self.has_begun {
+                Ink.put(&line.heartbeat_ns, now_ns);
+            }
+            // For the same reason not even a 0 is added by a worker without connections.
             if has_read {
                 add(&line.wakeups, 1);
             }
@@ -194,6 +200,7 @@ impl EventLoop {
                 (Ok(ToWorker::Admit(agent)), None) => self.gates.admit(agent),
                 (Ok(ToWorker::Dismiss { run }), None) => self.dismiss(run),
                 (Ok(ToWorker::Cut { slot, generation }), None) => self.cut(slot, generation),
+                (Ok(ToWorker::Begin), None) => self.has_begun = true,
                 (Ok(ToWorker::Coalesce(asked)), None) => self.coalescing = Coalescing::new(asked),
                 (Ok(ToWorker::Quit), None) => return Ok(Flow::Exit),
                 _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the master sent nonsense")),
