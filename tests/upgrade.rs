@@ -286,6 +286,41 @@ fn a_run_that_is_not_running_is_waited_for_and_none_is_started_meanwhile() {
 }
 
 #[test]
+fn a_worker_that_hangs_while_an_upgrade_waits_is_replaced_all_the_same() {
+    let system = Upgradable::start(&["--upgrade-wait", "30s"]);
+    let _agent = system.server.agent("a1");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = silent.local_addr().unwrap().to_string();
+    let flags = ["start", "-o", "json", "--clients", "1", "--duration", "1s", "--target", &target];
+    let run = system.server.benchctl(&flags).spawn().unwrap();
+    wait_until("the run is there", || (system.told()["runs_active"] == 1).then_some(()));
+    let mut upgrade = system.server.benchctl(&["server", "upgrade"]).spawn().unwrap();
+    let pid = system.pid();
+    let successor = wait_until("the new server is there", || child_named(pid, "metronome-serve"));
+    wait_until("its workers are there", || child_named(successor, "metronome-worke"));
+    let hung = system.server.workers()[0];
+    kill_process(hung, Signal::STOP).unwrap();
+    wait_until("it is replaced", || (!system.server.workers().contains(&hung)).then_some(()));
+    assert_eq!(upgrade.try_wait().unwrap(), None, "meanwhile the upgrade waits");
+    system.server.json(&["stop", "--all"]);
+    json_of(run.wait_with_output().unwrap());
+    upgrade.wait().unwrap();
+    wait_until("the new server serves", || (system.pid() == successor).then_some(()));
+    assert_exact(&system.server.run(&["--clients", "1", "--rate", "100", "--duration", "1s"]).0, 100);
+    kill_process(successor, Signal::KILL).unwrap();
+}
+
+/// A child of `parent` whose name, of which the kernel keeps 15 bytes, is this.
+fn child_named(parent: Pid, name: &str) -> Option<Pid> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", parent.as_raw_nonzero())).ok()?;
+    let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<i32> =
+        lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
+    let comm = |pid: i32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    children.into_iter().find(|pid| comm(*pid).trim_end() == name).and_then(Pid::from_raw)
+}
+
+#[test]
 fn the_trace_of_a_run_goes_on_in_the_new_server() {
     let collector = Collector::start();
     let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str())];

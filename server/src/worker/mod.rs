@@ -12,6 +12,7 @@ use std::{env, io, os::fd::AsFd as _, process::ExitCode};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Signal, set_parent_process_death_signal},
+    thread::set_name,
 };
 
 use crate::{
@@ -42,6 +43,8 @@ fn run() -> io::Result<()> {
     // The master's end of the channel closes with it as well; the signal also ends a worker that
     // hangs.
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Started by descriptor, it would be called by the number of that in top and ps.
+    let _ = set_name(c"metronome-worker");
     let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (index, ledger, gates) = receive_ledger(&channel)?;
     channel.send(&FromWorker::Ready.encode(), None)?;
