@@ -158,7 +158,8 @@ mod tests {
                 clock::sleep_until(clock::now_ns() + LOOK_EVERY_NS);
                 precedence.review(clock::now_ns());
             }
-            had_it == precedence.is_real_time()
+            // Another test of this process may have had the only place at first.
+            !had_it || precedence.is_real_time()
         });
         assert!(slept.join().unwrap());
     }
