@@ -203,6 +203,7 @@ struct Lane<'a> {
     volleys: Volleys,
     waiting: Waiting,
     high_priority: bool,
+    spins: bool,
     precedence: Precedence,
     leash: &'a Leash,
     totals: &'a Totals,
@@ -232,8 +233,8 @@ impl<'a> Lane<'a> {
             start_ns,
             volleys: Volleys::new(schedule),
             waiting: Waiting::new(pacing.wait),
-            // A thread that spins must leave its core to others from time to time.
-            high_priority: pacing.high_priority && pacing.wait != WaitPolicy::Spin,
+            high_priority: pacing.high_priority,
+            spins: pacing.wait == WaitPolicy::Spin,
             precedence: Precedence::none(),
             leash,
             totals,
@@ -244,8 +245,11 @@ impl<'a> Lane<'a> {
 
     fn pace(mut self) -> Outcome {
         clock::wake_precisely();
-        if self.high_priority {
-            self.precedence = Precedence::take();
+        match (self.high_priority, self.spins) {
+            (false, _) => {}
+            (true, false) => self.precedence = Precedence::take(),
+            // A real-time thread has to sleep; before most others it may run all the same.
+            (true, true) => clock::run_first(),
         }
         if self.wait_until(self.start_ns).is_some() {
             let cpu_before_ns = clock::thread_cpu_ns();
