@@ -3,7 +3,8 @@
 //! In exact mode a worker waits for the next packet and reads it at once: a wake-up and a read for each, and
 //! the truest time of reading. In rounds it pauses after each turn; what comes meanwhile is read
 //! together, at the price of a time of reading that is up to one pause late, and of echoes that are.
-//! An idle worker waits in both, so the first packet after a silence is always read at once.
+//! An idle worker waits in both, so the first packet after a silence is always read at once; and while a
+//! turn leaves something behind, the next one follows without a pause, so no packet waits for two.
 //!
 //! Pure: no clock, no socket. Times are ns of CLOCK_MONOTONIC and of CPU.
 
@@ -22,6 +23,10 @@ const LOOK_EVERY_NS: u64 = 100_000_000;
 /// With more than this share of a core, in hundredths, it does not keep up: what is left is less than
 /// the kernel's own work on that core.
 const CPU_PERCENT_MAX: u64 = 95;
+
+/// Reads that bring more bytes than this on average are dear by their bytes, not by their number: gathering
+/// would only hold the load up. 16 packets.
+const BYTES_PER_READ_MAX: u64 = 16 * metronome_proto::packet::FRAME_BYTES as u64;
 
 /// How long rounds last until exact mode is tried again, ns: doubled each time that it is overloaded
 /// again at once, so that trying costs the less the longer an overload lasts.
@@ -58,6 +63,16 @@ impl fmt::Display for RxCoalesce {
     }
 }
 
+/// What one turn of a worker, or several, brought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Turn {
+    /// Reads that brought bytes.
+    pub(crate) reads: u64,
+    pub(crate) bytes: u64,
+    /// More is ready already: a read filled its buffer, or more connections were ready than a turn serves.
+    pub(crate) has_left_over: bool,
+}
+
 /// Decides after each turn of one worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Coalescing {
@@ -67,6 +82,8 @@ pub(crate) struct Coalescing {
     look_ns: u64,
     looked_ns: u64,
     cpu_ns: u64,
+    /// Reads and bytes since the last look.
+    since_look: Turn,
     /// How long the next rounds last, should there be an overload at the next look.
     rounds_ns: u64,
 }
@@ -78,25 +95,30 @@ impl Coalescing {
             RxCoalesce::Auto => 0,
             RxCoalesce::Us(us) => u64::from(us) * 1_000,
         };
-        Self { asked, pause_ns, look_ns: 0, looked_ns: 0, cpu_ns: 0, rounds_ns: ROUNDS_NS_MIN }
+        let since_look = Turn::default();
+        Self { asked, pause_ns, look_ns: 0, looked_ns: 0, cpu_ns: 0, since_look, rounds_ns: ROUNDS_NS_MIN }
     }
 
-    /// How long to let packets gather now, ns. `used_cpu_ns` tells the CPU that the worker has used in
-    /// all; it is asked only when a look is due.
+    /// How long to let packets gather after this turn, ns. `used_cpu_ns` tells the CPU that the worker has
+    /// used in all; it is asked only when a look is due.
     #[inline]
-    pub(crate) fn pause_ns(&mut self, now_ns: u64, used_cpu_ns: impl FnOnce() -> u64) -> u64 {
+    pub(crate) fn pause_ns(&mut self, now_ns: u64, turn: Turn, used_cpu_ns: impl FnOnce() -> u64) -> u64 {
+        self.since_look.reads = self.since_look.reads.saturating_add(turn.reads);
+        self.since_look.bytes = self.since_look.bytes.saturating_add(turn.bytes);
         if self.asked == RxCoalesce::Auto && now_ns >= self.look_ns {
             self.look(now_ns, used_cpu_ns());
         }
-        self.pause_ns
+        if turn.has_left_over { 0 } else { self.pause_ns }
     }
 
     fn look(&mut self, now_ns: u64, cpu_ns: u64) {
         let (elapsed_ns, used_ns) = (now_ns - self.looked_ns.min(now_ns), cpu_ns.saturating_sub(self.cpu_ns));
         let is_first = self.looked_ns == 0;
         let was_in_rounds = self.pause_ns > 0;
+        let Turn { reads, bytes, .. } = std::mem::take(&mut self.since_look);
         let is_overloaded = !is_first
             && !was_in_rounds
+            && bytes <= reads.saturating_mul(BYTES_PER_READ_MAX)
             && u128::from(used_ns) * 100 > u128::from(elapsed_ns) * u128::from(CPU_PERCENT_MAX);
         (self.looked_ns, self.cpu_ns) = (now_ns, cpu_ns);
         if is_overloaded {
@@ -120,6 +142,9 @@ mod tests {
 
     use super::*;
 
+    /// One packet, and nothing left behind.
+    const ONE_PACKET: Turn = Turn { reads: 1, bytes: 32, has_left_over: false };
+
     /// Runs a worker whose exact mode takes `exact_percent` of a core, rounds a quarter of that, for so
     /// many looks of 100 ms; returns how many of these were in rounds.
     fn looks_in_rounds(coalescing: &mut Coalescing, start_ns: u64, exact_percent: u64, looks: u64) -> u64 {
@@ -128,7 +153,7 @@ mod tests {
             let now_ns = start_ns + look * LOOK_EVERY_NS;
             let percent = if pause_ns > 0 { exact_percent / 4 } else { exact_percent };
             cpu_ns += LOOK_EVERY_NS / 100 * percent.min(100);
-            pause_ns = coalescing.pause_ns(now_ns, || cpu_ns);
+            pause_ns = coalescing.pause_ns(now_ns, ONE_PACKET, || cpu_ns);
             in_rounds += u64::from(pause_ns > 0);
         }
         in_rounds
@@ -155,6 +180,16 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_is_busy_with_bytes_gains_nothing_by_pauses() {
+        for (bytes, pause_ns) in [(BYTES_PER_READ_MAX + 1, 0), (BYTES_PER_READ_MAX, OVERLOAD_PAUSE_NS)] {
+            let mut coalescing = Coalescing::new(RxCoalesce::Auto);
+            let turn = Turn { bytes, ..ONE_PACKET };
+            coalescing.pause_ns(LOOK_EVERY_NS, turn, || LOOK_EVERY_NS);
+            assert_eq!(coalescing.pause_ns(2 * LOOK_EVERY_NS, turn, || 2 * LOOK_EVERY_NS), pause_ns, "{bytes}");
+        }
+    }
+
+    #[test]
     fn a_flag_is_auto_or_at_most_a_millisecond() {
         for (text, asked) in [("auto", RxCoalesce::Auto), ("0", RxCoalesce::Us(0)), ("1000", RxCoalesce::Us(1_000))] {
             assert_eq!(text.parse(), Ok(asked));
@@ -169,14 +204,22 @@ mod tests {
         #[test]
         fn a_pause_that_was_asked_for_is_kept_whatever_the_load(us in 0..=PAUSE_US_MAX, now_ns: u64, cpu_ns: u64) {
             let mut coalescing = Coalescing::new(RxCoalesce::Us(us));
-            prop_assert_eq!(coalescing.pause_ns(now_ns, || cpu_ns), u64::from(us) * 1_000);
+            prop_assert_eq!(coalescing.pause_ns(now_ns, ONE_PACKET, || cpu_ns), u64::from(us) * 1_000);
+        }
+
+        #[test]
+        fn what_is_left_over_never_waits_for_a_pause(us in 0..=PAUSE_US_MAX, now_ns: u64, reads: u64, bytes: u64) {
+            for asked in [RxCoalesce::Auto, RxCoalesce::Us(us)] {
+                let turn = Turn { reads, bytes, has_left_over: true };
+                prop_assert_eq!(Coalescing::new(asked).pause_ns(now_ns, turn, || 0), 0);
+            }
         }
 
         #[test]
         fn clocks_of_any_kind_are_survived(looks in prop::collection::vec((any::<u64>(), any::<u64>()), 0..50)) {
             let mut coalescing = Coalescing::new(RxCoalesce::Auto);
             for (now_ns, cpu_ns) in looks {
-                let pause_ns = coalescing.pause_ns(now_ns, || cpu_ns);
+                let pause_ns = coalescing.pause_ns(now_ns, Turn { bytes: cpu_ns, ..ONE_PACKET }, || cpu_ns);
                 prop_assert!(pause_ns == 0 || pause_ns == OVERLOAD_PAUSE_NS);
             }
         }

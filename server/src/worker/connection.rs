@@ -12,7 +12,9 @@ use metronome_proto::{packet::FRAME_BYTES, run_id::RunId, seal::Refusal};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use crate::{
-    ledger::{Account, End, Gate, Gates, Ink, Ledger, OUTBOX_FRAMES, Slot, Stage, place_rest, refuse, work},
+    ledger::{
+        Account, BUFFER_BYTES, End, Gate, Gates, Ink, Ledger, OUTBOX_FRAMES, Slot, Stage, place_rest, refuse, work,
+    },
     sys::{clock::now_ns, socket::receive_into},
 };
 
@@ -39,6 +41,25 @@ pub(super) struct Connection {
     deadline_ns: u64,
 }
 
+/// What one receive brought.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Reading {
+    /// When it was, ns; 0 when nothing had come, not even an end.
+    pub(super) at_ns: u64,
+    /// Bytes taken from the socket.
+    pub(super) bytes: usize,
+    /// All the space given was filled, so there is likely to be more.
+    pub(super) is_full: bool,
+    pub(super) next: Next,
+}
+
+impl Reading {
+    /// No bytes.
+    fn empty(at_ns: u64, next: Next) -> Self {
+        Self { at_ns, bytes: 0, is_full: false, next }
+    }
+}
+
 /// What becomes of a connection after an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Next {
@@ -61,12 +82,12 @@ impl Connection {
         Some(connection)
     }
 
-    /// Receives once and works it off. Returns when that was, ns; 0 when nothing had come.
-    pub(super) fn read(&mut self, ledger: &Ledger, gates: &Gates) -> (u64, Next) {
-        let Some(record) = ledger.slots().get(self.slot as usize) else { return (0, Next::LetGo) };
+    /// Receives once and works it off.
+    pub(super) fn read(&mut self, ledger: &Ledger, gates: &Gates) -> Reading {
+        let Some(record) = ledger.slots().get(self.slot as usize) else { return Reading::empty(0, Next::LetGo) };
         let at = place_rest(record, &self.account, &Ink);
         match receive_into(&self.socket, &record.buffer.0, at) {
-            Ok(0) => (now_ns(), self.end_of_stream(record)),
+            Ok(0) => Reading::empty(now_ns(), self.end_of_stream(record)),
             Ok(taken) => {
                 let read_ns = now_ns();
                 let gate = Gate { gates, ledger, slot: self.slot, generation: self.generation };
@@ -75,11 +96,12 @@ impl Connection {
                 if self.account.stage != stage {
                     self.deadline_ns = self.deadline(read_ns, read_ns);
                 }
-                (read_ns, self.pay(record))
+                let is_full = at + taken == BUFFER_BYTES;
+                Reading { at_ns: read_ns, bytes: taken, is_full, next: self.pay(record) }
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => (0, Next::Read),
-                _ => (now_ns(), self.end(record, End::Broken)),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Reading::empty(0, Next::Read),
+                _ => Reading::empty(now_ns(), self.end(record, End::Broken)),
             },
         }
     }
@@ -138,8 +160,8 @@ impl Connection {
     pub(super) fn cut(&mut self, ledger: &Ledger, gates: &Gates) {
         for _ in 0..BATCHES_AFTER_CUT {
             match self.read(ledger, gates) {
-                (_, Next::LetGo) => return,
-                (0, _) => break,
+                Reading { next: Next::LetGo, .. } => return,
+                Reading { at_ns: 0, .. } => break,
                 _ => {}
             }
         }

@@ -15,9 +15,9 @@ use rustix::event::{
     epoll::{self, CreateFlags, Event, EventData, EventFlags},
 };
 
-use super::connection::{Connection, Next};
+use super::connection::{Connection, Next, Reading};
 use crate::{
-    coalescing::{Coalescing, RxCoalesce},
+    coalescing::{Coalescing, RxCoalesce, Turn},
     ledger::{FromWorker, Gates, Ink, Ledger, MESSAGE_BYTES, Pen as _, ToWorker, WorkerLine},
     sys::{channel::Channel, clock},
 };
@@ -82,7 +82,8 @@ impl EventLoop {
             events.clear();
             self.wait(&mut events)?;
             let mut now_ns = 0;
-            let mut has_read = false;
+            let mut turn = Turn { has_left_over: events.len() == EVENTS_MAX, ..Turn::default() };
+            let mut has_served = false;
             for event in &events {
                 match event.data.u64() {
                     CHANNEL => {
@@ -91,8 +92,8 @@ impl EventLoop {
                         }
                     }
                     slot => {
-                        now_ns = self.serve(slot as usize, event.flags).max(now_ns);
-                        has_read = true;
+                        now_ns = self.serve(slot as usize, event.flags, &mut turn).max(now_ns);
+                        has_served = true;
                     }
                 }
             }
@@ -104,22 +105,23 @@ impl EventLoop {
                 Ink.put(&line.heartbeat_ns, now_ns);
             }
             // For the same reason not even a 0 is added by a worker without connections.
-            if has_read {
+            if has_served {
                 add(&line.wakeups, 1);
+                add(&line.reads, turn.reads);
             }
             if now_ns >= look_again_ns {
                 look_again_ns = now_ns + WAIT_MAX_NS;
                 self.check_deadlines(now_ns);
                 self.say_unsaid();
             }
-            if has_read {
-                self.let_packets_gather(now_ns);
+            if has_served {
+                self.let_packets_gather(now_ns, turn);
             }
         }
     }
 
-    fn let_packets_gather(&mut self, now_ns: u64) {
-        let pause_ns = self.coalescing.pause_ns(now_ns, clock::thread_cpu_ns);
+    fn let_packets_gather(&mut self, now_ns: u64, turn: Turn) {
+        let pause_ns = self.coalescing.pause_ns(now_ns, turn, clock::thread_cpu_ns);
         if pause_ns > 0 {
             clock::sleep_until(now_ns.saturating_add(pause_ns));
             add(&self.line().pauses, 1);
@@ -136,18 +138,20 @@ impl EventLoop {
     }
 
     /// Serves one connection that is ready. Returns when it was read, 0 for not at all.
-    fn serve(&mut self, slot: usize, flags: EventFlags) -> u64 {
+    fn serve(&mut self, slot: usize, flags: EventFlags, turn: &mut Turn) -> u64 {
         let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut) else { return 0 };
-        let (read_ns, mut next) = connection.read(&self.ledger, &self.gates);
+        let Reading { at_ns, bytes, is_full, mut next } = connection.read(&self.ledger, &self.gates);
+        turn.reads += u64::from(bytes > 0);
+        turn.bytes += bytes as u64;
+        turn.has_left_over |= is_full;
         if flags.contains(EventFlags::OUT) && next == Next::Read {
             next = connection.pay(&self.ledger.slots()[slot]);
             if next == Next::Read {
                 self.watch(slot, EventFlags::IN);
             }
         }
-        add(&self.line().reads, u64::from(read_ns > 0));
         self.follow(slot, next);
-        read_ns
+        at_ns
     }
 
     fn follow(&mut self, slot: usize, next: Next) {
