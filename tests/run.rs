@@ -38,6 +38,7 @@ fn a_flood_is_stamped_checked_and_counted_packet_by_packet() {
     assert_exact(&result, sent);
     assert!(sent > 5 * 1024, "{result:#}");
     assert_eq!((code, result["plan"]["flood"].as_bool()), (0, Some(true)), "{result:#}");
+    assert!(result["plan"]["rate_hz"].is_null() && result["rate"]["offered_hz"].is_null(), "{result:#}");
     assert_eq!(result["lateness_us"]["max"], 0.0, "a packet of a flood is due when it is written");
 }
 

@@ -80,7 +80,19 @@ fn a_flood_lasts_its_time_and_every_packet_of_it_arrives_whole() {
     assert_eq!(told["packets"]["sent"].as_u64(), Some(bytes.iter().sum::<usize>() as u64 / 32));
     assert_eq!(told["packets"]["scheduled"], told["packets"]["sent"]);
     assert_eq!((told["plan"]["batch"].as_u64(), told["packets"]["skipped"].as_u64()), (Some(1024), Some(0)));
+    assert!(
+        told["plan"]["rate_hz"].is_null() && told["rate"]["offered_hz"].is_null(),
+        "a flood asks for no rate: {told}"
+    );
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
+fn a_flood_is_called_max_where_a_load_has_its_rate() {
+    let (port, _reading) = listen(1);
+    let output = agent(&["run", "--port", &port, "--clients", "1", "--rate", "max", "--duration", "10ms"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("1 clients x max packets/s") && text.contains("of max offered"), "{text}");
 }
 
 #[test]

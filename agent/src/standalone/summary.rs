@@ -6,7 +6,10 @@ use metronome_proto::v1;
 use serde::Serialize;
 
 use super::flags::RunConfig;
-use crate::{assignment::Protocol, generator::Measured};
+use crate::{
+    assignment::{Load, Protocol},
+    generator::Measured,
+};
 
 /// Below this share of the schedule a load was not what was asked for.
 const SENT_SHARE_MIN: f64 = 0.99;
@@ -36,7 +39,9 @@ pub(super) struct Summary {
 #[derive(Debug, Serialize)]
 struct Plan {
     clients: u32,
-    rate_hz: f64,
+    /// Of each client; nothing in a flood.
+    rate_hz: Option<f64>,
+    flood: bool,
     duration_s: f64,
     batch: u32,
     threads: u32,
@@ -53,7 +58,8 @@ struct Packets {
 
 #[derive(Debug, Serialize)]
 struct Rate {
-    offered_hz: f64,
+    /// Nothing in a flood.
+    offered_hz: Option<f64>,
     achieved_hz: f64,
 }
 
@@ -89,7 +95,10 @@ impl Summary {
     /// Sums up `records`; `elapsed_ns` is from the start instant to the last write.
     pub(super) fn new(config: &RunConfig, records: &[v1::ClientRecord], measured: &Measured, elapsed_ns: u64) -> Self {
         let assignment = &config.assignment;
-        let rate_hz = assignment.rate().hz();
+        let rate_hz = match assignment.load {
+            Load::Paced { .. } => Some(assignment.rate().hz()),
+            Load::Flood => None,
+        };
         let sent: u64 = records.iter().map(|record| record.sent).sum();
         let sealed = matches!(assignment.protocol, Protocol::Sealed { .. });
         Self {
@@ -99,6 +108,7 @@ impl Summary {
             plan: Plan {
                 clients: assignment.client_count(),
                 rate_hz,
+                flood: rate_hz.is_none(),
                 duration_s: config.duration.as_secs_f64(),
                 batch: assignment.batch,
                 threads: assignment.threads,
@@ -110,7 +120,7 @@ impl Summary {
                 acknowledged: sealed.then(|| records.iter().filter_map(|record| record.acknowledged).sum()),
             },
             rate: Rate {
-                offered_hz: rate_hz * f64::from(assignment.client_count()),
+                offered_hz: rate_hz.map(|hz| hz * f64::from(assignment.client_count())),
                 achieved_hz: sent as f64 * 1e9 / elapsed_ns.max(1) as f64,
             },
             lateness_us: Distribution::from(measured.lateness.distribution(false)),
@@ -124,11 +134,11 @@ impl Summary {
         }
     }
 
-    /// 0: as asked. 4: less than 99 % was sent, or an end-ack is missing or tells another number.
+    /// 0: as asked. 4: less than 99 % or nothing was sent, or an end-ack is missing or tells another number.
     /// 1: anything else that went wrong.
     pub(super) fn exit_code(&self) -> u8 {
         let Packets { scheduled, sent, acknowledged, .. } = self.packets;
-        let enough = sent as f64 >= SENT_SHARE_MIN * scheduled as f64;
+        let enough = sent > 0 && sent as f64 >= SENT_SHARE_MIN * scheduled as f64;
         let all_acknowledged =
             acknowledged.is_none() || self.clients.iter().all(|client| client.acknowledged == Some(client.sent));
         if !enough || !all_acknowledged {
@@ -156,7 +166,11 @@ impl fmt::Display for Summary {
         writeln!(
             f,
             "{} clients x {} packets/s x 32 bytes for {} s to {}, {}",
-            plan.clients, plan.rate_hz, plan.duration_s, self.target, self.protocol
+            plan.clients,
+            rate_or_max(plan.rate_hz),
+            plan.duration_s,
+            self.target,
+            self.protocol
         )?;
         let share = packets.sent as f64 * 100.0 / packets.scheduled.max(1) as f64;
         writeln!(f, "  scheduled     {:>12}", packets.scheduled)?;
@@ -166,7 +180,12 @@ impl fmt::Display for Summary {
             Some(acknowledged) => writeln!(f, "  acknowledged  {acknowledged:>12}")?,
             None => writeln!(f, "  acknowledged             -   raw packets are not")?,
         }
-        writeln!(f, "  rate          {:>12.0}   packets/s of {:.0} offered", rate.achieved_hz, rate.offered_hz)?;
+        writeln!(
+            f,
+            "  rate          {:>12.0}   packets/s of {} offered",
+            rate.achieved_hz,
+            rate_or_max(rate.offered_hz)
+        )?;
         let Distribution { p50, p90, p99, p99_9, max, .. } = lateness_us;
         writeln!(f, "  lateness us   p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p99_9:.1}  max {max:.1}")?;
         writeln!(f, "  CPU           {:>12.0}   ns per packet, {:.2} s", cpu.agent_ns_per_packet, cpu.agent_s)?;
@@ -178,6 +197,10 @@ impl fmt::Display for Summary {
             more => writeln!(f, "  and {more} more clients; -o json names them all"),
         }
     }
+}
+
+fn rate_or_max(hz: Option<f64>) -> String {
+    hz.map_or_else(|| "max".into(), |hz| hz.to_string())
 }
 
 impl From<&v1::ClientRecord> for ClientSummary {

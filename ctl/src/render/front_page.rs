@@ -36,7 +36,7 @@ fn report() -> v1::Report {
             received: 1_000_000,
             ..v1::PacketCounts::default()
         }),
-        rate: Some(v1::Rate { offered_hz: 100_000.0, achieved_hz: 99_998.2 }),
+        rate: Some(v1::Rate { offered_hz: Some(100_000.0), achieved_hz: 99_998.2 }),
         lateness: Some(times()),
         transit: Some(times()),
         latency: Some(times()),

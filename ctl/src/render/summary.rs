@@ -116,7 +116,7 @@ fn counts(named: &[(&str, u64)]) -> String {
 fn rate(text: &mut String, report: &v1::Report) {
     let rate = report.rate.unwrap_or_default();
     // A flood asks for no rate.
-    let offered = if rate.offered_hz > 0.0 { format!("{}/s", figures::hertz(rate.offered_hz)) } else { "max".into() };
+    let offered = rate.offered_hz.map_or_else(|| "max".into(), |hz| format!("{}/s", figures::hertz(hz)));
     let told = format!(
         "offered {offered}  achieved {}/s  in {} s",
         figures::hertz(rate.achieved_hz),

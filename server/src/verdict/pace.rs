@@ -109,8 +109,9 @@ fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
 fn due_times_lie_in_the_flood(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let duration_ns = duration_ns(evidence);
     let holds = |row: &Row<'_>| {
-        packets_of(row).and_then(span_ns).is_none_or(|span_ns| span_ns <= duration_ns.saturating_add(ROUNDING_NS))
-            && packets_of(row).is_none_or(|counted| span_ns(counted).is_some())
+        packets_of(row).is_none_or(|counted| {
+            span_ns(counted).is_some_and(|span_ns| span_ns <= duration_ns.saturating_add(ROUNDING_NS))
+        })
     };
     let law = "due times follow the schedule";
     for_every_client(law, "SCHEDULE_NOT_FOLLOWED", fraction(rows, holds), rows, holds, |row| {

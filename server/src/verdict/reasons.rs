@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use metronome_proto::{
     histogram::Histogram,
+    rate::Rate,
     v1::{Reason, VerdictStatus},
 };
 
@@ -36,6 +37,7 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>], laws: &[Checked]) 
     let others = [
         nothing_sent(evidence, rows),
         schedule_not_sent(rows).or_else(|| client_schedule_not_sent(rows)),
+        client_sent_nothing(evidence, rows),
         lateness(evidence, rows).or_else(|| client_lateness(evidence, rows)),
         saturated(evidence),
         agents_lost(evidence),
@@ -132,6 +134,20 @@ fn client_schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
         first.scheduled()
     );
     Some(reason("CLIENT_SCHEDULE_NOT_SENT", VerdictStatus::Invalid, text))
+}
+
+/// A flood has no schedule to fall short of: a client that its time never came to would hide.
+fn client_sent_nothing(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
+    let is_judged = evidence.plan.rate == Rate::Max && evidence.stopped.is_none() && total(rows, Row::sent) > 0;
+    let is_idle = |row: &&Row<'_>| is_judged && row.exchanged_ends() && row.sent() == 0;
+    let (first, count) = first_of(rows.iter().filter(is_idle))?;
+    let text = format!(
+        "{count} of {} clients sent nothing in this flood; the first is client {} of agent {}.",
+        rows.len(),
+        first.client,
+        first.agent.name
+    );
+    Some(reason("CLIENT_SENT_NOTHING", VerdictStatus::Invalid, text))
 }
 
 fn lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
@@ -335,6 +351,17 @@ mod tests {
         let conclusion = judged(&sample, VerdictStatus::Invalid, &["CLIENT_SCHEDULE_NOT_SENT"]);
         let text = &conclusion.report.verdict.unwrap().reasons[0].text;
         assert!(text.starts_with("1 of 100 clients") && text.contains("client 0 of agent agent-0: 0 of 100"), "{text}");
+    }
+
+    #[test]
+    fn one_client_of_a_flood_that_sent_nothing_does_not_hide() {
+        let mut sample = Sample::of(1, 100);
+        sample.plan.rate = Rate::Max;
+        skip(&mut sample, PACKETS);
+        sample.told(0, |told| (told.scheduled, told.skipped) = (0, 0));
+        let conclusion = judged(&sample, VerdictStatus::Invalid, &["CLIENT_SENT_NOTHING"]);
+        let text = &conclusion.report.verdict.unwrap().reasons[0].text;
+        assert!(text.starts_with("1 of 100 clients") && text.contains("client 0 of agent agent-0"), "{text}");
     }
 
     #[test]

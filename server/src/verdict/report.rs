@@ -1,6 +1,6 @@
 //! The report: the figures of both ends put together. It judges nothing.
 
-use metronome_proto::{histogram::Histogram, v1};
+use metronome_proto::{histogram::Histogram, plan::Plan, rate::Rate, v1};
 
 use super::{
     AgentAccount, Evidence,
@@ -23,7 +23,7 @@ pub(super) fn assemble(
     v1::Report {
         verdict: Some(verdict),
         rate: Some(v1::Rate {
-            offered_hz: f64::from(evidence.plan.clients) * evidence.plan.rate_hz(),
+            offered_hz: offered_hz(evidence.plan),
             achieved_hz: ratio(packets.received as f64, elapsed_s),
         }),
         lateness: Some(
@@ -37,6 +37,14 @@ pub(super) fn assemble(
         agents: evidence.agents.iter().map(|account| agent(account, rows)).collect(),
         elapsed_s,
         laws,
+    }
+}
+
+/// `None` for a flood.
+fn offered_hz(plan: &Plan) -> Option<f64> {
+    match plan.rate {
+        Rate::Mhz(_) => Some(f64::from(plan.clients) * plan.rate_hz()),
+        Rate::Max => None,
     }
 }
 
@@ -129,7 +137,7 @@ mod tests {
         assert_eq!([packets.scheduled, packets.sent, packets.received], [10 * PACKETS; 3]);
         assert_eq!([packets.skipped, packets.lost, packets.gaps, packets.corrupt], [0; 4]);
         assert_eq!(report.elapsed_s, 0.1);
-        assert_eq!((report.rate.unwrap().offered_hz, report.rate.unwrap().achieved_hz), (10_000.0, 10_000.0));
+        assert_eq!((report.rate.unwrap().offered_hz, report.rate.unwrap().achieved_hz), (Some(10_000.0), 10_000.0));
         let cpu = report.cpu.unwrap();
         assert_eq!((cpu.agent_s, cpu.server_s), (0.002, 0.001));
         assert_eq!((cpu.agent_ns_per_packet, cpu.server_ns_per_packet), (2_000.0, 1_000.0));

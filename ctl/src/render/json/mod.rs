@@ -83,7 +83,7 @@ impl<'a> RunResult<'a> {
 #[derive(Debug, Serialize)]
 struct Plan<'a> {
     clients: u32,
-    rate_hz: f64,
+    rate_hz: Option<f64>,
     flood: bool,
     duration_s: f64,
     batch: u32,
@@ -97,7 +97,7 @@ impl<'a> From<&'a v1::Plan> for Plan<'a> {
     fn from(plan: &'a v1::Plan) -> Self {
         Self {
             clients: plan.clients,
-            rate_hz: plan.rate_hz,
+            rate_hz: (!plan.flood).then_some(plan.rate_hz),
             flood: plan.flood,
             duration_s: figures::seconds(plan.duration.as_ref()),
             batch: plan.batch.max(1),
@@ -176,7 +176,7 @@ impl From<&v1::PacketCounts> for Packets {
 
 #[derive(Debug, Serialize)]
 struct Rate {
-    offered_hz: f64,
+    offered_hz: Option<f64>,
     achieved_hz: f64,
 }
 
