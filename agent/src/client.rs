@@ -64,6 +64,15 @@ pub(crate) struct Client {
     error: Option<String>,
 }
 
+/// What became of a write of a flood.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Poured {
+    /// The kernel took everything.
+    All,
+    /// The connection has no more room, or is broken.
+    Full,
+}
+
 /// A packet of which the kernel has taken only the first bytes: the rest must follow before anything
 /// else.
 #[derive(Clone, Copy, Debug)]
@@ -143,35 +152,23 @@ impl Client {
         self.offer(self.schedule.due_by(now_ns), now_ns, desk);
     }
 
-    /// Writes so many packets that are due at this very moment, or the rest of a torn one first. Whether the
-    /// kernel took any; what it did not take was never due.
-    pub(crate) fn pour(&mut self, packets: u64, now_ns: u64, desk: &mut Desk) -> bool {
-        if self.is_broken() || !self.finish_torn(desk) {
-            return false;
-        }
-        desk.clear();
-        for n in 0..packets {
-            desk.push(self.stamp(self.sent + n, now_ns, 0), 0);
-        }
-        match self.connection.send(desk.bytes()) {
-            Ok(taken) => {
-                self.account(taken, desk);
-                self.offered = self.handled() + u64::from(self.torn.is_some());
-                taken > 0
-            }
-            Err(error) => {
-                self.break_off(&format!("the connection broke: {}", lower(&error)), desk);
-                false
-            }
-        }
+    /// Writes so many packets that are due at this very moment, behind the rest of a torn one. What the kernel
+    /// does not take was never due.
+    pub(crate) fn pour(&mut self, packets: u64, now_ns: u64, desk: &mut Desk) -> Poured {
+        let poured = if self.is_broken() { Ok(Poured::Full) } else { self.try_pour(packets, now_ns, desk) };
+        poured.unwrap_or_else(|error| {
+            self.broke(&error, desk);
+            Poured::Full
+        })
     }
 
-    /// Writes the rest of a torn packet. Whether none is torn any more.
-    pub(crate) fn finish_torn(&mut self, desk: &mut Desk) -> bool {
-        self.mend(desk).unwrap_or_else(|error| {
-            self.break_off(&format!("the connection broke: {}", lower(&error)), desk);
+    /// Writes the rest of a torn packet, if there is one. Whether one is still torn.
+    pub(crate) fn is_torn_still(&mut self, desk: &mut Desk) -> bool {
+        let is_mended = self.mend(desk).unwrap_or_else(|error| {
+            self.broke(&error, desk);
             true
-        })
+        });
+        !is_mended
     }
 
     /// Tries again to write what is owed.
@@ -180,7 +177,7 @@ impl Client {
             return self.skip_to(self.offered, desk);
         }
         if let Err(error) = self.try_write(now_ns, desk) {
-            self.break_off(&format!("the connection broke: {}", lower(&error)), desk);
+            self.broke(&error, desk);
         }
     }
 
@@ -204,8 +201,11 @@ impl Client {
         Ok(true)
     }
 
-    /// The connection is of no more use: what is owed, now and later, is skipped.
+    /// The connection is of no more use: what is owed, now and later, is skipped. The first reason stays.
     pub(crate) fn break_off(&mut self, reason: &str, desk: &mut Desk) {
+        if self.is_broken() {
+            return;
+        }
         // A server that ends a connection by its own will says why in its last frame.
         let last_word = self.last_word();
         self.error = Some(last_word.map_or_else(
@@ -256,6 +256,25 @@ impl Client {
             error: self.error.clone().unwrap_or_default(),
             blocked: self.blocked,
         }
+    }
+
+    fn broke(&mut self, error: &io::Error, desk: &mut Desk) {
+        self.break_off(&format!("the connection broke: {}", lower(error)), desk);
+    }
+
+    fn try_pour(&mut self, packets: u64, now_ns: u64, desk: &mut Desk) -> io::Result<Poured> {
+        if !self.mend(desk)? {
+            return Ok(Poured::Full);
+        }
+        desk.clear();
+        for n in 0..packets {
+            desk.push(self.stamp(self.sent + n, now_ns, 0), 0);
+        }
+        let given = desk.bytes().len();
+        let taken = self.connection.send(desk.bytes())?;
+        self.account(taken, desk);
+        self.offered = self.handled() + u64::from(self.torn.is_some());
+        Ok(if taken < given { Poured::Full } else { Poured::All })
     }
 
     /// Places of the schedule that are settled, one way or the other.
@@ -564,6 +583,24 @@ mod tests {
         assert!(record.kernel_acknowledged_bytes.is_some_and(|bytes| bytes <= 32 * record.sent));
         assert_eq!(desk.broken, 1);
         assert!(!client.owes());
+    }
+
+    #[test]
+    fn a_flood_that_breaks_off_in_a_torn_packet_keeps_the_server_s_reason_and_counts_once() {
+        let (mut client, mut peer) = client();
+        let mut desk = Desk::new();
+        while client.pour(1_000, START_NS, &mut desk) == Poured::All {}
+        client.torn = Some(Torn { frame: RAW, taken: 1, lateness_ns: 0 });
+        std::io::Write::write_all(&mut peer, &Refusal::Ended.encode()).unwrap();
+        // Closing with packets unread resets the connection.
+        drop(peer);
+        for _ in 0..3 {
+            assert_eq!(client.pour(1_000, START_NS, &mut desk), Poured::Full);
+        }
+        assert_eq!(
+            (client.record().error.as_str(), desk.broken),
+            ("the server refused the connection: the run is over", 1)
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 
 use rustix::{
     process::setpriority_process,
-    thread::{CpuSet, clock_nanosleep_absolute, sched_getaffinity, sched_setaffinity, set_current_timer_slack},
+    thread::{clock_nanosleep_absolute, set_current_timer_slack},
     time::{ClockId, Timespec, clock_gettime},
 };
 
@@ -44,18 +44,6 @@ pub(crate) fn run_first() {
     // For Linux "this process" is the calling thread. Only root may do it; lateness shows when it
     // would have been needed.
     let _ = setpriority_process(None, -10);
-}
-
-/// Keeps the calling thread on one of the cores that it may use: the `number`th, counted round and round.
-pub(crate) fn stay_on_core(number: usize) {
-    let Ok(allowed) = sched_getaffinity(None) else { return };
-    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
-    let mut own = CpuSet::new();
-    if !cores.is_empty() {
-        own.set(cores[number % cores.len()]);
-        // Where it is not granted the scheduler decides, as without it.
-        let _ = sched_setaffinity(None, &own);
-    }
 }
 
 #[inline]

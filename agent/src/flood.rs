@@ -1,103 +1,126 @@
 //! A flood: write follows write, as many packets as the connections take.
 //!
-//! No schedule and no sleep while any connection takes something: every client gets one write a round,
-//! and each packet is due at the reading of the clock right before its write. A thread whose
-//! connections are all full waits for the first that has room again. Times are ns of CLOCK_MONOTONIC.
+//! No schedule and no sleep while any connection takes something: every client with room gets one write
+//! a round, and each packet is due at the reading of the clock right before its write. A connection that is
+//! full is left alone until the kernel says that it has room; when all are, the thread waits for the first.
+//! Times are ns of CLOCK_MONOTONIC.
 //!
 //! Absent on purpose: precedence. A thread that never sleeps must leave its core to others.
 
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
-    client::{BACKLOG_NS, Client},
+    client::{BACKLOG_NS, Client, Poured},
     clock,
     connection::timespec,
-    generator::{Outcome, Totals},
+    generator::{Outcome, RETRY_NS, Totals},
     leash::{LOOK_EVERY_NS, Leash, Pull},
 };
 
-/// When a connection that took only part of its last packet is tried again, ns.
-const MEND_AGAIN_NS: u64 = 1_000_000;
-
 /// One thread's share of a flood.
 pub(crate) struct Flood<'a> {
-    pub(crate) clients: Vec<Client>,
-    pub(crate) start_ns: u64,
-    pub(crate) end_ns: u64,
-    /// Packets per write, 1 to 1024.
-    pub(crate) batch: u64,
-    pub(crate) leash: &'a Leash,
-    pub(crate) totals: &'a Totals,
+    clients: Vec<Client>,
+    /// Of each client: it took less than it was given, and the kernel has not named it since.
+    is_full: Vec<bool>,
+    start_ns: u64,
+    end_ns: u64,
+    batch: u64,
+    leash: &'a Leash,
+    totals: &'a Totals,
+    outcome: Outcome,
+    /// The last reading of the clock.
+    seen_ns: u64,
 }
 
-impl Flood<'_> {
+impl<'a> Flood<'a> {
+    /// A flood from `start_ns` to `end_ns` with 1 to 1024 packets per write.
+    pub(crate) fn new(
+        clients: Vec<Client>,
+        start_ns: u64,
+        end_ns: u64,
+        batch: u32,
+        leash: &'a Leash,
+        totals: &'a Totals,
+    ) -> Self {
+        let is_full = vec![false; clients.len()];
+        let outcome = Outcome::new();
+        Self { clients, is_full, start_ns, end_ns, batch: batch.into(), leash, totals, outcome, seen_ns: start_ns }
+    }
+
     /// Writes from the start instant to the end of the time, or to a pull of the leash.
     pub(crate) fn pour(mut self) -> Outcome {
-        let mut outcome = Outcome::new();
         clock::wake_precisely();
-        if self.wait_for_start() {
+        if self.leash.sleep_until(self.start_ns) {
             let cpu_before_ns = clock::thread_cpu_ns();
-            while self.round(&mut outcome) {}
-            self.settle(&mut outcome);
-            outcome.cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
+            while self.round() && self.look_for_room() {}
+            self.settle();
+            self.outcome.cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
         }
-        outcome.clients = self.clients;
-        outcome
+        self.outcome.clients = self.clients;
+        self.outcome
     }
 
-    fn wait_for_start(&self) -> bool {
-        loop {
-            let now_ns = clock::now_ns();
-            if !self.leash.holds(now_ns) {
-                return false;
+    /// One write for each client that has room. Whether the flood goes on.
+    fn round(&mut self) -> bool {
+        for place in 0..self.clients.len() {
+            if self.is_full[place] {
+                continue;
             }
-            if now_ns >= self.start_ns {
-                return true;
-            }
-            clock::sleep_until(self.start_ns.min(now_ns + LOOK_EVERY_NS));
+            let Some(now_ns) = self.look_at_clock(0) else { return false };
+            let poured = self.clients[place].pour(self.batch, now_ns, &mut self.outcome.desk);
+            self.is_full[place] = poured == Poured::Full;
+            self.totals.publish(&self.outcome.desk);
         }
-    }
-
-    /// One write for each client. Whether there is to be another round.
-    fn round(&mut self, outcome: &mut Outcome) -> bool {
-        let mut has_written = false;
-        for client in &mut self.clients {
-            let now_ns = clock::now_ns();
-            if now_ns >= self.end_ns || !self.leash.holds(now_ns) {
-                return false;
-            }
-            has_written |= client.pour(self.batch, now_ns, &mut outcome.desk);
-            self.totals.publish(&outcome.desk);
-        }
-        has_written || self.wait_for_room()
-    }
-
-    /// Waits until a connection takes data again, but not for longer than the leash may go unseen. Whether any
-    /// is left that could.
-    fn wait_for_room(&self) -> bool {
-        let connections = self.clients.iter().filter(|client| !client.is_broken()).map(|client| &client.connection);
-        let mut waits: Vec<_> = connections.map(|connection| PollFd::new(connection, PollFlags::OUT)).collect();
-        if waits.is_empty() {
-            return false;
-        }
-        let left_ns = self.end_ns.saturating_sub(clock::now_ns());
-        // An interrupted wait ends early, and the next round finds out.
-        let _ = poll(&mut waits, Some(&timespec(left_ns.min(LOOK_EVERY_NS))));
         true
     }
 
+    /// The time, ns, unless the flood is over. A thread that did not get here within `waited_ns` of its last
+    /// look has overslept, as one with a schedule that wakes late.
+    fn look_at_clock(&mut self, waited_ns: u64) -> Option<u64> {
+        let now_ns = clock::now_ns();
+        let late_ns = now_ns.saturating_sub(self.seen_ns).saturating_sub(waited_ns);
+        self.outcome.oversleep_ns_max = self.outcome.oversleep_ns_max.max(late_ns);
+        self.seen_ns = now_ns;
+        (now_ns < self.end_ns && self.leash.holds(now_ns)).then_some(now_ns)
+    }
+
+    /// Asks the kernel which of the full connections have room again: at once while others go on, else it
+    /// waits for the first, but not for longer than the leash may go unseen. Whether any is left that could.
+    fn look_for_room(&mut self) -> bool {
+        let is_waiting = |(place, client): &(usize, &Client)| self.is_full[*place] && !client.is_broken();
+        let (places, mut waits): (Vec<usize>, Vec<PollFd<'_>>) = (self.clients.iter().enumerate())
+            .filter(is_waiting)
+            .map(|(place, client)| (place, PollFd::new(&client.connection, PollFlags::OUT)))
+            .unzip();
+        let all_full = self.is_full.iter().all(|is_full| *is_full);
+        if waits.is_empty() {
+            return !all_full;
+        }
+        let left_ns = self.end_ns.saturating_sub(self.seen_ns).min(LOOK_EVERY_NS);
+        let wait_ns = if all_full { left_ns } else { 0 };
+        // An interrupted wait ends early, and the next look finds out.
+        let _ = poll(&mut waits, Some(&timespec(wait_ns)));
+        let has_room: Vec<bool> = waits.iter().map(|wait| !wait.revents().is_empty()).collect();
+        for (place, has_room) in places.into_iter().zip(has_room) {
+            self.is_full[place] = !has_room;
+        }
+        self.look_at_clock(wait_ns).is_some()
+    }
+
     /// A packet that was torn gets its rest, if there is room for it soon.
-    fn settle(&mut self, outcome: &mut Outcome) {
+    fn settle(&mut self) {
         let until_ns = clock::now_ns().saturating_add(BACKLOG_NS);
         loop {
             let now_ns = clock::now_ns();
-            let torn = self.clients.iter_mut().filter(|client| client.owes());
-            let still_torn = torn.filter_map(|client| (!client.finish_torn(&mut outcome.desk)).then_some(())).count();
-            self.totals.publish(&outcome.desk);
-            if still_torn == 0 || now_ns >= until_ns || self.leash.pulled(now_ns) == Pull::Hurry {
+            let mut is_torn = false;
+            for client in self.clients.iter_mut().filter(|client| client.owes()) {
+                is_torn |= client.is_torn_still(&mut self.outcome.desk);
+            }
+            self.totals.publish(&self.outcome.desk);
+            if !is_torn || now_ns >= until_ns || self.leash.pulled(now_ns) == Pull::Hurry {
                 return;
             }
-            clock::sleep_until(now_ns + MEND_AGAIN_NS);
+            clock::sleep_until(now_ns + RETRY_NS);
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A thread serves the clients of its *lane* volley by volley (see [`crate::pacing`]). Per packet
 //! there is one reading of the clock and one write; no allocation, no lock, no log line. A flood has
-//! threads of its own kind ([`crate::flood`]). Totals for
-//! the progress of the run are plain stores into atomics that only this thread writes.
+//! threads of its own kind ([`crate::flood`]). Totals for the progress of the run are plain stores into
+//! atomics that only this thread writes.
 
 use std::{
     hint, io,
@@ -21,6 +21,7 @@ use crate::{
     assignment::Assignment,
     client::{BACKLOG_NS, Client},
     clock,
+    cores::OwnCore,
     desk::Desk,
     flood::Flood,
     leash::{Leash, Pull},
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// While a client owes packets, its connection is tried again at least this often.
-const RETRY_NS: u64 = 1_000_000;
+pub(crate) const RETRY_NS: u64 = 1_000_000;
 
 /// The running totals of one pacing thread, in cache lines of their own. One writer, so a store
 /// loses nothing and costs no locked instruction.
@@ -72,10 +73,10 @@ pub(crate) struct Pacing {
     #[arg(long = "pacing", value_name = "HOW", value_enum, default_value_t = WaitPolicy::Hybrid)]
     wait: WaitPolicy,
     /// Give pacing threads the highest priority that the system grants: real-time where a core is left for
-    /// others, else nice -10.
+    /// others, else nice -10. Threads that spin get nice -10 only, those of a flood nothing.
     #[arg(long, value_name = "true|false", env = "METRONOME_HIGH_PRIORITY", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     high_priority: bool,
-    /// Keep each pacing thread on a core of its own: for hosts that have a core for each and nothing else to do.
+    /// Keep each pacing thread on a core of its own, while one is free: for hosts that have nothing else to do.
     #[arg(long, value_name = "true|false", env = "METRONOME_PIN_THREADS", default_value_t = false, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pin_threads: bool,
 }
@@ -113,14 +114,10 @@ pub(crate) fn generate(
             Some(schedule) => {
                 Work::Lane(Box::new(Lane::new(clients, &range, assignment, schedule, pacing, leash, totals)))
             }
-            None => Work::Flood(Flood {
-                clients,
-                start_ns,
-                end_ns: start_ns.saturating_add(assignment.duration_ns()),
-                batch: assignment.batch.into(),
-                leash,
-                totals,
-            }),
+            None => {
+                let end_ns = start_ns.saturating_add(assignment.duration_ns());
+                Work::Flood(Box::new(Flood::new(clients, start_ns, end_ns, assignment.batch, leash, totals)))
+            }
         }
     });
     let works: Vec<Work<'_>> = works.collect();
@@ -128,8 +125,7 @@ pub(crate) fn generate(
         let mut threads = Vec::with_capacity(works.len());
         for (number, work) in works.into_iter().enumerate() {
             let builder = thread::Builder::new().name(format!("pacing-{number}"));
-            let core = pacing.pin_threads.then_some(number);
-            let thread = builder.spawn_scoped(scope, move || work.carry_out(core));
+            let thread = builder.spawn_scoped(scope, move || work.carry_out(pacing.pin_threads));
             if thread.is_err() {
                 // The load of the others alone is not what was asked for.
                 leash.pull(Pull::Hurry);
@@ -163,13 +159,14 @@ impl Measured {
 /// What one thread has to do.
 enum Work<'a> {
     Lane(Box<Lane<'a>>),
-    Flood(Flood<'a>),
+    Flood(Box<Flood<'a>>),
 }
 
 impl Work<'_> {
-    fn carry_out(self, core: Option<usize>) -> Outcome {
-        if let Some(core) = core {
-            clock::stay_on_core(core);
+    fn carry_out(self, pin: bool) -> Outcome {
+        let core = pin.then(OwnCore::take);
+        if let Some(None) = core {
+            tracing::warn!("no core is free for this pacing thread alone: it is not pinned");
         }
         match self {
             Self::Lane(lane) => lane.pace(),
@@ -183,7 +180,7 @@ pub(crate) struct Outcome {
     pub(crate) clients: Vec<Client>,
     pub(crate) desk: Desk,
     pub(crate) cpu_ns: u64,
-    oversleep_ns_max: u64,
+    pub(crate) oversleep_ns_max: u64,
     is_real_time: bool,
 }
 

@@ -24,6 +24,7 @@ mod config;
 mod connect;
 mod connection;
 mod control;
+mod cores;
 mod desk;
 mod drain;
 mod flood;

@@ -31,7 +31,7 @@ const SPIN_NS: u64 = 10_000;
 /// can spin on top of [`SPIN_NS`].
 const LEAD_NS_MAX: u64 = 30_000;
 
-/// Who only spins sleeps for longer waits than this, ns: nothing wakes later than that.
+/// Who only spins sleeps for longer waits than this, ns: hardly anything wakes later than that.
 const SPIN_ONLY_NS: u64 = 1_000_000;
 
 /// One nap at most, ns: a thread looks at its leash in between.
@@ -125,7 +125,7 @@ pub(crate) enum WaitPolicy {
     Sleep,
     /// Ask for the wake-up as much earlier as wake-ups usually come late, and spin the rest.
     Hybrid,
-    /// Spin for the last millisecond: the most precise, at the price of a whole core per thread.
+    /// Spin for the last millisecond: the most precise, at the price of a whole core per thread from 1 kHz on.
     Spin,
 }
 

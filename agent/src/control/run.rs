@@ -203,16 +203,18 @@ impl Run {
     /// Why the load ended before its time although nobody asked the run to stop: one sentence.
     fn cut_short(&self, clients: &[Client], start_ns: u64) -> Option<String> {
         let assignment = &self.orders.assignment;
+        let why_lost = self.leash.why_lost();
         let is_whole = match assignment.load {
             Load::Paced { packets_per_client, .. } => {
                 clients.iter().all(|client| client.record().scheduled == packets_per_client)
             }
-            Load::Flood => clock::now_ns() >= start_ns.saturating_add(assignment.duration_ns()),
+            // A flood has no schedule that could tell: a thread that stood still to its end sent nothing.
+            Load::Flood => why_lost.is_none() && clock::now_ns() >= start_ns.saturating_add(assignment.duration_ns()),
         };
         if is_whole {
             return None;
         }
-        if let Some(why) = self.leash.why_lost() {
+        if let Some(why) = why_lost {
             tracing::warn!(why, "lease lost");
             return Some(format!("lease lost: {why}"));
         }
