@@ -9,13 +9,16 @@ use std::{
     io::{self, Write},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::Rotation;
 
 /// Files that there are at most, the one that is written included.
 pub(super) const FILES_MAX: usize = 7;
+
+/// How often a line asks whether another process has rotated the file: later lines would go where nobody looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A file and those that it was before.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub(super) struct RotatingFile {
     bytes: u64,
     /// The hour or day of the newest line, counted from 1970.
     period: u64,
+    looked: Instant,
 }
 
 impl RotatingFile {
@@ -42,22 +46,34 @@ impl RotatingFile {
         let rotation = if is_plain { rotation } else { Rotation::Never };
         let last_write = if metadata.len() > 0 { metadata.modified()? } else { SystemTime::now() };
         let period = rotation.period(last_write);
-        Ok(Self { path: path.into(), file, rotation, bytes_max, bytes: metadata.len(), period })
+        Ok(Self { path: path.into(), file, rotation, bytes_max, bytes: metadata.len(), period, looked: Instant::now() })
     }
 
     fn is_due(&self, period: u64) -> bool {
         self.rotation != Rotation::Never && self.bytes > 0 && (period != self.period || self.bytes >= self.bytes_max)
     }
 
-    /// Rotates, or follows another process that has done so: during an upgrade two servers write here.
+    /// Rotates, unless another process has done so: during an upgrade two servers write here. A lock on the
+    /// file lets one of them at it at a time; the other finds it moved.
     fn make_room(&mut self) -> io::Result<()> {
-        if self.is_still_open()? {
-            return self.rotate();
-        }
+        let full = self.file.try_clone()?;
+        full.lock()?;
+        if self.is_still_open()? { self.rotate() } else { self.follow() }
+    }
+
+    /// Goes on in the file that the path leads to now.
+    fn follow(&mut self) -> io::Result<()> {
         self.file = append(&self.path)?;
-        let metadata = self.file.metadata()?;
-        self.bytes = metadata.len();
+        self.bytes = self.file.metadata()?.len();
         Ok(())
+    }
+
+    fn follow_if_moved(&mut self) -> io::Result<()> {
+        if self.rotation == Rotation::Never || self.looked.elapsed() < LOOK_EVERY {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        if self.is_still_open()? { Ok(()) } else { self.follow() }
     }
 
     /// Whether the path leads to the file that is written.
@@ -97,6 +113,9 @@ impl Write for RotatingFile {
     /// Takes whole lines: a file ends where a line does.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let period = self.rotation.period(SystemTime::now());
+        if let Err(error) = self.follow_if_moved() {
+            eprintln!("{} cannot be opened again: {error}", self.path.display());
+        }
         if self.is_due(period) {
             // The lines go on in the old file then, until the next is due.
             if let Err(error) = self.make_room() {
@@ -190,8 +209,8 @@ mod tests {
         let open = || RotatingFile::open(&path, Rotation::Daily, 8).unwrap();
         let (mut old, mut new) = (open(), open());
         old.write_all(b"old 1 ..\n").unwrap();
-        new.bytes = old.bytes;
         old.write_all(b"old 2\n").unwrap();
+        new.looked -= LOOK_EVERY;
         new.write_all(b"new 1\n").unwrap();
         let expected = [("a.log", "old 2\nnew 1\n"), ("a.log.1", "old 1 ..\n")];
         assert_eq!(files(folder.path()), named(&expected));
