@@ -190,6 +190,7 @@ impl Assignment {
 
 fn load(prepare: &v1::Prepare) -> Result<Load, BadPrepare> {
     if prepare.flood {
+        range("rate_mhz", prepare.rate_mhz, 0, 0)?;
         return Ok(Load::Flood);
     }
     let rate_mhz = range("rate_mhz", prepare.rate_mhz, 1, (RATE_HZ_MAX * 1e3) as u64)?;
@@ -287,6 +288,7 @@ mod tests {
         refused("packets_per_client:", |p| p.packets_per_client = 864_000_001);
         refused("rate_mhz:", |p| p.rate_mhz = 0);
         refused("rate_mhz:", |p| p.rate_mhz = u64::MAX);
+        refused("rate_mhz:", |p| p.flood = true);
         refused("rate_mhz:", |p| (p.rate_mhz, p.clients, p.clients_total) = (1_000_000_000, 100, 200));
         refused("batch:", |p| p.batch = 0);
         refused("phase:", |p| p.phase = -1);

@@ -31,6 +31,7 @@ fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
     refused(&["run", "--duration", "soon"], &["--duration", "10s"]);
     refused(&["run", "--batch", "0"], &["--batch", "1024"]);
     refused(&["run", "--batch", "2000"], &["--batch", "1024"]);
+    refused(&["run", "--rate", "max", "--batch", "seed"], &["--batch", "--rate max", "1024"]);
     refused(&["run", "--threads", "0"], &["--threads", "64"]);
     refused(&["run", "--port", "0"], &["--port"]);
     refused(&["run", "--host", "a b"], &["--host"]);

@@ -11,7 +11,8 @@ use metronome_proto::{
 };
 
 /// The most workers that `metronome-server` takes.
-const WORKERS_MAX: u32 = 256;
+/// Workers of one server at most.
+pub(crate) const WORKERS_MAX: u32 = 256;
 const LABEL_BYTES_MAX: usize = 128;
 const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Writes per second and client of the seed's own client, which batches rate / 200 packets.
@@ -25,6 +26,10 @@ pub(crate) enum Batch {
     /// As the seed's client does: rate / 200, at least 1.
     Seed,
 }
+
+/// Said for `--batch seed` with `--rate max`.
+pub(crate) const SEED_BATCH_OF_A_FLOOD: &str =
+    "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or leave it out for 1024";
 
 impl Batch {
     /// Packets per write at a rate of `rate_hz` per client.

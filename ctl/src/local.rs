@@ -20,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::flags::WORKERS_MAX;
 use clap::{CommandFactory as _, Parser as _};
 pub(crate) use metronome_server::History;
 use rustix::{
@@ -115,6 +116,17 @@ pub(crate) fn server_flags(max_clients: u32, workers: Option<u32>) -> Vec<String
         flags.extend(["--workers".to_owned(), workers.to_string()]);
     }
     flags
+}
+
+/// How many workers the embedded server has when nobody says it: one for each core that the pacing threads
+/// of this host leave, at least one. More would take the cores that the packets have to be sent from, and the
+/// run would measure that. `None`: the environment says it.
+pub(crate) fn workers_beside(pacing_threads: u32) -> Option<u32> {
+    if std::env::var_os("METRONOME_WORKERS").is_some() {
+        return None;
+    }
+    let cores = thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
+    Some(cores.saturating_sub(pacing_threads).clamp(1, WORKERS_MAX))
 }
 
 /// The flags of the embedded agent.

@@ -32,6 +32,7 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
     for duration in ["0", "-5", "1y", "31536000", "999us", "soon", "1e300"] {
         refused(&["start", "--duration", duration], &["--duration", "1 ms to 24 h"]);
     }
+    refused(&["start", "--rate", "max", "--batch", "seed"], &["--batch seed", "--rate max", "1 to 1024"]);
     for batch in ["0", "1025", "seeds"] {
         refused(&["start", "--batch", batch], &["--batch", "1 to 1024", batch]);
     }

@@ -113,6 +113,10 @@ pub(super) struct RunConfig {
 pub(super) enum BadRunFlag {
     #[error("--{flag}: {problem}")]
     Plan { flag: &'static str, problem: String },
+    #[error(
+        "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or leave it out for 1024"
+    )]
+    SeedBatchOfAFlood,
     #[error("--host {0:?} is no host; give a name or an address, for example 127.0.0.1")]
     Host(String),
     #[error("--first-client: {first} and {clients} clients from there on are too many; indices end at {}", CLIENTS_MAX - 1)]
@@ -125,6 +129,9 @@ impl TryFrom<RunArgs> for RunConfig {
     type Error = BadRunFlag;
 
     fn try_from(args: RunArgs) -> Result<Self, BadRunFlag> {
+        if args.rate == AskedRate::Max && matches!(args.batch, Some(Batch::Seed)) {
+            return Err(BadRunFlag::SeedBatchOfAFlood);
+        }
         let plan = Plan::try_from(&asked(&args))?;
         let clients_total = args.first_client.saturating_add(plan.clients);
         if clients_total > CLIENTS_MAX {

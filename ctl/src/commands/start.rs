@@ -88,7 +88,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", env = "METRONOME_WAIT", allow_negative_numbers = true, value_parser = flags::duration)]
     wait: Option<Duration>,
 
-    /// Workers of the server that benchctl brings up itself: 1 to 256. Not given: one per core.
+    /// Workers of the server that benchctl brings up itself: 1 to 256. Not given: one for each core that the
+    /// pacing threads leave, at least one.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::workers)]
     workers: Option<u32>,
 
@@ -137,6 +138,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
 
 impl Args {
     fn plan(&self) -> Result<Plan, Failure> {
+        if self.rate == AskedRate::Max && self.batch == Some(Batch::Seed) {
+            return Err(Failure::usage(flags::SEED_BATCH_OF_A_FLOOD));
+        }
         let asked = v1::Plan {
             clients: self.clients,
             rate_hz: self.rate.hz(),
@@ -304,7 +308,8 @@ async fn bring_up(args: &Args, plan: &Plan, remarks: &mut Remarks) -> Result<Sys
         )));
     }
     let max_clients = args.max_clients.unwrap_or(MAX_CLIENTS_DEFAULT).max(plan.clients);
-    let (server, line) = start_part(Role::Server, &local::server_flags(max_clients, args.workers)).await?;
+    let workers = args.workers.or_else(|| local::workers_beside(args.threads));
+    let (server, line) = start_part(Role::Server, &local::server_flags(max_clients, workers)).await?;
     let address = local::grpc_address_in(&line)
         .and_then(|address| address.parse::<Address>().ok())
         .ok_or_else(|| Failure::other(format!("the server that was started says {line:?}, which names no address")))?;
