@@ -65,9 +65,10 @@ def of_peers(tally, server, clients_of_runs):
     faults += differ("raw connections", {"the script": tally.counted, "the server": raw["connections"]})
     faults += differ("raw bytes", {"the script": tally.bytes, "the server": raw["bytes"]})
     faults += differ("raw packets", {"the script": tally.packets, "the server": raw["packets"]})
-    # Nobody had to be told that he was late but those who would never have said anything.
-    if connections["refused_late"] > tally.silent:
-        faults.append(f"{connections['refused_late']} connections were refused late, {tally.silent} were silent")
+    # Nobody had to be told that he was late but those who would never have said anything, or were late.
+    if connections["refused_late"] > tally.silent + tally.late:
+        late, silent = connections["refused_late"], tally.silent
+        faults.append(f"{late} connections were refused late, {silent} were silent and {tally.late} late")
     # One that is reset before it is accepted never was there for the server.
     most = tally.opened + clients_of_runs
     if not most - tally.reset <= connections["accepted"] <= most:

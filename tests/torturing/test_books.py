@@ -90,6 +90,9 @@ class Books(unittest.TestCase):
             self.assertEqual(len(books.of_peers(tally(), with_one_off(server(), ("raw", name)), 2)), 1)
         for name in ("accepted", "refused_late"):
             self.assertEqual(len(books.of_peers(tally(), with_one_off(server(), ("connections", name)), 2)), 1)
+        late = tally()
+        late.late = 1
+        self.assertEqual(books.of_peers(late, with_one_off(server(), ("connections", "refused_late")), 2), [])
         failed = tally()
         failed.faults = ["a short connection failed"] * 7
         self.assertEqual(len(books.of_peers(failed, server(), 2)), 6)
