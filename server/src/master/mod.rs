@@ -205,7 +205,7 @@ impl Master {
         settings.listener.set_nonblocking(true).context("the data port's listener")?;
         listening::tune(&settings.listener);
         let phase = if settings.ledger.is_some() { Phase::Waiting } else { Phase::Serving };
-        let possible = listening::slots(settings.max_clients)?;
+        let possible = listening::slots(settings.max_clients, settings.workers)?;
         let create = || Ledger::create(Dimensions { slots: possible }).context("no shared memory for the ledger");
         let ledger = settings.ledger.map_or_else(create, Ok)?;
         let slots = ledger.slots().len() as u32;
