@@ -441,13 +441,12 @@ impl Master {
 
     fn bury(&mut self, index: usize) {
         let deaths = self.workers[index].deaths;
-        let Some((channel, how)) = self.workers[index].reap(now_ns()) else { return };
+        let Some(ended) = self.workers[index].reap(now_ns()) else { return };
         let what = if self.workers[index].deaths > deaths { "worker died" } else { "worker handed over" };
-        while let Some(message) = receive(&channel) {
+        while let Some(message) = receive(&ended.channel) {
             self.heed(index, message);
         }
-        drop(channel);
-        self.recover_worker(index, what, &how);
+        self.recover_worker(index, what, ended);
         if self.workers[index].is_in_crash_loop(now_ns()) {
             let text = format!("worker {index} dies again and again; the others go on");
             error!("{text}");
