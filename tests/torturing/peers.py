@@ -42,10 +42,18 @@ class Tally:
         self.silent = self.reset = 0
         # Those that were refused since they said their first word too late: that is this script's fault.
         self.late = 0
+        # Those that were told that the server is full.
+        self.refused_full = 0
         # Of those that the server is to count as raw: how many, their bytes, their whole packets.
         self.counted = self.bytes = self.packets = 0
         self.seconds = 0.0
         self.faults = []
+
+
+    def add(self, other):
+        """Adds what others know of themselves."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
 
 class Late(Exception):
