@@ -5,6 +5,8 @@ mod common;
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -119,6 +121,13 @@ fn a_health_check_needs_no_certificate() {
     };
     told(&check(&server.process.told("http")), 0, "");
     told(&check("127.0.0.1:1"), 1, "--http 127.0.0.1:1");
+    told(&check("off"), 1, "--http off");
+    let mut http = TcpStream::connect(server.process.told("http")).unwrap();
+    http.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let (mut answer, grpc) = (String::new(), server.grpc());
+    http.read_to_string(&mut answer).unwrap();
+    let port = grpc.rsplit(':').next().unwrap();
+    assert!(answer.contains(&format!("metronome-grpc-port: {port}\r\n")), "{answer}");
 }
 
 #[test]

@@ -372,3 +372,20 @@ fn a_server_that_is_killed_after_an_upgrade_leaves_nothing_behind() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn an_upgrade_during_a_restart_of_the_workers_waits_until_that_is_over() {
+    let mut system = Upgradable::start(&[]);
+    let _agent = system.server.agent("a1");
+    let child = system.run(&["--clients", "4", "--rate", "500", "--duration", "6s"]);
+    // A worker that hangs makes the restart last until it is killed.
+    kill_process(system.server.workers()[0], Signal::STOP).unwrap();
+    let restart = system.server.benchctl(&["-o", "json", "server", "restart-workers"]).spawn().unwrap();
+    let first = system.upgrade();
+    let (answer, code) = json_of(restart.wait_with_output().unwrap());
+    assert_eq!((&answer["restarted"], code), (&2.into(), 0), "{answer}");
+    assert_eq!(system.pid(), first);
+    let (result, _) = json_of(child.wait_with_output().unwrap());
+    assert_exact(&result, 12_000);
+    assert_undisturbed(&result);
+}

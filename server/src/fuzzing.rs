@@ -13,6 +13,7 @@ use std::{
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame},
     plan::Plan,
+    rate::Rate,
     run_id::RunId,
     seal::{Hello, Key},
     v1,
@@ -20,11 +21,12 @@ use metronome_proto::{
 use zerocopy::FromBytes as _;
 
 use crate::{
+    control,
     ledger::{
         Account, AgentKey, BUFFER_BYTES, Dimensions, FromWorker, Gate, Gates, Ink, Ledger, MESSAGE_BYTES, Pen,
         RUNS_MAX, Slot, Stage, ToWorker, place_rest, resume, work,
     },
-    master::fuzzing::keep_books,
+    master::fuzzing::{inherit, keep_books},
     sys::channel::Channel,
     verdict::{AgentAccount, Evidence, conclude},
 };
@@ -202,7 +204,7 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
     agent.take(v1::ClientRecords { run_id: String::new(), clients: vec![told] });
     let plan = Plan {
         clients: 1,
-        rate_mhz: 1_000,
+        rate: Rate::Mhz(1_000),
         duration: Duration::from_secs(1),
         batch: 1,
         phase: v1::Phase::Staggered,
@@ -214,6 +216,15 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
     let evidence =
         Evidence { plan: &plan, agents: &[agent], record: Some(&record), start_at_ns, stopped: None, notes: &[] };
     let _ = conclude(&evidence);
+}
+
+/// What a predecessor hands over in an upgrade, whole and as its master's part alone, is read and taken over
+/// or refused. `socket` makes connections to go with it.
+pub fn inherit_estate(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
+    if let Some(master) = control::fuzzing::revive_and_end(bytes) {
+        inherit(&master, &mut socket);
+    }
+    inherit(bytes, &mut socket);
 }
 
 /// Reads a message as a worker and as the master; what is one, says the same when it is sent on.

@@ -1,4 +1,5 @@
-//! A server that is process 1, as in a container: orphans are reaped.
+//! A server that is process 1, as in a container, or the child of an init shim: orphans are reaped, and no
+//! upgrade ends the container.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
 
 mod common;
@@ -6,13 +7,16 @@ mod common;
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use common::PATIENCE;
+use metronome_proto::v1::{self, operator_service_client::OperatorServiceClient};
 use tempfile::TempDir;
+use tonic::transport::Channel;
 
 /// `unshare` with a process table of its own; the command after it becomes process 1.
 const NAMESPACE: [&str; 6] = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
@@ -20,6 +24,7 @@ const NAMESPACE: [&str; 6] = ["unshare", "--user", "--map-root-user", "--pid", "
 /// The shell's child is an orphan of the server that takes the shell's place: it never started it.
 const ORPHAN_THEN_SERVER: &str = r#"true & exec "$@""#;
 
+/// `command` may begin with further flags of unshare.
 fn in_namespace(command: &[&str]) -> Command {
     let mut unshare = Command::new(NAMESPACE[0]);
     unshare.args(&NAMESPACE[1..]).args(command).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -66,6 +71,36 @@ fn a_server_that_is_process_1_reaps_what_it_never_started() {
         thread::sleep(Duration::from_millis(10));
         children = children_of(server);
     }
+    unshare.kill().unwrap();
+    unshare.wait().unwrap();
+}
+
+/// A shim as tini is one: it ends with its child. Its name is that of the file.
+const SHIM: &str = "#!/bin/sh\n\"$@\"\n";
+
+#[tokio::test]
+async fn a_server_below_an_init_shim_refuses_to_be_upgraded_and_goes_on() {
+    let mounted = ["--mount-proc", "true"];
+    if !in_namespace(&mounted).status().is_ok_and(|status| status.success()) {
+        eprintln!("not tested: this system grants no process namespace");
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let (shim, database) = (folder.path().join("tini"), folder.path().join("runs.sqlite"));
+    fs::write(&shim, SHIM).unwrap();
+    fs::set_permissions(&shim, fs::Permissions::from_mode(0o700)).unwrap();
+    let server = env!("CARGO_BIN_EXE_metronome-server");
+    let flags = ["--port", "0", "--grpc", "127.0.0.1:0", "--workers", "1", "--database", database.to_str().unwrap()];
+    let command = [&["--mount-proc", shim.to_str().unwrap(), server][..], &flags].concat();
+    let mut unshare = in_namespace(&command).spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(unshare.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    let grpc = ready.split(' ').skip_while(|word| *word != "grpc").nth(1).unwrap();
+    let channel = Channel::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+    let mut operator = OperatorServiceClient::new(channel);
+    let refusal = operator.upgrade(v1::UpgradeRequest {}).await.unwrap_err();
+    assert!(refusal.message().contains("the child of tini"), "{refusal}");
+    operator.get_server(v1::GetServerRequest {}).await.unwrap();
     unshare.kill().unwrap();
     unshare.wait().unwrap();
 }

@@ -12,6 +12,12 @@ GROWTH_MIB_MAX = 16
 # The promise is 2 s; the rest is for a machine on which master and script have to wait for a core.
 STOP_SECONDS_MAX = 4
 
+# A log line that a peer can cause comes at most so often.
+EXHAUSTED_LINE_EVERY_S = 5
+
+# A loop that spins takes a whole core.
+EXHAUSTED_CPU_SHARE_MAX = 0.5
+
 LEDGER_GROWTH_MIB_MAX = 1
 
 SLOPE_MIB_PER_HOUR_MAX = 1
@@ -65,9 +71,10 @@ def of_peers(tally, server, clients_of_runs):
     faults += differ("raw connections", {"the script": tally.counted, "the server": raw["connections"]})
     faults += differ("raw bytes", {"the script": tally.bytes, "the server": raw["bytes"]})
     faults += differ("raw packets", {"the script": tally.packets, "the server": raw["packets"]})
-    # Nobody had to be told that he was late but those who would never have said anything.
-    if connections["refused_late"] > tally.silent:
-        faults.append(f"{connections['refused_late']} connections were refused late, {tally.silent} were silent")
+    # Nobody had to be told that he was late but those who would never have said anything, or were late.
+    if connections["refused_late"] > tally.silent + tally.late:
+        late, silent = connections["refused_late"], tally.silent
+        faults.append(f"{late} connections were refused late, {silent} were silent and {tally.late} late")
     # One that is reset before it is accepted never was there for the server.
     most = tally.opened + clients_of_runs
     if not most - tally.reset <= connections["accepted"] <= most:
@@ -76,7 +83,7 @@ def of_peers(tally, server, clients_of_runs):
     return faults
 
 
-def of_server(server, packets):
+def of_server(server, packets, refused_full=0):
     """What must be nothing when all is over; and `packets`, all that were ever sent, are all there."""
     recoveries = server["recoveries"]
     by_workers = sum(worker["packets"] for worker in server["workers"])
@@ -87,9 +94,10 @@ def of_server(server, packets):
     for name in ("pending", "admitted"):
         if server["connections"][name]:
             faults.append(f"{server['connections'][name]} connections are still {name}")
-    for name in ("refused_full", "refused_raw"):
-        if server["connections"][name]:
-            faults.append(f"{server['connections'][name]} connections were {name.replace('_', ' ')}")
+    refused = {"the script": refused_full, "the server": server["connections"]["refused_full"]}
+    faults += differ("connections refused since it is full", refused)
+    if server["connections"]["refused_raw"]:
+        faults.append(f"{server['connections']['refused_raw']} connections were refused raw")
     return faults
 
 
@@ -105,6 +113,17 @@ def of_trouble(trouble, kills, stops, restarts, upgrades):
     late = [seconds for seconds in trouble.stop_seconds if seconds > STOP_SECONDS_MAX]
     if late:
         faults.append(f"{len(late)} stopped workers were replaced late, the last after {max(late):.2f} s")
+    return faults
+
+
+def of_exhaustion(lines, seconds, cpu_share):
+    """A server without descriptors says so, not too often, and rests meanwhile."""
+    faults = []
+    most = 1 + seconds / EXHAUSTED_LINE_EVERY_S
+    if not 1 <= lines <= most:
+        faults.append(f"a server without descriptors has said so {lines} times in {seconds:.0f} s, 1 to {most:.0f} are right")
+    if cpu_share > EXHAUSTED_CPU_SHARE_MAX:
+        faults.append(f"the master of a server without descriptors took {100 * cpu_share:.0f} % of a core")
     return faults
 
 

@@ -4,15 +4,19 @@ Every process is started here and ended here, by its own handle; workers are fou
 the server that serves. An upgraded server is a child of this script as well: it lost its parent.
 """
 
+import argparse
 import ctypes
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import tempfile
 import threading
 import time
+
+EXECUTABLES = ("metronome-server", "metronome-agent", "benchctl")
 
 PATIENCE_S = 60
 
@@ -21,9 +25,12 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 class Metronome:
-    """A server and an agent on loopback ports of their own. A context: both end with it."""
+    """A server and an agent on loopback ports of their own. A context: both end with it.
 
-    def __init__(self, executables, folder, workers, max_clients):
+    With `files` the server may have so many descriptors; `secret` opens its standing run.
+    """
+
+    def __init__(self, executables, folder, workers, max_clients, files=None, secret=None):
         self.executables, self.folder = pathlib.Path(executables), pathlib.Path(folder)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("METRONOME_", "OTEL_"))}
         self.environment = {**kept, "NO_COLOR": "1", "METRONOME_LOG": "info"}
@@ -34,8 +41,13 @@ class Metronome:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         flags = ["--port", "0", "--grpc", "127.0.0.1:0", "--database", str(self.folder / "runs.sqlite")]
         flags += ["--workers", str(workers), "--max-clients", str(max_clients), "--accept-raw"]
+        if secret:
+            key_file = self.folder / "key"
+            key_file.touch(mode=0o600)
+            key_file.write_text(secret.hex())
+            flags += ["--key-file", str(key_file)]
         try:
-            self.server, ready = self._start("metronome-server", flags)
+            self.server, ready = self._start("metronome-server", flags, files)
             words = ready.split()
             self.master = self.server.pid
             self.grpc, self.data = words[words.index("grpc") + 1], words[words.index("data") + 1]
@@ -44,11 +56,14 @@ class Metronome:
             self.__exit__()
             raise
 
-    def _start(self, name, flags):
+    def _start(self, name, flags, files=None):
         """Starts an executable and waits for its ready line."""
         log = open(self.folder / f"{name}.log", "wb")
         command = [str(self.executables / name), *flags]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=self.environment, text=True)
+        limit = files and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)))
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, env=self.environment, text=True, preexec_fn=limit
+        )
         self.processes.append(process)
         # One that hangs before its ready line is ended here, so that reading it ends as well.
         patience = threading.Timer(PATIENCE_S, process.kill)
@@ -150,6 +165,14 @@ def end_of_orphan(pid):
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
+def report(process):
+    """The report of a run that benchctl has started. It may be invalid: a busy machine sends late."""
+    code, out, error = answer(process)
+    if not out:
+        raise SystemExit(f"the run has no report: benchctl ended with {code}: {error}")
+    return json.loads(out)
+
+
 def answer(process):
     """Exit code, standard output and standard error of a benchctl, once it has ended."""
     code = process.wait()
@@ -170,6 +193,12 @@ def children(pid):
         except OSError:
             pass  # The thread has ended.
     return ids
+
+
+def cpu_s(pid):
+    """What all threads of a process have used."""
+    words = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def is_worker(pid):
@@ -204,11 +233,33 @@ def workers(master):
     return [worker for worker in found if worker.pid in still]
 
 
-def wait_until(what, happened):
+def wait_until(what, happened, every_s=0.02):
     """Polls until `happened` gives something, and returns it."""
     deadline = time.monotonic() + PATIENCE_S
     while not (value := happened()):
         if time.monotonic() > deadline:
             raise SystemExit(f"it never came about that {what}")
-        time.sleep(0.02)
+        time.sleep(every_s)
     return value
+
+
+def built(root):
+    """Where cargo puts the executables."""
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")) / "release"
+
+
+def expect_executables(parser, folder):
+    missing = [name for name in EXECUTABLES if not (folder / name).exists()]
+    if missing:
+        parser.error(f"{', '.join(missing)} not in {folder}: run `cargo build --release --workspace` first")
+
+
+def at_least(least, kind=int):
+    """For a flag: a number that is no less."""
+    def parse(text):
+        value = kind(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is too little, at least {least} is needed")
+        return value
+
+    return parse

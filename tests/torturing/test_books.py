@@ -90,6 +90,9 @@ class Books(unittest.TestCase):
             self.assertEqual(len(books.of_peers(tally(), with_one_off(server(), ("raw", name)), 2)), 1)
         for name in ("accepted", "refused_late"):
             self.assertEqual(len(books.of_peers(tally(), with_one_off(server(), ("connections", name)), 2)), 1)
+        late = tally()
+        late.late = 1
+        self.assertEqual(books.of_peers(late, with_one_off(server(), ("connections", "refused_late")), 2), [])
         failed = tally()
         failed.faults = ["a short connection failed"] * 7
         self.assertEqual(len(books.of_peers(failed, server(), 2)), 6)
@@ -101,6 +104,20 @@ class Books(unittest.TestCase):
             self.assertEqual(len(books.of_server(with_one_off(server(), path), 1000)), 1)
         for name in set(server()["connections"]) - {"accepted", "refused_late"}:
             self.assertEqual(len(books.of_server(with_one_off(server(), ("connections", name)), 1000)), 1)
+
+    def test_a_refusal_that_nobody_has_seen_and_one_that_was_not_made_are_told(self):
+        self.assertEqual(books.of_server(with_one_off(server(), ("connections", "refused_full")), 1000, 1), [])
+        self.assertEqual(len(books.of_server(server(), 1000, 1)), 1)
+
+    def test_a_server_without_descriptors_may_say_so_every_five_seconds_and_rests(self):
+        self.assertEqual(books.of_exhaustion(3, 10, 0.1), [])
+        for lines, cpu_share in ((0, 0.1), (4, 0.1), (3, 0.9)):
+            self.assertEqual(len(books.of_exhaustion(lines, 10, cpu_share)), 1)
+
+    def test_tallies_add_up(self):
+        both = tally()
+        both.add(tally())
+        self.assertEqual((both.opened, both.bytes, both.faults), (36, 666, []))
 
     def test_less_trouble_than_was_asked_for_is_told(self):
         made = types.SimpleNamespace(kills=3, stop_seconds=[1.6], restart_seconds=[0.1], upgrade_seconds=[0.2], faults=[])

@@ -105,7 +105,7 @@ fn identify(shared: &Shared, register: &v1::Register, peer: Option<SocketAddr>) 
     })
 }
 
-/// The runs that an agent says it still has. Those that nobody knows here end by the next Renews.
+/// The runs that an agent says it still has.
 fn runs_of(register: &v1::Register) -> Result<Vec<RunId>, Status> {
     if register.run_ids.len() > RUNS_PER_AGENT_MAX {
         let problem = format!("at most {RUNS_PER_AGENT_MAX} are allowed");

@@ -1,4 +1,5 @@
-//! The HTTP port: what Prometheus scrapes and what probes ask. It reads and changes nothing.
+//! The HTTP port: what Prometheus scrapes and what probes ask. It reads and changes nothing. Every answer
+//! says in a header which server it is of, by its gRPC port.
 //!
 //! | path | answer |
 //! |---|---|
@@ -6,47 +7,56 @@
 //! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server that says 503 |
 //! | `/readyz` | 200 while runs may be started, else 503 with the reason |
 
-use std::{future::Future, net::TcpListener, sync::Arc};
+use std::{
+    future::{Future, ready},
+    sync::Arc,
+};
 
-use anyhow::Context as _;
 use axum::{
     Router,
     extract::State,
     http::{
-        HeaderMap, StatusCode,
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
         header::{ACCEPT, CONTENT_TYPE},
     },
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::get,
 };
 use tower::limit::GlobalConcurrencyLimitLayer;
 
-use super::metrics::Metrics;
+use super::{listener::Intake, metrics::Metrics};
 use crate::metrics::exposition::{Form, write};
+
+/// Which server it is that answers.
+pub(super) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metronome-grpc-port");
 
 /// Requests that are being answered; more have to wait.
 const REQUESTS_MAX: usize = 16;
 
 /// Serves until `stopped`.
 pub(super) fn serve(
-    listener: TcpListener,
+    intake: Intake,
+    grpc_port: u16,
     metrics: Arc<Metrics>,
     stopped: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    listener.set_nonblocking(true).context("the HTTP listener cannot be used")?;
-    let listener = tokio::net::TcpListener::from_std(listener).context("the HTTP listener cannot be used")?;
+) {
+    let name = move |mut answer: Response| {
+        answer.headers_mut().insert(GRPC_PORT_HEADER, HeaderValue::from(grpc_port));
+        ready(answer)
+    };
     let routes = Router::new()
         .route("/metrics", get(scrape))
         .route("/healthz", get(health))
         .route("/readyz", get(readiness))
+        .layer(map_response(name))
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
         .with_state(metrics);
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stopped).await {
+        if let Err(error) = axum::serve(intake, routes).with_graceful_shutdown(stopped).await {
             tracing::error!("the HTTP port is no longer served: {error}");
         }
     });
-    Ok(())
 }
 
 async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {

@@ -1,6 +1,7 @@
-//! Connections to the gRPC port, at most so many at once.
+//! Connections to the gRPC and the HTTP port, at most so many at once.
 //!
-//! Our own accept loop, since tonic's spins on a full descriptor table and knows no limit.
+//! Our own accept loop, since tonic's spins on a full descriptor table, and neither it nor axum's knows a
+//! limit: whoever opened connections by the thousand would take the descriptors of everybody else.
 
 use std::{
     io,
@@ -12,7 +13,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    process::{Resource, getrlimit},
+};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -23,55 +27,114 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-const CONNECTIONS_MAX: usize = 1024;
+/// To the gRPC port, when there are descriptors for them.
+const GRPC_CONNECTIONS_MAX: u64 = 1024;
+/// An agent and an operator come in however few descriptors there are.
+const GRPC_CONNECTIONS_MIN: u64 = 16;
+/// Prometheus and probes are few.
+const HTTP_CONNECTIONS_MAX: u64 = 64;
+/// Of a worker: its process, its channel, what it says.
+const DESCRIPTORS_PER_WORKER: u64 = 4;
+/// For the history, the ledger, listeners, event loops, an upgrade and an exporter.
+const DESCRIPTORS_FOR_THE_REST: u64 = 128;
 /// Without descriptors or memory a connection cannot be taken; it waits in the kernel meanwhile.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 const EXHAUSTED_LOG_EVERY: Duration = Duration::from_secs(5);
-/// A connection that has not said by then that it speaks HTTP/2 gives its place to others; from
-/// there on the keepalive notices a peer that is gone.
+/// A connection that has not said by then that it speaks HTTP gives its place to others; from there on the
+/// keepalive notices a peer that is gone.
 const OPENING_MAX: Duration = Duration::from_secs(10);
 /// Bytes with which an HTTP/2 client opens (RFC 9113, section 3.4).
 const PREFACE_BYTES: usize = 24;
+/// Bytes of the shortest line that asks for something in HTTP/1.1: "GET / HTTP/1.1".
+const REQUEST_LINE_BYTES: usize = 14;
 /// What was sent and not acknowledged for this long means that the peer is gone.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
 
-/// Starts to accept. The loop ends when the stream is dropped.
-pub(super) fn connections(listener: net::TcpListener) -> anyhow::Result<ReceiverStream<io::Result<Connection>>> {
-    listener.set_nonblocking(true).context("the gRPC listener cannot be used")?;
-    let listener = TcpListener::from_std(listener).context("the gRPC listener cannot be used")?;
-    let (sender, connections) = mpsc::channel(1);
-    tokio::spawn(async move {
-        tokio::select! {
-            () = accept(&listener, &sender) => {}
-            () = sender.closed() => {}
-        }
-    });
-    Ok(ReceiverStream::new(connections))
+/// A port, and who may come in.
+#[derive(Debug)]
+pub(super) struct Intake {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    /// What a peer says at least when it opens.
+    opening_bytes: usize,
+    logged_at: Option<Instant>,
 }
 
-async fn accept(listener: &TcpListener, connections: &mpsc::Sender<io::Result<Connection>>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut logged_at: Option<Instant> = None;
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((socket, peer)) => {
-                prepare(&socket);
-                if connections.send(Ok(Connection::new(socket, peer, place, OPENING_MAX))).await.is_err() {
-                    return;
+impl Intake {
+    /// The gRPC port of a server that holds up to `slots` client connections.
+    pub(super) fn grpc(listener: net::TcpListener, slots: u32, workers: u32) -> anyhow::Result<Self> {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Self::new(listener, grpc_connections_max(files, slots, workers), PREFACE_BYTES)
+    }
+
+    /// The HTTP port.
+    pub(super) fn http(listener: net::TcpListener) -> anyhow::Result<Self> {
+        Self::new(listener, HTTP_CONNECTIONS_MAX, REQUEST_LINE_BYTES)
+    }
+
+    fn new(listener: net::TcpListener, connections_max: u64, opening_bytes: usize) -> anyhow::Result<Self> {
+        listener.set_nonblocking(true).context("a listener cannot be used")?;
+        let listener = TcpListener::from_std(listener).context("a listener cannot be used")?;
+        let places = Arc::new(Semaphore::new(connections_max as usize));
+        Ok(Self { listener, places, opening_bytes, logged_at: None })
+    }
+
+    /// The next connection, as soon as there is a place for it.
+    async fn next(&mut self) -> (Connection, SocketAddr) {
+        loop {
+            // Nobody closes the places.
+            let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return std::future::pending().await };
+            match self.listener.accept().await {
+                Ok((socket, peer)) => {
+                    prepare(&socket);
+                    return (Connection::new(socket, peer, place, self.opening_bytes, OPENING_MAX), peer);
                 }
-            }
-            Err(error) if is_exhaustion(&error) => {
-                if logged_at.is_none_or(|at| at.elapsed() >= EXHAUSTED_LOG_EVERY) {
-                    tracing::error!("gRPC connections have to wait: {error}");
-                    logged_at = Some(Instant::now());
+                Err(error) if is_exhaustion(&error) => {
+                    if self.logged_at.is_none_or(|at| at.elapsed() >= EXHAUSTED_LOG_EVERY) {
+                        tracing::error!("gRPC and HTTP connections have to wait: {error}");
+                        self.logged_at = Some(Instant::now());
+                    }
+                    time::sleep(EXHAUSTED_PAUSE).await;
                 }
-                time::sleep(EXHAUSTED_PAUSE).await;
+                // The peer was gone before it was taken.
+                Err(error) => tracing::debug!("a connection was lost before it was taken: {error}"),
             }
-            // The peer was gone before it was taken.
-            Err(error) => tracing::debug!("a gRPC connection was lost before it was taken: {error}"),
         }
     }
+
+    /// As tonic takes them. Accepting ends when the stream is dropped.
+    pub(super) fn stream(mut self) -> ReceiverStream<io::Result<Connection>> {
+        let (sender, connections) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    (connection, _) = self.next() => if sender.send(Ok(connection)).await.is_err() { return },
+                    () = sender.closed() => return,
+                }
+            }
+        });
+        ReceiverStream::new(connections)
+    }
+}
+
+impl axum::serve::Listener for Intake {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        self.next().await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// So many that client connections, workers and all else have descriptors when all of them come at once.
+fn grpc_connections_max(files: u64, slots: u32, workers: u32) -> u64 {
+    let others = u64::from(slots) + u64::from(workers) * DESCRIPTORS_PER_WORKER;
+    let others = others + HTTP_CONNECTIONS_MAX + DESCRIPTORS_FOR_THE_REST;
+    files.saturating_sub(others).clamp(GRPC_CONNECTIONS_MIN, GRPC_CONNECTIONS_MAX)
 }
 
 /// Neither option is needed to serve, so that failing to set one ends nothing.
@@ -90,12 +153,12 @@ fn is_exhaustion(error: &io::Error) -> bool {
 pub(super) struct Connection {
     socket: TcpStream,
     peer: SocketAddr,
-    /// `None` once the preface has come.
+    /// `None` once the peer has said what it speaks.
     opening: Option<Opening>,
     _place: OwnedSemaphorePermit,
 }
 
-/// A connection whose preface is still to come.
+/// A connection whose first words are still to come.
 #[derive(Debug)]
 struct Opening {
     bytes_missing: usize,
@@ -103,8 +166,14 @@ struct Opening {
 }
 
 impl Connection {
-    fn new(socket: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit, opening_max: Duration) -> Self {
-        let opening = Opening { bytes_missing: PREFACE_BYTES, deadline: Box::pin(time::sleep(opening_max)) };
+    fn new(
+        socket: TcpStream,
+        peer: SocketAddr,
+        place: OwnedSemaphorePermit,
+        opening_bytes: usize,
+        opening_max: Duration,
+    ) -> Self {
+        let opening = Opening { bytes_missing: opening_bytes, deadline: Box::pin(time::sleep(opening_max)) };
         Self { socket, peer, opening: Some(opening), _place: place }
     }
 
@@ -181,7 +250,7 @@ mod tests {
         let (socket, peer) = listener.accept().await.unwrap();
         let places = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&places).acquire_owned().await.unwrap();
-        (Connection::new(socket, peer, place, opening_max), client, places)
+        (Connection::new(socket, peer, place, PREFACE_BYTES, opening_max), client, places)
     }
 
     #[tokio::test]
@@ -203,5 +272,25 @@ mod tests {
         connection.read_exact(&mut [0; PREFACE_BYTES]).await.unwrap();
         let silence = time::timeout(Duration::from_millis(100), connection.read_u8()).await;
         assert!(silence.is_err(), "nothing came, and no deadline either: {silence:?}");
+    }
+
+    #[test]
+    fn there_are_as_many_places_as_descriptors_are_left_and_always_some() {
+        assert_eq!(grpc_connections_max(1 << 20, 16_394, 2), GRPC_CONNECTIONS_MAX);
+        assert_eq!(grpc_connections_max(1024, 504, 2), 320);
+        assert_eq!(grpc_connections_max(600, 590, 256), GRPC_CONNECTIONS_MIN);
+    }
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_places_waits_until_one_is_free() {
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut intake = Intake::new(listener, 1, 1).unwrap();
+        let (_first, _second) =
+            (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
+        let (taken, _) = intake.next().await;
+        assert!(time::timeout(Duration::from_millis(50), intake.next()).await.is_err());
+        drop(taken);
+        time::timeout(Duration::from_secs(60), intake.next()).await.unwrap();
     }
 }

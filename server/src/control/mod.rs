@@ -32,6 +32,8 @@ mod departure;
 mod division;
 mod driver;
 mod estate;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod health;
 mod http;
 mod identity;
@@ -82,6 +84,7 @@ use calls::Calls;
 use data_plane::DataPlane;
 use health::Health;
 pub(crate) use identity::unix_ms;
+use listener::Intake;
 use metrics::Metrics;
 use operator::Operator;
 use shared::{About, Shared};
@@ -152,7 +155,10 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
     let metrics = Arc::new(Metrics::new(Arc::clone(&shared)));
     let http_address = parts.http.as_ref().and_then(|http| http.local_addr().ok());
     match parts.http {
-        Some(http) => http::serve(http, Arc::clone(&metrics), until_closed(stopped.clone()))?,
+        Some(http) => {
+            let intake = Intake::http(http)?;
+            http::serve(intake, grpc_address.port(), Arc::clone(&metrics), until_closed(stopped.clone()));
+        }
         None if config.http.is_some() => {
             tracing::warn!(
                 "{HTTP_ADDRESS_DEFAULT} is taken, so there is no HTTP port; give another with --http, or --http off"
@@ -161,7 +167,7 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
         None => {}
     }
     let last_push = push::start(metrics, stopped.clone());
-    let incoming = listener::connections(parts.grpc)?;
+    let incoming = Intake::grpc(parts.grpc, parts.dimensions.slots, config.workers)?.stream();
     let serving: Task<_> = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until_closed(stopped)));
     tokio::spawn(health.clone().follow_workers(Arc::clone(&shared)));
     announce(grpc_address, parts.data_address, http_address);

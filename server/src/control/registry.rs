@@ -156,7 +156,8 @@ impl Attending {
 
 impl Registry {
     /// Lists an agent that says that it still has `runs`. `None` when the name is taken; else what it has
-    /// lost of that which it was expected to bring back, for the caller to tell.
+    /// lost of that which it was expected to bring back, for the caller to tell. Runs in which it has no part
+    /// here it is told to stop: after a network that blinked, say, their load would take the next run's clients.
     pub(super) fn join(&self, identity: Identity, orders: Orders, runs: &[RunId]) -> Option<Vec<LostPart>> {
         let mut agents = self.lock();
         if agents.attending.contains_key(&identity.name) {
@@ -168,6 +169,10 @@ impl Registry {
         for message in expected.orders {
             // The stream is new and has room for all of them.
             let _ = orders.try_send(order(message));
+        }
+        for run in runs.iter().filter(|run| !parts.contains_key(run)) {
+            // What there is no room for ends by itself, when its lease does.
+            let _ = orders.try_send(order(stop(*run)));
         }
         agents.attending.insert(identity.name.clone(), Attending { identity, orders, parts });
         Some(lost.into_values().map(LostPart).collect())
@@ -289,6 +294,10 @@ impl Registry {
     }
 }
 
+fn stop(run: RunId) -> server_message::Message {
+    server_message::Message::Stop(v1::Stop { run_id: run.to_string() })
+}
+
 fn describe(agent: &Attending) -> v1::Agent {
     let identity = &agent.identity;
     let mut run_ids: Vec<_> = agent.parts.keys().map(RunId::to_string).collect();
@@ -378,7 +387,6 @@ mod tests {
         registry.expect("a", first, 0, 2, &sender);
         registry.expect("a", second, 1, 3, &sender);
         registry.expect("b", first, 4, 5, &sender);
-        let stop = |run: RunId| server_message::Message::Stop(v1::Stop { run_id: run.to_string() });
         assert!(registry.order("a", first, stop(first)));
         assert!(!registry.order("a", RunId::from_bits(9), stop(first)) && !registry.order("c", first, stop(first)));
 
@@ -398,5 +406,16 @@ mod tests {
         assert!(registry.give_up_expecting().is_empty());
         assert!(registry.join(identity("b", 10), mpsc::channel(8).0, &[first]).unwrap().is_empty());
         assert!(registry.runs_of("b").is_empty());
+    }
+
+    #[test]
+    fn an_agent_is_told_to_stop_the_runs_that_it_brings_and_has_no_part_in() {
+        let registry = Registry::default();
+        let [known, stale] = [1, 2].map(RunId::from_bits);
+        registry.expect("a", known, 0, 2, &mpsc::channel(8).0);
+        let (orders, mut heard) = mpsc::channel(8);
+        assert!(registry.join(identity("a", 10), orders, &[known, stale]).unwrap().is_empty());
+        assert_eq!(heard.try_recv().unwrap().unwrap().message, Some(stop(stale)));
+        assert!(heard.try_recv().is_err(), "its part in the other goes on");
     }
 }

@@ -78,7 +78,8 @@ impl Signals {
         }
     }
 
-    /// Lets another process take over. `None` when that failed and this one goes on.
+    /// Lets another process take over. `None` when that failed and this one goes on. A SIGHUP that comes
+    /// meanwhile waits: the workers of whoever takes over are new.
     async fn succeed(&mut self, shared: &Arc<Shared>) -> Option<End> {
         let mut is_told = false;
         let outcome = {

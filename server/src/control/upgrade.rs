@@ -2,6 +2,7 @@
 //! nothing had been asked. What is said to the new process is `crate::upgrade`'s.
 
 use std::{
+    fs,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use metronome_proto::{run_id::RunId, v1::RunState};
-use rustix::process::getpid;
+use rustix::process::{Pid, getpid, getppid};
 use tokio::{
     sync::{Notify, oneshot},
     task,
@@ -131,10 +132,7 @@ impl Upgrade {
 
     /// What to start and what to give it.
     fn means(&self) -> Result<(PathBuf, Arc<Belongings>), String> {
-        if getpid().is_init() {
-            let sentence = "this server is process 1, with which its container ends; roll out a new container instead";
-            return Err(sentence.into());
-        }
+        ends_nothing_else(getpid(), getppid(), &first_process())?;
         let belongings = lock(&self.belongings).clone();
         let belongings = belongings.ok_or("this server lasts for one run of benchctl or is shutting down")?;
         Ok((executable()?, belongings))
@@ -148,6 +146,26 @@ impl Upgrade {
             is_over: Arc::clone(&self.is_over),
         }
     }
+}
+
+/// Processes that end with their child, and a container with them.
+const INIT_SHIMS: [&str; 5] = ["tini", "docker-init", "dumb-init", "catatonit", "podman-init"];
+
+/// Whether this process may end, as it does once another serves. `parent` is none when it lies outside of the
+/// container, which is then watched by this process. An error is one sentence.
+fn ends_nothing_else(own: Pid, parent: Option<Pid>, first: &str) -> Result<(), String> {
+    let what = match parent {
+        _ if own.is_init() => "process 1".to_owned(),
+        None => "the process that its container was started with".to_owned(),
+        Some(parent) if parent.is_init() && INIT_SHIMS.contains(&first) => format!("the child of {first}"),
+        Some(_) => return Ok(()),
+    };
+    Err(format!("this server is {what}, with which its container ends; roll out a new container instead"))
+}
+
+/// Name of process 1.
+fn first_process() -> String {
+    fs::read_to_string("/proc/1/comm").unwrap_or_default().trim_end().to_owned()
 }
 
 /// A run that stands still, and what lets it go to the successor when used, or on here when dropped.
@@ -213,10 +231,14 @@ async fn gather(shared: &Shared) -> Result<Vec<Held>, String> {
         }
         // While runs are held nobody reads their clients, so that what can be waited for is waited for before.
         if time::timeout_at(deadline, shared.data_plane.rested()).await.is_err() {
-            return Err(format!("the restart of the workers was not over within {wait:?}; ask again when it is"));
+            return Err(too_restless(wait));
         }
         // From here on a stop is refused, and one that a run has not looked at yet keeps it from being held.
         shared.upgrade.enter(Stage::HandingOver);
+        // So is a restart of the workers; one that came between the last answer and this word is waited for.
+        if time::timeout_at(deadline, shared.data_plane.rested()).await.is_err() {
+            return Err(too_restless(wait));
+        }
         match hold_all(shared).await {
             Ok(held) => return Ok(held),
             Err((id, run)) if Instant::now() >= deadline => return Err(too_long(id, &run, wait)),
@@ -251,6 +273,10 @@ fn is_movable(view: &View) -> bool {
     is_over(view) || view.run().state() == RunState::Running
 }
 
+fn too_restless(wait: Duration) -> String {
+    format!("the restart of the workers was not over within {wait:?}; ask again when it is")
+}
+
 fn too_long(id: RunId, run: &Active, wait: Duration) -> String {
     let state = run.run().state().as_str_name().trim_start_matches("RUN_STATE_").to_owned();
     format!("run {id} is {state} and was not RUNNING or over within {wait:?}, which it must be; ask again when it is")
@@ -276,4 +302,21 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No code between lock and unlock can leave it half changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_whose_end_would_end_its_container_says_so() {
+        let pid = |number| Pid::from_raw(number);
+        let judge = |own, parent, first| ends_nothing_else(pid(own).unwrap(), pid(parent), first);
+        assert!(judge(1, 0, "metronome-serve").is_err_and(|sentence| sentence.contains("process 1")));
+        assert!(judge(7, 1, "tini").is_err_and(|sentence| sentence.contains("the child of tini")));
+        assert!(judge(7, 0, "pause").is_err_and(|sentence| sentence.contains("started with")));
+        for (own, parent, first) in [(7, 1, "systemd"), (7, 1, "bash"), (7, 6, "tini"), (900, 800, "systemd")] {
+            assert_eq!(judge(own, parent, first), Ok(()), "{own} {parent} {first}");
+        }
+    }
 }

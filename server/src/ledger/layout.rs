@@ -184,6 +184,17 @@ impl Slot {
     }
 }
 
+#[cfg(test)]
+impl Slot {
+    /// As if so many times had been recorded in each histogram.
+    pub(super) fn start_counts_at(&self, count: u64) {
+        for (groups, counts) in self.books.groups.iter().zip(&self.histograms) {
+            groups.store(1, Ordering::Relaxed);
+            counts.0[0].store(count, Ordering::Relaxed);
+        }
+    }
+}
+
 const _: () = assert!(BUCKETS == GROUPS * GROUP_BUCKETS && GROUPS <= 64, "a bit for every group");
 
 impl Slot {

@@ -328,6 +328,51 @@ mod tests {
             work(self.slot(), account, bytes.len(), read_ns, &self.gate(), pen);
         }
 
+        /// As [`World::batch`], but the process dies after `first` stores, and the one that resumes after
+        /// `second`; a third does what is left. False when not even the first has died.
+        fn die_twice(&self, account: &mut Account, bytes: &[u8], read_ns: u64, [first, second]: [usize; 2]) -> bool {
+            let before = account.bytes;
+            let left = |account: &Account| bytes.len() - (account.bytes - before) as usize;
+            let mut dying = *account;
+            let first = Mortal(Cell::new(first));
+            let died = catch_unwind(AssertUnwindSafe(|| self.batch(&mut dying, bytes, read_ns, &first))).is_err();
+            *account = self.slot().account().unwrap();
+            assert!(died || left(account) == 0);
+            if left(account) > 0 {
+                let (mut dying, second) = (*account, Mortal(Cell::new(second)));
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    resume(self.slot(), &mut dying, left(account), read_ns, &self.gate(), &second);
+                }));
+                *account = self.slot().account().unwrap();
+            }
+            if left(account) > 0 {
+                resume(self.slot(), account, left(account), read_ns, &self.gate(), &Ink);
+            }
+            died
+        }
+
+        /// A client that has sent so many packets, and was sent as many bytes of echoes as it has sent.
+        fn client_after(&self, packets: u64) -> Account {
+            let bytes = (packets + 1) * FRAME_BYTES as u64;
+            let account = Account {
+                stage: Stage::Packets,
+                run: RUN.bits(),
+                client: CLIENT,
+                attempt: 1,
+                shares_clock: true,
+                packets,
+                next_sequence: packets,
+                bytes,
+                owed: bytes,
+                written: bytes,
+                worked_ns: 1_000,
+                ..Account::default()
+            };
+            self.slot().commit(&account, &Ink);
+            self.slot().start_counts_at(packets);
+            account
+        }
+
         fn outgoing(&self, account: &Account) -> Vec<Frame> {
             (0..account.owed / 32).map(|frame| self.slot().outgoing(frame * 32)).collect()
         }
@@ -359,7 +404,8 @@ mod tests {
     fn packet(sequence: u64) -> Frame {
         let due_ns = 1_000 + sequence * 100;
         let flags = if sequence % 3 == 1 { FLAG_ECHO } else { 0 };
-        Packet { flags, client: u32::from(CLIENT), sequence, due_ns, lateness_ns: 7 + sequence as u32 * 3000 }.encode()
+        let lateness_ns = 7 + (sequence % 1_000) as u32 * 3000;
+        Packet { flags, client: u32::from(CLIENT), sequence, due_ns, lateness_ns }.encode()
     }
 
     /// What the client of a conversation is sent.
@@ -444,33 +490,10 @@ mod tests {
                 for earlier in 0..batch {
                     world.batch(&mut account, &bytes[cut[earlier]..cut[earlier + 1]], 100 * (earlier as u64 + 1), &Ink);
                 }
-                let (read_ns, taken) = (5_000, cut[batch + 1] - cut[batch]);
-                let pen = Mortal(Cell::new(first));
-                let mut dying = account;
-                let died = catch_unwind(AssertUnwindSafe(|| {
-                    world.batch(&mut dying, &bytes[cut[batch]..cut[batch + 1]], read_ns, &pen);
-                }));
-                let mut account = world.slot().account().unwrap();
-                let uncommitted = |account: &Account| taken - (account.bytes as usize - cut[batch]);
-                if died.is_ok() {
-                    assert_eq!(uncommitted(&account), 0);
+                if !world.die_twice(&mut account, &bytes[cut[batch]..cut[batch + 1]], 5_000, [first, second]) {
                     break;
                 }
                 deaths += 1;
-                // The process that resumes may die too.
-                let pen = Mortal(Cell::new(second));
-                if uncommitted(&account) > 0 {
-                    let mut dying = account;
-                    let taken = uncommitted(&account);
-                    let _ = catch_unwind(AssertUnwindSafe(|| {
-                        resume(world.slot(), &mut dying, taken, read_ns, &world.gate(), &pen);
-                    }));
-                    account = world.slot().account().unwrap();
-                }
-                if uncommitted(&account) > 0 {
-                    let taken = uncommitted(&account);
-                    resume(world.slot(), &mut account, taken, read_ns, &world.gate(), &Ink);
-                }
                 for later in batch + 1..cut.len() - 1 {
                     world.batch(&mut account, &bytes[cut[later]..cut[later + 1]], 6_000 + later as u64, &Ink);
                 }
@@ -483,6 +506,65 @@ mod tests {
             }
         }
         assert!(deaths > 300, "only {deaths} deaths were tried");
+    }
+
+    /// Packets, sequences and the counts of histograms cross 2^32 with the first, the bytes of both directions
+    /// with the second.
+    #[test]
+    fn counters_cross_32_bits_with_a_death_at_any_store_and_stay_exact() {
+        const PACKETS: u64 = 6;
+        for start in [(1 << 32) - 3, (1 << 32) / FRAME_BYTES as u64 - 4] {
+            let frames = start..start + PACKETS;
+            let add = |digest, sequence| packet::digest_with(digest, sequence, packet::checksum(&packet(sequence)));
+            let digest = frames.clone().fold(0, add);
+            let mut bytes: Vec<u8> = frames.clone().flat_map(packet).collect();
+            bytes.extend(hello().end(start + PACKETS, &key()));
+            let mut deaths = 0;
+            for stores in (0..400).flat_map(|first| [[first, usize::MAX], [first, 1], [first, 20]]) {
+                let world = World::new();
+                let mut account = world.client_after(start);
+                let before = account.owed;
+                // In two batches, so that a packet is split.
+                let (one, other) = bytes.split_at(100);
+                let mut died = world.die_twice(&mut account, one, 5_000, stores);
+                died |= world.die_twice(&mut account, other, 6_000, stores);
+                if !died {
+                    break;
+                }
+                deaths += 1;
+                let end = start + PACKETS;
+                let told = (account.stage, account.packets, account.next_sequence, account.told_sent);
+                assert_eq!(told, (Stage::Ended, end, end, end), "{start}, deaths after {stores:?} stores");
+                assert_eq!((account.gaps, account.duplicated, account.reordered, account.corrupt), (0, 0, 0, 0));
+                assert_eq!((account.digest, world.sums()), (digest, [end; 3]), "{start}, {stores:?}");
+                assert_eq!((account.bytes, account.rest_bytes), ((end + 2) * FRAME_BYTES as u64, 0));
+                let replies = (before..account.owed).step_by(FRAME_BYTES).map(|at| world.slot().outgoing(at));
+                let echoes = frames.clone().filter(|sequence| sequence % 3 == 1).map(packet);
+                let expected: Vec<Frame> = echoes.chain([hello().end_ack(end, &key())]).collect();
+                assert_eq!(replies.collect::<Vec<_>>(), expected, "{start}, {stores:?}");
+                assert!(account.is_possible());
+                assert_eq!(world.slot().account(), Some(account));
+            }
+            assert!(deaths > 100, "only {deaths} deaths were tried");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_or_comes_again_is_counted_in_64_bits() {
+        let world = World::new();
+        let mut account = world.client_after(7);
+        let ahead = 7 + (1 << 32) + 5;
+        world.batch(&mut account, &packet(ahead), 1_100, &Ink);
+        assert_eq!((account.packets, account.gaps, account.next_sequence), (8, (1 << 32) + 5, ahead + 1));
+        let many = u64::from(u32::MAX);
+        (account.gaps, account.duplicated, account.reordered, account.corrupt) = (0, many, many, many);
+        let foreign = Packet { flags: 0, client: 4, sequence: 0, due_ns: 1, lateness_ns: 0 }.encode();
+        world.batch(&mut account, &[packet(3), foreign].concat(), 1_200, &Ink);
+        assert_eq!((account.duplicated, account.corrupt), (1 << 32, 1 << 32));
+        account.gaps = 1;
+        world.batch(&mut account, &packet(3), 1_300, &Ink);
+        assert_eq!((account.gaps, account.reordered), (0, 1 << 32));
+        assert_eq!(world.slot().account(), Some(account));
     }
 
     #[test]

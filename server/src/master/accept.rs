@@ -1,11 +1,11 @@
 //! Accepting: a connection gets a seat and a worker, or a refusal that says why.
 //!
 //! When descriptors run out the listener is left alone for 100 ms, since it would stay readable
-//! and the loop would spin.
+//! and the loop would spin. The last few are never taken here: the control port has to answer.
 
 use std::{
     net::SocketAddr,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
     sync::atomic::Ordering,
 };
 
@@ -13,6 +13,7 @@ use metronome_proto::seal::Refusal;
 use rustix::{
     io::Errno,
     net::{SendFlags, SocketFlags, acceptfrom_with, send},
+    process::{Resource, getrlimit},
 };
 use tracing::{debug, warn};
 
@@ -27,6 +28,9 @@ const ACCEPTS_PER_TURN: usize = 64;
 
 const PAUSE_NS: u64 = 100_000_000;
 
+/// Descriptors that are left to the control port, however the limit was lowered since the start.
+const DESCRIPTORS_LEFT: u64 = 16;
+
 /// A peer can make us run out of descriptors again and again: one log line in this time.
 const WARNING_EVERY_NS: u64 = 5_000_000_000;
 
@@ -35,6 +39,11 @@ impl Master {
     pub(super) fn accept_waiting(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
             match acceptfrom_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok((socket, _)) if is_one_of_the_last(socket.as_raw_fd()) => {
+                    self.books.accepted = self.books.accepted.saturating_add(1);
+                    self.refuse_full(&socket);
+                    return self.pause_accepting(Errno::MFILE);
+                }
                 Ok((socket, peer)) => {
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
                     self.seat(socket, peer.unwrap_or(([0, 0, 0, 0], 0).into()));
@@ -56,9 +65,7 @@ impl Master {
         let slot = match self.seats.take(socket, peer, put_at_start) {
             Ok(slot) => slot,
             Err(socket) => {
-                self.books.refused_full = self.books.refused_full.saturating_add(1);
-                let _ = send(&socket, &Refusal::Full.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-                return;
+                return self.refuse_full(&socket);
             }
         };
         if let (Some(record), Some(seat)) = (self.ledger.slots().get(slot as usize), self.seats.get(slot)) {
@@ -67,6 +74,11 @@ impl Master {
         }
         debug!(%peer, slot, "accepted");
         self.place(slot);
+    }
+
+    fn refuse_full(&mut self, socket: &OwnedFd) {
+        self.books.refused_full = self.books.refused_full.saturating_add(1);
+        let _ = send(socket, &Refusal::Full.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 
     /// Gives a connection to a worker. Without one that serves it waits for the next to start.
@@ -108,6 +120,26 @@ impl Master {
         self.workers[worker].say(message, slot, socket);
         if self.workers[worker].process.as_ref().is_some_and(super::workers::Process::has_unsent) {
             self.watch_channel(worker, true);
+        }
+    }
+}
+
+/// Whether so few descriptors are left that this one is not for a client. The system gives the lowest number
+/// that is free, so that a high one tells that the table is full up to there.
+fn is_one_of_the_last(descriptor: RawFd) -> bool {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    u64::try_from(descriptor).is_ok_and(|number| number >= files.saturating_sub(DESCRIPTORS_LEFT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_descriptors_of_the_table_are_not_for_clients() {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(i32::MAX as u64) as RawFd;
+        for (descriptor, is_last) in [(3, false), (files - 17, false), (files - 16, true), (files - 1, true)] {
+            assert_eq!(is_one_of_the_last(descriptor), is_last, "{descriptor} of {files}");
         }
     }
 }

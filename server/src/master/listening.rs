@@ -12,6 +12,9 @@ const PENDING_MAX: u64 = 16_384;
 /// Descriptors for everything but connections: the control port must answer whatever happens.
 const DESCRIPTORS_RESERVED: u64 = 512;
 
+/// Of each worker as well: its process, its channel, what it says.
+const DESCRIPTORS_PER_WORKER: u64 = 4;
+
 /// A peer that has vanished is noticed within a minute, also when nothing is sent to it.
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(3);
@@ -20,16 +23,17 @@ const KEEPALIVE: TcpKeepalive =
 const SOCKET_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Raises the limit of open files as far as it goes, and returns how many connections fit.
-pub(super) fn slots(max_clients: u32) -> anyhow::Result<u32> {
+pub(super) fn slots(max_clients: u32, workers: u32) -> anyhow::Result<u32> {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let wanted = u64::from(max_clients) + PENDING_MAX;
-    let possible = files.saturating_sub(DESCRIPTORS_RESERVED);
+    let reserved = DESCRIPTORS_RESERVED + u64::from(workers) * DESCRIPTORS_PER_WORKER;
+    let possible = files.saturating_sub(reserved);
     anyhow::ensure!(
         possible > u64::from(max_clients),
         "--max-clients: {max_clients} clients need more open files than the limit of {files} allows beside the \
-         {DESCRIPTORS_RESERVED} that are kept for other things; raise it (ulimit -n) or ask for fewer clients"
+         {reserved} that are kept for other things; raise it (ulimit -n) or ask for fewer clients"
     );
     Ok(wanted.min(possible) as u32)
 }

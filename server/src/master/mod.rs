@@ -205,7 +205,7 @@ impl Master {
         settings.listener.set_nonblocking(true).context("the data port's listener")?;
         listening::tune(&settings.listener);
         let phase = if settings.ledger.is_some() { Phase::Waiting } else { Phase::Serving };
-        let possible = listening::slots(settings.max_clients)?;
+        let possible = listening::slots(settings.max_clients, settings.workers)?;
         let create = || Ledger::create(Dimensions { slots: possible }).context("no shared memory for the ledger");
         let ledger = settings.ledger.map_or_else(create, Ok)?;
         let slots = ledger.slots().len() as u32;
@@ -441,13 +441,12 @@ impl Master {
 
     fn bury(&mut self, index: usize) {
         let deaths = self.workers[index].deaths;
-        let Some((channel, how)) = self.workers[index].reap(now_ns()) else { return };
+        let Some(ended) = self.workers[index].reap(now_ns()) else { return };
         let what = if self.workers[index].deaths > deaths { "worker died" } else { "worker handed over" };
-        while let Some(message) = receive(&channel) {
+        while let Some(message) = receive(&ended.channel) {
             self.heed(index, message);
         }
-        drop(channel);
-        self.recover_worker(index, what, &how);
+        self.recover_worker(index, what, ended);
         if self.workers[index].is_in_crash_loop(now_ns()) {
             let text = format!("worker {index} dies again and again; the others go on");
             error!("{text}");

@@ -11,7 +11,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::{Master, Phase, UNREAD_WATCH_NS, books::Ended, seats::Unread};
+use super::{Master, Phase, UNREAD_WATCH_NS, books::Ended, seats::Unread, workers};
 use crate::{
     ledger::{Account, BUFFER_BYTES, End, Gate, Ink, Stage, ToWorker, place_rest, resume, work},
     sys::{
@@ -38,9 +38,12 @@ enum Unrecoverable {
 
 impl Master {
     /// Takes over from a worker that has ended.
-    pub(super) fn recover_worker(&mut self, worker: usize, what: &'static str, how: &str) {
+    pub(super) fn recover_worker(&mut self, worker: usize, what: &'static str, ended: workers::Ended) {
+        let workers::Ended { channel, how, started_ns } = ended;
+        drop(channel);
         let found_ns = now_ns();
-        let last_sign_ns = self.ledger.worker(worker).heartbeat_ns.load(Ordering::Acquire);
+        // The beat of one that died before its first is that of the process before it.
+        let last_sign_ns = self.ledger.worker(worker).heartbeat_ns.load(Ordering::Acquire).max(started_ns);
         let slots = self.seats.of_worker(Some(worker));
         self.watch_unread_until_ns = found_ns + UNREAD_WATCH_NS;
         let (connections, recovered_before) = (slots.len(), self.recovered_packets);
@@ -84,11 +87,12 @@ impl Master {
         if account.stage == Stage::Closed {
             self.finish(slot);
         } else {
-            if let Some(seat) = self.seats.get_mut(slot) {
-                let unread = Unread { since_ns: last_sign_ns, worked_ns: account.worked_ns };
-                if seat.unread.replace(unread).is_none() {
-                    self.unread.push(slot);
-                }
+            // What it had read and not committed ends the pause that a death before this one began.
+            self.note_pause(slot);
+            let opened_ns = self.ledger.slots()[slot as usize].lease.opened_ns.load(Ordering::Acquire);
+            let unread = Unread { since_ns: last_sign_ns.max(opened_ns), worked_ns: account.worked_ns };
+            if self.seats.get_mut(slot).is_some_and(|seat| seat.go_unread(unread)) {
+                self.unread.push(slot);
             }
             self.place(slot);
         }

@@ -34,6 +34,13 @@ struct Turn {
     give_up_at_ns: u64,
 }
 
+impl Rolling {
+    fn end(self) {
+        info!("{} workers were restarted", self.restarted);
+        self.replies.into_iter().for_each(|reply| reply(self.restarted));
+    }
+}
+
 impl Master {
     /// Restarts every worker; `reply` gets how many. Asked again meanwhile, both wait for the same.
     pub(super) fn restart_workers(&mut self, reply: Reply<u32>, now_ns: u64) {
@@ -50,10 +57,7 @@ impl Master {
 
     /// Answers at the end of the restart that is under way, at once when there is none.
     pub(super) fn answer_when_rested(&mut self, reply: Reply<()>) {
-        match &mut self.rolling {
-            Some(rolling) => rolling.replies.push(Box::new(move |_restarted| reply(()))),
-            None => reply(()),
-        }
+        answer_at_end(self.rolling.as_mut(), reply);
     }
 
     /// Goes on with the restart as far as it can.
@@ -73,9 +77,7 @@ impl Master {
                 rolling.restarted += u32::from(is_over);
             }
             let Some(worker) = rolling.left.pop_front() else {
-                info!("{} workers were restarted", rolling.restarted);
-                rolling.replies.into_iter().for_each(|reply| reply(rolling.restarted));
-                return;
+                return rolling.end();
             };
             let turn = Turn {
                 worker,
@@ -88,5 +90,35 @@ impl Master {
             self.workers[worker].set_quitting();
             self.say(worker, ToWorker::Quit, None);
         }
+    }
+}
+
+fn answer_at_end(rolling: Option<&mut Rolling>, reply: Reply<()>) {
+    match rolling {
+        Some(rolling) => rolling.replies.push(Box::new(move |_restarted| reply(()))),
+        None => reply(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_for_rest_is_answered_at_once_or_with_the_restart_that_is_under_way() {
+        let (answer, answered) = mpsc::channel();
+        let reply = || -> Reply<()> {
+            let answer = answer.clone();
+            Box::new(move |()| answer.send(()).unwrap())
+        };
+        answer_at_end(None, reply());
+        assert!(answered.try_recv().is_ok());
+        let mut rolling = Rolling { left: VecDeque::from([1]), current: None, restarted: 3, replies: Vec::new() };
+        answer_at_end(Some(&mut rolling), reply());
+        assert!(answered.try_recv().is_err());
+        rolling.end();
+        assert!(answered.try_recv().is_ok());
     }
 }

@@ -33,6 +33,15 @@ pub(super) struct Unread {
     pub(super) worked_ns: u64,
 }
 
+impl Seat {
+    /// Nobody reads it from now on. False when nobody did before: its pause goes on.
+    pub(super) fn go_unread(&mut self, unread: Unread) -> bool {
+        let is_new = self.unread.is_none();
+        self.unread.get_or_insert(unread);
+        is_new
+    }
+}
+
 /// A seat without its socket, for a successor.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Reservation {
@@ -163,6 +172,18 @@ mod tests {
 
     fn socket() -> OwnedFd {
         std::io::stdin().as_fd().try_clone_to_owned().unwrap()
+    }
+
+    #[test]
+    fn a_pause_that_outlasts_a_second_death_has_begun_with_the_first() {
+        let mut seats = Seats::new(1);
+        let slot = seats.take(socket(), "127.0.0.1:1".parse().unwrap(), 0).unwrap();
+        let seat = seats.get_mut(slot).unwrap();
+        assert!(seat.go_unread(Unread { since_ns: 5, worked_ns: 4 }));
+        assert!(!seat.go_unread(Unread { since_ns: 9, worked_ns: 4 }));
+        assert_eq!(seat.unread.map(|unread| unread.since_ns), Some(5));
+        seat.unread = None;
+        assert!(seat.go_unread(Unread { since_ns: 9, worked_ns: 8 }));
     }
 
     proptest! {

@@ -81,6 +81,16 @@ pub(super) struct Process {
     cpu_seen_ns: u64,
 }
 
+/// A worker process that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// Where its last messages may lie.
+    pub(super) channel: Channel,
+    /// In words.
+    pub(super) how: String,
+    pub(super) started_ns: u64,
+}
+
 /// What the worker of a number has been, across its processes.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Legacy {
@@ -260,9 +270,7 @@ impl Worker {
     }
 
     /// Reaps a process that has ended and says how. `None` while it runs.
-    ///
-    /// Its channel, where its last messages may lie, is returned with it.
-    pub(super) fn reap(&mut self, now_ns: u64) -> Option<(Channel, String)> {
+    pub(super) fn reap(&mut self, now_ns: u64) -> Option<Ended> {
         let process = self.process.as_mut()?;
         let cpu_ns = cpu_ns(process.pid).unwrap_or(process.cpu_seen_ns);
         let status = match process.child.try_wait() {
@@ -278,7 +286,8 @@ impl Worker {
             self.note_death(process.started_ns, now_ns);
         }
         self.restarts = self.restarts.saturating_add(1);
-        Some((process.channel, format!("worker {} (pid {}) ended: {status}", self.index, process.pid)))
+        let how = format!("worker {} (pid {}) ended: {status}", self.index, process.pid);
+        Some(Ended { channel: process.channel, how, started_ns: process.started_ns })
     }
 
     fn note_death(&mut self, started_ns: u64, now_ns: u64) {

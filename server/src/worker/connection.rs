@@ -139,21 +139,30 @@ impl Connection {
     }
 
     /// Ends it when its time is up.
-    pub(super) fn check_deadline(&mut self, record: &Slot, now_ns: u64) -> Next {
+    pub(super) fn check_deadline(&mut self, ledger: &Ledger, gates: &Gates, now_ns: u64) -> Next {
         if now_ns < self.deadline_ns {
             return Next::Read;
         }
+        let Some(record) = ledger.slots().get(self.slot as usize) else { return Next::LetGo };
         match self.account.stage {
-            Stage::Opening => {
-                refuse(record, &mut self.account, Refusal::Late, &Ink);
-                self.deadline_ns = self.deadline(now_ns, now_ns);
-                record.commit(&self.account, &Ink);
-                self.pay(record)
-            }
+            Stage::Opening => self.end_opening(record, ledger, gates, now_ns),
             Stage::Ended if self.account.written == self.account.owed => self.end(record, End::Clean),
             Stage::Refused => self.end(record, End::Refused),
             _ => self.end(record, End::Broken),
         }
+    }
+
+    /// Refuses a peer whose hello has not come in time. One whose hello is there and was not read yet
+    /// was in time: it is we who are late, on a busy machine or between two workers.
+    fn end_opening(&mut self, record: &Slot, ledger: &Ledger, gates: &Gates, now_ns: u64) -> Next {
+        let (_, next) = self.read(ledger, gates);
+        if next == Next::LetGo || self.account.stage != Stage::Opening {
+            return next;
+        }
+        refuse(record, &mut self.account, Refusal::Late, &Ink);
+        self.deadline_ns = self.deadline(now_ns, now_ns);
+        record.commit(&self.account, &Ink);
+        self.pay(record)
     }
 
     /// Reads what is there and ends it, because the master says so.
@@ -218,5 +227,51 @@ impl Connection {
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, os::unix::net::UnixStream, sync::atomic::Ordering};
+
+    use super::*;
+    use crate::ledger::Dimensions;
+
+    /// A connection that was accepted when the clock began, so that its time is long up, and its peer.
+    fn overdue(ledger: &Ledger) -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        ledger.raw_seats().store(1, Ordering::Release);
+        let record = &ledger.slots()[0];
+        record.lease.opened_ns.store(1, Ordering::Release);
+        (Connection::adopt(ours.into(), 0, 1, record).unwrap(), theirs)
+    }
+
+    #[test]
+    fn a_first_packet_that_waits_to_be_read_when_time_is_up_was_in_time() {
+        let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+        let gates = Gates::new(true);
+        let (mut connection, mut peer) = overdue(&ledger);
+        peer.write_all(&[b'x'; 70]).unwrap();
+        assert_eq!(connection.check_deadline(&ledger, &gates, now_ns()), Next::Read);
+        assert_eq!((connection.account.stage, connection.account.packets), (Stage::Raw, 2));
+        assert_eq!(connection.check_deadline(&ledger, &gates, now_ns()), Next::Read, "it has no deadline any more");
+        assert_eq!(connection.account.stage, Stage::Raw);
+    }
+
+    #[test]
+    fn a_peer_that_has_said_nothing_or_half_a_hello_when_time_is_up_is_refused_late() {
+        for said in [&[][..], &metronome_proto::packet::MAGIC[..]] {
+            let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+            let gates = Gates::new(true);
+            let (mut connection, mut peer) = overdue(&ledger);
+            peer.write_all(said).unwrap();
+            assert_eq!(connection.check_deadline(&ledger, &gates, now_ns()), Next::Read);
+            assert_eq!(connection.account.stage, Stage::Refused, "{said:?}");
+            assert_eq!(connection.account.refusal, Refusal::Late as u8);
+            let mut answer = [0; FRAME_BYTES];
+            std::io::Read::read_exact(&mut peer, &mut answer).unwrap();
+            assert_eq!(answer, Refusal::Late.encode());
+        }
     }
 }

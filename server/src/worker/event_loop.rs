@@ -252,7 +252,7 @@ impl EventLoop {
     fn check_deadlines(&mut self, now_ns: u64) {
         for slot in 0..self.connections.len() {
             if let Some(connection) = &mut self.connections[slot] {
-                let next = connection.check_deadline(&self.ledger.slots()[slot], now_ns);
+                let next = connection.check_deadline(&self.ledger, &self.gates, now_ns);
                 self.follow(slot, next);
             }
         }

@@ -430,6 +430,19 @@ mod tests {
     }
 
     #[test]
+    fn counts_beyond_32_bits_are_told_to_the_last_digit() {
+        let mut run = run_of_the_front_page();
+        let count = (1 << 40) + 7;
+        if let Some(report) = &mut run.report {
+            report.packets = Some(v1::PacketCounts { received: count, ..v1::PacketCounts::default() });
+            report.latency = Some(v1::Distribution { count, ..v1::Distribution::default() });
+        }
+        let object = object(&run);
+        assert_eq!((&object["packets"]["received"], &object["latency_us"]["count"]), (&count.into(), &count.into()));
+        fits_the_schema(&object);
+    }
+
+    #[test]
     fn figures_are_the_reports() {
         let object = object(&run_of_the_front_page());
         assert_eq!(object["packets"]["received"], 1_000_000);
