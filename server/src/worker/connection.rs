@@ -155,7 +155,7 @@ impl Connection {
     /// Refuses a peer whose hello has not come in time. One whose hello is there and was not read yet
     /// was in time: it is we who are late, on a busy machine or between two workers.
     fn end_opening(&mut self, record: &Slot, ledger: &Ledger, gates: &Gates, now_ns: u64) -> Next {
-        let (_, next) = self.read(ledger, gates);
+        let Reading { next, .. } = self.read(ledger, gates);
         if next == Next::LetGo || self.account.stage != Stage::Opening {
             return next;
         }
