@@ -142,9 +142,12 @@ impl Slot {
         pen.put(&self.books.read_ns, now_ns);
     }
 
-    /// Counts one time in one of the three histograms.
+    /// Counts so many times of one bucket, or none, in one of the three histograms.
     #[inline]
-    pub(crate) fn record(&self, histogram: usize, bucket: usize, pen: &impl Pen) {
+    pub(crate) fn record(&self, histogram: usize, bucket: usize, count: u64, pen: &impl Pen) {
+        if count == 0 {
+            return;
+        }
         let groups = &self.books.groups[histogram];
         let in_use = groups.load(Ordering::Relaxed);
         let group = 1 << (bucket / GROUP_BUCKETS);
@@ -153,7 +156,7 @@ impl Slot {
         }
         let cell = &self.histograms[histogram].0[bucket];
         // Single writer, so load and store lose nothing and cost no locked instruction.
-        pen.put(cell, cell.load(Ordering::Relaxed).wrapping_add(1));
+        pen.put(cell, cell.load(Ordering::Relaxed).wrapping_add(count));
     }
 
     /// Keeps a packet if it is one of the slowest.

@@ -38,7 +38,7 @@ pub(crate) fn place_rest(slot: &Slot, account: &Account, pen: &impl Pen) -> usiz
 #[inline]
 pub(crate) fn work(slot: &Slot, account: &mut Account, taken: usize, read_ns: u64, gate: &Gate<'_>, pen: &impl Pen) {
     slot.set_read_ns(read_ns, pen);
-    let times = Times { slot, pen, recorded: [0; HISTOGRAMS] };
+    let times = Times::new(slot, pen, [0; HISTOGRAMS]);
     Batch { account, read_ns, times }.finish(taken, gate);
     slot.commit(account, pen);
 }
@@ -51,7 +51,7 @@ pub(crate) fn resume(slot: &Slot, account: &mut Account, taken: usize, now_ns: u
     let stored_ns = slot.read_ns();
     let read_ns = if stored_ns > account.worked_ns { stored_ns } else { now_ns };
     let recorded = std::array::from_fn(|histogram| slot.count(histogram).saturating_sub(account.packets));
-    let times = Times { slot, pen, recorded };
+    let times = Times::new(slot, pen, recorded);
     Batch { account, read_ns, times }.finish(taken, gate);
     slot.commit(account, pen);
 }
@@ -83,6 +83,7 @@ impl<P: Pen> Batch<'_, P> {
         for position in 0..whole {
             self.take(&buffer.frame(position), gate);
         }
+        self.times.store();
         let rest = total % FRAME_BYTES;
         let rest_frame = if rest > 0 { buffer.frame(whole) } else { [0; FRAME_BYTES] };
         self.account.set_rest(&rest_frame, rest);
@@ -231,9 +232,17 @@ struct Times<'a, P> {
     pen: &'a P,
     /// Packets of this batch that each histogram has already.
     recorded: [u64; HISTOGRAMS],
+    /// Of each histogram the bucket of the last packets and how many they are, not stored yet: packets of one
+    /// write are as late as each other, and cost one store together. In the order of the packets all the
+    /// same, so that whoever takes over knows from the counts alone which are stored.
+    alike: [(usize, u64); HISTOGRAMS],
 }
 
-impl<P: Pen> Times<'_, P> {
+impl<'a, P: Pen> Times<'a, P> {
+    fn new(slot: &'a Slot, pen: &'a P, recorded: [u64; HISTOGRAMS]) -> Self {
+        Self { slot, pen, recorded, alike: [(0, 0); HISTOGRAMS] }
+    }
+
     #[inline]
     fn record(&mut self, packet: &Packet, read_ns: u64, shares_clock: bool) {
         let lateness_ns = u64::from(packet.lateness_ns);
@@ -253,8 +262,27 @@ impl<P: Pen> Times<'_, P> {
     fn record_one(&mut self, histogram: usize, value_ns: u64) {
         match self.recorded[histogram].checked_sub(1) {
             Some(still_recorded) => self.recorded[histogram] = still_recorded,
-            None => self.slot.record(histogram, bucket(value_ns), self.pen),
+            None => self.record_alike(histogram, bucket(value_ns)),
         }
+    }
+
+    #[inline]
+    fn record_alike(&mut self, histogram: usize, bucket: usize) {
+        let (last_bucket, count) = &mut self.alike[histogram];
+        if *last_bucket != bucket {
+            self.slot.record(histogram, *last_bucket, *count, self.pen);
+            (*last_bucket, *count) = (bucket, 0);
+        }
+        *count += 1;
+    }
+
+    /// Stores what is left.
+    #[inline]
+    fn store(&mut self) {
+        for (histogram, (bucket, count)) in self.alike.into_iter().enumerate() {
+            self.slot.record(histogram, bucket, count, self.pen);
+        }
+        self.alike = [(0, 0); HISTOGRAMS];
     }
 }
 
