@@ -351,13 +351,14 @@ impl Client {
     #[inline]
     fn account(&mut self, taken: usize, desk: &mut Desk) {
         desk.writes += u64::from(taken > 0);
-        for n in 0..taken / FRAME_BYTES {
-            let (frame, lateness_ns) = desk.stamped(n);
-            self.count(&frame, lateness_ns, desk);
+        let (whole, rest) = (taken / FRAME_BYTES, taken % FRAME_BYTES);
+        for (frame, sequence) in desk.frames(whole).iter().zip(self.sent..) {
+            self.digest = digest_with(self.digest, sequence, checksum(frame));
         }
-        let rest = taken % FRAME_BYTES;
+        self.sent += whole as u64;
+        desk.count(whole);
         if rest > 0 {
-            let (frame, lateness_ns) = desk.stamped(taken / FRAME_BYTES);
+            let (frame, lateness_ns) = desk.stamped(whole);
             self.torn = Some(Torn { frame, taken: rest, lateness_ns });
         }
     }
@@ -366,8 +367,7 @@ impl Client {
     fn count(&mut self, frame: &Frame, lateness_ns: u64, desk: &mut Desk) {
         self.digest = digest_with(self.digest, self.sent, checksum(frame));
         self.sent += 1;
-        desk.sent += 1;
-        desk.lateness.record(lateness_ns);
+        desk.count_one(lateness_ns);
     }
 
     fn last_word(&self) -> Option<Refusal> {

@@ -2,7 +2,10 @@
 //!
 //! All space is taken before the first packet. One thread owns a desk; nobody else reads it.
 
-use metronome_proto::{histogram::Histogram, packet::Frame};
+use metronome_proto::{
+    histogram::{Histogram, bucket},
+    packet::Frame,
+};
 
 use crate::client::PACKETS_PER_WRITE_MAX;
 
@@ -55,6 +58,28 @@ impl Desk {
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         self.frames.as_flattened()
+    }
+
+    /// The first `count` packets on the desk.
+    #[inline]
+    pub(crate) fn frames(&self, count: usize) -> &[Frame] {
+        &self.frames[..count]
+    }
+
+    /// A packet that had been torn was written whole.
+    pub(crate) fn count_one(&mut self, lateness_ns: u64) {
+        self.sent += 1;
+        self.lateness.record(lateness_ns);
+    }
+
+    /// The first `count` packets on the desk were written: puts them into the totals. Packets that were due
+    /// together, as all of one write of a flood, are as late as each other and cost one step.
+    #[inline]
+    pub(crate) fn count(&mut self, count: usize) {
+        self.sent += count as u64;
+        for alike in self.lateness_ns[..count].chunk_by(|one, next| one == next) {
+            self.lateness.add_count(bucket(alike[0]), alike.len() as u64);
+        }
     }
 
     /// The `n`th packet on the desk and its lateness.
