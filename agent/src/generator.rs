@@ -25,7 +25,7 @@ use crate::{
     flood::Flood,
     leash::{Leash, Pull},
     pacing::{NAP_NS_MAX, Volleys, Wait, WaitPolicy, Waiting},
-    precedence::Precedence,
+    precedence::{self, Precedence},
 };
 
 /// While a client owes packets, its connection is tried again at least this often.
@@ -124,12 +124,13 @@ pub(crate) fn generate(
         }
     });
     let works: Vec<Work<'_>> = works.collect();
+    let cores = precedence::cores();
     let outcomes = thread::scope(|scope| {
         let mut threads = Vec::with_capacity(works.len());
         for (number, work) in works.into_iter().enumerate() {
             let builder = thread::Builder::new().name(format!("pacing-{number}"));
             let core = pacing.pin_threads.then_some(number);
-            let thread = builder.spawn_scoped(scope, move || work.carry_out(core));
+            let thread = builder.spawn_scoped(scope, move || work.carry_out(core, cores));
             if thread.is_err() {
                 // The load of the others alone is not what was asked for.
                 leash.pull(Pull::Hurry);
@@ -167,12 +168,12 @@ enum Work<'a> {
 }
 
 impl Work<'_> {
-    fn carry_out(self, core: Option<usize>) -> Outcome {
+    fn carry_out(self, core: Option<usize>, cores: usize) -> Outcome {
         if let Some(core) = core {
             clock::stay_on_core(core);
         }
         match self {
-            Self::Lane(lane) => lane.pace(),
+            Self::Lane(lane) => lane.pace(cores),
             Self::Flood(flood) => flood.pour(),
         }
     }
@@ -243,11 +244,11 @@ impl<'a> Lane<'a> {
         }
     }
 
-    fn pace(mut self) -> Outcome {
+    fn pace(mut self, cores: usize) -> Outcome {
         clock::wake_precisely();
         match (self.high_priority, self.spins) {
             (false, _) => {}
-            (true, false) => self.precedence = Precedence::take(),
+            (true, false) => self.precedence = Precedence::take(cores),
             // A real-time thread has to sleep; before most others it may run all the same.
             (true, true) => clock::run_first(),
         }
