@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 
-from comparing import idle, limit, metronome, subjects, watchers
+from comparing import idle, limit, metronome, subjects, uring, watchers
 from comparing.ratios import MORE, Goal, more_each
 
 CLIENTS, RATE_HZ = 10, 10_000
@@ -89,6 +89,16 @@ EACH = more_each(idle.MANY - idle.FEW, "KiB")
 IDLE_GOALS = (Goal("memory_kib", "KiB", 16, way=EACH), Goal("cpu_percent", "% of a core", 1, way=MORE))
 TOLD_OF_IDLE = (Goal("memory_kib", "KiB", way=EACH), Goal("cpu_percent", "% of a core", way=MORE))
 
+# It is kept only if it clearly wins.
+URING_GOALS = (
+    Goal("reader_ns", "ns/packet", 0.9),
+    Goal("reader_kernel_ns", "ns/packet"),
+    Goal("sender_ns", "ns/packet"),
+    Goal("transit_p50_us", "µs"),
+    Goal("transit_p99_us", "µs"),
+    Goal("packets_per_receive", "packets"),
+)
+
 ALL = (
     Comparison(
         "floor",
@@ -138,9 +148,11 @@ ALL = (
             Goal("late_p99_us", "µs", 1.05),
         ),
     ),
+    Comparison("uring", uring.opened(CLIENTS, RATE_HZ), URING_GOALS, missing=uring.missing, tools=("liburing",)),
+    Comparison("uring-500", uring.opened(CLIENTS, RATE_HZ, ":500"), URING_GOALS, missing=uring.missing, tools=("liburing",)),
     Comparison("clients-1000", of_runs(plan(1_000, 100), plan(), 1_000), SHAPE_GOALS),
     Comparison("clients-100", of_runs(plan(100, 1_000), plan(), 100), SHAPE_GOALS),
 )
 
 # For CI: every tool and program once, each a second.
-SHORT = ("floor", "coalescing", "gaps-iperf3", "gaps-seed", "sockperf", "batches", "flood", "limit", "idle", "watchers")
+SHORT = ("floor", "coalescing", "gaps-iperf3", "gaps-seed", "sockperf", "batches", "flood", "limit", "idle", "watchers", "uring")
