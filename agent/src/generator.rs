@@ -26,7 +26,7 @@ use crate::{
     flood::Flood,
     leash::{Leash, Pull},
     pacing::{NAP_NS_MAX, Volleys, Wait, WaitPolicy, Waiting},
-    precedence::Precedence,
+    precedence::{self, Precedence},
 };
 
 /// While a client owes packets, its connection is tried again at least this often.
@@ -121,11 +121,12 @@ pub(crate) fn generate(
         }
     });
     let works: Vec<Work<'_>> = works.collect();
+    let cores = precedence::cores();
     let outcomes = thread::scope(|scope| {
         let mut threads = Vec::with_capacity(works.len());
         for (number, work) in works.into_iter().enumerate() {
             let builder = thread::Builder::new().name(format!("pacing-{number}"));
-            let thread = builder.spawn_scoped(scope, move || work.carry_out(pacing.pin_threads));
+            let thread = builder.spawn_scoped(scope, move || work.carry_out(pacing.pin_threads, cores));
             if thread.is_err() {
                 // The load of the others alone is not what was asked for.
                 leash.pull(Pull::Hurry);
@@ -163,13 +164,13 @@ enum Work<'a> {
 }
 
 impl Work<'_> {
-    fn carry_out(self, pin: bool) -> Outcome {
+    fn carry_out(self, pin: bool, cores: usize) -> Outcome {
         let core = pin.then(OwnCore::take);
         if let Some(None) = core {
             tracing::warn!("no core is free for this pacing thread alone: it is not pinned");
         }
         match self {
-            Self::Lane(lane) => lane.pace(),
+            Self::Lane(lane) => lane.pace(cores),
             Self::Flood(flood) => flood.pour(),
         }
     }
@@ -240,11 +241,11 @@ impl<'a> Lane<'a> {
         }
     }
 
-    fn pace(mut self) -> Outcome {
+    fn pace(mut self, cores: usize) -> Outcome {
         clock::wake_precisely();
         match (self.high_priority, self.spins) {
             (false, _) => {}
-            (true, false) => self.precedence = Precedence::take(),
+            (true, false) => self.precedence = Precedence::take(cores),
             // A real-time thread has to sleep; before most others it may run all the same.
             (true, true) => clock::run_first(),
         }

@@ -18,6 +18,9 @@
 
 mod assignment;
 mod backoff;
+#[cfg(feature = "benching")]
+#[doc(hidden)]
+pub mod benching;
 mod client;
 mod clock;
 mod config;

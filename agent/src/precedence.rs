@@ -41,21 +41,23 @@ static REAL_TIME_THREADS: AtomicUsize = AtomicUsize::new(0);
 pub(crate) struct Precedence {
     is_wanted: bool,
     is_real_time: bool,
+    /// Of the process. A thread that is kept on one core sees no other.
+    cores: usize,
     looked_ns: u64,
     cpu_ns: u64,
 }
 
 impl Precedence {
-    /// Takes what the system grants.
-    pub(crate) fn take() -> Self {
+    /// Takes what the system grants to a thread of a process that has so many cores.
+    pub(crate) fn take(cores: usize) -> Self {
         clock::run_first();
-        let is_real_time = reserve() && (become_real_time() || give_back());
-        Self { is_wanted: true, is_real_time, looked_ns: clock::now_ns(), cpu_ns: clock::thread_cpu_ns() }
+        let is_real_time = reserve(cores) && (become_real_time() || give_back());
+        Self { is_wanted: true, is_real_time, cores, looked_ns: clock::now_ns(), cpu_ns: clock::thread_cpu_ns() }
     }
 
     /// Of a thread that wants none.
     pub(crate) fn none() -> Self {
-        Self { is_wanted: false, is_real_time: false, looked_ns: 0, cpu_ns: 0 }
+        Self { is_wanted: false, is_real_time: false, cores: 0, looked_ns: 0, cpu_ns: 0 }
     }
 
     /// Gives it back when the thread hardly sleeps any more, and takes it again when it does. To be
@@ -79,7 +81,7 @@ impl Precedence {
             become_normal();
             self.is_real_time = give_back();
         } else if !self.is_real_time && !hardly_sleeps {
-            self.is_real_time = reserve() && (become_real_time() || give_back());
+            self.is_real_time = reserve(self.cores) && (become_real_time() || give_back());
         }
         (self.looked_ns, self.cpu_ns) = (now_ns, cpu_ns);
     }
@@ -94,9 +96,13 @@ impl Drop for Precedence {
     }
 }
 
-/// Whether one more leaves a core to others; it is counted then.
-fn reserve() -> bool {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
+/// Cores that the calling thread may use. To be asked by one that is not kept on one of them.
+pub(crate) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Whether one more leaves one of so many cores to others; it is counted then.
+fn reserve(cores: usize) -> bool {
     REAL_TIME_THREADS.fetch_update(Relaxed, Relaxed, |threads| (threads + 1 < cores).then_some(threads + 1)).is_ok()
 }
 
@@ -125,6 +131,7 @@ fn become_normal() {
 
 #[cfg(test)]
 mod tests {
+    use rustix::thread::{CpuSet, sched_setaffinity};
     use thread_priority::thread_schedule_policy;
 
     use super::*;
@@ -138,7 +145,7 @@ mod tests {
     #[test]
     fn a_thread_that_spins_is_an_ordinary_one_again() {
         let spun = thread::spawn(|| {
-            let mut precedence = Precedence::take();
+            let mut precedence = Precedence::take(cores());
             let began_as_real_time = precedence.is_real_time();
             while precedence.is_real_time() {
                 precedence.review(clock::now_ns());
@@ -150,9 +157,28 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_that_is_kept_on_a_core_is_granted_it_by_the_cores_of_its_process() {
+        let granted = |on_core: Option<usize>| {
+            let thread = thread::spawn(move || {
+                if let Some(core) = on_core {
+                    let mut only = CpuSet::new();
+                    only.set(core);
+                    sched_setaffinity(None, &only).unwrap();
+                }
+                // Of as many cores as no test of this process takes.
+                Precedence::take(64).is_real_time()
+            });
+            thread.join().unwrap()
+        };
+        assert_eq!(granted(Some(0)), granted(None));
+        let refused = thread::spawn(|| Precedence::take(1).is_real_time());
+        assert!(!refused.join().unwrap(), "the only core is left to others");
+    }
+
+    #[test]
     fn a_thread_that_sleeps_keeps_it() {
         let slept = thread::spawn(|| {
-            let mut precedence = Precedence::take();
+            let mut precedence = Precedence::take(cores());
             let had_it = precedence.is_real_time();
             for _ in 0..2 {
                 clock::sleep_until(clock::now_ns() + LOOK_EVERY_NS);

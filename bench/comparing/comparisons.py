@@ -4,8 +4,8 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 
-from comparing import metronome, subjects
-from comparing.ratios import Goal
+from comparing import idle, limit, metronome, subjects, uring, watchers
+from comparing.ratios import MORE, Goal, more_each
 
 CLIENTS, RATE_HZ = 10, 10_000
 
@@ -84,6 +84,21 @@ def against_floor(bench):
 GAP_GOALS = (Goal("gap_p99_us", "µs", 1 / 20), Goal("gap_p50_us", "µs"), Goal("arrived_late_p99_us", "µs"))
 SHAPE_GOALS = (Goal("ends_ns", "ns/packet", 1.3), Goal("agent_ns", "ns/packet", 1.3), Goal("worker_ns", "ns/packet", 1.3))
 
+# 10,000 are to cost as good as nothing: less than 1 % of a core, for what else runs in these processes.
+EACH = more_each(idle.MANY - idle.FEW, "KiB")
+IDLE_GOALS = (Goal("memory_kib", "KiB", 16, way=EACH), Goal("cpu_percent", "% of a core", 1, way=MORE))
+TOLD_OF_IDLE = (Goal("memory_kib", "KiB", way=EACH), Goal("cpu_percent", "% of a core", way=MORE))
+
+# It is kept only if it clearly wins.
+URING_GOALS = (
+    Goal("reader_ns", "ns/packet", 0.9),
+    Goal("reader_kernel_ns", "ns/packet"),
+    Goal("sender_ns", "ns/packet"),
+    Goal("transit_p50_us", "µs"),
+    Goal("transit_p99_us", "µs"),
+    Goal("packets_per_receive", "packets"),
+)
+
 ALL = (
     Comparison(
         "floor",
@@ -121,9 +136,23 @@ ALL = (
         missing=no_flood,
         tools=("iperf3",),
     ),
+    Comparison("limit", limit.opened, (Goal("clients_held", "clients", 0.9, at_least=True),), missing=limit.no_second_core),
+    Comparison("idle", idle.opened("spread"), IDLE_GOALS, missing=idle.raise_descriptors),
+    Comparison("idle-after-one", idle.opened("staggered"), TOLD_OF_IDLE, missing=idle.raise_descriptors),
+    Comparison(
+        "watchers",
+        watchers.opened(CLIENTS, plan()),
+        (
+            Goal("master_percent", "% of a core", 1, way=MORE),
+            Goal("server_percent", "% of a core", way=MORE),
+            Goal("late_p99_us", "µs", 1.05),
+        ),
+    ),
+    Comparison("uring", uring.opened(CLIENTS, RATE_HZ), URING_GOALS, missing=uring.missing, tools=("liburing",)),
+    Comparison("uring-500", uring.opened(CLIENTS, RATE_HZ, ":500"), URING_GOALS, missing=uring.missing, tools=("liburing",)),
     Comparison("clients-1000", of_runs(plan(1_000, 100), plan(), 1_000), SHAPE_GOALS),
     Comparison("clients-100", of_runs(plan(100, 1_000), plan(), 100), SHAPE_GOALS),
 )
 
 # For CI: every tool and program once, each a second.
-SHORT = ("floor", "coalescing", "gaps-iperf3", "gaps-seed", "sockperf", "batches", "flood")
+SHORT = ("floor", "coalescing", "gaps-iperf3", "gaps-seed", "sockperf", "batches", "flood", "limit", "idle", "watchers", "uring")

@@ -1,11 +1,13 @@
 """Metronome as a subject: a server with one worker and an agent, whose CPU time is read from outside."""
 
 import contextlib
+import dataclasses
 import json
 import re
 import subprocess
 
-from comparing.processes import Failed, equal, free_port, process_cpu_s
+from comparing import processes
+from comparing.processes import Failed, enough, equal, free_port, process_cpu_s
 
 # Of a run that was late or not whole by its own verdict: told all the same.
 ENDED_WELL = (0, 3, 4)
@@ -24,16 +26,39 @@ def has_flood(bench):
     return bool(about and re.search(r"\bmax\b", about[0]))
 
 
+@dataclasses.dataclass(frozen=True)
+class System:
+    """A server with one worker and an agent, both ready."""
+
+    bench: processes.Bench
+    grpc: str
+    master: int
+    agent: int
+
+    def ask(self, *words):
+        return ask(self.bench, self.grpc, *words)
+
+    def workers(self):
+        return [worker["pid"] for worker in self.ask("server")["workers"]]
+
+
 @contextlib.contextmanager
-def system(bench, clients, *flags):
-    """A server and an agent; yields a function that makes a run and tells its figures."""
-    server = [bench.target / "metronome-server", "--port", 0, "--grpc", "127.0.0.1:0", "--http", "off", "--workers", 1]
-    server += ["--max-clients", clients, "--database", bench.folder / "runs.sqlite", *flags]
+def started(bench, clients, *flags, of_server=(), of_agent=()):
+    """A system; `of_server` is what its command line begins with, `of_agent` what that of the agent ends with."""
+    server = [*of_server, bench.target / "metronome-server", "--port", 0, "--grpc", "127.0.0.1:0", "--http", "off"]
+    server += ["--workers", 1, "--max-clients", clients, "--database", bench.folder / "runs.sqlite", *flags]
     with bench.running(*server, ready="ready") as master:
         words = master.first.split()
         grpc = words[words.index("grpc") + 1]
-        with bench.running(bench.target / "metronome-agent", "--server", grpc, ready="ready") as agent:
-            yield lambda *plan: run(bench, grpc, master.pid, agent.pid, plan)
+        with bench.running(bench.target / "metronome-agent", "--server", grpc, *of_agent, ready="ready") as agent:
+            yield System(bench, grpc, master.pid, agent.pid)
+
+
+@contextlib.contextmanager
+def system(bench, clients, *flags):
+    """Yields a function that makes a run and tells its figures."""
+    with started(bench, clients, *flags) as one:
+        yield lambda *plan: run(one, plan)
 
 
 def ask(bench, grpc, *words):
@@ -44,15 +69,17 @@ def ask(bench, grpc, *words):
     return json.loads(asked.stdout)
 
 
-def run(bench, grpc, master, agent, plan):
+def run(one, plan):
     """One run. Exact, or it fails."""
-    workers = [worker["pid"] for worker in ask(bench, grpc, "server")["workers"]]
-    pids = {"agent": [agent], "worker": workers, "server": [master, *workers]}
+    workers = one.workers()
+    pids = {"agent": [one.agent], "worker": workers, "server": [one.master, *workers]}
     before = {name: sum(map(process_cpu_s, of)) for name, of in pids.items()}
-    report = ask(bench, grpc, "start", "--duration", f"{bench.seconds}s", *plan)
+    report = one.ask("start", "--duration", f"{one.bench.seconds}s", *plan)
     took_s = {name: sum(map(process_cpu_s, of)) - before[name] for name, of in pids.items()}
     check(report)
     received = report["packets"]["received"]
+    if not received or not report["elapsed_s"]:
+        raise Failed(f"a run of {plan} has {received} packets in {report['elapsed_s']} s: nothing to divide by")
     return {
         "packets": received,
         "bytes_per_s": received * 32 / report["elapsed_s"],
@@ -86,14 +113,18 @@ def to_reader(bench, clients, rate_hz):
                 raise Failed(f"metronome-agent run ended with {code}")
         judged = bench.figures(reader)
     equal("packets sent = read by the neutral reader", json.loads(told)["packets"]["sent"], judged["packets"])
-    return judged_figures(judged)
+    return judged_figures("metronome-agent", judged, clients * rate_hz * bench.seconds)
 
 
-def judged_figures(judged):
-    """What the neutral reader says of any generator."""
+def judged_figures(who, judged, expected):
+    """What the neutral reader says of any generator, and of itself."""
+    enough(who, expected, judged["packets"])
     return {
         "packets": judged["packets"],
         "gap_p50_us": judged["gap_error_us"]["p50"],
         "gap_p99_us": judged["gap_error_us"]["p99"],
         "arrived_late_p99_us": judged["late_us"]["p99"],
+        "reader_longest_gap_us": judged["reader"]["longest_gap_us"],
+        "packets_read_together": judged["reader"]["packets_together"],
+        "reader_waits": judged["reader"]["waits"],
     }

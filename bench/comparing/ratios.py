@@ -1,12 +1,32 @@
-"""What is said of pairs: the median of their ratios, its spread, and whether a goal is met by it. Pure."""
+"""What is said of pairs: the median of their ratios or differences, its spread, and whether a goal is met by it. Pure."""
 
 import dataclasses
 import statistics
+from collections.abc import Callable
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How the two figures of a pair become the one that is judged, and what stands behind it in the table."""
+
+    of_pair: Callable
+    sign: str
+    # A ratio to nothing says nothing; a difference does.
+    needs_theirs: bool = False
+
+
+RATIO = Way(lambda ours, theirs: ours / theirs, "×", needs_theirs=True)
+MORE = Way(lambda ours, theirs: ours - theirs, "more")
+
+
+def more_each(count, unit):
+    """What each of so many that only one side has costs on top."""
+    return Way(lambda ours, theirs: (ours - theirs) / count, f"{unit} more each")
 
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """Ours / theirs of `figure` is to be at most, or at least, `bound`. `bound` None: only told."""
+    """Ours against theirs of `figure` is to be at most, or at least, `bound`. `bound` None: only told."""
 
     figure: str
     unit: str
@@ -14,11 +34,12 @@ class Goal:
     at_least: bool = False
     # Of the other side, when it calls the figure by another name.
     theirs: str | None = None
+    way: Way = RATIO
 
     def words(self):
         if self.bound is None:
-            return "told"
-        return f"{'≥' if self.at_least else '≤'} {self.bound:g} ×"
+            return "told" if self.way is RATIO else f"told, {self.way.sign}"
+        return f"{'≥' if self.at_least else '≤'} {self.bound:g} {self.way.sign}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +52,7 @@ class Row:
     goal: str
     ours: float
     theirs: float
+    # Or the difference, as the goal says.
     ratio: float
     ratio_min: float
     ratio_max: float
@@ -42,10 +64,10 @@ class Row:
 def row(comparison, goal, pairs):
     """Of pairs (figures of ours, figures of theirs); a pair in which either is nothing says nothing."""
     both = [(ours.get(goal.figure), theirs.get(goal.theirs or goal.figure)) for ours, theirs in pairs]
-    both = [(mine, other) for mine, other in both if mine is not None and other]
+    both = [(mine, other) for mine, other in both if None not in (mine, other) and (other or not goal.way.needs_theirs)]
     if not both:
         return None
-    ratios = [mine / other for mine, other in both]
+    ratios = [goal.way.of_pair(mine, other) for mine, other in both]
     ratio = statistics.median(ratios)
     met = None if goal.bound is None else ratio >= goal.bound if goal.at_least else ratio <= goal.bound
     mine, other = (statistics.median(values) for values in zip(*both))

@@ -6,6 +6,11 @@
 // |gap to the packet before - period| is the gap error, and arrival - (start + n x period) the lateness, the start
 // being the latest one for which no packet is early. Prints one JSON object, µs, over all connections.
 //
+// So that it is not the limit itself it never sleeps where there is a second core (a wake-up takes longer than what is
+// to be judged), and takes nice -15 where it may: a real-time process that never sleeps would be stopped for 50 ms of
+// every second. Of itself it tells both, the longest time between two reads while all senders were there, and how many
+// packets came in one read with another of their connection: these are its own delay or the generator's.
+//
 // With RELAY_PORT it stands before an iperf3 server: the first connection (control) is relayed both ways; of each
 // other only the cookie of 37 bytes is, and what follows is read here. So iperf3 is judged like all others.
 #define _GNU_SOURCE
@@ -16,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -34,6 +40,10 @@ struct peer {
 
 static struct peer peers[PEERS_MAX];
 static int peer_count, open_count, poller;
+
+// Of the reader itself: connections whose packets are judged, those expected, and what it is told by.
+static int judged_count, expected_count;
+static long last_read_ns, longest_gap_ns, packets_together;
 
 static long now_ns(void) {
   struct timespec t;
@@ -58,6 +68,7 @@ static void watch(int socket, int relay, long preface, long room) {
   must(peer_count == PEERS_MAX, "too many connections");
   struct epoll_event event = {.events = EPOLLIN, .data.u32 = peer_count + 1};
   peers[peer_count++] = (struct peer){socket, relay, preface, 0, 0, room, room ? malloc(room * sizeof(long)) : NULL};
+  judged_count += room > 0;
   epoll_ctl(poller, EPOLL_CTL_ADD, socket, &event);
   open_count++;
 }
@@ -80,7 +91,17 @@ static void end(struct peer *peer) {
   if (peer->relay >= 0) shutdown(peer->relay, SHUT_WR);
   epoll_ctl(poller, EPOLL_CTL_DEL, peer->socket, NULL);
   open_count--;
+  judged_count -= peer->room > 0;
+  last_read_ns = 0;
   peer->socket = -1;
+}
+
+static void look_at_myself(long now, long packets) {
+  if (judged_count == expected_count) {
+    if (last_read_ns && now - last_read_ns > longest_gap_ns) longest_gap_ns = now - last_read_ns;
+    last_read_ns = now;
+  }
+  if (packets > 1) packets_together += packets;
 }
 
 static void take(struct peer *peer) {
@@ -100,6 +121,7 @@ static void take(struct peer *peer) {
   }
   if (peer->preface > 0) peer->preface -= relayed;
   peer->bytes += taken - relayed;
+  if (peer->room) look_at_myself(now, peer->bytes / PACKET_BYTES - peer->packets);
   for (; peer->packets < peer->bytes / PACKET_BYTES && peer->packets < peer->room; peer->packets++)
     peer->arrival_ns[peer->packets] = now;
 }
@@ -116,7 +138,7 @@ static void tell(const char *name, long *values, long count) {
          values[count * 99 / 100] / 1e3, values[count * 999 / 1000] / 1e3, values[count - 1] / 1e3);
 }
 
-static void judge(double period_ns) {
+static void judge(double period_ns, int spins, int is_first) {
   long total = 0, gaps = 0, n = 0;
   for (int i = 0; i < peer_count; i++) total += peers[i].packets;
   long *error_ns = malloc((total + 1) * sizeof(long)), *late_ns = malloc((total + 1) * sizeof(long));
@@ -134,7 +156,8 @@ static void judge(double period_ns) {
   printf("{\"packets\": %ld", total);
   tell("gap_error_us", error_ns, gaps);
   tell("late_us", late_ns, n);
-  puts("}");
+  printf(", \"reader\": {\"waits\": \"%s, %s\", \"longest_gap_us\": %.1f, \"packets_together\": %ld}}\n",
+         spins ? "spinning" : "asleep", is_first ? "nice -15" : "no priority", longest_gap_ns / 1e3, packets_together);
 }
 
 int main(int count, char **words) {
@@ -143,8 +166,10 @@ int main(int count, char **words) {
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);
+  int is_first = !setpriority(PRIO_PROCESS, 0, -15), spins = sysconf(_SC_NPROCESSORS_ONLN) > 1;
   double seconds = atof(words[2]), rate_hz = atof(words[4]);
-  int expected = atoi(words[3]), relay_port = count > 5 ? atoi(words[5]) : 0, one = 1;
+  expected_count = atoi(words[3]);
+  int relay_port = count > 5 ? atoi(words[5]) : 0, one = 1;
   int listener = socket(AF_INET, SOCK_STREAM, 0);
   struct sockaddr_in address = loopback(atoi(words[1]));
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
@@ -158,9 +183,9 @@ int main(int count, char **words) {
 
   // Twice the packets that the schedule has, so that whoever sends more is seen to.
   long room = (long)(2 * seconds * rate_hz) + 1024, end_ns = now_ns() + (long)(seconds * 1e9) + 10000000000L;
-  int all = relay_port ? 2 * (expected + 1) : expected;
+  int all = relay_port ? 2 * (expected_count + 1) : expected_count;
   while (now_ns() < end_ns && (open_count || peer_count < all)) {
-    int ready = epoll_wait(poller, events, EVENTS_MAX, 100);
+    int ready = epoll_wait(poller, events, EVENTS_MAX, spins ? 0 : 100);
     for (int i = 0; i < ready; i++) {
       unsigned who = events[i].data.u32;
       if (who == 0)
@@ -169,6 +194,6 @@ int main(int count, char **words) {
         take(&peers[who - 1]);
     }
   }
-  judge(1e9 / rate_hz);
+  judge(1e9 / rate_hz, spins, is_first);
   return 0;
 }

@@ -11,11 +11,11 @@ from comparing.tools import HERE
 BESIDES_S = 10
 
 
-def floor(bench, clients, rate_hz):
-    """floor gen against floor sink, a wake-up per packet."""
-    port = free_port()
-    with bench.running(bench.folder / "floor", "sink", port, bench.seconds + BESIDES_S, "epoll", ready="ready") as sink:
-        with bench.running(bench.folder / "floor", "gen", port, bench.seconds, clients, rate_hz) as gen:
+def floor(bench, clients, rate_hz, of_sink=(), of_generator=()):
+    """floor gen against floor sink, a wake-up per packet. Both command lines may begin with another program."""
+    port, program = free_port(), bench.folder / "floor"
+    with bench.running(*of_sink, program, "sink", port, bench.seconds + BESIDES_S, "epoll", ready="ready") as sink:
+        with bench.running(*of_generator, program, "gen", port, bench.seconds, clients, rate_hz) as gen:
             sent = bench.figures(gen)
         read = bench.figures(sink)
     equal("floor: packets sent = read", sent["packets"], read["packets"])
@@ -25,6 +25,7 @@ def floor(bench, clients, rate_hz):
         "worker_ns": read["cpu_s"] * 1e9 / read["packets"],
         "late_p50_us": sent["late_p50_us"],
         "late_p99_us": sent["late_p99_us"],
+        "skipped": sent["scheduled"] - sent["packets"],
     }
 
 
@@ -59,7 +60,7 @@ def seed_to_reader(bench, clients, rate_hz):
     with bench.running(bench.folder / "reader", port, bench.seconds, clients, rate_hz, ready="ready") as reader:
         with bench.running(sys.executable, HERE / "seed" / "client.py", port, bench.seconds, clients, rate_hz) as client:
             bench.figures(client)
-        return judged_figures(bench.figures(reader))
+        return judged_figures("seed", bench.figures(reader), clients * rate_hz * bench.seconds)
 
 
 def iperf3_to_reader(bench, clients, rate_hz):
@@ -69,7 +70,7 @@ def iperf3_to_reader(bench, clients, rate_hz):
         wait_for_port(behind)
         with bench.running(bench.folder / "reader", port, bench.seconds, clients, rate_hz, behind, ready="ready") as reader:
             iperf3(bench, port, ["-P", clients, "-l", 32, "-b", rate_hz * 32 * 8])
-            return judged_figures(bench.figures(reader))
+            return judged_figures("iperf3", bench.figures(reader), clients * rate_hz * bench.seconds)
 
 
 def iperf3_flood(bench, streams):

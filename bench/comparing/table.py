@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-HEAD = "| comparison | figure | unit | ours | theirs | ratio, median | ratio, from – to | goal | |\n|---|---|---|---|---|---|---|---|---|"
+HEAD = "| comparison | figure | unit | ours | theirs | ratio or more, median | from – to | goal | |\n|---|---|---|---|---|---|---|---|---|"
 MET = {True: "met", False: "not met", None: ""}
 
 
@@ -18,15 +18,16 @@ def line(row):
     return f"| {' | '.join(cells)} |"
 
 
-def markdown(host, asked, rows, commands, left_out):
+def markdown(host, asked, rows, commands, left_out, thrown_out=()):
     told = [f"{asked}\n", "\n".join(f"- {name}: {value}" for name, value in host.items()), "", HEAD, *map(line, rows)]
     told += ["", *(f"Not measured: {name}: {reason}." for name, reason in left_out.items())]
+    told += [f"Pair thrown out: {reason}." for reason in thrown_out]
     for name, lines in commands.items():
         told += ["", f"{name}:", "```text", *lines, "```"]
     return "\n".join(told) + "\n"
 
 
-def as_json(host, asked, rows, commands, left_out, pairs):
+def as_json(host, asked, rows, commands, left_out, pairs, thrown_out=()):
     """With the figures of every single pair, so that others may judge otherwise."""
     told = {"asked": asked, "host": host, "rows": [dataclasses.asdict(row) for row in rows], "commands": commands}
-    return json.dumps({**told, "not_measured": left_out, "pairs": pairs}, indent=2) + "\n"
+    return json.dumps({**told, "not_measured": left_out, "thrown_out": list(thrown_out), "pairs": pairs}, indent=2) + "\n"

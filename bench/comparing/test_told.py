@@ -1,10 +1,11 @@
-"""Ratios are of pairs, goals are judged by the median, and the table says all of it."""
+"""Ratios are of pairs, goals are judged by the median, a limit is climbed to, and the table says all of it."""
 
 import json
+import os
 import unittest
 
-from comparing import comparisons, ratios, table
-from comparing.ratios import Goal
+from comparing import comparisons, limit, metronome, processes, ratios, table
+from comparing.ratios import MORE, Goal, more_each
 
 
 def pairs(*ours_and_theirs):
@@ -31,10 +32,59 @@ class Ratios(unittest.TestCase):
         self.assertIsNone(ratios.row("x", Goal("ns", "ns"), [({"ns": 1}, {}), ({"ns": 1}, {"ns": 0})]))
         self.assertEqual(ratios.row("x", Goal("ns", "ns", theirs="cpu"), [({"ns": 3}, {"cpu": 2})]).ratio, 1.5)
 
+    def test_a_difference_is_told_of_nothing_as_well_and_of_each_of_many(self):
+        given = pairs((30, 0), (50, 10), (90, 10))
+        row = ratios.row("x", Goal("ns", "ns", 40, way=MORE), given)
+        self.assertEqual((row.ratio, row.goal, row.met), (40, "≤ 40 more", True))
+        row = ratios.row("x", Goal("ns", "ns", 9, way=more_each(4, "ns")), given)
+        self.assertEqual((row.ratio, row.goal, row.met), (10, "≤ 9 ns more each", False))
+
     def test_no_two_comparisons_have_a_name_and_the_short_form_knows_its_own(self):
         names = [comparison.name for comparison in comparisons.ALL]
         self.assertEqual(len(names), len(set(names)))
         self.assertLessEqual(set(comparisons.SHORT), set(names))
+
+
+class Limit(unittest.TestCase):
+    def test_the_climb_ends_at_the_most_that_is_held(self):
+        for most in range(limit.CLIENTS_MAX + 1):
+            self.assertEqual(limit.highest(lambda clients: clients <= most), most)
+
+    def test_a_step_that_fails_once_is_tried_again_and_one_that_fails_twice_is_not(self):
+        tried = []
+
+        def holds(clients):
+            tried.append(clients)
+            return clients != 8 or tried.count(8) > 1
+
+        self.assertEqual(limit.highest(holds), limit.CLIENTS_MAX)
+        tried.clear()
+        limit.highest(lambda clients: tried.append(clients))
+        self.assertEqual(tried, [4, 4, 1, 1])
+
+    def test_what_is_lost_late_or_skipped_is_not_held(self):
+        self.assertTrue(limit.is_held({"skipped": 0, "late_p99_us": 99.9}))
+        for late in ({"skipped": 1, "late_p99_us": 1}, {"skipped": 0, "late_p99_us": 100}):
+            self.assertFalse(limit.is_held(late))
+
+
+class Exactness(unittest.TestCase):
+    def test_a_generator_that_does_much_less_than_asked_makes_no_pair(self):
+        processes.enough("iperf3", 1_000, 950)
+        with self.assertRaisesRegex(processes.ThrownOut, "iperf3: the neutral reader saw 949 of 1,000 packets"):
+            processes.enough("iperf3", 1_000, 949)
+
+    def test_a_run_without_a_packet_fails_and_is_not_divided_by(self):
+        packets = dict.fromkeys(("scheduled", "sent", "skipped", "received", "lost", "duplicated", "reordered", "gaps", "corrupt"), 0)
+        told = {"workers": [], "packets": packets, "laws": [], "elapsed_s": 0}
+
+        class Silent(metronome.System):
+            def ask(self, *words):
+                return told
+
+        bench = processes.Bench("", "", 1)
+        with self.assertRaisesRegex(processes.Failed, "0 packets"):
+            metronome.run(Silent(bench, "", os.getpid(), os.getpid()), ())
 
 
 class Table(unittest.TestCase):
@@ -46,8 +96,8 @@ class Table(unittest.TestCase):
         self.assertEqual(line.count("|"), table.HEAD.splitlines()[1].count("|"))
 
     def test_the_page_has_the_host_the_commands_and_what_was_not_measured(self):
-        told = table.markdown({"cores": "2"}, "5 pairs", self.rows, {"floor": ["floor gen 1"]}, {"flood": "no --rate max"})
-        for part in ("5 pairs", "- cores: 2", "| floor |", "floor gen 1", "Not measured: flood: no --rate max."):
+        told = table.markdown({"cores": "2"}, "5 pairs", self.rows, {"floor": ["floor gen 1"]}, {"flood": "no --rate max"}, ["x"])
+        for part in ("Pair thrown out: x.", "5 pairs", "- cores: 2", "| floor |", "floor gen 1", "Not measured: flood: no --rate max."):
             self.assertIn(part, told)
 
     def test_the_json_has_every_pair(self):

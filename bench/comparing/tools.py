@@ -7,12 +7,16 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-PACKAGES = {"gcc": ["gcc", "libc6-dev"], "iperf3": ["iperf3"], "sockperf": ["sockperf"]}
+PACKAGES = {"gcc": ["gcc", "libc6-dev"], "iperf3": ["iperf3"], "sockperf": ["sockperf"], "liburing": ["liburing-dev"]}
+# What is no program, and how it is known to be there.
+HEADERS = {"liburing": pathlib.Path("/usr/include/liburing.h")}
+# What is built here, and the libraries that each takes.
+PROGRAMS = {"floor": [], "reader": [], "uring": ["-luring"]}
 
 
 def install(needed):
     """Installs what is missing; ends with a sentence where that cannot be done."""
-    missing = [tool for tool in needed if not shutil.which(tool)]
+    missing = [tool for tool in needed if not (HEADERS[tool].exists() if tool in HEADERS else shutil.which(tool))]
     if not missing:
         return
     packages = [package for tool in missing for package in PACKAGES[tool]]
@@ -24,9 +28,9 @@ def install(needed):
             sys.exit(f"apt-get {command[0]} failed: install the Debian packages {' '.join(packages)} by hand")
 
 
-def build(folder):
-    """Builds floor and reader into a folder."""
-    for name in ("floor", "reader"):
-        command = ["gcc", "-O2", "-Wall", "-Wextra", "-o", str(folder / name), str(HERE / f"{name}.c")]
+def build(folder, names):
+    """Builds programs into a folder."""
+    for name in names:
+        command = ["gcc", "-O2", "-Wall", "-Wextra", "-o", str(folder / name), str(HERE / f"{name}.c"), *PROGRAMS[name]]
         if subprocess.run(command).returncode != 0:
             sys.exit(f"{name}.c could not be built: gcc said why")

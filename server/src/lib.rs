@@ -10,6 +10,9 @@
 //! `run`, `verdict`, `metrics`, `coalescing` and `master::placement` are pure. tokio and tonic appear only in `control`.
 //! `unsafe` appears only in `sys`.
 
+#[cfg(feature = "benching")]
+#[doc(hidden)]
+pub mod benching;
 mod coalescing;
 mod config;
 mod control;

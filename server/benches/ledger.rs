@@ -1,0 +1,69 @@
+//! What a worker does with packets once they are received: framing, checking, counting, commit.
+//!
+//! `cargo bench -p metronome-server --features benching --bench ledger`; with `-- --test` each runs once. The ledger is
+//! shared memory as in production; only the socket is absent.
+
+use std::{hint::black_box, io};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use metronome_proto::{
+    histogram::bucket,
+    packet::{Frame, Packet},
+};
+use metronome_server::benching::{Batch, CLIENT, PACKETS_MAX};
+
+/// When the first packet is due, ns.
+const DUE_NS: u64 = 1_000_000_000;
+
+/// Between two packets of the client, ns.
+const PERIOD_NS: u64 = 100_000;
+
+/// Six latenesses, 0 to 15 µs, so that times fall into buckets as they do on a quiet machine.
+fn frame(sequence: u64) -> Frame {
+    let lateness_ns = (sequence % 6 * 3_000) as u32;
+    let due_ns = DUE_NS + sequence * PERIOD_NS;
+    Packet { flags: 0, client: u32::from(CLIENT), sequence, due_ns, lateness_ns }.encode()
+}
+
+fn batch(packets: usize) -> io::Result<Batch> {
+    let frames: Vec<Frame> = (0..packets as u64).map(frame).collect();
+    Batch::received(&frames)
+}
+
+fn batches(criterion: &mut Criterion) -> io::Result<()> {
+    let mut group = criterion.benchmark_group("framing, checking, counting, commit");
+    for packets in [1, 64, PACKETS_MAX] {
+        let batch = batch(packets)?;
+        let read_ns = DUE_NS + packets as u64 * PERIOD_NS;
+        assert_eq!(batch.work_off(read_ns), packets as u64, "every packet is good");
+        group.throughput(Throughput::Elements(packets as u64));
+        group.bench_with_input(BenchmarkId::new("packets", packets), &batch, |bencher, batch| {
+            bencher.iter(|| black_box(batch).work_off(black_box(read_ns)));
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+fn parts(criterion: &mut Criterion) -> io::Result<()> {
+    let mut group = criterion.benchmark_group("ledger");
+    let batch = batch(1)?;
+    group.bench_function("commit", |bencher| bencher.iter(|| black_box(&batch).commit()));
+    let mut time_ns = 0;
+    group.bench_function("record a time", |bencher| {
+        bencher.iter(|| {
+            time_ns = (time_ns + 7_919) % 20_000;
+            black_box(&batch).record(bucket(black_box(time_ns)));
+        });
+    });
+    group.finish();
+    Ok(())
+}
+
+fn main() -> io::Result<()> {
+    let mut criterion = Criterion::default().configure_from_args();
+    batches(&mut criterion)?;
+    parts(&mut criterion)?;
+    criterion.final_summary();
+    Ok(())
+}
