@@ -5,6 +5,7 @@ what the server has answered, and whether it should have. Connections come from 
 127.0.0.0/8, since one has not enough ports.
 """
 
+import itertools
 import multiprocessing
 import resource
 import select
@@ -22,7 +23,11 @@ IP_BIND_ADDRESS_NO_PORT = 24
 SOURCES = 8
 
 STORM_HZ = 2000
+# Whoever opens thousands at a time on this host takes the cores that the clients need.
+CROWD_HZ = 5000
+# Each slow hello says a byte a second, not all at the same moment.
 DRIP_EVERY_S = 1
+DRIPS = 20
 # The server counts from the accept, we from before.
 HELLO_TIME_S = 5.0
 
@@ -125,16 +130,17 @@ def slow_hellos(stage, count):
     """Connections that say a hello byte by byte: each is told that it is late, 5 s after it came."""
     stage.wait_for_begin()
     waiting = Answers(stage)
-    for _ in range(count):
+    for pause_s in paces(CROWD_HZ, count):
+        waiting.look(pause_s)
         waiting.add(stage.connect(), sealed.head(sealed.HELLO))
-        waiting.look(0)
     deadline = time.monotonic() + PATIENCE_S
-    drip_at = time.monotonic() + DRIP_EVERY_S
+    drips, drip_at = 0, time.monotonic()
     while waiting.open and time.monotonic() < deadline:
         waiting.look(max(0.0, drip_at - time.monotonic()))
         if time.monotonic() >= drip_at:
-            drip_at += DRIP_EVERY_S
-            waiting.say(b"\x01")
+            drip_at += DRIP_EVERY_S / DRIPS
+            drips += 1
+            waiting.say(b"\x01", lambda descriptor: descriptor % DRIPS == drips % DRIPS)
     stage.tally.silent += count
     refused = [seconds for seconds, answer in waiting.answers if answer == sealed.refusal(sealed.LATE)]
     if len(refused) != count:
@@ -147,9 +153,9 @@ def crowd(stage, places, beyond):
     """More raw clients than there are places: so many stay, the others are told that the server is full."""
     stage.wait_for_begin()
     waiting, packet = Answers(stage), b"tick" * 8
-    for _ in range(places + beyond):
+    for pause_s in paces(CROWD_HZ, places + beyond):
+        waiting.look(pause_s)
         waiting.add(stage.connect(), packet)
-        waiting.look(0)
     deadline = time.monotonic() + PATIENCE_S
     while len(waiting.answers) < beyond and time.monotonic() < deadline:
         waiting.look(0.1)
@@ -223,10 +229,12 @@ def flood(stage):
     """Silent connections, more than there are descriptors for, and a new one for each that is sent away."""
     stage.wait_for_begin()
     waiting = Answers(stage)
-    while not stage.is_over():
+    for pause_s in paces(STORM_HZ):
+        waiting.look(pause_s)
+        if stage.is_over():
+            break
         if len(waiting.open) < FLOOD:
             waiting.add(stage.connect(), b"")
-        waiting.look(0 if len(waiting.open) < FLOOD else 0.05)
     deadline = time.monotonic() + PATIENCE_S
     while waiting.open and time.monotonic() < deadline:
         waiting.look(0.1)
@@ -254,10 +262,10 @@ class Answers:
         self.open[connection.fileno()] = (connection, began, bytearray())
         self.poller.register(connection.fileno(), select.EPOLLIN)
 
-    def say(self, data):
-        for connection, _, heard in self.open.values():
+    def say(self, data, is_asked):
+        for descriptor, (connection, _, heard) in self.open.items():
             try:
-                if not heard:
+                if not heard and is_asked(descriptor):
                     connection.send(data)
             except OSError:
                 pass  # It was ended meanwhile, which the next look finds.
@@ -282,6 +290,13 @@ class Answers:
             connection.settimeout(PATIENCE_S)
             connection.shutdown(socket.SHUT_WR)
         return left
+
+
+def paces(rate_hz, count=None):
+    """How long to wait before the next of `count`, or of any number, at this rate."""
+    started = time.monotonic()
+    for number in itertools.count() if count is None else range(count):
+        yield max(0.0, started + number / rate_hz - time.monotonic())
 
 
 def greet(stage, client, receive_buffer_bytes=None):

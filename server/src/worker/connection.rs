@@ -36,6 +36,8 @@ pub(super) struct Connection {
     socket: OwnedFd,
     pub(super) slot: u32,
     pub(super) generation: u32,
+    /// Where it waits: among those that nobody knows, or among the clients.
+    pub(super) is_in_lobby: bool,
     account: Account,
     /// When it is ended if nothing happens before; `u64::MAX` for never.
     deadline_ns: u64,
@@ -77,7 +79,8 @@ impl Connection {
     pub(super) fn adopt(socket: OwnedFd, slot: u32, generation: u32, record: &Slot) -> Option<Self> {
         let account = record.account()?;
         let opened_ns = record.lease.opened_ns.load(std::sync::atomic::Ordering::Acquire);
-        let mut connection = Self { socket, slot, generation, account, deadline_ns: u64::MAX };
+        let mut connection = Self { socket, slot, generation, is_in_lobby: false, account, deadline_ns: u64::MAX };
+        connection.is_in_lobby = connection.is_stranger();
         connection.deadline_ns = connection.deadline(opened_ns, now_ns());
         Some(connection)
     }
@@ -138,11 +141,24 @@ impl Connection {
         Next::Read
     }
 
-    /// Ends it when its time is up.
-    pub(super) fn check_deadline(&mut self, ledger: &Ledger, gates: &Gates, now_ns: u64) -> Next {
-        if now_ns < self.deadline_ns {
-            return Next::Read;
-        }
+    /// It has not said who it is, or was refused.
+    pub(super) fn is_stranger(&self) -> bool {
+        matches!(self.account.stage, Stage::Opening | Stage::Refused)
+    }
+
+    /// It waits in the lobby and is known by now.
+    #[inline]
+    pub(super) fn is_to_be_let_in(&self) -> bool {
+        self.is_in_lobby && matches!(self.account.stage, Stage::Packets | Stage::Raw | Stage::Ended)
+    }
+
+    /// Whether its time is up.
+    pub(super) fn is_overdue(&self, now_ns: u64) -> bool {
+        now_ns >= self.deadline_ns
+    }
+
+    /// Ends it, since its time is up.
+    pub(super) fn end_overdue(&mut self, ledger: &Ledger, gates: &Gates, now_ns: u64) -> Next {
         let Some(record) = ledger.slots().get(self.slot as usize) else { return Next::LetGo };
         match self.account.stage {
             Stage::Opening => self.end_opening(record, ledger, gates, now_ns),
@@ -253,10 +269,10 @@ mod tests {
         let gates = Gates::new(true);
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&[b'x'; 70]).unwrap();
-        assert_eq!(connection.check_deadline(&ledger, &gates, now_ns()), Next::Read);
+        assert!(connection.is_overdue(now_ns()) && connection.is_stranger());
+        assert_eq!(connection.end_overdue(&ledger, &gates, now_ns()), Next::Read);
         assert_eq!((connection.account.stage, connection.account.packets), (Stage::Raw, 2));
-        assert_eq!(connection.check_deadline(&ledger, &gates, now_ns()), Next::Read, "it has no deadline any more");
-        assert_eq!(connection.account.stage, Stage::Raw);
+        assert!(!connection.is_overdue(now_ns()) && !connection.is_stranger());
     }
 
     #[test]
@@ -266,8 +282,9 @@ mod tests {
             let gates = Gates::new(true);
             let (mut connection, mut peer) = overdue(&ledger);
             peer.write_all(said).unwrap();
-            assert_eq!(connection.check_deadline(&ledger, &gates, now_ns()), Next::Read);
+            assert_eq!(connection.end_overdue(&ledger, &gates, now_ns()), Next::Read);
             assert_eq!(connection.account.stage, Stage::Refused, "{said:?}");
+            assert!(!connection.is_overdue(now_ns()), "it has a moment to read that");
             assert_eq!(connection.account.refusal, Refusal::Late as u8);
             let mut answer = [0; FRAME_BYTES];
             std::io::Read::read_exact(&mut peer, &mut answer).unwrap();

@@ -1,7 +1,9 @@
 //! The worker's one loop: waits, reads what is ready, obeys the master.
 //!
 //! Level-triggered, one receive a turn for each ready connection, so that a busy client delays the
-//! others by at most one buffer. Between two turns it may pause ([`crate::coalescing`]).
+//! others by at most one buffer. Connections that have not said who they are, and those that were refused,
+//! wait in a lobby: it is one more thing that is ready, and a few of them are served in a turn, so that a
+//! crowd of strangers delays no client. Between two turns the loop may pause ([`crate::coalescing`]).
 
 use std::{
     io,
@@ -28,11 +30,22 @@ const WAIT_MAX_NS: u64 = 250_000_000;
 /// Events taken with one wait.
 const EVENTS_MAX: usize = 256;
 
-/// Messages obeyed in one turn, so that cutting thousands of connections does not look like a hang.
-const MESSAGES_PER_TURN: usize = 64;
+/// Messages obeyed in one turn, so that cutting thousands of connections does not look like a hang, and
+/// taking them over delays no client.
+const MESSAGES_PER_TURN: usize = 16;
 
-/// The channel's token; every other is a slot.
+/// Connections of the lobby that are served in one turn.
+const STRANGERS_PER_TURN: usize = 16;
+
+/// Connections whose deadline is looked at in one turn …
+const LOOKS_PER_TURN: usize = 256;
+
+/// … and of these, how many may have to be ended.
+const OVERDUE_PER_TURN: usize = 16;
+
+/// The channel's token and the lobby's; every other is a slot.
 const CHANNEL: u64 = u64::MAX;
+const LOBBY: u64 = u64::MAX - 1;
 
 pub(super) struct EventLoop {
     index: usize,
@@ -40,8 +53,11 @@ pub(super) struct EventLoop {
     ledger: Ledger,
     gates: Gates,
     epoll: OwnedFd,
+    lobby: OwnedFd,
     /// By slot.
     connections: Vec<Option<Box<Connection>>>,
+    /// Slots whose deadline was looked at in this round; 0 between two rounds.
+    looked_at: usize,
     /// Said when the channel has room.
     unsaid: Vec<FromWorker>,
     /// The master serves, so that the line in the ledger is ours to write.
@@ -59,7 +75,9 @@ enum Flow {
 impl EventLoop {
     pub(super) fn new(index: usize, channel: Channel, ledger: Ledger, gates: Gates) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let lobby = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &channel, EventData::new_u64(CHANNEL), EventFlags::IN)?;
+        epoll::add(&epoll, &lobby, EventData::new_u64(LOBBY), EventFlags::IN)?;
         let connections = std::iter::repeat_with(|| None).take(ledger.slots().len()).collect();
         Ok(Self {
             index,
@@ -67,7 +85,9 @@ impl EventLoop {
             ledger,
             gates,
             epoll,
+            lobby,
             connections,
+            looked_at: 0,
             unsaid: Vec::new(),
             has_begun: false,
             coalescing: Coalescing::new(RxCoalesce::Us(0)),
@@ -77,10 +97,13 @@ impl EventLoop {
     /// Runs until the master says quit or is gone.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut strangers = Vec::with_capacity(STRANGERS_PER_TURN);
         let mut look_again_ns = 0;
         loop {
             events.clear();
-            self.wait(&mut events)?;
+            // A round of looks that is not done goes on whether or not something happens.
+            let timeout_ns = if self.looked_at > 0 { 0 } else { WAIT_MAX_NS };
+            wait(&self.epoll, &mut events, timeout_ns)?;
             let mut now_ns = 0;
             let mut turn = Turn { has_left_over: events.len() == EVENTS_MAX, ..Turn::default() };
             let mut has_served = false;
@@ -90,6 +113,10 @@ impl EventLoop {
                         if self.obey()? == Flow::Exit {
                             return Ok(());
                         }
+                    }
+                    LOBBY => {
+                        now_ns = self.serve_lobby(&mut strangers, &mut turn)?.max(now_ns);
+                        has_served = true;
                     }
                     slot => {
                         now_ns = self.serve(slot as usize, event.flags, &mut turn).max(now_ns);
@@ -110,9 +137,11 @@ impl EventLoop {
                 add(&line.reads, turn.reads);
             }
             if now_ns >= look_again_ns {
-                look_again_ns = now_ns + WAIT_MAX_NS;
                 self.check_deadlines(now_ns);
-                self.say_unsaid();
+                if self.looked_at == 0 {
+                    look_again_ns = now_ns + WAIT_MAX_NS;
+                    self.say_unsaid();
+                }
             }
             if has_served {
                 self.let_packets_gather(now_ns, turn);
@@ -129,12 +158,15 @@ impl EventLoop {
         }
     }
 
-    fn wait(&self, events: &mut Vec<Event>) -> io::Result<()> {
-        let timeout = Timespec { tv_sec: 0, tv_nsec: WAIT_MAX_NS as _ };
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+    /// Serves some of the connections of the lobby that are ready. Returns when the last was read, 0 for none.
+    fn serve_lobby(&mut self, strangers: &mut Vec<Event>, turn: &mut Turn) -> io::Result<u64> {
+        strangers.clear();
+        wait(&self.lobby, strangers, 0)?;
+        let mut read_ns = 0;
+        for stranger in strangers {
+            read_ns = self.serve(stranger.data.u64() as usize, stranger.flags, turn).max(read_ns);
         }
+        Ok(read_ns)
     }
 
     /// Serves one connection that is ready. Returns when it was read, 0 for not at all.
@@ -144,6 +176,10 @@ impl EventLoop {
         turn.reads += u64::from(bytes > 0);
         turn.bytes += bytes as u64;
         turn.has_left_over |= is_full;
+        if connection.is_to_be_let_in() {
+            self.let_in(slot);
+        }
+        let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut) else { return at_ns };
         if flags.contains(EventFlags::OUT) && next == Next::Read {
             next = connection.pay(&self.ledger.slots()[slot]);
             if next == Next::Read {
@@ -164,13 +200,30 @@ impl EventLoop {
 
     fn watch(&self, slot: usize, flags: EventFlags) {
         if let Some(connection) = &self.connections[slot] {
-            let _ = epoll::modify(&self.epoll, connection, EventData::new_u64(slot as u64), flags);
+            let _ = epoll::modify(self.place_of(connection), connection, EventData::new_u64(slot as u64), flags);
+        }
+    }
+
+    /// Where a connection waits.
+    fn place_of(&self, connection: &Connection) -> &OwnedFd {
+        if connection.is_in_lobby { &self.lobby } else { &self.epoll }
+    }
+
+    /// It is a client from now on.
+    fn let_in(&mut self, slot: usize) {
+        let Some(connection) = self.connections[slot].as_mut() else { return };
+        let _ = epoll::delete(&self.lobby, &**connection);
+        connection.is_in_lobby = false;
+        let added = epoll::add(&self.epoll, &**connection, EventData::new_u64(slot as u64), EventFlags::IN);
+        if added.is_err() {
+            let generation = connection.generation;
+            self.cut(slot as u32, generation);
         }
     }
 
     fn let_go(&mut self, slot: usize) {
         let Some(connection) = self.connections[slot].take() else { return };
-        let _ = epoll::delete(&self.epoll, &*connection);
+        let _ = epoll::delete(self.place_of(&connection), &*connection);
         let released = FromWorker::Released { slot: connection.slot, generation: connection.generation };
         connection.let_go();
         self.say(released);
@@ -222,7 +275,7 @@ impl EventLoop {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the master sent an impossible slot"))?;
         // Replies that its last worker still owed go out with the first wake-up.
         let flags = EventFlags::IN | EventFlags::OUT;
-        let added = epoll::add(&self.epoll, &adopted, EventData::new_u64(u64::from(slot)), flags);
+        let added = epoll::add(self.place_of(&adopted), &adopted, EventData::new_u64(u64::from(slot)), flags);
         self.connections[slot as usize] = Some(Box::new(adopted));
         if added.is_err() {
             // The system's limit of watches: this one cannot be served, all others can.
@@ -249,10 +302,24 @@ impl EventLoop {
         self.let_go(slot as usize);
     }
 
+    /// Goes on with a round of looks at the deadlines, for one turn.
     fn check_deadlines(&mut self, now_ns: u64) {
-        for slot in 0..self.connections.len() {
-            if let Some(connection) = &mut self.connections[slot] {
-                let next = connection.check_deadline(&self.ledger, &self.gates, now_ns);
+        let (mut looks, mut overdue) = (0, 0);
+        while looks < LOOKS_PER_TURN && overdue < OVERDUE_PER_TURN {
+            let Some(connection) = self.connections.get_mut(self.looked_at) else {
+                self.looked_at = 0;
+                return;
+            };
+            let slot = self.looked_at;
+            self.looked_at += 1;
+            let Some(connection) = connection else { continue };
+            looks += 1;
+            if connection.is_overdue(now_ns) {
+                overdue += 1;
+                let next = connection.end_overdue(&self.ledger, &self.gates, now_ns);
+                if connection.is_to_be_let_in() {
+                    self.let_in(slot);
+                }
                 self.follow(slot, next);
             }
         }
@@ -260,6 +327,14 @@ impl EventLoop {
 
     fn line(&self) -> &WorkerLine {
         self.ledger.worker(self.index)
+    }
+}
+
+fn wait(epoll: &OwnedFd, events: &mut Vec<Event>, timeout_ns: u64) -> io::Result<()> {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: timeout_ns as _ };
+    match epoll::wait(epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
