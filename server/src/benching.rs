@@ -81,6 +81,6 @@ impl Batch {
 
     /// Counts a time in one of the ledger's histograms.
     pub fn record(&self, bucket: usize) {
-        self.ledger.slots()[0].record(0, bucket, &Ink);
+        self.ledger.slots()[0].record(0, bucket, 1, &Ink);
     }
 }
