@@ -59,7 +59,8 @@ def gaps_seed(bench):
 
 
 def floor(bench):
-    return subjects.floor(bench, CLIENTS, RATE_HZ)
+    of_sink, of_generator = subjects.as_ours()
+    return subjects.floor(bench, CLIENTS, RATE_HZ, of_sink, of_generator)
 
 
 def no_coalescing(bench):

@@ -5,7 +5,6 @@ wake-up for the floor, whose clients are all due at once, which favours the floo
 
 import contextlib
 import os
-import subprocess
 
 from comparing import metronome, subjects
 
@@ -39,10 +38,6 @@ def cores():
     return sorted(os.sched_getaffinity(0))[:2]
 
 
-def may_be_real_time():
-    return subprocess.run(["chrt", "-r", "1", "true"], stderr=subprocess.DEVNULL).returncode == 0
-
-
 def no_second_core(_bench):
     return None if len(cores()) == 2 else "it takes a core for the sender and one for the reader"
 
@@ -57,9 +52,8 @@ def opened(bench):
             return is_held(metronome.run(one, ("--clients", clients, "--rate", RATE_HZ)))
 
         def floor(clients):
-            # Where it may, the agent's thread is a real-time thread of the lowest priority; so is the floor's.
-            first = ("chrt", "-r", 1) if may_be_real_time() else ()
-            on = {"of_sink": ("taskset", "-c", reader), "of_generator": ("taskset", "-c", sender, *first)}
+            as_worker, as_pacing_thread = subjects.as_ours()
+            on = {"of_sink": ("taskset", "-c", reader, *as_worker), "of_generator": ("taskset", "-c", sender, *as_pacing_thread)}
             return is_held(subjects.floor(bench, clients, RATE_HZ, **on))
 
         yield lambda: {"clients_held": highest(ours)}, lambda: {"clients_held": highest(floor)}

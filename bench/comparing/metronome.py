@@ -89,6 +89,7 @@ def run(one, plan):
         "late_p50_us": report["lateness_us"]["p50"],
         "late_p99_us": report["lateness_us"]["p99"],
         "skipped": report["packets"]["skipped"],
+        "verdict": report["verdict"]["status"],
     }
 
 

@@ -8,8 +8,11 @@ import shlex
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
+# Beyond the length of a run: what hangs for longer is killed, and its comparison ends.
 PATIENCE_S = 60
 
 # Of the packets that a schedule has.
@@ -21,6 +24,10 @@ OURS = (str(pathlib.Path(__file__).resolve().parent), os.path.dirname(sys.execut
 
 class Failed(Exception):
     """A tool that did not do what it was asked to."""
+
+
+# What reading the words of such a tool may end with.
+SURPRISES = (Failed, OSError, ValueError, ArithmeticError, LookupError, subprocess.TimeoutExpired)
 
 
 class ThrownOut(Exception):
@@ -46,22 +53,27 @@ class Bench:
         """A process that is ended on leaving, if it has not by itself. With `ready`, its first line has that word."""
         command = self.note(command)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("METRONOME_", "OTEL_"))}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as child:
+        errors = tempfile.TemporaryFile("w+")
+        with errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as child:
             try:
                 if ready:
-                    child.first = child.stdout.readline()
+                    with ended_after(child, PATIENCE_S):
+                        child.first = child.stdout.readline()
                     if ready not in child.first:
-                        raise Failed(f"it did not get ready: {shlex.join(command)}")
+                        raise Failed("it did not get ready")
                 yield child
+            except SURPRISES as surprise:
+                raise Failed(f"{surprise} ({shlex.join(map(os.path.basename, command))}{last_words(errors)})") from surprise
             finally:
                 if child.returncode is None:
                     child.terminate()
-                    with contextlib.suppress(ChildProcessError):
-                        child.wait(PATIENCE_S)
+                    with ended_after(child, PATIENCE_S), contextlib.suppress(ChildProcessError):
+                        child.wait()
 
     def result(self, child):
         """The last line that a process prints, as an object, and its CPU time with that of its children."""
-        told = child.stdout.read()
+        with ended_after(child, 2 * self.seconds + PATIENCE_S):
+            told = child.stdout.read()
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         return told, usage.ru_utime + usage.ru_stime, child.returncode
@@ -71,6 +83,24 @@ class Bench:
         if code != 0:
             raise Failed(f"{child.args[0]} ended with {code}")
         return json.loads(told.strip().splitlines()[-1])
+
+
+@contextlib.contextmanager
+def ended_after(child, seconds):
+    """Whoever waits for a child in here does not wait for ever: its end is the end of its words."""
+    killer = threading.Timer(seconds, child.kill)
+    killer.start()
+    try:
+        yield
+    finally:
+        killer.cancel()
+
+
+def last_words(errors):
+    """What a child has said on standard error, the end of it."""
+    errors.seek(0)
+    words = " ".join(errors.read()[-300:].split())
+    return f": {words}" if words else ""
 
 
 def process_cpu_s(pid):

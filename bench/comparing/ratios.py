@@ -36,6 +36,11 @@ class Goal:
     theirs: str | None = None
     way: Way = RATIO
 
+    def is_met_by(self, ratio):
+        if self.bound is None:
+            return None
+        return ratio >= self.bound if self.at_least else ratio <= self.bound
+
     def words(self):
         if self.bound is None:
             return "told" if self.way is RATIO else f"told, {self.way.sign}"
@@ -57,8 +62,10 @@ class Row:
     ratio_min: float
     ratio_max: float
     pairs: int
-    # None: there is no goal.
+    # By the median. None: there is no goal.
     met: bool | None
+    # All pairs say the same of the goal.
+    agreed: bool
 
 
 def row(comparison, goal, pairs):
@@ -69,6 +76,7 @@ def row(comparison, goal, pairs):
         return None
     ratios = [goal.way.of_pair(mine, other) for mine, other in both]
     ratio = statistics.median(ratios)
-    met = None if goal.bound is None else ratio >= goal.bound if goal.at_least else ratio <= goal.bound
+    met = goal.is_met_by(ratio)
+    agreed = all(goal.is_met_by(one) == met for one in ratios)
     mine, other = (statistics.median(values) for values in zip(*both))
-    return Row(comparison, goal.figure, goal.unit, goal.words(), mine, other, ratio, min(ratios), max(ratios), len(both), met)
+    return Row(comparison, goal.figure, goal.unit, goal.words(), mine, other, ratio, min(ratios), max(ratios), len(both), met, agreed)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 HEAD = "| comparison | figure | unit | ours | theirs | ratio or more, median | from – to | goal | |\n|---|---|---|---|---|---|---|---|---|"
 MET = {True: "met", False: "not met", None: ""}
@@ -14,14 +15,24 @@ def figure(value):
 
 def line(row):
     cells = [row.comparison, row.figure, row.unit, figure(row.ours), figure(row.theirs), f"{row.ratio:.3g}"]
-    cells += [f"{row.ratio_min:.3g} – {row.ratio_max:.3g}", row.goal, MET[row.met]]
+    cells += [f"{row.ratio_min:.3g} – {row.ratio_max:.3g}", row.goal, MET[row.met] + ("" if row.agreed else " by the median")]
     return f"| {' | '.join(cells)} |"
 
 
-def markdown(host, asked, rows, commands, left_out, thrown_out=()):
+def not_valid(measured):
+    """Of each comparison, how many of our runs were not valid by their own verdict: they count all the same."""
+    for name, pairs in measured.items():
+        verdicts = [mine["verdict"] for mine, _ in pairs if "verdict" in mine]
+        late = len(verdicts) - verdicts.count("valid")
+        if late:
+            yield f"{name}: {late} of our {len(verdicts)} runs were not valid."
+
+
+def markdown(host, asked, rows, commands, left_out, thrown_out=(), measured=types.MappingProxyType({})):
     told = [f"{asked}\n", "\n".join(f"- {name}: {value}" for name, value in host.items()), "", HEAD, *map(line, rows)]
     told += ["", *(f"Not measured: {name}: {reason}." for name, reason in left_out.items())]
     told += [f"Pair thrown out: {reason}." for reason in thrown_out]
+    told += not_valid(measured)
     for name, lines in commands.items():
         told += ["", f"{name}:", "```text", *lines, "```"]
     return "\n".join(told) + "\n"

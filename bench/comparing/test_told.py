@@ -25,6 +25,12 @@ class Ratios(unittest.TestCase):
             self.assertEqual(ratios.row("x", at_most, given).met, most)
             self.assertEqual(ratios.row("x", at_least, given).met, least)
 
+    def test_pairs_on_both_sides_of_a_bound_are_told_apart_from_those_that_agree(self):
+        for ours, agreed in (((1, 1, 2), True), ((1, 1, 3), False), ((3, 3, 4), True), ((3, 3, 1), False)):
+            row = ratios.row("x", Goal("ns", "ns", 2), pairs(*((one, 1) for one in ours)))
+            self.assertEqual(row.agreed, agreed)
+            self.assertEqual("by the median" in table.line(row), not agreed)
+
     def test_without_a_bound_nothing_is_met_or_not(self):
         self.assertIsNone(ratios.row("x", Goal("ns", "ns"), pairs((1, 1))).met)
 
@@ -87,18 +93,37 @@ class Exactness(unittest.TestCase):
             metronome.run(Silent(bench, "", os.getpid(), os.getpid()), ())
 
 
+class Processes(unittest.TestCase):
+    def test_a_child_that_fails_says_why_and_one_that_hangs_is_ended(self):
+        bench = processes.Bench("", "", 1)
+        with self.assertRaisesRegex(processes.Failed, "ended with 3.*no such load"):
+            with bench.running("sh", "-c", "echo no such load >&2; exit 3") as child:
+                bench.figures(child)
+        with self.assertRaisesRegex(processes.Failed, "list index out of range"):
+            with bench.running("true") as child:
+                bench.figures(child)
+        with bench.running("sleep", "1000") as child, processes.ended_after(child, 0.05):
+            self.assertEqual(child.stdout.read(), "")
+
+
 class Table(unittest.TestCase):
     rows = [ratios.row("floor", Goal("ns", "ns/packet", 1.1), pairs((3300, 3000), (3600, 3000), (3300, 3000)))]
 
     def test_a_line_has_both_sides_the_ratio_its_spread_and_the_goal(self):
         line = table.line(self.rows[0])
-        self.assertEqual(line, "| floor | ns | ns/packet | 3,300 | 3,000 | 1.1 | 1.1 – 1.2 | ≤ 1.1 × | met |")
+        self.assertEqual(line, "| floor | ns | ns/packet | 3,300 | 3,000 | 1.1 | 1.1 – 1.2 | ≤ 1.1 × | met by the median |")
         self.assertEqual(line.count("|"), table.HEAD.splitlines()[1].count("|"))
 
     def test_the_page_has_the_host_the_commands_and_what_was_not_measured(self):
         told = table.markdown({"cores": "2"}, "5 pairs", self.rows, {"floor": ["floor gen 1"]}, {"flood": "no --rate max"}, ["x"])
         for part in ("Pair thrown out: x.", "5 pairs", "- cores: 2", "| floor |", "floor gen 1", "Not measured: flood: no --rate max."):
             self.assertIn(part, told)
+
+    def test_runs_of_ours_that_were_not_valid_are_told(self):
+        given = [({"ns": 1, "verdict": verdict}, {"ns": 1}) for verdict in ("valid", "invalid", "invalid")]
+        told = table.markdown({}, "", [], {}, {}, (), {"floor": given, "gaps": pairs((1, 1))})
+        self.assertIn("floor: 2 of our 3 runs were not valid.", told)
+        self.assertNotIn("gaps:", told)
 
     def test_the_json_has_every_pair(self):
         told = json.loads(table.as_json({}, "", self.rows, {}, {}, {"floor": pairs((1, 2))}))
