@@ -1,6 +1,8 @@
 //! What the micro-benchmarks in benches/ may call: a pacing thread's decisions, without its clients, its
 //! clock and its sleeps. Behind the feature `benching`; no executable has it.
 
+use std::hint::black_box;
+
 use metronome_proto::{schedule::Schedule, v1::Phase};
 
 use crate::pacing::{NAP_NS_MAX, Place, Volleys, Wait, WaitPolicy, Waiting, offset_ns};
@@ -37,7 +39,9 @@ impl Lane {
         let mut due = 0;
         for offset_ns in &self.offsets_ns {
             let due_ns = volley.due_ns.saturating_add(*offset_ns);
-            due += u64::from(self.waiting.next(due_ns, due_ns, NAP_NS_MAX) == Wait::Over);
+            // Here the thread reads its clock; the compiler may not know that it reads just this.
+            let now_ns = black_box(due_ns);
+            due += u64::from(self.waiting.next(now_ns, due_ns, NAP_NS_MAX) == Wait::Over);
         }
         self.slot = volley.slot + 1;
         Some(due)
