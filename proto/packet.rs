@@ -100,9 +100,11 @@ impl Packet {
     #[inline]
     #[must_use]
     pub fn encode(&self) -> Frame {
-        let mut frame = blank(Kind::Packet);
-        frame[3] = self.flags;
-        frame[4..8].copy_from_slice(&self.client.to_le_bytes());
+        let mut frame = [0; FRAME_BYTES];
+        // Whole words: the checksum reads words, and waits for narrower stores to be put together.
+        let head = u32::from_le_bytes([MAGIC[0], MAGIC[1], VERSION << 4 | Kind::Packet as u8, self.flags]);
+        let head = u64::from(head) | u64::from(self.client) << 32;
+        frame[..8].copy_from_slice(&head.to_le_bytes());
         frame[8..16].copy_from_slice(&self.sequence.to_le_bytes());
         frame[16..24].copy_from_slice(&self.due_ns.to_le_bytes());
         frame[24..28].copy_from_slice(&self.lateness_ns.to_le_bytes());
