@@ -48,6 +48,17 @@ def of_runs(ours, theirs, clients):
     return opened
 
 
+def of_pacings(other):
+    """Ours waits as it does by default, theirs is ours that waits otherwise."""
+
+    @contextlib.contextmanager
+    def opened(bench):
+        with metronome.started(bench, CLIENTS) as default, metronome.started(bench, CLIENTS, of_agent=("--pacing", other)) as asked:
+            yield lambda: metronome.run(default, plan()), lambda: metronome.run(asked, plan())
+
+    return opened
+
+
 @contextlib.contextmanager
 def gaps_iperf3(bench):
     yield lambda: metronome.to_reader(bench, CLIENTS, RATE_HZ), lambda: subjects.iperf3_to_reader(bench, CLIENTS, RATE_HZ)
@@ -89,6 +100,9 @@ SHAPE_GOALS = (Goal("ends_ns", "ns/packet", 1.3), Goal("agent_ns", "ns/packet", 
 EACH = more_each(idle.MANY - idle.FEW, "KiB")
 IDLE_GOALS = (Goal("memory_kib", "KiB", 16, way=EACH), Goal("cpu_percent", "% of a core", 1, way=MORE))
 TOLD_OF_IDLE = (Goal("memory_kib", "KiB", way=EACH), Goal("cpu_percent", "% of a core", way=MORE))
+
+# The default is the one that is in time at the least price.
+PACING_GOALS = (Goal("agent_ns", "ns/packet"), Goal("late_p50_us", "µs"), Goal("late_p99_us", "µs"))
 
 # It is kept only if it clearly wins.
 URING_GOALS = (
@@ -151,6 +165,8 @@ ALL = (
     ),
     Comparison("uring", uring.opened(CLIENTS, RATE_HZ), URING_GOALS, missing=uring.missing, tools=("liburing",)),
     Comparison("uring-500", uring.opened(CLIENTS, RATE_HZ, ":500"), URING_GOALS, missing=uring.missing, tools=("liburing",)),
+    Comparison("pacing-sleep", of_pacings("sleep"), PACING_GOALS),
+    Comparison("pacing-spin", of_pacings("spin"), PACING_GOALS),
     Comparison("clients-1000", of_runs(plan(1_000, 100), plan(), 1_000), SHAPE_GOALS),
     Comparison("clients-100", of_runs(plan(100, 1_000), plan(), 100), SHAPE_GOALS),
 )

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import subprocess
+import tempfile
 
 from comparing import processes
 from comparing.processes import Failed, enough, equal, free_port, process_cpu_s
@@ -46,7 +47,7 @@ class System:
 def started(bench, clients, *flags, of_server=(), of_agent=()):
     """A system; `of_server` is what its command line begins with, `of_agent` what that of the agent ends with."""
     server = [*of_server, bench.target / "metronome-server", "--port", 0, "--grpc", "127.0.0.1:0", "--http", "off"]
-    server += ["--workers", 1, "--max-clients", clients, "--database", bench.folder / "runs.sqlite", *flags]
+    server += ["--workers", 1, "--max-clients", clients, "--database", tempfile.mkdtemp(dir=bench.folder) + "/runs.sqlite", *flags]
     with bench.running(*server, ready="ready") as master:
         words = master.first.split()
         grpc = words[words.index("grpc") + 1]
