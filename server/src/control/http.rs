@@ -17,7 +17,7 @@ use axum::{
     extract::State,
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
-        header::{ACCEPT, CONTENT_TYPE},
+        header::{ACCEPT, CONNECTION, CONTENT_TYPE},
     },
     middleware::map_response,
     response::{IntoResponse, Response},
@@ -43,6 +43,8 @@ pub(super) fn serve(
 ) {
     let name = move |mut answer: Response| {
         answer.headers_mut().insert(GRPC_PORT_HEADER, HeaderValue::from(grpc_port));
+        // Places are few: nobody keeps one for its next question.
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         ready(answer)
     };
     let routes = Router::new()

@@ -45,8 +45,8 @@ const EXHAUSTED_LOG_EVERY: Duration = Duration::from_secs(5);
 const OPENING_MAX: Duration = Duration::from_secs(10);
 /// Bytes with which an HTTP/2 client opens (RFC 9113, section 3.4).
 const PREFACE_BYTES: usize = 24;
-/// Bytes of the shortest line that asks for something in HTTP/1.1: "GET / HTTP/1.1".
-const REQUEST_LINE_BYTES: usize = 14;
+/// A connection to the HTTP port has one question and one answer, so that all of it is its opening.
+const ONE_ANSWER: usize = usize::MAX;
 /// What was sent and not acknowledged for this long means that the peer is gone.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
 
@@ -69,7 +69,7 @@ impl Intake {
 
     /// The HTTP port.
     pub(super) fn http(listener: net::TcpListener) -> anyhow::Result<Self> {
-        Self::new(listener, HTTP_CONNECTIONS_MAX, REQUEST_LINE_BYTES)
+        Self::new(listener, HTTP_CONNECTIONS_MAX, ONE_ANSWER)
     }
 
     fn new(listener: net::TcpListener, connections_max: u64, opening_bytes: usize) -> anyhow::Result<Self> {
@@ -279,6 +279,22 @@ mod tests {
         assert_eq!(grpc_connections_max(1 << 20, 16_394, 2), GRPC_CONNECTIONS_MAX);
         assert_eq!(grpc_connections_max(1024, 504, 2), 320);
         assert_eq!(grpc_connections_max(600, 590, 256), GRPC_CONNECTIONS_MIN);
+    }
+
+    #[tokio::test]
+    async fn whoever_stays_on_the_http_port_after_its_question_loses_its_place() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, peer) = listener.accept().await.unwrap();
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).acquire_owned().await.unwrap();
+        let mut connection = Connection::new(socket, peer, place, ONE_ANSWER, Duration::from_millis(20));
+        client.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+        let mut said = Vec::new();
+        assert_eq!(connection.read_to_end(&mut said).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(said.len(), 23);
+        drop(connection);
+        assert_eq!(places.available_permits(), 1);
     }
 
     #[tokio::test]
