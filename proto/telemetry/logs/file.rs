@@ -54,11 +54,16 @@ impl RotatingFile {
     }
 
     /// Rotates, unless another process has done so: during an upgrade two servers write here. A lock on the
-    /// file lets one of them at it at a time; the other finds it moved.
+    /// file lets one of them at it at a time; the other goes on where it is, and follows.
     fn make_room(&mut self) -> io::Result<()> {
         let full = self.file.try_clone()?;
-        full.lock()?;
-        if self.is_still_open()? { self.rotate() } else { self.follow() }
+        if full.try_lock().is_err() {
+            return Ok(());
+        }
+        let made = self.is_still_open().and_then(|still_open| if still_open { self.rotate() } else { self.follow() });
+        // The file stays open where it could not be rotated, and so would the lock.
+        full.unlock()?;
+        made
     }
 
     /// Goes on in the file that the path leads to now.
@@ -68,12 +73,17 @@ impl RotatingFile {
         Ok(())
     }
 
-    fn follow_if_moved(&mut self) -> io::Result<()> {
+    /// As a file that another process has begun in this hour or day, if so.
+    fn follow_if_moved(&mut self, period: u64) -> io::Result<()> {
         if self.rotation == Rotation::Never || self.looked.elapsed() < LOOK_EVERY {
             return Ok(());
         }
         self.looked = Instant::now();
-        if self.is_still_open()? { Ok(()) } else { self.follow() }
+        if !self.is_still_open()? {
+            self.follow()?;
+            self.period = period;
+        }
+        Ok(())
     }
 
     /// Whether the path leads to the file that is written.
@@ -113,7 +123,7 @@ impl Write for RotatingFile {
     /// Takes whole lines: a file ends where a line does.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let period = self.rotation.period(SystemTime::now());
-        if let Err(error) = self.follow_if_moved() {
+        if let Err(error) = self.follow_if_moved(period) {
             eprintln!("{} cannot be opened again: {error}", self.path.display());
         }
         if self.is_due(period) {
@@ -214,6 +224,35 @@ mod tests {
         new.write_all(b"new 1\n").unwrap();
         let expected = [("a.log", "old 2\nnew 1\n"), ("a.log.1", "old 1 ..\n")];
         assert_eq!(files(folder.path()), named(&expected));
+    }
+
+    #[test]
+    fn a_file_that_another_has_begun_today_is_not_rotated_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        let open = || RotatingFile::open(&path, Rotation::Daily, LARGE).unwrap();
+        let (mut first, mut second) = (open(), open());
+        first.write_all(b"yesterday\n").unwrap();
+        (first.period, second.period) = (0, 0);
+        first.write_all(b"first today\n").unwrap();
+        second.looked -= LOOK_EVERY;
+        second.write_all(b"second today\n").unwrap();
+        let expected = [("a.log", "first today\nsecond today\n"), ("a.log.1", "yesterday\n")];
+        assert_eq!(files(folder.path()), named(&expected));
+    }
+
+    #[test]
+    fn a_file_that_another_has_locked_is_written_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        let mut file = RotatingFile::open(&path, Rotation::Daily, 4).unwrap();
+        let other = append(&path).unwrap();
+        other.lock().unwrap();
+        file.write_all(b"one ..\n").unwrap();
+        file.write_all(b"two\n").unwrap();
+        other.unlock().unwrap();
+        file.write_all(b"three\n").unwrap();
+        assert_eq!(files(folder.path()), named(&[("a.log", "three\n"), ("a.log.1", "one ..\ntwo\n")]));
     }
 
     #[test]
