@@ -2,8 +2,8 @@
 //!
 //! Level-triggered, one receive a turn for each ready connection, so that a busy client delays the
 //! others by at most one buffer. Connections that have not said who they are, and those that were refused,
-//! wait in a lobby: it is one more thing that is ready, and a few of them are served in a turn, so that a
-//! crowd of strangers delays no client. Between two turns the loop may pause ([`crate::coalescing`]).
+//! wait in a lobby: it is one more thing that is ready, and at most 16 of them are served in a turn, so that a
+//! crowd of strangers delays a client by no more than that. Between two turns the loop may pause ([`crate::coalescing`]).
 
 use std::{
     io,
@@ -69,6 +69,8 @@ pub(super) struct EventLoop {
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Flow {
     On,
+    /// More messages may be waiting.
+    OnAtOnce,
     Exit,
 }
 
@@ -106,16 +108,18 @@ impl EventLoop {
             wait(&self.epoll, &mut events, timeout_ns)?;
             let mut now_ns = 0;
             let mut turn = Turn { has_left_over: events.len() == EVENTS_MAX, ..Turn::default() };
+            // Apart: what a stranger sends does not decide how clients are read.
+            let mut of_strangers = Turn::default();
             let mut has_served = false;
             for event in &events {
                 match event.data.u64() {
-                    CHANNEL => {
-                        if self.obey()? == Flow::Exit {
-                            return Ok(());
-                        }
-                    }
+                    CHANNEL => match self.obey()? {
+                        Flow::On => {}
+                        Flow::OnAtOnce => turn.has_left_over = true,
+                        Flow::Exit => return Ok(()),
+                    },
                     LOBBY => {
-                        now_ns = self.serve_lobby(&mut strangers, &mut turn)?.max(now_ns);
+                        now_ns = self.serve_lobby(&mut strangers, &mut of_strangers)?.max(now_ns);
                         has_served = true;
                     }
                     slot => {
@@ -134,7 +138,7 @@ impl EventLoop {
             // For the same reason not even a 0 is added by a worker without connections.
             if has_served {
                 add(&line.wakeups, 1);
-                add(&line.reads, turn.reads);
+                add(&line.reads, turn.reads + of_strangers.reads);
             }
             if now_ns >= look_again_ns {
                 self.check_deadlines(now_ns);
@@ -263,7 +267,7 @@ impl EventLoop {
                 _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the master sent nonsense")),
             }
         }
-        Ok(Flow::On)
+        Ok(Flow::OnAtOnce)
     }
 
     fn adopt(&mut self, slot: u32, generation: u32, socket: OwnedFd) -> io::Result<()> {
