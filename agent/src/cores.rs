@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn no_two_threads_have_one_core_and_a_core_is_free_again_after_its_thread() {
-        let cores = thread::available_parallelism().unwrap().get();
+        let allowed = sched_getaffinity(None).unwrap();
+        let cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).count();
         for _ in 0..2 {
             let all_have = Barrier::new(cores + 1);
             let own: Vec<Option<usize>> = thread::scope(|scope| {

@@ -11,7 +11,6 @@ use metronome_proto::{
 };
 
 /// The most workers that `metronome-server` takes.
-/// Workers of one server at most.
 pub(crate) const WORKERS_MAX: u32 = 256;
 const LABEL_BYTES_MAX: usize = 128;
 const REQUEST_ID_BYTES_MAX: usize = 64;

@@ -140,6 +140,8 @@ def slow_hellos(stage, count):
         if time.monotonic() >= drip_at:
             drip_at += DRIP_EVERY_S / DRIPS
             drips += 1
+            # Whoever was answered says nothing more: that would reset the answer away.
+            waiting.look(0)
             waiting.say(b"\x01", lambda descriptor: descriptor % DRIPS == drips % DRIPS)
     stage.tally.silent += count
     refused = [seconds for seconds, answer in waiting.answers if answer == sealed.refusal(sealed.LATE)]

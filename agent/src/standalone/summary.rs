@@ -184,7 +184,7 @@ impl fmt::Display for Summary {
             f,
             "  rate          {:>12.0}   packets/s of {} offered",
             rate.achieved_hz,
-            rate_or_max(rate.offered_hz)
+            rate_or_max(rate.offered_hz.map(f64::round))
         )?;
         let Distribution { p50, p90, p99, p99_9, max, .. } = lateness_us;
         writeln!(f, "  lateness us   p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p99_9:.1}  max {max:.1}")?;
