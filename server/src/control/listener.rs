@@ -27,14 +27,14 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use crate::master::DESCRIPTORS_PER_WORKER;
+
 /// To the gRPC port, when there are descriptors for them.
 const GRPC_CONNECTIONS_MAX: u64 = 1024;
 /// An agent and an operator come in however few descriptors there are.
 const GRPC_CONNECTIONS_MIN: u64 = 16;
 /// Prometheus and probes are few.
 const HTTP_CONNECTIONS_MAX: u64 = 64;
-/// Of a worker: its process, its channel, what it says.
-const DESCRIPTORS_PER_WORKER: u64 = 4;
 /// For the history, the ledger, listeners, event loops, an upgrade and an exporter.
 const DESCRIPTORS_FOR_THE_REST: u64 = 128;
 /// Without descriptors or memory a connection cannot be taken; it waits in the kernel meanwhile.

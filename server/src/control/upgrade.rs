@@ -148,6 +148,9 @@ impl Upgrade {
     }
 }
 
+/// A master whose workers rest says so at once; what takes longer is a restart.
+const REST_TOLD_MAX: Duration = Duration::from_millis(100);
+
 /// Processes that end with their child, and a container with them.
 const INIT_SHIMS: [&str; 5] = ["tini", "docker-init", "dumb-init", "catatonit", "podman-init"];
 
@@ -235,9 +238,11 @@ async fn gather(shared: &Shared) -> Result<Vec<Held>, String> {
         }
         // From here on a stop is refused, and one that a run has not looked at yet keeps it from being held.
         shared.upgrade.enter(Stage::HandingOver);
-        // So is a restart of the workers; one that came between the last answer and this word is waited for.
-        if time::timeout_at(deadline, shared.data_plane.rested()).await.is_err() {
-            return Err(too_restless(wait));
+        // So is a restart of the workers; one that came between the last answer and this word is waited for, and
+        // stops are taken meanwhile.
+        if time::timeout(REST_TOLD_MAX, shared.data_plane.rested()).await.is_err() {
+            shared.upgrade.enter(Stage::Gathering);
+            continue;
         }
         match hold_all(shared).await {
             Ok(held) => return Ok(held),

@@ -2,8 +2,11 @@
 
 use std::{net::TcpListener, time::Duration};
 
+use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{SockRef, TcpKeepalive};
+
+use crate::ledger::{Dimensions, Ledger};
 
 /// Connections that have not yet said a verified hello, beside the clients. A crowd of them must
 /// not take the clients' places.
@@ -13,7 +16,7 @@ const PENDING_MAX: u64 = 16_384;
 const DESCRIPTORS_RESERVED: u64 = 512;
 
 /// Of each worker as well: its process, its channel, what it says.
-const DESCRIPTORS_PER_WORKER: u64 = 4;
+pub(crate) const DESCRIPTORS_PER_WORKER: u64 = 4;
 
 /// A peer that has vanished is noticed within a minute, also when nothing is sent to it.
 const KEEPALIVE: TcpKeepalive =
@@ -22,10 +25,20 @@ const KEEPALIVE: TcpKeepalive =
 /// Buffers of each connection, from the seed.
 const SOCKET_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Raises the limit of open files as far as it goes, and returns how many connections fit.
-pub(super) fn slots(max_clients: u32, workers: u32) -> anyhow::Result<u32> {
+/// Raises the limit of open files as far as it goes.
+pub(super) fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// A ledger for as many connections as fit. A successor asks for none: its predecessor's fits.
+pub(super) fn make_ledger(max_clients: u32, workers: u32) -> anyhow::Result<Ledger> {
+    let slots = slots(max_clients, workers)?;
+    Ledger::create(Dimensions { slots }).context("no shared memory for the ledger")
+}
+
+/// How many connections fit.
+fn slots(max_clients: u32, workers: u32) -> anyhow::Result<u32> {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let wanted = u64::from(max_clients) + PENDING_MAX;
     let reserved = DESCRIPTORS_RESERVED + u64::from(workers) * DESCRIPTORS_PER_WORKER;

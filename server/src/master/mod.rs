@@ -45,6 +45,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+pub(crate) use listening::DESCRIPTORS_PER_WORKER;
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
 pub(crate) use request::{Handle, Request};
 use rustix::{
@@ -60,7 +61,7 @@ use tracing::{error, info, warn};
 use self::{books::Books, seats::Seats, workers::Worker};
 use crate::{
     coalescing::RxCoalesce,
-    ledger::{AgentKey, Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, RUNS_MAX, ToWorker},
+    ledger::{AgentKey, FromWorker, Gates, Ledger, MESSAGE_BYTES, RUNS_MAX, ToWorker},
     sys::{channel::Channel, clock::now_ns, process::Executable, wake::Waker},
 };
 
@@ -205,8 +206,8 @@ impl Master {
         settings.listener.set_nonblocking(true).context("the data port's listener")?;
         listening::tune(&settings.listener);
         let phase = if settings.ledger.is_some() { Phase::Waiting } else { Phase::Serving };
-        let possible = listening::slots(settings.max_clients, settings.workers)?;
-        let create = || Ledger::create(Dimensions { slots: possible }).context("no shared memory for the ledger");
+        listening::raise_descriptors();
+        let create = || listening::make_ledger(settings.max_clients, settings.workers);
         let ledger = settings.ledger.map_or_else(create, Ok)?;
         let slots = ledger.slots().len() as u32;
         let epoll = epoll::create(CreateFlags::CLOEXEC).context("no epoll for the master")?;
