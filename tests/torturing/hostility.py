@@ -6,8 +6,6 @@ what the server has answered, and whether it should have. Connections come from 
 """
 
 import itertools
-import multiprocessing
-import resource
 import select
 import socket
 import struct
@@ -41,30 +39,18 @@ HALVES = 20
 FLOOD = 300
 
 
-class Act:
+class Act(peers.Actor):
     """The process of an act."""
 
     def __init__(self, act, address, secret, *sizes):
-        self.ours, theirs = multiprocessing.Pipe()
-        arguments = (theirs, act, address, secret, sizes)
-        self.process = multiprocessing.Process(target=live, args=arguments, daemon=True)
-        self.process.start()
-        theirs.close()
+        super().__init__(live, act, address, secret, sizes)
 
     def begin(self):
         self.ours.send("begin")
 
-    def finish(self):
-        """Ends it; its tally."""
-        self.ours.send("finish")
-        tally = self.ours.recv()
-        self.process.join()
-        return tally
-
 
 def live(channel, act, address, secret, sizes):
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    peers.take_descriptors()
     stage = Stage(channel, address, secret)
     try:
         act(stage, *sizes)

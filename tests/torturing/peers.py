@@ -60,26 +60,39 @@ class Late(Exception):
     """A connection was refused or reset, and rightly so: it had been silent for too long."""
 
 
-class Peers:
-    """The process of the peers. `finish` ends it and gives its tally."""
+class Actor:
+    """A process that lives by a channel to it: `live(channel, *arguments)`."""
 
-    def __init__(self, address, raw, storm_hz, seed):
+    def __init__(self, live, *arguments):
         self.ours, theirs = multiprocessing.Pipe()
-        self.process = multiprocessing.Process(target=live, args=(theirs, address, raw, storm_hz, seed), daemon=True)
+        self.process = multiprocessing.Process(target=live, args=(theirs, *arguments), daemon=True)
         self.process.start()
         theirs.close()
 
     def finish(self):
+        """Ends it; its tally."""
         self.ours.send("finish")
         tally = self.ours.recv()
         self.process.join()
         return tally
 
 
-def live(channel, address, raw, storm_hz, seed):
-    """The process: everything is in its one loop."""
+class Peers(Actor):
+    """The process of the peers."""
+
+    def __init__(self, address, raw, storm_hz, seed):
+        super().__init__(live, address, raw, storm_hz, seed)
+
+
+def take_descriptors():
+    """As many as there may be."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def live(channel, address, raw, storm_hz, seed):
+    """The process: everything is in its one loop."""
+    take_descriptors()
     with contextlib.suppress(PermissionError):
         os.nice(NICE)
     host, _, port = address.rpartition(":")
