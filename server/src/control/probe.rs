@@ -76,11 +76,10 @@ async fn ask_http(address: &str, grpc: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether what answers at `address` and has this gRPC port is the server of `grpc`. One of before 2026-11 does
-/// not tell its port, and is believed.
+/// Whether what answers at `address` and has this gRPC port is the server of `grpc`.
 fn expect_server(address: &str, grpc: &str, port: Option<&str>) -> anyhow::Result<()> {
-    let is_it = port.is_none_or(|port| grpc.ends_with(&format!(":{port}")));
-    let port = port.unwrap_or_default();
+    let is_it = port.is_some_and(|port| grpc.ends_with(&format!(":{port}")));
+    let port = port.unwrap_or("unknown");
     ensure!(
         is_it || address != HTTP_ADDRESS_DEFAULT,
         "it is another one, whose gRPC port is {port}; give the one of --grpc {grpc} an --http HOST:PORT of its own"
@@ -98,7 +97,7 @@ mod tests {
         assert!(expect_server(HTTP_ADDRESS_DEFAULT, "0.0.0.0:50051", Some("50051")).is_ok());
         assert!(refused(Some("50052")).contains("gRPC port is 50052; give the one of --grpc 0.0.0.0:50051"));
         assert!(refused(Some("0051")).contains("--http"), "no part of a port is a port");
-        assert!(expect_server(HTTP_ADDRESS_DEFAULT, "0.0.0.0:50051", None).is_ok(), "an older server says nothing");
+        assert!(refused(None).contains("unknown"), "another program at that port may say yes to anything");
         assert!(expect_server("127.0.0.1:9000", "127.0.0.1:50051", None).is_ok());
     }
 }
