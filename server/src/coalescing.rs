@@ -82,8 +82,8 @@ pub(crate) struct Coalescing {
     look_ns: u64,
     looked_ns: u64,
     cpu_ns: u64,
-    /// Reads and bytes since the last look.
-    since_look: Turn,
+    /// Of clients and of strangers since the last look: reads and bytes.
+    since_look: [Turn; 2],
     /// How long the next rounds last, should there be an overload at the next look.
     rounds_ns: u64,
 }
@@ -95,16 +95,24 @@ impl Coalescing {
             RxCoalesce::Auto => 0,
             RxCoalesce::Us(us) => u64::from(us) * 1_000,
         };
-        let since_look = Turn::default();
+        let since_look = [Turn::default(); 2];
         Self { asked, pause_ns, look_ns: 0, looked_ns: 0, cpu_ns: 0, since_look, rounds_ns: ROUNDS_NS_MIN }
     }
 
-    /// How long to let packets gather after this turn, ns. `used_cpu_ns` tells the CPU that the worker has
-    /// used in all; it is asked only when a look is due.
+    /// How long to let packets gather after this turn, ns: what it brought of clients and what of strangers.
+    /// `used_cpu_ns` tells the CPU that the worker has used in all; it is asked only when a look is due.
     #[inline]
-    pub(crate) fn pause_ns(&mut self, now_ns: u64, turn: Turn, used_cpu_ns: impl FnOnce() -> u64) -> u64 {
-        self.since_look.reads = self.since_look.reads.saturating_add(turn.reads);
-        self.since_look.bytes = self.since_look.bytes.saturating_add(turn.bytes);
+    pub(crate) fn pause_ns(
+        &mut self,
+        now_ns: u64,
+        turn: Turn,
+        of_strangers: Turn,
+        used_cpu_ns: impl FnOnce() -> u64,
+    ) -> u64 {
+        for (sum, turn) in self.since_look.iter_mut().zip([turn, of_strangers]) {
+            sum.reads = sum.reads.saturating_add(turn.reads);
+            sum.bytes = sum.bytes.saturating_add(turn.bytes);
+        }
         if self.asked == RxCoalesce::Auto && now_ns >= self.look_ns {
             self.look(now_ns, used_cpu_ns());
         }
@@ -115,9 +123,12 @@ impl Coalescing {
         let (elapsed_ns, used_ns) = (now_ns - self.looked_ns.min(now_ns), cpu_ns.saturating_sub(self.cpu_ns));
         let is_first = self.looked_ns == 0;
         let was_in_rounds = self.pause_ns > 0;
-        let Turn { reads, bytes, .. } = std::mem::take(&mut self.since_look);
+        let [Turn { reads, bytes, .. }, strangers] = std::mem::take(&mut self.since_look);
+        // A core that strangers keep busy is none that clients would leave free by being read in rounds.
+        let is_of_clients = strangers.reads <= reads && strangers.bytes <= bytes;
         let is_overloaded = !is_first
             && !was_in_rounds
+            && is_of_clients
             && bytes <= reads.saturating_mul(BYTES_PER_READ_MAX)
             && u128::from(used_ns) * 100 > u128::from(elapsed_ns) * u128::from(CPU_PERCENT_MAX);
         (self.looked_ns, self.cpu_ns) = (now_ns, cpu_ns);
@@ -142,6 +153,8 @@ mod tests {
 
     use super::*;
 
+    const NOTHING: Turn = Turn { reads: 0, bytes: 0, has_left_over: false };
+
     /// One packet, and nothing left behind.
     const ONE_PACKET: Turn = Turn { reads: 1, bytes: 32, has_left_over: false };
 
@@ -153,7 +166,7 @@ mod tests {
             let now_ns = start_ns + look * LOOK_EVERY_NS;
             let percent = if pause_ns > 0 { exact_percent / 4 } else { exact_percent };
             cpu_ns += LOOK_EVERY_NS / 100 * percent.min(100);
-            pause_ns = coalescing.pause_ns(now_ns, ONE_PACKET, || cpu_ns);
+            pause_ns = coalescing.pause_ns(now_ns, ONE_PACKET, NOTHING, || cpu_ns);
             in_rounds += u64::from(pause_ns > 0);
         }
         in_rounds
@@ -182,11 +195,26 @@ mod tests {
     #[test]
     fn a_worker_that_is_busy_with_bytes_gains_nothing_by_pauses() {
         for (bytes, pause_ns) in [(BYTES_PER_READ_MAX + 1, 0), (BYTES_PER_READ_MAX, OVERLOAD_PAUSE_NS)] {
-            let mut coalescing = Coalescing::new(RxCoalesce::Auto);
-            let turn = Turn { bytes, ..ONE_PACKET };
-            coalescing.pause_ns(LOOK_EVERY_NS, turn, || LOOK_EVERY_NS);
-            assert_eq!(coalescing.pause_ns(2 * LOOK_EVERY_NS, turn, || 2 * LOOK_EVERY_NS), pause_ns, "{bytes}");
+            assert_eq!(pause_of_a_busy_core(Turn { bytes, ..ONE_PACKET }, NOTHING), pause_ns, "{bytes}");
         }
+    }
+
+    #[test]
+    fn strangers_who_keep_a_worker_busy_hold_no_client_up() {
+        let bulk = Turn { reads: 1, bytes: 65_536, ..NOTHING };
+        let many = Turn { reads: 2, bytes: 2, ..NOTHING };
+        let few = Turn { reads: 1, bytes: 32, ..NOTHING };
+        for (of_strangers, pause_ns) in [(bulk, 0), (many, 0), (few, OVERLOAD_PAUSE_NS), (NOTHING, OVERLOAD_PAUSE_NS)] {
+            assert_eq!(pause_of_a_busy_core(ONE_PACKET, of_strangers), pause_ns, "{of_strangers:?}");
+        }
+        assert_eq!(pause_of_a_busy_core(NOTHING, bulk), 0);
+    }
+
+    /// After two looks between which the worker used all of its core.
+    fn pause_of_a_busy_core(turn: Turn, of_strangers: Turn) -> u64 {
+        let mut coalescing = Coalescing::new(RxCoalesce::Auto);
+        coalescing.pause_ns(LOOK_EVERY_NS, turn, of_strangers, || LOOK_EVERY_NS);
+        coalescing.pause_ns(2 * LOOK_EVERY_NS, turn, of_strangers, || 2 * LOOK_EVERY_NS)
     }
 
     #[test]
@@ -204,14 +232,14 @@ mod tests {
         #[test]
         fn a_pause_that_was_asked_for_is_kept_whatever_the_load(us in 0..=PAUSE_US_MAX, now_ns: u64, cpu_ns: u64) {
             let mut coalescing = Coalescing::new(RxCoalesce::Us(us));
-            prop_assert_eq!(coalescing.pause_ns(now_ns, ONE_PACKET, || cpu_ns), u64::from(us) * 1_000);
+            prop_assert_eq!(coalescing.pause_ns(now_ns, ONE_PACKET, NOTHING, || cpu_ns), u64::from(us) * 1_000);
         }
 
         #[test]
         fn what_is_left_over_never_waits_for_a_pause(us in 0..=PAUSE_US_MAX, now_ns: u64, reads: u64, bytes: u64) {
             for asked in [RxCoalesce::Auto, RxCoalesce::Us(us)] {
                 let turn = Turn { reads, bytes, has_left_over: true };
-                prop_assert_eq!(Coalescing::new(asked).pause_ns(now_ns, turn, || 0), 0);
+                prop_assert_eq!(Coalescing::new(asked).pause_ns(now_ns, turn, NOTHING, || 0), 0);
             }
         }
 
@@ -219,7 +247,7 @@ mod tests {
         fn clocks_of_any_kind_are_survived(looks in prop::collection::vec((any::<u64>(), any::<u64>()), 0..50)) {
             let mut coalescing = Coalescing::new(RxCoalesce::Auto);
             for (now_ns, cpu_ns) in looks {
-                let pause_ns = coalescing.pause_ns(now_ns, Turn { bytes: cpu_ns, ..ONE_PACKET }, || cpu_ns);
+                let pause_ns = coalescing.pause_ns(now_ns, Turn { bytes: cpu_ns, ..ONE_PACKET }, NOTHING, || cpu_ns);
                 prop_assert!(pause_ns == 0 || pause_ns == OVERLOAD_PAUSE_NS);
             }
         }

@@ -148,13 +148,13 @@ impl EventLoop {
                 }
             }
             if has_served {
-                self.let_packets_gather(now_ns, turn);
+                self.let_packets_gather(now_ns, turn, of_strangers);
             }
         }
     }
 
-    fn let_packets_gather(&mut self, now_ns: u64, turn: Turn) {
-        let pause_ns = self.coalescing.pause_ns(now_ns, turn, clock::thread_cpu_ns);
+    fn let_packets_gather(&mut self, now_ns: u64, turn: Turn, of_strangers: Turn) {
+        let pause_ns = self.coalescing.pause_ns(now_ns, turn, of_strangers, clock::thread_cpu_ns);
         if pause_ns > 0 {
             clock::sleep_until(now_ns.saturating_add(pause_ns));
             add(&self.line().pauses, 1);
