@@ -5,7 +5,7 @@
 //! tracing-appender knows no size, and deletes whatever in the folder begins and ends like the log file.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -54,16 +54,18 @@ impl RotatingFile {
     }
 
     /// Rotates, unless another process has done so: during an upgrade two servers write here. A lock on the
-    /// file lets one of them at it at a time; the other goes on where it is, and follows.
-    fn make_room(&mut self) -> io::Result<()> {
+    /// file lets one of them at it at a time; the other goes on where it is, and follows. Whether there is room.
+    fn make_room(&mut self) -> io::Result<bool> {
         let full = self.file.try_clone()?;
-        if full.try_lock().is_err() {
-            return Ok(());
+        match full.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
         }
         let made = self.is_still_open().and_then(|still_open| if still_open { self.rotate() } else { self.follow() });
         // The file stays open where it could not be rotated, and so would the lock.
         full.unlock()?;
-        made
+        made.map(|()| true)
     }
 
     /// Goes on in the file that the path leads to now.
@@ -126,14 +128,16 @@ impl Write for RotatingFile {
         if let Err(error) = self.follow_if_moved(period) {
             eprintln!("{} cannot be opened again: {error}", self.path.display());
         }
-        if self.is_due(period) {
-            // The lines go on in the old file then, until the next is due.
-            if let Err(error) = self.make_room() {
+        let has_room = !self.is_due(period)
+            || self.make_room().unwrap_or_else(|error| {
+                // The lines go on in the old file then, until the next is due.
                 eprintln!("{} cannot be rotated: {error}", self.path.display());
                 self.bytes = 0;
-            }
+                true
+            });
+        if has_room {
+            self.period = period;
         }
-        self.period = period;
         self.file.write_all(lines)?;
         self.bytes += lines.len() as u64;
         Ok(lines.len())
