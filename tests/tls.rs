@@ -123,11 +123,12 @@ fn a_health_check_needs_no_certificate() {
     told(&check("127.0.0.1:1"), 1, "--http 127.0.0.1:1");
     told(&check("off"), 1, "--http off");
     let mut http = TcpStream::connect(server.process.told("http")).unwrap();
-    http.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    http.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let (mut answer, grpc) = (String::new(), server.grpc());
     http.read_to_string(&mut answer).unwrap();
     let port = grpc.rsplit(':').next().unwrap();
     assert!(answer.contains(&format!("metronome-grpc-port: {port}\r\n")), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "one answer a connection: {answer}");
 }
 
 #[test]

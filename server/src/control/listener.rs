@@ -177,6 +177,16 @@ impl Connection {
         Self { socket, peer, opening: Some(opening), _place: place }
     }
 
+    /// What a wait of the socket comes to: an error once the opening has lasted too long.
+    fn or_late<T>(&mut self, waited: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        match (&mut self.opening, waited) {
+            (Some(opening), Poll::Pending) => {
+                opening.deadline.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            }
+            (_, waited) => waited,
+        }
+    }
+
     fn note_received(&mut self, bytes: usize) {
         let Some(opening) = &mut self.opening else { return };
         opening.bytes_missing = opening.bytes_missing.saturating_sub(bytes);
@@ -205,16 +215,14 @@ impl AsyncRead for Connection {
             self.note_received(buffer.filled().len() - filled_before);
             return Poll::Ready(read);
         }
-        match &mut self.opening {
-            Some(opening) => opening.deadline.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into())),
-            None => Poll::Pending,
-        }
+        self.or_late(Poll::Pending, context)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.or_late(written, context)
     }
 
     fn poll_write_vectored(
@@ -222,7 +230,8 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
+        self.or_late(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -281,20 +290,34 @@ mod tests {
         assert_eq!(grpc_connections_max(600, 590, 256), GRPC_CONNECTIONS_MIN);
     }
 
+    /// A connection to the HTTP port whose time is up in 20 ms, and its peer.
+    async fn http_pair() -> (Connection, TcpStream, Intake) {
+        let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut intake = Intake::http(listener).unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        let (mut connection, _) = intake.next().await;
+        let opening = connection.opening.as_mut().unwrap();
+        opening.deadline.as_mut().reset(Instant::now() + Duration::from_millis(20));
+        (connection, client, intake)
+    }
+
     #[tokio::test]
     async fn whoever_stays_on_the_http_port_after_its_question_loses_its_place() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (socket, peer) = listener.accept().await.unwrap();
-        let places = Arc::new(Semaphore::new(1));
-        let place = Arc::clone(&places).acquire_owned().await.unwrap();
-        let mut connection = Connection::new(socket, peer, place, ONE_ANSWER, Duration::from_millis(20));
+        let (mut connection, mut client, intake) = http_pair().await;
         client.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
         let mut said = Vec::new();
         assert_eq!(connection.read_to_end(&mut said).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(said.len(), 23);
         drop(connection);
-        assert_eq!(places.available_permits(), 1);
+        assert_eq!(intake.places.available_permits() as u64, HTTP_CONNECTIONS_MAX);
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_read_its_answer_from_the_http_port_loses_its_place() {
+        let (mut connection, _client, _intake) = http_pair().await;
+        let answer = vec![b'm'; 64 << 20];
+        assert_eq!(connection.write_all(&answer).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]
