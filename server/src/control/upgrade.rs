@@ -149,7 +149,7 @@ impl Upgrade {
 }
 
 /// A master whose workers rest says so at once; what takes longer is a restart.
-const REST_TOLD_MAX: Duration = Duration::from_millis(100);
+const REST_TOLD_MAX: Duration = Duration::from_secs(1);
 
 /// Processes that end with their child, and a container with them.
 const INIT_SHIMS: [&str; 5] = ["tini", "docker-init", "dumb-init", "catatonit", "podman-init"];
@@ -279,7 +279,7 @@ fn is_movable(view: &View) -> bool {
 }
 
 fn too_restless(wait: Duration) -> String {
-    format!("the restart of the workers was not over within {wait:?}; ask again when it is")
+    format!("within {wait:?} the data plane did not say that no worker is being restarted; ask again when that is over")
 }
 
 fn too_long(id: RunId, run: &Active, wait: Duration) -> String {
