@@ -259,7 +259,8 @@ class Answers:
                 pass  # It was ended meanwhile, which the next look finds.
 
     def look(self, wait_s):
-        for descriptor, _ in self.poller.poll(wait_s):
+        # By default it tells of 1,023 at most, and the others would be looked at too late.
+        for descriptor, _ in self.poller.poll(wait_s, max(1, len(self.open))):
             connection, began, heard = self.open[descriptor]
             try:
                 came = connection.recv(4096)
