@@ -119,13 +119,19 @@ impl Coalescing {
         if turn.has_left_over { 0 } else { self.pause_ns }
     }
 
+    /// Whether packets are let gather as things stand.
+    pub(crate) fn is_in_rounds(&self) -> bool {
+        self.pause_ns > 0
+    }
+
     fn look(&mut self, now_ns: u64, cpu_ns: u64) {
         let (elapsed_ns, used_ns) = (now_ns - self.looked_ns.min(now_ns), cpu_ns.saturating_sub(self.cpu_ns));
         let is_first = self.looked_ns == 0;
-        let was_in_rounds = self.pause_ns > 0;
+        let was_in_rounds = self.is_in_rounds();
         let [Turn { reads, bytes, .. }, strangers] = std::mem::take(&mut self.since_look);
         // A core that strangers keep busy is none that clients would leave free by being read in rounds.
-        let is_of_clients = strangers.reads <= reads && strangers.bytes <= bytes;
+        let cost = |reads: u64, bytes: u64| reads.saturating_mul(BYTES_PER_READ_MAX).saturating_add(bytes);
+        let is_of_clients = cost(strangers.reads, strangers.bytes) <= cost(reads, bytes);
         let is_overloaded = !is_first
             && !was_in_rounds
             && is_of_clients

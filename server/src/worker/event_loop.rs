@@ -2,11 +2,12 @@
 //!
 //! Level-triggered, one receive a turn for each ready connection, so that a busy client delays the
 //! others by at most one buffer. Connections that have not said who they are, and those that were refused,
-//! wait in a lobby: it is one more thing that is ready, and at most 16 of them are served in a turn, so that a
+//! wait in a lobby: it is one more thing that is ready, and few of them are served in a turn, so that a
 //! crowd of strangers delays a client by no more than that. Between two turns the loop may pause ([`crate::coalescing`]).
 
 use std::{
     io,
+    mem::MaybeUninit,
     os::fd::OwnedFd,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -30,18 +31,21 @@ const WAIT_MAX_NS: u64 = 250_000_000;
 /// Events taken with one wait.
 const EVENTS_MAX: usize = 256;
 
-/// Messages obeyed in one turn, so that cutting thousands of connections does not look like a hang, and
-/// taking them over delays no client.
-const MESSAGES_PER_TURN: usize = 16;
+/// Chores of one turn: messages obeyed, strangers served, connections ended since their time is up. Each takes some 10 µs, for which
+/// clients wait …
+const CHORES_PER_TURN: usize = 2;
 
-/// Connections of the lobby that are served in one turn.
-const STRANGERS_PER_TURN: usize = 16;
+/// … and where clients are read in rounds, which come seldom, and have waited for longer than that.
+const CHORES_PER_ROUND: usize = 16;
 
-/// Connections whose deadline is looked at in one turn …
+/// A turn that serves many has more chores too, one for so many: it takes hardly longer, and a busy worker keeps up
+/// with those who come.
+const SERVED_PER_CHORE: usize = 8;
+
+const CHORES_MAX: usize = EVENTS_MAX / SERVED_PER_CHORE;
+
+/// Connections whose deadline is looked at in one turn.
 const LOOKS_PER_TURN: usize = 256;
-
-/// … and of these, how many may have to be ended.
-const OVERDUE_PER_TURN: usize = 16;
 
 /// The channel's token and the lobby's; every other is a slot.
 const CHANNEL: u64 = u64::MAX;
@@ -63,6 +67,8 @@ pub(super) struct EventLoop {
     /// The master serves, so that the line in the ledger is ours to write.
     has_begun: bool,
     coalescing: Coalescing,
+    /// Of this turn.
+    chores: usize,
 }
 
 /// Whether the loop goes on.
@@ -93,19 +99,21 @@ impl EventLoop {
             unsaid: Vec::new(),
             has_begun: false,
             coalescing: Coalescing::new(RxCoalesce::Us(0)),
+            chores: CHORES_PER_TURN,
         })
     }
 
     /// Runs until the master says quit or is gone.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
-        let mut strangers = Vec::with_capacity(STRANGERS_PER_TURN);
         let mut look_again_ns = 0;
         loop {
             events.clear();
             // A round of looks that is not done goes on whether or not something happens.
             let timeout_ns = if self.looked_at > 0 { 0 } else { WAIT_MAX_NS };
             wait(&self.epoll, &mut events, timeout_ns)?;
+            let least = if self.coalescing.is_in_rounds() { CHORES_PER_ROUND } else { CHORES_PER_TURN };
+            self.chores = least.max(events.len() / SERVED_PER_CHORE);
             let mut now_ns = 0;
             let mut turn = Turn { has_left_over: events.len() == EVENTS_MAX, ..Turn::default() };
             // Apart: what a stranger sends does not decide how clients are read.
@@ -119,7 +127,7 @@ impl EventLoop {
                         Flow::Exit => return Ok(()),
                     },
                     LOBBY => {
-                        now_ns = self.serve_lobby(&mut strangers, &mut of_strangers)?.max(now_ns);
+                        now_ns = self.serve_lobby(&mut of_strangers)?.max(now_ns);
                         has_served = true;
                     }
                     slot => {
@@ -163,9 +171,13 @@ impl EventLoop {
     }
 
     /// Serves some of the connections of the lobby that are ready. Returns when the last was read, 0 for none.
-    fn serve_lobby(&mut self, strangers: &mut Vec<Event>, turn: &mut Turn) -> io::Result<u64> {
-        strangers.clear();
-        wait(&self.lobby, strangers, 0)?;
+    fn serve_lobby(&mut self, turn: &mut Turn) -> io::Result<u64> {
+        let mut space = [const { MaybeUninit::uninit() }; CHORES_MAX];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let (strangers, _) = match epoll::wait(&self.lobby, &mut space[..self.chores], Some(&at_once)) {
+            Err(rustix::io::Errno::INTR) => return Ok(0),
+            waited => waited?,
+        };
         let mut read_ns = 0;
         for stranger in strangers {
             read_ns = self.serve(stranger.data.u64() as usize, stranger.flags, turn).max(read_ns);
@@ -245,9 +257,10 @@ impl EventLoop {
         }
     }
 
-    /// Takes the master's messages, a turn's worth of them: the rest makes the next wait return at once.
+    /// Takes the master's messages, a turn's worth of them, so that cutting thousands of connections does not look like a
+    /// hang: the rest makes the next wait return at once.
     fn obey(&mut self) -> io::Result<Flow> {
-        for _ in 0..MESSAGES_PER_TURN {
+        for _ in 0..self.chores {
             let mut message = [0; MESSAGE_BYTES];
             let socket = match self.channel.receive(&mut message) {
                 Ok(socket) => socket,
@@ -309,7 +322,7 @@ impl EventLoop {
     /// Goes on with a round of looks at the deadlines, for one turn.
     fn check_deadlines(&mut self, now_ns: u64) {
         let (mut looks, mut overdue) = (0, 0);
-        while looks < LOOKS_PER_TURN && overdue < OVERDUE_PER_TURN {
+        while looks < LOOKS_PER_TURN && overdue < self.chores {
             let Some(connection) = self.connections.get_mut(self.looked_at) else {
                 self.looked_at = 0;
                 return;
