@@ -83,8 +83,12 @@ impl Master {
 
     /// Gives a connection to a worker. Without one that serves it waits for the next to start.
     pub(super) fn place(&mut self, slot: u32) {
-        let candidates =
-            self.workers.iter().map(|worker| Candidate { serves: worker.serves(), connections: worker.connections });
+        let is_unread = self.seats.get(slot).is_some_and(|seat| seat.unread.is_some());
+        let candidates = self.workers.iter().map(|worker| Candidate {
+            serves: worker.serves(),
+            is_ready: worker.is_ready() || !is_unread,
+            connections: worker.connections,
+        });
         let chosen = placement::choose(candidates);
         let Some(seat) = self.seats.get_mut(slot) else { return };
         seat.worker = chosen;

@@ -1,17 +1,23 @@
 //! Which worker gets a connection: the one that serves with the fewest, the first of equals.
+//!
+//! One that is still starting has the fewest and would be the first: whatever it was given would wait until
+//! it has started. So it gets none of those whose packets wait already, unless no other can. New connections
+//! have time, and are spread over all: nothing is moved later on.
 
 /// A worker as placement sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
-    /// It runs and takes connections.
+    /// Its process takes connections …
     pub(super) serves: bool,
+    /// … and reads them soon enough.
+    pub(super) is_ready: bool,
     pub(super) connections: u32,
 }
 
 /// The index of the worker to choose. `None` when none serves.
 pub(super) fn choose(workers: impl IntoIterator<Item = Candidate>) -> Option<usize> {
     let serving = workers.into_iter().enumerate().filter(|(_, worker)| worker.serves);
-    serving.min_by_key(|(index, worker)| (worker.connections, *index)).map(|(index, _)| index)
+    serving.min_by_key(|(index, worker)| (!worker.is_ready, worker.connections, *index)).map(|(index, _)| index)
 }
 
 #[cfg(test)]
@@ -25,22 +31,29 @@ mod tests {
         fn any_number_of_connections_is_spread_to_within_one(workers in 1..20_usize, connections in 0..200_usize) {
             let mut load = vec![0_u32; workers];
             for _ in 0..connections {
-                let chosen = choose(load.iter().map(|&connections| Candidate { serves: true, connections })).unwrap();
+                let chosen = choose(load.iter().map(|&connections| Candidate { serves: true, is_ready: true, connections })).unwrap();
                 load[chosen] += 1;
             }
             prop_assert!(load.iter().max().unwrap() - load.iter().min().unwrap() <= 1);
         }
 
         #[test]
-        fn only_a_worker_that_serves_is_chosen(workers in prop::collection::vec((any::<bool>(), 0..9_u32), 0..20)) {
-            let candidates = || workers.iter().map(|&(serves, connections)| Candidate { serves, connections });
-            match choose(candidates()) {
+        fn one_that_reads_at_once_is_chosen_before_one_that_starts_and_none_that_does_not_serve(
+            workers in prop::collection::vec((any::<bool>(), any::<bool>(), 0..9_u32), 0..20),
+        ) {
+            let workers: Vec<Candidate> = workers
+                .into_iter()
+                .map(|(serves, is_ready, connections)| Candidate { serves, is_ready, connections })
+                .collect();
+            let is_better = |than: &Candidate, worker: &Candidate| {
+                worker.serves && (!worker.is_ready, worker.connections) < (!than.is_ready, than.connections)
+            };
+            match choose(workers.iter().copied()) {
                 Some(chosen) => {
-                    prop_assert!(workers[chosen].0);
-                    let fewest = workers.iter().filter(|worker| worker.0).map(|worker| worker.1).min();
-                    prop_assert_eq!(Some(workers[chosen].1), fewest);
+                    prop_assert!(workers[chosen].serves);
+                    prop_assert!(!workers.iter().any(|worker| is_better(&workers[chosen], worker)));
                 }
-                None => prop_assert!(workers.iter().all(|worker| !worker.0)),
+                None => prop_assert!(workers.iter().all(|worker| !worker.serves)),
             }
         }
     }
