@@ -148,7 +148,7 @@ impl Upgrade {
     }
 }
 
-/// A master whose workers rest says so at once; what takes longer is a restart.
+/// A master whose workers rest says so at once, on a busy machine a little later; what takes longer is a restart.
 const REST_TOLD_MAX: Duration = Duration::from_secs(1);
 
 /// Processes that end with their child, and a container with them.
@@ -279,7 +279,7 @@ fn is_movable(view: &View) -> bool {
 }
 
 fn too_restless(wait: Duration) -> String {
-    format!("within {wait:?} the data plane did not say that no worker is being restarted; ask again when that is over")
+    format!("workers were still being restarted after {wait:?}, or the data plane did not answer; ask again later")
 }
 
 fn too_long(id: RunId, run: &Active, wait: Duration) -> String {
