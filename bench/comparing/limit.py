@@ -52,7 +52,7 @@ def opened(bench):
             return is_held(metronome.run(one, ("--clients", clients, "--rate", RATE_HZ)))
 
         def floor(clients):
-            as_worker, as_pacing_thread = subjects.as_ours()
+            as_worker, as_pacing_thread = subjects.as_ours(cores_of_server=1)
             on = {"of_sink": ("taskset", "-c", reader, *as_worker), "of_generator": ("taskset", "-c", sender, *as_pacing_thread)}
             return is_held(subjects.floor(bench, clients, RATE_HZ, **on))
 

@@ -13,12 +13,15 @@ BESIDES_S = 10
 
 
 def may_be_real_time():
-    return subprocess.run(["chrt", "-r", "1", "true"], stderr=subprocess.DEVNULL).returncode == 0
+    return subprocess.run(["chrt", "-r", "2", "true"], stderr=subprocess.DEVNULL).returncode == 0
 
 
-def as_ours():
-    """What gives the floor's two ends the priorities that our pacing threads and workers take: (sink, generator)."""
-    return (("nice", "-n", -10), ("chrt", "-r", 1)) if may_be_real_time() else ((), ())
+def as_ours(cores_of_server=2):
+    """What gives the floor's two ends the priorities that our workers and pacing threads take: (sink, generator)."""
+    if not may_be_real_time():
+        return (), ()
+    as_worker = ("chrt", "-r", 1) if cores_of_server > 1 else ("nice", "-n", -10)
+    return as_worker, ("chrt", "-r", 2)
 
 
 def floor(bench, clients, rate_hz, of_sink=(), of_generator=()):
