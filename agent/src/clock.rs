@@ -5,7 +5,6 @@
 use std::num::NonZeroU64;
 
 use rustix::{
-    process::setpriority_process,
     thread::{clock_nanosleep_absolute, set_current_timer_slack},
     time::{ClockId, Timespec, clock_gettime},
 };
@@ -37,13 +36,6 @@ pub(crate) fn sleep_until(wake_ns: u64) {
 pub(crate) fn wake_precisely() {
     // Without it the load is later, which lateness shows; no reason to give up the run.
     let _ = set_current_timer_slack(NonZeroU64::new(1));
-}
-
-/// Lets the calling thread run before most others when both want a core: the seed's nice value.
-pub(crate) fn run_first() {
-    // For Linux "this process" is the calling thread. Only root may do it; lateness shows when it
-    // would have been needed.
-    let _ = setpriority_process(None, -10);
 }
 
 #[inline]

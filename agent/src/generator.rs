@@ -15,7 +15,12 @@ use std::{
     thread,
 };
 
-use metronome_proto::{histogram::Histogram, schedule::Schedule, v1};
+use metronome_proto::{
+    histogram::Histogram,
+    precedence::{self, Precedence, Terms},
+    schedule::Schedule,
+    v1,
+};
 
 use crate::{
     assignment::Assignment,
@@ -26,7 +31,6 @@ use crate::{
     flood::Flood,
     leash::{Leash, Pull},
     pacing::{NAP_NS_MAX, Volleys, Wait, WaitPolicy, Waiting},
-    precedence::{self, Precedence},
 };
 
 /// While a client owes packets, its connection is tried again at least this often.
@@ -245,9 +249,9 @@ impl<'a> Lane<'a> {
         clock::wake_precisely();
         match (self.high_priority, self.spins) {
             (false, _) => {}
-            (true, false) => self.precedence = Precedence::take(cores),
+            (true, false) => self.precedence = Precedence::take(Terms::of_pacer(cores)),
             // A real-time thread has to sleep; before most others it may run all the same.
-            (true, true) => clock::run_first(),
+            (true, true) => precedence::run_first(),
         }
         if self.wait_until(self.start_ns).is_some() {
             let cpu_before_ns = clock::thread_cpu_ns();

@@ -34,7 +34,6 @@ mod flood;
 mod generator;
 mod leash;
 mod pacing;
-mod precedence;
 mod standalone;
 mod target;
 mod tcp_info;

@@ -126,7 +126,8 @@ pub struct Args {
     #[arg(long, env = "METRONOME_TRACED_PACKETS", value_name = "N", default_value_t = TRACED_PACKETS_MAX, value_parser = RangedU64ValueParser::<u8>::new().range(0..=u64::from(TRACED_PACKETS_MAX)))]
     pub traced_packets: u8,
 
-    /// Give the workers the highest priority that the system grants
+    /// Give the workers the highest priority that the system grants: real-time (behind the pacing threads of an agent on
+    /// this host) while each takes no more than its share of half of the cores, else nice -10
     #[arg(long, env = "METRONOME_HIGH_PRIORITY", default_value_t = true, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
     pub high_priority: bool,
 

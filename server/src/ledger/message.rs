@@ -34,6 +34,8 @@ pub(crate) enum ToWorker {
     Quit,
     /// Read like this from now on.
     Coalesce(RxCoalesce),
+    /// Come first on a core, as far as the system grants it to one of so many workers on so many cores.
+    Precede { cores: u32, workers: u32 },
     /// The line of the ledger is this worker's alone: its heart may beat there. Until then it belongs to
     /// the worker of a server that is being upgraded, whose silence must be heard.
     Begin,
@@ -75,6 +77,7 @@ impl ToWorker {
             Self::Coalesce(RxCoalesce::Auto) => words.all(7, [0; 3]),
             Self::Coalesce(RxCoalesce::Us(us)) => words.all(7, [1, u32::from(us), 0]),
             Self::Begin => words.all(8, [0; 3]),
+            Self::Precede { cores, workers } => words.all(9, [cores, workers, 0]),
         }
         words.0
     }
@@ -111,6 +114,7 @@ impl ToWorker {
                 .map(|us| Self::Coalesce(RxCoalesce::Us(us)))
                 .ok_or(BadMessage),
             8 => Ok(Self::Begin),
+            9 => Ok(Self::Precede { cores: a, workers: b }),
             _ => Err(BadMessage),
         }
     }
@@ -208,6 +212,7 @@ mod tests {
             ToWorker::Cut { slot: 1, generation: u32::MAX },
             ToWorker::Quit,
             ToWorker::Begin,
+            ToWorker::Precede { cores: 2, workers: 3 },
             ToWorker::Coalesce(RxCoalesce::Auto),
             ToWorker::Coalesce(RxCoalesce::Us(1_000)),
         ] {

@@ -46,15 +46,12 @@ use std::{
 
 use anyhow::Context as _;
 pub(crate) use listening::DESCRIPTORS_PER_WORKER;
-use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
+use metronome_proto::{histogram::Histogram, precedence, run_id::RunId, seal::Key};
 pub(crate) use request::{Handle, Request};
-use rustix::{
-    event::{
-        PollFd, PollFlags, Timespec,
-        epoll::{self, CreateFlags, Event, EventData, EventFlags},
-        poll,
-    },
-    process::setpriority_process,
+use rustix::event::{
+    PollFd, PollFlags, Timespec,
+    epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    poll,
 };
 use tracing::{error, info, warn};
 
@@ -87,9 +84,6 @@ const EVENTS_MAX: usize = 256;
 const LISTENER: u64 = 0;
 const REQUESTS: u64 = 1;
 const FIRST_WORKER: u64 = 2;
-
-/// Of workers and master, as far as the system grants it: the seed's value.
-const NICE: i32 = -10;
 
 /// What the master needs to start.
 #[derive(Debug)]
@@ -183,9 +177,9 @@ pub(crate) fn start(settings: Settings) -> anyhow::Result<Started> {
     let (started, has_started) = mpsc::channel();
     let thread = thread::Builder::new().name("master".into()).spawn(move || {
         if settings.high_priority {
-            // For Linux "this process" is the calling thread. Behind workers that come first, a master
-            // that does not would find out late that one of them is dead or hangs.
-            let _ = setpriority_process(None, NICE);
+            // Behind others it would find out late that a worker is dead or hangs. It is no real-time thread: peers
+            // decide how busy it is, and workers come first.
+            precedence::run_first();
         }
         match Master::new(settings, receiver, waker) {
             Ok(master) => {
@@ -369,7 +363,11 @@ impl Master {
             return Err(error.into());
         }
         info!("worker {index} is process {}", process.pid);
-        self.favour(index);
+        self.pin(index);
+        if self.high_priority {
+            let workers = self.workers.len() as u32;
+            self.say(index, ToWorker::Precede { cores: precedence::cores() as u32, workers }, None);
+        }
         self.say(index, ToWorker::Coalesce(self.rx_coalesce), None);
         if self.phase != Phase::Waiting {
             self.say(index, ToWorker::Begin, None);
@@ -380,14 +378,10 @@ impl Master {
         Ok(())
     }
 
-    /// Priority and affinity, as far as the system grants them.
-    fn favour(&self, index: usize) {
+    /// Keeps a worker on its core, where that was asked for and the system grants it.
+    fn pin(&self, index: usize) {
         use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
         let Some(process) = &self.workers[index].process else { return };
-        if self.high_priority {
-            // Not granted to everyone; then the default has to do, as with the seed.
-            let _ = setpriority_process(Some(process.pid), NICE);
-        }
         if self.pin_workers
             && let Ok(allowed) = sched_getaffinity(None)
         {

@@ -246,7 +246,8 @@ impl Worker {
 
     /// It serves: from here on a heartbeat is due, however long its start took.
     pub(super) fn set_ready(&mut self, now_ns: u64) {
-        if let Some(process) = &mut self.process {
+        // Once: a worker gone wrong that says so again and again is no worker that beats.
+        if let Some(process) = self.process.as_mut().filter(|process| !process.is_ready) {
             process.is_ready = true;
             process.beat.1 = now_ns;
         }

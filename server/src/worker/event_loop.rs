@@ -12,7 +12,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use metronome_proto::run_id::RunId;
+use metronome_proto::{
+    precedence::{Precedence, Terms},
+    run_id::RunId,
+};
 use rustix::event::{
     Timespec,
     epoll::{self, CreateFlags, Event, EventData, EventFlags},
@@ -67,6 +70,7 @@ pub(super) struct EventLoop {
     /// The master serves, so that the line in the ledger is ours to write.
     has_begun: bool,
     coalescing: Coalescing,
+    precedence: Precedence,
     /// Of this turn.
     chores: usize,
 }
@@ -99,6 +103,7 @@ impl EventLoop {
             unsaid: Vec::new(),
             has_begun: false,
             coalescing: Coalescing::new(RxCoalesce::Us(0)),
+            precedence: Precedence::none(),
             chores: CHORES_PER_TURN,
         })
     }
@@ -148,6 +153,7 @@ impl EventLoop {
                 add(&line.wakeups, 1);
                 add(&line.reads, turn.reads + of_strangers.reads);
             }
+            self.precedence.review(now_ns);
             if now_ns >= look_again_ns {
                 self.check_deadlines(now_ns);
                 if self.looked_at == 0 {
@@ -276,6 +282,9 @@ impl EventLoop {
                 (Ok(ToWorker::Cut { slot, generation }), None) => self.cut(slot, generation),
                 (Ok(ToWorker::Begin), None) => self.has_begun = true,
                 (Ok(ToWorker::Coalesce(asked)), None) => self.coalescing = Coalescing::new(asked),
+                (Ok(ToWorker::Precede { cores, workers }), None) => {
+                    self.precedence = Precedence::take(Terms::of_reader(cores as usize, workers as usize));
+                }
                 (Ok(ToWorker::Quit), None) => return Ok(Flow::Exit),
                 _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the master sent nonsense")),
             }

@@ -11,7 +11,7 @@ use std::{env, io, os::fd::AsFd as _, process::ExitCode};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Signal, set_parent_process_death_signal},
+    process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit},
     thread::set_name,
 };
 
@@ -19,6 +19,10 @@ use crate::{
     ledger::{Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, ToWorker},
     sys::{channel::Channel, clock, process::WORKER_NAME},
 };
+
+/// CPU that a real-time worker may use without a wait before the kernel ends it, µs. One that serves gives that right
+/// back after 0.1 s; one that loops would keep the master, which is to notice that, from its core.
+const REAL_TIME_US_MAX: u64 = 1_000_000;
 
 /// The master sends the ledger at once; a master that does not is gone or stopped.
 const LEDGER_WAIT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
@@ -45,6 +49,8 @@ fn run() -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // Started by descriptor, it would be called by the number of that in top and ps.
     let _ = set_name(c"metronome-worker");
+    // Lower than before is always granted.
+    let _ = setrlimit(Resource::Rttime, Rlimit { current: Some(REAL_TIME_US_MAX), maximum: Some(REAL_TIME_US_MAX) });
     let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (index, ledger, gates) = receive_ledger(&channel)?;
     channel.send(&FromWorker::Ready.encode(), None)?;

@@ -1,0 +1,252 @@
+//! How a thread of the data plane gets a core as soon as it wants one, and when it gives that right back.
+//!
+//! A thread that shares its core with others wakes when the scheduler lets it: milliseconds late at the worst.
+//! As a real-time thread (SCHED_RR, the lowest priorities) it wakes at once; which of ours comes first where two want
+//! one core, on a host of an agent and a server, is their [`Rank`]. Root has that right, and whoever has
+//! CAP_SYS_NICE or LimitRTPRIO=2; for others nice -10, the seed's value, has to do, or nothing.
+//!
+//! Real-time threads that hardly sleep keep everybody else from their cores, and older kernels take
+//! the cores from them for 50 ms of every second (sched(7)). So there are [`Terms`]: the pacing threads of a process, all
+//! runs together, leave a core to others, and each is a real-time thread only while it sleeps a tenth of the time; the workers of a
+//! server are only while each takes no more than its share of half of the cores. Absent on purpose: what an agent and a server on
+//! one host take together. Nobody knows of all of them, and the kernel leaves the rest 5 %.
+
+mod terms;
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    process::setpriority_process,
+    time::{ClockId, clock_gettime},
+};
+use thread_priority::{
+    NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
+
+pub use self::terms::{Rank, Terms};
+
+/// Of a thread that is not a real-time one: the seed's value.
+const NICE: i32 = -10;
+
+/// In the library's scale of 0 to 99, nice 0.
+const NICE_0: u8 = 49;
+
+/// Real-time threads of this process.
+static REAL_TIME_THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// The calling thread's right to a core. Of one thread: made and used by it.
+#[derive(Debug)]
+pub struct Precedence {
+    /// `None`: none is wanted.
+    terms: Option<Terms>,
+    is_real_time: bool,
+    looked_ns: u64,
+    cpu_ns: u64,
+}
+
+impl Precedence {
+    /// Takes what the terms allow and the system grants.
+    pub fn take(terms: Terms) -> Self {
+        run_first();
+        let (looked_ns, cpu_ns) = (clock_ns(ClockId::Monotonic), clock_ns(ClockId::ThreadCPUTime));
+        let mut precedence = Self { terms: Some(terms), is_real_time: false, looked_ns, cpu_ns };
+        precedence.become_real_time(terms);
+        precedence
+    }
+
+    /// Of a thread that wants none.
+    pub fn none() -> Self {
+        Self { terms: None, is_real_time: false, looked_ns: 0, cpu_ns: 0 }
+    }
+
+    /// Gives it back when the thread sleeps too little, and takes it again when it does not. To be
+    /// called often, with CLOCK_MONOTONIC in ns; it costs a comparison, and now and then a system call.
+    #[inline]
+    pub fn review(&mut self, now_ns: u64) {
+        if let Some(terms) = self.terms
+            && now_ns.saturating_sub(self.looked_ns) >= terms.look_every_ns(self.is_real_time)
+        {
+            self.look(terms, now_ns);
+        }
+    }
+
+    /// Whether the thread is a real-time one now.
+    pub fn is_real_time(&self) -> bool {
+        self.is_real_time
+    }
+
+    fn look(&mut self, terms: Terms, now_ns: u64) {
+        let cpu_ns = clock_ns(ClockId::ThreadCPUTime);
+        let (used_ns, elapsed_ns) = (cpu_ns.saturating_sub(self.cpu_ns), now_ns.saturating_sub(self.looked_ns));
+        if self.is_real_time && !terms.may_stay(used_ns, elapsed_ns) {
+            become_normal();
+            self.is_real_time = give_back();
+        } else if !self.is_real_time && terms.may_become(used_ns, elapsed_ns) {
+            self.become_real_time(terms);
+        }
+        (self.looked_ns, self.cpu_ns) = (now_ns, cpu_ns);
+    }
+
+    fn become_real_time(&mut self, terms: Terms) {
+        self.is_real_time = reserve(terms.threads_max) && (become_real_time(terms.rank) || give_back());
+    }
+}
+
+impl Drop for Precedence {
+    fn drop(&mut self) {
+        if self.is_real_time {
+            become_normal();
+            self.is_real_time = give_back();
+        }
+    }
+}
+
+/// Cores that the calling thread may use. To be asked by one that is not kept on one of them.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Lets the calling thread run before most others when both want a core, with nice -10. It may be real-time
+/// all the same.
+pub fn run_first() {
+    // For Linux "this process" is the calling thread. Not granted to everyone; lateness shows when it would have
+    // been needed.
+    let _ = setpriority_process(None, NICE);
+}
+
+/// Whether there may be one more; it is counted then.
+fn reserve(threads_max: usize) -> bool {
+    REAL_TIME_THREADS.fetch_update(Relaxed, Relaxed, |threads| (threads < threads_max).then_some(threads + 1)).is_ok()
+}
+
+/// One less is counted. Always false: no real-time thread.
+fn give_back() -> bool {
+    REAL_TIME_THREADS.fetch_sub(1, Relaxed);
+    false
+}
+
+/// Takes the lower priorities where the limit (RLIMIT_RTPRIO) grants no more.
+fn become_real_time(rank: Rank) -> bool {
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+    let is_granted = |priority: u8| {
+        let priority = priority.try_into().map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
+        set_thread_priority_and_policy(thread_native_id(), priority, policy).is_ok()
+    };
+    let is_real_time = (Rank::Reader as u8..=rank as u8).rev().any(is_granted);
+    if is_real_time {
+        // RLIMIT_RTTIME counts from the last wait as a real-time thread, be it of long ago.
+        thread::sleep(Duration::from_nanos(1));
+    }
+    is_real_time
+}
+
+fn become_normal() {
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+    // To leave is always granted.
+    let nice_0 = NICE_0.try_into().map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
+    let _ = set_thread_priority_and_policy(thread_native_id(), nice_0, policy);
+    run_first();
+}
+
+fn clock_ns(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use thread_priority::{thread_schedule_policy, thread_schedule_policy_param};
+
+    use super::*;
+
+    fn now_ns() -> u64 {
+        clock_ns(ClockId::Monotonic)
+    }
+
+    /// With room for as many real-time threads as all tests of this process want.
+    fn roomy(rank: Rank) -> Terms {
+        let mut terms = if rank == Rank::Pacer { Terms::of_pacer(64) } else { Terms::of_reader(64, 1) };
+        terms.threads_max = 64;
+        terms
+    }
+
+    #[test]
+    fn a_thread_that_spins_is_an_ordinary_one_again() {
+        for rank in [Rank::Reader, Rank::Pacer] {
+            let spun = thread::spawn(move || {
+                let mut precedence = Precedence::take(roomy(rank));
+                while precedence.is_real_time() {
+                    precedence.review(now_ns());
+                }
+                thread_schedule_policy()
+            });
+            let policy = spun.join().unwrap();
+            assert_eq!(policy, Ok(ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other)));
+        }
+    }
+
+    #[test]
+    fn a_pacing_thread_comes_before_a_worker() {
+        let granted = |rank| {
+            let taken = move || {
+                let _precedence = Precedence::take(roomy(rank));
+                thread_schedule_policy_param(thread_native_id()).unwrap().1.sched_priority
+            };
+            thread::spawn(taken).join().unwrap()
+        };
+        let (reader, pacer) = (granted(Rank::Reader), granted(Rank::Pacer));
+        // Where both are granted, one of them, none.
+        assert!([(1, 2), (1, 1), (0, 0)].contains(&(reader, pacer)), "{reader} {pacer}");
+    }
+
+    #[test]
+    fn whoever_lets_go_of_it_is_an_ordinary_thread() {
+        let policy = thread::spawn(|| {
+            drop(Precedence::take(roomy(Rank::Reader)));
+            thread_schedule_policy()
+        });
+        assert_eq!(policy.join().unwrap(), Ok(ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other)));
+    }
+
+    #[test]
+    fn a_thread_that_is_kept_on_a_core_is_granted_it_by_the_cores_of_its_process() {
+        let granted = |on_core: Option<usize>| {
+            let thread = thread::spawn(move || {
+                if let Some(core) = on_core {
+                    let mut only = CpuSet::new();
+                    only.set(core);
+                    sched_setaffinity(None, &only).unwrap();
+                }
+                Precedence::take(roomy(Rank::Pacer)).is_real_time()
+            });
+            thread.join().unwrap()
+        };
+        let allowed = sched_getaffinity(None).unwrap();
+        let first = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core));
+        assert_eq!(granted(first), granted(None));
+        let refused = thread::spawn(|| Precedence::take(Terms::of_pacer(1)).is_real_time());
+        assert!(!refused.join().unwrap(), "the only core is left to others");
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_keeps_it() {
+        for rank in [Rank::Reader, Rank::Pacer] {
+            let slept = thread::spawn(move || {
+                let mut precedence = Precedence::take(roomy(rank));
+                let had_it = precedence.is_real_time();
+                for _ in 0..2 {
+                    thread::sleep(Duration::from_secs(1));
+                    precedence.review(now_ns());
+                }
+                precedence.is_real_time() == had_it
+            });
+            assert!(slept.join().unwrap());
+        }
+    }
+}
