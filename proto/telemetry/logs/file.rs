@@ -217,6 +217,23 @@ mod tests {
     }
 
     #[test]
+    fn yesterday_s_file_that_another_process_holds_is_rotated_once_it_lets_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        let mut file = RotatingFile::open(&path, Rotation::Daily, LARGE).unwrap();
+        file.write_all(b"old\n").unwrap();
+        file.period -= 1;
+        let other = File::open(&path).unwrap();
+        other.lock().unwrap();
+        file.write_all(b"meanwhile\n").unwrap();
+        assert_eq!(files(folder.path()), named(&[("a.log", "old\nmeanwhile\n")]));
+        other.unlock().unwrap();
+        file.write_all(b"today\n").unwrap();
+        let expected = [("a.log", "today\n"), ("a.log.1", "old\nmeanwhile\n")];
+        assert_eq!(files(folder.path()), named(&expected));
+    }
+
+    #[test]
     fn of_two_that_write_the_same_file_one_rotates_and_the_other_follows() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.log");
