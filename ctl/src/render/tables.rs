@@ -127,7 +127,8 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
 }
 
 fn workers(workers: &[v1::Worker]) -> String {
-    let mut table = table(["WORKER", "PID", "CLIENTS", "PACKETS", "CPU s", "READS", "WAKE-UPS", "RESTARTS"]);
+    let mut table =
+        table(["WORKER", "PID", "CLIENTS", "PACKETS", "CPU s", "READS", "WAKE-UPS", "RESTARTS", "REAL-TIME"]);
     for worker in workers {
         table.add_row([
             worker.worker.to_string(),
@@ -138,6 +139,7 @@ fn workers(workers: &[v1::Worker]) -> String {
             figures::count(worker.reads),
             figures::count(worker.wakeups),
             worker.restarts.to_string(),
+            if worker.real_time { "yes" } else { "no" }.into(),
         ]);
     }
     right_aligned(table, &[0, 1, 2, 3, 4, 5, 6, 7])

@@ -260,6 +260,7 @@ fn worker(reading: &WorkerReading) -> v1::Worker {
         reads: count.reads,
         wakeups: count.wakeups,
         restarts: count.restarts,
+        real_time: reading.is_real_time,
     }
 }
 

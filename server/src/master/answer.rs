@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ledger::{Account, AgentKey, RUNS_MAX, Slot, ToWorker, ticket},
-    sys::clock::now_ns,
+    sys::{clock::now_ns, process::is_real_time},
 };
 
 /// Row of the standing run's seats; the rows of other runs follow.
@@ -190,7 +190,11 @@ impl Master {
             .worker_counts()
             .into_iter()
             .zip(&self.workers)
-            .map(|(count, worker)| WorkerReading { count, connections: worker.connections })
+            .map(|(count, worker)| WorkerReading {
+                count,
+                connections: worker.connections,
+                is_real_time: worker.process.as_ref().is_some_and(|process| is_real_time(process.pid)),
+            })
             .collect();
         for (account, _, slot, _) in live(&self.seats, &self.ledger) {
             let Some(seat) = self.seats.get(slot) else { continue };

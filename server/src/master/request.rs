@@ -264,6 +264,7 @@ pub(crate) struct WorkerReading {
     /// `packets` of every kind, `cpu_ns` of all its processes.
     pub(crate) count: WorkerCount,
     pub(crate) connections: u32,
+    pub(crate) is_real_time: bool,
 }
 
 /// Raw clients since the server's start.

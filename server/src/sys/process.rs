@@ -1,5 +1,5 @@
 //! Other processes of ours: workers, which are this executable again, a successor, which is a new one, and
-//! the CPU time that a process has used.
+//! what a process has of the CPU.
 #![allow(unsafe_code)]
 
 use std::{
@@ -72,6 +72,13 @@ pub(crate) fn cpu_ns(process: Pid) -> Option<u64> {
     (result == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
+/// Whether the first thread of a process is a real-time one. False when it is gone.
+pub(crate) fn is_real_time(process: Pid) -> bool {
+    // SAFETY: takes a number and returns one.
+    let policy = unsafe { libc::sched_getscheduler(process.as_raw_nonzero().get()) };
+    [libc::SCHED_FIFO, libc::SCHED_RR].contains(&(policy & !libc::SCHED_RESET_ON_FORK))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +91,6 @@ mod tests {
         assert!(cpu_ns(own).unwrap() > before);
         let none = Pid::from_raw(i32::MAX - 7).unwrap();
         assert_eq!(cpu_ns(none), None);
+        assert!(!is_real_time(none));
     }
 }

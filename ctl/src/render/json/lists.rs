@@ -204,6 +204,7 @@ struct Worker {
     reads: u64,
     wakeups: u64,
     restarts: u32,
+    real_time: bool,
 }
 
 impl From<&v1::Worker> for Worker {
@@ -217,6 +218,7 @@ impl From<&v1::Worker> for Worker {
             reads: worker.reads,
             wakeups: worker.wakeups,
             restarts: worker.restarts,
+            real_time: worker.real_time,
         }
     }
 }
