@@ -33,6 +33,9 @@ pub use self::terms::{Rank, Terms};
 /// Of a thread that is not a real-time one: the seed's value.
 const NICE: i32 = -10;
 
+/// Long enough for a thread to leave its core: a sleep of some ns is over before that.
+const A_WAIT: Duration = Duration::from_micros(50);
+
 /// In the library's scale of 0 to 99, nice 0.
 const NICE_0: u8 = 49;
 
@@ -138,9 +141,9 @@ fn become_real_time(rank: Rank) -> bool {
         set_thread_priority_and_policy(thread_native_id(), priority, policy).is_ok()
     };
     let is_real_time = (Rank::Reader as u8..=rank as u8).rev().any(is_granted);
-    if is_real_time {
-        // RLIMIT_RTTIME counts from the last wait as a real-time thread, be it of long ago.
-        thread::sleep(Duration::from_nanos(1));
+    if is_real_time && rank == Rank::Reader {
+        // RLIMIT_RTTIME, which a worker has, counts from the last wait as a real-time thread, be it of long ago.
+        thread::sleep(A_WAIT);
     }
     is_real_time
 }
@@ -232,6 +235,30 @@ mod tests {
         assert_eq!(granted(first), granted(None));
         let refused = thread::spawn(|| Precedence::take(Terms::of_pacer(1)).is_real_time());
         assert!(!refused.join().unwrap(), "the only core is left to others");
+    }
+
+    #[test]
+    fn a_worker_that_never_waits_on_its_own_is_not_ended_for_the_sum_of_its_times_as_a_real_time_thread() {
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "precedence::tests::child_that_never_waits"])
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{child:?}");
+        assert!(String::from_utf8_lossy(&child.stdout).contains("1 passed"), "{child:?}");
+    }
+
+    #[test]
+    #[ignore = "sets a limit of its process: the test above starts it as one"]
+    fn child_that_never_waits() {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let limit = Some(200_000);
+        setrlimit(Resource::Rttime, Rlimit { current: limit, maximum: limit }).unwrap();
+        for _ in 0..8 {
+            let precedence = Precedence::take(roomy(Rank::Reader));
+            let until_ns = now_ns() + 50_000_000;
+            while now_ns() < until_ns {}
+            drop(precedence);
+        }
     }
 
     #[test]
