@@ -1,15 +1,16 @@
 //! How a thread of the data plane gets a core as soon as it wants one, and when it gives that right back.
 //!
 //! A thread that shares its core with others wakes when the scheduler lets it: milliseconds late at the worst.
-//! As a real-time thread (SCHED_RR, the lowest priorities) it wakes at once; which of ours comes first where two want
-//! one core, on a host of an agent and a server, is their [`Rank`]. Root has that right, and whoever has
+//! As a real-time thread (SCHED_RR, the lowest priorities) it wakes at once; which of ours comes first where
+//! two want one core, on a host of an agent and a server, is their [`Rank`]. Root has that right, and whoever has
 //! CAP_SYS_NICE or LimitRTPRIO=2; for others nice -10, the seed's value, has to do, or nothing.
 //!
 //! Real-time threads that hardly sleep keep everybody else from their cores, and older kernels take
-//! the cores from them for 50 ms of every second (sched(7)). So there are [`Terms`]: the pacing threads of a process, all
-//! runs together, leave a core to others, and each is a real-time thread only while it sleeps a tenth of the time; the workers of a
-//! server are only while each takes no more than its share of half of the cores. Absent on purpose: what an agent and a server on
-//! one host take together. Nobody knows of all of them, and the kernel leaves the rest 5 %.
+//! the cores from them for 50 ms of every second (sched(7)). So there are [`Terms`]: the pacing threads of a
+//! process, all runs together, leave a core to others, and each is a real-time thread only while it sleeps a
+//! tenth of the time; the workers of a server are such only while each takes no more than its share of half of
+//! the cores. Absent on purpose: what an agent and a server on one host take together. Nobody knows of all of
+//! them, and the kernel leaves the rest 5 %.
 
 mod terms;
 

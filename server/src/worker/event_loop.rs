@@ -34,8 +34,8 @@ const WAIT_MAX_NS: u64 = 250_000_000;
 /// Events taken with one wait.
 const EVENTS_MAX: usize = 256;
 
-/// Chores of one turn: messages obeyed, strangers served, connections ended since their time is up. Each takes some 10 µs, for which
-/// clients wait …
+/// Chores of one turn: messages obeyed, strangers served, connections ended since their time is up. Each takes
+/// some 10 µs, for which clients wait …
 const CHORES_PER_TURN: usize = 2;
 
 /// … and where clients are read in rounds, which come seldom, and have waited for longer than that.
