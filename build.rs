@@ -6,8 +6,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use protox::prost::Message as _;
 
-const PROTOS: [&str; 3] =
-    ["proto/metronome/v1/run.proto", "proto/metronome/v1/operator.proto", "proto/metronome/v1/agent.proto"];
+const PROTOS: [&str; 3] = [
+    "proto/metronome/v1/run.proto",
+    "proto/metronome/v1/operator.proto",
+    "proto/metronome/v1/agent.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(PROTOS, ["proto"])?;

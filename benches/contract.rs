@@ -1,7 +1,7 @@
 //! What the contract's code costs per packet: encoding, decoding, counting a time.
 //!
-//! `cargo bench -p metronome-proto --bench contract`; with `-- --test` each runs once. Inputs change from one
-//! iteration to the next, so that no branch predictor and no compiler knows them.
+//! `cargo bench -p metronome-proto --bench contract`; with `-- --test` each runs once. Inputs
+//! change from one iteration to the next, so that no branch predictor and no compiler knows them.
 
 use std::hint::black_box;
 
@@ -17,7 +17,13 @@ const PACKETS: u64 = 1_024;
 fn packet(sequence: u64) -> Packet {
     // Latenesses as a quiet machine has them: 0 to 20 µs.
     let lateness_ns = (sequence.wrapping_mul(7_919) % 20_000) as u32;
-    Packet { flags: 0, client: 7, sequence, due_ns: 1_000_000_000 + sequence * 100_000, lateness_ns }
+    Packet {
+        flags: 0,
+        client: 7,
+        sequence,
+        due_ns: 1_000_000_000 + sequence * 100_000,
+        lateness_ns,
+    }
 }
 
 fn codec(criterion: &mut Criterion) {
@@ -34,7 +40,13 @@ fn codec(criterion: &mut Criterion) {
         });
     });
     group.bench_function("decode and check 1024 packets", |bencher| {
-        bencher.iter(|| black_box(&frames).iter().filter_map(|frame| Packet::decode(frame).ok()).map(sum).sum::<u64>());
+        bencher.iter(|| {
+            black_box(&frames)
+                .iter()
+                .filter_map(|frame| Packet::decode(frame).ok())
+                .map(sum)
+                .sum::<u64>()
+        });
     });
     group.finish();
 }
@@ -46,11 +58,17 @@ fn sum(packet: Packet) -> u64 {
 
 fn histogram(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("histogram");
-    let times_ns: Vec<u64> = (0..PACKETS).map(|n| u64::from(packet(n).lateness_ns)).collect();
+    let times_ns: Vec<u64> = (0..PACKETS)
+        .map(|n| u64::from(packet(n).lateness_ns))
+        .collect();
     let mut histogram = Histogram::default();
     group.throughput(Throughput::Elements(PACKETS));
     group.bench_function("record 1024 times", |bencher| {
-        bencher.iter(|| black_box(&times_ns).iter().for_each(|time_ns| histogram.record(*time_ns)));
+        bencher.iter(|| {
+            black_box(&times_ns)
+                .iter()
+                .for_each(|time_ns| histogram.record(*time_ns))
+        });
     });
     group.finish();
 }

@@ -5,28 +5,44 @@
 //! ```
 
 use metronome_proto::v1::{
-    Plan, StartRunRequest, WatchRunRequest, operator_service_client::OperatorServiceClient, watch_run_response::Event,
+    Plan, StartRunRequest, WatchRunRequest, operator_service_client::OperatorServiceClient,
+    watch_run_response::Event,
 };
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let server = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:50051".into());
+    let server = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "http://127.0.0.1:50051".into());
     let mut operator = OperatorServiceClient::connect(server).await?;
     let plan = Plan {
         clients: 10,
         rate_hz: 1_000.0,
-        duration: Some(prost_types::Duration { seconds: 2, nanos: 0 }),
+        duration: Some(prost_types::Duration {
+            seconds: 2,
+            nanos: 0,
+        }),
         ..Plan::default()
     };
-    let asked = StartRunRequest { plan: Some(plan), ..StartRunRequest::default() };
-    let Some(run) = operator.start_run(asked).await?.into_inner().run else { anyhow::bail!("no run in the answer") };
+    let asked = StartRunRequest {
+        plan: Some(plan),
+        ..StartRunRequest::default()
+    };
+    let Some(run) = operator.start_run(asked).await?.into_inner().run else {
+        anyhow::bail!("no run in the answer")
+    };
     println!("run {}", run.run_id);
 
-    let mut events = operator.watch_run(WatchRunRequest { run_id: run.run_id }).await?.into_inner();
+    let mut events = operator
+        .watch_run(WatchRunRequest { run_id: run.run_id })
+        .await?
+        .into_inner();
     while let Some(told) = events.message().await? {
         match told.event {
             Some(Event::Snapshot(snapshot)) => println!("{:?}", snapshot.state()),
-            Some(Event::Ended(run)) => println!("{:?}", run.report.and_then(|report| report.verdict)),
+            Some(Event::Ended(run)) => {
+                println!("{:?}", run.report.and_then(|report| report.verdict))
+            }
             None => {}
         }
     }

@@ -21,11 +21,15 @@ pub const BUCKETS: usize = 3456;
 /// Longest time that is told apart, ns: 68.7 s. A longer one counts as this and as saturated.
 pub const VALUE_NS_MAX: u64 = (1 << 36) - 1;
 
-/// Most that a bucket counts for in percentiles and records: seven years of 10 million packets a second.
-/// A broken worker may have put more into the ledger, and the library's sums would overflow.
+/// Most that a bucket counts for in percentiles and records: seven years of 10 million packets a
+/// second. A broken worker may have put more into the ledger, and the library's sums would
+/// overflow.
 const BUCKET_COUNT_MAX: u64 = 1 << 51;
 
-const _: () = assert!(BUCKETS as u64 * BUCKET_COUNT_MAX < i64::MAX as u64, "the sum of all fits a V2 record");
+const _: () = assert!(
+    BUCKETS as u64 * BUCKET_COUNT_MAX < i64::MAX as u64,
+    "the sum of all fits a V2 record"
+);
 
 const UNIT_BITS: u32 = 3;
 const HALF_BITS: u32 = 7;
@@ -53,8 +57,8 @@ pub fn bucket_floor_ns(index: usize) -> u64 {
     ((index - shift * half) as u64) << shift << UNIT_BITS
 }
 
-/// Counts per bucket, and how many values were too long to tell apart. Between processes it goes as its
-/// buckets in use; one that does not exist is ignored.
+/// Counts per bucket, and how many values were too long to tell apart. Between processes it goes as
+/// its buckets in use; one that does not exist is ignored.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(from = "Vec<(u32, u64)>", into = "Vec<(u32, u64)>")]
 pub struct Histogram {
@@ -63,21 +67,28 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: vec![0; BUCKETS].into_boxed_slice() }
+        Self {
+            counts: vec![0; BUCKETS].into_boxed_slice(),
+        }
     }
 }
 
 impl From<Vec<(u32, u64)>> for Histogram {
     fn from(counts: Vec<(u32, u64)>) -> Self {
         let mut histogram = Self::default();
-        counts.into_iter().for_each(|(index, count)| histogram.add_count(index as usize, count));
+        counts
+            .into_iter()
+            .for_each(|(index, count)| histogram.add_count(index as usize, count));
         histogram
     }
 }
 
 impl From<Histogram> for Vec<(u32, u64)> {
     fn from(histogram: Histogram) -> Self {
-        histogram.counts().map(|(index, _, count)| (index as u32, count)).collect()
+        histogram
+            .counts()
+            .map(|(index, _, count)| (index as u32, count))
+            .collect()
     }
 }
 
@@ -96,8 +107,18 @@ impl Histogram {
 
     /// The buckets in use: the index of each, the time in its middle, ns, and its count.
     pub fn counts(&self) -> impl Iterator<Item = (usize, u64, u64)> {
-        let in_use = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
-        in_use.map(|(index, &count)| (index, u64::midpoint(bucket_floor_ns(index), bucket_floor_ns(index + 1)), count))
+        let in_use = self
+            .counts
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0);
+        in_use.map(|(index, &count)| {
+            (
+                index,
+                u64::midpoint(bucket_floor_ns(index), bucket_floor_ns(index + 1)),
+                count,
+            )
+        })
     }
 
     /// Adds another histogram.
@@ -110,7 +131,9 @@ impl Histogram {
     /// All values counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
+        self.counts
+            .iter()
+            .fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Values in the top bucket, which stands for everything from 68 s on.
@@ -138,9 +161,17 @@ impl Histogram {
             p99_9_us: at_us(0.999),
             p99_99_us: at_us(0.9999),
             max_us: micros(hdr.max()),
-            mean_us: if hdr.is_empty() { 0.0 } else { hdr.mean() / 1e3 },
+            mean_us: if hdr.is_empty() {
+                0.0
+            } else {
+                hdr.mean() / 1e3
+            },
             saturated: self.saturated(),
-            hdr_v2: if with_record { record_v2(&hdr) } else { Vec::new() },
+            hdr_v2: if with_record {
+                record_v2(&hdr)
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -149,7 +180,12 @@ impl Histogram {
     pub fn to_hdr(&self) -> Hdr<u64> {
         let mut hdr = Hdr::new_with_bounds(1 << UNIT_BITS, VALUE_NS_MAX, SIGNIFICANT_FIGURES)
             .expect("the bounds are constants that the library accepts");
-        for (index, &count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        for (index, &count) in self
+            .counts
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0)
+        {
             hdr.saturating_record_n(bucket_floor_ns(index), count.min(BUCKET_COUNT_MAX));
         }
         hdr
@@ -158,7 +194,9 @@ impl Histogram {
 
 fn record_v2(hdr: &Hdr<u64>) -> Vec<u8> {
     let mut record = Vec::new();
-    V2Serializer::new().serialize(hdr, &mut record).expect("writing to memory cannot fail");
+    V2Serializer::new()
+        .serialize(hdr, &mut record)
+        .expect("writing to memory cannot fail");
     record
 }
 
@@ -173,7 +211,12 @@ mod tests {
     use super::*;
 
     fn spans_of_time() -> impl Strategy<Value = u64> {
-        prop_oneof![0..4096_u64, 0..VALUE_NS_MAX, any::<u64>(), (0..64_u32).prop_map(|bit| 1 << bit)]
+        prop_oneof![
+            0..4096_u64,
+            0..VALUE_NS_MAX,
+            any::<u64>(),
+            (0..64_u32).prop_map(|bit| 1 << bit)
+        ]
     }
 
     proptest! {
@@ -235,8 +278,9 @@ mod tests {
             histogram.record(value);
         }
         let told = histogram.distribution(true);
-        let read: Hdr<u64> =
-            hdrhistogram::serialization::Deserializer::new().deserialize(&mut told.hdr_v2.as_slice()).unwrap();
+        let read: Hdr<u64> = hdrhistogram::serialization::Deserializer::new()
+            .deserialize(&mut told.hdr_v2.as_slice())
+            .unwrap();
         assert_eq!(read, histogram.to_hdr());
         assert_eq!((told.count, told.saturated), (6, 1));
     }
@@ -244,6 +288,9 @@ mod tests {
     #[test]
     fn an_empty_histogram_tells_zeros() {
         let told = Histogram::default().distribution(false);
-        assert_eq!((told.count, told.p99_9_us, told.max_us, told.mean_us), (0, 0.0, 0.0, 0.0));
+        assert_eq!(
+            (told.count, told.p99_9_us, told.max_us, told.mean_us),
+            (0, 0.0, 0.0, 0.0)
+        );
     }
 }

@@ -14,9 +14,9 @@
 //! | [`tls`] | TLS of the gRPC port, at both ends |
 //! | [`telemetry`] | logs and traces of all three executables |
 //!
-//! Server, agent and benchctl import this crate and never each other. All but [`telemetry`], [`tls`], which
-//! reads files, and [`precedence`], which asks the scheduler, is pure: no clock, no I/O, no async. Times are
-//! nanoseconds of CLOCK_MONOTONIC unless a name says otherwise.
+//! Server, agent and benchctl import this crate and never each other. All but [`telemetry`],
+//! [`tls`], which reads files, and [`precedence`], which asks the scheduler, is pure: no clock, no
+//! I/O, no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name says otherwise.
 
 pub mod histogram;
 pub mod packet;

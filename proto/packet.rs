@@ -102,7 +102,12 @@ impl Packet {
     pub fn encode(&self) -> Frame {
         let mut frame = [0; FRAME_BYTES];
         // Whole words: the checksum reads words, and waits for narrower stores to be put together.
-        let head = u32::from_le_bytes([MAGIC[0], MAGIC[1], VERSION << 4 | Kind::Packet as u8, self.flags]);
+        let head = u32::from_le_bytes([
+            MAGIC[0],
+            MAGIC[1],
+            VERSION << 4 | Kind::Packet as u8,
+            self.flags,
+        ]);
         let head = u64::from(head) | u64::from(self.client) << 32;
         frame[..8].copy_from_slice(&head.to_le_bytes());
         frame[8..16].copy_from_slice(&self.sequence.to_le_bytes());
@@ -116,7 +121,9 @@ impl Packet {
     /// Reads a packet and checks it.
     #[inline]
     pub fn decode(frame: &Frame) -> Result<Self, Corrupt> {
-        if kind(frame) != Some(Kind::Packet) || crc32c::crc32c(&frame[..CHECKSUM_AT]) != checksum(frame) {
+        if kind(frame) != Some(Kind::Packet)
+            || crc32c::crc32c(&frame[..CHECKSUM_AT]) != checksum(frame)
+        {
             return Err(Corrupt);
         }
         Ok(Self {
@@ -211,7 +218,10 @@ mod tests {
         assert_eq!(frame[..4], [0xB1, 0x4D, 0x10, 1]);
         assert_eq!(frame[4..8], [1, 2, 3, 4]);
         assert_eq!(frame[8..16], [1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(frame[16..24], [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18]);
+        assert_eq!(
+            frame[16..24],
+            [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18]
+        );
         assert_eq!(frame[24..28], [0x21, 0x22, 0x23, 0x24]);
     }
 }

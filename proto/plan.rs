@@ -62,7 +62,8 @@ pub struct PlanError {
 }
 
 impl Plan {
-    /// Packets of each client: floor(rate × duration), at least 1. `None` for a flood, which plans none.
+    /// Packets of each client: floor(rate × duration), at least 1. `None` for a flood, which plans
+    /// none.
     #[must_use]
     pub fn packets_per_client(&self) -> Option<u64> {
         self.schedule(0).map(|schedule| schedule.packets)
@@ -77,10 +78,17 @@ impl Plan {
     /// The schedule of a client whose first packet is due at `start_ns`. `None` for a flood.
     #[must_use]
     pub fn schedule(&self, start_ns: u64) -> Option<Schedule> {
-        let Rate::Mhz(rate_mhz) = self.rate else { return None };
+        let Rate::Mhz(rate_mhz) = self.rate else {
+            return None;
+        };
         let packets = u128::from(rate_mhz) * self.duration.as_nanos() / 1_000_000_000_000;
         let packets = u64::try_from(packets).unwrap_or(u64::MAX).max(1);
-        Some(Schedule { start_ns, rate_mhz, batch: self.batch, packets })
+        Some(Schedule {
+            start_ns,
+            rate_mhz,
+            batch: self.batch,
+            packets,
+        })
     }
 
     /// As the API tells it.
@@ -113,7 +121,10 @@ impl TryFrom<&v1::Plan> for Plan {
                 "{clients} clients of {} Hz are {total_hz} packets/s together; at most {TOTAL_RATE_HZ_MAX} are allowed, so lower one of the two",
                 asked.rate_hz
             );
-            return Err(PlanError { field: "rate_hz", problem });
+            return Err(PlanError {
+                field: "rate_hz",
+                problem,
+            });
         }
         Ok(Self {
             clients,
@@ -139,7 +150,10 @@ fn within(field: &'static str, value: u32, min: u32, max: u32) -> Result<u32, Pl
     if (min..=max).contains(&value) {
         return Ok(value);
     }
-    Err(PlanError { field, problem: format!("{value} is out of range; {min} to {max} are allowed") })
+    Err(PlanError {
+        field,
+        problem: format!("{value} is out of range; {min} to {max} are allowed"),
+    })
 }
 
 fn batch(asked: &v1::Plan) -> Result<u32, PlanError> {
@@ -154,30 +168,57 @@ fn batch(asked: &v1::Plan) -> Result<u32, PlanError> {
 fn rate(asked: &v1::Plan) -> Result<Rate, PlanError> {
     let hz = asked.rate_hz;
     if asked.flood {
-        let problem = || format!("{hz} together with flood; a flood has no rate, so leave rate_hz 0 or flood away");
-        return if hz == 0.0 { Ok(Rate::Max) } else { Err(PlanError { field: "rate_hz", problem: problem() }) };
+        let problem = || {
+            format!(
+                "{hz} together with flood; a flood has no rate, so leave rate_hz 0 or flood away"
+            )
+        };
+        return if hz == 0.0 {
+            Ok(Rate::Max)
+        } else {
+            Err(PlanError {
+                field: "rate_hz",
+                problem: problem(),
+            })
+        };
     }
     // Written so that NaN fails it.
     let allowed = (RATE_HZ_MIN..=RATE_HZ_MAX).contains(&hz);
     if !allowed {
-        let problem = format!("{hz} is out of range; {RATE_HZ_MIN} to {RATE_HZ_MAX} packets/s per client are allowed");
-        return Err(PlanError { field: "rate_hz", problem });
+        let problem = format!(
+            "{hz} is out of range; {RATE_HZ_MIN} to {RATE_HZ_MAX} packets/s per client are allowed"
+        );
+        return Err(PlanError {
+            field: "rate_hz",
+            problem,
+        });
     }
     Ok(Rate::Mhz((hz * 1e3).round() as u64))
 }
 
 fn duration(asked: Option<&prost_types::Duration>) -> Result<Duration, PlanError> {
-    let error = |problem| PlanError { field: "duration", problem };
+    let error = |problem| PlanError {
+        field: "duration",
+        problem,
+    };
     let asked = asked.ok_or_else(|| error("missing; 1 ms to 24 h are allowed".into()))?;
     let told = asked.seconds as f64 + f64::from(asked.nanos) / 1e9;
-    // Not Duration::try_from: prost-types 0.14.6 overflows on the lowest i64, which a peer may send.
-    let parts =
-        u64::try_from(asked.seconds).ok().zip(u32::try_from(asked.nanos).ok().filter(|nanos| *nanos < 1_000_000_000));
+    // Not Duration::try_from: prost-types 0.14.6 overflows on the lowest i64, which a peer may
+    // send.
+    let parts = u64::try_from(asked.seconds).ok().zip(
+        u32::try_from(asked.nanos)
+            .ok()
+            .filter(|nanos| *nanos < 1_000_000_000),
+    );
     parts
         .filter(|(seconds, _)| *seconds <= DURATION_MAX.as_secs())
         .map(|(seconds, nanos)| Duration::new(seconds, nanos))
         .filter(|duration| (DURATION_MIN..=DURATION_MAX).contains(duration))
-        .ok_or_else(|| error(format!("{told} s is out of range; 1 ms to 24 h are allowed")))
+        .ok_or_else(|| {
+            error(format!(
+                "{told} s is out of range; 1 ms to 24 h are allowed"
+            ))
+        })
 }
 
 fn phase(asked: i32) -> Result<v1::Phase, PlanError> {
@@ -185,19 +226,33 @@ fn phase(asked: i32) -> Result<v1::Phase, PlanError> {
         Ok(v1::Phase::Unspecified) => Ok(v1::Phase::Staggered),
         Ok(phase) => Ok(phase),
         Err(_) => {
-            let problem = format!("{asked} is unknown; staggered (1), spread (2) and aligned (3) exist");
-            Err(PlanError { field: "phase", problem })
+            let problem =
+                format!("{asked} is unknown; staggered (1), spread (2) and aligned (3) exist");
+            Err(PlanError {
+                field: "phase",
+                problem,
+            })
         }
     }
 }
 
 fn agents(asked: &[String]) -> Result<Vec<String>, PlanError> {
-    let error = |problem| Err(PlanError { field: "agents", problem });
+    let error = |problem| {
+        Err(PlanError {
+            field: "agents",
+            problem,
+        })
+    };
     if asked.len() > AGENTS_MAX {
-        return error(format!("{} names are too many; at most {AGENTS_MAX} are allowed", asked.len()));
+        return error(format!(
+            "{} names are too many; at most {AGENTS_MAX} are allowed",
+            asked.len()
+        ));
     }
     if let Some(bad) = asked.iter().find(|name| !is_agent_name(name)) {
-        return error(format!("{bad:?} is no agent name; 1 to 63 characters of a-z, 0-9 and - are"));
+        return error(format!(
+            "{bad:?} is no agent name; 1 to 63 characters of a-z, 0-9 and - are"
+        ));
     }
     let mut names = asked.to_vec();
     names.sort_unstable();
@@ -209,20 +264,31 @@ fn agents(asked: &[String]) -> Result<Vec<String>, PlanError> {
 }
 
 fn target(asked: &str) -> Result<String, PlanError> {
-    let error = |problem| Err(PlanError { field: "target", problem });
+    let error = |problem| {
+        Err(PlanError {
+            field: "target",
+            problem,
+        })
+    };
     if asked.is_empty() {
         return Ok(String::new());
     }
     if asked.len() > TARGET_BYTES_MAX {
-        return error(format!("{} bytes are too long; at most {TARGET_BYTES_MAX} are allowed", asked.len()));
+        return error(format!(
+            "{} bytes are too long; at most {TARGET_BYTES_MAX} are allowed",
+            asked.len()
+        ));
     }
-    let port_is_valid =
-        asked.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0));
+    let port_is_valid = asked
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0));
     let clean = asked.chars().all(|c| c.is_ascii_graphic());
     if port_is_valid && clean {
         return Ok(asked.into());
     }
-    error(format!("{asked:?} is no address; write HOST:PORT, for example 192.0.2.7:8888 or [2001:db8::7]:8888"))
+    error(format!(
+        "{asked:?} is no address; write HOST:PORT, for example 192.0.2.7:8888 or [2001:db8::7]:8888"
+    ))
 }
 
 #[cfg(test)]
@@ -232,7 +298,12 @@ mod tests {
     use super::*;
 
     fn asked(clients: u32, rate_hz: f64, seconds: i64, nanos: i32) -> v1::Plan {
-        v1::Plan { clients, rate_hz, duration: Some(prost_types::Duration { seconds, nanos }), ..v1::Plan::default() }
+        v1::Plan {
+            clients,
+            rate_hz,
+            duration: Some(prost_types::Duration { seconds, nanos }),
+            ..v1::Plan::default()
+        }
     }
 
     #[track_caller]
@@ -247,25 +318,82 @@ mod tests {
         for clients in [0, CLIENTS_MAX + 1, u32::MAX] {
             refused(&asked(clients, 1.0, 1, 0), "clients");
         }
-        for rate_hz in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e12, f64::MIN_POSITIVE, 0.0009] {
+        for rate_hz in [
+            0.0,
+            -1.0,
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            1e12,
+            f64::MIN_POSITIVE,
+            0.0009,
+        ] {
             refused(&asked(1, rate_hz, 1, 0), "rate_hz");
         }
         refused(&asked(11, 1e6, 1, 0), "rate_hz");
-        for (seconds, nanos) in
-            [(0, 0), (-1, 0), (0, 999_999), (31_536_000, 0), (86_400, 1), (i64::MAX, i32::MAX), (i64::MIN, i32::MIN)]
-        {
+        for (seconds, nanos) in [
+            (0, 0),
+            (-1, 0),
+            (0, 999_999),
+            (31_536_000, 0),
+            (86_400, 1),
+            (i64::MAX, i32::MAX),
+            (i64::MIN, i32::MIN),
+        ] {
             refused(&asked(1, 1.0, seconds, nanos), "duration");
         }
-        refused(&v1::Plan { duration: None, ..asked(1, 1.0, 1, 0) }, "duration");
-        refused(&v1::Plan { batch: 1025, ..asked(1, 1.0, 1, 0) }, "batch");
-        refused(&v1::Plan { threads: 65, ..asked(1, 1.0, 1, 0) }, "threads");
-        refused(&v1::Plan { phase: 9, ..asked(1, 1.0, 1, 0) }, "phase");
-        for names in [vec!["A"], vec![""], vec!["a\x1b[31m"], vec!["a", "a"], vec!["x"; 300]] {
+        refused(
+            &v1::Plan {
+                duration: None,
+                ..asked(1, 1.0, 1, 0)
+            },
+            "duration",
+        );
+        refused(
+            &v1::Plan {
+                batch: 1025,
+                ..asked(1, 1.0, 1, 0)
+            },
+            "batch",
+        );
+        refused(
+            &v1::Plan {
+                threads: 65,
+                ..asked(1, 1.0, 1, 0)
+            },
+            "threads",
+        );
+        refused(
+            &v1::Plan {
+                phase: 9,
+                ..asked(1, 1.0, 1, 0)
+            },
+            "phase",
+        );
+        for names in [
+            vec!["A"],
+            vec![""],
+            vec!["a\x1b[31m"],
+            vec!["a", "a"],
+            vec!["x"; 300],
+        ] {
             let agents = names.into_iter().map(String::from).collect();
-            refused(&v1::Plan { agents, ..asked(1, 1.0, 1, 0) }, "agents");
+            refused(
+                &v1::Plan {
+                    agents,
+                    ..asked(1, 1.0, 1, 0)
+                },
+                "agents",
+            );
         }
         for target in ["nohost", ":80", "h:0", "h:65536", "h h:80", "h\r\n:80"] {
-            refused(&v1::Plan { target: target.into(), ..asked(1, 1.0, 1, 0) }, "target");
+            refused(
+                &v1::Plan {
+                    target: target.into(),
+                    ..asked(1, 1.0, 1, 0)
+                },
+                "target",
+            );
         }
     }
 
@@ -273,17 +401,38 @@ mod tests {
     fn the_plan_of_the_front_page_is_a_million_packets() {
         let plan = Plan::try_from(&asked(10, 10_000.0, 10, 0)).unwrap();
         assert_eq!(plan.packets_per_client(), Some(100_000));
-        assert_eq!((plan.batch, plan.threads, plan.phase), (1, 1, v1::Phase::Staggered));
+        assert_eq!(
+            (plan.batch, plan.threads, plan.phase),
+            (1, 1, v1::Phase::Staggered)
+        );
     }
 
     #[test]
     fn a_flood_plans_no_packets_and_fills_its_writes() {
-        let flood = v1::Plan { flood: true, ..asked(10, 0.0, 10, 0) };
+        let flood = v1::Plan {
+            flood: true,
+            ..asked(10, 0.0, 10, 0)
+        };
         let plan = Plan::try_from(&flood).unwrap();
-        assert_eq!((plan.rate, plan.batch, plan.packets_per_client()), (Rate::Max, BATCH_MAX, None));
+        assert_eq!(
+            (plan.rate, plan.batch, plan.packets_per_client()),
+            (Rate::Max, BATCH_MAX, None)
+        );
         assert_eq!(Plan::try_from(&plan.to_proto()), Ok(plan));
-        refused(&v1::Plan { rate_hz: 10.0, ..flood.clone() }, "rate_hz");
-        refused(&v1::Plan { batch: 1025, ..flood }, "batch");
+        refused(
+            &v1::Plan {
+                rate_hz: 10.0,
+                ..flood.clone()
+            },
+            "rate_hz",
+        );
+        refused(
+            &v1::Plan {
+                batch: 1025,
+                ..flood
+            },
+            "batch",
+        );
     }
 
     proptest! {

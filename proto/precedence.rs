@@ -1,16 +1,18 @@
-//! How a thread of the data plane gets a core as soon as it wants one, and when it gives that right back.
+//! How a thread of the data plane gets a core as soon as it wants one, and when it gives that right
+//! back.
 //!
-//! A thread that shares its core with others wakes when the scheduler lets it: milliseconds late at the worst.
-//! As a real-time thread (SCHED_RR, the lowest priorities) it wakes at once; which of ours comes first where
-//! two want one core, on a host of an agent and a server, is their [`Rank`]. Root has that right, and whoever has
-//! CAP_SYS_NICE or LimitRTPRIO=2; for others nice -10, the seed's value, has to do, or nothing.
+//! A thread that shares its core with others wakes when the scheduler lets it: milliseconds late at
+//! the worst. As a real-time thread (SCHED_RR, the lowest priorities) it wakes at once; which of
+//! ours comes first where two want one core, on a host of an agent and a server, is their [`Rank`].
+//! Root has that right, and whoever has CAP_SYS_NICE or LimitRTPRIO=2; for others nice -10, the
+//! seed's value, has to do, or nothing.
 //!
 //! Real-time threads that hardly sleep keep everybody else from their cores, and older kernels take
-//! the cores from them for 50 ms of every second (sched(7)). So there are [`Terms`]: the pacing threads of a
-//! process, all runs together, leave a core to others, and each is a real-time thread only while it sleeps a
-//! tenth of the time; the workers of a server are such only while each takes no more than its share of half of
-//! the cores. Absent on purpose: what an agent and a server on one host take together. Nobody knows of all of
-//! them, and the kernel leaves the rest 5 %.
+//! the cores from them for 50 ms of every second (sched(7)). So there are [`Terms`]: the pacing
+//! threads of a process, all runs together, leave a core to others, and each is a real-time thread
+//! only while it sleeps a tenth of the time; the workers of a server are such only while each takes
+//! no more than its share of half of the cores. Absent on purpose: what an agent and a server on
+//! one host take together. Nobody knows of all of them, and the kernel leaves the rest 5 %.
 
 mod terms;
 
@@ -57,19 +59,33 @@ impl Precedence {
     /// Takes what the terms allow and the system grants.
     pub fn take(terms: Terms) -> Self {
         run_first();
-        let (looked_ns, cpu_ns) = (clock_ns(ClockId::Monotonic), clock_ns(ClockId::ThreadCPUTime));
-        let mut precedence = Self { terms: Some(terms), is_real_time: false, looked_ns, cpu_ns };
+        let (looked_ns, cpu_ns) = (
+            clock_ns(ClockId::Monotonic),
+            clock_ns(ClockId::ThreadCPUTime),
+        );
+        let mut precedence = Self {
+            terms: Some(terms),
+            is_real_time: false,
+            looked_ns,
+            cpu_ns,
+        };
         precedence.become_real_time(terms);
         precedence
     }
 
     /// Of a thread that wants none.
     pub fn none() -> Self {
-        Self { terms: None, is_real_time: false, looked_ns: 0, cpu_ns: 0 }
+        Self {
+            terms: None,
+            is_real_time: false,
+            looked_ns: 0,
+            cpu_ns: 0,
+        }
     }
 
     /// Gives it back when the thread sleeps too little, and takes it again when it does not. To be
-    /// called often, with CLOCK_MONOTONIC in ns; it costs a comparison, and now and then a system call.
+    /// called often, with CLOCK_MONOTONIC in ns; it costs a comparison, and now and then a system
+    /// call.
     #[inline]
     pub fn review(&mut self, now_ns: u64) {
         if let Some(terms) = self.terms
@@ -86,7 +102,10 @@ impl Precedence {
 
     fn look(&mut self, terms: Terms, now_ns: u64) {
         let cpu_ns = clock_ns(ClockId::ThreadCPUTime);
-        let (used_ns, elapsed_ns) = (cpu_ns.saturating_sub(self.cpu_ns), now_ns.saturating_sub(self.looked_ns));
+        let (used_ns, elapsed_ns) = (
+            cpu_ns.saturating_sub(self.cpu_ns),
+            now_ns.saturating_sub(self.looked_ns),
+        );
         if self.is_real_time && !terms.may_stay(used_ns, elapsed_ns) {
             become_normal();
             self.is_real_time = give_back();
@@ -97,7 +116,8 @@ impl Precedence {
     }
 
     fn become_real_time(&mut self, terms: Terms) {
-        self.is_real_time = reserve(terms.threads_max) && (become_real_time(terms.rank) || give_back());
+        self.is_real_time =
+            reserve(terms.threads_max) && (become_real_time(terms.rank) || give_back());
     }
 }
 
@@ -115,17 +135,21 @@ pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Lets the calling thread run before most others when both want a core, with nice -10. It may be real-time
-/// all the same.
+/// Lets the calling thread run before most others when both want a core, with nice -10. It may be
+/// real-time all the same.
 pub fn run_first() {
-    // For Linux "this process" is the calling thread. Not granted to everyone; lateness shows when it would have
-    // been needed.
+    // For Linux "this process" is the calling thread. Not granted to everyone; lateness shows when
+    // it would have been needed.
     let _ = setpriority_process(None, NICE);
 }
 
 /// Whether there may be one more; it is counted then.
 fn reserve(threads_max: usize) -> bool {
-    REAL_TIME_THREADS.fetch_update(Relaxed, Relaxed, |threads| (threads < threads_max).then_some(threads + 1)).is_ok()
+    REAL_TIME_THREADS
+        .fetch_update(Relaxed, Relaxed, |threads| {
+            (threads < threads_max).then_some(threads + 1)
+        })
+        .is_ok()
 }
 
 /// One less is counted. Always false: no real-time thread.
@@ -138,12 +162,15 @@ fn give_back() -> bool {
 fn become_real_time(rank: Rank) -> bool {
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
     let is_granted = |priority: u8| {
-        let priority = priority.try_into().map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
+        let priority = priority
+            .try_into()
+            .map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
         set_thread_priority_and_policy(thread_native_id(), priority, policy).is_ok()
     };
     let is_real_time = (Rank::Reader as u8..=rank as u8).rev().any(is_granted);
     if is_real_time && rank == Rank::Reader {
-        // RLIMIT_RTTIME, which a worker has, counts from the last wait as a real-time thread, be it of long ago.
+        // RLIMIT_RTTIME, which a worker has, counts from the last wait as a real-time thread, be it
+        // of long ago.
         thread::sleep(A_WAIT);
     }
     is_real_time
@@ -152,7 +179,9 @@ fn become_real_time(rank: Rank) -> bool {
 fn become_normal() {
     let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
     // To leave is always granted.
-    let nice_0 = NICE_0.try_into().map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
+    let nice_0 = NICE_0
+        .try_into()
+        .map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
     let _ = set_thread_priority_and_policy(thread_native_id(), nice_0, policy);
     run_first();
 }
@@ -175,7 +204,11 @@ mod tests {
 
     /// With room for as many real-time threads as all tests of this process want.
     fn roomy(rank: Rank) -> Terms {
-        let mut terms = if rank == Rank::Pacer { Terms::of_pacer(64) } else { Terms::of_reader(64, 1) };
+        let mut terms = if rank == Rank::Pacer {
+            Terms::of_pacer(64)
+        } else {
+            Terms::of_reader(64, 1)
+        };
         terms.threads_max = 64;
         terms
     }
@@ -191,7 +224,12 @@ mod tests {
                 thread_schedule_policy()
             });
             let policy = spun.join().unwrap();
-            assert_eq!(policy, Ok(ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other)));
+            assert_eq!(
+                policy,
+                Ok(ThreadSchedulePolicy::Normal(
+                    NormalThreadSchedulePolicy::Other
+                ))
+            );
         }
     }
 
@@ -200,13 +238,19 @@ mod tests {
         let granted = |rank| {
             let taken = move || {
                 let _precedence = Precedence::take(roomy(rank));
-                thread_schedule_policy_param(thread_native_id()).unwrap().1.sched_priority
+                thread_schedule_policy_param(thread_native_id())
+                    .unwrap()
+                    .1
+                    .sched_priority
             };
             thread::spawn(taken).join().unwrap()
         };
         let (reader, pacer) = (granted(Rank::Reader), granted(Rank::Pacer));
         // Where both are granted, one of them, none.
-        assert!([(1, 2), (1, 1), (0, 0)].contains(&(reader, pacer)), "{reader} {pacer}");
+        assert!(
+            [(1, 2), (1, 1), (0, 0)].contains(&(reader, pacer)),
+            "{reader} {pacer}"
+        );
     }
 
     #[test]
@@ -215,7 +259,12 @@ mod tests {
             drop(Precedence::take(roomy(Rank::Reader)));
             thread_schedule_policy()
         });
-        assert_eq!(policy.join().unwrap(), Ok(ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other)));
+        assert_eq!(
+            policy.join().unwrap(),
+            Ok(ThreadSchedulePolicy::Normal(
+                NormalThreadSchedulePolicy::Other
+            ))
+        );
     }
 
     #[test]
@@ -239,13 +288,21 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_never_waits_on_its_own_is_not_ended_for_the_sum_of_its_times_as_a_real_time_thread() {
+    fn a_worker_that_never_waits_on_its_own_is_not_ended_for_the_sum_of_its_times_as_a_real_time_thread()
+     {
         let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "precedence::tests::child_that_never_waits"])
+            .args([
+                "--ignored",
+                "--exact",
+                "precedence::tests::child_that_never_waits",
+            ])
             .output()
             .unwrap();
         assert!(child.status.success(), "{child:?}");
-        assert!(String::from_utf8_lossy(&child.stdout).contains("1 passed"), "{child:?}");
+        assert!(
+            String::from_utf8_lossy(&child.stdout).contains("1 passed"),
+            "{child:?}"
+        );
     }
 
     #[test]
@@ -253,7 +310,14 @@ mod tests {
     fn child_that_never_waits() {
         use rustix::process::{Resource, Rlimit, setrlimit};
         let limit = Some(200_000);
-        setrlimit(Resource::Rttime, Rlimit { current: limit, maximum: limit }).unwrap();
+        setrlimit(
+            Resource::Rttime,
+            Rlimit {
+                current: limit,
+                maximum: limit,
+            },
+        )
+        .unwrap();
         for _ in 0..8 {
             let precedence = Precedence::take(roomy(Rank::Reader));
             let until_ns = now_ns() + 50_000_000;

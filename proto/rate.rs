@@ -7,7 +7,8 @@ use std::str::FromStr;
 pub enum Rate {
     /// So many packets per 1000 s, 1 to 10^9: exact where a float of Hz would drift.
     Mhz(u64),
-    /// A flood: a packet is due at the moment at which it is written, and the next write follows at once.
+    /// A flood: a packet is due at the moment at which it is written, and the next write follows at
+    /// once.
     Max,
 }
 
@@ -52,9 +53,9 @@ impl FromStr for AskedRate {
             Some(digits) => (digits, 1e3),
             None => (text, 1.0),
         };
-        let number: f64 = digits
-            .parse()
-            .map_err(|_| "packets per second are a number such as 10000, 10k or 0.5, or the word max".to_owned())?;
+        let number: f64 = digits.parse().map_err(|_| {
+            "packets per second are a number such as 10000, 10k or 0.5, or the word max".to_owned()
+        })?;
         Ok(Self::Hz(number * factor))
     }
 }
@@ -67,7 +68,14 @@ mod tests {
 
     #[test]
     fn a_rate_takes_thousands_and_millions_and_may_be_the_greatest() {
-        for (text, hz) in [("10000", 1e4), ("10k", 1e4), ("10K", 1e4), ("0.5k", 500.0), ("1M", 1e6), ("1e12", 1e12)] {
+        for (text, hz) in [
+            ("10000", 1e4),
+            ("10k", 1e4),
+            ("10K", 1e4),
+            ("0.5k", 500.0),
+            ("1M", 1e6),
+            ("1e12", 1e12),
+        ] {
             assert_eq!(text.parse(), Ok(AskedRate::Hz(hz)), "{text}");
         }
         assert_eq!("max".parse(), Ok(AskedRate::Max));

@@ -50,7 +50,9 @@ impl FromStr for RunId {
         if !digits {
             return Err(BadRunId);
         }
-        u64::from_str_radix(text, 16).map(Self).map_err(|_| BadRunId)
+        u64::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| BadRunId)
     }
 }
 

@@ -30,12 +30,16 @@ impl Schedule {
     /// How many packets are due by `now_ns`: 0 to `packets`.
     #[must_use]
     pub fn due_by(&self, now_ns: u64) -> u64 {
-        let Some(elapsed) = now_ns.checked_sub(self.start_ns) else { return 0 };
+        let Some(elapsed) = now_ns.checked_sub(self.start_ns) else {
+            return 0;
+        };
         // The packets n with floor(n * 10^12 / rate) <= elapsed are those below this quotient.
         let batch = u128::from(self.batch);
         let scaled = (u128::from(elapsed) + 1) * u128::from(self.rate_mhz);
         let batches = scaled.div_ceil(NANOS_PER_1000_SECONDS * batch);
-        u64::try_from(batches * batch).unwrap_or(u64::MAX).min(self.packets)
+        u64::try_from(batches * batch)
+            .unwrap_or(u64::MAX)
+            .min(self.packets)
     }
 
     /// The time between two batches, ns, rounded down; at least 1.
@@ -73,8 +77,18 @@ mod tests {
     use super::*;
 
     fn schedules() -> impl Strategy<Value = Schedule> {
-        (0..1_u64 << 50, 1..=1_000_000_000_u64, 1..=1024_u32, 1..1_u64 << 40)
-            .prop_map(|(start_ns, rate_mhz, batch, packets)| Schedule { start_ns, rate_mhz, batch, packets })
+        (
+            0..1_u64 << 50,
+            1..=1_000_000_000_u64,
+            1..=1024_u32,
+            1..1_u64 << 40,
+        )
+            .prop_map(|(start_ns, rate_mhz, batch, packets)| Schedule {
+                start_ns,
+                rate_mhz,
+                batch,
+                packets,
+            })
     }
 
     proptest! {
@@ -99,7 +113,12 @@ mod tests {
 
     #[test]
     fn ten_kilohertz_is_a_packet_every_100_microseconds_for_ever() {
-        let schedule = Schedule { start_ns: 1_000, rate_mhz: 10_000_000, batch: 1, packets: u64::MAX };
+        let schedule = Schedule {
+            start_ns: 1_000,
+            rate_mhz: 10_000_000,
+            batch: 1,
+            packets: u64::MAX,
+        };
         for n in [0, 1, 2, 9_999, 10_000, 36_000_000, 864_000_000_000] {
             assert_eq!(schedule.due_at(n), 1_000 + n * 100_000);
         }
@@ -111,7 +130,12 @@ mod tests {
 
     #[test]
     fn a_batch_goes_every_batch_periods_and_the_last_one_may_be_short() {
-        let schedule = Schedule { start_ns: 0, rate_mhz: 10_000_000, batch: 50, packets: 120 };
+        let schedule = Schedule {
+            start_ns: 0,
+            rate_mhz: 10_000_000,
+            batch: 50,
+            packets: 120,
+        };
         assert_eq!(schedule.period_ns(), 5_000_000);
         assert_eq!(schedule.due_by(0), 50);
         assert_eq!(schedule.due_by(4_999_999), 50);

@@ -46,7 +46,11 @@ impl Key {
     /// The key of `agent` in `run`, from the server's secret.
     #[must_use]
     pub fn derive(secret: &[u8; KEY_BYTES], run: RunId, agent: u16) -> Self {
-        let parts: [&[u8]; 3] = [b"metronome key v1", &run.bits().to_le_bytes(), &agent.to_le_bytes()];
+        let parts: [&[u8]; 3] = [
+            b"metronome key v1",
+            &run.bits().to_le_bytes(),
+            &agent.to_le_bytes(),
+        ];
         Self(mac(secret, &parts))
     }
 
@@ -187,7 +191,14 @@ impl Refusal {
     /// The reason in a refusal frame. `None` for everything else.
     #[must_use]
     pub fn decode(frame: &Frame) -> Option<Self> {
-        let all = [Self::Full, Self::Hello, Self::Late, Self::Raw, Self::Protocol, Self::Ended];
+        let all = [
+            Self::Full,
+            Self::Hello,
+            Self::Late,
+            Self::Raw,
+            Self::Protocol,
+            Self::Ended,
+        ];
         all.into_iter().find(|refusal| refusal.encode() == *frame)
     }
 
@@ -244,12 +255,14 @@ mod tests {
     use super::*;
 
     fn hellos() -> impl Strategy<Value = Hello> {
-        (any::<u64>(), any::<u16>(), any::<u16>(), any::<u8>()).prop_map(|(run, agent, client, attempt)| Hello {
-            run: RunId::from_bits(run),
-            agent,
-            client,
-            attempt,
-        })
+        (any::<u64>(), any::<u16>(), any::<u16>(), any::<u8>()).prop_map(
+            |(run, agent, client, attempt)| Hello {
+                run: RunId::from_bits(run),
+                agent,
+                client,
+                attempt,
+            },
+        )
     }
 
     proptest! {
@@ -305,7 +318,14 @@ mod tests {
 
     #[test]
     fn a_refusal_survives_the_wire_and_nothing_else_is_one() {
-        for refusal in [Refusal::Full, Refusal::Hello, Refusal::Late, Refusal::Raw, Refusal::Protocol, Refusal::Ended] {
+        for refusal in [
+            Refusal::Full,
+            Refusal::Hello,
+            Refusal::Late,
+            Refusal::Raw,
+            Refusal::Protocol,
+            Refusal::Ended,
+        ] {
             assert_eq!(Refusal::decode(&refusal.encode()), Some(refusal));
         }
         let mut unknown = Refusal::Full.encode();

@@ -32,7 +32,9 @@ use opentelemetry_sdk::{
     Resource,
     trace::{IdGenerator as _, RandomIdGenerator},
 };
-use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 pub use context::{continue_from, continue_from_traceparent, inject, trace_id, traceparent};
 pub use flags::LogFlags;
@@ -68,9 +70,11 @@ impl Telemetry {
         };
         let spans = exporting.as_ref().map(|exporting| {
             // The exporter's own HTTP/2 must not make spans: each export would cause the next.
-            let ours =
-                EnvFilter::new("off,metronome_proto=info,metronome_server=info,metronome_agent=info,benchctl=info");
-            let layer = tracing_opentelemetry::layer().with_tracer(exporting.provider.tracer(service));
+            let ours = EnvFilter::new(
+                "off,metronome_proto=info,metronome_server=info,metronome_agent=info,benchctl=info",
+            );
+            let layer =
+                tracing_opentelemetry::layer().with_tracer(exporting.provider.tracer(service));
             // Where in our sources a span begins and on which thread is of no use to its reader.
             layer
                 .with_location(false)
@@ -81,20 +85,32 @@ impl Telemetry {
         });
         context::set_propagator(&read_variable);
         // A second call, as in a test, keeps the first one's set-up.
-        let _ = tracing_subscriber::registry().with(spans).with(lines).try_init();
+        let _ = tracing_subscriber::registry()
+            .with(spans)
+            .with(lines)
+            .try_init();
         if let Some(sentence) = trouble {
             tracing::warn!("traces are off: {sentence}");
         }
-        Ok(Self { service, exporting, _file: file })
+        Ok(Self {
+            service,
+            exporting,
+            _file: file,
+        })
     }
 
     /// Sends the spans that are still waiting, for at most 0.7 s, whatever the collector does, and
     /// says how many were never delivered.
     pub fn finish(self) {
-        let Some(exporting) = self.exporting else { return };
+        let Some(exporting) = self.exporting else {
+            return;
+        };
         let (collector, undelivered) = exporting.finish(FLUSH_TIME_MAX);
         if undelivered > 0 {
-            eprintln!("{}: {undelivered} spans were not delivered to the collector at {collector}", self.service);
+            eprintln!(
+                "{}: {undelivered} spans were not delivered to the collector at {collector}",
+                self.service
+            );
         }
     }
 }
@@ -106,15 +122,24 @@ pub fn resource(service: &'static str) -> Resource {
     let ours = [
         ("service.name", service.to_owned()),
         ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("service.instance.id", RandomIdGenerator::default().new_trace_id().to_string()),
+        (
+            "service.instance.id",
+            RandomIdGenerator::default().new_trace_id().to_string(),
+        ),
         ("host.name", host.trim().to_owned()),
     ];
     let given = read_variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
     let is_given = |name: &str| {
-        let named = given.split(',').filter_map(|pair| pair.split_once('=')).any(|(key, _)| key.trim() == name);
+        let named = given
+            .split(',')
+            .filter_map(|pair| pair.split_once('='))
+            .any(|(key, _)| key.trim() == name);
         named || (name == "service.name" && read_variable("OTEL_SERVICE_NAME").is_some())
     };
-    let ours = ours.into_iter().filter(|(name, _)| !is_given(name)).map(|(name, value)| KeyValue::new(name, value));
+    let ours = ours
+        .into_iter()
+        .filter(|(name, _)| !is_given(name))
+        .map(|(name, value)| KeyValue::new(name, value));
     Resource::builder()
         .with_attributes(ours)
         .with_attribute(KeyValue::new("process.pid", i64::from(std::process::id())))

@@ -3,8 +3,9 @@
 //! Files are PEM and read once, when the process starts: a new certificate takes a restart. The
 //! protocol, TLS 1.2 or 1.3, is rustls's business.
 //!
-//! Absent on purpose: TLS on the data port, whose bytes the laws compare with the kernel's own count;
-//! and rights by name: who holds a certificate of the server's client CA may do all that the API offers.
+//! Absent on purpose: TLS on the data port, whose bytes the laws compare with the kernel's own
+//! count; and rights by name: who holds a certificate of the server's client CA may do all that the
+//! API offers.
 
 use std::{
     error::Error,
@@ -24,37 +25,74 @@ const CERTIFICATE_BEGINS: &str = "-----BEGIN CERTIFICATE-----";
 /// How whoever dials a server proves who they are, and what they take as proof.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct DialFlags {
-    /// PEM file with the certificates that may have signed the server's; with it the connection is encrypted
-    /// [default for https://: what this system trusts].
-    #[arg(long, env = "METRONOME_TLS_CA", value_name = "FILE", help_heading = "TLS")]
+    /// PEM file with the certificates that may have signed the server's; with it the connection is
+    /// encrypted [default for https://: what this system trusts].
+    #[arg(
+        long,
+        env = "METRONOME_TLS_CA",
+        value_name = "FILE",
+        help_heading = "TLS"
+    )]
     pub tls_ca: Option<PathBuf>,
 
     /// PEM file with the certificate of this end, for a server that asks for one (--tls-client-ca).
-    #[arg(long, env = "METRONOME_TLS_CERT", value_name = "FILE", help_heading = "TLS")]
+    #[arg(
+        long,
+        env = "METRONOME_TLS_CERT",
+        value_name = "FILE",
+        help_heading = "TLS"
+    )]
     pub tls_cert: Option<PathBuf>,
 
     /// PEM file with its private key.
-    #[arg(long, env = "METRONOME_TLS_KEY", value_name = "FILE", help_heading = "TLS")]
+    #[arg(
+        long,
+        env = "METRONOME_TLS_KEY",
+        value_name = "FILE",
+        help_heading = "TLS"
+    )]
     pub tls_key: Option<PathBuf>,
 
     /// Name that the server's certificate is for, when that is not the host in the address.
-    #[arg(long, env = "METRONOME_TLS_NAME", value_name = "NAME", help_heading = "TLS")]
+    #[arg(
+        long,
+        env = "METRONOME_TLS_NAME",
+        value_name = "NAME",
+        help_heading = "TLS"
+    )]
     pub tls_name: Option<String>,
 }
 
 /// How a server proves who it is, and whom it lets in.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ServeFlags {
-    /// PEM file with the server's certificate and those between it and its CA: the gRPC port is encrypted.
-    #[arg(long, env = "METRONOME_TLS_CERT", value_name = "FILE", help_heading = "TLS")]
+    /// PEM file with the server's certificate and those between it and its CA: the gRPC port is
+    /// encrypted.
+    #[arg(
+        long,
+        env = "METRONOME_TLS_CERT",
+        value_name = "FILE",
+        help_heading = "TLS"
+    )]
     pub tls_cert: Option<PathBuf>,
 
     /// PEM file with its private key.
-    #[arg(long, env = "METRONOME_TLS_KEY", value_name = "FILE", help_heading = "TLS")]
+    #[arg(
+        long,
+        env = "METRONOME_TLS_KEY",
+        value_name = "FILE",
+        help_heading = "TLS"
+    )]
     pub tls_key: Option<PathBuf>,
 
-    /// PEM file with certificates: only agents and operators whose own certificate one of them has signed are let in.
-    #[arg(long, env = "METRONOME_TLS_CLIENT_CA", value_name = "FILE", help_heading = "TLS")]
+    /// PEM file with certificates: only agents and operators whose own certificate one of them has
+    /// signed are let in.
+    #[arg(
+        long,
+        env = "METRONOME_TLS_CLIENT_CA",
+        value_name = "FILE",
+        help_heading = "TLS"
+    )]
     pub tls_client_ca: Option<PathBuf>,
 }
 
@@ -83,10 +121,14 @@ pub enum TlsError {
     #[error("--tls-cert and --tls-key belong together: give both or neither")]
     Half,
     /// A server that knows whom to let in, but not who it is.
-    #[error("--tls-client-ca needs --tls-cert and --tls-key: a server without a certificate of its own has no TLS")]
+    #[error(
+        "--tls-client-ca needs --tls-cert and --tls-key: a server without a certificate of its own has no TLS"
+    )]
     NoIdentity,
     /// Two contradictory wishes.
-    #[error("--server says http:// and a TLS flag is set; write https://, or leave the flag (or METRONOME_TLS_…) out")]
+    #[error(
+        "--server says http:// and a TLS flag is set; write https://, or leave the flag (or METRONOME_TLS_…) out"
+    )]
     Plain,
     /// Files that rustls does not take.
     #[error(
@@ -96,8 +138,8 @@ pub enum TlsError {
 }
 
 impl DialFlags {
-    /// What to dial with; `None` without TLS. `scheme` is what stands before :// in the address, when
-    /// something does.
+    /// What to dial with; `None` without TLS. `scheme` is what stands before :// in the address,
+    /// when something does.
     ///
     /// # Errors
     /// A file that cannot be used, half an identity, or TLS flags for an address that says http.
@@ -112,7 +154,9 @@ impl DialFlags {
         }
         let mut tls = ClientTlsConfig::new().timeout(HANDSHAKE_TIME_MAX);
         tls = match &self.tls_ca {
-            Some(path) => tls.ca_certificate(Certificate::from_pem(certificates("--tls-ca", path)?)),
+            Some(path) => {
+                tls.ca_certificate(Certificate::from_pem(certificates("--tls-ca", path)?))
+            }
             None => tls.with_native_roots(),
         };
         if let Some(identity) = identity(self.tls_cert.as_deref(), self.tls_key.as_deref())? {
@@ -121,7 +165,8 @@ impl DialFlags {
         if let Some(name) = &self.tls_name {
             tls = tls.domain_name(name);
         }
-        // Nothing is dialled: this only has the files parsed, so that a bad one is told before the first try.
+        // Nothing is dialled: this only has the files parsed, so that a bad one is told before the
+        // first try.
         let trial = Endpoint::from_static("https://localhost").tls_config(tls.clone());
         trial.map_err(|error| unusable(&error))?;
         Ok(Some(tls))
@@ -135,22 +180,34 @@ impl ServeFlags {
     /// A file that cannot be used, half an identity, or a client CA without an identity.
     pub fn decide(&self) -> Result<Option<ServerTlsConfig>, TlsError> {
         let Some(identity) = identity(self.tls_cert.as_deref(), self.tls_key.as_deref())? else {
-            return if self.tls_client_ca.is_some() { Err(TlsError::NoIdentity) } else { Ok(None) };
+            return if self.tls_client_ca.is_some() {
+                Err(TlsError::NoIdentity)
+            } else {
+                Ok(None)
+            };
         };
-        let mut tls = ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE_TIME_MAX);
+        let mut tls = ServerTlsConfig::new()
+            .identity(identity)
+            .timeout(HANDSHAKE_TIME_MAX);
         if let Some(path) = &self.tls_client_ca {
-            tls = tls.client_ca_root(Certificate::from_pem(certificates("--tls-client-ca", path)?));
+            tls = tls.client_ca_root(Certificate::from_pem(certificates(
+                "--tls-client-ca",
+                path,
+            )?));
         }
-        Server::builder().tls_config(tls.clone()).map_err(|error| unusable(&error))?;
+        Server::builder()
+            .tls_config(tls.clone())
+            .map_err(|error| unusable(&error))?;
         Ok(Some(tls))
     }
 }
 
 fn identity(cert: Option<&Path>, key: Option<&Path>) -> Result<Option<Identity>, TlsError> {
     match (cert, key) {
-        (Some(cert), Some(key)) => {
-            Ok(Some(Identity::from_pem(certificates("--tls-cert", cert)?, read("--tls-key", key)?)))
-        }
+        (Some(cert), Some(key)) => Ok(Some(Identity::from_pem(
+            certificates("--tls-cert", cert)?,
+            read("--tls-key", key)?,
+        ))),
         (None, None) => Ok(None),
         _ => Err(TlsError::Half),
     }
@@ -159,11 +216,22 @@ fn identity(cert: Option<&Path>, key: Option<&Path>) -> Result<Option<Identity>,
 /// A file without a certificate would only be noticed at the first handshake, and by the wrong end.
 fn certificates(flag: &'static str, path: &Path) -> Result<String, TlsError> {
     let text = read(flag, path)?;
-    if text.contains(CERTIFICATE_BEGINS) { Ok(text) } else { Err(TlsError::NoCertificate { flag, path: path.into() }) }
+    if text.contains(CERTIFICATE_BEGINS) {
+        Ok(text)
+    } else {
+        Err(TlsError::NoCertificate {
+            flag,
+            path: path.into(),
+        })
+    }
 }
 
 fn read(flag: &'static str, path: &Path) -> Result<String, TlsError> {
-    fs::read_to_string(path).map_err(|cause| TlsError::Unreadable { flag, path: path.into(), cause })
+    fs::read_to_string(path).map_err(|cause| TlsError::Unreadable {
+        flag,
+        path: path.into(),
+        cause,
+    })
 }
 
 fn unusable(error: &tonic::transport::Error) -> TlsError {
@@ -183,8 +251,12 @@ mod tests {
     /// A certificate and its key, in files.
     fn files() -> (tempfile::TempDir, PathBuf, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let (cert_path, key_path) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert_path, key_path) = (
+            folder.path().join("cert.pem"),
+            folder.path().join("key.pem"),
+        );
         fs::write(&cert_path, cert.pem()).unwrap();
         fs::write(&key_path, signing_key.serialize_pem()).unwrap();
         (folder, cert_path, key_path)
@@ -193,18 +265,32 @@ mod tests {
     #[track_caller]
     fn refused<T>(decided: Result<T, TlsError>, expected: &str) {
         let sentence = decided.err().expect("refused").to_string();
-        assert!(sentence.contains(expected), "{sentence:?} should contain {expected:?}");
+        assert!(
+            sentence.contains(expected),
+            "{sentence:?} should contain {expected:?}"
+        );
     }
 
     #[test]
     fn tls_is_what_the_scheme_or_a_flag_asks_for() {
         let none = DialFlags::default();
-        assert!(none.decide(None).unwrap().is_none() && none.decide(Some("http")).unwrap().is_none());
+        assert!(
+            none.decide(None).unwrap().is_none() && none.decide(Some("http")).unwrap().is_none()
+        );
         let (_folder, cert, _) = files();
-        let with_ca = DialFlags { tls_ca: Some(cert), ..DialFlags::default() };
-        assert!(with_ca.decide(None).unwrap().is_some() && with_ca.decide(Some("https")).unwrap().is_some());
+        let with_ca = DialFlags {
+            tls_ca: Some(cert),
+            ..DialFlags::default()
+        };
+        assert!(
+            with_ca.decide(None).unwrap().is_some()
+                && with_ca.decide(Some("https")).unwrap().is_some()
+        );
         refused(with_ca.decide(Some("http")), "https://");
-        let with_name = DialFlags { tls_name: Some("bench1".into()), ..DialFlags::default() };
+        let with_name = DialFlags {
+            tls_name: Some("bench1".into()),
+            ..DialFlags::default()
+        };
         refused(with_name.decide(Some("http")), "https://");
         assert!(ServeFlags::default().decide().unwrap().is_none());
     }
@@ -212,7 +298,11 @@ mod tests {
     #[test]
     fn a_server_with_a_certificate_and_a_ca_for_its_clients_has_tls() {
         let (_folder, cert, key) = files();
-        let whole = ServeFlags { tls_cert: Some(cert.clone()), tls_key: Some(key), tls_client_ca: Some(cert) };
+        let whole = ServeFlags {
+            tls_cert: Some(cert.clone()),
+            tls_key: Some(key),
+            tls_client_ca: Some(cert),
+        };
         assert!(whole.decide().unwrap().is_some());
     }
 
@@ -222,8 +312,13 @@ mod tests {
         let (absent, empty) = (folder.path().join("absent"), folder.path().join("empty"));
         fs::write(&empty, "").unwrap();
         let dial = |ca: Option<&PathBuf>, cert: Option<&PathBuf>, key: Option<&PathBuf>| {
-            DialFlags { tls_ca: ca.cloned(), tls_cert: cert.cloned(), tls_key: key.cloned(), tls_name: None }
-                .decide(None)
+            DialFlags {
+                tls_ca: ca.cloned(),
+                tls_cert: cert.cloned(),
+                tls_key: key.cloned(),
+                tls_name: None,
+            }
+            .decide(None)
         };
         refused(dial(Some(&absent), None, None), "--tls-ca");
         refused(dial(Some(&empty), None, None), "no certificate");
@@ -231,12 +326,20 @@ mod tests {
         refused(dial(Some(&cert), Some(&cert), None), "both or neither");
         refused(dial(Some(&cert), Some(&cert), Some(&empty)), "openssl");
         let serve = |cert: Option<&PathBuf>, key: Option<&PathBuf>, ca: Option<&PathBuf>| {
-            ServeFlags { tls_cert: cert.cloned(), tls_key: key.cloned(), tls_client_ca: ca.cloned() }.decide()
+            ServeFlags {
+                tls_cert: cert.cloned(),
+                tls_key: key.cloned(),
+                tls_client_ca: ca.cloned(),
+            }
+            .decide()
         };
         refused(serve(None, None, Some(&cert)), "--tls-client-ca");
         refused(serve(None, Some(&key), None), "both or neither");
         refused(serve(Some(&cert), Some(&absent), None), "--tls-key");
         refused(serve(Some(&cert), Some(&cert), None), "openssl");
-        refused(serve(Some(&cert), Some(&key), Some(&empty)), "--tls-client-ca");
+        refused(
+            serve(Some(&cert), Some(&key), Some(&empty)),
+            "--tls-client-ca",
+        );
     }
 }

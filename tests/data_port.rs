@@ -30,7 +30,12 @@ fn refused(mut stream: TcpStream, refusal: Refusal) {
 }
 
 fn forged() -> [u8; 32] {
-    let hello = Hello { run: RunId::from_bits(1), agent: 0, client: 0, attempt: 1 };
+    let hello = Hello {
+        run: RunId::from_bits(1),
+        agent: 0,
+        client: 0,
+        attempt: 1,
+    };
     hello.seal(&Key::from_bytes([1; 32]))
 }
 
@@ -50,7 +55,13 @@ fn what_is_not_a_verified_hello_is_refused_with_its_reason_and_the_next_run_work
     unknown.write_all(&forged()).unwrap();
     refused(unknown, Refusal::Hello);
     let mut packet_first = connect(&server);
-    let packet = Packet { flags: 0, client: 0, sequence: 0, due_ns: 0, lateness_ns: 0 };
+    let packet = Packet {
+        flags: 0,
+        client: 0,
+        sequence: 0,
+        due_ns: 0,
+        lateness_ns: 0,
+    };
     packet_first.write_all(&packet.encode()).unwrap();
     refused(packet_first, Refusal::Protocol);
     run_works(&server);
@@ -79,7 +90,10 @@ fn a_hello_that_is_short_by_any_number_of_bytes_ends_and_one_that_is_late_is_ref
         refused(stream, Refusal::Late);
     }
     let waited = began.elapsed();
-    assert!(waited > Duration::from_secs(4) && waited < Duration::from_secs(15), "{waited:?}");
+    assert!(
+        waited > Duration::from_secs(4) && waited < Duration::from_secs(15),
+        "{waited:?}"
+    );
     let (told, _) = server.json(&["server"]);
     assert_eq!(told["connections"]["refused_late"], 32, "{told:#}");
 }
@@ -99,7 +113,10 @@ fn a_thousand_connections_beyond_max_clients_do_not_disturb_a_run() {
         (told["connections"]["accepted"].as_u64() >= Some(1000)).then_some(())
     });
     let (told, _) = server.json(&["server"]);
-    assert!(told["connections"]["admitted"].as_u64() <= Some(10), "{told:#}");
+    assert!(
+        told["connections"]["admitted"].as_u64() <= Some(10),
+        "{told:#}"
+    );
     drop(idle);
     wait_until("the places are free", || {
         let (told, _) = server.json(&["server"]);
@@ -115,28 +132,48 @@ fn raw_clients_are_counted_in_whole_packets_and_half_a_packet_is_not_one() {
         let mut raw = connect(&server);
         raw.write_all(&vec![b'X'; bytes]).unwrap();
         raw.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(raw.read(&mut [0; 1]).unwrap(), 0, "the server ends it when it has read all");
+        assert_eq!(
+            raw.read(&mut [0; 1]).unwrap(),
+            0,
+            "the server ends it when it has read all"
+        );
     }
     let told = wait_until("all are booked", || {
         let (told, _) = server.json(&["server"]);
         (told["raw"]["connections"] == 3 && told["connections"]["admitted"] == 0).then_some(told)
     });
-    assert_eq!((told["raw"]["packets"].as_u64(), told["raw"]["bytes"].as_u64()), (Some(107), Some(3_200 + 240 + 31)));
+    assert_eq!(
+        (
+            told["raw"]["packets"].as_u64(),
+            told["raw"]["bytes"].as_u64()
+        ),
+        (Some(107), Some(3_200 + 240 + 31))
+    );
 }
 
-/// A peer that speaks the whole protocol, as docs and codecs give it, in the standing run of a server
-/// that has the same key file.
+/// A peer that speaks the whole protocol, as docs and codecs give it, in the standing run of a
+/// server that has the same key file.
 #[test]
 fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("key");
     let mut options = std::fs::OpenOptions::new();
-    let mut file = std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600).open(&path);
-    file.as_mut().unwrap().write_all("5a".repeat(32).as_bytes()).unwrap();
+    let mut file =
+        std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600)
+            .open(&path);
+    file.as_mut()
+        .unwrap()
+        .write_all("5a".repeat(32).as_bytes())
+        .unwrap();
     let server = Server::start(&["--workers", "2", "--key-file", path.to_str().unwrap()]);
 
     let key = Key::derive(&[0x5A; 32], RunId::from_bits(0), 0);
-    let hello = Hello { run: RunId::from_bits(0), agent: 0, client: 3, attempt: 1 };
+    let hello = Hello {
+        run: RunId::from_bits(0),
+        agent: 0,
+        client: 3,
+        attempt: 1,
+    };
     let mut client = connect(&server);
     client.set_read_timeout(Some(common::PATIENCE)).unwrap();
     let mut frame = [0; 32];
@@ -145,7 +182,14 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
     assert!(hello.is_acked_by(&frame, &key));
     for sequence in 0..100 {
         let flags = if sequence % 2 == 0 { FLAG_ECHO } else { 0 };
-        let packet = Packet { flags, client: 3, sequence, due_ns: 7 * sequence, lateness_ns: 1 }.encode();
+        let packet = Packet {
+            flags,
+            client: 3,
+            sequence,
+            due_ns: 7 * sequence,
+            lateness_ns: 1,
+        }
+        .encode();
         // Half a packet before the death of its worker, half behind it.
         client.write_all(&packet[..13]).unwrap();
         if sequence % 20 == 19 {
@@ -163,7 +207,10 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
     client.shutdown(std::net::Shutdown::Write).unwrap();
     let rest = read_to_end(&mut client);
     assert_eq!(rest.len(), 32, "the end-ack, once and whole");
-    assert_eq!(hello.open_end_ack(rest[..].try_into().unwrap(), &key), Some(100));
+    assert_eq!(
+        hello.open_end_ack(rest[..].try_into().unwrap(), &key),
+        Some(100)
+    );
 
     // The same hello on another connection, while its client is there, is a replay.
     let mut first = connect(&server);
@@ -174,17 +221,41 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
     refused(replay, Refusal::Hello);
 }
 
-/// The seed serves only as many clients at once as it has workers; its own client must see more here.
+/// The seed serves only as many clients at once as it has workers; its own client must see more
+/// here.
 #[test]
 fn the_seed_s_client_drives_the_server_with_every_packet_counted() {
     let server = Server::start(&["--accept-raw", "--workers", "4"]);
-    let (host, port) = server.data().rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).unwrap();
+    let (host, port) = server
+        .data()
+        .rsplit_once(':')
+        .map(|(host, port)| (host.to_owned(), port.to_owned()))
+        .unwrap();
     let client = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/seed_client.py");
-    let arguments = ["--host", &host, "--port", &port, "--clients", "10", "--rate", "10000", "--duration", "2"];
-    let output = Command::new("python3").arg(client).args(arguments).output().expect("python3");
+    let arguments = [
+        "--host",
+        &host,
+        "--port",
+        &port,
+        "--clients",
+        "10",
+        "--rate",
+        "10000",
+        "--duration",
+        "2",
+    ];
+    let output = Command::new("python3")
+        .arg(client)
+        .args(arguments)
+        .output()
+        .expect("python3");
     let said = String::from_utf8(output.stdout).unwrap();
-    let sent: u64 =
-        said.split_whitespace().nth(1).unwrap_or_else(|| panic!("{said} {:?}", output.stderr)).parse().unwrap();
+    let sent: u64 = said
+        .split_whitespace()
+        .nth(1)
+        .unwrap_or_else(|| panic!("{said} {:?}", output.stderr))
+        .parse()
+        .unwrap();
     let told = wait_until("all ten are booked", || {
         let (told, _): (Value, _) = server.json(&["server"]);
         (told["raw"]["connections"] == 10 && told["connections"]["admitted"] == 0).then_some(told)

@@ -20,7 +20,10 @@ const FIRST_PACKET_TIME_MAX: Duration = Duration::from_secs(1);
 fn proportional_kib(pid: Pid) -> u64 {
     let path = format!("/proc/{}/smaps_rollup", pid.as_raw_nonzero());
     let rollup = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    let line = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -28,34 +31,81 @@ fn proportional_kib(pid: Pid) -> u64 {
 fn all_processes_together_stay_within_60_mib_at_10_clients() {
     let server = Server::start(&[]);
     let agent = server.agent("a1");
-    let mut start = server.benchctl(&["start", "-o", "json", "--clients", "10", "--rate", "2000", "--duration", "3s"]);
+    let mut start = server.benchctl(&[
+        "start",
+        "-o",
+        "json",
+        "--clients",
+        "10",
+        "--rate",
+        "2000",
+        "--duration",
+        "3s",
+    ]);
     let child = start.spawn().unwrap();
     wait_until("packets of all clients arrive", || {
         let (told, _) = server.json(&["server"]);
-        let packets = told["workers"].as_array().unwrap().iter().map(|worker| worker["packets"].as_u64().unwrap());
+        let packets = told["workers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|worker| worker["packets"].as_u64().unwrap());
         (told["connections"]["admitted"] == 10 && packets.sum::<u64>() > 10_000).then_some(())
     });
     let workers: u64 = server.workers().into_iter().map(proportional_kib).sum();
-    let parts = [proportional_kib(server.process.pid()), workers, proportional_kib(agent.pid())];
+    let parts = [
+        proportional_kib(server.process.pid()),
+        workers,
+        proportional_kib(agent.pid()),
+    ];
     let sum: u64 = parts.iter().sum();
-    println!("memory in mid-run, KiB: server {}, workers {}, agent {}, together {sum}", parts[0], parts[1], parts[2]);
+    println!(
+        "memory in mid-run, KiB: server {}, workers {}, agent {}, together {sum}",
+        parts[0], parts[1], parts[2]
+    );
     let (result, _) = json_of(child.wait_with_output().unwrap());
-    assert_eq!(result["packets"]["received"], 60_000, "it was measured in mid-run");
-    assert!(sum <= MEMORY_KIB_MAX, "{sum} KiB of at most {MEMORY_KIB_MAX}");
+    assert_eq!(
+        result["packets"]["received"], 60_000,
+        "it was measured in mid-run"
+    );
+    assert!(
+        sum <= MEMORY_KIB_MAX,
+        "{sum} KiB of at most {MEMORY_KIB_MAX}"
+    );
 }
 
 #[tokio::test]
 async fn the_first_packet_is_read_soon_after_start_run() {
     let server = Server::start(&["--workers", "1"]);
     let _agent: Running = server.agent("a1");
-    let mut operator = OperatorServiceClient::connect(format!("http://{}", server.grpc())).await.unwrap();
+    let mut operator = OperatorServiceClient::connect(format!("http://{}", server.grpc()))
+        .await
+        .unwrap();
     for _ in 0..5 {
         let before = packets(&mut operator).await;
-        let duration = Some(prost_types::Duration { seconds: 0, nanos: 100_000_000 });
-        let plan = v1::Plan { clients: 10, rate_hz: 100.0, duration, ..v1::Plan::default() };
+        let duration = Some(prost_types::Duration {
+            seconds: 0,
+            nanos: 100_000_000,
+        });
+        let plan = v1::Plan {
+            clients: 10,
+            rate_hz: 100.0,
+            duration,
+            ..v1::Plan::default()
+        };
         let called = Instant::now();
-        let request = v1::StartRunRequest { plan: Some(plan), ..v1::StartRunRequest::default() };
-        let run_id = operator.start_run(request).await.unwrap().into_inner().run.unwrap().run_id;
+        let request = v1::StartRunRequest {
+            plan: Some(plan),
+            ..v1::StartRunRequest::default()
+        };
+        let run_id = operator
+            .start_run(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .run
+            .unwrap()
+            .run_id;
         // Seen from outside, so never too short.
         while packets(&mut operator).await == before {
             assert!(called.elapsed() < PATIENCE, "no packet comes");
@@ -63,13 +113,21 @@ async fn the_first_packet_is_read_soon_after_start_run() {
         let took = called.elapsed();
         println!("StartRun to the first packet: {took:?}");
         assert!(took < FIRST_PACKET_TIME_MAX, "{took:?}");
-        let mut events = operator.watch_run(v1::WatchRunRequest { run_id }).await.unwrap().into_inner();
+        let mut events = operator
+            .watch_run(v1::WatchRunRequest { run_id })
+            .await
+            .unwrap()
+            .into_inner();
         while events.message().await.unwrap().is_some() {}
     }
 }
 
 /// Packets that the workers have counted since the server's start.
 async fn packets(operator: &mut OperatorServiceClient<Channel>) -> u64 {
-    let told = operator.get_server(v1::GetServerRequest {}).await.unwrap().into_inner();
+    let told = operator
+        .get_server(v1::GetServerRequest {})
+        .await
+        .unwrap()
+        .into_inner();
     told.workers.iter().map(|worker| worker.packets).sum()
 }

@@ -1,4 +1,5 @@
-//! What the server's log has to say: the words of its workers, and little about peers that do not behave.
+//! What the server's log has to say: the words of its workers, and little about peers that do not
+//! behave.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -29,10 +30,26 @@ impl Logging {
     fn start(format: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let mut server = command("metronome-server");
-        server.args(["--port", "0", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--workers", "2"]);
-        server.arg("--database").arg(folder.path().join("runs.sqlite"));
-        server.args(["--log-format", format, "--log-file"]).arg(folder.path().join("logs/server.log"));
-        Self { server: Running::start(server), folder }
+        server.args([
+            "--port",
+            "0",
+            "--grpc",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--workers",
+            "2",
+        ]);
+        server
+            .arg("--database")
+            .arg(folder.path().join("runs.sqlite"));
+        server
+            .args(["--log-format", format, "--log-file"])
+            .arg(folder.path().join("logs/server.log"));
+        Self {
+            server: Running::start(server),
+            folder,
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -40,7 +57,11 @@ impl Logging {
     }
 
     fn lines(&self) -> Vec<String> {
-        fs::read_to_string(self.path()).unwrap().lines().map(ToOwned::to_owned).collect()
+        fs::read_to_string(self.path())
+            .unwrap()
+            .lines()
+            .map(ToOwned::to_owned)
+            .collect()
     }
 
     /// Every line, once the server has ended and written the last of them.
@@ -55,30 +76,64 @@ impl Logging {
     /// The process of the first worker.
     fn worker(&self) -> i64 {
         let mut benchctl = command("benchctl");
-        benchctl.args(["-o", "json", "--server", &self.server.told("grpc"), "server"]);
-        common::json_of(benchctl.output().unwrap()).0["workers"][0]["pid"].as_i64().unwrap()
+        benchctl.args([
+            "-o",
+            "json",
+            "--server",
+            &self.server.told("grpc"),
+            "server",
+        ]);
+        common::json_of(benchctl.output().unwrap()).0["workers"][0]["pid"]
+            .as_i64()
+            .unwrap()
     }
 }
 
 #[test]
 fn what_a_worker_says_is_in_the_masters_log_with_its_number_and_not_too_often() {
     let logging = Logging::start("json");
-    let mut stderr = File::options().write(true).open(format!("/proc/{}/fd/2", logging.worker())).unwrap();
+    let mut stderr = File::options()
+        .write(true)
+        .open(format!("/proc/{}/fd/2", logging.worker()))
+        .unwrap();
     for number in 0..100 {
-        stderr.write_all(format!("\x1b[31mtrouble {number}\x1b[0m\r\n").as_bytes()).unwrap();
+        stderr
+            .write_all(format!("\x1b[31mtrouble {number}\x1b[0m\r\n").as_bytes())
+            .unwrap();
     }
     let said = || -> Vec<Value> {
-        let lines = logging.lines().into_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
-        lines.filter(|line| line["message"].as_str().unwrap().starts_with("a worker says: ")).collect()
+        let lines = logging
+            .lines()
+            .into_iter()
+            .map(|line| serde_json::from_str::<Value>(&line).unwrap());
+        lines
+            .filter(|line| {
+                line["message"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("a worker says: ")
+            })
+            .collect()
     };
-    wait_until("the limit is reached", || (said().len() == 20).then_some(()));
+    wait_until("the limit is reached", || {
+        (said().len() == 20).then_some(())
+    });
     let pid = logging.worker();
     for (number, line) in said().iter().enumerate() {
-        assert_eq!(line["message"], format!("a worker says: [31mtrouble {number}[0m"));
+        assert_eq!(
+            line["message"],
+            format!("a worker says: [31mtrouble {number}[0m")
+        );
         assert_eq!((&line["worker"], &line["pid"]), (&0.into(), &pid.into()));
     }
     let lines = logging.end();
-    assert_eq!(lines.iter().filter(|line| line.contains("a worker says: ")).count(), 20);
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.contains("a worker says: "))
+            .count(),
+        20
+    );
 }
 
 /// Connects, says what is no protocol of ours, and waits for the other end to have had enough.
@@ -93,7 +148,10 @@ fn pester(address: &str) {
 fn agent_called(logging: &Logging, name: &str) {
     let mut agent = command("metronome-agent");
     agent.args(["--server", &logging.server.told("grpc"), "--name", name]);
-    assert!(!agent.output().unwrap().status.success(), "{name:?} is taken for a name");
+    assert!(
+        !agent.output().unwrap().status.success(),
+        "{name:?} is taken for a name"
+    );
 }
 
 #[test]
@@ -108,7 +166,10 @@ fn garbage_on_every_port_leaves_a_few_harmless_lines() {
     assert!(lines.len() < 20, "{lines:#?}");
     for line in lines {
         assert!(line.starts_with("20") && line.contains(" INFO "), "{line}");
-        assert!(!line.contains(char::is_control) && !line.contains("forged"), "{line}");
+        assert!(
+            !line.contains(char::is_control) && !line.contains("forged"),
+            "{line}"
+        );
     }
 }
 
@@ -117,11 +178,22 @@ fn agents_that_come_and_go_are_told_ten_times_and_then_counted() {
     let logging = Logging::start("text");
     for number in 0..15 {
         let mut agent = command("metronome-agent");
-        agent.args(["--server", &logging.server.told("grpc"), "--name", &format!("a{number}")]).stderr(Stdio::null());
+        agent
+            .args([
+                "--server",
+                &logging.server.told("grpc"),
+                "--name",
+                &format!("a{number}"),
+            ])
+            .stderr(Stdio::null());
         // Ended by its handle.
         Running::start(agent);
     }
-    let lines: Vec<String> = logging.end().into_iter().filter(|line| line.contains(" agent ")).collect();
+    let lines: Vec<String> = logging
+        .end()
+        .into_iter()
+        .filter(|line| line.contains(" agent "))
+        .collect();
     // Thirty comings and goings, in two periods of ten seconds if the machine is very busy.
     assert!((10..=20).contains(&lines.len()), "{lines:#?}");
 }

@@ -1,4 +1,5 @@
-//! Flame graphs of a worker and of a pacing thread, as docs/observability.md has it: with names of our own.
+//! Flame graphs of a worker and of a pacing thread, as docs/observability.md has it: with names of
+//! our own.
 //!
 //! Needs perf and the right to use it; where either is missing, the test says so and is over.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -17,11 +18,25 @@ use common::{Server, json_of, wait_until};
 /// Why nothing can be recorded here.
 fn missing(folder: &Path) -> Option<String> {
     let mut perf = Command::new("perf");
-    perf.args(["record", "--quiet", "--freq", "99", "--call-graph", "dwarf", "--output"]).arg(folder.join("try"));
+    perf.args([
+        "record",
+        "--quiet",
+        "--freq",
+        "99",
+        "--call-graph",
+        "dwarf",
+        "--output",
+    ])
+    .arg(folder.join("try"));
     match perf.args(["--", "true"]).output() {
-        Err(error) => Some(format!("perf cannot be started ({error}); Debian has it as linux-perf")),
+        Err(error) => Some(format!(
+            "perf cannot be started ({error}); Debian has it as linux-perf"
+        )),
         Ok(output) if output.status.success() => None,
-        Ok(output) => Some(format!("perf may not record: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Ok(output) => Some(format!(
+            "perf may not record: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
     }
 }
 
@@ -35,7 +50,17 @@ fn a_worker_and_a_pacing_thread_show_their_functions_in_flame_graphs() {
     }
     let server = Server::start(&["--workers", "1"]);
     let agent = server.agent("a1");
-    let mut start = server.benchctl(&["-o", "json", "start", "--clients", "2", "--rate", "2000", "--duration", "10m"]);
+    let mut start = server.benchctl(&[
+        "-o",
+        "json",
+        "start",
+        "--clients",
+        "2",
+        "--rate",
+        "2000",
+        "--duration",
+        "10m",
+    ]);
     let run = start.stderr(Stdio::null()).spawn().unwrap();
     wait_until("packets arrive", || {
         let (told, _) = server.json(&["server"]);
@@ -43,21 +68,44 @@ fn a_worker_and_a_pacing_thread_show_their_functions_in_flame_graphs() {
     });
     let output = Command::new("python3")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/profile"))
-        .args(["--seconds", "2", "--server", &server.process.pid().as_raw_nonzero().to_string()])
-        .args(["--agent", &agent.pid().as_raw_nonzero().to_string(), "--output"])
+        .args([
+            "--seconds",
+            "2",
+            "--server",
+            &server.process.pid().as_raw_nonzero().to_string(),
+        ])
+        .args([
+            "--agent",
+            &agent.pid().as_raw_nonzero().to_string(),
+            "--output",
+        ])
         .arg(folder.path())
         .output()
         .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success(), "{said}");
-    assert!(server.benchctl(&["stop", "--all"]).output().unwrap().status.success());
+    assert!(
+        server
+            .benchctl(&["stop", "--all"])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     json_of(run.wait_with_output().unwrap());
     // Whole stacks: from where the thread begins to what it is there for.
     let worker = ["<title>main:", "<title>metronome_server::worker::"];
     let pacing = ["__rust_begin_short_backtrace:", "<title>metronome_agent::"];
     for (picture, functions) in [("worker.svg", worker), ("pacing.svg", pacing)] {
         let svg = fs::read_to_string(folder.path().join(picture)).unwrap();
-        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{picture}");
+        assert!(
+            svg.starts_with("<svg ") && svg.ends_with("</svg>\n"),
+            "{picture}"
+        );
         for function in functions {
             assert!(svg.contains(function), "no {function} in {picture}: {said}");
         }

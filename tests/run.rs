@@ -23,9 +23,15 @@ fn every_packet_of_a_run_is_counted_once_and_the_books_balance() {
     for _ in 0..3 {
         let (result, code) = server.run(&LOAD);
         assert_exact(&result, LOAD_PACKETS);
-        assert!([0, 4].contains(&code), "late on a busy machine at the worst: {result:#}");
+        assert!(
+            [0, 4].contains(&code),
+            "late on a busy machine at the worst: {result:#}"
+        );
         let reasons = result["verdict"]["reasons"].as_array().unwrap();
-        assert!(codes(&result).iter().all(|code| is_of_time(code)), "{reasons:?}");
+        assert!(
+            codes(&result).iter().all(|code| is_of_time(code)),
+            "{reasons:?}"
+        );
     }
 }
 
@@ -37,9 +43,19 @@ fn a_flood_is_stamped_checked_and_counted_packet_by_packet() {
     let sent = result["packets"]["sent"].as_u64().unwrap();
     assert_exact(&result, sent);
     assert!(sent > 5 * 1024, "{result:#}");
-    assert_eq!((code, result["plan"]["flood"].as_bool()), (0, Some(true)), "{result:#}");
-    assert!(result["plan"]["rate_hz"].is_null() && result["rate"]["offered_hz"].is_null(), "{result:#}");
-    assert_eq!(result["lateness_us"]["max"], 0.0, "a packet of a flood is due when it is written");
+    assert_eq!(
+        (code, result["plan"]["flood"].as_bool()),
+        (0, Some(true)),
+        "{result:#}"
+    );
+    assert!(
+        result["plan"]["rate_hz"].is_null() && result["rate"]["offered_hz"].is_null(),
+        "{result:#}"
+    );
+    assert_eq!(
+        result["lateness_us"]["max"], 0.0,
+        "a packet of a flood is due when it is written"
+    );
 }
 
 #[test]
@@ -48,18 +64,43 @@ fn packets_that_gather_are_read_together_and_the_result_says_so() {
     let _agent = server.agent("a1");
     let (result, _) = server.run(&LOAD);
     assert_exact(&result, LOAD_PACKETS);
-    assert!(result["workers"][0]["pauses"].as_u64().unwrap() > 0, "{result:#}");
-    assert!(result["workers"][0]["pause_mean_us"].as_f64().unwrap() >= 1_000.0, "{result:#}");
-    assert!(result["cpu"]["packets_per_read"].as_f64().unwrap() > 1.3, "{result:#}");
-    assert!(result["verdict"]["notes"].to_string().contains("--rx-coalesce"), "{result:#}");
+    assert!(
+        result["workers"][0]["pauses"].as_u64().unwrap() > 0,
+        "{result:#}"
+    );
+    assert!(
+        result["workers"][0]["pause_mean_us"].as_f64().unwrap() >= 1_000.0,
+        "{result:#}"
+    );
+    assert!(
+        result["cpu"]["packets_per_read"].as_f64().unwrap() > 1.3,
+        "{result:#}"
+    );
+    assert!(
+        result["verdict"]["notes"]
+            .to_string()
+            .contains("--rx-coalesce"),
+        "{result:#}"
+    );
 }
 
 #[test]
 fn several_agents_share_a_run_and_batches_and_phases_count_the_same() {
     let server = Server::start(&["--max-clients", "50"]);
     let _agents = [server.agent("a1"), server.agent("a2"), server.agent("a3")];
-    for flags in [["--phase", "spread"], ["--phase", "aligned"], ["--batch", "7"], ["--threads", "2"]] {
-        let (result, _) = server.run(&[&["--clients", "25", "--rate", "400", "--duration", "1s"], &flags[..]].concat());
+    for flags in [
+        ["--phase", "spread"],
+        ["--phase", "aligned"],
+        ["--batch", "7"],
+        ["--threads", "2"],
+    ] {
+        let (result, _) = server.run(
+            &[
+                &["--clients", "25", "--rate", "400", "--duration", "1s"],
+                &flags[..],
+            ]
+            .concat(),
+        );
         assert_exact(&result, 10_000);
         assert_eq!(result["agents"].as_array().unwrap().len(), 3);
     }
@@ -70,17 +111,30 @@ fn without_a_server_start_brings_its_own_and_takes_it_along_when_it_goes() {
     let folder = tempfile::TempDir::new().unwrap();
     let database = folder.path().join("runs.sqlite");
     let mut benchctl = command("benchctl");
-    benchctl.args(["start", "-o", "json"]).args(LOAD).env("METRONOME_DATABASE", &database);
+    benchctl
+        .args(["start", "-o", "json"])
+        .args(LOAD)
+        .env("METRONOME_DATABASE", &database);
     let output = benchctl.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("server"), "it says that it brought a server up: {said}");
+    assert!(
+        said.contains("server"),
+        "it says that it brought a server up: {said}"
+    );
     let (result, _) = json_of(output);
     assert_exact(&result, LOAD_PACKETS);
 
     // The run outlives its server.
-    let runs = command("benchctl").args(["runs", "-o", "json"]).env("METRONOME_DATABASE", &database).output().unwrap();
+    let runs = command("benchctl")
+        .args(["runs", "-o", "json"])
+        .env("METRONOME_DATABASE", &database)
+        .output()
+        .unwrap();
     assert!(String::from_utf8_lossy(&runs.stdout).contains(result["run_id"].as_str().unwrap()));
-    let show = command("benchctl").args(["show", "last", "-o", "json"]).env("METRONOME_DATABASE", &database).output();
+    let show = command("benchctl")
+        .args(["show", "last", "-o", "json"])
+        .env("METRONOME_DATABASE", &database)
+        .output();
     assert_exact(&json_of(show.unwrap()).0, LOAD_PACKETS);
 }
 
@@ -88,10 +142,25 @@ fn without_a_server_start_brings_its_own_and_takes_it_along_when_it_goes() {
 fn after_kill_9_of_benchctl_nothing_it_started_is_left() {
     let folder = tempfile::TempDir::new().unwrap();
     let mut benchctl = command("benchctl");
-    benchctl.args(["start", "--duration", "1h", "--clients", "2", "--rate", "100"]);
+    benchctl.args([
+        "start",
+        "--duration",
+        "1h",
+        "--clients",
+        "2",
+        "--rate",
+        "100",
+    ]);
     benchctl.env("METRONOME_DATABASE", folder.path().join("runs.sqlite"));
-    let child = benchctl.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut benchctl = Running { child, ready: String::new() };
+    let child = benchctl
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut benchctl = Running {
+        child,
+        ready: String::new(),
+    };
     let children = wait_until("server, agent and a worker run", || {
         let family = descendants(benchctl.pid());
         (family.len() >= 3).then_some(family)
@@ -99,7 +168,9 @@ fn after_kill_9_of_benchctl_nothing_it_started_is_left() {
     benchctl.child.kill().unwrap();
     benchctl.child.wait().unwrap();
     let killed = Instant::now();
-    wait_until("all of them are gone", || children.iter().all(|pid| !is_running(*pid)).then_some(()));
+    wait_until("all of them are gone", || {
+        children.iter().all(|pid| !is_running(*pid)).then_some(())
+    });
     assert!(killed.elapsed() < Duration::from_secs(5));
 }
 
@@ -107,18 +178,35 @@ fn after_kill_9_of_benchctl_nothing_it_started_is_left() {
 fn ctrl_c_stops_the_run_and_still_prints_the_summary() {
     let server = Server::start(&[]);
     let _agent = server.agent("a1");
-    let mut start = server.benchctl(&["start", "-o", "json", "--clients", "4", "--rate", "500", "--duration", "10m"]);
+    let mut start = server.benchctl(&[
+        "start",
+        "-o",
+        "json",
+        "--clients",
+        "4",
+        "--rate",
+        "500",
+        "--duration",
+        "10m",
+    ]);
     let child = start.spawn().unwrap();
     let pid = Pid::from_child(&child);
     wait_until("packets arrive", || {
         let (runs, _) = server.json(&["server"]);
-        let packets = runs["workers"].as_array().unwrap().iter().map(|worker| worker["packets"].as_u64().unwrap());
+        let packets = runs["workers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|worker| worker["packets"].as_u64().unwrap());
         (packets.sum::<u64>() > 100).then_some(())
     });
     kill_process(pid, Signal::INT).unwrap();
     let (result, code) = json_of(child.wait_with_output().unwrap());
     assert_eq!(code, 130);
-    assert!(result["verdict"]["reasons"].to_string().contains("STOPPED"), "{result:#}");
+    assert!(
+        result["verdict"]["reasons"].to_string().contains("STOPPED"),
+        "{result:#}"
+    );
     let sent = result["packets"]["sent"].as_u64().unwrap();
     assert!(sent > 100);
     assert_exact(&result, sent);
@@ -130,7 +218,17 @@ fn ctrl_c_stops_the_run_and_still_prints_the_summary() {
 fn a_worker_killed_in_mid_run_costs_nothing() {
     let server = Server::start(&["--workers", "3"]);
     let _agent = server.agent("a1");
-    let mut start = server.benchctl(&["start", "-o", "json", "--clients", "6", "--rate", "2000", "--duration", "3s"]);
+    let mut start = server.benchctl(&[
+        "start",
+        "-o",
+        "json",
+        "--clients",
+        "6",
+        "--rate",
+        "2000",
+        "--duration",
+        "3s",
+    ]);
     let mut child = start.spawn().unwrap();
     let mut kills = 0;
     while child.try_wait().unwrap().is_none() {
@@ -147,14 +245,27 @@ fn a_worker_killed_in_mid_run_costs_nothing() {
 fn workers_restarted_one_by_one_in_mid_run_refuse_nothing_and_lose_nothing() {
     let server = Server::start(&["--workers", "3"]);
     let _agent = server.agent("a1");
-    let mut start = server.benchctl(&["start", "-o", "json", "--clients", "6", "--rate", "2000", "--duration", "3s"]);
+    let mut start = server.benchctl(&[
+        "start",
+        "-o",
+        "json",
+        "--clients",
+        "6",
+        "--rate",
+        "2000",
+        "--duration",
+        "3s",
+    ]);
     let mut child = start.spawn().unwrap();
     let mut restarts = 0;
     while child.try_wait().unwrap().is_none() {
         let before = server.workers();
         let (told, code) = server.json(&["server", "restart-workers"]);
         assert_eq!((told["restarted"].as_u64(), code), (Some(3), 0));
-        assert!(server.workers().iter().all(|pid| !before.contains(pid)), "each is a new process");
+        assert!(
+            server.workers().iter().all(|pid| !before.contains(pid)),
+            "each is a new process"
+        );
         restarts += 1;
     }
     let (result, _) = json_of(child.wait_with_output().unwrap());
@@ -166,14 +277,25 @@ fn workers_restarted_one_by_one_in_mid_run_refuse_nothing_and_lose_nothing() {
 
     let before = server.workers();
     server.process.signal(Signal::HUP);
-    wait_until("SIGHUP does the same", || server.workers().iter().all(|pid| !before.contains(pid)).then_some(()));
+    wait_until("SIGHUP does the same", || {
+        server
+            .workers()
+            .iter()
+            .all(|pid| !before.contains(pid))
+            .then_some(())
+    });
 }
 
 #[test]
 fn a_worker_that_dies_again_and_again_makes_the_server_say_so_and_leaves_the_rest_alive() {
     let server = Server::start(&["--workers", "2"]);
     let _agent = server.agent("a1");
-    let degraded = || server.json(&["server"]).0["crash_loops"].as_array().unwrap().clone();
+    let degraded = || {
+        server.json(&["server"]).0["crash_loops"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
     wait_until("worker 0 has died five times", || {
         let (told, _) = server.json(&["server"]);
         let pid = told["workers"][0]["pid"].as_i64().unwrap() as i32;
@@ -189,7 +311,17 @@ fn a_worker_that_dies_again_and_again_makes_the_server_say_so_and_leaves_the_res
 fn a_worker_that_is_stopped_is_found_out_killed_and_recovered() {
     let server = Server::start(&["--workers", "2"]);
     let _agent = server.agent("a1");
-    let mut start = server.benchctl(&["start", "-o", "json", "--clients", "4", "--rate", "500", "--duration", "5s"]);
+    let mut start = server.benchctl(&[
+        "start",
+        "-o",
+        "json",
+        "--clients",
+        "4",
+        "--rate",
+        "500",
+        "--duration",
+        "5s",
+    ]);
     let child = start.spawn().unwrap();
     wait_until("the workers have connections", || {
         let (told, _) = server.json(&["server"]);
@@ -207,7 +339,17 @@ fn a_worker_that_is_stopped_is_found_out_killed_and_recovered() {
 fn an_agent_killed_in_mid_run_makes_it_partial_and_the_next_run_works() {
     let server = Server::start(&[]);
     let mut agents = [server.agent("a1"), server.agent("a2")];
-    let mut start = server.benchctl(&["start", "-o", "json", "--clients", "4", "--rate", "500", "--duration", "2s"]);
+    let mut start = server.benchctl(&[
+        "start",
+        "-o",
+        "json",
+        "--clients",
+        "4",
+        "--rate",
+        "500",
+        "--duration",
+        "2s",
+    ]);
     let child = start.spawn().unwrap();
     wait_until("all clients are in", || {
         let (told, _) = server.json(&["server"]);
@@ -216,8 +358,14 @@ fn an_agent_killed_in_mid_run_makes_it_partial_and_the_next_run_works() {
     agents[0].child.kill().unwrap();
     let (result, code) = json_of(child.wait_with_output().unwrap());
     // On a busy machine it may be late as well, which is worse than partial.
-    assert!(code == 3 || (code == 4 && codes(&result).iter().any(|code| is_of_time(code))), "{result:#}");
-    assert!(codes(&result).contains(&"AGENT_LOST".to_owned()), "{result:#}");
+    assert!(
+        code == 3 || (code == 4 && codes(&result).iter().any(|code| is_of_time(code))),
+        "{result:#}"
+    );
+    assert!(
+        codes(&result).contains(&"AGENT_LOST".to_owned()),
+        "{result:#}"
+    );
     let (result, _) = server.run(&LOAD);
     assert_exact(&result, LOAD_PACKETS);
 }
@@ -226,7 +374,15 @@ fn an_agent_killed_in_mid_run_makes_it_partial_and_the_next_run_works() {
 fn a_server_killed_in_mid_run_is_told_in_a_sentence_and_the_run_is_listed_as_aborted() {
     let mut server = Server::start(&[]);
     let _agent = server.agent("a1");
-    let mut start = server.benchctl(&["start", "--clients", "2", "--rate", "100", "--duration", "10m"]);
+    let mut start = server.benchctl(&[
+        "start",
+        "--clients",
+        "2",
+        "--rate",
+        "100",
+        "--duration",
+        "10m",
+    ]);
     let child = start.spawn().unwrap();
     wait_until("the clients are in", || {
         let (told, _) = server.json(&["server"]);
@@ -235,7 +391,9 @@ fn a_server_killed_in_mid_run_is_told_in_a_sentence_and_the_run_is_listed_as_abo
     let workers = server.workers();
     server.process.child.kill().unwrap();
     server.process.child.wait().unwrap();
-    wait_until("its workers are gone", || workers.iter().all(|pid| !is_running(*pid)).then_some(()));
+    wait_until("its workers are gone", || {
+        workers.iter().all(|pid| !is_running(*pid)).then_some(())
+    });
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let Server { folder, .. } = server;
@@ -251,22 +409,41 @@ fn is_of_time(code: &str) -> bool {
 
 fn codes(result: &Value) -> Vec<String> {
     let reasons = result["verdict"]["reasons"].as_array().unwrap();
-    reasons.iter().map(|reason| reason["code"].as_str().unwrap().to_owned()).collect()
+    reasons
+        .iter()
+        .map(|reason| reason["code"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn descendants(pid: Pid) -> Vec<Pid> {
-    let parent_of = |child: &Pid| stat(*child).and_then(|fields| fields.get(1)?.parse().ok()).and_then(Pid::from_raw);
-    let processes =
-        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let children: Vec<Pid> =
-        processes.filter_map(Pid::from_raw).filter(|child| parent_of(child) == Some(pid)).collect();
-    children.into_iter().flat_map(|child| [vec![child], descendants(child)].concat()).collect()
+    let parent_of = |child: &Pid| {
+        stat(*child)
+            .and_then(|fields| fields.get(1)?.parse().ok())
+            .and_then(Pid::from_raw)
+    };
+    let processes = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let children: Vec<Pid> = processes
+        .filter_map(Pid::from_raw)
+        .filter(|child| parent_of(child) == Some(pid))
+        .collect();
+    children
+        .into_iter()
+        .flat_map(|child| [vec![child], descendants(child)].concat())
+        .collect()
 }
 
 /// The fields of /proc/PID/stat from the state on.
 fn stat(pid: Pid) -> Option<Vec<String>> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    Some(stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+    Some(
+        stat.rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect(),
+    )
 }
 
 fn is_running(pid: Pid) -> bool {

@@ -15,7 +15,15 @@ use common::{Running, Server, assert_exact, command, json_of};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-const LOAD: [&str; 7] = ["start", "--clients", "4", "--rate", "1000", "--duration", "500ms"];
+const LOAD: [&str; 7] = [
+    "start",
+    "--clients",
+    "4",
+    "--rate",
+    "1000",
+    "--duration",
+    "500ms",
+];
 
 /// A CA that has signed a certificate for the server, named `bench1`, and one for whoever dials.
 struct Authority {
@@ -31,9 +39,16 @@ impl Authority {
         fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
         for name in ["bench1", "operator"] {
             let key = KeyPair::generate().unwrap();
-            let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+            let certificate = CertificateParams::new([name.to_owned()])
+                .unwrap()
+                .signed_by(&key, &issuer)
+                .unwrap();
             fs::write(folder.path().join(format!("{name}.pem")), certificate.pem()).unwrap();
-            fs::write(folder.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
+            fs::write(
+                folder.path().join(format!("{name}.key")),
+                key.serialize_pem(),
+            )
+            .unwrap();
         }
         Self { folder }
     }
@@ -44,19 +59,30 @@ impl Authority {
 
     /// A server that lets in whoever has a certificate of this CA.
     fn server(&self) -> Server {
-        let flag = |name: &str, file: &str| [name.to_owned(), self.file(file).display().to_string()];
-        let flags: Vec<_> = [("--tls-cert", "bench1.pem"), ("--tls-key", "bench1.key"), ("--tls-client-ca", "ca.pem")]
-            .into_iter()
-            .flat_map(|(name, file)| flag(name, file))
+        let flag =
+            |name: &str, file: &str| [name.to_owned(), self.file(file).display().to_string()];
+        let flags: Vec<_> = [
+            ("--tls-cert", "bench1.pem"),
+            ("--tls-key", "bench1.key"),
+            ("--tls-client-ca", "ca.pem"),
+        ]
+        .into_iter()
+        .flat_map(|(name, file)| flag(name, file))
+        .collect();
+        let flags: Vec<_> = flags
+            .iter()
+            .map(String::as_str)
+            .chain(["--http", "127.0.0.1:0"])
             .collect();
-        let flags: Vec<_> = flags.iter().map(String::as_str).chain(["--http", "127.0.0.1:0"]).collect();
         Server::start(&flags)
     }
 
     /// A command that dials as an operator of this CA.
     fn dialling(&self, name: &str, server: &str) -> Command {
         let mut command = command(name);
-        command.env("METRONOME_SERVER", server).env("METRONOME_TLS_NAME", "bench1");
+        command
+            .env("METRONOME_SERVER", server)
+            .env("METRONOME_TLS_NAME", "bench1");
         command.env("METRONOME_TLS_CA", self.file("ca.pem"));
         command.env("METRONOME_TLS_CERT", self.file("operator.pem"));
         command.env("METRONOME_TLS_KEY", self.file("operator.key"));
@@ -67,7 +93,10 @@ impl Authority {
 
 fn told(output: &Output, code: i32, expected: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains(expected), "{said:?} should contain {expected:?}");
+    assert!(
+        said.contains(expected),
+        "{said:?} should contain {expected:?}"
+    );
     assert_eq!(output.status.code(), Some(code), "{said}");
 }
 
@@ -76,14 +105,27 @@ fn whoever_has_a_certificate_measures_and_whoever_has_none_is_refused() {
     let authority = Authority::new();
     let server = authority.server();
     let agent = Running::start(authority.dialling("metronome-agent", &server.grpc()));
-    assert!(agent.told("server").starts_with("https://"), "{}", agent.ready);
+    assert!(
+        agent.told("server").starts_with("https://"),
+        "{}",
+        agent.ready
+    );
     let mut start = authority.dialling("benchctl", &server.grpc());
     let (result, _) = json_of(start.args(["-o", "json"]).args(LOAD).output().unwrap());
     assert_exact(&result, 2_000);
     // The URL and flags behind the subcommand do as well as the environment.
     let mut agents = authority.dialling("benchctl", &format!("https://{}", server.grpc()));
-    agents.env_remove("METRONOME_TLS_CA").args(["agents", "-o", "json", "--tls-ca"]).arg(authority.file("ca.pem"));
-    assert_eq!(json_of(agents.output().unwrap()).0["agents"].as_array().unwrap().len(), 1);
+    agents
+        .env_remove("METRONOME_TLS_CA")
+        .args(["agents", "-o", "json", "--tls-ca"])
+        .arg(authority.file("ca.pem"));
+    assert_eq!(
+        json_of(agents.output().unwrap()).0["agents"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 
     let strange = Authority::new();
     let ask = |changes: &[(&str, Option<PathBuf>)]| {
@@ -94,19 +136,38 @@ fn whoever_has_a_certificate_measures_and_whoever_has_none_is_refused() {
                 None => command.env_remove(variable),
             };
         }
-        command.arg("server").stderr(Stdio::piped()).output().unwrap()
+        command
+            .arg("server")
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap()
     };
-    let (ca, cert, key) = ("METRONOME_TLS_CA", "METRONOME_TLS_CERT", "METRONOME_TLS_KEY");
+    let (ca, cert, key) = (
+        "METRONOME_TLS_CA",
+        "METRONOME_TLS_CERT",
+        "METRONOME_TLS_KEY",
+    );
     told(&ask(&[]), 0, "");
     told(&ask(&[(ca, Some(strange.file("ca.pem")))]), 1, "--tls-ca");
-    told(&ask(&[("METRONOME_TLS_NAME", Some("bench2".into()))]), 1, "--tls-name");
     told(
-        &ask(&[(cert, Some(strange.file("operator.pem"))), (key, Some(strange.file("operator.key")))]),
+        &ask(&[("METRONOME_TLS_NAME", Some("bench2".into()))]),
+        1,
+        "--tls-name",
+    );
+    told(
+        &ask(&[
+            (cert, Some(strange.file("operator.pem"))),
+            (key, Some(strange.file("operator.key"))),
+        ]),
         1,
         "--tls-cert",
     );
     told(&ask(&[(cert, None), (key, None)]), 1, "--tls-cert");
-    told(&ask(&[("METRONOME_SERVER", Some("http://127.0.0.1:1".into()))]), 2, "https://");
+    told(
+        &ask(&[("METRONOME_SERVER", Some("http://127.0.0.1:1".into()))]),
+        2,
+        "https://",
+    );
     told(&server.benchctl(&["server"]).output().unwrap(), 1, "TLS");
 }
 
@@ -116,26 +177,37 @@ fn a_health_check_needs_no_certificate() {
     let server = authority.server();
     let check = |http: &str| {
         let mut healthcheck = command("metronome-server");
-        healthcheck.env("METRONOME_TLS_CERT", authority.file("bench1.pem")).args(["healthcheck", "--http", http]);
+        healthcheck
+            .env("METRONOME_TLS_CERT", authority.file("bench1.pem"))
+            .args(["healthcheck", "--http", http]);
         healthcheck.output().unwrap()
     };
     told(&check(&server.process.told("http")), 0, "");
     told(&check("127.0.0.1:1"), 1, "--http 127.0.0.1:1");
     told(&check("off"), 1, "--http off");
     let mut http = TcpStream::connect(server.process.told("http")).unwrap();
-    http.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    http.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
     let (mut answer, grpc) = (String::new(), server.grpc());
     http.read_to_string(&mut answer).unwrap();
     let port = grpc.rsplit(':').next().unwrap();
-    assert!(answer.contains(&format!("metronome-grpc-port: {port}\r\n")), "{answer}");
-    assert!(answer.contains("connection: close\r\n"), "one answer a connection: {answer}");
+    assert!(
+        answer.contains(&format!("metronome-grpc-port: {port}\r\n")),
+        "{answer}"
+    );
+    assert!(
+        answer.contains("connection: close\r\n"),
+        "one answer a connection: {answer}"
+    );
 }
 
 #[test]
 fn start_brings_up_its_own_server_whatever_tls_the_environment_asks_for() {
     let authority = Authority::new();
     let mut start = authority.dialling("benchctl", "");
-    start.env_remove("METRONOME_SERVER").env("METRONOME_DATABASE", authority.file("runs.sqlite"));
+    start
+        .env_remove("METRONOME_SERVER")
+        .env("METRONOME_DATABASE", authority.file("runs.sqlite"));
     let (result, _) = json_of(start.args(["-o", "json"]).args(LOAD).output().unwrap());
     assert_exact(&result, 2_000);
 }
@@ -145,12 +217,31 @@ fn files_that_cannot_be_used_are_refused_before_anything_is_opened() {
     let authority = Authority::new();
     let serve = |cert: &Path, key: &Path| {
         let mut server = command("metronome-server");
-        server.args(["--port", "0", "--grpc", "127.0.0.1:0", "--tls-cert"]).arg(cert).arg("--tls-key").arg(key);
+        server
+            .args(["--port", "0", "--grpc", "127.0.0.1:0", "--tls-cert"])
+            .arg(cert)
+            .arg("--tls-key")
+            .arg(key);
         server.output().unwrap()
     };
-    told(&serve(&authority.file("absent.pem"), &authority.file("bench1.key")), 2, "--tls-cert");
-    told(&serve(&authority.file("bench1.pem"), &authority.file("operator.key")), 2, "--tls-key");
+    told(
+        &serve(&authority.file("absent.pem"), &authority.file("bench1.key")),
+        2,
+        "--tls-cert",
+    );
+    told(
+        &serve(
+            &authority.file("bench1.pem"),
+            &authority.file("operator.key"),
+        ),
+        2,
+        "--tls-key",
+    );
     let mut agent = authority.dialling("metronome-agent", "127.0.0.1:1");
-    let output = agent.env_remove("METRONOME_TLS_KEY").stderr(Stdio::piped()).output().unwrap();
+    let output = agent
+        .env_remove("METRONOME_TLS_KEY")
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
     told(&output, 2, "both or neither");
 }

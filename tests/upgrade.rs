@@ -1,5 +1,5 @@
-//! A server that is upgraded in mid-run, on real processes: nothing is lost, doubled or connected again; and
-//! when the new one is no good the old one goes on as if nothing had been asked.
+//! A server that is upgraded in mid-run, on real processes: nothing is lost, doubled or connected
+//! again; and when the new one is no good the old one goes on as if nothing had been asked.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -16,7 +16,8 @@ use std::{
 };
 
 use common::{
-    PATIENCE, Running, Server, assert_exact, collector::Collector, command_at, executable, json_of, wait_until,
+    PATIENCE, Running, Server, assert_exact, collector::Collector, command_at, executable, json_of,
+    wait_until,
 };
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, test_kill_process, waitpid,
@@ -45,22 +46,61 @@ impl Upgradable {
         let path = folder.path().join("metronome-server");
         install(&path);
         let mut command = command_at(&path);
-        command.args(["--port", "0", "--grpc", "127.0.0.1:0", "--workers", "2", "--http", "127.0.0.1:0", "--database"]);
+        command.args([
+            "--port",
+            "0",
+            "--grpc",
+            "127.0.0.1:0",
+            "--workers",
+            "2",
+            "--http",
+            "127.0.0.1:0",
+            "--database",
+        ]);
         command.arg(folder.path().join("runs.sqlite")).args(flags);
-        command.env("NOTIFY_SOCKET", folder.path().join("notify")).envs(variables.iter().copied());
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        command
+            .env("NOTIFY_SOCKET", folder.path().join("notify"))
+            .envs(variables.iter().copied());
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, ready) = mpsc::channel();
-        thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+        thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .for_each(|line| drop(sender.send(line)))
+        });
         let first = ready.recv_timeout(PATIENCE).unwrap();
         let pids = vec![Pid::from_child(&child)];
-        Self { server: Server { process: Running { child, ready: first }, folder }, executable: path, ready, pids }
+        Self {
+            server: Server {
+                process: Running {
+                    child,
+                    ready: first,
+                },
+                folder,
+            },
+            executable: path,
+            ready,
+            pids,
+        }
     }
 
     /// Waits for the next server to say that it is ready.
     fn next(&mut self) -> Pid {
         let line = self.ready.recv_timeout(PATIENCE).expect("a new server");
-        let pid = line.rsplit(' ').next().unwrap().parse().ok().and_then(Pid::from_raw).unwrap();
+        let pid = line
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .ok()
+            .and_then(Pid::from_raw)
+            .unwrap();
         self.pids.push(pid);
         pid
     }
@@ -78,7 +118,11 @@ impl Upgradable {
     /// Tries to; the sentence with which that fails. The old server has stayed the same.
     fn refused_upgrade(&self) -> String {
         let before = self.pid();
-        let output = self.server.benchctl(&["server", "upgrade"]).output().unwrap();
+        let output = self
+            .server
+            .benchctl(&["server", "upgrade"])
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert_eq!(self.pid(), before);
         String::from_utf8_lossy(&output.stderr).into_owned()
@@ -86,7 +130,10 @@ impl Upgradable {
 
     /// Who answers now.
     fn pid(&self) -> Pid {
-        self.told()["pid"].as_i64().and_then(|pid| Pid::from_raw(pid as i32)).unwrap()
+        self.told()["pid"]
+            .as_i64()
+            .and_then(|pid| Pid::from_raw(pid as i32))
+            .unwrap()
     }
 
     fn told(&self) -> Value {
@@ -103,8 +150,14 @@ impl Upgradable {
 
     /// A run in the background, once packets arrive.
     fn run(&self, flags: &[&str]) -> Child {
-        let child = self.server.benchctl(&[&["start", "-o", "json", "--quiet"], flags].concat()).spawn().unwrap();
-        wait_until("packets arrive", || (packets(&self.told()) > 0).then_some(()));
+        let child = self
+            .server
+            .benchctl(&[&["start", "-o", "json", "--quiet"], flags].concat())
+            .spawn()
+            .unwrap();
+        wait_until("packets arrive", || {
+            (packets(&self.told()) > 0).then_some(())
+        });
         child
     }
 }
@@ -132,14 +185,23 @@ fn install(path: &Path) {
 
 /// Packets that the workers have counted.
 fn packets(server: &Value) -> u64 {
-    server["workers"].as_array().unwrap().iter().map(|worker| worker["packets"].as_u64().unwrap()).sum()
+    server["workers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|worker| worker["packets"].as_u64().unwrap())
+        .sum()
 }
 
 /// No client has connected again, and none has anything to complain of.
 #[track_caller]
 fn assert_undisturbed(result: &Value) {
     for client in result["clients"].as_array().unwrap() {
-        assert_eq!((&client["attempts"], &client["error"]), (&Value::from(1), &Value::Null), "{client}");
+        assert_eq!(
+            (&client["attempts"], &client["error"]),
+            (&Value::from(1), &Value::Null),
+            "{client}"
+        );
     }
 }
 
@@ -161,10 +223,22 @@ fn two_upgrades_in_mid_run_cost_no_packet_and_no_connection() {
     let (result, code) = json_of(child.wait_with_output().unwrap());
     assert_exact(&result, 400_000);
     assert_undisturbed(&result);
-    assert!([0, 4].contains(&code), "late on a busy machine at the worst: {result:#}");
+    assert!(
+        [0, 4].contains(&code),
+        "late on a busy machine at the worst: {result:#}"
+    );
     let after = system.told();
-    assert_eq!(packets(&after) + after["recoveries"]["packets"].as_u64().unwrap(), 400_000);
-    assert_eq!((&after["connections"]["accepted"], &after["recoveries"]["deaths"]), (&10.into(), &0.into()));
+    assert_eq!(
+        packets(&after) + after["recoveries"]["packets"].as_u64().unwrap(),
+        400_000
+    );
+    assert_eq!(
+        (
+            &after["connections"]["accepted"],
+            &after["recoveries"]["deaths"]
+        ),
+        (&10.into(), &0.into())
+    );
 }
 
 #[test]
@@ -176,19 +250,27 @@ fn the_last_server_drains_and_the_next_run_works() {
         let (agents, _) = system.server.json(&["agents"]);
         (agents["agents"].as_array().unwrap().len() == 1).then_some(())
     });
-    let (result, _) = system.server.run(&["--clients", "4", "--rate", "500", "--duration", "1s"]);
+    let (result, _) = system
+        .server
+        .run(&["--clients", "4", "--rate", "500", "--duration", "1s"]);
     assert_exact(&result, 2_000);
-    assert!(system.server.process.wait().success(), "the first one has ended in good order");
+    assert!(
+        system.server.process.wait().success(),
+        "the first one has ended in good order"
+    );
     drop(agent);
     kill_process(pids[1], Signal::TERM).unwrap();
     for pid in pids {
-        let (_, status) = wait_until("it ends", || waitpid(Some(pid), WaitOptions::NOHANG).unwrap());
+        let (_, status) = wait_until("it ends", || {
+            waitpid(Some(pid), WaitOptions::NOHANG).unwrap()
+        });
         assert_eq!(status.exit_status(), Some(0));
     }
 }
 
-/// A new server that behaves well up to a point and then dies by kill -9, holding all that it was given:
-/// after `steps` words of the old one, having answered as `answers` (by the number of words) says.
+/// A new server that behaves well up to a point and then dies by kill -9, holding all that it was
+/// given: after `steps` words of the old one, having answered as `answers` (by the number of words)
+/// says.
 fn mortal(answers: &str, steps: &str) -> String {
     format!(
         r#"#!/usr/bin/env python3
@@ -221,20 +303,43 @@ fn a_new_server_that_is_no_good_costs_nothing_whatever_it_does() {
         ("#!/bin/sh\nexit 7\n".to_owned(), "exit status: 7"),
         ("#!/bin/sh\nexec sleep 60\n".to_owned(), "was silent for 5s"),
         ("no executable at all".to_owned(), "cannot be started"),
-        (mortal("{1: b\"\\x03not on Mondays\"}", "1"), "refuses: not on Mondays"),
+        (
+            mortal("{1: b\"\\x03not on Mondays\"}", "1"),
+            "refuses: not on Mondays",
+        ),
         (mortal("{1: b\"\\xffwhat?\"}", "1"), "nobody understands"),
-        (mortal("{}", "1"), "ended before it had taken over: signal: 9"),
-        (mortal(healthy, "1"), "ended before it had taken over: signal: 9"),
-        (mortal(healthy, "2"), "ended before it had taken over: signal: 9"),
-        (mortal(healthy, "3"), "ended before it had taken over: signal: 9"),
-        (mortal(healthy, "999"), "ended before it had taken over: signal: 9"),
+        (
+            mortal("{}", "1"),
+            "ended before it had taken over: signal: 9",
+        ),
+        (
+            mortal(healthy, "1"),
+            "ended before it had taken over: signal: 9",
+        ),
+        (
+            mortal(healthy, "2"),
+            "ended before it had taken over: signal: 9",
+        ),
+        (
+            mortal(healthy, "3"),
+            "ended before it had taken over: signal: 9",
+        ),
+        (
+            mortal(healthy, "999"),
+            "ended before it had taken over: signal: 9",
+        ),
         (mortal(healthy, "1000"), "was silent for 3s"),
     ] {
         system.put(&new);
         let said = system.refused_upgrade();
-        assert!(said.contains(sentence) && said.contains("goes on"), "{said} for {new}");
+        assert!(
+            said.contains(sentence) && said.contains("goes on"),
+            "{said} for {new}"
+        );
         let before = packets(&system.told());
-        wait_until("packets go on", || (packets(&system.told()) > before).then_some(()));
+        wait_until("packets go on", || {
+            (packets(&system.told()) > before).then_some(())
+        });
     }
     fs::remove_file(&system.executable).unwrap();
     assert!(system.refused_upgrade().contains("no executable at"));
@@ -259,8 +364,14 @@ fn an_agent_that_does_not_come_back_is_lost_to_its_run() {
     system.upgrade();
     let upgraded = Instant::now();
     let (result, code) = json_of(child.wait_with_output().unwrap());
-    assert!(upgraded.elapsed() < Duration::from_secs(30), "nobody waits for it longer than its lease");
-    assert!([3, 4].contains(&code), "partial, or late as well on a busy machine: {result:#}");
+    assert!(
+        upgraded.elapsed() < Duration::from_secs(30),
+        "nobody waits for it longer than its lease"
+    );
+    assert!(
+        [3, 4].contains(&code),
+        "partial, or late as well on a busy machine: {result:#}"
+    );
     let reasons = result["verdict"]["reasons"].to_string();
     // On a busy machine it may have been missed before the upgrade was done.
     let is_missed = reasons.contains("did not come back") || reasons.contains("silent");
@@ -275,14 +386,35 @@ fn a_run_that_is_not_running_is_waited_for_and_none_is_started_meanwhile() {
     // A port that takes connections and says nothing keeps the run PREPARING.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let target = silent.local_addr().unwrap().to_string();
-    let flags = ["start", "-o", "json", "--clients", "1", "--duration", "1s", "--target", &target];
+    let flags = [
+        "start",
+        "-o",
+        "json",
+        "--clients",
+        "1",
+        "--duration",
+        "1s",
+        "--target",
+        &target,
+    ];
     let child = system.server.benchctl(&flags).spawn().unwrap();
-    wait_until("the run is there", || (system.told()["runs_active"] == 1).then_some(()));
+    wait_until("the run is there", || {
+        (system.told()["runs_active"] == 1).then_some(())
+    });
     let said = system.refused_upgrade();
-    assert!(said.contains("PREPARING") && said.contains("within 1s"), "{said}");
+    assert!(
+        said.contains("PREPARING") && said.contains("within 1s"),
+        "{said}"
+    );
     system.server.json(&["stop", "--all"]);
     json_of(child.wait_with_output().unwrap());
-    assert_exact(&system.server.run(&["--clients", "1", "--rate", "100", "--duration", "1s"]).0, 100);
+    assert_exact(
+        &system
+            .server
+            .run(&["--clients", "1", "--rate", "100", "--duration", "1s"])
+            .0,
+        100,
+    );
 }
 
 #[test]
@@ -291,33 +423,77 @@ fn a_worker_that_hangs_while_an_upgrade_waits_is_replaced_all_the_same() {
     let _agent = system.server.agent("a1");
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let target = silent.local_addr().unwrap().to_string();
-    let flags = ["start", "-o", "json", "--clients", "1", "--duration", "1s", "--target", &target];
+    let flags = [
+        "start",
+        "-o",
+        "json",
+        "--clients",
+        "1",
+        "--duration",
+        "1s",
+        "--target",
+        &target,
+    ];
     let run = system.server.benchctl(&flags).spawn().unwrap();
-    wait_until("the run is there", || (system.told()["runs_active"] == 1).then_some(()));
-    let mut upgrade = system.server.benchctl(&["server", "upgrade"]).spawn().unwrap();
+    wait_until("the run is there", || {
+        (system.told()["runs_active"] == 1).then_some(())
+    });
+    let mut upgrade = system
+        .server
+        .benchctl(&["server", "upgrade"])
+        .spawn()
+        .unwrap();
     let pid = system.pid();
-    let successor = wait_until("the new server is there", || child_named(pid, "metronome-serve"));
-    wait_until("its workers are there", || child_named(successor, "metronome-worke"));
+    let successor = wait_until("the new server is there", || {
+        child_named(pid, "metronome-serve")
+    });
+    wait_until("its workers are there", || {
+        child_named(successor, "metronome-worke")
+    });
     let hung = system.server.workers()[0];
     kill_process(hung, Signal::STOP).unwrap();
-    wait_until("it is replaced", || (!system.server.workers().contains(&hung)).then_some(()));
-    assert_eq!(upgrade.try_wait().unwrap(), None, "meanwhile the upgrade waits");
+    wait_until("it is replaced", || {
+        (!system.server.workers().contains(&hung)).then_some(())
+    });
+    assert_eq!(
+        upgrade.try_wait().unwrap(),
+        None,
+        "meanwhile the upgrade waits"
+    );
     system.server.json(&["stop", "--all"]);
     json_of(run.wait_with_output().unwrap());
     upgrade.wait().unwrap();
-    wait_until("the new server serves", || (system.pid() == successor).then_some(()));
-    assert_exact(&system.server.run(&["--clients", "1", "--rate", "100", "--duration", "1s"]).0, 100);
+    wait_until("the new server serves", || {
+        (system.pid() == successor).then_some(())
+    });
+    assert_exact(
+        &system
+            .server
+            .run(&["--clients", "1", "--rate", "100", "--duration", "1s"])
+            .0,
+        100,
+    );
     kill_process(successor, Signal::KILL).unwrap();
 }
 
 /// A child of `parent` whose name, of which the kernel keeps 15 bytes, is this.
 fn child_named(parent: Pid, name: &str) -> Option<Pid> {
     let tasks = fs::read_dir(format!("/proc/{}/task", parent.as_raw_nonzero())).ok()?;
-    let lists = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    let children: Vec<i32> =
-        lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect();
+    let lists = tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<i32> = lists
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
+        .collect();
     let comm = |pid: i32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    children.into_iter().find(|pid| comm(*pid).trim_end() == name).and_then(Pid::from_raw)
+    children
+        .into_iter()
+        .find(|pid| comm(*pid).trim_end() == name)
+        .and_then(Pid::from_raw)
 }
 
 #[test]
@@ -330,9 +506,12 @@ fn the_trace_of_a_run_goes_on_in_the_new_server() {
     let pid = system.upgrade();
     json_of(child.wait_with_output().unwrap());
     kill_process(pid, Signal::TERM).unwrap();
-    let rest = collector
-        .wait_for("the rest of the run", |span| span.name == "run" && span.told().contains(&"server upgraded"));
-    let begin = collector.wait_for("its beginning", |span| span.name == "run" && span.id == rest.parent);
+    let rest = collector.wait_for("the rest of the run", |span| {
+        span.name == "run" && span.told().contains(&"server upgraded")
+    });
+    let begin = collector.wait_for("its beginning", |span| {
+        span.name == "run" && span.id == rest.parent
+    });
     assert_eq!(begin.trace, rest.trace);
 }
 
@@ -351,7 +530,13 @@ fn systemd_is_told_which_process_is_the_main_one() {
     let pid = system.upgrade();
     let mut both = [told(), told()];
     both.sort();
-    assert_eq!(both, [format!("MAINPID={}", pid.as_raw_nonzero()), "READY=1".into()]);
+    assert_eq!(
+        both,
+        [
+            format!("MAINPID={}", pid.as_raw_nonzero()),
+            "READY=1".into()
+        ]
+    );
 }
 
 #[test]
@@ -367,7 +552,10 @@ fn a_server_that_is_killed_after_an_upgrade_leaves_nothing_behind() {
         for worker in &workers {
             let _ = waitpid(Some(*worker), WaitOptions::NOHANG);
         }
-        workers.iter().all(|worker| test_kill_process(*worker).is_err()).then_some(())
+        workers
+            .iter()
+            .all(|worker| test_kill_process(*worker).is_err())
+            .then_some(())
     });
     child.kill().unwrap();
     child.wait().unwrap();
@@ -380,7 +568,11 @@ fn an_upgrade_during_a_restart_of_the_workers_waits_until_that_is_over() {
     let child = system.run(&["--clients", "4", "--rate", "500", "--duration", "6s"]);
     // A worker that hangs makes the restart last until it is killed.
     kill_process(system.server.workers()[0], Signal::STOP).unwrap();
-    let restart = system.server.benchctl(&["-o", "json", "server", "restart-workers"]).spawn().unwrap();
+    let restart = system
+        .server
+        .benchctl(&["-o", "json", "server", "restart-workers"])
+        .spawn()
+        .unwrap();
     let first = system.upgrade();
     let (answer, code) = json_of(restart.wait_with_output().unwrap());
     assert_eq!((&answer["restarted"], code), (&2.into(), 0), "{answer}");

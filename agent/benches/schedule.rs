@@ -1,7 +1,8 @@
 //! What it costs a pacing thread to know who is due next: 1, 10 and 1,000 clients of one thread.
 //!
-//! `cargo bench -p metronome-agent --features benching --bench schedule`; with `-- --test` each runs once. Absent are the
-//! clock, the sleep and the write: bench/compare has those in its figures.
+//! `cargo bench -p metronome-agent --features benching --bench schedule`; with `-- --test` each
+//! runs once. Absent are the clock, the sleep and the write: bench/compare has those in its
+//! figures.
 
 use std::hint::black_box;
 
@@ -13,9 +14,18 @@ fn volleys(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("next due");
     // As bench/compare has them: 100,000 packets a second, or as many as 1 client may have.
     for (clients, rate_mhz) in [(1, 10_000_000), (10, 10_000_000), (1_000, 100_000)] {
-        let schedule = Schedule { start_ns: 1_000, rate_mhz, batch: 1, packets: u64::MAX };
+        let schedule = Schedule {
+            start_ns: 1_000,
+            rate_mhz,
+            batch: 1,
+            packets: u64::MAX,
+        };
         let mut lane = Lane::new(clients, schedule);
-        assert_eq!(lane.volley(), Some(u64::from(clients)), "each client is due once");
+        assert_eq!(
+            lane.volley(),
+            Some(u64::from(clients)),
+            "each client is due once"
+        );
         group.throughput(Throughput::Elements(u64::from(clients)));
         group.bench_function(BenchmarkId::new("clients", clients), |bencher| {
             bencher.iter(|| black_box(&mut lane).volley());

@@ -109,13 +109,27 @@ pub(crate) enum BadPrepare {
 impl Assignment {
     /// Reads a server's order. `server_host` stands in for an empty host of the target;
     /// `clients_max` is the agent's own ceiling.
-    pub(crate) fn from_prepare(prepare: &v1::Prepare, server_host: &str, clients_max: u32) -> Result<Self, BadPrepare> {
+    pub(crate) fn from_prepare(
+        prepare: &v1::Prepare,
+        server_host: &str,
+        clients_max: u32,
+    ) -> Result<Self, BadPrepare> {
         let clients = within("clients", prepare.clients, 1, clients_max)?;
-        let first = within("first_client", prepare.first_client, 0, CLIENTS_MAX - clients)?;
+        let first = within(
+            "first_client",
+            prepare.first_client,
+            0,
+            CLIENTS_MAX - clients,
+        )?;
         let assignment = Self {
             target: Target::parse(&prepare.target, server_host)?,
             clients: first..first + clients,
-            clients_total: within("clients_total", prepare.clients_total, first + clients, CLIENTS_MAX)?,
+            clients_total: within(
+                "clients_total",
+                prepare.clients_total,
+                first + clients,
+                CLIENTS_MAX,
+            )?,
             load: load(prepare)?,
             duration: schedule_duration(prepare.duration.as_ref())?,
             batch: within("batch", prepare.batch, 1, BATCH_MAX)?,
@@ -144,9 +158,15 @@ impl Assignment {
     /// The schedule of a client of phase 0 when the run starts at `start_ns`. `None` for a flood.
     pub(crate) fn schedule(&self, start_ns: u64) -> Option<Schedule> {
         match self.load {
-            Load::Paced { rate_mhz, packets_per_client } => {
-                Some(Schedule { start_ns, rate_mhz, batch: self.batch, packets: packets_per_client })
-            }
+            Load::Paced {
+                rate_mhz,
+                packets_per_client,
+            } => Some(Schedule {
+                start_ns,
+                rate_mhz,
+                batch: self.batch,
+                packets: packets_per_client,
+            }),
             Load::Flood => None,
         }
     }
@@ -155,7 +175,9 @@ impl Assignment {
     pub(crate) fn lanes(&self) -> Vec<Range<u32>> {
         let clients = self.client_count();
         let lanes = self.threads.clamp(1, clients);
-        let cut = |lane: u32| self.clients.start + (u64::from(clients) * u64::from(lane) / u64::from(lanes)) as u32;
+        let cut = |lane: u32| {
+            self.clients.start + (u64::from(clients) * u64::from(lane) / u64::from(lanes)) as u32
+        };
         (0..lanes).map(|lane| cut(lane)..cut(lane + 1)).collect()
     }
 
@@ -167,7 +189,9 @@ impl Assignment {
             in_run: client,
             of_run: self.clients_total,
         };
-        let room_ns = self.schedule(0).map_or(0, |schedule| schedule.room_ns(self.duration_ns()));
+        let room_ns = self
+            .schedule(0)
+            .map_or(0, |schedule| schedule.room_ns(self.duration_ns()));
         pacing::offset_ns(self.phase, room_ns, place)
     }
 
@@ -178,12 +202,23 @@ impl Assignment {
 
     /// No server can make an agent send more, or for longer, than a plan may ask.
     fn check_volume(&self) -> Result<(), BadPrepare> {
-        let Load::Paced { rate_mhz, packets_per_client } = self.load else { return Ok(()) };
+        let Load::Paced {
+            rate_mhz,
+            packets_per_client,
+        } = self.load
+        else {
+            return Ok(());
+        };
         let packets_max = u128::from(rate_mhz) * u128::from(DURATION_MAX.as_secs()) / 1000;
         let packets_max = u64::try_from(packets_max).unwrap_or(u64::MAX).max(1);
         range("packets_per_client", packets_per_client, 1, packets_max)?;
         let total_mhz_max = (TOTAL_RATE_HZ_MAX * 1e3) as u64;
-        range("rate_mhz", rate_mhz, 1, total_mhz_max / u64::from(self.client_count()))?;
+        range(
+            "rate_mhz",
+            rate_mhz,
+            1,
+            total_mhz_max / u64::from(self.client_count()),
+        )?;
         Ok(())
     }
 }
@@ -194,14 +229,24 @@ fn load(prepare: &v1::Prepare) -> Result<Load, BadPrepare> {
         return Ok(Load::Flood);
     }
     let rate_mhz = range("rate_mhz", prepare.rate_mhz, 1, (RATE_HZ_MAX * 1e3) as u64)?;
-    Ok(Load::Paced { rate_mhz, packets_per_client: prepare.packets_per_client })
+    Ok(Load::Paced {
+        rate_mhz,
+        packets_per_client: prepare.packets_per_client,
+    })
 }
 
 fn protocol(prepare: &v1::Prepare) -> Result<Protocol, BadPrepare> {
     let other = |field, problem| BadPrepare::Other { field, problem };
-    let key: [u8; KEY_BYTES] = prepare.key.as_slice().try_into().map_err(|_| other("key", "a key has 32 bytes"))?;
+    let key: [u8; KEY_BYTES] = prepare
+        .key
+        .as_slice()
+        .try_into()
+        .map_err(|_| other("key", "a key has 32 bytes"))?;
     Ok(Protocol::Sealed {
-        run: prepare.run_id.parse().map_err(|_| other("run_id", "a run id is 16 hexadecimal digits"))?,
+        run: prepare
+            .run_id
+            .parse()
+            .map_err(|_| other("run_id", "a run id is 16 hexadecimal digits"))?,
         agent: within("agent_index", prepare.agent_index, 0, AGENT_INDEX_MAX)? as u16,
         key: Key::from_bytes(key),
     })
@@ -211,25 +256,42 @@ fn phase(asked: i32) -> Result<v1::Phase, BadPrepare> {
     match v1::Phase::try_from(asked) {
         Ok(v1::Phase::Unspecified) => Ok(v1::Phase::Staggered),
         Ok(phase) => Ok(phase),
-        Err(_) => Err(BadPrepare::Other { field: "phase", problem: "this agent does not know it" }),
+        Err(_) => Err(BadPrepare::Other {
+            field: "phase",
+            problem: "this agent does not know it",
+        }),
     }
 }
 
 fn deadline(asked: Option<&prost_types::Duration>) -> Result<Duration, BadPrepare> {
-    let error = BadPrepare::Other { field: "deadline", problem: "it must be more than 0 s and at most 300 s" };
-    asked.and_then(duration).filter(|deadline| !deadline.is_zero() && *deadline <= DEADLINE_MAX).ok_or(error)
+    let error = BadPrepare::Other {
+        field: "deadline",
+        problem: "it must be more than 0 s and at most 300 s",
+    };
+    asked
+        .and_then(duration)
+        .filter(|deadline| !deadline.is_zero() && *deadline <= DEADLINE_MAX)
+        .ok_or(error)
 }
 
 fn schedule_duration(asked: Option<&prost_types::Duration>) -> Result<Duration, BadPrepare> {
-    let error = BadPrepare::Other { field: "duration", problem: "it must be more than 0 s and at most 24 h" };
-    asked.and_then(duration).filter(|duration| !duration.is_zero() && *duration <= DURATION_MAX).ok_or(error)
+    let error = BadPrepare::Other {
+        field: "duration",
+        problem: "it must be more than 0 s and at most 24 h",
+    };
+    asked
+        .and_then(duration)
+        .filter(|duration| !duration.is_zero() && *duration <= DURATION_MAX)
+        .ok_or(error)
 }
 
 /// A duration from the wire, which may hold anything. `None` when it is negative or malformed.
 pub(crate) fn duration(told: &prost_types::Duration) -> Option<Duration> {
     // Not Duration::try_from: prost-types 0.14 overflows on the lowest i64, which a peer may send.
     let seconds = u64::try_from(told.seconds).ok()?;
-    let nanos = u32::try_from(told.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    let nanos = u32::try_from(told.nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000)?;
     Some(Duration::new(seconds, nanos))
 }
 
@@ -238,7 +300,16 @@ fn within(field: &'static str, value: u32, min: u32, max: u32) -> Result<u32, Ba
 }
 
 fn range(field: &'static str, value: u64, min: u64, max: u64) -> Result<u64, BadPrepare> {
-    if (min..=max).contains(&value) { Ok(value) } else { Err(BadPrepare::Range { field, value, min, max }) }
+    if (min..=max).contains(&value) {
+        Ok(value)
+    } else {
+        Err(BadPrepare::Range {
+            field,
+            value,
+            min,
+            max,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -261,10 +332,16 @@ mod tests {
             phase: v1::Phase::Spread.into(),
             threads: 3,
             key: vec![1; 32],
-            deadline: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+            deadline: Some(prost_types::Duration {
+                seconds: 10,
+                nanos: 0,
+            }),
             traceparent: String::new(),
             clients_total: 20,
-            duration: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+            duration: Some(prost_types::Duration {
+                seconds: 1,
+                nanos: 0,
+            }),
             flood: false,
         }
     }
@@ -273,7 +350,9 @@ mod tests {
     fn refused(field: &str, change: impl FnOnce(&mut v1::Prepare)) {
         let mut prepare = prepare();
         change(&mut prepare);
-        let error = Assignment::from_prepare(&prepare, "h", 100).expect_err(field).to_string();
+        let error = Assignment::from_prepare(&prepare, "h", 100)
+            .expect_err(field)
+            .to_string();
         assert!(error.starts_with(field), "{error}");
     }
 
@@ -285,11 +364,15 @@ mod tests {
         refused("first_client:", |p| p.first_client = u32::MAX);
         refused("clients_total:", |p| p.clients_total = 19);
         refused("packets_per_client:", |p| p.packets_per_client = 0);
-        refused("packets_per_client:", |p| p.packets_per_client = 864_000_001);
+        refused("packets_per_client:", |p| {
+            p.packets_per_client = 864_000_001
+        });
         refused("rate_mhz:", |p| p.rate_mhz = 0);
         refused("rate_mhz:", |p| p.rate_mhz = u64::MAX);
         refused("rate_mhz:", |p| p.flood = true);
-        refused("rate_mhz:", |p| (p.rate_mhz, p.clients, p.clients_total) = (1_000_000_000, 100, 200));
+        refused("rate_mhz:", |p| {
+            (p.rate_mhz, p.clients, p.clients_total) = (1_000_000_000, 100, 200)
+        });
         refused("batch:", |p| p.batch = 0);
         refused("phase:", |p| p.phase = -1);
         refused("threads:", |p| p.threads = 65);
@@ -298,12 +381,22 @@ mod tests {
         refused("agent_index:", |p| p.agent_index = 256);
         refused("target:", |p| p.target = "nowhere".into());
         refused("deadline:", |p| p.deadline = None);
-        for (seconds, nanos) in [(0, 0), (-1, 0), (301, 0), (i64::MIN, i32::MIN), (1, 1_000_000_000)] {
-            refused("deadline:", |p| p.deadline = Some(prost_types::Duration { seconds, nanos }));
+        for (seconds, nanos) in [
+            (0, 0),
+            (-1, 0),
+            (301, 0),
+            (i64::MIN, i32::MIN),
+            (1, 1_000_000_000),
+        ] {
+            refused("deadline:", |p| {
+                p.deadline = Some(prost_types::Duration { seconds, nanos })
+            });
         }
         refused("duration:", |p| p.duration = None);
         for (seconds, nanos) in [(0, 0), (-1, 0), (86_400, 1), (i64::MIN, i32::MIN)] {
-            refused("duration:", |p| p.duration = Some(prost_types::Duration { seconds, nanos }));
+            refused("duration:", |p| {
+                p.duration = Some(prost_types::Duration { seconds, nanos })
+            });
         }
     }
 

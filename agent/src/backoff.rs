@@ -42,7 +42,9 @@ mod tests {
 
     #[test]
     fn waits_grow_by_half_up_to_two_seconds() {
-        let waits_ms: Vec<u128> = (1..=6).map(|failures| wait_after(failures, 0.5).as_millis()).collect();
+        let waits_ms: Vec<u128> = (1..=6)
+            .map(|failures| wait_after(failures, 0.5).as_millis())
+            .collect();
         assert_eq!(waits_ms, [500, 750, 1125, 1687, 2000, 2000]);
     }
 }

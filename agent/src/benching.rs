@@ -1,5 +1,5 @@
-//! What the micro-benchmarks in benches/ may call: a pacing thread's decisions, without its clients, its
-//! clock and its sleeps. Behind the feature `benching`; no executable has it.
+//! What the micro-benchmarks in benches/ may call: a pacing thread's decisions, without its
+//! clients, its clock and its sleeps. Behind the feature `benching`; no executable has it.
 
 use std::hint::black_box;
 
@@ -21,7 +21,12 @@ impl Lane {
     /// So many staggered clients of 1 or more.
     #[must_use]
     pub fn new(clients: u32, schedule: Schedule) -> Self {
-        let place = |client| Place { in_thread: client, of_thread: clients, in_run: client, of_run: clients };
+        let place = |client| Place {
+            in_thread: client,
+            of_thread: clients,
+            in_run: client,
+            of_run: clients,
+        };
         let offset_ns = |client| offset_ns(Phase::Staggered, schedule.period_ns(), place(client));
         Self {
             volleys: Volleys::new(schedule),
@@ -31,8 +36,8 @@ impl Lane {
         }
     }
 
-    /// One volley in good time: which it is, when each client is due, and that this has come. Returns the
-    /// packets that are due; `None` after the last.
+    /// One volley in good time: which it is, when each client is due, and that this has come.
+    /// Returns the packets that are due; `None` after the last.
     pub fn volley(&mut self) -> Option<u64> {
         let now_ns = self.volleys.next(self.slot, 0)?.due_ns;
         let volley = self.volleys.next(self.slot, now_ns)?;

@@ -73,8 +73,8 @@ pub(crate) enum Poured {
     Full,
 }
 
-/// A packet of which the kernel has taken only the first bytes: the rest must follow before anything
-/// else.
+/// A packet of which the kernel has taken only the first bytes: the rest must follow before
+/// anything else.
 #[derive(Clone, Copy, Debug)]
 struct Torn {
     frame: Frame,
@@ -84,9 +84,19 @@ struct Torn {
 
 impl Client {
     /// A client whose connection is ready for packets.
-    pub(crate) fn new(connection: Connection, index: u32, seal: Option<Seal>, attempts: u32) -> Self {
+    pub(crate) fn new(
+        connection: Connection,
+        index: u32,
+        seal: Option<Seal>,
+        attempts: u32,
+    ) -> Self {
         let acknowledged_before = connection.acknowledged_bytes();
-        let schedule = Schedule { start_ns: 0, rate_mhz: 1, batch: 1, packets: 0 };
+        let schedule = Schedule {
+            start_ns: 0,
+            rate_mhz: 1,
+            batch: 1,
+            packets: 0,
+        };
         Self {
             connection,
             seal,
@@ -123,7 +133,8 @@ impl Client {
         self.sent
     }
 
-    /// Gives the client its schedule, its phase included. Before the first packet only, and never in a flood.
+    /// Gives the client its schedule, its phase included. Before the first packet only, and never
+    /// in a flood.
     pub(crate) fn follow(&mut self, schedule: Schedule) {
         self.schedule = schedule;
     }
@@ -152,10 +163,14 @@ impl Client {
         self.offer(self.schedule.due_by(now_ns), now_ns, desk);
     }
 
-    /// Writes so many packets that are due at this very moment, behind the rest of a torn one. What the kernel
-    /// does not take was never due.
+    /// Writes so many packets that are due at this very moment, behind the rest of a torn one. What
+    /// the kernel does not take was never due.
     pub(crate) fn pour(&mut self, packets: u64, now_ns: u64, desk: &mut Desk) -> Poured {
-        let poured = if self.is_broken() { Ok(Poured::Full) } else { self.try_pour(packets, now_ns, desk) };
+        let poured = if self.is_broken() {
+            Ok(Poured::Full)
+        } else {
+            self.try_pour(packets, now_ns, desk)
+        };
         poured.unwrap_or_else(|error| {
             self.broke(&error, desk);
             Poured::Full
@@ -189,19 +204,24 @@ impl Client {
 
     /// Writes the rest of a torn packet, if there is one; whether that is done.
     pub(crate) fn mend(&mut self, desk: &mut Desk) -> io::Result<bool> {
-        let Some(torn) = &mut self.torn else { return Ok(true) };
+        let Some(torn) = &mut self.torn else {
+            return Ok(true);
+        };
         torn.taken += self.connection.send(&torn.frame[torn.taken..])?;
         if torn.taken < FRAME_BYTES {
             return Ok(false);
         }
-        let Torn { frame, lateness_ns, .. } = *torn;
+        let Torn {
+            frame, lateness_ns, ..
+        } = *torn;
         self.torn = None;
         self.count(&frame, lateness_ns, desk);
         desk.writes += 1;
         Ok(true)
     }
 
-    /// The connection is of no more use: what is owed, now and later, is skipped. The first reason stays.
+    /// The connection is of no more use: what is owed, now and later, is skipped. The first reason
+    /// stays.
     pub(crate) fn break_off(&mut self, reason: &str, desk: &mut Desk) {
         if self.is_broken() {
             return;
@@ -231,10 +251,13 @@ impl Client {
 
     /// Notes what the peer's kernel has acknowledged, while the socket can still tell.
     pub(crate) fn close_account(&mut self) {
-        let acknowledged = self.connection.acknowledged_bytes().zip(self.acknowledged_before);
+        let acknowledged = self
+            .connection
+            .acknowledged_bytes()
+            .zip(self.acknowledged_before);
         if let Some((now, before)) = acknowledged {
-            // Packets come first on the wire, so what is beyond them is of the end, but no more than
-            // was sent of that: a kernel that tells more contradicts us, which must show.
+            // Packets come first on the wire, so what is beyond them is of the end, but no more
+            // than was sent of that: a kernel that tells more contradicts us, which must show.
             let told = now.saturating_sub(before);
             let beyond = told.saturating_sub(self.sent * FRAME_BYTES as u64);
             self.kernel_acknowledged_bytes = Some(told - beyond.min(self.closing_bytes));
@@ -274,7 +297,11 @@ impl Client {
         let taken = self.connection.send(desk.bytes())?;
         self.account(taken, desk);
         self.offered = self.handled() + u64::from(self.torn.is_some());
-        Ok(if taken < given { Poured::Full } else { Poured::All })
+        Ok(if taken < given {
+            Poured::Full
+        } else {
+            Poured::All
+        })
     }
 
     /// Places of the schedule that are settled, one way or the other.
@@ -306,7 +333,9 @@ impl Client {
     /// The kernel has no more room, so all that is owed waits for it: each place counts once, the
     /// first time.
     fn note_blocked(&mut self) {
-        self.blocked += self.offered.saturating_sub(self.handled().max(self.blocked_until));
+        self.blocked += self
+            .offered
+            .saturating_sub(self.handled().max(self.blocked_until));
         self.blocked_until = self.offered;
     }
 
@@ -343,7 +372,14 @@ impl Client {
         let lateness_ns = u32::try_from(lateness_ns).unwrap_or(u32::MAX);
         match self.seal {
             None => RAW,
-            Some(_) => Packet { flags: 0, client: self.index, sequence, due_ns, lateness_ns }.encode(),
+            Some(_) => Packet {
+                flags: 0,
+                client: self.index,
+                sequence,
+                due_ns,
+                lateness_ns,
+            }
+            .encode(),
         }
     }
 
@@ -359,7 +395,11 @@ impl Client {
         desk.count(whole);
         if rest > 0 {
             let (frame, lateness_ns) = desk.stamped(whole);
-            self.torn = Some(Torn { frame, taken: rest, lateness_ns });
+            self.torn = Some(Torn {
+                frame,
+                taken: rest,
+                lateness_ns,
+            });
         }
     }
 
@@ -388,7 +428,11 @@ const CATCH_UP: u64 = 64;
 /// Most packets of one write: a whole number of batches, or one.
 const fn packets_per_write_max(batch: u32) -> u64 {
     let batch = batch as u64;
-    if batch >= CATCH_UP { batch } else { CATCH_UP - CATCH_UP % batch }
+    if batch >= CATCH_UP {
+        batch
+    } else {
+        CATCH_UP - CATCH_UP % batch
+    }
 }
 
 /// Most packets of any write, whatever the batch.
@@ -408,18 +452,42 @@ mod tests {
 
     const START_NS: u64 = 1_000;
     /// 1 MHz: place n is due n µs after the start.
-    const SCHEDULE: Schedule = Schedule { start_ns: START_NS, rate_mhz: 1_000_000_000, batch: 1, packets: 10_000_000 };
+    const SCHEDULE: Schedule = Schedule {
+        start_ns: START_NS,
+        rate_mhz: 1_000_000_000,
+        batch: 1,
+        packets: 10_000_000,
+    };
 
     fn client() -> (Client, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let deadline_ns = clock::now_ns() + 5 * SECOND_NS;
-        let connection = Connection::open(listener.local_addr().unwrap(), deadline_ns, &Leash::unlimited()).unwrap();
-        let hello = Hello { run: RunId::from_bits(7), agent: 0, client: 3, attempt: 1 };
-        let mut client = Client::new(connection, 3, Some(Seal { hello, key: Key::from_bytes([7; 32]) }), 1);
+        let connection = Connection::open(
+            listener.local_addr().unwrap(),
+            deadline_ns,
+            &Leash::unlimited(),
+        )
+        .unwrap();
+        let hello = Hello {
+            run: RunId::from_bits(7),
+            agent: 0,
+            client: 3,
+            attempt: 1,
+        };
+        let mut client = Client::new(
+            connection,
+            3,
+            Some(Seal {
+                hello,
+                key: Key::from_bytes([7; 32]),
+            }),
+            1,
+        );
         client.follow(SCHEDULE);
         let peer = listener.accept().unwrap().0;
         // A test that waits for bytes that never come shall fail.
-        peer.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        peer.set_read_timeout(Some(std::time::Duration::from_secs(10)))
+            .unwrap();
         (client, peer)
     }
 
@@ -427,10 +495,14 @@ mod tests {
     fn packets(bytes: &[u8]) -> Vec<(Packet, Frame)> {
         let (frames, rest) = bytes.as_chunks::<FRAME_BYTES>();
         assert!(rest.is_empty(), "a torn packet was not mended");
-        frames.iter().map(|frame| (Packet::decode(frame).unwrap(), *frame)).collect()
+        frames
+            .iter()
+            .map(|frame| (Packet::decode(frame).unwrap(), *frame))
+            .collect()
     }
 
-    /// Offers more and more, from `now_ns` on, until the kernel takes nothing; returns the last instant.
+    /// Offers more and more, from `now_ns` on, until the kernel takes nothing; returns the last
+    /// instant.
     fn fill(client: &mut Client, desk: &mut Desk, mut now_ns: u64) -> u64 {
         loop {
             let sent_before = client.sent();
@@ -472,7 +544,10 @@ mod tests {
         assert_eq!(record.scheduled, record.sent + record.skipped);
         assert_eq!((desk.sent, desk.skipped), (record.sent, record.skipped));
         assert_eq!(desk.lateness.count(), record.sent);
-        assert!(record.blocked > 0 && record.blocked <= record.scheduled, "{record:?}");
+        assert!(
+            record.blocked > 0 && record.blocked <= record.scheduled,
+            "{record:?}"
+        );
         let mut digest = 0;
         for (sequence, (packet, frame)) in packets.iter().enumerate() {
             assert_eq!((packet.client, packet.sequence), (3, sequence as u64));
@@ -490,19 +565,30 @@ mod tests {
         let sent_before = client.sent();
         client.offer_due(now_ns + 2 * BACKLOG_NS, &mut desk);
         // Room for the packets after those skipped.
-        peer.read_exact(&mut vec![0; 32 * sent_before as usize]).unwrap();
+        peer.read_exact(&mut vec![0; 32 * sent_before as usize])
+            .unwrap();
         let later_ns = now_ns + 2 * BACKLOG_NS + 1_000_000;
         client.offer_due(later_ns, &mut desk);
         client.offer_due(later_ns, &mut desk);
         let mut next = vec![0; FRAME_BYTES];
         let sent_after = client.sent();
-        assert!(sent_after > sent_before + 1, "the connection takes packets again");
+        assert!(
+            sent_after > sent_before + 1,
+            "the connection takes packets again"
+        );
         let mut received = vec![0; 32 * (sent_after - sent_before - 1) as usize];
         peer.read_exact(&mut next).unwrap();
         peer.read_exact(&mut received).unwrap();
         let (packet, _) = packets(&received)[0];
-        assert_eq!(packet.sequence, sent_before + 1, "skipping makes no gap on the wire");
-        assert!(packet.due_ns + BACKLOG_NS + 2_000_000 >= later_ns, "only what is younger is sent");
+        assert_eq!(
+            packet.sequence,
+            sent_before + 1,
+            "skipping makes no gap on the wire"
+        );
+        assert!(
+            packet.due_ns + BACKLOG_NS + 2_000_000 >= later_ns,
+            "only what is younger is sent"
+        );
         let record = client.record();
         assert!(record.skipped > 0 && desk.skipped > 0);
     }
@@ -512,12 +598,20 @@ mod tests {
         let (mut client, mut peer) = client();
         let mut desk = Desk::new();
         client.offer_due(START_NS, &mut desk);
-        assert_eq!((client.sent(), client.record().blocked), (1, 0), "there is room");
+        assert_eq!(
+            (client.sent(), client.record().blocked),
+            (1, 0),
+            "there is room"
+        );
         let now_ns = fill(&mut client, &mut desk, START_NS + 1_000_000);
         let (offered, sent, blocked) = (client.offered, client.sent(), client.record().blocked);
         assert_eq!(blocked, offered - sent);
         client.write_owed(now_ns, &mut desk);
-        assert_eq!(client.record().blocked, blocked, "trying again is not another packet");
+        assert_eq!(
+            client.record().blocked,
+            blocked,
+            "trying again is not another packet"
+        );
         client.offer_due(now_ns + 5_000, &mut desk);
         assert_eq!(client.record().blocked, blocked + 5);
         // Once it has made up for that, there is room again.
@@ -538,7 +632,11 @@ mod tests {
         fill(&mut client, &mut desk, START_NS);
         client.give_up(&mut desk);
         client.offered = client.handled() + 1;
-        client.torn = Some(Torn { frame: RAW, taken: 1, lateness_ns: 0 });
+        client.torn = Some(Torn {
+            frame: RAW,
+            taken: 1,
+            lateness_ns: 0,
+        });
         let record = client.record();
         assert_eq!(record.scheduled, record.sent + record.skipped);
     }
@@ -554,11 +652,22 @@ mod tests {
         std::io::Write::write_all(&mut peer, &[1]).unwrap();
         // The answer carries the acknowledgement of all that was read.
         while client.connection.receive(&mut [0; 1]).unwrap().is_none() {}
-        for (closing_bytes, told) in [(0, 360), (32, 328), (8, 352), (33, 327), (40, 320), (50, 320)] {
+        for (closing_bytes, told) in [
+            (0, 360),
+            (32, 328),
+            (8, 352),
+            (33, 327),
+            (40, 320),
+            (50, 320),
+        ] {
             client.closing_bytes = 0;
             client.note_closing(closing_bytes);
             client.close_account();
-            assert_eq!(client.record().kernel_acknowledged_bytes, Some(told), "{closing_bytes}");
+            assert_eq!(
+                client.record().kernel_acknowledged_bytes,
+                Some(told),
+                "{closing_bytes}"
+            );
         }
     }
 
@@ -579,8 +688,15 @@ mod tests {
         let record = client.record();
         assert_eq!(record.scheduled, record.sent + record.skipped);
         assert_eq!(record.scheduled, SCHEDULE.due_by(now_ns + 1_000_000));
-        assert_eq!(record.error, "the server refused the connection: the run is over");
-        assert!(record.kernel_acknowledged_bytes.is_some_and(|bytes| bytes <= 32 * record.sent));
+        assert_eq!(
+            record.error,
+            "the server refused the connection: the run is over"
+        );
+        assert!(
+            record
+                .kernel_acknowledged_bytes
+                .is_some_and(|bytes| bytes <= 32 * record.sent)
+        );
         assert_eq!(desk.broken, 1);
         assert!(!client.owes());
     }
@@ -590,7 +706,11 @@ mod tests {
         let (mut client, mut peer) = client();
         let mut desk = Desk::new();
         while client.pour(1_000, START_NS, &mut desk) == Poured::All {}
-        client.torn = Some(Torn { frame: RAW, taken: 1, lateness_ns: 0 });
+        client.torn = Some(Torn {
+            frame: RAW,
+            taken: 1,
+            lateness_ns: 0,
+        });
         std::io::Write::write_all(&mut peer, &Refusal::Ended.encode()).unwrap();
         // Closing with packets unread resets the connection.
         drop(peer);

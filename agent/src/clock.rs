@@ -27,7 +27,10 @@ pub(crate) fn thread_cpu_ns() -> u64 {
 #[inline]
 pub(crate) fn sleep_until(wake_ns: u64) {
     let seconds = i64::try_from(wake_ns / SECOND_NS).unwrap_or(i64::MAX);
-    let wake = Timespec { tv_sec: seconds, tv_nsec: (wake_ns % SECOND_NS) as i64 };
+    let wake = Timespec {
+        tv_sec: seconds,
+        tv_nsec: (wake_ns % SECOND_NS) as i64,
+    };
     // Callers read the clock afterwards anyway, so an interruption needs no answer.
     let _ = clock_nanosleep_absolute(ClockId::Monotonic, &wake);
 }

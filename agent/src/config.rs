@@ -25,7 +25,11 @@ use crate::{
 /// server, unless --allow-target says more, and only after that host has proved that it knows the
 /// run. Only load systems you own.
 #[derive(Debug, Parser)]
-#[command(name = "metronome-agent", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "metronome-agent",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -46,13 +50,15 @@ pub(crate) struct AttendArgs {
     /// The server's gRPC address: a URL or HOST:PORT; https:// or --tls-ca for a server with TLS.
     #[arg(long, value_name = "URL", env = "METRONOME_SERVER", default_value = GRPC_ADDRESS_DEFAULT)]
     server: String,
-    /// Name to be listed under: 1 to 63 characters of a-z, 0-9 and - [default: host name and process id]
+    /// Name to be listed under: 1 to 63 characters of a-z, 0-9 and - [default: host name and
+    /// process id]
     #[arg(long, env = "METRONOME_AGENT_NAME")]
     name: Option<String>,
     /// Most clients at a time; no server can raise it.
     #[arg(long, value_name = "N", default_value_t = CLIENTS_MAX, value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
     clients_max: u32,
-    /// A network that may be loaded besides the server's host, for example 192.0.2.0/24. Repeatable.
+    /// A network that may be loaded besides the server's host, for example 192.0.2.0/24.
+    /// Repeatable.
     #[arg(long = "allow-target", value_name = "CIDR", value_parser = parse_network)]
     allow_target: Vec<IpNet>,
     #[command(flatten)]
@@ -88,16 +94,22 @@ pub(crate) struct AttendConfig {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadFlag {
     /// Neither a URL nor HOST:PORT.
-    #[error("--server {0:?} is no address; write HOST:PORT or a URL, for example http://127.0.0.1:50051")]
+    #[error(
+        "--server {0:?} is no address; write HOST:PORT or a URL, for example http://127.0.0.1:50051"
+    )]
     Server(String),
     /// Another protocol than ours.
-    #[error("--server {0:?}: only http:// and https:// are spoken; leave the scheme out or write one of them")]
+    #[error(
+        "--server {0:?}: only http:// and https:// are spoken; leave the scheme out or write one of them"
+    )]
     Scheme(String),
     /// TLS flags that cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// Not an agent's name.
-    #[error("--name {0:?} is no agent name; use 1 to 63 characters of a-z, 0-9 and -, for example load-1")]
+    #[error(
+        "--name {0:?} is no agent name; use 1 to 63 characters of a-z, 0-9 and -, for example load-1"
+    )]
     Name(String),
 }
 
@@ -105,14 +117,21 @@ impl TryFrom<AttendArgs> for AttendConfig {
     type Error = BadFlag;
 
     fn try_from(args: AttendArgs) -> Result<Self, BadFlag> {
-        let tls = args.tls.decide(args.server.split_once("://").map(|(scheme, _)| scheme))?;
+        let tls = args
+            .tls
+            .decide(args.server.split_once("://").map(|(scheme, _)| scheme))?;
         let (server, server_host) = parse_server(&args.server, tls.is_some())?;
-        let name = args.name.unwrap_or_else(|| default_name(&host_name(), std::process::id()));
+        let name = args
+            .name
+            .unwrap_or_else(|| default_name(&host_name(), std::process::id()));
         if !is_agent_name(&name) {
             return Err(BadFlag::Name(name));
         }
         Ok(Self {
-            allowed: Allowed { server_host: Some(server_host.clone()), networks: args.allow_target },
+            allowed: Allowed {
+                server_host: Some(server_host.clone()),
+                networks: args.allow_target,
+            },
             server,
             tls,
             server_host,
@@ -128,13 +147,21 @@ impl TryFrom<AttendArgs> for AttendConfig {
 fn parse_server(text: &str, is_encrypted: bool) -> Result<(Uri, String), BadFlag> {
     let bad = || BadFlag::Server(text.into());
     let scheme = if is_encrypted { "https" } else { "http" };
-    let url = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
+    let url = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("{scheme}://{text}")
+    };
     let uri: Uri = url.parse().map_err(|_| bad())?;
     if uri.scheme_str() != Some(scheme) {
         return Err(BadFlag::Scheme(text.into()));
     }
     let host = uri.host().unwrap_or_default();
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host)
+        .to_owned();
     if host.is_empty() || uri.port_u16().is_none_or(|port| port == 0) {
         return Err(bad());
     }
@@ -147,11 +174,26 @@ fn host_name() -> String {
 
 /// A name that is valid and, with the process id in it, nobody else's on this host.
 fn default_name(host: &str, pid: u32) -> String {
-    let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let fit = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
     let suffix = format!("-{pid}");
-    let host: String = host.trim().chars().map(fit).take(AGENT_NAME_BYTES_MAX - suffix.len()).collect();
+    let host: String = host
+        .trim()
+        .chars()
+        .map(fit)
+        .take(AGENT_NAME_BYTES_MAX - suffix.len())
+        .collect();
     let host = host.trim_matches('-');
-    if host.is_empty() { format!("agent{suffix}") } else { format!("{host}{suffix}") }
+    if host.is_empty() {
+        format!("agent{suffix}")
+    } else {
+        format!("{host}{suffix}")
+    }
 }
 
 #[cfg(test)]
@@ -162,7 +204,9 @@ mod tests {
 
     #[track_caller]
     fn host_of(server: &str) -> Result<String, String> {
-        parse_server(server, false).map(|(_, host)| host).map_err(|error| error.to_string())
+        parse_server(server, false)
+            .map(|(_, host)| host)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -170,11 +214,23 @@ mod tests {
         assert_eq!(host_of("http://127.0.0.1:50051").unwrap(), "127.0.0.1");
         assert_eq!(host_of("master.example:50051").unwrap(), "master.example");
         assert_eq!(host_of("[::1]:50051").unwrap(), "::1");
-        for text in ["", "host", "http://", "http://host", "host:0", "host:99999", "a b:1", ":50051"] {
+        for text in [
+            "",
+            "host",
+            "http://",
+            "http://host",
+            "host:0",
+            "host:99999",
+            "a b:1",
+            ":50051",
+        ] {
             assert!(host_of(text).unwrap_err().contains("--server"), "{text}");
         }
         assert!(host_of("ftp://host:1").unwrap_err().contains("http://"));
-        assert_eq!(parse_server("host:1", true).unwrap().0.to_string(), "https://host:1/");
+        assert_eq!(
+            parse_server("host:1", true).unwrap().0.to_string(),
+            "https://host:1/"
+        );
     }
 
     #[test]

@@ -56,12 +56,20 @@ pub(crate) struct NotConnected {
 #[derive(Debug, thiserror::Error)]
 enum TryError {
     #[error("{} at {address}", lower(.error))]
-    Network { address: SocketAddr, error: io::Error },
+    Network {
+        address: SocketAddr,
+        error: io::Error,
+    },
     #[error("{address} closed the connection before it answered the hello")]
     Closed { address: SocketAddr },
     #[error("the server at {address} refused the connection: {}", .refusal.reason())]
-    Refused { address: SocketAddr, refusal: Refusal },
-    #[error("{address} did not prove that it knows the run, so it gets no load; is another program listening there?")]
+    Refused {
+        address: SocketAddr,
+        refusal: Refusal,
+    },
+    #[error(
+        "{address} did not prove that it knows the run, so it gets no load; is another program listening there?"
+    )]
     Unproven { address: SocketAddr },
 }
 
@@ -84,7 +92,9 @@ pub(crate) fn connect_all(
     };
     thread::scope(|scope| {
         for number in 0..assignment.client_count().min(CONNECTING_MAX) {
-            let builder = thread::Builder::new().name(format!("connect-{number}")).stack_size(STACK_BYTES);
+            let builder = thread::Builder::new()
+                .name(format!("connect-{number}"))
+                .stack_size(STACK_BYTES);
             // Fewer threads only take longer; none at all shows as clients without an outcome.
             if builder.spawn_scoped(scope, || attempt.work()).is_err() {
                 break;
@@ -124,7 +134,10 @@ impl Attempt<'_> {
             if outcome.is_err() {
                 self.gave_up.store(true, Relaxed);
             }
-            self.outcomes.lock().expect("no thread panics while it holds this lock").push((client, outcome));
+            self.outcomes
+                .lock()
+                .expect("no thread panics while it holds this lock")
+                .push((client, outcome));
         }
     }
 
@@ -150,8 +163,19 @@ impl Attempt<'_> {
             KeyValue::new("tries", i64::from(tries)),
             KeyValue::new("took_ms", (now_ns - begun_ns) as f64 / 1e6),
         ];
-        attributes.extend(outcome.as_ref().err().map(|failure| KeyValue::new("error", failure.error.clone())));
-        past::add_event(&self.span, &past::Anchor::at(now_ns), name, now_ns, attributes);
+        attributes.extend(
+            outcome
+                .as_ref()
+                .err()
+                .map(|failure| KeyValue::new("error", failure.error.clone())),
+        );
+        past::add_event(
+            &self.span,
+            &past::Anchor::at(now_ns),
+            name,
+            now_ns,
+            attributes,
+        );
     }
 
     fn try_until_connected(&self, client: u32) -> Result<Client, Failure> {
@@ -162,7 +186,10 @@ impl Attempt<'_> {
                 Ok(client) => return Ok(client),
                 Err(error) => error,
             };
-            let failure = || Failure { attempts: tries, error: format!("{error} after {}", plural(tries)) };
+            let failure = || Failure {
+                attempts: tries,
+                error: format!("{error} after {}", plural(tries)),
+            };
             if !error.is_passing() || tries == TRIES_MAX || self.gave_up.load(Relaxed) {
                 return Err(failure());
             }
@@ -180,7 +207,12 @@ impl Attempt<'_> {
         let seal = match self.assignment.protocol {
             Protocol::Raw => None,
             Protocol::Sealed { run, agent, key } => {
-                let hello = Hello { run, agent, client: client as u16, attempt: attempt as u8 };
+                let hello = Hello {
+                    run,
+                    agent,
+                    client: client as u16,
+                    attempt: attempt as u8,
+                };
                 let seal = Seal { hello, key };
                 self.greet(&connection, address, &seal, until_ns)?;
                 Some(seal)
@@ -202,14 +234,24 @@ impl Attempt<'_> {
     }
 
     /// Sends the hello and verifies the answer. Until this returns, nothing else may be sent.
-    fn greet(&self, connection: &Connection, address: SocketAddr, seal: &Seal, until_ns: u64) -> Result<(), TryError> {
+    fn greet(
+        &self,
+        connection: &Connection,
+        address: SocketAddr,
+        seal: &Seal,
+        until_ns: u64,
+    ) -> Result<(), TryError> {
         let network = |error| TryError::Network { address, error };
         // A new connection has room for 32 bytes; one that has not will not answer either.
-        connection.send(&seal.hello.seal(&seal.key)).map_err(network)?;
+        connection
+            .send(&seal.hello.seal(&seal.key))
+            .map_err(network)?;
         let mut answer: Frame = [0; FRAME_BYTES];
         let mut filled = 0;
         while filled < FRAME_BYTES {
-            connection.wait(PollFlags::IN, until_ns, self.leash).map_err(network)?;
+            connection
+                .wait(PollFlags::IN, until_ns, self.leash)
+                .map_err(network)?;
             match connection.receive(&mut answer[filled..]).map_err(network)? {
                 Some(0) => return Err(TryError::Closed { address }),
                 taken => filled += taken.unwrap_or(0),
@@ -225,20 +267,32 @@ impl Attempt<'_> {
     }
 
     fn conclude(self) -> Result<Vec<Client>, NotConnected> {
-        let mut outcomes = self.outcomes.into_inner().expect("no thread panics while it holds this lock");
+        let mut outcomes = self
+            .outcomes
+            .into_inner()
+            .expect("no thread panics while it holds this lock");
         outcomes.sort_unstable_by_key(|(client, _)| *client);
         let everyone = outcomes.len() == self.assignment.client_count() as usize;
         if everyone && outcomes.iter().all(|(_, outcome)| outcome.is_ok()) {
-            return Ok(outcomes.into_iter().filter_map(|(_, outcome)| outcome.ok()).collect());
+            return Ok(outcomes
+                .into_iter()
+                .filter_map(|(_, outcome)| outcome.ok())
+                .collect());
         }
-        let first =
-            outcomes.iter().find_map(|(client, outcome)| outcome.as_ref().err().map(|failure| (client, failure)));
+        let first = outcomes
+            .iter()
+            .find_map(|(client, outcome)| outcome.as_ref().err().map(|failure| (client, failure)));
         let error = match first {
-            _ if !self.leash.holds(clock::now_ns()) => "the run was stopped while its clients connected".into(),
+            _ if !self.leash.holds(clock::now_ns()) => {
+                "the run was stopped while its clients connected".into()
+            }
             Some((client, failure)) => format!("client {client}: {}", failure.error),
             None => "this host gave the agent no threads to connect with".into(),
         };
-        Err(NotConnected { error, records: records(self.assignment, &outcomes) })
+        Err(NotConnected {
+            error,
+            records: records(self.assignment, &outcomes),
+        })
     }
 }
 
@@ -254,8 +308,14 @@ impl TryError {
     }
 }
 
-fn records(assignment: &Assignment, outcomes: &[(u32, Result<Client, Failure>)]) -> Vec<v1::ClientRecord> {
-    let blank = |client| v1::ClientRecord { client, ..v1::ClientRecord::default() };
+fn records(
+    assignment: &Assignment,
+    outcomes: &[(u32, Result<Client, Failure>)],
+) -> Vec<v1::ClientRecord> {
+    let blank = |client| v1::ClientRecord {
+        client,
+        ..v1::ClientRecord::default()
+    };
     let not_tried = |client| v1::ClientRecord {
         error: "not tried, since another client could not connect".into(),
         ..blank(client)
@@ -263,9 +323,11 @@ fn records(assignment: &Assignment, outcomes: &[(u32, Result<Client, Failure>)])
     let of = |client| match outcomes.binary_search_by_key(&client, |(client, _)| *client) {
         Ok(found) => match &outcomes[found].1 {
             Ok(connected) => connected.record(),
-            Err(failure) => {
-                v1::ClientRecord { attempts: failure.attempts, error: failure.error.clone(), ..blank(client) }
-            }
+            Err(failure) => v1::ClientRecord {
+                attempts: failure.attempts,
+                error: failure.error.clone(),
+                ..blank(client)
+            },
         },
         Err(_) => not_tried(client),
     };
@@ -273,7 +335,11 @@ fn records(assignment: &Assignment, outcomes: &[(u32, Result<Client, Failure>)])
 }
 
 fn plural(tries: u32) -> String {
-    if tries == 1 { "1 try".into() } else { format!("{tries} tries") }
+    if tries == 1 {
+        "1 try".into()
+    } else {
+        format!("{tries} tries")
+    }
 }
 
 /// An error of the operating system, as the middle of a sentence: "connection refused".
@@ -281,11 +347,19 @@ pub(crate) fn lower(error: &io::Error) -> String {
     let text = match error.raw_os_error() {
         Some(libc::EMFILE) => "too many open files (raise ulimit -n)".into(),
         // Without the number that std puts behind it.
-        Some(_) => error.to_string().split(" (os error").next().unwrap_or_default().to_owned(),
+        Some(_) => error
+            .to_string()
+            .split(" (os error")
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
         None => error.to_string(),
     };
     let mut letters = text.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_lowercase().chain(letters).collect())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -294,7 +368,10 @@ mod tests {
 
     #[test]
     fn errors_of_the_system_read_as_part_of_a_sentence() {
-        assert_eq!(lower(&io::Error::from_raw_os_error(libc::ECONNREFUSED)), "connection refused");
+        assert_eq!(
+            lower(&io::Error::from_raw_os_error(libc::ECONNREFUSED)),
+            "connection refused"
+        );
         assert_eq!(lower(&io::ErrorKind::TimedOut.into()), "timed out");
         assert!(lower(&io::Error::from_raw_os_error(libc::EMFILE)).contains("ulimit"));
     }

@@ -33,7 +33,11 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to `address` until `deadline_ns`, or until the leash is pulled.
     pub(crate) fn open(address: SocketAddr, deadline_ns: u64, leash: &Leash) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE_MAX))?;
@@ -56,7 +60,11 @@ impl Connection {
     /// Gives bytes to the kernel and returns how many it took: 0 when it has no room now.
     #[inline]
     pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        match send(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        match send(
+            &self.socket,
+            bytes,
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        ) {
             Ok(taken) => Ok(taken),
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
             Err(error) => Err(error.into()),
@@ -74,7 +82,12 @@ impl Connection {
     }
 
     /// Waits until the socket is ready for `events`. Errors: timed out, interrupted by the leash.
-    pub(crate) fn wait(&self, events: PollFlags, deadline_ns: u64, leash: &Leash) -> io::Result<()> {
+    pub(crate) fn wait(
+        &self,
+        events: PollFlags,
+        deadline_ns: u64,
+        leash: &Leash,
+    ) -> io::Result<()> {
         loop {
             let now_ns = clock::now_ns();
             if !leash.holds(now_ns) {
@@ -84,7 +97,10 @@ impl Connection {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             let nap_ns = crate::leash::LOOK_EVERY_NS.min(deadline_ns - now_ns);
-            match poll(&mut [PollFd::new(&self.socket, events)], Some(&timespec(nap_ns))) {
+            match poll(
+                &mut [PollFd::new(&self.socket, events)],
+                Some(&timespec(nap_ns)),
+            ) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return Ok(()),
                 Err(error) => return Err(error.into()),
@@ -122,7 +138,10 @@ impl AsFd for Connection {
 
 /// A span of time as system calls take it.
 pub(crate) fn timespec(nanos: u64) -> Timespec {
-    Timespec { tv_sec: (nanos / clock::SECOND_NS) as i64, tv_nsec: (nanos % clock::SECOND_NS) as i64 }
+    Timespec {
+        tv_sec: (nanos / clock::SECOND_NS) as i64,
+        tv_nsec: (nanos % clock::SECOND_NS) as i64,
+    }
 }
 
 #[cfg(test)]
@@ -137,7 +156,12 @@ mod tests {
     fn pair() -> (Connection, std::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let deadline_ns = clock::now_ns() + 5 * clock::SECOND_NS;
-        let connection = Connection::open(listener.local_addr().unwrap(), deadline_ns, &Leash::unlimited()).unwrap();
+        let connection = Connection::open(
+            listener.local_addr().unwrap(),
+            deadline_ns,
+            &Leash::unlimited(),
+        )
+        .unwrap();
         (connection, listener.accept().unwrap().0)
     }
 
@@ -167,13 +191,19 @@ mod tests {
         peer.read_exact(&mut [0; 64]).unwrap();
         // Closing with 32 bytes unread resets the connection.
         drop(peer);
-        assert_eq!(answer_of(&connection).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(
+            answer_of(&connection).unwrap_err().kind(),
+            io::ErrorKind::ConnectionReset
+        );
         assert_eq!(connection.acknowledged_bytes().unwrap() - before, 96);
     }
 
     #[test]
     fn a_port_that_nobody_listens_on_is_refused() {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let deadline_ns = clock::now_ns() + 5 * clock::SECOND_NS;
         let error = Connection::open(address, deadline_ns, &Leash::unlimited()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

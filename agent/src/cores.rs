@@ -1,7 +1,8 @@
-//! Which cores the pinned pacing threads of this process have: each one of its own, whatever run it is of.
+//! Which cores the pinned pacing threads of this process have: each one of its own, whatever run it
+//! is of.
 //!
-//! Absent on purpose: other processes. Two agents on one host that both pin take the same cores; `taskset`
-//! gives each its share, and only cores of that share are taken.
+//! Absent on purpose: other processes. Two agents on one host that both pin take the same cores;
+//! `taskset` gives each its share, and only cores of that share are taken.
 
 use std::{
     collections::BTreeSet,
@@ -17,12 +18,14 @@ static TAKEN: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
 pub(crate) struct OwnCore(usize);
 
 impl OwnCore {
-    /// Keeps the calling thread on the lowest core that is free among those it may use. `None`: there is none,
-    /// or the system does not grant it; the scheduler decides then, as for a thread that is not pinned.
+    /// Keeps the calling thread on the lowest core that is free among those it may use. `None`:
+    /// there is none, or the system does not grant it; the scheduler decides then, as for a thread
+    /// that is not pinned.
     pub(crate) fn take() -> Option<Self> {
         let allowed = sched_getaffinity(None).ok()?;
         let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let core = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core) && !taken.contains(core))?;
+        let core =
+            (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core) && !taken.contains(core))?;
         let mut own = CpuSet::new();
         own.set(core);
         sched_setaffinity(None, &own).ok()?;
@@ -34,7 +37,10 @@ impl OwnCore {
 impl Drop for OwnCore {
     /// Of a thread that has ended.
     fn drop(&mut self) {
-        TAKEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        TAKEN
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.0);
     }
 }
 
@@ -47,7 +53,9 @@ mod tests {
     #[test]
     fn no_two_threads_have_one_core_and_a_core_is_free_again_after_its_thread() {
         let allowed = sched_getaffinity(None).unwrap();
-        let cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).count();
+        let cores = (0..CpuSet::MAX_CPU)
+            .filter(|core| allowed.is_set(*core))
+            .count();
         for _ in 0..2 {
             let all_have = Barrier::new(cores + 1);
             let own: Vec<Option<usize>> = thread::scope(|scope| {
@@ -57,11 +65,18 @@ mod tests {
                     core.as_ref().map(|core| core.0)
                 };
                 let threads: Vec<_> = (0..=cores).map(|_| scope.spawn(take)).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap())
+                    .collect()
             });
             let distinct: BTreeSet<_> = own.iter().flatten().collect();
             assert_eq!(distinct.len(), cores, "{own:?}");
-            assert_eq!(own.iter().filter(|core| core.is_none()).count(), 1, "one thread more than cores");
+            assert_eq!(
+                own.iter().filter(|core| core.is_none()).count(),
+                1,
+                "one thread more than cores"
+            );
         }
     }
 }

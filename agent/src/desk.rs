@@ -72,13 +72,15 @@ impl Desk {
         self.lateness.record(lateness_ns);
     }
 
-    /// The first `count` packets on the desk were written: puts them into the totals. Packets that were due
-    /// together, as all of one write of a flood, are as late as each other and cost one step.
+    /// The first `count` packets on the desk were written: puts them into the totals. Packets that
+    /// were due together, as all of one write of a flood, are as late as each other and cost one
+    /// step.
     #[inline]
     pub(crate) fn count(&mut self, count: usize) {
         self.sent += count as u64;
         for alike in self.lateness_ns[..count].chunk_by(|one, next| one == next) {
-            self.lateness.add_count(bucket(alike[0]), alike.len() as u64);
+            self.lateness
+                .add_count(bucket(alike[0]), alike.len() as u64);
         }
     }
 

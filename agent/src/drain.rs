@@ -34,10 +34,15 @@ const EVENTS_PER_WAIT: usize = 256;
 /// Ends every connection that still works, and closes the clients' accounts.
 pub(crate) fn drain(clients: &mut [Client], leash: &Leash) {
     let mut desk = Desk::new();
-    let mut endings: Vec<Ending<'_>> =
-        clients.iter_mut().filter(|client| !client.is_broken()).map(Ending::new).collect();
+    let mut endings: Vec<Ending<'_>> = clients
+        .iter_mut()
+        .filter(|client| !client.is_broken())
+        .map(Ending::new)
+        .collect();
     let waited = end_all(&mut endings, leash, &mut desk);
-    let reason = waited.err().map(|error| format!("its end could not be waited for: {}", lower(&error)));
+    let reason = waited
+        .err()
+        .map(|error| format!("its end could not be waited for: {}", lower(&error)));
     for ending in endings.into_iter().filter(|ending| !ending.through) {
         ending.expire(reason.as_deref(), &mut desk);
     }
@@ -50,7 +55,12 @@ fn end_all(endings: &mut [Ending<'_>], leash: &Leash, desk: &mut Desk) -> io::Re
     for (number, ending) in endings.iter_mut().enumerate() {
         // Edge-triggered: each ending goes as far as it can whenever something has changed.
         let changes = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
-        epoll::add(&readiness, &ending.client.connection, epoll::EventData::new_u64(number as u64), changes)?;
+        epoll::add(
+            &readiness,
+            &ending.client.connection,
+            epoll::EventData::new_u64(number as u64),
+            changes,
+        )?;
         ending.advance(desk);
     }
     let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
@@ -74,7 +84,9 @@ fn end_all(endings: &mut [Ending<'_>], leash: &Leash, desk: &mut Desk) -> io::Re
 }
 
 fn time_left_ns(endings: &[Ending<'_>], begun_ns: u64, leash: &Leash) -> u64 {
-    let Some(ending) = endings.iter().find(|ending| !ending.through) else { return 0 };
+    let Some(ending) = endings.iter().find(|ending| !ending.through) else {
+        return 0;
+    };
     let now_ns = clock::now_ns();
     let allowed_ns = match (leash.pulled(now_ns), &ending.client.seal) {
         (Pull::Hurry, _) => HURRIED_END_NS_MAX,
@@ -106,7 +118,13 @@ enum Step {
 
 impl<'a> Ending<'a> {
     fn new(client: &'a mut Client) -> Self {
-        Self { client, step: Step::Mend, answer: [0; FRAME_BYTES], answer_bytes: 0, through: false }
+        Self {
+            client,
+            step: Step::Mend,
+            answer: [0; FRAME_BYTES],
+            answer_bytes: 0,
+            through: false,
+        }
     }
 
     /// Does what can be done without waiting.
@@ -129,18 +147,26 @@ impl<'a> Ending<'a> {
 
     /// Whether the ending is complete, or what is wrong with it.
     fn try_advance(&mut self, desk: &mut Desk) -> Result<bool, String> {
-        let broke = |error: io::Error| format!("the connection broke at its end: {}", lower(&error));
+        let broke =
+            |error: io::Error| format!("the connection broke at its end: {}", lower(&error));
         if matches!(self.step, Step::Mend) {
             if !self.client.mend(desk).map_err(broke)? {
                 return Ok(false);
             }
             self.step = match &self.client.seal {
-                Some(Seal { hello, key }) => Step::End { frame: hello.end(self.client.sent(), key), taken: 0 },
+                Some(Seal { hello, key }) => Step::End {
+                    frame: hello.end(self.client.sent(), key),
+                    taken: 0,
+                },
                 None => self.close_write()?,
             };
         }
         if let Step::End { frame, taken } = &mut self.step {
-            let more = self.client.connection.send(&frame[*taken..]).map_err(broke)?;
+            let more = self
+                .client
+                .connection
+                .send(&frame[*taken..])
+                .map_err(broke)?;
             self.client.note_closing(more);
             *taken += more;
             if *taken < FRAME_BYTES {
@@ -164,22 +190,39 @@ impl<'a> Ending<'a> {
         let Some(Seal { hello, key }) = self.client.seal else {
             return self.listen_raw().map(Ok);
         };
-        match self.client.connection.receive(&mut self.answer[self.answer_bytes..])? {
+        match self
+            .client
+            .connection
+            .receive(&mut self.answer[self.answer_bytes..])?
+        {
             None => return Ok(Ok(false)),
-            Some(0) => return Ok(Err("the server closed the connection without an end-ack".into())),
+            Some(0) => {
+                return Ok(Err(
+                    "the server closed the connection without an end-ack".into()
+                ));
+            }
             Some(taken) => self.answer_bytes += taken,
         }
         if self.answer_bytes < FRAME_BYTES {
             return Ok(Ok(false));
         }
-        Ok(match (hello.open_end_ack(&self.answer, &key), Refusal::decode(&self.answer)) {
-            (Some(received), _) => {
-                self.client.acknowledge(received);
-                Ok(true)
-            }
-            (None, Some(refusal)) => Err(format!("the server refused the end: {}", refusal.reason())),
-            (None, None) => Err("the server's last frame is no end-ack of this connection".into()),
-        })
+        Ok(
+            match (
+                hello.open_end_ack(&self.answer, &key),
+                Refusal::decode(&self.answer),
+            ) {
+                (Some(received), _) => {
+                    self.client.acknowledge(received);
+                    Ok(true)
+                }
+                (None, Some(refusal)) => {
+                    Err(format!("the server refused the end: {}", refusal.reason()))
+                }
+                (None, None) => {
+                    Err("the server's last frame is no end-ack of this connection".into())
+                }
+            },
+        )
     }
 
     /// Whatever a raw peer sends means nothing; only its close does.

@@ -1,9 +1,9 @@
 //! A flood: write follows write, as many packets as the connections take.
 //!
-//! No schedule and no sleep while any connection takes something: every client with room gets one write
-//! a round, and each packet is due at the reading of the clock right before its write. A connection that is
-//! full is left alone until the kernel says that it has room; when all are, the thread waits for the first.
-//! Times are ns of CLOCK_MONOTONIC.
+//! No schedule and no sleep while any connection takes something: every client with room gets one
+//! write a round, and each packet is due at the reading of the clock right before its write. A
+//! connection that is full is left alone until the kernel says that it has room; when all are, the
+//! thread waits for the first. Times are ns of CLOCK_MONOTONIC.
 //!
 //! Absent on purpose: precedence. A thread that never sleeps must leave its core to others.
 
@@ -44,7 +44,17 @@ impl<'a> Flood<'a> {
     ) -> Self {
         let is_full = vec![false; clients.len()];
         let outcome = Outcome::new();
-        Self { clients, is_full, start_ns, end_ns, batch: batch.into(), leash, totals, outcome, seen_ns: start_ns }
+        Self {
+            clients,
+            is_full,
+            start_ns,
+            end_ns,
+            batch: batch.into(),
+            leash,
+            totals,
+            outcome,
+            seen_ns: start_ns,
+        }
     }
 
     /// Writes from the start instant to the end of the time, or to a pull of the leash.
@@ -66,7 +76,9 @@ impl<'a> Flood<'a> {
             if self.is_full[place] {
                 continue;
             }
-            let Some(now_ns) = self.look_at_clock(0) else { return false };
+            let Some(now_ns) = self.look_at_clock(0) else {
+                return false;
+            };
             let poured = self.clients[place].pour(self.batch, now_ns, &mut self.outcome.desk);
             self.is_full[place] = poured == Poured::Full;
             self.totals.publish(&self.outcome.desk);
@@ -74,20 +86,24 @@ impl<'a> Flood<'a> {
         true
     }
 
-    /// The time, ns, unless the flood is over. A thread that did not get here within `waited_ns` of its last
-    /// look has overslept, as one with a schedule that wakes late.
+    /// The time, ns, unless the flood is over. A thread that did not get here within `waited_ns` of
+    /// its last look has overslept, as one with a schedule that wakes late.
     fn look_at_clock(&mut self, waited_ns: u64) -> Option<u64> {
         let now_ns = clock::now_ns();
-        let late_ns = now_ns.saturating_sub(self.seen_ns).saturating_sub(waited_ns);
+        let late_ns = now_ns
+            .saturating_sub(self.seen_ns)
+            .saturating_sub(waited_ns);
         self.outcome.oversleep_ns_max = self.outcome.oversleep_ns_max.max(late_ns);
         self.seen_ns = now_ns;
         (now_ns < self.end_ns && self.leash.holds(now_ns)).then_some(now_ns)
     }
 
-    /// Asks the kernel which of the full connections have room again: at once while others go on, else it
-    /// waits for the first, but not for longer than the leash may go unseen. Whether any is left that could.
+    /// Asks the kernel which of the full connections have room again: at once while others go on,
+    /// else it waits for the first, but not for longer than the leash may go unseen. Whether any is
+    /// left that could.
     fn look_for_room(&mut self) -> bool {
-        let is_waiting = |(place, client): &(usize, &Client)| self.is_full[*place] && !client.is_broken();
+        let is_waiting =
+            |(place, client): &(usize, &Client)| self.is_full[*place] && !client.is_broken();
         let (places, mut waits): (Vec<usize>, Vec<PollFd<'_>>) = (self.clients.iter().enumerate())
             .filter(is_waiting)
             .map(|(place, client)| (place, PollFd::new(&client.connection, PollFlags::OUT)))
@@ -100,7 +116,10 @@ impl<'a> Flood<'a> {
         let wait_ns = if all_full { left_ns } else { 0 };
         // An interrupted wait ends early, and the next look finds out.
         let _ = poll(&mut waits, Some(&timespec(wait_ns)));
-        let has_room: Vec<bool> = waits.iter().map(|wait| !wait.revents().is_empty()).collect();
+        let has_room: Vec<bool> = waits
+            .iter()
+            .map(|wait| !wait.revents().is_empty())
+            .collect();
         for (place, has_room) in places.into_iter().zip(has_room) {
             self.is_full[place] = !has_room;
         }

@@ -1,9 +1,9 @@
 //! The pacing threads: plain threads that sleep, stamp and write, with nothing else in between.
 //!
 //! A thread serves the clients of its *lane* volley by volley (see [`crate::pacing`]). Per packet
-//! there is one reading of the clock and one write; no allocation, no lock, no log line. A flood has
-//! threads of its own kind ([`crate::flood`]). Totals for the progress of the run are plain stores into
-//! atomics that only this thread writes.
+//! there is one reading of the clock and one write; no allocation, no lock, no log line. A flood
+//! has threads of its own kind ([`crate::flood`]). Totals for the progress of the run are plain
+//! stores into atomics that only this thread writes.
 
 use std::{
     hint, io,
@@ -48,7 +48,11 @@ pub(crate) struct Totals {
 
 /// Totals for every pacing thread of `assignment`.
 pub(crate) fn totals(assignment: &Assignment) -> Arc<[Totals]> {
-    assignment.lanes().iter().map(|_| Totals::default()).collect()
+    assignment
+        .lanes()
+        .iter()
+        .map(|_| Totals::default())
+        .collect()
 }
 
 impl Totals {
@@ -65,8 +69,14 @@ pub(crate) fn progress(run_id: &str, totals: &[Totals]) -> v1::Progress {
     v1::Progress {
         run_id: run_id.into(),
         sent: totals.iter().map(|totals| totals.sent.load(Relaxed)).sum(),
-        skipped: totals.iter().map(|totals| totals.skipped.load(Relaxed)).sum(),
-        clients_broken: totals.iter().map(|totals| totals.broken.load(Relaxed)).sum(),
+        skipped: totals
+            .iter()
+            .map(|totals| totals.skipped.load(Relaxed))
+            .sum(),
+        clients_broken: totals
+            .iter()
+            .map(|totals| totals.broken.load(Relaxed))
+            .sum(),
     }
 }
 
@@ -76,11 +86,13 @@ pub(crate) struct Pacing {
     /// How pacing threads wait for the next packet.
     #[arg(long = "pacing", value_name = "HOW", value_enum, default_value_t = WaitPolicy::Hybrid)]
     wait: WaitPolicy,
-    /// Give pacing threads the highest priority that the system grants: real-time where a core is left for
-    /// others, else nice -10. Threads that spin get nice -10 only, those of a flood nothing.
+    /// Give pacing threads the highest priority that the system grants: real-time where a core is
+    /// left for others, else nice -10. Threads that spin get nice -10 only, those of a flood
+    /// nothing.
     #[arg(long, value_name = "true|false", env = "METRONOME_HIGH_PRIORITY", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     high_priority: bool,
-    /// Keep each pacing thread on a core of its own, while one is free: for hosts that have nothing else to do.
+    /// Keep each pacing thread on a core of its own, while one is free: for hosts that have nothing
+    /// else to do.
     #[arg(long, value_name = "true|false", env = "METRONOME_PIN_THREADS", default_value_t = false, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pin_threads: bool,
 }
@@ -102,7 +114,8 @@ pub(crate) struct Measured {
 
 /// Runs the schedule of `assignment`, from `start_ns` to its end or to a pull of the leash.
 ///
-/// One of `totals` per lane. Errors: the operating system gives no thread; the clients are lost then.
+/// One of `totals` per lane. Errors: the operating system gives no thread; the clients are lost
+/// then.
 pub(crate) fn generate(
     clients: Vec<Client>,
     assignment: &Assignment,
@@ -112,25 +125,37 @@ pub(crate) fn generate(
     totals: &[Totals],
 ) -> io::Result<(Vec<Client>, Measured)> {
     let mut waiting_clients = clients.into_iter();
-    let works = assignment.lanes().into_iter().zip(totals).map(|(range, totals)| {
-        let clients = waiting_clients.by_ref().take(range.len()).collect();
-        match assignment.schedule(start_ns) {
-            Some(schedule) => {
-                Work::Lane(Box::new(Lane::new(clients, &range, assignment, schedule, pacing, leash, totals)))
+    let works = assignment
+        .lanes()
+        .into_iter()
+        .zip(totals)
+        .map(|(range, totals)| {
+            let clients = waiting_clients.by_ref().take(range.len()).collect();
+            match assignment.schedule(start_ns) {
+                Some(schedule) => Work::Lane(Box::new(Lane::new(
+                    clients, &range, assignment, schedule, pacing, leash, totals,
+                ))),
+                None => {
+                    let end_ns = start_ns.saturating_add(assignment.duration_ns());
+                    Work::Flood(Box::new(Flood::new(
+                        clients,
+                        start_ns,
+                        end_ns,
+                        assignment.batch,
+                        leash,
+                        totals,
+                    )))
+                }
             }
-            None => {
-                let end_ns = start_ns.saturating_add(assignment.duration_ns());
-                Work::Flood(Box::new(Flood::new(clients, start_ns, end_ns, assignment.batch, leash, totals)))
-            }
-        }
-    });
+        });
     let works: Vec<Work<'_>> = works.collect();
     let cores = precedence::cores();
     let outcomes = thread::scope(|scope| {
         let mut threads = Vec::with_capacity(works.len());
         for (number, work) in works.into_iter().enumerate() {
             let builder = thread::Builder::new().name(format!("pacing-{number}"));
-            let thread = builder.spawn_scoped(scope, move || work.carry_out(pacing.pin_threads, cores));
+            let thread =
+                builder.spawn_scoped(scope, move || work.carry_out(pacing.pin_threads, cores));
             if thread.is_err() {
                 // The load of the others alone is not what was asked for.
                 leash.pull(Pull::Hurry);
@@ -138,9 +163,14 @@ pub(crate) fn generate(
             threads.push(thread);
         }
         let join = |thread: io::Result<thread::ScopedJoinHandle<'_, _>>| {
-            thread?.join().map_err(|_| io::Error::other("a pacing thread died"))
+            thread?
+                .join()
+                .map_err(|_| io::Error::other("a pacing thread died"))
         };
-        threads.into_iter().map(join).collect::<io::Result<Vec<Outcome>>>()
+        threads
+            .into_iter()
+            .map(join)
+            .collect::<io::Result<Vec<Outcome>>>()
     })?;
     let mut measured = Measured::default();
     let mut clients = Vec::new();
@@ -192,7 +222,13 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Nothing yet.
     pub(crate) fn new() -> Self {
-        Self { clients: Vec::new(), desk: Desk::new(), cpu_ns: 0, oversleep_ns_max: 0, is_real_time: false }
+        Self {
+            clients: Vec::new(),
+            desk: Desk::new(),
+            cpu_ns: 0,
+            oversleep_ns_max: 0,
+            is_real_time: false,
+        }
     }
 }
 
@@ -225,9 +261,15 @@ impl<'a> Lane<'a> {
         totals: &'a Totals,
     ) -> Self {
         let start_ns = schedule.start_ns;
-        let offsets_ns: Vec<u64> = clients.iter().map(|client| assignment.offset_ns(range, client.index())).collect();
+        let offsets_ns: Vec<u64> = clients
+            .iter()
+            .map(|client| assignment.offset_ns(range, client.index()))
+            .collect();
         for (client, offset_ns) in clients.iter_mut().zip(&offsets_ns) {
-            client.follow(Schedule { start_ns: start_ns.saturating_add(*offset_ns), ..schedule });
+            client.follow(Schedule {
+                start_ns: start_ns.saturating_add(*offset_ns),
+                ..schedule
+            });
         }
         Self {
             clients,
@@ -270,7 +312,9 @@ impl<'a> Lane<'a> {
         while let Some(volley) = self.volleys.next(slot, now_ns) {
             for place in 0..self.clients.len() {
                 let due_ns = volley.due_ns.saturating_add(self.offsets_ns[place]);
-                let Some(come_ns) = self.wait_until(due_ns) else { return };
+                let Some(come_ns) = self.wait_until(due_ns) else {
+                    return;
+                };
                 now_ns = come_ns;
                 let client = &mut self.clients[place];
                 client.offer(volley.packets, now_ns, &mut self.outcome.desk);

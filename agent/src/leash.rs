@@ -118,7 +118,10 @@ mod tests {
         assert!(leash.holds(99));
         assert_eq!(leash.pulled(100), Pull::Hurry);
         leash.renew(200);
-        assert!(!leash.holds(150), "a lease that was seen to have ended is not renewed");
+        assert!(
+            !leash.holds(150),
+            "a lease that was seen to have ended is not renewed"
+        );
     }
 
     #[test]
@@ -127,7 +130,10 @@ mod tests {
         leash.pull(Pull::Stop);
         assert_eq!((leash.pulled(49), leash.why_lost()), (Pull::Stop, None));
         leash.lose("the stream ended");
-        assert_eq!((leash.pulled(50), leash.why_lost()), (Pull::Hurry, Some("the stream ended")));
+        assert_eq!(
+            (leash.pulled(50), leash.why_lost()),
+            (Pull::Hurry, Some("the stream ended"))
+        );
     }
 
     #[test]

@@ -52,7 +52,13 @@ use metronome_proto::telemetry::{Logs, Telemetry};
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     match args.command {
-        Some(Command::Run(flags)) => observed(&Logs { filter: "warn", ..Logs::default() }, || standalone::run(*flags)),
+        Some(Command::Run(flags)) => observed(
+            &Logs {
+                filter: "warn",
+                ..Logs::default()
+            },
+            || standalone::run(*flags),
+        ),
         None => match AttendConfig::try_from(args.attend) {
             Ok(config) => observed(&config.logs, || control::attend(&config)),
             Err(error) => refuse(&error.to_string()),

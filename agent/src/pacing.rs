@@ -1,9 +1,10 @@
 //! When a pacing thread has to do what. Pure: no clock, no socket; times are ns of CLOCK_MONOTONIC.
 //!
 //! All clients of a thread follow one schedule, each a fixed offset later than the one before it,
-//! and no offset reaches a whole period or takes the last packet out of the run's time. So the thread's work is a sequence of *volleys*: for each
-//! slot of the schedule, one write per client, in the order of the clients. Nothing has to be
-//! sorted or searched, and there is no timer per client.
+//! and no offset reaches a whole period or takes the last packet out of the run's time. So the
+//! thread's work is a sequence of *volleys*: for each slot of the schedule, one write per client,
+//! in the order of the clients. Nothing has to be sorted or searched, and there is no timer per
+//! client.
 //!
 //! ```text
 //!  slot 0          slot 1          slot 2
@@ -94,7 +95,10 @@ pub(crate) struct Volley {
 impl Volleys {
     /// The volleys of a thread whose clients of offset 0 have this schedule.
     pub(crate) fn new(schedule: Schedule) -> Self {
-        Self { schedule, slots: schedule.packets.div_ceil(u64::from(schedule.batch)) }
+        Self {
+            schedule,
+            slots: schedule.packets.div_ceil(u64::from(schedule.batch)),
+        }
     }
 
     /// The volley to serve at `now_ns` when all before `slot` are served: the newest that is due,
@@ -104,7 +108,10 @@ impl Volleys {
         if now_ns < volley.due_ns.saturating_add(self.schedule.period_ns()) {
             return Some(volley);
         }
-        let slots_due = self.schedule.due_by(now_ns).div_ceil(u64::from(self.schedule.batch));
+        let slots_due = self
+            .schedule
+            .due_by(now_ns)
+            .div_ceil(u64::from(self.schedule.batch));
         self.volley(slot.max(slots_due.saturating_sub(1)))
     }
 
@@ -125,7 +132,8 @@ pub(crate) enum WaitPolicy {
     Sleep,
     /// Ask for the wake-up as much earlier as wake-ups usually come late, and spin the rest.
     Hybrid,
-    /// Spin for the last millisecond: the most precise, at the price of a whole core per thread from 1 kHz on.
+    /// Spin for the last millisecond: the most precise, at the price of a whole core per thread
+    /// from 1 kHz on.
     Spin,
 }
 
@@ -163,8 +171,16 @@ impl Waiting {
         if left_ns <= self.spin_ns() {
             return Wait::Spin;
         }
-        let lead_ns = if self.policy == WaitPolicy::Spin { SPIN_ONLY_NS } else { self.lead_ns };
-        Wait::SleepUntil(due_ns.saturating_sub(lead_ns).min(now_ns.saturating_add(nap_ns_max)))
+        let lead_ns = if self.policy == WaitPolicy::Spin {
+            SPIN_ONLY_NS
+        } else {
+            self.lead_ns
+        };
+        Wait::SleepUntil(
+            due_ns
+                .saturating_sub(lead_ns)
+                .min(now_ns.saturating_add(nap_ns_max)),
+        )
     }
 
     #[inline]
@@ -199,8 +215,18 @@ mod tests {
     use super::*;
 
     fn schedules() -> impl Strategy<Value = Schedule> {
-        (0..1_u64 << 40, 1..=1_000_000_000_u64, 1..=1024_u32, 1..1_u64 << 20)
-            .prop_map(|(start_ns, rate_mhz, batch, packets)| Schedule { start_ns, rate_mhz, batch, packets })
+        (
+            0..1_u64 << 40,
+            1..=1_000_000_000_u64,
+            1..=1024_u32,
+            1..1_u64 << 20,
+        )
+            .prop_map(|(start_ns, rate_mhz, batch, packets)| Schedule {
+                start_ns,
+                rate_mhz,
+                batch,
+                packets,
+            })
     }
 
     fn places() -> impl Strategy<Value = Place> {
@@ -291,11 +317,28 @@ mod tests {
     #[test]
     fn the_main_job_staggers_its_ten_clients_by_five_microseconds() {
         let offset_ns = |in_thread, of_thread, period_ns| {
-            offset_ns(Phase::Staggered, period_ns, Place { in_thread, of_thread, in_run: 0, of_run: of_thread })
+            offset_ns(
+                Phase::Staggered,
+                period_ns,
+                Place {
+                    in_thread,
+                    of_thread,
+                    in_run: 0,
+                    of_run: of_thread,
+                },
+            )
         };
         assert_eq!(offset_ns(1, 10, 100_000), 5_000);
-        assert_eq!(offset_ns(1, 20, 100_000), 2_500, "no volley takes more than half of its period");
-        assert_eq!(offset_ns(1, 5_000, 500_000_000), 12_500, "slow clients are further apart");
+        assert_eq!(
+            offset_ns(1, 20, 100_000),
+            2_500,
+            "no volley takes more than half of its period"
+        );
+        assert_eq!(
+            offset_ns(1, 5_000, 500_000_000),
+            12_500,
+            "slow clients are further apart"
+        );
         assert_eq!(offset_ns(1, 10, 500_000_000), 20_000, "but not much");
     }
 
@@ -305,13 +348,20 @@ mod tests {
         for round in 0..10_000 {
             waiting.learn(if round % 10 == 0 { 5_000_000 } else { 15_000 });
         }
-        assert!((14_500..=18_000).contains(&waiting.lead_ns), "{}", waiting.lead_ns);
+        assert!(
+            (14_500..=18_000).contains(&waiting.lead_ns),
+            "{}",
+            waiting.lead_ns
+        );
     }
 
     #[test]
     fn plain_sleep_asks_for_the_instant_itself() {
         let mut waiting = Waiting::new(WaitPolicy::Sleep);
         waiting.learn(40_000);
-        assert_eq!(waiting.next(0, 50_000, NAP_NS_MAX), Wait::SleepUntil(50_000));
+        assert_eq!(
+            waiting.next(0, 50_000, NAP_NS_MAX),
+            Wait::SleepUntil(50_000)
+        );
     }
 }

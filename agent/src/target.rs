@@ -75,19 +75,36 @@ impl Target {
         let bad = || BadTarget(text.chars().take(80).collect());
         let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
         let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(bad)?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
         let host = if host.is_empty() { host_default } else { host };
         let clean = !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic());
-        if clean { Ok(Self { host: host.into(), port }) } else { Err(bad()) }
+        if clean {
+            Ok(Self {
+                host: host.into(),
+                port,
+            })
+        } else {
+            Err(bad())
+        }
     }
 
     /// The addresses to connect to, all of them allowed. Asks the resolver, which may take seconds.
     pub(crate) fn resolve(&self, allowed: &Allowed) -> Result<Vec<SocketAddr>, TargetError> {
-        let unknown = |error| TargetError::Unknown { target: self.clone(), error };
+        let unknown = |error| TargetError::Unknown {
+            target: self.clone(),
+            error,
+        };
         let addresses: Vec<SocketAddr> = addresses_of(&self.host, self.port).map_err(unknown)?;
         let server: Vec<IpAddr> = match &allowed.server_host {
             // A server that has no address now is no host to load either.
-            Some(host) => addresses_of(host, self.port).unwrap_or_default().iter().map(SocketAddr::ip).collect(),
+            Some(host) => addresses_of(host, self.port)
+                .unwrap_or_default()
+                .iter()
+                .map(SocketAddr::ip)
+                .collect(),
             None => Vec::new(),
         };
         for address in addresses.iter().map(|address| address.ip().to_canonical()) {
@@ -99,15 +116,27 @@ impl Target {
         Ok(addresses)
     }
 
-    fn check(&self, address: IpAddr, server: &[IpAddr], networks: &[IpNet]) -> Result<(), TargetError> {
+    fn check(
+        &self,
+        address: IpAddr,
+        server: &[IpAddr],
+        networks: &[IpNet],
+    ) -> Result<(), TargetError> {
         if let Some(kind) = forbidden(address) {
-            return Err(TargetError::Forbidden { target: self.clone(), address, kind });
+            return Err(TargetError::Forbidden {
+                target: self.clone(),
+                address,
+                kind,
+            });
         }
         let is_server = server.iter().any(|server| server.to_canonical() == address);
         if is_server || networks.iter().any(|network| network.contains(&address)) {
             return Ok(());
         }
-        Err(TargetError::NotAllowed { target: self.clone(), address })
+        Err(TargetError::NotAllowed {
+            target: self.clone(),
+            address,
+        })
     }
 }
 
@@ -124,7 +153,9 @@ impl fmt::Display for Target {
 pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
     IpNet::from_str(text)
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| format!("{text:?} is no network; write CIDR, for example 192.0.2.0/24, or one address"))
+        .map_err(|_| {
+            format!("{text:?} is no network; write CIDR, for example 192.0.2.0/24, or one address")
+        })
 }
 
 /// What makes an address one that nobody may load.
@@ -154,9 +185,15 @@ mod tests {
     fn check(target: &str, server: &str, networks: &[&str]) -> Result<Vec<SocketAddr>, String> {
         let allowed = Allowed {
             server_host: Some(server.into()),
-            networks: networks.iter().map(|network| parse_network(network).unwrap()).collect(),
+            networks: networks
+                .iter()
+                .map(|network| parse_network(network).unwrap())
+                .collect(),
         };
-        Target::parse(target, server).unwrap().resolve(&allowed).map_err(|error| error.to_string())
+        Target::parse(target, server)
+            .unwrap()
+            .resolve(&allowed)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -173,18 +210,41 @@ mod tests {
 
     #[test]
     fn addresses_of_many_hosts_or_none_are_refused_whatever_is_allowed() {
-        for host in ["224.0.0.1", "255.255.255.255", "0.0.0.0", "169.254.169.254", "169.254.1.1"] {
-            assert!(check(&format!("{host}:80"), host, &["0.0.0.0/0"]).is_err(), "{host}");
-            assert!(check(&format!("[::ffff:{host}]:80"), host, &["::/0", "0.0.0.0/0"]).is_err(), "{host}");
+        for host in [
+            "224.0.0.1",
+            "255.255.255.255",
+            "0.0.0.0",
+            "169.254.169.254",
+            "169.254.1.1",
+        ] {
+            assert!(
+                check(&format!("{host}:80"), host, &["0.0.0.0/0"]).is_err(),
+                "{host}"
+            );
+            assert!(
+                check(&format!("[::ffff:{host}]:80"), host, &["::/0", "0.0.0.0/0"]).is_err(),
+                "{host}"
+            );
         }
         for host in ["ff02::1", "::", "fe80::1"] {
-            assert!(check(&format!("[{host}]:80"), host, &["::/0"]).is_err(), "{host}");
+            assert!(
+                check(&format!("[{host}]:80"), host, &["::/0"]).is_err(),
+                "{host}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_address_is_refused_with_an_example() {
-        for text in ["", "host", "host:", "host:0", "host:65536", "h h:80", "h\x1b:80"] {
+        for text in [
+            "",
+            "host",
+            "host:",
+            "host:0",
+            "host:65536",
+            "h h:80",
+            "h\x1b:80",
+        ] {
             let error = Target::parse(text, "127.0.0.1").unwrap_err().to_string();
             assert!(error.contains("HOST:PORT"), "{error}");
         }

@@ -17,13 +17,22 @@ pub(crate) fn acknowledged_bytes(socket: &impl AsFd) -> Option<u64> {
 /// them, tcpi_bytes_acked, came with Linux 4.1 in 2015; this agent needs that or a newer one.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-#[expect(unreachable_pub, reason = "the macro below makes a public type that tells this one")]
+#[expect(
+    unreachable_pub,
+    reason = "the macro below makes a public type that tells this one"
+)]
 pub struct TcpInfoHead {
     before: [u64; 15],
     bytes_acked: u64,
 }
 
-sockopt_impl!(TcpInfo, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, TcpInfoHead);
+sockopt_impl!(
+    TcpInfo,
+    GetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_INFO,
+    TcpInfoHead
+);
 
 #[cfg(test)]
 mod tests {

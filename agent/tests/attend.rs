@@ -7,7 +7,9 @@ mod peer;
 use std::time::{Duration, Instant};
 
 use master::{Agent, Master, RUN, key, prepare};
-use metronome_proto::v1::{self, agent_message::Message as Report, server_message::Message as Order};
+use metronome_proto::v1::{
+    self, agent_message::Message as Report, server_message::Message as Order,
+};
 use peer::{Manner, Peer};
 
 const LONG_LEASE: Duration = Duration::from_secs(10);
@@ -18,14 +20,24 @@ const ENDLESS: u64 = 60_000;
 fn account_is_closed(record: &v1::ClientRecord) {
     assert_eq!(record.scheduled, record.sent + record.skipped, "{record:?}");
     assert_eq!(record.acknowledged, Some(record.sent), "{record:?}");
-    assert_eq!(record.kernel_acknowledged_bytes, Some(32 * record.sent), "{record:?}");
-    assert_eq!((record.error.as_str(), record.blocked), ("", 0), "{record:?}");
+    assert_eq!(
+        record.kernel_acknowledged_bytes,
+        Some(32 * record.sent),
+        "{record:?}"
+    );
+    assert_eq!(
+        (record.error.as_str(), record.blocked),
+        ("", 0),
+        "{record:?}"
+    );
 }
 
 async fn running(master: &mut Master, clients: u32, lease: Duration) -> (master::Session, Peer) {
     let peer = Peer::start_with(clients as usize, Manner::Proper, key());
     let mut session = master.welcomed(lease).await;
-    session.order(Order::Prepare(prepare(peer.port, clients, ENDLESS))).await;
+    session
+        .order(Order::Prepare(prepare(peer.port, clients, ENDLESS)))
+        .await;
     session.prepared().await;
     session.start().await;
     let progressed = |report| match report {
@@ -46,7 +58,9 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
     assert_eq!(session.registered.clients_max, 10_000);
     assert!(!session.registered.boot_id.is_empty() && session.registered.cores > 0);
     session.order_something_unknown().await;
-    session.order(Order::Prepare(prepare(peer.port, 4, 700))).await;
+    session
+        .order(Order::Prepare(prepare(peer.port, 4, 700)))
+        .await;
     assert_eq!(session.prepared().await.attempts, 4);
     session.start().await;
     let (records, finished) = session.finished().await;
@@ -62,7 +76,10 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
     assert!(finished.cpu_ns > 0 && finished.writes > 0);
     let (status, stdout) = agent.terminate().await;
     assert!(status.success());
-    let ready = format!("metronome-agent ready: name load-1 server http://{}\n", master.address);
+    let ready = format!(
+        "metronome-agent ready: name load-1 server http://{}\n",
+        master.address
+    );
     assert_eq!(stdout, ready);
 }
 
@@ -75,8 +92,16 @@ async fn a_run_stopped_in_the_middle_ends_in_good_order() {
     let (records, _) = session.finished().await;
     assert_eq!(records.len(), 3);
     records.iter().for_each(account_is_closed);
-    assert!(records.iter().all(|record| record.sent > 0 && record.scheduled < ENDLESS));
-    assert!(peer.heard().iter().all(|heard| heard.end == Some(heard.packets)));
+    assert!(
+        records
+            .iter()
+            .all(|record| record.sent > 0 && record.scheduled < ENDLESS)
+    );
+    assert!(
+        peer.heard()
+            .iter()
+            .all(|heard| heard.end == Some(heard.packets))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +110,9 @@ async fn a_run_stopped_before_its_start_sends_nothing_and_ends_in_good_order() {
     let _agent = Agent::start(&master.address, &[]);
     let peer = Peer::start_with(2, Manner::Proper, key());
     let mut session = master.welcomed(LONG_LEASE).await;
-    session.order(Order::Prepare(prepare(peer.port, 2, ENDLESS))).await;
+    session
+        .order(Order::Prepare(prepare(peer.port, 2, ENDLESS)))
+        .await;
     session.prepared().await;
     session.stop().await;
     let (records, _) = session.finished().await;
@@ -99,7 +126,9 @@ async fn a_run_stopped_while_it_connects_fails_at_once() {
     let _agent = Agent::start(&master.address, &[]);
     let peer = Peer::start_with(1, Manner::NeverAcks, key());
     let mut session = master.welcomed(LONG_LEASE).await;
-    session.order(Order::Prepare(prepare(peer.port, 1, ENDLESS))).await;
+    session
+        .order(Order::Prepare(prepare(peer.port, 1, ENDLESS)))
+        .await;
     session.stop().await;
     let error = session.failed().await;
     assert!(error.contains("stopped"), "{error}");
@@ -129,7 +158,11 @@ async fn a_renewed_lease_lets_the_load_go_on() {
     while begun.elapsed() < 2 * lease {
         let progressed = |report| matches!(report, Report::Progress(_)).then_some(());
         session.next(progressed).await;
-        session.order(Order::Renew(v1::Renew { run_ids: vec![RUN.into()] })).await;
+        session
+            .order(Order::Renew(v1::Renew {
+                run_ids: vec![RUN.into()],
+            }))
+            .await;
     }
     session.stop().await;
     let (records, _) = session.finished().await;
@@ -143,8 +176,11 @@ async fn a_run_that_two_renewals_in_a_row_do_not_list_ends() {
     let mut master = Master::start().await;
     let _agent = Agent::start(&master.address, &[]);
     let (mut session, peer) = running(&mut master, 1, LONG_LEASE).await;
-    let renew =
-        |run_ids: &[&str]| Order::Renew(v1::Renew { run_ids: run_ids.iter().map(ToString::to_string).collect() });
+    let renew = |run_ids: &[&str]| {
+        Order::Renew(v1::Renew {
+            run_ids: run_ids.iter().map(ToString::to_string).collect(),
+        })
+    };
     // Once may be a matter of messages that crossed.
     for listed in [&[][..], &[RUN], &["0123456789abcdef"]] {
         session.order(renew(listed)).await;
@@ -167,7 +203,11 @@ async fn an_agent_told_to_end_reports_its_runs_first() {
     let (ended, (records, why)) = tokio::join!(agent.terminate(), session.cut_short());
     assert!(why.contains("told to end"), "{why}");
     assert!(ended.0.success());
-    assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
+    assert!(
+        told.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        told.elapsed()
+    );
     records.iter().for_each(account_is_closed);
     drop(peer.heard());
 }
@@ -181,12 +221,19 @@ async fn an_agent_comes_back_with_its_run_when_its_stream_is_lost_and_the_load_g
     drop(session);
     let mut session = master.welcomed(LONG_LEASE).await;
     assert_eq!(session.registered.run_ids, [RUN]);
-    assert_eq!(session.prepared().await.attempts, 2, "what may have been lost is said again");
+    assert_eq!(
+        session.prepared().await.attempts,
+        2,
+        "what may have been lost is said again"
+    );
     assert!(session.progress().await >= sent_before);
     session.stop().await;
     let (records, _) = session.finished().await;
     records.iter().for_each(account_is_closed);
-    assert!(records.iter().all(|record| record.attempts == 1), "no client has connected again");
+    assert!(
+        records.iter().all(|record| record.attempts == 1),
+        "no client has connected again"
+    );
     assert_eq!(peer.heard().len(), 2);
 }
 
@@ -205,10 +252,18 @@ async fn last_words_are_said_again_on_a_new_stream_until_the_server_no_longer_li
         session.order(Order::Renew(v1::Renew::default())).await;
     }
     // Any answer comes after the Renews were read.
-    session.order(Order::Prepare(v1::Prepare { run_id: "00000000000000bb".into(), ..v1::Prepare::default() })).await;
+    session
+        .order(Order::Prepare(v1::Prepare {
+            run_id: "00000000000000bb".into(),
+            ..v1::Prepare::default()
+        }))
+        .await;
     session.failed().await;
     drop(session);
-    assert_eq!(master.welcomed(LONG_LEASE).await.registered.run_ids, ["00000000000000bb"]);
+    assert_eq!(
+        master.welcomed(LONG_LEASE).await.registered.run_ids,
+        ["00000000000000bb"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,7 +272,12 @@ async fn without_a_server_the_load_ends_with_its_lease() {
     let _agent = Agent::start(&master.address, &[]);
     let (session, peer) = running(&mut master, 2, Duration::from_millis(1500)).await;
     drop((session, master));
-    assert!(peer.heard().iter().all(|heard| heard.end == Some(heard.packets)), "load ended in good order");
+    assert!(
+        peer.heard()
+            .iter()
+            .all(|heard| heard.end == Some(heard.packets)),
+        "load ended in good order"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,11 +307,35 @@ async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works(
     let _agent = Agent::start(&master.address, &["--clients-max", "5"]);
     let mut session = master.welcomed(LONG_LEASE).await;
     let orders = [
-        (v1::Prepare { target: "192.0.2.1:80".into(), ..prepare(1, 1, 1) }, "--allow-target 192.0.2.1"),
-        (v1::Prepare { target: "169.254.169.254:80".into(), ..prepare(1, 1, 1) }, "link-local"),
+        (
+            v1::Prepare {
+                target: "192.0.2.1:80".into(),
+                ..prepare(1, 1, 1)
+            },
+            "--allow-target 192.0.2.1",
+        ),
+        (
+            v1::Prepare {
+                target: "169.254.169.254:80".into(),
+                ..prepare(1, 1, 1)
+            },
+            "link-local",
+        ),
         (prepare(1, 6, 1), "clients: 6"),
-        (v1::Prepare { key: vec![0; 5], ..prepare(1, 1, 1) }, "key"),
-        (v1::Prepare { run_id: "\x1b[31m".into(), ..prepare(1, 1, 1) }, "run_id"),
+        (
+            v1::Prepare {
+                key: vec![0; 5],
+                ..prepare(1, 1, 1)
+            },
+            "key",
+        ),
+        (
+            v1::Prepare {
+                run_id: "\x1b[31m".into(),
+                ..prepare(1, 1, 1)
+            },
+            "run_id",
+        ),
         (v1::Prepare::default(), "clients: 0"),
     ];
     for (order, words) in orders {
@@ -260,10 +344,17 @@ async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works(
         assert!(error.contains(words), "{error}");
     }
     let peer = Peer::start_with(5, Manner::Proper, key());
-    session.order(Order::Prepare(prepare(peer.port, 5, 10))).await;
+    session
+        .order(Order::Prepare(prepare(peer.port, 5, 10)))
+        .await;
     session.prepared().await;
     session.start().await;
-    session.finished().await.0.iter().for_each(account_is_closed);
+    session
+        .finished()
+        .await
+        .0
+        .iter()
+        .for_each(account_is_closed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,10 +365,21 @@ async fn a_target_that_refuses_connections_is_told_with_the_client_and_the_tries
     let port = listener.local_addr().expect("it is bound").port();
     drop(listener);
     let mut session = master.welcomed(LONG_LEASE).await;
-    let deadline = Some(prost_types::Duration { seconds: 1, nanos: 0 });
-    session.order(Order::Prepare(v1::Prepare { deadline, ..prepare(port, 3, 10) })).await;
+    let deadline = Some(prost_types::Duration {
+        seconds: 1,
+        nanos: 0,
+    });
+    session
+        .order(Order::Prepare(v1::Prepare {
+            deadline,
+            ..prepare(port, 3, 10)
+        }))
+        .await;
     let error = session.failed().await;
-    assert!(error.contains(&format!("connection refused at 127.0.0.1:{port} after ")), "{error}");
+    assert!(
+        error.contains(&format!("connection refused at 127.0.0.1:{port} after ")),
+        "{error}"
+    );
     assert!(error.starts_with("client "), "{error}");
 }
 
@@ -287,9 +389,17 @@ async fn a_start_that_is_out_of_reach_ends_the_run_instead_of_waiting_for_it() {
     let _agent = Agent::start(&master.address, &[]);
     let peer = Peer::start_with(1, Manner::Proper, key());
     let mut session = master.welcomed(LONG_LEASE).await;
-    session.order(Order::Prepare(prepare(peer.port, 1, 10))).await;
+    session
+        .order(Order::Prepare(prepare(peer.port, 1, 10)))
+        .await;
     session.prepared().await;
-    session.order(Order::Start(v1::Start { run_id: RUN.into(), start_at_ns: u64::MAX, start_in: None })).await;
+    session
+        .order(Order::Start(v1::Start {
+            run_id: RUN.into(),
+            start_at_ns: u64::MAX,
+            start_in: None,
+        }))
+        .await;
     let error = session.failed().await;
     assert!(error.contains("60 s"), "{error}");
     assert_eq!(peer.heard()[0].packets, 0);

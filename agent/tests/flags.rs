@@ -12,7 +12,10 @@ fn refused(flags: &[&str], words: &[&str]) {
     let errors = stderr(&output);
     assert_eq!(output.status.code(), Some(2), "{flags:?}: {errors}");
     for word in words {
-        assert!(errors.contains(word), "{flags:?}: {word} is missing in {errors}");
+        assert!(
+            errors.contains(word),
+            "{flags:?}: {word} is missing in {errors}"
+        );
     }
     assert!(output.stdout.is_empty());
 }
@@ -20,7 +23,10 @@ fn refused(flags: &[&str], words: &[&str]) {
 #[test]
 fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
     for clients in ["0", "10001"] {
-        refused(&["run", "--clients", clients], &["--clients", clients, "10000"]);
+        refused(
+            &["run", "--clients", clients],
+            &["--clients", clients, "10000"],
+        );
     }
     for rate in ["0", "NaN", "1e12", "inf"] {
         refused(&["run", "--rate", rate], &["--rate", "1000000"]);
@@ -31,20 +37,33 @@ fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
     refused(&["run", "--duration", "soon"], &["--duration", "10s"]);
     refused(&["run", "--batch", "0"], &["--batch", "1024"]);
     refused(&["run", "--batch", "2000"], &["--batch", "1024"]);
-    refused(&["run", "--rate", "max", "--batch", "seed"], &["--batch", "--rate max", "1024"]);
+    refused(
+        &["run", "--rate", "max", "--batch", "seed"],
+        &["--batch", "--rate max", "1024"],
+    );
     refused(&["run", "--threads", "0"], &["--threads", "64"]);
     refused(&["run", "--port", "0"], &["--port"]);
     refused(&["run", "--host", "a b"], &["--host"]);
-    refused(&["run", "--clients", "10", "--first-client", "9995"], &["--first-client", "9999"]);
+    refused(
+        &["run", "--clients", "10", "--first-client", "9995"],
+        &["--first-client", "9999"],
+    );
 }
 
 #[test]
 fn a_key_that_others_may_read_is_refused() {
     let key = key_file().expect("a temporary file");
-    std::fs::set_permissions(key.path(), std::fs::Permissions::from_mode(0o644)).expect("it is ours");
+    std::fs::set_permissions(key.path(), std::fs::Permissions::from_mode(0o644))
+        .expect("it is ours");
     let path = key.path().to_str().expect("a plain path");
-    refused(&["run", "--key-file", path], &["--key-file", "644", "chmod 600"]);
-    refused(&["run", "--key-file", "/nonexistent"], &["--key-file", "/nonexistent"]);
+    refused(
+        &["run", "--key-file", path],
+        &["--key-file", "644", "chmod 600"],
+    );
+    refused(
+        &["run", "--key-file", "/nonexistent"],
+        &["--key-file", "/nonexistent"],
+    );
 }
 
 #[test]
@@ -52,7 +71,10 @@ fn an_agent_with_bad_flags_does_not_start() {
     refused(&["--server", "nowhere"], &["--server", "http://"]);
     refused(&["--name", "No Good"], &["--name", "a-z"]);
     refused(&["--clients-max", "0"], &["--clients-max", "10000"]);
-    refused(&["--allow-target", "everywhere"], &["--allow-target", "192.0.2.0/24"]);
+    refused(
+        &["--allow-target", "everywhere"],
+        &["--allow-target", "192.0.2.0/24"],
+    );
 }
 
 #[test]
@@ -60,6 +82,10 @@ fn addresses_that_nobody_may_load_are_refused() {
     for host in ["224.0.0.1", "255.255.255.255", "169.254.169.254", "0.0.0.0"] {
         let output = agent(&["run", "--host", host]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).contains("give the address of one host"), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("give the address of one host"),
+            "{}",
+            stderr(&output)
+        );
     }
 }

@@ -14,7 +14,11 @@ use peer::{agent, send_signal, stderr, summary};
 /// Accepts `clients` connections and returns what came on each until it was closed.
 fn listen(clients: usize) -> (String, thread::JoinHandle<Vec<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("it is bound").port().to_string();
+    let port = listener
+        .local_addr()
+        .expect("it is bound")
+        .port()
+        .to_string();
     let reading = thread::spawn(move || {
         let accept = |_| listener.accept().expect("a connection").0;
         let read = |mut stream: std::net::TcpStream| {
@@ -25,7 +29,10 @@ fn listen(clients: usize) -> (String, thread::JoinHandle<Vec<Vec<u8>>>) {
             })
         };
         let readers: Vec<_> = (0..clients).map(accept).map(read).collect();
-        readers.into_iter().map(|reader| reader.join().expect("it reads")).collect()
+        readers
+            .into_iter()
+            .map(|reader| reader.join().expect("it reads"))
+            .collect()
     });
     (port, reading)
 }
@@ -34,15 +41,35 @@ fn listen(clients: usize) -> (String, thread::JoinHandle<Vec<Vec<u8>>>) {
 fn check(clients: usize, packets_each: usize, flags: &[&str]) -> serde_json::Value {
     let (port, reading) = listen(clients);
     let clients_flag = clients.to_string();
-    let output = agent(&[&["run", "--port", &port, "--clients", &clients_flag, "-o", "json"], flags].concat());
+    let output = agent(
+        &[
+            &[
+                "run",
+                "--port",
+                &port,
+                "--clients",
+                &clients_flag,
+                "-o",
+                "json",
+            ],
+            flags,
+        ]
+        .concat(),
+    );
     let told = summary(&output);
     for bytes in reading.join().expect("it reads") {
         assert_eq!(bytes.len(), 32 * packets_each, "{told}");
-        assert!(bytes.iter().all(|byte| *byte == b'X'), "raw packets carry nothing");
+        assert!(
+            bytes.iter().all(|byte| *byte == b'X'),
+            "raw packets carry nothing"
+        );
     }
     let packets = (clients * packets_each) as u64;
     assert_eq!(
-        (told["packets"]["scheduled"].as_u64(), told["packets"]["sent"].as_u64()),
+        (
+            told["packets"]["scheduled"].as_u64(),
+            told["packets"]["sent"].as_u64()
+        ),
         (Some(packets), Some(packets))
     );
     assert_eq!(told["lateness_us"]["count"], packets);
@@ -58,28 +85,84 @@ fn every_packet_of_the_schedule_arrives() {
 #[test]
 fn the_phases_and_threads_change_when_packets_go_but_not_which() {
     for phase in ["staggered", "spread", "aligned"] {
-        check(5, 200, &["--rate", "1000", "--duration", "200ms", "--phase", phase, "--threads", "3"]);
+        check(
+            5,
+            200,
+            &[
+                "--rate",
+                "1000",
+                "--duration",
+                "200ms",
+                "--phase",
+                phase,
+                "--threads",
+                "3",
+            ],
+        );
     }
 }
 
 #[test]
 fn every_way_to_wait_sends_the_whole_schedule() {
     for pacing in ["sleep", "hybrid", "spin"] {
-        check(2, 1000, &["--rate", "5k", "--duration", "0.2", "--pacing", pacing, "--pin-threads", "true"]);
+        check(
+            2,
+            1000,
+            &[
+                "--rate",
+                "5k",
+                "--duration",
+                "0.2",
+                "--pacing",
+                pacing,
+                "--pin-threads",
+                "true",
+            ],
+        );
     }
 }
 
 #[test]
 fn a_flood_lasts_its_time_and_every_packet_of_it_arrives_whole() {
     let (port, reading) = listen(3);
-    let flags = ["--clients", "3", "--rate", "max", "--duration", "0.2", "--threads", "2", "-o", "json"];
+    let flags = [
+        "--clients",
+        "3",
+        "--rate",
+        "max",
+        "--duration",
+        "0.2",
+        "--threads",
+        "2",
+        "-o",
+        "json",
+    ];
     let output = agent(&[&["run", "--port", &port], &flags[..]].concat());
     let told = summary(&output);
-    let bytes: Vec<usize> = reading.join().expect("it reads").iter().map(Vec::len).collect();
-    assert!(bytes.iter().all(|bytes| *bytes > 0 && bytes.is_multiple_of(32)), "{bytes:?}");
-    assert_eq!(told["packets"]["sent"].as_u64(), Some(bytes.iter().sum::<usize>() as u64 / 32));
+    let bytes: Vec<usize> = reading
+        .join()
+        .expect("it reads")
+        .iter()
+        .map(Vec::len)
+        .collect();
+    assert!(
+        bytes
+            .iter()
+            .all(|bytes| *bytes > 0 && bytes.is_multiple_of(32)),
+        "{bytes:?}"
+    );
+    assert_eq!(
+        told["packets"]["sent"].as_u64(),
+        Some(bytes.iter().sum::<usize>() as u64 / 32)
+    );
     assert_eq!(told["packets"]["scheduled"], told["packets"]["sent"]);
-    assert_eq!((told["plan"]["batch"].as_u64(), told["packets"]["skipped"].as_u64()), (Some(1024), Some(0)));
+    assert_eq!(
+        (
+            told["plan"]["batch"].as_u64(),
+            told["packets"]["skipped"].as_u64()
+        ),
+        (Some(1024), Some(0))
+    );
     assert!(
         told["plan"]["rate_hz"].is_null() && told["rate"]["offered_hz"].is_null(),
         "a flood asks for no rate: {told}"
@@ -90,14 +173,31 @@ fn a_flood_lasts_its_time_and_every_packet_of_it_arrives_whole() {
 #[test]
 fn a_flood_is_called_max_where_a_load_has_its_rate() {
     let (port, _reading) = listen(1);
-    let output = agent(&["run", "--port", &port, "--clients", "1", "--rate", "max", "--duration", "10ms"]);
+    let output = agent(&[
+        "run",
+        "--port",
+        &port,
+        "--clients",
+        "1",
+        "--rate",
+        "max",
+        "--duration",
+        "10ms",
+    ]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("1 clients x max packets/s") && text.contains("of max offered"), "{text}");
+    assert!(
+        text.contains("1 clients x max packets/s") && text.contains("of max offered"),
+        "{text}"
+    );
 }
 
 #[test]
 fn the_seeds_batches_go_in_one_write_each() {
-    let told = check(2, 2_500, &["--rate", "10k", "--duration", "0.25", "--batch", "seed"]);
+    let told = check(
+        2,
+        2_500,
+        &["--rate", "10k", "--duration", "0.25", "--batch", "seed"],
+    );
     assert_eq!(told["plan"]["batch"], 50);
     let writes = told["writes"].as_u64().expect("a number");
     // 50 batches a client; a thread that was held up puts several into one write.
@@ -106,7 +206,11 @@ fn the_seeds_batches_go_in_one_write_each() {
 
 #[test]
 fn a_batch_that_does_not_divide_the_schedule_ends_short() {
-    check(1, 100, &["--rate", "1000", "--duration", "0.1", "--batch", "7"]);
+    check(
+        1,
+        100,
+        &["--rate", "1000", "--duration", "0.1", "--batch", "7"],
+    );
 }
 
 #[test]
@@ -115,7 +219,16 @@ fn the_text_summary_names_every_figure() {
     let output = agent(&["run", "--port", &port, "--rate", "100", "--duration", "0.1"]);
     assert_eq!(reading.join().expect("it reads")[0].len(), 320);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    for word in ["scheduled", "sent", "skipped", "acknowledged", "rate", "lateness", "p99.9", "CPU"] {
+    for word in [
+        "scheduled",
+        "sent",
+        "skipped",
+        "acknowledged",
+        "rate",
+        "lateness",
+        "p99.9",
+        "CPU",
+    ] {
         assert!(text.contains(word), "{word} is missing in {text}");
     }
 }
@@ -123,10 +236,27 @@ fn the_text_summary_names_every_figure() {
 #[test]
 fn an_interrupted_load_ends_in_good_order_and_is_still_summed_up() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("it is bound").port().to_string();
+    let port = listener
+        .local_addr()
+        .expect("it is bound")
+        .port()
+        .to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_metronome-agent"));
-    command.args(["run", "--port", &port, "--rate", "1k", "--duration", "60", "-o", "json"]);
-    let child = command.stdout(Stdio::piped()).spawn().expect("the agent starts");
+    command.args([
+        "run",
+        "--port",
+        &port,
+        "--rate",
+        "1k",
+        "--duration",
+        "60",
+        "-o",
+        "json",
+    ]);
+    let child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the agent starts");
     let mut stream = listener.accept().expect("a connection").0;
     let mut bytes = vec![0; 320];
     stream.read_exact(&mut bytes).expect("ten packets");

@@ -18,53 +18,119 @@ struct Outcome {
 fn run(manner: Manner, connections: usize, flags: &[&str]) -> Outcome {
     let peer = Peer::start(connections, manner);
     let key = key_file().expect("a temporary file");
-    let (port, key) = (peer.port.to_string(), key.path().to_str().expect("a plain path").to_owned());
-    let output = agent(&[&["run", "--port", &port, "--key-file", &key, "-o", "json"], flags].concat());
-    let told = if output.stdout.is_empty() { Value::Null } else { summary(&output) };
-    Outcome { code: output.status.code(), told, errors: stderr(&output), heard: peer.heard() }
+    let (port, key) = (
+        peer.port.to_string(),
+        key.path().to_str().expect("a plain path").to_owned(),
+    );
+    let output = agent(
+        &[
+            &["run", "--port", &port, "--key-file", &key, "-o", "json"],
+            flags,
+        ]
+        .concat(),
+    );
+    let told = if output.stdout.is_empty() {
+        Value::Null
+    } else {
+        summary(&output)
+    };
+    Outcome {
+        code: output.status.code(),
+        told,
+        errors: stderr(&output),
+        heard: peer.heard(),
+    }
 }
 
 #[track_caller]
 fn account_is_closed(packets: &Value) {
     let number = |name: &str| packets[name].as_u64().expect("a number");
-    assert_eq!(number("scheduled"), number("sent") + number("skipped"), "{packets}");
+    assert_eq!(
+        number("scheduled"),
+        number("sent") + number("skipped"),
+        "{packets}"
+    );
 }
 
 #[test]
 fn what_was_sent_is_what_was_heard_and_both_ends_agree() {
-    let Outcome { code, told, errors, mut heard } =
-        run(Manner::Proper, 10, &["--clients", "10", "--rate", "2k", "--duration", "0.5", "--first-client", "40"]);
+    let Outcome {
+        code,
+        told,
+        errors,
+        mut heard,
+    } = run(
+        Manner::Proper,
+        10,
+        &[
+            "--clients",
+            "10",
+            "--rate",
+            "2k",
+            "--duration",
+            "0.5",
+            "--first-client",
+            "40",
+        ],
+    );
     assert_eq!(code, Some(0), "{errors} {told}");
     assert_eq!(told["packets"]["scheduled"], 10_000);
     assert_eq!(told["packets"]["acknowledged"], 10_000);
     heard.sort_by_key(|heard| heard.hello.map(|hello| hello.client));
     for (index, heard) in (40..50).zip(&heard) {
         let hello = heard.hello.expect("a hello");
-        assert_eq!((hello.run.bits(), hello.agent, hello.client, hello.attempt), (0, 0, index, 1));
+        assert_eq!(
+            (hello.run.bits(), hello.agent, hello.client, hello.attempt),
+            (0, 0, index, 1)
+        );
         assert_eq!((heard.packets, heard.end), (1_000, Some(1_000)));
     }
 }
 
 #[test]
 fn a_refusal_is_told_in_its_words_and_nothing_is_sent() {
-    let Outcome { code, errors, heard, .. } = run(Manner::Refuses(Refusal::Hello), 1, &[]);
+    let Outcome {
+        code,
+        errors,
+        heard,
+        ..
+    } = run(Manner::Refuses(Refusal::Hello), 1, &[]);
     assert_eq!(code, Some(1));
-    assert!(errors.contains("client 0") && errors.contains("it could not verify the hello"), "{errors}");
+    assert!(
+        errors.contains("client 0") && errors.contains("it could not verify the hello"),
+        "{errors}"
+    );
     assert_eq!(heard[0].unasked_bytes, 0);
 }
 
 #[test]
 fn a_full_server_is_tried_again_with_a_higher_attempt() {
-    let Outcome { code, errors, heard, .. } = run(Manner::Refuses(Refusal::Full), 10, &[]);
+    let Outcome {
+        code,
+        errors,
+        heard,
+        ..
+    } = run(Manner::Refuses(Refusal::Full), 10, &[]);
     assert_eq!(code, Some(1));
-    assert!(errors.contains("--max-clients") && errors.contains("after 10 tries"), "{errors}");
-    let attempts: Vec<u8> = heard.iter().filter_map(|heard| Some(heard.hello?.attempt)).collect();
+    assert!(
+        errors.contains("--max-clients") && errors.contains("after 10 tries"),
+        "{errors}"
+    );
+    let attempts: Vec<u8> = heard
+        .iter()
+        .filter_map(|heard| Some(heard.hello?.attempt))
+        .collect();
     assert_eq!(attempts, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
 }
 
 #[test]
 fn a_target_that_cannot_prove_that_it_knows_the_run_gets_no_load() {
-    let Outcome { code, errors, heard, .. } = run(Manner::AcksFalsely, 1, &["--rate", "10k"]);
+    let Outcome {
+        code,
+        errors,
+        heard,
+        ..
+    } = run(Manner::AcksFalsely, 1, &["--rate", "10k"]);
     assert_eq!(code, Some(1));
     assert!(errors.contains("did not prove"), "{errors}");
     assert_eq!(heard[0].unasked_bytes, 0);
@@ -72,55 +138,103 @@ fn a_target_that_cannot_prove_that_it_knows_the_run_gets_no_load() {
 
 #[test]
 fn a_miscounted_end_is_not_what_was_asked_for() {
-    let Outcome { code, told, .. } = run(Manner::Miscounts, 1, &["--rate", "1k", "--duration", "0.1"]);
+    let Outcome { code, told, .. } =
+        run(Manner::Miscounts, 1, &["--rate", "1k", "--duration", "0.1"]);
     assert_eq!(code, Some(4), "{told}");
-    assert_eq!((&told["packets"]["sent"], &told["packets"]["acknowledged"]), (&100.into(), &99.into()));
+    assert_eq!(
+        (&told["packets"]["sent"], &told["packets"]["acknowledged"]),
+        (&100.into(), &99.into())
+    );
     assert_eq!(told["clients"][0]["acknowledged"], 99);
 }
 
 #[test]
 fn a_missing_end_ack_is_told() {
     for manner in [Manner::NeverEndAcks, Manner::HalfCloses] {
-        let Outcome { code, told, heard, .. } = run(manner, 1, &["--rate", "1k", "--duration", "0.1"]);
+        let Outcome {
+            code, told, heard, ..
+        } = run(manner, 1, &["--rate", "1k", "--duration", "0.1"]);
         assert_eq!(code, Some(4), "{manner:?} {told}");
         assert_eq!(told["packets"]["sent"], 100);
         assert!(told["clients"][0]["acknowledged"].is_null());
-        assert!(told["clients"][0]["error"].as_str().is_some_and(|error| error.contains("end-ack")), "{told}");
+        assert!(
+            told["clients"][0]["error"]
+                .as_str()
+                .is_some_and(|error| error.contains("end-ack")),
+            "{told}"
+        );
         assert_eq!((heard[0].packets, heard[0].end), (100, Some(100)));
     }
 }
 
 #[test]
 fn a_peer_that_stops_reading_makes_skipped_packets_and_not_a_longer_run() {
-    let Outcome { code, told, .. } = run(Manner::StopsReading, 1, &["--rate", "100k", "--duration", "2"]);
+    let Outcome { code, told, .. } = run(
+        Manner::StopsReading,
+        1,
+        &["--rate", "100k", "--duration", "2"],
+    );
     assert_eq!(code, Some(4), "{told}");
     account_is_closed(&told["packets"]);
     assert_eq!(told["packets"]["scheduled"], 200_000);
-    assert!(told["packets"]["skipped"].as_u64().is_some_and(|skipped| skipped > 100_000), "{told}");
+    assert!(
+        told["packets"]["skipped"]
+            .as_u64()
+            .is_some_and(|skipped| skipped > 100_000),
+        "{told}"
+    );
 }
 
 #[test]
 fn a_connection_reset_in_mid_run_leaves_the_others_running() {
     let peer = Peer::start(1, Manner::ResetsAfter(50));
     let key = key_file().expect("a temporary file");
-    let (port, path) = (peer.port.to_string(), key.path().to_str().expect("a plain path").to_owned());
-    let output =
-        agent(&["run", "--port", &port, "--key-file", &path, "--rate", "1k", "--duration", "0.5", "-o", "json"]);
+    let (port, path) = (
+        peer.port.to_string(),
+        key.path().to_str().expect("a plain path").to_owned(),
+    );
+    let output = agent(&[
+        "run",
+        "--port",
+        &port,
+        "--key-file",
+        &path,
+        "--rate",
+        "1k",
+        "--duration",
+        "0.5",
+        "-o",
+        "json",
+    ]);
     let told = summary(&output);
     assert_eq!(output.status.code(), Some(4), "{told}");
     account_is_closed(&told["packets"]);
     assert_eq!(told["packets"]["scheduled"], 500);
-    assert!(told["clients"][0]["error"].as_str().is_some_and(|error| error.contains("broke")), "{told}");
+    assert!(
+        told["clients"][0]["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("broke")),
+        "{told}"
+    );
     assert_eq!(peer.heard()[0].packets, 50);
 }
 
 #[test]
 fn a_port_that_nobody_listens_on_is_told_after_ten_tries() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener.local_addr().expect("it is bound").port().to_string();
+    let port = listener
+        .local_addr()
+        .expect("it is bound")
+        .port()
+        .to_string();
     drop(listener);
     let output = agent(&["run", "--port", &port]);
     assert_eq!(output.status.code(), Some(1));
     let errors = stderr(&output);
-    assert!(errors.contains(&format!("connection refused at 127.0.0.1:{port} after 10 tries")), "{errors}");
+    assert!(
+        errors.contains(&format!(
+            "connection refused at 127.0.0.1:{port} after 10 tries"
+        )),
+        "{errors}"
+    );
 }

@@ -16,8 +16,8 @@ use crate::{commands, connect::Address, exit::EXIT_CODES_HELP};
     disable_help_subcommand = true
 )]
 pub(crate) struct Cli {
-    /// Server to talk to: HOST:PORT, http:// or https://HOST:PORT. Not given: 127.0.0.1:50051, and when none
-    /// listens there, `start` brings up its own, and `runs` and `show` read the database.
+    /// Server to talk to: HOST:PORT, http:// or https://HOST:PORT. Not given: 127.0.0.1:50051, and
+    /// when none listens there, `start` brings up its own, and `runs` and `show` read the database.
     #[arg(long, global = true, env = "METRONOME_SERVER", value_name = "ADDRESS")]
     pub(crate) server: Option<Address>,
 
@@ -69,7 +69,8 @@ pub(crate) enum Command {
     Show(commands::show::Args),
     /// List the agents that are connected.
     Agents,
-    /// Show the server: addresses, workers, connections, raw clients; or restart its workers, or upgrade it.
+    /// Show the server: addresses, workers, connections, raw clients; or restart its workers, or
+    /// upgrade it.
     Server(commands::server::Args),
     /// Look at this host and the system: what is wrong, the cure, and what can be promised.
     Doctor(commands::doctor::Args),

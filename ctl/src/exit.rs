@@ -34,7 +34,10 @@ pub(crate) enum Exit {
 impl Exit {
     /// The code of a run: its verdict's, and [`Exit::Other`] for one that has none.
     pub(crate) fn of_run(run: &v1::Run) -> Self {
-        let verdict = run.report.as_ref().and_then(|report| report.verdict.as_ref());
+        let verdict = run
+            .report
+            .as_ref()
+            .and_then(|report| report.verdict.as_ref());
         match verdict.map(v1::Verdict::status) {
             Some(v1::VerdictStatus::Valid) => Self::Valid,
             Some(v1::VerdictStatus::Partial) => Self::Partial,
@@ -68,17 +71,26 @@ pub(crate) struct Failure {
 impl Failure {
     /// The user asked for what is not allowed.
     pub(crate) fn usage(sentence: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, sentence: sentence.into() }
+        Self {
+            exit: Exit::Usage,
+            sentence: sentence.into(),
+        }
     }
 
     /// Anything else.
     pub(crate) fn other(sentence: impl Into<String>) -> Self {
-        Self { exit: Exit::Other, sentence: sentence.into() }
+        Self {
+            exit: Exit::Other,
+            sentence: sentence.into(),
+        }
     }
 
     /// Ctrl-C before there was anything to sum up.
     pub(crate) fn interrupted(sentence: impl Into<String>) -> Self {
-        Self { exit: Exit::Interrupted, sentence: sentence.into() }
+        Self {
+            exit: Exit::Interrupted,
+            sentence: sentence.into(),
+        }
     }
 }
 
@@ -87,16 +99,37 @@ mod tests {
     use super::*;
 
     fn ended_with(status: v1::VerdictStatus) -> v1::Run {
-        let verdict = v1::Verdict { status: status.into(), ..v1::Verdict::default() };
-        v1::Run { report: Some(v1::Report { verdict: Some(verdict), ..v1::Report::default() }), ..v1::Run::default() }
+        let verdict = v1::Verdict {
+            status: status.into(),
+            ..v1::Verdict::default()
+        };
+        v1::Run {
+            report: Some(v1::Report {
+                verdict: Some(verdict),
+                ..v1::Report::default()
+            }),
+            ..v1::Run::default()
+        }
     }
 
     #[test]
     fn only_a_valid_run_is_a_success() {
-        assert_eq!(Exit::of_run(&ended_with(v1::VerdictStatus::Valid)), Exit::Valid);
-        assert_eq!(Exit::of_run(&ended_with(v1::VerdictStatus::Partial)), Exit::Partial);
-        assert_eq!(Exit::of_run(&ended_with(v1::VerdictStatus::Invalid)), Exit::Invalid);
-        assert_eq!(Exit::of_run(&ended_with(v1::VerdictStatus::Unspecified)), Exit::Other);
+        assert_eq!(
+            Exit::of_run(&ended_with(v1::VerdictStatus::Valid)),
+            Exit::Valid
+        );
+        assert_eq!(
+            Exit::of_run(&ended_with(v1::VerdictStatus::Partial)),
+            Exit::Partial
+        );
+        assert_eq!(
+            Exit::of_run(&ended_with(v1::VerdictStatus::Invalid)),
+            Exit::Invalid
+        );
+        assert_eq!(
+            Exit::of_run(&ended_with(v1::VerdictStatus::Unspecified)),
+            Exit::Other
+        );
         assert_eq!(Exit::of_run(&v1::Run::default()), Exit::Other);
     }
 }

@@ -27,8 +27,7 @@ pub(crate) enum Batch {
 }
 
 /// Said for `--batch seed` with `--rate max`.
-pub(crate) const SEED_BATCH_OF_A_FLOOD: &str =
-    "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or leave it out for 1024";
+pub(crate) const SEED_BATCH_OF_A_FLOOD: &str = "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or leave it out for 1024";
 
 impl Batch {
     /// Packets per write at a rate of `rate_hz` per client.
@@ -56,7 +55,8 @@ impl FromStr for Batch {
 
 /// Clients: a whole number; its range is the plan's to judge.
 pub(crate) fn clients(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("a whole number from 1 to {CLIENTS_MAX} is allowed"))
+    text.parse()
+        .map_err(|_| format!("a whole number from 1 to {CLIENTS_MAX} is allowed"))
 }
 
 /// Pacing threads.
@@ -78,23 +78,30 @@ pub(crate) fn max_clients(text: &str) -> Result<u32, String> {
 pub(crate) fn rate_hz(text: &str) -> Result<f64, String> {
     match text.parse()? {
         AskedRate::Hz(hz) => Ok(hz),
-        AskedRate::Max => Err("packets per second are a number here, such as 10000, 10k or 0.5".into()),
+        AskedRate::Max => {
+            Err("packets per second are a number here, such as 10000, 10k or 0.5".into())
+        }
     }
 }
 
 /// A time: seconds as a number, or with units as in 250ms, 10s, 1m30s.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|_| "1 ms to 24 h are allowed".to_owned());
+        return Duration::try_from_secs_f64(seconds)
+            .map_err(|_| "1 ms to 24 h are allowed".to_owned());
     }
-    humantime::parse_duration(text)
-        .map_err(|_| "a time is seconds or has units, such as 10, 250ms or 1m30s; 1 ms to 24 h are allowed".into())
+    humantime::parse_duration(text).map_err(|_| {
+        "a time is seconds or has units, such as 10, 250ms or 1m30s; 1 ms to 24 h are allowed"
+            .into()
+    })
 }
 
 /// The label of a run.
 pub(crate) fn label(text: &str) -> Result<String, String> {
     if text.len() > LABEL_BYTES_MAX || text.chars().any(char::is_control) {
-        return Err(format!("at most {LABEL_BYTES_MAX} bytes without control characters are allowed"));
+        return Err(format!(
+            "at most {LABEL_BYTES_MAX} bytes without control characters are allowed"
+        ));
     }
     Ok(text.to_owned())
 }
@@ -105,7 +112,9 @@ pub(crate) fn request_id(text: &str) -> Result<String, String> {
     if (1..=REQUEST_ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed) {
         return Ok(text.to_owned());
     }
-    Err(format!("1 to {REQUEST_ID_BYTES_MAX} characters of A-Z a-z 0-9 _ . - are allowed"))
+    Err(format!(
+        "1 to {REQUEST_ID_BYTES_MAX} characters of A-Z a-z 0-9 _ . - are allowed"
+    ))
 }
 
 /// A plan's error in the words of the command line.
@@ -120,7 +129,9 @@ pub(crate) fn of_field(field: &str) -> String {
         "rate_hz" => "--rate".into(),
         "agents" => "--agent".into(),
         "request_id" => "--request-id".into(),
-        "clients" | "duration" | "batch" | "phase" | "threads" | "target" | "label" => format!("--{field}"),
+        "clients" | "duration" | "batch" | "phase" | "threads" | "target" | "label" => {
+            format!("--{field}")
+        }
         other => other.into(),
     }
 }
@@ -148,7 +159,13 @@ mod tests {
 
     #[test]
     fn a_duration_is_seconds_or_has_units() {
-        for (text, ms) in [("10", 10_000), ("0.25", 250), ("10s", 10_000), ("250ms", 250), ("1m30s", 90_000)] {
+        for (text, ms) in [
+            ("10", 10_000),
+            ("0.25", 250),
+            ("10s", 10_000),
+            ("250ms", 250),
+            ("1m30s", 90_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for text in ["", "-1", "NaN", "inf", "1e300", "ten", "10x"] {
@@ -158,7 +175,10 @@ mod tests {
 
     #[test]
     fn the_seeds_batch_follows_the_rate() {
-        assert_eq!(Batch::from_str("seed").map(|batch| batch.packets(10_000.0)), Ok(50));
+        assert_eq!(
+            Batch::from_str("seed").map(|batch| batch.packets(10_000.0)),
+            Ok(50)
+        );
         assert_eq!(Batch::Seed.packets(1.0), 1);
         assert_eq!(Batch::from_str("7").map(|batch| batch.packets(1.0)), Ok(7));
         for text in ["0", "1025", "-1", "sea"] {

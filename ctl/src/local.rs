@@ -25,7 +25,9 @@ use clap::{CommandFactory as _, Parser as _};
 pub(crate) use metronome_server::History;
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    process::{Pid, PidfdFlags, Signal, getppid, kill_process, pidfd_open, set_parent_process_death_signal},
+    process::{
+        Pid, PidfdFlags, Signal, getppid, kill_process, pidfd_open, set_parent_process_death_signal,
+    },
     time::Timespec,
 };
 
@@ -40,7 +42,10 @@ pub(crate) fn run_as_part_if_asked() -> Option<ExitCode> {
     let mut arguments = std::env::args_os();
     let program = arguments.next()?;
     let role = Role::from_argument(&arguments.next()?)?;
-    let parent = arguments.next().and_then(|pid| pid.to_str()?.parse().ok()).and_then(Pid::from_raw);
+    let parent = arguments
+        .next()
+        .and_then(|pid| pid.to_str()?.parse().ok())
+        .and_then(Pid::from_raw);
     if !dies_with(parent) {
         return Some(ExitCode::FAILURE);
     }
@@ -75,7 +80,9 @@ pub(crate) fn agent_command() -> clap::Command {
 /// Binds this process's life to its parent's. False when the parent is gone already: it may have
 /// died before the signal was asked for.
 fn dies_with(parent: Option<Pid>) -> bool {
-    set_parent_process_death_signal(Some(Signal::KILL)).is_ok() && parent.is_some() && getppid() == parent
+    set_parent_process_death_signal(Some(Signal::KILL)).is_ok()
+        && parent.is_some()
+        && getppid() == parent
 }
 
 /// What a part of the embedded system is.
@@ -94,7 +101,9 @@ impl Role {
     }
 
     fn from_argument(argument: &OsString) -> Option<Self> {
-        [Self::Server, Self::Agent].into_iter().find(|role| argument.to_str() == Some(role.argument()))
+        [Self::Server, Self::Agent]
+            .into_iter()
+            .find(|role| argument.to_str() == Some(role.argument()))
     }
 
     /// For sentences.
@@ -108,8 +117,18 @@ impl Role {
 
 /// The flags of the embedded server: on loopback, on ports that are free.
 pub(crate) fn server_flags(max_clients: u32, workers: Option<u32>) -> Vec<String> {
-    let fixed =
-        ["--host", "127.0.0.1", "--port", "0", "--grpc", "127.0.0.1:0", "--http", "off", "--embedded", "--max-clients"];
+    let fixed = [
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--grpc",
+        "127.0.0.1:0",
+        "--http",
+        "off",
+        "--embedded",
+        "--max-clients",
+    ];
     let mut flags: Vec<String> = fixed.map(String::from).to_vec();
     flags.push(max_clients.to_string());
     if let Some(workers) = workers {
@@ -118,14 +137,15 @@ pub(crate) fn server_flags(max_clients: u32, workers: Option<u32>) -> Vec<String
     flags
 }
 
-/// How many workers the embedded server has when nobody says it: one for each core that the pacing threads
-/// of this host leave, at least one. More would take the cores that the packets have to be sent from, and the
-/// run would measure that. `None`: the environment says it.
+/// How many workers the embedded server has when nobody says it: one for each core that the pacing
+/// threads of this host leave, at least one. More would take the cores that the packets have to be
+/// sent from, and the run would measure that. `None`: the environment says it.
 pub(crate) fn workers_beside(pacing_threads: u32) -> Option<u32> {
     if std::env::var_os("METRONOME_WORKERS").is_some() {
         return None;
     }
-    let cores = thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
+    let cores = thread::available_parallelism()
+        .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     Some(cores.saturating_sub(pacing_threads).clamp(1, WORKERS_MAX))
 }
 
@@ -136,7 +156,9 @@ pub(crate) fn agent_flags(server: &str) -> Vec<String> {
 
 /// The gRPC address in `metronome-server ready: grpc 127.0.0.1:50051 data 127.0.0.1:8888 pid 1234`.
 pub(crate) fn grpc_address_in(ready_line: &str) -> Option<&str> {
-    let mut words = ready_line.strip_prefix("metronome-server ready:")?.split_whitespace();
+    let mut words = ready_line
+        .strip_prefix("metronome-server ready:")?
+        .split_whitespace();
     words.find(|word| *word == "grpc")?;
     words.next()
 }
@@ -169,7 +191,10 @@ pub(crate) fn start(
         .args(flags)
         // What it says is kept and quoted: no colours, and no more than what went wrong.
         .env("NO_COLOR", "1")
-        .env("METRONOME_LOG", std::env::var_os("METRONOME_LOG").unwrap_or_else(|| "warn".into()))
+        .env(
+            "METRONOME_LOG",
+            std::env::var_os("METRONOME_LOG").unwrap_or_else(|| "warn".into()),
+        )
         // On loopback, for one run and for the user who started it: without TLS.
         .env_remove("METRONOME_TLS_CERT")
         .env_remove("METRONOME_TLS_KEY")
@@ -193,7 +218,12 @@ pub(crate) fn start(
             drop(stderr_open);
         });
     }
-    Ok(Part { role, child, last_words, stderr_ended })
+    Ok(Part {
+        role,
+        child,
+        last_words,
+        stderr_ended,
+    })
 }
 
 impl Part {
@@ -210,14 +240,22 @@ impl Part {
     /// How it ended, with its last words; `None` while it runs.
     pub(crate) fn how_it_ended(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok().flatten()?;
-        Some(format!("the {} of this run ended ({status}){}", self.role.name(), quoted(&self.last_words())))
+        Some(format!(
+            "the {} of this run ended ({status}){}",
+            self.role.name(),
+            quoted(&self.last_words())
+        ))
     }
 
     /// Of one that has ended.
     fn last_words(&self) -> String {
         // The pipe may still hold what it said last; its own children may hold the pipe open.
         let _ = self.stderr_ended.recv_timeout(LAST_WORDS_TIME_MAX);
-        let bytes = self.last_words.lock().map(|words| words.iter().copied().collect()).unwrap_or_else(|_| Vec::new());
+        let bytes = self
+            .last_words
+            .lock()
+            .map(|words| words.iter().copied().collect())
+            .unwrap_or_else(|_| Vec::new());
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -225,8 +263,9 @@ impl Part {
     pub(crate) fn why_it_was_never_ready(mut self) -> String {
         self.wait_until(Instant::now() + LAST_WORDS_TIME_MAX);
         let name = self.role.name();
-        self.how_it_ended()
-            .unwrap_or_else(|| format!("the {name} of this run closed its standard output and said nothing"))
+        self.how_it_ended().unwrap_or_else(|| {
+            format!("the {name} of this run closed its standard output and said nothing")
+        })
     }
 
     fn ask_to_end(&mut self) {
@@ -236,7 +275,10 @@ impl Part {
     }
 
     fn wait_until(&mut self, deadline: Instant) {
-        let Some(process) = self.running_pid().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
+        let Some(process) = self
+            .running_pid()
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+        else {
             return;
         };
         let left = deadline.saturating_duration_since(Instant::now());
@@ -247,7 +289,11 @@ impl Part {
 
     /// `None` once it has ended: its id may be another's by now.
     fn running_pid(&mut self) -> Option<Pid> {
-        if self.has_ended() { None } else { Pid::from_raw(self.child.id().cast_signed()) }
+        if self.has_ended() {
+            None
+        } else {
+            Pid::from_raw(self.child.id().cast_signed())
+        }
     }
 }
 
@@ -294,8 +340,14 @@ fn to_the_user(words: &str) -> impl Iterator<Item = &str> {
 fn read_ready_line(stdout: ChildStdout, ready: impl FnOnce(Option<String>)) {
     let mut stdout = BufReader::new(stdout);
     let mut line = String::new();
-    let told = (&mut stdout).take(READY_LINE_BYTES_MAX).read_line(&mut line);
-    ready(told.ok().filter(|bytes| *bytes > 0).map(|_| line.trim().to_owned()));
+    let told = (&mut stdout)
+        .take(READY_LINE_BYTES_MAX)
+        .read_line(&mut line);
+    ready(
+        told.ok()
+            .filter(|bytes| *bytes > 0)
+            .map(|_| line.trim().to_owned()),
+    );
     // Read on, so that a child that says more is not stopped by a full pipe.
     let _ = io::copy(&mut stdout, &mut io::sink());
 }
@@ -303,7 +355,9 @@ fn read_ready_line(stdout: ChildStdout, ready: impl FnOnce(Option<String>)) {
 fn keep_last_words(mut stderr: ChildStderr, last_words: &Mutex<VecDeque<u8>>) {
     let mut chunk = [0; 4096];
     while let Ok(bytes @ 1..) = stderr.read(&mut chunk) {
-        let Ok(mut words) = last_words.lock() else { return };
+        let Ok(mut words) = last_words.lock() else {
+            return;
+        };
         words.extend(&chunk[..bytes]);
         let surplus = words.len().saturating_sub(LAST_WORDS_BYTES_MAX);
         words.drain(..surplus);
@@ -334,7 +388,12 @@ mod tests {
     fn the_ready_line_tells_the_grpc_address() {
         let line = "metronome-server ready: grpc 127.0.0.1:40001 data 127.0.0.1:40002 pid 7";
         assert_eq!(grpc_address_in(line), Some("127.0.0.1:40001"));
-        for line in ["", "metronome-server ready:", "metronome-server ready: grpc", "metronome-agent ready: grpc a:1"] {
+        for line in [
+            "",
+            "metronome-server ready:",
+            "metronome-server ready: grpc",
+            "metronome-agent ready: grpc a:1",
+        ] {
             assert_eq!(grpc_address_in(line), None, "{line}");
         }
     }
@@ -349,7 +408,10 @@ mod tests {
     #[test]
     fn of_last_words_those_are_passed_on_that_are_no_log_lines() {
         let words = "2026-11-24T05:13:11.110911Z  WARN metronome-server: no\nmetronome-agent: 3 spans\nworker panicked";
-        assert_eq!(to_the_user(words).collect::<Vec<_>>(), ["metronome-agent: 3 spans"]);
+        assert_eq!(
+            to_the_user(words).collect::<Vec<_>>(),
+            ["metronome-agent: 3 spans"]
+        );
     }
 
     #[test]

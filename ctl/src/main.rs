@@ -52,7 +52,13 @@ fn main() -> ExitCode {
     let matches = cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let origins = Origins::of(&matches);
-    let telemetry = match Telemetry::start("benchctl", &Logs { filter: "warn", ..Logs::default() }) {
+    let telemetry = match Telemetry::start(
+        "benchctl",
+        &Logs {
+            filter: "warn",
+            ..Logs::default()
+        },
+    ) {
         Ok(telemetry) => telemetry,
         Err(sentence) => {
             terminal::tell_error(&sentence);
@@ -74,7 +80,10 @@ fn run(cli: Cli, origins: Origins) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::other(format!("the system gives no event loop: {error}")))?;
-    let span = tracing::info_span!("benchctl", otel.name = format!("benchctl {}", cli.command.name()));
+    let span = tracing::info_span!(
+        "benchctl",
+        otel.name = format!("benchctl {}", cli.command.name())
+    );
     let result = runtime.block_on(commands::dispatch(cli, origins).instrument(span.clone()));
     if let Err(failure) = &result {
         past::fail(&span, &failure.sentence);

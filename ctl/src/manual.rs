@@ -37,7 +37,9 @@ impl Executable {
 const LINE_WIDTH: usize = 100;
 
 fn without_environment(command: Command) -> Command {
-    command.mut_args(|argument| argument.hide_env_values(true)).mut_subcommands(without_environment)
+    command
+        .mut_args(|argument| argument.hide_env_values(true))
+        .mut_subcommands(without_environment)
 }
 
 /// A manual page, in roff.
@@ -71,11 +73,21 @@ mod tests {
     }
 
     fn add_sections(command: &mut Command, depth: usize, sections: &mut Vec<String>) {
-        let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+        let name = command
+            .get_bin_name()
+            .unwrap_or(command.get_name())
+            .to_owned();
         let help = command.render_long_help().to_string();
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
-        sections.push(format!("{} {name}\n\n```text\n{}\n```\n", "#".repeat(depth), lines.join("\n").trim_end()));
-        for subcommand in command.get_subcommands_mut().filter(|subcommand| subcommand.get_name() != "help") {
+        sections.push(format!(
+            "{} {name}\n\n```text\n{}\n```\n",
+            "#".repeat(depth),
+            lines.join("\n").trim_end()
+        ));
+        for subcommand in command
+            .get_subcommands_mut()
+            .filter(|subcommand| subcommand.get_name() != "help")
+        {
             if !subcommand.is_hide_set() {
                 add_sections(subcommand, depth + 1, sections);
             }
@@ -90,7 +102,10 @@ mod tests {
             fs::write(&path, &reference).unwrap();
         }
         let committed = fs::read_to_string(&path).unwrap_or_default();
-        assert!(committed == reference, "docs/cli.md is out of date: its first lines tell how to write it anew");
+        assert!(
+            committed == reference,
+            "docs/cli.md is out of date: its first lines tell how to write it anew"
+        );
     }
 
     #[test]
@@ -98,7 +113,10 @@ mod tests {
         for executable in Executable::ALL {
             let name = executable.command().get_name().to_owned();
             let page = page(executable.command()).unwrap();
-            assert!(page.starts_with(".ie") && page.contains(&format!(".TH {name} 1")), "{page}");
+            assert!(
+                page.starts_with(".ie") && page.contains(&format!(".TH {name} 1")),
+                "{page}"
+            );
         }
     }
 }

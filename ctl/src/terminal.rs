@@ -11,9 +11,9 @@ use crate::{exit::Failure, render::Colour};
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::other(format!("standard output takes no more: {error}")))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::other(format!(
+            "standard output takes no more: {error}"
+        ))),
         _ => Ok(()),
     }
 }
@@ -27,7 +27,11 @@ pub(crate) fn tell_error(sentence: &str) {
 pub(crate) fn colour_of_stdout() -> Colour {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let plain = set("NO_COLOR").is_some() || set("TERM").is_some_and(|term| term == "dumb");
-    if io::stdout().is_terminal() && !plain { Colour::Ansi } else { Colour::None }
+    if io::stdout().is_terminal() && !plain {
+        Colour::Ansi
+    } else {
+        Colour::None
+    }
 }
 
 /// Remarks and progress on standard error.
@@ -57,7 +61,11 @@ impl Remarks {
             (false, true) => Mode::Rewritten,
             (false, false) => Mode::Lines,
         };
-        Self { mode, second_told: None, line_is_open: false }
+        Self {
+            mode,
+            second_told: None,
+            line_is_open: false,
+        }
     }
 
     /// Shows how the run stands at `elapsed_s`.

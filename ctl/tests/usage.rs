@@ -13,34 +13,65 @@ fn refused(arguments: &[&str], words: &[&str]) {
     assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
     assert_eq!(ended.stdout, "", "{arguments:?}");
     let first_line = ended.stderr.lines().next().unwrap_or_default();
-    assert!(first_line.starts_with("error: "), "{arguments:?}: {ended:?}");
+    assert!(
+        first_line.starts_with("error: "),
+        "{arguments:?}: {ended:?}"
+    );
     for word in words {
-        assert!(ended.stderr.contains(word), "{arguments:?} without {word:?}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains(word),
+            "{arguments:?} without {word:?}: {}",
+            ended.stderr
+        );
     }
 }
 
 #[test]
 fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
     for clients in ["0", "10001", "4294967296", "-1", "1.5", "ten"] {
-        refused(&["start", "--clients", clients], &["--clients", "1 to 10000", clients]);
+        refused(
+            &["start", "--clients", clients],
+            &["--clients", "1 to 10000", clients],
+        );
     }
     for rate in ["0", "-1", "NaN", "inf", "1e12", "1M1"] {
         refused(&["start", "--rate", rate], &["--rate"]);
     }
     refused(&["start", "--rate", "1e12"], &["0.001 to 1000000"]);
-    refused(&["start", "--rate", "1M", "--clients", "11"], &["--rate", "together", "lower one of the two"]);
+    refused(
+        &["start", "--rate", "1M", "--clients", "11"],
+        &["--rate", "together", "lower one of the two"],
+    );
     for duration in ["0", "-5", "1y", "31536000", "999us", "soon", "1e300"] {
-        refused(&["start", "--duration", duration], &["--duration", "1 ms to 24 h"]);
+        refused(
+            &["start", "--duration", duration],
+            &["--duration", "1 ms to 24 h"],
+        );
     }
-    refused(&["start", "--rate", "max", "--batch", "seed"], &["--batch seed", "--rate max", "1 to 1024"]);
+    refused(
+        &["start", "--rate", "max", "--batch", "seed"],
+        &["--batch seed", "--rate max", "1 to 1024"],
+    );
     for batch in ["0", "1025", "seeds"] {
-        refused(&["start", "--batch", batch], &["--batch", "1 to 1024", batch]);
+        refused(
+            &["start", "--batch", batch],
+            &["--batch", "1 to 1024", batch],
+        );
     }
     refused(&["start", "--threads", "65"], &["--threads", "1 to 64"]);
-    refused(&["start", "--phase", "new"], &["--phase", "staggered", "spread", "aligned"]);
-    refused(&["start", "--target", "nowhere"], &["--target", "HOST:PORT"]);
+    refused(
+        &["start", "--phase", "new"],
+        &["--phase", "staggered", "spread", "aligned"],
+    );
+    refused(
+        &["start", "--target", "nowhere"],
+        &["--target", "HOST:PORT"],
+    );
     refused(&["start", "--agent", "Ä"], &["--agent", "a-z"]);
-    refused(&["start", "--label", "a\u{7}b"], &["--label", "control characters"]);
+    refused(
+        &["start", "--label", "a\u{7}b"],
+        &["--label", "control characters"],
+    );
     refused(&["start", "--request-id", "a b"], &["--request-id", "64"]);
     refused(&["start", "--workers", "0"], &["--workers", "1 to 256"]);
 }
@@ -50,9 +81,18 @@ fn a_command_line_that_means_nothing_is_refused() {
     refused(&["strat"], &["strat", "start"]);
     refused(&["stop"], &["<RUN|--all>"]);
     refused(&["stop", "last", "--all"], &["--all"]);
-    refused(&["--server", "nowhere", "agents"], &["--server", "HOST:PORT"]);
-    refused(&["--server", "http://h:1", "--tls-ca", "/", "agents"], &["http://", "https://"]);
-    refused(&["--tls-ca", "/nowhere", "agents"], &["--tls-ca", "/nowhere", "PEM"]);
+    refused(
+        &["--server", "nowhere", "agents"],
+        &["--server", "HOST:PORT"],
+    );
+    refused(
+        &["--server", "http://h:1", "--tls-ca", "/", "agents"],
+        &["http://", "https://"],
+    );
+    refused(
+        &["--tls-ca", "/nowhere", "agents"],
+        &["--tls-ca", "/nowhere", "PEM"],
+    );
     refused(&["runs", "-o", "xml"], &["text", "json"]);
     refused(&["runs", "--limit", "0"], &["--limit", "1"]);
 }
@@ -61,8 +101,18 @@ fn a_command_line_that_means_nothing_is_refused() {
 fn the_help_tells_the_exit_codes_and_every_command() {
     let ended = benchctl(&["--help"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    for word in ["start", "stop", "watch", "runs", "show", "agents", "server", "Exit codes", "130", "METRONOME_SERVER"]
-    {
+    for word in [
+        "start",
+        "stop",
+        "watch",
+        "runs",
+        "show",
+        "agents",
+        "server",
+        "Exit codes",
+        "130",
+        "METRONOME_SERVER",
+    ] {
         assert!(ended.stdout.contains(word), "{word}: {}", ended.stdout);
     }
 }
@@ -70,15 +120,33 @@ fn the_help_tells_the_exit_codes_and_every_command() {
 #[test]
 fn a_server_that_is_not_there_is_one_sentence_with_the_way_out() {
     // Bound and closed again, so that nobody listens there.
-    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let address = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port");
     let address = address.to_string();
-    for command in
-        [&["start"][..], &["stop", "--all"], &["watch", "last"], &["runs"], &["show", "last"], &["agents"], &["server"]]
-    {
+    for command in [
+        &["start"][..],
+        &["stop", "--all"],
+        &["watch", "last"],
+        &["runs"],
+        &["show", "last"],
+        &["agents"],
+        &["server"],
+    ] {
         let ended = benchctl(&[&["--server", &address], command].concat());
-        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{command:?}: {ended:?}");
-        assert!(ended.stderr.starts_with("error: no server answers at "), "{command:?}: {ended:?}");
-        assert!(ended.stderr.contains(&address) && ended.stderr.contains("metronome-server"), "{ended:?}");
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (Some(1), ""),
+            "{command:?}: {ended:?}"
+        );
+        assert!(
+            ended.stderr.starts_with("error: no server answers at "),
+            "{command:?}: {ended:?}"
+        );
+        assert!(
+            ended.stderr.contains(&address) && ended.stderr.contains("metronome-server"),
+            "{ended:?}"
+        );
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     }
 }
@@ -93,7 +161,11 @@ fn what_answers_but_is_no_server_is_told_from_one() {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     });
     let ended = benchctl(&["--server", &address, "agents"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(1), ""),
+        "{ended:?}"
+    );
     assert!(ended.stderr.contains(&address), "{ended:?}");
     answering.join().expect("no panic").expect("benchctl came");
 }

@@ -1,7 +1,8 @@
-//! A stream of any frames, cut anywhere, read by workers that die at any store: the ledger says what
-//! an oracle says that has the whole stream at once.
+//! A stream of any frames, cut anywhere, read by workers that die at any store: the ledger says
+//! what an oracle says that has the whole stream at once.
 //!
-//! The oracle is a set of sequences and sums over it; it shares no code with the server but the codecs.
+//! The oracle is a set of sequences and sums over it; it shares no code with the server but the
+//! codecs.
 #![no_main]
 
 use std::{cell::RefCell, collections::HashSet};
@@ -19,7 +20,8 @@ use metronome_server::fuzzing::{Connection, Counted, HELLO, KEY};
 /// The server's outbox, less what is kept free for the end-ack, when nothing of it is written.
 const ECHOES_END_AT_FRAMES: usize = 254;
 
-/// Of a stream: 24 × 255 packets fill the buffer three times; more takes time and shows nothing new.
+/// Of a stream: 24 × 255 packets fill the buffer three times; more takes time and shows nothing
+/// new.
 const ENTRIES_MAX: usize = 24;
 
 #[derive(Arbitrary, Debug)]
@@ -76,7 +78,8 @@ thread_local! {
 
 fuzz_target!(|input: Input| {
     let stream = stream_of(&input);
-    let counted = CONNECTION.with_borrow_mut(|connection| receive(connection, &stream, &input.cuts));
+    let counted =
+        CONNECTION.with_borrow_mut(|connection| receive(connection, &stream, &input.cuts));
     compare(&stream, &counted);
 });
 
@@ -85,10 +88,19 @@ fn receive(connection: &mut Connection, stream: &[u8], cuts: &[Cut]) -> Counted 
     let (mut left, mut cuts) = (stream, cuts.iter());
     while !left.is_empty() {
         let cut = cuts.next();
-        let bytes = cut.map_or(left.len(), |cut| usize::from(cut.bytes).max(1)).min(left.len()).min(60_000);
+        let bytes = cut
+            .map_or(left.len(), |cut| usize::from(cut.bytes).max(1))
+            .min(left.len())
+            .min(60_000);
         let deaths = cut
             .and_then(|cut| cut.deaths)
-            .map_or(vec![], |(first, second)| [Some(first), second].into_iter().flatten().map(usize::from).collect());
+            .map_or(vec![], |(first, second)| {
+                [Some(first), second]
+                    .into_iter()
+                    .flatten()
+                    .map(usize::from)
+                    .collect()
+            });
         let (batch, behind) = left.split_at(bytes);
         connection.receive(batch, &deaths);
         left = behind;
@@ -107,13 +119,35 @@ fn stream_of(input: &Input) -> Vec<u8> {
     for sent in input.frames.iter().take(ENTRIES_MAX) {
         match *sent {
             Sent::Packets(count) => {
-                stream.extend((0..u64::from(count)).flat_map(|offset| packet(next + offset).encode()));
+                stream.extend(
+                    (0..u64::from(count)).flat_map(|offset| packet(next + offset).encode()),
+                );
                 next += u64::from(count);
             }
-            Sent::Packet { client_is_another, flags, sequence, is_near, due_ns, lateness_ns } => {
+            Sent::Packet {
+                client_is_another,
+                flags,
+                sequence,
+                is_near,
+                due_ns,
+                lateness_ns,
+            } => {
                 let client = u32::from(HELLO.client) + u32::from(client_is_another);
-                let sequence = if is_near { next.saturating_sub(2) + sequence % 5 } else { sequence };
-                stream.extend(Packet { flags, client, sequence, due_ns, lateness_ns }.encode());
+                let sequence = if is_near {
+                    next.saturating_sub(2) + sequence % 5
+                } else {
+                    sequence
+                };
+                stream.extend(
+                    Packet {
+                        flags,
+                        client,
+                        sequence,
+                        due_ns,
+                        lateness_ns,
+                    }
+                    .encode(),
+                );
             }
             Sent::Corrupt { sequence, bit } => {
                 let mut frame = packet(sequence).encode();
@@ -121,24 +155,42 @@ fn stream_of(input: &Input) -> Vec<u8> {
                 stream.extend(frame);
             }
             Sent::End { sent, is_forged } => {
-                let key = if is_forged { Key::from_bytes([1; 32]) } else { key };
+                let key = if is_forged {
+                    Key::from_bytes([1; 32])
+                } else {
+                    key
+                };
                 stream.extend(HELLO.end(sent, &key));
             }
             Sent::Bytes(bytes) => stream.extend(bytes),
         }
     }
-    stream.extend(packet(next).encode().iter().take(usize::from(input.rest) % FRAME_BYTES));
+    stream.extend(
+        packet(next)
+            .encode()
+            .iter()
+            .take(usize::from(input.rest) % FRAME_BYTES),
+    );
     stream
 }
 
 fn packet(sequence: u64) -> Packet {
     let flags = if sequence % 7 == 3 { FLAG_ECHO } else { 0 };
-    Packet { flags, client: u32::from(HELLO.client), sequence, due_ns: sequence, lateness_ns: sequence as u32 }
+    Packet {
+        flags,
+        client: u32::from(HELLO.client),
+        sequence,
+        due_ns: sequence,
+        lateness_ns: sequence as u32,
+    }
 }
 
 fn compare(stream: &[u8], counted: &Counted) {
     let (frames, rest) = stream.as_chunks::<FRAME_BYTES>();
-    assert_eq!((counted.bytes, counted.rest_bytes), (stream.len() as u64, rest.len()));
+    assert_eq!(
+        (counted.bytes, counted.rest_bytes),
+        (stream.len() as u64, rest.len())
+    );
     let first = frames.first().copied().unwrap_or_default();
     if first == HELLO.seal(&Key::from_bytes(KEY)) {
         compare_client(&frames[1..], counted);
@@ -146,7 +198,9 @@ fn compare(stream: &[u8], counted: &Counted) {
         assert!(counted.is_refused && counted.packets == 0 && counted.corrupt == 0);
         assert!(matches!(counted.replies[..], [reply] if Refusal::decode(&reply).is_some()));
     } else {
-        assert!(counted.is_raw && counted.packets == frames.len() as u64 && counted.replies.is_empty());
+        assert!(
+            counted.is_raw && counted.packets == frames.len() as u64 && counted.replies.is_empty()
+        );
         assert_eq!(counted.histogram_counts, [0; 3]);
     }
 }
@@ -155,24 +209,49 @@ fn compare(stream: &[u8], counted: &Counted) {
 fn compare_client(frames: &[Frame], counted: &Counted) {
     let key = Key::from_bytes(KEY);
     let ending = |frame: &Frame| HELLO.open_end(frame, &key);
-    let end = frames.iter().position(|frame| ending(frame).is_some()).unwrap_or(frames.len());
-    let own = |frame: &&Frame| Packet::decode(frame).is_ok_and(|packet| packet.client == u32::from(HELLO.client));
+    let end = frames
+        .iter()
+        .position(|frame| ending(frame).is_some())
+        .unwrap_or(frames.len());
+    let own = |frame: &&Frame| {
+        Packet::decode(frame).is_ok_and(|packet| packet.client == u32::from(HELLO.client))
+    };
     let packets: Vec<&Frame> = frames[..end].iter().filter(own).collect();
-    let sequences: Vec<u64> =
-        packets.iter().filter_map(|frame| Packet::decode(frame).ok()).map(|p| p.sequence).collect();
+    let sequences: Vec<u64> = packets
+        .iter()
+        .filter_map(|frame| Packet::decode(frame).ok())
+        .map(|p| p.sequence)
+        .collect();
 
     assert_eq!(counted.packets + counted.duplicated, packets.len() as u64);
-    assert_eq!(counted.corrupt, (frames.len() - packets.len() - usize::from(end < frames.len())) as u64);
+    assert_eq!(
+        counted.corrupt,
+        (frames.len() - packets.len() - usize::from(end < frames.len())) as u64
+    );
     assert_eq!(counted.histogram_counts, [counted.packets; 3]);
     assert_eq!(counted.told_sent, frames.get(end).and_then(ending));
     let is_in_order = sequences.iter().copied().eq(0..sequences.len() as u64);
-    assert_eq!((counted.gaps, counted.duplicated, counted.reordered) == (0, 0, 0), is_in_order);
-    assert_eq!(counted.next_sequence, sequences.iter().max().map_or(0, |last| last.saturating_add(1)));
+    assert_eq!(
+        (counted.gaps, counted.duplicated, counted.reordered) == (0, 0, 0),
+        is_in_order
+    );
+    assert_eq!(
+        counted.next_sequence,
+        sequences
+            .iter()
+            .max()
+            .map_or(0, |last| last.saturating_add(1))
+    );
     let distinct = sequences.iter().collect::<HashSet<_>>().len() as u64;
-    assert!(counted.packets >= distinct, "a packet that came for the first time was called a duplicate");
+    assert!(
+        counted.packets >= distinct,
+        "a packet that came for the first time was called a duplicate"
+    );
     if counted.duplicated == 0 {
         let add = |digest, frame: &&Frame| {
-            Packet::decode(frame).map_or(digest, |packet| digest_with(digest, packet.sequence, checksum(frame)))
+            Packet::decode(frame).map_or(digest, |packet| {
+                digest_with(digest, packet.sequence, checksum(frame))
+            })
         };
         assert_eq!(counted.digest, packets.iter().fold(0, add));
     }
@@ -182,8 +261,16 @@ fn compare_client(frames: &[Frame], counted: &Counted) {
 /// The ack, the echoes that there is room for, the end-ack.
 fn compare_replies(packets: &[&Frame], has_ended: bool, counted: &Counted) {
     let key = Key::from_bytes(KEY);
-    let echoes = packets.iter().copied().copied().filter(|frame| frame[3] & FLAG_ECHO != 0);
-    let mut replies: Vec<Frame> = [HELLO.ack(&key)].into_iter().chain(echoes).take(ECHOES_END_AT_FRAMES).collect();
+    let echoes = packets
+        .iter()
+        .copied()
+        .copied()
+        .filter(|frame| frame[3] & FLAG_ECHO != 0);
+    let mut replies: Vec<Frame> = [HELLO.ack(&key)]
+        .into_iter()
+        .chain(echoes)
+        .take(ECHOES_END_AT_FRAMES)
+        .collect();
     replies.extend(has_ended.then(|| HELLO.end_ack(counted.packets, &key)));
     assert_eq!(counted.replies, replies);
 }

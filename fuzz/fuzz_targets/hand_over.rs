@@ -1,5 +1,5 @@
-//! Anything in the channel between master and worker: a message of any bytes and any length with any
-//! descriptors is read or refused, and no descriptor stays behind.
+//! Anything in the channel between master and worker: a message of any bytes and any length with
+//! any descriptors is read or refused, and no descriptor stays behind.
 #![no_main]
 
 use std::{
@@ -34,7 +34,11 @@ fuzz_target!(|input: Input| {
     read_hand_over(&input.bytes);
 
     // Mostly the right length: the others are refused by it.
-    let length = if input.length < 128 { HAND_OVER_BYTES } else { usize::from(input.length - 128) };
+    let length = if input.length < 128 {
+        HAND_OVER_BYTES
+    } else {
+        usize::from(input.length - 128)
+    };
     let sent: Vec<u8> = input.bytes.iter().copied().cycle().take(length).collect();
     let descriptors = usize::from(input.descriptors % 4);
     let (ours, theirs) = HandOver::pair().expect("a socket pair");
@@ -44,7 +48,10 @@ fuzz_target!(|input: Input| {
     match ours.receive() {
         Ok((received, descriptor)) => {
             assert!(length == HAND_OVER_BYTES && descriptors <= 1);
-            assert_eq!((&received[..], descriptor.is_some()), (&sent[..], descriptors == 1));
+            assert_eq!(
+                (&received[..], descriptor.is_some()),
+                (&sent[..], descriptors == 1)
+            );
         }
         Err(error) if length == 0 => assert_eq!(error.kind(), ErrorKind::UnexpectedEof),
         Err(error) => {
@@ -62,5 +69,11 @@ fn send(channel: BorrowedFd<'_>, message: &[u8], descriptors: &[BorrowedFd<'_>])
     if !descriptors.is_empty() {
         assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
     }
-    sendmsg(channel, &[IoSlice::new(message)], &mut control, SendFlags::DONTWAIT).expect("room in the channel");
+    sendmsg(
+        channel,
+        &[IoSlice::new(message)],
+        &mut control,
+        SendFlags::DONTWAIT,
+    )
+    .expect("room in the channel");
 }

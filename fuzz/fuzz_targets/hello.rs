@@ -1,5 +1,5 @@
-//! Any frame, as the first of a connection and as every other kind: it is what its key has sealed, to
-//! the last bit, or nothing.
+//! Any frame, as the first of a connection and as every other kind: it is what its key has sealed,
+//! to the last bit, or nothing.
 #![no_main]
 
 use std::cell::RefCell;
@@ -33,12 +33,14 @@ thread_local! {
 }
 
 fuzz_target!(|input: Input| {
-    let hello = input.hello.map_or(HELLO, |(run, agent, client, attempt)| Hello {
-        run: RunId::from_bits(run),
-        agent,
-        client,
-        attempt,
-    });
+    let hello = input
+        .hello
+        .map_or(HELLO, |(run, agent, client, attempt)| Hello {
+            run: RunId::from_bits(run),
+            agent,
+            client,
+            attempt,
+        });
     let key = Key::from_bytes(if input.has_key { KEY } else { input.other_key });
     let whole = match input.kind % 5 {
         0 => hello.seal(&key),
@@ -76,13 +78,17 @@ fn open_with(connection: &mut Connection, frame: &Frame) {
     let counted = connection.counted();
     let known = Key::from_bytes(KEY);
     let is_admitted = Hello::open(frame, &known).is_some_and(|hello| {
-        (hello.run, hello.agent) == (HELLO.run, HELLO.agent) && hello.client < 8 && hello.attempt > 0
+        (hello.run, hello.agent) == (HELLO.run, HELLO.agent)
+            && hello.client < 8
+            && hello.attempt > 0
     });
     assert_eq!(counted.is_client, is_admitted);
     match counted.replies[..] {
         [] => assert!(counted.is_raw && counted.packets == 1),
         [reply] if is_admitted => {
-            assert!(Hello::open(frame, &known).is_some_and(|hello| hello.is_acked_by(&reply, &known)));
+            assert!(
+                Hello::open(frame, &known).is_some_and(|hello| hello.is_acked_by(&reply, &known))
+            );
         }
         [reply] => assert!(counted.is_refused && Refusal::decode(&reply).is_some()),
         _ => panic!("more than one answer"),

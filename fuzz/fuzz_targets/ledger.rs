@@ -22,9 +22,19 @@ struct Input {
 }
 
 fuzz_target!(|input: Input| {
-    let account = input.account.iter().map(|(place, word)| (u32::from(*place), *word));
+    let account = input
+        .account
+        .iter()
+        .map(|(place, word)| (u32::from(*place), *word));
     let words: Vec<(u32, u64)> = account.chain(input.elsewhere.iter().copied()).collect();
-    let [scheduled, sent, skipped, acknowledged, kernel_acknowledged_bytes, digest] = input.told;
+    let [
+        scheduled,
+        sent,
+        skipped,
+        acknowledged,
+        kernel_acknowledged_bytes,
+        digest,
+    ] = input.told;
     let told = ClientRecord {
         scheduled,
         sent,

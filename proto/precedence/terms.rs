@@ -1,16 +1,18 @@
 //! When a thread of the data plane may be a real-time one: pure arithmetic.
 
-/// Of a thread that has used more of its time than this, in hundredths, nobody would say that it sleeps.
+/// Of a thread that has used more of its time than this, in hundredths, nobody would say that it
+/// sleeps.
 const CPU_PERCENT_MAX: usize = 90;
 
 /// What the workers of a server may take together, in hundredths of its cores.
 const READERS_PERCENT_MAX: usize = 50;
 
-/// Between two looks at how much CPU the thread has used, ns: the period over which the kernel, too,
-/// takes the sum.
+/// Between two looks at how much CPU the thread has used, ns: the period over which the kernel,
+/// too, takes the sum.
 const LOOK_EVERY_NS: u64 = 1_000_000_000;
 
-/// The same for a real-time thread that is as busy as peers make it, ns: for so long it can keep others from its core.
+/// The same for a real-time thread that is as busy as peers make it, ns: for so long it can keep
+/// others from its core.
 const LOOK_SOON_NS: u64 = 100_000_000;
 
 /// Who comes first, as a priority of sched(7): the higher.
@@ -33,19 +35,29 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Of a pacing thread of a process that has so many cores. A thread that is kept on one core sees no other.
+    /// Of a pacing thread of a process that has so many cores. A thread that is kept on one core
+    /// sees no other.
     pub fn of_pacer(cores: usize) -> Self {
         let threads_max = cores.saturating_sub(1);
-        Self { rank: Rank::Pacer, threads_max, cpu_percent_max: CPU_PERCENT_MAX }
+        Self {
+            rank: Rank::Pacer,
+            threads_max,
+            cpu_percent_max: CPU_PERCENT_MAX,
+        }
     }
 
-    /// Of one of so many workers, a process each, of a server that has so many cores. With more workers than cores
-    /// none is a real-time thread: equals wait for each other, and together they could keep a core for long. With one core
-    /// none is either: whoever sends to it may be there as well.
+    /// Of one of so many workers, a process each, of a server that has so many cores. With more
+    /// workers than cores none is a real-time thread: equals wait for each other, and together they
+    /// could keep a core for long. With one core none is either: whoever sends to it may be there
+    /// as well.
     pub fn of_reader(cores: usize, workers: usize) -> Self {
         let threads_max = usize::from(cores > 1 && workers <= cores);
         let share = READERS_PERCENT_MAX.saturating_mul(cores) / workers.max(1);
-        Self { rank: Rank::Reader, threads_max, cpu_percent_max: share.min(CPU_PERCENT_MAX) }
+        Self {
+            rank: Rank::Reader,
+            threads_max,
+            cpu_percent_max: share.min(CPU_PERCENT_MAX),
+        }
     }
 
     /// Whether a real-time thread that has used so much CPU in so much time stays one.
@@ -58,10 +70,14 @@ impl Terms {
         u128::from(cpu_ns) * 150 <= u128::from(elapsed_ns) * self.cpu_percent_max as u128
     }
 
-    /// How long after the last look the next is due, ns. A pacing thread has a schedule that it can keep or not: over a short
-    /// time it may be busy all the same, and must not be late for that.
+    /// How long after the last look the next is due, ns. A pacing thread has a schedule that it can
+    /// keep or not: over a short time it may be busy all the same, and must not be late for that.
     pub(super) fn look_every_ns(self, is_real_time: bool) -> u64 {
-        if self.rank == Rank::Reader && is_real_time { LOOK_SOON_NS } else { LOOK_EVERY_NS }
+        if self.rank == Rank::Reader && is_real_time {
+            LOOK_SOON_NS
+        } else {
+            LOOK_EVERY_NS
+        }
     }
 }
 
@@ -77,16 +93,29 @@ mod tests {
         assert!(pacer.may_stay(0, 0) && pacer.may_stay(90, 100) && !pacer.may_stay(91, 100));
         assert!(pacer.may_become(60, 100) && !pacer.may_become(61, 100));
         assert!(!pacer.may_stay(u64::MAX, u64::MAX) && pacer.may_become(0, u64::MAX));
-        assert_eq!([0, 1, 2, 8].map(|cores| Terms::of_pacer(cores).threads_max), [0, 0, 1, 7]);
+        assert_eq!(
+            [0, 1, 2, 8].map(|cores| Terms::of_pacer(cores).threads_max),
+            [0, 0, 1, 7]
+        );
     }
 
     #[test]
     fn a_worker_has_its_share_of_half_of_the_cores_and_a_tenth_of_its_own_is_slept() {
-        for (cores, workers, threads_max, percent) in
-            [(2, 1, 1, 90), (2, 2, 1, 50), (8, 8, 1, 50), (8, 5, 1, 80), (8, 4, 1, 90), (2, 3, 0, 33), (1, 1, 0, 50)]
-        {
+        for (cores, workers, threads_max, percent) in [
+            (2, 1, 1, 90),
+            (2, 2, 1, 50),
+            (8, 8, 1, 50),
+            (8, 5, 1, 80),
+            (8, 4, 1, 90),
+            (2, 3, 0, 33),
+            (1, 1, 0, 50),
+        ] {
             let reader = Terms::of_reader(cores, workers);
-            assert_eq!((reader.threads_max, reader.cpu_percent_max), (threads_max, percent), "{workers} on {cores}");
+            assert_eq!(
+                (reader.threads_max, reader.cpu_percent_max),
+                (threads_max, percent),
+                "{workers} on {cores}"
+            );
         }
     }
 

@@ -11,7 +11,8 @@
 //! | `…_CERTIFICATE`, `…_CLIENT_CERTIFICATE`, `…_CLIENT_KEY` | PEM files; without the first the system's roots |
 //!
 //! The SDK ignores `OTEL_SDK_DISABLED`, the exporters' names and the certificates, and knows no
-//! roots, so the channel is made here. Variables come through a function: tests need no environment.
+//! roots, so the channel is made here. Variables come through a function: tests need no
+//! environment.
 
 use std::{fs, time::Duration};
 
@@ -59,15 +60,23 @@ impl Collector {
     /// The collector that the variables ask for; `None` when they ask for none.
     ///
     /// An error is one sentence that names the variable, its value and what is allowed.
-    pub fn from_variables(signal: Signal, read: &dyn Fn(&str) -> Option<String>) -> Result<Option<Self>, String> {
+    pub fn from_variables(
+        signal: Signal,
+        read: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Option<Self>, String> {
         let of_signal = |suffix: &str| {
             let own = format!("OTEL_EXPORTER_OTLP_{}_{suffix}", signal.name());
             let shared = format!("OTEL_EXPORTER_OTLP_{suffix}");
-            read(&own).map(|value| (own, value)).or_else(|| read(&shared).map(|value| (shared, value)))
+            read(&own)
+                .map(|value| (own, value))
+                .or_else(|| read(&shared).map(|value| (shared, value)))
         };
         let exporter = format!("OTEL_{}_EXPORTER", signal.name());
-        let is_off = read("OTEL_SDK_DISABLED").is_some_and(|value| value.trim().eq_ignore_ascii_case("true"));
-        let Some((variable, endpoint)) = of_signal("ENDPOINT").filter(|_| !is_off) else { return Ok(None) };
+        let is_off = read("OTEL_SDK_DISABLED")
+            .is_some_and(|value| value.trim().eq_ignore_ascii_case("true"));
+        let Some((variable, endpoint)) = of_signal("ENDPOINT").filter(|_| !is_off) else {
+            return Ok(None);
+        };
         match read(&exporter).as_deref().map(str::trim) {
             None | Some("otlp") => {}
             Some("none") => return Ok(None),
@@ -75,33 +84,45 @@ impl Collector {
         }
         let value_of = |suffix| of_signal(suffix).map(|(_, value)| value.trim().to_owned());
         if let Some(protocol) = value_of("PROTOCOL").filter(|protocol| protocol != "grpc") {
-            let problem =
-                "only grpc is spoken; set it to grpc and the endpoint to the collector's gRPC port, usually 4317";
-            return Err(format!("OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}: {problem}"));
+            let problem = "only grpc is spoken; set it to grpc and the endpoint to the collector's gRPC port, usually 4317";
+            return Err(format!(
+                "OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}: {problem}"
+            ));
         }
         let insecure = value_of("INSECURE").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let endpoint = with_scheme(endpoint.trim(), insecure);
-        Endpoint::from_shared(endpoint.clone())
-            .map_err(|_| format!("{variable} is {endpoint}; write for example http://localhost:4317"))?;
-        let tls = if endpoint.starts_with("https://") { Some(tls(&of_signal)?) } else { None };
+        Endpoint::from_shared(endpoint.clone()).map_err(|_| {
+            format!("{variable} is {endpoint}; write for example http://localhost:4317")
+        })?;
+        let tls = if endpoint.starts_with("https://") {
+            Some(tls(&of_signal)?)
+        } else {
+            None
+        };
         Ok(Some(Self {
             endpoint,
             headers: headers(&value_of("HEADERS").unwrap_or_default()),
             gzip: gzip(value_of("COMPRESSION"))?,
-            timeout: value_of("TIMEOUT").and_then(|ms| ms.parse().ok()).map_or(TIMEOUT_DEFAULT, Duration::from_millis),
+            timeout: value_of("TIMEOUT")
+                .and_then(|ms| ms.parse().ok())
+                .map_or(TIMEOUT_DEFAULT, Duration::from_millis),
             tls,
         }))
     }
 
     /// A connection that is made with the first call. Call inside the runtime that is to drive it.
     pub fn channel(&self) -> Result<Channel, String> {
-        let fault = |error: tonic::transport::Error| format!("{} cannot be used: {error}", self.endpoint);
+        let fault =
+            |error: tonic::transport::Error| format!("{} cannot be used: {error}", self.endpoint);
         let endpoint = Endpoint::from_shared(self.endpoint.clone()).map_err(fault)?;
         let endpoint = match &self.tls {
             Some(tls) => endpoint.tls_config(tls.clone()).map_err(fault)?,
             None => endpoint,
         };
-        Ok(endpoint.timeout(self.timeout).connect_timeout(self.timeout).connect_lazy())
+        Ok(endpoint
+            .timeout(self.timeout)
+            .connect_timeout(self.timeout)
+            .connect_lazy())
     }
 }
 
@@ -130,9 +151,14 @@ fn percent_decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let [first, behind @ ..] = rest {
         let hex = behind.first_chunk::<2>().filter(|_| *first == b'%');
-        let decoded = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        let decoded =
+            hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         bytes.push(decoded.unwrap_or(*first));
-        rest = if decoded.is_some() { &behind[2..] } else { behind };
+        rest = if decoded.is_some() {
+            &behind[2..]
+        } else {
+            behind
+        };
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -141,14 +167,20 @@ fn gzip(compression: Option<String>) -> Result<bool, String> {
     match compression.as_deref() {
         None | Some("none") => Ok(false),
         Some("gzip") => Ok(true),
-        Some(other) => Err(format!("OTEL_EXPORTER_OTLP_COMPRESSION is {other}; gzip and none are known")),
+        Some(other) => Err(format!(
+            "OTEL_EXPORTER_OTLP_COMPRESSION is {other}; gzip and none are known"
+        )),
     }
 }
 
 fn tls(of_signal: &dyn Fn(&str) -> Option<(String, String)>) -> Result<ClientTlsConfig, String> {
     let file = |suffix| {
-        let Some((variable, path)) = of_signal(suffix) else { return Ok(None) };
-        fs::read(path.trim()).map(Some).map_err(|error| format!("{variable} is {path}, which cannot be read: {error}"))
+        let Some((variable, path)) = of_signal(suffix) else {
+            return Ok(None);
+        };
+        fs::read(path.trim())
+            .map(Some)
+            .map_err(|error| format!("{variable} is {path}, which cannot be read: {error}"))
     };
     let mut tls = match file("CERTIFICATE")? {
         Some(roots) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(roots)),
@@ -165,13 +197,20 @@ mod tests {
     use super::*;
 
     fn collector(variables: &[(&str, &str)]) -> Result<Option<Collector>, String> {
-        let read = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let read = |name: &str| {
+            variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
         Collector::from_variables(Signal::Traces, &read)
     }
 
     #[track_caller]
     fn goes_to(variables: &[(&str, &str)], endpoint: Option<&str>) {
-        let found = collector(variables).unwrap().map(|collector| collector.endpoint);
+        let found = collector(variables)
+            .unwrap()
+            .map(|collector| collector.endpoint);
         assert_eq!(found.as_deref(), endpoint, "{variables:?}");
     }
 
@@ -181,19 +220,37 @@ mod tests {
     fn nothing_goes_out_until_an_endpoint_is_named_and_it_can_be_switched_off() {
         goes_to(&[], None);
         goes_to(&[ENDPOINT], Some("http://localhost:4317"));
-        goes_to(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t:1")], Some("http://t:1"));
-        goes_to(&[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:1")], None);
+        goes_to(
+            &[
+                ENDPOINT,
+                ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t:1"),
+            ],
+            Some("http://t:1"),
+        );
+        goes_to(
+            &[("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:1")],
+            None,
+        );
         goes_to(&[ENDPOINT, ("OTEL_SDK_DISABLED", "TRUE")], None);
-        goes_to(&[ENDPOINT, ("OTEL_SDK_DISABLED", "no")], Some("http://localhost:4317"));
+        goes_to(
+            &[ENDPOINT, ("OTEL_SDK_DISABLED", "no")],
+            Some("http://localhost:4317"),
+        );
         goes_to(&[ENDPOINT, ("OTEL_TRACES_EXPORTER", "none")], None);
-        goes_to(&[ENDPOINT, ("OTEL_METRICS_EXPORTER", "none")], Some("http://localhost:4317"));
+        goes_to(
+            &[ENDPOINT, ("OTEL_METRICS_EXPORTER", "none")],
+            Some("http://localhost:4317"),
+        );
     }
 
     #[test]
     fn an_endpoint_without_a_scheme_is_https_unless_it_is_said_to_be_insecure() {
         let bare = ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317");
         goes_to(&[bare], Some("https://collector:4317"));
-        goes_to(&[bare, ("OTEL_EXPORTER_OTLP_INSECURE", "true")], Some("http://collector:4317"));
+        goes_to(
+            &[bare, ("OTEL_EXPORTER_OTLP_INSECURE", "true")],
+            Some("http://collector:4317"),
+        );
     }
 
     #[test]
@@ -206,17 +263,30 @@ mod tests {
             let error = collector(&[ENDPOINT, (variable, value)]).unwrap_err();
             assert!(error.contains(variable) && error.contains(value), "{error}");
         }
-        let missing =
-            [("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:1"), ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such.pem")];
+        let missing = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:1"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such.pem"),
+        ];
         assert!(collector(&missing).unwrap_err().contains("/no/such.pem"));
-        assert!(collector(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a b")]).unwrap_err().contains("4317"));
+        assert!(
+            collector(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a b")])
+                .unwrap_err()
+                .contains("4317")
+        );
     }
 
     #[test]
     fn headers_are_decoded_and_malformed_ones_left_out() {
         let text = "Authorization=Basic%20abc=, x-a = 1 ,nonsense,b\u{e4}d=1,percent=%zz%";
-        let collector = collector(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", text)]).unwrap().unwrap();
-        let of = |name: &str| collector.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        let collector = collector(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", text)])
+            .unwrap()
+            .unwrap();
+        let of = |name: &str| {
+            collector
+                .headers
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
         assert_eq!(of("authorization").as_deref(), Some("Basic abc="));
         assert_eq!(of("x-a").as_deref(), Some("1"));
         assert_eq!(of("percent").as_deref(), Some("%zz%"));

@@ -1,8 +1,8 @@
 //! The trace across processes, as W3C has it: `traceparent` and `tracestate` in the metadata of a
 //! call, `traceparent` alone in a command inside a stream.
 //!
-//! `OTEL_PROPAGATORS`: `tracecontext`, the default, or `none`. Baggage is neither read nor passed on:
-//! nothing here needs it, and its size is a stranger's choice.
+//! `OTEL_PROPAGATORS`: `tracecontext`, the default, or `none`. Baggage is neither read nor passed
+//! on: nothing here needs it, and its size is a stranger's choice.
 
 use opentelemetry::{
     global,
@@ -17,7 +17,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 /// Decides what goes across.
 pub(super) fn set_propagator(read: &dyn Fn(&str) -> Option<String>) {
     let asked = read("OTEL_PROPAGATORS");
-    let is_asked = asked.is_none_or(|names| names.split(',').any(|name| name.trim() == "tracecontext"));
+    let is_asked =
+        asked.is_none_or(|names| names.split(',').any(|name| name.trim() == "tracecontext"));
     // Without one, the library's own does nothing.
     if is_asked {
         global::set_text_map_propagator(TraceContextPropagator::new());
@@ -33,7 +34,8 @@ pub fn inject(span: &Span, metadata: &mut MetadataMap) {
 
 /// Makes the caller's span, if its metadata names one, the parent of `span`.
 pub fn continue_from(span: &Span, metadata: &MetadataMap) {
-    let parent = global::get_text_map_propagator(|propagator| propagator.extract(&FromMetadata(metadata)));
+    let parent =
+        global::get_text_map_propagator(|propagator| propagator.extract(&FromMetadata(metadata)));
     // A context that is none would cut `span` off from the parent that it has.
     if parent.span().span_context().is_valid() {
         let _ = span.set_parent(parent);
@@ -45,7 +47,11 @@ pub fn continue_from(span: &Span, metadata: &MetadataMap) {
 pub fn traceparent(span: &Span) -> String {
     let mut metadata = MetadataMap::new();
     inject(span, &mut metadata);
-    metadata.get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default().into()
+    metadata
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .into()
 }
 
 /// Makes the span that `traceparent` names the parent of `span`. Anything malformed is ignored.

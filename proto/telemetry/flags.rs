@@ -19,7 +19,8 @@ pub struct LogFlags {
     #[arg(long, env = "METRONOME_LOG_ROTATION", value_enum, default_value_t = Rotation::Daily, value_name = "WHEN")]
     pub log_rotation: Rotation,
 
-    /// A log file of this size, MiB, is full: 1 to 65536. With --log-rotation never there is no limit.
+    /// A log file of this size, MiB, is full: 1 to 65536. With --log-rotation never there is no
+    /// limit.
     #[arg(
         long,
         env = "METRONOME_LOG_FILE_MIB",

@@ -1,9 +1,9 @@
 //! Log lines: where they go, how they look, and which run and trace each belongs to.
 //!
-//! `text` is for people, `json` is one object a line: `timestamp`, `level`, `message`, the line's own
-//! fields, those of the spans around it (`run_id` among them), and `trace_id` and `span_id` when there
-//! is a trace. A line never holds a control character that came from outside: text is cleaned here,
-//! whoever wrote it.
+//! `text` is for people, `json` is one object a line: `timestamp`, `level`, `message`, the line's
+//! own fields, those of the spans around it (`run_id` among them), and `trace_id` and `span_id`
+//! when there is a trace. A line never holds a control character that came from outside: text is
+//! cleaned here, whoever wrote it.
 //!
 //! A file is written by a thread of its own, which drops lines rather than hold anybody up.
 
@@ -61,7 +61,8 @@ pub enum Rotation {
 /// What is logged, how and where.
 #[derive(Clone, Debug)]
 pub struct Logs {
-    /// What `METRONOME_LOG` says when it is not set: `info`, or `warn` for a tool that talks to people.
+    /// What `METRONOME_LOG` says when it is not set: `info`, or `warn` for a tool that talks to
+    /// people.
     pub filter: &'static str,
     /// How lines look.
     pub format: LogFormat,
@@ -76,7 +77,13 @@ pub struct Logs {
 impl Default for Logs {
     fn default() -> Self {
         let (format, rotation) = (LogFormat::default(), Rotation::default());
-        Self { filter: "", format, file: None, rotation, file_bytes_max: FILE_MIB_DEFAULT << 20 }
+        Self {
+            filter: "",
+            format,
+            file: None,
+            rotation,
+            file_bytes_max: FILE_MIB_DEFAULT << 20,
+        }
     }
 }
 
@@ -93,11 +100,15 @@ impl Logs {
     {
         let filter = EnvFilter::try_from_env("METRONOME_LOG").unwrap_or_else(|_| {
             // What the exporter has to say of a collector that is away, `traces` says in one line.
-            EnvFilter::new(format!("{},opentelemetry=off,opentelemetry_sdk=off,opentelemetry_otlp=off", self.filter))
+            EnvFilter::new(format!(
+                "{},opentelemetry=off,opentelemetry_sdk=off,opentelemetry_otlp=off",
+                self.filter
+            ))
         });
         let Some(path) = &self.file else {
             // Colours only where somebody sees them.
-            let ansi = io::IsTerminal::is_terminal(&io::stderr()) && super::read_variable("NO_COLOR").is_none();
+            let ansi = io::IsTerminal::is_terminal(&io::stderr())
+                && super::read_variable("NO_COLOR").is_none();
             return Ok((self.lines(io::stderr, ansi, filter), None));
         };
         let (writer, guard) = self.open(path).map_err(|problem| {
@@ -119,10 +130,19 @@ impl Logs {
         S: Subscriber + for<'a> LookupSpan<'a>,
         W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
     {
-        let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(writer)
+            .with_ansi(ansi);
         match self.format {
-            LogFormat::Text => layer.event_format(TextLines { ansi }).with_filter(filter).boxed(),
-            LogFormat::Json => layer.fmt_fields(JsonFields::new()).event_format(JsonLines).with_filter(filter).boxed(),
+            LogFormat::Text => layer
+                .event_format(TextLines { ansi })
+                .with_filter(filter)
+                .boxed(),
+            LogFormat::Json => layer
+                .fmt_fields(JsonFields::new())
+                .event_format(JsonLines)
+                .with_filter(filter)
+                .boxed(),
         }
     }
 }
@@ -137,7 +157,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         SystemTime.format_time(&mut writer)?;
         let level = *event.metadata().level();
         match colour(level).filter(|_| self.ansi) {
@@ -176,7 +201,10 @@ where
     context.event_scope()?.find_map(|span| {
         let extensions = span.extensions();
         let fields = extensions.get::<FormattedFields<N>>()?;
-        let run = fields.as_str().split_whitespace().find(|field| field.starts_with("run_id="));
+        let run = fields
+            .as_str()
+            .split_whitespace()
+            .find(|field| field.starts_with("run_id="));
         run.map(|run| run.replace('"', ""))
     })
 }
@@ -199,12 +227,22 @@ where
         SystemTime.format_time(&mut Writer::new(&mut now))?;
         object.insert("timestamp".into(), now.into());
         object.insert("level".into(), event.metadata().level().as_str().into());
-        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+        for span in context
+            .event_scope()
+            .into_iter()
+            .flat_map(|scope| scope.from_root())
+        {
             let extensions = span.extensions();
             let fields = extensions.get::<FormattedFields<JsonFields>>();
-            let fields = fields.and_then(|fields| serde_json::from_str::<Map<_, _>>(fields.as_str()).ok());
+            let fields =
+                fields.and_then(|fields| serde_json::from_str::<Map<_, _>>(fields.as_str()).ok());
             // What only the trace needs to know.
-            object.extend(fields.into_iter().flatten().filter(|(name, _)| !name.starts_with("otel.")));
+            object.extend(
+                fields
+                    .into_iter()
+                    .flatten()
+                    .filter(|(name, _)| !name.starts_with("otel.")),
+            );
         }
         event.record(&mut Fields(&mut object));
         if let Some((trace_id, span_id)) = trace_of(context, event) {
@@ -221,11 +259,20 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    let span = event.parent().and_then(|id| context.span(id)).or_else(|| context.lookup_current())?;
-    let context =
-        tracing::dispatcher::get_default(|dispatch| tracing_opentelemetry::get_otel_context(&span.id(), dispatch))?;
+    let span = event
+        .parent()
+        .and_then(|id| context.span(id))
+        .or_else(|| context.lookup_current())?;
+    let context = tracing::dispatcher::get_default(|dispatch| {
+        tracing_opentelemetry::get_otel_context(&span.id(), dispatch)
+    })?;
     let context = context.span().span_context().clone();
-    context.is_valid().then(|| (context.trace_id().to_string(), context.span_id().to_string()))
+    context.is_valid().then(|| {
+        (
+            context.trace_id().to_string(),
+            context.span_id().to_string(),
+        )
+    })
 }
 
 /// An event's own fields, as JSON.
@@ -233,7 +280,8 @@ struct Fields<'a>(&'a mut Map<String, Value>);
 
 impl Visit for Fields<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().into(), format!("{value:?}").into());
+        self.0
+            .insert(field.name().into(), format!("{value:?}").into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -268,7 +316,10 @@ mod tests {
     /// What is logged inside, line by line.
     fn logged(format: LogFormat, inside: impl FnOnce()) -> Vec<String> {
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let logs = Logs { format, ..Logs::default() };
+        let logs = Logs {
+            format,
+            ..Logs::default()
+        };
         let layer = logs.lines(Shared(Arc::clone(&lines)), false, EnvFilter::new("info"));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), inside);
         let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
@@ -303,13 +354,28 @@ mod tests {
     fn a_json_line_is_one_object_with_the_run_it_belongs_to() {
         let lines = logged(LogFormat::Json, || {
             let _run = tracing::info_span!("run", run_id = "0199", otel.name = "hidden").entered();
-            tracing::warn!(agent = EVIL, clients = 3, ratio = 0.5, late = true, "agent lost");
+            tracing::warn!(
+                agent = EVIL,
+                clients = 3,
+                ratio = 0.5,
+                late = true,
+                "agent lost"
+            );
         });
         assert_eq!(lines.len(), 1, "{lines:?}");
         let line: Value = serde_json::from_str(&lines[0]).unwrap();
-        assert_eq!((&line["level"], &line["message"]), (&"WARN".into(), &"agent lost".into()));
-        assert_eq!((&line["run_id"], &line["clients"], &line["late"]), (&"0199".into(), &3.into(), &true.into()));
-        assert_eq!((&line["agent"], line.get("otel.name")), (&EVIL.into(), None));
+        assert_eq!(
+            (&line["level"], &line["message"]),
+            (&"WARN".into(), &"agent lost".into())
+        );
+        assert_eq!(
+            (&line["run_id"], &line["clients"], &line["late"]),
+            (&"0199".into(), &3.into(), &true.into())
+        );
+        assert_eq!(
+            (&line["agent"], line.get("otel.name")),
+            (&EVIL.into(), None)
+        );
     }
 
     #[test]
@@ -319,7 +385,10 @@ mod tests {
             tracing::warn!(agent = EVIL, "agent {EVIL} lost");
         });
         assert_eq!(lines.len(), 1, "{lines:?}");
-        assert!(lines[0].contains("run_id=0199") && lines[0].contains("forged"), "{lines:?}");
+        assert!(
+            lines[0].contains("run_id=0199") && lines[0].contains("forged"),
+            "{lines:?}"
+        );
         assert!(!lines[0].contains(['\x1b', '\r', '\u{202E}']), "{lines:?}");
     }
 
@@ -332,8 +401,14 @@ mod tests {
         drop(guard);
         assert_eq!(std::fs::read_to_string(path).unwrap(), "a line\n");
 
-        let logs = Logs { file: Some("/proc/none/server.log".into()), ..Logs::default() };
+        let logs = Logs {
+            file: Some("/proc/none/server.log".into()),
+            ..Logs::default()
+        };
         let error = logs.layer::<tracing_subscriber::Registry>().err().unwrap();
-        assert!(error.contains("--log-file /proc/none/server.log"), "{error}");
+        assert!(
+            error.contains("--log-file /proc/none/server.log"),
+            "{error}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Spans and events of what is over already: they come with times of CLOCK_MONOTONIC, in ns, at which
-//! nobody was there to open a span.
+//! Spans and events of what is over already: they come with times of CLOCK_MONOTONIC, in ns, at
+//! which nobody was there to open a span.
 
 use std::{
     borrow::Cow,
@@ -25,7 +25,10 @@ impl Anchor {
     /// Now, which CLOCK_MONOTONIC calls `now_ns`.
     #[must_use]
     pub fn at(now_ns: u64) -> Self {
-        Self { now_ns, now: SystemTime::now() }
+        Self {
+            now_ns,
+            now: SystemTime::now(),
+        }
     }
 
     /// When `at_ns` was.
@@ -103,7 +106,9 @@ mod tests {
     #[test]
     fn instants_before_and_after_the_anchor_keep_their_distance() {
         let anchor = Anchor::at(5_000_000_000);
-        let between = anchor.wall_clock(7_000_000_000).duration_since(anchor.wall_clock(2_000_000_000));
+        let between = anchor
+            .wall_clock(7_000_000_000)
+            .duration_since(anchor.wall_clock(2_000_000_000));
         assert_eq!(between.unwrap(), Duration::from_secs(5));
     }
 }

@@ -23,7 +23,15 @@ impl Restraint {
     /// At most `lines_max` lines in `period_ns`.
     #[must_use]
     pub const fn new(lines_max: u32, period_ns: u64) -> Self {
-        Self { lines_max, period_ns, state: Mutex::new(State { since_ns: 0, lines: 0, withheld: 0 }) }
+        Self {
+            lines_max,
+            period_ns,
+            state: Mutex::new(State {
+                since_ns: 0,
+                lines: 0,
+                withheld: 0,
+            }),
+        }
     }
 
     /// Whether a line may be written now: with how many were withheld since the last one.

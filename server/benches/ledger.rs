@@ -1,7 +1,7 @@
 //! What a worker does with packets once they are received: framing, checking, counting, commit.
 //!
-//! `cargo bench -p metronome-server --features benching --bench ledger`; with `-- --test` each runs once. The ledger is
-//! shared memory as in production; only the socket is absent.
+//! `cargo bench -p metronome-server --features benching --bench ledger`; with `-- --test` each runs
+//! once. The ledger is shared memory as in production; only the socket is absent.
 
 use std::{hint::black_box, io};
 
@@ -22,7 +22,14 @@ const PERIOD_NS: u64 = 100_000;
 fn frame(sequence: u64) -> Frame {
     let lateness_ns = (sequence % 6 * 3_000) as u32;
     let due_ns = DUE_NS + sequence * PERIOD_NS;
-    Packet { flags: 0, client: u32::from(CLIENT), sequence, due_ns, lateness_ns }.encode()
+    Packet {
+        flags: 0,
+        client: u32::from(CLIENT),
+        sequence,
+        due_ns,
+        lateness_ns,
+    }
+    .encode()
 }
 
 fn batch(packets: usize) -> io::Result<Batch> {
@@ -35,11 +42,19 @@ fn batches(criterion: &mut Criterion) -> io::Result<()> {
     for packets in [1, 64, PACKETS_MAX] {
         let batch = batch(packets)?;
         let read_ns = DUE_NS + packets as u64 * PERIOD_NS;
-        assert_eq!(batch.work_off(read_ns), packets as u64, "every packet is good");
+        assert_eq!(
+            batch.work_off(read_ns),
+            packets as u64,
+            "every packet is good"
+        );
         group.throughput(Throughput::Elements(packets as u64));
-        group.bench_with_input(BenchmarkId::new("packets", packets), &batch, |bencher, batch| {
-            bencher.iter(|| black_box(batch).work_off(black_box(read_ns)));
-        });
+        group.bench_with_input(
+            BenchmarkId::new("packets", packets),
+            &batch,
+            |bencher, batch| {
+                bencher.iter(|| black_box(batch).work_off(black_box(read_ns)));
+            },
+        );
     }
     group.finish();
     Ok(())
@@ -48,7 +63,9 @@ fn batches(criterion: &mut Criterion) -> io::Result<()> {
 fn parts(criterion: &mut Criterion) -> io::Result<()> {
     let mut group = criterion.benchmark_group("ledger");
     let batch = batch(1)?;
-    group.bench_function("commit", |bencher| bencher.iter(|| black_box(&batch).commit()));
+    group.bench_function("commit", |bencher| {
+        bencher.iter(|| black_box(&batch).commit())
+    });
     let mut time_ns = 0;
     group.bench_function("record a time", |bencher| {
         bencher.iter(|| {

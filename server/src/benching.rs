@@ -1,5 +1,5 @@
-//! What the micro-benchmarks in benches/ may call: the worker's own steps on a batch that lies in the
-//! ledger, without a socket. Behind the feature `benching`; no executable has it.
+//! What the micro-benchmarks in benches/ may call: the worker's own steps on a batch that lies in
+//! the ledger, without a socket. Behind the feature `benching`; no executable has it.
 
 use std::io;
 
@@ -9,7 +9,9 @@ use metronome_proto::{
     seal::{Hello, Key},
 };
 
-use crate::ledger::{Account, AgentKey, BUFFER_BYTES, Dimensions, Gate, Gates, Ink, Ledger, Stage, work};
+use crate::ledger::{
+    Account, AgentKey, BUFFER_BYTES, Dimensions, Gate, Gates, Ink, Ledger, Stage, work,
+};
 
 /// Packets of the largest batch.
 pub const PACKETS_MAX: usize = BUFFER_BYTES / FRAME_BYTES;
@@ -28,7 +30,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Takes a hello, and then receives frames: 1 to [`PACKETS_MAX`], of client [`CLIENT`], sequence from 0.
+    /// Takes a hello, and then receives frames: 1 to [`PACKETS_MAX`], of client [`CLIENT`],
+    /// sequence from 0.
     pub fn received(frames: &[Frame]) -> io::Result<Self> {
         let ledger = Ledger::create(Dimensions { slots: 1 })?;
         let mut gates = Gates::new(false);
@@ -43,8 +46,19 @@ impl Batch {
             shares_clock: true,
             standing: false,
         });
-        let hello = Hello { run, agent: 0, client: CLIENT, attempt: 1 }.seal(&Key::from_bytes(key));
-        let mut batch = Self { ledger, gates, account: Account::default(), bytes: 0 };
+        let hello = Hello {
+            run,
+            agent: 0,
+            client: CLIENT,
+            attempt: 1,
+        }
+        .seal(&Key::from_bytes(key));
+        let mut batch = Self {
+            ledger,
+            gates,
+            account: Account::default(),
+            bytes: 0,
+        };
         batch.receive(&[hello]);
         batch.account = batch.worked_off(1);
         if batch.account.stage != Stage::Packets {
@@ -56,12 +70,15 @@ impl Batch {
 
     fn receive(&mut self, frames: &[Frame]) {
         for (position, frame) in frames.iter().enumerate() {
-            self.ledger.slots()[0].buffer.set_frame(position, frame, &Ink);
+            self.ledger.slots()[0]
+                .buffer
+                .set_frame(position, frame, &Ink);
         }
         self.bytes = frames.len() * FRAME_BYTES;
     }
 
-    /// Frames, checks, counts and commits the batch, as a worker does after a receive. Returns the packets counted.
+    /// Frames, checks, counts and commits the batch, as a worker does after a receive. Returns the
+    /// packets counted.
     #[must_use]
     pub fn work_off(&self, read_ns: u64) -> u64 {
         self.worked_off(read_ns).packets
@@ -69,8 +86,20 @@ impl Batch {
 
     fn worked_off(&self, read_ns: u64) -> Account {
         let mut account = self.account;
-        let gate = Gate { gates: &self.gates, ledger: &self.ledger, slot: 0, generation: 1 };
-        work(&self.ledger.slots()[0], &mut account, self.bytes, read_ns, &gate, &Ink);
+        let gate = Gate {
+            gates: &self.gates,
+            ledger: &self.ledger,
+            slot: 0,
+            generation: 1,
+        };
+        work(
+            &self.ledger.slots()[0],
+            &mut account,
+            self.bytes,
+            read_ns,
+            &gate,
+            &Ink,
+        );
         account
     }
 

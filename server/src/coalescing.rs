@@ -1,10 +1,12 @@
-//! How long a worker lets packets gather before it reads on: exact mode, rounds, or what the load asks for.
+//! How long a worker lets packets gather before it reads on: exact mode, rounds, or what the load
+//! asks for.
 //!
-//! In exact mode a worker waits for the next packet and reads it at once: a wake-up and a read for each, and
-//! the truest time of reading. In rounds it pauses after each turn; what comes meanwhile is read
-//! together, at the price of a time of reading that is up to one pause late, and of echoes that are.
-//! An idle worker waits in both, so the first packet after a silence is always read at once; and while a
-//! turn leaves something behind, the next one follows without a pause, so no packet waits for two.
+//! In exact mode a worker waits for the next packet and reads it at once: a wake-up and a read for
+//! each, and the truest time of reading. In rounds it pauses after each turn; what comes meanwhile
+//! is read together, at the price of a time of reading that is up to one pause late, and of echoes
+//! that are. An idle worker waits in both, so the first packet after a silence is always read at
+//! once; and while a turn leaves something behind, the next one follows without a pause, so no
+//! packet waits for two.
 //!
 //! Pure: no clock, no socket. Times are ns of CLOCK_MONOTONIC and of CPU.
 
@@ -20,16 +22,16 @@ pub(crate) const OVERLOAD_PAUSE_NS: u64 = 250_000;
 /// How often a worker in automatic mode looks at how much CPU it has used, ns.
 const LOOK_EVERY_NS: u64 = 100_000_000;
 
-/// With more than this share of a core, in hundredths, it does not keep up: what is left is less than
-/// the kernel's own work on that core.
+/// With more than this share of a core, in hundredths, it does not keep up: what is left is less
+/// than the kernel's own work on that core.
 const CPU_PERCENT_MAX: u64 = 95;
 
-/// Reads that bring more bytes than this on average are dear by their bytes, not by their number: gathering
-/// would only hold the load up. 16 packets.
+/// Reads that bring more bytes than this on average are dear by their bytes, not by their number:
+/// gathering would only hold the load up. 16 packets.
 const BYTES_PER_READ_MAX: u64 = 16 * metronome_proto::packet::FRAME_BYTES as u64;
 
-/// How long rounds last until exact mode is tried again, ns: doubled each time that it is overloaded
-/// again at once, so that trying costs the less the longer an overload lasts.
+/// How long rounds last until exact mode is tried again, ns: doubled each time that it is
+/// overloaded again at once, so that trying costs the less the longer an overload lasts.
 const ROUNDS_NS_MIN: u64 = 1_000_000_000;
 const ROUNDS_NS_MAX: u64 = 16_000_000_000;
 
@@ -50,7 +52,8 @@ impl FromStr for RxCoalesce {
             return Ok(Self::Auto);
         }
         let us = text.parse().ok().filter(|us| *us <= PAUSE_US_MAX);
-        us.map(Self::Us).ok_or_else(|| format!("0 to {PAUSE_US_MAX} µs or `auto` are allowed, 0 for none"))
+        us.map(Self::Us)
+            .ok_or_else(|| format!("0 to {PAUSE_US_MAX} µs or `auto` are allowed, 0 for none"))
     }
 }
 
@@ -69,7 +72,8 @@ pub(crate) struct Turn {
     /// Reads that brought bytes.
     pub(crate) reads: u64,
     pub(crate) bytes: u64,
-    /// More is ready already: a read filled its buffer, or more connections were ready than a turn serves.
+    /// More is ready already: a read filled its buffer, or more connections were ready than a turn
+    /// serves.
     pub(crate) has_left_over: bool,
 }
 
@@ -96,11 +100,20 @@ impl Coalescing {
             RxCoalesce::Us(us) => u64::from(us) * 1_000,
         };
         let since_look = [Turn::default(); 2];
-        Self { asked, pause_ns, look_ns: 0, looked_ns: 0, cpu_ns: 0, since_look, rounds_ns: ROUNDS_NS_MIN }
+        Self {
+            asked,
+            pause_ns,
+            look_ns: 0,
+            looked_ns: 0,
+            cpu_ns: 0,
+            since_look,
+            rounds_ns: ROUNDS_NS_MIN,
+        }
     }
 
-    /// How long to let packets gather after this turn, ns: what it brought of clients and what of strangers.
-    /// `used_cpu_ns` tells the CPU that the worker has used in all; it is asked only when a look is due.
+    /// How long to let packets gather after this turn, ns: what it brought of clients and what of
+    /// strangers. `used_cpu_ns` tells the CPU that the worker has used in all; it is asked only
+    /// when a look is due.
     #[inline]
     pub(crate) fn pause_ns(
         &mut self,
@@ -125,12 +138,20 @@ impl Coalescing {
     }
 
     fn look(&mut self, now_ns: u64, cpu_ns: u64) {
-        let (elapsed_ns, used_ns) = (now_ns - self.looked_ns.min(now_ns), cpu_ns.saturating_sub(self.cpu_ns));
+        let (elapsed_ns, used_ns) = (
+            now_ns - self.looked_ns.min(now_ns),
+            cpu_ns.saturating_sub(self.cpu_ns),
+        );
         let is_first = self.looked_ns == 0;
         let was_in_rounds = self.is_in_rounds();
         let [Turn { reads, bytes, .. }, strangers] = std::mem::take(&mut self.since_look);
-        // A core that strangers keep busy is none that clients would leave free by being read in rounds.
-        let cost = |reads: u64, bytes: u64| reads.saturating_mul(BYTES_PER_READ_MAX).saturating_add(bytes);
+        // A core that strangers keep busy is none that clients would leave free by being read in
+        // rounds.
+        let cost = |reads: u64, bytes: u64| {
+            reads
+                .saturating_mul(BYTES_PER_READ_MAX)
+                .saturating_add(bytes)
+        };
         let is_of_clients = cost(strangers.reads, strangers.bytes) <= cost(reads, bytes);
         let is_overloaded = !is_first
             && !was_in_rounds
@@ -159,18 +180,35 @@ mod tests {
 
     use super::*;
 
-    const NOTHING: Turn = Turn { reads: 0, bytes: 0, has_left_over: false };
+    const NOTHING: Turn = Turn {
+        reads: 0,
+        bytes: 0,
+        has_left_over: false,
+    };
 
     /// One packet, and nothing left behind.
-    const ONE_PACKET: Turn = Turn { reads: 1, bytes: 32, has_left_over: false };
+    const ONE_PACKET: Turn = Turn {
+        reads: 1,
+        bytes: 32,
+        has_left_over: false,
+    };
 
-    /// Runs a worker whose exact mode takes `exact_percent` of a core, rounds a quarter of that, for so
-    /// many looks of 100 ms; returns how many of these were in rounds.
-    fn looks_in_rounds(coalescing: &mut Coalescing, start_ns: u64, exact_percent: u64, looks: u64) -> u64 {
+    /// Runs a worker whose exact mode takes `exact_percent` of a core, rounds a quarter of that,
+    /// for so many looks of 100 ms; returns how many of these were in rounds.
+    fn looks_in_rounds(
+        coalescing: &mut Coalescing,
+        start_ns: u64,
+        exact_percent: u64,
+        looks: u64,
+    ) -> u64 {
         let (mut cpu_ns, mut in_rounds, mut pause_ns) = (7, 0, 0);
         for look in 1..=looks {
             let now_ns = start_ns + look * LOOK_EVERY_NS;
-            let percent = if pause_ns > 0 { exact_percent / 4 } else { exact_percent };
+            let percent = if pause_ns > 0 {
+                exact_percent / 4
+            } else {
+                exact_percent
+            };
             cpu_ns += LOOK_EVERY_NS / 100 * percent.min(100);
             pause_ns = coalescing.pause_ns(now_ns, ONE_PACKET, NOTHING, || cpu_ns);
             in_rounds += u64::from(pause_ns > 0);
@@ -180,7 +218,10 @@ mod tests {
 
     #[test]
     fn a_worker_that_keeps_up_never_pauses() {
-        assert_eq!(looks_in_rounds(&mut Coalescing::new(RxCoalesce::Auto), 0, 90, 10_000), 0);
+        assert_eq!(
+            looks_in_rounds(&mut Coalescing::new(RxCoalesce::Auto), 0, 90, 10_000),
+            0
+        );
     }
 
     #[test]
@@ -200,18 +241,52 @@ mod tests {
 
     #[test]
     fn a_worker_that_is_busy_with_bytes_gains_nothing_by_pauses() {
-        for (bytes, pause_ns) in [(BYTES_PER_READ_MAX + 1, 0), (BYTES_PER_READ_MAX, OVERLOAD_PAUSE_NS)] {
-            assert_eq!(pause_of_a_busy_core(Turn { bytes, ..ONE_PACKET }, NOTHING), pause_ns, "{bytes}");
+        for (bytes, pause_ns) in [
+            (BYTES_PER_READ_MAX + 1, 0),
+            (BYTES_PER_READ_MAX, OVERLOAD_PAUSE_NS),
+        ] {
+            assert_eq!(
+                pause_of_a_busy_core(
+                    Turn {
+                        bytes,
+                        ..ONE_PACKET
+                    },
+                    NOTHING
+                ),
+                pause_ns,
+                "{bytes}"
+            );
         }
     }
 
     #[test]
     fn strangers_who_keep_a_worker_busy_hold_no_client_up() {
-        let bulk = Turn { reads: 1, bytes: 65_536, ..NOTHING };
-        let many = Turn { reads: 2, bytes: 2, ..NOTHING };
-        let few = Turn { reads: 1, bytes: 32, ..NOTHING };
-        for (of_strangers, pause_ns) in [(bulk, 0), (many, 0), (few, OVERLOAD_PAUSE_NS), (NOTHING, OVERLOAD_PAUSE_NS)] {
-            assert_eq!(pause_of_a_busy_core(ONE_PACKET, of_strangers), pause_ns, "{of_strangers:?}");
+        let bulk = Turn {
+            reads: 1,
+            bytes: 65_536,
+            ..NOTHING
+        };
+        let many = Turn {
+            reads: 2,
+            bytes: 2,
+            ..NOTHING
+        };
+        let few = Turn {
+            reads: 1,
+            bytes: 32,
+            ..NOTHING
+        };
+        for (of_strangers, pause_ns) in [
+            (bulk, 0),
+            (many, 0),
+            (few, OVERLOAD_PAUSE_NS),
+            (NOTHING, OVERLOAD_PAUSE_NS),
+        ] {
+            assert_eq!(
+                pause_of_a_busy_core(ONE_PACKET, of_strangers),
+                pause_ns,
+                "{of_strangers:?}"
+            );
         }
         assert_eq!(pause_of_a_busy_core(NOTHING, bulk), 0);
     }
@@ -225,12 +300,21 @@ mod tests {
 
     #[test]
     fn a_flag_is_auto_or_at_most_a_millisecond() {
-        for (text, asked) in [("auto", RxCoalesce::Auto), ("0", RxCoalesce::Us(0)), ("1000", RxCoalesce::Us(1_000))] {
+        for (text, asked) in [
+            ("auto", RxCoalesce::Auto),
+            ("0", RxCoalesce::Us(0)),
+            ("1000", RxCoalesce::Us(1_000)),
+        ] {
             assert_eq!(text.parse(), Ok(asked));
             assert_eq!(asked.to_string(), text);
         }
         for text in ["", "1001", "-1", "1.5", "on", "65536", "500us"] {
-            assert!(text.parse::<RxCoalesce>().unwrap_err().contains("0 to 1000 µs"), "{text}");
+            assert!(
+                text.parse::<RxCoalesce>()
+                    .unwrap_err()
+                    .contains("0 to 1000 µs"),
+                "{text}"
+            );
         }
     }
 

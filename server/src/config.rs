@@ -32,20 +32,22 @@ const WORKERS_MAX: u32 = 256;
 /// No process is healthy sooner, and nobody waits for longer.
 const UPGRADE_WAIT_MIN: Duration = Duration::from_millis(100);
 const UPGRADE_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
-/// Slowest packets that are kept of each connection, so that the run's own are known whoever sent them.
+/// Slowest packets that are kept of each connection, so that the run's own are known whoever sent
+/// them.
 const TRACED_PACKETS_MAX: u8 = SLOWEST_KEPT as u8;
 /// A drain that takes longer than a run may last is a mistake.
 const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Metronome's server: takes the packets, counts each once, and runs the measurements.
 ///
-/// It listens on two ports: the data port, on which simulated devices connect and send 32-byte packets, and the gRPC
-/// port, on which agents attend and benchctl gives orders. When both are open it prints one line on standard output,
-/// "metronome-server ready: grpc ADDRESS data ADDRESS http ADDRESS pid N"; all else goes to standard error.
+/// It listens on two ports: the data port, on which simulated devices connect and send 32-byte
+/// packets, and the gRPC port, on which agents attend and benchctl gives orders. When both are open
+/// it prints one line on standard output, "metronome-server ready: grpc ADDRESS data ADDRESS http
+/// ADDRESS pid N"; all else goes to standard error.
 ///
-/// SIGTERM or SIGINT drains: no new runs, running ones may end, results are stored, exit 0. A second signal aborts.
-/// SIGHUP restarts the workers one by one. SIGUSR2 lets the executable that lies now where this one was started from
-/// take over, in mid-run.
+/// SIGTERM or SIGINT drains: no new runs, running ones may end, results are stored, exit 0. A
+/// second signal aborts. SIGHUP restarts the workers one by one. SIGUSR2 lets the executable that
+/// lies now where this one was started from take over, in mid-run.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "metronome-server",
@@ -81,18 +83,19 @@ pub struct Args {
     #[arg(long, global = true, env = "METRONOME_GRPC", default_value = GRPC_ADDRESS_DEFAULT)]
     pub grpc: String,
 
-    /// Count connections that do not speak the protocol as whole 32-byte packets, instead of refusing them
+    /// Count connections that do not speak the protocol as whole 32-byte packets, instead of
+    /// refusing them
     #[arg(long, env = "METRONOME_ACCEPT_RAW", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub accept_raw: bool,
 
-    /// SQLite file with the history of runs, made when missing [default: $XDG_STATE_HOME/metronome/runs.sqlite, else
-    /// ~/.local/state/metronome/runs.sqlite]
+    /// SQLite file with the history of runs, made when missing [default:
+    /// $XDG_STATE_HOME/metronome/runs.sqlite, else ~/.local/state/metronome/runs.sqlite]
     #[arg(long, env = "METRONOME_DATABASE", value_name = "PATH")]
     pub database: Option<PathBuf>,
 
     /// File with 64 hexadecimal digits, readable by its owner only: clients of `metronome-agent run
-    /// --key-file` with the same file are taken at any time. It opens nothing else: the keys of runs come
-    /// from a secret that is new at each start
+    /// --key-file` with the same file are taken at any time. It opens nothing else: the keys of
+    /// runs come from a secret that is new at each start
     #[arg(long, env = "METRONOME_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
@@ -100,8 +103,8 @@ pub struct Args {
     #[arg(long, env = "METRONOME_DRAIN_TIMEOUT", default_value = "30s", value_parser = drain_timeout)]
     pub drain_timeout: Duration,
 
-    /// How long a new process may take to come up healthy when this server is upgraded (SIGUSR2, benchctl server
-    /// upgrade), and once more for the runs to be where they can be handed over
+    /// How long a new process may take to come up healthy when this server is upgraded (SIGUSR2,
+    /// benchctl server upgrade), and once more for the runs to be where they can be handed over
     #[arg(long, env = "METRONOME_UPGRADE_WAIT", default_value = "10s", value_name = "TIME", value_parser = upgrade_wait)]
     pub upgrade_wait: Duration,
 
@@ -117,8 +120,8 @@ pub struct Args {
     #[command(flatten)]
     pub logs: LogFlags,
 
-    /// Where Prometheus and probes ask: /metrics, /healthz, /readyz. HOST:PORT, or `off`. When the default is taken, by
-    /// another server for example, this one does without
+    /// Where Prometheus and probes ask: /metrics, /healthz, /readyz. HOST:PORT, or `off`. When the
+    /// default is taken, by another server for example, this one does without
     #[arg(long, global = true, env = "METRONOME_HTTP", value_name = "ADDRESS", default_value = HTTP_ADDRESS_DEFAULT)]
     pub http: String,
 
@@ -126,18 +129,20 @@ pub struct Args {
     #[arg(long, env = "METRONOME_TRACED_PACKETS", value_name = "N", default_value_t = TRACED_PACKETS_MAX, value_parser = RangedU64ValueParser::<u8>::new().range(0..=u64::from(TRACED_PACKETS_MAX)))]
     pub traced_packets: u8,
 
-    /// Give the workers the highest priority that the system grants: real-time (behind the pacing threads of an agent on
-    /// this host) while each takes no more than its share of half of the cores, else nice -10
+    /// Give the workers the highest priority that the system grants: real-time (behind the pacing
+    /// threads of an agent on this host) while each takes no more than its share of half of the
+    /// cores, else nice -10
     #[arg(long, env = "METRONOME_HIGH_PRIORITY", default_value_t = true, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
     pub high_priority: bool,
 
-    /// Keep each worker on a core of its own: for servers that share their cores with no agent, since a pacing thread
-    /// that is woken on a pinned worker's core has to wait for it
+    /// Keep each worker on a core of its own: for servers that share their cores with no agent,
+    /// since a pacing thread that is woken on a pinned worker's core has to wait for it
     #[arg(long, env = "METRONOME_PIN_WORKERS", default_value_t = false, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
     pub pin_workers: bool,
 
-    /// How long a worker lets packets gather before it reads on, µs: 0 reads each at once, 1 to 1000 saves CPU and makes
-    /// times of reading up to that much later; `auto` is 0, and 250 for a worker that takes a whole core
+    /// How long a worker lets packets gather before it reads on, µs: 0 reads each at once, 1 to
+    /// 1000 saves CPU and makes times of reading up to that much later; `auto` is 0, and 250 for a
+    /// worker that takes a whole core
     #[arg(long, env = "METRONOME_RX_COALESCE", default_value_t = RxCoalesce::Auto, value_name = "US|auto")]
     pub rx_coalesce: RxCoalesce,
 
@@ -145,7 +150,8 @@ pub struct Args {
     #[command(flatten)]
     pub tls: ServeFlags,
 
-    /// Let --grpc be an address that other hosts reach, although nobody there has to show a certificate
+    /// Let --grpc be an address that other hosts reach, although nobody there has to show a
+    /// certificate
     #[arg(long, env = "METRONOME_INSECURE_NO_TLS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub insecure_no_tls: bool,
 }
@@ -153,8 +159,8 @@ pub struct Args {
 /// What the executable can do besides serving.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Subcommand)]
 pub enum Command {
-    /// Ask the server at --grpc whether it serves: exit code 0 when it does, 1 when not or not within 3 s. With
-    /// METRONOME_TLS_CERT set, as for that server, ask at --http instead
+    /// Ask the server at --grpc whether it serves: exit code 0 when it does, 1 when not or not
+    /// within 3 s. With METRONOME_TLS_CERT set, as for that server, ask at --http instead
     Healthcheck,
 }
 
@@ -224,7 +230,9 @@ impl TryFrom<Args> for Config {
             args.grpc
         );
         let key_file = args.key_file.as_deref().map(read_key_file).transpose()?;
-        let standing_key = key_file.as_ref().map(|secret| Key::derive(&secret.0, RunId::from_bits(0), 0));
+        let standing_key = key_file
+            .as_ref()
+            .map(|secret| Key::derive(&secret.0, RunId::from_bits(0), 0));
         Ok(Self {
             data: resolve("--host", &host_and_port(&args.host, args.port))?,
             grpc,
@@ -250,10 +258,18 @@ impl TryFrom<Args> for Config {
     }
 }
 
-/// Where the history lies: what was asked for, or the user's state directory. An error when there is none.
+/// Where the history lies: what was asked for, or the user's state directory. An error when there
+/// is none.
 pub fn database_path(asked: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    let directory = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = || directory("XDG_STATE_HOME").or_else(|| directory("HOME").map(|home| home.join(".local/state")));
+    let directory = |name: &str| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let state = || {
+        directory("XDG_STATE_HOME")
+            .or_else(|| directory("HOME").map(|home| home.join(".local/state")))
+    };
     asked
         .or_else(|| state().map(|state| state.join("metronome/runs.sqlite")))
         .context("--database: neither XDG_STATE_HOME nor HOME names a directory for the history; give the file's path")
@@ -264,11 +280,18 @@ fn http(address: &str) -> anyhow::Result<Option<Http>> {
         return Ok(None);
     }
     let addresses = resolve("--http", address)?;
-    Ok(Some(Http { addresses, is_asked_for: address != HTTP_ADDRESS_DEFAULT }))
+    Ok(Some(Http {
+        addresses,
+        is_asked_for: address != HTTP_ADDRESS_DEFAULT,
+    }))
 }
 
 fn host_and_port(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 fn resolve(flag: &str, address: &str) -> anyhow::Result<Vec<SocketAddr>> {
@@ -278,7 +301,9 @@ fn resolve(flag: &str, address: &str) -> anyhow::Result<Vec<SocketAddr>> {
         "--http" => HTTP_ADDRESS_DEFAULT,
         _ => "127.0.0.1",
     };
-    let found = address.to_socket_addrs().with_context(|| format!("{flag} {address} {hint} {example}"))?;
+    let found = address
+        .to_socket_addrs()
+        .with_context(|| format!("{flag} {address} {hint} {example}"))?;
     let found: Vec<_> = found.collect();
     ensure!(!found.is_empty(), "{flag} {address} {hint} {example}");
     Ok(found)
@@ -311,15 +336,24 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn read_key_file(path: &Path) -> anyhow::Result<Secret> {
     let shown = path.display();
-    let file = fs::File::open(path).with_context(|| format!("--key-file {shown} cannot be read"))?;
-    let mode = file.metadata().with_context(|| format!("--key-file {shown} cannot be read"))?.mode() & 0o777;
+    let file =
+        fs::File::open(path).with_context(|| format!("--key-file {shown} cannot be read"))?;
+    let mode = file
+        .metadata()
+        .with_context(|| format!("--key-file {shown} cannot be read"))?
+        .mode()
+        & 0o777;
     if mode & 0o077 != 0 {
-        bail!("--key-file {shown} can be read by others (mode {mode:03o}); run chmod 600 on it and make a new key");
+        bail!(
+            "--key-file {shown} can be read by others (mode {mode:03o}); run chmod 600 on it and make a new key"
+        );
     }
     let mut text = String::new();
     // One byte more than a key and its line end: enough to see that the file is too long.
     let limit = 2 * KEY_BYTES as u64 + 3;
-    file.take(limit).read_to_string(&mut text).with_context(|| format!("--key-file {shown} cannot be read"))?;
+    file.take(limit)
+        .read_to_string(&mut text)
+        .with_context(|| format!("--key-file {shown} cannot be read"))?;
     let secret = decode_hex(text.trim_end()).with_context(|| {
         format!("--key-file {shown} must hold 64 hexadecimal digits; make one with `openssl rand -hex 32`")
     })?;
@@ -328,7 +362,8 @@ fn read_key_file(path: &Path) -> anyhow::Result<Secret> {
 
 fn decode_hex(digits: &str) -> Option<[u8; KEY_BYTES]> {
     let mut bytes = [0; KEY_BYTES];
-    let is_hex = digits.len() == 2 * KEY_BYTES && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let is_hex =
+        digits.len() == 2 * KEY_BYTES && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     if !is_hex {
         return None;
     }
@@ -345,14 +380,19 @@ mod tests {
     use super::*;
 
     fn decide(arguments: &[&str]) -> anyhow::Result<Config> {
-        let all = ["metronome-server", "--database", "/tmp/x"].iter().chain(arguments);
+        let all = ["metronome-server", "--database", "/tmp/x"]
+            .iter()
+            .chain(arguments);
         Config::try_from(Args::try_parse_from(all)?)
     }
 
     #[track_caller]
     fn refused(arguments: &[&str], expected: &str) {
         let error = format!("{:#}", decide(arguments).expect_err("refused"));
-        assert!(error.contains(expected), "{error:?} should contain {expected:?}");
+        assert!(
+            error.contains(expected),
+            "{error:?} should contain {expected:?}"
+        );
     }
 
     #[test]
@@ -393,7 +433,11 @@ mod tests {
     fn a_grpc_address_that_others_reach_needs_consent() {
         refused(&["--grpc", "0.0.0.0:0"], "--insecure-no-tls");
         refused(&["--grpc", "[::]:0"], "--insecure-no-tls");
-        assert!(decide(&["--grpc", "0.0.0.0:0", "--insecure-no-tls"]).unwrap().exposed);
+        assert!(
+            decide(&["--grpc", "0.0.0.0:0", "--insecure-no-tls"])
+                .unwrap()
+                .exposed
+        );
         assert!(!decide(&["--grpc", "[::1]:0"]).unwrap().exposed);
     }
 
@@ -401,7 +445,10 @@ mod tests {
     fn a_trace_shows_as_many_packets_as_are_kept_or_fewer() {
         let traced = |flags: &[&str]| decide(flags).map(|config| config.traced_packets).ok();
         assert_eq!(traced(&[]), Some(10));
-        assert_eq!(["0", "10", "11"].map(|n| traced(&["--traced-packets", n])), [Some(0), Some(10), None]);
+        assert_eq!(
+            ["0", "10", "11"].map(|n| traced(&["--traced-packets", n])),
+            [Some(0), Some(10), None]
+        );
     }
 
     #[test]
@@ -415,8 +462,14 @@ mod tests {
     #[test]
     fn an_ipv6_host_needs_no_brackets() {
         let any: SocketAddr = "[::1]:7".parse().unwrap();
-        assert_eq!(decide(&["--host", "::1", "--port", "7"]).unwrap().data, [any]);
-        assert_eq!(decide(&["--host", "[::1]", "--port", "7"]).unwrap().data, [any]);
+        assert_eq!(
+            decide(&["--host", "::1", "--port", "7"]).unwrap().data,
+            [any]
+        );
+        assert_eq!(
+            decide(&["--host", "[::1]", "--port", "7"]).unwrap().data,
+            [any]
+        );
     }
 
     #[test]
@@ -427,9 +480,18 @@ mod tests {
         writeln!(file, "{digits}").unwrap();
         let config = decide(&["--key-file", &path]).unwrap();
         let shared = decode_hex(&digits).unwrap();
-        assert_eq!(config.standing_key, Some(Key::derive(&shared, RunId::from_bits(0), 0)));
-        assert_ne!(config.secret.0, shared, "whoever has the key file can derive no key of a run");
-        assert!(format!("{config:?}").contains("Secret(…)"), "a secret is never shown");
+        assert_eq!(
+            config.standing_key,
+            Some(Key::derive(&shared, RunId::from_bits(0), 0))
+        );
+        assert_ne!(
+            config.secret.0, shared,
+            "whoever has the key file can derive no key of a run"
+        );
+        assert!(
+            format!("{config:?}").contains("Secret(…)"),
+            "a secret is never shown"
+        );
 
         for (mode, text, expected) in [
             (0o640, digits.clone(), "mode 640"),

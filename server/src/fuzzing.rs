@@ -23,8 +23,8 @@ use zerocopy::FromBytes as _;
 use crate::{
     control,
     ledger::{
-        Account, AgentKey, BUFFER_BYTES, Dimensions, FromWorker, Gate, Gates, Ink, Ledger, MESSAGE_BYTES, Pen,
-        RUNS_MAX, Slot, Stage, ToWorker, place_rest, resume, work,
+        Account, AgentKey, BUFFER_BYTES, Dimensions, FromWorker, Gate, Gates, Ink, Ledger,
+        MESSAGE_BYTES, Pen, RUNS_MAX, Slot, Stage, ToWorker, place_rest, resume, work,
     },
     master::fuzzing::{inherit, keep_books},
     sys::channel::Channel,
@@ -35,7 +35,12 @@ use crate::{
 pub const KEY: [u8; 32] = [9; 32];
 
 /// The one client that is admitted.
-pub const HELLO: Hello = Hello { run: RunId::from_bits(5), agent: 0, client: 3, attempt: 1 };
+pub const HELLO: Hello = Hello {
+    run: RunId::from_bits(5),
+    agent: 0,
+    client: 3,
+    attempt: 1,
+};
 
 /// Of the run's seats.
 const ROW: u32 = 1;
@@ -95,7 +100,13 @@ impl Connection {
             shares_clock: true,
             standing: false,
         });
-        Ok(Self { ledger, gates, account: Account::default(), taken: 0, now_ns: 0 })
+        Ok(Self {
+            ledger,
+            gates,
+            account: Account::default(),
+            taken: 0,
+            now_ns: 0,
+        })
     }
 
     /// The same, as if nothing had come yet. Cheaper than a new one.
@@ -106,8 +117,8 @@ impl Connection {
         self.ledger.clear_slot(0)
     }
 
-    /// Receives bytes, at most a buffer, and works them off. The worker dies after so many stores to
-    /// the ledger; then another does what is left, and it may die as well before a third does.
+    /// Receives bytes, at most a buffer, and works them off. The worker dies after so many stores
+    /// to the ledger; then another does what is left, and it may die as well before a third does.
     pub fn receive(&mut self, bytes: &[u8], stores_before_deaths: &[usize]) {
         self.now_ns += 1_000;
         self.fill_buffer(bytes);
@@ -124,7 +135,12 @@ impl Connection {
 
     fn live(&mut self, left: usize, pen: &Mortal, is_resumed: bool) {
         let mut account = self.account;
-        let gate = Gate { gates: &self.gates, ledger: &self.ledger, slot: 0, generation: 1 };
+        let gate = Gate {
+            gates: &self.gates,
+            ledger: &self.ledger,
+            slot: 0,
+            generation: 1,
+        };
         let slot = &self.ledger.slots()[0];
         // Whether it died is seen from the ledger, as the master sees it.
         let _ = catch_unwind(AssertUnwindSafe(|| {
@@ -165,7 +181,10 @@ impl Connection {
             digest: account.digest,
             told_sent: account.has_end.then_some(account.told_sent),
             histogram_counts: std::array::from_fn(|histogram| slot.count(histogram)),
-            replies: (0..account.owed).step_by(FRAME_BYTES).map(|at| slot.outgoing(at)).collect(),
+            replies: (0..account.owed)
+                .step_by(FRAME_BYTES)
+                .map(|at| slot.outgoing(at))
+                .collect(),
         }
     }
 }
@@ -175,33 +194,61 @@ struct Mortal(Cell<usize>);
 
 impl Pen for Mortal {
     fn put(&self, cell: &AtomicU64, value: u64) {
-        let left = self.0.get().checked_sub(1).unwrap_or_else(|| resume_unwind(Box::new("died")));
+        let left = self
+            .0
+            .get()
+            .checked_sub(1)
+            .unwrap_or_else(|| resume_unwind(Box::new("died")));
         self.0.set(left);
         Ink.put(cell, value);
     }
 }
 
-/// The ledger as a broken worker may have left it: words at any places of a slot, the rest zero. The
-/// master recovers, books and judges it; the agent's own record is as given.
+/// The ledger as a broken worker may have left it: words at any places of a slot, the rest zero.
+/// The master recovers, books and judges it; the agent's own record is as given.
 pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientRecord) {
     let mut bytes = vec![0; size_of::<Slot>()];
     for (place, word) in words {
         let at = *place as usize % (bytes.len() / 8) * 8;
         bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
     }
-    let Ok(slot) = Slot::read_from_bytes(&bytes).map(Box::new) else { return };
-    let Some(mut account) = slot.account() else { return };
+    let Ok(slot) = Slot::read_from_bytes(&bytes).map(Box::new) else {
+        return;
+    };
+    let Some(mut account) = slot.account() else {
+        return;
+    };
     let taken = account.bytes.checked_add(u64::from(left));
     if taken.is_some() && account.is_possible() && account.stage != Stage::Closed {
-        let Ok(other) = Ledger::create(Dimensions { slots: 1 }) else { return };
-        let gate = Gate { gates: &Gates::new(false), ledger: &other, slot: 0, generation: 1 };
+        let Ok(other) = Ledger::create(Dimensions { slots: 1 }) else {
+            return;
+        };
+        let gate = Gate {
+            gates: &Gates::new(false),
+            ledger: &other,
+            slot: 0,
+            generation: 1,
+        };
         let room = BUFFER_BYTES - usize::from(account.rest_bytes);
-        resume(&slot, &mut account, usize::from(left).min(room), 1, &gate, &Ink);
-        assert!(account.is_possible(), "what could be became what cannot be: {account:?}");
+        resume(
+            &slot,
+            &mut account,
+            usize::from(left).min(room),
+            1,
+            &gate,
+            &Ink,
+        );
+        assert!(
+            account.is_possible(),
+            "what could be became what cannot be: {account:?}"
+        );
     }
     let record = keep_books(&account, &slot, taken);
     let mut agent = AgentAccount::new("fuzz".into(), 0, 1, account.shares_clock);
-    agent.take(v1::ClientRecords { run_id: String::new(), clients: vec![told] });
+    agent.take(v1::ClientRecords {
+        run_id: String::new(),
+        clients: vec![told],
+    });
     let plan = Plan {
         clients: 1,
         rate: Rate::Mhz(1_000),
@@ -213,13 +260,19 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
         target: String::new(),
     };
     let start_at_ns = Some(slot.read_ns());
-    let evidence =
-        Evidence { plan: &plan, agents: &[agent], record: Some(&record), start_at_ns, stopped: None, notes: &[] };
+    let evidence = Evidence {
+        plan: &plan,
+        agents: &[agent],
+        record: Some(&record),
+        start_at_ns,
+        stopped: None,
+        notes: &[],
+    };
     let _ = conclude(&evidence);
 }
 
-/// What a predecessor hands over in an upgrade, whole and as its master's part alone, is read and taken over
-/// or refused. `socket` makes connections to go with it.
+/// What a predecessor hands over in an upgrade, whole and as its master's part alone, is read and
+/// taken over or refused. `socket` makes connections to go with it.
 pub fn inherit_estate(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
     if let Some(master) = control::fuzzing::revive_and_end(bytes) {
         inherit(&master, &mut socket);
@@ -251,6 +304,8 @@ impl HandOver {
     /// Receives as master and worker do.
     pub fn receive(&self) -> io::Result<([u8; HAND_OVER_BYTES], Option<OwnedFd>)> {
         let mut message = [0; HAND_OVER_BYTES];
-        self.0.receive(&mut message).map(|descriptor| (message, descriptor))
+        self.0
+            .receive(&mut message)
+            .map(|descriptor| (message, descriptor))
     }
 }

@@ -7,8 +7,8 @@
 //! upgrade → ledger, sys
 //! ```
 //!
-//! `run`, `verdict`, `metrics`, `coalescing` and `master::placement` are pure. tokio and tonic appear only in `control`.
-//! `unsafe` appears only in `sys`.
+//! `run`, `verdict`, `metrics`, `coalescing` and `master::placement` are pure. tokio and tonic
+//! appear only in `control`. `unsafe` appears only in `sys`.
 
 #[cfg(feature = "benching")]
 #[doc(hidden)]
@@ -53,7 +53,8 @@ use upgrade::{Belongings, Hello, Offer, Predecessor};
 /// Exit code for flags that cannot be.
 const EXIT_USAGE: u8 = 2;
 
-/// Runs a server until a signal ends it, or the subcommand that the flags name; for `main`, and for benchctl when it brings its own server.
+/// Runs a server until a signal ends it, or the subcommand that the flags name; for `main`, and for
+/// benchctl when it brings its own server.
 ///
 /// Whoever calls this must have called [`run_as_worker_if_asked`] first, since workers are the same
 /// executable. Exit codes: 0 after a drain, 2 bad flags, 1 anything else, 130 aborted.
@@ -110,16 +111,32 @@ fn open(config: &Config) -> anyhow::Result<Opened> {
     let grpc = bind("--grpc", &config.grpc)?;
     let http = bind_http(config.http.as_ref())?;
     let (store, aborted) = Store::open(&config.database, control::unix_ms())?;
-    Ok(Opened { data, grpc, http, store, aborted, ledger: None })
+    Ok(Opened {
+        data,
+        grpc,
+        http,
+        store,
+        aborted,
+        ledger: None,
+    })
 }
 
-/// Takes everything from the server that this one is to succeed. What is laid out for so many clients and
-/// workers stays so, whatever the flags say.
+/// Takes everything from the server that this one is to succeed. What is laid out for so many
+/// clients and workers stays so, whatever the flags say.
 fn inherit(config: &mut Config, predecessor: &Predecessor) -> anyhow::Result<Opened> {
-    let Offer { hello, data, grpc, http, lock, ledger } = predecessor.offer()?;
+    let Offer {
+        hello,
+        data,
+        grpc,
+        http,
+        lock,
+        ledger,
+    } = predecessor.offer()?;
     let store = Store::inherit(&config.database, &hello.owner, lock)?;
-    let ledger = Ledger::open(Dimensions { slots: hello.slots }, ledger).context("the old server's ledger")?;
-    (config.workers, config.max_clients, config.accept_raw) = (hello.workers, hello.max_clients, hello.accept_raw);
+    let ledger = Ledger::open(Dimensions { slots: hello.slots }, ledger)
+        .context("the old server's ledger")?;
+    (config.workers, config.max_clients, config.accept_raw) =
+        (hello.workers, hello.max_clients, hello.accept_raw);
     Ok(Opened {
         data: data.into(),
         grpc: grpc.into(),
@@ -130,10 +147,25 @@ fn inherit(config: &mut Config, predecessor: &Predecessor) -> anyhow::Result<Ope
     })
 }
 
-fn serve_with(config: &Config, opened: Opened, predecessor: Option<Predecessor>) -> anyhow::Result<ExitCode> {
-    let Opened { data, grpc, http, store, aborted, ledger } = opened;
-    let data_address = data.local_addr().context("the data listener has no address")?;
-    let data_again = data.try_clone().context("the data listener cannot be held twice")?;
+fn serve_with(
+    config: &Config,
+    opened: Opened,
+    predecessor: Option<Predecessor>,
+) -> anyhow::Result<ExitCode> {
+    let Opened {
+        data,
+        grpc,
+        http,
+        store,
+        aborted,
+        ledger,
+    } = opened;
+    let data_address = data
+        .local_addr()
+        .context("the data listener has no address")?;
+    let data_again = data
+        .try_clone()
+        .context("the data listener cannot be held twice")?;
     // The workers come before any other thread: the master starts them by exec, but a machine that
     // has only one thread is the simplest to leave again.
     let started = master::start(master::Settings {
@@ -147,14 +179,30 @@ fn serve_with(config: &Config, opened: Opened, predecessor: Option<Predecessor>)
         rx_coalesce: config.rx_coalesce,
         ledger,
     })?;
-    let dimensions = Dimensions { slots: started.slots };
+    let dimensions = Dimensions {
+        slots: started.slots,
+    };
     let belongings = config
         .can_be_succeeded
-        .then(|| belongings(config, started.slots, data_again, &grpc, http.as_ref(), &store, started.ledger))
+        .then(|| {
+            belongings(
+                config,
+                started.slots,
+                data_again,
+                &grpc,
+                http.as_ref(),
+                &store,
+                started.ledger,
+            )
+        })
         .transpose()?;
-    let telemetry = Telemetry::start("metronome-server", &config.logs).map_err(anyhow::Error::msg)?;
+    let telemetry =
+        Telemetry::start("metronome-server", &config.logs).map_err(anyhow::Error::msg)?;
     if aborted > 0 {
-        tracing::warn!(runs = aborted, "runs whose server died are now listed as aborted");
+        tracing::warn!(
+            runs = aborted,
+            "runs whose server died are now listed as aborted"
+        );
     }
     let parts = control::Parts {
         grpc,
@@ -193,17 +241,34 @@ fn belongings(
         has_http: http.is_some(),
     };
     let held_twice = || -> std::io::Result<Vec<OwnedFd>> {
-        let mut descriptors = vec![data.into(), grpc.try_clone()?.into(), lock.try_clone_to_owned()?];
+        let mut descriptors = vec![
+            data.into(),
+            grpc.try_clone()?.into(),
+            lock.try_clone_to_owned()?,
+        ];
         descriptors.extend(ledger);
-        descriptors.extend(http.map(TcpListener::try_clone).transpose()?.map(Into::into));
+        descriptors.extend(
+            http.map(TcpListener::try_clone)
+                .transpose()?
+                .map(Into::into),
+        );
         Ok(descriptors)
     };
-    Ok(Belongings { hello, descriptors: held_twice().context("what a successor would need cannot be held twice")? })
+    Ok(Belongings {
+        hello,
+        descriptors: held_twice().context("what a successor would need cannot be held twice")?,
+    })
 }
 
 /// A default that is taken is no reason not to serve: two servers may share a host.
 fn bind_http(http: Option<&Http>) -> anyhow::Result<Option<TcpListener>> {
-    let Some(Http { addresses, is_asked_for }) = http else { return Ok(None) };
+    let Some(Http {
+        addresses,
+        is_asked_for,
+    }) = http
+    else {
+        return Ok(None);
+    };
     match bind("--http", addresses) {
         Err(error) if *is_asked_for => Err(error),
         bound => Ok(bound.ok()),
@@ -211,7 +276,11 @@ fn bind_http(http: Option<&Http>) -> anyhow::Result<Option<TcpListener>> {
 }
 
 fn bind(flag: &str, addresses: &[SocketAddr]) -> anyhow::Result<TcpListener> {
-    let shown = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+    let shown = addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" or ");
     TcpListener::bind(addresses).with_context(|| {
         format!("cannot listen on {shown}; end what listens there (`ss -ltnp` shows it) or choose another with {flag}")
     })

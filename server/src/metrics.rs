@@ -5,17 +5,17 @@
 //!                                  └─ control::push::otlp ▶ an OTLP request
 //! ```
 //!
-//! Base units in the names (seconds, bytes), counters only rise. No run id is a label anywhere: every
-//! run would leave series behind for ever. Histograms are the ledger's own, put into buckets that begin
-//! at a microsecond. Absent on purpose: clock, I/O, async.
+//! Base units in the names (seconds, bytes), counters only rise. No run id is a label anywhere:
+//! every run would leave series behind for ever. Histograms are the ledger's own, put into buckets
+//! that begin at a microsecond. Absent on purpose: clock, I/O, async.
 
 pub(crate) mod catalogue;
 pub(crate) mod exposition;
 
 use metronome_proto::histogram::{Histogram, bucket};
 
-/// Upper bounds of the buckets, ns: 1, 2, 5 in each decade from 1 µs to 10 s. A time within 1 % above a
-/// bound may count below it, which is how exactly the ledger knows it.
+/// Upper bounds of the buckets, ns: 1, 2, 5 in each decade from 1 µs to 10 s. A time within 1 %
+/// above a bound may count below it, which is how exactly the ledger knows it.
 const BOUNDS_NS: [u64; 22] = [
     1_000,
     2_000,
@@ -110,7 +110,11 @@ impl From<&Histogram> for Buckets {
             counts[position] = counts[position].saturating_add(count);
             sum_s += middle_ns as f64 / 1e9 * count as f64;
         }
-        Self { counts, sum_s, count: histogram.count() }
+        Self {
+            counts,
+            sum_s,
+            count: histogram.count(),
+        }
     }
 }
 

@@ -6,8 +6,8 @@
 //!     └─────────────┴────────────┴───────────┘   a stop, or no agent is left
 //! ```
 //!
-//! An event only records a fact; [`Life::advance`] alone decides what follows from the facts and the
-//! time. Agents are known by their index within the run; who they are and what they told is the
+//! An event only records a fact; [`Life::advance`] alone decides what follows from the facts and
+//! the time. Agents are known by their index within the run; who they are and what they told is the
 //! caller's. Times are nanoseconds of CLOCK_MONOTONIC.
 //!
 //! Absent on purpose: clock, I/O, async, figures. Letting the clients in comes before a life
@@ -104,7 +104,9 @@ impl Life {
     /// A run of `agents` agents whose clients may connect from now on.
     pub(crate) fn begin(agents: usize, schedule_ns: u64, now_ns: u64) -> (Self, Vec<Action>) {
         let life = Self {
-            stage: Stage::Preparing { until_ns: now_ns.saturating_add(PREPARE_NS) },
+            stage: Stage::Preparing {
+                until_ns: now_ns.saturating_add(PREPARE_NS),
+            },
             agents: vec![AgentStage::Preparing; agents],
             schedule_ns,
             start_at_ns: None,
@@ -137,7 +139,9 @@ impl Life {
     pub(crate) fn wake_at_ns(&self) -> Option<u64> {
         match self.stage {
             Stage::Preparing { until_ns }
-            | Stage::Starting { start_at_ns: until_ns }
+            | Stage::Starting {
+                start_at_ns: until_ns,
+            }
             | Stage::Running { until_ns }
             | Stage::Draining { until_ns, .. }
             | Stage::Closing { until_ns } => Some(until_ns),
@@ -177,7 +181,9 @@ impl Life {
     }
 
     fn note(&mut self, agent: usize, stage: AgentStage) {
-        let Some(known) = self.agents.get_mut(agent) else { return };
+        let Some(known) = self.agents.get_mut(agent) else {
+            return;
+        };
         let moves_on = match stage {
             AgentStage::Preparing => false,
             AgentStage::Prepared => *known == AgentStage::Preparing,
@@ -198,13 +204,20 @@ impl Life {
             }
             Stage::Closing { .. } | Stage::Ended => return false,
             _ if nobody_works => {
-                self.stopped_early |= self.stop_requested && !matches!(self.stage, Stage::Draining { .. });
+                self.stopped_early |=
+                    self.stop_requested && !matches!(self.stage, Stage::Draining { .. });
                 self.close(now_ns, actions);
             }
-            Stage::Draining { told_to_stop: true, until_ns } if now_ns >= until_ns => {
+            Stage::Draining {
+                told_to_stop: true,
+                until_ns,
+            } if now_ns >= until_ns => {
                 self.give_up(|stage| stage.is_working(), actions);
             }
-            Stage::Draining { told_to_stop: false, until_ns } if self.stop_requested || now_ns >= until_ns => {
+            Stage::Draining {
+                told_to_stop: false,
+                until_ns,
+            } if self.stop_requested || now_ns >= until_ns => {
                 self.stop(now_ns, actions);
             }
             Stage::Draining { .. } => return false,
@@ -212,39 +225,58 @@ impl Life {
                 self.stopped_early = true;
                 self.stop(now_ns, actions);
             }
-            Stage::Preparing { .. } if !self.agents.contains(&AgentStage::Preparing) => self.start(now_ns, actions),
+            Stage::Preparing { .. } if !self.agents.contains(&AgentStage::Preparing) => {
+                self.start(now_ns, actions)
+            }
             Stage::Preparing { until_ns } if now_ns >= until_ns => {
                 // Those that are prepared go on without the others.
                 actions.extend(self.indices(AgentStage::Preparing).map(Action::SendStop));
                 self.give_up(|stage| stage == AgentStage::Preparing, actions);
             }
             Stage::Starting { start_at_ns } if now_ns >= start_at_ns => {
-                self.stage = Stage::Running { until_ns: start_at_ns.saturating_add(self.schedule_ns) };
+                self.stage = Stage::Running {
+                    until_ns: start_at_ns.saturating_add(self.schedule_ns),
+                };
             }
             Stage::Running { until_ns } if now_ns >= until_ns => {
-                self.stage = Stage::Draining { until_ns: until_ns.saturating_add(GRACE_NS), told_to_stop: false };
+                self.stage = Stage::Draining {
+                    until_ns: until_ns.saturating_add(GRACE_NS),
+                    told_to_stop: false,
+                };
             }
-            Stage::Preparing { .. } | Stage::Starting { .. } | Stage::Running { .. } => return false,
+            Stage::Preparing { .. } | Stage::Starting { .. } | Stage::Running { .. } => {
+                return false;
+            }
         }
         true
     }
 
     fn start(&mut self, now_ns: u64, actions: &mut Vec<Action>) {
         let start_at_ns = now_ns.saturating_add(START_LEAD_NS);
-        actions.extend(self.indices(AgentStage::Prepared).map(|agent| Action::SendStart { agent, start_at_ns }));
+        actions.extend(
+            self.indices(AgentStage::Prepared)
+                .map(|agent| Action::SendStart { agent, start_at_ns }),
+        );
         self.start_at_ns = Some(start_at_ns);
         self.stage = Stage::Starting { start_at_ns };
     }
 
     fn stop(&mut self, now_ns: u64, actions: &mut Vec<Action>) {
-        let working = |(agent, stage): (usize, &AgentStage)| stage.is_working().then_some(Action::SendStop(agent));
+        let working = |(agent, stage): (usize, &AgentStage)| {
+            stage.is_working().then_some(Action::SendStop(agent))
+        };
         actions.extend(self.agents.iter().enumerate().filter_map(working));
-        self.stage = Stage::Draining { until_ns: now_ns.saturating_add(STOP_NS), told_to_stop: true };
+        self.stage = Stage::Draining {
+            until_ns: now_ns.saturating_add(STOP_NS),
+            told_to_stop: true,
+        };
     }
 
     fn close(&mut self, now_ns: u64, actions: &mut Vec<Action>) {
         actions.push(Action::CloseRun);
-        self.stage = Stage::Closing { until_ns: now_ns.saturating_add(CLOSE_NS) };
+        self.stage = Stage::Closing {
+            until_ns: now_ns.saturating_add(CLOSE_NS),
+        };
     }
 
     fn give_up(&mut self, on: impl Fn(AgentStage) -> bool, actions: &mut Vec<Action>) {
@@ -257,7 +289,11 @@ impl Life {
     }
 
     fn indices(&self, stage: AgentStage) -> impl Iterator<Item = usize> {
-        self.agents.iter().enumerate().filter(move |(_, known)| **known == stage).map(|(agent, _)| agent)
+        self.agents
+            .iter()
+            .enumerate()
+            .filter(move |(_, known)| **known == stage)
+            .map(|(agent, _)| agent)
     }
 }
 
@@ -279,7 +315,11 @@ mod tests {
     impl Story {
         fn of(agents: usize) -> Self {
             let (life, actions) = Life::begin(agents, SCHEDULE_NS, 1_000);
-            Self { life: Some(life), now_ns: 1_000, actions }
+            Self {
+                life: Some(life),
+                now_ns: 1_000,
+                actions,
+            }
         }
 
         fn life(&self) -> &Life {
@@ -287,7 +327,11 @@ mod tests {
         }
 
         fn on(&mut self, event: Event) -> Vec<Action> {
-            let (life, actions) = self.life.take().expect("only absent within a step").step(event, self.now_ns);
+            let (life, actions) = self
+                .life
+                .take()
+                .expect("only absent within a step")
+                .step(event, self.now_ns);
             self.life = Some(life);
             self.actions.extend(&actions);
             actions
@@ -295,7 +339,10 @@ mod tests {
 
         /// Lets time pass until the run next wants to be woken.
         fn wait(&mut self) -> Vec<Action> {
-            self.now_ns = self.life().wake_at_ns().expect("a run that has ended waits for nothing");
+            self.now_ns = self
+                .life()
+                .wake_at_ns()
+                .expect("a run that has ended waits for nothing");
             self.on(Event::Tick)
         }
 
@@ -307,7 +354,10 @@ mod tests {
     #[test]
     fn a_run_in_good_order() {
         let mut story = Story::of(2);
-        assert_eq!(story.actions, [Action::SendPrepare(0), Action::SendPrepare(1)]);
+        assert_eq!(
+            story.actions,
+            [Action::SendPrepare(0), Action::SendPrepare(1)]
+        );
         assert_eq!(story.on(Event::AgentPrepared(1)), []);
         assert!(story.is(RunState::Preparing));
         let start_at_ns = story.now_ns + START_LEAD_NS;
@@ -326,14 +376,17 @@ mod tests {
     }
 
     #[test]
-    fn the_last_agent_to_be_prepared_starts_the_run_within_30_ms_and_not_before_the_order_can_arrive() {
+    fn the_last_agent_to_be_prepared_starts_the_run_within_30_ms_and_not_before_the_order_can_arrive()
+     {
         let mut story = Story::of(2);
         story.on(Event::AgentPrepared(0));
         story.now_ns += 7 * SECOND_NS;
         let starts = story.on(Event::AgentPrepared(1));
         assert_eq!(starts.len(), 2);
         for start in starts {
-            let Action::SendStart { start_at_ns, .. } = start else { panic!("{start:?}") };
+            let Action::SendStart { start_at_ns, .. } = start else {
+                panic!("{start:?}")
+            };
             let lead_ns = start_at_ns - story.now_ns;
             assert!((5_000_000..=30_000_000).contains(&lead_ns), "{lead_ns}");
             assert_eq!(story.life().start_at_ns(), Some(start_at_ns));
@@ -342,7 +395,11 @@ mod tests {
 
     #[test]
     fn a_stop_ends_every_stage_and_is_early_only_before_the_schedule_is_over() {
-        for (waits, state) in [(0, RunState::Starting), (1, RunState::Running), (2, RunState::Draining)] {
+        for (waits, state) in [
+            (0, RunState::Starting),
+            (1, RunState::Running),
+            (2, RunState::Draining),
+        ] {
             let mut story = Story::of(1);
             story.on(Event::AgentPrepared(0));
             (0..waits).for_each(|_| drop(story.wait()));
@@ -350,7 +407,10 @@ mod tests {
             assert_eq!(story.on(Event::StopRequested), [Action::SendStop(0)]);
             assert_eq!(story.on(Event::StopRequested), []);
             assert_eq!(story.on(Event::AgentFinished(0)), [Action::CloseRun]);
-            assert_eq!(story.life().was_stopped_early(), state != RunState::Draining);
+            assert_eq!(
+                story.life().was_stopped_early(),
+                state != RunState::Draining
+            );
         }
         let mut story = Story::of(1);
         assert_eq!(story.on(Event::StopRequested), [Action::SendStop(0)]);
@@ -363,8 +423,14 @@ mod tests {
         let mut story = Story::of(2);
         story.on(Event::AgentPrepared(1));
         let start_at_ns = 1_000 + PREPARE_NS + START_LEAD_NS;
-        let start = Action::SendStart { agent: 1, start_at_ns };
-        assert_eq!(story.wait(), [Action::SendStop(0), Action::GiveUp(0), start]);
+        let start = Action::SendStart {
+            agent: 1,
+            start_at_ns,
+        };
+        assert_eq!(
+            story.wait(),
+            [Action::SendStop(0), Action::GiveUp(0), start]
+        );
         assert_eq!(story.on(Event::AgentPrepared(0)), [], "it comes too late");
     }
 
@@ -388,7 +454,11 @@ mod tests {
         story.wait();
         assert_eq!(story.wait(), [Action::SendStop(0)]);
         assert_eq!(story.wait(), [Action::GiveUp(0), Action::CloseRun]);
-        assert_eq!(story.wait(), [Action::Conclude], "even when the master never answers");
+        assert_eq!(
+            story.wait(),
+            [Action::Conclude],
+            "even when the master never answers"
+        );
     }
 
     #[test]
@@ -439,20 +509,49 @@ mod tests {
 
     fn check_orders(actions: &[Action], agents: usize) -> Result<(), TestCaseError> {
         let count = |wanted: Action| actions.iter().filter(|action| **action == wanted).count();
-        prop_assert_eq!((count(Action::CloseRun), count(Action::Conclude)), (1, 1), "{:?}", actions);
-        prop_assert_eq!(&actions[actions.len() - 2..], [Action::CloseRun, Action::Conclude]);
+        prop_assert_eq!(
+            (count(Action::CloseRun), count(Action::Conclude)),
+            (1, 1),
+            "{:?}",
+            actions
+        );
+        prop_assert_eq!(
+            &actions[actions.len() - 2..],
+            [Action::CloseRun, Action::Conclude]
+        );
         for index in 0..agents {
             let position = |wanted: &dyn Fn(&Action) -> bool| {
-                let found: Vec<_> = (0..actions.len()).filter(|at| wanted(&actions[*at])).collect();
+                let found: Vec<_> = (0..actions.len())
+                    .filter(|at| wanted(&actions[*at]))
+                    .collect();
                 found
             };
-            let start = position(&|action| matches!(action, Action::SendStart { agent, .. } if *agent == index));
+            let start = position(
+                &|action| matches!(action, Action::SendStart { agent, .. } if *agent == index),
+            );
             let stop = position(&|action| *action == Action::SendStop(index));
             let given_up = position(&|action| *action == Action::GiveUp(index));
-            prop_assert!(start.len() <= 1 && stop.len() <= 1 && given_up.len() <= 1, "{:?}", actions);
-            prop_assert_eq!(position(&|action| *action == Action::SendPrepare(index)).len(), 1);
-            prop_assert!(start.iter().all(|start| stop.iter().all(|stop| start < stop)), "{:?}", actions);
-            prop_assert!(given_up.iter().all(|at| stop.iter().all(|stop| stop < at)), "{:?}", actions);
+            prop_assert!(
+                start.len() <= 1 && stop.len() <= 1 && given_up.len() <= 1,
+                "{:?}",
+                actions
+            );
+            prop_assert_eq!(
+                position(&|action| *action == Action::SendPrepare(index)).len(),
+                1
+            );
+            prop_assert!(
+                start
+                    .iter()
+                    .all(|start| stop.iter().all(|stop| start < stop)),
+                "{:?}",
+                actions
+            );
+            prop_assert!(
+                given_up.iter().all(|at| stop.iter().all(|stop| stop < at)),
+                "{:?}",
+                actions
+            );
         }
         Ok(())
     }

@@ -44,7 +44,10 @@ mod tests {
 
     #[test]
     fn plain_text_passes_and_an_escape_sequence_loses_its_teeth() {
-        assert_eq!(sentence("connection refused: 10.0.0.1:8888 – naïve"), "connection refused: 10.0.0.1:8888 – naïve");
+        assert_eq!(
+            sentence("connection refused: 10.0.0.1:8888 – naïve"),
+            "connection refused: 10.0.0.1:8888 – naïve"
+        );
         assert_eq!(sentence("\x1b[31mred\r\n\u{202E}abc"), "[31mredabc");
         assert_eq!(printable("ääää", 5), "ää");
     }

@@ -63,11 +63,22 @@ pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
     let rows = rows::pair(evidence);
     let laws = laws::check(evidence, &rows);
     let reasons = reasons::find(evidence, &rows, &laws);
-    let status = reasons.iter().map(|reason| reason.status()).max().unwrap_or(v1::VerdictStatus::Valid);
-    let verdict = v1::Verdict { status: status.into(), reasons, notes: reasons::notes(evidence, &rows) };
+    let status = reasons
+        .iter()
+        .map(|reason| reason.status())
+        .max()
+        .unwrap_or(v1::VerdictStatus::Valid);
+    let verdict = v1::Verdict {
+        status: status.into(),
+        reasons,
+        notes: reasons::notes(evidence, &rows),
+    };
     let laws = laws.into_iter().map(laws::Checked::into_proto).collect();
     let report = report::assemble(evidence, &rows, verdict, laws);
-    Conclusion { report, clients: rows.iter().map(|row| row.report()).collect() }
+    Conclusion {
+        report,
+        clients: rows.iter().map(|row| row.report()).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -81,10 +92,17 @@ mod tests {
         let sample = Sample::of(1, 1);
         let evidence = sample.evidence();
         for law in super::laws::check(&evidence, &super::rows::pair(&evidence)) {
-            assert!(MANUAL.contains(&format!("| `{}` | `{}` |", law.law, law.code)), "{law:?}");
+            assert!(
+                MANUAL.contains(&format!("| `{}` | `{}` |", law.law, law.code)),
+                "{law:?}"
+            );
         }
         let source = include_str!("verdict/reasons.rs");
-        let codes: Vec<_> = source.split("reason(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let codes: Vec<_> = source
+            .split("reason(\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
         assert!(codes.len() >= 8, "{codes:?}");
         for code in codes {
             assert!(MANUAL.contains(&format!("| `{code}` |")), "{code}");

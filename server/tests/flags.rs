@@ -1,6 +1,9 @@
 //! Flags, files and ports that cannot be: one clear sentence and the documented exit code.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may stop at the first thing that is not as it should be"
+)]
 
 mod common;
 
@@ -41,7 +44,11 @@ fn flags_out_of_range_are_a_usage_error_that_names_the_flag() {
 
 #[test]
 fn a_grpc_port_that_others_reach_needs_consent() {
-    refused(&output(&["--grpc", "0.0.0.0:0"]), 2, &["--grpc 0.0.0.0:0", "--insecure-no-tls"]);
+    refused(
+        &output(&["--grpc", "0.0.0.0:0"]),
+        2,
+        &["--grpc 0.0.0.0:0", "--insecure-no-tls"],
+    );
     Server::start(&["--grpc", "0.0.0.0:0", "--insecure-no-tls"]);
 }
 
@@ -51,7 +58,12 @@ fn the_environment_sets_what_flags_do_not() {
     from_environment.env("METRONOME_WORKERS", "none");
     refused(&from_environment.output().unwrap(), 2, &["--workers"]);
     let help = String::from_utf8(output(&["--help"]).stdout).unwrap();
-    for name in ["METRONOME_MAX_CLIENTS", "METRONOME_KEY_FILE", "METRONOME_GRPC", "METRONOME_ACCEPT_RAW"] {
+    for name in [
+        "METRONOME_MAX_CLIENTS",
+        "METRONOME_KEY_FILE",
+        "METRONOME_GRPC",
+        "METRONOME_ACCEPT_RAW",
+    ] {
         assert!(help.contains(name), "{name} is missing from --help");
     }
 }
@@ -64,7 +76,11 @@ fn a_port_in_use_is_told_with_its_address_and_the_way_out() {
     let folder = tempfile::TempDir::new().unwrap();
     let database = folder.path().join("runs.sqlite");
     let database = ["--database", database.to_str().unwrap()];
-    let data = [&["--port", port.as_str(), "--grpc", "127.0.0.1:0"][..], &database].concat();
+    let data = [
+        &["--port", port.as_str(), "--grpc", "127.0.0.1:0"][..],
+        &database,
+    ]
+    .concat();
     refused(&output(&data), 1, &[&address, "--port", "ss -ltnp"]);
     let grpc = [&["--port", "0", "--grpc", &address][..], &database].concat();
     refused(&output(&grpc), 1, &[&address, "--grpc"]);
@@ -75,7 +91,11 @@ fn a_history_that_cannot_be_used_is_told_with_its_path() {
     let folder = tempfile::TempDir::new().unwrap();
     let garbage = folder.path().join("garbage.sqlite");
     fs::write(&garbage, [7; 5000]).unwrap();
-    for path in [garbage.to_str().unwrap(), "/proc/no/such/place.sqlite", folder.path().to_str().unwrap()] {
+    for path in [
+        garbage.to_str().unwrap(),
+        "/proc/no/such/place.sqlite",
+        folder.path().to_str().unwrap(),
+    ] {
         let flags = ["--port", "0", "--grpc", "127.0.0.1:0", "--database", path];
         refused(&output(&flags), 1, &[path, "--database"]);
     }
@@ -88,7 +108,11 @@ fn a_key_file_that_others_can_read_is_refused() {
     fs::write(&key, "ab".repeat(32)).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let path = key.to_str().unwrap();
-    refused(&output(&["--key-file", path]), 2, &[path, "mode 644", "chmod 600"]);
+    refused(
+        &output(&["--key-file", path]),
+        2,
+        &[path, "mode 644", "chmod 600"],
+    );
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     Server::start(&["--key-file", path]);
 }

@@ -1,6 +1,9 @@
 //! The life of the server: restarts, kills, drains, a history that cannot be written.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may stop at the first thing that is not as it should be"
+)]
 
 mod common;
 
@@ -9,17 +12,37 @@ use metronome_proto::v1::{self, RunState};
 use metronome_server::History;
 use rustix::process::Signal;
 use tonic::Code;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 async fn get(server: &Server, run_id: &str) -> v1::Run {
-    let request = v1::GetRunRequest { run_id: run_id.into() };
-    server.operator().await.get_run(request).await.unwrap().into_inner().run.unwrap()
+    let request = v1::GetRunRequest {
+        run_id: run_id.into(),
+    };
+    server
+        .operator()
+        .await
+        .get_run(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .run
+        .unwrap()
 }
 
 /// A run whose schedule lasts an hour and whose agent is ready.
 async fn long_run(server: &Server, agent: &mut Agent) -> String {
     let request = start(plan(1, 1000.0, 3_600_000), "");
-    let run = server.operator().await.start_run(request).await.unwrap().into_inner().run.unwrap();
+    let run = server
+        .operator()
+        .await
+        .start_run(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .run
+        .unwrap();
     agent.hear_prepare().await;
     agent.say_prepared(&run.run_id).await;
     agent.hear_start().await;
@@ -28,7 +51,9 @@ async fn long_run(server: &Server, agent: &mut Agent) -> String {
 
 /// Says the last words of a run as if nothing had been sent.
 async fn end_run(agent: &Agent, run_id: &str) {
-    agent.say_records(run_id, vec![v1::ClientRecord::default()]).await;
+    agent
+        .say_records(run_id, vec![v1::ClientRecord::default()])
+        .await;
     agent.say_finished(run_id).await;
 }
 
@@ -37,7 +62,15 @@ async fn runs_outlive_the_server_with_report_and_clients() {
     let server = Server::start(&[]);
     let mut agent = Agent::attend(&server, "a1").await;
     let request = start(plan(2, 1000.0, 10), "");
-    let run = server.operator().await.start_run(request).await.unwrap().into_inner().run.unwrap();
+    let run = server
+        .operator()
+        .await
+        .start_run(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .run
+        .unwrap();
     let prepare = agent.hear_prepare().await;
     agent.run_honestly(&server, &prepare).await;
     let last = ended(&mut server.operator().await, &run.run_id).await;
@@ -45,7 +78,9 @@ async fn runs_outlive_the_server_with_report_and_clients() {
     // Without a server, as benchctl reads it.
     let (folder, status) = server.end(Signal::TERM);
     assert_eq!(status.code(), Some(0));
-    let history = History::open(Some(folder.path().join("state/runs.sqlite"))).unwrap().unwrap();
+    let history = History::open(Some(folder.path().join("state/runs.sqlite")))
+        .unwrap()
+        .unwrap();
     let id = run.run_id.parse().unwrap();
     assert_eq!(history.run(id).unwrap().as_ref(), Some(&last));
     assert_eq!(history.clients(id).unwrap().len(), 2);
@@ -62,8 +97,17 @@ async fn a_run_cut_by_kill_9_is_aborted_for_good() {
     assert!([RunState::Starting, RunState::Running].contains(&get(&server, &run_id).await.state()));
     let (folder, _) = server.end(Signal::KILL);
 
-    let history = History::open(Some(folder.path().join("state/runs.sqlite"))).unwrap().unwrap();
-    assert_eq!(history.run(run_id.parse().unwrap()).unwrap().unwrap().state(), RunState::Aborted);
+    let history = History::open(Some(folder.path().join("state/runs.sqlite")))
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        history
+            .run(run_id.parse().unwrap())
+            .unwrap()
+            .unwrap()
+            .state(),
+        RunState::Aborted
+    );
     let server = Server::start_in(folder, &[]);
     let run = get(&server, &run_id).await;
     assert_eq!(run.state(), RunState::Aborted);
@@ -71,8 +115,19 @@ async fn a_run_cut_by_kill_9_is_aborted_for_good() {
     // It is final: it can be watched, stopped and has no clients.
     let mut operator = server.operator().await;
     assert_eq!(ended(&mut operator, &run_id).await, run);
-    assert!(operator.stop_run(v1::StopRunRequest { run_id: run_id.clone() }).await.is_ok());
-    let mut pages = operator.list_clients(v1::ListClientsRequest { run_id }).await.unwrap().into_inner();
+    assert!(
+        operator
+            .stop_run(v1::StopRunRequest {
+                run_id: run_id.clone()
+            })
+            .await
+            .is_ok()
+    );
+    let mut pages = operator
+        .list_clients(v1::ListClientsRequest { run_id })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(pages.message().await.unwrap(), None);
 }
 
@@ -84,10 +139,28 @@ async fn two_servers_share_a_history_and_leave_each_others_runs_alone() {
     let database = first.database();
     let second = Server::start(&["--database", database.to_str().unwrap()]);
     let seen = get(&second, &run_id).await;
-    assert!(!matches!(seen.state(), RunState::Aborted | RunState::Ended), "{:?}", seen.state());
-    let status = second.operator().await.stop_run(v1::StopRunRequest { run_id: run_id.clone() }).await.unwrap_err();
+    assert!(
+        !matches!(seen.state(), RunState::Aborted | RunState::Ended),
+        "{:?}",
+        seen.state()
+    );
+    let status = second
+        .operator()
+        .await
+        .stop_run(v1::StopRunRequest {
+            run_id: run_id.clone(),
+        })
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
-    first.operator().await.stop_run(v1::StopRunRequest { run_id: run_id.clone() }).await.unwrap();
+    first
+        .operator()
+        .await
+        .stop_run(v1::StopRunRequest {
+            run_id: run_id.clone(),
+        })
+        .await
+        .unwrap();
     agent.hear_stop().await;
     end_run(&agent, &run_id).await;
     ended(&mut first.operator().await, &run_id).await;
@@ -101,13 +174,31 @@ async fn a_drain_refuses_new_runs_lets_old_ones_end_and_stores_them() {
     let run_id = long_run(&server, &mut agent).await;
     let mut operator = server.operator().await;
     let mut health = HealthClient::new(server.channel().await);
-    let watched = HealthCheckRequest { service: "metronome.v1.OperatorService".into() };
+    let watched = HealthCheckRequest {
+        service: "metronome.v1.OperatorService".into(),
+    };
     let mut health = health.watch(watched).await.unwrap().into_inner();
-    assert_eq!(health.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    assert_eq!(
+        health.message().await.unwrap().unwrap().status(),
+        ServingStatus::Serving
+    );
     server.signal(Signal::TERM);
-    assert_eq!(health.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
-    assert!(operator.get_server(v1::GetServerRequest {}).await.unwrap().into_inner().draining);
-    let status = operator.start_run(start(plan(1, 1.0, 1000), "")).await.unwrap_err();
+    assert_eq!(
+        health.message().await.unwrap().unwrap().status(),
+        ServingStatus::NotServing
+    );
+    assert!(
+        operator
+            .get_server(v1::GetServerRequest {})
+            .await
+            .unwrap()
+            .into_inner()
+            .draining
+    );
+    let status = operator
+        .start_run(start(plan(1, 1.0, 1000), ""))
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
 
     // The watcher gets the end although the server is going.
@@ -119,7 +210,14 @@ async fn a_drain_refuses_new_runs_lets_old_ones_end_and_stores_them() {
     assert_eq!(watching.await.unwrap().state(), RunState::Ended);
     assert_eq!(server.wait().code(), Some(0));
     let history = History::open(Some(server.database())).unwrap().unwrap();
-    assert_eq!(history.run(run_id.parse().unwrap()).unwrap().unwrap().state(), RunState::Ended);
+    assert_eq!(
+        history
+            .run(run_id.parse().unwrap())
+            .unwrap()
+            .unwrap()
+            .state(),
+        RunState::Ended
+    );
 }
 
 #[tokio::test]
@@ -133,7 +231,11 @@ async fn after_the_drain_timeout_runs_are_stopped_and_stored() {
     assert_eq!(server.wait().code(), Some(0));
     let history = History::open(Some(server.database())).unwrap().unwrap();
     let run = history.run(run_id.parse().unwrap()).unwrap().unwrap();
-    assert!(codes(&run).contains(&"STOPPED".to_owned()), "{:?}", codes(&run));
+    assert!(
+        codes(&run).contains(&"STOPPED".to_owned()),
+        "{:?}",
+        codes(&run)
+    );
 }
 
 #[tokio::test]
@@ -144,7 +246,13 @@ async fn a_second_signal_aborts() {
     let mut operator = server.operator().await;
     server.signal(Signal::TERM);
     // Signals that come before the first was seen are one.
-    while !operator.get_server(v1::GetServerRequest {}).await.unwrap().into_inner().draining {}
+    while !operator
+        .get_server(v1::GetServerRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .draining
+    {}
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(130));
 }
@@ -154,7 +262,15 @@ async fn a_report_that_cannot_be_written_is_kept_and_served() {
     let server = Server::start(&[]);
     let mut agent = Agent::attend(&server, "a1").await;
     let request = start(plan(1, 1000.0, 10), "unwritten");
-    let run = server.operator().await.start_run(request.clone()).await.unwrap().into_inner().run.unwrap();
+    let run = server
+        .operator()
+        .await
+        .start_run(request.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .run
+        .unwrap();
     let prepare = agent.hear_prepare().await;
     let blocker = rusqlite::Connection::open(server.database()).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -164,10 +280,22 @@ async fn a_report_that_cannot_be_written_is_kept_and_served() {
     assert_eq!(last.report.as_ref().unwrap().packets.unwrap().received, 10);
     // Everywhere, not only to those who watched.
     assert_eq!(get(&server, &run.run_id).await, last);
-    assert_eq!(operator.start_run(request).await.unwrap().into_inner().run, Some(last));
-    let listed = operator.list_runs(v1::ListRunsRequest::default()).await.unwrap().into_inner().runs;
+    assert_eq!(
+        operator.start_run(request).await.unwrap().into_inner().run,
+        Some(last)
+    );
+    let listed = operator
+        .list_runs(v1::ListRunsRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .runs;
     assert_eq!(listed[0].state(), RunState::Ended);
-    let mut pages = operator.list_clients(v1::ListClientsRequest { run_id: run.run_id }).await.unwrap().into_inner();
+    let mut pages = operator
+        .list_clients(v1::ListClientsRequest { run_id: run.run_id })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(pages.message().await.unwrap().unwrap().clients.len(), 1);
 }
 
@@ -180,17 +308,29 @@ async fn the_health_check_tells_a_server_that_serves_from_one_that_drains_or_is_
     let run_id = long_run(&server, &mut agent).await;
     let mut operator = server.operator().await;
     server.signal(Signal::TERM);
-    while !operator.get_server(v1::GetServerRequest {}).await.unwrap().into_inner().draining {}
+    while !operator
+        .get_server(v1::GetServerRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .draining
+    {}
     // The health service follows the drain within the same step.
     let mut draining = ask(&server.grpc);
     while draining.status.success() {
         draining = ask(&server.grpc);
     }
     assert_eq!(draining.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&draining.stderr).contains("NOT_SERVING"), "{draining:?}");
+    assert!(
+        String::from_utf8_lossy(&draining.stderr).contains("NOT_SERVING"),
+        "{draining:?}"
+    );
     end_run(&agent, &run_id).await;
     assert_eq!(server.wait().code(), Some(0));
     let absent = ask(&server.grpc);
     assert_eq!(absent.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&absent.stderr).contains("--grpc"), "{absent:?}");
+    assert!(
+        String::from_utf8_lossy(&absent.stderr).contains("--grpc"),
+        "{absent:?}"
+    );
 }

@@ -59,13 +59,19 @@ pub(crate) struct Event {
 impl Span {
     /// Names of its events, in their order.
     pub(crate) fn told(&self) -> Vec<&str> {
-        self.events.iter().map(|event| event.name.as_str()).collect()
+        self.events
+            .iter()
+            .map(|event| event.name.as_str())
+            .collect()
     }
 
     /// The first event of this name.
     #[track_caller]
     pub(crate) fn event(&self, name: &str) -> &Event {
-        self.events.iter().find(|event| event.name == name).unwrap_or_else(|| panic!("no {name} in {self:#?}"))
+        self.events
+            .iter()
+            .find(|event| event.name == name)
+            .unwrap_or_else(|| panic!("no {name} in {self:#?}"))
     }
 }
 
@@ -108,21 +114,32 @@ impl Collector {
             Some(_) => format!("https://localhost:{}", address.port()),
             None => format!("http://{address}"),
         };
-        let collector = Self { endpoint, taken: Arc::default(), refuses };
+        let collector = Self {
+            endpoint,
+            taken: Arc::default(),
+            refuses,
+        };
         let (traces, metrics) = (collector.clone(), collector.clone());
         thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let traces = TraceServiceServer::new(traces).accept_compressed(CompressionEncoding::Gzip);
-                let metrics = MetricsServiceServer::new(metrics).accept_compressed(CompressionEncoding::Gzip);
+                let traces =
+                    TraceServiceServer::new(traces).accept_compressed(CompressionEncoding::Gzip);
+                let metrics =
+                    MetricsServiceServer::new(metrics).accept_compressed(CompressionEncoding::Gzip);
                 let server = Server::builder();
                 let mut server = match tls {
                     Some(tls) => server.tls_config(tls).unwrap(),
                     None => server,
                 };
                 let router = server.add_service(traces).add_service(metrics);
-                let _ = router.serve_with_incoming(TcpListenerStream::new(listener)).await;
+                let _ = router
+                    .serve_with_incoming(TcpListenerStream::new(listener))
+                    .await;
             });
         });
         collector
@@ -146,7 +163,9 @@ impl Collector {
     /// Waits for a span.
     #[track_caller]
     pub(crate) fn wait_for(&self, what: &str, is_it: impl Fn(&Span) -> bool) -> Span {
-        wait_until(&format!("the span of {what} comes"), || self.spans().into_iter().find(&is_it))
+        wait_until(&format!("the span of {what} comes"), || {
+            self.spans().into_iter().find(&is_it)
+        })
     }
 
     fn answer(&self, metadata: &MetadataMap) -> Result<(), Status> {
@@ -172,7 +191,11 @@ pub(crate) fn total(metrics: &[Metric], name: &str) -> Option<f64> {
                 None => 0.0,
             })
             .sum(),
-        Data::Histogram(histogram) => histogram.data_points.iter().map(|point| point.count as f64).sum(),
+        Data::Histogram(histogram) => histogram
+            .data_points
+            .iter()
+            .map(|point| point.count as f64)
+            .sum(),
         _ => return None,
     })
 }
@@ -188,7 +211,11 @@ impl TraceService for Collector {
         for resource in request.into_inner().resource_spans {
             let service = attributes(&resource.resource.unwrap_or_default().attributes);
             let service = service.get("service.name").cloned().unwrap_or_default();
-            for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+            for span in resource
+                .scope_spans
+                .into_iter()
+                .flat_map(|scope| scope.spans)
+            {
                 taken.spans.push(Span {
                     service: service.clone(),
                     name: span.name,
@@ -210,7 +237,10 @@ impl TraceService for Collector {
 
 impl From<opentelemetry_proto::tonic::trace::v1::span::Event> for Event {
     fn from(event: opentelemetry_proto::tonic::trace::v1::span::Event) -> Self {
-        Self { attributes: attributes(&event.attributes), name: event.name }
+        Self {
+            attributes: attributes(&event.attributes),
+            name: event.name,
+        }
     }
 }
 
@@ -221,8 +251,16 @@ impl MetricsService for Collector {
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         self.answer(request.metadata())?;
-        let scopes = request.into_inner().resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
-        self.taken.lock().unwrap().metrics.extend(scopes.flat_map(|scope| scope.metrics));
+        let scopes = request
+            .into_inner()
+            .resource_metrics
+            .into_iter()
+            .flat_map(|resource| resource.scope_metrics);
+        self.taken
+            .lock()
+            .unwrap()
+            .metrics
+            .extend(scopes.flat_map(|scope| scope.metrics));
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
@@ -239,5 +277,8 @@ fn attributes(pairs: &[KeyValue]) -> HashMap<String, String> {
         Some(Value::BoolValue(truth)) => truth.to_string(),
         other => format!("{other:?}"),
     };
-    pairs.iter().map(|pair| (pair.key.clone(), text(pair))).collect()
+    pairs
+        .iter()
+        .map(|pair| (pair.key.clone(), text(pair)))
+        .collect()
 }

@@ -27,7 +27,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn executable(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let path = test.parent().unwrap().parent().unwrap().join(name);
-    assert!(path.exists(), "{} is missing: run `cargo test --workspace`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo test --workspace`",
+        path.display()
+    );
     path
 }
 
@@ -77,7 +81,9 @@ impl Running {
     /// The word after `name` in the ready line.
     pub(crate) fn told(&self, name: &str) -> String {
         let mut words = self.ready.split_whitespace();
-        words.find(|word| *word == name).unwrap_or_else(|| panic!("no {name} in {}", self.ready));
+        words
+            .find(|word| *word == name)
+            .unwrap_or_else(|| panic!("no {name} in {}", self.ready));
         words.next().unwrap().to_owned()
     }
 
@@ -118,8 +124,14 @@ impl Server {
         command.args(["--port", "0", "--grpc", "127.0.0.1:0", "--database"]);
         // Servers that run side by side cannot share the default HTTP port.
         command.env("METRONOME_HTTP", "off");
-        command.arg(folder.path().join("runs.sqlite")).args(flags).stderr(Stdio::null());
-        Self { process: Running::start(command), folder }
+        command
+            .arg(folder.path().join("runs.sqlite"))
+            .args(flags)
+            .stderr(Stdio::null());
+        Self {
+            process: Running::start(command),
+            folder,
+        }
     }
 
     pub(crate) fn grpc(&self) -> String {
@@ -133,7 +145,9 @@ impl Server {
     /// An agent of this server.
     pub(crate) fn agent(&self, name: &str) -> Running {
         let mut command = command("metronome-agent");
-        command.args(["--server", &self.grpc(), "--name", name]).stderr(Stdio::null());
+        command
+            .args(["--server", &self.grpc(), "--name", name])
+            .stderr(Stdio::null());
         Running::start(command)
     }
 
@@ -141,7 +155,10 @@ impl Server {
     pub(crate) fn benchctl(&self, arguments: &[&str]) -> Command {
         let mut command = command("benchctl");
         command.args(["--server", &self.grpc()]).args(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -161,7 +178,12 @@ impl Server {
     pub(crate) fn workers(&self) -> Vec<Pid> {
         let (server, _) = self.json(&["server"]);
         let pid = |worker: &Value| Pid::from_raw(worker["pid"].as_i64().unwrap() as i32);
-        server["workers"].as_array().unwrap().iter().filter_map(pid).collect()
+        server["workers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(pid)
+            .collect()
     }
 }
 
@@ -169,8 +191,15 @@ impl Server {
 pub(crate) fn json_of(output: Output) -> (Value, i32) {
     let text = String::from_utf8(output.stdout).unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let object = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}; it said {said}"));
-    (object, output.status.code().unwrap_or_else(|| panic!("ended by a signal; it said {said}")))
+    let object = serde_json::from_str(&text)
+        .unwrap_or_else(|error| panic!("{error} in {text:?}; it said {said}"));
+    (
+        object,
+        output
+            .status
+            .code()
+            .unwrap_or_else(|| panic!("ended by a signal; it said {said}")),
+    )
 }
 
 /// Polls until `happened` says so.
@@ -180,7 +209,10 @@ pub(crate) fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>)
         if let Some(value) = happened() {
             return value;
         }
-        assert!(started.elapsed() < PATIENCE, "it never came about that {what}");
+        assert!(
+            started.elapsed() < PATIENCE,
+            "it never came about that {what}"
+        );
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -203,14 +235,26 @@ pub(crate) fn assert_exact(result: &Value, packets: u64) {
     for name in ["scheduled", "sent", "received"] {
         assert_eq!(counts[name], packets, "{name} in {result:#}");
     }
-    for name in ["lost", "skipped", "duplicated", "reordered", "gaps", "corrupt"] {
+    for name in [
+        "lost",
+        "skipped",
+        "duplicated",
+        "reordered",
+        "gaps",
+        "corrupt",
+    ] {
         assert_eq!(counts[name], 0, "{name} in {result:#}");
     }
     for name in ["lateness_us", "transit_us", "latency_us"] {
         assert_eq!(result[name]["count"], packets, "{name} in {result:#}");
     }
     let sum = |rows: &str, field: &str| -> u64 {
-        result[rows].as_array().unwrap().iter().map(|row| row[field].as_u64().unwrap()).sum()
+        result[rows]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row[field].as_u64().unwrap())
+            .sum()
     };
     assert_eq!(sum("clients", "received"), packets);
     assert!(sum("workers", "packets") <= packets);

@@ -1,4 +1,5 @@
-//! A collector that refuses, hangs, swallows or is not there costs its spans, which are counted, and little time.
+//! A collector that refuses, hangs, swallows or is not there costs its spans, which are counted,
+//! and little time.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
@@ -30,14 +31,20 @@ fn embedded_run(endpoint: Option<&str>, one_core: bool) -> (Output, Duration) {
     let mut benchctl = command("benchctl");
     if one_core {
         let program = benchctl.get_program().to_owned();
-        let cleared: Vec<_> = benchctl.get_envs().map(|(name, _)| name.to_owned()).collect();
+        let cleared: Vec<_> = benchctl
+            .get_envs()
+            .map(|(name, _)| name.to_owned())
+            .collect();
         benchctl = Command::new("taskset");
         benchctl.args(["-c", "0"]).arg(program);
         for name in cleared {
             benchctl.env_remove(name);
         }
     }
-    benchctl.args(["start", "-o", "json"]).args(LOAD).env("METRONOME_DATABASE", folder.path().join("runs.sqlite"));
+    benchctl
+        .args(["start", "-o", "json"])
+        .args(LOAD)
+        .env("METRONOME_DATABASE", folder.path().join("runs.sqlite"));
     if let Some(endpoint) = endpoint {
         benchctl.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
     }
@@ -48,10 +55,13 @@ fn embedded_run(endpoint: Option<&str>, one_core: bool) -> (Output, Duration) {
 
 /// Whether it was said that spans of this process are lost.
 fn is_told(said: &str, who: &str) -> bool {
-    said.lines().any(|line| line.starts_with(&format!("{who}: ")) && line.contains(" spans were not delivered to "))
+    said.lines().any(|line| {
+        line.starts_with(&format!("{who}: ")) && line.contains(" spans were not delivered to ")
+    })
 }
 
-/// A run with this collector loses no packet, tells its lost spans, and ends as soon as one without.
+/// A run with this collector loses no packet, tells its lost spans, and ends as soon as one
+/// without.
 #[track_caller]
 fn costs_little(endpoint: &str, one_core: bool) {
     let mut costs = Vec::new();
@@ -75,7 +85,10 @@ fn costs_little(endpoint: &str, one_core: bool) {
 #[test]
 fn a_collector_that_is_not_there_costs_little() {
     // A port that was just closed refuses.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     costs_little(&format!("http://{port}"), false);
 }
 
@@ -107,8 +120,15 @@ impl BlackHole {
         let address = SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap();
         let knock = || TcpStream::connect_timeout(&address, Duration::from_millis(200));
         let queued: Vec<TcpStream> = std::iter::from_fn(|| knock().ok()).take(10).collect();
-        assert!(queued.len() < 10, "this system queues more connections than it was asked to");
-        Self { _listener: listener, _queued: queued, address }
+        assert!(
+            queued.len() < 10,
+            "this system queues more connections than it was asked to"
+        );
+        Self {
+            _listener: listener,
+            _queued: queued,
+            address,
+        }
     }
 }
 
@@ -151,23 +171,35 @@ fn counts_lost_spans(endpoint: &str, variables: &[(&'static str, &str)]) {
     observed.run(&LOAD);
     wait_until("the lost spans are told", || {
         let answer = observed.get("/metrics", "*/*");
-        let line = answer.lines().find_map(|line| line.strip_prefix("metronome_spans_dropped_total "));
+        let line = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("metronome_spans_dropped_total "));
         // Those of the ten slowest packets are among them.
-        line.is_some_and(|count| count.parse::<f64>().unwrap() >= 10.0).then_some(())
+        line.is_some_and(|count| count.parse::<f64>().unwrap() >= 10.0)
+            .then_some(())
     });
     observed.end();
 }
 
 #[test]
 fn spans_that_a_collector_refuses_are_counted_at_once() {
-    counts_lost_spans(&Collector::that_refuses().endpoint, &[("OTEL_BSP_SCHEDULE_DELAY", "50")]);
+    counts_lost_spans(
+        &Collector::that_refuses().endpoint,
+        &[("OTEL_BSP_SCHEDULE_DELAY", "50")],
+    );
 }
 
 #[test]
 fn spans_that_find_the_queue_full_are_counted_at_once() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
-    counts_lost_spans(&endpoint, &[("OTEL_BSP_MAX_QUEUE_SIZE", "2"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "600000")]);
+    counts_lost_spans(
+        &endpoint,
+        &[
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "2"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "600000"),
+        ],
+    );
 }
 
 #[test]
@@ -175,8 +207,18 @@ fn on_one_core_every_span_arrives() {
     let collector = Collector::start();
     let (output, _) = embedded_run(Some(&collector.endpoint), true);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!said.contains("not delivered") && said.contains("is trace "), "{said}");
+    assert!(
+        !said.contains("not delivered") && said.contains("is trace "),
+        "{said}"
+    );
     assert_exact(&json_of(output).0, LOAD_PACKETS);
-    let services: std::collections::BTreeSet<_> = collector.spans().into_iter().map(|span| span.service).collect();
-    assert_eq!(services.into_iter().collect::<Vec<_>>(), ["benchctl", "metronome-agent", "metronome-server"]);
+    let services: std::collections::BTreeSet<_> = collector
+        .spans()
+        .into_iter()
+        .map(|span| span.service)
+        .collect();
+    assert_eq!(
+        services.into_iter().collect::<Vec<_>>(),
+        ["benchctl", "metronome-agent", "metronome-server"]
+    );
 }

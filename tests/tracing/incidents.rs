@@ -25,7 +25,9 @@ fn what_fails_is_marked_and_what_happened_is_an_event() {
     let mut observed = Observed::start(&collector, &[]);
     let child = observed.begin_run(&[]);
     kill_process(observed.worker(0).unwrap(), Signal::KILL).unwrap();
-    wait_until("the death is noticed", || (observed.look()["recoveries"]["deaths"] == 1).then_some(()));
+    wait_until("the death is noticed", || {
+        (observed.look()["recoveries"]["deaths"] == 1).then_some(())
+    });
     observed.agent.child.kill().unwrap();
     let (result, code) = json_of(child.wait_with_output().unwrap());
     assert!([3, 4].contains(&code), "{result:#}");
@@ -37,13 +39,26 @@ fn what_fails_is_marked_and_what_happened_is_an_event() {
 
     let run = collector.wait_for("the run", |span| span.name == "run");
     assert_eq!(run.status, 2, "{run:?}");
-    assert!(run.event("worker died").attributes["text"].contains("went on elsewhere"), "{run:#?}");
+    assert!(
+        run.event("worker died").attributes["text"].contains("went on elsewhere"),
+        "{run:#?}"
+    );
     assert_eq!(run.event("agent lost").attributes["agent"], "a1");
-    assert!(run.event("verdict reason").attributes.contains_key("code"), "{run:#?}");
+    assert!(
+        run.event("verdict reason").attributes.contains_key("code"),
+        "{run:#?}"
+    );
     let call = collector.wait_for("the refused call", |span| {
-        span.kind == 3 && span.attributes.get("rpc.status_code").is_some_and(|code| code == "FAILED_PRECONDITION")
+        span.kind == 3
+            && span
+                .attributes
+                .get("rpc.status_code")
+                .is_some_and(|code| code == "FAILED_PRECONDITION")
     });
-    assert_eq!((call.status, call.attributes["error.type"].as_str()), (2, "FAILED_PRECONDITION"));
+    assert_eq!(
+        (call.status, call.attributes["error.type"].as_str()),
+        (2, "FAILED_PRECONDITION")
+    );
     let root = collector.wait_for("the refused command", |span| span.id == call.parent);
     assert_eq!((root.name.as_str(), root.status), ("benchctl start", 2));
 }
@@ -54,31 +69,67 @@ fn a_worker_that_hangs_dies_and_one_that_is_relieved_hands_over() {
     let observed = Observed::start(&collector, &[]);
     let child = observed.begin_run(&[]);
     kill_process(observed.worker(0).unwrap(), Signal::STOP).unwrap();
-    wait_until("it is killed", || (observed.look()["recoveries"]["deaths"] == 1).then_some(()));
+    wait_until("it is killed", || {
+        (observed.look()["recoveries"]["deaths"] == 1).then_some(())
+    });
     let others = [observed.worker(0), observed.worker(1)];
     observed.server.signal(Signal::HUP);
     wait_until("both were restarted", || {
         let now = [observed.worker(0), observed.worker(1)];
-        (now[0] != others[0] && now[1] != others[1] && now[0].is_some() && now[1].is_some()).then_some(())
+        (now[0] != others[0] && now[1] != others[1] && now[0].is_some() && now[1].is_some())
+            .then_some(())
     });
-    assert!(observed.benchctl(&["stop", "--all"]).output().unwrap().status.success());
+    assert!(
+        observed
+            .benchctl(&["stop", "--all"])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     let (result, _) = json_of(child.wait_with_output().unwrap());
-    assert_eq!(result["packets"]["sent"], result["packets"]["received"], "{result:#}");
+    assert_eq!(
+        result["packets"]["sent"], result["packets"]["received"],
+        "{result:#}"
+    );
     observed.end();
 
     let run = collector.wait_for("the run", |span| span.name == "run");
-    let told: Vec<&str> = run.told().into_iter().filter(|name| name.starts_with("worker ")).collect();
-    assert_eq!(told, ["worker hangs", "worker died", "worker handed over", "worker handed over"], "{run:#?}");
-    assert!(run.event("worker hangs").attributes["text"].contains("worker 0"), "{run:#?}");
-    let of_others = collector.spans().into_iter().filter(|span| span.id != run.id);
-    let strays: Vec<Span> = of_others.filter(|span| span.told().iter().any(|name| name.contains("worker"))).collect();
+    let told: Vec<&str> = run
+        .told()
+        .into_iter()
+        .filter(|name| name.starts_with("worker "))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "worker hangs",
+            "worker died",
+            "worker handed over",
+            "worker handed over"
+        ],
+        "{run:#?}"
+    );
+    assert!(
+        run.event("worker hangs").attributes["text"].contains("worker 0"),
+        "{run:#?}"
+    );
+    let of_others = collector
+        .spans()
+        .into_iter()
+        .filter(|span| span.id != run.id);
+    let strays: Vec<Span> = of_others
+        .filter(|span| span.told().iter().any(|name| name.contains("worker")))
+        .collect();
     assert!(strays.is_empty(), "{strays:#?}");
 }
 
 /// The span of the agent's part, once it tells that the lease is lost; it lies in the run's trace.
 fn agent_that_lost_its_lease(collector: &Collector) -> Span {
     let part = collector.wait_for("the agent's part", |span| span.name == "agent a1");
-    let call = collector.wait_for("the order", |span| span.kind == 3 && span.name.ends_with("/StartRun"));
+    let call = collector.wait_for("the order", |span| {
+        span.kind == 3 && span.name.ends_with("/StartRun")
+    });
     assert_eq!((part.status, &part.trace), (2, &call.trace), "{part:#?}");
     assert!(part.told().contains(&"load generated"), "{part:#?}");
     part
@@ -91,13 +142,25 @@ fn a_lease_that_nobody_renews_is_told_by_the_agent_while_the_server_is_away() {
     let child = observed.begin_run(&[]);
     observed.server.signal(Signal::STOP);
     let part = agent_that_lost_its_lease(&collector);
-    assert_eq!(part.event("lease lost").attributes["why"], "the server did not renew it in time");
+    assert_eq!(
+        part.event("lease lost").attributes["why"],
+        "the server did not renew it in time"
+    );
     observed.server.signal(Signal::CONT);
     let (result, code) = json_of(child.wait_with_output().unwrap());
-    assert!([3, 4].contains(&code), "without its agent's report a run is partial, late ones are invalid: {result:#}");
+    assert!(
+        [3, 4].contains(&code),
+        "without its agent's report a run is partial, late ones are invalid: {result:#}"
+    );
     observed.end();
     let run = collector.wait_for("the run", |span| span.name == "run");
-    assert_eq!((&part.parent, run.event("agent lost").attributes["agent"].as_str()), (&run.id, "a1"));
+    assert_eq!(
+        (
+            &part.parent,
+            run.event("agent lost").attributes["agent"].as_str()
+        ),
+        (&run.id, "a1")
+    );
 }
 
 #[test]
@@ -105,21 +168,33 @@ fn a_server_that_is_gone_is_told_by_the_agent_when_its_lease_ends() {
     let collector = Collector::start();
     let mut observed = Observed::start(&collector, &AT_ONCE);
     let child = observed.begin_run(&[]);
-    collector.wait_for("the order", |span| span.kind == 3 && span.name.ends_with("/StartRun"));
+    collector.wait_for("the order", |span| {
+        span.kind == 3 && span.name.ends_with("/StartRun")
+    });
     observed.server.child.kill().unwrap();
     let part = agent_that_lost_its_lease(&collector);
-    assert_eq!(part.event("lease lost").attributes["why"], "the server did not renew it in time");
+    assert_eq!(
+        part.event("lease lost").attributes["why"],
+        "the server did not renew it in time"
+    );
     assert!(!child.wait_with_output().unwrap().status.success());
 }
 
 /// What a stranger before the data port does with each connection, the first one being number 0.
-fn stand_before(server: &Observed, act: impl Fn(usize, TcpStream, TcpStream) + Send + 'static) -> String {
+fn stand_before(
+    server: &Observed,
+    act: impl Fn(usize, TcpStream, TcpStream) + Send + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let behind = server.server.told("data");
     thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
-            act(number, stream.unwrap(), TcpStream::connect(&behind).unwrap());
+            act(
+                number,
+                stream.unwrap(),
+                TcpStream::connect(&behind).unwrap(),
+            );
         }
     });
     address
@@ -143,14 +218,38 @@ fn a_client_that_had_to_try_twice_is_one_event_of_the_one_span_that_connects() {
             pass_on(server, agent);
         }
     });
-    let (result, _) = observed.run(&["--clients", "3", "--rate", "100", "--duration", "200ms", "--target", &target]);
+    let (result, _) = observed.run(&[
+        "--clients",
+        "3",
+        "--rate",
+        "100",
+        "--duration",
+        "200ms",
+        "--target",
+        &target,
+    ]);
     assert_eq!(result["packets"]["received"], 60, "{result:#}");
     observed.end();
-    let spans: Vec<Span> = collector.spans().into_iter().filter(|span| span.name == "connect").collect();
+    let spans: Vec<Span> = collector
+        .spans()
+        .into_iter()
+        .filter(|span| span.name == "connect")
+        .collect();
     assert_eq!(spans.len(), 1, "one span, not one a client: {spans:#?}");
-    let retried: Vec<_> = spans[0].events.iter().filter(|event| event.name == "client retried").collect();
-    assert_eq!((retried.len(), retried[0].attributes["tries"].as_str()), (1, "2"), "{spans:#?}");
-    assert!(retried[0].attributes["took_ms"].parse::<f64>().unwrap() > 0.0, "{spans:#?}");
+    let retried: Vec<_> = spans[0]
+        .events
+        .iter()
+        .filter(|event| event.name == "client retried")
+        .collect();
+    assert_eq!(
+        (retried.len(), retried[0].attributes["tries"].as_str()),
+        (1, "2"),
+        "{spans:#?}"
+    );
+    assert!(
+        retried[0].attributes["took_ms"].parse::<f64>().unwrap() > 0.0,
+        "{spans:#?}"
+    );
     assert_eq!(spans[0].status, 0);
 }
 
@@ -158,14 +257,32 @@ fn a_client_that_had_to_try_twice_is_one_event_of_the_one_span_that_connects() {
 fn a_client_that_cannot_connect_says_why_and_fails_its_step_and_the_run() {
     let collector = Collector::start();
     let observed = Observed::start(&collector, &[]);
-    let target = stand_before(&observed, |_, mut agent, _| agent.write_all(&[b'?'; 32]).unwrap());
-    let (result, code) = observed.run(&["--clients", "1", "--rate", "100", "--duration", "200ms", "--target", &target]);
+    let target = stand_before(&observed, |_, mut agent, _| {
+        agent.write_all(&[b'?'; 32]).unwrap()
+    });
+    let (result, code) = observed.run(&[
+        "--clients",
+        "1",
+        "--rate",
+        "100",
+        "--duration",
+        "200ms",
+        "--target",
+        &target,
+    ]);
     assert!([3, 4].contains(&code), "{result:#}");
     observed.end();
     let connect = collector.wait_for("the connecting", |span| span.name == "connect");
     assert_eq!(connect.status, 2);
-    assert!(connect.event("client failed").attributes["error"].contains("did not prove"), "{connect:#?}");
+    assert!(
+        connect.event("client failed").attributes["error"].contains("did not prove"),
+        "{connect:#?}"
+    );
     for name in ["agent a1", "run"] {
-        assert_eq!(collector.wait_for(name, |span| span.name == name).status, 2, "{name}");
+        assert_eq!(
+            collector.wait_for(name, |span| span.name == name).status,
+            2,
+            "{name}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A server and an agent that send their traces and metrics to one collector, and benchctl that does so too.
+//! A server and an agent that send their traces and metrics to one collector, and benchctl that
+//! does so too.
 
 use std::{
     fs::{self, File},
@@ -30,37 +31,88 @@ impl Observed {
 
     pub(crate) fn sending_to(endpoint: &str, more: &[(&'static str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
-        let said = || File::options().create(true).append(true).open(folder.path().join("stderr")).unwrap();
+        let said = || {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(folder.path().join("stderr"))
+                .unwrap()
+        };
         let mut variables = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.to_owned())];
-        variables.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        variables.extend(
+            more.iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
         let mut server = command("metronome-server");
-        server.args(["--port", "0", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--workers", "2"]);
-        server.arg("--database").arg(folder.path().join("runs.sqlite")).envs(variables.clone()).stderr(said());
+        server.args([
+            "--port",
+            "0",
+            "--grpc",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--workers",
+            "2",
+        ]);
+        server
+            .arg("--database")
+            .arg(folder.path().join("runs.sqlite"))
+            .envs(variables.clone())
+            .stderr(said());
         let server = Running::start(server);
         let mut agent = command("metronome-agent");
-        agent.args(["--name", "a1", "--server", &server.told("grpc")]).envs(variables.clone()).stderr(said());
+        agent
+            .args(["--name", "a1", "--server", &server.told("grpc")])
+            .envs(variables.clone())
+            .stderr(said());
         let agent = Running::start(agent);
-        Self { folder, variables, server, agent }
+        Self {
+            folder,
+            variables,
+            server,
+            agent,
+        }
     }
 
     pub(crate) fn benchctl(&self, arguments: &[&str]) -> Command {
         let mut command = command("benchctl");
-        command.args(["-o", "json", "--server", &self.server.told("grpc")]).args(arguments);
-        command.envs(self.variables.clone()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(["-o", "json", "--server", &self.server.told("grpc")])
+            .args(arguments);
+        command
+            .envs(self.variables.clone())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> (Value, i32) {
-        json_of(self.benchctl(&[&["start"], arguments].concat()).output().unwrap())
+        json_of(
+            self.benchctl(&[&["start"], arguments].concat())
+                .output()
+                .unwrap(),
+        )
     }
 
     /// A run that lasts until it is stopped, once all of its clients have sent something.
     pub(crate) fn begin_run(&self, arguments: &[&str]) -> Child {
-        let long = ["start", "--clients", "2", "--rate", "200", "--duration", "10m"];
+        let long = [
+            "start",
+            "--clients",
+            "2",
+            "--rate",
+            "200",
+            "--duration",
+            "10m",
+        ];
         let child = self.benchctl(&[&long, arguments].concat()).spawn().unwrap();
         wait_until("both clients send", || {
             let server = self.look();
-            let packets = server["workers"].as_array().unwrap().iter().filter_map(|worker| worker["packets"].as_u64());
+            let packets = server["workers"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter_map(|worker| worker["packets"].as_u64());
             (server["connections"]["admitted"] == 2 && packets.sum::<u64>() > 20).then_some(())
         });
         child
@@ -80,7 +132,11 @@ impl Observed {
     pub(crate) fn get(&self, path: &str, accept: &str) -> String {
         use std::io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect(self.server.told("http")).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\nConnection: close\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer

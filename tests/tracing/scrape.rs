@@ -15,12 +15,23 @@ fn a_scrape_tells_what_the_run_told_and_probes_follow_the_server() {
         answer
             .contains("metronome_runs_ended_total{verdict=\"invalid\"} 1")
             .then(|| answer.clone())
-            .or_else(|| answer.contains("metronome_runs_ended_total{verdict=\"valid\"} 1").then_some(answer))
+            .or_else(|| {
+                answer
+                    .contains("metronome_runs_ended_total{verdict=\"valid\"} 1")
+                    .then_some(answer)
+            })
     });
-    assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+    assert!(
+        answer.contains("content-type: text/plain; version=0.0.4"),
+        "{answer}"
+    );
     let figure = |name: &str| {
-        let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in {answer}")).parse::<f64>().unwrap()
+        let line = answer
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {answer}"))
+            .parse::<f64>()
+            .unwrap()
     };
     for name in [
         "metronome_packets_sent_total",
@@ -34,10 +45,20 @@ fn a_scrape_tells_what_the_run_told_and_probes_follow_the_server() {
     assert_eq!(figure("metronome_packets_lost_total"), 0.0);
     assert!(answer.contains("rpc_method=\"metronome.v1.OperatorService/StartRun\""));
     let open_metrics = observed.get("/metrics", "application/openmetrics-text");
-    assert!(open_metrics.contains("application/openmetrics-text; version=1.0.0") && open_metrics.ends_with("# EOF\n"));
+    assert!(
+        open_metrics.contains("application/openmetrics-text; version=1.0.0")
+            && open_metrics.ends_with("# EOF\n")
+    );
     assert!(observed.get("/healthz", "*/*").starts_with("HTTP/1.1 200"));
     assert!(observed.get("/readyz", "*/*").ends_with("ready\n"));
-    assert!(observed.get("/no-such-page", "*/*").starts_with("HTTP/1.1 404"));
+    assert!(
+        observed
+            .get("/no-such-page", "*/*")
+            .starts_with("HTTP/1.1 404")
+    );
     observed.end();
-    assert!(collector.spans().is_empty() && collector.metrics().is_empty(), "OTEL_SDK_DISABLED is obeyed");
+    assert!(
+        collector.spans().is_empty() && collector.metrics().is_empty(),
+        "OTEL_SDK_DISABLED is obeyed"
+    );
 }

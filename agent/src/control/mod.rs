@@ -43,7 +43,11 @@ enum Over {
 /// Attends the server of `config` until SIGTERM or SIGINT, whatever happens to the server.
 pub(crate) fn attend(config: &AttendConfig) -> ExitCode {
     raise_open_files_limit();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
@@ -73,13 +77,21 @@ async fn keep_attending(config: &AttendConfig, signals: &mut Signals) -> ExitCod
             Over::ShutDown => break,
             Over::Lost(reason) => reason,
         };
-        failures = if welcomed { u32::from(begun_at.elapsed() < HELD_LONG) } else { failures + 1 };
+        failures = if welcomed {
+            u32::from(begun_at.elapsed() < HELD_LONG)
+        } else {
+            failures + 1
+        };
         // A server that stays away is worth one line, not one a try.
         if welcomed || reason != told {
             tracing::warn!("{reason}; trying again until it is there");
         }
         told = reason;
-        let wait = if failures == 0 { Duration::ZERO } else { backoff::wait_after(failures, backoff::jitter()) };
+        let wait = if failures == 0 {
+            Duration::ZERO
+        } else {
+            backoff::wait_after(failures, backoff::jitter())
+        };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = signals.next() => break,
@@ -97,11 +109,15 @@ async fn attend_once(
     welcomed: &mut dyn FnMut(),
 ) -> Over {
     let opening = async {
-        let channel = dial(config).await.map_err(|error| unreachable(config, &error))?;
+        let channel = dial(config)
+            .await
+            .map_err(|error| unreachable(config, &error))?;
         let client = AgentServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        Session::open(config, runs, client).await.map_err(|status| refused(config, &status))
+        Session::open(config, runs, client)
+            .await
+            .map_err(|status| refused(config, &status))
     };
     tokio::select! {
         opened = opening => match opened {
@@ -131,7 +147,12 @@ async fn dial(config: &AttendConfig) -> Result<Channel, tonic::transport::Error>
 fn announce(config: &AttendConfig) {
     // Nobody may be listening, which is no reason to stop.
     let mut stdout = io::stdout();
-    let _ = writeln!(stdout, "metronome-agent ready: name {} server {}", config.name, url(config));
+    let _ = writeln!(
+        stdout,
+        "metronome-agent ready: name {} server {}",
+        config.name,
+        url(config)
+    );
     let _ = stdout.flush();
 }
 
@@ -150,9 +171,17 @@ fn unreachable(config: &AttendConfig, error: &tonic::transport::Error) -> String
 fn refused(config: &AttendConfig, status: &Status) -> String {
     match status.code() {
         Code::AlreadyExists => {
-            format!("the server at {} lists another agent of the name {:?}", url(config), config.name)
+            format!(
+                "the server at {} lists another agent of the name {:?}",
+                url(config),
+                config.name
+            )
         }
-        code => format!("the stream to the server at {} ended ({code:?}): {}", url(config), status.message()),
+        code => format!(
+            "the stream to the server at {} ended ({code:?}): {}",
+            url(config),
+            status.message()
+        ),
     }
 }
 
@@ -166,7 +195,13 @@ fn failed(error: &io::Error) -> ExitCode {
 pub(crate) fn raise_open_files_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
 }
 
 /// The signals that ask this process to end.
@@ -179,7 +214,10 @@ pub(crate) struct Signals {
 impl Signals {
     /// From here on these signals end nothing by themselves. Call inside a runtime.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// Waits for the next one.

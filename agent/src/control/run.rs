@@ -88,11 +88,16 @@ impl RunHandle {
     /// Moves the end of the lease. A Renew that was on its way when the run was made does not list
     /// it; when the next one does not either, the server knows nothing of the run any more.
     pub(super) fn renew(&mut self, lease_until_ns: u64, is_listed: bool) {
-        self.unlisted = if is_listed { 0 } else { self.unlisted.saturating_add(1) };
+        self.unlisted = if is_listed {
+            0
+        } else {
+            self.unlisted.saturating_add(1)
+        };
         if self.unlisted < UNLISTED_MAX {
             self.leash.renew(lease_until_ns);
         } else {
-            self.leash.lose("the server knows nothing of the run any more");
+            self.leash
+                .lose("the server knows nothing of the run any more");
         }
     }
 
@@ -128,9 +133,21 @@ pub(super) fn launch(orders: Orders, lease_until_ns: u64) -> io::Result<RunHandl
     let totals: Arc<[Totals]> = generator::totals(&orders.assignment);
     let (start, started) = channel();
     let clients = orders.assignment.client_count();
-    let run = Run { leash: leash.clone(), totals: totals.clone(), orders };
-    thread::Builder::new().name("run".into()).spawn(move || run.conduct(&started))?;
-    Ok(RunHandle { leash, clients, totals, start: Some(start), unlisted: 0 })
+    let run = Run {
+        leash: leash.clone(),
+        totals: totals.clone(),
+        orders,
+    };
+    thread::Builder::new()
+        .name("run".into())
+        .spawn(move || run.conduct(&started))?;
+    Ok(RunHandle {
+        leash,
+        clients,
+        totals,
+        start: Some(start),
+        unlisted: 0,
+    })
 }
 
 struct Run {
@@ -146,7 +163,10 @@ impl Run {
         match self.prepare() {
             Ok(clients) => {
                 let attempts = clients.iter().map(Client::attempts).sum();
-                self.report(Report::Prepared(v1::Prepared { run_id: self.run_id(), attempts }));
+                self.report(Report::Prepared(v1::Prepared {
+                    run_id: self.run_id(),
+                    attempts,
+                }));
                 self.carry_out(clients, started);
             }
             Err(NotConnected { error, records }) => {
@@ -158,9 +178,16 @@ impl Run {
 
     fn prepare(&self) -> Result<Vec<Client>, NotConnected> {
         let _prepare = info_span!("prepare").entered();
-        let addresses = self.resolve().map_err(|error| NotConnected { error, records: Vec::new() })?;
-        let connect = info_span!("connect", clients = i64::from(self.orders.assignment.client_count()));
-        let connected = connect.in_scope(|| connect_all(&self.orders.assignment, &addresses, &self.leash));
+        let addresses = self.resolve().map_err(|error| NotConnected {
+            error,
+            records: Vec::new(),
+        })?;
+        let connect = info_span!(
+            "connect",
+            clients = i64::from(self.orders.assignment.client_count())
+        );
+        let connected =
+            connect.in_scope(|| connect_all(&self.orders.assignment, &addresses, &self.leash));
         if let Err(NotConnected { error, .. }) = &connected {
             past::fail(&connect, error);
         }
@@ -168,7 +195,11 @@ impl Run {
     }
 
     fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
-        self.orders.assignment.target.resolve(&self.orders.allowed).map_err(|error| error.to_string())
+        self.orders
+            .assignment
+            .target
+            .resolve(&self.orders.allowed)
+            .map_err(|error| error.to_string())
     }
 
     fn carry_out(&self, clients: Vec<Client>, started: &Receiver<Go>) {
@@ -188,7 +219,8 @@ impl Run {
             Go::Never => self.cut_short(&clients, u64::MAX),
         };
         measured.cpu_ns += self.drain(&mut clients);
-        info_span!("report").in_scope(|| self.report_records(clients.iter().map(Client::record).collect()));
+        info_span!("report")
+            .in_scope(|| self.report_records(clients.iter().map(Client::record).collect()));
         match problem {
             Some(problem) => self.fail(problem),
             None => self.conclude(Report::Finished(v1::Finished {
@@ -205,11 +237,17 @@ impl Run {
         let assignment = &self.orders.assignment;
         let why_lost = self.leash.why_lost();
         let is_whole = match assignment.load {
-            Load::Paced { packets_per_client, .. } => {
-                clients.iter().all(|client| client.record().scheduled == packets_per_client)
+            Load::Paced {
+                packets_per_client, ..
+            } => clients
+                .iter()
+                .all(|client| client.record().scheduled == packets_per_client),
+            // A flood has no schedule that could tell: a thread that stood still to its end sent
+            // nothing.
+            Load::Flood => {
+                why_lost.is_none()
+                    && clock::now_ns() >= start_ns.saturating_add(assignment.duration_ns())
             }
-            // A flood has no schedule that could tell: a thread that stood still to its end sent nothing.
-            Load::Flood => why_lost.is_none() && clock::now_ns() >= start_ns.saturating_add(assignment.duration_ns()),
         };
         if is_whole {
             return None;
@@ -239,9 +277,23 @@ impl Run {
         clock::thread_cpu_ns() - cpu_before_ns
     }
 
-    fn measure(&self, clients: Vec<Client>, connected_ns: u64, start_ns: u64) -> io::Result<(Vec<Client>, Measured)> {
-        let Orders { assignment, pacing, .. } = &self.orders;
-        let generated = generate(clients, assignment, start_ns, *pacing, &self.leash, &self.totals)?;
+    fn measure(
+        &self,
+        clients: Vec<Client>,
+        connected_ns: u64,
+        start_ns: u64,
+    ) -> io::Result<(Vec<Client>, Measured)> {
+        let Orders {
+            assignment, pacing, ..
+        } = &self.orders;
+        let generated = generate(
+            clients,
+            assignment,
+            start_ns,
+            *pacing,
+            &self.leash,
+            &self.totals,
+        )?;
         trace_load(&generated.1, connected_ns, start_ns);
         let measured = &generated.1;
         // Signed: of other whole numbers a trace would make text.
@@ -260,16 +312,31 @@ impl Run {
 
     /// Of this agent's part, a child of the run's.
     fn span(&self) -> Span {
-        let Orders { run_id, agent, assignment, traceparent, .. } = &self.orders;
+        let Orders {
+            run_id,
+            agent,
+            assignment,
+            traceparent,
+            ..
+        } = &self.orders;
         let clients = i64::from(assignment.client_count());
-        let span = info_span!("agent", otel.name = format!("agent {agent}"), run_id, agent, clients);
+        let span = info_span!(
+            "agent",
+            otel.name = format!("agent {agent}"),
+            run_id,
+            agent,
+            clients
+        );
         continue_from_traceparent(&span, traceparent);
         span
     }
 
     fn report_records(&self, records: Vec<v1::ClientRecord>) {
         for clients in records.chunks(RECORDS_PER_MESSAGE_MAX) {
-            let records = v1::ClientRecords { run_id: self.run_id(), clients: clients.to_vec() };
+            let records = v1::ClientRecords {
+                run_id: self.run_id(),
+                clients: clients.to_vec(),
+            };
             self.report(Report::ClientRecords(records));
         }
     }
@@ -277,7 +344,10 @@ impl Run {
     fn fail(&self, error: String) {
         tracing::warn!(error, "the run failed here");
         past::fail(&Span::current(), &error);
-        self.conclude(Report::Failed(v1::Failed { run_id: self.run_id(), error }));
+        self.conclude(Report::Failed(v1::Failed {
+            run_id: self.run_id(),
+            error,
+        }));
     }
 
     /// The last word of a run.
@@ -291,7 +361,11 @@ impl Run {
 
     fn say(&self, report: Report, is_last: bool) {
         // Nobody listens any more when the process ends; the run ends all the same.
-        let _ = self.orders.reports.send(Said { run_id: self.run_id(), report, is_last });
+        let _ = self.orders.reports.send(Said {
+            run_id: self.run_id(),
+            report,
+            is_last,
+        });
     }
 
     fn run_id(&self) -> String {
@@ -305,15 +379,32 @@ fn trace_load(measured: &Measured, connected_ns: u64, start_ns: u64) {
     let now_ns = clock::now_ns();
     let anchor = Anchor::at(now_ns);
     let at_us = |quantile| measured.lateness.quantile_ns(quantile) as f64 / 1e3;
-    let past = |name, from_ns, until_ns, attributes| Past { name, from_ns, until_ns, attributes, events: Vec::new() };
+    let past = |name, from_ns, until_ns, attributes| Past {
+        name,
+        from_ns,
+        until_ns,
+        attributes,
+        events: Vec::new(),
+    };
     let figures = vec![
-        KeyValue::new("metronome.packets.sent", measured.lateness.count().cast_signed()),
+        KeyValue::new(
+            "metronome.packets.sent",
+            measured.lateness.count().cast_signed(),
+        ),
         KeyValue::new("metronome.writes", measured.writes.cast_signed()),
         KeyValue::new("metronome.lateness.p50_us", at_us(0.5)),
         KeyValue::new("metronome.lateness.p99_us", at_us(0.99)),
         KeyValue::new("metronome.lateness.max_us", at_us(1.0)),
     ];
     let begun_ns = start_ns.clamp(connected_ns, now_ns);
-    past::record(&Span::current(), &anchor, past("warm-up", connected_ns, begun_ns, Vec::new()));
-    past::record(&Span::current(), &anchor, past("measure", begun_ns, now_ns, figures));
+    past::record(
+        &Span::current(),
+        &anchor,
+        past("warm-up", connected_ns, begun_ns, Vec::new()),
+    );
+    past::record(
+        &Span::current(),
+        &anchor,
+        past("measure", begun_ns, now_ns, figures),
+    );
 }

@@ -1,8 +1,9 @@
-//! The runs of this agent. They belong to it, not to one stream: a server that is upgraded, or a network
-//! that blinks, finds them as they were.
+//! The runs of this agent. They belong to it, not to one stream: a server that is upgraded, or a
+//! network that blinks, finds them as they were.
 //!
-//! What a run has said and must not be lost is kept here and said again on every new stream, until two
-//! Renews in a row do not list the run: then the server has made its report or knows nothing of it.
+//! What a run has said and must not be lost is kept here and said again on every new stream, until
+//! two Renews in a row do not list the run: then the server has made its report or knows nothing of
+//! it.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -35,7 +36,12 @@ struct Kept {
 impl Runs {
     pub(super) fn new() -> Self {
         let (say, said) = mpsc::unbounded_channel();
-        Self { going_on: HashMap::new(), kept: HashMap::new(), say, said }
+        Self {
+            going_on: HashMap::new(),
+            kept: HashMap::new(),
+            say,
+            said,
+        }
     }
 
     /// Where a run reports to.
@@ -54,7 +60,10 @@ impl Runs {
 
     /// Ids of the runs that go on or have something to say, as a Register tells them.
     pub(super) fn ids(&self) -> Vec<String> {
-        let over = self.kept.keys().filter(|run_id| !self.going_on.contains_key(*run_id));
+        let over = self
+            .kept
+            .keys()
+            .filter(|run_id| !self.going_on.contains_key(*run_id));
         self.going_on.keys().chain(over).cloned().collect()
     }
 
@@ -85,19 +94,26 @@ impl Runs {
         }
     }
 
-    /// Keeps a word and returns it to be said. The run's clients are free before its last word is out,
-    /// since the server may order the next run as soon as it has that.
+    /// Keeps a word and returns it to be said. The run's clients are free before its last word is
+    /// out, since the server may order the next run as soon as it has that.
     pub(super) fn keep(&mut self, said: Said) -> Report {
         if said.is_last {
             self.going_on.remove(&said.run_id);
         }
-        self.kept.entry(said.run_id).or_default().reports.push(said.report.clone());
+        self.kept
+            .entry(said.run_id)
+            .or_default()
+            .reports
+            .push(said.report.clone());
         said.report
     }
 
     /// All that was said and may still be wanted, for a new stream.
     pub(super) fn kept(&self) -> VecDeque<Report> {
-        self.kept.values().flat_map(|kept| kept.reports.iter().cloned()).collect()
+        self.kept
+            .values()
+            .flat_map(|kept| kept.reports.iter().cloned())
+            .collect()
     }
 
     /// Takes a Renew: leases of the runs that it lists last longer, others end or are forgotten.
@@ -107,19 +123,28 @@ impl Runs {
         }
         let going_on = &self.going_on;
         self.kept.retain(|run_id, kept| {
-            kept.unlisted = if listed.contains(run_id) { 0 } else { kept.unlisted + 1 };
+            kept.unlisted = if listed.contains(run_id) {
+                0
+            } else {
+                kept.unlisted + 1
+            };
             kept.unlisted < UNLISTED_MAX || going_on.contains_key(run_id)
         });
     }
 
     /// How far the runs are that have started.
     pub(super) fn progress(&self) -> impl Iterator<Item = v1::Progress> {
-        self.going_on.iter().filter(|(_, run)| run.is_started()).map(|(run_id, run)| run.progress(run_id))
+        self.going_on
+            .iter()
+            .filter(|(_, run)| run.is_started())
+            .map(|(run_id, run)| run.progress(run_id))
     }
 
     /// Ends all load, since this process is about to.
     pub(super) fn hurry(&self) {
-        self.going_on.values().for_each(|run| run.leash.pull(Pull::Hurry));
+        self.going_on
+            .values()
+            .for_each(|run| run.leash.pull(Pull::Hurry));
     }
 
     /// Ends all load and waits until it has ended, at most for `patience`.
@@ -139,8 +164,15 @@ mod tests {
     use super::*;
 
     fn said(run_id: &str, is_last: bool) -> Said {
-        let report = Report::Failed(v1::Failed { run_id: run_id.into(), error: String::new() });
-        Said { run_id: run_id.into(), report, is_last }
+        let report = Report::Failed(v1::Failed {
+            run_id: run_id.into(),
+            error: String::new(),
+        });
+        Said {
+            run_id: run_id.into(),
+            report,
+            is_last,
+        }
     }
 
     #[test]
@@ -150,7 +182,13 @@ mod tests {
         runs.keep(said("a", true));
         runs.keep(said("b", true));
         assert_eq!((runs.kept().len(), runs.ids().len()), (3, 2));
-        for (listed, left) in [(&["a"][..], 3), (&[][..], 2), (&["a"], 2), (&[], 2), (&[], 0)] {
+        for (listed, left) in [
+            (&["a"][..], 3),
+            (&[][..], 2),
+            (&["a"], 2),
+            (&[], 2),
+            (&[], 0),
+        ] {
             let listed: Vec<_> = listed.iter().map(ToString::to_string).collect();
             runs.renew(0, &listed);
             assert_eq!(runs.kept().len(), left, "{listed:?}");

@@ -1,7 +1,7 @@
 //! One stream with the server: what it orders, what is reported back.
 //!
-//! This task only passes things on; each run has a plain thread of its own ([`super::run`]), and the
-//! lease is kept by every pacing thread itself. So nothing here has to be in time.
+//! This task only passes things on; each run has a plain thread of its own ([`super::run`]), and
+//! the lease is kept by every pacing thread itself. So nothing here has to be in time.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -49,7 +49,8 @@ const REPORTS_MAX: usize = 64;
 /// A start further away than this is a mistake.
 const START_IN_MAX: Duration = Duration::from_secs(60);
 
-/// Of orders that cannot be followed, at most ten lines in ten seconds: a server may give them by the thousand.
+/// Of orders that cannot be followed, at most ten lines in ten seconds: a server may give them by
+/// the thousand.
 static REFUSALS: Restraint = Restraint::new(10, 10_000_000_000);
 
 /// An open stream.
@@ -72,15 +73,32 @@ impl<'a> Session<'a> {
     ) -> Result<Self, Status> {
         let (reports, outgoing) = mpsc::channel(REPORTS_MAX);
         let _ = reports.try_send(message(Report::Register(registration(config, runs))));
-        let answer = timeout(ANSWER_TIME_MAX, client.attend(ReceiverStream::new(outgoing))).await;
-        let orders = answer.map_err(|_| Status::deadline_exceeded("no answer within 5 s"))??.into_inner();
+        let answer = timeout(
+            ANSWER_TIME_MAX,
+            client.attend(ReceiverStream::new(outgoing)),
+        )
+        .await;
+        let orders = answer
+            .map_err(|_| Status::deadline_exceeded("no answer within 5 s"))??
+            .into_inner();
         let unsaid = runs.kept();
-        Ok(Self { config, runs, orders, reports, unsaid, lease: LEASE_DEFAULT })
+        Ok(Self {
+            config,
+            runs,
+            orders,
+            reports,
+            unsaid,
+            lease: LEASE_DEFAULT,
+        })
     }
 
-    /// Obeys until the stream ends (an error, whoever ended it) or a signal comes (`Ok`). The runs go
-    /// on either way, for as long as their leases last.
-    pub(super) async fn hold(mut self, signals: &mut Signals, welcomed: &mut dyn FnMut()) -> Result<(), Status> {
+    /// Obeys until the stream ends (an error, whoever ended it) or a signal comes (`Ok`). The runs
+    /// go on either way, for as long as their leases last.
+    pub(super) async fn hold(
+        mut self,
+        signals: &mut Signals,
+        welcomed: &mut dyn FnMut(),
+    ) -> Result<(), Status> {
         let mut ticks = interval(PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut beat = 0_u64;
@@ -117,7 +135,12 @@ impl<'a> Session<'a> {
         let Some(order) = order.message else { return };
         match order {
             Order::Welcome(welcome) => {
-                self.lease = welcome.lease.as_ref().and_then(duration).unwrap_or(LEASE_DEFAULT).min(LEASE_MAX);
+                self.lease = welcome
+                    .lease
+                    .as_ref()
+                    .and_then(duration)
+                    .unwrap_or(LEASE_DEFAULT)
+                    .min(LEASE_MAX);
                 tracing::info!("attending {} as {}", self.config.server, self.config.name);
                 welcomed();
             }
@@ -152,8 +175,9 @@ impl<'a> Session<'a> {
                 prepare.clients
             ));
         }
-        let assignment = Assignment::from_prepare(&prepare, &self.config.server_host, self.config.clients_max)
-            .map_err(|error| error.to_string())?;
+        let assignment =
+            Assignment::from_prepare(&prepare, &self.config.server_host, self.config.clients_max)
+                .map_err(|error| error.to_string())?;
         let orders = run::Orders {
             run_id: prepare.run_id.clone(),
             agent: self.config.name.clone(),
@@ -171,15 +195,23 @@ impl<'a> Session<'a> {
 
     fn start(&mut self, start: &v1::Start) {
         let now_ns = clock::now_ns();
-        let start_in = start.start_in.as_ref().and_then(duration).unwrap_or_default();
+        let start_in = start
+            .start_in
+            .as_ref()
+            .and_then(duration)
+            .unwrap_or_default();
         let start_ns = match start.start_at_ns {
             0 => now_ns.saturating_add(u64::try_from(start_in.as_nanos()).unwrap_or(u64::MAX)),
             start_at_ns => start_at_ns,
         };
         // A run that is over by now was told so; there is nothing to answer.
-        let Some(run) = self.runs.get_mut(&start.run_id) else { return };
+        let Some(run) = self.runs.get_mut(&start.run_id) else {
+            return;
+        };
         if start_ns > now_ns + START_IN_MAX.as_nanos() as u64 {
-            run.refuse_start("the start is more than 60 s away; do server and agent share a clock?".into());
+            run.refuse_start(
+                "the start is more than 60 s away; do server and agent share a clock?".into(),
+            );
         } else {
             run.start(start_ns);
         }
@@ -199,11 +231,18 @@ impl<'a> Session<'a> {
         if let Some(withheld) = REFUSALS.admit(clock::now_ns()) {
             tracing::warn!(run_id, error, withheld, "the run failed here");
         }
-        let report = Report::Failed(v1::Failed { run_id: run_id.clone(), error });
+        let report = Report::Failed(v1::Failed {
+            run_id: run_id.clone(),
+            error,
+        });
         let report = if run_id.parse::<RunId>().is_ok() {
             // A run of this id that goes on is another one, and not over.
             let is_last = self.runs.get(&run_id).is_none();
-            self.runs.keep(Said { run_id, report, is_last })
+            self.runs.keep(Said {
+                run_id,
+                report,
+                is_last,
+            })
         } else {
             // A server that is told of no run at all ends the stream; once is enough.
             report
@@ -224,8 +263,14 @@ impl<'a> Session<'a> {
 }
 
 /// Says the first of what waits as soon as there is room. When this is dropped before, it waits on.
-async fn say_next(reports: &mpsc::Sender<v1::AgentMessage>, unsaid: &mut VecDeque<Report>) -> Result<(), Status> {
-    let room = reports.reserve().await.map_err(|_| Status::unavailable("the connection to it broke"))?;
+async fn say_next(
+    reports: &mpsc::Sender<v1::AgentMessage>,
+    unsaid: &mut VecDeque<Report>,
+) -> Result<(), Status> {
+    let room = reports
+        .reserve()
+        .await
+        .map_err(|_| Status::unavailable("the connection to it broke"))?;
     if let Some(report) = unsaid.pop_front() {
         room.send(message(report));
     }
@@ -234,7 +279,9 @@ async fn say_next(reports: &mpsc::Sender<v1::AgentMessage>, unsaid: &mut VecDequ
 
 /// Wraps a report for the stream.
 fn message(report: Report) -> v1::AgentMessage {
-    v1::AgentMessage { message: Some(report) }
+    v1::AgentMessage {
+        message: Some(report),
+    }
 }
 
 fn registration(config: &AttendConfig, runs: &Runs) -> v1::Register {

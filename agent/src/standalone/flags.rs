@@ -41,7 +41,8 @@ pub(crate) struct RunArgs {
     /// TCP connections, 1 to 10000.
     #[arg(long, value_name = "N", default_value_t = 1)]
     clients: u32,
-    /// Packets per second of each client: 0.001 to 1000000. 10k is 10000. `max`: a flood, as many as the path carries.
+    /// Packets per second of each client: 0.001 to 1000000. 10k is 10000. `max`: a flood, as many
+    /// as the path carries.
     #[arg(long, value_name = "HZ|max", default_value = "10000")]
     rate: AskedRate,
     /// How long: seconds as a number, or 500ms, 10s, 1m … 1 ms to 24 h.
@@ -56,8 +57,8 @@ pub(crate) struct RunArgs {
     /// Pacing threads, 1 to 64.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(THREADS_MAX)))]
     threads: u32,
-    /// File with 64 hexadecimal digits, readable by its owner only, that the server has too: speak the
-    /// full protocol and verify the server. Without it packets are raw.
+    /// File with 64 hexadecimal digits, readable by its owner only, that the server has too: speak
+    /// the full protocol and verify the server. Without it packets are raw.
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Index of the first client, when several of these share a server.
@@ -135,9 +136,16 @@ impl TryFrom<RunArgs> for RunConfig {
         let plan = Plan::try_from(&asked(&args))?;
         let clients_total = args.first_client.saturating_add(plan.clients);
         if clients_total > CLIENTS_MAX {
-            return Err(BadRunFlag::FirstClient { first: args.first_client, clients: plan.clients });
+            return Err(BadRunFlag::FirstClient {
+                first: args.first_client,
+                clients: plan.clients,
+            });
         }
-        let bracketed = if args.host.contains(':') { format!("[{}]", args.host) } else { args.host.clone() };
+        let bracketed = if args.host.contains(':') {
+            format!("[{}]", args.host)
+        } else {
+            args.host.clone()
+        };
         let target = Target::parse(&format!("{bracketed}:{}", args.port), "")
             .map_err(|_| BadRunFlag::Host(args.host.clone()))?;
         let assignment = Assignment {
@@ -149,13 +157,22 @@ impl TryFrom<RunArgs> for RunConfig {
             batch: plan.batch,
             phase: plan.phase,
             threads: plan.threads,
-            protocol: args.key_file.as_deref().map_or(Ok(Protocol::Raw), standing_run)?,
+            protocol: args
+                .key_file
+                .as_deref()
+                .map_or(Ok(Protocol::Raw), standing_run)?,
             deadline: CONNECT_TIME_MAX,
         };
-        let networks = vec![ipnet::Ipv4Net::default().into(), ipnet::Ipv6Net::default().into()];
+        let networks = vec![
+            ipnet::Ipv4Net::default().into(),
+            ipnet::Ipv6Net::default().into(),
+        ];
         Ok(Self {
             assignment,
-            allowed: Allowed { server_host: None, networks },
+            allowed: Allowed {
+                server_host: None,
+                networks,
+            },
             duration: plan.duration,
             pacing: args.pacing,
             output: args.output,
@@ -165,8 +182,15 @@ impl TryFrom<RunArgs> for RunConfig {
 
 impl From<PlanError> for BadRunFlag {
     fn from(error: PlanError) -> Self {
-        let flag = if error.field == "rate_hz" { "rate" } else { error.field };
-        Self::Plan { flag, problem: error.problem }
+        let flag = if error.field == "rate_hz" {
+            "rate"
+        } else {
+            error.field
+        };
+        Self::Plan {
+            flag,
+            problem: error.problem,
+        }
     }
 }
 
@@ -195,34 +219,59 @@ fn asked(args: &RunArgs) -> v1::Plan {
 
 fn load(plan: &Plan) -> Load {
     match plan.rate {
-        Rate::Mhz(rate_mhz) => Load::Paced { rate_mhz, packets_per_client: plan.packets_per_client().unwrap_or(1) },
+        Rate::Mhz(rate_mhz) => Load::Paced {
+            rate_mhz,
+            packets_per_client: plan.packets_per_client().unwrap_or(1),
+        },
         Rate::Max => Load::Flood,
     }
 }
 
 fn standing_run(path: &Path) -> Result<Protocol, BadRunFlag> {
-    let error = |problem| BadRunFlag::KeyFile { path: path.into(), problem };
+    let error = |problem| BadRunFlag::KeyFile {
+        path: path.into(),
+        problem,
+    };
     let secret = read_secret(path).map_err(error)?;
     let run = RunId::from_bits(0);
-    Ok(Protocol::Sealed { run, agent: 0, key: Key::derive(&secret, run, 0) })
+    Ok(Protocol::Sealed {
+        run,
+        agent: 0,
+        key: Key::derive(&secret, run, 0),
+    })
 }
 
 fn read_secret(path: &Path) -> Result<[u8; KEY_BYTES], String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mode = file.metadata().map_err(|error| error.to_string())?.mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(format!("others may read it (mode {mode:o}); run chmod 600 on it"));
+        return Err(format!(
+            "others may read it (mode {mode:o}); run chmod 600 on it"
+        ));
     }
     let mut text = String::new();
     // A key has 64 digits; a few more bytes tell a key with a line end from something else.
-    file.take(128).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    parse_secret(text.trim()).ok_or_else(|| "it must hold 64 hexadecimal digits and nothing else".into())
+    file.take(128)
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
+    parse_secret(text.trim())
+        .ok_or_else(|| "it must hold 64 hexadecimal digits and nothing else".into())
 }
 
 fn parse_secret(text: &str) -> Option<[u8; KEY_BYTES]> {
-    let digits = text.bytes().map(|byte| char::from(byte).to_digit(16)).collect::<Option<Vec<u32>>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect();
-    if digits.len() == 2 * KEY_BYTES { bytes.try_into().ok() } else { None }
+    let digits = text
+        .bytes()
+        .map(|byte| char::from(byte).to_digit(16))
+        .collect::<Option<Vec<u32>>>()?;
+    let bytes: Vec<u8> = digits
+        .chunks_exact(2)
+        .map(|pair| (pair[0] << 4 | pair[1]) as u8)
+        .collect();
+    if digits.len() == 2 * KEY_BYTES {
+        bytes.try_into().ok()
+    } else {
+        None
+    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -260,7 +309,14 @@ mod tests {
     #[test]
     fn a_secret_is_64_hexadecimal_digits_and_nothing_else() {
         assert_eq!(parse_secret(&"0f".repeat(32)), Some([15; 32]));
-        for text in ["", "0f", &"0f".repeat(31), &"0f".repeat(33), &"0g".repeat(32), &"é".repeat(32)] {
+        for text in [
+            "",
+            "0f",
+            &"0f".repeat(31),
+            &"0f".repeat(33),
+            &"0g".repeat(32),
+            &"é".repeat(32),
+        ] {
             assert_eq!(parse_secret(text), None, "{text}");
         }
     }

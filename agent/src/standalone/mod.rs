@@ -41,7 +41,9 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
         }
     };
     raise_open_files_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     match runtime {
         Ok(runtime) => runtime.block_on(attend_to(config, startup_delay)),
         Err(error) => failure(&error.to_string()),
@@ -76,7 +78,11 @@ async fn attend_to(config: RunConfig, startup_delay: Duration) -> ExitCode {
     match outcome {
         Some(Ok(summary)) => {
             print(&summary, output);
-            ExitCode::from(if interrupted { INTERRUPTED } else { summary.exit_code() })
+            ExitCode::from(if interrupted {
+                INTERRUPTED
+            } else {
+                summary.exit_code()
+            })
         }
         _ if interrupted => ExitCode::from(INTERRUPTED),
         Some(Err(error)) => failure(&error),
@@ -104,12 +110,16 @@ async fn watch(
 /// Connect, generate, drain.
 fn load(config: &RunConfig, leash: &Leash) -> Outcome {
     let assignment = &config.assignment;
-    let addresses = assignment.target.resolve(&config.allowed).map_err(|error| error.to_string())?;
+    let addresses = assignment
+        .target
+        .resolve(&config.allowed)
+        .map_err(|error| error.to_string())?;
     let clients = connect_all(assignment, &addresses, leash).map_err(|failed| failed.error)?;
     let totals = generator::totals(assignment);
     let start_ns = clock::now_ns() + START_IN_NS;
     let generated = generate(clients, assignment, start_ns, config.pacing, leash, &totals);
-    let (mut clients, measured) = generated.map_err(|error| format!("the load could not be generated: {error}"))?;
+    let (mut clients, measured) =
+        generated.map_err(|error| format!("the load could not be generated: {error}"))?;
     let elapsed_ns = clock::now_ns().saturating_sub(start_ns);
     drain(&mut clients, leash);
     let records: Vec<_> = clients.iter().map(Client::record).collect();

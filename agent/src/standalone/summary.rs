@@ -93,7 +93,12 @@ struct ClientSummary {
 
 impl Summary {
     /// Sums up `records`; `elapsed_ns` is from the start instant to the last write.
-    pub(super) fn new(config: &RunConfig, records: &[v1::ClientRecord], measured: &Measured, elapsed_ns: u64) -> Self {
+    pub(super) fn new(
+        config: &RunConfig,
+        records: &[v1::ClientRecord],
+        measured: &Measured,
+        elapsed_ns: u64,
+    ) -> Self {
         let assignment = &config.assignment;
         let rate_hz = match assignment.load {
             Load::Paced { .. } => Some(assignment.rate().hz()),
@@ -117,7 +122,12 @@ impl Summary {
                 scheduled: records.iter().map(|record| record.scheduled).sum(),
                 sent,
                 skipped: records.iter().map(|record| record.skipped).sum(),
-                acknowledged: sealed.then(|| records.iter().filter_map(|record| record.acknowledged).sum()),
+                acknowledged: sealed.then(|| {
+                    records
+                        .iter()
+                        .filter_map(|record| record.acknowledged)
+                        .sum()
+                }),
             },
             rate: Rate {
                 offered_hz: rate_hz.map(|hz| hz * f64::from(assignment.client_count())),
@@ -134,13 +144,21 @@ impl Summary {
         }
     }
 
-    /// 0: as asked. 4: less than 99 % or nothing was sent, or an end-ack is missing or tells another number.
-    /// 1: anything else that went wrong.
+    /// 0: as asked. 4: less than 99 % or nothing was sent, or an end-ack is missing or tells
+    /// another number. 1: anything else that went wrong.
     pub(super) fn exit_code(&self) -> u8 {
-        let Packets { scheduled, sent, acknowledged, .. } = self.packets;
+        let Packets {
+            scheduled,
+            sent,
+            acknowledged,
+            ..
+        } = self.packets;
         let enough = sent > 0 && sent as f64 >= SENT_SHARE_MIN * scheduled as f64;
-        let all_acknowledged =
-            acknowledged.is_none() || self.clients.iter().all(|client| client.acknowledged == Some(client.sent));
+        let all_acknowledged = acknowledged.is_none()
+            || self
+                .clients
+                .iter()
+                .all(|client| client.acknowledged == Some(client.sent));
         if !enough || !all_acknowledged {
             NOT_AS_ASKED
         } else if self.broken().next().is_some() {
@@ -156,13 +174,22 @@ impl Summary {
     }
 
     fn broken(&self) -> impl Iterator<Item = (u32, &str)> {
-        self.clients.iter().filter_map(|client| Some((client.client, client.error.as_deref()?)))
+        self.clients
+            .iter()
+            .filter_map(|client| Some((client.client, client.error.as_deref()?)))
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plan, packets, rate, lateness_us, cpu, .. } = self;
+        let Self {
+            plan,
+            packets,
+            rate,
+            lateness_us,
+            cpu,
+            ..
+        } = self;
         writeln!(
             f,
             "{} clients x {} packets/s x 32 bytes for {} s to {}, {}",
@@ -174,7 +201,11 @@ impl fmt::Display for Summary {
         )?;
         let share = packets.sent as f64 * 100.0 / packets.scheduled.max(1) as f64;
         writeln!(f, "  scheduled     {:>12}", packets.scheduled)?;
-        writeln!(f, "  sent          {:>12}   {share:.2} % of the schedule", packets.sent)?;
+        writeln!(
+            f,
+            "  sent          {:>12}   {share:.2} % of the schedule",
+            packets.sent
+        )?;
         writeln!(f, "  skipped       {:>12}", packets.skipped)?;
         match packets.acknowledged {
             Some(acknowledged) => writeln!(f, "  acknowledged  {acknowledged:>12}")?,
@@ -186,9 +217,23 @@ impl fmt::Display for Summary {
             rate.achieved_hz,
             rate_or_max(rate.offered_hz.map(f64::round))
         )?;
-        let Distribution { p50, p90, p99, p99_9, max, .. } = lateness_us;
-        writeln!(f, "  lateness us   p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p99_9:.1}  max {max:.1}")?;
-        writeln!(f, "  CPU           {:>12.0}   ns per packet, {:.2} s", cpu.agent_ns_per_packet, cpu.agent_s)?;
+        let Distribution {
+            p50,
+            p90,
+            p99,
+            p99_9,
+            max,
+            ..
+        } = lateness_us;
+        writeln!(
+            f,
+            "  lateness us   p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p99_9:.1}  max {max:.1}"
+        )?;
+        writeln!(
+            f,
+            "  CPU           {:>12.0}   ns per packet, {:.2} s",
+            cpu.agent_ns_per_packet, cpu.agent_s
+        )?;
         for (client, error) in self.broken().take(CLIENTS_NAMED_MAX) {
             writeln!(f, "  client {client}: {error}")?;
         }

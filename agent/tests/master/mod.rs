@@ -60,24 +60,40 @@ impl AgentService for Desk {
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
         let mut incoming = request.into_inner();
-        let first = incoming.message().await?.and_then(|message| message.message);
+        let first = incoming
+            .message()
+            .await?
+            .and_then(|message| message.message);
         let Some(Report::Register(registered)) = first else {
-            return Err(Status::invalid_argument("the first message must be Register"));
+            return Err(Status::invalid_argument(
+                "the first message must be Register",
+            ));
         };
         let refused = |left: u32| left.checked_sub(1);
-        if self.refusals.fetch_update(Relaxed, Relaxed, refused).is_ok() {
+        if self
+            .refusals
+            .fetch_update(Relaxed, Relaxed, refused)
+            .is_ok()
+        {
             return Err(Status::already_exists("the name is taken"));
         }
         let (reports_in, reports) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(Ok(message)) = incoming.next().await {
-                if message.message.is_none_or(|report| reports_in.send(report).is_err()) {
+                if message
+                    .message
+                    .is_none_or(|report| reports_in.send(report).is_err())
+                {
                     return;
                 }
             }
         });
         let (orders, outgoing) = mpsc::channel(64);
-        let _ = self.sessions.send(Session { registered, reports, orders });
+        let _ = self.sessions.send(Session {
+            registered,
+            reports,
+            orders,
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
 }
@@ -93,7 +109,10 @@ impl Master {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let (sender, sessions) = mpsc::unbounded_channel();
-        let service = AgentServiceServer::new(Desk { sessions: sender, refusals: refusals.into() });
+        let service = AgentServiceServer::new(Desk {
+            sessions: sender,
+            refusals: refusals.into(),
+        });
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         Self { address, sessions }
@@ -101,35 +120,60 @@ impl Master {
 
     /// The next agent that registers.
     pub(crate) async fn session(&mut self) -> Session {
-        timeout(PATIENCE, self.sessions.recv()).await.expect("an agent comes").expect("the server runs")
+        timeout(PATIENCE, self.sessions.recv())
+            .await
+            .expect("an agent comes")
+            .expect("the server runs")
     }
 
     /// The next agent, welcomed with this lease.
     pub(crate) async fn welcomed(&mut self, lease: Duration) -> Session {
         let session = self.session().await;
         let lease = prost_types::Duration::try_from(lease).ok();
-        session.order(Order::Welcome(v1::Welcome { name: session.registered.name.clone(), lease })).await;
+        session
+            .order(Order::Welcome(v1::Welcome {
+                name: session.registered.name.clone(),
+                lease,
+            }))
+            .await;
         session
     }
 }
 
 impl Session {
     pub(crate) async fn order(&self, order: Order) {
-        self.orders.send(Ok(v1::ServerMessage { message: Some(order) })).await.expect("the agent listens");
+        self.orders
+            .send(Ok(v1::ServerMessage {
+                message: Some(order),
+            }))
+            .await
+            .expect("the agent listens");
     }
 
     /// A message of a kind that this agent cannot know.
     pub(crate) async fn order_something_unknown(&self) {
-        self.orders.send(Ok(v1::ServerMessage { message: None })).await.expect("the agent listens");
+        self.orders
+            .send(Ok(v1::ServerMessage { message: None }))
+            .await
+            .expect("the agent listens");
     }
 
     pub(crate) async fn start(&self) {
-        let start_in = Some(prost_types::Duration { seconds: 0, nanos: 20_000_000 });
-        self.order(Order::Start(v1::Start { run_id: RUN.into(), start_at_ns: 0, start_in })).await;
+        let start_in = Some(prost_types::Duration {
+            seconds: 0,
+            nanos: 20_000_000,
+        });
+        self.order(Order::Start(v1::Start {
+            run_id: RUN.into(),
+            start_at_ns: 0,
+            start_in,
+        }))
+        .await;
     }
 
     pub(crate) async fn stop(&self) {
-        self.order(Order::Stop(v1::Stop { run_id: RUN.into() })).await;
+        self.order(Order::Stop(v1::Stop { run_id: RUN.into() }))
+            .await;
     }
 
     /// The next report that `wanted` takes; Alive and whatever else comes before it is passed over.
@@ -181,7 +225,10 @@ impl Session {
     /// All records, up to the Failed that follows them, and what that says.
     pub(crate) async fn cut_short(&mut self) -> (Vec<v1::ClientRecord>, String) {
         let (records, last) = self.ended().await;
-        (records, last.expect_err("it says that it went on to the end"))
+        (
+            records,
+            last.expect_err("it says that it went on to the end"),
+        )
     }
 
     async fn ended(&mut self) -> (Vec<v1::ClientRecord>, Result<v1::Finished, String>) {
@@ -221,11 +268,17 @@ pub(crate) fn prepare(port: u16, clients: u32, packets_per_client: u64) -> v1::P
         phase: v1::Phase::Staggered.into(),
         threads: 2,
         key: key().as_bytes().to_vec(),
-        deadline: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+        deadline: Some(prost_types::Duration {
+            seconds: 10,
+            nanos: 0,
+        }),
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         clients_total: clients,
         // At 1 kHz.
-        duration: Some(prost_types::Duration { seconds: packets_per_client.div_ceil(1000) as i64, nanos: 0 }),
+        duration: Some(prost_types::Duration {
+            seconds: packets_per_client.div_ceil(1000) as i64,
+            nanos: 0,
+        }),
     }
 }
 
@@ -236,7 +289,11 @@ impl Agent {
     /// Starts one that attends `address`.
     pub(crate) fn start(address: &str, flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_metronome-agent"));
-        command.args(["--server", address]).args(flags).stdin(Stdio::null()).stdout(Stdio::piped());
+        command
+            .args(["--server", address])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
         Self(command.spawn().expect("the agent starts"))
     }
 
@@ -254,7 +311,10 @@ impl Agent {
             std::io::Read::read_to_string(&mut stdout, &mut text).expect("it is text");
             (self.0.wait().expect("it ends"), text)
         });
-        timeout(PATIENCE, end).await.expect("it ends in time").expect("nothing panics")
+        timeout(PATIENCE, end)
+            .await
+            .expect("it ends in time")
+            .expect("nothing panics")
     }
 }
 

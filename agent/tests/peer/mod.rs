@@ -68,7 +68,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// Serves `connections` connections, in the standing run.
     pub(crate) fn start(connections: usize, manner: Manner) -> Self {
-        Self::start_with(connections, manner, Key::derive(&SECRET, RunId::from_bits(0), 0))
+        Self::start_with(
+            connections,
+            manner,
+            Key::derive(&SECRET, RunId::from_bits(0), 0),
+        )
     }
 
     /// Serves `connections` connections under `key`.
@@ -79,7 +83,10 @@ impl Peer {
             let accept = |_| listener.accept().expect("a connection").0;
             let serve = |stream| thread::spawn(move || serve(stream, manner, &key));
             let threads: Vec<_> = (0..connections).map(accept).map(serve).collect();
-            threads.into_iter().map(|thread| thread.join().expect("the peer found no fault")).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("the peer found no fault"))
+                .collect()
         });
         Self { port, serving }
     }
@@ -116,7 +123,9 @@ fn serve(mut stream: TcpStream, manner: Manner, key: &Key) -> Heard {
             heard.held = Some(stream);
             return heard;
         }
-        Manner::HalfCloses => stream.shutdown(Shutdown::Write).expect("an open connection"),
+        Manner::HalfCloses => stream
+            .shutdown(Shutdown::Write)
+            .expect("an open connection"),
         _ => {}
     }
     listen(&mut stream, manner, &hello, key, &mut heard);
@@ -138,15 +147,24 @@ fn listen(stream: &mut TcpStream, manner: Manner, hello: &Hello, key: &Key, hear
     }
     heard.end = hello.open_end(&frame, key);
     assert_eq!(read_to_end(stream), 0, "nothing follows the end");
-    let counted = if manner == Manner::Miscounts { heard.packets - 1 } else { heard.packets };
+    let counted = if manner == Manner::Miscounts {
+        heard.packets - 1
+    } else {
+        heard.packets
+    };
     if manner != Manner::NeverEndAcks && manner != Manner::HalfCloses {
-        stream.write_all(&hello.end_ack(counted, key)).expect("the agent waits for the end-ack");
+        stream
+            .write_all(&hello.end_ack(counted, key))
+            .expect("the agent waits for the end-ack");
     }
 }
 
 fn count(frame: &Frame, hello: &Hello, heard: &mut Heard) {
     let packet = Packet::decode(frame).expect("a whole packet");
-    assert_eq!((packet.client, packet.sequence), (hello.client.into(), heard.packets));
+    assert_eq!(
+        (packet.client, packet.sequence),
+        (hello.client.into(), heard.packets)
+    );
     let now = clock_gettime(ClockId::Monotonic);
     let now_ns = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
     assert!(packet.due_ns <= now_ns, "a packet came before it was due");
@@ -162,19 +180,27 @@ fn read_to_end(stream: &mut TcpStream) -> usize {
 
 fn reset(stream: &TcpStream) {
     let linger = Some(std::time::Duration::ZERO);
-    socket2::SockRef::from(stream).set_linger(linger).expect("an open connection");
+    socket2::SockRef::from(stream)
+        .set_linger(linger)
+        .expect("an open connection");
 }
 
 /// Asks a process that we started to stop, as Ctrl-C or a service manager does.
 pub(crate) fn send_signal(child: &std::process::Child, signal: rustix::process::Signal) {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("a process id");
     rustix::process::kill_process(pid, signal).expect("it runs");
 }
 
 /// Runs the agent to its end.
 pub(crate) fn agent(flags: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_metronome-agent"));
-    command.args(flags).env_remove("METRONOME_SERVER").stdin(Stdio::null());
+    command
+        .args(flags)
+        .env_remove("METRONOME_SERVER")
+        .stdin(Stdio::null());
     command.output().expect("the agent starts")
 }
 

@@ -28,7 +28,9 @@ pub(super) async fn of_server_and_agents(
             sleep_until(next).await;
         }
     };
-    let Ok(client) = timeout_at(deadline, server).await else { return context.connect().await };
+    let Ok(client) = timeout_at(deadline, server).await else {
+        return context.connect().await;
+    };
     let agents = async {
         loop {
             let next = Instant::now() + ASK_EVERY;

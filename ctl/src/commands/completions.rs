@@ -10,7 +10,8 @@ use crate::{
 
 /// Print the completions of an executable for a shell.
 ///
-/// For bash, for example: `benchctl completions bash > ~/.local/share/bash-completion/completions/benchctl`.
+/// For bash, for example: `benchctl completions bash >
+/// ~/.local/share/bash-completion/completions/benchctl`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The shell.

@@ -26,7 +26,8 @@ pub(crate) struct Args {
 /// What can be done with the configuration.
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show every setting: flags win over the environment, and that over defaults; there is no file.
+    /// Show every setting: flags win over the environment, and that over defaults; there is no
+    /// file.
     Show {
         /// Tell where each value comes from, too.
         #[arg(long)]
@@ -52,7 +53,12 @@ impl Origins {
             _ => Origin::Default,
         };
         let tls = ["tls_ca", "tls_cert", "tls_key", "tls_name"].map(origin);
-        Self { server: origin("server"), output: origin("output"), quiet: origin("quiet"), tls }
+        Self {
+            server: origin("server"),
+            output: origin("output"),
+            quiet: origin("quiet"),
+            tls,
+        }
     }
 }
 
@@ -72,8 +78,15 @@ fn settings_of(context: &Context, variable: impl Fn(&str) -> Option<OsString>) -
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let of_environment = |name: &'static str, variable: &'static str, default: &str| Setting {
         name,
-        value: set(variable).map_or_else(|| default.into(), |value| value.to_string_lossy().into_owned()),
-        origin: if set(variable).is_some() { Origin::Environment } else { Origin::Default },
+        value: set(variable).map_or_else(
+            || default.into(),
+            |value| value.to_string_lossy().into_owned(),
+        ),
+        origin: if set(variable).is_some() {
+            Origin::Environment
+        } else {
+            Origin::Default
+        },
         set_by: variable,
     };
     let server = context.server.clone().unwrap_or_default().to_string();
@@ -81,19 +94,58 @@ fn settings_of(context: &Context, variable: impl Fn(&str) -> Option<OsString>) -
         Output::Text => "text",
         Output::Json => "json",
     };
-    let database = local::database_path().map_or_else(|_| "none".into(), |path| path.display().to_string());
-    let flag = |name, value: String, origin, set_by| Setting { name, value, origin, set_by };
-    let path = |path: &Option<PathBuf>| path.as_ref().map_or_else(|| "none".into(), |path| path.display().to_string());
+    let database =
+        local::database_path().map_or_else(|_| "none".into(), |path| path.display().to_string());
+    let flag = |name, value: String, origin, set_by| Setting {
+        name,
+        value,
+        origin,
+        set_by,
+    };
+    let path = |path: &Option<PathBuf>| {
+        path.as_ref()
+            .map_or_else(|| "none".into(), |path| path.display().to_string())
+    };
     let tls = &context.tls;
     let [ca, certificate, key, name] = context.origins.tls;
     vec![
-        flag("server", server, context.origins.server, "--server, METRONOME_SERVER"),
-        flag("tls ca", path(&tls.tls_ca), ca, "--tls-ca, METRONOME_TLS_CA"),
-        flag("tls certificate", path(&tls.tls_cert), certificate, "--tls-cert, METRONOME_TLS_CERT"),
-        flag("tls key", path(&tls.tls_key), key, "--tls-key, METRONOME_TLS_KEY"),
-        flag("tls name", tls.tls_name.clone().unwrap_or_else(|| "none".into()), name, "--tls-name, METRONOME_TLS_NAME"),
+        flag(
+            "server",
+            server,
+            context.origins.server,
+            "--server, METRONOME_SERVER",
+        ),
+        flag(
+            "tls ca",
+            path(&tls.tls_ca),
+            ca,
+            "--tls-ca, METRONOME_TLS_CA",
+        ),
+        flag(
+            "tls certificate",
+            path(&tls.tls_cert),
+            certificate,
+            "--tls-cert, METRONOME_TLS_CERT",
+        ),
+        flag(
+            "tls key",
+            path(&tls.tls_key),
+            key,
+            "--tls-key, METRONOME_TLS_KEY",
+        ),
+        flag(
+            "tls name",
+            tls.tls_name.clone().unwrap_or_else(|| "none".into()),
+            name,
+            "--tls-name, METRONOME_TLS_NAME",
+        ),
         flag("output", output.into(), context.origins.output, "--output"),
-        flag("quiet", context.quiet.to_string(), context.origins.quiet, "--quiet"),
+        flag(
+            "quiet",
+            context.quiet.to_string(),
+            context.origins.quiet,
+            "--quiet",
+        ),
         of_environment("database", "METRONOME_DATABASE", &database),
         of_environment("log", "METRONOME_LOG", "warn"),
         of_environment("colours off", "NO_COLOR", "no"),
@@ -104,7 +156,9 @@ fn settings_of(context: &Context, variable: impl Fn(&str) -> Option<OsString>) -
 /// Variables that look like ours and that nothing reads: most likely misspelt.
 fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
     let known = known_variables();
-    let ours = names.filter_map(|name| name.into_string().ok()).filter(|name| name.starts_with("METRONOME_"));
+    let ours = names
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.starts_with("METRONOME_"));
     let unknown: BTreeSet<String> = ours.filter(|name| !known.contains(name)).collect();
     unknown.into_iter().collect()
 }
@@ -128,28 +182,69 @@ mod tests {
 
     fn context() -> Context {
         let default = Origin::Default;
-        let origins = Origins { server: default, output: Origin::Flag, quiet: default, tls: [default; 4] };
-        Context { server: None, tls: DialFlags::default(), output: Output::Json, quiet: false, origins }
+        let origins = Origins {
+            server: default,
+            output: Origin::Flag,
+            quiet: default,
+            tls: [default; 4],
+        };
+        Context {
+            server: None,
+            tls: DialFlags::default(),
+            output: Output::Json,
+            quiet: false,
+            origins,
+        }
     }
 
     #[test]
     fn the_environment_wins_over_the_default() {
-        let settings = settings_of(&context(), |name| (name == "METRONOME_LOG").then(|| "debug".into()));
-        let found = |name| settings.iter().find(|setting| setting.name == name).expect("listed");
-        assert_eq!((found("log").value.as_str(), found("log").origin), ("debug", Origin::Environment));
-        assert_eq!((found("traces").value.as_str(), found("traces").origin), ("off", Origin::Default));
-        assert_eq!((found("server").value.as_str(), found("output").origin), ("127.0.0.1:50051", Origin::Flag));
+        let settings = settings_of(&context(), |name| {
+            (name == "METRONOME_LOG").then(|| "debug".into())
+        });
+        let found = |name| {
+            settings
+                .iter()
+                .find(|setting| setting.name == name)
+                .expect("listed")
+        };
+        assert_eq!(
+            (found("log").value.as_str(), found("log").origin),
+            ("debug", Origin::Environment)
+        );
+        assert_eq!(
+            (found("traces").value.as_str(), found("traces").origin),
+            ("off", Origin::Default)
+        );
+        assert_eq!(
+            (found("server").value.as_str(), found("output").origin),
+            ("127.0.0.1:50051", Origin::Flag)
+        );
     }
 
     #[test]
     fn an_empty_variable_is_none() {
         let settings = settings_of(&context(), |_| Some(OsString::new()));
-        assert!(settings.iter().all(|setting| setting.origin != Origin::Environment), "{settings:?}");
+        assert!(
+            settings
+                .iter()
+                .all(|setting| setting.origin != Origin::Environment),
+            "{settings:?}"
+        );
     }
 
     #[test]
     fn a_misspelt_variable_is_told() {
-        let names = ["METRONOME_SEVER", "METRONOME_SERVER", "METRONOME_WORKERS", "METRONOME_LOG", "HOME"];
-        assert_eq!(unknown_variables(names.into_iter().map(OsString::from)), ["METRONOME_SEVER"]);
+        let names = [
+            "METRONOME_SEVER",
+            "METRONOME_SERVER",
+            "METRONOME_WORKERS",
+            "METRONOME_LOG",
+            "HOME",
+        ];
+        assert_eq!(
+            unknown_variables(names.into_iter().map(OsString::from)),
+            ["METRONOME_SEVER"]
+        );
     }
 }

@@ -49,8 +49,11 @@ pub(crate) async fn follow(
     let result = match on_interrupt {
         OnInterrupt::LeaveTheRun => {
             let run_id = watched.run_id;
-            let sentence = format!("run {run_id} goes on; `benchctl watch {run_id}` takes it up again");
-            interrupts.unless(1, &sentence, watched.until_end(remarks)).await
+            let sentence =
+                format!("run {run_id} goes on; `benchctl watch {run_id}` takes it up again");
+            interrupts
+                .unless(1, &sentence, watched.until_end(remarks))
+                .await
         }
         OnInterrupt::StopTheRun => watched.until_end_or_stop(interrupts, remarks).await,
     };
@@ -69,19 +72,30 @@ impl Watched<'_> {
             () = interrupts.reach(1) => {}
         }
         let run_id = self.run_id;
-        remarks.tell(&format!("stopping run {run_id}; Ctrl-C again gives up at once"));
+        remarks.tell(&format!(
+            "stopping run {run_id}; Ctrl-C again gives up at once"
+        ));
         let stopped = async {
             self.client.stop_run(run_id).await?;
             self.until_end(remarks).await
         };
-        interrupts.unless(2, &format!("gave up on run {run_id} before its report was there"), stopped).await
+        interrupts
+            .unless(
+                2,
+                &format!("gave up on run {run_id} before its report was there"),
+                stopped,
+            )
+            .await
     }
 
     /// One watch, taken up again when its stream breaks.
     async fn until_end(&mut self, remarks: &mut Remarks) -> Result<v1::Run, Failure> {
         let mut give_up_at = Instant::now() + RECONNECT_TIME_MAX;
         loop {
-            let Interruption { status, told_something } = match self.once(remarks).await {
+            let Interruption {
+                status,
+                told_something,
+            } = match self.once(remarks).await {
                 Ok(run) => return Ok(run),
                 Err(interruption) => interruption,
             };
@@ -101,7 +115,10 @@ impl Watched<'_> {
     async fn once(&self, remarks: &mut Remarks) -> Result<v1::Run, Interruption> {
         match self.client.watch(self.run_id).await {
             Ok(mut events) => show_until_end(&mut events, remarks).await,
-            Err(status) => Err(Interruption { status, told_something: false }),
+            Err(status) => Err(Interruption {
+                status,
+                told_something: false,
+            }),
         }
     }
 
@@ -126,18 +143,31 @@ async fn show_until_end(
     let mut told_something = false;
     loop {
         match events.message().await {
-            Ok(Some(v1::WatchRunResponse { event: Some(Event::Snapshot(snapshot)) })) => {
+            Ok(Some(v1::WatchRunResponse {
+                event: Some(Event::Snapshot(snapshot)),
+            })) => {
                 told_something = true;
                 remarks.progress(progress::second(&snapshot), &progress::line(&snapshot));
             }
-            Ok(Some(v1::WatchRunResponse { event: Some(Event::Ended(run)) })) => return Ok(run),
+            Ok(Some(v1::WatchRunResponse {
+                event: Some(Event::Ended(run)),
+            })) => return Ok(run),
             // An event that a newer server knows and we do not.
             Ok(Some(v1::WatchRunResponse { event: None })) => {}
             Ok(None) => {
-                let status = Status::unavailable("the server ended the stream before the run's end");
-                return Err(Interruption { status, told_something });
+                let status =
+                    Status::unavailable("the server ended the stream before the run's end");
+                return Err(Interruption {
+                    status,
+                    told_something,
+                });
             }
-            Err(status) => return Err(Interruption { status, told_something }),
+            Err(status) => {
+                return Err(Interruption {
+                    status,
+                    told_something,
+                });
+            }
         }
     }
 }

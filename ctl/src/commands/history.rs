@@ -62,8 +62,13 @@ impl History {
 fn stored_run(stored: &local::History, name: &str) -> Result<v1::Run, Failure> {
     // Ids are in order, so the runs of a prefix are the newest below its end: two tell all.
     let candidates = stored.runs(end_of_prefix(name), 2).map_err(in_words)?;
-    let id: RunId = pick(name, &candidates)?.parse().map_err(|_| unknown(name))?;
-    stored.run(id).map_err(in_words)?.ok_or_else(|| unknown(name))
+    let id: RunId = pick(name, &candidates)?
+        .parse()
+        .map_err(|_| unknown(name))?;
+    stored
+        .run(id)
+        .map_err(in_words)?
+        .ok_or_else(|| unknown(name))
 }
 
 /// The first id that comes after all those that begin with these digits; `None` when none does.
@@ -88,7 +93,10 @@ async fn runs(client: &Client, limit: u32) -> Result<Vec<v1::Run>, Failure> {
     let mut page_token = String::new();
     loop {
         let missing = limit.saturating_sub(u32::try_from(listed.len()).unwrap_or(u32::MAX));
-        let asked = v1::ListRunsRequest { page_size: missing.clamp(1, PAGE_RUNS_MAX), page_token };
+        let asked = v1::ListRunsRequest {
+            page_size: missing.clamp(1, PAGE_RUNS_MAX),
+            page_token,
+        };
         let page = client.runs(asked).await?;
         // A page without runs ends the list too: a server must not keep us here for ever.
         let is_last = page.next_page_token.is_empty() || page.runs.is_empty();
@@ -104,16 +112,24 @@ async fn runs(client: &Client, limit: u32) -> Result<Vec<v1::Run>, Failure> {
 /// Which of the runs `name` means. They are in order, newest first.
 fn pick(name: &str, runs: &[v1::Run]) -> Result<String, Failure> {
     if name == LAST {
-        return runs.first().map(|run| run.run_id.clone()).ok_or_else(|| Failure::other("there is no run yet"));
+        return runs
+            .first()
+            .map(|run| run.run_id.clone())
+            .ok_or_else(|| Failure::other("there is no run yet"));
     }
-    let is_prefix = (1..=RUN_ID_DIGITS).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_prefix = (1..=RUN_ID_DIGITS).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_prefix {
         return Err(Failure::usage(format!(
             "{name:?} names no run; give an id as `benchctl runs` lists it, a prefix of one, or last"
         )));
     }
     let prefix = name.to_ascii_lowercase();
-    let meant: Vec<&str> = runs.iter().map(|run| run.run_id.as_str()).filter(|id| id.starts_with(&prefix)).collect();
+    let meant: Vec<&str> = runs
+        .iter()
+        .map(|run| run.run_id.as_str())
+        .filter(|id| id.starts_with(&prefix))
+        .collect();
     match meant[..] {
         [] => Err(unknown(&prefix)),
         [run_id] => Ok(run_id.into()),
@@ -128,7 +144,9 @@ fn in_words(error: anyhow::Error) -> Failure {
 }
 
 fn unknown(name: &str) -> Failure {
-    Failure::other(format!("no run {name} is known; `benchctl runs` lists those that are"))
+    Failure::other(format!(
+        "no run {name} is known; `benchctl runs` lists those that are"
+    ))
 }
 
 const LAST: &str = "last";
@@ -140,7 +158,12 @@ mod tests {
     use crate::exit::Exit;
 
     fn runs(ids: &[&str]) -> Vec<v1::Run> {
-        ids.iter().map(|id| v1::Run { run_id: (*id).into(), ..v1::Run::default() }).collect()
+        ids.iter()
+            .map(|id| v1::Run {
+                run_id: (*id).into(),
+                ..v1::Run::default()
+            })
+            .collect()
     }
 
     #[test]
@@ -148,7 +171,10 @@ mod tests {
         let runs = runs(&["00000000000000b2", "00000000000000b1", "0a00000000000000"]);
         assert_eq!(pick("last", &runs), Ok("00000000000000b2".into()));
         assert_eq!(pick("0A", &runs), Ok("0a00000000000000".into()));
-        assert_eq!(pick("00000000000000b1", &runs), Ok("00000000000000b1".into()));
+        assert_eq!(
+            pick("00000000000000b1", &runs),
+            Ok("00000000000000b1".into())
+        );
         let exit_of = |name| pick(name, &runs).map_err(|failure| failure.exit);
         assert_eq!(exit_of("00"), Err(Exit::Usage));
         assert_eq!(exit_of("ff"), Err(Exit::Other));
@@ -159,10 +185,16 @@ mod tests {
 
     #[test]
     fn the_end_of_a_prefix_is_the_first_id_without_it() {
-        for (prefix, end) in
-            [("01", "0200000000000000"), ("0f", "1000000000000000"), ("00000000000000ff", "0000000000000100")]
-        {
-            assert_eq!(end_of_prefix(prefix).map(|id| id.to_string()).as_deref(), Some(end), "{prefix}");
+        for (prefix, end) in [
+            ("01", "0200000000000000"),
+            ("0f", "1000000000000000"),
+            ("00000000000000ff", "0000000000000100"),
+        ] {
+            assert_eq!(
+                end_of_prefix(prefix).map(|id| id.to_string()).as_deref(),
+                Some(end),
+                "{prefix}"
+            );
         }
         for name in ["last", "ff", "ffffffffffffffff", ""] {
             assert_eq!(end_of_prefix(name), None, "{name}");
@@ -171,6 +203,9 @@ mod tests {
 
     #[test]
     fn there_is_no_last_of_no_runs() {
-        assert_eq!(pick("last", &[]), Err(Failure::other("there is no run yet")));
+        assert_eq!(
+            pick("last", &[]),
+            Err(Failure::other("there is no run yet"))
+        );
     }
 }

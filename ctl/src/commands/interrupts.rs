@@ -15,8 +15,15 @@ pub(crate) struct Interrupts {
 impl Interrupts {
     /// From now on Ctrl-C no longer ends the process by itself.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::other(format!("signals cannot be caught: {error}")));
-        Ok(Self { ctrl_c: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())?, seen: 0 })
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| Failure::other(format!("signals cannot be caught: {error}")))
+        };
+        Ok(Self {
+            ctrl_c: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            seen: 0,
+        })
     }
 
     /// Whether one has come.

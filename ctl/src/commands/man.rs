@@ -11,7 +11,8 @@ use crate::{
 /// Write the manual pages of all three executables, one a subcommand.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Folder to write them to, made when missing. Not given: benchctl's own page, on standard output.
+    /// Folder to write them to, made when missing. Not given: benchctl's own page, on standard
+    /// output.
     #[arg(value_name = "FOLDER")]
     folder: Option<PathBuf>,
 }
@@ -22,7 +23,12 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         terminal::print(&manual::page(Executable::Benchctl.command())?)?;
         return Ok(Exit::Valid);
     };
-    let in_words = |error| Failure::other(format!("no manual pages can be written to {}: {error}", folder.display()));
+    let in_words = |error| {
+        Failure::other(format!(
+            "no manual pages can be written to {}: {error}",
+            folder.display()
+        ))
+    };
     fs::create_dir_all(folder).map_err(in_words)?;
     for executable in Executable::ALL {
         clap_mangen::generate_to(executable.command(), folder).map_err(in_words)?;

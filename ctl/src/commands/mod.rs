@@ -49,7 +49,13 @@ pub(crate) struct Context {
 
 /// Does what the command line asks.
 pub(crate) async fn dispatch(cli: Cli, origins: config::Origins) -> Result<Exit, Failure> {
-    let context = Context { server: cli.server, tls: cli.tls, output: cli.output, quiet: cli.quiet, origins };
+    let context = Context {
+        server: cli.server,
+        tls: cli.tls,
+        output: cli.output,
+        quiet: cli.quiet,
+        origins,
+    };
     match cli.command {
         Command::Start(args) => start::run(&context, args).await,
         Command::Stop(args) => stop::run(&context, args).await,
@@ -74,21 +80,32 @@ impl Context {
     /// The server; `None` when none was asked for and none listens at the default address.
     async fn connect_if_any(&self) -> Result<Option<Client>, Failure> {
         match &self.server {
-            Some(address) => connect::connect(address, self.decide_tls()?).await.map(Some),
+            Some(address) => connect::connect(address, self.decide_tls()?)
+                .await
+                .map(Some),
             None => connect::connect_if_listening(&Address::default(), self.decide_tls()?).await,
         }
     }
 
     fn decide_tls(&self) -> Result<Option<ClientTlsConfig>, Failure> {
         let scheme = self.server.as_ref().and_then(Address::scheme);
-        self.tls.decide(scheme).map_err(|error| Failure::usage(error.to_string()))
+        self.tls
+            .decide(scheme)
+            .map_err(|error| Failure::usage(error.to_string()))
     }
 
     /// Prints a run in the form asked for.
-    fn print_run(&self, run: &v1::Run, clients: &[v1::ClientReport], clients_table: bool) -> Result<(), Failure> {
+    fn print_run(
+        &self,
+        run: &v1::Run,
+        clients: &[v1::ClientReport],
+        clients_table: bool,
+    ) -> Result<(), Failure> {
         let text = match self.output {
             Output::Json => json::result(run, clients),
-            Output::Text if clients_table => summary::with_clients(run, clients, terminal::colour_of_stdout()),
+            Output::Text if clients_table => {
+                summary::with_clients(run, clients, terminal::colour_of_stdout())
+            }
             Output::Text => summary::summary(run, terminal::colour_of_stdout()),
         };
         terminal::print(&text)

@@ -39,15 +39,22 @@ pub(crate) struct Args {
     #[arg(long, default_value = "10", value_name = "N", allow_negative_numbers = true, value_parser = flags::clients)]
     clients: u32,
 
-    /// Packets per second of each client: 0.001 to 1000000; 10k is 10000. `max`: a flood, as many as the path carries.
-    #[arg(long, default_value = "10k", value_name = "HZ|max", allow_negative_numbers = true)]
+    /// Packets per second of each client: 0.001 to 1000000; 10k is 10000. `max`: a flood, as many
+    /// as the path carries.
+    #[arg(
+        long,
+        default_value = "10k",
+        value_name = "HZ|max",
+        allow_negative_numbers = true
+    )]
     rate: AskedRate,
 
     /// How long the schedule lasts: 1 ms to 24 h. Seconds, or with units: 10, 250ms, 1m30s.
     #[arg(long, default_value = "10s", value_name = "TIME", allow_negative_numbers = true, value_parser = flags::duration)]
     duration: Duration,
 
-    /// Packets per write: 1 to 1024, or `seed` for rate / 200, as the seed's client does [default: 1, in a flood 1024]
+    /// Packets per write: 1 to 1024, or `seed` for rate / 200, as the seed's client does [default:
+    /// 1, in a flood 1024]
     #[arg(long, value_name = "N|seed", allow_negative_numbers = true)]
     batch: Option<Batch>,
 
@@ -71,7 +78,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT", value_parser = flags::label)]
     label: Option<String>,
 
-    /// The same id gets the same run again instead of a new one, so that a script may repeat itself.
+    /// The same id gets the same run again instead of a new one, so that a script may repeat
+    /// itself.
     #[arg(long, value_name = "ID", value_parser = flags::request_id)]
     request_id: Option<String>,
 
@@ -88,8 +96,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", env = "METRONOME_WAIT", allow_negative_numbers = true, value_parser = flags::duration)]
     wait: Option<Duration>,
 
-    /// Workers of the server that benchctl brings up itself: 1 to 256. Not given: one for each core that the
-    /// pacing threads leave, at least one.
+    /// Workers of the server that benchctl brings up itself: 1 to 256. Not given: one for each core
+    /// that the pacing threads leave, at least one.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::workers)]
     workers: Option<u32>,
 
@@ -126,14 +134,20 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let mut interrupts = Interrupts::listen()?;
     let mut remarks = Remarks::new(context.quiet);
     let opening = open(context, &args, &plan, &mut remarks);
-    let mut system = interrupts.unless(1, "stopped before the run was started", opening).await?;
-    let result = system.measure(context, &args, &plan, &mut interrupts, &mut remarks).await;
+    let mut system = interrupts
+        .unless(1, "stopped before the run was started", opening)
+        .await?;
+    let result = system
+        .measure(context, &args, &plan, &mut interrupts, &mut remarks)
+        .await;
     system.close(&mut interrupts, &mut remarks).await;
     if !interrupts.came() {
         return result;
     }
     // After Ctrl-C the code is 130 whatever the verdict; the summary tells that.
-    result.map(|_| Exit::Interrupted).map_err(|failure| Failure::interrupted(failure.sentence))
+    result
+        .map(|_| Exit::Interrupted)
+        .map_err(|failure| Failure::interrupted(failure.sentence))
 }
 
 impl Args {
@@ -165,16 +179,27 @@ impl Args {
 
     /// A flag that means nothing to a server that is there already.
     fn flag_of_the_embedded_server(&self) -> Option<&'static str> {
-        self.workers.map(|_| "--workers").or(self.max_clients.map(|_| "--max-clients"))
+        self.workers
+            .map(|_| "--workers")
+            .or(self.max_clients.map(|_| "--max-clients"))
     }
 
     /// A flag that needs a server that stays, with the reason.
     fn flag_of_a_lasting_server(&self) -> Option<&'static str> {
         let flags = [
-            (self.detach, "--detach: a server for this run alone would end with benchctl"),
-            (!self.agents.is_empty(), "--agent: names an agent of a running server"),
+            (
+                self.detach,
+                "--detach: a server for this run alone would end with benchctl",
+            ),
+            (
+                !self.agents.is_empty(),
+                "--agent: names an agent of a running server",
+            ),
         ];
-        flags.into_iter().find(|(given, _)| *given).map(|(_, sentence)| sentence)
+        flags
+            .into_iter()
+            .find(|(given, _)| *given)
+            .map(|(_, sentence)| sentence)
     }
 }
 
@@ -207,13 +232,19 @@ impl System {
     ) -> Result<Exit, Failure> {
         let run = self.start(args.request(plan), interrupts, remarks).await?;
         let span = tracing::Span::current();
-        past::set_attributes(&span, vec![KeyValue::new("metronome.run.id", run.run_id.clone())]);
+        past::set_attributes(
+            &span,
+            vec![KeyValue::new("metronome.run.id", run.run_id.clone())],
+        );
         if let Some(trace_id) = telemetry::trace_id(&span) {
             remarks.tell(&format!("run {} is trace {trace_id}", run.run_id));
         }
         if args.detach && interrupts.came() {
             self.client.stop_run(&run.run_id).await?;
-            return Err(Failure::interrupted(format!("run {} was stopped instead of left to the server", run.run_id)));
+            return Err(Failure::interrupted(format!(
+                "run {} was stopped instead of left to the server",
+                run.run_id
+            )));
         }
         if args.detach {
             terminal::print(&match context.output {
@@ -252,8 +283,11 @@ impl System {
             started = &mut starting => return started,
             () = interrupts.reach(1) => {}
         }
-        remarks.tell("stopping the run as soon as the server has told its id; Ctrl-C again gives up at once");
-        let sentence = "gave up while the run was being started; `benchctl runs` tells whether it was";
+        remarks.tell(
+            "stopping the run as soon as the server has told its id; Ctrl-C again gives up at once",
+        );
+        let sentence =
+            "gave up while the run was being started; `benchctl runs` tells whether it was";
         interrupts.unless(2, sentence, starting).await
     }
 
@@ -283,9 +317,16 @@ impl System {
 }
 
 /// Finds a server or brings one up.
-async fn open(context: &Context, args: &Args, plan: &Plan, remarks: &mut Remarks) -> Result<System, Failure> {
+async fn open(
+    context: &Context,
+    args: &Args,
+    plan: &Plan,
+    remarks: &mut Remarks,
+) -> Result<System, Failure> {
     let found = match args.wait {
-        Some(wait_max) => Some(arrival::of_server_and_agents(context, wait_max, &args.agents).await?),
+        Some(wait_max) => {
+            Some(arrival::of_server_and_agents(context, wait_max, &args.agents).await?)
+        }
         None => context.connect_if_any().await?,
     };
     let Some(client) = found else {
@@ -297,7 +338,10 @@ async fn open(context: &Context, args: &Args, plan: &Plan, remarks: &mut Remarks
             client.address()
         )));
     }
-    Ok(System { client, parts: Vec::new() })
+    Ok(System {
+        client,
+        parts: Vec::new(),
+    })
 }
 
 async fn bring_up(args: &Args, plan: &Plan, remarks: &mut Remarks) -> Result<System, Failure> {
@@ -307,12 +351,20 @@ async fn bring_up(args: &Args, plan: &Plan, remarks: &mut Remarks) -> Result<Sys
             "{sentence}, and none listens at {address}; start `metronome-server` and `metronome-agent`, or leave the flag out"
         )));
     }
-    let max_clients = args.max_clients.unwrap_or(MAX_CLIENTS_DEFAULT).max(plan.clients);
+    let max_clients = args
+        .max_clients
+        .unwrap_or(MAX_CLIENTS_DEFAULT)
+        .max(plan.clients);
     let workers = args.workers.or_else(|| local::workers_beside(args.threads));
-    let (server, line) = start_part(Role::Server, &local::server_flags(max_clients, workers)).await?;
+    let (server, line) =
+        start_part(Role::Server, &local::server_flags(max_clients, workers)).await?;
     let address = local::grpc_address_in(&line)
         .and_then(|address| address.parse::<Address>().ok())
-        .ok_or_else(|| Failure::other(format!("the server that was started says {line:?}, which names no address")))?;
+        .ok_or_else(|| {
+            Failure::other(format!(
+                "the server that was started says {line:?}, which names no address"
+            ))
+        })?;
     let (agent, _) = start_part(Role::Agent, &local::agent_flags(&address.to_string())).await?;
     remarks.tell(&format!(
         "no server at {}: started one (pid {}) and an agent (pid {}) for this run",
@@ -322,7 +374,10 @@ async fn bring_up(args: &Args, plan: &Plan, remarks: &mut Remarks) -> Result<Sys
     ));
     // On loopback and for this run: nothing is encrypted.
     let client = connect::connect(&address, None).await?;
-    Ok(System { client, parts: vec![agent, server] })
+    Ok(System {
+        client,
+        parts: vec![agent, server],
+    })
 }
 
 async fn start_part(role: Role, flags: &[String]) -> Result<(Part, String), Failure> {
@@ -332,13 +387,16 @@ async fn start_part(role: Role, flags: &[String]) -> Result<(Part, String), Fail
         let _ = tell.send(line);
     });
     let name = role.name();
-    let part = started.map_err(|error| Failure::other(format!("no {name} could be started here: {error}")))?;
+    let part = started
+        .map_err(|error| Failure::other(format!("no {name} could be started here: {error}")))?;
     match timeout(READY_TIME_MAX, told).await {
         Ok(Ok(Some(line))) => Ok((part, line)),
         Ok(_) => Err(Failure::other(part.why_it_was_never_ready())),
         Err(_) => {
             let seconds = READY_TIME_MAX.as_secs();
-            Err(Failure::other(format!("the {name} that was started here was not ready within {seconds} s")))
+            Err(Failure::other(format!(
+                "the {name} that was started here was not ready within {seconds} s"
+            )))
         }
     }
 }

@@ -26,7 +26,12 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let client = context.connect().await?;
     let stopped = match args.run {
-        Some(name) => vec![client.stop_run(&history::run_id(&client, &name).await?).await?.run_id],
+        Some(name) => vec![
+            client
+                .stop_run(&history::run_id(&client, &name).await?)
+                .await?
+                .run_id,
+        ],
         None => client.stop_all().await?,
     };
     terminal::print(&match context.output {

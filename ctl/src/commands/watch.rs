@@ -31,11 +31,27 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
         let run_id = history::run_id(&client, &args.run).await?;
         Ok((client, run_id))
     };
-    let (client, run_id) = interrupts.unless(1, "stopped before the run was found", finding).await?;
+    let (client, run_id) = interrupts
+        .unless(1, "stopped before the run was found", finding)
+        .await?;
     let mut remarks = Remarks::new(context.quiet);
-    let watched = Watched { client: &client, run_id: &run_id, server_is_gone: &mut || false };
-    let run = follow(watched, OnInterrupt::LeaveTheRun, &mut interrupts, &mut remarks).await?;
-    let clients = if context.shows_clients(args.clients_table) { client.clients(&run_id).await? } else { Vec::new() };
+    let watched = Watched {
+        client: &client,
+        run_id: &run_id,
+        server_is_gone: &mut || false,
+    };
+    let run = follow(
+        watched,
+        OnInterrupt::LeaveTheRun,
+        &mut interrupts,
+        &mut remarks,
+    )
+    .await?;
+    let clients = if context.shows_clients(args.clients_table) {
+        client.clients(&run_id).await?
+    } else {
+        Vec::new()
+    };
     context.print_run(&run, &clients, args.clients_table)?;
     Ok(Exit::of_run(&run))
 }

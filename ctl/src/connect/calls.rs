@@ -1,6 +1,7 @@
 //! Every call to the server: a span, whose context goes along in the call's headers.
 //!
-//! Names and attributes are OpenTelemetry's for RPC. A call of a stream is told when the stream begins.
+//! Names and attributes are OpenTelemetry's for RPC. A call of a stream is told when the stream
+//! begins.
 
 use std::{
     future::Future,
@@ -25,7 +26,11 @@ impl<S> Traced<S> {
     /// `authority` is HOST:PORT.
     pub(super) fn new(service: S, authority: &str) -> Self {
         let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
-        Self { service, host: host.to_owned(), port: port.parse().unwrap_or(0) }
+        Self {
+            service,
+            host: host.to_owned(),
+            port: port.parse().unwrap_or(0),
+        }
     }
 
     fn span(&self, method: &str) -> Span {
@@ -67,7 +72,8 @@ where
             let answer = answering.await;
             // An error comes in the headers; without one there the call has gone well so far.
             let code = match &answer {
-                Ok(answer) => Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code()),
+                Ok(answer) => Status::from_header_map(answer.headers())
+                    .map_or(Code::Ok, |status| status.code()),
                 Err(_) => Code::Unavailable,
             };
             span.record("rpc.status_code", rpc_status(code));

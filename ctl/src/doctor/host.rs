@@ -1,4 +1,5 @@
-//! Facts that the kernel tells about this host and this process, as they are: nothing is judged here.
+//! Facts that the kernel tells about this host and this process, as they are: nothing is judged
+//! here.
 //!
 //! Everything is read from /proc and /sys. Both control group versions are understood.
 
@@ -40,8 +41,12 @@ pub(crate) struct Host {
 }
 
 /// Kernel settings that connections of a run depend on.
-const SYSCTLS: [&str; 4] =
-    ["net.core.somaxconn", "net.ipv4.tcp_max_syn_backlog", "net.core.rmem_max", "net.core.wmem_max"];
+const SYSCTLS: [&str; 4] = [
+    "net.core.somaxconn",
+    "net.ipv4.tcp_max_syn_backlog",
+    "net.core.rmem_max",
+    "net.core.wmem_max",
+];
 
 /// Asks the kernel.
 pub(crate) fn examine() -> Host {
@@ -59,14 +64,19 @@ pub(crate) fn examine() -> Host {
         timer_slack_ns: current_timer_slack().ok(),
         governors: governors(),
         idle_exit_us: idle_exit_us(),
-        sysctls: SYSCTLS.into_iter().filter_map(|name| Some((name, sysctl(name)?))).collect(),
+        sysctls: SYSCTLS
+            .into_iter()
+            .filter_map(|name| Some((name, sysctl(name)?)))
+            .collect(),
         ports: text("/proc/sys/net/ipv4/ip_local_port_range").and_then(|range| ports_in(&range)),
         load: text("/proc/loadavg").and_then(|told| told.split_whitespace().next()?.parse().ok()),
     }
 }
 
 fn text(path: impl AsRef<Path>) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 fn number<T: FromStr>(path: impl AsRef<Path>) -> Option<T> {
@@ -81,7 +91,10 @@ fn sysctl(name: &str) -> Option<u64> {
 fn cores_in(list: &str) -> u32 {
     let size = |range: &str| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last) = (first.trim().parse::<u32>().ok()?, last.trim().parse::<u32>().ok()?);
+        let (first, last) = (
+            first.trim().parse::<u32>().ok()?,
+            last.trim().parse::<u32>().ok()?,
+        );
         last.checked_sub(first)?.checked_add(1)
     };
     list.split(',').filter_map(size).sum()
@@ -106,11 +119,17 @@ fn folders(groups: &str, controller: &str) -> Vec<String> {
     for (controllers, path) in lines {
         let root = match controllers {
             "" => "/sys/fs/cgroup".to_owned(),
-            names if names.split(',').any(|name| name == controller) => format!("/sys/fs/cgroup/{names}"),
+            names if names.split(',').any(|name| name == controller) => {
+                format!("/sys/fs/cgroup/{names}")
+            }
             _ => continue,
         };
         let ancestors = Path::new(path).ancestors();
-        folders.extend(ancestors.map(|path| format!("{root}{}", path.display()).trim_end_matches('/').to_owned()));
+        folders.extend(ancestors.map(|path| {
+            format!("{root}{}", path.display())
+                .trim_end_matches('/')
+                .to_owned()
+        }));
     }
     folders
 }
@@ -123,27 +142,44 @@ fn quota_cores(groups: &str) -> Option<f64> {
         let period: f64 = number(format!("{folder}/cpu.cfs_period_us"))?;
         (quota > 0.0 && period > 0.0).then(|| quota / period)
     };
-    let quotas = folders(groups, "cpu").into_iter().filter_map(|folder| version_2(&folder).or(version_1(&folder)));
+    let quotas = folders(groups, "cpu")
+        .into_iter()
+        .filter_map(|folder| version_2(&folder).or(version_1(&folder)));
     quotas.reduce(f64::min)
 }
 
 /// Cores in `150000 100000`; none in `max 100000`.
 fn quota_in(cpu_max: &str) -> Option<f64> {
     let (quota, period) = cpu_max.split_once(' ')?;
-    let (quota, period) = (quota.parse::<f64>().ok()?, period.trim().parse::<f64>().ok()?);
+    let (quota, period) = (
+        quota.parse::<f64>().ok()?,
+        period.trim().parse::<f64>().ok()?,
+    );
     (period > 0.0).then(|| quota / period)
 }
 
 fn throttled(groups: &str) -> Option<u64> {
-    let told = folders(groups, "cpu").into_iter().find_map(|folder| text(format!("{folder}/cpu.stat")))?;
-    told.lines().find_map(|line| line.strip_prefix("nr_throttled ")?.parse().ok())
+    let told = folders(groups, "cpu")
+        .into_iter()
+        .find_map(|folder| text(format!("{folder}/cpu.stat")))?;
+    told.lines()
+        .find_map(|line| line.strip_prefix("nr_throttled ")?.parse().ok())
 }
 
 /// Folders `/sys/devices/system/cpu/cpu<number>`.
 fn core_folders() -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
-    let is_core = |name: &str| name.strip_prefix("cpu").is_some_and(|number| number.parse::<u32>().is_ok());
-    entries.filter(|entry| entry.file_name().to_str().is_some_and(is_core)).map(|entry| entry.path()).collect()
+    let entries = fs::read_dir("/sys/devices/system/cpu")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let is_core = |name: &str| {
+        name.strip_prefix("cpu")
+            .is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_core))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 fn governors() -> Vec<String> {
@@ -155,10 +191,19 @@ fn governors() -> Vec<String> {
 }
 
 fn idle_exit_us() -> Option<u64> {
-    let states = core_folders().into_iter().filter_map(|folder| fs::read_dir(folder.join("cpuidle")).ok());
-    let is_enabled = |state: &Path| number::<u32>(state.join("disable")).is_none_or(|disabled| disabled == 0);
-    let paths = states.flatten().flatten().map(|entry| entry.path()).filter(|state| is_enabled(state));
-    paths.filter_map(|state| number(state.join("latency"))).max()
+    let states = core_folders()
+        .into_iter()
+        .filter_map(|folder| fs::read_dir(folder.join("cpuidle")).ok());
+    let is_enabled =
+        |state: &Path| number::<u32>(state.join("disable")).is_none_or(|disabled| disabled == 0);
+    let paths = states
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|state| is_enabled(state));
+    paths
+        .filter_map(|state| number(state.join("latency")))
+        .max()
 }
 
 #[cfg(test)]
@@ -167,7 +212,15 @@ mod tests {
 
     #[test]
     fn a_list_of_cores_is_counted() {
-        for (list, cores) in [("0", 1), ("0-3", 4), ("0-3,8", 5), ("0,2-2", 2), ("", 0), ("3-1", 0), ("x", 0)] {
+        for (list, cores) in [
+            ("0", 1),
+            ("0-3", 4),
+            ("0-3,8", 5),
+            ("0,2-2", 2),
+            ("", 0),
+            ("3-1", 0),
+            ("x", 0),
+        ] {
             assert_eq!(cores_in(list), cores, "{list:?}");
         }
     }
@@ -184,7 +237,10 @@ mod tests {
     fn the_control_group_s_parents_are_asked_too() {
         let version_2 = ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup"];
         assert_eq!(folders("0::/a/b\n", "cpu"), version_2);
-        assert_eq!(folders("7:memory:/m\n3:cpu,cpuacct:/\n", "cpu"), ["/sys/fs/cgroup/cpu,cpuacct"]);
+        assert_eq!(
+            folders("7:memory:/m\n3:cpu,cpuacct:/\n", "cpu"),
+            ["/sys/fs/cgroup/cpu,cpuacct"]
+        );
         assert!(folders("garbage\n1:cpuset:/x", "cpu").is_empty());
     }
 
@@ -198,7 +254,13 @@ mod tests {
     #[test]
     fn this_host_tells_its_cores_and_limits() {
         let host = examine();
-        assert!(host.cores_online >= host.cores_allowed && host.cores_allowed >= 1, "{host:?}");
-        assert!(host.open_files_soft.is_some() || host.open_files_hard.is_none(), "{host:?}");
+        assert!(
+            host.cores_online >= host.cores_allowed && host.cores_allowed >= 1,
+            "{host:?}"
+        );
+        assert!(
+            host.open_files_soft.is_some() || host.open_files_hard.is_none(),
+            "{host:?}"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What the facts mean for a load: findings with their cures, and what this host can promise. Pure.
 //!
-//! A threshold is one of the verdict's (docs/verdict.md) wherever the verdict has one, so that a host
-//! found fine does not make runs invalid.
+//! A threshold is one of the verdict's (docs/verdict.md) wherever the verdict has one, so that a
+//! host found fine does not make runs invalid.
 
 use metronome_proto::plan::CLIENTS_MAX;
 
@@ -30,12 +30,32 @@ const LATENESS_US_MAX: f64 = 1_000.0;
 
 /// Judges the facts for `load`.
 pub(crate) fn judge(host: &Host, timing: &Timing, load: Load) -> Vec<Finding> {
-    let always = [cores(host), open_files(host, load), quota(host), oversleep(timing, load), clock(host, timing)];
-    let where_told =
-        [slack(host), governor(host), idle(host), timing.shares.map(stolen), others(host, timing), ports(host, load)];
-    let sysctls = host.sysctls.iter().map(|(name, value)| sysctl(name, *value));
+    let always = [
+        cores(host),
+        open_files(host, load),
+        quota(host),
+        oversleep(timing, load),
+        clock(host, timing),
+    ];
+    let where_told = [
+        slack(host),
+        governor(host),
+        idle(host),
+        timing.shares.map(stolen),
+        others(host, timing),
+        ports(host, load),
+    ];
+    let sysctls = host
+        .sysctls
+        .iter()
+        .map(|(name, value)| sysctl(name, *value));
     let held = capacity(&promise(host, timing, load), load);
-    always.into_iter().chain(where_told.into_iter().flatten()).chain(sysctls).chain([held]).collect()
+    always
+        .into_iter()
+        .chain(where_told.into_iter().flatten())
+        .chain(sysctls)
+        .chain([held])
+        .collect()
 }
 
 /// What this host can hold at the load's rate.
@@ -44,8 +64,12 @@ pub(crate) fn promise(host: &Host, timing: &Timing, load: Load) -> Promise {
     // Staggered clients of a thread are served by one wake-up.
     let wake_ns = (timing.wake_and_write_ns - timing.write_ns).max(0.0);
     let clients_per_thread = clients((THREAD_LOAD_MAX * period_ns - wake_ns) / timing.write_ns);
-    let cores = host.quota_cores.unwrap_or(f64::INFINITY).min(f64::from(host.cores_allowed.max(1)));
-    let both_ends = (HOST_LOAD_MAX * cores * period_ns - wake_ns) / (timing.write_ns + timing.read_ns);
+    let cores = host
+        .quota_cores
+        .unwrap_or(f64::INFINITY)
+        .min(f64::from(host.cores_allowed.max(1)));
+    let both_ends =
+        (HOST_LOAD_MAX * cores * period_ns - wake_ns) / (timing.write_ns + timing.read_ns);
     Promise {
         lateness_p99_us: micros(timing.oversleep.quantile_ns(0.99)),
         clients_per_thread,
@@ -77,7 +101,10 @@ fn capacity(promise: &Promise, load: Load) -> Finding {
 }
 
 fn cores(host: &Host) -> Finding {
-    let told = format!("{} of {} may be used", host.cores_allowed, host.cores_online);
+    let told = format!(
+        "{} of {} may be used",
+        host.cores_allowed, host.cores_online
+    );
     match host.cores_allowed {
         0 | 1 => Finding::warning(
             "cores",
@@ -95,7 +122,9 @@ fn open_files(host: &Host, load: Load) -> Finding {
         Some(limit) if limit < needed => Finding::problem(
             "open files",
             format!("at most {limit}; {} clients need {needed}", load.clients),
-            format!("`ulimit -Hn {needed}` as root, LimitNOFILE= of systemd, or `ulimits: nofile` of compose"),
+            format!(
+                "`ulimit -Hn {needed}` as root, LimitNOFILE= of systemd, or `ulimits: nofile` of compose"
+            ),
         ),
         Some(limit) => Finding::fine("open files", format!("at most {limit}")),
         None => Finding::fine("open files", "no limit"),
@@ -152,15 +181,26 @@ fn clock(host: &Host, timing: &Timing) -> Finding {
 
 fn slack(host: &Host) -> Option<Finding> {
     let slack_ns = host.timer_slack_ns?;
-    Some(Finding::fine("timer slack", format!("{slack_ns} ns; pacing threads ask for 1 ns by themselves")))
+    Some(Finding::fine(
+        "timer slack",
+        format!("{slack_ns} ns; pacing threads ask for 1 ns by themselves"),
+    ))
 }
 
 fn governor(host: &Host) -> Option<Finding> {
     let told = host.governors.join(", ");
-    match host.governors.iter().all(|governor| governor == "performance") {
+    match host
+        .governors
+        .iter()
+        .all(|governor| governor == "performance")
+    {
         _ if host.governors.is_empty() => None,
         true => Some(Finding::fine("governor", told)),
-        false => Some(Finding::warning("governor", told, "`cpupower frequency-set -g performance`")),
+        false => Some(Finding::warning(
+            "governor",
+            told,
+            "`cpupower frequency-set -g performance`",
+        )),
     }
 }
 
@@ -168,7 +208,8 @@ fn idle(host: &Host) -> Option<Finding> {
     let exit_us = host.idle_exit_us?;
     let told = format!("the deepest idle state takes {exit_us} µs to leave");
     Some(if exit_us > IDLE_EXIT_US_MAX {
-        let cure = format!("`cpupower idle-set -D {IDLE_EXIT_US_MAX}` while measuring; it costs power");
+        let cure =
+            format!("`cpupower idle-set -D {IDLE_EXIT_US_MAX}` while measuring; it costs power");
         Finding::warning("idle states", told, cure)
     } else {
         Finding::fine("idle states", told)
@@ -176,7 +217,10 @@ fn idle(host: &Host) -> Option<Finding> {
 }
 
 fn stolen(shares: Shares) -> Finding {
-    let told = format!("{:.1} % of the time went to other machines", shares.stolen * 100.0);
+    let told = format!(
+        "{:.1} % of the time went to other machines",
+        shares.stolen * 100.0
+    );
     let cure = "other virtual machines take this one's time: use dedicated cores or another host";
     match shares.stolen {
         stolen if stolen > 0.05 => Finding::problem("stolen time", told, cure),
@@ -188,11 +232,18 @@ fn stolen(shares: Shares) -> Finding {
 fn others(host: &Host, timing: &Timing) -> Option<Finding> {
     let busy = timing.shares?.busy;
     let told = match host.load {
-        Some(load) => format!("{:.0} % of all cores in use while measuring, load {load:.1}", busy * 100.0),
+        Some(load) => format!(
+            "{:.0} % of all cores in use while measuring, load {load:.1}",
+            busy * 100.0
+        ),
         None => format!("{:.0} % of all cores in use while measuring", busy * 100.0),
     };
     Some(if busy > HOST_LOAD_MAX {
-        Finding::warning("other work", told, "`top` shows what else runs; end it before you measure")
+        Finding::warning(
+            "other work",
+            told,
+            "`top` shows what else runs; end it before you measure",
+        )
     } else {
         Finding::fine("other work", told)
     })
@@ -202,16 +253,28 @@ fn ports(host: &Host, load: Load) -> Option<Finding> {
     let ports = host.ports?;
     let told = format!("{ports} for outgoing connections");
     Some(if ports < 2 * u64::from(load.clients) {
-        Finding::problem("ports", told, "`sysctl -w net.ipv4.ip_local_port_range='1024 65535'`")
+        Finding::problem(
+            "ports",
+            told,
+            "`sysctl -w net.ipv4.ip_local_port_range='1024 65535'`",
+        )
     } else {
         Finding::fine("ports", told)
     })
 }
 
 fn sysctl(name: &'static str, value: u64) -> Finding {
-    let needed = if name.ends_with("mem_max") { SOCKET_BUFFER_BYTES } else { BACKLOG_MIN };
+    let needed = if name.ends_with("mem_max") {
+        SOCKET_BUFFER_BYTES
+    } else {
+        BACKLOG_MIN
+    };
     if value < needed {
-        Finding::warning(name, value.to_string(), format!("`sysctl -w {name}={needed}`"))
+        Finding::warning(
+            name,
+            value.to_string(),
+            format!("`sysctl -w {name}={needed}`"),
+        )
     } else {
         Finding::fine(name, value.to_string())
     }
@@ -228,7 +291,10 @@ mod tests {
 
     use super::{super::Level, *};
 
-    const SEED: Load = Load { clients: 10, rate_hz: 10_000.0 };
+    const SEED: Load = Load {
+        clients: 10,
+        rate_hz: 10_000.0,
+    };
 
     fn good_host() -> Host {
         Host {
@@ -240,7 +306,10 @@ mod tests {
             timer_slack_ns: Some(50_000),
             governors: vec!["performance".into()],
             idle_exit_us: Some(2),
-            sysctls: vec![("net.core.somaxconn", 4_096), ("net.core.rmem_max", 212_992)],
+            sysctls: vec![
+                ("net.core.somaxconn", 4_096),
+                ("net.core.rmem_max", 212_992),
+            ],
             ports: Some(28_232),
             load: Some(0.1),
             ..Host::default()
@@ -260,19 +329,31 @@ mod tests {
             wake_and_write_ns: 3_000.0,
             write_ns: 1_000.0,
             read_ns: 3_000.0,
-            shares: Some(Shares { stolen: 0.0, busy: 0.1 }),
+            shares: Some(Shares {
+                stolen: 0.0,
+                busy: 0.1,
+            }),
         }
     }
 
     fn level_of(check: &str, host: &Host, timing: &Timing, load: Load) -> Level {
         let findings = judge(host, timing, load);
-        findings.iter().find(|finding| finding.check == check).expect("looked at").level
+        findings
+            .iter()
+            .find(|finding| finding.check == check)
+            .expect("looked at")
+            .level
     }
 
     #[test]
     fn a_good_host_has_nothing_to_cure() {
         let findings = judge(&good_host(), &good_timing(), SEED);
-        assert!(findings.iter().all(|finding| finding.level == Level::Fine && finding.cure.is_none()), "{findings:?}");
+        assert!(
+            findings
+                .iter()
+                .all(|finding| finding.level == Level::Fine && finding.cure.is_none()),
+            "{findings:?}"
+        );
     }
 
     #[test]
@@ -289,12 +370,22 @@ mod tests {
         };
         let timing = Timing {
             clock_read_ns: 900.0,
-            shares: Some(Shares { stolen: 0.2, busy: 1.0 }),
+            shares: Some(Shares {
+                stolen: 0.2,
+                busy: 1.0,
+            }),
             ..timing_of(&[20_000_000; 100])
         };
         let findings = judge(&host, &timing, SEED);
-        let bad: Vec<_> = findings.iter().filter(|finding| finding.level != Level::Fine).collect();
-        assert_eq!(bad.len(), findings.len() - 1, "all but the timer slack: {findings:?}");
+        let bad: Vec<_> = findings
+            .iter()
+            .filter(|finding| finding.level != Level::Fine)
+            .collect();
+        assert_eq!(
+            bad.len(),
+            findings.len() - 1,
+            "all but the timer slack: {findings:?}"
+        );
         assert!(bad.iter().all(|finding| finding.cure.is_some()), "{bad:?}");
     }
 
@@ -305,7 +396,14 @@ mod tests {
             all.extend([late_ns; 10]);
             timing_of(&all)
         };
-        let level = |timing: &Timing, rate_hz| level_of("sleep jitter", &good_host(), timing, Load { rate_hz, ..SEED });
+        let level = |timing: &Timing, rate_hz| {
+            level_of(
+                "sleep jitter",
+                &good_host(),
+                timing,
+                Load { rate_hz, ..SEED },
+            )
+        };
         assert_eq!(level(&rarely_late(900_000), 10_000.0), Level::Fine);
         assert_eq!(level(&rarely_late(1_100_000), 10_000.0), Level::Problem);
         // The period is longer than the millisecond.
@@ -317,18 +415,63 @@ mod tests {
     fn the_promise_follows_from_the_costs() {
         let promise = promise(&good_host(), &good_timing(), SEED);
         // (0.7 × 100 µs − 2 µs) / 1 µs, and (0.8 × 8 × 100 µs − 2 µs) / (1 µs + 3 µs).
-        assert_eq!((promise.clients_per_thread, promise.clients_with_server), (68, 159));
+        assert_eq!(
+            (promise.clients_per_thread, promise.clients_with_server),
+            (68, 159)
+        );
         assert!((promise.lateness_p99_us - 5.0).abs() < 0.05, "{promise:?}");
-        assert_eq!(level_of("capacity", &good_host(), &good_timing(), Load { clients: 159, ..SEED }), Level::Fine);
-        assert_eq!(level_of("capacity", &good_host(), &good_timing(), Load { clients: 160, ..SEED }), Level::Warning);
-        let too_fast = Load { rate_hz: 1e6, ..SEED };
-        assert_eq!(level_of("capacity", &good_host(), &good_timing(), too_fast), Level::Problem);
+        assert_eq!(
+            level_of(
+                "capacity",
+                &good_host(),
+                &good_timing(),
+                Load {
+                    clients: 159,
+                    ..SEED
+                }
+            ),
+            Level::Fine
+        );
+        assert_eq!(
+            level_of(
+                "capacity",
+                &good_host(),
+                &good_timing(),
+                Load {
+                    clients: 160,
+                    ..SEED
+                }
+            ),
+            Level::Warning
+        );
+        let too_fast = Load {
+            rate_hz: 1e6,
+            ..SEED
+        };
+        assert_eq!(
+            level_of("capacity", &good_host(), &good_timing(), too_fast),
+            Level::Problem
+        );
     }
 
     #[test]
     fn the_limit_of_open_files_counts_what_it_may_be_raised_to() {
-        let host = |soft, hard| Host { open_files_soft: soft, open_files_hard: hard, ..good_host() };
-        let level = |host: &Host| level_of("open files", host, &good_timing(), Load { clients: 1_000, ..SEED });
+        let host = |soft, hard| Host {
+            open_files_soft: soft,
+            open_files_hard: hard,
+            ..good_host()
+        };
+        let level = |host: &Host| {
+            level_of(
+                "open files",
+                host,
+                &good_timing(),
+                Load {
+                    clients: 1_000,
+                    ..SEED
+                },
+            )
+        };
         assert_eq!(level(&host(Some(64), Some(1_128))), Level::Fine);
         assert_eq!(level(&host(Some(64), Some(1_127))), Level::Problem);
         assert_eq!(level(&host(None, None)), Level::Fine);

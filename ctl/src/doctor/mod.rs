@@ -39,17 +39,40 @@ pub(crate) struct Finding {
 impl Finding {
     /// As it should be.
     pub(crate) fn fine(check: &'static str, told: impl Into<String>) -> Self {
-        Self { check, level: Level::Fine, told: told.into(), cure: None }
+        Self {
+            check,
+            level: Level::Fine,
+            told: told.into(),
+            cure: None,
+        }
     }
 
     /// Figures may suffer.
-    pub(crate) fn warning(check: &'static str, told: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { check, level: Level::Warning, told: told.into(), cure: Some(cure.into()) }
+    pub(crate) fn warning(
+        check: &'static str,
+        told: impl Into<String>,
+        cure: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            level: Level::Warning,
+            told: told.into(),
+            cure: Some(cure.into()),
+        }
     }
 
     /// The load cannot be held or not be trusted.
-    pub(crate) fn problem(check: &'static str, told: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { check, level: Level::Problem, told: told.into(), cure: Some(cure.into()) }
+    pub(crate) fn problem(
+        check: &'static str,
+        told: impl Into<String>,
+        cure: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            level: Level::Problem,
+            told: told.into(),
+            cure: Some(cure.into()),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Facts that have to be measured: a second of real pacing over loopback, then a burst.
 //!
 //! The pacing thread does what an agent's does: sleeps until an instant of the schedule, looks at
-//! the clock, writes one packet. Times are ns. The host is loaded with less than one core meanwhile.
+//! the clock, writes one packet. Times are ns. The host is loaded with less than one core
+//! meanwhile.
 
 use std::{
     fs,
@@ -66,7 +67,9 @@ pub(crate) fn measure() -> io::Result<Timing> {
         wake_and_write_ns: per(paced.cpu_ns, PACED_PACKETS),
         write_ns: per(burst.cpu_ns, BURST_PACKETS),
         read_ns: per(read_cpu_ns, PACED_PACKETS),
-        shares: before.zip(cpu_times()).and_then(|(before, after)| shares(&before, &after)),
+        shares: before
+            .zip(cpu_times())
+            .and_then(|(before, after)| shares(&before, &after)),
     })
 }
 
@@ -144,17 +147,29 @@ fn cost_of_a_clock_read() -> f64 {
 fn cpu_times() -> Option<Vec<u64>> {
     let told = fs::read_to_string("/proc/stat").ok()?;
     let times = told.lines().next()?.strip_prefix("cpu ")?;
-    times.split_whitespace().map(|ticks| ticks.parse().ok()).collect()
+    times
+        .split_whitespace()
+        .map(|ticks| ticks.parse().ok())
+        .collect()
 }
 
 fn shares(before: &[u64], after: &[u64]) -> Option<Shares> {
     // Guest time, from the ninth on, is in user time already.
-    let spent: Vec<u64> =
-        before.iter().zip(after).take(8).map(|(before, after)| after.saturating_sub(*before)).collect();
-    let &[_, _, _, idle, waiting, _, _, stolen] = &spent[..] else { return None };
+    let spent: Vec<u64> = before
+        .iter()
+        .zip(after)
+        .take(8)
+        .map(|(before, after)| after.saturating_sub(*before))
+        .collect();
+    let &[_, _, _, idle, waiting, _, _, stolen] = &spent[..] else {
+        return None;
+    };
     let all: u64 = spent.iter().sum();
     let share = |ticks: u64| ticks as f64 / all as f64;
-    (all > 0).then(|| Shares { stolen: share(stolen), busy: share(all - idle - waiting - stolen) })
+    (all > 0).then(|| Shares {
+        stolen: share(stolen),
+        busy: share(all - idle - waiting - stolen),
+    })
 }
 
 fn now_ns() -> u64 {
@@ -170,7 +185,10 @@ fn nanos(time: Timespec) -> u64 {
 }
 
 fn sleep_until(wake_ns: u64) {
-    let wake = Timespec { tv_sec: (wake_ns / SECOND_NS) as i64, tv_nsec: (wake_ns % SECOND_NS) as i64 };
+    let wake = Timespec {
+        tv_sec: (wake_ns / SECOND_NS) as i64,
+        tv_nsec: (wake_ns % SECOND_NS) as i64,
+    };
     let _ = clock_nanosleep_absolute(ClockId::Monotonic, &wake);
 }
 
@@ -182,7 +200,13 @@ mod tests {
     fn shares_come_from_what_was_spent_between_two_readings() {
         let before = [100, 0, 100, 1_000, 0, 0, 0, 10, 5, 0];
         let after = [130, 0, 110, 1_050, 0, 0, 0, 20, 9, 0];
-        assert_eq!(shares(&before, &after), Some(Shares { stolen: 0.1, busy: 0.4 }));
+        assert_eq!(
+            shares(&before, &after),
+            Some(Shares {
+                stolen: 0.1,
+                busy: 0.4
+            })
+        );
         assert_eq!(shares(&before, &before), None);
         assert_eq!(shares(&[1], &[2]), None);
     }
@@ -191,7 +215,12 @@ mod tests {
     fn a_second_of_pacing_is_measured() {
         let timing = measure().unwrap();
         assert_eq!(timing.oversleep.count(), PACED_PACKETS);
-        for cost_ns in [timing.clock_read_ns, timing.wake_and_write_ns, timing.write_ns, timing.read_ns] {
+        for cost_ns in [
+            timing.clock_read_ns,
+            timing.wake_and_write_ns,
+            timing.write_ns,
+            timing.read_ns,
+        ] {
             assert!(cost_ns > 0.0, "{timing:?}");
         }
     }

@@ -9,13 +9,34 @@ use crate::doctor::{Finding, Level, Load, Promise};
 
 /// A line per finding, its cure below it, the promise last.
 pub(crate) fn text(findings: &[Finding], promise: &Promise, load: Load, colour: Colour) -> String {
-    let width = findings.iter().map(|finding| finding.check.chars().count()).max().unwrap_or(0);
+    let width = findings
+        .iter()
+        .map(|finding| finding.check.chars().count())
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
-    for Finding { check, level, told, cure } in findings {
+    for Finding {
+        check,
+        level,
+        told,
+        cure,
+    } in findings
+    {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}  {check:width$}  {}", mark(*level, colour), figures::clean(told));
+        let _ = writeln!(
+            text,
+            "{}  {check:width$}  {}",
+            mark(*level, colour),
+            figures::clean(told)
+        );
         if let Some(cure) = cure {
-            let _ = writeln!(text, "{:width$}  → {}", "", figures::clean(cure), width = width + MARK_WIDTH + 2);
+            let _ = writeln!(
+                text,
+                "{:width$}  → {}",
+                "",
+                figures::clean(cure),
+                width = width + MARK_WIDTH + 2
+            );
         }
     }
     let rate = figures::hertz(load.rate_hz);
@@ -56,8 +77,17 @@ pub(crate) fn object(findings: &[Finding], promise: &Promise, load: Load) -> Str
     }
     json::text(&Doctor {
         schema_version: json::SCHEMA_VERSION,
-        status: word(findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Fine)),
-        load: AskedLoad { clients: load.clients, rate_hz: load.rate_hz },
+        status: word(
+            findings
+                .iter()
+                .map(|finding| finding.level)
+                .max()
+                .unwrap_or(Level::Fine),
+        ),
+        load: AskedLoad {
+            clients: load.clients,
+            rate_hz: load.rate_hz,
+        },
         promise: Promised {
             lateness_us_p99: promise.lateness_p99_us,
             clients_per_thread: promise.clients_per_thread,
@@ -90,7 +120,12 @@ struct Found<'a> {
 
 impl<'a> From<&'a Finding> for Found<'a> {
     fn from(finding: &'a Finding) -> Self {
-        Self { check: finding.check, level: word(finding.level), told: &finding.told, cure: finding.cure.as_deref() }
+        Self {
+            check: finding.check,
+            level: word(finding.level),
+            told: &finding.told,
+            cure: finding.cure.as_deref(),
+        }
     }
 }
 
@@ -108,24 +143,44 @@ mod tests {
 
     use super::*;
 
-    const LOAD: Load = Load { clients: 10, rate_hz: 10_000.0 };
-    const PROMISE: Promise = Promise { lateness_p99_us: 12.0, clients_per_thread: 40, clients_with_server: 20 };
+    const LOAD: Load = Load {
+        clients: 10,
+        rate_hz: 10_000.0,
+    };
+    const PROMISE: Promise = Promise {
+        lateness_p99_us: 12.0,
+        clients_per_thread: 40,
+        clients_with_server: 20,
+    };
 
     fn findings() -> [Finding; 2] {
-        [Finding::fine("cores", "2 of 2"), Finding::problem("ports", "10", "`sysctl -w a=\u{1b}b`")]
+        [
+            Finding::fine("cores", "2 of 2"),
+            Finding::problem("ports", "10", "`sysctl -w a=\u{1b}b`"),
+        ]
     }
 
     #[test]
     fn each_finding_stands_with_its_cure() {
         let shown = text(&findings(), &PROMISE, LOAD, Colour::None);
-        assert!(shown.starts_with("ok       cores  2 of 2\nproblem  ports  10\n"), "{shown}");
-        assert!(shown.contains("→ `sysctl -w a=?b`\n"), "foreign text cannot rewrite the screen: {shown}");
-        assert!(shown.contains("at 10,000 Hz per client: 99 % of the packets at most 12.0 µs late"), "{shown}");
+        assert!(
+            shown.starts_with("ok       cores  2 of 2\nproblem  ports  10\n"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("→ `sysctl -w a=?b`\n"),
+            "foreign text cannot rewrite the screen: {shown}"
+        );
+        assert!(
+            shown.contains("at 10,000 Hz per client: 99 % of the packets at most 12.0 µs late"),
+            "{shown}"
+        );
     }
 
     #[test]
     fn the_object_s_status_is_its_worst_finding_s() {
-        let object: Value = serde_json::from_str(&object(&findings(), &PROMISE, LOAD)).expect("JSON");
+        let object: Value =
+            serde_json::from_str(&object(&findings(), &PROMISE, LOAD)).expect("JSON");
         assert_eq!(object["status"], "problem");
         assert_eq!(object["findings"][0]["cure"], Value::Null);
         assert_eq!(object["promise"]["clients_per_thread"], 40);

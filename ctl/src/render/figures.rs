@@ -34,7 +34,9 @@ pub(crate) fn fixed(number: f64, decimals: usize) -> String {
     let text = format!("{number:.decimals$}");
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     // Not a number, infinite, negative or beyond u64: as it is.
-    whole.parse().map_or_else(|_| text.clone(), |whole| count(whole) + rest)
+    whole
+        .parse()
+        .map_or_else(|_| text.clone(), |whole| count(whole) + rest)
 }
 
 /// Microseconds to 0.1 below a millisecond, whole above: they are known within 1 %.
@@ -49,15 +51,21 @@ pub(crate) fn hertz(hz: f64) -> String {
 
 /// A duration of the API in seconds; none counts as 0.
 pub(crate) fn seconds(duration: Option<&prost_types::Duration>) -> f64 {
-    duration.map_or(0.0, |duration| duration.seconds as f64 + f64::from(duration.nanos) / 1e9)
+    duration.map_or(0.0, |duration| {
+        duration.seconds as f64 + f64::from(duration.nanos) / 1e9
+    })
 }
 
 /// An instant as RFC 3339 in UTC, to the millisecond. `None` for none and for one outside the
 /// years 1970 to 9999.
 pub(crate) fn instant(timestamp: Option<&prost_types::Timestamp>) -> Option<String> {
     let timestamp = timestamp?;
-    let seconds = u64::try_from(timestamp.seconds).ok().filter(|seconds| *seconds <= YEAR_9999_END_S)?;
-    let nanos = u32::try_from(timestamp.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    let seconds = u64::try_from(timestamp.seconds)
+        .ok()
+        .filter(|seconds| *seconds <= YEAR_9999_END_S)?;
+    let nanos = u32::try_from(timestamp.nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000)?;
     let instant = UNIX_EPOCH + Duration::new(seconds, nanos);
     Some(humantime::format_rfc3339_millis(instant).to_string())
 }
@@ -66,14 +74,30 @@ const YEAR_9999_END_S: u64 = 253_402_300_799;
 
 /// Foreign text for a terminal: control characters, which could rewrite the screen, become `?`.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
+    text.chars()
+        .map(|character| {
+            if character.is_control() {
+                '?'
+            } else {
+                character
+            }
+        })
+        .collect()
 }
 
 /// The plan in a few words: `10 × 10,000 Hz × 10 s`.
 pub(crate) fn plan(plan: &v1::Plan) -> String {
     let duration_s = seconds(plan.duration.as_ref());
-    let rate = if plan.flood { "max".into() } else { format!("{} Hz", hertz(plan.rate_hz)) };
-    format!("{} × {rate} × {} s", count(plan.clients.into()), decimal(duration_s, 3))
+    let rate = if plan.flood {
+        "max".into()
+    } else {
+        format!("{} Hz", hertz(plan.rate_hz))
+    };
+    format!(
+        "{} × {rate} × {} s",
+        count(plan.clients.into()),
+        decimal(duration_s, 3)
+    )
 }
 
 /// A state in one lower-case word.
@@ -172,9 +196,21 @@ mod tests {
     #[test]
     fn an_instant_is_rfc_3339_or_nothing() {
         let at = |seconds, nanos| instant(Some(&prost_types::Timestamp { seconds, nanos }));
-        assert_eq!(at(0, 7_000_000).as_deref(), Some("1970-01-01T00:00:00.007Z"));
-        assert_eq!(at(253_402_300_799, 999_999_999).as_deref(), Some("9999-12-31T23:59:59.999Z"));
-        for (seconds, nanos) in [(-1, 0), (253_402_300_800, 0), (i64::MIN, i32::MIN), (i64::MAX, 0), (0, -1)] {
+        assert_eq!(
+            at(0, 7_000_000).as_deref(),
+            Some("1970-01-01T00:00:00.007Z")
+        );
+        assert_eq!(
+            at(253_402_300_799, 999_999_999).as_deref(),
+            Some("9999-12-31T23:59:59.999Z")
+        );
+        for (seconds, nanos) in [
+            (-1, 0),
+            (253_402_300_800, 0),
+            (i64::MIN, i32::MIN),
+            (i64::MAX, 0),
+            (0, -1),
+        ] {
             assert_eq!(at(seconds, nanos), None);
         }
     }

@@ -20,8 +20,14 @@ pub(crate) fn run_of_the_front_page() -> v1::Run {
             target: String::new(),
         }),
         state: v1::RunState::Ended.into(),
-        created_at: Some(prost_types::Timestamp { seconds: 1_767_323_045, nanos: 0 }),
-        ended_at: Some(prost_types::Timestamp { seconds: 1_767_323_056, nanos: 0 }),
+        created_at: Some(prost_types::Timestamp {
+            seconds: 1_767_323_045,
+            nanos: 0,
+        }),
+        ended_at: Some(prost_types::Timestamp {
+            seconds: 1_767_323_056,
+            nanos: 0,
+        }),
         report: Some(report()),
         label: "front page".into(),
     }
@@ -29,14 +35,20 @@ pub(crate) fn run_of_the_front_page() -> v1::Run {
 
 fn report() -> v1::Report {
     v1::Report {
-        verdict: Some(v1::Verdict { status: v1::VerdictStatus::Valid.into(), ..v1::Verdict::default() }),
+        verdict: Some(v1::Verdict {
+            status: v1::VerdictStatus::Valid.into(),
+            ..v1::Verdict::default()
+        }),
         packets: Some(v1::PacketCounts {
             scheduled: 1_000_000,
             sent: 1_000_000,
             received: 1_000_000,
             ..v1::PacketCounts::default()
         }),
-        rate: Some(v1::Rate { offered_hz: Some(100_000.0), achieved_hz: 99_998.2 }),
+        rate: Some(v1::Rate {
+            offered_hz: Some(100_000.0),
+            achieved_hz: 99_998.2,
+        }),
         lateness: Some(times()),
         transit: Some(times()),
         latency: Some(times()),
@@ -49,7 +61,11 @@ fn report() -> v1::Report {
             packets_per_read: 1.02,
         }),
         workers: (0..2)
-            .map(|worker| v1::WorkerReport { worker, packets: 500_000, ..v1::WorkerReport::default() })
+            .map(|worker| v1::WorkerReport {
+                worker,
+                packets: 500_000,
+                ..v1::WorkerReport::default()
+            })
             .collect(),
         agents: vec![v1::AgentReport {
             agent: "bench1-7".into(),
@@ -58,7 +74,11 @@ fn report() -> v1::Report {
             ..v1::AgentReport::default()
         }],
         elapsed_s: 10.0,
-        laws: vec![v1::Law { law: "sent = received + lost".into(), holds: true, figures: "1000000 = 1000000".into() }],
+        laws: vec![v1::Law {
+            law: "sent = received + lost".into(),
+            holds: true,
+            figures: "1000000 = 1000000".into(),
+        }],
     }
 }
 

@@ -6,14 +6,20 @@ use super::figures;
 
 /// The whole second of the run that a snapshot belongs to.
 pub(crate) fn second(snapshot: &v1::Snapshot) -> u64 {
-    snapshot.elapsed.as_ref().map_or(0, |elapsed| u64::try_from(elapsed.seconds).unwrap_or(0))
+    snapshot
+        .elapsed
+        .as_ref()
+        .map_or(0, |elapsed| u64::try_from(elapsed.seconds).unwrap_or(0))
 }
 
 /// How the run stands.
 pub(crate) fn line(snapshot: &v1::Snapshot) -> String {
     let mut parts = match snapshot.state() {
         v1::RunState::Running => {
-            vec![format!("{:>5} s", figures::fixed(figures::seconds(snapshot.elapsed.as_ref()), 1))]
+            vec![format!(
+                "{:>5} s",
+                figures::fixed(figures::seconds(snapshot.elapsed.as_ref()), 1)
+            )]
         }
         state => vec![figures::state_word(state).to_owned()],
     };
@@ -27,21 +33,35 @@ pub(crate) fn line(snapshot: &v1::Snapshot) -> String {
         parts.extend(p99(snapshot));
     }
     if !snapshot.remark.is_empty() {
-        parts.push(figures::clean(&snapshot.remark).chars().take(REMARK_CHARACTERS_MAX).collect());
+        parts.push(
+            figures::clean(&snapshot.remark)
+                .chars()
+                .take(REMARK_CHARACTERS_MAX)
+                .collect(),
+        );
     }
     parts.join("  ")
 }
 
 /// Latency where the clocks are one, else lateness, which is always known.
 fn p99(snapshot: &v1::Snapshot) -> Option<String> {
-    let named = [("latency", &snapshot.latency), ("lateness", &snapshot.lateness)];
-    let known = named.into_iter().filter_map(|(name, times)| times.as_ref().map(|times| (name, times)));
+    let named = [
+        ("latency", &snapshot.latency),
+        ("lateness", &snapshot.lateness),
+    ];
+    let known = named
+        .into_iter()
+        .filter_map(|(name, times)| times.as_ref().map(|times| (name, times)));
     let (name, times) = known.into_iter().find(|(_, times)| times.count > 0)?;
     Some(format!("{name} p99 {} µs", figures::micros(times.p99_us)))
 }
 
 fn clients(number: u32) -> String {
-    format!("{} client{}", figures::count(number.into()), if number == 1 { "" } else { "s" })
+    format!(
+        "{} client{}",
+        figures::count(number.into()),
+        if number == 1 { "" } else { "s" }
+    )
 }
 
 /// The rest of a remark is in the report.
@@ -54,12 +74,19 @@ mod tests {
     fn snapshot() -> v1::Snapshot {
         v1::Snapshot {
             state: v1::RunState::Running.into(),
-            elapsed: Some(prost_types::Duration { seconds: 4, nanos: 500_000_000 }),
+            elapsed: Some(prost_types::Duration {
+                seconds: 4,
+                nanos: 500_000_000,
+            }),
             clients_connected: 10,
             sent: 450_000,
             received: 449_990,
             received_hz: 100_012.4,
-            latency: Some(v1::Distribution { count: 449_990, p99_us: 62.14, ..v1::Distribution::default() }),
+            latency: Some(v1::Distribution {
+                count: 449_990,
+                p99_us: 62.14,
+                ..v1::Distribution::default()
+            }),
             ..v1::Snapshot::default()
         }
     }
@@ -76,7 +103,11 @@ mod tests {
     #[test]
     fn without_a_shared_clock_the_line_tells_lateness() {
         let lateness = snapshot().latency;
-        let line = line(&v1::Snapshot { latency: None, lateness, ..snapshot() });
+        let line = line(&v1::Snapshot {
+            latency: None,
+            lateness,
+            ..snapshot()
+        });
         assert!(line.ends_with("lateness p99 62.1 µs"), "{line}");
     }
 
@@ -88,6 +119,9 @@ mod tests {
             remark: "waiting for agent b\x1b[2J".into(),
             ..v1::Snapshot::default()
         };
-        assert_eq!(line(&preparing), "preparing  1 client  waiting for agent b?[2J");
+        assert_eq!(
+            line(&preparing),
+            "preparing  1 client  waiting for agent b?[2J"
+        );
     }
 }

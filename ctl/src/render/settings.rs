@@ -46,7 +46,11 @@ pub(crate) fn text(settings: &[Setting], unknown: &[String], with_origin: bool) 
         };
     }
     for name in unknown {
-        let _ = writeln!(text, "{} is set, but nothing of Metronome reads it; is it misspelt?", figures::clean(name));
+        let _ = writeln!(
+            text,
+            "{} is set, but nothing of Metronome reads it; is it misspelt?",
+            figures::clean(name)
+        );
     }
     text
 }
@@ -67,7 +71,11 @@ pub(crate) fn object(settings: &[Setting], unknown: &[String]) -> String {
         settings: &'a [Setting],
         unknown_variables: &'a [String],
     }
-    json::text(&Settings { schema_version: json::SCHEMA_VERSION, settings, unknown_variables: unknown })
+    json::text(&Settings {
+        schema_version: json::SCHEMA_VERSION,
+        settings,
+        unknown_variables: unknown,
+    })
 }
 
 #[cfg(test)]
@@ -76,7 +84,12 @@ mod tests {
 
     #[test]
     fn the_origin_is_told_on_request() {
-        let settings = [Setting { name: "log", value: "debug".into(), origin: Origin::Environment, set_by: "X" }];
+        let settings = [Setting {
+            name: "log",
+            value: "debug".into(),
+            origin: Origin::Environment,
+            set_by: "X",
+        }];
         assert_eq!(text(&settings, &[], false), "log  debug\n");
         assert_eq!(text(&settings, &[], true), "log  debug  environment (X)\n");
         assert!(text(&[], &["METRONOME_SEVER".into()], false).contains("misspelt"));

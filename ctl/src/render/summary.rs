@@ -38,16 +38,30 @@ pub(crate) fn with_clients(run: &v1::Run, clients: &[v1::ClientReport], colour: 
 }
 
 fn headline(run: &v1::Run, colour: Colour) -> String {
-    let verdict = run.report.as_ref().and_then(|report| report.verdict.as_ref());
-    let word = verdict.map_or_else(|| figures::state(run), |verdict| figures::status(verdict.status())).to_uppercase();
+    let verdict = run
+        .report
+        .as_ref()
+        .and_then(|report| report.verdict.as_ref());
+    let word = verdict
+        .map_or_else(
+            || figures::state(run),
+            |verdict| figures::status(verdict.status()),
+        )
+        .to_uppercase();
     let word = match (colour, verdict.map(v1::Verdict::status)) {
         (Colour::None, _) | (_, None) => word,
         (Colour::Ansi, Some(v1::VerdictStatus::Valid)) => format!("\x1b[1;32m{word}\x1b[0m"),
         (Colour::Ansi, Some(v1::VerdictStatus::Partial)) => format!("\x1b[1;33m{word}\x1b[0m"),
         (Colour::Ansi, Some(_)) => format!("\x1b[1;31m{word}\x1b[0m"),
     };
-    let label: String = figures::clean(&run.label).chars().take(LABEL_CHARACTERS_MAX).collect();
-    format!("{word}  run {}  {label}", figures::clean(&run.run_id)).trim_end().to_owned() + "\n"
+    let label: String = figures::clean(&run.label)
+        .chars()
+        .take(LABEL_CHARACTERS_MAX)
+        .collect();
+    format!("{word}  run {}  {label}", figures::clean(&run.run_id))
+        .trim_end()
+        .to_owned()
+        + "\n"
 }
 
 /// A label may have 128 bytes; the headline has room for this.
@@ -56,14 +70,22 @@ const LABEL_CHARACTERS_MAX: usize = 60;
 fn without_report(run: &v1::Run) -> String {
     match run.state() {
         v1::RunState::Aborted => "The server died in mid-run, so there is no report.\n".into(),
-        _ => format!("The run has not ended; `benchctl watch {}` follows it.\n", figures::clean(&run.run_id)),
+        _ => format!(
+            "The run has not ended; `benchctl watch {}` follows it.\n",
+            figures::clean(&run.run_id)
+        ),
     }
 }
 
 /// Reasons, then notes, as far as the screen goes.
 fn grounds(verdict: Option<&v1::Verdict>) -> String {
-    let Some(verdict) = verdict else { return String::new() };
-    let reasons = verdict.reasons.iter().map(|reason| format!("{}: {}", reason.code, reason.text));
+    let Some(verdict) = verdict else {
+        return String::new();
+    };
+    let reasons = verdict
+        .reasons
+        .iter()
+        .map(|reason| format!("{}: {}", reason.code, reason.text));
     let notes = verdict.notes.iter().map(|note| format!("note: {note}"));
     let mut lines: Vec<String> = Vec::new();
     let mut left_out = 0;
@@ -85,38 +107,78 @@ fn grounds(verdict: Option<&v1::Verdict>) -> String {
 /// At most three lines of a text, the first with a dash.
 fn bullet(text: &str) -> Vec<String> {
     let lines = figures::wrapped(text, WIDTH - 4);
-    let marked = |(index, line): (usize, &String)| format!("{}{line}", if index == 0 { "  - " } else { "    " });
+    let marked = |(index, line): (usize, &String)| {
+        format!("{}{line}", if index == 0 { "  - " } else { "    " })
+    };
     lines.iter().take(3).enumerate().map(marked).collect()
 }
 
 fn plan(run: &v1::Run) -> String {
-    let Some(plan) = &run.plan else { return "unknown".into() };
-    let threads = if plan.threads > 1 { format!(", {} threads", plan.threads) } else { String::new() };
-    format!("{}, batch {}, {}{threads}", figures::plan(plan), plan.batch, figures::phase(plan.phase()))
+    let Some(plan) = &run.plan else {
+        return "unknown".into();
+    };
+    let threads = if plan.threads > 1 {
+        format!(", {} threads", plan.threads)
+    } else {
+        String::new()
+    };
+    format!(
+        "{}, batch {}, {}{threads}",
+        figures::plan(plan),
+        plan.batch,
+        figures::phase(plan.phase())
+    )
 }
 
 fn packets(text: &mut String, packets: &v1::PacketCounts) {
     let count = figures::count;
-    let told = [("scheduled", packets.scheduled), ("sent", packets.sent), ("skipped", packets.skipped)];
+    let told = [
+        ("scheduled", packets.scheduled),
+        ("sent", packets.sent),
+        ("skipped", packets.skipped),
+    ];
     line(text, "packets", &counts(&told));
-    let told = [("received", packets.received), ("lost", packets.lost), ("corrupt", packets.corrupt)];
+    let told = [
+        ("received", packets.received),
+        ("lost", packets.lost),
+        ("corrupt", packets.corrupt),
+    ];
     line(text, "", &counts(&told));
     if packets.lost > 0 {
-        let (unacknowledged, unread) = (count(packets.lost_unacknowledged), count(packets.lost_unread));
-        line(text, "", &format!("of the lost {unacknowledged} never acknowledged, {unread} acknowledged but unread"));
+        let (unacknowledged, unread) = (
+            count(packets.lost_unacknowledged),
+            count(packets.lost_unread),
+        );
+        line(
+            text,
+            "",
+            &format!(
+                "of the lost {unacknowledged} never acknowledged, {unread} acknowledged but unread"
+            ),
+        );
     }
-    let told = [("duplicated", packets.duplicated), ("reordered", packets.reordered), ("gaps", packets.gaps)];
+    let told = [
+        ("duplicated", packets.duplicated),
+        ("reordered", packets.reordered),
+        ("gaps", packets.gaps),
+    ];
     line(text, "", &counts(&told));
 }
 
 fn counts(named: &[(&str, u64)]) -> String {
-    named.iter().map(|(name, number)| format!("{name} {}", figures::count(*number))).collect::<Vec<_>>().join("  ")
+    named
+        .iter()
+        .map(|(name, number)| format!("{name} {}", figures::count(*number)))
+        .collect::<Vec<_>>()
+        .join("  ")
 }
 
 fn rate(text: &mut String, report: &v1::Report) {
     let rate = report.rate.unwrap_or_default();
     // A flood asks for no rate.
-    let offered = rate.offered_hz.map_or_else(|| "max".into(), |hz| format!("{}/s", figures::hertz(hz)));
+    let offered = rate
+        .offered_hz
+        .map_or_else(|| "max".into(), |hz| format!("{}/s", figures::hertz(hz)));
     let told = format!(
         "offered {offered}  achieved {}/s  in {} s",
         figures::hertz(rate.achieved_hz),
@@ -126,9 +188,15 @@ fn rate(text: &mut String, report: &v1::Report) {
 }
 
 fn times(text: &mut String, report: &v1::Report) {
-    let head: String = ["p50", "p90", "p99", "p99.9", "p99.99", "max"].map(|name| format!("{name:>12}")).concat();
+    let head: String = ["p50", "p90", "p99", "p99.9", "p99.99", "max"]
+        .map(|name| format!("{name:>12}"))
+        .concat();
     line(text, "µs", &head);
-    for (name, times) in [("lateness", &report.lateness), ("transit", &report.transit), ("latency", &report.latency)] {
+    for (name, times) in [
+        ("lateness", &report.lateness),
+        ("transit", &report.transit),
+        ("latency", &report.latency),
+    ] {
         line(text, name, &percentiles(times.as_ref()));
     }
 }
@@ -137,20 +205,34 @@ fn percentiles(times: Option<&v1::Distribution>) -> String {
     match times {
         None => "     not shown: agent and server do not share a clock".into(),
         Some(times) if times.count == 0 => "     nothing was counted".into(),
-        Some(times) => [times.p50_us, times.p90_us, times.p99_us, times.p99_9_us, times.p99_99_us, times.max_us]
-            .map(|us| format!("{:>12}", figures::micros(us)))
-            .concat(),
+        Some(times) => [
+            times.p50_us,
+            times.p90_us,
+            times.p99_us,
+            times.p99_9_us,
+            times.p99_99_us,
+            times.max_us,
+        ]
+        .map(|us| format!("{:>12}", figures::micros(us)))
+        .concat(),
     }
 }
 
 fn workers(workers: &[v1::WorkerReport]) -> String {
     if workers.len() <= WORKERS_LISTED_MAX {
-        let each = workers.iter().map(|worker| format!("{}: {}", worker.worker, figures::count(worker.packets)));
+        let each = workers
+            .iter()
+            .map(|worker| format!("{}: {}", worker.worker, figures::count(worker.packets)));
         return format!("packets {}", each.collect::<Vec<_>>().join("  "));
     }
     let packets = || workers.iter().map(|worker| worker.packets);
     let (low, high) = (packets().min().unwrap_or(0), packets().max().unwrap_or(0));
-    format!("packets of each of the {}: {} to {}", workers.len(), figures::count(low), figures::count(high))
+    format!(
+        "packets of each of the {}: {} to {}",
+        workers.len(),
+        figures::count(low),
+        figures::count(high)
+    )
 }
 
 fn cpu(cpu: &v1::Cpu) -> String {
@@ -208,7 +290,10 @@ laws      all 1 hold
     fn colour_is_in_the_verdict_alone() {
         let run = run_of_the_front_page();
         let plain = summary(&run, Colour::None);
-        assert_eq!(summary(&run, Colour::Ansi), plain.replacen("VALID", "\x1b[1;32mVALID\x1b[0m", 1));
+        assert_eq!(
+            summary(&run, Colour::Ansi),
+            plain.replacen("VALID", "\x1b[1;32mVALID\x1b[0m", 1)
+        );
     }
 
     #[test]
@@ -219,13 +304,23 @@ laws      all 1 hold
             report.latency = Some(v1::Distribution::default());
         }
         let text = summary(&run, Colour::None);
-        assert!(text.contains("transit        not shown: agent and server do not share a clock\n"), "{text}");
-        assert!(text.contains("latency        nothing was counted\n"), "{text}");
+        assert!(
+            text.contains("transit        not shown: agent and server do not share a clock\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("latency        nothing was counted\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_run_without_a_report_says_why() {
-        let aborted = v1::Run { state: v1::RunState::Aborted.into(), report: None, ..run_of_the_front_page() };
+        let aborted = v1::Run {
+            state: v1::RunState::Aborted.into(),
+            report: None,
+            ..run_of_the_front_page()
+        };
         let text = summary(&aborted, Colour::None);
         assert!(text.starts_with("ABORTED  run 0199f0c2a1b2c3d4"), "{text}");
         assert!(text.contains("died in mid-run"), "{text}");
@@ -252,7 +347,13 @@ laws      all 1 hold
             corrupt: all,
             blocked: all,
         });
-        report.workers = vec![v1::WorkerReport { packets: all, ..v1::WorkerReport::default() }; 256];
+        report.workers = vec![
+            v1::WorkerReport {
+                packets: all,
+                ..v1::WorkerReport::default()
+            };
+            256
+        ];
         let reason = v1::Reason {
             code: "CLIENT_LOST".into(),
             status: v1::VerdictStatus::Partial.into(),
@@ -265,8 +366,15 @@ laws      all 1 hold
         };
         report.verdict = Some(verdict);
         let text = summary(&run, Colour::None);
-        assert!(text.lines().count() <= 24, "{} lines:\n{text}", text.lines().count());
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(
+            text.lines().count() <= 24,
+            "{} lines:\n{text}",
+            text.lines().count()
+        );
+        assert!(
+            text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
         assert!(text.contains("… and 198 more"), "{text}");
         assert!(!text.contains('\x1b'), "{text}");
     }

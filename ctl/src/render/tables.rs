@@ -12,7 +12,9 @@ pub(crate) fn runs(runs: &[v1::Run]) -> String {
     if runs.is_empty() {
         return "no runs yet\n".into();
     }
-    let mut table = table(["RUN", "CREATED", "PLAN", "STATE", "VERDICT", "LOST", "P99 µs", "LABEL"]);
+    let mut table = table([
+        "RUN", "CREATED", "PLAN", "STATE", "VERDICT", "LOST", "P99 µs", "LABEL",
+    ]);
     for run in runs {
         table.add_row(run_row(run));
     }
@@ -22,14 +24,19 @@ pub(crate) fn runs(runs: &[v1::Run]) -> String {
 fn run_row(run: &v1::Run) -> [String; 8] {
     let report = run.report.as_ref();
     let verdict = report.and_then(|report| report.verdict.as_ref());
-    let p99_us = report.and_then(|report| report.latency.as_ref()).filter(|times| times.count > 0).map(|t| t.p99_us);
+    let p99_us = report
+        .and_then(|report| report.latency.as_ref())
+        .filter(|times| times.count > 0)
+        .map(|t| t.p99_us);
     [
         figures::clean(&run.run_id),
         figures::instant(run.created_at.as_ref()).unwrap_or_else(none),
         run.plan.as_ref().map_or_else(none, figures::plan),
         figures::state(run).into(),
         verdict.map_or_else(none, |verdict| figures::status(verdict.status()).into()),
-        report.and_then(|report| report.packets).map_or_else(none, |packets| figures::count(packets.lost)),
+        report
+            .and_then(|report| report.packets)
+            .map_or_else(none, |packets| figures::count(packets.lost)),
         p99_us.map_or_else(none, figures::micros),
         figures::clean(&run.label),
     ]
@@ -40,7 +47,16 @@ pub(crate) fn agents(agents: &[v1::Agent]) -> String {
     if agents.is_empty() {
         return "no agent is connected; start one with `metronome-agent --server ADDRESS`\n".into();
     }
-    let mut table = table(["AGENT", "VERSION", "PEER", "CONNECTED", "CORES", "MAX CLIENTS", "CLOCK", "RUNS"]);
+    let mut table = table([
+        "AGENT",
+        "VERSION",
+        "PEER",
+        "CONNECTED",
+        "CORES",
+        "MAX CLIENTS",
+        "CLOCK",
+        "RUNS",
+    ]);
     for agent in agents {
         table.add_row([
             figures::clean(&agent.name),
@@ -58,13 +74,33 @@ pub(crate) fn agents(agents: &[v1::Agent]) -> String {
 
 /// A row per client.
 pub(crate) fn clients(clients: &[v1::ClientReport]) -> String {
-    let head =
-        ["CLIENT", "AGENT", "WORKER", "SENT", "SKIPPED", "RECEIVED", "LOST", "LATE p99", "LATENCY p99", "MAX µs"];
+    let head = [
+        "CLIENT",
+        "AGENT",
+        "WORKER",
+        "SENT",
+        "SKIPPED",
+        "RECEIVED",
+        "LOST",
+        "LATE p99",
+        "LATENCY p99",
+        "MAX µs",
+    ];
     let mut table = table(head.into_iter().chain(["TRIES", "ERROR"]));
     for client in clients {
-        let counts = [client.sent, client.skipped, client.received, client.lost].map(figures::count);
-        let times = [client.lateness_p99_us, client.latency_p99_us, client.latency_max_us].map(figures::micros);
-        let who = [client.client.to_string(), figures::clean(&client.agent), client.worker.to_string()];
+        let counts =
+            [client.sent, client.skipped, client.received, client.lost].map(figures::count);
+        let times = [
+            client.lateness_p99_us,
+            client.latency_p99_us,
+            client.latency_max_us,
+        ]
+        .map(figures::micros);
+        let who = [
+            client.client.to_string(),
+            figures::clean(&client.agent),
+            client.worker.to_string(),
+        ];
         let end = [client.attempts.to_string(), figures::clean(&client.error)];
         table.add_row(who.into_iter().chain(counts).chain(times).chain(end));
     }
@@ -82,21 +118,48 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
         let _ = writeln!(text, "{label:<12}{value}");
     };
     let draining = if server.draining { ", draining" } else { "" };
-    line("server", format!("{}, pid {}{draining}", figures::clean(&server.version), server.pid));
-    line("up", format!("{} s", figures::decimal(figures::seconds(server.uptime.as_ref()), 0)));
+    line(
+        "server",
+        format!(
+            "{}, pid {}{draining}",
+            figures::clean(&server.version),
+            server.pid
+        ),
+    );
+    line(
+        "up",
+        format!(
+            "{} s",
+            figures::decimal(figures::seconds(server.uptime.as_ref()), 0)
+        ),
+    );
     line("grpc", figures::clean(&server.grpc_address));
     line("data", figures::clean(&server.data_address));
     line("database", figures::clean(&server.database));
     line("runs", format!("{} active", server.runs_active));
-    line("clients", format!("{} of {}, {} pending", connections.admitted, server.max_clients, connections.pending));
+    line(
+        "clients",
+        format!(
+            "{} of {}, {} pending",
+            connections.admitted, server.max_clients, connections.pending
+        ),
+    );
     let refused = [
         ("full", connections.refused_full),
         ("bad hello", connections.refused_hello),
         ("late", connections.refused_late),
         ("raw", connections.refused_raw),
     ];
-    let refused = refused.map(|(why, number)| format!("{} {why}", count(number))).join(", ");
-    line("connections", format!("{} accepted; refused: {refused}", count(connections.accepted)));
+    let refused = refused
+        .map(|(why, number)| format!("{} {why}", count(number)))
+        .join(", ");
+    line(
+        "connections",
+        format!(
+            "{} accepted; refused: {refused}",
+            count(connections.accepted)
+        ),
+    );
     let raw_told = match (server.accept_raw, raw.connections) {
         (false, 0) => "not accepted".to_owned(),
         _ => format!(
@@ -121,14 +184,26 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
         ),
     );
     if !server.crash_loops.is_empty() {
-        line("degraded", format!("workers {:?} die again and again", server.crash_loops));
+        line(
+            "degraded",
+            format!("workers {:?} die again and again", server.crash_loops),
+        );
     }
     text + "\n" + &workers(&server.workers) + &raw_clients(&raw.clients)
 }
 
 fn workers(workers: &[v1::Worker]) -> String {
-    let mut table =
-        table(["WORKER", "PID", "CLIENTS", "PACKETS", "CPU s", "READS", "WAKE-UPS", "RESTARTS", "REAL-TIME"]);
+    let mut table = table([
+        "WORKER",
+        "PID",
+        "CLIENTS",
+        "PACKETS",
+        "CPU s",
+        "READS",
+        "WAKE-UPS",
+        "RESTARTS",
+        "REAL-TIME",
+    ]);
     for worker in workers {
         table.add_row([
             worker.worker.to_string(),
@@ -234,8 +309,20 @@ CLIENT  AGENT  WORKER   SENT  SKIPPED  RECEIVED  LOST  LATE p99  LATENCY p99  MA
 
     #[test]
     fn the_server_tells_its_raw_clients() {
-        let raw = v1::RawTotals { connections: 10, packets: 1_000_000, bytes: 32_000_000, clients: Vec::new() };
-        let text = server(&v1::GetServerResponse { raw: Some(raw), accept_raw: true, ..Default::default() });
-        assert!(text.contains("raw clients 1,000,000 packets, 32,000,000 bytes on 10 connections\n"), "{text}");
+        let raw = v1::RawTotals {
+            connections: 10,
+            packets: 1_000_000,
+            bytes: 32_000_000,
+            clients: Vec::new(),
+        };
+        let text = server(&v1::GetServerResponse {
+            raw: Some(raw),
+            accept_raw: true,
+            ..Default::default()
+        });
+        assert!(
+            text.contains("raw clients 1,000,000 packets, 32,000,000 bytes on 10 connections\n"),
+            "{text}"
+        );
     }
 }

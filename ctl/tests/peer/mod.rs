@@ -67,15 +67,21 @@ impl Peer {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket of ours");
         let address = listener.local_addr().expect("bound").to_string();
-        let state =
-            Arc::new(State { script: Mutex::new(script), calls: Mutex::default(), request_ids: Mutex::default() });
+        let state = Arc::new(State {
+            script: Mutex::new(script),
+            calls: Mutex::default(),
+            request_ids: Mutex::default(),
+        });
         let (stop, stopped) = oneshot::channel();
         let service = OperatorServiceServer::new(Operator(Arc::clone(&state)));
         let thread = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime for the peer");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime for the peer");
             runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).expect("inside a runtime");
+                let listener =
+                    tokio::net::TcpListener::from_std(listener).expect("inside a runtime");
                 let serving = tonic::transport::Server::builder()
                     .add_service(service)
                     .serve_with_incoming(TcpListenerStream::new(listener));
@@ -86,7 +92,12 @@ impl Peer {
                 }
             });
         });
-        Self { address, state, stop: Some(stop), thread: Some(thread) }
+        Self {
+            address,
+            state,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
     /// The calls so far, in order.
@@ -96,7 +107,11 @@ impl Peer {
 
     /// The request_id of every StartRun so far.
     pub(crate) fn request_ids(&self) -> Vec<String> {
-        self.state.request_ids.lock().expect("no panic in a call").clone()
+        self.state
+            .request_ids
+            .lock()
+            .expect("no panic in a call")
+            .clone()
     }
 }
 
@@ -124,10 +139,17 @@ impl OperatorService for Operator {
     type ListClientsStream = Pages<v1::ListClientsResponse>;
     type WatchRunStream = Pages<v1::WatchRunResponse>;
 
-    async fn start_run(&self, asked: Request<v1::StartRunRequest>) -> Result<Response<v1::StartRunResponse>, Status> {
+    async fn start_run(
+        &self,
+        asked: Request<v1::StartRunRequest>,
+    ) -> Result<Response<v1::StartRunResponse>, Status> {
         self.called("StartRun");
         let asked = asked.into_inner();
-        self.0.request_ids.lock().expect("no panic in a call").push(asked.request_id.clone());
+        self.0
+            .request_ids
+            .lock()
+            .expect("no panic in a call")
+            .push(asked.request_id.clone());
         let answer_when = {
             let mut script = self.0.script.lock().expect("no panic in a call");
             if let Some(status) = &script.start {
@@ -142,34 +164,65 @@ impl OperatorService for Operator {
         if let Some(answer_when) = answer_when {
             let _ = answer_when.await;
         }
-        let run = v1::Run { plan: asked.plan, label: asked.label, ..run(v1::RunState::Preparing) };
+        let run = v1::Run {
+            plan: asked.plan,
+            label: asked.label,
+            ..run(v1::RunState::Preparing)
+        };
         Ok(Response::new(v1::StartRunResponse { run: Some(run) }))
     }
 
-    async fn stop_run(&self, _: Request<v1::StopRunRequest>) -> Result<Response<v1::StopRunResponse>, Status> {
+    async fn stop_run(
+        &self,
+        _: Request<v1::StopRunRequest>,
+    ) -> Result<Response<v1::StopRunResponse>, Status> {
         self.called("StopRun");
-        Ok(Response::new(v1::StopRunResponse { run: Some(run(v1::RunState::Draining)) }))
+        Ok(Response::new(v1::StopRunResponse {
+            run: Some(run(v1::RunState::Draining)),
+        }))
     }
 
-    async fn stop_all(&self, _: Request<v1::StopAllRequest>) -> Result<Response<v1::StopAllResponse>, Status> {
+    async fn stop_all(
+        &self,
+        _: Request<v1::StopAllRequest>,
+    ) -> Result<Response<v1::StopAllResponse>, Status> {
         self.called("StopAll");
-        Ok(Response::new(v1::StopAllResponse { run_ids: vec![RUN_ID.into()] }))
+        Ok(Response::new(v1::StopAllResponse {
+            run_ids: vec![RUN_ID.into()],
+        }))
     }
 
-    async fn get_run(&self, _: Request<v1::GetRunRequest>) -> Result<Response<v1::GetRunResponse>, Status> {
+    async fn get_run(
+        &self,
+        _: Request<v1::GetRunRequest>,
+    ) -> Result<Response<v1::GetRunResponse>, Status> {
         self.called("GetRun");
-        Ok(Response::new(v1::GetRunResponse { run: Some(ended(v1::VerdictStatus::Partial)) }))
+        Ok(Response::new(v1::GetRunResponse {
+            run: Some(ended(v1::VerdictStatus::Partial)),
+        }))
     }
 
-    async fn list_runs(&self, asked: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsResponse>, Status> {
+    async fn list_runs(
+        &self,
+        asked: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::ListRunsResponse>, Status> {
         self.called("ListRuns");
         let first = asked.into_inner().page_token.is_empty();
         let (runs, next_page_token) = if first {
             (vec![ended(v1::VerdictStatus::Valid)], "more".into())
         } else {
-            (vec![v1::Run { run_id: "0100000000000000".into(), ..run(v1::RunState::Aborted) }], String::new())
+            (
+                vec![v1::Run {
+                    run_id: "0100000000000000".into(),
+                    ..run(v1::RunState::Aborted)
+                }],
+                String::new(),
+            )
         };
-        Ok(Response::new(v1::ListRunsResponse { runs, next_page_token }))
+        Ok(Response::new(v1::ListRunsResponse {
+            runs,
+            next_page_token,
+        }))
     }
 
     async fn list_clients(
@@ -178,13 +231,25 @@ impl OperatorService for Operator {
     ) -> Result<Response<Self::ListClientsStream>, Status> {
         self.called("ListClients");
         let page = |client| {
-            let client = v1::ClientReport { client, attempts: 1, ..v1::ClientReport::default() };
-            Ok(v1::ListClientsResponse { clients: vec![client] })
+            let client = v1::ClientReport {
+                client,
+                attempts: 1,
+                ..v1::ClientReport::default()
+            };
+            Ok(v1::ListClientsResponse {
+                clients: vec![client],
+            })
         };
-        Ok(Response::new(Box::pin(tokio_stream::iter([page(0), page(1)]))))
+        Ok(Response::new(Box::pin(tokio_stream::iter([
+            page(0),
+            page(1),
+        ]))))
     }
 
-    async fn watch_run(&self, _: Request<v1::WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
+    async fn watch_run(
+        &self,
+        _: Request<v1::WatchRunRequest>,
+    ) -> Result<Response<Self::WatchRunStream>, Status> {
         self.called("WatchRun");
         let watch = {
             let mut script = self.0.script.lock().expect("no panic in a call");
@@ -202,19 +267,35 @@ impl OperatorService for Operator {
                 Watch::Breaks => Err(Status::unavailable("broken")),
                 Watch::Hangs => return sender.closed().await,
             };
-            let _ = sender.send(last.map(|run| v1::WatchRunResponse { event: Some(Event::Ended(run)) })).await;
+            let _ = sender
+                .send(last.map(|run| v1::WatchRunResponse {
+                    event: Some(Event::Ended(run)),
+                }))
+                .await;
         });
         let events = ReceiverStream::new(receiver);
         Ok(Response::new(Box::pin(events)))
     }
 
-    async fn list_agents(&self, _: Request<v1::ListAgentsRequest>) -> Result<Response<v1::ListAgentsResponse>, Status> {
+    async fn list_agents(
+        &self,
+        _: Request<v1::ListAgentsRequest>,
+    ) -> Result<Response<v1::ListAgentsResponse>, Status> {
         self.called("ListAgents");
-        let agent = v1::Agent { name: "bench1-7".into(), cores: 2, ..v1::Agent::default() };
-        Ok(Response::new(v1::ListAgentsResponse { agents: vec![agent] }))
+        let agent = v1::Agent {
+            name: "bench1-7".into(),
+            cores: 2,
+            ..v1::Agent::default()
+        };
+        Ok(Response::new(v1::ListAgentsResponse {
+            agents: vec![agent],
+        }))
     }
 
-    async fn upgrade(&self, _: Request<v1::UpgradeRequest>) -> Result<Response<v1::UpgradeResponse>, Status> {
+    async fn upgrade(
+        &self,
+        _: Request<v1::UpgradeRequest>,
+    ) -> Result<Response<v1::UpgradeResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
 
@@ -225,24 +306,54 @@ impl OperatorService for Operator {
         Err(Status::unimplemented("not in this script"))
     }
 
-    async fn get_server(&self, _: Request<v1::GetServerRequest>) -> Result<Response<v1::GetServerResponse>, Status> {
+    async fn get_server(
+        &self,
+        _: Request<v1::GetServerRequest>,
+    ) -> Result<Response<v1::GetServerResponse>, Status> {
         self.called("GetServer");
-        let raw = v1::RawTotals { connections: 1, packets: 7, bytes: 224, clients: Vec::new() };
-        Ok(Response::new(v1::GetServerResponse { raw: Some(raw), ..v1::GetServerResponse::default() }))
+        let raw = v1::RawTotals {
+            connections: 1,
+            packets: 7,
+            bytes: 224,
+            clients: Vec::new(),
+        };
+        Ok(Response::new(v1::GetServerResponse {
+            raw: Some(raw),
+            ..v1::GetServerResponse::default()
+        }))
     }
 }
 
 fn run(state: v1::RunState) -> v1::Run {
-    v1::Run { run_id: RUN_ID.into(), state: state.into(), ..v1::Run::default() }
+    v1::Run {
+        run_id: RUN_ID.into(),
+        state: state.into(),
+        ..v1::Run::default()
+    }
 }
 
 fn ended(status: v1::VerdictStatus) -> v1::Run {
-    let verdict = v1::Verdict { status: status.into(), ..v1::Verdict::default() };
-    let report = v1::Report { verdict: Some(verdict), ..v1::Report::default() };
-    v1::Run { report: Some(report), ..run(v1::RunState::Ended) }
+    let verdict = v1::Verdict {
+        status: status.into(),
+        ..v1::Verdict::default()
+    };
+    let report = v1::Report {
+        verdict: Some(verdict),
+        ..v1::Report::default()
+    };
+    v1::Run {
+        report: Some(report),
+        ..run(v1::RunState::Ended)
+    }
 }
 
 fn snapshot() -> v1::WatchRunResponse {
-    let snapshot = v1::Snapshot { state: v1::RunState::Running.into(), sent: 5, ..v1::Snapshot::default() };
-    v1::WatchRunResponse { event: Some(Event::Snapshot(snapshot)) }
+    let snapshot = v1::Snapshot {
+        state: v1::RunState::Running.into(),
+        sent: 5,
+        ..v1::Snapshot::default()
+    };
+    v1::WatchRunResponse {
+        event: Some(Event::Snapshot(snapshot)),
+    }
 }

@@ -1,8 +1,9 @@
-//! A log file that stays small: when its hour or day is over, or when it is full, `NAME` becomes `NAME.1`,
-//! `NAME.1` becomes `NAME.2`, and what was `NAME.6` is gone.
+//! A log file that stays small: when its hour or day is over, or when it is full, `NAME` becomes
+//! `NAME.1`, `NAME.1` becomes `NAME.2`, and what was `NAME.6` is gone.
 //!
 //! Hours and days are of UTC. Only files of these very names are ever touched: the appender of
-//! tracing-appender knows no size, and deletes whatever in the folder begins and ends like the log file.
+//! tracing-appender knows no size, and deletes whatever in the folder begins and ends like the log
+//! file.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -17,7 +18,8 @@ use super::Rotation;
 /// Files that there are at most, the one that is written included.
 pub(super) const FILES_MAX: usize = 7;
 
-/// How often a line asks whether another process has rotated the file: later lines would go where nobody looks.
+/// How often a line asks whether another process has rotated the file: later lines would go where
+/// nobody looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A file and those that it was before.
@@ -36,7 +38,10 @@ pub(super) struct RotatingFile {
 impl RotatingFile {
     /// Opens the file for more lines, and makes its folder when there is none.
     pub(super) fn open(path: &Path, rotation: Rotation, bytes_max: u64) -> io::Result<Self> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             fs::create_dir_all(folder)?;
         }
         let file = append(path)?;
@@ -44,17 +49,32 @@ impl RotatingFile {
         // A pipe, a device or a link such as /dev/stdout belongs to somebody else.
         let is_plain = fs::symlink_metadata(path)?.is_file();
         let rotation = if is_plain { rotation } else { Rotation::Never };
-        let last_write = if metadata.len() > 0 { metadata.modified()? } else { SystemTime::now() };
+        let last_write = if metadata.len() > 0 {
+            metadata.modified()?
+        } else {
+            SystemTime::now()
+        };
         let period = rotation.period(last_write);
-        Ok(Self { path: path.into(), file, rotation, bytes_max, bytes: metadata.len(), period, looked: Instant::now() })
+        Ok(Self {
+            path: path.into(),
+            file,
+            rotation,
+            bytes_max,
+            bytes: metadata.len(),
+            period,
+            looked: Instant::now(),
+        })
     }
 
     fn is_due(&self, period: u64) -> bool {
-        self.rotation != Rotation::Never && self.bytes > 0 && (period != self.period || self.bytes >= self.bytes_max)
+        self.rotation != Rotation::Never
+            && self.bytes > 0
+            && (period != self.period || self.bytes >= self.bytes_max)
     }
 
-    /// Rotates, unless another process has done so: during an upgrade two servers write here. A lock on the
-    /// file lets one of them at it at a time; the other goes on where it is, and follows. Whether there is room.
+    /// Rotates, unless another process has done so: during an upgrade two servers write here. A
+    /// lock on the file lets one of them at it at a time; the other goes on where it is, and
+    /// follows. Whether there is room.
     fn make_room(&mut self) -> io::Result<bool> {
         let full = self.file.try_clone()?;
         match full.try_lock() {
@@ -62,7 +82,13 @@ impl RotatingFile {
             Err(TryLockError::WouldBlock) => return Ok(false),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        let made = self.is_still_open().and_then(|still_open| if still_open { self.rotate() } else { self.follow() });
+        let made = self.is_still_open().and_then(|still_open| {
+            if still_open {
+                self.rotate()
+            } else {
+                self.follow()
+            }
+        });
         // The file stays open where it could not be rotated, and so would the lock.
         full.unlock()?;
         made.map(|()| true)
@@ -151,7 +177,10 @@ impl Write for RotatingFile {
 impl Rotation {
     /// The hour or day of `time`, counted from 1970.
     fn period(self, time: SystemTime) -> u64 {
-        let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let seconds = time
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
         match self {
             Self::Never => 0,
             Self::Hourly => seconds / 3_600,
@@ -175,43 +204,87 @@ mod tests {
     /// Names of the folder with the content of each, sorted.
     fn files(folder: &Path) -> Vec<(String, String)> {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-        let read =
-            |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap());
+        let read = |entry: fs::DirEntry| {
+            (
+                entry.file_name().into_string().unwrap(),
+                fs::read_to_string(entry.path()).unwrap(),
+            )
+        };
         let mut files: Vec<_> = entries.map(read).collect();
         files.sort();
         files
     }
 
     fn named(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, content)| ((*name).to_owned(), (*content).to_owned()))
+            .collect()
     }
 
     #[test]
     fn a_full_file_makes_room_and_the_seventh_last_is_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let neighbours = [("a.log-of-mine", "x"), ("a.log.10", "x"), ("a.log.old", "x")];
-        neighbours.iter().for_each(|(name, content)| fs::write(folder.path().join(name), content).unwrap());
-        let mut file = RotatingFile::open(&folder.path().join("a.log"), Rotation::Daily, 4).unwrap();
+        let neighbours = [
+            ("a.log-of-mine", "x"),
+            ("a.log.10", "x"),
+            ("a.log.old", "x"),
+        ];
+        neighbours
+            .iter()
+            .for_each(|(name, content)| fs::write(folder.path().join(name), content).unwrap());
+        let mut file =
+            RotatingFile::open(&folder.path().join("a.log"), Rotation::Daily, 4).unwrap();
         for number in 0..10 {
             file.write_all(format!("{number}\n").as_bytes()).unwrap();
             file.write_all(b"+\n").unwrap();
         }
-        let kept = files(folder.path()).into_iter().filter(|(_, content)| content != "x").collect::<Vec<_>>();
-        let expected = [("a.log", "9\n+\n"), ("a.log.1", "8\n+\n"), ("a.log.2", "7\n+\n"), ("a.log.3", "6\n+\n")];
-        let more = [("a.log.4", "5\n+\n"), ("a.log.5", "4\n+\n"), ("a.log.6", "3\n+\n")];
+        let kept = files(folder.path())
+            .into_iter()
+            .filter(|(_, content)| content != "x")
+            .collect::<Vec<_>>();
+        let expected = [
+            ("a.log", "9\n+\n"),
+            ("a.log.1", "8\n+\n"),
+            ("a.log.2", "7\n+\n"),
+            ("a.log.3", "6\n+\n"),
+        ];
+        let more = [
+            ("a.log.4", "5\n+\n"),
+            ("a.log.5", "4\n+\n"),
+            ("a.log.6", "3\n+\n"),
+        ];
         assert_eq!(kept, named(&[&expected[..], &more].concat()));
-        assert_eq!(files(folder.path()).len(), FILES_MAX + neighbours.len(), "what others own stays");
+        assert_eq!(
+            files(folder.path()).len(),
+            FILES_MAX + neighbours.len(),
+            "what others own stays"
+        );
     }
 
     #[test]
     fn lines_of_yesterday_and_of_another_process_move_on_when_today_s_first_line_comes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/folder/a.log");
-        RotatingFile::open(&path, Rotation::Daily, LARGE).unwrap().write_all(b"old\n").unwrap();
-        RotatingFile::open(&path, Rotation::Daily, LARGE).unwrap().write_all(b"same day\n").unwrap();
+        RotatingFile::open(&path, Rotation::Daily, LARGE)
+            .unwrap()
+            .write_all(b"old\n")
+            .unwrap();
+        RotatingFile::open(&path, Rotation::Daily, LARGE)
+            .unwrap()
+            .write_all(b"same day\n")
+            .unwrap();
         let yesterday = SystemTime::now() - Duration::from_secs(86_400);
-        File::options().append(true).open(&path).unwrap().set_modified(yesterday).unwrap();
-        RotatingFile::open(&path, Rotation::Daily, LARGE).unwrap().write_all(b"today\n").unwrap();
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(yesterday)
+            .unwrap();
+        RotatingFile::open(&path, Rotation::Daily, LARGE)
+            .unwrap()
+            .write_all(b"today\n")
+            .unwrap();
         let expected = [("a.log", "today\n"), ("a.log.1", "old\nsame day\n")];
         assert_eq!(files(path.parent().unwrap()), named(&expected));
     }
@@ -226,7 +299,10 @@ mod tests {
         let other = File::open(&path).unwrap();
         other.lock().unwrap();
         file.write_all(b"meanwhile\n").unwrap();
-        assert_eq!(files(folder.path()), named(&[("a.log", "old\nmeanwhile\n")]));
+        assert_eq!(
+            files(folder.path()),
+            named(&[("a.log", "old\nmeanwhile\n")])
+        );
         other.unlock().unwrap();
         file.write_all(b"today\n").unwrap();
         let expected = [("a.log", "today\n"), ("a.log.1", "old\nmeanwhile\n")];
@@ -258,7 +334,10 @@ mod tests {
         first.write_all(b"first today\n").unwrap();
         second.looked -= LOOK_EVERY;
         second.write_all(b"second today\n").unwrap();
-        let expected = [("a.log", "first today\nsecond today\n"), ("a.log.1", "yesterday\n")];
+        let expected = [
+            ("a.log", "first today\nsecond today\n"),
+            ("a.log.1", "yesterday\n"),
+        ];
         assert_eq!(files(folder.path()), named(&expected));
     }
 
@@ -273,7 +352,10 @@ mod tests {
         file.write_all(b"two\n").unwrap();
         other.unlock().unwrap();
         file.write_all(b"three\n").unwrap();
-        assert_eq!(files(folder.path()), named(&[("a.log", "three\n"), ("a.log.1", "one ..\ntwo\n")]));
+        assert_eq!(
+            files(folder.path()),
+            named(&[("a.log", "three\n"), ("a.log.1", "one ..\ntwo\n")])
+        );
     }
 
     #[test]
@@ -286,7 +368,10 @@ mod tests {
         file.write_all(b"one\n").unwrap();
         file.write_all(b"two\n").unwrap();
         let content = "one\ntwo\n";
-        assert_eq!(files(folder.path()), named(&[("link", content), ("target", content)]));
+        assert_eq!(
+            files(folder.path()),
+            named(&[("link", content), ("target", content)])
+        );
     }
 
     #[test]

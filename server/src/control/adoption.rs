@@ -33,20 +33,50 @@ pub(super) fn adopt(shared: &Arc<Shared>, runs: Vec<Revived>) {
 }
 
 fn adopt_one(shared: &Arc<Shared>, revived: Revived) {
-    let Revived { id, plan, run, life, accounts, told, snapshot, traceparent } = revived;
+    let Revived {
+        id,
+        plan,
+        run,
+        life,
+        accounts,
+        told,
+        snapshot,
+        traceparent,
+    } = revived;
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
-    for (index, account) in accounts.iter().enumerate().filter(|(_, account)| account.error().is_none()) {
-        shared.registry.expect(&account.name, id, index, account.clients, &sender);
+    for (index, account) in accounts
+        .iter()
+        .enumerate()
+        .filter(|(_, account)| account.error().is_none())
+    {
+        shared
+            .registry
+            .expect(&account.name, id, index, account.clients, &sender);
     }
     let (stop, stops) = mpsc::channel(1);
     let (freeze, freezes) = mpsc::channel(1);
-    let view = watch::Sender::new(View::Running { run: run.clone(), snapshot: snapshot.clone() });
-    shared.runs.add(id, Active::new(view.subscribe(), stop, freeze));
+    let view = watch::Sender::new(View::Running {
+        run: run.clone(),
+        snapshot: snapshot.clone(),
+    });
+    shared
+        .runs
+        .add(id, Active::new(view.subscribe(), stop, freeze));
     let span = tracing::info_span!("run", run_id = %id);
     telemetry::continue_from_traceparent(&span, &traceparent);
     telling::begin(&span, &run.run_id, &plan, accounts.len());
-    let driver =
-        Driver { shared: Arc::clone(shared), id, plan, run, accounts, inbox, stops, freezes, view, span: span.clone() };
+    let driver = Driver {
+        shared: Arc::clone(shared),
+        id,
+        plan,
+        run,
+        accounts,
+        inbox,
+        stops,
+        freezes,
+        view,
+        span: span.clone(),
+    };
     tokio::spawn(driver.go_on(life, told, snapshot).instrument(span));
 }
 
@@ -56,10 +86,13 @@ async fn expect_agents(shared: Arc<Shared>) {
     for (agent, parts) in shared.registry.give_up_expecting() {
         shared.tally.agent_leaves(&agent, !parts.is_empty());
         for part in parts {
-            part.tell("it did not come back within 3 s after the server was upgraded").await;
+            part.tell("it did not come back within 3 s after the server was upgraded")
+                .await;
         }
     }
     // Those that had no part and have not come back either.
     let attending = shared.registry.list();
-    shared.tally.forget_agents(|name| attending.iter().all(|agent| agent.name != name));
+    shared
+        .tally
+        .forget_agents(|name| attending.iter().all(|agent| agent.name != name));
 }

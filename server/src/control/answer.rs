@@ -11,7 +11,11 @@ const DOMAIN: &str = "metronome.v1";
 pub(super) fn bad_field(field: &str, problem: &str) -> Status {
     let mut details = ErrorDetails::with_bad_request_violation(field, problem);
     add_info(&mut details, "FIELD_OUT_OF_RANGE");
-    Status::with_error_details(Code::InvalidArgument, format!("{field}: {problem}"), details)
+    Status::with_error_details(
+        Code::InvalidArgument,
+        format!("{field}: {problem}"),
+        details,
+    )
 }
 
 pub(super) fn bad_plan(error: &PlanError) -> Status {
@@ -34,7 +38,8 @@ pub(super) fn quota(reason: &str, subject: &str, sentence: &str) -> Status {
 
 pub(super) fn unknown_run(id: RunId) -> Status {
     let sentence = format!("there is no run {id}; `benchctl runs` lists those there are");
-    let mut details = ErrorDetails::with_resource_info("metronome.v1.Run", id.to_string(), "", sentence.as_str());
+    let mut details =
+        ErrorDetails::with_resource_info("metronome.v1.Run", id.to_string(), "", sentence.as_str());
     add_info(&mut details, "RUN_UNKNOWN");
     Status::with_error_details(Code::NotFound, sentence, details)
 }
@@ -48,7 +53,8 @@ pub(super) fn plain(code: Code, reason: &str, sentence: &str) -> Status {
 
 /// The id in a request.
 pub(super) fn parse_run_id(text: &str) -> Result<RunId, Status> {
-    text.parse().map_err(|error: metronome_proto::run_id::BadRunId| bad_field("run_id", &error.to_string()))
+    text.parse()
+        .map_err(|error: metronome_proto::run_id::BadRunId| bad_field("run_id", &error.to_string()))
 }
 
 fn add_info(details: &mut ErrorDetails, reason: &str) {
@@ -62,17 +68,42 @@ mod tests {
     #[test]
     fn every_error_names_its_reason_and_ours_is_the_domain() {
         for (status, code, reason) in [
-            (bad_field("plan.rate_hz", "too high"), Code::InvalidArgument, "FIELD_OUT_OF_RANGE"),
-            (precondition("NO_AGENT", "agents", "none"), Code::FailedPrecondition, "NO_AGENT"),
-            (quota("CLIENTS_FULL", "--max-clients", "full"), Code::ResourceExhausted, "CLIENTS_FULL"),
-            (unknown_run(RunId::from_bits(1)), Code::NotFound, "RUN_UNKNOWN"),
-            (plain(Code::Unavailable, "DRAINING", "draining"), Code::Unavailable, "DRAINING"),
+            (
+                bad_field("plan.rate_hz", "too high"),
+                Code::InvalidArgument,
+                "FIELD_OUT_OF_RANGE",
+            ),
+            (
+                precondition("NO_AGENT", "agents", "none"),
+                Code::FailedPrecondition,
+                "NO_AGENT",
+            ),
+            (
+                quota("CLIENTS_FULL", "--max-clients", "full"),
+                Code::ResourceExhausted,
+                "CLIENTS_FULL",
+            ),
+            (
+                unknown_run(RunId::from_bits(1)),
+                Code::NotFound,
+                "RUN_UNKNOWN",
+            ),
+            (
+                plain(Code::Unavailable, "DRAINING", "draining"),
+                Code::Unavailable,
+                "DRAINING",
+            ),
         ] {
             assert_eq!(status.code(), code);
             let info = status.get_details_error_info().unwrap();
-            assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason, DOMAIN));
+            assert_eq!(
+                (info.reason.as_str(), info.domain.as_str()),
+                (reason, DOMAIN)
+            );
         }
-        let details = bad_field("plan.rate_hz", "too high").get_details_bad_request().unwrap();
+        let details = bad_field("plan.rate_hz", "too high")
+            .get_details_bad_request()
+            .unwrap();
         assert_eq!(details.field_violations[0].field, "plan.rate_hz");
     }
 }

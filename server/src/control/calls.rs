@@ -1,8 +1,8 @@
 //! Every call of the API: a span that continues the caller's trace, and how long its answer took.
 //!
 //! Names and attributes are OpenTelemetry's for RPC: `rpc.method` is `package.Service/Method`, of a
-//! method that does not exist `_OTHER`. A call of a stream is told when the stream begins. An agent's
-//! stream lasts as long as the agent, so it has no span: its runs have.
+//! method that does not exist `_OTHER`. A call of a stream is told when the stream begins. An
+//! agent's stream lasts as long as the agent, so it has no span: its runs have.
 
 use std::{
     collections::HashSet,
@@ -33,20 +33,34 @@ pub(super) struct Calls {
 
 impl Calls {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, methods: Arc::new(methods()) }
+        Self {
+            shared,
+            methods: Arc::new(methods()),
+        }
     }
 }
 
 /// `package.Service/Method` of all that is served.
 fn methods() -> HashSet<String> {
-    let files = [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET]
-        .into_iter()
-        .flat_map(|bytes| prost_types::FileDescriptorSet::decode(bytes).unwrap_or_default().file);
+    let files = [
+        DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    ]
+    .into_iter()
+    .flat_map(|bytes| {
+        prost_types::FileDescriptorSet::decode(bytes)
+            .unwrap_or_default()
+            .file
+    });
     let of_file = |file: prost_types::FileDescriptorProto| {
         let package = file.package.unwrap_or_default();
         let of_service = move |service: prost_types::ServiceDescriptorProto| {
             let prefix = format!("{package}.{}", service.name.unwrap_or_default());
-            service.method.into_iter().map(move |method| format!("{prefix}/{}", method.name.unwrap_or_default()))
+            service
+                .method
+                .into_iter()
+                .map(move |method| format!("{prefix}/{}", method.name.unwrap_or_default()))
         };
         file.service.into_iter().flat_map(of_service)
     };
@@ -57,7 +71,10 @@ impl<S> Layer<S> for Calls {
     type Service = Call<S>;
 
     fn layer(&self, service: S) -> Call<S> {
-        Call { calls: self.clone(), service }
+        Call {
+            calls: self.clone(),
+            service,
+        }
     }
 }
 
@@ -85,7 +102,12 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let asked = request.uri().path().trim_start_matches('/');
-        let method = self.calls.methods.get(asked).map_or(OTHER, String::as_str).to_owned();
+        let method = self
+            .calls
+            .methods
+            .get(asked)
+            .map_or(OTHER, String::as_str)
+            .to_owned();
         let span = if method.starts_with("metronome.") && method != ATTEND {
             span(&method, request.headers())
         } else {
@@ -97,10 +119,13 @@ where
         Box::pin(async move {
             let answer = answering.await?;
             // An error comes in the headers; without one there the call has gone well so far.
-            let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
+            let code =
+                Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
             let status = telemetry::rpc_status(code);
             if method != ATTEND {
-                shared.tally.call_answered(&method, status, arrived.elapsed());
+                shared
+                    .tally
+                    .call_answered(&method, status, arrived.elapsed());
             }
             span.record("rpc.status_code", status);
             if is_fault_of_ours(code) {
@@ -129,8 +154,14 @@ fn span(method: &str, headers: &http::HeaderMap) -> Span {
 
 /// Of a server only these are errors: the others are the caller's, who is told.
 fn is_fault_of_ours(code: Code) -> bool {
-    let faults =
-        [Code::Unknown, Code::DeadlineExceeded, Code::Unimplemented, Code::Internal, Code::Unavailable, Code::DataLoss];
+    let faults = [
+        Code::Unknown,
+        Code::DeadlineExceeded,
+        Code::Unimplemented,
+        Code::Internal,
+        Code::Unavailable,
+        Code::DataLoss,
+    ];
     faults.contains(&code)
 }
 

@@ -9,7 +9,9 @@ use tokio::{sync::oneshot, time};
 use crate::{
     master::{
         Handle, Request,
-        request::{Admission, AdmitError, HandedOver, Reply, RunReading, RunRecord, ServerReading, Totals},
+        request::{
+            Admission, AdmitError, HandedOver, Reply, RunReading, RunRecord, ServerReading, Totals,
+        },
     },
     sys::conduit::Conduit,
 };
@@ -64,13 +66,27 @@ impl DataPlane {
 
     /// Waits until every worker serves.
     pub(super) async fn ready(&self) -> Option<()> {
-        time::timeout(READY_MAX, self.ask(|reply| Request::WhenReady { reply })).await.ok()?.ok()
+        time::timeout(READY_MAX, self.ask(|reply| Request::WhenReady { reply }))
+            .await
+            .ok()?
+            .ok()
     }
 
-    /// Lets go of everything until `deadline_ns`, or says why not. Afterwards `take_back`, or the end.
-    pub(super) async fn hand_over(&self, conduit: Arc<Conduit>, deadline_ns: u64) -> Result<HandedOver, String> {
-        let answer = self.ask(|reply| Request::HandOver { conduit, deadline_ns, reply });
-        answer.await.unwrap_or_else(|_| Err("the data plane does not answer".into()))
+    /// Lets go of everything until `deadline_ns`, or says why not. Afterwards `take_back`, or the
+    /// end.
+    pub(super) async fn hand_over(
+        &self,
+        conduit: Arc<Conduit>,
+        deadline_ns: u64,
+    ) -> Result<HandedOver, String> {
+        let answer = self.ask(|reply| Request::HandOver {
+            conduit,
+            deadline_ns,
+            reply,
+        });
+        answer
+            .await
+            .unwrap_or_else(|_| Err("the data plane does not answer".into()))
     }
 
     pub(super) async fn take_back(&self) {
@@ -78,9 +94,19 @@ impl DataPlane {
     }
 
     /// Takes what another server has handed over. An error is one sentence.
-    pub(super) async fn inherit(&self, bytes: Vec<u8>, sockets: Vec<OwnedFd>) -> Result<(), String> {
-        let answer = self.ask(|reply| Request::Inherit { bytes, sockets, reply });
-        answer.await.unwrap_or_else(|_| Err("the data plane does not answer".into()))
+    pub(super) async fn inherit(
+        &self,
+        bytes: Vec<u8>,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<(), String> {
+        let answer = self.ask(|reply| Request::Inherit {
+            bytes,
+            sockets,
+            reply,
+        });
+        answer
+            .await
+            .unwrap_or_else(|_| Err("the data plane does not answer".into()))
     }
 
     /// The other server has let go.
@@ -89,7 +115,11 @@ impl DataPlane {
     }
 
     pub(super) fn read_run(&self, run: RunId, histograms: bool) -> Answer<Option<RunReading>> {
-        self.ask(|reply| Request::ReadRun { run, histograms, reply })
+        self.ask(|reply| Request::ReadRun {
+            run,
+            histograms,
+            reply,
+        })
     }
 
     pub(super) fn close_run(&self, run: RunId) -> Answer<Option<RunRecord>> {
@@ -118,7 +148,9 @@ async fn in_time<T>(answer: Answer<T>) -> Option<T> {
 /// Awaits the answer in `slot` and empties it; for ever when there is none. Can be dropped and
 /// called again without losing the answer.
 pub(super) async fn answer_in<T>(slot: &mut Option<Answer<T>>) -> Option<T> {
-    let Some(waiting) = slot else { return std::future::pending().await };
+    let Some(waiting) = slot else {
+        return std::future::pending().await;
+    };
     let answer = waiting.await.ok();
     *slot = None;
     answer

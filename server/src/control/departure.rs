@@ -34,7 +34,12 @@ enum Outcome {
 impl Departure {
     /// Of a run in which these agents have parts.
     pub(super) fn of(shared: &Arc<Shared>, id: RunId, agents: Vec<String>) -> Self {
-        Self { shared: Arc::clone(shared), id, agents, outcome: Outcome::GoesOn }
+        Self {
+            shared: Arc::clone(shared),
+            id,
+            agents,
+            outcome: Outcome::GoesOn,
+        }
     }
 
     /// The run has a report; nothing is left behind.
@@ -51,12 +56,21 @@ impl Departure {
     fn abort(&self) {
         for agent in &self.agents {
             // An agent that takes no orders misses its lease as well.
-            self.shared.registry.order(agent, self.id, Message::Stop(v1::Stop { run_id: self.id.to_string() }));
+            self.shared.registry.order(
+                agent,
+                self.id,
+                Message::Stop(v1::Stop {
+                    run_id: self.id.to_string(),
+                }),
+            );
         }
         // Nobody waits for the record.
         drop(self.shared.data_plane.close_run(self.id));
-        // Without a runtime this process is ending, and the next one to open the history finds the run.
-        let Ok(runtime) = runtime::Handle::try_current() else { return };
+        // Without a runtime this process is ending, and the next one to open the history finds the
+        // run.
+        let Ok(runtime) = runtime::Handle::try_current() else {
+            return;
+        };
         let (shared, id) = (Arc::clone(&self.shared), self.id);
         runtime.spawn(async move {
             let aborted = shared.with_store(move |store| store.abort(id, identity::unix_ms())).await;
@@ -128,15 +142,31 @@ mod tests {
         };
         let (sender, requests) = mpsc::channel();
         let master = Handle::new(sender, Arc::new(Waker::new().unwrap()));
-        let store = Store::open(&directory.path().join("runs.sqlite"), 0).unwrap().0;
+        let store = Store::open(&directory.path().join("runs.sqlite"), 0)
+            .unwrap()
+            .0;
         store.insert(&run()).unwrap();
         let data_plane = DataPlane::new(master);
-        (Arc::new(Shared::new(about, Secret([0; 32]), store, data_plane, Upgrade::default())), requests)
+        (
+            Arc::new(Shared::new(
+                about,
+                Secret([0; 32]),
+                store,
+                data_plane,
+                Upgrade::default(),
+            )),
+            requests,
+        )
     }
 
     fn run() -> v1::Run {
         let created_at = Some(timestamp(1));
-        v1::Run { run_id: ID.to_string(), state: RunState::Running.into(), created_at, ..v1::Run::default() }
+        v1::Run {
+            run_id: ID.to_string(),
+            state: RunState::Running.into(),
+            created_at,
+            ..v1::Run::default()
+        }
     }
 
     #[tokio::test]
@@ -154,23 +184,43 @@ mod tests {
             cores: 1,
         };
         assert!(shared.registry.join(identity, orders, &[]).is_some());
-        shared.registry.enlist(ID, &[], 1, &tokio::sync::mpsc::channel(1).0).unwrap();
-        let view = watch::Sender::new(View::Running { run: run(), snapshot: v1::Snapshot::default() });
-        let (stop, freeze) = (tokio::sync::mpsc::channel(1).0, tokio::sync::mpsc::channel(1).0);
-        shared.runs.add(ID, Active::new(view.subscribe(), stop, freeze));
+        shared
+            .registry
+            .enlist(ID, &[], 1, &tokio::sync::mpsc::channel(1).0)
+            .unwrap();
+        let view = watch::Sender::new(View::Running {
+            run: run(),
+            snapshot: v1::Snapshot::default(),
+        });
+        let (stop, freeze) = (
+            tokio::sync::mpsc::channel(1).0,
+            tokio::sync::mpsc::channel(1).0,
+        );
+        shared
+            .runs
+            .add(ID, Active::new(view.subscribe(), stop, freeze));
         let departure = Departure::of(&shared, ID, vec!["a".into()]);
         let driver = tokio::spawn(async move {
             let _departure = departure;
             panic!("a bug of the driver");
         });
         assert!(driver.await.unwrap_err().is_panic());
-        let Some(Ok(v1::ServerMessage { message: Some(Message::Stop(stop)) })) = heard.recv().await else {
+        let Some(Ok(v1::ServerMessage {
+            message: Some(Message::Stop(stop)),
+        })) = heard.recv().await
+        else {
             panic!("not Stop")
         };
         assert_eq!(stop.run_id, ID.to_string());
-        assert!(matches!(requests.recv(), Ok(Request::CloseRun { run: ID, .. })));
+        assert!(matches!(
+            requests.recv(),
+            Ok(Request::CloseRun { run: ID, .. })
+        ));
         shared.runs.all_ended().await;
-        assert_eq!(shared.find_run(ID).await.unwrap().state(), RunState::Aborted);
+        assert_eq!(
+            shared.find_run(ID).await.unwrap().state(),
+            RunState::Aborted
+        );
     }
 
     #[tokio::test]
@@ -180,6 +230,9 @@ mod tests {
         Departure::of(&shared, ID, vec!["a".into()]).after_the_report();
         Departure::of(&shared, ID, vec!["a".into()]).after_the_hand_over();
         assert!(requests.try_recv().is_err());
-        assert_eq!(shared.find_run(ID).await.unwrap().state(), RunState::Running);
+        assert_eq!(
+            shared.find_run(ID).await.unwrap().state(),
+            RunState::Running
+        );
     }
 }

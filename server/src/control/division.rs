@@ -4,7 +4,12 @@
 /// the rest, and what one cannot take the others do. `None` when all together cannot take them.
 pub(super) fn divide(clients: u32, capacities: &[u32]) -> Option<Vec<u32>> {
     // As water fills vessels of different heights: everyone up to one level, or to its brim.
-    let filled = |level: u32| capacities.iter().map(|capacity| u64::from(*capacity.min(&level))).sum::<u64>();
+    let filled = |level: u32| {
+        capacities
+            .iter()
+            .map(|capacity| u64::from(*capacity.min(&level)))
+            .sum::<u64>()
+    };
     let wanted = u64::from(clients);
     if filled(clients) < wanted {
         return None;
@@ -12,7 +17,11 @@ pub(super) fn divide(clients: u32, capacities: &[u32]) -> Option<Vec<u32>> {
     let (mut level, mut too_high) = (0, clients.saturating_add(1));
     while too_high - level > 1 {
         let middle = level + (too_high - level) / 2;
-        if filled(middle) <= wanted { level = middle } else { too_high = middle }
+        if filled(middle) <= wanted {
+            level = middle
+        } else {
+            too_high = middle
+        }
     }
     let mut rest = wanted - filled(level);
     let share = |capacity: &u32| {

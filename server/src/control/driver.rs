@@ -84,7 +84,11 @@ impl Driver {
     pub(super) async fn drive(mut self) {
         // However this ends, the run's agents and clients are free afterwards.
         let departure = self.departure();
-        tracing::info!(clients = i64::from(self.plan.clients), rate_hz = self.plan.rate_hz(), "run begins");
+        tracing::info!(
+            clients = i64::from(self.plan.clients),
+            rate_hz = self.plan.rate_hz(),
+            "run begins"
+        );
         let schedule_ns = u64::try_from(self.plan.duration.as_nanos()).unwrap_or(u64::MAX);
         let (life, actions) = Life::begin(self.accounts.len(), schedule_ns, clock::now_ns());
         let observer = Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts);
@@ -96,14 +100,19 @@ impl Driver {
     /// Lives a run that another server has begun, from where it stood to its end.
     pub(super) async fn go_on(self, life: Life, told: Vec<(u64, u64)>, snapshot: v1::Snapshot) {
         let departure = self.departure();
-        let mut observer = Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts);
+        let mut observer =
+            Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts);
         observer.go_on(snapshot, &told, &self.accounts);
         let living = self.living(life, observer, told);
         self.live(living, VecDeque::new(), departure).await;
     }
 
     fn departure(&self) -> Departure {
-        let agents = self.accounts.iter().map(|account| account.name.clone()).collect();
+        let agents = self
+            .accounts
+            .iter()
+            .map(|account| account.name.clone())
+            .collect();
         Departure::of(&self.shared, self.id, agents)
     }
 
@@ -121,7 +130,12 @@ impl Driver {
         }
     }
 
-    async fn live(mut self, mut living: Living, mut following: VecDeque<Event>, departure: Departure) {
+    async fn live(
+        mut self,
+        mut living: Living,
+        mut following: VecDeque<Event>,
+        departure: Departure,
+    ) {
         let mut beat = time::interval(SNAPSHOT_EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while let Some(wake_at_ns) = living.life.wake_at_ns() {
@@ -133,7 +147,8 @@ impl Driver {
                     Some(freeze) = self.freezes.recv() => {
                         if self.stand_still(&living, freeze).await {
                             departure.after_the_hand_over();
-                            // Watchers are to find the successor, so they see no end here before the process's.
+                            // Watchers are to find the successor, so they see no end here before
+                            // the process's.
                             return std::future::pending().await;
                         }
                         continue
@@ -154,8 +169,8 @@ impl Driver {
         }
     }
 
-    /// Tells how the run stands and waits until it goes to a successor (true) or on here. A run that is not
-    /// RUNNING, or is to be stopped, goes on at once.
+    /// Tells how the run stands and waits until it goes to a successor (true) or on here. A run
+    /// that is not RUNNING, or is to be stopped, goes on at once.
     async fn stand_still(&self, living: &Living, freeze: Freeze) -> bool {
         let is_running = living.life.state() == RunState::Running && self.stops.is_empty();
         let legacy = is_running.then(|| self.legacy(living));
@@ -165,7 +180,10 @@ impl Driver {
     fn legacy(&self, living: &Living) -> Legacy {
         let snapshot = match &*self.view.borrow() {
             View::Running { snapshot, .. } => snapshot.clone(),
-            View::Ended(_) => v1::Snapshot { run_id: self.run.run_id.clone(), ..v1::Snapshot::default() },
+            View::Ended(_) => v1::Snapshot {
+                run_id: self.run.run_id.clone(),
+                ..v1::Snapshot::default()
+            },
         };
         Legacy {
             id: self.id,
@@ -190,7 +208,10 @@ impl Driver {
             News::Progress(progress) => {
                 living.observer.take_progress(agent, &progress, account);
                 if let Some((sent, skipped)) = living.told.get_mut(agent) {
-                    let more = (progress.sent.saturating_sub(*sent), progress.skipped.saturating_sub(*skipped));
+                    let more = (
+                        progress.sent.saturating_sub(*sent),
+                        progress.skipped.saturating_sub(*skipped),
+                    );
                     (*sent, *skipped) = (*sent + more.0, *skipped + more.1);
                     self.shared.tally.agent_sent(&account.name, more.0, more.1);
                 }
@@ -212,7 +233,11 @@ impl Driver {
                 // After its final report an agent may leave as it likes.
                 if account.finished().is_none() {
                     account.fail(&why);
-                    let trouble = format!("agent {}: {}", account.name, account.missing().unwrap_or_default());
+                    let trouble = format!(
+                        "agent {}: {}",
+                        account.name,
+                        account.missing().unwrap_or_default()
+                    );
                     tracing::warn!(agent = account.name, why = account.missing(), "agent lost");
                     living.observer.take_trouble(trouble);
                 }
@@ -226,13 +251,18 @@ impl Driver {
         let mut caused = VecDeque::new();
         for action in actions {
             let delivered = match action {
-                Action::SendPrepare(agent) => self.give(agent, Message::Prepare(self.prepare(agent))),
+                Action::SendPrepare(agent) => {
+                    self.give(agent, Message::Prepare(self.prepare(agent)))
+                }
                 Action::SendStart { agent, start_at_ns } => {
                     self.give(agent, Message::Start(self.start(agent, start_at_ns)))
                 }
-                Action::SendStop(agent) => {
-                    self.give(agent, Message::Stop(v1::Stop { run_id: self.run.run_id.clone() }))
-                }
+                Action::SendStop(agent) => self.give(
+                    agent,
+                    Message::Stop(v1::Stop {
+                        run_id: self.run.run_id.clone(),
+                    }),
+                ),
                 Action::GiveUp(agent) => {
                     self.accounts[agent].fail("it did not answer in time");
                     Ok(())
@@ -254,7 +284,10 @@ impl Driver {
 
     /// Gives an order without waiting. `Err` with the agent's index when it cannot take it.
     fn give(&self, agent: usize, message: Message) -> Result<(), usize> {
-        let is_given = self.shared.registry.order(&self.accounts[agent].name, self.id, message);
+        let is_given = self
+            .shared
+            .registry
+            .order(&self.accounts[agent].name, self.id, message);
         if is_given { Ok(()) } else { Err(agent) }
     }
 
@@ -267,7 +300,11 @@ impl Driver {
             first_client: account.first_client,
             clients: account.clients,
             packets_per_client: self.plan.packets_per_client().unwrap_or(0),
-            rate_mhz: if let Rate::Mhz(mhz) = self.plan.rate { mhz } else { 0 },
+            rate_mhz: if let Rate::Mhz(mhz) = self.plan.rate {
+                mhz
+            } else {
+                0
+            },
             flood: self.plan.rate == Rate::Max,
             batch: self.plan.batch,
             phase: self.plan.phase.into(),
@@ -283,7 +320,11 @@ impl Driver {
     fn start(&self, agent: usize, start_at_ns: u64) -> v1::Start {
         v1::Start {
             run_id: self.run.run_id.clone(),
-            start_at_ns: if self.accounts[agent].shares_clock { start_at_ns } else { 0 },
+            start_at_ns: if self.accounts[agent].shares_clock {
+                start_at_ns
+            } else {
+                0
+            },
             start_in: nanos(start_at_ns.saturating_sub(clock::now_ns())),
         }
     }
@@ -332,16 +373,38 @@ impl Driver {
             living.phase = phase_span(&self.span, state);
             self.run.set_state(state);
         }
-        let snapshot = living.observer.snapshot(&living.life, &self.accounts, clock::now_ns());
-        self.view.send_replace(View::Running { run: self.run.clone(), snapshot });
+        let snapshot = living
+            .observer
+            .snapshot(&living.life, &self.accounts, clock::now_ns());
+        self.view.send_replace(View::Running {
+            run: self.run.clone(),
+            snapshot,
+        });
     }
 
     /// Makes the report, stores it and shows it, in this order. Whether there is one.
     async fn conclude(self, living: Living) -> bool {
-        let Self { shared, id, plan, mut run, accounts, view, span, inbox, .. } = self;
+        let Self {
+            shared,
+            id,
+            plan,
+            mut run,
+            accounts,
+            view,
+            span,
+            inbox,
+            ..
+        } = self;
         // Who still has something to say must not wait for the history.
         drop(inbox);
-        let Living { life, stop_cause, record, told, phase, .. } = living;
+        let Living {
+            life,
+            stop_cause,
+            record,
+            told,
+            phase,
+            ..
+        } = living;
         drop(phase);
         let run_span = span.clone();
         let (notes, traced_packets) = (shared.about.notes.clone(), shared.about.traced_packets);
@@ -351,16 +414,25 @@ impl Driver {
                 agents: &accounts,
                 record: record.as_ref(),
                 start_at_ns: life.start_at_ns(),
-                stopped: life.was_stopped_early().then_some(stop_cause.unwrap_or(StopCause::Operator)),
+                stopped: life
+                    .was_stopped_early()
+                    .then_some(stop_cause.unwrap_or(StopCause::Operator)),
                 notes: &notes,
             };
-            let conclusion = tracing::info_span!(parent: &run_span, "merge").in_scope(|| conclude(&evidence));
-            telling::end(&run_span, &conclusion.report, record.as_ref(), traced_packets);
+            let conclusion =
+                tracing::info_span!(parent: &run_span, "merge").in_scope(|| conclude(&evidence));
+            telling::end(
+                &run_span,
+                &conclusion.report,
+                record.as_ref(),
+                traced_packets,
+            );
             let pages = pages(&conclusion);
             run.set_state(RunState::Ended);
             run.ended_at = Some(timestamp(identity::unix_ms()));
             run.report = Some(conclusion.report);
-            let stored = tracing::info_span!(parent: &run_span, "store").in_scope(|| store.finish(&run, &pages));
+            let stored = tracing::info_span!(parent: &run_span, "store")
+                .in_scope(|| store.finish(&run, &pages));
             (run, pages, stored)
         };
         let Ok((run, pages, stored)) = shared.with_store(work).await else {
@@ -370,7 +442,13 @@ impl Driver {
         settle(&shared.tally, run.report.as_ref(), &told);
         if let Err(error) = stored {
             tracing::error!("the report is kept in memory only, it cannot be stored: {error}");
-            shared.runs.keep_unsaved(id, Unsaved { run: run.clone(), pages });
+            shared.runs.keep_unsaved(
+                id,
+                Unsaved {
+                    run: run.clone(),
+                    pages,
+                },
+            );
         }
         view.send_replace(View::Ended(run));
         true
@@ -380,15 +458,26 @@ impl Driver {
 /// Counts a run that has ended, and what its agents' last reports say beyond their progress.
 fn settle(tally: &Tally, report: Option<&v1::Report>, told: &[(u64, u64)]) {
     let Some(report) = report else { return };
-    let verdict = report.verdict.as_ref().map(v1::Verdict::status).unwrap_or_default();
+    let verdict = report
+        .verdict
+        .as_ref()
+        .map(v1::Verdict::status)
+        .unwrap_or_default();
     let packets = report.packets.unwrap_or_default();
     // Signed: of other whole numbers a trace would make text.
     let (received, lost) = (packets.received.cast_signed(), packets.lost.cast_signed());
-    tracing::info!(received, lost, "run has ended: {}", telling::in_words(verdict));
+    tracing::info!(
+        received,
+        lost,
+        "run has ended: {}",
+        telling::in_words(verdict)
+    );
     for (agent, (sent, _)) in report.agents.iter().zip(told) {
         tally.agent_sent(&agent.agent, agent.sent.saturating_sub(*sent), 0);
     }
-    let skipped = told.iter().fold(0_u64, |sum, (_, skipped)| sum.saturating_add(*skipped));
+    let skipped = told
+        .iter()
+        .fold(0_u64, |sum, (_, skipped)| sum.saturating_add(*skipped));
     tally.agent_sent("", 0, packets.skipped.saturating_sub(skipped));
     tally.run_ended(telling::in_words(verdict), packets.lost);
 }
@@ -407,8 +496,14 @@ fn phase_span(run: &Span, state: RunState) -> Span {
 }
 
 fn pages(conclusion: &Conclusion) -> Vec<v1::ListClientsResponse> {
-    let page = |clients: &[v1::ClientReport]| v1::ListClientsResponse { clients: clients.to_vec() };
-    conclusion.clients.chunks(CLIENTS_PER_PAGE).map(page).collect()
+    let page = |clients: &[v1::ClientReport]| v1::ListClientsResponse {
+        clients: clients.to_vec(),
+    };
+    conclusion
+        .clients
+        .chunks(CLIENTS_PER_PAGE)
+        .map(page)
+        .collect()
 }
 
 /// A name of the API as a log line has it.

@@ -1,5 +1,5 @@
-//! What the control plane leaves to a successor, as bytes: the runs as they stand and what was counted;
-//! the master's part goes along unread.
+//! What the control plane leaves to a successor, as bytes: the runs as they stand and what was
+//! counted; the master's part goes along unread.
 //!
 //! What comes is checked and not trusted: [`Revived`] is a run that makes sense, whatever was sent.
 
@@ -18,9 +18,14 @@ use crate::{run::Life, verdict::AgentAccount};
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(super) struct Estate {
     pub(super) runs: Vec<Legacy>,
-    pub(super) unsaved: Vec<(RunId, Protobuf<v1::Run>, Vec<Protobuf<v1::ListClientsResponse>>)>,
+    pub(super) unsaved: Vec<(
+        RunId,
+        Protobuf<v1::Run>,
+        Vec<Protobuf<v1::ListClientsResponse>>,
+    )>,
     pub(super) tally: tally::Legacy,
-    /// When the first of the servers that succeeded each other was started: label and CLOCK_MONOTONIC.
+    /// When the first of the servers that succeeded each other was started: label and
+    /// CLOCK_MONOTONIC.
     pub(super) started_unix_ms: u64,
     pub(super) started_ns: u64,
     /// As `master::request::HandedOver` has them.
@@ -73,19 +78,30 @@ impl Estate {
     /// Adds the reports that the history could not take.
     pub(super) fn set_unsaved(&mut self, runs: &Runs) {
         let pages = |pages: Vec<v1::ListClientsResponse>| pages.into_iter().map(Protobuf).collect();
-        self.unsaved = runs.unsaved().into_iter().map(|(id, run)| (id, Protobuf(run.run), pages(run.pages))).collect();
+        self.unsaved = runs
+            .unsaved()
+            .into_iter()
+            .map(|(id, run)| (id, Protobuf(run.run), pages(run.pages)))
+            .collect();
     }
 
     /// The reports that the history could not take.
     pub(super) fn unsaved(&mut self) -> impl Iterator<Item = (RunId, Unsaved)> {
         let unsaved = std::mem::take(&mut self.unsaved).into_iter();
         unsaved.map(|(id, Protobuf(run), pages)| {
-            (id, Unsaved { run, pages: pages.into_iter().map(|Protobuf(page)| page).collect() })
+            (
+                id,
+                Unsaved {
+                    run,
+                    pages: pages.into_iter().map(|Protobuf(page)| page).collect(),
+                },
+            )
         })
     }
 
     pub(super) fn encode(&self) -> Result<Vec<u8>, String> {
-        postcard::to_stdvec(self).map_err(|error| format!("the runs cannot be written down: {error}"))
+        postcard::to_stdvec(self)
+            .map_err(|error| format!("the runs cannot be written down: {error}"))
     }
 
     /// Reads it. An error is one sentence.
@@ -97,12 +113,22 @@ impl Estate {
 impl Legacy {
     /// The run, if it makes sense. An error is one sentence.
     pub(super) fn revive(self) -> Result<Revived, String> {
-        let Self { id, run: Protobuf(run), life, agents, told, snapshot: Protobuf(snapshot), traceparent } = self;
+        let Self {
+            id,
+            run: Protobuf(run),
+            life,
+            agents,
+            told,
+            snapshot: Protobuf(snapshot),
+            traceparent,
+        } = self;
         let wrong = |what: &str| Err(format!("run {id} was handed over {what}"));
         if run.run_id != id.to_string() || snapshot.run_id != run.run_id {
             return wrong("under several names");
         }
-        let Some(Ok(plan)) = run.plan.as_ref().map(Plan::try_from) else { return wrong("without a plan that is one") };
+        let Some(Ok(plan)) = run.plan.as_ref().map(Plan::try_from) else {
+            return wrong("without a plan that is one");
+        };
         if life.state() != v1::RunState::Running {
             return wrong("when it was not RUNNING");
         }
@@ -111,13 +137,24 @@ impl Legacy {
         }
         // Every client of the plan is the next agent's, in order.
         let covered = agents.iter().try_fold(0_u32, |next, agent| {
-            (agent.first_client == next).then(|| next.checked_add(agent.clients)).flatten()
+            (agent.first_client == next)
+                .then(|| next.checked_add(agent.clients))
+                .flatten()
         });
         if covered != Some(plan.clients) {
             return wrong("with agents that do not bring its clients");
         }
         let accounts = agents.into_iter().map(Into::into).collect();
-        Ok(Revived { id, plan, run, life, accounts, told, snapshot, traceparent })
+        Ok(Revived {
+            id,
+            plan,
+            run,
+            life,
+            accounts,
+            told,
+            snapshot,
+            traceparent,
+        })
     }
 }
 
@@ -129,7 +166,10 @@ impl From<&AgentAccount> for Agent {
             first_client: account.first_client,
             clients: account.clients,
             shares_clock: account.shares_clock,
-            records: Protobuf(v1::ClientRecords { run_id: String::new(), clients }),
+            records: Protobuf(v1::ClientRecords {
+                run_id: String::new(),
+                clients,
+            }),
             strays: account.strays(),
             finished: account.finished().cloned().map(Protobuf),
             error: account.error().map(ToOwned::to_owned),
@@ -139,9 +179,19 @@ impl From<&AgentAccount> for Agent {
 
 impl From<Agent> for AgentAccount {
     fn from(agent: Agent) -> Self {
-        let mut account = Self::new(agent.name, agent.first_client, agent.clients, agent.shares_clock);
+        let mut account = Self::new(
+            agent.name,
+            agent.first_client,
+            agent.clients,
+            agent.shares_clock,
+        );
         let finished = agent.finished.map(|Protobuf(finished)| finished);
-        account.restore(agent.records.0.clients, agent.strays, finished, agent.error.as_deref());
+        account.restore(
+            agent.records.0.clients,
+            agent.strays,
+            finished,
+            agent.error.as_deref(),
+        );
         account
     }
 }
@@ -183,7 +233,12 @@ mod tests {
 
     fn plan(clients: u32) -> v1::Plan {
         let duration = prost_types::Duration::try_from(Duration::from_secs(10)).ok();
-        v1::Plan { clients, rate_hz: 100.0, duration, ..v1::Plan::default() }
+        v1::Plan {
+            clients,
+            rate_hz: 100.0,
+            duration,
+            ..v1::Plan::default()
+        }
     }
 
     /// A run of so many agents with `clients` clients each, RUNNING, with figures made from `seed`.
@@ -199,36 +254,75 @@ mod tests {
         life = life.step(Event::Tick, start_at_ns).0;
         let plan = Some(Plan::try_from(&plan(agents * clients)).unwrap().to_proto());
         let account = |agent: u32| {
-            let mut account = AgentAccount::new(format!("a{agent}"), agent * clients, clients, seed.is_multiple_of(2));
+            let mut account = AgentAccount::new(
+                format!("a{agent}"),
+                agent * clients,
+                clients,
+                seed.is_multiple_of(2),
+            );
             let client = agent * clients;
-            let record = v1::ClientRecord { client, sent: seed, digest: !seed, ..v1::ClientRecord::default() };
+            let record = v1::ClientRecord {
+                client,
+                sent: seed,
+                digest: !seed,
+                ..v1::ClientRecord::default()
+            };
             account.take(v1::ClientRecords {
                 run_id: String::new(),
-                clients: vec![record, v1::ClientRecord { client, ..v1::ClientRecord::default() }],
+                clients: vec![
+                    record,
+                    v1::ClientRecord {
+                        client,
+                        ..v1::ClientRecord::default()
+                    },
+                ],
             });
             if agent == 1 {
-                account.finish(v1::Finished { cpu_ns: seed, ..v1::Finished::default() });
+                account.finish(v1::Finished {
+                    cpu_ns: seed,
+                    ..v1::Finished::default()
+                });
                 account.fail("its stream broke");
             }
             account
         };
         Legacy {
             id,
-            run: Protobuf(v1::Run { run_id: run_id.clone(), plan, label: "x".into(), ..v1::Run::default() }),
+            run: Protobuf(v1::Run {
+                run_id: run_id.clone(),
+                plan,
+                label: "x".into(),
+                ..v1::Run::default()
+            }),
             life,
-            agents: (0..agents).map(|agent| Agent::from(&account(agent))).collect(),
+            agents: (0..agents)
+                .map(|agent| Agent::from(&account(agent)))
+                .collect(),
             told: (0..u64::from(agents)).map(|agent| (agent, seed)).collect(),
-            snapshot: Protobuf(v1::Snapshot { run_id, received: seed, number: 3, ..v1::Snapshot::default() }),
+            snapshot: Protobuf(v1::Snapshot {
+                run_id,
+                received: seed,
+                number: 3,
+                ..v1::Snapshot::default()
+            }),
             traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         }
     }
 
     fn estate(seed: u64) -> Estate {
-        let page =
-            v1::ListClientsResponse { clients: vec![v1::ClientReport { sent: seed, ..v1::ClientReport::default() }] };
+        let page = v1::ListClientsResponse {
+            clients: vec![v1::ClientReport {
+                sent: seed,
+                ..v1::ClientReport::default()
+            }],
+        };
         Estate {
             runs: vec![legacy(2, 3, seed), legacy(1, 1, seed ^ 1)],
-            unsaved: vec![(RunId::from_bits(9), Protobuf(v1::Run::default()), vec![Protobuf(page)])],
+            unsaved: vec![(
+                RunId::from_bits(9),
+                Protobuf(v1::Run::default()),
+                vec![Protobuf(page)],
+            )],
             started_unix_ms: seed,
             started_ns: 7,
             master: vec![1, 2, 3],
@@ -240,7 +334,11 @@ mod tests {
     fn a_change_of_what_is_handed_over_raises_the_format_version() {
         let bytes = estate(0x0123_4567_89ab_cdef).encode().unwrap();
         let known = (2, 4_049_255_367_387_670_445);
-        assert_eq!((FORMAT_VERSION, fingerprint(&bytes)), known, "raise FORMAT_VERSION and note the new fingerprint");
+        assert_eq!(
+            (FORMAT_VERSION, fingerprint(&bytes)),
+            known,
+            "raise FORMAT_VERSION and note the new fingerprint"
+        );
     }
 
     proptest! {
@@ -286,7 +384,13 @@ mod tests {
         refused(|run| run.run.0.plan = None, "plan");
         refused(|run| run.life = Life::begin(2, 1, 0).0, "RUNNING");
         refused(|run| run.told.clear(), "more or less agents");
-        refused(|run| run.agents[1].first_client = 2, "do not bring its clients");
-        refused(|run| run.agents[1].clients = u32::MAX, "do not bring its clients");
+        refused(
+            |run| run.agents[1].first_client = 2,
+            "do not bring its clients",
+        );
+        refused(
+            |run| run.agents[1].clients = u32::MAX,
+            "do not bring its clients",
+        );
     }
 }

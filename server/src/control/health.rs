@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metronome_proto::v1::{agent_service_server::AgentServiceServer, operator_service_server::OperatorServiceServer};
+use metronome_proto::v1::{
+    agent_service_server::AgentServiceServer, operator_service_server::OperatorServiceServer,
+};
 use tokio::time;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
@@ -21,14 +23,24 @@ impl Health {
     }
 
     pub(super) async fn set(&self, is_serving: bool) {
-        let status = if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let status = if is_serving {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
         self.0.set_service_status("", status).await;
         if is_serving {
-            self.0.set_serving::<OperatorServiceServer<Operator>>().await;
+            self.0
+                .set_serving::<OperatorServiceServer<Operator>>()
+                .await;
             self.0.set_serving::<AgentServiceServer<Attendance>>().await;
         } else {
-            self.0.set_not_serving::<OperatorServiceServer<Operator>>().await;
-            self.0.set_not_serving::<AgentServiceServer<Attendance>>().await;
+            self.0
+                .set_not_serving::<OperatorServiceServer<Operator>>()
+                .await;
+            self.0
+                .set_not_serving::<AgentServiceServer<Attendance>>()
+                .await;
         }
     }
 
@@ -37,7 +49,9 @@ impl Health {
         let mut was_degraded = false;
         while !shared.is_draining() {
             time::sleep(LOOK_EVERY).await;
-            let Some(reading) = shared.data_plane.read_server().await else { return };
+            let Some(reading) = shared.data_plane.read_server().await else {
+                return;
+            };
             let is_degraded = !reading.recoveries.crash_loops.is_empty();
             if is_degraded != was_degraded && !shared.is_draining() {
                 was_degraded = is_degraded;

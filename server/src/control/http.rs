@@ -1,5 +1,5 @@
-//! The HTTP port: what Prometheus scrapes and what probes ask. It reads and changes nothing. Every answer
-//! says in a header which server it is of, by its gRPC port.
+//! The HTTP port: what Prometheus scrapes and what probes ask. It reads and changes nothing. Every
+//! answer says in a header which server it is of, by its gRPC port.
 //!
 //! | path | answer |
 //! |---|---|
@@ -42,9 +42,13 @@ pub(super) fn serve(
     stopped: impl Future<Output = ()> + Send + 'static,
 ) {
     let name = move |mut answer: Response| {
-        answer.headers_mut().insert(GRPC_PORT_HEADER, HeaderValue::from(grpc_port));
+        answer
+            .headers_mut()
+            .insert(GRPC_PORT_HEADER, HeaderValue::from(grpc_port));
         // Places are few: nobody keeps one for its next question.
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        answer
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
         ready(answer)
     };
     let routes = Router::new()
@@ -55,18 +59,30 @@ pub(super) fn serve(
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
         .with_state(metrics);
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(intake, routes).with_graceful_shutdown(stopped).await {
+        if let Err(error) = axum::serve(intake, routes)
+            .with_graceful_shutdown(stopped)
+            .await
+        {
             tracing::error!("the HTTP port is no longer served: {error}");
         }
     });
 }
 
 async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let accept = headers
+        .get(ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let form = Form::accepted(accept);
     match metrics.read().await {
-        Some(families) => ([(CONTENT_TYPE, form.content_type())], write(families, form)).into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "the data plane does not answer\n").into_response(),
+        Some(families) => {
+            ([(CONTENT_TYPE, form.content_type())], write(families, form)).into_response()
+        }
+        None => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the data plane does not answer\n",
+        )
+            .into_response(),
     }
 }
 
@@ -74,7 +90,11 @@ async fn health(State(metrics): State<Arc<Metrics>>) -> Response {
     if metrics.is_alive().await {
         "ok\n".into_response()
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the data plane does not answer\n").into_response()
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the data plane does not answer\n",
+        )
+            .into_response()
     }
 }
 

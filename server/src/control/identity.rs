@@ -19,20 +19,29 @@ impl ClockIdentity {
     pub(super) fn of_this_process() -> Self {
         let namespace = fs::read_link("/proc/self/ns/time");
         Self {
-            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().into(),
-            time_namespace: namespace.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .unwrap_or_default()
+                .trim()
+                .into(),
+            time_namespace: namespace
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default(),
         }
     }
 
     /// Whether the agent's clock is ours. A missing boot id proves nothing.
     pub(super) fn is_shared_by(&self, agent: &v1::Register) -> bool {
-        !self.boot_id.is_empty() && self.boot_id == agent.boot_id.trim() && self.time_namespace == agent.time_namespace
+        !self.boot_id.is_empty()
+            && self.boot_id == agent.boot_id.trim()
+            && self.time_namespace == agent.time_namespace
     }
 }
 
 /// Milliseconds since 1970, for labels only.
 pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -28,7 +28,10 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, last: Mutex::default() }
+        Self {
+            shared,
+            last: Mutex::default(),
+        }
     }
 
     /// All families, as they are now. `None` when the master does not answer.
@@ -54,7 +57,9 @@ impl Metrics {
         }
         match self.shared.data_plane.read_server().await {
             None => Some("the data plane does not answer"),
-            Some(reading) if !reading.recoveries.crash_loops.is_empty() => Some("a worker dies again and again"),
+            Some(reading) if !reading.recoveries.crash_loops.is_empty() => {
+                Some("a worker dies again and again")
+            }
             Some(_) => None,
         }
     }
@@ -83,8 +88,9 @@ async fn figures(shared: &Shared) -> Option<Figures> {
 }
 
 fn process(started_unix_ms: u64) -> ProcessFigures {
-    let pages =
-        fs::read_to_string("/proc/self/statm").ok().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    let pages = fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
     ProcessFigures {
         cpu_s: cpu_ns(getpid()).unwrap_or(0) as f64 / 1e9,
         resident_bytes: pages.unwrap_or(0) * rustix::param::page_size() as u64,

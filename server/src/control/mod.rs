@@ -65,7 +65,9 @@ use std::{
 use anyhow::Context as _;
 use metronome_proto::{
     DESCRIPTORS, HTTP_ADDRESS_DEFAULT, MESSAGE_BYTES_MAX,
-    v1::{agent_service_server::AgentServiceServer, operator_service_server::OperatorServiceServer},
+    v1::{
+        agent_service_server::AgentServiceServer, operator_service_server::OperatorServiceServer,
+    },
 };
 use sd_notify::NotifyState;
 use tokio::{runtime, sync::watch, task::JoinHandle as Task};
@@ -135,17 +137,28 @@ pub(crate) fn serve(config: &Config, parts: Parts) -> anyhow::Result<ExitCode> {
 
 async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<ExitCode> {
     let signals = shutdown::Signals::listen()?;
-    let grpc_address = parts.grpc.local_addr().context("the gRPC listener has no address")?;
+    let grpc_address = parts
+        .grpc
+        .local_addr()
+        .context("the gRPC listener has no address")?;
     let master_gone = shutdown::watch_thread(parts.master_thread);
     let data_plane = DataPlane::new(parts.master);
     let succession = match parts.predecessor {
-        Some(predecessor) => Some(Succession::receive(predecessor, &data_plane, parts.dimensions).await?),
+        Some(predecessor) => {
+            Some(Succession::receive(predecessor, &data_plane, parts.dimensions).await?)
+        }
         None => None,
     };
     let started = succession.as_ref().map(Succession::started);
     let about = About::new(config, parts.data_address, grpc_address, started);
     let upgrade = Upgrade::new(parts.belongings, config.upgrade_wait);
-    let shared = Arc::new(Shared::new(about, config.secret, parts.store, data_plane, upgrade));
+    let shared = Arc::new(Shared::new(
+        about,
+        config.secret,
+        parts.store,
+        data_plane,
+        upgrade,
+    ));
 
     let (health, router) = services(&shared, config).await?;
     if let Some(succession) = succession {
@@ -157,7 +170,12 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
     match parts.http {
         Some(http) => {
             let intake = Intake::http(http)?;
-            http::serve(intake, grpc_address.port(), Arc::clone(&metrics), until_closed(stopped.clone()));
+            http::serve(
+                intake,
+                grpc_address.port(),
+                Arc::clone(&metrics),
+                until_closed(stopped.clone()),
+            );
         }
         None if config.http.is_some() => {
             tracing::warn!(
@@ -168,15 +186,26 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
     }
     let last_push = push::start(metrics, stopped.clone());
     let incoming = Intake::grpc(parts.grpc, parts.dimensions.slots, config.workers)?.stream();
-    let serving: Task<_> = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until_closed(stopped)));
+    let serving: Task<_> =
+        tokio::spawn(router.serve_with_incoming_shutdown(incoming, until_closed(stopped)));
     tokio::spawn(health.clone().follow_workers(Arc::clone(&shared)));
     announce(grpc_address, parts.data_address, http_address);
-    Ok(shutdown::Server { shared, health, stop, serving, last_push, drain_timeout: config.drain_timeout }
-        .run_until(signals, master_gone)
-        .await)
+    Ok(shutdown::Server {
+        shared,
+        health,
+        stop,
+        serving,
+        last_push,
+        drain_timeout: config.drain_timeout,
+    }
+    .run_until(signals, master_gone)
+    .await)
 }
 
-async fn services(shared: &Arc<Shared>, config: &Config) -> anyhow::Result<(Health, Router<Watched>)> {
+async fn services(
+    shared: &Arc<Shared>,
+    config: &Config,
+) -> anyhow::Result<(Health, Router<Watched>)> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(reporter);
     let operator = OperatorServiceServer::new(Operator::new(Arc::clone(shared)))
@@ -193,7 +222,9 @@ async fn services(shared: &Arc<Shared>, config: &Config) -> anyhow::Result<(Heal
     };
     let mut server = Server::builder();
     if let Some(tls) = &config.tls {
-        server = server.tls_config(tls.clone()).context("TLS cannot be set up")?;
+        server = server
+            .tls_config(tls.clone())
+            .context("TLS cannot be set up")?;
     }
     let with_reflection = config.reflection;
     let router = server
@@ -207,8 +238,16 @@ async fn services(shared: &Arc<Shared>, config: &Config) -> anyhow::Result<(Heal
         .add_service(operator)
         .add_service(agents)
         .add_service(health_service)
-        .add_optional_service(with_reflection.then(|| reflection().build_v1()).transpose()?)
-        .add_optional_service(with_reflection.then(|| reflection().build_v1alpha()).transpose()?);
+        .add_optional_service(
+            with_reflection
+                .then(|| reflection().build_v1())
+                .transpose()?,
+        )
+        .add_optional_service(
+            with_reflection
+                .then(|| reflection().build_v1alpha())
+                .transpose()?,
+        );
     Ok((health, router))
 }
 
@@ -217,12 +256,18 @@ async fn until_closed(mut stopped: watch::Receiver<()>) {
     while stopped.changed().await.is_ok() {}
 }
 
-/// The one line on standard output, by which scripts know that both ports are open; systemd has its own way.
+/// The one line on standard output, by which scripts know that both ports are open; systemd has its
+/// own way.
 fn announce(grpc: SocketAddr, data: SocketAddr, http: Option<SocketAddr>) {
     let http = http.map(|http| format!(" http {http}")).unwrap_or_default();
-    let line = format!("metronome-server ready: grpc {grpc} data {data}{http} pid {}\n", process::id());
+    let line = format!(
+        "metronome-server ready: grpc {grpc} data {data}{http} pid {}\n",
+        process::id()
+    );
     // Whoever started us may not read it; that is no reason not to serve.
-    let _ = stdout().write_all(line.as_bytes()).and_then(|()| stdout().flush());
+    let _ = stdout()
+        .write_all(line.as_bytes())
+        .and_then(|()| stdout().flush());
     tracing::info!("{}", line.trim_end());
     // Without a service manager this does nothing.
     let _ = sd_notify::notify(&[NotifyState::Ready]);

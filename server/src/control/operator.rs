@@ -5,11 +5,12 @@ use std::{pin::Pin, process, sync::Arc, time::Duration};
 use metronome_proto::{
     run_id::RunId,
     v1::{
-        self, GetRunRequest, GetRunResponse, GetServerRequest, GetServerResponse, ListAgentsRequest,
-        ListAgentsResponse, ListClientsRequest, ListClientsResponse, ListRunsRequest, ListRunsResponse,
-        RestartWorkersRequest, RestartWorkersResponse, RunState, StartRunRequest, StartRunResponse, StopAllRequest,
-        StopAllResponse, StopRunRequest, StopRunResponse, UpgradeRequest, UpgradeResponse, WatchRunRequest,
-        WatchRunResponse, operator_service_server::OperatorService, watch_run_response::Event,
+        self, GetRunRequest, GetRunResponse, GetServerRequest, GetServerResponse,
+        ListAgentsRequest, ListAgentsResponse, ListClientsRequest, ListClientsResponse,
+        ListRunsRequest, ListRunsResponse, RestartWorkersRequest, RestartWorkersResponse, RunState,
+        StartRunRequest, StartRunResponse, StopAllRequest, StopAllResponse, StopRunRequest,
+        StopRunResponse, UpgradeRequest, UpgradeResponse, WatchRunRequest, WatchRunResponse,
+        operator_service_server::OperatorService, watch_run_response::Event,
     },
 };
 use prost::Message as _;
@@ -55,7 +56,10 @@ impl Operator {
             self.shared.upgrade.refuse_change()?;
             active.stop(StopCause::Operator);
             let is_stopping = |view: &View| view.run().state() >= RunState::Draining;
-            if time::timeout(STOP_SEEN_MAX, active.view.wait_for(is_stopping)).await.is_err() {
+            if time::timeout(STOP_SEEN_MAX, active.view.wait_for(is_stopping))
+                .await
+                .is_err()
+            {
                 // It came too late for this process and has to be said to the next one.
                 self.shared.upgrade.refuse_change()?;
             }
@@ -65,7 +69,8 @@ impl Operator {
         if matches!(run.state(), RunState::Ended | RunState::Aborted) {
             return Ok(run);
         }
-        let sentence = format!("run {id} belongs to another server that shares this database; stop it there");
+        let sentence =
+            format!("run {id} belongs to another server that shares this database; stop it there");
         Err(answer::precondition("RUN_ELSEWHERE", "run_id", &sentence))
     }
 
@@ -81,21 +86,34 @@ impl Operator {
         let before = match request.page_token.as_str() {
             "" => None,
             token => Some(token.parse::<RunId>().map_err(|_| {
-                answer::bad_field("page_token", "not one of this server's; use next_page_token of the previous page")
+                answer::bad_field(
+                    "page_token",
+                    "not one of this server's; use next_page_token of the previous page",
+                )
             })?),
         };
         // One more than asked for tells whether there is a next page.
-        let stored = self.shared.with_store(move |store| store.runs(before, limit + 1)).await?;
+        let stored = self
+            .shared
+            .with_store(move |store| store.runs(before, limit + 1))
+            .await?;
         let stored = stored.map_err(|error| unreadable(&error))?;
-        let runs = stored.into_iter().map(|run| without_records(self.newest(run))).collect();
+        let runs = stored
+            .into_iter()
+            .map(|run| without_records(self.newest(run)))
+            .collect();
         Ok(page(runs, limit as usize))
     }
 
     /// What memory knows of a run is newer than what is stored.
     fn newest(&self, stored: v1::Run) -> v1::Run {
-        let Ok(id) = stored.run_id.parse() else { return stored };
+        let Ok(id) = stored.run_id.parse() else {
+            return stored;
+        };
         let active = self.shared.runs.find(id).map(|active| active.run());
-        active.or_else(|| self.shared.runs.find_unsaved(id).map(|unsaved| unsaved.run)).unwrap_or(stored)
+        active
+            .or_else(|| self.shared.runs.find_unsaved(id).map(|unsaved| unsaved.run))
+            .unwrap_or(stored)
     }
 
     async fn list_clients(&self, run_id: &str) -> Result<Vec<ListClientsResponse>, Status> {
@@ -108,7 +126,10 @@ impl Operator {
             let sentence = format!("run {id} has not ended; its client rows come with the report");
             return Err(answer::precondition("RUN_NOT_ENDED", "run_id", &sentence));
         }
-        let pages = self.shared.with_store(move |store| store.client_pages(id)).await?;
+        let pages = self
+            .shared
+            .with_store(move |store| store.client_pages(id))
+            .await?;
         pages.map_err(|error| unreadable(&error))
     }
 
@@ -116,11 +137,15 @@ impl Operator {
         let id = answer::parse_run_id(run_id)?;
         if let Some(active) = self.shared.runs.find(id) {
             // A watcher that is slow finds the newest view when it comes back, and slows nobody.
-            return Ok(Box::pin(WatchStream::new(active.view).map(|view| Ok(event(view)))));
+            return Ok(Box::pin(
+                WatchStream::new(active.view).map(|view| Ok(event(view))),
+            ));
         }
         let run = self.shared.find_run(id).await?;
         if !matches!(run.state(), RunState::Ended | RunState::Aborted) {
-            let sentence = format!("run {id} belongs to another server that shares this database; watch it there");
+            let sentence = format!(
+                "run {id} belongs to another server that shares this database; watch it there"
+            );
             return Err(answer::precondition("RUN_ELSEWHERE", "run_id", &sentence));
         }
         Ok(Box::pin(tokio_stream::once(Ok(event(View::Ended(run))))))
@@ -128,7 +153,11 @@ impl Operator {
 
     async fn get_server(&self) -> Result<GetServerResponse, Status> {
         let shared = &self.shared;
-        let reading = shared.data_plane.read_server().await.ok_or_else(master_is_gone)?;
+        let reading = shared
+            .data_plane
+            .read_server()
+            .await
+            .ok_or_else(master_is_gone)?;
         let uptime = Duration::from_nanos(clock::now_ns().saturating_sub(shared.about.started_ns));
         Ok(GetServerResponse {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -156,17 +185,26 @@ impl OperatorService for Operator {
     type ListClientsStream = StreamOf<ListClientsResponse>;
     type WatchRunStream = StreamOf<WatchRunResponse>;
 
-    async fn start_run(&self, request: Request<StartRunRequest>) -> Result<Response<StartRunResponse>, Status> {
+    async fn start_run(
+        &self,
+        request: Request<StartRunRequest>,
+    ) -> Result<Response<StartRunResponse>, Status> {
         let run = start_run(&self.shared, request.into_inner()).await?;
         Ok(Response::new(StartRunResponse { run: Some(run) }))
     }
 
-    async fn stop_run(&self, request: Request<StopRunRequest>) -> Result<Response<StopRunResponse>, Status> {
+    async fn stop_run(
+        &self,
+        request: Request<StopRunRequest>,
+    ) -> Result<Response<StopRunResponse>, Status> {
         let run = self.stop_run(&request.get_ref().run_id).await?;
         Ok(Response::new(StopRunResponse { run: Some(run) }))
     }
 
-    async fn stop_all(&self, _request: Request<StopAllRequest>) -> Result<Response<StopAllResponse>, Status> {
+    async fn stop_all(
+        &self,
+        _request: Request<StopAllRequest>,
+    ) -> Result<Response<StopAllResponse>, Status> {
         self.shared.upgrade.refuse_change()?;
         let stop = |(id, run): (RunId, super::runs::Active)| {
             run.stop(StopCause::Operator);
@@ -176,14 +214,22 @@ impl OperatorService for Operator {
         Ok(Response::new(StopAllResponse { run_ids }))
     }
 
-    async fn get_run(&self, request: Request<GetRunRequest>) -> Result<Response<GetRunResponse>, Status> {
+    async fn get_run(
+        &self,
+        request: Request<GetRunRequest>,
+    ) -> Result<Response<GetRunResponse>, Status> {
         let id = answer::parse_run_id(&request.get_ref().run_id)?;
         let run = self.shared.find_run(id).await?;
         Ok(Response::new(GetRunResponse { run: Some(run) }))
     }
 
-    async fn list_runs(&self, request: Request<ListRunsRequest>) -> Result<Response<ListRunsResponse>, Status> {
-        self.list_runs(request.into_inner()).await.map(Response::new)
+    async fn list_runs(
+        &self,
+        request: Request<ListRunsRequest>,
+    ) -> Result<Response<ListRunsResponse>, Status> {
+        self.list_runs(request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn list_clients(
@@ -191,15 +237,27 @@ impl OperatorService for Operator {
         request: Request<ListClientsRequest>,
     ) -> Result<Response<Self::ListClientsStream>, Status> {
         let pages = self.list_clients(&request.get_ref().run_id).await?;
-        Ok(Response::new(Box::pin(tokio_stream::iter(pages.into_iter().map(Ok)))))
+        Ok(Response::new(Box::pin(tokio_stream::iter(
+            pages.into_iter().map(Ok),
+        ))))
     }
 
-    async fn watch_run(&self, request: Request<WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
-        self.watch_run(&request.get_ref().run_id).await.map(Response::new)
+    async fn watch_run(
+        &self,
+        request: Request<WatchRunRequest>,
+    ) -> Result<Response<Self::WatchRunStream>, Status> {
+        self.watch_run(&request.get_ref().run_id)
+            .await
+            .map(Response::new)
     }
 
-    async fn list_agents(&self, _request: Request<ListAgentsRequest>) -> Result<Response<ListAgentsResponse>, Status> {
-        Ok(Response::new(ListAgentsResponse { agents: self.shared.registry.list() }))
+    async fn list_agents(
+        &self,
+        _request: Request<ListAgentsRequest>,
+    ) -> Result<Response<ListAgentsResponse>, Status> {
+        Ok(Response::new(ListAgentsResponse {
+            agents: self.shared.registry.list(),
+        }))
     }
 
     async fn restart_workers(
@@ -207,21 +265,34 @@ impl OperatorService for Operator {
         _request: Request<RestartWorkersRequest>,
     ) -> Result<Response<RestartWorkersResponse>, Status> {
         self.shared.upgrade.refuse_change()?;
-        let restarted = self.shared.data_plane.restart_workers().await.ok_or_else(master_is_gone)?;
+        let restarted = self
+            .shared
+            .data_plane
+            .restart_workers()
+            .await
+            .ok_or_else(master_is_gone)?;
         Ok(Response::new(RestartWorkersResponse { restarted }))
     }
 
-    async fn upgrade(&self, _request: Request<UpgradeRequest>) -> Result<Response<UpgradeResponse>, Status> {
+    async fn upgrade(
+        &self,
+        _request: Request<UpgradeRequest>,
+    ) -> Result<Response<UpgradeResponse>, Status> {
         match self.shared.upgrade.ask().await {
             Ok(pid) => Ok(Response::new(UpgradeResponse { pid })),
             Err(sentence) => {
-                let sentence = format!("the server was not upgraded and goes on: {sentence} (`benchctl server`)");
+                let sentence = format!(
+                    "the server was not upgraded and goes on: {sentence} (`benchctl server`)"
+                );
                 Err(answer::precondition("UPGRADE_FAILED", "server", &sentence))
             }
         }
     }
 
-    async fn get_server(&self, _request: Request<GetServerRequest>) -> Result<Response<GetServerResponse>, Status> {
+    async fn get_server(
+        &self,
+        _request: Request<GetServerRequest>,
+    ) -> Result<Response<GetServerResponse>, Status> {
         self.get_server().await.map(Response::new)
     }
 }
@@ -237,8 +308,14 @@ fn page(mut runs: Vec<v1::Run>, limit: usize) -> ListRunsResponse {
     let count = runs.iter().take(limit).take_while(fits).count().max(1);
     let has_more = runs.len() > count;
     runs.truncate(count);
-    let last = runs.last().filter(|_| has_more).map(|run| run.run_id.clone());
-    ListRunsResponse { runs, next_page_token: last.unwrap_or_default() }
+    let last = runs
+        .last()
+        .filter(|_| has_more)
+        .map(|run| run.run_id.clone());
+    ListRunsResponse {
+        runs,
+        next_page_token: last.unwrap_or_default(),
+    }
 }
 
 fn event(view: View) -> WatchRunResponse {
@@ -322,7 +399,10 @@ mod tests {
         assert_eq!(page(Vec::new(), 2), ListRunsResponse::default());
         assert_eq!(page(runs(2, 0), 2).next_page_token, "");
         let first = page(runs(3, 0), 2);
-        assert_eq!((first.runs.len(), first.next_page_token), (2, RunId::from_bits(1).to_string()));
+        assert_eq!(
+            (first.runs.len(), first.next_page_token),
+            (2, RunId::from_bits(1).to_string())
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Metrics over OTLP: the same families as `/metrics`, sent to a collector every minute.
 //!
-//! `OTEL_METRIC_EXPORT_INTERVAL` (ms) sets how often. What a collector does not take is not sent again:
-//! counters are cumulative, so the next report says all of it.
+//! `OTEL_METRIC_EXPORT_INTERVAL` (ms) sets how often. What a collector does not take is not sent
+//! again: counters are cumulative, so the next report says all of it.
 
 mod otlp;
 
@@ -37,9 +37,13 @@ const LAST_MAX: Duration = Duration::from_millis(300);
 /// Sends until `stopped`, then once more; resolves when that is done or has taken too long.
 ///
 /// `None` when no variable asks for it.
-pub(super) fn start(metrics: Arc<Metrics>, stopped: watch::Receiver<()>) -> Option<oneshot::Receiver<()>> {
+pub(super) fn start(
+    metrics: Arc<Metrics>,
+    stopped: watch::Receiver<()>,
+) -> Option<oneshot::Receiver<()>> {
     let collector = Collector::from_variables(Signal::Metrics, &telemetry::read_variable);
-    let opened = collector.and_then(|collector| collector.map(|it| Ok((it.channel()?, it))).transpose());
+    let opened =
+        collector.and_then(|collector| collector.map(|it| Ok((it.channel()?, it))).transpose());
     let (channel, collector) = match opened {
         Ok(opened) => opened?,
         Err(sentence) => {
@@ -49,7 +53,12 @@ pub(super) fn start(metrics: Arc<Metrics>, stopped: watch::Receiver<()>) -> Opti
     };
     let (done, last_is_sent) = oneshot::channel();
     tokio::spawn(async move {
-        let pusher = Pusher { metrics, collector, channel, resource: resource() };
+        let pusher = Pusher {
+            metrics,
+            collector,
+            channel,
+            resource: resource(),
+        };
         pusher.run(stopped).await;
         let _ = done.send(());
     });
@@ -62,8 +71,14 @@ async fn closed(stopped: &mut watch::Receiver<()>) {
 
 fn resource() -> Resource {
     let resource = telemetry::resource("metronome-server");
-    let attributes = opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema::from(&resource);
-    Resource { attributes: attributes.attributes.0, ..Resource::default() }
+    let attributes =
+        opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema::from(
+            &resource,
+        );
+    Resource {
+        attributes: attributes.attributes.0,
+        ..Resource::default()
+    }
 }
 
 struct Pusher {
@@ -75,8 +90,13 @@ struct Pusher {
 
 impl Pusher {
     async fn run(&self, mut stopped: watch::Receiver<()>) {
-        let asked = telemetry::read_variable("OTEL_METRIC_EXPORT_INTERVAL").and_then(|ms| ms.trim().parse().ok());
-        let mut beat = time::interval(asked.map_or(EVERY_DEFAULT, Duration::from_millis).max(EVERY_MIN));
+        let asked = telemetry::read_variable("OTEL_METRIC_EXPORT_INTERVAL")
+            .and_then(|ms| ms.trim().parse().ok());
+        let mut beat = time::interval(
+            asked
+                .map_or(EVERY_DEFAULT, Duration::from_millis)
+                .max(EVERY_MIN),
+        );
         beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut failed = false;
         loop {
@@ -97,18 +117,27 @@ impl Pusher {
             }
         }
         // The last words are those after the last run, not a second older.
-        let _ = time::timeout(LAST_MAX, async { self.send(self.metrics.read_anew().await, LAST_MAX).await }).await;
+        let _ = time::timeout(LAST_MAX, async {
+            self.send(self.metrics.read_anew().await, LAST_MAX).await
+        })
+        .await;
     }
 
     async fn report(&self) -> Result<(), String> {
-        self.send(self.metrics.read().await, self.collector.timeout).await
+        self.send(self.metrics.read().await, self.collector.timeout)
+            .await
     }
 
     async fn send(&self, families: Option<Vec<Family>>, limit: Duration) -> Result<(), String> {
         let families = families.ok_or("the data plane does not answer")?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let read_unix_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let times = Times { began_unix_ns: self.metrics.began_unix_ns(), read_unix_ns };
+        let times = Times {
+            began_unix_ns: self.metrics.began_unix_ns(),
+            read_unix_ns,
+        };
         let mut call = Request::new(request(self.resource.clone(), families, times));
         *call.metadata_mut() = self.collector.headers.clone();
         let mut client = MetricsServiceClient::new(self.channel.clone());

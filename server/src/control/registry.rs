@@ -1,7 +1,7 @@
 //! The agents: who is connected now, how to give them orders, and their parts in runs.
 //!
-//! A part belongs to the agent, not to its stream: after an upgrade of the server the agents that have
-//! parts are expected back, and what they are ordered meanwhile waits for them.
+//! A part belongs to the agent, not to its stream: after an upgrade of the server the agents that
+//! have parts are expected back, and what they are ordered meanwhile waits for them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,7 +27,9 @@ pub(super) type Orders = mpsc::Sender<Result<v1::ServerMessage, Status>>;
 
 /// An order as it goes over the stream.
 pub(super) fn order(message: server_message::Message) -> Result<v1::ServerMessage, Status> {
-    Ok(v1::ServerMessage { message: Some(message) })
+    Ok(v1::ServerMessage {
+        message: Some(message),
+    })
 }
 
 /// What an agent says of its part in a run.
@@ -81,7 +83,11 @@ pub(super) enum EnlistError {
     #[error(
         "{asked} clients are asked for and the agents ({agents}) can bring {free} more; ask for fewer, start another agent or raise --max-clients of an agent"
     )]
-    TooFewClients { asked: u32, free: u32, agents: usize },
+    TooFewClients {
+        asked: u32,
+        free: u32,
+        agents: usize,
+    },
 }
 
 impl EnlistError {
@@ -133,7 +139,12 @@ impl LostPart {
     pub(super) async fn tell(self, why: &str) {
         let Self(Part { agent, inbox, .. }) = self;
         // A run that no longer listens has ended.
-        let _ = inbox.send(FromAgent { agent, news: News::Lost(why.to_owned()) }).await;
+        let _ = inbox
+            .send(FromAgent {
+                agent,
+                news: News::Lost(why.to_owned()),
+            })
+            .await;
     }
 }
 
@@ -149,23 +160,34 @@ struct Part {
 impl Attending {
     /// Clients that it can still bring.
     fn free(&self) -> u32 {
-        let busy = self.parts.values().fold(0_u32, |sum, part| sum.saturating_add(part.clients));
+        let busy = self
+            .parts
+            .values()
+            .fold(0_u32, |sum, part| sum.saturating_add(part.clients));
         self.identity.clients_max.saturating_sub(busy)
     }
 }
 
 impl Registry {
-    /// Lists an agent that says that it still has `runs`. `None` when the name is taken; else what it has
-    /// lost of that which it was expected to bring back, for the caller to tell. Runs in which it has no part
-    /// here it is told to stop: after a network that blinked, say, their load would take the next run's clients.
-    pub(super) fn join(&self, identity: Identity, orders: Orders, runs: &[RunId]) -> Option<Vec<LostPart>> {
+    /// Lists an agent that says that it still has `runs`. `None` when the name is taken; else what
+    /// it has lost of that which it was expected to bring back, for the caller to tell. Runs in
+    /// which it has no part here it is told to stop: after a network that blinked, say, their load
+    /// would take the next run's clients.
+    pub(super) fn join(
+        &self,
+        identity: Identity,
+        orders: Orders,
+        runs: &[RunId],
+    ) -> Option<Vec<LostPart>> {
         let mut agents = self.lock();
         if agents.attending.contains_key(&identity.name) {
             return None;
         }
         let expected = agents.expected.remove(&identity.name).unwrap_or_default();
-        let (parts, lost): (HashMap<_, _>, HashMap<_, _>) =
-            expected.parts.into_iter().partition(|(run, _)| runs.contains(run));
+        let (parts, lost): (HashMap<_, _>, HashMap<_, _>) = expected
+            .parts
+            .into_iter()
+            .partition(|(run, _)| runs.contains(run));
         for message in expected.orders {
             // The stream is new and has room for all of them.
             let _ = orders.try_send(order(message));
@@ -174,32 +196,61 @@ impl Registry {
             // What there is no room for ends by itself, when its lease does.
             let _ = orders.try_send(order(stop(*run)));
         }
-        agents.attending.insert(identity.name.clone(), Attending { identity, orders, parts });
+        agents.attending.insert(
+            identity.name.clone(),
+            Attending {
+                identity,
+                orders,
+                parts,
+            },
+        );
         Some(lost.into_values().map(LostPart).collect())
     }
 
     /// An agent has a part in a run and no stream yet.
-    pub(super) fn expect(&self, name: &str, run: RunId, agent: usize, clients: u32, inbox: &mpsc::Sender<FromAgent>) {
-        let part = Part { agent, clients, inbox: inbox.clone() };
-        self.lock().expected.entry(name.to_owned()).or_default().parts.insert(run, part);
+    pub(super) fn expect(
+        &self,
+        name: &str,
+        run: RunId,
+        agent: usize,
+        clients: u32,
+        inbox: &mpsc::Sender<FromAgent>,
+    ) {
+        let part = Part {
+            agent,
+            clients,
+            inbox: inbox.clone(),
+        };
+        self.lock()
+            .expected
+            .entry(name.to_owned())
+            .or_default()
+            .parts
+            .insert(run, part);
     }
 
     /// Waits for nobody any more. Returns who has not come back, and what is lost with each.
     pub(super) fn give_up_expecting(&self) -> Vec<(String, Vec<LostPart>)> {
         let expected = std::mem::take(&mut self.lock().expected);
         let lost = |agent: Expected| agent.parts.into_values().map(LostPart).collect();
-        expected.into_iter().map(|(name, agent)| (name, lost(agent))).collect()
+        expected
+            .into_iter()
+            .map(|(name, agent)| (name, lost(agent)))
+            .collect()
     }
 
-    /// Gives an agent an order about a run in which it has a part, without waiting. False when it cannot
-    /// take it.
+    /// Gives an agent an order about a run in which it has a part, without waiting. False when it
+    /// cannot take it.
     pub(super) fn order(&self, name: &str, run: RunId, message: server_message::Message) -> bool {
         let mut agents = self.lock();
         if let Some(agent) = agents.attending.get(name) {
             return agent.parts.contains_key(&run) && agent.orders.try_send(order(message)).is_ok();
         }
-        let Some(expected) = agents.expected.get_mut(name) else { return false };
-        let has_room = expected.parts.contains_key(&run) && expected.orders.len() < ORDERS_EXPECTED_MAX;
+        let Some(expected) = agents.expected.get_mut(name) else {
+            return false;
+        };
+        let has_room =
+            expected.parts.contains_key(&run) && expected.orders.len() < ORDERS_EXPECTED_MAX;
         if has_room {
             expected.orders.push(message);
         }
@@ -225,17 +276,27 @@ impl Registry {
         inbox: &mpsc::Sender<FromAgent>,
     ) -> Result<Vec<Enlisted>, EnlistError> {
         let agents = &mut self.lock().attending;
-        let missing: Vec<_> = names.iter().filter(|name| !agents.contains_key(*name)).cloned().collect();
+        let missing: Vec<_> = names
+            .iter()
+            .filter(|name| !agents.contains_key(*name))
+            .cloned()
+            .collect();
         if !missing.is_empty() {
             return Err(EnlistError::NotConnected(missing));
         }
         let is_asked = |name: &String| names.is_empty() || names.contains(name);
-        let mut asked: Vec<_> = agents.iter_mut().filter(|(name, _)| is_asked(name)).map(|(_, agent)| agent).collect();
+        let mut asked: Vec<_> = agents
+            .iter_mut()
+            .filter(|(name, _)| is_asked(name))
+            .map(|(_, agent)| agent)
+            .collect();
         if asked.is_empty() {
             return Err(EnlistError::NoAgent);
         }
         let capacities: Vec<_> = asked.iter().map(|agent| agent.free()).collect();
-        let free = capacities.iter().fold(0_u32, |sum, free| sum.saturating_add(*free));
+        let free = capacities
+            .iter()
+            .fold(0_u32, |sum, free| sum.saturating_add(*free));
         let shares = divide(clients, &capacities).ok_or(EnlistError::TooFewClients {
             asked: clients,
             free,
@@ -243,8 +304,17 @@ impl Registry {
         })?;
         let mut enlisted: Vec<Enlisted> = Vec::new();
         for (attending, clients) in asked.iter_mut().zip(shares).filter(|(_, share)| *share > 0) {
-            let first_client = enlisted.last().map_or(0, |last| last.first_client + last.clients);
-            attending.parts.insert(run, Part { agent: enlisted.len(), clients, inbox: inbox.clone() });
+            let first_client = enlisted
+                .last()
+                .map_or(0, |last| last.first_client + last.clients);
+            attending.parts.insert(
+                run,
+                Part {
+                    agent: enlisted.len(),
+                    clients,
+                    inbox: inbox.clone(),
+                },
+            );
             enlisted.push(Enlisted {
                 name: attending.identity.name.clone(),
                 first_client,
@@ -258,12 +328,18 @@ impl Registry {
     /// Frees the agents of a run.
     pub(super) fn release(&self, run: RunId) {
         let mut agents = self.lock();
-        agents.attending.values_mut().for_each(|agent| drop(agent.parts.remove(&run)));
-        agents.expected.values_mut().for_each(|agent| drop(agent.parts.remove(&run)));
+        agents
+            .attending
+            .values_mut()
+            .for_each(|agent| drop(agent.parts.remove(&run)));
+        agents
+            .expected
+            .values_mut()
+            .for_each(|agent| drop(agent.parts.remove(&run)));
     }
 
-    /// Where news from an agent about a run goes, and its index there. `None`: it has no part in it,
-    /// or no longer.
+    /// Where news from an agent about a run goes, and its index there. `None`: it has no part in
+    /// it, or no longer.
     pub(super) fn inbox(&self, name: &str, run: RunId) -> Option<(mpsc::Sender<FromAgent>, usize)> {
         let agents = self.lock();
         let part = agents.attending.get(name)?.parts.get(&run)?;
@@ -273,7 +349,11 @@ impl Registry {
     /// The runs in which an agent has a part.
     pub(super) fn runs_of(&self, name: &str) -> Vec<String> {
         let agents = self.lock();
-        agents.attending.get(name).map(|agent| agent.parts.keys().map(RunId::to_string).collect()).unwrap_or_default()
+        agents
+            .attending
+            .get(name)
+            .map(|agent| agent.parts.keys().map(RunId::to_string).collect())
+            .unwrap_or_default()
     }
 
     /// Ends every stream, with one sentence for the agents' logs.
@@ -295,7 +375,9 @@ impl Registry {
 }
 
 fn stop(run: RunId) -> server_message::Message {
-    server_message::Message::Stop(v1::Stop { run_id: run.to_string() })
+    server_message::Message::Stop(v1::Stop {
+        run_id: run.to_string(),
+    })
 }
 
 fn describe(agent: &Attending) -> v1::Agent {
@@ -305,7 +387,10 @@ fn describe(agent: &Attending) -> v1::Agent {
     v1::Agent {
         name: identity.name.clone(),
         version: identity.version.clone(),
-        peer: identity.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        peer: identity
+            .peer
+            .map(|peer| peer.to_string())
+            .unwrap_or_default(),
         connected_at: Some(timestamp(identity.connected_unix_ms)),
         shares_clock: identity.shares_clock,
         clients_max: identity.clients_max,
@@ -342,8 +427,12 @@ mod tests {
         clients: u32,
     ) -> Result<Vec<(String, u32, u32)>, EnlistError> {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let enlisted = registry.enlist(RunId::from_bits(run), &names, clients, &mpsc::channel(8).0)?;
-        Ok(enlisted.into_iter().map(|agent| (agent.name, agent.first_client, agent.clients)).collect())
+        let enlisted =
+            registry.enlist(RunId::from_bits(run), &names, clients, &mpsc::channel(8).0)?;
+        Ok(enlisted
+            .into_iter()
+            .map(|agent| (agent.name, agent.first_client, agent.clients))
+            .collect())
     }
 
     #[test]
@@ -353,17 +442,30 @@ mod tests {
         assert!(join(&registry, "b", 10) && join(&registry, "a", 10) && join(&registry, "c", 10));
         assert!(!join(&registry, "a", 10), "the name is taken");
         let part = |name: &str, first, clients| (name.to_owned(), first, clients);
-        assert_eq!(enlist(&registry, 1, &[], 5), Ok(vec![part("a", 0, 2), part("b", 2, 2), part("c", 4, 1)]));
-        assert_eq!(enlist(&registry, 2, &["c", "a"], 3), Ok(vec![part("a", 0, 2), part("c", 2, 1)]));
+        assert_eq!(
+            enlist(&registry, 1, &[], 5),
+            Ok(vec![part("a", 0, 2), part("b", 2, 2), part("c", 4, 1)])
+        );
+        assert_eq!(
+            enlist(&registry, 2, &["c", "a"], 3),
+            Ok(vec![part("a", 0, 2), part("c", 2, 1)])
+        );
         assert_eq!(
             enlist(&registry, 3, &["b", "x", "y"], 1),
             Err(EnlistError::NotConnected(vec!["x".into(), "y".into()]))
         );
-        let full = EnlistError::TooFewClients { asked: 30, free: 22, agents: 3 };
+        let full = EnlistError::TooFewClients {
+            asked: 30,
+            free: 22,
+            agents: 3,
+        };
         assert_eq!(enlist(&registry, 3, &[], 30), Err(full));
         registry.release(RunId::from_bits(1));
         registry.release(RunId::from_bits(2));
-        assert_eq!(enlist(&registry, 3, &[], 30).map(|parts| parts.len()), Ok(3));
+        assert_eq!(
+            enlist(&registry, 3, &[], 30).map(|parts| parts.len()),
+            Ok(3)
+        );
     }
 
     #[tokio::test]
@@ -371,10 +473,21 @@ mod tests {
         let registry = Registry::default();
         assert!(join(&registry, "a", 10));
         let (sender, mut inbox) = mpsc::channel(8);
-        registry.enlist(RunId::from_bits(1), &[], 2, &sender).unwrap();
-        assert_eq!(registry.list()[0].run_ids, [RunId::from_bits(1).to_string()]);
+        registry
+            .enlist(RunId::from_bits(1), &[], 2, &sender)
+            .unwrap();
+        assert_eq!(
+            registry.list()[0].run_ids,
+            [RunId::from_bits(1).to_string()]
+        );
         registry.leave("a", "gone").await;
-        let FromAgent { agent: 0, news: News::Lost(why) } = inbox.recv().await.unwrap() else { panic!("not lost") };
+        let FromAgent {
+            agent: 0,
+            news: News::Lost(why),
+        } = inbox.recv().await.unwrap()
+        else {
+            panic!("not lost")
+        };
         assert_eq!(why, "gone");
         assert!(registry.inbox("a", RunId::from_bits(1)).is_none());
         assert!(join(&registry, "a", 10));
@@ -388,23 +501,46 @@ mod tests {
         registry.expect("a", second, 1, 3, &sender);
         registry.expect("b", first, 4, 5, &sender);
         assert!(registry.order("a", first, stop(first)));
-        assert!(!registry.order("a", RunId::from_bits(9), stop(first)) && !registry.order("c", first, stop(first)));
+        assert!(
+            !registry.order("a", RunId::from_bits(9), stop(first))
+                && !registry.order("c", first, stop(first))
+        );
 
         let (orders, mut heard) = mpsc::channel(8);
         let lost = registry.join(identity("a", 10), orders, &[first]).unwrap();
-        assert_eq!(heard.try_recv().unwrap().unwrap().message, Some(stop(first)));
+        assert_eq!(
+            heard.try_recv().unwrap().unwrap().message,
+            Some(stop(first))
+        );
         assert_eq!(registry.runs_of("a"), [first.to_string()]);
         assert!(registry.inbox("a", first).is_some() && registry.inbox("a", second).is_none());
         assert_eq!(lost.len(), 1, "it has come back without its second run");
         for part in lost {
             part.tell("gone").await;
         }
-        assert!(matches!(inbox.recv().await, Some(FromAgent { agent: 1, news: News::Lost(_) })));
+        assert!(matches!(
+            inbox.recv().await,
+            Some(FromAgent {
+                agent: 1,
+                news: News::Lost(_)
+            })
+        ));
 
         let missing = registry.give_up_expecting();
-        assert_eq!(missing.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(
+            missing
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect::<Vec<_>>(),
+            ["b"]
+        );
         assert!(registry.give_up_expecting().is_empty());
-        assert!(registry.join(identity("b", 10), mpsc::channel(8).0, &[first]).unwrap().is_empty());
+        assert!(
+            registry
+                .join(identity("b", 10), mpsc::channel(8).0, &[first])
+                .unwrap()
+                .is_empty()
+        );
         assert!(registry.runs_of("b").is_empty());
     }
 
@@ -414,8 +550,16 @@ mod tests {
         let [known, stale] = [1, 2].map(RunId::from_bits);
         registry.expect("a", known, 0, 2, &mpsc::channel(8).0);
         let (orders, mut heard) = mpsc::channel(8);
-        assert!(registry.join(identity("a", 10), orders, &[known, stale]).unwrap().is_empty());
-        assert_eq!(heard.try_recv().unwrap().unwrap().message, Some(stop(stale)));
+        assert!(
+            registry
+                .join(identity("a", 10), orders, &[known, stale])
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(
+            heard.try_recv().unwrap().unwrap().message,
+            Some(stop(stale))
+        );
         assert!(heard.try_recv().is_err(), "its part in the other goes on");
     }
 }

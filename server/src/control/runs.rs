@@ -16,9 +16,15 @@ const UNSAVED_MAX: usize = 100;
 
 /// How a run looks from outside.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one value per run, and it nearly always is the large one")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one value per run, and it nearly always is the large one"
+)]
 pub(super) enum View {
-    Running { run: v1::Run, snapshot: v1::Snapshot },
+    Running {
+        run: v1::Run,
+        snapshot: v1::Snapshot,
+    },
     Ended(v1::Run),
 }
 
@@ -61,7 +67,13 @@ impl Active {
     pub(super) async fn freeze(&self) -> Option<(Legacy, oneshot::Sender<()>)> {
         let (legacy, stands) = oneshot::channel();
         let (release, handed_over) = oneshot::channel();
-        self.freeze.send(Freeze { legacy, handed_over }).await.ok()?;
+        self.freeze
+            .send(Freeze {
+                legacy,
+                handed_over,
+            })
+            .await
+            .ok()?;
         Some((stands.await.ok()??, release))
     }
 
@@ -92,7 +104,11 @@ pub(super) struct Runs {
 
 impl Default for Runs {
     fn default() -> Self {
-        Self { active: Mutex::default(), unsaved: Mutex::default(), count: watch::Sender::new(0) }
+        Self {
+            active: Mutex::default(),
+            unsaved: Mutex::default(),
+            count: watch::Sender::new(0),
+        }
     }
 }
 
@@ -114,7 +130,10 @@ impl Runs {
     }
 
     pub(super) fn all(&self) -> Vec<(RunId, Active)> {
-        lock(&self.active).iter().map(|(id, run)| (*id, run.clone())).collect()
+        lock(&self.active)
+            .iter()
+            .map(|(id, run)| (*id, run.clone()))
+            .collect()
     }
 
     pub(super) fn count(&self) -> usize {
@@ -142,7 +161,10 @@ impl Runs {
     }
 
     pub(super) fn find_unsaved(&self, id: RunId) -> Option<Unsaved> {
-        lock(&self.unsaved).iter().find(|(kept, _)| *kept == id).map(|(_, run)| run.clone())
+        lock(&self.unsaved)
+            .iter()
+            .find(|(kept, _)| *kept == id)
+            .map(|(_, run)| run.clone())
     }
 }
 

@@ -51,7 +51,8 @@ impl About {
         grpc_address: SocketAddr,
         started: Option<(u64, u64)>,
     ) -> Self {
-        let (started_unix_ms, started_ns) = started.unwrap_or_else(|| (identity::unix_ms(), clock::now_ns()));
+        let (started_unix_ms, started_ns) =
+            started.unwrap_or_else(|| (identity::unix_ms(), clock::now_ns()));
         let exposed = "The server's gRPC port takes orders from other hosts without a certificate (--insecure-no-tls).";
         Self {
             data_address,
@@ -62,7 +63,11 @@ impl About {
             started_unix_ms,
             started_ns,
             clock: ClockIdentity::of_this_process(),
-            notes: config.exposed.then(|| exposed.to_owned()).into_iter().collect(),
+            notes: config
+                .exposed
+                .then(|| exposed.to_owned())
+                .into_iter()
+                .collect(),
         }
     }
 }
@@ -83,7 +88,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(about: About, secret: Secret, store: Store, data_plane: DataPlane, upgrade: Upgrade) -> Self {
+    pub(super) fn new(
+        about: About,
+        secret: Secret,
+        store: Store,
+        data_plane: DataPlane,
+        upgrade: Upgrade,
+    ) -> Self {
         Self {
             about,
             secret,
@@ -129,7 +140,13 @@ impl Shared {
         let store = Arc::clone(&self.store);
         task::spawn_blocking(move || work(&store))
             .await
-            .map_err(|_| answer::plain(Code::Internal, "HISTORY_FAILED", "the history could not be asked"))
+            .map_err(|_| {
+                answer::plain(
+                    Code::Internal,
+                    "HISTORY_FAILED",
+                    "the history could not be asked",
+                )
+            })
     }
 
     /// One run, wherever it is known best: while it lives here, then in the history.
@@ -141,7 +158,9 @@ impl Shared {
             return Ok(unsaved.run);
         }
         let stored = self.with_store(move |store| store.run(id)).await?;
-        stored.map_err(|error| unreadable(&error))?.ok_or_else(|| answer::unknown_run(id))
+        stored
+            .map_err(|error| unreadable(&error))?
+            .ok_or_else(|| answer::unknown_run(id))
     }
 }
 
@@ -153,5 +172,9 @@ pub(super) fn unreadable(error: &rusqlite::Error) -> Status {
     if let Some(withheld) = UNREADABLE.admit(clock::now_ns()) {
         tracing::error!(withheld, "the history cannot be read: {error}");
     }
-    answer::plain(Code::Internal, "HISTORY_FAILED", &format!("the history cannot be read: {error}"))
+    answer::plain(
+        Code::Internal,
+        "HISTORY_FAILED",
+        &format!("the history cannot be read: {error}"),
+    )
 }

@@ -1,5 +1,5 @@
-//! Signals: SIGTERM and SIGINT end the server with a drain, SIGHUP restarts its workers, SIGUSR2 lets
-//! another process take over. And what happens when the master dies.
+//! Signals: SIGTERM and SIGINT end the server with a drain, SIGHUP restarts its workers, SIGUSR2
+//! lets another process take over. And what happens when the master dies.
 
 use std::{
     pin::pin,
@@ -78,8 +78,8 @@ impl Signals {
         }
     }
 
-    /// Lets another process take over. `None` when that failed and this one goes on. A SIGHUP that comes
-    /// meanwhile waits: the workers of whoever takes over are new.
+    /// Lets another process take over. `None` when that failed and this one goes on. A SIGHUP that
+    /// comes meanwhile waits: the workers of whoever takes over are new.
     async fn succeed(&mut self, shared: &Arc<Shared>) -> Option<End> {
         let mut is_told = false;
         let outcome = {
@@ -143,7 +143,11 @@ pub(super) struct Server {
 
 impl Server {
     /// Serves until a signal, then drains.
-    pub(super) async fn run_until(mut self, mut signals: Signals, mut master_gone: oneshot::Receiver<()>) -> ExitCode {
+    pub(super) async fn run_until(
+        mut self,
+        mut signals: Signals,
+        mut master_gone: oneshot::Receiver<()>,
+    ) -> ExitCode {
         let end = tokio::select! {
             end = signals.end(&self.shared) => end,
             _ = &mut master_gone => return failed("the master's thread has died; runs in progress are lost"),
@@ -171,10 +175,13 @@ impl Server {
 
     /// Everything goes on in another process: agents and callers are sent there.
     async fn leave(mut self, pid: u32, master_gone: oneshot::Receiver<()>) -> ExitCode {
-        // systemd ends a service with its main process, so it has to hear first which one that is now.
+        // systemd ends a service with its main process, so it has to hear first which one that is
+        // now.
         let _ = sd_notify::notify(&[NotifyState::MainPid(pid)]);
         self.shared.upgrade.forbid();
-        self.shared.registry.dismiss("the server was upgraded; dial it again");
+        self.shared
+            .registry
+            .dismiss("the server was upgraded; dial it again");
         self.close();
         self.shared.data_plane.shut_down();
         // Watchers have streams that end only with this process.
@@ -196,15 +203,25 @@ impl Server {
         self.shared.start_draining();
         self.shared.upgrade.forbid();
         self.health.set(false).await;
-        tracing::info!(runs = self.shared.runs.count(), "shutting down; runs have {:?} to end", self.drain_timeout);
+        tracing::info!(
+            runs = self.shared.runs.count(),
+            "shutting down; runs have {:?} to end",
+            self.drain_timeout
+        );
         // A start that is under way may still become a run.
         drop(self.shared.starting.lock().await);
-        if time::timeout(self.drain_timeout, self.shared.runs.all_ended()).await.is_err() {
+        if time::timeout(self.drain_timeout, self.shared.runs.all_ended())
+            .await
+            .is_err()
+        {
             for (id, run) in self.shared.runs.all() {
                 tracing::warn!(run_id = %id, "run is stopped: the drain timeout is over");
                 run.stop(StopCause::Shutdown);
             }
-            if time::timeout(STOPPED_RUNS_MAX, self.shared.runs.all_ended()).await.is_err() {
+            if time::timeout(STOPPED_RUNS_MAX, self.shared.runs.all_ended())
+                .await
+                .is_err()
+            {
                 tracing::error!("runs did not end in time; they will be listed as aborted");
             }
         }

@@ -14,7 +14,8 @@ use crate::{
     verdict::AgentAccount,
 };
 
-/// Two readings closer than this tell no rate: one that was asked for late is followed by one in time.
+/// Two readings closer than this tell no rate: one that was asked for late is followed by one in
+/// time.
 const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
 
 /// Collects what is known and makes snapshots of it.
@@ -58,9 +59,21 @@ impl Observer {
     }
 
     /// Goes on from the last snapshot and the progress that another server has seen.
-    pub(super) fn go_on(&mut self, snapshot: v1::Snapshot, told: &[(u64, u64)], agents: &[AgentAccount]) {
+    pub(super) fn go_on(
+        &mut self,
+        snapshot: v1::Snapshot,
+        told: &[(u64, u64)],
+        agents: &[AgentAccount],
+    ) {
         for (agent, ((sent, _), part)) in told.iter().zip(agents).enumerate() {
-            self.take_progress(agent, &v1::Progress { sent: *sent, ..v1::Progress::default() }, part);
+            self.take_progress(
+                agent,
+                &v1::Progress {
+                    sent: *sent,
+                    ..v1::Progress::default()
+                },
+                part,
+            );
         }
         self.reading = RunReading {
             connected: snapshot.clients_connected,
@@ -68,7 +81,8 @@ impl Observer {
             corrupt: snapshot.corrupt,
             ..RunReading::default()
         };
-        (self.lateness, self.transit, self.latency) = (snapshot.lateness, snapshot.transit, snapshot.latency);
+        (self.lateness, self.transit, self.latency) =
+            (snapshot.lateness, snapshot.transit, snapshot.latency);
         self.received_hz = snapshot.received_hz;
         self.number = snapshot.number;
         self.trouble = snapshot.remark;
@@ -76,7 +90,9 @@ impl Observer {
 
     /// An agent told how far it is. Its figures only rise, and no further than its part allows.
     pub(super) fn take_progress(&mut self, agent: usize, told: &v1::Progress, part: &AgentAccount) {
-        let Some(known) = self.progress.get_mut(agent) else { return };
+        let Some(known) = self.progress.get_mut(agent) else {
+            return;
+        };
         let per_client = self.plan.packets_per_client().unwrap_or(u64::MAX);
         let most = per_client.saturating_mul(u64::from(part.clients));
         known.sent = told.sent.clamp(known.sent, most.max(known.sent));
@@ -84,7 +100,12 @@ impl Observer {
 
     /// The ledger was read.
     pub(super) fn take_reading(&mut self, mut reading: RunReading) {
-        if let Some(Times { lateness, transit, latency }) = reading.times.take() {
+        if let Some(Times {
+            lateness,
+            transit,
+            latency,
+        }) = reading.times.take()
+        {
             self.lateness = Some(lateness.distribution(false));
             self.transit = self.one_way.then(|| transit.distribution(false));
             self.latency = self.one_way.then(|| latency.distribution(false));
@@ -98,7 +119,12 @@ impl Observer {
     }
 
     /// The run as it looks at `now_ns`.
-    pub(super) fn snapshot(&mut self, life: &Life, agents: &[AgentAccount], now_ns: u64) -> v1::Snapshot {
+    pub(super) fn snapshot(
+        &mut self,
+        life: &Life,
+        agents: &[AgentAccount],
+        now_ns: u64,
+    ) -> v1::Snapshot {
         self.number = self.number.saturating_add(1);
         if life.state() >= RunState::Draining {
             self.over_ns.get_or_insert(now_ns);
@@ -108,7 +134,11 @@ impl Observer {
         let start_ns = life.start_at_ns().unwrap_or(u64::MAX);
         let due_ns = self.over_ns.map_or(now_ns, |over_ns| over_ns.min(now_ns));
         let schedule = self.plan.schedule(start_ns);
-        let due = schedule.map(|schedule| schedule.due_by(due_ns).saturating_mul(u64::from(self.plan.clients)));
+        let due = schedule.map(|schedule| {
+            schedule
+                .due_by(due_ns)
+                .saturating_mul(u64::from(self.plan.clients))
+        });
         // The ledger is read more often than agents tell; what was received was sent.
         let sent = self.told_sent().max(received);
         let elapsed = Duration::from_nanos(now_ns.saturating_sub(start_ns));
@@ -131,7 +161,9 @@ impl Observer {
     }
 
     fn told_sent(&self) -> u64 {
-        self.progress.iter().fold(0, |sum, agent| sum.saturating_add(agent.sent))
+        self.progress
+            .iter()
+            .fold(0, |sum, agent| sum.saturating_add(agent.sent))
     }
 
     fn rate_since_last(&mut self, received: u64, now_ns: u64) -> f64 {
@@ -150,7 +182,10 @@ impl Observer {
         }
         match life.state() {
             RunState::Preparing => {
-                let names: Vec<_> = life.preparing().map(|agent| agents[agent].name.as_str()).collect();
+                let names: Vec<_> = life
+                    .preparing()
+                    .map(|agent| agents[agent].name.as_str())
+                    .collect();
                 format!("waiting for {} to connect its clients", names.join(", "))
             }
             RunState::Draining => "waiting for the final records".into(),
@@ -185,33 +220,81 @@ mod tests {
         let mut observer = Observer::new(plan(), "7".into(), &agents);
         let (life, _) = Life::begin(1, 10 * SECOND_NS, 0);
         let first = observer.snapshot(&life, &agents, 0);
-        assert_eq!((first.scheduled, first.number, first.state()), (0, 1, RunState::Preparing));
+        assert_eq!(
+            (first.scheduled, first.number, first.state()),
+            (0, 1, RunState::Preparing)
+        );
         assert_eq!(first.remark, "waiting for a to connect its clients");
 
         let (life, _) = life.step(Event::AgentPrepared(0), 0);
-        observer.take_progress(0, &v1::Progress { sent: 1_500, ..v1::Progress::default() }, &agents[0]);
-        observer.take_reading(RunReading { received: 1_000, connected: 2, ..RunReading::default() });
+        observer.take_progress(
+            0,
+            &v1::Progress {
+                sent: 1_500,
+                ..v1::Progress::default()
+            },
+            &agents[0],
+        );
+        observer.take_reading(RunReading {
+            received: 1_000,
+            connected: 2,
+            ..RunReading::default()
+        });
         observer.snapshot(&life, &agents, START_LEAD_NS);
-        observer.take_reading(RunReading { received: 2_000, connected: 2, ..RunReading::default() });
+        observer.take_reading(RunReading {
+            received: 2_000,
+            connected: 2,
+            ..RunReading::default()
+        });
         let second = observer.snapshot(&life, &agents, START_LEAD_NS + SECOND_NS);
-        assert_eq!((second.scheduled, second.sent, second.received), (2_002, 2_000, 2_000));
+        assert_eq!(
+            (second.scheduled, second.sent, second.received),
+            (2_002, 2_000, 2_000)
+        );
         assert_eq!((second.elapsed.unwrap().seconds, second.number), (1, 3));
         let seconds = (START_LEAD_NS + SECOND_NS) as f64 / 1e9;
-        assert!((second.received_hz - 2_000.0 / seconds).abs() < 1e-6, "since the first: {}", second.received_hz);
+        assert!(
+            (second.received_hz - 2_000.0 / seconds).abs() < 1e-6,
+            "since the first: {}",
+            second.received_hz
+        );
     }
 
     #[test]
     fn what_another_server_has_shown_goes_on_from_there() {
         let agents = [AgentAccount::new("a".into(), 0, 2, true)];
-        let shown = v1::Snapshot { received: 900, clients_connected: 2, number: 7, ..v1::Snapshot::default() };
+        let shown = v1::Snapshot {
+            received: 900,
+            clients_connected: 2,
+            number: 7,
+            ..v1::Snapshot::default()
+        };
         let mut observer = Observer::new(plan(), "7".into(), &agents);
         observer.go_on(shown, &[(1_000, 0)], &agents);
         let (life, _) = Life::begin(1, SECOND_NS, 0);
         let next = observer.snapshot(&life, &agents, 0);
-        assert_eq!((next.received, next.sent, next.clients_connected, next.number), (900, 1_000, 2, 8));
+        assert_eq!(
+            (
+                next.received,
+                next.sent,
+                next.clients_connected,
+                next.number
+            ),
+            (900, 1_000, 2, 8)
+        );
         // The first reading of one's own brings at once what came in during the hand-over.
-        observer.take_reading(RunReading { received: 5_000, connected: 2, ..RunReading::default() });
-        assert_eq!(observer.snapshot(&life, &agents, 20_000_000).received_hz.to_bits(), 0.0_f64.to_bits());
+        observer.take_reading(RunReading {
+            received: 5_000,
+            connected: 2,
+            ..RunReading::default()
+        });
+        assert_eq!(
+            observer
+                .snapshot(&life, &agents, 20_000_000)
+                .received_hz
+                .to_bits(),
+            0.0_f64.to_bits()
+        );
     }
 
     #[test]
@@ -220,7 +303,14 @@ mod tests {
         let mut observer = Observer::new(plan(), "7".into(), &agents);
         let (life, _) = Life::begin(1, SECOND_NS, 0);
         for (told, shown) in [(5, 5), (3, 5), (u64::MAX, 20_000), (0, 20_000)] {
-            observer.take_progress(0, &v1::Progress { sent: told, ..v1::Progress::default() }, &agents[0]);
+            observer.take_progress(
+                0,
+                &v1::Progress {
+                    sent: told,
+                    ..v1::Progress::default()
+                },
+                &agents[0],
+            );
             assert_eq!(observer.snapshot(&life, &agents, 0).sent, shown);
         }
         observer.take_progress(9, &v1::Progress::default(), &agents[0]);
@@ -233,7 +323,14 @@ mod tests {
         let (life, _) = Life::begin(1, 10 * SECOND_NS, 0);
         let (life, _) = life.step(Event::AgentPrepared(0), 0);
         let (life, _) = life.step(Event::StopRequested, START_LEAD_NS + SECOND_NS);
-        let at_stop = observer.snapshot(&life, &agents, START_LEAD_NS + SECOND_NS).scheduled;
-        assert_eq!(observer.snapshot(&life, &agents, START_LEAD_NS + 3 * SECOND_NS).scheduled, at_stop);
+        let at_stop = observer
+            .snapshot(&life, &agents, START_LEAD_NS + SECOND_NS)
+            .scheduled;
+        assert_eq!(
+            observer
+                .snapshot(&life, &agents, START_LEAD_NS + 3 * SECOND_NS)
+                .scheduled,
+            at_stop
+        );
     }
 }

@@ -42,16 +42,26 @@ struct Asked {
 
 /// Starts a run on a task of its own: a caller that goes away in the middle must not leave half a
 /// run behind.
-pub(super) async fn start_run(shared: &Arc<Shared>, request: v1::StartRunRequest) -> Result<v1::Run, Status> {
+pub(super) async fn start_run(
+    shared: &Arc<Shared>,
+    request: v1::StartRunRequest,
+) -> Result<v1::Run, Status> {
     let shared = Arc::clone(shared);
     let work = async move { start_or_find(&shared, request).await }.instrument(Span::current());
-    tokio::spawn(work)
-        .await
-        .map_err(|_| answer::plain(Code::Internal, "START_FAILED", "the run could not be started"))?
+    tokio::spawn(work).await.map_err(|_| {
+        answer::plain(
+            Code::Internal,
+            "START_FAILED",
+            "the run could not be started",
+        )
+    })?
 }
 
 /// Starts a run, or finds the one that the same request has started before.
-async fn start_or_find(shared: &Arc<Shared>, request: v1::StartRunRequest) -> Result<v1::Run, Status> {
+async fn start_or_find(
+    shared: &Arc<Shared>,
+    request: v1::StartRunRequest,
+) -> Result<v1::Run, Status> {
     let asked = check(request)?;
     // Before the wait for our turn, which an upgrade holds, and after it.
     shared.upgrade.refuse_start()?;
@@ -69,23 +79,38 @@ async fn start_or_find(shared: &Arc<Shared>, request: v1::StartRunRequest) -> Re
             return Ok(run);
         }
     }
-    Err(answer::plain(Code::Internal, "RUN_ID_TAKEN", "no free run id was found; check the clock and try again"))
+    Err(answer::plain(
+        Code::Internal,
+        "RUN_ID_TAKEN",
+        "no free run id was found; check the clock and try again",
+    ))
 }
 
 fn check(request: v1::StartRunRequest) -> Result<Asked, Status> {
-    let plan = request.plan.ok_or_else(|| answer::bad_field("plan", "missing; say what to run"))?;
+    let plan = request
+        .plan
+        .ok_or_else(|| answer::bad_field("plan", "missing; say what to run"))?;
     let plan = Plan::try_from(&plan).map_err(|error| answer::bad_plan(&error))?;
     let id = request.request_id;
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if id.len() > REQUEST_ID_BYTES_MAX || !id.bytes().all(is_allowed) {
-        let problem = format!("at most {REQUEST_ID_BYTES_MAX} characters of A-Z, a-z, 0-9, _, . and - are allowed");
+        let problem = format!(
+            "at most {REQUEST_ID_BYTES_MAX} characters of A-Z, a-z, 0-9, _, . and - are allowed"
+        );
         return Err(answer::bad_field("request_id", &problem));
     }
-    if request.label.len() > LABEL_BYTES_MAX || text::printable(&request.label, LABEL_BYTES_MAX) != request.label {
-        let problem = format!("at most {LABEL_BYTES_MAX} bytes without control characters are allowed");
+    if request.label.len() > LABEL_BYTES_MAX
+        || text::printable(&request.label, LABEL_BYTES_MAX) != request.label
+    {
+        let problem =
+            format!("at most {LABEL_BYTES_MAX} bytes without control characters are allowed");
         return Err(answer::bad_field("label", &problem));
     }
-    Ok(Asked { plan, request_id: id, label: request.label })
+    Ok(Asked {
+        plan,
+        request_id: id,
+        label: request.label,
+    })
 }
 
 /// The run that was started with the same request_id, also before this server was.
@@ -94,14 +119,22 @@ async fn find_earlier(shared: &Shared, asked: &Asked) -> Result<Option<v1::Run>,
         return Ok(None);
     }
     let request_id = asked.request_id.clone();
-    let stored = shared.with_store(move |store| store.by_request_id(&request_id)).await?;
-    let Some(stored) = stored.map_err(|error| unreadable(&error))? else { return Ok(None) };
+    let stored = shared
+        .with_store(move |store| store.by_request_id(&request_id))
+        .await?;
+    let Some(stored) = stored.map_err(|error| unreadable(&error))? else {
+        return Ok(None);
+    };
     if stored.plan.as_ref() != Some(&asked.plan.to_proto()) {
         let sentence = format!(
             "request_id {} belongs to run {}, which has another plan; use a new request_id for a new run",
             asked.request_id, stored.run_id
         );
-        return Err(answer::plain(Code::AlreadyExists, "REQUEST_ID_TAKEN", &sentence));
+        return Err(answer::plain(
+            Code::AlreadyExists,
+            "REQUEST_ID_TAKEN",
+            &sentence,
+        ));
     }
     // What is stored of a run that lives is how it began.
     let id = answer::parse_run_id(&stored.run_id)?;
@@ -141,12 +174,27 @@ fn spawn(
     inbox: mpsc::Receiver<FromAgent>,
 ) {
     let (stop, stops) = mpsc::channel(1);
-    let snapshot = v1::Snapshot { run_id: run.run_id.clone(), state: run.state, ..v1::Snapshot::default() };
-    let view = watch::Sender::new(View::Running { run: run.clone(), snapshot });
+    let snapshot = v1::Snapshot {
+        run_id: run.run_id.clone(),
+        state: run.state,
+        ..v1::Snapshot::default()
+    };
+    let view = watch::Sender::new(View::Running {
+        run: run.clone(),
+        snapshot,
+    });
     let (freeze, freezes) = mpsc::channel(1);
-    shared.runs.add(id, Active::new(view.subscribe(), stop, freeze));
-    let account =
-        |agent: &Enlisted| AgentAccount::new(agent.name.clone(), agent.first_client, agent.clients, agent.shares_clock);
+    shared
+        .runs
+        .add(id, Active::new(view.subscribe(), stop, freeze));
+    let account = |agent: &Enlisted| {
+        AgentAccount::new(
+            agent.name.clone(),
+            agent.first_client,
+            agent.clients,
+            agent.shares_clock,
+        )
+    };
     let span = tracing::info_span!("run", run_id = %id);
     telling::begin(&span, &run.run_id, &asked.plan, agents.len());
     let driver = Driver {
@@ -165,25 +213,42 @@ fn spawn(
 }
 
 /// Lets the clients in and writes the run to the history. False when its id was taken.
-async fn admit_and_store(shared: &Shared, id: RunId, agents: &[Enlisted], run: &v1::Run) -> Result<bool, Status> {
+async fn admit_and_store(
+    shared: &Shared,
+    id: RunId,
+    agents: &[Enlisted],
+    run: &v1::Run,
+) -> Result<bool, Status> {
     if agents.len() > AGENTS_MAX {
-        let sentence =
-            format!("{} agents are too many for one run; name at most {AGENTS_MAX} in the plan", agents.len());
+        let sentence = format!(
+            "{} agents are too many for one run; name at most {AGENTS_MAX} in the plan",
+            agents.len()
+        );
         return Err(answer::precondition("TOO_MANY_AGENTS", "agents", &sentence));
     }
     let admitted = shared.data_plane.admit(admission(shared, id, agents)).await;
-    admitted.ok_or_else(master_is_gone)?.map_err(|error| full(&error))?;
+    admitted
+        .ok_or_else(master_is_gone)?
+        .map_err(|error| full(&error))?;
     let row = run.clone();
     match shared.with_store(move |store| store.insert(&row)).await? {
         Ok(()) => Ok(true),
         Err(InsertError::IdTaken) => Ok(false),
         Err(error @ InsertError::RequestTaken) => {
             // Another server that shares the database was faster by a moment.
-            Err(answer::plain(Code::Aborted, "REQUEST_ID_TAKEN", &format!("{error} by another server; try again")))
+            Err(answer::plain(
+                Code::Aborted,
+                "REQUEST_ID_TAKEN",
+                &format!("{error} by another server; try again"),
+            ))
         }
         Err(error @ InsertError::Database(_)) => {
             tracing::error!("{error}");
-            Err(answer::plain(Code::Internal, "HISTORY_FAILED", &error.to_string()))
+            Err(answer::plain(
+                Code::Internal,
+                "HISTORY_FAILED",
+                &error.to_string(),
+            ))
         }
     }
 }
@@ -203,7 +268,11 @@ fn admission(shared: &Shared, id: RunId, agents: &[Enlisted]) -> Admission {
 }
 
 fn describe(id: RunId, asked: &Asked, created_unix_ms: u64) -> v1::Run {
-    let request_id = if asked.request_id.is_empty() { format!("run-{id}") } else { asked.request_id.clone() };
+    let request_id = if asked.request_id.is_empty() {
+        format!("run-{id}")
+    } else {
+        asked.request_id.clone()
+    };
     v1::Run {
         run_id: id.to_string(),
         request_id,
@@ -229,5 +298,9 @@ fn full(error: &AdmitError) -> Status {
 }
 
 pub(super) fn master_is_gone() -> Status {
-    answer::plain(Code::Unavailable, "MASTER_GONE", "the server's data plane does not answer")
+    answer::plain(
+        Code::Unavailable,
+        "MASTER_GONE",
+        "the server's data plane does not answer",
+    )
 }

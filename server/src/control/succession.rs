@@ -1,4 +1,5 @@
-//! Being the successor: everything of the old server is received and checked, then it is asked to go.
+//! Being the successor: everything of the old server is received and checked, then it is asked to
+//! go.
 
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ pub(super) struct Succession {
 }
 
 impl Succession {
-    /// Says that this process is healthy, and takes what then comes. Nothing is touched yet: when this
-    /// fails the old server is told why and goes on.
+    /// Says that this process is healthy, and takes what then comes. Nothing is touched yet: when
+    /// this fails the old server is told why and goes on.
     pub(super) async fn receive(
         predecessor: Predecessor,
         data_plane: &DataPlane,
@@ -34,8 +35,13 @@ impl Succession {
             predecessor.refuse(&format!("{error:#}"));
         }
         let (estate, runs) = taken?;
-        let predecessor = Arc::into_inner(predecessor).context("the channel to the old server is still in use")?;
-        Ok(Self { predecessor, estate, runs })
+        let predecessor = Arc::into_inner(predecessor)
+            .context("the channel to the old server is still in use")?;
+        Ok(Self {
+            predecessor,
+            estate,
+            runs,
+        })
     }
 
     async fn take(
@@ -43,18 +49,30 @@ impl Succession {
         data_plane: &DataPlane,
         dimensions: Dimensions,
     ) -> anyhow::Result<(Estate, Vec<Revived>)> {
-        data_plane.ready().await.context("the workers did not come up")?;
+        data_plane
+            .ready()
+            .await
+            .context("the workers did not come up")?;
         let channel = Arc::clone(predecessor);
         let receiving = task::spawn_blocking(move || {
             channel.say_healthy()?;
             channel.estate(dimensions)
         });
-        let received = receiving.await.context("the old server's state could not be received")??;
+        let received = receiving
+            .await
+            .context("the old server's state could not be received")??;
         let mut estate = Estate::decode(&received.bytes).map_err(anyhow::Error::msg)?;
-        let revived = std::mem::take(&mut estate.runs).into_iter().map(super::estate::Legacy::revive);
-        let runs = revived.collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
+        let revived = std::mem::take(&mut estate.runs)
+            .into_iter()
+            .map(super::estate::Legacy::revive);
+        let runs = revived
+            .collect::<Result<_, _>>()
+            .map_err(anyhow::Error::msg)?;
         let master = std::mem::take(&mut estate.master);
-        data_plane.inherit(master, received.sockets).await.map_err(anyhow::Error::msg)?;
+        data_plane
+            .inherit(master, received.sockets)
+            .await
+            .map_err(anyhow::Error::msg)?;
         Ok((estate, runs))
     }
 
@@ -70,7 +88,9 @@ impl Succession {
         }
         shared.tally.inherit(self.estate.tally);
         let predecessor = self.predecessor;
-        task::spawn_blocking(move || predecessor.take_over()).await.context("the old server could not be asked")??;
+        task::spawn_blocking(move || predecessor.take_over())
+            .await
+            .context("the old server could not be asked")??;
         shared.data_plane.begin();
         shared.succeeds();
         adopt(shared, self.runs);

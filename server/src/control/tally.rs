@@ -95,14 +95,19 @@ impl Tally {
     /// A call was answered.
     pub(super) fn call_answered(&self, method: &str, status: &'static str, took: Duration) {
         let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.lock().calls.entry((method.to_owned(), status)).or_default().record(took_ns);
+        self.lock()
+            .calls
+            .entry((method.to_owned(), status))
+            .or_default()
+            .record(took_ns);
     }
 
     /// All of it, and `runs_active`.
     pub(super) fn figures(&self, runs_active: usize) -> ControlFigures {
         let sums = self.lock();
         // A verdict that no run has had yet is 0, not absent: a graph of its rate begins there.
-        let verdict = |verdict: &'static str| (verdict, sums.runs_ended.get(verdict).copied().unwrap_or(0));
+        let verdict =
+            |verdict: &'static str| (verdict, sums.runs_ended.get(verdict).copied().unwrap_or(0));
         ControlFigures {
             sent: sums.sent,
             skipped: sums.skipped,
@@ -110,7 +115,11 @@ impl Tally {
             runs_ended: VERDICTS.map(verdict).to_vec(),
             runs_active: runs_active as u64,
             agents_lost: sums.agents_lost,
-            agents: sums.agents.iter().map(|(name, figures)| (name.clone(), *figures)).collect(),
+            agents: sums
+                .agents
+                .iter()
+                .map(|(name, figures)| (name.clone(), *figures))
+                .collect(),
             calls: sums
                 .calls
                 .iter()
@@ -131,7 +140,11 @@ impl Tally {
             lost: sums.lost,
             runs_ended: VERDICTS.map(|verdict| sums.runs_ended.get(verdict).copied().unwrap_or(0)),
             agents_lost: sums.agents_lost,
-            agents: sums.agents.iter().map(|(name, figures)| (name.clone(), *figures)).collect(),
+            agents: sums
+                .agents
+                .iter()
+                .map(|(name, figures)| (name.clone(), *figures))
+                .collect(),
             calls: sums.calls.iter().map(call).collect(),
         }
     }
@@ -147,7 +160,9 @@ impl Tally {
         sums.agents = legacy.agents.into_iter().collect();
         for (method, status, times) in legacy.calls {
             // One that only the other version knew is not told any more.
-            let status = (0..=16).map(|code| rpc_status(Code::from(code))).find(|known| *known == status);
+            let status = (0..=16)
+                .map(|code| rpc_status(Code::from(code)))
+                .find(|known| *known == status);
             if let Some(status) = status {
                 sums.calls.insert((method, status), times);
             }
@@ -171,11 +186,22 @@ mod tests {
         tally.agent_sent("a", 5, 1);
         tally.agent_sent("b", 7, 0);
         let figures = tally.figures(2);
-        assert_eq!((figures.sent, figures.skipped, figures.agents.len(), figures.runs_active), (12, 1, 1, 2));
+        assert_eq!(
+            (
+                figures.sent,
+                figures.skipped,
+                figures.agents.len(),
+                figures.runs_active
+            ),
+            (12, 1, 1, 2)
+        );
         assert_eq!(figures.agents[0].1.sent, 5);
         tally.agent_leaves("a", true);
         let figures = tally.figures(0);
-        assert_eq!((figures.sent, figures.agents.len(), figures.agents_lost), (12, 0, 1));
+        assert_eq!(
+            (figures.sent, figures.agents.len(), figures.agents_lost),
+            (12, 0, 1)
+        );
     }
 
     #[test]
@@ -199,7 +225,10 @@ mod tests {
         successor.agent_attends("a");
         successor.agent_sent("a", 1, 0);
         let figures = successor.figures(0);
-        assert_eq!((figures.sent, figures.agents[0].1.sent, figures.calls.len()), (6, 6, 1));
+        assert_eq!(
+            (figures.sent, figures.agents[0].1.sent, figures.calls.len()),
+            (6, 6, 1)
+        );
         successor.forget_agents(|agent| agent == "a");
         assert!(successor.figures(0).agents.is_empty());
     }
@@ -209,7 +238,10 @@ mod tests {
         let tally = Tally::default();
         tally.run_ended("valid", 3);
         let figures = tally.figures(0);
-        assert_eq!(figures.runs_ended, [("valid", 1), ("partial", 0), ("invalid", 0)]);
+        assert_eq!(
+            figures.runs_ended,
+            [("valid", 1), ("partial", 0), ("invalid", 0)]
+        );
         assert_eq!(figures.lost, 3);
     }
 }

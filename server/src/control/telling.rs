@@ -1,5 +1,5 @@
-//! What a trace tells of a run: its plan when it begins; verdict, figures, incidents and the slowest
-//! packets when it has ended. docs/tracing.md explains each for users.
+//! What a trace tells of a run: its plan when it begins; verdict, figures, incidents and the
+//! slowest packets when it has ended. docs/tracing.md explains each for users.
 
 use metronome_proto::{
     plan::Plan,
@@ -33,15 +33,30 @@ pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
 }
 
 /// All that the report and the record say, with a span for each of so many of the slowest packets.
-pub(super) fn end(span: &Span, report: &v1::Report, record: Option<&RunRecord>, traced_packets: usize) {
+pub(super) fn end(
+    span: &Span,
+    report: &v1::Report,
+    record: Option<&RunRecord>,
+    traced_packets: usize,
+) {
     let anchor = Anchor::at(clock::now_ns());
     past::set_attributes(span, figures(report));
     if let Some(record) = record {
         for incident in &record.incidents {
             let attributes = vec![KeyValue::new("text", text::sentence(&incident.text))];
-            past::add_event(span, &anchor, incident.what.clone(), incident.at_ns, attributes);
+            past::add_event(
+                span,
+                &anchor,
+                incident.what.clone(),
+                incident.at_ns,
+                attributes,
+            );
         }
-        record.slowest.iter().take(traced_packets).for_each(|slow| past::record(span, &anchor, packet(slow)));
+        record
+            .slowest
+            .iter()
+            .take(traced_packets)
+            .for_each(|slow| past::record(span, &anchor, packet(slow)));
     }
     // After what led to it.
     if let Some(verdict) = &report.verdict {
@@ -51,14 +66,24 @@ pub(super) fn end(span: &Span, report: &v1::Report, record: Option<&RunRecord>, 
 
 fn tell_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {
     for reason in &verdict.reasons {
-        let attributes = vec![KeyValue::new("code", reason.code.clone()), KeyValue::new("text", reason.text.clone())];
+        let attributes = vec![
+            KeyValue::new("code", reason.code.clone()),
+            KeyValue::new("text", reason.text.clone()),
+        ];
         past::add_event(span, anchor, "verdict reason", clock::now_ns(), attributes);
     }
-    let codes: Vec<_> = verdict.reasons.iter().map(|reason| reason.code.as_str()).collect();
+    let codes: Vec<_> = verdict
+        .reasons
+        .iter()
+        .map(|reason| reason.code.as_str())
+        .collect();
     match verdict.status() {
         VerdictStatus::Valid => past::succeed(span),
         VerdictStatus::Partial | VerdictStatus::Invalid | VerdictStatus::Unspecified => {
-            past::fail(span, &format!("{}: {}", in_words(verdict.status()), codes.join(", ")));
+            past::fail(
+                span,
+                &format!("{}: {}", in_words(verdict.status()), codes.join(", ")),
+            );
         }
     }
 }
@@ -73,7 +98,11 @@ pub(super) fn in_words(verdict: VerdictStatus) -> &'static str {
 }
 
 fn figures(report: &v1::Report) -> Vec<KeyValue> {
-    let verdict = report.verdict.as_ref().map(v1::Verdict::status).unwrap_or_default();
+    let verdict = report
+        .verdict
+        .as_ref()
+        .map(v1::Verdict::status)
+        .unwrap_or_default();
     let mut figures = vec![
         KeyValue::new("metronome.verdict", in_words(verdict)),
         KeyValue::new("metronome.elapsed_s", report.elapsed_s),
@@ -85,7 +114,10 @@ fn figures(report: &v1::Report) -> Vec<KeyValue> {
             ("metronome.packets.received", packets.received),
             ("metronome.packets.lost", packets.lost),
         ];
-        figures.extend(counts.map(|(name, count)| KeyValue::new(name, i64::try_from(count).unwrap_or(i64::MAX))));
+        figures
+            .extend(counts.map(|(name, count)| {
+                KeyValue::new(name, i64::try_from(count).unwrap_or(i64::MAX))
+            }));
     }
     figures.extend(percentiles(LATENESS, report.lateness.as_ref()));
     figures.extend(percentiles(TRANSIT, report.transit.as_ref()));
@@ -99,15 +131,29 @@ const LATENESS: [&str; 4] = [
     "metronome.lateness.p99_9_us",
     "metronome.lateness.max_us",
 ];
-const TRANSIT: [&str; 4] =
-    ["metronome.transit.p50_us", "metronome.transit.p99_us", "metronome.transit.p99_9_us", "metronome.transit.max_us"];
-const LATENCY: [&str; 4] =
-    ["metronome.latency.p50_us", "metronome.latency.p99_us", "metronome.latency.p99_9_us", "metronome.latency.max_us"];
+const TRANSIT: [&str; 4] = [
+    "metronome.transit.p50_us",
+    "metronome.transit.p99_us",
+    "metronome.transit.p99_9_us",
+    "metronome.transit.max_us",
+];
+const LATENCY: [&str; 4] = [
+    "metronome.latency.p50_us",
+    "metronome.latency.p99_us",
+    "metronome.latency.p99_9_us",
+    "metronome.latency.max_us",
+];
 
 fn percentiles(names: [&'static str; 4], times: Option<&v1::Distribution>) -> Vec<KeyValue> {
-    let Some(times) = times else { return Vec::new() };
+    let Some(times) = times else {
+        return Vec::new();
+    };
     let values = [times.p50_us, times.p99_us, times.p99_9_us, times.max_us];
-    names.into_iter().zip(values).map(|(name, value)| KeyValue::new(name, value)).collect()
+    names
+        .into_iter()
+        .zip(values)
+        .map(|(name, value)| KeyValue::new(name, value))
+        .collect()
 }
 
 /// One of the slowest packets, from due to read, with its write within.
@@ -122,9 +168,15 @@ fn packet(slow: &SlowOfRun) -> Past {
         attributes: vec![
             KeyValue::new("metronome.client", i64::from(slow.client)),
             KeyValue::new("metronome.worker", i64::from(slow.worker)),
-            KeyValue::new("metronome.sequence", i64::try_from(packet.sequence).unwrap_or(i64::MAX)),
+            KeyValue::new(
+                "metronome.sequence",
+                i64::try_from(packet.sequence).unwrap_or(i64::MAX),
+            ),
             KeyValue::new("metronome.lateness_us", micros(packet.lateness_ns)),
-            KeyValue::new("metronome.transit_us", micros(packet.total_ns.saturating_sub(packet.lateness_ns))),
+            KeyValue::new(
+                "metronome.transit_us",
+                micros(packet.total_ns.saturating_sub(packet.lateness_ns)),
+            ),
             KeyValue::new("metronome.latency_us", micros(packet.total_ns)),
         ],
         events: vec![

@@ -31,8 +31,8 @@ use crate::{
     upgrade::{Belongings, Patience, Successor, executable},
 };
 
-/// For the hand-over itself, in which no client is read: far more than it takes, and less than it takes
-/// to break a connection.
+/// For the hand-over itself, in which no client is read: far more than it takes, and less than it
+/// takes to break a connection.
 const TAKE_MAX: Duration = Duration::from_secs(3);
 
 /// Pid of the new server, or why this one goes on, in one sentence.
@@ -57,7 +57,8 @@ pub(super) struct Upgrade {
     stage: AtomicU8,
     waiting: Mutex<Vec<oneshot::Sender<Outcome>>>,
     asked: Notify,
-    /// What goes to a successor unread. `None`: this server has none to give, or gives none any more.
+    /// What goes to a successor unread. `None`: this server has none to give, or gives none any
+    /// more.
     belongings: Mutex<Option<Arc<Belongings>>>,
     /// The server is told to end: an upgrade that is under way is given up.
     is_over: Arc<AtomicBool>,
@@ -68,7 +69,11 @@ pub(super) struct Upgrade {
 impl Upgrade {
     /// Of a server that can be succeeded when there are `belongings`.
     pub(super) fn new(belongings: Option<Belongings>, wait: Duration) -> Self {
-        Self { belongings: Mutex::new(belongings.map(Arc::new)), wait, ..Self::default() }
+        Self {
+            belongings: Mutex::new(belongings.map(Arc::new)),
+            wait,
+            ..Self::default()
+        }
     }
 
     /// Asks for one and waits for its outcome.
@@ -78,10 +83,13 @@ impl Upgrade {
         let (reply, outcome) = oneshot::channel();
         lock(&self.waiting).push(reply);
         self.asked.notify_one();
-        outcome.await.unwrap_or_else(|_| Err("the server ended meanwhile".into()))
+        outcome
+            .await
+            .unwrap_or_else(|_| Err("the server ended meanwhile".into()))
     }
 
-    /// Resolves when one is asked for. Who was told of the outcome of another meanwhile asks no more.
+    /// Resolves when one is asked for. Who was told of the outcome of another meanwhile asks no
+    /// more.
     pub(super) async fn asked(&self) {
         loop {
             self.asked.notified().await;
@@ -134,7 +142,8 @@ impl Upgrade {
     fn means(&self) -> Result<(PathBuf, Arc<Belongings>), String> {
         ends_nothing_else(getpid(), getppid(), &first_process())?;
         let belongings = lock(&self.belongings).clone();
-        let belongings = belongings.ok_or("this server lasts for one run of benchctl or is shutting down")?;
+        let belongings =
+            belongings.ok_or("this server lasts for one run of benchctl or is shutting down")?;
         Ok((executable()?, belongings))
     }
 
@@ -148,30 +157,45 @@ impl Upgrade {
     }
 }
 
-/// A master whose workers rest says so at once, on a busy machine a little later; what takes longer is a restart.
+/// A master whose workers rest says so at once, on a busy machine a little later; what takes longer
+/// is a restart.
 const REST_TOLD_MAX: Duration = Duration::from_secs(1);
 
 /// Processes that end with their child, and a container with them.
-const INIT_SHIMS: [&str; 5] = ["tini", "docker-init", "dumb-init", "catatonit", "podman-init"];
+const INIT_SHIMS: [&str; 5] = [
+    "tini",
+    "docker-init",
+    "dumb-init",
+    "catatonit",
+    "podman-init",
+];
 
-/// Whether this process may end, as it does once another serves. `parent` is none when it lies outside of the
-/// container, which is then watched by this process. An error is one sentence.
+/// Whether this process may end, as it does once another serves. `parent` is none when it lies
+/// outside of the container, which is then watched by this process. An error is one sentence.
 fn ends_nothing_else(own: Pid, parent: Option<Pid>, first: &str) -> Result<(), String> {
     let what = match parent {
         _ if own.is_init() => "process 1".to_owned(),
         None => "the process that its container was started with".to_owned(),
-        Some(parent) if parent.is_init() && INIT_SHIMS.contains(&first) => format!("the child of {first}"),
+        Some(parent) if parent.is_init() && INIT_SHIMS.contains(&first) => {
+            format!("the child of {first}")
+        }
         Some(_) => return Ok(()),
     };
-    Err(format!("this server is {what}, with which its container ends; roll out a new container instead"))
+    Err(format!(
+        "this server is {what}, with which its container ends; roll out a new container instead"
+    ))
 }
 
 /// Name of process 1.
 fn first_process() -> String {
-    fs::read_to_string("/proc/1/comm").unwrap_or_default().trim_end().to_owned()
+    fs::read_to_string("/proc/1/comm")
+        .unwrap_or_default()
+        .trim_end()
+        .to_owned()
 }
 
-/// A run that stands still, and what lets it go to the successor when used, or on here when dropped.
+/// A run that stands still, and what lets it go to the successor when used, or on here when
+/// dropped.
 type Held = (Legacy, oneshot::Sender<()>);
 
 /// Starts a successor and lets it take over. On an error everything goes on here.
@@ -180,8 +204,14 @@ pub(super) async fn upgrade(shared: &Arc<Shared>) -> Outcome {
     tracing::info!("upgrade: starting {}", executable.display());
     shared.upgrade.enter(Stage::Starting);
     let patience = shared.upgrade.patience(shared.upgrade.wait);
-    let starting =
-        blocking(move || Successor::start(&executable, &belongings.hello, &belongings.borrowed(), &patience));
+    let starting = blocking(move || {
+        Successor::start(
+            &executable,
+            &belongings.hello,
+            &belongings.borrowed(),
+            &patience,
+        )
+    });
     let outcome = match starting.await {
         Ok(successor) => hand_over(shared, successor).await,
         Err(sentence) => Err(sentence),
@@ -200,9 +230,15 @@ async fn hand_over(shared: &Arc<Shared>, mut successor: Successor) -> Outcome {
     let held = gather(shared).await?;
     let since_ns = clock::now_ns();
     let patience = shared.upgrade.patience(TAKE_MAX);
-    let given = match shared.data_plane.hand_over(successor.conduit(), patience.deadline_ns).await {
+    let given = match shared
+        .data_plane
+        .hand_over(successor.conduit(), patience.deadline_ns)
+        .await
+    {
         Ok(given) => given,
-        Err(sentence) => return blocking(move || Err(successor.end(&patience).unwrap_or(sentence))).await,
+        Err(sentence) => {
+            return blocking(move || Err(successor.end(&patience).unwrap_or(sentence))).await;
+        }
     };
     let bytes = estate(shared, &held, given.bytes).encode()?;
     let pid = blocking(move || {
@@ -218,7 +254,13 @@ async fn hand_over(shared: &Arc<Shared>, mut successor: Successor) -> Outcome {
         let _ = release.send(());
     }
     let pause_us = clock::now_ns().saturating_sub(since_ns) / 1_000;
-    tracing::info!(pid, runs, connections = given.sockets, pause_us, "upgrade: another process has taken over");
+    tracing::info!(
+        pid,
+        runs,
+        connections = given.sockets,
+        pause_us,
+        "upgrade: another process has taken over"
+    );
     Ok(pid)
 }
 
@@ -228,19 +270,30 @@ async fn gather(shared: &Shared) -> Result<Vec<Held>, String> {
     let deadline = Instant::now() + wait;
     loop {
         for (id, mut run) in shared.runs.all() {
-            if time::timeout_at(deadline, run.view.wait_for(is_movable)).await.is_err() {
+            if time::timeout_at(deadline, run.view.wait_for(is_movable))
+                .await
+                .is_err()
+            {
                 return Err(too_long(id, &run, wait));
             }
         }
-        // While runs are held nobody reads their clients, so that what can be waited for is waited for before.
-        if time::timeout_at(deadline, shared.data_plane.rested()).await.is_err() {
+        // While runs are held nobody reads their clients, so that what can be waited for is waited
+        // for before.
+        if time::timeout_at(deadline, shared.data_plane.rested())
+            .await
+            .is_err()
+        {
             return Err(too_restless(wait));
         }
-        // From here on a stop is refused, and one that a run has not looked at yet keeps it from being held.
+        // From here on a stop is refused, and one that a run has not looked at yet keeps it from
+        // being held.
         shared.upgrade.enter(Stage::HandingOver);
-        // So is a restart of the workers; one that came between the last answer and this word is waited for, and
-        // stops are taken meanwhile.
-        if time::timeout(REST_TOLD_MAX, shared.data_plane.rested()).await.is_err() {
+        // So is a restart of the workers; one that came between the last answer and this word is
+        // waited for, and stops are taken meanwhile.
+        if time::timeout(REST_TOLD_MAX, shared.data_plane.rested())
+            .await
+            .is_err()
+        {
             shared.upgrade.enter(Stage::Gathering);
             continue;
         }
@@ -279,12 +332,21 @@ fn is_movable(view: &View) -> bool {
 }
 
 fn too_restless(wait: Duration) -> String {
-    format!("workers were still being restarted after {wait:?}, or the data plane did not answer; ask again later")
+    format!(
+        "workers were still being restarted after {wait:?}, or the data plane did not answer; ask again later"
+    )
 }
 
 fn too_long(id: RunId, run: &Active, wait: Duration) -> String {
-    let state = run.run().state().as_str_name().trim_start_matches("RUN_STATE_").to_owned();
-    format!("run {id} is {state} and was not RUNNING or over within {wait:?}, which it must be; ask again when it is")
+    let state = run
+        .run()
+        .state()
+        .as_str_name()
+        .trim_start_matches("RUN_STATE_")
+        .to_owned();
+    format!(
+        "run {id} is {state} and was not RUNNING or over within {wait:?}, which it must be; ask again when it is"
+    )
 }
 
 fn estate(shared: &Shared, held: &[Held], master: Vec<u8>) -> Estate {
@@ -300,8 +362,12 @@ fn estate(shared: &Shared, held: &[Held], master: Vec<u8>) -> Estate {
     estate
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    task::spawn_blocking(work).await.unwrap_or_else(|_| Err("the upgrade itself failed; this is a bug".into()))
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err("the upgrade itself failed; this is a bug".into()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -317,10 +383,17 @@ mod tests {
     fn a_server_whose_end_would_end_its_container_says_so() {
         let pid = |number| Pid::from_raw(number);
         let judge = |own, parent, first| ends_nothing_else(pid(own).unwrap(), pid(parent), first);
-        assert!(judge(1, 0, "metronome-serve").is_err_and(|sentence| sentence.contains("process 1")));
+        assert!(
+            judge(1, 0, "metronome-serve").is_err_and(|sentence| sentence.contains("process 1"))
+        );
         assert!(judge(7, 1, "tini").is_err_and(|sentence| sentence.contains("the child of tini")));
         assert!(judge(7, 0, "pause").is_err_and(|sentence| sentence.contains("started with")));
-        for (own, parent, first) in [(7, 1, "systemd"), (7, 1, "bash"), (7, 6, "tini"), (900, 800, "systemd")] {
+        for (own, parent, first) in [
+            (7, 1, "systemd"),
+            (7, 1, "bash"),
+            (7, 6, "tini"),
+            (900, 800, "systemd"),
+        ] {
             assert_eq!(judge(own, parent, first), Ok(()), "{own} {parent} {first}");
         }
     }

@@ -105,7 +105,12 @@ pub(crate) struct Account {
 impl Account {
     /// The hello that opened the connection, once it is verified.
     pub(crate) fn hello(&self) -> Hello {
-        Hello { run: RunId::from_bits(self.run), agent: self.agent, client: self.client, attempt: self.attempt }
+        Hello {
+            run: RunId::from_bits(self.run),
+            agent: self.agent,
+            client: self.client,
+            attempt: self.attempt,
+        }
     }
 
     /// A client of a run: its hello was verified.
@@ -119,10 +124,13 @@ impl Account {
         if is_done { End::Clean } else { End::Cut }
     }
 
-    /// Whether its figures fit each other. Those of a broken worker may not, and then nothing must be
-    /// added to them: each of these sums is bounded by the bytes, which the kernel knows.
+    /// Whether its figures fit each other. Those of a broken worker may not, and then nothing must
+    /// be added to them: each of these sums is bounded by the bytes, which the kernel knows.
     pub(crate) fn is_possible(&self) -> bool {
-        let (frames, rest) = (self.bytes / FRAME_BYTES as u64, self.bytes % FRAME_BYTES as u64);
+        let (frames, rest) = (
+            self.bytes / FRAME_BYTES as u64,
+            self.bytes % FRAME_BYTES as u64,
+        );
         let counted = [self.packets, self.duplicated, self.corrupt];
         let counted = counted.into_iter().try_fold(0_u64, u64::checked_add);
         // Every frame is answered by one at most, and the last refusal may answer none.
@@ -149,7 +157,13 @@ impl Account {
     pub(super) fn set_rest(&mut self, frame: &Frame, bytes: usize) {
         self.rest_bytes = bytes as u8;
         for (index, word) in self.rest.iter_mut().enumerate() {
-            let kept = std::array::from_fn(|byte| if index * 8 + byte < bytes { frame[index * 8 + byte] } else { 0 });
+            let kept = std::array::from_fn(|byte| {
+                if index * 8 + byte < bytes {
+                    frame[index * 8 + byte]
+                } else {
+                    0
+                }
+            });
             *word = u64::from_ne_bytes(kept);
         }
     }
@@ -194,7 +208,16 @@ impl Account {
     }
 
     pub(super) fn from_words(words: &[u64; WORDS]) -> Self {
-        let [stage, end, refusal, rest_bytes, attempt, shares_clock, has_end, is_raw] = words[0].to_le_bytes();
+        let [
+            stage,
+            end,
+            refusal,
+            rest_bytes,
+            attempt,
+            shares_clock,
+            has_end,
+            is_raw,
+        ] = words[0].to_le_bytes();
         Self {
             stage: stage_of(stage),
             end: end_of(end),
@@ -277,18 +300,49 @@ mod tests {
 
     #[test]
     fn figures_that_contradict_each_other_are_impossible() {
-        let possible =
-            Account { bytes: 70, rest_bytes: 6, packets: 1, next_sequence: 1, owed: 64, ..Account::default() };
+        let possible = Account {
+            bytes: 70,
+            rest_bytes: 6,
+            packets: 1,
+            next_sequence: 1,
+            owed: 64,
+            ..Account::default()
+        };
         assert!(possible.is_possible());
         for impossible in [
-            Account { packets: 3, ..possible },
-            Account { packets: u64::MAX, duplicated: u64::MAX, ..possible },
-            Account { rest_bytes: 7, ..possible },
-            Account { gaps: 2, ..possible },
-            Account { reordered: 2, ..possible },
-            Account { acausal: 2, ..possible },
-            Account { owed: 97, ..possible },
-            Account { written: 65, ..possible },
+            Account {
+                packets: 3,
+                ..possible
+            },
+            Account {
+                packets: u64::MAX,
+                duplicated: u64::MAX,
+                ..possible
+            },
+            Account {
+                rest_bytes: 7,
+                ..possible
+            },
+            Account {
+                gaps: 2,
+                ..possible
+            },
+            Account {
+                reordered: 2,
+                ..possible
+            },
+            Account {
+                acausal: 2,
+                ..possible
+            },
+            Account {
+                owed: 97,
+                ..possible
+            },
+            Account {
+                written: 65,
+                ..possible
+            },
         ] {
             assert!(!impossible.is_possible(), "{impossible:?}");
         }

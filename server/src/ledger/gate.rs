@@ -40,12 +40,16 @@ pub(crate) struct Gates {
 impl Gates {
     /// Nobody is admitted; raw clients are when `accept_raw` says so.
     pub(crate) fn new(accept_raw: bool) -> Self {
-        Self { agents: Vec::new(), accept_raw }
+        Self {
+            agents: Vec::new(),
+            accept_raw,
+        }
     }
 
     /// From now on the hellos of this agent are verified.
     pub(crate) fn admit(&mut self, agent: AgentKey) {
-        self.agents.retain(|known| (known.run, known.agent) != (agent.run, agent.agent));
+        self.agents
+            .retain(|known| (known.run, known.agent) != (agent.run, agent.agent));
         self.agents.push(agent);
     }
 
@@ -60,12 +64,15 @@ impl Gates {
     }
 
     fn find(&self, run: RunId, agent: u16) -> Option<&AgentKey> {
-        self.agents.iter().find(|known| known.run == run && known.agent == agent)
+        self.agents
+            .iter()
+            .find(|known| known.run == run && known.agent == agent)
     }
 
     /// The key that sealed the hello of a connection.
     pub(crate) fn key_of(&self, account: &Account) -> Option<&Key> {
-        self.find(RunId::from_bits(account.run), account.agent).map(|agent| &agent.key)
+        self.find(RunId::from_bits(account.run), account.agent)
+            .map(|agent| &agent.key)
     }
 }
 
@@ -82,12 +89,23 @@ impl Gate<'_> {
     /// Takes a hello: true with it when the client's agent shares our clock.
     pub(super) fn hello(&self, frame: &Frame) -> Result<(Hello, bool), Refusal> {
         let claimed = Hello::claimed(frame).ok_or(Refusal::Protocol)?;
-        let agent = self.gates.find(claimed.run, claimed.agent).ok_or(Refusal::Hello)?;
+        let agent = self
+            .gates
+            .find(claimed.run, claimed.agent)
+            .ok_or(Refusal::Hello)?;
         let hello = Hello::open(frame, &agent.key).ok_or(Refusal::Hello)?;
         let client = u32::from(hello.client);
-        let is_agents_own = client.checked_sub(agent.first_client).is_some_and(|index| index < agent.clients);
-        let seats = self.ledger.seats(agent.row as usize).ok_or(Refusal::Hello)?;
-        let seat = seats.get(client as usize).filter(|_| is_agents_own).ok_or(Refusal::Hello)?;
+        let is_agents_own = client
+            .checked_sub(agent.first_client)
+            .is_some_and(|index| index < agent.clients);
+        let seats = self
+            .ledger
+            .seats(agent.row as usize)
+            .ok_or(Refusal::Hello)?;
+        let seat = seats
+            .get(client as usize)
+            .filter(|_| is_agents_own)
+            .ok_or(Refusal::Hello)?;
         if hello.attempt == 0 || !self.take_seat(seat, hello.attempt, agent.standing) {
             return Err(Refusal::Hello);
         }
@@ -103,11 +121,21 @@ impl Gate<'_> {
         let open = self.ledger.raw_seats().load(Ordering::Acquire) as usize;
         let seats = &seats[..open.min(seats.len())];
         let mine = self.ticket(1);
-        if seats.iter().any(|seat| seat.load(Ordering::Acquire) == mine) {
+        if seats
+            .iter()
+            .any(|seat| seat.load(Ordering::Acquire) == mine)
+        {
             return Ok(());
         }
-        let take = |seat: &AtomicU64| seat.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if seats.iter().any(take) { Ok(()) } else { Err(Refusal::Full) }
+        let take = |seat: &AtomicU64| {
+            seat.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        };
+        if seats.iter().any(take) {
+            Ok(())
+        } else {
+            Err(Refusal::Full)
+        }
     }
 
     fn take_seat(&self, seat: &AtomicU64, attempt: u8, standing: bool) -> bool {
@@ -160,49 +188,117 @@ mod tests {
     }
 
     fn hello(agent: u16, client: u16, attempt: u8) -> Frame {
-        Hello { run: RUN, agent, client, attempt }.seal(&Key::from_bytes([agent as u8; 32]))
+        Hello {
+            run: RUN,
+            agent,
+            client,
+            attempt,
+        }
+        .seal(&Key::from_bytes([agent as u8; 32]))
     }
 
     #[test]
     fn a_hello_is_let_in_once_and_its_replay_on_another_connection_is_not() {
         let (ledger, gates) = (ledger(), gates());
-        let on = |slot| Gate { gates: &gates, ledger: &ledger, slot, generation: 1 };
+        let on = |slot| Gate {
+            gates: &gates,
+            ledger: &ledger,
+            slot,
+            generation: 1,
+        };
         assert!(on(0).hello(&hello(0, 4, 1)).is_ok());
-        assert!(on(0).hello(&hello(0, 4, 1)).is_ok(), "the same connection, after a death of its worker");
-        assert_eq!(on(1).hello(&hello(0, 4, 1)), Err(Refusal::Hello), "a replay");
+        assert!(
+            on(0).hello(&hello(0, 4, 1)).is_ok(),
+            "the same connection, after a death of its worker"
+        );
+        assert_eq!(
+            on(1).hello(&hello(0, 4, 1)),
+            Err(Refusal::Hello),
+            "a replay"
+        );
         assert!(on(1).hello(&hello(0, 4, 2)).is_ok(), "a higher attempt");
-        assert_eq!(on(2).hello(&hello(0, 4, 1)), Err(Refusal::Hello), "a lower attempt");
+        assert_eq!(
+            on(2).hello(&hello(0, 4, 1)),
+            Err(Refusal::Hello),
+            "a lower attempt"
+        );
     }
 
     #[test]
     fn an_agent_brings_its_own_clients_only() {
         let (ledger, gates) = (ledger(), gates());
-        let gate = Gate { gates: &gates, ledger: &ledger, slot: 0, generation: 1 };
-        assert!(gate.hello(&hello(0, 9, 1)).is_ok_and(|(_, shares_clock)| shares_clock));
-        assert!(gate.hello(&hello(1, 10, 1)).is_ok_and(|(_, shares_clock)| !shares_clock));
-        for (agent, client, attempt) in [(0, 10, 1), (1, 9, 1), (1, 20, 1), (1, u16::MAX, 1), (0, 3, 0)] {
-            assert_eq!(gate.hello(&hello(agent, client, attempt)), Err(Refusal::Hello), "{agent} {client} {attempt}");
+        let gate = Gate {
+            gates: &gates,
+            ledger: &ledger,
+            slot: 0,
+            generation: 1,
+        };
+        assert!(
+            gate.hello(&hello(0, 9, 1))
+                .is_ok_and(|(_, shares_clock)| shares_clock)
+        );
+        assert!(
+            gate.hello(&hello(1, 10, 1))
+                .is_ok_and(|(_, shares_clock)| !shares_clock)
+        );
+        for (agent, client, attempt) in [
+            (0, 10, 1),
+            (1, 9, 1),
+            (1, 20, 1),
+            (1, u16::MAX, 1),
+            (0, 3, 0),
+        ] {
+            assert_eq!(
+                gate.hello(&hello(agent, client, attempt)),
+                Err(Refusal::Hello),
+                "{agent} {client} {attempt}"
+            );
         }
     }
 
     #[test]
     fn after_the_run_and_for_unknown_agents_hellos_are_refused() {
         let (ledger, mut gates) = (ledger(), gates());
-        let unknown = Gate { gates: &gates, ledger: &ledger, slot: 0, generation: 1 };
+        let unknown = Gate {
+            gates: &gates,
+            ledger: &ledger,
+            slot: 0,
+            generation: 1,
+        };
         assert_eq!(unknown.hello(&hello(2, 0, 1)), Err(Refusal::Hello));
         assert_eq!(unknown.hello(&[0; 32]), Err(Refusal::Protocol));
         gates.dismiss(RUN);
-        let after = Gate { gates: &gates, ledger: &ledger, slot: 0, generation: 1 };
+        let after = Gate {
+            gates: &gates,
+            ledger: &ledger,
+            slot: 0,
+            generation: 1,
+        };
         assert_eq!(after.hello(&hello(0, 0, 1)), Err(Refusal::Hello));
     }
 
     #[test]
     fn raw_clients_get_the_seats_there_are_and_keep_them() {
         let (ledger, gates) = (ledger(), gates());
-        let on = |slot| Gate { gates: &gates, ledger: &ledger, slot, generation: 1 };
-        assert_eq!((on(0).raw(), on(1).raw(), on(2).raw()), (Ok(()), Ok(()), Err(Refusal::Full)));
+        let on = |slot| Gate {
+            gates: &gates,
+            ledger: &ledger,
+            slot,
+            generation: 1,
+        };
+        assert_eq!(
+            (on(0).raw(), on(1).raw(), on(2).raw()),
+            (Ok(()), Ok(()), Err(Refusal::Full))
+        );
         assert_eq!((on(0).raw(), on(1).raw()), (Ok(()), Ok(())));
         let closed = Gates::new(false);
-        assert_eq!(Gate { gates: &closed, ..on(3) }.raw(), Err(Refusal::Raw));
+        assert_eq!(
+            Gate {
+                gates: &closed,
+                ..on(3)
+            }
+            .raw(),
+            Err(Refusal::Raw)
+        );
     }
 }

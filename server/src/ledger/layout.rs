@@ -25,8 +25,8 @@ pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 /// Frames that may wait to be sent on a connection.
 pub(crate) const OUTBOX_FRAMES: usize = 256;
 
-/// How a ledger lies in memory, as one process tells another that may be of another version. The first
-/// number is raised when the meaning changes and no size does.
+/// How a ledger lies in memory, as one process tells another that may be of another version. The
+/// first number is raised when the meaning changes and no size does.
 pub(crate) const LAYOUT: [u64; 7] = [
     1,
     size_of::<Slot>() as u64,
@@ -44,7 +44,8 @@ const FRAME_WORDS: usize = FRAME_BYTES / WORD_BYTES;
 const GROUP_BUCKETS: usize = 128;
 const GROUPS: usize = BUCKETS / GROUP_BUCKETS;
 
-/// Tries to read a copy while its writer flips: each try takes 0.1 µs, a writer needs 1 µs to flip twice.
+/// Tries to read a copy while its writer flips: each try takes 0.1 µs, a writer needs 1 µs to flip
+/// twice.
 const READ_TRIES: usize = 16;
 
 /// One connection's record.
@@ -84,7 +85,8 @@ struct Books {
     /// Of each histogram, the groups of buckets that are in use, a bit each. A reader looks at no
     /// other: reading shared memory for the first time would allocate it.
     groups: [AtomicU64; 3],
-    /// A packet slower than this is one of the slowest, ns. Here, since every packet is compared with it.
+    /// A packet slower than this is one of the slowest, ns. Here, since every packet is compared
+    /// with it.
     slow_ns: AtomicU64,
     copies: [[AtomicU64; account::WORDS]; 2],
 }
@@ -178,12 +180,18 @@ impl Slot {
         let in_use = self.books.groups[histogram].load(Ordering::Acquire);
         let groups = (0..GROUPS).filter(move |group| in_use & 1 << group != 0);
         let buckets = groups.flat_map(|group| group * GROUP_BUCKETS..(group + 1) * GROUP_BUCKETS);
-        buckets.map(move |bucket| (bucket, self.histograms[histogram].0[bucket].load(Ordering::Acquire)))
+        buckets.map(move |bucket| {
+            (
+                bucket,
+                self.histograms[histogram].0[bucket].load(Ordering::Acquire),
+            )
+        })
     }
 
     /// Times in one of the three histograms.
     pub(crate) fn count(&self, histogram: usize) -> u64 {
-        self.counts(histogram).fold(0, |sum, (_, count)| sum.wrapping_add(count))
+        self.counts(histogram)
+            .fold(0, |sum, (_, count)| sum.wrapping_add(count))
     }
 }
 
@@ -198,7 +206,10 @@ impl Slot {
     }
 }
 
-const _: () = assert!(BUCKETS == GROUPS * GROUP_BUCKETS && GROUPS <= 64, "a bit for every group");
+const _: () = assert!(
+    BUCKETS == GROUPS * GROUP_BUCKETS && GROUPS <= 64,
+    "a bit for every group"
+);
 
 impl Slot {
     /// Puts a frame at byte `at`, a multiple of 32, of what the connection is sent in all.

@@ -21,7 +21,11 @@ pub(crate) type Message = [u8; MESSAGE_BYTES];
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ToWorker {
     /// One of the three memories of the ledger, in order; a descriptor comes with it.
-    Memory { worker: u32, slots: u32, accept_raw: bool },
+    Memory {
+        worker: u32,
+        slots: u32,
+        accept_raw: bool,
+    },
     /// Read this connection; its socket comes with it.
     Adopt { slot: u32, generation: u32 },
     /// Verify hellos of this agent.
@@ -34,10 +38,11 @@ pub(crate) enum ToWorker {
     Quit,
     /// Read like this from now on.
     Coalesce(RxCoalesce),
-    /// Come first on a core, as far as the system grants it to one of so many workers on so many cores.
+    /// Come first on a core, as far as the system grants it to one of so many workers on so many
+    /// cores.
     Precede { cores: u32, workers: u32 },
-    /// The line of the ledger is this worker's alone: its heart may beat there. Until then it belongs to
-    /// the worker of a server that is being upgraded, whose silence must be heard.
+    /// The line of the ledger is this worker's alone: its heart may beat there. Until then it
+    /// belongs to the worker of a server that is being upgraded, whose silence must be heard.
     Begin,
 }
 
@@ -60,7 +65,11 @@ impl ToWorker {
     pub(crate) fn encode(&self) -> Message {
         let mut words = Words::default();
         match *self {
-            Self::Memory { worker, slots, accept_raw } => words.all(1, [worker, slots, u32::from(accept_raw)]),
+            Self::Memory {
+                worker,
+                slots,
+                accept_raw,
+            } => words.all(1, [worker, slots, u32::from(accept_raw)]),
             Self::Adopt { slot, generation } => words.all(2, [slot, generation, 0]),
             Self::Admit(agent) => {
                 words.all(3, [agent.row, agent.first_client, agent.clients]);
@@ -87,8 +96,15 @@ impl ToWorker {
         let words = Words(*message);
         let [kind, a, b, c] = words.first_four();
         match kind {
-            1 => Ok(Self::Memory { worker: a, slots: b, accept_raw: c != 0 }),
-            2 => Ok(Self::Adopt { slot: a, generation: b }),
+            1 => Ok(Self::Memory {
+                worker: a,
+                slots: b,
+                accept_raw: c != 0,
+            }),
+            2 => Ok(Self::Adopt {
+                slot: a,
+                generation: b,
+            }),
             3 => {
                 let mut key = [0; KEY_BYTES];
                 key.copy_from_slice(&message[32..32 + KEY_BYTES]);
@@ -105,7 +121,10 @@ impl ToWorker {
                 }))
             }
             4 => Ok(Self::Dismiss { run: words.run() }),
-            5 => Ok(Self::Cut { slot: a, generation: b }),
+            5 => Ok(Self::Cut {
+                slot: a,
+                generation: b,
+            }),
             6 => Ok(Self::Quit),
             7 if a == 0 => Ok(Self::Coalesce(RxCoalesce::Auto)),
             7 => u16::try_from(b)
@@ -114,7 +133,10 @@ impl ToWorker {
                 .map(|us| Self::Coalesce(RxCoalesce::Us(us)))
                 .ok_or(BadMessage),
             8 => Ok(Self::Begin),
-            9 => Ok(Self::Precede { cores: a, workers: b }),
+            9 => Ok(Self::Precede {
+                cores: a,
+                workers: b,
+            }),
             _ => Err(BadMessage),
         }
     }
@@ -182,7 +204,11 @@ impl Words {
     }
 
     fn flags(&self) -> (u16, bool, bool) {
-        (u16::from_le_bytes([self.0[24], self.0[25]]), self.0[28] != 0, self.0[29] != 0)
+        (
+            u16::from_le_bytes([self.0[24], self.0[25]]),
+            self.0[28] != 0,
+            self.0[29] != 0,
+        )
     }
 }
 
@@ -205,14 +231,29 @@ mod tests {
             standing: true,
         };
         for message in [
-            ToWorker::Memory { worker: 7, slots: 99, accept_raw: true },
-            ToWorker::Adopt { slot: 5, generation: 6 },
+            ToWorker::Memory {
+                worker: 7,
+                slots: 99,
+                accept_raw: true,
+            },
+            ToWorker::Adopt {
+                slot: 5,
+                generation: 6,
+            },
             ToWorker::Admit(agent),
-            ToWorker::Dismiss { run: RunId::from_bits(8) },
-            ToWorker::Cut { slot: 1, generation: u32::MAX },
+            ToWorker::Dismiss {
+                run: RunId::from_bits(8),
+            },
+            ToWorker::Cut {
+                slot: 1,
+                generation: u32::MAX,
+            },
             ToWorker::Quit,
             ToWorker::Begin,
-            ToWorker::Precede { cores: 2, workers: 3 },
+            ToWorker::Precede {
+                cores: 2,
+                workers: 3,
+            },
             ToWorker::Coalesce(RxCoalesce::Auto),
             ToWorker::Coalesce(RxCoalesce::Us(1_000)),
         ] {
@@ -222,7 +263,13 @@ mod tests {
                 assert_eq!(sent.key, got.key);
             }
         }
-        for message in [FromWorker::Ready, FromWorker::Released { slot: 3, generation: 4 }] {
+        for message in [
+            FromWorker::Ready,
+            FromWorker::Released {
+                slot: 3,
+                generation: 4,
+            },
+        ] {
             assert_eq!(FromWorker::decode(&message.encode()), Ok(message));
         }
     }

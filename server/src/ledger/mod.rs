@@ -69,7 +69,10 @@ impl Ledger {
     }
 
     /// The ledger that the master has created.
-    pub(crate) fn open(dimensions: Dimensions, [workers, slots, seats]: [OwnedFd; 3]) -> io::Result<Self> {
+    pub(crate) fn open(
+        dimensions: Dimensions,
+        [workers, slots, seats]: [OwnedFd; 3],
+    ) -> io::Result<Self> {
         Ok(Self {
             workers: SharedArray::open(workers, 1)?,
             slots: SharedArray::open(slots, dimensions.slots as usize)?,

@@ -1,8 +1,8 @@
 //! The one way to write to the ledger: a store that everything before it has reached.
 //!
 //! A process that is killed has done a prefix of its stores. Release keeps the compiler from
-//! changing which prefixes there are; on x86-64 it costs nothing. The tests have a pen that runs dry
-//! after n stores, which is a death at that instruction.
+//! changing which prefixes there are; on x86-64 it costs nothing. The tests have a pen that runs
+//! dry after n stores, which is a death at that instruction.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,8 +1,9 @@
-//! The slowest packets of a connection, ten of them, so that a tail can be looked at packet by packet.
+//! The slowest packets of a connection, ten of them, so that a tail can be looked at packet by
+//! packet.
 //!
-//! Best effort and outside of the account: a death between two stores here may cost one of the ten and
-//! never a count. An ordinary packet costs one comparison; the longest packets of a random order come
-//! ever more rarely, about 90 times in 100,000.
+//! Best effort and outside of the account: a death between two stores here may cost one of the ten
+//! and never a count. An ordinary packet costs one comparison; the longest packets of a random
+//! order come ever more rarely, about 90 times in 100,000.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,13 +43,15 @@ struct Cell {
 }
 
 impl Slowest {
-    /// Keeps a packet that is slower than the fastest of those kept, and returns how slow the next one
-    /// has to be.
+    /// Keeps a packet that is slower than the fastest of those kept, and returns how slow the next
+    /// one has to be.
     #[cold]
     pub(super) fn keep(&self, packet: &SlowPacket, pen: &impl Pen) -> u64 {
         let total = |cell: &Cell| cell.total_ns.load(Ordering::Relaxed);
         // A batch that is worked off again after a death comes with the same packets.
-        let is_kept = |cell: &Cell| total(cell) > 0 && cell.sequence.load(Ordering::Relaxed) == packet.sequence;
+        let is_kept = |cell: &Cell| {
+            total(cell) > 0 && cell.sequence.load(Ordering::Relaxed) == packet.sequence
+        };
         if !self.0.iter().any(is_kept)
             && let Some(cell) = self.0.iter().min_by_key(|cell| total(cell))
         {
@@ -87,7 +90,13 @@ mod tests {
     };
 
     fn packet(sequence: u64, total_ns: u64) -> SlowPacket {
-        SlowPacket { sequence, due_ns: 1, lateness_ns: 2, read_ns: 1 + total_ns, total_ns }
+        SlowPacket {
+            sequence,
+            due_ns: 1,
+            lateness_ns: 2,
+            read_ns: 1 + total_ns,
+            total_ns,
+        }
     }
 
     proptest! {

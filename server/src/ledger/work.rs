@@ -36,10 +36,22 @@ pub(crate) fn place_rest(slot: &Slot, account: &Account, pen: &impl Pen) -> usiz
 
 /// Works off `taken` bytes that were received behind the rest at `read_ns`, and commits.
 #[inline]
-pub(crate) fn work(slot: &Slot, account: &mut Account, taken: usize, read_ns: u64, gate: &Gate<'_>, pen: &impl Pen) {
+pub(crate) fn work(
+    slot: &Slot,
+    account: &mut Account,
+    taken: usize,
+    read_ns: u64,
+    gate: &Gate<'_>,
+    pen: &impl Pen,
+) {
     slot.set_read_ns(read_ns, pen);
     let times = Times::new(slot, pen, [0; HISTOGRAMS]);
-    Batch { account, read_ns, times }.finish(taken, gate);
+    Batch {
+        account,
+        read_ns,
+        times,
+    }
+    .finish(taken, gate);
     slot.commit(account, pen);
 }
 
@@ -47,12 +59,29 @@ pub(crate) fn work(slot: &Slot, account: &mut Account, taken: usize, read_ns: u6
 ///
 /// `taken` comes from the kernel and is at most the buffer less the rest. A batch whose time of
 /// reading was not stored any more gets `now_ns`.
-pub(crate) fn resume(slot: &Slot, account: &mut Account, taken: usize, now_ns: u64, gate: &Gate<'_>, pen: &impl Pen) {
+pub(crate) fn resume(
+    slot: &Slot,
+    account: &mut Account,
+    taken: usize,
+    now_ns: u64,
+    gate: &Gate<'_>,
+    pen: &impl Pen,
+) {
     let stored_ns = slot.read_ns();
-    let read_ns = if stored_ns > account.worked_ns { stored_ns } else { now_ns };
-    let recorded = std::array::from_fn(|histogram| slot.count(histogram).saturating_sub(account.packets));
+    let read_ns = if stored_ns > account.worked_ns {
+        stored_ns
+    } else {
+        now_ns
+    };
+    let recorded =
+        std::array::from_fn(|histogram| slot.count(histogram).saturating_sub(account.packets));
     let times = Times::new(slot, pen, recorded);
-    Batch { account, read_ns, times }.finish(taken, gate);
+    Batch {
+        account,
+        read_ns,
+        times,
+    }
+    .finish(taken, gate);
     slot.commit(account, pen);
 }
 
@@ -85,7 +114,11 @@ impl<P: Pen> Batch<'_, P> {
         }
         self.times.store();
         let rest = total % FRAME_BYTES;
-        let rest_frame = if rest > 0 { buffer.frame(whole) } else { [0; FRAME_BYTES] };
+        let rest_frame = if rest > 0 {
+            buffer.frame(whole)
+        } else {
+            [0; FRAME_BYTES]
+        };
         self.account.set_rest(&rest_frame, rest);
         if self.account.stage == Stage::Opening && cannot_become_ours(&rest_frame, rest) {
             self.take_raw(gate);
@@ -183,7 +216,8 @@ impl<P: Pen> Batch<'_, P> {
         let written_ns = packet.due_ns.saturating_add(u64::from(packet.lateness_ns));
         account.acausal += u64::from(account.shares_clock && self.read_ns < written_ns);
         self.count_packet();
-        self.times.record(packet, self.read_ns, self.account.shares_clock);
+        self.times
+            .record(packet, self.read_ns, self.account.shares_clock);
     }
 
     /// Sends a packet back unchanged. A peer that does not read its echoes loses them, not the time
@@ -232,15 +266,21 @@ struct Times<'a, P> {
     pen: &'a P,
     /// Packets of this batch that each histogram has already.
     recorded: [u64; HISTOGRAMS],
-    /// Of each histogram the bucket of the last packets and how many they are, not stored yet: packets of one
-    /// write are as late as each other, and cost one store together. In the order of the packets all the
-    /// same, so that whoever takes over knows from the counts alone which are stored.
+    /// Of each histogram the bucket of the last packets and how many they are, not stored yet:
+    /// packets of one write are as late as each other, and cost one store together. In the order of
+    /// the packets all the same, so that whoever takes over knows from the counts alone which are
+    /// stored.
     alike: [(usize, u64); HISTOGRAMS],
 }
 
 impl<'a, P: Pen> Times<'a, P> {
     fn new(slot: &'a Slot, pen: &'a P, recorded: [u64; HISTOGRAMS]) -> Self {
-        Self { slot, pen, recorded, alike: [(0, 0); HISTOGRAMS] }
+        Self {
+            slot,
+            pen,
+            recorded,
+            alike: [(0, 0); HISTOGRAMS],
+        }
     }
 
     #[inline]
@@ -254,8 +294,19 @@ impl<'a, P: Pen> Times<'a, P> {
             self.record_one(2, latency_ns);
             total_ns = latency_ns;
         }
-        let Packet { sequence, due_ns, .. } = *packet;
-        self.slot.keep_if_slow(&SlowPacket { sequence, due_ns, lateness_ns, read_ns, total_ns }, self.pen);
+        let Packet {
+            sequence, due_ns, ..
+        } = *packet;
+        self.slot.keep_if_slow(
+            &SlowPacket {
+                sequence,
+                due_ns,
+                lateness_ns,
+                read_ns,
+                total_ns,
+            },
+            self.pen,
+        );
     }
 
     #[inline]
@@ -313,7 +364,11 @@ mod tests {
 
     impl Pen for Mortal {
         fn put(&self, cell: &AtomicU64, value: u64) {
-            let left = self.0.get().checked_sub(1).unwrap_or_else(|| std::panic::resume_unwind(Box::new("died")));
+            let left = self
+                .0
+                .get()
+                .checked_sub(1)
+                .unwrap_or_else(|| std::panic::resume_unwind(Box::new("died")));
             self.0.set(left);
             Ink.put(cell, value);
         }
@@ -347,39 +402,75 @@ mod tests {
         }
 
         fn gate(&self) -> Gate<'_> {
-            Gate { gates: &self.gates, ledger: &self.ledger, slot: 0, generation: 1 }
+            Gate {
+                gates: &self.gates,
+                ledger: &self.ledger,
+                slot: 0,
+                generation: 1,
+            }
         }
 
         /// Receives as the kernel does and works off the batch.
         fn batch(&self, account: &mut Account, bytes: &[u8], read_ns: u64, pen: &impl Pen) {
             receive(self.slot(), account, bytes);
-            work(self.slot(), account, bytes.len(), read_ns, &self.gate(), pen);
+            work(
+                self.slot(),
+                account,
+                bytes.len(),
+                read_ns,
+                &self.gate(),
+                pen,
+            );
         }
 
-        /// As [`World::batch`], but the process dies after `first` stores, and the one that resumes after
-        /// `second`; a third does what is left. False when not even the first has died.
-        fn die_twice(&self, account: &mut Account, bytes: &[u8], read_ns: u64, [first, second]: [usize; 2]) -> bool {
+        /// As [`World::batch`], but the process dies after `first` stores, and the one that resumes
+        /// after `second`; a third does what is left. False when not even the first has died.
+        fn die_twice(
+            &self,
+            account: &mut Account,
+            bytes: &[u8],
+            read_ns: u64,
+            [first, second]: [usize; 2],
+        ) -> bool {
             let before = account.bytes;
             let left = |account: &Account| bytes.len() - (account.bytes - before) as usize;
             let mut dying = *account;
             let first = Mortal(Cell::new(first));
-            let died = catch_unwind(AssertUnwindSafe(|| self.batch(&mut dying, bytes, read_ns, &first))).is_err();
+            let died = catch_unwind(AssertUnwindSafe(|| {
+                self.batch(&mut dying, bytes, read_ns, &first)
+            }))
+            .is_err();
             *account = self.slot().account().unwrap();
             assert!(died || left(account) == 0);
             if left(account) > 0 {
                 let (mut dying, second) = (*account, Mortal(Cell::new(second)));
                 let _ = catch_unwind(AssertUnwindSafe(|| {
-                    resume(self.slot(), &mut dying, left(account), read_ns, &self.gate(), &second);
+                    resume(
+                        self.slot(),
+                        &mut dying,
+                        left(account),
+                        read_ns,
+                        &self.gate(),
+                        &second,
+                    );
                 }));
                 *account = self.slot().account().unwrap();
             }
             if left(account) > 0 {
-                resume(self.slot(), account, left(account), read_ns, &self.gate(), &Ink);
+                resume(
+                    self.slot(),
+                    account,
+                    left(account),
+                    read_ns,
+                    &self.gate(),
+                    &Ink,
+                );
             }
             died
         }
 
-        /// A client that has sent so many packets, and was sent as many bytes of echoes as it has sent.
+        /// A client that has sent so many packets, and was sent as many bytes of echoes as it has
+        /// sent.
         fn client_after(&self, packets: u64) -> Account {
             let bytes = (packets + 1) * FRAME_BYTES as u64;
             let account = Account {
@@ -402,7 +493,9 @@ mod tests {
         }
 
         fn outgoing(&self, account: &Account) -> Vec<Frame> {
-            (0..account.owed / 32).map(|frame| self.slot().outgoing(frame * 32)).collect()
+            (0..account.owed / 32)
+                .map(|frame| self.slot().outgoing(frame * 32))
+                .collect()
         }
 
         fn sums(&self) -> [u64; 3] {
@@ -426,21 +519,38 @@ mod tests {
     }
 
     fn hello() -> Hello {
-        Hello { run: RUN, agent: 0, client: CLIENT, attempt: 1 }
+        Hello {
+            run: RUN,
+            agent: 0,
+            client: CLIENT,
+            attempt: 1,
+        }
     }
 
     fn packet(sequence: u64) -> Frame {
         let due_ns = 1_000 + sequence * 100;
         let flags = if sequence % 3 == 1 { FLAG_ECHO } else { 0 };
         let lateness_ns = 7 + (sequence % 1_000) as u32 * 3000;
-        Packet { flags, client: u32::from(CLIENT), sequence, due_ns, lateness_ns }.encode()
+        Packet {
+            flags,
+            client: u32::from(CLIENT),
+            sequence,
+            due_ns,
+            lateness_ns,
+        }
+        .encode()
     }
 
     /// What the client of a conversation is sent.
     fn replies(packets: u64) -> Vec<Frame> {
-        let echoes = (0..packets).filter(|sequence| sequence % 3 == 1).map(packet);
+        let echoes = (0..packets)
+            .filter(|sequence| sequence % 3 == 1)
+            .map(packet);
         let (ack, end_ack) = (hello().ack(&key()), hello().end_ack(packets, &key()));
-        std::iter::once(ack).chain(echoes).chain([end_ack]).collect()
+        std::iter::once(ack)
+            .chain(echoes)
+            .chain([end_ack])
+            .collect()
     }
 
     fn conversation(packets: u64) -> Vec<u8> {
@@ -511,44 +621,84 @@ mod tests {
         let cut = [0, 45, 100, bytes.len()];
         let mut deaths = 0;
         for batch in 0..cut.len() - 1 {
-            for (first, second) in (0..400).flat_map(|first| [(first, usize::MAX), (first, 1), (first, 9), (first, 30)])
+            for (first, second) in (0..400)
+                .flat_map(|first| [(first, usize::MAX), (first, 1), (first, 9), (first, 30)])
             {
                 let world = World::new();
                 let mut account = Account::default();
                 for earlier in 0..batch {
-                    world.batch(&mut account, &bytes[cut[earlier]..cut[earlier + 1]], 100 * (earlier as u64 + 1), &Ink);
+                    world.batch(
+                        &mut account,
+                        &bytes[cut[earlier]..cut[earlier + 1]],
+                        100 * (earlier as u64 + 1),
+                        &Ink,
+                    );
                 }
-                if !world.die_twice(&mut account, &bytes[cut[batch]..cut[batch + 1]], 5_000, [first, second]) {
+                if !world.die_twice(
+                    &mut account,
+                    &bytes[cut[batch]..cut[batch + 1]],
+                    5_000,
+                    [first, second],
+                ) {
                     break;
                 }
                 deaths += 1;
                 for later in batch + 1..cut.len() - 1 {
-                    world.batch(&mut account, &bytes[cut[later]..cut[later + 1]], 6_000 + later as u64, &Ink);
+                    world.batch(
+                        &mut account,
+                        &bytes[cut[later]..cut[later + 1]],
+                        6_000 + later as u64,
+                        &Ink,
+                    );
                 }
                 assert_eq!(world.outgoing(&account), replies(6));
-                let told = (account.stage, account.packets, account.told_sent, account.next_sequence);
-                assert_eq!(told, (Stage::Ended, 6, 6, 6), "batch {batch}, deaths after {first} and {second} stores");
-                assert_eq!((account.gaps, account.duplicated, account.reordered, account.corrupt), (0, 0, 0, 0));
-                assert_eq!(world.sums(), [6; 3], "batch {batch}, deaths after {first} and {second} stores");
+                let told = (
+                    account.stage,
+                    account.packets,
+                    account.told_sent,
+                    account.next_sequence,
+                );
+                assert_eq!(
+                    told,
+                    (Stage::Ended, 6, 6, 6),
+                    "batch {batch}, deaths after {first} and {second} stores"
+                );
+                assert_eq!(
+                    (
+                        account.gaps,
+                        account.duplicated,
+                        account.reordered,
+                        account.corrupt
+                    ),
+                    (0, 0, 0, 0)
+                );
+                assert_eq!(
+                    world.sums(),
+                    [6; 3],
+                    "batch {batch}, deaths after {first} and {second} stores"
+                );
                 assert_eq!(world.slot().account(), Some(account));
             }
         }
         assert!(deaths > 300, "only {deaths} deaths were tried");
     }
 
-    /// Packets, sequences and the counts of histograms cross 2^32 with the first, the bytes of both directions
-    /// with the second.
+    /// Packets, sequences and the counts of histograms cross 2^32 with the first, the bytes of both
+    /// directions with the second.
     #[test]
     fn counters_cross_32_bits_with_a_death_at_any_store_and_stay_exact() {
         const PACKETS: u64 = 6;
         for start in [(1 << 32) - 3, (1 << 32) / FRAME_BYTES as u64 - 4] {
             let frames = start..start + PACKETS;
-            let add = |digest, sequence| packet::digest_with(digest, sequence, packet::checksum(&packet(sequence)));
+            let add = |digest, sequence| {
+                packet::digest_with(digest, sequence, packet::checksum(&packet(sequence)))
+            };
             let digest = frames.clone().fold(0, add);
             let mut bytes: Vec<u8> = frames.clone().flat_map(packet).collect();
             bytes.extend(hello().end(start + PACKETS, &key()));
             let mut deaths = 0;
-            for stores in (0..400).flat_map(|first| [[first, usize::MAX], [first, 1], [first, 20]]) {
+            for stores in (0..400).flat_map(|first| [[first, usize::MAX], [first, 1], [first, 20]])
+            {
                 let world = World::new();
                 let mut account = world.client_after(start);
                 let before = account.owed;
@@ -561,13 +711,42 @@ mod tests {
                 }
                 deaths += 1;
                 let end = start + PACKETS;
-                let told = (account.stage, account.packets, account.next_sequence, account.told_sent);
-                assert_eq!(told, (Stage::Ended, end, end, end), "{start}, deaths after {stores:?} stores");
-                assert_eq!((account.gaps, account.duplicated, account.reordered, account.corrupt), (0, 0, 0, 0));
-                assert_eq!((account.digest, world.sums()), (digest, [end; 3]), "{start}, {stores:?}");
-                assert_eq!((account.bytes, account.rest_bytes), ((end + 2) * FRAME_BYTES as u64, 0));
-                let replies = (before..account.owed).step_by(FRAME_BYTES).map(|at| world.slot().outgoing(at));
-                let echoes = frames.clone().filter(|sequence| sequence % 3 == 1).map(packet);
+                let told = (
+                    account.stage,
+                    account.packets,
+                    account.next_sequence,
+                    account.told_sent,
+                );
+                assert_eq!(
+                    told,
+                    (Stage::Ended, end, end, end),
+                    "{start}, deaths after {stores:?} stores"
+                );
+                assert_eq!(
+                    (
+                        account.gaps,
+                        account.duplicated,
+                        account.reordered,
+                        account.corrupt
+                    ),
+                    (0, 0, 0, 0)
+                );
+                assert_eq!(
+                    (account.digest, world.sums()),
+                    (digest, [end; 3]),
+                    "{start}, {stores:?}"
+                );
+                assert_eq!(
+                    (account.bytes, account.rest_bytes),
+                    ((end + 2) * FRAME_BYTES as u64, 0)
+                );
+                let replies = (before..account.owed)
+                    .step_by(FRAME_BYTES)
+                    .map(|at| world.slot().outgoing(at));
+                let echoes = frames
+                    .clone()
+                    .filter(|sequence| sequence % 3 == 1)
+                    .map(packet);
                 let expected: Vec<Frame> = echoes.chain([hello().end_ack(end, &key())]).collect();
                 assert_eq!(replies.collect::<Vec<_>>(), expected, "{start}, {stores:?}");
                 assert!(account.is_possible());
@@ -583,10 +762,25 @@ mod tests {
         let mut account = world.client_after(7);
         let ahead = 7 + (1 << 32) + 5;
         world.batch(&mut account, &packet(ahead), 1_100, &Ink);
-        assert_eq!((account.packets, account.gaps, account.next_sequence), (8, (1 << 32) + 5, ahead + 1));
+        assert_eq!(
+            (account.packets, account.gaps, account.next_sequence),
+            (8, (1 << 32) + 5, ahead + 1)
+        );
         let many = u64::from(u32::MAX);
-        (account.gaps, account.duplicated, account.reordered, account.corrupt) = (0, many, many, many);
-        let foreign = Packet { flags: 0, client: 4, sequence: 0, due_ns: 1, lateness_ns: 0 }.encode();
+        (
+            account.gaps,
+            account.duplicated,
+            account.reordered,
+            account.corrupt,
+        ) = (0, many, many, many);
+        let foreign = Packet {
+            flags: 0,
+            client: 4,
+            sequence: 0,
+            due_ns: 1,
+            lateness_ns: 0,
+        }
+        .encode();
         world.batch(&mut account, &[packet(3), foreign].concat(), 1_200, &Ink);
         assert_eq!((account.duplicated, account.corrupt), (1 << 32, 1 << 32));
         account.gaps = 1;
@@ -600,9 +794,15 @@ mod tests {
         let world = World::new();
         let mut account = Account::default();
         world.batch(&mut account, b"X", 1, &Ink);
-        assert_eq!((account.stage, account.packets, account.rest_bytes), (Stage::Raw, 0, 1));
+        assert_eq!(
+            (account.stage, account.packets, account.rest_bytes),
+            (Stage::Raw, 0, 1)
+        );
         world.batch(&mut account, &[b'X'; 100], 2, &Ink);
-        assert_eq!((account.packets, account.rest_bytes, account.bytes), (3, 5, 101));
+        assert_eq!(
+            (account.packets, account.rest_bytes, account.bytes),
+            (3, 5, 101)
+        );
         assert_eq!(world.sums(), [0; 3]);
     }
 
@@ -621,8 +821,16 @@ mod tests {
         let world = World::new();
         let mut account = Account::default();
         let forged = hello().seal(&Key::from_bytes([1; 32]));
-        world.batch(&mut account, &[&forged[..], &packet(0), &packet(1)].concat(), 1, &Ink);
-        assert_eq!((account.stage, account.packets, account.owed), (Stage::Refused, 0, 32));
+        world.batch(
+            &mut account,
+            &[&forged[..], &packet(0), &packet(1)].concat(),
+            1,
+            &Ink,
+        );
+        assert_eq!(
+            (account.stage, account.packets, account.owed),
+            (Stage::Refused, 0, 32)
+        );
         assert_eq!(world.outgoing(&account), [Refusal::Hello.encode()]);
     }
 
@@ -631,10 +839,20 @@ mod tests {
         let world = World::new();
         let mut account = Account::default();
         world.batch(&mut account, &hello().seal(&key()), 1, &Ink);
-        let foreign = Packet { flags: 0, client: 4, sequence: 0, due_ns: 1, lateness_ns: 0 }.encode();
+        let foreign = Packet {
+            flags: 0,
+            client: 4,
+            sequence: 0,
+            due_ns: 1,
+            lateness_ns: 0,
+        }
+        .encode();
         let forged_end = hello().end(0, &Key::from_bytes([1; 32]));
         world.batch(&mut account, &[foreign, forged_end].concat(), 2, &Ink);
-        assert_eq!((account.stage, account.packets, account.corrupt), (Stage::Packets, 0, 2));
+        assert_eq!(
+            (account.stage, account.packets, account.corrupt),
+            (Stage::Packets, 0, 2)
+        );
     }
 
     #[test]

@@ -52,8 +52,8 @@ impl Master {
                 Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
                     return self.pause_accepting(error);
                 }
-                // The peer was gone again before we came to it, or its network was: accept(2) hands such
-                // errors on.
+                // The peer was gone again before we came to it, or its network was: accept(2) hands
+                // such errors on.
                 Err(_) => {}
             }
         }
@@ -68,8 +68,13 @@ impl Master {
                 return self.refuse_full(&socket);
             }
         };
-        if let (Some(record), Some(seat)) = (self.ledger.slots().get(slot as usize), self.seats.get(slot)) {
-            record.lease.generation.store(u64::from(seat.generation), Ordering::Release);
+        if let (Some(record), Some(seat)) =
+            (self.ledger.slots().get(slot as usize), self.seats.get(slot))
+        {
+            record
+                .lease
+                .generation
+                .store(u64::from(seat.generation), Ordering::Release);
             record.lease.opened_ns.store(now_ns(), Ordering::Release);
         }
         debug!(%peer, slot, "accepted");
@@ -78,19 +83,28 @@ impl Master {
 
     fn refuse_full(&mut self, socket: &OwnedFd) {
         self.books.refused_full = self.books.refused_full.saturating_add(1);
-        let _ = send(socket, &Refusal::Full.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let _ = send(
+            socket,
+            &Refusal::Full.encode(),
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        );
     }
 
     /// Gives a connection to a worker. Without one that serves it waits for the next to start.
     pub(super) fn place(&mut self, slot: u32) {
-        let is_unread = self.seats.get(slot).is_some_and(|seat| seat.unread.is_some());
+        let is_unread = self
+            .seats
+            .get(slot)
+            .is_some_and(|seat| seat.unread.is_some());
         let candidates = self.workers.iter().map(|worker| Candidate {
             serves: worker.serves(),
             is_ready: worker.is_ready() || !is_unread,
             connections: worker.connections,
         });
         let chosen = placement::choose(candidates);
-        let Some(seat) = self.seats.get_mut(slot) else { return };
+        let Some(seat) = self.seats.get_mut(slot) else {
+            return;
+        };
         seat.worker = chosen;
         let generation = seat.generation;
         if let Some(chosen) = chosen {
@@ -103,7 +117,9 @@ impl Master {
         let now_ns = now_ns();
         if now_ns >= self.warn_of_accept_again_ns {
             self.warn_of_accept_again_ns = now_ns + WARNING_EVERY_NS;
-            warn!("cannot accept connections: {error}; trying again every 0.1 s (raise the limit of open files)");
+            warn!(
+                "cannot accept connections: {error}; trying again every 0.1 s (raise the limit of open files)"
+            );
         }
         self.accept_again_ns = now_ns + PAUSE_NS;
         self.watch_listener(false);
@@ -122,14 +138,18 @@ impl Master {
         let seats = &self.seats;
         let socket = |slot| seats.get(slot).map(|seat| seat.socket.as_fd());
         self.workers[worker].say(message, slot, socket);
-        if self.workers[worker].process.as_ref().is_some_and(super::workers::Process::has_unsent) {
+        if self.workers[worker]
+            .process
+            .as_ref()
+            .is_some_and(super::workers::Process::has_unsent)
+        {
             self.watch_channel(worker, true);
         }
     }
 }
 
-/// Whether so few descriptors are left that this one is not for a client. The system gives the lowest number
-/// that is free, so that a high one tells that the table is full up to there.
+/// Whether so few descriptors are left that this one is not for a client. The system gives the
+/// lowest number that is free, so that a high one tells that the table is full up to there.
 fn is_one_of_the_last(descriptor: RawFd) -> bool {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     u64::try_from(descriptor).is_ok_and(|number| number >= files.saturating_sub(DESCRIPTORS_LEFT))
@@ -141,9 +161,20 @@ mod tests {
 
     #[test]
     fn the_last_descriptors_of_the_table_are_not_for_clients() {
-        let files = getrlimit(Resource::Nofile).current.unwrap_or(i32::MAX as u64) as RawFd;
-        for (descriptor, is_last) in [(3, false), (files - 17, false), (files - 16, true), (files - 1, true)] {
-            assert_eq!(is_one_of_the_last(descriptor), is_last, "{descriptor} of {files}");
+        let files = getrlimit(Resource::Nofile)
+            .current
+            .unwrap_or(i32::MAX as u64) as RawFd;
+        for (descriptor, is_last) in [
+            (3, false),
+            (files - 17, false),
+            (files - 16, true),
+            (files - 1, true),
+        ] {
+            assert_eq!(
+                is_one_of_the_last(descriptor),
+                is_last,
+                "{descriptor} of {files}"
+            );
         }
     }
 }

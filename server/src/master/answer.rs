@@ -8,7 +8,8 @@ use tracing::info;
 use super::{
     Master,
     request::{
-        Admission, AdmitError, Recoveries, Reply, Request, RunRecord, ServerReading, WorkerCount, WorkerReading,
+        Admission, AdmitError, Recoveries, Reply, Request, RunRecord, ServerReading, WorkerCount,
+        WorkerReading,
     },
 };
 use crate::{
@@ -25,8 +26,13 @@ impl Master {
         while let Ok(request) = self.requests.try_recv() {
             match request {
                 Request::Admit { run, reply } => reply(self.admit(run)),
-                Request::ReadRun { run, histograms, reply } => {
-                    let live = live(&self.seats, &self.ledger).map(|(account, record, _, _)| (account, record));
+                Request::ReadRun {
+                    run,
+                    histograms,
+                    reply,
+                } => {
+                    let live = live(&self.seats, &self.ledger)
+                        .map(|(account, record, _, _)| (account, record));
                     reply(self.books.read_run(run, histograms, live));
                 }
                 Request::CloseRun { run, reply } => self.close_run(run, reply),
@@ -34,19 +40,28 @@ impl Master {
                 Request::WhenRested { reply } => self.answer_when_rested(reply),
                 Request::ReadServer { reply } => reply(self.read_server()),
                 Request::ReadTotals { reply } => {
-                    let live = live(&self.seats, &self.ledger).map(|(account, record, _, _)| (account, record));
+                    let live = live(&self.seats, &self.ledger)
+                        .map(|(account, record, _, _)| (account, record));
                     reply(self.books.read_totals(live));
                 }
                 Request::WhenReady { reply } => {
                     self.when_ready.push(reply);
                     self.answer_when_ready();
                 }
-                Request::HandOver { conduit, deadline_ns, reply } => self.hand_over(conduit, deadline_ns, reply),
+                Request::HandOver {
+                    conduit,
+                    deadline_ns,
+                    reply,
+                } => self.hand_over(conduit, deadline_ns, reply),
                 Request::TakeBack { reply } => {
                     self.take_back();
                     reply(());
                 }
-                Request::Inherit { bytes, sockets, reply } => reply(self.inherit(&bytes, sockets)),
+                Request::Inherit {
+                    bytes,
+                    sockets,
+                    reply,
+                } => reply(self.inherit(&bytes, sockets)),
                 Request::Begin => self.begin(),
                 Request::Shutdown => self.stop(),
             }
@@ -57,13 +72,21 @@ impl Master {
         let taken = self.books.reserved_clients() + self.raw_clients();
         let free = self.max_clients.saturating_sub(taken);
         if admission.clients > free {
-            return Err(AdmitError::Full { asked: admission.clients, free, max: self.max_clients });
+            return Err(AdmitError::Full {
+                asked: admission.clients,
+                free,
+                max: self.max_clients,
+            });
         }
         let is_free = |row: &usize| self.books.runs.values().all(|book| book.row != *row);
-        // The one that was left longest ago: a worker that is behind may still seat a client of its last
-        // run there. For the same reason it is cleared now and not when that run was closed.
-        let row = (STANDING_ROW + 1..RUNS_MAX).filter(is_free).min_by_key(|row| self.row_closed_ns[*row]);
-        let row = row.ok_or(AdmitError::TooManyRuns { max: RUNS_MAX as u32 - 1 })?;
+        // The one that was left longest ago: a worker that is behind may still seat a client of its
+        // last run there. For the same reason it is cleared now and not when that run was closed.
+        let row = (STANDING_ROW + 1..RUNS_MAX)
+            .filter(is_free)
+            .min_by_key(|row| self.row_closed_ns[*row]);
+        let row = row.ok_or(AdmitError::TooManyRuns {
+            max: RUNS_MAX as u32 - 1,
+        })?;
         let _ = self.ledger.clear_row(row);
         info!(run_id = %admission.run, clients = admission.clients, "admitted");
         for (index, agent) in admission.agents.iter().enumerate() {
@@ -103,26 +126,35 @@ impl Master {
     }
 
     fn close_run(&mut self, run: RunId, reply: Reply<Option<RunRecord>>) {
-        let Some(book) = self.books.runs.get_mut(&run) else { return reply(None) };
+        let Some(book) = self.books.runs.get_mut(&run) else {
+            return reply(None);
+        };
         book.closing = Some(reply);
         for slot in self.slots_of(run) {
             self.cut(slot);
         }
-        // After the cuts, so that an end that still comes can be verified. Our own gates stay open until
-        // the last connection is booked: one may have to be worked off here.
+        // After the cuts, so that an end that still comes can be verified. Our own gates stay open
+        // until the last connection is booked: one may have to be worked off here.
         self.say_to_all(ToWorker::Dismiss { run });
         self.has_finished = true;
     }
 
     /// Answers for the runs that are to end and have no connection any more.
     pub(super) fn answer_closed_runs(&mut self) {
-        let closing: Vec<RunId> =
-            self.books.runs.iter().filter(|(_, book)| book.closing.is_some()).map(|(run, _)| *run).collect();
+        let closing: Vec<RunId> = self
+            .books
+            .runs
+            .iter()
+            .filter(|(_, book)| book.closing.is_some())
+            .map(|(run, _)| *run)
+            .collect();
         for run in closing {
             if !self.slots_of(run).is_empty() {
                 continue;
             }
-            let Some(mut book) = self.books.runs.remove(&run) else { continue };
+            let Some(mut book) = self.books.runs.remove(&run) else {
+                continue;
+            };
             self.gates.dismiss(run);
             // Again, for a worker that was started in the meantime.
             self.say_to_all(ToWorker::Dismiss { run });
@@ -138,20 +170,32 @@ impl Master {
     }
 
     fn slots_of(&self, run: RunId) -> Vec<u32> {
-        let of_run =
-            |(slot, account): (u32, Account)| (account.is_client() && account.run == run.bits()).then_some(slot);
-        live(&self.seats, &self.ledger).map(|(account, _, slot, _)| (slot, account)).filter_map(of_run).collect()
+        let of_run = |(slot, account): (u32, Account)| {
+            (account.is_client() && account.run == run.bits()).then_some(slot)
+        };
+        live(&self.seats, &self.ledger)
+            .map(|(account, _, slot, _)| (slot, account))
+            .filter_map(of_run)
+            .collect()
     }
 
     /// Raw clients get the places that no run has reserved.
     pub(super) fn set_raw_seats(&self) {
-        let places = self.max_clients.saturating_sub(self.books.reserved_clients());
-        self.ledger.raw_seats().store(u64::from(places), Ordering::Release);
+        let places = self
+            .max_clients
+            .saturating_sub(self.books.reserved_clients());
+        self.ledger
+            .raw_seats()
+            .store(u64::from(places), Ordering::Release);
     }
 
     fn raw_clients(&self) -> u32 {
         let seats = self.ledger.seats(RUNS_MAX).unwrap_or(&[]);
-        seats.iter().take(self.max_clients as usize).filter(|seat| seat.load(Ordering::Acquire) != 0).count() as u32
+        seats
+            .iter()
+            .take(self.max_clients as usize)
+            .filter(|seat| seat.load(Ordering::Acquire) != 0)
+            .count() as u32
     }
 
     /// Frees the seat of a raw client or of a client of the standing run, so that another may have
@@ -160,7 +204,11 @@ impl Master {
         if !account.is_client() && !account.is_raw {
             return;
         }
-        let (row, attempt) = if account.is_client() { (STANDING_ROW, account.attempt) } else { (RUNS_MAX, 1) };
+        let (row, attempt) = if account.is_client() {
+            (STANDING_ROW, account.attempt)
+        } else {
+            (RUNS_MAX, 1)
+        };
         let mine = ticket(slot, generation, attempt);
         let seats = self.ledger.seats(row).unwrap_or(&[]);
         for seat in seats.iter().take(self.max_clients as usize) {
@@ -173,7 +221,10 @@ impl Master {
             .iter()
             .map(|worker| WorkerCount {
                 worker: worker.index as u32,
-                pid: worker.process.as_ref().map_or(0, |process| process.pid.as_raw_nonzero().get() as u32),
+                pid: worker
+                    .process
+                    .as_ref()
+                    .map_or(0, |process| process.pid.as_raw_nonzero().get() as u32),
                 packets: worker.packets,
                 cpu_ns: worker.cpu_ns(),
                 reads: worker.line(&self.ledger).reads.load(Ordering::Acquire),
@@ -193,25 +244,41 @@ impl Master {
             .map(|(count, worker)| WorkerReading {
                 count,
                 connections: worker.connections,
-                is_real_time: worker.process.as_ref().is_some_and(|process| is_real_time(process.pid)),
+                is_real_time: worker
+                    .process
+                    .as_ref()
+                    .is_some_and(|process| is_real_time(process.pid)),
             })
             .collect();
         for (account, _, slot, _) in live(&self.seats, &self.ledger) {
-            let Some(seat) = self.seats.get(slot) else { continue };
+            let Some(seat) = self.seats.get(slot) else {
+                continue;
+            };
             if let Some(worker) = seat.worker.and_then(|worker| workers.get_mut(worker)) {
                 worker.count.packets += account.packets.saturating_sub(seat.credited_packets);
             }
         }
         let connections = live(&self.seats, &self.ledger).map(|(account, _, slot, peer)| {
             let worker = self.seats.get(slot).and_then(|seat| seat.worker);
-            (account, peer, worker.map_or(u32::MAX, |worker| worker as u32))
+            (
+                account,
+                peer,
+                worker.map_or(u32::MAX, |worker| worker as u32),
+            )
         });
-        ServerReading { workers, recoveries: self.recoveries(), ..self.books.read_server(connections) }
+        ServerReading {
+            workers,
+            recoveries: self.recoveries(),
+            ..self.books.read_server(connections)
+        }
     }
 
     fn recoveries(&self) -> Recoveries {
         let now_ns = now_ns();
-        let loops = self.workers.iter().filter(|worker| worker.is_in_crash_loop(now_ns));
+        let loops = self
+            .workers
+            .iter()
+            .filter(|worker| worker.is_in_crash_loop(now_ns));
         Recoveries {
             deaths: self.workers.iter().map(|worker| worker.deaths).sum(),
             packets: self.recovered_packets,

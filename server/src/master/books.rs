@@ -12,8 +12,8 @@ use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Refusal};
 use serde::{Deserialize, Serialize};
 
 use super::request::{
-    Admission, ClientCount, Incident, RawClientReading, RawReading, Reply, RunReading, RunRecord, ServerReading,
-    SlowOfRun, Times, Totals, WorkerCount,
+    Admission, ClientCount, Incident, RawClientReading, RawReading, Reply, RunReading, RunRecord,
+    ServerReading, SlowOfRun, Times, Totals, WorkerCount,
 };
 use crate::ledger::{Account, End, SLOWEST_KEPT, Slot, Stage};
 
@@ -95,7 +95,9 @@ impl Books {
 
     /// Clients that the running runs have places for.
     pub(super) fn reserved_clients(&self) -> u32 {
-        self.runs.values().fold(0, |sum, book| sum.saturating_add(book.clients_max))
+        self.runs
+            .values()
+            .fold(0, |sum, book| sum.saturating_add(book.clients_max))
     }
 
     /// A run is to end and has connections left.
@@ -105,7 +107,9 @@ impl Books {
 
     /// Puts packets down to a worker, or to the master when it worked them off itself.
     pub(super) fn credit(&mut self, account: &Account, worker: Option<usize>, packets: u64) {
-        let Some(book) = self.run_of(account) else { return };
+        let Some(book) = self.run_of(account) else {
+            return;
+        };
         match worker.and_then(|worker| book.worker_packets.get_mut(worker)) {
             Some(sum) => *sum = sum.saturating_add(packets),
             None => book.recovered_packets = book.recovered_packets.saturating_add(packets),
@@ -114,14 +118,28 @@ impl Books {
 
     /// Notes something that went wrong in the time of every run.
     pub(super) fn note_incident(&mut self, at_ns: u64, what: &'static str, text: &str) {
-        for book in self.runs.values_mut().filter(|book| book.incidents.len() < INCIDENTS_MAX) {
-            book.incidents.push(Incident { at_ns, what: what.into(), text: text.to_owned() });
+        for book in self
+            .runs
+            .values_mut()
+            .filter(|book| book.incidents.len() < INCIDENTS_MAX)
+        {
+            book.incidents.push(Incident {
+                at_ns,
+                what: what.into(),
+                text: text.to_owned(),
+            });
         }
     }
 
     /// Books a connection that has ended.
     pub(super) fn book(&mut self, ended: &Ended<'_>) {
-        let Ended { account, record, peer, worker, bytes_taken } = *ended;
+        let Ended {
+            account,
+            record,
+            peer,
+            worker,
+            bytes_taken,
+        } = *ended;
         let worker = worker.map_or(u32::MAX, |worker| worker as u32);
         if account.is_client() {
             self.totals.add(account, record);
@@ -134,7 +152,8 @@ impl Books {
             self.raw.connections = self.raw.connections.saturating_add(1);
             self.raw.packets = self.raw.packets.saturating_add(account.packets);
             self.raw.bytes = self.raw.bytes.saturating_add(account.bytes);
-            self.raw_ended.push_front(raw_client(account, peer, worker, false));
+            self.raw_ended
+                .push_front(raw_client(account, peer, worker, false));
             self.raw_ended.truncate(RAW_ENDED_MAX);
         } else {
             // It ended before it had said anything that decides what it is.
@@ -153,7 +172,10 @@ impl Books {
     }
 
     fn run_of(&mut self, account: &Account) -> Option<&mut RunBook> {
-        account.is_client().then(|| self.runs.get_mut(&RunId::from_bits(account.run))).flatten()
+        account
+            .is_client()
+            .then(|| self.runs.get_mut(&RunId::from_bits(account.run)))
+            .flatten()
     }
 
     /// How a run stands: its book, and the connections that have not ended.
@@ -171,7 +193,9 @@ impl Books {
             corrupt: book.corrupt,
             times: histograms.then(|| book.times.clone()),
         };
-        for (account, record) in live.filter(|(account, _)| account.is_client() && account.run == run.bits()) {
+        for (account, record) in
+            live.filter(|(account, _)| account.is_client() && account.run == run.bits())
+        {
             match account.stage {
                 Stage::Packets | Stage::Ended => reading.connected += 1,
                 _ => reading.ended += 1,
@@ -187,16 +211,24 @@ impl Books {
     }
 
     /// What all clients have sent, those that have ended and those that have not.
-    pub(super) fn read_totals<'a>(&self, live: impl Iterator<Item = (Account, &'a Slot)>) -> Totals {
+    pub(super) fn read_totals<'a>(
+        &self,
+        live: impl Iterator<Item = (Account, &'a Slot)>,
+    ) -> Totals {
         let mut totals = self.totals.clone();
-        for (account, record) in live.filter(|(account, _)| account.is_client() && account.packets > 0) {
+        for (account, record) in
+            live.filter(|(account, _)| account.is_client() && account.packets > 0)
+        {
             totals.add(&account, record);
         }
         totals
     }
 
     /// The server as a whole, but for the workers.
-    pub(super) fn read_server(&self, live: impl Iterator<Item = (Account, SocketAddr, u32)>) -> ServerReading {
+    pub(super) fn read_server(
+        &self,
+        live: impl Iterator<Item = (Account, SocketAddr, u32)>,
+    ) -> ServerReading {
         let mut reading = ServerReading {
             accepted: self.accepted,
             refused_full: self.refused_full,
@@ -215,7 +247,10 @@ impl Books {
                 reading.raw.connections = reading.raw.connections.saturating_add(1);
                 reading.raw.packets = reading.raw.packets.saturating_add(account.packets);
                 reading.raw.bytes = reading.raw.bytes.saturating_add(account.bytes);
-                reading.raw.clients.push(raw_client(&account, peer, worker, true));
+                reading
+                    .raw
+                    .clients
+                    .push(raw_client(&account, peer, worker, true));
             }
         }
         reading.raw.clients.extend(self.raw_ended.iter().cloned());
@@ -229,13 +264,28 @@ impl RunBook {
         self.received = self.received.saturating_add(account.packets);
         self.corrupt = self.corrupt.saturating_add(account.corrupt);
         add_times(&mut self.times, record);
-        self.slowest.extend(record.slowest().map(|packet| SlowOfRun { client, worker, packet }));
-        self.slowest.sort_by_key(|slow| std::cmp::Reverse(slow.packet.total_ns));
+        self.slowest
+            .extend(record.slowest().map(|packet| SlowOfRun {
+                client,
+                worker,
+                packet,
+            }));
+        self.slowest
+            .sort_by_key(|slow| std::cmp::Reverse(slow.packet.total_ns));
         self.slowest.truncate(SLOWEST_KEPT);
         // Only the last attempt of a client has packets: an agent that tries again had no ack.
-        let is_older = self.clients.get(&client).is_some_and(|(attempt, _)| *attempt > account.attempt);
+        let is_older = self
+            .clients
+            .get(&client)
+            .is_some_and(|(attempt, _)| *attempt > account.attempt);
         if !is_older {
-            self.clients.insert(client, (account.attempt, client_count(account, record, worker, bytes_taken)));
+            self.clients.insert(
+                client,
+                (
+                    account.attempt,
+                    client_count(account, record, worker, bytes_taken),
+                ),
+            );
         }
     }
 
@@ -274,7 +324,8 @@ impl Totals {
             (&mut self.gaps, account.gaps),
         ];
         // What is in the ledger may be anything; a sum that stands still is better than a panic.
-        sums.into_iter().for_each(|(sum, amount)| *sum = sum.saturating_add(amount));
+        sums.into_iter()
+            .for_each(|(sum, amount)| *sum = sum.saturating_add(amount));
         add_times(&mut self.times, record);
     }
 }
@@ -284,11 +335,27 @@ fn is_shown_as_raw(account: &Account) -> bool {
     account.is_client() && account.run == 0 || account.is_raw
 }
 
-fn raw_client(account: &Account, peer: SocketAddr, worker: u32, connected: bool) -> RawClientReading {
-    RawClientReading { peer, packets: account.packets, bytes: account.bytes, worker, connected }
+fn raw_client(
+    account: &Account,
+    peer: SocketAddr,
+    worker: u32,
+    connected: bool,
+) -> RawClientReading {
+    RawClientReading {
+        peer,
+        packets: account.packets,
+        bytes: account.bytes,
+        worker,
+        connected,
+    }
 }
 
-fn client_count(account: &Account, record: &Slot, worker: u32, bytes_taken: Option<u64>) -> ClientCount {
+fn client_count(
+    account: &Account,
+    record: &Slot,
+    worker: u32,
+    bytes_taken: Option<u64>,
+) -> ClientCount {
     let [lateness, transit, latency] = std::array::from_fn(|index| histogram(record, index));
     ClientCount {
         client: u32::from(account.client),
@@ -330,17 +397,28 @@ fn error_of(account: &Account) -> Option<String> {
         End::Unrecoverable => "its worker died and what it left behind could not be worked off",
     };
     let rest = account.rest_bytes;
-    Some(if rest == 0 { text.to_owned() } else { format!("{text}, {rest} bytes into a packet") })
+    Some(if rest == 0 {
+        text.to_owned()
+    } else {
+        format!("{text}, {rest} bytes into a packet")
+    })
 }
 
 fn histogram(record: &Slot, index: usize) -> Histogram {
     let mut histogram = Histogram::default();
-    record.counts(index).for_each(|(bucket, count)| histogram.add_count(bucket, count));
+    record
+        .counts(index)
+        .for_each(|(bucket, count)| histogram.add_count(bucket, count));
     histogram
 }
 
 fn add_times(times: &mut Times, record: &Slot) {
-    for (index, sum) in [&mut times.lateness, &mut times.transit, &mut times.latency].into_iter().enumerate() {
-        record.counts(index).for_each(|(bucket, count)| sum.add_count(bucket, count));
+    for (index, sum) in [&mut times.lateness, &mut times.transit, &mut times.latency]
+        .into_iter()
+        .enumerate()
+    {
+        record
+            .counts(index)
+            .for_each(|(bucket, count)| sum.add_count(bucket, count));
     }
 }

@@ -52,18 +52,25 @@ impl Gatekey {
 
 impl<B: Serialize> Estate<B> {
     pub(super) fn encode(&self) -> Result<Vec<u8>, String> {
-        postcard::to_stdvec(self).map_err(|error| format!("the books cannot be written down: {error}"))
+        postcard::to_stdvec(self)
+            .map_err(|error| format!("the books cannot be written down: {error}"))
     }
 }
 
 impl Estate<Books> {
     /// Reads it. An error is one sentence.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let estate: Self = postcard::from_bytes(bytes).map_err(|error| format!("the books cannot be read: {error}"))?;
+        let estate: Self = postcard::from_bytes(bytes)
+            .map_err(|error| format!("the books cannot be read: {error}"))?;
         let mut rows: Vec<_> = estate.books.runs.values().map(|book| book.row).collect();
         rows.sort_unstable();
-        let is_possible = rows.iter().all(|row| (1..RUNS_MAX).contains(row)) && rows.is_sorted_by(|a, b| a < b);
-        if is_possible { Ok(estate) } else { Err("the runs' rows in the ledger contradict each other".into()) }
+        let is_possible =
+            rows.iter().all(|row| (1..RUNS_MAX).contains(row)) && rows.is_sorted_by(|a, b| a < b);
+        if is_possible {
+            Ok(estate)
+        } else {
+            Err("the runs' rows in the ledger contradict each other".into())
+        }
     }
 }
 
@@ -101,14 +108,47 @@ mod tests {
     fn books(row: usize, seed: u64) -> Books {
         let mut books = Books::default();
         books.accepted = seed;
-        let admission = Admission { run: RunId::from_bits(seed), clients: 5, agents: Vec::new() };
-        books.open(&admission, row, vec![WorkerCount { packets: seed, ..WorkerCount::default() }; 2]);
+        let admission = Admission {
+            run: RunId::from_bits(seed),
+            clients: 5,
+            agents: Vec::new(),
+        };
+        books.open(
+            &admission,
+            row,
+            vec![
+                WorkerCount {
+                    packets: seed,
+                    ..WorkerCount::default()
+                };
+                2
+            ],
+        );
         books.note_incident(seed, "worker died", "it did");
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
-        let client = Account { run: seed, attempt: 1, packets: 3, end: End::Clean, ..Account::default() };
-        for account in [client, Account { is_raw: true, attempt: 0, ..client }] {
+        let client = Account {
+            run: seed,
+            attempt: 1,
+            packets: 3,
+            end: End::Clean,
+            ..Account::default()
+        };
+        for account in [
+            client,
+            Account {
+                is_raw: true,
+                attempt: 0,
+                ..client
+            },
+        ] {
             let (record, peer) = (&ledger.slots()[0], ([127, 0, 0, 1], 1).into());
-            books.book(&Ended { account: &account, record, peer, worker: Some(1), bytes_taken: Some(seed) });
+            books.book(&Ended {
+                account: &account,
+                record,
+                peer,
+                worker: Some(1),
+                bytes_taken: Some(seed),
+            });
         }
         books
     }
@@ -118,8 +158,13 @@ mod tests {
         pauses.record(seed);
         let mut seats = Seats::new(4);
         let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-        let slot = seats.take(socket, ([127, 0, 0, 1], 1).into(), seed).unwrap();
-        seats.get_mut(slot).unwrap().unread = Some(Unread { since_ns: seed, worked_ns: 1 });
+        let slot = seats
+            .take(socket, ([127, 0, 0, 1], 1).into(), seed)
+            .unwrap();
+        seats.get_mut(slot).unwrap().unread = Some(Unread {
+            since_ns: seed,
+            worked_ns: 1,
+        });
         let estate = Estate {
             generations: seats.generations().to_vec(),
             gates: vec![key(1).into()],
@@ -161,18 +206,33 @@ mod tests {
     #[test]
     fn a_change_of_what_is_handed_over_raises_the_format_version() {
         let known = (2, 18_266_699_312_504_421_679);
-        let ours = (FORMAT_VERSION, fingerprint(&encoded(1, 0x0123_4567_89ab_cdef)));
-        assert_eq!(ours, known, "raise FORMAT_VERSION and note the new fingerprint");
+        let ours = (
+            FORMAT_VERSION,
+            fingerprint(&encoded(1, 0x0123_4567_89ab_cdef)),
+        );
+        assert_eq!(
+            ours, known,
+            "raise FORMAT_VERSION and note the new fingerprint"
+        );
     }
 
     #[test]
     fn rows_that_do_not_exist_and_keys_that_cannot_be_read_are_refused() {
         assert!(Estate::decode(&encoded(RUNS_MAX, 1)).is_err());
-        assert!(Estate::decode(&encoded(0, 1)).is_err(), "the standing run has no book");
+        assert!(
+            Estate::decode(&encoded(0, 1)).is_err(),
+            "the standing run has no book"
+        );
         let agent = Gatekey::from(key(2)).agent().unwrap();
-        assert_eq!((agent.row, agent.agent, agent.key), (2, 1, Key::from_bytes([9; 32])));
+        assert_eq!(
+            (agent.row, agent.agent, agent.key),
+            (2, 1, Key::from_bytes([9; 32]))
+        );
         assert!(Gatekey::from(key(RUNS_MAX as u32)).agent().is_err());
         assert!(Gatekey(vec![0; 5]).agent().is_err());
-        assert!(format!("{:?}", Gatekey::from(key(1))).contains('…'), "a key is never shown");
+        assert!(
+            format!("{:?}", Gatekey::from(key(1))).contains('…'),
+            "a key is never shown"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The master's books with a ledger in which anything may stand, and with a predecessor that may say
-//! anything: for `crate::fuzzing`.
+//! The master's books with a ledger in which anything may stand, and with a predecessor that may
+//! say anything: for `crate::fuzzing`.
 
 use std::os::fd::OwnedFd;
 
@@ -23,22 +23,42 @@ pub(crate) fn keep_books(account: &Account, record: &Slot, bytes_taken: Option<u
     let run = RunId::from_bits(account.run);
     let workers = [WorkerCount::default(); 2];
     let mut books = Books::default();
-    books.open(&Admission { run, clients: 1, agents: Vec::new() }, 1, workers.to_vec());
+    books.open(
+        &Admission {
+            run,
+            clients: 1,
+            agents: Vec::new(),
+        },
+        1,
+        workers.to_vec(),
+    );
     let peer = ([127, 0, 0, 1], 1).into();
     for worker in [Some(1), None] {
         books.credit(account, worker, account.packets);
         let _ = books.read_run(run, true, [(*account, record); 2].into_iter());
         let _ = books.read_totals([(*account, record); 2].into_iter());
         let _ = books.read_server([(*account, peer, 0); 2].into_iter());
-        books.book(&Ended { account, record, peer, worker, bytes_taken });
+        books.book(&Ended {
+            account,
+            record,
+            peer,
+            worker,
+            bytes_taken,
+        });
     }
-    books.runs.remove(&run).map(|book| book.into_record(&workers)).unwrap_or_default()
+    books
+        .runs
+        .remove(&run)
+        .map(|book| book.into_record(&workers))
+        .unwrap_or_default()
 }
 
-/// Reads what a predecessor's master has said, and takes it over if it can be. What was read says the same
-/// when it is handed on; `socket` makes connections to go with it.
+/// Reads what a predecessor's master has said, and takes it over if it can be. What was read says
+/// the same when it is handed on; `socket` makes connections to go with it.
 pub(crate) fn inherit(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
-    let Ok(estate) = Estate::decode(bytes) else { return };
+    let Ok(estate) = Estate::decode(bytes) else {
+        return;
+    };
     let again = estate.encode().expect("what was read can be written");
     let read_again = Estate::decode(&again).expect("what was written can be read");
     assert_eq!(read_again.encode().expect("as before"), again);
@@ -46,7 +66,9 @@ pub(crate) fn inherit(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
         let _ = key.agent();
     }
     // One connection more or less than there are seats is refused; more than slots can never fit.
-    let sockets = (0..estate.seats.len().min(SLOTS as usize)).map(|_| socket()).collect();
+    let sockets = (0..estate.seats.len().min(SLOTS as usize))
+        .map(|_| socket())
+        .collect();
     if let Ok(seats) = Seats::inherit(SLOTS, &estate.generations, &estate.seats, sockets) {
         assert_eq!(seats.all().count(), estate.seats.len());
         assert_eq!(seats.reservations().len(), estate.seats.len());
@@ -65,6 +87,9 @@ pub(crate) fn inherit(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
     let runs: Vec<RunId> = books.runs.keys().copied().collect();
     for run in runs {
         let _ = books.read_run(run, true, std::iter::empty());
-        let _ = books.runs.remove(&run).map(|book| book.into_record(&[WorkerCount::default(); 2]));
+        let _ = books
+            .runs
+            .remove(&run)
+            .map(|book| book.into_record(&[WorkerCount::default(); 2]));
     }
 }

@@ -1,5 +1,6 @@
-//! Giving everything to a successor: the workers quit as in a rolling restart, with none in their place;
-//! what they had taken is worked off, so that the ledger and the kernel agree; then the connections go.
+//! Giving everything to a successor: the workers quit as in a rolling restart, with none in their
+//! place; what they had taken is worked off, so that the ledger and the kernel agree; then the
+//! connections go.
 //!
 //! Our copies of the connections stay until the successor serves. Until then [`Master::take_back`]
 //! undoes all of it.
@@ -39,14 +40,23 @@ impl Master {
         deadline_ns: u64,
         reply: Reply<Result<HandedOver, String>>,
     ) {
-        self.hand_over = Some(HandOver { conduit, deadline_ns, kill_at_ns: u64::MAX, reply });
+        self.hand_over = Some(HandOver {
+            conduit,
+            deadline_ns,
+            kill_at_ns: u64::MAX,
+            reply,
+        });
     }
 
     /// Goes on with letting go as far as it can.
     pub(super) fn leave(&mut self, now_ns: u64) {
-        let Some(mut hand_over) = self.hand_over.take() else { return };
+        let Some(mut hand_over) = self.hand_over.take() else {
+            return;
+        };
         if now_ns >= hand_over.deadline_ns {
-            return (hand_over.reply)(Err("the workers or a run did not come to rest in time".into()));
+            return (hand_over.reply)(Err(
+                "the workers or a run did not come to rest in time".into()
+            ));
         }
         if self.phase == Phase::Serving && self.rolling.is_none() && !self.books.has_closing() {
             hand_over.kill_at_ns = now_ns + QUIT_TIME_NS;
@@ -79,18 +89,35 @@ impl Master {
         let estate = Estate {
             seats,
             generations: self.seats.generations().to_vec(),
-            gates: self.gates.agents().iter().copied().map(Into::into).collect(),
+            gates: self
+                .gates
+                .agents()
+                .iter()
+                .copied()
+                .map(Into::into)
+                .collect(),
             books: &self.books,
-            workers: self.workers.iter().map(super::workers::Worker::legacy).collect(),
+            workers: self
+                .workers
+                .iter()
+                .map(super::workers::Worker::legacy)
+                .collect(),
             recovered_packets: self.recovered_packets,
             connections_lost: self.connections_lost,
             pauses: self.pauses.clone(),
             row_closed_ns: self.row_closed_ns,
         };
         let bytes = estate.encode()?;
-        send_sockets(conduit, self.seats.all().map(|(_, seat)| seat.socket.as_fd()), deadline_ns)
-            .map_err(|error| format!("the connections cannot be handed over: {error}"))?;
-        info!("{sockets} connections and {} bytes of books are handed over", bytes.len());
+        send_sockets(
+            conduit,
+            self.seats.all().map(|(_, seat)| seat.socket.as_fd()),
+            deadline_ns,
+        )
+        .map_err(|error| format!("the connections cannot be handed over: {error}"))?;
+        info!(
+            "{sockets} connections and {} bytes of books are handed over",
+            bytes.len()
+        );
         Ok(HandedOver { bytes, sockets })
     }
 

@@ -1,5 +1,5 @@
-//! Being a successor: everything is taken and checked first, and nothing is touched before the old server
-//! has let go.
+//! Being a successor: everything is taken and checked first, and nothing is touched before the old
+//! server has let go.
 
 use std::os::fd::OwnedFd;
 
@@ -17,7 +17,9 @@ impl Master {
         let estate = Estate::decode(bytes)?;
         if estate.workers.len() != self.workers.len() {
             let (theirs, ours) = (estate.workers.len(), self.workers.len());
-            return Err(format!("the old server has {theirs} workers and this one {ours}"));
+            return Err(format!(
+                "the old server has {theirs} workers and this one {ours}"
+            ));
         }
         for key in &estate.gates {
             self.gates.admit(key.agent()?);
@@ -43,13 +45,20 @@ impl Master {
         self.phase = Phase::Serving;
         let now_ns = now_ns();
         // What is in the lines until now is not theirs.
-        self.workers.iter_mut().for_each(|worker| worker.forgive_silence(now_ns));
+        self.workers
+            .iter_mut()
+            .for_each(|worker| worker.forgive_silence(now_ns));
         self.say_to_all(ToWorker::Begin);
         for agent in self.gates.agents().to_vec() {
             self.say_to_all(ToWorker::Admit(agent));
         }
         self.set_raw_seats();
-        self.unread = self.seats.all().filter(|(_, seat)| seat.unread.is_some()).map(|(slot, _)| slot).collect();
+        self.unread = self
+            .seats
+            .all()
+            .filter(|(_, seat)| seat.unread.is_some())
+            .map(|(slot, _)| slot)
+            .collect();
         self.watch_unread_until_ns = now_ns + UNREAD_WATCH_NS;
         self.place_waiting();
         self.watch_listener(true);

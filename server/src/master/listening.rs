@@ -19,8 +19,10 @@ const DESCRIPTORS_RESERVED: u64 = 512;
 pub(crate) const DESCRIPTORS_PER_WORKER: u64 = 4;
 
 /// A peer that has vanished is noticed within a minute, also when nothing is sent to it.
-const KEEPALIVE: TcpKeepalive =
-    TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(3);
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(30))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 
 /// Buffers of each connection, from the seed.
 const SOCKET_BUFFER_BYTES: usize = 128 * 1024;
@@ -28,7 +30,13 @@ const SOCKET_BUFFER_BYTES: usize = 128 * 1024;
 /// Raises the limit of open files as far as it goes.
 pub(super) fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    );
 }
 
 /// A ledger for as many connections as fit. A successor asks for none: its predecessor's fits.

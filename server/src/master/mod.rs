@@ -65,8 +65,8 @@ use crate::{
 /// How often the loop comes round when nothing happens.
 const TICK_NS: u64 = 100_000_000;
 
-/// How often it comes round while connections that a worker left behind are waiting to be read again,
-/// so that their pause is known this exactly …
+/// How often it comes round while connections that a worker left behind are waiting to be read
+/// again, so that their pause is known this exactly …
 const UNREAD_TICK_NS: u64 = 1_000_000;
 
 /// … for so long: an idle client may have nothing to be read for hours.
@@ -168,46 +168,80 @@ pub(crate) struct Started {
     pub(crate) ledger: [OwnedFd; 3],
 }
 
-/// Starts the workers and the master's thread. When it returns, clients are served, or by a successor can
-/// be.
+/// Starts the workers and the master's thread. When it returns, clients are served, or by a
+/// successor can be.
 pub(crate) fn start(settings: Settings) -> anyhow::Result<Started> {
     let (requests, receiver) = mpsc::channel();
     let waker = Arc::new(Waker::new().context("no eventfd for the master")?);
     let handle = Handle::new(requests, Arc::clone(&waker));
     let (started, has_started) = mpsc::channel();
-    let thread = thread::Builder::new().name("master".into()).spawn(move || {
-        if settings.high_priority {
-            // Behind others it would find out late that a worker is dead or hangs. It is no real-time thread: peers
-            // decide how busy it is, and workers come first.
-            precedence::run_first();
-        }
-        match Master::new(settings, receiver, waker) {
-            Ok(master) => {
-                let _ = started.send(master.ledger_again());
-                master.run();
+    let thread = thread::Builder::new()
+        .name("master".into())
+        .spawn(move || {
+            if settings.high_priority {
+                // Behind others it would find out late that a worker is dead or hangs. It is no
+                // real-time thread: peers decide how busy it is, and workers come first.
+                precedence::run_first();
             }
-            Err(error) => {
-                let _ = started.send(Err(error));
+            match Master::new(settings, receiver, waker) {
+                Ok(master) => {
+                    let _ = started.send(master.ledger_again());
+                    master.run();
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
             }
-        }
-    })?;
-    let (slots, ledger) = has_started.recv().context("the master's thread ended while it started")??;
-    Ok(Started { handle, thread, slots, ledger })
+        })?;
+    let (slots, ledger) = has_started
+        .recv()
+        .context("the master's thread ended while it started")??;
+    Ok(Started {
+        handle,
+        thread,
+        slots,
+        ledger,
+    })
 }
 
 impl Master {
-    fn new(settings: Settings, requests: mpsc::Receiver<Request>, waker: Arc<Waker>) -> anyhow::Result<Self> {
-        settings.listener.set_nonblocking(true).context("the data port's listener")?;
+    fn new(
+        settings: Settings,
+        requests: mpsc::Receiver<Request>,
+        waker: Arc<Waker>,
+    ) -> anyhow::Result<Self> {
+        settings
+            .listener
+            .set_nonblocking(true)
+            .context("the data port's listener")?;
         listening::tune(&settings.listener);
-        let phase = if settings.ledger.is_some() { Phase::Waiting } else { Phase::Serving };
+        let phase = if settings.ledger.is_some() {
+            Phase::Waiting
+        } else {
+            Phase::Serving
+        };
         listening::raise_descriptors();
         let create = || listening::make_ledger(settings.max_clients, settings.workers);
         let ledger = settings.ledger.map_or_else(create, Ok)?;
         let slots = ledger.slots().len() as u32;
         let epoll = epoll::create(CreateFlags::CLOEXEC).context("no epoll for the master")?;
-        let listens = if phase == Phase::Serving { EventFlags::IN } else { EventFlags::empty() };
-        epoll::add(&epoll, &settings.listener, EventData::new_u64(LISTENER), listens)?;
-        epoll::add(&epoll, &*waker, EventData::new_u64(REQUESTS), EventFlags::IN)?;
+        let listens = if phase == Phase::Serving {
+            EventFlags::IN
+        } else {
+            EventFlags::empty()
+        };
+        epoll::add(
+            &epoll,
+            &settings.listener,
+            EventData::new_u64(LISTENER),
+            listens,
+        )?;
+        epoll::add(
+            &epoll,
+            &*waker,
+            EventData::new_u64(REQUESTS),
+            EventFlags::IN,
+        )?;
         let mut master = Self {
             phase,
             listener: settings.listener,
@@ -216,7 +250,8 @@ impl Master {
             high_priority: settings.high_priority,
             pin_workers: settings.pin_workers,
             rx_coalesce: settings.rx_coalesce,
-            executable: Executable::current().context("this executable cannot be opened to start workers from")?,
+            executable: Executable::current()
+                .context("this executable cannot be opened to start workers from")?,
             epoll,
             requests,
             waker,
@@ -244,7 +279,9 @@ impl Master {
             master.set_raw_seats();
         }
         for worker in 0..master.workers.len() {
-            master.start_worker(worker).context("a worker cannot be started")?;
+            master
+                .start_worker(worker)
+                .context("a worker cannot be started")?;
         }
         // A successor inherits the standing run with all others.
         if let Some(key) = settings.standing_key.filter(|_| phase == Phase::Serving) {
@@ -263,7 +300,10 @@ impl Master {
     }
 
     fn ledger_again(&self) -> anyhow::Result<(u32, [OwnedFd; 3])> {
-        let again = self.ledger.descriptors().map(|memory| memory.try_clone_to_owned());
+        let again = self
+            .ledger
+            .descriptors()
+            .map(|memory| memory.try_clone_to_owned());
         let [workers, slots, seats] = again;
         Ok((self.ledger.slots().len() as u32, [workers?, slots?, seats?]))
     }
@@ -300,9 +340,20 @@ impl Master {
     }
 
     fn wait(&self, events: &mut Vec<Event>) -> rustix::io::Result<()> {
-        let tick_ns = if self.watches_unread(now_ns()) { UNREAD_TICK_NS } else { TICK_NS };
-        let timeout = Timespec { tv_sec: 0, tv_nsec: tick_ns as _ };
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout)) {
+        let tick_ns = if self.watches_unread(now_ns()) {
+            UNREAD_TICK_NS
+        } else {
+            TICK_NS
+        };
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: tick_ns as _,
+        };
+        match epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(events),
+            Some(&timeout),
+        ) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error),
         }
@@ -318,7 +369,9 @@ impl Master {
             return;
         }
         if now_ns - self.last_tick_ns > TICK_NS + LATE_NS {
-            self.workers.iter_mut().for_each(|worker| worker.forgive_silence(now_ns));
+            self.workers
+                .iter_mut()
+                .for_each(|worker| worker.forgive_silence(now_ns));
         }
         self.last_tick_ns = now_ns;
         self.end_pause(now_ns);
@@ -338,7 +391,8 @@ impl Master {
     }
 
     fn start_due_worker(&mut self, worker: usize, now_ns: u64) {
-        let is_due = self.workers[worker].process.is_none() && now_ns >= self.workers[worker].restart_at_ns;
+        let is_due =
+            self.workers[worker].process.is_none() && now_ns >= self.workers[worker].restart_at_ns;
         if !is_due || self.is_stopping || self.phase == Phase::Leaving {
             return;
         }
@@ -353,10 +407,24 @@ impl Master {
     fn start_worker(&mut self, index: usize) -> std::io::Result<()> {
         let worker = &mut self.workers[index];
         worker.start(&self.executable, &self.ledger, self.accept_raw, now_ns())?;
-        let Some(process) = &worker.process else { return Ok(()) };
+        let Some(process) = &worker.process else {
+            return Ok(());
+        };
         let token = FIRST_WORKER + 2 * index as u64;
-        let watched = epoll::add(&self.epoll, &process.channel, EventData::new_u64(token), EventFlags::IN)
-            .and_then(|()| epoll::add(&self.epoll, &process.pidfd, EventData::new_u64(token + 1), EventFlags::IN));
+        let watched = epoll::add(
+            &self.epoll,
+            &process.channel,
+            EventData::new_u64(token),
+            EventFlags::IN,
+        )
+        .and_then(|()| {
+            epoll::add(
+                &self.epoll,
+                &process.pidfd,
+                EventData::new_u64(token + 1),
+                EventFlags::IN,
+            )
+        });
         if let Err(error) = watched {
             // A process whose end nobody would see is worse than none.
             worker.abandon();
@@ -366,7 +434,14 @@ impl Master {
         self.pin(index);
         if self.high_priority {
             let workers = self.workers.len() as u32;
-            self.say(index, ToWorker::Precede { cores: precedence::cores() as u32, workers }, None);
+            self.say(
+                index,
+                ToWorker::Precede {
+                    cores: precedence::cores() as u32,
+                    workers,
+                },
+                None,
+            );
         }
         self.say(index, ToWorker::Coalesce(self.rx_coalesce), None);
         if self.phase != Phase::Waiting {
@@ -381,11 +456,15 @@ impl Master {
     /// Keeps a worker on its core, where that was asked for and the system grants it.
     fn pin(&self, index: usize) {
         use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-        let Some(process) = &self.workers[index].process else { return };
+        let Some(process) = &self.workers[index].process else {
+            return;
+        };
         if self.pin_workers
             && let Ok(allowed) = sched_getaffinity(None)
         {
-            let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
+            let cores: Vec<usize> = (0..CpuSet::MAX_CPU)
+                .filter(|core| allowed.is_set(*core))
+                .collect();
             let mut own = CpuSet::new();
             own.set(cores[index % cores.len()]);
             let _ = sched_setaffinity(Some(process.pid), &own);
@@ -401,7 +480,10 @@ impl Master {
         if flags.contains(EventFlags::OUT) {
             let seats = &self.seats;
             let socket = |slot| seats.get(slot).map(|seat| seat.socket.as_fd());
-            let is_flushed = self.workers[index].process.as_mut().is_none_or(|process| process.flush(socket));
+            let is_flushed = self.workers[index]
+                .process
+                .as_mut()
+                .is_none_or(|process| process.flush(socket));
             if is_flushed {
                 self.watch_channel(index, false);
             }
@@ -426,8 +508,10 @@ impl Master {
             return self.roll(now_ns());
         };
         // Anything may be in a message of a broken worker: it can only let go of what is its own.
-        let is_its_own =
-            self.seats.get(slot).is_some_and(|seat| seat.worker == Some(index) && seat.generation == generation);
+        let is_its_own = self
+            .seats
+            .get(slot)
+            .is_some_and(|seat| seat.worker == Some(index) && seat.generation == generation);
         if is_its_own {
             self.workers[index].connections = self.workers[index].connections.saturating_sub(1);
             self.finish(slot);
@@ -436,8 +520,14 @@ impl Master {
 
     fn bury(&mut self, index: usize) {
         let deaths = self.workers[index].deaths;
-        let Some(ended) = self.workers[index].reap(now_ns()) else { return };
-        let what = if self.workers[index].deaths > deaths { "worker died" } else { "worker handed over" };
+        let Some(ended) = self.workers[index].reap(now_ns()) else {
+            return;
+        };
+        let what = if self.workers[index].deaths > deaths {
+            "worker died"
+        } else {
+            "worker handed over"
+        };
         while let Some(message) = receive(&ended.channel) {
             self.heed(index, message);
         }
@@ -445,21 +535,42 @@ impl Master {
         if self.workers[index].is_in_crash_loop(now_ns()) {
             let text = format!("worker {index} dies again and again; the others go on");
             error!("{text}");
-            self.books.note_incident(now_ns(), "worker in a crash loop", &text);
+            self.books
+                .note_incident(now_ns(), "worker in a crash loop", &text);
         }
         self.start_due_worker(index, now_ns());
     }
 
     fn watch_listener(&self, accepting: bool) {
-        let flags = if accepting && self.phase == Phase::Serving { EventFlags::IN } else { EventFlags::empty() };
-        let _ = epoll::modify(&self.epoll, &self.listener, EventData::new_u64(LISTENER), flags);
+        let flags = if accepting && self.phase == Phase::Serving {
+            EventFlags::IN
+        } else {
+            EventFlags::empty()
+        };
+        let _ = epoll::modify(
+            &self.epoll,
+            &self.listener,
+            EventData::new_u64(LISTENER),
+            flags,
+        );
     }
 
     fn watch_channel(&self, index: usize, for_room: bool) {
-        let Some(process) = &self.workers[index].process else { return };
-        let flags = if for_room { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+        let Some(process) = &self.workers[index].process else {
+            return;
+        };
+        let flags = if for_room {
+            EventFlags::IN | EventFlags::OUT
+        } else {
+            EventFlags::IN
+        };
         let token = FIRST_WORKER + 2 * index as u64;
-        let _ = epoll::modify(&self.epoll, &process.channel, EventData::new_u64(token), flags);
+        let _ = epoll::modify(
+            &self.epoll,
+            &process.channel,
+            EventData::new_u64(token),
+            flags,
+        );
     }
 
     fn stop(&mut self) {
@@ -473,10 +584,18 @@ impl Master {
         }
         let deadline = now_ns() + QUIT_TIME_NS;
         for worker in &mut self.workers {
-            let Some(process) = &worker.process else { continue };
+            let Some(process) = &worker.process else {
+                continue;
+            };
             let left = deadline.saturating_sub(now_ns());
-            let timeout = Timespec { tv_sec: (left / 1_000_000_000) as _, tv_nsec: (left % 1_000_000_000) as _ };
-            let _ = poll(&mut [PollFd::new(&process.pidfd, PollFlags::IN)], Some(&timeout));
+            let timeout = Timespec {
+                tv_sec: (left / 1_000_000_000) as _,
+                tv_nsec: (left % 1_000_000_000) as _,
+            };
+            let _ = poll(
+                &mut [PollFd::new(&process.pidfd, PollFlags::IN)],
+                Some(&timeout),
+            );
             worker.kill();
             let _ = worker.reap(now_ns());
         }
@@ -487,7 +606,9 @@ fn receive(channel: &Channel) -> Option<FromWorker> {
     let mut message = [0; MESSAGE_BYTES];
     match channel.receive(&mut message) {
         // A descriptor that came along closes here: nobody asked for one.
-        Ok(_) => FromWorker::decode(&message).ok().or(Some(FromWorker::Ready)),
+        Ok(_) => FromWorker::decode(&message)
+            .ok()
+            .or(Some(FromWorker::Ready)),
         Err(_) => None,
     }
 }

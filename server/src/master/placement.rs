@@ -1,8 +1,8 @@
 //! Which worker gets a connection: the one that serves with the fewest, the first of equals.
 //!
-//! One that is still starting has the fewest and would be the first: whatever it was given would wait until
-//! it has started. So it gets none of those whose packets wait already, unless no other can. New connections
-//! have time, and are spread over all: nothing is moved later on.
+//! One that is still starting has the fewest and would be the first: whatever it was given would
+//! wait until it has started. So it gets none of those whose packets wait already, unless no other
+//! can. New connections have time, and are spread over all: nothing is moved later on.
 
 /// A worker as placement sees it.
 #[derive(Clone, Copy, Debug)]
@@ -16,8 +16,13 @@ pub(super) struct Candidate {
 
 /// The index of the worker to choose. `None` when none serves.
 pub(super) fn choose(workers: impl IntoIterator<Item = Candidate>) -> Option<usize> {
-    let serving = workers.into_iter().enumerate().filter(|(_, worker)| worker.serves);
-    serving.min_by_key(|(index, worker)| (!worker.is_ready, worker.connections, *index)).map(|(index, _)| index)
+    let serving = workers
+        .into_iter()
+        .enumerate()
+        .filter(|(_, worker)| worker.serves);
+    serving
+        .min_by_key(|(index, worker)| (!worker.is_ready, worker.connections, *index))
+        .map(|(index, _)| index)
 }
 
 #[cfg(test)]

@@ -38,12 +38,26 @@ enum Unrecoverable {
 
 impl Master {
     /// Takes over from a worker that has ended.
-    pub(super) fn recover_worker(&mut self, worker: usize, what: &'static str, ended: workers::Ended) {
-        let workers::Ended { channel, how, started_ns } = ended;
+    pub(super) fn recover_worker(
+        &mut self,
+        worker: usize,
+        what: &'static str,
+        ended: workers::Ended,
+    ) {
+        let workers::Ended {
+            channel,
+            how,
+            started_ns,
+        } = ended;
         drop(channel);
         let found_ns = now_ns();
         // The beat of one that died before its first is that of the process before it.
-        let last_sign_ns = self.ledger.worker(worker).heartbeat_ns.load(Ordering::Acquire).max(started_ns);
+        let last_sign_ns = self
+            .ledger
+            .worker(worker)
+            .heartbeat_ns
+            .load(Ordering::Acquire)
+            .max(started_ns);
         let slots = self.seats.of_worker(Some(worker));
         self.watch_unread_until_ns = found_ns + UNREAD_WATCH_NS;
         let (connections, recovered_before) = (slots.len(), self.recovered_packets);
@@ -65,15 +79,24 @@ impl Master {
     }
 
     fn recover(&mut self, slot: u32, worker: usize, last_sign_ns: u64) {
-        let Some(committed) = self.ledger.slots().get(slot as usize).and_then(crate::ledger::Slot::account) else {
+        let Some(committed) = self
+            .ledger
+            .slots()
+            .get(slot as usize)
+            .and_then(crate::ledger::Slot::account)
+        else {
             return;
         };
         self.credit(slot, &committed, Some(worker));
         let mut account = committed;
         if let Err(error) = self.work_off(slot, &mut account) {
             warn!(slot, "a connection is lost with its worker: {error}");
-            let text = format!("client {} was lost with worker {worker}: {error}", account.client);
-            self.books.note_incident(now_ns(), "client lost with its worker", &text);
+            let text = format!(
+                "client {} was lost with worker {worker}: {error}",
+                account.client
+            );
+            self.books
+                .note_incident(now_ns(), "client lost with its worker", &text);
             account = committed;
             account.end = End::Unrecoverable;
             account.stage = Stage::Closed;
@@ -89,9 +112,19 @@ impl Master {
         } else {
             // What it had read and not committed ends the pause that a death before this one began.
             self.note_pause(slot);
-            let opened_ns = self.ledger.slots()[slot as usize].lease.opened_ns.load(Ordering::Acquire);
-            let unread = Unread { since_ns: last_sign_ns.max(opened_ns), worked_ns: account.worked_ns };
-            if self.seats.get_mut(slot).is_some_and(|seat| seat.go_unread(unread)) {
+            let opened_ns = self.ledger.slots()[slot as usize]
+                .lease
+                .opened_ns
+                .load(Ordering::Acquire);
+            let unread = Unread {
+                since_ns: last_sign_ns.max(opened_ns),
+                worked_ns: account.worked_ns,
+            };
+            if self
+                .seats
+                .get_mut(slot)
+                .is_some_and(|seat| seat.go_unread(unread))
+            {
                 self.unread.push(slot);
             }
             self.place(slot);
@@ -105,18 +138,31 @@ impl Master {
         if !account.is_possible() {
             return Err(Unrecoverable::Impossible);
         }
-        let Some(seat) = self.seats.get(slot) else { return Ok(()) };
+        let Some(seat) = self.seats.get(slot) else {
+            return Ok(());
+        };
         let committed = account.bytes;
         let taken = bytes_taken(&seat.socket)?;
-        let left = taken.checked_sub(committed).and_then(|left| usize::try_from(left).ok());
+        let left = taken
+            .checked_sub(committed)
+            .and_then(|left| usize::try_from(left).ok());
         let room = BUFFER_BYTES - usize::from(account.rest_bytes);
-        let left = left.filter(|left| *left <= room).ok_or(Unrecoverable::Disagreement { taken, committed })?;
+        let left = left
+            .filter(|left| *left <= room)
+            .ok_or(Unrecoverable::Disagreement { taken, committed })?;
         if left > 0 {
             let record = &self.ledger.slots()[slot as usize];
-            let gate = Gate { gates: &self.gates, ledger: &self.ledger, slot, generation: seat.generation };
-            // What ended the worker may be a fault of ours in this very code: then it costs this one
-            // client, not the server.
-            let resumed = catch_unwind(AssertUnwindSafe(|| resume(record, account, left, now_ns(), &gate, &Ink)));
+            let gate = Gate {
+                gates: &self.gates,
+                ledger: &self.ledger,
+                slot,
+                generation: seat.generation,
+            };
+            // What ended the worker may be a fault of ours in this very code: then it costs this
+            // one client, not the server.
+            let resumed = catch_unwind(AssertUnwindSafe(|| {
+                resume(record, account, left, now_ns(), &gate, &Ink)
+            }));
             resumed.map_err(|_| Unrecoverable::Deadly)?;
         }
         let put = bytes_put(&seat.socket)?.saturating_sub(seat.put_at_start);
@@ -126,7 +172,9 @@ impl Master {
 
     /// Puts the packets that are new in `account` down to whoever counted them.
     fn credit(&mut self, slot: u32, account: &Account, worker: Option<usize>) {
-        let Some(seat) = self.seats.get_mut(slot) else { return };
+        let Some(seat) = self.seats.get_mut(slot) else {
+            return;
+        };
         let packets = account.packets.saturating_sub(seat.credited_packets);
         seat.credited_packets = account.packets;
         match worker {
@@ -141,12 +189,21 @@ impl Master {
 
     /// Books a connection whose account is closed and frees all it had.
     pub(super) fn finish(&mut self, slot: u32) {
-        let Some(account) = self.ledger.slots().get(slot as usize).and_then(crate::ledger::Slot::account) else {
+        let Some(account) = self
+            .ledger
+            .slots()
+            .get(slot as usize)
+            .and_then(crate::ledger::Slot::account)
+        else {
             return;
         };
-        let Some(worker) = self.seats.get(slot).map(|seat| seat.worker) else { return };
+        let Some(worker) = self.seats.get(slot).map(|seat| seat.worker) else {
+            return;
+        };
         self.credit(slot, &account, worker);
-        let Some(seat) = self.seats.vacate(slot) else { return };
+        let Some(seat) = self.seats.vacate(slot) else {
+            return;
+        };
         self.books.book(&Ended {
             account: &account,
             record: &self.ledger.slots()[slot as usize],
@@ -171,12 +228,23 @@ impl Master {
     /// Notes the pause of a connection if it is over. False while it is not.
     fn note_pause(&mut self, slot: u32) -> bool {
         // The seat first: looking at the ledger of one that is free again would give it memory.
-        let Some(seat) = self.seats.get_mut(slot) else { return true };
-        let Some(unread) = seat.unread else { return true };
-        let account = self.ledger.slots().get(slot as usize).and_then(crate::ledger::Slot::account);
-        let Some(account) = account.filter(|account| account.worked_ns > unread.worked_ns) else { return false };
+        let Some(seat) = self.seats.get_mut(slot) else {
+            return true;
+        };
+        let Some(unread) = seat.unread else {
+            return true;
+        };
+        let account = self
+            .ledger
+            .slots()
+            .get(slot as usize)
+            .and_then(crate::ledger::Slot::account);
+        let Some(account) = account.filter(|account| account.worked_ns > unread.worked_ns) else {
+            return false;
+        };
         seat.unread = None;
-        self.pauses.record(account.worked_ns.saturating_sub(unread.since_ns));
+        self.pauses
+            .record(account.worked_ns.saturating_sub(unread.since_ns));
         true
     }
 
@@ -189,13 +257,19 @@ impl Master {
 
     /// Ends a connection: its worker works off what is there and lets go.
     pub(super) fn cut(&mut self, slot: u32) {
-        let Some(seat) = self.seats.get_mut(slot) else { return };
+        let Some(seat) = self.seats.get_mut(slot) else {
+            return;
+        };
         seat.is_cut = true;
         let generation = seat.generation;
         match seat.worker {
             Some(worker) => self.say(worker, ToWorker::Cut { slot, generation }, None),
             None => {
-                let Some(mut account) = self.ledger.slots().get(slot as usize).and_then(crate::ledger::Slot::account)
+                let Some(mut account) = self
+                    .ledger
+                    .slots()
+                    .get(slot as usize)
+                    .and_then(crate::ledger::Slot::account)
                 else {
                     return;
                 };
@@ -209,9 +283,16 @@ impl Master {
     /// Works off what still lies in the socket of a connection that no worker reads, and closes its
     /// account.
     fn end_unread(&mut self, slot: u32, account: &mut Account) {
-        let Some(seat) = self.seats.get(slot) else { return };
+        let Some(seat) = self.seats.get(slot) else {
+            return;
+        };
         let record = &self.ledger.slots()[slot as usize];
-        let gate = Gate { gates: &self.gates, ledger: &self.ledger, slot, generation: seat.generation };
+        let gate = Gate {
+            gates: &self.gates,
+            ledger: &self.ledger,
+            slot,
+            generation: seat.generation,
+        };
         for _ in 0..BATCHES_AFTER_CUT {
             let at = place_rest(record, account, &Ink);
             match receive_into(&seat.socket, &record.buffer.0, at) {

@@ -26,31 +26,50 @@ pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
 pub(crate) enum Request {
     /// Let the clients of a run in: from now on their hellos are verified. Answered once every
     /// worker has been told, so a client that connects afterwards is never refused for being early.
-    Admit { run: Admission, reply: Reply<Result<(), AdmitError>> },
+    Admit {
+        run: Admission,
+        reply: Reply<Result<(), AdmitError>>,
+    },
     /// How a run stands. `None` for a run that is not admitted.
-    ReadRun { run: RunId, histograms: bool, reply: Reply<Option<RunReading>> },
+    ReadRun {
+        run: RunId,
+        histograms: bool,
+        reply: Reply<Option<RunReading>>,
+    },
     /// End a run: its connections that are still open are cut, no hello of it is taken any more.
     /// Answered when the last worker has let go of the last of them, at most 3 s later.
-    CloseRun { run: RunId, reply: Reply<Option<RunRecord>> },
+    CloseRun {
+        run: RunId,
+        reply: Reply<Option<RunRecord>>,
+    },
     /// Restart the workers one by one, under load. Answered with how many, when the last is ready.
     RestartWorkers { reply: Reply<u32> },
     /// Answered when no restart of the workers is under way.
     WhenRested { reply: Reply<()> },
     /// The server as a whole.
     ReadServer { reply: Reply<ServerReading> },
-    /// What verified clients sent since the server's start, with every histogram. Costs a look at all
-    /// of them: ask once a second at the most.
+    /// What verified clients sent since the server's start, with every histogram. Costs a look at
+    /// all of them: ask once a second at the most.
     ReadTotals { reply: Reply<Totals> },
     /// Answered when every worker serves.
     WhenReady { reply: Reply<()> },
-    /// Let go of everything: the workers quit, nothing is accepted, the connections go through `conduit`.
-    /// Answered with the rest once all is out. Whatever the answer, [`Request::TakeBack`] undoes it.
-    HandOver { conduit: Arc<Conduit>, deadline_ns: u64, reply: Reply<Result<HandedOver, String>> },
+    /// Let go of everything: the workers quit, nothing is accepted, the connections go through
+    /// `conduit`. Answered with the rest once all is out. Whatever the answer,
+    /// [`Request::TakeBack`] undoes it.
+    HandOver {
+        conduit: Arc<Conduit>,
+        deadline_ns: u64,
+        reply: Reply<Result<HandedOver, String>>,
+    },
     /// The hand-over has failed: go on.
     TakeBack { reply: Reply<()> },
-    /// Take what another server has handed over, its bytes and the connections that they tell of, and
-    /// touch nothing. An error is one sentence.
-    Inherit { bytes: Vec<u8>, sockets: Vec<OwnedFd>, reply: Reply<Result<(), String>> },
+    /// Take what another server has handed over, its bytes and the connections that they tell of,
+    /// and touch nothing. An error is one sentence.
+    Inherit {
+        bytes: Vec<u8>,
+        sockets: Vec<OwnedFd>,
+        reply: Reply<Result<(), String>>,
+    },
     /// The other server has let go: read and accept.
     Begin,
     /// Stop accepting, end the workers, end the thread.

@@ -37,7 +37,9 @@ struct Turn {
 impl Rolling {
     fn end(self) {
         info!("{} workers were restarted", self.restarted);
-        self.replies.into_iter().for_each(|reply| reply(self.restarted));
+        self.replies
+            .into_iter()
+            .for_each(|reply| reply(self.restarted));
     }
 }
 
@@ -115,7 +117,12 @@ mod tests {
         };
         answer_at_end(None, reply());
         assert!(answered.try_recv().is_ok());
-        let mut rolling = Rolling { left: VecDeque::from([1]), current: None, restarted: 3, replies: Vec::new() };
+        let mut rolling = Rolling {
+            left: VecDeque::from([1]),
+            current: None,
+            restarted: 3,
+            replies: Vec::new(),
+        };
         answer_at_end(Some(&mut rolling), reply());
         assert!(answered.try_recv().is_err());
         rolling.end();

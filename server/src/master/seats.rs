@@ -64,7 +64,9 @@ pub(super) struct Seats {
 impl Seats {
     pub(super) fn new(slots: u32) -> Self {
         Self {
-            by_slot: std::iter::repeat_with(|| None).take(slots as usize).collect(),
+            by_slot: std::iter::repeat_with(|| None)
+                .take(slots as usize)
+                .collect(),
             generations: vec![0; slots as usize],
             // Low slots first: they are the ones whose memory is in use already.
             free: (0..slots).rev().collect(),
@@ -85,7 +87,11 @@ impl Seats {
 
     /// The last generation of each slot, without the slots at the end that never had any.
     pub(super) fn generations(&self) -> &[u32] {
-        let used = self.generations.iter().rposition(|generation| *generation > 0).map_or(0, |last| last + 1);
+        let used = self
+            .generations
+            .iter()
+            .rposition(|generation| *generation > 0)
+            .map_or(0, |last| last + 1);
         &self.generations[..used]
     }
 
@@ -100,26 +106,55 @@ impl Seats {
         let mut seats = Self::new(slots);
         if generations.len() > slots as usize || reservations.len() != sockets.len() {
             let (reserved, given) = (reservations.len(), sockets.len());
-            return Err(format!("{reserved} seats and {given} connections do not fit each other or {slots} slots"));
+            return Err(format!(
+                "{reserved} seats and {given} connections do not fit each other or {slots} slots"
+            ));
         }
         seats.generations[..generations.len()].copy_from_slice(generations);
         for (reservation, socket) in reservations.iter().zip(sockets) {
-            let Reservation { slot, peer, put_at_start, credited_packets, unread } = *reservation;
-            let generation = generations.get(slot as usize).copied().filter(|generation| *generation > 0);
-            let generation = generation.ok_or_else(|| format!("slot {slot} has a connection and no generation"))?;
-            let seat =
-                Seat { socket, peer, generation, worker: None, put_at_start, credited_packets, unread, is_cut: false };
+            let Reservation {
+                slot,
+                peer,
+                put_at_start,
+                credited_packets,
+                unread,
+            } = *reservation;
+            let generation = generations
+                .get(slot as usize)
+                .copied()
+                .filter(|generation| *generation > 0);
+            let generation = generation
+                .ok_or_else(|| format!("slot {slot} has a connection and no generation"))?;
+            let seat = Seat {
+                socket,
+                peer,
+                generation,
+                worker: None,
+                put_at_start,
+                credited_packets,
+                unread,
+                is_cut: false,
+            };
             if seats.by_slot[slot as usize].replace(seat).is_some() {
                 return Err(format!("slot {slot} has two connections"));
             }
         }
-        seats.free.retain(|slot| seats.by_slot[*slot as usize].is_none());
+        seats
+            .free
+            .retain(|slot| seats.by_slot[*slot as usize].is_none());
         Ok(seats)
     }
 
     /// Gives a new connection a slot, or the socket back when there is none.
-    pub(super) fn take(&mut self, socket: OwnedFd, peer: SocketAddr, put_at_start: u64) -> Result<u32, OwnedFd> {
-        let Some(slot) = self.free.pop() else { return Err(socket) };
+    pub(super) fn take(
+        &mut self,
+        socket: OwnedFd,
+        peer: SocketAddr,
+        put_at_start: u64,
+    ) -> Result<u32, OwnedFd> {
+        let Some(slot) = self.free.pop() else {
+            return Err(socket);
+        };
         let generation = self.generations[slot as usize].wrapping_add(1).max(1);
         self.generations[slot as usize] = generation;
         let seat = Seat {
@@ -153,12 +188,18 @@ impl Seats {
 
     /// Every connection with its slot.
     pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Seat)> {
-        self.by_slot.iter().enumerate().filter_map(|(slot, seat)| Some((slot as u32, seat.as_ref()?)))
+        self.by_slot
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, seat)| Some((slot as u32, seat.as_ref()?)))
     }
 
     /// The slots that `worker` reads.
     pub(super) fn of_worker(&self, worker: Option<usize>) -> Vec<u32> {
-        self.all().filter(|(_, seat)| seat.worker == worker).map(|(slot, _)| slot).collect()
+        self.all()
+            .filter(|(_, seat)| seat.worker == worker)
+            .map(|(slot, _)| slot)
+            .collect()
     }
 }
 
@@ -177,13 +218,24 @@ mod tests {
     #[test]
     fn a_pause_that_outlasts_a_second_death_has_begun_with_the_first() {
         let mut seats = Seats::new(1);
-        let slot = seats.take(socket(), "127.0.0.1:1".parse().unwrap(), 0).unwrap();
+        let slot = seats
+            .take(socket(), "127.0.0.1:1".parse().unwrap(), 0)
+            .unwrap();
         let seat = seats.get_mut(slot).unwrap();
-        assert!(seat.go_unread(Unread { since_ns: 5, worked_ns: 4 }));
-        assert!(!seat.go_unread(Unread { since_ns: 9, worked_ns: 4 }));
+        assert!(seat.go_unread(Unread {
+            since_ns: 5,
+            worked_ns: 4
+        }));
+        assert!(!seat.go_unread(Unread {
+            since_ns: 9,
+            worked_ns: 4
+        }));
         assert_eq!(seat.unread.map(|unread| unread.since_ns), Some(5));
         seat.unread = None;
-        assert!(seat.go_unread(Unread { since_ns: 9, worked_ns: 8 }));
+        assert!(seat.go_unread(Unread {
+            since_ns: 9,
+            worked_ns: 8
+        }));
     }
 
     proptest! {

@@ -1,5 +1,5 @@
-//! What workers say on their standard error, which is next to nothing (a panic, say), as lines of the
-//! master's log: with the worker's number, cleaned, and not too many.
+//! What workers say on their standard error, which is next to nothing (a panic, say), as lines of
+//! the master's log: with the worker's number, cleaned, and not too many.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _},
@@ -22,17 +22,28 @@ const LINE_BYTES_MAX: u64 = 4096;
 pub(super) fn follow(worker: usize, pid: Pid, stderr: ChildStderr) -> io::Result<()> {
     let tell = move |said: &str| {
         if let Some(withheld) = LINES.admit(now_ns()) {
-            tracing::warn!(worker, pid = pid.as_raw_nonzero().get(), withheld, "a worker says: {said}");
+            tracing::warn!(
+                worker,
+                pid = pid.as_raw_nonzero().get(),
+                withheld,
+                "a worker says: {said}"
+            );
         }
     };
-    thread::Builder::new().name("worker-log".into()).spawn(move || for_each_line(stderr, tell)).map(drop)
+    thread::Builder::new()
+        .name("worker-log".into())
+        .spawn(move || for_each_line(stderr, tell))
+        .map(drop)
 }
 
 /// Tells every line, cleaned and cut, but for empty ones.
 fn for_each_line(from: impl io::Read, tell: impl Fn(&str)) {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
-    while let Ok(1..) = (&mut from).take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+    while let Ok(1..) = (&mut from)
+        .take(LINE_BYTES_MAX)
+        .read_until(b'\n', &mut line)
+    {
         let said = text::sentence(&String::from_utf8_lossy(&line));
         if !said.is_empty() {
             tell(&said);
@@ -54,6 +65,9 @@ mod tests {
         for_each_line(&bytes[..], |line| said.borrow_mut().push(line.to_owned()));
         let said = said.into_inner();
         assert_eq!(said[..2], ["one", "[31mtwo\u{FFFD}"]);
-        assert!(said.len() == 5 && said[2..].iter().all(|line| line.len() <= 300), "{said:?}");
+        assert!(
+            said.len() == 5 && said[2..].iter().all(|line| line.len() <= 300),
+            "{said:?}"
+        );
     }
 }

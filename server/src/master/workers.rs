@@ -1,4 +1,5 @@
-//! The worker processes: starting, messages, heartbeats, and how long to wait before the next start.
+//! The worker processes: starting, messages, heartbeats, and how long to wait before the next
+//! start.
 //!
 //! What becomes of a dead worker's connections is decided in `recover`.
 
@@ -135,7 +136,11 @@ impl Worker {
         let (channel, theirs) = Channel::pair()?;
         for memory in ledger.descriptors() {
             let slots = ledger.slots().len() as u32;
-            let message = ToWorker::Memory { worker: self.index as u32, slots, accept_raw };
+            let message = ToWorker::Memory {
+                worker: self.index as u32,
+                slots,
+                accept_raw,
+            };
             channel.send(&message.encode(), Some(memory))?;
         }
         let mut child = executable.start_worker(theirs)?;
@@ -145,11 +150,15 @@ impl Worker {
             let _ = child.wait();
         })?;
         if let Some(stderr) = child.stderr.take() {
-            // Without a thread to read it nobody hears what it says, which is no reason not to serve.
+            // Without a thread to read it nobody hears what it says, which is no reason not to
+            // serve.
             let _ = worker_log::follow(self.index, pid, stderr);
         }
         // What a dead process left there is no sign of life of the new one.
-        let beat = (self.line(ledger).heartbeat_ns.load(Ordering::Acquire), now_ns);
+        let beat = (
+            self.line(ledger).heartbeat_ns.load(Ordering::Acquire),
+            now_ns,
+        );
         self.process = Some(Process {
             child,
             pid,
@@ -172,7 +181,9 @@ impl Worker {
         slot: Option<u32>,
         socket: impl Fn(u32) -> Option<BorrowedFd<'a>>,
     ) {
-        let Some(process) = &mut self.process else { return };
+        let Some(process) = &mut self.process else {
+            return;
+        };
         process.queue.push_back(Outgoing { message, slot });
         process.flush(socket);
     }
@@ -208,14 +219,19 @@ impl Worker {
 
     /// CPU time of all its processes, ns.
     pub(super) fn cpu_ns(&self) -> u64 {
-        let running = self.process.as_ref().and_then(|process| cpu_ns(process.pid));
+        let running = self
+            .process
+            .as_ref()
+            .and_then(|process| cpu_ns(process.pid));
         self.cpu_gone_ns.saturating_add(running.unwrap_or(0))
     }
 
     /// Whether its heart stands still. Also keeps its CPU time for the case that it dies.
     pub(super) fn hangs(&mut self, ledger: &Ledger, now_ns: u64) -> bool {
         let beat_ns = self.line(ledger).heartbeat_ns.load(Ordering::Acquire);
-        let Some(process) = &mut self.process else { return false };
+        let Some(process) = &mut self.process else {
+            return false;
+        };
         process.cpu_seen_ns = cpu_ns(process.pid).unwrap_or(process.cpu_seen_ns);
         if process.beat.0 != beat_ns {
             process.beat = (beat_ns, now_ns);
@@ -233,7 +249,9 @@ impl Worker {
 
     /// It takes connections.
     pub(super) fn serves(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| !process.is_quitting)
+        self.process
+            .as_ref()
+            .is_some_and(|process| !process.is_quitting)
     }
 
     pub(super) fn pid(&self) -> Option<Pid> {
@@ -241,7 +259,9 @@ impl Worker {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| process.is_ready)
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.is_ready)
     }
 
     /// It serves: from here on a heartbeat is due, however long its start took.
@@ -261,7 +281,9 @@ impl Worker {
 
     /// Whether this worker's process, alive or not yet reaped, has this id.
     pub(super) fn has_process(&self, pid: Pid) -> bool {
-        self.process.as_ref().is_some_and(|process| process.pid == pid)
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.pid == pid)
     }
 
     pub(super) fn kill(&self) {
@@ -280,29 +302,46 @@ impl Worker {
             Err(error) => error.to_string(),
         };
         let process = self.process.take()?;
-        self.cpu_gone_ns = self.cpu_gone_ns.saturating_add(cpu_ns.max(process.cpu_seen_ns));
+        self.cpu_gone_ns = self
+            .cpu_gone_ns
+            .saturating_add(cpu_ns.max(process.cpu_seen_ns));
         if process.is_quitting {
             self.restart_at_ns = now_ns;
         } else {
             self.note_death(process.started_ns, now_ns);
         }
         self.restarts = self.restarts.saturating_add(1);
-        let how = format!("worker {} (pid {}) ended: {status}", self.index, process.pid);
-        Some(Ended { channel: process.channel, how, started_ns: process.started_ns })
+        let how = format!(
+            "worker {} (pid {}) ended: {status}",
+            self.index, process.pid
+        );
+        Some(Ended {
+            channel: process.channel,
+            how,
+            started_ns: process.started_ns,
+        })
     }
 
     fn note_death(&mut self, started_ns: u64, now_ns: u64) {
         let was_short = now_ns.saturating_sub(started_ns) < SHORT_LIFE_NS;
-        self.short_lives = if was_short { self.short_lives.saturating_add(1) } else { 0 };
+        self.short_lives = if was_short {
+            self.short_lives.saturating_add(1)
+        } else {
+            0
+        };
         self.restart_at_ns = now_ns + restart_wait_ns(self.short_lives);
-        self.deaths_ns.retain(|death_ns| now_ns.saturating_sub(*death_ns) < CRASH_LOOP_NS);
+        self.deaths_ns
+            .retain(|death_ns| now_ns.saturating_sub(*death_ns) < CRASH_LOOP_NS);
         self.deaths_ns.push_back(now_ns);
         self.deaths = self.deaths.saturating_add(1);
     }
 
     /// Dies again and again.
     pub(super) fn is_in_crash_loop(&self, now_ns: u64) -> bool {
-        let recent = self.deaths_ns.iter().filter(|death_ns| now_ns.saturating_sub(**death_ns) < CRASH_LOOP_NS);
+        let recent = self
+            .deaths_ns
+            .iter()
+            .filter(|death_ns| now_ns.saturating_sub(**death_ns) < CRASH_LOOP_NS);
         recent.count() >= CRASH_LOOP_DEATHS
     }
 
@@ -326,7 +365,11 @@ impl Process {
                 },
                 None => None,
             };
-            if self.channel.send(&next.message.encode(), descriptor).is_err() {
+            if self
+                .channel
+                .send(&next.message.encode(), descriptor)
+                .is_err()
+            {
                 // Full, or the worker is dead; its death has an event of its own.
                 return false;
             }
@@ -343,9 +386,13 @@ impl Process {
 /// How long to wait before a start, after so many short lives in a row: 0, then 0.1 s doubling to
 /// 5 s, so that a worker that cannot live never becomes a fork storm.
 fn restart_wait_ns(short_lives: u32) -> u64 {
-    let Some(doublings) = short_lives.checked_sub(1) else { return 0 };
+    let Some(doublings) = short_lives.checked_sub(1) else {
+        return 0;
+    };
     let factor = 2_u64.saturating_pow(doublings);
-    RESTART_WAIT_FIRST_NS.saturating_mul(factor).min(RESTART_WAIT_MAX_NS)
+    RESTART_WAIT_FIRST_NS
+        .saturating_mul(factor)
+        .min(RESTART_WAIT_MAX_NS)
 }
 
 #[cfg(test)]
@@ -354,7 +401,9 @@ mod tests {
 
     #[test]
     fn the_wait_before_a_start_grows_from_nothing_to_five_seconds() {
-        let waits: Vec<u64> = (0..9).map(|deaths| restart_wait_ns(deaths) / 1_000_000).collect();
+        let waits: Vec<u64> = (0..9)
+            .map(|deaths| restart_wait_ns(deaths) / 1_000_000)
+            .collect();
         assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
         assert_eq!(restart_wait_ns(u32::MAX), RESTART_WAIT_MAX_NS);
         assert_eq!(restart_wait_ns(64), RESTART_WAIT_MAX_NS);

@@ -54,29 +54,60 @@ pub(crate) struct Figures {
 
 /// The families of `figures`.
 pub(crate) fn families(figures: &Figures) -> Vec<Family> {
-    [packets(figures), times(figures), connections(figures), workers(figures), agents(figures), server(figures)]
-        .concat()
+    [
+        packets(figures),
+        times(figures),
+        connections(figures),
+        workers(figures),
+        agents(figures),
+        server(figures),
+    ]
+    .concat()
 }
 
 fn packets(figures: &Figures) -> Vec<Family> {
     let (totals, control) = (&figures.totals, &figures.control);
     vec![
-        counter("metronome_packets_sent", "Packets that agents have told to have written whole", control.sent),
+        counter(
+            "metronome_packets_sent",
+            "Packets that agents have told to have written whole",
+            control.sent,
+        ),
         counter(
             "metronome_packets_skipped",
             "Packets that were due and never written, as agents told",
             control.skipped,
         ),
-        counter("metronome_packets_received", "Packets of verified clients that workers have counted", totals.received),
-        counter("metronome_packets_lost", "Packets sent and not received, of runs that have ended", control.lost),
+        counter(
+            "metronome_packets_received",
+            "Packets of verified clients that workers have counted",
+            totals.received,
+        ),
+        counter(
+            "metronome_packets_lost",
+            "Packets sent and not received, of runs that have ended",
+            control.lost,
+        ),
         counter(
             "metronome_packets_corrupt",
             "Frames of verified clients that were not what they should be",
             totals.corrupt,
         ),
-        counter("metronome_packets_duplicated", "Packets whose sequence number came twice", totals.duplicated),
-        counter("metronome_packets_reordered", "Packets that came after a later one", totals.reordered),
-        gauge("metronome_packets_missing", "Sequence numbers left out and not seen since", totals.gaps as f64),
+        counter(
+            "metronome_packets_duplicated",
+            "Packets whose sequence number came twice",
+            totals.duplicated,
+        ),
+        counter(
+            "metronome_packets_reordered",
+            "Packets that came after a later one",
+            totals.reordered,
+        ),
+        gauge(
+            "metronome_packets_missing",
+            "Sequence numbers left out and not seen since",
+            totals.gaps as f64,
+        ),
     ]
 }
 
@@ -84,9 +115,21 @@ fn times(figures: &Figures) -> Vec<Family> {
     let times = &figures.totals.times;
     let recovery = &figures.server.recoveries.pauses;
     vec![
-        distribution("metronome_lateness", "From due to written: the generator's fault", &times.lateness),
-        distribution("metronome_transit", "From written to read: the path's and the server's", &times.transit),
-        distribution("metronome_latency", "From due to read: what a device would see", &times.latency),
+        distribution(
+            "metronome_lateness",
+            "From due to written: the generator's fault",
+            &times.lateness,
+        ),
+        distribution(
+            "metronome_transit",
+            "From written to read: the path's and the server's",
+            &times.transit,
+        ),
+        distribution(
+            "metronome_latency",
+            "From due to read: what a device would see",
+            &times.latency,
+        ),
         distribution(
             "metronome_recovery_pause",
             "From a worker's last sign of life to the next read of a connection",
@@ -105,7 +148,11 @@ fn connections(figures: &Figures) -> Vec<Family> {
     ];
     let now = [("pending", server.pending), ("admitted", server.admitted)];
     vec![
-        counter("metronome_connections_accepted", "Connections taken on the data port", server.accepted),
+        counter(
+            "metronome_connections_accepted",
+            "Connections taken on the data port",
+            server.accepted,
+        ),
         labelled(
             Kind::Counter,
             "metronome_connections_refused",
@@ -118,48 +165,88 @@ fn connections(figures: &Figures) -> Vec<Family> {
             "Connections on the data port now",
             now.map(|(state, count)| (vec![("state", state.into())], f64::from(count))),
         ),
-        gauge("metronome_clients_max", "Clients that may be connected at once", f64::from(figures.clients_max)),
-        counter("metronome_raw_packets", "Packets of clients without a hello", server.raw.packets),
+        gauge(
+            "metronome_clients_max",
+            "Clients that may be connected at once",
+            f64::from(figures.clients_max),
+        ),
+        counter(
+            "metronome_raw_packets",
+            "Packets of clients without a hello",
+            server.raw.packets,
+        ),
     ]
 }
 
 fn workers(figures: &Figures) -> Vec<Family> {
-    let of_each = |kind, name, help, figure: &dyn Fn(&crate::master::request::WorkerReading) -> f64| {
-        let workers = figures.server.workers.iter();
-        labelled(
-            kind,
-            name,
-            help,
-            workers.map(|worker| (vec![("worker", worker.count.worker.to_string())], figure(worker))),
-        )
-    };
+    let of_each =
+        |kind, name, help, figure: &dyn Fn(&crate::master::request::WorkerReading) -> f64| {
+            let workers = figures.server.workers.iter();
+            labelled(
+                kind,
+                name,
+                help,
+                workers.map(|worker| {
+                    (
+                        vec![("worker", worker.count.worker.to_string())],
+                        figure(worker),
+                    )
+                }),
+            )
+        };
     let recoveries = &figures.server.recoveries;
     vec![
-        of_each(Kind::Counter, "metronome_worker_packets", "Packets that a worker has counted", &|worker| {
-            worker.count.packets as f64
-        }),
-        seconds(of_each(Kind::Counter, "metronome_worker_cpu", "CPU time of a worker's processes", &|worker| {
-            worker.count.cpu_ns as f64 / 1e9
-        })),
-        of_each(Kind::Counter, "metronome_worker_reads", "Reads that returned data", &|worker| {
-            worker.count.reads as f64
-        }),
-        of_each(Kind::Counter, "metronome_worker_wakeups", "Waits that ended with a readable connection", &|worker| {
-            worker.count.wakeups as f64
-        }),
-        of_each(Kind::Counter, "metronome_worker_restarts", "Processes after the first, wanted or not", &|worker| {
-            f64::from(worker.count.restarts)
-        }),
-        of_each(Kind::Gauge, "metronome_worker_connections", "Connections that a worker reads now", &|worker| {
-            f64::from(worker.connections)
-        }),
-        counter("metronome_worker_deaths", "Worker processes that ended without being asked to", recoveries.deaths),
+        of_each(
+            Kind::Counter,
+            "metronome_worker_packets",
+            "Packets that a worker has counted",
+            &|worker| worker.count.packets as f64,
+        ),
+        seconds(of_each(
+            Kind::Counter,
+            "metronome_worker_cpu",
+            "CPU time of a worker's processes",
+            &|worker| worker.count.cpu_ns as f64 / 1e9,
+        )),
+        of_each(
+            Kind::Counter,
+            "metronome_worker_reads",
+            "Reads that returned data",
+            &|worker| worker.count.reads as f64,
+        ),
+        of_each(
+            Kind::Counter,
+            "metronome_worker_wakeups",
+            "Waits that ended with a readable connection",
+            &|worker| worker.count.wakeups as f64,
+        ),
+        of_each(
+            Kind::Counter,
+            "metronome_worker_restarts",
+            "Processes after the first, wanted or not",
+            &|worker| f64::from(worker.count.restarts),
+        ),
+        of_each(
+            Kind::Gauge,
+            "metronome_worker_connections",
+            "Connections that a worker reads now",
+            &|worker| f64::from(worker.connections),
+        ),
+        counter(
+            "metronome_worker_deaths",
+            "Worker processes that ended without being asked to",
+            recoveries.deaths,
+        ),
         gauge(
             "metronome_workers_crash_looping",
             "Workers that die again and again",
             recoveries.crash_loops.len() as f64,
         ),
-        counter("metronome_recovered_packets", "Packets worked off for workers that had died", recoveries.packets),
+        counter(
+            "metronome_recovered_packets",
+            "Packets worked off for workers that had died",
+            recoveries.packets,
+        ),
         counter(
             "metronome_connections_lost",
             "Connections that could not go on after a worker's death",
@@ -175,52 +262,88 @@ fn agents(figures: &Figures) -> Vec<Family> {
             Kind::Counter,
             name,
             help,
-            agents.iter().map(|(agent, told)| (vec![("agent", agent.clone())], figure(told))),
+            agents
+                .iter()
+                .map(|(agent, told)| (vec![("agent", agent.clone())], figure(told))),
         )
     };
     vec![
-        gauge("metronome_agents_connected", "Agents on their stream now", agents.len() as f64),
+        gauge(
+            "metronome_agents_connected",
+            "Agents on their stream now",
+            agents.len() as f64,
+        ),
         counter(
             "metronome_agents_lost",
             "Agents that left while they had a part in a run",
             figures.control.agents_lost,
         ),
-        of_each("metronome_agent_packets_sent", "Packets that an agent has told to have written whole", &|told| {
-            told.sent as f64
-        }),
-        of_each("metronome_agent_packets_skipped", "Packets that an agent could not write in time", &|told| {
-            told.skipped as f64
-        }),
+        of_each(
+            "metronome_agent_packets_sent",
+            "Packets that an agent has told to have written whole",
+            &|told| told.sent as f64,
+        ),
+        of_each(
+            "metronome_agent_packets_skipped",
+            "Packets that an agent could not write in time",
+            &|told| told.skipped as f64,
+        ),
         seconds(of_each(
             "metronome_agent_cpu",
             "CPU time of an agent's pacing threads, of runs that have ended",
             &|told| told.cpu_ns as f64 / 1e9,
         )),
-        of_each("metronome_agent_writes", "Writes of an agent that took data, of runs that have ended", &|told| {
-            told.writes as f64
-        }),
+        of_each(
+            "metronome_agent_writes",
+            "Writes of an agent that took data, of runs that have ended",
+            &|told| told.writes as f64,
+        ),
     ]
 }
 
 fn server(figures: &Figures) -> Vec<Family> {
     let control = &figures.control;
-    let ended = control.runs_ended.iter().map(|(verdict, count)| (vec![("verdict", (*verdict).into())], *count as f64));
+    let ended = control
+        .runs_ended
+        .iter()
+        .map(|(verdict, count)| (vec![("verdict", (*verdict).into())], *count as f64));
     let calls = control.calls.iter().map(|(method, status, times)| Sample {
-        labels: vec![("rpc_method", method.clone()), ("rpc_status_code", (*status).into())],
+        labels: vec![
+            ("rpc_method", method.clone()),
+            ("rpc_status_code", (*status).into()),
+        ],
         value: Value::Times(Buckets::from(times)),
     });
     let build = [(vec![("version", env!("CARGO_PKG_VERSION").into())], 1.0)];
     let process = &figures.process;
     vec![
-        labelled(Kind::Gauge, "metronome_build_info", "The version that runs; always 1", build),
+        labelled(
+            Kind::Gauge,
+            "metronome_build_info",
+            "The version that runs; always 1",
+            build,
+        ),
         gauge(
             "metronome_draining",
             "1 while the server shuts down and starts no runs",
             f64::from(u8::from(figures.is_draining)),
         ),
-        gauge("metronome_runs_active", "Runs that have not ended", control.runs_active as f64),
-        labelled(Kind::Counter, "metronome_runs_ended", "Runs that have ended, by verdict", ended),
-        counter("metronome_spans_dropped", "Spans that the collector of traces did not take", figures.spans_dropped),
+        gauge(
+            "metronome_runs_active",
+            "Runs that have not ended",
+            control.runs_active as f64,
+        ),
+        labelled(
+            Kind::Counter,
+            "metronome_runs_ended",
+            "Runs that have ended, by verdict",
+            ended,
+        ),
+        counter(
+            "metronome_spans_dropped",
+            "Spans that the collector of traces did not take",
+            figures.spans_dropped,
+        ),
         Family {
             name: "rpc_server_call_duration",
             help: "From a call's arrival to the beginning of its answer",
@@ -228,13 +351,30 @@ fn server(figures: &Figures) -> Vec<Family> {
             kind: Kind::Histogram,
             samples: calls.collect(),
         },
-        seconds(number(Kind::Counter, "process_cpu", "CPU time of the master", process.cpu_s)),
+        seconds(number(
+            Kind::Counter,
+            "process_cpu",
+            "CPU time of the master",
+            process.cpu_s,
+        )),
         Family {
             unit: Some(Unit::Bytes),
-            ..gauge("process_resident_memory", "Memory of the master that is in RAM", process.resident_bytes as f64)
+            ..gauge(
+                "process_resident_memory",
+                "Memory of the master that is in RAM",
+                process.resident_bytes as f64,
+            )
         },
-        gauge("process_open_fds", "Descriptors that the master has open", process.descriptors as f64),
-        seconds(gauge("process_start_time", "When the master was started, since 1970", process.started_unix_s)),
+        gauge(
+            "process_open_fds",
+            "Descriptors that the master has open",
+            process.descriptors as f64,
+        ),
+        seconds(gauge(
+            "process_start_time",
+            "When the master was started, since 1970",
+            process.started_unix_s,
+        )),
     ]
 }
 
@@ -256,17 +396,41 @@ fn labelled(
     help: &'static str,
     values: impl IntoIterator<Item = (Vec<(&'static str, String)>, f64)>,
 ) -> Family {
-    let samples = values.into_iter().map(|(labels, value)| Sample { labels, value: Value::Number(value) }).collect();
-    Family { name, help, unit: None, kind, samples }
+    let samples = values
+        .into_iter()
+        .map(|(labels, value)| Sample {
+            labels,
+            value: Value::Number(value),
+        })
+        .collect();
+    Family {
+        name,
+        help,
+        unit: None,
+        kind,
+        samples,
+    }
 }
 
 fn seconds(family: Family) -> Family {
-    Family { unit: Some(Unit::Seconds), ..family }
+    Family {
+        unit: Some(Unit::Seconds),
+        ..family
+    }
 }
 
 fn distribution(name: &'static str, help: &'static str, times: &Histogram) -> Family {
-    let samples = vec![Sample { labels: Vec::new(), value: Value::Times(Buckets::from(times)) }];
-    Family { name, help, unit: Some(Unit::Seconds), kind: Kind::Histogram, samples }
+    let samples = vec![Sample {
+        labels: Vec::new(),
+        value: Value::Times(Buckets::from(times)),
+    }];
+    Family {
+        name,
+        help,
+        unit: Some(Unit::Seconds),
+        kind: Kind::Histogram,
+        samples,
+    }
 }
 
 #[cfg(test)]
@@ -283,7 +447,10 @@ mod tests {
     #[test]
     fn the_manual_lists_every_metric_by_the_name_it_is_scraped_with() {
         let text = write(families(&Figures::default()), Form::Text);
-        let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let names: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+            .collect();
         assert!(names.len() > 30, "{names:?}");
         for name in names {
             assert!(MANUAL.contains(&format!("`{name}`")), "{name}");
@@ -295,7 +462,10 @@ mod tests {
         let all = families(&Figures::default());
         let names: HashSet<_> = all.iter().map(|family| family.name).collect();
         assert_eq!(names.len(), all.len());
-        let labels = all.iter().flat_map(|family| &family.samples).flat_map(|sample| &sample.labels);
+        let labels = all
+            .iter()
+            .flat_map(|family| &family.samples)
+            .flat_map(|sample| &sample.labels);
         assert!(labels.clone().count() > 0);
         assert!(labels.into_iter().all(|(name, _)| !name.contains("run")));
     }

@@ -1,5 +1,5 @@
-//! Families as Prometheus reads them: OpenMetrics 1.0, written by prometheus-client, and the older text
-//! format 0.0.4, which is made from it.
+//! Families as Prometheus reads them: OpenMetrics 1.0, written by prometheus-client, and the older
+//! text format 0.0.4, which is made from it.
 
 use prometheus_client::{
     collector::Collector,
@@ -20,7 +20,11 @@ pub(crate) enum Form {
 impl Form {
     /// The form that an `Accept` header asks for.
     pub(crate) fn accepted(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
+        if accept.contains("application/openmetrics-text") {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
     }
 
     /// For the `Content-Type` header.
@@ -37,7 +41,8 @@ pub(crate) fn write(families: Vec<Family>, form: Form) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Families(families)));
     let mut text = String::new();
-    // Writing to a string fails only when a family is malformed; what was written so far is still true.
+    // Writing to a string fails only when a family is malformed; what was written so far is still
+    // true.
     let _ = encode(&mut text, &registry);
     match form {
         Form::OpenMetrics => text,
@@ -68,7 +73,9 @@ struct Families(Vec<Family>);
 
 impl Collector for Families {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|family| family.encode(&mut encoder))
+        self.0
+            .iter()
+            .try_for_each(|family| family.encode(&mut encoder))
     }
 }
 
@@ -88,7 +95,9 @@ impl Family {
             if sample.labels.is_empty() {
                 sample.value.encode(&mut series, self.kind)?;
             } else {
-                sample.value.encode(&mut series.encode_family(&sample.labels)?, self.kind)?;
+                sample
+                    .value
+                    .encode(&mut series.encode_family(&sample.labels)?, self.kind)?;
             }
         }
         Ok(())
@@ -98,7 +107,9 @@ impl Family {
 impl Value {
     fn encode(&self, series: &mut MetricEncoder<'_>, kind: Kind) -> std::fmt::Result {
         match self {
-            Self::Number(number) if kind == Kind::Counter => series.encode_counter::<NoLabelSet, _, f64>(number, None),
+            Self::Number(number) if kind == Kind::Counter => {
+                series.encode_counter::<NoLabelSet, _, f64>(number, None)
+            }
             Self::Number(number) => series.encode_gauge(number),
             Self::Times(times) => {
                 let bounds = Buckets::bounds_s().chain([f64::INFINITY]);
@@ -117,7 +128,9 @@ mod tests {
 
     fn families() -> Vec<Family> {
         let mut times = Histogram::default();
-        [3_000, 3_000, 700_000].into_iter().for_each(|time_ns| times.record(time_ns));
+        [3_000, 3_000, 700_000]
+            .into_iter()
+            .for_each(|time_ns| times.record(time_ns));
         let sample = |labels, value| Sample { labels, value };
         vec![
             Family {
@@ -125,7 +138,10 @@ mod tests {
                 help: "CPU time",
                 unit: Some(Unit::Seconds),
                 kind: Kind::Counter,
-                samples: vec![sample(vec![("worker", "a\"\n\\".into())], Value::Number(1.5))],
+                samples: vec![sample(
+                    vec![("worker", "a\"\n\\".into())],
+                    Value::Number(1.5),
+                )],
             },
             Family {
                 name: "metronome_latency",
@@ -143,23 +159,39 @@ mod tests {
         assert!(
             text.contains("# TYPE metronome_worker_cpu_seconds counter\n# UNIT metronome_worker_cpu_seconds seconds\n")
         );
-        assert!(text.contains("metronome_worker_cpu_seconds_total{worker=\"a\\\"\\n\\\\\"} 1.5\n"), "{text}");
+        assert!(
+            text.contains("metronome_worker_cpu_seconds_total{worker=\"a\\\"\\n\\\\\"} 1.5\n"),
+            "{text}"
+        );
         assert!(text.ends_with("# EOF\n"));
     }
 
     #[test]
     fn the_older_text_names_a_counter_in_full_and_has_neither() {
         let text = write(families(), Form::Text);
-        assert!(text.contains("# TYPE metronome_worker_cpu_seconds_total counter\n"), "{text}");
-        assert!(text.contains("# HELP metronome_worker_cpu_seconds_total CPU time"), "{text}");
-        assert!(text.contains("metronome_latency_seconds_bucket{le=\"0.000005\"} 2\n"), "{text}");
-        assert!(text.contains("metronome_latency_seconds_bucket{le=\"+Inf\"} 3\n"), "{text}");
+        assert!(
+            text.contains("# TYPE metronome_worker_cpu_seconds_total counter\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("# HELP metronome_worker_cpu_seconds_total CPU time"),
+            "{text}"
+        );
+        assert!(
+            text.contains("metronome_latency_seconds_bucket{le=\"0.000005\"} 2\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("metronome_latency_seconds_bucket{le=\"+Inf\"} 3\n"),
+            "{text}"
+        );
         assert!(!text.contains("# UNIT") && !text.contains("# EOF"));
     }
 
     #[test]
     fn the_accept_header_decides_the_form() {
-        let prometheus = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         assert_eq!(Form::accepted(prometheus), Form::OpenMetrics);
         assert_eq!(Form::accepted("*/*"), Form::Text);
         assert_eq!(Form::accepted(""), Form::Text);

@@ -26,15 +26,22 @@ impl History {
     pub fn open(database: Option<PathBuf>) -> anyhow::Result<Option<Self>> {
         let path = config::database_path(database)?;
         let connection = schema::open_to_read(&path)?;
-        Ok(connection.map(|connection| Self { connection, owners: Owners::beside(&path) }))
+        Ok(connection.map(|connection| Self {
+            connection,
+            owners: Owners::beside(&path),
+        }))
     }
 
     /// At most `limit` runs older than `before`, newest first, without the distributions' hdr_v2.
     ///
     /// A run whose server died is ABORTED, also when no server has been started since.
     pub fn runs(&self, before: Option<RunId>, limit: u32) -> anyhow::Result<Vec<v1::Run>> {
-        let listed = list_runs(&self.connection, before, limit).context("the history cannot be read")?;
-        Ok(listed.into_iter().map(|(run, owner)| without_records(self.as_it_stands(run, &owner))).collect())
+        let listed =
+            list_runs(&self.connection, before, limit).context("the history cannot be read")?;
+        Ok(listed
+            .into_iter()
+            .map(|(run, owner)| without_records(self.as_it_stands(run, &owner)))
+            .collect())
     }
 
     /// One run with its report. `None` when there is none of this id.
@@ -43,14 +50,19 @@ impl History {
         let Some(run) = found else { return Ok(None) };
         let owner = self
             .connection
-            .query_row("SELECT owner FROM run WHERE run_id = ?1", [super::key(id)], |row| row.get::<_, String>(0))
+            .query_row(
+                "SELECT owner FROM run WHERE run_id = ?1",
+                [super::key(id)],
+                |row| row.get::<_, String>(0),
+            )
             .context("the history cannot be read")?;
         Ok(Some(self.as_it_stands(run, &owner)))
     }
 
     /// The client rows of a run, by rising index. Empty for an unknown run or one without a report.
     pub fn clients(&self, id: RunId) -> anyhow::Result<Vec<v1::ClientReport>> {
-        let pages = list_client_pages(&self.connection, id).context("the history cannot be read")?;
+        let pages =
+            list_client_pages(&self.connection, id).context("the history cannot be read")?;
         Ok(pages.into_iter().flat_map(|page| page.clients).collect())
     }
 
@@ -66,7 +78,14 @@ impl History {
 /// A run as lists tell it: without the distributions' hdr_v2.
 pub(crate) fn without_records(mut run: v1::Run) -> v1::Run {
     if let Some(report) = &mut run.report {
-        for distribution in [&mut report.lateness, &mut report.transit, &mut report.latency].into_iter().flatten() {
+        for distribution in [
+            &mut report.lateness,
+            &mut report.transit,
+            &mut report.latency,
+        ]
+        .into_iter()
+        .flatten()
+        {
             distribution.hdr_v2.clear();
         }
     }
@@ -84,7 +103,10 @@ mod tests {
     fn the_history_is_read_without_a_server_and_a_dead_servers_run_is_aborted() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("runs.sqlite");
-        assert!(History::open(Some(path.clone())).unwrap().is_none(), "nothing is made by looking");
+        assert!(
+            History::open(Some(path.clone())).unwrap().is_none(),
+            "nothing is made by looking"
+        );
         let run = v1::Run {
             run_id: RunId::from_bits(7).to_string(),
             state: RunState::Preparing.into(),
@@ -96,8 +118,14 @@ mod tests {
         let history = History::open(Some(path)).unwrap().unwrap();
         assert_eq!(history.run(RunId::from_bits(7)).unwrap(), Some(run));
         drop(store);
-        assert_eq!(history.run(RunId::from_bits(7)).unwrap().unwrap().state(), RunState::Aborted);
-        assert_eq!(history.runs(None, 10).unwrap()[0].state(), RunState::Aborted);
+        assert_eq!(
+            history.run(RunId::from_bits(7)).unwrap().unwrap().state(),
+            RunState::Aborted
+        );
+        assert_eq!(
+            history.runs(None, 10).unwrap()[0].state(),
+            RunState::Aborted
+        );
         assert_eq!(history.run(RunId::from_bits(8)).unwrap(), None);
         assert!(history.clients(RunId::from_bits(7)).unwrap().is_empty());
     }

@@ -2,8 +2,8 @@
 //!
 //! A run is written twice: when it is made, and when it has ended, with its report and its client
 //! rows. In between the file says only that a server owns it; when that server is gone without a
-//! last word, the run is ABORTED (see [`owner`]). Calls block: the control plane makes them on threads
-//! made for that.
+//! last word, the run is ABORTED (see [`owner`]). Calls block: the control plane makes them on
+//! threads made for that.
 //!
 //! Absent on purpose: async, and any other opinion on what a run is than the API's messages.
 
@@ -60,15 +60,26 @@ impl Store {
         let owner = owners.enroll()?;
         let aborted = abort_orphans(&mut connection, &owners, now_unix_ms)?;
         owners.sweep();
-        Ok((Self { connection: Mutex::new(connection), path: path.to_owned(), owner }, aborted))
+        Ok((
+            Self {
+                connection: Mutex::new(connection),
+                path: path.to_owned(),
+                owner,
+            },
+            aborted,
+        ))
     }
 
-    /// Opens the file under the name of another server that is about to let go of it: its unfinished runs
-    /// are left as they are, and so is the file.
+    /// Opens the file under the name of another server that is about to let go of it: its
+    /// unfinished runs are left as they are, and so is the file.
     pub(crate) fn inherit(path: &Path, owner: &str, lock: OwnedFd) -> anyhow::Result<Self> {
         let connection = schema::open_as_it_is(path)?;
         let owner = Owners::beside(path).inherit(owner, lock)?;
-        Ok(Self { connection: Mutex::new(connection), path: path.to_owned(), owner })
+        Ok(Self {
+            connection: Mutex::new(connection),
+            path: path.to_owned(),
+            owner,
+        })
     }
 
     /// This server's name and its lock, for a successor.
@@ -108,7 +119,11 @@ impl Store {
     }
 
     /// Writes the end of a run and its client rows, all or nothing.
-    pub(crate) fn finish(&self, run: &v1::Run, pages: &[v1::ListClientsResponse]) -> rusqlite::Result<()> {
+    pub(crate) fn finish(
+        &self,
+        run: &v1::Run,
+        pages: &[v1::ListClientsResponse],
+    ) -> rusqlite::Result<()> {
         let mut connection = self.connection();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         write_end(&transaction, run)?;
@@ -134,7 +149,11 @@ impl Store {
 
     /// The run made with this request_id.
     pub(crate) fn by_request_id(&self, request_id: &str) -> rusqlite::Result<Option<v1::Run>> {
-        find_one(&self.connection(), "SELECT run FROM run WHERE request_id = ?1", &[&request_id])
+        find_one(
+            &self.connection(),
+            "SELECT run FROM run WHERE request_id = ?1",
+            &[&request_id],
+        )
     }
 
     /// One run.
@@ -144,7 +163,8 @@ impl Store {
 
     /// At most `limit` runs older than `before`, newest first.
     pub(crate) fn runs(&self, before: Option<RunId>, limit: u32) -> rusqlite::Result<Vec<v1::Run>> {
-        list_runs(&self.connection(), before, limit).map(|runs| runs.into_iter().map(|(run, _)| run).collect())
+        list_runs(&self.connection(), before, limit)
+            .map(|runs| runs.into_iter().map(|(run, _)| run).collect())
     }
 
     /// The client rows of one run, by rising index.
@@ -154,22 +174,33 @@ impl Store {
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         // A thread that panicked held no transaction open: those roll back when dropped.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Marks every unfinished run whose server is gone.
-fn abort_orphans(connection: &mut Connection, owners: &Owners, now_unix_ms: u64) -> rusqlite::Result<usize> {
+fn abort_orphans(
+    connection: &mut Connection,
+    owners: &Owners,
+    now_unix_ms: u64,
+) -> rusqlite::Result<usize> {
     // Immediate: two servers that start at once must not both mark the same runs.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut orphans: Vec<v1::Run> = {
         let unfinished = "SELECT run, owner FROM run WHERE state NOT IN (?1, ?2)";
         let finals = [i32::from(RunState::Ended), i32::from(RunState::Aborted)];
         let mut statement = transaction.prepare(unfinished)?;
-        let rows = statement.query_map(finals, |row| Ok((decode_run(row)?, row.get::<_, String>(1)?)))?;
-        let is_orphan =
-            |row: &rusqlite::Result<(v1::Run, String)>| row.as_ref().is_ok_and(|(_, owner)| owners.is_gone(owner));
-        rows.filter(is_orphan).map(|row| row.map(|(run, _)| run)).collect::<rusqlite::Result<_>>()?
+        let rows = statement.query_map(finals, |row| {
+            Ok((decode_run(row)?, row.get::<_, String>(1)?))
+        })?;
+        let is_orphan = |row: &rusqlite::Result<(v1::Run, String)>| {
+            row.as_ref().is_ok_and(|(_, owner)| owners.is_gone(owner))
+        };
+        rows.filter(is_orphan)
+            .map(|row| row.map(|(run, _)| run))
+            .collect::<rusqlite::Result<_>>()?
     };
     for run in &mut orphans {
         abort(run, Some(now_unix_ms));
@@ -190,32 +221,68 @@ fn abort(run: &mut v1::Run, found_unix_ms: Option<u64>) {
 }
 
 fn write_end(connection: &Connection, run: &v1::Run) -> rusqlite::Result<()> {
-    let verdict = run.report.as_ref().and_then(|report| report.verdict.as_ref()).map(|verdict| verdict.status);
+    let verdict = run
+        .report
+        .as_ref()
+        .and_then(|report| report.verdict.as_ref())
+        .map(|verdict| verdict.status);
     let written = connection.execute(
         "UPDATE run SET state = ?2, ended_ms = ?3, verdict = ?4, run = ?5 WHERE run_id = ?1",
-        params![key_of(run), run.state, unix_ms(run.ended_at.as_ref()), verdict, run.encode_to_vec()],
+        params![
+            key_of(run),
+            run.state,
+            unix_ms(run.ended_at.as_ref()),
+            verdict,
+            run.encode_to_vec()
+        ],
     )?;
-    if written == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(written)) }
+    if written == 1 {
+        Ok(())
+    } else {
+        Err(rusqlite::Error::StatementChangedRows(written))
+    }
 }
 
 fn find_run(connection: &Connection, id: RunId) -> rusqlite::Result<Option<v1::Run>> {
-    find_one(connection, "SELECT run FROM run WHERE run_id = ?1", &[&key(id)])
+    find_one(
+        connection,
+        "SELECT run FROM run WHERE run_id = ?1",
+        &[&key(id)],
+    )
 }
 
-fn find_one(connection: &Connection, query: &str, values: &[&dyn ToSql]) -> rusqlite::Result<Option<v1::Run>> {
-    connection.prepare_cached(query)?.query_row(values, decode_run).optional()
+fn find_one(
+    connection: &Connection,
+    query: &str,
+    values: &[&dyn ToSql],
+) -> rusqlite::Result<Option<v1::Run>> {
+    connection
+        .prepare_cached(query)?
+        .query_row(values, decode_run)
+        .optional()
 }
 
 /// With the owner of each.
-fn list_runs(connection: &Connection, before: Option<RunId>, limit: u32) -> rusqlite::Result<Vec<(v1::Run, String)>> {
+fn list_runs(
+    connection: &Connection,
+    before: Option<RunId>,
+    limit: u32,
+) -> rusqlite::Result<Vec<(v1::Run, String)>> {
     let before = before.map_or(i64::MAX, key);
     connection
-        .prepare_cached("SELECT run, owner FROM run WHERE run_id < ?1 ORDER BY run_id DESC LIMIT ?2")?
-        .query_map(params![before, limit], |row| Ok((decode_run(row)?, row.get(1)?)))?
+        .prepare_cached(
+            "SELECT run, owner FROM run WHERE run_id < ?1 ORDER BY run_id DESC LIMIT ?2",
+        )?
+        .query_map(params![before, limit], |row| {
+            Ok((decode_run(row)?, row.get(1)?))
+        })?
         .collect()
 }
 
-fn list_client_pages(connection: &Connection, id: RunId) -> rusqlite::Result<Vec<v1::ListClientsResponse>> {
+fn list_client_pages(
+    connection: &Connection,
+    id: RunId,
+) -> rusqlite::Result<Vec<v1::ListClientsResponse>> {
     connection
         .prepare_cached("SELECT clients FROM client_page WHERE run_id = ?1 ORDER BY page")?
         .query_map([key(id)], decode)?
@@ -229,8 +296,9 @@ fn decode_run(row: &Row<'_>) -> rusqlite::Result<v1::Run> {
 /// The message in the first column.
 fn decode<M: prost::Message + Default>(row: &Row<'_>) -> rusqlite::Result<M> {
     let bytes = row.get_ref(0)?.as_blob()?;
-    M::decode(bytes)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, error.into()))
+    M::decode(bytes).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, error.into())
+    })
 }
 
 /// SQLite's integers are signed; ids made before the year 6429 keep their order in them.
@@ -243,12 +311,19 @@ fn key_of(run: &v1::Run) -> i64 {
 }
 
 fn unix_ms(at: Option<&prost_types::Timestamp>) -> Option<i64> {
-    at.map(|at| at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos / 1_000_000)))
+    at.map(|at| {
+        at.seconds
+            .saturating_mul(1000)
+            .saturating_add(i64::from(at.nanos / 1_000_000))
+    })
 }
 
 /// A label of the wall clock, as the API tells it.
 pub(crate) fn timestamp(unix_ms: u64) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: (unix_ms / 1000) as i64, nanos: (unix_ms % 1000) as i32 * 1_000_000 }
+    prost_types::Timestamp {
+        seconds: (unix_ms / 1000) as i64,
+        nanos: (unix_ms % 1000) as i32 * 1_000_000,
+    }
 }
 
 fn violates(error: &rusqlite::Error, column: &str) -> bool {
@@ -273,17 +348,27 @@ mod tests {
     fn end(mut run: v1::Run) -> v1::Run {
         run.set_state(RunState::Ended);
         run.ended_at = Some(timestamp(1_234));
-        run.report = Some(v1::Report { elapsed_s: 1.5, ..v1::Report::default() });
+        run.report = Some(v1::Report {
+            elapsed_s: 1.5,
+            ..v1::Report::default()
+        });
         run
     }
 
     fn page(clients: std::ops::Range<u32>) -> v1::ListClientsResponse {
-        let client = |client| v1::ClientReport { client, ..v1::ClientReport::default() };
-        v1::ListClientsResponse { clients: clients.map(client).collect() }
+        let client = |client| v1::ClientReport {
+            client,
+            ..v1::ClientReport::default()
+        };
+        v1::ListClientsResponse {
+            clients: clients.map(client).collect(),
+        }
     }
 
     fn open(directory: &tempfile::TempDir) -> Store {
-        Store::open(&directory.path().join("deep/er/runs.sqlite"), 99).unwrap().0
+        Store::open(&directory.path().join("deep/er/runs.sqlite"), 99)
+            .unwrap()
+            .0
     }
 
     #[test]
@@ -310,9 +395,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = open(&directory);
         store.insert(&run(7, "a")).unwrap();
-        assert!(matches!(store.insert(&run(7, "b")), Err(InsertError::IdTaken)));
-        assert!(matches!(store.insert(&run(8, "a")), Err(InsertError::RequestTaken)));
-        assert!(store.finish(&end(run(9, "c")), &[]).is_err(), "a run that was never inserted");
+        assert!(matches!(
+            store.insert(&run(7, "b")),
+            Err(InsertError::IdTaken)
+        ));
+        assert!(matches!(
+            store.insert(&run(8, "a")),
+            Err(InsertError::RequestTaken)
+        ));
+        assert!(
+            store.finish(&end(run(9, "c")), &[]).is_err(),
+            "a run that was never inserted"
+        );
     }
 
     #[test]
@@ -328,7 +422,10 @@ mod tests {
             store.abort(RunId::from_bits(number), 99).unwrap();
         }
         let found = store.run(RunId::from_bits(1)).unwrap().unwrap();
-        assert_eq!((found.state(), found.ended_at), (RunState::Aborted, Some(timestamp(99))));
+        assert_eq!(
+            (found.state(), found.ended_at),
+            (RunState::Aborted, Some(timestamp(99)))
+        );
         assert_eq!(store.run(RunId::from_bits(2)).unwrap(), Some(ended));
     }
 
@@ -341,7 +438,9 @@ mod tests {
         }
         let page = |before, limit| {
             let runs = store.runs(before, limit).unwrap();
-            runs.into_iter().map(|run| u64::from_str_radix(&run.run_id, 16).unwrap()).collect::<Vec<_>>()
+            runs.into_iter()
+                .map(|run| u64::from_str_radix(&run.run_id, 16).unwrap())
+                .collect::<Vec<_>>()
         };
         assert_eq!(page(None, 2), [5, 4]);
         assert_eq!(page(Some(RunId::from_bits(4)), 2), [3, 2]);
@@ -362,8 +461,17 @@ mod tests {
         }
         let (store, aborted) = Store::open(alive.path(), 99).unwrap();
         assert_eq!(aborted, 1);
-        let state = |number| store.run(RunId::from_bits(number)).unwrap().unwrap().state();
-        assert_eq!([1, 2, 3].map(state), [RunState::Preparing, RunState::Aborted, RunState::Ended]);
+        let state = |number| {
+            store
+                .run(RunId::from_bits(number))
+                .unwrap()
+                .unwrap()
+                .state()
+        };
+        assert_eq!(
+            [1, 2, 3].map(state),
+            [RunState::Preparing, RunState::Aborted, RunState::Ended]
+        );
         let found = store.run(RunId::from_bits(2)).unwrap().unwrap();
         assert_eq!(found.ended_at, Some(timestamp(99)));
         alive.finish(&end(run(1, "alive")), &[]).unwrap();

@@ -1,7 +1,7 @@
 //! Which server owns an unfinished run, and whether it still lives.
 //!
-//! Each server takes a random name and holds a lock (flock) on `<database>.owners/<name>.lock` while
-//! it lives; the kernel lets go of it however the server dies. So a run is an orphan when its
+//! Each server takes a random name and holds a lock (flock) on `<database>.owners/<name>.lock`
+//! while it lives; the kernel lets go of it however the server dies. So a run is an orphan when its
 //! owner's lock can be taken or the file is gone. No pid is trusted: those are used again.
 
 use std::{
@@ -28,8 +28,8 @@ pub(super) struct Owners {
 
 /// This server, alive for as long as this value is.
 ///
-/// A lock belongs to what was opened, not to the process: a successor that has the descriptor holds it
-/// as well, and goes on under the same name.
+/// A lock belongs to what was opened, not to the process: a successor that has the descriptor holds
+/// it as well, and goes on under the same name.
 #[derive(Debug)]
 pub(super) struct Owner {
     name: String,
@@ -44,21 +44,42 @@ impl Owners {
     pub(super) fn beside(database: &Path) -> Self {
         let mut directory = database.as_os_str().to_owned();
         directory.push(".owners");
-        Self { directory: directory.into() }
+        Self {
+            directory: directory.into(),
+        }
     }
 
     /// Takes a name and its lock.
     pub(super) fn enroll(&self) -> anyhow::Result<Owner> {
-        let named = || format!("the directory {} cannot be written", self.directory.display());
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).with_context(named)?;
+        let named = || {
+            format!(
+                "the directory {} cannot be written",
+                self.directory.display()
+            )
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)
+            .with_context(named)?;
         let name = format!("{:016x}", u64::from_le_bytes(random::bytes()));
         let path = self.path(&name);
         loop {
-            let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).with_context(named)?;
+            let lock = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(0o600)
+                .open(&path)
+                .with_context(named)?;
             // Waits at most for another server's sweep, which may also have removed the file.
             flock(&lock, FlockOperation::LockExclusive).with_context(named)?;
             if is_at(&lock, &path) {
-                return Ok(Owner { name, path, lock, is_last: AtomicBool::new(true) });
+                return Ok(Owner {
+                    name,
+                    path,
+                    lock,
+                    is_last: AtomicBool::new(true),
+                });
             }
         }
     }
@@ -67,8 +88,17 @@ impl Owners {
     pub(super) fn inherit(&self, name: &str, lock: OwnedFd) -> anyhow::Result<Owner> {
         let (path, lock) = (self.path(name), File::from(lock));
         let is_name = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        ensure!(is_name && is_at(&lock, &path), "the old server's lock is not one of {}", self.directory.display());
-        Ok(Owner { name: name.to_owned(), path, lock, is_last: AtomicBool::new(false) })
+        ensure!(
+            is_name && is_at(&lock, &path),
+            "the old server's lock is not one of {}",
+            self.directory.display()
+        );
+        Ok(Owner {
+            name: name.to_owned(),
+            path,
+            lock,
+            is_last: AtomicBool::new(false),
+        })
     }
 
     /// The server of this name is dead. Unknown trouble counts as alive: nothing is taken from a
@@ -82,9 +112,13 @@ impl Owners {
 
     /// Removes the lock files of the dead.
     pub(super) fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        let Ok(entries) = fs::read_dir(&self.directory) else {
+            return;
+        };
         for path in entries.flatten().map(|entry| entry.path()) {
-            let Ok(file) = File::open(&path) else { continue };
+            let Ok(file) = File::open(&path) else {
+                continue;
+            };
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 // Removed while locked, so that no starting server takes it for its own.
                 let _ = fs::remove_file(&path);
@@ -161,7 +195,11 @@ mod tests {
         assert!(owners.is_gone(&name));
         let stranger = File::open("/dev/null").unwrap();
         assert!(owners.inherit(&name, stranger.into()).is_err());
-        assert!(owners.inherit("../../etc/passwd", File::open("/dev/null").unwrap().into()).is_err());
+        assert!(
+            owners
+                .inherit("../../etc/passwd", File::open("/dev/null").unwrap().into())
+                .is_err()
+        );
     }
 
     #[test]

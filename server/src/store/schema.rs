@@ -47,15 +47,18 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Connection> {
     })
 }
 
-/// Opens the file for reading and writing as it is: another server works with it, and it must not be
-/// brought up to date under that.
+/// Opens the file for reading and writing as it is: another server works with it, and it must not
+/// be brought up to date under that.
 pub(super) fn open_as_it_is(path: &Path) -> anyhow::Result<Connection> {
     let open = || -> anyhow::Result<Connection> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         prepare(&connection)?;
         let version = version(&connection)?;
         let ours = MIGRATIONS.len();
-        ensure!(version == ours, "it has format {version} and this version format {ours}; drain the old server first");
+        ensure!(
+            version == ours,
+            "it has format {version} and this version format {ours}; drain the old server first"
+        );
         Ok(connection)
     };
     open().with_context(|| format!("the history {} cannot be used", path.display()))
@@ -69,18 +72,33 @@ pub(super) fn open_to_read(path: &Path) -> anyhow::Result<Option<Connection>> {
     let open = || -> anyhow::Result<Connection> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        ensure!(version(&connection)? == MIGRATIONS.len(), "it was made by another version of Metronome");
+        ensure!(
+            version(&connection)? == MIGRATIONS.len(),
+            "it was made by another version of Metronome"
+        );
         Ok(connection)
     };
-    open().map(Some).with_context(|| format!("the history {} cannot be read", path.display()))
+    open()
+        .map(Some)
+        .with_context(|| format!("the history {} cannot be read", path.display()))
 }
 
 fn make_private_file(path: &Path) -> anyhow::Result<()> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    if let Some(directory) = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+    {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
     }
     // SQLite gives its journal the mode of the file, so this one call makes all of it private.
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
     Ok(())
 }
 
@@ -90,7 +108,10 @@ fn open_and_migrate(path: &Path) -> anyhow::Result<Connection> {
     // Taken for writing at once: two servers may start on a new file in the same moment.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version = version(&transaction)?;
-    ensure!(version <= MIGRATIONS.len(), "it was made by a newer Metronome (format {version})");
+    ensure!(
+        version <= MIGRATIONS.len(),
+        "it was made by a newer Metronome (format {version})"
+    );
     for migration in &MIGRATIONS[version..] {
         transaction.execute_batch(migration)?;
     }
@@ -132,13 +153,21 @@ mod tests {
     fn a_file_that_another_server_works_with_is_opened_as_it_is_or_not_at_all() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("runs.sqlite");
-        assert!(open_as_it_is(&path).is_err() && !path.exists(), "nothing is made by looking");
+        assert!(
+            open_as_it_is(&path).is_err() && !path.exists(),
+            "nothing is made by looking"
+        );
         let connection = open(&path).unwrap();
         open_as_it_is(&path).unwrap();
         for other in [0, MIGRATIONS.len() as i64 + 1] {
-            connection.pragma_update(None, "user_version", other).unwrap();
+            connection
+                .pragma_update(None, "user_version", other)
+                .unwrap();
             let error = format!("{:#}", open_as_it_is(&path).unwrap_err());
-            assert!(error.contains(&format!("format {other}")) && error.contains("drain"), "{error}");
+            assert!(
+                error.contains(&format!("format {other}")) && error.contains("drain"),
+                "{error}"
+            );
         }
     }
 
@@ -146,12 +175,27 @@ mod tests {
     fn what_is_no_history_or_a_newer_one_is_refused_with_the_way_out() {
         let directory = tempfile::tempdir().unwrap();
         let garbage = directory.path().join("garbage");
-        fs::write(&garbage, "not a database, but long enough to be looked at as one".repeat(20)).unwrap();
+        fs::write(
+            &garbage,
+            "not a database, but long enough to be looked at as one".repeat(20),
+        )
+        .unwrap();
         let newer = directory.path().join("newer");
-        open(&newer).unwrap().pragma_update(None, "user_version", 1000).unwrap();
-        for path in [garbage, newer, directory.path().to_owned(), "/dev/null/runs.sqlite".into()] {
+        open(&newer)
+            .unwrap()
+            .pragma_update(None, "user_version", 1000)
+            .unwrap();
+        for path in [
+            garbage,
+            newer,
+            directory.path().to_owned(),
+            "/dev/null/runs.sqlite".into(),
+        ] {
             let error = format!("{:#}", open(&path).unwrap_err());
-            assert!(error.contains("--database") && error.contains(&path.display().to_string()), "{error}");
+            assert!(
+                error.contains("--database") && error.contains(&path.display().to_string()),
+                "{error}"
+            );
         }
     }
 }

@@ -10,8 +10,9 @@ use std::{
 };
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    sendmsg, socketpair,
 };
 
 /// One end.
@@ -35,7 +36,11 @@ impl Channel {
     /// Sends one message. The kernel keeps its own reference to `descriptor` from here on.
     ///
     /// WouldBlock: the other end is not reading; nothing was sent. BrokenPipe: it is gone.
-    pub(crate) fn send(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    pub(crate) fn send(
+        &self,
+        message: &[u8],
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let descriptors = descriptor.map(|descriptor| [descriptor]);
@@ -47,21 +52,28 @@ impl Channel {
         match sendmsg(&self.0, &[IoSlice::new(message)], &mut control, flags) {
             Ok(_) => Ok(()),
             // Too many descriptors in flight: the other end is behind, as with a full queue.
-            Err(rustix::io::Errno::TOOMANYREFS | rustix::io::Errno::NOBUFS) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(rustix::io::Errno::TOOMANYREFS | rustix::io::Errno::NOBUFS) => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
             Err(error) => Err(error.into()),
         }
     }
 
     /// Receives one message of exactly `message.len()` bytes and its descriptor.
     ///
-    /// UnexpectedEof: the other end is gone. InvalidData: a message of another size, cut, or with more
-    /// than one descriptor.
+    /// UnexpectedEof: the other end is gone. InvalidData: a message of another size, cut, or with
+    /// more than one descriptor.
     pub(crate) fn receive(&self, message: &mut [u8]) -> io::Result<Option<OwnedFd>> {
         let expected = message.len();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let received = recvmsg(&self.0, &mut [IoSliceMut::new(message)], &mut control, flags)?;
+        let received = recvmsg(
+            &self.0,
+            &mut [IoSliceMut::new(message)],
+            &mut control,
+            flags,
+        )?;
         let (mut descriptor, mut is_one) = (None, true);
         for part in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = part {
@@ -72,7 +84,9 @@ impl Channel {
         if received.bytes == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let is_cut = received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
+        let is_cut = received
+            .flags
+            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
         if received.bytes != expected || is_cut || !is_one {
             let text = "a message of another size, cut, or with more than one descriptor";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
@@ -115,14 +129,26 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_message_is_told() {
         let (a, b) = pair();
-        assert_eq!(b.receive(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            b.receive(&mut [0; 4]).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
         for wrong in [&b"abc"[..], b"abcde"] {
             a.send(wrong, None).unwrap();
-            assert_eq!(b.receive(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+            assert_eq!(
+                b.receive(&mut [0; 4]).unwrap_err().kind(),
+                io::ErrorKind::InvalidData
+            );
         }
         drop(a);
-        assert_eq!(b.receive(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        assert_eq!(b.send(b"abcd", None).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            b.receive(&mut [0; 4]).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+        assert_eq!(
+            b.send(b"abcd", None).unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
     }
 
     #[test]
@@ -134,17 +160,32 @@ mod tests {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
             let mut control = SendAncillaryBuffer::new(&mut space);
             assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
-            sendmsg(&a.0, &[IoSlice::new(b"four")], &mut control, SendFlags::DONTWAIT).unwrap();
+            sendmsg(
+                &a.0,
+                &[IoSlice::new(b"four")],
+                &mut control,
+                SendFlags::DONTWAIT,
+            )
+            .unwrap();
             drop(writer);
-            assert_eq!(b.receive(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::InvalidData);
-            assert_eq!(rustix::io::read(&reader, &mut [0; 1]), Ok(0), "{count} descriptors");
+            assert_eq!(
+                b.receive(&mut [0; 4]).unwrap_err().kind(),
+                io::ErrorKind::InvalidData
+            );
+            assert_eq!(
+                rustix::io::read(&reader, &mut [0; 1]),
+                Ok(0),
+                "{count} descriptors"
+            );
         }
     }
 
     #[test]
     fn a_peer_that_does_not_read_never_makes_us_wait() {
         let (a, _b) = pair();
-        let full = (0..100_000).find_map(|_| a.send(&[0; 128], None).err()).expect("a full queue");
+        let full = (0..100_000)
+            .find_map(|_| a.send(&[0; 128], None).err())
+            .expect("a full queue");
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
     }
 }

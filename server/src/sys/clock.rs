@@ -1,5 +1,5 @@
-//! CLOCK_MONOTONIC in nanoseconds: the only clock that intervals and deadlines use. And the CPU that a
-//! thread has used, and sleeps that end on time.
+//! CLOCK_MONOTONIC in nanoseconds: the only clock that intervals and deadlines use. And the CPU
+//! that a thread has used, and sleeps that end on time.
 
 use std::num::NonZeroU64;
 
@@ -23,7 +23,10 @@ pub(crate) fn thread_cpu_ns() -> u64 {
 
 /// Sleeps until `wake_ns`. A signal may end the sleep early.
 pub(crate) fn sleep_until(wake_ns: u64) {
-    let wake = Timespec { tv_sec: (wake_ns / SECOND_NS) as i64, tv_nsec: (wake_ns % SECOND_NS) as i64 };
+    let wake = Timespec {
+        tv_sec: (wake_ns / SECOND_NS) as i64,
+        tv_nsec: (wake_ns % SECOND_NS) as i64,
+    };
     let _ = clock_nanosleep_absolute(ClockId::Monotonic, &wake);
 }
 

@@ -13,7 +13,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate, memfd_create},
+    fs::{
+        FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate,
+        memfd_create,
+    },
     mm::{MapFlags, ProtFlags, mmap, munmap},
 };
 use zerocopy::FromBytes;
@@ -38,14 +41,20 @@ impl<T: FromBytes + Sync> SharedArray<T> {
         let bytes = Self::bytes(count)?;
         ftruncate(&memory, bytes as u64)?;
         // A process that shrank the file would kill all others with SIGBUS.
-        fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        fcntl_add_seals(
+            &memory,
+            SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+        )?;
         Self::map(memory, count)
     }
 
     /// The array that another process has created.
     pub(crate) fn open(memory: OwnedFd, count: usize) -> io::Result<Self> {
         if fstat(&memory)?.st_size as u64 != Self::bytes(count)? as u64 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the shared memory has another size"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the shared memory has another size",
+            ));
         }
         Self::map(memory, count)
     }
@@ -54,18 +63,37 @@ impl<T: FromBytes + Sync> SharedArray<T> {
         count
             .checked_mul(mem::size_of::<T>())
             .filter(|bytes| *bytes > 0)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the shared memory has an impossible size"))
+            .ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "the shared memory has an impossible size",
+                )
+            })
     }
 
     fn map(memory: OwnedFd, count: usize) -> io::Result<Self> {
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
         let start = unsafe {
             let protection = ProtFlags::READ | ProtFlags::WRITE;
-            mmap(std::ptr::null_mut(), Self::bytes(count)?, protection, MapFlags::SHARED, &memory, 0)?
+            mmap(
+                std::ptr::null_mut(),
+                Self::bytes(count)?,
+                protection,
+                MapFlags::SHARED,
+                &memory,
+                0,
+            )?
         };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        assert!(start.is_aligned(), "types in shared memory are at most page-aligned");
-        Ok(Self { memory, start, count })
+        assert!(
+            start.is_aligned(),
+            "types in shared memory are at most page-aligned"
+        );
+        Ok(Self {
+            memory,
+            start,
+            count,
+        })
     }
 
     /// Every element.
@@ -79,7 +107,12 @@ impl<T: FromBytes + Sync> SharedArray<T> {
     pub(crate) fn clear(&self, index: usize) -> io::Result<()> {
         let size = mem::size_of::<T>();
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        Ok(fallocate(&self.memory, flags, (index * size) as u64, size as u64)?)
+        Ok(fallocate(
+            &self.memory,
+            flags,
+            (index * size) as u64,
+            size as u64,
+        )?)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Other processes of ours: workers, which are this executable again, a successor, which is a new one, and
-//! what a process has of the CPU.
+//! Other processes of ours: workers, which are this executable again, a successor, which is a new
+//! one, and what a process has of the CPU.
 #![allow(unsafe_code)]
 
 use std::{
@@ -19,7 +19,8 @@ use rustix::process::Pid;
 /// argv[0] of a worker: how an executable knows that it is to be one.
 pub(crate) const WORKER_NAME: &str = "metronome-worker";
 
-/// Set in the environment of a successor: its standard input is the channel to the server it succeeds.
+/// Set in the environment of a successor: its standard input is the channel to the server it
+/// succeeds.
 pub(crate) const PREDECESSOR_VARIABLE: &str = "METRONOME_PREDECESSOR";
 
 /// This very executable, whatever happens to its file.
@@ -35,15 +36,16 @@ impl Executable {
     /// Starts it as a worker, with `input` as its standard input.
     ///
     /// Fork and exec, never a plain fork: a copy of threads and locks would be unsound. Everything
-    /// but the three standard descriptors closes on exec. What it says on standard error is the caller's
-    /// to read.
+    /// but the three standard descriptors closes on exec. What it says on standard error is the
+    /// caller's to read.
     pub(crate) fn start_worker(&self, input: OwnedFd) -> io::Result<Child> {
         Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
             .arg0(WORKER_NAME)
             .stdin(Stdio::from(input))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // A terminal's Ctrl-C is for the master, which ends the workers when their work is done.
+            // A terminal's Ctrl-C is for the master, which ends the workers when their work is
+            // done.
             .process_group(0)
             .env_clear()
             .current_dir("/")
@@ -51,8 +53,8 @@ impl Executable {
     }
 }
 
-/// Starts `executable` as this process was started, with `input` as its standard input. It does not die
-/// with this process.
+/// Starts `executable` as this process was started, with `input` as its standard input. It does not
+/// die with this process.
 pub(crate) fn start_successor(executable: &Path, input: OwnedFd) -> io::Result<Child> {
     Command::new(executable)
         .args(env::args_os().skip(1))
@@ -66,7 +68,10 @@ pub(crate) fn cpu_ns(process: Pid) -> Option<u64> {
     // From the kernel's include/linux/posix-timers.h: the clock of a process is its inverted id,
     // shifted, with 2 (CPUCLOCK_SCHED) in the low bits. glibc's clock_getcpuclockid does the same.
     let clock = (!process.as_raw_nonzero().get() << 3) | 2;
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the kernel checks the clock id and writes one timespec through the pointer.
     let result = unsafe { libc::clock_gettime(clock, &mut time) };
     (result == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)

@@ -19,7 +19,11 @@ const BYTES_RECEIVED_AT: usize = 128;
 const TCP_INFO_BYTES: usize = 136;
 
 // From net/tcp_states.h: the peer's FIN is in, and bytes_received counts it as one byte.
-const STATES_WITH_FIN: [u8; 3] = [8 /* CLOSE_WAIT */, 9 /* LAST_ACK */, 11 /* CLOSING */];
+const STATES_WITH_FIN: [u8; 3] = [
+    8,  /* CLOSE_WAIT */
+    9,  /* LAST_ACK */
+    11, /* CLOSING */
+];
 
 /// After a reset, or after both ends' FIN.
 const CLOSED: u8 = 7;
@@ -31,13 +35,24 @@ const FRAME_BYTES: u64 = 32;
 const READ_TRIES: usize = 1000;
 
 /// Receives into `buffer` from byte `at` on, without waiting. 0 is the end of the stream.
-pub(crate) fn receive_into(socket: impl AsFd, buffer: &[AtomicU64], at: usize) -> io::Result<usize> {
-    let room = size_of_val(buffer).checked_sub(at).ok_or(io::ErrorKind::InvalidInput)?;
+pub(crate) fn receive_into(
+    socket: impl AsFd,
+    buffer: &[AtomicU64],
+    at: usize,
+) -> io::Result<usize> {
+    let room = size_of_val(buffer)
+        .checked_sub(at)
+        .ok_or(io::ErrorKind::InvalidInput)?;
     // SAFETY: `at + room` is the end of `buffer`. The kernel writes into atomics, which may change
     // at any time, and no reference to their contents exists.
     let received = unsafe {
         let start = buffer.as_ptr().cast::<u8>().cast_mut().add(at);
-        libc::recv(socket.as_fd().as_raw_fd(), start.cast(), room, libc::MSG_DONTWAIT)
+        libc::recv(
+            socket.as_fd().as_raw_fd(),
+            start.cast(),
+            room,
+            libc::MSG_DONTWAIT,
+        )
     };
     usize::try_from(received).map_err(|_| io::Error::last_os_error())
 }
@@ -57,10 +72,16 @@ pub(crate) fn bytes_taken(socket: impl AsFd) -> io::Result<u64> {
                 CLOSED => u64::from(after.bytes_received % FRAME_BYTES == 1),
                 state => u64::from(STATES_WITH_FIN.contains(&state)),
             };
-            return Ok(after.bytes_received.saturating_sub(fin).saturating_sub(unread));
+            return Ok(after
+                .bytes_received
+                .saturating_sub(fin)
+                .saturating_sub(unread));
         }
     }
-    Err(io::Error::new(io::ErrorKind::TimedOut, "the connection does not stand still"))
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        "the connection does not stand still",
+    ))
 }
 
 /// Bytes that were ever put on a socket by writing it, in whichever process.
@@ -73,7 +94,10 @@ pub(crate) fn bytes_put(socket: impl AsFd) -> io::Result<u64> {
             return Ok(after.bytes_acked + unacknowledged);
         }
     }
-    Err(io::Error::new(io::ErrorKind::TimedOut, "the connection does not stand still"))
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        "the connection does not stand still",
+    ))
 }
 
 fn bytes_unacknowledged(socket: impl AsFd) -> io::Result<u64> {
@@ -100,13 +124,22 @@ impl TcpInfo {
         // SAFETY: the kernel writes at most `length` bytes into `info` and the real length back.
         let result = unsafe {
             let fd = socket.as_fd().as_raw_fd();
-            libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut length)
+            libc::getsockopt(
+                fd,
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                info.as_mut_ptr().cast(),
+                &mut length,
+            )
         };
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
         if (length as usize) < TCP_INFO_BYTES {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "TCP_INFO needs Linux 4.1 or later"));
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "TCP_INFO needs Linux 4.1 or later",
+            ));
         }
         let u64_at = |at: usize| {
             let mut bytes = [0; 8];
@@ -192,8 +225,13 @@ mod tests {
         while received < 3 {
             received += receive_into(&server, &words, 5 + received).unwrap_or(0);
         }
-        let bytes: Vec<u8> =
-            words.iter().flat_map(|word| word.load(std::sync::atomic::Ordering::Relaxed).to_ne_bytes()).collect();
+        let bytes: Vec<u8> = words
+            .iter()
+            .flat_map(|word| {
+                word.load(std::sync::atomic::Ordering::Relaxed)
+                    .to_ne_bytes()
+            })
+            .collect();
         assert_eq!(bytes[..10], [0, 0, 0, 0, 0, 1, 2, 3, 0, 0]);
         assert!(receive_into(&server, &words, 33).is_err());
     }

@@ -24,13 +24,17 @@ pub(crate) fn executable() -> Result<PathBuf, String> {
     })
 }
 
-/// In order of preference. The name it was started by comes first: it may be a link that points to the
-/// new version by now. One without a slash was looked up in PATH and names no place.
+/// In order of preference. The name it was started by comes first: it may be a link that points to
+/// the new version by now. One without a slash was looked up in PATH and names no place.
 fn candidates(started_as: Option<&OsStr>, link: Option<&Path>) -> Vec<PathBuf> {
-    let named = started_as.filter(|name| name.as_bytes().contains(&b'/')).map(PathBuf::from);
+    let named = started_as
+        .filter(|name| name.as_bytes().contains(&b'/'))
+        .map(PathBuf::from);
     let linked = link.map(|link| {
         let bytes = link.as_os_str().as_bytes();
-        PathBuf::from(OsStr::from_bytes(bytes.strip_suffix(DELETED).unwrap_or(bytes)))
+        PathBuf::from(OsStr::from_bytes(
+            bytes.strip_suffix(DELETED).unwrap_or(bytes),
+        ))
     });
     named.into_iter().chain(linked).collect()
 }
@@ -41,14 +45,23 @@ mod tests {
 
     fn found(started_as: &str, link: &str) -> Vec<String> {
         let candidates = candidates(Some(OsStr::new(started_as)), Some(Path::new(link)));
-        candidates.into_iter().map(|path| path.display().to_string()).collect()
+        candidates
+            .into_iter()
+            .map(|path| path.display().to_string())
+            .collect()
     }
 
     #[test]
     fn the_name_it_was_started_by_comes_before_the_file_it_was() {
         let deleted = "/opt/1/metronome-server (deleted)";
-        assert_eq!(found("/usr/bin/m", deleted), ["/usr/bin/m", "/opt/1/metronome-server"]);
+        assert_eq!(
+            found("/usr/bin/m", deleted),
+            ["/usr/bin/m", "/opt/1/metronome-server"]
+        );
         assert_eq!(found("./m", "/a/m"), ["./m", "/a/m"]);
-        assert_eq!(found("metronome-server", deleted), ["/opt/1/metronome-server"]);
+        assert_eq!(
+            found("metronome-server", deleted),
+            ["/opt/1/metronome-server"]
+        );
     }
 }

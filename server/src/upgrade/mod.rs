@@ -1,4 +1,5 @@
-//! The upgrade: a new server process takes over from this one in mid-run, or this one carries on untouched.
+//! The upgrade: a new server process takes over from this one in mid-run, or this one carries on
+//! untouched.
 //!
 //! ```text
 //!   old (successor.rs)                      new (predecessor.rs)
@@ -12,13 +13,15 @@
 //!   dismisses its streams, exits
 //! ```
 //!
-//! Until Go the new process has read no byte of any client and written nothing that counts, so whatever
-//! becomes of it, the old one takes its own back: it has kept every socket, the ledger and all state.
-//! After Go it never does. Both ends say and check [`FORMAT_VERSION`] and the ledger's layout first, so
-//! that versions that differ in either refuse each other before anything has happened.
+//! Until Go the new process has read no byte of any client and written nothing that counts, so
+//! whatever becomes of it, the old one takes its own back: it has kept every socket, the ledger and
+//! all state. After Go it never does. Both ends say and check [`FORMAT_VERSION`] and the ledger's
+//! layout first, so that versions that differ in either refuse each other before anything has
+//! happened.
 //!
 //! This module starts the process and carries words, bytes and descriptors. What the bytes are is
-//! `control::estate`'s and `master::estate`'s. Absent on purpose: async, and any decision about runs.
+//! `control::estate`'s and `master::estate`'s. Absent on purpose: async, and any decision about
+//! runs.
 
 mod executable;
 mod predecessor;
@@ -40,11 +43,12 @@ use crate::{
     sys::conduit::{BYTES_MAX, Conduit, DESCRIPTORS_MAX},
 };
 
-/// Of everything that goes over the channel, the estate included: raised with every change of it. Tests of
-/// `control::estate` and `master::estate` fail when that is forgotten.
+/// Of everything that goes over the channel, the estate included: raised with every change of it.
+/// Tests of `control::estate` and `master::estate` fail when that is forgotten.
 pub(crate) const FORMAT_VERSION: u32 = 2;
 
-/// Most bytes of an estate: a hundred reports of ten thousand clients each that could not be stored.
+/// Most bytes of an estate: a hundred reports of ten thousand clients each that could not be
+/// stored.
 const ESTATE_BYTES_MAX: usize = 512 << 20;
 
 /// What a message begins with.
@@ -69,9 +73,20 @@ enum Word {
 impl Word {
     fn of(message: &[u8]) -> Option<(Self, &[u8])> {
         let (first, rest) = message.split_first()?;
-        let words =
-            [Self::Hello, Self::Healthy, Self::Refused, Self::Sockets, Self::Part, Self::End, Self::Taken, Self::Go];
-        words.into_iter().find(|word| *word as u8 == *first).map(|word| (word, rest))
+        let words = [
+            Self::Hello,
+            Self::Healthy,
+            Self::Refused,
+            Self::Sockets,
+            Self::Part,
+            Self::End,
+            Self::Taken,
+            Self::Go,
+        ];
+        words
+            .into_iter()
+            .find(|word| *word as u8 == *first)
+            .map(|word| (word, rest))
     }
 
     fn with(self, rest: &[u8]) -> Vec<u8> {
@@ -101,7 +116,9 @@ impl Hello {
 
     /// The version first: of another one nothing else can be read.
     fn decode(rest: &[u8]) -> Result<Self, String> {
-        let (version, rest) = rest.split_first_chunk().ok_or("the old server said no version")?;
+        let (version, rest) = rest
+            .split_first_chunk()
+            .ok_or("the old server said no version")?;
         let theirs = u32::from_le_bytes(*version);
         if theirs != FORMAT_VERSION {
             return Err(format!(
@@ -109,7 +126,8 @@ impl Hello {
                 env!("CARGO_PKG_VERSION")
             ));
         }
-        let hello: Self = postcard::from_bytes(rest).map_err(|error| format!("its hello cannot be read: {error}"))?;
+        let hello: Self = postcard::from_bytes(rest)
+            .map_err(|error| format!("its hello cannot be read: {error}"))?;
         if hello.layout != ledger::LAYOUT {
             return Err(format!(
                 "the old server's ledger lies in memory as {:?} and this one's as {:?}; drain the old one and start this one instead",
@@ -142,7 +160,9 @@ pub(crate) fn send_sockets<'a>(
     deadline_ns: u64,
 ) -> io::Result<()> {
     let sockets: Vec<_> = sockets.collect();
-    sockets.chunks(DESCRIPTORS_MAX).try_for_each(|some| conduit.send(&Word::Sockets.with(&[]), some, deadline_ns))
+    sockets
+        .chunks(DESCRIPTORS_MAX)
+        .try_for_each(|some| conduit.send(&Word::Sockets.with(&[]), some, deadline_ns))
 }
 
 /// Sends the estate's bytes and the word that all has been sent.
@@ -150,14 +170,20 @@ fn send_parts(conduit: &Conduit, bytes: &[u8], sockets: usize, deadline_ns: u64)
     for part in bytes.chunks(BYTES_MAX - 1) {
         conduit.send(&Word::Part.with(part), &[], deadline_ns)?;
     }
-    let sums = [(bytes.len() as u64).to_le_bytes(), (sockets as u64).to_le_bytes()].concat();
+    let sums = [
+        (bytes.len() as u64).to_le_bytes(),
+        (sockets as u64).to_le_bytes(),
+    ]
+    .concat();
     conduit.send(&Word::End.with(&sums), &[], deadline_ns)
 }
 
 /// Of an estate in tests, so that none is changed unnoticed. FNV-1a: no cryptography.
 #[cfg(test)]
 pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -192,7 +218,10 @@ mod tests {
         newer[1] += 1;
         let sentence = decode(&newer).unwrap_err();
         for version in [FORMAT_VERSION, FORMAT_VERSION + 1] {
-            assert!(sentence.contains(&format!("format {version}")), "{sentence}");
+            assert!(
+                sentence.contains(&format!("format {version}")),
+                "{sentence}"
+            );
         }
         let mut other = hello();
         other.layout[0] += 1;

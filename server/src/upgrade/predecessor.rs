@@ -1,5 +1,5 @@
-//! The server that is to be succeeded, as the new process sees it. What it says is checked, not trusted:
-//! it may be of another version.
+//! The server that is to be succeeded, as the new process sees it. What it says is checked, not
+//! trusted: it may be of another version.
 
 use std::{
     env,
@@ -18,7 +18,8 @@ use crate::{
 /// For its first message, which it sends at once.
 const HELLO_WAIT_NS: u64 = 10_000_000_000;
 
-/// It says every next word, or is gone, within its own patience; this is only so that nobody waits for ever.
+/// It says every next word, or is gone, within its own patience; this is only so that nobody waits
+/// for ever.
 const WORD_WAIT_NS: u64 = 3_600_000_000_000;
 
 /// For a word of ours.
@@ -54,18 +55,28 @@ impl Predecessor {
         if env::var_os(PREDECESSOR_VARIABLE).is_none() {
             return Ok(None);
         }
-        let explained = || format!("{PREDECESSOR_VARIABLE} is set, which only an upgrade does; unset it");
+        let explained =
+            || format!("{PREDECESSOR_VARIABLE} is set, which only an upgrade does; unset it");
         Ok(Some(Self(Conduit::inherited().with_context(explained)?)))
     }
 
     /// Waits for its hello.
     pub(crate) fn offer(&self) -> anyhow::Result<Offer> {
         let (message, descriptors) = self.0.receive(now_ns() + HELLO_WAIT_NS).map_err(gone)?;
-        let Some((Word::Hello, rest)) = Word::of(&message) else { bail!("the old server said no hello") };
+        let Some((Word::Hello, rest)) = Word::of(&message) else {
+            bail!("the old server said no hello")
+        };
         let hello = Hello::decode(rest).map_err(anyhow::Error::msg)?;
-        ensure!(hello.slots > 0 && hello.workers > 0 && hello.max_clients > 0, "its hello has impossible numbers");
+        ensure!(
+            hello.slots > 0 && hello.workers > 0 && hello.max_clients > 0,
+            "its hello has impossible numbers"
+        );
         let mut descriptors = descriptors.into_iter();
-        let mut next = || descriptors.next().context("the old server sent too few descriptors");
+        let mut next = || {
+            descriptors
+                .next()
+                .context("the old server sent too few descriptors")
+        };
         Ok(Offer {
             data: next()?,
             grpc: next()?,
@@ -84,26 +95,42 @@ impl Predecessor {
     /// Gives a reason to go on without us.
     pub(crate) fn refuse(&self, sentence: &str) {
         // When it is gone nobody needs one.
-        let _ = self.say(Word::Refused, &sentence.as_bytes()[..sentence.len().min(1000)]);
+        let _ = self.say(
+            Word::Refused,
+            &sentence.as_bytes()[..sentence.len().min(1000)],
+        );
     }
 
     /// Waits for everything else. An error also when the old server has changed its mind.
     pub(crate) fn estate(&self, dimensions: Dimensions) -> anyhow::Result<Estate> {
-        let mut estate = Estate { bytes: Vec::new(), sockets: Vec::new() };
+        let mut estate = Estate {
+            bytes: Vec::new(),
+            sockets: Vec::new(),
+        };
         loop {
             let (message, sockets) = self.0.receive(now_ns() + WORD_WAIT_NS).map_err(gone)?;
             match Word::of(&message) {
                 Some((Word::Sockets, [])) => estate.sockets.extend(sockets),
                 Some((Word::Part, part)) => estate.bytes.extend_from_slice(part),
                 Some((Word::End, sums)) => {
-                    let told = [estate.bytes.len(), estate.sockets.len()].map(|sum| (sum as u64).to_le_bytes());
-                    ensure!(sums == told.concat(), "the old server told of more or less than came");
+                    let told = [estate.bytes.len(), estate.sockets.len()]
+                        .map(|sum| (sum as u64).to_le_bytes());
+                    ensure!(
+                        sums == told.concat(),
+                        "the old server told of more or less than came"
+                    );
                     return Ok(estate);
                 }
                 _ => bail!("the old server said what nobody understands"),
             }
-            ensure!(estate.bytes.len() <= ESTATE_BYTES_MAX, "the old server's state is too large");
-            ensure!(estate.sockets.len() <= dimensions.slots as usize, "there are more connections than slots");
+            ensure!(
+                estate.bytes.len() <= ESTATE_BYTES_MAX,
+                "the old server's state is too large"
+            );
+            ensure!(
+                estate.sockets.len() <= dimensions.slots as usize,
+                "there are more connections than slots"
+            );
         }
     }
 
@@ -111,19 +138,26 @@ impl Predecessor {
     pub(crate) fn take_over(self) -> anyhow::Result<()> {
         self.say(Word::Taken, &[])?;
         let (message, _) = self.0.receive(now_ns() + WORD_WAIT_NS).map_err(gone)?;
-        ensure!(matches!(Word::of(&message), Some((Word::Go, _))), "the old server does not let go");
+        ensure!(
+            matches!(Word::of(&message), Some((Word::Go, _))),
+            "the old server does not let go"
+        );
         Ok(())
     }
 
     fn say(&self, word: Word, rest: &[u8]) -> anyhow::Result<()> {
-        self.0.send(&word.with(rest), &[], now_ns() + SAY_WAIT_NS).map_err(gone)
+        self.0
+            .send(&word.with(rest), &[], now_ns() + SAY_WAIT_NS)
+            .map_err(gone)
     }
 }
 
 fn gone(error: io::Error) -> anyhow::Error {
     match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
-            anyhow::Error::msg("the old server goes on itself, or is gone; this process was only to succeed it")
+            anyhow::Error::msg(
+                "the old server goes on itself, or is gone; this process was only to succeed it",
+            )
         }
         _ => anyhow::Error::new(error).context("the channel to the old server"),
     }

@@ -1,5 +1,5 @@
-//! The process that is to take over, as the old server sees it. It ends with this value unless it was
-//! told to go.
+//! The process that is to take over, as the old server sees it. It ends with this value unless it
+//! was told to go.
 
 use std::{
     io,
@@ -41,8 +41,8 @@ pub(crate) struct Successor {
 }
 
 impl Successor {
-    /// Starts `executable` with this process's arguments and environment, and waits until it says that it
-    /// is healthy. An error is one sentence, and nothing is left of the process.
+    /// Starts `executable` with this process's arguments and environment, and waits until it says
+    /// that it is healthy. An error is one sentence, and nothing is left of the process.
     pub(crate) fn start(
         executable: &Path,
         hello: &Hello,
@@ -53,8 +53,16 @@ impl Successor {
         let cannot = |error: io::Error| format!("{shown} cannot be started: {error}");
         let (conduit, theirs) = Conduit::pair().map_err(cannot)?;
         let child = start_successor(executable, theirs).map_err(cannot)?;
-        let mut successor = Self { child, conduit: Arc::new(conduit), goes: false };
-        let said = hello.encode().and_then(|hello| successor.conduit.send(&hello, descriptors, patience.deadline_ns));
+        let mut successor = Self {
+            child,
+            conduit: Arc::new(conduit),
+            goes: false,
+        };
+        let said = hello.encode().and_then(|hello| {
+            successor
+                .conduit
+                .send(&hello, descriptors, patience.deadline_ns)
+        });
         said.map_err(|error| successor.describe(&error, patience))?;
         successor.hear(Word::Healthy, patience)?;
         Ok(successor)
@@ -70,7 +78,12 @@ impl Successor {
     }
 
     /// Gives it the rest, after the connections, and waits until it has taken everything.
-    pub(crate) fn hand_over(&mut self, bytes: &[u8], sockets: usize, patience: &Patience) -> Result<(), String> {
+    pub(crate) fn hand_over(
+        &mut self,
+        bytes: &[u8],
+        sockets: usize,
+        patience: &Patience,
+    ) -> Result<(), String> {
         let sent = send_parts(&self.conduit, bytes, sockets, patience.deadline_ns);
         sent.map_err(|error| self.describe(&error, patience))?;
         self.hear(Word::Taken, patience)
@@ -78,7 +91,9 @@ impl Successor {
 
     /// Lets it serve. From here on it lives without us; on an error it has ended before.
     pub(crate) fn go(mut self, patience: &Patience) -> Result<(), String> {
-        let said = self.conduit.send(&Word::Go.with(&[]), &[], patience.deadline_ns);
+        let said = self
+            .conduit
+            .send(&Word::Go.with(&[]), &[], patience.deadline_ns);
         said.map_err(|error| self.describe(&error, patience))?;
         self.goes = true;
         Ok(())
@@ -95,7 +110,10 @@ impl Successor {
             let until_ns = patience.deadline_ns.min(now_ns() + LOOK_EVERY_NS);
             match self.conduit.receive(until_ns) {
                 Ok((message, _)) => break message,
-                Err(error) if error.kind() == io::ErrorKind::TimedOut && now_ns() < patience.deadline_ns => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::TimedOut
+                        && now_ns() < patience.deadline_ns =>
+                {
                     if patience.is_over.load(Relaxed) {
                         return Err("the server was told to end meanwhile".into());
                     }
@@ -107,9 +125,15 @@ impl Successor {
             Some((word, _)) if word == wanted => Ok(()),
             Some((Word::Refused, sentence)) => {
                 let sentence = text::sentence(&String::from_utf8_lossy(sentence));
-                Err(format!("the new server (pid {}) refuses: {sentence}", self.pid()))
+                Err(format!(
+                    "the new server (pid {}) refuses: {sentence}",
+                    self.pid()
+                ))
             }
-            _ => Err(format!("the new server (pid {}) says what nobody understands", self.pid())),
+            _ => Err(format!(
+                "the new server (pid {}) says what nobody understands",
+                self.pid()
+            )),
         }
     }
 
@@ -118,13 +142,23 @@ impl Successor {
         let pid = self.pid();
         match error.kind() {
             io::ErrorKind::TimedOut => {
-                format!("the new server (pid {pid}) was silent for {} and was ended", patience.shown)
+                format!(
+                    "the new server (pid {pid}) was silent for {} and was ended",
+                    patience.shown
+                )
             }
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset => {
                 // Its end of the channel is gone, so it is ending if it has not ended.
                 let _ = self.child.kill();
-                let how = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-                format!("the new server (pid {pid}) ended before it had taken over: {how}; its log says why")
+                let how = self
+                    .child
+                    .wait()
+                    .map_or_else(|error| error.to_string(), |status| status.to_string());
+                format!(
+                    "the new server (pid {pid}) ended before it had taken over: {how}; its log says why"
+                )
             }
             _ => format!("the new server (pid {pid}) cannot be spoken to: {error}"),
         }

@@ -1,7 +1,7 @@
 //! What one agent has told of its part in a run, checked as it comes in and bounded by the part.
 //!
-//! An agent that has come back after its stream was lost says its last words again; what is the same
-//! word for word is no second record.
+//! An agent that has come back after its stream was lost says its last words again; what is the
+//! same word for word is no second record.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,13 @@ pub(crate) struct AgentAccount {
 
 impl AgentAccount {
     pub(crate) fn new(name: String, first_client: u32, clients: u32, shares_clock: bool) -> Self {
-        Self { name, first_client, clients, shares_clock, ..Self::default() }
+        Self {
+            name,
+            first_client,
+            clients,
+            shares_clock,
+            ..Self::default()
+        }
     }
 
     /// Takes final figures. The first record of a client stands; what does not belong is counted.
@@ -58,7 +64,9 @@ impl AgentAccount {
     }
 
     pub(crate) fn owns(&self, client: u32) -> bool {
-        client.checked_sub(self.first_client).is_some_and(|index| index < self.clients)
+        client
+            .checked_sub(self.first_client)
+            .is_some_and(|index| index < self.clients)
     }
 
     /// The indices of its clients.
@@ -83,7 +91,10 @@ impl AgentAccount {
         finished: Option<v1::Finished>,
         error: Option<&str>,
     ) {
-        self.take(v1::ClientRecords { run_id: String::new(), clients: records });
+        self.take(v1::ClientRecords {
+            run_id: String::new(),
+            clients: records,
+        });
         self.strays = self.strays.saturating_add(strays);
         self.finished = finished;
         self.error = error.map(text::sentence);
@@ -117,15 +128,35 @@ mod tests {
     use super::*;
 
     fn record(client: u32, sent: u64) -> v1::ClientRecord {
-        v1::ClientRecord { client, sent, ..v1::ClientRecord::default() }
+        v1::ClientRecord {
+            client,
+            sent,
+            ..v1::ClientRecord::default()
+        }
     }
 
     #[test]
     fn a_record_counts_once_and_only_for_a_client_of_its_own() {
         let mut account = AgentAccount::new("a".into(), 2, 2, true);
-        let clients = vec![record(1, 9), record(2, 5), record(2, 6), record(3, 7), record(4, 9), record(u32::MAX, 9)];
-        account.take(v1::ClientRecords { run_id: String::new(), clients });
-        assert_eq!(account.part().map(|client| account.record(client).unwrap().sent).collect::<Vec<_>>(), [5, 7]);
+        let clients = vec![
+            record(1, 9),
+            record(2, 5),
+            record(2, 6),
+            record(3, 7),
+            record(4, 9),
+            record(u32::MAX, 9),
+        ];
+        account.take(v1::ClientRecords {
+            run_id: String::new(),
+            clients,
+        });
+        assert_eq!(
+            account
+                .part()
+                .map(|client| account.record(client).unwrap().sent)
+                .collect::<Vec<_>>(),
+            [5, 7]
+        );
         assert_eq!(account.strays(), 4);
         assert!(account.record(1).is_none());
     }
@@ -134,10 +165,16 @@ mod tests {
     fn a_record_that_is_said_again_is_no_second_one() {
         let mut account = AgentAccount::new("a".into(), 0, 1, true);
         for _ in 0..3 {
-            account.take(v1::ClientRecords { run_id: String::new(), clients: vec![record(0, 5)] });
+            account.take(v1::ClientRecords {
+                run_id: String::new(),
+                clients: vec![record(0, 5)],
+            });
         }
         assert_eq!(account.strays(), 0);
-        account.take(v1::ClientRecords { run_id: String::new(), clients: vec![record(0, 6)] });
+        account.take(v1::ClientRecords {
+            run_id: String::new(),
+            clients: vec![record(0, 6)],
+        });
         assert_eq!((account.strays(), account.record(0).unwrap().sent), (1, 5));
     }
 
@@ -145,9 +182,18 @@ mod tests {
     fn the_first_word_stands_and_is_made_harmless() {
         let mut account = AgentAccount::new("a".into(), 0, 1, true);
         assert_eq!(account.missing(), Some("it never gave its final report"));
-        account.finish(v1::Finished { cpu_ns: 1, ..v1::Finished::default() });
-        account.finish(v1::Finished { cpu_ns: 2, ..v1::Finished::default() });
-        assert_eq!((account.missing(), account.finished().unwrap().cpu_ns), (None, 1));
+        account.finish(v1::Finished {
+            cpu_ns: 1,
+            ..v1::Finished::default()
+        });
+        account.finish(v1::Finished {
+            cpu_ns: 2,
+            ..v1::Finished::default()
+        });
+        assert_eq!(
+            (account.missing(), account.finished().unwrap().cpu_ns),
+            (None, 1)
+        );
         account.fail("the stream\x1b broke");
         account.fail("again");
         assert_eq!(account.missing(), Some("the stream broke"));

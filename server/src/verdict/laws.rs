@@ -13,8 +13,8 @@ use super::{
     rows::{Row, total},
 };
 
-/// Most bytes that a connection may have taken in and no worker read, when it ends before its time: a
-/// receive buffer of 128 KiB, which the kernel doubles, and a worker's buffer of 64 KiB.
+/// Most bytes that a connection may have taken in and no worker read, when it ends before its time:
+/// a receive buffer of 128 KiB, which the kernel doubles, and a worker's buffer of 64 KiB.
 const UNREAD_BYTES_MAX: u128 = (256 + 64) << 10;
 
 /// One law as it came out.
@@ -31,7 +31,11 @@ pub(super) struct Checked {
 
 impl Checked {
     pub(super) fn into_proto(self) -> v1::Law {
-        v1::Law { law: self.law.into(), holds: self.holds, figures: self.figures }
+        v1::Law {
+            law: self.law.into(),
+            holds: self.holds,
+            figures: self.figures,
+        }
     }
 }
 
@@ -60,30 +64,50 @@ pub(super) fn check(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<Checked> {
 
 fn schedule_is_sent_or_skipped(rows: &[Row<'_>]) -> Checked {
     let law = "scheduled = sent + skipped";
-    let adds_up = |row: &Row<'_>| u128::from(row.scheduled()) == u128::from(row.sent()) + u128::from(row.skipped());
-    let figures =
-        format!("{} = {} + {}", total(rows, Row::scheduled), total(rows, Row::sent), total(rows, Row::skipped));
+    let adds_up = |row: &Row<'_>| {
+        u128::from(row.scheduled()) == u128::from(row.sent()) + u128::from(row.skipped())
+    };
+    let figures = format!(
+        "{} = {} + {}",
+        total(rows, Row::scheduled),
+        total(rows, Row::sent),
+        total(rows, Row::skipped)
+    );
     for_every_client(law, "SCHEDULE_MISCOUNTED", figures, rows, adds_up, |row| {
         format!("{} and {} + {}", row.scheduled(), row.sent(), row.skipped())
     })
 }
 
-/// Of a client that exchanged ends in a run that was not stopped, by an agent that stayed to the end,
-/// every packet of the plan was scheduled; of any other at most that many.
+/// Of a client that exchanged ends in a run that was not stopped, by an agent that stayed to the
+/// end, every packet of the plan was scheduled; of any other at most that many.
 fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = "scheduled = planned";
     let Some(planned) = evidence.plan.packets_per_client() else {
         let figures = format!("{}, as a flood plans none", total(rows, Row::scheduled));
-        return Checked { law, code: "PLAN_NOT_SCHEDULED", holds: true, figures };
+        return Checked {
+            law,
+            code: "PLAN_NOT_SCHEDULED",
+            holds: true,
+            figures,
+        };
     };
-    let whole = |row: &Row<'_>| evidence.stopped.is_none() && row.exchanged_ends() && row.agent.missing().is_none();
+    let whole = |row: &Row<'_>| {
+        evidence.stopped.is_none() && row.exchanged_ends() && row.agent.missing().is_none()
+    };
     let holds = |row: &Row<'_>| {
-        if whole(row) { row.scheduled() == planned } else { row.scheduled() <= planned }
+        if whole(row) {
+            row.scheduled() == planned
+        } else {
+            row.scheduled() <= planned
+        }
     };
     let (clean, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| whole(row));
     let mut figures = format!(
         "{} = {}",
-        clean.iter().map(|row| u128::from(row.scheduled())).sum::<u128>(),
+        clean
+            .iter()
+            .map(|row| u128::from(row.scheduled()))
+            .sum::<u128>(),
         clean.len() as u128 * u128::from(planned)
     );
     if !others.is_empty() {
@@ -91,7 +115,9 @@ fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
         let limit = others.len() as u128 * u128::from(planned);
         figures += &format!("; stopped or ended early: {sum} of at most {limit}");
     }
-    for_every_client(law, "PLAN_NOT_SCHEDULED", figures, rows, holds, |row| format!("{} of {planned}", row.scheduled()))
+    for_every_client(law, "PLAN_NOT_SCHEDULED", figures, rows, holds, |row| {
+        format!("{} of {planned}", row.scheduled())
+    })
 }
 
 /// Every lost packet is placed by what the agent's kernel told, and nothing was received or
@@ -101,7 +127,9 @@ fn sent_is_received_or_placed(rows: &[Row<'_>]) -> Checked {
     let placed = |row: &Row<'_>| {
         let acknowledged = row.kernel_acknowledged();
         let is_known = row.lost() == 0 || acknowledged.is_some();
-        row.received() <= row.sent() && is_known && acknowledged.is_none_or(|packets| packets <= row.sent())
+        row.received() <= row.sent()
+            && is_known
+            && acknowledged.is_none_or(|packets| packets <= row.sent())
     };
     let figures = format!(
         "{} = {} + ({} not acknowledged + {} unread)",
@@ -111,8 +139,14 @@ fn sent_is_received_or_placed(rows: &[Row<'_>]) -> Checked {
         total(rows, Row::lost_unread)
     );
     for_every_client(law, "LOSS_NOT_PLACED", figures, rows, placed, |row| {
-        let acknowledged = row.kernel_acknowledged().map_or("unknown".into(), |packets| packets.to_string());
-        format!("{} sent, {} received, {acknowledged} acknowledged by the kernel", row.sent(), row.received())
+        let acknowledged = row
+            .kernel_acknowledged()
+            .map_or("unknown".into(), |packets| packets.to_string());
+        format!(
+            "{} sent, {} received, {acknowledged} acknowledged by the kernel",
+            row.sent(),
+            row.received()
+        )
     })
 }
 
@@ -123,12 +157,17 @@ fn unread_fits_the_buffers(rows: &[Row<'_>]) -> Checked {
     let most = rows.iter().map(unread_bytes).max().unwrap_or(0);
     let figures = format!("at most {most} of {UNREAD_BYTES_MAX} bytes");
     let fits = |row: &Row<'_>| unread_bytes(row) <= UNREAD_BYTES_MAX;
-    for_every_client(law, "UNREAD_BEYOND_BUFFERS", figures, rows, fits, |row| format!("{} bytes", unread_bytes(row)))
+    for_every_client(law, "UNREAD_BEYOND_BUFFERS", figures, rows, fits, |row| {
+        format!("{} bytes", unread_bytes(row))
+    })
 }
 
 /// The kernel's own count of what was taken off a socket, where it could be read.
 fn taken_is_worked_off(rows: &[Row<'_>]) -> Checked {
-    let both = |row: &Row<'_>| row.counted.and_then(|counted| Some((counted.bytes_taken?, counted.bytes)));
+    let both = |row: &Row<'_>| {
+        row.counted
+            .and_then(|counted| Some((counted.bytes_taken?, counted.bytes)))
+    };
     compare("bytes taken = bytes worked off", "BYTES_DIFFER", rows, both)
 }
 
@@ -138,19 +177,31 @@ fn end_tells_what_was_counted(rows: &[Row<'_>]) -> Checked {
         let counted = row.counted?;
         Some([counted.told_sent?, counted.received, counted.next_sequence])
     };
-    let sums = [0, 1, 2].map(|index| total(rows, |row| figures_of(row).map_or(0, |figures| figures[index])));
+    let sums = [0, 1, 2].map(|index| {
+        total(rows, |row| {
+            figures_of(row).map_or(0, |figures| figures[index])
+        })
+    });
     let law = "told by end = received = next sequence";
     let figures = format!("{} = {} = {}", sums[0], sums[1], sums[2]);
-    let holds =
-        |row: &Row<'_>| figures_of(row).is_none_or(|[told, received, next]| told == received && received == next);
+    let holds = |row: &Row<'_>| {
+        figures_of(row).is_none_or(|[told, received, next]| told == received && received == next)
+    };
     for_every_client(law, "END_MISCOUNTED", figures, rows, holds, |row| {
-        figures_of(row).map_or(String::new(), |[told, received, next]| format!("{told}, {received} and {next}"))
+        figures_of(row).map_or(String::new(), |[told, received, next]| {
+            format!("{told}, {received} and {next}")
+        })
     })
 }
 
 fn clean_end_loses_nothing<'a>(rows: &[Row<'a>]) -> Checked {
     let clean: Vec<_> = rows.iter().filter(|row| row.exchanged_ends()).collect();
-    let sum = |figure: fn(&Row<'a>) -> u64| clean.iter().map(|row| u128::from(figure(row))).sum::<u128>();
+    let sum = |figure: fn(&Row<'a>) -> u64| {
+        clean
+            .iter()
+            .map(|row| u128::from(figure(row)))
+            .sum::<u128>()
+    };
     let figures = format!("{} = {}", sum(Row::sent), sum(Row::received));
     let law = "sent = received on a clean end";
     let holds = |row: &Row<'_>| !row.exchanged_ends() || row.sent() == row.received();
@@ -160,8 +211,11 @@ fn clean_end_loses_nothing<'a>(rows: &[Row<'a>]) -> Checked {
 }
 
 fn sequence_is_whole(rows: &[Row<'_>]) -> Checked {
-    let of =
-        |row: &Row<'_>| row.counted.map_or([0; 3], |counted| [counted.gaps, counted.duplicated, counted.reordered]);
+    let of = |row: &Row<'_>| {
+        row.counted.map_or([0; 3], |counted| {
+            [counted.gaps, counted.duplicated, counted.reordered]
+        })
+    };
     let sums = [0, 1, 2].map(|index| total(rows, |row| of(row)[index]));
     let figures = format!("{}, {}, {}", sums[0], sums[1], sums[2]);
     let law = "gaps = duplicated = reordered = 0";
@@ -181,7 +235,14 @@ fn sequence_is_whole(rows: &[Row<'_>]) -> Checked {
 fn nothing_is_corrupt(rows: &[Row<'_>]) -> Checked {
     let corrupt = |row: &Row<'_>| row.counted.map_or(0, |counted| counted.corrupt);
     let figures = total(rows, corrupt).to_string();
-    for_every_client("corrupt = 0", "CORRUPT", figures, rows, |row| corrupt(row) == 0, |row| corrupt(row).to_string())
+    for_every_client(
+        "corrupt = 0",
+        "CORRUPT",
+        figures,
+        rows,
+        |row| corrupt(row) == 0,
+        |row| corrupt(row).to_string(),
+    )
 }
 
 /// Lateness is counted of every packet; transit and latency of agents that share our clock, and of
@@ -189,12 +250,21 @@ fn nothing_is_corrupt(rows: &[Row<'_>]) -> Checked {
 fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = "histogram counts = received";
     let expected = |row: &Row<'_>| {
-        let one_way = if row.agent.shares_clock { row.received() } else { 0 };
+        let one_way = if row.agent.shares_clock {
+            row.received()
+        } else {
+            0
+        };
         [row.received(), one_way, one_way]
     };
-    let counts = |row: &Row<'_>| row.counted.map_or([0; 3], |counted| counted.histogram_counts);
+    let counts = |row: &Row<'_>| {
+        row.counted
+            .map_or([0; 3], |counted| counted.histogram_counts)
+    };
     let times = evidence.record.map(|record| &record.times);
-    let sums = times.map_or([0; 3], |times| [&times.lateness, &times.transit, &times.latency].map(|of| of.count()));
+    let sums = times.map_or([0; 3], |times| {
+        [&times.lateness, &times.transit, &times.latency].map(|of| of.count())
+    });
     let sums_expected = [0, 1, 2].map(|index| total(rows, |row| expected(row)[index]));
     let figures = format!(
         "{}, {}, {} = {}, {}, {}",
@@ -215,7 +285,11 @@ fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
 fn clients_and_workers_agree(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let clients = total(rows, Row::received);
     let (workers, recovered) = evidence.record.map_or((0, 0), |record| {
-        let workers: u128 = record.workers.iter().map(|worker| u128::from(worker.packets)).sum();
+        let workers: u128 = record
+            .workers
+            .iter()
+            .map(|worker| u128::from(worker.packets))
+            .sum();
         (workers, u128::from(record.recovered_packets))
     });
     Checked {
@@ -239,28 +313,49 @@ fn end_ack_tells_what_was_received(rows: &[Row<'_>]) -> Checked {
 
 fn digests_agree(rows: &[Row<'_>]) -> Checked {
     let law = "digest sent = digest received on a clean end";
-    let both = |row: &Row<'_>| Some((row.told?.digest, row.counted?.digest)).filter(|_| row.exchanged_ends());
+    let both = |row: &Row<'_>| {
+        Some((row.told?.digest, row.counted?.digest)).filter(|_| row.exchanged_ends())
+    };
     let same = |row: &Row<'_>| both(row).is_none_or(|(sent, received)| sent == received);
     let compared = rows.iter().filter(|row| both(row).is_some()).count();
-    let figures =
-        format!("{} of {compared} clients", rows.iter().filter(|row| both(row).is_some() && same(row)).count());
+    let figures = format!(
+        "{} of {compared} clients",
+        rows.iter()
+            .filter(|row| both(row).is_some() && same(row))
+            .count()
+    );
     for_every_client(law, "DIGESTS_DIFFER", figures, rows, same, |row| {
-        both(row).map_or(String::new(), |(sent, received)| format!("{sent:016x} and {received:016x}"))
+        both(row).map_or(String::new(), |(sent, received)| {
+            format!("{sent:016x} and {received:016x}")
+        })
     })
 }
 
 fn records_belong(evidence: &Evidence<'_>) -> Checked {
-    let told: u128 = evidence.agents.iter().map(|agent| u128::from(agent.strays())).sum();
+    let told: u128 = evidence
+        .agents
+        .iter()
+        .map(|agent| u128::from(agent.strays()))
+        .sum();
     let mut seen = BTreeSet::new();
     let is_stray = |client: u32| client >= evidence.plan.clients || !seen.insert(client);
-    let clients = evidence.record.iter().flat_map(|record| &record.clients).map(|count| count.client);
+    let clients = evidence
+        .record
+        .iter()
+        .flat_map(|record| &record.clients)
+        .map(|count| count.client);
     let counted = clients.map(is_stray).filter(|stray| *stray).count();
     let mut figures = format!("{told} stray from agents, {counted} from workers");
     if let Some(agent) = evidence.agents.iter().find(|agent| agent.strays() > 0) {
         figures += &format!("; first {}", agent.name);
     }
     let law = "one record per client and end";
-    Checked { law, code: "RECORDS_CONTRADICT", holds: told == 0 && counted == 0, figures }
+    Checked {
+        law,
+        code: "RECORDS_CONTRADICT",
+        holds: told == 0 && counted == 0,
+        figures,
+    }
 }
 
 /// A law that says that two figures of each client are equal where both are known.
@@ -270,8 +365,12 @@ fn compare(
     rows: &[Row<'_>],
     both: impl Fn(&Row<'_>) -> Option<(u64, u64)>,
 ) -> Checked {
-    let sum =
-        |pick: fn((u64, u64)) -> u64| rows.iter().filter_map(&both).map(|pair| u128::from(pick(pair))).sum::<u128>();
+    let sum = |pick: fn((u64, u64)) -> u64| {
+        rows.iter()
+            .filter_map(&both)
+            .map(|pair| u128::from(pick(pair)))
+            .sum::<u128>()
+    };
     let figures = format!("{} = {}", sum(|pair| pair.0), sum(|pair| pair.1));
     let same = |row: &Row<'_>| both(row).is_none_or(|(one, other)| one == other);
     for_every_client(law, code, figures, rows, same, |row| {
@@ -292,9 +391,19 @@ pub(super) fn for_every_client(
     let mut breakers = rows.iter().filter(|row| !holds(row));
     let first = breakers.next();
     if let Some(row) = first {
-        figures += &format!("; broken by {} clients, first client {}: {}", 1 + breakers.count(), row.client, tell(row));
+        figures += &format!(
+            "; broken by {} clients, first client {}: {}",
+            1 + breakers.count(),
+            row.client,
+            tell(row)
+        );
     }
-    Checked { law, code, holds: first.is_none(), figures }
+    Checked {
+        law,
+        code,
+        holds: first.is_none(),
+        figures,
+    }
 }
 
 #[cfg(test)]
@@ -307,44 +416,82 @@ mod tests {
     #[test]
     fn a_clean_run_keeps_every_law() {
         let conclusion = Sample::of(2, 3).conclude();
-        assert!(conclusion.report.laws.iter().all(|law| law.holds), "{:?}", conclusion.report.laws);
+        assert!(
+            conclusion.report.laws.iter().all(|law| law.holds),
+            "{:?}",
+            conclusion.report.laws
+        );
         assert_eq!(conclusion.report.laws.len(), 20);
     }
 
     #[test]
     fn each_law_is_broken_by_its_own_lie() {
-        breaks(&["SCHEDULE_MISCOUNTED"], |sample| sample.told(3, |told| told.skipped = 1));
+        breaks(&["SCHEDULE_MISCOUNTED"], |sample| {
+            sample.told(3, |told| told.skipped = 1)
+        });
         breaks(&["PLAN_NOT_SCHEDULED"], |sample| {
             sample.told(3, |told| {
                 told.scheduled = PACKETS + 1;
                 told.skipped = 1;
             });
         });
-        breaks(&["UNREAD_BEYOND_BUFFERS", "CLIENT_LOST"], lose_more_than_any_buffer_holds);
-        breaks(&["BYTES_DIFFER"], |sample| sample.counted(2, |counted| counted.bytes_taken = Some(counted.bytes + 1)));
-        breaks(&["END_MISCOUNTED"], |sample| sample.counted(2, |counted| counted.next_sequence += 1));
-        breaks(&["SEQUENCE_BROKEN"], |sample| sample.counted(0, |counted| counted.gaps = 1));
-        breaks(&["SEQUENCE_BROKEN"], |sample| sample.counted(0, |counted| counted.duplicated = 1));
-        breaks(&["SEQUENCE_BROKEN"], |sample| sample.counted(0, |counted| counted.reordered = 1));
-        breaks(&["CORRUPT"], |sample| sample.counted(1, |counted| counted.corrupt = 1));
+        breaks(
+            &["UNREAD_BEYOND_BUFFERS", "CLIENT_LOST"],
+            lose_more_than_any_buffer_holds,
+        );
+        breaks(&["BYTES_DIFFER"], |sample| {
+            sample.counted(2, |counted| counted.bytes_taken = Some(counted.bytes + 1))
+        });
+        breaks(&["END_MISCOUNTED"], |sample| {
+            sample.counted(2, |counted| counted.next_sequence += 1)
+        });
+        breaks(&["SEQUENCE_BROKEN"], |sample| {
+            sample.counted(0, |counted| counted.gaps = 1)
+        });
+        breaks(&["SEQUENCE_BROKEN"], |sample| {
+            sample.counted(0, |counted| counted.duplicated = 1)
+        });
+        breaks(&["SEQUENCE_BROKEN"], |sample| {
+            sample.counted(0, |counted| counted.reordered = 1)
+        });
+        breaks(&["CORRUPT"], |sample| {
+            sample.counted(1, |counted| counted.corrupt = 1)
+        });
         for kind in 0..3 {
             breaks(&["HISTOGRAM_MISCOUNTED"], |sample| {
                 sample.counted(2, |counted| counted.histogram_counts[kind] -= 1);
             });
         }
-        breaks(&["HISTOGRAM_MISCOUNTED"], |sample| sample.record().times = times(4 * PACKETS - 1));
-        breaks(&["SUMS_DIFFER"], |sample| sample.record().workers[1].packets += 1);
-        breaks(&["SUMS_DIFFER"], |sample| sample.record().recovered_packets = 1);
+        breaks(&["HISTOGRAM_MISCOUNTED"], |sample| {
+            sample.record().times = times(4 * PACKETS - 1)
+        });
+        breaks(&["SUMS_DIFFER"], |sample| {
+            sample.record().workers[1].packets += 1
+        });
+        breaks(&["SUMS_DIFFER"], |sample| {
+            sample.record().recovered_packets = 1
+        });
         breaks(&["END_MISCOUNTED", "END_DIFFERS"], |sample| {
             sample.counted(0, |counted| counted.told_sent = Some(PACKETS + 1));
         });
-        breaks(&["END_ACK_DIFFERS"], |sample| sample.told(0, |told| told.acknowledged = Some(PACKETS - 1)));
-        breaks(&["DIGESTS_DIFFER"], |sample| sample.told(0, |told| told.digest ^= 1));
-        breaks(&["READ_BEFORE_START"], |sample| sample.counted(0, |counted| counted.first_read_ns = START_NS - 1));
-        breaks(&["READ_BEFORE_WRITTEN"], |sample| sample.counted(0, |counted| counted.acausal = 1));
+        breaks(&["END_ACK_DIFFERS"], |sample| {
+            sample.told(0, |told| told.acknowledged = Some(PACKETS - 1))
+        });
+        breaks(&["DIGESTS_DIFFER"], |sample| {
+            sample.told(0, |told| told.digest ^= 1)
+        });
+        breaks(&["READ_BEFORE_START"], |sample| {
+            sample.counted(0, |counted| counted.first_read_ns = START_NS - 1)
+        });
+        breaks(&["READ_BEFORE_WRITTEN"], |sample| {
+            sample.counted(0, |counted| counted.acausal = 1)
+        });
         breaks(&["RECORDS_CONTRADICT"], |sample| {
             let again = metronome_proto::v1::ClientRecord::default();
-            sample.agents[0].take(metronome_proto::v1::ClientRecords { run_id: String::new(), clients: vec![again] });
+            sample.agents[0].take(metronome_proto::v1::ClientRecords {
+                run_id: String::new(),
+                clients: vec![again],
+            });
         });
     }
 
@@ -355,7 +502,8 @@ mod tests {
         for client in 0..4 {
             sample.told(client, |told| {
                 (told.scheduled, told.sent, told.acknowledged) = (packets, packets, None);
-                told.kernel_acknowledged_bytes = Some((PACKETS + u64::from(client == 0) * 10_241) * 32);
+                told.kernel_acknowledged_bytes =
+                    Some((PACKETS + u64::from(client == 0) * 10_241) * 32);
                 told.error = "the connection broke".into();
             });
             sample.counted(client, |counted| counted.told_sent = None);
@@ -403,7 +551,9 @@ mod tests {
         });
         breaks(&["LOSS_NOT_PLACED", "CLIENT_LOST"], |sample| {
             sample.break_connection(0, 40);
-            sample.told(0, |told| told.kernel_acknowledged_bytes = Some((PACKETS + 1) * 32));
+            sample.told(0, |told| {
+                told.kernel_acknowledged_bytes = Some((PACKETS + 1) * 32)
+            });
         });
     }
 
@@ -476,6 +626,10 @@ mod tests {
     }
 
     fn times_near_the_start() -> impl Strategy<Value = u64> {
-        prop_oneof![any::<u64>(), 0..200_000_000_u64, (0..200_000_000_u64).prop_map(|ns| START_NS + ns)]
+        prop_oneof![
+            any::<u64>(),
+            0..200_000_000_u64,
+            (0..200_000_000_u64).prop_map(|ns| START_NS + ns)
+        ]
     }
 }

@@ -31,8 +31,9 @@ pub(super) fn check(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> [Checked; 5] {
 /// any agent's clock: one that does not share ours starts a while after it was told to.
 fn nothing_precedes_the_start(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let start_ns = evidence.start_at_ns.unwrap_or(u64::MAX);
-    let after_ns =
-        |row: &Row<'_>| packets_of(row).map(|counted| i128::from(counted.first_read_ns) - i128::from(start_ns));
+    let after_ns = |row: &Row<'_>| {
+        packets_of(row).map(|counted| i128::from(counted.first_read_ns) - i128::from(start_ns))
+    };
     let figures = match rows.iter().filter_map(after_ns).min() {
         Some(after_ns) if evidence.start_at_ns.is_some() => format!("{after_ns} ns after it"),
         Some(_) => "there was no start".into(),
@@ -40,7 +41,9 @@ fn nothing_precedes_the_start(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
     };
     let law = "first packet read after the start";
     let holds = |row: &Row<'_>| after_ns(row).is_none_or(|after_ns| after_ns >= 0);
-    for_every_client(law, "READ_BEFORE_START", figures, rows, holds, |row| format!("{} packets", row.received()))
+    for_every_client(law, "READ_BEFORE_START", figures, rows, holds, |row| {
+        format!("{} packets", row.received())
+    })
 }
 
 /// Due + lateness is when the agent says it wrote; only on a shared clock the workers can tell.
@@ -81,27 +84,42 @@ fn the_last_comes_after_its_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
 /// From the first due time to the last it is as far as the formula says. A client that skipped
 /// packets or broke off may lack some of them, but never has more than the time had room for.
 fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
-    let Some(schedule) = evidence.plan.schedule(0) else { return due_times_lie_in_the_flood(evidence, rows) };
+    let Some(schedule) = evidence.plan.schedule(0) else {
+        return due_times_lie_in_the_flood(evidence, rows);
+    };
     let planned_ns = schedule.end_ns();
     let expected_ns = |row: &Row<'_>| {
-        if is_whole(row) { schedule.due_at(row.scheduled().saturating_sub(1)) } else { planned_ns }
+        if is_whole(row) {
+            schedule.due_at(row.scheduled().saturating_sub(1))
+        } else {
+            planned_ns
+        }
     };
     let holds = |row: &Row<'_>| {
         packets_of(row).is_none_or(|counted| {
-            let Some(span_ns) = span_ns(counted) else { return false };
+            let Some(span_ns) = span_ns(counted) else {
+                return false;
+            };
             let most_ns = span_ns.saturating_add(ROUNDING_NS);
             if is_whole(row) {
                 span_ns.abs_diff(expected_ns(row)) <= ROUNDING_NS
             } else {
-                span_ns <= planned_ns.saturating_add(ROUNDING_NS) && counted.received <= schedule.due_by(most_ns)
+                span_ns <= planned_ns.saturating_add(ROUNDING_NS)
+                    && counted.received <= schedule.due_by(most_ns)
             }
         })
     };
     let figures = fraction(rows, holds);
     let law = "due times follow the schedule";
     for_every_client(law, "SCHEDULE_NOT_FOLLOWED", figures, rows, holds, |row| {
-        let span = packets_of(row).and_then(span_ns).map_or("less than 0".into(), |span_ns| span_ns.to_string());
-        format!("{} packets due within {span} ns, planned within {} ns", row.received(), expected_ns(row))
+        let span = packets_of(row)
+            .and_then(span_ns)
+            .map_or("less than 0".into(), |span_ns| span_ns.to_string());
+        format!(
+            "{} packets due within {span} ns, planned within {} ns",
+            row.received(),
+            expected_ns(row)
+        )
     })
 }
 
@@ -110,14 +128,24 @@ fn due_times_lie_in_the_flood(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
     let duration_ns = duration_ns(evidence);
     let holds = |row: &Row<'_>| {
         packets_of(row).is_none_or(|counted| {
-            span_ns(counted).is_some_and(|span_ns| span_ns <= duration_ns.saturating_add(ROUNDING_NS))
+            span_ns(counted)
+                .is_some_and(|span_ns| span_ns <= duration_ns.saturating_add(ROUNDING_NS))
         })
     };
     let law = "due times follow the schedule";
-    for_every_client(law, "SCHEDULE_NOT_FOLLOWED", fraction(rows, holds), rows, holds, |row| {
-        let span = packets_of(row).and_then(span_ns).map_or("less than 0".into(), |span_ns| span_ns.to_string());
-        format!("due within {span} ns of a flood of {duration_ns} ns")
-    })
+    for_every_client(
+        law,
+        "SCHEDULE_NOT_FOLLOWED",
+        fraction(rows, holds),
+        rows,
+        holds,
+        |row| {
+            let span = packets_of(row)
+                .and_then(span_ns)
+                .map_or("less than 0".into(), |span_ns| span_ns.to_string());
+            format!("due within {span} ns of a flood of {duration_ns} ns")
+        },
+    )
 }
 
 /// A client starts with the run, or as much later as its phase may be.
@@ -127,21 +155,30 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
     let (room_ns, end_ns) = evidence
         .plan
         .schedule(0)
-        .map_or((duration_ns, 0), |schedule| (schedule.room_ns(duration_ns), schedule.end_ns()));
+        .map_or((duration_ns, 0), |schedule| {
+            (schedule.room_ns(duration_ns), schedule.end_ns())
+        });
     let start_ns = evidence.start_at_ns.unwrap_or(0);
     let is_judged = |row: &Row<'_>| row.agent.shares_clock && evidence.start_at_ns.is_some();
     let holds = |row: &Row<'_>| {
-        packets_of(row).filter(|_| is_judged(row)).is_none_or(|counted| {
-            let Some(first_ns) = counted.first_due_ns.checked_sub(start_ns) else { return false };
-            let last_ns = counted.last_due_ns.saturating_sub(start_ns);
-            let is_early_enough = !is_whole(row) || first_ns < room_ns.max(1);
-            is_early_enough && last_ns <= room_ns.saturating_add(end_ns).saturating_add(ROUNDING_NS)
-        })
+        packets_of(row)
+            .filter(|_| is_judged(row))
+            .is_none_or(|counted| {
+                let Some(first_ns) = counted.first_due_ns.checked_sub(start_ns) else {
+                    return false;
+                };
+                let last_ns = counted.last_due_ns.saturating_sub(start_ns);
+                let is_early_enough = !is_whole(row) || first_ns < room_ns.max(1);
+                is_early_enough
+                    && last_ns <= room_ns.saturating_add(end_ns).saturating_add(ROUNDING_NS)
+            })
     };
     let figures = fraction(rows, holds);
     let law = "start ≤ first packet due < start + one period";
     for_every_client(law, "STARTED_ELSEWHEN", figures, rows, holds, |row| {
-        let first_ns = packets_of(row).map_or(0, |counted| i128::from(counted.first_due_ns) - i128::from(start_ns));
+        let first_ns = packets_of(row).map_or(0, |counted| {
+            i128::from(counted.first_due_ns) - i128::from(start_ns)
+        });
         format!("due {first_ns} ns after the start, where less than {room_ns} ns are allowed")
     })
 }
@@ -166,7 +203,11 @@ fn span_ns(counted: &ClientCount) -> Option<u64> {
 
 fn fraction(rows: &[Row<'_>], holds: impl Fn(&Row<'_>) -> bool) -> String {
     let judged = || rows.iter().filter(|row| packets_of(row).is_some());
-    format!("{} of {} clients", judged().filter(|row| holds(row)).count(), judged().count())
+    format!(
+        "{} of {} clients",
+        judged().filter(|row| holds(row)).count(),
+        judged().count()
+    )
 }
 
 #[cfg(test)]
@@ -178,7 +219,9 @@ mod tests {
     #[test]
     fn a_burst_is_caught_whatever_due_times_it_carries() {
         // All due at once, as it was sent.
-        breaks(&["SCHEDULE_NOT_FOLLOWED"], |sample| sample.counted(0, |counted| counted.last_due_ns = due_ns(0)));
+        breaks(&["SCHEDULE_NOT_FOLLOWED"], |sample| {
+            sample.counted(0, |counted| counted.last_due_ns = due_ns(0))
+        });
         // Due as planned, but sent and read at the start: a clock that is shared shows it …
         breaks(&["READ_BEFORE_WRITTEN", "READ_BEFORE_DUE"], |sample| {
             sample.counted(0, |counted| {
@@ -195,7 +238,11 @@ mod tests {
 
     #[test]
     fn a_schedule_at_another_pace_or_another_time_is_not_the_plans() {
-        for (first_ns, last_ns) in [(0, 50 * PERIOD_NS), (0, 98 * PERIOD_NS), (0, 99 * PERIOD_NS + 1_001)] {
+        for (first_ns, last_ns) in [
+            (0, 50 * PERIOD_NS),
+            (0, 98 * PERIOD_NS),
+            (0, 99 * PERIOD_NS + 1_001),
+        ] {
             breaks(&["SCHEDULE_NOT_FOLLOWED"], |sample| {
                 sample.counted(0, |counted| {
                     counted.first_due_ns = START_NS + first_ns;
@@ -205,7 +252,9 @@ mod tests {
             });
         }
         breaks(&["SCHEDULE_NOT_FOLLOWED", "STARTED_ELSEWHEN"], |sample| {
-            sample.counted(0, |counted| std::mem::swap(&mut counted.first_due_ns, &mut counted.last_due_ns));
+            sample.counted(0, |counted| {
+                std::mem::swap(&mut counted.first_due_ns, &mut counted.last_due_ns)
+            });
         });
         for shift_ns in [-1, 1_000_000] {
             breaks(&["STARTED_ELSEWHEN"], |sample| {
@@ -223,7 +272,9 @@ mod tests {
         sample.break_connection(0, 40);
         let law = |sample: &Sample| {
             let laws = sample.conclude().report.laws;
-            laws.into_iter().find(|law| law.law == "due times follow the schedule").map(|law| law.holds)
+            laws.into_iter()
+                .find(|law| law.law == "due times follow the schedule")
+                .map(|law| law.holds)
         };
         assert_eq!(law(&sample), Some(true));
         sample.counted(0, |counted| counted.last_due_ns = due_ns(90));

@@ -51,21 +51,35 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>], laws: &[Checked]) 
 /// Remarks as full sentences, at most 50.
 pub(super) fn notes(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
     let mut notes = evidence.notes.to_vec();
-    let foreign: Vec<_> =
-        evidence.agents.iter().filter(|agent| !agent.shares_clock).map(|agent| agent.name.as_str()).collect();
+    let foreign: Vec<_> = evidence
+        .agents
+        .iter()
+        .filter(|agent| !agent.shares_clock)
+        .map(|agent| agent.name.as_str())
+        .collect();
     if !foreign.is_empty() {
         let names = foreign.join(", ");
-        notes.push(format!("One-way times are not shown: the clock of {names} is not the server's."));
+        notes.push(format!(
+            "One-way times are not shown: the clock of {names} is not the server's."
+        ));
     }
     let skipped = total(rows, Row::skipped);
     if skipped > 0 {
         let scheduled = total(rows, Row::scheduled);
-        notes.push(format!("{skipped} of {scheduled} scheduled packets were skipped."));
+        notes.push(format!(
+            "{skipped} of {scheduled} scheduled packets were skipped."
+        ));
     }
     for agent in evidence.agents {
-        let overslept_ns = agent.finished().map_or(0, |finished| finished.oversleep_max_ns);
+        let overslept_ns = agent
+            .finished()
+            .map_or(0, |finished| finished.oversleep_max_ns);
         if overslept_ns > OVERSLEEP_NS_REMARKABLE {
-            notes.push(format!("A pacing thread of {} once overslept by {} ms.", agent.name, millis(overslept_ns)));
+            notes.push(format!(
+                "A pacing thread of {} once overslept by {} ms.",
+                agent.name,
+                millis(overslept_ns)
+            ));
         }
     }
     if let Some(record) = evidence.record {
@@ -73,11 +87,22 @@ pub(super) fn notes(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
             let recovered = record.recovered_packets;
             notes.push(format!("{recovered} packets were worked off for workers that had died; each is counted once."));
         }
-        notes.extend(record.incidents.iter().map(|incident| text::sentence(&incident.text)));
+        notes.extend(
+            record
+                .incidents
+                .iter()
+                .map(|incident| text::sentence(&incident.text)),
+        );
         notes.extend(pauses(&record.workers));
-        let halves = record.clients.iter().filter(|count| count.rest_bytes > 0).count();
+        let halves = record
+            .clients
+            .iter()
+            .filter(|count| count.rest_bytes > 0)
+            .count();
         if halves > 0 {
-            notes.push(format!("{halves} clients left a packet of which not all 32 bytes came."));
+            notes.push(format!(
+                "{halves} clients left a packet of which not all 32 bytes came."
+            ));
         }
     }
     notes.truncate(NOTES_MAX);
@@ -86,7 +111,12 @@ pub(super) fn notes(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
 
 /// Times of reading that were late on purpose, and how late.
 fn pauses(workers: &[WorkerCount]) -> Option<String> {
-    let sum = |figure: fn(&WorkerCount) -> u64| workers.iter().map(|worker| u128::from(figure(worker))).sum::<u128>();
+    let sum = |figure: fn(&WorkerCount) -> u64| {
+        workers
+            .iter()
+            .map(|worker| u128::from(figure(worker)))
+            .sum::<u128>()
+    };
     let pauses = sum(|worker| worker.pauses);
     let mean_us = sum(|worker| worker.paused_ns) as f64 / 1e3 / pauses as f64;
     (pauses > 0).then(|| {
@@ -102,7 +132,8 @@ fn nothing_sent(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
         return None;
     }
     let text = "No packet is known to have been sent, so nothing was measured.";
-    (total(rows, Row::sent) == 0).then(|| reason("NOTHING_SENT", VerdictStatus::Invalid, text.into()))
+    (total(rows, Row::sent) == 0)
+        .then(|| reason("NOTHING_SENT", VerdictStatus::Invalid, text.into()))
 }
 
 /// Of the clients that stayed to the end: those that went missing are a ground of their own.
@@ -122,7 +153,8 @@ fn schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
 /// A device that sent nothing must not hide among a hundred that did.
 fn client_schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
     let is_short = |row: &&Row<'_>| {
-        row.exchanged_ends() && u128::from(row.sent()) * 100 < u128::from(row.scheduled()) * SENT_PERCENT_MIN
+        row.exchanged_ends()
+            && u128::from(row.sent()) * 100 < u128::from(row.scheduled()) * SENT_PERCENT_MIN
     };
     let (first, count) = first_of(rows.iter().filter(is_short))?;
     let text = format!(
@@ -133,12 +165,17 @@ fn client_schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
         first.sent(),
         first.scheduled()
     );
-    Some(reason("CLIENT_SCHEDULE_NOT_SENT", VerdictStatus::Invalid, text))
+    Some(reason(
+        "CLIENT_SCHEDULE_NOT_SENT",
+        VerdictStatus::Invalid,
+        text,
+    ))
 }
 
 /// A flood has no schedule to fall short of: a client that its time never came to would hide.
 fn client_sent_nothing(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
-    let is_judged = evidence.plan.rate == Rate::Max && evidence.stopped.is_none() && total(rows, Row::sent) > 0;
+    let is_judged =
+        evidence.plan.rate == Rate::Max && evidence.stopped.is_none() && total(rows, Row::sent) > 0;
     let is_idle = |row: &&Row<'_>| is_judged && row.exchanged_ends() && row.sent() == 0;
     let (first, count) = first_of(rows.iter().filter(is_idle))?;
     let text = format!(
@@ -158,15 +195,22 @@ fn lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
     }
     let (blocked, scheduled) = (total(rows, Row::blocked), total(rows, Row::scheduled));
     let limit = "one period of the schedule, or 1 ms if that is longer";
-    let figures =
-        format!("p99.9 is {} ms and at most {} ms are allowed ({limit})", millis(lateness_ns), millis(limit_ns));
+    let figures = format!(
+        "p99.9 is {} ms and at most {} ms are allowed ({limit})",
+        millis(lateness_ns),
+        millis(limit_ns)
+    );
     Some(if is_held_up(blocked, scheduled) {
         let text = format!(
             "The server or the path took packets too slowly: {blocked} of {scheduled} found no room in their connection when they were due, and so lateness {figures}."
         );
         reason("BACKPRESSURE", VerdictStatus::Invalid, text)
     } else {
-        reason("LATENESS", VerdictStatus::Invalid, format!("The agents sent late: lateness {figures}."))
+        reason(
+            "LATENESS",
+            VerdictStatus::Invalid,
+            format!("The agents sent late: lateness {figures}."),
+        )
     })
 }
 
@@ -193,7 +237,11 @@ fn client_lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> 
 }
 
 fn lateness_limit_ns(evidence: &Evidence<'_>) -> u64 {
-    evidence.plan.schedule(0).map_or(0, |schedule| schedule.period_ns()).max(LATENESS_NS_MIN)
+    evidence
+        .plan
+        .schedule(0)
+        .map_or(0, |schedule| schedule.period_ns())
+        .max(LATENESS_NS_MIN)
 }
 
 /// So many packets were refused by the kernel that what came late waited for the peer.
@@ -209,9 +257,14 @@ fn first_of<T>(mut items: impl Iterator<Item = T>) -> Option<(T, usize)> {
 
 fn saturated(evidence: &Evidence<'_>) -> Option<Reason> {
     let times = &evidence.record?.times;
-    let count = [&times.lateness, &times.transit, &times.latency].map(Histogram::saturated).into_iter().max()?;
+    let count = [&times.lateness, &times.transit, &times.latency]
+        .map(Histogram::saturated)
+        .into_iter()
+        .max()?;
     (count > 0).then(|| {
-        let text = format!("{count} packets took 68 s or longer, which the distributions cannot tell apart.");
+        let text = format!(
+            "{count} packets took 68 s or longer, which the distributions cannot tell apart."
+        );
         reason("SATURATED", VerdictStatus::Invalid, text)
     })
 }
@@ -220,10 +273,18 @@ fn agents_lost(evidence: &Evidence<'_>) -> Option<Reason> {
     if was_stopped_before_the_start(evidence) {
         return None;
     }
-    let mut lost = evidence.agents.iter().filter_map(|agent| Some((agent, agent.missing()?)));
+    let mut lost = evidence
+        .agents
+        .iter()
+        .filter_map(|agent| Some((agent, agent.missing()?)));
     let (first, why) = lost.next()?;
     let others = lost.count();
-    let mut text = format!("Agent {} with {} clients went missing: {}", first.name, first.clients, ended(why));
+    let mut text = format!(
+        "Agent {} with {} clients went missing: {}",
+        first.name,
+        first.clients,
+        ended(why)
+    );
     if others > 0 {
         text += &format!(" So did {others} other agents.");
     }
@@ -234,7 +295,9 @@ fn agents_lost(evidence: &Evidence<'_>) -> Option<Reason> {
 fn clients_lost(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
     // A run that never started has nobody to lose on the way.
     evidence.start_at_ns?;
-    let mut lost = rows.iter().filter(|row| row.agent.missing().is_none() && !row.ended_cleanly());
+    let mut lost = rows
+        .iter()
+        .filter(|row| row.agent.missing().is_none() && !row.ended_cleanly());
     let first = lost.next()?;
     let count = 1 + lost.count();
     let of = rows.len();
@@ -248,8 +311,12 @@ fn clients_lost(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
 }
 
 fn worker_record_missing(evidence: &Evidence<'_>) -> Option<Reason> {
-    let text = "The workers' record of the run is missing: the server's master did not give it in time.";
-    evidence.record.is_none().then(|| reason("WORKER_RECORD_MISSING", VerdictStatus::Partial, text.into()))
+    let text =
+        "The workers' record of the run is missing: the server's master did not give it in time.";
+    evidence
+        .record
+        .is_none()
+        .then(|| reason("WORKER_RECORD_MISSING", VerdictStatus::Partial, text.into()))
 }
 
 /// Agents that were still connecting have failed then, as they were told to.
@@ -268,7 +335,11 @@ fn stopped(evidence: &Evidence<'_>) -> Option<Reason> {
 }
 
 fn reason(code: &str, status: VerdictStatus, text: String) -> Reason {
-    Reason { code: code.into(), status: status.into(), text }
+    Reason {
+        code: code.into(),
+        status: status.into(),
+        text,
+    }
 }
 
 /// `text` with a full stop.
@@ -295,16 +366,36 @@ mod tests {
     fn judged(sample: &Sample, status: VerdictStatus, expected: &[&str]) -> Conclusion {
         let conclusion = sample.conclude();
         assert_eq!(codes(&conclusion), expected);
-        let verdict = conclusion.report.verdict.clone().expect("a report has a verdict");
+        let verdict = conclusion
+            .report
+            .verdict
+            .clone()
+            .expect("a report has a verdict");
         assert_eq!(verdict.status(), status);
         let is_sentence = |text: &str| text.ends_with('.') && text.len() > 20;
-        assert!(verdict.reasons.iter().all(|reason| is_sentence(&reason.text)), "{:?}", verdict.reasons);
-        assert!(verdict.notes.iter().all(|note| is_sentence(note)), "{:?}", verdict.notes);
+        assert!(
+            verdict
+                .reasons
+                .iter()
+                .all(|reason| is_sentence(&reason.text)),
+            "{:?}",
+            verdict.reasons
+        );
+        assert!(
+            verdict.notes.iter().all(|note| is_sentence(note)),
+            "{:?}",
+            verdict.notes
+        );
         conclusion
     }
 
     fn notes(conclusion: &Conclusion) -> Vec<String> {
-        conclusion.report.verdict.clone().expect("a report has a verdict").notes
+        conclusion
+            .report
+            .verdict
+            .clone()
+            .expect("a report has a verdict")
+            .notes
     }
 
     #[test]
@@ -318,7 +409,10 @@ mod tests {
         let mut sample = Sample::of(1, 1);
         skip(&mut sample, 1);
         let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
-        assert_eq!(notes(&conclusion), ["1 of 100 scheduled packets were skipped."]);
+        assert_eq!(
+            notes(&conclusion),
+            ["1 of 100 scheduled packets were skipped."]
+        );
         skip(&mut sample, 1);
         judged(&sample, VerdictStatus::Invalid, &["SCHEDULE_NOT_SENT"]);
     }
@@ -348,9 +442,17 @@ mod tests {
     fn one_dead_device_among_a_hundred_does_not_hide() {
         let mut sample = Sample::of(1, 100);
         skip(&mut sample, PACKETS);
-        let conclusion = judged(&sample, VerdictStatus::Invalid, &["CLIENT_SCHEDULE_NOT_SENT"]);
+        let conclusion = judged(
+            &sample,
+            VerdictStatus::Invalid,
+            &["CLIENT_SCHEDULE_NOT_SENT"],
+        );
         let text = &conclusion.report.verdict.unwrap().reasons[0].text;
-        assert!(text.starts_with("1 of 100 clients") && text.contains("client 0 of agent agent-0: 0 of 100"), "{text}");
+        assert!(
+            text.starts_with("1 of 100 clients")
+                && text.contains("client 0 of agent agent-0: 0 of 100"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -361,7 +463,10 @@ mod tests {
         sample.told(0, |told| (told.scheduled, told.skipped) = (0, 0));
         let conclusion = judged(&sample, VerdictStatus::Invalid, &["CLIENT_SENT_NOTHING"]);
         let text = &conclusion.report.verdict.unwrap().reasons[0].text;
-        assert!(text.starts_with("1 of 100 clients") && text.contains("client 0 of agent agent-0"), "{text}");
+        assert!(
+            text.starts_with("1 of 100 clients") && text.contains("client 0 of agent agent-0"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -385,7 +490,10 @@ mod tests {
         let conclusion = judged(&sample, VerdictStatus::Invalid, &["BACKPRESSURE"]);
         assert_eq!(conclusion.report.packets.unwrap().blocked, 11);
         let text = conclusion.report.verdict.unwrap().reasons[0].text.clone();
-        assert!(text.starts_with("The server or the path") && !text.contains("agent"), "{text}");
+        assert!(
+            text.starts_with("The server or the path") && !text.contains("agent"),
+            "{text}"
+        );
         // In time all the same: it changes nothing.
         sample.record().times = times(100 * PACKETS);
         judged(&sample, VerdictStatus::Valid, &[]);
@@ -397,7 +505,13 @@ mod tests {
             let mut sample = Sample::of(1, 1);
             skip(&mut sample, PACKETS);
             sample.told(0, |told| (told.scheduled, told.skipped) = (0, 0));
-            sample.counted(0, |counted| (counted.first_due_ns, counted.last_due_ns, counted.first_read_ns) = (0, 0, 0));
+            sample.counted(0, |counted| {
+                (
+                    counted.first_due_ns,
+                    counted.last_due_ns,
+                    counted.first_read_ns,
+                ) = (0, 0, 0)
+            });
             sample.start_at_ns = start_at_ns;
             sample.stopped = Some(StopCause::Operator);
             judged(&sample, VerdictStatus::Partial, &["STOPPED"]);
@@ -447,7 +561,10 @@ mod tests {
         sample.break_connection(7, 40);
         let conclusion = judged(&sample, VerdictStatus::Partial, &["CLIENT_LOST"]);
         let packets = conclusion.report.packets.unwrap();
-        assert_eq!((packets.sent, packets.received, packets.lost), (1000, 940, 60));
+        assert_eq!(
+            (packets.sent, packets.received, packets.lost),
+            (1000, 940, 60)
+        );
         assert_eq!((packets.lost_unacknowledged, packets.lost_unread), (60, 0));
         assert_eq!(conclusion.clients[7].error, "the connection broke");
     }
@@ -466,7 +583,10 @@ mod tests {
         assert_eq!(conclusion.report.packets.unwrap().sent, 4 * PACKETS);
         sample.agents[1].fail("its stream broke");
         let conclusion = judged(&sample, VerdictStatus::Partial, &["AGENT_LOST"]);
-        assert_eq!(conclusion.clients[3].error, "its agent agent-1 is missing: its stream broke");
+        assert_eq!(
+            conclusion.clients[3].error,
+            "its agent agent-1 is missing: its stream broke"
+        );
         assert_eq!(conclusion.report.agents[1].error, "its stream broke");
     }
 
@@ -474,7 +594,11 @@ mod tests {
     fn a_run_without_the_workers_record_is_partial() {
         let mut sample = Sample::of(1, 1);
         sample.record = None;
-        judged(&sample, VerdictStatus::Partial, &["CLIENT_LOST", "WORKER_RECORD_MISSING"]);
+        judged(
+            &sample,
+            VerdictStatus::Partial,
+            &["CLIENT_LOST", "WORKER_RECORD_MISSING"],
+        );
     }
 
     #[test]
@@ -510,9 +634,16 @@ mod tests {
         sample.agents[0].fail("cannot connect");
         sample.record = Some(Default::default());
         sample.start_at_ns = None;
-        let conclusion = judged(&sample, VerdictStatus::Invalid, &["NOTHING_SENT", "AGENT_LOST"]);
+        let conclusion = judged(
+            &sample,
+            VerdictStatus::Invalid,
+            &["NOTHING_SENT", "AGENT_LOST"],
+        );
         let report = conclusion.report;
-        assert_eq!((report.elapsed_s, report.rate.unwrap().achieved_hz), (0.0, 0.0));
+        assert_eq!(
+            (report.elapsed_s, report.rate.unwrap().achieved_hz),
+            (0.0, 0.0)
+        );
         assert_eq!(report.cpu.unwrap(), metronome_proto::v1::Cpu::default());
         assert_eq!(conclusion.clients.len(), 2);
     }
@@ -522,7 +653,10 @@ mod tests {
         let mut sample = Sample::of(2, 1);
         sample.forget_clock(1);
         let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
-        assert_eq!(notes(&conclusion), ["One-way times are not shown: the clock of agent-1 is not the server's."]);
+        assert_eq!(
+            notes(&conclusion),
+            ["One-way times are not shown: the clock of agent-1 is not the server's."]
+        );
         assert!(conclusion.report.transit.is_none() && conclusion.report.latency.is_none());
         assert_eq!(conclusion.report.lateness.unwrap().count, 2 * PACKETS);
     }
@@ -534,7 +668,11 @@ mod tests {
         record.workers[0].packets -= 10;
         record.recovered_packets = 10;
         let text = "Worker 0 died\x1b and was started anew.".into();
-        record.incidents.push(Incident { at_ns: 1, what: "worker died".into(), text });
+        record.incidents.push(Incident {
+            at_ns: 1,
+            what: "worker died".into(),
+            text,
+        });
         record.clients[0].rest_bytes = 7;
         let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
         assert_eq!(notes(&conclusion).len(), 3);

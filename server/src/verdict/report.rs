@@ -26,15 +26,20 @@ pub(super) fn assemble(
             offered_hz: offered_hz(evidence.plan),
             achieved_hz: ratio(packets.received as f64, elapsed_s),
         }),
-        lateness: Some(
-            times.map_or_else(|| Histogram::default().distribution(true), |times| times.lateness.distribution(true)),
-        ),
+        lateness: Some(times.map_or_else(
+            || Histogram::default().distribution(true),
+            |times| times.lateness.distribution(true),
+        )),
         transit: one_way.map(|times| times.transit.distribution(true)),
         latency: one_way.map(|times| times.latency.distribution(true)),
         cpu: Some(cpu(evidence, workers, &packets)),
         packets: Some(packets),
         workers: workers.iter().map(worker).collect(),
-        agents: evidence.agents.iter().map(|account| agent(account, rows)).collect(),
+        agents: evidence
+            .agents
+            .iter()
+            .map(|account| agent(account, rows))
+            .collect(),
         elapsed_s,
         laws,
     }
@@ -68,8 +73,14 @@ fn packets<'a>(rows: &[Row<'a>]) -> v1::PacketCounts {
 
 /// From the first packet due to the last one read, seconds; 0 when there was none.
 fn elapsed_s(evidence: &Evidence<'_>) -> f64 {
-    let reads = evidence.record.iter().flat_map(|record| &record.clients).map(|count| count.last_read_ns);
-    let (Some(start_ns), Some(last_ns)) = (evidence.start_at_ns, reads.max()) else { return 0.0 };
+    let reads = evidence
+        .record
+        .iter()
+        .flat_map(|record| &record.clients)
+        .map(|count| count.last_read_ns);
+    let (Some(start_ns), Some(last_ns)) = (evidence.start_at_ns, reads.max()) else {
+        return 0.0;
+    };
     seconds(last_ns.saturating_sub(start_ns))
 }
 
@@ -77,8 +88,13 @@ fn cpu(evidence: &Evidence<'_>, workers: &[WorkerCount], packets: &v1::PacketCou
     let finished = || evidence.agents.iter().filter_map(AgentAccount::finished);
     let agent_s: f64 = finished().map(|finished| seconds(finished.cpu_ns)).sum();
     let server_s: f64 = workers.iter().map(|worker| seconds(worker.cpu_ns)).sum();
-    let writes = finished().map(|finished| u128::from(finished.writes)).sum::<u128>();
-    let reads = workers.iter().map(|worker| u128::from(worker.reads)).sum::<u128>();
+    let writes = finished()
+        .map(|finished| u128::from(finished.writes))
+        .sum::<u128>();
+    let reads = workers
+        .iter()
+        .map(|worker| u128::from(worker.reads))
+        .sum::<u128>();
     v1::Cpu {
         agent_s,
         server_s,
@@ -134,21 +150,47 @@ mod tests {
         let conclusion = Sample::of(2, 5).conclude();
         let report = conclusion.report;
         let packets = report.packets.unwrap();
-        assert_eq!([packets.scheduled, packets.sent, packets.received], [10 * PACKETS; 3]);
-        assert_eq!([packets.skipped, packets.lost, packets.gaps, packets.corrupt], [0; 4]);
+        assert_eq!(
+            [packets.scheduled, packets.sent, packets.received],
+            [10 * PACKETS; 3]
+        );
+        assert_eq!(
+            [packets.skipped, packets.lost, packets.gaps, packets.corrupt],
+            [0; 4]
+        );
         assert_eq!(report.elapsed_s, 0.1);
-        assert_eq!((report.rate.unwrap().offered_hz, report.rate.unwrap().achieved_hz), (Some(10_000.0), 10_000.0));
+        assert_eq!(
+            (
+                report.rate.unwrap().offered_hz,
+                report.rate.unwrap().achieved_hz
+            ),
+            (Some(10_000.0), 10_000.0)
+        );
         let cpu = report.cpu.unwrap();
         assert_eq!((cpu.agent_s, cpu.server_s), (0.002, 0.001));
-        assert_eq!((cpu.agent_ns_per_packet, cpu.server_ns_per_packet), (2_000.0, 1_000.0));
+        assert_eq!(
+            (cpu.agent_ns_per_packet, cpu.server_ns_per_packet),
+            (2_000.0, 1_000.0)
+        );
         for distribution in [report.lateness, report.transit, report.latency] {
             let distribution = distribution.unwrap();
             assert_eq!(distribution.count, 10 * PACKETS);
             assert!(!distribution.hdr_v2.is_empty());
         }
-        assert_eq!(report.agents.iter().map(|agent| (agent.clients, agent.sent)).collect::<Vec<_>>(), [(5, 500); 2]);
         assert_eq!(
-            conclusion.clients.iter().map(|client| client.client).collect::<Vec<_>>(),
+            report
+                .agents
+                .iter()
+                .map(|agent| (agent.clients, agent.sent))
+                .collect::<Vec<_>>(),
+            [(5, 500); 2]
+        );
+        assert_eq!(
+            conclusion
+                .clients
+                .iter()
+                .map(|client| client.client)
+                .collect::<Vec<_>>(),
             (0..10).collect::<Vec<_>>()
         );
     }

@@ -20,8 +20,12 @@ pub(super) struct Row<'a> {
 
 /// Pairs both ends' records for every client of the plan, by rising index.
 pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
-    let counted: BTreeMap<u32, &ClientCount> =
-        evidence.record.iter().flat_map(|record| &record.clients).map(|count| (count.client, count)).collect();
+    let counted: BTreeMap<u32, &ClientCount> = evidence
+        .record
+        .iter()
+        .flat_map(|record| &record.clients)
+        .map(|count| (count.client, count))
+        .collect();
     let of_agent = |agent: &'a AgentAccount| agent.part().map(move |client| (client, agent));
     let row = |(client, agent): (u32, &'a AgentAccount)| Row {
         client,
@@ -71,7 +75,9 @@ impl Row<'_> {
 
     /// Packets that the server's kernel acknowledged, as the agent's kernel told it.
     pub(super) fn kernel_acknowledged(&self) -> Option<u64> {
-        self.told?.kernel_acknowledged_bytes.map(|bytes| bytes / FRAME_BYTES as u64)
+        self.told?
+            .kernel_acknowledged_bytes
+            .map(|bytes| bytes / FRAME_BYTES as u64)
     }
 
     /// Of the lost: never acknowledged by the server's kernel. A packet that was read had arrived,
@@ -86,11 +92,13 @@ impl Row<'_> {
         self.lost() - self.lost_unacknowledged()
     }
 
-    /// Its end arrived and its end-ack did, whatever else either end has to say: from here on nothing
-    /// may be missing.
+    /// Its end arrived and its end-ack did, whatever else either end has to say: from here on
+    /// nothing may be missing.
     pub(super) fn exchanged_ends(&self) -> bool {
         let told = self.told.is_some_and(|told| told.acknowledged.is_some());
-        told && self.counted.is_some_and(|counted| counted.told_sent.is_some())
+        told && self
+            .counted
+            .is_some_and(|counted| counted.told_sent.is_some())
     }
 
     /// It exchanged ends and neither end has anything to complain of.
@@ -102,7 +110,9 @@ impl Row<'_> {
     pub(super) fn error(&self) -> String {
         let Some(told) = self.told else {
             return match self.agent.missing() {
-                Some(why) => text::sentence(&format!("its agent {} is missing: {why}", self.agent.name)),
+                Some(why) => {
+                    text::sentence(&format!("its agent {} is missing: {why}", self.agent.name))
+                }
                 None => format!("its agent {} gave no record of it", self.agent.name),
             };
         };
@@ -111,7 +121,9 @@ impl Row<'_> {
         }
         match self.counted {
             None => "no worker has a record of it".into(),
-            Some(ClientCount { error: Some(error), .. }) => text::sentence(error),
+            Some(ClientCount {
+                error: Some(error), ..
+            }) => text::sentence(error),
             Some(_) if told.acknowledged.is_none() => "its end was not acknowledged".into(),
             Some(counted) if counted.told_sent.is_none() => "no worker has seen its end".into(),
             Some(_) => String::new(),
@@ -121,7 +133,13 @@ impl Row<'_> {
     /// As the API tells it.
     pub(super) fn report(&self) -> v1::ClientReport {
         let counted = self.counted.cloned().unwrap_or_default();
-        let one_way_us = |nanos: u64| if self.agent.shares_clock { micros(nanos) } else { 0.0 };
+        let one_way_us = |nanos: u64| {
+            if self.agent.shares_clock {
+                micros(nanos)
+            } else {
+                0.0
+            }
+        };
         v1::ClientReport {
             client: self.client,
             agent: self.agent.name.clone(),
@@ -170,7 +188,10 @@ mod tests {
             sample.counted(0, |counted| counted.received = received);
             let evidence = sample.evidence();
             let row = &pair(&evidence)[0];
-            assert_eq!((row.lost_unacknowledged(), row.lost_unread()), (unacknowledged, unread));
+            assert_eq!(
+                (row.lost_unacknowledged(), row.lost_unread()),
+                (unacknowledged, unread)
+            );
         }
     }
 
@@ -181,7 +202,13 @@ mod tests {
         sample.counted(0, |counted| counted.received = 55);
         let evidence = sample.evidence();
         let row = &pair(&evidence)[0];
-        assert_eq!((row.scheduled(), row.sent(), row.received(), row.lost()), (55, 55, 55, 0));
-        assert_eq!(row.error(), "its agent agent-0 is missing: it never gave its final report");
+        assert_eq!(
+            (row.scheduled(), row.sent(), row.received(), row.lost()),
+            (55, 55, 55, 0)
+        );
+        assert_eq!(
+            row.error(),
+            "its agent agent-0 is missing: it never gave its final report"
+        );
     }
 }

@@ -28,10 +28,18 @@ impl Sample {
         let clients = agents * clients_each;
         let account = |index: u32| {
             let first = index * clients_each;
-            let mut account = AgentAccount::new(format!("agent-{index}"), first, clients_each, true);
+            let mut account =
+                AgentAccount::new(format!("agent-{index}"), first, clients_each, true);
             let records = (first..first + clients_each).map(clean_record).collect();
-            account.take(v1::ClientRecords { run_id: String::new(), clients: records });
-            account.finish(v1::Finished { cpu_ns: 1_000_000, writes: PACKETS, ..v1::Finished::default() });
+            account.take(v1::ClientRecords {
+                run_id: String::new(),
+                clients: records,
+            });
+            account.finish(v1::Finished {
+                cpu_ns: 1_000_000,
+                writes: PACKETS,
+                ..v1::Finished::default()
+            });
             account
         };
         Self {
@@ -69,12 +77,35 @@ impl Sample {
 
     /// Changes what its agent told of one client.
     pub(super) fn told(&mut self, client: u32, change: impl FnOnce(&mut v1::ClientRecord)) {
-        let account = self.agents.iter_mut().find(|account| account.owns(client)).expect("a client of the sample");
-        let mut clients: Vec<_> = account.part().filter_map(|client| account.record(client).cloned()).collect();
-        change(clients.iter_mut().find(|record| record.client == client).expect("a client of the sample"));
-        let finished = account.finished().cloned().expect("the sample's agents finish");
-        *account = AgentAccount::new(account.name.clone(), account.first_client, account.clients, account.shares_clock);
-        account.take(v1::ClientRecords { run_id: String::new(), clients });
+        let account = self
+            .agents
+            .iter_mut()
+            .find(|account| account.owns(client))
+            .expect("a client of the sample");
+        let mut clients: Vec<_> = account
+            .part()
+            .filter_map(|client| account.record(client).cloned())
+            .collect();
+        change(
+            clients
+                .iter_mut()
+                .find(|record| record.client == client)
+                .expect("a client of the sample"),
+        );
+        let finished = account
+            .finished()
+            .cloned()
+            .expect("the sample's agents finish");
+        *account = AgentAccount::new(
+            account.name.clone(),
+            account.first_client,
+            account.clients,
+            account.shares_clock,
+        );
+        account.take(v1::ClientRecords {
+            run_id: String::new(),
+            clients,
+        });
         account.finish(finished);
     }
 
@@ -91,10 +122,19 @@ impl Sample {
     pub(super) fn forget_clock(&mut self, agent: usize) {
         self.agents[agent].shares_clock = false;
         for client in self.agents[agent].part().collect::<Vec<_>>() {
-            self.counted(client, |counted| counted.histogram_counts = [counted.received, 0, 0]);
+            self.counted(client, |counted| {
+                counted.histogram_counts = [counted.received, 0, 0]
+            });
         }
-        let one_way = self.record().clients.iter().map(|counted| counted.histogram_counts[1]).sum();
-        let Times { transit, latency, .. } = times(one_way);
+        let one_way = self
+            .record()
+            .clients
+            .iter()
+            .map(|counted| counted.histogram_counts[1])
+            .sum();
+        let Times {
+            transit, latency, ..
+        } = times(one_way);
         let record = self.record();
         (record.times.transit, record.times.latency) = (transit, latency);
     }
@@ -106,7 +146,10 @@ impl Sample {
             told.kernel_acknowledged_bytes = Some(received * 32);
             told.error = "the connection broke".into();
         });
-        let lost = PACKETS - self.record().clients[client as usize].received.min(received);
+        let lost = PACKETS
+            - self.record().clients[client as usize]
+                .received
+                .min(received);
         self.counted(client, |counted| {
             counted.received = received;
             counted.histogram_counts = [received; 3];
@@ -131,22 +174,41 @@ pub(super) fn breaks(expected: &[&str], spoil: impl FnOnce(&mut Sample)) {
     let conclusion = sample.conclude();
     assert_eq!(codes(&conclusion), expected);
     let report = conclusion.report;
-    assert_eq!(report.verdict.map(|verdict| verdict.status()), Some(v1::VerdictStatus::Invalid));
+    assert_eq!(
+        report.verdict.map(|verdict| verdict.status()),
+        Some(v1::VerdictStatus::Invalid)
+    );
     let broken: Vec<_> = report.laws.iter().filter(|law| !law.holds).collect();
-    assert!(!broken.is_empty() && broken.iter().all(|law| !law.figures.is_empty()), "{:?}", report.laws);
+    assert!(
+        !broken.is_empty() && broken.iter().all(|law| !law.figures.is_empty()),
+        "{:?}",
+        report.laws
+    );
 }
 
 /// The codes of a conclusion's reasons.
 pub(super) fn codes(conclusion: &Conclusion) -> Vec<String> {
-    let verdict = conclusion.report.verdict.as_ref().expect("a report has a verdict");
-    verdict.reasons.iter().map(|reason| reason.code.clone()).collect()
+    let verdict = conclusion
+        .report
+        .verdict
+        .as_ref()
+        .expect("a report has a verdict");
+    verdict
+        .reasons
+        .iter()
+        .map(|reason| reason.code.clone())
+        .collect()
 }
 
 /// A histogram of each kind with `count` values of 10 µs.
 pub(super) fn times(count: u64) -> Times {
     let mut histogram = Histogram::default();
     histogram.add_count(metronome_proto::histogram::bucket(10_000), count);
-    Times { lateness: histogram.clone(), transit: histogram.clone(), latency: histogram }
+    Times {
+        lateness: histogram.clone(),
+        transit: histogram.clone(),
+        latency: histogram,
+    }
 }
 
 fn clean_record(client: u32) -> v1::ClientRecord {
@@ -182,7 +244,12 @@ fn clean_run_record(clients: u32) -> RunRecord {
         ..ClientCount::default()
     };
     let packets = u64::from(clients) * PACKETS;
-    let worker = |worker, packets| WorkerCount { worker, packets, cpu_ns: 500_000, ..WorkerCount::default() };
+    let worker = |worker, packets| WorkerCount {
+        worker,
+        packets,
+        cpu_ns: 500_000,
+        ..WorkerCount::default()
+    };
     RunRecord {
         clients: (0..clients).map(count).collect(),
         workers: vec![worker(0, packets), worker(1, 0)],

@@ -13,7 +13,8 @@ use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use crate::{
     ledger::{
-        Account, BUFFER_BYTES, End, Gate, Gates, Ink, Ledger, OUTBOX_FRAMES, Slot, Stage, place_rest, refuse, work,
+        Account, BUFFER_BYTES, End, Gate, Gates, Ink, Ledger, OUTBOX_FRAMES, Slot, Stage,
+        place_rest, refuse, work,
     },
     sys::{clock::now_ns, socket::receive_into},
 };
@@ -58,7 +59,12 @@ pub(super) struct Reading {
 impl Reading {
     /// No bytes.
     fn empty(at_ns: u64, next: Next) -> Self {
-        Self { at_ns, bytes: 0, is_full: false, next }
+        Self {
+            at_ns,
+            bytes: 0,
+            is_full: false,
+            next,
+        }
     }
 }
 
@@ -76,10 +82,25 @@ pub(super) enum Next {
 impl Connection {
     /// Takes a connection over where its account in the ledger stands: at its very beginning, or
     /// where another worker left off.
-    pub(super) fn adopt(socket: OwnedFd, slot: u32, generation: u32, record: &Slot) -> Option<Self> {
+    pub(super) fn adopt(
+        socket: OwnedFd,
+        slot: u32,
+        generation: u32,
+        record: &Slot,
+    ) -> Option<Self> {
         let account = record.account()?;
-        let opened_ns = record.lease.opened_ns.load(std::sync::atomic::Ordering::Acquire);
-        let mut connection = Self { socket, slot, generation, is_in_lobby: false, account, deadline_ns: u64::MAX };
+        let opened_ns = record
+            .lease
+            .opened_ns
+            .load(std::sync::atomic::Ordering::Acquire);
+        let mut connection = Self {
+            socket,
+            slot,
+            generation,
+            is_in_lobby: false,
+            account,
+            deadline_ns: u64::MAX,
+        };
         connection.is_in_lobby = connection.is_stranger();
         connection.deadline_ns = connection.deadline(opened_ns, now_ns());
         Some(connection)
@@ -87,23 +108,37 @@ impl Connection {
 
     /// Receives once and works it off.
     pub(super) fn read(&mut self, ledger: &Ledger, gates: &Gates) -> Reading {
-        let Some(record) = ledger.slots().get(self.slot as usize) else { return Reading::empty(0, Next::LetGo) };
+        let Some(record) = ledger.slots().get(self.slot as usize) else {
+            return Reading::empty(0, Next::LetGo);
+        };
         let at = place_rest(record, &self.account, &Ink);
         match receive_into(&self.socket, &record.buffer.0, at) {
             Ok(0) => Reading::empty(now_ns(), self.end_of_stream(record)),
             Ok(taken) => {
                 let read_ns = now_ns();
-                let gate = Gate { gates, ledger, slot: self.slot, generation: self.generation };
+                let gate = Gate {
+                    gates,
+                    ledger,
+                    slot: self.slot,
+                    generation: self.generation,
+                };
                 let stage = self.account.stage;
                 work(record, &mut self.account, taken, read_ns, &gate, &Ink);
                 if self.account.stage != stage {
                     self.deadline_ns = self.deadline(read_ns, read_ns);
                 }
                 let is_full = at + taken == BUFFER_BYTES;
-                Reading { at_ns: read_ns, bytes: taken, is_full, next: self.pay(record) }
+                Reading {
+                    at_ns: read_ns,
+                    bytes: taken,
+                    is_full,
+                    next: self.pay(record),
+                }
             }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Reading::empty(0, Next::Read),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {
+                    Reading::empty(0, Next::Read)
+                }
                 _ => Reading::empty(now_ns(), self.end(record, End::Broken)),
             },
         }
@@ -112,7 +147,11 @@ impl Connection {
     /// Writes what is owed, as far as the socket takes it.
     #[inline]
     pub(super) fn pay(&mut self, record: &Slot) -> Next {
-        if self.account.written >= self.account.owed { Next::Read } else { self.pay_rest(record) }
+        if self.account.written >= self.account.owed {
+            Next::Read
+        } else {
+            self.pay_rest(record)
+        }
     }
 
     fn pay_rest(&mut self, record: &Slot) -> Next {
@@ -120,13 +159,25 @@ impl Connection {
         let mut frames = [[0; FRAME_BYTES]; OUTBOX_FRAMES];
         let first = from - from % FRAME_BYTES as u64;
         let starts = (first..to).step_by(FRAME_BYTES);
-        let count = frames.iter_mut().zip(starts).map(|(frame, at)| *frame = record.outgoing(at)).count();
+        let count = frames
+            .iter_mut()
+            .zip(starts)
+            .map(|(frame, at)| *frame = record.outgoing(at))
+            .count();
         let bytes = &frames[..count].as_flattened()[(from - first) as usize..];
-        match send(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        match send(
+            &self.socket,
+            bytes,
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        ) {
             Ok(sent) => {
                 self.account.written += sent as u64;
                 record.commit(&self.account, &Ink);
-                if self.account.written < self.account.owed { Next::ReadAndWrite } else { self.paid() }
+                if self.account.written < self.account.owed {
+                    Next::ReadAndWrite
+                } else {
+                    self.paid()
+                }
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Next::ReadAndWrite,
             Err(_) => self.end(record, End::Broken),
@@ -149,7 +200,11 @@ impl Connection {
     /// It waits in the lobby and is known by now.
     #[inline]
     pub(super) fn is_to_be_let_in(&self) -> bool {
-        self.is_in_lobby && matches!(self.account.stage, Stage::Packets | Stage::Raw | Stage::Ended)
+        self.is_in_lobby
+            && matches!(
+                self.account.stage,
+                Stage::Packets | Stage::Raw | Stage::Ended
+            )
     }
 
     /// Whether its time is up.
@@ -159,17 +214,21 @@ impl Connection {
 
     /// Ends it, since its time is up.
     pub(super) fn end_overdue(&mut self, ledger: &Ledger, gates: &Gates, now_ns: u64) -> Next {
-        let Some(record) = ledger.slots().get(self.slot as usize) else { return Next::LetGo };
+        let Some(record) = ledger.slots().get(self.slot as usize) else {
+            return Next::LetGo;
+        };
         match self.account.stage {
             Stage::Opening => self.end_opening(record, ledger, gates, now_ns),
-            Stage::Ended if self.account.written == self.account.owed => self.end(record, End::Clean),
+            Stage::Ended if self.account.written == self.account.owed => {
+                self.end(record, End::Clean)
+            }
             Stage::Refused => self.end(record, End::Refused),
             _ => self.end(record, End::Broken),
         }
     }
 
-    /// Refuses a peer whose hello has not come in time. One whose hello is there and was not read yet
-    /// was in time: it is we who are late, on a busy machine or between two workers.
+    /// Refuses a peer whose hello has not come in time. One whose hello is there and was not read
+    /// yet was in time: it is we who are late, on a busy machine or between two workers.
     fn end_opening(&mut self, record: &Slot, ledger: &Ledger, gates: &Gates, now_ns: u64) -> Next {
         let Reading { next, .. } = self.read(ledger, gates);
         if next == Next::LetGo || self.account.stage != Stage::Opening {
@@ -185,7 +244,9 @@ impl Connection {
     pub(super) fn cut(&mut self, ledger: &Ledger, gates: &Gates) {
         for _ in 0..BATCHES_AFTER_CUT {
             match self.read(ledger, gates) {
-                Reading { next: Next::LetGo, .. } => return,
+                Reading {
+                    next: Next::LetGo, ..
+                } => return,
                 Reading { at_ns: 0, .. } => break,
                 _ => {}
             }
@@ -253,14 +314,18 @@ mod tests {
     use super::*;
     use crate::ledger::Dimensions;
 
-    /// A connection that was accepted when the clock began, so that its time is long up, and its peer.
+    /// A connection that was accepted when the clock began, so that its time is long up, and its
+    /// peer.
     fn overdue(ledger: &Ledger) -> (Connection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         ledger.raw_seats().store(1, Ordering::Release);
         let record = &ledger.slots()[0];
         record.lease.opened_ns.store(1, Ordering::Release);
-        (Connection::adopt(ours.into(), 0, 1, record).unwrap(), theirs)
+        (
+            Connection::adopt(ours.into(), 0, 1, record).unwrap(),
+            theirs,
+        )
     }
 
     #[test]
@@ -270,8 +335,14 @@ mod tests {
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&[b'x'; 70]).unwrap();
         assert!(connection.is_overdue(now_ns()) && connection.is_stranger());
-        assert_eq!(connection.end_overdue(&ledger, &gates, now_ns()), Next::Read);
-        assert_eq!((connection.account.stage, connection.account.packets), (Stage::Raw, 2));
+        assert_eq!(
+            connection.end_overdue(&ledger, &gates, now_ns()),
+            Next::Read
+        );
+        assert_eq!(
+            (connection.account.stage, connection.account.packets),
+            (Stage::Raw, 2)
+        );
         assert!(!connection.is_overdue(now_ns()) && !connection.is_stranger());
     }
 
@@ -282,9 +353,15 @@ mod tests {
             let gates = Gates::new(true);
             let (mut connection, mut peer) = overdue(&ledger);
             peer.write_all(said).unwrap();
-            assert_eq!(connection.end_overdue(&ledger, &gates, now_ns()), Next::Read);
+            assert_eq!(
+                connection.end_overdue(&ledger, &gates, now_ns()),
+                Next::Read
+            );
             assert_eq!(connection.account.stage, Stage::Refused, "{said:?}");
-            assert!(!connection.is_overdue(now_ns()), "it has a moment to read that");
+            assert!(
+                !connection.is_overdue(now_ns()),
+                "it has a moment to read that"
+            );
             assert_eq!(connection.account.refusal, Refusal::Late as u8);
             let mut answer = [0; FRAME_BYTES];
             std::io::Read::read_exact(&mut peer, &mut answer).unwrap();

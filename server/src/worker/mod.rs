@@ -20,12 +20,16 @@ use crate::{
     sys::{channel::Channel, clock, process::WORKER_NAME},
 };
 
-/// CPU that a real-time worker may use without a wait before the kernel ends it, µs. One that serves gives that right
-/// back after 0.1 s; one that loops would keep the master, which is to notice that, from its core.
+/// CPU that a real-time worker may use without a wait before the kernel ends it, µs. One that
+/// serves gives that right back after 0.1 s; one that loops would keep the master, which is to
+/// notice that, from its core.
 const REAL_TIME_US_MAX: u64 = 1_000_000;
 
 /// The master sends the ledger at once; a master that does not is gone or stopped.
-const LEDGER_WAIT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+const LEDGER_WAIT: Timespec = Timespec {
+    tv_sec: 10,
+    tv_nsec: 0,
+};
 
 /// Runs as a worker when the master has started this executable as one, and returns how that
 /// ended. `None` for every other start. Call first in `main` of an executable that can be a server.
@@ -50,7 +54,13 @@ fn run() -> io::Result<()> {
     // Started by descriptor, it would be called by the number of that in top and ps.
     let _ = set_name(c"metronome-worker");
     // Lower than before is always granted.
-    let _ = setrlimit(Resource::Rttime, Rlimit { current: Some(REAL_TIME_US_MAX), maximum: Some(REAL_TIME_US_MAX) });
+    let _ = setrlimit(
+        Resource::Rttime,
+        Rlimit {
+            current: Some(REAL_TIME_US_MAX),
+            maximum: Some(REAL_TIME_US_MAX),
+        },
+    );
     let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (index, ledger, gates) = receive_ledger(&channel)?;
     channel.send(&FromWorker::Ready.encode(), None)?;
@@ -65,19 +75,39 @@ fn receive_ledger(channel: &Channel) -> io::Result<(usize, Ledger, Gates)> {
     while memories.len() < 3 {
         wait_readable(channel)?;
         let mut message = [0; MESSAGE_BYTES];
-        let memory = channel.receive(&mut message)?.ok_or_else(|| invalid("the ledger's memory did not come"))?;
-        let Ok(ToWorker::Memory { worker, slots, accept_raw }) = ToWorker::decode(&message) else {
+        let memory = channel
+            .receive(&mut message)?
+            .ok_or_else(|| invalid("the ledger's memory did not come"))?;
+        let Ok(ToWorker::Memory {
+            worker,
+            slots,
+            accept_raw,
+        }) = ToWorker::decode(&message)
+        else {
             return Err(invalid("the ledger must come first"));
         };
         memories.push(memory);
         sizes = (worker, slots, accept_raw);
     }
     let (worker, slots, accept_raw) = sizes;
-    let memories = memories.try_into().map_err(|_| invalid("three memories are a ledger"))?;
-    Ok((worker as usize, Ledger::open(Dimensions { slots }, memories)?, Gates::new(accept_raw)))
+    let memories = memories
+        .try_into()
+        .map_err(|_| invalid("three memories are a ledger"))?;
+    Ok((
+        worker as usize,
+        Ledger::open(Dimensions { slots }, memories)?,
+        Gates::new(accept_raw),
+    ))
 }
 
 fn wait_readable(channel: &Channel) -> io::Result<()> {
-    let ready = poll(&mut [PollFd::new(channel, PollFlags::IN)], Some(&LEDGER_WAIT))?;
-    if ready == 0 { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    let ready = poll(
+        &mut [PollFd::new(channel, PollFlags::IN)],
+        Some(&LEDGER_WAIT),
+    )?;
+    if ready == 0 {
+        Err(io::ErrorKind::TimedOut.into())
+    } else {
+        Ok(())
+    }
 }

@@ -55,32 +55,52 @@ pub(crate) fn register(name: &str) -> v1::Register {
 impl Agent {
     /// Registers and hears the welcome.
     pub(crate) async fn attend(server: &Server, name: &str) -> Self {
-        let mut agent = Self::say_first(server, agent_message::Message::Register(register(name))).await.unwrap();
-        let server_message::Message::Welcome(welcome) = agent.hear().await.expect("a welcome") else {
+        let mut agent = Self::say_first(server, agent_message::Message::Register(register(name)))
+            .await
+            .unwrap();
+        let server_message::Message::Welcome(welcome) = agent.hear().await.expect("a welcome")
+        else {
             panic!("the first message is the welcome")
         };
-        assert_eq!((welcome.name.as_str(), welcome.lease.unwrap().seconds), (name, 3));
+        assert_eq!(
+            (welcome.name.as_str(), welcome.lease.unwrap().seconds),
+            (name, 3)
+        );
         agent
     }
 
     /// Opens the stream with any message.
-    pub(crate) async fn say_first(server: &Server, message: agent_message::Message) -> Result<Self, Status> {
+    pub(crate) async fn say_first(
+        server: &Server,
+        message: agent_message::Message,
+    ) -> Result<Self, Status> {
         let (say, said) = mpsc::channel(64);
-        say.send(v1::AgentMessage { message: Some(message) }).await.unwrap();
+        say.send(v1::AgentMessage {
+            message: Some(message),
+        })
+        .await
+        .unwrap();
         let mut client = AgentServiceClient::new(server.channel().await);
         let hear = client.attend(ReceiverStream::new(said)).await?.into_inner();
         Ok(Self { say, hear })
     }
 
     pub(crate) async fn say(&self, message: agent_message::Message) {
-        self.say.send(v1::AgentMessage { message: Some(message) }).await.unwrap();
+        self.say
+            .send(v1::AgentMessage {
+                message: Some(message),
+            })
+            .await
+            .unwrap();
     }
 
     /// The next message that is no Renew; `Err` when the stream has ended.
     pub(crate) async fn hear(&mut self) -> Result<server_message::Message, Status> {
         loop {
             // An agent that listens also lives.
-            let alive = v1::AgentMessage { message: Some(agent_message::Message::Alive(v1::Alive {})) };
+            let alive = v1::AgentMessage {
+                message: Some(agent_message::Message::Alive(v1::Alive {})),
+            };
             let _ = self.say.try_send(alive);
             match self.hear_anything().await? {
                 server_message::Message::Renew(_) => {}
@@ -91,7 +111,9 @@ impl Agent {
 
     /// The next message, without a sign of life in return.
     pub(crate) async fn hear_anything(&mut self) -> Result<server_message::Message, Status> {
-        let message = tokio::time::timeout(PATIENCE, self.hear.message()).await.expect("the stream goes on")?;
+        let message = tokio::time::timeout(PATIENCE, self.hear.message())
+            .await
+            .expect("the stream goes on")?;
         let message = message.ok_or_else(|| Status::cancelled("the stream has ended"))?;
         Ok(message.message.expect("no message is empty"))
     }
@@ -128,16 +150,27 @@ impl Agent {
     }
 
     pub(crate) async fn say_prepared(&self, run_id: &str) {
-        self.say(agent_message::Message::Prepared(v1::Prepared { run_id: run_id.into(), attempts: 1 })).await;
+        self.say(agent_message::Message::Prepared(v1::Prepared {
+            run_id: run_id.into(),
+            attempts: 1,
+        }))
+        .await;
     }
 
     pub(crate) async fn say_records(&self, run_id: &str, clients: Vec<v1::ClientRecord>) {
-        let records = v1::ClientRecords { run_id: run_id.into(), clients };
-        self.say(agent_message::Message::ClientRecords(records)).await;
+        let records = v1::ClientRecords {
+            run_id: run_id.into(),
+            clients,
+        };
+        self.say(agent_message::Message::ClientRecords(records))
+            .await;
     }
 
     pub(crate) async fn say_finished(&self, run_id: &str) {
-        let finished = v1::Finished { run_id: run_id.into(), ..v1::Finished::default() };
+        let finished = v1::Finished {
+            run_id: run_id.into(),
+            ..v1::Finished::default()
+        };
         self.say(agent_message::Message::Finished(finished)).await;
     }
 
@@ -152,7 +185,8 @@ impl Agent {
         let port: u16 = prepare.target.trim_start_matches(':').parse().unwrap();
         assert!(server.data.ends_with(&format!(":{port}")));
         let part = prepare.first_client..prepare.first_client + prepare.clients;
-        part.map(|client| Client::connect(&server.data, prepare, client, key)).collect()
+        part.map(|client| Client::connect(&server.data, prepare, client, key))
+            .collect()
     }
 
     /// Carries out `prepare` at some pace, all else in good order.
@@ -163,7 +197,10 @@ impl Agent {
         let records = thread::scope(|scope| {
             let send = |client| scope.spawn(move || Client::send(client, prepare, start_ns, pace));
             let sending: Vec<_> = clients.iter_mut().map(send).collect();
-            sending.into_iter().map(|client| client.join().unwrap()).collect()
+            sending
+                .into_iter()
+                .map(|client| client.join().unwrap())
+                .collect()
         });
         self.say_records(&prepare.run_id, records).await;
         self.say_finished(&prepare.run_id).await;
@@ -181,7 +218,12 @@ impl Client {
     fn connect(address: &str, prepare: &v1::Prepare, client: u32, key: Key) -> Self {
         let run: RunId = prepare.run_id.parse().unwrap();
         let agent = u16::try_from(prepare.agent_index).unwrap();
-        let hello = Hello { run, agent, client: u16::try_from(client).unwrap(), attempt: 1 };
+        let hello = Hello {
+            run,
+            agent,
+            client: u16::try_from(client).unwrap(),
+            attempt: 1,
+        };
         let mut socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.write_all(&hello.seal(&key)).unwrap();
@@ -194,8 +236,17 @@ impl Client {
     /// Sends every packet, then exchanges the ends.
     fn send(&mut self, prepare: &v1::Prepare, start_ns: u64, pace: Pace) -> v1::ClientRecord {
         let packets = prepare.packets_per_client;
-        let schedule = Schedule { start_ns, rate_mhz: prepare.rate_mhz, batch: prepare.batch, packets };
-        sleep_until(if matches!(pace, Pace::AtOnceAndDueThen) { schedule.end_ns() } else { start_ns });
+        let schedule = Schedule {
+            start_ns,
+            rate_mhz: prepare.rate_mhz,
+            batch: prepare.batch,
+            packets,
+        };
+        sleep_until(if matches!(pace, Pace::AtOnceAndDueThen) {
+            schedule.end_ns()
+        } else {
+            start_ns
+        });
         let mut digest = 0;
         for sequence in 0..packets {
             let mut due_ns = schedule.due_at(sequence);
@@ -206,11 +257,20 @@ impl Client {
             }
             let lateness_ns = now_ns().saturating_sub(due_ns).try_into().unwrap();
             let client = u32::from(self.hello.client);
-            let frame = Packet { flags: 0, client, sequence, due_ns, lateness_ns }.encode();
+            let frame = Packet {
+                flags: 0,
+                client,
+                sequence,
+                due_ns,
+                lateness_ns,
+            }
+            .encode();
             digest = packet::digest_with(digest, sequence, packet::checksum(&frame));
             self.socket.write_all(&frame).unwrap();
         }
-        self.socket.write_all(&self.hello.end(packets, &self.key)).unwrap();
+        self.socket
+            .write_all(&self.hello.end(packets, &self.key))
+            .unwrap();
         self.socket.shutdown(Shutdown::Write).unwrap();
         let mut ack = [0; FRAME_BYTES];
         self.socket.read_exact(&mut ack).unwrap();

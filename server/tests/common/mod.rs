@@ -1,6 +1,9 @@
 //! A real metronome-server for a test, on ports and with a history of its own, and an agent that
 //! says what the test wants it to say.
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first thing that is not as it should be")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may stop at the first thing that is not as it should be"
+)]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod agent;
@@ -71,19 +74,42 @@ impl Server {
             "--database",
             database.to_str().unwrap(),
         ];
-        let flags_of_ours = basics.chunks(2).filter(|pair| !flags.contains(&pair[0])).flatten().copied();
+        let flags_of_ours = basics
+            .chunks(2)
+            .filter(|pair| !flags.contains(&pair[0]))
+            .flatten()
+            .copied();
         let all: Vec<_> = flags_of_ours.chain(flags.iter().copied()).collect();
         let mut child = command(&all).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, ready) = mpsc::channel();
         thread::spawn(move || sender.send(lines.next()));
-        let line = ready.recv_timeout(PATIENCE).unwrap().expect("a ready line").unwrap();
+        let line = ready
+            .recv_timeout(PATIENCE)
+            .unwrap()
+            .expect("a ready line")
+            .unwrap();
         let words: Vec<_> = line.split(' ').collect();
-        let ["metronome-server", "ready:", "grpc", grpc, "data", data, "pid", pid] = words[..] else {
+        let [
+            "metronome-server",
+            "ready:",
+            "grpc",
+            grpc,
+            "data",
+            data,
+            "pid",
+            pid,
+        ] = words[..]
+        else {
             panic!("not the ready line: {line}")
         };
         assert_eq!(pid, child.id().to_string());
-        Self { child, grpc: grpc.into(), data: data.into(), folder: Some(folder) }
+        Self {
+            child,
+            grpc: grpc.into(),
+            data: data.into(),
+            folder: Some(folder),
+        }
     }
 
     pub(crate) async fn operator(&self) -> OperatorServiceClient<Channel> {
@@ -91,7 +117,11 @@ impl Server {
     }
 
     pub(crate) async fn channel(&self) -> Channel {
-        Channel::from_shared(format!("http://{}", self.grpc)).unwrap().connect().await.unwrap()
+        Channel::from_shared(format!("http://{}", self.grpc))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -131,28 +161,50 @@ fn database_in(folder: &TempDir) -> PathBuf {
 
 /// A plan of `clients` clients at `rate_hz` for `millis` ms.
 pub(crate) fn plan(clients: u32, rate_hz: f64, millis: i64) -> v1::Plan {
-    let duration = prost_types::Duration { seconds: millis / 1000, nanos: (millis % 1000) as i32 * 1_000_000 };
-    v1::Plan { clients, rate_hz, duration: Some(duration), ..v1::Plan::default() }
+    let duration = prost_types::Duration {
+        seconds: millis / 1000,
+        nanos: (millis % 1000) as i32 * 1_000_000,
+    };
+    v1::Plan {
+        clients,
+        rate_hz,
+        duration: Some(duration),
+        ..v1::Plan::default()
+    }
 }
 
-/// A plan that a busy machine keeps in time: 10 packets per client, of which one may be as late as the
-/// next is due, 100 ms.
+/// A plan that a busy machine keeps in time: 10 packets per client, of which one may be as late as
+/// the next is due, 100 ms.
 pub(crate) fn easy_plan(clients: u32) -> v1::Plan {
-    v1::Plan { batch: 5, ..plan(clients, 50.0, 200) }
+    v1::Plan {
+        batch: 5,
+        ..plan(clients, 50.0, 200)
+    }
 }
 
 /// The request that starts `plan`.
 pub(crate) fn start(plan: v1::Plan, request_id: &str) -> v1::StartRunRequest {
-    v1::StartRunRequest { plan: Some(plan), request_id: request_id.into(), label: String::new() }
+    v1::StartRunRequest {
+        plan: Some(plan),
+        request_id: request_id.into(),
+        label: String::new(),
+    }
 }
 
 /// Watches a run to its end.
 pub(crate) async fn ended(operator: &mut OperatorServiceClient<Channel>, run_id: &str) -> v1::Run {
-    let request = v1::WatchRunRequest { run_id: run_id.into() };
+    let request = v1::WatchRunRequest {
+        run_id: run_id.into(),
+    };
     let mut events = operator.watch_run(request).await.unwrap().into_inner();
     loop {
-        let event = tokio::time::timeout(PATIENCE, events.message()).await.expect("the run ends").unwrap();
-        if let Some(v1::watch_run_response::Event::Ended(run)) = event.expect("the last message is the end").event {
+        let event = tokio::time::timeout(PATIENCE, events.message())
+            .await
+            .expect("the run ends")
+            .unwrap();
+        if let Some(v1::watch_run_response::Event::Ended(run)) =
+            event.expect("the last message is the end").event
+        {
             return run;
         }
     }
@@ -161,5 +213,9 @@ pub(crate) async fn ended(operator: &mut OperatorServiceClient<Channel>, run_id:
 /// The codes of a run's reasons.
 pub(crate) fn codes(run: &v1::Run) -> Vec<String> {
     let verdict = run.report.as_ref().unwrap().verdict.as_ref().unwrap();
-    verdict.reasons.iter().map(|reason| reason.code.clone()).collect()
+    verdict
+        .reasons
+        .iter()
+        .map(|reason| reason.code.clone())
+        .collect()
 }

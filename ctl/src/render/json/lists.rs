@@ -12,7 +12,10 @@ pub(crate) fn stopped(run_ids: &[String]) -> String {
         schema_version: u32,
         run_ids: &'a [String],
     }
-    text(&Stopped { schema_version: SCHEMA_VERSION, run_ids })
+    text(&Stopped {
+        schema_version: SCHEMA_VERSION,
+        run_ids,
+    })
 }
 
 /// `benchctl start --detach`.
@@ -22,7 +25,10 @@ pub(crate) fn started(run_id: &str) -> String {
         schema_version: u32,
         run_id: &'a str,
     }
-    text(&Started { schema_version: SCHEMA_VERSION, run_id })
+    text(&Started {
+        schema_version: SCHEMA_VERSION,
+        run_id,
+    })
 }
 
 /// `benchctl runs`: each as `benchctl show` tells it, without its clients.
@@ -33,7 +39,10 @@ pub(crate) fn runs(runs: &[v1::Run]) -> String {
         runs: Vec<RunResult<'a>>,
     }
     let runs = runs.iter().map(|run| RunResult::new(run, &[])).collect();
-    text(&Runs { schema_version: SCHEMA_VERSION, runs })
+    text(&Runs {
+        schema_version: SCHEMA_VERSION,
+        runs,
+    })
 }
 
 /// `benchctl agents`.
@@ -43,7 +52,10 @@ pub(crate) fn agents(agents: &[v1::Agent]) -> String {
         schema_version: u32,
         agents: Vec<Agent<'a>>,
     }
-    text(&Agents { schema_version: SCHEMA_VERSION, agents: agents.iter().map(Agent::from).collect() })
+    text(&Agents {
+        schema_version: SCHEMA_VERSION,
+        agents: agents.iter().map(Agent::from).collect(),
+    })
 }
 
 #[derive(Serialize)]
@@ -130,7 +142,10 @@ pub(crate) fn upgraded(pid: u32) -> String {
         schema_version: u32,
         pid: u32,
     }
-    text(&Upgraded { schema_version: SCHEMA_VERSION, pid })
+    text(&Upgraded {
+        schema_version: SCHEMA_VERSION,
+        pid,
+    })
 }
 
 /// `benchctl server restart-workers`.
@@ -140,7 +155,10 @@ pub(crate) fn restarted(workers: u32) -> String {
         schema_version: u32,
         restarted: u32,
     }
-    text(&Restarted { schema_version: SCHEMA_VERSION, restarted: workers })
+    text(&Restarted {
+        schema_version: SCHEMA_VERSION,
+        restarted: workers,
+    })
 }
 
 #[derive(Serialize)]
@@ -243,7 +261,9 @@ struct RawClient<'a> {
 
 impl<'a> Raw<'a> {
     fn new(raw: Option<&'a v1::RawTotals>) -> Self {
-        let Some(raw) = raw else { return Self::default() };
+        let Some(raw) = raw else {
+            return Self::default();
+        };
         let clients = raw.clients.iter().map(|client| RawClient {
             peer: &client.peer,
             worker: client.worker,
@@ -251,7 +271,12 @@ impl<'a> Raw<'a> {
             bytes: client.bytes,
             connected: client.connected,
         });
-        Self { connections: raw.connections, packets: raw.packets, bytes: raw.bytes, clients: clients.collect() }
+        Self {
+            connections: raw.connections,
+            packets: raw.packets,
+            bytes: raw.bytes,
+            clients: clients.collect(),
+        }
     }
 }
 
@@ -275,9 +300,22 @@ mod tests {
 
     #[test]
     fn the_server_tells_the_packets_of_raw_clients() {
-        let client = v1::RawClient { peer: "127.0.0.1:4".into(), packets: 7, bytes: 224, ..v1::RawClient::default() };
-        let raw = v1::RawTotals { connections: 1, packets: 7, bytes: 224, clients: vec![client] };
-        let told = object(&server(&v1::GetServerResponse { raw: Some(raw), ..Default::default() }));
+        let client = v1::RawClient {
+            peer: "127.0.0.1:4".into(),
+            packets: 7,
+            bytes: 224,
+            ..v1::RawClient::default()
+        };
+        let raw = v1::RawTotals {
+            connections: 1,
+            packets: 7,
+            bytes: 224,
+            clients: vec![client],
+        };
+        let told = object(&server(&v1::GetServerResponse {
+            raw: Some(raw),
+            ..Default::default()
+        }));
         assert_eq!(told["raw"]["packets"], 7);
         assert_eq!(told["raw"]["clients"][0]["bytes"], 224);
     }
@@ -285,6 +323,9 @@ mod tests {
     #[test]
     fn nothing_stopped_is_an_empty_list() {
         assert_eq!(object(&stopped(&[]))["run_ids"], Value::Array(Vec::new()));
-        assert_eq!(object(&started("0199f0c2a1b2c3d4"))["run_id"], "0199f0c2a1b2c3d4");
+        assert_eq!(
+            object(&started("0199f0c2a1b2c3d4"))["run_id"],
+            "0199f0c2a1b2c3d4"
+        );
     }
 }

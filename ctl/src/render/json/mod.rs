@@ -22,7 +22,8 @@ pub(crate) fn result(run: &v1::Run, clients: &[v1::ClientReport]) -> String {
 
 /// Any object of ours as text.
 pub(super) fn text(object: &impl Serialize) -> String {
-    let json = serde_json::to_string_pretty(object).expect("the types have string keys only, so they serialize");
+    let json = serde_json::to_string_pretty(object)
+        .expect("the types have string keys only, so they serialize");
     json + "\n"
 }
 
@@ -54,7 +55,8 @@ struct RunResult<'a> {
 impl<'a> RunResult<'a> {
     fn new(run: &'a v1::Run, clients: &'a [v1::ClientReport]) -> Self {
         let report = run.report.as_ref();
-        let times = |of: fn(&v1::Report) -> Option<&v1::Distribution>| report.and_then(of).map(Times::from);
+        let times =
+            |of: fn(&v1::Report) -> Option<&v1::Distribution>| report.and_then(of).map(Times::from);
         Self {
             schema_version: SCHEMA_VERSION,
             run_id: &run.run_id,
@@ -64,7 +66,9 @@ impl<'a> RunResult<'a> {
             created_at: figures::instant(run.created_at.as_ref()),
             ended_at: figures::instant(run.ended_at.as_ref()),
             plan: run.plan.as_ref().map(Plan::from),
-            verdict: report.and_then(|report| report.verdict.as_ref()).map(Verdict::from),
+            verdict: report
+                .and_then(|report| report.verdict.as_ref())
+                .map(Verdict::from),
             elapsed_s: report.map(|report| report.elapsed_s),
             packets: report.map(|report| Packets::from(&report.packets.unwrap_or_default())),
             rate: report.map(|report| Rate::from(&report.rate.unwrap_or_default())),
@@ -72,10 +76,16 @@ impl<'a> RunResult<'a> {
             transit_us: times(|report| report.transit.as_ref()),
             latency_us: times(|report| report.latency.as_ref()),
             cpu: report.map(|report| Cpu::from(&report.cpu.unwrap_or_default())),
-            laws: report.map_or_else(Vec::new, |report| report.laws.iter().map(Law::from).collect()),
+            laws: report.map_or_else(Vec::new, |report| {
+                report.laws.iter().map(Law::from).collect()
+            }),
             clients: clients.iter().map(Client::from).collect(),
-            workers: report.map_or_else(Vec::new, |report| report.workers.iter().map(Worker::from).collect()),
-            agents: report.map_or_else(Vec::new, |report| report.agents.iter().map(Agent::from).collect()),
+            workers: report.map_or_else(Vec::new, |report| {
+                report.workers.iter().map(Worker::from).collect()
+            }),
+            agents: report.map_or_else(Vec::new, |report| {
+                report.agents.iter().map(Agent::from).collect()
+            }),
         }
     }
 }
@@ -135,7 +145,11 @@ struct Reason<'a> {
 
 impl<'a> From<&'a v1::Reason> for Reason<'a> {
     fn from(reason: &'a v1::Reason) -> Self {
-        Self { code: &reason.code, status: figures::status(reason.status()), text: &reason.text }
+        Self {
+            code: &reason.code,
+            status: figures::status(reason.status()),
+            text: &reason.text,
+        }
     }
 }
 
@@ -182,7 +196,10 @@ struct Rate {
 
 impl From<&v1::Rate> for Rate {
     fn from(rate: &v1::Rate) -> Self {
-        Self { offered_hz: rate.offered_hz, achieved_hz: rate.achieved_hz }
+        Self {
+            offered_hz: rate.offered_hz,
+            achieved_hz: rate.achieved_hz,
+        }
     }
 }
 
@@ -247,7 +264,11 @@ struct Law<'a> {
 
 impl<'a> From<&'a v1::Law> for Law<'a> {
     fn from(law: &'a v1::Law) -> Self {
-        Self { law: &law.law, holds: law.holds, figures: &law.figures }
+        Self {
+            law: &law.law,
+            holds: law.holds,
+            figures: &law.figures,
+        }
     }
 }
 
@@ -360,23 +381,34 @@ mod tests {
     use crate::render::front_page::run_of_the_front_page;
 
     fn object(run: &v1::Run) -> Value {
-        let clients = [v1::ClientReport { agent: "bench1-7".into(), attempts: 1, ..v1::ClientReport::default() }];
+        let clients = [v1::ClientReport {
+            agent: "bench1-7".into(),
+            attempts: 1,
+            ..v1::ClientReport::default()
+        }];
         serde_json::from_str(&result(run, &clients)).expect("one JSON object")
     }
 
     #[track_caller]
     fn fits_the_schema(object: &Value) {
-        let schema = serde_json::from_str(include_str!("../../../../docs/result.schema.json")).expect("JSON");
+        let schema = serde_json::from_str(include_str!("../../../../docs/result.schema.json"))
+            .expect("JSON");
         let validator = jsonschema::draft202012::new(&schema).expect("a schema of draft 2020-12");
-        let problems: Vec<String> =
-            validator.iter_errors(object).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        let problems: Vec<String> = validator
+            .iter_errors(object)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
         assert!(problems.is_empty(), "{problems:#?}");
     }
 
     #[track_caller]
     fn breaks_the_schema(object: &Value) {
-        let schema = serde_json::from_str(include_str!("../../../../docs/result.schema.json")).expect("JSON");
-        assert!(!jsonschema::draft202012::is_valid(&schema, object), "{object:#}");
+        let schema = serde_json::from_str(include_str!("../../../../docs/result.schema.json"))
+            .expect("JSON");
+        assert!(
+            !jsonschema::draft202012::is_valid(&schema, object),
+            "{object:#}"
+        );
     }
 
     #[test]
@@ -397,8 +429,17 @@ mod tests {
             });
         }
         fits_the_schema(&object(&invalid));
-        for state in [v1::RunState::Preparing, v1::RunState::Running, v1::RunState::Aborted] {
-            let run = v1::Run { state: state.into(), report: None, ended_at: None, ..run_of_the_front_page() };
+        for state in [
+            v1::RunState::Preparing,
+            v1::RunState::Running,
+            v1::RunState::Aborted,
+        ] {
+            let run = v1::Run {
+                state: state.into(),
+                report: None,
+                ended_at: None,
+                ..run_of_the_front_page()
+            };
             fits_the_schema(&object(&run));
         }
     }
@@ -434,11 +475,23 @@ mod tests {
         let mut run = run_of_the_front_page();
         let count = (1 << 40) + 7;
         if let Some(report) = &mut run.report {
-            report.packets = Some(v1::PacketCounts { received: count, ..v1::PacketCounts::default() });
-            report.latency = Some(v1::Distribution { count, ..v1::Distribution::default() });
+            report.packets = Some(v1::PacketCounts {
+                received: count,
+                ..v1::PacketCounts::default()
+            });
+            report.latency = Some(v1::Distribution {
+                count,
+                ..v1::Distribution::default()
+            });
         }
         let object = object(&run);
-        assert_eq!((&object["packets"]["received"], &object["latency_us"]["count"]), (&count.into(), &count.into()));
+        assert_eq!(
+            (
+                &object["packets"]["received"],
+                &object["latency_us"]["count"]
+            ),
+            (&count.into(), &count.into())
+        );
         fits_the_schema(&object);
     }
 

@@ -1,5 +1,5 @@
-//! Families as an OTLP request. The SDK cannot be given histograms that were counted elsewhere, so the
-//! messages are made here. Pure.
+//! Families as an OTLP request. The SDK cannot be given histograms that were counted elsewhere, so
+//! the messages are made here. Pure.
 //!
 //! Names are those of Prometheus with dots (`metronome.worker.cpu`), units as UCUM has them.
 
@@ -7,8 +7,8 @@ use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
     metrics::v1::{
-        AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
-        ScopeMetrics, Sum, metric, number_data_point,
+        AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
+        ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
     },
     resource::v1::Resource,
 };
@@ -23,16 +23,33 @@ pub(crate) struct Times {
 }
 
 /// One request with all families.
-pub(crate) fn request(resource: Resource, families: Vec<Family>, times: Times) -> ExportMetricsServiceRequest {
+pub(crate) fn request(
+    resource: Resource,
+    families: Vec<Family>,
+    times: Times,
+) -> ExportMetricsServiceRequest {
     let scope = InstrumentationScope {
         name: "metronome".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         ..InstrumentationScope::default()
     };
-    let metrics = families.into_iter().map(|family| metric(family, times)).collect();
-    let scope_metrics = vec![ScopeMetrics { scope: Some(scope), metrics, schema_url: String::new() }];
-    let resource = ResourceMetrics { resource: Some(resource), scope_metrics, schema_url: String::new() };
-    ExportMetricsServiceRequest { resource_metrics: vec![resource] }
+    let metrics = families
+        .into_iter()
+        .map(|family| metric(family, times))
+        .collect();
+    let scope_metrics = vec![ScopeMetrics {
+        scope: Some(scope),
+        metrics,
+        schema_url: String::new(),
+    }];
+    let resource = ResourceMetrics {
+        resource: Some(resource),
+        scope_metrics,
+        schema_url: String::new(),
+    };
+    ExportMetricsServiceRequest {
+        resource_metrics: vec![resource],
+    }
 }
 
 fn metric(family: Family, times: Times) -> Metric {
@@ -41,15 +58,29 @@ fn metric(family: Family, times: Times) -> Metric {
         (_, Some(Unit::Bytes)) => "By",
         _ => "1",
     };
-    let numbers = || family.samples.iter().filter_map(|sample| number(sample, times)).collect();
+    let numbers = || {
+        family
+            .samples
+            .iter()
+            .filter_map(|sample| number(sample, times))
+            .collect()
+    };
     let cumulative = AggregationTemporality::Cumulative as i32;
     let data = match family.kind {
-        Kind::Counter => {
-            metric::Data::Sum(Sum { data_points: numbers(), aggregation_temporality: cumulative, is_monotonic: true })
-        }
-        Kind::Gauge => metric::Data::Gauge(Gauge { data_points: numbers() }),
+        Kind::Counter => metric::Data::Sum(Sum {
+            data_points: numbers(),
+            aggregation_temporality: cumulative,
+            is_monotonic: true,
+        }),
+        Kind::Gauge => metric::Data::Gauge(Gauge {
+            data_points: numbers(),
+        }),
         Kind::Histogram => metric::Data::Histogram(Histogram {
-            data_points: family.samples.iter().filter_map(|sample| distribution(sample, times)).collect(),
+            data_points: family
+                .samples
+                .iter()
+                .filter_map(|sample| distribution(sample, times))
+                .collect(),
             aggregation_temporality: cumulative,
         }),
     };
@@ -63,7 +94,9 @@ fn metric(family: Family, times: Times) -> Metric {
 }
 
 fn number(sample: &Sample, times: Times) -> Option<NumberDataPoint> {
-    let Value::Number(number) = sample.value else { return None };
+    let Value::Number(number) = sample.value else {
+        return None;
+    };
     Some(NumberDataPoint {
         attributes: attributes(sample),
         start_time_unix_nano: times.began_unix_ns,
@@ -74,7 +107,9 @@ fn number(sample: &Sample, times: Times) -> Option<NumberDataPoint> {
 }
 
 fn distribution(sample: &Sample, times: Times) -> Option<HistogramDataPoint> {
-    let Value::Times(buckets) = &sample.value else { return None };
+    let Value::Times(buckets) = &sample.value else {
+        return None;
+    };
     Some(HistogramDataPoint {
         attributes: attributes(sample),
         start_time_unix_nano: times.began_unix_ns,
@@ -90,7 +125,9 @@ fn distribution(sample: &Sample, times: Times) -> Option<HistogramDataPoint> {
 fn attributes(sample: &Sample) -> Vec<KeyValue> {
     let attribute = |(key, value): &(&'static str, String)| KeyValue {
         key: (*key).into(),
-        value: Some(AnyValue { value: Some(any_value::Value::StringValue(value.clone())) }),
+        value: Some(AnyValue {
+            value: Some(any_value::Value::StringValue(value.clone())),
+        }),
         ..KeyValue::default()
     };
     sample.labels.iter().map(attribute).collect()
@@ -105,8 +142,13 @@ mod tests {
     #[test]
     fn a_distribution_has_one_count_more_than_bounds_and_they_add_up() {
         let mut counts = Counts::default();
-        [3_000, 700_000, 60_000_000_000].into_iter().for_each(|time_ns| counts.record(time_ns));
-        let sample = Sample { labels: Vec::new(), value: Value::Times(Buckets::from(&counts)) };
+        [3_000, 700_000, 60_000_000_000]
+            .into_iter()
+            .for_each(|time_ns| counts.record(time_ns));
+        let sample = Sample {
+            labels: Vec::new(),
+            value: Value::Times(Buckets::from(&counts)),
+        };
         let family = Family {
             name: "metronome_latency",
             help: "Due to read",
@@ -114,14 +156,25 @@ mod tests {
             kind: Kind::Histogram,
             samples: vec![sample],
         };
-        let times = Times { began_unix_ns: 1, read_unix_ns: 2 };
+        let times = Times {
+            began_unix_ns: 1,
+            read_unix_ns: 2,
+        };
         let request = request(Resource::default(), vec![family], times);
         let metric = &request.resource_metrics[0].scope_metrics[0].metrics[0];
-        assert_eq!((metric.name.as_str(), metric.unit.as_str()), ("metronome.latency", "s"));
-        let Some(metric::Data::Histogram(told)) = &metric.data else { panic!("no histogram: {metric:?}") };
+        assert_eq!(
+            (metric.name.as_str(), metric.unit.as_str()),
+            ("metronome.latency", "s")
+        );
+        let Some(metric::Data::Histogram(told)) = &metric.data else {
+            panic!("no histogram: {metric:?}")
+        };
         let point = &told.data_points[0];
         assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
-        assert_eq!((point.count, point.bucket_counts.iter().sum::<u64>()), (3, 3));
+        assert_eq!(
+            (point.count, point.bucket_counts.iter().sum::<u64>()),
+            (3, 3)
+        );
         assert_eq!(point.bucket_counts.last(), Some(&1));
     }
 }
