@@ -18,18 +18,21 @@ WORKDIR /src
 # Dependencies first, with sources that are empty: a change of ours compiles only ours again.
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY proto/metronome proto/metronome
+COPY os/Cargo.toml os/
+COPY telemetry/Cargo.toml telemetry/
+COPY tls/Cargo.toml tls/
 COPY server/Cargo.toml server/
 COPY agent/Cargo.toml agent/
 COPY ctl/Cargo.toml ctl/
-RUN mkdir -p server/src agent/src ctl/src \
-    && touch proto/lib.rs server/src/lib.rs agent/src/lib.rs \
+RUN mkdir -p os/src telemetry/src tls/src server/src agent/src ctl/src \
+    && touch proto/lib.rs os/src/lib.rs telemetry/src/lib.rs tls/src/lib.rs server/src/lib.rs agent/src/lib.rs \
     && for main in server agent ctl; do echo 'fn main() {}' > "$main/src/main.rs"; done \
     && cargo build --release --locked -p benchctl
 
 COPY . .
 # Names and lines stay out of the image; `perf` wants an executable that you built yourself.
 # The sources may be older than the empty ones were: cargo goes by the time of change.
-RUN find proto server agent ctl -name '*.rs' -exec touch {} + \
+RUN find proto os telemetry tls server agent ctl -name '*.rs' -exec touch {} + \
     && cargo build --release --locked -p benchctl \
     && mkdir -p /image/usr/local/bin /image/usr/share/doc/metronome /image/var/lib/metronome \
     && strip -o /image/usr/local/bin/benchctl target/release/benchctl \

@@ -21,13 +21,10 @@
 pub mod histogram;
 pub mod packet;
 pub mod plan;
-pub mod precedence;
 pub mod rate;
 pub mod run_id;
 pub mod schedule;
 pub mod seal;
-pub mod telemetry;
-pub mod tls;
 
 /// The gRPC API. Its manual is the comments in `proto/metronome/v1/*.proto`.
 pub mod v1 {

@@ -11,6 +11,7 @@
 
 use std::io;
 
+use metronome_os::clock::SECOND_NS;
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame, Packet, checksum, digest_with},
     plan::BATCH_MAX,
@@ -19,7 +20,7 @@ use metronome_proto::{
     v1,
 };
 
-use crate::{clock::SECOND_NS, connect::lower, connection::Connection, desk::Desk};
+use crate::{connect::lower, connection::Connection, desk::Desk};
 
 /// Packets owed for longer than this are skipped, ns: the connection takes less than the schedule
 /// gives, and an unbounded backlog would measure nothing but itself.
@@ -448,7 +449,8 @@ mod tests {
     use metronome_proto::run_id::RunId;
 
     use super::*;
-    use crate::{clock, leash::Leash};
+    use crate::leash::Leash;
+    use metronome_os::clock;
 
     const START_NS: u64 = 1_000;
     /// 1 MHz: place n is due n µs after the start.

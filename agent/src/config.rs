@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use metronome_proto::{
     GRPC_ADDRESS_DEFAULT,
     plan::{AGENT_NAME_BYTES_MAX, CLIENTS_MAX, is_agent_name},
-    telemetry::{LogFlags, Logs},
-    tls::{ClientTlsConfig, DialFlags, TlsError},
 };
+use metronome_telemetry::{LogFlags, Logs};
+use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
 
 use crate::{
     generator::Pacing,

@@ -14,20 +14,21 @@ use std::{
     thread,
 };
 
+use metronome_os::clock::{self, SECOND_NS};
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame, Kind, kind},
     seal::{Hello, Refusal},
-    telemetry::{KeyValue, past},
     v1,
 };
+use metronome_telemetry::{KeyValue, past};
 use rustix::event::PollFlags;
+use rustix::io::Errno;
 use tracing::Span;
 
 use crate::{
     assignment::{Assignment, Protocol},
     backoff,
     client::{Client, Seal},
-    clock::{self, SECOND_NS},
     connection::Connection,
     leash::Leash,
 };
@@ -345,7 +346,9 @@ fn plural(tries: u32) -> String {
 /// An error of the operating system, as the middle of a sentence: "connection refused".
 pub(crate) fn lower(error: &io::Error) -> String {
     let text = match error.raw_os_error() {
-        Some(libc::EMFILE) => "too many open files (raise ulimit -n)".into(),
+        Some(code) if code == Errno::MFILE.raw_os_error() => {
+            "too many open files (raise ulimit -n)".into()
+        }
         // Without the number that std puts behind it.
         Some(_) => error
             .to_string()
@@ -369,10 +372,14 @@ mod tests {
     #[test]
     fn errors_of_the_system_read_as_part_of_a_sentence() {
         assert_eq!(
-            lower(&io::Error::from_raw_os_error(libc::ECONNREFUSED)),
+            lower(&io::Error::from_raw_os_error(
+                Errno::CONNREFUSED.raw_os_error()
+            )),
             "connection refused"
         );
         assert_eq!(lower(&io::ErrorKind::TimedOut.into()), "timed out");
-        assert!(lower(&io::Error::from_raw_os_error(libc::EMFILE)).contains("ulimit"));
+        assert!(
+            lower(&io::Error::from_raw_os_error(Errno::MFILE.raw_os_error())).contains("ulimit")
+        );
     }
 }

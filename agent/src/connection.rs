@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use metronome_os::clock;
+use metronome_os::tcp_info::TcpInfo;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -17,7 +19,7 @@ use rustix::{
 };
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::{clock, leash::Leash, tcp_info};
+use crate::leash::Leash;
 
 /// Room in each direction, bytes: about half a second of one client at 10 kHz.
 const BUFFER_BYTES: usize = 128 * 1024;
@@ -47,7 +49,7 @@ impl Connection {
         let connection = Self { socket };
         match connection.socket.connect(&address.into()) {
             Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
                 connection.wait(PollFlags::OUT, deadline_ns, leash)?;
                 connection.socket.take_error()?.map_or(Ok(()), Err)?;
             }
@@ -116,7 +118,8 @@ impl Connection {
     /// How many bytes the peer's kernel has acknowledged since the connection was made, its SYN and
     /// FIN counted as one each. `None` when the kernel does not tell.
     pub(crate) fn acknowledged_bytes(&self) -> Option<u64> {
-        tcp_info::acknowledged_bytes(&self.socket)
+        let info = TcpInfo::read(&self.socket).ok()?;
+        Some(info.bytes_acked)
     }
 
     /// A port of this host that nobody listens on can, by chance, be the one that the kernel gives

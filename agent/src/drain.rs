@@ -5,6 +5,7 @@
 
 use std::io;
 
+use metronome_os::clock::{self, SECOND_NS};
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame},
     seal::Refusal,
@@ -13,7 +14,6 @@ use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
 
 use crate::{
     client::{Client, Seal},
-    clock::{self, SECOND_NS},
     connect::lower,
     connection::timespec,
     desk::Desk,

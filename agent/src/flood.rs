@@ -7,11 +7,11 @@
 //!
 //! Absent on purpose: precedence. A thread that never sleeps must leave its core to others.
 
+use metronome_os::clock;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
     client::{BACKLOG_NS, Client, Poured},
-    clock,
     connection::timespec,
     generator::{Outcome, RETRY_NS, Totals},
     leash::{LOOK_EVERY_NS, Leash, Pull},

@@ -15,18 +15,14 @@ use std::{
     thread,
 };
 
-use metronome_proto::{
-    histogram::Histogram,
-    precedence::{self, Precedence, Terms},
-    schedule::Schedule,
-    v1,
-};
+use metronome_os::clock;
+use metronome_os::cores::OwnCore;
+use metronome_os::precedence::{self, Precedence, Terms};
+use metronome_proto::{histogram::Histogram, schedule::Schedule, v1};
 
 use crate::{
     assignment::Assignment,
     client::{BACKLOG_NS, Client},
-    clock,
-    cores::OwnCore,
     desk::Desk,
     flood::Flood,
     leash::{Leash, Pull},

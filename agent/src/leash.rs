@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
 };
 
-use crate::clock;
+use metronome_os::clock;
 
 /// Longest that a thread may go without looking at its leash.
 pub(crate) const LOOK_EVERY_NS: u64 = 50_000_000;

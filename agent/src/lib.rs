@@ -22,12 +22,10 @@ mod backoff;
 #[doc(hidden)]
 pub mod benching;
 mod client;
-mod clock;
 mod config;
 mod connect;
 mod connection;
 mod control;
-mod cores;
 mod desk;
 mod drain;
 mod flood;
@@ -36,13 +34,13 @@ mod leash;
 mod pacing;
 mod standalone;
 mod target;
-mod tcp_info;
 
 use std::process::ExitCode;
 
 pub use config::Args;
+use metronome_telemetry::{Logs, Telemetry};
+
 use config::{AttendConfig, Command};
-use metronome_proto::telemetry::{Logs, Telemetry};
 
 /// Runs an agent until it is told to stop, or one load to its end. Blocks; makes the async runtime
 /// that it needs by itself.

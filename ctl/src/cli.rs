@@ -1,7 +1,7 @@
 //! The flags and the help. Text becomes values here or in [`crate::flags`], once.
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
-use metronome_proto::tls::DialFlags;
+use metronome_tls::DialFlags;
 
 use crate::{commands, connect::Address, exit::EXIT_CODES_HELP};
 

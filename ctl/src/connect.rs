@@ -5,7 +5,8 @@
 
 use std::{error::Error, fmt, io, str::FromStr, time::Duration};
 
-use metronome_proto::{GRPC_ADDRESS_DEFAULT, MESSAGE_BYTES_MAX, tls::ClientTlsConfig, v1};
+use metronome_proto::{GRPC_ADDRESS_DEFAULT, MESSAGE_BYTES_MAX, v1};
+use metronome_tls::ClientTlsConfig;
 use tokio::time::{Instant, sleep};
 use tonic::{
     Code, Request, Status, Streaming,
@@ -15,9 +16,10 @@ use tonic_types::StatusExt as _;
 
 mod calls;
 
+use v1::operator_service_client::OperatorServiceClient;
+
 use crate::{exit::Failure, flags};
 use calls::Traced;
-use v1::operator_service_client::OperatorServiceClient;
 
 /// A server on the same continent that does not take a connection in this time is not there.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);

@@ -29,7 +29,7 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
-use metronome_proto::telemetry::{Logs, Telemetry, past};
+use metronome_telemetry::{Logs, Telemetry, past};
 use tracing::Instrument as _;
 
 use crate::{

@@ -16,16 +16,17 @@ use clap::{
     ArgAction, Parser, Subcommand,
     builder::{BoolishValueParser, RangedU64ValueParser},
 };
+use metronome_os::random;
 use metronome_proto::{
     DATA_PORT_DEFAULT, GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT,
     plan::CLIENTS_MAX,
     run_id::RunId,
     seal::{KEY_BYTES, Key},
-    telemetry::{LogFlags, Logs},
-    tls::{ServeFlags, ServerTlsConfig},
 };
+use metronome_telemetry::{LogFlags, Logs};
+use metronome_tls::{ServeFlags, ServerTlsConfig};
 
-use crate::{coalescing::RxCoalesce, ledger::SLOWEST_KEPT, random};
+use crate::{coalescing::RxCoalesce, ledger::SLOWEST_KEPT};
 
 /// Most worker processes.
 const WORKERS_MAX: u32 = 256;

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use metronome_os::channel::Channel;
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame},
     plan::Plan,
@@ -27,7 +28,6 @@ use crate::{
         MESSAGE_BYTES, Pen, RUNS_MAX, Slot, Stage, ToWorker, place_rest, resume, work,
     },
     master::fuzzing::{inherit, keep_books},
-    sys::channel::Channel,
     verdict::{AgentAccount, Evidence, conclude},
 };
 

@@ -22,10 +22,8 @@ pub mod fuzzing;
 mod ledger;
 mod master;
 mod metrics;
-mod random;
 mod run;
 mod store;
-mod sys;
 mod text;
 mod upgrade;
 mod verdict;
@@ -38,7 +36,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use metronome_proto::telemetry::Telemetry;
+use metronome_telemetry::Telemetry;
 
 pub use coalescing::RxCoalesce;
 pub use config::{Args, Command, database_path};

@@ -12,12 +12,11 @@ use std::{
     time::Duration,
 };
 
-use metronome_proto::{
-    telemetry::{
-        KeyValue, continue_from_traceparent,
-        past::{self, Anchor, Past},
-    },
-    v1::{self, agent_message::Message as Report},
+use metronome_os::clock;
+use metronome_proto::v1::{self, agent_message::Message as Report};
+use metronome_telemetry::{
+    KeyValue, continue_from_traceparent,
+    past::{self, Anchor, Past},
 };
 use tokio::sync::mpsc;
 use tracing::{Span, info_span};
@@ -25,7 +24,6 @@ use tracing::{Span, info_span};
 use crate::{
     assignment::{Assignment, Load},
     client::Client,
-    clock,
     connect::{NotConnected, connect_all},
     drain::drain,
     generator::{self, Measured, Pacing, Totals, generate, progress},

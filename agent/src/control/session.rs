@@ -5,14 +5,15 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use metronome_os::clock;
 use metronome_proto::{
     run_id::RunId,
-    telemetry::restraint::Restraint,
     v1::{
         self, agent_message::Message as Report, agent_service_client::AgentServiceClient,
         server_message::Message as Order,
     },
 };
+use metronome_telemetry::restraint::Restraint;
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
@@ -27,7 +28,6 @@ use super::{
 };
 use crate::{
     assignment::{Assignment, duration},
-    clock,
     config::AttendConfig,
     leash::Pull,
 };

@@ -13,7 +13,6 @@ use tokio::sync::oneshot;
 
 use crate::{
     client::Client,
-    clock,
     connect::connect_all,
     control::{Signals, raise_open_files_limit},
     drain::drain,
@@ -21,6 +20,8 @@ use crate::{
     leash::{Leash, Pull},
 };
 pub(crate) use flags::RunArgs;
+use metronome_os::clock;
+
 use flags::{Output, RunConfig};
 use summary::Summary;
 

@@ -176,7 +176,7 @@ fn known_variables() -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::tls::DialFlags;
+    use metronome_tls::DialFlags;
 
     use super::*;
 

@@ -23,10 +23,8 @@ pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod watch;
 
-use metronome_proto::{
-    tls::{ClientTlsConfig, DialFlags},
-    v1,
-};
+use metronome_proto::v1;
+use metronome_tls::{ClientTlsConfig, DialFlags};
 
 use crate::{
     cli::{Cli, Command, Output},

@@ -3,12 +3,8 @@
 use std::{pin::pin, time::Duration};
 
 use clap::ValueEnum;
-use metronome_proto::{
-    plan::Plan,
-    rate::AskedRate,
-    telemetry::{self, KeyValue, past},
-    v1,
-};
+use metronome_proto::{plan::Plan, rate::AskedRate, v1};
+use metronome_telemetry::{self as telemetry, KeyValue, past};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::{sync::oneshot, time::timeout};
 

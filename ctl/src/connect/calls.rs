@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use metronome_proto::telemetry::{self, rpc_status};
+use metronome_telemetry::{self as telemetry, rpc_status};
 use tonic::{Code, Status, metadata::MetadataMap};
 use tower::Service;
 use tracing::{Instrument as _, Span, field::Empty};

@@ -8,18 +8,13 @@ use std::{
     fs,
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
-    num::NonZeroU64,
     thread,
 };
 
+use metronome_os::clock::{now_ns, sleep_until, thread_cpu_ns, wake_precisely};
 use metronome_proto::histogram::Histogram;
-use rustix::{
-    process::setpriority_process,
-    thread::{clock_nanosleep_absolute, set_current_timer_slack},
-    time::{ClockId, Timespec, clock_gettime},
-};
+use rustix::process::setpriority_process;
 
-const SECOND_NS: u64 = 1_000_000_000;
 /// The seed's rate: 10 kHz.
 const PERIOD_NS: u64 = 100_000;
 /// One second's worth: p99.9 of it is the worst of ten.
@@ -112,7 +107,7 @@ fn over_loopback(
 
 fn as_a_pacing_thread() {
     // Neither is granted everywhere; what follows is measured as it then is.
-    let _ = set_current_timer_slack(NonZeroU64::new(1));
+    wake_precisely();
     let _ = setpriority_process(None, -10);
 }
 
@@ -170,26 +165,6 @@ fn shares(before: &[u64], after: &[u64]) -> Option<Shares> {
         stolen: share(stolen),
         busy: share(all - idle - waiting - stolen),
     })
-}
-
-fn now_ns() -> u64 {
-    nanos(clock_gettime(ClockId::Monotonic))
-}
-
-fn thread_cpu_ns() -> u64 {
-    nanos(clock_gettime(ClockId::ThreadCPUTime))
-}
-
-fn nanos(time: Timespec) -> u64 {
-    time.tv_sec as u64 * SECOND_NS + time.tv_nsec as u64
-}
-
-fn sleep_until(wake_ns: u64) {
-    let wake = Timespec {
-        tv_sec: (wake_ns / SECOND_NS) as i64,
-        tv_nsec: (wake_ns % SECOND_NS) as i64,
-    };
-    let _ = clock_nanosleep_absolute(ClockId::Monotonic, &wake);
 }
 
 #[cfg(test)]

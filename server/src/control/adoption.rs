@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metronome_proto::telemetry;
+use metronome_telemetry as telemetry;
 use tokio::{
     sync::{mpsc, watch},
     time,

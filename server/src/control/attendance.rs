@@ -2,15 +2,16 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use metronome_os::clock;
 use metronome_proto::{
     plan::{CLIENTS_MAX, is_agent_name},
     run_id::RunId,
-    telemetry::restraint::Restraint,
     v1::{
         self, AgentMessage, ServerMessage, agent_message::Message,
         agent_service_server::AgentService, server_message,
     },
 };
+use metronome_telemetry::restraint::Restraint;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::{self, Instant, MissedTickBehavior},
@@ -23,7 +24,7 @@ use super::{
     registry::{FromAgent, Identity, News, ORDERS_WAITING_MAX, Orders, order},
     shared::Shared,
 };
-use crate::{sys::clock, text};
+use crate::text;
 
 /// Load must stop when no Renew came for this long. So long an agent may take to come back to a
 /// server that was upgraded.

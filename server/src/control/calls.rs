@@ -11,7 +11,8 @@ use std::{
     time::Instant,
 };
 
-use metronome_proto::{DESCRIPTORS, telemetry};
+use metronome_proto::DESCRIPTORS;
+use metronome_telemetry as telemetry;
 use prost::Message as _;
 use tonic::{Code, Status, metadata::MetadataMap};
 use tower::{Layer, Service};

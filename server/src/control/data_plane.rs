@@ -3,17 +3,15 @@
 
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
+use metronome_os::conduit::Conduit;
 use metronome_proto::run_id::RunId;
 use tokio::{sync::oneshot, time};
 
-use crate::{
-    master::{
-        Handle, Request,
-        request::{
-            Admission, AdmitError, HandedOver, Reply, RunReading, RunRecord, ServerReading, Totals,
-        },
+use crate::master::{
+    Handle, Request,
+    request::{
+        Admission, AdmitError, HandedOver, Reply, RunReading, RunRecord, ServerReading, Totals,
     },
-    sys::conduit::Conduit,
 };
 
 /// It answers within milliseconds unless something is badly wrong.

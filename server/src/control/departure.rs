@@ -122,8 +122,8 @@ mod tests {
         config::Secret,
         master::{Handle, Request},
         store::{Store, timestamp},
-        sys::wake::Waker,
     };
+    use metronome_os::wake::Waker;
 
     const ID: RunId = RunId::from_bits(7);
 

@@ -5,14 +5,15 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use metronome_os::clock;
 use metronome_proto::{
     plan::Plan,
     rate::Rate,
     run_id::RunId,
     seal::Key,
-    telemetry,
     v1::{self, RunState, server_message::Message},
 };
+use metronome_telemetry as telemetry;
 use tokio::{
     sync::{mpsc, watch},
     time::{self, MissedTickBehavior},
@@ -35,7 +36,6 @@ use crate::{
     master::request::{RunReading, RunRecord},
     run::{Action, Event, Life, PREPARE_NS},
     store::timestamp,
-    sys::clock,
     verdict::{AgentAccount, Conclusion, Evidence, StopCause, conclude},
 };
 

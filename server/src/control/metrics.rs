@@ -4,17 +4,15 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use metronome_proto::telemetry;
+use metronome_os::process::cpu_ns;
+use metronome_telemetry as telemetry;
 use rustix::process::getpid;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::shared::Shared;
-use crate::{
-    metrics::{
-        Family,
-        catalogue::{Figures, ProcessFigures, families},
-    },
-    sys::process::cpu_ns,
+use crate::metrics::{
+    Family,
+    catalogue::{Figures, ProcessFigures, families},
 };
 
 const KEPT_FOR: Duration = Duration::from_secs(1);

@@ -2,6 +2,7 @@
 
 use std::{pin::Pin, process, sync::Arc, time::Duration};
 
+use metronome_os::clock;
 use metronome_proto::{
     run_id::RunId,
     v1::{
@@ -27,7 +28,6 @@ use super::{
 use crate::{
     master::request::{RawClientReading, RawReading, Recoveries, ServerReading, WorkerReading},
     store::{timestamp, without_records},
-    sys::clock,
     verdict::StopCause,
 };
 

@@ -10,8 +10,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use metronome_proto::telemetry::{
-    self,
+use metronome_telemetry::{
+    self as telemetry, self,
     collector::{Collector, Signal},
 };
 use opentelemetry_proto::tonic::{

@@ -8,7 +8,9 @@ use std::{
     },
 };
 
-use metronome_proto::{run_id::RunId, telemetry::restraint::Restraint, v1};
+use metronome_os::clock;
+use metronome_proto::{run_id::RunId, v1};
+use metronome_telemetry::restraint::Restraint;
 use tokio::{sync::Mutex, task};
 use tonic::{Code, Status};
 
@@ -24,7 +26,6 @@ use super::{
 use crate::{
     config::{Config, Secret},
     store::Store,
-    sys::clock,
 };
 
 /// What does not change while the server lives; of a successor, what it took over included.

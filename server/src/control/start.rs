@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use metronome_os::random;
 use metronome_proto::{plan::Plan, run_id::RunId, seal::Key, v1};
 use tokio::sync::{mpsc, watch};
 use tonic::{Code, Status};
@@ -18,7 +19,6 @@ use super::{
 };
 use crate::{
     master::request::{Admission, AdmitError, AdmittedAgent},
-    random,
     store::{InsertError, timestamp},
     text,
     verdict::AgentAccount,

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use metronome_proto::{histogram::Histogram, telemetry::rpc_status, v1};
+use metronome_proto::{histogram::Histogram, v1};
+use metronome_telemetry::rpc_status;
 use serde::{Deserialize, Serialize};
 use tonic::Code;
 

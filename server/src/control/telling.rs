@@ -1,19 +1,19 @@
 //! What a trace tells of a run: its plan when it begins; verdict, figures, incidents and the
 //! slowest packets when it has ended. docs/tracing.md explains each for users.
 
+use metronome_os::clock;
 use metronome_proto::{
     plan::Plan,
-    telemetry::{
-        KeyValue,
-        past::{self, Anchor, Past},
-    },
     v1::{self, VerdictStatus},
+};
+use metronome_telemetry::{
+    KeyValue,
+    past::{self, Anchor, Past},
 };
 use tracing::Span;
 
 use crate::{
     master::request::{RunRecord, SlowOfRun},
-    sys::clock,
     text,
 };
 

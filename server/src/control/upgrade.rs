@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use metronome_os::clock;
 use metronome_proto::{run_id::RunId, v1::RunState};
 use rustix::process::{Pid, getpid, getppid};
 use tokio::{
@@ -26,10 +27,7 @@ use super::{
     runs::{Active, View},
     shared::Shared,
 };
-use crate::{
-    sys::clock,
-    upgrade::{Belongings, Patience, Successor, executable},
-};
+use crate::upgrade::{Belongings, Patience, Successor, executable};
 
 /// For the hand-over itself, in which no client is read: far more than it takes, and less than it
 /// takes to break a connection.

@@ -34,7 +34,8 @@ pub(crate) use pen::{Ink, Pen};
 pub(crate) use slowest::{KEPT as SLOWEST_KEPT, SlowPacket};
 pub(crate) use work::{place_rest, refuse, resume, work};
 
-use crate::sys::memory::SharedArray;
+use metronome_os::memory::SharedArray;
+
 use layout::{SeatRow, Workers};
 
 /// Runs that can be admitted at the same time, the standing run among them.

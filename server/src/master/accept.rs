@@ -9,6 +9,7 @@ use std::{
     sync::atomic::Ordering,
 };
 
+use metronome_os::{clock::now_ns, socket::bytes_put};
 use metronome_proto::seal::Refusal;
 use rustix::{
     io::Errno,
@@ -18,10 +19,7 @@ use rustix::{
 use tracing::{debug, warn};
 
 use super::{Master, placement, placement::Candidate};
-use crate::{
-    ledger::ToWorker,
-    sys::{clock::now_ns, socket::bytes_put},
-};
+use crate::ledger::ToWorker;
 
 /// Connections taken in one turn, so that a storm of them delays nothing else for long.
 const ACCEPTS_PER_TURN: usize = 64;

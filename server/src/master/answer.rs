@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::atomic::Ordering};
 
+use metronome_os::{clock::now_ns, process::is_real_time};
 use metronome_proto::run_id::RunId;
 use tracing::info;
 
@@ -12,10 +13,7 @@ use super::{
         WorkerReading,
     },
 };
-use crate::{
-    ledger::{Account, AgentKey, RUNS_MAX, Slot, ToWorker, ticket},
-    sys::{clock::now_ns, process::is_real_time},
-};
+use crate::ledger::{Account, AgentKey, RUNS_MAX, Slot, ToWorker, ticket};
 
 /// Row of the standing run's seats; the rows of other runs follow.
 pub(super) const STANDING_ROW: usize = 0;

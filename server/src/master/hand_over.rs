@@ -7,6 +7,7 @@
 
 use std::{os::fd::AsFd as _, sync::Arc};
 
+use metronome_os::{clock::now_ns, conduit::Conduit};
 use tracing::{info, warn};
 
 use super::{
@@ -14,11 +15,7 @@ use super::{
     estate::Estate,
     request::{HandedOver, Reply},
 };
-use crate::{
-    ledger::ToWorker,
-    sys::{clock::now_ns, conduit::Conduit},
-    upgrade::send_sockets,
-};
+use crate::{ledger::ToWorker, upgrade::send_sockets};
 
 /// For a worker to finish its batch and exit; then it is killed, which costs nothing either.
 const QUIT_TIME_NS: u64 = 1_000_000_000;

@@ -3,10 +3,11 @@
 
 use std::os::fd::OwnedFd;
 
+use metronome_os::clock::now_ns;
 use tracing::info;
 
 use super::{Master, Phase, UNREAD_WATCH_NS, estate::Estate, seats::Seats};
-use crate::{ledger::ToWorker, sys::clock::now_ns};
+use crate::ledger::ToWorker;
 
 impl Master {
     /// Takes what another server has handed over. After an error this master is of no use any more.

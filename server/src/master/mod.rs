@@ -28,7 +28,6 @@ pub(crate) mod fuzzing;
 mod hand_over;
 mod inherit;
 mod listening;
-mod orphans;
 mod placement;
 mod recover;
 pub(crate) mod request;
@@ -46,7 +45,9 @@ use std::{
 
 use anyhow::Context as _;
 pub(crate) use listening::DESCRIPTORS_PER_WORKER;
-use metronome_proto::{histogram::Histogram, precedence, run_id::RunId, seal::Key};
+use metronome_os::precedence;
+use metronome_os::{channel::Channel, clock::now_ns, process::Executable, wake::Waker};
+use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
 pub(crate) use request::{Handle, Request};
 use rustix::event::{
     PollFd, PollFlags, Timespec,
@@ -59,7 +60,6 @@ use self::{books::Books, seats::Seats, workers::Worker};
 use crate::{
     coalescing::RxCoalesce,
     ledger::{AgentKey, FromWorker, Gates, Ledger, MESSAGE_BYTES, RUNS_MAX, ToWorker},
-    sys::{channel::Channel, clock::now_ns, process::Executable, wake::Waker},
 };
 
 /// How often the loop comes round when nothing happens.
@@ -387,7 +387,9 @@ impl Master {
         }
         self.note_pauses();
         self.roll(now_ns);
-        orphans::reap(|pid| self.workers.iter().any(|worker| worker.has_process(pid)));
+        metronome_os::orphans::reap(|pid| {
+            self.workers.iter().any(|worker| worker.has_process(pid))
+        });
     }
 
     fn start_due_worker(&mut self, worker: usize, now_ns: u64) {

@@ -9,15 +9,15 @@ use std::{
     sync::atomic::Ordering,
 };
 
+use metronome_os::{
+    clock::now_ns,
+    socket::{bytes_put, bytes_taken, receive_into},
+};
 use tracing::{info, warn};
 
 use super::{Master, Phase, UNREAD_WATCH_NS, books::Ended, seats::Unread, workers};
-use crate::{
-    ledger::{Account, BUFFER_BYTES, End, Gate, Ink, Stage, ToWorker, place_rest, resume, work},
-    sys::{
-        clock::now_ns,
-        socket::{bytes_put, bytes_taken, receive_into},
-    },
+use crate::ledger::{
+    Account, BUFFER_BYTES, End, Gate, Ink, Stage, ToWorker, place_rest, resume, work,
 };
 
 /// Batches that are still read of a connection that is cut: 4 MiB, more than any buffer.

@@ -11,13 +11,11 @@ use std::{
     sync::{Arc, mpsc},
 };
 
+use metronome_os::{conduit::Conduit, wake::Waker};
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    ledger::SlowPacket,
-    sys::{conduit::Conduit, wake::Waker},
-};
+use crate::ledger::SlowPacket;
 
 /// Where an answer goes. Runs on the master's thread.
 pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;

@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::random;
+use metronome_os::random;
 
 /// All servers that use one database.
 #[derive(Debug)]

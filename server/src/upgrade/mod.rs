@@ -38,10 +38,9 @@ pub(crate) use executable::executable;
 pub(crate) use predecessor::{Offer, Predecessor};
 pub(crate) use successor::{Patience, Successor};
 
-use crate::{
-    ledger,
-    sys::conduit::{BYTES_MAX, Conduit, DESCRIPTORS_MAX},
-};
+use metronome_os::conduit::{BYTES_MAX, Conduit, DESCRIPTORS_MAX};
+
+use crate::ledger;
 
 /// Of everything that goes over the channel, the estate included: raised with every change of it.
 /// Tests of `control::estate` and `master::estate` fail when that is forgotten.

@@ -8,12 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use metronome_os::{clock::now_ns, conduit::Conduit, process::PREDECESSOR_VARIABLE};
 
 use super::{ESTATE_BYTES_MAX, Hello, Word};
-use crate::{
-    ledger::Dimensions,
-    sys::{clock::now_ns, conduit::Conduit, process::PREDECESSOR_VARIABLE},
-};
+use crate::ledger::Dimensions;
 
 /// For its first message, which it sends at once.
 const HELLO_WAIT_NS: u64 = 10_000_000_000;

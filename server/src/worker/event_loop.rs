@@ -13,10 +13,9 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use metronome_proto::{
-    precedence::{Precedence, Terms},
-    run_id::RunId,
-};
+use metronome_os::precedence::{Precedence, Terms};
+use metronome_os::{channel::Channel, clock};
+use metronome_proto::run_id::RunId;
 use rustix::event::{
     Timespec,
     epoll::{self, CreateFlags, Event, EventData, EventFlags},
@@ -26,7 +25,6 @@ use super::connection::{Connection, Next, Reading};
 use crate::{
     coalescing::{Coalescing, RxCoalesce, Turn},
     ledger::{FromWorker, Gates, Ink, Ledger, MESSAGE_BYTES, Pen as _, ToWorker, WorkerLine},
-    sys::{channel::Channel, clock},
 };
 
 /// The longest wait: how often deadlines are looked at and the heartbeat shows at least.

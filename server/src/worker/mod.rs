@@ -9,16 +9,14 @@ mod event_loop;
 
 use std::{env, io, os::fd::AsFd as _, process::ExitCode};
 
+use metronome_os::{channel::Channel, clock, process::WORKER_NAME};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit},
     thread::set_name,
 };
 
-use crate::{
-    ledger::{Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, ToWorker},
-    sys::{channel::Channel, clock, process::WORKER_NAME},
-};
+use crate::ledger::{Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, ToWorker};
 
 /// CPU that a real-time worker may use without a wait before the kernel ends it, µs. One that
 /// serves gives that right back after 0.1 s; one that loops would keep the master, which is to

@@ -17,19 +17,19 @@ use std::{
 use rustix::process::Pid;
 
 /// argv[0] of a worker: how an executable knows that it is to be one.
-pub(crate) const WORKER_NAME: &str = "metronome-worker";
+pub const WORKER_NAME: &str = "metronome-worker";
 
 /// Set in the environment of a successor: its standard input is the channel to the server it
 /// succeeds.
-pub(crate) const PREDECESSOR_VARIABLE: &str = "METRONOME_PREDECESSOR";
+pub const PREDECESSOR_VARIABLE: &str = "METRONOME_PREDECESSOR";
 
 /// This very executable, whatever happens to its file.
 #[derive(Debug)]
-pub(crate) struct Executable(File);
+pub struct Executable(File);
 
 impl Executable {
     /// Holds on to what runs now, so that an upgrade on disk cannot mix versions.
-    pub(crate) fn current() -> io::Result<Self> {
+    pub fn current() -> io::Result<Self> {
         File::open("/proc/self/exe").map(Self)
     }
 
@@ -38,7 +38,7 @@ impl Executable {
     /// Fork and exec, never a plain fork: a copy of threads and locks would be unsound. Everything
     /// but the three standard descriptors closes on exec. What it says on standard error is the
     /// caller's to read.
-    pub(crate) fn start_worker(&self, input: OwnedFd) -> io::Result<Child> {
+    pub fn start_worker(&self, input: OwnedFd) -> io::Result<Child> {
         Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
             .arg0(WORKER_NAME)
             .stdin(Stdio::from(input))
@@ -55,7 +55,7 @@ impl Executable {
 
 /// Starts `executable` as this process was started, with `input` as its standard input. It does not
 /// die with this process.
-pub(crate) fn start_successor(executable: &Path, input: OwnedFd) -> io::Result<Child> {
+pub fn start_successor(executable: &Path, input: OwnedFd) -> io::Result<Child> {
     Command::new(executable)
         .args(env::args_os().skip(1))
         .env(PREDECESSOR_VARIABLE, process::id().to_string())
@@ -64,7 +64,7 @@ pub(crate) fn start_successor(executable: &Path, input: OwnedFd) -> io::Result<C
 }
 
 /// CPU time that all threads of a process have used, ns. None when it is gone.
-pub(crate) fn cpu_ns(process: Pid) -> Option<u64> {
+pub fn cpu_ns(process: Pid) -> Option<u64> {
     // From the kernel's include/linux/posix-timers.h: the clock of a process is its inverted id,
     // shifted, with 2 (CPUCLOCK_SCHED) in the low bits. glibc's clock_getcpuclockid does the same.
     let clock = (!process.as_raw_nonzero().get() << 3) | 2;
@@ -78,7 +78,7 @@ pub(crate) fn cpu_ns(process: Pid) -> Option<u64> {
 }
 
 /// Whether the first thread of a process is a real-time one. False when it is gone.
-pub(crate) fn is_real_time(process: Pid) -> bool {
+pub fn is_real_time(process: Pid) -> bool {
     // SAFETY: takes a number and returns one.
     let policy = unsafe { libc::sched_getscheduler(process.as_raw_nonzero().get()) };
     [libc::SCHED_FIFO, libc::SCHED_RR].contains(&(policy & !libc::SCHED_RESET_ON_FORK))

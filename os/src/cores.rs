@@ -15,13 +15,13 @@ static TAKEN: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
 
 /// A core that no other pinned thread of this process has, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct OwnCore(usize);
+pub struct OwnCore(usize);
 
 impl OwnCore {
     /// Keeps the calling thread on the lowest core that is free among those it may use. `None`:
     /// there is none, or the system does not grant it; the scheduler decides then, as for a thread
     /// that is not pinned.
-    pub(crate) fn take() -> Option<Self> {
+    pub fn take() -> Option<Self> {
         let allowed = sched_getaffinity(None).ok()?;
         let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
         let core =

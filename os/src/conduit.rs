@@ -21,13 +21,13 @@ use rustix::{
     },
 };
 
-use super::clock::now_ns;
+use crate::clock::now_ns;
 
 /// Most descriptors of one message: the kernel's SCM_MAX_FD.
-pub(crate) const DESCRIPTORS_MAX: usize = 253;
+pub const DESCRIPTORS_MAX: usize = 253;
 
 /// Most bytes of one message, well below what a socket takes at once.
-pub(crate) const BYTES_MAX: usize = 32 * 1024;
+pub const BYTES_MAX: usize = 32 * 1024;
 
 /// How soon to try again when too many descriptors are on their way, which no event tells the end
 /// of.
@@ -35,11 +35,11 @@ const CROWDED_WAIT_NS: u64 = 1_000_000;
 
 /// One end.
 #[derive(Debug)]
-pub(crate) struct Conduit(OwnedFd);
+pub struct Conduit(OwnedFd);
 
 impl Conduit {
     /// A pair; both ends close on exec.
-    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
+    pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = socketpair(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
@@ -50,7 +50,7 @@ impl Conduit {
     }
 
     /// The end that this process was given as its standard input, which reads nothing from here on.
-    pub(crate) fn inherited() -> io::Result<Self> {
+    pub fn inherited() -> io::Result<Self> {
         let stdin = io::stdin();
         if socket_type(&stdin).ok() != Some(SocketType::SEQPACKET) {
             let text = "standard input is no channel to a server";
@@ -64,7 +64,7 @@ impl Conduit {
     /// Sends one message. The kernel keeps its own references to `descriptors` from here on.
     ///
     /// TimedOut: the other end does not read. BrokenPipe or ConnectionReset: it is gone.
-    pub(crate) fn send(
+    pub fn send(
         &self,
         message: &[u8],
         descriptors: &[BorrowedFd<'_>],
@@ -110,7 +110,7 @@ impl Conduit {
     ///
     /// TimedOut: nothing came. UnexpectedEof: the other end is gone. InvalidData: a message that
     /// was cut.
-    pub(crate) fn receive(&self, deadline_ns: u64) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    pub fn receive(&self, deadline_ns: u64) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
         let mut message = vec![0; BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

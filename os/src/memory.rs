@@ -23,7 +23,7 @@ use zerocopy::FromBytes;
 
 /// An array of `T`, the same for every process that maps it.
 #[derive(Debug)]
-pub(crate) struct SharedArray<T> {
+pub struct SharedArray<T> {
     memory: OwnedFd,
     start: NonNull<T>,
     count: usize,
@@ -36,7 +36,7 @@ unsafe impl<T: Sync> Sync for SharedArray<T> {}
 
 impl<T: FromBytes + Sync> SharedArray<T> {
     /// A new array of `count` zeroed elements.
-    pub(crate) fn create(name: &str, count: usize) -> io::Result<Self> {
+    pub fn create(name: &str, count: usize) -> io::Result<Self> {
         let memory = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         let bytes = Self::bytes(count)?;
         ftruncate(&memory, bytes as u64)?;
@@ -49,7 +49,7 @@ impl<T: FromBytes + Sync> SharedArray<T> {
     }
 
     /// The array that another process has created.
-    pub(crate) fn open(memory: OwnedFd, count: usize) -> io::Result<Self> {
+    pub fn open(memory: OwnedFd, count: usize) -> io::Result<Self> {
         if fstat(&memory)?.st_size as u64 != Self::bytes(count)? as u64 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -97,14 +97,14 @@ impl<T: FromBytes + Sync> SharedArray<T> {
     }
 
     /// Every element.
-    pub(crate) fn all(&self) -> &[T] {
+    pub fn all(&self) -> &[T] {
         // SAFETY: the mapping holds `count` elements and lives as long as `self`; any bytes are a T
         // (FromBytes), and T changes only through its own atomics (Sync).
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.count) }
     }
 
     /// Zeroes one element and gives its memory back to the system.
-    pub(crate) fn clear(&self, index: usize) -> io::Result<()> {
+    pub fn clear(&self, index: usize) -> io::Result<()> {
         let size = mem::size_of::<T>();
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         Ok(fallocate(

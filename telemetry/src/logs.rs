@@ -12,7 +12,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clean::Cleaned;
 use opentelemetry::trace::TraceContextExt as _;
 use serde_json::{Map, Value};
 use tracing::{
@@ -29,6 +28,8 @@ use tracing_subscriber::{
     },
     registry::LookupSpan,
 };
+
+use clean::Cleaned;
 
 mod clean;
 mod file;

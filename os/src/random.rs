@@ -3,7 +3,7 @@
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Random bytes, at most 256 of them.
-pub(crate) fn bytes<const COUNT: usize>() -> [u8; COUNT] {
+pub fn bytes<const COUNT: usize>() -> [u8; COUNT] {
     const { assert!(COUNT <= 256) };
     let mut bytes = [0; COUNT];
     let filled = getrandom(&mut bytes[..], GetRandomFlags::empty());

@@ -12,11 +12,7 @@ use std::{
 
 use rustix::io::ioctl_fionread;
 
-// Offsets in struct tcp_info of linux/tcp.h; the kernel only ever appends to it.
-const STATE_AT: usize = 0;
-const BYTES_ACKED_AT: usize = 120;
-const BYTES_RECEIVED_AT: usize = 128;
-const TCP_INFO_BYTES: usize = 136;
+use crate::tcp_info::TcpInfo;
 
 // From net/tcp_states.h: the peer's FIN is in, and bytes_received counts it as one byte.
 const STATES_WITH_FIN: [u8; 3] = [
@@ -35,11 +31,7 @@ const FRAME_BYTES: u64 = 32;
 const READ_TRIES: usize = 1000;
 
 /// Receives into `buffer` from byte `at` on, without waiting. 0 is the end of the stream.
-pub(crate) fn receive_into(
-    socket: impl AsFd,
-    buffer: &[AtomicU64],
-    at: usize,
-) -> io::Result<usize> {
+pub fn receive_into(socket: impl AsFd, buffer: &[AtomicU64], at: usize) -> io::Result<usize> {
     let room = size_of_val(buffer)
         .checked_sub(at)
         .ok_or(io::ErrorKind::InvalidInput)?;
@@ -62,7 +54,7 @@ pub(crate) fn receive_into(
 /// After a reset the kernel no longer tells whether its count includes the peer's FIN. A stream of
 /// whole frames tells: one byte too many is the FIN. (Of a stream that was cut off one byte into a
 /// frame, that byte is then not counted as taken: it is part of no packet.)
-pub(crate) fn bytes_taken(socket: impl AsFd) -> io::Result<u64> {
+pub fn bytes_taken(socket: impl AsFd) -> io::Result<u64> {
     for _ in 0..READ_TRIES {
         let before = TcpInfo::read(&socket)?;
         let unread = ioctl_fionread(&socket)?;
@@ -85,7 +77,7 @@ pub(crate) fn bytes_taken(socket: impl AsFd) -> io::Result<u64> {
 }
 
 /// Bytes that were ever put on a socket by writing it, in whichever process.
-pub(crate) fn bytes_put(socket: impl AsFd) -> io::Result<u64> {
+pub fn bytes_put(socket: impl AsFd) -> io::Result<u64> {
     for _ in 0..READ_TRIES {
         let before = TcpInfo::read(&socket)?;
         let unacknowledged = bytes_unacknowledged(&socket)?;
@@ -108,50 +100,6 @@ fn bytes_unacknowledged(socket: impl AsFd) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(u64::try_from(bytes).unwrap_or(0))
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct TcpInfo {
-    state: u8,
-    bytes_acked: u64,
-    bytes_received: u64,
-}
-
-impl TcpInfo {
-    fn read(socket: impl AsFd) -> io::Result<Self> {
-        let mut info = [0_u8; TCP_INFO_BYTES];
-        let mut length = TCP_INFO_BYTES as libc::socklen_t;
-        // SAFETY: the kernel writes at most `length` bytes into `info` and the real length back.
-        let result = unsafe {
-            let fd = socket.as_fd().as_raw_fd();
-            libc::getsockopt(
-                fd,
-                libc::IPPROTO_TCP,
-                libc::TCP_INFO,
-                info.as_mut_ptr().cast(),
-                &mut length,
-            )
-        };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        if (length as usize) < TCP_INFO_BYTES {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "TCP_INFO needs Linux 4.1 or later",
-            ));
-        }
-        let u64_at = |at: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&info[at..at + 8]);
-            u64::from_ne_bytes(bytes)
-        };
-        Ok(Self {
-            state: info[STATE_AT],
-            bytes_acked: u64_at(BYTES_ACKED_AT),
-            bytes_received: u64_at(BYTES_RECEIVED_AT),
-        })
-    }
 }
 
 #[cfg(test)]

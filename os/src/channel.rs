@@ -17,7 +17,7 @@ use rustix::net::{
 
 /// One end.
 #[derive(Debug)]
-pub(crate) struct Channel(OwnedFd);
+pub struct Channel(OwnedFd);
 
 impl From<OwnedFd> for Channel {
     fn from(end: OwnedFd) -> Self {
@@ -27,7 +27,7 @@ impl From<OwnedFd> for Channel {
 
 impl Channel {
     /// A pair; both ends close on exec.
-    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
+    pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         Ok((Self(ours), theirs))
@@ -36,11 +36,7 @@ impl Channel {
     /// Sends one message. The kernel keeps its own reference to `descriptor` from here on.
     ///
     /// WouldBlock: the other end is not reading; nothing was sent. BrokenPipe: it is gone.
-    pub(crate) fn send(
-        &self,
-        message: &[u8],
-        descriptor: Option<BorrowedFd<'_>>,
-    ) -> io::Result<()> {
+    pub fn send(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         let descriptors = descriptor.map(|descriptor| [descriptor]);
@@ -63,7 +59,7 @@ impl Channel {
     ///
     /// UnexpectedEof: the other end is gone. InvalidData: a message of another size, cut, or with
     /// more than one descriptor.
-    pub(crate) fn receive(&self, message: &mut [u8]) -> io::Result<Option<OwnedFd>> {
+    pub fn receive(&self, message: &mut [u8]) -> io::Result<Option<OwnedFd>> {
         let expected = message.len();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -8,30 +8,33 @@ use rustix::{
     time::{ClockId, Timespec, clock_gettime},
 };
 
-const SECOND_NS: u64 = 1_000_000_000;
+/// One second, ns.
+pub const SECOND_NS: u64 = 1_000_000_000;
 
-/// Now, ns.
+/// Now on CLOCK_MONOTONIC, ns.
 #[inline]
-pub(crate) fn now_ns() -> u64 {
+pub fn now_ns() -> u64 {
     nanos(clock_gettime(ClockId::Monotonic))
 }
 
 /// CPU that the calling thread has used so far, ns.
-pub(crate) fn thread_cpu_ns() -> u64 {
+pub fn thread_cpu_ns() -> u64 {
     nanos(clock_gettime(ClockId::ThreadCPUTime))
 }
 
 /// Sleeps until `wake_ns`. A signal may end the sleep early.
-pub(crate) fn sleep_until(wake_ns: u64) {
+#[inline]
+pub fn sleep_until(wake_ns: u64) {
     let wake = Timespec {
-        tv_sec: (wake_ns / SECOND_NS) as i64,
+        tv_sec: i64::try_from(wake_ns / SECOND_NS).unwrap_or(i64::MAX),
         tv_nsec: (wake_ns % SECOND_NS) as i64,
     };
+    // Callers read the clock afterwards anyway, so an interruption needs no answer.
     let _ = clock_nanosleep_absolute(ClockId::Monotonic, &wake);
 }
 
 /// Makes the calling thread's sleeps end on time: by default the kernel may add 50 µs to each.
-pub(crate) fn wake_precisely() {
+pub fn wake_precisely() {
     // Where it is not granted the sleeps are longer, which the report shows.
     let _ = set_current_timer_slack(NonZeroU64::new(1));
 }

@@ -9,17 +9,25 @@ use rustix::event::{EventfdFlags, eventfd};
 
 /// Readable from [`Waker::wake`] until [`Waker::drain`].
 #[derive(Debug)]
-pub(crate) struct Waker(OwnedFd);
+pub struct Waker(OwnedFd);
 
 impl Waker {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// A waker that is not readable yet.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn new() -> io::Result<Self> {
         Ok(Self(eventfd(
             0,
             EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
         )?))
     }
 
-    pub(crate) fn wake(&self) -> io::Result<()> {
+    /// Makes it readable. May be called from any thread, any number of times.
+    ///
+    /// # Errors
+    /// Whatever write(2) reports, but for a full counter.
+    pub fn wake(&self) -> io::Result<()> {
         match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
             // The counter is full: whoever waits is awake already.
             Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(()),
@@ -27,7 +35,8 @@ impl Waker {
         }
     }
 
-    pub(crate) fn drain(&self) {
+    /// Makes it unreadable again.
+    pub fn drain(&self) {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }

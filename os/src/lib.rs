@@ -1,0 +1,31 @@
+//! The operating system: clocks and sleeps, real-time priority, sockets, descriptors that travel
+//! between processes, shared memory, processes.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`clock`] | CLOCK_MONOTONIC, the CPU time of a thread, sleeps that end on time |
+//! | [`precedence`] | real-time threads, and when a thread gives that right back |
+//! | [`cores`] | a core of its own for each pinned thread |
+//! | [`socket`], [`tcp_info`] | what the kernel has counted of a TCP connection |
+//! | [`channel`], [`conduit`] | messages with descriptors between processes |
+//! | [`memory`] | an array that several processes map |
+//! | [`process`], [`orphans`] | other processes of ours, and orphans that process 1 inherits |
+//! | [`wake`] | an eventfd that ends a wait in epoll |
+//! | [`random`] | random bytes |
+//!
+//! The only crate with `unsafe`, each with its reason. What rustix offers safely is used directly
+//! everywhere; here is the rest, and what more than one of our crates needs. Times are nanoseconds
+//! of CLOCK_MONOTONIC. Absent on purpose: async, and any knowledge of runs and packets.
+
+pub mod channel;
+pub mod clock;
+pub mod conduit;
+pub mod cores;
+pub mod memory;
+pub mod orphans;
+pub mod precedence;
+pub mod process;
+pub mod random;
+pub mod socket;
+pub mod tcp_info;
+pub mod wake;
