@@ -2,12 +2,12 @@
 //! in shared memory that both trust the kernel, not each other, to keep exact.
 //!
 //! ```text
-//! main → control, master, worker      control → run, verdict, metrics, master, upgrade, ledger, store
+//! main → control, master, worker      control → verdict, metrics, master, upgrade, ledger, store
 //! master → upgrade, ledger, sys       worker → ledger, sys, proto's codecs
-//! upgrade → ledger, sys
+//! upgrade → ledger, sys               all of them → model
 //! ```
 //!
-//! `run`, `verdict`, `metrics`, `coalescing` and `master::placement` are pure. tokio and tonic
+//! `model`, `verdict`, `metrics`, `coalescing` and `master::placement` are pure. tokio and tonic
 //! appear only in `control`. `unsafe` appears only in `sys`.
 
 #[cfg(feature = "benching")]
@@ -22,7 +22,7 @@ pub mod fuzzing;
 mod ledger;
 mod master;
 mod metrics;
-mod run;
+mod model;
 mod store;
 mod text;
 mod upgrade;

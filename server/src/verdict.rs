@@ -23,7 +23,7 @@ pub(crate) use account::AgentAccount;
 
 use metronome_proto::{plan::Plan, v1};
 
-use crate::master::request::RunRecord;
+use crate::model::RunRecord;
 
 /// All that is known of a run at its end.
 #[derive(Debug)]

@@ -7,11 +7,12 @@ use metronome_os::conduit::Conduit;
 use metronome_proto::run_id::RunId;
 use tokio::{sync::oneshot, time};
 
-use crate::master::{
-    Handle, Request,
-    request::{
-        Admission, AdmitError, HandedOver, Reply, RunReading, RunRecord, ServerReading, Totals,
+use crate::{
+    master::{
+        Handle, Request,
+        request::{Admission, AdmitError, HandedOver, Reply},
     },
+    model::{RunReading, RunRecord, ServerReading, Totals},
 };
 
 /// It answers within milliseconds unless something is badly wrong.

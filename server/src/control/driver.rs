@@ -1,6 +1,6 @@
 //! One task per run: brings what happens to the run's state machine and performs its actions.
 //!
-//! It decides nothing: what follows from what is [`crate::run`]'s, what the figures mean is
+//! It decides nothing: what follows from what is [`crate::model::run`]'s, what the figures mean is
 //! [`crate::verdict`]'s.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -33,8 +33,10 @@ use super::{
     telling,
 };
 use crate::{
-    master::request::{RunReading, RunRecord},
-    run::{Action, Event, Life, PREPARE_NS},
+    model::{
+        RunReading, RunRecord,
+        run::{Action, Event, Life, PREPARE_NS},
+    },
     store::timestamp,
     verdict::{AgentAccount, Conclusion, Evidence, StopCause, conclude},
 };

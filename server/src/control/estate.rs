@@ -12,7 +12,7 @@ use super::{
     runs::{Runs, Unsaved},
     tally,
 };
-use crate::{run::Life, verdict::AgentAccount};
+use crate::{model::run::Life, verdict::AgentAccount};
 
 /// All of it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -227,7 +227,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        run::Event,
+        model::run::Event,
         upgrade::{FORMAT_VERSION, fingerprint},
     };
 

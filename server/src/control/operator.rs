@@ -26,7 +26,7 @@ use super::{
     start::{master_is_gone, start_run},
 };
 use crate::{
-    master::request::{RawClientReading, RawReading, Recoveries, ServerReading, WorkerReading},
+    model::{RawClientReading, RawReading, Recoveries, ServerReading, WorkerReading},
     store::{timestamp, without_records},
     verdict::StopCause,
 };

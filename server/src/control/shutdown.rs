@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{health::Health, shared::Shared, upgrade::upgrade};
 use crate::{
-    run::{CLOSE_NS, STOP_NS},
+    model::run::{CLOSE_NS, STOP_NS},
     verdict::StopCause,
 };
 

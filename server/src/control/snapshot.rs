@@ -9,8 +9,7 @@ use metronome_proto::{
 };
 
 use crate::{
-    master::request::{RunReading, Times},
-    run::Life,
+    model::{RunReading, Times, run::Life},
     verdict::AgentAccount,
 };
 
@@ -197,7 +196,7 @@ impl Observer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::{Event, START_LEAD_NS};
+    use crate::model::run::{Event, START_LEAD_NS};
 
     const SECOND_NS: u64 = 1_000_000_000;
 

@@ -13,7 +13,7 @@ use metronome_telemetry::{
 use tracing::Span;
 
 use crate::{
-    master::request::{RunRecord, SlowOfRun},
+    model::{RunRecord, SlowOfRun},
     text,
 };
 

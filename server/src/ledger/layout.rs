@@ -16,8 +16,9 @@ use super::{
     WORKERS_MAX,
     account::{self, Account},
     pen::Pen,
-    slowest::{SlowPacket, Slowest},
+    slowest::Slowest,
 };
+use crate::model::SlowPacket;
 
 /// Most bytes of one receive, with the bytes of a split packet in front: 2,048 frames.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;

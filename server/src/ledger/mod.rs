@@ -31,7 +31,7 @@ pub(crate) use gate::{AgentKey, Gate, Gates, ticket};
 pub(crate) use layout::{BUFFER_BYTES, LAYOUT, OUTBOX_FRAMES, Slot, WorkerLine};
 pub(crate) use message::{FromWorker, MESSAGE_BYTES, ToWorker};
 pub(crate) use pen::{Ink, Pen};
-pub(crate) use slowest::{KEPT as SLOWEST_KEPT, SlowPacket};
+pub(crate) use slowest::KEPT as SLOWEST_KEPT;
 pub(crate) use work::{place_rest, refuse, resume, work};
 
 use metronome_os::memory::SharedArray;

@@ -7,24 +7,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::{Deserialize, Serialize};
 use zerocopy::FromBytes;
 
 use super::pen::Pen;
+use crate::model::SlowPacket;
 
 /// Packets kept per connection.
 pub(crate) const KEPT: usize = 10;
-
-/// A packet as its connection's record tells it, ns.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(crate) struct SlowPacket {
-    pub(crate) sequence: u64,
-    pub(crate) due_ns: u64,
-    pub(crate) lateness_ns: u64,
-    pub(crate) read_ns: u64,
-    /// What it is ranked by: due to read, or due to write where the clocks differ.
-    pub(crate) total_ns: u64,
-}
 
 /// The record in shared memory.
 #[derive(Debug, FromBytes)]

@@ -14,8 +14,8 @@ use super::{
     gate::Gate,
     layout::{OUTBOX_FRAMES, Slot},
     pen::Pen,
-    slowest::SlowPacket,
 };
+use crate::model::SlowPacket;
 
 /// Echoes may fill the outbox up to this; behind it there is room for the end-ack.
 const ECHO_BYTES_MAX: u64 = ((OUTBOX_FRAMES - 2) * FRAME_BYTES) as u64;

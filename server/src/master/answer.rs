@@ -8,12 +8,12 @@ use tracing::info;
 
 use super::{
     Master,
-    request::{
-        Admission, AdmitError, Recoveries, Reply, Request, RunRecord, ServerReading, WorkerCount,
-        WorkerReading,
-    },
+    request::{Admission, AdmitError, Reply, Request},
 };
-use crate::ledger::{Account, AgentKey, RUNS_MAX, Slot, ToWorker, ticket};
+use crate::{
+    ledger::{Account, AgentKey, RUNS_MAX, Slot, ToWorker, ticket},
+    model::{Recoveries, RunRecord, ServerReading, WorkerCount, WorkerReading},
+};
 
 /// Row of the standing run's seats; the rows of other runs follow.
 pub(super) const STANDING_ROW: usize = 0;

@@ -11,11 +11,12 @@ use std::{
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Refusal};
 use serde::{Deserialize, Serialize};
 
-use super::request::{
-    Admission, ClientCount, Incident, RawClientReading, RawReading, Reply, RunReading, RunRecord,
-    ServerReading, SlowOfRun, Times, Totals, WorkerCount,
-};
+use super::request::{Admission, Reply};
 use crate::ledger::{Account, End, SLOWEST_KEPT, Slot, Stage};
+use crate::model::{
+    ClientCount, Incident, RawClientReading, RawReading, RunReading, RunRecord, ServerReading,
+    SlowOfRun, Times, Totals, WorkerCount,
+};
 
 /// Raw clients that have ended and are still shown.
 const RAW_ENDED_MAX: usize = 100;

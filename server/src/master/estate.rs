@@ -86,9 +86,10 @@ mod tests {
         ledger::{Account, Dimensions, End, Ledger},
         master::{
             books::Ended,
-            request::{Admission, WorkerCount},
+            request::Admission,
             seats::{Seats, Unread},
         },
+        model::WorkerCount,
         upgrade::{FORMAT_VERSION, fingerprint},
     };
 

@@ -8,11 +8,14 @@ use metronome_proto::run_id::RunId;
 use super::{
     books::{Books, Ended},
     estate::Estate,
-    request::{Admission, RunRecord, WorkerCount},
+    request::Admission,
     seats::Seats,
     workers::Worker,
 };
-use crate::ledger::{Account, Slot};
+use crate::{
+    ledger::{Account, Slot},
+    model::{RunRecord, WorkerCount},
+};
 
 /// Of the ledger that is taken over.
 const SLOTS: u32 = 64;

@@ -4,7 +4,7 @@ use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::{Buckets, Family, Kind, Sample, Unit, Value};
-use crate::master::request::{ServerReading, Totals};
+use crate::model::{ServerReading, Totals};
 
 /// What the control plane has counted.
 #[derive(Clone, Debug, Default)]
@@ -179,21 +179,20 @@ fn connections(figures: &Figures) -> Vec<Family> {
 }
 
 fn workers(figures: &Figures) -> Vec<Family> {
-    let of_each =
-        |kind, name, help, figure: &dyn Fn(&crate::master::request::WorkerReading) -> f64| {
-            let workers = figures.server.workers.iter();
-            labelled(
-                kind,
-                name,
-                help,
-                workers.map(|worker| {
-                    (
-                        vec![("worker", worker.count.worker.to_string())],
-                        figure(worker),
-                    )
-                }),
-            )
-        };
+    let of_each = |kind, name, help, figure: &dyn Fn(&crate::model::WorkerReading) -> f64| {
+        let workers = figures.server.workers.iter();
+        labelled(
+            kind,
+            name,
+            help,
+            workers.map(|worker| {
+                (
+                    vec![("worker", worker.count.worker.to_string())],
+                    figure(worker),
+                )
+            }),
+        )
+    };
     let recoveries = &figures.server.recoveries;
     vec![
         of_each(

@@ -9,7 +9,7 @@ use super::{
     laws::{Checked, for_every_client},
     rows::{Row, total},
 };
-use crate::master::request::ClientCount;
+use crate::model::ClientCount;
 
 /// Rounding, at the rates where a period is no whole number of ns.
 const ROUNDING_NS: u64 = 1_000;

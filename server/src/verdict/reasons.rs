@@ -14,7 +14,7 @@ use super::{
     laws::Checked,
     rows::{Row, total},
 };
-use crate::{master::request::WorkerCount, text};
+use crate::{model::WorkerCount, text};
 
 /// Less than this many hundredths of the schedule sent, and the load was not what was asked for.
 const SENT_PERCENT_MIN: u128 = 99;
@@ -360,7 +360,7 @@ mod tests {
         },
         *,
     };
-    use crate::master::request::Incident;
+    use crate::model::Incident;
 
     #[track_caller]
     fn judged(sample: &Sample, status: VerdictStatus, expected: &[&str]) -> Conclusion {

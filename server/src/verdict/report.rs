@@ -6,7 +6,7 @@ use super::{
     AgentAccount, Evidence,
     rows::{Row, saturated, total},
 };
-use crate::master::request::WorkerCount;
+use crate::model::WorkerCount;
 
 pub(super) fn assemble(
     evidence: &Evidence<'_>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use metronome_proto::{packet::FRAME_BYTES, v1};
 
 use super::{AgentAccount, Evidence};
-use crate::{master::request::ClientCount, text};
+use crate::{model::ClientCount, text};
 
 /// One client of the plan, seen from both ends.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use metronome_proto::{histogram::Histogram, plan::Plan, rate::Rate, v1};
 
 use super::{AgentAccount, Conclusion, Evidence, StopCause, conclude};
-use crate::master::request::{ClientCount, RunRecord, Times, WorkerCount};
+use crate::model::{ClientCount, RunRecord, Times, WorkerCount};
 
 /// Packets of each client.
 pub(super) const PACKETS: u64 = 100;

@@ -1,0 +1,16 @@
+//! Something that went wrong in the server while a run was going on, such as a worker's death.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// Something that went wrong.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Incident {
+    /// ns of CLOCK_MONOTONIC.
+    pub(crate) at_ns: u64,
+    /// What, in a few words that stay the same: "worker died".
+    pub(crate) what: Cow<'static, str>,
+    /// One sentence.
+    pub(crate) text: String,
+}

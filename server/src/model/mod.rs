@@ -1,0 +1,18 @@
+//! The domain records: what is counted, the states of a run, an agent's share of it, whose clock an
+//! agent reads, and what went wrong.
+//!
+//! Pure data and pure functions. Every other module of the server may use this one; it uses none of
+//! them. Absent on purpose: clock, I/O, async, shared memory.
+
+mod counters;
+mod incident;
+pub(crate) mod run;
+mod server;
+mod slow_packet;
+mod times;
+
+pub(crate) use counters::{ClientCount, RunReading, RunRecord, Totals, WorkerCount};
+pub(crate) use incident::Incident;
+pub(crate) use server::{RawClientReading, RawReading, Recoveries, ServerReading, WorkerReading};
+pub(crate) use slow_packet::{SlowOfRun, SlowPacket};
+pub(crate) use times::Times;

@@ -1,0 +1,67 @@
+//! The server as a whole, since its start: connections, workers, recoveries and raw clients.
+
+use std::net::SocketAddr;
+
+use metronome_proto::histogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::counters::WorkerCount;
+
+/// The server as a whole, since its start.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerReading {
+    pub(crate) workers: Vec<WorkerReading>,
+    pub(crate) accepted: u64,
+    pub(crate) pending: u32,
+    pub(crate) admitted: u32,
+    pub(crate) refused_full: u64,
+    pub(crate) refused_hello: u64,
+    pub(crate) refused_late: u64,
+    pub(crate) refused_raw: u64,
+    pub(crate) raw: RawReading,
+    pub(crate) recoveries: Recoveries,
+}
+
+/// One worker since the server's start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WorkerReading {
+    /// `packets` of every kind, `cpu_ns` of all its processes.
+    pub(crate) count: WorkerCount,
+    pub(crate) connections: u32,
+    pub(crate) is_real_time: bool,
+}
+
+/// Deaths of workers since the server's start, and what they cost.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recoveries {
+    /// Processes that ended without being asked to.
+    pub(crate) deaths: u64,
+    /// Packets that the master worked off for them.
+    pub(crate) packets: u64,
+    /// Connections that could not go on.
+    pub(crate) connections_lost: u64,
+    /// From a worker's last sign of life to the next read of each of its connections, ns.
+    pub(crate) pauses: Histogram,
+    /// Workers that die again and again.
+    pub(crate) crash_loops: Vec<u32>,
+}
+
+/// Raw clients since the server's start.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct RawReading {
+    pub(crate) connections: u64,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    /// Connected now, then those that ended last.
+    pub(crate) clients: Vec<RawClientReading>,
+}
+
+/// One raw client.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct RawClientReading {
+    pub(crate) peer: SocketAddr,
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    pub(crate) worker: u32,
+    pub(crate) connected: bool,
+}
