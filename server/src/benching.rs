@@ -9,8 +9,9 @@ use metronome_proto::{
     seal::{Hello, Key},
 };
 
-use crate::ledger::{
-    Account, AgentKey, BUFFER_BYTES, Dimensions, Gate, Gates, Ink, Ledger, Stage, work,
+use crate::{
+    ledger::{Account, AgentKey, BUFFER_BYTES, Dimensions, Gate, Gates, Ink, Ledger, Stage, work},
+    model::AgentShare,
 };
 
 /// Packets of the largest batch.
@@ -41,9 +42,7 @@ impl Batch {
             run,
             agent: 0,
             key: Key::from_bytes(key),
-            first_client: 0,
-            clients: 8,
-            shares_clock: true,
+            share: AgentShare::new(0, 8, true),
             standing: false,
         });
         let hello = Hello {

@@ -28,6 +28,7 @@ use crate::{
         MESSAGE_BYTES, Pen, RUNS_MAX, Slot, Stage, ToWorker, place_rest, resume, work,
     },
     master::fuzzing::{inherit, keep_books},
+    model::AgentShare,
     verdict::{AgentAccount, Evidence, conclude},
 };
 
@@ -95,9 +96,7 @@ impl Connection {
             run: HELLO.run,
             agent: HELLO.agent,
             key: Key::from_bytes(KEY),
-            first_client: 0,
-            clients: 8,
-            shares_clock: true,
+            share: AgentShare::new(0, 8, true),
             standing: false,
         });
         Ok(Self {
@@ -244,7 +243,7 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
         );
     }
     let record = keep_books(&account, &slot, taken);
-    let mut agent = AgentAccount::new("fuzz".into(), 0, 1, account.shares_clock);
+    let mut agent = AgentAccount::new("fuzz".into(), AgentShare::new(0, 1, account.shares_clock));
     agent.take(v1::ClientRecords {
         run_id: String::new(),
         clients: vec![told],

@@ -51,7 +51,7 @@ fn adopt_one(shared: &Arc<Shared>, revived: Revived) {
     {
         shared
             .registry
-            .expect(&account.name, id, index, account.clients, &sender);
+            .expect(&account.name, id, index, account.share.clients, &sender);
     }
     let (stop, stops) = mpsc::channel(1);
     let (freeze, freezes) = mpsc::channel(1);

@@ -299,8 +299,8 @@ impl Driver {
             run_id: self.run.run_id.clone(),
             target: self.target(),
             agent_index: u32::from(index(agent)),
-            first_client: account.first_client,
-            clients: account.clients,
+            first_client: account.share.first_client,
+            clients: account.share.clients,
             packets_per_client: self.plan.packets_per_client().unwrap_or(0),
             rate_mhz: if let Rate::Mhz(mhz) = self.plan.rate {
                 mhz
@@ -322,7 +322,7 @@ impl Driver {
     fn start(&self, agent: usize, start_at_ns: u64) -> v1::Start {
         v1::Start {
             run_id: self.run.run_id.clone(),
-            start_at_ns: if self.accounts[agent].shares_clock {
+            start_at_ns: if self.accounts[agent].share.shares_clock {
                 start_at_ns
             } else {
                 0

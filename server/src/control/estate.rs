@@ -12,7 +12,10 @@ use super::{
     runs::{Runs, Unsaved},
     tally,
 };
-use crate::{model::run::Life, verdict::AgentAccount};
+use crate::{
+    model::{AgentShare, run::Life},
+    verdict::AgentAccount,
+};
 
 /// All of it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -163,9 +166,9 @@ impl From<&AgentAccount> for Agent {
         let clients = account.records().cloned().collect();
         Self {
             name: account.name.clone(),
-            first_client: account.first_client,
-            clients: account.clients,
-            shares_clock: account.shares_clock,
+            first_client: account.share.first_client,
+            clients: account.share.clients,
+            shares_clock: account.share.shares_clock,
             records: Protobuf(v1::ClientRecords {
                 run_id: String::new(),
                 clients,
@@ -181,9 +184,7 @@ impl From<Agent> for AgentAccount {
     fn from(agent: Agent) -> Self {
         let mut account = Self::new(
             agent.name,
-            agent.first_client,
-            agent.clients,
-            agent.shares_clock,
+            AgentShare::new(agent.first_client, agent.clients, agent.shares_clock),
         );
         let finished = agent.finished.map(|Protobuf(finished)| finished);
         account.restore(
@@ -256,9 +257,7 @@ mod tests {
         let account = |agent: u32| {
             let mut account = AgentAccount::new(
                 format!("a{agent}"),
-                agent * clients,
-                clients,
-                seed.is_multiple_of(2),
+                AgentShare::new(agent * clients, clients, seed.is_multiple_of(2)),
             );
             let client = agent * clients;
             let record = v1::ClientRecord {

@@ -2,7 +2,7 @@
 
 use super::estate::{Estate, Legacy, Revived};
 use crate::{
-    run::Event,
+    model::run::Event,
     verdict::{Evidence, conclude},
 };
 

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::division::divide;
-use crate::store::timestamp;
+use crate::{model::AgentShare, store::timestamp};
 
 /// Orders to an agent that it has not read yet; more than this and it is not reading at all.
 pub(super) const ORDERS_WAITING_MAX: usize = 64;
@@ -71,6 +71,12 @@ pub(super) struct Enlisted {
     pub(super) first_client: u32,
     pub(super) clients: u32,
     pub(super) shares_clock: bool,
+}
+
+impl Enlisted {
+    pub(super) fn share(&self) -> AgentShare {
+        AgentShare::new(self.first_client, self.clients, self.shares_clock)
+    }
 }
 
 /// Why no agents could be found for a run; each is one sentence for the user.

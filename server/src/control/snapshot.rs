@@ -48,7 +48,7 @@ impl Observer {
             lateness: None,
             transit: None,
             latency: None,
-            one_way: agents.iter().all(|agent| agent.shares_clock),
+            one_way: agents.iter().all(|agent| agent.share.shares_clock),
             over_ns: None,
             last: None,
             received_hz: 0.0,
@@ -93,7 +93,7 @@ impl Observer {
             return;
         };
         let per_client = self.plan.packets_per_client().unwrap_or(u64::MAX);
-        let most = per_client.saturating_mul(u64::from(part.clients));
+        let most = per_client.saturating_mul(u64::from(part.share.clients));
         known.sent = told.sent.clamp(known.sent, most.max(known.sent));
     }
 
@@ -196,7 +196,10 @@ impl Observer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::run::{Event, START_LEAD_NS};
+    use crate::model::{
+        AgentShare,
+        run::{Event, START_LEAD_NS},
+    };
 
     const SECOND_NS: u64 = 1_000_000_000;
 
@@ -215,7 +218,7 @@ mod tests {
 
     #[test]
     fn snapshots_tell_what_is_due_sent_and_received() {
-        let agents = [AgentAccount::new("a".into(), 0, 2, true)];
+        let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
         let mut observer = Observer::new(plan(), "7".into(), &agents);
         let (life, _) = Life::begin(1, 10 * SECOND_NS, 0);
         let first = observer.snapshot(&life, &agents, 0);
@@ -261,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_another_server_has_shown_goes_on_from_there() {
-        let agents = [AgentAccount::new("a".into(), 0, 2, true)];
+        let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
         let shown = v1::Snapshot {
             received: 900,
             clients_connected: 2,
@@ -298,7 +301,7 @@ mod tests {
 
     #[test]
     fn an_agent_cannot_make_progress_fall_or_exceed_its_part() {
-        let agents = [AgentAccount::new("a".into(), 0, 2, true)];
+        let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
         let mut observer = Observer::new(plan(), "7".into(), &agents);
         let (life, _) = Life::begin(1, SECOND_NS, 0);
         for (told, shown) in [(5, 5), (3, 5), (u64::MAX, 20_000), (0, 20_000)] {
@@ -317,7 +320,7 @@ mod tests {
 
     #[test]
     fn nothing_becomes_due_after_a_stop() {
-        let agents = [AgentAccount::new("a".into(), 0, 2, true)];
+        let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
         let mut observer = Observer::new(plan(), "7".into(), &agents);
         let (life, _) = Life::begin(1, 10 * SECOND_NS, 0);
         let (life, _) = life.step(Event::AgentPrepared(0), 0);

@@ -18,7 +18,7 @@ use super::{
     telling,
 };
 use crate::{
-    master::request::{Admission, AdmitError, AdmittedAgent},
+    master::request::{Admission, AdmitError},
     store::{InsertError, timestamp},
     text,
     verdict::AgentAccount,
@@ -187,14 +187,7 @@ fn spawn(
     shared
         .runs
         .add(id, Active::new(view.subscribe(), stop, freeze));
-    let account = |agent: &Enlisted| {
-        AgentAccount::new(
-            agent.name.clone(),
-            agent.first_client,
-            agent.clients,
-            agent.shares_clock,
-        )
-    };
+    let account = |agent: &Enlisted| AgentAccount::new(agent.name.clone(), agent.share());
     let span = tracing::info_span!("run", run_id = %id);
     telling::begin(&span, &run.run_id, &asked.plan, agents.len());
     let driver = Driver {
@@ -254,11 +247,9 @@ async fn admit_and_store(
 }
 
 fn admission(shared: &Shared, id: RunId, agents: &[Enlisted]) -> Admission {
-    let admitted = |(index, agent): (u16, &Enlisted)| AdmittedAgent {
-        key: Key::derive(&shared.secret.0, id, index),
-        first_client: agent.first_client,
-        clients: agent.clients,
-        shares_clock: agent.shares_clock,
+    let admitted = |(index, agent): (u16, &Enlisted)| {
+        let key = Key::derive(&shared.secret.0, id, index);
+        (agent.share(), key)
     };
     Admission {
         run: id,

@@ -14,6 +14,7 @@ use metronome_proto::{
 };
 
 use super::{Ledger, RUNS_MAX, account::Account};
+use crate::model::AgentShare;
 
 /// An agent's share of an admitted run.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +24,7 @@ pub(crate) struct AgentKey {
     pub(crate) run: RunId,
     pub(crate) agent: u16,
     pub(crate) key: Key,
-    pub(crate) first_client: u32,
-    pub(crate) clients: u32,
-    pub(crate) shares_clock: bool,
+    pub(crate) share: AgentShare,
     /// The standing run never ends, so a client may come back with any attempt once it has left.
     pub(crate) standing: bool,
 }
@@ -95,21 +94,18 @@ impl Gate<'_> {
             .ok_or(Refusal::Hello)?;
         let hello = Hello::open(frame, &agent.key).ok_or(Refusal::Hello)?;
         let client = u32::from(hello.client);
-        let is_agents_own = client
-            .checked_sub(agent.first_client)
-            .is_some_and(|index| index < agent.clients);
         let seats = self
             .ledger
             .seats(agent.row as usize)
             .ok_or(Refusal::Hello)?;
         let seat = seats
             .get(client as usize)
-            .filter(|_| is_agents_own)
+            .filter(|_| agent.share.owns(client))
             .ok_or(Refusal::Hello)?;
         if hello.attempt == 0 || !self.take_seat(seat, hello.attempt, agent.standing) {
             return Err(Refusal::Hello);
         }
-        Ok((hello, agent.shares_clock))
+        Ok((hello, agent.share.shares_clock))
     }
 
     /// Takes a raw client.
@@ -178,9 +174,7 @@ mod tests {
                 run: RUN,
                 agent,
                 key: Key::from_bytes([agent as u8; 32]),
-                first_client: u32::from(agent) * 10,
-                clients: 10,
-                shares_clock: agent == 0,
+                share: AgentShare::new(u32::from(agent) * 10, 10, agent == 0),
                 standing: false,
             });
         }

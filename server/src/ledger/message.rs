@@ -9,7 +9,10 @@ use metronome_proto::{
 };
 
 use super::gate::AgentKey;
-use crate::coalescing::{PAUSE_US_MAX, RxCoalesce};
+use crate::{
+    coalescing::{PAUSE_US_MAX, RxCoalesce},
+    model::AgentShare,
+};
 
 /// Bytes of every message.
 pub(crate) const MESSAGE_BYTES: usize = 80;
@@ -72,8 +75,15 @@ impl ToWorker {
             } => words.all(1, [worker, slots, u32::from(accept_raw)]),
             Self::Adopt { slot, generation } => words.all(2, [slot, generation, 0]),
             Self::Admit(agent) => {
-                words.all(3, [agent.row, agent.first_client, agent.clients]);
-                words.set_flags(u32::from(agent.agent), agent.shares_clock, agent.standing);
+                words.all(
+                    3,
+                    [agent.row, agent.share.first_client, agent.share.clients],
+                );
+                words.set_flags(
+                    u32::from(agent.agent),
+                    agent.share.shares_clock,
+                    agent.standing,
+                );
                 words.set_run(agent.run);
                 words.0[32..32 + KEY_BYTES].copy_from_slice(agent.key.as_bytes());
             }
@@ -114,9 +124,7 @@ impl ToWorker {
                     run: words.run(),
                     agent,
                     key: Key::from_bytes(key),
-                    first_client: b,
-                    clients: c,
-                    shares_clock,
+                    share: AgentShare::new(b, c, shares_clock),
                     standing,
                 }))
             }
@@ -225,9 +233,7 @@ mod tests {
             run: RunId::from_bits(u64::MAX - 5),
             agent: 0x1234,
             key: Key::from_bytes([0xA5; 32]),
-            first_client: 70_000,
-            clients: 9,
-            shares_clock: true,
+            share: AgentShare::new(70_000, 9, true),
             standing: true,
         };
         for message in [

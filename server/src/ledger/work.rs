@@ -355,6 +355,7 @@ mod tests {
         super::{AgentKey, BUFFER_BYTES, Dimensions, Gates, Ink, Ledger},
         *,
     };
+    use crate::model::AgentShare;
 
     const RUN: RunId = RunId::from_bits(5);
     const CLIENT: u16 = 3;
@@ -389,9 +390,7 @@ mod tests {
                 run: RUN,
                 agent: 0,
                 key: key(),
-                first_client: 0,
-                clients: 8,
-                shares_clock: true,
+                share: AgentShare::new(0, 8, true),
                 standing: false,
             });
             Self { ledger, gates }

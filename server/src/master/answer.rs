@@ -87,15 +87,13 @@ impl Master {
         })?;
         let _ = self.ledger.clear_row(row);
         info!(run_id = %admission.run, clients = admission.clients, "admitted");
-        for (index, agent) in admission.agents.iter().enumerate() {
+        for (index, (share, key)) in admission.agents.iter().enumerate() {
             self.admit_agent(AgentKey {
                 row: row as u32,
                 run: admission.run,
                 agent: index as u16,
-                key: agent.key,
-                first_client: agent.first_client,
-                clients: agent.clients,
-                shares_clock: agent.shares_clock,
+                key: *key,
+                share: *share,
                 standing: false,
             });
         }

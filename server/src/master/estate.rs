@@ -89,7 +89,7 @@ mod tests {
             request::Admission,
             seats::{Seats, Unread},
         },
-        model::WorkerCount,
+        model::{AgentShare, WorkerCount},
         upgrade::{FORMAT_VERSION, fingerprint},
     };
 
@@ -99,9 +99,7 @@ mod tests {
             run: RunId::from_bits(7),
             agent: 1,
             key: Key::from_bytes([9; 32]),
-            first_client: 3,
-            clients: 4,
-            shares_clock: true,
+            share: AgentShare::new(3, 4, true),
             standing: false,
         }
     }

@@ -60,6 +60,7 @@ use self::{books::Books, seats::Seats, workers::Worker};
 use crate::{
     coalescing::RxCoalesce,
     ledger::{AgentKey, FromWorker, Gates, Ledger, MESSAGE_BYTES, RUNS_MAX, ToWorker},
+    model::AgentShare,
 };
 
 /// How often the loop comes round when nothing happens.
@@ -290,9 +291,11 @@ impl Master {
                 run: RunId::from_bits(0),
                 agent: 0,
                 key,
-                first_client: 0,
-                clients: settings.max_clients,
-                shares_clock: true,
+                share: AgentShare {
+                    first_client: 0,
+                    clients: settings.max_clients,
+                    shares_clock: true,
+                },
                 standing: true,
             });
         }

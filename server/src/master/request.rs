@@ -12,7 +12,7 @@ use std::{
 use metronome_os::{conduit::Conduit, wake::Waker};
 use metronome_proto::{run_id::RunId, seal::Key};
 
-use crate::model::{RunReading, RunRecord, ServerReading, Totals};
+use crate::model::{AgentShare, RunReading, RunRecord, ServerReading, Totals};
 
 /// Where an answer goes. Runs on the master's thread.
 pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
@@ -86,19 +86,8 @@ pub(crate) struct Admission {
     pub(crate) run: RunId,
     /// Clients of all agents: indices 0 to `clients` − 1.
     pub(crate) clients: u32,
-    /// One per agent, in the order of the agents' indices.
-    pub(crate) agents: Vec<AdmittedAgent>,
-}
-
-/// An agent's share of a run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AdmittedAgent {
-    pub(crate) key: Key,
-    /// It may bring the clients `first_client` to `first_client + clients` − 1.
-    pub(crate) first_client: u32,
-    pub(crate) clients: u32,
-    /// Reads the same CLOCK_MONOTONIC as this host, so that transit and latency mean something.
-    pub(crate) shares_clock: bool,
+    /// Each agent's share and the key of its hellos, in the order of the agents' indices.
+    pub(crate) agents: Vec<(AgentShare, Key)>,
 }
 
 /// Why a run cannot be let in.

@@ -4,6 +4,7 @@
 //! Pure data and pure functions. Every other module of the server may use this one; it uses none of
 //! them. Absent on purpose: clock, I/O, async, shared memory.
 
+mod agent_share;
 mod counters;
 mod incident;
 pub(crate) mod run;
@@ -11,6 +12,7 @@ mod server;
 mod slow_packet;
 mod times;
 
+pub(crate) use agent_share::AgentShare;
 pub(crate) use counters::{ClientCount, RunReading, RunRecord, Totals, WorkerCount};
 pub(crate) use incident::Incident;
 pub(crate) use server::{RawClientReading, RawReading, Recoveries, ServerReading, WorkerReading};

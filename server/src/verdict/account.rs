@@ -7,17 +7,13 @@ use std::collections::BTreeMap;
 
 use metronome_proto::v1;
 
-use crate::text;
+use crate::{model::AgentShare, text};
 
 /// One agent's part in a run and its own account of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AgentAccount {
     pub(crate) name: String,
-    /// Its part: the clients `first_client` to `first_client + clients` − 1.
-    pub(crate) first_client: u32,
-    pub(crate) clients: u32,
-    /// Its CLOCK_MONOTONIC is this host's.
-    pub(crate) shares_clock: bool,
+    pub(crate) share: AgentShare,
     /// Final figures of its clients, each client's once.
     records: BTreeMap<u32, v1::ClientRecord>,
     /// Records of clients that are not its own, and second records of one client.
@@ -27,12 +23,10 @@ pub(crate) struct AgentAccount {
 }
 
 impl AgentAccount {
-    pub(crate) fn new(name: String, first_client: u32, clients: u32, shares_clock: bool) -> Self {
+    pub(crate) fn new(name: String, share: AgentShare) -> Self {
         Self {
             name,
-            first_client,
-            clients,
-            shares_clock,
+            share,
             ..Self::default()
         }
     }
@@ -64,14 +58,12 @@ impl AgentAccount {
     }
 
     pub(crate) fn owns(&self, client: u32) -> bool {
-        client
-            .checked_sub(self.first_client)
-            .is_some_and(|index| index < self.clients)
+        self.share.owns(client)
     }
 
     /// The indices of its clients.
     pub(crate) fn part(&self) -> impl Iterator<Item = u32> {
-        self.first_client..self.first_client.saturating_add(self.clients)
+        self.share.indices()
     }
 
     pub(crate) fn record(&self, client: u32) -> Option<&v1::ClientRecord> {
@@ -137,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_record_counts_once_and_only_for_a_client_of_its_own() {
-        let mut account = AgentAccount::new("a".into(), 2, 2, true);
+        let mut account = AgentAccount::new("a".into(), AgentShare::new(2, 2, true));
         let clients = vec![
             record(1, 9),
             record(2, 5),
@@ -163,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_record_that_is_said_again_is_no_second_one() {
-        let mut account = AgentAccount::new("a".into(), 0, 1, true);
+        let mut account = AgentAccount::new("a".into(), AgentShare::new(0, 1, true));
         for _ in 0..3 {
             account.take(v1::ClientRecords {
                 run_id: String::new(),
@@ -180,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_first_word_stands_and_is_made_harmless() {
-        let mut account = AgentAccount::new("a".into(), 0, 1, true);
+        let mut account = AgentAccount::new("a".into(), AgentShare::new(0, 1, true));
         assert_eq!(account.missing(), Some("it never gave its final report"));
         account.finish(v1::Finished {
             cpu_ns: 1,

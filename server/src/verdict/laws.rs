@@ -250,7 +250,7 @@ fn nothing_is_corrupt(rows: &[Row<'_>]) -> Checked {
 fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = "histogram counts = received";
     let expected = |row: &Row<'_>| {
-        let one_way = if row.agent.shares_clock {
+        let one_way = if row.agent.share.shares_clock {
             row.received()
         } else {
             0

@@ -159,7 +159,7 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
             (schedule.room_ns(duration_ns), schedule.end_ns())
         });
     let start_ns = evidence.start_at_ns.unwrap_or(0);
-    let is_judged = |row: &Row<'_>| row.agent.shares_clock && evidence.start_at_ns.is_some();
+    let is_judged = |row: &Row<'_>| row.agent.share.shares_clock && evidence.start_at_ns.is_some();
     let holds = |row: &Row<'_>| {
         packets_of(row)
             .filter(|_| is_judged(row))

@@ -54,7 +54,7 @@ pub(super) fn notes(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
     let foreign: Vec<_> = evidence
         .agents
         .iter()
-        .filter(|agent| !agent.shares_clock)
+        .filter(|agent| !agent.share.shares_clock)
         .map(|agent| agent.name.as_str())
         .collect();
     if !foreign.is_empty() {
@@ -282,7 +282,7 @@ fn agents_lost(evidence: &Evidence<'_>) -> Option<Reason> {
     let mut text = format!(
         "Agent {} with {} clients went missing: {}",
         first.name,
-        first.clients,
+        first.share.clients,
         ended(why)
     );
     if others > 0 {
@@ -360,7 +360,7 @@ mod tests {
         },
         *,
     };
-    use crate::model::Incident;
+    use crate::model::{AgentShare, Incident};
 
     #[track_caller]
     fn judged(sample: &Sample, status: VerdictStatus, expected: &[&str]) -> Conclusion {
@@ -518,7 +518,7 @@ mod tests {
         }
         // While it was still connecting.
         let mut sample = Sample::of(1, 1);
-        sample.agents[0] = AgentAccount::new("agent-0".into(), 0, 1, true);
+        sample.agents[0] = AgentAccount::new("agent-0".into(), AgentShare::new(0, 1, true));
         sample.agents[0].fail("the run was stopped while its clients connected");
         sample.record = Some(Default::default());
         (sample.start_at_ns, sample.stopped) = (None, Some(StopCause::Operator));
@@ -572,7 +572,7 @@ mod tests {
     #[test]
     fn an_agent_that_never_reports_makes_the_run_partial_and_its_packets_still_count() {
         let mut sample = Sample::of(2, 2);
-        sample.agents[1] = AgentAccount::new("agent-1".into(), 2, 2, true);
+        sample.agents[1] = AgentAccount::new("agent-1".into(), AgentShare::new(2, 2, true));
         for client in [2, 3] {
             sample.counted(client, |counted| {
                 counted.told_sent = None;
@@ -630,7 +630,7 @@ mod tests {
     #[test]
     fn a_run_in_which_nothing_was_sent_is_invalid() {
         let mut sample = Sample::of(1, 2);
-        sample.agents[0] = AgentAccount::new("agent-0".into(), 0, 2, true);
+        sample.agents[0] = AgentAccount::new("agent-0".into(), AgentShare::new(0, 2, true));
         sample.agents[0].fail("cannot connect");
         sample.record = Some(Default::default());
         sample.start_at_ns = None;

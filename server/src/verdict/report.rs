@@ -18,7 +18,7 @@ pub(super) fn assemble(
     let elapsed_s = elapsed_s(evidence);
     let times = evidence.record.map(|record| &record.times);
     // A distribution over some of the packets only would be read as one over all of them.
-    let one_way = times.filter(|_| evidence.agents.iter().all(|agent| agent.shares_clock));
+    let one_way = times.filter(|_| evidence.agents.iter().all(|agent| agent.share.shares_clock));
     let workers = evidence.record.map_or(&[][..], |record| &record.workers);
     v1::Report {
         verdict: Some(verdict),
@@ -124,7 +124,7 @@ fn agent(account: &AgentAccount, rows: &[Row<'_>]) -> v1::AgentReport {
     let finished = account.finished().cloned().unwrap_or_default();
     v1::AgentReport {
         agent: account.name.clone(),
-        clients: account.clients,
+        clients: account.share.clients,
         sent: saturated(own.map(|row| u128::from(row.sent())).sum()),
         cpu_s: seconds(finished.cpu_ns),
         writes: finished.writes,

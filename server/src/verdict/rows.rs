@@ -134,7 +134,7 @@ impl Row<'_> {
     pub(super) fn report(&self) -> v1::ClientReport {
         let counted = self.counted.cloned().unwrap_or_default();
         let one_way_us = |nanos: u64| {
-            if self.agent.shares_clock {
+            if self.agent.share.shares_clock {
                 micros(nanos)
             } else {
                 0.0
@@ -169,6 +169,7 @@ fn micros(nanos: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::{super::samples::Sample, *};
+    use crate::model::AgentShare;
 
     #[test]
     fn a_lost_packet_is_placed_where_the_kernels_say_it_died() {
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn of_a_client_without_a_record_only_what_was_received_is_known() {
         let mut sample = Sample::of(1, 1);
-        sample.agents[0] = AgentAccount::new("agent-0".into(), 0, 1, true);
+        sample.agents[0] = AgentAccount::new("agent-0".into(), AgentShare::new(0, 1, true));
         sample.counted(0, |counted| counted.received = 55);
         let evidence = sample.evidence();
         let row = &pair(&evidence)[0];

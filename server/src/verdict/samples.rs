@@ -5,7 +5,7 @@ use std::time::Duration;
 use metronome_proto::{histogram::Histogram, plan::Plan, rate::Rate, v1};
 
 use super::{AgentAccount, Conclusion, Evidence, StopCause, conclude};
-use crate::model::{ClientCount, RunRecord, Times, WorkerCount};
+use crate::model::{AgentShare, ClientCount, RunRecord, Times, WorkerCount};
 
 /// Packets of each client.
 pub(super) const PACKETS: u64 = 100;
@@ -28,8 +28,10 @@ impl Sample {
         let clients = agents * clients_each;
         let account = |index: u32| {
             let first = index * clients_each;
-            let mut account =
-                AgentAccount::new(format!("agent-{index}"), first, clients_each, true);
+            let mut account = AgentAccount::new(
+                format!("agent-{index}"),
+                AgentShare::new(first, clients_each, true),
+            );
             let records = (first..first + clients_each).map(clean_record).collect();
             account.take(v1::ClientRecords {
                 run_id: String::new(),
@@ -96,12 +98,7 @@ impl Sample {
             .finished()
             .cloned()
             .expect("the sample's agents finish");
-        *account = AgentAccount::new(
-            account.name.clone(),
-            account.first_client,
-            account.clients,
-            account.shares_clock,
-        );
+        *account = AgentAccount::new(account.name.clone(), account.share);
         account.take(v1::ClientRecords {
             run_id: String::new(),
             clients,
@@ -120,7 +117,7 @@ impl Sample {
 
     /// One agent's clock is not the server's: none of its one-way times are counted.
     pub(super) fn forget_clock(&mut self, agent: usize) {
-        self.agents[agent].shares_clock = false;
+        self.agents[agent].share.shares_clock = false;
         for client in self.agents[agent].part().collect::<Vec<_>>() {
             self.counted(client, |counted| {
                 counted.histogram_counts = [counted.received, 0, 0]
