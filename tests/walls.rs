@@ -120,7 +120,7 @@ fn the_executables_never_import_each_other() {
 fn what_decides_has_no_clock_no_socket_and_no_async() {
     keep_clear("proto", |_| true, CLOCKS_SOCKETS_AND_ASYNC);
     let pure = &[
-        "server/src/run",
+        "server/src/model",
         "server/src/verdict",
         "server/src/metrics",
         "server/src/coalescing",

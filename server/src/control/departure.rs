@@ -110,7 +110,7 @@ mod tests {
     use super::{
         super::{
             data_plane::DataPlane,
-            identity::ClockIdentity,
+            identity,
             registry::Identity,
             runs::{Active, View},
             shared::About,
@@ -137,7 +137,7 @@ mod tests {
             traced_packets: 0,
             started_unix_ms: 0,
             started_ns: 0,
-            clock: ClockIdentity::of_this_process(),
+            clock: identity::of_this_process(),
             notes: Vec::new(),
         };
         let (sender, requests) = mpsc::channel();

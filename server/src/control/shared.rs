@@ -15,16 +15,12 @@ use tokio::{sync::Mutex, task};
 use tonic::{Code, Status};
 
 use super::{
-    answer,
-    data_plane::DataPlane,
-    identity::{self, ClockIdentity},
-    registry::Registry,
-    runs::Runs,
-    tally::Tally,
+    answer, data_plane::DataPlane, identity, registry::Registry, runs::Runs, tally::Tally,
     upgrade::Upgrade,
 };
 use crate::{
     config::{Config, Secret},
+    model::ClockIdentity,
     store::Store,
 };
 
@@ -63,7 +59,7 @@ impl About {
             traced_packets: config.traced_packets.into(),
             started_unix_ms,
             started_ns,
-            clock: ClockIdentity::of_this_process(),
+            clock: identity::of_this_process(),
             notes: config
                 .exposed
                 .then(|| exposed.to_owned())

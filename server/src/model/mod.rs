@@ -5,6 +5,7 @@
 //! them. Absent on purpose: clock, I/O, async, shared memory.
 
 mod agent_share;
+mod clock_identity;
 mod counters;
 mod incident;
 pub(crate) mod run;
@@ -13,6 +14,7 @@ mod slow_packet;
 mod times;
 
 pub(crate) use agent_share::AgentShare;
+pub(crate) use clock_identity::ClockIdentity;
 pub(crate) use counters::{ClientCount, RunReading, RunRecord, Totals, WorkerCount};
 pub(crate) use incident::Incident;
 pub(crate) use server::{RawClientReading, RawReading, Recoveries, ServerReading, WorkerReading};
