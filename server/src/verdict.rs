@@ -23,7 +23,7 @@ pub(crate) use account::AgentAccount;
 
 use metronome_proto::{plan::Plan, v1};
 
-use crate::model::RunRecord;
+use crate::model::FinalCounters;
 
 /// All that is known of a run at its end.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct Evidence<'a> {
     /// By the agents' indices; their shares cover the plan's clients.
     pub(crate) agents: &'a [AgentAccount],
     /// `None` when the master did not give it.
-    pub(crate) record: Option<&'a RunRecord>,
+    pub(crate) record: Option<&'a FinalCounters>,
     /// When the first packet was due, ns of this host's CLOCK_MONOTONIC. `None`: never started.
     pub(crate) start_at_ns: Option<u64>,
     /// A stop came before the schedule was over.

@@ -12,7 +12,7 @@ use crate::{
         Handle, Request,
         request::{Admission, AdmitError, HandedOver, Reply},
     },
-    model::{RunReading, RunRecord, ServerReading, Totals},
+    model::{FinalCounters, LiveCounters, ServerStatus, TotalCounters},
 };
 
 /// It answers within milliseconds unless something is badly wrong.
@@ -42,12 +42,12 @@ impl DataPlane {
     }
 
     /// `None` when no answer came within 3 s.
-    pub(super) async fn read_server(&self) -> Option<ServerReading> {
+    pub(super) async fn read_server(&self) -> Option<ServerStatus> {
         in_time(self.ask(|reply| Request::ReadServer { reply })).await
     }
 
     /// `None` when no answer came within 3 s.
-    pub(super) async fn read_totals(&self) -> Option<Totals> {
+    pub(super) async fn read_totals(&self) -> Option<TotalCounters> {
         in_time(self.ask(|reply| Request::ReadTotals { reply })).await
     }
 
@@ -113,7 +113,7 @@ impl DataPlane {
         let _ = self.0.ask(Request::Begin);
     }
 
-    pub(super) fn read_run(&self, run: RunId, histograms: bool) -> Answer<Option<RunReading>> {
+    pub(super) fn read_run(&self, run: RunId, histograms: bool) -> Answer<Option<LiveCounters>> {
         self.ask(|reply| Request::ReadRun {
             run,
             histograms,
@@ -121,7 +121,7 @@ impl DataPlane {
         })
     }
 
-    pub(super) fn close_run(&self, run: RunId) -> Answer<Option<RunRecord>> {
+    pub(super) fn close_run(&self, run: RunId) -> Answer<Option<FinalCounters>> {
         self.ask(|reply| Request::CloseRun { run, reply })
     }
 

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     model::{
-        RunReading, RunRecord,
+        FinalCounters, LiveCounters,
         run::{Action, Event, Life, PREPARE_NS},
     },
     store::timestamp,
@@ -71,10 +71,10 @@ struct Living {
     life: Life,
     observer: Observer,
     stop_cause: Option<StopCause>,
-    reading: Option<Answer<Option<RunReading>>>,
+    reading: Option<Answer<Option<LiveCounters>>>,
     readings: u64,
-    closing: Option<Answer<Option<RunRecord>>>,
-    record: Option<RunRecord>,
+    closing: Option<Answer<Option<FinalCounters>>>,
+    record: Option<FinalCounters>,
     /// What each agent's progress has told: packets sent and skipped.
     told: Vec<(u64, u64)>,
     /// Ends when it is replaced.
@@ -358,7 +358,7 @@ impl Driver {
         living.reading = Some(self.shared.data_plane.read_run(self.id, histograms));
     }
 
-    fn observe(&mut self, living: &mut Living, reading: Option<RunReading>) {
+    fn observe(&mut self, living: &mut Living, reading: Option<LiveCounters>) {
         if let Some(reading) = reading {
             living.observer.take_reading(reading);
         }

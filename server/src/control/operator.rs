@@ -26,7 +26,7 @@ use super::{
     start::{master_is_gone, start_run},
 };
 use crate::{
-    model::{RawClientReading, RawReading, Recoveries, ServerReading, WorkerReading},
+    model::{RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus},
     store::{timestamp, without_records},
     verdict::StopCause,
 };
@@ -326,7 +326,7 @@ fn event(view: View) -> WatchRunResponse {
     WatchRunResponse { event: Some(event) }
 }
 
-fn worker(reading: &WorkerReading) -> v1::Worker {
+fn worker(reading: &WorkerStatus) -> v1::Worker {
     let count = reading.count;
     v1::Worker {
         worker: count.worker,
@@ -341,7 +341,7 @@ fn worker(reading: &WorkerReading) -> v1::Worker {
     }
 }
 
-fn recoveries(recoveries: &Recoveries) -> v1::Recoveries {
+fn recoveries(recoveries: &RecoveryCounters) -> v1::Recoveries {
     v1::Recoveries {
         deaths: recoveries.deaths,
         packets: recoveries.packets,
@@ -350,7 +350,7 @@ fn recoveries(recoveries: &Recoveries) -> v1::Recoveries {
     }
 }
 
-fn connections(reading: &ServerReading) -> v1::Connections {
+fn connections(reading: &ServerStatus) -> v1::Connections {
     v1::Connections {
         accepted: reading.accepted,
         pending: reading.pending,
@@ -362,7 +362,7 @@ fn connections(reading: &ServerReading) -> v1::Connections {
     }
 }
 
-fn raw(reading: &RawReading) -> v1::RawTotals {
+fn raw(reading: &RawCounters) -> v1::RawTotals {
     v1::RawTotals {
         connections: reading.connections,
         packets: reading.packets,
@@ -371,7 +371,7 @@ fn raw(reading: &RawReading) -> v1::RawTotals {
     }
 }
 
-fn raw_client(reading: &RawClientReading) -> v1::RawClient {
+fn raw_client(reading: &RawClientCounters) -> v1::RawClient {
     v1::RawClient {
         peer: reading.peer.to_string(),
         packets: reading.packets,

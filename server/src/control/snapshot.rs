@@ -9,7 +9,7 @@ use metronome_proto::{
 };
 
 use crate::{
-    model::{RunReading, Times, run::Life},
+    model::{LiveCounters, Times, run::Life},
     verdict::AgentAccount,
 };
 
@@ -23,7 +23,7 @@ pub(super) struct Observer {
     plan: Plan,
     run_id: String,
     progress: Vec<v1::Progress>,
-    reading: RunReading,
+    reading: LiveCounters,
     /// Times were asked for less often than counters; the last ones, as the API tells them.
     lateness: Option<v1::Distribution>,
     transit: Option<v1::Distribution>,
@@ -44,7 +44,7 @@ impl Observer {
             plan,
             run_id,
             progress: vec![v1::Progress::default(); agents.len()],
-            reading: RunReading::default(),
+            reading: LiveCounters::default(),
             lateness: None,
             transit: None,
             latency: None,
@@ -74,11 +74,11 @@ impl Observer {
                 part,
             );
         }
-        self.reading = RunReading {
+        self.reading = LiveCounters {
             connected: snapshot.clients_connected,
             received: snapshot.received,
             corrupt: snapshot.corrupt,
-            ..RunReading::default()
+            ..LiveCounters::default()
         };
         (self.lateness, self.transit, self.latency) =
             (snapshot.lateness, snapshot.transit, snapshot.latency);
@@ -98,7 +98,7 @@ impl Observer {
     }
 
     /// The ledger was read.
-    pub(super) fn take_reading(&mut self, mut reading: RunReading) {
+    pub(super) fn take_reading(&mut self, mut reading: LiveCounters) {
         if let Some(Times {
             lateness,
             transit,
@@ -237,16 +237,16 @@ mod tests {
             },
             &agents[0],
         );
-        observer.take_reading(RunReading {
+        observer.take_reading(LiveCounters {
             received: 1_000,
             connected: 2,
-            ..RunReading::default()
+            ..LiveCounters::default()
         });
         observer.snapshot(&life, &agents, START_LEAD_NS);
-        observer.take_reading(RunReading {
+        observer.take_reading(LiveCounters {
             received: 2_000,
             connected: 2,
-            ..RunReading::default()
+            ..LiveCounters::default()
         });
         let second = observer.snapshot(&life, &agents, START_LEAD_NS + SECOND_NS);
         assert_eq!(
@@ -285,10 +285,10 @@ mod tests {
             (900, 1_000, 2, 8)
         );
         // The first reading of one's own brings at once what came in during the hand-over.
-        observer.take_reading(RunReading {
+        observer.take_reading(LiveCounters {
             received: 5_000,
             connected: 2,
-            ..RunReading::default()
+            ..LiveCounters::default()
         });
         assert_eq!(
             observer

@@ -13,7 +13,7 @@ use metronome_telemetry::{
 use tracing::Span;
 
 use crate::{
-    model::{RunRecord, SlowOfRun},
+    model::{FinalCounters, SlowestPacket},
     text,
 };
 
@@ -36,7 +36,7 @@ pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
 pub(super) fn end(
     span: &Span,
     report: &v1::Report,
-    record: Option<&RunRecord>,
+    record: Option<&FinalCounters>,
     traced_packets: usize,
 ) {
     let anchor = Anchor::at(clock::now_ns());
@@ -157,7 +157,7 @@ fn percentiles(names: [&'static str; 4], times: Option<&v1::Distribution>) -> Ve
 }
 
 /// One of the slowest packets, from due to read, with its write within.
-fn packet(slow: &SlowOfRun) -> Past {
+fn packet(slow: &SlowestPacket) -> Past {
     let packet = &slow.packet;
     let sent_ns = packet.due_ns.saturating_add(packet.lateness_ns);
     let micros = |nanos: u64| nanos as f64 / 1e3;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ledger::{Account, AgentKey, RUNS_MAX, Slot, ToWorker, ticket},
-    model::{Recoveries, RunRecord, ServerReading, WorkerCount, WorkerReading},
+    model::{FinalCounters, RecoveryCounters, ServerStatus, WorkerCounters, WorkerStatus},
 };
 
 /// Row of the standing run's seats; the rows of other runs follow.
@@ -121,7 +121,7 @@ impl Master {
         }
     }
 
-    fn close_run(&mut self, run: RunId, reply: Reply<Option<RunRecord>>) {
+    fn close_run(&mut self, run: RunId, reply: Reply<Option<FinalCounters>>) {
         let Some(book) = self.books.runs.get_mut(&run) else {
             return reply(None);
         };
@@ -212,10 +212,10 @@ impl Master {
         }
     }
 
-    fn worker_counts(&self) -> Vec<WorkerCount> {
+    fn worker_counts(&self) -> Vec<WorkerCounters> {
         self.workers
             .iter()
-            .map(|worker| WorkerCount {
+            .map(|worker| WorkerCounters {
                 worker: worker.index as u32,
                 pid: worker
                     .process
@@ -232,12 +232,12 @@ impl Master {
             .collect()
     }
 
-    fn read_server(&self) -> ServerReading {
-        let mut workers: Vec<WorkerReading> = self
+    fn read_server(&self) -> ServerStatus {
+        let mut workers: Vec<WorkerStatus> = self
             .worker_counts()
             .into_iter()
             .zip(&self.workers)
-            .map(|(count, worker)| WorkerReading {
+            .map(|(count, worker)| WorkerStatus {
                 count,
                 connections: worker.connections,
                 is_real_time: worker
@@ -262,20 +262,20 @@ impl Master {
                 worker.map_or(u32::MAX, |worker| worker as u32),
             )
         });
-        ServerReading {
+        ServerStatus {
             workers,
             recoveries: self.recoveries(),
             ..self.books.read_server(connections)
         }
     }
 
-    fn recoveries(&self) -> Recoveries {
+    fn recoveries(&self) -> RecoveryCounters {
         let now_ns = now_ns();
         let loops = self
             .workers
             .iter()
             .filter(|worker| worker.is_in_crash_loop(now_ns));
-        Recoveries {
+        RecoveryCounters {
             deaths: self.workers.iter().map(|worker| worker.deaths).sum(),
             packets: self.recovered_packets,
             connections_lost: self.connections_lost,

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::request::{Admission, Reply};
 use crate::ledger::{Account, End, SLOWEST_KEPT, Slot, Stage};
 use crate::model::{
-    ClientCount, Incident, RawClientReading, RawReading, RunReading, RunRecord, ServerReading,
-    SlowOfRun, Times, Totals, WorkerCount,
+    ClientCounters, FinalCounters, Incident, LiveCounters, RawClientCounters, RawCounters,
+    ServerStatus, SlowestPacket, Times, TotalCounters, WorkerCounters,
 };
 
 /// Raw clients that have ended and are still shown.
@@ -33,10 +33,10 @@ pub(super) struct Books {
     refused_hello: u64,
     refused_late: u64,
     refused_raw: u64,
-    raw: RawReading,
-    raw_ended: VecDeque<RawClientReading>,
+    raw: RawCounters,
+    raw_ended: VecDeque<RawClientCounters>,
     /// Of the clients that have ended, of all runs.
-    totals: Totals,
+    totals: TotalCounters,
 }
 
 /// A connection that has ended, as it is booked.
@@ -58,9 +58,9 @@ pub(super) struct RunBook {
     /// Row of its seats in the ledger.
     pub(super) row: usize,
     /// The workers as they were when the run was admitted.
-    baseline: Vec<WorkerCount>,
+    baseline: Vec<WorkerCounters>,
     /// By index, with the attempt that was booked.
-    clients: BTreeMap<u32, (u8, ClientCount)>,
+    clients: BTreeMap<u32, (u8, ClientCounters)>,
     times: Times,
     received: u64,
     corrupt: u64,
@@ -68,15 +68,20 @@ pub(super) struct RunBook {
     worker_packets: Vec<u64>,
     pub(super) recovered_packets: u64,
     incidents: Vec<Incident>,
-    slowest: Vec<SlowOfRun>,
+    slowest: Vec<SlowestPacket>,
     /// Set once the run is to end. No server hands over before it has.
     #[serde(skip)]
-    pub(super) closing: Option<Reply<Option<RunRecord>>>,
+    pub(super) closing: Option<Reply<Option<FinalCounters>>>,
 }
 
 impl Books {
     /// Opens the book of a run.
-    pub(super) fn open(&mut self, admission: &Admission, row: usize, baseline: Vec<WorkerCount>) {
+    pub(super) fn open(
+        &mut self,
+        admission: &Admission,
+        row: usize,
+        baseline: Vec<WorkerCounters>,
+    ) {
         let book = RunBook {
             clients_max: admission.clients,
             row,
@@ -185,9 +190,9 @@ impl Books {
         run: RunId,
         histograms: bool,
         live: impl Iterator<Item = (Account, &'a Slot)>,
-    ) -> Option<RunReading> {
+    ) -> Option<LiveCounters> {
         let book = self.runs.get(&run)?;
-        let mut reading = RunReading {
+        let mut reading = LiveCounters {
             connected: 0,
             ended: book.clients.len() as u32,
             received: book.received,
@@ -215,7 +220,7 @@ impl Books {
     pub(super) fn read_totals<'a>(
         &self,
         live: impl Iterator<Item = (Account, &'a Slot)>,
-    ) -> Totals {
+    ) -> TotalCounters {
         let mut totals = self.totals.clone();
         for (account, record) in
             live.filter(|(account, _)| account.is_client() && account.packets > 0)
@@ -229,15 +234,15 @@ impl Books {
     pub(super) fn read_server(
         &self,
         live: impl Iterator<Item = (Account, SocketAddr, u32)>,
-    ) -> ServerReading {
-        let mut reading = ServerReading {
+    ) -> ServerStatus {
+        let mut reading = ServerStatus {
             accepted: self.accepted,
             refused_full: self.refused_full,
             refused_hello: self.refused_hello,
             refused_late: self.refused_late,
             refused_raw: self.refused_raw,
             raw: self.raw.clone(),
-            ..ServerReading::default()
+            ..ServerStatus::default()
         };
         for (account, peer, worker) in live {
             match account.stage {
@@ -266,7 +271,7 @@ impl RunBook {
         self.corrupt = self.corrupt.saturating_add(account.corrupt);
         add_times(&mut self.times, record);
         self.slowest
-            .extend(record.slowest().map(|packet| SlowOfRun {
+            .extend(record.slowest().map(|packet| SlowestPacket {
                 client,
                 worker,
                 packet,
@@ -291,10 +296,10 @@ impl RunBook {
     }
 
     /// The final record; `now` are the workers as they are.
-    pub(super) fn into_record(self, now: &[WorkerCount]) -> RunRecord {
-        let since_baseline = |(index, now): (usize, &WorkerCount)| {
+    pub(super) fn into_record(self, now: &[WorkerCounters]) -> FinalCounters {
+        let since_baseline = |(index, now): (usize, &WorkerCounters)| {
             let before = self.baseline.get(index).copied().unwrap_or_default();
-            WorkerCount {
+            WorkerCounters {
                 packets: self.worker_packets.get(index).copied().unwrap_or(0),
                 cpu_ns: now.cpu_ns.saturating_sub(before.cpu_ns),
                 reads: now.reads.saturating_sub(before.reads),
@@ -304,7 +309,7 @@ impl RunBook {
                 ..*now
             }
         };
-        RunRecord {
+        FinalCounters {
             clients: self.clients.into_values().map(|(_, count)| count).collect(),
             workers: now.iter().enumerate().map(since_baseline).collect(),
             times: self.times,
@@ -315,7 +320,7 @@ impl RunBook {
     }
 }
 
-impl Totals {
+impl TotalCounters {
     fn add(&mut self, account: &Account, record: &Slot) {
         let sums = [
             (&mut self.received, account.packets),
@@ -341,8 +346,8 @@ fn raw_client(
     peer: SocketAddr,
     worker: u32,
     connected: bool,
-) -> RawClientReading {
-    RawClientReading {
+) -> RawClientCounters {
+    RawClientCounters {
         peer,
         packets: account.packets,
         bytes: account.bytes,
@@ -356,9 +361,9 @@ fn client_count(
     record: &Slot,
     worker: u32,
     bytes_taken: Option<u64>,
-) -> ClientCount {
+) -> ClientCounters {
     let [lateness, transit, latency] = std::array::from_fn(|index| histogram(record, index));
-    ClientCount {
+    ClientCounters {
         client: u32::from(account.client),
         worker,
         received: account.packets,

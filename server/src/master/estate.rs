@@ -89,7 +89,7 @@ mod tests {
             request::Admission,
             seats::{Seats, Unread},
         },
-        model::{AgentShare, WorkerCount},
+        model::{AgentShare, WorkerCounters},
         upgrade::{FORMAT_VERSION, fingerprint},
     };
 
@@ -116,9 +116,9 @@ mod tests {
             &admission,
             row,
             vec![
-                WorkerCount {
+                WorkerCounters {
                     packets: seed,
-                    ..WorkerCount::default()
+                    ..WorkerCounters::default()
                 };
                 2
             ],

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ledger::{Account, Slot},
-    model::{RunRecord, WorkerCount},
+    model::{FinalCounters, WorkerCounters},
 };
 
 /// Of the ledger that is taken over.
@@ -22,9 +22,13 @@ const SLOTS: u32 = 64;
 
 /// Reads one client's record as the master does while its run goes on, books its end, and a second
 /// attempt's, and closes the book.
-pub(crate) fn keep_books(account: &Account, record: &Slot, bytes_taken: Option<u64>) -> RunRecord {
+pub(crate) fn keep_books(
+    account: &Account,
+    record: &Slot,
+    bytes_taken: Option<u64>,
+) -> FinalCounters {
     let run = RunId::from_bits(account.run);
-    let workers = [WorkerCount::default(); 2];
+    let workers = [WorkerCounters::default(); 2];
     let mut books = Books::default();
     books.open(
         &Admission {
@@ -93,6 +97,6 @@ pub(crate) fn inherit(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
         let _ = books
             .runs
             .remove(&run)
-            .map(|book| book.into_record(&[WorkerCount::default(); 2]));
+            .map(|book| book.into_record(&[WorkerCounters::default(); 2]));
     }
 }

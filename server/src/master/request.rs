@@ -12,7 +12,7 @@ use std::{
 use metronome_os::{conduit::Conduit, wake::Waker};
 use metronome_proto::{run_id::RunId, seal::Key};
 
-use crate::model::{AgentShare, RunReading, RunRecord, ServerReading, Totals};
+use crate::model::{AgentShare, FinalCounters, LiveCounters, ServerStatus, TotalCounters};
 
 /// Where an answer goes. Runs on the master's thread.
 pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
@@ -29,23 +29,23 @@ pub(crate) enum Request {
     ReadRun {
         run: RunId,
         histograms: bool,
-        reply: Reply<Option<RunReading>>,
+        reply: Reply<Option<LiveCounters>>,
     },
     /// End a run: its connections that are still open are cut, no hello of it is taken any more.
     /// Answered when the last worker has let go of the last of them, at most 3 s later.
     CloseRun {
         run: RunId,
-        reply: Reply<Option<RunRecord>>,
+        reply: Reply<Option<FinalCounters>>,
     },
     /// Restart the workers one by one, under load. Answered with how many, when the last is ready.
     RestartWorkers { reply: Reply<u32> },
     /// Answered when no restart of the workers is under way.
     WhenRested { reply: Reply<()> },
     /// The server as a whole.
-    ReadServer { reply: Reply<ServerReading> },
+    ReadServer { reply: Reply<ServerStatus> },
     /// What verified clients sent since the server's start, with every histogram. Costs a look at
     /// all of them: ask once a second at the most.
-    ReadTotals { reply: Reply<Totals> },
+    ReadTotals { reply: Reply<TotalCounters> },
     /// Answered when every worker serves.
     WhenReady { reply: Reply<()> },
     /// Let go of everything: the workers quit, nothing is accepted, the connections go through

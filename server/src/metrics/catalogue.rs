@@ -4,7 +4,7 @@ use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::{Buckets, Family, Kind, Sample, Unit, Value};
-use crate::model::{ServerReading, Totals};
+use crate::model::{ServerStatus, TotalCounters};
 
 /// What the control plane has counted.
 #[derive(Clone, Debug, Default)]
@@ -43,8 +43,8 @@ pub(crate) struct ProcessFigures {
 /// All that is told.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
-    pub(crate) server: ServerReading,
-    pub(crate) totals: Totals,
+    pub(crate) server: ServerStatus,
+    pub(crate) totals: TotalCounters,
     pub(crate) control: ControlFigures,
     pub(crate) process: ProcessFigures,
     pub(crate) clients_max: u32,
@@ -179,7 +179,7 @@ fn connections(figures: &Figures) -> Vec<Family> {
 }
 
 fn workers(figures: &Figures) -> Vec<Family> {
-    let of_each = |kind, name, help, figure: &dyn Fn(&crate::model::WorkerReading) -> f64| {
+    let of_each = |kind, name, help, figure: &dyn Fn(&crate::model::WorkerStatus) -> f64| {
         let workers = figures.server.workers.iter();
         labelled(
             kind,

@@ -6,11 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{incident::Incident, slow_packet::SlowOfRun, times::Times};
+use super::{incident::Incident, slow_packet::SlowestPacket, times::Times};
 
 /// How a run stands now. Counters only rise.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RunReading {
+pub(crate) struct LiveCounters {
     /// Clients whose hello was verified and that have not ended.
     pub(crate) connected: u32,
     /// Clients that have ended, cleanly or not.
@@ -23,22 +23,22 @@ pub(crate) struct RunReading {
 
 /// What the ledger says of an ended run. Final: the last worker has let go.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RunRecord {
+pub(crate) struct FinalCounters {
     /// Those that said a verified hello, by rising index; each once.
-    pub(crate) clients: Vec<ClientCount>,
-    pub(crate) workers: Vec<WorkerCount>,
+    pub(crate) clients: Vec<ClientCounters>,
+    pub(crate) workers: Vec<WorkerCounters>,
     pub(crate) times: Times,
     /// Packets that the master worked off for workers that had died.
     pub(crate) recovered_packets: u64,
     /// Worker deaths and the like in the time of the run.
     pub(crate) incidents: Vec<Incident>,
     /// The slowest packets, slowest first, at most ten.
-    pub(crate) slowest: Vec<SlowOfRun>,
+    pub(crate) slowest: Vec<SlowestPacket>,
 }
 
 /// One client as the workers counted it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(crate) struct ClientCount {
+pub(crate) struct ClientCounters {
     pub(crate) client: u32,
     /// The worker that read it last.
     pub(crate) worker: u32,
@@ -80,7 +80,7 @@ pub(crate) struct ClientCount {
 
 /// One worker in the time of a run.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-pub(crate) struct WorkerCount {
+pub(crate) struct WorkerCounters {
     pub(crate) worker: u32,
     pub(crate) pid: u32,
     /// Packets of the run that it committed.
@@ -96,7 +96,7 @@ pub(crate) struct WorkerCount {
 
 /// What the verified clients of all runs have sent, since the server's start. Counters only rise.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(crate) struct Totals {
+pub(crate) struct TotalCounters {
     pub(crate) received: u64,
     pub(crate) corrupt: u64,
     pub(crate) duplicated: u64,

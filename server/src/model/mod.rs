@@ -15,8 +15,12 @@ mod times;
 
 pub(crate) use agent_share::AgentShare;
 pub(crate) use clock_identity::ClockIdentity;
-pub(crate) use counters::{ClientCount, RunReading, RunRecord, Totals, WorkerCount};
+pub(crate) use counters::{
+    ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
+};
 pub(crate) use incident::Incident;
-pub(crate) use server::{RawClientReading, RawReading, Recoveries, ServerReading, WorkerReading};
-pub(crate) use slow_packet::{SlowOfRun, SlowPacket};
+pub(crate) use server::{
+    RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
+};
+pub(crate) use slow_packet::{SlowPacket, SlowestPacket};
 pub(crate) use times::Times;

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::counters::WorkerCount;
+use super::counters::WorkerCounters;
 
 /// The server as a whole, since its start.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ServerReading {
-    pub(crate) workers: Vec<WorkerReading>,
+pub(crate) struct ServerStatus {
+    pub(crate) workers: Vec<WorkerStatus>,
     pub(crate) accepted: u64,
     pub(crate) pending: u32,
     pub(crate) admitted: u32,
@@ -18,22 +18,22 @@ pub(crate) struct ServerReading {
     pub(crate) refused_hello: u64,
     pub(crate) refused_late: u64,
     pub(crate) refused_raw: u64,
-    pub(crate) raw: RawReading,
-    pub(crate) recoveries: Recoveries,
+    pub(crate) raw: RawCounters,
+    pub(crate) recoveries: RecoveryCounters,
 }
 
 /// One worker since the server's start.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct WorkerReading {
+pub(crate) struct WorkerStatus {
     /// `packets` of every kind, `cpu_ns` of all its processes.
-    pub(crate) count: WorkerCount,
+    pub(crate) count: WorkerCounters,
     pub(crate) connections: u32,
     pub(crate) is_real_time: bool,
 }
 
 /// Deaths of workers since the server's start, and what they cost.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Recoveries {
+pub(crate) struct RecoveryCounters {
     /// Processes that ended without being asked to.
     pub(crate) deaths: u64,
     /// Packets that the master worked off for them.
@@ -48,17 +48,17 @@ pub(crate) struct Recoveries {
 
 /// Raw clients since the server's start.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(crate) struct RawReading {
+pub(crate) struct RawCounters {
     pub(crate) connections: u64,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
     /// Connected now, then those that ended last.
-    pub(crate) clients: Vec<RawClientReading>,
+    pub(crate) clients: Vec<RawClientCounters>,
 }
 
 /// One raw client.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct RawClientReading {
+pub(crate) struct RawClientCounters {
     pub(crate) peer: SocketAddr,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,

@@ -15,7 +15,7 @@ pub(crate) struct SlowPacket {
 
 /// One of the slowest packets of a run.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(crate) struct SlowOfRun {
+pub(crate) struct SlowestPacket {
     pub(crate) client: u32,
     /// The worker that read the client last.
     pub(crate) worker: u32,

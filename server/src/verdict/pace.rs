@@ -9,7 +9,7 @@ use super::{
     laws::{Checked, for_every_client},
     rows::{Row, total},
 };
-use crate::model::ClientCount;
+use crate::model::ClientCounters;
 
 /// Rounding, at the rates where a period is no whole number of ns.
 const ROUNDING_NS: u64 = 1_000;
@@ -64,7 +64,7 @@ fn nothing_precedes_its_write(rows: &[Row<'_>]) -> Checked {
 /// Nobody can have the whole schedule read before it has passed, whatever the due times say.
 fn the_last_comes_after_its_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let start_ns = evidence.start_at_ns.unwrap_or(u64::MAX);
-    let passed_ns = |counted: &ClientCount| counted.last_read_ns.saturating_sub(start_ns);
+    let passed_ns = |counted: &ClientCounters| counted.last_read_ns.saturating_sub(start_ns);
     let holds = |row: &Row<'_>| {
         packets_of(row).is_none_or(|counted| {
             // A span that runs backwards is the next law's.
@@ -192,12 +192,12 @@ fn duration_ns(evidence: &Evidence<'_>) -> u64 {
     u64::try_from(evidence.plan.duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn packets_of<'a>(row: &Row<'a>) -> Option<&'a ClientCount> {
+fn packets_of<'a>(row: &Row<'a>) -> Option<&'a ClientCounters> {
     row.counted.filter(|counted| counted.received > 0)
 }
 
 /// From the first due time to the last, ns. `None` when that runs backwards.
-fn span_ns(counted: &ClientCount) -> Option<u64> {
+fn span_ns(counted: &ClientCounters) -> Option<u64> {
     counted.last_due_ns.checked_sub(counted.first_due_ns)
 }
 

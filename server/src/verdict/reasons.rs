@@ -14,7 +14,7 @@ use super::{
     laws::Checked,
     rows::{Row, total},
 };
-use crate::{model::WorkerCount, text};
+use crate::{model::WorkerCounters, text};
 
 /// Less than this many hundredths of the schedule sent, and the load was not what was asked for.
 const SENT_PERCENT_MIN: u128 = 99;
@@ -110,8 +110,8 @@ pub(super) fn notes(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
 }
 
 /// Times of reading that were late on purpose, and how late.
-fn pauses(workers: &[WorkerCount]) -> Option<String> {
-    let sum = |figure: fn(&WorkerCount) -> u64| {
+fn pauses(workers: &[WorkerCounters]) -> Option<String> {
+    let sum = |figure: fn(&WorkerCounters) -> u64| {
         workers
             .iter()
             .map(|worker| u128::from(figure(worker)))

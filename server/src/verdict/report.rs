@@ -6,7 +6,7 @@ use super::{
     AgentAccount, Evidence,
     rows::{Row, saturated, total},
 };
-use crate::model::WorkerCount;
+use crate::model::WorkerCounters;
 
 pub(super) fn assemble(
     evidence: &Evidence<'_>,
@@ -84,7 +84,7 @@ fn elapsed_s(evidence: &Evidence<'_>) -> f64 {
     seconds(last_ns.saturating_sub(start_ns))
 }
 
-fn cpu(evidence: &Evidence<'_>, workers: &[WorkerCount], packets: &v1::PacketCounts) -> v1::Cpu {
+fn cpu(evidence: &Evidence<'_>, workers: &[WorkerCounters], packets: &v1::PacketCounts) -> v1::Cpu {
     let finished = || evidence.agents.iter().filter_map(AgentAccount::finished);
     let agent_s: f64 = finished().map(|finished| seconds(finished.cpu_ns)).sum();
     let server_s: f64 = workers.iter().map(|worker| seconds(worker.cpu_ns)).sum();
@@ -105,7 +105,7 @@ fn cpu(evidence: &Evidence<'_>, workers: &[WorkerCount], packets: &v1::PacketCou
     }
 }
 
-fn worker(count: &WorkerCount) -> v1::WorkerReport {
+fn worker(count: &WorkerCounters) -> v1::WorkerReport {
     v1::WorkerReport {
         worker: count.worker,
         pid: count.pid,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use metronome_proto::{packet::FRAME_BYTES, v1};
 
 use super::{AgentAccount, Evidence};
-use crate::{model::ClientCount, text};
+use crate::{model::ClientCounters, text};
 
 /// One client of the plan, seen from both ends.
 #[derive(Debug)]
@@ -15,12 +15,12 @@ pub(super) struct Row<'a> {
     /// `None` when its agent never told.
     pub(super) told: Option<&'a v1::ClientRecord>,
     /// `None` when no hello of it was verified.
-    pub(super) counted: Option<&'a ClientCount>,
+    pub(super) counted: Option<&'a ClientCounters>,
 }
 
 /// Pairs both ends' records for every client of the plan, by rising index.
 pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
-    let counted: BTreeMap<u32, &ClientCount> = evidence
+    let counted: BTreeMap<u32, &ClientCounters> = evidence
         .record
         .iter()
         .flat_map(|record| &record.clients)
@@ -121,7 +121,7 @@ impl Row<'_> {
         }
         match self.counted {
             None => "no worker has a record of it".into(),
-            Some(ClientCount {
+            Some(ClientCounters {
                 error: Some(error), ..
             }) => text::sentence(error),
             Some(_) if told.acknowledged.is_none() => "its end was not acknowledged".into(),

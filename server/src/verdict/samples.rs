@@ -5,7 +5,7 @@ use std::time::Duration;
 use metronome_proto::{histogram::Histogram, plan::Plan, rate::Rate, v1};
 
 use super::{AgentAccount, Conclusion, Evidence, StopCause, conclude};
-use crate::model::{AgentShare, ClientCount, RunRecord, Times, WorkerCount};
+use crate::model::{AgentShare, ClientCounters, FinalCounters, Times, WorkerCounters};
 
 /// Packets of each client.
 pub(super) const PACKETS: u64 = 100;
@@ -17,7 +17,7 @@ pub(super) const START_NS: u64 = 1_000_000_000;
 pub(super) struct Sample {
     pub(super) plan: Plan,
     pub(super) agents: Vec<AgentAccount>,
-    pub(super) record: Option<RunRecord>,
+    pub(super) record: Option<FinalCounters>,
     pub(super) start_at_ns: Option<u64>,
     pub(super) stopped: Option<StopCause>,
 }
@@ -107,11 +107,11 @@ impl Sample {
     }
 
     /// Changes what the workers counted of one client.
-    pub(super) fn counted(&mut self, client: u32, change: impl FnOnce(&mut ClientCount)) {
+    pub(super) fn counted(&mut self, client: u32, change: impl FnOnce(&mut ClientCounters)) {
         change(&mut self.record().clients[client as usize]);
     }
 
-    pub(super) fn record(&mut self) -> &mut RunRecord {
+    pub(super) fn record(&mut self) -> &mut FinalCounters {
         self.record.as_mut().expect("the sample has a record")
     }
 
@@ -223,8 +223,8 @@ fn clean_record(client: u32) -> v1::ClientRecord {
     }
 }
 
-fn clean_run_record(clients: u32) -> RunRecord {
-    let count = |client| ClientCount {
+fn clean_run_record(clients: u32) -> FinalCounters {
+    let count = |client| ClientCounters {
         client,
         worker: client % 2,
         received: PACKETS,
@@ -238,20 +238,20 @@ fn clean_run_record(clients: u32) -> RunRecord {
         bytes: (PACKETS + 2) * 32,
         bytes_taken: Some((PACKETS + 2) * 32),
         histogram_counts: [PACKETS; 3],
-        ..ClientCount::default()
+        ..ClientCounters::default()
     };
     let packets = u64::from(clients) * PACKETS;
-    let worker = |worker, packets| WorkerCount {
+    let worker = |worker, packets| WorkerCounters {
         worker,
         packets,
         cpu_ns: 500_000,
-        ..WorkerCount::default()
+        ..WorkerCounters::default()
     };
-    RunRecord {
+    FinalCounters {
         clients: (0..clients).map(count).collect(),
         workers: vec![worker(0, packets), worker(1, 0)],
         times: times(packets),
-        ..RunRecord::default()
+        ..FinalCounters::default()
     }
 }
 
