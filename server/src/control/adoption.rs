@@ -37,7 +37,7 @@ fn adopt_one(shared: &Arc<Shared>, revived: Revived) {
         id,
         plan,
         run,
-        life,
+        state_machine,
         accounts,
         told,
         snapshot,
@@ -77,7 +77,7 @@ fn adopt_one(shared: &Arc<Shared>, revived: Revived) {
         view,
         span: span.clone(),
     };
-    tokio::spawn(driver.go_on(life, told, snapshot).instrument(span));
+    tokio::spawn(driver.go_on(state_machine, told, snapshot).instrument(span));
 }
 
 /// Agents that do not come back in time are lost to their runs.

@@ -35,7 +35,7 @@ use super::{
 use crate::{
     model::{
         FinalCounters, LiveCounters,
-        run::{Action, Event, Life, PREPARE_NS},
+        run::{Action, Event, PREPARE_NS, RunStateMachine},
     },
     store::timestamp,
     verdict::{AgentAccount, Conclusion, Evidence, StopCause, conclude},
@@ -68,7 +68,7 @@ pub(super) struct Driver {
 
 /// The parts of a run that change while it lives.
 struct Living {
-    life: Life,
+    state_machine: RunStateMachine,
     observer: Observer,
     stop_cause: Option<StopCause>,
     reading: Option<Answer<Option<LiveCounters>>>,
@@ -92,20 +92,26 @@ impl Driver {
             "run begins"
         );
         let schedule_ns = u64::try_from(self.plan.duration.as_nanos()).unwrap_or(u64::MAX);
-        let (life, actions) = Life::begin(self.accounts.len(), schedule_ns, clock::now_ns());
+        let (state_machine, actions) =
+            RunStateMachine::begin(self.accounts.len(), schedule_ns, clock::now_ns());
         let observer = Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts);
-        let mut living = self.living(life, observer, vec![(0, 0); self.accounts.len()]);
+        let mut living = self.living(state_machine, observer, vec![(0, 0); self.accounts.len()]);
         let following = self.perform(&mut living, actions);
         self.live(living, following, departure).await;
     }
 
     /// Lives a run that another server has begun, from where it stood to its end.
-    pub(super) async fn go_on(self, life: Life, told: Vec<(u64, u64)>, snapshot: v1::Snapshot) {
+    pub(super) async fn go_on(
+        self,
+        state_machine: RunStateMachine,
+        told: Vec<(u64, u64)>,
+        snapshot: v1::Snapshot,
+    ) {
         let departure = self.departure();
         let mut observer =
             Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts);
         observer.go_on(snapshot, &told, &self.accounts);
-        let living = self.living(life, observer, told);
+        let living = self.living(state_machine, observer, told);
         self.live(living, VecDeque::new(), departure).await;
     }
 
@@ -118,11 +124,16 @@ impl Driver {
         Departure::of(&self.shared, self.id, agents)
     }
 
-    fn living(&self, life: Life, observer: Observer, told: Vec<(u64, u64)>) -> Living {
+    fn living(
+        &self,
+        state_machine: RunStateMachine,
+        observer: Observer,
+        told: Vec<(u64, u64)>,
+    ) -> Living {
         Living {
             observer,
-            phase: phase_span(&self.span, life.state()),
-            life,
+            phase: phase_span(&self.span, state_machine.state()),
+            state_machine,
             stop_cause: None,
             reading: None,
             readings: 0,
@@ -140,11 +151,11 @@ impl Driver {
     ) {
         let mut beat = time::interval(SNAPSHOT_EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        while let Some(wake_at_ns) = living.life.wake_at_ns() {
+        while let Some(wake_at_ns) = living.state_machine.wake_at_ns() {
             let event = match following.pop_front() {
                 Some(event) => event,
                 None => tokio::select! {
-                    record = answer_in(&mut living.closing) => { living.record = record.flatten(); Event::RecordClosed }
+                    record = answer_in(&mut living.closing) => { living.record = record.flatten(); Event::RunClosed }
                     Some(cause) = self.stops.recv() => { living.stop_cause.get_or_insert(cause); Event::StopRequested }
                     Some(freeze) = self.freezes.recv() => {
                         if self.stand_still(&living, freeze).await {
@@ -161,8 +172,9 @@ impl Driver {
                     () = sleep_until(wake_at_ns) => Event::Tick,
                 },
             };
-            let (life, actions) = living.life.clone().step(event, clock::now_ns());
-            living.life = life;
+            let (state_machine, actions) =
+                living.state_machine.clone().step(event, clock::now_ns());
+            living.state_machine = state_machine;
             following.extend(self.perform(&mut living, actions));
             self.show(&mut living);
         }
@@ -174,7 +186,7 @@ impl Driver {
     /// Tells how the run stands and waits until it goes to a successor (true) or on here. A run
     /// that is not RUNNING, or is to be stopped, goes on at once.
     async fn stand_still(&self, living: &Living, freeze: Freeze) -> bool {
-        let is_running = living.life.state() == RunState::Running && self.stops.is_empty();
+        let is_running = living.state_machine.state() == RunState::Running && self.stops.is_empty();
         let legacy = is_running.then(|| self.legacy(living));
         freeze.legacy.send(legacy).is_ok() && is_running && freeze.handed_over.await.is_ok()
     }
@@ -190,7 +202,7 @@ impl Driver {
         Legacy {
             id: self.id,
             run: Protobuf(self.run.clone()),
-            life: living.life.clone(),
+            state_machine: living.state_machine.clone(),
             agents: self.accounts.iter().map(Into::into).collect(),
             told: living.told.clone(),
             snapshot: Protobuf(snapshot),
@@ -366,7 +378,7 @@ impl Driver {
     }
 
     fn show(&mut self, living: &mut Living) {
-        let state = living.life.state();
+        let state = living.state_machine.state();
         if state == RunState::Ended {
             return;
         }
@@ -375,9 +387,10 @@ impl Driver {
             living.phase = phase_span(&self.span, state);
             self.run.set_state(state);
         }
-        let snapshot = living
-            .observer
-            .snapshot(&living.life, &self.accounts, clock::now_ns());
+        let snapshot =
+            living
+                .observer
+                .snapshot(&living.state_machine, &self.accounts, clock::now_ns());
         self.view.send_replace(View::Running {
             run: self.run.clone(),
             snapshot,
@@ -400,7 +413,7 @@ impl Driver {
         // Who still has something to say must not wait for the history.
         drop(inbox);
         let Living {
-            life,
+            state_machine,
             stop_cause,
             record,
             told,
@@ -415,8 +428,8 @@ impl Driver {
                 plan: &plan,
                 agents: &accounts,
                 record: record.as_ref(),
-                start_at_ns: life.start_at_ns(),
-                stopped: life
+                start_at_ns: state_machine.start_at_ns(),
+                stopped: state_machine
                     .was_stopped_early()
                     .then_some(stop_cause.unwrap_or(StopCause::Operator)),
                 notes: &notes,

@@ -13,7 +13,7 @@ use super::{
     tally,
 };
 use crate::{
-    model::{AgentShare, run::Life},
+    model::{AgentShare, run::RunStateMachine},
     verdict::AgentAccount,
 };
 
@@ -40,7 +40,7 @@ pub(super) struct Estate {
 pub(super) struct Legacy {
     pub(super) id: RunId,
     pub(super) run: Protobuf<v1::Run>,
-    pub(super) life: Life,
+    pub(super) state_machine: RunStateMachine,
     /// As the accounts.
     pub(super) agents: Vec<Agent>,
     /// What each agent's progress has told: packets sent and skipped.
@@ -70,7 +70,7 @@ pub(super) struct Revived {
     pub(super) id: RunId,
     pub(super) plan: Plan,
     pub(super) run: v1::Run,
-    pub(super) life: Life,
+    pub(super) state_machine: RunStateMachine,
     pub(super) accounts: Vec<AgentAccount>,
     pub(super) told: Vec<(u64, u64)>,
     pub(super) snapshot: v1::Snapshot,
@@ -119,7 +119,7 @@ impl Legacy {
         let Self {
             id,
             run: Protobuf(run),
-            life,
+            state_machine,
             agents,
             told,
             snapshot: Protobuf(snapshot),
@@ -132,10 +132,10 @@ impl Legacy {
         let Some(Ok(plan)) = run.plan.as_ref().map(Plan::try_from) else {
             return wrong("without a plan that is one");
         };
-        if life.state() != v1::RunState::Running {
+        if state_machine.state() != v1::RunState::Running {
             return wrong("when it was not RUNNING");
         }
-        if agents.len() != life.agents() || agents.len() != told.len() {
+        if agents.len() != state_machine.agents() || agents.len() != told.len() {
             return wrong("with more or less agents than it has");
         }
         // Every client of the plan is the next agent's, in order.
@@ -152,7 +152,7 @@ impl Legacy {
             id,
             plan,
             run,
-            life,
+            state_machine,
             accounts,
             told,
             snapshot,
@@ -247,12 +247,12 @@ mod tests {
         let id = RunId::from_bits(seed);
         let run_id = id.to_string();
         let now_ns = seed % 1_000_000;
-        let mut life = Life::begin(agents as usize, 10_000_000_000, now_ns).0;
+        let mut state_machine = RunStateMachine::begin(agents as usize, 10_000_000_000, now_ns).0;
         for agent in 0..agents as usize {
-            life = life.step(Event::AgentPrepared(agent), now_ns).0;
+            state_machine = state_machine.step(Event::AgentPrepared(agent), now_ns).0;
         }
-        let start_at_ns = life.wake_at_ns().unwrap();
-        life = life.step(Event::Tick, start_at_ns).0;
+        let start_at_ns = state_machine.wake_at_ns().unwrap();
+        state_machine = state_machine.step(Event::Tick, start_at_ns).0;
         let plan = Some(Plan::try_from(&plan(agents * clients)).unwrap().to_proto());
         let account = |agent: u32| {
             let mut account = AgentAccount::new(
@@ -293,7 +293,7 @@ mod tests {
                 label: "x".into(),
                 ..v1::Run::default()
             }),
-            life,
+            state_machine,
             agents: (0..agents)
                 .map(|agent| Agent::from(&account(agent)))
                 .collect(),
@@ -351,7 +351,7 @@ mod tests {
                 let revived = run.revive().unwrap();
                 let again: Vec<Agent> = revived.accounts.iter().map(Into::into).collect();
                 prop_assert_eq!(&again, &was.agents);
-                prop_assert_eq!((revived.life, revived.told, revived.snapshot), (was.life.clone(), was.told.clone(), was.snapshot.0.clone()));
+                prop_assert_eq!((revived.state_machine, revived.told, revived.snapshot), (was.state_machine.clone(), was.told.clone(), was.snapshot.0.clone()));
             }
         }
 
@@ -381,7 +381,10 @@ mod tests {
         };
         refused(|run| run.id = RunId::from_bits(6), "several names");
         refused(|run| run.run.0.plan = None, "plan");
-        refused(|run| run.life = Life::begin(2, 1, 0).0, "RUNNING");
+        refused(
+            |run| run.state_machine = RunStateMachine::begin(2, 1, 0).0,
+            "RUNNING",
+        );
         refused(|run| run.told.clear(), "more or less agents");
         refused(
             |run| run.agents[1].first_client = 2,

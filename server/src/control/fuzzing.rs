@@ -28,16 +28,16 @@ pub(crate) fn revive_and_end(bytes: &[u8]) -> Option<Vec<u8>> {
 fn end(run: Revived) {
     let Revived {
         plan,
-        mut life,
+        mut state_machine,
         accounts,
         ..
     } = run;
-    let agents = (0..life.agents().min(STEPS_MAX)).map(Event::AgentGone);
-    for event in agents.chain([Event::StopRequested, Event::RecordClosed]) {
-        let now_ns = life.wake_at_ns().unwrap_or(u64::MAX);
-        life = life.step(event, now_ns).0;
+    let agents = (0..state_machine.agents().min(STEPS_MAX)).map(Event::AgentGone);
+    for event in agents.chain([Event::StopRequested, Event::RunClosed]) {
+        let now_ns = state_machine.wake_at_ns().unwrap_or(u64::MAX);
+        state_machine = state_machine.step(event, now_ns).0;
     }
-    let start_at_ns = life.start_at_ns();
+    let start_at_ns = state_machine.start_at_ns();
     let evidence = Evidence {
         plan: &plan,
         agents: &accounts,

@@ -9,7 +9,7 @@ use metronome_proto::{
 };
 
 use crate::{
-    model::{LiveCounters, Times, run::Life},
+    model::{LiveCounters, Times, run::RunStateMachine},
     verdict::AgentAccount,
 };
 
@@ -120,17 +120,17 @@ impl Observer {
     /// The run as it looks at `now_ns`.
     pub(super) fn snapshot(
         &mut self,
-        life: &Life,
+        state_machine: &RunStateMachine,
         agents: &[AgentAccount],
         now_ns: u64,
     ) -> v1::Snapshot {
         self.number = self.number.saturating_add(1);
-        if life.state() >= RunState::Draining {
+        if state_machine.state() >= RunState::Draining {
             self.over_ns.get_or_insert(now_ns);
         }
         let received = self.reading.received;
         let received_hz = self.rate_since_last(received, now_ns);
-        let start_ns = life.start_at_ns().unwrap_or(u64::MAX);
+        let start_ns = state_machine.start_at_ns().unwrap_or(u64::MAX);
         let due_ns = self.over_ns.map_or(now_ns, |over_ns| over_ns.min(now_ns));
         let schedule = self.plan.schedule(start_ns);
         let due = schedule.map(|schedule| {
@@ -143,7 +143,7 @@ impl Observer {
         let elapsed = Duration::from_nanos(now_ns.saturating_sub(start_ns));
         v1::Snapshot {
             run_id: self.run_id.clone(),
-            state: life.state().into(),
+            state: state_machine.state().into(),
             elapsed: prost_types::Duration::try_from(elapsed).ok(),
             clients_connected: self.reading.connected,
             scheduled: due.unwrap_or(sent),
@@ -155,7 +155,7 @@ impl Observer {
             transit: self.transit.clone(),
             latency: self.latency.clone(),
             number: self.number,
-            remark: self.remark(life, agents),
+            remark: self.remark(state_machine, agents),
         }
     }
 
@@ -175,13 +175,13 @@ impl Observer {
         self.received_hz
     }
 
-    fn remark(&self, life: &Life, agents: &[AgentAccount]) -> String {
+    fn remark(&self, state_machine: &RunStateMachine, agents: &[AgentAccount]) -> String {
         if !self.trouble.is_empty() {
             return self.trouble.clone();
         }
-        match life.state() {
+        match state_machine.state() {
             RunState::Preparing => {
-                let names: Vec<_> = life
+                let names: Vec<_> = state_machine
                     .preparing()
                     .map(|agent| agents[agent].name.as_str())
                     .collect();
@@ -220,15 +220,15 @@ mod tests {
     fn snapshots_tell_what_is_due_sent_and_received() {
         let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
         let mut observer = Observer::new(plan(), "7".into(), &agents);
-        let (life, _) = Life::begin(1, 10 * SECOND_NS, 0);
-        let first = observer.snapshot(&life, &agents, 0);
+        let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
+        let first = observer.snapshot(&state_machine, &agents, 0);
         assert_eq!(
             (first.scheduled, first.number, first.state()),
             (0, 1, RunState::Preparing)
         );
         assert_eq!(first.remark, "waiting for a to connect its clients");
 
-        let (life, _) = life.step(Event::AgentPrepared(0), 0);
+        let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
         observer.take_progress(
             0,
             &v1::Progress {
@@ -242,13 +242,13 @@ mod tests {
             connected: 2,
             ..LiveCounters::default()
         });
-        observer.snapshot(&life, &agents, START_LEAD_NS);
+        observer.snapshot(&state_machine, &agents, START_LEAD_NS);
         observer.take_reading(LiveCounters {
             received: 2_000,
             connected: 2,
             ..LiveCounters::default()
         });
-        let second = observer.snapshot(&life, &agents, START_LEAD_NS + SECOND_NS);
+        let second = observer.snapshot(&state_machine, &agents, START_LEAD_NS + SECOND_NS);
         assert_eq!(
             (second.scheduled, second.sent, second.received),
             (2_002, 2_000, 2_000)
@@ -273,8 +273,8 @@ mod tests {
         };
         let mut observer = Observer::new(plan(), "7".into(), &agents);
         observer.go_on(shown, &[(1_000, 0)], &agents);
-        let (life, _) = Life::begin(1, SECOND_NS, 0);
-        let next = observer.snapshot(&life, &agents, 0);
+        let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
+        let next = observer.snapshot(&state_machine, &agents, 0);
         assert_eq!(
             (
                 next.received,
@@ -292,7 +292,7 @@ mod tests {
         });
         assert_eq!(
             observer
-                .snapshot(&life, &agents, 20_000_000)
+                .snapshot(&state_machine, &agents, 20_000_000)
                 .received_hz
                 .to_bits(),
             0.0_f64.to_bits()
@@ -303,7 +303,7 @@ mod tests {
     fn an_agent_cannot_make_progress_fall_or_exceed_its_part() {
         let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
         let mut observer = Observer::new(plan(), "7".into(), &agents);
-        let (life, _) = Life::begin(1, SECOND_NS, 0);
+        let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
         for (told, shown) in [(5, 5), (3, 5), (u64::MAX, 20_000), (0, 20_000)] {
             observer.take_progress(
                 0,
@@ -313,7 +313,7 @@ mod tests {
                 },
                 &agents[0],
             );
-            assert_eq!(observer.snapshot(&life, &agents, 0).sent, shown);
+            assert_eq!(observer.snapshot(&state_machine, &agents, 0).sent, shown);
         }
         observer.take_progress(9, &v1::Progress::default(), &agents[0]);
     }
@@ -322,15 +322,16 @@ mod tests {
     fn nothing_becomes_due_after_a_stop() {
         let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
         let mut observer = Observer::new(plan(), "7".into(), &agents);
-        let (life, _) = Life::begin(1, 10 * SECOND_NS, 0);
-        let (life, _) = life.step(Event::AgentPrepared(0), 0);
-        let (life, _) = life.step(Event::StopRequested, START_LEAD_NS + SECOND_NS);
+        let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
+        let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
+        let (state_machine, _) =
+            state_machine.step(Event::StopRequested, START_LEAD_NS + SECOND_NS);
         let at_stop = observer
-            .snapshot(&life, &agents, START_LEAD_NS + SECOND_NS)
+            .snapshot(&state_machine, &agents, START_LEAD_NS + SECOND_NS)
             .scheduled;
         assert_eq!(
             observer
-                .snapshot(&life, &agents, START_LEAD_NS + 3 * SECOND_NS)
+                .snapshot(&state_machine, &agents, START_LEAD_NS + 3 * SECOND_NS)
                 .scheduled,
             at_stop
         );

@@ -6,11 +6,11 @@
 //!     └─────────────┴────────────┴───────────┘   a stop, or no agent is left
 //! ```
 //!
-//! An event only records a fact; [`Life::advance`] alone decides what follows from the facts and
+//! An event only records a fact; [`RunStateMachine::advance`] alone decides what follows from the facts and
 //! the time. Agents are known by their index within the run; who they are and what they told is the
 //! caller's. Times are nanoseconds of CLOCK_MONOTONIC.
 //!
-//! Absent on purpose: clock, I/O, async, figures. Letting the clients in comes before a life
+//! Absent on purpose: clock, I/O, async, figures. Letting the clients in comes before a state_machine
 //! begins, since a refusal is StartRun's answer and no run at all.
 
 use metronome_proto::v1::RunState;
@@ -41,7 +41,7 @@ pub(crate) enum Event {
     AgentGone(usize),
     StopRequested,
     /// The master has told what the workers counted, or is gone and never will.
-    RecordClosed,
+    RunClosed,
     /// Nothing but the passing of time.
     Tick,
 }
@@ -65,7 +65,7 @@ pub(crate) enum Action {
 
 /// How a run stands. A successor of this server goes on with it as it is.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(crate) struct Life {
+pub(crate) struct RunStateMachine {
     stage: Stage,
     agents: Vec<AgentStage>,
     /// From the first packet due to the end of the schedule.
@@ -100,10 +100,10 @@ impl AgentStage {
     }
 }
 
-impl Life {
+impl RunStateMachine {
     /// A run of `agents` agents whose clients may connect from now on.
     pub(crate) fn begin(agents: usize, schedule_ns: u64, now_ns: u64) -> (Self, Vec<Action>) {
-        let life = Self {
+        let state_machine = Self {
             stage: Stage::Preparing {
                 until_ns: now_ns.saturating_add(PREPARE_NS),
             },
@@ -113,7 +113,10 @@ impl Life {
             stop_requested: false,
             stopped_early: false,
         };
-        (life, (0..agents).map(Action::SendPrepare).collect())
+        (
+            state_machine,
+            (0..agents).map(Action::SendPrepare).collect(),
+        )
     }
 
     /// What follows from `event` at `now_ns`. Late, repeated and unknown events change nothing.
@@ -123,11 +126,11 @@ impl Life {
             Event::AgentFinished(agent) => self.note(agent, AgentStage::Finished),
             Event::AgentGone(agent) => self.note(agent, AgentStage::Gone),
             Event::StopRequested => self.stop_requested = true,
-            Event::RecordClosed if matches!(self.stage, Stage::Closing { .. }) => {
+            Event::RunClosed if matches!(self.stage, Stage::Closing { .. }) => {
                 self.stage = Stage::Ended;
                 return (self, vec![Action::Conclude]);
             }
-            Event::RecordClosed | Event::Tick => {}
+            Event::RunClosed | Event::Tick => {}
         }
         let mut actions = Vec::new();
         // Each turn moves at least one stage down or settles, so this ends.
@@ -307,32 +310,34 @@ mod tests {
 
     /// Feeds events one after the other and collects what follows.
     struct Story {
-        life: Option<Life>,
+        state_machine: Option<RunStateMachine>,
         now_ns: u64,
         actions: Vec<Action>,
     }
 
     impl Story {
         fn of(agents: usize) -> Self {
-            let (life, actions) = Life::begin(agents, SCHEDULE_NS, 1_000);
+            let (state_machine, actions) = RunStateMachine::begin(agents, SCHEDULE_NS, 1_000);
             Self {
-                life: Some(life),
+                state_machine: Some(state_machine),
                 now_ns: 1_000,
                 actions,
             }
         }
 
-        fn life(&self) -> &Life {
-            self.life.as_ref().expect("only absent within a step")
+        fn state_machine(&self) -> &RunStateMachine {
+            self.state_machine
+                .as_ref()
+                .expect("only absent within a step")
         }
 
         fn on(&mut self, event: Event) -> Vec<Action> {
-            let (life, actions) = self
-                .life
+            let (state_machine, actions) = self
+                .state_machine
                 .take()
                 .expect("only absent within a step")
                 .step(event, self.now_ns);
-            self.life = Some(life);
+            self.state_machine = Some(state_machine);
             self.actions.extend(&actions);
             actions
         }
@@ -340,14 +345,14 @@ mod tests {
         /// Lets time pass until the run next wants to be woken.
         fn wait(&mut self) -> Vec<Action> {
             self.now_ns = self
-                .life()
+                .state_machine()
                 .wake_at_ns()
                 .expect("a run that has ended waits for nothing");
             self.on(Event::Tick)
         }
 
         fn is(&self, state: RunState) -> bool {
-            self.life().state() == state
+            self.state_machine().state() == state
         }
     }
 
@@ -371,8 +376,8 @@ mod tests {
         assert_eq!(story.now_ns, start_at_ns + SCHEDULE_NS);
         assert_eq!(story.on(Event::AgentFinished(0)), []);
         assert_eq!(story.on(Event::AgentFinished(1)), [Action::CloseRun]);
-        assert_eq!(story.on(Event::RecordClosed), [Action::Conclude]);
-        assert!(story.is(RunState::Ended) && !story.life().was_stopped_early());
+        assert_eq!(story.on(Event::RunClosed), [Action::Conclude]);
+        assert!(story.is(RunState::Ended) && !story.state_machine().was_stopped_early());
     }
 
     #[test]
@@ -389,7 +394,7 @@ mod tests {
             };
             let lead_ns = start_at_ns - story.now_ns;
             assert!((5_000_000..=30_000_000).contains(&lead_ns), "{lead_ns}");
-            assert_eq!(story.life().start_at_ns(), Some(start_at_ns));
+            assert_eq!(story.state_machine().start_at_ns(), Some(start_at_ns));
         }
     }
 
@@ -408,14 +413,14 @@ mod tests {
             assert_eq!(story.on(Event::StopRequested), []);
             assert_eq!(story.on(Event::AgentFinished(0)), [Action::CloseRun]);
             assert_eq!(
-                story.life().was_stopped_early(),
+                story.state_machine().was_stopped_early(),
                 state != RunState::Draining
             );
         }
         let mut story = Story::of(1);
         assert_eq!(story.on(Event::StopRequested), [Action::SendStop(0)]);
         assert_eq!(story.wait(), [Action::GiveUp(0), Action::CloseRun]);
-        assert!(story.life().was_stopped_early());
+        assert!(story.state_machine().was_stopped_early());
     }
 
     #[test]
@@ -443,7 +448,7 @@ mod tests {
         assert_eq!(story.on(Event::AgentGone(2)), []);
         assert!(story.is(RunState::Running));
         assert_eq!(story.on(Event::AgentGone(1)), [Action::CloseRun]);
-        assert!(!story.life().was_stopped_early());
+        assert!(!story.state_machine().was_stopped_early());
     }
 
     #[test]
@@ -478,7 +483,7 @@ mod tests {
             2 => agents.clone().prop_map(Event::AgentFinished),
             2 => agents.prop_map(Event::AgentGone),
             1 => Just(Event::StopRequested),
-            1 => Just(Event::RecordClosed),
+            1 => Just(Event::RunClosed),
             3 => Just(Event::Tick),
         ]
     }
@@ -490,15 +495,15 @@ mod tests {
             happenings in prop::collection::vec((events(), 0..4 * SECOND_NS), 0..60),
         ) {
             let mut story = Story::of(agents);
-            let mut state = story.life().state();
+            let mut state = story.state_machine().state();
             for (event, pause_ns) in happenings {
                 story.now_ns += pause_ns;
                 story.on(event);
-                prop_assert!(story.life().state() >= state, "a state only moves down");
-                state = story.life().state();
+                prop_assert!(story.state_machine().state() >= state, "a state only moves down");
+                state = story.state_machine().state();
             }
             let silence_since_ns = story.now_ns;
-            while story.life().wake_at_ns().is_some() {
+            while story.state_machine().wake_at_ns().is_some() {
                 story.wait();
             }
             let limit_ns = PREPARE_NS + START_LEAD_NS + SCHEDULE_NS + GRACE_NS + STOP_NS + CLOSE_NS;
