@@ -59,7 +59,7 @@ const EXIT_USAGE: u8 = 2;
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     if let Some(Command::Healthcheck) = args.command {
-        return control::probe::run(&args);
+        return control::monitor::healthcheck::run(&args);
     }
     let config = match Config::try_from(args) {
         Ok(config) => config,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Figures ─ catalogue ─▶ families ─┬─ exposition ────────▶ Prometheus text, OpenMetrics
-//!                                  └─ control::push::otlp ▶ an OTLP request
+//!                                  └─ control::monitor::push::otlp ▶ an OTLP request
 //! ```
 //!
 //! Base units in the names (seconds, bytes), counters only rise. No run id is a label anywhere:

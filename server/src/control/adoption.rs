@@ -9,14 +9,16 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use super::{
-    attendance::LEASE,
-    driver::Driver,
+use crate::control::{
+    agents::agent_service::LEASE,
     estate::Revived,
-    runs::{Active, View},
-    shared::Shared,
-    start::INBOX_MAX,
-    telling,
+    lifecycle::shared::Shared,
+    runs::{
+        active::{Active, View},
+        driver::Driver,
+        start::INBOX_MAX,
+        trace_report,
+    },
 };
 
 /// The load of an agent ends when its lease does; after that it has nothing to come back for.
@@ -64,7 +66,7 @@ fn adopt_one(shared: &Arc<Shared>, revived: Revived) {
         .add(id, Active::new(view.subscribe(), stop, freeze));
     let span = tracing::info_span!("run", run_id = %id);
     telemetry::continue_from_traceparent(&span, &traceparent);
-    telling::begin(&span, &run.run_id, &plan, accounts.len());
+    trace_report::begin(&span, &run.run_id, &plan, accounts.len());
     let driver = Driver {
         shared: Arc::clone(shared),
         id,

@@ -8,11 +8,11 @@ use std::fmt;
 use metronome_proto::{plan::Plan, run_id::RunId, v1};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{
-    runs::{Runs, Unsaved},
-    tally,
-};
 use crate::{
+    control::{
+        agents::agent_counters,
+        runs::active::{Runs, Unsaved},
+    },
     model::{AgentShare, run::RunStateMachine},
     verdict::AgentAccount,
 };
@@ -26,7 +26,7 @@ pub(super) struct Estate {
         Protobuf<v1::Run>,
         Vec<Protobuf<v1::ListClientsResponse>>,
     )>,
-    pub(super) tally: tally::Legacy,
+    pub(super) tally: agent_counters::Legacy,
     /// When the first of the servers that succeeded each other was started: label and
     /// CLOCK_MONOTONIC.
     pub(super) started_unix_ms: u64,

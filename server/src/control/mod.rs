@@ -24,33 +24,17 @@
 //! | [`probe`] | the health of another server: the one call that goes out |
 
 mod adoption;
-mod answer;
-mod attendance;
-mod calls;
-mod data_plane;
-mod departure;
-mod division;
-mod driver;
+mod agents;
+mod api;
 mod estate;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
-mod health;
-mod http;
-mod identity;
-mod listener;
-mod metrics;
-mod operator;
-pub(crate) mod probe;
-mod push;
-mod registry;
+mod lifecycle;
+mod master_client;
+pub(crate) mod monitor;
 mod runs;
-mod shared;
-mod shutdown;
-mod snapshot;
-mod start;
+mod status;
 mod succession;
-mod tally;
-mod telling;
 mod upgrade;
 
 use std::{
@@ -81,15 +65,16 @@ use crate::{
     store::Store,
     upgrade::{Belongings, Predecessor},
 };
-use attendance::Attendance;
-use calls::Calls;
-use data_plane::DataPlane;
-use health::Health;
-pub(crate) use identity::unix_ms;
-use listener::Intake;
-use metrics::Metrics;
-use operator::Operator;
-use shared::{About, Shared};
+use agents::agent_service::Attendance;
+pub(crate) use agents::clock_identity::unix_ms;
+use api::{health::Health, operator::Operator, rpc_tracing::Calls};
+use lifecycle::{
+    listener::Intake,
+    shared::{About, Shared},
+    shutdown,
+};
+use master_client::DataPlane;
+use monitor::{http, metrics::Metrics, push};
 use succession::Succession;
 use upgrade::Upgrade;
 

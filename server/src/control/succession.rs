@@ -6,13 +6,16 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::task;
 
-use super::{
-    adoption::adopt,
-    data_plane::DataPlane,
-    estate::{Estate, Revived},
-    shared::Shared,
+use crate::{
+    control::{
+        adoption::adopt,
+        estate::{Estate, Revived},
+        lifecycle::shared::Shared,
+        master_client::DataPlane,
+    },
+    ledger::Dimensions,
+    upgrade::Predecessor,
 };
-use crate::{ledger::Dimensions, upgrade::Predecessor};
 
 /// All that the old server had, ready to go on.
 pub(super) struct Succession {

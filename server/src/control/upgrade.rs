@@ -21,13 +21,15 @@ use tokio::{
 };
 use tonic::{Code, Status};
 
-use super::{
-    answer,
-    estate::{Estate, Legacy},
-    runs::{Active, View},
-    shared::Shared,
+use crate::{
+    control::{
+        estate::{Estate, Legacy},
+        lifecycle::shared::Shared,
+        runs::active::{Active, View},
+        status,
+    },
+    upgrade::{Belongings, Patience, Successor, executable},
 };
-use crate::upgrade::{Belongings, Patience, Successor, executable};
 
 /// For the hand-over itself, in which no client is read: far more than it takes, and less than it
 /// takes to break a connection.
@@ -129,7 +131,7 @@ impl Upgrade {
             return Ok(());
         }
         let sentence = format!("the server is being upgraded and {what}; ask again in a moment");
-        Err(answer::plain(Code::Unavailable, "UPGRADING", &sentence))
+        Err(status::plain(Code::Unavailable, "UPGRADING", &sentence))
     }
 
     fn enter(&self, stage: Stage) {

@@ -19,7 +19,7 @@ const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
 
 /// Collects what is known and makes snapshots of it.
 #[derive(Debug)]
-pub(super) struct Observer {
+pub(crate) struct Observer {
     plan: Plan,
     run_id: String,
     progress: Vec<v1::Progress>,
@@ -39,7 +39,7 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) fn new(plan: Plan, run_id: String, agents: &[AgentAccount]) -> Self {
+    pub(crate) fn new(plan: Plan, run_id: String, agents: &[AgentAccount]) -> Self {
         Self {
             plan,
             run_id,
@@ -58,7 +58,7 @@ impl Observer {
     }
 
     /// Goes on from the last snapshot and the progress that another server has seen.
-    pub(super) fn go_on(
+    pub(crate) fn go_on(
         &mut self,
         snapshot: v1::Snapshot,
         told: &[(u64, u64)],
@@ -88,7 +88,7 @@ impl Observer {
     }
 
     /// An agent told how far it is. Its figures only rise, and no further than its part allows.
-    pub(super) fn take_progress(&mut self, agent: usize, told: &v1::Progress, part: &AgentAccount) {
+    pub(crate) fn take_progress(&mut self, agent: usize, told: &v1::Progress, part: &AgentAccount) {
         let Some(known) = self.progress.get_mut(agent) else {
             return;
         };
@@ -98,7 +98,7 @@ impl Observer {
     }
 
     /// The ledger was read.
-    pub(super) fn take_reading(&mut self, mut reading: LiveCounters) {
+    pub(crate) fn take_reading(&mut self, mut reading: LiveCounters) {
         if let Some(Times {
             lateness,
             transit,
@@ -113,12 +113,12 @@ impl Observer {
     }
 
     /// What went wrong last, for the remark.
-    pub(super) fn take_trouble(&mut self, trouble: String) {
+    pub(crate) fn take_trouble(&mut self, trouble: String) {
         self.trouble = trouble;
     }
 
     /// The run as it looks at `now_ns`.
-    pub(super) fn snapshot(
+    pub(crate) fn snapshot(
         &mut self,
         state_machine: &RunStateMachine,
         agents: &[AgentAccount],

@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 const DOMAIN: &str = "metronome.v1";
 
 /// A field of a request that is out of range.
-pub(super) fn bad_field(field: &str, problem: &str) -> Status {
+pub(crate) fn bad_field(field: &str, problem: &str) -> Status {
     let mut details = ErrorDetails::with_bad_request_violation(field, problem);
     add_info(&mut details, "FIELD_OUT_OF_RANGE");
     Status::with_error_details(
@@ -18,25 +18,25 @@ pub(super) fn bad_field(field: &str, problem: &str) -> Status {
     )
 }
 
-pub(super) fn bad_plan(error: &PlanError) -> Status {
+pub(crate) fn bad_plan(error: &PlanError) -> Status {
     bad_field(&format!("plan.{}", error.field), &error.problem)
 }
 
 /// The world is not as the request needs it. `reason` also is the violation's type.
-pub(super) fn precondition(reason: &str, subject: &str, sentence: &str) -> Status {
+pub(crate) fn precondition(reason: &str, subject: &str, sentence: &str) -> Status {
     let mut details = ErrorDetails::with_precondition_failure_violation(reason, subject, sentence);
     add_info(&mut details, reason);
     Status::with_error_details(Code::FailedPrecondition, sentence, details)
 }
 
 /// There is not enough of `subject`, a flag of the server.
-pub(super) fn quota(reason: &str, subject: &str, sentence: &str) -> Status {
+pub(crate) fn quota(reason: &str, subject: &str, sentence: &str) -> Status {
     let mut details = ErrorDetails::with_quota_failure_violation(subject, sentence);
     add_info(&mut details, reason);
     Status::with_error_details(Code::ResourceExhausted, sentence, details)
 }
 
-pub(super) fn unknown_run(id: RunId) -> Status {
+pub(crate) fn unknown_run(id: RunId) -> Status {
     let sentence = format!("there is no run {id}; `benchctl runs` lists those there are");
     let mut details =
         ErrorDetails::with_resource_info("metronome.v1.Run", id.to_string(), "", sentence.as_str());
@@ -45,14 +45,14 @@ pub(super) fn unknown_run(id: RunId) -> Status {
 }
 
 /// Any other error.
-pub(super) fn plain(code: Code, reason: &str, sentence: &str) -> Status {
+pub(crate) fn plain(code: Code, reason: &str, sentence: &str) -> Status {
     let mut details = ErrorDetails::new();
     add_info(&mut details, reason);
     Status::with_error_details(code, sentence, details)
 }
 
 /// The id in a request.
-pub(super) fn parse_run_id(text: &str) -> Result<RunId, Status> {
+pub(crate) fn parse_run_id(text: &str) -> Result<RunId, Status> {
     text.parse()
         .map_err(|error: metronome_proto::run_id::BadRunId| bad_field("run_id", &error.to_string()))
 }

@@ -19,16 +19,21 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{
-    answer, identity,
-    registry::{FromAgent, Identity, News, ORDERS_WAITING_MAX, Orders, order},
-    shared::Shared,
+use crate::{
+    control::{
+        agents::{
+            clock_identity,
+            registry::{FromAgent, Identity, News, ORDERS_WAITING_MAX, Orders, order},
+        },
+        lifecycle::shared::Shared,
+        status,
+    },
+    text,
 };
-use crate::text;
 
 /// Load must stop when no Renew came for this long. So long an agent may take to come back to a
 /// server that was upgraded.
-pub(super) const LEASE: Duration = Duration::from_secs(3);
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// An agent that says nothing for this long is lost: it says Alive every second.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -43,12 +48,12 @@ const RUNS_PER_AGENT_MAX: usize = 100;
 static COMINGS_AND_GOINGS: Restraint = Restraint::new(10, 10_000_000_000);
 
 /// The service.
-pub(super) struct Attendance {
+pub(crate) struct Attendance {
     shared: Arc<Shared>,
 }
 
 impl Attendance {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
 }
@@ -68,7 +73,7 @@ impl AgentService for Attendance {
             .await
             .map_err(|_| Status::deadline_exceeded("Register did not come within 10 s"))??;
         let Some(Message::Register(register)) = first.and_then(|first| first.message) else {
-            return Err(answer::bad_field(
+            return Err(status::bad_field(
                 "message",
                 "the first message must be a Register",
             ));
@@ -91,7 +96,7 @@ impl AgentService for Attendance {
                 "an agent named {} is connected already; give this one another --name",
                 identity.name
             );
-            return Err(answer::plain(
+            return Err(status::plain(
                 Code::AlreadyExists,
                 "AGENT_NAME_TAKEN",
                 &sentence,
@@ -126,7 +131,7 @@ fn identify(
     peer: Option<SocketAddr>,
 ) -> Result<Identity, Status> {
     if !is_agent_name(&register.name) {
-        return Err(answer::bad_field(
+        return Err(status::bad_field(
             "register.name",
             "1 to 63 characters of a-z, 0-9 and - are allowed",
         ));
@@ -136,13 +141,13 @@ fn identify(
             "{} is out of range; 1 to {CLIENTS_MAX} are allowed",
             register.clients_max
         );
-        return Err(answer::bad_field("register.clients_max", &problem));
+        return Err(status::bad_field("register.clients_max", &problem));
     }
     Ok(Identity {
         name: register.name.clone(),
         version: text::printable(&register.version, VERSION_BYTES_MAX),
         peer,
-        connected_unix_ms: identity::unix_ms(),
+        connected_unix_ms: clock_identity::unix_ms(),
         shares_clock: shared.about.clock.is_shared_by(register),
         clients_max: register.clients_max,
         cores: register.cores,
@@ -153,12 +158,12 @@ fn identify(
 fn runs_of(register: &v1::Register) -> Result<Vec<RunId>, Status> {
     if register.run_ids.len() > RUNS_PER_AGENT_MAX {
         let problem = format!("at most {RUNS_PER_AGENT_MAX} are allowed");
-        return Err(answer::bad_field("register.run_ids", &problem));
+        return Err(status::bad_field("register.run_ids", &problem));
     }
     register
         .run_ids
         .iter()
-        .map(|run_id| answer::parse_run_id(run_id))
+        .map(|run_id| status::parse_run_id(run_id))
         .collect()
 }
 
@@ -246,7 +251,7 @@ async fn pass_on(waiting: &mut Option<Waiting>) {
 fn take(shared: &Shared, name: &str, received: AgentMessage) -> Result<Option<Waiting>, Status> {
     let (run_id, news) = match received.message {
         Some(Message::Register(_)) => {
-            return Err(answer::bad_field(
+            return Err(status::bad_field(
                 "message",
                 "only the first may be a Register",
             ));
@@ -258,7 +263,7 @@ fn take(shared: &Shared, name: &str, received: AgentMessage) -> Result<Option<Wa
         Some(Message::ClientRecords(records))
             if records.clients.len() > RECORDS_PER_MESSAGE_MAX =>
         {
-            return Err(answer::bad_field(
+            return Err(status::bad_field(
                 "client_records.clients",
                 "at most 1000 a message are allowed",
             ));
@@ -267,7 +272,7 @@ fn take(shared: &Shared, name: &str, received: AgentMessage) -> Result<Option<Wa
         Some(Message::Finished(finished)) => (finished.run_id.clone(), News::Finished(finished)),
         Some(Message::Failed(failed)) => (failed.run_id, News::Failed(failed.error)),
     };
-    let id: RunId = answer::parse_run_id(&run_id)?;
+    let id: RunId = status::parse_run_id(&run_id)?;
     // News of a run that is over come late and change nothing.
     let Some((inbox, agent)) = shared.registry.inbox(name, id) else {
         return Ok(None);

@@ -25,46 +25,46 @@ const RESTART_MAX: Duration = Duration::from_secs(120);
 const READY_MAX: Duration = Duration::from_secs(10);
 
 /// An answer of the master that is on its way.
-pub(super) type Answer<T> = oneshot::Receiver<T>;
+pub(crate) type Answer<T> = oneshot::Receiver<T>;
 
 /// The master, seen from the control plane.
 #[derive(Clone)]
-pub(super) struct DataPlane(Handle);
+pub(crate) struct DataPlane(Handle);
 
 impl DataPlane {
-    pub(super) fn new(master: Handle) -> Self {
+    pub(crate) fn new(master: Handle) -> Self {
         Self(master)
     }
 
     /// `None` when no answer came within 3 s.
-    pub(super) async fn admit(&self, run: Admission) -> Option<Result<(), AdmitError>> {
+    pub(crate) async fn admit(&self, run: Admission) -> Option<Result<(), AdmitError>> {
         in_time(self.ask(|reply| Request::Admit { run, reply })).await
     }
 
     /// `None` when no answer came within 3 s.
-    pub(super) async fn read_server(&self) -> Option<ServerStatus> {
+    pub(crate) async fn read_server(&self) -> Option<ServerStatus> {
         in_time(self.ask(|reply| Request::ReadServer { reply })).await
     }
 
     /// `None` when no answer came within 3 s.
-    pub(super) async fn read_totals(&self) -> Option<TotalCounters> {
+    pub(crate) async fn read_totals(&self) -> Option<TotalCounters> {
         in_time(self.ask(|reply| Request::ReadTotals { reply })).await
     }
 
     /// How many workers were restarted. `None` when that was not done within 2 minutes.
-    pub(super) async fn restart_workers(&self) -> Option<u32> {
+    pub(crate) async fn restart_workers(&self) -> Option<u32> {
         let answer = self.ask(|reply| Request::RestartWorkers { reply });
         time::timeout(RESTART_MAX, answer).await.ok()?.ok()
     }
 
     /// Waits until no restart of the workers is under way.
-    pub(super) async fn rested(&self) {
+    pub(crate) async fn rested(&self) {
         // A master that is gone restarts nothing.
         let _ = self.ask(|reply| Request::WhenRested { reply }).await;
     }
 
     /// Waits until every worker serves.
-    pub(super) async fn ready(&self) -> Option<()> {
+    pub(crate) async fn ready(&self) -> Option<()> {
         time::timeout(READY_MAX, self.ask(|reply| Request::WhenReady { reply }))
             .await
             .ok()?
@@ -73,7 +73,7 @@ impl DataPlane {
 
     /// Lets go of everything until `deadline_ns`, or says why not. Afterwards `take_back`, or the
     /// end.
-    pub(super) async fn hand_over(
+    pub(crate) async fn hand_over(
         &self,
         conduit: Arc<Conduit>,
         deadline_ns: u64,
@@ -88,12 +88,12 @@ impl DataPlane {
             .unwrap_or_else(|_| Err("the data plane does not answer".into()))
     }
 
-    pub(super) async fn take_back(&self) {
+    pub(crate) async fn take_back(&self) {
         let _ = self.ask(|reply| Request::TakeBack { reply }).await;
     }
 
     /// Takes what another server has handed over. An error is one sentence.
-    pub(super) async fn inherit(
+    pub(crate) async fn inherit(
         &self,
         bytes: Vec<u8>,
         sockets: Vec<OwnedFd>,
@@ -109,11 +109,11 @@ impl DataPlane {
     }
 
     /// The other server has let go.
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         let _ = self.0.ask(Request::Begin);
     }
 
-    pub(super) fn read_run(&self, run: RunId, histograms: bool) -> Answer<Option<LiveCounters>> {
+    pub(crate) fn read_run(&self, run: RunId, histograms: bool) -> Answer<Option<LiveCounters>> {
         self.ask(|reply| Request::ReadRun {
             run,
             histograms,
@@ -121,11 +121,11 @@ impl DataPlane {
         })
     }
 
-    pub(super) fn close_run(&self, run: RunId) -> Answer<Option<FinalCounters>> {
+    pub(crate) fn close_run(&self, run: RunId) -> Answer<Option<FinalCounters>> {
         self.ask(|reply| Request::CloseRun { run, reply })
     }
 
-    pub(super) fn shut_down(&self) {
+    pub(crate) fn shut_down(&self) {
         // When it is gone already, all is well.
         let _ = self.0.ask(Request::Shutdown);
     }
@@ -146,7 +146,7 @@ async fn in_time<T>(answer: Answer<T>) -> Option<T> {
 
 /// Awaits the answer in `slot` and empties it; for ever when there is none. Can be dropped and
 /// called again without losing the answer.
-pub(super) async fn answer_in<T>(slot: &mut Option<Answer<T>>) -> Option<T> {
+pub(crate) async fn answer_in<T>(slot: &mut Option<Answer<T>>) -> Option<T> {
     let Some(waiting) = slot else {
         return std::future::pending().await;
     };

@@ -23,8 +23,7 @@ use tokio::{
 };
 use tonic::{Request, codec::CompressionEncoding, transport::Channel};
 
-use super::metrics::Metrics;
-use crate::metrics::Family;
+use crate::{control::monitor::metrics::Metrics, metrics::Family};
 use otlp::{Times, request};
 
 const EVERY_DEFAULT: Duration = Duration::from_secs(60);
@@ -37,7 +36,7 @@ const LAST_MAX: Duration = Duration::from_millis(300);
 /// Sends until `stopped`, then once more; resolves when that is done or has taken too long.
 ///
 /// `None` when no variable asks for it.
-pub(super) fn start(
+pub(crate) fn start(
     metrics: Arc<Metrics>,
     stopped: watch::Receiver<()>,
 ) -> Option<oneshot::Receiver<()>> {

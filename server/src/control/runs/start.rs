@@ -8,16 +8,20 @@ use tokio::sync::{mpsc, watch};
 use tonic::{Code, Status};
 use tracing::{Instrument as _, Span};
 
-use super::{
-    answer,
-    driver::Driver,
-    identity,
-    registry::{EnlistError, Enlisted, FromAgent},
-    runs::{Active, View},
-    shared::{Shared, unreadable},
-    telling,
-};
 use crate::{
+    control::{
+        agents::{
+            clock_identity,
+            registry::{EnlistError, Enlisted, FromAgent},
+        },
+        lifecycle::shared::{Shared, unreadable},
+        runs::{
+            active::{Active, View},
+            driver::Driver,
+            trace_report,
+        },
+        status,
+    },
     master::request::{Admission, AdmitError},
     store::{InsertError, timestamp},
     text,
@@ -29,7 +33,7 @@ const LABEL_BYTES_MAX: usize = 128;
 /// Most agents in one run; an agent's index is 0 to 255.
 const AGENTS_MAX: usize = 256;
 /// News from agents that a run has not looked at yet.
-pub(super) const INBOX_MAX: usize = 256;
+pub(crate) const INBOX_MAX: usize = 256;
 /// Two runs of one millisecond share an id once in 65,536 times.
 const ID_ATTEMPTS_MAX: u32 = 5;
 
@@ -42,14 +46,14 @@ struct Asked {
 
 /// Starts a run on a task of its own: a caller that goes away in the middle must not leave half a
 /// run behind.
-pub(super) async fn start_run(
+pub(crate) async fn start_run(
     shared: &Arc<Shared>,
     request: v1::StartRunRequest,
 ) -> Result<v1::Run, Status> {
     let shared = Arc::clone(shared);
     let work = async move { start_or_find(&shared, request).await }.instrument(Span::current());
     tokio::spawn(work).await.map_err(|_| {
-        answer::plain(
+        status::plain(
             Code::Internal,
             "START_FAILED",
             "the run could not be started",
@@ -71,7 +75,7 @@ async fn start_or_find(
     }
     if shared.is_draining() {
         let sentence = "the server is shutting down and starts no runs";
-        return Err(answer::plain(Code::Unavailable, "DRAINING", sentence));
+        return Err(status::plain(Code::Unavailable, "DRAINING", sentence));
     }
     shared.upgrade.refuse_start()?;
     for _ in 0..ID_ATTEMPTS_MAX {
@@ -79,7 +83,7 @@ async fn start_or_find(
             return Ok(run);
         }
     }
-    Err(answer::plain(
+    Err(status::plain(
         Code::Internal,
         "RUN_ID_TAKEN",
         "no free run id was found; check the clock and try again",
@@ -89,22 +93,22 @@ async fn start_or_find(
 fn check(request: v1::StartRunRequest) -> Result<Asked, Status> {
     let plan = request
         .plan
-        .ok_or_else(|| answer::bad_field("plan", "missing; say what to run"))?;
-    let plan = Plan::try_from(&plan).map_err(|error| answer::bad_plan(&error))?;
+        .ok_or_else(|| status::bad_field("plan", "missing; say what to run"))?;
+    let plan = Plan::try_from(&plan).map_err(|error| status::bad_plan(&error))?;
     let id = request.request_id;
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if id.len() > REQUEST_ID_BYTES_MAX || !id.bytes().all(is_allowed) {
         let problem = format!(
             "at most {REQUEST_ID_BYTES_MAX} characters of A-Z, a-z, 0-9, _, . and - are allowed"
         );
-        return Err(answer::bad_field("request_id", &problem));
+        return Err(status::bad_field("request_id", &problem));
     }
     if request.label.len() > LABEL_BYTES_MAX
         || text::printable(&request.label, LABEL_BYTES_MAX) != request.label
     {
         let problem =
             format!("at most {LABEL_BYTES_MAX} bytes without control characters are allowed");
-        return Err(answer::bad_field("label", &problem));
+        return Err(status::bad_field("label", &problem));
     }
     Ok(Asked {
         plan,
@@ -130,20 +134,20 @@ async fn find_earlier(shared: &Shared, asked: &Asked) -> Result<Option<v1::Run>,
             "request_id {} belongs to run {}, which has another plan; use a new request_id for a new run",
             asked.request_id, stored.run_id
         );
-        return Err(answer::plain(
+        return Err(status::plain(
             Code::AlreadyExists,
             "REQUEST_ID_TAKEN",
             &sentence,
         ));
     }
     // What is stored of a run that lives is how it began.
-    let id = answer::parse_run_id(&stored.run_id)?;
+    let id = status::parse_run_id(&stored.run_id)?;
     shared.find_run(id).await.map(Some)
 }
 
 /// Starts a run under a new id. `None` when that id was taken.
 async fn try_start(shared: &Arc<Shared>, asked: &Asked) -> Result<Option<v1::Run>, Status> {
-    let created_unix_ms = identity::unix_ms();
+    let created_unix_ms = clock_identity::unix_ms();
     let id = RunId::new(created_unix_ms, u16::from_le_bytes(random::bytes()));
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
     let agents = shared
@@ -189,7 +193,7 @@ fn spawn(
         .add(id, Active::new(view.subscribe(), stop, freeze));
     let account = |agent: &Enlisted| AgentAccount::new(agent.name.clone(), agent.share());
     let span = tracing::info_span!("run", run_id = %id);
-    telling::begin(&span, &run.run_id, &asked.plan, agents.len());
+    trace_report::begin(&span, &run.run_id, &asked.plan, agents.len());
     let driver = Driver {
         shared: Arc::clone(shared),
         id,
@@ -217,7 +221,7 @@ async fn admit_and_store(
             "{} agents are too many for one run; name at most {AGENTS_MAX} in the plan",
             agents.len()
         );
-        return Err(answer::precondition("TOO_MANY_AGENTS", "agents", &sentence));
+        return Err(status::precondition("TOO_MANY_AGENTS", "agents", &sentence));
     }
     let admitted = shared.data_plane.admit(admission(shared, id, agents)).await;
     admitted
@@ -229,7 +233,7 @@ async fn admit_and_store(
         Err(InsertError::IdTaken) => Ok(false),
         Err(error @ InsertError::RequestTaken) => {
             // Another server that shares the database was faster by a moment.
-            Err(answer::plain(
+            Err(status::plain(
                 Code::Aborted,
                 "REQUEST_ID_TAKEN",
                 &format!("{error} by another server; try again"),
@@ -237,7 +241,7 @@ async fn admit_and_store(
         }
         Err(error @ InsertError::Database(_)) => {
             tracing::error!("{error}");
-            Err(answer::plain(
+            Err(status::plain(
                 Code::Internal,
                 "HISTORY_FAILED",
                 &error.to_string(),
@@ -277,7 +281,7 @@ fn describe(id: RunId, asked: &Asked, created_unix_ms: u64) -> v1::Run {
 }
 
 fn no_agents(error: &EnlistError) -> Status {
-    answer::precondition(error.reason(), "agents", &error.to_string())
+    status::precondition(error.reason(), "agents", &error.to_string())
 }
 
 fn full(error: &AdmitError) -> Status {
@@ -285,11 +289,11 @@ fn full(error: &AdmitError) -> Status {
         AdmitError::Full { .. } => ("CLIENTS_FULL", "--max-clients"),
         AdmitError::TooManyRuns { .. } => ("RUNS_FULL", "runs"),
     };
-    answer::quota(reason, subject, &error.to_string())
+    status::quota(reason, subject, &error.to_string())
 }
 
-pub(super) fn master_is_gone() -> Status {
-    answer::plain(
+pub(crate) fn master_is_gone() -> Status {
+    status::plain(
         Code::Unavailable,
         "MASTER_GONE",
         "the server's data plane does not answer",

@@ -21,7 +21,7 @@ const VERDICTS: [&str; 3] = ["valid", "partial", "invalid"];
 
 /// The sums as a successor gets them.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub(super) struct Legacy {
+pub(crate) struct Legacy {
     sent: u64,
     skipped: u64,
     lost: u64,
@@ -35,7 +35,7 @@ pub(super) struct Legacy {
 
 /// The sums since the server's start.
 #[derive(Debug, Default)]
-pub(super) struct Tally(Mutex<Sums>);
+pub(crate) struct Tally(Mutex<Sums>);
 
 #[derive(Debug, Default)]
 struct Sums {
@@ -50,25 +50,25 @@ struct Sums {
 
 impl Tally {
     /// An agent attends: its series begin.
-    pub(super) fn agent_attends(&self, agent: &str) {
+    pub(crate) fn agent_attends(&self, agent: &str) {
         // One that comes back to a server that was upgraded has its series already.
         self.lock().agents.entry(agent.to_owned()).or_default();
     }
 
     /// An agent is gone, and with it its series. `lost` when a run still counted on it.
-    pub(super) fn agent_leaves(&self, agent: &str, lost: bool) {
+    pub(crate) fn agent_leaves(&self, agent: &str, lost: bool) {
         let mut sums = self.lock();
         sums.agents.remove(agent);
         sums.agents_lost += u64::from(lost);
     }
 
     /// The series of some agents end: they did not come back to a server that was upgraded.
-    pub(super) fn forget_agents(&self, is_gone: impl Fn(&str) -> bool) {
+    pub(crate) fn forget_agents(&self, is_gone: impl Fn(&str) -> bool) {
         self.lock().agents.retain(|agent, _| !is_gone(agent));
     }
 
     /// An agent has written and skipped so many packets more.
-    pub(super) fn agent_sent(&self, agent: &str, sent: u64, skipped: u64) {
+    pub(crate) fn agent_sent(&self, agent: &str, sent: u64, skipped: u64) {
         let mut sums = self.lock();
         sums.sent = sums.sent.saturating_add(sent);
         sums.skipped = sums.skipped.saturating_add(skipped);
@@ -79,7 +79,7 @@ impl Tally {
     }
 
     /// An agent has reported what its part in a run has cost.
-    pub(super) fn agent_finished(&self, agent: &str, finished: &v1::Finished) {
+    pub(crate) fn agent_finished(&self, agent: &str, finished: &v1::Finished) {
         if let Some(figures) = self.lock().agents.get_mut(agent) {
             figures.cpu_ns = figures.cpu_ns.saturating_add(finished.cpu_ns);
             figures.writes = figures.writes.saturating_add(finished.writes);
@@ -87,14 +87,14 @@ impl Tally {
     }
 
     /// A run has ended.
-    pub(super) fn run_ended(&self, verdict: &'static str, lost: u64) {
+    pub(crate) fn run_ended(&self, verdict: &'static str, lost: u64) {
         let mut sums = self.lock();
         *sums.runs_ended.entry(verdict).or_default() += 1;
         sums.lost = sums.lost.saturating_add(lost);
     }
 
     /// A call was answered.
-    pub(super) fn call_answered(&self, method: &str, status: &'static str, took: Duration) {
+    pub(crate) fn call_answered(&self, method: &str, status: &'static str, took: Duration) {
         let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.lock()
             .calls
@@ -104,7 +104,7 @@ impl Tally {
     }
 
     /// All of it, and `runs_active`.
-    pub(super) fn figures(&self, runs_active: usize) -> ControlFigures {
+    pub(crate) fn figures(&self, runs_active: usize) -> ControlFigures {
         let sums = self.lock();
         // A verdict that no run has had yet is 0, not absent: a graph of its rate begins there.
         let verdict =
@@ -130,7 +130,7 @@ impl Tally {
     }
 
     /// All of it, for a successor.
-    pub(super) fn legacy(&self) -> Legacy {
+    pub(crate) fn legacy(&self) -> Legacy {
         let sums = self.lock();
         let call = |((method, status), times): (&(String, &'static str), &Histogram)| {
             (method.clone(), (*status).to_owned(), times.clone())
@@ -151,7 +151,7 @@ impl Tally {
     }
 
     /// Goes on counting where another server left off.
-    pub(super) fn inherit(&self, legacy: Legacy) {
+    pub(crate) fn inherit(&self, legacy: Legacy) {
         let mut sums = self.lock();
         sums.sent = legacy.sent;
         sums.skipped = legacy.skipped;

@@ -20,19 +20,23 @@ use tokio::{
 };
 use tracing::Span;
 
-use super::{
-    data_plane::{Answer, answer_in},
-    departure::Departure,
-    estate::{Legacy, Protobuf},
-    identity,
-    registry::{FromAgent, News},
-    runs::{Freeze, Unsaved, View},
-    shared::Shared,
-    snapshot::Observer,
-    tally::Tally,
-    telling,
-};
 use crate::{
+    control::{
+        agents::{
+            agent_counters::Tally,
+            clock_identity,
+            registry::{FromAgent, News},
+        },
+        estate::{Legacy, Protobuf},
+        lifecycle::shared::Shared,
+        master_client::{Answer, answer_in},
+        runs::{
+            active::{Freeze, Unsaved, View},
+            run_guard::Departure,
+            snapshot::Observer,
+            trace_report,
+        },
+    },
     model::{
         FinalCounters, LiveCounters,
         run::{Action, Event, PREPARE_NS, RunStateMachine},
@@ -51,19 +55,19 @@ const PREPARE_MARGIN_NS: u64 = 2_000_000_000;
 const CLIENTS_PER_PAGE: usize = 1000;
 
 /// What a run needs to live: made by StartRun.
-pub(super) struct Driver {
-    pub(super) shared: Arc<Shared>,
-    pub(super) id: RunId,
-    pub(super) plan: Plan,
-    pub(super) run: v1::Run,
+pub(crate) struct Driver {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) id: RunId,
+    pub(crate) plan: Plan,
+    pub(crate) run: v1::Run,
     /// By the agents' indices.
-    pub(super) accounts: Vec<AgentAccount>,
-    pub(super) inbox: mpsc::Receiver<FromAgent>,
-    pub(super) stops: mpsc::Receiver<StopCause>,
-    pub(super) freezes: mpsc::Receiver<Freeze>,
-    pub(super) view: watch::Sender<View>,
+    pub(crate) accounts: Vec<AgentAccount>,
+    pub(crate) inbox: mpsc::Receiver<FromAgent>,
+    pub(crate) stops: mpsc::Receiver<StopCause>,
+    pub(crate) freezes: mpsc::Receiver<Freeze>,
+    pub(crate) view: watch::Sender<View>,
     /// Of the whole run; its phases are its children.
-    pub(super) span: Span,
+    pub(crate) span: Span,
 }
 
 /// The parts of a run that change while it lives.
@@ -83,7 +87,7 @@ struct Living {
 
 impl Driver {
     /// Lives the run to its end, which is stored when this returns.
-    pub(super) async fn drive(mut self) {
+    pub(crate) async fn drive(mut self) {
         // However this ends, the run's agents and clients are free afterwards.
         let departure = self.departure();
         tracing::info!(
@@ -101,7 +105,7 @@ impl Driver {
     }
 
     /// Lives a run that another server has begun, from where it stood to its end.
-    pub(super) async fn go_on(
+    pub(crate) async fn go_on(
         self,
         state_machine: RunStateMachine,
         told: Vec<(u64, u64)>,
@@ -436,7 +440,7 @@ impl Driver {
             };
             let conclusion =
                 tracing::info_span!(parent: &run_span, "merge").in_scope(|| conclude(&evidence));
-            telling::end(
+            trace_report::end(
                 &run_span,
                 &conclusion.report,
                 record.as_ref(),
@@ -444,7 +448,7 @@ impl Driver {
             );
             let pages = pages(&conclusion);
             run.set_state(RunState::Ended);
-            run.ended_at = Some(timestamp(identity::unix_ms()));
+            run.ended_at = Some(timestamp(clock_identity::unix_ms()));
             run.report = Some(conclusion.report);
             let stored = tracing::info_span!(parent: &run_span, "store")
                 .in_scope(|| store.finish(&run, &pages));
@@ -485,7 +489,7 @@ fn settle(tally: &Tally, report: Option<&v1::Report>, told: &[(u64, u64)]) {
         received,
         lost,
         "run has ended: {}",
-        telling::in_words(verdict)
+        trace_report::in_words(verdict)
     );
     for (agent, (sent, _)) in report.agents.iter().zip(told) {
         tally.agent_sent(&agent.agent, agent.sent.saturating_sub(*sent), 0);
@@ -494,7 +498,7 @@ fn settle(tally: &Tally, report: Option<&v1::Report>, told: &[(u64, u64)]) {
         .iter()
         .fold(0_u64, |sum, (_, skipped)| sum.saturating_add(*skipped));
     tally.agent_sent("", 0, packets.skipped.saturating_sub(skipped));
-    tally.run_ended(telling::in_words(verdict), packets.lost);
+    tally.run_ended(trace_report::in_words(verdict), packets.lost);
 }
 
 async fn sleep_until(at_ns: u64) {

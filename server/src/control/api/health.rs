@@ -8,21 +8,23 @@ use metronome_proto::v1::{
 use tokio::time;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use super::{attendance::Attendance, operator::Operator, shared::Shared};
+use crate::control::{
+    agents::agent_service::Attendance, api::operator::Operator, lifecycle::shared::Shared,
+};
 
 /// How often the workers are asked after.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The status of the server as a whole and of each service: always the same.
 #[derive(Clone)]
-pub(super) struct Health(HealthReporter);
+pub(crate) struct Health(HealthReporter);
 
 impl Health {
-    pub(super) fn new(reporter: HealthReporter) -> Self {
+    pub(crate) fn new(reporter: HealthReporter) -> Self {
         Self(reporter)
     }
 
-    pub(super) async fn set(&self, is_serving: bool) {
+    pub(crate) async fn set(&self, is_serving: bool) {
         let status = if is_serving {
             ServingStatus::Serving
         } else {
@@ -45,7 +47,7 @@ impl Health {
     }
 
     /// Follows the workers' health for as long as the server does not drain.
-    pub(super) async fn follow_workers(self, shared: Arc<Shared>) {
+    pub(crate) async fn follow_workers(self, shared: Arc<Shared>) {
         let mut was_degraded = false;
         while !shared.is_draining() {
             time::sleep(LOOK_EVERY).await;

@@ -18,7 +18,7 @@ use tonic::{Code, Status, metadata::MetadataMap};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field::Empty};
 
-use super::shared::Shared;
+use crate::control::lifecycle::shared::Shared;
 
 /// Lasts for an agent's life.
 const ATTEND: &str = "metronome.v1.AgentService/Attend";
@@ -27,13 +27,13 @@ const OTHER: &str = "_OTHER";
 
 /// Wraps the services of the gRPC port.
 #[derive(Clone)]
-pub(super) struct Calls {
+pub(crate) struct Calls {
     shared: Arc<Shared>,
     methods: Arc<HashSet<String>>,
 }
 
 impl Calls {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
             methods: Arc::new(methods()),
@@ -81,7 +81,7 @@ impl<S> Layer<S> for Calls {
 
 /// A service whose calls are watched.
 #[derive(Clone)]
-pub(super) struct Call<S> {
+pub(crate) struct Call<S> {
     calls: Calls,
     service: S,
 }

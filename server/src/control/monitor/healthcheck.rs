@@ -21,8 +21,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use super::http::GRPC_PORT_HEADER;
-use crate::config::Args;
+use crate::{config::Args, control::monitor::http::GRPC_PORT_HEADER};
 
 /// From dialling to the answer: a healthy server takes milliseconds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);

@@ -53,7 +53,7 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
 
 /// A port, and who may come in.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(crate) struct Intake {
     listener: TcpListener,
     places: Arc<Semaphore>,
     /// What a peer says at least when it opens.
@@ -63,7 +63,7 @@ pub(super) struct Intake {
 
 impl Intake {
     /// The gRPC port of a server that holds up to `slots` client connections.
-    pub(super) fn grpc(
+    pub(crate) fn grpc(
         listener: net::TcpListener,
         slots: u32,
         workers: u32,
@@ -77,7 +77,7 @@ impl Intake {
     }
 
     /// The HTTP port.
-    pub(super) fn http(listener: net::TcpListener) -> anyhow::Result<Self> {
+    pub(crate) fn http(listener: net::TcpListener) -> anyhow::Result<Self> {
         Self::new(listener, HTTP_CONNECTIONS_MAX, ONE_ANSWER)
     }
 
@@ -131,7 +131,7 @@ impl Intake {
     }
 
     /// As tonic takes them. Accepting ends when the stream is dropped.
-    pub(super) fn stream(mut self) -> ReceiverStream<io::Result<Connection>> {
+    pub(crate) fn stream(mut self) -> ReceiverStream<io::Result<Connection>> {
         let (sender, connections) = mpsc::channel(1);
         tokio::spawn(async move {
             loop {
@@ -183,7 +183,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
 
 /// A connection that gives its place back when it ends.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     socket: TcpStream,
     peer: SocketAddr,
     /// `None` once the peer has said what it speaks.

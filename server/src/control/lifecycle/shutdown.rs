@@ -19,8 +19,8 @@ use tokio::{
     time,
 };
 
-use super::{health::Health, shared::Shared, upgrade::upgrade};
 use crate::{
+    control::{api::health::Health, lifecycle::shared::Shared, upgrade::upgrade},
     model::run::{CLOSE_NS, STOP_NS},
     verdict::StopCause,
 };
@@ -37,7 +37,7 @@ const MASTER_MAX: Duration = Duration::from_secs(5);
 const EXIT_ABORTED: i32 = 130;
 
 /// The signals that the server knows.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     hang_up: Signal,
     upgrade: Signal,
     terminate: Signal,
@@ -52,7 +52,7 @@ enum End {
 }
 
 impl Signals {
-    pub(super) fn listen() -> anyhow::Result<Self> {
+    pub(crate) fn listen() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("signals cannot be caught");
         Ok(Self {
             hang_up: listen(SignalKind::hangup())?,
@@ -120,7 +120,7 @@ impl Signals {
 }
 
 /// Resolves when the thread has ended, however it did.
-pub(super) fn watch_thread(thread: JoinHandle<()>) -> oneshot::Receiver<()> {
+pub(crate) fn watch_thread(thread: JoinHandle<()>) -> oneshot::Receiver<()> {
     let (ended, watcher) = oneshot::channel();
     thread::spawn(move || {
         let _ = thread.join();
@@ -130,20 +130,20 @@ pub(super) fn watch_thread(thread: JoinHandle<()>) -> oneshot::Receiver<()> {
 }
 
 /// The server, from the ready line to its end.
-pub(super) struct Server {
-    pub(super) shared: Arc<Shared>,
-    pub(super) health: Health,
+pub(crate) struct Server {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) health: Health,
     /// Dropped: no new connections and calls.
-    pub(super) stop: watch::Sender<()>,
-    pub(super) serving: Task<Result<(), tonic::transport::Error>>,
+    pub(crate) stop: watch::Sender<()>,
+    pub(crate) serving: Task<Result<(), tonic::transport::Error>>,
     /// Resolves when the last metrics have gone out, or have had their time.
-    pub(super) last_push: Option<oneshot::Receiver<()>>,
-    pub(super) drain_timeout: Duration,
+    pub(crate) last_push: Option<oneshot::Receiver<()>>,
+    pub(crate) drain_timeout: Duration,
 }
 
 impl Server {
     /// Serves until a signal, then drains.
-    pub(super) async fn run_until(
+    pub(crate) async fn run_until(
         mut self,
         mut signals: Signals,
         mut master_gone: oneshot::Receiver<()>,

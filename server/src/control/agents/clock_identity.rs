@@ -8,7 +8,7 @@ use std::{
 use crate::model::ClockIdentity;
 
 /// The CLOCK_MONOTONIC that this process reads.
-pub(super) fn of_this_process() -> ClockIdentity {
+pub(crate) fn of_this_process() -> ClockIdentity {
     let namespace = fs::read_link("/proc/self/ns/time");
     ClockIdentity {
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")

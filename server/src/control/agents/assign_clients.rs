@@ -2,7 +2,7 @@
 
 /// Divides `clients` evenly among agents that take at most `capacities[i]` each; the first ones get
 /// the rest, and what one cannot take the others do. `None` when all together cannot take them.
-pub(super) fn divide(clients: u32, capacities: &[u32]) -> Option<Vec<u32>> {
+pub(crate) fn divide(clients: u32, capacities: &[u32]) -> Option<Vec<u32>> {
     // As water fills vessels of different heights: everyone up to one level, or to its brim.
     let filled = |level: u32| {
         capacities

@@ -16,17 +16,16 @@ use metronome_proto::{
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::division::divide;
-use crate::{model::AgentShare, store::timestamp};
+use crate::{control::agents::assign_clients::divide, model::AgentShare, store::timestamp};
 
 /// Orders to an agent that it has not read yet; more than this and it is not reading at all.
-pub(super) const ORDERS_WAITING_MAX: usize = 64;
+pub(crate) const ORDERS_WAITING_MAX: usize = 64;
 
 /// The stream of orders to one agent.
-pub(super) type Orders = mpsc::Sender<Result<v1::ServerMessage, Status>>;
+pub(crate) type Orders = mpsc::Sender<Result<v1::ServerMessage, Status>>;
 
 /// An order as it goes over the stream.
-pub(super) fn order(message: server_message::Message) -> Result<v1::ServerMessage, Status> {
+pub(crate) fn order(message: server_message::Message) -> Result<v1::ServerMessage, Status> {
     Ok(v1::ServerMessage {
         message: Some(message),
     })
@@ -34,15 +33,15 @@ pub(super) fn order(message: server_message::Message) -> Result<v1::ServerMessag
 
 /// What an agent says of its part in a run.
 #[derive(Debug)]
-pub(super) struct FromAgent {
+pub(crate) struct FromAgent {
     /// Index within the run.
-    pub(super) agent: usize,
-    pub(super) news: News,
+    pub(crate) agent: usize,
+    pub(crate) news: News,
 }
 
 /// The news itself.
 #[derive(Debug)]
-pub(super) enum News {
+pub(crate) enum News {
     Prepared,
     Progress(v1::Progress),
     Records(v1::ClientRecords),
@@ -54,34 +53,34 @@ pub(super) enum News {
 
 /// Who an agent is.
 #[derive(Clone, Debug)]
-pub(super) struct Identity {
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) connected_unix_ms: u64,
-    pub(super) shares_clock: bool,
-    pub(super) clients_max: u32,
-    pub(super) cores: u32,
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) connected_unix_ms: u64,
+    pub(crate) shares_clock: bool,
+    pub(crate) clients_max: u32,
+    pub(crate) cores: u32,
 }
 
 /// An agent that was given a part in a run.
 #[derive(Clone, Debug)]
-pub(super) struct Enlisted {
-    pub(super) name: String,
-    pub(super) first_client: u32,
-    pub(super) clients: u32,
-    pub(super) shares_clock: bool,
+pub(crate) struct Enlisted {
+    pub(crate) name: String,
+    pub(crate) first_client: u32,
+    pub(crate) clients: u32,
+    pub(crate) shares_clock: bool,
 }
 
 impl Enlisted {
-    pub(super) fn share(&self) -> AgentShare {
+    pub(crate) fn share(&self) -> AgentShare {
         AgentShare::new(self.first_client, self.clients, self.shares_clock)
     }
 }
 
 /// Why no agents could be found for a run; each is one sentence for the user.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum EnlistError {
+pub(crate) enum EnlistError {
     #[error("no agent is connected; start one with `metronome-agent --server URL`")]
     NoAgent,
     #[error("agents named in the plan are not connected: {}; `benchctl agents` lists those that are", .0.join(", "))]
@@ -98,7 +97,7 @@ pub(super) enum EnlistError {
 
 impl EnlistError {
     /// For programs.
-    pub(super) fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::NoAgent => "NO_AGENT",
             Self::NotConnected(_) => "AGENT_NOT_CONNECTED",
@@ -109,7 +108,7 @@ impl EnlistError {
 
 /// All agents, by name.
 #[derive(Debug, Default)]
-pub(super) struct Registry {
+pub(crate) struct Registry {
     agents: Mutex<Agents>,
 }
 
@@ -139,10 +138,10 @@ struct Attending {
 /// A part whose agent is gone, until its run is told.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct LostPart(Part);
+pub(crate) struct LostPart(Part);
 
 impl LostPart {
-    pub(super) async fn tell(self, why: &str) {
+    pub(crate) async fn tell(self, why: &str) {
         let Self(Part { agent, inbox, .. }) = self;
         // A run that no longer listens has ended.
         let _ = inbox
@@ -179,7 +178,7 @@ impl Registry {
     /// it has lost of that which it was expected to bring back, for the caller to tell. Runs in
     /// which it has no part here it is told to stop: after a network that blinked, say, their load
     /// would take the next run's clients.
-    pub(super) fn join(
+    pub(crate) fn join(
         &self,
         identity: Identity,
         orders: Orders,
@@ -214,7 +213,7 @@ impl Registry {
     }
 
     /// An agent has a part in a run and no stream yet.
-    pub(super) fn expect(
+    pub(crate) fn expect(
         &self,
         name: &str,
         run: RunId,
@@ -236,7 +235,7 @@ impl Registry {
     }
 
     /// Waits for nobody any more. Returns who has not come back, and what is lost with each.
-    pub(super) fn give_up_expecting(&self) -> Vec<(String, Vec<LostPart>)> {
+    pub(crate) fn give_up_expecting(&self) -> Vec<(String, Vec<LostPart>)> {
         let expected = std::mem::take(&mut self.lock().expected);
         let lost = |agent: Expected| agent.parts.into_values().map(LostPart).collect();
         expected
@@ -247,7 +246,7 @@ impl Registry {
 
     /// Gives an agent an order about a run in which it has a part, without waiting. False when it
     /// cannot take it.
-    pub(super) fn order(&self, name: &str, run: RunId, message: server_message::Message) -> bool {
+    pub(crate) fn order(&self, name: &str, run: RunId, message: server_message::Message) -> bool {
         let mut agents = self.lock();
         if let Some(agent) = agents.attending.get(name) {
             return agent.parts.contains_key(&run) && agent.orders.try_send(order(message)).is_ok();
@@ -264,7 +263,7 @@ impl Registry {
     }
 
     /// Takes an agent off the list and tells its runs. True when it had a part in one.
-    pub(super) async fn leave(&self, name: &str, why: &str) -> bool {
+    pub(crate) async fn leave(&self, name: &str, why: &str) -> bool {
         let left = self.lock().attending.remove(name);
         let had_a_part = left.as_ref().is_some_and(|agent| !agent.parts.is_empty());
         for part in left.into_iter().flat_map(|agent| agent.parts.into_values()) {
@@ -274,7 +273,7 @@ impl Registry {
     }
 
     /// Finds agents for a run and gives each its part. Those without a client are left out.
-    pub(super) fn enlist(
+    pub(crate) fn enlist(
         &self,
         run: RunId,
         names: &[String],
@@ -332,7 +331,7 @@ impl Registry {
     }
 
     /// Frees the agents of a run.
-    pub(super) fn release(&self, run: RunId) {
+    pub(crate) fn release(&self, run: RunId) {
         let mut agents = self.lock();
         agents
             .attending
@@ -346,14 +345,14 @@ impl Registry {
 
     /// Where news from an agent about a run goes, and its index there. `None`: it has no part in
     /// it, or no longer.
-    pub(super) fn inbox(&self, name: &str, run: RunId) -> Option<(mpsc::Sender<FromAgent>, usize)> {
+    pub(crate) fn inbox(&self, name: &str, run: RunId) -> Option<(mpsc::Sender<FromAgent>, usize)> {
         let agents = self.lock();
         let part = agents.attending.get(name)?.parts.get(&run)?;
         Some((part.inbox.clone(), part.agent))
     }
 
     /// The runs in which an agent has a part.
-    pub(super) fn runs_of(&self, name: &str) -> Vec<String> {
+    pub(crate) fn runs_of(&self, name: &str) -> Vec<String> {
         let agents = self.lock();
         agents
             .attending
@@ -363,14 +362,14 @@ impl Registry {
     }
 
     /// Ends every stream, with one sentence for the agents' logs.
-    pub(super) fn dismiss(&self, why: &str) {
+    pub(crate) fn dismiss(&self, why: &str) {
         for agent in self.lock().attending.values() {
             let _ = agent.orders.try_send(Err(Status::unavailable(why)));
         }
     }
 
     /// As the API tells them.
-    pub(super) fn list(&self) -> Vec<v1::Agent> {
+    pub(crate) fn list(&self) -> Vec<v1::Agent> {
         self.lock().attending.values().map(describe).collect()
     }
 

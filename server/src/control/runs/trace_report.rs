@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The plan.
-pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
+pub(crate) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
     past::set_attributes(
         span,
         vec![
@@ -33,7 +33,7 @@ pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
 }
 
 /// All that the report and the record say, with a span for each of so many of the slowest packets.
-pub(super) fn end(
+pub(crate) fn end(
     span: &Span,
     report: &v1::Report,
     record: Option<&FinalCounters>,
@@ -89,7 +89,7 @@ fn tell_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {
 }
 
 /// A verdict as log lines, metrics and traces have it.
-pub(super) fn in_words(verdict: VerdictStatus) -> &'static str {
+pub(crate) fn in_words(verdict: VerdictStatus) -> &'static str {
     match verdict {
         VerdictStatus::Valid => "valid",
         VerdictStatus::Partial => "partial",

@@ -8,8 +8,7 @@ use std::{
 use metronome_proto::{run_id::RunId, v1};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::estate::Legacy;
-use crate::verdict::StopCause;
+use crate::{control::estate::Legacy, verdict::StopCause};
 
 /// So many reports are kept in memory while the history cannot be written.
 const UNSAVED_MAX: usize = 100;
@@ -20,7 +19,7 @@ const UNSAVED_MAX: usize = 100;
     clippy::large_enum_variant,
     reason = "one value per run, and it nearly always is the large one"
 )]
-pub(super) enum View {
+pub(crate) enum View {
     Running {
         run: v1::Run,
         snapshot: v1::Snapshot,
@@ -29,7 +28,7 @@ pub(super) enum View {
 }
 
 impl View {
-    pub(super) fn run(&self) -> &v1::Run {
+    pub(crate) fn run(&self) -> &v1::Run {
         match self {
             Self::Running { run, .. } | Self::Ended(run) => run,
         }
@@ -38,23 +37,23 @@ impl View {
 
 /// A run that lives: what can be seen of it, and how to stop it or to hold it for an upgrade.
 #[derive(Clone, Debug)]
-pub(super) struct Active {
-    pub(super) view: watch::Receiver<View>,
+pub(crate) struct Active {
+    pub(crate) view: watch::Receiver<View>,
     stop: mpsc::Sender<StopCause>,
     freeze: mpsc::Sender<Freeze>,
 }
 
 /// Asks a run to stand still while its server is succeeded.
 #[derive(Debug)]
-pub(super) struct Freeze {
+pub(crate) struct Freeze {
     /// Gets how the run stands. `None`: it is not RUNNING and goes on.
-    pub(super) legacy: oneshot::Sender<Option<Legacy>>,
+    pub(crate) legacy: oneshot::Sender<Option<Legacy>>,
     /// Resolves when the successor has the run. Dropped: it goes on here.
-    pub(super) handed_over: oneshot::Receiver<()>,
+    pub(crate) handed_over: oneshot::Receiver<()>,
 }
 
 impl Active {
-    pub(super) fn new(
+    pub(crate) fn new(
         view: watch::Receiver<View>,
         stop: mpsc::Sender<StopCause>,
         freeze: mpsc::Sender<Freeze>,
@@ -64,7 +63,7 @@ impl Active {
 
     /// Holds the run. `None` when it is not RUNNING; else how it stands, and what lets it go to the
     /// successor when used, and on when dropped.
-    pub(super) async fn freeze(&self) -> Option<(Legacy, oneshot::Sender<()>)> {
+    pub(crate) async fn freeze(&self) -> Option<(Legacy, oneshot::Sender<()>)> {
         let (legacy, stands) = oneshot::channel();
         let (release, handed_over) = oneshot::channel();
         self.freeze
@@ -77,26 +76,26 @@ impl Active {
         Some((stands.await.ok()??, release))
     }
 
-    pub(super) fn run(&self) -> v1::Run {
+    pub(crate) fn run(&self) -> v1::Run {
         self.view.borrow().run().clone()
     }
 
     /// Asks for a stop. One request is enough, so a full channel is none too few.
-    pub(super) fn stop(&self, cause: StopCause) {
+    pub(crate) fn stop(&self, cause: StopCause) {
         let _ = self.stop.try_send(cause);
     }
 }
 
 /// A run that has ended and is kept here because the history could not take it.
 #[derive(Clone, Debug)]
-pub(super) struct Unsaved {
-    pub(super) run: v1::Run,
-    pub(super) pages: Vec<v1::ListClientsResponse>,
+pub(crate) struct Unsaved {
+    pub(crate) run: v1::Run,
+    pub(crate) pages: Vec<v1::ListClientsResponse>,
 }
 
 /// All of them.
 #[derive(Debug)]
-pub(super) struct Runs {
+pub(crate) struct Runs {
     active: Mutex<BTreeMap<RunId, Active>>,
     unsaved: Mutex<VecDeque<(RunId, Unsaved)>>,
     count: watch::Sender<usize>,
@@ -113,41 +112,41 @@ impl Default for Runs {
 }
 
 impl Runs {
-    pub(super) fn add(&self, id: RunId, run: Active) {
+    pub(crate) fn add(&self, id: RunId, run: Active) {
         let mut active = lock(&self.active);
         active.insert(id, run);
         self.count.send_replace(active.len());
     }
 
-    pub(super) fn remove(&self, id: RunId) {
+    pub(crate) fn remove(&self, id: RunId) {
         let mut active = lock(&self.active);
         active.remove(&id);
         self.count.send_replace(active.len());
     }
 
-    pub(super) fn find(&self, id: RunId) -> Option<Active> {
+    pub(crate) fn find(&self, id: RunId) -> Option<Active> {
         lock(&self.active).get(&id).cloned()
     }
 
-    pub(super) fn all(&self) -> Vec<(RunId, Active)> {
+    pub(crate) fn all(&self) -> Vec<(RunId, Active)> {
         lock(&self.active)
             .iter()
             .map(|(id, run)| (*id, run.clone()))
             .collect()
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         *self.count.borrow()
     }
 
     /// Waits until none is left.
-    pub(super) async fn all_ended(&self) {
+    pub(crate) async fn all_ended(&self) {
         // It cannot close while `self` lives.
         let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// Keeps a run that the history could not take; of more than 100 the oldest is given up.
-    pub(super) fn keep_unsaved(&self, id: RunId, run: Unsaved) {
+    pub(crate) fn keep_unsaved(&self, id: RunId, run: Unsaved) {
         let mut unsaved = lock(&self.unsaved);
         if unsaved.len() == UNSAVED_MAX {
             unsaved.pop_front();
@@ -156,11 +155,11 @@ impl Runs {
     }
 
     /// All that are kept, oldest first.
-    pub(super) fn unsaved(&self) -> Vec<(RunId, Unsaved)> {
+    pub(crate) fn unsaved(&self) -> Vec<(RunId, Unsaved)> {
         lock(&self.unsaved).iter().cloned().collect()
     }
 
-    pub(super) fn find_unsaved(&self, id: RunId) -> Option<Unsaved> {
+    pub(crate) fn find_unsaved(&self, id: RunId) -> Option<Unsaved> {
         lock(&self.unsaved)
             .iter()
             .find(|(kept, _)| *kept == id)

@@ -14,42 +14,45 @@ use metronome_telemetry::restraint::Restraint;
 use tokio::{sync::Mutex, task};
 use tonic::{Code, Status};
 
-use super::{
-    answer, data_plane::DataPlane, identity, registry::Registry, runs::Runs, tally::Tally,
-    upgrade::Upgrade,
-};
 use crate::{
     config::{Config, Secret},
+    control::{
+        agents::{agent_counters::Tally, clock_identity, registry::Registry},
+        master_client::DataPlane,
+        runs::active::Runs,
+        status,
+        upgrade::Upgrade,
+    },
     model::ClockIdentity,
     store::Store,
 };
 
 /// What does not change while the server lives; of a successor, what it took over included.
 #[derive(Debug)]
-pub(super) struct About {
-    pub(super) data_address: SocketAddr,
-    pub(super) grpc_address: SocketAddr,
-    pub(super) max_clients: u32,
-    pub(super) accept_raw: bool,
+pub(crate) struct About {
+    pub(crate) data_address: SocketAddr,
+    pub(crate) grpc_address: SocketAddr,
+    pub(crate) max_clients: u32,
+    pub(crate) accept_raw: bool,
     /// Slowest packets that a run's trace shows.
-    pub(super) traced_packets: usize,
-    pub(super) started_unix_ms: u64,
-    pub(super) started_ns: u64,
-    pub(super) clock: ClockIdentity,
+    pub(crate) traced_packets: usize,
+    pub(crate) started_unix_ms: u64,
+    pub(crate) started_ns: u64,
+    pub(crate) clock: ClockIdentity,
     /// Remarks that every report carries.
-    pub(super) notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl About {
     /// `started`: the server that this one succeeds, label and CLOCK_MONOTONIC.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &Config,
         data_address: SocketAddr,
         grpc_address: SocketAddr,
         started: Option<(u64, u64)>,
     ) -> Self {
         let (started_unix_ms, started_ns) =
-            started.unwrap_or_else(|| (identity::unix_ms(), clock::now_ns()));
+            started.unwrap_or_else(|| (clock_identity::unix_ms(), clock::now_ns()));
         let exposed = "The server's gRPC port takes orders from other hosts without a certificate (--insecure-no-tls).";
         Self {
             data_address,
@@ -59,7 +62,7 @@ impl About {
             traced_packets: config.traced_packets.into(),
             started_unix_ms,
             started_ns,
-            clock: identity::of_this_process(),
+            clock: clock_identity::of_this_process(),
             notes: config
                 .exposed
                 .then(|| exposed.to_owned())
@@ -70,22 +73,22 @@ impl About {
 }
 
 /// The server behind the API.
-pub(super) struct Shared {
-    pub(super) about: About,
-    pub(super) secret: Secret,
-    pub(super) data_plane: DataPlane,
-    pub(super) registry: Registry,
-    pub(super) runs: Runs,
-    pub(super) tally: Tally,
+pub(crate) struct Shared {
+    pub(crate) about: About,
+    pub(crate) secret: Secret,
+    pub(crate) data_plane: DataPlane,
+    pub(crate) registry: Registry,
+    pub(crate) runs: Runs,
+    pub(crate) tally: Tally,
     /// Held from the look for a request_id to the run that has it.
-    pub(super) starting: Mutex<()>,
-    pub(super) upgrade: Upgrade,
+    pub(crate) starting: Mutex<()>,
+    pub(crate) upgrade: Upgrade,
     store: Arc<Store>,
     draining: AtomicBool,
 }
 
 impl Shared {
-    pub(super) fn new(
+    pub(crate) fn new(
         about: About,
         secret: Secret,
         store: Store,
@@ -106,31 +109,31 @@ impl Shared {
         }
     }
 
-    pub(super) fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 
     /// From now on no run is started.
-    pub(super) fn start_draining(&self) {
+    pub(crate) fn start_draining(&self) {
         self.draining.store(true, Relaxed);
     }
 
     /// A successor has this server's runs: they do not end with this process.
-    pub(super) fn is_succeeded(&self) {
+    pub(crate) fn is_succeeded(&self) {
         self.store.set_last(false);
     }
 
     /// This server has the runs of another one, which is gone.
-    pub(super) fn succeeds(&self) {
+    pub(crate) fn succeeds(&self) {
         self.store.set_last(true);
     }
 
-    pub(super) fn database(&self) -> String {
+    pub(crate) fn database(&self) -> String {
         self.store.path().display().to_string()
     }
 
     /// Asks the history on a thread that may block.
-    pub(super) async fn with_store<T: Send + 'static>(
+    pub(crate) async fn with_store<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> T + Send + 'static,
     ) -> Result<T, Status> {
@@ -138,7 +141,7 @@ impl Shared {
         task::spawn_blocking(move || work(&store))
             .await
             .map_err(|_| {
-                answer::plain(
+                status::plain(
                     Code::Internal,
                     "HISTORY_FAILED",
                     "the history could not be asked",
@@ -147,7 +150,7 @@ impl Shared {
     }
 
     /// One run, wherever it is known best: while it lives here, then in the history.
-    pub(super) async fn find_run(&self, id: RunId) -> Result<v1::Run, Status> {
+    pub(crate) async fn find_run(&self, id: RunId) -> Result<v1::Run, Status> {
         if let Some(active) = self.runs.find(id) {
             return Ok(active.run());
         }
@@ -157,7 +160,7 @@ impl Shared {
         let stored = self.with_store(move |store| store.run(id)).await?;
         stored
             .map_err(|error| unreadable(&error))?
-            .ok_or_else(|| answer::unknown_run(id))
+            .ok_or_else(|| status::unknown_run(id))
     }
 }
 
@@ -165,11 +168,11 @@ impl Shared {
 static UNREADABLE: Restraint = Restraint::new(10, 10_000_000_000);
 
 /// The history could not be read.
-pub(super) fn unreadable(error: &rusqlite::Error) -> Status {
+pub(crate) fn unreadable(error: &rusqlite::Error) -> Status {
     if let Some(withheld) = UNREADABLE.admit(clock::now_ns()) {
         tracing::error!(withheld, "the history cannot be read: {error}");
     }
-    answer::plain(
+    status::plain(
         Code::Internal,
         "HISTORY_FAILED",
         &format!("the history cannot be read: {error}"),

@@ -19,13 +19,15 @@ use tokio::time;
 use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
 use tonic::{Request, Response, Status};
 
-use super::{
-    answer,
-    runs::View,
-    shared::{Shared, unreadable},
-    start::{master_is_gone, start_run},
-};
 use crate::{
+    control::{
+        lifecycle::shared::{Shared, unreadable},
+        runs::{
+            active::View,
+            start::{master_is_gone, start_run},
+        },
+        status,
+    },
     model::{RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus},
     store::{timestamp, without_records},
     verdict::StopCause,
@@ -41,17 +43,17 @@ const STOP_SEEN_MAX: Duration = Duration::from_secs(1);
 type StreamOf<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service.
-pub(super) struct Operator {
+pub(crate) struct Operator {
     shared: Arc<Shared>,
 }
 
 impl Operator {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
 
     async fn stop_run(&self, run_id: &str) -> Result<v1::Run, Status> {
-        let id = answer::parse_run_id(run_id)?;
+        let id = status::parse_run_id(run_id)?;
         if let Some(mut active) = self.shared.runs.find(id) {
             self.shared.upgrade.refuse_change()?;
             active.stop(StopCause::Operator);
@@ -71,7 +73,7 @@ impl Operator {
         }
         let sentence =
             format!("run {id} belongs to another server that shares this database; stop it there");
-        Err(answer::precondition("RUN_ELSEWHERE", "run_id", &sentence))
+        Err(status::precondition("RUN_ELSEWHERE", "run_id", &sentence))
     }
 
     async fn list_runs(&self, request: ListRunsRequest) -> Result<ListRunsResponse, Status> {
@@ -80,13 +82,13 @@ impl Operator {
             size @ 1..=PAGE_SIZE_MAX => size,
             size => {
                 let problem = format!("{size} is out of range; 1 to {PAGE_SIZE_MAX} are allowed");
-                return Err(answer::bad_field("page_size", &problem));
+                return Err(status::bad_field("page_size", &problem));
             }
         };
         let before = match request.page_token.as_str() {
             "" => None,
             token => Some(token.parse::<RunId>().map_err(|_| {
-                answer::bad_field(
+                status::bad_field(
                     "page_token",
                     "not one of this server's; use next_page_token of the previous page",
                 )
@@ -117,14 +119,14 @@ impl Operator {
     }
 
     async fn list_clients(&self, run_id: &str) -> Result<Vec<ListClientsResponse>, Status> {
-        let id = answer::parse_run_id(run_id)?;
+        let id = status::parse_run_id(run_id)?;
         if let Some(unsaved) = self.shared.runs.find_unsaved(id) {
             return Ok(unsaved.pages);
         }
         let run = self.shared.find_run(id).await?;
         if !matches!(run.state(), RunState::Ended | RunState::Aborted) {
             let sentence = format!("run {id} has not ended; its client rows come with the report");
-            return Err(answer::precondition("RUN_NOT_ENDED", "run_id", &sentence));
+            return Err(status::precondition("RUN_NOT_ENDED", "run_id", &sentence));
         }
         let pages = self
             .shared
@@ -134,7 +136,7 @@ impl Operator {
     }
 
     async fn watch_run(&self, run_id: &str) -> Result<StreamOf<WatchRunResponse>, Status> {
-        let id = answer::parse_run_id(run_id)?;
+        let id = status::parse_run_id(run_id)?;
         if let Some(active) = self.shared.runs.find(id) {
             // A watcher that is slow finds the newest view when it comes back, and slows nobody.
             return Ok(Box::pin(
@@ -146,7 +148,7 @@ impl Operator {
             let sentence = format!(
                 "run {id} belongs to another server that shares this database; watch it there"
             );
-            return Err(answer::precondition("RUN_ELSEWHERE", "run_id", &sentence));
+            return Err(status::precondition("RUN_ELSEWHERE", "run_id", &sentence));
         }
         Ok(Box::pin(tokio_stream::once(Ok(event(View::Ended(run))))))
     }
@@ -206,7 +208,7 @@ impl OperatorService for Operator {
         _request: Request<StopAllRequest>,
     ) -> Result<Response<StopAllResponse>, Status> {
         self.shared.upgrade.refuse_change()?;
-        let stop = |(id, run): (RunId, super::runs::Active)| {
+        let stop = |(id, run): (RunId, crate::control::runs::active::Active)| {
             run.stop(StopCause::Operator);
             id.to_string()
         };
@@ -218,7 +220,7 @@ impl OperatorService for Operator {
         &self,
         request: Request<GetRunRequest>,
     ) -> Result<Response<GetRunResponse>, Status> {
-        let id = answer::parse_run_id(&request.get_ref().run_id)?;
+        let id = status::parse_run_id(&request.get_ref().run_id)?;
         let run = self.shared.find_run(id).await?;
         Ok(Response::new(GetRunResponse { run: Some(run) }))
     }
@@ -284,7 +286,7 @@ impl OperatorService for Operator {
                 let sentence = format!(
                     "the server was not upgraded and goes on: {sentence} (`benchctl server`)"
                 );
-                Err(answer::precondition("UPGRADE_FAILED", "server", &sentence))
+                Err(status::precondition("UPGRADE_FAILED", "server", &sentence))
             }
         }
     }

@@ -25,17 +25,19 @@ use axum::{
 };
 use tower::limit::GlobalConcurrencyLimitLayer;
 
-use super::{listener::Intake, metrics::Metrics};
-use crate::metrics::exposition::{Form, write};
+use crate::{
+    control::{lifecycle::listener::Intake, monitor::metrics::Metrics},
+    metrics::exposition::{Form, write},
+};
 
 /// Which server it is that answers.
-pub(super) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metronome-grpc-port");
+pub(crate) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metronome-grpc-port");
 
 /// Requests that are being answered; more have to wait.
 const REQUESTS_MAX: usize = 16;
 
 /// Serves until `stopped`.
-pub(super) fn serve(
+pub(crate) fn serve(
     intake: Intake,
     grpc_port: u16,
     metrics: Arc<Metrics>,

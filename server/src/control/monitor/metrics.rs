@@ -9,23 +9,25 @@ use metronome_telemetry as telemetry;
 use rustix::process::getpid;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::shared::Shared;
-use crate::metrics::{
-    Family,
-    catalogue::{Figures, ProcessFigures, families},
+use crate::{
+    control::lifecycle::shared::Shared,
+    metrics::{
+        Family,
+        catalogue::{Figures, ProcessFigures, families},
+    },
 };
 
 const KEPT_FOR: Duration = Duration::from_secs(1);
 
 /// The newest reading.
-pub(super) struct Metrics {
+pub(crate) struct Metrics {
     shared: Arc<Shared>,
     /// Held while a reading is made, so that those who ask meanwhile share it.
     last: Mutex<Option<(Instant, Vec<Family>)>>,
 }
 
 impl Metrics {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
             last: Mutex::default(),
@@ -33,12 +35,12 @@ impl Metrics {
     }
 
     /// All families, as they are now. `None` when the master does not answer.
-    pub(super) async fn read_anew(&self) -> Option<Vec<Family>> {
+    pub(crate) async fn read_anew(&self) -> Option<Vec<Family>> {
         Some(families(&figures(&self.shared).await?))
     }
 
     /// All families, at most a second old. `None` when the master does not answer.
-    pub(super) async fn read(&self) -> Option<Vec<Family>> {
+    pub(crate) async fn read(&self) -> Option<Vec<Family>> {
         let mut last = self.last.lock().await;
         if let Some((_, families)) = last.as_ref().filter(|(at, _)| at.elapsed() < KEPT_FOR) {
             return Some(families.clone());
@@ -49,7 +51,7 @@ impl Metrics {
     }
 
     /// Why no run could be started now. `None` when one could.
-    pub(super) async fn unready(&self) -> Option<&'static str> {
+    pub(crate) async fn unready(&self) -> Option<&'static str> {
         if self.shared.is_draining() {
             return Some("draining: the server shuts down and starts no runs");
         }
@@ -63,12 +65,12 @@ impl Metrics {
     }
 
     /// Whether the data plane answers.
-    pub(super) async fn is_alive(&self) -> bool {
+    pub(crate) async fn is_alive(&self) -> bool {
         self.shared.data_plane.read_server().await.is_some()
     }
 
     /// When counting began, ns since 1970.
-    pub(super) fn began_unix_ns(&self) -> u64 {
+    pub(crate) fn began_unix_ns(&self) -> u64 {
         self.shared.about.started_unix_ms.saturating_mul(1_000_000)
     }
 }

@@ -11,11 +11,11 @@ use metronome_proto::{
 };
 use tokio::runtime;
 
-use super::{identity, shared::Shared};
+use crate::control::{agents::clock_identity, lifecycle::shared::Shared};
 
 /// Frees the agents and the name of a run when it is dropped; of a run that has not ended also the
 /// rest.
-pub(super) struct Departure {
+pub(crate) struct Departure {
     shared: Arc<Shared>,
     id: RunId,
     agents: Vec<String>,
@@ -33,7 +33,7 @@ enum Outcome {
 
 impl Departure {
     /// Of a run in which these agents have parts.
-    pub(super) fn of(shared: &Arc<Shared>, id: RunId, agents: Vec<String>) -> Self {
+    pub(crate) fn of(shared: &Arc<Shared>, id: RunId, agents: Vec<String>) -> Self {
         Self {
             shared: Arc::clone(shared),
             id,
@@ -43,12 +43,12 @@ impl Departure {
     }
 
     /// The run has a report; nothing is left behind.
-    pub(super) fn after_the_report(mut self) {
+    pub(crate) fn after_the_report(mut self) {
         self.outcome = Outcome::HasEnded;
     }
 
     /// Another process has the run: nothing here is given back, since nothing here ends.
-    pub(super) fn after_the_hand_over(mut self) {
+    pub(crate) fn after_the_hand_over(mut self) {
         self.outcome = Outcome::HandedOver;
     }
 
@@ -73,7 +73,7 @@ impl Departure {
         };
         let (shared, id) = (Arc::clone(&self.shared), self.id);
         runtime.spawn(async move {
-            let aborted = shared.with_store(move |store| store.abort(id, identity::unix_ms())).await;
+            let aborted = shared.with_store(move |store| store.abort(id, clock_identity::unix_ms())).await;
             match aborted {
                 Ok(Ok(())) => tracing::error!(run_id = %id, "run is aborted: its driver died"),
                 failed => tracing::error!(run_id = %id, "run's driver died, and that cannot be stored: {failed:?}"),
@@ -107,19 +107,16 @@ mod tests {
     use metronome_proto::v1::RunState;
     use tokio::sync::watch;
 
-    use super::{
-        super::{
-            data_plane::DataPlane,
-            identity,
-            registry::Identity,
-            runs::{Active, View},
-            shared::About,
-            upgrade::Upgrade,
-        },
-        *,
-    };
+    use super::*;
     use crate::{
         config::Secret,
+        control::{
+            agents::{clock_identity, registry::Identity},
+            lifecycle::shared::About,
+            master_client::DataPlane,
+            runs::active::{Active, View},
+            upgrade::Upgrade,
+        },
         master::{Handle, Request},
         store::{Store, timestamp},
     };
@@ -137,7 +134,7 @@ mod tests {
             traced_packets: 0,
             started_unix_ms: 0,
             started_ns: 0,
-            clock: identity::of_this_process(),
+            clock: clock_identity::of_this_process(),
             notes: Vec::new(),
         };
         let (sender, requests) = mpsc::channel();

@@ -1,0 +1,8 @@
+//! The runs: started, driven to their end, and what is left of them.
+
+pub(super) mod active;
+pub(super) mod driver;
+mod run_guard;
+mod snapshot;
+pub(super) mod start;
+pub(super) mod trace_report;
