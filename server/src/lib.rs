@@ -27,6 +27,7 @@ mod store;
 mod text;
 mod upgrade;
 mod verdict;
+mod wall_clock;
 mod worker;
 
 use std::{
@@ -108,7 +109,7 @@ fn open(config: &Config) -> anyhow::Result<Opened> {
     let data = bind("--port", &config.data)?;
     let grpc = bind("--grpc", &config.grpc)?;
     let http = bind_http(config.http.as_ref())?;
-    let (store, aborted) = Store::open(&config.database, control::unix_ms())?;
+    let (store, aborted) = Store::open(&config.database, wall_clock::unix_ms())?;
     Ok(Opened {
         data,
         grpc,

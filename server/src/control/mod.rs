@@ -66,7 +66,6 @@ use crate::{
     upgrade::{Belongings, Predecessor},
 };
 use agents::agent_service::Attendance;
-pub(crate) use agents::clock_identity::unix_ms;
 use api::{health::Health, operator::Operator, rpc_tracing::Calls};
 use lifecycle::{
     listener::Intake,

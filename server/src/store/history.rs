@@ -94,10 +94,8 @@ pub(crate) fn without_records(mut run: v1::Run) -> v1::Run {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{Store, timestamp},
-        *,
-    };
+    use super::{super::Store, *};
+    use crate::wall_clock::timestamp;
 
     #[test]
     fn the_history_is_read_without_a_server_and_a_dead_servers_run_is_aborted() {

@@ -24,6 +24,7 @@ use metronome_proto::{
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, TransactionBehavior, params};
 
+use crate::wall_clock::{timestamp, timestamp_ms};
 pub use history::History;
 pub(crate) use history::without_records;
 use owner::{Owner, Owners};
@@ -105,7 +106,7 @@ impl Store {
                 key_of(run),
                 run.request_id,
                 run.state,
-                unix_ms(run.created_at.as_ref()),
+                run.created_at.as_ref().map(timestamp_ms),
                 self.owner.name(),
                 run.encode_to_vec()
             ],
@@ -231,7 +232,7 @@ fn write_end(connection: &Connection, run: &v1::Run) -> rusqlite::Result<()> {
         params![
             key_of(run),
             run.state,
-            unix_ms(run.ended_at.as_ref()),
+            run.ended_at.as_ref().map(timestamp_ms),
             verdict,
             run.encode_to_vec()
         ],
@@ -308,22 +309,6 @@ fn key(id: RunId) -> i64 {
 
 fn key_of(run: &v1::Run) -> i64 {
     key(run.run_id.parse().unwrap_or(RunId::from_bits(0)))
-}
-
-fn unix_ms(at: Option<&prost_types::Timestamp>) -> Option<i64> {
-    at.map(|at| {
-        at.seconds
-            .saturating_mul(1000)
-            .saturating_add(i64::from(at.nanos / 1_000_000))
-    })
-}
-
-/// A label of the wall clock, as the API tells it.
-pub(crate) fn timestamp(unix_ms: u64) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: (unix_ms / 1000) as i64,
-        nanos: (unix_ms % 1000) as i32 * 1_000_000,
-    }
 }
 
 fn violates(error: &rusqlite::Error, column: &str) -> bool {

@@ -21,14 +21,11 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
     control::{
-        agents::{
-            clock_identity,
-            registry::{FromAgent, Identity, News, ORDERS_WAITING_MAX, Orders, order},
-        },
+        agents::registry::{FromAgent, Identity, News, ORDERS_WAITING_MAX, Orders, order},
         lifecycle::shared::Shared,
         status,
     },
-    text,
+    text, wall_clock,
 };
 
 /// Load must stop when no Renew came for this long. So long an agent may take to come back to a
@@ -147,7 +144,7 @@ fn identify(
         name: register.name.clone(),
         version: text::printable(&register.version, VERSION_BYTES_MAX),
         peer,
-        connected_unix_ms: clock_identity::unix_ms(),
+        connected_unix_ms: wall_clock::unix_ms(),
         shares_clock: shared.about.clock.is_shared_by(register),
         clients_max: register.clients_max,
         cores: register.cores,

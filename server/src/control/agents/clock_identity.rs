@@ -1,9 +1,6 @@
-//! This process's clocks: the identity of its CLOCK_MONOTONIC, and the wall clock for labels.
+//! Which CLOCK_MONOTONIC this process reads, asked of the operating system.
 
-use std::{
-    fs,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::fs;
 
 use crate::model::ClockIdentity;
 
@@ -19,12 +16,4 @@ pub(crate) fn of_this_process() -> ClockIdentity {
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default(),
     }
-}
-
-/// Milliseconds since 1970, for labels only.
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

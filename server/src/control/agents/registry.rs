@@ -16,7 +16,7 @@ use metronome_proto::{
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::{control::agents::assign_clients::divide, model::AgentShare, store::timestamp};
+use crate::{control::agents::assign_clients::divide, model::AgentShare, wall_clock::timestamp};
 
 /// Orders to an agent that it has not read yet; more than this and it is not reading at all.
 pub(crate) const ORDERS_WAITING_MAX: usize = 64;

@@ -29,8 +29,9 @@ use crate::{
         status,
     },
     model::{RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus},
-    store::{timestamp, without_records},
+    store::without_records,
     verdict::StopCause,
+    wall_clock::timestamp,
 };
 
 const PAGE_SIZE_DEFAULT: u32 = 50;

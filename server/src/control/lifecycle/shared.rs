@@ -25,6 +25,7 @@ use crate::{
     },
     model::ClockIdentity,
     store::Store,
+    wall_clock,
 };
 
 /// What does not change while the server lives; of a successor, what it took over included.
@@ -52,7 +53,7 @@ impl About {
         started: Option<(u64, u64)>,
     ) -> Self {
         let (started_unix_ms, started_ns) =
-            started.unwrap_or_else(|| (clock_identity::unix_ms(), clock::now_ns()));
+            started.unwrap_or_else(|| (wall_clock::unix_ms(), clock::now_ns()));
         let exposed = "The server's gRPC port takes orders from other hosts without a certificate (--insecure-no-tls).";
         Self {
             data_address,

@@ -24,7 +24,6 @@ use crate::{
     control::{
         agents::{
             agent_counters::Tally,
-            clock_identity,
             registry::{FromAgent, News},
         },
         estate::{Legacy, Protobuf},
@@ -41,8 +40,8 @@ use crate::{
         FinalCounters, LiveCounters,
         run::{Action, Event, PREPARE_NS, RunStateMachine},
     },
-    store::timestamp,
     verdict::{AgentAccount, Conclusion, Evidence, StopCause, conclude},
+    wall_clock::{self, timestamp},
 };
 
 /// Watchers get two snapshots a second.
@@ -448,7 +447,7 @@ impl Driver {
             );
             let pages = pages(&conclusion);
             run.set_state(RunState::Ended);
-            run.ended_at = Some(timestamp(clock_identity::unix_ms()));
+            run.ended_at = Some(timestamp(wall_clock::unix_ms()));
             run.report = Some(conclusion.report);
             let stored = tracing::info_span!(parent: &run_span, "store")
                 .in_scope(|| store.finish(&run, &pages));

@@ -11,7 +11,7 @@ use metronome_proto::{
 };
 use tokio::runtime;
 
-use crate::control::{agents::clock_identity, lifecycle::shared::Shared};
+use crate::{control::lifecycle::shared::Shared, wall_clock};
 
 /// Frees the agents and the name of a run when it is dropped; of a run that has not ended also the
 /// rest.
@@ -73,7 +73,7 @@ impl Departure {
         };
         let (shared, id) = (Arc::clone(&self.shared), self.id);
         runtime.spawn(async move {
-            let aborted = shared.with_store(move |store| store.abort(id, clock_identity::unix_ms())).await;
+            let aborted = shared.with_store(move |store| store.abort(id, wall_clock::unix_ms())).await;
             match aborted {
                 Ok(Ok(())) => tracing::error!(run_id = %id, "run is aborted: its driver died"),
                 failed => tracing::error!(run_id = %id, "run's driver died, and that cannot be stored: {failed:?}"),
@@ -118,7 +118,8 @@ mod tests {
             upgrade::Upgrade,
         },
         master::{Handle, Request},
-        store::{Store, timestamp},
+        store::Store,
+        wall_clock::timestamp,
     };
     use metronome_os::wake::Waker;
 

@@ -10,10 +10,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     control::{
-        agents::{
-            clock_identity,
-            registry::{EnlistError, Enlisted, FromAgent},
-        },
+        agents::registry::{EnlistError, Enlisted, FromAgent},
         lifecycle::shared::{Shared, unreadable},
         runs::{
             active::{Active, View},
@@ -23,9 +20,10 @@ use crate::{
         status,
     },
     master::request::{Admission, AdmitError},
-    store::{InsertError, timestamp},
+    store::InsertError,
     text,
     verdict::AgentAccount,
+    wall_clock::{self, timestamp},
 };
 
 const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -147,7 +145,7 @@ async fn find_earlier(shared: &Shared, asked: &Asked) -> Result<Option<v1::Run>,
 
 /// Starts a run under a new id. `None` when that id was taken.
 async fn try_start(shared: &Arc<Shared>, asked: &Asked) -> Result<Option<v1::Run>, Status> {
-    let created_unix_ms = clock_identity::unix_ms();
+    let created_unix_ms = wall_clock::unix_ms();
     let id = RunId::new(created_unix_ms, u16::from_le_bytes(random::bytes()));
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
     let agents = shared

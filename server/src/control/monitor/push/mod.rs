@@ -5,10 +5,7 @@
 
 mod otlp;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use metronome_telemetry::{
     self as telemetry, self,
@@ -23,7 +20,7 @@ use tokio::{
 };
 use tonic::{Request, codec::CompressionEncoding, transport::Channel};
 
-use crate::{control::monitor::metrics::Metrics, metrics::Family};
+use crate::{control::monitor::metrics::Metrics, metrics::Family, wall_clock};
 use otlp::{Times, request};
 
 const EVERY_DEFAULT: Duration = Duration::from_secs(60);
@@ -129,13 +126,9 @@ impl Pusher {
 
     async fn send(&self, families: Option<Vec<Family>>, limit: Duration) -> Result<(), String> {
         let families = families.ok_or("the data plane does not answer")?;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let read_unix_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let times = Times {
             began_unix_ns: self.metrics.began_unix_ns(),
-            read_unix_ns,
+            read_unix_ns: wall_clock::unix_ns(),
         };
         let mut call = Request::new(request(self.resource.clone(), families, times));
         *call.metadata_mut() = self.collector.headers.clone();
