@@ -1,15 +1,16 @@
-//! The history for reading, without a server: for `benchctl runs` and `show` when none is up.
+//! The history for reading only: for `benchctl runs` and `show` when no server is up.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use metronome_proto::{
-    run_id::RunId,
-    v1::{self, RunState},
-};
+use metronome_proto::{run_id::RunId, v1};
 use rusqlite::Connection;
 
-use super::{Owners, abort, find_run, list_client_pages, list_runs, schema};
+use super::{
+    owner::Owners,
+    rows::{abort, find_run, is_final, list_client_pages, list_runs, owner_of},
+    schema,
+};
 use crate::config;
 
 /// The stored runs, read-only. Servers may write them at the same time.
@@ -22,7 +23,7 @@ pub struct History {
 impl History {
     /// Opens the history at `database`, or where a server keeps it by default.
     ///
-    /// `None` when no server has made one yet. An error is a sentence that names the file.
+    /// `None` when no server has made one yet. An error names the file.
     pub fn open(database: Option<PathBuf>) -> anyhow::Result<Option<Self>> {
         let path = config::database_path(database)?;
         let connection = schema::open_to_read(&path)?;
@@ -48,14 +49,7 @@ impl History {
     pub fn run(&self, id: RunId) -> anyhow::Result<Option<v1::Run>> {
         let found = find_run(&self.connection, id).context("the history cannot be read")?;
         let Some(run) = found else { return Ok(None) };
-        let owner = self
-            .connection
-            .query_row(
-                "SELECT owner FROM run WHERE run_id = ?1",
-                [super::key(id)],
-                |row| row.get::<_, String>(0),
-            )
-            .context("the history cannot be read")?;
+        let owner = owner_of(&self.connection, id).context("the history cannot be read")?;
         Ok(Some(self.as_it_stands(run, &owner)))
     }
 
@@ -67,15 +61,14 @@ impl History {
     }
 
     fn as_it_stands(&self, mut run: v1::Run, owner: &str) -> v1::Run {
-        let is_final = matches!(run.state(), RunState::Ended | RunState::Aborted);
-        if !is_final && self.owners.is_gone(owner) {
+        if !is_final(&run) && self.owners.is_gone(owner) {
             abort(&mut run, None);
         }
         run
     }
 }
 
-/// A run as lists tell it: without the distributions' hdr_v2.
+/// A run as lists show it: without the distributions' hdr_v2.
 pub(crate) fn without_records(mut run: v1::Run) -> v1::Run {
     if let Some(report) = &mut run.report {
         for distribution in [
@@ -94,7 +87,9 @@ pub(crate) fn without_records(mut run: v1::Run) -> v1::Run {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Store, *};
+    use metronome_proto::v1::RunState;
+
+    use super::{super::sqlite::Store, *};
     use crate::wall_clock::timestamp;
 
     #[test]

@@ -16,9 +16,8 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use rustix::fs::{FlockOperation, flock};
-
 use metronome_os::random;
+use rustix::fs::{FlockOperation, flock};
 
 /// All servers that use one database.
 #[derive(Debug)]
@@ -28,15 +27,15 @@ pub(super) struct Owners {
 
 /// This server, alive for as long as this value is.
 ///
-/// A lock belongs to what was opened, not to the process: a successor that has the descriptor holds
-/// it as well, and goes on under the same name.
+/// A lock belongs to the open file description, not to the process: a process that takes over and
+/// has the descriptor holds the lock as well, and continues under the same name.
 #[derive(Debug)]
 pub(super) struct Owner {
     name: String,
     path: PathBuf,
     /// Locked; the lock ends with the last descriptor.
     lock: File,
-    /// It is this process that removes the file at its end.
+    /// Whether this process removes the file when it ends.
     is_last: AtomicBool,
 }
 
@@ -84,7 +83,7 @@ impl Owners {
         }
     }
 
-    /// Takes the name of a server that is about to let go of it, with its lock.
+    /// Takes over the name of another server, with its lock.
     pub(super) fn inherit(&self, name: &str, lock: OwnedFd) -> anyhow::Result<Owner> {
         let (path, lock) = (self.path(name), File::from(lock));
         let is_name = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -101,8 +100,8 @@ impl Owners {
         })
     }
 
-    /// The server of this name is dead. Unknown trouble counts as alive: nothing is taken from a
-    /// server that may still be at work.
+    /// Whether the server of this name has ended. An unexpected error counts as alive: nothing is
+    /// taken from a server that may still be running.
     pub(super) fn is_gone(&self, name: &str) -> bool {
         match File::open(self.path(name)) {
             Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_ok(),
@@ -110,7 +109,7 @@ impl Owners {
         }
     }
 
-    /// Removes the lock files of the dead.
+    /// Removes the lock files of servers that have ended.
     pub(super) fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.directory) else {
             return;
@@ -140,7 +139,7 @@ impl Owner {
         self.lock.as_fd()
     }
 
-    /// Whether this process, and no successor or predecessor, ends the name.
+    /// Whether this process, and not the other one of an upgrade, removes the lock file.
     pub(super) fn set_last(&self, is_last: bool) {
         self.is_last.store(is_last, Relaxed);
     }
@@ -182,7 +181,7 @@ mod tests {
         let old = owners.enroll().unwrap();
         let name = old.name().to_owned();
         let lock = || old.lock().try_clone_to_owned().unwrap();
-        // A successor that fails takes nothing with it.
+        // A new process that fails takes nothing with it.
         drop(owners.inherit(&name, lock()).unwrap());
         assert!(!owners.is_gone(&name));
         let new = owners.inherit(&name, lock()).unwrap();

@@ -47,8 +47,8 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Connection> {
     })
 }
 
-/// Opens the file for reading and writing as it is: another server works with it, and it must not
-/// be brought up to date under that.
+/// Opens the file for reading and writing as it is: another server is using it, so it must not be
+/// migrated now.
 pub(super) fn open_as_it_is(path: &Path) -> anyhow::Result<Connection> {
     let open = || -> anyhow::Result<Connection> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

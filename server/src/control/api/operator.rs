@@ -29,7 +29,7 @@ use crate::{
         status,
     },
     model::{RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus},
-    store::without_records,
+    store::{is_final, without_records},
     verdict::StopCause,
     wall_clock::timestamp,
 };
@@ -69,7 +69,7 @@ impl Operator {
             return Ok(active.run());
         }
         let run = self.shared.find_run(id).await?;
-        if matches!(run.state(), RunState::Ended | RunState::Aborted) {
+        if is_final(&run) {
             return Ok(run);
         }
         let sentence =
@@ -125,7 +125,7 @@ impl Operator {
             return Ok(unsaved.pages);
         }
         let run = self.shared.find_run(id).await?;
-        if !matches!(run.state(), RunState::Ended | RunState::Aborted) {
+        if !is_final(&run) {
             let sentence = format!("run {id} has not ended; its client rows come with the report");
             return Err(status::precondition("RUN_NOT_ENDED", "run_id", &sentence));
         }
@@ -145,7 +145,7 @@ impl Operator {
             ));
         }
         let run = self.shared.find_run(id).await?;
-        if !matches!(run.state(), RunState::Ended | RunState::Aborted) {
+        if !is_final(&run) {
             let sentence = format!(
                 "run {id} belongs to another server that shares this database; watch it there"
             );
