@@ -29,9 +29,9 @@ pub(crate) type Answer<T> = oneshot::Receiver<T>;
 
 /// The master, seen from the control plane.
 #[derive(Clone)]
-pub(crate) struct DataPlane(Handle);
+pub(crate) struct MasterClient(Handle);
 
-impl DataPlane {
+impl MasterClient {
     pub(crate) fn new(master: Handle) -> Self {
         Self(master)
     }

@@ -14,7 +14,7 @@
 //! | [`upgrade`] | letting another process take over, or going on |
 //! | [`succession`], [`adoption`] | being that process; the runs that another server has begun |
 //! | [`estate`] | what one leaves to the other |
-//! | [`data_plane`] | questions to the master, with an answer to await |
+//! | [`master_client`] | questions to the master, with an answer to await |
 //! | [`health`] | grpc.health.v1 |
 //! | [`calls`] | every call: its span and how long it took |
 //! | [`telling`] | what a trace tells of a run at its end |
@@ -72,7 +72,7 @@ use lifecycle::{
     shared::{About, Shared},
     shutdown,
 };
-use master_client::DataPlane;
+use master_client::MasterClient;
 use monitor::{http, metrics::Metrics, push};
 use succession::Succession;
 use upgrade::Upgrade;
@@ -126,10 +126,10 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
         .local_addr()
         .context("the gRPC listener has no address")?;
     let master_gone = shutdown::watch_thread(parts.master_thread);
-    let data_plane = DataPlane::new(parts.master);
+    let master_client = MasterClient::new(parts.master);
     let succession = match parts.predecessor {
         Some(predecessor) => {
-            Some(Succession::receive(predecessor, &data_plane, parts.dimensions).await?)
+            Some(Succession::receive(predecessor, &master_client, parts.dimensions).await?)
         }
         None => None,
     };
@@ -140,7 +140,7 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
         about,
         config.secret,
         parts.store,
-        data_plane,
+        master_client,
         upgrade,
     ));
 

@@ -11,7 +11,7 @@ use crate::{
         adoption::adopt,
         estate::{Estate, Revived},
         lifecycle::shared::Shared,
-        master_client::DataPlane,
+        master_client::MasterClient,
     },
     ledger::Dimensions,
     upgrade::Predecessor,
@@ -29,11 +29,11 @@ impl Succession {
     /// this fails the old server is told why and goes on.
     pub(super) async fn receive(
         predecessor: Predecessor,
-        data_plane: &DataPlane,
+        master_client: &MasterClient,
         dimensions: Dimensions,
     ) -> anyhow::Result<Self> {
         let predecessor = Arc::new(predecessor);
-        let taken = Self::take(&predecessor, data_plane, dimensions).await;
+        let taken = Self::take(&predecessor, master_client, dimensions).await;
         if let Err(error) = &taken {
             predecessor.refuse(&format!("{error:#}"));
         }
@@ -49,10 +49,10 @@ impl Succession {
 
     async fn take(
         predecessor: &Arc<Predecessor>,
-        data_plane: &DataPlane,
+        master_client: &MasterClient,
         dimensions: Dimensions,
     ) -> anyhow::Result<(Estate, Vec<Revived>)> {
-        data_plane
+        master_client
             .ready()
             .await
             .context("the workers did not come up")?;
@@ -72,7 +72,7 @@ impl Succession {
             .collect::<Result<_, _>>()
             .map_err(anyhow::Error::msg)?;
         let master = std::mem::take(&mut estate.master);
-        data_plane
+        master_client
             .inherit(master, received.sockets)
             .await
             .map_err(anyhow::Error::msg)?;
@@ -94,7 +94,7 @@ impl Succession {
         task::spawn_blocking(move || predecessor.take_over())
             .await
             .context("the old server could not be asked")??;
-        shared.data_plane.begin();
+        shared.master_client.begin();
         shared.succeeds();
         adopt(shared, self.runs);
         Ok(())

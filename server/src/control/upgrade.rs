@@ -217,7 +217,7 @@ pub(super) async fn upgrade(shared: &Arc<Shared>) -> Outcome {
         Err(sentence) => Err(sentence),
     };
     if outcome.is_err() {
-        shared.data_plane.take_back().await;
+        shared.master_client.take_back().await;
         shared.upgrade.enter(Stage::None);
     }
     outcome
@@ -231,7 +231,7 @@ async fn hand_over(shared: &Arc<Shared>, mut successor: Successor) -> Outcome {
     let since_ns = clock::now_ns();
     let patience = shared.upgrade.patience(TAKE_MAX);
     let given = match shared
-        .data_plane
+        .master_client
         .hand_over(successor.conduit(), patience.deadline_ns)
         .await
     {
@@ -279,7 +279,7 @@ async fn gather(shared: &Shared) -> Result<Vec<Held>, String> {
         }
         // While runs are held nobody reads their clients, so that what can be waited for is waited
         // for before.
-        if time::timeout_at(deadline, shared.data_plane.rested())
+        if time::timeout_at(deadline, shared.master_client.rested())
             .await
             .is_err()
         {
@@ -290,7 +290,7 @@ async fn gather(shared: &Shared) -> Result<Vec<Held>, String> {
         shared.upgrade.enter(Stage::HandingOver);
         // So is a restart of the workers; one that came between the last answer and this word is
         // waited for, and stops are taken meanwhile.
-        if time::timeout(REST_TOLD_MAX, shared.data_plane.rested())
+        if time::timeout(REST_TOLD_MAX, shared.master_client.rested())
             .await
             .is_err()
         {

@@ -51,7 +51,7 @@ impl Health {
         let mut was_degraded = false;
         while !shared.is_draining() {
             time::sleep(LOOK_EVERY).await;
-            let Some(reading) = shared.data_plane.read_server().await else {
+            let Some(reading) = shared.master_client.read_server().await else {
                 return;
             };
             let is_degraded = !reading.recoveries.crash_loops.is_empty();

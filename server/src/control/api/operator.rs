@@ -157,7 +157,7 @@ impl Operator {
     async fn get_server(&self) -> Result<GetServerResponse, Status> {
         let shared = &self.shared;
         let reading = shared
-            .data_plane
+            .master_client
             .read_server()
             .await
             .ok_or_else(master_is_gone)?;
@@ -270,7 +270,7 @@ impl OperatorService for Operator {
         self.shared.upgrade.refuse_change()?;
         let restarted = self
             .shared
-            .data_plane
+            .master_client
             .restart_workers()
             .await
             .ok_or_else(master_is_gone)?;

@@ -18,7 +18,7 @@ use crate::{
     config::{Config, Secret},
     control::{
         agents::{agent_counters::Tally, clock_identity, registry::Registry},
-        master_client::DataPlane,
+        master_client::MasterClient,
         runs::active::Runs,
         status,
         upgrade::Upgrade,
@@ -77,7 +77,7 @@ impl About {
 pub(crate) struct Shared {
     pub(crate) about: About,
     pub(crate) secret: Secret,
-    pub(crate) data_plane: DataPlane,
+    pub(crate) master_client: MasterClient,
     pub(crate) registry: Registry,
     pub(crate) runs: Runs,
     pub(crate) tally: Tally,
@@ -93,13 +93,13 @@ impl Shared {
         about: About,
         secret: Secret,
         store: Store,
-        data_plane: DataPlane,
+        master_client: MasterClient,
         upgrade: Upgrade,
     ) -> Self {
         Self {
             about,
             secret,
-            data_plane,
+            master_client,
             upgrade,
             registry: Registry::default(),
             runs: Runs::default(),

@@ -68,8 +68,8 @@ impl Signals {
             tokio::select! {
                 _ = self.hang_up.recv() => {
                     tracing::info!("SIGHUP: the workers are restarted");
-                    let data_plane = shared.data_plane.clone();
-                    tokio::spawn(async move { data_plane.restart_workers().await });
+                    let master_client = shared.master_client.clone();
+                    tokio::spawn(async move { master_client.restart_workers().await });
                 }
                 _ = self.upgrade.recv() => if let Some(end) = self.succeed(shared).await { return end },
                 () = shared.upgrade.asked() => if let Some(end) = self.succeed(shared).await { return end },
@@ -165,7 +165,7 @@ impl Server {
             () = self.drain() => {}
             _ = &mut master_gone => return failed("the master's thread died during the drain"),
         }
-        self.shared.data_plane.shut_down();
+        self.shared.master_client.shut_down();
         if time::timeout(MASTER_MAX, master_gone).await.is_err() {
             return failed("the master did not end its workers in time");
         }
@@ -183,7 +183,7 @@ impl Server {
             .registry
             .dismiss("the server was upgraded; dial it again");
         self.close();
-        self.shared.data_plane.shut_down();
+        self.shared.master_client.shut_down();
         // Watchers have streams that end only with this process.
         let _ = time::timeout(LEAVE_MAX, &mut self.serving).await;
         let _ = time::timeout(MASTER_MAX, master_gone).await;

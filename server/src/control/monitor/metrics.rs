@@ -55,7 +55,7 @@ impl Metrics {
         if self.shared.is_draining() {
             return Some("draining: the server shuts down and starts no runs");
         }
-        match self.shared.data_plane.read_server().await {
+        match self.shared.master_client.read_server().await {
             None => Some("the data plane does not answer"),
             Some(reading) if !reading.recoveries.crash_loops.is_empty() => {
                 Some("a worker dies again and again")
@@ -66,7 +66,7 @@ impl Metrics {
 
     /// Whether the data plane answers.
     pub(crate) async fn is_alive(&self) -> bool {
-        self.shared.data_plane.read_server().await.is_some()
+        self.shared.master_client.read_server().await.is_some()
     }
 
     /// When counting began, ns since 1970.
@@ -77,8 +77,8 @@ impl Metrics {
 
 async fn figures(shared: &Shared) -> Option<Figures> {
     Some(Figures {
-        server: shared.data_plane.read_server().await?,
-        totals: shared.data_plane.read_totals().await?,
+        server: shared.master_client.read_server().await?,
+        totals: shared.master_client.read_totals().await?,
         control: shared.tally.figures(shared.runs.count()),
         process: process(shared.about.started_unix_ms),
         clients_max: shared.about.max_clients,

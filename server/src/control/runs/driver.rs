@@ -285,7 +285,7 @@ impl Driver {
                     Ok(())
                 }
                 Action::CloseRun => {
-                    living.closing = Some(self.shared.data_plane.close_run(self.id));
+                    living.closing = Some(self.shared.master_client.close_run(self.id));
                     Ok(())
                 }
                 // The loop ends with the life.
@@ -370,7 +370,7 @@ impl Driver {
         }
         living.readings += 1;
         let histograms = living.readings.is_multiple_of(READINGS_PER_HISTOGRAM);
-        living.reading = Some(self.shared.data_plane.read_run(self.id, histograms));
+        living.reading = Some(self.shared.master_client.read_run(self.id, histograms));
     }
 
     fn observe(&mut self, living: &mut Living, reading: Option<LiveCounters>) {

@@ -65,7 +65,7 @@ impl Departure {
             );
         }
         // Nobody waits for the record.
-        drop(self.shared.data_plane.close_run(self.id));
+        drop(self.shared.master_client.close_run(self.id));
         // Without a runtime this process is ending, and the next one to open the history finds the
         // run.
         let Ok(runtime) = runtime::Handle::try_current() else {
@@ -113,7 +113,7 @@ mod tests {
         control::{
             agents::{clock_identity, registry::Identity},
             lifecycle::shared::About,
-            master_client::DataPlane,
+            master_client::MasterClient,
             runs::active::{Active, View},
             upgrade::Upgrade,
         },
@@ -144,13 +144,13 @@ mod tests {
             .unwrap()
             .0;
         store.insert(&run()).unwrap();
-        let data_plane = DataPlane::new(master);
+        let master_client = MasterClient::new(master);
         (
             Arc::new(Shared::new(
                 about,
                 Secret([0; 32]),
                 store,
-                data_plane,
+                master_client,
                 Upgrade::default(),
             )),
             requests,

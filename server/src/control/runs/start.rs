@@ -158,7 +158,7 @@ async fn try_start(shared: &Arc<Shared>, asked: &Asked) -> Result<Option<v1::Run
         unsettled => {
             shared.registry.release(id);
             // Nobody waits for the record of a run that never was.
-            drop(shared.data_plane.close_run(id));
+            drop(shared.master_client.close_run(id));
             return unsettled.map(|_| None);
         }
     }
@@ -221,7 +221,10 @@ async fn admit_and_store(
         );
         return Err(status::precondition("TOO_MANY_AGENTS", "agents", &sentence));
     }
-    let admitted = shared.data_plane.admit(admission(shared, id, agents)).await;
+    let admitted = shared
+        .master_client
+        .admit(admission(shared, id, agents))
+        .await;
     admitted
         .ok_or_else(master_is_gone)?
         .map_err(|error| full(&error))?;
