@@ -7,7 +7,7 @@
 //! | [`attendance`] | AgentService: one stream per agent |
 //! | [`start`] | StartRun, from the request to a run that lives |
 //! | [`driver`] | one task per run: brings events to its state machine and performs the actions |
-//! | [`departure`] | what a run gives back when its driver ends, however that happens |
+//! | [`guard`] | what a run gives back when its driver ends, however that happens |
 //! | [`snapshot`] | how a running run looks to a watcher |
 //! | [`registry`], [`division`] | the agents connected, and who brings which clients |
 //! | [`runs`] | the runs that have not ended |

@@ -31,7 +31,7 @@ use crate::{
         master_client::{Answer, answer_in},
         runs::{
             active::{Freeze, Unsaved, View},
-            run_guard::Departure,
+            run_guard::RunGuard,
             snapshot::Observer,
             trace_report,
         },
@@ -88,7 +88,7 @@ impl Driver {
     /// Lives the run to its end, which is stored when this returns.
     pub(crate) async fn drive(mut self) {
         // However this ends, the run's agents and clients are free afterwards.
-        let departure = self.departure();
+        let guard = self.guard();
         tracing::info!(
             clients = i64::from(self.plan.clients),
             rate_hz = self.plan.rate_hz(),
@@ -100,7 +100,7 @@ impl Driver {
         let observer = Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts);
         let mut living = self.living(state_machine, observer, vec![(0, 0); self.accounts.len()]);
         let following = self.perform(&mut living, actions);
-        self.live(living, following, departure).await;
+        self.live(living, following, guard).await;
     }
 
     /// Lives a run that another server has begun, from where it stood to its end.
@@ -110,21 +110,21 @@ impl Driver {
         told: Vec<(u64, u64)>,
         snapshot: v1::Snapshot,
     ) {
-        let departure = self.departure();
+        let guard = self.guard();
         let mut observer =
             Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts);
         observer.go_on(snapshot, &told, &self.accounts);
         let living = self.living(state_machine, observer, told);
-        self.live(living, VecDeque::new(), departure).await;
+        self.live(living, VecDeque::new(), guard).await;
     }
 
-    fn departure(&self) -> Departure {
+    fn guard(&self) -> RunGuard {
         let agents = self
             .accounts
             .iter()
             .map(|account| account.name.clone())
             .collect();
-        Departure::of(&self.shared, self.id, agents)
+        RunGuard::new(&self.shared, self.id, agents)
     }
 
     fn living(
@@ -146,12 +146,7 @@ impl Driver {
         }
     }
 
-    async fn live(
-        mut self,
-        mut living: Living,
-        mut following: VecDeque<Event>,
-        departure: Departure,
-    ) {
+    async fn live(mut self, mut living: Living, mut following: VecDeque<Event>, guard: RunGuard) {
         let mut beat = time::interval(SNAPSHOT_EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while let Some(wake_at_ns) = living.state_machine.wake_at_ns() {
@@ -162,7 +157,7 @@ impl Driver {
                     Some(cause) = self.stops.recv() => { living.stop_cause.get_or_insert(cause); Event::StopRequested }
                     Some(freeze) = self.freezes.recv() => {
                         if self.stand_still(&living, freeze).await {
-                            departure.after_the_hand_over();
+                            guard.run_is_handed_over();
                             // Watchers are to find the successor, so they see no end here before
                             // the process's.
                             return std::future::pending().await;
@@ -182,7 +177,7 @@ impl Driver {
             self.show(&mut living);
         }
         if self.conclude(living).await {
-            departure.after_the_report();
+            guard.run_has_ended();
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{control::lifecycle::shared::Shared, wall_clock};
 
 /// Frees the agents and the name of a run when it is dropped; of a run that has not ended also the
 /// rest.
-pub(crate) struct Departure {
+pub(crate) struct RunGuard {
     shared: Arc<Shared>,
     id: RunId,
     agents: Vec<String>,
@@ -31,9 +31,9 @@ enum Outcome {
     HandedOver,
 }
 
-impl Departure {
+impl RunGuard {
     /// Of a run in which these agents have parts.
-    pub(crate) fn of(shared: &Arc<Shared>, id: RunId, agents: Vec<String>) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, id: RunId, agents: Vec<String>) -> Self {
         Self {
             shared: Arc::clone(shared),
             id,
@@ -43,12 +43,12 @@ impl Departure {
     }
 
     /// The run has a report; nothing is left behind.
-    pub(crate) fn after_the_report(mut self) {
+    pub(crate) fn run_has_ended(mut self) {
         self.outcome = Outcome::HasEnded;
     }
 
     /// Another process has the run: nothing here is given back, since nothing here ends.
-    pub(crate) fn after_the_hand_over(mut self) {
+    pub(crate) fn run_is_handed_over(mut self) {
         self.outcome = Outcome::HandedOver;
     }
 
@@ -84,7 +84,7 @@ impl Departure {
     }
 }
 
-impl Drop for Departure {
+impl Drop for RunGuard {
     fn drop(&mut self) {
         match self.outcome {
             Outcome::HandedOver => {}
@@ -197,9 +197,9 @@ mod tests {
         shared
             .runs
             .add(ID, Active::new(view.subscribe(), stop, freeze));
-        let departure = Departure::of(&shared, ID, vec!["a".into()]);
+        let guard = RunGuard::new(&shared, ID, vec!["a".into()]);
         let driver = tokio::spawn(async move {
-            let _departure = departure;
+            let _departure = guard;
             panic!("a bug of the driver");
         });
         assert!(driver.await.unwrap_err().is_panic());
@@ -225,8 +225,8 @@ mod tests {
     async fn after_the_report_only_what_was_held_is_given_back() {
         let directory = tempfile::tempdir().unwrap();
         let (shared, requests) = shared(&directory);
-        Departure::of(&shared, ID, vec!["a".into()]).after_the_report();
-        Departure::of(&shared, ID, vec!["a".into()]).after_the_hand_over();
+        RunGuard::new(&shared, ID, vec!["a".into()]).run_has_ended();
+        RunGuard::new(&shared, ID, vec!["a".into()]).run_is_handed_over();
         assert!(requests.try_recv().is_err());
         assert_eq!(
             shared.find_run(ID).await.unwrap().state(),
