@@ -66,7 +66,7 @@ use crate::{
     upgrade::{Belongings, Predecessor},
 };
 use agents::agent_service::Attendance;
-use api::{health::Health, operator::Operator, rpc_tracing::Calls};
+use api::{health::Health, operator::Operator, rpc_tracing::RpcTracing};
 use lifecycle::{
     listener::Intake,
     shared::{About, Shared},
@@ -88,7 +88,7 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
 
 /// The services of the gRPC port, every call watched.
-type Watched = Stack<Calls, Identity>;
+type Watched = Stack<RpcTracing, Identity>;
 
 /// What the control plane works with: everything is open already.
 pub(crate) struct Parts {
@@ -212,7 +212,7 @@ async fn services(
     }
     let with_reflection = config.reflection;
     let router = server
-        .layer(Calls::new(Arc::clone(shared)))
+        .layer(RpcTracing::new(Arc::clone(shared)))
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -27,12 +27,12 @@ const OTHER: &str = "_OTHER";
 
 /// Wraps the services of the gRPC port.
 #[derive(Clone)]
-pub(crate) struct Calls {
+pub(crate) struct RpcTracing {
     shared: Arc<Shared>,
     methods: Arc<HashSet<String>>,
 }
 
-impl Calls {
+impl RpcTracing {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
@@ -68,12 +68,12 @@ fn methods() -> HashSet<String> {
     files.flat_map(of_file).collect()
 }
 
-impl<S> Layer<S> for Calls {
-    type Service = Call<S>;
+impl<S> Layer<S> for RpcTracing {
+    type Service = TracedService<S>;
 
-    fn layer(&self, service: S) -> Call<S> {
-        Call {
-            calls: self.clone(),
+    fn layer(&self, service: S) -> TracedService<S> {
+        TracedService {
+            tracing: self.clone(),
             service,
         }
     }
@@ -81,12 +81,12 @@ impl<S> Layer<S> for Calls {
 
 /// A service whose calls are watched.
 #[derive(Clone)]
-pub(crate) struct Call<S> {
-    calls: Calls,
+pub(crate) struct TracedService<S> {
+    tracing: RpcTracing,
     service: S,
 }
 
-impl<S, B, A> Service<http::Request<B>> for Call<S>
+impl<S, B, A> Service<http::Request<B>> for TracedService<S>
 where
     S: Service<http::Request<B>, Response = http::Response<A>>,
     S::Future: Send + 'static,
@@ -104,7 +104,7 @@ where
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let asked = request.uri().path().trim_start_matches('/');
         let method = self
-            .calls
+            .tracing
             .methods
             .get(asked)
             .map_or(OTHER, String::as_str)
@@ -114,7 +114,7 @@ where
         } else {
             Span::none()
         };
-        let shared = Arc::clone(&self.calls.shared);
+        let shared = Arc::clone(&self.tracing.shared);
         let arrived = Instant::now();
         let answering = self.service.call(request).instrument(span.clone());
         Box::pin(async move {
