@@ -4,7 +4,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`operator`] | OperatorService: what people and scripts ask |
-//! | [`attendance`] | AgentService: one stream per agent |
+//! | [`agent_service`] | AgentService: one stream per agent |
 //! | [`start`] | StartRun, from the request to a run that lives |
 //! | [`driver`] | one task per run: brings events to its state machine and performs the actions |
 //! | [`guard`] | what a run gives back when its driver ends, however that happens |
@@ -65,7 +65,7 @@ use crate::{
     store::Store,
     upgrade::{Belongings, Predecessor},
 };
-use agents::agent_service::Attendance;
+use agents::agent_service::AgentService;
 use api::{health::Health, operator::Operator, rpc_tracing::RpcTracing};
 use lifecycle::{
     listener::Intake,
@@ -195,7 +195,7 @@ async fn services(
     let operator = OperatorServiceServer::new(Operator::new(Arc::clone(shared)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let agents = AgentServiceServer::new(Attendance::new(Arc::clone(shared)))
+    let agents = AgentServiceServer::new(AgentService::new(Arc::clone(shared)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     health.set(true).await;

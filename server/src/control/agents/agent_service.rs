@@ -7,8 +7,8 @@ use metronome_proto::{
     plan::{CLIENTS_MAX, is_agent_name},
     run_id::RunId,
     v1::{
-        self, AgentMessage, ServerMessage, agent_message::Message,
-        agent_service_server::AgentService, server_message,
+        self, AgentMessage, ServerMessage, agent_message::Message, agent_service_server,
+        server_message,
     },
 };
 use metronome_telemetry::restraint::Restraint;
@@ -45,18 +45,18 @@ const RUNS_PER_AGENT_MAX: usize = 100;
 static COMINGS_AND_GOINGS: Restraint = Restraint::new(10, 10_000_000_000);
 
 /// The service.
-pub(crate) struct Attendance {
+pub(crate) struct AgentService {
     shared: Arc<Shared>,
 }
 
-impl Attendance {
+impl AgentService {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
 }
 
 #[tonic::async_trait]
-impl AgentService for Attendance {
+impl agent_service_server::AgentService for AgentService {
     type AttendStream = ReceiverStream<Result<ServerMessage, Status>>;
 
     async fn attend(
@@ -112,7 +112,7 @@ impl AgentService for Attendance {
                 "agent attends"
             );
         }
-        tokio::spawn(attend(
+        tokio::spawn(session(
             Arc::clone(&self.shared),
             identity.name,
             messages,
@@ -165,7 +165,7 @@ fn runs_of(register: &v1::Register) -> Result<Vec<RunId>, Status> {
 }
 
 /// Listens to one agent until it goes, then tells its runs.
-async fn attend(
+async fn session(
     shared: Arc<Shared>,
     name: String,
     mut messages: Streaming<AgentMessage>,

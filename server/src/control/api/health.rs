@@ -9,7 +9,7 @@ use tokio::time;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::control::{
-    agents::agent_service::Attendance, api::operator::Operator, lifecycle::shared::Shared,
+    agents::agent_service::AgentService, api::operator::Operator, lifecycle::shared::Shared,
 };
 
 /// How often the workers are asked after.
@@ -35,13 +35,15 @@ impl Health {
             self.0
                 .set_serving::<OperatorServiceServer<Operator>>()
                 .await;
-            self.0.set_serving::<AgentServiceServer<Attendance>>().await;
+            self.0
+                .set_serving::<AgentServiceServer<AgentService>>()
+                .await;
         } else {
             self.0
                 .set_not_serving::<OperatorServiceServer<Operator>>()
                 .await;
             self.0
-                .set_not_serving::<AgentServiceServer<Attendance>>()
+                .set_not_serving::<AgentServiceServer<AgentService>>()
                 .await;
         }
     }
