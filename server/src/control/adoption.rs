@@ -87,8 +87,8 @@ async fn expect_agents(shared: Arc<Shared>) {
     time::sleep(RETURN_MAX).await;
     for (agent, parts) in shared.registry.give_up_expecting() {
         shared.tally.agent_leaves(&agent, !parts.is_empty());
-        for part in parts {
-            part.tell("it did not come back within 3 s after the server was upgraded")
+        for lost in parts {
+            lost.report("it did not come back within 3 s after the server was upgraded")
                 .await;
         }
     }

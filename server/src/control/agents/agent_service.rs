@@ -99,8 +99,8 @@ impl agent_service_server::AgentService for AgentService {
                 &sentence,
             ));
         };
-        for part in lost {
-            part.tell("it came back without the run after the server was upgraded")
+        for lost in lost {
+            lost.report("it came back without the run after the server was upgraded")
                 .await;
         }
         self.shared.tally.agent_attends(&identity.name);
@@ -182,8 +182,8 @@ async fn session(
     if let Some(withheld) = COMINGS_AND_GOINGS.admit(clock::now_ns()) {
         tracing::info!(agent = name, withheld, "agent leaves: {why}");
     }
-    let had_a_part = shared.registry.leave(&name, &why).await;
-    shared.tally.agent_leaves(&name, had_a_part);
+    let had_an_assignment = shared.registry.leave(&name, &why).await;
+    shared.tally.agent_leaves(&name, had_an_assignment);
 }
 
 /// `Ok` when the agent has closed the stream.

@@ -1,7 +1,7 @@
-//! The agents: who is connected now, how to give them orders, and their parts in runs.
+//! The agents: who is connected now, how to give them orders, and their assignments in runs.
 //!
-//! A part belongs to the agent, not to its stream: after an upgrade of the server the agents that
-//! have parts are expected back, and what they are ordered meanwhile waits for them.
+//! A assignment belongs to the agent, not to its stream: after an upgrade of the server the agents that
+//! have assignments are expected back, and what they are ordered meanwhile waits for them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,7 +31,7 @@ pub(crate) fn order(message: server_message::Message) -> Result<v1::ServerMessag
     })
 }
 
-/// What an agent says of its part in a run.
+/// What an agent says of its assignment in a run.
 #[derive(Debug)]
 pub(crate) struct FromAgent {
     /// Index within the run.
@@ -63,16 +63,16 @@ pub(crate) struct Identity {
     pub(crate) cores: u32,
 }
 
-/// An agent that was given a part in a run.
+/// An agent that was given a assignment in a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Enlisted {
+pub(crate) struct AssignedAgent {
     pub(crate) name: String,
     pub(crate) first_client: u32,
     pub(crate) clients: u32,
     pub(crate) shares_clock: bool,
 }
 
-impl Enlisted {
+impl AssignedAgent {
     pub(crate) fn share(&self) -> AgentShare {
         AgentShare::new(self.first_client, self.clients, self.shares_clock)
     }
@@ -80,7 +80,7 @@ impl Enlisted {
 
 /// Why no agents could be found for a run; each is one sentence for the user.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum EnlistError {
+pub(crate) enum AssignError {
     #[error("no agent is connected; start one with `metronome-agent --server URL`")]
     NoAgent,
     #[error("agents named in the plan are not connected: {}; `benchctl agents` lists those that are", .0.join(", "))]
@@ -95,7 +95,7 @@ pub(crate) enum EnlistError {
     },
 }
 
-impl EnlistError {
+impl AssignError {
     /// For programs.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
@@ -121,7 +121,7 @@ struct Agents {
 /// An agent that had a stream with the server before this one.
 #[derive(Debug, Default)]
 struct Expected {
-    parts: HashMap<RunId, Part>,
+    assignments: HashMap<RunId, Assignment>,
     orders: Vec<server_message::Message>,
 }
 
@@ -132,17 +132,17 @@ const ORDERS_EXPECTED_MAX: usize = 32;
 struct Attending {
     identity: Identity,
     orders: Orders,
-    parts: HashMap<RunId, Part>,
+    assignments: HashMap<RunId, Assignment>,
 }
 
-/// A part whose agent is gone, until its run is told.
+/// A assignment whose agent is gone, until its run is told.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct LostPart(Part);
+pub(crate) struct LostAssignment(Assignment);
 
-impl LostPart {
-    pub(crate) async fn tell(self, why: &str) {
-        let Self(Part { agent, inbox, .. }) = self;
+impl LostAssignment {
+    pub(crate) async fn report(self, why: &str) {
+        let Self(Assignment { agent, inbox, .. }) = self;
         // A run that no longer listens has ended.
         let _ = inbox
             .send(FromAgent {
@@ -153,9 +153,9 @@ impl LostPart {
     }
 }
 
-/// An agent's part in a run.
+/// An agent's assignment in a run.
 #[derive(Debug)]
-struct Part {
+struct Assignment {
     /// Index within the run.
     agent: usize,
     clients: u32,
@@ -165,10 +165,9 @@ struct Part {
 impl Attending {
     /// Clients that it can still bring.
     fn free(&self) -> u32 {
-        let busy = self
-            .parts
-            .values()
-            .fold(0_u32, |sum, part| sum.saturating_add(part.clients));
+        let busy = self.assignments.values().fold(0_u32, |sum, assignment| {
+            sum.saturating_add(assignment.clients)
+        });
         self.identity.clients_max.saturating_sub(busy)
     }
 }
@@ -176,28 +175,28 @@ impl Attending {
 impl Registry {
     /// Lists an agent that says that it still has `runs`. `None` when the name is taken; else what
     /// it has lost of that which it was expected to bring back, for the caller to tell. Runs in
-    /// which it has no part here it is told to stop: after a network that blinked, say, their load
+    /// which it has no assignment here it is told to stop: after a network that blinked, say, their load
     /// would take the next run's clients.
     pub(crate) fn join(
         &self,
         identity: Identity,
         orders: Orders,
         runs: &[RunId],
-    ) -> Option<Vec<LostPart>> {
+    ) -> Option<Vec<LostAssignment>> {
         let mut agents = self.lock();
         if agents.attending.contains_key(&identity.name) {
             return None;
         }
         let expected = agents.expected.remove(&identity.name).unwrap_or_default();
-        let (parts, lost): (HashMap<_, _>, HashMap<_, _>) = expected
-            .parts
+        let (assignments, lost): (HashMap<_, _>, HashMap<_, _>) = expected
+            .assignments
             .into_iter()
             .partition(|(run, _)| runs.contains(run));
         for message in expected.orders {
             // The stream is new and has room for all of them.
             let _ = orders.try_send(order(message));
         }
-        for run in runs.iter().filter(|run| !parts.contains_key(run)) {
+        for run in runs.iter().filter(|run| !assignments.contains_key(run)) {
             // What there is no room for ends by itself, when its lease does.
             let _ = orders.try_send(order(stop(*run)));
         }
@@ -206,13 +205,13 @@ impl Registry {
             Attending {
                 identity,
                 orders,
-                parts,
+                assignments,
             },
         );
-        Some(lost.into_values().map(LostPart).collect())
+        Some(lost.into_values().map(LostAssignment).collect())
     }
 
-    /// An agent has a part in a run and no stream yet.
+    /// An agent has a assignment in a run and no stream yet.
     pub(crate) fn expect(
         &self,
         name: &str,
@@ -221,7 +220,7 @@ impl Registry {
         clients: u32,
         inbox: &mpsc::Sender<FromAgent>,
     ) {
-        let part = Part {
+        let assignment = Assignment {
             agent,
             clients,
             inbox: inbox.clone(),
@@ -230,56 +229,68 @@ impl Registry {
             .expected
             .entry(name.to_owned())
             .or_default()
-            .parts
-            .insert(run, part);
+            .assignments
+            .insert(run, assignment);
     }
 
     /// Waits for nobody any more. Returns who has not come back, and what is lost with each.
-    pub(crate) fn give_up_expecting(&self) -> Vec<(String, Vec<LostPart>)> {
+    pub(crate) fn give_up_expecting(&self) -> Vec<(String, Vec<LostAssignment>)> {
         let expected = std::mem::take(&mut self.lock().expected);
-        let lost = |agent: Expected| agent.parts.into_values().map(LostPart).collect();
+        let lost = |agent: Expected| {
+            agent
+                .assignments
+                .into_values()
+                .map(LostAssignment)
+                .collect()
+        };
         expected
             .into_iter()
             .map(|(name, agent)| (name, lost(agent)))
             .collect()
     }
 
-    /// Gives an agent an order about a run in which it has a part, without waiting. False when it
+    /// Gives an agent an order about a run in which it has a assignment, without waiting. False when it
     /// cannot take it.
     pub(crate) fn order(&self, name: &str, run: RunId, message: server_message::Message) -> bool {
         let mut agents = self.lock();
         if let Some(agent) = agents.attending.get(name) {
-            return agent.parts.contains_key(&run) && agent.orders.try_send(order(message)).is_ok();
+            return agent.assignments.contains_key(&run)
+                && agent.orders.try_send(order(message)).is_ok();
         }
         let Some(expected) = agents.expected.get_mut(name) else {
             return false;
         };
         let has_room =
-            expected.parts.contains_key(&run) && expected.orders.len() < ORDERS_EXPECTED_MAX;
+            expected.assignments.contains_key(&run) && expected.orders.len() < ORDERS_EXPECTED_MAX;
         if has_room {
             expected.orders.push(message);
         }
         has_room
     }
 
-    /// Takes an agent off the list and tells its runs. True when it had a part in one.
+    /// Takes an agent off the list and tells its runs. True when it had a assignment in one.
     pub(crate) async fn leave(&self, name: &str, why: &str) -> bool {
         let left = self.lock().attending.remove(name);
-        let had_a_part = left.as_ref().is_some_and(|agent| !agent.parts.is_empty());
-        for part in left.into_iter().flat_map(|agent| agent.parts.into_values()) {
-            LostPart(part).tell(why).await;
+        let had_an_assignment = left
+            .as_ref()
+            .is_some_and(|agent| !agent.assignments.is_empty());
+        for assignment in left
+            .into_iter()
+            .flat_map(|agent| agent.assignments.into_values())
+        {
+            LostAssignment(assignment).report(why).await;
         }
-        had_a_part
+        had_an_assignment
     }
 
-    /// Finds agents for a run and gives each its part. Those without a client are left out.
-    pub(crate) fn enlist(
+    /// Finds agents for a run and gives each its assignment. Those without a client are left out.
+    pub(crate) fn assign(
         &self,
         run: RunId,
         names: &[String],
         clients: u32,
         inbox: &mpsc::Sender<FromAgent>,
-    ) -> Result<Vec<Enlisted>, EnlistError> {
+    ) -> Result<Vec<AssignedAgent>, AssignError> {
         let agents = &mut self.lock().attending;
         let missing: Vec<_> = names
             .iter()
@@ -287,7 +298,7 @@ impl Registry {
             .cloned()
             .collect();
         if !missing.is_empty() {
-            return Err(EnlistError::NotConnected(missing));
+            return Err(AssignError::NotConnected(missing));
         }
         let is_asked = |name: &String| names.is_empty() || names.contains(name);
         let mut asked: Vec<_> = agents
@@ -296,38 +307,38 @@ impl Registry {
             .map(|(_, agent)| agent)
             .collect();
         if asked.is_empty() {
-            return Err(EnlistError::NoAgent);
+            return Err(AssignError::NoAgent);
         }
         let capacities: Vec<_> = asked.iter().map(|agent| agent.free()).collect();
         let free = capacities
             .iter()
             .fold(0_u32, |sum, free| sum.saturating_add(*free));
-        let shares = divide(clients, &capacities).ok_or(EnlistError::TooFewClients {
+        let shares = divide(clients, &capacities).ok_or(AssignError::TooFewClients {
             asked: clients,
             free,
             agents: asked.len(),
         })?;
-        let mut enlisted: Vec<Enlisted> = Vec::new();
+        let mut assigned: Vec<AssignedAgent> = Vec::new();
         for (attending, clients) in asked.iter_mut().zip(shares).filter(|(_, share)| *share > 0) {
-            let first_client = enlisted
+            let first_client = assigned
                 .last()
                 .map_or(0, |last| last.first_client + last.clients);
-            attending.parts.insert(
+            attending.assignments.insert(
                 run,
-                Part {
-                    agent: enlisted.len(),
+                Assignment {
+                    agent: assigned.len(),
                     clients,
                     inbox: inbox.clone(),
                 },
             );
-            enlisted.push(Enlisted {
+            assigned.push(AssignedAgent {
                 name: attending.identity.name.clone(),
                 first_client,
                 clients,
                 shares_clock: attending.identity.shares_clock,
             });
         }
-        Ok(enlisted)
+        Ok(assigned)
     }
 
     /// Frees the agents of a run.
@@ -336,28 +347,28 @@ impl Registry {
         agents
             .attending
             .values_mut()
-            .for_each(|agent| drop(agent.parts.remove(&run)));
+            .for_each(|agent| drop(agent.assignments.remove(&run)));
         agents
             .expected
             .values_mut()
-            .for_each(|agent| drop(agent.parts.remove(&run)));
+            .for_each(|agent| drop(agent.assignments.remove(&run)));
     }
 
-    /// Where news from an agent about a run goes, and its index there. `None`: it has no part in
+    /// Where news from an agent about a run goes, and its index there. `None`: it has no assignment in
     /// it, or no longer.
     pub(crate) fn inbox(&self, name: &str, run: RunId) -> Option<(mpsc::Sender<FromAgent>, usize)> {
         let agents = self.lock();
-        let part = agents.attending.get(name)?.parts.get(&run)?;
-        Some((part.inbox.clone(), part.agent))
+        let assignment = agents.attending.get(name)?.assignments.get(&run)?;
+        Some((assignment.inbox.clone(), assignment.agent))
     }
 
-    /// The runs in which an agent has a part.
+    /// The runs in which an agent has a assignment.
     pub(crate) fn runs_of(&self, name: &str) -> Vec<String> {
         let agents = self.lock();
         agents
             .attending
             .get(name)
-            .map(|agent| agent.parts.keys().map(RunId::to_string).collect())
+            .map(|agent| agent.assignments.keys().map(RunId::to_string).collect())
             .unwrap_or_default()
     }
 
@@ -387,7 +398,7 @@ fn stop(run: RunId) -> server_message::Message {
 
 fn describe(agent: &Attending) -> v1::Agent {
     let identity = &agent.identity;
-    let mut run_ids: Vec<_> = agent.parts.keys().map(RunId::to_string).collect();
+    let mut run_ids: Vec<_> = agent.assignments.keys().map(RunId::to_string).collect();
     run_ids.sort_unstable();
     v1::Agent {
         name: identity.name.clone(),
@@ -425,16 +436,16 @@ mod tests {
         registry.join(identity, mpsc::channel(1).0, &[]).is_some()
     }
 
-    fn enlist(
+    fn assign(
         registry: &Registry,
         run: u64,
         names: &[&str],
         clients: u32,
-    ) -> Result<Vec<(String, u32, u32)>, EnlistError> {
+    ) -> Result<Vec<(String, u32, u32)>, AssignError> {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let enlisted =
-            registry.enlist(RunId::from_bits(run), &names, clients, &mpsc::channel(8).0)?;
-        Ok(enlisted
+        let assigned =
+            registry.assign(RunId::from_bits(run), &names, clients, &mpsc::channel(8).0)?;
+        Ok(assigned
             .into_iter()
             .map(|agent| (agent.name, agent.first_client, agent.clients))
             .collect())
@@ -443,32 +454,36 @@ mod tests {
     #[test]
     fn clients_are_divided_among_those_asked_for_or_all() {
         let registry = Registry::default();
-        assert_eq!(enlist(&registry, 1, &[], 1), Err(EnlistError::NoAgent));
+        assert_eq!(assign(&registry, 1, &[], 1), Err(AssignError::NoAgent));
         assert!(join(&registry, "b", 10) && join(&registry, "a", 10) && join(&registry, "c", 10));
         assert!(!join(&registry, "a", 10), "the name is taken");
-        let part = |name: &str, first, clients| (name.to_owned(), first, clients);
+        let assignment = |name: &str, first, clients| (name.to_owned(), first, clients);
         assert_eq!(
-            enlist(&registry, 1, &[], 5),
-            Ok(vec![part("a", 0, 2), part("b", 2, 2), part("c", 4, 1)])
+            assign(&registry, 1, &[], 5),
+            Ok(vec![
+                assignment("a", 0, 2),
+                assignment("b", 2, 2),
+                assignment("c", 4, 1)
+            ])
         );
         assert_eq!(
-            enlist(&registry, 2, &["c", "a"], 3),
-            Ok(vec![part("a", 0, 2), part("c", 2, 1)])
+            assign(&registry, 2, &["c", "a"], 3),
+            Ok(vec![assignment("a", 0, 2), assignment("c", 2, 1)])
         );
         assert_eq!(
-            enlist(&registry, 3, &["b", "x", "y"], 1),
-            Err(EnlistError::NotConnected(vec!["x".into(), "y".into()]))
+            assign(&registry, 3, &["b", "x", "y"], 1),
+            Err(AssignError::NotConnected(vec!["x".into(), "y".into()]))
         );
-        let full = EnlistError::TooFewClients {
+        let full = AssignError::TooFewClients {
             asked: 30,
             free: 22,
             agents: 3,
         };
-        assert_eq!(enlist(&registry, 3, &[], 30), Err(full));
+        assert_eq!(assign(&registry, 3, &[], 30), Err(full));
         registry.release(RunId::from_bits(1));
         registry.release(RunId::from_bits(2));
         assert_eq!(
-            enlist(&registry, 3, &[], 30).map(|parts| parts.len()),
+            assign(&registry, 3, &[], 30).map(|assignments| assignments.len()),
             Ok(3)
         );
     }
@@ -479,7 +494,7 @@ mod tests {
         assert!(join(&registry, "a", 10));
         let (sender, mut inbox) = mpsc::channel(8);
         registry
-            .enlist(RunId::from_bits(1), &[], 2, &sender)
+            .assign(RunId::from_bits(1), &[], 2, &sender)
             .unwrap();
         assert_eq!(
             registry.list()[0].run_ids,
@@ -520,8 +535,8 @@ mod tests {
         assert_eq!(registry.runs_of("a"), [first.to_string()]);
         assert!(registry.inbox("a", first).is_some() && registry.inbox("a", second).is_none());
         assert_eq!(lost.len(), 1, "it has come back without its second run");
-        for part in lost {
-            part.tell("gone").await;
+        for lost in lost {
+            lost.report("gone").await;
         }
         assert!(matches!(
             inbox.recv().await,
@@ -565,6 +580,9 @@ mod tests {
             heard.try_recv().unwrap().unwrap().message,
             Some(stop(stale))
         );
-        assert!(heard.try_recv().is_err(), "its part in the other goes on");
+        assert!(
+            heard.try_recv().is_err(),
+            "its assignment in the other goes on"
+        );
     }
 }

@@ -184,7 +184,7 @@ mod tests {
         assert!(shared.registry.join(identity, orders, &[]).is_some());
         shared
             .registry
-            .enlist(ID, &[], 1, &tokio::sync::mpsc::channel(1).0)
+            .assign(ID, &[], 1, &tokio::sync::mpsc::channel(1).0)
             .unwrap();
         let view = watch::Sender::new(View::Running {
             run: run(),

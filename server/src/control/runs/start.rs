@@ -10,7 +10,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     control::{
-        agents::registry::{EnlistError, Enlisted, FromAgent},
+        agents::registry::{AssignError, AssignedAgent, FromAgent},
         lifecycle::shared::{Shared, unreadable},
         runs::{
             active::{Active, View},
@@ -150,7 +150,7 @@ async fn try_start(shared: &Arc<Shared>, asked: &Asked) -> Result<Option<v1::Run
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
     let agents = shared
         .registry
-        .enlist(id, &asked.plan.agents, asked.plan.clients, &sender)
+        .assign(id, &asked.plan.agents, asked.plan.clients, &sender)
         .map_err(|error| no_agents(&error))?;
     let run = describe(id, asked, created_unix_ms);
     match admit_and_store(shared, id, &agents, &run).await {
@@ -172,7 +172,7 @@ fn spawn(
     id: RunId,
     asked: &Asked,
     run: v1::Run,
-    agents: &[Enlisted],
+    agents: &[AssignedAgent],
     inbox: mpsc::Receiver<FromAgent>,
 ) {
     let (stop, stops) = mpsc::channel(1);
@@ -189,7 +189,7 @@ fn spawn(
     shared
         .runs
         .add(id, Active::new(view.subscribe(), stop, freeze));
-    let account = |agent: &Enlisted| AgentAccount::new(agent.name.clone(), agent.share());
+    let account = |agent: &AssignedAgent| AgentAccount::new(agent.name.clone(), agent.share());
     let span = tracing::info_span!("run", run_id = %id);
     trace_report::begin(&span, &run.run_id, &asked.plan, agents.len());
     let driver = Driver {
@@ -211,7 +211,7 @@ fn spawn(
 async fn admit_and_store(
     shared: &Shared,
     id: RunId,
-    agents: &[Enlisted],
+    agents: &[AssignedAgent],
     run: &v1::Run,
 ) -> Result<bool, Status> {
     if agents.len() > AGENTS_MAX {
@@ -251,8 +251,8 @@ async fn admit_and_store(
     }
 }
 
-fn admission(shared: &Shared, id: RunId, agents: &[Enlisted]) -> Admission {
-    let admitted = |(index, agent): (u16, &Enlisted)| {
+fn admission(shared: &Shared, id: RunId, agents: &[AssignedAgent]) -> Admission {
+    let admitted = |(index, agent): (u16, &AssignedAgent)| {
         let key = Key::derive(&shared.secret.0, id, index);
         (agent.share(), key)
     };
@@ -281,7 +281,7 @@ fn describe(id: RunId, asked: &Asked, created_unix_ms: u64) -> v1::Run {
     }
 }
 
-fn no_agents(error: &EnlistError) -> Status {
+fn no_agents(error: &AssignError) -> Status {
     status::precondition(error.reason(), "agents", &error.to_string())
 }
 
