@@ -21,7 +21,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
     control::{
-        agents::registry::{FromAgent, Identity, News, ORDERS_WAITING_MAX, Orders, order},
+        agents::registry::{AgentReport, FromAgent, Identity, ORDERS_WAITING_MAX, Orders, order},
         lifecycle::shared::Shared,
         status,
     },
@@ -196,7 +196,7 @@ async fn listen(
     let mut renewal = time::interval(RENEW_EVERY);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard_at = Instant::now();
-    // News that its run has no room for yet: nothing more is read meanwhile, and all else goes on.
+    // AgentReport that its run has no room for yet: nothing more is read meanwhile, and all else goes on.
     let mut waiting: Option<Waiting> = None;
     loop {
         tokio::select! {
@@ -230,7 +230,7 @@ fn broken(name: &str, status: &Status) -> Status {
     }
 }
 
-/// News and the run that has no room for them.
+/// AgentReport and the run that has no room for them.
 type Waiting = (mpsc::Sender<FromAgent>, FromAgent);
 
 /// Hands over what waits. When this is dropped before it has ended, it waits on.
@@ -238,15 +238,15 @@ async fn pass_on(waiting: &mut Option<Waiting>) {
     let Some((inbox, _)) = waiting else { return };
     let inbox = inbox.clone();
     let room = inbox.reserve().await;
-    if let (Ok(room), Some((_, news))) = (room, waiting.take()) {
-        room.send(news);
+    if let (Ok(room), Some((_, report))) = (room, waiting.take()) {
+        room.send(report);
     }
     // A run that no longer listens has ended.
 }
 
 /// Passes one message on to the run that it is about. What that run has no room for is returned.
 fn take(shared: &Shared, name: &str, received: AgentMessage) -> Result<Option<Waiting>, Status> {
-    let (run_id, news) = match received.message {
+    let (run_id, report) = match received.message {
         Some(Message::Register(_)) => {
             return Err(status::bad_field(
                 "message",
@@ -255,8 +255,10 @@ fn take(shared: &Shared, name: &str, received: AgentMessage) -> Result<Option<Wa
         }
         // A newer agent may say what this server does not know yet.
         None | Some(Message::Alive(_)) => return Ok(None),
-        Some(Message::Prepared(prepared)) => (prepared.run_id, News::Prepared),
-        Some(Message::Progress(progress)) => (progress.run_id.clone(), News::Progress(progress)),
+        Some(Message::Prepared(prepared)) => (prepared.run_id, AgentReport::Prepared),
+        Some(Message::Progress(progress)) => {
+            (progress.run_id.clone(), AgentReport::Progress(progress))
+        }
         Some(Message::ClientRecords(records))
             if records.clients.len() > RECORDS_PER_MESSAGE_MAX =>
         {
@@ -265,28 +267,32 @@ fn take(shared: &Shared, name: &str, received: AgentMessage) -> Result<Option<Wa
                 "at most 1000 a message are allowed",
             ));
         }
-        Some(Message::ClientRecords(records)) => (records.run_id.clone(), News::Records(records)),
-        Some(Message::Finished(finished)) => (finished.run_id.clone(), News::Finished(finished)),
-        Some(Message::Failed(failed)) => (failed.run_id, News::Failed(failed.error)),
+        Some(Message::ClientRecords(records)) => {
+            (records.run_id.clone(), AgentReport::Records(records))
+        }
+        Some(Message::Finished(finished)) => {
+            (finished.run_id.clone(), AgentReport::Finished(finished))
+        }
+        Some(Message::Failed(failed)) => (failed.run_id, AgentReport::Failed(failed.error)),
     };
     let id: RunId = status::parse_run_id(&run_id)?;
-    // News of a run that is over come late and change nothing.
+    // AgentReport of a run that is over come late and change nothing.
     let Some((inbox, agent)) = shared.registry.inbox(name, id) else {
         return Ok(None);
     };
-    Ok(offer(inbox, FromAgent { agent, news }))
+    Ok(offer(inbox, FromAgent { agent, report }))
 }
 
 /// Gives news to a run. What it has no room for is returned.
-fn offer(inbox: mpsc::Sender<FromAgent>, news: FromAgent) -> Option<Waiting> {
-    match inbox.try_send(news) {
+fn offer(inbox: mpsc::Sender<FromAgent>, report: FromAgent) -> Option<Waiting> {
+    match inbox.try_send(report) {
         Ok(()) | Err(TrySendError::Closed(_)) => None,
         // The next progress says the same and more.
         Err(TrySendError::Full(FromAgent {
-            news: News::Progress(_),
+            report: AgentReport::Progress(_),
             ..
         })) => None,
-        Err(TrySendError::Full(news)) => Some((inbox, news)),
+        Err(TrySendError::Full(report)) => Some((inbox, report)),
     }
 }
 
@@ -294,16 +300,25 @@ fn offer(inbox: mpsc::Sender<FromAgent>, news: FromAgent) -> Option<Waiting> {
 mod tests {
     use super::*;
 
-    fn news(news: News) -> FromAgent {
-        FromAgent { agent: 0, news }
+    fn report(report: AgentReport) -> FromAgent {
+        FromAgent { agent: 0, report }
     }
 
     #[tokio::test]
     async fn news_that_a_run_has_no_room_for_wait_and_progress_is_left_out() {
         let (inbox, mut run) = mpsc::channel(1);
-        assert!(offer(inbox.clone(), news(News::Prepared)).is_none());
-        assert!(offer(inbox.clone(), news(News::Progress(v1::Progress::default()))).is_none());
-        let mut waiting = offer(inbox.clone(), news(News::Finished(v1::Finished::default())));
+        assert!(offer(inbox.clone(), report(AgentReport::Prepared)).is_none());
+        assert!(
+            offer(
+                inbox.clone(),
+                report(AgentReport::Progress(v1::Progress::default()))
+            )
+            .is_none()
+        );
+        let mut waiting = offer(
+            inbox.clone(),
+            report(AgentReport::Finished(v1::Finished::default())),
+        );
         // The stream's loop turns to something else and comes back.
         assert!(
             time::timeout(Duration::ZERO, pass_on(&mut waiting))
@@ -312,18 +327,18 @@ mod tests {
                 && waiting.is_some()
         );
         assert!(matches!(
-            run.recv().await.map(|from| from.news),
-            Some(News::Prepared)
+            run.recv().await.map(|from| from.report),
+            Some(AgentReport::Prepared)
         ));
         pass_on(&mut waiting).await;
         assert!(waiting.is_none());
         assert!(matches!(
-            run.recv().await.map(|from| from.news),
-            Some(News::Finished(_))
+            run.recv().await.map(|from| from.report),
+            Some(AgentReport::Finished(_))
         ));
         // A run that has ended is waited for no longer.
-        let _ = inbox.try_send(news(News::Prepared));
-        let mut waiting = offer(inbox, news(News::Failed(String::new())));
+        let _ = inbox.try_send(report(AgentReport::Prepared));
+        let mut waiting = offer(inbox, report(AgentReport::Failed(String::new())));
         drop(run);
         pass_on(&mut waiting).await;
         assert!(waiting.is_none());

@@ -36,12 +36,12 @@ pub(crate) fn order(message: server_message::Message) -> Result<v1::ServerMessag
 pub(crate) struct FromAgent {
     /// Index within the run.
     pub(crate) agent: usize,
-    pub(crate) news: News,
+    pub(crate) report: AgentReport,
 }
 
 /// The news itself.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum AgentReport {
     Prepared,
     Progress(v1::Progress),
     Records(v1::ClientRecords),
@@ -147,7 +147,7 @@ impl LostAssignment {
         let _ = inbox
             .send(FromAgent {
                 agent,
-                news: News::Lost(why.to_owned()),
+                report: AgentReport::Lost(why.to_owned()),
             })
             .await;
     }
@@ -503,7 +503,7 @@ mod tests {
         registry.leave("a", "gone").await;
         let FromAgent {
             agent: 0,
-            news: News::Lost(why),
+            report: AgentReport::Lost(why),
         } = inbox.recv().await.unwrap()
         else {
             panic!("not lost")
@@ -542,7 +542,7 @@ mod tests {
             inbox.recv().await,
             Some(FromAgent {
                 agent: 1,
-                news: News::Lost(_)
+                report: AgentReport::Lost(_)
             })
         ));
 

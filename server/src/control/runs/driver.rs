@@ -24,7 +24,7 @@ use crate::{
     control::{
         agents::{
             agent_counters::Tally,
-            registry::{FromAgent, News},
+            registry::{AgentReport, FromAgent},
         },
         estate::{Legacy, Protobuf},
         lifecycle::shared::Shared,
@@ -164,7 +164,7 @@ impl Driver {
                         }
                         continue
                     }
-                    Some(news) = self.inbox.recv() => match self.take(&mut living, news) { Some(event) => event, None => continue },
+                    Some(report) = self.inbox.recv() => match self.take(&mut living, report) { Some(event) => event, None => continue },
                     reading = answer_in(&mut living.reading) => { self.observe(&mut living, reading.flatten()); continue }
                     _ = beat.tick() => { self.ask_for_reading(&mut living); continue }
                     () = sleep_until(wake_at_ns) => Event::Tick,
@@ -209,15 +209,19 @@ impl Driver {
     }
 
     /// Notes what an agent says. `None` when nothing follows from it.
-    fn take(&mut self, living: &mut Living, FromAgent { agent, news }: FromAgent) -> Option<Event> {
+    fn take(
+        &mut self,
+        living: &mut Living,
+        FromAgent { agent, report }: FromAgent,
+    ) -> Option<Event> {
         let account = self.accounts.get_mut(agent)?;
-        match news {
-            News::Prepared => {
+        match report {
+            AgentReport::Prepared => {
                 // Watchers see the clients that are connected now, not those of the last beat.
                 self.ask_for_reading(living);
                 Some(Event::AgentPrepared(agent))
             }
-            News::Progress(progress) => {
+            AgentReport::Progress(progress) => {
                 living.observer.take_progress(agent, &progress, account);
                 if let Some((sent, skipped)) = living.told.get_mut(agent) {
                     let more = (
@@ -229,11 +233,11 @@ impl Driver {
                 }
                 None
             }
-            News::Records(records) => {
+            AgentReport::Records(records) => {
                 account.take(records);
                 None
             }
-            News::Finished(finished) => {
+            AgentReport::Finished(finished) => {
                 // An agent that comes back after an upgrade says it again.
                 if account.finished().is_none() {
                     self.shared.tally.agent_finished(&account.name, &finished);
@@ -241,7 +245,7 @@ impl Driver {
                 account.finish(finished);
                 Some(Event::AgentFinished(agent))
             }
-            News::Failed(why) | News::Lost(why) => {
+            AgentReport::Failed(why) | AgentReport::Lost(why) => {
                 // After its final report an agent may leave as it likes.
                 if account.finished().is_none() {
                     account.fail(&why);

@@ -30,7 +30,7 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 const LABEL_BYTES_MAX: usize = 128;
 /// Most agents in one run; an agent's index is 0 to 255.
 const AGENTS_MAX: usize = 256;
-/// News from agents that a run has not looked at yet.
+/// AgentReport from agents that a run has not looked at yet.
 pub(crate) const INBOX_MAX: usize = 256;
 /// Two runs of one millisecond share an id once in 65,536 times.
 const ID_ATTEMPTS_MAX: u32 = 5;
