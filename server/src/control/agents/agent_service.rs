@@ -21,7 +21,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
     control::{
-        agents::registry::{AgentReport, FromAgent, Identity, ORDERS_WAITING_MAX, Orders, order},
+        agents::registry::{AgentInfo, AgentReport, FromAgent, ORDERS_WAITING_MAX, Orders, order},
         lifecycle::shared::Shared,
         status,
     },
@@ -75,10 +75,10 @@ impl agent_service_server::AgentService for AgentService {
                 "the first message must be a Register",
             ));
         };
-        let identity = identify(&self.shared, &register, peer)?;
+        let info = identify(&self.shared, &register, peer)?;
         let (orders, stream) = mpsc::channel(ORDERS_WAITING_MAX);
         let welcome = v1::Welcome {
-            name: identity.name.clone(),
+            name: info.name.clone(),
             lease: prost_types::Duration::try_from(LEASE).ok(),
         };
         // Before the agent is listed, so that it is the first thing the agent reads.
@@ -87,11 +87,11 @@ impl agent_service_server::AgentService for AgentService {
         let Some(lost) = self
             .shared
             .registry
-            .join(identity.clone(), orders.clone(), &runs)
+            .join(info.clone(), orders.clone(), &runs)
         else {
             let sentence = format!(
                 "an agent named {} is connected already; give this one another --name",
-                identity.name
+                info.name
             );
             return Err(status::plain(
                 Code::AlreadyExists,
@@ -103,18 +103,18 @@ impl agent_service_server::AgentService for AgentService {
             lost.report("it came back without the run after the server was upgraded")
                 .await;
         }
-        self.shared.tally.agent_attends(&identity.name);
+        self.shared.tally.agent_attends(&info.name);
         if let Some(withheld) = COMINGS_AND_GOINGS.admit(clock::now_ns()) {
             tracing::info!(
-                agent = identity.name,
-                clients_max = identity.clients_max,
+                agent = info.name,
+                clients_max = info.clients_max,
                 withheld,
                 "agent attends"
             );
         }
         tokio::spawn(session(
             Arc::clone(&self.shared),
-            identity.name,
+            info.name,
             messages,
             orders,
         ));
@@ -126,7 +126,7 @@ fn identify(
     shared: &Shared,
     register: &v1::Register,
     peer: Option<SocketAddr>,
-) -> Result<Identity, Status> {
+) -> Result<AgentInfo, Status> {
     if !is_agent_name(&register.name) {
         return Err(status::bad_field(
             "register.name",
@@ -140,7 +140,7 @@ fn identify(
         );
         return Err(status::bad_field("register.clients_max", &problem));
     }
-    Ok(Identity {
+    Ok(AgentInfo {
         name: register.name.clone(),
         version: text::printable(&register.version, VERSION_BYTES_MAX),
         peer,

@@ -53,7 +53,7 @@ pub(crate) enum AgentReport {
 
 /// Who an agent is.
 #[derive(Clone, Debug)]
-pub(crate) struct Identity {
+pub(crate) struct AgentInfo {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) peer: Option<SocketAddr>,
@@ -130,7 +130,7 @@ const ORDERS_EXPECTED_MAX: usize = 32;
 
 #[derive(Debug)]
 struct Attending {
-    identity: Identity,
+    info: AgentInfo,
     orders: Orders,
     assignments: HashMap<RunId, Assignment>,
 }
@@ -168,7 +168,7 @@ impl Attending {
         let busy = self.assignments.values().fold(0_u32, |sum, assignment| {
             sum.saturating_add(assignment.clients)
         });
-        self.identity.clients_max.saturating_sub(busy)
+        self.info.clients_max.saturating_sub(busy)
     }
 }
 
@@ -179,15 +179,15 @@ impl Registry {
     /// would take the next run's clients.
     pub(crate) fn join(
         &self,
-        identity: Identity,
+        info: AgentInfo,
         orders: Orders,
         runs: &[RunId],
     ) -> Option<Vec<LostAssignment>> {
         let mut agents = self.lock();
-        if agents.attending.contains_key(&identity.name) {
+        if agents.attending.contains_key(&info.name) {
             return None;
         }
-        let expected = agents.expected.remove(&identity.name).unwrap_or_default();
+        let expected = agents.expected.remove(&info.name).unwrap_or_default();
         let (assignments, lost): (HashMap<_, _>, HashMap<_, _>) = expected
             .assignments
             .into_iter()
@@ -201,9 +201,9 @@ impl Registry {
             let _ = orders.try_send(order(stop(*run)));
         }
         agents.attending.insert(
-            identity.name.clone(),
+            info.name.clone(),
             Attending {
-                identity,
+                info,
                 orders,
                 assignments,
             },
@@ -332,10 +332,10 @@ impl Registry {
                 },
             );
             assigned.push(AssignedAgent {
-                name: attending.identity.name.clone(),
+                name: attending.info.name.clone(),
                 first_client,
                 clients,
-                shares_clock: attending.identity.shares_clock,
+                shares_clock: attending.info.shares_clock,
             });
         }
         Ok(assigned)
@@ -397,21 +397,18 @@ fn stop(run: RunId) -> server_message::Message {
 }
 
 fn describe(agent: &Attending) -> v1::Agent {
-    let identity = &agent.identity;
+    let info = &agent.info;
     let mut run_ids: Vec<_> = agent.assignments.keys().map(RunId::to_string).collect();
     run_ids.sort_unstable();
     v1::Agent {
-        name: identity.name.clone(),
-        version: identity.version.clone(),
-        peer: identity
-            .peer
-            .map(|peer| peer.to_string())
-            .unwrap_or_default(),
-        connected_at: Some(timestamp(identity.connected_unix_ms)),
-        shares_clock: identity.shares_clock,
-        clients_max: identity.clients_max,
+        name: info.name.clone(),
+        version: info.version.clone(),
+        peer: info.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        connected_at: Some(timestamp(info.connected_unix_ms)),
+        shares_clock: info.shares_clock,
+        clients_max: info.clients_max,
         run_ids,
-        cores: identity.cores,
+        cores: info.cores,
     }
 }
 
@@ -419,8 +416,8 @@ fn describe(agent: &Attending) -> v1::Agent {
 mod tests {
     use super::*;
 
-    fn identity(name: &str, clients_max: u32) -> Identity {
-        Identity {
+    fn info(name: &str, clients_max: u32) -> AgentInfo {
+        AgentInfo {
             name: name.into(),
             version: String::new(),
             peer: None,
@@ -432,8 +429,8 @@ mod tests {
     }
 
     fn join(registry: &Registry, name: &str, clients_max: u32) -> bool {
-        let identity = identity(name, clients_max);
-        registry.join(identity, mpsc::channel(1).0, &[]).is_some()
+        let info = info(name, clients_max);
+        registry.join(info, mpsc::channel(1).0, &[]).is_some()
     }
 
     fn assign(
@@ -527,7 +524,7 @@ mod tests {
         );
 
         let (orders, mut heard) = mpsc::channel(8);
-        let lost = registry.join(identity("a", 10), orders, &[first]).unwrap();
+        let lost = registry.join(info("a", 10), orders, &[first]).unwrap();
         assert_eq!(
             heard.try_recv().unwrap().unwrap().message,
             Some(stop(first))
@@ -557,7 +554,7 @@ mod tests {
         assert!(registry.give_up_expecting().is_empty());
         assert!(
             registry
-                .join(identity("b", 10), mpsc::channel(8).0, &[first])
+                .join(info("b", 10), mpsc::channel(8).0, &[first])
                 .unwrap()
                 .is_empty()
         );
@@ -572,7 +569,7 @@ mod tests {
         let (orders, mut heard) = mpsc::channel(8);
         assert!(
             registry
-                .join(identity("a", 10), orders, &[known, stale])
+                .join(info("a", 10), orders, &[known, stale])
                 .unwrap()
                 .is_empty()
         );

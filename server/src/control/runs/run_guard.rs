@@ -111,7 +111,7 @@ mod tests {
     use crate::{
         config::Secret,
         control::{
-            agents::{clock_identity, registry::Identity},
+            agents::{clock_identity, registry::AgentInfo},
             lifecycle::shared::About,
             master_client::MasterClient,
             runs::active::{Active, View},
@@ -172,7 +172,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (shared, requests) = shared(&directory);
         let (orders, mut heard) = tokio::sync::mpsc::channel(1);
-        let identity = Identity {
+        let info = AgentInfo {
             name: "a".into(),
             version: String::new(),
             peer: None,
@@ -181,7 +181,7 @@ mod tests {
             clients_max: 1,
             cores: 1,
         };
-        assert!(shared.registry.join(identity, orders, &[]).is_some());
+        assert!(shared.registry.join(info, orders, &[]).is_some());
         shared
             .registry
             .assign(ID, &[], 1, &tokio::sync::mpsc::channel(1).0)
