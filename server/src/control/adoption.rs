@@ -10,7 +10,7 @@ use tokio::{
 use tracing::Instrument as _;
 
 use crate::control::{
-    agents::agent_service::LEASE,
+    agents::LEASE,
     estate::Revived,
     lifecycle::shared::Shared,
     runs::{
@@ -86,7 +86,7 @@ fn adopt_one(shared: &Arc<Shared>, revived: Revived) {
 async fn expect_agents(shared: Arc<Shared>) {
     time::sleep(RETURN_MAX).await;
     for (agent, parts) in shared.registry.give_up_expecting() {
-        shared.tally.agent_leaves(&agent, !parts.is_empty());
+        shared.counters.agents.agent_left(&agent, !parts.is_empty());
         for lost in parts {
             lost.report("it did not come back within 3 s after the server was upgraded")
                 .await;
@@ -95,6 +95,7 @@ async fn expect_agents(shared: Arc<Shared>) {
     // Those that had no part and have not come back either.
     let attending = shared.registry.list();
     shared
-        .tally
+        .counters
+        .agents
         .forget_agents(|name| attending.iter().all(|agent| agent.name != name));
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{
     control::{
-        agents::agent_counters,
+        monitor::SavedCounters,
         runs::active::{Runs, Unsaved},
     },
     model::{AgentShare, run::RunStateMachine},
@@ -26,7 +26,7 @@ pub(super) struct Estate {
         Protobuf<v1::Run>,
         Vec<Protobuf<v1::ListClientsResponse>>,
     )>,
-    pub(super) tally: agent_counters::Legacy,
+    pub(super) tally: SavedCounters,
     /// When the first of the servers that succeeded each other was started: label and
     /// CLOCK_MONOTONIC.
     pub(super) started_unix_ms: u64,

@@ -65,7 +65,7 @@ use crate::{
     store::Store,
     upgrade::{Belongings, Predecessor},
 };
-use agents::agent_service::AgentService;
+use agents::AgentService;
 use api::{health::Health, operator::Operator, rpc_tracing::RpcTracing};
 use lifecycle::{
     listener::Intake,
@@ -195,9 +195,12 @@ async fn services(
     let operator = OperatorServiceServer::new(Operator::new(Arc::clone(shared)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let agents = AgentServiceServer::new(AgentService::new(Arc::clone(shared)))
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let agents = AgentServiceServer::new(AgentService::new(
+        Arc::clone(&shared.registry),
+        Arc::clone(&shared.counters.agents),
+    ))
+    .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    .max_encoding_message_size(MESSAGE_BYTES_MAX);
     health.set(true).await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()

@@ -89,7 +89,7 @@ impl Succession {
         for (id, run) in self.estate.unsaved() {
             shared.runs.keep_unsaved(id, run);
         }
-        shared.tally.inherit(self.estate.tally);
+        shared.counters.restore(self.estate.tally);
         let predecessor = self.predecessor;
         task::spawn_blocking(move || predecessor.take_over())
             .await

@@ -352,7 +352,7 @@ fn too_long(id: RunId, run: &Active, wait: Duration) -> String {
 fn estate(shared: &Shared, held: &[Held], master: Vec<u8>) -> Estate {
     let mut estate = Estate {
         runs: held.iter().map(|(legacy, _)| legacy.clone()).collect(),
-        tally: shared.tally.legacy(),
+        tally: shared.counters.save(),
         started_unix_ms: shared.about.started_unix_ms,
         started_ns: shared.about.started_ns,
         master,

@@ -1,8 +1,82 @@
-//! Who brings which clients: an even division among agents, as a pure function.
+//! Which agents bring which clients of a run: an even division, as pure functions.
+
+use crate::model::AgentShare;
+
+/// An agent that was given an assignment in a run.
+#[derive(Clone, Debug)]
+pub(crate) struct AssignedAgent {
+    pub(crate) name: String,
+    pub(crate) share: AgentShare,
+}
+
+/// Why no agents could be found for a run; each is one sentence for the user.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum AssignError {
+    #[error("no agent is connected; start one with `metronome-agent --server URL`")]
+    NoAgent,
+    #[error("agents named in the plan are not connected: {}; `benchctl agents` lists those that are", .0.join(", "))]
+    NotConnected(Vec<String>),
+    #[error(
+        "{asked} clients are asked for and the agents ({agents}) can bring {free} more; ask for fewer, start another agent or raise --max-clients of an agent"
+    )]
+    TooFewClients {
+        asked: u32,
+        free: u32,
+        agents: usize,
+    },
+}
+
+impl AssignError {
+    /// The reason for programs.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::NoAgent => "NO_AGENT",
+            Self::NotConnected(_) => "AGENT_NOT_CONNECTED",
+            Self::TooFewClients { .. } => "AGENTS_FULL",
+        }
+    }
+}
+
+/// Chooses among the connected agents (name, clients that it can still bring) those that are to
+/// bring `clients` clients, in the given order and with the clients of each. No `names`: all
+/// agents. Those that would get no client are left out.
+pub(super) fn choose_agents(
+    connected: &[(&str, u32)],
+    names: &[String],
+    clients: u32,
+) -> Result<Vec<(String, u32)>, AssignError> {
+    let is_connected = |name: &&String| connected.iter().any(|(known, _)| *known == name.as_str());
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !is_connected(name))
+        .cloned()
+        .collect();
+    if !missing.is_empty() {
+        return Err(AssignError::NotConnected(missing));
+    }
+    let is_asked = |name: &str| names.is_empty() || names.iter().any(|asked| asked == name);
+    let (asked, capacities): (Vec<_>, Vec<_>) = connected
+        .iter()
+        .copied()
+        .filter(|(name, _)| is_asked(name))
+        .unzip();
+    if asked.is_empty() {
+        return Err(AssignError::NoAgent);
+    }
+    let shares = divide(clients, &capacities).ok_or_else(|| AssignError::TooFewClients {
+        asked: clients,
+        free: capacities
+            .iter()
+            .fold(0, |sum: u32, free| sum.saturating_add(*free)),
+        agents: asked.len(),
+    })?;
+    let chosen = asked.into_iter().map(ToOwned::to_owned).zip(shares);
+    Ok(chosen.filter(|(_, share)| *share > 0).collect())
+}
 
 /// Divides `clients` evenly among agents that take at most `capacities[i]` each; the first ones get
-/// the rest, and what one cannot take the others do. `None` when all together cannot take them.
-pub(crate) fn divide(clients: u32, capacities: &[u32]) -> Option<Vec<u32>> {
+/// the remainder, and what one cannot take the others do. `None` when they cannot take them all.
+fn divide(clients: u32, capacities: &[u32]) -> Option<Vec<u32>> {
     // As water fills vessels of different heights: everyone up to one level, or to its brim.
     let filled = |level: u32| {
         capacities

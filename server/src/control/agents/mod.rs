@@ -1,7 +1,33 @@
-//! The agents: their service, who is connected, and who brings which clients.
+//! The agents: who is connected, what each is assigned, and what they report.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`agent_service`] | AgentService: an agent registers |
+//! | [`session`] | the stream of one agent, from Register to its end |
+//! | [`registry`] | the agents connected or expected back, and their assignments |
+//! | [`assignment`] | an agent, its orders and its assignments |
+//! | [`assign_clients`] | which agents bring which clients of a run; pure |
+//! | [`messages`] | orders to agents and their reports to runs |
+//! | [`agent_counters`] | sums of what agents have reported |
+//! | [`clock_identity`] | which CLOCK_MONOTONIC this process reads |
+//!
+//! A run gives orders through [`Registry`] and gets [`FromAgent`] into its inbox. What the reports
+//! mean for the run is decided there, not here.
 
-pub(super) mod agent_counters;
-pub(super) mod agent_service;
+mod agent_counters;
+mod agent_service;
 mod assign_clients;
-pub(super) mod clock_identity;
-pub(super) mod registry;
+mod assignment;
+mod clock_identity;
+mod messages;
+mod registry;
+mod session;
+
+pub(crate) use agent_counters::{AgentCounters, AgentSums};
+pub(crate) use agent_service::AgentService;
+pub(crate) use assign_clients::{AssignError, AssignedAgent};
+#[cfg(test)]
+pub(crate) use assignment::AgentInfo;
+pub(crate) use messages::{AgentReport, FromAgent};
+pub(crate) use registry::Registry;
+pub(crate) use session::LEASE;

@@ -1,110 +1,29 @@
-//! The agents: who is connected now, how to give them orders, and their assignments in runs.
+//! The agents that are connected now, how to give them orders, and their assignments in runs.
 //!
-//! A assignment belongs to the agent, not to its stream: after an upgrade of the server the agents that
-//! have assignments are expected back, and what they are ordered meanwhile waits for them.
+//! An assignment belongs to the agent, not to its stream: after an upgrade of the server, agents
+//! with assignments are expected back, and orders wait for them meanwhile.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use metronome_proto::{
     run_id::RunId,
-    v1::{self, server_message},
+    v1::{self, server_message::Message},
 };
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::{control::agents::assign_clients::divide, model::AgentShare, wall_clock::timestamp};
+use super::{
+    assign_clients::{AssignError, AssignedAgent, choose_agents},
+    assignment::{AgentInfo, Assignment, ConnectedAgent, LostAssignment},
+    messages::{FromAgent, Orders, order, stop},
+};
+use crate::model::AgentShare;
 
-/// Orders to an agent that it has not read yet; more than this and it is not reading at all.
-pub(crate) const ORDERS_WAITING_MAX: usize = 64;
-
-/// The stream of orders to one agent.
-pub(crate) type Orders = mpsc::Sender<Result<v1::ServerMessage, Status>>;
-
-/// An order as it goes over the stream.
-pub(crate) fn order(message: server_message::Message) -> Result<v1::ServerMessage, Status> {
-    Ok(v1::ServerMessage {
-        message: Some(message),
-    })
-}
-
-/// What an agent says of its assignment in a run.
-#[derive(Debug)]
-pub(crate) struct FromAgent {
-    /// Index within the run.
-    pub(crate) agent: usize,
-    pub(crate) report: AgentReport,
-}
-
-/// The news itself.
-#[derive(Debug)]
-pub(crate) enum AgentReport {
-    Prepared,
-    Progress(v1::Progress),
-    Records(v1::ClientRecords),
-    Finished(v1::Finished),
-    Failed(String),
-    /// Its stream is gone, for this reason.
-    Lost(String),
-}
-
-/// Who an agent is.
-#[derive(Clone, Debug)]
-pub(crate) struct AgentInfo {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) peer: Option<SocketAddr>,
-    pub(crate) connected_unix_ms: u64,
-    pub(crate) shares_clock: bool,
-    pub(crate) clients_max: u32,
-    pub(crate) cores: u32,
-}
-
-/// An agent that was given a assignment in a run.
-#[derive(Clone, Debug)]
-pub(crate) struct AssignedAgent {
-    pub(crate) name: String,
-    pub(crate) first_client: u32,
-    pub(crate) clients: u32,
-    pub(crate) shares_clock: bool,
-}
-
-impl AssignedAgent {
-    pub(crate) fn share(&self) -> AgentShare {
-        AgentShare::new(self.first_client, self.clients, self.shares_clock)
-    }
-}
-
-/// Why no agents could be found for a run; each is one sentence for the user.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum AssignError {
-    #[error("no agent is connected; start one with `metronome-agent --server URL`")]
-    NoAgent,
-    #[error("agents named in the plan are not connected: {}; `benchctl agents` lists those that are", .0.join(", "))]
-    NotConnected(Vec<String>),
-    #[error(
-        "{asked} clients are asked for and the agents ({agents}) can bring {free} more; ask for fewer, start another agent or raise --max-clients of an agent"
-    )]
-    TooFewClients {
-        asked: u32,
-        free: u32,
-        agents: usize,
-    },
-}
-
-impl AssignError {
-    /// For programs.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            Self::NoAgent => "NO_AGENT",
-            Self::NotConnected(_) => "AGENT_NOT_CONNECTED",
-            Self::TooFewClients { .. } => "AGENTS_FULL",
-        }
-    }
-}
+/// Orders that wait for an agent that is expected back: a Stop for each run, and some to spare.
+const ORDERS_EXPECTED_MAX: usize = 32;
 
 /// All agents, by name.
 #[derive(Debug, Default)]
@@ -114,69 +33,23 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Agents {
-    attending: BTreeMap<String, Attending>,
-    expected: BTreeMap<String, Expected>,
+    connected: BTreeMap<String, ConnectedAgent>,
+    expected: BTreeMap<String, ExpectedAgent>,
 }
 
 /// An agent that had a stream with the server before this one.
 #[derive(Debug, Default)]
-struct Expected {
+struct ExpectedAgent {
     assignments: HashMap<RunId, Assignment>,
-    orders: Vec<server_message::Message>,
-}
-
-/// Orders that wait for an agent that is expected back: a Stop for each run, and some to spare.
-const ORDERS_EXPECTED_MAX: usize = 32;
-
-#[derive(Debug)]
-struct Attending {
-    info: AgentInfo,
-    orders: Orders,
-    assignments: HashMap<RunId, Assignment>,
-}
-
-/// A assignment whose agent is gone, until its run is told.
-#[derive(Debug)]
-#[must_use]
-pub(crate) struct LostAssignment(Assignment);
-
-impl LostAssignment {
-    pub(crate) async fn report(self, why: &str) {
-        let Self(Assignment { agent, inbox, .. }) = self;
-        // A run that no longer listens has ended.
-        let _ = inbox
-            .send(FromAgent {
-                agent,
-                report: AgentReport::Lost(why.to_owned()),
-            })
-            .await;
-    }
-}
-
-/// An agent's assignment in a run.
-#[derive(Debug)]
-struct Assignment {
-    /// Index within the run.
-    agent: usize,
-    clients: u32,
-    inbox: mpsc::Sender<FromAgent>,
-}
-
-impl Attending {
-    /// Clients that it can still bring.
-    fn free(&self) -> u32 {
-        let busy = self.assignments.values().fold(0_u32, |sum, assignment| {
-            sum.saturating_add(assignment.clients)
-        });
-        self.info.clients_max.saturating_sub(busy)
-    }
+    orders: Vec<Message>,
 }
 
 impl Registry {
-    /// Lists an agent that says that it still has `runs`. `None` when the name is taken; else what
-    /// it has lost of that which it was expected to bring back, for the caller to tell. Runs in
-    /// which it has no assignment here it is told to stop: after a network that blinked, say, their load
-    /// would take the next run's clients.
+    /// Lists an agent whose Register names `runs` as going on. `None` when the name is taken; else
+    /// the assignments that it was expected to bring back and has not, for the caller to report.
+    ///
+    /// Runs in which it has no assignment here are stopped: after a short network failure, say,
+    /// their load would take the place of the next run's clients.
     pub(crate) fn join(
         &self,
         info: AgentInfo,
@@ -184,7 +57,7 @@ impl Registry {
         runs: &[RunId],
     ) -> Option<Vec<LostAssignment>> {
         let mut agents = self.lock();
-        if agents.attending.contains_key(&info.name) {
+        if agents.connected.contains_key(&info.name) {
             return None;
         }
         let expected = agents.expected.remove(&info.name).unwrap_or_default();
@@ -197,21 +70,20 @@ impl Registry {
             let _ = orders.try_send(order(message));
         }
         for run in runs.iter().filter(|run| !assignments.contains_key(run)) {
-            // What there is no room for ends by itself, when its lease does.
+            // An order for which there is no room is not needed: that load ends with its lease.
             let _ = orders.try_send(order(stop(*run)));
         }
-        agents.attending.insert(
-            info.name.clone(),
-            Attending {
-                info,
-                orders,
-                assignments,
-            },
-        );
+        let name = info.name.clone();
+        let agent = ConnectedAgent {
+            info,
+            orders,
+            assignments,
+        };
+        agents.connected.insert(name, agent);
         Some(lost.into_values().map(LostAssignment).collect())
     }
 
-    /// An agent has a assignment in a run and no stream yet.
+    /// Expects an agent back that has an assignment in a run and no stream yet.
     pub(crate) fn expect(
         &self,
         name: &str,
@@ -233,15 +105,12 @@ impl Registry {
             .insert(run, assignment);
     }
 
-    /// Waits for nobody any more. Returns who has not come back, and what is lost with each.
+    /// Expects no agent any longer. Returns those that have not come back, and what each has lost.
     pub(crate) fn give_up_expecting(&self) -> Vec<(String, Vec<LostAssignment>)> {
         let expected = std::mem::take(&mut self.lock().expected);
-        let lost = |agent: Expected| {
-            agent
-                .assignments
-                .into_values()
-                .map(LostAssignment)
-                .collect()
+        let lost = |agent: ExpectedAgent| {
+            let assignments = agent.assignments.into_values();
+            assignments.map(LostAssignment).collect()
         };
         expected
             .into_iter()
@@ -249,11 +118,11 @@ impl Registry {
             .collect()
     }
 
-    /// Gives an agent an order about a run in which it has a assignment, without waiting. False when it
-    /// cannot take it.
-    pub(crate) fn order(&self, name: &str, run: RunId, message: server_message::Message) -> bool {
+    /// Gives an agent an order about a run in which it has an assignment, without waiting. False
+    /// when it cannot take the order.
+    pub(crate) fn order(&self, name: &str, run: RunId, message: Message) -> bool {
         let mut agents = self.lock();
-        if let Some(agent) = agents.attending.get(name) {
+        if let Some(agent) = agents.connected.get(name) {
             return agent.assignments.contains_key(&run)
                 && agent.orders.try_send(order(message)).is_ok();
         }
@@ -268,16 +137,12 @@ impl Registry {
         has_room
     }
 
-    /// Takes an agent off the list and tells its runs. True when it had a assignment in one.
-    pub(crate) async fn leave(&self, name: &str, why: &str) -> bool {
-        let left = self.lock().attending.remove(name);
-        let had_an_assignment = left
-            .as_ref()
-            .is_some_and(|agent| !agent.assignments.is_empty());
-        for assignment in left
-            .into_iter()
-            .flat_map(|agent| agent.assignments.into_values())
-        {
+    /// Takes an agent off the list and reports the loss to its runs. True when it had one.
+    pub(super) async fn leave(&self, name: &str, why: &str) -> bool {
+        let left = self.lock().connected.remove(name);
+        let assignments = left.map(|agent| agent.assignments).unwrap_or_default();
+        let had_an_assignment = !assignments.is_empty();
+        for assignment in assignments.into_values() {
             LostAssignment(assignment).report(why).await;
         }
         had_an_assignment
@@ -291,82 +156,58 @@ impl Registry {
         clients: u32,
         inbox: &mpsc::Sender<FromAgent>,
     ) -> Result<Vec<AssignedAgent>, AssignError> {
-        let agents = &mut self.lock().attending;
-        let missing: Vec<_> = names
-            .iter()
-            .filter(|name| !agents.contains_key(*name))
-            .cloned()
+        let mut agents = self.lock();
+        let capacities: Vec<_> = agents
+            .connected
+            .values()
+            .map(|agent| (agent.info.name.as_str(), agent.free()))
             .collect();
-        if !missing.is_empty() {
-            return Err(AssignError::NotConnected(missing));
-        }
-        let is_asked = |name: &String| names.is_empty() || names.contains(name);
-        let mut asked: Vec<_> = agents
-            .iter_mut()
-            .filter(|(name, _)| is_asked(name))
-            .map(|(_, agent)| agent)
-            .collect();
-        if asked.is_empty() {
-            return Err(AssignError::NoAgent);
-        }
-        let capacities: Vec<_> = asked.iter().map(|agent| agent.free()).collect();
-        let free = capacities
-            .iter()
-            .fold(0_u32, |sum, free| sum.saturating_add(*free));
-        let shares = divide(clients, &capacities).ok_or(AssignError::TooFewClients {
-            asked: clients,
-            free,
-            agents: asked.len(),
-        })?;
+        let chosen = choose_agents(&capacities, names, clients)?;
         let mut assigned: Vec<AssignedAgent> = Vec::new();
-        for (attending, clients) in asked.iter_mut().zip(shares).filter(|(_, share)| *share > 0) {
-            let first_client = assigned
-                .last()
-                .map_or(0, |last| last.first_client + last.clients);
-            attending.assignments.insert(
-                run,
-                Assignment {
-                    agent: assigned.len(),
-                    clients,
-                    inbox: inbox.clone(),
-                },
-            );
-            assigned.push(AssignedAgent {
-                name: attending.info.name.clone(),
-                first_client,
+        let mut first_client = 0;
+        for (name, clients) in chosen {
+            let Some(agent) = agents.connected.get_mut(&name) else {
+                continue;
+            };
+            let assignment = Assignment {
+                agent: assigned.len(),
                 clients,
-                shares_clock: attending.info.shares_clock,
+                inbox: inbox.clone(),
+            };
+            agent.assignments.insert(run, assignment);
+            assigned.push(AssignedAgent {
+                name,
+                share: AgentShare::new(first_client, clients, agent.info.shares_clock),
             });
+            first_client += clients;
         }
         Ok(assigned)
     }
 
-    /// Frees the agents of a run.
+    /// Ends the assignments of a run.
     pub(crate) fn release(&self, run: RunId) {
-        let mut agents = self.lock();
-        agents
-            .attending
-            .values_mut()
-            .for_each(|agent| drop(agent.assignments.remove(&run)));
-        agents
-            .expected
-            .values_mut()
-            .for_each(|agent| drop(agent.assignments.remove(&run)));
+        let agents = &mut *self.lock();
+        for agent in agents.connected.values_mut() {
+            agent.assignments.remove(&run);
+        }
+        for agent in agents.expected.values_mut() {
+            agent.assignments.remove(&run);
+        }
     }
 
-    /// Where news from an agent about a run goes, and its index there. `None`: it has no assignment in
-    /// it, or no longer.
-    pub(crate) fn inbox(&self, name: &str, run: RunId) -> Option<(mpsc::Sender<FromAgent>, usize)> {
+    /// Where an agent's reports about a run go, and its index there. `None` when it has no
+    /// assignment in that run.
+    pub(super) fn inbox(&self, name: &str, run: RunId) -> Option<(mpsc::Sender<FromAgent>, usize)> {
         let agents = self.lock();
-        let assignment = agents.attending.get(name)?.assignments.get(&run)?;
+        let assignment = agents.connected.get(name)?.assignments.get(&run)?;
         Some((assignment.inbox.clone(), assignment.agent))
     }
 
-    /// The runs in which an agent has a assignment.
-    pub(crate) fn runs_of(&self, name: &str) -> Vec<String> {
+    /// The runs in which an agent has an assignment.
+    pub(super) fn runs_of(&self, name: &str) -> Vec<String> {
         let agents = self.lock();
         agents
-            .attending
+            .connected
             .get(name)
             .map(|agent| agent.assignments.keys().map(RunId::to_string).collect())
             .unwrap_or_default()
@@ -374,14 +215,19 @@ impl Registry {
 
     /// Ends every stream, with one sentence for the agents' logs.
     pub(crate) fn dismiss(&self, why: &str) {
-        for agent in self.lock().attending.values() {
+        for agent in self.lock().connected.values() {
             let _ = agent.orders.try_send(Err(Status::unavailable(why)));
         }
     }
 
-    /// As the API tells them.
+    /// The agents that are connected, as the API lists them.
     pub(crate) fn list(&self) -> Vec<v1::Agent> {
-        self.lock().attending.values().map(describe).collect()
+        let agents = self.lock();
+        agents
+            .connected
+            .values()
+            .map(ConnectedAgent::to_proto)
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Agents> {
@@ -390,31 +236,12 @@ impl Registry {
     }
 }
 
-fn stop(run: RunId) -> server_message::Message {
-    server_message::Message::Stop(v1::Stop {
-        run_id: run.to_string(),
-    })
-}
-
-fn describe(agent: &Attending) -> v1::Agent {
-    let info = &agent.info;
-    let mut run_ids: Vec<_> = agent.assignments.keys().map(RunId::to_string).collect();
-    run_ids.sort_unstable();
-    v1::Agent {
-        name: info.name.clone(),
-        version: info.version.clone(),
-        peer: info.peer.map(|peer| peer.to_string()).unwrap_or_default(),
-        connected_at: Some(timestamp(info.connected_unix_ms)),
-        shares_clock: info.shares_clock,
-        clients_max: info.clients_max,
-        run_ids,
-        cores: info.cores,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::messages::{AgentReport, stop},
+        *,
+    };
 
     fn info(name: &str, clients_max: u32) -> AgentInfo {
         AgentInfo {
@@ -444,7 +271,7 @@ mod tests {
             registry.assign(RunId::from_bits(run), &names, clients, &mpsc::channel(8).0)?;
         Ok(assigned
             .into_iter()
-            .map(|agent| (agent.name, agent.first_client, agent.clients))
+            .map(|agent| (agent.name, agent.share.first_client, agent.share.clients))
             .collect())
     }
 
@@ -509,6 +336,7 @@ mod tests {
         assert!(registry.inbox("a", RunId::from_bits(1)).is_none());
         assert!(join(&registry, "a", 10));
     }
+
     #[tokio::test]
     async fn an_agent_that_is_expected_back_finds_its_parts_and_the_orders_that_waited() {
         let registry = Registry::default();
@@ -562,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_is_told_to_stop_the_runs_that_it_brings_and_has_no_part_in() {
+    fn an_agent_is_ordered_to_stop_the_runs_that_it_brings_and_has_no_assignment_in() {
         let registry = Registry::default();
         let [known, stale] = [1, 2].map(RunId::from_bits);
         registry.expect("a", known, 0, 2, &mpsc::channel(8).0);

@@ -8,9 +8,7 @@ use metronome_proto::v1::{
 use tokio::time;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::control::{
-    agents::agent_service::AgentService, api::operator::Operator, lifecycle::shared::Shared,
-};
+use crate::control::{agents::AgentService, api::operator::Operator, lifecycle::shared::Shared};
 
 /// How often the workers are asked after.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -125,7 +125,8 @@ where
             let status = telemetry::rpc_status(code);
             if method != ATTEND {
                 shared
-                    .tally
+                    .counters
+                    .calls
                     .call_answered(&method, status, arrived.elapsed());
             }
             span.record("rpc.status_code", status);

@@ -17,13 +17,9 @@ use tonic::{Code, Status};
 use crate::{
     config::{Config, Secret},
     control::{
-        agents::{agent_counters::Tally, clock_identity, registry::Registry},
-        master_client::MasterClient,
-        runs::active::Runs,
-        status,
-        upgrade::Upgrade,
+        agents::Registry, master_client::MasterClient, monitor::Counters, runs::active::Runs,
+        status, upgrade::Upgrade,
     },
-    model::ClockIdentity,
     store::Store,
     wall_clock,
 };
@@ -39,7 +35,6 @@ pub(crate) struct About {
     pub(crate) traced_packets: usize,
     pub(crate) started_unix_ms: u64,
     pub(crate) started_ns: u64,
-    pub(crate) clock: ClockIdentity,
     /// Remarks that every report carries.
     pub(crate) notes: Vec<String>,
 }
@@ -63,7 +58,6 @@ impl About {
             traced_packets: config.traced_packets.into(),
             started_unix_ms,
             started_ns,
-            clock: clock_identity::of_this_process(),
             notes: config
                 .exposed
                 .then(|| exposed.to_owned())
@@ -78,9 +72,9 @@ pub(crate) struct Shared {
     pub(crate) about: About,
     pub(crate) secret: Secret,
     pub(crate) master_client: MasterClient,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) runs: Runs,
-    pub(crate) tally: Tally,
+    pub(crate) counters: Counters,
     /// Held from the look for a request_id to the run that has it.
     pub(crate) starting: Mutex<()>,
     pub(crate) upgrade: Upgrade,
@@ -101,9 +95,9 @@ impl Shared {
             secret,
             master_client,
             upgrade,
-            registry: Registry::default(),
+            registry: Arc::default(),
             runs: Runs::default(),
-            tally: Tally::default(),
+            counters: Counters::default(),
             starting: Mutex::default(),
             store: Arc::new(store),
             draining: AtomicBool::new(false),

@@ -1,4 +1,4 @@
-//! Reads what [`crate::metrics`] tells: the master's ledger, the tally, this process.
+//! Reads what [`crate::metrics`] tells: the master's ledger, the control plane's counters, this process.
 //!
 //! A reading is kept for a second: however many ask, the ledger's histograms are looked at once.
 
@@ -79,7 +79,7 @@ async fn figures(shared: &Shared) -> Option<Figures> {
     Some(Figures {
         server: shared.master_client.read_server().await?,
         totals: shared.master_client.read_totals().await?,
-        control: shared.tally.figures(shared.runs.count()),
+        control: shared.counters.figures(shared.runs.count()),
         process: process(shared.about.started_unix_ms),
         clients_max: shared.about.max_clients,
         is_draining: shared.is_draining(),

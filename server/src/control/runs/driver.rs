@@ -22,10 +22,7 @@ use tracing::Span;
 
 use crate::{
     control::{
-        agents::{
-            agent_counters::Tally,
-            registry::{AgentReport, FromAgent},
-        },
+        agents::{AgentCounters, AgentReport, FromAgent},
         estate::{Legacy, Protobuf},
         lifecycle::shared::Shared,
         master_client::{Answer, answer_in},
@@ -34,6 +31,7 @@ use crate::{
             run_guard::RunGuard,
             snapshot::Observer,
             trace_report,
+            verdict_counters::VerdictCounters,
         },
     },
     model::{
@@ -229,7 +227,10 @@ impl Driver {
                         progress.skipped.saturating_sub(*skipped),
                     );
                     (*sent, *skipped) = (*sent + more.0, *skipped + more.1);
-                    self.shared.tally.agent_sent(&account.name, more.0, more.1);
+                    self.shared
+                        .counters
+                        .agents
+                        .agent_sent(&account.name, more.0, more.1);
                 }
                 None
             }
@@ -240,7 +241,10 @@ impl Driver {
             AgentReport::Finished(finished) => {
                 // An agent that comes back after an upgrade says it again.
                 if account.finished().is_none() {
-                    self.shared.tally.agent_finished(&account.name, &finished);
+                    self.shared
+                        .counters
+                        .agents
+                        .agent_finished(&account.name, &finished);
                 }
                 account.finish(finished);
                 Some(Event::AgentFinished(agent))
@@ -456,7 +460,12 @@ impl Driver {
             tracing::error!("the report could not be made");
             return false;
         };
-        settle(&shared.tally, run.report.as_ref(), &told);
+        settle(
+            &shared.counters.agents,
+            &shared.counters.verdicts,
+            run.report.as_ref(),
+            &told,
+        );
         if let Err(error) = stored {
             tracing::error!("the report is kept in memory only, it cannot be stored: {error}");
             shared.runs.keep_unsaved(
@@ -473,7 +482,12 @@ impl Driver {
 }
 
 /// Counts a run that has ended, and what its agents' last reports say beyond their progress.
-fn settle(tally: &Tally, report: Option<&v1::Report>, told: &[(u64, u64)]) {
+fn settle(
+    agents: &AgentCounters,
+    verdicts: &VerdictCounters,
+    report: Option<&v1::Report>,
+    told: &[(u64, u64)],
+) {
     let Some(report) = report else { return };
     let verdict = report
         .verdict
@@ -490,13 +504,13 @@ fn settle(tally: &Tally, report: Option<&v1::Report>, told: &[(u64, u64)]) {
         trace_report::in_words(verdict)
     );
     for (agent, (sent, _)) in report.agents.iter().zip(told) {
-        tally.agent_sent(&agent.agent, agent.sent.saturating_sub(*sent), 0);
+        agents.agent_sent(&agent.agent, agent.sent.saturating_sub(*sent), 0);
     }
     let skipped = told
         .iter()
         .fold(0_u64, |sum, (_, skipped)| sum.saturating_add(*skipped));
-    tally.agent_sent("", 0, packets.skipped.saturating_sub(skipped));
-    tally.run_ended(trace_report::in_words(verdict), packets.lost);
+    agents.agent_sent("", 0, packets.skipped.saturating_sub(skipped));
+    verdicts.run_ended(trace_report::in_words(verdict), packets.lost);
 }
 
 async fn sleep_until(at_ns: u64) {

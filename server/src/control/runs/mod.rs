@@ -6,3 +6,6 @@ mod run_guard;
 mod snapshot;
 pub(super) mod start;
 pub(super) mod trace_report;
+mod verdict_counters;
+
+pub(crate) use verdict_counters::{VERDICTS, VerdictCounters, VerdictSums};

@@ -111,7 +111,7 @@ mod tests {
     use crate::{
         config::Secret,
         control::{
-            agents::{clock_identity, registry::AgentInfo},
+            agents::AgentInfo,
             lifecycle::shared::About,
             master_client::MasterClient,
             runs::active::{Active, View},
@@ -135,7 +135,6 @@ mod tests {
             traced_packets: 0,
             started_unix_ms: 0,
             started_ns: 0,
-            clock: clock_identity::of_this_process(),
             notes: Vec::new(),
         };
         let (sender, requests) = mpsc::channel();

@@ -10,7 +10,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     control::{
-        agents::registry::{AssignError, AssignedAgent, FromAgent},
+        agents::{AssignError, AssignedAgent, FromAgent},
         lifecycle::shared::{Shared, unreadable},
         runs::{
             active::{Active, View},
@@ -189,7 +189,7 @@ fn spawn(
     shared
         .runs
         .add(id, Active::new(view.subscribe(), stop, freeze));
-    let account = |agent: &AssignedAgent| AgentAccount::new(agent.name.clone(), agent.share());
+    let account = |agent: &AssignedAgent| AgentAccount::new(agent.name.clone(), agent.share);
     let span = tracing::info_span!("run", run_id = %id);
     trace_report::begin(&span, &run.run_id, &asked.plan, agents.len());
     let driver = Driver {
@@ -254,11 +254,11 @@ async fn admit_and_store(
 fn admission(shared: &Shared, id: RunId, agents: &[AssignedAgent]) -> Admission {
     let admitted = |(index, agent): (u16, &AssignedAgent)| {
         let key = Key::derive(&shared.secret.0, id, index);
-        (agent.share(), key)
+        (agent.share, key)
     };
     Admission {
         run: id,
-        clients: agents.iter().map(|agent| agent.clients).sum(),
+        clients: agents.iter().map(|agent| agent.share.clients).sum(),
         agents: (0..).zip(agents).map(admitted).collect(),
     }
 }

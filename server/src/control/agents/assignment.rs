@@ -1,0 +1,83 @@
+//! An agent with its stream of orders and its assignments: what it does for which run.
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use metronome_proto::{run_id::RunId, v1};
+use tokio::sync::mpsc;
+
+use super::messages::{AgentReport, FromAgent, Orders};
+use crate::wall_clock::timestamp;
+
+/// Who an agent is.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentInfo {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) connected_unix_ms: u64,
+    pub(crate) shares_clock: bool,
+    pub(crate) clients_max: u32,
+    pub(crate) cores: u32,
+}
+
+/// An agent's assignment in one run.
+#[derive(Debug)]
+pub(super) struct Assignment {
+    /// The agent's index within the run.
+    pub(super) agent: usize,
+    pub(super) clients: u32,
+    pub(super) inbox: mpsc::Sender<FromAgent>,
+}
+
+/// An assignment whose agent is gone; its run has to learn of it.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct LostAssignment(pub(super) Assignment);
+
+impl LostAssignment {
+    /// Reports the loss to the run.
+    pub(crate) async fn report(self, why: &str) {
+        let Self(Assignment { agent, inbox, .. }) = self;
+        // A run that no longer listens has ended.
+        let _ = inbox
+            .send(FromAgent {
+                agent,
+                report: AgentReport::Lost(why.to_owned()),
+            })
+            .await;
+    }
+}
+
+/// An agent whose stream is open.
+#[derive(Debug)]
+pub(super) struct ConnectedAgent {
+    pub(super) info: AgentInfo,
+    pub(super) orders: Orders,
+    pub(super) assignments: HashMap<RunId, Assignment>,
+}
+
+impl ConnectedAgent {
+    /// How many clients the agent can bring beside those of its assignments.
+    pub(super) fn free(&self) -> u32 {
+        let assigned = self.assignments.values();
+        let busy = assigned.fold(0_u32, |sum, it| sum.saturating_add(it.clients));
+        self.info.clients_max.saturating_sub(busy)
+    }
+
+    /// The agent as the API lists it.
+    pub(super) fn to_proto(&self) -> v1::Agent {
+        let info = &self.info;
+        let mut run_ids: Vec<_> = self.assignments.keys().map(RunId::to_string).collect();
+        run_ids.sort_unstable();
+        v1::Agent {
+            name: info.name.clone(),
+            version: info.version.clone(),
+            peer: info.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+            connected_at: Some(timestamp(info.connected_unix_ms)),
+            shares_clock: info.shares_clock,
+            clients_max: info.clients_max,
+            run_ids,
+            cores: info.cores,
+        }
+    }
+}

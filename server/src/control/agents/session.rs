@@ -1,0 +1,268 @@
+//! The session of one agent: its stream from Register to its end.
+
+use std::{sync::Arc, time::Duration};
+
+use metronome_os::clock;
+use metronome_proto::{
+    run_id::RunId,
+    v1::{self, AgentMessage, agent_message::Message, server_message},
+};
+use metronome_telemetry::restraint::Restraint;
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::{self, Instant, MissedTickBehavior},
+};
+use tonic::{Code, Status, Streaming};
+
+use super::{
+    agent_counters::AgentCounters,
+    messages::{AgentReport, FromAgent, Orders, order},
+    registry::Registry,
+};
+use crate::{control::status, text};
+
+/// Load must stop when no Renew came for this long. An agent may take as long to come back to a
+/// server that was upgraded.
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// An agent from which nothing came for this long is lost: it sends Alive every second.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+const RECORDS_PER_MESSAGE_MAX: usize = 1000;
+
+/// At most ten log lines in ten seconds about agents that connect and leave: any peer can cause
+/// thousands.
+pub(super) static AGENT_CHANGES: Restraint = Restraint::new(10, 10_000_000_000);
+
+/// One agent's stream.
+pub(super) struct Session {
+    registry: Arc<Registry>,
+    counters: Arc<AgentCounters>,
+    agent: String,
+    orders: Orders,
+}
+
+/// A report, and the run that has no room for it.
+type Waiting = (mpsc::Sender<FromAgent>, FromAgent);
+
+impl Session {
+    pub(super) fn new(
+        registry: Arc<Registry>,
+        counters: Arc<AgentCounters>,
+        agent: String,
+        orders: Orders,
+    ) -> Self {
+        Self {
+            registry,
+            counters,
+            agent,
+            orders,
+        }
+    }
+
+    /// Reads the agent's messages until it leaves, then reports the loss to its runs.
+    pub(super) async fn run(self, mut messages: Streaming<AgentMessage>) {
+        let why = match self.read(&mut messages).await {
+            Ok(()) => "it closed its stream".to_owned(),
+            Err(status) => {
+                let why = text::sentence(status.message());
+                let _ = self.orders.try_send(Err(status));
+                why
+            }
+        };
+        if let Some(withheld) = AGENT_CHANGES.admit(clock::now_ns()) {
+            tracing::info!(agent = self.agent, withheld, "agent disconnected: {why}");
+        }
+        let had_an_assignment = self.registry.leave(&self.agent, &why).await;
+        self.counters.agent_left(&self.agent, had_an_assignment);
+    }
+
+    /// `Ok` when the agent has closed the stream.
+    async fn read(&self, messages: &mut Streaming<AgentMessage>) -> Result<(), Status> {
+        let mut renewal = time::interval(RENEW_EVERY);
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard_at = Instant::now();
+        // A report for which its run has no room yet: no message is read meanwhile, while renewals
+        // and the end of the stream are still handled.
+        let mut waiting: Option<Waiting> = None;
+        loop {
+            tokio::select! {
+                () = pass_on(&mut waiting), if waiting.is_some() => heard_at = Instant::now(),
+                received = messages.message(), if waiting.is_none() => {
+                    let received = received.map_err(|status| broken(&self.agent, &status))?;
+                    let Some(received) = received else { return Ok(()) };
+                    heard_at = Instant::now();
+                    waiting = self.take(received)?;
+                }
+                _ = renewal.tick() => self.renew(),
+                () = self.orders.closed() => return Ok(()),
+                () = time::sleep_until(heard_at + SILENCE_MAX), if waiting.is_none() => {
+                    return Err(Status::deadline_exceeded("it was silent for 3 s"));
+                }
+            }
+        }
+    }
+
+    fn renew(&self) {
+        let run_ids = self.registry.runs_of(&self.agent);
+        // An agent that does not read its orders is not renewed, and so stops by itself.
+        let renew = server_message::Message::Renew(v1::Renew { run_ids });
+        let _ = self.orders.try_send(order(renew));
+    }
+
+    /// Passes one message on to the run that it is about. A report for which that run has no room
+    /// is returned.
+    fn take(&self, received: AgentMessage) -> Result<Option<Waiting>, Status> {
+        let Some((run_id, report)) = to_report(received)? else {
+            return Ok(None);
+        };
+        let id: RunId = status::parse_run_id(&run_id)?;
+        // Reports about a run that is over come late and change nothing.
+        let Some((inbox, agent)) = self.registry.inbox(&self.agent, id) else {
+            return Ok(None);
+        };
+        Ok(offer(inbox, FromAgent { agent, report }))
+    }
+}
+
+/// The run that a message is about and its report. `None` for a message that reports nothing.
+fn to_report(received: AgentMessage) -> Result<Option<(String, AgentReport)>, Status> {
+    Ok(Some(match received.message {
+        Some(Message::Register(_)) => {
+            return Err(status::bad_field(
+                "message",
+                "only the first may be a Register",
+            ));
+        }
+        // A newer agent may send a message that this server does not know yet.
+        None | Some(Message::Alive(_)) => return Ok(None),
+        Some(Message::Prepared(prepared)) => (prepared.run_id, AgentReport::Prepared),
+        Some(Message::Progress(progress)) => {
+            (progress.run_id.clone(), AgentReport::Progress(progress))
+        }
+        Some(Message::ClientRecords(records))
+            if records.clients.len() > RECORDS_PER_MESSAGE_MAX =>
+        {
+            return Err(status::bad_field(
+                "client_records.clients",
+                "at most 1000 a message are allowed",
+            ));
+        }
+        Some(Message::ClientRecords(records)) => {
+            (records.run_id.clone(), AgentReport::Records(records))
+        }
+        Some(Message::Finished(finished)) => {
+            (finished.run_id.clone(), AgentReport::Finished(finished))
+        }
+        Some(Message::Failed(failed)) => (failed.run_id, AgentReport::Failed(failed.error)),
+    }))
+}
+
+/// Why a stream broke, for people: the library's own text is of use to programmers alone.
+fn broken(agent: &str, status: &Status) -> Status {
+    tracing::debug!(agent, "stream broke: {status}");
+    match status.code() {
+        Code::OutOfRange => Status::out_of_range("it sent a message of more than 1 MiB"),
+        Code::Internal if std::error::Error::source(status).is_none() => {
+            Status::invalid_argument("it sent a message that cannot be read")
+        }
+        _ => Status::unavailable("its connection to the server broke"),
+    }
+}
+
+/// Gives a waiting report to its run. When this is dropped before it has ended, the report waits
+/// on.
+async fn pass_on(waiting: &mut Option<Waiting>) {
+    let Some((inbox, _)) = waiting else { return };
+    let inbox = inbox.clone();
+    let room = inbox.reserve().await;
+    if let (Ok(room), Some((_, report))) = (room, waiting.take()) {
+        room.send(report);
+    }
+    // A run that no longer listens has ended.
+}
+
+/// Gives a report to a run. One for which the run has no room is returned.
+fn offer(inbox: mpsc::Sender<FromAgent>, report: FromAgent) -> Option<Waiting> {
+    match inbox.try_send(report) {
+        Ok(()) | Err(TrySendError::Closed(_)) => None,
+        // The next progress report contains this one's figures.
+        Err(TrySendError::Full(FromAgent {
+            report: AgentReport::Progress(_),
+            ..
+        })) => None,
+        Err(TrySendError::Full(report)) => Some((inbox, report)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(report: AgentReport) -> FromAgent {
+        FromAgent { agent: 0, report }
+    }
+
+    #[tokio::test]
+    async fn reports_that_a_run_has_no_room_for_wait_and_progress_is_dropped() {
+        let (inbox, mut run) = mpsc::channel(1);
+        assert!(offer(inbox.clone(), report(AgentReport::Prepared)).is_none());
+        assert!(
+            offer(
+                inbox.clone(),
+                report(AgentReport::Progress(v1::Progress::default()))
+            )
+            .is_none()
+        );
+        let mut waiting = offer(
+            inbox.clone(),
+            report(AgentReport::Finished(v1::Finished::default())),
+        );
+        // The stream's loop turns to something else and comes back.
+        assert!(
+            time::timeout(Duration::ZERO, pass_on(&mut waiting))
+                .await
+                .is_err()
+                && waiting.is_some()
+        );
+        assert!(matches!(
+            run.recv().await.map(|from| from.report),
+            Some(AgentReport::Prepared)
+        ));
+        pass_on(&mut waiting).await;
+        assert!(waiting.is_none());
+        assert!(matches!(
+            run.recv().await.map(|from| from.report),
+            Some(AgentReport::Finished(_))
+        ));
+        // A report to a run that has ended waits no longer.
+        let _ = inbox.try_send(report(AgentReport::Prepared));
+        let mut waiting = offer(inbox, report(AgentReport::Failed(String::new())));
+        drop(run);
+        pass_on(&mut waiting).await;
+        assert!(waiting.is_none());
+    }
+
+    #[test]
+    fn why_a_stream_broke_is_explained_in_plain_words() {
+        for (status, words) in [
+            (
+                Status::unknown("h2 protocol error: error reading a body from connection"),
+                "connection",
+            ),
+            (
+                Status::internal("failed to decode Protobuf message: invalid tag"),
+                "cannot be read",
+            ),
+            (
+                Status::out_of_range("decoded message length too large"),
+                "1 MiB",
+            ),
+        ] {
+            let explained = broken("a1", &status);
+            assert!(
+                explained.message().contains(words) && !explained.message().contains("protocol"),
+                "{explained}"
+            );
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! All that the control plane counts for monitoring, put together: figures for a report, and the
+//! form in which they go to a server that takes over.
+
+use std::sync::Arc;
+
+use metronome_proto::histogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::call_counters::CallCounters;
+use crate::{
+    control::{
+        agents::{AgentCounters, AgentSums},
+        runs::{VERDICTS, VerdictCounters, VerdictSums},
+    },
+    metrics::catalogue::{AgentFigures, ControlFigures},
+};
+
+/// The counters of agents, runs and calls.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) agents: Arc<AgentCounters>,
+    pub(crate) verdicts: Arc<VerdictCounters>,
+    pub(crate) calls: Arc<CallCounters>,
+}
+
+/// The sums in the form in which they are handed over.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct SavedCounters {
+    sent: u64,
+    skipped: u64,
+    lost: u64,
+    /// In the order of [`VERDICTS`].
+    runs_ended: [u64; 3],
+    agents_lost: u64,
+    agents: Vec<(String, AgentFigures)>,
+    /// Method, status, times.
+    calls: Vec<(String, String, Histogram)>,
+}
+
+impl Counters {
+    /// All of them, and `runs_active`.
+    pub(super) fn figures(&self, runs_active: usize) -> ControlFigures {
+        let (agents, verdicts) = (self.agents.sums(), self.verdicts.sums());
+        ControlFigures {
+            sent: agents.sent,
+            skipped: agents.skipped,
+            lost: verdicts.lost,
+            // A verdict that no run has had yet is 0, not absent: a graph of its rate begins there.
+            runs_ended: VERDICTS.into_iter().zip(verdicts.runs_ended).collect(),
+            runs_active: runs_active as u64,
+            agents_lost: agents.agents_lost,
+            agents: agents.agents.into_iter().collect(),
+            calls: self.calls.calls(),
+        }
+    }
+
+    /// All of them, for a server that takes over.
+    pub(crate) fn save(&self) -> SavedCounters {
+        let (agents, verdicts) = (self.agents.sums(), self.verdicts.sums());
+        let calls = self.calls.calls().into_iter();
+        SavedCounters {
+            sent: agents.sent,
+            skipped: agents.skipped,
+            lost: verdicts.lost,
+            runs_ended: verdicts.runs_ended,
+            agents_lost: agents.agents_lost,
+            agents: agents.agents.into_iter().collect(),
+            calls: calls
+                .map(|(method, status, times)| (method, status.to_owned(), times))
+                .collect(),
+        }
+    }
+
+    /// Continues counting where another server left off.
+    pub(crate) fn restore(&self, saved: SavedCounters) {
+        self.agents.restore(AgentSums {
+            sent: saved.sent,
+            skipped: saved.skipped,
+            agents_lost: saved.agents_lost,
+            agents: saved.agents.into_iter().collect(),
+        });
+        self.verdicts.restore(VerdictSums {
+            runs_ended: saved.runs_ended,
+            lost: saved.lost,
+        });
+        self.calls.restore(saved.calls);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use metronome_telemetry::rpc_status;
+    use tonic::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_takes_over_continues_counting() {
+        let saved = SavedCounters {
+            sent: 5,
+            skipped: 1,
+            lost: 3,
+            runs_ended: [0, 1, 0],
+            agents_lost: 2,
+            agents: vec![("a".into(), AgentFigures::default())],
+            calls: Vec::new(),
+        };
+        let old = Counters::default();
+        old.restore(saved.clone());
+        let took = Duration::from_millis(1);
+        old.calls.call_answered("s/M", rpc_status(Code::Ok), took);
+        let new = Counters::default();
+        new.restore(old.save());
+        assert_eq!(new.save(), old.save());
+        assert_eq!(
+            (new.save().agents, new.save().runs_ended),
+            (saved.agents, [0, 1, 0])
+        );
+        assert_eq!(new.figures(0).calls.len(), 1);
+    }
+
+    #[test]
+    fn every_verdict_is_shown_from_the_beginning() {
+        let saved = SavedCounters {
+            lost: 3,
+            runs_ended: [1, 0, 0],
+            ..SavedCounters::default()
+        };
+        let counters = Counters::default();
+        counters.restore(saved);
+        let figures = counters.figures(2);
+        assert_eq!(
+            figures.runs_ended,
+            [("valid", 1), ("partial", 0), ("invalid", 0)]
+        );
+        assert_eq!((figures.lost, figures.runs_active), (3, 2));
+    }
+}
