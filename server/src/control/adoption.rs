@@ -14,7 +14,7 @@ use crate::control::{
     estate::Revived,
     lifecycle::shared::Shared,
     runs::{
-        active::{Active, View},
+        active::{ActiveRun, RunView},
         driver::Driver,
         start::INBOX_MAX,
         trace_report,
@@ -57,13 +57,13 @@ fn adopt_one(shared: &Arc<Shared>, revived: Revived) {
     }
     let (stop, stops) = mpsc::channel(1);
     let (freeze, freezes) = mpsc::channel(1);
-    let view = watch::Sender::new(View::Running {
+    let view = watch::Sender::new(RunView::Running {
         run: run.clone(),
         snapshot: snapshot.clone(),
     });
     shared
         .runs
-        .add(id, Active::new(view.subscribe(), stop, freeze));
+        .add(id, ActiveRun::new(view.subscribe(), stop, freeze));
     let span = tracing::info_span!("run", run_id = %id);
     telemetry::continue_from_traceparent(&span, &traceparent);
     trace_report::begin(&span, &run.run_id, &plan, accounts.len());

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use crate::{
     control::{
         monitor::SavedCounters,
-        runs::active::{Runs, Unsaved},
+        runs::active::{ActiveRuns, UnstoredRun},
     },
     model::{AgentShare, run::RunStateMachine},
     verdict::AgentAccount,
@@ -79,7 +79,7 @@ pub(super) struct Revived {
 
 impl Estate {
     /// Adds the reports that the history could not take.
-    pub(super) fn set_unsaved(&mut self, runs: &Runs) {
+    pub(super) fn set_unsaved(&mut self, runs: &ActiveRuns) {
         let pages = |pages: Vec<v1::ListClientsResponse>| pages.into_iter().map(Protobuf).collect();
         self.unsaved = runs
             .unsaved()
@@ -89,12 +89,12 @@ impl Estate {
     }
 
     /// The reports that the history could not take.
-    pub(super) fn unsaved(&mut self) -> impl Iterator<Item = (RunId, Unsaved)> {
+    pub(super) fn unsaved(&mut self) -> impl Iterator<Item = (RunId, UnstoredRun)> {
         let unsaved = std::mem::take(&mut self.unsaved).into_iter();
         unsaved.map(|(id, Protobuf(run), pages)| {
             (
                 id,
-                Unsaved {
+                UnstoredRun {
                     run,
                     pages: pages.into_iter().map(|Protobuf(page)| page).collect(),
                 },

@@ -69,7 +69,7 @@ use agents::AgentService;
 use api::{health::Health, operator::Operator, rpc_tracing::RpcTracing};
 use lifecycle::{
     listener::Intake,
-    shared::{About, Shared},
+    shared::{ServerInfo, Shared},
     shutdown,
 };
 use master_client::MasterClient;
@@ -134,10 +134,10 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
         None => None,
     };
     let started = succession.as_ref().map(Succession::started);
-    let about = About::new(config, parts.data_address, grpc_address, started);
+    let server = ServerInfo::new(config, parts.data_address, grpc_address, started);
     let upgrade = Upgrade::new(parts.belongings, config.upgrade_wait);
     let shared = Arc::new(Shared::new(
-        about,
+        server,
         config.secret,
         parts.store,
         master_client,

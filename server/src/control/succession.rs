@@ -87,7 +87,7 @@ impl Succession {
     /// Asks the old server to go, and goes on in its place. Nothing may fail after this.
     pub(super) async fn take_over(mut self, shared: &Arc<Shared>) -> anyhow::Result<()> {
         for (id, run) in self.estate.unsaved() {
-            shared.runs.keep_unsaved(id, run);
+            shared.runs.keep_unstored(id, run);
         }
         shared.counters.restore(self.estate.tally);
         let predecessor = self.predecessor;

@@ -25,7 +25,7 @@ use crate::{
     control::{
         estate::{Estate, Legacy},
         lifecycle::shared::Shared,
-        runs::active::{Active, View},
+        runs::active::{ActiveRun, RunView},
         status,
     },
     upgrade::{Belongings, Patience, Successor, executable},
@@ -307,7 +307,7 @@ async fn gather(shared: &Shared) -> Result<Vec<Held>, String> {
 }
 
 /// Holds every run that has not ended. An error is one that cannot be held; then none is.
-async fn hold_all(shared: &Shared) -> Result<Vec<Held>, (RunId, Active)> {
+async fn hold_all(shared: &Shared) -> Result<Vec<Held>, (RunId, ActiveRun)> {
     let mut held = Vec::new();
     for (id, run) in shared.runs.all() {
         let has_ended = is_over(&run.view.borrow());
@@ -322,12 +322,12 @@ async fn hold_all(shared: &Shared) -> Result<Vec<Held>, (RunId, Active)> {
     Ok(held)
 }
 
-fn is_over(view: &View) -> bool {
-    matches!(view, View::Ended(_))
+fn is_over(view: &RunView) -> bool {
+    matches!(view, RunView::Ended(_))
 }
 
 /// It can be handed over, or has ended.
-fn is_movable(view: &View) -> bool {
+fn is_movable(view: &RunView) -> bool {
     is_over(view) || view.run().state() == RunState::Running
 }
 
@@ -337,7 +337,7 @@ fn too_restless(wait: Duration) -> String {
     )
 }
 
-fn too_long(id: RunId, run: &Active, wait: Duration) -> String {
+fn too_long(id: RunId, run: &ActiveRun, wait: Duration) -> String {
     let state = run
         .run()
         .state()
@@ -353,8 +353,8 @@ fn estate(shared: &Shared, held: &[Held], master: Vec<u8>) -> Estate {
     let mut estate = Estate {
         runs: held.iter().map(|(legacy, _)| legacy.clone()).collect(),
         tally: shared.counters.save(),
-        started_unix_ms: shared.about.started_unix_ms,
-        started_ns: shared.about.started_ns,
+        started_unix_ms: shared.server.started_unix_ms,
+        started_ns: shared.server.started_ns,
         master,
         ..Estate::default()
     };

@@ -23,7 +23,7 @@ use crate::{
     control::{
         lifecycle::shared::{Shared, unreadable},
         runs::{
-            active::View,
+            active::RunView,
             start::{master_is_gone, start_run},
         },
         status,
@@ -58,7 +58,7 @@ impl Operator {
         if let Some(mut active) = self.shared.runs.find(id) {
             self.shared.upgrade.refuse_change()?;
             active.stop(StopCause::Operator);
-            let is_stopping = |view: &View| view.run().state() >= RunState::Draining;
+            let is_stopping = |view: &RunView| view.run().state() >= RunState::Draining;
             if time::timeout(STOP_SEEN_MAX, active.view.wait_for(is_stopping))
                 .await
                 .is_err()
@@ -115,13 +115,18 @@ impl Operator {
         };
         let active = self.shared.runs.find(id).map(|active| active.run());
         active
-            .or_else(|| self.shared.runs.find_unsaved(id).map(|unsaved| unsaved.run))
+            .or_else(|| {
+                self.shared
+                    .runs
+                    .find_unstored(id)
+                    .map(|unsaved| unsaved.run)
+            })
             .unwrap_or(stored)
     }
 
     async fn list_clients(&self, run_id: &str) -> Result<Vec<ListClientsResponse>, Status> {
         let id = status::parse_run_id(run_id)?;
-        if let Some(unsaved) = self.shared.runs.find_unsaved(id) {
+        if let Some(unsaved) = self.shared.runs.find_unstored(id) {
             return Ok(unsaved.pages);
         }
         let run = self.shared.find_run(id).await?;
@@ -151,7 +156,7 @@ impl Operator {
             );
             return Err(status::precondition("RUN_ELSEWHERE", "run_id", &sentence));
         }
-        Ok(Box::pin(tokio_stream::once(Ok(event(View::Ended(run))))))
+        Ok(Box::pin(tokio_stream::once(Ok(event(RunView::Ended(run))))))
     }
 
     async fn get_server(&self) -> Result<GetServerResponse, Status> {
@@ -161,14 +166,14 @@ impl Operator {
             .read_server()
             .await
             .ok_or_else(master_is_gone)?;
-        let uptime = Duration::from_nanos(clock::now_ns().saturating_sub(shared.about.started_ns));
+        let uptime = Duration::from_nanos(clock::now_ns().saturating_sub(shared.server.started_ns));
         Ok(GetServerResponse {
             version: env!("CARGO_PKG_VERSION").into(),
-            started_at: Some(timestamp(shared.about.started_unix_ms)),
-            data_address: shared.about.data_address.to_string(),
-            grpc_address: shared.about.grpc_address.to_string(),
-            max_clients: shared.about.max_clients,
-            accept_raw: shared.about.accept_raw,
+            started_at: Some(timestamp(shared.server.started_unix_ms)),
+            data_address: shared.server.data_address.to_string(),
+            grpc_address: shared.server.grpc_address.to_string(),
+            max_clients: shared.server.max_clients,
+            accept_raw: shared.server.accept_raw,
             workers: reading.workers.iter().map(worker).collect(),
             connections: Some(connections(&reading)),
             raw: Some(raw(&reading.raw)),
@@ -209,7 +214,7 @@ impl OperatorService for Operator {
         _request: Request<StopAllRequest>,
     ) -> Result<Response<StopAllResponse>, Status> {
         self.shared.upgrade.refuse_change()?;
-        let stop = |(id, run): (RunId, crate::control::runs::active::Active)| {
+        let stop = |(id, run): (RunId, crate::control::runs::active::ActiveRun)| {
             run.stop(StopCause::Operator);
             id.to_string()
         };
@@ -321,10 +326,10 @@ fn page(mut runs: Vec<v1::Run>, limit: usize) -> ListRunsResponse {
     }
 }
 
-fn event(view: View) -> WatchRunResponse {
+fn event(view: RunView) -> WatchRunResponse {
     let event = match view {
-        View::Running { snapshot, .. } => Event::Snapshot(snapshot),
-        View::Ended(run) => Event::Ended(run),
+        RunView::Running { snapshot, .. } => Event::Snapshot(snapshot),
+        RunView::Ended(run) => Event::Ended(run),
     };
     WatchRunResponse { event: Some(event) }
 }

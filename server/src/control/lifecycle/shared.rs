@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use crate::{
     config::{Config, Secret},
     control::{
-        agents::Registry, master_client::MasterClient, monitor::Counters, runs::active::Runs,
+        agents::Registry, master_client::MasterClient, monitor::Counters, runs::active::ActiveRuns,
         status, upgrade::Upgrade,
     },
     store::Store,
@@ -26,7 +26,7 @@ use crate::{
 
 /// What does not change while the server lives; of a successor, what it took over included.
 #[derive(Debug)]
-pub(crate) struct About {
+pub(crate) struct ServerInfo {
     pub(crate) data_address: SocketAddr,
     pub(crate) grpc_address: SocketAddr,
     pub(crate) max_clients: u32,
@@ -39,7 +39,7 @@ pub(crate) struct About {
     pub(crate) notes: Vec<String>,
 }
 
-impl About {
+impl ServerInfo {
     /// `started`: the server that this one succeeds, label and CLOCK_MONOTONIC.
     pub(crate) fn new(
         config: &Config,
@@ -69,11 +69,11 @@ impl About {
 
 /// The server behind the API.
 pub(crate) struct Shared {
-    pub(crate) about: About,
+    pub(crate) server: ServerInfo,
     pub(crate) secret: Secret,
     pub(crate) master_client: MasterClient,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) runs: Runs,
+    pub(crate) runs: ActiveRuns,
     pub(crate) counters: Counters,
     /// Held from the look for a request_id to the run that has it.
     pub(crate) starting: Mutex<()>,
@@ -84,19 +84,19 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(
-        about: About,
+        server: ServerInfo,
         secret: Secret,
         store: Store,
         master_client: MasterClient,
         upgrade: Upgrade,
     ) -> Self {
         Self {
-            about,
+            server,
             secret,
             master_client,
             upgrade,
             registry: Arc::default(),
-            runs: Runs::default(),
+            runs: ActiveRuns::default(),
             counters: Counters::default(),
             starting: Mutex::default(),
             store: Arc::new(store),
@@ -149,7 +149,7 @@ impl Shared {
         if let Some(active) = self.runs.find(id) {
             return Ok(active.run());
         }
-        if let Some(unsaved) = self.runs.find_unsaved(id) {
+        if let Some(unsaved) = self.runs.find_unstored(id) {
             return Ok(unsaved.run);
         }
         let stored = self.with_store(move |store| store.run(id)).await?;

@@ -71,7 +71,7 @@ impl Metrics {
 
     /// When counting began, ns since 1970.
     pub(crate) fn began_unix_ns(&self) -> u64 {
-        self.shared.about.started_unix_ms.saturating_mul(1_000_000)
+        self.shared.server.started_unix_ms.saturating_mul(1_000_000)
     }
 }
 
@@ -80,8 +80,8 @@ async fn figures(shared: &Shared) -> Option<Figures> {
         server: shared.master_client.read_server().await?,
         totals: shared.master_client.read_totals().await?,
         control: shared.counters.figures(shared.runs.count()),
-        process: process(shared.about.started_unix_ms),
-        clients_max: shared.about.max_clients,
+        process: process(shared.server.started_unix_ms),
+        clients_max: shared.server.max_clients,
         is_draining: shared.is_draining(),
         spans_dropped: telemetry::spans_dropped(),
     })

@@ -19,7 +19,7 @@ const UNSAVED_MAX: usize = 100;
     clippy::large_enum_variant,
     reason = "one value per run, and it nearly always is the large one"
 )]
-pub(crate) enum View {
+pub(crate) enum RunView {
     Running {
         run: v1::Run,
         snapshot: v1::Snapshot,
@@ -27,7 +27,7 @@ pub(crate) enum View {
     Ended(v1::Run),
 }
 
-impl View {
+impl RunView {
     pub(crate) fn run(&self) -> &v1::Run {
         match self {
             Self::Running { run, .. } | Self::Ended(run) => run,
@@ -37,26 +37,26 @@ impl View {
 
 /// A run that lives: what can be seen of it, and how to stop it or to hold it for an upgrade.
 #[derive(Clone, Debug)]
-pub(crate) struct Active {
-    pub(crate) view: watch::Receiver<View>,
+pub(crate) struct ActiveRun {
+    pub(crate) view: watch::Receiver<RunView>,
     stop: mpsc::Sender<StopCause>,
-    freeze: mpsc::Sender<Freeze>,
+    freeze: mpsc::Sender<FreezeRequest>,
 }
 
 /// Asks a run to stand still while its server is succeeded.
 #[derive(Debug)]
-pub(crate) struct Freeze {
+pub(crate) struct FreezeRequest {
     /// Gets how the run stands. `None`: it is not RUNNING and goes on.
     pub(crate) legacy: oneshot::Sender<Option<Legacy>>,
     /// Resolves when the successor has the run. Dropped: it goes on here.
     pub(crate) handed_over: oneshot::Receiver<()>,
 }
 
-impl Active {
+impl ActiveRun {
     pub(crate) fn new(
-        view: watch::Receiver<View>,
+        view: watch::Receiver<RunView>,
         stop: mpsc::Sender<StopCause>,
-        freeze: mpsc::Sender<Freeze>,
+        freeze: mpsc::Sender<FreezeRequest>,
     ) -> Self {
         Self { view, stop, freeze }
     }
@@ -67,7 +67,7 @@ impl Active {
         let (legacy, stands) = oneshot::channel();
         let (release, handed_over) = oneshot::channel();
         self.freeze
-            .send(Freeze {
+            .send(FreezeRequest {
                 legacy,
                 handed_over,
             })
@@ -88,20 +88,20 @@ impl Active {
 
 /// A run that has ended and is kept here because the history could not take it.
 #[derive(Clone, Debug)]
-pub(crate) struct Unsaved {
+pub(crate) struct UnstoredRun {
     pub(crate) run: v1::Run,
     pub(crate) pages: Vec<v1::ListClientsResponse>,
 }
 
 /// All of them.
 #[derive(Debug)]
-pub(crate) struct Runs {
-    active: Mutex<BTreeMap<RunId, Active>>,
-    unsaved: Mutex<VecDeque<(RunId, Unsaved)>>,
+pub(crate) struct ActiveRuns {
+    active: Mutex<BTreeMap<RunId, ActiveRun>>,
+    unsaved: Mutex<VecDeque<(RunId, UnstoredRun)>>,
     count: watch::Sender<usize>,
 }
 
-impl Default for Runs {
+impl Default for ActiveRuns {
     fn default() -> Self {
         Self {
             active: Mutex::default(),
@@ -111,8 +111,8 @@ impl Default for Runs {
     }
 }
 
-impl Runs {
-    pub(crate) fn add(&self, id: RunId, run: Active) {
+impl ActiveRuns {
+    pub(crate) fn add(&self, id: RunId, run: ActiveRun) {
         let mut active = lock(&self.active);
         active.insert(id, run);
         self.count.send_replace(active.len());
@@ -124,11 +124,11 @@ impl Runs {
         self.count.send_replace(active.len());
     }
 
-    pub(crate) fn find(&self, id: RunId) -> Option<Active> {
+    pub(crate) fn find(&self, id: RunId) -> Option<ActiveRun> {
         lock(&self.active).get(&id).cloned()
     }
 
-    pub(crate) fn all(&self) -> Vec<(RunId, Active)> {
+    pub(crate) fn all(&self) -> Vec<(RunId, ActiveRun)> {
         lock(&self.active)
             .iter()
             .map(|(id, run)| (*id, run.clone()))
@@ -146,7 +146,7 @@ impl Runs {
     }
 
     /// Keeps a run that the history could not take; of more than 100 the oldest is given up.
-    pub(crate) fn keep_unsaved(&self, id: RunId, run: Unsaved) {
+    pub(crate) fn keep_unstored(&self, id: RunId, run: UnstoredRun) {
         let mut unsaved = lock(&self.unsaved);
         if unsaved.len() == UNSAVED_MAX {
             unsaved.pop_front();
@@ -155,11 +155,11 @@ impl Runs {
     }
 
     /// All that are kept, oldest first.
-    pub(crate) fn unsaved(&self) -> Vec<(RunId, Unsaved)> {
+    pub(crate) fn unsaved(&self) -> Vec<(RunId, UnstoredRun)> {
         lock(&self.unsaved).iter().cloned().collect()
     }
 
-    pub(crate) fn find_unsaved(&self, id: RunId) -> Option<Unsaved> {
+    pub(crate) fn find_unstored(&self, id: RunId) -> Option<UnstoredRun> {
         lock(&self.unsaved)
             .iter()
             .find(|(kept, _)| *kept == id)

@@ -27,7 +27,7 @@ use crate::{
         lifecycle::shared::Shared,
         master_client::{Answer, answer_in},
         runs::{
-            active::{Freeze, Unsaved, View},
+            active::{FreezeRequest, RunView, UnstoredRun},
             run_guard::RunGuard,
             snapshot::Observer,
             trace_report,
@@ -61,8 +61,8 @@ pub(crate) struct Driver {
     pub(crate) accounts: Vec<AgentAccount>,
     pub(crate) inbox: mpsc::Receiver<FromAgent>,
     pub(crate) stops: mpsc::Receiver<StopCause>,
-    pub(crate) freezes: mpsc::Receiver<Freeze>,
-    pub(crate) view: watch::Sender<View>,
+    pub(crate) freezes: mpsc::Receiver<FreezeRequest>,
+    pub(crate) view: watch::Sender<RunView>,
     /// Of the whole run; its phases are its children.
     pub(crate) span: Span,
 }
@@ -181,7 +181,7 @@ impl Driver {
 
     /// Tells how the run stands and waits until it goes to a successor (true) or on here. A run
     /// that is not RUNNING, or is to be stopped, goes on at once.
-    async fn stand_still(&self, living: &Living, freeze: Freeze) -> bool {
+    async fn stand_still(&self, living: &Living, freeze: FreezeRequest) -> bool {
         let is_running = living.state_machine.state() == RunState::Running && self.stops.is_empty();
         let legacy = is_running.then(|| self.legacy(living));
         freeze.legacy.send(legacy).is_ok() && is_running && freeze.handed_over.await.is_ok()
@@ -189,8 +189,8 @@ impl Driver {
 
     fn legacy(&self, living: &Living) -> Legacy {
         let snapshot = match &*self.view.borrow() {
-            View::Running { snapshot, .. } => snapshot.clone(),
-            View::Ended(_) => v1::Snapshot {
+            RunView::Running { snapshot, .. } => snapshot.clone(),
+            RunView::Ended(_) => v1::Snapshot {
                 run_id: self.run.run_id.clone(),
                 ..v1::Snapshot::default()
             },
@@ -351,7 +351,7 @@ impl Driver {
 
     /// Where agents connect. An empty host lets each use the one at which it reached this server.
     fn target(&self) -> String {
-        let own = self.shared.about.data_address;
+        let own = self.shared.server.data_address;
         if !self.plan.target.is_empty() {
             self.plan.target.clone()
         } else if own.ip().is_unspecified() || own.ip().is_loopback() {
@@ -397,7 +397,7 @@ impl Driver {
             living
                 .observer
                 .snapshot(&living.state_machine, &self.accounts, clock::now_ns());
-        self.view.send_replace(View::Running {
+        self.view.send_replace(RunView::Running {
             run: self.run.clone(),
             snapshot,
         });
@@ -428,7 +428,7 @@ impl Driver {
         } = living;
         drop(phase);
         let run_span = span.clone();
-        let (notes, traced_packets) = (shared.about.notes.clone(), shared.about.traced_packets);
+        let (notes, traced_packets) = (shared.server.notes.clone(), shared.server.traced_packets);
         let work = move |store: &crate::store::Store| {
             let evidence = Evidence {
                 plan: &plan,
@@ -468,15 +468,15 @@ impl Driver {
         );
         if let Err(error) = stored {
             tracing::error!("the report is kept in memory only, it cannot be stored: {error}");
-            shared.runs.keep_unsaved(
+            shared.runs.keep_unstored(
                 id,
-                Unsaved {
+                UnstoredRun {
                     run: run.clone(),
                     pages,
                 },
             );
         }
-        view.send_replace(View::Ended(run));
+        view.send_replace(RunView::Ended(run));
         true
     }
 }

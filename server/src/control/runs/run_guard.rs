@@ -112,9 +112,9 @@ mod tests {
         config::Secret,
         control::{
             agents::AgentInfo,
-            lifecycle::shared::About,
+            lifecycle::shared::ServerInfo,
             master_client::MasterClient,
-            runs::active::{Active, View},
+            runs::active::{ActiveRun, RunView},
             upgrade::Upgrade,
         },
         master::{Handle, Request},
@@ -127,7 +127,7 @@ mod tests {
 
     fn shared(directory: &tempfile::TempDir) -> (Arc<Shared>, mpsc::Receiver<Request>) {
         let address = ([127, 0, 0, 1], 1).into();
-        let about = About {
+        let server = ServerInfo {
             data_address: address,
             grpc_address: address,
             max_clients: 1,
@@ -146,7 +146,7 @@ mod tests {
         let master_client = MasterClient::new(master);
         (
             Arc::new(Shared::new(
-                about,
+                server,
                 Secret([0; 32]),
                 store,
                 master_client,
@@ -185,7 +185,7 @@ mod tests {
             .registry
             .assign(ID, &[], 1, &tokio::sync::mpsc::channel(1).0)
             .unwrap();
-        let view = watch::Sender::new(View::Running {
+        let view = watch::Sender::new(RunView::Running {
             run: run(),
             snapshot: v1::Snapshot::default(),
         });
@@ -195,7 +195,7 @@ mod tests {
         );
         shared
             .runs
-            .add(ID, Active::new(view.subscribe(), stop, freeze));
+            .add(ID, ActiveRun::new(view.subscribe(), stop, freeze));
         let guard = RunGuard::new(&shared, ID, vec!["a".into()]);
         let driver = tokio::spawn(async move {
             let _departure = guard;

@@ -13,7 +13,7 @@ use crate::{
         agents::{AssignError, AssignedAgent, FromAgent},
         lifecycle::shared::{Shared, unreadable},
         runs::{
-            active::{Active, View},
+            active::{ActiveRun, RunView},
             driver::Driver,
             trace_report,
         },
@@ -181,14 +181,14 @@ fn spawn(
         state: run.state,
         ..v1::Snapshot::default()
     };
-    let view = watch::Sender::new(View::Running {
+    let view = watch::Sender::new(RunView::Running {
         run: run.clone(),
         snapshot,
     });
     let (freeze, freezes) = mpsc::channel(1);
     shared
         .runs
-        .add(id, Active::new(view.subscribe(), stop, freeze));
+        .add(id, ActiveRun::new(view.subscribe(), stop, freeze));
     let account = |agent: &AssignedAgent| AgentAccount::new(agent.name.clone(), agent.share);
     let span = tracing::info_span!("run", run_id = %id);
     trace_report::begin(&span, &run.run_id, &asked.plan, agents.len());
