@@ -10,20 +10,17 @@
 //! `model`, `verdict`, `metrics`, `coalescing` and `master::placement` are pure. tokio and tonic
 //! appear only in `control`. `unsafe` appears only in `sys`.
 
-#[cfg(feature = "benching")]
-#[doc(hidden)]
-pub mod benching;
 mod coalescing;
 mod config;
 mod control;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub mod fuzzing;
 mod ledger;
 mod master;
 mod metrics;
 mod model;
 mod store;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod text;
 mod upgrade;
 mod verdict;

@@ -27,14 +27,14 @@ mod adoption;
 mod agents;
 mod api;
 mod estate;
-#[cfg(feature = "fuzzing")]
-pub(crate) mod fuzzing;
 mod lifecycle;
 mod master_client;
 pub(crate) mod monitor;
 mod runs;
 mod status;
 mod succession;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
 mod upgrade;
 
 use std::{

@@ -23,8 +23,6 @@ mod accept;
 mod answer;
 mod books;
 mod estate;
-#[cfg(feature = "fuzzing")]
-pub(crate) mod fuzzing;
 mod hand_over;
 mod inherit;
 mod listening;
@@ -33,6 +31,8 @@ mod recover;
 pub(crate) mod request;
 mod rolling;
 mod seats;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
 mod worker_log;
 mod workers;
 

@@ -1,4 +1,4 @@
-//! A predecessor's runs of which anything may be said: for `crate::fuzzing`.
+//! A predecessor's runs of which anything may be said: for `crate::testing`.
 
 use super::estate::{Estate, Legacy, Revived};
 use crate::{

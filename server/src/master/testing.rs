@@ -1,5 +1,5 @@
 //! The master's books with a ledger in which anything may stand, and with a predecessor that may
-//! say anything: for `crate::fuzzing`.
+//! say anything: for `crate::testing`.
 
 use std::os::fd::OwnedFd;
 
