@@ -37,6 +37,7 @@ mod worker_log;
 mod workers;
 
 use std::{
+    collections::BTreeMap,
     net::TcpListener,
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, mpsc},
@@ -135,6 +136,8 @@ struct Master {
     workers: Vec<Worker>,
     seats: Seats,
     books: Books,
+    /// Runs that are to end and have connections left. No server hands over before they have ended.
+    closing: BTreeMap<RunId, request::Reply<Option<crate::model::FinalCounters>>>,
     /// Packets worked off for dead workers, since the start.
     recovered_packets: u64,
     /// Connections that no worker could go on with.
@@ -261,6 +264,7 @@ impl Master {
             workers: (0..settings.workers as usize).map(Worker::new).collect(),
             seats: Seats::new(slots),
             books: Books::default(),
+            closing: BTreeMap::new(),
             recovered_packets: 0,
             connections_lost: 0,
             pauses: Histogram::default(),

@@ -87,7 +87,7 @@ pub(crate) fn inherit(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
         let _ = worker.legacy();
     }
     let mut books = estate.books;
-    let _ = (books.reserved_clients(), books.has_closing());
+    let _ = books.reserved_clients();
     books.note_incident(1, "fuzzed", "it was");
     let _ = books.read_server(std::iter::empty());
     let _ = books.read_totals(std::iter::empty());
