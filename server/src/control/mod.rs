@@ -11,9 +11,6 @@
 //! | [`snapshot`] | how a running run looks to a watcher |
 //! | [`registry`], [`division`] | the agents connected, and who brings which clients |
 //! | [`runs`] | the runs that have not ended |
-//! | [`upgrade`] | letting another process take over, or going on |
-//! | [`succession`], [`adoption`] | being that process; the runs that another server has begun |
-//! | [`estate`] | what one leaves to the other |
 //! | [`master_client`] | questions to the master, with an answer to await |
 //! | [`health`] | grpc.health.v1 |
 //! | [`calls`] | every call: its span and how long it took |
@@ -23,19 +20,13 @@
 //! | [`listener`], [`shutdown`], [`answer`] | connections, the end of the server, errors with details |
 //! | [`probe`] | the health of another server: the one call that goes out |
 
-mod adoption;
 mod agents;
 mod api;
-mod estate;
 mod lifecycle;
 mod master_client;
 pub(crate) mod monitor;
 mod runs;
 mod status;
-mod succession;
-#[cfg(feature = "testing")]
-pub(crate) mod testing;
-mod upgrade;
 
 use std::{
     io::{Write as _, stdout},
@@ -63,7 +54,7 @@ use crate::{
     ledger::Dimensions,
     master::Handle,
     store::Store,
-    upgrade::{Belongings, Predecessor},
+    upgrade::{self, InheritedFds, Offer, OldProcess, Upgrade},
 };
 use agents::AgentService;
 use api::{health::Health, operator::Operator, rpc_tracing::RpcTracing};
@@ -71,11 +62,10 @@ use lifecycle::{
     listener::Intake,
     shared::{ServerInfo, Shared},
     shutdown,
+    upgrade::take_over,
 };
 use master_client::MasterClient;
 use monitor::{http, metrics::Metrics, push};
-use succession::Succession;
-use upgrade::Upgrade;
 
 /// Two threads serve the API of any load; more would take cores from the workers.
 const THREADS: usize = 2;
@@ -98,10 +88,10 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) master: Handle,
     pub(crate) master_thread: JoinHandle<()>,
-    /// For a successor; `None` when there shall be none.
-    pub(crate) belongings: Option<Belongings>,
-    /// The server that this one is to succeed.
-    pub(crate) predecessor: Option<Predecessor>,
+    /// What a new process would be offered in an upgrade; `None` for a server that cannot be upgraded.
+    pub(crate) offered: Option<(Offer, InheritedFds)>,
+    /// The server that this one is to replace.
+    pub(crate) old_process: Option<OldProcess>,
     pub(crate) dimensions: Dimensions,
 }
 
@@ -127,15 +117,20 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
         .context("the gRPC listener has no address")?;
     let master_gone = shutdown::watch_thread(parts.master_thread);
     let master_client = MasterClient::new(parts.master);
-    let succession = match parts.predecessor {
-        Some(predecessor) => {
-            Some(Succession::receive(predecessor, &master_client, parts.dimensions).await?)
+    let restored = match parts.old_process {
+        Some(old_process) => {
+            Some(upgrade::restore(old_process, &master_client, parts.dimensions).await?)
         }
         None => None,
     };
-    let started = succession.as_ref().map(Succession::started);
+    let started = restored.as_ref().map(|restored| {
+        (
+            restored.control.started_unix_ms,
+            restored.control.started_ns,
+        )
+    });
     let server = ServerInfo::new(config, parts.data_address, grpc_address, started);
-    let upgrade = Upgrade::new(parts.belongings, config.upgrade_wait);
+    let upgrade = Upgrade::new(parts.offered, config.upgrade_wait);
     let shared = Arc::new(Shared::new(
         server,
         config.secret,
@@ -145,8 +140,8 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
     ));
 
     let (health, router) = services(&shared, config).await?;
-    if let Some(succession) = succession {
-        succession.take_over(&shared).await?;
+    if let Some(restored) = restored {
+        take_over(&shared, restored).await?;
     }
     let (stop, stopped) = watch::channel(());
     let metrics = Arc::new(Metrics::new(Arc::clone(&shared)));

@@ -8,7 +8,8 @@ use tracing::info;
 
 use super::{
     Master,
-    request::{Admission, AdmitError, Reply, Request},
+    admission::{Admission, AdmitError},
+    request::{Reply, Request},
 };
 use crate::{
     ledger::{Account, AgentKey, RUNS_MAX, Slot, ToWorker, ticket},
@@ -55,11 +56,11 @@ impl Master {
                     self.take_back();
                     reply(());
                 }
-                Request::Inherit {
-                    bytes,
+                Request::Restore {
+                    state,
                     sockets,
                     reply,
-                } => reply(self.inherit(&bytes, sockets)),
+                } => reply(self.restore(*state, sockets)),
                 Request::Begin => self.begin(),
                 Request::Shutdown => self.stop(),
             }

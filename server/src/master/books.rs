@@ -11,7 +11,7 @@ use std::{
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Refusal};
 use serde::{Deserialize, Serialize};
 
-use super::request::Admission;
+use super::admission::Admission;
 use crate::ledger::{Account, End, SLOWEST_KEPT, Slot, Stage};
 use crate::model::{
     ClientCounters, FinalCounters, Incident, LiveCounters, RawClientCounters, RawCounters,
@@ -24,7 +24,7 @@ const RAW_ENDED_MAX: usize = 100;
 /// Incidents kept per run; the rest is a number.
 const INCIDENTS_MAX: usize = 100;
 
-/// All books. A successor gets them as they are.
+/// All books. An upgrade hands them over as they are.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Books {
     pub(super) runs: BTreeMap<RunId, RunBook>,
@@ -93,6 +93,11 @@ impl Books {
             slowest: Vec::new(),
         };
         self.runs.insert(admission.run, book);
+    }
+
+    /// The rows of the runs in the ledger.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = usize> {
+        self.runs.values().map(|book| book.row)
     }
 
     /// Clients that the running runs have places for.

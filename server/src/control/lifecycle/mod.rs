@@ -3,3 +3,4 @@
 pub(super) mod listener;
 pub(super) mod shared;
 pub(super) mod shutdown;
+pub(super) mod upgrade;

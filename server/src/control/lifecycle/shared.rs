@@ -18,13 +18,14 @@ use crate::{
     config::{Config, Secret},
     control::{
         agents::Registry, master_client::MasterClient, monitor::Counters, runs::active::ActiveRuns,
-        status, upgrade::Upgrade,
+        status,
     },
     store::Store,
+    upgrade::Upgrade,
     wall_clock,
 };
 
-/// What does not change while the server lives; of a successor, what it took over included.
+/// What does not change while the server lives, what it took over in an upgrade included.
 #[derive(Debug)]
 pub(crate) struct ServerInfo {
     pub(crate) data_address: SocketAddr,
@@ -40,7 +41,8 @@ pub(crate) struct ServerInfo {
 }
 
 impl ServerInfo {
-    /// `started`: the server that this one succeeds, label and CLOCK_MONOTONIC.
+    /// `started`: when the server was started that this one replaces, ms since 1970 and ns of
+    /// CLOCK_MONOTONIC.
     pub(crate) fn new(
         config: &Config,
         data_address: SocketAddr,
@@ -113,14 +115,10 @@ impl Shared {
         self.draining.store(true, Relaxed);
     }
 
-    /// A successor has this server's runs: they do not end with this process.
-    pub(crate) fn is_succeeded(&self) {
-        self.store.set_last(false);
-    }
-
-    /// This server has the runs of another one, which is gone.
-    pub(crate) fn succeeds(&self) {
-        self.store.set_last(true);
+    /// Whether the runs of this server, and its name in the history, end with this process: not
+    /// before the old process has let go, and not any more once a new one has taken over.
+    pub(crate) fn set_last(&self, is_last: bool) {
+        self.store.set_last(is_last);
     }
 
     pub(crate) fn database(&self) -> String {

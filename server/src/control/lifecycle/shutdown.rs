@@ -20,8 +20,9 @@ use tokio::{
 };
 
 use crate::{
-    control::{api::health::Health, lifecycle::shared::Shared, upgrade::upgrade},
+    control::{api::health::Health, lifecycle::shared::Shared},
     model::run::{CLOSE_NS, STOP_NS},
+    upgrade,
     verdict::StopCause,
 };
 
@@ -48,7 +49,7 @@ pub(crate) struct Signals {
 enum End {
     Told,
     /// Another process has taken over: its pid.
-    Succeeded(u32),
+    Replaced(u32),
 }
 
 impl Signals {
@@ -71,8 +72,8 @@ impl Signals {
                     let master_client = shared.master_client.clone();
                     tokio::spawn(async move { master_client.restart_workers().await });
                 }
-                _ = self.upgrade.recv() => if let Some(end) = self.succeed(shared).await { return end },
-                () = shared.upgrade.asked() => if let Some(end) = self.succeed(shared).await { return end },
+                _ = self.upgrade.recv() => if let Some(end) = self.hand_over(shared).await { return end },
+                () = shared.upgrade.asked() => if let Some(end) = self.hand_over(shared).await { return end },
                 () = Self::first(&mut self.terminate, &mut self.interrupt) => return End::Told,
             }
         }
@@ -80,10 +81,10 @@ impl Signals {
 
     /// Lets another process take over. `None` when that failed and this one goes on. A SIGHUP that
     /// comes meanwhile waits: the workers of whoever takes over are new.
-    async fn succeed(&mut self, shared: &Arc<Shared>) -> Option<End> {
+    async fn hand_over(&mut self, shared: &Arc<Shared>) -> Option<End> {
         let mut is_told = false;
         let outcome = {
-            let mut upgrading = pin!(upgrade(shared));
+            let mut upgrading = pin!(upgrade::drive(&**shared));
             loop {
                 tokio::select! {
                     outcome = &mut upgrading => break outcome,
@@ -99,10 +100,10 @@ impl Signals {
             Ok(pid) => {
                 if is_told {
                     // It was meant for whoever serves.
-                    let successor = i32::try_from(pid).ok().and_then(Pid::from_raw);
-                    let _ = successor.map(|pid| kill_process(pid, rustix::process::Signal::TERM));
+                    let new_process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                    let _ = new_process.map(|pid| kill_process(pid, rustix::process::Signal::TERM));
                 }
-                Some(End::Succeeded(pid))
+                Some(End::Replaced(pid))
             }
             Err(sentence) => {
                 tracing::error!("upgrade failed, this server goes on: {sentence}");
@@ -153,7 +154,7 @@ impl Server {
             _ = &mut master_gone => return failed("the master's thread has died; runs in progress are lost"),
             end = &mut self.serving => return failed(&format!("the gRPC port is no longer served: {end:?}")),
         };
-        if let End::Succeeded(pid) = end {
+        if let End::Replaced(pid) = end {
             return self.leave(pid, master_gone).await;
         }
         tokio::spawn(async move {

@@ -7,4 +7,4 @@ pub(super) mod http;
 pub(super) mod metrics;
 pub(super) mod push;
 
-pub(crate) use counters::{Counters, SavedCounters};
+pub(crate) use counters::Counters;

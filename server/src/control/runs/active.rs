@@ -8,7 +8,10 @@ use std::{
 use metronome_proto::{run_id::RunId, v1};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{control::estate::Legacy, verdict::StopCause};
+use crate::{
+    upgrade::{HeldRun, SavedRun},
+    verdict::StopCause,
+};
 
 /// So many reports are kept in memory while the history cannot be written.
 const UNSAVED_MAX: usize = 100;
@@ -43,12 +46,12 @@ pub(crate) struct ActiveRun {
     freeze: mpsc::Sender<FreezeRequest>,
 }
 
-/// Asks a run to stand still while its server is succeeded.
+/// Asks a run to stand still while its server is upgraded.
 #[derive(Debug)]
 pub(crate) struct FreezeRequest {
-    /// Gets how the run stands. `None`: it is not RUNNING and goes on.
-    pub(crate) legacy: oneshot::Sender<Option<Legacy>>,
-    /// Resolves when the successor has the run. Dropped: it goes on here.
+    /// Gets the run as it stands. `None`: it is not RUNNING and goes on.
+    pub(crate) saved: oneshot::Sender<Option<SavedRun>>,
+    /// Resolves when the new process has the run. Dropped: it goes on here.
     pub(crate) handed_over: oneshot::Receiver<()>,
 }
 
@@ -61,19 +64,16 @@ impl ActiveRun {
         Self { view, stop, freeze }
     }
 
-    /// Holds the run. `None` when it is not RUNNING; else how it stands, and what lets it go to the
-    /// successor when used, and on when dropped.
-    pub(crate) async fn freeze(&self) -> Option<(Legacy, oneshot::Sender<()>)> {
-        let (legacy, stands) = oneshot::channel();
+    /// Holds the run. `None` when it is not RUNNING.
+    pub(crate) async fn freeze(&self) -> Option<HeldRun> {
+        let (saved, stands) = oneshot::channel();
         let (release, handed_over) = oneshot::channel();
         self.freeze
-            .send(FreezeRequest {
-                legacy,
-                handed_over,
-            })
+            .send(FreezeRequest { saved, handed_over })
             .await
             .ok()?;
-        Some((stands.await.ok()??, release))
+        let saved = stands.await.ok()??;
+        Some(HeldRun { saved, release })
     }
 
     pub(crate) fn run(&self) -> v1::Run {

@@ -23,7 +23,6 @@ use tracing::Span;
 use crate::{
     control::{
         agents::{AgentCounters, AgentReport, FromAgent},
-        estate::{Legacy, Protobuf},
         lifecycle::shared::Shared,
         master_client::{Answer, answer_in},
         runs::{
@@ -38,6 +37,7 @@ use crate::{
         FinalCounters, LiveCounters,
         run::{Action, Event, PREPARE_NS, RunStateMachine},
     },
+    upgrade::{Protobuf, SavedRun},
     verdict::{AgentAccount, Conclusion, Evidence, StopCause, conclude},
     wall_clock::{self, timestamp},
 };
@@ -156,7 +156,7 @@ impl Driver {
                     Some(freeze) = self.freezes.recv() => {
                         if self.stand_still(&living, freeze).await {
                             guard.run_is_handed_over();
-                            // Watchers are to find the successor, so they see no end here before
+                            // Watchers are to find the new process, so they see no end here before
                             // the process's.
                             return std::future::pending().await;
                         }
@@ -179,15 +179,15 @@ impl Driver {
         }
     }
 
-    /// Tells how the run stands and waits until it goes to a successor (true) or on here. A run
+    /// Saves the run and waits until it goes to a new process (true) or on here. A run
     /// that is not RUNNING, or is to be stopped, goes on at once.
     async fn stand_still(&self, living: &Living, freeze: FreezeRequest) -> bool {
         let is_running = living.state_machine.state() == RunState::Running && self.stops.is_empty();
-        let legacy = is_running.then(|| self.legacy(living));
-        freeze.legacy.send(legacy).is_ok() && is_running && freeze.handed_over.await.is_ok()
+        let saved = is_running.then(|| self.save(living));
+        freeze.saved.send(saved).is_ok() && is_running && freeze.handed_over.await.is_ok()
     }
 
-    fn legacy(&self, living: &Living) -> Legacy {
+    fn save(&self, living: &Living) -> SavedRun {
         let snapshot = match &*self.view.borrow() {
             RunView::Running { snapshot, .. } => snapshot.clone(),
             RunView::Ended(_) => v1::Snapshot {
@@ -195,12 +195,12 @@ impl Driver {
                 ..v1::Snapshot::default()
             },
         };
-        Legacy {
+        SavedRun {
             id: self.id,
             run: Protobuf(self.run.clone()),
             state_machine: living.state_machine.clone(),
             agents: self.accounts.iter().map(Into::into).collect(),
-            told: living.told.clone(),
+            reported: living.told.clone(),
             snapshot: Protobuf(snapshot),
             traceparent: telemetry::traceparent(&self.span),
         }

@@ -2,6 +2,7 @@
 
 pub(super) mod active;
 pub(super) mod driver;
+pub(super) mod resume;
 mod run_guard;
 mod snapshot;
 pub(super) mod start;

@@ -115,10 +115,10 @@ mod tests {
             lifecycle::shared::ServerInfo,
             master_client::MasterClient,
             runs::active::{ActiveRun, RunView},
-            upgrade::Upgrade,
         },
         master::{Handle, Request},
         store::Store,
+        upgrade::Upgrade,
         wall_clock::timestamp,
     };
     use metronome_os::wake::Waker;

@@ -19,7 +19,7 @@ use crate::{
         },
         status,
     },
-    master::request::{Admission, AdmitError},
+    master::admission::{Admission, AdmitError},
     store::InsertError,
     text,
     verdict::AgentAccount,

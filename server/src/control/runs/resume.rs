@@ -1,4 +1,4 @@
-//! Runs that another server has begun: taken up here where they stood, their agents expected back.
+//! Runs that another process has begun: resumed here where they stood, their agents expected back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,42 +9,44 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use crate::control::{
-    agents::LEASE,
-    estate::Revived,
-    lifecycle::shared::Shared,
-    runs::{
-        active::{ActiveRun, RunView},
-        driver::Driver,
-        start::INBOX_MAX,
-        trace_report,
+use crate::{
+    control::{
+        agents::LEASE,
+        lifecycle::shared::Shared,
+        runs::{
+            active::{ActiveRun, RunView},
+            driver::Driver,
+            start::INBOX_MAX,
+            trace_report,
+        },
     },
+    upgrade::RestoredRun,
 };
 
 /// The load of an agent ends when its lease does; after that it has nothing to come back for.
 const RETURN_MAX: Duration = LEASE;
 
-/// Takes the runs up. From here on each lives by itself.
-pub(super) fn adopt(shared: &Arc<Shared>, runs: Vec<Revived>) {
+/// Resumes the runs. From here on each lives by itself.
+pub(crate) fn resume(shared: &Arc<Shared>, runs: Vec<RestoredRun>) {
     let count = runs.len();
-    runs.into_iter().for_each(|run| adopt_one(shared, run));
+    runs.into_iter().for_each(|run| resume_one(shared, run));
     if count > 0 {
         tracing::info!(runs = count, "runs go on here");
     }
     tokio::spawn(expect_agents(Arc::clone(shared)));
 }
 
-fn adopt_one(shared: &Arc<Shared>, revived: Revived) {
-    let Revived {
+fn resume_one(shared: &Arc<Shared>, restored: RestoredRun) {
+    let RestoredRun {
         id,
         plan,
         run,
         state_machine,
         accounts,
-        told,
+        reported,
         snapshot,
         traceparent,
-    } = revived;
+    } = restored;
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
     for (index, account) in accounts
         .iter()
@@ -79,7 +81,11 @@ fn adopt_one(shared: &Arc<Shared>, revived: Revived) {
         view,
         span: span.clone(),
     };
-    tokio::spawn(driver.go_on(state_machine, told, snapshot).instrument(span));
+    tokio::spawn(
+        driver
+            .go_on(state_machine, reported, snapshot)
+            .instrument(span),
+    );
 }
 
 /// Agents that do not come back in time are lost to their runs.
