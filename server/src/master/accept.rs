@@ -38,7 +38,7 @@ impl Master {
         for _ in 0..ACCEPTS_PER_TURN {
             match acceptfrom_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((socket, _)) if is_one_of_the_last(socket.as_raw_fd()) => {
-                    self.books.accepted = self.books.accepted.saturating_add(1);
+                    self.counters.accepted = self.counters.accepted.saturating_add(1);
                     self.refuse_full(&socket);
                     return self.pause_accepting(Errno::MFILE);
                 }
@@ -58,7 +58,7 @@ impl Master {
     }
 
     fn seat(&mut self, socket: OwnedFd, peer: SocketAddr) {
-        self.books.accepted = self.books.accepted.saturating_add(1);
+        self.counters.accepted = self.counters.accepted.saturating_add(1);
         let put_at_start = bytes_put(&socket).unwrap_or(0);
         let slot = match self.seats.take(socket, peer, put_at_start) {
             Ok(slot) => slot,
@@ -80,7 +80,7 @@ impl Master {
     }
 
     fn refuse_full(&mut self, socket: &OwnedFd) {
-        self.books.refused_full = self.books.refused_full.saturating_add(1);
+        self.counters.refused_full = self.counters.refused_full.saturating_add(1);
         let _ = send(
             socket,
             &Refusal::Full.encode(),

@@ -31,7 +31,7 @@ impl Master {
                 } => {
                     let live = live(&self.seats, &self.ledger)
                         .map(|(account, record, _, _)| (account, record));
-                    reply(self.books.read_run(run, histograms, live));
+                    reply(self.counters.read_run(run, histograms, live));
                 }
                 Request::CloseRun { run, reply } => self.close_run(run, reply),
                 Request::RestartWorkers { reply } => self.restart_workers(reply, now_ns()),
@@ -40,7 +40,7 @@ impl Master {
                 Request::ReadTotals { reply } => {
                     let live = live(&self.seats, &self.ledger)
                         .map(|(account, record, _, _)| (account, record));
-                    reply(self.books.read_totals(live));
+                    reply(self.counters.read_totals(live));
                 }
                 Request::WhenReady { reply } => {
                     self.when_ready.push(reply);
@@ -67,7 +67,7 @@ impl Master {
     }
 
     fn admit(&mut self, admission: Admission) -> Result<(), AdmitError> {
-        let taken = self.books.reserved_clients() + self.raw_clients();
+        let taken = self.counters.reserved_clients() + self.raw_clients();
         let free = self.max_clients.saturating_sub(taken);
         if admission.clients > free {
             return Err(AdmitError::Full {
@@ -76,7 +76,7 @@ impl Master {
                 max: self.max_clients,
             });
         }
-        let is_free = |row: &usize| self.books.runs.values().all(|book| book.row != *row);
+        let is_free = |row: &usize| self.counters.runs.values().all(|run| run.row != *row);
         // The one that was left longest ago: a worker that is behind may still seat a client of its
         // last run there. For the same reason it is cleared now and not when that run was closed.
         let row = (STANDING_ROW + 1..RUNS_MAX)
@@ -99,7 +99,7 @@ impl Master {
                 standing: false,
             });
         }
-        self.books.open(&admission, row, self.worker_counts());
+        self.counters.open(&admission, row, self.worker_counts());
         self.set_raw_seats();
         Ok(())
     }
@@ -124,15 +124,15 @@ impl Master {
     }
 
     fn close_run(&mut self, run: RunId, reply: Reply<Option<RunRecord>>) {
-        let Some(book) = self.books.runs.get_mut(&run) else {
+        let Some(counted) = self.counters.runs.get_mut(&run) else {
             return reply(None);
         };
-        book.closing = Some(reply);
+        counted.closing = Some(reply);
         for slot in self.slots_of(run) {
             self.cut(slot);
         }
         // After the cuts, so that an end that still comes can be verified. Our own gates stay open
-        // until the last connection is booked: one may have to be worked off here.
+        // until the last connection is recorded: one may have to be worked off here.
         self.say_to_all(ToWorker::Dismiss { run });
         self.has_finished = true;
     }
@@ -140,25 +140,25 @@ impl Master {
     /// Answers for the runs that are to end and have no connection any more.
     pub(super) fn answer_closed_runs(&mut self) {
         let closing: Vec<RunId> = self
-            .books
+            .counters
             .runs
             .iter()
-            .filter(|(_, book)| book.closing.is_some())
+            .filter(|(_, counted)| counted.closing.is_some())
             .map(|(run, _)| *run)
             .collect();
         for run in closing {
             if !self.slots_of(run).is_empty() {
                 continue;
             }
-            let Some(mut book) = self.books.runs.remove(&run) else {
+            let Some(mut counted) = self.counters.runs.remove(&run) else {
                 continue;
             };
             self.gates.dismiss(run);
             // Again, for a worker that was started in the meantime.
             self.say_to_all(ToWorker::Dismiss { run });
-            self.row_closed_ns[book.row] = now_ns();
-            let reply = book.closing.take();
-            let record = book.into_record(&self.worker_counts());
+            self.row_closed_ns[counted.row] = now_ns();
+            let reply = counted.closing.take();
+            let record = counted.into_record(&self.worker_counts());
             info!(run_id = %run, clients = record.clients.len(), "closed");
             if let Some(reply) = reply {
                 reply(Some(record));
@@ -181,7 +181,7 @@ impl Master {
     pub(super) fn set_raw_seats(&self) {
         let places = self
             .max_clients
-            .saturating_sub(self.books.reserved_clients());
+            .saturating_sub(self.counters.reserved_clients());
         self.ledger
             .raw_seats()
             .store(u64::from(places), Ordering::Release);
@@ -267,7 +267,7 @@ impl Master {
         ServerReading {
             workers,
             recoveries: self.recoveries(),
-            ..self.books.read_server(connections)
+            ..self.counters.read_server(connections)
         }
     }
 
@@ -287,7 +287,7 @@ impl Master {
     }
 }
 
-/// Every connection that has not been booked, as the ledger says now.
+/// Every connection that has not been recorded, as the ledger says now.
 fn live<'a>(
     seats: &'a super::seats::Seats,
     ledger: &'a crate::ledger::Ledger,

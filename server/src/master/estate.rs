@@ -5,7 +5,7 @@
 use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{books::Books, seats::Reservation, workers::Legacy};
+use super::{run_counters::RunCounters, seats::Reservation, workers::Legacy};
 use crate::ledger::{AgentKey, MESSAGE_BYTES, RUNS_MAX, ToWorker};
 
 /// All of it. `B` is the books, borrowed by who leaves them and owned by who takes them.
@@ -15,7 +15,7 @@ pub(super) struct Estate<B> {
     /// Last generation of each slot.
     pub(super) generations: Vec<u32>,
     pub(super) gates: Vec<Gatekey>,
-    pub(super) books: B,
+    pub(super) counters: B,
     pub(super) workers: Vec<Legacy>,
     pub(super) recovered_packets: u64,
     pub(super) connections_lost: u64,
@@ -57,12 +57,12 @@ impl<B: Serialize> Estate<B> {
     }
 }
 
-impl Estate<Books> {
+impl Estate<RunCounters> {
     /// Reads it. An error is one sentence.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let estate: Self = postcard::from_bytes(bytes)
             .map_err(|error| format!("the books cannot be read: {error}"))?;
-        let mut rows: Vec<_> = estate.books.runs.values().map(|book| book.row).collect();
+        let mut rows: Vec<_> = estate.counters.runs.values().map(|run| run.row).collect();
         rows.sort_unstable();
         let is_possible =
             rows.iter().all(|row| (1..RUNS_MAX).contains(row)) && rows.is_sorted_by(|a, b| a < b);
@@ -85,8 +85,8 @@ mod tests {
     use crate::{
         ledger::{Account, Dimensions, End, Ledger},
         master::{
-            books::Ended,
             request::{Admission, WorkerCount},
+            run_counters::Ended,
             seats::{Seats, Unread},
         },
         upgrade::{FORMAT_VERSION, fingerprint},
@@ -105,15 +105,15 @@ mod tests {
         }
     }
 
-    fn books(row: usize, seed: u64) -> Books {
-        let mut books = Books::default();
-        books.accepted = seed;
+    fn counters(row: usize, seed: u64) -> RunCounters {
+        let mut counters = RunCounters::default();
+        counters.accepted = seed;
         let admission = Admission {
             run: RunId::from_bits(seed),
             clients: 5,
             agents: Vec::new(),
         };
-        books.open(
+        counters.open(
             &admission,
             row,
             vec![
@@ -124,7 +124,7 @@ mod tests {
                 2
             ],
         );
-        books.note_incident(seed, "worker died", "it did");
+        counters.note_incident(seed, "worker died", "it did");
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         let client = Account {
             run: seed,
@@ -142,7 +142,7 @@ mod tests {
             },
         ] {
             let (record, peer) = (&ledger.slots()[0], ([127, 0, 0, 1], 1).into());
-            books.book(&Ended {
+            counters.record_closed(&Ended {
                 account: &account,
                 record,
                 peer,
@@ -150,7 +150,7 @@ mod tests {
                 bytes_taken: Some(seed),
             });
         }
-        books
+        counters
     }
 
     fn encoded(row: usize, seed: u64) -> Vec<u8> {
@@ -168,7 +168,7 @@ mod tests {
         let estate = Estate {
             generations: seats.generations().to_vec(),
             gates: vec![key(1).into()],
-            books: &books(row, seed),
+            counters: &counters(row, seed),
             workers: vec![Legacy::default(); 2],
             recovered_packets: seed,
             connections_lost: 1,
@@ -185,7 +185,7 @@ mod tests {
             let bytes = encoded(row, seed);
             let estate = Estate::decode(&bytes).unwrap();
             prop_assert_eq!(estate.encode().unwrap(), bytes);
-            prop_assert_eq!(estate.books.reserved_clients(), 5);
+            prop_assert_eq!(estate.counters.reserved_clients(), 5);
         }
 
         #[test]
@@ -221,7 +221,7 @@ mod tests {
         assert!(Estate::decode(&encoded(RUNS_MAX, 1)).is_err());
         assert!(
             Estate::decode(&encoded(0, 1)).is_err(),
-            "the standing run has no book"
+            "the standing run has no counters"
         );
         let agent = Gatekey::from(key(2)).agent().unwrap();
         assert_eq!(

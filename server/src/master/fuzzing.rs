@@ -1,4 +1,4 @@
-//! The master's books with a ledger in which anything may stand, and with a predecessor that may
+//! The master's counters with a ledger in which anything may stand, and with a predecessor that may
 //! say anything: for `crate::fuzzing`.
 
 use std::os::fd::OwnedFd;
@@ -6,9 +6,9 @@ use std::os::fd::OwnedFd;
 use metronome_proto::run_id::RunId;
 
 use super::{
-    books::{Books, Ended},
     estate::Estate,
     request::{Admission, RunRecord, WorkerCount},
+    run_counters::{Ended, RunCounters},
     seats::Seats,
     workers::Worker,
 };
@@ -17,13 +17,13 @@ use crate::ledger::{Account, Slot};
 /// Of the ledger that is taken over.
 const SLOTS: u32 = 64;
 
-/// Reads one client's record as the master does while its run goes on, books its end, and a second
-/// attempt's, and closes the book.
+/// Reads one client's record as the master does while its run goes on, counters its end, and a second
+/// attempt's, and closes the run.
 pub(crate) fn keep_books(account: &Account, record: &Slot, bytes_taken: Option<u64>) -> RunRecord {
     let run = RunId::from_bits(account.run);
     let workers = [WorkerCount::default(); 2];
-    let mut books = Books::default();
-    books.open(
+    let mut counters = RunCounters::default();
+    counters.open(
         &Admission {
             run,
             clients: 1,
@@ -34,11 +34,11 @@ pub(crate) fn keep_books(account: &Account, record: &Slot, bytes_taken: Option<u
     );
     let peer = ([127, 0, 0, 1], 1).into();
     for worker in [Some(1), None] {
-        books.credit(account, worker, account.packets);
-        let _ = books.read_run(run, true, [(*account, record); 2].into_iter());
-        let _ = books.read_totals([(*account, record); 2].into_iter());
-        let _ = books.read_server([(*account, peer, 0); 2].into_iter());
-        books.book(&Ended {
+        counters.credit(account, worker, account.packets);
+        let _ = counters.read_run(run, true, [(*account, record); 2].into_iter());
+        let _ = counters.read_totals([(*account, record); 2].into_iter());
+        let _ = counters.read_server([(*account, peer, 0); 2].into_iter());
+        counters.record_closed(&Ended {
             account,
             record,
             peer,
@@ -46,10 +46,10 @@ pub(crate) fn keep_books(account: &Account, record: &Slot, bytes_taken: Option<u
             bytes_taken,
         });
     }
-    books
+    counters
         .runs
         .remove(&run)
-        .map(|book| book.into_record(&workers))
+        .map(|run| run.into_record(&workers))
         .unwrap_or_default()
 }
 
@@ -79,17 +79,17 @@ pub(crate) fn inherit(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
         let _ = worker.is_in_crash_loop(u64::MAX);
         let _ = worker.legacy();
     }
-    let mut books = estate.books;
-    let _ = (books.reserved_clients(), books.has_closing());
-    books.note_incident(1, "fuzzed", "it was");
-    let _ = books.read_server(std::iter::empty());
-    let _ = books.read_totals(std::iter::empty());
-    let runs: Vec<RunId> = books.runs.keys().copied().collect();
+    let mut counters = estate.counters;
+    let _ = (counters.reserved_clients(), counters.has_closing());
+    counters.note_incident(1, "fuzzed", "it was");
+    let _ = counters.read_server(std::iter::empty());
+    let _ = counters.read_totals(std::iter::empty());
+    let runs: Vec<RunId> = counters.runs.keys().copied().collect();
     for run in runs {
-        let _ = books.read_run(run, true, std::iter::empty());
-        let _ = books
+        let _ = counters.read_run(run, true, std::iter::empty());
+        let _ = counters
             .runs
             .remove(&run)
-            .map(|book| book.into_record(&[WorkerCount::default(); 2]));
+            .map(|run| run.into_record(&[WorkerCount::default(); 2]));
     }
 }

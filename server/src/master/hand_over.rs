@@ -55,7 +55,7 @@ impl Master {
                 "the workers or a run did not come to rest in time".into()
             ));
         }
-        if self.phase == Phase::Serving && self.rolling.is_none() && !self.books.has_closing() {
+        if self.phase == Phase::Serving && self.rolling.is_none() && !self.counters.has_closing() {
             hand_over.kill_at_ns = now_ns + QUIT_TIME_NS;
             self.dismiss_workers();
         }
@@ -93,7 +93,7 @@ impl Master {
                 .copied()
                 .map(Into::into)
                 .collect(),
-            books: &self.books,
+            counters: &self.counters,
             workers: self
                 .workers
                 .iter()

@@ -27,7 +27,7 @@ impl Master {
         }
         let slots = self.ledger.slots().len() as u32;
         self.seats = Seats::inherit(slots, &estate.generations, &estate.seats, sockets)?;
-        self.books = estate.books;
+        self.counters = estate.counters;
         self.recovered_packets = estate.recovered_packets;
         self.connections_lost = estate.connections_lost;
         self.pauses = estate.pauses;
@@ -65,7 +65,8 @@ impl Master {
         self.watch_listener(true);
         let connections = self.seats.all().count();
         let text = format!("another server process took over with {connections} connections");
-        self.books.note_incident(now_ns, "server upgraded", &text);
+        self.counters
+            .note_incident(now_ns, "server upgraded", &text);
         info!("{text}");
     }
 }

@@ -14,14 +14,13 @@
 //! | `rolling` | restarting them all, one by one |
 //! | `hand_over`, `inherit` | giving everything to a successor, and being one |
 //! | `estate` | what is given |
-//! | `books` | what was counted, by run |
+//! | `run_counters` | what was counted, by run |
 //!
 //! It owns the listener, the workers and the ledger, and never reads from a connection. Workers are
 //! started from this thread only: the signal that ends them with the master is bound to it.
 
 mod accept;
 mod answer;
-mod books;
 mod estate;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -32,6 +31,7 @@ mod placement;
 mod recover;
 pub(crate) mod request;
 mod rolling;
+mod run_counters;
 mod seats;
 mod worker_log;
 mod workers;
@@ -56,7 +56,7 @@ use rustix::event::{
 };
 use tracing::{error, info, warn};
 
-use self::{books::Books, seats::Seats, workers::Worker};
+use self::{run_counters::RunCounters, seats::Seats, workers::Worker};
 use crate::{
     coalescing::RxCoalesce,
     ledger::{AgentKey, FromWorker, Gates, Ledger, MESSAGE_BYTES, RUNS_MAX, ToWorker},
@@ -133,7 +133,7 @@ struct Master {
     gates: Gates,
     workers: Vec<Worker>,
     seats: Seats,
-    books: Books,
+    counters: RunCounters,
     /// Packets worked off for dead workers, since the start.
     recovered_packets: u64,
     /// Connections that no worker could go on with.
@@ -147,7 +147,7 @@ struct Master {
     rolling: Option<rolling::Rolling>,
     hand_over: Option<hand_over::HandOver>,
     when_ready: Vec<request::Reply<()>>,
-    /// A connection was booked or a run is to close: a run may be complete now.
+    /// A connection was recorded or a run is to close: a run may be complete now.
     has_finished: bool,
     /// When the run that had this row of seats was closed, ns.
     row_closed_ns: [u64; RUNS_MAX],
@@ -259,7 +259,7 @@ impl Master {
             gates: Gates::new(settings.accept_raw),
             workers: (0..settings.workers as usize).map(Worker::new).collect(),
             seats: Seats::new(slots),
-            books: Books::default(),
+            counters: RunCounters::default(),
             recovered_packets: 0,
             connections_lost: 0,
             pauses: Histogram::default(),
@@ -380,7 +380,7 @@ impl Master {
             if self.phase != Phase::Waiting && self.workers[worker].hangs(&self.ledger, now_ns) {
                 let text = format!("worker {worker} does not answer and is killed");
                 warn!("{text}");
-                self.books.note_incident(now_ns, "worker hangs", &text);
+                self.counters.note_incident(now_ns, "worker hangs", &text);
                 self.workers[worker].kill();
             }
             self.start_due_worker(worker, now_ns);
@@ -537,7 +537,7 @@ impl Master {
         if self.workers[index].is_in_crash_loop(now_ns()) {
             let text = format!("worker {index} dies again and again; the others go on");
             error!("{text}");
-            self.books
+            self.counters
                 .note_incident(now_ns(), "worker in a crash loop", &text);
         }
         self.start_due_worker(index, now_ns());

@@ -15,7 +15,7 @@ use metronome_os::{
 };
 use tracing::{info, warn};
 
-use super::{Master, Phase, UNREAD_WATCH_NS, books::Ended, seats::Unread, workers};
+use super::{Master, Phase, UNREAD_WATCH_NS, run_counters::Ended, seats::Unread, workers};
 use crate::ledger::{
     Account, BUFFER_BYTES, End, Gate, Ink, Stage, ToWorker, place_rest, resume, work,
 };
@@ -75,7 +75,7 @@ impl Master {
             "{how}; its {connections} connections went on elsewhere after {pause_us} us, {packets} packets were worked off for it"
         );
         warn!("{text}");
-        self.books.note_incident(found_ns, what, &text);
+        self.counters.note_incident(found_ns, what, &text);
     }
 
     fn recover(&mut self, slot: u32, worker: usize, last_sign_ns: u64) {
@@ -95,7 +95,7 @@ impl Master {
                 "client {} was lost with worker {worker}: {error}",
                 account.client
             );
-            self.books
+            self.counters
                 .note_incident(now_ns(), "client lost with its worker", &text);
             account = committed;
             account.end = End::Unrecoverable;
@@ -184,10 +184,10 @@ impl Master {
             }
             None => self.recovered_packets = self.recovered_packets.saturating_add(packets),
         }
-        self.books.credit(account, worker, packets);
+        self.counters.credit(account, worker, packets);
     }
 
-    /// Books a connection whose account is closed and frees all it had.
+    /// RunCounters a connection whose account is closed and frees all it had.
     pub(super) fn finish(&mut self, slot: u32) {
         let Some(account) = self
             .ledger
@@ -204,7 +204,7 @@ impl Master {
         let Some(seat) = self.seats.vacate(slot) else {
             return;
         };
-        self.books.book(&Ended {
+        self.counters.record_closed(&Ended {
             account: &account,
             record: &self.ledger.slots()[slot as usize],
             peer: seat.peer,

@@ -1,7 +1,7 @@
-//! The master's books: what the ledger said of connections that have ended, by run, and what it
+//! The master's counters: what the ledger said of connections that have ended, by run, and what it
 //! says of those that have not.
 //!
-//! A connection is booked exactly once, after its worker has let go of it.
+//! A connection is recorded exactly once, after its worker has let go of it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -23,10 +23,10 @@ const RAW_ENDED_MAX: usize = 100;
 /// Incidents kept per run; the rest is a number.
 const INCIDENTS_MAX: usize = 100;
 
-/// All books. A successor gets them as they are.
+/// All counters. A successor gets them as they are.
 #[derive(Default, Deserialize, Serialize)]
-pub(super) struct Books {
-    pub(super) runs: BTreeMap<RunId, RunBook>,
+pub(super) struct RunCounters {
+    pub(super) runs: BTreeMap<RunId, OpenRun>,
     pub(super) accepted: u64,
     pub(super) refused_full: u64,
     refused_hello: u64,
@@ -38,7 +38,7 @@ pub(super) struct Books {
     totals: Totals,
 }
 
-/// A connection that has ended, as it is booked.
+/// A connection that has ended, as it is recorded.
 pub(super) struct Ended<'a> {
     pub(super) account: &'a Account,
     pub(super) record: &'a Slot,
@@ -49,16 +49,16 @@ pub(super) struct Ended<'a> {
     pub(super) bytes_taken: Option<u64>,
 }
 
-/// The book of an admitted run.
+/// The counters of an admitted run.
 #[derive(Deserialize, Serialize)]
-pub(super) struct RunBook {
+pub(super) struct OpenRun {
     /// Clients that it has places for.
     clients_max: u32,
     /// Row of its seats in the ledger.
     pub(super) row: usize,
     /// The workers as they were when the run was admitted.
     baseline: Vec<WorkerCount>,
-    /// By index, with the attempt that was booked.
+    /// By index, with the attempt that was recorded.
     clients: BTreeMap<u32, (u8, ClientCount)>,
     times: Times,
     received: u64,
@@ -73,10 +73,10 @@ pub(super) struct RunBook {
     pub(super) closing: Option<Reply<Option<RunRecord>>>,
 }
 
-impl Books {
-    /// Opens the book of a run.
+impl RunCounters {
+    /// Starts the counters of a run.
     pub(super) fn open(&mut self, admission: &Admission, row: usize, baseline: Vec<WorkerCount>) {
-        let book = RunBook {
+        let counted = OpenRun {
             clients_max: admission.clients,
             row,
             worker_packets: vec![0; baseline.len()],
@@ -90,40 +90,40 @@ impl Books {
             slowest: Vec::new(),
             closing: None,
         };
-        self.runs.insert(admission.run, book);
+        self.runs.insert(admission.run, counted);
     }
 
     /// Clients that the running runs have places for.
     pub(super) fn reserved_clients(&self) -> u32 {
         self.runs
             .values()
-            .fold(0, |sum, book| sum.saturating_add(book.clients_max))
+            .fold(0, |sum, counted| sum.saturating_add(counted.clients_max))
     }
 
     /// A run is to end and has connections left.
     pub(super) fn has_closing(&self) -> bool {
-        self.runs.values().any(|book| book.closing.is_some())
+        self.runs.values().any(|run| run.closing.is_some())
     }
 
     /// Puts packets down to a worker, or to the master when it worked them off itself.
     pub(super) fn credit(&mut self, account: &Account, worker: Option<usize>, packets: u64) {
-        let Some(book) = self.run_of(account) else {
+        let Some(counted) = self.run_of(account) else {
             return;
         };
-        match worker.and_then(|worker| book.worker_packets.get_mut(worker)) {
+        match worker.and_then(|worker| counted.worker_packets.get_mut(worker)) {
             Some(sum) => *sum = sum.saturating_add(packets),
-            None => book.recovered_packets = book.recovered_packets.saturating_add(packets),
+            None => counted.recovered_packets = counted.recovered_packets.saturating_add(packets),
         }
     }
 
     /// Notes something that went wrong in the time of every run.
     pub(super) fn note_incident(&mut self, at_ns: u64, what: &'static str, text: &str) {
-        for book in self
+        for counted in self
             .runs
             .values_mut()
-            .filter(|book| book.incidents.len() < INCIDENTS_MAX)
+            .filter(|run| run.incidents.len() < INCIDENTS_MAX)
         {
-            book.incidents.push(Incident {
+            counted.incidents.push(Incident {
                 at_ns,
                 what: what.into(),
                 text: text.to_owned(),
@@ -131,8 +131,8 @@ impl Books {
         }
     }
 
-    /// Books a connection that has ended.
-    pub(super) fn book(&mut self, ended: &Ended<'_>) {
+    /// RunCounters a connection that has ended.
+    pub(super) fn record_closed(&mut self, ended: &Ended<'_>) {
         let Ended {
             account,
             record,
@@ -145,9 +145,9 @@ impl Books {
             self.totals.add(account, record);
         }
         if account.end == End::Refused {
-            self.book_refusal(account.refusal);
-        } else if let Some(book) = self.run_of(account) {
-            book.book(account, record, worker, bytes_taken);
+            self.record_refusal(account.refusal);
+        } else if let Some(counted) = self.run_of(account) {
+            counted.record_closed(account, record, worker, bytes_taken);
         } else if is_shown_as_raw(account) {
             self.raw.connections = self.raw.connections.saturating_add(1);
             self.raw.packets = self.raw.packets.saturating_add(account.packets);
@@ -161,7 +161,7 @@ impl Books {
         }
     }
 
-    fn book_refusal(&mut self, code: u8) {
+    fn record_refusal(&mut self, code: u8) {
         let counter = match code {
             code if code == Refusal::Full as u8 => &mut self.refused_full,
             code if code == Refusal::Late as u8 => &mut self.refused_late,
@@ -171,27 +171,27 @@ impl Books {
         *counter = counter.saturating_add(1);
     }
 
-    fn run_of(&mut self, account: &Account) -> Option<&mut RunBook> {
+    fn run_of(&mut self, account: &Account) -> Option<&mut OpenRun> {
         account
             .is_client()
             .then(|| self.runs.get_mut(&RunId::from_bits(account.run)))
             .flatten()
     }
 
-    /// How a run stands: its book, and the connections that have not ended.
+    /// How a run stands: its counters, and the connections that have not ended.
     pub(super) fn read_run<'a>(
         &self,
         run: RunId,
         histograms: bool,
         live: impl Iterator<Item = (Account, &'a Slot)>,
     ) -> Option<RunReading> {
-        let book = self.runs.get(&run)?;
+        let counted = self.runs.get(&run)?;
         let mut reading = RunReading {
             connected: 0,
-            ended: book.clients.len() as u32,
-            received: book.received,
-            corrupt: book.corrupt,
-            times: histograms.then(|| book.times.clone()),
+            ended: counted.clients.len() as u32,
+            received: counted.received,
+            corrupt: counted.corrupt,
+            times: histograms.then(|| counted.times.clone()),
         };
         for (account, record) in
             live.filter(|(account, _)| account.is_client() && account.run == run.bits())
@@ -258,8 +258,14 @@ impl Books {
     }
 }
 
-impl RunBook {
-    fn book(&mut self, account: &Account, record: &Slot, worker: u32, bytes_taken: Option<u64>) {
+impl OpenRun {
+    fn record_closed(
+        &mut self,
+        account: &Account,
+        record: &Slot,
+        worker: u32,
+        bytes_taken: Option<u64>,
+    ) {
         let client = u32::from(account.client);
         self.received = self.received.saturating_add(account.packets);
         self.corrupt = self.corrupt.saturating_add(account.corrupt);
@@ -330,7 +336,7 @@ impl Totals {
     }
 }
 
-/// Raw clients, and those of the standing run, which has no book.
+/// Raw clients, and those of the standing run, which has no counters.
 fn is_shown_as_raw(account: &Account) -> bool {
     account.is_client() && account.run == 0 || account.is_raw
 }
@@ -389,7 +395,7 @@ fn client_count(
 fn error_of(account: &Account) -> Option<String> {
     let text = match account.end {
         End::Clean => return None,
-        End::NotYet => "it had not ended when it was booked",
+        End::NotYet => "it had not ended when it was recorded",
         End::Abrupt => "the client closed the connection without an end",
         End::Broken => "the connection broke",
         End::Cut => "the connection was still open when the run was closed",
