@@ -1,4 +1,4 @@
-//! Accepting: a connection gets a seat and a worker, or a refusal that says why.
+//! Accepting: a connection gets a slot and a worker, or a refusal that says why.
 //!
 //! When descriptors run out the listener is left alone for 100 ms, since it would stay readable
 //! and the loop would spin. The last few are never taken here: the control port has to answer.
@@ -44,7 +44,7 @@ impl Master {
                 }
                 Ok((socket, peer)) => {
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    self.seat(socket, peer.unwrap_or(([0, 0, 0, 0], 0).into()));
+                    self.keep(socket, peer.unwrap_or(([0, 0, 0, 0], 0).into()));
                 }
                 Err(Errno::AGAIN) => return,
                 Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
@@ -57,22 +57,23 @@ impl Master {
         }
     }
 
-    fn seat(&mut self, socket: OwnedFd, peer: SocketAddr) {
+    fn keep(&mut self, socket: OwnedFd, peer: SocketAddr) {
         self.counters.accepted = self.counters.accepted.saturating_add(1);
         let put_at_start = bytes_put(&socket).unwrap_or(0);
-        let slot = match self.seats.take(socket, peer, put_at_start) {
+        let slot = match self.connections.insert(socket, peer, put_at_start) {
             Ok(slot) => slot,
             Err(socket) => {
                 return self.refuse_full(&socket);
             }
         };
-        if let (Some(record), Some(seat)) =
-            (self.ledger.slots().get(slot as usize), self.seats.get(slot))
-        {
+        if let (Some(record), Some(connection)) = (
+            self.ledger.slots().get(slot as usize),
+            self.connections.get(slot),
+        ) {
             record
                 .lease
                 .generation
-                .store(u64::from(seat.generation), Ordering::Release);
+                .store(u64::from(connection.generation), Ordering::Release);
             record.lease.opened_ns.store(now_ns(), Ordering::Release);
         }
         debug!(%peer, slot, "accepted");
@@ -91,20 +92,20 @@ impl Master {
     /// Gives a connection to a worker. Without one that serves it waits for the next to start.
     pub(super) fn place(&mut self, slot: u32) {
         let is_unread = self
-            .seats
+            .connections
             .get(slot)
-            .is_some_and(|seat| seat.unread.is_some());
+            .is_some_and(|connection| connection.unread.is_some());
         let candidates = self.workers.iter().map(|worker| Candidate {
             serves: worker.serves(),
             is_ready: worker.is_ready() || !is_unread,
             connections: worker.connections,
         });
         let chosen = placement::choose(candidates);
-        let Some(seat) = self.seats.get_mut(slot) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        seat.worker = chosen;
-        let generation = seat.generation;
+        connection.worker = chosen;
+        let generation = connection.generation;
         if let Some(chosen) = chosen {
             self.workers[chosen].connections += 1;
             self.say(chosen, ToWorker::Adopt { slot, generation }, Some(slot));
@@ -133,8 +134,12 @@ impl Master {
 
     /// Says something to a worker, now or as soon as its channel has room.
     pub(super) fn say(&mut self, worker: usize, message: ToWorker, slot: Option<u32>) {
-        let seats = &self.seats;
-        let socket = |slot| seats.get(slot).map(|seat| seat.socket.as_fd());
+        let connections = &self.connections;
+        let socket = |slot| {
+            connections
+                .get(slot)
+                .map(|connection| connection.socket.as_fd())
+        };
         self.workers[worker].say(message, slot, socket);
         if self.workers[worker]
             .process

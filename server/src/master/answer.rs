@@ -29,7 +29,7 @@ impl Master {
                     histograms,
                     reply,
                 } => {
-                    let live = live(&self.seats, &self.ledger)
+                    let live = live(&self.connections, &self.ledger)
                         .map(|(account, record, _, _)| (account, record));
                     reply(self.counters.read_run(run, histograms, live));
                 }
@@ -38,7 +38,7 @@ impl Master {
                 Request::WhenRested { reply } => self.answer_when_rested(reply),
                 Request::ReadServer { reply } => reply(self.read_server()),
                 Request::ReadTotals { reply } => {
-                    let live = live(&self.seats, &self.ledger)
+                    let live = live(&self.connections, &self.ledger)
                         .map(|(account, record, _, _)| (account, record));
                     reply(self.counters.read_totals(live));
                 }
@@ -171,7 +171,7 @@ impl Master {
         let of_run = |(slot, account): (u32, Account)| {
             (account.is_client() && account.run == run.bits()).then_some(slot)
         };
-        live(&self.seats, &self.ledger)
+        live(&self.connections, &self.ledger)
             .map(|(account, _, slot, _)| (slot, account))
             .filter_map(of_run)
             .collect()
@@ -248,16 +248,19 @@ impl Master {
                     .is_some_and(|process| is_real_time(process.pid)),
             })
             .collect();
-        for (account, _, slot, _) in live(&self.seats, &self.ledger) {
-            let Some(seat) = self.seats.get(slot) else {
+        for (account, _, slot, _) in live(&self.connections, &self.ledger) {
+            let Some(connection) = self.connections.get(slot) else {
                 continue;
             };
-            if let Some(worker) = seat.worker.and_then(|worker| workers.get_mut(worker)) {
-                worker.count.packets += account.packets.saturating_sub(seat.credited_packets);
+            if let Some(worker) = connection.worker.and_then(|worker| workers.get_mut(worker)) {
+                worker.count.packets += account.packets.saturating_sub(connection.credited_packets);
             }
         }
-        let connections = live(&self.seats, &self.ledger).map(|(account, _, slot, peer)| {
-            let worker = self.seats.get(slot).and_then(|seat| seat.worker);
+        let connections = live(&self.connections, &self.ledger).map(|(account, _, slot, peer)| {
+            let worker = self
+                .connections
+                .get(slot)
+                .and_then(|connection| connection.worker);
             (
                 account,
                 peer,
@@ -289,11 +292,11 @@ impl Master {
 
 /// Every connection that has not been recorded, as the ledger says now.
 fn live<'a>(
-    seats: &'a super::seats::Seats,
+    connections: &'a super::connection_table::ConnectionTable,
     ledger: &'a crate::ledger::Ledger,
 ) -> impl Iterator<Item = (Account, &'a Slot, u32, SocketAddr)> {
-    seats.all().filter_map(|(slot, seat)| {
+    connections.all().filter_map(|(slot, connection)| {
         let record = ledger.slots().get(slot as usize)?;
-        Some((record.account()?, record, slot, seat.peer))
+        Some((record.account()?, record, slot, connection.peer))
     })
 }

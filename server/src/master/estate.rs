@@ -5,13 +5,13 @@
 use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{run_counters::RunCounters, seats::Reservation, workers::Legacy};
+use super::{connection_table::SavedConnection, run_counters::RunCounters, workers::Legacy};
 use crate::ledger::{AgentKey, MESSAGE_BYTES, RUNS_MAX, ToWorker};
 
 /// All of it. `B` is the books, borrowed by who leaves them and owned by who takes them.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(super) struct Estate<B> {
-    pub(super) seats: Vec<Reservation>,
+    pub(super) seats: Vec<SavedConnection>,
     /// Last generation of each slot.
     pub(super) generations: Vec<u32>,
     pub(super) gates: Vec<Gatekey>,
@@ -85,9 +85,9 @@ mod tests {
     use crate::{
         ledger::{Account, Dimensions, End, Ledger},
         master::{
+            connection_table::{ConnectionTable, Unread},
             request::{Admission, WorkerCount},
             run_counters::Ended,
-            seats::{Seats, Unread},
         },
         upgrade::{FORMAT_VERSION, fingerprint},
     };
@@ -156,10 +156,10 @@ mod tests {
     fn encoded(row: usize, seed: u64) -> Vec<u8> {
         let mut pauses = Histogram::default();
         pauses.record(seed);
-        let mut seats = Seats::new(4);
+        let mut seats = ConnectionTable::new(4);
         let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
         let slot = seats
-            .take(socket, ([127, 0, 0, 1], 1).into(), seed)
+            .insert(socket, ([127, 0, 0, 1], 1).into(), seed)
             .unwrap();
         seats.get_mut(slot).unwrap().unread = Some(Unread {
             since_ns: seed,
@@ -174,7 +174,7 @@ mod tests {
             connections_lost: 1,
             pauses,
             row_closed_ns: [seed; RUNS_MAX],
-            seats: seats.reservations(),
+            seats: seats.saved(),
         };
         estate.encode().unwrap()
     }

@@ -6,10 +6,10 @@ use std::os::fd::OwnedFd;
 use metronome_proto::run_id::RunId;
 
 use super::{
+    connection_table::ConnectionTable,
     estate::Estate,
     request::{Admission, RunRecord, WorkerCount},
     run_counters::{Ended, RunCounters},
-    seats::Seats,
     workers::Worker,
 };
 use crate::ledger::{Account, Slot};
@@ -69,9 +69,10 @@ pub(crate) fn inherit(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
     let sockets = (0..estate.seats.len().min(SLOTS as usize))
         .map(|_| socket())
         .collect();
-    if let Ok(seats) = Seats::inherit(SLOTS, &estate.generations, &estate.seats, sockets) {
+    if let Ok(seats) = ConnectionTable::inherit(SLOTS, &estate.generations, &estate.seats, sockets)
+    {
         assert_eq!(seats.all().count(), estate.seats.len());
-        assert_eq!(seats.reservations().len(), estate.seats.len());
+        assert_eq!(seats.saved().len(), estate.seats.len());
     }
     for (index, legacy) in estate.workers.into_iter().enumerate() {
         let mut worker = Worker::new(index);

@@ -81,11 +81,11 @@ impl Master {
     }
 
     fn give(&self, conduit: &Conduit, deadline_ns: u64) -> Result<HandedOver, String> {
-        let seats = self.seats.reservations();
+        let seats = self.connections.saved();
         let sockets = seats.len();
         let estate = Estate {
             seats,
-            generations: self.seats.generations().to_vec(),
+            generations: self.connections.generations().to_vec(),
             gates: self
                 .gates
                 .agents()
@@ -107,7 +107,9 @@ impl Master {
         let bytes = estate.encode()?;
         send_sockets(
             conduit,
-            self.seats.all().map(|(_, seat)| seat.socket.as_fd()),
+            self.connections
+                .all()
+                .map(|(_, connection)| connection.socket.as_fd()),
             deadline_ns,
         )
         .map_err(|error| format!("the connections cannot be handed over: {error}"))?;

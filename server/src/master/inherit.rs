@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use metronome_os::clock::now_ns;
 use tracing::info;
 
-use super::{Master, Phase, UNREAD_WATCH_NS, estate::Estate, seats::Seats};
+use super::{Master, Phase, UNREAD_WATCH_NS, connection_table::ConnectionTable, estate::Estate};
 use crate::ledger::ToWorker;
 
 impl Master {
@@ -26,7 +26,8 @@ impl Master {
             self.gates.admit(key.agent()?);
         }
         let slots = self.ledger.slots().len() as u32;
-        self.seats = Seats::inherit(slots, &estate.generations, &estate.seats, sockets)?;
+        self.connections =
+            ConnectionTable::inherit(slots, &estate.generations, &estate.seats, sockets)?;
         self.counters = estate.counters;
         self.recovered_packets = estate.recovered_packets;
         self.connections_lost = estate.connections_lost;
@@ -55,15 +56,15 @@ impl Master {
         }
         self.set_raw_seats();
         self.unread = self
-            .seats
+            .connections
             .all()
-            .filter(|(_, seat)| seat.unread.is_some())
+            .filter(|(_, connection)| connection.unread.is_some())
             .map(|(slot, _)| slot)
             .collect();
         self.watch_unread_until_ns = now_ns + UNREAD_WATCH_NS;
         self.place_waiting();
         self.watch_listener(true);
-        let connections = self.seats.all().count();
+        let connections = self.connections.all().count();
         let text = format!("another server process took over with {connections} connections");
         self.counters
             .note_incident(now_ns, "server upgraded", &text);

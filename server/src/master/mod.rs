@@ -7,7 +7,7 @@
 //! | `accept` | new connections |
 //! | `listening` | how many there may be, and what they inherit |
 //! | `placement` | which worker gets one (pure) |
-//! | `seats` | the connections that the master holds |
+//! | `connection_table` | the connections that the master holds |
 //! | `workers` | the worker processes |
 //! | `worker_log` | what they say |
 //! | `recover` | what happens when one of them ends |
@@ -21,6 +21,7 @@
 
 mod accept;
 mod answer;
+mod connection_table;
 mod estate;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -32,7 +33,6 @@ mod recover;
 pub(crate) mod request;
 mod rolling;
 mod run_counters;
-mod seats;
 mod worker_log;
 mod workers;
 
@@ -56,7 +56,7 @@ use rustix::event::{
 };
 use tracing::{error, info, warn};
 
-use self::{run_counters::RunCounters, seats::Seats, workers::Worker};
+use self::{connection_table::ConnectionTable, run_counters::RunCounters, workers::Worker};
 use crate::{
     coalescing::RxCoalesce,
     ledger::{AgentKey, FromWorker, Gates, Ledger, MESSAGE_BYTES, RUNS_MAX, ToWorker},
@@ -132,7 +132,7 @@ struct Master {
     ledger: Ledger,
     gates: Gates,
     workers: Vec<Worker>,
-    seats: Seats,
+    connections: ConnectionTable,
     counters: RunCounters,
     /// Packets worked off for dead workers, since the start.
     recovered_packets: u64,
@@ -258,7 +258,7 @@ impl Master {
             ledger,
             gates: Gates::new(settings.accept_raw),
             workers: (0..settings.workers as usize).map(Worker::new).collect(),
-            seats: Seats::new(slots),
+            connections: ConnectionTable::new(slots),
             counters: RunCounters::default(),
             recovered_packets: 0,
             connections_lost: 0,
@@ -480,8 +480,12 @@ impl Master {
             return self.bury(index);
         }
         if flags.contains(EventFlags::OUT) {
-            let seats = &self.seats;
-            let socket = |slot| seats.get(slot).map(|seat| seat.socket.as_fd());
+            let connections = &self.connections;
+            let socket = |slot| {
+                connections
+                    .get(slot)
+                    .map(|connection| connection.socket.as_fd())
+            };
             let is_flushed = self.workers[index]
                 .process
                 .as_mut()
@@ -510,10 +514,9 @@ impl Master {
             return self.roll(now_ns());
         };
         // Anything may be in a message of a broken worker: it can only let go of what is its own.
-        let is_its_own = self
-            .seats
-            .get(slot)
-            .is_some_and(|seat| seat.worker == Some(index) && seat.generation == generation);
+        let is_its_own = self.connections.get(slot).is_some_and(|connection| {
+            connection.worker == Some(index) && connection.generation == generation
+        });
         if is_its_own {
             self.workers[index].connections = self.workers[index].connections.saturating_sub(1);
             self.finish(slot);

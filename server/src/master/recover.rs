@@ -15,7 +15,9 @@ use metronome_os::{
 };
 use tracing::{info, warn};
 
-use super::{Master, Phase, UNREAD_WATCH_NS, run_counters::Ended, seats::Unread, workers};
+use super::{
+    Master, Phase, UNREAD_WATCH_NS, connection_table::Unread, run_counters::Ended, workers,
+};
 use crate::ledger::{
     Account, BUFFER_BYTES, End, Gate, Ink, Stage, ToWorker, place_rest, resume, work,
 };
@@ -58,7 +60,7 @@ impl Master {
             .heartbeat_ns
             .load(Ordering::Acquire)
             .max(started_ns);
-        let slots = self.seats.of_worker(Some(worker));
+        let slots = self.connections.of_worker(Some(worker));
         self.watch_unread_until_ns = found_ns + UNREAD_WATCH_NS;
         let (connections, recovered_before) = (slots.len(), self.recovered_packets);
         self.workers[worker].connections = 0;
@@ -103,7 +105,12 @@ impl Master {
             self.connections_lost = self.connections_lost.saturating_add(1);
         }
         self.ledger.slots()[slot as usize].commit(&account, &Ink);
-        if account.stage != Stage::Closed && self.seats.get(slot).is_some_and(|seat| seat.is_cut) {
+        if account.stage != Stage::Closed
+            && self
+                .connections
+                .get(slot)
+                .is_some_and(|connection| connection.is_cut)
+        {
             self.end_unread(slot, &mut account);
         }
         self.credit(slot, &account, None);
@@ -121,9 +128,9 @@ impl Master {
                 worked_ns: account.worked_ns,
             };
             if self
-                .seats
+                .connections
                 .get_mut(slot)
-                .is_some_and(|seat| seat.go_unread(unread))
+                .is_some_and(|connection| connection.go_unread(unread))
             {
                 self.unread.push(slot);
             }
@@ -138,11 +145,11 @@ impl Master {
         if !account.is_possible() {
             return Err(Unrecoverable::Impossible);
         }
-        let Some(seat) = self.seats.get(slot) else {
+        let Some(connection) = self.connections.get(slot) else {
             return Ok(());
         };
         let committed = account.bytes;
-        let taken = bytes_taken(&seat.socket)?;
+        let taken = bytes_taken(&connection.socket)?;
         let left = taken
             .checked_sub(committed)
             .and_then(|left| usize::try_from(left).ok());
@@ -156,7 +163,7 @@ impl Master {
                 gates: &self.gates,
                 ledger: &self.ledger,
                 slot,
-                generation: seat.generation,
+                generation: connection.generation,
             };
             // What ended the worker may be a fault of ours in this very code: then it costs this
             // one client, not the server.
@@ -165,18 +172,18 @@ impl Master {
             }));
             resumed.map_err(|_| Unrecoverable::Deadly)?;
         }
-        let put = bytes_put(&seat.socket)?.saturating_sub(seat.put_at_start);
+        let put = bytes_put(&connection.socket)?.saturating_sub(connection.put_at_start);
         account.written = put.min(account.owed).max(account.written.min(account.owed));
         Ok(())
     }
 
     /// Puts the packets that are new in `account` down to whoever counted them.
     fn credit(&mut self, slot: u32, account: &Account, worker: Option<usize>) {
-        let Some(seat) = self.seats.get_mut(slot) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        let packets = account.packets.saturating_sub(seat.credited_packets);
-        seat.credited_packets = account.packets;
+        let packets = account.packets.saturating_sub(connection.credited_packets);
+        connection.credited_packets = account.packets;
         match worker {
             Some(worker) => {
                 let sum = &mut self.workers[worker].packets;
@@ -197,21 +204,25 @@ impl Master {
         else {
             return;
         };
-        let Some(worker) = self.seats.get(slot).map(|seat| seat.worker) else {
+        let Some(worker) = self
+            .connections
+            .get(slot)
+            .map(|connection| connection.worker)
+        else {
             return;
         };
         self.credit(slot, &account, worker);
-        let Some(seat) = self.seats.vacate(slot) else {
+        let Some(connection) = self.connections.remove(slot) else {
             return;
         };
         self.counters.record_closed(&Ended {
             account: &account,
             record: &self.ledger.slots()[slot as usize],
-            peer: seat.peer,
+            peer: connection.peer,
             worker,
-            bytes_taken: bytes_taken(&seat.socket).ok(),
+            bytes_taken: bytes_taken(&connection.socket).ok(),
         });
-        self.leave_seat(slot, seat.generation, &account);
+        self.leave_seat(slot, connection.generation, &account);
         if let Err(error) = self.ledger.clear_slot(slot as usize) {
             warn!(slot, "the ledger's memory cannot be freed: {error}");
         }
@@ -228,10 +239,10 @@ impl Master {
     /// Notes the pause of a connection if it is over. False while it is not.
     fn note_pause(&mut self, slot: u32) -> bool {
         // The seat first: looking at the ledger of one that is free again would give it memory.
-        let Some(seat) = self.seats.get_mut(slot) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return true;
         };
-        let Some(unread) = seat.unread else {
+        let Some(unread) = connection.unread else {
             return true;
         };
         let account = self
@@ -242,7 +253,7 @@ impl Master {
         let Some(account) = account.filter(|account| account.worked_ns > unread.worked_ns) else {
             return false;
         };
-        seat.unread = None;
+        connection.unread = None;
         self.pauses
             .record(account.worked_ns.saturating_sub(unread.since_ns));
         true
@@ -250,19 +261,19 @@ impl Master {
 
     /// Connections that found no worker go to the ones that serve now.
     pub(super) fn place_waiting(&mut self) {
-        for slot in self.seats.of_worker(None) {
+        for slot in self.connections.of_worker(None) {
             self.place(slot);
         }
     }
 
     /// Ends a connection: its worker works off what is there and lets go.
     pub(super) fn cut(&mut self, slot: u32) {
-        let Some(seat) = self.seats.get_mut(slot) else {
+        let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };
-        seat.is_cut = true;
-        let generation = seat.generation;
-        match seat.worker {
+        connection.is_cut = true;
+        let generation = connection.generation;
+        match connection.worker {
             Some(worker) => self.say(worker, ToWorker::Cut { slot, generation }, None),
             None => {
                 let Some(mut account) = self
@@ -283,7 +294,7 @@ impl Master {
     /// Works off what still lies in the socket of a connection that no worker reads, and closes its
     /// account.
     fn end_unread(&mut self, slot: u32, account: &mut Account) {
-        let Some(seat) = self.seats.get(slot) else {
+        let Some(connection) = self.connections.get(slot) else {
             return;
         };
         let record = &self.ledger.slots()[slot as usize];
@@ -291,11 +302,11 @@ impl Master {
             gates: &self.gates,
             ledger: &self.ledger,
             slot,
-            generation: seat.generation,
+            generation: connection.generation,
         };
         for _ in 0..BATCHES_AFTER_CUT {
             let at = place_rest(record, account, &Ink);
-            match receive_into(&seat.socket, &record.buffer.0, at) {
+            match receive_into(&connection.socket, &record.buffer.0, at) {
                 Ok(taken) if taken > 0 => work(record, account, taken, now_ns(), &gate, &Ink),
                 _ => break,
             }

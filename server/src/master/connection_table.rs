@@ -1,4 +1,4 @@
-//! The connections that the master holds: one seat per slot of the ledger.
+//! The connections that the master holds: one entry per slot of the ledger.
 //!
 //! The master's copy of a socket is what keeps a connection alive while workers come and go.
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct HeldConnection {
     pub(super) socket: OwnedFd,
     pub(super) peer: SocketAddr,
     pub(super) generation: u32,
@@ -33,7 +33,7 @@ pub(super) struct Unread {
     pub(super) worked_ns: u64,
 }
 
-impl Seat {
+impl HeldConnection {
     /// Nobody reads it from now on. False when nobody did before: its pause goes on.
     pub(super) fn go_unread(&mut self, unread: Unread) -> bool {
         let is_new = self.unread.is_none();
@@ -42,9 +42,9 @@ impl Seat {
     }
 }
 
-/// A seat without its socket, for a successor.
+/// A connection without its socket, for a new server process.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Reservation {
+pub(super) struct SavedConnection {
     slot: u32,
     peer: SocketAddr,
     put_at_start: u64,
@@ -52,16 +52,16 @@ pub(super) struct Reservation {
     unread: Option<Unread>,
 }
 
-/// All seats, by slot.
+/// All of them, by slot.
 #[derive(Debug)]
-pub(super) struct Seats {
-    by_slot: Vec<Option<Seat>>,
+pub(super) struct ConnectionTable {
+    by_slot: Vec<Option<HeldConnection>>,
     /// Last generation of each slot.
     generations: Vec<u32>,
     free: Vec<u32>,
 }
 
-impl Seats {
+impl ConnectionTable {
     pub(super) fn new(slots: u32) -> Self {
         Self {
             by_slot: std::iter::repeat_with(|| None)
@@ -73,16 +73,16 @@ impl Seats {
         }
     }
 
-    /// Every seat without its socket, in the order of [`Seats::all`].
-    pub(super) fn reservations(&self) -> Vec<Reservation> {
-        let reservation = |(slot, seat): (u32, &Seat)| Reservation {
+    /// Every connection without its socket, in the order of [`ConnectionTable::all`].
+    pub(super) fn saved(&self) -> Vec<SavedConnection> {
+        let saved = |(slot, connection): (u32, &HeldConnection)| SavedConnection {
             slot,
-            peer: seat.peer,
-            put_at_start: seat.put_at_start,
-            credited_packets: seat.credited_packets,
-            unread: seat.unread,
+            peer: connection.peer,
+            put_at_start: connection.put_at_start,
+            credited_packets: connection.credited_packets,
+            unread: connection.unread,
         };
-        self.all().map(reservation).collect()
+        self.all().map(saved).collect()
     }
 
     /// The last generation of each slot, without the slots at the end that never had any.
@@ -95,37 +95,37 @@ impl Seats {
         &self.generations[..used]
     }
 
-    /// The seats of another server as it has handed them over, none with a worker. An error is one
+    /// The connections of another server as it has handed them over, none with a worker. An error is one
     /// sentence: nothing of it is taken on trust.
     pub(super) fn inherit(
         slots: u32,
         generations: &[u32],
-        reservations: &[Reservation],
+        saved: &[SavedConnection],
         sockets: Vec<OwnedFd>,
     ) -> Result<Self, String> {
-        let mut seats = Self::new(slots);
-        if generations.len() > slots as usize || reservations.len() != sockets.len() {
-            let (reserved, given) = (reservations.len(), sockets.len());
+        let mut table = Self::new(slots);
+        if generations.len() > slots as usize || saved.len() != sockets.len() {
+            let (reserved, given) = (saved.len(), sockets.len());
             return Err(format!(
-                "{reserved} seats and {given} connections do not fit each other or {slots} slots"
+                "{reserved} saved connections and {given} sockets do not fit each other or {slots} slots"
             ));
         }
-        seats.generations[..generations.len()].copy_from_slice(generations);
-        for (reservation, socket) in reservations.iter().zip(sockets) {
-            let Reservation {
+        table.generations[..generations.len()].copy_from_slice(generations);
+        for (saved, socket) in saved.iter().zip(sockets) {
+            let SavedConnection {
                 slot,
                 peer,
                 put_at_start,
                 credited_packets,
                 unread,
-            } = *reservation;
+            } = *saved;
             let generation = generations
                 .get(slot as usize)
                 .copied()
                 .filter(|generation| *generation > 0);
             let generation = generation
                 .ok_or_else(|| format!("slot {slot} has a connection and no generation"))?;
-            let seat = Seat {
+            let connection = HeldConnection {
                 socket,
                 peer,
                 generation,
@@ -135,18 +135,18 @@ impl Seats {
                 unread,
                 is_cut: false,
             };
-            if seats.by_slot[slot as usize].replace(seat).is_some() {
+            if table.by_slot[slot as usize].replace(connection).is_some() {
                 return Err(format!("slot {slot} has two connections"));
             }
         }
-        seats
+        table
             .free
-            .retain(|slot| seats.by_slot[*slot as usize].is_none());
-        Ok(seats)
+            .retain(|slot| table.by_slot[*slot as usize].is_none());
+        Ok(table)
     }
 
     /// Gives a new connection a slot, or the socket back when there is none.
-    pub(super) fn take(
+    pub(super) fn insert(
         &mut self,
         socket: OwnedFd,
         peer: SocketAddr,
@@ -157,7 +157,7 @@ impl Seats {
         };
         let generation = self.generations[slot as usize].wrapping_add(1).max(1);
         self.generations[slot as usize] = generation;
-        let seat = Seat {
+        let connection = HeldConnection {
             socket,
             peer,
             generation,
@@ -167,37 +167,37 @@ impl Seats {
             unread: None,
             is_cut: false,
         };
-        self.by_slot[slot as usize] = Some(seat);
+        self.by_slot[slot as usize] = Some(connection);
         Ok(slot)
     }
 
-    /// Ends a seat: the socket closes with what is returned.
-    pub(super) fn vacate(&mut self, slot: u32) -> Option<Seat> {
-        let seat = self.by_slot.get_mut(slot as usize)?.take()?;
+    /// Removes a connection: the socket closes with what is returned.
+    pub(super) fn remove(&mut self, slot: u32) -> Option<HeldConnection> {
+        let connection = self.by_slot.get_mut(slot as usize)?.take()?;
         self.free.push(slot);
-        Some(seat)
+        Some(connection)
     }
 
-    pub(super) fn get(&self, slot: u32) -> Option<&Seat> {
+    pub(super) fn get(&self, slot: u32) -> Option<&HeldConnection> {
         self.by_slot.get(slot as usize)?.as_ref()
     }
 
-    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Seat> {
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut HeldConnection> {
         self.by_slot.get_mut(slot as usize)?.as_mut()
     }
 
     /// Every connection with its slot.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &Seat)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (u32, &HeldConnection)> {
         self.by_slot
             .iter()
             .enumerate()
-            .filter_map(|(slot, seat)| Some((slot as u32, seat.as_ref()?)))
+            .filter_map(|(slot, connection)| Some((slot as u32, connection.as_ref()?)))
     }
 
     /// The slots that `worker` reads.
     pub(super) fn of_worker(&self, worker: Option<usize>) -> Vec<u32> {
         self.all()
-            .filter(|(_, seat)| seat.worker == worker)
+            .filter(|(_, connection)| connection.worker == worker)
             .map(|(slot, _)| slot)
             .collect()
     }
@@ -217,22 +217,22 @@ mod tests {
 
     #[test]
     fn a_pause_that_outlasts_a_second_death_has_begun_with_the_first() {
-        let mut seats = Seats::new(1);
-        let slot = seats
-            .take(socket(), "127.0.0.1:1".parse().unwrap(), 0)
+        let mut table = ConnectionTable::new(1);
+        let slot = table
+            .insert(socket(), "127.0.0.1:1".parse().unwrap(), 0)
             .unwrap();
-        let seat = seats.get_mut(slot).unwrap();
-        assert!(seat.go_unread(Unread {
+        let connection = table.get_mut(slot).unwrap();
+        assert!(connection.go_unread(Unread {
             since_ns: 5,
             worked_ns: 4
         }));
-        assert!(!seat.go_unread(Unread {
+        assert!(!connection.go_unread(Unread {
             since_ns: 9,
             worked_ns: 4
         }));
-        assert_eq!(seat.unread.map(|unread| unread.since_ns), Some(5));
-        seat.unread = None;
-        assert!(seat.go_unread(Unread {
+        assert_eq!(connection.unread.map(|unread| unread.since_ns), Some(5));
+        connection.unread = None;
+        assert!(connection.go_unread(Unread {
             since_ns: 9,
             worked_ns: 8
         }));
@@ -241,43 +241,43 @@ mod tests {
     proptest! {
         #[test]
         fn no_slot_is_given_twice_and_no_generation_comes_again(steps in prop::collection::vec(any::<Option<u8>>(), 0..200)) {
-            let mut seats = Seats::new(8);
+            let mut table = ConnectionTable::new(8);
             let (mut taken, mut seen) = (Vec::new(), HashSet::new());
             for step in steps {
                 match step {
-                    None => match seats.take(socket(), "127.0.0.1:1".parse().unwrap(), 0) {
+                    None => match table.insert(socket(), "127.0.0.1:1".parse().unwrap(), 0) {
                         Ok(slot) => {
                             prop_assert!(!taken.contains(&slot));
-                            prop_assert!(seen.insert((slot, seats.get(slot).unwrap().generation)));
+                            prop_assert!(seen.insert((slot, table.get(slot).unwrap().generation)));
                             taken.push(slot);
                         }
                         Err(_) => prop_assert_eq!(taken.len(), 8),
                     },
-                    Some(_) if taken.is_empty() => prop_assert!(seats.vacate(0).is_none()),
+                    Some(_) if taken.is_empty() => prop_assert!(table.remove(0).is_none()),
                     Some(pick) => {
                         let slot = taken.swap_remove(usize::from(pick) % taken.len());
-                        prop_assert!(seats.vacate(slot).is_some());
+                        prop_assert!(table.remove(slot).is_some());
                     }
                 }
-                prop_assert_eq!(seats.all().count(), taken.len());
+                prop_assert_eq!(table.all().count(), taken.len());
             }
         }
 
         #[test]
-        fn seats_that_are_handed_over_are_the_same_and_go_on_the_same(steps in prop::collection::vec(any::<Option<u8>>(), 0..50)) {
-            let mut seats = Seats::new(8);
+        fn connections_that_are_handed_over_are_the_same_and_go_on_the_same(steps in prop::collection::vec(any::<Option<u8>>(), 0..50)) {
+            let mut table = ConnectionTable::new(8);
             for step in steps {
                 match step {
-                    None => drop(seats.take(socket(), "127.0.0.1:1".parse().unwrap(), 7)),
-                    Some(slot) => drop(seats.vacate(u32::from(slot % 8))),
+                    None => drop(table.insert(socket(), "127.0.0.1:1".parse().unwrap(), 7)),
+                    Some(slot) => drop(table.remove(u32::from(slot % 8))),
                 }
             }
-            let sockets = seats.all().map(|_| socket()).collect();
-            let mut again = Seats::inherit(8, seats.generations(), &seats.reservations(), sockets).unwrap();
-            prop_assert_eq!(again.reservations(), seats.reservations());
-            prop_assert_eq!(again.generations(), seats.generations());
-            while let Ok(slot) = again.take(socket(), "127.0.0.1:1".parse().unwrap(), 0) {
-                let before = seats.generations.get(slot as usize).copied().unwrap();
+            let sockets = table.all().map(|_| socket()).collect();
+            let mut again = ConnectionTable::inherit(8, table.generations(), &table.saved(), sockets).unwrap();
+            prop_assert_eq!(again.saved(), table.saved());
+            prop_assert_eq!(again.generations(), table.generations());
+            while let Ok(slot) = again.insert(socket(), "127.0.0.1:1".parse().unwrap(), 0) {
+                let before = table.generations.get(slot as usize).copied().unwrap();
                 prop_assert_eq!(again.get(slot).unwrap().generation, before + 1);
             }
             prop_assert_eq!(again.all().count(), 8);
@@ -286,11 +286,11 @@ mod tests {
         #[test]
         fn no_reservation_makes_a_panic(slots in prop::collection::vec(any::<u8>(), 0..9), generations in prop::collection::vec(0..2_u32, 0..9), sockets in 0..9_usize) {
             let peer = "127.0.0.1:1".parse().unwrap();
-            let reservation = |slot| Reservation { slot, peer, put_at_start: 0, credited_packets: 0, unread: None };
-            let reservations: Vec<_> = slots.iter().map(|slot| reservation(u32::from(*slot))).collect();
+            let saved = |slot| SavedConnection { slot, peer, put_at_start: 0, credited_packets: 0, unread: None };
+            let saved: Vec<_> = slots.iter().map(|slot| saved(u32::from(*slot))).collect();
             let sockets = (0..sockets).map(|_| socket()).collect();
-            if let Ok(seats) = Seats::inherit(8, &generations, &reservations, sockets) {
-                prop_assert_eq!(seats.all().count(), reservations.len());
+            if let Ok(table) = ConnectionTable::inherit(8, &generations, &saved, sockets) {
+                prop_assert_eq!(table.all().count(), saved.len());
             }
         }
     }
