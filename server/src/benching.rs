@@ -44,7 +44,7 @@ impl Batch {
             first_client: 0,
             clients: 8,
             shares_clock: true,
-            standing: false,
+            is_static: false,
         });
         let hello = Hello {
             run,

@@ -98,7 +98,7 @@ impl Connection {
             first_client: 0,
             clients: 8,
             shares_clock: true,
-            standing: false,
+            is_static: false,
         });
         Ok(Self {
             ledger,

@@ -73,7 +73,7 @@ impl ToWorker {
             Self::Adopt { slot, generation } => words.all(2, [slot, generation, 0]),
             Self::Admit(agent) => {
                 words.all(3, [agent.row, agent.first_client, agent.clients]);
-                words.set_flags(u32::from(agent.agent), agent.shares_clock, agent.standing);
+                words.set_flags(u32::from(agent.agent), agent.shares_clock, agent.is_static);
                 words.set_run(agent.run);
                 words.0[32..32 + KEY_BYTES].copy_from_slice(agent.key.as_bytes());
             }
@@ -108,7 +108,7 @@ impl ToWorker {
             3 => {
                 let mut key = [0; KEY_BYTES];
                 key.copy_from_slice(&message[32..32 + KEY_BYTES]);
-                let (agent, shares_clock, standing) = words.flags();
+                let (agent, shares_clock, is_static) = words.flags();
                 Ok(Self::Admit(AgentKey {
                     row: a,
                     run: words.run(),
@@ -117,7 +117,7 @@ impl ToWorker {
                     first_client: b,
                     clients: c,
                     shares_clock,
-                    standing,
+                    is_static,
                 }))
             }
             4 => Ok(Self::Dismiss { run: words.run() }),
@@ -197,10 +197,10 @@ impl Words {
         RunId::from_bits(u64::from_le_bytes(bits))
     }
 
-    fn set_flags(&mut self, agent: u32, shares_clock: bool, standing: bool) {
+    fn set_flags(&mut self, agent: u32, shares_clock: bool, is_static: bool) {
         self.0[24..28].copy_from_slice(&agent.to_le_bytes());
         self.0[28] = u8::from(shares_clock);
-        self.0[29] = u8::from(standing);
+        self.0[29] = u8::from(is_static);
     }
 
     fn flags(&self) -> (u16, bool, bool) {
@@ -228,7 +228,7 @@ mod tests {
             first_client: 70_000,
             clients: 9,
             shares_clock: true,
-            standing: true,
+            is_static: true,
         };
         for message in [
             ToWorker::Memory {

@@ -392,7 +392,7 @@ mod tests {
                 first_client: 0,
                 clients: 8,
                 shares_clock: true,
-                standing: false,
+                is_static: false,
             });
             Self { ledger, gates }
         }

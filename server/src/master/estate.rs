@@ -101,7 +101,7 @@ mod tests {
             first_client: 3,
             clients: 4,
             shares_clock: true,
-            standing: false,
+            is_static: false,
         }
     }
 
@@ -221,7 +221,7 @@ mod tests {
         assert!(Estate::decode(&encoded(RUNS_MAX, 1)).is_err());
         assert!(
             Estate::decode(&encoded(0, 1)).is_err(),
-            "the standing run has no counters"
+            "the static run has no counters"
         );
         let agent = Gatekey::from(key(2)).agent().unwrap();
         assert_eq!(

@@ -336,7 +336,7 @@ impl Totals {
     }
 }
 
-/// Raw clients, and those of the standing run, which has no counters.
+/// Raw clients, and those of the static run, which has no counters.
 fn is_shown_as_raw(account: &Account) -> bool {
     account.is_client() && account.run == 0 || account.is_raw
 }
