@@ -108,7 +108,7 @@ impl Master {
         let generation = connection.generation;
         if let Some(chosen) = chosen {
             self.workers[chosen].connections += 1;
-            self.say(chosen, ToWorker::Adopt { slot, generation }, Some(slot));
+            self.send(chosen, ToWorker::Adopt { slot, generation }, Some(slot));
         }
     }
 
@@ -132,15 +132,15 @@ impl Master {
         }
     }
 
-    /// Says something to a worker, now or as soon as its channel has room.
-    pub(super) fn say(&mut self, worker: usize, message: ToWorker, slot: Option<u32>) {
+    /// Sends a message to a worker, now or as soon as its channel has room.
+    pub(super) fn send(&mut self, worker: usize, message: ToWorker, slot: Option<u32>) {
         let connections = &self.connections;
         let socket = |slot| {
             connections
                 .get(slot)
                 .map(|connection| connection.socket.as_fd())
         };
-        self.workers[worker].say(message, slot, socket);
+        self.workers[worker].send(message, slot, socket);
         if self.workers[worker]
             .process
             .as_ref()

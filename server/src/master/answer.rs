@@ -107,7 +107,7 @@ impl Master {
     /// Tells every worker, those to come included, to verify an agent's hellos.
     pub(super) fn admit_agent(&mut self, agent: AgentKey) {
         self.gates.admit(agent);
-        self.say_to_all(ToWorker::Admit(agent));
+        self.send_to_all(ToWorker::Admit(agent));
     }
 
     /// Answers those who wait for the workers, if all serve.
@@ -117,9 +117,9 @@ impl Master {
         }
     }
 
-    pub(super) fn say_to_all(&mut self, message: ToWorker) {
+    pub(super) fn send_to_all(&mut self, message: ToWorker) {
         for worker in 0..self.workers.len() {
-            self.say(worker, message, None);
+            self.send(worker, message, None);
         }
     }
 
@@ -133,7 +133,7 @@ impl Master {
         }
         // After the cuts, so that an end that still comes can be verified. Our own gates stay open
         // until the last connection is recorded: one may have to be worked off here.
-        self.say_to_all(ToWorker::Dismiss { run });
+        self.send_to_all(ToWorker::Dismiss { run });
         self.has_finished = true;
     }
 
@@ -155,7 +155,7 @@ impl Master {
             };
             self.gates.dismiss(run);
             // Again, for a worker that was started in the meantime.
-            self.say_to_all(ToWorker::Dismiss { run });
+            self.send_to_all(ToWorker::Dismiss { run });
             self.row_closed_ns[counted.row] = now_ns();
             let reply = counted.closing.take();
             let record = counted.into_record(&self.worker_counts());

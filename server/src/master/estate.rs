@@ -5,7 +5,7 @@
 use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{connection_table::SavedConnection, run_counters::RunCounters, workers::Legacy};
+use super::{connection_table::SavedConnection, run_counters::RunCounters, workers::SavedWorker};
 use crate::ledger::{AgentKey, MESSAGE_BYTES, RUNS_MAX, ToWorker};
 
 /// All of it. `B` is the books, borrowed by who leaves them and owned by who takes them.
@@ -16,7 +16,7 @@ pub(super) struct Estate<B> {
     pub(super) generations: Vec<u32>,
     pub(super) gates: Vec<Gatekey>,
     pub(super) counters: B,
-    pub(super) workers: Vec<Legacy>,
+    pub(super) workers: Vec<SavedWorker>,
     pub(super) recovered_packets: u64,
     pub(super) connections_lost: u64,
     pub(super) pauses: Histogram,
@@ -169,7 +169,7 @@ mod tests {
             generations: seats.generations().to_vec(),
             gates: vec![key(1).into()],
             counters: &counters(row, seed),
-            workers: vec![Legacy::default(); 2],
+            workers: vec![SavedWorker::default(); 2],
             recovered_packets: seed,
             connections_lost: 1,
             pauses,

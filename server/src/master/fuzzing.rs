@@ -74,11 +74,11 @@ pub(crate) fn inherit(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
         assert_eq!(seats.all().count(), estate.seats.len());
         assert_eq!(seats.saved().len(), estate.seats.len());
     }
-    for (index, legacy) in estate.workers.into_iter().enumerate() {
+    for (index, saved) in estate.workers.into_iter().enumerate() {
         let mut worker = Worker::new(index);
-        worker.inherit(legacy);
+        worker.inherit(saved);
         let _ = worker.is_in_crash_loop(u64::MAX);
-        let _ = worker.legacy();
+        let _ = worker.saved();
     }
     let mut counters = estate.counters;
     let _ = (counters.reserved_clients(), counters.has_closing());

@@ -76,7 +76,7 @@ impl Master {
         self.watch_listener(false);
         for worker in 0..self.workers.len() {
             self.workers[worker].set_quitting();
-            self.say(worker, ToWorker::Quit, None);
+            self.send(worker, ToWorker::Quit, None);
         }
     }
 
@@ -97,7 +97,7 @@ impl Master {
             workers: self
                 .workers
                 .iter()
-                .map(super::workers::Worker::legacy)
+                .map(super::workers::Worker::saved)
                 .collect(),
             recovered_packets: self.recovered_packets,
             connections_lost: self.connections_lost,

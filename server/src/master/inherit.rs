@@ -33,8 +33,8 @@ impl Master {
         self.connections_lost = estate.connections_lost;
         self.pauses = estate.pauses;
         self.row_closed_ns = estate.row_closed_ns;
-        for (worker, legacy) in self.workers.iter_mut().zip(estate.workers) {
-            worker.inherit(legacy);
+        for (worker, saved) in self.workers.iter_mut().zip(estate.workers) {
+            worker.inherit(saved);
         }
         Ok(())
     }
@@ -50,9 +50,9 @@ impl Master {
         self.workers
             .iter_mut()
             .for_each(|worker| worker.forgive_silence(now_ns));
-        self.say_to_all(ToWorker::Begin);
+        self.send_to_all(ToWorker::Begin);
         for agent in self.gates.agents().to_vec() {
-            self.say_to_all(ToWorker::Admit(agent));
+            self.send_to_all(ToWorker::Admit(agent));
         }
         self.set_raw_seats();
         self.unread = self

@@ -436,7 +436,7 @@ impl Master {
         self.pin(index);
         if self.high_priority {
             let workers = self.workers.len() as u32;
-            self.say(
+            self.send(
                 index,
                 ToWorker::Precede {
                     cores: precedence::cores() as u32,
@@ -445,12 +445,12 @@ impl Master {
                 None,
             );
         }
-        self.say(index, ToWorker::Coalesce(self.rx_coalesce), None);
+        self.send(index, ToWorker::Coalesce(self.rx_coalesce), None);
         if self.phase != Phase::Waiting {
-            self.say(index, ToWorker::Begin, None);
+            self.send(index, ToWorker::Begin, None);
         }
         for agent in self.gates.agents().to_vec() {
-            self.say(index, ToWorker::Admit(agent), None);
+            self.send(index, ToWorker::Admit(agent), None);
         }
         Ok(())
     }
@@ -477,7 +477,7 @@ impl Master {
         let index = ((token - FIRST_WORKER) / 2) as usize;
         let is_death = (token - FIRST_WORKER) % 2 == 1;
         if is_death {
-            return self.bury(index);
+            return self.reap(index);
         }
         if flags.contains(EventFlags::OUT) {
             let connections = &self.connections;
@@ -494,20 +494,20 @@ impl Master {
                 self.watch_channel(index, false);
             }
         }
-        self.hear(index);
+        self.drain_messages(index);
     }
 
     /// Takes a worker's messages, all there are.
-    fn hear(&mut self, index: usize) {
+    fn drain_messages(&mut self, index: usize) {
         while let Some(process) = &self.workers[index].process {
             match receive(&process.channel) {
-                Some(message) => self.heed(index, message),
+                Some(message) => self.handle(index, message),
                 None => return,
             }
         }
     }
 
-    fn heed(&mut self, index: usize, message: FromWorker) {
+    fn handle(&mut self, index: usize, message: FromWorker) {
         let FromWorker::Released { slot, generation } = message else {
             self.workers[index].set_ready(now_ns());
             self.answer_when_ready();
@@ -523,7 +523,7 @@ impl Master {
         }
     }
 
-    fn bury(&mut self, index: usize) {
+    fn reap(&mut self, index: usize) {
         let deaths = self.workers[index].deaths;
         let Some(ended) = self.workers[index].reap(now_ns()) else {
             return;
@@ -534,7 +534,7 @@ impl Master {
             "worker handed over"
         };
         while let Some(message) = receive(&ended.channel) {
-            self.heed(index, message);
+            self.handle(index, message);
         }
         self.recover_worker(index, what, ended);
         if self.workers[index].is_in_crash_loop(now_ns()) {
@@ -585,7 +585,7 @@ impl Master {
     /// Asks the workers to quit, and kills those that have not within a second.
     fn end_workers(&mut self) {
         for worker in 0..self.workers.len() {
-            self.say(worker, ToWorker::Quit, None);
+            self.send(worker, ToWorker::Quit, None);
         }
         let deadline = now_ns() + QUIT_TIME_NS;
         for worker in &mut self.workers {

@@ -274,7 +274,7 @@ impl Master {
         connection.is_cut = true;
         let generation = connection.generation;
         match connection.worker {
-            Some(worker) => self.say(worker, ToWorker::Cut { slot, generation }, None),
+            Some(worker) => self.send(worker, ToWorker::Cut { slot, generation }, None),
             None => {
                 let Some(mut account) = self
                     .ledger

@@ -90,7 +90,7 @@ impl Master {
             rolling.current = Some(turn);
             self.rolling = Some(rolling);
             self.workers[worker].set_quitting();
-            self.say(worker, ToWorker::Quit, None);
+            self.send(worker, ToWorker::Quit, None);
         }
     }
 }
