@@ -148,7 +148,7 @@ pub(crate) struct RunRecord {
     pub(crate) clients: Vec<ClientCount>,
     pub(crate) workers: Vec<WorkerCount>,
     pub(crate) times: Times,
-    /// Packets that the master worked off for workers that had died.
+    /// Packets that the master recovered for workers that had died.
     pub(crate) recovered_packets: u64,
     /// Worker deaths and the like in the time of the run.
     pub(crate) incidents: Vec<Incident>,
@@ -265,7 +265,7 @@ pub(crate) struct Totals {
 pub(crate) struct Recoveries {
     /// Processes that ended without being asked to.
     pub(crate) deaths: u64,
-    /// Packets that the master worked off for them.
+    /// Packets that the master recovered for them.
     pub(crate) packets: u64,
     /// Connections that could not go on.
     pub(crate) connections_lost: u64,
