@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `request` | what the control plane may ask |
 //! | `answer` | answering it |
+//! | `events` | what it waits for |
 //! | `accept` | new connections |
 //! | `listening` | how many there may be, and what they inherit |
 //! | `placement` | which worker gets one (pure) |
@@ -23,6 +24,7 @@ mod accept;
 mod answer;
 mod connection_table;
 mod estate;
+mod events;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod hand_over;
@@ -51,12 +53,17 @@ use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
 pub(crate) use request::{Handle, Request};
 use rustix::event::{
     PollFd, PollFlags, Timespec,
-    epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    epoll::{Event, EventFlags},
     poll,
 };
 use tracing::{error, info, warn};
 
-use self::{connection_table::ConnectionTable, run_counters::RunCounters, workers::Worker};
+use self::{
+    connection_table::ConnectionTable,
+    events::{Poller, Token},
+    run_counters::RunCounters,
+    workers::Worker,
+};
 use crate::{
     coalescing::RxCoalesce,
     ledger::{AgentKey, FromWorker, Gates, Ledger, MESSAGE_BYTES, RUNS_MAX, ToWorker},
@@ -77,13 +84,6 @@ const LATE_NS: u64 = 500_000_000;
 
 /// For a worker to finish its batch and exit.
 const QUIT_TIME_NS: u64 = 1_000_000_000;
-
-const EVENTS_MAX: usize = 256;
-
-// The workers' tokens follow: two for each.
-const LISTENER: u64 = 0;
-const REQUESTS: u64 = 1;
-const FIRST_WORKER: u64 = 2;
 
 /// What the master needs to start.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ struct Master {
     pin_workers: bool,
     rx_coalesce: RxCoalesce,
     executable: Executable,
-    epoll: OwnedFd,
+    poller: Poller,
     requests: mpsc::Receiver<Request>,
     waker: Arc<Waker>,
     ledger: Ledger,
@@ -224,24 +224,14 @@ impl Master {
         let create = || listening::make_ledger(settings.max_clients, settings.workers);
         let ledger = settings.ledger.map_or_else(create, Ok)?;
         let slots = ledger.slots().len() as u32;
-        let epoll = epoll::create(CreateFlags::CLOEXEC).context("no epoll for the master")?;
+        let poller = Poller::new().context("no epoll for the master")?;
         let listens = if phase == Phase::Serving {
             EventFlags::IN
         } else {
             EventFlags::empty()
         };
-        epoll::add(
-            &epoll,
-            &settings.listener,
-            EventData::new_u64(LISTENER),
-            listens,
-        )?;
-        epoll::add(
-            &epoll,
-            &*waker,
-            EventData::new_u64(REQUESTS),
-            EventFlags::IN,
-        )?;
+        poller.add(&settings.listener, Token::Listener, listens)?;
+        poller.add(&*waker, Token::Requests, EventFlags::IN)?;
         let mut master = Self {
             phase,
             listener: settings.listener,
@@ -252,7 +242,7 @@ impl Master {
             rx_coalesce: settings.rx_coalesce,
             executable: Executable::current()
                 .context("this executable cannot be opened to start workers from")?,
-            epoll,
+            poller,
             requests,
             waker,
             ledger,
@@ -309,7 +299,7 @@ impl Master {
     }
 
     fn run(mut self) {
-        let mut events = Vec::with_capacity(EVENTS_MAX);
+        let mut events = Vec::with_capacity(events::EVENTS_MAX);
         while !self.is_stopping {
             events.clear();
             if let Err(error) = self.wait(&mut events) {
@@ -317,13 +307,14 @@ impl Master {
                 break;
             }
             for event in &events {
-                match event.data.u64() {
-                    LISTENER => self.accept_waiting(),
-                    REQUESTS => {
+                match Token::of(event) {
+                    Token::Listener => self.accept_waiting(),
+                    Token::Requests => {
                         self.waker.drain();
                         self.answer_requests();
                     }
-                    token => self.serve_worker(token, event.flags),
+                    Token::Channel(worker) => self.serve_worker(worker, event.flags),
+                    Token::Process(worker) => self.reap(worker),
                 }
             }
             if std::mem::take(&mut self.has_finished) {
@@ -339,24 +330,13 @@ impl Master {
         self.end_workers();
     }
 
-    fn wait(&self, events: &mut Vec<Event>) -> rustix::io::Result<()> {
+    fn wait(&self, events: &mut Vec<Event>) -> std::io::Result<()> {
         let tick_ns = if self.watches_unread(now_ns()) {
             UNREAD_TICK_NS
         } else {
             TICK_NS
         };
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: tick_ns as _,
-        };
-        match epoll::wait(
-            &self.epoll,
-            rustix::buffer::spare_capacity(events),
-            Some(&timeout),
-        ) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.poller.wait(events, tick_ns)
     }
 
     fn watches_unread(&self, now_ns: u64) -> bool {
@@ -412,25 +392,17 @@ impl Master {
         let Some(process) = &worker.process else {
             return Ok(());
         };
-        let token = FIRST_WORKER + 2 * index as u64;
-        let watched = epoll::add(
-            &self.epoll,
-            &process.channel,
-            EventData::new_u64(token),
-            EventFlags::IN,
-        )
-        .and_then(|()| {
-            epoll::add(
-                &self.epoll,
-                &process.pidfd,
-                EventData::new_u64(token + 1),
-                EventFlags::IN,
-            )
-        });
+        let watched = self
+            .poller
+            .add(&process.channel, Token::Channel(index), EventFlags::IN)
+            .and_then(|()| {
+                self.poller
+                    .add(&process.pidfd, Token::Process(index), EventFlags::IN)
+            });
         if let Err(error) = watched {
             // A process whose end nobody would see is worse than none.
             worker.abandon();
-            return Err(error.into());
+            return Err(error);
         }
         info!("worker {index} is process {}", process.pid);
         self.pin(index);
@@ -473,12 +445,7 @@ impl Master {
         }
     }
 
-    fn serve_worker(&mut self, token: u64, flags: EventFlags) {
-        let index = ((token - FIRST_WORKER) / 2) as usize;
-        let is_death = (token - FIRST_WORKER) % 2 == 1;
-        if is_death {
-            return self.reap(index);
-        }
+    fn serve_worker(&mut self, index: usize, flags: EventFlags) {
         if flags.contains(EventFlags::OUT) {
             let connections = &self.connections;
             let socket = |slot| {
@@ -552,12 +519,7 @@ impl Master {
         } else {
             EventFlags::empty()
         };
-        let _ = epoll::modify(
-            &self.epoll,
-            &self.listener,
-            EventData::new_u64(LISTENER),
-            flags,
-        );
+        self.poller.modify(&self.listener, Token::Listener, flags);
     }
 
     fn watch_channel(&self, index: usize, for_room: bool) {
@@ -569,13 +531,8 @@ impl Master {
         } else {
             EventFlags::IN
         };
-        let token = FIRST_WORKER + 2 * index as u64;
-        let _ = epoll::modify(
-            &self.epoll,
-            &process.channel,
-            EventData::new_u64(token),
-            flags,
-        );
+        self.poller
+            .modify(&process.channel, Token::Channel(index), flags);
     }
 
     fn stop(&mut self) {
