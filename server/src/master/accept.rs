@@ -38,7 +38,7 @@ impl Master {
         for _ in 0..ACCEPTS_PER_TURN {
             match acceptfrom_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
                 Ok((socket, _)) if is_one_of_the_last(socket.as_raw_fd()) => {
-                    self.counters.accepted = self.counters.accepted.saturating_add(1);
+                    self.counters.count_accepted();
                     self.refuse_full(&socket);
                     return self.pause_accepting(Errno::MFILE);
                 }
@@ -58,7 +58,7 @@ impl Master {
     }
 
     fn keep(&mut self, socket: OwnedFd, peer: SocketAddr) {
-        self.counters.accepted = self.counters.accepted.saturating_add(1);
+        self.counters.count_accepted();
         let put_at_start = bytes_put(&socket).unwrap_or(0);
         let slot = match self.connections.insert(socket, peer, put_at_start) {
             Ok(slot) => slot,
@@ -81,7 +81,7 @@ impl Master {
     }
 
     fn refuse_full(&mut self, socket: &OwnedFd) {
-        self.counters.refused_full = self.counters.refused_full.saturating_add(1);
+        self.counters.count_refused_full();
         let _ = send(
             socket,
             &Refusal::Full.encode(),

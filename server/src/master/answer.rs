@@ -76,7 +76,7 @@ impl Master {
                 max: self.max_clients,
             });
         }
-        let is_free = |row: &usize| self.counters.runs.values().all(|run| run.row != *row);
+        let is_free = |row: &usize| self.counters.rows().all(|taken| taken != *row);
         // The one that was left longest ago: a worker that is behind may still seat a client of its
         // last run there. For the same reason it is cleared now and not when that run was closed.
         let row = (STATIC_ROW + 1..RUNS_MAX)
@@ -124,10 +124,10 @@ impl Master {
     }
 
     fn close_run(&mut self, run: RunId, reply: Reply<Option<RunRecord>>) {
-        let Some(counted) = self.counters.runs.get_mut(&run) else {
+        if !self.counters.runs.contains_key(&run) {
             return reply(None);
-        };
-        counted.closing = Some(reply);
+        }
+        self.closing.insert(run, reply);
         for slot in self.slots_of(run) {
             self.cut(slot);
         }
@@ -139,30 +139,23 @@ impl Master {
 
     /// Answers for the runs that are to end and have no connection any more.
     pub(super) fn answer_closed_runs(&mut self) {
-        let closing: Vec<RunId> = self
-            .counters
-            .runs
-            .iter()
-            .filter(|(_, counted)| counted.closing.is_some())
-            .map(|(run, _)| *run)
-            .collect();
+        let closing: Vec<RunId> = self.closing.keys().copied().collect();
         for run in closing {
             if !self.slots_of(run).is_empty() {
                 continue;
             }
-            let Some(mut counted) = self.counters.runs.remove(&run) else {
+            let (Some(reply), Some(counted)) =
+                (self.closing.remove(&run), self.counters.runs.remove(&run))
+            else {
                 continue;
             };
             self.gates.dismiss(run);
             // Again, for a worker that was started in the meantime.
             self.send_to_all(ToWorker::Dismiss { run });
             self.row_closed_ns[counted.row] = now_ns();
-            let reply = counted.closing.take();
             let record = counted.into_record(&self.worker_counts());
             info!(run_id = %run, clients = record.clients.len(), "closed");
-            if let Some(reply) = reply {
-                reply(Some(record));
-            }
+            reply(Some(record));
         }
         self.set_raw_seats();
     }

@@ -81,7 +81,7 @@ pub(crate) fn inherit(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
         let _ = worker.saved();
     }
     let mut counters = estate.counters;
-    let _ = (counters.reserved_clients(), counters.has_closing());
+    let _ = counters.reserved_clients();
     counters.note_incident(1, "fuzzed", "it was");
     let _ = counters.read_server(std::iter::empty());
     let _ = counters.read_totals(std::iter::empty());

@@ -55,7 +55,7 @@ impl Master {
                 "the workers or a run did not come to rest in time".into()
             ));
         }
-        if self.phase == Phase::Serving && self.rolling.is_none() && !self.counters.has_closing() {
+        if self.phase == Phase::Serving && self.rolling.is_none() && self.closing.is_empty() {
             hand_over.kill_at_ns = now_ns + QUIT_TIME_NS;
             self.dismiss_workers();
         }

@@ -39,6 +39,7 @@ mod worker_log;
 mod workers;
 
 use std::{
+    collections::BTreeMap,
     net::TcpListener,
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, mpsc},
@@ -147,6 +148,8 @@ struct Master {
     rolling: Option<rolling::Rolling>,
     hand_over: Option<hand_over::HandOver>,
     when_ready: Vec<request::Reply<()>>,
+    /// Runs that are to end, and who gets their records.
+    closing: BTreeMap<RunId, request::Reply<Option<request::RunRecord>>>,
     /// A connection was recorded or a run is to close: a run may be complete now.
     has_finished: bool,
     /// When the run that had this row of seats was closed, ns.
@@ -258,6 +261,7 @@ impl Master {
             rolling: None,
             hand_over: None,
             when_ready: Vec::new(),
+            closing: BTreeMap::new(),
             has_finished: false,
             row_closed_ns: [0; RUNS_MAX],
             accept_again_ns: 0,
