@@ -7,7 +7,7 @@
 //! upgrade → ledger, sys
 //! ```
 //!
-//! `run`, `verdict`, `metrics`, `coalescing` and `master::placement` are pure. tokio and tonic
+//! `run`, `verdict`, `metrics`, `coalescing` and `master::run_counters` are pure. tokio and tonic
 //! appear only in `control`. `unsafe` appears only in `sys`.
 
 #[cfg(feature = "benching")]

@@ -5,7 +5,9 @@
 use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{connection_table::SavedConnection, run_counters::RunCounters, workers::SavedWorker};
+use super::{
+    connection_table::SavedConnection, run_counters::RunCounters, worker_pool::SavedWorker,
+};
 use crate::ledger::{AgentKey, MESSAGE_BYTES, RUNS_MAX, ToWorker};
 
 /// All of it. `B` is the books, borrowed by who leaves them and owned by who takes them.
@@ -161,10 +163,11 @@ mod tests {
         let slot = seats
             .insert(socket, ([127, 0, 0, 1], 1).into(), seed)
             .unwrap();
-        seats.get_mut(slot).unwrap().unread = Some(Unread {
+        let unread = Unread {
             since_ns: seed,
             worked_ns: 1,
-        });
+        };
+        seats.set_unread(slot, unread);
         let estate = Estate {
             generations: seats.generations().to_vec(),
             gates: vec![key(1).into()],

@@ -10,14 +10,14 @@ use super::{
     estate::Estate,
     request::{Admission, RunRecord, WorkerCount},
     run_counters::{Ended, RunCounters},
-    workers::Worker,
+    worker_pool::Worker,
 };
 use crate::ledger::{Account, Slot};
 
 /// Of the ledger that is taken over.
 const SLOTS: u32 = 64;
 
-/// Reads one client's record as the master does while its run goes on, counters its end, and a second
+/// Reads one client's record as the master does while its run goes on, records its end, and a second
 /// attempt's, and closes the run.
 pub(crate) fn keep_books(account: &Account, record: &Slot, bytes_taken: Option<u64>) -> RunRecord {
     let run = RunId::from_bits(account.run);
@@ -69,14 +69,14 @@ pub(crate) fn inherit(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
     let sockets = (0..estate.seats.len().min(SLOTS as usize))
         .map(|_| socket())
         .collect();
-    if let Ok(seats) = ConnectionTable::inherit(SLOTS, &estate.generations, &estate.seats, sockets)
+    if let Ok(seats) = ConnectionTable::restore(SLOTS, &estate.generations, &estate.seats, sockets)
     {
         assert_eq!(seats.all().count(), estate.seats.len());
         assert_eq!(seats.saved().len(), estate.seats.len());
     }
     for (index, saved) in estate.workers.into_iter().enumerate() {
         let mut worker = Worker::new(index);
-        worker.inherit(saved);
+        worker.restore(saved);
         let _ = worker.is_in_crash_loop(u64::MAX);
         let _ = worker.saved();
     }

@@ -6,68 +6,67 @@ use std::os::fd::OwnedFd;
 use metronome_os::clock::now_ns;
 use tracing::info;
 
-use super::{Master, Phase, UNREAD_WATCH_NS, connection_table::ConnectionTable, estate::Estate};
+use super::{
+    connection_table::ConnectionTable,
+    estate::Estate,
+    parts::{Parts, Phase, Recovered},
+};
 use crate::ledger::ToWorker;
 
-impl Master {
-    /// Takes what another server has handed over. After an error this master is of no use any more.
-    pub(super) fn inherit(&mut self, bytes: &[u8], sockets: Vec<OwnedFd>) -> Result<(), String> {
-        if self.phase != Phase::Waiting {
-            return Err("this server succeeds no other".into());
-        }
-        let estate = Estate::decode(bytes)?;
-        if estate.workers.len() != self.workers.len() {
-            let (theirs, ours) = (estate.workers.len(), self.workers.len());
-            return Err(format!(
-                "the old server has {theirs} workers and this one {ours}"
-            ));
-        }
-        for key in &estate.gates {
-            self.gates.admit(key.agent()?);
-        }
-        let slots = self.ledger.slots().len() as u32;
-        self.connections =
-            ConnectionTable::inherit(slots, &estate.generations, &estate.seats, sockets)?;
-        self.counters = estate.counters;
-        self.recovered_packets = estate.recovered_packets;
-        self.connections_lost = estate.connections_lost;
-        self.pauses = estate.pauses;
-        self.row_closed_ns = estate.row_closed_ns;
-        for (worker, saved) in self.workers.iter_mut().zip(estate.workers) {
-            worker.inherit(saved);
-        }
-        Ok(())
+/// Takes what another server has handed over. After an error this master is of no use any more.
+pub(super) fn inherit(
+    parts: &mut Parts,
+    bytes: &[u8],
+    sockets: Vec<OwnedFd>,
+) -> Result<(), String> {
+    if parts.phase != Phase::Waiting {
+        return Err("this server succeeds no other".into());
     }
+    let estate = Estate::decode(bytes)?;
+    if estate.workers.len() != parts.workers.len() {
+        let (theirs, ours) = (estate.workers.len(), parts.workers.len());
+        return Err(format!(
+            "the old server has {theirs} workers and this one {ours}"
+        ));
+    }
+    for key in &estate.gates {
+        parts.gates.admit(key.agent()?);
+    }
+    let slots = parts.ledger.slots().len() as u32;
+    parts.connections =
+        ConnectionTable::restore(slots, &estate.generations, &estate.seats, sockets)?;
+    parts.connections.restore_pauses(estate.pauses);
+    parts.counters = estate.counters;
+    parts.recovered = Recovered {
+        packets: estate.recovered_packets,
+        connections_lost: estate.connections_lost,
+    };
+    parts.runs.restore(estate.row_closed_ns);
+    parts.workers.restore(estate.workers);
+    Ok(())
+}
 
-    /// The old server has let go: the connections go to the workers, and new ones are accepted.
-    pub(super) fn begin(&mut self) {
-        if self.phase != Phase::Waiting {
-            return;
-        }
-        self.phase = Phase::Serving;
-        let now_ns = now_ns();
-        // What is in the lines until now is not theirs.
-        self.workers
-            .iter_mut()
-            .for_each(|worker| worker.forgive_silence(now_ns));
-        self.send_to_all(ToWorker::Begin);
-        for agent in self.gates.agents().to_vec() {
-            self.send_to_all(ToWorker::Admit(agent));
-        }
-        self.set_raw_seats();
-        self.unread = self
-            .connections
-            .all()
-            .filter(|(_, connection)| connection.unread.is_some())
-            .map(|(slot, _)| slot)
-            .collect();
-        self.watch_unread_until_ns = now_ns + UNREAD_WATCH_NS;
-        self.place_waiting();
-        self.watch_listener(true);
-        let connections = self.connections.all().count();
-        let text = format!("another server process took over with {connections} connections");
-        self.counters
-            .note_incident(now_ns, "server upgraded", &text);
-        info!("{text}");
+/// The old server has let go: the connections go to the workers, and new ones are accepted.
+pub(super) fn begin(parts: &mut Parts) {
+    if parts.phase != Phase::Waiting {
+        return;
     }
+    parts.phase = Phase::Serving;
+    let now_ns = now_ns();
+    // What is in the lines until now is not theirs.
+    parts.workers.forgive_silence(now_ns);
+    parts.workers.send_to_all(ToWorker::Begin);
+    for agent in parts.gates.agents().to_vec() {
+        parts.workers.send_to_all(ToWorker::Admit(agent));
+    }
+    parts.set_raw_places();
+    parts.connections.watch_restored(now_ns);
+    parts.place_waiting();
+    parts.acceptor.open();
+    let connections = parts.connections.all().count();
+    let text = format!("another server process took over with {connections} connections");
+    parts
+        .counters
+        .note_incident(now_ns, "server upgraded", &text);
+    info!("{text}");
 }

@@ -20,8 +20,8 @@ use crate::{
 /// Raw clients that have ended and are still shown.
 const RAW_ENDED_MAX: usize = 100;
 
-/// All counters. A new server process gets them as they are: the order of the fields is part of what
-/// an upgrade hands over.
+/// All counters. A new server process gets them as they are: the order of the fields is part of
+/// what an upgrade hands over.
 #[derive(Default, Deserialize, Serialize)]
 pub(crate) struct RunCounters {
     pub(crate) runs: BTreeMap<RunId, OpenRun>,
