@@ -89,7 +89,7 @@ mod tests {
         master::{
             connection_table::{ConnectionTable, Unread},
             request::{Admission, WorkerCount},
-            run_counters::Ended,
+            run_counters::ClosedConnection,
         },
         upgrade::{FORMAT_VERSION, fingerprint},
     };
@@ -144,7 +144,7 @@ mod tests {
             },
         ] {
             let (record, peer) = (&ledger.slots()[0], ([127, 0, 0, 1], 1).into());
-            counters.record_closed(&Ended {
+            counters.record_closed(&ClosedConnection {
                 account: &account,
                 record,
                 peer,

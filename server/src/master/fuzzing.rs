@@ -9,7 +9,7 @@ use super::{
     connection_table::ConnectionTable,
     estate::Estate,
     request::{Admission, RunRecord, WorkerCount},
-    run_counters::{Ended, RunCounters},
+    run_counters::{ClosedConnection, RunCounters},
     worker_pool::Worker,
 };
 use crate::ledger::{Account, Slot};
@@ -38,7 +38,7 @@ pub(crate) fn keep_books(account: &Account, record: &Slot, bytes_taken: Option<u
         let _ = counters.read_run(run, true, [(*account, record); 2].into_iter());
         let _ = counters.read_totals([(*account, record); 2].into_iter());
         let _ = counters.read_server([(*account, peer, 0); 2].into_iter());
-        counters.record_closed(&Ended {
+        counters.record_closed(&ClosedConnection {
             account,
             record,
             peer,

@@ -1,6 +1,6 @@
 //! The master: accepts, places, supervises and recovers, on one plain thread with one epoll loop.
 //!
-//! It is a loop over four parts that do not know each other:
+//! It is a loop over four parts that do not use each other:
 //!
 //! | part | has |
 //! |---|---|

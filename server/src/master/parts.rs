@@ -1,7 +1,7 @@
 //! The parts of the master together, and what only several of them can do: a connection is placed
 //! with a worker, credited to it, and released at its end.
 //!
-//! The parts do not know each other. What each decides it decides by itself; here they are only
+//! The parts do not use each other. What each decides it decides by itself; here they are only
 //! brought together.
 
 use std::{net::SocketAddr, sync::atomic::Ordering};
@@ -16,7 +16,7 @@ use super::{
     acceptor::{ACCEPTS_PER_TURN, Accepted, Acceptor, refuse_full},
     client_places,
     connection_table::ConnectionTable,
-    run_counters::{Ended, RunCounters},
+    run_counters::{ClosedConnection, RunCounters},
     run_table::RunTable,
     worker_pool::WorkerPool,
 };
@@ -156,7 +156,7 @@ impl Parts {
         client_places::set_raw_places(&self.ledger, self.max_clients.saturating_sub(reserved));
     }
 
-    /// The slot of the ledger of a connection. Its number may come from a worker.
+    /// The record of a slot in the ledger. The number of the slot may come from a worker.
     pub(super) fn record(&self, slot: u32) -> Option<&Slot> {
         self.ledger.slots().get(slot as usize)
     }
@@ -186,8 +186,8 @@ impl Parts {
         self.counters.credit(account, worker, packets);
     }
 
-    /// A worker lets go of a connection. It can be of another worker, or of none: anything may be
-    /// in a message of a broken worker, so it can only let go of what is its own.
+    /// Finishes a connection that a worker has let go of. Anything may be in a message of a broken
+    /// worker, so it can only let go of what is its own.
     pub(super) fn released(&mut self, worker: usize, slot: u32, generation: u32) {
         let is_its_own = self.connections.get(slot).is_some_and(|connection| {
             connection.worker == Some(worker) && connection.generation == generation
@@ -213,7 +213,7 @@ impl Parts {
         let Some(connection) = self.connections.remove(slot) else {
             return;
         };
-        self.counters.record_closed(&Ended {
+        self.counters.record_closed(&ClosedConnection {
             account: &account,
             record: &self.ledger.slots()[slot as usize],
             peer: connection.peer,

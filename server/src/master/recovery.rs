@@ -1,8 +1,8 @@
 //! A worker has ended: what it had taken but not committed is replayed, and its connections go on.
 //!
 //! Clients notice nothing but the wait. The same path serves a worker that has died, one that was
-//! killed because it hung and one that was asked to quit: in none of these does the master know how
-//! far it came, and it needs no word of it.
+//! killed because it hung and one that was asked to quit: how far it came follows from the kernel's
+//! count and the ledger, and needs no message from it.
 
 use std::sync::atomic::Ordering;
 
@@ -13,19 +13,19 @@ use super::{
     connection_table::Unread,
     parts::{Parts, Phase},
     replay::{Source, Unrecoverable, read_to_the_end, replay},
-    worker_pool::Ended,
+    worker_pool::EndedProcess,
 };
 use crate::ledger::{Account, End, FromWorker, Ink, Stage, ToWorker};
 
 /// Takes over from a worker that has ended: every connection is replayed and placed with another.
-pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: Ended) {
+pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: EndedProcess) {
     // Its last messages first: what it has let go of is closed and needs no replay.
     while let Some(message) = ended.receive() {
         if let FromWorker::Released { slot, generation } = message {
             parts.released(worker, slot, generation);
         }
     }
-    let Ended {
+    let EndedProcess {
         how,
         started_ns,
         is_death,

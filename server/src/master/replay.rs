@@ -78,7 +78,7 @@ pub(super) fn replay(
         // What ended the worker may be a fault of ours in this very code: then it costs this one
         // client, not the server.
         let resumed = catch_unwind(AssertUnwindSafe(|| {
-            resume(source.record(), account, left, now_ns(), &gate, &Ink)
+            resume(source.record(), account, left, now_ns(), &gate, &Ink);
         }));
         resumed.map_err(|_| Unrecoverable::Deadly)?;
     }

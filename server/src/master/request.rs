@@ -1,8 +1,9 @@
-//! What the control plane may ask of the master, and what the master answers.
+//! Requests of the control plane to the master, and the replies.
 //!
-//! The master is one plain thread that owns the listener, the workers and the ledger. Control asks
-//! through a [`Handle`]; an answer comes through a callback that the master's thread runs, so the
-//! callback must do no more than pass it on. No async here: control wraps a oneshot sender in it.
+//! The master is one plain thread that owns the listener, the workers and the ledger. Control sends
+//! requests through a [`Handle`]; a reply comes through a callback that the master's thread runs,
+//! so the callback must do no more than pass it on. No async here: control wraps a oneshot sender
+//! in it.
 
 use std::{
     borrow::Cow,
@@ -17,13 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::SlowPacket;
 
-/// Where an answer goes. Runs on the master's thread.
+/// Where a reply goes. Runs on the master's thread.
 pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
-/// One question or command.
+/// One request.
 pub(crate) enum Request {
-    /// Let the clients of a run in: from now on their hellos are verified. Answered once every
-    /// worker has been told, so a client that connects afterwards is never refused for being early.
+    /// Let the clients of a run in: from now on their hellos are verified. The reply comes once
+    /// every worker has been sent the keys, so a client that connects afterwards is never refused
+    /// for being early.
     Admit {
         run: Admission,
         reply: Reply<Result<(), AdmitError>>,
@@ -35,24 +37,24 @@ pub(crate) enum Request {
         reply: Reply<Option<RunReading>>,
     },
     /// End a run: its connections that are still open are cut, no hello of it is taken any more.
-    /// Answered when the last worker has let go of the last of them, at most 3 s later.
+    /// The reply comes when the last worker has let go of the last of them, at most 3 s later.
     CloseRun {
         run: RunId,
         reply: Reply<Option<RunRecord>>,
     },
-    /// Restart the workers one by one, under load. Answered with how many, when the last is ready.
+    /// Restart the workers one by one, under load. The reply is how many, when the last is ready.
     RestartWorkers { reply: Reply<u32> },
-    /// Answered when no restart of the workers is under way.
+    /// The reply comes when no restart of the workers is under way.
     WhenRested { reply: Reply<()> },
     /// The server as a whole.
     ReadServer { reply: Reply<ServerReading> },
     /// What verified clients sent since the server's start, with every histogram. Costs a look at
     /// all of them: ask once a second at the most.
     ReadTotals { reply: Reply<Totals> },
-    /// Answered when every worker serves.
+    /// The reply comes when every worker serves.
     WhenReady { reply: Reply<()> },
     /// Let go of everything: the workers quit, nothing is accepted, the connections go through
-    /// `conduit`. Answered with the rest once all is out. Whatever the answer,
+    /// `conduit`. The reply is the rest, once all is out. Whatever the reply,
     /// [`Request::TakeBack`] undoes it.
     HandOver {
         conduit: Arc<Conduit>,
@@ -61,7 +63,7 @@ pub(crate) enum Request {
     },
     /// The hand-over has failed: go on.
     TakeBack { reply: Reply<()> },
-    /// Take what another server has handed over, its bytes and the connections that they tell of,
+    /// Take what another server has handed over, its bytes and the connections that belong to them,
     /// and touch nothing. An error is one sentence.
     Inherit {
         bytes: Vec<u8>,
@@ -74,10 +76,10 @@ pub(crate) enum Request {
     Shutdown,
 }
 
-/// What a successor needs besides the ledger and the connections.
+/// What a new server process needs besides the ledger and the connections.
 #[derive(Debug)]
 pub(crate) struct HandedOver {
-    /// As [`Request::Inherit`] takes them.
+    /// The bytes that [`Request::Inherit`] takes.
     pub(crate) bytes: Vec<u8>,
     /// How many connections went through the conduit.
     pub(crate) sockets: usize,
@@ -112,7 +114,7 @@ pub(crate) enum AdmitError {
         "{asked} clients are asked for and {free} of --max-clients {max} are free; stop a run, ask for fewer or start the server with more"
     )]
     Full { asked: u32, free: u32, max: u32 },
-    /// As above.
+    /// The caller refuses the run with this sentence.
     #[error("{max} runs are going on, which is the most; stop one or wait")]
     TooManyRuns { max: u32 },
 }
@@ -304,7 +306,7 @@ pub(crate) struct RawClientReading {
     pub(crate) connected: bool,
 }
 
-/// Asks the master. Cheap to clone.
+/// Sends requests to the master. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Handle {
     requests: mpsc::Sender<Request>,
@@ -312,6 +314,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// A handle to the master that receives from `requests` and is woken by `waker`.
     pub(crate) fn new(requests: mpsc::Sender<Request>, waker: Arc<Waker>) -> Self {
         Self { requests, waker }
     }

@@ -32,18 +32,18 @@ pub(crate) struct RunCounters {
     refused_raw: u64,
     raw: RawReading,
     raw_ended: VecDeque<RawClientReading>,
-    /// Of the clients that have ended, of all runs.
+    /// Sums over the clients that have ended, of all runs.
     totals: Totals,
 }
 
 /// A connection that has ended, as it is recorded.
-pub(crate) struct Ended<'a> {
+pub(crate) struct ClosedConnection<'a> {
     pub(crate) account: &'a Account,
     pub(crate) record: &'a Slot,
     pub(crate) peer: SocketAddr,
     /// The worker that read it last.
     pub(crate) worker: Option<usize>,
-    /// Bytes ever taken off its socket, as the kernel says.
+    /// Bytes ever taken off its socket, by the kernel's count.
     pub(crate) bytes_taken: Option<u64>,
 }
 
@@ -95,14 +95,14 @@ impl RunCounters {
     }
 
     /// Counts a connection that has ended, once.
-    pub(crate) fn record_closed(&mut self, ended: &Ended<'_>) {
-        let Ended {
+    pub(crate) fn record_closed(&mut self, closed: &ClosedConnection<'_>) {
+        let ClosedConnection {
             account,
             record,
             peer,
             worker,
             bytes_taken,
-        } = *ended;
+        } = *closed;
         let worker = worker.map_or(u32::MAX, |worker| worker as u32);
         if account.is_client() {
             self.totals.add(account, record);
@@ -119,7 +119,7 @@ impl RunCounters {
                 .push_front(raw_client(account, peer, worker, false));
             self.raw_ended.truncate(RAW_ENDED_MAX);
         } else {
-            // It ended before it had said anything that decides what it is.
+            // It ended before it had sent anything that decides what it is.
             self.refused_hello = self.refused_hello.saturating_add(1);
         }
     }
@@ -244,7 +244,7 @@ mod tests {
 
     fn record(counters: &mut RunCounters, account: Account) {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
-        counters.record_closed(&Ended {
+        counters.record_closed(&ClosedConnection {
             account: &account,
             record: &ledger.slots()[0],
             peer: ([127, 0, 0, 1], 1).into(),

@@ -7,4 +7,4 @@
 mod counters;
 mod open_run;
 
-pub(super) use counters::{Ended, RunCounters};
+pub(super) use counters::{ClosedConnection, RunCounters};

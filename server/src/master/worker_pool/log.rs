@@ -61,14 +61,14 @@ mod tests {
 
     #[test]
     fn what_a_worker_writes_comes_line_by_line_and_harmless() {
-        let said = RefCell::new(Vec::new());
+        let lines = RefCell::new(Vec::new());
         let bytes = [b"one\n\n\x1b[31mtwo\xff\n".to_vec(), vec![b'x'; 10_000]].concat();
-        for_each_line(&bytes[..], |line| said.borrow_mut().push(line.to_owned()));
-        let said = said.into_inner();
-        assert_eq!(said[..2], ["one", "[31mtwo\u{FFFD}"]);
+        for_each_line(&bytes[..], |line| lines.borrow_mut().push(line.to_owned()));
+        let lines = lines.into_inner();
+        assert_eq!(lines[..2], ["one", "[31mtwo\u{FFFD}"]);
         assert!(
-            said.len() == 5 && said[2..].iter().all(|line| line.len() <= 300),
-            "{said:?}"
+            lines.len() == 5 && lines[2..].iter().all(|line| line.len() <= 300),
+            "{lines:?}"
         );
     }
 }

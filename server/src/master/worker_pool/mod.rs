@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `pool` | all workers, as the master sees them |
 //! | `worker` | one worker across its processes: what outlives each of them |
-//! | `process` | one process: started, heard of, ended |
+//! | `process` | one process: started, watched, ended |
 //! | `message_channel` | messages to it and from it, and the queue to a full channel |
 //! | `deaths` | how long to wait before the next start (pure) |
 //! | `placement` | which worker gets a connection (pure) |
@@ -26,4 +26,4 @@ mod worker;
 pub(super) use pool::{PoolSettings, WorkerPool};
 #[cfg(feature = "fuzzing")]
 pub(super) use worker::Worker;
-pub(super) use worker::{Ended, SavedWorker};
+pub(super) use worker::{EndedProcess, SavedWorker};

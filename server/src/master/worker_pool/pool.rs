@@ -13,7 +13,7 @@ use super::{
     placement::{self, Candidate},
     process::Process,
     rolling::{Rolling, Seen, Step},
-    worker::{Ended, SavedWorker, Worker},
+    worker::{EndedProcess, SavedWorker, Worker},
 };
 use crate::{
     coalescing::RxCoalesce,
@@ -236,7 +236,7 @@ impl WorkerPool {
     }
 
     /// Reaps a worker's process that has ended. `None` while it runs.
-    pub(crate) fn reap(&mut self, index: usize, now_ns: u64) -> Option<Ended> {
+    pub(crate) fn reap(&mut self, index: usize, now_ns: u64) -> Option<EndedProcess> {
         self.workers[index].reap(now_ns)
     }
 

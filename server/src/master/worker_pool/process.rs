@@ -1,4 +1,4 @@
-//! One worker process: started with the ledger, heard of by its heartbeat, ended by a signal.
+//! One worker process: started with the ledger, watched by its heartbeat, ended by a signal.
 
 use std::{io, os::fd::OwnedFd, process::Child, time::Duration};
 

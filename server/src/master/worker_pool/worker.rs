@@ -27,7 +27,7 @@ pub(crate) struct Worker {
 
 /// A worker process that has ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct EndedProcess {
     /// Where its last messages may lie.
     messages: MessageChannel,
     /// In words.
@@ -37,7 +37,7 @@ pub(crate) struct Ended {
     pub(crate) is_death: bool,
 }
 
-impl Ended {
+impl EndedProcess {
     /// The next message that it had sent before its end.
     pub(crate) fn receive(&self) -> Option<FromWorker> {
         self.messages.receive()
@@ -126,7 +126,7 @@ impl Worker {
     }
 
     /// Reaps a process that has ended. `None` while it runs.
-    pub(super) fn reap(&mut self, now_ns: u64) -> Option<Ended> {
+    pub(super) fn reap(&mut self, now_ns: u64) -> Option<EndedProcess> {
         let process = self.process.as_mut()?;
         // Before its /proc entry goes away with it.
         let cpu_ns = process.cpu_ns();
@@ -144,7 +144,7 @@ impl Worker {
             "worker {} (pid {}) ended: {status}",
             self.index, process.pid
         );
-        Some(Ended {
+        Some(EndedProcess {
             messages: process.messages,
             how,
             started_ns: process.started_ns,
