@@ -111,7 +111,7 @@ fn what_a_worker_says_is_in_the_masters_log_with_its_number_and_not_too_often() 
                 line["message"]
                     .as_str()
                     .unwrap()
-                    .starts_with("a worker says: ")
+                    .starts_with("a worker wrote: ")
             })
             .collect()
     };
@@ -122,7 +122,7 @@ fn what_a_worker_says_is_in_the_masters_log_with_its_number_and_not_too_often() 
     for (number, line) in said().iter().enumerate() {
         assert_eq!(
             line["message"],
-            format!("a worker says: [31mtrouble {number}[0m")
+            format!("a worker wrote: [31mtrouble {number}[0m")
         );
         assert_eq!((&line["worker"], &line["pid"]), (&0.into(), &pid.into()));
     }
@@ -130,7 +130,7 @@ fn what_a_worker_says_is_in_the_masters_log_with_its_number_and_not_too_often() 
     assert_eq!(
         lines
             .iter()
-            .filter(|line| line.contains("a worker says: "))
+            .filter(|line| line.contains("a worker wrote: "))
             .count(),
         20
     );

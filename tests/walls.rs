@@ -124,8 +124,11 @@ fn what_decides_has_no_clock_no_socket_and_no_async() {
         "server/src/verdict",
         "server/src/metrics",
         "server/src/coalescing",
-        "server/src/master/placement",
-        "server/src/master/books",
+        "server/src/master/worker_pool/placement",
+        "server/src/master/worker_pool/rolling",
+        "server/src/master/worker_pool/deaths",
+        "server/src/master/run_table",
+        "server/src/master/run_counters/",
     ];
     keep_clear("server/src", under(pure), CLOCKS_SOCKETS_AND_ASYNC);
     keep_clear("server/src/ledger", |_| true, CLOCKS_SOCKETS_AND_ASYNC);

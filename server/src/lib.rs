@@ -7,7 +7,7 @@
 //! upgrade → ledger, sys               all of them → model
 //! ```
 //!
-//! `model`, `verdict`, `metrics`, `coalescing` and `master::placement` are pure. tokio and tonic
+//! `model`, `verdict`, `metrics`, `coalescing` and `master::run_counters` are pure. tokio and tonic
 //! appear only in `control`. `unsafe` appears only in `sys`.
 
 mod coalescing;
@@ -161,7 +161,7 @@ fn serve_with(
         workers: config.workers,
         max_clients: config.max_clients,
         accept_raw: config.accept_raw,
-        standing_key: config.standing_key,
+        static_key: config.static_key,
         high_priority: config.high_priority,
         pin_workers: config.pin_workers,
         rx_coalesce: config.rx_coalesce,

@@ -175,7 +175,7 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
     line(
         "recoveries",
         format!(
-            "{} worker deaths, {} packets worked off for them, {} connections lost; pause p50 {} p99 {} µs",
+            "{} worker deaths, {} packets recovered, {} connections lost; pause p50 {} p99 {} µs",
             count(recoveries.deaths),
             count(recoveries.packets),
             count(recoveries.connections_lost),

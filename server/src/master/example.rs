@@ -6,9 +6,9 @@ use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
 
 use super::{
     admission::Admission,
-    books::{Books, Ended},
-    seats::{Seats, Unread},
-    workers::SavedWorker,
+    connection_table::{ConnectionTable, Unread},
+    run_counters::{ClosedConnection, RunCounters},
+    worker_pool::SavedWorker,
 };
 use crate::{
     ledger::{Account, AgentKey, Dimensions, End, Ledger, RUNS_MAX},
@@ -23,20 +23,20 @@ pub(crate) fn agent_key(row: u32) -> AgentKey {
         agent: 1,
         key: Key::from_bytes([9; 32]),
         share: AgentShare::new(3, 4, true),
-        standing: false,
+        is_static: false,
     }
 }
 
 /// Counters of one run in row `row`, and of a raw client, with figures made from `seed`.
-fn counters(row: usize, seed: u64) -> Books {
-    let mut books = Books::default();
-    books.accepted = seed;
+fn counters(row: usize, seed: u64) -> RunCounters {
+    let mut counters = RunCounters::default();
+    counters.accepted = seed;
     let admission = Admission {
         run: RunId::from_bits(seed),
         clients: 5,
         agents: Vec::new(),
     };
-    books.open(
+    counters.open(
         &admission,
         row,
         vec![
@@ -47,7 +47,7 @@ fn counters(row: usize, seed: u64) -> Books {
             2
         ],
     );
-    books.note_incident(seed, "worker died", "it did");
+    counters.note_incident(seed, "worker died", "it did");
     let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
     let client = Account {
         run: seed,
@@ -65,7 +65,7 @@ fn counters(row: usize, seed: u64) -> Books {
         },
     ] {
         let (record, peer) = (&ledger.slots()[0], ([127, 0, 0, 1], 1).into());
-        books.book(&Ended {
+        counters.record_closed(&ClosedConnection {
             account: &account,
             record,
             peer,
@@ -73,25 +73,26 @@ fn counters(row: usize, seed: u64) -> Books {
             bytes_taken: Some(seed),
         });
     }
-    books
+    counters
 }
 
 /// A master with a connection that is not read, with figures made from `seed`.
 pub(crate) fn master_state(row: usize, seed: u64) -> MasterState {
     let mut pauses = Histogram::default();
     pauses.record(seed);
-    let mut seats = Seats::new(4);
+    let mut table = ConnectionTable::new(4);
     let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
-    let slot = seats
-        .take(socket, ([127, 0, 0, 1], 1).into(), seed)
+    let slot = table
+        .insert(socket, ([127, 0, 0, 1], 1).into(), seed)
         .unwrap();
-    seats.get_mut(slot).unwrap().unread = Some(Unread {
+    let unread = Unread {
         since_ns: seed,
         worked_ns: 1,
-    });
+    };
+    table.set_unread(slot, unread);
     MasterState {
-        connections: seats.reservations(),
-        generations: seats.generations().to_vec(),
+        connections: table.saved(),
+        generations: table.generations().to_vec(),
         agent_keys: vec![agent_key(1).into()],
         counters: counters(row, seed),
         workers: vec![SavedWorker::default(); 2],

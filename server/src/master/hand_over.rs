@@ -1,20 +1,20 @@
 //! The master of an old server process: the workers quit as in a rolling restart, with none in
-//! their place; what they had taken is worked off, so that the ledger and the kernel agree; then
-//! the connections are sent.
+//! their place; what they had taken is replayed, so that the ledger and the kernel agree; then the
+//! connections are sent.
 //!
 //! This process's copies of the connections stay open until the new process serves. Until then
-//! [`Master::take_back`] undoes all of it.
+//! [`take_back`] undoes all of it.
 
 use std::{os::fd::AsFd as _, sync::Arc};
 
 use metronome_os::{clock::now_ns, conduit::Conduit};
 use tracing::{info, warn};
 
-use super::{Master, Phase, request::Reply};
-use crate::{
-    ledger::ToWorker,
-    upgrade::{MasterState, send_connections},
+use super::{
+    parts::{Parts, Phase},
+    request::Reply,
 };
+use crate::upgrade::{MasterState, send_connections};
 
 /// For a worker to finish its batch and exit; then it is killed, which costs nothing either.
 const QUIT_TIME_NS: u64 = 1_000_000_000;
@@ -28,105 +28,89 @@ pub(super) struct HandOver {
     reply: Reply<Result<MasterState, String>>,
 }
 
-impl Master {
-    /// Begins to let go; `reply` gets what does not go through `conduit`.
-    pub(super) fn hand_over(
-        &mut self,
+impl HandOver {
+    /// A hand-over that begins; `reply` gets what does not go through `conduit`.
+    pub(super) fn new(
         conduit: Arc<Conduit>,
         deadline_ns: u64,
         reply: Reply<Result<MasterState, String>>,
-    ) {
-        self.hand_over = Some(HandOver {
+    ) -> Self {
+        Self {
             conduit,
             deadline_ns,
             kill_at_ns: u64::MAX,
             reply,
-        });
+        }
     }
 
-    /// Goes on with letting go as far as it can.
-    pub(super) fn leave(&mut self, now_ns: u64) {
-        let Some(mut hand_over) = self.hand_over.take() else {
-            return;
-        };
-        if now_ns >= hand_over.deadline_ns {
-            return (hand_over.reply)(Err(
+    /// Goes on with letting go as far as it can. `None` once it has replied.
+    pub(super) fn go_on(mut self, parts: &mut Parts, now_ns: u64) -> Option<Self> {
+        if now_ns >= self.deadline_ns {
+            (self.reply)(Err(
                 "the workers or a run did not come to rest in time".into()
             ));
+            return None;
         }
-        if self.phase == Phase::Serving && self.rolling.is_none() && self.closing.is_empty() {
-            hand_over.kill_at_ns = now_ns + QUIT_TIME_NS;
-            self.dismiss_workers();
+        let is_at_rest = !parts.workers.is_restarting() && !parts.runs.has_closing();
+        if parts.phase == Phase::Serving && is_at_rest {
+            self.kill_at_ns = now_ns + QUIT_TIME_NS;
+            parts.phase = Phase::Leaving;
+            parts.acceptor.close();
+            parts.workers.quit_all();
         }
-        let has_workers = self.workers.iter().any(|worker| worker.process.is_some());
-        if self.phase == Phase::Leaving && !has_workers {
-            let given = self.give(&hand_over.conduit, hand_over.deadline_ns);
-            return (hand_over.reply)(given);
+        if parts.phase == Phase::Leaving && !parts.workers.has_processes() {
+            let given = give(parts, &self.conduit, self.deadline_ns);
+            (self.reply)(given);
+            return None;
         }
-        if now_ns >= hand_over.kill_at_ns {
+        if now_ns >= self.kill_at_ns {
             warn!("workers do not quit and are killed");
-            self.workers.iter().for_each(super::workers::Worker::kill);
+            parts.workers.kill_all();
         }
-        self.hand_over = Some(hand_over);
+        Some(self)
     }
+}
 
-    fn dismiss_workers(&mut self) {
-        self.phase = Phase::Leaving;
-        self.watch_listener(false);
-        for worker in 0..self.workers.len() {
-            self.workers[worker].set_quitting();
-            self.say(worker, ToWorker::Quit, None);
-        }
-    }
+fn give(parts: &Parts, conduit: &Conduit, deadline_ns: u64) -> Result<MasterState, String> {
+    let state = save(parts);
+    send_connections(
+        conduit,
+        parts
+            .connections
+            .all()
+            .map(|(_, connection)| connection.socket.as_fd()),
+        deadline_ns,
+    )
+    .map_err(|error| format!("the connections cannot be handed over: {error}"))?;
+    info!("{} connections are handed over", state.connections.len());
+    Ok(state)
+}
 
-    fn give(&self, conduit: &Conduit, deadline_ns: u64) -> Result<MasterState, String> {
-        let state = self.save();
-        send_connections(
-            conduit,
-            self.seats.all().map(|(_, seat)| seat.socket.as_fd()),
-            deadline_ns,
-        )
-        .map_err(|error| format!("the connections cannot be handed over: {error}"))?;
-        info!("{} connections are handed over", state.connections.len());
-        Ok(state)
+fn save(parts: &Parts) -> MasterState {
+    let agents = parts.gates.agents().iter().copied();
+    MasterState {
+        connections: parts.connections.saved(),
+        generations: parts.connections.generations().to_vec(),
+        agent_keys: agents.map(Into::into).collect(),
+        counters: parts.counters.clone(),
+        workers: parts.workers.saved(),
+        recovered_packets: parts.recovered.packets,
+        connections_lost: parts.recovered.connections_lost,
+        pauses: parts.connections.pauses().clone(),
+        row_closed_ns: parts.runs.row_closed_ns(),
     }
+}
 
-    fn save(&self) -> MasterState {
-        MasterState {
-            connections: self.seats.reservations(),
-            generations: self.seats.generations().to_vec(),
-            agent_keys: self
-                .gates
-                .agents()
-                .iter()
-                .copied()
-                .map(Into::into)
-                .collect(),
-            counters: self.books.clone(),
-            workers: self
-                .workers
-                .iter()
-                .map(super::workers::Worker::saved)
-                .collect(),
-            recovered_packets: self.recovered_packets,
-            connections_lost: self.connections_lost,
-            pauses: self.pauses.clone(),
-            row_closed_ns: self.row_closed_ns,
-        }
+/// Serves again as if nothing had been.
+pub(super) fn take_back(parts: &mut Parts) {
+    if parts.phase != Phase::Leaving {
+        return;
     }
-
-    /// Serves again as if nothing had been.
-    pub(super) fn take_back(&mut self) {
-        self.hand_over = None;
-        if self.phase != Phase::Leaving {
-            return;
-        }
-        self.phase = Phase::Serving;
-        let now_ns = now_ns();
-        // One that is still to quit, or has been killed, is replaced when its end is seen.
-        for worker in 0..self.workers.len() {
-            self.start_due_worker(worker, now_ns);
-        }
-        self.watch_listener(true);
+    parts.phase = Phase::Serving;
+    let now_ns = now_ns();
+    // One that is still to quit, or has been killed, is replaced when its end is seen.
+    for worker in 0..parts.workers.len() {
+        parts.start_if_due(worker, now_ns);
     }
+    parts.acceptor.open();
 }

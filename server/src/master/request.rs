@@ -1,8 +1,9 @@
-//! What the control plane may ask of the master, and what the master answers.
+//! Requests of the control plane to the master, and the replies.
 //!
-//! The master is one plain thread that owns the listener, the workers and the ledger. Control asks
-//! through a [`Handle`]; an answer comes through a callback that the master's thread runs, so the
-//! callback must do no more than pass it on. No async here: control wraps a oneshot sender in it.
+//! The master is one plain thread that owns the listener, the workers and the ledger. Control sends
+//! requests through a [`Handle`]; a reply comes through a callback that the master's thread runs,
+//! so the callback must do no more than pass it on. No async here: control wraps a oneshot sender
+//! in it.
 
 use std::{
     os::fd::OwnedFd,
@@ -18,13 +19,14 @@ use crate::{
     upgrade::MasterState,
 };
 
-/// Where an answer goes. Runs on the master's thread.
+/// Where a reply goes. Runs on the master's thread.
 pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
-/// One question or command.
+/// One request.
 pub(crate) enum Request {
-    /// Let the clients of a run in: from now on their hellos are verified. Answered once every
-    /// worker has been told, so a client that connects afterwards is never refused for being early.
+    /// Let the clients of a run in: from now on their hellos are verified. The reply comes once
+    /// every worker has been sent the keys, so a client that connects afterwards is never refused
+    /// for being early.
     Admit {
         run: Admission,
         reply: Reply<Result<(), AdmitError>>,
@@ -36,24 +38,24 @@ pub(crate) enum Request {
         reply: Reply<Option<LiveCounters>>,
     },
     /// End a run: its connections that are still open are cut, no hello of it is taken any more.
-    /// Answered when the last worker has let go of the last of them, at most 3 s later.
+    /// The reply comes when the last worker has let go of the last of them, at most 3 s later.
     CloseRun {
         run: RunId,
         reply: Reply<Option<FinalCounters>>,
     },
-    /// Restart the workers one by one, under load. Answered with how many, when the last is ready.
+    /// Restart the workers one by one, under load. The reply is how many, when the last is ready.
     RestartWorkers { reply: Reply<u32> },
-    /// Answered when no restart of the workers is under way.
+    /// The reply comes when no restart of the workers is under way.
     WhenRested { reply: Reply<()> },
     /// The server as a whole.
     ReadServer { reply: Reply<ServerStatus> },
     /// What verified clients sent since the server's start, with every histogram. Costs a look at
     /// all of them: ask once a second at the most.
     ReadTotals { reply: Reply<TotalCounters> },
-    /// Answered when every worker serves.
+    /// The reply comes when every worker serves.
     WhenReady { reply: Reply<()> },
     /// Let go of everything: the workers quit, nothing is accepted, the connections go through
-    /// `conduit`. Answered with the rest once all is out. Whatever the answer,
+    /// `conduit`. The reply is the rest, once all is out. Whatever the reply,
     /// [`Request::TakeBack`] undoes it.
     HandOver {
         conduit: Arc<Conduit>,
@@ -75,7 +77,7 @@ pub(crate) enum Request {
     Shutdown,
 }
 
-/// Asks the master. Cheap to clone.
+/// Sends requests to the master. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Handle {
     requests: mpsc::Sender<Request>,
@@ -83,6 +85,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// A handle to the master that receives from `requests` and is woken by `waker`.
     pub(crate) fn new(requests: mpsc::Sender<Request>, waker: Arc<Waker>) -> Self {
         Self { requests, waker }
     }

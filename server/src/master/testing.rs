@@ -7,9 +7,9 @@ use metronome_proto::run_id::RunId;
 
 use super::{
     admission::Admission,
-    books::{Books, Ended},
-    seats::Seats,
-    workers::Worker,
+    connection_table::ConnectionTable,
+    run_counters::{ClosedConnection, RunCounters},
+    worker_pool::Worker,
 };
 use crate::{
     ledger::{Account, Slot},
@@ -20,8 +20,8 @@ use crate::{
 /// Slots of the ledger that is taken over.
 const SLOTS: u32 = 64;
 
-/// Reads one client's record as the master does while its run goes on, books its end, and a second
-/// attempt's, and closes the book.
+/// Reads one client's record as the master does while its run goes on, records its end, and a second
+/// attempt's, and closes the run.
 pub(crate) fn keep_books(
     account: &Account,
     record: &Slot,
@@ -29,8 +29,8 @@ pub(crate) fn keep_books(
 ) -> FinalCounters {
     let run = RunId::from_bits(account.run);
     let workers = [WorkerCounters::default(); 2];
-    let mut books = Books::default();
-    books.open(
+    let mut counters = RunCounters::default();
+    counters.open(
         &Admission {
             run,
             clients: 1,
@@ -41,11 +41,11 @@ pub(crate) fn keep_books(
     );
     let peer = ([127, 0, 0, 1], 1).into();
     for worker in [Some(1), None] {
-        books.credit(account, worker, account.packets);
-        let _ = books.read_run(run, true, [(*account, record); 2].into_iter());
-        let _ = books.read_totals([(*account, record); 2].into_iter());
-        let _ = books.read_server([(*account, peer, 0); 2].into_iter());
-        books.book(&Ended {
+        counters.credit(account, worker, account.packets);
+        let _ = counters.read_run(run, true, [(*account, record); 2].into_iter());
+        let _ = counters.read_totals([(*account, record); 2].into_iter());
+        let _ = counters.read_server([(*account, peer, 0); 2].into_iter());
+        counters.record_closed(&ClosedConnection {
             account,
             record,
             peer,
@@ -53,10 +53,10 @@ pub(crate) fn keep_books(
             bytes_taken,
         });
     }
-    books
+    counters
         .runs
         .remove(&run)
-        .map(|book| book.into_record(&workers))
+        .map(|run| run.into_record(&workers))
         .unwrap_or_default()
 }
 
@@ -70,27 +70,29 @@ pub(crate) fn restore_master(state: MasterState, mut socket: impl FnMut() -> Own
     let sockets = (0..state.connections.len().min(SLOTS as usize))
         .map(|_| socket())
         .collect();
-    if let Ok(seats) = Seats::inherit(SLOTS, &state.generations, &state.connections, sockets) {
-        assert_eq!(seats.all().count(), state.connections.len());
-        assert_eq!(seats.reservations().len(), state.connections.len());
+    if let Ok(table) =
+        ConnectionTable::restore(SLOTS, &state.generations, &state.connections, sockets)
+    {
+        assert_eq!(table.all().count(), state.connections.len());
+        assert_eq!(table.saved().len(), state.connections.len());
     }
     for (index, saved) in state.workers.into_iter().enumerate() {
         let mut worker = Worker::new(index);
-        worker.inherit(saved);
+        worker.restore(saved);
         let _ = worker.is_in_crash_loop(u64::MAX);
         let _ = worker.saved();
     }
-    let mut books = state.counters;
-    let _ = books.reserved_clients();
-    books.note_incident(1, "fuzzed", "it was");
-    let _ = books.read_server(std::iter::empty());
-    let _ = books.read_totals(std::iter::empty());
-    let runs: Vec<RunId> = books.runs.keys().copied().collect();
+    let mut counters = state.counters;
+    let _ = counters.reserved_clients();
+    counters.note_incident(1, "fuzzed", "it was");
+    let _ = counters.read_server(std::iter::empty());
+    let _ = counters.read_totals(std::iter::empty());
+    let runs: Vec<RunId> = counters.runs.keys().copied().collect();
     for run in runs {
-        let _ = books.read_run(run, true, std::iter::empty());
-        let _ = books
+        let _ = counters.read_run(run, true, std::iter::empty());
+        let _ = counters
             .runs
             .remove(&run)
-            .map(|book| book.into_record(&[WorkerCounters::default(); 2]));
+            .map(|run| run.into_record(&[WorkerCounters::default(); 2]));
     }
 }

@@ -243,7 +243,7 @@ fn workers(figures: &Figures) -> Vec<Family> {
         ),
         counter(
             "metronome_recovered_packets",
-            "Packets worked off for workers that had died",
+            "Packets recovered after workers had died",
             recoveries.packets,
         ),
         counter(

@@ -168,7 +168,7 @@ fn taken_is_worked_off(rows: &[Row<'_>]) -> Checked {
         row.counted
             .and_then(|counted| Some((counted.bytes_taken?, counted.bytes)))
     };
-    compare("bytes taken = bytes worked off", "BYTES_DIFFER", rows, both)
+    compare("bytes taken = bytes processed", "BYTES_DIFFER", rows, both)
 }
 
 /// The workers' own figures alone: no word of the agent's record is needed.

@@ -85,7 +85,9 @@ pub(super) fn notes(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
     if let Some(record) = evidence.record {
         if record.recovered_packets > 0 {
             let recovered = record.recovered_packets;
-            notes.push(format!("{recovered} packets were worked off for workers that had died; each is counted once."));
+            notes.push(format!(
+                "{recovered} packets were recovered after workers had died; each is counted once."
+            ));
         }
         notes.extend(
             record

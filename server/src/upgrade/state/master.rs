@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ledger::{AgentKey, MESSAGE_BYTES, RUNS_MAX, ToWorker},
-    master::{books::Books, seats::Reservation, workers::SavedWorker},
+    master::{RunCounters, SavedConnection, SavedWorker},
 };
 
 /// All of it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct MasterState {
     /// In the order in which their sockets are sent.
-    pub(crate) connections: Vec<Reservation>,
+    pub(crate) connections: Vec<SavedConnection>,
     /// Last generation of each slot.
     pub(crate) generations: Vec<u32>,
     /// The agents whose hellos are verified.
     pub(crate) agent_keys: Vec<SavedAgentKey>,
-    pub(crate) counters: Books,
+    pub(crate) counters: RunCounters,
     pub(crate) workers: Vec<SavedWorker>,
     pub(crate) recovered_packets: u64,
     pub(crate) connections_lost: u64,

@@ -1,8 +1,8 @@
 //! Which worker gets a connection: the one that serves with the fewest, the first of equals.
 //!
-//! One that is still starting has the fewest and would be the first: whatever it was given would
-//! wait until it has started. So it gets none of those whose packets wait already, unless no other
-//! can. New connections have time, and are spread over all: nothing is moved later on.
+//! A worker that is still starting has the fewest and would be the first: whatever it was given
+//! would wait until it has started. So it gets no connection whose packets wait already, unless no
+//! other worker can. New connections have time, and are spread over all: none is moved later on.
 
 /// A worker as placement sees it.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +33,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_number_of_connections_is_spread_to_within_one(workers in 1..20_usize, connections in 0..200_usize) {
+        fn any_number_of_connections_is_spread_to_within_one(
+            workers in 1..20_usize,
+            connections in 0..200_usize,
+        ) {
             let mut load = vec![0_u32; workers];
             for _ in 0..connections {
-                let chosen = choose(load.iter().map(|&connections| Candidate { serves: true, is_ready: true, connections })).unwrap();
+                let candidates = load.iter().map(|&connections| Candidate {
+                    serves: true,
+                    is_ready: true,
+                    connections,
+                });
+                let chosen = choose(candidates).unwrap();
                 load[chosen] += 1;
             }
             prop_assert!(load.iter().max().unwrap() - load.iter().min().unwrap() <= 1);
@@ -51,7 +59,8 @@ mod tests {
                 .map(|(serves, is_ready, connections)| Candidate { serves, is_ready, connections })
                 .collect();
             let is_better = |than: &Candidate, worker: &Candidate| {
-                worker.serves && (!worker.is_ready, worker.connections) < (!than.is_ready, than.connections)
+                let rank = |worker: &Candidate| (!worker.is_ready, worker.connections);
+                worker.serves && rank(worker) < rank(than)
             };
             match choose(workers.iter().copied()) {
                 Some(chosen) => {

@@ -1,5 +1,5 @@
-//! What workers say on their standard error, which is next to nothing (a panic, say), as lines of
-//! the master's log: with the worker's number, cleaned, and not too many.
+//! The standard error of workers, which is next to nothing (a panic, for example), as lines of the
+//! master's log: with the worker's number, cleaned, and not too many.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _},
@@ -13,7 +13,7 @@ use rustix::process::Pid;
 
 use crate::text;
 
-/// A worker that says more than this in ten seconds is broken; what it says then is counted.
+/// A worker that writes more lines than this in ten seconds is broken; the rest is counted.
 static LINES: Restraint = Restraint::new(20, 10_000_000_000);
 
 /// The longest line that is read as one.
@@ -21,33 +21,33 @@ const LINE_BYTES_MAX: u64 = 4096;
 
 /// Reads until the worker's standard error ends, on a thread of its own.
 pub(super) fn follow(worker: usize, pid: Pid, stderr: ChildStderr) -> io::Result<()> {
-    let tell = move |said: &str| {
+    let log = move |line: &str| {
         if let Some(withheld) = LINES.admit(now_ns()) {
             tracing::warn!(
                 worker,
                 pid = pid.as_raw_nonzero().get(),
                 withheld,
-                "a worker says: {said}"
+                "a worker wrote: {line}"
             );
         }
     };
     thread::Builder::new()
         .name("worker-log".into())
-        .spawn(move || for_each_line(stderr, tell))
+        .spawn(move || for_each_line(stderr, log))
         .map(drop)
 }
 
-/// Tells every line, cleaned and cut, but for empty ones.
-fn for_each_line(from: impl io::Read, tell: impl Fn(&str)) {
+/// Calls `log` for every line, cleaned and cut, but for empty ones.
+fn for_each_line(from: impl io::Read, log: impl Fn(&str)) {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
     while let Ok(1..) = (&mut from)
         .take(LINE_BYTES_MAX)
         .read_until(b'\n', &mut line)
     {
-        let said = text::sentence(&String::from_utf8_lossy(&line));
-        if !said.is_empty() {
-            tell(&said);
+        let line_text = text::sentence(&String::from_utf8_lossy(&line));
+        if !line_text.is_empty() {
+            log(&line_text);
         }
         line.clear();
     }
@@ -60,15 +60,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_worker_says_comes_line_by_line_and_harmless() {
-        let said = RefCell::new(Vec::new());
+    fn what_a_worker_writes_comes_line_by_line_and_harmless() {
+        let lines = RefCell::new(Vec::new());
         let bytes = [b"one\n\n\x1b[31mtwo\xff\n".to_vec(), vec![b'x'; 10_000]].concat();
-        for_each_line(&bytes[..], |line| said.borrow_mut().push(line.to_owned()));
-        let said = said.into_inner();
-        assert_eq!(said[..2], ["one", "[31mtwo\u{FFFD}"]);
+        for_each_line(&bytes[..], |line| lines.borrow_mut().push(line.to_owned()));
+        let lines = lines.into_inner();
+        assert_eq!(lines[..2], ["one", "[31mtwo\u{FFFD}"]);
         assert!(
-            said.len() == 5 && said[2..].iter().all(|line| line.len() <= 300),
-            "{said:?}"
+            lines.len() == 5 && lines[2..].iter().all(|line| line.len() <= 300),
+            "{lines:?}"
         );
     }
 }

@@ -1,0 +1,90 @@
+//! Places of clients in the ledger: freed by the master, taken by the workers that verify hellos.
+//!
+//! A client of a run that the control plane has admitted keeps its place until the run is closed:
+//! no hello of it is good twice. A raw client and a client of the static run give theirs back.
+
+use std::sync::atomic::Ordering;
+
+use crate::ledger::{Account, Ledger, RUNS_MAX, ticket};
+
+/// Row of the static run's places; the rows of other runs follow.
+pub(super) const STATIC_ROW: usize = 0;
+
+/// Opens so many places for raw clients.
+pub(super) fn set_raw_places(ledger: &Ledger, places: u32) {
+    ledger
+        .raw_seats()
+        .store(u64::from(places), Ordering::Release);
+}
+
+/// Raw clients that have a place, of `max_clients` places.
+pub(super) fn raw_clients(ledger: &Ledger, max_clients: u32) -> u32 {
+    let places = ledger.seats(RUNS_MAX).unwrap_or(&[]);
+    places
+        .iter()
+        .take(max_clients as usize)
+        .filter(|place| place.load(Ordering::Acquire) != 0)
+        .count() as u32
+}
+
+/// Frees the place of a raw client or of a client of the static run, so that another may have it.
+pub(super) fn free(
+    ledger: &Ledger,
+    max_clients: u32,
+    (slot, generation): (u32, u32),
+    account: &Account,
+) {
+    if !account.is_client() && !account.is_raw {
+        return;
+    }
+    let (row, attempt) = if account.is_client() {
+        (STATIC_ROW, account.attempt)
+    } else {
+        (RUNS_MAX, 1)
+    };
+    let mine = ticket(slot, generation, attempt);
+    let places = ledger.seats(row).unwrap_or(&[]);
+    for place in places.iter().take(max_clients as usize) {
+        // Only its own: the place of another connection has another value.
+        let _ = place.compare_exchange(mine, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Dimensions;
+
+    #[test]
+    fn a_raw_client_gives_back_its_own_place_and_no_other() {
+        let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+        let places = ledger.seats(RUNS_MAX).unwrap();
+        for (place, slot) in [(0, 5), (1, 6)] {
+            places[place].store(ticket(slot, 1, 1), Ordering::Release);
+        }
+        let raw = Account {
+            is_raw: true,
+            ..Account::default()
+        };
+        assert_eq!(raw_clients(&ledger, 10), 2);
+        free(&ledger, 10, (5, 2), &raw);
+        free(&ledger, 10, (5, 1), &Account::default());
+        assert_eq!(raw_clients(&ledger, 10), 2, "another generation, no client");
+        free(&ledger, 10, (5, 1), &raw);
+        assert_eq!(raw_clients(&ledger, 10), 1);
+        assert_eq!(places[1].load(Ordering::Acquire), ticket(6, 1, 1));
+    }
+
+    #[test]
+    fn a_client_of_the_static_run_gives_back_its_place() {
+        let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+        let place = &ledger.seats(STATIC_ROW).unwrap()[3];
+        place.store(ticket(5, 1, 9), Ordering::Release);
+        let account = Account {
+            attempt: 9,
+            ..Account::default()
+        };
+        free(&ledger, 10, (5, 1), &account);
+        assert_eq!(place.load(Ordering::Acquire), 0);
+    }
+}

@@ -1,0 +1,253 @@
+//! The parts of the master together, and what only several of them can do: a connection is placed
+//! with a worker, credited to it, and released at its end.
+//!
+//! The parts do not use each other. What each decides it decides by itself; here they are only
+//! brought together.
+
+use std::{net::SocketAddr, sync::atomic::Ordering};
+
+use metronome_os::{
+    clock::now_ns,
+    socket::{bytes_put, bytes_taken},
+};
+use tracing::{debug, warn};
+
+use super::{
+    acceptor::{ACCEPTS_PER_TURN, Accepted, Acceptor, refuse_full},
+    client_places,
+    connection_table::ConnectionTable,
+    run_counters::{ClosedConnection, RunCounters},
+    run_table::RunTable,
+    worker_pool::WorkerPool,
+};
+use crate::ledger::{Account, AgentKey, Gates, Ledger, Slot, ToWorker};
+
+/// How far this server process has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// A new process before the old one has let go: its workers run and have nothing to read.
+    Waiting,
+    Serving,
+    /// The workers are gone or going, for a new process to take over.
+    Leaving,
+    /// The thread ends with this turn of the loop.
+    Stopping,
+}
+
+/// What recoveries have cost since the server's start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Recovered {
+    /// Packets recovered for dead workers.
+    pub(super) packets: u64,
+    /// Connections that no worker could go on with.
+    pub(super) connections_lost: u64,
+}
+
+/// Everything that the master has but the loop.
+pub(super) struct Parts {
+    pub(super) phase: Phase,
+    /// Verified and raw clients together, 1 to 10000.
+    pub(super) max_clients: u32,
+    pub(super) ledger: Ledger,
+    pub(super) gates: Gates,
+    pub(super) acceptor: Acceptor,
+    pub(super) connections: ConnectionTable,
+    pub(super) workers: WorkerPool,
+    pub(super) counters: RunCounters,
+    pub(super) runs: RunTable,
+    pub(super) recovered: Recovered,
+}
+
+impl Parts {
+    /// Takes the connections that wait at the data port, up to a limit.
+    pub(super) fn accept_waiting(&mut self) {
+        let now_ns = now_ns();
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(accepted) = self.acceptor.accept(now_ns) else {
+                return;
+            };
+            self.take_in(accepted);
+        }
+    }
+
+    /// Keeps a new connection and gives it to a worker, or refuses it.
+    fn take_in(&mut self, accepted: Accepted) {
+        let Accepted {
+            socket,
+            peer,
+            is_too_many,
+        } = accepted;
+        self.counters.count_accepted();
+        let put_at_start = bytes_put(&socket).unwrap_or(0);
+        let inserted = if is_too_many {
+            Err(socket)
+        } else {
+            self.connections.insert(socket, peer, put_at_start)
+        };
+        let slot = match inserted {
+            Ok(slot) => slot,
+            Err(socket) => {
+                self.counters.count_refused_full();
+                return refuse_full(&socket);
+            }
+        };
+        if let (Some(record), Some(connection)) = (self.record(slot), self.connections.get(slot)) {
+            let generation = u64::from(connection.generation);
+            record.lease.generation.store(generation, Ordering::Release);
+            record.lease.opened_ns.store(now_ns(), Ordering::Release);
+        }
+        debug!(%peer, slot, "accepted");
+        self.place(slot);
+    }
+
+    /// Gives a connection to a worker. Without one that serves it waits for the next to start.
+    pub(super) fn place(&mut self, slot: u32) {
+        let Some(connection) = self.connections.get(slot) else {
+            return;
+        };
+        let generation = connection.generation;
+        let packets_wait = connection.unread.is_some();
+        let connections = |worker| self.connections.connections_of(worker);
+        let chosen = self.workers.choose(packets_wait, connections);
+        self.connections.assign(slot, chosen);
+        if let (Some(chosen), Some(socket)) = (chosen, self.connections.socket(slot)) {
+            let message = ToWorker::Adopt { slot, generation };
+            self.workers.send_socket(chosen, message, slot, socket);
+        }
+    }
+
+    /// Connections that found no worker go to the ones that serve now.
+    pub(super) fn place_waiting(&mut self) {
+        for slot in self.connections.slots_of(None) {
+            self.place(slot);
+        }
+    }
+
+    /// Starts a process for a worker that has none and has waited long enough.
+    pub(super) fn start_if_due(&mut self, worker: usize, now_ns: u64) {
+        if !matches!(self.phase, Phase::Waiting | Phase::Serving) {
+            return;
+        }
+        let first = self.first_messages();
+        if self
+            .workers
+            .start_if_due(worker, &self.ledger, first, now_ns)
+        {
+            self.place_waiting();
+        }
+    }
+
+    /// What a new worker process gets before any connection.
+    pub(super) fn first_messages(&self) -> Vec<ToWorker> {
+        let begin = (self.phase != Phase::Waiting).then_some(ToWorker::Begin);
+        let agents = self.gates.agents().iter().copied().map(ToWorker::Admit);
+        begin.into_iter().chain(agents).collect()
+    }
+
+    /// Has every worker, those to come included, verify an agent's hellos.
+    pub(super) fn admit_agent(&mut self, agent: AgentKey) {
+        self.gates.admit(agent);
+        self.workers.send_to_all(ToWorker::Admit(agent));
+    }
+
+    /// Raw clients get the places that no run has reserved.
+    pub(super) fn set_raw_places(&self) {
+        let reserved = self.counters.reserved_clients();
+        client_places::set_raw_places(&self.ledger, self.max_clients.saturating_sub(reserved));
+    }
+
+    /// The record of a slot in the ledger. The number of the slot may come from a worker.
+    pub(super) fn record(&self, slot: u32) -> Option<&Slot> {
+        self.ledger.slots().get(slot as usize)
+    }
+
+    /// What the ledger has of a connection now.
+    pub(super) fn account(&self, slot: u32) -> Option<Account> {
+        self.record(slot)?.account()
+    }
+
+    /// Every connection that has not been recorded, as the ledger has it now.
+    pub(super) fn live(&self) -> impl Iterator<Item = (Account, &Slot, u32, SocketAddr)> {
+        self.connections.all().filter_map(|(slot, connection)| {
+            let record = self.record(slot)?;
+            Some((record.account()?, record, slot, connection.peer))
+        })
+    }
+
+    /// Attributes newly counted packets to the worker, or to the master, that counted them.
+    pub(super) fn credit(&mut self, slot: u32, account: &Account, worker: Option<usize>) {
+        let Some(packets) = self.connections.credit(slot, account.packets) else {
+            return;
+        };
+        match worker {
+            Some(worker) => self.workers.credit(worker, packets),
+            None => self.recovered.packets = self.recovered.packets.saturating_add(packets),
+        }
+        self.counters.credit(account, worker, packets);
+    }
+
+    /// Finishes a connection that a worker has let go of. Anything may be in a message of a broken
+    /// worker, so it can only let go of what is its own.
+    pub(super) fn released(&mut self, worker: usize, slot: u32, generation: u32) {
+        let is_its_own = self.connections.get(slot).is_some_and(|connection| {
+            connection.worker == Some(worker) && connection.generation == generation
+        });
+        if is_its_own {
+            self.finish(slot);
+        }
+    }
+
+    /// Records a connection whose account is closed and frees all it had.
+    pub(super) fn finish(&mut self, slot: u32) {
+        let Some(account) = self.account(slot) else {
+            return;
+        };
+        let Some(worker) = self
+            .connections
+            .get(slot)
+            .map(|connection| connection.worker)
+        else {
+            return;
+        };
+        self.credit(slot, &account, worker);
+        let Some(connection) = self.connections.remove(slot) else {
+            return;
+        };
+        self.counters.record_closed(&ClosedConnection {
+            account: &account,
+            record: &self.ledger.slots()[slot as usize],
+            peer: connection.peer,
+            worker,
+            // While the socket is open: the kernel counts no longer than that.
+            bytes_taken: bytes_taken(&connection.socket).ok(),
+        });
+        client_places::free(
+            &self.ledger,
+            self.max_clients,
+            (slot, connection.generation),
+            &account,
+        );
+        // Last: what was recorded above was read from it.
+        if let Err(error) = self.ledger.clear_slot(slot as usize) {
+            warn!(slot, "the ledger's memory cannot be freed: {error}");
+        }
+        self.runs.note_recorded();
+    }
+
+    /// Records the pauses of connections that are read again.
+    pub(super) fn note_pauses(&mut self) {
+        let slots = self.ledger.slots();
+        self.connections.note_pauses(|slot| worked_ns(slots, slot));
+    }
+
+    /// Records the pause of a connection if it is over.
+    pub(super) fn note_pause(&mut self, slot: u32) {
+        let slots = self.ledger.slots();
+        let _ = self.connections.note_pause(slot, || worked_ns(slots, slot));
+    }
+}
+
+/// When the last batch of a connection was read.
+fn worked_ns(slots: &[Slot], slot: u32) -> Option<u64> {
+    Some(slots.get(slot as usize)?.account()?.worked_ns)
+}

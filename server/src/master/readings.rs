@@ -1,0 +1,41 @@
+//! The server as a whole, as it is now: what the control plane reads.
+
+use metronome_os::clock::now_ns;
+
+use super::parts::Parts;
+use crate::model::{RecoveryCounters, ServerStatus};
+
+/// The whole server since its start.
+pub(super) fn read_server(parts: &Parts) -> ServerStatus {
+    let connections = |worker| parts.connections.connections_of(worker);
+    let mut workers = parts.workers.readings(&parts.ledger, connections);
+    let worker_of = |slot| parts.connections.get(slot).and_then(|held| held.worker);
+    for (account, _, slot, _) in parts.live() {
+        let Some(held) = parts.connections.get(slot) else {
+            continue;
+        };
+        // What it has committed since it was last attributed.
+        if let Some(worker) = held.worker.and_then(|worker| workers.get_mut(worker)) {
+            worker.count.packets += account.packets.saturating_sub(held.credited_packets);
+        }
+    }
+    let live = parts.live().map(|(account, _, slot, peer)| {
+        let worker = worker_of(slot).map_or(u32::MAX, |worker| worker as u32);
+        (account, peer, worker)
+    });
+    ServerStatus {
+        workers,
+        recoveries: recoveries(parts),
+        ..parts.counters.read_server(live)
+    }
+}
+
+fn recoveries(parts: &Parts) -> RecoveryCounters {
+    RecoveryCounters {
+        deaths: parts.workers.deaths(),
+        packets: parts.recovered.packets,
+        connections_lost: parts.recovered.connections_lost,
+        pauses: parts.connections.pauses().clone(),
+        crash_loops: parts.workers.crash_loops(now_ns()),
+    }
+}

@@ -1,0 +1,300 @@
+//! A worker has ended: what it had taken but not committed is replayed, and its connections go on.
+//!
+//! Clients notice nothing but the wait. The same path serves a worker that has died, one that was
+//! killed because it hung and one that was asked to quit: how far it came follows from the kernel's
+//! count and the ledger, and needs no message from it.
+
+use std::sync::atomic::Ordering;
+
+use metronome_os::clock::now_ns;
+use tracing::{info, warn};
+
+use super::{
+    connection_table::Unread,
+    parts::{Parts, Phase},
+    replay::{Source, Unrecoverable, read_to_the_end, replay},
+    worker_pool::EndedProcess,
+};
+use crate::ledger::{Account, End, FromWorker, Ink, Stage, ToWorker};
+
+/// Takes over from a worker that has ended: every connection is replayed and placed with another.
+pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: EndedProcess) {
+    // Its last messages first: what it has let go of is closed and needs no replay.
+    while let Some(message) = ended.receive() {
+        if let FromWorker::Released { slot, generation } = message {
+            parts.released(worker, slot, generation);
+        }
+    }
+    let EndedProcess {
+        how,
+        started_ns,
+        is_death,
+        ..
+    } = ended;
+    let found_ns = now_ns();
+    // The beat of one that died before its first is that of the process before it.
+    let last_sign_ns = parts
+        .ledger
+        .worker(worker)
+        .heartbeat_ns
+        .load(Ordering::Acquire)
+        .max(started_ns);
+    let slots = parts.connections.slots_of(Some(worker));
+    parts.connections.watch_unread(found_ns);
+    let (connections, recovered_before) = (slots.len(), parts.recovered.packets);
+    for slot in slots {
+        // A pause that an earlier death began, and that this worker ended before its own end.
+        parts.note_pause(slot);
+        recover_connection(parts, slot, worker, last_sign_ns);
+    }
+    let packets = parts.recovered.packets - recovered_before;
+    if matches!(parts.phase, Phase::Leaving | Phase::Stopping) {
+        return info!("{how}; {packets} packets were recovered");
+    }
+    let pause_us = now_ns().saturating_sub(found_ns) / 1_000;
+    let text = format!(
+        "{how}; its {connections} connections went on elsewhere after {pause_us} us, {packets} \
+         packets were recovered"
+    );
+    warn!("{text}");
+    let what = if is_death {
+        "worker died"
+    } else {
+        "worker handed over"
+    };
+    parts.counters.note_incident(found_ns, what, &text);
+}
+
+/// The order of the steps is what counts each packet once, whatever dies when:
+///
+/// 1. what the worker committed is attributed to it, before anything is added to the account;
+/// 2. the replay counts on a copy, so that one that fails leaves the committed figures;
+/// 3. the result is committed before it is attributed: if this process were replaced here, the
+///    ledger and the kernel would agree, and the next one would find nothing left to replay;
+/// 4. what is above the first figure is attributed to the recovery;
+/// 5. only then is the connection placed, because its next worker counts on in the same account.
+fn recover_connection(parts: &mut Parts, slot: u32, worker: usize, last_sign_ns: u64) {
+    let Some(committed) = parts.account(slot) else {
+        return;
+    };
+    parts.credit(slot, &committed, Some(worker));
+    let Some(connection) = parts.connections.get(slot) else {
+        return;
+    };
+    let is_cut = connection.is_cut;
+    let mut account = committed;
+    let source = source(parts, slot);
+    if let Err(error) = replay(source, connection, &mut account) {
+        give_up(parts, slot, worker, account.client, &error);
+        account = Account {
+            end: End::Unrecoverable,
+            stage: Stage::Closed,
+            ..committed
+        };
+    }
+    parts.ledger.slots()[slot as usize].commit(&account, &Ink);
+    if account.stage != Stage::Closed && is_cut {
+        // Its run is over, and the worker that was to end it is gone.
+        end_unread(parts, slot, &mut account);
+    }
+    parts.credit(slot, &account, None);
+    if account.stage == Stage::Closed {
+        return parts.finish(slot);
+    }
+    // What had been read and not committed ends the pause that a death before this one began …
+    parts.note_pause(slot);
+    // … and a new one begins with the worker's last sign of life, or with the connection.
+    let opened_ns = parts.ledger.slots()[slot as usize]
+        .lease
+        .opened_ns
+        .load(Ordering::Acquire);
+    parts.connections.set_unread(
+        slot,
+        Unread {
+            since_ns: last_sign_ns.max(opened_ns),
+            worked_ns: account.worked_ns,
+        },
+    );
+    parts.place(slot);
+}
+
+/// Reports a connection that cannot go on.
+fn give_up(parts: &mut Parts, slot: u32, worker: usize, client: u16, error: &Unrecoverable) {
+    warn!(slot, "a connection is lost with its worker: {error}");
+    let text = format!("client {client} was lost with worker {worker}: {error}");
+    parts
+        .counters
+        .note_incident(now_ns(), "client lost with its worker", &text);
+    let lost = &mut parts.recovered.connections_lost;
+    *lost = lost.saturating_add(1);
+}
+
+/// Ends a connection: its worker counts what is there and lets go, or the master does when no
+/// worker reads it.
+pub(super) fn cut(parts: &mut Parts, slot: u32) {
+    let Some(connection) = parts.connections.cut(slot) else {
+        return;
+    };
+    let generation = connection.generation;
+    if let Some(worker) = connection.worker {
+        return parts
+            .workers
+            .send(worker, ToWorker::Cut { slot, generation });
+    }
+    let Some(mut account) = parts.account(slot) else {
+        return;
+    };
+    end_unread(parts, slot, &mut account);
+    parts.credit(slot, &account, None);
+    parts.finish(slot);
+}
+
+/// Closes the account of a connection that no worker reads, with what still lies in its socket.
+fn end_unread(parts: &Parts, slot: u32, account: &mut Account) {
+    if let Some(connection) = parts.connections.get(slot) {
+        read_to_the_end(source(parts, slot), connection, account);
+    }
+}
+
+fn source(parts: &Parts, slot: u32) -> Source<'_> {
+    Source {
+        ledger: &parts.ledger,
+        gates: &parts.gates,
+        slot,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write as _,
+        net::{TcpListener, TcpStream},
+        rc::Rc,
+    };
+
+    use metronome_os::{process::Executable, socket::receive_into};
+
+    use super::*;
+    use crate::{
+        RxCoalesce,
+        ledger::{Dimensions, Gates, Ledger},
+        master::{
+            acceptor::Acceptor,
+            connection_table::ConnectionTable,
+            events::Poller,
+            parts::Recovered,
+            run_counters::RunCounters,
+            run_table::RunTable,
+            worker_pool::{PoolSettings, WorkerPool},
+        },
+    };
+
+    /// A master of two workers without a process, and a raw client that it has accepted.
+    fn parts_and_client() -> (Parts, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let poller = Rc::new(Poller::new().unwrap());
+        let settings = PoolSettings {
+            workers: 2,
+            accept_raw: true,
+            high_priority: false,
+            pin_workers: false,
+            rx_coalesce: RxCoalesce::Auto,
+        };
+        let executable = Executable::current().unwrap();
+        let mut parts = Parts {
+            phase: Phase::Serving,
+            max_clients: 10,
+            ledger: Ledger::create(Dimensions { slots: 4 }).unwrap(),
+            gates: Gates::new(true),
+            acceptor: Acceptor::new(listener, Rc::clone(&poller)).unwrap(),
+            connections: ConnectionTable::new(4),
+            workers: WorkerPool::new(settings, executable, poller),
+            counters: RunCounters::default(),
+            runs: RunTable::default(),
+            recovered: Recovered::default(),
+        };
+        parts.acceptor.open();
+        parts.set_raw_places();
+        parts.accept_waiting();
+        assert_eq!(parts.connections.all().count(), 1);
+        (parts, client)
+    }
+
+    /// The client sends, and the worker that reads it takes it without committing it.
+    fn send_and_take(parts: &Parts, client: &mut TcpStream, bytes: usize) {
+        client.write_all(&vec![b'X'; bytes]).unwrap();
+        let socket = parts.connections.socket(0).unwrap();
+        let buffer = &parts.ledger.slots()[0].buffer.0;
+        let mut taken = 0;
+        while taken < bytes {
+            taken += receive_into(socket, buffer, taken).unwrap_or(0);
+        }
+    }
+
+    #[test]
+    fn packets_are_attributed_once_and_the_connection_waits_for_the_next_worker() {
+        let (mut parts, mut client) = parts_and_client();
+        for deaths in 1..4 {
+            parts.connections.assign(0, Some(0));
+            send_and_take(&parts, &mut client, 64);
+            recover_connection(&mut parts, 0, 0, 1);
+            assert_eq!(parts.recovered.packets, 2 * deaths);
+            let connection = parts.connections.get(0).unwrap();
+            assert_eq!(
+                (connection.worker, connection.credited_packets),
+                (None, 2 * deaths)
+            );
+            assert!(connection.unread.is_some());
+            assert_eq!(parts.connections.connections_of(0), 0);
+        }
+        let before = parts.account(0).unwrap();
+        recover_connection(&mut parts, 0, 0, 1);
+        assert_eq!(parts.account(0).unwrap().packets, before.packets);
+        assert_eq!(parts.recovered.packets, 6, "there was nothing left");
+    }
+
+    #[test]
+    fn a_connection_of_a_run_that_is_over_ends_with_its_worker() {
+        let (mut parts, mut client) = parts_and_client();
+        parts.connections.assign(0, Some(0));
+        send_and_take(&parts, &mut client, 64);
+        cut(&mut parts, 0);
+        recover_connection(&mut parts, 0, 0, 1);
+        assert_eq!(parts.connections.all().count(), 0);
+        let reading = parts.counters.read_server(std::iter::empty());
+        assert_eq!((reading.raw.connections, reading.raw.packets), (1, 2));
+    }
+
+    #[test]
+    fn one_whose_figures_are_impossible_is_lost_and_costs_what_was_not_committed() {
+        let (mut parts, mut client) = parts_and_client();
+        parts.connections.assign(0, Some(0));
+        send_and_take(&parts, &mut client, 64);
+        let account = Account {
+            is_raw: true,
+            stage: Stage::Raw,
+            packets: 9,
+            ..Account::default()
+        };
+        parts.ledger.slots()[0].commit(&account, &Ink);
+        recover_connection(&mut parts, 0, 0, 1);
+        assert_eq!(parts.recovered.connections_lost, 1);
+        assert_eq!(parts.recovered.packets, 0);
+        assert_eq!(parts.connections.all().count(), 0);
+    }
+
+    #[test]
+    fn a_worker_lets_go_of_its_own_connections_only() {
+        let (mut parts, _client) = parts_and_client();
+        parts.connections.assign(0, Some(1));
+        let generation = parts.connections.get(0).unwrap().generation;
+        parts.released(0, 0, generation);
+        parts.released(1, 0, generation + 1);
+        parts.released(1, 3, generation);
+        parts.released(1, u32::MAX, generation);
+        assert_eq!(parts.connections.all().count(), 1);
+        parts.released(1, 0, generation);
+        assert_eq!(parts.connections.all().count(), 0);
+    }
+}

@@ -1,0 +1,261 @@
+//! A connection without its worker: what was taken from its socket and not committed is counted.
+//!
+//! The kernel's count of bytes taken from the socket is the truth, the ledger's count of bytes
+//! committed comes behind it, and the difference lies in the slot's buffer: a worker receives into
+//! the buffer and commits later. So the difference can be counted here, by the code that the worker
+//! runs, and comes to what the worker would have counted. Nothing is read from a socket before that
+//! is done: it would overwrite the buffer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use metronome_os::{
+    clock::now_ns,
+    socket::{bytes_put, bytes_taken, receive_into},
+};
+
+use super::connection_table::HeldConnection;
+use crate::ledger::{
+    Account, BUFFER_BYTES, Gate, Gates, Ink, Ledger, Slot, Stage, place_rest, resume, work,
+};
+
+/// Batches that are still read of a connection that is cut: 4 MiB, more than any buffer.
+const BATCHES_AFTER_CUT: usize = 64;
+
+/// Why a connection cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unrecoverable {
+    #[error("the kernel does not report what was taken: {0}")]
+    Kernel(#[from] std::io::Error),
+    #[error("the kernel counts {taken} bytes as taken, the ledger {committed} as committed")]
+    Disagreement { taken: u64, committed: u64 },
+    #[error("the ledger's figures contradict each other")]
+    Impossible,
+    #[error("its data has ended its worker and cannot be processed here either")]
+    Deadly,
+}
+
+/// What a replay reads besides the connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    pub(super) ledger: &'a Ledger,
+    pub(super) gates: &'a Gates,
+    pub(super) slot: u32,
+}
+
+impl Source<'_> {
+    fn gate(&self, generation: u32) -> Gate<'_> {
+        Gate {
+            gates: self.gates,
+            ledger: self.ledger,
+            slot: self.slot,
+            generation,
+        }
+    }
+
+    fn record(&self) -> &Slot {
+        &self.ledger.slots()[self.slot as usize]
+    }
+}
+
+/// Counts in `account` what was taken from the socket and not committed.
+pub(super) fn replay(
+    source: Source<'_>,
+    connection: &HeldConnection,
+    account: &mut Account,
+) -> Result<(), Unrecoverable> {
+    // Its worker had finished with it and only not yet let go.
+    if account.stage == Stage::Closed {
+        return Ok(());
+    }
+    // The ledger is untrusted: figures that no worker of ours commits are not calculated with.
+    if !account.is_possible() {
+        return Err(Unrecoverable::Impossible);
+    }
+    let taken = bytes_taken(&connection.socket)?;
+    let left = uncommitted(taken, account)?;
+    if left > 0 {
+        let gate = source.gate(connection.generation);
+        // What ended the worker may be a fault of ours in this very code: then it costs this one
+        // client, not the server.
+        let resumed = catch_unwind(AssertUnwindSafe(|| {
+            resume(source.record(), account, left, now_ns(), &gate, &Ink);
+        }));
+        resumed.map_err(|_| Unrecoverable::Deadly)?;
+    }
+    // After the replay, which may owe the client more frames: how many of those that are owed the
+    // worker had written the kernel counts as well. Never less than it had committed, and never
+    // more than is owed.
+    let put = bytes_put(&connection.socket)?.saturating_sub(connection.put_at_start);
+    account.written = put.min(account.owed).max(account.written.min(account.owed));
+    Ok(())
+}
+
+/// Bytes that lie in the slot's buffer, behind the part of a frame that the account holds.
+fn uncommitted(taken: u64, account: &Account) -> Result<usize, Unrecoverable> {
+    let committed = account.bytes;
+    let room = BUFFER_BYTES - usize::from(account.rest_bytes);
+    taken
+        .checked_sub(committed)
+        .and_then(|left| usize::try_from(left).ok())
+        .filter(|left| *left <= room)
+        .ok_or(Unrecoverable::Disagreement { taken, committed })
+}
+
+/// Counts what still lies in the socket of a connection that no worker reads, and closes its
+/// account. What had been taken before has to be replayed first.
+pub(super) fn read_to_the_end(
+    source: Source<'_>,
+    connection: &HeldConnection,
+    account: &mut Account,
+) {
+    let record = source.record();
+    let gate = source.gate(connection.generation);
+    for _ in 0..BATCHES_AFTER_CUT {
+        let at = place_rest(record, account, &Ink);
+        match receive_into(&connection.socket, &record.buffer.0, at) {
+            Ok(taken) if taken > 0 => work(record, account, taken, now_ns(), &gate, &Ink),
+            _ => break,
+        }
+    }
+    account.end = account.end_of_cut();
+    account.stage = Stage::Closed;
+    record.commit(account, &Ink);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write as _,
+        net::{TcpListener, TcpStream},
+        sync::atomic::Ordering,
+    };
+
+    use super::*;
+    use crate::ledger::{Dimensions, End};
+
+    struct World {
+        ledger: Ledger,
+        gates: Gates,
+        connection: HeldConnection,
+        client: TcpStream,
+    }
+
+    impl World {
+        /// A raw client that is connected and has sent nothing.
+        fn new() -> Self {
+            let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+            ledger.raw_seats().store(1, Ordering::Release);
+            let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (socket, peer) = listener.accept().unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let connection = HeldConnection {
+                put_at_start: bytes_put(&socket).unwrap(),
+                socket: socket.into(),
+                peer,
+                generation: 1,
+                worker: Some(0),
+                credited_packets: 0,
+                unread: None,
+                is_cut: false,
+            };
+            Self {
+                ledger,
+                gates: Gates::new(true),
+                connection,
+                client,
+            }
+        }
+
+        fn source(&self) -> Source<'_> {
+            Source {
+                ledger: &self.ledger,
+                gates: &self.gates,
+                slot: 0,
+            }
+        }
+
+        /// The client sends, and a worker dies after it has taken it.
+        fn send_and_take(&mut self, bytes: usize, at: usize) {
+            self.client.write_all(&vec![b'X'; bytes]).unwrap();
+            let buffer = &self.ledger.slots()[0].buffer.0;
+            let mut taken = 0;
+            while taken < bytes {
+                taken += receive_into(&self.connection.socket, buffer, at + taken).unwrap_or(0);
+            }
+        }
+
+        fn replay(&self, account: &mut Account) -> Result<(), Unrecoverable> {
+            replay(self.source(), &self.connection, account)
+        }
+    }
+
+    #[test]
+    fn what_was_taken_and_not_committed_is_counted_once() {
+        let mut world = World::new();
+        let mut account = Account::default();
+        world.send_and_take(100, 0);
+        for _ in 0..2 {
+            world.replay(&mut account).unwrap();
+            let counted = (account.packets, account.bytes, account.rest_bytes);
+            assert_eq!(counted, (3, 100, 4));
+        }
+        assert_eq!(world.ledger.slots()[0].account().unwrap().packets, 3);
+    }
+
+    #[test]
+    fn figures_that_contradict_each_other_or_the_kernel_are_not_calculated_with() {
+        let mut world = World::new();
+        world.send_and_take(100, 0);
+        let mut impossible = Account {
+            packets: 9,
+            ..Account::default()
+        };
+        let error = world.replay(&mut impossible).unwrap_err();
+        assert!(matches!(error, Unrecoverable::Impossible), "{error}");
+        let mut ahead = Account {
+            stage: Stage::Raw,
+            bytes: 224,
+            ..Account::default()
+        };
+        let error = world.replay(&mut ahead).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the kernel counts 100 bytes as taken, the ledger 224 as committed"
+        );
+    }
+
+    #[test]
+    fn the_buffer_holds_no_more_than_the_buffer() {
+        let account = Account::default();
+        assert_eq!(uncommitted(5, &account).unwrap(), 5);
+        let most = BUFFER_BYTES as u64;
+        assert_eq!(uncommitted(most, &account).unwrap(), BUFFER_BYTES);
+        assert!(uncommitted(most + 1, &account).is_err());
+        let part_of_a_frame = Account {
+            rest_bytes: 1,
+            bytes: 1,
+            ..account
+        };
+        assert!(uncommitted(most + 1, &part_of_a_frame).is_err());
+        assert!(uncommitted(0, &part_of_a_frame).is_err());
+    }
+
+    #[test]
+    fn what_still_lies_in_the_socket_of_a_cut_connection_is_counted() {
+        let mut world = World::new();
+        let mut account = Account::default();
+        world.send_and_take(64, 0);
+        world.replay(&mut account).unwrap();
+        world.client.write_all(&[b'X'; 96]).unwrap();
+        while bytes_unread(&world.connection) < 96 {}
+        read_to_the_end(world.source(), &world.connection, &mut account);
+        assert_eq!((account.packets, account.stage), (5, Stage::Closed));
+        assert_eq!(account.end, End::Cut);
+        assert_eq!(world.ledger.slots()[0].account().unwrap().packets, 5);
+    }
+
+    fn bytes_unread(connection: &HeldConnection) -> u64 {
+        rustix::io::ioctl_fionread(&connection.socket).unwrap()
+    }
+}

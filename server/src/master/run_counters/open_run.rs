@@ -1,0 +1,315 @@
+//! What was counted of one run, from its admission until its final record.
+
+use std::collections::BTreeMap;
+
+use metronome_proto::histogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ledger::{Account, End, SLOWEST_KEPT, Slot, Stage},
+    master::admission::Admission,
+    model::{
+        ClientCounters, FinalCounters, Incident, LiveCounters, SlowestPacket, Times, WorkerCounters,
+    },
+};
+
+/// Incidents kept per run; the rest is a number.
+const INCIDENTS_MAX: usize = 100;
+
+/// The counters of an admitted run.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct OpenRun {
+    /// Clients that it has places for.
+    pub(super) clients_max: u32,
+    /// Row of its seats in the ledger.
+    pub(crate) row: usize,
+    /// The workers as they were when the run was admitted.
+    baseline: Vec<WorkerCounters>,
+    /// By index, with the attempt that was recorded.
+    clients: BTreeMap<u32, (u8, ClientCounters)>,
+    times: Times,
+    received: u64,
+    corrupt: u64,
+    /// Packets of the run by worker.
+    worker_packets: Vec<u64>,
+    recovered_packets: u64,
+    incidents: Vec<Incident>,
+    slowest: Vec<SlowestPacket>,
+}
+
+impl OpenRun {
+    /// Nothing is counted yet; `baseline` are the workers as they are.
+    pub(super) fn new(admission: &Admission, row: usize, baseline: Vec<WorkerCounters>) -> Self {
+        Self {
+            clients_max: admission.clients,
+            row,
+            worker_packets: vec![0; baseline.len()],
+            baseline,
+            clients: BTreeMap::new(),
+            times: Times::default(),
+            received: 0,
+            corrupt: 0,
+            recovered_packets: 0,
+            incidents: Vec::new(),
+            slowest: Vec::new(),
+        }
+    }
+
+    /// Attributes packets to the worker that counted them, or to the recovery when there is none.
+    pub(super) fn credit(&mut self, worker: Option<usize>, packets: u64) {
+        let sum = worker
+            .and_then(|worker| self.worker_packets.get_mut(worker))
+            .unwrap_or(&mut self.recovered_packets);
+        *sum = sum.saturating_add(packets);
+    }
+
+    /// Notes something that went wrong in the time of the run.
+    pub(super) fn note_incident(&mut self, incident: Incident) {
+        if self.incidents.len() < INCIDENTS_MAX {
+            self.incidents.push(incident);
+        }
+    }
+
+    /// Counts a client's connection that has ended.
+    pub(super) fn record_closed(
+        &mut self,
+        account: &Account,
+        record: &Slot,
+        worker: u32,
+        bytes_taken: Option<u64>,
+    ) {
+        let client = u32::from(account.client);
+        self.received = self.received.saturating_add(account.packets);
+        self.corrupt = self.corrupt.saturating_add(account.corrupt);
+        add_times(&mut self.times, record);
+        self.slowest
+            .extend(record.slowest().map(|packet| SlowestPacket {
+                client,
+                worker,
+                packet,
+            }));
+        self.slowest
+            .sort_by_key(|slow| std::cmp::Reverse(slow.packet.total_ns));
+        self.slowest.truncate(SLOWEST_KEPT);
+        // Only the last attempt of a client has packets: an agent that tries again had no ack.
+        let is_older = self
+            .clients
+            .get(&client)
+            .is_some_and(|(attempt, _)| *attempt > account.attempt);
+        if !is_older {
+            self.clients.insert(
+                client,
+                (
+                    account.attempt,
+                    client_count(account, record, worker, bytes_taken),
+                ),
+            );
+        }
+    }
+
+    /// How the run stands, together with those of its clients that have not ended.
+    pub(super) fn read<'a>(
+        &self,
+        histograms: bool,
+        live: impl Iterator<Item = (Account, &'a Slot)>,
+    ) -> LiveCounters {
+        let mut reading = LiveCounters {
+            connected: 0,
+            ended: self.clients.len() as u32,
+            received: self.received,
+            corrupt: self.corrupt,
+            times: histograms.then(|| self.times.clone()),
+        };
+        for (account, record) in live {
+            match account.stage {
+                Stage::Packets | Stage::Ended => reading.connected += 1,
+                _ => reading.ended += 1,
+            }
+            reading.received = reading.received.saturating_add(account.packets);
+            reading.corrupt = reading.corrupt.saturating_add(account.corrupt);
+            // An idle client has no times, and looking at its histograms would cost memory.
+            if let Some(times) = reading.times.as_mut().filter(|_| account.packets > 0) {
+                add_times(times, record);
+            }
+        }
+        reading
+    }
+
+    /// The final record; `now` are the workers as they are.
+    pub(crate) fn into_record(self, now: &[WorkerCounters]) -> FinalCounters {
+        let since_baseline = |(index, now): (usize, &WorkerCounters)| {
+            let before = self.baseline.get(index).copied().unwrap_or_default();
+            WorkerCounters {
+                packets: self.worker_packets.get(index).copied().unwrap_or(0),
+                cpu_ns: now.cpu_ns.saturating_sub(before.cpu_ns),
+                reads: now.reads.saturating_sub(before.reads),
+                wakeups: now.wakeups.saturating_sub(before.wakeups),
+                pauses: now.pauses.saturating_sub(before.pauses),
+                paused_ns: now.paused_ns.saturating_sub(before.paused_ns),
+                ..*now
+            }
+        };
+        FinalCounters {
+            clients: self.clients.into_values().map(|(_, count)| count).collect(),
+            workers: now.iter().enumerate().map(since_baseline).collect(),
+            times: self.times,
+            recovered_packets: self.recovered_packets,
+            incidents: self.incidents,
+            slowest: self.slowest,
+        }
+    }
+}
+
+fn client_count(
+    account: &Account,
+    record: &Slot,
+    worker: u32,
+    bytes_taken: Option<u64>,
+) -> ClientCounters {
+    let [lateness, transit, latency] = std::array::from_fn(|index| histogram(record, index));
+    ClientCounters {
+        client: u32::from(account.client),
+        worker,
+        received: account.packets,
+        gaps: account.gaps,
+        duplicated: account.duplicated,
+        reordered: account.reordered,
+        corrupt: account.corrupt,
+        digest: account.digest,
+        told_sent: account.has_end.then_some(account.told_sent),
+        first_read_ns: account.first_read_ns,
+        last_read_ns: account.last_read_ns,
+        first_due_ns: account.first_due_ns,
+        last_due_ns: account.last_due_ns,
+        acausal: account.acausal,
+        next_sequence: account.next_sequence,
+        bytes: account.bytes,
+        bytes_taken,
+        histogram_counts: [lateness.count(), transit.count(), latency.count()],
+        lateness_p99_ns: lateness.quantile_ns(0.99),
+        lateness_p99_9_ns: lateness.quantile_ns(0.999),
+        transit_p99_ns: transit.quantile_ns(0.99),
+        latency_p99_ns: latency.quantile_ns(0.99),
+        latency_max_ns: latency.quantile_ns(1.0),
+        rest_bytes: u32::from(account.rest_bytes),
+        error: error_of(account),
+    }
+}
+
+fn error_of(account: &Account) -> Option<String> {
+    let text = match account.end {
+        End::Clean => return None,
+        End::NotYet => "it had not ended when it was recorded",
+        End::Abrupt => "the client closed the connection without an end",
+        End::Broken => "the connection broke",
+        End::Cut => "the connection was still open when the run was closed",
+        End::Refused => "the server refused it",
+        End::Unrecoverable => "its worker died and what it left behind could not be recovered",
+    };
+    let rest = account.rest_bytes;
+    Some(if rest == 0 {
+        text.to_owned()
+    } else {
+        format!("{text}, {rest} bytes into a packet")
+    })
+}
+
+fn histogram(record: &Slot, index: usize) -> Histogram {
+    let mut histogram = Histogram::default();
+    record
+        .counts(index)
+        .for_each(|(bucket, count)| histogram.add_count(bucket, count));
+    histogram
+}
+
+/// Adds a connection's three histograms.
+pub(super) fn add_times(times: &mut Times, record: &Slot) {
+    for (index, sum) in [&mut times.lateness, &mut times.transit, &mut times.latency]
+        .into_iter()
+        .enumerate()
+    {
+        record
+            .counts(index)
+            .for_each(|(bucket, count)| sum.add_count(bucket, count));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::run_id::RunId;
+
+    use super::*;
+    use crate::ledger::{Dimensions, Ledger};
+
+    fn run(workers: usize) -> OpenRun {
+        let admission = Admission {
+            run: RunId::from_bits(7),
+            clients: 3,
+            agents: Vec::new(),
+        };
+        let worker = WorkerCounters {
+            cpu_ns: 100,
+            reads: 10,
+            ..WorkerCounters::default()
+        };
+        OpenRun::new(&admission, 1, vec![worker; workers])
+    }
+
+    #[test]
+    fn packets_belong_to_the_worker_that_counted_them_or_were_recovered() {
+        let mut run = run(2);
+        for (worker, packets) in [(Some(0), 1), (Some(1), 20), (None, 300), (Some(9), 4000)] {
+            run.credit(worker, packets);
+        }
+        let now = WorkerCounters {
+            cpu_ns: 150,
+            reads: 9,
+            packets: 77,
+            ..WorkerCounters::default()
+        };
+        let record = run.into_record(&[now; 2]);
+        let workers: Vec<_> = record
+            .workers
+            .iter()
+            .map(|worker| (worker.packets, worker.cpu_ns, worker.reads))
+            .collect();
+        assert_eq!(workers, [(1, 50, 0), (20, 50, 0)]);
+        assert_eq!(record.recovered_packets, 4300, "a worker that is none, too");
+    }
+
+    #[test]
+    fn the_last_attempt_of_a_client_is_the_one_that_counts() {
+        let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+        let mut run = run(1);
+        for (client, attempt, packets) in [(1, 2, 50), (1, 1, 0), (0, 1, 9)] {
+            let account = Account {
+                client,
+                attempt,
+                packets,
+                end: End::Clean,
+                ..Account::default()
+            };
+            run.record_closed(&account, &ledger.slots()[0], 0, None);
+        }
+        assert_eq!(run.read(false, std::iter::empty()).ended, 2);
+        let clients = run.into_record(&[]).clients;
+        let counted: Vec<_> = clients
+            .iter()
+            .map(|client| (client.client, client.received))
+            .collect();
+        assert_eq!(counted, [(0, 9), (1, 50)]);
+    }
+
+    #[test]
+    fn incidents_beyond_the_first_hundred_are_not_kept() {
+        let mut run = run(1);
+        for at_ns in 0..150 {
+            run.note_incident(Incident {
+                at_ns,
+                what: "worker died".into(),
+                text: "it did".into(),
+            });
+        }
+        assert_eq!(run.into_record(&[]).incidents.len(), INCIDENTS_MAX);
+    }
+}

@@ -1,0 +1,101 @@
+//! Runs are let in, and closed once their last connection is gone.
+
+use metronome_os::clock::now_ns;
+use metronome_proto::run_id::RunId;
+use tracing::info;
+
+use super::{
+    admission::{Admission, AdmitError},
+    client_places,
+    parts::Parts,
+    recovery,
+    request::Reply,
+};
+use crate::{
+    ledger::{Account, AgentKey, RUNS_MAX, ToWorker},
+    model::FinalCounters,
+};
+
+/// Lets the clients of a run in. Every worker has been sent the keys when it returns.
+pub(super) fn admit(parts: &mut Parts, admission: &Admission) -> Result<(), AdmitError> {
+    let max = parts.max_clients;
+    let raw = client_places::raw_clients(&parts.ledger, max);
+    let free = max.saturating_sub(parts.counters.reserved_clients() + raw);
+    if admission.clients > free {
+        return Err(AdmitError::Full {
+            asked: admission.clients,
+            free,
+            max,
+        });
+    }
+    let row = parts.runs.free_row(parts.counters.rows());
+    let row = row.ok_or(AdmitError::TooManyRuns {
+        max: RUNS_MAX as u32 - 1,
+    })?;
+    // Now and not when its last run was closed, since a worker that was behind may have given a
+    // place there since.
+    let _ = parts.ledger.clear_row(row);
+    info!(run_id = %admission.run, clients = admission.clients, "admitted");
+    for (index, (share, key)) in admission.agents.iter().enumerate() {
+        parts.admit_agent(AgentKey {
+            row: row as u32,
+            run: admission.run,
+            agent: index as u16,
+            key: *key,
+            share: *share,
+            is_static: false,
+        });
+    }
+    let workers = parts.workers.counts(&parts.ledger);
+    parts.counters.open(admission, row, workers);
+    parts.set_raw_places();
+    Ok(())
+}
+
+/// Ends a run: its connections are cut, and `reply` gets its record when the last one is gone.
+pub(super) fn close(parts: &mut Parts, run: RunId, reply: Reply<Option<FinalCounters>>) {
+    if !parts.counters.runs.contains_key(&run) {
+        return reply(None);
+    }
+    parts.runs.close(run, reply);
+    for slot in slots_of(parts, run) {
+        recovery::cut(parts, slot);
+    }
+    // After the cuts, so that an end that still comes can be verified. Our own keys stay until the
+    // last connection is recorded: one may have to be replayed here.
+    parts.workers.send_to_all(ToWorker::Dismiss { run });
+}
+
+/// Replies for the runs that are to end and have no connection any more.
+pub(super) fn finish_closed(parts: &mut Parts) {
+    let Some(closing) = parts.runs.take_news() else {
+        return;
+    };
+    for run in closing {
+        if !slots_of(parts, run).is_empty() {
+            continue;
+        }
+        let Some(counted) = parts.counters.runs.remove(&run) else {
+            continue;
+        };
+        parts.gates.dismiss(run);
+        // Again, for a worker that was started in the meantime.
+        parts.workers.send_to_all(ToWorker::Dismiss { run });
+        let reply = parts.runs.end(run, counted.row, now_ns());
+        let record = counted.into_record(&parts.workers.counts(&parts.ledger));
+        info!(run_id = %run, clients = record.clients.len(), "closed");
+        if let Some(reply) = reply {
+            reply(Some(record));
+        }
+    }
+    parts.set_raw_places();
+}
+
+fn slots_of(parts: &Parts, run: RunId) -> Vec<u32> {
+    let is_of_run = |account: &Account| account.is_client() && account.run == run.bits();
+    parts
+        .live()
+        .filter(|(account, ..)| is_of_run(account))
+        .map(|(_, _, slot, _)| slot)
+        .collect()
+}

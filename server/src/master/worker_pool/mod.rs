@@ -1,0 +1,30 @@
+//! The worker processes: started, watched, replaced and restarted one by one.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `pool` | all workers, as the master sees them |
+//! | `worker` | one worker across its processes: what outlives each of them |
+//! | `process` | one process: started, watched, ended |
+//! | `message_channel` | messages to it and from it, and the queue to a full channel |
+//! | `deaths` | how long to wait before the next start (pure) |
+//! | `placement` | which worker gets a connection (pure) |
+//! | `rolling` | whose turn it is in a rolling restart (pure) |
+//! | `log` | the standard error of workers |
+//!
+//! Absent on purpose: the connections. What becomes of those of a dead worker is decided by the
+//! recovery.
+
+mod deaths;
+mod log;
+mod message_channel;
+mod placement;
+mod pool;
+mod process;
+mod rolling;
+mod worker;
+
+pub(super) use pool::{PoolSettings, WorkerPool};
+pub(super) use worker::EndedProcess;
+pub(crate) use worker::SavedWorker;
+#[cfg(feature = "testing")]
+pub(super) use worker::Worker;

@@ -1,0 +1,405 @@
+//! All workers: starting them, sending to them, watching over them.
+//!
+//! Invariant: every process is watched by the poller, its channel and its end; for room in its
+//! channel exactly while messages wait for it.
+
+use std::{io, os::fd::BorrowedFd, rc::Rc, sync::atomic::Ordering, time::Duration};
+
+use metronome_os::{clock::now_ns, precedence, process::Executable};
+use rustix::{event::epoll::EventFlags, process::Pid};
+use tracing::{info, warn};
+
+use super::{
+    placement::{self, Candidate},
+    process::Process,
+    rolling::{Rolling, Seen, Step},
+    worker::{EndedProcess, SavedWorker, Worker},
+};
+use crate::{
+    coalescing::RxCoalesce,
+    ledger::{FromWorker, Ledger, ToWorker},
+    master::{
+        events::{Poller, Token},
+        request::Reply,
+    },
+    model::{WorkerCounters, WorkerStatus},
+};
+
+/// For the workers to finish their batches and exit when the server stops.
+const QUIT_TIME_NS: u64 = 1_000_000_000;
+
+/// Before the next try when a process cannot be started.
+const START_AGAIN_NS: u64 = 1_000_000_000;
+
+/// What the worker processes are started with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolSettings {
+    /// Worker processes, 1 to 256.
+    pub(crate) workers: u32,
+    pub(crate) accept_raw: bool,
+    /// Give the workers the highest priority that the system grants (the seed's nice).
+    pub(crate) high_priority: bool,
+    /// Pin worker i to the i-th core of those allowed.
+    pub(crate) pin_workers: bool,
+    /// How the workers read.
+    pub(crate) rx_coalesce: RxCoalesce,
+}
+
+/// The workers, by index.
+pub(crate) struct WorkerPool {
+    settings: PoolSettings,
+    executable: Executable,
+    poller: Rc<Poller>,
+    workers: Vec<Worker>,
+    rolling: Option<Rolling>,
+    when_ready: Vec<Reply<()>>,
+}
+
+impl WorkerPool {
+    /// The workers, none of which has a process yet.
+    pub(crate) fn new(settings: PoolSettings, executable: Executable, poller: Rc<Poller>) -> Self {
+        Self {
+            settings,
+            executable,
+            poller,
+            workers: (0..settings.workers as usize).map(Worker::new).collect(),
+            rolling: None,
+            when_ready: Vec::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Starts a process for a worker that has none; `first` are the messages that it gets before
+    /// any other.
+    pub(crate) fn start(
+        &mut self,
+        index: usize,
+        ledger: &Ledger,
+        first: impl IntoIterator<Item = ToWorker>,
+    ) -> io::Result<()> {
+        let worker = &mut self.workers[index];
+        let accept_raw = self.settings.accept_raw;
+        let process = worker.start(&self.executable, ledger, accept_raw, now_ns())?;
+        let watched = self
+            .poller
+            .add(&process.messages, Token::Channel(index), EventFlags::IN)
+            .and_then(|()| {
+                self.poller
+                    .add(&process.pidfd, Token::Process(index), EventFlags::IN)
+            });
+        if let Err(error) = watched {
+            // A process whose end would go unseen is worse than none.
+            worker.abandon();
+            return Err(error);
+        }
+        info!("worker {index} is process {}", process.pid);
+        if self.settings.pin_workers {
+            process.pin(index);
+        }
+        if self.settings.high_priority {
+            let (cores, workers) = (precedence::cores() as u32, self.settings.workers);
+            self.send(index, ToWorker::Precede { cores, workers });
+        }
+        self.send(index, ToWorker::Coalesce(self.settings.rx_coalesce));
+        first
+            .into_iter()
+            .for_each(|message| self.send(index, message));
+        Ok(())
+    }
+
+    /// Starts a process for a worker that has none and has waited long enough. False when it has
+    /// none to start, or cannot.
+    pub(crate) fn start_if_due(
+        &mut self,
+        index: usize,
+        ledger: &Ledger,
+        first: impl IntoIterator<Item = ToWorker>,
+        now_ns: u64,
+    ) -> bool {
+        let worker = &mut self.workers[index];
+        if worker.process.is_some() || now_ns < worker.restart_at_ns {
+            return false;
+        }
+        if let Err(error) = self.start(index, ledger, first) {
+            warn!("worker {index} cannot be started: {error}; trying again in 1 s");
+            self.workers[index].restart_at_ns = now_ns + START_AGAIN_NS;
+            return false;
+        }
+        true
+    }
+
+    /// Sends a message to a worker that has a process, now or as soon as its channel has room.
+    pub(crate) fn send(&mut self, index: usize, message: ToWorker) {
+        if let Some(process) = &mut self.workers[index].process
+            && !process.messages.send(message)
+        {
+            watch_channel(&self.poller, index, process, true);
+        }
+    }
+
+    /// Sends a message to every worker that has a process.
+    pub(crate) fn send_to_all(&mut self, message: ToWorker) {
+        (0..self.len()).for_each(|index| self.send(index, message));
+    }
+
+    /// Sends a message with the socket of the connection of `slot`.
+    pub(crate) fn send_socket(
+        &mut self,
+        index: usize,
+        message: ToWorker,
+        slot: u32,
+        socket: BorrowedFd<'_>,
+    ) {
+        if let Some(process) = &mut self.workers[index].process
+            && !process.messages.send_socket(message, slot, socket)
+        {
+            watch_channel(&self.poller, index, process, true);
+        }
+    }
+
+    /// Sends what waits for room in a worker's channel; `socket` finds the socket of a slot.
+    pub(crate) fn flush<'a>(
+        &mut self,
+        index: usize,
+        socket: impl Fn(u32) -> Option<BorrowedFd<'a>>,
+    ) {
+        if let Some(process) = &mut self.workers[index].process
+            && process.messages.flush(socket)
+        {
+            watch_channel(&self.poller, index, process, false);
+        }
+    }
+
+    /// The next message from a worker. `None` when there is none.
+    pub(crate) fn receive(&self, index: usize) -> Option<FromWorker> {
+        self.workers[index].process.as_ref()?.messages.receive()
+    }
+
+    /// The worker that gets a connection; `connections` is how many each reads. A connection whose
+    /// packets wait already goes to a worker that reads at once, if there is one.
+    pub(crate) fn choose(
+        &self,
+        packets_wait: bool,
+        connections: impl Fn(usize) -> u32,
+    ) -> Option<usize> {
+        placement::choose(self.workers.iter().map(|worker| Candidate {
+            serves: worker.serves(),
+            is_ready: worker.is_ready() || !packets_wait,
+            connections: connections(worker.index),
+        }))
+    }
+
+    /// Attributes packets to a worker.
+    pub(crate) fn credit(&mut self, index: usize, packets: u64) {
+        let sum = &mut self.workers[index].packets;
+        *sum = sum.saturating_add(packets);
+    }
+
+    /// A worker has reported that it serves.
+    pub(crate) fn set_ready(&mut self, index: usize, now_ns: u64) {
+        if let Some(process) = &mut self.workers[index].process {
+            process.set_ready(now_ns);
+        }
+        self.reply_when_ready();
+        self.roll(now_ns);
+    }
+
+    /// `reply` is called when every worker serves.
+    pub(crate) fn when_ready(&mut self, reply: Reply<()>) {
+        self.when_ready.push(reply);
+        self.reply_when_ready();
+    }
+
+    fn reply_when_ready(&mut self) {
+        if self.workers.iter().all(Worker::is_ready) {
+            self.when_ready.drain(..).for_each(|reply| reply(()));
+        }
+    }
+
+    /// The master was late itself: no worker's silence until now counts.
+    pub(crate) fn forgive_silence(&mut self, now_ns: u64) {
+        self.workers
+            .iter_mut()
+            .filter_map(|worker| worker.process.as_mut())
+            .for_each(|process| process.forgive_silence(now_ns));
+    }
+
+    /// Kills a worker whose heartbeat stands still. False when it beats or has no process.
+    pub(crate) fn kill_if_hanging(&mut self, index: usize, ledger: &Ledger, now_ns: u64) -> bool {
+        let hangs = self.workers[index].hangs(ledger, now_ns);
+        if hangs {
+            self.workers[index].kill();
+        }
+        hangs
+    }
+
+    /// Reaps a worker's process that has ended. `None` while it runs.
+    pub(crate) fn reap(&mut self, index: usize, now_ns: u64) -> Option<EndedProcess> {
+        self.workers[index].reap(now_ns)
+    }
+
+    /// Whether a worker's process, alive or not yet reaped, has this id.
+    pub(crate) fn has_process(&self, pid: Pid) -> bool {
+        self.workers.iter().any(|worker| worker.pid() == Some(pid))
+    }
+
+    /// Whether any worker has a process, alive or not yet reaped.
+    pub(crate) fn has_processes(&self) -> bool {
+        self.workers.iter().any(|worker| worker.process.is_some())
+    }
+
+    /// The worker dies again and again.
+    pub(crate) fn is_in_crash_loop(&self, index: usize, now_ns: u64) -> bool {
+        self.workers[index].is_in_crash_loop(now_ns)
+    }
+
+    /// Restarts every worker, one by one; `reply` gets how many. Asked again meanwhile, both wait
+    /// for the same restart.
+    pub(crate) fn restart_all(&mut self, reply: Reply<u32>, now_ns: u64) {
+        self.rolling
+            .get_or_insert_with(|| Rolling::new(self.workers.len()))
+            .reply_at_end(reply);
+        self.roll(now_ns);
+    }
+
+    /// `reply` is called at the end of the restart that is under way, at once when there is none.
+    pub(crate) fn when_not_restarting(&mut self, reply: Reply<()>) {
+        match &mut self.rolling {
+            Some(rolling) => rolling.reply_at_end(Box::new(move |_restarted| reply(()))),
+            None => reply(()),
+        }
+    }
+
+    pub(crate) fn is_restarting(&self) -> bool {
+        self.rolling.is_some()
+    }
+
+    /// Goes on with the restart as far as it can.
+    pub(crate) fn roll(&mut self, now_ns: u64) {
+        while let Some(rolling) = &mut self.rolling {
+            let seen = |worker: usize| Seen {
+                pid: self.workers[worker].pid(),
+                is_ready: self.workers[worker].is_ready(),
+            };
+            match rolling.step(seen, now_ns) {
+                Step::Wait => return,
+                Step::Kill(worker) => {
+                    warn!("worker {worker} does not quit and is killed");
+                    return self.workers[worker].kill();
+                }
+                Step::Quit(worker) => self.quit(worker),
+                Step::End => {
+                    let restarted = self.rolling.take().map_or(0, Rolling::end);
+                    info!("{restarted} workers were restarted");
+                }
+            }
+        }
+    }
+
+    fn quit(&mut self, index: usize) {
+        if let Some(process) = &mut self.workers[index].process {
+            process.is_quitting = true;
+        }
+        self.send(index, ToWorker::Quit);
+    }
+
+    /// Asks every worker to quit; none gets a connection any more.
+    pub(crate) fn quit_all(&mut self) {
+        (0..self.len()).for_each(|index| self.quit(index));
+    }
+
+    pub(crate) fn kill_all(&self) {
+        self.workers.iter().for_each(Worker::kill);
+    }
+
+    /// Ends the processes: asks them to quit, and kills those that have not within a second.
+    /// `socket` finds the socket of a slot, for messages that wait before that.
+    pub(crate) fn stop<'a>(&mut self, socket: impl Fn(u32) -> Option<BorrowedFd<'a>>) {
+        for index in 0..self.len() {
+            self.send(index, ToWorker::Quit);
+            self.flush(index, &socket);
+        }
+        let deadline_ns = now_ns() + QUIT_TIME_NS;
+        for worker in &mut self.workers {
+            if let Some(process) = &worker.process {
+                process.wait(Duration::from_nanos(deadline_ns.saturating_sub(now_ns())));
+                process.kill();
+                let _ = worker.reap(now_ns());
+            }
+        }
+    }
+
+    /// Every worker with its counters since the server's start.
+    pub(crate) fn counts(&self, ledger: &Ledger) -> Vec<WorkerCounters> {
+        let count = |worker: &Worker| {
+            let line = worker.line(ledger);
+            let pid = worker.pid().map_or(0, |pid| pid.as_raw_nonzero().get());
+            WorkerCounters {
+                worker: worker.index as u32,
+                pid: pid as u32,
+                packets: worker.packets,
+                cpu_ns: worker.cpu_ns(),
+                reads: line.reads.load(Ordering::Acquire),
+                wakeups: line.wakeups.load(Ordering::Acquire),
+                pauses: line.pauses.load(Ordering::Acquire),
+                paused_ns: line.paused_ns.load(Ordering::Acquire),
+                restarts: worker.restarts,
+            }
+        };
+        self.workers.iter().map(count).collect()
+    }
+
+    /// Every worker as it is now; `connections` is how many each reads.
+    pub(crate) fn readings(
+        &self,
+        ledger: &Ledger,
+        connections: impl Fn(usize) -> u32,
+    ) -> Vec<WorkerStatus> {
+        let reading = |(count, worker): (WorkerCounters, &Worker)| WorkerStatus {
+            count,
+            connections: connections(worker.index),
+            is_real_time: worker.process.as_ref().is_some_and(Process::is_real_time),
+        };
+        let counts = self.counts(ledger).into_iter();
+        counts.zip(&self.workers).map(reading).collect()
+    }
+
+    /// Processes that ended without a request to quit, of all workers.
+    pub(crate) fn deaths(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.deaths.total).sum()
+    }
+
+    /// Workers that die again and again.
+    pub(crate) fn crash_loops(&self, now_ns: u64) -> Vec<u32> {
+        self.workers
+            .iter()
+            .filter(|worker| worker.is_in_crash_loop(now_ns))
+            .map(|worker| worker.index as u32)
+            .collect()
+    }
+
+    /// What outlives the processes, for a new server process.
+    pub(crate) fn saved(&self) -> Vec<SavedWorker> {
+        self.workers.iter().map(Worker::saved).collect()
+    }
+
+    /// Goes on counting where the workers of another server left off.
+    pub(crate) fn restore(&mut self, saved: Vec<SavedWorker>) {
+        for (worker, saved) in self.workers.iter_mut().zip(saved) {
+            worker.restore(saved);
+        }
+    }
+}
+
+/// Watches a worker's channel for messages, and for room as well while messages wait.
+fn watch_channel(poller: &Poller, index: usize, process: &Process, for_room: bool) {
+    let flags = if for_room {
+        EventFlags::IN | EventFlags::OUT
+    } else {
+        EventFlags::IN
+    };
+    poller.modify(&process.messages, Token::Channel(index), flags);
+}

@@ -1,0 +1,177 @@
+//! One worker process: started with the ledger, watched by its heartbeat, ended by a signal.
+
+use std::{io, os::fd::OwnedFd, process::Child, time::Duration};
+
+use metronome_os::{
+    channel::Channel,
+    process::{Executable, cpu_ns, is_real_time},
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
+
+use super::{log, message_channel::MessageChannel};
+use crate::ledger::{Ledger, ToWorker};
+
+/// A worker whose heartbeat stands still for this long is killed. It beats every 0.25 s at least.
+const HANG_NS: u64 = 1_500_000_000;
+
+/// For a process to report that it serves: many may start at once on few cores.
+const START_NS: u64 = 10_000_000_000;
+
+/// A running worker process.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    pub(super) pid: Pid,
+    pub(super) pidfd: OwnedFd,
+    pub(super) messages: MessageChannel,
+    pub(super) started_ns: u64,
+    /// It has reported that it serves.
+    pub(super) is_ready: bool,
+    /// It was asked to quit: it gets no more connections, and its end is no death.
+    pub(super) is_quitting: bool,
+    /// Its last sign of life.
+    heartbeat: Heartbeat,
+    cpu_seen_ns: u64,
+}
+
+/// The heartbeat in the ledger as it was last seen.
+#[derive(Clone, Copy, Debug)]
+struct Heartbeat {
+    beat_ns: u64,
+    /// When this beat was first seen.
+    seen_ns: u64,
+}
+
+impl Process {
+    /// Starts worker `index` and gives it the ledger. `beat_ns` is the heartbeat that stands there.
+    pub(super) fn start(
+        index: usize,
+        executable: &Executable,
+        ledger: &Ledger,
+        accept_raw: bool,
+        beat_ns: u64,
+        now_ns: u64,
+    ) -> io::Result<Self> {
+        let (channel, theirs) = Channel::pair()?;
+        for memory in ledger.descriptors() {
+            let slots = ledger.slots().len() as u32;
+            let message = ToWorker::Memory {
+                worker: index as u32,
+                slots,
+                accept_raw,
+            };
+            channel.send(&message.encode(), Some(memory))?;
+        }
+        let mut child = executable.start_worker(theirs)?;
+        let pid = Pid::from_child(&child);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| {
+            let _ = child.kill();
+            let _ = child.wait();
+        })?;
+        if let Some(stderr) = child.stderr.take() {
+            // Without a thread to read it its lines are lost, which is no reason not to serve.
+            let _ = log::follow(index, pid, stderr);
+        }
+        Ok(Self {
+            child,
+            pid,
+            pidfd,
+            messages: MessageChannel::new(channel),
+            started_ns: now_ns,
+            is_ready: false,
+            is_quitting: false,
+            // What a dead process left there is no sign of life of the new one.
+            heartbeat: Heartbeat {
+                beat_ns,
+                seen_ns: now_ns,
+            },
+            cpu_seen_ns: 0,
+        })
+    }
+
+    /// It serves: from here on a heartbeat is due, however long its start took.
+    pub(super) fn set_ready(&mut self, now_ns: u64) {
+        // Once: a broken worker that reports it again and again is no worker that beats.
+        if !self.is_ready {
+            self.is_ready = true;
+            self.heartbeat.seen_ns = now_ns;
+        }
+    }
+
+    /// The master was late itself: the silence until now does not count.
+    pub(super) fn forgive_silence(&mut self, now_ns: u64) {
+        self.heartbeat.seen_ns = now_ns;
+    }
+
+    /// Whether its heartbeat stands still. Also notes its CPU time for the case that it dies.
+    pub(super) fn hangs(&mut self, beat_ns: u64, now_ns: u64) -> bool {
+        self.cpu_seen_ns = cpu_ns(self.pid).unwrap_or(self.cpu_seen_ns);
+        if self.heartbeat.beat_ns != beat_ns {
+            self.heartbeat = Heartbeat {
+                beat_ns,
+                seen_ns: now_ns,
+            };
+        }
+        let silence_ns_max = if self.is_ready { HANG_NS } else { START_NS };
+        now_ns.saturating_sub(self.heartbeat.seen_ns) > silence_ns_max
+    }
+
+    /// CPU time that it has used, ns: now, or when it was last seen.
+    pub(super) fn cpu_ns(&self) -> u64 {
+        cpu_ns(self.pid)
+            .unwrap_or(self.cpu_seen_ns)
+            .max(self.cpu_seen_ns)
+    }
+
+    pub(super) fn is_real_time(&self) -> bool {
+        is_real_time(self.pid)
+    }
+
+    /// Keeps it on the core of this index, where the system grants it.
+    pub(super) fn pin(&self, index: usize) {
+        let Ok(allowed) = sched_getaffinity(None) else {
+            return;
+        };
+        let cores: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .filter(|core| allowed.is_set(*core))
+            .collect();
+        let mut own = CpuSet::new();
+        own.set(cores[index % cores.len()]);
+        let _ = sched_setaffinity(Some(self.pid), &own);
+    }
+
+    pub(super) fn kill(&self) {
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Waits for its end, for so long.
+    pub(super) fn wait(&self, at_most: Duration) {
+        let timeout = Timespec {
+            tv_sec: at_most.as_secs() as _,
+            tv_nsec: at_most.subsec_nanos() as _,
+        };
+        let _ = poll(
+            &mut [PollFd::new(&self.pidfd, PollFlags::IN)],
+            Some(&timeout),
+        );
+    }
+
+    /// Ends it at once and reaps it.
+    pub(super) fn abandon(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// How it ended, in words. `None` while it runs.
+    pub(super) fn try_reap(&mut self) -> Option<String> {
+        match self.child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(status.to_string()),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! One worker across its processes: when the next one starts, and what outlives each of them.
+
+use std::{collections::VecDeque, io, sync::atomic::Ordering};
+
+use metronome_os::process::Executable;
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::{deaths::Deaths, message_channel::MessageChannel, process::Process};
+use crate::ledger::{FromWorker, Ledger, WorkerLine};
+
+/// One worker: its process when there is one, and what outlives it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(super) index: usize,
+    pub(super) process: Option<Process>,
+    /// When to start the next process; of use while there is none.
+    pub(super) restart_at_ns: u64,
+    /// Processes after the first.
+    pub(super) restarts: u32,
+    /// Packets attributed to this worker since the server's start.
+    pub(super) packets: u64,
+    /// CPU of the processes that are gone.
+    cpu_gone_ns: u64,
+    pub(super) deaths: Deaths,
+}
+
+/// A worker process that has ended.
+#[derive(Debug)]
+pub(crate) struct EndedProcess {
+    /// Where its last messages may lie.
+    messages: MessageChannel,
+    /// In words.
+    pub(crate) how: String,
+    pub(crate) started_ns: u64,
+    /// It ended without a request to quit.
+    pub(crate) is_death: bool,
+}
+
+impl EndedProcess {
+    /// The next message that it had sent before its end.
+    pub(crate) fn receive(&self) -> Option<FromWorker> {
+        self.messages.receive()
+    }
+}
+
+/// What a worker has been across its processes, for a new server process.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct SavedWorker {
+    restarts: u32,
+    packets: u64,
+    cpu_gone_ns: u64,
+    deaths: u64,
+    deaths_ns: VecDeque<u64>,
+}
+
+impl Worker {
+    /// A worker without a process, which is to start at once.
+    pub(crate) fn new(index: usize) -> Self {
+        Self {
+            index,
+            process: None,
+            restart_at_ns: 0,
+            restarts: 0,
+            packets: 0,
+            cpu_gone_ns: 0,
+            deaths: Deaths::default(),
+        }
+    }
+
+    /// Starts a process and gives it the ledger.
+    pub(super) fn start(
+        &mut self,
+        executable: &Executable,
+        ledger: &Ledger,
+        accept_raw: bool,
+        now_ns: u64,
+    ) -> io::Result<&mut Process> {
+        let beat_ns = self.line(ledger).heartbeat_ns.load(Ordering::Acquire);
+        let process = Process::start(self.index, executable, ledger, accept_raw, beat_ns, now_ns)?;
+        Ok(self.process.insert(process))
+    }
+
+    /// Ends a process that cannot be watched.
+    pub(super) fn abandon(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.abandon();
+        }
+    }
+
+    /// CPU time of all its processes, ns.
+    pub(super) fn cpu_ns(&self) -> u64 {
+        let running = self.process.as_ref().map_or(0, Process::cpu_ns);
+        self.cpu_gone_ns.saturating_add(running)
+    }
+
+    /// Whether its heartbeat stands still.
+    pub(super) fn hangs(&mut self, ledger: &Ledger, now_ns: u64) -> bool {
+        let beat_ns = self.line(ledger).heartbeat_ns.load(Ordering::Acquire);
+        self.process
+            .as_mut()
+            .is_some_and(|process| process.hangs(beat_ns, now_ns))
+    }
+
+    /// It takes connections.
+    pub(super) fn serves(&self) -> bool {
+        self.process
+            .as_ref()
+            .is_some_and(|process| !process.is_quitting)
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.process
+            .as_ref()
+            .is_some_and(|process| process.is_ready)
+    }
+
+    pub(super) fn pid(&self) -> Option<Pid> {
+        self.process.as_ref().map(|process| process.pid)
+    }
+
+    pub(super) fn kill(&self) {
+        if let Some(process) = &self.process {
+            process.kill();
+        }
+    }
+
+    /// Reaps a process that has ended. `None` while it runs.
+    pub(super) fn reap(&mut self, now_ns: u64) -> Option<EndedProcess> {
+        let process = self.process.as_mut()?;
+        // Before its /proc entry goes away with it.
+        let cpu_ns = process.cpu_ns();
+        let status = process.try_reap()?;
+        let process = self.process.take()?;
+        self.cpu_gone_ns = self.cpu_gone_ns.saturating_add(cpu_ns);
+        let is_death = !process.is_quitting;
+        self.restart_at_ns = if is_death {
+            self.deaths.note(process.started_ns, now_ns)
+        } else {
+            now_ns
+        };
+        self.restarts = self.restarts.saturating_add(1);
+        let how = format!(
+            "worker {} (pid {}) ended: {status}",
+            self.index, process.pid
+        );
+        Some(EndedProcess {
+            messages: process.messages,
+            how,
+            started_ns: process.started_ns,
+            is_death,
+        })
+    }
+
+    /// Dies again and again.
+    pub(crate) fn is_in_crash_loop(&self, now_ns: u64) -> bool {
+        self.deaths.is_crash_loop(now_ns)
+    }
+
+    /// The line of the ledger that its process writes.
+    pub(super) fn line<'a>(&self, ledger: &'a Ledger) -> &'a WorkerLine {
+        ledger.worker(self.index)
+    }
+
+    /// What outlives its process, for a new server process.
+    pub(crate) fn saved(&self) -> SavedWorker {
+        SavedWorker {
+            restarts: self.restarts,
+            packets: self.packets,
+            cpu_gone_ns: self.cpu_ns(),
+            deaths: self.deaths.total,
+            deaths_ns: self.deaths.recent_ns.clone(),
+        }
+    }
+
+    /// Goes on counting where the worker of this index of another server left off.
+    pub(crate) fn restore(&mut self, saved: SavedWorker) {
+        // The end of the old server's worker is counted already.
+        self.restarts = self.restarts.saturating_add(saved.restarts);
+        self.packets = saved.packets;
+        self.cpu_gone_ns = self.cpu_gone_ns.saturating_add(saved.cpu_gone_ns);
+        self.deaths.total = self.deaths.total.saturating_add(saved.deaths);
+        self.deaths.recent_ns = saved.deaths_ns;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restored_worker_goes_on_counting_where_the_other_left_off() {
+        let mut old = Worker::new(0);
+        (old.restarts, old.packets) = (3, 40);
+        old.deaths.note(0, 10);
+        let mut new = Worker::new(0);
+        new.restarts = 1;
+        new.restore(old.saved());
+        assert_eq!((new.restarts, new.packets, new.deaths.total), (4, 40, 1));
+        assert_eq!(new.deaths.recent_ns, old.deaths.recent_ns);
+        let mut third = Worker::new(0);
+        third.restore(SavedWorker {
+            restarts: u32::MAX,
+            ..new.saved()
+        });
+        third.restore(new.saved());
+        assert_eq!(third.restarts, u32::MAX, "whatever it is given");
+    }
+}
