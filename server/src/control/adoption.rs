@@ -3,22 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use metronome_telemetry as telemetry;
-use tokio::{
-    sync::{mpsc, watch},
-    time,
-};
+use tokio::{sync::mpsc, time};
 use tracing::Instrument as _;
 
 use crate::control::{
     agents::LEASE,
     estate::Revived,
-    lifecycle::shared::Shared,
-    runs::{
-        active::{ActiveRun, RunView},
-        driver::Driver,
-        start::INBOX_MAX,
-        trace_report,
-    },
+    runs::{Driver, DriverInput, INBOX_MAX, begin_trace},
+    shared::Shared,
 };
 
 /// The load of an agent ends when its lease does; after that it has nothing to come back for.
@@ -55,31 +47,23 @@ fn adopt_one(shared: &Arc<Shared>, revived: Revived) {
             .registry
             .expect(&account.name, id, index, account.share.clients, &sender);
     }
-    let (stop, stops) = mpsc::channel(1);
-    let (freeze, freezes) = mpsc::channel(1);
-    let view = watch::Sender::new(RunView::Running {
-        run: run.clone(),
-        snapshot: snapshot.clone(),
-    });
-    shared
-        .runs
-        .add(id, ActiveRun::new(view.subscribe(), stop, freeze));
     let span = tracing::info_span!("run", run_id = %id);
     telemetry::continue_from_traceparent(&span, &traceparent);
-    trace_report::begin(&span, &run.run_id, &plan, accounts.len());
-    let driver = Driver {
-        shared: Arc::clone(shared),
+    begin_trace(&span, &run.run_id, &plan, accounts.len());
+    let input = DriverInput {
         id,
         plan,
         run,
         accounts,
         inbox,
-        stops,
-        freezes,
-        view,
         span: span.clone(),
     };
-    tokio::spawn(driver.go_on(state_machine, told, snapshot).instrument(span));
+    let driver = Driver::new(&shared.runs, input, Some(snapshot.clone()));
+    tokio::spawn(
+        driver
+            .resume(state_machine, told, snapshot)
+            .instrument(span),
+    );
 }
 
 /// Agents that do not come back in time are lost to their runs.

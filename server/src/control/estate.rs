@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use crate::{
     control::{
         monitor::SavedCounters,
-        runs::active::{ActiveRuns, UnstoredRun},
+        runs::{RunHistory, UnstoredRun},
     },
     model::{AgentShare, run::RunStateMachine},
     verdict::AgentAccount,
@@ -79,10 +79,10 @@ pub(super) struct Revived {
 
 impl Estate {
     /// Adds the reports that the history could not take.
-    pub(super) fn set_unsaved(&mut self, runs: &ActiveRuns) {
+    pub(super) fn set_unsaved(&mut self, history: &RunHistory) {
         let pages = |pages: Vec<v1::ListClientsResponse>| pages.into_iter().map(Protobuf).collect();
-        self.unsaved = runs
-            .unsaved()
+        self.unsaved = history
+            .unstored()
             .into_iter()
             .map(|(id, run)| (id, Protobuf(run.run), pages(run.pages)))
             .collect();

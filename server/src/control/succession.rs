@@ -10,8 +10,8 @@ use crate::{
     control::{
         adoption::adopt,
         estate::{Estate, Revived},
-        lifecycle::shared::Shared,
         master_client::MasterClient,
+        shared::Shared,
     },
     ledger::Dimensions,
     upgrade::Predecessor,
@@ -87,7 +87,7 @@ impl Succession {
     /// Asks the old server to go, and goes on in its place. Nothing may fail after this.
     pub(super) async fn take_over(mut self, shared: &Arc<Shared>) -> anyhow::Result<()> {
         for (id, run) in self.estate.unsaved() {
-            shared.runs.keep_unstored(id, run);
+            shared.runs.history.keep_unstored(id, run);
         }
         shared.counters.restore(self.estate.tally);
         let predecessor = self.predecessor;
@@ -95,7 +95,7 @@ impl Succession {
             .await
             .context("the old server could not be asked")??;
         shared.master_client.begin();
-        shared.succeeds();
+        shared.runs.history.set_last(true);
         adopt(shared, self.runs);
         Ok(())
     }

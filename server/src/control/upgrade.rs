@@ -24,8 +24,8 @@ use tonic::{Code, Status};
 use crate::{
     control::{
         estate::{Estate, Legacy},
-        lifecycle::shared::Shared,
-        runs::active::{ActiveRun, RunView},
+        runs::{ActiveRun, RunView},
+        shared::Shared,
         status,
     },
     upgrade::{Belongings, Patience, Successor, executable},
@@ -226,7 +226,7 @@ pub(super) async fn upgrade(shared: &Arc<Shared>) -> Outcome {
 async fn hand_over(shared: &Arc<Shared>, mut successor: Successor) -> Outcome {
     shared.upgrade.enter(Stage::Gathering);
     // A start that is under way is a run from here on, or none.
-    let _none_starts = shared.starting.lock().await;
+    let _none_starts = shared.runs.block_starts().await;
     let held = gather(shared).await?;
     let since_ns = clock::now_ns();
     let patience = shared.upgrade.patience(TAKE_MAX);
@@ -248,7 +248,7 @@ async fn hand_over(shared: &Arc<Shared>, mut successor: Successor) -> Outcome {
         Ok(pid)
     })
     .await?;
-    shared.is_succeeded();
+    shared.runs.history.set_last(false);
     let runs = held.len();
     for (_, release) in held {
         let _ = release.send(());
@@ -269,7 +269,7 @@ async fn gather(shared: &Shared) -> Result<Vec<Held>, String> {
     let wait = shared.upgrade.wait;
     let deadline = Instant::now() + wait;
     loop {
-        for (id, mut run) in shared.runs.all() {
+        for (id, mut run) in shared.runs.active.all() {
             if time::timeout_at(deadline, run.view.wait_for(is_movable))
                 .await
                 .is_err()
@@ -309,7 +309,7 @@ async fn gather(shared: &Shared) -> Result<Vec<Held>, String> {
 /// Holds every run that has not ended. An error is one that cannot be held; then none is.
 async fn hold_all(shared: &Shared) -> Result<Vec<Held>, (RunId, ActiveRun)> {
     let mut held = Vec::new();
-    for (id, run) in shared.runs.all() {
+    for (id, run) in shared.runs.active.all() {
         let has_ended = is_over(&run.view.borrow());
         if has_ended {
             continue;
@@ -358,7 +358,7 @@ fn estate(shared: &Shared, held: &[Held], master: Vec<u8>) -> Estate {
         master,
         ..Estate::default()
     };
-    estate.set_unsaved(&shared.runs);
+    estate.set_unsaved(&shared.runs.history);
     estate
 }
 

@@ -21,7 +21,8 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::{config::Args, control::monitor::http::GRPC_PORT_HEADER};
+use super::http::GRPC_PORT_HEADER;
+use crate::config::Args;
 
 /// From dialling to the answer: a healthy server takes milliseconds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
