@@ -25,11 +25,11 @@ use rustix::process::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A server whose executable lies in a folder of its own, and all that succeed it.
+/// A server whose executable lies in a folder of its own, and all that replace it.
 struct Upgradable {
     server: Server,
     executable: PathBuf,
-    /// What it and its successors say when they are ready.
+    /// The ready lines of it and of all that replace it.
     ready: mpsc::Receiver<String>,
     /// Of all of them, the one that serves last.
     pids: Vec<Pid>,
@@ -41,7 +41,7 @@ impl Upgradable {
     }
 
     fn start_in(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
-        // So that successors, which lose their parent, end as children of this test.
+        // So that new processes, which lose their parent, end as children of this test.
         set_child_subreaper(Some(getpid())).unwrap();
         let path = folder.path().join("metronome-server");
         install(&path);
@@ -296,7 +296,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 fn a_new_server_that_is_no_good_costs_nothing_whatever_it_does() {
     let mut system = Upgradable::start(&["--upgrade-wait", "5s"]);
     let _agent = system.server.agent("a1");
-    // Little enough for the sockets to hold it while a mute successor is waited for.
+    // Little enough for the sockets to hold it while a mute new process is waited for.
     let child = system.run(&["--clients", "10", "--rate", "500", "--duration", "10m"]);
     let healthy = r#"{1: b"\x02"}"#;
     for (new, sentence) in [
@@ -307,7 +307,7 @@ fn a_new_server_that_is_no_good_costs_nothing_whatever_it_does() {
             mortal("{1: b\"\\x03not on Mondays\"}", "1"),
             "refuses: not on Mondays",
         ),
-        (mortal("{1: b\"\\xffwhat?\"}", "1"), "nobody understands"),
+        (mortal("{1: b\"\\xffwhat?\"}", "1"), "unexpected message"),
         (
             mortal("{}", "1"),
             "ended before it had taken over: signal: 9",
@@ -444,11 +444,11 @@ fn a_worker_that_hangs_while_an_upgrade_waits_is_replaced_all_the_same() {
         .spawn()
         .unwrap();
     let pid = system.pid();
-    let successor = wait_until("the new server is there", || {
+    let new_process = wait_until("the new server is there", || {
         child_named(pid, "metronome-serve")
     });
     wait_until("its workers are there", || {
-        child_named(successor, "metronome-worke")
+        child_named(new_process, "metronome-worke")
     });
     let hung = system.server.workers()[0];
     kill_process(hung, Signal::STOP).unwrap();
@@ -464,7 +464,7 @@ fn a_worker_that_hangs_while_an_upgrade_waits_is_replaced_all_the_same() {
     json_of(run.wait_with_output().unwrap());
     upgrade.wait().unwrap();
     wait_until("the new server serves", || {
-        (system.pid() == successor).then_some(())
+        (system.pid() == new_process).then_some(())
     });
     assert_exact(
         &system
@@ -473,7 +473,7 @@ fn a_worker_that_hangs_while_an_upgrade_waits_is_replaced_all_the_same() {
             .0,
         100,
     );
-    kill_process(successor, Signal::KILL).unwrap();
+    kill_process(new_process, Signal::KILL).unwrap();
 }
 
 /// A child of `parent` whose name, of which the kernel keeps 15 bytes, is this.

@@ -15,7 +15,7 @@ use metronome_proto::{
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, checksum, digest_with},
     seal::{Key, Refusal},
 };
-use metronome_server::fuzzing::{Connection, Counted, HELLO, KEY};
+use metronome_server::testing::{Connection, Counted, HELLO, KEY};
 
 /// The server's outbox, less what is kept free for the end-ack, when nothing of it is written.
 const ECHOES_END_AT_FRAMES: usize = 254;

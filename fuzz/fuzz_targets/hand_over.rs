@@ -12,7 +12,7 @@ use libfuzzer_sys::{
     arbitrary::{self, Arbitrary},
     fuzz_target,
 };
-use metronome_server::fuzzing::{HAND_OVER_BYTES, HandOver, read_hand_over};
+use metronome_server::testing::{HAND_OVER_BYTES, HandOver, read_hand_over};
 use rustix::{
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
     pipe::{PipeFlags, pipe_with},

@@ -13,7 +13,7 @@ use metronome_proto::{
     run_id::RunId,
     seal::{Hello, Key, Refusal},
 };
-use metronome_server::fuzzing::{Connection, HELLO, KEY};
+use metronome_server::testing::{Connection, HELLO, KEY};
 
 #[derive(Arbitrary, Debug)]
 struct Input {

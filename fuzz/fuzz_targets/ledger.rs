@@ -7,7 +7,7 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use metronome_proto::v1::ClientRecord;
-use metronome_server::fuzzing::recover_book_and_judge;
+use metronome_server::testing::recover_book_and_judge;
 
 #[derive(Arbitrary, Debug)]
 struct Input {

@@ -1,5 +1,5 @@
-//! Other processes of ours: workers, which are this executable again, a successor, which is a new
-//! one, and what a process has of the CPU.
+//! Other processes of ours: workers, which are this executable again, the new process of an upgrade,
+//! which is another one, and what a process has of the CPU.
 #![allow(unsafe_code)]
 
 use std::{
@@ -19,9 +19,13 @@ use rustix::process::Pid;
 /// argv[0] of a worker: how an executable knows that it is to be one.
 pub const WORKER_NAME: &str = "metronome-worker";
 
-/// Set in the environment of a successor: its standard input is the channel to the server it
-/// succeeds.
-pub const PREDECESSOR_VARIABLE: &str = "METRONOME_PREDECESSOR";
+/// Set in the environment of the new process of an upgrade: its standard input is the socket to the
+/// old one.
+///
+/// The name stays what it was when the constant had the same one. A server of another build whose
+/// new process did not find it would not be refused with a sentence: that process would take itself
+/// for an ordinary server.
+pub const OLD_PROCESS_VARIABLE: &str = "METRONOME_PREDECESSOR";
 
 /// This very executable, whatever happens to its file.
 #[derive(Debug)]
@@ -55,10 +59,10 @@ impl Executable {
 
 /// Starts `executable` as this process was started, with `input` as its standard input. It does not
 /// die with this process.
-pub fn start_successor(executable: &Path, input: OwnedFd) -> io::Result<Child> {
+pub fn start_new_process(executable: &Path, input: OwnedFd) -> io::Result<Child> {
     Command::new(executable)
         .args(env::args_os().skip(1))
-        .env(PREDECESSOR_VARIABLE, process::id().to_string())
+        .env(OLD_PROCESS_VARIABLE, process::id().to_string())
         .stdin(Stdio::from(input))
         .spawn()
 }

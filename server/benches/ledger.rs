@@ -1,6 +1,6 @@
 //! What a worker does with packets once they are received: framing, checking, counting, commit.
 //!
-//! `cargo bench -p metronome-server --features benching --bench ledger`; with `-- --test` each runs
+//! `cargo bench -p metronome-server --features testing --bench ledger`; with `-- --test` each runs
 //! once. The ledger is shared memory as in production; only the socket is absent.
 
 use std::{hint::black_box, io};
@@ -10,7 +10,7 @@ use metronome_proto::{
     histogram::bucket,
     packet::{Frame, Packet},
 };
-use metronome_server::benching::{Batch, CLIENT, PACKETS_MAX};
+use metronome_server::testing::{Batch, CLIENT, PACKETS_MAX};
 
 /// When the first packet is due, ns.
 const DUE_NS: u64 = 1_000_000_000;

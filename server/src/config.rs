@@ -109,7 +109,7 @@ pub struct Args {
     #[arg(long, env = "METRONOME_UPGRADE_WAIT", default_value = "10s", value_name = "TIME", value_parser = upgrade_wait)]
     pub upgrade_wait: Duration,
 
-    /// This server lasts for one run of benchctl and is never succeeded
+    /// The server of one run of benchctl; it cannot be upgraded
     #[arg(long, hide = true)]
     pub embedded: bool,
 
@@ -182,7 +182,7 @@ pub(crate) struct Config {
     pub(crate) drain_timeout: Duration,
     pub(crate) upgrade_wait: Duration,
     /// It may be upgraded.
-    pub(crate) can_be_succeeded: bool,
+    pub(crate) can_be_upgraded: bool,
     pub(crate) reflection: bool,
     pub(crate) logs: Logs,
     /// `None`: no HTTP port.
@@ -245,7 +245,7 @@ impl TryFrom<Args> for Config {
             standing_key,
             drain_timeout: args.drain_timeout,
             upgrade_wait: args.upgrade_wait,
-            can_be_succeeded: !args.embedded,
+            can_be_upgraded: !args.embedded,
             reflection: !args.no_reflection,
             logs: args.logs.decide("info"),
             http: http(&args.http)?,

@@ -10,20 +10,17 @@
 //! `model`, `verdict`, `metrics`, `coalescing` and `master::placement` are pure. tokio and tonic
 //! appear only in `control`. `unsafe` appears only in `sys`.
 
-#[cfg(feature = "benching")]
-#[doc(hidden)]
-pub mod benching;
 mod coalescing;
 mod config;
 mod control;
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub mod fuzzing;
 mod ledger;
 mod master;
 mod metrics;
 mod model;
 mod store;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod text;
 mod upgrade;
 mod verdict;
@@ -32,7 +29,6 @@ mod worker;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    os::fd::OwnedFd,
     process::ExitCode,
 };
 
@@ -47,7 +43,7 @@ pub use worker::run_if_asked as run_as_worker_if_asked;
 use config::{Config, Http};
 use ledger::{Dimensions, LAYOUT, Ledger};
 use store::Store;
-use upgrade::{Belongings, Hello, Offer, Predecessor};
+use upgrade::{InheritedFds, Offer, OldProcess};
 
 /// Exit code for flags that cannot be.
 const EXIT_USAGE: u8 = 2;
@@ -65,8 +61,8 @@ pub fn run(args: Args) -> ExitCode {
     let config = match Config::try_from(args) {
         Ok(config) => config,
         Err(error) => {
-            if let Ok(Some(predecessor)) = Predecessor::of_this_process() {
-                predecessor.refuse(&format!("{error:#}"));
+            if let Ok(Some(old_process)) = OldProcess::of_this_process() {
+                old_process.refuse(&format!("{error:#}"));
             }
             eprintln!("error: {error:#}");
             return ExitCode::from(EXIT_USAGE);
@@ -86,19 +82,19 @@ struct Opened {
     store: Store,
     /// Runs whose server died.
     aborted: usize,
-    /// Of the server that this one is to succeed.
+    /// Of the server that this one is to replace.
     ledger: Option<Ledger>,
 }
 
 fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
-    let Some(predecessor) = Predecessor::of_this_process()? else {
+    let Some(old_process) = OldProcess::of_this_process()? else {
         let opened = open(&config)?;
         return serve_with(&config, opened, None);
     };
-    match inherit(&mut config, &predecessor) {
-        Ok(opened) => serve_with(&config, opened, Some(predecessor)),
+    match open_inherited(&mut config, &old_process) {
+        Ok(opened) => serve_with(&config, opened, Some(old_process)),
         Err(error) => {
-            predecessor.refuse(&format!("{error:#}"));
+            old_process.refuse(&format!("{error:#}"));
             Err(error)
         }
     }
@@ -120,26 +116,19 @@ fn open(config: &Config) -> anyhow::Result<Opened> {
     })
 }
 
-/// Takes everything from the server that this one is to succeed. What is laid out for so many
+/// Opens what the server that this one is to replace has handed over. What is laid out for so many
 /// clients and workers stays so, whatever the flags say.
-fn inherit(config: &mut Config, predecessor: &Predecessor) -> anyhow::Result<Opened> {
-    let Offer {
-        hello,
-        data,
-        grpc,
-        http,
-        lock,
-        ledger,
-    } = predecessor.offer()?;
-    let store = Store::inherit(&config.database, &hello.owner, lock)?;
-    let ledger = Ledger::open(Dimensions { slots: hello.slots }, ledger)
+fn open_inherited(config: &mut Config, old_process: &OldProcess) -> anyhow::Result<Opened> {
+    let (offer, inherited) = old_process.offer()?;
+    let store = Store::inherit(&config.database, &offer.owner, inherited.lock)?;
+    let ledger = Ledger::open(Dimensions { slots: offer.slots }, inherited.ledger)
         .context("the old server's ledger")?;
     (config.workers, config.max_clients, config.accept_raw) =
-        (hello.workers, hello.max_clients, hello.accept_raw);
+        (offer.workers, offer.max_clients, offer.accept_raw);
     Ok(Opened {
-        data: data.into(),
-        grpc: grpc.into(),
-        http: http.map(Into::into),
+        data: inherited.data.into(),
+        grpc: inherited.grpc.into(),
+        http: inherited.http.map(Into::into),
         store,
         aborted: 0,
         ledger: Some(ledger),
@@ -149,7 +138,7 @@ fn inherit(config: &mut Config, predecessor: &Predecessor) -> anyhow::Result<Ope
 fn serve_with(
     config: &Config,
     opened: Opened,
-    predecessor: Option<Predecessor>,
+    old_process: Option<OldProcess>,
 ) -> anyhow::Result<ExitCode> {
     let Opened {
         data,
@@ -181,20 +170,16 @@ fn serve_with(
     let dimensions = Dimensions {
         slots: started.slots,
     };
-    let belongings = config
-        .can_be_succeeded
-        .then(|| {
-            belongings(
-                config,
-                started.slots,
-                data_again,
-                &grpc,
-                http.as_ref(),
-                &store,
-                started.ledger,
-            )
-        })
-        .transpose()?;
+    let offered = if config.can_be_upgraded {
+        let offer = offer(config, started.slots, http.is_some(), &store);
+        let lock = store.owner().1;
+        let inherited =
+            InheritedFds::duplicate(data_again, &grpc, lock, started.ledger, http.as_ref())
+                .context("what an upgrade would hand over cannot be held twice")?;
+        Some((offer, inherited))
+    } else {
+        None
+    };
     let telemetry =
         Telemetry::start("metronome-server", &config.logs).map_err(anyhow::Error::msg)?;
     if aborted > 0 {
@@ -210,8 +195,8 @@ fn serve_with(
         store,
         master: started.handle,
         master_thread: started.thread,
-        belongings,
-        predecessor,
+        offered,
+        old_process,
         dimensions,
     };
     let code = control::serve(config, parts);
@@ -219,44 +204,17 @@ fn serve_with(
     code
 }
 
-/// What a successor of this server would get unread.
-fn belongings(
-    config: &Config,
-    slots: u32,
-    data: TcpListener,
-    grpc: &TcpListener,
-    http: Option<&TcpListener>,
-    store: &Store,
-    ledger: [OwnedFd; 3],
-) -> anyhow::Result<Belongings> {
-    let (owner, lock) = store.owner();
-    let hello = Hello {
+/// What this server would offer a new process in an upgrade.
+fn offer(config: &Config, slots: u32, has_http: bool, store: &Store) -> Offer {
+    Offer {
         layout: LAYOUT.to_vec(),
         slots,
         workers: config.workers,
         max_clients: config.max_clients,
         accept_raw: config.accept_raw,
-        owner: owner.to_owned(),
-        has_http: http.is_some(),
-    };
-    let held_twice = || -> std::io::Result<Vec<OwnedFd>> {
-        let mut descriptors = vec![
-            data.into(),
-            grpc.try_clone()?.into(),
-            lock.try_clone_to_owned()?,
-        ];
-        descriptors.extend(ledger);
-        descriptors.extend(
-            http.map(TcpListener::try_clone)
-                .transpose()?
-                .map(Into::into),
-        );
-        Ok(descriptors)
-    };
-    Ok(Belongings {
-        hello,
-        descriptors: held_twice().context("what a successor would need cannot be held twice")?,
-    })
+        owner: store.owner().0.to_owned(),
+        has_http,
+    }
 }
 
 /// A default that is taken is no reason not to serve: two servers may share a host.

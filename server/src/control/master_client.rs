@@ -10,9 +10,11 @@ use tokio::{sync::oneshot, time};
 use crate::{
     master::{
         Handle, Request,
-        request::{Admission, AdmitError, HandedOver, Reply},
+        admission::{Admission, AdmitError},
+        request::Reply,
     },
     model::{FinalCounters, LiveCounters, ServerStatus, TotalCounters},
+    upgrade::{MasterState, NewMaster},
 };
 
 /// The master replies within milliseconds unless something is badly wrong.
@@ -21,7 +23,7 @@ const REPLY_MAX: Duration = Duration::from_secs(3);
 /// A restart takes milliseconds a worker; one that does not quit is killed after 2 s.
 const RESTART_MAX: Duration = Duration::from_secs(120);
 
-/// For the workers of a new process, which may start on a busy machine.
+/// For the workers of a new process in an upgrade, which may start on a busy machine.
 const READY_MAX: Duration = Duration::from_secs(10);
 
 /// A reply of the master that is on its way.
@@ -63,21 +65,13 @@ impl MasterClient {
         let _ = self.ask(|reply| Request::WhenRested { reply }).await;
     }
 
-    /// Waits until every worker serves.
-    pub(crate) async fn ready(&self) -> Option<()> {
-        time::timeout(READY_MAX, self.ask(|reply| Request::WhenReady { reply }))
-            .await
-            .ok()?
-            .ok()
-    }
-
     /// Hands everything over until `deadline_ns`. An error is one sentence. Afterwards comes
     /// `take_back`, or the end.
     pub(crate) async fn hand_over(
         &self,
         conduit: Arc<Conduit>,
         deadline_ns: u64,
-    ) -> Result<HandedOver, String> {
+    ) -> Result<MasterState, String> {
         let pending = self.ask(|reply| Request::HandOver {
             conduit,
             deadline_ns,
@@ -91,22 +85,6 @@ impl MasterClient {
     /// Undoes `hand_over`, however far it has come.
     pub(crate) async fn take_back(&self) {
         let _ = self.ask(|reply| Request::TakeBack { reply }).await;
-    }
-
-    /// Takes what another server has handed over. An error is one sentence.
-    pub(crate) async fn inherit(
-        &self,
-        bytes: Vec<u8>,
-        sockets: Vec<OwnedFd>,
-    ) -> Result<(), String> {
-        let pending = self.ask(|reply| Request::Inherit {
-            bytes,
-            sockets,
-            reply,
-        });
-        pending
-            .await
-            .unwrap_or_else(|_| Err("the data plane does not answer".into()))
     }
 
     /// The other server has let go: the master reads and accepts from here on.
@@ -145,6 +123,26 @@ impl MasterClient {
         // When the master is gone the reply is dropped with the request, which ends the wait.
         let _ = self.0.ask(request(reply));
         pending
+    }
+}
+
+impl NewMaster for MasterClient {
+    async fn workers_are_up(&self) -> Option<()> {
+        time::timeout(READY_MAX, self.ask(|reply| Request::WhenReady { reply }))
+            .await
+            .ok()?
+            .ok()
+    }
+
+    async fn restore(&self, state: MasterState, sockets: Vec<OwnedFd>) -> Result<(), String> {
+        let pending = self.ask(|reply| Request::Restore {
+            state: Box::new(state),
+            sockets,
+            reply,
+        });
+        pending
+            .await
+            .unwrap_or_else(|_| Err("the data plane does not answer".into()))
     }
 }
 

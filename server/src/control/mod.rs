@@ -19,12 +19,8 @@
 //! [`master_client`] (requests to the master) and [`server_info`] (what does not change).
 //! [`shared`] hands the parts out to `api` and `lifecycle`.
 
-mod adoption;
 mod agents;
 mod api;
-mod estate;
-#[cfg(feature = "fuzzing")]
-pub(crate) mod fuzzing;
 mod lifecycle;
 mod master_client;
 mod monitor;
@@ -32,8 +28,6 @@ mod runs;
 mod server_info;
 mod shared;
 mod status;
-mod succession;
-mod upgrade;
 
 pub(crate) use lifecycle::{Parts, serve};
 pub(crate) use monitor::run_healthcheck;

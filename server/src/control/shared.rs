@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::{
     agents::Registry, master_client::MasterClient, monitor::Counters, runs::RunManager,
-    server_info::ServerInfo, upgrade::Upgrade,
+    server_info::ServerInfo,
 };
-use crate::{config::Secret, store::Store};
+use crate::{config::Secret, store::Store, upgrade::Upgrade};
 
 /// The server behind the API.
 pub(crate) struct Shared {

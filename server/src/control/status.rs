@@ -4,6 +4,8 @@ use metronome_proto::{plan::PlanError, run_id::RunId};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::upgrade::Upgrading;
+
 /// `domain` of every ErrorInfo.
 const DOMAIN: &str = "metronome.v1";
 
@@ -44,6 +46,12 @@ pub(crate) fn unknown_run(id: RunId) -> Status {
         ErrorDetails::with_resource_info("metronome.v1.Run", id.to_string(), "", sentence.as_str());
     add_info(&mut details, "RUN_UNKNOWN");
     Status::with_error_details(Code::NotFound, sentence, details)
+}
+
+impl From<Upgrading> for Status {
+    fn from(upgrading: Upgrading) -> Self {
+        plain(Code::Unavailable, "UPGRADING", &upgrading.to_string())
+    }
 }
 
 /// Any other error.

@@ -8,7 +8,8 @@ use tracing::info;
 
 use super::{
     Master,
-    request::{Admission, AdmitError, Reply, Request},
+    admission::{Admission, AdmitError},
+    request::{Reply, Request},
 };
 use crate::{
     ledger::{Account, AgentKey, RUNS_MAX, Slot, ToWorker, ticket},
@@ -55,11 +56,11 @@ impl Master {
                     self.take_back();
                     reply(());
                 }
-                Request::Inherit {
-                    bytes,
+                Request::Restore {
+                    state,
                     sockets,
                     reply,
-                } => reply(self.inherit(&bytes, sockets)),
+                } => reply(self.restore(*state, sockets)),
                 Request::Begin => self.begin(),
                 Request::Shutdown => self.stop(),
             }
@@ -122,10 +123,10 @@ impl Master {
     }
 
     fn close_run(&mut self, run: RunId, reply: Reply<Option<FinalCounters>>) {
-        let Some(book) = self.books.runs.get_mut(&run) else {
+        if !self.books.runs.contains_key(&run) {
             return reply(None);
-        };
-        book.closing = Some(reply);
+        }
+        self.closing.insert(run, reply);
         for slot in self.slots_of(run) {
             self.cut(slot);
         }
@@ -137,28 +138,21 @@ impl Master {
 
     /// Answers for the runs that are to end and have no connection any more.
     pub(super) fn answer_closed_runs(&mut self) {
-        let closing: Vec<RunId> = self
-            .books
-            .runs
-            .iter()
-            .filter(|(_, book)| book.closing.is_some())
-            .map(|(run, _)| *run)
-            .collect();
+        let closing: Vec<RunId> = self.closing.keys().copied().collect();
         for run in closing {
             if !self.slots_of(run).is_empty() {
                 continue;
             }
-            let Some(mut book) = self.books.runs.remove(&run) else {
+            let Some(book) = self.books.runs.remove(&run) else {
                 continue;
             };
             self.gates.dismiss(run);
             // Again, for a worker that was started in the meantime.
             self.say_to_all(ToWorker::Dismiss { run });
             self.row_closed_ns[book.row] = now_ns();
-            let reply = book.closing.take();
             let record = book.into_record(&self.worker_counts());
             info!(run_id = %run, clients = record.clients.len(), "closed");
-            if let Some(reply) = reply {
+            if let Some(reply) = self.closing.remove(&run) {
                 reply(Some(record));
             }
         }

@@ -11,7 +11,7 @@ use std::{
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Refusal};
 use serde::{Deserialize, Serialize};
 
-use super::request::{Admission, Reply};
+use super::admission::Admission;
 use crate::ledger::{Account, End, SLOWEST_KEPT, Slot, Stage};
 use crate::model::{
     ClientCounters, FinalCounters, Incident, LiveCounters, RawClientCounters, RawCounters,
@@ -24,9 +24,9 @@ const RAW_ENDED_MAX: usize = 100;
 /// Incidents kept per run; the rest is a number.
 const INCIDENTS_MAX: usize = 100;
 
-/// All books. A successor gets them as they are.
-#[derive(Default, Deserialize, Serialize)]
-pub(super) struct Books {
+/// All books. An upgrade hands them over as they are.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Books {
     pub(super) runs: BTreeMap<RunId, RunBook>,
     pub(super) accepted: u64,
     pub(super) refused_full: u64,
@@ -51,8 +51,8 @@ pub(super) struct Ended<'a> {
 }
 
 /// The book of an admitted run.
-#[derive(Deserialize, Serialize)]
-pub(super) struct RunBook {
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct RunBook {
     /// Clients that it has places for.
     clients_max: u32,
     /// Row of its seats in the ledger.
@@ -69,9 +69,6 @@ pub(super) struct RunBook {
     pub(super) recovered_packets: u64,
     incidents: Vec<Incident>,
     slowest: Vec<SlowestPacket>,
-    /// Set once the run is to end. No server hands over before it has.
-    #[serde(skip)]
-    pub(super) closing: Option<Reply<Option<FinalCounters>>>,
 }
 
 impl Books {
@@ -94,9 +91,13 @@ impl Books {
             recovered_packets: 0,
             incidents: Vec::new(),
             slowest: Vec::new(),
-            closing: None,
         };
         self.runs.insert(admission.run, book);
+    }
+
+    /// The rows of the runs in the ledger.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = usize> {
+        self.runs.values().map(|book| book.row)
     }
 
     /// Clients that the running runs have places for.
@@ -104,11 +105,6 @@ impl Books {
         self.runs
             .values()
             .fold(0, |sum, book| sum.saturating_add(book.clients_max))
-    }
-
-    /// A run is to end and has connections left.
-    pub(super) fn has_closing(&self) -> bool {
-        self.runs.values().any(|book| book.closing.is_some())
     }
 
     /// Puts packets down to a worker, or to the master when it worked them off itself.

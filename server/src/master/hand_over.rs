@@ -1,21 +1,20 @@
-//! Giving everything to a successor: the workers quit as in a rolling restart, with none in their
-//! place; what they had taken is worked off, so that the ledger and the kernel agree; then the
-//! connections go.
+//! The master of an old server process: the workers quit as in a rolling restart, with none in
+//! their place; what they had taken is worked off, so that the ledger and the kernel agree; then
+//! the connections are sent.
 //!
-//! Our copies of the connections stay until the successor serves. Until then [`Master::take_back`]
-//! undoes all of it.
+//! This process's copies of the connections stay open until the new process serves. Until then
+//! [`Master::take_back`] undoes all of it.
 
 use std::{os::fd::AsFd as _, sync::Arc};
 
 use metronome_os::{clock::now_ns, conduit::Conduit};
 use tracing::{info, warn};
 
-use super::{
-    Master, Phase,
-    estate::Estate,
-    request::{HandedOver, Reply},
+use super::{Master, Phase, request::Reply};
+use crate::{
+    ledger::ToWorker,
+    upgrade::{MasterState, send_connections},
 };
-use crate::{ledger::ToWorker, upgrade::send_sockets};
 
 /// For a worker to finish its batch and exit; then it is killed, which costs nothing either.
 const QUIT_TIME_NS: u64 = 1_000_000_000;
@@ -26,7 +25,7 @@ pub(super) struct HandOver {
     deadline_ns: u64,
     /// When workers that have not quit are killed.
     kill_at_ns: u64,
-    reply: Reply<Result<HandedOver, String>>,
+    reply: Reply<Result<MasterState, String>>,
 }
 
 impl Master {
@@ -35,7 +34,7 @@ impl Master {
         &mut self,
         conduit: Arc<Conduit>,
         deadline_ns: u64,
-        reply: Reply<Result<HandedOver, String>>,
+        reply: Reply<Result<MasterState, String>>,
     ) {
         self.hand_over = Some(HandOver {
             conduit,
@@ -55,7 +54,7 @@ impl Master {
                 "the workers or a run did not come to rest in time".into()
             ));
         }
-        if self.phase == Phase::Serving && self.rolling.is_none() && !self.books.has_closing() {
+        if self.phase == Phase::Serving && self.rolling.is_none() && self.closing.is_empty() {
             hand_over.kill_at_ns = now_ns + QUIT_TIME_NS;
             self.dismiss_workers();
         }
@@ -80,42 +79,40 @@ impl Master {
         }
     }
 
-    fn give(&self, conduit: &Conduit, deadline_ns: u64) -> Result<HandedOver, String> {
-        let seats = self.seats.reservations();
-        let sockets = seats.len();
-        let estate = Estate {
-            seats,
+    fn give(&self, conduit: &Conduit, deadline_ns: u64) -> Result<MasterState, String> {
+        let state = self.save();
+        send_connections(
+            conduit,
+            self.seats.all().map(|(_, seat)| seat.socket.as_fd()),
+            deadline_ns,
+        )
+        .map_err(|error| format!("the connections cannot be handed over: {error}"))?;
+        info!("{} connections are handed over", state.connections.len());
+        Ok(state)
+    }
+
+    fn save(&self) -> MasterState {
+        MasterState {
+            connections: self.seats.reservations(),
             generations: self.seats.generations().to_vec(),
-            gates: self
+            agent_keys: self
                 .gates
                 .agents()
                 .iter()
                 .copied()
                 .map(Into::into)
                 .collect(),
-            books: &self.books,
+            counters: self.books.clone(),
             workers: self
                 .workers
                 .iter()
-                .map(super::workers::Worker::legacy)
+                .map(super::workers::Worker::saved)
                 .collect(),
             recovered_packets: self.recovered_packets,
             connections_lost: self.connections_lost,
             pauses: self.pauses.clone(),
             row_closed_ns: self.row_closed_ns,
-        };
-        let bytes = estate.encode()?;
-        send_sockets(
-            conduit,
-            self.seats.all().map(|(_, seat)| seat.socket.as_fd()),
-            deadline_ns,
-        )
-        .map_err(|error| format!("the connections cannot be handed over: {error}"))?;
-        info!(
-            "{sockets} connections and {} bytes of books are handed over",
-            bytes.len()
-        );
-        Ok(HandedOver { bytes, sockets })
+        }
     }
 
     /// Serves again as if nothing had been.

@@ -39,7 +39,8 @@ pub(super) fn raise_descriptors() {
     );
 }
 
-/// A ledger for as many connections as fit. A successor asks for none: its predecessor's fits.
+/// A ledger for as many connections as fit. A new process asks for none in an upgrade: the
+/// old one's fits.
 pub(super) fn make_ledger(max_clients: u32, workers: u32) -> anyhow::Result<Ledger> {
     let slots = slots(max_clients, workers)?;
     Ledger::create(Dimensions { slots }).context("no shared memory for the ledger")

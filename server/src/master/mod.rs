@@ -12,31 +12,33 @@
 //! | `worker_log` | what they say |
 //! | `recover` | what happens when one of them ends |
 //! | `rolling` | restarting them all, one by one |
-//! | `hand_over`, `inherit` | giving everything to a successor, and being one |
-//! | `estate` | what is given |
+//! | `hand_over`, `restore` | an upgrade, as the old and as the new process |
 //! | `books` | what was counted, by run |
 //!
 //! It owns the listener, the workers and the ledger, and never reads from a connection. Workers are
 //! started from this thread only: the signal that ends them with the master is bound to it.
 
 mod accept;
+pub(crate) mod admission;
 mod answer;
-mod books;
-mod estate;
-#[cfg(feature = "fuzzing")]
-pub(crate) mod fuzzing;
+pub(crate) mod books;
+#[cfg(test)]
+pub(crate) mod example;
 mod hand_over;
-mod inherit;
 mod listening;
 mod placement;
 mod recover;
 pub(crate) mod request;
+mod restore;
 mod rolling;
-mod seats;
+pub(crate) mod seats;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
 mod worker_log;
-mod workers;
+pub(crate) mod workers;
 
 use std::{
+    collections::BTreeMap,
     net::TcpListener,
     os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, mpsc},
@@ -104,17 +106,17 @@ pub(crate) struct Settings {
     pub(crate) pin_workers: bool,
     /// How the workers read.
     pub(crate) rx_coalesce: RxCoalesce,
-    /// Of the server that this one is to succeed; its workers start, and all else waits.
+    /// Of the server that this one is to replace; its workers start, and all else waits.
     pub(crate) ledger: Option<Ledger>,
 }
 
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
-    /// A successor before it is told to begin: its workers run and have nothing to read.
+    /// A new process before the old one has let go: its workers run and have nothing to read.
     Waiting,
     Serving,
-    /// The workers are gone or going, for a successor to take over.
+    /// The workers are gone or going, for a new process to take over.
     Leaving,
 }
 
@@ -135,6 +137,8 @@ struct Master {
     workers: Vec<Worker>,
     seats: Seats,
     books: Books,
+    /// Runs that are to end and have connections left. No server hands over before they have ended.
+    closing: BTreeMap<RunId, request::Reply<Option<crate::model::FinalCounters>>>,
     /// Packets worked off for dead workers, since the start.
     recovered_packets: u64,
     /// Connections that no worker could go on with.
@@ -165,12 +169,12 @@ pub(crate) struct Started {
     pub(crate) thread: JoinHandle<()>,
     /// Connections at a time.
     pub(crate) slots: u32,
-    /// What a successor opens.
+    /// What a new process opens in an upgrade.
     pub(crate) ledger: [OwnedFd; 3],
 }
 
-/// Starts the workers and the master's thread. When it returns, clients are served, or by a
-/// successor can be.
+/// Starts the workers and the master's thread. When it returns, clients are served, or can
+/// be once the old process has let go.
 pub(crate) fn start(settings: Settings) -> anyhow::Result<Started> {
     let (requests, receiver) = mpsc::channel();
     let waker = Arc::new(Waker::new().context("no eventfd for the master")?);
@@ -261,6 +265,7 @@ impl Master {
             workers: (0..settings.workers as usize).map(Worker::new).collect(),
             seats: Seats::new(slots),
             books: Books::default(),
+            closing: BTreeMap::new(),
             recovered_packets: 0,
             connections_lost: 0,
             pauses: Histogram::default(),
@@ -284,7 +289,7 @@ impl Master {
                 .start_worker(worker)
                 .context("a worker cannot be started")?;
         }
-        // A successor inherits the standing run with all others.
+        // In an upgrade the standing run is handed over with all others.
         if let Some(key) = settings.standing_key.filter(|_| phase == Phase::Serving) {
             master.admit_agent(AgentKey {
                 row: answer::STANDING_ROW as u32,

@@ -10,9 +10,13 @@ use std::{
 };
 
 use metronome_os::{conduit::Conduit, wake::Waker};
-use metronome_proto::{run_id::RunId, seal::Key};
+use metronome_proto::run_id::RunId;
 
-use crate::model::{AgentShare, FinalCounters, LiveCounters, ServerStatus, TotalCounters};
+use super::admission::{Admission, AdmitError};
+use crate::{
+    model::{FinalCounters, LiveCounters, ServerStatus, TotalCounters},
+    upgrade::MasterState,
+};
 
 /// Where an answer goes. Runs on the master's thread.
 pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
@@ -54,14 +58,14 @@ pub(crate) enum Request {
     HandOver {
         conduit: Arc<Conduit>,
         deadline_ns: u64,
-        reply: Reply<Result<HandedOver, String>>,
+        reply: Reply<Result<MasterState, String>>,
     },
     /// The hand-over has failed: go on.
     TakeBack { reply: Reply<()> },
-    /// Take what another server has handed over, its bytes and the connections that they tell of,
-    /// and touch nothing. An error is one sentence.
-    Inherit {
-        bytes: Vec<u8>,
+    /// Take what another server has handed over, its state and the sockets of the connections in
+    /// it, and touch nothing. An error is one sentence.
+    Restore {
+        state: Box<MasterState>,
         sockets: Vec<OwnedFd>,
         reply: Reply<Result<(), String>>,
     },
@@ -69,38 +73,6 @@ pub(crate) enum Request {
     Begin,
     /// Stop accepting, end the workers, end the thread.
     Shutdown,
-}
-
-/// What a successor needs besides the ledger and the connections.
-#[derive(Debug)]
-pub(crate) struct HandedOver {
-    /// As [`Request::Inherit`] takes them.
-    pub(crate) bytes: Vec<u8>,
-    /// How many connections went through the conduit.
-    pub(crate) sockets: usize,
-}
-
-/// A run whose clients may connect.
-#[derive(Clone, Debug)]
-pub(crate) struct Admission {
-    pub(crate) run: RunId,
-    /// Clients of all agents: indices 0 to `clients` − 1.
-    pub(crate) clients: u32,
-    /// Each agent's share and the key of its hellos, in the order of the agents' indices.
-    pub(crate) agents: Vec<(AgentShare, Key)>,
-}
-
-/// Why a run cannot be let in.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum AdmitError {
-    /// The caller refuses the run with this sentence.
-    #[error(
-        "{asked} clients are asked for and {free} of --max-clients {max} are free; stop a run, ask for fewer or start the server with more"
-    )]
-    Full { asked: u32, free: u32, max: u32 },
-    /// As above.
-    #[error("{max} runs are going on, which is the most; stop one or wait")]
-    TooManyRuns { max: u32 },
 }
 
 /// Asks the master. Cheap to clone.

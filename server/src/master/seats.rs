@@ -42,9 +42,9 @@ impl Seat {
     }
 }
 
-/// A seat without its socket, for a successor.
+/// A seat without its socket, for the next server.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Reservation {
+pub(crate) struct Reservation {
     slot: u32,
     peer: SocketAddr,
     put_at_start: u64,

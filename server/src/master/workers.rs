@@ -92,7 +92,7 @@ pub(super) struct Ended {
 
 /// What the worker of a number has been, across its processes.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Legacy {
+pub(crate) struct SavedWorker {
     restarts: u32,
     packets: u64,
     cpu_gone_ns: u64,
@@ -194,9 +194,9 @@ impl Worker {
         }
     }
 
-    /// What outlives its process, for a successor.
-    pub(super) fn legacy(&self) -> Legacy {
-        Legacy {
+    /// What outlives its process, for the next server.
+    pub(super) fn saved(&self) -> SavedWorker {
+        SavedWorker {
             restarts: self.restarts,
             packets: self.packets,
             cpu_gone_ns: self.cpu_ns(),
@@ -206,13 +206,13 @@ impl Worker {
     }
 
     /// Goes on counting where the worker of this number of another server left off.
-    pub(super) fn inherit(&mut self, legacy: Legacy) {
+    pub(super) fn inherit(&mut self, saved: SavedWorker) {
         // The end of the old server's worker is counted already.
-        self.restarts = self.restarts.saturating_add(legacy.restarts);
-        self.packets = legacy.packets;
-        self.cpu_gone_ns = self.cpu_gone_ns.saturating_add(legacy.cpu_gone_ns);
-        self.deaths = self.deaths.saturating_add(legacy.deaths);
-        self.deaths_ns = legacy.deaths_ns;
+        self.restarts = self.restarts.saturating_add(saved.restarts);
+        self.packets = saved.packets;
+        self.cpu_gone_ns = self.cpu_gone_ns.saturating_add(saved.cpu_gone_ns);
+        self.deaths = self.deaths.saturating_add(saved.deaths);
+        self.deaths_ns = saved.deaths_ns;
     }
 
     /// CPU time of all its processes, ns.

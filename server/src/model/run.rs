@@ -63,7 +63,7 @@ pub(crate) enum Action {
     Conclude,
 }
 
-/// How a run stands. A successor of this server goes on with it as it is.
+/// How a run stands. In an upgrade the new process goes on with it as it is.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct RunStateMachine {
     stage: Stage,

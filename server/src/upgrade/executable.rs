@@ -14,7 +14,7 @@ use std::{
 const DELETED: &[u8] = b" (deleted)";
 
 /// The path of the new version. An error is one sentence.
-pub(crate) fn executable() -> Result<PathBuf, String> {
+pub(super) fn executable() -> Result<PathBuf, String> {
     let started_as = env::args_os().next();
     let link = fs::read_link("/proc/self/exe").ok();
     let candidates = candidates(started_as.as_deref(), link.as_deref());

@@ -163,7 +163,7 @@ impl EventLoop {
             }
             let now_ns = if now_ns == 0 { clock::now_ns() } else { now_ns };
             let line = self.line();
-            // Until a successor takes over, its workers share their lines with those of the old
+            // Until a new process takes over, its workers share their lines with those of the old
             // server: a heartbeat here would hide that one of those hangs.
             if self.has_begun {
                 Ink.put(&line.heartbeat_ns, now_ns);

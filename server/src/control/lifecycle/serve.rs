@@ -19,6 +19,7 @@ use super::{
     limited_listener::LimitedListener,
     shutdown::{Server, watch_thread},
     signals::Signals,
+    upgrade::take_over,
 };
 use crate::{
     config::Config,
@@ -28,13 +29,11 @@ use crate::{
         monitor::{Readings, serve_http, start_push},
         server_info::ServerInfo,
         shared::Shared,
-        succession::Succession,
-        upgrade::Upgrade,
     },
     ledger::Dimensions,
     master::Handle,
     store::Store,
-    upgrade::{Belongings, Predecessor},
+    upgrade::{self, InheritedFds, Offer, OldProcess, Upgrade},
 };
 
 /// Two threads serve the API under any load; more would take cores from the workers.
@@ -48,10 +47,11 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) master: Handle,
     pub(crate) master_thread: JoinHandle<()>,
-    /// For a process that takes over; `None` when there shall be none.
-    pub(crate) belongings: Option<Belongings>,
-    /// The server from which this one takes over.
-    pub(crate) predecessor: Option<Predecessor>,
+    /// What a new process would be offered in an upgrade; `None` for a server that cannot be
+    /// upgraded.
+    pub(crate) offered: Option<(Offer, InheritedFds)>,
+    /// The server that this one replaces.
+    pub(crate) old_process: Option<OldProcess>,
     pub(crate) dimensions: Dimensions,
 }
 
@@ -77,15 +77,20 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
         .context("the gRPC listener has no address")?;
     let master_gone = watch_thread(parts.master_thread);
     let master_client = MasterClient::new(parts.master);
-    let succession = match parts.predecessor {
-        Some(predecessor) => {
-            Some(Succession::receive(predecessor, &master_client, parts.dimensions).await?)
+    let restored = match parts.old_process {
+        Some(old_process) => {
+            Some(upgrade::restore(old_process, &master_client, parts.dimensions).await?)
         }
         None => None,
     };
-    let started = succession.as_ref().map(Succession::started);
+    let started = restored.as_ref().map(|restored| {
+        (
+            restored.control.started_unix_ms,
+            restored.control.started_ns,
+        )
+    });
     let server = ServerInfo::new(config, parts.data_address, grpc_address, started);
-    let upgrade = Upgrade::new(parts.belongings, config.upgrade_wait);
+    let upgrade = Upgrade::new(parts.offered, config.upgrade_wait);
     let shared = Arc::new(Shared::new(
         server,
         config.secret,
@@ -95,8 +100,8 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
     ));
 
     let (health, router) = api::services(&shared, config).await?;
-    if let Some(succession) = succession {
-        succession.take_over(&shared).await?;
+    if let Some(restored) = restored {
+        take_over(&shared, restored).await?;
     }
     let closing = CancellationToken::new();
     let readings = Arc::new(Readings::new(

@@ -71,7 +71,7 @@ impl Server {
                 return failed(&format!("the gRPC port is no longer served: {end:?}"));
             }
         };
-        if let End::Upgraded(pid) = end {
+        if let End::Replaced(pid) = end {
             return self.leave(pid, master_gone).await;
         }
         tokio::spawn(async move {

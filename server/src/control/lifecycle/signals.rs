@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use rustix::process::{Pid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::control::{shared::Shared, upgrade::upgrade};
+use crate::{control::shared::Shared, upgrade};
 
 /// The signals that the server handles.
 pub(super) struct Signals {
@@ -22,7 +22,7 @@ pub(super) enum End {
     /// SIGTERM or SIGINT.
     Signal,
     /// Another process has taken over: its pid.
-    Upgraded(u32),
+    Replaced(u32),
 }
 
 impl Signals {
@@ -46,12 +46,12 @@ impl Signals {
                     tokio::spawn(async move { master_client.restart_workers().await });
                 }
                 _ = self.upgrade.recv() => {
-                    if let Some(end) = self.upgrade(shared).await {
+                    if let Some(end) = self.hand_over(shared).await {
                         return end;
                     }
                 }
                 () = shared.upgrade.asked() => {
-                    if let Some(end) = self.upgrade(shared).await {
+                    if let Some(end) = self.hand_over(shared).await {
                         return end;
                     }
                 }
@@ -67,10 +67,10 @@ impl Signals {
 
     /// Lets another process take over. `None` when that failed and this one goes on. A SIGHUP that
     /// comes meanwhile waits: the workers of the new process are new.
-    async fn upgrade(&mut self, shared: &Arc<Shared>) -> Option<End> {
+    async fn hand_over(&mut self, shared: &Arc<Shared>) -> Option<End> {
         let mut is_terminated = false;
         let outcome = {
-            let mut upgrading = pin!(upgrade(shared));
+            let mut upgrading = pin!(upgrade::drive(&**shared));
             loop {
                 tokio::select! {
                     outcome = &mut upgrading => break outcome,
@@ -89,7 +89,7 @@ impl Signals {
                     let new_process = i32::try_from(pid).ok().and_then(Pid::from_raw);
                     let _ = new_process.map(|pid| kill_process(pid, rustix::process::Signal::TERM));
                 }
-                Some(End::Upgraded(pid))
+                Some(End::Replaced(pid))
             }
             Err(sentence) => {
                 tracing::error!("upgrade failed, this server goes on: {sentence}");

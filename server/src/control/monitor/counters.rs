@@ -3,16 +3,14 @@
 
 use std::sync::Arc;
 
-use metronome_proto::histogram::Histogram;
-use serde::{Deserialize, Serialize};
-
 use super::call_counters::CallCounters;
 use crate::{
     control::{
         agents::{AgentCounters, AgentSums},
         runs::{VERDICTS, VerdictCounters, VerdictSums},
     },
-    metrics::catalogue::{AgentFigures, ControlFigures},
+    metrics::catalogue::ControlFigures,
+    upgrade::SavedCounters,
 };
 
 /// The counters of agents, runs and calls.
@@ -21,20 +19,6 @@ pub(crate) struct Counters {
     pub(crate) agents: Arc<AgentCounters>,
     pub(crate) verdicts: Arc<VerdictCounters>,
     pub(crate) calls: Arc<CallCounters>,
-}
-
-/// The sums in the form in which they are handed over.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub(crate) struct SavedCounters {
-    sent: u64,
-    skipped: u64,
-    lost: u64,
-    /// In the order of [`VERDICTS`].
-    runs_ended: [u64; 3],
-    agents_lost: u64,
-    agents: Vec<(String, AgentFigures)>,
-    /// Method, status, times.
-    calls: Vec<(String, String, Histogram)>,
 }
 
 impl Counters {
@@ -95,6 +79,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::metrics::catalogue::AgentFigures;
 
     #[test]
     fn a_server_that_takes_over_continues_counting() {

@@ -19,7 +19,7 @@ mod push;
 mod readings;
 
 pub(crate) use call_counters::CallCounters;
-pub(crate) use counters::{Counters, SavedCounters};
+pub(crate) use counters::Counters;
 pub(crate) use healthcheck::run as run_healthcheck;
 pub(crate) use http::serve as serve_http;
 pub(crate) use push::start as start_push;

@@ -8,7 +8,10 @@ use std::{
 use metronome_proto::{run_id::RunId, v1};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{control::estate::Legacy, verdict::StopCause};
+use crate::{
+    upgrade::{HeldRun, SavedRun},
+    verdict::StopCause,
+};
 
 /// How a run looks from outside.
 #[derive(Clone, Debug)]
@@ -54,7 +57,7 @@ pub(super) struct DriverEnds {
 #[derive(Debug)]
 pub(super) struct FreezeRequest {
     /// Gets the state of the run. `None`: it is not RUNNING and goes on.
-    pub(super) saved: oneshot::Sender<Option<Legacy>>,
+    pub(super) saved: oneshot::Sender<Option<SavedRun>>,
     /// Resolves when the new process has the run. Dropped: it goes on here.
     pub(super) handed_over: oneshot::Receiver<()>,
 }
@@ -78,14 +81,14 @@ impl ActiveRun {
         (active, ends)
     }
 
-    /// Holds the run. `None` when it is not RUNNING; else its state, and a sender: used, it lets the
-    /// run go to the new process; dropped, it lets the run go on here.
-    pub(crate) async fn freeze(&self) -> Option<(Legacy, oneshot::Sender<()>)> {
+    /// Holds the run. `None` when it is not RUNNING.
+    pub(crate) async fn freeze(&self) -> Option<HeldRun> {
         let (saved, state) = oneshot::channel();
         let (release, handed_over) = oneshot::channel();
         let request = FreezeRequest { saved, handed_over };
         self.freeze.send(request).await.ok()?;
-        Some((state.await.ok()??, release))
+        let saved = state.await.ok()??;
+        Some(HeldRun { saved, release })
     }
 
     /// The run without its snapshot.

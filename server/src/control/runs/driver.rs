@@ -29,13 +29,13 @@ use super::{
 use crate::{
     control::{
         agents::{self, AgentReport, FromAgent},
-        estate::{Legacy, Protobuf},
         master_client::{PendingReply, reply_in},
     },
     model::{
         FinalCounters, LiveCounters,
         run::{Action, Event, RunStateMachine},
     },
+    upgrade::{Protobuf, SavedRun},
     verdict::{AgentAccount, StopCause},
 };
 
@@ -45,19 +45,19 @@ const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
 const READINGS_PER_HISTOGRAM: u64 = 2;
 
 /// What a driver needs of a run, new or restored.
-pub(crate) struct DriverInput {
-    pub(crate) id: RunId,
-    pub(crate) plan: Plan,
-    pub(crate) run: v1::Run,
+pub(super) struct DriverInput {
+    pub(super) id: RunId,
+    pub(super) plan: Plan,
+    pub(super) run: v1::Run,
     /// By the agents' indices.
-    pub(crate) accounts: Vec<AgentAccount>,
-    pub(crate) inbox: mpsc::Receiver<FromAgent>,
+    pub(super) accounts: Vec<AgentAccount>,
+    pub(super) inbox: mpsc::Receiver<FromAgent>,
     /// The span of the whole run; its phases are its children.
-    pub(crate) span: Span,
+    pub(super) span: Span,
 }
 
 /// The driver of one run.
-pub(crate) struct Driver {
+pub(super) struct Driver {
     runs: Arc<RunManager>,
     id: RunId,
     plan: Plan,
@@ -89,7 +89,7 @@ struct DriverState {
 impl Driver {
     /// A driver of a run that is listed among the active ones from here on. `snapshot`: what
     /// watchers see at first.
-    pub(crate) fn new(
+    pub(super) fn new(
         runs: &Arc<RunManager>,
         input: DriverInput,
         snapshot: Option<v1::Snapshot>,
@@ -151,7 +151,7 @@ impl Driver {
     }
 
     /// Drives a run that another process has begun, from its state there to its end.
-    pub(crate) async fn resume(
+    pub(super) async fn resume(
         self,
         machine: RunStateMachine,
         reported: Vec<(u64, u64)>,
@@ -254,7 +254,7 @@ impl Driver {
         request.saved.send(saved).is_ok() && is_running && request.handed_over.await.is_ok()
     }
 
-    fn save(&self, state: &DriverState) -> Legacy {
+    fn save(&self, state: &DriverState) -> SavedRun {
         let snapshot = match &*self.ends.view.borrow() {
             RunView::Running { snapshot, .. } => snapshot.clone(),
             RunView::Ended(_) => v1::Snapshot {
@@ -262,12 +262,12 @@ impl Driver {
                 ..v1::Snapshot::default()
             },
         };
-        Legacy {
+        SavedRun {
             id: self.id,
             run: Protobuf(self.run.clone()),
             state_machine: state.machine.clone(),
             agents: self.accounts.iter().map(Into::into).collect(),
-            told: state.reported.clone(),
+            reported: state.reported.clone(),
             snapshot: Protobuf(snapshot),
             traceparent: telemetry::traceparent(&self.span),
         }

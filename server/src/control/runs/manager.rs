@@ -15,9 +15,9 @@ use crate::{
         master_client::MasterClient,
         server_info::ServerInfo,
         status,
-        upgrade::Upgrade,
     },
     store::Store,
+    upgrade::Upgrade,
 };
 
 /// The runs of a server, and what they work with.

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`manager`] | what all runs share |
 //! | [`start_request`], [`start`] | StartRun, from the request to a run that lives |
+//! | [`resume`] | the runs that another process has begun, after an upgrade |
 //! | [`driver`] | one task per run: events to its state machine, actions from it |
 //! | [`orders`] | the orders of a run to its agents |
 //! | [`live_snapshot`] | how a running run looks to a watcher |
@@ -31,6 +32,7 @@ mod live_snapshot;
 mod manager;
 mod orders;
 mod report;
+mod resume;
 mod run_guard;
 mod start;
 mod start_request;
@@ -38,9 +40,8 @@ mod trace_report;
 mod verdict_counters;
 
 pub(crate) use active::{ActiveRun, RunView};
-pub(crate) use driver::{Driver, DriverInput};
-pub(crate) use history::{RunHistory, UnstoredRun};
+pub(crate) use history::UnstoredRun;
 pub(crate) use manager::RunManager;
-pub(crate) use start::{INBOX_MAX, start_run};
-pub(crate) use trace_report::begin as begin_trace;
+pub(crate) use resume::resume;
+pub(crate) use start::start_run;
 pub(crate) use verdict_counters::{VERDICTS, VerdictCounters, VerdictSums};

@@ -113,12 +113,10 @@ mod tests {
     };
     use crate::{
         config::Secret,
-        control::{
-            agents::AgentInfo, master_client::MasterClient, server_info::ServerInfo,
-            upgrade::Upgrade,
-        },
+        control::{agents::AgentInfo, master_client::MasterClient, server_info::ServerInfo},
         master::{Handle, Request},
         store::Store,
+        upgrade::Upgrade,
         wall_clock::timestamp,
     };
 

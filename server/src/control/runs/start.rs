@@ -19,7 +19,7 @@ use crate::{
         agents::{AssignError, AssignedAgent, FromAgent},
         status,
     },
-    master::request::{Admission, AdmitError},
+    master::admission::{Admission, AdmitError},
     store::InsertError,
     verdict::AgentAccount,
     wall_clock,
@@ -28,7 +28,7 @@ use crate::{
 /// Most agents in one run; an agent's index is 0 to 255.
 const AGENTS_MAX: usize = 256;
 /// Reports of agents that a run has not looked at yet.
-pub(crate) const INBOX_MAX: usize = 256;
+pub(super) const INBOX_MAX: usize = 256;
 /// Two runs of one millisecond share an id once in 65,536 times.
 const ID_ATTEMPTS_MAX: u32 = 5;
 

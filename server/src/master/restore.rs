@@ -1,39 +1,42 @@
-//! Being a successor: everything is taken and checked first, and nothing is touched before the old
-//! server has let go.
+//! The master of a new server process: the old one's state is taken and checked first, and nothing
+//! is touched before the old process has let go.
 
 use std::os::fd::OwnedFd;
 
 use metronome_os::clock::now_ns;
 use tracing::info;
 
-use super::{Master, Phase, UNREAD_WATCH_NS, estate::Estate, seats::Seats};
-use crate::ledger::ToWorker;
+use super::{Master, Phase, UNREAD_WATCH_NS, seats::Seats};
+use crate::{ledger::ToWorker, upgrade::MasterState};
 
 impl Master {
     /// Takes what another server has handed over. After an error this master is of no use any more.
-    pub(super) fn inherit(&mut self, bytes: &[u8], sockets: Vec<OwnedFd>) -> Result<(), String> {
+    pub(super) fn restore(
+        &mut self,
+        state: MasterState,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<(), String> {
         if self.phase != Phase::Waiting {
-            return Err("this server succeeds no other".into());
+            return Err("this server was not started to replace another one".into());
         }
-        let estate = Estate::decode(bytes)?;
-        if estate.workers.len() != self.workers.len() {
-            let (theirs, ours) = (estate.workers.len(), self.workers.len());
+        if state.workers.len() != self.workers.len() {
+            let (theirs, ours) = (state.workers.len(), self.workers.len());
             return Err(format!(
                 "the old server has {theirs} workers and this one {ours}"
             ));
         }
-        for key in &estate.gates {
-            self.gates.admit(key.agent()?);
+        for key in &state.agent_keys {
+            self.gates.admit(key.restore()?);
         }
         let slots = self.ledger.slots().len() as u32;
-        self.seats = Seats::inherit(slots, &estate.generations, &estate.seats, sockets)?;
-        self.books = estate.books;
-        self.recovered_packets = estate.recovered_packets;
-        self.connections_lost = estate.connections_lost;
-        self.pauses = estate.pauses;
-        self.row_closed_ns = estate.row_closed_ns;
-        for (worker, legacy) in self.workers.iter_mut().zip(estate.workers) {
-            worker.inherit(legacy);
+        self.seats = Seats::inherit(slots, &state.generations, &state.connections, sockets)?;
+        self.books = state.counters;
+        self.recovered_packets = state.recovered_packets;
+        self.connections_lost = state.connections_lost;
+        self.pauses = state.pauses;
+        self.row_closed_ns = state.row_closed_ns;
+        for (worker, saved) in self.workers.iter_mut().zip(state.workers) {
+            worker.inherit(saved);
         }
         Ok(())
     }

@@ -1,35 +1,24 @@
-//! What the fuzzers in fuzz/ may call: all that another host or another process lays before the
-//! server, as plain bytes and numbers. Behind the feature `fuzzing`; no executable has it.
+//! The bytes of one connection, received by workers that may die after any store to the ledger.
 
 use std::{
     cell::Cell,
     io,
-    os::fd::OwnedFd,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
 };
 
-use metronome_os::channel::Channel;
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame},
-    plan::Plan,
-    rate::Rate,
     run_id::RunId,
     seal::{Hello, Key},
-    v1,
 };
-use zerocopy::FromBytes as _;
 
 use crate::{
-    control,
     ledger::{
-        Account, AgentKey, BUFFER_BYTES, Dimensions, FromWorker, Gate, Gates, Ink, Ledger,
-        MESSAGE_BYTES, Pen, RUNS_MAX, Slot, Stage, ToWorker, place_rest, resume, work,
+        Account, AgentKey, Dimensions, Gate, Gates, Ink, Ledger, Pen, RUNS_MAX, Stage, place_rest,
+        resume, work,
     },
-    master::fuzzing::{inherit, keep_books},
     model::AgentShare,
-    verdict::{AgentAccount, Evidence, conclude},
 };
 
 /// Seals the frames of the one client that is admitted.
@@ -45,12 +34,6 @@ pub const HELLO: Hello = Hello {
 
 /// Of the run's seats.
 const ROW: u32 = 1;
-
-/// Bytes of a message between master and worker.
-pub const HAND_OVER_BYTES: usize = MESSAGE_BYTES;
-
-/// Most bytes of one receive, with those of a split frame in front.
-pub const RECEIVE_BYTES_MAX: usize = BUFFER_BYTES;
 
 /// A connection and the ledger it is counted in.
 #[derive(Debug)]
@@ -200,111 +183,5 @@ impl Pen for Mortal {
             .unwrap_or_else(|| resume_unwind(Box::new("died")));
         self.0.set(left);
         Ink.put(cell, value);
-    }
-}
-
-/// The ledger as a broken worker may have left it: words at any places of a slot, the rest zero.
-/// The master recovers, books and judges it; the agent's own record is as given.
-pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientRecord) {
-    let mut bytes = vec![0; size_of::<Slot>()];
-    for (place, word) in words {
-        let at = *place as usize % (bytes.len() / 8) * 8;
-        bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
-    }
-    let Ok(slot) = Slot::read_from_bytes(&bytes).map(Box::new) else {
-        return;
-    };
-    let Some(mut account) = slot.account() else {
-        return;
-    };
-    let taken = account.bytes.checked_add(u64::from(left));
-    if taken.is_some() && account.is_possible() && account.stage != Stage::Closed {
-        let Ok(other) = Ledger::create(Dimensions { slots: 1 }) else {
-            return;
-        };
-        let gate = Gate {
-            gates: &Gates::new(false),
-            ledger: &other,
-            slot: 0,
-            generation: 1,
-        };
-        let room = BUFFER_BYTES - usize::from(account.rest_bytes);
-        resume(
-            &slot,
-            &mut account,
-            usize::from(left).min(room),
-            1,
-            &gate,
-            &Ink,
-        );
-        assert!(
-            account.is_possible(),
-            "what could be became what cannot be: {account:?}"
-        );
-    }
-    let record = keep_books(&account, &slot, taken);
-    let mut agent = AgentAccount::new("fuzz".into(), AgentShare::new(0, 1, account.shares_clock));
-    agent.take(v1::ClientRecords {
-        run_id: String::new(),
-        clients: vec![told],
-    });
-    let plan = Plan {
-        clients: 1,
-        rate: Rate::Mhz(1_000),
-        duration: Duration::from_secs(1),
-        batch: 1,
-        phase: v1::Phase::Staggered,
-        threads: 1,
-        agents: Vec::new(),
-        target: String::new(),
-    };
-    let start_at_ns = Some(slot.read_ns());
-    let evidence = Evidence {
-        plan: &plan,
-        agents: &[agent],
-        record: Some(&record),
-        start_at_ns,
-        stopped: None,
-        notes: &[],
-    };
-    let _ = conclude(&evidence);
-}
-
-/// What a predecessor hands over in an upgrade, whole and as its master's part alone, is read and
-/// taken over or refused. `socket` makes connections to go with it.
-pub fn inherit_estate(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
-    if let Some(master) = control::fuzzing::revive_and_end(bytes) {
-        inherit(&master, &mut socket);
-    }
-    inherit(bytes, &mut socket);
-}
-
-/// Reads a message as a worker and as the master; what is one, says the same when it is sent on.
-pub fn read_hand_over(message: &[u8; HAND_OVER_BYTES]) {
-    if let Ok(message) = ToWorker::decode(message) {
-        let again = ToWorker::decode(&message.encode());
-        assert_eq!(format!("{again:?}"), format!("Ok({message:?})"));
-    }
-    if let Ok(message) = FromWorker::decode(message) {
-        assert_eq!(FromWorker::decode(&message.encode()), Ok(message));
-    }
-}
-
-/// One end of a channel, and the socket of the other, into which anything may be written.
-#[derive(Debug)]
-pub struct HandOver(Channel);
-
-impl HandOver {
-    /// A channel.
-    pub fn pair() -> io::Result<(Self, OwnedFd)> {
-        Channel::pair().map(|(ours, theirs)| (Self(ours), theirs))
-    }
-
-    /// Receives as master and worker do.
-    pub fn receive(&self) -> io::Result<([u8; HAND_OVER_BYTES], Option<OwnedFd>)> {
-        let mut message = [0; HAND_OVER_BYTES];
-        self.0
-            .receive(&mut message)
-            .map(|descriptor| (message, descriptor))
     }
 }

@@ -1,5 +1,5 @@
-//! What the micro-benchmarks in benches/ may call: the worker's own steps on a batch that lies in
-//! the ledger, without a socket. Behind the feature `benching`; no executable has it.
+//! The worker's own steps on a batch that lies in the ledger, without a socket: for measuring what
+//! each of them costs.
 
 use std::io;
 

@@ -1,23 +1,23 @@
-//! The master's books with a ledger in which anything may stand, and with a predecessor that may
-//! say anything: for `crate::fuzzing`.
+//! The master's counters with a ledger in which anything may stand, and a master's state that may
+//! be anything: for `crate::testing`.
 
 use std::os::fd::OwnedFd;
 
 use metronome_proto::run_id::RunId;
 
 use super::{
+    admission::Admission,
     books::{Books, Ended},
-    estate::Estate,
-    request::Admission,
     seats::Seats,
     workers::Worker,
 };
 use crate::{
     ledger::{Account, Slot},
     model::{FinalCounters, WorkerCounters},
+    upgrade::MasterState,
 };
 
-/// Of the ledger that is taken over.
+/// Slots of the ledger that is taken over.
 const SLOTS: u32 = 64;
 
 /// Reads one client's record as the master does while its run goes on, books its end, and a second
@@ -60,34 +60,28 @@ pub(crate) fn keep_books(
         .unwrap_or_default()
 }
 
-/// Reads what a predecessor's master has said, and takes it over if it can be. What was read says
-/// the same when it is handed on; `socket` makes connections to go with it.
-pub(crate) fn inherit(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
-    let Ok(estate) = Estate::decode(bytes) else {
-        return;
-    };
-    let again = estate.encode().expect("what was read can be written");
-    let read_again = Estate::decode(&again).expect("what was written can be read");
-    assert_eq!(read_again.encode().expect("as before"), again);
-    for key in &estate.gates {
-        let _ = key.agent();
+/// Restores a master's state, if that can be done, and reads it. `socket` makes connections to go
+/// with it.
+pub(crate) fn restore_master(state: MasterState, mut socket: impl FnMut() -> OwnedFd) {
+    for key in &state.agent_keys {
+        let _ = key.restore();
     }
     // One connection more or less than there are seats is refused; more than slots can never fit.
-    let sockets = (0..estate.seats.len().min(SLOTS as usize))
+    let sockets = (0..state.connections.len().min(SLOTS as usize))
         .map(|_| socket())
         .collect();
-    if let Ok(seats) = Seats::inherit(SLOTS, &estate.generations, &estate.seats, sockets) {
-        assert_eq!(seats.all().count(), estate.seats.len());
-        assert_eq!(seats.reservations().len(), estate.seats.len());
+    if let Ok(seats) = Seats::inherit(SLOTS, &state.generations, &state.connections, sockets) {
+        assert_eq!(seats.all().count(), state.connections.len());
+        assert_eq!(seats.reservations().len(), state.connections.len());
     }
-    for (index, legacy) in estate.workers.into_iter().enumerate() {
+    for (index, saved) in state.workers.into_iter().enumerate() {
         let mut worker = Worker::new(index);
-        worker.inherit(legacy);
+        worker.inherit(saved);
         let _ = worker.is_in_crash_loop(u64::MAX);
-        let _ = worker.legacy();
+        let _ = worker.saved();
     }
-    let mut books = estate.books;
-    let _ = (books.reserved_clients(), books.has_closing());
+    let mut books = state.counters;
+    let _ = books.reserved_clients();
     books.note_incident(1, "fuzzed", "it was");
     let _ = books.read_server(std::iter::empty());
     let _ = books.read_totals(std::iter::empty());

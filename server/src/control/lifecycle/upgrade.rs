@@ -1,0 +1,121 @@
+//! The control plane's part in an upgrade: what it holds, saves and gives up as the old process,
+//! and what it takes up as the new one. The order of the steps is `crate::upgrade`'s.
+
+use std::sync::Arc;
+
+use metronome_os::conduit::Conduit;
+use metronome_proto::{run_id::RunId, v1::RunState};
+use tokio::time::{self, Instant};
+
+use crate::{
+    control::{
+        runs::{ActiveRun, RunView, UnstoredRun, resume},
+        shared::Shared,
+    },
+    upgrade::{ControlState, HeldRun, MasterState, OldServer, Restored, UnstoredReport, Upgrade},
+};
+
+impl OldServer for Shared {
+    fn upgrade(&self) -> &Upgrade {
+        &self.upgrade
+    }
+
+    async fn block_starts(&self) -> impl Sized {
+        self.runs.block_starts().await
+    }
+
+    async fn runs_are_movable(&self, deadline: Instant) -> Result<(), String> {
+        for (id, mut run) in self.runs.active.all() {
+            if time::timeout_at(deadline, run.view.wait_for(is_movable))
+                .await
+                .is_err()
+            {
+                return Err(in_words(id, &run));
+            }
+        }
+        Ok(())
+    }
+
+    async fn workers_are_at_rest(&self) {
+        self.master_client.rested().await;
+    }
+
+    async fn hold_runs(&self) -> Result<Vec<HeldRun>, String> {
+        let mut held = Vec::new();
+        for (id, run) in self.runs.active.all() {
+            let has_ended = is_over(&run.view.borrow());
+            if has_ended {
+                continue;
+            }
+            match run.freeze().await {
+                Some(run) => held.push(run),
+                // Those that are held go on when they are dropped.
+                None => return Err(in_words(id, &run)),
+            }
+        }
+        Ok(held)
+    }
+
+    async fn hand_over_connections(
+        &self,
+        conduit: Arc<Conduit>,
+        deadline_ns: u64,
+    ) -> Result<MasterState, String> {
+        self.master_client.hand_over(conduit, deadline_ns).await
+    }
+
+    async fn take_back_connections(&self) {
+        self.master_client.take_back().await;
+    }
+
+    fn save(&self) -> ControlState {
+        let unstored = self.runs.history.unstored().into_iter();
+        ControlState {
+            started_unix_ms: self.server.started_unix_ms,
+            started_ns: self.server.started_ns,
+            counters: self.counters.save(),
+            unstored: unstored
+                .map(|(id, UnstoredRun { run, pages })| UnstoredReport::new(id, run, pages))
+                .collect(),
+        }
+    }
+
+    fn has_been_replaced(&self) {
+        self.runs.history.set_last(false);
+    }
+}
+
+/// Goes on in the place of the old process.
+pub(super) async fn take_over(shared: &Arc<Shared>, mut restored: Restored) -> anyhow::Result<()> {
+    let control = std::mem::take(&mut restored.control);
+    shared.counters.restore(control.counters);
+    for report in control.unstored {
+        let id = report.id;
+        let (run, pages) = report.into_parts();
+        shared
+            .runs
+            .history
+            .keep_unstored(id, UnstoredRun { run, pages });
+    }
+    let runs = restored.take_over().await?;
+    // This process is the only server from here on. The workers first: packets wait in the sockets.
+    shared.master_client.begin();
+    shared.runs.history.set_last(true);
+    resume(&shared.runs, runs);
+    Ok(())
+}
+
+fn is_over(view: &RunView) -> bool {
+    matches!(view, RunView::Ended(_))
+}
+
+/// It can be handed over, or has ended.
+fn is_movable(view: &RunView) -> bool {
+    is_over(view) || view.run().state() == RunState::Running
+}
+
+fn in_words(id: RunId, run: &ActiveRun) -> String {
+    let state = run.run().state();
+    let state = state.as_str_name().trim_start_matches("RUN_STATE_");
+    format!("run {id} is {state}")
+}

@@ -1,0 +1,84 @@
+//! Runs that another process has begun: resumed here where they stood, their agents expected back.
+
+use std::{sync::Arc, time::Duration};
+
+use metronome_telemetry as telemetry;
+use tokio::{sync::mpsc, time};
+use tracing::Instrument as _;
+
+use super::{
+    driver::{Driver, DriverInput},
+    manager::RunManager,
+    start::INBOX_MAX,
+    trace_report,
+};
+use crate::{control::agents::LEASE, upgrade::RestoredRun};
+
+/// The load of an agent ends when its lease does; after that it has nothing to come back for.
+const RETURN_MAX: Duration = LEASE;
+
+/// Resumes the runs. From here on each lives by itself.
+pub(crate) fn resume(runs: &Arc<RunManager>, restored: Vec<RestoredRun>) {
+    let count = restored.len();
+    restored.into_iter().for_each(|run| resume_one(runs, run));
+    if count > 0 {
+        tracing::info!(runs = count, "runs go on here");
+    }
+    tokio::spawn(expect_agents(Arc::clone(runs)));
+}
+
+fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
+    let RestoredRun {
+        id,
+        plan,
+        run,
+        state_machine,
+        accounts,
+        reported,
+        snapshot,
+        traceparent,
+    } = restored;
+    let (sender, inbox) = mpsc::channel(INBOX_MAX);
+    for (index, account) in accounts
+        .iter()
+        .enumerate()
+        .filter(|(_, account)| account.error().is_none())
+    {
+        runs.registry
+            .expect(&account.name, id, index, account.share.clients, &sender);
+    }
+    let span = tracing::info_span!("run", run_id = %id);
+    telemetry::continue_from_traceparent(&span, &traceparent);
+    trace_report::begin(&span, &run.run_id, &plan, accounts.len());
+    let input = DriverInput {
+        id,
+        plan,
+        run,
+        accounts,
+        inbox,
+        span: span.clone(),
+    };
+    let driver = Driver::new(runs, input, Some(snapshot.clone()));
+    tokio::spawn(
+        driver
+            .resume(state_machine, reported, snapshot)
+            .instrument(span),
+    );
+}
+
+/// Agents that do not come back in time are lost to their runs.
+async fn expect_agents(runs: Arc<RunManager>) {
+    time::sleep(RETURN_MAX).await;
+    for (agent, lost) in runs.registry.give_up_expecting() {
+        runs.agent_counters.agent_left(&agent, !lost.is_empty());
+        for assignment in lost {
+            assignment
+                .report("it did not come back within 3 s after the server was upgraded")
+                .await;
+        }
+    }
+    // Those that had no assignment and have not come back either.
+    let connected = runs.registry.list();
+    runs.agent_counters
+        .forget_agents(|name| connected.iter().all(|agent| agent.name != name));
+}

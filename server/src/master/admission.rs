@@ -1,0 +1,28 @@
+//! What it takes to let a run in, and why one cannot be.
+
+use metronome_proto::{run_id::RunId, seal::Key};
+
+use crate::model::AgentShare;
+
+/// A run whose clients may connect.
+#[derive(Clone, Debug)]
+pub(crate) struct Admission {
+    pub(crate) run: RunId,
+    /// Clients of all agents: indices 0 to `clients` − 1.
+    pub(crate) clients: u32,
+    /// Each agent's share and the key of its hellos, in the order of the agents' indices.
+    pub(crate) agents: Vec<(AgentShare, Key)>,
+}
+
+/// Why a run cannot be let in.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum AdmitError {
+    /// The caller refuses the run with this sentence.
+    #[error(
+        "{asked} clients are asked for and {free} of --max-clients {max} are free; stop a run, ask for fewer or start the server with more"
+    )]
+    Full { asked: u32, free: u32, max: u32 },
+    /// As above.
+    #[error("{max} runs are going on, which is the most; stop one or wait")]
+    TooManyRuns { max: u32 },
+}

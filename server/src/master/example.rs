@@ -1,0 +1,103 @@
+//! A master's state, for tests of what an upgrade hands over.
+
+use std::os::fd::AsFd as _;
+
+use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
+
+use super::{
+    admission::Admission,
+    books::{Books, Ended},
+    seats::{Seats, Unread},
+    workers::SavedWorker,
+};
+use crate::{
+    ledger::{Account, AgentKey, Dimensions, End, Ledger, RUNS_MAX},
+    model::{AgentShare, WorkerCounters},
+    upgrade::MasterState,
+};
+
+pub(crate) fn agent_key(row: u32) -> AgentKey {
+    AgentKey {
+        row,
+        run: RunId::from_bits(7),
+        agent: 1,
+        key: Key::from_bytes([9; 32]),
+        share: AgentShare::new(3, 4, true),
+        standing: false,
+    }
+}
+
+/// Counters of one run in row `row`, and of a raw client, with figures made from `seed`.
+fn counters(row: usize, seed: u64) -> Books {
+    let mut books = Books::default();
+    books.accepted = seed;
+    let admission = Admission {
+        run: RunId::from_bits(seed),
+        clients: 5,
+        agents: Vec::new(),
+    };
+    books.open(
+        &admission,
+        row,
+        vec![
+            WorkerCounters {
+                packets: seed,
+                ..WorkerCounters::default()
+            };
+            2
+        ],
+    );
+    books.note_incident(seed, "worker died", "it did");
+    let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+    let client = Account {
+        run: seed,
+        attempt: 1,
+        packets: 3,
+        end: End::Clean,
+        ..Account::default()
+    };
+    for account in [
+        client,
+        Account {
+            is_raw: true,
+            attempt: 0,
+            ..client
+        },
+    ] {
+        let (record, peer) = (&ledger.slots()[0], ([127, 0, 0, 1], 1).into());
+        books.book(&Ended {
+            account: &account,
+            record,
+            peer,
+            worker: Some(1),
+            bytes_taken: Some(seed),
+        });
+    }
+    books
+}
+
+/// A master with a connection that is not read, with figures made from `seed`.
+pub(crate) fn master_state(row: usize, seed: u64) -> MasterState {
+    let mut pauses = Histogram::default();
+    pauses.record(seed);
+    let mut seats = Seats::new(4);
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+    let slot = seats
+        .take(socket, ([127, 0, 0, 1], 1).into(), seed)
+        .unwrap();
+    seats.get_mut(slot).unwrap().unread = Some(Unread {
+        since_ns: seed,
+        worked_ns: 1,
+    });
+    MasterState {
+        connections: seats.reservations(),
+        generations: seats.generations().to_vec(),
+        agent_keys: vec![agent_key(1).into()],
+        counters: counters(row, seed),
+        workers: vec![SavedWorker::default(); 2],
+        recovered_packets: seed,
+        connections_lost: 1,
+        pauses,
+        row_closed_ns: [seed; RUNS_MAX],
+    }
+}

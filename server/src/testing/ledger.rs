@@ -1,0 +1,80 @@
+//! A slot of the ledger in which anything may stand: recovered, booked and judged.
+
+use std::time::Duration;
+
+use metronome_proto::{plan::Plan, rate::Rate, v1};
+use zerocopy::FromBytes as _;
+
+use crate::{
+    ledger::{BUFFER_BYTES, Dimensions, Gate, Gates, Ink, Ledger, Slot, Stage, resume},
+    master::testing::keep_books,
+    model::AgentShare,
+    verdict::{AgentAccount, Evidence, conclude},
+};
+
+/// The ledger as a broken worker may have left it: words at any places of a slot, the rest zero.
+/// The master recovers, books and judges it; the agent's own record is as given.
+pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientRecord) {
+    let mut bytes = vec![0; size_of::<Slot>()];
+    for (place, word) in words {
+        let at = *place as usize % (bytes.len() / 8) * 8;
+        bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
+    }
+    let Ok(slot) = Slot::read_from_bytes(&bytes).map(Box::new) else {
+        return;
+    };
+    let Some(mut account) = slot.account() else {
+        return;
+    };
+    let taken = account.bytes.checked_add(u64::from(left));
+    if taken.is_some() && account.is_possible() && account.stage != Stage::Closed {
+        let Ok(other) = Ledger::create(Dimensions { slots: 1 }) else {
+            return;
+        };
+        let gate = Gate {
+            gates: &Gates::new(false),
+            ledger: &other,
+            slot: 0,
+            generation: 1,
+        };
+        let room = BUFFER_BYTES - usize::from(account.rest_bytes);
+        resume(
+            &slot,
+            &mut account,
+            usize::from(left).min(room),
+            1,
+            &gate,
+            &Ink,
+        );
+        assert!(
+            account.is_possible(),
+            "what could be became what cannot be: {account:?}"
+        );
+    }
+    let record = keep_books(&account, &slot, taken);
+    let mut agent = AgentAccount::new("fuzz".into(), AgentShare::new(0, 1, account.shares_clock));
+    agent.take(v1::ClientRecords {
+        run_id: String::new(),
+        clients: vec![told],
+    });
+    let plan = Plan {
+        clients: 1,
+        rate: Rate::Mhz(1_000),
+        duration: Duration::from_secs(1),
+        batch: 1,
+        phase: v1::Phase::Staggered,
+        threads: 1,
+        agents: Vec::new(),
+        target: String::new(),
+    };
+    let start_at_ns = Some(slot.read_ns());
+    let evidence = Evidence {
+        plan: &plan,
+        agents: &[agent],
+        record: Some(&record),
+        start_at_ns,
+        stopped: None,
+        notes: &[],
+    };
+    let _ = conclude(&evidence);
+}

@@ -1,0 +1,183 @@
+//! The new server process, seen from the old one. It ends with this value unless it was let go.
+
+use std::{
+    io,
+    path::Path,
+    process::Child,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use metronome_os::{clock::now_ns, conduit::Conduit, process::start_new_process};
+
+use super::{
+    offer::{InheritedFds, Offer},
+    protocol::{Kind, send_state},
+};
+use crate::text;
+
+/// How often a wait looks whether it was given up.
+const LOOK_EVERY_NS: u64 = 100_000_000;
+
+/// How long to wait for the new process, and whether the upgrade was given up meanwhile.
+#[derive(Clone, Debug)]
+pub(super) struct Deadline {
+    /// ns of CLOCK_MONOTONIC.
+    pub(super) at_ns: u64,
+    /// How long that is, for the sentence.
+    pub(super) shown: String,
+    /// This server is to end, so it is not to be upgraded any more.
+    pub(super) is_given_up: Arc<AtomicBool>,
+}
+
+/// The new process.
+#[derive(Debug)]
+pub(super) struct NewProcess {
+    child: Child,
+    conduit: Arc<Conduit>,
+    is_let_go: bool,
+}
+
+impl NewProcess {
+    /// Starts `executable` with this process's arguments and environment, and waits until it reports
+    /// that it is healthy. An error is one sentence, and nothing is left of the process.
+    pub(super) fn start(
+        executable: &Path,
+        offer: &Offer,
+        inherited: &InheritedFds,
+        deadline: &Deadline,
+    ) -> Result<Self, String> {
+        let shown = executable.display();
+        let cannot = |error: io::Error| format!("{shown} cannot be started: {error}");
+        let offer = offer
+            .encode()
+            .map_err(|error| format!("this server's offer cannot be encoded: {error}"))?;
+        let (conduit, theirs) = Conduit::pair().map_err(cannot)?;
+        let child = start_new_process(executable, theirs).map_err(cannot)?;
+        let mut new_process = Self {
+            child,
+            conduit: Arc::new(conduit),
+            is_let_go: false,
+        };
+        let sent = new_process.conduit.send(
+            &Kind::Offer.message(&offer),
+            &inherited.in_order(),
+            deadline.at_ns,
+        );
+        sent.map_err(|error| new_process.describe(&error, deadline))?;
+        new_process.wait_for(Kind::Healthy, deadline)?;
+        Ok(new_process)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where the master sends the connections.
+    pub(super) fn conduit(&self) -> Arc<Conduit> {
+        Arc::clone(&self.conduit)
+    }
+
+    /// Sends the state, after the connections, and waits until the new process has taken all of it.
+    pub(super) fn send_state(
+        &mut self,
+        bytes: &[u8],
+        connections: usize,
+        deadline: &Deadline,
+    ) -> Result<(), String> {
+        let sent = send_state(&self.conduit, bytes, connections, deadline.at_ns);
+        sent.map_err(|error| self.describe(&error, deadline))?;
+        self.wait_for(Kind::Taken, deadline)
+    }
+
+    /// Lets it serve. From here on it lives without this process; on an error it has ended before.
+    ///
+    /// The point of no return: a message in its queue cannot be taken back, so from the moment at
+    /// which the kernel has accepted Go this process must not touch anything that it has handed
+    /// over, whatever becomes of the new one. That is why Go comes last, says nothing that could
+    /// still be refused, and is not answered.
+    pub(super) fn let_go(mut self, deadline: &Deadline) -> Result<(), String> {
+        let sent = self
+            .conduit
+            .send(&Kind::Go.message(&[]), &[], deadline.at_ns);
+        sent.map_err(|error| self.describe(&error, deadline))?;
+        self.is_let_go = true;
+        Ok(())
+    }
+
+    /// How it ended, if it has: that is why the connections could not be sent to it.
+    pub(super) fn end(&mut self, deadline: &Deadline) -> Option<String> {
+        let error = self.conduit.receive(now_ns()).err()?;
+        (error.kind() != io::ErrorKind::TimedOut).then(|| self.describe(&error, deadline))
+    }
+
+    fn wait_for(&mut self, wanted: Kind, deadline: &Deadline) -> Result<(), String> {
+        let message = loop {
+            let until_ns = deadline.at_ns.min(now_ns() + LOOK_EVERY_NS);
+            match self.conduit.receive(until_ns) {
+                Ok((message, _)) => break message,
+                Err(error)
+                    if error.kind() == io::ErrorKind::TimedOut && now_ns() < deadline.at_ns =>
+                {
+                    if deadline.is_given_up.load(Relaxed) {
+                        return Err("this server was asked to shut down meanwhile".into());
+                    }
+                }
+                Err(error) => return Err(self.describe(&error, deadline)),
+            }
+        };
+        match Kind::of(&message) {
+            Some((kind, _)) if kind == wanted => Ok(()),
+            Some((Kind::Refused, sentence)) => {
+                let sentence = text::sentence(&String::from_utf8_lossy(sentence));
+                Err(format!(
+                    "the new server (pid {}) refuses: {sentence}",
+                    self.pid()
+                ))
+            }
+            _ => Err(format!(
+                "unexpected message from the new server (pid {})",
+                self.pid()
+            )),
+        }
+    }
+
+    /// What became of it.
+    fn describe(&mut self, error: &io::Error, deadline: &Deadline) -> String {
+        let pid = self.pid();
+        match error.kind() {
+            io::ErrorKind::TimedOut => {
+                format!(
+                    "the new server (pid {pid}) was silent for {} and was ended",
+                    deadline.shown
+                )
+            }
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset => {
+                // Its end of the socket is gone, so it is ending if it has not ended.
+                let _ = self.child.kill();
+                let how = self
+                    .child
+                    .wait()
+                    .map_or_else(|error| error.to_string(), |status| status.to_string());
+                format!(
+                    "the new server (pid {pid}) ended before it had taken over: {how}; its log has the reason"
+                )
+            }
+            _ => format!("the new server (pid {pid}) cannot be reached: {error}"),
+        }
+    }
+}
+
+impl Drop for NewProcess {
+    fn drop(&mut self) {
+        if !self.is_let_go {
+            // Its workers die with it.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The master's part of the state: everything that it needs besides the ledger and the sockets.
+
+use std::fmt;
+
+use metronome_proto::histogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ledger::{AgentKey, MESSAGE_BYTES, RUNS_MAX, ToWorker},
+    master::{books::Books, seats::Reservation, workers::SavedWorker},
+};
+
+/// All of it.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct MasterState {
+    /// In the order in which their sockets are sent.
+    pub(crate) connections: Vec<Reservation>,
+    /// Last generation of each slot.
+    pub(crate) generations: Vec<u32>,
+    /// The agents whose hellos are verified.
+    pub(crate) agent_keys: Vec<SavedAgentKey>,
+    pub(crate) counters: Books,
+    pub(crate) workers: Vec<SavedWorker>,
+    pub(crate) recovered_packets: u64,
+    pub(crate) connections_lost: u64,
+    pub(crate) pauses: Histogram,
+    pub(crate) row_closed_ns: [u64; RUNS_MAX],
+}
+
+/// An agent whose hellos are verified: the message by which a worker is to verify them. Never
+/// shown.
+#[derive(Clone, Deserialize, Serialize)]
+pub(crate) struct SavedAgentKey(Vec<u8>);
+
+impl MasterState {
+    /// Refuses rows of the ledger that do not exist or that two runs share. The other parts are
+    /// checked where they are restored. An error is one sentence.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let mut rows: Vec<_> = self.counters.rows().collect();
+        rows.sort_unstable();
+        // Row 0 is the static run's, which has no counters of its own.
+        let is_possible =
+            rows.iter().all(|row| (1..RUNS_MAX).contains(row)) && rows.is_sorted_by(|a, b| a < b);
+        if is_possible {
+            Ok(())
+        } else {
+            Err("the runs' rows in the ledger contradict each other".into())
+        }
+    }
+}
+
+impl fmt::Debug for SavedAgentKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SavedAgentKey(…)")
+    }
+}
+
+impl From<AgentKey> for SavedAgentKey {
+    fn from(agent: AgentKey) -> Self {
+        Self(ToWorker::Admit(agent).encode().to_vec())
+    }
+}
+
+impl SavedAgentKey {
+    /// The agent. An error is one sentence.
+    pub(crate) fn restore(&self) -> Result<AgentKey, String> {
+        let message: Option<&[u8; MESSAGE_BYTES]> = self.0.as_slice().try_into().ok();
+        match message.map(ToWorker::decode) {
+            Some(Ok(ToWorker::Admit(agent))) if (agent.row as usize) < RUNS_MAX => Ok(agent),
+            _ => Err("an agent's key cannot be read".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::seal::Key;
+
+    use super::*;
+    use crate::master::example::{agent_key, master_state};
+
+    #[test]
+    fn rows_that_do_not_exist_and_keys_that_cannot_be_read_are_refused() {
+        assert_eq!(master_state(1, 1).check(), Ok(()));
+        assert!(master_state(RUNS_MAX, 1).check().is_err());
+        assert!(
+            master_state(0, 1).check().is_err(),
+            "the static run has no counters of its own"
+        );
+        let agent = SavedAgentKey::from(agent_key(2)).restore().unwrap();
+        assert_eq!(
+            (agent.row, agent.agent, agent.key),
+            (2, 1, Key::from_bytes([9; 32]))
+        );
+        assert!(
+            SavedAgentKey::from(agent_key(RUNS_MAX as u32))
+                .restore()
+                .is_err()
+        );
+        assert!(SavedAgentKey(vec![0; 5]).restore().is_err());
+        assert!(
+            format!("{:?}", SavedAgentKey::from(agent_key(1))).contains('…'),
+            "a key is never shown"
+        );
+    }
+}

@@ -1,0 +1,261 @@
+//! A run as it stands in the old server process, and the same run restored in the new one.
+//!
+//! [`SavedRun`] is what is sent; [`RestoredRun`] is a run that makes sense, whatever was sent.
+
+use metronome_proto::{plan::Plan, run_id::RunId, v1};
+use serde::{Deserialize, Serialize};
+
+use super::protobuf::Protobuf;
+use crate::{
+    model::{AgentShare, run::RunStateMachine},
+    verdict::AgentAccount,
+};
+
+/// A run as it stands: RUNNING.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct SavedRun {
+    pub(crate) id: RunId,
+    pub(crate) run: Protobuf<v1::Run>,
+    pub(crate) state_machine: RunStateMachine,
+    /// In the order of their indices.
+    pub(crate) agents: Vec<SavedAgent>,
+    /// What each agent's progress has reported: packets sent and skipped.
+    pub(crate) reported: Vec<(u64, u64)>,
+    /// The last one that watchers saw.
+    pub(crate) snapshot: Protobuf<v1::Snapshot>,
+    /// The run's span, so that the rest of the run joins the same trace.
+    pub(crate) traceparent: String,
+}
+
+/// What one agent has reported of the run.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct SavedAgent {
+    name: String,
+    first_client: u32,
+    clients: u32,
+    shares_clock: bool,
+    records: Protobuf<v1::ClientRecords>,
+    strays: u64,
+    finished: Option<Protobuf<v1::Finished>>,
+    error: Option<String>,
+}
+
+/// A run that another process has begun and that makes sense.
+#[derive(Debug)]
+pub(crate) struct RestoredRun {
+    pub(crate) id: RunId,
+    pub(crate) plan: Plan,
+    pub(crate) run: v1::Run,
+    pub(crate) state_machine: RunStateMachine,
+    pub(crate) accounts: Vec<AgentAccount>,
+    pub(crate) reported: Vec<(u64, u64)>,
+    pub(crate) snapshot: v1::Snapshot,
+    pub(crate) traceparent: String,
+}
+
+impl SavedRun {
+    /// The run, if it makes sense. An error is one sentence.
+    pub(crate) fn restore(self) -> Result<RestoredRun, String> {
+        let Self {
+            id,
+            run: Protobuf(run),
+            state_machine,
+            agents,
+            reported,
+            snapshot: Protobuf(snapshot),
+            traceparent,
+        } = self;
+        let wrong = |what: &str| Err(format!("run {id} was handed over {what}"));
+        if run.run_id != id.to_string() || snapshot.run_id != run.run_id {
+            return wrong("under several names");
+        }
+        let Some(Ok(plan)) = run.plan.as_ref().map(Plan::try_from) else {
+            return wrong("without a plan that is one");
+        };
+        if state_machine.state() != v1::RunState::Running {
+            return wrong("when it was not RUNNING");
+        }
+        if agents.len() != state_machine.agents() || agents.len() != reported.len() {
+            return wrong("with more or less agents than it has");
+        }
+        // Every client of the plan is the next agent's, in order.
+        let covered = agents.iter().try_fold(0_u32, |next, agent| {
+            (agent.first_client == next)
+                .then(|| next.checked_add(agent.clients))
+                .flatten()
+        });
+        if covered != Some(plan.clients) {
+            return wrong("with agents that do not bring its clients");
+        }
+        let accounts = agents.into_iter().map(Into::into).collect();
+        Ok(RestoredRun {
+            id,
+            plan,
+            run,
+            state_machine,
+            accounts,
+            reported,
+            snapshot,
+            traceparent,
+        })
+    }
+}
+
+impl From<&AgentAccount> for SavedAgent {
+    fn from(account: &AgentAccount) -> Self {
+        let clients = account.records().cloned().collect();
+        Self {
+            name: account.name.clone(),
+            first_client: account.share.first_client,
+            clients: account.share.clients,
+            shares_clock: account.share.shares_clock,
+            records: Protobuf(v1::ClientRecords {
+                run_id: String::new(),
+                clients,
+            }),
+            strays: account.strays(),
+            finished: account.finished().cloned().map(Protobuf),
+            error: account.error().map(ToOwned::to_owned),
+        }
+    }
+}
+
+impl From<SavedAgent> for AgentAccount {
+    fn from(agent: SavedAgent) -> Self {
+        let mut account = Self::new(
+            agent.name,
+            AgentShare::new(agent.first_client, agent.clients, agent.shares_clock),
+        );
+        let finished = agent.finished.map(|Protobuf(finished)| finished);
+        account.restore(
+            agent.records.0.clients,
+            agent.strays,
+            finished,
+            agent.error.as_deref(),
+        );
+        account
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::run::Event;
+
+    fn plan(clients: u32) -> v1::Plan {
+        let duration = prost_types::Duration::try_from(Duration::from_secs(10)).ok();
+        v1::Plan {
+            clients,
+            rate_hz: 100.0,
+            duration,
+            ..v1::Plan::default()
+        }
+    }
+
+    /// A run of so many agents with `clients` clients each, RUNNING, with figures made from `seed`.
+    pub(in super::super) fn saved_run(agents: u32, clients: u32, seed: u64) -> SavedRun {
+        let id = RunId::from_bits(seed);
+        let run_id = id.to_string();
+        let now_ns = seed % 1_000_000;
+        let mut state_machine = RunStateMachine::begin(agents as usize, 10_000_000_000, now_ns).0;
+        for agent in 0..agents as usize {
+            state_machine = state_machine.step(Event::AgentPrepared(agent), now_ns).0;
+        }
+        let start_at_ns = state_machine.wake_at_ns().unwrap();
+        state_machine = state_machine.step(Event::Tick, start_at_ns).0;
+        let plan = Some(Plan::try_from(&plan(agents * clients)).unwrap().to_proto());
+        let account = |agent: u32| {
+            let mut account = AgentAccount::new(
+                format!("a{agent}"),
+                AgentShare::new(agent * clients, clients, seed.is_multiple_of(2)),
+            );
+            let client = agent * clients;
+            let record = v1::ClientRecord {
+                client,
+                sent: seed,
+                digest: !seed,
+                ..v1::ClientRecord::default()
+            };
+            account.take(v1::ClientRecords {
+                run_id: String::new(),
+                clients: vec![
+                    record,
+                    v1::ClientRecord {
+                        client,
+                        ..v1::ClientRecord::default()
+                    },
+                ],
+            });
+            if agent == 1 {
+                account.finish(v1::Finished {
+                    cpu_ns: seed,
+                    ..v1::Finished::default()
+                });
+                account.fail("its stream broke");
+            }
+            account
+        };
+        SavedRun {
+            id,
+            run: Protobuf(v1::Run {
+                run_id: run_id.clone(),
+                plan,
+                label: "x".into(),
+                ..v1::Run::default()
+            }),
+            state_machine,
+            agents: (0..agents)
+                .map(|agent| SavedAgent::from(&account(agent)))
+                .collect(),
+            reported: (0..u64::from(agents)).map(|agent| (agent, seed)).collect(),
+            snapshot: Protobuf(v1::Snapshot {
+                run_id,
+                received: seed,
+                number: 3,
+                ..v1::Snapshot::default()
+            }),
+            traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_saved_run_is_restored_as_it_was(seed: u64, agents in 1..4_u32, clients in 1..5_u32) {
+            let before = saved_run(agents, clients, seed);
+            let restored = before.clone().restore().unwrap();
+            let again: Vec<SavedAgent> = restored.accounts.iter().map(Into::into).collect();
+            prop_assert_eq!(again, before.agents);
+            prop_assert_eq!(restored.state_machine, before.state_machine);
+            prop_assert_eq!((restored.reported, restored.snapshot), (before.reported, before.snapshot.0));
+        }
+    }
+
+    #[test]
+    fn a_run_that_makes_no_sense_is_refused_with_what_is_wrong() {
+        let refused = |change: fn(&mut SavedRun), words: &str| {
+            let mut run = saved_run(2, 3, 5);
+            change(&mut run);
+            let sentence = run.restore().expect_err(words);
+            assert!(sentence.contains(words), "{sentence}");
+        };
+        refused(|run| run.id = RunId::from_bits(6), "several names");
+        refused(|run| run.run.0.plan = None, "plan");
+        refused(
+            |run| run.state_machine = RunStateMachine::begin(2, 1, 0).0,
+            "RUNNING",
+        );
+        refused(|run| run.reported.clear(), "more or less agents");
+        refused(
+            |run| run.agents[1].first_client = 2,
+            "do not bring its clients",
+        );
+        refused(
+            |run| run.agents[1].clients = u32::MAX,
+            "do not bring its clients",
+        );
+    }
+}
