@@ -33,7 +33,8 @@ impl ServerInfo {
     ) -> Self {
         let (started_unix_ms, started_ns) =
             started.unwrap_or_else(|| (wall_clock::unix_ms(), clock::now_ns()));
-        let exposed = "The server's gRPC port takes orders from other hosts without a certificate (--insecure-no-tls).";
+        let exposed = "The server's gRPC port takes orders from other hosts without a certificate \
+                       (--insecure-no-tls).";
         Self {
             data_address,
             grpc_address,

@@ -1,4 +1,5 @@
-//! grpc.health.v1: SERVING, except while a server drains or one of its workers dies again and again.
+//! grpc.health.v1: SERVING, except while the server drains or one of its workers dies again and
+//! again.
 
 use std::time::Duration;
 

@@ -138,7 +138,11 @@ impl LimitedListener {
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    (connection, _) = self.next() => if sender.send(Ok(connection)).await.is_err() { return },
+                    (connection, _) = self.next() => {
+                        if sender.send(Ok(connection)).await.is_err() {
+                            return;
+                        }
+                    }
                     () = sender.closed() => return,
                 }
             }

@@ -104,27 +104,14 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
         take_over(&shared, restored).await?;
     }
     let closing = CancellationToken::new();
-    let readings = Arc::new(Readings::new(
-        Arc::clone(&shared.server),
-        shared.master_client.clone(),
-        Arc::clone(&shared.runs),
-        shared.counters.clone(),
-    ));
     let http_address = parts.http.as_ref().and_then(|http| http.local_addr().ok());
-    match parts.http {
-        Some(http) => {
-            let listener = LimitedListener::http(http)?;
-            let readings = Arc::clone(&readings);
-            serve_http(listener, grpc_address.port(), readings, closing.clone());
-        }
-        None if config.http.is_some() => {
-            tracing::warn!(
-                "{HTTP_ADDRESS_DEFAULT} is taken, so there is no HTTP port; give another with --http, or --http off"
-            );
-        }
-        None => {}
+    if parts.http.is_none() && config.http.is_some() {
+        tracing::warn!(
+            "{HTTP_ADDRESS_DEFAULT} is taken, so there is no HTTP port; \
+             give another with --http, or --http off"
+        );
     }
-    let last_push = start_push(readings, closing.clone());
+    let last_push = serve_monitoring(&shared, parts.http, &closing)?;
     let incoming =
         LimitedListener::grpc(parts.grpc, parts.dimensions.slots, config.workers)?.stream();
     let closed = closing.clone().cancelled_owned();
@@ -141,6 +128,27 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
         drain_timeout: config.drain_timeout,
     };
     Ok(server.run_until(signals, master_gone).await)
+}
+
+/// Serves the HTTP port, if there is one, and begins to push metrics. The task ends when the last
+/// metrics have gone out.
+fn serve_monitoring(
+    shared: &Shared,
+    http: Option<TcpListener>,
+    closing: &CancellationToken,
+) -> anyhow::Result<Option<Task<()>>> {
+    let readings = Arc::new(Readings::new(
+        Arc::clone(&shared.server),
+        shared.master_client.clone(),
+        Arc::clone(&shared.runs),
+        shared.counters.clone(),
+    ));
+    if let Some(http) = http {
+        let listener = LimitedListener::http(http)?;
+        let grpc_port = shared.server.grpc_address.port();
+        serve_http(listener, grpc_port, Arc::clone(&readings), closing.clone());
+    }
+    Ok(start_push(readings, closing.clone()))
 }
 
 /// Prints the one line on standard output from which scripts learn that the ports are open, and

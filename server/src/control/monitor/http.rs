@@ -4,7 +4,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `/metrics` | OpenMetrics or, as `Accept` has it, Prometheus' text; 503 when the data plane does not answer |
-//! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server that says 503 |
+//! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server on 503 |
 //! | `/readyz` | 200 while runs may be started, else 503 with the reason |
 
 use std::{fmt::Debug, future::ready, sync::Arc};

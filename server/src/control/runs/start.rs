@@ -96,7 +96,8 @@ async fn find_earlier(
     };
     if stored.plan.as_ref() != Some(&request.plan.to_proto()) {
         let sentence = format!(
-            "request_id {} belongs to run {}, which has another plan; use a new request_id for a new run",
+            "request_id {} belongs to run {}, which has another plan; \
+             use a new request_id for a new run",
             request.request_id, stored.run_id
         );
         return Err(status::plain(

@@ -95,7 +95,10 @@ impl Pusher {
                     };
                     // A collector that stays away is worth one line, not one a minute.
                     if let Err(sentence) = &delivered && !failed {
-                        tracing::warn!("metrics do not reach the collector at {}: {sentence}", self.collector.endpoint);
+                        let endpoint = &self.collector.endpoint;
+                        tracing::warn!(
+                            "metrics do not reach the collector at {endpoint}: {sentence}"
+                        );
                     }
                     failed = delivered.is_err();
                 }

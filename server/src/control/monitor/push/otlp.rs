@@ -166,10 +166,10 @@ mod tests {
             (metric.name.as_str(), metric.unit.as_str()),
             ("metronome.latency", "s")
         );
-        let Some(metric::Data::Histogram(told)) = &metric.data else {
+        let Some(metric::Data::Histogram(histogram)) = &metric.data else {
             panic!("no histogram: {metric:?}")
         };
-        let point = &told.data_points[0];
+        let point = &histogram.data_points[0];
         assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
         assert_eq!(
             (point.count, point.bucket_counts.iter().sum::<u64>()),
