@@ -17,13 +17,13 @@ use crate::metrics::{Buckets, Family, Kind, Sample, Unit, Value};
 
 /// When the counters began and when they were read, ns since 1970.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    pub(crate) began_unix_ns: u64,
-    pub(crate) read_unix_ns: u64,
+pub(super) struct Times {
+    pub(super) began_unix_ns: u64,
+    pub(super) read_unix_ns: u64,
 }
 
 /// One request with all families.
-pub(crate) fn request(
+pub(super) fn request(
     resource: Resource,
     families: Vec<Family>,
     times: Times,
