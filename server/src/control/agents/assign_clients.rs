@@ -96,9 +96,9 @@ fn divide(clients: u32, capacities: &[u32]) -> Option<Vec<u32>> {
     while too_high - level > 1 {
         let middle = level + (too_high - level) / 2;
         if filled(middle) <= wanted {
-            level = middle
+            level = middle;
         } else {
-            too_high = middle
+            too_high = middle;
         }
     }
     let mut remainder = wanted - filled(level);
