@@ -56,7 +56,7 @@ const EXIT_USAGE: u8 = 2;
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     if let Some(Command::Healthcheck) = args.command {
-        return control::monitor::healthcheck::run(&args);
+        return control::run_healthcheck(&args);
     }
     let config = match Config::try_from(args) {
         Ok(config) => config,

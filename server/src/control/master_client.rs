@@ -1,5 +1,5 @@
-//! Questions to the master, with an answer to await. The master runs on a thread of its own and
-//! knows nothing of tokio; when it is gone, the wait ends with nothing.
+//! A client of the master: requests whose replies can be awaited. The master runs on a plain thread
+//! of its own, without tokio; when it is gone, the wait ends with nothing.
 
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -17,8 +17,8 @@ use crate::{
     upgrade::{MasterState, NewMaster},
 };
 
-/// It answers within milliseconds unless something is badly wrong.
-const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// The master replies within milliseconds unless something is badly wrong.
+const REPLY_MAX: Duration = Duration::from_secs(3);
 
 /// A restart takes milliseconds a worker; one that does not quit is killed after 2 s.
 const RESTART_MAX: Duration = Duration::from_secs(120);
@@ -26,8 +26,8 @@ const RESTART_MAX: Duration = Duration::from_secs(120);
 /// For the workers of a new process in an upgrade, which may start on a busy machine.
 const READY_MAX: Duration = Duration::from_secs(10);
 
-/// An answer of the master that is on its way.
-pub(crate) type Answer<T> = oneshot::Receiver<T>;
+/// A reply of the master that is on its way.
+pub(crate) type PendingReply<T> = oneshot::Receiver<T>;
 
 /// The master, seen from the control plane.
 #[derive(Clone)]
@@ -38,25 +38,25 @@ impl MasterClient {
         Self(master)
     }
 
-    /// `None` when no answer came within 3 s.
+    /// Lets the clients of a run in. `None` when no reply came within 3 s.
     pub(crate) async fn admit(&self, run: Admission) -> Option<Result<(), AdmitError>> {
         in_time(self.ask(|reply| Request::Admit { run, reply })).await
     }
 
-    /// `None` when no answer came within 3 s.
+    /// The server as a whole. `None` when no reply came within 3 s.
     pub(crate) async fn read_server(&self) -> Option<ServerStatus> {
         in_time(self.ask(|reply| Request::ReadServer { reply })).await
     }
 
-    /// `None` when no answer came within 3 s.
+    /// The totals since the server's start. `None` when no reply came within 3 s.
     pub(crate) async fn read_totals(&self) -> Option<TotalCounters> {
         in_time(self.ask(|reply| Request::ReadTotals { reply })).await
     }
 
     /// How many workers were restarted. `None` when that was not done within 2 minutes.
     pub(crate) async fn restart_workers(&self) -> Option<u32> {
-        let answer = self.ask(|reply| Request::RestartWorkers { reply });
-        time::timeout(RESTART_MAX, answer).await.ok()?.ok()
+        let pending = self.ask(|reply| Request::RestartWorkers { reply });
+        time::timeout(RESTART_MAX, pending).await.ok()?.ok()
     }
 
     /// Waits until no restart of the workers is under way.
@@ -65,33 +65,39 @@ impl MasterClient {
         let _ = self.ask(|reply| Request::WhenRested { reply }).await;
     }
 
-    /// Lets go of everything until `deadline_ns`, or says why not. Afterwards `take_back`, or the
-    /// end.
+    /// Hands everything over until `deadline_ns`. An error is one sentence. Afterwards comes
+    /// `take_back`, or the end.
     pub(crate) async fn hand_over(
         &self,
         conduit: Arc<Conduit>,
         deadline_ns: u64,
     ) -> Result<MasterState, String> {
-        let answer = self.ask(|reply| Request::HandOver {
+        let pending = self.ask(|reply| Request::HandOver {
             conduit,
             deadline_ns,
             reply,
         });
-        answer
+        pending
             .await
             .unwrap_or_else(|_| Err("the data plane does not answer".into()))
     }
 
+    /// Undoes `hand_over`, however far it has come.
     pub(crate) async fn take_back(&self) {
         let _ = self.ask(|reply| Request::TakeBack { reply }).await;
     }
 
-    /// The other server has let go.
+    /// The other server has let go: the master reads and accepts from here on.
     pub(crate) fn begin(&self) {
         let _ = self.0.ask(Request::Begin);
     }
 
-    pub(crate) fn read_run(&self, run: RunId, histograms: bool) -> Answer<Option<LiveCounters>> {
+    /// How a run stands. `None` in the reply: it is not admitted.
+    pub(crate) fn read_run(
+        &self,
+        run: RunId,
+        histograms: bool,
+    ) -> PendingReply<Option<LiveCounters>> {
         self.ask(|reply| Request::ReadRun {
             run,
             histograms,
@@ -99,22 +105,24 @@ impl MasterClient {
         })
     }
 
-    pub(crate) fn close_run(&self, run: RunId) -> Answer<Option<FinalCounters>> {
+    /// Ends a run and asks for its final counters.
+    pub(crate) fn close_run(&self, run: RunId) -> PendingReply<Option<FinalCounters>> {
         self.ask(|reply| Request::CloseRun { run, reply })
     }
 
+    /// Ends the workers and the master's thread.
     pub(crate) fn shut_down(&self) {
         // When it is gone already, all is well.
         let _ = self.0.ask(Request::Shutdown);
     }
 
-    fn ask<T: Send + 'static>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Answer<T> {
-        let (sender, answer) = oneshot::channel();
-        // Whoever asked may have stopped waiting: the answer is dropped then.
+    fn ask<T: Send + 'static>(&self, request: impl FnOnce(Reply<T>) -> Request) -> PendingReply<T> {
+        let (sender, pending) = oneshot::channel();
+        // The caller may have stopped waiting: the reply is dropped then.
         let reply: Reply<T> = Box::new(move |value| drop(sender.send(value)));
         // When the master is gone the reply is dropped with the request, which ends the wait.
         let _ = self.0.ask(request(reply));
-        answer
+        pending
     }
 }
 
@@ -127,28 +135,28 @@ impl NewMaster for MasterClient {
     }
 
     async fn restore(&self, state: MasterState, sockets: Vec<OwnedFd>) -> Result<(), String> {
-        let answer = self.ask(|reply| Request::Restore {
+        let pending = self.ask(|reply| Request::Restore {
             state: Box::new(state),
             sockets,
             reply,
         });
-        answer
+        pending
             .await
             .unwrap_or_else(|_| Err("the data plane does not answer".into()))
     }
 }
 
-async fn in_time<T>(answer: Answer<T>) -> Option<T> {
-    time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
+async fn in_time<T>(pending: PendingReply<T>) -> Option<T> {
+    time::timeout(REPLY_MAX, pending).await.ok()?.ok()
 }
 
-/// Awaits the answer in `slot` and empties it; for ever when there is none. Can be dropped and
-/// called again without losing the answer.
-pub(crate) async fn answer_in<T>(slot: &mut Option<Answer<T>>) -> Option<T> {
-    let Some(waiting) = slot else {
+/// Awaits the reply in `slot` and empties it; waits for ever when there is none. Can be dropped and
+/// called again without losing the reply.
+pub(crate) async fn reply_in<T>(slot: &mut Option<PendingReply<T>>) -> Option<T> {
+    let Some(pending) = slot else {
         return std::future::pending().await;
     };
-    let answer = waiting.await.ok();
+    let reply = pending.await.ok();
     *slot = None;
-    answer
+    reply
 }

@@ -1,4 +1,4 @@
-//! Errors as the API tells them: a code, one sentence, and google.rpc details for programs.
+//! Errors in the API's form: a code, one sentence, and google.rpc details for programs.
 
 use metronome_proto::{plan::PlanError, run_id::RunId};
 use tonic::{Code, Status};
@@ -20,11 +20,12 @@ pub(crate) fn bad_field(field: &str, problem: &str) -> Status {
     )
 }
 
+/// A field of a plan that is out of range.
 pub(crate) fn bad_plan(error: &PlanError) -> Status {
     bad_field(&format!("plan.{}", error.field), &error.problem)
 }
 
-/// The world is not as the request needs it. `reason` also is the violation's type.
+/// The state of the server does not allow the request. `reason` also is the violation's type.
 pub(crate) fn precondition(reason: &str, subject: &str, sentence: &str) -> Status {
     let mut details = ErrorDetails::with_precondition_failure_violation(reason, subject, sentence);
     add_info(&mut details, reason);
@@ -38,6 +39,7 @@ pub(crate) fn quota(reason: &str, subject: &str, sentence: &str) -> Status {
     Status::with_error_details(Code::ResourceExhausted, sentence, details)
 }
 
+/// No run has this id.
 pub(crate) fn unknown_run(id: RunId) -> Status {
     let sentence = format!("there is no run {id}; `benchctl runs` lists those there are");
     let mut details =
@@ -57,6 +59,15 @@ pub(crate) fn plain(code: Code, reason: &str, sentence: &str) -> Status {
     let mut details = ErrorDetails::new();
     add_info(&mut details, reason);
     Status::with_error_details(code, sentence, details)
+}
+
+/// The master's thread has ended, or does not answer in time.
+pub(crate) fn master_is_gone() -> Status {
+    plain(
+        Code::Unavailable,
+        "MASTER_GONE",
+        "the server's data plane does not answer",
+    )
 }
 
 /// The id in a request.

@@ -155,7 +155,10 @@ impl Drop for Owner {
 
 fn is_at(file: &File, path: &Path) -> bool {
     let place = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
-    matches!((file.metadata(), fs::metadata(path)), (Ok(ours), Ok(theirs)) if place(&ours) == place(&theirs))
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(ours), Ok(theirs)) => place(&ours) == place(&theirs),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -41,9 +41,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the file for reading and writing; makes it, for its owner only, when it is missing.
 pub(super) fn open(path: &Path) -> anyhow::Result<Connection> {
-    make_private_file(path).and_then(|()| open_and_migrate(path)).with_context(|| {
+    let opened = make_private_file(path).and_then(|()| open_and_migrate(path));
+    opened.with_context(|| {
         let shown = path.display();
-        format!("the history {shown} cannot be used; give another file with --database, or move this one away")
+        format!(
+            "the history {shown} cannot be used; \
+             give another file with --database, or move this one away"
+        )
     })
 }
 

@@ -97,7 +97,8 @@ impl Store {
     /// Writes a run that was just made.
     pub(crate) fn insert(&self, run: &v1::Run) -> Result<(), InsertError> {
         let inserted = self.connection().execute(
-            "INSERT INTO run (run_id, request_id, state, created_ms, owner, run) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO run (run_id, request_id, state, created_ms, owner, run)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 key_of(run),
                 run.request_id,

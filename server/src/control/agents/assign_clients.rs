@@ -14,10 +14,14 @@ pub(crate) struct AssignedAgent {
 pub(crate) enum AssignError {
     #[error("no agent is connected; start one with `metronome-agent --server URL`")]
     NoAgent,
-    #[error("agents named in the plan are not connected: {}; `benchctl agents` lists those that are", .0.join(", "))]
+    #[error(
+        "agents named in the plan are not connected: {}; `benchctl agents` lists those that are",
+        .0.join(", ")
+    )]
     NotConnected(Vec<String>),
     #[error(
-        "{asked} clients are asked for and the agents ({agents}) can bring {free} more; ask for fewer, start another agent or raise --max-clients of an agent"
+        "{asked} clients are asked for and the agents ({agents}) can bring {free} more; \
+         ask for fewer, start another agent or raise --max-clients of an agent"
     )]
     TooFewClients {
         asked: u32,
@@ -92,15 +96,15 @@ fn divide(clients: u32, capacities: &[u32]) -> Option<Vec<u32>> {
     while too_high - level > 1 {
         let middle = level + (too_high - level) / 2;
         if filled(middle) <= wanted {
-            level = middle
+            level = middle;
         } else {
-            too_high = middle
+            too_high = middle;
         }
     }
-    let mut rest = wanted - filled(level);
+    let mut remainder = wanted - filled(level);
     let share = |capacity: &u32| {
-        let one_more = rest > 0 && *capacity > level;
-        rest -= u64::from(one_more);
+        let one_more = remainder > 0 && *capacity > level;
+        remainder -= u64::from(one_more);
         capacity.min(&level) + u32::from(one_more)
     };
     Some(capacities.iter().map(share).collect())
@@ -113,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_ones_get_the_rest_and_the_strong_carry_for_the_weak() {
+    fn the_first_ones_get_the_remainder_and_the_strong_carry_for_the_weak() {
         assert_eq!(divide(10, &[100]), Some(vec![10]));
         assert_eq!(divide(10, &[100; 3]), Some(vec![4, 3, 3]));
         assert_eq!(divide(10, &[2, 100, 100]), Some(vec![2, 4, 4]));
@@ -125,7 +129,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_client_is_given_once_and_nobody_gets_more_than_it_takes(
+        fn every_client_is_given_once_and_no_agent_gets_more_than_it_takes(
             clients in 1..=10_000_u32, capacities in prop::collection::vec(0..=10_000_u32, 0..20),
         ) {
             let enough = capacities.iter().sum::<u32>() >= clients;
@@ -133,10 +137,11 @@ mod tests {
             prop_assert_eq!(shares.is_some(), enough);
             if let Some(shares) = shares {
                 prop_assert_eq!(shares.iter().sum::<u32>(), clients);
-                prop_assert!(shares.iter().zip(&capacities).all(|(share, capacity)| share <= capacity));
+                let each = || shares.iter().zip(&capacities);
+                prop_assert!(each().all(|(share, capacity)| share <= capacity));
                 let most = shares.iter().max().copied().unwrap_or(0);
-                let could_take_more = shares.iter().zip(&capacities).filter(|(share, capacity)| share < capacity);
-                prop_assert!(could_take_more.map(|(share, _)| share + 1).all(|more| more >= most), "{:?}", shares);
+                let mut could_take_more = each().filter(|(share, capacity)| share < capacity);
+                prop_assert!(could_take_more.all(|(share, _)| share + 1 >= most), "{:?}", shares);
             }
         }
     }

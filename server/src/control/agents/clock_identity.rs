@@ -5,7 +5,7 @@ use std::fs;
 use crate::model::ClockIdentity;
 
 /// The CLOCK_MONOTONIC that this process reads.
-pub(crate) fn of_this_process() -> ClockIdentity {
+pub(super) fn of_this_process() -> ClockIdentity {
     let namespace = fs::read_link("/proc/self/ns/time");
     ClockIdentity {
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")

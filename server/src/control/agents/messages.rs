@@ -12,7 +12,7 @@ use tonic::Status;
 pub(super) const ORDERS_WAITING_MAX: usize = 64;
 
 /// The stream of orders to one agent.
-pub(crate) type Orders = mpsc::Sender<Result<v1::ServerMessage, Status>>;
+pub(super) type Orders = mpsc::Sender<Result<v1::ServerMessage, Status>>;
 
 /// An order in the form in which it goes over the stream.
 pub(super) fn order(message: server_message::Message) -> Result<v1::ServerMessage, Status> {

@@ -28,6 +28,6 @@ pub(crate) use agent_service::AgentService;
 pub(crate) use assign_clients::{AssignError, AssignedAgent};
 #[cfg(test)]
 pub(crate) use assignment::AgentInfo;
-pub(crate) use messages::{AgentReport, FromAgent};
+pub(crate) use messages::{AgentReport, FromAgent, stop};
 pub(crate) use registry::Registry;
 pub(crate) use session::LEASE;

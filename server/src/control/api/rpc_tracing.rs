@@ -1,7 +1,8 @@
-//! Every call of the API: a span that continues the caller's trace, and how long its answer took.
+//! Traces every call of the API: a span that continues the caller's trace, and how long the
+//! answer took.
 //!
 //! Names and attributes are OpenTelemetry's for RPC: `rpc.method` is `package.Service/Method`, of a
-//! method that does not exist `_OTHER`. A call of a stream is told when the stream begins. An
+//! method that does not exist `_OTHER`. A call of a stream ends, here, when the stream begins. An
 //! agent's stream lasts as long as the agent, so it has no span: its runs have.
 
 use std::{
@@ -18,24 +19,24 @@ use tonic::{Code, Status, metadata::MetadataMap};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field::Empty};
 
-use crate::control::lifecycle::shared::Shared;
+use crate::control::monitor::CallCounters;
 
 /// Lasts for an agent's life.
 const ATTEND: &str = "metronome.v1.AgentService/Attend";
-/// As OpenTelemetry calls a method that does not exist.
+/// OpenTelemetry's name for a method that does not exist.
 const OTHER: &str = "_OTHER";
 
 /// Wraps the services of the gRPC port.
 #[derive(Clone)]
 pub(crate) struct RpcTracing {
-    shared: Arc<Shared>,
+    counters: Arc<CallCounters>,
     methods: Arc<HashSet<String>>,
 }
 
 impl RpcTracing {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(counters: Arc<CallCounters>) -> Self {
         Self {
-            shared,
+            counters,
             methods: Arc::new(methods()),
         }
     }
@@ -79,7 +80,7 @@ impl<S> Layer<S> for RpcTracing {
     }
 }
 
-/// A service whose calls are watched.
+/// A service whose calls are traced.
 #[derive(Clone)]
 pub(crate) struct TracedService<S> {
     tracing: RpcTracing,
@@ -114,7 +115,7 @@ where
         } else {
             Span::none()
         };
-        let shared = Arc::clone(&self.tracing.shared);
+        let counters = Arc::clone(&self.tracing.counters);
         let arrived = Instant::now();
         let answering = self.service.call(request).instrument(span.clone());
         Box::pin(async move {
@@ -124,10 +125,7 @@ where
                 Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
             let status = telemetry::rpc_status(code);
             if method != ATTEND {
-                shared
-                    .counters
-                    .calls
-                    .call_answered(&method, status, arrived.elapsed());
+                counters.call_answered(&method, status, arrived.elapsed());
             }
             span.record("rpc.status_code", status);
             if is_fault_of_ours(code) {
@@ -154,7 +152,7 @@ fn span(method: &str, headers: &http::HeaderMap) -> Span {
     span
 }
 
-/// Of a server only these are errors: the others are the caller's, who is told.
+/// Only these are errors of a server: the others are the caller's, which gets them as its answer.
 fn is_fault_of_ours(code: Code) -> bool {
     let faults = [
         Code::Unknown,

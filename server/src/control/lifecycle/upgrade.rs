@@ -7,11 +7,10 @@ use metronome_os::conduit::Conduit;
 use metronome_proto::{run_id::RunId, v1::RunState};
 use tokio::time::{self, Instant};
 
-use super::shared::Shared;
 use crate::{
-    control::runs::{
-        active::{ActiveRun, RunView, UnstoredRun},
-        resume::resume,
+    control::{
+        runs::{ActiveRun, RunView, UnstoredRun, resume},
+        shared::Shared,
     },
     upgrade::{ControlState, HeldRun, MasterState, OldServer, Restored, UnstoredReport, Upgrade},
 };
@@ -22,11 +21,11 @@ impl OldServer for Shared {
     }
 
     async fn block_starts(&self) -> impl Sized {
-        self.starting.lock().await
+        self.runs.block_starts().await
     }
 
     async fn runs_are_movable(&self, deadline: Instant) -> Result<(), String> {
-        for (id, mut run) in self.runs.all() {
+        for (id, mut run) in self.runs.active.all() {
             if time::timeout_at(deadline, run.view.wait_for(is_movable))
                 .await
                 .is_err()
@@ -43,7 +42,7 @@ impl OldServer for Shared {
 
     async fn hold_runs(&self) -> Result<Vec<HeldRun>, String> {
         let mut held = Vec::new();
-        for (id, run) in self.runs.all() {
+        for (id, run) in self.runs.active.all() {
             let has_ended = is_over(&run.view.borrow());
             if has_ended {
                 continue;
@@ -70,36 +69,39 @@ impl OldServer for Shared {
     }
 
     fn save(&self) -> ControlState {
-        let unsaved = self.runs.unsaved().into_iter();
+        let unstored = self.runs.history.unstored().into_iter();
         ControlState {
             started_unix_ms: self.server.started_unix_ms,
             started_ns: self.server.started_ns,
             counters: self.counters.save(),
-            unstored: unsaved
+            unstored: unstored
                 .map(|(id, UnstoredRun { run, pages })| UnstoredReport::new(id, run, pages))
                 .collect(),
         }
     }
 
     fn has_been_replaced(&self) {
-        self.set_last(false);
+        self.runs.history.set_last(false);
     }
 }
 
 /// Goes on in the place of the old process.
-pub(crate) async fn take_over(shared: &Arc<Shared>, mut restored: Restored) -> anyhow::Result<()> {
+pub(super) async fn take_over(shared: &Arc<Shared>, mut restored: Restored) -> anyhow::Result<()> {
     let control = std::mem::take(&mut restored.control);
     shared.counters.restore(control.counters);
     for report in control.unstored {
         let id = report.id;
         let (run, pages) = report.into_parts();
-        shared.runs.keep_unstored(id, UnstoredRun { run, pages });
+        shared
+            .runs
+            .history
+            .keep_unstored(id, UnstoredRun { run, pages });
     }
     let runs = restored.take_over().await?;
     // This process is the only server from here on. The workers first: packets wait in the sockets.
     shared.master_client.begin();
-    shared.set_last(true);
-    resume(shared, runs);
+    shared.runs.history.set_last(true);
+    resume(&shared.runs, runs);
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 //! name in its certificate is that of the address asked, and it may want a certificate itself: then
 //! the HTTP port's /readyz is asked, which has neither. A server that finds the default HTTP port
 //! taken does without one, so that the answer there has to come from the server whose gRPC port is
-//! the one of --grpc; of an address that was given for both nobody else can be.
+//! the one of --grpc; at an address that was given for both there can be no other.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -21,7 +21,8 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::{config::Args, control::monitor::http::GRPC_PORT_HEADER};
+use super::http::GRPC_PORT_HEADER;
+use crate::config::Args;
 
 /// From dialling to the answer: a healthy server takes milliseconds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
@@ -48,7 +49,8 @@ fn probe(args: &Args) -> anyhow::Result<()> {
     let has_tls = args.tls.tls_cert.is_some();
     ensure!(
         !has_tls || args.http != "off",
-        "--http off: where the gRPC port has TLS a server is asked at its HTTP port; give both the same --http HOST:PORT"
+        "--http off: where the gRPC port has TLS a server is asked at its HTTP port; \
+         give both the same --http HOST:PORT"
     );
     let (flag, address) = if has_tls {
         ("--http", &args.http)
@@ -83,7 +85,7 @@ async fn ask_grpc(address: &str) -> anyhow::Result<()> {
         .status()
     {
         ServingStatus::Serving => Ok(()),
-        status => bail!("it says {}", status.as_str_name()),
+        status => bail!("it reports {}", status.as_str_name()),
     }
 }
 
@@ -106,7 +108,7 @@ async fn ask_http(address: &str, grpc: &str) -> anyhow::Result<()> {
     let reason = to_bytes(Body::new(response.into_body()), REASON_BYTES_MAX).await?;
     ensure!(
         status.is_success(),
-        "it says {}",
+        "it reports {}",
         String::from_utf8_lossy(&reason).trim_end()
     );
     Ok(())
@@ -118,7 +120,8 @@ fn expect_server(address: &str, grpc: &str, port: Option<&str>) -> anyhow::Resul
     let port = port.unwrap_or("unknown");
     ensure!(
         is_it || address != HTTP_ADDRESS_DEFAULT,
-        "it is another one, whose gRPC port is {port}; give the one of --grpc {grpc} an --http HOST:PORT of its own"
+        "it is another one, whose gRPC port is {port}; \
+         give the one of --grpc {grpc} an --http HOST:PORT of its own"
     );
     Ok(())
 }
@@ -128,8 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_the_default_address_the_server_of_the_grpc_port_has_to_answer_and_elsewhere_whoever_does()
-    {
+    fn at_the_default_address_the_server_of_the_grpc_port_has_to_answer_and_elsewhere_any_does() {
         let refused = |port| {
             expect_server(HTTP_ADDRESS_DEFAULT, "0.0.0.0:50051", port)
                 .unwrap_err()
@@ -146,7 +148,7 @@ mod tests {
         );
         assert!(
             refused(None).contains("unknown"),
-            "another program at that port may say yes to anything"
+            "another program at that port may answer anything with success"
         );
         assert!(expect_server("127.0.0.1:9000", "127.0.0.1:50051", None).is_ok());
     }

@@ -1,16 +1,13 @@
 //! The HTTP port: what Prometheus scrapes and what probes ask. It reads and changes nothing. Every
-//! answer says in a header which server it is of, by its gRPC port.
+//! answer names its server in a header, by its gRPC port.
 //!
 //! | path | answer |
 //! |---|---|
 //! | `/metrics` | OpenMetrics or, as `Accept` has it, Prometheus' text; 503 when the data plane does not answer |
-//! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server that says 503 |
+//! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server on 503 |
 //! | `/readyz` | 200 while runs may be started, else 503 with the reason |
 
-use std::{
-    future::{Future, ready},
-    sync::Arc,
-};
+use std::{fmt::Debug, future::ready, sync::Arc};
 
 use axum::{
     Router,
@@ -23,31 +20,30 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use tokio_util::sync::CancellationToken;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
-use crate::{
-    control::{lifecycle::listener::Intake, monitor::metrics::Metrics},
-    metrics::exposition::{Form, write},
-};
+use super::readings::Readings;
+use crate::metrics::exposition::{Form, write};
 
-/// Which server it is that answers.
-pub(crate) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metronome-grpc-port");
+/// Names the server that answers.
+pub(super) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metronome-grpc-port");
 
 /// Requests that are being answered; more have to wait.
 const REQUESTS_MAX: usize = 16;
 
-/// Serves until `stopped`.
+/// Serves until `closing`.
 pub(crate) fn serve(
-    intake: Intake,
+    listener: impl axum::serve::Listener<Addr: Debug>,
     grpc_port: u16,
-    metrics: Arc<Metrics>,
-    stopped: impl Future<Output = ()> + Send + 'static,
+    readings: Arc<Readings>,
+    closing: CancellationToken,
 ) {
     let name = move |mut answer: Response| {
         answer
             .headers_mut()
             .insert(GRPC_PORT_HEADER, HeaderValue::from(grpc_port));
-        // Places are few: nobody keeps one for its next question.
+        // Places are few: no client keeps one for its next request.
         answer
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -59,10 +55,10 @@ pub(crate) fn serve(
         .route("/readyz", get(readiness))
         .layer(map_response(name))
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
-        .with_state(metrics);
+        .with_state(readings);
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(intake, routes)
-            .with_graceful_shutdown(stopped)
+        if let Err(error) = axum::serve(listener, routes)
+            .with_graceful_shutdown(closing.cancelled_owned())
             .await
         {
             tracing::error!("the HTTP port is no longer served: {error}");
@@ -70,13 +66,13 @@ pub(crate) fn serve(
     });
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+async fn scrape(State(readings): State<Arc<Readings>>, headers: HeaderMap) -> Response {
     let accept = headers
         .get(ACCEPT)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let form = Form::accepted(accept);
-    match metrics.read().await {
+    match readings.read().await {
         Some(families) => {
             ([(CONTENT_TYPE, form.content_type())], write(families, form)).into_response()
         }
@@ -88,8 +84,8 @@ async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Resp
     }
 }
 
-async fn health(State(metrics): State<Arc<Metrics>>) -> Response {
-    if metrics.is_alive().await {
+async fn health(State(readings): State<Arc<Readings>>) -> Response {
+    if readings.is_alive().await {
         "ok\n".into_response()
     } else {
         (
@@ -100,8 +96,8 @@ async fn health(State(metrics): State<Arc<Metrics>>) -> Response {
     }
 }
 
-async fn readiness(State(metrics): State<Arc<Metrics>>) -> Response {
-    match metrics.unready().await {
+async fn readiness(State(readings): State<Arc<Readings>>) -> Response {
+    match readings.unready().await {
         None => "ready\n".into_response(),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }

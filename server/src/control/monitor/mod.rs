@@ -1,10 +1,26 @@
 //! What monitoring reads of the server, and the one call that asks another server for its health.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`counters`] | all that the control plane counts, and its saved form |
+//! | [`call_counters`] | how long calls of the API took |
+//! | [`readings`] | all families of metrics as they are now, and whether the server is ready |
+//! | [`http`] | the HTTP port: `/metrics`, `/healthz`, `/readyz` |
+//! | [`push`] | metrics over OTLP |
+//! | [`healthcheck`] | `metronome-server healthcheck` |
+//!
+//! It reads and changes nothing. Which families there are is [`crate::metrics`]'.
 
 mod call_counters;
 mod counters;
-pub(crate) mod healthcheck;
-pub(super) mod http;
-pub(super) mod metrics;
-pub(super) mod push;
+mod healthcheck;
+mod http;
+mod push;
+mod readings;
 
+pub(crate) use call_counters::CallCounters;
 pub(crate) use counters::Counters;
+pub(crate) use healthcheck::run as run_healthcheck;
+pub(crate) use http::serve as serve_http;
+pub(crate) use push::start as start_push;
+pub(crate) use readings::Readings;

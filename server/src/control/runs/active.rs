@@ -1,7 +1,7 @@
-//! The runs that have not ended, and those that have but could not be written to the history.
+//! The runs that have not ended: what is to be seen of each, and how to stop or hold it.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -12,9 +12,6 @@ use crate::{
     upgrade::{HeldRun, SavedRun},
     verdict::StopCause,
 };
-
-/// So many reports are kept in memory while the history cannot be written.
-const UNSAVED_MAX: usize = 100;
 
 /// How a run looks from outside.
 #[derive(Clone, Debug)]
@@ -31,6 +28,7 @@ pub(crate) enum RunView {
 }
 
 impl RunView {
+    /// The run without its snapshot.
     pub(crate) fn run(&self) -> &v1::Run {
         match self {
             Self::Running { run, .. } | Self::Ended(run) => run,
@@ -38,7 +36,8 @@ impl RunView {
     }
 }
 
-/// A run that lives: what can be seen of it, and how to stop it or to hold it for an upgrade.
+/// A run that has not ended: what is to be seen of it, and how to stop it or to hold it for an
+/// upgrade.
 #[derive(Clone, Debug)]
 pub(crate) struct ActiveRun {
     pub(crate) view: watch::Receiver<RunView>,
@@ -46,58 +45,67 @@ pub(crate) struct ActiveRun {
     freeze: mpsc::Sender<FreezeRequest>,
 }
 
-/// Asks a run to stand still while its server is upgraded.
+/// The other ends of an [`ActiveRun`]; its driver has them.
 #[derive(Debug)]
-pub(crate) struct FreezeRequest {
-    /// Gets the run as it stands. `None`: it is not RUNNING and goes on.
-    pub(crate) saved: oneshot::Sender<Option<SavedRun>>,
+pub(super) struct DriverEnds {
+    pub(super) view: watch::Sender<RunView>,
+    pub(super) stops: mpsc::Receiver<StopCause>,
+    pub(super) freezes: mpsc::Receiver<FreezeRequest>,
+}
+
+/// Asks a run to stand still during an upgrade of its server.
+#[derive(Debug)]
+pub(super) struct FreezeRequest {
+    /// Gets the state of the run. `None`: it is not RUNNING and goes on.
+    pub(super) saved: oneshot::Sender<Option<SavedRun>>,
     /// Resolves when the new process has the run. Dropped: it goes on here.
-    pub(crate) handed_over: oneshot::Receiver<()>,
+    pub(super) handed_over: oneshot::Receiver<()>,
 }
 
 impl ActiveRun {
-    pub(crate) fn new(
-        view: watch::Receiver<RunView>,
-        stop: mpsc::Sender<StopCause>,
-        freeze: mpsc::Sender<FreezeRequest>,
-    ) -> Self {
-        Self { view, stop, freeze }
+    /// A run that looks like `view` at first.
+    pub(super) fn new(view: RunView) -> (Self, DriverEnds) {
+        let (view, seen) = watch::channel(view);
+        let (stop, stops) = mpsc::channel(1);
+        let (freeze, freezes) = mpsc::channel(1);
+        let active = Self {
+            view: seen,
+            stop,
+            freeze,
+        };
+        let ends = DriverEnds {
+            view,
+            stops,
+            freezes,
+        };
+        (active, ends)
     }
 
     /// Holds the run. `None` when it is not RUNNING.
     pub(crate) async fn freeze(&self) -> Option<HeldRun> {
-        let (saved, stands) = oneshot::channel();
+        let (saved, state) = oneshot::channel();
         let (release, handed_over) = oneshot::channel();
-        self.freeze
-            .send(FreezeRequest { saved, handed_over })
-            .await
-            .ok()?;
-        let saved = stands.await.ok()??;
+        let request = FreezeRequest { saved, handed_over };
+        self.freeze.send(request).await.ok()?;
+        let saved = state.await.ok()??;
         Some(HeldRun { saved, release })
     }
 
+    /// The run without its snapshot.
     pub(crate) fn run(&self) -> v1::Run {
         self.view.borrow().run().clone()
     }
 
-    /// Asks for a stop. One request is enough, so a full channel is none too few.
+    /// Asks for a stop. One request is enough, so a full channel holds it already.
     pub(crate) fn stop(&self, cause: StopCause) {
         let _ = self.stop.try_send(cause);
     }
 }
 
-/// A run that has ended and is kept here because the history could not take it.
-#[derive(Clone, Debug)]
-pub(crate) struct UnstoredRun {
-    pub(crate) run: v1::Run,
-    pub(crate) pages: Vec<v1::ListClientsResponse>,
-}
-
-/// All of them.
+/// The runs that have not ended, by id.
 #[derive(Debug)]
 pub(crate) struct ActiveRuns {
     active: Mutex<BTreeMap<RunId, ActiveRun>>,
-    unsaved: Mutex<VecDeque<(RunId, UnstoredRun)>>,
     count: watch::Sender<usize>,
 }
 
@@ -105,36 +113,40 @@ impl Default for ActiveRuns {
     fn default() -> Self {
         Self {
             active: Mutex::default(),
-            unsaved: Mutex::default(),
             count: watch::Sender::new(0),
         }
     }
 }
 
 impl ActiveRuns {
-    pub(crate) fn add(&self, id: RunId, run: ActiveRun) {
-        let mut active = lock(&self.active);
+    /// Lists a run.
+    pub(super) fn add(&self, id: RunId, run: ActiveRun) {
+        let mut active = self.lock();
         active.insert(id, run);
         self.count.send_replace(active.len());
     }
 
-    pub(crate) fn remove(&self, id: RunId) {
-        let mut active = lock(&self.active);
+    /// Takes a run off the list.
+    pub(super) fn remove(&self, id: RunId) {
+        let mut active = self.lock();
         active.remove(&id);
         self.count.send_replace(active.len());
     }
 
+    /// The run of this id.
     pub(crate) fn find(&self, id: RunId) -> Option<ActiveRun> {
-        lock(&self.active).get(&id).cloned()
+        self.lock().get(&id).cloned()
     }
 
+    /// All of them, oldest first.
     pub(crate) fn all(&self) -> Vec<(RunId, ActiveRun)> {
-        lock(&self.active)
+        self.lock()
             .iter()
             .map(|(id, run)| (*id, run.clone()))
             .collect()
     }
 
+    /// How many there are.
     pub(crate) fn count(&self) -> usize {
         *self.count.borrow()
     }
@@ -145,29 +157,8 @@ impl ActiveRuns {
         let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
     }
 
-    /// Keeps a run that the history could not take; of more than 100 the oldest is given up.
-    pub(crate) fn keep_unstored(&self, id: RunId, run: UnstoredRun) {
-        let mut unsaved = lock(&self.unsaved);
-        if unsaved.len() == UNSAVED_MAX {
-            unsaved.pop_front();
-        }
-        unsaved.push_back((id, run));
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, ActiveRun>> {
+        // No code between lock and unlock can leave it half changed.
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// All that are kept, oldest first.
-    pub(crate) fn unsaved(&self) -> Vec<(RunId, UnstoredRun)> {
-        lock(&self.unsaved).iter().cloned().collect()
-    }
-
-    pub(crate) fn find_unstored(&self, id: RunId) -> Option<UnstoredRun> {
-        lock(&self.unsaved)
-            .iter()
-            .find(|(kept, _)| *kept == id)
-            .map(|(_, run)| run.clone())
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code between lock and unlock can leave it half changed.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,90 +1,139 @@
 //! One task per run: brings what happens to the run's state machine and performs its actions.
 //!
-//! It decides nothing: what follows from what is [`crate::model::run`]'s, what the figures mean is
-//! [`crate::verdict`]'s.
+//! It decides nothing: what follows from an event is [`crate::model::run`]'s, what the figures mean
+//! is [`crate::verdict`]'s.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use metronome_os::clock;
 use metronome_proto::{
     plan::Plan,
-    rate::Rate,
     run_id::RunId,
-    seal::Key,
     v1::{self, RunState, server_message::Message},
 };
 use metronome_telemetry as telemetry;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::mpsc,
     time::{self, MissedTickBehavior},
 };
 use tracing::Span;
 
+use super::{
+    active::{ActiveRun, DriverEnds, FreezeRequest, RunView},
+    live_snapshot::SnapshotBuilder,
+    manager::RunManager,
+    orders::Orders,
+    report::{FinishedRun, conclude_and_store},
+    run_guard::RunGuard,
+};
 use crate::{
     control::{
-        agents::{AgentCounters, AgentReport, FromAgent},
-        lifecycle::shared::Shared,
-        master_client::{Answer, answer_in},
-        runs::{
-            active::{FreezeRequest, RunView, UnstoredRun},
-            run_guard::RunGuard,
-            snapshot::Observer,
-            trace_report,
-            verdict_counters::VerdictCounters,
-        },
+        agents::{self, AgentReport, FromAgent},
+        master_client::{PendingReply, reply_in},
     },
     model::{
         FinalCounters, LiveCounters,
-        run::{Action, Event, PREPARE_NS, RunStateMachine},
+        run::{Action, Event, RunStateMachine},
     },
     upgrade::{Protobuf, SavedRun},
-    verdict::{AgentAccount, Conclusion, Evidence, StopCause, conclude},
-    wall_clock::{self, timestamp},
+    verdict::{AgentAccount, StopCause},
 };
 
 /// Watchers get two snapshots a second.
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(500);
 /// Every second reading of the ledger includes the histograms: 1 Hz.
 const READINGS_PER_HISTOGRAM: u64 = 2;
-/// An agent gives up this much before the server does, so that it can still say why.
-const PREPARE_MARGIN_NS: u64 = 2_000_000_000;
-/// Client rows per message.
-const CLIENTS_PER_PAGE: usize = 1000;
 
-/// What a run needs to live: made by StartRun.
-pub(crate) struct Driver {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) id: RunId,
-    pub(crate) plan: Plan,
-    pub(crate) run: v1::Run,
+/// What a driver needs of a run, new or restored.
+pub(super) struct DriverInput {
+    pub(super) id: RunId,
+    pub(super) plan: Plan,
+    pub(super) run: v1::Run,
     /// By the agents' indices.
-    pub(crate) accounts: Vec<AgentAccount>,
-    pub(crate) inbox: mpsc::Receiver<FromAgent>,
-    pub(crate) stops: mpsc::Receiver<StopCause>,
-    pub(crate) freezes: mpsc::Receiver<FreezeRequest>,
-    pub(crate) view: watch::Sender<RunView>,
-    /// Of the whole run; its phases are its children.
-    pub(crate) span: Span,
+    pub(super) accounts: Vec<AgentAccount>,
+    pub(super) inbox: mpsc::Receiver<FromAgent>,
+    /// The span of the whole run; its phases are its children.
+    pub(super) span: Span,
 }
 
-/// The parts of a run that change while it lives.
-struct Living {
-    state_machine: RunStateMachine,
-    observer: Observer,
+/// The driver of one run.
+pub(super) struct Driver {
+    runs: Arc<RunManager>,
+    id: RunId,
+    plan: Plan,
+    run: v1::Run,
+    accounts: Vec<AgentAccount>,
+    orders: Orders,
+    inbox: mpsc::Receiver<FromAgent>,
+    ends: DriverEnds,
+    span: Span,
+}
+
+/// What changes while a run lives.
+struct DriverState {
+    machine: RunStateMachine,
+    snapshot: SnapshotBuilder,
     stop_cause: Option<StopCause>,
-    reading: Option<Answer<Option<LiveCounters>>>,
+    /// Set while a reading of the ledger is under way.
+    reading: Option<PendingReply<Option<LiveCounters>>>,
     readings: u64,
-    closing: Option<Answer<Option<FinalCounters>>>,
+    /// Set while the master closes the run.
+    closing: Option<PendingReply<Option<FinalCounters>>>,
     record: Option<FinalCounters>,
-    /// What each agent's progress has told: packets sent and skipped.
-    told: Vec<(u64, u64)>,
+    /// What each agent's progress has reported: packets sent and skipped.
+    reported: Vec<(u64, u64)>,
     /// Ends when it is replaced.
     phase: Span,
 }
 
 impl Driver {
-    /// Lives the run to its end, which is stored when this returns.
-    pub(crate) async fn drive(mut self) {
+    /// A driver of a run that is listed among the active ones from here on. `snapshot`: what
+    /// watchers see at first.
+    pub(super) fn new(
+        runs: &Arc<RunManager>,
+        input: DriverInput,
+        snapshot: Option<v1::Snapshot>,
+    ) -> Self {
+        let DriverInput {
+            id,
+            plan,
+            run,
+            accounts,
+            inbox,
+            span,
+        } = input;
+        let snapshot = snapshot.unwrap_or_else(|| v1::Snapshot {
+            run_id: run.run_id.clone(),
+            state: run.state,
+            ..v1::Snapshot::default()
+        });
+        let (active, ends) = ActiveRun::new(RunView::Running {
+            run: run.clone(),
+            snapshot,
+        });
+        runs.active.add(id, active);
+        let orders = Orders {
+            id,
+            plan: plan.clone(),
+            data_address: runs.server.data_address,
+            secret: runs.secret,
+            span: span.clone(),
+        };
+        Self {
+            runs: Arc::clone(runs),
+            id,
+            plan,
+            run,
+            accounts,
+            orders,
+            inbox,
+            ends,
+            span,
+        }
+    }
+
+    /// Drives the run to its end, which is stored when this returns.
+    pub(super) async fn drive(mut self) {
         // However this ends, the run's agents and clients are free afterwards.
         let guard = self.guard();
         tracing::info!(
@@ -93,102 +142,120 @@ impl Driver {
             "run begins"
         );
         let schedule_ns = u64::try_from(self.plan.duration.as_nanos()).unwrap_or(u64::MAX);
-        let (state_machine, actions) =
+        let (machine, actions) =
             RunStateMachine::begin(self.accounts.len(), schedule_ns, clock::now_ns());
-        let observer = Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts);
-        let mut living = self.living(state_machine, observer, vec![(0, 0); self.accounts.len()]);
-        let following = self.perform(&mut living, actions);
-        self.live(living, following, guard).await;
+        let snapshot = self.snapshot_builder();
+        let mut state = self.state(machine, snapshot, vec![(0, 0); self.accounts.len()]);
+        let following = self.perform(&mut state, actions);
+        self.drive_from(state, following, guard).await;
     }
 
-    /// Lives a run that another server has begun, from where it stood to its end.
-    pub(crate) async fn go_on(
+    /// Drives a run that another process has begun, from its state there to its end.
+    pub(super) async fn resume(
         self,
-        state_machine: RunStateMachine,
-        told: Vec<(u64, u64)>,
+        machine: RunStateMachine,
+        reported: Vec<(u64, u64)>,
         snapshot: v1::Snapshot,
     ) {
         let guard = self.guard();
-        let mut observer =
-            Observer::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts);
-        observer.go_on(snapshot, &told, &self.accounts);
-        let living = self.living(state_machine, observer, told);
-        self.live(living, VecDeque::new(), guard).await;
+        let mut builder = self.snapshot_builder();
+        builder.resume(snapshot, &reported, &self.accounts);
+        let state = self.state(machine, builder, reported);
+        self.drive_from(state, VecDeque::new(), guard).await;
     }
 
     fn guard(&self) -> RunGuard {
-        let agents = self
-            .accounts
-            .iter()
-            .map(|account| account.name.clone())
-            .collect();
-        RunGuard::new(&self.shared, self.id, agents)
+        let names = self.accounts.iter().map(|account| account.name.clone());
+        RunGuard::new(&self.runs, self.id, names.collect())
     }
 
-    fn living(
+    fn snapshot_builder(&self) -> SnapshotBuilder {
+        SnapshotBuilder::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts)
+    }
+
+    fn state(
         &self,
-        state_machine: RunStateMachine,
-        observer: Observer,
-        told: Vec<(u64, u64)>,
-    ) -> Living {
-        Living {
-            observer,
-            phase: phase_span(&self.span, state_machine.state()),
-            state_machine,
+        machine: RunStateMachine,
+        snapshot: SnapshotBuilder,
+        reported: Vec<(u64, u64)>,
+    ) -> DriverState {
+        DriverState {
+            phase: phase_span(&self.span, machine.state()),
+            machine,
+            snapshot,
             stop_cause: None,
             reading: None,
             readings: 0,
             closing: None,
             record: None,
-            told,
+            reported,
         }
     }
 
-    async fn live(mut self, mut living: Living, mut following: VecDeque<Event>, guard: RunGuard) {
+    async fn drive_from(
+        mut self,
+        mut state: DriverState,
+        mut following: VecDeque<Event>,
+        guard: RunGuard,
+    ) {
         let mut beat = time::interval(SNAPSHOT_EVERY);
         beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        while let Some(wake_at_ns) = living.state_machine.wake_at_ns() {
+        while let Some(wake_at_ns) = state.machine.wake_at_ns() {
             let event = match following.pop_front() {
                 Some(event) => event,
                 None => tokio::select! {
-                    record = answer_in(&mut living.closing) => { living.record = record.flatten(); Event::RunClosed }
-                    Some(cause) = self.stops.recv() => { living.stop_cause.get_or_insert(cause); Event::StopRequested }
-                    Some(freeze) = self.freezes.recv() => {
-                        if self.stand_still(&living, freeze).await {
+                    record = reply_in(&mut state.closing) => {
+                        state.record = record.flatten();
+                        Event::RunClosed
+                    }
+                    Some(cause) = self.ends.stops.recv() => {
+                        state.stop_cause.get_or_insert(cause);
+                        Event::StopRequested
+                    }
+                    Some(freeze) = self.ends.freezes.recv() => {
+                        if self.freeze(&state, freeze).await {
                             guard.run_is_handed_over();
                             // Watchers are to find the new process, so they see no end here before
-                            // the process's.
+                            // that of this process.
                             return std::future::pending().await;
                         }
                         continue
                     }
-                    Some(report) = self.inbox.recv() => match self.take(&mut living, report) { Some(event) => event, None => continue },
-                    reading = answer_in(&mut living.reading) => { self.observe(&mut living, reading.flatten()); continue }
-                    _ = beat.tick() => { self.ask_for_reading(&mut living); continue }
+                    Some(report) = self.inbox.recv() => match self.take(&mut state, report) {
+                        Some(event) => event,
+                        None => continue,
+                    },
+                    reading = reply_in(&mut state.reading) => {
+                        self.observe(&mut state, reading.flatten());
+                        continue
+                    }
+                    _ = beat.tick() => {
+                        self.ask_for_reading(&mut state);
+                        continue
+                    }
                     () = sleep_until(wake_at_ns) => Event::Tick,
                 },
             };
-            let (state_machine, actions) =
-                living.state_machine.clone().step(event, clock::now_ns());
-            living.state_machine = state_machine;
-            following.extend(self.perform(&mut living, actions));
-            self.show(&mut living);
+            let (machine, actions) = state.machine.clone().step(event, clock::now_ns());
+            state.machine = machine;
+            following.extend(self.perform(&mut state, actions));
+            self.show(&mut state);
         }
-        if self.conclude(living).await {
+        if self.conclude(state).await {
             guard.run_has_ended();
         }
     }
 
-    /// Saves the run and waits until it goes to a new process (true) or on here. A run
-    /// that is not RUNNING, or is to be stopped, goes on at once.
-    async fn stand_still(&self, living: &Living, freeze: FreezeRequest) -> bool {
-        let is_running = living.state_machine.state() == RunState::Running && self.stops.is_empty();
-        let saved = is_running.then(|| self.save(living));
-        freeze.saved.send(saved).is_ok() && is_running && freeze.handed_over.await.is_ok()
+    /// Sends the run's state and waits until the run goes to the new process (true) or on here. A
+    /// run that is not RUNNING, or is to be stopped, goes on at once.
+    async fn freeze(&self, state: &DriverState, request: FreezeRequest) -> bool {
+        let is_running = state.machine.state() == RunState::Running && self.ends.stops.is_empty();
+        let saved = is_running.then(|| self.save(state));
+        request.saved.send(saved).is_ok() && is_running && request.handed_over.await.is_ok()
     }
 
-    fn save(&self, living: &Living) -> SavedRun {
-        let snapshot = match &*self.view.borrow() {
+    fn save(&self, state: &DriverState) -> SavedRun {
+        let snapshot = match &*self.ends.view.borrow() {
             RunView::Running { snapshot, .. } => snapshot.clone(),
             RunView::Ended(_) => v1::Snapshot {
                 run_id: self.run.run_id.clone(),
@@ -198,39 +265,32 @@ impl Driver {
         SavedRun {
             id: self.id,
             run: Protobuf(self.run.clone()),
-            state_machine: living.state_machine.clone(),
+            state_machine: state.machine.clone(),
             agents: self.accounts.iter().map(Into::into).collect(),
-            reported: living.told.clone(),
+            reported: state.reported.clone(),
             snapshot: Protobuf(snapshot),
             traceparent: telemetry::traceparent(&self.span),
         }
     }
 
-    /// Notes what an agent says. `None` when nothing follows from it.
-    fn take(
-        &mut self,
-        living: &mut Living,
-        FromAgent { agent, report }: FromAgent,
-    ) -> Option<Event> {
+    /// Notes an agent's report. `None` when nothing follows from it.
+    fn take(&mut self, state: &mut DriverState, from: FromAgent) -> Option<Event> {
+        let FromAgent { agent, report } = from;
         let account = self.accounts.get_mut(agent)?;
+        let counters = &self.runs.agent_counters;
         match report {
             AgentReport::Prepared => {
                 // Watchers see the clients that are connected now, not those of the last beat.
-                self.ask_for_reading(living);
+                self.ask_for_reading(state);
                 Some(Event::AgentPrepared(agent))
             }
             AgentReport::Progress(progress) => {
-                living.observer.take_progress(agent, &progress, account);
-                if let Some((sent, skipped)) = living.told.get_mut(agent) {
-                    let more = (
-                        progress.sent.saturating_sub(*sent),
-                        progress.skipped.saturating_sub(*skipped),
-                    );
-                    (*sent, *skipped) = (*sent + more.0, *skipped + more.1);
-                    self.shared
-                        .counters
-                        .agents
-                        .agent_sent(&account.name, more.0, more.1);
+                state.snapshot.take_progress(agent, &progress, account);
+                if let Some((sent, skipped)) = state.reported.get_mut(agent) {
+                    let more_sent = progress.sent.saturating_sub(*sent);
+                    let more_skipped = progress.skipped.saturating_sub(*skipped);
+                    (*sent, *skipped) = (*sent + more_sent, *skipped + more_skipped);
+                    counters.agent_sent(&account.name, more_sent, more_skipped);
                 }
                 None
             }
@@ -239,18 +299,15 @@ impl Driver {
                 None
             }
             AgentReport::Finished(finished) => {
-                // An agent that comes back after an upgrade says it again.
+                // An agent that comes back after an upgrade reports it again.
                 if account.finished().is_none() {
-                    self.shared
-                        .counters
-                        .agents
-                        .agent_finished(&account.name, &finished);
+                    counters.agent_finished(&account.name, &finished);
                 }
                 account.finish(finished);
                 Some(Event::AgentFinished(agent))
             }
             AgentReport::Failed(why) | AgentReport::Lost(why) => {
-                // After its final report an agent may leave as it likes.
+                // After its final report an agent may leave at any time.
                 if account.finished().is_none() {
                     account.fail(&why);
                     let trouble = format!(
@@ -259,7 +316,7 @@ impl Driver {
                         account.missing().unwrap_or_default()
                     );
                     tracing::warn!(agent = account.name, why = account.missing(), "agent lost");
-                    living.observer.take_trouble(trouble);
+                    state.snapshot.take_trouble(trouble);
                 }
                 Some(Event::AgentGone(agent))
             }
@@ -267,34 +324,33 @@ impl Driver {
     }
 
     /// Performs actions in order; the events are those that performing them causes.
-    fn perform(&mut self, living: &mut Living, actions: Vec<Action>) -> VecDeque<Event> {
+    fn perform(&mut self, state: &mut DriverState, actions: Vec<Action>) -> VecDeque<Event> {
         let mut caused = VecDeque::new();
         for action in actions {
-            let delivered = match action {
+            let order = match action {
                 Action::SendPrepare(agent) => {
-                    self.give(agent, Message::Prepare(self.prepare(agent)))
+                    Some((agent, self.orders.prepare(agent, &self.accounts[agent])))
                 }
                 Action::SendStart { agent, start_at_ns } => {
-                    self.give(agent, Message::Start(self.start(agent, start_at_ns)))
+                    let account = &self.accounts[agent];
+                    let start = self.orders.start(account, start_at_ns, clock::now_ns());
+                    Some((agent, start))
                 }
-                Action::SendStop(agent) => self.give(
-                    agent,
-                    Message::Stop(v1::Stop {
-                        run_id: self.run.run_id.clone(),
-                    }),
-                ),
+                Action::SendStop(agent) => Some((agent, agents::stop(self.id))),
                 Action::GiveUp(agent) => {
                     self.accounts[agent].fail("it did not answer in time");
-                    Ok(())
+                    None
                 }
                 Action::CloseRun => {
-                    living.closing = Some(self.shared.master_client.close_run(self.id));
-                    Ok(())
+                    state.closing = Some(self.runs.master_client.close_run(self.id));
+                    None
                 }
-                // The loop ends with the life.
-                Action::Conclude => Ok(()),
+                // The loop ends with the state machine.
+                Action::Conclude => None,
             };
-            if let Err(agent) = delivered {
+            if let Some((agent, message)) = order
+                && !self.send(agent, message)
+            {
                 self.accounts[agent].fail("it takes no orders any more");
                 caused.push_back(Event::AgentGone(agent));
             }
@@ -302,215 +358,73 @@ impl Driver {
         caused
     }
 
-    /// Gives an order without waiting. `Err` with the agent's index when it cannot take it.
-    fn give(&self, agent: usize, message: Message) -> Result<(), usize> {
-        let is_given = self
-            .shared
-            .registry
-            .order(&self.accounts[agent].name, self.id, message);
-        if is_given { Ok(()) } else { Err(agent) }
+    /// Sends an order without waiting. False when the agent cannot take it.
+    fn send(&self, agent: usize, message: Message) -> bool {
+        let name = &self.accounts[agent].name;
+        self.runs.registry.order(name, self.id, message)
     }
 
-    fn prepare(&self, agent: usize) -> v1::Prepare {
-        let account = &self.accounts[agent];
-        v1::Prepare {
-            run_id: self.run.run_id.clone(),
-            target: self.target(),
-            agent_index: u32::from(index(agent)),
-            first_client: account.share.first_client,
-            clients: account.share.clients,
-            packets_per_client: self.plan.packets_per_client().unwrap_or(0),
-            rate_mhz: if let Rate::Mhz(mhz) = self.plan.rate {
-                mhz
-            } else {
-                0
-            },
-            flood: self.plan.rate == Rate::Max,
-            batch: self.plan.batch,
-            phase: self.plan.phase.into(),
-            threads: self.plan.threads,
-            key: self.key(agent).as_bytes().to_vec(),
-            deadline: nanos(PREPARE_NS - PREPARE_MARGIN_NS),
-            traceparent: telemetry::traceparent(&self.span),
-            clients_total: self.plan.clients,
-            duration: prost_types::Duration::try_from(self.plan.duration).ok(),
-        }
-    }
-
-    fn start(&self, agent: usize, start_at_ns: u64) -> v1::Start {
-        v1::Start {
-            run_id: self.run.run_id.clone(),
-            start_at_ns: if self.accounts[agent].share.shares_clock {
-                start_at_ns
-            } else {
-                0
-            },
-            start_in: nanos(start_at_ns.saturating_sub(clock::now_ns())),
-        }
-    }
-
-    /// Where agents connect. An empty host lets each use the one at which it reached this server.
-    fn target(&self) -> String {
-        let own = self.shared.server.data_address;
-        if !self.plan.target.is_empty() {
-            self.plan.target.clone()
-        } else if own.ip().is_unspecified() || own.ip().is_loopback() {
-            format!(":{}", own.port())
-        } else {
-            own.to_string()
-        }
-    }
-
-    fn key(&self, agent: usize) -> Key {
-        Key::derive(&self.shared.secret.0, self.id, index(agent))
-    }
-
-    /// A beat: what is known is shown when the answer comes, or now if the last one still has not.
-    fn ask_for_reading(&mut self, living: &mut Living) {
-        if living.reading.is_some() {
-            self.show(living);
+    /// A beat: what is known is shown when the reading comes, or now if the last one still has not.
+    fn ask_for_reading(&mut self, state: &mut DriverState) {
+        if state.reading.is_some() {
+            self.show(state);
             return;
         }
-        living.readings += 1;
-        let histograms = living.readings.is_multiple_of(READINGS_PER_HISTOGRAM);
-        living.reading = Some(self.shared.master_client.read_run(self.id, histograms));
+        state.readings += 1;
+        let histograms = state.readings.is_multiple_of(READINGS_PER_HISTOGRAM);
+        state.reading = Some(self.runs.master_client.read_run(self.id, histograms));
     }
 
-    fn observe(&mut self, living: &mut Living, reading: Option<LiveCounters>) {
-        if let Some(reading) = reading {
-            living.observer.take_reading(reading);
+    fn observe(&mut self, state: &mut DriverState, counters: Option<LiveCounters>) {
+        if let Some(counters) = counters {
+            state.snapshot.take_counters(counters);
         }
-        self.show(living);
+        self.show(state);
     }
 
-    fn show(&mut self, living: &mut Living) {
-        let state = living.state_machine.state();
-        if state == RunState::Ended {
+    fn show(&mut self, state: &mut DriverState) {
+        let run_state = state.machine.state();
+        if run_state == RunState::Ended {
             return;
         }
-        if state != self.run.state() {
-            tracing::info!("run is {}", in_words(state.as_str_name(), "RUN_STATE_"));
-            living.phase = phase_span(&self.span, state);
-            self.run.set_state(state);
+        if run_state != self.run.state() {
+            tracing::info!("run is {}", in_words(run_state));
+            state.phase = phase_span(&self.span, run_state);
+            self.run.set_state(run_state);
         }
-        let snapshot =
-            living
-                .observer
-                .snapshot(&living.state_machine, &self.accounts, clock::now_ns());
-        self.view.send_replace(RunView::Running {
+        let snapshot = state
+            .snapshot
+            .build(&state.machine, &self.accounts, clock::now_ns());
+        self.ends.view.send_replace(RunView::Running {
             run: self.run.clone(),
             snapshot,
         });
     }
 
     /// Makes the report, stores it and shows it, in this order. Whether there is one.
-    async fn conclude(self, living: Living) -> bool {
-        let Self {
-            shared,
-            id,
-            plan,
-            mut run,
-            accounts,
-            view,
-            span,
-            inbox,
-            ..
-        } = self;
-        // Who still has something to say must not wait for the history.
-        drop(inbox);
-        let Living {
-            state_machine,
-            stop_cause,
-            record,
-            told,
-            phase,
-            ..
-        } = living;
-        drop(phase);
-        let run_span = span.clone();
-        let (notes, traced_packets) = (shared.server.notes.clone(), shared.server.traced_packets);
-        let work = move |store: &crate::store::Store| {
-            let evidence = Evidence {
-                plan: &plan,
-                agents: &accounts,
-                record: record.as_ref(),
-                start_at_ns: state_machine.start_at_ns(),
-                stopped: state_machine
-                    .was_stopped_early()
-                    .then_some(stop_cause.unwrap_or(StopCause::Operator)),
-                notes: &notes,
-            };
-            let conclusion =
-                tracing::info_span!(parent: &run_span, "merge").in_scope(|| conclude(&evidence));
-            trace_report::end(
-                &run_span,
-                &conclusion.report,
-                record.as_ref(),
-                traced_packets,
-            );
-            let pages = pages(&conclusion);
-            run.set_state(RunState::Ended);
-            run.ended_at = Some(timestamp(wall_clock::unix_ms()));
-            run.report = Some(conclusion.report);
-            let stored = tracing::info_span!(parent: &run_span, "store")
-                .in_scope(|| store.finish(&run, &pages));
-            (run, pages, stored)
+    async fn conclude(self, state: DriverState) -> bool {
+        // Agents that still report something must not wait for the history.
+        drop(self.inbox);
+        drop(state.phase);
+        let machine = state.machine;
+        let stop_cause = state.stop_cause.unwrap_or(StopCause::Operator);
+        let finished = FinishedRun {
+            id: self.id,
+            plan: self.plan,
+            run: self.run,
+            accounts: self.accounts,
+            record: state.record,
+            start_at_ns: machine.start_at_ns(),
+            stopped: machine.was_stopped_early().then_some(stop_cause),
+            span: self.span,
         };
-        let Ok((run, pages, stored)) = shared.with_store(work).await else {
-            tracing::error!("the report could not be made");
-            return false;
-        };
-        settle(
-            &shared.counters.agents,
-            &shared.counters.verdicts,
-            run.report.as_ref(),
-            &told,
-        );
-        if let Err(error) = stored {
-            tracing::error!("the report is kept in memory only, it cannot be stored: {error}");
-            shared.runs.keep_unstored(
-                id,
-                UnstoredRun {
-                    run: run.clone(),
-                    pages,
-                },
-            );
+        let run = conclude_and_store(&self.runs, finished, &state.reported).await;
+        let has_report = run.is_some();
+        if let Some(run) = run {
+            self.ends.view.send_replace(RunView::Ended(run));
         }
-        view.send_replace(RunView::Ended(run));
-        true
+        has_report
     }
-}
-
-/// Counts a run that has ended, and what its agents' last reports say beyond their progress.
-fn settle(
-    agents: &AgentCounters,
-    verdicts: &VerdictCounters,
-    report: Option<&v1::Report>,
-    told: &[(u64, u64)],
-) {
-    let Some(report) = report else { return };
-    let verdict = report
-        .verdict
-        .as_ref()
-        .map(v1::Verdict::status)
-        .unwrap_or_default();
-    let packets = report.packets.unwrap_or_default();
-    // Signed: of other whole numbers a trace would make text.
-    let (received, lost) = (packets.received.cast_signed(), packets.lost.cast_signed());
-    tracing::info!(
-        received,
-        lost,
-        "run has ended: {}",
-        trace_report::in_words(verdict)
-    );
-    for (agent, (sent, _)) in report.agents.iter().zip(told) {
-        agents.agent_sent(&agent.agent, agent.sent.saturating_sub(*sent), 0);
-    }
-    let skipped = told
-        .iter()
-        .fold(0_u64, |sum, (_, skipped)| sum.saturating_add(*skipped));
-    agents.agent_sent("", 0, packets.skipped.saturating_sub(skipped));
-    verdicts.run_ended(trace_report::in_words(verdict), packets.lost);
 }
 
 async fn sleep_until(at_ns: u64) {
@@ -526,27 +440,8 @@ fn phase_span(run: &Span, state: RunState) -> Span {
     }
 }
 
-fn pages(conclusion: &Conclusion) -> Vec<v1::ListClientsResponse> {
-    let page = |clients: &[v1::ClientReport]| v1::ListClientsResponse {
-        clients: clients.to_vec(),
-    };
-    conclusion
-        .clients
-        .chunks(CLIENTS_PER_PAGE)
-        .map(page)
-        .collect()
-}
-
-/// A name of the API as a log line has it.
-fn in_words(name: &str, prefix: &str) -> String {
-    name.trim_start_matches(prefix).to_lowercase()
-}
-
-/// An agent's index as it goes over the wire; a plan has at most 10,000 clients, so no more agents.
-fn index(agent: usize) -> u16 {
-    u16::try_from(agent).unwrap_or(u16::MAX)
-}
-
-fn nanos(nanos: u64) -> Option<prost_types::Duration> {
-    prost_types::Duration::try_from(Duration::from_nanos(nanos)).ok()
+/// A state in the words of a log line.
+fn in_words(state: RunState) -> String {
+    let name = state.as_str_name();
+    name.trim_start_matches("RUN_STATE_").to_lowercase()
 }

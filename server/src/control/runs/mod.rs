@@ -1,12 +1,47 @@
-//! The runs: started, driven to their end, and what is left of them.
+//! The runs: started, driven to their end, and stored.
+//!
+//! ```text
+//! start ──▶ driver ──▶ report ──▶ history
+//!             │ ▲
+//!   orders to │ │ reports of the agents, counters of the master
+//!             ▼ │
+//! ```
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`manager`] | what all runs share |
+//! | [`start_request`], [`start`] | StartRun, from the request to a run that lives |
+//! | [`resume`] | the runs that another process has begun, after an upgrade |
+//! | [`driver`] | one task per run: events to its state machine, actions from it |
+//! | [`orders`] | the orders of a run to its agents |
+//! | [`live_snapshot`] | how a running run looks to a watcher |
+//! | [`report`] | the end: the report is made, stored and counted |
+//! | [`run_guard`] | what a run gives back when its driver ends, however that happens |
+//! | [`active`] | the runs that have not ended, and how to stop or hold them |
+//! | [`history`] | those that have |
+//! | [`trace_report`] | what a trace reports of a run |
+//! | [`verdict_counters`] | how many runs have ended, by verdict |
+//!
+//! Absent on purpose: any decision. What follows from an event is [`crate::model::run`]'s, what the
+//! figures mean is [`crate::verdict`]'s.
 
-pub(super) mod active;
-pub(super) mod driver;
-pub(super) mod resume;
+mod active;
+mod driver;
+mod history;
+mod live_snapshot;
+mod manager;
+mod orders;
+mod report;
+mod resume;
 mod run_guard;
-mod snapshot;
-pub(super) mod start;
-pub(super) mod trace_report;
+mod start;
+mod start_request;
+mod trace_report;
 mod verdict_counters;
 
+pub(crate) use active::{ActiveRun, RunView};
+pub(crate) use history::UnstoredRun;
+pub(crate) use manager::RunManager;
+pub(crate) use resume::resume;
+pub(crate) use start::start_run;
 pub(crate) use verdict_counters::{VERDICTS, VerdictCounters, VerdictSums};

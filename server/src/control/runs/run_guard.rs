@@ -1,22 +1,20 @@
 //! What a run holds, given back when its driver ends, however that happens.
 //!
-//! A driver that dies leaves load behind: nobody would tell the agents to stop, let the clients'
-//! places go or write down that the run is over.
+//! A driver that dies leaves load behind: without this, its agents would not be stopped, its
+//! clients' places not freed and its end not stored.
 
 use std::sync::Arc;
 
-use metronome_proto::{
-    run_id::RunId,
-    v1::{self, server_message::Message},
-};
+use metronome_proto::run_id::RunId;
 use tokio::runtime;
 
-use crate::{control::lifecycle::shared::Shared, wall_clock};
+use super::manager::RunManager;
+use crate::{control::agents, wall_clock};
 
-/// Frees the agents and the name of a run when it is dropped; of a run that has not ended also the
-/// rest.
-pub(crate) struct RunGuard {
-    shared: Arc<Shared>,
+/// Frees the agents and the name of a run when it is dropped; for a run that has not ended, it also
+/// stops the load and stores that the run was aborted.
+pub(super) struct RunGuard {
+    runs: Arc<RunManager>,
     id: RunId,
     agents: Vec<String>,
     outcome: Outcome,
@@ -25,61 +23,63 @@ pub(crate) struct RunGuard {
 /// How far the run has come when its driver ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Outcome {
-    GoesOn,
+    HasNotEnded,
     HasEnded,
     /// It goes on in another process.
     HandedOver,
 }
 
 impl RunGuard {
-    /// Of a run in which these agents have parts.
-    pub(crate) fn new(shared: &Arc<Shared>, id: RunId, agents: Vec<String>) -> Self {
+    /// Guards a run in which these agents have assignments.
+    pub(super) fn new(runs: &Arc<RunManager>, id: RunId, agents: Vec<String>) -> Self {
         Self {
-            shared: Arc::clone(shared),
+            runs: Arc::clone(runs),
             id,
             agents,
-            outcome: Outcome::GoesOn,
+            outcome: Outcome::HasNotEnded,
         }
     }
 
     /// The run has a report; nothing is left behind.
-    pub(crate) fn run_has_ended(mut self) {
+    pub(super) fn run_has_ended(mut self) {
         self.outcome = Outcome::HasEnded;
     }
 
     /// Another process has the run: nothing here is given back, since nothing here ends.
-    pub(crate) fn run_is_handed_over(mut self) {
+    pub(super) fn run_is_handed_over(mut self) {
         self.outcome = Outcome::HandedOver;
     }
 
-    /// The driver is gone in the middle: the load ends, and the run is one that was aborted.
+    /// The driver died in the middle: the load ends, and the run is one that was aborted.
     fn abort(&self) {
         for agent in &self.agents {
             // An agent that takes no orders misses its lease as well.
-            self.shared.registry.order(
-                agent,
-                self.id,
-                Message::Stop(v1::Stop {
-                    run_id: self.id.to_string(),
-                }),
-            );
+            self.runs
+                .registry
+                .order(agent, self.id, agents::stop(self.id));
         }
-        // Nobody waits for the record.
-        drop(self.shared.master_client.close_run(self.id));
-        // Without a runtime this process is ending, and the next one to open the history finds the
-        // run.
+        // Its record is not needed.
+        drop(self.runs.master_client.close_run(self.id));
+        // Without a runtime this process is ending, and the next one that opens the history finds
+        // the run.
         let Ok(runtime) = runtime::Handle::try_current() else {
             return;
         };
-        let (shared, id) = (Arc::clone(&self.shared), self.id);
+        let (runs, id) = (Arc::clone(&self.runs), self.id);
         runtime.spawn(async move {
-            let aborted = shared.with_store(move |store| store.abort(id, wall_clock::unix_ms())).await;
-            match aborted {
+            let now_unix_ms = wall_clock::unix_ms();
+            let abort = runs
+                .history
+                .with_store(move |store| store.abort(id, now_unix_ms));
+            match abort.await {
                 Ok(Ok(())) => tracing::error!(run_id = %id, "run is aborted: its driver died"),
-                failed => tracing::error!(run_id = %id, "run's driver died, and that cannot be stored: {failed:?}"),
+                failed => tracing::error!(
+                    run_id = %id,
+                    "run's driver died, and that cannot be stored: {failed:?}"
+                ),
             }
-            // After that: who asks for the run must not find it unfinished.
-            shared.runs.remove(id);
+            // Only then: a caller that asks for the run must not find it unfinished.
+            runs.active.remove(id);
         });
     }
 }
@@ -89,12 +89,12 @@ impl Drop for RunGuard {
         match self.outcome {
             Outcome::HandedOver => {}
             Outcome::HasEnded => {
-                self.shared.registry.release(self.id);
-                self.shared.runs.remove(self.id);
+                self.runs.registry.release(self.id);
+                self.runs.active.remove(self.id);
             }
-            Outcome::GoesOn => {
+            Outcome::HasNotEnded => {
                 self.abort();
-                self.shared.registry.release(self.id);
+                self.runs.registry.release(self.id);
             }
         }
     }
@@ -104,28 +104,25 @@ impl Drop for RunGuard {
 mod tests {
     use std::sync::mpsc;
 
-    use metronome_proto::v1::RunState;
-    use tokio::sync::watch;
+    use metronome_os::wake::Waker;
+    use metronome_proto::v1::{self, RunState, server_message::Message};
 
-    use super::*;
+    use super::{
+        super::active::{ActiveRun, RunView},
+        *,
+    };
     use crate::{
         config::Secret,
-        control::{
-            agents::AgentInfo,
-            lifecycle::shared::ServerInfo,
-            master_client::MasterClient,
-            runs::active::{ActiveRun, RunView},
-        },
+        control::{agents::AgentInfo, master_client::MasterClient, server_info::ServerInfo},
         master::{Handle, Request},
         store::Store,
         upgrade::Upgrade,
         wall_clock::timestamp,
     };
-    use metronome_os::wake::Waker;
 
     const ID: RunId = RunId::from_bits(7);
 
-    fn shared(directory: &tempfile::TempDir) -> (Arc<Shared>, mpsc::Receiver<Request>) {
+    fn run_manager(directory: &tempfile::TempDir) -> (Arc<RunManager>, mpsc::Receiver<Request>) {
         let address = ([127, 0, 0, 1], 1).into();
         let server = ServerInfo {
             data_address: address,
@@ -143,17 +140,16 @@ mod tests {
             .unwrap()
             .0;
         store.insert(&run()).unwrap();
-        let master_client = MasterClient::new(master);
-        (
-            Arc::new(Shared::new(
-                server,
-                Secret([0; 32]),
-                store,
-                master_client,
-                Upgrade::default(),
-            )),
-            requests,
-        )
+        let runs = RunManager::new(
+            Arc::new(server),
+            Secret([0; 32]),
+            MasterClient::new(master),
+            Arc::default(),
+            Arc::default(),
+            store,
+            Arc::new(Upgrade::default()),
+        );
+        (Arc::new(runs), requests)
     }
 
     fn run() -> v1::Run {
@@ -169,7 +165,7 @@ mod tests {
     #[tokio::test]
     async fn a_driver_that_dies_stops_its_agents_closes_its_run_and_leaves_it_aborted() {
         let directory = tempfile::tempdir().unwrap();
-        let (shared, requests) = shared(&directory);
+        let (runs, requests) = run_manager(&directory);
         let (orders, mut heard) = tokio::sync::mpsc::channel(1);
         let info = AgentInfo {
             name: "a".into(),
@@ -180,25 +176,18 @@ mod tests {
             clients_max: 1,
             cores: 1,
         };
-        assert!(shared.registry.join(info, orders, &[]).is_some());
-        shared
-            .registry
+        assert!(runs.registry.join(info, orders, &[]).is_some());
+        runs.registry
             .assign(ID, &[], 1, &tokio::sync::mpsc::channel(1).0)
             .unwrap();
-        let view = watch::Sender::new(RunView::Running {
+        let (active, _ends) = ActiveRun::new(RunView::Running {
             run: run(),
             snapshot: v1::Snapshot::default(),
         });
-        let (stop, freeze) = (
-            tokio::sync::mpsc::channel(1).0,
-            tokio::sync::mpsc::channel(1).0,
-        );
-        shared
-            .runs
-            .add(ID, ActiveRun::new(view.subscribe(), stop, freeze));
-        let guard = RunGuard::new(&shared, ID, vec!["a".into()]);
+        runs.active.add(ID, active);
+        let guard = RunGuard::new(&runs, ID, vec!["a".into()]);
         let driver = tokio::spawn(async move {
-            let _departure = guard;
+            let _guard = guard;
             panic!("a bug of the driver");
         });
         assert!(driver.await.unwrap_err().is_panic());
@@ -213,23 +202,17 @@ mod tests {
             requests.recv(),
             Ok(Request::CloseRun { run: ID, .. })
         ));
-        shared.runs.all_ended().await;
-        assert_eq!(
-            shared.find_run(ID).await.unwrap().state(),
-            RunState::Aborted
-        );
+        runs.active.all_ended().await;
+        assert_eq!(runs.find(ID).await.unwrap().state(), RunState::Aborted);
     }
 
     #[tokio::test]
     async fn after_the_report_only_what_was_held_is_given_back() {
         let directory = tempfile::tempdir().unwrap();
-        let (shared, requests) = shared(&directory);
-        RunGuard::new(&shared, ID, vec!["a".into()]).run_has_ended();
-        RunGuard::new(&shared, ID, vec!["a".into()]).run_is_handed_over();
+        let (runs, requests) = run_manager(&directory);
+        RunGuard::new(&runs, ID, vec!["a".into()]).run_has_ended();
+        RunGuard::new(&runs, ID, vec!["a".into()]).run_is_handed_over();
         assert!(requests.try_recv().is_err());
-        assert_eq!(
-            shared.find_run(ID).await.unwrap().state(),
-            RunState::Running
-        );
+        assert_eq!(runs.find(ID).await.unwrap().state(), RunState::Running);
     }
 }

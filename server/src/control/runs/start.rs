@@ -3,53 +3,43 @@
 use std::sync::Arc;
 
 use metronome_os::random;
-use metronome_proto::{plan::Plan, run_id::RunId, seal::Key, v1};
-use tokio::sync::{mpsc, watch};
+use metronome_proto::{run_id::RunId, seal::Key, v1};
+use tokio::sync::mpsc;
 use tonic::{Code, Status};
 use tracing::{Instrument as _, Span};
 
+use super::{
+    driver::{Driver, DriverInput},
+    manager::RunManager,
+    start_request::StartRequest,
+    trace_report,
+};
 use crate::{
     control::{
         agents::{AssignError, AssignedAgent, FromAgent},
-        lifecycle::shared::{Shared, unreadable},
-        runs::{
-            active::{ActiveRun, RunView},
-            driver::Driver,
-            trace_report,
-        },
         status,
     },
     master::admission::{Admission, AdmitError},
     store::InsertError,
-    text,
     verdict::AgentAccount,
-    wall_clock::{self, timestamp},
+    wall_clock,
 };
 
-const REQUEST_ID_BYTES_MAX: usize = 64;
-const LABEL_BYTES_MAX: usize = 128;
 /// Most agents in one run; an agent's index is 0 to 255.
 const AGENTS_MAX: usize = 256;
-/// AgentReport from agents that a run has not looked at yet.
-pub(crate) const INBOX_MAX: usize = 256;
+/// Reports of agents that a run has not looked at yet.
+pub(super) const INBOX_MAX: usize = 256;
 /// Two runs of one millisecond share an id once in 65,536 times.
 const ID_ATTEMPTS_MAX: u32 = 5;
-
-/// A request whose every field is within its limits.
-struct Asked {
-    plan: Plan,
-    request_id: String,
-    label: String,
-}
 
 /// Starts a run on a task of its own: a caller that goes away in the middle must not leave half a
 /// run behind.
 pub(crate) async fn start_run(
-    shared: &Arc<Shared>,
+    runs: &Arc<RunManager>,
     request: v1::StartRunRequest,
 ) -> Result<v1::Run, Status> {
-    let shared = Arc::clone(shared);
-    let work = async move { start_or_find(&shared, request).await }.instrument(Span::current());
+    let runs = Arc::clone(runs);
+    let work = async move { start_or_find(&runs, request).await }.instrument(Span::current());
     tokio::spawn(work).await.map_err(|_| {
         status::plain(
             Code::Internal,
@@ -61,23 +51,23 @@ pub(crate) async fn start_run(
 
 /// Starts a run, or finds the one that the same request has started before.
 async fn start_or_find(
-    shared: &Arc<Shared>,
+    runs: &Arc<RunManager>,
     request: v1::StartRunRequest,
 ) -> Result<v1::Run, Status> {
-    let asked = check(request)?;
+    let request = StartRequest::check(request)?;
     // Before the wait for our turn, which an upgrade holds, and after it.
-    shared.upgrade.refuse_start()?;
-    let _one_at_a_time = shared.starting.lock().await;
-    if let Some(run) = find_earlier(shared, &asked).await? {
+    runs.upgrade.refuse_start()?;
+    let _one_at_a_time = runs.block_starts().await;
+    if let Some(run) = find_earlier(runs, &request).await? {
         return Ok(run);
     }
-    if shared.is_draining() {
+    if runs.draining.is_cancelled() {
         let sentence = "the server is shutting down and starts no runs";
         return Err(status::plain(Code::Unavailable, "DRAINING", sentence));
     }
-    shared.upgrade.refuse_start()?;
+    runs.upgrade.refuse_start()?;
     for _ in 0..ID_ATTEMPTS_MAX {
-        if let Some(run) = try_start(shared, &asked).await? {
+        if let Some(run) = try_start(runs, &request).await? {
             return Ok(run);
         }
     }
@@ -88,49 +78,27 @@ async fn start_or_find(
     ))
 }
 
-fn check(request: v1::StartRunRequest) -> Result<Asked, Status> {
-    let plan = request
-        .plan
-        .ok_or_else(|| status::bad_field("plan", "missing; say what to run"))?;
-    let plan = Plan::try_from(&plan).map_err(|error| status::bad_plan(&error))?;
-    let id = request.request_id;
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    if id.len() > REQUEST_ID_BYTES_MAX || !id.bytes().all(is_allowed) {
-        let problem = format!(
-            "at most {REQUEST_ID_BYTES_MAX} characters of A-Z, a-z, 0-9, _, . and - are allowed"
-        );
-        return Err(status::bad_field("request_id", &problem));
-    }
-    if request.label.len() > LABEL_BYTES_MAX
-        || text::printable(&request.label, LABEL_BYTES_MAX) != request.label
-    {
-        let problem =
-            format!("at most {LABEL_BYTES_MAX} bytes without control characters are allowed");
-        return Err(status::bad_field("label", &problem));
-    }
-    Ok(Asked {
-        plan,
-        request_id: id,
-        label: request.label,
-    })
-}
-
 /// The run that was started with the same request_id, also before this server was.
-async fn find_earlier(shared: &Shared, asked: &Asked) -> Result<Option<v1::Run>, Status> {
-    if asked.request_id.is_empty() {
+async fn find_earlier(
+    runs: &RunManager,
+    request: &StartRequest,
+) -> Result<Option<v1::Run>, Status> {
+    if request.request_id.is_empty() {
         return Ok(None);
     }
-    let request_id = asked.request_id.clone();
-    let stored = shared
-        .with_store(move |store| store.by_request_id(&request_id))
+    let request_id = request.request_id.clone();
+    let stored = runs
+        .history
+        .read(move |store| store.by_request_id(&request_id))
         .await?;
-    let Some(stored) = stored.map_err(|error| unreadable(&error))? else {
+    let Some(stored) = stored else {
         return Ok(None);
     };
-    if stored.plan.as_ref() != Some(&asked.plan.to_proto()) {
+    if stored.plan.as_ref() != Some(&request.plan.to_proto()) {
         let sentence = format!(
-            "request_id {} belongs to run {}, which has another plan; use a new request_id for a new run",
-            asked.request_id, stored.run_id
+            "request_id {} belongs to run {}, which has another plan; \
+             use a new request_id for a new run",
+            request.request_id, stored.run_id
         );
         return Err(status::plain(
             Code::AlreadyExists,
@@ -138,78 +106,64 @@ async fn find_earlier(shared: &Shared, asked: &Asked) -> Result<Option<v1::Run>,
             &sentence,
         ));
     }
-    // What is stored of a run that lives is how it began.
+    // The stored row of a run that lives is how it began.
     let id = status::parse_run_id(&stored.run_id)?;
-    shared.find_run(id).await.map(Some)
+    runs.find(id).await.map(Some)
 }
 
 /// Starts a run under a new id. `None` when that id was taken.
-async fn try_start(shared: &Arc<Shared>, asked: &Asked) -> Result<Option<v1::Run>, Status> {
+async fn try_start(
+    runs: &Arc<RunManager>,
+    request: &StartRequest,
+) -> Result<Option<v1::Run>, Status> {
     let created_unix_ms = wall_clock::unix_ms();
     let id = RunId::new(created_unix_ms, u16::from_le_bytes(random::bytes()));
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
-    let agents = shared
+    let agents = runs
         .registry
-        .assign(id, &asked.plan.agents, asked.plan.clients, &sender)
+        .assign(id, &request.plan.agents, request.plan.clients, &sender)
         .map_err(|error| no_agents(&error))?;
-    let run = describe(id, asked, created_unix_ms);
-    match admit_and_store(shared, id, &agents, &run).await {
+    let run = request.to_run(id, created_unix_ms);
+    match admit_and_store(runs, id, &agents, &run).await {
         Ok(true) => {}
         unsettled => {
-            shared.registry.release(id);
-            // Nobody waits for the record of a run that never was.
-            drop(shared.master_client.close_run(id));
+            runs.registry.release(id);
+            // The record of a run that never began is not needed.
+            drop(runs.master_client.close_run(id));
             return unsettled.map(|_| None);
         }
     }
-    spawn(shared, id, asked, run.clone(), &agents, inbox);
+    spawn(runs, id, request, run.clone(), &agents, inbox);
     Ok(Some(run))
 }
 
 /// From here on the run lives by itself.
 fn spawn(
-    shared: &Arc<Shared>,
+    runs: &Arc<RunManager>,
     id: RunId,
-    asked: &Asked,
+    request: &StartRequest,
     run: v1::Run,
     agents: &[AssignedAgent],
     inbox: mpsc::Receiver<FromAgent>,
 ) {
-    let (stop, stops) = mpsc::channel(1);
-    let snapshot = v1::Snapshot {
-        run_id: run.run_id.clone(),
-        state: run.state,
-        ..v1::Snapshot::default()
-    };
-    let view = watch::Sender::new(RunView::Running {
-        run: run.clone(),
-        snapshot,
-    });
-    let (freeze, freezes) = mpsc::channel(1);
-    shared
-        .runs
-        .add(id, ActiveRun::new(view.subscribe(), stop, freeze));
     let account = |agent: &AssignedAgent| AgentAccount::new(agent.name.clone(), agent.share);
     let span = tracing::info_span!("run", run_id = %id);
-    trace_report::begin(&span, &run.run_id, &asked.plan, agents.len());
-    let driver = Driver {
-        shared: Arc::clone(shared),
+    trace_report::begin(&span, &run.run_id, &request.plan, agents.len());
+    let input = DriverInput {
         id,
-        plan: asked.plan.clone(),
+        plan: request.plan.clone(),
         run,
         accounts: agents.iter().map(account).collect(),
         inbox,
-        stops,
-        freezes,
-        view,
         span: span.clone(),
     };
+    let driver = Driver::new(runs, input, None);
     tokio::spawn(driver.drive().instrument(span));
 }
 
 /// Lets the clients in and writes the run to the history. False when its id was taken.
 async fn admit_and_store(
-    shared: &Shared,
+    runs: &RunManager,
     id: RunId,
     agents: &[AssignedAgent],
     run: &v1::Run,
@@ -221,15 +175,16 @@ async fn admit_and_store(
         );
         return Err(status::precondition("TOO_MANY_AGENTS", "agents", &sentence));
     }
-    let admitted = shared
-        .master_client
-        .admit(admission(shared, id, agents))
-        .await;
+    let admitted = runs.master_client.admit(admission(runs, id, agents)).await;
     admitted
-        .ok_or_else(master_is_gone)?
+        .ok_or_else(status::master_is_gone)?
         .map_err(|error| full(&error))?;
     let row = run.clone();
-    match shared.with_store(move |store| store.insert(&row)).await? {
+    let inserted = runs
+        .history
+        .with_store(move |store| store.insert(&row))
+        .await?;
+    match inserted {
         Ok(()) => Ok(true),
         Err(InsertError::IdTaken) => Ok(false),
         Err(error @ InsertError::RequestTaken) => {
@@ -251,33 +206,15 @@ async fn admit_and_store(
     }
 }
 
-fn admission(shared: &Shared, id: RunId, agents: &[AssignedAgent]) -> Admission {
+fn admission(runs: &RunManager, id: RunId, agents: &[AssignedAgent]) -> Admission {
     let admitted = |(index, agent): (u16, &AssignedAgent)| {
-        let key = Key::derive(&shared.secret.0, id, index);
+        let key = Key::derive(&runs.secret.0, id, index);
         (agent.share, key)
     };
     Admission {
         run: id,
         clients: agents.iter().map(|agent| agent.share.clients).sum(),
         agents: (0..).zip(agents).map(admitted).collect(),
-    }
-}
-
-fn describe(id: RunId, asked: &Asked, created_unix_ms: u64) -> v1::Run {
-    let request_id = if asked.request_id.is_empty() {
-        format!("run-{id}")
-    } else {
-        asked.request_id.clone()
-    };
-    v1::Run {
-        run_id: id.to_string(),
-        request_id,
-        plan: Some(asked.plan.to_proto()),
-        state: v1::RunState::Preparing.into(),
-        created_at: Some(timestamp(created_unix_ms)),
-        ended_at: None,
-        report: None,
-        label: asked.label.clone(),
     }
 }
 
@@ -291,12 +228,4 @@ fn full(error: &AdmitError) -> Status {
         AdmitError::TooManyRuns { .. } => ("RUNS_FULL", "runs"),
     };
     status::quota(reason, subject, &error.to_string())
-}
-
-pub(crate) fn master_is_gone() -> Status {
-    status::plain(
-        Code::Unavailable,
-        "MASTER_GONE",
-        "the server's data plane does not answer",
-    )
 }

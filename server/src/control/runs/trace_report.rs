@@ -1,4 +1,4 @@
-//! What a trace tells of a run: its plan when it begins; verdict, figures, incidents and the
+//! What a trace reports of a run: its plan when it begins; verdict, figures, incidents and the
 //! slowest packets when it has ended. docs/tracing.md explains each for users.
 
 use metronome_os::clock;
@@ -17,8 +17,8 @@ use crate::{
     text,
 };
 
-/// The plan.
-pub(crate) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
+/// Reports the plan.
+pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
     past::set_attributes(
         span,
         vec![
@@ -32,8 +32,9 @@ pub(crate) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
     );
 }
 
-/// All that the report and the record say, with a span for each of so many of the slowest packets.
-pub(crate) fn end(
+/// Reports the figures of the report and of the record, with a span for each of at most
+/// `traced_packets` of the slowest packets.
+pub(super) fn end(
     span: &Span,
     report: &v1::Report,
     record: Option<&FinalCounters>,
@@ -60,11 +61,11 @@ pub(crate) fn end(
     }
     // After what led to it.
     if let Some(verdict) = &report.verdict {
-        tell_verdict(span, &anchor, verdict);
+        report_verdict(span, &anchor, verdict);
     }
 }
 
-fn tell_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {
+fn report_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {
     for reason in &verdict.reasons {
         let attributes = vec![
             KeyValue::new("code", reason.code.clone()),
@@ -88,8 +89,8 @@ fn tell_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {
     }
 }
 
-/// A verdict as log lines, metrics and traces have it.
-pub(crate) fn in_words(verdict: VerdictStatus) -> &'static str {
+/// A verdict in the words of log lines, metrics and traces.
+pub(super) fn in_words(verdict: VerdictStatus) -> &'static str {
     match verdict {
         VerdictStatus::Valid => "valid",
         VerdictStatus::Partial => "partial",

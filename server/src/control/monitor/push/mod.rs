@@ -1,7 +1,7 @@
 //! Metrics over OTLP: the same families as `/metrics`, sent to a collector every minute.
 //!
 //! `OTEL_METRIC_EXPORT_INTERVAL` (ms) sets how often. What a collector does not take is not sent
-//! again: counters are cumulative, so the next report says all of it.
+//! again: counters are cumulative, so the next report contains it.
 
 mod otlp;
 
@@ -15,13 +15,15 @@ use opentelemetry_proto::tonic::{
     collector::metrics::v1::metrics_service_client::MetricsServiceClient, resource::v1::Resource,
 };
 use tokio::{
-    sync::{oneshot, watch},
+    task::JoinHandle,
     time::{self, MissedTickBehavior},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, codec::CompressionEncoding, transport::Channel};
 
-use crate::{control::monitor::metrics::Metrics, metrics::Family, wall_clock};
-use otlp::{Times, request};
+use self::otlp::{Times, request};
+use super::readings::Readings;
+use crate::{metrics::Family, wall_clock};
 
 const EVERY_DEFAULT: Duration = Duration::from_secs(60);
 /// More often would load the ledger for nothing.
@@ -30,13 +32,10 @@ const EVERY_MIN: Duration = Duration::from_millis(500);
 /// For the last report, when the server ends.
 const LAST_MAX: Duration = Duration::from_millis(300);
 
-/// Sends until `stopped`, then once more; resolves when that is done or has taken too long.
+/// Sends until `closing`, then once more; the task ends when that is done or has taken too long.
 ///
 /// `None` when no variable asks for it.
-pub(crate) fn start(
-    metrics: Arc<Metrics>,
-    stopped: watch::Receiver<()>,
-) -> Option<oneshot::Receiver<()>> {
+pub(crate) fn start(readings: Arc<Readings>, closing: CancellationToken) -> Option<JoinHandle<()>> {
     let collector = Collector::from_variables(Signal::Metrics, &telemetry::read_variable);
     let opened =
         collector.and_then(|collector| collector.map(|it| Ok((it.channel()?, it))).transpose());
@@ -47,22 +46,13 @@ pub(crate) fn start(
             return None;
         }
     };
-    let (done, last_is_sent) = oneshot::channel();
-    tokio::spawn(async move {
-        let pusher = Pusher {
-            metrics,
-            collector,
-            channel,
-            resource: resource(),
-        };
-        pusher.run(stopped).await;
-        let _ = done.send(());
-    });
-    Some(last_is_sent)
-}
-
-async fn closed(stopped: &mut watch::Receiver<()>) {
-    while stopped.changed().await.is_ok() {}
+    let pusher = Pusher {
+        readings,
+        collector,
+        channel,
+        resource: resource(),
+    };
+    Some(tokio::spawn(pusher.run(closing)))
 }
 
 fn resource() -> Resource {
@@ -78,14 +68,14 @@ fn resource() -> Resource {
 }
 
 struct Pusher {
-    metrics: Arc<Metrics>,
+    readings: Arc<Readings>,
     collector: Collector,
     channel: Channel,
     resource: Resource,
 }
 
 impl Pusher {
-    async fn run(&self, mut stopped: watch::Receiver<()>) {
+    async fn run(self, closing: CancellationToken) {
         let asked = telemetry::read_variable("OTEL_METRIC_EXPORT_INTERVAL")
             .and_then(|ms| ms.trim().parse().ok());
         let mut beat = time::interval(
@@ -100,34 +90,37 @@ impl Pusher {
                 _ = beat.tick() => {
                     let delivered = tokio::select! {
                         delivered = self.report() => delivered,
-                        // It closes when the server has drained.
-                        () = closed(&mut stopped) => break,
+                        // Only when the server has drained.
+                        () = closing.cancelled() => break,
                     };
                     // A collector that stays away is worth one line, not one a minute.
                     if let Err(sentence) = &delivered && !failed {
-                        tracing::warn!("metrics do not reach the collector at {}: {sentence}", self.collector.endpoint);
+                        let endpoint = &self.collector.endpoint;
+                        tracing::warn!(
+                            "metrics do not reach the collector at {endpoint}: {sentence}"
+                        );
                     }
                     failed = delivered.is_err();
                 }
-                () = closed(&mut stopped) => break,
+                () = closing.cancelled() => break,
             }
         }
-        // The last words are those after the last run, not a second older.
+        // The last report is of after the last run, not a second older.
         let _ = time::timeout(LAST_MAX, async {
-            self.send(self.metrics.read_anew().await, LAST_MAX).await
+            self.send(self.readings.read_anew().await, LAST_MAX).await
         })
         .await;
     }
 
     async fn report(&self) -> Result<(), String> {
-        self.send(self.metrics.read().await, self.collector.timeout)
+        self.send(self.readings.read().await, self.collector.timeout)
             .await
     }
 
     async fn send(&self, families: Option<Vec<Family>>, limit: Duration) -> Result<(), String> {
         let families = families.ok_or("the data plane does not answer")?;
         let times = Times {
-            began_unix_ns: self.metrics.began_unix_ns(),
+            began_unix_ns: self.readings.began_unix_ns(),
             read_unix_ns: wall_clock::unix_ns(),
         };
         let mut call = Request::new(request(self.resource.clone(), families, times));

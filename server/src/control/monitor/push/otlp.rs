@@ -17,13 +17,13 @@ use crate::metrics::{Buckets, Family, Kind, Sample, Unit, Value};
 
 /// When the counters began and when they were read, ns since 1970.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
-    pub(crate) began_unix_ns: u64,
-    pub(crate) read_unix_ns: u64,
+pub(super) struct Times {
+    pub(super) began_unix_ns: u64,
+    pub(super) read_unix_ns: u64,
 }
 
 /// One request with all families.
-pub(crate) fn request(
+pub(super) fn request(
     resource: Resource,
     families: Vec<Family>,
     times: Times,
@@ -166,10 +166,10 @@ mod tests {
             (metric.name.as_str(), metric.unit.as_str()),
             ("metronome.latency", "s")
         );
-        let Some(metric::Data::Histogram(told)) = &metric.data else {
+        let Some(metric::Data::Histogram(histogram)) = &metric.data else {
             panic!("no histogram: {metric:?}")
         };
-        let point = &told.data_points[0];
+        let point = &histogram.data_points[0];
         assert_eq!(point.bucket_counts.len(), point.explicit_bounds.len() + 1);
         assert_eq!(
             (point.count, point.bucket_counts.iter().sum::<u64>()),

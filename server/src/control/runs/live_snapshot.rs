@@ -1,5 +1,5 @@
-//! How a running run looks to a watcher: the agents' last words and the ledger's last reading put
-//! together. No clock here: now is an argument, ns of CLOCK_MONOTONIC.
+//! How a running run looks to a watcher: the agents' last progress and the ledger's last counters
+//! put together. No clock here: now is an argument, ns of CLOCK_MONOTONIC.
 
 use std::time::Duration;
 
@@ -13,38 +13,37 @@ use crate::{
     verdict::AgentAccount,
 };
 
-/// Two readings closer than this tell no rate: one that was asked for late is followed by one in
-/// time.
+/// Two readings closer than this give no rate: a late one is followed by one that is in time.
 const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
 
 /// Collects what is known and makes snapshots of it.
 #[derive(Debug)]
-pub(crate) struct Observer {
+pub(super) struct SnapshotBuilder {
     plan: Plan,
     run_id: String,
     progress: Vec<v1::Progress>,
-    reading: LiveCounters,
-    /// Times were asked for less often than counters; the last ones, as the API tells them.
+    counters: LiveCounters,
+    /// Times are read less often than counters: the last ones, in the API's form.
     lateness: Option<v1::Distribution>,
     transit: Option<v1::Distribution>,
     latency: Option<v1::Distribution>,
     one_way: bool,
     /// When the schedule was over or the run was stopped: nothing more becomes due.
     over_ns: Option<u64>,
-    /// When the rate was told last, and packets received by then.
+    /// When the rate was computed last, and packets received by then.
     last: Option<(u64, u64)>,
     received_hz: f64,
     number: u64,
     trouble: String,
 }
 
-impl Observer {
-    pub(crate) fn new(plan: Plan, run_id: String, agents: &[AgentAccount]) -> Self {
+impl SnapshotBuilder {
+    pub(super) fn new(plan: Plan, run_id: String, agents: &[AgentAccount]) -> Self {
         Self {
             plan,
             run_id,
             progress: vec![v1::Progress::default(); agents.len()],
-            reading: LiveCounters::default(),
+            counters: LiveCounters::default(),
             lateness: None,
             transit: None,
             latency: None,
@@ -57,24 +56,24 @@ impl Observer {
         }
     }
 
-    /// Goes on from the last snapshot and the progress that another server has seen.
-    pub(crate) fn go_on(
+    /// Continues from the last snapshot and the progress that another server has seen.
+    pub(super) fn resume(
         &mut self,
         snapshot: v1::Snapshot,
-        told: &[(u64, u64)],
+        reported: &[(u64, u64)],
         agents: &[AgentAccount],
     ) {
-        for (agent, ((sent, _), part)) in told.iter().zip(agents).enumerate() {
+        for (agent, ((sent, _), account)) in reported.iter().zip(agents).enumerate() {
             self.take_progress(
                 agent,
                 &v1::Progress {
                     sent: *sent,
                     ..v1::Progress::default()
                 },
-                part,
+                account,
             );
         }
-        self.reading = LiveCounters {
+        self.counters = LiveCounters {
             connected: snapshot.clients_connected,
             received: snapshot.received,
             corrupt: snapshot.corrupt,
@@ -87,38 +86,43 @@ impl Observer {
         self.trouble = snapshot.remark;
     }
 
-    /// An agent told how far it is. Its figures only rise, and no further than its part allows.
-    pub(crate) fn take_progress(&mut self, agent: usize, told: &v1::Progress, part: &AgentAccount) {
+    /// Takes an agent's progress. Its figures only rise, and no further than its share allows.
+    pub(super) fn take_progress(
+        &mut self,
+        agent: usize,
+        progress: &v1::Progress,
+        account: &AgentAccount,
+    ) {
         let Some(known) = self.progress.get_mut(agent) else {
             return;
         };
         let per_client = self.plan.packets_per_client().unwrap_or(u64::MAX);
-        let most = per_client.saturating_mul(u64::from(part.share.clients));
-        known.sent = told.sent.clamp(known.sent, most.max(known.sent));
+        let most = per_client.saturating_mul(u64::from(account.share.clients));
+        known.sent = progress.sent.clamp(known.sent, most.max(known.sent));
     }
 
-    /// The ledger was read.
-    pub(crate) fn take_reading(&mut self, mut reading: LiveCounters) {
+    /// Takes what the ledger shows now.
+    pub(super) fn take_counters(&mut self, mut counters: LiveCounters) {
         if let Some(Times {
             lateness,
             transit,
             latency,
-        }) = reading.times.take()
+        }) = counters.times.take()
         {
             self.lateness = Some(lateness.distribution(false));
             self.transit = self.one_way.then(|| transit.distribution(false));
             self.latency = self.one_way.then(|| latency.distribution(false));
         }
-        self.reading = reading;
+        self.counters = counters;
     }
 
-    /// What went wrong last, for the remark.
-    pub(crate) fn take_trouble(&mut self, trouble: String) {
+    /// Takes what went wrong last, for the remark.
+    pub(super) fn take_trouble(&mut self, trouble: String) {
         self.trouble = trouble;
     }
 
     /// The run as it looks at `now_ns`.
-    pub(crate) fn snapshot(
+    pub(super) fn build(
         &mut self,
         state_machine: &RunStateMachine,
         agents: &[AgentAccount],
@@ -128,7 +132,7 @@ impl Observer {
         if state_machine.state() >= RunState::Draining {
             self.over_ns.get_or_insert(now_ns);
         }
-        let received = self.reading.received;
+        let received = self.counters.received;
         let received_hz = self.rate_since_last(received, now_ns);
         let start_ns = state_machine.start_at_ns().unwrap_or(u64::MAX);
         let due_ns = self.over_ns.map_or(now_ns, |over_ns| over_ns.min(now_ns));
@@ -138,18 +142,18 @@ impl Observer {
                 .due_by(due_ns)
                 .saturating_mul(u64::from(self.plan.clients))
         });
-        // The ledger is read more often than agents tell; what was received was sent.
-        let sent = self.told_sent().max(received);
+        // The ledger is read more often than agents report; what was received was sent.
+        let sent = self.reported_sent().max(received);
         let elapsed = Duration::from_nanos(now_ns.saturating_sub(start_ns));
         v1::Snapshot {
             run_id: self.run_id.clone(),
             state: state_machine.state().into(),
             elapsed: prost_types::Duration::try_from(elapsed).ok(),
-            clients_connected: self.reading.connected,
+            clients_connected: self.counters.connected,
             scheduled: due.unwrap_or(sent),
             sent,
             received,
-            corrupt: self.reading.corrupt,
+            corrupt: self.counters.corrupt,
             received_hz,
             lateness: self.lateness.clone(),
             transit: self.transit.clone(),
@@ -159,7 +163,7 @@ impl Observer {
         }
     }
 
-    fn told_sent(&self) -> u64 {
+    fn reported_sent(&self) -> u64 {
         self.progress
             .iter()
             .fold(0, |sum, agent| sum.saturating_add(agent.sent))
@@ -217,11 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_tell_what_is_due_sent_and_received() {
+    fn snapshots_show_what_is_due_sent_and_received() {
         let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
-        let mut observer = Observer::new(plan(), "7".into(), &agents);
+        let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
         let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
-        let first = observer.snapshot(&state_machine, &agents, 0);
+        let first = builder.build(&state_machine, &agents, 0);
         assert_eq!(
             (first.scheduled, first.number, first.state()),
             (0, 1, RunState::Preparing)
@@ -229,7 +233,7 @@ mod tests {
         assert_eq!(first.remark, "waiting for a to connect its clients");
 
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
-        observer.take_progress(
+        builder.take_progress(
             0,
             &v1::Progress {
                 sent: 1_500,
@@ -237,18 +241,18 @@ mod tests {
             },
             &agents[0],
         );
-        observer.take_reading(LiveCounters {
+        builder.take_counters(LiveCounters {
             received: 1_000,
             connected: 2,
             ..LiveCounters::default()
         });
-        observer.snapshot(&state_machine, &agents, START_LEAD_NS);
-        observer.take_reading(LiveCounters {
+        builder.build(&state_machine, &agents, START_LEAD_NS);
+        builder.take_counters(LiveCounters {
             received: 2_000,
             connected: 2,
             ..LiveCounters::default()
         });
-        let second = observer.snapshot(&state_machine, &agents, START_LEAD_NS + SECOND_NS);
+        let second = builder.build(&state_machine, &agents, START_LEAD_NS + SECOND_NS);
         assert_eq!(
             (second.scheduled, second.sent, second.received),
             (2_002, 2_000, 2_000)
@@ -271,10 +275,10 @@ mod tests {
             number: 7,
             ..v1::Snapshot::default()
         };
-        let mut observer = Observer::new(plan(), "7".into(), &agents);
-        observer.go_on(shown, &[(1_000, 0)], &agents);
+        let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
+        builder.resume(shown, &[(1_000, 0)], &agents);
         let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
-        let next = observer.snapshot(&state_machine, &agents, 0);
+        let next = builder.build(&state_machine, &agents, 0);
         assert_eq!(
             (
                 next.received,
@@ -285,14 +289,14 @@ mod tests {
             (900, 1_000, 2, 8)
         );
         // The first reading of one's own brings at once what came in during the hand-over.
-        observer.take_reading(LiveCounters {
+        builder.take_counters(LiveCounters {
             received: 5_000,
             connected: 2,
             ..LiveCounters::default()
         });
         assert_eq!(
-            observer
-                .snapshot(&state_machine, &agents, 20_000_000)
+            builder
+                .build(&state_machine, &agents, 20_000_000)
                 .received_hz
                 .to_bits(),
             0.0_f64.to_bits()
@@ -300,38 +304,38 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_cannot_make_progress_fall_or_exceed_its_part() {
+    fn an_agent_cannot_make_progress_fall_or_exceed_its_share() {
         let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
-        let mut observer = Observer::new(plan(), "7".into(), &agents);
+        let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
         let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
-        for (told, shown) in [(5, 5), (3, 5), (u64::MAX, 20_000), (0, 20_000)] {
-            observer.take_progress(
+        for (reported, shown) in [(5, 5), (3, 5), (u64::MAX, 20_000), (0, 20_000)] {
+            builder.take_progress(
                 0,
                 &v1::Progress {
-                    sent: told,
+                    sent: reported,
                     ..v1::Progress::default()
                 },
                 &agents[0],
             );
-            assert_eq!(observer.snapshot(&state_machine, &agents, 0).sent, shown);
+            assert_eq!(builder.build(&state_machine, &agents, 0).sent, shown);
         }
-        observer.take_progress(9, &v1::Progress::default(), &agents[0]);
+        builder.take_progress(9, &v1::Progress::default(), &agents[0]);
     }
 
     #[test]
     fn nothing_becomes_due_after_a_stop() {
         let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
-        let mut observer = Observer::new(plan(), "7".into(), &agents);
+        let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
         let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
         let (state_machine, _) =
             state_machine.step(Event::StopRequested, START_LEAD_NS + SECOND_NS);
-        let at_stop = observer
-            .snapshot(&state_machine, &agents, START_LEAD_NS + SECOND_NS)
+        let at_stop = builder
+            .build(&state_machine, &agents, START_LEAD_NS + SECOND_NS)
             .scheduled;
         assert_eq!(
-            observer
-                .snapshot(&state_machine, &agents, START_LEAD_NS + 3 * SECOND_NS)
+            builder
+                .build(&state_machine, &agents, START_LEAD_NS + 3 * SECOND_NS)
                 .scheduled,
             at_stop
         );

@@ -1,0 +1,169 @@
+//! Puts the parts of the control plane together and serves until the end.
+
+use std::{
+    io::{Write as _, stdout},
+    net::{SocketAddr, TcpListener},
+    process::{self, ExitCode},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use metronome_proto::HTTP_ADDRESS_DEFAULT;
+use sd_notify::NotifyState;
+use tokio::{runtime, task::JoinHandle as Task};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    limited_listener::LimitedListener,
+    shutdown::{Server, watch_thread},
+    signals::Signals,
+    upgrade::take_over,
+};
+use crate::{
+    config::Config,
+    control::{
+        api,
+        master_client::MasterClient,
+        monitor::{Readings, serve_http, start_push},
+        server_info::ServerInfo,
+        shared::Shared,
+    },
+    ledger::Dimensions,
+    master::Handle,
+    store::Store,
+    upgrade::{self, InheritedFds, Offer, OldProcess, Upgrade},
+};
+
+/// Two threads serve the API under any load; more would take cores from the workers.
+const THREADS: usize = 2;
+
+/// What the control plane is given: everything is open already.
+pub(crate) struct Parts {
+    pub(crate) grpc: TcpListener,
+    pub(crate) http: Option<TcpListener>,
+    pub(crate) data_address: SocketAddr,
+    pub(crate) store: Store,
+    pub(crate) master: Handle,
+    pub(crate) master_thread: JoinHandle<()>,
+    /// What a new process would be offered in an upgrade; `None` for a server that cannot be
+    /// upgraded.
+    pub(crate) offered: Option<(Offer, InheritedFds)>,
+    /// The server that this one replaces.
+    pub(crate) old_process: Option<OldProcess>,
+    pub(crate) dimensions: Dimensions,
+}
+
+/// Serves the API until a signal, then drains. The exit code is the server's.
+pub(crate) fn serve(config: &Config, parts: Parts) -> anyhow::Result<ExitCode> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("the threads of the control plane cannot be started")?;
+    let code = runtime.block_on(serve_until_signal(config, parts));
+    // A query that hangs must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<ExitCode> {
+    let signals = Signals::listen()?;
+    let grpc_address = parts
+        .grpc
+        .local_addr()
+        .context("the gRPC listener has no address")?;
+    let master_gone = watch_thread(parts.master_thread);
+    let master_client = MasterClient::new(parts.master);
+    let restored = match parts.old_process {
+        Some(old_process) => {
+            Some(upgrade::restore(old_process, &master_client, parts.dimensions).await?)
+        }
+        None => None,
+    };
+    let started = restored.as_ref().map(|restored| {
+        (
+            restored.control.started_unix_ms,
+            restored.control.started_ns,
+        )
+    });
+    let server = ServerInfo::new(config, parts.data_address, grpc_address, started);
+    let upgrade = Upgrade::new(parts.offered, config.upgrade_wait);
+    let shared = Arc::new(Shared::new(
+        server,
+        config.secret,
+        parts.store,
+        master_client,
+        upgrade,
+    ));
+
+    let (health, router) = api::services(&shared, config).await?;
+    if let Some(restored) = restored {
+        take_over(&shared, restored).await?;
+    }
+    let closing = CancellationToken::new();
+    let http_address = parts.http.as_ref().and_then(|http| http.local_addr().ok());
+    if parts.http.is_none() && config.http.is_some() {
+        tracing::warn!(
+            "{HTTP_ADDRESS_DEFAULT} is taken, so there is no HTTP port; \
+             give another with --http, or --http off"
+        );
+    }
+    let last_push = serve_monitoring(&shared, parts.http, &closing)?;
+    let incoming =
+        LimitedListener::grpc(parts.grpc, parts.dimensions.slots, config.workers)?.stream();
+    let closed = closing.clone().cancelled_owned();
+    let serving: Task<_> = tokio::spawn(router.serve_with_incoming_shutdown(incoming, closed));
+    let (master_client, draining) = (shared.master_client.clone(), shared.runs.draining.clone());
+    tokio::spawn(health.clone().follow_workers(master_client, draining));
+    announce(grpc_address, parts.data_address, http_address);
+    let server = Server {
+        shared,
+        health,
+        closing,
+        serving,
+        last_push,
+        drain_timeout: config.drain_timeout,
+    };
+    Ok(server.run_until(signals, master_gone).await)
+}
+
+/// Serves the HTTP port, if there is one, and begins to push metrics. The task ends when the last
+/// metrics have gone out.
+fn serve_monitoring(
+    shared: &Shared,
+    http: Option<TcpListener>,
+    closing: &CancellationToken,
+) -> anyhow::Result<Option<Task<()>>> {
+    let readings = Arc::new(Readings::new(
+        Arc::clone(&shared.server),
+        shared.master_client.clone(),
+        Arc::clone(&shared.runs),
+        shared.counters.clone(),
+    ));
+    if let Some(http) = http {
+        let listener = LimitedListener::http(http)?;
+        let grpc_port = shared.server.grpc_address.port();
+        serve_http(listener, grpc_port, Arc::clone(&readings), closing.clone());
+    }
+    Ok(start_push(readings, closing.clone()))
+}
+
+/// Prints the one line on standard output from which scripts learn that the ports are open, and
+/// notifies systemd.
+fn announce(grpc: SocketAddr, data: SocketAddr, http: Option<SocketAddr>) {
+    let http = http.map(|http| format!(" http {http}")).unwrap_or_default();
+    let line = format!(
+        "metronome-server ready: grpc {grpc} data {data}{http} pid {}\n",
+        process::id()
+    );
+    // The parent may not read it; that is no reason not to serve.
+    let _ = stdout()
+        .write_all(line.as_bytes())
+        .and_then(|()| stdout().flush());
+    tracing::info!("{}", line.trim_end());
+    // Without a service manager this does nothing.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+}

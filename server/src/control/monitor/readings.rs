@@ -1,0 +1,113 @@
+//! Reads what [`crate::metrics`] exports: the master's ledger, the control plane's counters, this
+//! process.
+//!
+//! A reading is kept for a second: however many ask, the ledger's histograms are read once.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use metronome_os::process::cpu_ns;
+use metronome_telemetry as telemetry;
+use rustix::process::getpid;
+use tokio::{sync::Mutex, time::Instant};
+
+use super::counters::Counters;
+use crate::{
+    control::{master_client::MasterClient, runs::RunManager, server_info::ServerInfo},
+    metrics::{
+        Family,
+        catalogue::{Figures, ProcessFigures, families},
+    },
+};
+
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
+/// Reads the metrics and keeps the newest reading.
+pub(crate) struct Readings {
+    server: Arc<ServerInfo>,
+    master_client: MasterClient,
+    runs: Arc<RunManager>,
+    counters: Counters,
+    /// Held while a reading is made, so that those who ask meanwhile share it.
+    last: Mutex<Option<(Instant, Vec<Family>)>>,
+}
+
+impl Readings {
+    pub(crate) fn new(
+        server: Arc<ServerInfo>,
+        master_client: MasterClient,
+        runs: Arc<RunManager>,
+        counters: Counters,
+    ) -> Self {
+        Self {
+            server,
+            master_client,
+            runs,
+            counters,
+            last: Mutex::default(),
+        }
+    }
+
+    /// All families as they are now. `None` when the master does not reply.
+    pub(super) async fn read_anew(&self) -> Option<Vec<Family>> {
+        Some(families(&self.figures().await?))
+    }
+
+    /// All families, at most a second old. `None` when the master does not reply.
+    pub(super) async fn read(&self) -> Option<Vec<Family>> {
+        let mut last = self.last.lock().await;
+        if let Some((_, families)) = last.as_ref().filter(|(at, _)| at.elapsed() < KEPT_FOR) {
+            return Some(families.clone());
+        }
+        let families = self.read_anew().await?;
+        *last = Some((Instant::now(), families.clone()));
+        Some(families)
+    }
+
+    /// Why no run could be started now. `None` when one could.
+    pub(super) async fn unready(&self) -> Option<&'static str> {
+        if self.runs.draining.is_cancelled() {
+            return Some("draining: the server shuts down and starts no runs");
+        }
+        match self.master_client.read_server().await {
+            None => Some("the data plane does not answer"),
+            Some(status) if !status.recoveries.crash_loops.is_empty() => {
+                Some("a worker dies again and again")
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Whether the master replies.
+    pub(super) async fn is_alive(&self) -> bool {
+        self.master_client.read_server().await.is_some()
+    }
+
+    /// When counting began, ns since 1970.
+    pub(super) fn began_unix_ns(&self) -> u64 {
+        self.server.started_unix_ms.saturating_mul(1_000_000)
+    }
+
+    async fn figures(&self) -> Option<Figures> {
+        Some(Figures {
+            server: self.master_client.read_server().await?,
+            totals: self.master_client.read_totals().await?,
+            control: self.counters.figures(self.runs.active.count()),
+            process: process(self.server.started_unix_ms),
+            clients_max: self.server.max_clients,
+            is_draining: self.runs.draining.is_cancelled(),
+            spans_dropped: telemetry::spans_dropped(),
+        })
+    }
+}
+
+fn process(started_unix_ms: u64) -> ProcessFigures {
+    let pages = fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    ProcessFigures {
+        cpu_s: cpu_ns(getpid()).unwrap_or(0) as f64 / 1e9,
+        resident_bytes: pages.unwrap_or(0) * rustix::param::page_size() as u64,
+        descriptors: fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
+        started_unix_s: started_unix_ms as f64 / 1e3,
+    }
+}

@@ -1,0 +1,88 @@
+//! What all runs of a server share: their agents, the master, the history, and who may start one.
+
+use std::sync::Arc;
+
+use metronome_proto::{run_id::RunId, v1};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{active::ActiveRuns, history::RunHistory, verdict_counters::VerdictCounters};
+use crate::{
+    config::Secret,
+    control::{
+        agents::{AgentCounters, Registry},
+        master_client::MasterClient,
+        server_info::ServerInfo,
+        status,
+    },
+    store::Store,
+    upgrade::Upgrade,
+};
+
+/// The runs of a server, and what they work with.
+pub(crate) struct RunManager {
+    pub(super) server: Arc<ServerInfo>,
+    /// The agents' keys are derived from it.
+    pub(super) secret: Secret,
+    pub(super) master_client: MasterClient,
+    pub(super) registry: Arc<Registry>,
+    pub(super) agent_counters: Arc<AgentCounters>,
+    pub(super) upgrade: Arc<Upgrade>,
+    pub(crate) active: ActiveRuns,
+    pub(crate) history: RunHistory,
+    pub(crate) verdict_counters: Arc<VerdictCounters>,
+    /// Cancelled when no run is started any more.
+    pub(crate) draining: CancellationToken,
+    /// Held from the look for a request_id to the run that has it.
+    starting: Mutex<()>,
+}
+
+impl RunManager {
+    pub(crate) fn new(
+        server: Arc<ServerInfo>,
+        secret: Secret,
+        master_client: MasterClient,
+        registry: Arc<Registry>,
+        agent_counters: Arc<AgentCounters>,
+        store: Store,
+        upgrade: Arc<Upgrade>,
+    ) -> Self {
+        Self {
+            server,
+            secret,
+            master_client,
+            registry,
+            agent_counters,
+            upgrade,
+            active: ActiveRuns::default(),
+            history: RunHistory::new(store),
+            verdict_counters: Arc::default(),
+            draining: CancellationToken::new(),
+            starting: Mutex::default(),
+        }
+    }
+
+    /// No run is started while the guard lives. A start that was under way has become a run by the
+    /// time that it is returned, or has failed.
+    pub(crate) async fn block_starts(&self) -> MutexGuard<'_, ()> {
+        self.starting.lock().await
+    }
+
+    /// One run from where its newest state is: while it lives from memory, then from the history.
+    pub(crate) async fn find(&self, id: RunId) -> Result<v1::Run, Status> {
+        if let Some(run) = self.in_memory(id) {
+            return Ok(run);
+        }
+        self.history
+            .read(move |store| store.run(id))
+            .await?
+            .ok_or_else(|| status::unknown_run(id))
+    }
+
+    /// A run that lives here, or has ended and could not be stored.
+    pub(crate) fn in_memory(&self, id: RunId) -> Option<v1::Run> {
+        let active = self.active.find(id).map(|active| active.run());
+        active.or_else(|| self.history.find_unstored(id).map(|unstored| unstored.run))
+    }
+}

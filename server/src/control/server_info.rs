@@ -1,0 +1,53 @@
+//! What does not change while the server lives.
+
+use std::net::SocketAddr;
+
+use metronome_os::clock;
+
+use crate::{config::Config, wall_clock};
+
+/// The constants of a server. After an upgrade, the start is that of the first server.
+#[derive(Debug)]
+pub(crate) struct ServerInfo {
+    pub(crate) data_address: SocketAddr,
+    pub(crate) grpc_address: SocketAddr,
+    pub(crate) max_clients: u32,
+    pub(crate) accept_raw: bool,
+    /// Slowest packets that a run's trace shows.
+    pub(crate) traced_packets: usize,
+    /// A label.
+    pub(crate) started_unix_ms: u64,
+    /// CLOCK_MONOTONIC.
+    pub(crate) started_ns: u64,
+    /// Remarks that every report carries.
+    pub(crate) notes: Vec<String>,
+}
+
+impl ServerInfo {
+    /// `started`: the label and the CLOCK_MONOTONIC of the server that this one takes over from.
+    pub(crate) fn new(
+        config: &Config,
+        data_address: SocketAddr,
+        grpc_address: SocketAddr,
+        started: Option<(u64, u64)>,
+    ) -> Self {
+        let (started_unix_ms, started_ns) =
+            started.unwrap_or_else(|| (wall_clock::unix_ms(), clock::now_ns()));
+        let exposed = "The server's gRPC port takes orders from other hosts without a certificate \
+                       (--insecure-no-tls).";
+        Self {
+            data_address,
+            grpc_address,
+            max_clients: config.max_clients,
+            accept_raw: config.accept_raw,
+            traced_packets: config.traced_packets.into(),
+            started_unix_ms,
+            started_ns,
+            notes: config
+                .exposed
+                .then(|| exposed.to_owned())
+                .into_iter()
+                .collect(),
+        }
+    }
+}
