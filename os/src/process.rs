@@ -1,5 +1,5 @@
-//! Other processes of ours: workers, which are this executable again, the new process of an upgrade,
-//! which is another one, and what a process has of the CPU.
+//! Other processes of ours: workers, which are this executable again, the new process of an
+//! upgrade, which is another one, and what a process has of the CPU.
 #![allow(unsafe_code)]
 
 use std::{

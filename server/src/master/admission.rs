@@ -19,7 +19,8 @@ pub(crate) struct Admission {
 pub(crate) enum AdmitError {
     /// The caller refuses the run with this sentence.
     #[error(
-        "{asked} clients are asked for and {free} of --max-clients {max} are free; stop a run, ask for fewer or start the server with more"
+        "{asked} clients are asked for and {free} of --max-clients {max} are free; \
+         stop a run, ask for fewer or start the server with more"
     )]
     Full { asked: u32, free: u32, max: u32 },
     /// As above.

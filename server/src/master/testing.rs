@@ -20,8 +20,8 @@ use crate::{
 /// Slots of the ledger that is taken over.
 const SLOTS: u32 = 64;
 
-/// Reads one client's record as the master does while its run goes on, records its end, and a second
-/// attempt's, and closes the run.
+/// Reads one client's record as the master does while its run goes on, records its end, and a
+/// second attempt's, and closes the run.
 pub(crate) fn keep_books(
     account: &Account,
     record: &Slot,

@@ -191,13 +191,15 @@ async fn hold_runs(server: &impl OldServer) -> Result<Vec<HeldRun>, String> {
 
 fn too_restless(wait: Duration) -> String {
     format!(
-        "workers were still being restarted after {wait:?}, or the data plane did not answer; ask again later"
+        "workers were still being restarted after {wait:?}, or the data plane did not answer; \
+         ask again later"
     )
 }
 
 fn too_long(stuck: &str, wait: Duration) -> String {
     format!(
-        "{stuck} and was not RUNNING or over within {wait:?}, which it must be; ask again when it is"
+        "{stuck} and was not RUNNING or over within {wait:?}, which it must be; \
+         ask again when it is"
     )
 }
 

@@ -18,9 +18,14 @@ pub(super) fn executable() -> Result<PathBuf, String> {
     let started_as = env::args_os().next();
     let link = fs::read_link("/proc/self/exe").ok();
     let candidates = candidates(started_as.as_deref(), link.as_deref());
-    candidates.iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
-        let shown = candidates.first().map_or_else(String::new, |path| path.display().to_string());
-        format!("there is no executable at {shown} any more, from where this server was started; put the new one there")
+    let found = candidates.iter().find(|path| path.is_file()).cloned();
+    found.ok_or_else(|| {
+        let first = candidates.first();
+        let shown = first.map_or_else(String::new, |path| path.display().to_string());
+        format!(
+            "there is no executable at {shown} any more, from where this server was started; \
+             put the new one there"
+        )
     })
 }
 

@@ -41,8 +41,8 @@ pub(super) struct NewProcess {
 }
 
 impl NewProcess {
-    /// Starts `executable` with this process's arguments and environment, and waits until it reports
-    /// that it is healthy. An error is one sentence, and nothing is left of the process.
+    /// Starts `executable` with this process's arguments and environment, and waits until it
+    /// reports that it is healthy. An error is one sentence, and nothing is left of the process.
     pub(super) fn start(
         executable: &Path,
         offer: &Offer,
@@ -96,8 +96,8 @@ impl NewProcess {
     ///
     /// The point of no return: a message in its queue cannot be taken back, so from the moment at
     /// which the kernel has accepted Go this process must not touch anything that it has handed
-    /// over, whatever becomes of the new one. That is why Go comes last, says nothing that could
-    /// still be refused, and is not answered.
+    /// over, whatever becomes of the new one. That is why Go comes last, carries nothing that
+    /// could still be refused, and is not answered.
     pub(super) fn let_go(mut self, deadline: &Deadline) -> Result<(), String> {
         let sent = self
             .conduit
@@ -164,7 +164,8 @@ impl NewProcess {
                     .wait()
                     .map_or_else(|error| error.to_string(), |status| status.to_string());
                 format!(
-                    "the new server (pid {pid}) ended before it had taken over: {how}; its log has the reason"
+                    "the new server (pid {pid}) ended before it had taken over: {how}; \
+                     its log has the reason"
                 )
             }
             _ => format!("the new server (pid {pid}) cannot be reached: {error}"),

@@ -48,7 +48,8 @@ impl Offer {
         let theirs = u32::from_le_bytes(*version);
         if theirs != FORMAT_VERSION {
             return Err(format!(
-                "the old server hands over in format {theirs} and this one ({}) reads format {FORMAT_VERSION}; drain the old one and start this one instead",
+                "the old server hands over in format {theirs} and this one ({}) reads format \
+                 {FORMAT_VERSION}; drain the old one and start this one instead",
                 env!("CARGO_PKG_VERSION")
             ));
         }
@@ -56,7 +57,8 @@ impl Offer {
             .map_err(|error| format!("the old server's offer cannot be decoded: {error}"))?;
         if offer.layout != ledger::LAYOUT {
             return Err(format!(
-                "the old server's ledger lies in memory as {:?} and this one's as {:?}; drain the old one and start this one instead",
+                "the old server's ledger lies in memory as {:?} and this one's as {:?}; \
+                 drain the old one and start this one instead",
                 offer.layout,
                 ledger::LAYOUT
             ));
@@ -183,7 +185,8 @@ mod tests {
         #[test]
         fn any_bytes_are_an_offer_or_a_sentence(rest: Vec<u8>) {
             let with_our_version = [&FORMAT_VERSION.to_le_bytes()[..], &rest].concat();
-            prop_assert!(Offer::accept(&with_our_version).is_err_and(|sentence| !sentence.is_empty()));
+            let accepted = Offer::accept(&with_our_version);
+            prop_assert!(accepted.is_err_and(|sentence| !sentence.is_empty()));
             let _ = Offer::accept(&rest);
         }
     }

@@ -1,10 +1,9 @@
 //! The messages between an old server process and the new one: kinds, limits, and how what is too
 //! large for one message is split.
 //!
-//! A message is one byte, its [`Kind`], and what belongs to it. Both ends are this module's, but the
-//! peer may be of another version, so nothing is taken for granted. Absent on purpose: what the
-//! offer says (`offer`), what the state is (`state`), and who sends what when (`new_process`,
-//! `old_process`).
+//! A message is one byte, its [`Kind`], and what belongs to it. The peer may be of another version,
+//! so nothing is taken for granted. Absent on purpose: what the offer has (`offer`), what the state
+//! is (`state`), and who sends what when (`new_process`, `old_process`).
 
 use std::{io, os::fd::BorrowedFd};
 

@@ -93,7 +93,12 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_refused_or_makes_sense_and_never_a_panic(bytes: Vec<u8>, at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
+        fn garbage_is_refused_or_makes_sense_and_never_a_panic(
+            bytes: Vec<u8>,
+            at: prop::sample::Index,
+            byte: u8,
+            cut: prop::sample::Index,
+        ) {
             let mut damaged = state(77).encode().unwrap();
             let position = at.index(damaged.len());
             damaged[position] = byte;

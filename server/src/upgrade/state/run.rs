@@ -230,7 +230,8 @@ pub(super) mod tests {
             let again: Vec<SavedAgent> = restored.accounts.iter().map(Into::into).collect();
             prop_assert_eq!(again, before.agents);
             prop_assert_eq!(restored.state_machine, before.state_machine);
-            prop_assert_eq!((restored.reported, restored.snapshot), (before.reported, before.snapshot.0));
+            prop_assert_eq!(restored.reported, before.reported);
+            prop_assert_eq!(restored.snapshot, before.snapshot.0);
         }
     }
 
