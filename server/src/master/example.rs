@@ -93,7 +93,7 @@ pub(crate) fn master_state(row: usize, seed: u64) -> MasterState {
     MasterState {
         connections: table.saved(),
         generations: table.generations().to_vec(),
-        agent_keys: vec![agent_key(1).into()],
+        admission_keys: vec![agent_key(1).into()],
         counters: counters(row, seed),
         workers: vec![SavedWorker::default(); 2],
         recovered_packets: seed,

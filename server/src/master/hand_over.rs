@@ -91,7 +91,7 @@ fn save(parts: &Parts) -> MasterState {
     MasterState {
         connections: parts.connections.saved(),
         generations: parts.connections.generations().to_vec(),
-        agent_keys: agents.map(Into::into).collect(),
+        admission_keys: agents.map(Into::into).collect(),
         counters: parts.counters.clone(),
         workers: parts.workers.saved(),
         recovered_packets: parts.recovered.packets,

@@ -27,7 +27,7 @@ pub(super) fn restore(
             "the old server has {theirs} workers and this one {ours}"
         ));
     }
-    for key in &state.agent_keys {
+    for key in &state.admission_keys {
         parts.gates.admit(key.restore()?);
     }
     let slots = parts.ledger.slots().len() as u32;

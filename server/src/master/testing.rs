@@ -63,7 +63,7 @@ pub(crate) fn keep_books(
 /// Restores a master's state, if that can be done, and reads it. `socket` makes connections to go
 /// with it.
 pub(crate) fn restore_master(state: MasterState, mut socket: impl FnMut() -> OwnedFd) {
-    for key in &state.agent_keys {
+    for key in &state.admission_keys {
         let _ = key.restore();
     }
     // One connection more or less than there are seats is refused; more than slots can never fit.

@@ -18,7 +18,7 @@ pub(crate) struct MasterState {
     /// Last generation of each slot.
     pub(crate) generations: Vec<u32>,
     /// The agents whose hellos are verified.
-    pub(crate) agent_keys: Vec<SavedAgentKey>,
+    pub(crate) admission_keys: Vec<SavedAdmissionKey>,
     pub(crate) counters: RunCounters,
     pub(crate) workers: Vec<SavedWorker>,
     pub(crate) recovered_packets: u64,
@@ -30,7 +30,7 @@ pub(crate) struct MasterState {
 /// An agent whose hellos are verified: the message by which a worker is to verify them. Never
 /// shown.
 #[derive(Clone, Deserialize, Serialize)]
-pub(crate) struct SavedAgentKey(Vec<u8>);
+pub(crate) struct SavedAdmissionKey(Vec<u8>);
 
 impl MasterState {
     /// Refuses rows of the ledger that do not exist or that two runs share. The other parts are
@@ -49,19 +49,19 @@ impl MasterState {
     }
 }
 
-impl fmt::Debug for SavedAgentKey {
+impl fmt::Debug for SavedAdmissionKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("SavedAgentKey(…)")
+        formatter.write_str("SavedAdmissionKey(…)")
     }
 }
 
-impl From<AgentKey> for SavedAgentKey {
+impl From<AgentKey> for SavedAdmissionKey {
     fn from(agent: AgentKey) -> Self {
         Self(ToWorker::Admit(agent).encode().to_vec())
     }
 }
 
-impl SavedAgentKey {
+impl SavedAdmissionKey {
     /// The agent. An error is one sentence.
     pub(crate) fn restore(&self) -> Result<AgentKey, String> {
         let message: Option<&[u8; MESSAGE_BYTES]> = self.0.as_slice().try_into().ok();
@@ -87,19 +87,19 @@ mod tests {
             master_state(0, 1).check().is_err(),
             "the static run has no counters of its own"
         );
-        let agent = SavedAgentKey::from(agent_key(2)).restore().unwrap();
+        let agent = SavedAdmissionKey::from(agent_key(2)).restore().unwrap();
         assert_eq!(
             (agent.row, agent.agent, agent.key),
             (2, 1, Key::from_bytes([9; 32]))
         );
         assert!(
-            SavedAgentKey::from(agent_key(RUNS_MAX as u32))
+            SavedAdmissionKey::from(agent_key(RUNS_MAX as u32))
                 .restore()
                 .is_err()
         );
-        assert!(SavedAgentKey(vec![0; 5]).restore().is_err());
+        assert!(SavedAdmissionKey(vec![0; 5]).restore().is_err());
         assert!(
-            format!("{:?}", SavedAgentKey::from(agent_key(1))).contains('…'),
+            format!("{:?}", SavedAdmissionKey::from(agent_key(1))).contains('…'),
             "a key is never shown"
         );
     }

@@ -105,7 +105,7 @@ mod tests {
             let shorter = damaged[..cut.index(damaged.len())].to_vec();
             for bytes in [bytes, damaged, shorter] {
                 if let Ok(state) = State::decode(&bytes) {
-                    for key in &state.master.agent_keys {
+                    for key in &state.master.admission_keys {
                         let _ = key.restore();
                     }
                     for run in state.runs {
