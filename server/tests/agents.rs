@@ -39,7 +39,7 @@ async fn an_honest_run_is_valid_and_every_client_has_its_row() {
     // A second run works like the first.
     for _ in 0..2 {
         let run_id = start_run(&server, easy_plan(5)).await;
-        let prepare = agent.hear_prepare().await;
+        let prepare = agent.receive_prepare().await;
         assert_eq!(
             (
                 prepare.clients,
@@ -80,16 +80,16 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
     let server = Server::start(&[]);
     let mut agent = Agent::attend(&server, "liar").await;
     let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
-    let prepare = agent.hear_prepare().await;
-    agent.say_prepared(&prepare.run_id).await;
-    agent.hear_start().await;
+    let prepare = agent.receive_prepare().await;
+    agent.send_prepared(&prepare.run_id).await;
+    agent.receive_start().await;
     let progress = v1::Progress {
         run_id: run_id.clone(),
         sent: u64::MAX,
         skipped: u64::MAX,
         clients_broken: u32::MAX,
     };
-    agent.say(Message::Progress(progress)).await;
+    agent.send(Message::Progress(progress)).await;
     let record = |client| v1::ClientRecord {
         client,
         scheduled: u64::MAX,
@@ -103,12 +103,12 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         blocked: u64::MAX,
     };
     agent
-        .say_records(
+        .send_records(
             &run_id,
             vec![record(0), record(0), record(1), record(u32::MAX)],
         )
         .await;
-    agent.say_finished(&run_id).await;
+    agent.send_finished(&run_id).await;
     let run = ended(&mut server.operator().await, &run_id).await;
     assert_eq!(verdict(&run).status(), VerdictStatus::Invalid);
     assert!(
@@ -124,7 +124,7 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
     assert!(!texts.contains('\x1b'));
 
     let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
-    let prepare = agent.hear_prepare().await;
+    let prepare = agent.receive_prepare().await;
     agent.run_honestly(&server, &prepare).await;
     let run = ended(&mut server.operator().await, &run_id).await;
     assert_eq!(run.report.unwrap().packets.unwrap().received, 10);
@@ -139,7 +139,7 @@ async fn a_burst_that_passes_for_a_paced_load_makes_the_run_invalid() {
         (Pace::AtOnceAndDueThen, "SCHEDULE_NOT_FOLLOWED"),
     ] {
         let run_id = start_run(&server, easy_plan(2)).await;
-        let prepare = agent.hear_prepare().await;
+        let prepare = agent.receive_prepare().await;
         agent.run(&server, &prepare, pace).await;
         let run = ended(&mut server.operator().await, &run_id).await;
         assert_eq!(
@@ -164,7 +164,7 @@ async fn the_run_goes_on_without_an_agent_that_is_lost() {
         Agent::attend(&server, "b-left").await,
     );
     let run_id = start_run(&server, easy_plan(2)).await;
-    let prepare = left.hear_prepare().await;
+    let prepare = left.receive_prepare().await;
     assert_eq!(
         (prepare.agent_index, prepare.first_client, prepare.clients),
         (1, 1, 1)
@@ -186,7 +186,7 @@ async fn a_silent_agent_is_lost_after_three_seconds_and_its_name_is_free_again()
     let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
     let heard_at = std::time::Instant::now();
     let status = loop {
-        if let Err(status) = silent.hear_anything().await {
+        if let Err(status) = silent.receive_anything().await {
             break status;
         }
     };
@@ -206,10 +206,10 @@ async fn what_an_agent_cannot_do_it_says_and_the_report_repeats() {
     let server = Server::start(&[]);
     let mut agent = Agent::attend(&server, "a1").await;
     let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
-    agent.hear_prepare().await;
+    agent.receive_prepare().await;
     let error = "connection refused by 127.0.0.1:1".to_owned();
     agent
-        .say(Message::Failed(v1::Failed {
+        .send(Message::Failed(v1::Failed {
             run_id: run_id.clone(),
             error: error.clone(),
         }))
@@ -227,9 +227,9 @@ async fn a_stop_reaches_the_agents_and_the_run_is_partial() {
     let mut operator = server.operator().await;
     for stop_all in [false, true] {
         let run_id = start_run(&server, plan(1, 1000.0, 3_600_000)).await;
-        let prepare = agent.hear_prepare().await;
-        agent.say_prepared(&prepare.run_id).await;
-        agent.hear_start().await;
+        let prepare = agent.receive_prepare().await;
+        agent.send_prepared(&prepare.run_id).await;
+        agent.receive_start().await;
         if stop_all {
             let stopped = operator
                 .stop_all(v1::StopAllRequest {})
@@ -245,11 +245,11 @@ async fn a_stop_reaches_the_agents_and_the_run_is_partial() {
                 .await
                 .unwrap();
         }
-        assert_eq!(agent.hear_stop().await.run_id, run_id);
+        assert_eq!(agent.receive_stop().await.run_id, run_id);
         agent
-            .say_records(&run_id, vec![v1::ClientRecord::default()])
+            .send_records(&run_id, vec![v1::ClientRecord::default()])
             .await;
-        agent.say_finished(&run_id).await;
+        agent.send_finished(&run_id).await;
         let run = ended(&mut operator, &run_id).await;
         assert!(
             codes(&run).contains(&"STOPPED".to_owned()),
@@ -273,10 +273,10 @@ async fn a_run_stopped_before_its_first_packet_is_stopped_and_nothing_worse() {
     let mut operator = server.operator().await;
     for is_prepared in [false, true] {
         let run_id = start_run(&server, plan(1, 1.0, 3_600_000)).await;
-        let prepare = agent.hear_prepare().await;
+        let prepare = agent.receive_prepare().await;
         if is_prepared {
-            agent.say_prepared(&prepare.run_id).await;
-            agent.hear_start().await;
+            agent.send_prepared(&prepare.run_id).await;
+            agent.receive_start().await;
         }
         operator
             .stop_run(v1::StopRunRequest {
@@ -284,10 +284,10 @@ async fn a_run_stopped_before_its_first_packet_is_stopped_and_nothing_worse() {
             })
             .await
             .unwrap();
-        agent.hear_stop().await;
+        agent.receive_stop().await;
         let error = "the run was stopped while its clients connected".to_owned();
         agent
-            .say_records(
+            .send_records(
                 &run_id,
                 vec![v1::ClientRecord {
                     error: error.clone(),
@@ -296,10 +296,10 @@ async fn a_run_stopped_before_its_first_packet_is_stopped_and_nothing_worse() {
             )
             .await;
         if is_prepared {
-            agent.say_finished(&run_id).await;
+            agent.send_finished(&run_id).await;
         } else {
             agent
-                .say(Message::Failed(v1::Failed {
+                .send(Message::Failed(v1::Failed {
                     run_id: run_id.clone(),
                     error,
                 }))
@@ -319,17 +319,17 @@ async fn a_run_stopped_before_its_first_packet_is_stopped_and_nothing_worse() {
 async fn a_renewal_lists_the_runs_that_live_and_no_others() {
     let server = Server::start(&[]);
     let mut agent = Agent::attend(&server, "a1").await;
-    assert_eq!(agent.hear_renewed_runs().await, [""; 0]);
+    assert_eq!(agent.receive_renewed_runs().await, [""; 0]);
     let run_id = start_run(&server, easy_plan(1)).await;
-    let prepare = agent.hear_prepare().await;
+    let prepare = agent.receive_prepare().await;
     assert_eq!(
-        agent.hear_renewed_runs().await,
+        agent.receive_renewed_runs().await,
         std::slice::from_ref(&run_id)
     );
     agent.run_honestly(&server, &prepare).await;
     ended(&mut server.operator().await, &run_id).await;
     // One may have been on its way.
-    while agent.hear_renewed_runs().await != [""; 0] {}
+    while agent.receive_renewed_runs().await != [""; 0] {}
 }
 
 #[tokio::test]
@@ -337,10 +337,10 @@ async fn an_agent_whose_stream_breaks_is_lost_in_words_for_people() {
     let server = Server::start(&[]);
     let mut agent = Agent::attend(&server, "a1").await;
     let run_id = start_run(&server, easy_plan(1)).await;
-    agent.hear_prepare().await;
+    agent.receive_prepare().await;
     let error = "x".repeat(metronome_proto::MESSAGE_BYTES_MAX);
     agent
-        .say_records(
+        .send_records(
             &run_id,
             vec![v1::ClientRecord {
                 error,
@@ -359,7 +359,7 @@ async fn an_agent_whose_stream_breaks_is_lost_in_words_for_people() {
 async fn a_name_can_be_had_once_and_what_is_no_name_not_at_all() {
     let server = Server::start(&[]);
     let _agent = Agent::attend(&server, "a1").await;
-    let refused = async |first: Message| match Agent::say_first(&server, first).await {
+    let refused = async |first: Message| match Agent::send_first(&server, first).await {
         Err(status) => status,
         Ok(_) => panic!("it was welcome"),
     };
@@ -409,22 +409,22 @@ async fn late_unknown_and_malformed_news_harm_nobody() {
     let server = Server::start(&[]);
     let mut agent = Agent::attend(&server, "a1").await;
     for run_id in ["0123456789abcdef", "0000000000000000"] {
-        agent.say_prepared(run_id).await;
+        agent.send_prepared(run_id).await;
         agent
-            .say_records(run_id, vec![v1::ClientRecord::default(); 1000])
+            .send_records(run_id, vec![v1::ClientRecord::default(); 1000])
             .await;
-        agent.say_finished(run_id).await;
+        agent.send_finished(run_id).await;
     }
     let run_id = start_run(&server, easy_plan(1)).await;
-    let prepare = agent.hear_prepare().await;
+    let prepare = agent.receive_prepare().await;
     agent.run_honestly(&server, &prepare).await;
-    agent.say_finished(&run_id).await;
+    agent.send_finished(&run_id).await;
     assert_eq!(
         verdict(&ended(&mut server.operator().await, &run_id).await).status(),
         VerdictStatus::Valid
     );
 
-    agent.say_prepared("no run id").await;
-    let status = agent.hear().await.unwrap_err();
+    agent.send_prepared("no run id").await;
+    let status = agent.receive().await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
 }

@@ -154,7 +154,7 @@ async fn more_clients_than_the_server_takes_exhaust_it_and_the_next_run_works() 
         .into_inner()
         .run
         .unwrap();
-    let prepare = agent.hear_prepare().await;
+    let prepare = agent.receive_prepare().await;
     assert_eq!(prepare.clients, 3);
     agent.run_honestly(&server, &prepare).await;
     assert_eq!(
@@ -374,7 +374,7 @@ async fn a_watcher_sees_snapshots_twice_a_second_and_then_the_end() {
         .await
         .unwrap()
         .into_inner();
-    let prepare = agent.hear_prepare().await;
+    let prepare = agent.receive_prepare().await;
     let watching = tokio::spawn(
         events
             .map(|event| event.unwrap().event.unwrap())
@@ -410,7 +410,7 @@ async fn a_watcher_sees_snapshots_twice_a_second_and_then_the_end() {
     )));
     assert_eq!(last.report.as_ref().unwrap().packets.unwrap().received, 300);
 
-    // Of a run that has ended: the end alone, and the same as GetRun tells.
+    // A run that has ended: the end alone, and the same as GetRun returns.
     assert_eq!(ended(&mut operator, &run.run_id).await, last);
     let got = operator
         .get_run(v1::GetRunRequest {
@@ -434,7 +434,7 @@ async fn a_watcher_sees_the_clients_connect_before_the_run_starts() {
         .into_inner()
         .run
         .unwrap();
-    let prepare = agent.hear_prepare().await;
+    let prepare = agent.receive_prepare().await;
     let _clients = Agent::connect(&server, &prepare);
     let request = v1::WatchRunRequest { run_id: run.run_id };
     let mut events = operator.watch_run(request).await.unwrap().into_inner();
@@ -464,7 +464,7 @@ async fn runs_are_listed_in_pages_newest_first_and_without_their_distributions()
             .into_inner()
             .run
             .unwrap();
-        let prepare = agent.hear_prepare().await;
+        let prepare = agent.receive_prepare().await;
         agent.run_honestly(&server, &prepare).await;
         ended(&mut operator, &run.run_id).await;
         made.insert(0, run.run_id);
@@ -549,7 +549,7 @@ async fn the_same_request_id_is_the_same_run_and_with_another_plan_an_error() {
         (Code::AlreadyExists, "REQUEST_ID_TAKEN")
     );
 
-    let prepare = agent.hear_prepare().await;
+    let prepare = agent.receive_prepare().await;
     agent.run_honestly(&server, &prepare).await;
     let last = ended(&mut operator, &run_ids[0]).await;
     let of_time = ["LATENESS", "CLIENT_LATENESS", "BACKPRESSURE"];

@@ -11,7 +11,7 @@ use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Outp
 
 use common::{Server, command, output};
 
-/// Fails to start with `code`, says `expected` on standard error and nothing on standard output.
+/// Fails to start with `code`, with `expected` on standard error and nothing on standard output.
 #[track_caller]
 fn refused(output: &Output, code: i32, expected: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::PATIENCE;
+use common::DEADLINE;
 use metronome_proto::v1::{self, operator_service_client::OperatorServiceClient};
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -99,7 +99,7 @@ fn a_server_that_is_process_1_reaps_what_it_never_started() {
     let mut children = children_of(server);
     // The worker alone is left once the orphan has ended and was reaped.
     while children.len() != 1 {
-        assert!(started.elapsed() < PATIENCE, "not reaped: {children:?}");
+        assert!(started.elapsed() < DEADLINE, "not reaped: {children:?}");
         thread::sleep(Duration::from_millis(10));
         children = children_of(server);
     }

@@ -43,18 +43,18 @@ async fn long_run(server: &Server, agent: &mut Agent) -> String {
         .into_inner()
         .run
         .unwrap();
-    agent.hear_prepare().await;
-    agent.say_prepared(&run.run_id).await;
-    agent.hear_start().await;
+    agent.receive_prepare().await;
+    agent.send_prepared(&run.run_id).await;
+    agent.receive_start().await;
     run.run_id
 }
 
-/// Says the last words of a run as if nothing had been sent.
+/// Sends the final reports of a run as if nothing had been sent.
 async fn end_run(agent: &Agent, run_id: &str) {
     agent
-        .say_records(run_id, vec![v1::ClientRecord::default()])
+        .send_records(run_id, vec![v1::ClientRecord::default()])
         .await;
-    agent.say_finished(run_id).await;
+    agent.send_finished(run_id).await;
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn runs_outlive_the_server_with_report_and_clients() {
         .into_inner()
         .run
         .unwrap();
-    let prepare = agent.hear_prepare().await;
+    let prepare = agent.receive_prepare().await;
     agent.run_honestly(&server, &prepare).await;
     let last = ended(&mut server.operator().await, &run.run_id).await;
 
@@ -161,7 +161,7 @@ async fn two_servers_share_a_history_and_leave_each_others_runs_alone() {
         })
         .await
         .unwrap();
-    agent.hear_stop().await;
+    agent.receive_stop().await;
     end_run(&agent, &run_id).await;
     ended(&mut first.operator().await, &run_id).await;
     assert_eq!(get(&second, &run_id).await.state(), RunState::Ended);
@@ -226,7 +226,7 @@ async fn after_the_drain_timeout_runs_are_stopped_and_stored() {
     let mut agent = Agent::attend(&server, "a1").await;
     let run_id = long_run(&server, &mut agent).await;
     server.signal(Signal::INT);
-    agent.hear_stop().await;
+    agent.receive_stop().await;
     end_run(&agent, &run_id).await;
     assert_eq!(server.wait().code(), Some(0));
     let history = History::open(Some(server.database())).unwrap().unwrap();
@@ -271,7 +271,7 @@ async fn a_report_that_cannot_be_written_is_kept_and_served() {
         .into_inner()
         .run
         .unwrap();
-    let prepare = agent.hear_prepare().await;
+    let prepare = agent.receive_prepare().await;
     let blocker = rusqlite::Connection::open(server.database()).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
     agent.run_honestly(&server, &prepare).await;

@@ -18,6 +18,9 @@
 //! Each may skip parts, and all of them use what lies below: [`status`] (errors with details),
 //! [`master_client`] (requests to the master) and [`server_info`] (what does not change).
 //! [`shared`] hands the parts out to `api` and `lifecycle`.
+//!
+//! In an upgrade the control plane plays its part through the traits of [`crate::upgrade`], which
+//! does not depend on it: `lifecycle` saves and restores, `runs` holds and resumes.
 
 mod agents;
 mod api;

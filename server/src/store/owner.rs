@@ -195,8 +195,8 @@ mod tests {
         assert!(!owners.is_gone(&name));
         drop(new);
         assert!(owners.is_gone(&name));
-        let stranger = File::open("/dev/null").unwrap();
-        assert!(owners.inherit(&name, stranger.into()).is_err());
+        let unlocked = File::open("/dev/null").unwrap();
+        assert!(owners.inherit(&name, unlocked.into()).is_err());
         assert!(
             owners
                 .inherit("../../etc/passwd", File::open("/dev/null").unwrap().into())

@@ -1,4 +1,4 @@
-//! An agent that does what its test tells it, step by step: honest, lying, silent.
+//! An agent that does what its test asks, step by step: honest, lying, silent.
 
 use std::{
     io::{Read as _, Write as _},
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::{PATIENCE, Server};
+use super::{DEADLINE, Server};
 
 /// How an agent follows its schedule.
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +33,11 @@ pub(crate) enum Pace {
 
 /// An agent on its stream.
 pub(crate) struct Agent {
-    say: mpsc::Sender<v1::AgentMessage>,
-    hear: Streaming<v1::ServerMessage>,
+    sender: mpsc::Sender<v1::AgentMessage>,
+    messages: Streaming<v1::ServerMessage>,
 }
 
-/// What an honest agent says first.
+/// The first message of an honest agent.
 pub(crate) fn register(name: &str) -> v1::Register {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let namespace = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
@@ -53,12 +53,12 @@ pub(crate) fn register(name: &str) -> v1::Register {
 }
 
 impl Agent {
-    /// Registers and hears the welcome.
+    /// Registers and receives the welcome.
     pub(crate) async fn attend(server: &Server, name: &str) -> Self {
-        let mut agent = Self::say_first(server, agent_message::Message::Register(register(name)))
+        let mut agent = Self::send_first(server, agent_message::Message::Register(register(name)))
             .await
             .unwrap();
-        let server_message::Message::Welcome(welcome) = agent.hear().await.expect("a welcome")
+        let server_message::Message::Welcome(welcome) = agent.receive().await.expect("a welcome")
         else {
             panic!("the first message is the welcome")
         };
@@ -70,23 +70,24 @@ impl Agent {
     }
 
     /// Opens the stream with any message.
-    pub(crate) async fn say_first(
+    pub(crate) async fn send_first(
         server: &Server,
         message: agent_message::Message,
     ) -> Result<Self, Status> {
-        let (say, said) = mpsc::channel(64);
-        say.send(v1::AgentMessage {
-            message: Some(message),
-        })
-        .await
-        .unwrap();
+        let (sender, sent) = mpsc::channel(64);
+        sender
+            .send(v1::AgentMessage {
+                message: Some(message),
+            })
+            .await
+            .unwrap();
         let mut client = AgentServiceClient::new(server.channel().await);
-        let hear = client.attend(ReceiverStream::new(said)).await?.into_inner();
-        Ok(Self { say, hear })
+        let messages = client.attend(ReceiverStream::new(sent)).await?.into_inner();
+        Ok(Self { sender, messages })
     }
 
-    pub(crate) async fn say(&self, message: agent_message::Message) {
-        self.say
+    pub(crate) async fn send(&self, message: agent_message::Message) {
+        self.sender
             .send(v1::AgentMessage {
                 message: Some(message),
             })
@@ -95,14 +96,14 @@ impl Agent {
     }
 
     /// The next message that is no Renew; `Err` when the stream has ended.
-    pub(crate) async fn hear(&mut self) -> Result<server_message::Message, Status> {
+    pub(crate) async fn receive(&mut self) -> Result<server_message::Message, Status> {
         loop {
-            // An agent that listens also lives.
+            // An agent that reads its orders also reports that it is alive.
             let alive = v1::AgentMessage {
                 message: Some(agent_message::Message::Alive(v1::Alive {})),
             };
-            let _ = self.say.try_send(alive);
-            match self.hear_anything().await? {
+            let _ = self.sender.try_send(alive);
+            match self.receive_anything().await? {
                 server_message::Message::Renew(_) => {}
                 message => return Ok(message),
             }
@@ -110,8 +111,8 @@ impl Agent {
     }
 
     /// The next message, without a sign of life in return.
-    pub(crate) async fn hear_anything(&mut self) -> Result<server_message::Message, Status> {
-        let message = tokio::time::timeout(PATIENCE, self.hear.message())
+    pub(crate) async fn receive_anything(&mut self) -> Result<server_message::Message, Status> {
+        let message = tokio::time::timeout(DEADLINE, self.messages.message())
             .await
             .expect("the stream goes on")?;
         let message = message.ok_or_else(|| Status::cancelled("the stream has ended"))?;
@@ -119,59 +120,59 @@ impl Agent {
     }
 
     /// The runs that the next Renew lists.
-    pub(crate) async fn hear_renewed_runs(&mut self) -> Vec<String> {
+    pub(crate) async fn receive_renewed_runs(&mut self) -> Vec<String> {
         loop {
-            if let server_message::Message::Renew(renew) = self.hear_anything().await.unwrap() {
-                self.say(agent_message::Message::Alive(v1::Alive {})).await;
+            if let server_message::Message::Renew(renew) = self.receive_anything().await.unwrap() {
+                self.send(agent_message::Message::Alive(v1::Alive {})).await;
                 return renew.run_ids;
             }
         }
     }
 
-    pub(crate) async fn hear_prepare(&mut self) -> v1::Prepare {
-        match self.hear().await {
+    pub(crate) async fn receive_prepare(&mut self) -> v1::Prepare {
+        match self.receive().await {
             Ok(server_message::Message::Prepare(prepare)) => prepare,
             other => panic!("not Prepare: {other:?}"),
         }
     }
 
-    pub(crate) async fn hear_start(&mut self) -> v1::Start {
-        match self.hear().await {
+    pub(crate) async fn receive_start(&mut self) -> v1::Start {
+        match self.receive().await {
             Ok(server_message::Message::Start(start)) => start,
             other => panic!("not Start: {other:?}"),
         }
     }
 
-    pub(crate) async fn hear_stop(&mut self) -> v1::Stop {
-        match self.hear().await {
+    pub(crate) async fn receive_stop(&mut self) -> v1::Stop {
+        match self.receive().await {
             Ok(server_message::Message::Stop(stop)) => stop,
             other => panic!("not Stop: {other:?}"),
         }
     }
 
-    pub(crate) async fn say_prepared(&self, run_id: &str) {
-        self.say(agent_message::Message::Prepared(v1::Prepared {
+    pub(crate) async fn send_prepared(&self, run_id: &str) {
+        self.send(agent_message::Message::Prepared(v1::Prepared {
             run_id: run_id.into(),
             attempts: 1,
         }))
         .await;
     }
 
-    pub(crate) async fn say_records(&self, run_id: &str, clients: Vec<v1::ClientRecord>) {
+    pub(crate) async fn send_records(&self, run_id: &str, clients: Vec<v1::ClientRecord>) {
         let records = v1::ClientRecords {
             run_id: run_id.into(),
             clients,
         };
-        self.say(agent_message::Message::ClientRecords(records))
+        self.send(agent_message::Message::ClientRecords(records))
             .await;
     }
 
-    pub(crate) async fn say_finished(&self, run_id: &str) {
+    pub(crate) async fn send_finished(&self, run_id: &str) {
         let finished = v1::Finished {
             run_id: run_id.into(),
             ..v1::Finished::default()
         };
-        self.say(agent_message::Message::Finished(finished)).await;
+        self.send(agent_message::Message::Finished(finished)).await;
     }
 
     /// Carries out `prepare` to the letter.
@@ -192,8 +193,8 @@ impl Agent {
     /// Carries out `prepare` at some pace, all else in good order.
     pub(crate) async fn run(&mut self, server: &Server, prepare: &v1::Prepare, pace: Pace) {
         let mut clients = Self::connect(server, prepare);
-        self.say_prepared(&prepare.run_id).await;
-        let start_ns = self.hear_start().await.start_at_ns;
+        self.send_prepared(&prepare.run_id).await;
+        let start_ns = self.receive_start().await.start_at_ns;
         let records = thread::scope(|scope| {
             let send = |client| scope.spawn(move || Client::send(client, prepare, start_ns, pace));
             let sending: Vec<_> = clients.iter_mut().map(send).collect();
@@ -202,8 +203,8 @@ impl Agent {
                 .map(|client| client.join().unwrap())
                 .collect()
         });
-        self.say_records(&prepare.run_id, records).await;
-        self.say_finished(&prepare.run_id).await;
+        self.send_records(&prepare.run_id, records).await;
+        self.send_finished(&prepare.run_id).await;
     }
 }
 
@@ -225,7 +226,7 @@ impl Client {
             attempt: 1,
         };
         let mut socket = TcpStream::connect(address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.write_all(&hello.seal(&key)).unwrap();
         let mut ack = [0; FRAME_BYTES];
         socket.read_exact(&mut ack).unwrap();

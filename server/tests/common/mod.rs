@@ -1,5 +1,5 @@
 //! A real metronome-server for a test, on ports and with a history of its own, and an agent that
-//! says what the test wants it to say.
+//! sends what the test makes it send.
 #![allow(
     clippy::unwrap_used,
     reason = "a test may stop at the first thing that is not as it should be"
@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 /// The longest that any event may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The executable, with an environment that no variable of the caller leaks into.
 pub(crate) fn command(flags: &[&str]) -> Command {
@@ -85,7 +85,7 @@ impl Server {
         let (sender, ready) = mpsc::channel();
         thread::spawn(move || sender.send(lines.next()));
         let line = ready
-            .recv_timeout(PATIENCE)
+            .recv_timeout(DEADLINE)
             .unwrap()
             .expect("a ready line")
             .unwrap();
@@ -198,7 +198,7 @@ pub(crate) async fn ended(operator: &mut OperatorServiceClient<Channel>, run_id:
     };
     let mut events = operator.watch_run(request).await.unwrap().into_inner();
     loop {
-        let event = tokio::time::timeout(PATIENCE, events.message())
+        let event = tokio::time::timeout(DEADLINE, events.message())
             .await
             .expect("the run ends")
             .unwrap();

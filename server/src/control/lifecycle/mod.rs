@@ -2,7 +2,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | [`serve`] | puts the parts together and serves |
+//! | [`startup`] | puts the parts together and serves |
 //! | [`limited_listener`] | the accept loop of both ports, with at most so many connections |
 //! | [`opening_connection`] | a connection whose opening has a deadline |
 //! | [`signals`] | SIGTERM, SIGINT, SIGHUP and SIGUSR2 |
@@ -11,9 +11,9 @@
 
 mod limited_listener;
 mod opening_connection;
-mod serve;
 mod shutdown;
 mod signals;
+mod startup;
 mod upgrade;
 
-pub(crate) use serve::{Parts, serve};
+pub(crate) use startup::{Parts, serve};

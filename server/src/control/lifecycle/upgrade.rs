@@ -9,7 +9,7 @@ use tokio::time::{self, Instant};
 
 use crate::{
     control::{
-        runs::{ActiveRun, RunView, UnstoredRun, resume},
+        runs::{ActiveRun, RunView, UnstoredRun, resume_runs},
         shared::Shared,
     },
     upgrade::{ControlState, HeldRun, MasterState, OldServer, Restored, UnstoredReport, Upgrade},
@@ -101,7 +101,7 @@ pub(super) async fn take_over(shared: &Arc<Shared>, mut restored: Restored) -> a
     // This process is the only server from here on. The workers first: packets wait in the sockets.
     shared.master_client.begin();
     shared.runs.history.set_last(true);
-    resume(&shared.runs, runs);
+    resume_runs(&shared.runs, runs);
     Ok(())
 }
 

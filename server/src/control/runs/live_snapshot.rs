@@ -159,7 +159,7 @@ impl SnapshotBuilder {
             transit: self.transit.clone(),
             latency: self.latency.clone(),
             number: self.number,
-            remark: self.remark(state_machine, agents),
+            remark: self.note(state_machine, agents),
         }
     }
 
@@ -179,7 +179,7 @@ impl SnapshotBuilder {
         self.received_hz
     }
 
-    fn remark(&self, state_machine: &RunStateMachine, agents: &[AgentAccount]) -> String {
+    fn note(&self, state_machine: &RunStateMachine, agents: &[AgentAccount]) -> String {
         if !self.trouble.is_empty() {
             return self.trouble.clone();
         }

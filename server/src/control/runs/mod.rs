@@ -42,6 +42,6 @@ mod verdict_counters;
 pub(crate) use active::{ActiveRun, RunView};
 pub(crate) use history::UnstoredRun;
 pub(crate) use manager::RunManager;
-pub(crate) use resume::resume;
+pub(crate) use resume::resume_runs;
 pub(crate) use start::start_run;
 pub(crate) use verdict_counters::{VERDICTS, VerdictCounters, VerdictSums};

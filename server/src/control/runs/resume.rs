@@ -18,7 +18,7 @@ use crate::{control::agents::LEASE, upgrade::RestoredRun};
 const RETURN_MAX: Duration = LEASE;
 
 /// Resumes the runs. From here on each lives by itself.
-pub(crate) fn resume(runs: &Arc<RunManager>, restored: Vec<RestoredRun>) {
+pub(crate) fn resume_runs(runs: &Arc<RunManager>, restored: Vec<RestoredRun>) {
     let count = restored.len();
     restored.into_iter().for_each(|run| resume_one(runs, run));
     if count > 0 {
