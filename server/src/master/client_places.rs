@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::ledger::{Account, Ledger, RUNS_MAX, ticket};
+use crate::ledger::{ConnectionCounters, Ledger, RUNS_MAX, slot_token};
 
 /// Row of the static run's places; the rows of other runs follow.
 pub(super) const STATIC_ROW: usize = 0;
@@ -13,13 +13,13 @@ pub(super) const STATIC_ROW: usize = 0;
 /// Opens so many places for raw clients.
 pub(super) fn set_raw_places(ledger: &Ledger, places: u32) {
     ledger
-        .raw_seats()
+        .raw_client_limit()
         .store(u64::from(places), Ordering::Release);
 }
 
 /// Raw clients that have a place, of `max_clients` places.
 pub(super) fn raw_clients(ledger: &Ledger, max_clients: u32) -> u32 {
-    let places = ledger.seats(RUNS_MAX).unwrap_or(&[]);
+    let places = ledger.client_table(RUNS_MAX).unwrap_or(&[]);
     places
         .iter()
         .take(max_clients as usize)
@@ -32,18 +32,18 @@ pub(super) fn free(
     ledger: &Ledger,
     max_clients: u32,
     (slot, generation): (u32, u32),
-    account: &Account,
+    connection_counters: &ConnectionCounters,
 ) {
-    if !account.is_client() && !account.is_raw {
+    if !connection_counters.is_client() && !connection_counters.is_raw {
         return;
     }
-    let (row, attempt) = if account.is_client() {
-        (STATIC_ROW, account.attempt)
+    let (row, attempt) = if connection_counters.is_client() {
+        (STATIC_ROW, connection_counters.attempt)
     } else {
         (RUNS_MAX, 1)
     };
-    let mine = ticket(slot, generation, attempt);
-    let places = ledger.seats(row).unwrap_or(&[]);
+    let mine = slot_token(slot, generation, attempt);
+    let places = ledger.client_table(row).unwrap_or(&[]);
     for place in places.iter().take(max_clients as usize) {
         // Only its own: the place of another connection has another value.
         let _ = place.compare_exchange(mine, 0, Ordering::AcqRel, Ordering::Relaxed);
@@ -58,33 +58,33 @@ mod tests {
     #[test]
     fn a_raw_client_gives_back_its_own_place_and_no_other() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
-        let places = ledger.seats(RUNS_MAX).unwrap();
+        let places = ledger.client_table(RUNS_MAX).unwrap();
         for (place, slot) in [(0, 5), (1, 6)] {
-            places[place].store(ticket(slot, 1, 1), Ordering::Release);
+            places[place].store(slot_token(slot, 1, 1), Ordering::Release);
         }
-        let raw = Account {
+        let raw = ConnectionCounters {
             is_raw: true,
-            ..Account::default()
+            ..ConnectionCounters::default()
         };
         assert_eq!(raw_clients(&ledger, 10), 2);
         free(&ledger, 10, (5, 2), &raw);
-        free(&ledger, 10, (5, 1), &Account::default());
+        free(&ledger, 10, (5, 1), &ConnectionCounters::default());
         assert_eq!(raw_clients(&ledger, 10), 2, "another generation, no client");
         free(&ledger, 10, (5, 1), &raw);
         assert_eq!(raw_clients(&ledger, 10), 1);
-        assert_eq!(places[1].load(Ordering::Acquire), ticket(6, 1, 1));
+        assert_eq!(places[1].load(Ordering::Acquire), slot_token(6, 1, 1));
     }
 
     #[test]
     fn a_client_of_the_static_run_gives_back_its_place() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
-        let place = &ledger.seats(STATIC_ROW).unwrap()[3];
-        place.store(ticket(5, 1, 9), Ordering::Release);
-        let account = Account {
+        let place = &ledger.client_table(STATIC_ROW).unwrap()[3];
+        place.store(slot_token(5, 1, 9), Ordering::Release);
+        let connection_counters = ConnectionCounters {
             attempt: 9,
-            ..Account::default()
+            ..ConnectionCounters::default()
         };
-        free(&ledger, 10, (5, 1), &account);
+        free(&ledger, 10, (5, 1), &connection_counters);
         assert_eq!(place.load(Ordering::Acquire), 0);
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Unread {
     /// The last sign of life of the worker that read it, ns.
     pub(super) since_ns: u64,
     /// When its last batch was read, ns: a later one ends the pause.
-    pub(super) worked_ns: u64,
+    pub(super) last_batch_ns: u64,
 }
 
 /// A connection without its socket, for a new server process.
@@ -214,11 +214,11 @@ impl ConnectionTable {
         !self.unread.is_empty() && now_ns < self.watch_unread_until_ns
     }
 
-    /// Records the pause of every connection that is read again. `worked_ns` is when the last batch
+    /// Records the pause of every connection that is read again. `last_batch_ns` is when the last batch
     /// of a slot was read, as the ledger has it.
-    pub(super) fn note_pauses(&mut self, worked_ns: impl Fn(u32) -> Option<u64>) {
+    pub(super) fn note_pauses(&mut self, last_batch_ns: impl Fn(u32) -> Option<u64>) {
         let mut unread = std::mem::take(&mut self.unread);
-        unread.retain(|slot| !self.note_pause(*slot, || worked_ns(*slot)));
+        unread.retain(|slot| !self.note_pause(*slot, || last_batch_ns(*slot)));
         self.unread = unread;
     }
 
@@ -226,7 +226,7 @@ impl ConnectionTable {
     pub(super) fn note_pause(
         &mut self,
         slot: u32,
-        worked_ns: impl FnOnce() -> Option<u64>,
+        last_batch_ns: impl FnOnce() -> Option<u64>,
     ) -> bool {
         let Some(connection) = self.get_mut(slot) else {
             return true;
@@ -235,12 +235,12 @@ impl ConnectionTable {
             return true;
         };
         // Asked for last: looking at the ledger of a slot that is free again would give it memory.
-        let Some(worked_ns) = worked_ns().filter(|worked_ns| *worked_ns > unread.worked_ns) else {
+        let Some(last_batch_ns) = last_batch_ns().filter(|last_batch_ns| *last_batch_ns > unread.last_batch_ns) else {
             return false;
         };
         connection.unread = None;
         self.pauses
-            .record(worked_ns.saturating_sub(unread.since_ns));
+            .record(last_batch_ns.saturating_sub(unread.since_ns));
         true
     }
 
@@ -363,7 +363,7 @@ mod tests {
                 slot,
                 Unread {
                     since_ns,
-                    worked_ns: 4,
+                    last_batch_ns: 4,
                 },
             );
         }
@@ -392,7 +392,7 @@ mod tests {
             slot,
             Unread {
                 since_ns: 1,
-                worked_ns: 1,
+                last_batch_ns: 1,
             },
         );
         assert!(table.watches_unread(9 + UNREAD_WATCH_NS));

@@ -32,7 +32,7 @@ use super::{
     worker_pool::WorkerPool,
 };
 use crate::{
-    ledger::{AgentKey, FromWorker, Gates},
+    ledger::{AdmissionKey, FromWorker, AdmissionKeys},
     model::AgentShare,
 };
 
@@ -83,7 +83,7 @@ impl Master {
             phase,
             max_clients: settings.max_clients,
             ledger,
-            gates: Gates::new(settings.accept_raw),
+            admission_keys: AdmissionKeys::new(settings.accept_raw),
             acceptor,
             connections: ConnectionTable::new(slots),
             workers: WorkerPool::new(pool, executable, Rc::clone(&poller)),
@@ -119,7 +119,7 @@ impl Master {
         }
         // A new server process inherits the static run with all others.
         if let Some(key) = static_key.filter(|_| is_serving) {
-            parts.admit_agent(AgentKey {
+            parts.admit_agent(AdmissionKey {
                 row: STATIC_ROW as u32,
                 run: RunId::from_bits(0),
                 agent: 0,
@@ -238,7 +238,7 @@ impl Master {
                 histograms,
                 reply,
             } => {
-                let live = parts.live().map(|(account, record, ..)| (account, record));
+                let live = parts.live().map(|(connection_counters, record, ..)| (connection_counters, record));
                 reply(parts.counters.read_run(run, histograms, live));
             }
             Request::CloseRun { run, reply } => runs::close(parts, run, reply),
@@ -246,7 +246,7 @@ impl Master {
             Request::WhenRested { reply } => parts.workers.when_not_restarting(reply),
             Request::ReadServer { reply } => reply(read_server(parts)),
             Request::ReadTotals { reply } => {
-                let live = parts.live().map(|(account, record, ..)| (account, record));
+                let live = parts.live().map(|(connection_counters, record, ..)| (connection_counters, record));
                 reply(parts.counters.read_totals(live));
             }
             Request::WhenReady { reply } => parts.workers.when_ready(reply),

@@ -11,13 +11,13 @@ use super::{
     worker_pool::SavedWorker,
 };
 use crate::{
-    ledger::{Account, AgentKey, Dimensions, End, Ledger, RUNS_MAX},
+    ledger::{ConnectionCounters, AdmissionKey, Dimensions, End, Ledger, RUNS_MAX},
     model::{AgentShare, WorkerCounters},
     upgrade::MasterState,
 };
 
-pub(crate) fn agent_key(row: u32) -> AgentKey {
-    AgentKey {
+pub(crate) fn agent_key(row: u32) -> AdmissionKey {
+    AdmissionKey {
         row,
         run: RunId::from_bits(7),
         agent: 1,
@@ -49,16 +49,16 @@ fn counters(row: usize, seed: u64) -> RunCounters {
     );
     counters.note_incident(seed, "worker died", "it did");
     let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
-    let client = Account {
+    let client = ConnectionCounters {
         run: seed,
         attempt: 1,
         packets: 3,
         end: End::Clean,
-        ..Account::default()
+        ..ConnectionCounters::default()
     };
-    for account in [
+    for connection_counters in [
         client,
-        Account {
+        ConnectionCounters {
             is_raw: true,
             attempt: 0,
             ..client
@@ -66,7 +66,7 @@ fn counters(row: usize, seed: u64) -> RunCounters {
     ] {
         let (record, peer) = (&ledger.slots()[0], ([127, 0, 0, 1], 1).into());
         counters.record_closed(&ClosedConnection {
-            account: &account,
+            connection_counters: &connection_counters,
             record,
             peer,
             worker: Some(1),
@@ -87,7 +87,7 @@ pub(crate) fn master_state(row: usize, seed: u64) -> MasterState {
         .unwrap();
     let unread = Unread {
         since_ns: seed,
-        worked_ns: 1,
+        last_batch_ns: 1,
     };
     table.set_unread(slot, unread);
     MasterState {

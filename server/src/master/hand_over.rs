@@ -87,7 +87,7 @@ fn give(parts: &Parts, conduit: &Conduit, deadline_ns: u64) -> Result<MasterStat
 }
 
 fn save(parts: &Parts) -> MasterState {
-    let agents = parts.gates.agents().iter().copied();
+    let agents = parts.admission_keys.agents().iter().copied();
     MasterState {
         connections: parts.connections.saved(),
         generations: parts.connections.generations().to_vec(),

@@ -20,7 +20,7 @@ use super::{
     run_table::RunTable,
     worker_pool::WorkerPool,
 };
-use crate::ledger::{Account, AgentKey, Gates, Ledger, Slot, ToWorker};
+use crate::ledger::{ConnectionCounters, AdmissionKey, AdmissionKeys, Ledger, Slot, ToWorker};
 
 /// How far this server process has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,7 +49,7 @@ pub(super) struct Parts {
     /// Verified and raw clients together, 1 to 10000.
     pub(super) max_clients: u32,
     pub(super) ledger: Ledger,
-    pub(super) gates: Gates,
+    pub(super) admission_keys: AdmissionKeys,
     pub(super) acceptor: Acceptor,
     pub(super) connections: ConnectionTable,
     pub(super) workers: WorkerPool,
@@ -93,8 +93,8 @@ impl Parts {
         };
         if let (Some(record), Some(connection)) = (self.record(slot), self.connections.get(slot)) {
             let generation = u64::from(connection.generation);
-            record.lease.generation.store(generation, Ordering::Release);
-            record.lease.opened_ns.store(now_ns(), Ordering::Release);
+            record.header.generation.store(generation, Ordering::Release);
+            record.header.opened_ns.store(now_ns(), Ordering::Release);
         }
         debug!(%peer, slot, "accepted");
         self.place(slot);
@@ -140,13 +140,13 @@ impl Parts {
     /// What a new worker process gets before any connection.
     pub(super) fn first_messages(&self) -> Vec<ToWorker> {
         let begin = (self.phase != Phase::Waiting).then_some(ToWorker::Begin);
-        let agents = self.gates.agents().iter().copied().map(ToWorker::Admit);
+        let agents = self.admission_keys.agents().iter().copied().map(ToWorker::Admit);
         begin.into_iter().chain(agents).collect()
     }
 
     /// Has every worker, those to come included, verify an agent's hellos.
-    pub(super) fn admit_agent(&mut self, agent: AgentKey) {
-        self.gates.admit(agent);
+    pub(super) fn admit_agent(&mut self, agent: AdmissionKey) {
+        self.admission_keys.admit(agent);
         self.workers.send_to_all(ToWorker::Admit(agent));
     }
 
@@ -162,28 +162,28 @@ impl Parts {
     }
 
     /// What the ledger has of a connection now.
-    pub(super) fn account(&self, slot: u32) -> Option<Account> {
-        self.record(slot)?.account()
+    pub(super) fn connection_counters(&self, slot: u32) -> Option<ConnectionCounters> {
+        self.record(slot)?.counters()
     }
 
     /// Every connection that has not been recorded, as the ledger has it now.
-    pub(super) fn live(&self) -> impl Iterator<Item = (Account, &Slot, u32, SocketAddr)> {
+    pub(super) fn live(&self) -> impl Iterator<Item = (ConnectionCounters, &Slot, u32, SocketAddr)> {
         self.connections.all().filter_map(|(slot, connection)| {
             let record = self.record(slot)?;
-            Some((record.account()?, record, slot, connection.peer))
+            Some((record.counters()?, record, slot, connection.peer))
         })
     }
 
     /// Attributes newly counted packets to the worker, or to the master, that counted them.
-    pub(super) fn credit(&mut self, slot: u32, account: &Account, worker: Option<usize>) {
-        let Some(packets) = self.connections.credit(slot, account.packets) else {
+    pub(super) fn credit(&mut self, slot: u32, connection_counters: &ConnectionCounters, worker: Option<usize>) {
+        let Some(packets) = self.connections.credit(slot, connection_counters.packets) else {
             return;
         };
         match worker {
             Some(worker) => self.workers.credit(worker, packets),
             None => self.recovered.packets = self.recovered.packets.saturating_add(packets),
         }
-        self.counters.credit(account, worker, packets);
+        self.counters.credit(connection_counters, worker, packets);
     }
 
     /// Finishes a connection that a worker has let go of. Anything may be in a message of a broken
@@ -199,7 +199,7 @@ impl Parts {
 
     /// Records a connection whose account is closed and frees all it had.
     pub(super) fn finish(&mut self, slot: u32) {
-        let Some(account) = self.account(slot) else {
+        let Some(connection_counters) = self.connection_counters(slot) else {
             return;
         };
         let Some(worker) = self
@@ -209,12 +209,12 @@ impl Parts {
         else {
             return;
         };
-        self.credit(slot, &account, worker);
+        self.credit(slot, &connection_counters, worker);
         let Some(connection) = self.connections.remove(slot) else {
             return;
         };
         self.counters.record_closed(&ClosedConnection {
-            account: &account,
+            connection_counters: &connection_counters,
             record: &self.ledger.slots()[slot as usize],
             peer: connection.peer,
             worker,
@@ -225,7 +225,7 @@ impl Parts {
             &self.ledger,
             self.max_clients,
             (slot, connection.generation),
-            &account,
+            &connection_counters,
         );
         // Last: what was recorded above was read from it.
         if let Err(error) = self.ledger.clear_slot(slot as usize) {
@@ -237,17 +237,17 @@ impl Parts {
     /// Records the pauses of connections that are read again.
     pub(super) fn note_pauses(&mut self) {
         let slots = self.ledger.slots();
-        self.connections.note_pauses(|slot| worked_ns(slots, slot));
+        self.connections.note_pauses(|slot| last_batch_ns(slots, slot));
     }
 
     /// Records the pause of a connection if it is over.
     pub(super) fn note_pause(&mut self, slot: u32) {
         let slots = self.ledger.slots();
-        let _ = self.connections.note_pause(slot, || worked_ns(slots, slot));
+        let _ = self.connections.note_pause(slot, || last_batch_ns(slots, slot));
     }
 }
 
 /// When the last batch of a connection was read.
-fn worked_ns(slots: &[Slot], slot: u32) -> Option<u64> {
-    Some(slots.get(slot as usize)?.account()?.worked_ns)
+fn last_batch_ns(slots: &[Slot], slot: u32) -> Option<u64> {
+    Some(slots.get(slot as usize)?.counters()?.last_batch_ns)
 }

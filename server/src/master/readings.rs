@@ -10,18 +10,18 @@ pub(super) fn read_server(parts: &Parts) -> ServerStatus {
     let connections = |worker| parts.connections.connections_of(worker);
     let mut workers = parts.workers.readings(&parts.ledger, connections);
     let worker_of = |slot| parts.connections.get(slot).and_then(|held| held.worker);
-    for (account, _, slot, _) in parts.live() {
+    for (connection_counters, _, slot, _) in parts.live() {
         let Some(held) = parts.connections.get(slot) else {
             continue;
         };
         // What it has committed since it was last attributed.
         if let Some(worker) = held.worker.and_then(|worker| workers.get_mut(worker)) {
-            worker.count.packets += account.packets.saturating_sub(held.credited_packets);
+            worker.count.packets += connection_counters.packets.saturating_sub(held.credited_packets);
         }
     }
-    let live = parts.live().map(|(account, _, slot, peer)| {
+    let live = parts.live().map(|(connection_counters, _, slot, peer)| {
         let worker = worker_of(slot).map_or(u32::MAX, |worker| worker as u32);
-        (account, peer, worker)
+        (connection_counters, peer, worker)
     });
     ServerStatus {
         workers,

@@ -15,7 +15,7 @@ use super::{
     replay::{Source, Unrecoverable, read_to_the_end, replay},
     worker_pool::EndedProcess,
 };
-use crate::ledger::{Account, End, FromWorker, Ink, Stage, ToWorker};
+use crate::ledger::{ConnectionCounters, End, FromWorker, ReleaseStore, Stage, ToWorker};
 
 /// Takes over from a worker that has ended: every connection is replayed and placed with another.
 pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: EndedProcess) {
@@ -74,7 +74,7 @@ pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: EndedProce
 /// 4. what is above the first figure is attributed to the recovery;
 /// 5. only then is the connection placed, because its next worker counts on in the same account.
 fn recover_connection(parts: &mut Parts, slot: u32, worker: usize, last_sign_ns: u64) {
-    let Some(committed) = parts.account(slot) else {
+    let Some(committed) = parts.connection_counters(slot) else {
         return;
     };
     parts.credit(slot, &committed, Some(worker));
@@ -82,37 +82,37 @@ fn recover_connection(parts: &mut Parts, slot: u32, worker: usize, last_sign_ns:
         return;
     };
     let is_cut = connection.is_cut;
-    let mut account = committed;
+    let mut connection_counters = committed;
     let source = source(parts, slot);
-    if let Err(error) = replay(source, connection, &mut account) {
-        give_up(parts, slot, worker, account.client, &error);
-        account = Account {
+    if let Err(error) = replay(source, connection, &mut connection_counters) {
+        give_up(parts, slot, worker, connection_counters.client, &error);
+        connection_counters = ConnectionCounters {
             end: End::Unrecoverable,
             stage: Stage::Closed,
             ..committed
         };
     }
-    parts.ledger.slots()[slot as usize].commit(&account, &Ink);
-    if account.stage != Stage::Closed && is_cut {
+    parts.ledger.slots()[slot as usize].commit(&connection_counters, &ReleaseStore);
+    if connection_counters.stage != Stage::Closed && is_cut {
         // Its run is over, and the worker that was to end it is gone.
-        end_unread(parts, slot, &mut account);
+        end_unread(parts, slot, &mut connection_counters);
     }
-    parts.credit(slot, &account, None);
-    if account.stage == Stage::Closed {
+    parts.credit(slot, &connection_counters, None);
+    if connection_counters.stage == Stage::Closed {
         return parts.finish(slot);
     }
     // What had been read and not committed ends the pause that a death before this one began …
     parts.note_pause(slot);
     // … and a new one begins with the worker's last sign of life, or with the connection.
     let opened_ns = parts.ledger.slots()[slot as usize]
-        .lease
+        .header
         .opened_ns
         .load(Ordering::Acquire);
     parts.connections.set_unread(
         slot,
         Unread {
             since_ns: last_sign_ns.max(opened_ns),
-            worked_ns: account.worked_ns,
+            last_batch_ns: connection_counters.last_batch_ns,
         },
     );
     parts.place(slot);
@@ -141,25 +141,25 @@ pub(super) fn cut(parts: &mut Parts, slot: u32) {
             .workers
             .send(worker, ToWorker::Cut { slot, generation });
     }
-    let Some(mut account) = parts.account(slot) else {
+    let Some(mut connection_counters) = parts.connection_counters(slot) else {
         return;
     };
-    end_unread(parts, slot, &mut account);
-    parts.credit(slot, &account, None);
+    end_unread(parts, slot, &mut connection_counters);
+    parts.credit(slot, &connection_counters, None);
     parts.finish(slot);
 }
 
 /// Closes the account of a connection that no worker reads, with what still lies in its socket.
-fn end_unread(parts: &Parts, slot: u32, account: &mut Account) {
+fn end_unread(parts: &Parts, slot: u32, connection_counters: &mut ConnectionCounters) {
     if let Some(connection) = parts.connections.get(slot) {
-        read_to_the_end(source(parts, slot), connection, account);
+        read_to_the_end(source(parts, slot), connection, connection_counters);
     }
 }
 
 fn source(parts: &Parts, slot: u32) -> Source<'_> {
     Source {
         ledger: &parts.ledger,
-        gates: &parts.gates,
+        admission_keys: &parts.admission_keys,
         slot,
     }
 }
@@ -176,8 +176,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        RxCoalesce,
-        ledger::{Dimensions, Gates, Ledger},
+        RxBatching,
+        ledger::{Dimensions, AdmissionKeys, Ledger},
         master::{
             acceptor::Acceptor,
             connection_table::ConnectionTable,
@@ -199,14 +199,14 @@ mod tests {
             accept_raw: true,
             high_priority: false,
             pin_workers: false,
-            rx_coalesce: RxCoalesce::Auto,
+            rx_batching: RxBatching::Auto,
         };
         let executable = Executable::current().unwrap();
         let mut parts = Parts {
             phase: Phase::Serving,
             max_clients: 10,
             ledger: Ledger::create(Dimensions { slots: 4 }).unwrap(),
-            gates: Gates::new(true),
+            admission_keys: AdmissionKeys::new(true),
             acceptor: Acceptor::new(listener, Rc::clone(&poller)).unwrap(),
             connections: ConnectionTable::new(4),
             workers: WorkerPool::new(settings, executable, poller),
@@ -248,9 +248,9 @@ mod tests {
             assert!(connection.unread.is_some());
             assert_eq!(parts.connections.connections_of(0), 0);
         }
-        let before = parts.account(0).unwrap();
+        let before = parts.connection_counters(0).unwrap();
         recover_connection(&mut parts, 0, 0, 1);
-        assert_eq!(parts.account(0).unwrap().packets, before.packets);
+        assert_eq!(parts.connection_counters(0).unwrap().packets, before.packets);
         assert_eq!(parts.recovered.packets, 6, "there was nothing left");
     }
 
@@ -271,13 +271,13 @@ mod tests {
         let (mut parts, mut client) = parts_and_client();
         parts.connections.assign(0, Some(0));
         send_and_take(&parts, &mut client, 64);
-        let account = Account {
+        let connection_counters = ConnectionCounters {
             is_raw: true,
             stage: Stage::Raw,
             packets: 9,
-            ..Account::default()
+            ..ConnectionCounters::default()
         };
-        parts.ledger.slots()[0].commit(&account, &Ink);
+        parts.ledger.slots()[0].commit(&connection_counters, &ReleaseStore);
         recover_connection(&mut parts, 0, 0, 1);
         assert_eq!(parts.recovered.connections_lost, 1);
         assert_eq!(parts.recovered.packets, 0);

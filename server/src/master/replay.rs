@@ -15,7 +15,7 @@ use metronome_os::{
 
 use super::connection_table::HeldConnection;
 use crate::ledger::{
-    Account, BUFFER_BYTES, Gate, Gates, Ink, Ledger, Slot, Stage, place_rest, resume, work,
+    ConnectionCounters, BUFFER_BYTES, ConnectionAdmission, AdmissionKeys, ReleaseStore, Ledger, Slot, Stage, place_partial_frame, replay, process_batch,
 };
 
 /// Batches that are still read of a connection that is cut: 4 MiB, more than any buffer.
@@ -38,14 +38,14 @@ pub(super) enum Unrecoverable {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source<'a> {
     pub(super) ledger: &'a Ledger,
-    pub(super) gates: &'a Gates,
+    pub(super) admission_keys: &'a AdmissionKeys,
     pub(super) slot: u32,
 }
 
 impl Source<'_> {
-    fn gate(&self, generation: u32) -> Gate<'_> {
-        Gate {
-            gates: self.gates,
+    fn admission(&self, generation: u32) -> ConnectionAdmission<'_> {
+        ConnectionAdmission {
+            admission_keys: self.admission_keys,
             ledger: self.ledger,
             slot: self.slot,
             generation,
@@ -61,24 +61,24 @@ impl Source<'_> {
 pub(super) fn replay(
     source: Source<'_>,
     connection: &HeldConnection,
-    account: &mut Account,
+    connection_counters: &mut ConnectionCounters,
 ) -> Result<(), Unrecoverable> {
     // Its worker had finished with it and only not yet let go.
-    if account.stage == Stage::Closed {
+    if connection_counters.stage == Stage::Closed {
         return Ok(());
     }
     // The ledger is untrusted: figures that no worker of ours commits are not calculated with.
-    if !account.is_possible() {
+    if !connection_counters.is_possible() {
         return Err(Unrecoverable::Impossible);
     }
     let taken = bytes_taken(&connection.socket)?;
-    let left = uncommitted(taken, account)?;
+    let left = uncommitted(taken, connection_counters)?;
     if left > 0 {
-        let gate = source.gate(connection.generation);
+        let admission = source.admission(connection.generation);
         // What ended the worker may be a fault of ours in this very code: then it costs this one
         // client, not the server.
         let resumed = catch_unwind(AssertUnwindSafe(|| {
-            resume(source.record(), account, left, now_ns(), &gate, &Ink);
+            replay(source.record(), connection_counters, left, now_ns(), &admission, &ReleaseStore);
         }));
         resumed.map_err(|_| Unrecoverable::Deadly)?;
     }
@@ -86,14 +86,14 @@ pub(super) fn replay(
     // worker had written the kernel counts as well. Never less than it had committed, and never
     // more than is owed.
     let put = bytes_put(&connection.socket)?.saturating_sub(connection.put_at_start);
-    account.written = put.min(account.owed).max(account.written.min(account.owed));
+    connection_counters.reply_bytes_sent = put.min(connection_counters.reply_bytes_queued).max(connection_counters.reply_bytes_sent.min(connection_counters.reply_bytes_queued));
     Ok(())
 }
 
 /// Bytes that lie in the slot's buffer, behind the part of a frame that the account holds.
-fn uncommitted(taken: u64, account: &Account) -> Result<usize, Unrecoverable> {
-    let committed = account.bytes;
-    let room = BUFFER_BYTES - usize::from(account.rest_bytes);
+fn uncommitted(taken: u64, connection_counters: &ConnectionCounters) -> Result<usize, Unrecoverable> {
+    let committed = connection_counters.bytes;
+    let room = BUFFER_BYTES - usize::from(connection_counters.partial_frame_bytes);
     taken
         .checked_sub(committed)
         .and_then(|left| usize::try_from(left).ok())
@@ -106,20 +106,20 @@ fn uncommitted(taken: u64, account: &Account) -> Result<usize, Unrecoverable> {
 pub(super) fn read_to_the_end(
     source: Source<'_>,
     connection: &HeldConnection,
-    account: &mut Account,
+    connection_counters: &mut ConnectionCounters,
 ) {
     let record = source.record();
-    let gate = source.gate(connection.generation);
+    let admission = source.admission(connection.generation);
     for _ in 0..BATCHES_AFTER_CUT {
-        let at = place_rest(record, account, &Ink);
+        let at = place_partial_frame(record, connection_counters, &ReleaseStore);
         match receive_into(&connection.socket, &record.buffer.0, at) {
-            Ok(taken) if taken > 0 => work(record, account, taken, now_ns(), &gate, &Ink),
+            Ok(taken) if taken > 0 => process_batch(record, connection_counters, taken, now_ns(), &admission, &ReleaseStore),
             _ => break,
         }
     }
-    account.end = account.end_of_cut();
-    account.stage = Stage::Closed;
-    record.commit(account, &Ink);
+    connection_counters.end = connection_counters.end_of_cut();
+    connection_counters.stage = Stage::Closed;
+    record.commit(connection_counters, &ReleaseStore);
 }
 
 #[cfg(test)]
@@ -135,7 +135,7 @@ mod tests {
 
     struct World {
         ledger: Ledger,
-        gates: Gates,
+        admission_keys: AdmissionKeys,
         connection: HeldConnection,
         client: TcpStream,
     }
@@ -144,7 +144,7 @@ mod tests {
         /// A raw client that is connected and has sent nothing.
         fn new() -> Self {
             let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
-            ledger.raw_seats().store(1, Ordering::Release);
+            ledger.raw_client_limit().store(1, Ordering::Release);
             let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (socket, peer) = listener.accept().unwrap();
@@ -161,7 +161,7 @@ mod tests {
             };
             Self {
                 ledger,
-                gates: Gates::new(true),
+                admission_keys: AdmissionKeys::new(true),
                 connection,
                 client,
             }
@@ -170,7 +170,7 @@ mod tests {
         fn source(&self) -> Source<'_> {
             Source {
                 ledger: &self.ledger,
-                gates: &self.gates,
+                admission_keys: &self.admission_keys,
                 slot: 0,
             }
         }
@@ -185,38 +185,38 @@ mod tests {
             }
         }
 
-        fn replay(&self, account: &mut Account) -> Result<(), Unrecoverable> {
-            replay(self.source(), &self.connection, account)
+        fn replay(&self, connection_counters: &mut ConnectionCounters) -> Result<(), Unrecoverable> {
+            replay(self.source(), &self.connection, connection_counters)
         }
     }
 
     #[test]
     fn what_was_taken_and_not_committed_is_counted_once() {
         let mut world = World::new();
-        let mut account = Account::default();
+        let mut connection_counters = ConnectionCounters::default();
         world.send_and_take(100, 0);
         for _ in 0..2 {
-            world.replay(&mut account).unwrap();
-            let counted = (account.packets, account.bytes, account.rest_bytes);
+            world.replay(&mut connection_counters).unwrap();
+            let counted = (connection_counters.packets, connection_counters.bytes, connection_counters.partial_frame_bytes);
             assert_eq!(counted, (3, 100, 4));
         }
-        assert_eq!(world.ledger.slots()[0].account().unwrap().packets, 3);
+        assert_eq!(world.ledger.slots()[0].counters().unwrap().packets, 3);
     }
 
     #[test]
     fn figures_that_contradict_each_other_or_the_kernel_are_not_calculated_with() {
         let mut world = World::new();
         world.send_and_take(100, 0);
-        let mut impossible = Account {
+        let mut impossible = ConnectionCounters {
             packets: 9,
-            ..Account::default()
+            ..ConnectionCounters::default()
         };
         let error = world.replay(&mut impossible).unwrap_err();
         assert!(matches!(error, Unrecoverable::Impossible), "{error}");
-        let mut ahead = Account {
+        let mut ahead = ConnectionCounters {
             stage: Stage::Raw,
             bytes: 224,
-            ..Account::default()
+            ..ConnectionCounters::default()
         };
         let error = world.replay(&mut ahead).unwrap_err();
         assert_eq!(
@@ -227,15 +227,15 @@ mod tests {
 
     #[test]
     fn the_buffer_holds_no_more_than_the_buffer() {
-        let account = Account::default();
-        assert_eq!(uncommitted(5, &account).unwrap(), 5);
+        let connection_counters = ConnectionCounters::default();
+        assert_eq!(uncommitted(5, &connection_counters).unwrap(), 5);
         let most = BUFFER_BYTES as u64;
-        assert_eq!(uncommitted(most, &account).unwrap(), BUFFER_BYTES);
-        assert!(uncommitted(most + 1, &account).is_err());
-        let part_of_a_frame = Account {
-            rest_bytes: 1,
+        assert_eq!(uncommitted(most, &connection_counters).unwrap(), BUFFER_BYTES);
+        assert!(uncommitted(most + 1, &connection_counters).is_err());
+        let part_of_a_frame = ConnectionCounters {
+            partial_frame_bytes: 1,
             bytes: 1,
-            ..account
+            ..connection_counters
         };
         assert!(uncommitted(most + 1, &part_of_a_frame).is_err());
         assert!(uncommitted(0, &part_of_a_frame).is_err());
@@ -244,15 +244,15 @@ mod tests {
     #[test]
     fn what_still_lies_in_the_socket_of_a_cut_connection_is_counted() {
         let mut world = World::new();
-        let mut account = Account::default();
+        let mut connection_counters = ConnectionCounters::default();
         world.send_and_take(64, 0);
-        world.replay(&mut account).unwrap();
+        world.replay(&mut connection_counters).unwrap();
         world.client.write_all(&[b'X'; 96]).unwrap();
         while bytes_unread(&world.connection) < 96 {}
-        read_to_the_end(world.source(), &world.connection, &mut account);
-        assert_eq!((account.packets, account.stage), (5, Stage::Closed));
-        assert_eq!(account.end, End::Cut);
-        assert_eq!(world.ledger.slots()[0].account().unwrap().packets, 5);
+        read_to_the_end(world.source(), &world.connection, &mut connection_counters);
+        assert_eq!((connection_counters.packets, connection_counters.stage), (5, Stage::Closed));
+        assert_eq!(connection_counters.end, End::Cut);
+        assert_eq!(world.ledger.slots()[0].counters().unwrap().packets, 5);
     }
 
     fn bytes_unread(connection: &HeldConnection) -> u64 {

@@ -28,7 +28,7 @@ pub(super) fn restore(
         ));
     }
     for key in &state.admission_keys {
-        parts.gates.admit(key.restore()?);
+        parts.admission_keys.admit(key.restore()?);
     }
     let slots = parts.ledger.slots().len() as u32;
     parts.connections =
@@ -54,7 +54,7 @@ pub(super) fn begin(parts: &mut Parts) {
     // What is in the lines until now is not theirs.
     parts.workers.forgive_silence(now_ns);
     parts.workers.send_to_all(ToWorker::Begin);
-    for agent in parts.gates.agents().to_vec() {
+    for agent in parts.admission_keys.agents().to_vec() {
         parts.workers.send_to_all(ToWorker::Admit(agent));
     }
     parts.set_raw_places();

@@ -12,7 +12,7 @@ use super::{
     request::Reply,
 };
 use crate::{
-    ledger::{Account, AgentKey, RUNS_MAX, ToWorker},
+    ledger::{ConnectionCounters, AdmissionKey, RUNS_MAX, ToWorker},
     model::FinalCounters,
 };
 
@@ -34,10 +34,10 @@ pub(super) fn admit(parts: &mut Parts, admission: &Admission) -> Result<(), Admi
     })?;
     // Now and not when its last run was closed, since a worker that was behind may have given a
     // place there since.
-    let _ = parts.ledger.clear_row(row);
+    let _ = parts.ledger.clear_client_table(row);
     info!(run_id = %admission.run, clients = admission.clients, "admitted");
     for (index, (share, key)) in admission.agents.iter().enumerate() {
-        parts.admit_agent(AgentKey {
+        parts.admit_agent(AdmissionKey {
             row: row as u32,
             run: admission.run,
             agent: index as u16,
@@ -78,7 +78,7 @@ pub(super) fn finish_closed(parts: &mut Parts) {
         let Some(counted) = parts.counters.runs.remove(&run) else {
             continue;
         };
-        parts.gates.dismiss(run);
+        parts.admission_keys.dismiss(run);
         // Again, for a worker that was started in the meantime.
         parts.workers.send_to_all(ToWorker::Dismiss { run });
         let reply = parts.runs.end(run, counted.row, now_ns());
@@ -92,10 +92,10 @@ pub(super) fn finish_closed(parts: &mut Parts) {
 }
 
 fn slots_of(parts: &Parts, run: RunId) -> Vec<u32> {
-    let is_of_run = |account: &Account| account.is_client() && account.run == run.bits();
+    let is_of_run = |connection_counters: &ConnectionCounters| connection_counters.is_client() && connection_counters.run == run.bits();
     parts
         .live()
-        .filter(|(account, ..)| is_of_run(account))
+        .filter(|(connection_counters, ..)| is_of_run(connection_counters))
         .map(|(_, _, slot, _)| slot)
         .collect()
 }

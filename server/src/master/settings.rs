@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use metronome_proto::seal::Key;
 
 use super::worker_pool::PoolSettings;
-use crate::{coalescing::RxCoalesce, ledger::Ledger};
+use crate::{rx_batching::RxBatching, ledger::Ledger};
 
 /// The flags of the master, its listener, and the ledger of the server that it takes over from.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Settings {
     /// Pin worker i to the i-th core of those allowed.
     pub(crate) pin_workers: bool,
     /// How the workers read.
-    pub(crate) rx_coalesce: RxCoalesce,
+    pub(crate) rx_batching: RxBatching,
     /// The ledger of the server that this one is to take over from; the workers start, and all else
     /// waits.
     pub(crate) ledger: Option<Ledger>,
@@ -38,7 +38,7 @@ impl Settings {
             accept_raw: self.accept_raw,
             high_priority: self.high_priority,
             pin_workers: self.pin_workers,
-            rx_coalesce: self.rx_coalesce,
+            rx_batching: self.rx_batching,
         }
     }
 }

@@ -10,7 +10,7 @@ use metronome_proto::{
 };
 
 use crate::{
-    ledger::{Account, AgentKey, BUFFER_BYTES, Dimensions, Gate, Gates, Ink, Ledger, Stage, work},
+    ledger::{ConnectionCounters, AdmissionKey, BUFFER_BYTES, Dimensions, ConnectionAdmission, AdmissionKeys, ReleaseStore, Ledger, Stage, process_batch},
     model::AgentShare,
 };
 
@@ -24,9 +24,9 @@ pub const CLIENT: u16 = 3;
 #[derive(Debug)]
 pub struct Batch {
     ledger: Ledger,
-    gates: Gates,
+    admission_keys: AdmissionKeys,
     /// After the hello: each working off begins here.
-    account: Account,
+    connection_counters: ConnectionCounters,
     bytes: usize,
 }
 
@@ -35,9 +35,9 @@ impl Batch {
     /// sequence from 0.
     pub fn received(frames: &[Frame]) -> io::Result<Self> {
         let ledger = Ledger::create(Dimensions { slots: 1 })?;
-        let mut gates = Gates::new(false);
+        let mut admission_keys = AdmissionKeys::new(false);
         let (run, key) = (RunId::from_bits(5), [9; 32]);
-        gates.admit(AgentKey {
+        admission_keys.admit(AdmissionKey {
             row: 0,
             run,
             agent: 0,
@@ -54,13 +54,13 @@ impl Batch {
         .seal(&Key::from_bytes(key));
         let mut batch = Self {
             ledger,
-            gates,
-            account: Account::default(),
+            admission_keys,
+            connection_counters: ConnectionCounters::default(),
             bytes: 0,
         };
         batch.receive(&[hello]);
-        batch.account = batch.worked_off(1);
-        if batch.account.stage != Stage::Packets {
+        batch.connection_counters = batch.processed(1);
+        if batch.connection_counters.stage != Stage::Packets {
             return Err(io::Error::other("the hello was not taken"));
         }
         batch.receive(frames);
@@ -71,7 +71,7 @@ impl Batch {
         for (position, frame) in frames.iter().enumerate() {
             self.ledger.slots()[0]
                 .buffer
-                .set_frame(position, frame, &Ink);
+                .set_frame(position, frame, &ReleaseStore);
         }
         self.bytes = frames.len() * FRAME_BYTES;
     }
@@ -80,35 +80,35 @@ impl Batch {
     /// packets counted.
     #[must_use]
     pub fn work_off(&self, read_ns: u64) -> u64 {
-        self.worked_off(read_ns).packets
+        self.processed(read_ns).packets
     }
 
-    fn worked_off(&self, read_ns: u64) -> Account {
-        let mut account = self.account;
-        let gate = Gate {
-            gates: &self.gates,
+    fn processed(&self, read_ns: u64) -> ConnectionCounters {
+        let mut connection_counters = self.connection_counters;
+        let admission = ConnectionAdmission {
+            admission_keys: &self.admission_keys,
             ledger: &self.ledger,
             slot: 0,
             generation: 1,
         };
-        work(
+        process_batch(
             &self.ledger.slots()[0],
-            &mut account,
+            &mut connection_counters,
             self.bytes,
             read_ns,
-            &gate,
-            &Ink,
+            &admission,
+            &ReleaseStore,
         );
-        account
+        connection_counters
     }
 
     /// Commits the account, as the end of every batch does.
     pub fn commit(&self) {
-        self.ledger.slots()[0].commit(&self.account, &Ink);
+        self.ledger.slots()[0].commit(&self.connection_counters, &ReleaseStore);
     }
 
     /// Counts a time in one of the ledger's histograms.
     pub fn record(&self, bucket: usize) {
-        self.ledger.slots()[0].record(0, bucket, 1, &Ink);
+        self.ledger.slots()[0].record(0, bucket, 1, &ReleaseStore);
     }
 }

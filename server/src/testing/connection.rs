@@ -15,8 +15,8 @@ use metronome_proto::{
 
 use crate::{
     ledger::{
-        Account, AgentKey, Dimensions, Gate, Gates, Ink, Ledger, Pen, RUNS_MAX, Stage, place_rest,
-        resume, work,
+        ConnectionCounters, AdmissionKey, Dimensions, ConnectionAdmission, AdmissionKeys, ReleaseStore, Ledger, CommitWriter, RUNS_MAX, Stage, place_partial_frame,
+        replay, process_batch,
     },
     model::AgentShare,
 };
@@ -39,8 +39,8 @@ const ROW: u32 = 1;
 #[derive(Debug)]
 pub struct Connection {
     ledger: Ledger,
-    gates: Gates,
-    account: Account,
+    admission_keys: AdmissionKeys,
+    connection_counters: ConnectionCounters,
     taken: u64,
     now_ns: u64,
 }
@@ -53,7 +53,7 @@ pub struct Counted {
     pub is_raw: bool,
     pub is_refused: bool,
     pub bytes: u64,
-    pub rest_bytes: usize,
+    pub partial_frame_bytes: usize,
     pub packets: u64,
     pub next_sequence: u64,
     pub gaps: u64,
@@ -62,7 +62,7 @@ pub struct Counted {
     pub corrupt: u64,
     pub digest: u64,
     /// From a verified end.
-    pub told_sent: Option<u64>,
+    pub reported_sent: Option<u64>,
     pub histogram_counts: [u64; 3],
     /// Everything that it is to be sent.
     pub replies: Vec<Frame>,
@@ -72,9 +72,9 @@ impl Connection {
     /// A new connection, with room for one raw client.
     pub fn open() -> io::Result<Self> {
         let ledger = Ledger::create(Dimensions { slots: 1 })?;
-        ledger.raw_seats().store(1, Ordering::Release);
-        let mut gates = Gates::new(true);
-        gates.admit(AgentKey {
+        ledger.raw_client_limit().store(1, Ordering::Release);
+        let mut admission_keys = AdmissionKeys::new(true);
+        admission_keys.admit(AdmissionKey {
             row: ROW,
             run: HELLO.run,
             agent: HELLO.agent,
@@ -84,8 +84,8 @@ impl Connection {
         });
         Ok(Self {
             ledger,
-            gates,
-            account: Account::default(),
+            admission_keys,
+            connection_counters: ConnectionCounters::default(),
             taken: 0,
             now_ns: 0,
         })
@@ -93,9 +93,9 @@ impl Connection {
 
     /// The same, as if nothing had come yet. Cheaper than a new one.
     pub fn open_again(&mut self) -> io::Result<()> {
-        (self.account, self.taken) = (Account::default(), 0);
-        self.ledger.clear_row(ROW as usize)?;
-        self.ledger.clear_row(RUNS_MAX)?;
+        (self.connection_counters, self.taken) = (ConnectionCounters::default(), 0);
+        self.ledger.clear_client_table(ROW as usize)?;
+        self.ledger.clear_client_table(RUNS_MAX)?;
         self.ledger.clear_slot(0)
     }
 
@@ -105,20 +105,20 @@ impl Connection {
         self.now_ns += 1_000;
         self.fill_buffer(bytes);
         self.taken += bytes.len() as u64;
-        let is_resumed = |attempt: usize| attempt > 0;
+        let is_replayed = |attempt: usize| attempt > 0;
         let lives = stores_before_deaths.iter().copied().chain([usize::MAX]);
         for (attempt, stores) in lives.enumerate() {
-            let left = (self.taken - self.account.bytes) as usize;
+            let left = (self.taken - self.connection_counters.bytes) as usize;
             if left > 0 || bytes.is_empty() {
-                self.live(left, &Mortal(Cell::new(stores)), is_resumed(attempt));
+                self.live(left, &Mortal(Cell::new(stores)), is_replayed(attempt));
             }
         }
     }
 
-    fn live(&mut self, left: usize, pen: &Mortal, is_resumed: bool) {
-        let mut account = self.account;
-        let gate = Gate {
-            gates: &self.gates,
+    fn live(&mut self, left: usize, writer: &Mortal, is_replayed: bool) {
+        let mut connection_counters = self.connection_counters;
+        let admission = ConnectionAdmission {
+            admission_keys: &self.admission_keys,
             ledger: &self.ledger,
             slot: 0,
             generation: 1,
@@ -126,15 +126,15 @@ impl Connection {
         let slot = &self.ledger.slots()[0];
         // Whether it died is seen from the ledger, as the master sees it.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            let take = if is_resumed { resume } else { work };
-            take(slot, &mut account, left, self.now_ns, &gate, pen);
+            let take = if is_replayed { replay } else { process_batch };
+            take(slot, &mut connection_counters, left, self.now_ns, &admission, writer);
         }));
-        self.account = slot.account().unwrap_or(self.account);
+        self.connection_counters = slot.counters().unwrap_or(self.connection_counters);
     }
 
     fn fill_buffer(&self, bytes: &[u8]) {
         let slot = &self.ledger.slots()[0];
-        let at = place_rest(slot, &self.account, &Ink);
+        let at = place_partial_frame(slot, &self.connection_counters, &ReleaseStore);
         for (position, byte) in (at..).zip(bytes) {
             let word = &slot.buffer.0[position / 8];
             let mut value = word.load(Ordering::Relaxed).to_ne_bytes();
@@ -146,26 +146,26 @@ impl Connection {
     /// What the ledger says now.
     #[must_use]
     pub fn counted(&self) -> Counted {
-        let (account, slot) = (&self.account, &self.ledger.slots()[0]);
+        let (connection_counters, slot) = (&self.connection_counters, &self.ledger.slots()[0]);
         Counted {
-            is_opening: account.stage == Stage::Opening,
-            is_client: account.is_client(),
-            is_raw: account.is_raw,
-            is_refused: account.stage == Stage::Refused,
-            bytes: account.bytes,
-            rest_bytes: usize::from(account.rest_bytes),
-            packets: account.packets,
-            next_sequence: account.next_sequence,
-            gaps: account.gaps,
-            duplicated: account.duplicated,
-            reordered: account.reordered,
-            corrupt: account.corrupt,
-            digest: account.digest,
-            told_sent: account.has_end.then_some(account.told_sent),
+            is_opening: connection_counters.stage == Stage::Opening,
+            is_client: connection_counters.is_client(),
+            is_raw: connection_counters.is_raw,
+            is_refused: connection_counters.stage == Stage::Refused,
+            bytes: connection_counters.bytes,
+            partial_frame_bytes: usize::from(connection_counters.partial_frame_bytes),
+            packets: connection_counters.packets,
+            next_sequence: connection_counters.next_sequence,
+            gaps: connection_counters.gaps,
+            duplicated: connection_counters.duplicated,
+            reordered: connection_counters.reordered,
+            corrupt: connection_counters.corrupt,
+            digest: connection_counters.digest,
+            reported_sent: connection_counters.has_end.then_some(connection_counters.reported_sent),
             histogram_counts: std::array::from_fn(|histogram| slot.count(histogram)),
-            replies: (0..account.owed)
+            replies: (0..connection_counters.reply_bytes_queued)
                 .step_by(FRAME_BYTES)
-                .map(|at| slot.outgoing(at))
+                .map(|at| slot.reply(at))
                 .collect(),
         }
     }
@@ -174,14 +174,14 @@ impl Connection {
 /// Dies after so many stores. `resume_unwind` calls no panic hook: to a fuzzer this is no crash.
 struct Mortal(Cell<usize>);
 
-impl Pen for Mortal {
-    fn put(&self, cell: &AtomicU64, value: u64) {
+impl CommitWriter for Mortal {
+    fn store(&self, cell: &AtomicU64, value: u64) {
         let left = self
             .0
             .get()
             .checked_sub(1)
             .unwrap_or_else(|| resume_unwind(Box::new("died")));
         self.0.set(left);
-        Ink.put(cell, value);
+        ReleaseStore.store(cell, value);
     }
 }

@@ -6,10 +6,10 @@ use metronome_proto::{plan::Plan, rate::Rate, v1};
 use zerocopy::FromBytes as _;
 
 use crate::{
-    ledger::{BUFFER_BYTES, Dimensions, Gate, Gates, Ink, Ledger, Slot, Stage, resume},
+    ledger::{BUFFER_BYTES, Dimensions, ConnectionAdmission, AdmissionKeys, ReleaseStore, Ledger, Slot, Stage, replay},
     master::testing::keep_books,
     model::AgentShare,
-    verdict::{AgentAccount, Evidence, conclude},
+    verdict::{AgentRecords, Evidence, conclude},
 };
 
 /// The ledger as a broken worker may have left it: words at any places of a slot, the rest zero.
@@ -23,36 +23,36 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
     let Ok(slot) = Slot::read_from_bytes(&bytes).map(Box::new) else {
         return;
     };
-    let Some(mut account) = slot.account() else {
+    let Some(mut connection_counters) = slot.counters() else {
         return;
     };
-    let taken = account.bytes.checked_add(u64::from(left));
-    if taken.is_some() && account.is_possible() && account.stage != Stage::Closed {
+    let taken = connection_counters.bytes.checked_add(u64::from(left));
+    if taken.is_some() && connection_counters.is_possible() && connection_counters.stage != Stage::Closed {
         let Ok(other) = Ledger::create(Dimensions { slots: 1 }) else {
             return;
         };
-        let gate = Gate {
-            gates: &Gates::new(false),
+        let admission = ConnectionAdmission {
+            admission_keys: &AdmissionKeys::new(false),
             ledger: &other,
             slot: 0,
             generation: 1,
         };
-        let room = BUFFER_BYTES - usize::from(account.rest_bytes);
-        resume(
+        let room = BUFFER_BYTES - usize::from(connection_counters.partial_frame_bytes);
+        replay(
             &slot,
-            &mut account,
+            &mut connection_counters,
             usize::from(left).min(room),
             1,
-            &gate,
-            &Ink,
+            &admission,
+            &ReleaseStore,
         );
         assert!(
-            account.is_possible(),
-            "what could be became what cannot be: {account:?}"
+            connection_counters.is_possible(),
+            "what could be became what cannot be: {connection_counters:?}"
         );
     }
-    let record = keep_books(&account, &slot, taken);
-    let mut agent = AgentAccount::new("fuzz".into(), AgentShare::new(0, 1, account.shares_clock));
+    let record = keep_books(&connection_counters, &slot, taken);
+    let mut agent = AgentRecords::new("fuzz".into(), AgentShare::new(0, 1, connection_counters.shares_clock));
     agent.take(v1::ClientRecords {
         run_id: String::new(),
         clients: vec![told],

@@ -16,7 +16,7 @@ use super::{
     offer::{InheritedFds, Offer},
     protocol::{Kind, send_state},
 };
-use crate::text;
+use crate::model::text;
 
 /// How often a wait looks whether it was given up.
 const LOOK_EVERY_NS: u64 = 100_000_000;

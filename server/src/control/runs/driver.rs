@@ -36,7 +36,7 @@ use crate::{
         run::{Action, Event, RunStateMachine},
     },
     upgrade::{Protobuf, SavedRun},
-    verdict::{AgentAccount, StopCause},
+    verdict::{AgentRecords, StopCause},
 };
 
 /// Watchers get two snapshots a second.
@@ -50,7 +50,7 @@ pub(super) struct DriverInput {
     pub(super) plan: Plan,
     pub(super) run: v1::Run,
     /// By the agents' indices.
-    pub(super) accounts: Vec<AgentAccount>,
+    pub(super) accounts: Vec<AgentRecords>,
     pub(super) inbox: mpsc::Receiver<FromAgent>,
     /// The span of the whole run; its phases are its children.
     pub(super) span: Span,
@@ -62,7 +62,7 @@ pub(super) struct Driver {
     id: RunId,
     plan: Plan,
     run: v1::Run,
-    accounts: Vec<AgentAccount>,
+    accounts: Vec<AgentRecords>,
     orders: Orders,
     inbox: mpsc::Receiver<FromAgent>,
     ends: DriverEnds,

@@ -10,7 +10,7 @@ use metronome_proto::{
 
 use crate::{
     model::{LiveCounters, Times, run::RunStateMachine},
-    verdict::AgentAccount,
+    model::AgentRecords,
 };
 
 /// Two readings closer than this give no rate: a late one is followed by one that is in time.
@@ -38,7 +38,7 @@ pub(super) struct SnapshotBuilder {
 }
 
 impl SnapshotBuilder {
-    pub(super) fn new(plan: Plan, run_id: String, agents: &[AgentAccount]) -> Self {
+    pub(super) fn new(plan: Plan, run_id: String, agents: &[AgentRecords]) -> Self {
         Self {
             plan,
             run_id,
@@ -61,7 +61,7 @@ impl SnapshotBuilder {
         &mut self,
         snapshot: v1::Snapshot,
         reported: &[(u64, u64)],
-        agents: &[AgentAccount],
+        agents: &[AgentRecords],
     ) {
         for (agent, ((sent, _), account)) in reported.iter().zip(agents).enumerate() {
             self.take_progress(
@@ -91,7 +91,7 @@ impl SnapshotBuilder {
         &mut self,
         agent: usize,
         progress: &v1::Progress,
-        account: &AgentAccount,
+        account: &AgentRecords,
     ) {
         let Some(known) = self.progress.get_mut(agent) else {
             return;
@@ -125,7 +125,7 @@ impl SnapshotBuilder {
     pub(super) fn build(
         &mut self,
         state_machine: &RunStateMachine,
-        agents: &[AgentAccount],
+        agents: &[AgentRecords],
         now_ns: u64,
     ) -> v1::Snapshot {
         self.number = self.number.saturating_add(1);
@@ -179,7 +179,7 @@ impl SnapshotBuilder {
         self.received_hz
     }
 
-    fn note(&self, state_machine: &RunStateMachine, agents: &[AgentAccount]) -> String {
+    fn note(&self, state_machine: &RunStateMachine, agents: &[AgentRecords]) -> String {
         if !self.trouble.is_empty() {
             return self.trouble.clone();
         }
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn snapshots_show_what_is_due_sent_and_received() {
-        let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
+        let agents = [AgentRecords::new("a".into(), AgentShare::new(0, 2, true))];
         let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
         let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
         let first = builder.build(&state_machine, &agents, 0);
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn what_another_server_has_shown_goes_on_from_there() {
-        let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
+        let agents = [AgentRecords::new("a".into(), AgentShare::new(0, 2, true))];
         let shown = v1::Snapshot {
             received: 900,
             clients_connected: 2,
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn an_agent_cannot_make_progress_fall_or_exceed_its_share() {
-        let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
+        let agents = [AgentRecords::new("a".into(), AgentShare::new(0, 2, true))];
         let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
         let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
         for (reported, shown) in [(5, 5), (3, 5), (u64::MAX, 20_000), (0, 20_000)] {
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn nothing_becomes_due_after_a_stop() {
-        let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
+        let agents = [AgentRecords::new("a".into(), AgentShare::new(0, 2, true))];
         let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
         let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);

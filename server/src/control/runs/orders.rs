@@ -12,7 +12,7 @@ use metronome_proto::{
 use metronome_telemetry as telemetry;
 use tracing::Span;
 
-use crate::{config::Secret, model::run::PREPARE_NS, verdict::AgentAccount};
+use crate::{config::Secret, model::run::PREPARE_NS, model::AgentRecords};
 
 /// An agent gives up this much before the server does, so that its reason still arrives.
 const PREPARE_MARGIN_NS: u64 = 2_000_000_000;
@@ -31,7 +31,7 @@ pub(super) struct Orders {
 
 impl Orders {
     /// The order to connect all clients of an agent's share.
-    pub(super) fn prepare(&self, agent: usize, account: &AgentAccount) -> Message {
+    pub(super) fn prepare(&self, agent: usize, account: &AgentRecords) -> Message {
         let index = wire_index(agent);
         let plan = &self.plan;
         Message::Prepare(v1::Prepare {
@@ -62,7 +62,7 @@ impl Orders {
 
     /// The order to send the first packet at `start_at_ns`. An agent with another clock counts from
     /// when the order arrives.
-    pub(super) fn start(&self, account: &AgentAccount, start_at_ns: u64, now_ns: u64) -> Message {
+    pub(super) fn start(&self, account: &AgentRecords, start_at_ns: u64, now_ns: u64) -> Message {
         Message::Start(v1::Start {
             run_id: self.id.to_string(),
             start_at_ns: if account.share.shares_clock {

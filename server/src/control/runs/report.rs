@@ -14,7 +14,7 @@ use crate::{
     control::agents::AgentCounters,
     model::FinalCounters,
     store::Store,
-    verdict::{AgentAccount, Conclusion, Evidence, StopCause, conclude},
+    verdict::{AgentRecords, Conclusion, Evidence, StopCause, conclude},
     wall_clock::{self, timestamp},
 };
 
@@ -26,7 +26,7 @@ pub(super) struct FinishedRun {
     pub(super) id: RunId,
     pub(super) plan: Plan,
     pub(super) run: v1::Run,
-    pub(super) accounts: Vec<AgentAccount>,
+    pub(super) accounts: Vec<AgentRecords>,
     pub(super) record: Option<FinalCounters>,
     pub(super) start_at_ns: Option<u64>,
     /// Set when a stop came before the schedule was over.
@@ -90,7 +90,7 @@ fn with_report(
     let evidence = Evidence {
         plan: &plan,
         agents: &accounts,
-        record: record.as_ref(),
+        counters: record.as_ref(),
         start_at_ns,
         stopped,
         notes,

@@ -21,7 +21,7 @@ use crate::{
     },
     master::admission::{Admission, AdmitError},
     store::InsertError,
-    verdict::AgentAccount,
+    model::AgentRecords,
     wall_clock,
 };
 
@@ -146,7 +146,7 @@ fn spawn(
     agents: &[AssignedAgent],
     inbox: mpsc::Receiver<FromAgent>,
 ) {
-    let account = |agent: &AssignedAgent| AgentAccount::new(agent.name.clone(), agent.share);
+    let account = |agent: &AssignedAgent| AgentRecords::new(agent.name.clone(), agent.share);
     let span = tracing::info_span!("run", run_id = %id);
     trace_report::begin(&span, &run.run_id, &request.plan, agents.len());
     let input = DriverInput {

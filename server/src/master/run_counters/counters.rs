@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::open_run::{OpenRun, add_times};
 use crate::{
-    ledger::{Account, End, Slot, Stage},
+    ledger::{ConnectionCounters, End, Slot, Stage},
     master::admission::Admission,
     model::{
         Incident, LiveCounters, RawClientCounters, RawCounters, ServerStatus, TotalCounters,
@@ -39,7 +39,7 @@ pub(crate) struct RunCounters {
 
 /// A connection that has ended, as it is recorded.
 pub(crate) struct ClosedConnection<'a> {
-    pub(crate) account: &'a Account,
+    pub(crate) connection_counters: &'a ConnectionCounters,
     pub(crate) record: &'a Slot,
     pub(crate) peer: SocketAddr,
     /// The worker that read it last.
@@ -73,8 +73,8 @@ impl RunCounters {
     }
 
     /// Attributes packets to the worker that counted them, or to the recovery when there is none.
-    pub(crate) fn credit(&mut self, account: &Account, worker: Option<usize>, packets: u64) {
-        if let Some(counted) = self.run_of(account) {
+    pub(crate) fn credit(&mut self, connection_counters: &ConnectionCounters, worker: Option<usize>, packets: u64) {
+        if let Some(counted) = self.run_of(connection_counters) {
             counted.credit(worker, packets);
         }
     }
@@ -103,26 +103,26 @@ impl RunCounters {
     /// Counts a connection that has ended, once.
     pub(crate) fn record_closed(&mut self, closed: &ClosedConnection<'_>) {
         let ClosedConnection {
-            account,
+            connection_counters,
             record,
             peer,
             worker,
             bytes_taken,
         } = *closed;
         let worker = worker.map_or(u32::MAX, |worker| worker as u32);
-        if account.is_client() {
-            self.totals.add(account, record);
+        if connection_counters.is_client() {
+            self.totals.add(connection_counters, record);
         }
-        if account.end == End::Refused {
-            self.record_refusal(account.refusal);
-        } else if let Some(counted) = self.run_of(account) {
-            counted.record_closed(account, record, worker, bytes_taken);
-        } else if is_shown_as_raw(account) {
+        if connection_counters.end == End::Refused {
+            self.record_refusal(connection_counters.refusal);
+        } else if let Some(counted) = self.run_of(connection_counters) {
+            counted.record_closed(connection_counters, record, worker, bytes_taken);
+        } else if is_shown_as_raw(connection_counters) {
             self.raw.connections = self.raw.connections.saturating_add(1);
-            self.raw.packets = self.raw.packets.saturating_add(account.packets);
-            self.raw.bytes = self.raw.bytes.saturating_add(account.bytes);
+            self.raw.packets = self.raw.packets.saturating_add(connection_counters.packets);
+            self.raw.bytes = self.raw.bytes.saturating_add(connection_counters.bytes);
             self.raw_ended
-                .push_front(raw_client(account, peer, worker, false));
+                .push_front(raw_client(connection_counters, peer, worker, false));
             self.raw_ended.truncate(RAW_ENDED_MAX);
         } else {
             // It ended before it had sent anything that decides what it is.
@@ -140,10 +140,10 @@ impl RunCounters {
         *counter = counter.saturating_add(1);
     }
 
-    fn run_of(&mut self, account: &Account) -> Option<&mut OpenRun> {
-        account
+    fn run_of(&mut self, connection_counters: &ConnectionCounters) -> Option<&mut OpenRun> {
+        connection_counters
             .is_client()
-            .then(|| self.runs.get_mut(&RunId::from_bits(account.run)))
+            .then(|| self.runs.get_mut(&RunId::from_bits(connection_counters.run)))
             .flatten()
     }
 
@@ -152,23 +152,23 @@ impl RunCounters {
         &self,
         run: RunId,
         histograms: bool,
-        live: impl Iterator<Item = (Account, &'a Slot)>,
+        live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> Option<LiveCounters> {
         let counted = self.runs.get(&run)?;
-        let of_run = live.filter(|(account, _)| account.is_client() && account.run == run.bits());
+        let of_run = live.filter(|(connection_counters, _)| connection_counters.is_client() && connection_counters.run == run.bits());
         Some(counted.read(histograms, of_run))
     }
 
     /// What all clients have sent, those that have ended and those that have not.
     pub(crate) fn read_totals<'a>(
         &self,
-        live: impl Iterator<Item = (Account, &'a Slot)>,
+        live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> TotalCounters {
         let mut totals = self.totals.clone();
-        for (account, record) in
-            live.filter(|(account, _)| account.is_client() && account.packets > 0)
+        for (connection_counters, record) in
+            live.filter(|(connection_counters, _)| connection_counters.is_client() && connection_counters.packets > 0)
         {
-            totals.add(&account, record);
+            totals.add(&connection_counters, record);
         }
         totals
     }
@@ -176,7 +176,7 @@ impl RunCounters {
     /// The server as a whole, but for the workers.
     pub(crate) fn read_server(
         &self,
-        live: impl Iterator<Item = (Account, SocketAddr, u32)>,
+        live: impl Iterator<Item = (ConnectionCounters, SocketAddr, u32)>,
     ) -> ServerStatus {
         let mut reading = ServerStatus {
             accepted: self.accepted,
@@ -187,19 +187,19 @@ impl RunCounters {
             raw: self.raw.clone(),
             ..ServerStatus::default()
         };
-        for (account, peer, worker) in live {
-            match account.stage {
+        for (connection_counters, peer, worker) in live {
+            match connection_counters.stage {
                 Stage::Opening | Stage::Refused => reading.pending += 1,
                 _ => reading.admitted += 1,
             }
-            if is_shown_as_raw(&account) {
+            if is_shown_as_raw(&connection_counters) {
                 reading.raw.connections = reading.raw.connections.saturating_add(1);
-                reading.raw.packets = reading.raw.packets.saturating_add(account.packets);
-                reading.raw.bytes = reading.raw.bytes.saturating_add(account.bytes);
+                reading.raw.packets = reading.raw.packets.saturating_add(connection_counters.packets);
+                reading.raw.bytes = reading.raw.bytes.saturating_add(connection_counters.bytes);
                 reading
                     .raw
                     .clients
-                    .push(raw_client(&account, peer, worker, true));
+                    .push(raw_client(&connection_counters, peer, worker, true));
             }
         }
         reading.raw.clients.extend(self.raw_ended.iter().cloned());
@@ -208,13 +208,13 @@ impl RunCounters {
 }
 
 impl TotalCounters {
-    fn add(&mut self, account: &Account, record: &Slot) {
+    fn add(&mut self, connection_counters: &ConnectionCounters, record: &Slot) {
         let sums = [
-            (&mut self.received, account.packets),
-            (&mut self.corrupt, account.corrupt),
-            (&mut self.duplicated, account.duplicated),
-            (&mut self.reordered, account.reordered),
-            (&mut self.gaps, account.gaps),
+            (&mut self.received, connection_counters.packets),
+            (&mut self.corrupt, connection_counters.corrupt),
+            (&mut self.duplicated, connection_counters.duplicated),
+            (&mut self.reordered, connection_counters.reordered),
+            (&mut self.gaps, connection_counters.gaps),
         ];
         // What is in the ledger may be anything; a sum that stands still is better than a panic.
         sums.into_iter()
@@ -224,20 +224,20 @@ impl TotalCounters {
 }
 
 /// Raw clients, and those of the static run, which has no counters.
-fn is_shown_as_raw(account: &Account) -> bool {
-    account.is_client() && account.run == 0 || account.is_raw
+fn is_shown_as_raw(connection_counters: &ConnectionCounters) -> bool {
+    connection_counters.is_client() && connection_counters.run == 0 || connection_counters.is_raw
 }
 
 fn raw_client(
-    account: &Account,
+    connection_counters: &ConnectionCounters,
     peer: SocketAddr,
     worker: u32,
     connected: bool,
 ) -> RawClientCounters {
     RawClientCounters {
         peer,
-        packets: account.packets,
-        bytes: account.bytes,
+        packets: connection_counters.packets,
+        bytes: connection_counters.bytes,
         worker,
         connected,
     }
@@ -248,10 +248,10 @@ mod tests {
     use super::*;
     use crate::ledger::{Dimensions, Ledger};
 
-    fn record(counters: &mut RunCounters, account: Account) {
+    fn record(counters: &mut RunCounters, connection_counters: ConnectionCounters) {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         counters.record_closed(&ClosedConnection {
-            account: &account,
+            connection_counters: &connection_counters,
             record: &ledger.slots()[0],
             peer: ([127, 0, 0, 1], 1).into(),
             worker: None,
@@ -261,27 +261,27 @@ mod tests {
 
     #[test]
     fn a_connection_that_has_ended_is_counted_under_what_it_was() {
-        let refused = |refusal: Refusal| Account {
+        let refused = |refusal: Refusal| ConnectionCounters {
             end: End::Refused,
             refusal: refusal as u8,
-            ..Account::default()
+            ..ConnectionCounters::default()
         };
-        let raw = Account {
+        let raw = ConnectionCounters {
             is_raw: true,
             packets: 5,
-            ..Account::default()
+            ..ConnectionCounters::default()
         };
         let mut counters = RunCounters::default();
         counters.count_accepted();
-        for (account, times) in [
+        for (connection_counters, times) in [
             (refused(Refusal::Full), 1),
             (refused(Refusal::Late), 2),
             (refused(Refusal::Raw), 3),
             (refused(Refusal::Hello), 4),
-            (Account::default(), 1),
+            (ConnectionCounters::default(), 1),
             (raw, 6),
         ] {
-            (0..times).for_each(|_| record(&mut counters, account));
+            (0..times).for_each(|_| record(&mut counters, connection_counters));
         }
         let reading = counters.read_server(std::iter::empty());
         let refused = [
@@ -299,12 +299,12 @@ mod tests {
     fn raw_clients_that_have_ended_are_shown_up_to_the_last_hundred() {
         let mut counters = RunCounters::default();
         for packets in 0..150 {
-            let account = Account {
+            let connection_counters = ConnectionCounters {
                 is_raw: true,
                 packets,
-                ..Account::default()
+                ..ConnectionCounters::default()
             };
-            record(&mut counters, account);
+            record(&mut counters, connection_counters);
         }
         let shown = counters.read_server(std::iter::empty()).raw.clients;
         assert_eq!((shown.len(), shown[0].packets), (RAW_ENDED_MAX, 149));
@@ -313,12 +313,12 @@ mod tests {
     #[test]
     fn sums_of_a_damaged_ledger_stand_still_at_the_most() {
         let mut counters = RunCounters::default();
-        let account = Account {
+        let connection_counters = ConnectionCounters {
             attempt: 1,
             packets: u64::MAX,
-            ..Account::default()
+            ..ConnectionCounters::default()
         };
-        (0..2).for_each(|_| record(&mut counters, account));
+        (0..2).for_each(|_| record(&mut counters, connection_counters));
         assert_eq!(counters.read_totals(std::iter::empty()).received, u64::MAX);
     }
 }

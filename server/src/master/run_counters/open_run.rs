@@ -6,7 +6,7 @@ use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ledger::{Account, End, SLOWEST_KEPT, Slot, Stage},
+    ledger::{ConnectionCounters, End, SLOWEST_KEPT, Slot, Stage},
     master::admission::Admission,
     model::{
         ClientCounters, FinalCounters, Incident, LiveCounters, SlowestPacket, Times, WorkerCounters,
@@ -73,14 +73,14 @@ impl OpenRun {
     /// Counts a client's connection that has ended.
     pub(super) fn record_closed(
         &mut self,
-        account: &Account,
+        connection_counters: &ConnectionCounters,
         record: &Slot,
         worker: u32,
         bytes_taken: Option<u64>,
     ) {
-        let client = u32::from(account.client);
-        self.received = self.received.saturating_add(account.packets);
-        self.corrupt = self.corrupt.saturating_add(account.corrupt);
+        let client = u32::from(connection_counters.client);
+        self.received = self.received.saturating_add(connection_counters.packets);
+        self.corrupt = self.corrupt.saturating_add(connection_counters.corrupt);
         add_times(&mut self.times, record);
         self.slowest
             .extend(record.slowest().map(|packet| SlowestPacket {
@@ -95,13 +95,13 @@ impl OpenRun {
         let is_older = self
             .clients
             .get(&client)
-            .is_some_and(|(attempt, _)| *attempt > account.attempt);
+            .is_some_and(|(attempt, _)| *attempt > connection_counters.attempt);
         if !is_older {
             self.clients.insert(
                 client,
                 (
-                    account.attempt,
-                    client_count(account, record, worker, bytes_taken),
+                    connection_counters.attempt,
+                    client_count(connection_counters, record, worker, bytes_taken),
                 ),
             );
         }
@@ -111,7 +111,7 @@ impl OpenRun {
     pub(super) fn read<'a>(
         &self,
         histograms: bool,
-        live: impl Iterator<Item = (Account, &'a Slot)>,
+        live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> LiveCounters {
         let mut reading = LiveCounters {
             connected: 0,
@@ -120,15 +120,15 @@ impl OpenRun {
             corrupt: self.corrupt,
             times: histograms.then(|| self.times.clone()),
         };
-        for (account, record) in live {
-            match account.stage {
+        for (connection_counters, record) in live {
+            match connection_counters.stage {
                 Stage::Packets | Stage::Ended => reading.connected += 1,
                 _ => reading.ended += 1,
             }
-            reading.received = reading.received.saturating_add(account.packets);
-            reading.corrupt = reading.corrupt.saturating_add(account.corrupt);
+            reading.received = reading.received.saturating_add(connection_counters.packets);
+            reading.corrupt = reading.corrupt.saturating_add(connection_counters.corrupt);
             // An idle client has no times, and looking at its histograms would cost memory.
-            if let Some(times) = reading.times.as_mut().filter(|_| account.packets > 0) {
+            if let Some(times) = reading.times.as_mut().filter(|_| connection_counters.packets > 0) {
                 add_times(times, record);
             }
         }
@@ -161,29 +161,29 @@ impl OpenRun {
 }
 
 fn client_count(
-    account: &Account,
+    connection_counters: &ConnectionCounters,
     record: &Slot,
     worker: u32,
     bytes_taken: Option<u64>,
 ) -> ClientCounters {
     let [lateness, transit, latency] = std::array::from_fn(|index| histogram(record, index));
     ClientCounters {
-        client: u32::from(account.client),
+        client: u32::from(connection_counters.client),
         worker,
-        received: account.packets,
-        gaps: account.gaps,
-        duplicated: account.duplicated,
-        reordered: account.reordered,
-        corrupt: account.corrupt,
-        digest: account.digest,
-        told_sent: account.has_end.then_some(account.told_sent),
-        first_read_ns: account.first_read_ns,
-        last_read_ns: account.last_read_ns,
-        first_due_ns: account.first_due_ns,
-        last_due_ns: account.last_due_ns,
-        acausal: account.acausal,
-        next_sequence: account.next_sequence,
-        bytes: account.bytes,
+        received: connection_counters.packets,
+        gaps: connection_counters.gaps,
+        duplicated: connection_counters.duplicated,
+        reordered: connection_counters.reordered,
+        corrupt: connection_counters.corrupt,
+        digest: connection_counters.digest,
+        reported_sent: connection_counters.has_end.then_some(connection_counters.reported_sent),
+        first_read_ns: connection_counters.first_read_ns,
+        last_read_ns: connection_counters.last_read_ns,
+        first_due_ns: connection_counters.first_due_ns,
+        last_due_ns: connection_counters.last_due_ns,
+        read_before_sent: connection_counters.read_before_sent,
+        next_sequence: connection_counters.next_sequence,
+        bytes: connection_counters.bytes,
         bytes_taken,
         histogram_counts: [lateness.count(), transit.count(), latency.count()],
         lateness_p99_ns: lateness.quantile_ns(0.99),
@@ -191,13 +191,13 @@ fn client_count(
         transit_p99_ns: transit.quantile_ns(0.99),
         latency_p99_ns: latency.quantile_ns(0.99),
         latency_max_ns: latency.quantile_ns(1.0),
-        rest_bytes: u32::from(account.rest_bytes),
-        error: error_of(account),
+        partial_frame_bytes: u32::from(connection_counters.partial_frame_bytes),
+        error: error_of(connection_counters),
     }
 }
 
-fn error_of(account: &Account) -> Option<String> {
-    let text = match account.end {
+fn error_of(connection_counters: &ConnectionCounters) -> Option<String> {
+    let text = match connection_counters.end {
         End::Clean => return None,
         End::NotYet => "it had not ended when it was recorded",
         End::Abrupt => "the client closed the connection without an end",
@@ -206,7 +206,7 @@ fn error_of(account: &Account) -> Option<String> {
         End::Refused => "the server refused it",
         End::Unrecoverable => "its worker died and what it left behind could not be recovered",
     };
-    let rest = account.rest_bytes;
+    let rest = connection_counters.partial_frame_bytes;
     Some(if rest == 0 {
         text.to_owned()
     } else {
@@ -282,14 +282,14 @@ mod tests {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         let mut run = run(1);
         for (client, attempt, packets) in [(1, 2, 50), (1, 1, 0), (0, 1, 9)] {
-            let account = Account {
+            let connection_counters = ConnectionCounters {
                 client,
                 attempt,
                 packets,
                 end: End::Clean,
-                ..Account::default()
+                ..ConnectionCounters::default()
             };
-            run.record_closed(&account, &ledger.slots()[0], 0, None);
+            run.record_closed(&connection_counters, &ledger.slots()[0], 0, None);
         }
         assert_eq!(run.read(false, std::iter::empty()).ended, 2);
         let clients = run.into_record(&[]).clients;

@@ -16,7 +16,7 @@ use super::{
     worker::{EndedProcess, SavedWorker, Worker},
 };
 use crate::{
-    coalescing::RxCoalesce,
+    rx_batching::RxBatching,
     ledger::{FromWorker, Ledger, ToWorker},
     master::{
         events::{Poller, Token},
@@ -42,7 +42,7 @@ pub(crate) struct PoolSettings {
     /// Pin worker i to the i-th core of those allowed.
     pub(crate) pin_workers: bool,
     /// How the workers read.
-    pub(crate) rx_coalesce: RxCoalesce,
+    pub(crate) rx_batching: RxBatching,
 }
 
 /// The workers, by index.
@@ -103,7 +103,7 @@ impl WorkerPool {
             let (cores, workers) = (precedence::cores() as u32, self.settings.workers);
             self.send(index, ToWorker::Precede { cores, workers });
         }
-        self.send(index, ToWorker::Coalesce(self.settings.rx_coalesce));
+        self.send(index, ToWorker::SetRxBatching(self.settings.rx_batching));
         first
             .into_iter()
             .for_each(|message| self.send(index, message));

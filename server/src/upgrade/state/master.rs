@@ -6,7 +6,7 @@ use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ledger::{AgentKey, MESSAGE_BYTES, RUNS_MAX, ToWorker},
+    ledger::{AdmissionKey, MESSAGE_BYTES, RUNS_MAX, ToWorker},
     master::{RunCounters, SavedConnection, SavedWorker},
 };
 
@@ -55,15 +55,15 @@ impl fmt::Debug for SavedAdmissionKey {
     }
 }
 
-impl From<AgentKey> for SavedAdmissionKey {
-    fn from(agent: AgentKey) -> Self {
+impl From<AdmissionKey> for SavedAdmissionKey {
+    fn from(agent: AdmissionKey) -> Self {
         Self(ToWorker::Admit(agent).encode().to_vec())
     }
 }
 
 impl SavedAdmissionKey {
     /// The agent. An error is one sentence.
-    pub(crate) fn restore(&self) -> Result<AgentKey, String> {
+    pub(crate) fn restore(&self) -> Result<AdmissionKey, String> {
         let message: Option<&[u8; MESSAGE_BYTES]> = self.0.as_slice().try_into().ok();
         match message.map(ToWorker::decode) {
             Some(Ok(ToWorker::Admit(agent))) if (agent.row as usize) < RUNS_MAX => Ok(agent),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::protobuf::Protobuf;
 use crate::{
     model::{AgentShare, run::RunStateMachine},
-    verdict::AgentAccount,
+    model::AgentRecords,
 };
 
 /// A run as it stands: RUNNING.
@@ -47,7 +47,7 @@ pub(crate) struct RestoredRun {
     pub(crate) plan: Plan,
     pub(crate) run: v1::Run,
     pub(crate) state_machine: RunStateMachine,
-    pub(crate) accounts: Vec<AgentAccount>,
+    pub(crate) accounts: Vec<AgentRecords>,
     pub(crate) reported: Vec<(u64, u64)>,
     pub(crate) snapshot: v1::Snapshot,
     pub(crate) traceparent: String,
@@ -101,8 +101,8 @@ impl SavedRun {
     }
 }
 
-impl From<&AgentAccount> for SavedAgent {
-    fn from(account: &AgentAccount) -> Self {
+impl From<&AgentRecords> for SavedAgent {
+    fn from(account: &AgentRecords) -> Self {
         let clients = account.records().cloned().collect();
         Self {
             name: account.name.clone(),
@@ -120,7 +120,7 @@ impl From<&AgentAccount> for SavedAgent {
     }
 }
 
-impl From<SavedAgent> for AgentAccount {
+impl From<SavedAgent> for AgentRecords {
     fn from(agent: SavedAgent) -> Self {
         let mut account = Self::new(
             agent.name,
@@ -169,7 +169,7 @@ pub(super) mod tests {
         state_machine = state_machine.step(Event::Tick, start_at_ns).0;
         let plan = Some(Plan::try_from(&plan(agents * clients)).unwrap().to_proto());
         let account = |agent: u32| {
-            let mut account = AgentAccount::new(
+            let mut account = AgentRecords::new(
                 format!("a{agent}"),
                 AgentShare::new(agent * clients, clients, seed.is_multiple_of(2)),
             );
