@@ -1,5 +1,5 @@
-//! The domain records: what is counted, the states of a run, an agent's share of it, whose clock an
-//! agent reads, and what went wrong.
+//! The domain records: counters, the states of a run, an agent's share of it, the identity of a
+//! clock, and incidents.
 //!
 //! Pure data and pure functions. Every other module of the server may use this one; it uses none of
 //! them. Absent on purpose: clock, I/O, async, shared memory.
