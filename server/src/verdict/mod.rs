@@ -85,7 +85,7 @@ pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
 mod tests {
     use super::samples::Sample;
 
-    const MANUAL: &str = include_str!("../../docs/verdict.md");
+    const MANUAL: &str = include_str!("../../../docs/verdict.md");
 
     #[test]
     fn the_manual_lists_every_law_and_every_code() {
@@ -97,7 +97,7 @@ mod tests {
                 "{law:?}"
             );
         }
-        let source = include_str!("verdict/reasons.rs");
+        let source = include_str!("reasons.rs");
         let codes: Vec<_> = source
             .split("reason(\"")
             .skip(1)
