@@ -28,8 +28,8 @@ use crate::{
         MESSAGE_BYTES, Pen, RUNS_MAX, Slot, Stage, ToWorker, place_rest, resume, work,
     },
     master::fuzzing::{inherit, keep_books},
-    model::AgentShare,
-    verdict::{AgentAccount, Evidence, conclude},
+    model::{AgentRecords, AgentShare},
+    verdict::{Evidence, conclude},
 };
 
 /// Seals the frames of the one client that is admitted.
@@ -243,7 +243,7 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
         );
     }
     let record = keep_books(&account, &slot, taken);
-    let mut agent = AgentAccount::new("fuzz".into(), AgentShare::new(0, 1, account.shares_clock));
+    let mut agent = AgentRecords::new("fuzz".into(), AgentShare::new(0, 1, account.shares_clock));
     agent.take(v1::ClientRecords {
         run_id: String::new(),
         clients: vec![told],

@@ -24,7 +24,6 @@ mod master;
 mod metrics;
 mod model;
 mod store;
-mod text;
 mod upgrade;
 mod verdict;
 mod worker;

@@ -24,7 +24,7 @@ use super::{
     registry::{FromAgent, Identity, News, ORDERS_WAITING_MAX, Orders, order},
     shared::Shared,
 };
-use crate::text;
+use crate::model::text;
 
 /// Load must stop when no Renew came for this long. So long an agent may take to come back to a
 /// server that was upgraded.

@@ -34,11 +34,11 @@ use super::{
 };
 use crate::{
     model::{
-        FinalCounters, LiveCounters,
+        AgentRecords, FinalCounters, LiveCounters,
         run::{Action, Event, PREPARE_NS, RunStateMachine},
     },
     store::timestamp,
-    verdict::{AgentAccount, Conclusion, Evidence, StopCause, conclude},
+    verdict::{Conclusion, Evidence, StopCause, conclude},
 };
 
 /// Watchers get two snapshots a second.
@@ -57,7 +57,7 @@ pub(super) struct Driver {
     pub(super) plan: Plan,
     pub(super) run: v1::Run,
     /// By the agents' indices.
-    pub(super) accounts: Vec<AgentAccount>,
+    pub(super) accounts: Vec<AgentRecords>,
     pub(super) inbox: mpsc::Receiver<FromAgent>,
     pub(super) stops: mpsc::Receiver<StopCause>,
     pub(super) freezes: mpsc::Receiver<Freeze>,

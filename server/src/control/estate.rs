@@ -12,10 +12,7 @@ use super::{
     runs::{Runs, Unsaved},
     tally,
 };
-use crate::{
-    model::{AgentShare, run::RunStateMachine},
-    verdict::AgentAccount,
-};
+use crate::model::{AgentRecords, AgentShare, run::RunStateMachine};
 
 /// All of it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -71,7 +68,7 @@ pub(super) struct Revived {
     pub(super) plan: Plan,
     pub(super) run: v1::Run,
     pub(super) state_machine: RunStateMachine,
-    pub(super) accounts: Vec<AgentAccount>,
+    pub(super) accounts: Vec<AgentRecords>,
     pub(super) told: Vec<(u64, u64)>,
     pub(super) snapshot: v1::Snapshot,
     pub(super) traceparent: String,
@@ -161,8 +158,8 @@ impl Legacy {
     }
 }
 
-impl From<&AgentAccount> for Agent {
-    fn from(account: &AgentAccount) -> Self {
+impl From<&AgentRecords> for Agent {
+    fn from(account: &AgentRecords) -> Self {
         let clients = account.records().cloned().collect();
         Self {
             name: account.name.clone(),
@@ -180,7 +177,7 @@ impl From<&AgentAccount> for Agent {
     }
 }
 
-impl From<Agent> for AgentAccount {
+impl From<Agent> for AgentRecords {
     fn from(agent: Agent) -> Self {
         let mut account = Self::new(
             agent.name,
@@ -255,7 +252,7 @@ mod tests {
         state_machine = state_machine.step(Event::Tick, start_at_ns).0;
         let plan = Some(Plan::try_from(&plan(agents * clients)).unwrap().to_proto());
         let account = |agent: u32| {
-            let mut account = AgentAccount::new(
+            let mut account = AgentRecords::new(
                 format!("a{agent}"),
                 AgentShare::new(agent * clients, clients, seed.is_multiple_of(2)),
             );

@@ -146,7 +146,7 @@ impl Pusher {
         }
         match time::timeout(limit, client.export(call)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(status)) => Err(crate::text::sentence(status.message())),
+            Ok(Err(status)) => Err(crate::model::text::sentence(status.message())),
             Err(_) => Err(format!("no answer within {limit:?}")),
         }
     }

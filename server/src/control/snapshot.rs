@@ -8,10 +8,7 @@ use metronome_proto::{
     v1::{self, RunState},
 };
 
-use crate::{
-    model::{LiveCounters, Times, run::RunStateMachine},
-    verdict::AgentAccount,
-};
+use crate::model::{AgentRecords, LiveCounters, Times, run::RunStateMachine};
 
 /// Two readings closer than this tell no rate: one that was asked for late is followed by one in
 /// time.
@@ -39,7 +36,7 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) fn new(plan: Plan, run_id: String, agents: &[AgentAccount]) -> Self {
+    pub(super) fn new(plan: Plan, run_id: String, agents: &[AgentRecords]) -> Self {
         Self {
             plan,
             run_id,
@@ -62,7 +59,7 @@ impl Observer {
         &mut self,
         snapshot: v1::Snapshot,
         told: &[(u64, u64)],
-        agents: &[AgentAccount],
+        agents: &[AgentRecords],
     ) {
         for (agent, ((sent, _), part)) in told.iter().zip(agents).enumerate() {
             self.take_progress(
@@ -88,7 +85,7 @@ impl Observer {
     }
 
     /// An agent told how far it is. Its figures only rise, and no further than its part allows.
-    pub(super) fn take_progress(&mut self, agent: usize, told: &v1::Progress, part: &AgentAccount) {
+    pub(super) fn take_progress(&mut self, agent: usize, told: &v1::Progress, part: &AgentRecords) {
         let Some(known) = self.progress.get_mut(agent) else {
             return;
         };
@@ -121,7 +118,7 @@ impl Observer {
     pub(super) fn snapshot(
         &mut self,
         state_machine: &RunStateMachine,
-        agents: &[AgentAccount],
+        agents: &[AgentRecords],
         now_ns: u64,
     ) -> v1::Snapshot {
         self.number = self.number.saturating_add(1);
@@ -175,7 +172,7 @@ impl Observer {
         self.received_hz
     }
 
-    fn remark(&self, state_machine: &RunStateMachine, agents: &[AgentAccount]) -> String {
+    fn remark(&self, state_machine: &RunStateMachine, agents: &[AgentRecords]) -> String {
         if !self.trouble.is_empty() {
             return self.trouble.clone();
         }
@@ -218,7 +215,7 @@ mod tests {
 
     #[test]
     fn snapshots_tell_what_is_due_sent_and_received() {
-        let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
+        let agents = [AgentRecords::new("a".into(), AgentShare::new(0, 2, true))];
         let mut observer = Observer::new(plan(), "7".into(), &agents);
         let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
         let first = observer.snapshot(&state_machine, &agents, 0);
@@ -264,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_another_server_has_shown_goes_on_from_there() {
-        let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
+        let agents = [AgentRecords::new("a".into(), AgentShare::new(0, 2, true))];
         let shown = v1::Snapshot {
             received: 900,
             clients_connected: 2,
@@ -301,7 +298,7 @@ mod tests {
 
     #[test]
     fn an_agent_cannot_make_progress_fall_or_exceed_its_part() {
-        let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
+        let agents = [AgentRecords::new("a".into(), AgentShare::new(0, 2, true))];
         let mut observer = Observer::new(plan(), "7".into(), &agents);
         let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
         for (told, shown) in [(5, 5), (3, 5), (u64::MAX, 20_000), (0, 20_000)] {
@@ -320,7 +317,7 @@ mod tests {
 
     #[test]
     fn nothing_becomes_due_after_a_stop() {
-        let agents = [AgentAccount::new("a".into(), AgentShare::new(0, 2, true))];
+        let agents = [AgentRecords::new("a".into(), AgentShare::new(0, 2, true))];
         let mut observer = Observer::new(plan(), "7".into(), &agents);
         let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);

@@ -19,9 +19,8 @@ use super::{
 };
 use crate::{
     master::request::{Admission, AdmitError},
+    model::{AgentRecords, text},
     store::{InsertError, timestamp},
-    text,
-    verdict::AgentAccount,
 };
 
 const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -187,7 +186,7 @@ fn spawn(
     shared
         .runs
         .add(id, Active::new(view.subscribe(), stop, freeze));
-    let account = |agent: &Enlisted| AgentAccount::new(agent.name.clone(), agent.share());
+    let account = |agent: &Enlisted| AgentRecords::new(agent.name.clone(), agent.share());
     let span = tracing::info_span!("run", run_id = %id);
     telling::begin(&span, &run.run_id, &asked.plan, agents.len());
     let driver = Driver {

@@ -11,7 +11,7 @@ use metronome_os::clock::now_ns;
 use metronome_telemetry::restraint::Restraint;
 use rustix::process::Pid;
 
-use crate::text;
+use crate::model::text;
 
 /// A worker that says more than this in ten seconds is broken; what it says then is counted.
 static LINES: Restraint = Restraint::new(20, 10_000_000_000);

@@ -15,7 +15,7 @@ use std::{
 use metronome_os::{clock::now_ns, conduit::Conduit, process::start_successor};
 
 use super::{Hello, Word, send_parts};
-use crate::text;
+use crate::model::text;
 
 /// How often a wait looks whether it is still wanted.
 const LOOK_EVERY_NS: u64 = 100_000_000;

@@ -3,10 +3,10 @@
 use metronome_proto::{histogram::Histogram, plan::Plan, rate::Rate, v1};
 
 use super::{
-    AgentAccount, Evidence,
+    evidence::Evidence,
     rows::{Row, saturated, total},
 };
-use crate::model::WorkerCounters;
+use crate::model::{AgentRecords, WorkerCounters};
 
 pub(super) fn assemble(
     evidence: &Evidence<'_>,
@@ -85,7 +85,7 @@ fn elapsed_s(evidence: &Evidence<'_>) -> f64 {
 }
 
 fn cpu(evidence: &Evidence<'_>, workers: &[WorkerCounters], packets: &v1::PacketCounts) -> v1::Cpu {
-    let finished = || evidence.agents.iter().filter_map(AgentAccount::finished);
+    let finished = || evidence.agents.iter().filter_map(AgentRecords::finished);
     let agent_s: f64 = finished().map(|finished| seconds(finished.cpu_ns)).sum();
     let server_s: f64 = workers.iter().map(|worker| seconds(worker.cpu_ns)).sum();
     let writes = finished()
@@ -119,7 +119,7 @@ fn worker(count: &WorkerCounters) -> v1::WorkerReport {
     }
 }
 
-fn agent(account: &AgentAccount, rows: &[Row<'_>]) -> v1::AgentReport {
+fn agent(account: &AgentRecords, rows: &[Row<'_>]) -> v1::AgentReport {
     let own = rows.iter().filter(|row| account.owns(row.client));
     let finished = account.finished().cloned().unwrap_or_default();
     v1::AgentReport {

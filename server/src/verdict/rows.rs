@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use metronome_proto::{packet::FRAME_BYTES, v1};
 
-use super::{AgentAccount, Evidence};
-use crate::{model::ClientCounters, text};
+use super::evidence::Evidence;
+use crate::model::{AgentRecords, ClientCounters, text};
 
 /// One client of the plan, seen from both ends.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     pub(super) client: u32,
-    pub(super) agent: &'a AgentAccount,
+    pub(super) agent: &'a AgentRecords,
     /// `None` when its agent never told.
     pub(super) told: Option<&'a v1::ClientRecord>,
     /// `None` when no hello of it was verified.
@@ -26,8 +26,8 @@ pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
         .flat_map(|record| &record.clients)
         .map(|count| (count.client, count))
         .collect();
-    let of_agent = |agent: &'a AgentAccount| agent.part().map(move |client| (client, agent));
-    let row = |(client, agent): (u32, &'a AgentAccount)| Row {
+    let of_agent = |agent: &'a AgentRecords| agent.part().map(move |client| (client, agent));
+    let row = |(client, agent): (u32, &'a AgentRecords)| Row {
         client,
         agent,
         told: agent.record(client),
@@ -162,6 +162,10 @@ impl Row<'_> {
     }
 }
 
+pub(super) fn millis(nanos: u64) -> f64 {
+    (nanos / 1_000) as f64 / 1e3
+}
+
 fn micros(nanos: u64) -> f64 {
     nanos as f64 / 1e3
 }
@@ -199,7 +203,7 @@ mod tests {
     #[test]
     fn of_a_client_without_a_record_only_what_was_received_is_known() {
         let mut sample = Sample::of(1, 1);
-        sample.agents[0] = AgentAccount::new("agent-0".into(), AgentShare::new(0, 1, true));
+        sample.agents[0] = AgentRecords::new("agent-0".into(), AgentShare::new(0, 1, true));
         sample.counted(0, |counted| counted.received = 55);
         let evidence = sample.evidence();
         let row = &pair(&evidence)[0];

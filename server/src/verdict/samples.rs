@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use metronome_proto::{histogram::Histogram, plan::Plan, rate::Rate, v1};
 
-use super::{AgentAccount, Conclusion, Evidence, StopCause, conclude};
-use crate::model::{AgentShare, ClientCounters, FinalCounters, Times, WorkerCounters};
+use super::{
+    Conclusion, conclude,
+    evidence::{Evidence, StopCause},
+};
+use crate::model::{
+    AgentRecords, AgentShare, ClientCounters, FinalCounters, Times, WorkerCounters,
+};
 
 /// Packets of each client.
 pub(super) const PACKETS: u64 = 100;
@@ -16,7 +21,7 @@ pub(super) const START_NS: u64 = 1_000_000_000;
 /// Both ends' records of a run of 100 packets per client at 1 kHz, two workers.
 pub(super) struct Sample {
     pub(super) plan: Plan,
-    pub(super) agents: Vec<AgentAccount>,
+    pub(super) agents: Vec<AgentRecords>,
     pub(super) record: Option<FinalCounters>,
     pub(super) start_at_ns: Option<u64>,
     pub(super) stopped: Option<StopCause>,
@@ -28,7 +33,7 @@ impl Sample {
         let clients = agents * clients_each;
         let account = |index: u32| {
             let first = index * clients_each;
-            let mut account = AgentAccount::new(
+            let mut account = AgentRecords::new(
                 format!("agent-{index}"),
                 AgentShare::new(first, clients_each, true),
             );
@@ -98,7 +103,7 @@ impl Sample {
             .finished()
             .cloned()
             .expect("the sample's agents finish");
-        *account = AgentAccount::new(account.name.clone(), account.share);
+        *account = AgentRecords::new(account.name.clone(), account.share);
         account.take(v1::ClientRecords {
             run_id: String::new(),
             clients,

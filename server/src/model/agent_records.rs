@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use metronome_proto::v1;
 
-use crate::{model::AgentShare, text};
+use super::{agent_share::AgentShare, text};
 
 /// One agent's part in a run and its own account of it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AgentAccount {
+pub(crate) struct AgentRecords {
     pub(crate) name: String,
     pub(crate) share: AgentShare,
     /// Final figures of its clients, each client's once.
@@ -22,7 +22,7 @@ pub(crate) struct AgentAccount {
     error: Option<String>,
 }
 
-impl AgentAccount {
+impl AgentRecords {
     pub(crate) fn new(name: String, share: AgentShare) -> Self {
         Self {
             name,
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_record_counts_once_and_only_for_a_client_of_its_own() {
-        let mut account = AgentAccount::new("a".into(), AgentShare::new(2, 2, true));
+        let mut account = AgentRecords::new("a".into(), AgentShare::new(2, 2, true));
         let clients = vec![
             record(1, 9),
             record(2, 5),
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_record_that_is_said_again_is_no_second_one() {
-        let mut account = AgentAccount::new("a".into(), AgentShare::new(0, 1, true));
+        let mut account = AgentRecords::new("a".into(), AgentShare::new(0, 1, true));
         for _ in 0..3 {
             account.take(v1::ClientRecords {
                 run_id: String::new(),
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_first_word_stands_and_is_made_harmless() {
-        let mut account = AgentAccount::new("a".into(), AgentShare::new(0, 1, true));
+        let mut account = AgentRecords::new("a".into(), AgentShare::new(0, 1, true));
         assert_eq!(account.missing(), Some("it never gave its final report"));
         account.finish(v1::Finished {
             cpu_ns: 1,

@@ -4,12 +4,14 @@
 //! held against the formula of the schedule, and against this host's own clock at the reads: ns of
 //! CLOCK_MONOTONIC, of which only agents that share it have the same zero.
 
-use super::{
-    Evidence,
-    laws::{Checked, for_every_client},
-    rows::{Row, total},
+use super::law::{Checked, for_every_client};
+use crate::{
+    model::ClientCounters,
+    verdict::{
+        evidence::Evidence,
+        rows::{Row, total},
+    },
 };
-use crate::model::ClientCounters;
 
 /// Rounding, at the rates where a period is no whole number of ns.
 const ROUNDING_NS: u64 = 1_000;
@@ -212,7 +214,7 @@ fn fraction(rows: &[Row<'_>], holds: impl Fn(&Row<'_>) -> bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{PACKETS, START_NS, Sample, breaks, due_ns};
+    use crate::verdict::samples::{PACKETS, START_NS, Sample, breaks, due_ns};
 
     const PERIOD_NS: u64 = 1_000_000;
 
