@@ -229,7 +229,7 @@ fn compare_client(frames: &[Frame], counted: &Counted) {
         (frames.len() - packets.len() - usize::from(end < frames.len())) as u64
     );
     assert_eq!(counted.histogram_counts, [counted.packets; 3]);
-    assert_eq!(counted.told_sent, frames.get(end).and_then(ending));
+    assert_eq!(counted.reported_sent, frames.get(end).and_then(ending));
     let is_in_order = sequences.iter().copied().eq(0..sequences.len() as u64);
     assert_eq!(
         (counted.gaps, counted.duplicated, counted.reordered) == (0, 0, 0),

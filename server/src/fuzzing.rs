@@ -79,7 +79,7 @@ pub struct Counted {
     pub corrupt: u64,
     pub digest: u64,
     /// From a verified end.
-    pub told_sent: Option<u64>,
+    pub reported_sent: Option<u64>,
     pub histogram_counts: [u64; 3],
     /// Everything that it is to be sent.
     pub replies: Vec<Frame>,
@@ -178,7 +178,7 @@ impl Connection {
             reordered: account.reordered,
             corrupt: account.corrupt,
             digest: account.digest,
-            told_sent: account.has_end.then_some(account.told_sent),
+            reported_sent: account.has_end.then_some(account.reported_sent),
             histogram_counts: std::array::from_fn(|histogram| slot.count(histogram)),
             replies: (0..account.owed)
                 .step_by(FRAME_BYTES)
@@ -242,7 +242,7 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
             "what could be became what cannot be: {account:?}"
         );
     }
-    let record = keep_books(&account, &slot, taken);
+    let counters = keep_books(&account, &slot, taken);
     let mut agent = AgentRecords::new("fuzz".into(), AgentShare::new(0, 1, account.shares_clock));
     agent.take(v1::ClientRecords {
         run_id: String::new(),
@@ -262,7 +262,7 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
     let evidence = Evidence {
         plan: &plan,
         agents: &[agent],
-        record: Some(&record),
+        counters: Some(&counters),
         start_at_ns,
         stopped: None,
         notes: &[],

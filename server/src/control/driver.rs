@@ -427,7 +427,7 @@ impl Driver {
             let evidence = Evidence {
                 plan: &plan,
                 agents: &accounts,
-                record: record.as_ref(),
+                counters: record.as_ref(),
                 start_at_ns: state_machine.start_at_ns(),
                 stopped: state_machine
                     .was_stopped_early()

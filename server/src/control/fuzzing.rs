@@ -41,7 +41,7 @@ fn end(run: Revived) {
     let evidence = Evidence {
         plan: &plan,
         agents: &accounts,
-        record: None,
+        counters: None,
         start_at_ns,
         stopped: None,
         notes: &[],

@@ -136,7 +136,7 @@ impl Observer {
                 .saturating_mul(u64::from(self.plan.clients))
         });
         // The ledger is read more often than agents tell; what was received was sent.
-        let sent = self.told_sent().max(received);
+        let sent = self.reported_sent().max(received);
         let elapsed = Duration::from_nanos(now_ns.saturating_sub(start_ns));
         v1::Snapshot {
             run_id: self.run_id.clone(),
@@ -156,7 +156,7 @@ impl Observer {
         }
     }
 
-    fn told_sent(&self) -> u64 {
+    fn reported_sent(&self) -> u64 {
         self.progress
             .iter()
             .fold(0, |sum, agent| sum.saturating_add(agent.sent))

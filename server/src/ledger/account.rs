@@ -92,7 +92,7 @@ pub(crate) struct Account {
     /// When the last batch was read, whatever was in it.
     pub(crate) worked_ns: u64,
     /// Packets sent, as the verified end told. Valid once the stage is Ended or later.
-    pub(crate) told_sent: u64,
+    pub(crate) reported_sent: u64,
     /// The verified end has come.
     pub(crate) has_end: bool,
     /// Bytes of frames that this connection is to be sent, in all; they lie in the slot's outbox.
@@ -193,7 +193,7 @@ impl Account {
             self.digest,
             self.first_read_ns,
             self.last_read_ns,
-            self.told_sent,
+            self.reported_sent,
             self.owed,
             self.written,
             self.rest[0],
@@ -240,7 +240,7 @@ impl Account {
             digest: words[10],
             first_read_ns: words[11],
             last_read_ns: words[12],
-            told_sent: words[13],
+            reported_sent: words[13],
             owed: words[14],
             written: words[15],
             rest: [words[16], words[17], words[18], words[19]],

@@ -238,7 +238,7 @@ impl<P: Pen> Batch<'_, P> {
             self.account.corrupt += 1;
             return;
         };
-        self.account.told_sent = sent;
+        self.account.reported_sent = sent;
         self.account.has_end = true;
         self.account.stage = Stage::Ended;
         self.owe(&hello.end_ack(self.account.packets, key));
@@ -575,7 +575,7 @@ mod tests {
                 prop_assert!(account.is_possible());
                 left = behind;
             }
-            prop_assert_eq!((account.stage, account.packets, account.told_sent), (Stage::Ended, 20, 20));
+            prop_assert_eq!((account.stage, account.packets, account.reported_sent), (Stage::Ended, 20, 20));
             prop_assert_eq!((account.gaps, account.duplicated, account.reordered, account.corrupt), (0, 0, 0, 0));
             prop_assert_eq!((account.bytes, account.rest_bytes), (bytes.len() as u64, 0));
             prop_assert_eq!(world.outgoing(&account), replies(20));
@@ -654,7 +654,7 @@ mod tests {
                 let told = (
                     account.stage,
                     account.packets,
-                    account.told_sent,
+                    account.reported_sent,
                     account.next_sequence,
                 );
                 assert_eq!(
@@ -714,7 +714,7 @@ mod tests {
                     account.stage,
                     account.packets,
                     account.next_sequence,
-                    account.told_sent,
+                    account.reported_sent,
                 );
                 assert_eq!(
                     told,

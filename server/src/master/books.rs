@@ -372,7 +372,7 @@ fn client_count(
         reordered: account.reordered,
         corrupt: account.corrupt,
         digest: account.digest,
-        told_sent: account.has_end.then_some(account.told_sent),
+        reported_sent: account.has_end.then_some(account.reported_sent),
         first_read_ns: account.first_read_ns,
         last_read_ns: account.last_read_ns,
         first_due_ns: account.first_due_ns,

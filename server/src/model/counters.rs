@@ -51,7 +51,7 @@ pub(crate) struct ClientCounters {
     /// `metronome_proto::packet::digest_with` over the packets received.
     pub(crate) digest: u64,
     /// Packets sent, from the client's verified end frame.
-    pub(crate) told_sent: Option<u64>,
+    pub(crate) reported_sent: Option<u64>,
     /// 0 without a packet.
     pub(crate) first_read_ns: u64,
     pub(crate) last_read_ns: u64,

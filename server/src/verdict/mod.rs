@@ -1,14 +1,14 @@
 //! The verdict: whether the figures of a run may be trusted, as a pure function of what both ends
-//! tell. docs/verdict.md lists every law, reason and note for users.
+//! report. docs/verdict.md lists every law, reason and note for users.
 //!
 //! ```text
 //! agents' records ─┐
-//! workers' record ─┼─▶ rows (one per client) ─▶ laws ─▶ reasons ─▶ verdict
+//! final counters ──┼─▶ rows (one per client) ─▶ laws ─▶ reasons ─▶ verdict
 //! plan, times     ─┘            └──────────────▶ report, client reports
 //! ```
 //!
 //! Agents are not trusted: every figure may be anything a u64 holds, so sums are taken in u128 and
-//! told saturated. Absent on purpose: clock, I/O, async.
+//! reported saturated. Absent on purpose: clock, I/O, async.
 
 mod evidence;
 mod laws;

@@ -46,19 +46,21 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
             ));
         }
     }
-    if let Some(record) = evidence.record {
-        if record.recovered_packets > 0 {
-            let recovered = record.recovered_packets;
-            notes.push(format!("{recovered} packets were worked off for workers that had died; each is counted once."));
+    if let Some(counters) = evidence.counters {
+        if counters.recovered_packets > 0 {
+            let recovered = counters.recovered_packets;
+            notes.push(format!(
+                "{recovered} packets were recovered after a worker crash; each is counted once."
+            ));
         }
         notes.extend(
-            record
+            counters
                 .incidents
                 .iter()
                 .map(|incident| text::sentence(&incident.text)),
         );
-        notes.extend(pauses(&record.workers));
-        let halves = record
+        notes.extend(pauses(&counters.workers));
+        let halves = counters
             .clients
             .iter()
             .filter(|count| count.rest_bytes > 0)
@@ -73,7 +75,7 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
     notes
 }
 
-/// Times of reading that were late on purpose, and how late.
+/// The pauses of batched reads, which make read times late on purpose.
 fn pauses(workers: &[WorkerCounters]) -> Option<String> {
     let sum = |figure: fn(&WorkerCounters) -> u64| {
         workers

@@ -7,12 +7,12 @@ use crate::verdict::{
 };
 
 /// The kernel's own count of what was taken off a socket, where it could be read.
-pub(super) fn taken_is_worked_off(rows: &[Row<'_>]) -> Checked {
+pub(super) fn taken_is_counted(rows: &[Row<'_>]) -> Checked {
     let both = |row: &Row<'_>| {
         row.counted
             .and_then(|counted| Some((counted.bytes_taken?, counted.bytes)))
     };
-    compare("bytes taken = bytes worked off", "BYTES_DIFFER", rows, both)
+    compare("bytes taken = bytes counted", "BYTES_DIFFER", rows, both)
 }
 
 pub(super) fn sequence_is_whole(rows: &[Row<'_>]) -> Checked {
@@ -66,7 +66,7 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
         row.counted
             .map_or([0; 3], |counted| counted.histogram_counts)
     };
-    let times = evidence.record.map(|record| &record.times);
+    let times = evidence.counters.map(|counters| &counters.times);
     let sums = times.map_or([0; 3], |times| {
         [&times.lateness, &times.transit, &times.latency].map(|of| of.count())
     });
@@ -89,13 +89,13 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
 
 pub(super) fn clients_and_workers_agree(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let clients = total(rows, Row::received);
-    let (workers, recovered) = evidence.record.map_or((0, 0), |record| {
-        let workers: u128 = record
+    let (workers, recovered) = evidence.counters.map_or((0, 0), |counters| {
+        let workers: u128 = counters
             .workers
             .iter()
             .map(|worker| u128::from(worker.packets))
             .sum();
-        (workers, u128::from(record.recovered_packets))
+        (workers, u128::from(counters.recovered_packets))
     });
     Checked {
         law: "sum over clients = sum over workers + recovered",

@@ -12,7 +12,7 @@ pub(in crate::verdict) struct Checked {
     /// Code of the reason that breaking it gives.
     pub(in crate::verdict) code: &'static str,
     pub(in crate::verdict) holds: bool,
-    /// Both sides, and the first client that breaks it.
+    /// Both sides of the equation, and the first client that breaks it.
     pub(in crate::verdict) figures: String,
 }
 
@@ -26,15 +26,15 @@ impl Checked {
     }
 }
 
-/// A law that holds when it does for each client. `figures` are those of the run; `tell` gives one
-/// client's.
+/// A law that holds when it holds for each client. `figures` are those of the run;
+/// `figures_of_client` gives those of the first client that breaks it.
 pub(super) fn for_every_client(
     law: &'static str,
     code: &'static str,
     mut figures: String,
     rows: &[Row<'_>],
     holds: impl Fn(&Row<'_>) -> bool,
-    tell: impl Fn(&Row<'_>) -> String,
+    figures_of_client: impl Fn(&Row<'_>) -> String,
 ) -> Checked {
     let mut breakers = rows.iter().filter(|row| !holds(row));
     let first = breakers.next();
@@ -43,7 +43,7 @@ pub(super) fn for_every_client(
             "; broken by {} clients, first client {}: {}",
             1 + breakers.count(),
             row.client,
-            tell(row)
+            figures_of_client(row)
         );
     }
     Checked {
@@ -54,7 +54,7 @@ pub(super) fn for_every_client(
     }
 }
 
-/// A law that says that two figures of each client are equal where both are known.
+/// A law that two figures of each client are equal where both are known.
 pub(super) fn compare(
     law: &'static str,
     code: &'static str,

@@ -9,7 +9,7 @@ use crate::verdict::rows::{Row, total};
 /// a receive buffer of 128 KiB, which the kernel doubles, and a worker's buffer of 64 KiB.
 const UNREAD_BYTES_MAX: u128 = (256 + 64) << 10;
 
-/// Every lost packet is placed by what the agent's kernel told, and nothing was received or
+/// Every lost packet is placed by what the agent's kernel reported, and nothing was received or
 /// acknowledged that was not sent.
 pub(super) fn sent_is_received_or_placed(rows: &[Row<'_>]) -> Checked {
     let law = "sent = received + lost";

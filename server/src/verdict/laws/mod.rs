@@ -1,7 +1,7 @@
 //! The laws of the ledger: equations that hold at the end of every run, whatever died on the way.
-//!
-//! Each is checked for every client and for the sums, and told as it came out. A broken one means
-//! that a packet was miscounted somewhere, by us or by an agent that does not tell the truth.
+//! Each is checked for every client and for the sums, and reported with its figures. A broken one
+//! means that a packet was miscounted somewhere, by us or by an agent that does not report the
+//! truth.
 
 mod both_ends;
 mod counting;
@@ -21,15 +21,15 @@ pub(super) fn check(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<Checked> {
         schedule::schedule_is_the_plans(evidence, rows),
         loss::sent_is_received_or_placed(rows),
         loss::unread_fits_the_buffers(rows),
-        counting::taken_is_worked_off(rows),
-        both_ends::end_tells_what_was_counted(rows),
+        counting::taken_is_counted(rows),
+        both_ends::end_agrees_with_counters(rows),
         loss::clean_end_loses_nothing(rows),
         counting::sequence_is_whole(rows),
         counting::nothing_is_corrupt(rows),
         counting::histograms_count_the_received(evidence, rows),
         counting::clients_and_workers_agree(evidence, rows),
-        both_ends::end_tells_what_was_sent(rows),
-        both_ends::end_ack_tells_what_was_received(rows),
+        both_ends::end_agrees_with_agent(rows),
+        both_ends::end_ack_agrees_with_counters(rows),
         both_ends::digests_agree(rows),
         both_ends::records_belong(evidence),
     ];
@@ -58,12 +58,12 @@ mod tests {
     #[test]
     fn each_law_is_broken_by_its_own_lie() {
         breaks(&["SCHEDULE_MISCOUNTED"], |sample| {
-            sample.told(3, |told| told.skipped = 1)
+            sample.reported(3, |reported| reported.skipped = 1)
         });
         breaks(&["PLAN_NOT_SCHEDULED"], |sample| {
-            sample.told(3, |told| {
-                told.scheduled = PACKETS + 1;
-                told.skipped = 1;
+            sample.reported(3, |reported| {
+                reported.scheduled = PACKETS + 1;
+                reported.skipped = 1;
             });
         });
         breaks(
@@ -94,22 +94,22 @@ mod tests {
             });
         }
         breaks(&["HISTOGRAM_MISCOUNTED"], |sample| {
-            sample.record().times = times(4 * PACKETS - 1)
+            sample.counters().times = times(4 * PACKETS - 1)
         });
         breaks(&["SUMS_DIFFER"], |sample| {
-            sample.record().workers[1].packets += 1
+            sample.counters().workers[1].packets += 1
         });
         breaks(&["SUMS_DIFFER"], |sample| {
-            sample.record().recovered_packets = 1
+            sample.counters().recovered_packets = 1
         });
         breaks(&["END_MISCOUNTED", "END_DIFFERS"], |sample| {
-            sample.counted(0, |counted| counted.told_sent = Some(PACKETS + 1));
+            sample.counted(0, |counted| counted.reported_sent = Some(PACKETS + 1));
         });
         breaks(&["END_ACK_DIFFERS"], |sample| {
-            sample.told(0, |told| told.acknowledged = Some(PACKETS - 1))
+            sample.reported(0, |reported| reported.acknowledged = Some(PACKETS - 1))
         });
         breaks(&["DIGESTS_DIFFER"], |sample| {
-            sample.told(0, |told| told.digest ^= 1)
+            sample.reported(0, |reported| reported.digest ^= 1)
         });
         breaks(&["READ_BEFORE_START"], |sample| {
             sample.counted(0, |counted| counted.first_read_ns = START_NS - 1)
@@ -131,13 +131,14 @@ mod tests {
         let packets = 100 * PACKETS + 1_000;
         sample.plan.duration *= 110;
         for client in 0..4 {
-            sample.told(client, |told| {
-                (told.scheduled, told.sent, told.acknowledged) = (packets, packets, None);
-                told.kernel_acknowledged_bytes =
+            sample.reported(client, |reported| {
+                (reported.scheduled, reported.sent, reported.acknowledged) =
+                    (packets, packets, None);
+                reported.kernel_acknowledged_bytes =
                     Some((PACKETS + u64::from(client == 0) * 10_241) * 32);
-                told.error = "the connection broke".into();
+                reported.error = "the connection broke".into();
             });
-            sample.counted(client, |counted| counted.told_sent = None);
+            sample.counted(client, |counted| counted.reported_sent = None);
         }
     }
 
@@ -147,30 +148,30 @@ mod tests {
             let mut expected = vec!["END_MISCOUNTED", "LOSS_ON_CLEAN_END", "END_ACK_DIFFERS"];
             expected.extend((!error.is_empty()).then_some("CLIENT_LOST"));
             breaks(&expected, |sample| {
-                sample.told(0, |told| told.error = error.into());
+                sample.reported(0, |reported| reported.error = error.into());
                 sample.counted(0, |counted| {
                     counted.received -= 1;
                     counted.next_sequence -= 1;
                     counted.last_due_ns = due_ns(PACKETS - 1);
                     counted.histogram_counts = [counted.received; 3];
                 });
-                let record = sample.record();
-                record.workers[0].packets -= 1;
-                record.times = times(4 * PACKETS - 1);
+                let counters = sample.counters();
+                counters.workers[0].packets -= 1;
+                counters.times = times(4 * PACKETS - 1);
             });
         }
-        // As workers that lost it would tell it together, and an agent that agrees with them.
+        // All workers' figures agree on the loss, and so does the agent's acknowledgement.
         breaks(&["LOSS_ON_CLEAN_END", "END_DIFFERS"], |sample| {
-            sample.told(0, |told| told.acknowledged = Some(PACKETS - 1));
+            sample.reported(0, |reported| reported.acknowledged = Some(PACKETS - 1));
             sample.counted(0, |counted| {
                 counted.received -= 1;
                 counted.next_sequence -= 1;
-                counted.told_sent = Some(PACKETS - 1);
+                counted.reported_sent = Some(PACKETS - 1);
                 counted.histogram_counts = [counted.received; 3];
             });
-            let record = sample.record();
-            record.workers[0].packets -= 1;
-            record.times = times(4 * PACKETS - 1);
+            let counters = sample.counters();
+            counters.workers[0].packets -= 1;
+            counters.times = times(4 * PACKETS - 1);
         });
     }
 
@@ -178,12 +179,12 @@ mod tests {
     fn a_lost_packet_must_be_placed() {
         breaks(&["LOSS_NOT_PLACED", "CLIENT_LOST"], |sample| {
             sample.break_connection(0, 40);
-            sample.told(0, |told| told.kernel_acknowledged_bytes = None);
+            sample.reported(0, |reported| reported.kernel_acknowledged_bytes = None);
         });
         breaks(&["LOSS_NOT_PLACED", "CLIENT_LOST"], |sample| {
             sample.break_connection(0, 40);
-            sample.told(0, |told| {
-                told.kernel_acknowledged_bytes = Some((PACKETS + 1) * 32)
+            sample.reported(0, |reported| {
+                reported.kernel_acknowledged_bytes = Some((PACKETS + 1) * 32)
             });
         });
     }
@@ -192,9 +193,9 @@ mod tests {
     fn a_worker_record_of_an_unknown_client_or_of_one_twice_is_a_contradiction() {
         for client in [0, 4, u32::MAX] {
             breaks(&["RECORDS_CONTRADICT"], |sample| {
-                let mut stray = sample.record().clients[0].clone();
+                let mut stray = sample.counters().clients[0].clone();
                 stray.client = client;
-                sample.record().clients.push(stray);
+                sample.counters().clients.push(stray);
             });
         }
     }
@@ -207,8 +208,8 @@ mod tests {
         ) {
             let mut sample = Sample::of(1, 2);
             let honest = Sample::of(1, 2).conclude();
-            sample.told(1, |told| {
-                *told = metronome_proto::v1::ClientRecord {
+            sample.reported(1, |reported| {
+                *reported = metronome_proto::v1::ClientRecord {
                     client: 1, scheduled, sent, skipped, digest, acknowledged,
                     kernel_acknowledged_bytes: kernel, attempts: u32::MAX, error, blocked,
                 };
@@ -227,24 +228,24 @@ mod tests {
             let mut sample = Sample::of(1, 1);
             let pick = |field: usize, lie: u64, truth: u64| if is_honest[field] { truth } else { lie };
             let received = pick(4, received, PACKETS);
-            sample.told(0, |told| {
-                (told.sent, told.skipped, told.acknowledged) = (received, PACKETS - received, Some(received));
-                told.kernel_acknowledged_bytes = Some(received * 32);
+            sample.reported(0, |reported| {
+                (reported.sent, reported.skipped, reported.acknowledged) = (received, PACKETS - received, Some(received));
+                reported.kernel_acknowledged_bytes = Some(received * 32);
             });
             sample.counted(0, |counted| {
                 counted.first_due_ns = pick(0, first_due, due_ns(0));
                 counted.last_due_ns = counted.first_due_ns.saturating_add(pick(1, span, 99_000_000));
                 counted.last_read_ns = pick(2, last_read, START_NS + 100_000_000);
                 counted.acausal = pick(3, acausal, 0);
-                (counted.received, counted.next_sequence, counted.told_sent) = (received, received, Some(received));
+                (counted.received, counted.next_sequence, counted.reported_sent) = (received, received, Some(received));
                 counted.histogram_counts = [received; 3];
             });
-            let record = sample.record();
-            record.workers[0].packets = received;
-            record.times = times(received);
+            let counters = sample.counters();
+            counters.workers[0].packets = received;
+            counters.times = times(received);
             let report = sample.conclude().report;
             if report.verdict.as_ref().unwrap().status() == VerdictStatus::Valid {
-                let counted = &sample.record().clients[0];
+                let counted = &sample.counters().clients[0];
                 let phase_ns = counted.first_due_ns - START_NS;
                 let span_ns = counted.last_due_ns - counted.first_due_ns;
                 prop_assert!(counted.acausal == 0 && report.packets.unwrap().received >= PACKETS - 1);

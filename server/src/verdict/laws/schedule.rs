@@ -22,8 +22,8 @@ pub(super) fn schedule_is_sent_or_skipped(rows: &[Row<'_>]) -> Checked {
     })
 }
 
-/// Of a client that exchanged ends in a run that was not stopped, by an agent that stayed to the
-/// end, every packet of the plan was scheduled; of any other at most that many.
+/// Every packet of the plan was scheduled, of a client that exchanged ends in a run that was not
+/// stopped and whose agent stayed to the end; of any other client at most that many.
 pub(super) fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = "scheduled = planned";
     let Some(planned) = evidence.plan.packets_per_client() else {

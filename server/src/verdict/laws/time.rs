@@ -1,4 +1,5 @@
-//! The laws of time: the packets came when the schedule wants them, not just as many as it wants.
+//! The laws of time: the packets came when the schedule asks for them, not just as many as it asks
+//! for.
 //!
 //! A packet carries when it was due, and an agent can write there what it likes. So due times are
 //! held against the formula of the schedule, and against this host's own clock at the reads: ns of
@@ -29,8 +30,8 @@ pub(super) fn check(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> [Checked; 5] {
     ]
 }
 
-/// A packet that is read before the first one was due was not sent by the schedule. This holds with
-/// any agent's clock: one that does not share ours starts a while after it was told to.
+/// A packet that is read before the first one was due was not sent by the schedule. This holds for
+/// every agent: one that does not share our clock starts a while after the order has reached it.
 fn nothing_precedes_the_start(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let start_ns = evidence.start_at_ns.unwrap_or(u64::MAX);
     let after_ns = |row: &Row<'_>| {
@@ -48,7 +49,8 @@ fn nothing_precedes_the_start(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
     })
 }
 
-/// Due + lateness is when the agent says it wrote; only on a shared clock the workers can tell.
+/// Due + lateness is the agent's time of writing. Workers compare it with their time of reading
+/// where the clock is shared.
 fn nothing_precedes_its_write(rows: &[Row<'_>]) -> Checked {
     let acausal = |row: &Row<'_>| row.counted.map_or(0, |counted| counted.acausal);
     let figures = total(rows, acausal).to_string();
@@ -63,7 +65,7 @@ fn nothing_precedes_its_write(rows: &[Row<'_>]) -> Checked {
     )
 }
 
-/// Nobody can have the whole schedule read before it has passed, whatever the due times say.
+/// The whole schedule cannot have been read before its time has passed, whatever the due times are.
 fn the_last_comes_after_its_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let start_ns = evidence.start_at_ns.unwrap_or(u64::MAX);
     let passed_ns = |counted: &ClientCounters| counted.last_read_ns.saturating_sub(start_ns);

@@ -1,5 +1,5 @@
-//! The reasons that have to do with time: packets that were sent late, and times that no distribution
-//! can hold.
+//! The reasons that have to do with time: packets that were sent late, and times that no
+//! distribution can hold.
 
 use metronome_proto::{
     histogram::Histogram,
@@ -21,7 +21,7 @@ const BLOCKED_PARTS: u128 = 1_000;
 
 pub(super) fn lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
     let limit_ns = lateness_limit_ns(evidence);
-    let lateness_ns = evidence.record?.times.lateness.quantile_ns(0.999);
+    let lateness_ns = evidence.counters?.times.lateness.quantile_ns(0.999);
     if lateness_ns <= limit_ns {
         return None;
     }
@@ -34,7 +34,7 @@ pub(super) fn lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reas
     );
     Some(if is_held_up(blocked, scheduled) {
         let text = format!(
-            "The server or the path took packets too slowly: {blocked} of {scheduled} found no room in their connection when they were due, and so lateness {figures}."
+            "The server or the path took packets too slowly: {blocked} of {scheduled} were blocked by a full send buffer when they were due, and so lateness {figures}."
         );
         reason("BACKPRESSURE", VerdictStatus::Invalid, text)
     } else {
@@ -46,7 +46,7 @@ pub(super) fn lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reas
     })
 }
 
-/// As [`lateness`] of one client among many that were in time.
+/// The same judgement as [`lateness`], of one client among many that were in time.
 pub(super) fn client_lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
     let limit_ns = lateness_limit_ns(evidence);
     let lateness_ns = |row: &Row<'_>| row.counted.map_or(0, |counted| counted.lateness_p99_ns);
@@ -76,13 +76,13 @@ fn lateness_limit_ns(evidence: &Evidence<'_>) -> u64 {
         .max(LATENESS_NS_MIN)
 }
 
-/// So many packets were refused by the kernel that what came late waited for the peer.
+/// The kernel refused so many packets that the late ones had to wait for the peer.
 fn is_held_up(blocked: u128, scheduled: u128) -> bool {
     blocked * BLOCKED_PARTS > scheduled
 }
 
 pub(super) fn saturated(evidence: &Evidence<'_>) -> Option<Reason> {
-    let times = &evidence.record?.times;
+    let times = &evidence.counters?.times;
     let count = [&times.lateness, &times.transit, &times.latency]
         .map(Histogram::saturated)
         .into_iter()

@@ -34,7 +34,7 @@ pub(super) fn agents_lost(evidence: &Evidence<'_>) -> Option<Reason> {
 
 /// Clients of agents that did report; those of lost agents are lost with them.
 pub(super) fn clients_lost(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
-    // A run that never started has nobody to lose on the way.
+    // A run that never started has no client to lose on the way.
     evidence.start_at_ns?;
     let mut lost = rows
         .iter()
@@ -55,12 +55,12 @@ pub(super) fn worker_record_missing(evidence: &Evidence<'_>) -> Option<Reason> {
     let text =
         "The workers' record of the run is missing: the server's master did not give it in time.";
     evidence
-        .record
+        .counters
         .is_none()
         .then(|| reason("WORKER_RECORD_MISSING", VerdictStatus::Partial, text.into()))
 }
 
-/// Agents that were still connecting have failed then, as they were told to.
+/// Agents that were still connecting have then failed because of the stop.
 fn was_stopped_before_the_start(evidence: &Evidence<'_>) -> bool {
     evidence.stopped.is_some() && evidence.start_at_ns.is_none()
 }

@@ -101,23 +101,27 @@ mod tests {
 
     /// The first client leaves out the last packets of its schedule.
     fn skip(sample: &mut Sample, packets: u64) {
-        sample.told(0, |told| {
-            told.sent -= packets;
-            told.skipped += packets;
-            told.acknowledged = Some(told.sent);
-            told.kernel_acknowledged_bytes = Some(told.sent * 32);
+        sample.reported(0, |reported| {
+            reported.sent -= packets;
+            reported.skipped += packets;
+            reported.acknowledged = Some(reported.sent);
+            reported.kernel_acknowledged_bytes = Some(reported.sent * 32);
         });
         sample.counted(0, |counted| {
             counted.received -= packets;
             counted.next_sequence = counted.received;
             counted.last_due_ns = due_ns(counted.received.saturating_sub(1));
-            counted.told_sent = Some(counted.received);
+            counted.reported_sent = Some(counted.received);
             counted.histogram_counts = [counted.received; 3];
         });
-        let record = sample.record();
-        record.workers[0].packets -= packets;
-        let received = record.clients.iter().map(|counted| counted.received).sum();
-        record.times = times(received);
+        let counters = sample.counters();
+        counters.workers[0].packets -= packets;
+        let received = counters
+            .clients
+            .iter()
+            .map(|counted| counted.received)
+            .sum();
+        counters.times = times(received);
     }
 
     #[test]
@@ -142,7 +146,9 @@ mod tests {
         let mut sample = Sample::of(1, 100);
         sample.plan.rate = Rate::Max;
         skip(&mut sample, PACKETS);
-        sample.told(0, |told| (told.scheduled, told.skipped) = (0, 0));
+        sample.reported(0, |reported| {
+            (reported.scheduled, reported.skipped) = (0, 0)
+        });
         let conclusion = judged(&sample, VerdictStatus::Invalid, &["CLIENT_SENT_NOTHING"]);
         let text = &conclusion.report.verdict.unwrap().reasons[0].text;
         assert!(
@@ -165,10 +171,10 @@ mod tests {
         let mut sample = Sample::of(2, 50);
         let mut lateness = Histogram::default();
         lateness.add_count(metronome_proto::histogram::bucket(5_000_000), 100 * PACKETS);
-        sample.record().times.lateness = lateness;
-        sample.told(3, |told| told.blocked = 10);
+        sample.counters().times.lateness = lateness;
+        sample.reported(3, |reported| reported.blocked = 10);
         judged(&sample, VerdictStatus::Invalid, &["LATENESS"]);
-        sample.told(3, |told| told.blocked = 11);
+        sample.reported(3, |reported| reported.blocked = 11);
         let conclusion = judged(&sample, VerdictStatus::Invalid, &["BACKPRESSURE"]);
         assert_eq!(conclusion.report.packets.unwrap().blocked, 11);
         let text = conclusion.report.verdict.unwrap().reasons[0].text.clone();
@@ -177,7 +183,7 @@ mod tests {
             "{text}"
         );
         // In time all the same: it changes nothing.
-        sample.record().times = times(100 * PACKETS);
+        sample.counters().times = times(100 * PACKETS);
         judged(&sample, VerdictStatus::Valid, &[]);
     }
 
@@ -186,7 +192,9 @@ mod tests {
         for start_at_ns in [None, Some(1_000_000_000)] {
             let mut sample = Sample::of(1, 1);
             skip(&mut sample, PACKETS);
-            sample.told(0, |told| (told.scheduled, told.skipped) = (0, 0));
+            sample.reported(0, |reported| {
+                (reported.scheduled, reported.skipped) = (0, 0)
+            });
             sample.counted(0, |counted| {
                 (
                     counted.first_due_ns,
@@ -202,7 +210,7 @@ mod tests {
         let mut sample = Sample::of(1, 1);
         sample.agents[0] = AgentRecords::new("agent-0".into(), AgentShare::new(0, 1, true));
         sample.agents[0].fail("the run was stopped while its clients connected");
-        sample.record = Some(Default::default());
+        sample.counters = Some(Default::default());
         (sample.start_at_ns, sample.stopped) = (None, Some(StopCause::Operator));
         judged(&sample, VerdictStatus::Partial, &["STOPPED"]);
     }
@@ -212,7 +220,7 @@ mod tests {
         let late = |sample: &mut Sample, lateness_ns| {
             let mut lateness = Histogram::default();
             lateness.add_count(metronome_proto::histogram::bucket(lateness_ns), PACKETS);
-            sample.record().times.lateness = lateness;
+            sample.counters().times.lateness = lateness;
         };
         let mut sample = Sample::of(1, 1);
         late(&mut sample, 980_000);
@@ -233,7 +241,7 @@ mod tests {
         let mut transit = Histogram::default();
         transit.record(10_000);
         transit.add_count(metronome_proto::histogram::BUCKETS - 1, PACKETS - 1);
-        sample.record().times.transit = transit;
+        sample.counters().times.transit = transit;
         judged(&sample, VerdictStatus::Invalid, &["SATURATED"]);
     }
 
@@ -257,7 +265,7 @@ mod tests {
         sample.agents[1] = AgentRecords::new("agent-1".into(), AgentShare::new(2, 2, true));
         for client in [2, 3] {
             sample.counted(client, |counted| {
-                counted.told_sent = None;
+                counted.reported_sent = None;
                 counted.error = Some("the connection was reset".into());
             });
         }
@@ -275,7 +283,7 @@ mod tests {
     #[test]
     fn a_run_without_the_workers_record_is_partial() {
         let mut sample = Sample::of(1, 1);
-        sample.record = None;
+        sample.counters = None;
         judged(
             &sample,
             VerdictStatus::Partial,
@@ -287,9 +295,9 @@ mod tests {
     fn a_stopped_run_is_partial_and_may_have_scheduled_less() {
         let mut sample = Sample::of(1, 1);
         skip(&mut sample, 60);
-        sample.told(0, |told| {
-            told.scheduled -= 60;
-            told.skipped = 0;
+        sample.reported(0, |reported| {
+            reported.scheduled -= 60;
+            reported.skipped = 0;
         });
         sample.stopped = Some(StopCause::Operator);
         judged(&sample, VerdictStatus::Partial, &["STOPPED"]);
@@ -301,9 +309,9 @@ mod tests {
     fn an_agent_that_is_shut_down_in_mid_run_makes_it_partial_although_its_clients_ended_cleanly() {
         let mut sample = Sample::of(1, 1);
         skip(&mut sample, 60);
-        sample.told(0, |told| {
-            told.scheduled -= 60;
-            told.skipped = 0;
+        sample.reported(0, |reported| {
+            reported.scheduled -= 60;
+            reported.skipped = 0;
         });
         sample.agents[0].fail("it was told to end before its schedule was over");
         judged(&sample, VerdictStatus::Partial, &["AGENT_LOST"]);
@@ -314,7 +322,7 @@ mod tests {
         let mut sample = Sample::of(1, 2);
         sample.agents[0] = AgentRecords::new("agent-0".into(), AgentShare::new(0, 2, true));
         sample.agents[0].fail("cannot connect");
-        sample.record = Some(Default::default());
+        sample.counters = Some(Default::default());
         sample.start_at_ns = None;
         let conclusion = judged(
             &sample,
@@ -346,16 +354,16 @@ mod tests {
     #[test]
     fn what_a_recovery_did_is_a_note() {
         let mut sample = Sample::of(1, 1);
-        let record = sample.record();
-        record.workers[0].packets -= 10;
-        record.recovered_packets = 10;
+        let counters = sample.counters();
+        counters.workers[0].packets -= 10;
+        counters.recovered_packets = 10;
         let text = "Worker 0 died\x1b and was started anew.".into();
-        record.incidents.push(Incident {
+        counters.incidents.push(Incident {
             at_ns: 1,
             what: "worker died".into(),
             text,
         });
-        record.clients[0].rest_bytes = 7;
+        counters.clients[0].rest_bytes = 7;
         let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
         assert_eq!(notes(&conclusion).len(), 3);
         assert_eq!(notes(&conclusion)[1], "Worker 0 died and was started anew.");

@@ -24,7 +24,7 @@ pub(super) fn nothing_sent(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<
         .then(|| reason("NOTHING_SENT", VerdictStatus::Invalid, text.into()))
 }
 
-/// Of the clients that stayed to the end: those that went missing are a ground of their own.
+/// Only the clients that stayed to the end count here: missing clients are a reason of their own.
 pub(super) fn schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
     let stayed = || rows.iter().filter(|row| row.exchanged_ends());
     let scheduled: u128 = stayed().map(|row| u128::from(row.scheduled())).sum();
