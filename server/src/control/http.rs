@@ -3,7 +3,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/metrics` | OpenMetrics or, as `Accept` has it, Prometheus' text; 503 when the data plane does not answer |
+//! | `/metrics` | OpenMetrics; 503 when the data plane does not answer |
 //! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server that says 503 |
 //! | `/readyz` | 200 while runs may be started, else 503 with the reason |
 
@@ -16,8 +16,8 @@ use axum::{
     Router,
     extract::State,
     http::{
-        HeaderMap, HeaderName, HeaderValue, StatusCode,
-        header::{ACCEPT, CONNECTION, CONTENT_TYPE},
+        HeaderName, HeaderValue, StatusCode,
+        header::{self, CONNECTION},
     },
     middleware::map_response,
     response::{IntoResponse, Response},
@@ -26,7 +26,7 @@ use axum::{
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use super::{listener::Intake, metrics::Metrics};
-use crate::metrics::exposition::{Form, write};
+use crate::metrics::{CONTENT_TYPE, write};
 
 /// Which server it is that answers.
 pub(super) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metronome-grpc-port");
@@ -68,16 +68,9 @@ pub(super) fn serve(
     });
 }
 
-async fn scrape(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
-    let accept = headers
-        .get(ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let form = Form::accepted(accept);
+async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
     match metrics.read().await {
-        Some(families) => {
-            ([(CONTENT_TYPE, form.content_type())], write(families, form)).into_response()
-        }
+        Some(families) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], write(families)).into_response(),
         None => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the data plane does not answer\n",

@@ -10,10 +10,7 @@ use rustix::process::getpid;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::shared::Shared;
-use crate::metrics::{
-    Family,
-    catalogue::{Figures, ProcessFigures, families},
-};
+use crate::metrics::{Family, Figures, ProcessFigures, families};
 
 const KEPT_FOR: Duration = Duration::from_secs(1);
 

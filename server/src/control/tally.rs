@@ -14,7 +14,7 @@ use metronome_telemetry::rpc_status;
 use serde::{Deserialize, Serialize};
 use tonic::Code;
 
-use crate::metrics::catalogue::{AgentFigures, ControlFigures};
+use crate::metrics::{AgentFigures, ControlFigures};
 
 /// Every verdict that a run may have.
 const VERDICTS: [&str; 3] = ["valid", "partial", "invalid"];

@@ -1,56 +1,13 @@
 //! Every metric: its name, what it means and which figure it is. docs/observability.md lists them.
 
 use metronome_proto::histogram::Histogram;
-use serde::{Deserialize, Serialize};
 
-use super::{Buckets, Family, Kind, Sample, Unit, Value};
-use crate::model::{ServerStatus, TotalCounters};
-
-/// What the control plane has counted.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ControlFigures {
-    pub(crate) sent: u64,
-    pub(crate) skipped: u64,
-    pub(crate) lost: u64,
-    /// By verdict.
-    pub(crate) runs_ended: Vec<(&'static str, u64)>,
-    pub(crate) runs_active: u64,
-    pub(crate) agents_lost: u64,
-    /// Those connected, by name.
-    pub(crate) agents: Vec<(String, AgentFigures)>,
-    /// How long calls took, by method and status.
-    pub(crate) calls: Vec<(String, &'static str, Histogram)>,
-}
-
-/// What an agent has told of itself in all its runs.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub(crate) struct AgentFigures {
-    pub(crate) sent: u64,
-    pub(crate) skipped: u64,
-    pub(crate) cpu_ns: u64,
-    pub(crate) writes: u64,
-}
-
-/// What the kernel says of the master's process.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ProcessFigures {
-    pub(crate) cpu_s: f64,
-    pub(crate) resident_bytes: u64,
-    pub(crate) descriptors: u64,
-    pub(crate) started_unix_s: f64,
-}
-
-/// All that is told.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Figures {
-    pub(crate) server: ServerStatus,
-    pub(crate) totals: TotalCounters,
-    pub(crate) control: ControlFigures,
-    pub(crate) process: ProcessFigures,
-    pub(crate) clients_max: u32,
-    pub(crate) is_draining: bool,
-    pub(crate) spans_dropped: u64,
-}
+use super::{
+    buckets::Buckets,
+    family::{Family, Kind, Sample, Unit, Value},
+    figures::{AgentFigures, Figures},
+};
+use crate::model::WorkerStatus;
 
 /// The families of `figures`.
 pub(crate) fn families(figures: &Figures) -> Vec<Family> {
@@ -179,7 +136,7 @@ fn connections(figures: &Figures) -> Vec<Family> {
 }
 
 fn workers(figures: &Figures) -> Vec<Family> {
-    let of_each = |kind, name, help, figure: &dyn Fn(&crate::model::WorkerStatus) -> f64| {
+    let of_each = |kind, name, help, figure: &dyn Fn(&WorkerStatus) -> f64| {
         let workers = figures.server.workers.iter();
         labelled(
             kind,
@@ -436,20 +393,20 @@ fn distribution(name: &'static str, help: &'static str, times: &Histogram) -> Fa
 mod tests {
     use std::collections::HashSet;
 
-    use super::{
-        super::exposition::{Form, write},
-        *,
-    };
+    use super::*;
 
     const MANUAL: &str = include_str!("../../../docs/observability.md");
 
     #[test]
     fn the_manual_lists_every_metric_by_the_name_it_is_scraped_with() {
-        let text = write(families(&Figures::default()), Form::Text);
-        let names: Vec<_> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-            .collect();
+        let text = crate::metrics::write(families(&Figures::default()));
+        let scraped = |line: &str| {
+            let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+            // OpenMetrics describes a counter without the suffix that its samples have.
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            Some(format!("{name}{suffix}"))
+        };
+        let names: Vec<_> = text.lines().filter_map(scraped).collect();
         assert!(names.len() > 30, "{names:?}");
         for name in names {
             assert!(MANUAL.contains(&format!("`{name}`")), "{name}");

@@ -1,145 +1,22 @@
-//! What the server tells monitoring systems: the families of metrics and their forms. Pure.
+//! What the server exports to monitoring systems: the families of metrics and their forms. Pure.
 //!
 //! ```text
-//! Figures ─ catalogue ─▶ families ─┬─ exposition ────────▶ Prometheus text, OpenMetrics
+//! Figures ─ catalogue ─▶ families ─┬─ openmetrics ───────▶ the text that Prometheus scrapes
 //!                                  └─ control::push::otlp ▶ an OTLP request
 //! ```
 //!
-//! Base units in the names (seconds, bytes), counters only rise. No run id is a label anywhere:
+//! Base units in the names (seconds, bytes); counters only rise. No run id is a label anywhere:
 //! every run would leave series behind for ever. Histograms are the ledger's own, put into buckets
 //! that begin at a microsecond. Absent on purpose: clock, I/O, async.
 
-pub(crate) mod catalogue;
-pub(crate) mod exposition;
+mod buckets;
+mod catalogue;
+mod family;
+mod figures;
+mod openmetrics;
 
-use metronome_proto::histogram::{Histogram, bucket};
-
-/// Upper bounds of the buckets, ns: 1, 2, 5 in each decade from 1 µs to 10 s. A time within 1 %
-/// above a bound may count below it, which is how exactly the ledger knows it.
-const BOUNDS_NS: [u64; 22] = [
-    1_000,
-    2_000,
-    5_000,
-    10_000,
-    20_000,
-    50_000,
-    100_000,
-    200_000,
-    500_000,
-    1_000_000,
-    2_000_000,
-    5_000_000,
-    10_000_000,
-    20_000_000,
-    50_000_000,
-    100_000_000,
-    200_000_000,
-    500_000_000,
-    1_000_000_000,
-    2_000_000_000,
-    5_000_000_000,
-    10_000_000_000,
-];
-
-/// Metrics of one name.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Family {
-    /// Without the unit and without `_total`.
-    pub(crate) name: &'static str,
-    /// A sentence without its full stop.
-    pub(crate) help: &'static str,
-    pub(crate) unit: Option<Unit>,
-    pub(crate) kind: Kind,
-    pub(crate) samples: Vec<Sample>,
-}
-
-/// Base units.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Unit {
-    Seconds,
-    Bytes,
-}
-
-/// What may become of a value.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
-    /// It only rises.
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-/// One series of a family.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Sample {
-    pub(crate) labels: Vec<(&'static str, String)>,
-    pub(crate) value: Value,
-}
-
-/// What a series says.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
-    Number(f64),
-    Times(Buckets),
-}
-
-/// A distribution of times.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Buckets {
-    /// Times in each bucket alone, the last one those above every bound.
-    pub(crate) counts: Vec<u64>,
-    /// Within 1 %.
-    pub(crate) sum_s: f64,
-    pub(crate) count: u64,
-}
-
-impl Buckets {
-    /// Upper bounds of all buckets but the last, seconds.
-    pub(crate) fn bounds_s() -> impl Iterator<Item = f64> {
-        BOUNDS_NS.iter().map(|bound_ns| *bound_ns as f64 / 1e9)
-    }
-}
-
-impl From<&Histogram> for Buckets {
-    fn from(histogram: &Histogram) -> Self {
-        let mut counts = vec![0_u64; BOUNDS_NS.len() + 1];
-        let mut sum_s = 0.0;
-        let tops = BOUNDS_NS.map(bucket);
-        for (index, middle_ns, count) in histogram.counts() {
-            let position = tops.partition_point(|top| *top < index);
-            counts[position] = counts[position].saturating_add(count);
-            sum_s += middle_ns as f64 / 1e9 * count as f64;
-        }
-        Self {
-            counts,
-            sum_s,
-            count: histogram.count(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn every_time_is_in_one_bucket_whose_bound_it_keeps_to_within_a_percent(values in prop::collection::vec(0..20_000_000_000_u64, 1..50)) {
-            let mut histogram = Histogram::default();
-            values.iter().for_each(|value| histogram.record(*value));
-            let buckets = Buckets::from(&histogram);
-            prop_assert_eq!(buckets.count, values.len() as u64);
-            prop_assert_eq!(buckets.counts.iter().sum::<u64>(), buckets.count);
-            for (index, bound_ns) in BOUNDS_NS.iter().enumerate() {
-                let told: u64 = buckets.counts[..=index].iter().sum();
-                let surely = values.iter().filter(|value| **value <= *bound_ns).count() as u64;
-                let perhaps = values.iter().filter(|value| **value as f64 <= *bound_ns as f64 * 1.01).count() as u64;
-                prop_assert!((surely..=perhaps).contains(&told), "{surely} {told} {perhaps} up to {bound_ns}");
-            }
-            let sum_s = values.iter().sum::<u64>() as f64 / 1e9;
-            prop_assert!((buckets.sum_s - sum_s).abs() <= sum_s * 0.01 + 1e-8 * values.len() as f64);
-        }
-    }
-}
+pub(crate) use buckets::Buckets;
+pub(crate) use catalogue::families;
+pub(crate) use family::{Family, Kind, Sample, Unit, Value};
+pub(crate) use figures::{AgentFigures, ControlFigures, Figures, ProcessFigures};
+pub(crate) use openmetrics::{CONTENT_TYPE, write};
