@@ -3,7 +3,7 @@
 use metronome_proto::histogram::{Histogram, bucket};
 
 /// Upper bounds of the buckets, ns: 1, 2, 5 in each decade from 1 µs to 10 s. A time within 1 %
-/// above a bound may count below it, which is how exactly the ledger knows it.
+/// above a bound may count below it, which is the resolution of the ledger.
 const BOUNDS_NS: [u64; 22] = [
     1_000,
     2_000,
@@ -79,10 +79,10 @@ mod tests {
             prop_assert_eq!(buckets.count, values.len() as u64);
             prop_assert_eq!(buckets.counts.iter().sum::<u64>(), buckets.count);
             for (index, bound_ns) in BOUNDS_NS.iter().enumerate() {
-                let told: u64 = buckets.counts[..=index].iter().sum();
+                let counted: u64 = buckets.counts[..=index].iter().sum();
                 let surely = values.iter().filter(|value| **value <= *bound_ns).count() as u64;
                 let perhaps = values.iter().filter(|value| **value as f64 <= *bound_ns as f64 * 1.01).count() as u64;
-                prop_assert!((surely..=perhaps).contains(&told), "{surely} {told} {perhaps} up to {bound_ns}");
+                prop_assert!((surely..=perhaps).contains(&counted), "{surely} {counted} {perhaps} up to {bound_ns}");
             }
             let sum_s = values.iter().sum::<u64>() as f64 / 1e9;
             prop_assert!((buckets.sum_s - sum_s).abs() <= sum_s * 0.01 + 1e-8 * values.len() as f64);

@@ -1,4 +1,4 @@
-//! Every metric: its name, what it means and which figure it is. docs/observability.md lists them.
+//! Every metric: its name, its meaning and the figure behind it. docs/observability.md lists them.
 
 use metronome_proto::histogram::Histogram;
 
@@ -27,12 +27,12 @@ fn packets(figures: &Figures) -> Vec<Family> {
     vec![
         counter(
             "metronome_packets_sent",
-            "Packets that agents have told to have written whole",
+            "Packets fully written, as reported by agents",
             control.sent,
         ),
         counter(
             "metronome_packets_skipped",
-            "Packets that were due and never written, as agents told",
+            "Packets that were due and never written, as reported by agents",
             control.skipped,
         ),
         counter(
@@ -47,7 +47,7 @@ fn packets(figures: &Figures) -> Vec<Family> {
         ),
         counter(
             "metronome_packets_corrupt",
-            "Frames of verified clients that were not what they should be",
+            "Frames of verified clients that failed a check",
             totals.corrupt,
         ),
         counter(
@@ -89,7 +89,7 @@ fn times(figures: &Figures) -> Vec<Family> {
         ),
         distribution(
             "metronome_recovery_pause",
-            "From a worker's last sign of life to the next read of a connection",
+            "From a worker's last heartbeat to the next read of a connection",
             recovery,
         ),
     ]
@@ -190,17 +190,17 @@ fn workers(figures: &Figures) -> Vec<Family> {
         ),
         counter(
             "metronome_worker_deaths",
-            "Worker processes that ended without being asked to",
+            "Worker processes that ended unasked",
             recoveries.deaths,
         ),
         gauge(
             "metronome_workers_crash_looping",
-            "Workers that die again and again",
+            "Workers in a crash loop",
             recoveries.crash_loops.len() as f64,
         ),
         counter(
             "metronome_recovered_packets",
-            "Packets worked off for workers that had died",
+            "Packets recovered after a worker crash",
             recoveries.packets,
         ),
         counter(
@@ -220,7 +220,7 @@ fn agents(figures: &Figures) -> Vec<Family> {
             help,
             agents
                 .iter()
-                .map(|(agent, told)| (vec![("agent", agent.clone())], figure(told))),
+                .map(|(agent, figures)| (vec![("agent", agent.clone())], figure(figures))),
         )
     };
     vec![
@@ -231,28 +231,28 @@ fn agents(figures: &Figures) -> Vec<Family> {
         ),
         counter(
             "metronome_agents_lost",
-            "Agents that left while they had a part in a run",
+            "Agents that left while they had a share of a run",
             figures.control.agents_lost,
         ),
         of_each(
             "metronome_agent_packets_sent",
-            "Packets that an agent has told to have written whole",
-            &|told| told.sent as f64,
+            "Packets fully written, as reported by an agent",
+            &|agent| agent.sent as f64,
         ),
         of_each(
             "metronome_agent_packets_skipped",
             "Packets that an agent could not write in time",
-            &|told| told.skipped as f64,
+            &|agent| agent.skipped as f64,
         ),
         seconds(of_each(
             "metronome_agent_cpu",
             "CPU time of an agent's pacing threads, of runs that have ended",
-            &|told| told.cpu_ns as f64 / 1e9,
+            &|agent| agent.cpu_ns as f64 / 1e9,
         )),
         of_each(
             "metronome_agent_writes",
             "Writes of an agent that took data, of runs that have ended",
-            &|told| told.writes as f64,
+            &|agent| agent.writes as f64,
         ),
     ]
 }

@@ -21,7 +21,7 @@ pub(crate) enum Unit {
     Bytes,
 }
 
-/// What may become of a value.
+/// How a value may change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
     /// It only rises.
@@ -37,7 +37,7 @@ pub(crate) struct Sample {
     pub(crate) value: Value,
 }
 
-/// What a series says.
+/// The value of a series.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Number(f64),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{ServerStatus, TotalCounters};
 
-/// All that is told.
+/// Everything that is exported.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) server: ServerStatus,
@@ -17,7 +17,7 @@ pub(crate) struct Figures {
     pub(crate) spans_dropped: u64,
 }
 
-/// What the control plane has counted.
+/// Counters of the control plane.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ControlFigures {
     pub(crate) sent: u64,
@@ -27,13 +27,13 @@ pub(crate) struct ControlFigures {
     pub(crate) runs_ended: Vec<(&'static str, u64)>,
     pub(crate) runs_active: u64,
     pub(crate) agents_lost: u64,
-    /// Those connected, by name.
+    /// The connected agents, by name.
     pub(crate) agents: Vec<(String, AgentFigures)>,
     /// How long calls took, by method and status.
     pub(crate) calls: Vec<(String, &'static str, Histogram)>,
 }
 
-/// What an agent has told of itself in all its runs.
+/// What an agent has reported of itself in all its runs.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct AgentFigures {
     pub(crate) sent: u64,
@@ -42,7 +42,7 @@ pub(crate) struct AgentFigures {
     pub(crate) writes: u64,
 }
 
-/// What the kernel says of the master's process.
+/// The kernel's figures of the master's process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProcessFigures {
     pub(crate) cpu_s: f64,
