@@ -151,7 +151,7 @@ fn raw_clients_are_counted_in_whole_packets_and_half_a_packet_is_not_one() {
     );
 }
 
-/// A peer that speaks the whole protocol, as docs and codecs give it, in the standing run of a
+/// A peer that speaks the whole protocol, as docs and codecs give it, in the static run of a
 /// server that has the same key file.
 #[test]
 fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker() {

@@ -43,7 +43,7 @@ impl Batch {
             agent: 0,
             key: Key::from_bytes(key),
             share: AgentShare::new(0, 8, true),
-            standing: false,
+            is_static: false,
         });
         let hello = Hello {
             run,

@@ -177,8 +177,8 @@ pub(crate) struct Config {
     pub(crate) accept_raw: bool,
     pub(crate) database: PathBuf,
     pub(crate) secret: Secret,
-    /// Of the standing run, open when there is a key file.
-    pub(crate) standing_key: Option<Key>,
+    /// Of the static run, open when there is a key file.
+    pub(crate) static_key: Option<Key>,
     pub(crate) drain_timeout: Duration,
     pub(crate) upgrade_wait: Duration,
     /// It may be upgraded.
@@ -231,7 +231,7 @@ impl TryFrom<Args> for Config {
             args.grpc
         );
         let key_file = args.key_file.as_deref().map(read_key_file).transpose()?;
-        let standing_key = key_file
+        let static_key = key_file
             .as_ref()
             .map(|secret| Key::derive(&secret.0, RunId::from_bits(0), 0));
         Ok(Self {
@@ -242,7 +242,7 @@ impl TryFrom<Args> for Config {
             accept_raw: args.accept_raw,
             database: database_path(args.database)?,
             secret: Secret(random::bytes()),
-            standing_key,
+            static_key,
             drain_timeout: args.drain_timeout,
             upgrade_wait: args.upgrade_wait,
             can_be_succeeded: !args.embedded,
@@ -404,7 +404,7 @@ mod tests {
         assert_eq!((config.max_clients, config.workers), (10, cores()));
         assert!(config.high_priority && !config.pin_workers && config.reflection);
         assert!(!config.accept_raw && !config.exposed);
-        assert!(config.standing_key.is_none());
+        assert!(config.static_key.is_none());
     }
 
     #[test]
@@ -482,7 +482,7 @@ mod tests {
         let config = decide(&["--key-file", &path]).unwrap();
         let shared = decode_hex(&digits).unwrap();
         assert_eq!(
-            config.standing_key,
+            config.static_key,
             Some(Key::derive(&shared, RunId::from_bits(0), 0))
         );
         assert_ne!(

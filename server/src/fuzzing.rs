@@ -97,7 +97,7 @@ impl Connection {
             agent: HELLO.agent,
             key: Key::from_bytes(KEY),
             share: AgentShare::new(0, 8, true),
-            standing: false,
+            is_static: false,
         });
         Ok(Self {
             ledger,

@@ -170,7 +170,7 @@ fn serve_with(
         workers: config.workers,
         max_clients: config.max_clients,
         accept_raw: config.accept_raw,
-        standing_key: config.standing_key,
+        static_key: config.static_key,
         high_priority: config.high_priority,
         pin_workers: config.pin_workers,
         rx_coalesce: config.rx_coalesce,

@@ -160,7 +160,7 @@ impl TryFrom<RunArgs> for RunConfig {
             protocol: args
                 .key_file
                 .as_deref()
-                .map_or(Ok(Protocol::Raw), standing_run)?,
+                .map_or(Ok(Protocol::Raw), static_run)?,
             deadline: CONNECT_TIME_MAX,
         };
         let networks = vec![
@@ -227,7 +227,7 @@ fn load(plan: &Plan) -> Load {
     }
 }
 
-fn standing_run(path: &Path) -> Result<Protocol, BadRunFlag> {
+fn static_run(path: &Path) -> Result<Protocol, BadRunFlag> {
     let error = |problem| BadRunFlag::KeyFile {
         path: path.into(),
         problem,

@@ -1,7 +1,7 @@
 //! `metronome-agent run`: one load from flags alone, without a server to direct it.
 //!
 //! The seed's client, with the same flags. Raw packets by default; with a key file the full
-//! protocol, in the *standing run* that a server with the same key file keeps: run id 0, agent 0.
+//! protocol, in the *static run* that a server with the same key file keeps: run id 0, agent 0.
 //! What is measured is the generator's side only; nobody here knows what the target did with it.
 
 mod flags;

@@ -25,8 +25,8 @@ pub(crate) struct AgentKey {
     pub(crate) agent: u16,
     pub(crate) key: Key,
     pub(crate) share: AgentShare,
-    /// The standing run never ends, so a client may come back with any attempt once it has left.
-    pub(crate) standing: bool,
+    /// The static run never ends, so a client may come back with any attempt once it has left.
+    pub(crate) is_static: bool,
 }
 
 /// What a process knows of the admitted runs.
@@ -102,7 +102,7 @@ impl Gate<'_> {
             .get(client as usize)
             .filter(|_| agent.share.owns(client))
             .ok_or(Refusal::Hello)?;
-        if hello.attempt == 0 || !self.take_seat(seat, hello.attempt, agent.standing) {
+        if hello.attempt == 0 || !self.take_seat(seat, hello.attempt, agent.is_static) {
             return Err(Refusal::Hello);
         }
         Ok((hello, agent.share.shares_clock))
@@ -134,10 +134,10 @@ impl Gate<'_> {
         }
     }
 
-    fn take_seat(&self, seat: &AtomicU64, attempt: u8, standing: bool) -> bool {
+    fn take_seat(&self, seat: &AtomicU64, attempt: u8, is_static: bool) -> bool {
         let mine = self.ticket(attempt);
         let taken = seat.fetch_update(Ordering::AcqRel, Ordering::Acquire, |theirs| {
-            let is_free = theirs == 0 || (!standing && attempt > (theirs >> 56) as u8);
+            let is_free = theirs == 0 || (!is_static && attempt > (theirs >> 56) as u8);
             (theirs == mine || is_free).then_some(mine)
         });
         taken.is_ok()
@@ -175,7 +175,7 @@ mod tests {
                 agent,
                 key: Key::from_bytes([agent as u8; 32]),
                 share: AgentShare::new(u32::from(agent) * 10, 10, agent == 0),
-                standing: false,
+                is_static: false,
             });
         }
         gates

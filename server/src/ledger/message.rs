@@ -82,7 +82,7 @@ impl ToWorker {
                 words.set_flags(
                     u32::from(agent.agent),
                     agent.share.shares_clock,
-                    agent.standing,
+                    agent.is_static,
                 );
                 words.set_run(agent.run);
                 words.0[32..32 + KEY_BYTES].copy_from_slice(agent.key.as_bytes());
@@ -118,14 +118,14 @@ impl ToWorker {
             3 => {
                 let mut key = [0; KEY_BYTES];
                 key.copy_from_slice(&message[32..32 + KEY_BYTES]);
-                let (agent, shares_clock, standing) = words.flags();
+                let (agent, shares_clock, is_static) = words.flags();
                 Ok(Self::Admit(AgentKey {
                     row: a,
                     run: words.run(),
                     agent,
                     key: Key::from_bytes(key),
                     share: AgentShare::new(b, c, shares_clock),
-                    standing,
+                    is_static,
                 }))
             }
             4 => Ok(Self::Dismiss { run: words.run() }),
@@ -205,10 +205,10 @@ impl Words {
         RunId::from_bits(u64::from_le_bytes(bits))
     }
 
-    fn set_flags(&mut self, agent: u32, shares_clock: bool, standing: bool) {
+    fn set_flags(&mut self, agent: u32, shares_clock: bool, is_static: bool) {
         self.0[24..28].copy_from_slice(&agent.to_le_bytes());
         self.0[28] = u8::from(shares_clock);
-        self.0[29] = u8::from(standing);
+        self.0[29] = u8::from(is_static);
     }
 
     fn flags(&self) -> (u16, bool, bool) {
@@ -234,7 +234,7 @@ mod tests {
             agent: 0x1234,
             key: Key::from_bytes([0xA5; 32]),
             share: AgentShare::new(70_000, 9, true),
-            standing: true,
+            is_static: true,
         };
         for message in [
             ToWorker::Memory {

@@ -38,7 +38,7 @@ use metronome_os::memory::SharedArray;
 
 use layout::{SeatRow, Workers};
 
-/// Runs that can be admitted at the same time, the standing run among them.
+/// Runs that can be admitted at the same time, the static run among them.
 pub(crate) const RUNS_MAX: usize = 16;
 
 /// Worker processes that a ledger has room for.

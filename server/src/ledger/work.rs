@@ -391,7 +391,7 @@ mod tests {
                 agent: 0,
                 key: key(),
                 share: AgentShare::new(0, 8, true),
-                standing: false,
+                is_static: false,
             });
             Self { ledger, gates }
         }

@@ -15,8 +15,8 @@ use crate::{
     model::{FinalCounters, RecoveryCounters, ServerStatus, WorkerCounters, WorkerStatus},
 };
 
-/// Row of the standing run's seats; the rows of other runs follow.
-pub(super) const STANDING_ROW: usize = 0;
+/// Row of the static run's seats; the rows of other runs follow.
+pub(super) const STATIC_ROW: usize = 0;
 
 impl Master {
     /// Answers what was asked since the last time.
@@ -79,7 +79,7 @@ impl Master {
         let is_free = |row: &usize| self.books.runs.values().all(|book| book.row != *row);
         // The one that was left longest ago: a worker that is behind may still seat a client of its
         // last run there. For the same reason it is cleared now and not when that run was closed.
-        let row = (STANDING_ROW + 1..RUNS_MAX)
+        let row = (STATIC_ROW + 1..RUNS_MAX)
             .filter(is_free)
             .min_by_key(|row| self.row_closed_ns[*row]);
         let row = row.ok_or(AdmitError::TooManyRuns {
@@ -94,7 +94,7 @@ impl Master {
                 agent: index as u16,
                 key: *key,
                 share: *share,
-                standing: false,
+                is_static: false,
             });
         }
         self.books.open(&admission, row, self.worker_counts());
@@ -194,14 +194,14 @@ impl Master {
             .count() as u32
     }
 
-    /// Frees the seat of a raw client or of a client of the standing run, so that another may have
+    /// Frees the seat of a raw client or of a client of the static run, so that another may have
     /// it. A run's seats stay taken: no hello of it is good twice.
     pub(super) fn leave_seat(&self, slot: u32, generation: u32, account: &Account) {
         if !account.is_client() && !account.is_raw {
             return;
         }
         let (row, attempt) = if account.is_client() {
-            (STANDING_ROW, account.attempt)
+            (STATIC_ROW, account.attempt)
         } else {
             (RUNS_MAX, 1)
         };

@@ -336,7 +336,7 @@ impl TotalCounters {
     }
 }
 
-/// Raw clients, and those of the standing run, which has no book.
+/// Raw clients, and those of the static run, which has no book.
 fn is_shown_as_raw(account: &Account) -> bool {
     account.is_client() && account.run == 0 || account.is_raw
 }

@@ -100,7 +100,7 @@ mod tests {
             agent: 1,
             key: Key::from_bytes([9; 32]),
             share: AgentShare::new(3, 4, true),
-            standing: false,
+            is_static: false,
         }
     }
 
@@ -220,7 +220,7 @@ mod tests {
         assert!(Estate::decode(&encoded(RUNS_MAX, 1)).is_err());
         assert!(
             Estate::decode(&encoded(0, 1)).is_err(),
-            "the standing run has no book"
+            "the static run has no book"
         );
         let agent = Gatekey::from(key(2)).agent().unwrap();
         assert_eq!(

@@ -96,8 +96,8 @@ pub(crate) struct Settings {
     /// Verified and raw clients together, 1 to 10000.
     pub(crate) max_clients: u32,
     pub(crate) accept_raw: bool,
-    /// Of the standing run: clients of `metronome-agent run --key-file` are taken with it.
-    pub(crate) standing_key: Option<Key>,
+    /// Of the static run: clients of `metronome-agent run --key-file` are taken with it.
+    pub(crate) static_key: Option<Key>,
     /// Give the workers the highest priority that the system grants (the seed's nice).
     pub(crate) high_priority: bool,
     /// Pin worker i to the i-th core of those allowed.
@@ -284,10 +284,10 @@ impl Master {
                 .start_worker(worker)
                 .context("a worker cannot be started")?;
         }
-        // A successor inherits the standing run with all others.
-        if let Some(key) = settings.standing_key.filter(|_| phase == Phase::Serving) {
+        // A successor inherits the static run with all others.
+        if let Some(key) = settings.static_key.filter(|_| phase == Phase::Serving) {
             master.admit_agent(AgentKey {
-                row: answer::STANDING_ROW as u32,
+                row: answer::STATIC_ROW as u32,
                 run: RunId::from_bits(0),
                 agent: 0,
                 key,
@@ -296,7 +296,7 @@ impl Master {
                     clients: settings.max_clients,
                     shares_clock: true,
                 },
-                standing: true,
+                is_static: true,
             });
         }
         Ok(master)
