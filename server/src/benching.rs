@@ -10,7 +10,8 @@ use metronome_proto::{
 };
 
 use crate::{
-    ledger::{Account, AgentKey, BUFFER_BYTES, Dimensions, Gate, Gates, Ink, Ledger, Stage, work},
+    ipc::{AgentKey, Gate, Gates},
+    ledger::{Account, BUFFER_BYTES, Dimensions, Ink, Ledger, Stage, work},
     model::AgentShare,
 };
 

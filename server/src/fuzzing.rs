@@ -23,9 +23,10 @@ use zerocopy::FromBytes as _;
 
 use crate::{
     control,
+    ipc::{AgentKey, FromWorker, Gate, Gates, MESSAGE_BYTES, ToWorker},
     ledger::{
-        Account, AgentKey, BUFFER_BYTES, Dimensions, FromWorker, Gate, Gates, Ink, Ledger,
-        MESSAGE_BYTES, Pen, RUNS_MAX, Slot, Stage, ToWorker, place_rest, resume, work,
+        Account, BUFFER_BYTES, Dimensions, Ink, Ledger, Pen, RUNS_MAX, Slot, Stage, place_rest,
+        resume, work,
     },
     master::fuzzing::{inherit, keep_books},
     model::{AgentRecords, AgentShare},

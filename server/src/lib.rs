@@ -19,6 +19,7 @@ mod control;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod ipc;
 mod ledger;
 mod master;
 mod metrics;

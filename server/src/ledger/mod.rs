@@ -17,9 +17,8 @@
 //! The master trusts none of it: indices are checked, nothing is followed, nothing is waited for.
 
 mod account;
-mod gate;
+mod authenticate;
 mod layout;
-mod message;
 mod pen;
 mod slowest;
 mod work;
@@ -27,9 +26,8 @@ mod work;
 use std::{io, os::fd::OwnedFd};
 
 pub(crate) use account::{Account, End, Stage};
-pub(crate) use gate::{AgentKey, Gate, Gates, ticket};
+pub(crate) use authenticate::{Authenticate, Authenticated};
 pub(crate) use layout::{BUFFER_BYTES, LAYOUT, OUTBOX_FRAMES, Slot, WorkerLine};
-pub(crate) use message::{FromWorker, MESSAGE_BYTES, ToWorker};
 pub(crate) use pen::{Ink, Pen};
 pub(crate) use slowest::KEPT as SLOWEST_KEPT;
 pub(crate) use work::{place_rest, refuse, resume, work};

@@ -11,7 +11,7 @@ use metronome_proto::{
 
 use super::{
     account::{Account, End, Stage},
-    gate::Gate,
+    authenticate::{Authenticate, Authenticated},
     layout::{OUTBOX_FRAMES, Slot},
     pen::Pen,
 };
@@ -41,7 +41,7 @@ pub(crate) fn work(
     account: &mut Account,
     taken: usize,
     read_ns: u64,
-    gate: &Gate<'_>,
+    gate: &impl Authenticate,
     pen: &impl Pen,
 ) {
     slot.set_read_ns(read_ns, pen);
@@ -64,7 +64,7 @@ pub(crate) fn resume(
     account: &mut Account,
     taken: usize,
     now_ns: u64,
-    gate: &Gate<'_>,
+    gate: &impl Authenticate,
     pen: &impl Pen,
 ) {
     let stored_ns = slot.read_ns();
@@ -105,7 +105,7 @@ struct Batch<'a, P> {
 }
 
 impl<P: Pen> Batch<'_, P> {
-    fn finish(&mut self, taken: usize, gate: &Gate<'_>) {
+    fn finish(&mut self, taken: usize, gate: &impl Authenticate) {
         let buffer = &self.times.slot.buffer;
         let total = usize::from(self.account.rest_bytes) + taken;
         let whole = total / FRAME_BYTES;
@@ -128,7 +128,7 @@ impl<P: Pen> Batch<'_, P> {
     }
 
     #[inline]
-    fn take(&mut self, frame: &Frame, gate: &Gate<'_>) {
+    fn take(&mut self, frame: &Frame, gate: &impl Authenticate) {
         match self.account.stage {
             Stage::Packets => self.take_client_frame(frame, gate),
             Stage::Opening => self.take_first(frame, gate),
@@ -138,7 +138,7 @@ impl<P: Pen> Batch<'_, P> {
         }
     }
 
-    fn take_first(&mut self, frame: &Frame, gate: &Gate<'_>) {
+    fn take_first(&mut self, frame: &Frame, gate: &impl Authenticate) {
         if cannot_become_ours(frame, FRAME_BYTES) {
             self.take_raw(gate);
             if self.account.stage == Stage::Raw {
@@ -146,15 +146,18 @@ impl<P: Pen> Batch<'_, P> {
             }
             return;
         }
-        match gate.hello(frame) {
-            Ok((hello, shares_clock)) => {
+        match gate.client(frame) {
+            Ok(Authenticated {
+                hello,
+                shares_clock,
+            }) => {
                 self.account.stage = Stage::Packets;
                 self.account.run = hello.run.bits();
                 self.account.agent = hello.agent;
                 self.account.client = hello.client;
                 self.account.attempt = hello.attempt;
                 self.account.shares_clock = shares_clock;
-                if let Some(key) = gate.gates.key_of(self.account) {
+                if let Some(key) = gate.key_of(self.account) {
                     self.owe(&hello.ack(key));
                 }
             }
@@ -170,7 +173,7 @@ impl<P: Pen> Batch<'_, P> {
         owe(self.times.slot, self.account, frame, self.times.pen);
     }
 
-    fn take_raw(&mut self, gate: &Gate<'_>) {
+    fn take_raw(&mut self, gate: &impl Authenticate) {
         match gate.raw() {
             Ok(()) => {
                 self.account.stage = Stage::Raw;
@@ -181,7 +184,7 @@ impl<P: Pen> Batch<'_, P> {
     }
 
     #[inline]
-    fn take_client_frame(&mut self, frame: &Frame, gate: &Gate<'_>) {
+    fn take_client_frame(&mut self, frame: &Frame, gate: &impl Authenticate) {
         match Packet::decode(frame) {
             Ok(packet) if packet.client == u32::from(self.account.client) => {
                 self.take_packet(&packet, packet::checksum(frame));
@@ -228,10 +231,10 @@ impl<P: Pen> Batch<'_, P> {
         }
     }
 
-    fn take_end(&mut self, frame: &Frame, gate: &Gate<'_>) {
+    fn take_end(&mut self, frame: &Frame, gate: &impl Authenticate) {
         let hello = self.account.hello();
         let end = (packet::kind(frame) == Some(Kind::End))
-            .then(|| gate.gates.key_of(self.account))
+            .then(|| gate.key_of(self.account))
             .flatten()
             .and_then(|key| Some((hello.open_end(frame, key)?, key)));
         let Some((sent, key)) = end else {
@@ -352,10 +355,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{AgentKey, BUFFER_BYTES, Dimensions, Gates, Ink, Ledger},
+        super::{BUFFER_BYTES, Dimensions, Ink, Ledger},
         *,
     };
-    use crate::model::AgentShare;
+    use crate::{
+        ipc::{AgentKey, Gate, Gates},
+        model::AgentShare,
+    };
 
     const RUN: RunId = RunId::from_bits(5);
     const CLIENT: u16 = 3;

@@ -19,7 +19,7 @@ use rustix::{
 use tracing::{debug, warn};
 
 use super::{Master, placement, placement::Candidate};
-use crate::ledger::ToWorker;
+use crate::ipc::ToWorker;
 
 /// Connections taken in one turn, so that a storm of them delays nothing else for long.
 const ACCEPTS_PER_TURN: usize = 64;

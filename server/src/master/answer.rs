@@ -11,7 +11,8 @@ use super::{
     request::{Admission, AdmitError, Reply, Request},
 };
 use crate::{
-    ledger::{Account, AgentKey, RUNS_MAX, Slot, ToWorker, ticket},
+    ipc::{AgentKey, ToWorker, ticket},
+    ledger::{Account, RUNS_MAX, Slot},
     model::{FinalCounters, RecoveryCounters, ServerStatus, WorkerCounters, WorkerStatus},
 };
 

@@ -6,7 +6,10 @@ use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::{books::Books, seats::Reservation, workers::Legacy};
-use crate::ledger::{AgentKey, MESSAGE_BYTES, RUNS_MAX, ToWorker};
+use crate::{
+    ipc::{AgentKey, MESSAGE_BYTES, ToWorker},
+    ledger::RUNS_MAX,
+};
 
 /// All of it. `B` is the books, borrowed by who leaves them and owned by who takes them.
 #[derive(Debug, Default, Deserialize, Serialize)]

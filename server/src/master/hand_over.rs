@@ -15,7 +15,7 @@ use super::{
     estate::Estate,
     request::{HandedOver, Reply},
 };
-use crate::{ledger::ToWorker, upgrade::send_sockets};
+use crate::{ipc::ToWorker, upgrade::send_sockets};
 
 /// For a worker to finish its batch and exit; then it is killed, which costs nothing either.
 const QUIT_TIME_NS: u64 = 1_000_000_000;

@@ -7,7 +7,7 @@ use metronome_os::clock::now_ns;
 use tracing::info;
 
 use super::{Master, Phase, UNREAD_WATCH_NS, estate::Estate, seats::Seats};
-use crate::ledger::ToWorker;
+use crate::ipc::ToWorker;
 
 impl Master {
     /// Takes what another server has handed over. After an error this master is of no use any more.

@@ -59,7 +59,8 @@ use tracing::{error, info, warn};
 use self::{books::Books, seats::Seats, workers::Worker};
 use crate::{
     coalescing::RxCoalesce,
-    ledger::{AgentKey, FromWorker, Gates, Ledger, MESSAGE_BYTES, RUNS_MAX, ToWorker},
+    ipc::{AgentKey, FromWorker, Gates, MESSAGE_BYTES, ToWorker},
+    ledger::{Ledger, RUNS_MAX},
     model::AgentShare,
 };
 

@@ -16,8 +16,9 @@ use metronome_os::{
 use tracing::{info, warn};
 
 use super::{Master, Phase, UNREAD_WATCH_NS, books::Ended, seats::Unread, workers};
-use crate::ledger::{
-    Account, BUFFER_BYTES, End, Gate, Ink, Stage, ToWorker, place_rest, resume, work,
+use crate::{
+    ipc::{Gate, ToWorker},
+    ledger::{Account, BUFFER_BYTES, End, Ink, Stage, place_rest, resume, work},
 };
 
 /// Batches that are still read of a connection that is cut: 4 MiB, more than any buffer.

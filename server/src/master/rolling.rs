@@ -7,7 +7,7 @@ use rustix::process::Pid;
 use tracing::{info, warn};
 
 use super::{Master, request::Reply};
-use crate::ledger::ToWorker;
+use crate::ipc::ToWorker;
 
 /// For a worker to finish its batch and exit; then it is killed, which costs nothing either.
 const QUIT_TIME_NS: u64 = 2_000_000_000;

@@ -19,7 +19,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use super::worker_log;
-use crate::ledger::{Ledger, ToWorker, WorkerLine};
+use crate::{
+    ipc::ToWorker,
+    ledger::{Ledger, WorkerLine},
+};
 
 /// A worker whose heartbeat stands still for this long is killed. It beats every 0.25 s at least.
 const HANG_NS: u64 = 1_500_000_000;

@@ -12,9 +12,12 @@ use metronome_os::{clock::now_ns, socket::receive_into};
 use metronome_proto::{packet::FRAME_BYTES, run_id::RunId, seal::Refusal};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
-use crate::ledger::{
-    Account, BUFFER_BYTES, End, Gate, Gates, Ink, Ledger, OUTBOX_FRAMES, Slot, Stage, place_rest,
-    refuse, work,
+use crate::{
+    ipc::{Gate, Gates},
+    ledger::{
+        Account, BUFFER_BYTES, End, Ink, Ledger, OUTBOX_FRAMES, Slot, Stage, place_rest, refuse,
+        work,
+    },
 };
 
 /// For the whole hello, from the accept on.

@@ -24,7 +24,8 @@ use rustix::event::{
 use super::connection::{Connection, Next, Reading};
 use crate::{
     coalescing::{Coalescing, RxCoalesce, Turn},
-    ledger::{FromWorker, Gates, Ink, Ledger, MESSAGE_BYTES, Pen as _, ToWorker, WorkerLine},
+    ipc::{FromWorker, Gates, MESSAGE_BYTES, ToWorker},
+    ledger::{Ink, Ledger, Pen as _, WorkerLine},
 };
 
 /// The longest wait: how often deadlines are looked at and the heartbeat shows at least.

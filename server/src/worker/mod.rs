@@ -16,7 +16,10 @@ use rustix::{
     thread::set_name,
 };
 
-use crate::ledger::{Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, ToWorker};
+use crate::{
+    ipc::{FromWorker, Gates, MESSAGE_BYTES, ToWorker},
+    ledger::{Dimensions, Ledger},
+};
 
 /// CPU that a real-time worker may use without a wait before the kernel ends it, µs. One that
 /// serves gives that right back after 0.1 s; one that loops would keep the master, which is to

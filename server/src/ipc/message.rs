@@ -8,7 +8,7 @@ use metronome_proto::{
     seal::{KEY_BYTES, Key},
 };
 
-use super::gate::AgentKey;
+use super::admission::AgentKey;
 use crate::{
     coalescing::{PAUSE_US_MAX, RxCoalesce},
     model::AgentShare,

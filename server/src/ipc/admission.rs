@@ -13,8 +13,10 @@ use metronome_proto::{
     seal::{Hello, Key, Refusal},
 };
 
-use super::{Ledger, RUNS_MAX, account::Account};
-use crate::model::AgentShare;
+use crate::{
+    ledger::{Account, Authenticate, Authenticated, Ledger, RUNS_MAX},
+    model::AgentShare,
+};
 
 /// An agent's share of an admitted run.
 #[derive(Clone, Copy, Debug)]
@@ -67,12 +69,6 @@ impl Gates {
             .iter()
             .find(|known| known.run == run && known.agent == agent)
     }
-
-    /// The key that sealed the hello of a connection.
-    pub(crate) fn key_of(&self, account: &Account) -> Option<&Key> {
-        self.find(RunId::from_bits(account.run), account.agent)
-            .map(|agent| &agent.key)
-    }
 }
 
 /// The gate as one connection meets it.
@@ -84,9 +80,8 @@ pub(crate) struct Gate<'a> {
     pub(crate) generation: u32,
 }
 
-impl Gate<'_> {
-    /// Takes a hello: true with it when the client's agent shares our clock.
-    pub(super) fn hello(&self, frame: &Frame) -> Result<(Hello, bool), Refusal> {
+impl Authenticate for Gate<'_> {
+    fn client(&self, frame: &Frame) -> Result<Authenticated, Refusal> {
         let claimed = Hello::claimed(frame).ok_or(Refusal::Protocol)?;
         let agent = self
             .gates
@@ -105,11 +100,13 @@ impl Gate<'_> {
         if hello.attempt == 0 || !self.take_seat(seat, hello.attempt, agent.is_static) {
             return Err(Refusal::Hello);
         }
-        Ok((hello, agent.share.shares_clock))
+        Ok(Authenticated {
+            hello,
+            shares_clock: agent.share.shares_clock,
+        })
     }
 
-    /// Takes a raw client.
-    pub(super) fn raw(&self) -> Result<(), Refusal> {
+    fn raw(&self) -> Result<(), Refusal> {
         if !self.gates.accept_raw {
             return Err(Refusal::Raw);
         }
@@ -134,6 +131,14 @@ impl Gate<'_> {
         }
     }
 
+    fn key_of(&self, account: &Account) -> Option<&Key> {
+        self.gates
+            .find(RunId::from_bits(account.run), account.agent)
+            .map(|agent| &agent.key)
+    }
+}
+
+impl Gate<'_> {
     fn take_seat(&self, seat: &AtomicU64, attempt: u8, is_static: bool) -> bool {
         let mine = self.ticket(attempt);
         let taken = seat.fetch_update(Ordering::AcqRel, Ordering::Acquire, |theirs| {
@@ -156,7 +161,8 @@ pub(crate) fn ticket(slot: u32, generation: u32, attempt: u8) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Dimensions, *};
+    use super::*;
+    use crate::ledger::Dimensions;
 
     const RUN: RunId = RunId::from_bits(77);
 
@@ -200,19 +206,19 @@ mod tests {
             slot,
             generation: 1,
         };
-        assert!(on(0).hello(&hello(0, 4, 1)).is_ok());
+        assert!(on(0).client(&hello(0, 4, 1)).is_ok());
         assert!(
-            on(0).hello(&hello(0, 4, 1)).is_ok(),
+            on(0).client(&hello(0, 4, 1)).is_ok(),
             "the same connection, after a death of its worker"
         );
         assert_eq!(
-            on(1).hello(&hello(0, 4, 1)),
+            on(1).client(&hello(0, 4, 1)),
             Err(Refusal::Hello),
             "a replay"
         );
-        assert!(on(1).hello(&hello(0, 4, 2)).is_ok(), "a higher attempt");
+        assert!(on(1).client(&hello(0, 4, 2)).is_ok(), "a higher attempt");
         assert_eq!(
-            on(2).hello(&hello(0, 4, 1)),
+            on(2).client(&hello(0, 4, 1)),
             Err(Refusal::Hello),
             "a lower attempt"
         );
@@ -228,12 +234,12 @@ mod tests {
             generation: 1,
         };
         assert!(
-            gate.hello(&hello(0, 9, 1))
-                .is_ok_and(|(_, shares_clock)| shares_clock)
+            gate.client(&hello(0, 9, 1))
+                .is_ok_and(|client| client.shares_clock)
         );
         assert!(
-            gate.hello(&hello(1, 10, 1))
-                .is_ok_and(|(_, shares_clock)| !shares_clock)
+            gate.client(&hello(1, 10, 1))
+                .is_ok_and(|client| !client.shares_clock)
         );
         for (agent, client, attempt) in [
             (0, 10, 1),
@@ -243,7 +249,7 @@ mod tests {
             (0, 3, 0),
         ] {
             assert_eq!(
-                gate.hello(&hello(agent, client, attempt)),
+                gate.client(&hello(agent, client, attempt)),
                 Err(Refusal::Hello),
                 "{agent} {client} {attempt}"
             );
@@ -259,8 +265,8 @@ mod tests {
             slot: 0,
             generation: 1,
         };
-        assert_eq!(unknown.hello(&hello(2, 0, 1)), Err(Refusal::Hello));
-        assert_eq!(unknown.hello(&[0; 32]), Err(Refusal::Protocol));
+        assert_eq!(unknown.client(&hello(2, 0, 1)), Err(Refusal::Hello));
+        assert_eq!(unknown.client(&[0; 32]), Err(Refusal::Protocol));
         gates.dismiss(RUN);
         let after = Gate {
             gates: &gates,
@@ -268,7 +274,7 @@ mod tests {
             slot: 0,
             generation: 1,
         };
-        assert_eq!(after.hello(&hello(0, 0, 1)), Err(Refusal::Hello));
+        assert_eq!(after.client(&hello(0, 0, 1)), Err(Refusal::Hello));
     }
 
     #[test]
