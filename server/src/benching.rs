@@ -10,7 +10,7 @@ use metronome_proto::{
 };
 
 use crate::{
-    ipc::{AgentKey, Gate, Gates},
+    ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
     ledger::{Account, BUFFER_BYTES, Dimensions, Ink, Ledger, Stage, work},
     model::AgentShare,
 };
@@ -25,7 +25,7 @@ pub const CLIENT: u16 = 3;
 #[derive(Debug)]
 pub struct Batch {
     ledger: Ledger,
-    gates: Gates,
+    admission_keys: AdmissionKeys,
     /// After the hello: each working off begins here.
     account: Account,
     bytes: usize,
@@ -36,9 +36,9 @@ impl Batch {
     /// sequence from 0.
     pub fn received(frames: &[Frame]) -> io::Result<Self> {
         let ledger = Ledger::create(Dimensions { slots: 1 })?;
-        let mut gates = Gates::new(false);
+        let mut admission_keys = AdmissionKeys::new(false);
         let (run, key) = (RunId::from_bits(5), [9; 32]);
-        gates.admit(AgentKey {
+        admission_keys.admit(AdmissionKey {
             row: 0,
             run,
             agent: 0,
@@ -55,7 +55,7 @@ impl Batch {
         .seal(&Key::from_bytes(key));
         let mut batch = Self {
             ledger,
-            gates,
+            admission_keys,
             account: Account::default(),
             bytes: 0,
         };
@@ -86,8 +86,8 @@ impl Batch {
 
     fn worked_off(&self, read_ns: u64) -> Account {
         let mut account = self.account;
-        let gate = Gate {
-            gates: &self.gates,
+        let admission = ConnectionAdmission {
+            admission_keys: &self.admission_keys,
             ledger: &self.ledger,
             slot: 0,
             generation: 1,
@@ -97,7 +97,7 @@ impl Batch {
             &mut account,
             self.bytes,
             read_ns,
-            &gate,
+            &admission,
             &Ink,
         );
         account

@@ -23,7 +23,7 @@ use zerocopy::FromBytes as _;
 
 use crate::{
     control,
-    ipc::{AgentKey, FromWorker, Gate, Gates, MESSAGE_BYTES, ToWorker},
+    ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission, FromWorker, MESSAGE_BYTES, ToWorker},
     ledger::{
         Account, BUFFER_BYTES, Dimensions, Ink, Ledger, Pen, RUNS_MAX, Slot, Stage, place_rest,
         resume, work,
@@ -57,7 +57,7 @@ pub const RECEIVE_BYTES_MAX: usize = BUFFER_BYTES;
 #[derive(Debug)]
 pub struct Connection {
     ledger: Ledger,
-    gates: Gates,
+    admission_keys: AdmissionKeys,
     account: Account,
     taken: u64,
     now_ns: u64,
@@ -91,8 +91,8 @@ impl Connection {
     pub fn open() -> io::Result<Self> {
         let ledger = Ledger::create(Dimensions { slots: 1 })?;
         ledger.raw_seats().store(1, Ordering::Release);
-        let mut gates = Gates::new(true);
-        gates.admit(AgentKey {
+        let mut admission_keys = AdmissionKeys::new(true);
+        admission_keys.admit(AdmissionKey {
             row: ROW,
             run: HELLO.run,
             agent: HELLO.agent,
@@ -102,7 +102,7 @@ impl Connection {
         });
         Ok(Self {
             ledger,
-            gates,
+            admission_keys,
             account: Account::default(),
             taken: 0,
             now_ns: 0,
@@ -135,8 +135,8 @@ impl Connection {
 
     fn live(&mut self, left: usize, pen: &Mortal, is_resumed: bool) {
         let mut account = self.account;
-        let gate = Gate {
-            gates: &self.gates,
+        let admission = ConnectionAdmission {
+            admission_keys: &self.admission_keys,
             ledger: &self.ledger,
             slot: 0,
             generation: 1,
@@ -145,7 +145,7 @@ impl Connection {
         // Whether it died is seen from the ledger, as the master sees it.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             let take = if is_resumed { resume } else { work };
-            take(slot, &mut account, left, self.now_ns, &gate, pen);
+            take(slot, &mut account, left, self.now_ns, &admission, pen);
         }));
         self.account = slot.account().unwrap_or(self.account);
     }
@@ -223,8 +223,8 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
         let Ok(other) = Ledger::create(Dimensions { slots: 1 }) else {
             return;
         };
-        let gate = Gate {
-            gates: &Gates::new(false),
+        let admission = ConnectionAdmission {
+            admission_keys: &AdmissionKeys::new(false),
             ledger: &other,
             slot: 0,
             generation: 1,
@@ -235,7 +235,7 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
             &mut account,
             usize::from(left).min(room),
             1,
-            &gate,
+            &admission,
             &Ink,
         );
         assert!(

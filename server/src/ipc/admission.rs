@@ -20,7 +20,7 @@ use crate::{
 
 /// An agent's share of an admitted run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AgentKey {
+pub(crate) struct AdmissionKey {
     /// Row of the run's seats, below [`RUNS_MAX`].
     pub(crate) row: u32,
     pub(crate) run: RunId,
@@ -33,12 +33,12 @@ pub(crate) struct AgentKey {
 
 /// What a process knows of the admitted runs.
 #[derive(Debug)]
-pub(crate) struct Gates {
-    agents: Vec<AgentKey>,
+pub(crate) struct AdmissionKeys {
+    agents: Vec<AdmissionKey>,
     accept_raw: bool,
 }
 
-impl Gates {
+impl AdmissionKeys {
     /// Nobody is admitted; raw clients are when `accept_raw` says so.
     pub(crate) fn new(accept_raw: bool) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl Gates {
     }
 
     /// From now on the hellos of this agent are verified.
-    pub(crate) fn admit(&mut self, agent: AgentKey) {
+    pub(crate) fn admit(&mut self, agent: AdmissionKey) {
         self.agents
             .retain(|known| (known.run, known.agent) != (agent.run, agent.agent));
         self.agents.push(agent);
@@ -60,11 +60,11 @@ impl Gates {
     }
 
     /// Every agent whose hellos are verified.
-    pub(crate) fn agents(&self) -> &[AgentKey] {
+    pub(crate) fn agents(&self) -> &[AdmissionKey] {
         &self.agents
     }
 
-    fn find(&self, run: RunId, agent: u16) -> Option<&AgentKey> {
+    fn find(&self, run: RunId, agent: u16) -> Option<&AdmissionKey> {
         self.agents
             .iter()
             .find(|known| known.run == run && known.agent == agent)
@@ -73,18 +73,18 @@ impl Gates {
 
 /// The gate as one connection meets it.
 #[derive(Debug)]
-pub(crate) struct Gate<'a> {
-    pub(crate) gates: &'a Gates,
+pub(crate) struct ConnectionAdmission<'a> {
+    pub(crate) admission_keys: &'a AdmissionKeys,
     pub(crate) ledger: &'a Ledger,
     pub(crate) slot: u32,
     pub(crate) generation: u32,
 }
 
-impl Authenticate for Gate<'_> {
+impl Authenticate for ConnectionAdmission<'_> {
     fn client(&self, frame: &Frame) -> Result<Authenticated, Refusal> {
         let claimed = Hello::claimed(frame).ok_or(Refusal::Protocol)?;
         let agent = self
-            .gates
+            .admission_keys
             .find(claimed.run, claimed.agent)
             .ok_or(Refusal::Hello)?;
         let hello = Hello::open(frame, &agent.key).ok_or(Refusal::Hello)?;
@@ -107,7 +107,7 @@ impl Authenticate for Gate<'_> {
     }
 
     fn raw(&self) -> Result<(), Refusal> {
-        if !self.gates.accept_raw {
+        if !self.admission_keys.accept_raw {
             return Err(Refusal::Raw);
         }
         let seats = self.ledger.seats(RUNS_MAX).ok_or(Refusal::Full)?;
@@ -132,13 +132,13 @@ impl Authenticate for Gate<'_> {
     }
 
     fn key_of(&self, account: &Account) -> Option<&Key> {
-        self.gates
+        self.admission_keys
             .find(RunId::from_bits(account.run), account.agent)
             .map(|agent| &agent.key)
     }
 }
 
-impl Gate<'_> {
+impl ConnectionAdmission<'_> {
     fn take_seat(&self, seat: &AtomicU64, attempt: u8, is_static: bool) -> bool {
         let mine = self.ticket(attempt);
         let taken = seat.fetch_update(Ordering::AcqRel, Ordering::Acquire, |theirs| {
@@ -172,10 +172,10 @@ mod tests {
         ledger
     }
 
-    fn gates() -> Gates {
-        let mut gates = Gates::new(true);
+    fn admission_keys() -> AdmissionKeys {
+        let mut admission_keys = AdmissionKeys::new(true);
         for agent in 0..2 {
-            gates.admit(AgentKey {
+            admission_keys.admit(AdmissionKey {
                 row: 3,
                 run: RUN,
                 agent,
@@ -184,7 +184,7 @@ mod tests {
                 is_static: false,
             });
         }
-        gates
+        admission_keys
     }
 
     fn hello(agent: u16, client: u16, attempt: u8) -> Frame {
@@ -199,9 +199,9 @@ mod tests {
 
     #[test]
     fn a_hello_is_let_in_once_and_its_replay_on_another_connection_is_not() {
-        let (ledger, gates) = (ledger(), gates());
-        let on = |slot| Gate {
-            gates: &gates,
+        let (ledger, admission_keys) = (ledger(), admission_keys());
+        let on = |slot| ConnectionAdmission {
+            admission_keys: &admission_keys,
             ledger: &ledger,
             slot,
             generation: 1,
@@ -226,19 +226,21 @@ mod tests {
 
     #[test]
     fn an_agent_brings_its_own_clients_only() {
-        let (ledger, gates) = (ledger(), gates());
-        let gate = Gate {
-            gates: &gates,
+        let (ledger, admission_keys) = (ledger(), admission_keys());
+        let admission = ConnectionAdmission {
+            admission_keys: &admission_keys,
             ledger: &ledger,
             slot: 0,
             generation: 1,
         };
         assert!(
-            gate.client(&hello(0, 9, 1))
+            admission
+                .client(&hello(0, 9, 1))
                 .is_ok_and(|client| client.shares_clock)
         );
         assert!(
-            gate.client(&hello(1, 10, 1))
+            admission
+                .client(&hello(1, 10, 1))
                 .is_ok_and(|client| !client.shares_clock)
         );
         for (agent, client, attempt) in [
@@ -249,7 +251,7 @@ mod tests {
             (0, 3, 0),
         ] {
             assert_eq!(
-                gate.client(&hello(agent, client, attempt)),
+                admission.client(&hello(agent, client, attempt)),
                 Err(Refusal::Hello),
                 "{agent} {client} {attempt}"
             );
@@ -258,18 +260,18 @@ mod tests {
 
     #[test]
     fn after_the_run_and_for_unknown_agents_hellos_are_refused() {
-        let (ledger, mut gates) = (ledger(), gates());
-        let unknown = Gate {
-            gates: &gates,
+        let (ledger, mut admission_keys) = (ledger(), admission_keys());
+        let unknown = ConnectionAdmission {
+            admission_keys: &admission_keys,
             ledger: &ledger,
             slot: 0,
             generation: 1,
         };
         assert_eq!(unknown.client(&hello(2, 0, 1)), Err(Refusal::Hello));
         assert_eq!(unknown.client(&[0; 32]), Err(Refusal::Protocol));
-        gates.dismiss(RUN);
-        let after = Gate {
-            gates: &gates,
+        admission_keys.dismiss(RUN);
+        let after = ConnectionAdmission {
+            admission_keys: &admission_keys,
             ledger: &ledger,
             slot: 0,
             generation: 1,
@@ -279,9 +281,9 @@ mod tests {
 
     #[test]
     fn raw_clients_get_the_seats_there_are_and_keep_them() {
-        let (ledger, gates) = (ledger(), gates());
-        let on = |slot| Gate {
-            gates: &gates,
+        let (ledger, admission_keys) = (ledger(), admission_keys());
+        let on = |slot| ConnectionAdmission {
+            admission_keys: &admission_keys,
             ledger: &ledger,
             slot,
             generation: 1,
@@ -291,10 +293,10 @@ mod tests {
             (Ok(()), Ok(()), Err(Refusal::Full))
         );
         assert_eq!((on(0).raw(), on(1).raw()), (Ok(()), Ok(())));
-        let closed = Gates::new(false);
+        let closed = AdmissionKeys::new(false);
         assert_eq!(
-            Gate {
-                gates: &closed,
+            ConnectionAdmission {
+                admission_keys: &closed,
                 ..on(3)
             }
             .raw(),

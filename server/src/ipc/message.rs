@@ -8,7 +8,7 @@ use metronome_proto::{
     seal::{KEY_BYTES, Key},
 };
 
-use super::admission::AgentKey;
+use super::admission::AdmissionKey;
 use crate::{
     coalescing::{PAUSE_US_MAX, RxCoalesce},
     model::AgentShare,
@@ -32,7 +32,7 @@ pub(crate) enum ToWorker {
     /// Read this connection; its socket comes with it.
     Adopt { slot: u32, generation: u32 },
     /// Verify hellos of this agent.
-    Admit(AgentKey),
+    Admit(AdmissionKey),
     /// Verify none of this run any more.
     Dismiss { run: RunId },
     /// End this connection: work off what is there, then let go.
@@ -119,7 +119,7 @@ impl ToWorker {
                 let mut key = [0; KEY_BYTES];
                 key.copy_from_slice(&message[32..32 + KEY_BYTES]);
                 let (agent, shares_clock, is_static) = words.flags();
-                Ok(Self::Admit(AgentKey {
+                Ok(Self::Admit(AdmissionKey {
                     row: a,
                     run: words.run(),
                     agent,
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn every_message_survives_the_channel() {
-        let agent = AgentKey {
+        let agent = AdmissionKey {
             row: 3,
             run: RunId::from_bits(u64::MAX - 5),
             agent: 0x1234,

@@ -1,8 +1,8 @@
-//! What master and worker exchange: messages over their channel, and the admission of clients, which
-//! every process decides from the same keys and the same shared memory.
+//! What master and worker exchange: messages over their channel, and the admission of clients,
+//! which every process decides from the same keys and the same shared memory.
 
 mod admission;
 mod message;
 
-pub(crate) use admission::{AgentKey, Gate, Gates, ticket};
+pub(crate) use admission::{AdmissionKey, AdmissionKeys, ConnectionAdmission, ticket};
 pub(crate) use message::{FromWorker, MESSAGE_BYTES, ToWorker};

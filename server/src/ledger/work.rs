@@ -41,7 +41,7 @@ pub(crate) fn work(
     account: &mut Account,
     taken: usize,
     read_ns: u64,
-    gate: &impl Authenticate,
+    admission: &impl Authenticate,
     pen: &impl Pen,
 ) {
     slot.set_read_ns(read_ns, pen);
@@ -51,7 +51,7 @@ pub(crate) fn work(
         read_ns,
         times,
     }
-    .finish(taken, gate);
+    .finish(taken, admission);
     slot.commit(account, pen);
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn resume(
     account: &mut Account,
     taken: usize,
     now_ns: u64,
-    gate: &impl Authenticate,
+    admission: &impl Authenticate,
     pen: &impl Pen,
 ) {
     let stored_ns = slot.read_ns();
@@ -81,7 +81,7 @@ pub(crate) fn resume(
         read_ns,
         times,
     }
-    .finish(taken, gate);
+    .finish(taken, admission);
     slot.commit(account, pen);
 }
 
@@ -105,12 +105,12 @@ struct Batch<'a, P> {
 }
 
 impl<P: Pen> Batch<'_, P> {
-    fn finish(&mut self, taken: usize, gate: &impl Authenticate) {
+    fn finish(&mut self, taken: usize, admission: &impl Authenticate) {
         let buffer = &self.times.slot.buffer;
         let total = usize::from(self.account.rest_bytes) + taken;
         let whole = total / FRAME_BYTES;
         for position in 0..whole {
-            self.take(&buffer.frame(position), gate);
+            self.take(&buffer.frame(position), admission);
         }
         self.times.store();
         let rest = total % FRAME_BYTES;
@@ -121,32 +121,32 @@ impl<P: Pen> Batch<'_, P> {
         };
         self.account.set_rest(&rest_frame, rest);
         if self.account.stage == Stage::Opening && cannot_become_ours(&rest_frame, rest) {
-            self.take_raw(gate);
+            self.take_raw(admission);
         }
         self.account.bytes += taken as u64;
         self.account.worked_ns = self.read_ns;
     }
 
     #[inline]
-    fn take(&mut self, frame: &Frame, gate: &impl Authenticate) {
+    fn take(&mut self, frame: &Frame, admission: &impl Authenticate) {
         match self.account.stage {
-            Stage::Packets => self.take_client_frame(frame, gate),
-            Stage::Opening => self.take_first(frame, gate),
+            Stage::Packets => self.take_client_frame(frame, admission),
+            Stage::Opening => self.take_first(frame, admission),
             Stage::Raw => self.count_packet(),
             Stage::Ended => self.account.corrupt += 1,
             Stage::Refused | Stage::Closed => {}
         }
     }
 
-    fn take_first(&mut self, frame: &Frame, gate: &impl Authenticate) {
+    fn take_first(&mut self, frame: &Frame, admission: &impl Authenticate) {
         if cannot_become_ours(frame, FRAME_BYTES) {
-            self.take_raw(gate);
+            self.take_raw(admission);
             if self.account.stage == Stage::Raw {
                 self.count_packet();
             }
             return;
         }
-        match gate.client(frame) {
+        match admission.client(frame) {
             Ok(Authenticated {
                 hello,
                 shares_clock,
@@ -157,7 +157,7 @@ impl<P: Pen> Batch<'_, P> {
                 self.account.client = hello.client;
                 self.account.attempt = hello.attempt;
                 self.account.shares_clock = shares_clock;
-                if let Some(key) = gate.key_of(self.account) {
+                if let Some(key) = admission.key_of(self.account) {
                     self.owe(&hello.ack(key));
                 }
             }
@@ -173,8 +173,8 @@ impl<P: Pen> Batch<'_, P> {
         owe(self.times.slot, self.account, frame, self.times.pen);
     }
 
-    fn take_raw(&mut self, gate: &impl Authenticate) {
-        match gate.raw() {
+    fn take_raw(&mut self, admission: &impl Authenticate) {
+        match admission.raw() {
             Ok(()) => {
                 self.account.stage = Stage::Raw;
                 self.account.is_raw = true;
@@ -184,7 +184,7 @@ impl<P: Pen> Batch<'_, P> {
     }
 
     #[inline]
-    fn take_client_frame(&mut self, frame: &Frame, gate: &impl Authenticate) {
+    fn take_client_frame(&mut self, frame: &Frame, admission: &impl Authenticate) {
         match Packet::decode(frame) {
             Ok(packet) if packet.client == u32::from(self.account.client) => {
                 self.take_packet(&packet, packet::checksum(frame));
@@ -192,7 +192,7 @@ impl<P: Pen> Batch<'_, P> {
                     self.echo(frame);
                 }
             }
-            _ => self.take_end(frame, gate),
+            _ => self.take_end(frame, admission),
         }
     }
 
@@ -231,10 +231,10 @@ impl<P: Pen> Batch<'_, P> {
         }
     }
 
-    fn take_end(&mut self, frame: &Frame, gate: &impl Authenticate) {
+    fn take_end(&mut self, frame: &Frame, admission: &impl Authenticate) {
         let hello = self.account.hello();
         let end = (packet::kind(frame) == Some(Kind::End))
-            .then(|| gate.key_of(self.account))
+            .then(|| admission.key_of(self.account))
             .flatten()
             .and_then(|key| Some((hello.open_end(frame, key)?, key)));
         let Some((sent, key)) = end else {
@@ -359,7 +359,7 @@ mod tests {
         *,
     };
     use crate::{
-        ipc::{AgentKey, Gate, Gates},
+        ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
         model::AgentShare,
     };
 
@@ -383,15 +383,15 @@ mod tests {
 
     struct World {
         ledger: Ledger,
-        gates: Gates,
+        admission_keys: AdmissionKeys,
     }
 
     impl World {
         fn new() -> Self {
             let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
             ledger.raw_seats().store(1, Ordering::Release);
-            let mut gates = Gates::new(true);
-            gates.admit(AgentKey {
+            let mut admission_keys = AdmissionKeys::new(true);
+            admission_keys.admit(AdmissionKey {
                 row: 0,
                 run: RUN,
                 agent: 0,
@@ -399,16 +399,19 @@ mod tests {
                 share: AgentShare::new(0, 8, true),
                 is_static: false,
             });
-            Self { ledger, gates }
+            Self {
+                ledger,
+                admission_keys,
+            }
         }
 
         fn slot(&self) -> &Slot {
             &self.ledger.slots()[0]
         }
 
-        fn gate(&self) -> Gate<'_> {
-            Gate {
-                gates: &self.gates,
+        fn admission(&self) -> ConnectionAdmission<'_> {
+            ConnectionAdmission {
+                admission_keys: &self.admission_keys,
                 ledger: &self.ledger,
                 slot: 0,
                 generation: 1,
@@ -423,7 +426,7 @@ mod tests {
                 account,
                 bytes.len(),
                 read_ns,
-                &self.gate(),
+                &self.admission(),
                 pen,
             );
         }
@@ -455,7 +458,7 @@ mod tests {
                         &mut dying,
                         left(account),
                         read_ns,
-                        &self.gate(),
+                        &self.admission(),
                         &second,
                     );
                 }));
@@ -467,7 +470,7 @@ mod tests {
                     account,
                     left(account),
                     read_ns,
-                    &self.gate(),
+                    &self.admission(),
                     &Ink,
                 );
             }

@@ -11,7 +11,7 @@ use super::{
     request::{Admission, AdmitError, Reply, Request},
 };
 use crate::{
-    ipc::{AgentKey, ToWorker, ticket},
+    ipc::{AdmissionKey, ToWorker, ticket},
     ledger::{Account, RUNS_MAX, Slot},
     model::{FinalCounters, RecoveryCounters, ServerStatus, WorkerCounters, WorkerStatus},
 };
@@ -89,7 +89,7 @@ impl Master {
         let _ = self.ledger.clear_row(row);
         info!(run_id = %admission.run, clients = admission.clients, "admitted");
         for (index, (share, key)) in admission.agents.iter().enumerate() {
-            self.admit_agent(AgentKey {
+            self.admit_agent(AdmissionKey {
                 row: row as u32,
                 run: admission.run,
                 agent: index as u16,
@@ -104,8 +104,8 @@ impl Master {
     }
 
     /// Tells every worker, those to come included, to verify an agent's hellos.
-    pub(super) fn admit_agent(&mut self, agent: AgentKey) {
-        self.gates.admit(agent);
+    pub(super) fn admit_agent(&mut self, agent: AdmissionKey) {
+        self.admission_keys.admit(agent);
         self.say_to_all(ToWorker::Admit(agent));
     }
 
@@ -130,8 +130,8 @@ impl Master {
         for slot in self.slots_of(run) {
             self.cut(slot);
         }
-        // After the cuts, so that an end that still comes can be verified. Our own gates stay open
-        // until the last connection is booked: one may have to be worked off here.
+        // After the cuts, so that an end that still comes can be verified. Our own admission keys
+        // stay until the last connection is booked: one may have to be worked off here.
         self.say_to_all(ToWorker::Dismiss { run });
         self.has_finished = true;
     }
@@ -152,7 +152,7 @@ impl Master {
             let Some(mut book) = self.books.runs.remove(&run) else {
                 continue;
             };
-            self.gates.dismiss(run);
+            self.admission_keys.dismiss(run);
             // Again, for a worker that was started in the meantime.
             self.say_to_all(ToWorker::Dismiss { run });
             self.row_closed_ns[book.row] = now_ns();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{books::Books, seats::Reservation, workers::Legacy};
 use crate::{
-    ipc::{AgentKey, MESSAGE_BYTES, ToWorker},
+    ipc::{AdmissionKey, MESSAGE_BYTES, ToWorker},
     ledger::RUNS_MAX,
 };
 
@@ -17,7 +17,7 @@ pub(super) struct Estate<B> {
     pub(super) seats: Vec<Reservation>,
     /// Last generation of each slot.
     pub(super) generations: Vec<u32>,
-    pub(super) gates: Vec<Gatekey>,
+    pub(super) admission_keys: Vec<SavedAdmissionKey>,
     pub(super) books: B,
     pub(super) workers: Vec<Legacy>,
     pub(super) recovered_packets: u64,
@@ -28,23 +28,23 @@ pub(super) struct Estate<B> {
 
 /// An agent whose hellos are verified, as a worker is told of it.
 #[derive(Clone, Deserialize, Serialize)]
-pub(super) struct Gatekey(Vec<u8>);
+pub(super) struct SavedAdmissionKey(Vec<u8>);
 
-impl std::fmt::Debug for Gatekey {
+impl std::fmt::Debug for SavedAdmissionKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Gatekey(…)")
+        formatter.write_str("SavedAdmissionKey(…)")
     }
 }
 
-impl From<AgentKey> for Gatekey {
-    fn from(agent: AgentKey) -> Self {
+impl From<AdmissionKey> for SavedAdmissionKey {
+    fn from(agent: AdmissionKey) -> Self {
         Self(ToWorker::Admit(agent).encode().to_vec())
     }
 }
 
-impl Gatekey {
+impl SavedAdmissionKey {
     /// The agent. An error is one sentence.
-    pub(super) fn agent(&self) -> Result<AgentKey, String> {
+    pub(super) fn agent(&self) -> Result<AdmissionKey, String> {
         let message: Option<&[u8; MESSAGE_BYTES]> = self.0.as_slice().try_into().ok();
         match message.map(ToWorker::decode) {
             Some(Ok(ToWorker::Admit(agent))) if (agent.row as usize) < RUNS_MAX => Ok(agent),
@@ -96,8 +96,8 @@ mod tests {
         upgrade::{FORMAT_VERSION, fingerprint},
     };
 
-    fn key(row: u32) -> AgentKey {
-        AgentKey {
+    fn key(row: u32) -> AdmissionKey {
+        AdmissionKey {
             row,
             run: RunId::from_bits(7),
             agent: 1,
@@ -169,7 +169,7 @@ mod tests {
         });
         let estate = Estate {
             generations: seats.generations().to_vec(),
-            gates: vec![key(1).into()],
+            admission_keys: vec![key(1).into()],
             books: &books(row, seed),
             workers: vec![Legacy::default(); 2],
             recovered_packets: seed,
@@ -198,7 +198,7 @@ mod tests {
             let shorter = damaged[..cut.index(damaged.len())].to_vec();
             for bytes in [bytes, damaged, shorter] {
                 if let Ok(estate) = Estate::decode(&bytes) {
-                    let keys: Result<Vec<_>, _> = estate.gates.iter().map(Gatekey::agent).collect();
+                    let keys: Result<Vec<_>, _> = estate.admission_keys.iter().map(SavedAdmissionKey::agent).collect();
                     prop_assert!(keys.map_or(true, |keys| keys.iter().all(|key| (key.row as usize) < RUNS_MAX)));
                 }
             }
@@ -225,15 +225,19 @@ mod tests {
             Estate::decode(&encoded(0, 1)).is_err(),
             "the static run has no book"
         );
-        let agent = Gatekey::from(key(2)).agent().unwrap();
+        let agent = SavedAdmissionKey::from(key(2)).agent().unwrap();
         assert_eq!(
             (agent.row, agent.agent, agent.key),
             (2, 1, Key::from_bytes([9; 32]))
         );
-        assert!(Gatekey::from(key(RUNS_MAX as u32)).agent().is_err());
-        assert!(Gatekey(vec![0; 5]).agent().is_err());
         assert!(
-            format!("{:?}", Gatekey::from(key(1))).contains('…'),
+            SavedAdmissionKey::from(key(RUNS_MAX as u32))
+                .agent()
+                .is_err()
+        );
+        assert!(SavedAdmissionKey(vec![0; 5]).agent().is_err());
+        assert!(
+            format!("{:?}", SavedAdmissionKey::from(key(1))).contains('…'),
             "a key is never shown"
         );
     }

@@ -69,7 +69,7 @@ pub(crate) fn inherit(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
     let again = estate.encode().expect("what was read can be written");
     let read_again = Estate::decode(&again).expect("what was written can be read");
     assert_eq!(read_again.encode().expect("as before"), again);
-    for key in &estate.gates {
+    for key in &estate.admission_keys {
         let _ = key.agent();
     }
     // One connection more or less than there are seats is refused; more than slots can never fit.

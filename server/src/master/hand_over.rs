@@ -86,8 +86,8 @@ impl Master {
         let estate = Estate {
             seats,
             generations: self.seats.generations().to_vec(),
-            gates: self
-                .gates
+            admission_keys: self
+                .admission_keys
                 .agents()
                 .iter()
                 .copied()

@@ -22,8 +22,8 @@ impl Master {
                 "the old server has {theirs} workers and this one {ours}"
             ));
         }
-        for key in &estate.gates {
-            self.gates.admit(key.agent()?);
+        for key in &estate.admission_keys {
+            self.admission_keys.admit(key.agent()?);
         }
         let slots = self.ledger.slots().len() as u32;
         self.seats = Seats::inherit(slots, &estate.generations, &estate.seats, sockets)?;
@@ -50,7 +50,7 @@ impl Master {
             .iter_mut()
             .for_each(|worker| worker.forgive_silence(now_ns));
         self.say_to_all(ToWorker::Begin);
-        for agent in self.gates.agents().to_vec() {
+        for agent in self.admission_keys.agents().to_vec() {
             self.say_to_all(ToWorker::Admit(agent));
         }
         self.set_raw_seats();

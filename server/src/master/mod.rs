@@ -59,7 +59,7 @@ use tracing::{error, info, warn};
 use self::{books::Books, seats::Seats, workers::Worker};
 use crate::{
     coalescing::RxCoalesce,
-    ipc::{AgentKey, FromWorker, Gates, MESSAGE_BYTES, ToWorker},
+    ipc::{AdmissionKey, AdmissionKeys, FromWorker, MESSAGE_BYTES, ToWorker},
     ledger::{Ledger, RUNS_MAX},
     model::AgentShare,
 };
@@ -132,7 +132,7 @@ struct Master {
     requests: mpsc::Receiver<Request>,
     waker: Arc<Waker>,
     ledger: Ledger,
-    gates: Gates,
+    admission_keys: AdmissionKeys,
     workers: Vec<Worker>,
     seats: Seats,
     books: Books,
@@ -258,7 +258,7 @@ impl Master {
             requests,
             waker,
             ledger,
-            gates: Gates::new(settings.accept_raw),
+            admission_keys: AdmissionKeys::new(settings.accept_raw),
             workers: (0..settings.workers as usize).map(Worker::new).collect(),
             seats: Seats::new(slots),
             books: Books::default(),
@@ -287,7 +287,7 @@ impl Master {
         }
         // A successor inherits the static run with all others.
         if let Some(key) = settings.static_key.filter(|_| phase == Phase::Serving) {
-            master.admit_agent(AgentKey {
+            master.admit_agent(AdmissionKey {
                 row: answer::STATIC_ROW as u32,
                 run: RunId::from_bits(0),
                 agent: 0,
@@ -453,7 +453,7 @@ impl Master {
         if self.phase != Phase::Waiting {
             self.say(index, ToWorker::Begin, None);
         }
-        for agent in self.gates.agents().to_vec() {
+        for agent in self.admission_keys.agents().to_vec() {
             self.say(index, ToWorker::Admit(agent), None);
         }
         Ok(())

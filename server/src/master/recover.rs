@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::{Master, Phase, UNREAD_WATCH_NS, books::Ended, seats::Unread, workers};
 use crate::{
-    ipc::{Gate, ToWorker},
+    ipc::{ConnectionAdmission, ToWorker},
     ledger::{Account, BUFFER_BYTES, End, Ink, Stage, place_rest, resume, work},
 };
 
@@ -153,8 +153,8 @@ impl Master {
             .ok_or(Unrecoverable::Disagreement { taken, committed })?;
         if left > 0 {
             let record = &self.ledger.slots()[slot as usize];
-            let gate = Gate {
-                gates: &self.gates,
+            let admission = ConnectionAdmission {
+                admission_keys: &self.admission_keys,
                 ledger: &self.ledger,
                 slot,
                 generation: seat.generation,
@@ -162,7 +162,7 @@ impl Master {
             // What ended the worker may be a fault of ours in this very code: then it costs this
             // one client, not the server.
             let resumed = catch_unwind(AssertUnwindSafe(|| {
-                resume(record, account, left, now_ns(), &gate, &Ink)
+                resume(record, account, left, now_ns(), &admission, &Ink)
             }));
             resumed.map_err(|_| Unrecoverable::Deadly)?;
         }
@@ -288,8 +288,8 @@ impl Master {
             return;
         };
         let record = &self.ledger.slots()[slot as usize];
-        let gate = Gate {
-            gates: &self.gates,
+        let admission = ConnectionAdmission {
+            admission_keys: &self.admission_keys,
             ledger: &self.ledger,
             slot,
             generation: seat.generation,
@@ -297,7 +297,7 @@ impl Master {
         for _ in 0..BATCHES_AFTER_CUT {
             let at = place_rest(record, account, &Ink);
             match receive_into(&seat.socket, &record.buffer.0, at) {
-                Ok(taken) if taken > 0 => work(record, account, taken, now_ns(), &gate, &Ink),
+                Ok(taken) if taken > 0 => work(record, account, taken, now_ns(), &admission, &Ink),
                 _ => break,
             }
         }

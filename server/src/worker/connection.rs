@@ -13,7 +13,7 @@ use metronome_proto::{packet::FRAME_BYTES, run_id::RunId, seal::Refusal};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use crate::{
-    ipc::{Gate, Gates},
+    ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
         Account, BUFFER_BYTES, End, Ink, Ledger, OUTBOX_FRAMES, Slot, Stage, place_rest, refuse,
         work,
@@ -108,7 +108,7 @@ impl Connection {
     }
 
     /// Receives once and works it off.
-    pub(super) fn read(&mut self, ledger: &Ledger, gates: &Gates) -> Reading {
+    pub(super) fn read(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) -> Reading {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
             return Reading::empty(0, Next::LetGo);
         };
@@ -117,14 +117,14 @@ impl Connection {
             Ok(0) => Reading::empty(now_ns(), self.end_of_stream(record)),
             Ok(taken) => {
                 let read_ns = now_ns();
-                let gate = Gate {
-                    gates,
+                let admission = ConnectionAdmission {
+                    admission_keys,
                     ledger,
                     slot: self.slot,
                     generation: self.generation,
                 };
                 let stage = self.account.stage;
-                work(record, &mut self.account, taken, read_ns, &gate, &Ink);
+                work(record, &mut self.account, taken, read_ns, &admission, &Ink);
                 if self.account.stage != stage {
                     self.deadline_ns = self.deadline(read_ns, read_ns);
                 }
@@ -214,12 +214,17 @@ impl Connection {
     }
 
     /// Ends it, since its time is up.
-    pub(super) fn end_overdue(&mut self, ledger: &Ledger, gates: &Gates, now_ns: u64) -> Next {
+    pub(super) fn end_overdue(
+        &mut self,
+        ledger: &Ledger,
+        admission_keys: &AdmissionKeys,
+        now_ns: u64,
+    ) -> Next {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
             return Next::LetGo;
         };
         match self.account.stage {
-            Stage::Opening => self.end_opening(record, ledger, gates, now_ns),
+            Stage::Opening => self.end_opening(record, ledger, admission_keys, now_ns),
             Stage::Ended if self.account.written == self.account.owed => {
                 self.end(record, End::Clean)
             }
@@ -230,8 +235,14 @@ impl Connection {
 
     /// Refuses a peer whose hello has not come in time. One whose hello is there and was not read
     /// yet was in time: it is we who are late, on a busy machine or between two workers.
-    fn end_opening(&mut self, record: &Slot, ledger: &Ledger, gates: &Gates, now_ns: u64) -> Next {
-        let Reading { next, .. } = self.read(ledger, gates);
+    fn end_opening(
+        &mut self,
+        record: &Slot,
+        ledger: &Ledger,
+        admission_keys: &AdmissionKeys,
+        now_ns: u64,
+    ) -> Next {
+        let Reading { next, .. } = self.read(ledger, admission_keys);
         if next == Next::LetGo || self.account.stage != Stage::Opening {
             return next;
         }
@@ -242,9 +253,9 @@ impl Connection {
     }
 
     /// Reads what is there and ends it, because the master says so.
-    pub(super) fn cut(&mut self, ledger: &Ledger, gates: &Gates) {
+    pub(super) fn cut(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) {
         for _ in 0..BATCHES_AFTER_CUT {
-            match self.read(ledger, gates) {
+            match self.read(ledger, admission_keys) {
                 Reading {
                     next: Next::LetGo, ..
                 } => return,
@@ -332,12 +343,12 @@ mod tests {
     #[test]
     fn a_first_packet_that_waits_to_be_read_when_time_is_up_was_in_time() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
-        let gates = Gates::new(true);
+        let admission_keys = AdmissionKeys::new(true);
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&[b'x'; 70]).unwrap();
         assert!(connection.is_overdue(now_ns()) && connection.is_stranger());
         assert_eq!(
-            connection.end_overdue(&ledger, &gates, now_ns()),
+            connection.end_overdue(&ledger, &admission_keys, now_ns()),
             Next::Read
         );
         assert_eq!(
@@ -351,11 +362,11 @@ mod tests {
     fn a_peer_that_has_said_nothing_or_half_a_hello_when_time_is_up_is_refused_late() {
         for said in [&[][..], &metronome_proto::packet::MAGIC[..]] {
             let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
-            let gates = Gates::new(true);
+            let admission_keys = AdmissionKeys::new(true);
             let (mut connection, mut peer) = overdue(&ledger);
             peer.write_all(said).unwrap();
             assert_eq!(
-                connection.end_overdue(&ledger, &gates, now_ns()),
+                connection.end_overdue(&ledger, &admission_keys, now_ns()),
                 Next::Read
             );
             assert_eq!(connection.account.stage, Stage::Refused, "{said:?}");

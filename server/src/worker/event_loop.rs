@@ -24,7 +24,7 @@ use rustix::event::{
 use super::connection::{Connection, Next, Reading};
 use crate::{
     coalescing::{Coalescing, RxCoalesce, Turn},
-    ipc::{FromWorker, Gates, MESSAGE_BYTES, ToWorker},
+    ipc::{AdmissionKeys, FromWorker, MESSAGE_BYTES, ToWorker},
     ledger::{Ink, Ledger, Pen as _, WorkerLine},
 };
 
@@ -58,7 +58,7 @@ pub(super) struct EventLoop {
     index: usize,
     channel: Channel,
     ledger: Ledger,
-    gates: Gates,
+    admission_keys: AdmissionKeys,
     epoll: OwnedFd,
     lobby: OwnedFd,
     /// By slot.
@@ -89,7 +89,7 @@ impl EventLoop {
         index: usize,
         channel: Channel,
         ledger: Ledger,
-        gates: Gates,
+        admission_keys: AdmissionKeys,
     ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let lobby = epoll::create(CreateFlags::CLOEXEC)?;
@@ -107,7 +107,7 @@ impl EventLoop {
             index,
             channel,
             ledger,
-            gates,
+            admission_keys,
             epoll,
             lobby,
             connections,
@@ -234,7 +234,7 @@ impl EventLoop {
             bytes,
             is_full,
             mut next,
-        } = connection.read(&self.ledger, &self.gates);
+        } = connection.read(&self.ledger, &self.admission_keys);
         turn.reads += u64::from(bytes > 0);
         turn.bytes += bytes as u64;
         turn.has_left_over |= is_full;
@@ -344,7 +344,7 @@ impl EventLoop {
                 (Ok(ToWorker::Adopt { slot, generation }), Some(socket)) => {
                     self.adopt(slot, generation, socket)?
                 }
-                (Ok(ToWorker::Admit(agent)), None) => self.gates.admit(agent),
+                (Ok(ToWorker::Admit(agent)), None) => self.admission_keys.admit(agent),
                 (Ok(ToWorker::Dismiss { run }), None) => self.dismiss(run),
                 (Ok(ToWorker::Cut { slot, generation }), None) => self.cut(slot, generation),
                 (Ok(ToWorker::Begin), None) => self.has_begun = true,
@@ -409,7 +409,7 @@ impl EventLoop {
             .collect();
         left.into_iter()
             .for_each(|(slot, generation)| self.cut(slot, generation));
-        self.gates.dismiss(run);
+        self.admission_keys.dismiss(run);
     }
 
     fn cut(&mut self, slot: u32, generation: u32) {
@@ -422,7 +422,7 @@ impl EventLoop {
         else {
             return;
         };
-        connection.cut(&self.ledger, &self.gates);
+        connection.cut(&self.ledger, &self.admission_keys);
         self.let_go(slot as usize);
     }
 
@@ -442,7 +442,7 @@ impl EventLoop {
             looks += 1;
             if connection.is_overdue(now_ns) {
                 overdue += 1;
-                let next = connection.end_overdue(&self.ledger, &self.gates, now_ns);
+                let next = connection.end_overdue(&self.ledger, &self.admission_keys, now_ns);
                 if connection.is_to_be_let_in() {
                     self.let_in(slot);
                 }

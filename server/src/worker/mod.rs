@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use crate::{
-    ipc::{FromWorker, Gates, MESSAGE_BYTES, ToWorker},
+    ipc::{AdmissionKeys, FromWorker, MESSAGE_BYTES, ToWorker},
     ledger::{Dimensions, Ledger},
 };
 
@@ -63,13 +63,13 @@ fn run() -> io::Result<()> {
         },
     );
     let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let (index, ledger, gates) = receive_ledger(&channel)?;
+    let (index, ledger, admission_keys) = receive_ledger(&channel)?;
     channel.send(&FromWorker::Ready.encode(), None)?;
     clock::wake_precisely();
-    event_loop::EventLoop::new(index, channel, ledger, gates)?.run()
+    event_loop::EventLoop::new(index, channel, ledger, admission_keys)?.run()
 }
 
-fn receive_ledger(channel: &Channel) -> io::Result<(usize, Ledger, Gates)> {
+fn receive_ledger(channel: &Channel) -> io::Result<(usize, Ledger, AdmissionKeys)> {
     let invalid = |text| io::Error::new(io::ErrorKind::InvalidData, text);
     let mut memories = Vec::with_capacity(3);
     let mut sizes = (0, 0, false);
@@ -97,7 +97,7 @@ fn receive_ledger(channel: &Channel) -> io::Result<(usize, Ledger, Gates)> {
     Ok((
         worker as usize,
         Ledger::open(Dimensions { slots }, memories)?,
-        Gates::new(accept_raw),
+        AdmissionKeys::new(accept_raw),
     ))
 }
 
