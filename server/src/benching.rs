@@ -11,7 +11,7 @@ use metronome_proto::{
 
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
-    ledger::{Account, BUFFER_BYTES, Dimensions, Ink, Ledger, Stage, work},
+    ledger::{BUFFER_BYTES, ConnectionCounters, Dimensions, Ink, Ledger, Stage, work},
     model::AgentShare,
 };
 
@@ -27,7 +27,7 @@ pub struct Batch {
     ledger: Ledger,
     admission_keys: AdmissionKeys,
     /// After the hello: each working off begins here.
-    account: Account,
+    counters: ConnectionCounters,
     bytes: usize,
 }
 
@@ -56,12 +56,12 @@ impl Batch {
         let mut batch = Self {
             ledger,
             admission_keys,
-            account: Account::default(),
+            counters: ConnectionCounters::default(),
             bytes: 0,
         };
         batch.receive(&[hello]);
-        batch.account = batch.worked_off(1);
-        if batch.account.stage != Stage::Packets {
+        batch.counters = batch.worked_off(1);
+        if batch.counters.stage != Stage::Packets {
             return Err(io::Error::other("the hello was not taken"));
         }
         batch.receive(frames);
@@ -84,8 +84,8 @@ impl Batch {
         self.worked_off(read_ns).packets
     }
 
-    fn worked_off(&self, read_ns: u64) -> Account {
-        let mut account = self.account;
+    fn worked_off(&self, read_ns: u64) -> ConnectionCounters {
+        let mut counters = self.counters;
         let admission = ConnectionAdmission {
             admission_keys: &self.admission_keys,
             ledger: &self.ledger,
@@ -94,18 +94,18 @@ impl Batch {
         };
         work(
             &self.ledger.slots()[0],
-            &mut account,
+            &mut counters,
             self.bytes,
             read_ns,
             &admission,
             &Ink,
         );
-        account
+        counters
     }
 
-    /// Commits the account, as the end of every batch does.
+    /// Commits the counters, as the end of every batch does.
     pub fn commit(&self) {
-        self.ledger.slots()[0].commit(&self.account, &Ink);
+        self.ledger.slots()[0].commit(&self.counters, &Ink);
     }
 
     /// Counts a time in one of the ledger's histograms.

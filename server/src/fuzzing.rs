@@ -25,8 +25,8 @@ use crate::{
     control,
     ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission, FromWorker, MESSAGE_BYTES, ToWorker},
     ledger::{
-        Account, BUFFER_BYTES, Dimensions, Ink, Ledger, Pen, RUNS_MAX, Slot, Stage, place_rest,
-        resume, work,
+        BUFFER_BYTES, ConnectionCounters, Dimensions, Ink, Ledger, Pen, RUNS_MAX, Slot, Stage,
+        place_rest, resume, work,
     },
     master::fuzzing::{inherit, keep_books},
     model::{AgentRecords, AgentShare},
@@ -58,7 +58,7 @@ pub const RECEIVE_BYTES_MAX: usize = BUFFER_BYTES;
 pub struct Connection {
     ledger: Ledger,
     admission_keys: AdmissionKeys,
-    account: Account,
+    connection_counters: ConnectionCounters,
     taken: u64,
     now_ns: u64,
 }
@@ -103,7 +103,7 @@ impl Connection {
         Ok(Self {
             ledger,
             admission_keys,
-            account: Account::default(),
+            connection_counters: ConnectionCounters::default(),
             taken: 0,
             now_ns: 0,
         })
@@ -111,7 +111,7 @@ impl Connection {
 
     /// The same, as if nothing had come yet. Cheaper than a new one.
     pub fn open_again(&mut self) -> io::Result<()> {
-        (self.account, self.taken) = (Account::default(), 0);
+        (self.connection_counters, self.taken) = (ConnectionCounters::default(), 0);
         self.ledger.clear_row(ROW as usize)?;
         self.ledger.clear_row(RUNS_MAX)?;
         self.ledger.clear_slot(0)
@@ -126,7 +126,7 @@ impl Connection {
         let is_resumed = |attempt: usize| attempt > 0;
         let lives = stores_before_deaths.iter().copied().chain([usize::MAX]);
         for (attempt, stores) in lives.enumerate() {
-            let left = (self.taken - self.account.bytes) as usize;
+            let left = (self.taken - self.connection_counters.bytes) as usize;
             if left > 0 || bytes.is_empty() {
                 self.live(left, &Mortal(Cell::new(stores)), is_resumed(attempt));
             }
@@ -134,7 +134,7 @@ impl Connection {
     }
 
     fn live(&mut self, left: usize, pen: &Mortal, is_resumed: bool) {
-        let mut account = self.account;
+        let mut connection_counters = self.connection_counters;
         let admission = ConnectionAdmission {
             admission_keys: &self.admission_keys,
             ledger: &self.ledger,
@@ -145,14 +145,21 @@ impl Connection {
         // Whether it died is seen from the ledger, as the master sees it.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             let take = if is_resumed { resume } else { work };
-            take(slot, &mut account, left, self.now_ns, &admission, pen);
+            take(
+                slot,
+                &mut connection_counters,
+                left,
+                self.now_ns,
+                &admission,
+                pen,
+            );
         }));
-        self.account = slot.account().unwrap_or(self.account);
+        self.connection_counters = slot.counters().unwrap_or(self.connection_counters);
     }
 
     fn fill_buffer(&self, bytes: &[u8]) {
         let slot = &self.ledger.slots()[0];
-        let at = place_rest(slot, &self.account, &Ink);
+        let at = place_rest(slot, &self.connection_counters, &Ink);
         for (position, byte) in (at..).zip(bytes) {
             let word = &slot.buffer.0[position / 8];
             let mut value = word.load(Ordering::Relaxed).to_ne_bytes();
@@ -164,24 +171,26 @@ impl Connection {
     /// What the ledger says now.
     #[must_use]
     pub fn counted(&self) -> Counted {
-        let (account, slot) = (&self.account, &self.ledger.slots()[0]);
+        let (connection_counters, slot) = (&self.connection_counters, &self.ledger.slots()[0]);
         Counted {
-            is_opening: account.stage == Stage::Opening,
-            is_client: account.is_client(),
-            is_raw: account.is_raw,
-            is_refused: account.stage == Stage::Refused,
-            bytes: account.bytes,
-            rest_bytes: usize::from(account.rest_bytes),
-            packets: account.packets,
-            next_sequence: account.next_sequence,
-            gaps: account.gaps,
-            duplicated: account.duplicated,
-            reordered: account.reordered,
-            corrupt: account.corrupt,
-            digest: account.digest,
-            reported_sent: account.has_end.then_some(account.reported_sent),
+            is_opening: connection_counters.stage == Stage::Opening,
+            is_client: connection_counters.is_client(),
+            is_raw: connection_counters.is_raw,
+            is_refused: connection_counters.stage == Stage::Refused,
+            bytes: connection_counters.bytes,
+            rest_bytes: usize::from(connection_counters.rest_bytes),
+            packets: connection_counters.packets,
+            next_sequence: connection_counters.next_sequence,
+            gaps: connection_counters.gaps,
+            duplicated: connection_counters.duplicated,
+            reordered: connection_counters.reordered,
+            corrupt: connection_counters.corrupt,
+            digest: connection_counters.digest,
+            reported_sent: connection_counters
+                .has_end
+                .then_some(connection_counters.reported_sent),
             histogram_counts: std::array::from_fn(|histogram| slot.count(histogram)),
-            replies: (0..account.owed)
+            replies: (0..connection_counters.owed)
                 .step_by(FRAME_BYTES)
                 .map(|at| slot.outgoing(at))
                 .collect(),
@@ -215,11 +224,14 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
     let Ok(slot) = Slot::read_from_bytes(&bytes).map(Box::new) else {
         return;
     };
-    let Some(mut account) = slot.account() else {
+    let Some(mut connection_counters) = slot.counters() else {
         return;
     };
-    let taken = account.bytes.checked_add(u64::from(left));
-    if taken.is_some() && account.is_possible() && account.stage != Stage::Closed {
+    let taken = connection_counters.bytes.checked_add(u64::from(left));
+    if taken.is_some()
+        && connection_counters.is_possible()
+        && connection_counters.stage != Stage::Closed
+    {
         let Ok(other) = Ledger::create(Dimensions { slots: 1 }) else {
             return;
         };
@@ -229,22 +241,25 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
             slot: 0,
             generation: 1,
         };
-        let room = BUFFER_BYTES - usize::from(account.rest_bytes);
+        let room = BUFFER_BYTES - usize::from(connection_counters.rest_bytes);
         resume(
             &slot,
-            &mut account,
+            &mut connection_counters,
             usize::from(left).min(room),
             1,
             &admission,
             &Ink,
         );
         assert!(
-            account.is_possible(),
-            "what could be became what cannot be: {account:?}"
+            connection_counters.is_possible(),
+            "what could be became what cannot be: {connection_counters:?}"
         );
     }
-    let counters = keep_books(&account, &slot, taken);
-    let mut agent = AgentRecords::new("fuzz".into(), AgentShare::new(0, 1, account.shares_clock));
+    let counters = keep_books(&connection_counters, &slot, taken);
+    let mut agent = AgentRecords::new(
+        "fuzz".into(),
+        AgentShare::new(0, 1, connection_counters.shares_clock),
+    );
     agent.take(v1::ClientRecords {
         run_id: String::new(),
         clients: vec![told],

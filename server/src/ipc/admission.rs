@@ -3,7 +3,7 @@
 //! A seat is one cell of shared memory, so that whichever worker gets a connection sees what every
 //! other has let in. Of a run's client it holds the highest attempt that was let in and by which
 //! connection: a replayed hello has an attempt that is not higher. Letting the same connection in
-//! twice is harmless, since a worker may die between taking the seat and committing the account.
+//! twice is harmless, since a worker may die between taking the seat and committing the counters.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +14,7 @@ use metronome_proto::{
 };
 
 use crate::{
-    ledger::{Account, Authenticate, Authenticated, Ledger, RUNS_MAX},
+    ledger::{Authenticate, Authenticated, ConnectionCounters, Ledger, RUNS_MAX},
     model::AgentShare,
 };
 
@@ -131,9 +131,9 @@ impl Authenticate for ConnectionAdmission<'_> {
         }
     }
 
-    fn key_of(&self, account: &Account) -> Option<&Key> {
+    fn key_of(&self, counters: &ConnectionCounters) -> Option<&Key> {
         self.admission_keys
-            .find(RunId::from_bits(account.run), account.agent)
+            .find(RunId::from_bits(counters.run), counters.agent)
             .map(|agent| &agent.key)
     }
 }

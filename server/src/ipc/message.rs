@@ -54,7 +54,7 @@ pub(crate) enum ToWorker {
 pub(crate) enum FromWorker {
     /// It has the ledger and serves.
     Ready,
-    /// The account is closed and the worker's copy of the socket is gone.
+    /// The counters is closed and the worker's copy of the socket is gone.
     Released { slot: u32, generation: u32 },
 }
 

@@ -9,7 +9,7 @@ use metronome_proto::{
     seal::{Hello, Key, Refusal},
 };
 
-use super::account::Account;
+use super::counters::ConnectionCounters;
 
 /// Admits connections.
 pub(crate) trait Authenticate {
@@ -19,8 +19,9 @@ pub(crate) trait Authenticate {
     /// Takes a place for a client that does not speak the protocol.
     fn raw(&self) -> Result<(), Refusal>;
 
-    /// The key of an authenticated client, for its end and the replies. `None` once its run is over.
-    fn key_of(&self, account: &Account) -> Option<&Key>;
+    /// The key of an authenticated client, for its end and the replies. `None` once its run is
+    /// over.
+    fn key_of(&self, counters: &ConnectionCounters) -> Option<&Key>;
 }
 
 /// A client whose hello was verified.

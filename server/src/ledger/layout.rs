@@ -14,7 +14,7 @@ use zerocopy::FromBytes;
 
 use super::{
     WORKERS_MAX,
-    account::{self, Account},
+    counters::{self, ConnectionCounters},
     pen::Pen,
     slowest::Slowest,
 };
@@ -33,7 +33,7 @@ pub(crate) const LAYOUT: [u64; 7] = [
     size_of::<Slot>() as u64,
     size_of::<Workers>() as u64,
     size_of::<SeatRow>() as u64,
-    account::WORDS as u64,
+    counters::WORDS as u64,
     BUCKETS as u64,
     BUFFER_BYTES as u64,
 ];
@@ -81,7 +81,7 @@ pub(crate) struct Lease {
 struct Books {
     /// Commits so far; its low bit is the copy that counts.
     commits: AtomicU64,
-    /// When the batch in the buffer was read, ns. Older than the account's last: no batch.
+    /// When the batch in the buffer was read, ns. Older than the counters's last: no batch.
     read_ns: AtomicU64,
     /// Of each histogram, the groups of buckets that are in use, a bit each. A reader looks at no
     /// other: reading shared memory for the first time would allocate it.
@@ -89,7 +89,7 @@ struct Books {
     /// A packet slower than this is one of the slowest, ns. Here, since every packet is compared
     /// with it.
     slow_ns: AtomicU64,
-    copies: [[AtomicU64; account::WORDS]; 2],
+    copies: [[AtomicU64; counters::WORDS]; 2],
 }
 
 #[derive(Debug, FromBytes)]
@@ -108,27 +108,28 @@ struct Outbox([AtomicU64; OUTBOX_FRAMES * FRAME_WORDS]);
 pub(crate) struct Buffer(pub(crate) [AtomicU64; BUFFER_BYTES / WORD_BYTES]);
 
 impl Slot {
-    /// The account as last committed. While its writer is at work, one of its last few.
+    /// The counters as last committed. While its writer is at work, one of its last few.
     ///
     /// `None` when it flipped too often to be read: take what was read before.
-    pub(crate) fn account(&self) -> Option<Account> {
-        (0..READ_TRIES).find_map(|_| self.try_account())
+    pub(crate) fn counters(&self) -> Option<ConnectionCounters> {
+        (0..READ_TRIES).find_map(|_| self.try_counters())
     }
 
-    fn try_account(&self) -> Option<Account> {
+    fn try_counters(&self) -> Option<ConnectionCounters> {
         let commits = self.books.commits.load(Ordering::Acquire);
         let copy = &self.books.copies[(commits & 1) as usize];
         let words = std::array::from_fn(|index| copy[index].load(Ordering::Acquire));
         // The writer touches this copy again only after it has flipped away from it.
-        (self.books.commits.load(Ordering::Acquire) == commits).then(|| Account::from_words(&words))
+        (self.books.commits.load(Ordering::Acquire) == commits)
+            .then(|| ConnectionCounters::from_words(&words))
     }
 
-    /// Makes `account` the one that counts: the idle copy first, then one flip.
+    /// Makes `counters` the one that counts: the idle copy first, then one flip.
     #[inline]
-    pub(crate) fn commit(&self, account: &Account, pen: &impl Pen) {
+    pub(crate) fn commit(&self, counters: &ConnectionCounters, pen: &impl Pen) {
         let commits = self.books.commits.load(Ordering::Relaxed);
         let idle = &self.books.copies[(!commits & 1) as usize];
-        for (cell, word) in idle.iter().zip(account.to_words()) {
+        for (cell, word) in idle.iter().zip(counters.to_words()) {
             pen.put(cell, word);
         }
         pen.put(&self.books.commits, commits.wrapping_add(1));

@@ -5,19 +5,19 @@
 //! 1. the worker receives into the slot's buffer, which is shared memory;
 //! 2. it stores the time of the read;
 //! 3. it records every packet's times in the slot's histograms, in order, one store each;
-//! 4. it writes the whole [`Account`] into the idle one of two copies;
+//! 4. it writes the whole [`ConnectionCounters`] into the idle one of two copies;
 //! 5. it flips one index. From here on the batch is counted.
 //!
 //! A worker may die between any two stores. What it had taken off the socket is then in the buffer
 //! and the kernel knows how much it is; how many packets of the batch stand in a histogram already
 //! is (sum of its buckets) − (packets committed). So [`work::resume`] completes the batch exactly
-//! once, in whichever process. That is the whole law: `account`, `work` and `pen` are pure and are
+//! once, in whichever process. That is the whole law: `counters`, `work` and `pen` are pure and are
 //! tested with a death at every store.
 //!
 //! The master trusts none of it: indices are checked, nothing is followed, nothing is waited for.
 
-mod account;
 mod authenticate;
+mod counters;
 mod layout;
 mod pen;
 mod slowest;
@@ -25,8 +25,8 @@ mod work;
 
 use std::{io, os::fd::OwnedFd};
 
-pub(crate) use account::{Account, End, Stage};
 pub(crate) use authenticate::{Authenticate, Authenticated};
+pub(crate) use counters::{ConnectionCounters, End, Stage};
 pub(crate) use layout::{BUFFER_BYTES, LAYOUT, OUTBOX_FRAMES, Slot, WorkerLine};
 pub(crate) use pen::{Ink, Pen};
 pub(crate) use slowest::KEPT as SLOWEST_KEPT;

@@ -1,7 +1,7 @@
 //! The slowest packets of a connection, ten of them, so that a tail can be looked at packet by
 //! packet.
 //!
-//! Best effort and outside of the account: a death between two stores here may cost one of the ten
+//! Best effort and outside of the counters: a death between two stores here may cost one of the ten
 //! and never a count. An ordinary packet costs one comparison; the longest packets of a random
 //! order come ever more rarely, about 90 times in 100,000.
 

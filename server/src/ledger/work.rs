@@ -1,7 +1,7 @@
-//! Working off a batch: from received bytes to a committed account. No clock, no socket.
+//! Working off a batch: from received bytes to a committed counters. No clock, no socket.
 //!
-//! Everything is a function of the account as last committed, the bytes, the time of the read and
-//! who may come in, so a process that takes over comes to the same account as the one that died.
+//! Everything is a function of the counters as last committed, the bytes, the time of the read and
+//! who may come in, so a process that takes over comes to the same counters as the one that died.
 
 use metronome_proto::{
     histogram::bucket,
@@ -10,8 +10,8 @@ use metronome_proto::{
 };
 
 use super::{
-    account::{Account, End, Stage},
     authenticate::{Authenticate, Authenticated},
+    counters::{ConnectionCounters, End, Stage},
     layout::{OUTBOX_FRAMES, Slot},
     pen::Pen,
 };
@@ -27,18 +27,18 @@ const HISTOGRAMS: usize = 3;
 ///
 /// Returns the byte of the buffer to receive into.
 #[inline]
-pub(crate) fn place_rest(slot: &Slot, account: &Account, pen: &impl Pen) -> usize {
-    if account.rest_bytes > 0 {
-        slot.buffer.set_frame(0, &account.rest_frame(), pen);
+pub(crate) fn place_rest(slot: &Slot, counters: &ConnectionCounters, pen: &impl Pen) -> usize {
+    if counters.rest_bytes > 0 {
+        slot.buffer.set_frame(0, &counters.rest_frame(), pen);
     }
-    usize::from(account.rest_bytes)
+    usize::from(counters.rest_bytes)
 }
 
 /// Works off `taken` bytes that were received behind the rest at `read_ns`, and commits.
 #[inline]
 pub(crate) fn work(
     slot: &Slot,
-    account: &mut Account,
+    counters: &mut ConnectionCounters,
     taken: usize,
     read_ns: u64,
     admission: &impl Authenticate,
@@ -47,12 +47,12 @@ pub(crate) fn work(
     slot.set_read_ns(read_ns, pen);
     let times = Times::new(slot, pen, [0; HISTOGRAMS]);
     Batch {
-        account,
+        counters,
         read_ns,
         times,
     }
     .finish(taken, admission);
-    slot.commit(account, pen);
+    slot.commit(counters, pen);
 }
 
 /// Works off what a process had taken but not committed when it died, and commits.
@@ -61,45 +61,50 @@ pub(crate) fn work(
 /// reading was not stored any more gets `now_ns`.
 pub(crate) fn resume(
     slot: &Slot,
-    account: &mut Account,
+    counters: &mut ConnectionCounters,
     taken: usize,
     now_ns: u64,
     admission: &impl Authenticate,
     pen: &impl Pen,
 ) {
     let stored_ns = slot.read_ns();
-    let read_ns = if stored_ns > account.worked_ns {
+    let read_ns = if stored_ns > counters.worked_ns {
         stored_ns
     } else {
         now_ns
     };
     let recorded =
-        std::array::from_fn(|histogram| slot.count(histogram).saturating_sub(account.packets));
+        std::array::from_fn(|histogram| slot.count(histogram).saturating_sub(counters.packets));
     let times = Times::new(slot, pen, recorded);
     Batch {
-        account,
+        counters,
         read_ns,
         times,
     }
     .finish(taken, admission);
-    slot.commit(account, pen);
+    slot.commit(counters, pen);
 }
 
 /// Refuses a connection: from here on its bytes are dropped. Not committed yet.
-pub(crate) fn refuse(slot: &Slot, account: &mut Account, refusal: Refusal, pen: &impl Pen) {
-    account.stage = Stage::Refused;
-    account.end = End::Refused;
-    account.refusal = refusal as u8;
-    owe(slot, account, &refusal.encode(), pen);
+pub(crate) fn refuse(
+    slot: &Slot,
+    counters: &mut ConnectionCounters,
+    refusal: Refusal,
+    pen: &impl Pen,
+) {
+    counters.stage = Stage::Refused;
+    counters.end = End::Refused;
+    counters.refusal = refusal as u8;
+    owe(slot, counters, &refusal.encode(), pen);
 }
 
-fn owe(slot: &Slot, account: &mut Account, frame: &Frame, pen: &impl Pen) {
-    slot.set_outgoing(account.owed, frame, pen);
-    account.owed += FRAME_BYTES as u64;
+fn owe(slot: &Slot, counters: &mut ConnectionCounters, frame: &Frame, pen: &impl Pen) {
+    slot.set_outgoing(counters.owed, frame, pen);
+    counters.owed += FRAME_BYTES as u64;
 }
 
 struct Batch<'a, P> {
-    account: &'a mut Account,
+    counters: &'a mut ConnectionCounters,
     read_ns: u64,
     times: Times<'a, P>,
 }
@@ -107,7 +112,7 @@ struct Batch<'a, P> {
 impl<P: Pen> Batch<'_, P> {
     fn finish(&mut self, taken: usize, admission: &impl Authenticate) {
         let buffer = &self.times.slot.buffer;
-        let total = usize::from(self.account.rest_bytes) + taken;
+        let total = usize::from(self.counters.rest_bytes) + taken;
         let whole = total / FRAME_BYTES;
         for position in 0..whole {
             self.take(&buffer.frame(position), admission);
@@ -119,21 +124,21 @@ impl<P: Pen> Batch<'_, P> {
         } else {
             [0; FRAME_BYTES]
         };
-        self.account.set_rest(&rest_frame, rest);
-        if self.account.stage == Stage::Opening && cannot_become_ours(&rest_frame, rest) {
+        self.counters.set_rest(&rest_frame, rest);
+        if self.counters.stage == Stage::Opening && cannot_become_ours(&rest_frame, rest) {
             self.take_raw(admission);
         }
-        self.account.bytes += taken as u64;
-        self.account.worked_ns = self.read_ns;
+        self.counters.bytes += taken as u64;
+        self.counters.worked_ns = self.read_ns;
     }
 
     #[inline]
     fn take(&mut self, frame: &Frame, admission: &impl Authenticate) {
-        match self.account.stage {
+        match self.counters.stage {
             Stage::Packets => self.take_client_frame(frame, admission),
             Stage::Opening => self.take_first(frame, admission),
             Stage::Raw => self.count_packet(),
-            Stage::Ended => self.account.corrupt += 1,
+            Stage::Ended => self.counters.corrupt += 1,
             Stage::Refused | Stage::Closed => {}
         }
     }
@@ -141,7 +146,7 @@ impl<P: Pen> Batch<'_, P> {
     fn take_first(&mut self, frame: &Frame, admission: &impl Authenticate) {
         if cannot_become_ours(frame, FRAME_BYTES) {
             self.take_raw(admission);
-            if self.account.stage == Stage::Raw {
+            if self.counters.stage == Stage::Raw {
                 self.count_packet();
             }
             return;
@@ -151,13 +156,13 @@ impl<P: Pen> Batch<'_, P> {
                 hello,
                 shares_clock,
             }) => {
-                self.account.stage = Stage::Packets;
-                self.account.run = hello.run.bits();
-                self.account.agent = hello.agent;
-                self.account.client = hello.client;
-                self.account.attempt = hello.attempt;
-                self.account.shares_clock = shares_clock;
-                if let Some(key) = admission.key_of(self.account) {
+                self.counters.stage = Stage::Packets;
+                self.counters.run = hello.run.bits();
+                self.counters.agent = hello.agent;
+                self.counters.client = hello.client;
+                self.counters.attempt = hello.attempt;
+                self.counters.shares_clock = shares_clock;
+                if let Some(key) = admission.key_of(self.counters) {
                     self.owe(&hello.ack(key));
                 }
             }
@@ -166,18 +171,18 @@ impl<P: Pen> Batch<'_, P> {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        refuse(self.times.slot, self.account, refusal, self.times.pen);
+        refuse(self.times.slot, self.counters, refusal, self.times.pen);
     }
 
     fn owe(&mut self, frame: &Frame) {
-        owe(self.times.slot, self.account, frame, self.times.pen);
+        owe(self.times.slot, self.counters, frame, self.times.pen);
     }
 
     fn take_raw(&mut self, admission: &impl Authenticate) {
         match admission.raw() {
             Ok(()) => {
-                self.account.stage = Stage::Raw;
-                self.account.is_raw = true;
+                self.counters.stage = Stage::Raw;
+                self.counters.is_raw = true;
             }
             Err(refusal) => self.refuse(refusal),
         }
@@ -186,7 +191,7 @@ impl<P: Pen> Batch<'_, P> {
     #[inline]
     fn take_client_frame(&mut self, frame: &Frame, admission: &impl Authenticate) {
         match Packet::decode(frame) {
-            Ok(packet) if packet.client == u32::from(self.account.client) => {
+            Ok(packet) if packet.client == u32::from(self.counters.client) => {
                 self.take_packet(&packet, packet::checksum(frame));
                 if packet.flags & FLAG_ECHO != 0 {
                     self.echo(frame);
@@ -198,62 +203,62 @@ impl<P: Pen> Batch<'_, P> {
 
     #[inline]
     fn take_packet(&mut self, packet: &Packet, checksum: u32) {
-        let account = &mut *self.account;
-        if packet.sequence < account.next_sequence {
+        let counters = &mut *self.counters;
+        if packet.sequence < counters.next_sequence {
             // Either it fills a gap that a later packet had left, or it was here before.
-            if account.gaps == 0 {
-                account.duplicated += 1;
+            if counters.gaps == 0 {
+                counters.duplicated += 1;
                 return;
             }
-            account.gaps -= 1;
-            account.reordered += 1;
+            counters.gaps -= 1;
+            counters.reordered += 1;
         } else {
-            account.gaps += packet.sequence - account.next_sequence;
-            account.next_sequence = packet.sequence.saturating_add(1);
+            counters.gaps += packet.sequence - counters.next_sequence;
+            counters.next_sequence = packet.sequence.saturating_add(1);
         }
-        account.digest = packet::digest_with(account.digest, packet.sequence, checksum);
-        if account.packets == 0 {
-            account.first_due_ns = packet.due_ns;
+        counters.digest = packet::digest_with(counters.digest, packet.sequence, checksum);
+        if counters.packets == 0 {
+            counters.first_due_ns = packet.due_ns;
         }
-        account.last_due_ns = packet.due_ns;
+        counters.last_due_ns = packet.due_ns;
         let written_ns = packet.due_ns.saturating_add(u64::from(packet.lateness_ns));
-        account.acausal += u64::from(account.shares_clock && self.read_ns < written_ns);
+        counters.acausal += u64::from(counters.shares_clock && self.read_ns < written_ns);
         self.count_packet();
         self.times
-            .record(packet, self.read_ns, self.account.shares_clock);
+            .record(packet, self.read_ns, self.counters.shares_clock);
     }
 
     /// Sends a packet back unchanged. A peer that does not read its echoes loses them, not the time
     /// of others: the packet counts all the same.
     fn echo(&mut self, frame: &Frame) {
-        if self.account.owed - self.account.written < ECHO_BYTES_MAX {
+        if self.counters.owed - self.counters.written < ECHO_BYTES_MAX {
             self.owe(frame);
         }
     }
 
     fn take_end(&mut self, frame: &Frame, admission: &impl Authenticate) {
-        let hello = self.account.hello();
+        let hello = self.counters.hello();
         let end = (packet::kind(frame) == Some(Kind::End))
-            .then(|| admission.key_of(self.account))
+            .then(|| admission.key_of(self.counters))
             .flatten()
             .and_then(|key| Some((hello.open_end(frame, key)?, key)));
         let Some((sent, key)) = end else {
-            self.account.corrupt += 1;
+            self.counters.corrupt += 1;
             return;
         };
-        self.account.reported_sent = sent;
-        self.account.has_end = true;
-        self.account.stage = Stage::Ended;
-        self.owe(&hello.end_ack(self.account.packets, key));
+        self.counters.reported_sent = sent;
+        self.counters.has_end = true;
+        self.counters.stage = Stage::Ended;
+        self.owe(&hello.end_ack(self.counters.packets, key));
     }
 
     #[inline]
     fn count_packet(&mut self) {
-        if self.account.packets == 0 {
-            self.account.first_read_ns = self.read_ns;
+        if self.counters.packets == 0 {
+            self.counters.first_read_ns = self.read_ns;
         }
-        self.account.packets += 1;
-        self.account.last_read_ns = self.read_ns;
+        self.counters.packets += 1;
+        self.counters.last_read_ns = self.read_ns;
     }
 }
 
@@ -419,11 +424,17 @@ mod tests {
         }
 
         /// Receives as the kernel does and works off the batch.
-        fn batch(&self, account: &mut Account, bytes: &[u8], read_ns: u64, pen: &impl Pen) {
-            receive(self.slot(), account, bytes);
+        fn batch(
+            &self,
+            counters: &mut ConnectionCounters,
+            bytes: &[u8],
+            read_ns: u64,
+            pen: &impl Pen,
+        ) {
+            receive(self.slot(), counters, bytes);
             work(
                 self.slot(),
-                account,
+                counters,
                 bytes.len(),
                 read_ns,
                 &self.admission(),
@@ -435,40 +446,41 @@ mod tests {
         /// after `second`; a third does what is left. False when not even the first has died.
         fn die_twice(
             &self,
-            account: &mut Account,
+            counters: &mut ConnectionCounters,
             bytes: &[u8],
             read_ns: u64,
             [first, second]: [usize; 2],
         ) -> bool {
-            let before = account.bytes;
-            let left = |account: &Account| bytes.len() - (account.bytes - before) as usize;
-            let mut dying = *account;
+            let before = counters.bytes;
+            let left =
+                |counters: &ConnectionCounters| bytes.len() - (counters.bytes - before) as usize;
+            let mut dying = *counters;
             let first = Mortal(Cell::new(first));
             let died = catch_unwind(AssertUnwindSafe(|| {
                 self.batch(&mut dying, bytes, read_ns, &first)
             }))
             .is_err();
-            *account = self.slot().account().unwrap();
-            assert!(died || left(account) == 0);
-            if left(account) > 0 {
-                let (mut dying, second) = (*account, Mortal(Cell::new(second)));
+            *counters = self.slot().counters().unwrap();
+            assert!(died || left(counters) == 0);
+            if left(counters) > 0 {
+                let (mut dying, second) = (*counters, Mortal(Cell::new(second)));
                 let _ = catch_unwind(AssertUnwindSafe(|| {
                     resume(
                         self.slot(),
                         &mut dying,
-                        left(account),
+                        left(counters),
                         read_ns,
                         &self.admission(),
                         &second,
                     );
                 }));
-                *account = self.slot().account().unwrap();
+                *counters = self.slot().counters().unwrap();
             }
-            if left(account) > 0 {
+            if left(counters) > 0 {
                 resume(
                     self.slot(),
-                    account,
-                    left(account),
+                    counters,
+                    left(counters),
                     read_ns,
                     &self.admission(),
                     &Ink,
@@ -479,9 +491,9 @@ mod tests {
 
         /// A client that has sent so many packets, and was sent as many bytes of echoes as it has
         /// sent.
-        fn client_after(&self, packets: u64) -> Account {
+        fn client_after(&self, packets: u64) -> ConnectionCounters {
             let bytes = (packets + 1) * FRAME_BYTES as u64;
-            let account = Account {
+            let counters = ConnectionCounters {
                 stage: Stage::Packets,
                 run: RUN.bits(),
                 client: CLIENT,
@@ -493,15 +505,15 @@ mod tests {
                 owed: bytes,
                 written: bytes,
                 worked_ns: 1_000,
-                ..Account::default()
+                ..ConnectionCounters::default()
             };
-            self.slot().commit(&account, &Ink);
+            self.slot().commit(&counters, &Ink);
             self.slot().start_counts_at(packets);
-            account
+            counters
         }
 
-        fn outgoing(&self, account: &Account) -> Vec<Frame> {
-            (0..account.owed / 32)
+        fn outgoing(&self, counters: &ConnectionCounters) -> Vec<Frame> {
+            (0..counters.owed / 32)
                 .map(|frame| self.slot().outgoing(frame * 32))
                 .collect()
         }
@@ -511,8 +523,8 @@ mod tests {
         }
     }
 
-    fn receive(slot: &Slot, account: &Account, bytes: &[u8]) {
-        let at = place_rest(slot, account, &Ink);
+    fn receive(slot: &Slot, counters: &ConnectionCounters, bytes: &[u8]) {
+        let at = place_rest(slot, counters, &Ink);
         for (offset, byte) in bytes.iter().enumerate() {
             let position = at + offset;
             let word = &slot.buffer.0[position / 8];
@@ -574,50 +586,50 @@ mod tests {
         #[test]
         fn however_a_stream_is_split_the_account_is_the_same(cuts in prop::collection::vec(1..200_usize, 1..40)) {
             let world = World::new();
-            let (mut account, bytes) = (Account::default(), conversation(20));
+            let (mut counters, bytes) = (ConnectionCounters::default(), conversation(20));
             let (mut left, mut cuts, mut now_ns) = (&bytes[..], cuts.into_iter().cycle(), 10_000);
             while !left.is_empty() {
                 let (batch, behind) = left.split_at(cuts.next().unwrap_or(1).min(left.len()));
                 now_ns += 1;
-                world.batch(&mut account, batch, now_ns, &Ink);
-                prop_assert_eq!(world.slot().account(), Some(account));
-                prop_assert!(account.is_possible());
+                world.batch(&mut counters, batch, now_ns, &Ink);
+                prop_assert_eq!(world.slot().counters(), Some(counters));
+                prop_assert!(counters.is_possible());
                 left = behind;
             }
-            prop_assert_eq!((account.stage, account.packets, account.reported_sent), (Stage::Ended, 20, 20));
-            prop_assert_eq!((account.gaps, account.duplicated, account.reordered, account.corrupt), (0, 0, 0, 0));
-            prop_assert_eq!((account.bytes, account.rest_bytes), (bytes.len() as u64, 0));
-            prop_assert_eq!(world.outgoing(&account), replies(20));
+            prop_assert_eq!((counters.stage, counters.packets, counters.reported_sent), (Stage::Ended, 20, 20));
+            prop_assert_eq!((counters.gaps, counters.duplicated, counters.reordered, counters.corrupt), (0, 0, 0, 0));
+            prop_assert_eq!((counters.bytes, counters.rest_bytes), (bytes.len() as u64, 0));
+            prop_assert_eq!(world.outgoing(&counters), replies(20));
             prop_assert_eq!(world.sums(), [20; 3]);
         }
 
         #[test]
         fn any_bytes_are_survived_and_histograms_count_the_packets(bytes in prop::collection::vec(any::<u8>(), 0..400), ours: bool) {
             let world = World::new();
-            let mut account = Account::default();
+            let mut counters = ConnectionCounters::default();
             if ours {
-                world.batch(&mut account, &conversation(3)[..96], 1, &Ink);
+                world.batch(&mut counters, &conversation(3)[..96], 1, &Ink);
             }
-            world.batch(&mut account, &bytes, 2, &Ink);
-            prop_assert!(account.is_possible());
-            let counted = if account.is_client() { account.packets } else { 0 };
+            world.batch(&mut counters, &bytes, 2, &Ink);
+            prop_assert!(counters.is_possible());
+            let counted = if counters.is_client() { counters.packets } else { 0 };
             prop_assert_eq!(world.sums(), [counted; 3]);
         }
 
         #[test]
         fn sequences_in_any_order_add_up(order in Just((0..12_u64).collect::<Vec<_>>()).prop_shuffle(), lost in 0..12_usize, twice in 0..12_usize) {
             let world = World::new();
-            let mut account = Account::default();
-            world.batch(&mut account, &hello().seal(&key()), 1, &Ink);
+            let mut counters = ConnectionCounters::default();
+            world.batch(&mut counters, &hello().seal(&key()), 1, &Ink);
             let sent: Vec<u64> = order.iter().copied().filter(|sequence| *sequence != lost as u64).collect();
             let bytes: Vec<u8> = sent.iter().flat_map(|sequence| packet(*sequence)).collect();
-            world.batch(&mut account, &bytes, 2, &Ink);
-            prop_assert_eq!(account.packets, 11);
-            let missing = if account.next_sequence == 12 { 1 } else { 0 };
-            prop_assert_eq!((account.gaps, account.duplicated), (missing, 0));
-            if account.gaps == 0 {
-                world.batch(&mut account, &packet(sent[twice % sent.len()]), 3, &Ink);
-                prop_assert_eq!((account.packets, account.duplicated), (11, 1));
+            world.batch(&mut counters, &bytes, 2, &Ink);
+            prop_assert_eq!(counters.packets, 11);
+            let missing = if counters.next_sequence == 12 { 1 } else { 0 };
+            prop_assert_eq!((counters.gaps, counters.duplicated), (missing, 0));
+            if counters.gaps == 0 {
+                world.batch(&mut counters, &packet(sent[twice % sent.len()]), 3, &Ink);
+                prop_assert_eq!((counters.packets, counters.duplicated), (11, 1));
             }
         }
     }
@@ -633,17 +645,17 @@ mod tests {
                 .flat_map(|first| [(first, usize::MAX), (first, 1), (first, 9), (first, 30)])
             {
                 let world = World::new();
-                let mut account = Account::default();
+                let mut counters = ConnectionCounters::default();
                 for earlier in 0..batch {
                     world.batch(
-                        &mut account,
+                        &mut counters,
                         &bytes[cut[earlier]..cut[earlier + 1]],
                         100 * (earlier as u64 + 1),
                         &Ink,
                     );
                 }
                 if !world.die_twice(
-                    &mut account,
+                    &mut counters,
                     &bytes[cut[batch]..cut[batch + 1]],
                     5_000,
                     [first, second],
@@ -653,18 +665,18 @@ mod tests {
                 deaths += 1;
                 for later in batch + 1..cut.len() - 1 {
                     world.batch(
-                        &mut account,
+                        &mut counters,
                         &bytes[cut[later]..cut[later + 1]],
                         6_000 + later as u64,
                         &Ink,
                     );
                 }
-                assert_eq!(world.outgoing(&account), replies(6));
+                assert_eq!(world.outgoing(&counters), replies(6));
                 let told = (
-                    account.stage,
-                    account.packets,
-                    account.reported_sent,
-                    account.next_sequence,
+                    counters.stage,
+                    counters.packets,
+                    counters.reported_sent,
+                    counters.next_sequence,
                 );
                 assert_eq!(
                     told,
@@ -673,10 +685,10 @@ mod tests {
                 );
                 assert_eq!(
                     (
-                        account.gaps,
-                        account.duplicated,
-                        account.reordered,
-                        account.corrupt
+                        counters.gaps,
+                        counters.duplicated,
+                        counters.reordered,
+                        counters.corrupt
                     ),
                     (0, 0, 0, 0)
                 );
@@ -685,7 +697,7 @@ mod tests {
                     [6; 3],
                     "batch {batch}, deaths after {first} and {second} stores"
                 );
-                assert_eq!(world.slot().account(), Some(account));
+                assert_eq!(world.slot().counters(), Some(counters));
             }
         }
         assert!(deaths > 300, "only {deaths} deaths were tried");
@@ -708,22 +720,22 @@ mod tests {
             for stores in (0..400).flat_map(|first| [[first, usize::MAX], [first, 1], [first, 20]])
             {
                 let world = World::new();
-                let mut account = world.client_after(start);
-                let before = account.owed;
+                let mut counters = world.client_after(start);
+                let before = counters.owed;
                 // In two batches, so that a packet is split.
                 let (one, other) = bytes.split_at(100);
-                let mut died = world.die_twice(&mut account, one, 5_000, stores);
-                died |= world.die_twice(&mut account, other, 6_000, stores);
+                let mut died = world.die_twice(&mut counters, one, 5_000, stores);
+                died |= world.die_twice(&mut counters, other, 6_000, stores);
                 if !died {
                     break;
                 }
                 deaths += 1;
                 let end = start + PACKETS;
                 let told = (
-                    account.stage,
-                    account.packets,
-                    account.next_sequence,
-                    account.reported_sent,
+                    counters.stage,
+                    counters.packets,
+                    counters.next_sequence,
+                    counters.reported_sent,
                 );
                 assert_eq!(
                     told,
@@ -732,23 +744,23 @@ mod tests {
                 );
                 assert_eq!(
                     (
-                        account.gaps,
-                        account.duplicated,
-                        account.reordered,
-                        account.corrupt
+                        counters.gaps,
+                        counters.duplicated,
+                        counters.reordered,
+                        counters.corrupt
                     ),
                     (0, 0, 0, 0)
                 );
                 assert_eq!(
-                    (account.digest, world.sums()),
+                    (counters.digest, world.sums()),
                     (digest, [end; 3]),
                     "{start}, {stores:?}"
                 );
                 assert_eq!(
-                    (account.bytes, account.rest_bytes),
+                    (counters.bytes, counters.rest_bytes),
                     ((end + 2) * FRAME_BYTES as u64, 0)
                 );
-                let replies = (before..account.owed)
+                let replies = (before..counters.owed)
                     .step_by(FRAME_BYTES)
                     .map(|at| world.slot().outgoing(at));
                 let echoes = frames
@@ -757,8 +769,8 @@ mod tests {
                     .map(packet);
                 let expected: Vec<Frame> = echoes.chain([hello().end_ack(end, &key())]).collect();
                 assert_eq!(replies.collect::<Vec<_>>(), expected, "{start}, {stores:?}");
-                assert!(account.is_possible());
-                assert_eq!(world.slot().account(), Some(account));
+                assert!(counters.is_possible());
+                assert_eq!(world.slot().counters(), Some(counters));
             }
             assert!(deaths > 100, "only {deaths} deaths were tried");
         }
@@ -767,19 +779,19 @@ mod tests {
     #[test]
     fn what_is_left_out_or_comes_again_is_counted_in_64_bits() {
         let world = World::new();
-        let mut account = world.client_after(7);
+        let mut counters = world.client_after(7);
         let ahead = 7 + (1 << 32) + 5;
-        world.batch(&mut account, &packet(ahead), 1_100, &Ink);
+        world.batch(&mut counters, &packet(ahead), 1_100, &Ink);
         assert_eq!(
-            (account.packets, account.gaps, account.next_sequence),
+            (counters.packets, counters.gaps, counters.next_sequence),
             (8, (1 << 32) + 5, ahead + 1)
         );
         let many = u64::from(u32::MAX);
         (
-            account.gaps,
-            account.duplicated,
-            account.reordered,
-            account.corrupt,
+            counters.gaps,
+            counters.duplicated,
+            counters.reordered,
+            counters.corrupt,
         ) = (0, many, many, many);
         let foreign = Packet {
             flags: 0,
@@ -789,26 +801,26 @@ mod tests {
             lateness_ns: 0,
         }
         .encode();
-        world.batch(&mut account, &[packet(3), foreign].concat(), 1_200, &Ink);
-        assert_eq!((account.duplicated, account.corrupt), (1 << 32, 1 << 32));
-        account.gaps = 1;
-        world.batch(&mut account, &packet(3), 1_300, &Ink);
-        assert_eq!((account.gaps, account.reordered), (0, 1 << 32));
-        assert_eq!(world.slot().account(), Some(account));
+        world.batch(&mut counters, &[packet(3), foreign].concat(), 1_200, &Ink);
+        assert_eq!((counters.duplicated, counters.corrupt), (1 << 32, 1 << 32));
+        counters.gaps = 1;
+        world.batch(&mut counters, &packet(3), 1_300, &Ink);
+        assert_eq!((counters.gaps, counters.reordered), (0, 1 << 32));
+        assert_eq!(world.slot().counters(), Some(counters));
     }
 
     #[test]
     fn a_raw_client_is_counted_in_whole_packets_from_its_first_byte_on() {
         let world = World::new();
-        let mut account = Account::default();
-        world.batch(&mut account, b"X", 1, &Ink);
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, b"X", 1, &Ink);
         assert_eq!(
-            (account.stage, account.packets, account.rest_bytes),
+            (counters.stage, counters.packets, counters.rest_bytes),
             (Stage::Raw, 0, 1)
         );
-        world.batch(&mut account, &[b'X'; 100], 2, &Ink);
+        world.batch(&mut counters, &[b'X'; 100], 2, &Ink);
         assert_eq!(
-            (account.packets, account.rest_bytes, account.bytes),
+            (counters.packets, counters.rest_bytes, counters.bytes),
             (3, 5, 101)
         );
         assert_eq!(world.sums(), [0; 3]);
@@ -817,36 +829,36 @@ mod tests {
     #[test]
     fn half_a_magic_decides_nothing_and_a_wrong_second_byte_makes_it_raw() {
         let world = World::new();
-        let mut account = Account::default();
-        world.batch(&mut account, &MAGIC[..1], 1, &Ink);
-        assert_eq!(account.stage, Stage::Opening);
-        world.batch(&mut account, b"X", 2, &Ink);
-        assert_eq!(account.stage, Stage::Raw);
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, &MAGIC[..1], 1, &Ink);
+        assert_eq!(counters.stage, Stage::Opening);
+        world.batch(&mut counters, b"X", 2, &Ink);
+        assert_eq!(counters.stage, Stage::Raw);
     }
 
     #[test]
     fn what_is_refused_gets_one_refusal_and_its_bytes_are_dropped() {
         let world = World::new();
-        let mut account = Account::default();
+        let mut counters = ConnectionCounters::default();
         let forged = hello().seal(&Key::from_bytes([1; 32]));
         world.batch(
-            &mut account,
+            &mut counters,
             &[&forged[..], &packet(0), &packet(1)].concat(),
             1,
             &Ink,
         );
         assert_eq!(
-            (account.stage, account.packets, account.owed),
+            (counters.stage, counters.packets, counters.owed),
             (Stage::Refused, 0, 32)
         );
-        assert_eq!(world.outgoing(&account), [Refusal::Hello.encode()]);
+        assert_eq!(world.outgoing(&counters), [Refusal::Hello.encode()]);
     }
 
     #[test]
     fn a_packet_of_another_client_and_an_end_with_a_wrong_tag_are_corrupt() {
         let world = World::new();
-        let mut account = Account::default();
-        world.batch(&mut account, &hello().seal(&key()), 1, &Ink);
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, &hello().seal(&key()), 1, &Ink);
         let foreign = Packet {
             flags: 0,
             client: 4,
@@ -856,9 +868,9 @@ mod tests {
         }
         .encode();
         let forged_end = hello().end(0, &Key::from_bytes([1; 32]));
-        world.batch(&mut account, &[foreign, forged_end].concat(), 2, &Ink);
+        world.batch(&mut counters, &[foreign, forged_end].concat(), 2, &Ink);
         assert_eq!(
-            (account.stage, account.packets, account.corrupt),
+            (counters.stage, counters.packets, counters.corrupt),
             (Stage::Packets, 0, 2)
         );
     }
@@ -866,24 +878,24 @@ mod tests {
     #[test]
     fn a_peer_that_reads_no_echo_loses_echoes_and_still_gets_its_end_ack() {
         let world = World::new();
-        let mut account = Account::default();
-        world.batch(&mut account, &conversation(1500), 1, &Ink);
-        assert_eq!((account.packets, account.stage), (1500, Stage::Ended));
-        let last = world.slot().outgoing(account.owed - 1);
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, &conversation(1500), 1, &Ink);
+        assert_eq!((counters.packets, counters.stage), (1500, Stage::Ended));
+        let last = world.slot().outgoing(counters.owed - 1);
         assert_eq!(hello().open_end_ack(&last, &key()), Some(1500));
-        assert!(account.owed <= (OUTBOX_FRAMES * FRAME_BYTES) as u64);
+        assert!(counters.owed <= (OUTBOX_FRAMES * FRAME_BYTES) as u64);
         assert!(hello().is_acked_by(&world.slot().outgoing(0), &key()));
     }
 
     #[test]
     fn a_full_buffer_of_packets_is_one_batch() {
         let world = World::new();
-        let mut account = Account::default();
-        world.batch(&mut account, &hello().seal(&key()), 1, &Ink);
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, &hello().seal(&key()), 1, &Ink);
         let packets = (BUFFER_BYTES / FRAME_BYTES) as u64;
         let bytes: Vec<u8> = (0..packets).flat_map(packet).collect();
-        world.batch(&mut account, &bytes, 2, &Ink);
-        assert_eq!((account.packets, account.rest_bytes), (packets, 0));
+        world.batch(&mut counters, &bytes, 2, &Ink);
+        assert_eq!((counters.packets, counters.rest_bytes), (packets, 0));
         assert_eq!(world.sums(), [packets; 3]);
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ipc::{AdmissionKey, ToWorker, ticket},
-    ledger::{Account, RUNS_MAX, Slot},
+    ledger::{ConnectionCounters, RUNS_MAX, Slot},
     model::{FinalCounters, RecoveryCounters, ServerStatus, WorkerCounters, WorkerStatus},
 };
 
@@ -31,7 +31,7 @@ impl Master {
                     reply,
                 } => {
                     let live = live(&self.seats, &self.ledger)
-                        .map(|(account, record, _, _)| (account, record));
+                        .map(|(connection_counters, record, _, _)| (connection_counters, record));
                     reply(self.books.read_run(run, histograms, live));
                 }
                 Request::CloseRun { run, reply } => self.close_run(run, reply),
@@ -40,7 +40,7 @@ impl Master {
                 Request::ReadServer { reply } => reply(self.read_server()),
                 Request::ReadTotals { reply } => {
                     let live = live(&self.seats, &self.ledger)
-                        .map(|(account, record, _, _)| (account, record));
+                        .map(|(connection_counters, record, _, _)| (connection_counters, record));
                     reply(self.books.read_totals(live));
                 }
                 Request::WhenReady { reply } => {
@@ -167,11 +167,12 @@ impl Master {
     }
 
     fn slots_of(&self, run: RunId) -> Vec<u32> {
-        let of_run = |(slot, account): (u32, Account)| {
-            (account.is_client() && account.run == run.bits()).then_some(slot)
+        let of_run = |(slot, connection_counters): (u32, ConnectionCounters)| {
+            (connection_counters.is_client() && connection_counters.run == run.bits())
+                .then_some(slot)
         };
         live(&self.seats, &self.ledger)
-            .map(|(account, _, slot, _)| (slot, account))
+            .map(|(connection_counters, _, slot, _)| (slot, connection_counters))
             .filter_map(of_run)
             .collect()
     }
@@ -197,12 +198,17 @@ impl Master {
 
     /// Frees the seat of a raw client or of a client of the static run, so that another may have
     /// it. A run's seats stay taken: no hello of it is good twice.
-    pub(super) fn leave_seat(&self, slot: u32, generation: u32, account: &Account) {
-        if !account.is_client() && !account.is_raw {
+    pub(super) fn leave_seat(
+        &self,
+        slot: u32,
+        generation: u32,
+        connection_counters: &ConnectionCounters,
+    ) {
+        if !connection_counters.is_client() && !connection_counters.is_raw {
             return;
         }
-        let (row, attempt) = if account.is_client() {
-            (STATIC_ROW, account.attempt)
+        let (row, attempt) = if connection_counters.is_client() {
+            (STATIC_ROW, connection_counters.attempt)
         } else {
             (RUNS_MAX, 1)
         };
@@ -247,22 +253,25 @@ impl Master {
                     .is_some_and(|process| is_real_time(process.pid)),
             })
             .collect();
-        for (account, _, slot, _) in live(&self.seats, &self.ledger) {
+        for (connection_counters, _, slot, _) in live(&self.seats, &self.ledger) {
             let Some(seat) = self.seats.get(slot) else {
                 continue;
             };
             if let Some(worker) = seat.worker.and_then(|worker| workers.get_mut(worker)) {
-                worker.count.packets += account.packets.saturating_sub(seat.credited_packets);
+                worker.count.packets += connection_counters
+                    .packets
+                    .saturating_sub(seat.credited_packets);
             }
         }
-        let connections = live(&self.seats, &self.ledger).map(|(account, _, slot, peer)| {
-            let worker = self.seats.get(slot).and_then(|seat| seat.worker);
-            (
-                account,
-                peer,
-                worker.map_or(u32::MAX, |worker| worker as u32),
-            )
-        });
+        let connections =
+            live(&self.seats, &self.ledger).map(|(connection_counters, _, slot, peer)| {
+                let worker = self.seats.get(slot).and_then(|seat| seat.worker);
+                (
+                    connection_counters,
+                    peer,
+                    worker.map_or(u32::MAX, |worker| worker as u32),
+                )
+            });
         ServerStatus {
             workers,
             recoveries: self.recoveries(),
@@ -290,9 +299,9 @@ impl Master {
 fn live<'a>(
     seats: &'a super::seats::Seats,
     ledger: &'a crate::ledger::Ledger,
-) -> impl Iterator<Item = (Account, &'a Slot, u32, SocketAddr)> {
+) -> impl Iterator<Item = (ConnectionCounters, &'a Slot, u32, SocketAddr)> {
     seats.all().filter_map(|(slot, seat)| {
         let record = ledger.slots().get(slot as usize)?;
-        Some((record.account()?, record, slot, seat.peer))
+        Some((record.counters()?, record, slot, seat.peer))
     })
 }

@@ -12,7 +12,7 @@ use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Refusal};
 use serde::{Deserialize, Serialize};
 
 use super::request::{Admission, Reply};
-use crate::ledger::{Account, End, SLOWEST_KEPT, Slot, Stage};
+use crate::ledger::{ConnectionCounters, End, SLOWEST_KEPT, Slot, Stage};
 use crate::model::{
     ClientCounters, FinalCounters, Incident, LiveCounters, RawClientCounters, RawCounters,
     ServerStatus, SlowestPacket, Times, TotalCounters, WorkerCounters,
@@ -41,7 +41,7 @@ pub(super) struct Books {
 
 /// A connection that has ended, as it is booked.
 pub(super) struct Ended<'a> {
-    pub(super) account: &'a Account,
+    pub(super) connection_counters: &'a ConnectionCounters,
     pub(super) record: &'a Slot,
     pub(super) peer: SocketAddr,
     /// The worker that read it last.
@@ -112,8 +112,13 @@ impl Books {
     }
 
     /// Puts packets down to a worker, or to the master when it worked them off itself.
-    pub(super) fn credit(&mut self, account: &Account, worker: Option<usize>, packets: u64) {
-        let Some(book) = self.run_of(account) else {
+    pub(super) fn credit(
+        &mut self,
+        connection_counters: &ConnectionCounters,
+        worker: Option<usize>,
+        packets: u64,
+    ) {
+        let Some(book) = self.run_of(connection_counters) else {
             return;
         };
         match worker.and_then(|worker| book.worker_packets.get_mut(worker)) {
@@ -140,26 +145,26 @@ impl Books {
     /// Books a connection that has ended.
     pub(super) fn book(&mut self, ended: &Ended<'_>) {
         let Ended {
-            account,
+            connection_counters,
             record,
             peer,
             worker,
             bytes_taken,
         } = *ended;
         let worker = worker.map_or(u32::MAX, |worker| worker as u32);
-        if account.is_client() {
-            self.totals.add(account, record);
+        if connection_counters.is_client() {
+            self.totals.add(connection_counters, record);
         }
-        if account.end == End::Refused {
-            self.book_refusal(account.refusal);
-        } else if let Some(book) = self.run_of(account) {
-            book.book(account, record, worker, bytes_taken);
-        } else if is_shown_as_raw(account) {
+        if connection_counters.end == End::Refused {
+            self.book_refusal(connection_counters.refusal);
+        } else if let Some(book) = self.run_of(connection_counters) {
+            book.book(connection_counters, record, worker, bytes_taken);
+        } else if is_shown_as_raw(connection_counters) {
             self.raw.connections = self.raw.connections.saturating_add(1);
-            self.raw.packets = self.raw.packets.saturating_add(account.packets);
-            self.raw.bytes = self.raw.bytes.saturating_add(account.bytes);
+            self.raw.packets = self.raw.packets.saturating_add(connection_counters.packets);
+            self.raw.bytes = self.raw.bytes.saturating_add(connection_counters.bytes);
             self.raw_ended
-                .push_front(raw_client(account, peer, worker, false));
+                .push_front(raw_client(connection_counters, peer, worker, false));
             self.raw_ended.truncate(RAW_ENDED_MAX);
         } else {
             // It ended before it had said anything that decides what it is.
@@ -177,10 +182,13 @@ impl Books {
         *counter = counter.saturating_add(1);
     }
 
-    fn run_of(&mut self, account: &Account) -> Option<&mut RunBook> {
-        account
+    fn run_of(&mut self, connection_counters: &ConnectionCounters) -> Option<&mut RunBook> {
+        connection_counters
             .is_client()
-            .then(|| self.runs.get_mut(&RunId::from_bits(account.run)))
+            .then(|| {
+                self.runs
+                    .get_mut(&RunId::from_bits(connection_counters.run))
+            })
             .flatten()
     }
 
@@ -189,7 +197,7 @@ impl Books {
         &self,
         run: RunId,
         histograms: bool,
-        live: impl Iterator<Item = (Account, &'a Slot)>,
+        live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> Option<LiveCounters> {
         let book = self.runs.get(&run)?;
         let mut reading = LiveCounters {
@@ -199,17 +207,21 @@ impl Books {
             corrupt: book.corrupt,
             times: histograms.then(|| book.times.clone()),
         };
-        for (account, record) in
-            live.filter(|(account, _)| account.is_client() && account.run == run.bits())
-        {
-            match account.stage {
+        for (connection_counters, record) in live.filter(|(connection_counters, _)| {
+            connection_counters.is_client() && connection_counters.run == run.bits()
+        }) {
+            match connection_counters.stage {
                 Stage::Packets | Stage::Ended => reading.connected += 1,
                 _ => reading.ended += 1,
             }
-            reading.received = reading.received.saturating_add(account.packets);
-            reading.corrupt = reading.corrupt.saturating_add(account.corrupt);
+            reading.received = reading.received.saturating_add(connection_counters.packets);
+            reading.corrupt = reading.corrupt.saturating_add(connection_counters.corrupt);
             // An idle client has no times, and looking at its histograms would cost memory.
-            if let Some(times) = reading.times.as_mut().filter(|_| account.packets > 0) {
+            if let Some(times) = reading
+                .times
+                .as_mut()
+                .filter(|_| connection_counters.packets > 0)
+            {
                 add_times(times, record);
             }
         }
@@ -219,13 +231,13 @@ impl Books {
     /// What all clients have sent, those that have ended and those that have not.
     pub(super) fn read_totals<'a>(
         &self,
-        live: impl Iterator<Item = (Account, &'a Slot)>,
+        live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> TotalCounters {
         let mut totals = self.totals.clone();
-        for (account, record) in
-            live.filter(|(account, _)| account.is_client() && account.packets > 0)
-        {
-            totals.add(&account, record);
+        for (connection_counters, record) in live.filter(|(connection_counters, _)| {
+            connection_counters.is_client() && connection_counters.packets > 0
+        }) {
+            totals.add(&connection_counters, record);
         }
         totals
     }
@@ -233,7 +245,7 @@ impl Books {
     /// The server as a whole, but for the workers.
     pub(super) fn read_server(
         &self,
-        live: impl Iterator<Item = (Account, SocketAddr, u32)>,
+        live: impl Iterator<Item = (ConnectionCounters, SocketAddr, u32)>,
     ) -> ServerStatus {
         let mut reading = ServerStatus {
             accepted: self.accepted,
@@ -244,19 +256,22 @@ impl Books {
             raw: self.raw.clone(),
             ..ServerStatus::default()
         };
-        for (account, peer, worker) in live {
-            match account.stage {
+        for (connection_counters, peer, worker) in live {
+            match connection_counters.stage {
                 Stage::Opening | Stage::Refused => reading.pending += 1,
                 _ => reading.admitted += 1,
             }
-            if is_shown_as_raw(&account) {
+            if is_shown_as_raw(&connection_counters) {
                 reading.raw.connections = reading.raw.connections.saturating_add(1);
-                reading.raw.packets = reading.raw.packets.saturating_add(account.packets);
-                reading.raw.bytes = reading.raw.bytes.saturating_add(account.bytes);
+                reading.raw.packets = reading
+                    .raw
+                    .packets
+                    .saturating_add(connection_counters.packets);
+                reading.raw.bytes = reading.raw.bytes.saturating_add(connection_counters.bytes);
                 reading
                     .raw
                     .clients
-                    .push(raw_client(&account, peer, worker, true));
+                    .push(raw_client(&connection_counters, peer, worker, true));
             }
         }
         reading.raw.clients.extend(self.raw_ended.iter().cloned());
@@ -265,10 +280,16 @@ impl Books {
 }
 
 impl RunBook {
-    fn book(&mut self, account: &Account, record: &Slot, worker: u32, bytes_taken: Option<u64>) {
-        let client = u32::from(account.client);
-        self.received = self.received.saturating_add(account.packets);
-        self.corrupt = self.corrupt.saturating_add(account.corrupt);
+    fn book(
+        &mut self,
+        connection_counters: &ConnectionCounters,
+        record: &Slot,
+        worker: u32,
+        bytes_taken: Option<u64>,
+    ) {
+        let client = u32::from(connection_counters.client);
+        self.received = self.received.saturating_add(connection_counters.packets);
+        self.corrupt = self.corrupt.saturating_add(connection_counters.corrupt);
         add_times(&mut self.times, record);
         self.slowest
             .extend(record.slowest().map(|packet| SlowestPacket {
@@ -283,13 +304,13 @@ impl RunBook {
         let is_older = self
             .clients
             .get(&client)
-            .is_some_and(|(attempt, _)| *attempt > account.attempt);
+            .is_some_and(|(attempt, _)| *attempt > connection_counters.attempt);
         if !is_older {
             self.clients.insert(
                 client,
                 (
-                    account.attempt,
-                    client_count(account, record, worker, bytes_taken),
+                    connection_counters.attempt,
+                    client_count(connection_counters, record, worker, bytes_taken),
                 ),
             );
         }
@@ -321,13 +342,13 @@ impl RunBook {
 }
 
 impl TotalCounters {
-    fn add(&mut self, account: &Account, record: &Slot) {
+    fn add(&mut self, connection_counters: &ConnectionCounters, record: &Slot) {
         let sums = [
-            (&mut self.received, account.packets),
-            (&mut self.corrupt, account.corrupt),
-            (&mut self.duplicated, account.duplicated),
-            (&mut self.reordered, account.reordered),
-            (&mut self.gaps, account.gaps),
+            (&mut self.received, connection_counters.packets),
+            (&mut self.corrupt, connection_counters.corrupt),
+            (&mut self.duplicated, connection_counters.duplicated),
+            (&mut self.reordered, connection_counters.reordered),
+            (&mut self.gaps, connection_counters.gaps),
         ];
         // What is in the ledger may be anything; a sum that stands still is better than a panic.
         sums.into_iter()
@@ -337,49 +358,51 @@ impl TotalCounters {
 }
 
 /// Raw clients, and those of the static run, which has no book.
-fn is_shown_as_raw(account: &Account) -> bool {
-    account.is_client() && account.run == 0 || account.is_raw
+fn is_shown_as_raw(connection_counters: &ConnectionCounters) -> bool {
+    connection_counters.is_client() && connection_counters.run == 0 || connection_counters.is_raw
 }
 
 fn raw_client(
-    account: &Account,
+    connection_counters: &ConnectionCounters,
     peer: SocketAddr,
     worker: u32,
     connected: bool,
 ) -> RawClientCounters {
     RawClientCounters {
         peer,
-        packets: account.packets,
-        bytes: account.bytes,
+        packets: connection_counters.packets,
+        bytes: connection_counters.bytes,
         worker,
         connected,
     }
 }
 
 fn client_count(
-    account: &Account,
+    connection_counters: &ConnectionCounters,
     record: &Slot,
     worker: u32,
     bytes_taken: Option<u64>,
 ) -> ClientCounters {
     let [lateness, transit, latency] = std::array::from_fn(|index| histogram(record, index));
     ClientCounters {
-        client: u32::from(account.client),
+        client: u32::from(connection_counters.client),
         worker,
-        received: account.packets,
-        gaps: account.gaps,
-        duplicated: account.duplicated,
-        reordered: account.reordered,
-        corrupt: account.corrupt,
-        digest: account.digest,
-        reported_sent: account.has_end.then_some(account.reported_sent),
-        first_read_ns: account.first_read_ns,
-        last_read_ns: account.last_read_ns,
-        first_due_ns: account.first_due_ns,
-        last_due_ns: account.last_due_ns,
-        acausal: account.acausal,
-        next_sequence: account.next_sequence,
-        bytes: account.bytes,
+        received: connection_counters.packets,
+        gaps: connection_counters.gaps,
+        duplicated: connection_counters.duplicated,
+        reordered: connection_counters.reordered,
+        corrupt: connection_counters.corrupt,
+        digest: connection_counters.digest,
+        reported_sent: connection_counters
+            .has_end
+            .then_some(connection_counters.reported_sent),
+        first_read_ns: connection_counters.first_read_ns,
+        last_read_ns: connection_counters.last_read_ns,
+        first_due_ns: connection_counters.first_due_ns,
+        last_due_ns: connection_counters.last_due_ns,
+        acausal: connection_counters.acausal,
+        next_sequence: connection_counters.next_sequence,
+        bytes: connection_counters.bytes,
         bytes_taken,
         histogram_counts: [lateness.count(), transit.count(), latency.count()],
         lateness_p99_ns: lateness.quantile_ns(0.99),
@@ -387,13 +410,13 @@ fn client_count(
         transit_p99_ns: transit.quantile_ns(0.99),
         latency_p99_ns: latency.quantile_ns(0.99),
         latency_max_ns: latency.quantile_ns(1.0),
-        rest_bytes: u32::from(account.rest_bytes),
-        error: error_of(account),
+        rest_bytes: u32::from(connection_counters.rest_bytes),
+        error: error_of(connection_counters),
     }
 }
 
-fn error_of(account: &Account) -> Option<String> {
-    let text = match account.end {
+fn error_of(connection_counters: &ConnectionCounters) -> Option<String> {
+    let text = match connection_counters.end {
         End::Clean => return None,
         End::NotYet => "it had not ended when it was booked",
         End::Abrupt => "the client closed the connection without an end",
@@ -402,7 +425,7 @@ fn error_of(account: &Account) -> Option<String> {
         End::Refused => "the server refused it",
         End::Unrecoverable => "its worker died and what it left behind could not be worked off",
     };
-    let rest = account.rest_bytes;
+    let rest = connection_counters.rest_bytes;
     Some(if rest == 0 {
         text.to_owned()
     } else {

@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        ledger::{Account, Dimensions, End, Ledger},
+        ledger::{ConnectionCounters, Dimensions, End, Ledger},
         master::{
             books::Ended,
             request::Admission,
@@ -128,16 +128,16 @@ mod tests {
         );
         books.note_incident(seed, "worker died", "it did");
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
-        let client = Account {
+        let client = ConnectionCounters {
             run: seed,
             attempt: 1,
             packets: 3,
             end: End::Clean,
-            ..Account::default()
+            ..ConnectionCounters::default()
         };
-        for account in [
+        for connection_counters in [
             client,
-            Account {
+            ConnectionCounters {
                 is_raw: true,
                 attempt: 0,
                 ..client
@@ -145,7 +145,7 @@ mod tests {
         ] {
             let (record, peer) = (&ledger.slots()[0], ([127, 0, 0, 1], 1).into());
             books.book(&Ended {
-                account: &account,
+                connection_counters: &connection_counters,
                 record,
                 peer,
                 worker: Some(1),

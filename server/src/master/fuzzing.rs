@@ -13,7 +13,7 @@ use super::{
     workers::Worker,
 };
 use crate::{
-    ledger::{Account, Slot},
+    ledger::{ConnectionCounters, Slot},
     model::{FinalCounters, WorkerCounters},
 };
 
@@ -23,11 +23,11 @@ const SLOTS: u32 = 64;
 /// Reads one client's record as the master does while its run goes on, books its end, and a second
 /// attempt's, and closes the book.
 pub(crate) fn keep_books(
-    account: &Account,
+    connection_counters: &ConnectionCounters,
     record: &Slot,
     bytes_taken: Option<u64>,
 ) -> FinalCounters {
-    let run = RunId::from_bits(account.run);
+    let run = RunId::from_bits(connection_counters.run);
     let workers = [WorkerCounters::default(); 2];
     let mut books = Books::default();
     books.open(
@@ -41,12 +41,12 @@ pub(crate) fn keep_books(
     );
     let peer = ([127, 0, 0, 1], 1).into();
     for worker in [Some(1), None] {
-        books.credit(account, worker, account.packets);
-        let _ = books.read_run(run, true, [(*account, record); 2].into_iter());
-        let _ = books.read_totals([(*account, record); 2].into_iter());
-        let _ = books.read_server([(*account, peer, 0); 2].into_iter());
+        books.credit(connection_counters, worker, connection_counters.packets);
+        let _ = books.read_run(run, true, [(*connection_counters, record); 2].into_iter());
+        let _ = books.read_totals([(*connection_counters, record); 2].into_iter());
+        let _ = books.read_server([(*connection_counters, peer, 0); 2].into_iter());
         books.book(&Ended {
-            account,
+            connection_counters,
             record,
             peer,
             worker,

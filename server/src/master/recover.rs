@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::{Master, Phase, UNREAD_WATCH_NS, books::Ended, seats::Unread, workers};
 use crate::{
     ipc::{ConnectionAdmission, ToWorker},
-    ledger::{Account, BUFFER_BYTES, End, Ink, Stage, place_rest, resume, work},
+    ledger::{BUFFER_BYTES, ConnectionCounters, End, Ink, Stage, place_rest, resume, work},
 };
 
 /// Batches that are still read of a connection that is cut: 4 MiB, more than any buffer.
@@ -84,31 +84,33 @@ impl Master {
             .ledger
             .slots()
             .get(slot as usize)
-            .and_then(crate::ledger::Slot::account)
+            .and_then(crate::ledger::Slot::counters)
         else {
             return;
         };
         self.credit(slot, &committed, Some(worker));
-        let mut account = committed;
-        if let Err(error) = self.work_off(slot, &mut account) {
+        let mut connection_counters = committed;
+        if let Err(error) = self.work_off(slot, &mut connection_counters) {
             warn!(slot, "a connection is lost with its worker: {error}");
             let text = format!(
                 "client {} was lost with worker {worker}: {error}",
-                account.client
+                connection_counters.client
             );
             self.books
                 .note_incident(now_ns(), "client lost with its worker", &text);
-            account = committed;
-            account.end = End::Unrecoverable;
-            account.stage = Stage::Closed;
+            connection_counters = committed;
+            connection_counters.end = End::Unrecoverable;
+            connection_counters.stage = Stage::Closed;
             self.connections_lost = self.connections_lost.saturating_add(1);
         }
-        self.ledger.slots()[slot as usize].commit(&account, &Ink);
-        if account.stage != Stage::Closed && self.seats.get(slot).is_some_and(|seat| seat.is_cut) {
-            self.end_unread(slot, &mut account);
+        self.ledger.slots()[slot as usize].commit(&connection_counters, &Ink);
+        if connection_counters.stage != Stage::Closed
+            && self.seats.get(slot).is_some_and(|seat| seat.is_cut)
+        {
+            self.end_unread(slot, &mut connection_counters);
         }
-        self.credit(slot, &account, None);
-        if account.stage == Stage::Closed {
+        self.credit(slot, &connection_counters, None);
+        if connection_counters.stage == Stage::Closed {
             self.finish(slot);
         } else {
             // What it had read and not committed ends the pause that a death before this one began.
@@ -119,7 +121,7 @@ impl Master {
                 .load(Ordering::Acquire);
             let unread = Unread {
                 since_ns: last_sign_ns.max(opened_ns),
-                worked_ns: account.worked_ns,
+                worked_ns: connection_counters.worked_ns,
             };
             if self
                 .seats
@@ -132,22 +134,26 @@ impl Master {
         }
     }
 
-    fn work_off(&mut self, slot: u32, account: &mut Account) -> Result<(), Unrecoverable> {
-        if account.stage == Stage::Closed {
+    fn work_off(
+        &mut self,
+        slot: u32,
+        connection_counters: &mut ConnectionCounters,
+    ) -> Result<(), Unrecoverable> {
+        if connection_counters.stage == Stage::Closed {
             return Ok(());
         }
-        if !account.is_possible() {
+        if !connection_counters.is_possible() {
             return Err(Unrecoverable::Impossible);
         }
         let Some(seat) = self.seats.get(slot) else {
             return Ok(());
         };
-        let committed = account.bytes;
+        let committed = connection_counters.bytes;
         let taken = bytes_taken(&seat.socket)?;
         let left = taken
             .checked_sub(committed)
             .and_then(|left| usize::try_from(left).ok());
-        let room = BUFFER_BYTES - usize::from(account.rest_bytes);
+        let room = BUFFER_BYTES - usize::from(connection_counters.rest_bytes);
         let left = left
             .filter(|left| *left <= room)
             .ok_or(Unrecoverable::Disagreement { taken, committed })?;
@@ -162,22 +168,38 @@ impl Master {
             // What ended the worker may be a fault of ours in this very code: then it costs this
             // one client, not the server.
             let resumed = catch_unwind(AssertUnwindSafe(|| {
-                resume(record, account, left, now_ns(), &admission, &Ink)
+                resume(
+                    record,
+                    connection_counters,
+                    left,
+                    now_ns(),
+                    &admission,
+                    &Ink,
+                )
             }));
             resumed.map_err(|_| Unrecoverable::Deadly)?;
         }
         let put = bytes_put(&seat.socket)?.saturating_sub(seat.put_at_start);
-        account.written = put.min(account.owed).max(account.written.min(account.owed));
+        connection_counters.written = put
+            .min(connection_counters.owed)
+            .max(connection_counters.written.min(connection_counters.owed));
         Ok(())
     }
 
     /// Puts the packets that are new in `account` down to whoever counted them.
-    fn credit(&mut self, slot: u32, account: &Account, worker: Option<usize>) {
+    fn credit(
+        &mut self,
+        slot: u32,
+        connection_counters: &ConnectionCounters,
+        worker: Option<usize>,
+    ) {
         let Some(seat) = self.seats.get_mut(slot) else {
             return;
         };
-        let packets = account.packets.saturating_sub(seat.credited_packets);
-        seat.credited_packets = account.packets;
+        let packets = connection_counters
+            .packets
+            .saturating_sub(seat.credited_packets);
+        seat.credited_packets = connection_counters.packets;
         match worker {
             Some(worker) => {
                 let sum = &mut self.workers[worker].packets;
@@ -185,34 +207,34 @@ impl Master {
             }
             None => self.recovered_packets = self.recovered_packets.saturating_add(packets),
         }
-        self.books.credit(account, worker, packets);
+        self.books.credit(connection_counters, worker, packets);
     }
 
     /// Books a connection whose account is closed and frees all it had.
     pub(super) fn finish(&mut self, slot: u32) {
-        let Some(account) = self
+        let Some(connection_counters) = self
             .ledger
             .slots()
             .get(slot as usize)
-            .and_then(crate::ledger::Slot::account)
+            .and_then(crate::ledger::Slot::counters)
         else {
             return;
         };
         let Some(worker) = self.seats.get(slot).map(|seat| seat.worker) else {
             return;
         };
-        self.credit(slot, &account, worker);
+        self.credit(slot, &connection_counters, worker);
         let Some(seat) = self.seats.vacate(slot) else {
             return;
         };
         self.books.book(&Ended {
-            account: &account,
+            connection_counters: &connection_counters,
             record: &self.ledger.slots()[slot as usize],
             peer: seat.peer,
             worker,
             bytes_taken: bytes_taken(&seat.socket).ok(),
         });
-        self.leave_seat(slot, seat.generation, &account);
+        self.leave_seat(slot, seat.generation, &connection_counters);
         if let Err(error) = self.ledger.clear_slot(slot as usize) {
             warn!(slot, "the ledger's memory cannot be freed: {error}");
         }
@@ -235,17 +257,22 @@ impl Master {
         let Some(unread) = seat.unread else {
             return true;
         };
-        let account = self
+        let connection_counters = self
             .ledger
             .slots()
             .get(slot as usize)
-            .and_then(crate::ledger::Slot::account);
-        let Some(account) = account.filter(|account| account.worked_ns > unread.worked_ns) else {
+            .and_then(crate::ledger::Slot::counters);
+        let Some(connection_counters) = connection_counters
+            .filter(|connection_counters| connection_counters.worked_ns > unread.worked_ns)
+        else {
             return false;
         };
         seat.unread = None;
-        self.pauses
-            .record(account.worked_ns.saturating_sub(unread.since_ns));
+        self.pauses.record(
+            connection_counters
+                .worked_ns
+                .saturating_sub(unread.since_ns),
+        );
         true
     }
 
@@ -266,16 +293,16 @@ impl Master {
         match seat.worker {
             Some(worker) => self.say(worker, ToWorker::Cut { slot, generation }, None),
             None => {
-                let Some(mut account) = self
+                let Some(mut connection_counters) = self
                     .ledger
                     .slots()
                     .get(slot as usize)
-                    .and_then(crate::ledger::Slot::account)
+                    .and_then(crate::ledger::Slot::counters)
                 else {
                     return;
                 };
-                self.end_unread(slot, &mut account);
-                self.credit(slot, &account, None);
+                self.end_unread(slot, &mut connection_counters);
+                self.credit(slot, &connection_counters, None);
                 self.finish(slot);
             }
         }
@@ -283,7 +310,7 @@ impl Master {
 
     /// Works off what still lies in the socket of a connection that no worker reads, and closes its
     /// account.
-    fn end_unread(&mut self, slot: u32, account: &mut Account) {
+    fn end_unread(&mut self, slot: u32, connection_counters: &mut ConnectionCounters) {
         let Some(seat) = self.seats.get(slot) else {
             return;
         };
@@ -295,14 +322,21 @@ impl Master {
             generation: seat.generation,
         };
         for _ in 0..BATCHES_AFTER_CUT {
-            let at = place_rest(record, account, &Ink);
+            let at = place_rest(record, connection_counters, &Ink);
             match receive_into(&seat.socket, &record.buffer.0, at) {
-                Ok(taken) if taken > 0 => work(record, account, taken, now_ns(), &admission, &Ink),
+                Ok(taken) if taken > 0 => work(
+                    record,
+                    connection_counters,
+                    taken,
+                    now_ns(),
+                    &admission,
+                    &Ink,
+                ),
                 _ => break,
             }
         }
-        account.end = account.end_of_cut();
-        account.stage = Stage::Closed;
-        record.commit(account, &Ink);
+        connection_counters.end = connection_counters.end_of_cut();
+        connection_counters.stage = Stage::Closed;
+        record.commit(connection_counters, &Ink);
     }
 }

@@ -1,4 +1,4 @@
-//! One connection as its worker reads it: bytes in, account committed, replies out.
+//! One connection as its worker reads it: bytes in, counters committed, replies out.
 //!
 //! What the bytes mean is decided in `ledger::work`. Here is only what needs the socket: when to
 //! receive, what to write, and how it ends.
@@ -15,8 +15,8 @@ use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
-        Account, BUFFER_BYTES, End, Ink, Ledger, OUTBOX_FRAMES, Slot, Stage, place_rest, refuse,
-        work,
+        BUFFER_BYTES, ConnectionCounters, End, Ink, Ledger, OUTBOX_FRAMES, Slot, Stage, place_rest,
+        refuse, work,
     },
 };
 
@@ -40,7 +40,7 @@ pub(super) struct Connection {
     pub(super) generation: u32,
     /// Where it waits: among those that nobody knows, or among the clients.
     pub(super) is_in_lobby: bool,
-    account: Account,
+    counters: ConnectionCounters,
     /// When it is ended if nothing happens before; `u64::MAX` for never.
     deadline_ns: u64,
 }
@@ -76,12 +76,12 @@ pub(super) enum Next {
     Read,
     /// Part of a reply could not be written: wake for that as well.
     ReadAndWrite,
-    /// The account says how it ended; let go of it.
+    /// The counters says how it ended; let go of it.
     LetGo,
 }
 
 impl Connection {
-    /// Takes a connection over where its account in the ledger stands: at its very beginning, or
+    /// Takes a connection over where its counters in the ledger stands: at its very beginning, or
     /// where another worker left off.
     pub(super) fn adopt(
         socket: OwnedFd,
@@ -89,7 +89,7 @@ impl Connection {
         generation: u32,
         record: &Slot,
     ) -> Option<Self> {
-        let account = record.account()?;
+        let counters = record.counters()?;
         let opened_ns = record
             .lease
             .opened_ns
@@ -99,7 +99,7 @@ impl Connection {
             slot,
             generation,
             is_in_lobby: false,
-            account,
+            counters,
             deadline_ns: u64::MAX,
         };
         connection.is_in_lobby = connection.is_stranger();
@@ -112,7 +112,7 @@ impl Connection {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
             return Reading::empty(0, Next::LetGo);
         };
-        let at = place_rest(record, &self.account, &Ink);
+        let at = place_rest(record, &self.counters, &Ink);
         match receive_into(&self.socket, &record.buffer.0, at) {
             Ok(0) => Reading::empty(now_ns(), self.end_of_stream(record)),
             Ok(taken) => {
@@ -123,9 +123,9 @@ impl Connection {
                     slot: self.slot,
                     generation: self.generation,
                 };
-                let stage = self.account.stage;
-                work(record, &mut self.account, taken, read_ns, &admission, &Ink);
-                if self.account.stage != stage {
+                let stage = self.counters.stage;
+                work(record, &mut self.counters, taken, read_ns, &admission, &Ink);
+                if self.counters.stage != stage {
                     self.deadline_ns = self.deadline(read_ns, read_ns);
                 }
                 let is_full = at + taken == BUFFER_BYTES;
@@ -148,7 +148,7 @@ impl Connection {
     /// Writes what is owed, as far as the socket takes it.
     #[inline]
     pub(super) fn pay(&mut self, record: &Slot) -> Next {
-        if self.account.written >= self.account.owed {
+        if self.counters.written >= self.counters.owed {
             Next::Read
         } else {
             self.pay_rest(record)
@@ -156,7 +156,7 @@ impl Connection {
     }
 
     fn pay_rest(&mut self, record: &Slot) -> Next {
-        let (from, to) = (self.account.written, self.account.owed);
+        let (from, to) = (self.counters.written, self.counters.owed);
         let mut frames = [[0; FRAME_BYTES]; OUTBOX_FRAMES];
         let first = from - from % FRAME_BYTES as u64;
         let starts = (first..to).step_by(FRAME_BYTES);
@@ -172,9 +172,9 @@ impl Connection {
             SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
         ) {
             Ok(sent) => {
-                self.account.written += sent as u64;
-                record.commit(&self.account, &Ink);
-                if self.account.written < self.account.owed {
+                self.counters.written += sent as u64;
+                record.commit(&self.counters, &Ink);
+                if self.counters.written < self.counters.owed {
                     Next::ReadAndWrite
                 } else {
                     self.paid()
@@ -186,7 +186,7 @@ impl Connection {
     }
 
     fn paid(&self) -> Next {
-        if self.account.stage == Stage::Refused {
+        if self.counters.stage == Stage::Refused {
             // The peer sees the refusal and then the end; closing now could reset it away.
             let _ = shutdown(&self.socket, Shutdown::Write);
         }
@@ -195,7 +195,7 @@ impl Connection {
 
     /// It has not said who it is, or was refused.
     pub(super) fn is_stranger(&self) -> bool {
-        matches!(self.account.stage, Stage::Opening | Stage::Refused)
+        matches!(self.counters.stage, Stage::Opening | Stage::Refused)
     }
 
     /// It waits in the lobby and is known by now.
@@ -203,7 +203,7 @@ impl Connection {
     pub(super) fn is_to_be_let_in(&self) -> bool {
         self.is_in_lobby
             && matches!(
-                self.account.stage,
+                self.counters.stage,
                 Stage::Packets | Stage::Raw | Stage::Ended
             )
     }
@@ -223,9 +223,9 @@ impl Connection {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
             return Next::LetGo;
         };
-        match self.account.stage {
+        match self.counters.stage {
             Stage::Opening => self.end_opening(record, ledger, admission_keys, now_ns),
-            Stage::Ended if self.account.written == self.account.owed => {
+            Stage::Ended if self.counters.written == self.counters.owed => {
                 self.end(record, End::Clean)
             }
             Stage::Refused => self.end(record, End::Refused),
@@ -243,12 +243,12 @@ impl Connection {
         now_ns: u64,
     ) -> Next {
         let Reading { next, .. } = self.read(ledger, admission_keys);
-        if next == Next::LetGo || self.account.stage != Stage::Opening {
+        if next == Next::LetGo || self.counters.stage != Stage::Opening {
             return next;
         }
-        refuse(record, &mut self.account, Refusal::Late, &Ink);
+        refuse(record, &mut self.counters, Refusal::Late, &Ink);
         self.deadline_ns = self.deadline(now_ns, now_ns);
-        record.commit(&self.account, &Ink);
+        record.commit(&self.counters, &Ink);
         self.pay(record)
     }
 
@@ -264,13 +264,13 @@ impl Connection {
             }
         }
         if let Some(record) = ledger.slots().get(self.slot as usize) {
-            self.end(record, self.account.end_of_cut());
+            self.end(record, self.counters.end_of_cut());
         }
     }
 
     /// Whether it is a client of a run.
     pub(super) fn is_of(&self, run: RunId) -> bool {
-        self.account.is_client() && self.account.run == run.bits()
+        self.counters.is_client() && self.counters.run == run.bits()
     }
 
     /// Tells the peer that this is the end. Our copy of the socket closes on return; the master's
@@ -280,7 +280,7 @@ impl Connection {
     }
 
     fn end_of_stream(&mut self, record: &Slot) -> Next {
-        match self.account.stage {
+        match self.counters.stage {
             Stage::Ended => {
                 if self.pay(record) == Next::ReadAndWrite {
                     return Next::ReadAndWrite;
@@ -294,16 +294,16 @@ impl Connection {
     }
 
     fn end(&mut self, record: &Slot, end: End) -> Next {
-        if self.account.stage != Stage::Closed {
-            self.account.stage = Stage::Closed;
-            self.account.end = end;
-            record.commit(&self.account, &Ink);
+        if self.counters.stage != Stage::Closed {
+            self.counters.stage = Stage::Closed;
+            self.counters.end = end;
+            record.commit(&self.counters, &Ink);
         }
         Next::LetGo
     }
 
     fn deadline(&self, opened_ns: u64, now_ns: u64) -> u64 {
-        match self.account.stage {
+        match self.counters.stage {
             Stage::Opening => opened_ns.saturating_add(HELLO_TIME_NS),
             Stage::Ended => now_ns + CLOSE_TIME_NS,
             Stage::Refused => now_ns + REFUSAL_TIME_NS,
@@ -352,7 +352,7 @@ mod tests {
             Next::Read
         );
         assert_eq!(
-            (connection.account.stage, connection.account.packets),
+            (connection.counters.stage, connection.counters.packets),
             (Stage::Raw, 2)
         );
         assert!(!connection.is_overdue(now_ns()) && !connection.is_stranger());
@@ -369,12 +369,12 @@ mod tests {
                 connection.end_overdue(&ledger, &admission_keys, now_ns()),
                 Next::Read
             );
-            assert_eq!(connection.account.stage, Stage::Refused, "{said:?}");
+            assert_eq!(connection.counters.stage, Stage::Refused, "{said:?}");
             assert!(
                 !connection.is_overdue(now_ns()),
                 "it has a moment to read that"
             );
-            assert_eq!(connection.account.refusal, Refusal::Late as u8);
+            assert_eq!(connection.counters.refusal, Refusal::Late as u8);
             let mut answer = [0; FRAME_BYTES];
             std::io::Read::read_exact(&mut peer, &mut answer).unwrap();
             assert_eq!(answer, Refusal::Late.encode());

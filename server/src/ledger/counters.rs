@@ -1,6 +1,6 @@
-//! The account of one connection: everything that one batch changes, committed as a whole.
+//! The counters of one connection: everything that one batch changes, committed as a whole.
 //!
-//! As words it is what two processes share. Any words are an account, since a dying or broken
+//! As words it is what two processes share. Any words are an counters, since a dying or broken
 //! process may have written anything: what is unknown reads as an ended connection.
 
 use metronome_proto::{
@@ -9,7 +9,7 @@ use metronome_proto::{
     seal::Hello,
 };
 
-/// 64-bit words of an account in the ledger.
+/// 64-bit words of an counters in the ledger.
 pub(super) const WORDS: usize = 24;
 
 /// Where a connection stands.
@@ -54,7 +54,7 @@ pub(crate) enum End {
 
 /// What is known of one connection after a whole number of batches.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Account {
+pub(crate) struct ConnectionCounters {
     pub(crate) stage: Stage,
     pub(crate) end: End,
     /// Code of the refusal, when there is one: `metronome_proto::seal::Refusal`.
@@ -102,7 +102,7 @@ pub(crate) struct Account {
     pub(crate) rest: [u64; FRAME_BYTES / 8],
 }
 
-impl Account {
+impl ConnectionCounters {
     /// The hello that opened the connection, once it is verified.
     pub(crate) fn hello(&self) -> Hello {
         Hello {
@@ -284,62 +284,62 @@ mod tests {
     proptest! {
         #[test]
         fn any_words_are_an_account_and_an_account_survives_its_words(words: [u64; WORDS]) {
-            let account = Account::from_words(&words);
-            prop_assert!(account.rest_bytes < 32);
-            prop_assert_eq!(Account::from_words(&account.to_words()), account);
+            let counters = ConnectionCounters::from_words(&words);
+            prop_assert!(counters.rest_bytes < 32);
+            prop_assert_eq!(ConnectionCounters::from_words(&counters.to_words()), counters);
         }
 
         #[test]
         fn the_rest_of_a_frame_comes_back_as_it_was(frame: [u8; 32], bytes in 0..32_usize) {
-            let mut account = Account::default();
-            account.set_rest(&frame, bytes);
-            prop_assert_eq!(&account.rest_frame()[..bytes], &frame[..bytes]);
-            prop_assert!(account.rest_frame()[bytes..].iter().all(|byte| *byte == 0));
+            let mut counters = ConnectionCounters::default();
+            counters.set_rest(&frame, bytes);
+            prop_assert_eq!(&counters.rest_frame()[..bytes], &frame[..bytes]);
+            prop_assert!(counters.rest_frame()[bytes..].iter().all(|byte| *byte == 0));
         }
     }
 
     #[test]
     fn figures_that_contradict_each_other_are_impossible() {
-        let possible = Account {
+        let possible = ConnectionCounters {
             bytes: 70,
             rest_bytes: 6,
             packets: 1,
             next_sequence: 1,
             owed: 64,
-            ..Account::default()
+            ..ConnectionCounters::default()
         };
         assert!(possible.is_possible());
         for impossible in [
-            Account {
+            ConnectionCounters {
                 packets: 3,
                 ..possible
             },
-            Account {
+            ConnectionCounters {
                 packets: u64::MAX,
                 duplicated: u64::MAX,
                 ..possible
             },
-            Account {
+            ConnectionCounters {
                 rest_bytes: 7,
                 ..possible
             },
-            Account {
+            ConnectionCounters {
                 gaps: 2,
                 ..possible
             },
-            Account {
+            ConnectionCounters {
                 reordered: 2,
                 ..possible
             },
-            Account {
+            ConnectionCounters {
                 acausal: 2,
                 ..possible
             },
-            Account {
+            ConnectionCounters {
                 owed: 97,
                 ..possible
             },
-            Account {
+            ConnectionCounters {
                 written: 65,
                 ..possible
             },
@@ -350,7 +350,10 @@ mod tests {
 
     #[test]
     fn zeroed_memory_is_a_connection_that_has_just_been_opened() {
-        assert_eq!(Account::from_words(&[0; WORDS]), Account::default());
-        assert_eq!(Account::default().stage, Stage::Opening);
+        assert_eq!(
+            ConnectionCounters::from_words(&[0; WORDS]),
+            ConnectionCounters::default()
+        );
+        assert_eq!(ConnectionCounters::default().stage, Stage::Opening);
     }
 }
