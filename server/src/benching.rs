@@ -11,7 +11,7 @@ use metronome_proto::{
 
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
-    ledger::{BUFFER_BYTES, ConnectionCounters, Dimensions, Ink, Ledger, Stage, work},
+    ledger::{BUFFER_BYTES, ConnectionCounters, Dimensions, Ledger, ReleaseStore, Stage, work},
     model::AgentShare,
 };
 
@@ -72,7 +72,7 @@ impl Batch {
         for (position, frame) in frames.iter().enumerate() {
             self.ledger.slots()[0]
                 .buffer
-                .set_frame(position, frame, &Ink);
+                .set_frame(position, frame, &ReleaseStore);
         }
         self.bytes = frames.len() * FRAME_BYTES;
     }
@@ -98,18 +98,18 @@ impl Batch {
             self.bytes,
             read_ns,
             &admission,
-            &Ink,
+            &ReleaseStore,
         );
         counters
     }
 
     /// Commits the counters, as the end of every batch does.
     pub fn commit(&self) {
-        self.ledger.slots()[0].commit(&self.counters, &Ink);
+        self.ledger.slots()[0].commit(&self.counters, &ReleaseStore);
     }
 
     /// Counts a time in one of the ledger's histograms.
     pub fn record(&self, bucket: usize) {
-        self.ledger.slots()[0].record(0, bucket, 1, &Ink);
+        self.ledger.slots()[0].record(0, bucket, 1, &ReleaseStore);
     }
 }

@@ -25,8 +25,8 @@ use crate::{
     control,
     ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission, FromWorker, MESSAGE_BYTES, ToWorker},
     ledger::{
-        BUFFER_BYTES, ConnectionCounters, Dimensions, Ink, Ledger, Pen, RUNS_MAX, Slot, Stage,
-        place_rest, resume, work,
+        BUFFER_BYTES, CommitWriter, ConnectionCounters, Dimensions, Ledger, RUNS_MAX, ReleaseStore,
+        Slot, Stage, place_rest, resume, work,
     },
     master::fuzzing::{inherit, keep_books},
     model::{AgentRecords, AgentShare},
@@ -133,7 +133,7 @@ impl Connection {
         }
     }
 
-    fn live(&mut self, left: usize, pen: &Mortal, is_resumed: bool) {
+    fn live(&mut self, left: usize, writer: &Mortal, is_resumed: bool) {
         let mut connection_counters = self.connection_counters;
         let admission = ConnectionAdmission {
             admission_keys: &self.admission_keys,
@@ -151,7 +151,7 @@ impl Connection {
                 left,
                 self.now_ns,
                 &admission,
-                pen,
+                writer,
             );
         }));
         self.connection_counters = slot.counters().unwrap_or(self.connection_counters);
@@ -159,7 +159,7 @@ impl Connection {
 
     fn fill_buffer(&self, bytes: &[u8]) {
         let slot = &self.ledger.slots()[0];
-        let at = place_rest(slot, &self.connection_counters, &Ink);
+        let at = place_rest(slot, &self.connection_counters, &ReleaseStore);
         for (position, byte) in (at..).zip(bytes) {
             let word = &slot.buffer.0[position / 8];
             let mut value = word.load(Ordering::Relaxed).to_ne_bytes();
@@ -201,15 +201,15 @@ impl Connection {
 /// Dies after so many stores. `resume_unwind` calls no panic hook: to a fuzzer this is no crash.
 struct Mortal(Cell<usize>);
 
-impl Pen for Mortal {
-    fn put(&self, cell: &AtomicU64, value: u64) {
+impl CommitWriter for Mortal {
+    fn store(&self, cell: &AtomicU64, value: u64) {
         let left = self
             .0
             .get()
             .checked_sub(1)
             .unwrap_or_else(|| resume_unwind(Box::new("died")));
         self.0.set(left);
-        Ink.put(cell, value);
+        ReleaseStore.store(cell, value);
     }
 }
 
@@ -248,7 +248,7 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
             usize::from(left).min(room),
             1,
             &admission,
-            &Ink,
+            &ReleaseStore,
         );
         assert!(
             connection_counters.is_possible(),

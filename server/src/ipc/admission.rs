@@ -113,7 +113,7 @@ impl Authenticate for ConnectionAdmission<'_> {
         let seats = self.ledger.seats(RUNS_MAX).ok_or(Refusal::Full)?;
         let open = self.ledger.raw_seats().load(Ordering::Acquire) as usize;
         let seats = &seats[..open.min(seats.len())];
-        let mine = self.ticket(1);
+        let mine = self.slot_token(1);
         if seats
             .iter()
             .any(|seat| seat.load(Ordering::Acquire) == mine)
@@ -140,7 +140,7 @@ impl Authenticate for ConnectionAdmission<'_> {
 
 impl ConnectionAdmission<'_> {
     fn take_seat(&self, seat: &AtomicU64, attempt: u8, is_static: bool) -> bool {
-        let mine = self.ticket(attempt);
+        let mine = self.slot_token(attempt);
         let taken = seat.fetch_update(Ordering::AcqRel, Ordering::Acquire, |theirs| {
             let is_free = theirs == 0 || (!is_static && attempt > (theirs >> 56) as u8);
             (theirs == mine || is_free).then_some(mine)
@@ -148,14 +148,14 @@ impl ConnectionAdmission<'_> {
         taken.is_ok()
     }
 
-    fn ticket(&self, attempt: u8) -> u64 {
-        ticket(self.slot, self.generation, attempt)
+    fn slot_token(&self, attempt: u8) -> u64 {
+        slot_token(self.slot, self.generation, attempt)
     }
 }
 
 /// What stands in a seat: the attempt, the slot (24 bits), its generation. Never 0, since attempts
 /// and generations start at 1.
-pub(crate) fn ticket(slot: u32, generation: u32, attempt: u8) -> u64 {
+pub(crate) fn slot_token(slot: u32, generation: u32, attempt: u8) -> u64 {
     u64::from(attempt) << 56 | u64::from(slot & 0x00FF_FFFF) << 32 | u64::from(generation)
 }
 

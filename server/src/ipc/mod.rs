@@ -4,5 +4,5 @@
 mod admission;
 mod message;
 
-pub(crate) use admission::{AdmissionKey, AdmissionKeys, ConnectionAdmission, ticket};
+pub(crate) use admission::{AdmissionKey, AdmissionKeys, ConnectionAdmission, slot_token};
 pub(crate) use message::{FromWorker, MESSAGE_BYTES, ToWorker};

@@ -14,8 +14,8 @@ use zerocopy::FromBytes;
 
 use super::{
     WORKERS_MAX,
+    commit_writer::CommitWriter,
     counters::{self, ConnectionCounters},
-    pen::Pen,
     slowest::Slowest,
 };
 use crate::model::SlowPacket;
@@ -54,7 +54,7 @@ const READ_TRIES: usize = 16;
 #[repr(C, align(4096))]
 pub(crate) struct Slot {
     /// Written by the master while no worker has the slot.
-    pub(crate) lease: Lease,
+    pub(crate) header: SlotHeader,
     /// Written by the one process that reads the connection.
     books: Books,
     slowest: Slowest,
@@ -69,7 +69,7 @@ pub(crate) struct Slot {
 /// What the master says of a slot's connection.
 #[derive(Debug, FromBytes)]
 #[repr(C, align(64))]
-pub(crate) struct Lease {
+pub(crate) struct SlotHeader {
     /// Counts the connections that had this slot; from 1.
     pub(crate) generation: AtomicU64,
     /// When the connection was accepted, ns.
@@ -126,13 +126,13 @@ impl Slot {
 
     /// Makes `counters` the one that counts: the idle copy first, then one flip.
     #[inline]
-    pub(crate) fn commit(&self, counters: &ConnectionCounters, pen: &impl Pen) {
+    pub(crate) fn commit(&self, counters: &ConnectionCounters, writer: &impl CommitWriter) {
         let commits = self.books.commits.load(Ordering::Relaxed);
         let idle = &self.books.copies[(!commits & 1) as usize];
         for (cell, word) in idle.iter().zip(counters.to_words()) {
-            pen.put(cell, word);
+            writer.store(cell, word);
         }
-        pen.put(&self.books.commits, commits.wrapping_add(1));
+        writer.store(&self.books.commits, commits.wrapping_add(1));
     }
 
     /// When the batch in the buffer was read, ns.
@@ -142,13 +142,19 @@ impl Slot {
 
     /// Notes when the batch in the buffer was read.
     #[inline]
-    pub(crate) fn set_read_ns(&self, now_ns: u64, pen: &impl Pen) {
-        pen.put(&self.books.read_ns, now_ns);
+    pub(crate) fn set_read_ns(&self, now_ns: u64, writer: &impl CommitWriter) {
+        writer.store(&self.books.read_ns, now_ns);
     }
 
     /// Counts so many times of one bucket, or none, in one of the three histograms.
     #[inline]
-    pub(crate) fn record(&self, histogram: usize, bucket: usize, count: u64, pen: &impl Pen) {
+    pub(crate) fn record(
+        &self,
+        histogram: usize,
+        bucket: usize,
+        count: u64,
+        writer: &impl CommitWriter,
+    ) {
         if count == 0 {
             return;
         }
@@ -156,19 +162,19 @@ impl Slot {
         let in_use = groups.load(Ordering::Relaxed);
         let group = 1 << (bucket / GROUP_BUCKETS);
         if in_use & group == 0 {
-            pen.put(groups, in_use | group);
+            writer.store(groups, in_use | group);
         }
         let cell = &self.histograms[histogram].0[bucket];
         // Single writer, so load and store lose nothing and cost no locked instruction.
-        pen.put(cell, cell.load(Ordering::Relaxed).wrapping_add(count));
+        writer.store(cell, cell.load(Ordering::Relaxed).wrapping_add(count));
     }
 
     /// Keeps a packet if it is one of the slowest.
     #[inline]
-    pub(crate) fn keep_if_slow(&self, packet: &SlowPacket, pen: &impl Pen) {
+    pub(crate) fn keep_if_slow(&self, packet: &SlowPacket, writer: &impl CommitWriter) {
         if packet.total_ns > self.books.slow_ns.load(Ordering::Relaxed) {
-            let slow_ns = self.slowest.keep(packet, pen);
-            pen.put(&self.books.slow_ns, slow_ns);
+            let slow_ns = self.slowest.keep(packet, writer);
+            writer.store(&self.books.slow_ns, slow_ns);
         }
     }
 
@@ -215,8 +221,8 @@ const _: () = assert!(
 
 impl Slot {
     /// Puts a frame at byte `at`, a multiple of 32, of what the connection is sent in all.
-    pub(super) fn set_outgoing(&self, at: u64, frame: &Frame, pen: &impl Pen) {
-        set_frame(&self.outbox.0, outbox_position(at), frame, pen);
+    pub(super) fn set_outgoing(&self, at: u64, frame: &Frame, writer: &impl CommitWriter) {
+        set_frame(&self.outbox.0, outbox_position(at), frame, writer);
     }
 
     /// The frame around byte `at` of what the connection is sent in all.
@@ -239,12 +245,12 @@ fn frame_at(words: &[AtomicU64], position: usize) -> Frame {
     frame
 }
 
-fn set_frame(words: &[AtomicU64], position: usize, frame: &Frame, pen: &impl Pen) {
+fn set_frame(words: &[AtomicU64], position: usize, frame: &Frame, writer: &impl CommitWriter) {
     let words = &words[position * FRAME_WORDS..][..FRAME_WORDS];
     for (bytes, word) in frame.chunks_exact(WORD_BYTES).zip(words) {
         let mut value = [0; WORD_BYTES];
         value.copy_from_slice(bytes);
-        pen.put(word, u64::from_ne_bytes(value));
+        writer.store(word, u64::from_ne_bytes(value));
     }
 }
 
@@ -256,8 +262,8 @@ impl Buffer {
     }
 
     /// Writes a frame to a position.
-    pub(crate) fn set_frame(&self, position: usize, frame: &Frame, pen: &impl Pen) {
-        set_frame(&self.0, position, frame, pen);
+    pub(crate) fn set_frame(&self, position: usize, frame: &Frame, writer: &impl CommitWriter) {
+        set_frame(&self.0, position, frame, writer);
     }
 }
 

@@ -17,18 +17,18 @@
 //! The master trusts none of it: indices are checked, nothing is followed, nothing is waited for.
 
 mod authenticate;
+mod commit_writer;
 mod counters;
 mod layout;
-mod pen;
 mod slowest;
 mod work;
 
 use std::{io, os::fd::OwnedFd};
 
 pub(crate) use authenticate::{Authenticate, Authenticated};
+pub(crate) use commit_writer::{CommitWriter, ReleaseStore};
 pub(crate) use counters::{ConnectionCounters, End, Stage};
 pub(crate) use layout::{BUFFER_BYTES, LAYOUT, OUTBOX_FRAMES, Slot, WorkerLine};
-pub(crate) use pen::{Ink, Pen};
 pub(crate) use slowest::KEPT as SLOWEST_KEPT;
 pub(crate) use work::{place_rest, refuse, resume, work};
 

@@ -11,9 +11,9 @@ use metronome_proto::{
 
 use super::{
     authenticate::{Authenticate, Authenticated},
+    commit_writer::CommitWriter,
     counters::{ConnectionCounters, End, Stage},
     layout::{OUTBOX_FRAMES, Slot},
-    pen::Pen,
 };
 use crate::model::SlowPacket;
 
@@ -27,9 +27,13 @@ const HISTOGRAMS: usize = 3;
 ///
 /// Returns the byte of the buffer to receive into.
 #[inline]
-pub(crate) fn place_rest(slot: &Slot, counters: &ConnectionCounters, pen: &impl Pen) -> usize {
+pub(crate) fn place_rest(
+    slot: &Slot,
+    counters: &ConnectionCounters,
+    writer: &impl CommitWriter,
+) -> usize {
     if counters.rest_bytes > 0 {
-        slot.buffer.set_frame(0, &counters.rest_frame(), pen);
+        slot.buffer.set_frame(0, &counters.rest_frame(), writer);
     }
     usize::from(counters.rest_bytes)
 }
@@ -42,17 +46,17 @@ pub(crate) fn work(
     taken: usize,
     read_ns: u64,
     admission: &impl Authenticate,
-    pen: &impl Pen,
+    writer: &impl CommitWriter,
 ) {
-    slot.set_read_ns(read_ns, pen);
-    let times = Times::new(slot, pen, [0; HISTOGRAMS]);
+    slot.set_read_ns(read_ns, writer);
+    let times = Times::new(slot, writer, [0; HISTOGRAMS]);
     Batch {
         counters,
         read_ns,
         times,
     }
     .finish(taken, admission);
-    slot.commit(counters, pen);
+    slot.commit(counters, writer);
 }
 
 /// Works off what a process had taken but not committed when it died, and commits.
@@ -65,7 +69,7 @@ pub(crate) fn resume(
     taken: usize,
     now_ns: u64,
     admission: &impl Authenticate,
-    pen: &impl Pen,
+    writer: &impl CommitWriter,
 ) {
     let stored_ns = slot.read_ns();
     let read_ns = if stored_ns > counters.worked_ns {
@@ -75,14 +79,14 @@ pub(crate) fn resume(
     };
     let recorded =
         std::array::from_fn(|histogram| slot.count(histogram).saturating_sub(counters.packets));
-    let times = Times::new(slot, pen, recorded);
+    let times = Times::new(slot, writer, recorded);
     Batch {
         counters,
         read_ns,
         times,
     }
     .finish(taken, admission);
-    slot.commit(counters, pen);
+    slot.commit(counters, writer);
 }
 
 /// Refuses a connection: from here on its bytes are dropped. Not committed yet.
@@ -90,16 +94,16 @@ pub(crate) fn refuse(
     slot: &Slot,
     counters: &mut ConnectionCounters,
     refusal: Refusal,
-    pen: &impl Pen,
+    writer: &impl CommitWriter,
 ) {
     counters.stage = Stage::Refused;
     counters.end = End::Refused;
     counters.refusal = refusal as u8;
-    owe(slot, counters, &refusal.encode(), pen);
+    owe(slot, counters, &refusal.encode(), writer);
 }
 
-fn owe(slot: &Slot, counters: &mut ConnectionCounters, frame: &Frame, pen: &impl Pen) {
-    slot.set_outgoing(counters.owed, frame, pen);
+fn owe(slot: &Slot, counters: &mut ConnectionCounters, frame: &Frame, writer: &impl CommitWriter) {
+    slot.set_outgoing(counters.owed, frame, writer);
     counters.owed += FRAME_BYTES as u64;
 }
 
@@ -109,7 +113,7 @@ struct Batch<'a, P> {
     times: Times<'a, P>,
 }
 
-impl<P: Pen> Batch<'_, P> {
+impl<P: CommitWriter> Batch<'_, P> {
     fn finish(&mut self, taken: usize, admission: &impl Authenticate) {
         let buffer = &self.times.slot.buffer;
         let total = usize::from(self.counters.rest_bytes) + taken;
@@ -171,11 +175,11 @@ impl<P: Pen> Batch<'_, P> {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        refuse(self.times.slot, self.counters, refusal, self.times.pen);
+        refuse(self.times.slot, self.counters, refusal, self.times.writer);
     }
 
     fn owe(&mut self, frame: &Frame) {
-        owe(self.times.slot, self.counters, frame, self.times.pen);
+        owe(self.times.slot, self.counters, frame, self.times.writer);
     }
 
     fn take_raw(&mut self, admission: &impl Authenticate) {
@@ -271,7 +275,7 @@ fn cannot_become_ours(frame: &Frame, bytes: usize) -> bool {
 /// The slot's histograms, of which a process that died may have had some of this batch.
 struct Times<'a, P> {
     slot: &'a Slot,
-    pen: &'a P,
+    writer: &'a P,
     /// Packets of this batch that each histogram has already.
     recorded: [u64; HISTOGRAMS],
     /// Of each histogram the bucket of the last packets and how many they are, not stored yet:
@@ -281,11 +285,11 @@ struct Times<'a, P> {
     alike: [(usize, u64); HISTOGRAMS],
 }
 
-impl<'a, P: Pen> Times<'a, P> {
-    fn new(slot: &'a Slot, pen: &'a P, recorded: [u64; HISTOGRAMS]) -> Self {
+impl<'a, P: CommitWriter> Times<'a, P> {
+    fn new(slot: &'a Slot, writer: &'a P, recorded: [u64; HISTOGRAMS]) -> Self {
         Self {
             slot,
-            pen,
+            writer,
             recorded,
             alike: [(0, 0); HISTOGRAMS],
         }
@@ -313,7 +317,7 @@ impl<'a, P: Pen> Times<'a, P> {
                 read_ns,
                 total_ns,
             },
-            self.pen,
+            self.writer,
         );
     }
 
@@ -329,7 +333,8 @@ impl<'a, P: Pen> Times<'a, P> {
     fn record_alike(&mut self, histogram: usize, bucket: usize) {
         let (last_bucket, count) = &mut self.alike[histogram];
         if *last_bucket != bucket {
-            self.slot.record(histogram, *last_bucket, *count, self.pen);
+            self.slot
+                .record(histogram, *last_bucket, *count, self.writer);
             (*last_bucket, *count) = (bucket, 0);
         }
         *count += 1;
@@ -339,7 +344,7 @@ impl<'a, P: Pen> Times<'a, P> {
     #[inline]
     fn store(&mut self) {
         for (histogram, (bucket, count)) in self.alike.into_iter().enumerate() {
-            self.slot.record(histogram, bucket, count, self.pen);
+            self.slot.record(histogram, bucket, count, self.writer);
         }
         self.alike = [(0, 0); HISTOGRAMS];
     }
@@ -360,7 +365,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{BUFFER_BYTES, Dimensions, Ink, Ledger},
+        super::{BUFFER_BYTES, Dimensions, Ledger, ReleaseStore},
         *,
     };
     use crate::{
@@ -374,15 +379,15 @@ mod tests {
     /// Dies (panics) when it has made all its stores.
     struct Mortal(Cell<usize>);
 
-    impl Pen for Mortal {
-        fn put(&self, cell: &AtomicU64, value: u64) {
+    impl CommitWriter for Mortal {
+        fn store(&self, cell: &AtomicU64, value: u64) {
             let left = self
                 .0
                 .get()
                 .checked_sub(1)
                 .unwrap_or_else(|| std::panic::resume_unwind(Box::new("died")));
             self.0.set(left);
-            Ink.put(cell, value);
+            ReleaseStore.store(cell, value);
         }
     }
 
@@ -429,7 +434,7 @@ mod tests {
             counters: &mut ConnectionCounters,
             bytes: &[u8],
             read_ns: u64,
-            pen: &impl Pen,
+            writer: &impl CommitWriter,
         ) {
             receive(self.slot(), counters, bytes);
             work(
@@ -438,7 +443,7 @@ mod tests {
                 bytes.len(),
                 read_ns,
                 &self.admission(),
-                pen,
+                writer,
             );
         }
 
@@ -483,7 +488,7 @@ mod tests {
                     left(counters),
                     read_ns,
                     &self.admission(),
-                    &Ink,
+                    &ReleaseStore,
                 );
             }
             died
@@ -507,7 +512,7 @@ mod tests {
                 worked_ns: 1_000,
                 ..ConnectionCounters::default()
             };
-            self.slot().commit(&counters, &Ink);
+            self.slot().commit(&counters, &ReleaseStore);
             self.slot().start_counts_at(packets);
             counters
         }
@@ -524,7 +529,7 @@ mod tests {
     }
 
     fn receive(slot: &Slot, counters: &ConnectionCounters, bytes: &[u8]) {
-        let at = place_rest(slot, counters, &Ink);
+        let at = place_rest(slot, counters, &ReleaseStore);
         for (offset, byte) in bytes.iter().enumerate() {
             let position = at + offset;
             let word = &slot.buffer.0[position / 8];
@@ -591,7 +596,7 @@ mod tests {
             while !left.is_empty() {
                 let (batch, behind) = left.split_at(cuts.next().unwrap_or(1).min(left.len()));
                 now_ns += 1;
-                world.batch(&mut counters, batch, now_ns, &Ink);
+                world.batch(&mut counters, batch, now_ns, &ReleaseStore);
                 prop_assert_eq!(world.slot().counters(), Some(counters));
                 prop_assert!(counters.is_possible());
                 left = behind;
@@ -608,9 +613,9 @@ mod tests {
             let world = World::new();
             let mut counters = ConnectionCounters::default();
             if ours {
-                world.batch(&mut counters, &conversation(3)[..96], 1, &Ink);
+                world.batch(&mut counters, &conversation(3)[..96], 1, &ReleaseStore);
             }
-            world.batch(&mut counters, &bytes, 2, &Ink);
+            world.batch(&mut counters, &bytes, 2, &ReleaseStore);
             prop_assert!(counters.is_possible());
             let counted = if counters.is_client() { counters.packets } else { 0 };
             prop_assert_eq!(world.sums(), [counted; 3]);
@@ -620,15 +625,15 @@ mod tests {
         fn sequences_in_any_order_add_up(order in Just((0..12_u64).collect::<Vec<_>>()).prop_shuffle(), lost in 0..12_usize, twice in 0..12_usize) {
             let world = World::new();
             let mut counters = ConnectionCounters::default();
-            world.batch(&mut counters, &hello().seal(&key()), 1, &Ink);
+            world.batch(&mut counters, &hello().seal(&key()), 1, &ReleaseStore);
             let sent: Vec<u64> = order.iter().copied().filter(|sequence| *sequence != lost as u64).collect();
             let bytes: Vec<u8> = sent.iter().flat_map(|sequence| packet(*sequence)).collect();
-            world.batch(&mut counters, &bytes, 2, &Ink);
+            world.batch(&mut counters, &bytes, 2, &ReleaseStore);
             prop_assert_eq!(counters.packets, 11);
             let missing = if counters.next_sequence == 12 { 1 } else { 0 };
             prop_assert_eq!((counters.gaps, counters.duplicated), (missing, 0));
             if counters.gaps == 0 {
-                world.batch(&mut counters, &packet(sent[twice % sent.len()]), 3, &Ink);
+                world.batch(&mut counters, &packet(sent[twice % sent.len()]), 3, &ReleaseStore);
                 prop_assert_eq!((counters.packets, counters.duplicated), (11, 1));
             }
         }
@@ -651,7 +656,7 @@ mod tests {
                         &mut counters,
                         &bytes[cut[earlier]..cut[earlier + 1]],
                         100 * (earlier as u64 + 1),
-                        &Ink,
+                        &ReleaseStore,
                     );
                 }
                 if !world.die_twice(
@@ -668,7 +673,7 @@ mod tests {
                         &mut counters,
                         &bytes[cut[later]..cut[later + 1]],
                         6_000 + later as u64,
-                        &Ink,
+                        &ReleaseStore,
                     );
                 }
                 assert_eq!(world.outgoing(&counters), replies(6));
@@ -781,7 +786,7 @@ mod tests {
         let world = World::new();
         let mut counters = world.client_after(7);
         let ahead = 7 + (1 << 32) + 5;
-        world.batch(&mut counters, &packet(ahead), 1_100, &Ink);
+        world.batch(&mut counters, &packet(ahead), 1_100, &ReleaseStore);
         assert_eq!(
             (counters.packets, counters.gaps, counters.next_sequence),
             (8, (1 << 32) + 5, ahead + 1)
@@ -801,10 +806,15 @@ mod tests {
             lateness_ns: 0,
         }
         .encode();
-        world.batch(&mut counters, &[packet(3), foreign].concat(), 1_200, &Ink);
+        world.batch(
+            &mut counters,
+            &[packet(3), foreign].concat(),
+            1_200,
+            &ReleaseStore,
+        );
         assert_eq!((counters.duplicated, counters.corrupt), (1 << 32, 1 << 32));
         counters.gaps = 1;
-        world.batch(&mut counters, &packet(3), 1_300, &Ink);
+        world.batch(&mut counters, &packet(3), 1_300, &ReleaseStore);
         assert_eq!((counters.gaps, counters.reordered), (0, 1 << 32));
         assert_eq!(world.slot().counters(), Some(counters));
     }
@@ -813,12 +823,12 @@ mod tests {
     fn a_raw_client_is_counted_in_whole_packets_from_its_first_byte_on() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
-        world.batch(&mut counters, b"X", 1, &Ink);
+        world.batch(&mut counters, b"X", 1, &ReleaseStore);
         assert_eq!(
             (counters.stage, counters.packets, counters.rest_bytes),
             (Stage::Raw, 0, 1)
         );
-        world.batch(&mut counters, &[b'X'; 100], 2, &Ink);
+        world.batch(&mut counters, &[b'X'; 100], 2, &ReleaseStore);
         assert_eq!(
             (counters.packets, counters.rest_bytes, counters.bytes),
             (3, 5, 101)
@@ -830,9 +840,9 @@ mod tests {
     fn half_a_magic_decides_nothing_and_a_wrong_second_byte_makes_it_raw() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
-        world.batch(&mut counters, &MAGIC[..1], 1, &Ink);
+        world.batch(&mut counters, &MAGIC[..1], 1, &ReleaseStore);
         assert_eq!(counters.stage, Stage::Opening);
-        world.batch(&mut counters, b"X", 2, &Ink);
+        world.batch(&mut counters, b"X", 2, &ReleaseStore);
         assert_eq!(counters.stage, Stage::Raw);
     }
 
@@ -845,7 +855,7 @@ mod tests {
             &mut counters,
             &[&forged[..], &packet(0), &packet(1)].concat(),
             1,
-            &Ink,
+            &ReleaseStore,
         );
         assert_eq!(
             (counters.stage, counters.packets, counters.owed),
@@ -858,7 +868,7 @@ mod tests {
     fn a_packet_of_another_client_and_an_end_with_a_wrong_tag_are_corrupt() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
-        world.batch(&mut counters, &hello().seal(&key()), 1, &Ink);
+        world.batch(&mut counters, &hello().seal(&key()), 1, &ReleaseStore);
         let foreign = Packet {
             flags: 0,
             client: 4,
@@ -868,7 +878,12 @@ mod tests {
         }
         .encode();
         let forged_end = hello().end(0, &Key::from_bytes([1; 32]));
-        world.batch(&mut counters, &[foreign, forged_end].concat(), 2, &Ink);
+        world.batch(
+            &mut counters,
+            &[foreign, forged_end].concat(),
+            2,
+            &ReleaseStore,
+        );
         assert_eq!(
             (counters.stage, counters.packets, counters.corrupt),
             (Stage::Packets, 0, 2)
@@ -879,7 +894,7 @@ mod tests {
     fn a_peer_that_reads_no_echo_loses_echoes_and_still_gets_its_end_ack() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
-        world.batch(&mut counters, &conversation(1500), 1, &Ink);
+        world.batch(&mut counters, &conversation(1500), 1, &ReleaseStore);
         assert_eq!((counters.packets, counters.stage), (1500, Stage::Ended));
         let last = world.slot().outgoing(counters.owed - 1);
         assert_eq!(hello().open_end_ack(&last, &key()), Some(1500));
@@ -891,10 +906,10 @@ mod tests {
     fn a_full_buffer_of_packets_is_one_batch() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
-        world.batch(&mut counters, &hello().seal(&key()), 1, &Ink);
+        world.batch(&mut counters, &hello().seal(&key()), 1, &ReleaseStore);
         let packets = (BUFFER_BYTES / FRAME_BYTES) as u64;
         let bytes: Vec<u8> = (0..packets).flat_map(packet).collect();
-        world.batch(&mut counters, &bytes, 2, &Ink);
+        world.batch(&mut counters, &bytes, 2, &ReleaseStore);
         assert_eq!((counters.packets, counters.rest_bytes), (packets, 0));
         assert_eq!(world.sums(), [packets; 3]);
     }

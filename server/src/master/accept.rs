@@ -70,10 +70,10 @@ impl Master {
             (self.ledger.slots().get(slot as usize), self.seats.get(slot))
         {
             record
-                .lease
+                .header
                 .generation
                 .store(u64::from(seat.generation), Ordering::Release);
-            record.lease.opened_ns.store(now_ns(), Ordering::Release);
+            record.header.opened_ns.store(now_ns(), Ordering::Release);
         }
         debug!(%peer, slot, "accepted");
         self.place(slot);

@@ -11,7 +11,7 @@ use super::{
     request::{Admission, AdmitError, Reply, Request},
 };
 use crate::{
-    ipc::{AdmissionKey, ToWorker, ticket},
+    ipc::{AdmissionKey, ToWorker, slot_token},
     ledger::{ConnectionCounters, RUNS_MAX, Slot},
     model::{FinalCounters, RecoveryCounters, ServerStatus, WorkerCounters, WorkerStatus},
 };
@@ -212,7 +212,7 @@ impl Master {
         } else {
             (RUNS_MAX, 1)
         };
-        let mine = ticket(slot, generation, attempt);
+        let mine = slot_token(slot, generation, attempt);
         let seats = self.ledger.seats(row).unwrap_or(&[]);
         for seat in seats.iter().take(self.max_clients as usize) {
             let _ = seat.compare_exchange(mine, 0, Ordering::AcqRel, Ordering::Relaxed);

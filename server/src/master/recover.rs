@@ -18,7 +18,9 @@ use tracing::{info, warn};
 use super::{Master, Phase, UNREAD_WATCH_NS, books::Ended, seats::Unread, workers};
 use crate::{
     ipc::{ConnectionAdmission, ToWorker},
-    ledger::{BUFFER_BYTES, ConnectionCounters, End, Ink, Stage, place_rest, resume, work},
+    ledger::{
+        BUFFER_BYTES, ConnectionCounters, End, ReleaseStore, Stage, place_rest, resume, work,
+    },
 };
 
 /// Batches that are still read of a connection that is cut: 4 MiB, more than any buffer.
@@ -103,7 +105,7 @@ impl Master {
             connection_counters.stage = Stage::Closed;
             self.connections_lost = self.connections_lost.saturating_add(1);
         }
-        self.ledger.slots()[slot as usize].commit(&connection_counters, &Ink);
+        self.ledger.slots()[slot as usize].commit(&connection_counters, &ReleaseStore);
         if connection_counters.stage != Stage::Closed
             && self.seats.get(slot).is_some_and(|seat| seat.is_cut)
         {
@@ -116,7 +118,7 @@ impl Master {
             // What it had read and not committed ends the pause that a death before this one began.
             self.note_pause(slot);
             let opened_ns = self.ledger.slots()[slot as usize]
-                .lease
+                .header
                 .opened_ns
                 .load(Ordering::Acquire);
             let unread = Unread {
@@ -174,7 +176,7 @@ impl Master {
                     left,
                     now_ns(),
                     &admission,
-                    &Ink,
+                    &ReleaseStore,
                 )
             }));
             resumed.map_err(|_| Unrecoverable::Deadly)?;
@@ -322,7 +324,7 @@ impl Master {
             generation: seat.generation,
         };
         for _ in 0..BATCHES_AFTER_CUT {
-            let at = place_rest(record, connection_counters, &Ink);
+            let at = place_rest(record, connection_counters, &ReleaseStore);
             match receive_into(&seat.socket, &record.buffer.0, at) {
                 Ok(taken) if taken > 0 => work(
                     record,
@@ -330,13 +332,13 @@ impl Master {
                     taken,
                     now_ns(),
                     &admission,
-                    &Ink,
+                    &ReleaseStore,
                 ),
                 _ => break,
             }
         }
         connection_counters.end = connection_counters.end_of_cut();
         connection_counters.stage = Stage::Closed;
-        record.commit(connection_counters, &Ink);
+        record.commit(connection_counters, &ReleaseStore);
     }
 }

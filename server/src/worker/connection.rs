@@ -15,8 +15,8 @@ use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
-        BUFFER_BYTES, ConnectionCounters, End, Ink, Ledger, OUTBOX_FRAMES, Slot, Stage, place_rest,
-        refuse, work,
+        BUFFER_BYTES, ConnectionCounters, End, Ledger, OUTBOX_FRAMES, ReleaseStore, Slot, Stage,
+        place_rest, refuse, work,
     },
 };
 
@@ -91,7 +91,7 @@ impl Connection {
     ) -> Option<Self> {
         let counters = record.counters()?;
         let opened_ns = record
-            .lease
+            .header
             .opened_ns
             .load(std::sync::atomic::Ordering::Acquire);
         let mut connection = Self {
@@ -112,7 +112,7 @@ impl Connection {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
             return Reading::empty(0, Next::LetGo);
         };
-        let at = place_rest(record, &self.counters, &Ink);
+        let at = place_rest(record, &self.counters, &ReleaseStore);
         match receive_into(&self.socket, &record.buffer.0, at) {
             Ok(0) => Reading::empty(now_ns(), self.end_of_stream(record)),
             Ok(taken) => {
@@ -124,7 +124,14 @@ impl Connection {
                     generation: self.generation,
                 };
                 let stage = self.counters.stage;
-                work(record, &mut self.counters, taken, read_ns, &admission, &Ink);
+                work(
+                    record,
+                    &mut self.counters,
+                    taken,
+                    read_ns,
+                    &admission,
+                    &ReleaseStore,
+                );
                 if self.counters.stage != stage {
                     self.deadline_ns = self.deadline(read_ns, read_ns);
                 }
@@ -173,7 +180,7 @@ impl Connection {
         ) {
             Ok(sent) => {
                 self.counters.written += sent as u64;
-                record.commit(&self.counters, &Ink);
+                record.commit(&self.counters, &ReleaseStore);
                 if self.counters.written < self.counters.owed {
                     Next::ReadAndWrite
                 } else {
@@ -246,9 +253,9 @@ impl Connection {
         if next == Next::LetGo || self.counters.stage != Stage::Opening {
             return next;
         }
-        refuse(record, &mut self.counters, Refusal::Late, &Ink);
+        refuse(record, &mut self.counters, Refusal::Late, &ReleaseStore);
         self.deadline_ns = self.deadline(now_ns, now_ns);
-        record.commit(&self.counters, &Ink);
+        record.commit(&self.counters, &ReleaseStore);
         self.pay(record)
     }
 
@@ -297,7 +304,7 @@ impl Connection {
         if self.counters.stage != Stage::Closed {
             self.counters.stage = Stage::Closed;
             self.counters.end = end;
-            record.commit(&self.counters, &Ink);
+            record.commit(&self.counters, &ReleaseStore);
         }
         Next::LetGo
     }
@@ -333,7 +340,7 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         ledger.raw_seats().store(1, Ordering::Release);
         let record = &ledger.slots()[0];
-        record.lease.opened_ns.store(1, Ordering::Release);
+        record.header.opened_ns.store(1, Ordering::Release);
         (
             Connection::adopt(ours.into(), 0, 1, record).unwrap(),
             theirs,

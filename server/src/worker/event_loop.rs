@@ -25,7 +25,7 @@ use super::connection::{Connection, Next, Reading};
 use crate::{
     coalescing::{Coalescing, RxCoalesce, Turn},
     ipc::{AdmissionKeys, FromWorker, MESSAGE_BYTES, ToWorker},
-    ledger::{Ink, Ledger, Pen as _, WorkerLine},
+    ledger::{CommitWriter as _, Ledger, ReleaseStore, WorkerLine},
 };
 
 /// The longest wait: how often deadlines are looked at and the heartbeat shows at least.
@@ -167,7 +167,7 @@ impl EventLoop {
             // Until a successor takes over, its workers share their lines with those of the old
             // server: a heartbeat here would hide that one of those hangs.
             if self.has_begun {
-                Ink.put(&line.heartbeat_ns, now_ns);
+                ReleaseStore.store(&line.heartbeat_ns, now_ns);
             }
             // For the same reason not even a 0 is added by a worker without connections.
             if has_served {
@@ -473,7 +473,7 @@ fn wait(epoll: &OwnedFd, events: &mut Vec<Event>, timeout_ns: u64) -> io::Result
 
 /// Single writer, so load and store lose nothing and cost no locked instruction.
 fn add(counter: &AtomicU64, amount: u64) {
-    Ink.put(
+    ReleaseStore.store(
         counter,
         counter.load(Ordering::Relaxed).wrapping_add(amount),
     );

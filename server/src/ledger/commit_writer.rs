@@ -7,18 +7,18 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Writes to the ledger.
-pub(crate) trait Pen {
+pub(crate) trait CommitWriter {
     /// One store.
-    fn put(&self, cell: &AtomicU64, value: u64);
+    fn store(&self, cell: &AtomicU64, value: u64);
 }
 
 /// The pen of every process that runs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ink;
+pub(crate) struct ReleaseStore;
 
-impl Pen for Ink {
+impl CommitWriter for ReleaseStore {
     #[inline]
-    fn put(&self, cell: &AtomicU64, value: u64) {
+    fn store(&self, cell: &AtomicU64, value: u64) {
         cell.store(value, Ordering::Release);
     }
 }
