@@ -88,7 +88,7 @@ pub(crate) struct ConnectionCounters {
     pub(crate) first_due_ns: u64,
     pub(crate) last_due_ns: u64,
     /// Packets that were read before they say they were written, by a client on our own clock.
-    pub(crate) acausal: u64,
+    pub(crate) read_before_sent: u64,
     /// When the last batch was read, whatever was in it.
     pub(crate) worked_ns: u64,
     /// Packets sent, as the verified end told. Valid once the stage is Ended or later.
@@ -138,7 +138,7 @@ impl ConnectionCounters {
         counted.is_some_and(|counted| counted <= frames)
             && u64::from(self.rest_bytes) == rest
             && self.reordered <= self.packets
-            && self.acausal <= self.packets
+            && self.read_before_sent <= self.packets
             && self.gaps <= self.next_sequence
             && owed_max.is_some_and(|owed_max| self.owed <= owed_max)
             && self.written <= self.owed
@@ -203,7 +203,7 @@ impl ConnectionCounters {
             self.worked_ns,
             self.first_due_ns,
             self.last_due_ns,
-            self.acausal,
+            self.read_before_sent,
         ]
     }
 
@@ -247,7 +247,7 @@ impl ConnectionCounters {
             worked_ns: words[20],
             first_due_ns: words[21],
             last_due_ns: words[22],
-            acausal: words[23],
+            read_before_sent: words[23],
         }
     }
 }
@@ -332,7 +332,7 @@ mod tests {
                 ..possible
             },
             ConnectionCounters {
-                acausal: 2,
+                read_before_sent: 2,
                 ..possible
             },
             ConnectionCounters {

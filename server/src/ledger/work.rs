@@ -226,7 +226,7 @@ impl<P: CommitWriter> Batch<'_, P> {
         }
         counters.last_due_ns = packet.due_ns;
         let written_ns = packet.due_ns.saturating_add(u64::from(packet.lateness_ns));
-        counters.acausal += u64::from(counters.shares_clock && self.read_ns < written_ns);
+        counters.read_before_sent += u64::from(counters.shares_clock && self.read_ns < written_ns);
         self.count_packet();
         self.times
             .record(packet, self.read_ns, self.counters.shares_clock);

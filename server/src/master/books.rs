@@ -400,7 +400,7 @@ fn client_count(
         last_read_ns: connection_counters.last_read_ns,
         first_due_ns: connection_counters.first_due_ns,
         last_due_ns: connection_counters.last_due_ns,
-        acausal: connection_counters.acausal,
+        read_before_sent: connection_counters.read_before_sent,
         next_sequence: connection_counters.next_sequence,
         bytes: connection_counters.bytes,
         bytes_taken,

@@ -60,7 +60,7 @@ pub(crate) struct ClientCounters {
     pub(crate) last_due_ns: u64,
     /// Packets that carry a later time of writing than the time at which they were read, of a
     /// client whose agent shares our clock.
-    pub(crate) acausal: u64,
+    pub(crate) read_before_sent: u64,
     /// The sequence number that would have come next.
     pub(crate) next_sequence: u64,
     /// Bytes of every kind of frame that were counted …

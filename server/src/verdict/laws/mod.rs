@@ -115,7 +115,7 @@ mod tests {
             sample.counted(0, |counted| counted.first_read_ns = START_NS - 1)
         });
         breaks(&["READ_BEFORE_WRITTEN"], |sample| {
-            sample.counted(0, |counted| counted.acausal = 1)
+            sample.counted(0, |counted| counted.read_before_sent = 1)
         });
         breaks(&["RECORDS_CONTRADICT"], |sample| {
             let again = metronome_proto::v1::ClientRecord::default();
@@ -223,7 +223,7 @@ mod tests {
         #[test]
         fn whatever_times_packets_carry_a_valid_run_has_the_planned_rate_and_phase(
             first_due in times_near_the_start(), span in times_near_the_start(), last_read in times_near_the_start(),
-            acausal in 0..=1_u64, received in 0..=PACKETS, is_honest: [bool; 5],
+            read_before_sent in 0..=1_u64, received in 0..=PACKETS, is_honest: [bool; 5],
         ) {
             let mut sample = Sample::of(1, 1);
             let pick = |field: usize, lie: u64, truth: u64| if is_honest[field] { truth } else { lie };
@@ -236,7 +236,7 @@ mod tests {
                 counted.first_due_ns = pick(0, first_due, due_ns(0));
                 counted.last_due_ns = counted.first_due_ns.saturating_add(pick(1, span, 99_000_000));
                 counted.last_read_ns = pick(2, last_read, START_NS + 100_000_000);
-                counted.acausal = pick(3, acausal, 0);
+                counted.read_before_sent = pick(3, read_before_sent, 0);
                 (counted.received, counted.next_sequence, counted.reported_sent) = (received, received, Some(received));
                 counted.histogram_counts = [received; 3];
             });
@@ -248,7 +248,7 @@ mod tests {
                 let counted = &sample.counters().clients[0];
                 let phase_ns = counted.first_due_ns - START_NS;
                 let span_ns = counted.last_due_ns - counted.first_due_ns;
-                prop_assert!(counted.acausal == 0 && report.packets.unwrap().received >= PACKETS - 1);
+                prop_assert!(counted.read_before_sent == 0 && report.packets.unwrap().received >= PACKETS - 1);
                 prop_assert!(phase_ns + span_ns <= 100_001_000, "all is due within the run's 100 ms");
                 prop_assert!(span_ns >= 98_000_000 - 1_000);
                 let rate = report.rate.unwrap();

@@ -52,16 +52,17 @@ fn nothing_precedes_the_start(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
 /// Due + lateness is the agent's time of writing. Workers compare it with their time of reading
 /// where the clock is shared.
 fn nothing_precedes_its_write(rows: &[Row<'_>]) -> Checked {
-    let acausal = |row: &Row<'_>| row.counted.map_or(0, |counted| counted.acausal);
-    let figures = total(rows, acausal).to_string();
+    let read_before_sent =
+        |row: &Row<'_>| row.counted.map_or(0, |counted| counted.read_before_sent);
+    let figures = total(rows, read_before_sent).to_string();
     let law = "packets read before they were written = 0";
     for_every_client(
         law,
         "READ_BEFORE_WRITTEN",
         figures,
         rows,
-        |row| acausal(row) == 0,
-        |row| format!("{} packets", acausal(row)),
+        |row| read_before_sent(row) == 0,
+        |row| format!("{} packets", read_before_sent(row)),
     )
 }
 
@@ -229,7 +230,7 @@ mod tests {
         // Due as planned, but sent and read at the start: a clock that is shared shows it …
         breaks(&["READ_BEFORE_WRITTEN", "READ_BEFORE_DUE"], |sample| {
             sample.counted(0, |counted| {
-                counted.acausal = PACKETS - 1;
+                counted.read_before_sent = PACKETS - 1;
                 counted.last_read_ns = START_NS + 20_000;
             });
         });
