@@ -188,7 +188,7 @@ fn packet(sequence: u64) -> Packet {
 fn compare(stream: &[u8], counted: &Counted) {
     let (frames, rest) = stream.as_chunks::<FRAME_BYTES>();
     assert_eq!(
-        (counted.bytes, counted.rest_bytes),
+        (counted.bytes, counted.partial_frame_bytes),
         (stream.len() as u64, rest.len())
     );
     let first = frames.first().copied().unwrap_or_default();

@@ -26,7 +26,7 @@ use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission, FromWorker, MESSAGE_BYTES, ToWorker},
     ledger::{
         BUFFER_BYTES, CommitWriter, ConnectionCounters, Dimensions, Ledger, RUNS_MAX, ReleaseStore,
-        Slot, Stage, place_rest, resume, work,
+        Slot, Stage, place_partial_frame, resume, work,
     },
     master::fuzzing::{inherit, keep_books},
     model::{AgentRecords, AgentShare},
@@ -71,7 +71,7 @@ pub struct Counted {
     pub is_raw: bool,
     pub is_refused: bool,
     pub bytes: u64,
-    pub rest_bytes: usize,
+    pub partial_frame_bytes: usize,
     pub packets: u64,
     pub next_sequence: u64,
     pub gaps: u64,
@@ -159,7 +159,7 @@ impl Connection {
 
     fn fill_buffer(&self, bytes: &[u8]) {
         let slot = &self.ledger.slots()[0];
-        let at = place_rest(slot, &self.connection_counters, &ReleaseStore);
+        let at = place_partial_frame(slot, &self.connection_counters, &ReleaseStore);
         for (position, byte) in (at..).zip(bytes) {
             let word = &slot.buffer.0[position / 8];
             let mut value = word.load(Ordering::Relaxed).to_ne_bytes();
@@ -178,7 +178,7 @@ impl Connection {
             is_raw: connection_counters.is_raw,
             is_refused: connection_counters.stage == Stage::Refused,
             bytes: connection_counters.bytes,
-            rest_bytes: usize::from(connection_counters.rest_bytes),
+            partial_frame_bytes: usize::from(connection_counters.partial_frame_bytes),
             packets: connection_counters.packets,
             next_sequence: connection_counters.next_sequence,
             gaps: connection_counters.gaps,
@@ -241,7 +241,7 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
             slot: 0,
             generation: 1,
         };
-        let room = BUFFER_BYTES - usize::from(connection_counters.rest_bytes);
+        let room = BUFFER_BYTES - usize::from(connection_counters.partial_frame_bytes);
         resume(
             &slot,
             &mut connection_counters,

@@ -60,7 +60,7 @@ pub(crate) struct ConnectionCounters {
     /// Code of the refusal, when there is one: `metronome_proto::seal::Refusal`.
     pub(crate) refusal: u8,
     /// Bytes of a split frame, 0 to 31, in `rest`.
-    pub(crate) rest_bytes: u8,
+    pub(crate) partial_frame_bytes: u8,
     /// Transit and latency mean something: the client's agent has our clock.
     pub(crate) shares_clock: bool,
     /// Not our protocol: counted as it comes, to the end.
@@ -99,7 +99,7 @@ pub(crate) struct ConnectionCounters {
     pub(crate) owed: u64,
     /// Of these, given to the kernel. Less than the outbox behind `owed`.
     pub(crate) written: u64,
-    pub(crate) rest: [u64; FRAME_BYTES / 8],
+    pub(crate) partial_frame: [u64; FRAME_BYTES / 8],
 }
 
 impl ConnectionCounters {
@@ -127,7 +127,7 @@ impl ConnectionCounters {
     /// Whether its figures fit each other. Those of a broken worker may not, and then nothing must
     /// be added to them: each of these sums is bounded by the bytes, which the kernel knows.
     pub(crate) fn is_possible(&self) -> bool {
-        let (frames, rest) = (
+        let (frames, partial_frame) = (
             self.bytes / FRAME_BYTES as u64,
             self.bytes % FRAME_BYTES as u64,
         );
@@ -136,7 +136,7 @@ impl ConnectionCounters {
         // Every frame is answered by one at most, and the last refusal may answer none.
         let owed_max = (frames + 1).checked_mul(FRAME_BYTES as u64);
         counted.is_some_and(|counted| counted <= frames)
-            && u64::from(self.rest_bytes) == rest
+            && u64::from(self.partial_frame_bytes) == partial_frame
             && self.reordered <= self.packets
             && self.read_before_sent <= self.packets
             && self.gaps <= self.next_sequence
@@ -145,18 +145,18 @@ impl ConnectionCounters {
     }
 
     /// The bytes of a split frame, zeros behind them.
-    pub(crate) fn rest_frame(&self) -> Frame {
+    pub(crate) fn partial_frame(&self) -> Frame {
         let mut frame = [0; FRAME_BYTES];
-        for (bytes, word) in frame.chunks_exact_mut(8).zip(self.rest) {
+        for (bytes, word) in frame.chunks_exact_mut(8).zip(self.partial_frame) {
             bytes.copy_from_slice(&word.to_ne_bytes());
         }
         frame
     }
 
     /// Keeps the first `bytes` of `frame` as the rest.
-    pub(super) fn set_rest(&mut self, frame: &Frame, bytes: usize) {
-        self.rest_bytes = bytes as u8;
-        for (index, word) in self.rest.iter_mut().enumerate() {
+    pub(super) fn set_partial_frame(&mut self, frame: &Frame, bytes: usize) {
+        self.partial_frame_bytes = bytes as u8;
+        for (index, word) in self.partial_frame.iter_mut().enumerate() {
             let kept = std::array::from_fn(|byte| {
                 if index * 8 + byte < bytes {
                     frame[index * 8 + byte]
@@ -173,7 +173,7 @@ impl ConnectionCounters {
             self.stage as u8,
             self.end as u8,
             self.refusal,
-            self.rest_bytes,
+            self.partial_frame_bytes,
             self.attempt,
             u8::from(self.shares_clock),
             u8::from(self.has_end),
@@ -196,10 +196,10 @@ impl ConnectionCounters {
             self.reported_sent,
             self.owed,
             self.written,
-            self.rest[0],
-            self.rest[1],
-            self.rest[2],
-            self.rest[3],
+            self.partial_frame[0],
+            self.partial_frame[1],
+            self.partial_frame[2],
+            self.partial_frame[3],
             self.worked_ns,
             self.first_due_ns,
             self.last_due_ns,
@@ -212,7 +212,7 @@ impl ConnectionCounters {
             stage,
             end,
             refusal,
-            rest_bytes,
+            partial_frame_bytes,
             attempt,
             shares_clock,
             has_end,
@@ -222,7 +222,7 @@ impl ConnectionCounters {
             stage: stage_of(stage),
             end: end_of(end),
             refusal,
-            rest_bytes: rest_bytes.min(FRAME_BYTES as u8 - 1),
+            partial_frame_bytes: partial_frame_bytes.min(FRAME_BYTES as u8 - 1),
             attempt,
             shares_clock: shares_clock != 0,
             has_end: has_end != 0,
@@ -243,7 +243,7 @@ impl ConnectionCounters {
             reported_sent: words[13],
             owed: words[14],
             written: words[15],
-            rest: [words[16], words[17], words[18], words[19]],
+            partial_frame: [words[16], words[17], words[18], words[19]],
             worked_ns: words[20],
             first_due_ns: words[21],
             last_due_ns: words[22],
@@ -285,16 +285,16 @@ mod tests {
         #[test]
         fn any_words_are_an_account_and_an_account_survives_its_words(words: [u64; WORDS]) {
             let counters = ConnectionCounters::from_words(&words);
-            prop_assert!(counters.rest_bytes < 32);
+            prop_assert!(counters.partial_frame_bytes < 32);
             prop_assert_eq!(ConnectionCounters::from_words(&counters.to_words()), counters);
         }
 
         #[test]
         fn the_rest_of_a_frame_comes_back_as_it_was(frame: [u8; 32], bytes in 0..32_usize) {
             let mut counters = ConnectionCounters::default();
-            counters.set_rest(&frame, bytes);
-            prop_assert_eq!(&counters.rest_frame()[..bytes], &frame[..bytes]);
-            prop_assert!(counters.rest_frame()[bytes..].iter().all(|byte| *byte == 0));
+            counters.set_partial_frame(&frame, bytes);
+            prop_assert_eq!(&counters.partial_frame()[..bytes], &frame[..bytes]);
+            prop_assert!(counters.partial_frame()[bytes..].iter().all(|byte| *byte == 0));
         }
     }
 
@@ -302,7 +302,7 @@ mod tests {
     fn figures_that_contradict_each_other_are_impossible() {
         let possible = ConnectionCounters {
             bytes: 70,
-            rest_bytes: 6,
+            partial_frame_bytes: 6,
             packets: 1,
             next_sequence: 1,
             owed: 64,
@@ -320,7 +320,7 @@ mod tests {
                 ..possible
             },
             ConnectionCounters {
-                rest_bytes: 7,
+                partial_frame_bytes: 7,
                 ..possible
             },
             ConnectionCounters {

@@ -30,7 +30,7 @@ pub(crate) use commit_writer::{CommitWriter, ReleaseStore};
 pub(crate) use counters::{ConnectionCounters, End, Stage};
 pub(crate) use layout::{BUFFER_BYTES, LAYOUT, OUTBOX_FRAMES, Slot, WorkerLine};
 pub(crate) use slowest::KEPT as SLOWEST_KEPT;
-pub(crate) use work::{place_rest, refuse, resume, work};
+pub(crate) use work::{place_partial_frame, refuse, resume, work};
 
 use metronome_os::memory::SharedArray;
 

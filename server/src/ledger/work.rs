@@ -27,15 +27,15 @@ const HISTOGRAMS: usize = 3;
 ///
 /// Returns the byte of the buffer to receive into.
 #[inline]
-pub(crate) fn place_rest(
+pub(crate) fn place_partial_frame(
     slot: &Slot,
     counters: &ConnectionCounters,
     writer: &impl CommitWriter,
 ) -> usize {
-    if counters.rest_bytes > 0 {
-        slot.buffer.set_frame(0, &counters.rest_frame(), writer);
+    if counters.partial_frame_bytes > 0 {
+        slot.buffer.set_frame(0, &counters.partial_frame(), writer);
     }
-    usize::from(counters.rest_bytes)
+    usize::from(counters.partial_frame_bytes)
 }
 
 /// Works off `taken` bytes that were received behind the rest at `read_ns`, and commits.
@@ -116,20 +116,20 @@ struct Batch<'a, P> {
 impl<P: CommitWriter> Batch<'_, P> {
     fn finish(&mut self, taken: usize, admission: &impl Authenticate) {
         let buffer = &self.times.slot.buffer;
-        let total = usize::from(self.counters.rest_bytes) + taken;
+        let total = usize::from(self.counters.partial_frame_bytes) + taken;
         let whole = total / FRAME_BYTES;
         for position in 0..whole {
             self.take(&buffer.frame(position), admission);
         }
         self.times.store();
         let rest = total % FRAME_BYTES;
-        let rest_frame = if rest > 0 {
+        let partial_frame = if rest > 0 {
             buffer.frame(whole)
         } else {
             [0; FRAME_BYTES]
         };
-        self.counters.set_rest(&rest_frame, rest);
-        if self.counters.stage == Stage::Opening && cannot_become_ours(&rest_frame, rest) {
+        self.counters.set_partial_frame(&partial_frame, rest);
+        if self.counters.stage == Stage::Opening && cannot_become_ours(&partial_frame, rest) {
             self.take_raw(admission);
         }
         self.counters.bytes += taken as u64;
@@ -529,7 +529,7 @@ mod tests {
     }
 
     fn receive(slot: &Slot, counters: &ConnectionCounters, bytes: &[u8]) {
-        let at = place_rest(slot, counters, &ReleaseStore);
+        let at = place_partial_frame(slot, counters, &ReleaseStore);
         for (offset, byte) in bytes.iter().enumerate() {
             let position = at + offset;
             let word = &slot.buffer.0[position / 8];
@@ -603,7 +603,7 @@ mod tests {
             }
             prop_assert_eq!((counters.stage, counters.packets, counters.reported_sent), (Stage::Ended, 20, 20));
             prop_assert_eq!((counters.gaps, counters.duplicated, counters.reordered, counters.corrupt), (0, 0, 0, 0));
-            prop_assert_eq!((counters.bytes, counters.rest_bytes), (bytes.len() as u64, 0));
+            prop_assert_eq!((counters.bytes, counters.partial_frame_bytes), (bytes.len() as u64, 0));
             prop_assert_eq!(world.outgoing(&counters), replies(20));
             prop_assert_eq!(world.sums(), [20; 3]);
         }
@@ -762,7 +762,7 @@ mod tests {
                     "{start}, {stores:?}"
                 );
                 assert_eq!(
-                    (counters.bytes, counters.rest_bytes),
+                    (counters.bytes, counters.partial_frame_bytes),
                     ((end + 2) * FRAME_BYTES as u64, 0)
                 );
                 let replies = (before..counters.owed)
@@ -825,12 +825,20 @@ mod tests {
         let mut counters = ConnectionCounters::default();
         world.batch(&mut counters, b"X", 1, &ReleaseStore);
         assert_eq!(
-            (counters.stage, counters.packets, counters.rest_bytes),
+            (
+                counters.stage,
+                counters.packets,
+                counters.partial_frame_bytes
+            ),
             (Stage::Raw, 0, 1)
         );
         world.batch(&mut counters, &[b'X'; 100], 2, &ReleaseStore);
         assert_eq!(
-            (counters.packets, counters.rest_bytes, counters.bytes),
+            (
+                counters.packets,
+                counters.partial_frame_bytes,
+                counters.bytes
+            ),
             (3, 5, 101)
         );
         assert_eq!(world.sums(), [0; 3]);
@@ -910,7 +918,10 @@ mod tests {
         let packets = (BUFFER_BYTES / FRAME_BYTES) as u64;
         let bytes: Vec<u8> = (0..packets).flat_map(packet).collect();
         world.batch(&mut counters, &bytes, 2, &ReleaseStore);
-        assert_eq!((counters.packets, counters.rest_bytes), (packets, 0));
+        assert_eq!(
+            (counters.packets, counters.partial_frame_bytes),
+            (packets, 0)
+        );
         assert_eq!(world.sums(), [packets; 3]);
     }
 }

@@ -410,7 +410,7 @@ fn client_count(
         transit_p99_ns: transit.quantile_ns(0.99),
         latency_p99_ns: latency.quantile_ns(0.99),
         latency_max_ns: latency.quantile_ns(1.0),
-        rest_bytes: u32::from(connection_counters.rest_bytes),
+        partial_frame_bytes: u32::from(connection_counters.partial_frame_bytes),
         error: error_of(connection_counters),
     }
 }
@@ -425,7 +425,7 @@ fn error_of(connection_counters: &ConnectionCounters) -> Option<String> {
         End::Refused => "the server refused it",
         End::Unrecoverable => "its worker died and what it left behind could not be worked off",
     };
-    let rest = connection_counters.rest_bytes;
+    let rest = connection_counters.partial_frame_bytes;
     Some(if rest == 0 {
         text.to_owned()
     } else {

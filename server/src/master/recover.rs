@@ -19,7 +19,8 @@ use super::{Master, Phase, UNREAD_WATCH_NS, books::Ended, seats::Unread, workers
 use crate::{
     ipc::{ConnectionAdmission, ToWorker},
     ledger::{
-        BUFFER_BYTES, ConnectionCounters, End, ReleaseStore, Stage, place_rest, resume, work,
+        BUFFER_BYTES, ConnectionCounters, End, ReleaseStore, Stage, place_partial_frame, resume,
+        work,
     },
 };
 
@@ -155,7 +156,7 @@ impl Master {
         let left = taken
             .checked_sub(committed)
             .and_then(|left| usize::try_from(left).ok());
-        let room = BUFFER_BYTES - usize::from(connection_counters.rest_bytes);
+        let room = BUFFER_BYTES - usize::from(connection_counters.partial_frame_bytes);
         let left = left
             .filter(|left| *left <= room)
             .ok_or(Unrecoverable::Disagreement { taken, committed })?;
@@ -324,7 +325,7 @@ impl Master {
             generation: seat.generation,
         };
         for _ in 0..BATCHES_AFTER_CUT {
-            let at = place_rest(record, connection_counters, &ReleaseStore);
+            let at = place_partial_frame(record, connection_counters, &ReleaseStore);
             match receive_into(&seat.socket, &record.buffer.0, at) {
                 Ok(taken) if taken > 0 => work(
                     record,

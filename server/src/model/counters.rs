@@ -75,7 +75,7 @@ pub(crate) struct ClientCounters {
     pub(crate) latency_p99_ns: u64,
     pub(crate) latency_max_ns: u64,
     /// Bytes of a packet that never became whole.
-    pub(crate) rest_bytes: u32,
+    pub(crate) partial_frame_bytes: u32,
     /// Why the connection did not end with end and end-ack. `None` when it did.
     pub(crate) error: Option<String>,
 }

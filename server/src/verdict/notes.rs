@@ -63,7 +63,7 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
         let halves = counters
             .clients
             .iter()
-            .filter(|count| count.rest_bytes > 0)
+            .filter(|count| count.partial_frame_bytes > 0)
             .count();
         if halves > 0 {
             notes.push(format!(

@@ -16,7 +16,7 @@ use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
         BUFFER_BYTES, ConnectionCounters, End, Ledger, OUTBOX_FRAMES, ReleaseStore, Slot, Stage,
-        place_rest, refuse, work,
+        place_partial_frame, refuse, work,
     },
 };
 
@@ -112,7 +112,7 @@ impl Connection {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
             return Reading::empty(0, Next::LetGo);
         };
-        let at = place_rest(record, &self.counters, &ReleaseStore);
+        let at = place_partial_frame(record, &self.counters, &ReleaseStore);
         match receive_into(&self.socket, &record.buffer.0, at) {
             Ok(0) => Reading::empty(now_ns(), self.end_of_stream(record)),
             Ok(taken) => {

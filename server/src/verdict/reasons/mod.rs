@@ -363,7 +363,7 @@ mod tests {
             what: "worker died".into(),
             text,
         });
-        counters.clients[0].rest_bytes = 7;
+        counters.clients[0].partial_frame_bytes = 7;
         let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
         assert_eq!(notes(&conclusion).len(), 3);
         assert_eq!(notes(&conclusion)[1], "Worker 0 died and was started anew.");
