@@ -190,9 +190,9 @@ impl Connection {
                 .has_end
                 .then_some(connection_counters.reported_sent),
             histogram_counts: std::array::from_fn(|histogram| slot.count(histogram)),
-            replies: (0..connection_counters.owed)
+            replies: (0..connection_counters.reply_bytes_queued)
                 .step_by(FRAME_BYTES)
-                .map(|at| slot.outgoing(at))
+                .map(|at| slot.reply(at))
                 .collect(),
         }
     }

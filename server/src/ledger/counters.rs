@@ -96,9 +96,9 @@ pub(crate) struct ConnectionCounters {
     /// The verified end has come.
     pub(crate) has_end: bool,
     /// Bytes of frames that this connection is to be sent, in all; they lie in the slot's outbox.
-    pub(crate) owed: u64,
+    pub(crate) reply_bytes_queued: u64,
     /// Of these, given to the kernel. Less than the outbox behind `owed`.
-    pub(crate) written: u64,
+    pub(crate) reply_bytes_sent: u64,
     pub(crate) partial_frame: [u64; FRAME_BYTES / 8],
 }
 
@@ -120,7 +120,8 @@ impl ConnectionCounters {
 
     /// How it ends when the server cuts it now: cleanly when all that was left is the peer's FIN.
     pub(crate) fn end_of_cut(&self) -> End {
-        let is_done = self.stage == Stage::Ended && self.written == self.owed;
+        let is_done =
+            self.stage == Stage::Ended && self.reply_bytes_sent == self.reply_bytes_queued;
         if is_done { End::Clean } else { End::Cut }
     }
 
@@ -134,14 +135,14 @@ impl ConnectionCounters {
         let counted = [self.packets, self.duplicated, self.corrupt];
         let counted = counted.into_iter().try_fold(0_u64, u64::checked_add);
         // Every frame is answered by one at most, and the last refusal may answer none.
-        let owed_max = (frames + 1).checked_mul(FRAME_BYTES as u64);
+        let queued_max = (frames + 1).checked_mul(FRAME_BYTES as u64);
         counted.is_some_and(|counted| counted <= frames)
             && u64::from(self.partial_frame_bytes) == partial_frame
             && self.reordered <= self.packets
             && self.read_before_sent <= self.packets
             && self.gaps <= self.next_sequence
-            && owed_max.is_some_and(|owed_max| self.owed <= owed_max)
-            && self.written <= self.owed
+            && queued_max.is_some_and(|queued_max| self.reply_bytes_queued <= queued_max)
+            && self.reply_bytes_sent <= self.reply_bytes_queued
     }
 
     /// The bytes of a split frame, zeros behind them.
@@ -194,8 +195,8 @@ impl ConnectionCounters {
             self.first_read_ns,
             self.last_read_ns,
             self.reported_sent,
-            self.owed,
-            self.written,
+            self.reply_bytes_queued,
+            self.reply_bytes_sent,
             self.partial_frame[0],
             self.partial_frame[1],
             self.partial_frame[2],
@@ -241,8 +242,8 @@ impl ConnectionCounters {
             first_read_ns: words[11],
             last_read_ns: words[12],
             reported_sent: words[13],
-            owed: words[14],
-            written: words[15],
+            reply_bytes_queued: words[14],
+            reply_bytes_sent: words[15],
             partial_frame: [words[16], words[17], words[18], words[19]],
             worked_ns: words[20],
             first_due_ns: words[21],
@@ -305,7 +306,7 @@ mod tests {
             partial_frame_bytes: 6,
             packets: 1,
             next_sequence: 1,
-            owed: 64,
+            reply_bytes_queued: 64,
             ..ConnectionCounters::default()
         };
         assert!(possible.is_possible());
@@ -336,11 +337,11 @@ mod tests {
                 ..possible
             },
             ConnectionCounters {
-                owed: 97,
+                reply_bytes_queued: 97,
                 ..possible
             },
             ConnectionCounters {
-                written: 65,
+                reply_bytes_sent: 65,
                 ..possible
             },
         ] {

@@ -24,7 +24,7 @@ use crate::model::SlowPacket;
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Frames that may wait to be sent on a connection.
-pub(crate) const OUTBOX_FRAMES: usize = 256;
+pub(crate) const REPLY_QUEUE_FRAMES: usize = 256;
 
 /// How a ledger lies in memory, as one process tells another that may be of another version. The
 /// first number is raised when the meaning changes and no size does.
@@ -63,7 +63,7 @@ pub(crate) struct Slot {
     /// Where the connection is received into.
     pub(crate) buffer: Buffer,
     /// What is to be sent on it.
-    outbox: Outbox,
+    replies: ReplyQueue,
 }
 
 /// What the master says of a slot's connection.
@@ -100,7 +100,7 @@ struct Counts([AtomicU64; BUCKETS]);
 /// n modulo the ring. So a process that takes over knows what is left to send from two numbers.
 #[derive(Debug, FromBytes)]
 #[repr(C, align(4096))]
-struct Outbox([AtomicU64; OUTBOX_FRAMES * FRAME_WORDS]);
+struct ReplyQueue([AtomicU64; REPLY_QUEUE_FRAMES * FRAME_WORDS]);
 
 /// Received bytes; frames begin at every 32nd.
 #[derive(Debug, FromBytes)]
@@ -221,18 +221,18 @@ const _: () = assert!(
 
 impl Slot {
     /// Puts a frame at byte `at`, a multiple of 32, of what the connection is sent in all.
-    pub(super) fn set_outgoing(&self, at: u64, frame: &Frame, writer: &impl CommitWriter) {
-        set_frame(&self.outbox.0, outbox_position(at), frame, writer);
+    pub(super) fn set_reply(&self, at: u64, frame: &Frame, writer: &impl CommitWriter) {
+        set_frame(&self.replies.0, reply_position(at), frame, writer);
     }
 
     /// The frame around byte `at` of what the connection is sent in all.
-    pub(crate) fn outgoing(&self, at: u64) -> Frame {
-        frame_at(&self.outbox.0, outbox_position(at))
+    pub(crate) fn reply(&self, at: u64) -> Frame {
+        frame_at(&self.replies.0, reply_position(at))
     }
 }
 
-fn outbox_position(at: u64) -> usize {
-    (at / FRAME_BYTES as u64 % OUTBOX_FRAMES as u64) as usize
+fn reply_position(at: u64) -> usize {
+    (at / FRAME_BYTES as u64 % REPLY_QUEUE_FRAMES as u64) as usize
 }
 
 #[inline]

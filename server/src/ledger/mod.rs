@@ -28,7 +28,7 @@ use std::{io, os::fd::OwnedFd};
 pub(crate) use authenticate::{Authenticate, Authenticated};
 pub(crate) use commit_writer::{CommitWriter, ReleaseStore};
 pub(crate) use counters::{ConnectionCounters, End, Stage};
-pub(crate) use layout::{BUFFER_BYTES, LAYOUT, OUTBOX_FRAMES, Slot, WorkerLine};
+pub(crate) use layout::{BUFFER_BYTES, LAYOUT, REPLY_QUEUE_FRAMES, Slot, WorkerLine};
 pub(crate) use slowest::KEPT as SLOWEST_KEPT;
 pub(crate) use work::{place_partial_frame, refuse, resume, work};
 

@@ -13,12 +13,12 @@ use super::{
     authenticate::{Authenticate, Authenticated},
     commit_writer::CommitWriter,
     counters::{ConnectionCounters, End, Stage},
-    layout::{OUTBOX_FRAMES, Slot},
+    layout::{REPLY_QUEUE_FRAMES, Slot},
 };
 use crate::model::SlowPacket;
 
 /// Echoes may fill the outbox up to this; behind it there is room for the end-ack.
-const ECHO_BYTES_MAX: u64 = ((OUTBOX_FRAMES - 2) * FRAME_BYTES) as u64;
+const ECHO_BYTES_MAX: u64 = ((REPLY_QUEUE_FRAMES - 2) * FRAME_BYTES) as u64;
 
 /// Times of a packet, in the order of a slot's histograms.
 const HISTOGRAMS: usize = 3;
@@ -99,12 +99,17 @@ pub(crate) fn refuse(
     counters.stage = Stage::Refused;
     counters.end = End::Refused;
     counters.refusal = refusal as u8;
-    owe(slot, counters, &refusal.encode(), writer);
+    queue_reply(slot, counters, &refusal.encode(), writer);
 }
 
-fn owe(slot: &Slot, counters: &mut ConnectionCounters, frame: &Frame, writer: &impl CommitWriter) {
-    slot.set_outgoing(counters.owed, frame, writer);
-    counters.owed += FRAME_BYTES as u64;
+fn queue_reply(
+    slot: &Slot,
+    counters: &mut ConnectionCounters,
+    frame: &Frame,
+    writer: &impl CommitWriter,
+) {
+    slot.set_reply(counters.reply_bytes_queued, frame, writer);
+    counters.reply_bytes_queued += FRAME_BYTES as u64;
 }
 
 struct Batch<'a, P> {
@@ -167,7 +172,7 @@ impl<P: CommitWriter> Batch<'_, P> {
                 self.counters.attempt = hello.attempt;
                 self.counters.shares_clock = shares_clock;
                 if let Some(key) = admission.key_of(self.counters) {
-                    self.owe(&hello.ack(key));
+                    self.queue_reply(&hello.ack(key));
                 }
             }
             Err(refusal) => self.refuse(refusal),
@@ -178,8 +183,8 @@ impl<P: CommitWriter> Batch<'_, P> {
         refuse(self.times.slot, self.counters, refusal, self.times.writer);
     }
 
-    fn owe(&mut self, frame: &Frame) {
-        owe(self.times.slot, self.counters, frame, self.times.writer);
+    fn queue_reply(&mut self, frame: &Frame) {
+        queue_reply(self.times.slot, self.counters, frame, self.times.writer);
     }
 
     fn take_raw(&mut self, admission: &impl Authenticate) {
@@ -235,8 +240,8 @@ impl<P: CommitWriter> Batch<'_, P> {
     /// Sends a packet back unchanged. A peer that does not read its echoes loses them, not the time
     /// of others: the packet counts all the same.
     fn echo(&mut self, frame: &Frame) {
-        if self.counters.owed - self.counters.written < ECHO_BYTES_MAX {
-            self.owe(frame);
+        if self.counters.reply_bytes_queued - self.counters.reply_bytes_sent < ECHO_BYTES_MAX {
+            self.queue_reply(frame);
         }
     }
 
@@ -253,7 +258,7 @@ impl<P: CommitWriter> Batch<'_, P> {
         self.counters.reported_sent = sent;
         self.counters.has_end = true;
         self.counters.stage = Stage::Ended;
-        self.owe(&hello.end_ack(self.counters.packets, key));
+        self.queue_reply(&hello.end_ack(self.counters.packets, key));
     }
 
     #[inline]
@@ -507,8 +512,8 @@ mod tests {
                 packets,
                 next_sequence: packets,
                 bytes,
-                owed: bytes,
-                written: bytes,
+                reply_bytes_queued: bytes,
+                reply_bytes_sent: bytes,
                 worked_ns: 1_000,
                 ..ConnectionCounters::default()
             };
@@ -517,9 +522,9 @@ mod tests {
             counters
         }
 
-        fn outgoing(&self, counters: &ConnectionCounters) -> Vec<Frame> {
-            (0..counters.owed / 32)
-                .map(|frame| self.slot().outgoing(frame * 32))
+        fn reply(&self, counters: &ConnectionCounters) -> Vec<Frame> {
+            (0..counters.reply_bytes_queued / 32)
+                .map(|frame| self.slot().reply(frame * 32))
                 .collect()
         }
 
@@ -604,7 +609,7 @@ mod tests {
             prop_assert_eq!((counters.stage, counters.packets, counters.reported_sent), (Stage::Ended, 20, 20));
             prop_assert_eq!((counters.gaps, counters.duplicated, counters.reordered, counters.corrupt), (0, 0, 0, 0));
             prop_assert_eq!((counters.bytes, counters.partial_frame_bytes), (bytes.len() as u64, 0));
-            prop_assert_eq!(world.outgoing(&counters), replies(20));
+            prop_assert_eq!(world.reply(&counters), replies(20));
             prop_assert_eq!(world.sums(), [20; 3]);
         }
 
@@ -676,7 +681,7 @@ mod tests {
                         &ReleaseStore,
                     );
                 }
-                assert_eq!(world.outgoing(&counters), replies(6));
+                assert_eq!(world.reply(&counters), replies(6));
                 let told = (
                     counters.stage,
                     counters.packets,
@@ -726,7 +731,7 @@ mod tests {
             {
                 let world = World::new();
                 let mut counters = world.client_after(start);
-                let before = counters.owed;
+                let before = counters.reply_bytes_queued;
                 // In two batches, so that a packet is split.
                 let (one, other) = bytes.split_at(100);
                 let mut died = world.die_twice(&mut counters, one, 5_000, stores);
@@ -765,9 +770,9 @@ mod tests {
                     (counters.bytes, counters.partial_frame_bytes),
                     ((end + 2) * FRAME_BYTES as u64, 0)
                 );
-                let replies = (before..counters.owed)
+                let replies = (before..counters.reply_bytes_queued)
                     .step_by(FRAME_BYTES)
-                    .map(|at| world.slot().outgoing(at));
+                    .map(|at| world.slot().reply(at));
                 let echoes = frames
                     .clone()
                     .filter(|sequence| sequence % 3 == 1)
@@ -866,10 +871,14 @@ mod tests {
             &ReleaseStore,
         );
         assert_eq!(
-            (counters.stage, counters.packets, counters.owed),
+            (
+                counters.stage,
+                counters.packets,
+                counters.reply_bytes_queued
+            ),
             (Stage::Refused, 0, 32)
         );
-        assert_eq!(world.outgoing(&counters), [Refusal::Hello.encode()]);
+        assert_eq!(world.reply(&counters), [Refusal::Hello.encode()]);
     }
 
     #[test]
@@ -904,10 +913,10 @@ mod tests {
         let mut counters = ConnectionCounters::default();
         world.batch(&mut counters, &conversation(1500), 1, &ReleaseStore);
         assert_eq!((counters.packets, counters.stage), (1500, Stage::Ended));
-        let last = world.slot().outgoing(counters.owed - 1);
+        let last = world.slot().reply(counters.reply_bytes_queued - 1);
         assert_eq!(hello().open_end_ack(&last, &key()), Some(1500));
-        assert!(counters.owed <= (OUTBOX_FRAMES * FRAME_BYTES) as u64);
-        assert!(hello().is_acked_by(&world.slot().outgoing(0), &key()));
+        assert!(counters.reply_bytes_queued <= (REPLY_QUEUE_FRAMES * FRAME_BYTES) as u64);
+        assert!(hello().is_acked_by(&world.slot().reply(0), &key()));
     }
 
     #[test]

@@ -183,9 +183,11 @@ impl Master {
             resumed.map_err(|_| Unrecoverable::Deadly)?;
         }
         let put = bytes_put(&seat.socket)?.saturating_sub(seat.put_at_start);
-        connection_counters.written = put
-            .min(connection_counters.owed)
-            .max(connection_counters.written.min(connection_counters.owed));
+        connection_counters.reply_bytes_sent = put.min(connection_counters.reply_bytes_queued).max(
+            connection_counters
+                .reply_bytes_sent
+                .min(connection_counters.reply_bytes_queued),
+        );
         Ok(())
     }
 

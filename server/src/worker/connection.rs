@@ -15,8 +15,8 @@ use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
-        BUFFER_BYTES, ConnectionCounters, End, Ledger, OUTBOX_FRAMES, ReleaseStore, Slot, Stage,
-        place_partial_frame, refuse, work,
+        BUFFER_BYTES, ConnectionCounters, End, Ledger, REPLY_QUEUE_FRAMES, ReleaseStore, Slot,
+        Stage, place_partial_frame, refuse, work,
     },
 };
 
@@ -140,7 +140,7 @@ impl Connection {
                     at_ns: read_ns,
                     bytes: taken,
                     is_full,
-                    next: self.pay(record),
+                    next: self.flush_replies(record),
                 }
             }
             Err(error) => match error.kind() {
@@ -154,23 +154,26 @@ impl Connection {
 
     /// Writes what is owed, as far as the socket takes it.
     #[inline]
-    pub(super) fn pay(&mut self, record: &Slot) -> Next {
-        if self.counters.written >= self.counters.owed {
+    pub(super) fn flush_replies(&mut self, record: &Slot) -> Next {
+        if self.counters.reply_bytes_sent >= self.counters.reply_bytes_queued {
             Next::Read
         } else {
-            self.pay_rest(record)
+            self.send_pending_replies(record)
         }
     }
 
-    fn pay_rest(&mut self, record: &Slot) -> Next {
-        let (from, to) = (self.counters.written, self.counters.owed);
-        let mut frames = [[0; FRAME_BYTES]; OUTBOX_FRAMES];
+    fn send_pending_replies(&mut self, record: &Slot) -> Next {
+        let (from, to) = (
+            self.counters.reply_bytes_sent,
+            self.counters.reply_bytes_queued,
+        );
+        let mut frames = [[0; FRAME_BYTES]; REPLY_QUEUE_FRAMES];
         let first = from - from % FRAME_BYTES as u64;
         let starts = (first..to).step_by(FRAME_BYTES);
         let count = frames
             .iter_mut()
             .zip(starts)
-            .map(|(frame, at)| *frame = record.outgoing(at))
+            .map(|(frame, at)| *frame = record.reply(at))
             .count();
         let bytes = &frames[..count].as_flattened()[(from - first) as usize..];
         match send(
@@ -179,12 +182,12 @@ impl Connection {
             SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
         ) {
             Ok(sent) => {
-                self.counters.written += sent as u64;
+                self.counters.reply_bytes_sent += sent as u64;
                 record.commit(&self.counters, &ReleaseStore);
-                if self.counters.written < self.counters.owed {
+                if self.counters.reply_bytes_sent < self.counters.reply_bytes_queued {
                     Next::ReadAndWrite
                 } else {
-                    self.paid()
+                    self.replies_flushed()
                 }
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Next::ReadAndWrite,
@@ -192,7 +195,7 @@ impl Connection {
         }
     }
 
-    fn paid(&self) -> Next {
+    fn replies_flushed(&self) -> Next {
         if self.counters.stage == Stage::Refused {
             // The peer sees the refusal and then the end; closing now could reset it away.
             let _ = shutdown(&self.socket, Shutdown::Write);
@@ -232,7 +235,7 @@ impl Connection {
         };
         match self.counters.stage {
             Stage::Opening => self.end_opening(record, ledger, admission_keys, now_ns),
-            Stage::Ended if self.counters.written == self.counters.owed => {
+            Stage::Ended if self.counters.reply_bytes_sent == self.counters.reply_bytes_queued => {
                 self.end(record, End::Clean)
             }
             Stage::Refused => self.end(record, End::Refused),
@@ -256,7 +259,7 @@ impl Connection {
         refuse(record, &mut self.counters, Refusal::Late, &ReleaseStore);
         self.deadline_ns = self.deadline(now_ns, now_ns);
         record.commit(&self.counters, &ReleaseStore);
-        self.pay(record)
+        self.flush_replies(record)
     }
 
     /// Reads what is there and ends it, because the master says so.
@@ -289,7 +292,7 @@ impl Connection {
     fn end_of_stream(&mut self, record: &Slot) -> Next {
         match self.counters.stage {
             Stage::Ended => {
-                if self.pay(record) == Next::ReadAndWrite {
+                if self.flush_replies(record) == Next::ReadAndWrite {
                     return Next::ReadAndWrite;
                 }
                 self.end(record, End::Clean)

@@ -245,7 +245,7 @@ impl EventLoop {
             return at_ns;
         };
         if flags.contains(EventFlags::OUT) && next == Next::Read {
-            next = connection.pay(&self.ledger.slots()[slot]);
+            next = connection.flush_replies(&self.ledger.slots()[slot]);
             if next == Next::Read {
                 self.watch(slot, EventFlags::IN);
             }
