@@ -43,7 +43,7 @@ fn batches(criterion: &mut Criterion) -> io::Result<()> {
         let batch = batch(packets)?;
         let read_ns = DUE_NS + packets as u64 * PERIOD_NS;
         assert_eq!(
-            batch.work_off(read_ns),
+            batch.process(read_ns),
             packets as u64,
             "every packet is good"
         );
@@ -52,7 +52,7 @@ fn batches(criterion: &mut Criterion) -> io::Result<()> {
             BenchmarkId::new("packets", packets),
             &batch,
             |bencher, batch| {
-                bencher.iter(|| black_box(batch).work_off(black_box(read_ns)));
+                bencher.iter(|| black_box(batch).process(black_box(read_ns)));
             },
         );
     }

@@ -11,7 +11,9 @@ use metronome_proto::{
 
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
-    ledger::{BUFFER_BYTES, ConnectionCounters, Dimensions, Ledger, ReleaseStore, Stage, work},
+    ledger::{
+        BUFFER_BYTES, ConnectionCounters, Dimensions, Ledger, ReleaseStore, Stage, process_batch,
+    },
     model::AgentShare,
 };
 
@@ -60,7 +62,7 @@ impl Batch {
             bytes: 0,
         };
         batch.receive(&[hello]);
-        batch.counters = batch.worked_off(1);
+        batch.counters = batch.processed(1);
         if batch.counters.stage != Stage::Packets {
             return Err(io::Error::other("the hello was not taken"));
         }
@@ -80,11 +82,11 @@ impl Batch {
     /// Frames, checks, counts and commits the batch, as a worker does after a receive. Returns the
     /// packets counted.
     #[must_use]
-    pub fn work_off(&self, read_ns: u64) -> u64 {
-        self.worked_off(read_ns).packets
+    pub fn process(&self, read_ns: u64) -> u64 {
+        self.processed(read_ns).packets
     }
 
-    fn worked_off(&self, read_ns: u64) -> ConnectionCounters {
+    fn processed(&self, read_ns: u64) -> ConnectionCounters {
         let mut counters = self.counters;
         let admission = ConnectionAdmission {
             admission_keys: &self.admission_keys,
@@ -92,7 +94,7 @@ impl Batch {
             slot: 0,
             generation: 1,
         };
-        work(
+        process_batch(
             &self.ledger.slots()[0],
             &mut counters,
             self.bytes,

@@ -26,7 +26,7 @@ use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission, FromWorker, MESSAGE_BYTES, ToWorker},
     ledger::{
         BUFFER_BYTES, CommitWriter, ConnectionCounters, Dimensions, Ledger, RUNS_MAX, ReleaseStore,
-        Slot, Stage, place_partial_frame, resume, work,
+        Slot, Stage, place_partial_frame, process_batch, replay,
     },
     master::fuzzing::{inherit, keep_books},
     model::{AgentRecords, AgentShare},
@@ -90,7 +90,7 @@ impl Connection {
     /// A new connection, with room for one raw client.
     pub fn open() -> io::Result<Self> {
         let ledger = Ledger::create(Dimensions { slots: 1 })?;
-        ledger.raw_seats().store(1, Ordering::Release);
+        ledger.raw_client_limit().store(1, Ordering::Release);
         let mut admission_keys = AdmissionKeys::new(true);
         admission_keys.admit(AdmissionKey {
             row: ROW,
@@ -112,8 +112,8 @@ impl Connection {
     /// The same, as if nothing had come yet. Cheaper than a new one.
     pub fn open_again(&mut self) -> io::Result<()> {
         (self.connection_counters, self.taken) = (ConnectionCounters::default(), 0);
-        self.ledger.clear_row(ROW as usize)?;
-        self.ledger.clear_row(RUNS_MAX)?;
+        self.ledger.clear_client_table(ROW as usize)?;
+        self.ledger.clear_client_table(RUNS_MAX)?;
         self.ledger.clear_slot(0)
     }
 
@@ -123,17 +123,17 @@ impl Connection {
         self.now_ns += 1_000;
         self.fill_buffer(bytes);
         self.taken += bytes.len() as u64;
-        let is_resumed = |attempt: usize| attempt > 0;
+        let is_replayed = |attempt: usize| attempt > 0;
         let lives = stores_before_deaths.iter().copied().chain([usize::MAX]);
         for (attempt, stores) in lives.enumerate() {
             let left = (self.taken - self.connection_counters.bytes) as usize;
             if left > 0 || bytes.is_empty() {
-                self.live(left, &Mortal(Cell::new(stores)), is_resumed(attempt));
+                self.live(left, &Mortal(Cell::new(stores)), is_replayed(attempt));
             }
         }
     }
 
-    fn live(&mut self, left: usize, writer: &Mortal, is_resumed: bool) {
+    fn live(&mut self, left: usize, writer: &Mortal, is_replayed: bool) {
         let mut connection_counters = self.connection_counters;
         let admission = ConnectionAdmission {
             admission_keys: &self.admission_keys,
@@ -144,7 +144,7 @@ impl Connection {
         let slot = &self.ledger.slots()[0];
         // Whether it died is seen from the ledger, as the master sees it.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            let take = if is_resumed { resume } else { work };
+            let take = if is_replayed { replay } else { process_batch };
             take(
                 slot,
                 &mut connection_counters,
@@ -242,7 +242,7 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
             generation: 1,
         };
         let room = BUFFER_BYTES - usize::from(connection_counters.partial_frame_bytes);
-        resume(
+        replay(
             &slot,
             &mut connection_counters,
             usize::from(left).min(room),

@@ -89,15 +89,15 @@ impl Authenticate for ConnectionAdmission<'_> {
             .ok_or(Refusal::Hello)?;
         let hello = Hello::open(frame, &agent.key).ok_or(Refusal::Hello)?;
         let client = u32::from(hello.client);
-        let seats = self
+        let places = self
             .ledger
-            .seats(agent.row as usize)
+            .client_table(agent.row as usize)
             .ok_or(Refusal::Hello)?;
-        let seat = seats
+        let place = places
             .get(client as usize)
             .filter(|_| agent.share.owns(client))
             .ok_or(Refusal::Hello)?;
-        if hello.attempt == 0 || !self.take_seat(seat, hello.attempt, agent.is_static) {
+        if hello.attempt == 0 || !self.take_place(place, hello.attempt, agent.is_static) {
             return Err(Refusal::Hello);
         }
         Ok(Authenticated {
@@ -110,21 +110,22 @@ impl Authenticate for ConnectionAdmission<'_> {
         if !self.admission_keys.accept_raw {
             return Err(Refusal::Raw);
         }
-        let seats = self.ledger.seats(RUNS_MAX).ok_or(Refusal::Full)?;
-        let open = self.ledger.raw_seats().load(Ordering::Acquire) as usize;
-        let seats = &seats[..open.min(seats.len())];
+        let places = self.ledger.client_table(RUNS_MAX).ok_or(Refusal::Full)?;
+        let open = self.ledger.raw_client_limit().load(Ordering::Acquire) as usize;
+        let places = &places[..open.min(places.len())];
         let mine = self.slot_token(1);
-        if seats
+        if places
             .iter()
-            .any(|seat| seat.load(Ordering::Acquire) == mine)
+            .any(|place| place.load(Ordering::Acquire) == mine)
         {
             return Ok(());
         }
-        let take = |seat: &AtomicU64| {
-            seat.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed)
+        let take = |place: &AtomicU64| {
+            place
+                .compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         };
-        if seats.iter().any(take) {
+        if places.iter().any(take) {
             Ok(())
         } else {
             Err(Refusal::Full)
@@ -139,9 +140,9 @@ impl Authenticate for ConnectionAdmission<'_> {
 }
 
 impl ConnectionAdmission<'_> {
-    fn take_seat(&self, seat: &AtomicU64, attempt: u8, is_static: bool) -> bool {
+    fn take_place(&self, place: &AtomicU64, attempt: u8, is_static: bool) -> bool {
         let mine = self.slot_token(attempt);
-        let taken = seat.fetch_update(Ordering::AcqRel, Ordering::Acquire, |theirs| {
+        let taken = place.fetch_update(Ordering::AcqRel, Ordering::Acquire, |theirs| {
             let is_free = theirs == 0 || (!is_static && attempt > (theirs >> 56) as u8);
             (theirs == mine || is_free).then_some(mine)
         });
@@ -168,7 +169,7 @@ mod tests {
 
     fn ledger() -> Ledger {
         let ledger = Ledger::create(Dimensions { slots: 4 }).unwrap();
-        ledger.raw_seats().store(2, Ordering::Release);
+        ledger.raw_client_limit().store(2, Ordering::Release);
         ledger
     }
 

@@ -90,7 +90,7 @@ pub(crate) struct ConnectionCounters {
     /// Packets that were read before they say they were written, by a client on our own clock.
     pub(crate) read_before_sent: u64,
     /// When the last batch was read, whatever was in it.
-    pub(crate) worked_ns: u64,
+    pub(crate) last_batch_ns: u64,
     /// Packets sent, as the verified end told. Valid once the stage is Ended or later.
     pub(crate) reported_sent: u64,
     /// The verified end has come.
@@ -201,7 +201,7 @@ impl ConnectionCounters {
             self.partial_frame[1],
             self.partial_frame[2],
             self.partial_frame[3],
-            self.worked_ns,
+            self.last_batch_ns,
             self.first_due_ns,
             self.last_due_ns,
             self.read_before_sent,
@@ -245,7 +245,7 @@ impl ConnectionCounters {
             reply_bytes_queued: words[14],
             reply_bytes_sent: words[15],
             partial_frame: [words[16], words[17], words[18], words[19]],
-            worked_ns: words[20],
+            last_batch_ns: words[20],
             first_due_ns: words[21],
             last_due_ns: words[22],
             read_before_sent: words[23],

@@ -32,7 +32,7 @@ pub(crate) const LAYOUT: [u64; 7] = [
     1,
     size_of::<Slot>() as u64,
     size_of::<Workers>() as u64,
-    size_of::<SeatRow>() as u64,
+    size_of::<ClientTable>() as u64,
     counters::WORDS as u64,
     BUCKETS as u64,
     BUFFER_BYTES as u64,
@@ -272,7 +272,7 @@ impl Buffer {
 #[repr(C, align(4096))]
 pub(super) struct Workers {
     pub(super) lines: [WorkerLine; WORKERS_MAX],
-    pub(super) raw_seats: AtomicU64,
+    pub(super) raw_client_limit: AtomicU64,
 }
 
 /// What a worker says of itself: its own cache lines, so that no other's stores slow it.
@@ -293,6 +293,6 @@ pub(crate) struct WorkerLine {
 /// The seats of one run: a cell per client.
 #[derive(Debug, FromBytes)]
 #[repr(C, align(4096))]
-pub(super) struct SeatRow {
-    pub(super) seats: [AtomicU64; CLIENTS_MAX as usize],
+pub(super) struct ClientTable {
+    pub(super) places: [AtomicU64; CLIENTS_MAX as usize],
 }

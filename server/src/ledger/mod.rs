@@ -10,7 +10,7 @@
 //!
 //! A worker may die between any two stores. What it had taken off the socket is then in the buffer
 //! and the kernel knows how much it is; how many packets of the batch stand in a histogram already
-//! is (sum of its buckets) − (packets committed). So [`work::resume`] completes the batch exactly
+//! is (sum of its buckets) − (packets committed). So [`work::replay`] completes the batch exactly
 //! once, in whichever process. That is the whole law: `counters`, `work` and `pen` are pure and are
 //! tested with a death at every store.
 //!
@@ -30,11 +30,11 @@ pub(crate) use commit_writer::{CommitWriter, ReleaseStore};
 pub(crate) use counters::{ConnectionCounters, End, Stage};
 pub(crate) use layout::{BUFFER_BYTES, LAYOUT, REPLY_QUEUE_FRAMES, Slot, WorkerLine};
 pub(crate) use slowest::KEPT as SLOWEST_KEPT;
-pub(crate) use work::{place_partial_frame, refuse, resume, work};
+pub(crate) use work::{place_partial_frame, process_batch, refuse, replay};
 
 use metronome_os::memory::SharedArray;
 
-use layout::{SeatRow, Workers};
+use layout::{ClientTable, Workers};
 
 /// Runs that can be admitted at the same time, the static run among them.
 pub(crate) const RUNS_MAX: usize = 16;
@@ -47,7 +47,7 @@ pub(crate) const WORKERS_MAX: usize = 256;
 pub(crate) struct Ledger {
     workers: SharedArray<Workers>,
     slots: SharedArray<Slot>,
-    seats: SharedArray<SeatRow>,
+    clients: SharedArray<ClientTable>,
 }
 
 /// The three descriptors that a worker needs to open the ledger, and the sizes.
@@ -63,26 +63,30 @@ impl Ledger {
         Ok(Self {
             workers: SharedArray::create("metronome-workers", 1)?,
             slots: SharedArray::create("metronome-slots", dimensions.slots as usize)?,
-            seats: SharedArray::create("metronome-seats", RUNS_MAX + 1)?,
+            clients: SharedArray::create("metronome-clients", RUNS_MAX + 1)?,
         })
     }
 
     /// The ledger that the master has created.
     pub(crate) fn open(
         dimensions: Dimensions,
-        [workers, slots, seats]: [OwnedFd; 3],
+        [workers, slots, places]: [OwnedFd; 3],
     ) -> io::Result<Self> {
         Ok(Self {
             workers: SharedArray::open(workers, 1)?,
             slots: SharedArray::open(slots, dimensions.slots as usize)?,
-            seats: SharedArray::open(seats, RUNS_MAX + 1)?,
+            clients: SharedArray::open(places, RUNS_MAX + 1)?,
         })
     }
 
     /// What [`Ledger::open`] takes, in its order.
     pub(crate) fn descriptors(&self) -> [std::os::fd::BorrowedFd<'_>; 3] {
         use std::os::fd::AsFd as _;
-        [self.workers.as_fd(), self.slots.as_fd(), self.seats.as_fd()]
+        [
+            self.workers.as_fd(),
+            self.slots.as_fd(),
+            self.clients.as_fd(),
+        ]
     }
 
     /// All slots. An index into them may come from another process: use `get`.
@@ -101,17 +105,17 @@ impl Ledger {
     }
 
     /// Makes the seats of a run's row free. Only when no worker verifies hellos of it.
-    pub(crate) fn clear_row(&self, row: usize) -> io::Result<()> {
-        self.seats.clear(row)
+    pub(crate) fn clear_client_table(&self, row: usize) -> io::Result<()> {
+        self.clients.clear(row)
     }
 
     /// Row `RUNS_MAX` has the seats of raw clients.
-    pub(crate) fn seats(&self, row: usize) -> Option<&[std::sync::atomic::AtomicU64]> {
-        self.seats.all().get(row).map(|row| &row.seats[..])
+    pub(crate) fn client_table(&self, row: usize) -> Option<&[std::sync::atomic::AtomicU64]> {
+        self.clients.all().get(row).map(|row| &row.places[..])
     }
 
     /// Raw clients that may be there at a time; the master lowers it while runs hold the places.
-    pub(crate) fn raw_seats(&self) -> &std::sync::atomic::AtomicU64 {
-        &self.workers.all()[0].raw_seats
+    pub(crate) fn raw_client_limit(&self) -> &std::sync::atomic::AtomicU64 {
+        &self.workers.all()[0].raw_client_limit
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn place_partial_frame(
 
 /// Works off `taken` bytes that were received behind the rest at `read_ns`, and commits.
 #[inline]
-pub(crate) fn work(
+pub(crate) fn process_batch(
     slot: &Slot,
     counters: &mut ConnectionCounters,
     taken: usize,
@@ -63,7 +63,7 @@ pub(crate) fn work(
 ///
 /// `taken` comes from the kernel and is at most the buffer less the rest. A batch whose time of
 /// reading was not stored any more gets `now_ns`.
-pub(crate) fn resume(
+pub(crate) fn replay(
     slot: &Slot,
     counters: &mut ConnectionCounters,
     taken: usize,
@@ -72,7 +72,7 @@ pub(crate) fn resume(
     writer: &impl CommitWriter,
 ) {
     let stored_ns = slot.read_ns();
-    let read_ns = if stored_ns > counters.worked_ns {
+    let read_ns = if stored_ns > counters.last_batch_ns {
         stored_ns
     } else {
         now_ns
@@ -138,7 +138,7 @@ impl<P: CommitWriter> Batch<'_, P> {
             self.take_raw(admission);
         }
         self.counters.bytes += taken as u64;
-        self.counters.worked_ns = self.read_ns;
+        self.counters.last_batch_ns = self.read_ns;
     }
 
     #[inline]
@@ -404,7 +404,7 @@ mod tests {
     impl World {
         fn new() -> Self {
             let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
-            ledger.raw_seats().store(1, Ordering::Release);
+            ledger.raw_client_limit().store(1, Ordering::Release);
             let mut admission_keys = AdmissionKeys::new(true);
             admission_keys.admit(AdmissionKey {
                 row: 0,
@@ -442,7 +442,7 @@ mod tests {
             writer: &impl CommitWriter,
         ) {
             receive(self.slot(), counters, bytes);
-            work(
+            process_batch(
                 self.slot(),
                 counters,
                 bytes.len(),
@@ -475,7 +475,7 @@ mod tests {
             if left(counters) > 0 {
                 let (mut dying, second) = (*counters, Mortal(Cell::new(second)));
                 let _ = catch_unwind(AssertUnwindSafe(|| {
-                    resume(
+                    replay(
                         self.slot(),
                         &mut dying,
                         left(counters),
@@ -487,7 +487,7 @@ mod tests {
                 *counters = self.slot().counters().unwrap();
             }
             if left(counters) > 0 {
-                resume(
+                replay(
                     self.slot(),
                     counters,
                     left(counters),
@@ -514,7 +514,7 @@ mod tests {
                 bytes,
                 reply_bytes_queued: bytes,
                 reply_bytes_sent: bytes,
-                worked_ns: 1_000,
+                last_batch_ns: 1_000,
                 ..ConnectionCounters::default()
             };
             self.slot().commit(&counters, &ReleaseStore);

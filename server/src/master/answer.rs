@@ -86,7 +86,7 @@ impl Master {
         let row = row.ok_or(AdmitError::TooManyRuns {
             max: RUNS_MAX as u32 - 1,
         })?;
-        let _ = self.ledger.clear_row(row);
+        let _ = self.ledger.clear_client_table(row);
         info!(run_id = %admission.run, clients = admission.clients, "admitted");
         for (index, (share, key)) in admission.agents.iter().enumerate() {
             self.admit_agent(AdmissionKey {
@@ -99,7 +99,7 @@ impl Master {
             });
         }
         self.books.open(&admission, row, self.worker_counts());
-        self.set_raw_seats();
+        self.set_raw_client_limit();
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl Master {
                 reply(Some(record));
             }
         }
-        self.set_raw_seats();
+        self.set_raw_client_limit();
     }
 
     fn slots_of(&self, run: RunId) -> Vec<u32> {
@@ -178,17 +178,17 @@ impl Master {
     }
 
     /// Raw clients get the places that no run has reserved.
-    pub(super) fn set_raw_seats(&self) {
+    pub(super) fn set_raw_client_limit(&self) {
         let places = self
             .max_clients
             .saturating_sub(self.books.reserved_clients());
         self.ledger
-            .raw_seats()
+            .raw_client_limit()
             .store(u64::from(places), Ordering::Release);
     }
 
     fn raw_clients(&self) -> u32 {
-        let seats = self.ledger.seats(RUNS_MAX).unwrap_or(&[]);
+        let seats = self.ledger.client_table(RUNS_MAX).unwrap_or(&[]);
         seats
             .iter()
             .take(self.max_clients as usize)
@@ -213,7 +213,7 @@ impl Master {
             (RUNS_MAX, 1)
         };
         let mine = slot_token(slot, generation, attempt);
-        let seats = self.ledger.seats(row).unwrap_or(&[]);
+        let seats = self.ledger.client_table(row).unwrap_or(&[]);
         for seat in seats.iter().take(self.max_clients as usize) {
             let _ = seat.compare_exchange(mine, 0, Ordering::AcqRel, Ordering::Relaxed);
         }

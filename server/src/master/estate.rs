@@ -165,7 +165,7 @@ mod tests {
             .unwrap();
         seats.get_mut(slot).unwrap().unread = Some(Unread {
             since_ns: seed,
-            worked_ns: 1,
+            last_batch_ns: 1,
         });
         let estate = Estate {
             generations: seats.generations().to_vec(),

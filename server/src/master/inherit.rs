@@ -53,7 +53,7 @@ impl Master {
         for agent in self.admission_keys.agents().to_vec() {
             self.say_to_all(ToWorker::Admit(agent));
         }
-        self.set_raw_seats();
+        self.set_raw_client_limit();
         self.unread = self
             .seats
             .all()

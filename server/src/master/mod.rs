@@ -278,7 +278,7 @@ impl Master {
             is_stopping: false,
         };
         if phase == Phase::Serving {
-            master.set_raw_seats();
+            master.set_raw_client_limit();
         }
         for worker in 0..master.workers.len() {
             master

@@ -19,8 +19,8 @@ use super::{Master, Phase, UNREAD_WATCH_NS, books::Ended, seats::Unread, workers
 use crate::{
     ipc::{ConnectionAdmission, ToWorker},
     ledger::{
-        BUFFER_BYTES, ConnectionCounters, End, ReleaseStore, Stage, place_partial_frame, resume,
-        work,
+        BUFFER_BYTES, ConnectionCounters, End, ReleaseStore, Stage, place_partial_frame,
+        process_batch, replay,
     },
 };
 
@@ -93,7 +93,7 @@ impl Master {
         };
         self.credit(slot, &committed, Some(worker));
         let mut connection_counters = committed;
-        if let Err(error) = self.work_off(slot, &mut connection_counters) {
+        if let Err(error) = self.replay_left(slot, &mut connection_counters) {
             warn!(slot, "a connection is lost with its worker: {error}");
             let text = format!(
                 "client {} was lost with worker {worker}: {error}",
@@ -124,7 +124,7 @@ impl Master {
                 .load(Ordering::Acquire);
             let unread = Unread {
                 since_ns: last_sign_ns.max(opened_ns),
-                worked_ns: connection_counters.worked_ns,
+                last_batch_ns: connection_counters.last_batch_ns,
             };
             if self
                 .seats
@@ -137,7 +137,7 @@ impl Master {
         }
     }
 
-    fn work_off(
+    fn replay_left(
         &mut self,
         slot: u32,
         connection_counters: &mut ConnectionCounters,
@@ -171,7 +171,7 @@ impl Master {
             // What ended the worker may be a fault of ours in this very code: then it costs this
             // one client, not the server.
             let resumed = catch_unwind(AssertUnwindSafe(|| {
-                resume(
+                replay(
                     record,
                     connection_counters,
                     left,
@@ -268,14 +268,14 @@ impl Master {
             .get(slot as usize)
             .and_then(crate::ledger::Slot::counters);
         let Some(connection_counters) = connection_counters
-            .filter(|connection_counters| connection_counters.worked_ns > unread.worked_ns)
+            .filter(|connection_counters| connection_counters.last_batch_ns > unread.last_batch_ns)
         else {
             return false;
         };
         seat.unread = None;
         self.pauses.record(
             connection_counters
-                .worked_ns
+                .last_batch_ns
                 .saturating_sub(unread.since_ns),
         );
         true
@@ -329,7 +329,7 @@ impl Master {
         for _ in 0..BATCHES_AFTER_CUT {
             let at = place_partial_frame(record, connection_counters, &ReleaseStore);
             match receive_into(&seat.socket, &record.buffer.0, at) {
-                Ok(taken) if taken > 0 => work(
+                Ok(taken) if taken > 0 => process_batch(
                     record,
                     connection_counters,
                     taken,

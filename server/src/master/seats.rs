@@ -30,7 +30,7 @@ pub(super) struct Unread {
     /// The last sign of life of the worker that read it, ns.
     pub(super) since_ns: u64,
     /// When its last batch was read, ns: a later one ends the pause.
-    pub(super) worked_ns: u64,
+    pub(super) last_batch_ns: u64,
 }
 
 impl Seat {
@@ -224,17 +224,17 @@ mod tests {
         let seat = seats.get_mut(slot).unwrap();
         assert!(seat.go_unread(Unread {
             since_ns: 5,
-            worked_ns: 4
+            last_batch_ns: 4
         }));
         assert!(!seat.go_unread(Unread {
             since_ns: 9,
-            worked_ns: 4
+            last_batch_ns: 4
         }));
         assert_eq!(seat.unread.map(|unread| unread.since_ns), Some(5));
         seat.unread = None;
         assert!(seat.go_unread(Unread {
             since_ns: 9,
-            worked_ns: 8
+            last_batch_ns: 8
         }));
     }
 

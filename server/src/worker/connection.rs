@@ -16,7 +16,7 @@ use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
         BUFFER_BYTES, ConnectionCounters, End, Ledger, REPLY_QUEUE_FRAMES, ReleaseStore, Slot,
-        Stage, place_partial_frame, refuse, work,
+        Stage, place_partial_frame, process_batch, refuse,
     },
 };
 
@@ -124,7 +124,7 @@ impl Connection {
                     generation: self.generation,
                 };
                 let stage = self.counters.stage;
-                work(
+                process_batch(
                     record,
                     &mut self.counters,
                     taken,
@@ -341,7 +341,7 @@ mod tests {
     fn overdue(ledger: &Ledger) -> (Connection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        ledger.raw_seats().store(1, Ordering::Release);
+        ledger.raw_client_limit().store(1, Ordering::Release);
         let record = &ledger.slots()[0];
         record.header.opened_ns.store(1, Ordering::Release);
         (
