@@ -1,9 +1,7 @@
 //! The slowest packets of a connection, ten of them, so that a tail can be looked at packet by
-//! packet.
-//!
-//! Best effort and outside of the counters: a death between two stores here may cost one of the ten
-//! and never a count. An ordinary packet costs one comparison; the longest packets of a random
-//! order come ever more rarely, about 90 times in 100,000.
+//! packet. Best effort, and not part of the counters: a death between two stores here may cost one
+//! of the ten and never a count. An ordinary packet costs one comparison; the longest packets of a
+//! random order come ever more rarely, about 90 times in 100,000.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +13,7 @@ use crate::model::SlowPacket;
 /// Packets kept per connection.
 pub(crate) const KEPT: usize = 10;
 
-/// The record in shared memory.
+/// The packets in shared memory.
 #[derive(Debug, FromBytes)]
 #[repr(C, align(64))]
 pub(super) struct Slowest([Cell; KEPT]);
@@ -37,7 +35,7 @@ impl Slowest {
     #[cold]
     pub(super) fn keep(&self, packet: &SlowPacket, writer: &impl CommitWriter) -> u64 {
         let total = |cell: &Cell| cell.total_ns.load(Ordering::Relaxed);
-        // A batch that is worked off again after a death comes with the same packets.
+        // A batch that is replayed after a death comes with the same packets.
         let is_kept = |cell: &Cell| {
             total(cell) > 0 && cell.sequence.load(Ordering::Relaxed) == packet.sequence
         };
