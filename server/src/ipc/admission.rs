@@ -1,9 +1,11 @@
-//! Who may come in: verifies hellos, gives each client of a run its seat and each raw client one.
+//! Admission of clients: verifies hellos, and gives each client of a run and each raw client its
+//! place.
 //!
-//! A seat is one cell of shared memory, so that whichever worker gets a connection sees what every
-//! other has let in. Of a run's client it holds the highest attempt that was let in and by which
-//! connection: a replayed hello has an attempt that is not higher. Letting the same connection in
-//! twice is harmless, since a worker may die between taking the seat and committing the counters.
+//! A place is one cell of the run's client table in shared memory, so that every worker sees what
+//! the others have admitted. For a client of a run the cell holds the highest attempt that was
+//! admitted, and the connection: a hello that was recorded and sent again has no higher attempt.
+//! Admitting the same connection twice is harmless, and must be: a worker may die between taking
+//! the place and committing the counters, and the process that replays the batch asks again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,20 +20,21 @@ use crate::{
     model::AgentShare,
 };
 
-/// An agent's share of an admitted run.
+/// What is needed to admit the clients of one agent: its share of a run and the key of its hellos.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AdmissionKey {
-    /// Row of the run's seats, below [`RUNS_MAX`].
+    /// Row of the run's client table, below [`RUNS_MAX`].
     pub(crate) row: u32,
     pub(crate) run: RunId,
     pub(crate) agent: u16,
     pub(crate) key: Key,
     pub(crate) share: AgentShare,
-    /// The static run never ends, so a client may come back with any attempt once it has left.
+    /// The run is the static one, which never ends: a client may come back with any attempt once it
+    /// has left.
     pub(crate) is_static: bool,
 }
 
-/// What a process knows of the admitted runs.
+/// The keys of all admitted runs, as one process has them.
 #[derive(Debug)]
 pub(crate) struct AdmissionKeys {
     agents: Vec<AdmissionKey>,
@@ -39,7 +42,7 @@ pub(crate) struct AdmissionKeys {
 }
 
 impl AdmissionKeys {
-    /// Nobody is admitted; raw clients are when `accept_raw` says so.
+    /// No run is admitted yet; raw clients are if `accept_raw` is set.
     pub(crate) fn new(accept_raw: bool) -> Self {
         Self {
             agents: Vec::new(),
@@ -71,7 +74,7 @@ impl AdmissionKeys {
     }
 }
 
-/// The gate as one connection meets it.
+/// Admission of one connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionAdmission<'a> {
     pub(crate) admission_keys: &'a AdmissionKeys,
@@ -111,8 +114,8 @@ impl Authenticate for ConnectionAdmission<'_> {
             return Err(Refusal::Raw);
         }
         let places = self.ledger.client_table(RUNS_MAX).ok_or(Refusal::Full)?;
-        let open = self.ledger.raw_client_limit().load(Ordering::Acquire) as usize;
-        let places = &places[..open.min(places.len())];
+        let limit = self.ledger.raw_client_limit().load(Ordering::Acquire) as usize;
+        let places = &places[..limit.min(places.len())];
         let mine = self.slot_token(1);
         if places
             .iter()
@@ -154,8 +157,8 @@ impl ConnectionAdmission<'_> {
     }
 }
 
-/// What stands in a seat: the attempt, the slot (24 bits), its generation. Never 0, since attempts
-/// and generations start at 1.
+/// What a place in a client table holds: the attempt, the slot (24 bits) and its generation. Never
+/// 0, since attempts and generations start at 1.
 pub(crate) fn slot_token(slot: u32, generation: u32, attempt: u8) -> u64 {
     u64::from(attempt) << 56 | u64::from(slot & 0x00FF_FFFF) << 32 | u64::from(generation)
 }
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_is_let_in_once_and_its_replay_on_another_connection_is_not() {
+    fn a_hello_is_admitted_once_and_its_replay_on_another_connection_is_not() {
         let (ledger, admission_keys) = (ledger(), admission_keys());
         let on = |slot| ConnectionAdmission {
             admission_keys: &admission_keys,
@@ -281,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_clients_get_the_seats_there_are_and_keep_them() {
+    fn raw_clients_get_the_places_there_are_and_keep_them() {
         let (ledger, admission_keys) = (ledger(), admission_keys());
         let on = |slot| ConnectionAdmission {
             admission_keys: &admission_keys,

@@ -1,7 +1,8 @@
-//! What master and worker say to each other over their channel: fixed 80-byte messages.
+//! The messages between master and worker: 80 bytes each.
 //!
-//! Both ends are of the same build, held by descriptor since the server's start. All the same a
-//! message is checked when it is read: the worker may be broken, the master may be new.
+//! Both ends are the same build, whose executable is held by descriptor since the server's start.
+//! All the same every message is checked when it is read: the worker may be broken, and after an
+//! upgrade the bytes of an admission come from another build.
 
 use metronome_proto::{
     run_id::RunId,
@@ -35,17 +36,18 @@ pub(crate) enum ToWorker {
     Admit(AdmissionKey),
     /// Verify none of this run any more.
     Dismiss { run: RunId },
-    /// End this connection: work off what is there, then let go.
+    /// End this connection: process what is there, then release it.
     Cut { slot: u32, generation: u32 },
     /// Finish the batch and exit: the connections go to others.
     Quit,
     /// Read like this from now on.
     Coalesce(RxCoalesce),
-    /// Come first on a core, as far as the system grants it to one of so many workers on so many
+    /// Take real-time priority, as far as the system grants it to one of so many workers on so many
     /// cores.
     Precede { cores: u32, workers: u32 },
-    /// The line of the ledger is this worker's alone: its heart may beat there. Until then it
-    /// belongs to the worker of a server that is being upgraded, whose silence must be heard.
+    /// From now on the worker's line of the ledger is its own, and its heartbeat belongs there.
+    /// Until then the line belongs to the worker of a server that is being upgraded, whose silence
+    /// must be noticed.
     Begin,
 }
 
@@ -54,17 +56,19 @@ pub(crate) enum ToWorker {
 pub(crate) enum FromWorker {
     /// It has the ledger and serves.
     Ready,
-    /// The counters is closed and the worker's copy of the socket is gone.
+    /// The counters are closed and the worker's copy of the socket is gone.
     Released { slot: u32, generation: u32 },
 }
 
-/// Not a message of ours.
+/// The bytes are no message of this protocol: the type is unknown or a field is out of range.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a message that nobody sends")]
-pub(crate) struct BadMessage;
+#[error("unknown message type {kind}, or a field of it is out of range")]
+pub(crate) struct InvalidMessage {
+    kind: u32,
+}
 
 impl ToWorker {
-    /// As it travels.
+    /// The message as bytes.
     pub(crate) fn encode(&self) -> Message {
         let mut words = Words::default();
         match *self {
@@ -102,7 +106,7 @@ impl ToWorker {
     }
 
     /// Reads a message.
-    pub(crate) fn decode(message: &Message) -> Result<Self, BadMessage> {
+    pub(crate) fn decode(message: &Message) -> Result<Self, InvalidMessage> {
         let words = Words(*message);
         let [kind, a, b, c] = words.first_four();
         match kind {
@@ -139,19 +143,19 @@ impl ToWorker {
                 .ok()
                 .filter(|us| *us <= PAUSE_US_MAX)
                 .map(|us| Self::Coalesce(RxCoalesce::Us(us)))
-                .ok_or(BadMessage),
+                .ok_or(InvalidMessage { kind }),
             8 => Ok(Self::Begin),
             9 => Ok(Self::Precede {
                 cores: a,
                 workers: b,
             }),
-            _ => Err(BadMessage),
+            _ => Err(InvalidMessage { kind }),
         }
     }
 }
 
 impl FromWorker {
-    /// As it travels.
+    /// The message as bytes.
     pub(crate) fn encode(self) -> Message {
         let mut words = Words::default();
         match self {
@@ -162,11 +166,11 @@ impl FromWorker {
     }
 
     /// Reads a message.
-    pub(crate) fn decode(message: &Message) -> Result<Self, BadMessage> {
+    pub(crate) fn decode(message: &Message) -> Result<Self, InvalidMessage> {
         match Words(*message).first_four() {
             [101, ..] => Ok(Self::Ready),
             [102, slot, generation, _] => Ok(Self::Released { slot, generation }),
-            _ => Err(BadMessage),
+            [kind, ..] => Err(InvalidMessage { kind }),
         }
     }
 }
