@@ -123,7 +123,7 @@ fn what_decides_has_no_clock_no_socket_and_no_async() {
         "server/src/model",
         "server/src/verdict",
         "server/src/metrics",
-        "server/src/coalescing",
+        "server/src/rx_batching",
         "server/src/master/placement",
         "server/src/master/books",
     ];

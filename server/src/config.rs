@@ -26,7 +26,7 @@ use metronome_proto::{
 use metronome_telemetry::{LogFlags, Logs};
 use metronome_tls::{ServeFlags, ServerTlsConfig};
 
-use crate::{coalescing::RxCoalesce, ledger::SLOWEST_KEPT};
+use crate::{ledger::SLOWEST_KEPT, rx_batching::RxBatching};
 
 /// Most worker processes.
 const WORKERS_MAX: u32 = 256;
@@ -144,8 +144,8 @@ pub struct Args {
     /// How long a worker lets packets gather before it reads on, µs: 0 reads each at once, 1 to
     /// 1000 saves CPU and makes times of reading up to that much later; `auto` is 0, and 250 for a
     /// worker that takes a whole core
-    #[arg(long, env = "METRONOME_RX_COALESCE", default_value_t = RxCoalesce::Auto, value_name = "US|auto")]
-    pub rx_coalesce: RxCoalesce,
+    #[arg(long, env = "METRONOME_RX_COALESCE", default_value_t = RxBatching::Auto, value_name = "US|auto")]
+    pub rx_coalesce: RxBatching,
 
     /// How the gRPC port is encrypted, and whom it lets in
     #[command(flatten)]
@@ -190,7 +190,7 @@ pub(crate) struct Config {
     pub(crate) traced_packets: u8,
     pub(crate) high_priority: bool,
     pub(crate) pin_workers: bool,
-    pub(crate) rx_coalesce: RxCoalesce,
+    pub(crate) rx_batching: RxBatching,
     /// Of the gRPC port; `None`: nothing there is encrypted.
     pub(crate) tls: Option<ServerTlsConfig>,
     /// Whoever reaches the gRPC port from another host may give orders; every result tells it.
@@ -252,7 +252,7 @@ impl TryFrom<Args> for Config {
             traced_packets: args.traced_packets,
             high_priority: args.high_priority,
             pin_workers: args.pin_workers,
-            rx_coalesce: args.rx_coalesce,
+            rx_batching: args.rx_coalesce,
             tls,
             exposed,
         })

@@ -7,13 +7,12 @@
 //! upgrade → ledger, sys               all of them → model
 //! ```
 //!
-//! `model`, `verdict`, `metrics`, `coalescing` and `master::placement` are pure. tokio and tonic
+//! `model`, `verdict`, `metrics`, `rx_batching` and `master::placement` are pure. tokio and tonic
 //! appear only in `control`. `unsafe` appears only in `sys`.
 
 #[cfg(feature = "benching")]
 #[doc(hidden)]
 pub mod benching;
-mod coalescing;
 mod config;
 mod control;
 #[cfg(feature = "fuzzing")]
@@ -24,6 +23,7 @@ mod ledger;
 mod master;
 mod metrics;
 mod model;
+mod rx_batching;
 mod store;
 mod upgrade;
 mod verdict;
@@ -38,8 +38,8 @@ use std::{
 use anyhow::Context as _;
 use metronome_telemetry::Telemetry;
 
-pub use coalescing::RxCoalesce;
 pub use config::{Args, Command, database_path};
+pub use rx_batching::RxBatching;
 pub use store::History;
 pub use worker::run_if_asked as run_as_worker_if_asked;
 
@@ -174,7 +174,7 @@ fn serve_with(
         static_key: config.static_key,
         high_priority: config.high_priority,
         pin_workers: config.pin_workers,
-        rx_coalesce: config.rx_coalesce,
+        rx_batching: config.rx_batching,
         ledger,
     })?;
     let dimensions = Dimensions {

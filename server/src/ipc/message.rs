@@ -11,8 +11,8 @@ use metronome_proto::{
 
 use super::admission::AdmissionKey;
 use crate::{
-    coalescing::{PAUSE_US_MAX, RxCoalesce},
     model::AgentShare,
+    rx_batching::{PAUSE_US_MAX, RxBatching},
 };
 
 /// Bytes of every message.
@@ -41,7 +41,7 @@ pub(crate) enum ToWorker {
     /// Finish the batch and exit: the connections go to others.
     Quit,
     /// Read like this from now on.
-    Coalesce(RxCoalesce),
+    SetRxBatching(RxBatching),
     /// Take real-time priority, as far as the system grants it to one of so many workers on so many
     /// cores.
     Precede { cores: u32, workers: u32 },
@@ -97,8 +97,8 @@ impl ToWorker {
             }
             Self::Cut { slot, generation } => words.all(5, [slot, generation, 0]),
             Self::Quit => words.all(6, [0; 3]),
-            Self::Coalesce(RxCoalesce::Auto) => words.all(7, [0; 3]),
-            Self::Coalesce(RxCoalesce::Us(us)) => words.all(7, [1, u32::from(us), 0]),
+            Self::SetRxBatching(RxBatching::Auto) => words.all(7, [0; 3]),
+            Self::SetRxBatching(RxBatching::Us(us)) => words.all(7, [1, u32::from(us), 0]),
             Self::Begin => words.all(8, [0; 3]),
             Self::Precede { cores, workers } => words.all(9, [cores, workers, 0]),
         }
@@ -138,11 +138,11 @@ impl ToWorker {
                 generation: b,
             }),
             6 => Ok(Self::Quit),
-            7 if a == 0 => Ok(Self::Coalesce(RxCoalesce::Auto)),
+            7 if a == 0 => Ok(Self::SetRxBatching(RxBatching::Auto)),
             7 => u16::try_from(b)
                 .ok()
                 .filter(|us| *us <= PAUSE_US_MAX)
-                .map(|us| Self::Coalesce(RxCoalesce::Us(us)))
+                .map(|us| Self::SetRxBatching(RxBatching::Us(us)))
                 .ok_or(InvalidMessage { kind }),
             8 => Ok(Self::Begin),
             9 => Ok(Self::Precede {
@@ -264,8 +264,8 @@ mod tests {
                 cores: 2,
                 workers: 3,
             },
-            ToWorker::Coalesce(RxCoalesce::Auto),
-            ToWorker::Coalesce(RxCoalesce::Us(1_000)),
+            ToWorker::SetRxBatching(RxBatching::Auto),
+            ToWorker::SetRxBatching(RxBatching::Us(1_000)),
         ] {
             let decoded = ToWorker::decode(&message.encode()).unwrap();
             assert_eq!(format!("{decoded:?}"), format!("{message:?}"));

@@ -58,10 +58,10 @@ use tracing::{error, info, warn};
 
 use self::{books::Books, seats::Seats, workers::Worker};
 use crate::{
-    coalescing::RxCoalesce,
     ipc::{AdmissionKey, AdmissionKeys, FromWorker, MESSAGE_BYTES, ToWorker},
     ledger::{Ledger, RUNS_MAX},
     model::AgentShare,
+    rx_batching::RxBatching,
 };
 
 /// How often the loop comes round when nothing happens.
@@ -104,7 +104,7 @@ pub(crate) struct Settings {
     /// Pin worker i to the i-th core of those allowed.
     pub(crate) pin_workers: bool,
     /// How the workers read.
-    pub(crate) rx_coalesce: RxCoalesce,
+    pub(crate) rx_batching: RxBatching,
     /// Of the server that this one is to succeed; its workers start, and all else waits.
     pub(crate) ledger: Option<Ledger>,
 }
@@ -126,7 +126,7 @@ struct Master {
     accept_raw: bool,
     high_priority: bool,
     pin_workers: bool,
-    rx_coalesce: RxCoalesce,
+    rx_batching: RxBatching,
     executable: Executable,
     epoll: OwnedFd,
     requests: mpsc::Receiver<Request>,
@@ -251,7 +251,7 @@ impl Master {
             accept_raw: settings.accept_raw,
             high_priority: settings.high_priority,
             pin_workers: settings.pin_workers,
-            rx_coalesce: settings.rx_coalesce,
+            rx_batching: settings.rx_batching,
             executable: Executable::current()
                 .context("this executable cannot be opened to start workers from")?,
             epoll,
@@ -449,7 +449,7 @@ impl Master {
                 None,
             );
         }
-        self.say(index, ToWorker::Coalesce(self.rx_coalesce), None);
+        self.say(index, ToWorker::SetRxBatching(self.rx_batching), None);
         if self.phase != Phase::Waiting {
             self.say(index, ToWorker::Begin, None);
         }

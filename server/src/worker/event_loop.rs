@@ -4,7 +4,7 @@
 //! others by at most one buffer. Connections that have not said who they are, and those that were
 //! refused, wait in a lobby: it is one more thing that is ready, and few of them are served in a
 //! turn, so that a crowd of strangers delays a client by no more than that. Between two turns the
-//! loop may pause ([`crate::coalescing`]).
+//! loop may pause ([`crate::batched_reads`]).
 
 use std::{
     io,
@@ -23,9 +23,9 @@ use rustix::event::{
 
 use super::connection::{Connection, Next, Reading};
 use crate::{
-    coalescing::{Coalescing, RxCoalesce, Turn},
     ipc::{AdmissionKeys, FromWorker, MESSAGE_BYTES, ToWorker},
     ledger::{CommitWriter as _, Ledger, ReleaseStore, WorkerLine},
+    rx_batching::{BatchedReads, RxBatching, Turn},
 };
 
 /// The longest wait: how often deadlines are looked at and the heartbeat shows at least.
@@ -69,7 +69,7 @@ pub(super) struct EventLoop {
     unsaid: Vec<FromWorker>,
     /// The master serves, so that the line in the ledger is ours to write.
     has_begun: bool,
-    coalescing: Coalescing,
+    batched_reads: BatchedReads,
     precedence: Precedence,
     /// Of this turn.
     chores: usize,
@@ -114,7 +114,7 @@ impl EventLoop {
             looked_at: 0,
             unsaid: Vec::new(),
             has_begun: false,
-            coalescing: Coalescing::new(RxCoalesce::Us(0)),
+            batched_reads: BatchedReads::new(RxBatching::Us(0)),
             precedence: Precedence::none(),
             chores: CHORES_PER_TURN,
         })
@@ -129,7 +129,7 @@ impl EventLoop {
             // A round of looks that is not done goes on whether or not something happens.
             let timeout_ns = if self.looked_at > 0 { 0 } else { WAIT_MAX_NS };
             wait(&self.epoll, &mut events, timeout_ns)?;
-            let least = if self.coalescing.is_in_rounds() {
+            let least = if self.batched_reads.is_batching() {
                 CHORES_PER_ROUND
             } else {
                 CHORES_PER_TURN
@@ -189,9 +189,9 @@ impl EventLoop {
     }
 
     fn let_packets_gather(&mut self, now_ns: u64, turn: Turn, of_strangers: Turn) {
-        let pause_ns = self
-            .coalescing
-            .pause_ns(now_ns, turn, of_strangers, clock::thread_cpu_ns);
+        let pause_ns =
+            self.batched_reads
+                .pause_ns(now_ns, turn, of_strangers, clock::thread_cpu_ns);
         if pause_ns > 0 {
             clock::sleep_until(now_ns.saturating_add(pause_ns));
             add(&self.line().pauses, 1);
@@ -348,7 +348,9 @@ impl EventLoop {
                 (Ok(ToWorker::Dismiss { run }), None) => self.dismiss(run),
                 (Ok(ToWorker::Cut { slot, generation }), None) => self.cut(slot, generation),
                 (Ok(ToWorker::Begin), None) => self.has_begun = true,
-                (Ok(ToWorker::Coalesce(asked)), None) => self.coalescing = Coalescing::new(asked),
+                (Ok(ToWorker::SetRxBatching(asked)), None) => {
+                    self.batched_reads = BatchedReads::new(asked)
+                }
                 (Ok(ToWorker::Precede { cores, workers }), None) => {
                     self.precedence =
                         Precedence::take(Terms::of_reader(cores as usize, workers as usize));

@@ -32,19 +32,19 @@ const BYTES_PER_READ_MAX: u64 = 16 * metronome_proto::packet::FRAME_BYTES as u64
 
 /// How long rounds last until exact mode is tried again, ns: doubled each time that it is
 /// overloaded again at once, so that trying costs the less the longer an overload lasts.
-const ROUNDS_NS_MIN: u64 = 1_000_000_000;
-const ROUNDS_NS_MAX: u64 = 16_000_000_000;
+const BATCHING_NS_MIN: u64 = 1_000_000_000;
+const BATCHING_NS_MAX: u64 = 16_000_000_000;
 
 /// What the user wants.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum RxCoalesce {
+pub enum RxBatching {
     /// Exact while the worker keeps up, rounds of 250 µs while it does not.
     Auto,
     /// Rounds with a pause of so many µs, 1 to [`PAUSE_US_MAX`]; 0 is exact mode, always.
     Us(u16),
 }
 
-impl FromStr for RxCoalesce {
+impl FromStr for RxBatching {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -57,7 +57,7 @@ impl FromStr for RxCoalesce {
     }
 }
 
-impl fmt::Display for RxCoalesce {
+impl fmt::Display for RxBatching {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => formatter.write_str("auto"),
@@ -79,8 +79,8 @@ pub(crate) struct Turn {
 
 /// Decides after each turn of one worker.
 #[derive(Clone, Debug)]
-pub(crate) struct Coalescing {
-    asked: RxCoalesce,
+pub(crate) struct BatchedReads {
+    asked: RxBatching,
     /// Between two turns, ns; 0 in exact mode.
     pause_ns: u64,
     look_ns: u64,
@@ -89,15 +89,15 @@ pub(crate) struct Coalescing {
     /// Of clients and of strangers since the last look: reads and bytes.
     since_look: [Turn; 2],
     /// How long the next rounds last, should there be an overload at the next look.
-    rounds_ns: u64,
+    batching_ns: u64,
 }
 
-impl Coalescing {
+impl BatchedReads {
     /// A worker that has not read yet.
-    pub(crate) fn new(asked: RxCoalesce) -> Self {
+    pub(crate) fn new(asked: RxBatching) -> Self {
         let pause_ns = match asked {
-            RxCoalesce::Auto => 0,
-            RxCoalesce::Us(us) => u64::from(us) * 1_000,
+            RxBatching::Auto => 0,
+            RxBatching::Us(us) => u64::from(us) * 1_000,
         };
         let since_look = [Turn::default(); 2];
         Self {
@@ -107,7 +107,7 @@ impl Coalescing {
             looked_ns: 0,
             cpu_ns: 0,
             since_look,
-            rounds_ns: ROUNDS_NS_MIN,
+            batching_ns: BATCHING_NS_MIN,
         }
     }
 
@@ -126,14 +126,14 @@ impl Coalescing {
             sum.reads = sum.reads.saturating_add(turn.reads);
             sum.bytes = sum.bytes.saturating_add(turn.bytes);
         }
-        if self.asked == RxCoalesce::Auto && now_ns >= self.look_ns {
+        if self.asked == RxBatching::Auto && now_ns >= self.look_ns {
             self.look(now_ns, used_cpu_ns());
         }
         if turn.has_left_over { 0 } else { self.pause_ns }
     }
 
     /// Whether packets are let gather as things stand.
-    pub(crate) fn is_in_rounds(&self) -> bool {
+    pub(crate) fn is_batching(&self) -> bool {
         self.pause_ns > 0
     }
 
@@ -143,7 +143,7 @@ impl Coalescing {
             cpu_ns.saturating_sub(self.cpu_ns),
         );
         let is_first = self.looked_ns == 0;
-        let was_in_rounds = self.is_in_rounds();
+        let was_batching = self.is_batching();
         let [Turn { reads, bytes, .. }, strangers] = std::mem::take(&mut self.since_look);
         // A core that strangers keep busy is none that clients would leave free by being read in
         // rounds.
@@ -154,19 +154,19 @@ impl Coalescing {
         };
         let is_of_clients = cost(strangers.reads, strangers.bytes) <= cost(reads, bytes);
         let is_overloaded = !is_first
-            && !was_in_rounds
+            && !was_batching
             && is_of_clients
             && bytes <= reads.saturating_mul(BYTES_PER_READ_MAX)
             && u128::from(used_ns) * 100 > u128::from(elapsed_ns) * u128::from(CPU_PERCENT_MAX);
         (self.looked_ns, self.cpu_ns) = (now_ns, cpu_ns);
         if is_overloaded {
             self.pause_ns = OVERLOAD_PAUSE_NS;
-            self.look_ns = now_ns.saturating_add(self.rounds_ns);
-            self.rounds_ns = (self.rounds_ns * 2).min(ROUNDS_NS_MAX);
+            self.look_ns = now_ns.saturating_add(self.batching_ns);
+            self.batching_ns = (self.batching_ns * 2).min(BATCHING_NS_MAX);
         } else {
-            if !was_in_rounds {
+            if !was_batching {
                 // A whole look in exact mode without an overload: the next one is a new one.
-                self.rounds_ns = ROUNDS_NS_MIN;
+                self.batching_ns = BATCHING_NS_MIN;
             }
             self.pause_ns = 0;
             self.look_ns = now_ns.saturating_add(LOOK_EVERY_NS);
@@ -196,12 +196,12 @@ mod tests {
     /// Runs a worker whose exact mode takes `exact_percent` of a core, rounds a quarter of that,
     /// for so many looks of 100 ms; returns how many of these were in rounds.
     fn looks_in_rounds(
-        coalescing: &mut Coalescing,
+        batched_reads: &mut BatchedReads,
         start_ns: u64,
         exact_percent: u64,
         looks: u64,
     ) -> u64 {
-        let (mut cpu_ns, mut in_rounds, mut pause_ns) = (7, 0, 0);
+        let (mut cpu_ns, mut batched, mut pause_ns) = (7, 0, 0);
         for look in 1..=looks {
             let now_ns = start_ns + look * LOOK_EVERY_NS;
             let percent = if pause_ns > 0 {
@@ -210,33 +210,33 @@ mod tests {
                 exact_percent
             };
             cpu_ns += LOOK_EVERY_NS / 100 * percent.min(100);
-            pause_ns = coalescing.pause_ns(now_ns, ONE_PACKET, NOTHING, || cpu_ns);
-            in_rounds += u64::from(pause_ns > 0);
+            pause_ns = batched_reads.pause_ns(now_ns, ONE_PACKET, NOTHING, || cpu_ns);
+            batched += u64::from(pause_ns > 0);
         }
-        in_rounds
+        batched
     }
 
     #[test]
     fn a_worker_that_keeps_up_never_pauses() {
         assert_eq!(
-            looks_in_rounds(&mut Coalescing::new(RxCoalesce::Auto), 0, 90, 10_000),
+            looks_in_rounds(&mut BatchedReads::new(RxBatching::Auto), 0, 90, 10_000),
             0
         );
     }
 
     #[test]
     fn an_overload_is_read_in_rounds_and_tried_again_ever_more_rarely() {
-        let in_rounds = looks_in_rounds(&mut Coalescing::new(RxCoalesce::Auto), 0, 100, 1_000);
-        assert!(in_rounds > 970, "{in_rounds}");
+        let batched = looks_in_rounds(&mut BatchedReads::new(RxBatching::Auto), 0, 100, 1_000);
+        assert!(batched > 970, "{batched}");
     }
 
     #[test]
     fn it_ends_with_its_cause_and_a_new_one_starts_small() {
-        let mut coalescing = Coalescing::new(RxCoalesce::Auto);
-        looks_in_rounds(&mut coalescing, 0, 100, 1_000);
+        let mut batched_reads = BatchedReads::new(RxBatching::Auto);
+        looks_in_rounds(&mut batched_reads, 0, 100, 1_000);
         // What is under way lasts at most the longest rounds.
-        assert!(looks_in_rounds(&mut coalescing, 1_000 * LOOK_EVERY_NS, 50, 500) <= 161);
-        assert_eq!(coalescing.rounds_ns, ROUNDS_NS_MIN);
+        assert!(looks_in_rounds(&mut batched_reads, 1_000 * LOOK_EVERY_NS, 50, 500) <= 161);
+        assert_eq!(batched_reads.batching_ns, BATCHING_NS_MIN);
     }
 
     #[test]
@@ -293,24 +293,24 @@ mod tests {
 
     /// After two looks between which the worker used all of its core.
     fn pause_of_a_busy_core(turn: Turn, of_strangers: Turn) -> u64 {
-        let mut coalescing = Coalescing::new(RxCoalesce::Auto);
-        coalescing.pause_ns(LOOK_EVERY_NS, turn, of_strangers, || LOOK_EVERY_NS);
-        coalescing.pause_ns(2 * LOOK_EVERY_NS, turn, of_strangers, || 2 * LOOK_EVERY_NS)
+        let mut batched_reads = BatchedReads::new(RxBatching::Auto);
+        batched_reads.pause_ns(LOOK_EVERY_NS, turn, of_strangers, || LOOK_EVERY_NS);
+        batched_reads.pause_ns(2 * LOOK_EVERY_NS, turn, of_strangers, || 2 * LOOK_EVERY_NS)
     }
 
     #[test]
     fn a_flag_is_auto_or_at_most_a_millisecond() {
         for (text, asked) in [
-            ("auto", RxCoalesce::Auto),
-            ("0", RxCoalesce::Us(0)),
-            ("1000", RxCoalesce::Us(1_000)),
+            ("auto", RxBatching::Auto),
+            ("0", RxBatching::Us(0)),
+            ("1000", RxBatching::Us(1_000)),
         ] {
             assert_eq!(text.parse(), Ok(asked));
             assert_eq!(asked.to_string(), text);
         }
         for text in ["", "1001", "-1", "1.5", "on", "65536", "500us"] {
             assert!(
-                text.parse::<RxCoalesce>()
+                text.parse::<RxBatching>()
                     .unwrap_err()
                     .contains("0 to 1000 µs"),
                 "{text}"
@@ -321,23 +321,23 @@ mod tests {
     proptest! {
         #[test]
         fn a_pause_that_was_asked_for_is_kept_whatever_the_load(us in 0..=PAUSE_US_MAX, now_ns: u64, cpu_ns: u64) {
-            let mut coalescing = Coalescing::new(RxCoalesce::Us(us));
-            prop_assert_eq!(coalescing.pause_ns(now_ns, ONE_PACKET, NOTHING, || cpu_ns), u64::from(us) * 1_000);
+            let mut batched_reads = BatchedReads::new(RxBatching::Us(us));
+            prop_assert_eq!(batched_reads.pause_ns(now_ns, ONE_PACKET, NOTHING, || cpu_ns), u64::from(us) * 1_000);
         }
 
         #[test]
         fn what_is_left_over_never_waits_for_a_pause(us in 0..=PAUSE_US_MAX, now_ns: u64, reads: u64, bytes: u64) {
-            for asked in [RxCoalesce::Auto, RxCoalesce::Us(us)] {
+            for asked in [RxBatching::Auto, RxBatching::Us(us)] {
                 let turn = Turn { reads, bytes, has_left_over: true };
-                prop_assert_eq!(Coalescing::new(asked).pause_ns(now_ns, turn, NOTHING, || 0), 0);
+                prop_assert_eq!(BatchedReads::new(asked).pause_ns(now_ns, turn, NOTHING, || 0), 0);
             }
         }
 
         #[test]
         fn clocks_of_any_kind_are_survived(looks in prop::collection::vec((any::<u64>(), any::<u64>()), 0..50)) {
-            let mut coalescing = Coalescing::new(RxCoalesce::Auto);
+            let mut batched_reads = BatchedReads::new(RxBatching::Auto);
             for (now_ns, cpu_ns) in looks {
-                let pause_ns = coalescing.pause_ns(now_ns, Turn { bytes: cpu_ns, ..ONE_PACKET }, NOTHING, || cpu_ns);
+                let pause_ns = batched_reads.pause_ns(now_ns, Turn { bytes: cpu_ns, ..ONE_PACKET }, NOTHING, || cpu_ns);
                 prop_assert!(pause_ns == 0 || pause_ns == OVERLOAD_PAUSE_NS);
             }
         }
