@@ -1,12 +1,11 @@
-//! How long a worker lets packets gather before it reads on: exact mode, rounds, or what the load
-//! asks for.
+//! Batched reads: how long a worker lets packets gather before it reads again.
 //!
 //! In exact mode a worker waits for the next packet and reads it at once: a wake-up and a read for
-//! each, and the truest time of reading. In rounds it pauses after each turn; what comes meanwhile
-//! is read together, at the price of a time of reading that is up to one pause late, and of echoes
-//! that are. An idle worker waits in both, so the first packet after a silence is always read at
-//! once; and while a turn leaves something behind, the next one follows without a pause, so no
-//! packet waits for two.
+//! each packet, and the most accurate read time. With batched reads it pauses after each turn of
+//! its loop. What arrives meanwhile is read together; the price is a read time that is up to one
+//! pause late, and echoes that are late by as much. An idle worker waits for events in both modes,
+//! so the first packet after a silence is always read at once. While a turn leaves something
+//! unread, the next turn follows without a pause, so no packet waits for two pauses.
 //!
 //! Pure: no clock, no socket. Times are ns of CLOCK_MONOTONIC and of CPU.
 
@@ -22,25 +21,25 @@ pub(crate) const OVERLOAD_PAUSE_NS: u64 = 250_000;
 /// How often a worker in automatic mode looks at how much CPU it has used, ns.
 const LOOK_EVERY_NS: u64 = 100_000_000;
 
-/// With more than this share of a core, in hundredths, it does not keep up: what is left is less
-/// than the kernel's own work on that core.
+/// A worker that uses more than this share of a core, in percent, does not keep up: what is left is
+/// less than the kernel's own work on that core.
 const CPU_PERCENT_MAX: u64 = 95;
 
-/// Reads that bring more bytes than this on average are dear by their bytes, not by their number:
-/// gathering would only hold the load up. 16 packets.
+/// Reads that bring more bytes than this on average cost by their bytes, not by their number:
+/// batching them would only slow the load down. 16 packets.
 const BYTES_PER_READ_MAX: u64 = 16 * metronome_proto::packet::FRAME_BYTES as u64;
 
-/// How long rounds last until exact mode is tried again, ns: doubled each time that it is
-/// overloaded again at once, so that trying costs the less the longer an overload lasts.
+/// How long reads are batched until exact mode is tried again, ns. Doubled each time that exact
+/// mode is overloaded again at once, so that trying costs less the longer an overload lasts.
 const BATCHING_NS_MIN: u64 = 1_000_000_000;
 const BATCHING_NS_MAX: u64 = 16_000_000_000;
 
-/// What the user wants.
+/// What the user asks for with `--rx-coalesce`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RxBatching {
-    /// Exact while the worker keeps up, rounds of 250 µs while it does not.
+    /// Exact while the worker keeps up, batched with pauses of 250 µs while it does not.
     Auto,
-    /// Rounds with a pause of so many µs, 1 to [`PAUSE_US_MAX`]; 0 is exact mode, always.
+    /// Batched with a pause of so many µs, 1 to [`PAUSE_US_MAX`]; 0 is exact mode, always.
     Us(u16),
 }
 
@@ -66,14 +65,14 @@ impl fmt::Display for RxBatching {
     }
 }
 
-/// What one turn of a worker, or several, brought.
+/// What one turn of a worker's loop, or several, have read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Turn {
     /// Reads that brought bytes.
     pub(crate) reads: u64,
     pub(crate) bytes: u64,
-    /// More is ready already: a read filled its buffer, or more connections were ready than a turn
-    /// serves.
+    /// More is ready already: a read filled its buffer, or more connections were ready than one
+    /// turn serves.
     pub(crate) has_left_over: bool,
 }
 
@@ -86,9 +85,10 @@ pub(crate) struct BatchedReads {
     look_ns: u64,
     looked_ns: u64,
     cpu_ns: u64,
-    /// Of clients and of strangers since the last look: reads and bytes.
+    /// Reads and bytes since the last look: of clients, and of connections that have not
+    /// authenticated.
     since_look: [Turn; 2],
-    /// How long the next rounds last, should there be an overload at the next look.
+    /// How long reads will be batched if the next look finds an overload.
     batching_ns: u64,
 }
 
@@ -111,18 +111,18 @@ impl BatchedReads {
         }
     }
 
-    /// How long to let packets gather after this turn, ns: what it brought of clients and what of
-    /// strangers. `used_cpu_ns` tells the CPU that the worker has used in all; it is asked only
-    /// when a look is due.
+    /// How long to let packets gather after this turn, ns. The turn has read from clients and from
+    /// connections that have not authenticated. `used_cpu_ns` gives the CPU time that the worker
+    /// has used in all; it is called only when a look is due.
     #[inline]
     pub(crate) fn pause_ns(
         &mut self,
         now_ns: u64,
         turn: Turn,
-        of_strangers: Turn,
+        unauthenticated: Turn,
         used_cpu_ns: impl FnOnce() -> u64,
     ) -> u64 {
-        for (sum, turn) in self.since_look.iter_mut().zip([turn, of_strangers]) {
+        for (sum, turn) in self.since_look.iter_mut().zip([turn, unauthenticated]) {
             sum.reads = sum.reads.saturating_add(turn.reads);
             sum.bytes = sum.bytes.saturating_add(turn.bytes);
         }
@@ -132,7 +132,7 @@ impl BatchedReads {
         if turn.has_left_over { 0 } else { self.pause_ns }
     }
 
-    /// Whether packets are let gather as things stand.
+    /// Whether reads are batched at present.
     pub(crate) fn is_batching(&self) -> bool {
         self.pause_ns > 0
     }
@@ -144,18 +144,19 @@ impl BatchedReads {
         );
         let is_first = self.looked_ns == 0;
         let was_batching = self.is_batching();
-        let [Turn { reads, bytes, .. }, strangers] = std::mem::take(&mut self.since_look);
-        // A core that strangers keep busy is none that clients would leave free by being read in
-        // rounds.
+        let [Turn { reads, bytes, .. }, unauthenticated] = std::mem::take(&mut self.since_look);
+        // Where connections without authentication keep the core busy, batching the clients' reads
+        // would not free it.
         let cost = |reads: u64, bytes: u64| {
             reads
                 .saturating_mul(BYTES_PER_READ_MAX)
                 .saturating_add(bytes)
         };
-        let is_of_clients = cost(strangers.reads, strangers.bytes) <= cost(reads, bytes);
+        let clients_cause_it =
+            cost(unauthenticated.reads, unauthenticated.bytes) <= cost(reads, bytes);
         let is_overloaded = !is_first
             && !was_batching
-            && is_of_clients
+            && clients_cause_it
             && bytes <= reads.saturating_mul(BYTES_PER_READ_MAX)
             && u128::from(used_ns) * 100 > u128::from(elapsed_ns) * u128::from(CPU_PERCENT_MAX);
         (self.looked_ns, self.cpu_ns) = (now_ns, cpu_ns);
@@ -165,7 +166,7 @@ impl BatchedReads {
             self.batching_ns = (self.batching_ns * 2).min(BATCHING_NS_MAX);
         } else {
             if !was_batching {
-                // A whole look in exact mode without an overload: the next one is a new one.
+                // A whole look in exact mode without an overload: the next overload is a new one.
                 self.batching_ns = BATCHING_NS_MIN;
             }
             self.pause_ns = 0;
@@ -193,9 +194,9 @@ mod tests {
         has_left_over: false,
     };
 
-    /// Runs a worker whose exact mode takes `exact_percent` of a core, rounds a quarter of that,
-    /// for so many looks of 100 ms; returns how many of these were in rounds.
-    fn looks_in_rounds(
+    /// Runs a worker whose exact mode takes `exact_percent` of a core and whose batched reads take
+    /// a quarter of that, for so many looks of 100 ms; returns how many of these were batched.
+    fn looks_batched(
         batched_reads: &mut BatchedReads,
         start_ns: u64,
         exact_percent: u64,
@@ -219,23 +220,23 @@ mod tests {
     #[test]
     fn a_worker_that_keeps_up_never_pauses() {
         assert_eq!(
-            looks_in_rounds(&mut BatchedReads::new(RxBatching::Auto), 0, 90, 10_000),
+            looks_batched(&mut BatchedReads::new(RxBatching::Auto), 0, 90, 10_000),
             0
         );
     }
 
     #[test]
-    fn an_overload_is_read_in_rounds_and_tried_again_ever_more_rarely() {
-        let batched = looks_in_rounds(&mut BatchedReads::new(RxBatching::Auto), 0, 100, 1_000);
+    fn an_overload_is_read_in_batches_and_exact_mode_is_tried_ever_more_rarely() {
+        let batched = looks_batched(&mut BatchedReads::new(RxBatching::Auto), 0, 100, 1_000);
         assert!(batched > 970, "{batched}");
     }
 
     #[test]
     fn it_ends_with_its_cause_and_a_new_one_starts_small() {
         let mut batched_reads = BatchedReads::new(RxBatching::Auto);
-        looks_in_rounds(&mut batched_reads, 0, 100, 1_000);
-        // What is under way lasts at most the longest rounds.
-        assert!(looks_in_rounds(&mut batched_reads, 1_000 * LOOK_EVERY_NS, 50, 500) <= 161);
+        looks_batched(&mut batched_reads, 0, 100, 1_000);
+        // Batching that has begun lasts at most the longest time.
+        assert!(looks_batched(&mut batched_reads, 1_000 * LOOK_EVERY_NS, 50, 500) <= 161);
         assert_eq!(batched_reads.batching_ns, BATCHING_NS_MIN);
     }
 
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_who_keep_a_worker_busy_hold_no_client_up() {
+    fn unauthenticated_connections_that_keep_a_worker_busy_delay_no_client() {
         let bulk = Turn {
             reads: 1,
             bytes: 65_536,
@@ -276,26 +277,28 @@ mod tests {
             bytes: 32,
             ..NOTHING
         };
-        for (of_strangers, pause_ns) in [
+        for (unauthenticated, pause_ns) in [
             (bulk, 0),
             (many, 0),
             (few, OVERLOAD_PAUSE_NS),
             (NOTHING, OVERLOAD_PAUSE_NS),
         ] {
             assert_eq!(
-                pause_of_a_busy_core(ONE_PACKET, of_strangers),
+                pause_of_a_busy_core(ONE_PACKET, unauthenticated),
                 pause_ns,
-                "{of_strangers:?}"
+                "{unauthenticated:?}"
             );
         }
         assert_eq!(pause_of_a_busy_core(NOTHING, bulk), 0);
     }
 
     /// After two looks between which the worker used all of its core.
-    fn pause_of_a_busy_core(turn: Turn, of_strangers: Turn) -> u64 {
+    fn pause_of_a_busy_core(turn: Turn, unauthenticated: Turn) -> u64 {
         let mut batched_reads = BatchedReads::new(RxBatching::Auto);
-        batched_reads.pause_ns(LOOK_EVERY_NS, turn, of_strangers, || LOOK_EVERY_NS);
-        batched_reads.pause_ns(2 * LOOK_EVERY_NS, turn, of_strangers, || 2 * LOOK_EVERY_NS)
+        batched_reads.pause_ns(LOOK_EVERY_NS, turn, unauthenticated, || LOOK_EVERY_NS);
+        batched_reads.pause_ns(2 * LOOK_EVERY_NS, turn, unauthenticated, || {
+            2 * LOOK_EVERY_NS
+        })
     }
 
     #[test]

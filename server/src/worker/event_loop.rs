@@ -4,7 +4,7 @@
 //! others by at most one buffer. Connections that have not said who they are, and those that were
 //! refused, wait in a lobby: it is one more thing that is ready, and few of them are served in a
 //! turn, so that a crowd of strangers delays a client by no more than that. Between two turns the
-//! loop may pause ([`crate::batched_reads`]).
+//! loop may pause ([`crate::rx_batching`]).
 
 use std::{
     io,
@@ -141,7 +141,7 @@ impl EventLoop {
                 ..Turn::default()
             };
             // Apart: what a stranger sends does not decide how clients are read.
-            let mut of_strangers = Turn::default();
+            let mut unauthenticated = Turn::default();
             let mut has_served = false;
             for event in &events {
                 match event.data.u64() {
@@ -151,7 +151,7 @@ impl EventLoop {
                         Flow::Exit => return Ok(()),
                     },
                     LOBBY => {
-                        now_ns = self.serve_lobby(&mut of_strangers)?.max(now_ns);
+                        now_ns = self.serve_lobby(&mut unauthenticated)?.max(now_ns);
                         has_served = true;
                     }
                     slot => {
@@ -172,7 +172,7 @@ impl EventLoop {
             // For the same reason not even a 0 is added by a worker without connections.
             if has_served {
                 add(&line.wakeups, 1);
-                add(&line.reads, turn.reads + of_strangers.reads);
+                add(&line.reads, turn.reads + unauthenticated.reads);
             }
             self.precedence.review(now_ns);
             if now_ns >= look_again_ns {
@@ -183,15 +183,15 @@ impl EventLoop {
                 }
             }
             if has_served {
-                self.let_packets_gather(now_ns, turn, of_strangers);
+                self.let_packets_gather(now_ns, turn, unauthenticated);
             }
         }
     }
 
-    fn let_packets_gather(&mut self, now_ns: u64, turn: Turn, of_strangers: Turn) {
+    fn let_packets_gather(&mut self, now_ns: u64, turn: Turn, unauthenticated: Turn) {
         let pause_ns =
             self.batched_reads
-                .pause_ns(now_ns, turn, of_strangers, clock::thread_cpu_ns);
+                .pause_ns(now_ns, turn, unauthenticated, clock::thread_cpu_ns);
         if pause_ns > 0 {
             clock::sleep_until(now_ns.saturating_add(pause_ns));
             add(&self.line().pauses, 1);
