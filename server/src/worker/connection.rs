@@ -39,7 +39,7 @@ pub(super) struct Connection {
     pub(super) slot: u32,
     pub(super) generation: u32,
     /// Where it waits: among those that nobody knows, or among the clients.
-    pub(super) is_in_lobby: bool,
+    pub(super) waits_unauthenticated: bool,
     counters: ConnectionCounters,
     /// When it is ended if nothing happens before; `u64::MAX` for never.
     deadline_ns: u64,
@@ -47,7 +47,7 @@ pub(super) struct Connection {
 
 /// What one receive brought.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Reading {
+pub(super) struct Received {
     /// When it was, ns; 0 when nothing had come, not even an end.
     pub(super) at_ns: u64,
     /// Bytes taken from the socket.
@@ -57,7 +57,7 @@ pub(super) struct Reading {
     pub(super) next: Next,
 }
 
-impl Reading {
+impl Received {
     /// No bytes.
     fn empty(at_ns: u64, next: Next) -> Self {
         Self {
@@ -77,7 +77,7 @@ pub(super) enum Next {
     /// Part of a reply could not be written: wake for that as well.
     ReadAndWrite,
     /// The counters says how it ended; let go of it.
-    LetGo,
+    Release,
 }
 
 impl Connection {
@@ -98,23 +98,23 @@ impl Connection {
             socket,
             slot,
             generation,
-            is_in_lobby: false,
+            waits_unauthenticated: false,
             counters,
             deadline_ns: u64::MAX,
         };
-        connection.is_in_lobby = connection.is_stranger();
+        connection.waits_unauthenticated = connection.is_unauthenticated();
         connection.deadline_ns = connection.deadline(opened_ns, now_ns());
         Some(connection)
     }
 
     /// Receives once and works it off.
-    pub(super) fn read(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) -> Reading {
+    pub(super) fn read(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) -> Received {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
-            return Reading::empty(0, Next::LetGo);
+            return Received::empty(0, Next::Release);
         };
         let at = place_partial_frame(record, &self.counters, &ReleaseStore);
         match receive_into(&self.socket, &record.buffer.0, at) {
-            Ok(0) => Reading::empty(now_ns(), self.end_of_stream(record)),
+            Ok(0) => Received::empty(now_ns(), self.end_of_stream(record)),
             Ok(taken) => {
                 let read_ns = now_ns();
                 let admission = ConnectionAdmission {
@@ -136,7 +136,7 @@ impl Connection {
                     self.deadline_ns = self.deadline(read_ns, read_ns);
                 }
                 let is_full = at + taken == BUFFER_BYTES;
-                Reading {
+                Received {
                     at_ns: read_ns,
                     bytes: taken,
                     is_full,
@@ -145,9 +145,9 @@ impl Connection {
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {
-                    Reading::empty(0, Next::Read)
+                    Received::empty(0, Next::Read)
                 }
-                _ => Reading::empty(now_ns(), self.end(record, End::Broken)),
+                _ => Received::empty(now_ns(), self.end(record, End::Broken)),
             },
         }
     }
@@ -204,14 +204,14 @@ impl Connection {
     }
 
     /// It has not said who it is, or was refused.
-    pub(super) fn is_stranger(&self) -> bool {
+    pub(super) fn is_unauthenticated(&self) -> bool {
         matches!(self.counters.stage, Stage::Opening | Stage::Refused)
     }
 
     /// It waits in the lobby and is known by now.
     #[inline]
-    pub(super) fn is_to_be_let_in(&self) -> bool {
-        self.is_in_lobby
+    pub(super) fn has_just_authenticated(&self) -> bool {
+        self.waits_unauthenticated
             && matches!(
                 self.counters.stage,
                 Stage::Packets | Stage::Raw | Stage::Ended
@@ -231,7 +231,7 @@ impl Connection {
         now_ns: u64,
     ) -> Next {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
-            return Next::LetGo;
+            return Next::Release;
         };
         match self.counters.stage {
             Stage::Opening => self.end_opening(record, ledger, admission_keys, now_ns),
@@ -252,8 +252,8 @@ impl Connection {
         admission_keys: &AdmissionKeys,
         now_ns: u64,
     ) -> Next {
-        let Reading { next, .. } = self.read(ledger, admission_keys);
-        if next == Next::LetGo || self.counters.stage != Stage::Opening {
+        let Received { next, .. } = self.read(ledger, admission_keys);
+        if next == Next::Release || self.counters.stage != Stage::Opening {
             return next;
         }
         refuse(record, &mut self.counters, Refusal::Late, &ReleaseStore);
@@ -266,10 +266,11 @@ impl Connection {
     pub(super) fn cut(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) {
         for _ in 0..BATCHES_AFTER_CUT {
             match self.read(ledger, admission_keys) {
-                Reading {
-                    next: Next::LetGo, ..
+                Received {
+                    next: Next::Release,
+                    ..
                 } => return,
-                Reading { at_ns: 0, .. } => break,
+                Received { at_ns: 0, .. } => break,
                 _ => {}
             }
         }
@@ -285,7 +286,7 @@ impl Connection {
 
     /// Tells the peer that this is the end. Our copy of the socket closes on return; the master's
     /// keeps the connection until it has heard that we let go.
-    pub(super) fn let_go(self) {
+    pub(super) fn release(self) {
         let _ = shutdown(&self.socket, Shutdown::Both);
     }
 
@@ -309,7 +310,7 @@ impl Connection {
             self.counters.end = end;
             record.commit(&self.counters, &ReleaseStore);
         }
-        Next::LetGo
+        Next::Release
     }
 
     fn deadline(&self, opened_ns: u64, now_ns: u64) -> u64 {
@@ -356,7 +357,7 @@ mod tests {
         let admission_keys = AdmissionKeys::new(true);
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&[b'x'; 70]).unwrap();
-        assert!(connection.is_overdue(now_ns()) && connection.is_stranger());
+        assert!(connection.is_overdue(now_ns()) && connection.is_unauthenticated());
         assert_eq!(
             connection.end_overdue(&ledger, &admission_keys, now_ns()),
             Next::Read
@@ -365,7 +366,7 @@ mod tests {
             (connection.counters.stage, connection.counters.packets),
             (Stage::Raw, 2)
         );
-        assert!(!connection.is_overdue(now_ns()) && !connection.is_stranger());
+        assert!(!connection.is_overdue(now_ns()) && !connection.is_unauthenticated());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use rustix::event::{
     epoll::{self, CreateFlags, Event, EventData, EventFlags},
 };
 
-use super::connection::{Connection, Next, Reading};
+use super::connection::{Connection, Next, Received};
 use crate::{
     ipc::{AdmissionKeys, FromWorker, MESSAGE_BYTES, ToWorker},
     ledger::{CommitWriter as _, Ledger, ReleaseStore, WorkerLine},
@@ -36,23 +36,23 @@ const EVENTS_MAX: usize = 256;
 
 /// Chores of one turn: messages obeyed, strangers served, connections ended since their time is up.
 /// Each takes some 10 µs, for which clients wait …
-const CHORES_PER_TURN: usize = 2;
+const CONTROL_BUDGET_EXACT: usize = 2;
 
 /// … and where clients are read in rounds, which come seldom, and have waited for longer than that.
-const CHORES_PER_ROUND: usize = 16;
+const CONTROL_BUDGET_BATCHING: usize = 16;
 
 /// A turn that serves many has more chores too, one for so many: it takes hardly longer, and a busy
 /// worker keeps up with those who come.
-const SERVED_PER_CHORE: usize = 8;
+const EVENTS_PER_CONTROL_ACTION: usize = 8;
 
-const CHORES_MAX: usize = EVENTS_MAX / SERVED_PER_CHORE;
+const CONTROL_BUDGET_MAX: usize = EVENTS_MAX / EVENTS_PER_CONTROL_ACTION;
 
 /// Connections whose deadline is looked at in one turn.
-const LOOKS_PER_TURN: usize = 256;
+const DEADLINE_CHECKS_PER_TURN: usize = 256;
 
 /// The channel's token and the lobby's; every other is a slot.
 const CHANNEL: u64 = u64::MAX;
-const LOBBY: u64 = u64::MAX - 1;
+const UNAUTHENTICATED: u64 = u64::MAX - 1;
 
 pub(super) struct EventLoop {
     index: usize,
@@ -60,19 +60,19 @@ pub(super) struct EventLoop {
     ledger: Ledger,
     admission_keys: AdmissionKeys,
     epoll: OwnedFd,
-    lobby: OwnedFd,
+    unauthenticated: OwnedFd,
     /// By slot.
     connections: Vec<Option<Box<Connection>>>,
     /// Slots whose deadline was looked at in this round; 0 between two rounds.
-    looked_at: usize,
+    next_deadline_check: usize,
     /// Said when the channel has room.
-    unsaid: Vec<FromWorker>,
+    pending_messages: Vec<FromWorker>,
     /// The master serves, so that the line in the ledger is ours to write.
     has_begun: bool,
     batched_reads: BatchedReads,
     precedence: Precedence,
     /// Of this turn.
-    chores: usize,
+    control_budget: usize,
 }
 
 /// Whether the loop goes on.
@@ -92,14 +92,19 @@ impl EventLoop {
         admission_keys: AdmissionKeys,
     ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let lobby = epoll::create(CreateFlags::CLOEXEC)?;
+        let unauthenticated = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(
             &epoll,
             &channel,
             EventData::new_u64(CHANNEL),
             EventFlags::IN,
         )?;
-        epoll::add(&epoll, &lobby, EventData::new_u64(LOBBY), EventFlags::IN)?;
+        epoll::add(
+            &epoll,
+            &unauthenticated,
+            EventData::new_u64(UNAUTHENTICATED),
+            EventFlags::IN,
+        )?;
         let connections = std::iter::repeat_with(|| None)
             .take(ledger.slots().len())
             .collect();
@@ -109,32 +114,36 @@ impl EventLoop {
             ledger,
             admission_keys,
             epoll,
-            lobby,
+            unauthenticated,
             connections,
-            looked_at: 0,
-            unsaid: Vec::new(),
+            next_deadline_check: 0,
+            pending_messages: Vec::new(),
             has_begun: false,
             batched_reads: BatchedReads::new(RxBatching::Us(0)),
             precedence: Precedence::none(),
-            chores: CHORES_PER_TURN,
+            control_budget: CONTROL_BUDGET_EXACT,
         })
     }
 
     /// Runs until the master says quit or is gone.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(EVENTS_MAX);
-        let mut look_again_ns = 0;
+        let mut check_again_ns = 0;
         loop {
             events.clear();
             // A round of looks that is not done goes on whether or not something happens.
-            let timeout_ns = if self.looked_at > 0 { 0 } else { WAIT_MAX_NS };
+            let timeout_ns = if self.next_deadline_check > 0 {
+                0
+            } else {
+                WAIT_MAX_NS
+            };
             wait(&self.epoll, &mut events, timeout_ns)?;
             let least = if self.batched_reads.is_batching() {
-                CHORES_PER_ROUND
+                CONTROL_BUDGET_BATCHING
             } else {
-                CHORES_PER_TURN
+                CONTROL_BUDGET_EXACT
             };
-            self.chores = least.max(events.len() / SERVED_PER_CHORE);
+            self.control_budget = least.max(events.len() / EVENTS_PER_CONTROL_ACTION);
             let mut now_ns = 0;
             let mut turn = Turn {
                 has_left_over: events.len() == EVENTS_MAX,
@@ -145,13 +154,15 @@ impl EventLoop {
             let mut has_served = false;
             for event in &events {
                 match event.data.u64() {
-                    CHANNEL => match self.obey()? {
+                    CHANNEL => match self.handle_messages()? {
                         Flow::On => {}
                         Flow::OnAtOnce => turn.has_left_over = true,
                         Flow::Exit => return Ok(()),
                     },
-                    LOBBY => {
-                        now_ns = self.serve_lobby(&mut unauthenticated)?.max(now_ns);
+                    UNAUTHENTICATED => {
+                        now_ns = self
+                            .serve_unauthenticated(&mut unauthenticated)?
+                            .max(now_ns);
                         has_served = true;
                     }
                     slot => {
@@ -175,11 +186,11 @@ impl EventLoop {
                 add(&line.reads, turn.reads + unauthenticated.reads);
             }
             self.precedence.review(now_ns);
-            if now_ns >= look_again_ns {
+            if now_ns >= check_again_ns {
                 self.check_deadlines(now_ns);
-                if self.looked_at == 0 {
-                    look_again_ns = now_ns + WAIT_MAX_NS;
-                    self.say_unsaid();
+                if self.next_deadline_check == 0 {
+                    check_again_ns = now_ns + WAIT_MAX_NS;
+                    self.send_pending();
                 }
             }
             if has_served {
@@ -204,21 +215,24 @@ impl EventLoop {
 
     /// Serves some of the connections of the lobby that are ready. Returns when the last was read,
     /// 0 for none.
-    fn serve_lobby(&mut self, turn: &mut Turn) -> io::Result<u64> {
-        let mut space = [const { MaybeUninit::uninit() }; CHORES_MAX];
+    fn serve_unauthenticated(&mut self, turn: &mut Turn) -> io::Result<u64> {
+        let mut space = [const { MaybeUninit::uninit() }; CONTROL_BUDGET_MAX];
         let at_once = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        let (strangers, _) =
-            match epoll::wait(&self.lobby, &mut space[..self.chores], Some(&at_once)) {
-                Err(rustix::io::Errno::INTR) => return Ok(0),
-                waited => waited?,
-            };
+        let (ready, _) = match epoll::wait(
+            &self.unauthenticated,
+            &mut space[..self.control_budget],
+            Some(&at_once),
+        ) {
+            Err(rustix::io::Errno::INTR) => return Ok(0),
+            waited => waited?,
+        };
         let mut read_ns = 0;
-        for stranger in strangers {
+        for event in ready {
             read_ns = self
-                .serve(stranger.data.u64() as usize, stranger.flags, turn)
+                .serve(event.data.u64() as usize, event.flags, turn)
                 .max(read_ns);
         }
         Ok(read_ns)
@@ -229,7 +243,7 @@ impl EventLoop {
         let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut) else {
             return 0;
         };
-        let Reading {
+        let Received {
             at_ns,
             bytes,
             is_full,
@@ -238,8 +252,8 @@ impl EventLoop {
         turn.reads += u64::from(bytes > 0);
         turn.bytes += bytes as u64;
         turn.has_left_over |= is_full;
-        if connection.is_to_be_let_in() {
-            self.let_in(slot);
+        if connection.has_just_authenticated() {
+            self.move_to_clients(slot);
         }
         let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_mut) else {
             return at_ns;
@@ -258,14 +272,14 @@ impl EventLoop {
         match next {
             Next::Read => {}
             Next::ReadAndWrite => self.watch(slot, EventFlags::IN | EventFlags::OUT),
-            Next::LetGo => self.let_go(slot),
+            Next::Release => self.release(slot),
         }
     }
 
     fn watch(&self, slot: usize, flags: EventFlags) {
         if let Some(connection) = &self.connections[slot] {
             let _ = epoll::modify(
-                self.place_of(connection),
+                self.epoll_of(connection),
                 connection,
                 EventData::new_u64(slot as u64),
                 flags,
@@ -274,21 +288,21 @@ impl EventLoop {
     }
 
     /// Where a connection waits.
-    fn place_of(&self, connection: &Connection) -> &OwnedFd {
-        if connection.is_in_lobby {
-            &self.lobby
+    fn epoll_of(&self, connection: &Connection) -> &OwnedFd {
+        if connection.waits_unauthenticated {
+            &self.unauthenticated
         } else {
             &self.epoll
         }
     }
 
     /// It is a client from now on.
-    fn let_in(&mut self, slot: usize) {
+    fn move_to_clients(&mut self, slot: usize) {
         let Some(connection) = self.connections[slot].as_mut() else {
             return;
         };
-        let _ = epoll::delete(&self.lobby, &**connection);
-        connection.is_in_lobby = false;
+        let _ = epoll::delete(&self.unauthenticated, &**connection);
+        connection.waits_unauthenticated = false;
         let added = epoll::add(
             &self.epoll,
             &**connection,
@@ -301,35 +315,35 @@ impl EventLoop {
         }
     }
 
-    fn let_go(&mut self, slot: usize) {
+    fn release(&mut self, slot: usize) {
         let Some(connection) = self.connections[slot].take() else {
             return;
         };
-        let _ = epoll::delete(self.place_of(&connection), &*connection);
+        let _ = epoll::delete(self.epoll_of(&connection), &*connection);
         let released = FromWorker::Released {
             slot: connection.slot,
             generation: connection.generation,
         };
-        connection.let_go();
-        self.say(released);
+        connection.release();
+        self.send(released);
     }
 
-    fn say(&mut self, message: FromWorker) {
+    fn send(&mut self, message: FromWorker) {
         if self.channel.send(&message.encode(), None).is_err() {
-            self.unsaid.push(message);
+            self.pending_messages.push(message);
         }
     }
 
-    fn say_unsaid(&mut self) {
-        for message in std::mem::take(&mut self.unsaid) {
-            self.say(message);
+    fn send_pending(&mut self) {
+        for message in std::mem::take(&mut self.pending_messages) {
+            self.send(message);
         }
     }
 
     /// Takes the master's messages, a turn's worth of them, so that cutting thousands of
     /// connections does not look like a hang: the rest makes the next wait return at once.
-    fn obey(&mut self) -> io::Result<Flow> {
-        for _ in 0..self.chores {
+    fn handle_messages(&mut self) -> io::Result<Flow> {
+        for _ in 0..self.control_budget {
             let mut message = [0; MESSAGE_BYTES];
             let socket = match self.channel.receive(&mut message) {
                 Ok(socket) => socket,
@@ -359,7 +373,7 @@ impl EventLoop {
                 _ => {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
-                        "the master sent nonsense",
+                        "invalid message from the master",
                     ));
                 }
             }
@@ -382,7 +396,7 @@ impl EventLoop {
         // Replies that its last worker still owed go out with the first wake-up.
         let flags = EventFlags::IN | EventFlags::OUT;
         let added = epoll::add(
-            self.place_of(&adopted),
+            self.epoll_of(&adopted),
             &adopted,
             EventData::new_u64(u64::from(slot)),
             flags,
@@ -398,7 +412,7 @@ impl EventLoop {
     /// A run is over: no hello of it is taken, and what is still connected ends. That may be a
     /// client whose hello we took while the master's word was on its way.
     fn dismiss(&mut self, run: RunId) {
-        let of_run = |connection: &Connection| {
+        let token_of = |connection: &Connection| {
             connection
                 .is_of(run)
                 .then_some((connection.slot, connection.generation))
@@ -407,7 +421,7 @@ impl EventLoop {
             .connections
             .iter()
             .flatten()
-            .filter_map(|connection| of_run(connection))
+            .filter_map(|connection| token_of(connection))
             .collect();
         left.into_iter()
             .for_each(|(slot, generation)| self.cut(slot, generation));
@@ -425,28 +439,28 @@ impl EventLoop {
             return;
         };
         connection.cut(&self.ledger, &self.admission_keys);
-        self.let_go(slot as usize);
+        self.release(slot as usize);
     }
 
     /// Goes on with a round of looks at the deadlines, for one turn.
     fn check_deadlines(&mut self, now_ns: u64) {
-        let (mut looks, mut overdue) = (0, 0);
-        while looks < LOOKS_PER_TURN && overdue < self.chores {
-            let Some(connection) = self.connections.get_mut(self.looked_at) else {
-                self.looked_at = 0;
+        let (mut checks, mut overdue) = (0, 0);
+        while checks < DEADLINE_CHECKS_PER_TURN && overdue < self.control_budget {
+            let Some(connection) = self.connections.get_mut(self.next_deadline_check) else {
+                self.next_deadline_check = 0;
                 return;
             };
-            let slot = self.looked_at;
-            self.looked_at += 1;
+            let slot = self.next_deadline_check;
+            self.next_deadline_check += 1;
             let Some(connection) = connection else {
                 continue;
             };
-            looks += 1;
+            checks += 1;
             if connection.is_overdue(now_ns) {
                 overdue += 1;
                 let next = connection.end_overdue(&self.ledger, &self.admission_keys, now_ns);
-                if connection.is_to_be_let_in() {
-                    self.let_in(slot);
+                if connection.has_just_authenticated() {
+                    self.move_to_clients(slot);
                 }
                 self.follow(slot, next);
             }
