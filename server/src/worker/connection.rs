@@ -1,7 +1,7 @@
-//! One connection as its worker reads it: bytes in, counters committed, replies out.
+//! One connection of a worker: bytes in, counters committed, replies out.
 //!
-//! What the bytes mean is decided in `ledger::work`. Here is only what needs the socket: when to
-//! receive, what to write, and how it ends.
+//! What the bytes mean is decided in [`crate::ledger`]. Here is only what needs the socket: when to
+//! receive, what to send, and how the connection ends.
 
 use std::{
     io,
@@ -38,17 +38,17 @@ pub(super) struct Connection {
     socket: OwnedFd,
     pub(super) slot: u32,
     pub(super) generation: u32,
-    /// Where it waits: among those that nobody knows, or among the clients.
+    /// It is watched among the connections that have not authenticated, not among the clients.
     pub(super) waits_unauthenticated: bool,
     counters: ConnectionCounters,
-    /// When it is ended if nothing happens before; `u64::MAX` for never.
+    /// When the connection is ended if nothing happens before, ns; `u64::MAX` for never.
     deadline_ns: u64,
 }
 
-/// What one receive brought.
+/// The result of one receive.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Received {
-    /// When it was, ns; 0 when nothing had come, not even an end.
+    /// The read time, ns; 0 when nothing had arrived, not even the end of the stream.
     pub(super) at_ns: u64,
     /// Bytes taken from the socket.
     pub(super) bytes: usize,
@@ -58,7 +58,7 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// No bytes.
+    /// A receive without bytes.
     fn empty(at_ns: u64, next: Next) -> Self {
         Self {
             at_ns,
@@ -72,17 +72,17 @@ impl Received {
 /// What becomes of a connection after an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Next {
-    /// It stays as it is.
+    /// Watch it for reading.
     Read,
-    /// Part of a reply could not be written: wake for that as well.
+    /// The socket did not take all replies: watch it for writing as well.
     ReadAndWrite,
-    /// The counters says how it ended; let go of it.
+    /// The connection has ended and its counters are closed: release it.
     Release,
 }
 
 impl Connection {
-    /// Takes a connection over where its counters in the ledger stands: at its very beginning, or
-    /// where another worker left off.
+    /// Takes a connection over from the counters in the ledger: at its very beginning, or where
+    /// another worker left off.
     pub(super) fn adopt(
         socket: OwnedFd,
         slot: u32,
@@ -107,7 +107,7 @@ impl Connection {
         Some(connection)
     }
 
-    /// Receives once and works it off.
+    /// Receives once and processes what came.
     pub(super) fn read(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) -> Received {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
             return Received::empty(0, Next::Release);
@@ -152,13 +152,13 @@ impl Connection {
         }
     }
 
-    /// Writes what is owed, as far as the socket takes it.
+    /// Sends the pending replies, as far as the socket takes them.
     #[inline]
     pub(super) fn flush_replies(&mut self, record: &Slot) -> Next {
-        if self.counters.reply_bytes_sent >= self.counters.reply_bytes_queued {
-            Next::Read
-        } else {
+        if self.counters.has_pending_replies() {
             self.send_pending_replies(record)
+        } else {
+            Next::Read
         }
     }
 
@@ -184,7 +184,7 @@ impl Connection {
             Ok(sent) => {
                 self.counters.reply_bytes_sent += sent as u64;
                 record.commit(&self.counters, &ReleaseStore);
-                if self.counters.reply_bytes_sent < self.counters.reply_bytes_queued {
+                if self.counters.has_pending_replies() {
                     Next::ReadAndWrite
                 } else {
                     self.replies_flushed()
@@ -203,12 +203,12 @@ impl Connection {
         Next::Read
     }
 
-    /// It has not said who it is, or was refused.
+    /// It has not sent its hello, or was refused.
     pub(super) fn is_unauthenticated(&self) -> bool {
         matches!(self.counters.stage, Stage::Opening | Stage::Refused)
     }
 
-    /// It waits in the lobby and is known by now.
+    /// It is still watched among those that have not authenticated, and has authenticated by now.
     #[inline]
     pub(super) fn has_just_authenticated(&self) -> bool {
         self.waits_unauthenticated
@@ -218,12 +218,12 @@ impl Connection {
             )
     }
 
-    /// Whether its time is up.
+    /// Whether its deadline has passed.
     pub(super) fn is_overdue(&self, now_ns: u64) -> bool {
         now_ns >= self.deadline_ns
     }
 
-    /// Ends it, since its time is up.
+    /// Ends it, since its deadline has passed.
     pub(super) fn end_overdue(
         &mut self,
         ledger: &Ledger,
@@ -235,16 +235,14 @@ impl Connection {
         };
         match self.counters.stage {
             Stage::Opening => self.end_opening(record, ledger, admission_keys, now_ns),
-            Stage::Ended if self.counters.reply_bytes_sent == self.counters.reply_bytes_queued => {
-                self.end(record, End::Clean)
-            }
+            Stage::Ended if !self.counters.has_pending_replies() => self.end(record, End::Clean),
             Stage::Refused => self.end(record, End::Refused),
             _ => self.end(record, End::Broken),
         }
     }
 
-    /// Refuses a peer whose hello has not come in time. One whose hello is there and was not read
-    /// yet was in time: it is we who are late, on a busy machine or between two workers.
+    /// Refuses a peer whose hello has not come in time. A hello that is there and was not read yet
+    /// was in time: then this worker is late, on a busy machine or after another worker's death.
     fn end_opening(
         &mut self,
         record: &Slot,
@@ -262,7 +260,7 @@ impl Connection {
         self.flush_replies(record)
     }
 
-    /// Reads what is there and ends it, because the master says so.
+    /// Reads what is there and ends it, on the master's order.
     pub(super) fn cut(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) {
         for _ in 0..BATCHES_AFTER_CUT {
             match self.read(ledger, admission_keys) {
@@ -284,8 +282,8 @@ impl Connection {
         self.counters.is_client() && self.counters.run == run.bits()
     }
 
-    /// Tells the peer that this is the end. Our copy of the socket closes on return; the master's
-    /// keeps the connection until it has heard that we let go.
+    /// Shuts the connection down. Our copy of the socket closes on return; the master keeps its own
+    /// until our message of the release has come.
     pub(super) fn release(self) {
         let _ = shutdown(&self.socket, Shutdown::Both);
     }
@@ -337,8 +335,8 @@ mod tests {
     use super::*;
     use crate::ledger::Dimensions;
 
-    /// A connection that was accepted when the clock began, so that its time is long up, and its
-    /// peer.
+    /// A connection that was accepted when the clock began, so that its deadline has long passed,
+    /// and its peer.
     fn overdue(ledger: &Ledger) -> (Connection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
@@ -352,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_packet_that_waits_to_be_read_when_time_is_up_was_in_time() {
+    fn a_first_packet_that_waits_to_be_read_at_the_deadline_was_in_time() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         let admission_keys = AdmissionKeys::new(true);
         let (mut connection, mut peer) = overdue(&ledger);
@@ -370,25 +368,25 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_has_said_nothing_or_half_a_hello_when_time_is_up_is_refused_late() {
-        for said in [&[][..], &metronome_proto::packet::MAGIC[..]] {
+    fn a_peer_that_has_sent_nothing_or_half_a_hello_at_its_deadline_is_refused_late() {
+        for sent in [&[][..], &metronome_proto::packet::MAGIC[..]] {
             let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
             let admission_keys = AdmissionKeys::new(true);
             let (mut connection, mut peer) = overdue(&ledger);
-            peer.write_all(said).unwrap();
+            peer.write_all(sent).unwrap();
             assert_eq!(
                 connection.end_overdue(&ledger, &admission_keys, now_ns()),
                 Next::Read
             );
-            assert_eq!(connection.counters.stage, Stage::Refused, "{said:?}");
+            assert_eq!(connection.counters.stage, Stage::Refused, "{sent:?}");
             assert!(
                 !connection.is_overdue(now_ns()),
-                "it has a moment to read that"
+                "it has a moment to read the refusal"
             );
             assert_eq!(connection.counters.refusal, Refusal::Late as u8);
-            let mut answer = [0; FRAME_BYTES];
-            std::io::Read::read_exact(&mut peer, &mut answer).unwrap();
-            assert_eq!(answer, Refusal::Late.encode());
+            let mut reply = [0; FRAME_BYTES];
+            std::io::Read::read_exact(&mut peer, &mut reply).unwrap();
+            assert_eq!(reply, Refusal::Late.encode());
         }
     }
 }
