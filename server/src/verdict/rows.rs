@@ -1,4 +1,4 @@
-//! One row per client: what its agent told beside what the workers counted.
+//! One row per client: what its agent reported beside what the workers counted.
 
 use std::collections::BTreeMap;
 
