@@ -181,7 +181,7 @@ fn serve_with(
         slots: started.slots,
     };
     let belongings = config
-        .can_be_succeeded
+        .can_be_upgraded
         .then(|| {
             belongings(
                 config,

@@ -1,4 +1,5 @@
-//! What the server runs with: decided once from the flags and checked. No later code checks it again.
+//! What the server runs with: decided once from the flags and checked. No later code checks it
+//! again.
 
 use std::{env, fmt, net::SocketAddr, path::PathBuf, thread, time::Duration};
 
@@ -19,24 +20,24 @@ use super::{
 };
 use crate::rx_batching::RxBatching;
 
-/// What the server runs with, decided and checked.
+/// The settings of a server, decided and checked.
 #[derive(Debug)]
 pub(crate) struct Config {
     /// Where the data port may be bound: the addresses of --host, at least one.
     pub(crate) data: Vec<SocketAddr>,
-    /// As `data`, of --grpc.
+    /// Where the gRPC port may be bound: the addresses of --grpc, at least one.
     pub(crate) grpc: Vec<SocketAddr>,
     pub(crate) workers: u32,
     pub(crate) max_clients: u32,
     pub(crate) accept_raw: bool,
     pub(crate) database: PathBuf,
     pub(crate) secret: Secret,
-    /// Of the static run, open when there is a key file.
+    /// The key of the static run, which is open when there is a key file.
     pub(crate) static_key: Option<Key>,
     pub(crate) drain_timeout: Duration,
     pub(crate) upgrade_wait: Duration,
-    /// It may be upgraded.
-    pub(crate) can_be_succeeded: bool,
+    /// The server may be upgraded.
+    pub(crate) can_be_upgraded: bool,
     pub(crate) reflection: bool,
     pub(crate) logs: Logs,
     /// `None`: no HTTP port.
@@ -45,9 +46,10 @@ pub(crate) struct Config {
     pub(crate) high_priority: bool,
     pub(crate) pin_workers: bool,
     pub(crate) rx_batching: RxBatching,
-    /// Of the gRPC port; `None`: nothing there is encrypted.
+    /// The certificates of the gRPC port. `None`: it is not encrypted.
     pub(crate) tls: Option<ServerTlsConfig>,
-    /// Whoever reaches the gRPC port from another host may give orders; every result tells it.
+    /// The gRPC port takes orders from other hosts without a certificate; every result has a note
+    /// about that.
     pub(crate) exposed: bool,
 }
 
@@ -56,11 +58,11 @@ pub(crate) struct Config {
 pub(crate) struct Http {
     /// At least one.
     pub(crate) addresses: Vec<SocketAddr>,
-    /// The user has named it: a server that cannot have it does not start.
+    /// The user has named the address: a server that cannot bind it does not start.
     pub(crate) is_asked_for: bool,
 }
 
-/// What the keys of all runs are derived from. Never shown.
+/// The secret from which the keys of all runs are derived. Never shown.
 #[derive(Clone, Copy)]
 pub(crate) struct Secret(pub(crate) [u8; KEY_BYTES]);
 
@@ -99,7 +101,7 @@ impl TryFrom<Args> for Config {
             static_key,
             drain_timeout: args.drain_timeout,
             upgrade_wait: args.upgrade_wait,
-            can_be_succeeded: !args.embedded,
+            can_be_upgraded: !args.embedded,
             reflection: !args.no_reflection,
             logs: args.logs.decide("info"),
             http: http(&args.http)?,
@@ -113,8 +115,8 @@ impl TryFrom<Args> for Config {
     }
 }
 
-/// Where the history lies: what was asked for, or the user's state directory. An error when there
-/// is none.
+/// The file of the history: `asked`, or a file in the user's state directory. An error when there
+/// is no such directory.
 pub fn database_path(asked: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let directory = |name: &str| {
         env::var_os(name)

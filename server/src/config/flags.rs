@@ -17,13 +17,12 @@ use crate::{ledger::SLOWEST_KEPT, rx_batching::RxBatching};
 /// Most worker processes.
 pub(super) const WORKERS_MAX: u32 = 256;
 
-/// No process is healthy sooner, and nobody waits for longer.
+/// A process cannot be healthy sooner, and a longer wait is a mistake.
 const UPGRADE_WAIT_MIN: Duration = Duration::from_millis(100);
-
 const UPGRADE_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// Slowest packets that are kept of each connection, so that the run's own are known whoever sent
-/// them.
+/// The ledger keeps so many of the slowest packets of each connection, so those of the run are
+/// among them.
 const TRACED_PACKETS_MAX: u8 = SLOWEST_KEPT as u8;
 
 /// A drain that takes longer than a run may last is a mistake.
@@ -32,9 +31,9 @@ const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Metronome's server: takes the packets, counts each once, and runs the measurements.
 ///
 /// It listens on two ports: the data port, on which simulated devices connect and send 32-byte
-/// packets, and the gRPC port, on which agents attend and benchctl gives orders. When both are open
-/// it prints one line on standard output, "metronome-server ready: grpc ADDRESS data ADDRESS http
-/// ADDRESS pid N"; all else goes to standard error.
+/// packets, and the gRPC port, to which agents and benchctl connect. When both are open it prints
+/// one line on standard output, "metronome-server ready: grpc ADDRESS data ADDRESS http ADDRESS pid
+/// N"; all else goes to standard error.
 ///
 /// SIGTERM or SIGINT drains: no new runs, running ones may end, results are stored, exit 0. A
 /// second signal aborts. SIGHUP restarts the workers one by one. SIGUSR2 lets the executable that
@@ -85,8 +84,8 @@ pub struct Args {
     pub database: Option<PathBuf>,
 
     /// File with 64 hexadecimal digits, readable by its owner only: clients of `metronome-agent run
-    /// --key-file` with the same file are taken at any time. It opens nothing else: the keys of
-    /// runs come from a secret that is new at each start
+    /// --key-file` with the same file are accepted at any time. It gives access to nothing else:
+    /// the keys of runs come from a secret that is new at each start
     #[arg(long, env = "METRONOME_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
@@ -99,20 +98,20 @@ pub struct Args {
     #[arg(long, env = "METRONOME_UPGRADE_WAIT", default_value = "10s", value_name = "TIME", value_parser = upgrade_wait)]
     pub upgrade_wait: Duration,
 
-    /// This server lasts for one run of benchctl and is never succeeded
+    /// An embedded server ends with its run and cannot be upgraded
     #[arg(long, hide = true)]
     pub embedded: bool,
 
-    /// Do not tell the API's shape to whoever asks (grpc.reflection)
+    /// Disable gRPC server reflection
     #[arg(long, env = "METRONOME_NO_REFLECTION", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub no_reflection: bool,
 
-    /// What becomes of log lines
+    /// Where log lines go, and in which form
     #[command(flatten)]
     pub logs: LogFlags,
 
-    /// Where Prometheus and probes ask: /metrics, /healthz, /readyz. HOST:PORT, or `off`. When the
-    /// default is taken, by another server for example, this one does without
+    /// HTTP port for Prometheus and probes (/metrics, /healthz, /readyz): HOST:PORT, or `off`. When
+    /// the default is taken, by another server for example, this one does without
     #[arg(long, global = true, env = "METRONOME_HTTP", value_name = "ADDRESS", default_value = HTTP_ADDRESS_DEFAULT)]
     pub http: String,
 
@@ -131,18 +130,17 @@ pub struct Args {
     #[arg(long, env = "METRONOME_PIN_WORKERS", default_value_t = false, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
     pub pin_workers: bool,
 
-    /// How long a worker lets packets gather before it reads on, µs: 0 reads each at once, 1 to
-    /// 1000 saves CPU and makes times of reading up to that much later; `auto` is 0, and 250 for a
-    /// worker that takes a whole core
+    /// Batched reads: how long a worker pauses between two reads, µs. 0 reads each packet at once;
+    /// 1 to 1000 saves CPU and makes read times up to that much later; `auto` is 0, and 250 for a
+    /// worker that uses a whole core
     #[arg(long, env = "METRONOME_RX_COALESCE", default_value_t = RxBatching::Auto, value_name = "US|auto")]
     pub rx_coalesce: RxBatching,
 
-    /// How the gRPC port is encrypted, and whom it lets in
+    /// How the gRPC port is encrypted, and which certificates it accepts
     #[command(flatten)]
     pub tls: ServeFlags,
 
-    /// Let --grpc be an address that other hosts reach, although nobody there has to show a
-    /// certificate
+    /// Allow --grpc to be an address that other hosts reach, although no certificate is asked for
     #[arg(long, env = "METRONOME_INSECURE_NO_TLS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub insecure_no_tls: bool,
 }
