@@ -23,12 +23,12 @@ pub const PACKETS_MAX: usize = BUFFER_BYTES / FRAME_BYTES;
 /// Index of the one client.
 pub const CLIENT: u16 = 3;
 
-/// A verified client, and a batch of its first packets that has been received and not worked off.
+/// A verified client, and a batch of its first packets that has been received and not processed.
 #[derive(Debug)]
 pub struct Batch {
     ledger: Ledger,
     admission_keys: AdmissionKeys,
-    /// After the hello: each working off begins here.
+    /// The counters after the hello: each processing of the batch begins with them.
     counters: ConnectionCounters,
     bytes: usize,
 }

@@ -44,7 +44,7 @@ pub const HELLO: Hello = Hello {
     attempt: 1,
 };
 
-/// Of the run's seats.
+/// Row of the run's client table.
 const ROW: u32 = 1;
 
 /// Bytes of a message between master and worker.

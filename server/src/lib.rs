@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! main → control, master, worker      control → verdict, metrics, master, upgrade, ledger, store
-//! master → upgrade, ledger, sys       worker → ledger, sys, proto's codecs
-//! upgrade → ledger, sys               all of them → model
+//! master → upgrade, ipc, ledger       worker → ipc, ledger
+//! upgrade → ledger                    ipc → ledger              all of them → model
 //! ```
 //!
 //! `model`, `verdict`, `metrics`, `rx_batching` and `master::placement` are pure. tokio and tonic
