@@ -63,7 +63,7 @@ pub struct Connection {
     now_ns: u64,
 }
 
-/// What the ledger says of a connection.
+/// The counters of a connection and what else the ledger holds of it.
 #[derive(Debug)]
 pub struct Counted {
     pub is_opening: bool,
@@ -82,7 +82,7 @@ pub struct Counted {
     /// From a verified end.
     pub reported_sent: Option<u64>,
     pub histogram_counts: [u64; 3],
-    /// Everything that it is to be sent.
+    /// All replies that were queued.
     pub replies: Vec<Frame>,
 }
 
@@ -117,7 +117,7 @@ impl Connection {
         self.ledger.clear_slot(0)
     }
 
-    /// Receives bytes, at most a buffer, and works them off. The worker dies after so many stores
+    /// Receives bytes, at most a buffer, and processes them. The worker dies after so many stores
     /// to the ledger; then another does what is left, and it may die as well before a third does.
     pub fn receive(&mut self, bytes: &[u8], stores_before_deaths: &[usize]) {
         self.now_ns += 1_000;
@@ -168,7 +168,7 @@ impl Connection {
         }
     }
 
-    /// What the ledger says now.
+    /// The connection as the ledger has it now.
     #[must_use]
     pub fn counted(&self) -> Counted {
         let (connection_counters, slot) = (&self.connection_counters, &self.ledger.slots()[0]);
@@ -214,7 +214,7 @@ impl CommitWriter for Mortal {
 }
 
 /// The ledger as a broken worker may have left it: words at any places of a slot, the rest zero.
-/// The master recovers, books and judges it; the agent's own record is as given.
+/// The master recovers it, records its end and judges it; the agent's own record is as given.
 pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientRecord) {
     let mut bytes = vec![0; size_of::<Slot>()];
     for (place, word) in words {
@@ -295,7 +295,7 @@ pub fn inherit_estate(bytes: &[u8], mut socket: impl FnMut() -> OwnedFd) {
     inherit(bytes, &mut socket);
 }
 
-/// Reads a message as a worker and as the master; what is one, says the same when it is sent on.
+/// Reads a message as a worker and as the master. A valid one is the same when it is sent on.
 pub fn read_hand_over(message: &[u8; HAND_OVER_BYTES]) {
     if let Ok(message) = ToWorker::decode(message) {
         let again = ToWorker::decode(&message.encode());

@@ -116,7 +116,7 @@ impl World {
         let mut dying = *counters;
         let first = Mortal(Cell::new(first));
         let died = catch_unwind(AssertUnwindSafe(|| {
-            self.batch(&mut dying, bytes, read_ns, &first)
+            self.batch(&mut dying, bytes, read_ns, &first);
         }))
         .is_err();
         *counters = self.slot().counters().unwrap();

@@ -125,7 +125,7 @@ impl Sample {
         self.agents[agent].share.shares_clock = false;
         for client in self.agents[agent].clients().collect::<Vec<_>>() {
             self.counted(client, |counted| {
-                counted.histogram_counts = [counted.received, 0, 0]
+                counted.histogram_counts = [counted.received, 0, 0];
             });
         }
         let one_way = self

@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn each_law_is_broken_by_its_own_lie() {
         breaks(&["SCHEDULE_MISCOUNTED"], |sample| {
-            sample.reported(3, |reported| reported.skipped = 1)
+            sample.reported(3, |reported| reported.skipped = 1);
         });
         breaks(&["PLAN_NOT_SCHEDULED"], |sample| {
             sample.reported(3, |reported| {
@@ -71,22 +71,22 @@ mod tests {
             lose_more_than_any_buffer_holds,
         );
         breaks(&["BYTES_DIFFER"], |sample| {
-            sample.counted(2, |counted| counted.bytes_taken = Some(counted.bytes + 1))
+            sample.counted(2, |counted| counted.bytes_taken = Some(counted.bytes + 1));
         });
         breaks(&["END_MISCOUNTED"], |sample| {
-            sample.counted(2, |counted| counted.next_sequence += 1)
+            sample.counted(2, |counted| counted.next_sequence += 1);
         });
         breaks(&["SEQUENCE_BROKEN"], |sample| {
-            sample.counted(0, |counted| counted.gaps = 1)
+            sample.counted(0, |counted| counted.gaps = 1);
         });
         breaks(&["SEQUENCE_BROKEN"], |sample| {
-            sample.counted(0, |counted| counted.duplicated = 1)
+            sample.counted(0, |counted| counted.duplicated = 1);
         });
         breaks(&["SEQUENCE_BROKEN"], |sample| {
-            sample.counted(0, |counted| counted.reordered = 1)
+            sample.counted(0, |counted| counted.reordered = 1);
         });
         breaks(&["CORRUPT"], |sample| {
-            sample.counted(1, |counted| counted.corrupt = 1)
+            sample.counted(1, |counted| counted.corrupt = 1);
         });
         for kind in 0..3 {
             breaks(&["HISTOGRAM_MISCOUNTED"], |sample| {
@@ -94,28 +94,28 @@ mod tests {
             });
         }
         breaks(&["HISTOGRAM_MISCOUNTED"], |sample| {
-            sample.counters().times = times(4 * PACKETS - 1)
+            sample.counters().times = times(4 * PACKETS - 1);
         });
         breaks(&["SUMS_DIFFER"], |sample| {
-            sample.counters().workers[1].packets += 1
+            sample.counters().workers[1].packets += 1;
         });
         breaks(&["SUMS_DIFFER"], |sample| {
-            sample.counters().recovered_packets = 1
+            sample.counters().recovered_packets = 1;
         });
         breaks(&["END_MISCOUNTED", "END_DIFFERS"], |sample| {
             sample.counted(0, |counted| counted.reported_sent = Some(PACKETS + 1));
         });
         breaks(&["END_ACK_DIFFERS"], |sample| {
-            sample.reported(0, |reported| reported.acknowledged = Some(PACKETS - 1))
+            sample.reported(0, |reported| reported.acknowledged = Some(PACKETS - 1));
         });
         breaks(&["DIGESTS_DIFFER"], |sample| {
-            sample.reported(0, |reported| reported.digest ^= 1)
+            sample.reported(0, |reported| reported.digest ^= 1);
         });
         breaks(&["READ_BEFORE_START"], |sample| {
-            sample.counted(0, |counted| counted.first_read_ns = START_NS - 1)
+            sample.counted(0, |counted| counted.first_read_ns = START_NS - 1);
         });
         breaks(&["READ_BEFORE_WRITTEN"], |sample| {
-            sample.counted(0, |counted| counted.read_before_sent = 1)
+            sample.counted(0, |counted| counted.read_before_sent = 1);
         });
         breaks(&["RECORDS_CONTRADICT"], |sample| {
             let again = metronome_proto::v1::ClientRecord::default();
@@ -184,7 +184,7 @@ mod tests {
         breaks(&["LOSS_NOT_PLACED", "CLIENT_LOST"], |sample| {
             sample.break_connection(0, 40);
             sample.reported(0, |reported| {
-                reported.kernel_acknowledged_bytes = Some((PACKETS + 1) * 32)
+                reported.kernel_acknowledged_bytes = Some((PACKETS + 1) * 32);
             });
         });
     }

@@ -225,7 +225,7 @@ mod tests {
     fn a_burst_is_caught_whatever_due_times_it_carries() {
         // All due at once, as it was sent.
         breaks(&["SCHEDULE_NOT_FOLLOWED"], |sample| {
-            sample.counted(0, |counted| counted.last_due_ns = due_ns(0))
+            sample.counted(0, |counted| counted.last_due_ns = due_ns(0));
         });
         // Due as planned, but sent and read at the start: a clock that is shared shows it …
         breaks(&["READ_BEFORE_WRITTEN", "READ_BEFORE_DUE"], |sample| {
@@ -258,7 +258,7 @@ mod tests {
         }
         breaks(&["SCHEDULE_NOT_FOLLOWED", "STARTED_ELSEWHEN"], |sample| {
             sample.counted(0, |counted| {
-                std::mem::swap(&mut counted.first_due_ns, &mut counted.last_due_ns)
+                std::mem::swap(&mut counted.first_due_ns, &mut counted.last_due_ns);
             });
         });
         for shift_ns in [-1, 1_000_000] {

@@ -147,7 +147,7 @@ mod tests {
         sample.plan.rate = Rate::Max;
         skip(&mut sample, PACKETS);
         sample.reported(0, |reported| {
-            (reported.scheduled, reported.skipped) = (0, 0)
+            (reported.scheduled, reported.skipped) = (0, 0);
         });
         let conclusion = judged(&sample, VerdictStatus::Invalid, &["CLIENT_SENT_NOTHING"]);
         let text = &conclusion.report.verdict.unwrap().reasons[0].text;
@@ -193,14 +193,14 @@ mod tests {
             let mut sample = Sample::of(1, 1);
             skip(&mut sample, PACKETS);
             sample.reported(0, |reported| {
-                (reported.scheduled, reported.skipped) = (0, 0)
+                (reported.scheduled, reported.skipped) = (0, 0);
             });
             sample.counted(0, |counted| {
                 (
                     counted.first_due_ns,
                     counted.last_due_ns,
                     counted.first_read_ns,
-                ) = (0, 0, 0)
+                ) = (0, 0, 0);
             });
             sample.start_at_ns = start_at_ns;
             sample.stopped = Some(StopCause::Operator);
