@@ -323,24 +323,53 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_pause_that_was_asked_for_is_kept_whatever_the_load(us in 0..=PAUSE_US_MAX, now_ns: u64, cpu_ns: u64) {
+        fn a_pause_that_was_asked_for_is_kept_whatever_the_load(
+            us in 0..=PAUSE_US_MAX,
+            now_ns: u64,
+            cpu_ns: u64,
+        ) {
             let mut batched_reads = BatchedReads::new(RxBatching::Us(us));
-            prop_assert_eq!(batched_reads.pause_ns(now_ns, ONE_PACKET, NOTHING, || cpu_ns), u64::from(us) * 1_000);
+            prop_assert_eq!(
+                batched_reads.pause_ns(now_ns, ONE_PACKET, NOTHING, || cpu_ns),
+                u64::from(us) * 1_000
+            );
         }
 
         #[test]
-        fn what_is_left_over_never_waits_for_a_pause(us in 0..=PAUSE_US_MAX, now_ns: u64, reads: u64, bytes: u64) {
+        fn what_is_left_over_never_waits_for_a_pause(
+            us in 0..=PAUSE_US_MAX,
+            now_ns: u64,
+            reads: u64,
+            bytes: u64,
+        ) {
             for asked in [RxBatching::Auto, RxBatching::Us(us)] {
-                let turn = Turn { reads, bytes, has_left_over: true };
-                prop_assert_eq!(BatchedReads::new(asked).pause_ns(now_ns, turn, NOTHING, || 0), 0);
+                let turn = Turn {
+                    reads,
+                    bytes,
+                    has_left_over: true,
+                };
+                prop_assert_eq!(
+                    BatchedReads::new(asked).pause_ns(now_ns, turn, NOTHING, || 0),
+                    0
+                );
             }
         }
 
         #[test]
-        fn clocks_of_any_kind_are_survived(looks in prop::collection::vec((any::<u64>(), any::<u64>()), 0..50)) {
+        fn clocks_of_any_kind_are_survived(
+            looks in prop::collection::vec((any::<u64>(), any::<u64>()), 0..50),
+        ) {
             let mut batched_reads = BatchedReads::new(RxBatching::Auto);
             for (now_ns, cpu_ns) in looks {
-                let pause_ns = batched_reads.pause_ns(now_ns, Turn { bytes: cpu_ns, ..ONE_PACKET }, NOTHING, || cpu_ns);
+                let pause_ns = batched_reads.pause_ns(
+                    now_ns,
+                    Turn {
+                        bytes: cpu_ns,
+                        ..ONE_PACKET
+                    },
+                    NOTHING,
+                    || cpu_ns,
+                );
                 prop_assert!(pause_ns == 0 || pause_ns == OVERLOAD_PAUSE_NS);
             }
         }

@@ -43,10 +43,12 @@ const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
     name = "metronome-server",
     version,
     max_term_width = 100,
-    after_help = "Every flag can also be set by the environment variable shown with it; a flag wins.\n\
+    after_help = "Every flag can also be set by the environment variable shown with it; a flag \
+                  wins.\n\
                   METRONOME_LOG sets what is logged (error, warn, info, debug, trace).\n\
                   OTEL_EXPORTER_OTLP_ENDPOINT turns traces on.\n\n\
-                  Exit codes: 0 after a drain, 2 bad flags, 1 anything else, 130 aborted by a second signal."
+                  Exit codes: 0 after a drain, 2 bad flags, 1 anything else, 130 aborted by a \
+                  second signal."
 )]
 pub struct Args {
     /// Instead of serving
@@ -62,11 +64,20 @@ pub struct Args {
     pub port: u16,
 
     /// Worker processes that read packets, 1 to 256 [default: one per core]
-    #[arg(long, env = "METRONOME_WORKERS", value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(WORKERS_MAX)))]
+    #[arg(
+        long,
+        env = "METRONOME_WORKERS",
+        value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(WORKERS_MAX))
+    )]
     pub workers: Option<u32>,
 
     /// Clients connected at once, of all runs and raw ones together, 1 to 10000
-    #[arg(long, env = "METRONOME_MAX_CLIENTS", default_value_t = 10, value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(CLIENTS_MAX)))]
+    #[arg(
+        long,
+        env = "METRONOME_MAX_CLIENTS",
+        default_value_t = 10,
+        value_parser = RangedU64ValueParser::<u32>::new().range(1..=u64::from(CLIENTS_MAX))
+    )]
     pub max_clients: u32,
 
     /// Where agents and benchctl connect, HOST:PORT; port 0 lets the system choose
@@ -75,7 +86,12 @@ pub struct Args {
 
     /// Count connections that do not speak the protocol as whole 32-byte packets, instead of
     /// refusing them
-    #[arg(long, env = "METRONOME_ACCEPT_RAW", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    #[arg(
+        long,
+        env = "METRONOME_ACCEPT_RAW",
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new()
+    )]
     pub accept_raw: bool,
 
     /// SQLite file with the history of runs, made when missing [default:
@@ -90,12 +106,23 @@ pub struct Args {
     pub key_file: Option<PathBuf>,
 
     /// How long running runs may go on after SIGTERM before they are stopped
-    #[arg(long, env = "METRONOME_DRAIN_TIMEOUT", default_value = "30s", value_parser = drain_timeout)]
+    #[arg(
+        long,
+        env = "METRONOME_DRAIN_TIMEOUT",
+        default_value = "30s",
+        value_parser = drain_timeout
+    )]
     pub drain_timeout: Duration,
 
     /// How long a new process may take to come up healthy when this server is upgraded (SIGUSR2,
     /// benchctl server upgrade), and once more for the runs to be where they can be handed over
-    #[arg(long, env = "METRONOME_UPGRADE_WAIT", default_value = "10s", value_name = "TIME", value_parser = upgrade_wait)]
+    #[arg(
+        long,
+        env = "METRONOME_UPGRADE_WAIT",
+        default_value = "10s",
+        value_name = "TIME",
+        value_parser = upgrade_wait
+    )]
     pub upgrade_wait: Duration,
 
     /// An embedded server ends with its run and cannot be upgraded
@@ -103,7 +130,12 @@ pub struct Args {
     pub embedded: bool,
 
     /// Disable gRPC server reflection
-    #[arg(long, env = "METRONOME_NO_REFLECTION", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    #[arg(
+        long,
+        env = "METRONOME_NO_REFLECTION",
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new()
+    )]
     pub no_reflection: bool,
 
     /// Where log lines go, and in which form
@@ -112,28 +144,59 @@ pub struct Args {
 
     /// HTTP port for Prometheus and probes (/metrics, /healthz, /readyz): HOST:PORT, or `off`. When
     /// the default is taken, by another server for example, this one does without
-    #[arg(long, global = true, env = "METRONOME_HTTP", value_name = "ADDRESS", default_value = HTTP_ADDRESS_DEFAULT)]
+    #[arg(
+        long,
+        global = true,
+        env = "METRONOME_HTTP",
+        value_name = "ADDRESS",
+        default_value = HTTP_ADDRESS_DEFAULT
+    )]
     pub http: String,
 
     /// Slowest packets of a run that its trace shows one by one: 0 to 10
-    #[arg(long, env = "METRONOME_TRACED_PACKETS", value_name = "N", default_value_t = TRACED_PACKETS_MAX, value_parser = RangedU64ValueParser::<u8>::new().range(0..=u64::from(TRACED_PACKETS_MAX)))]
+    #[arg(
+        long,
+        env = "METRONOME_TRACED_PACKETS",
+        value_name = "N",
+        default_value_t = TRACED_PACKETS_MAX,
+        value_parser = RangedU64ValueParser::<u8>::new().range(0..=u64::from(TRACED_PACKETS_MAX))
+    )]
     pub traced_packets: u8,
 
     /// Give the workers the highest priority that the system grants: real-time (behind the pacing
     /// threads of an agent on this host) while each takes no more than its share of half of the
     /// cores, else nice -10
-    #[arg(long, env = "METRONOME_HIGH_PRIORITY", default_value_t = true, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
+    #[arg(
+        long,
+        env = "METRONOME_HIGH_PRIORITY",
+        default_value_t = true,
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(),
+        value_name = "true|false"
+    )]
     pub high_priority: bool,
 
     /// Keep each worker on a core of its own: for servers that share their cores with no agent,
     /// since a pacing thread that is woken on a pinned worker's core has to wait for it
-    #[arg(long, env = "METRONOME_PIN_WORKERS", default_value_t = false, action = ArgAction::Set, value_parser = BoolishValueParser::new(), value_name = "true|false")]
+    #[arg(
+        long,
+        env = "METRONOME_PIN_WORKERS",
+        default_value_t = false,
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new(),
+        value_name = "true|false"
+    )]
     pub pin_workers: bool,
 
     /// Batched reads: how long a worker pauses between two reads, µs. 0 reads each packet at once;
     /// 1 to 1000 saves CPU and makes read times up to that much later; `auto` is 0, and 250 for a
     /// worker that uses a whole core
-    #[arg(long, env = "METRONOME_RX_COALESCE", default_value_t = RxBatching::Auto, value_name = "US|auto")]
+    #[arg(
+        long,
+        env = "METRONOME_RX_COALESCE",
+        default_value_t = RxBatching::Auto,
+        value_name = "US|auto"
+    )]
     pub rx_coalesce: RxBatching,
 
     /// How the gRPC port is encrypted, and which certificates it accepts
@@ -141,7 +204,12 @@ pub struct Args {
     pub tls: ServeFlags,
 
     /// Allow --grpc to be an address that other hosts reach, although no certificate is asked for
-    #[arg(long, env = "METRONOME_INSECURE_NO_TLS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    #[arg(
+        long,
+        env = "METRONOME_INSECURE_NO_TLS",
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new()
+    )]
     pub insecure_no_tls: bool,
 }
 

@@ -286,7 +286,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_message_or_refused(head: u32, tail in prop::collection::vec(any::<u8>(), MESSAGE_BYTES - 4)) {
+        fn any_bytes_are_a_message_or_refused(
+            head: u32,
+            tail in prop::collection::vec(any::<u8>(), MESSAGE_BYTES - 4),
+        ) {
             let mut message = [0; MESSAGE_BYTES];
             message[..4].copy_from_slice(&(head % 128).to_le_bytes());
             message[4..].copy_from_slice(&tail);

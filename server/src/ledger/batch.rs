@@ -245,7 +245,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn however_a_stream_is_split_the_counters_are_the_same(cuts in prop::collection::vec(1..200_usize, 1..40)) {
+        fn however_a_stream_is_split_the_counters_are_the_same(
+            cuts in prop::collection::vec(1..200_usize, 1..40),
+        ) {
             let world = World::new();
             let (mut counters, bytes) = (ConnectionCounters::default(), conversation(20));
             let (mut left, mut cuts, mut now_ns) = (&bytes[..], cuts.into_iter().cycle(), 10_000);
@@ -257,15 +259,32 @@ mod tests {
                 prop_assert!(counters.is_possible());
                 left = behind;
             }
-            prop_assert_eq!((counters.stage, counters.packets, counters.reported_sent), (Stage::Ended, 20, 20));
-            prop_assert_eq!((counters.gaps, counters.duplicated, counters.reordered, counters.corrupt), (0, 0, 0, 0));
-            prop_assert_eq!((counters.bytes, counters.partial_frame_bytes), (bytes.len() as u64, 0));
+            prop_assert_eq!(
+                (counters.stage, counters.packets, counters.reported_sent),
+                (Stage::Ended, 20, 20)
+            );
+            prop_assert_eq!(
+                (
+                    counters.gaps,
+                    counters.duplicated,
+                    counters.reordered,
+                    counters.corrupt
+                ),
+                (0, 0, 0, 0)
+            );
+            prop_assert_eq!(
+                (counters.bytes, counters.partial_frame_bytes),
+                (bytes.len() as u64, 0)
+            );
             prop_assert_eq!(world.replies(&counters), replies(20));
             prop_assert_eq!(world.sums(), [20; 3]);
         }
 
         #[test]
-        fn any_bytes_are_survived_and_histograms_count_the_packets(bytes in prop::collection::vec(any::<u8>(), 0..400), ours: bool) {
+        fn any_bytes_are_survived_and_histograms_count_the_packets(
+            bytes in prop::collection::vec(any::<u8>(), 0..400),
+            ours: bool,
+        ) {
             let world = World::new();
             let mut counters = ConnectionCounters::default();
             if ours {
@@ -273,23 +292,40 @@ mod tests {
             }
             world.batch(&mut counters, &bytes, 2, &ReleaseStore);
             prop_assert!(counters.is_possible());
-            let counted = if counters.is_client() { counters.packets } else { 0 };
+            let counted = if counters.is_client() {
+                counters.packets
+            } else {
+                0
+            };
             prop_assert_eq!(world.sums(), [counted; 3]);
         }
 
         #[test]
-        fn sequences_in_any_order_add_up(order in Just((0..12_u64).collect::<Vec<_>>()).prop_shuffle(), lost in 0..12_usize, twice in 0..12_usize) {
+        fn sequences_in_any_order_add_up(
+            order in Just((0..12_u64).collect::<Vec<_>>()).prop_shuffle(),
+            lost in 0..12_usize,
+            twice in 0..12_usize,
+        ) {
             let world = World::new();
             let mut counters = ConnectionCounters::default();
             world.batch(&mut counters, &hello().seal(&key()), 1, &ReleaseStore);
-            let sent: Vec<u64> = order.iter().copied().filter(|sequence| *sequence != lost as u64).collect();
+            let sent: Vec<u64> = order
+                .iter()
+                .copied()
+                .filter(|sequence| *sequence != lost as u64)
+                .collect();
             let bytes: Vec<u8> = sent.iter().flat_map(|sequence| packet(*sequence)).collect();
             world.batch(&mut counters, &bytes, 2, &ReleaseStore);
             prop_assert_eq!(counters.packets, 11);
             let missing = if counters.next_sequence == 12 { 1 } else { 0 };
             prop_assert_eq!((counters.gaps, counters.duplicated), (missing, 0));
             if counters.gaps == 0 {
-                world.batch(&mut counters, &packet(sent[twice % sent.len()]), 3, &ReleaseStore);
+                world.batch(
+                    &mut counters,
+                    &packet(sent[twice % sent.len()]),
+                    3,
+                    &ReleaseStore,
+                );
                 prop_assert_eq!((counters.packets, counters.duplicated), (11, 1));
             }
         }

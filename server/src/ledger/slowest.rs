@@ -88,12 +88,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_ten_slowest_are_kept_each_once_however_often_a_batch_comes(times in prop::collection::vec(1..1_000_u64, 0..200), again in 0..200_usize) {
+        fn the_ten_slowest_are_kept_each_once_however_often_a_batch_comes(
+            times in prop::collection::vec(1..1_000_u64, 0..200),
+            again in 0..200_usize,
+        ) {
             let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
             let slot = &ledger.slots()[0];
-            let packets: Vec<_> = (0..).zip(&times).map(|(sequence, total_ns)| packet(sequence, *total_ns)).collect();
+            let packets: Vec<_> = (0..)
+                .zip(&times)
+                .map(|(sequence, total_ns)| packet(sequence, *total_ns))
+                .collect();
             let repeated = &packets[again.min(packets.len())..];
-            packets.iter().chain(repeated).for_each(|packet| slot.keep_if_slow(packet, &ReleaseStore));
+            packets
+                .iter()
+                .chain(repeated)
+                .for_each(|packet| slot.keep_if_slow(packet, &ReleaseStore));
             let mut kept: Vec<_> = slot.slowest().map(|packet| packet.total_ns).collect();
             kept.sort_by_key(|total_ns| Reverse(*total_ns));
             let mut expected = times;

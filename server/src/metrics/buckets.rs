@@ -72,7 +72,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_time_is_in_one_bucket_whose_bound_it_keeps_to_within_a_percent(values in prop::collection::vec(0..20_000_000_000_u64, 1..50)) {
+        fn every_time_is_in_one_bucket_whose_bound_it_keeps_to_within_a_percent(
+            values in prop::collection::vec(0..20_000_000_000_u64, 1..50),
+        ) {
             let mut histogram = Histogram::default();
             values.iter().for_each(|value| histogram.record(*value));
             let buckets = Buckets::from(&histogram);
@@ -81,11 +83,19 @@ mod tests {
             for (index, bound_ns) in BOUNDS_NS.iter().enumerate() {
                 let counted: u64 = buckets.counts[..=index].iter().sum();
                 let surely = values.iter().filter(|value| **value <= *bound_ns).count() as u64;
-                let perhaps = values.iter().filter(|value| **value as f64 <= *bound_ns as f64 * 1.01).count() as u64;
-                prop_assert!((surely..=perhaps).contains(&counted), "{surely} {counted} {perhaps} up to {bound_ns}");
+                let perhaps = values
+                    .iter()
+                    .filter(|value| **value as f64 <= *bound_ns as f64 * 1.01)
+                    .count() as u64;
+                prop_assert!(
+                    (surely..=perhaps).contains(&counted),
+                    "{surely} {counted} {perhaps} up to {bound_ns}"
+                );
             }
             let sum_s = values.iter().sum::<u64>() as f64 / 1e9;
-            prop_assert!((buckets.sum_s - sum_s).abs() <= sum_s * 0.01 + 1e-8 * values.len() as f64);
+            prop_assert!(
+                (buckets.sum_s - sum_s).abs() <= sum_s * 0.01 + 1e-8 * values.len() as f64
+            );
         }
     }
 }

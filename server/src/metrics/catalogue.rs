@@ -16,8 +16,10 @@ pub(crate) fn families(figures: &Figures) -> Vec<Family> {
         times(figures),
         connections(figures),
         workers(figures),
+        recoveries(figures),
         agents(figures),
         server(figures),
+        process(figures),
     ]
     .concat()
 }
@@ -150,7 +152,6 @@ fn workers(figures: &Figures) -> Vec<Family> {
             }),
         )
     };
-    let recoveries = &figures.server.recoveries;
     vec![
         of_each(
             Kind::Counter,
@@ -188,6 +189,12 @@ fn workers(figures: &Figures) -> Vec<Family> {
             "Connections that a worker reads now",
             &|worker| f64::from(worker.connections),
         ),
+    ]
+}
+
+fn recoveries(figures: &Figures) -> Vec<Family> {
+    let recoveries = &figures.server.recoveries;
+    vec![
         counter(
             "metronome_worker_deaths",
             "Worker processes that ended unasked",
@@ -271,7 +278,6 @@ fn server(figures: &Figures) -> Vec<Family> {
         value: Value::Times(Buckets::from(times)),
     });
     let build = [(vec![("version", env!("CARGO_PKG_VERSION").into())], 1.0)];
-    let process = &figures.process;
     vec![
         labelled(
             Kind::Gauge,
@@ -307,6 +313,12 @@ fn server(figures: &Figures) -> Vec<Family> {
             kind: Kind::Histogram,
             samples: calls.collect(),
         },
+    ]
+}
+
+fn process(figures: &Figures) -> Vec<Family> {
+    let process = &figures.process;
+    vec![
         seconds(number(
             Kind::Counter,
             "process_cpu",

@@ -203,41 +203,73 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_an_agent_claims_the_verdict_is_a_value_and_a_lie_is_never_valid(
-            scheduled: u64, sent: u64, skipped: u64, digest: u64, blocked: u64,
-            acknowledged: Option<u64>, kernel: Option<u64>, cpu_ns: u64, error in "\\PC{0,9}",
+            scheduled: u64,
+            sent: u64,
+            skipped: u64,
+            digest: u64,
+            blocked: u64,
+            acknowledged: Option<u64>,
+            kernel: Option<u64>,
+            cpu_ns: u64,
+            error in "\\PC{0,9}",
         ) {
             let mut sample = Sample::of(1, 2);
             let honest = Sample::of(1, 2).conclude();
             sample.reported(1, |reported| {
                 *reported = metronome_proto::v1::ClientRecord {
-                    client: 1, scheduled, sent, skipped, digest, acknowledged,
-                    kernel_acknowledged_bytes: kernel, attempts: u32::MAX, error, blocked,
+                    client: 1,
+                    scheduled,
+                    sent,
+                    skipped,
+                    digest,
+                    acknowledged,
+                    kernel_acknowledged_bytes: kernel,
+                    attempts: u32::MAX,
+                    error,
+                    blocked,
                 };
             });
-            sample.agents[0].finish(metronome_proto::v1::Finished { cpu_ns, writes: u64::MAX, ..Default::default() });
+            sample.agents[0].finish(metronome_proto::v1::Finished {
+                cpu_ns,
+                writes: u64::MAX,
+                ..Default::default()
+            });
             let conclusion = sample.conclude();
-            let valid = conclusion.report.verdict.as_ref().unwrap().status() == VerdictStatus::Valid;
+            let valid =
+                conclusion.report.verdict.as_ref().unwrap().status() == VerdictStatus::Valid;
             prop_assert!(!valid || conclusion.report.packets == honest.report.packets);
         }
 
         #[test]
         fn whatever_times_packets_carry_a_valid_run_has_the_planned_rate_and_phase(
-            first_due in times_near_the_start(), span in times_near_the_start(), last_read in times_near_the_start(),
-            read_before_sent in 0..=1_u64, received in 0..=PACKETS, is_honest: [bool; 5],
+            first_due in times_near_the_start(),
+            span in times_near_the_start(),
+            last_read in times_near_the_start(),
+            read_before_sent in 0..=1_u64,
+            received in 0..=PACKETS,
+            is_honest: [bool; 5],
         ) {
             let mut sample = Sample::of(1, 1);
-            let pick = |field: usize, lie: u64, truth: u64| if is_honest[field] { truth } else { lie };
+            let pick =
+                |field: usize, lie: u64, truth: u64| if is_honest[field] { truth } else { lie };
             let received = pick(4, received, PACKETS);
             sample.reported(0, |reported| {
-                (reported.sent, reported.skipped, reported.acknowledged) = (received, PACKETS - received, Some(received));
+                (reported.sent, reported.skipped, reported.acknowledged) =
+                    (received, PACKETS - received, Some(received));
                 reported.kernel_acknowledged_bytes = Some(received * 32);
             });
             sample.counted(0, |counted| {
                 counted.first_due_ns = pick(0, first_due, due_ns(0));
-                counted.last_due_ns = counted.first_due_ns.saturating_add(pick(1, span, 99_000_000));
+                counted.last_due_ns = counted
+                    .first_due_ns
+                    .saturating_add(pick(1, span, 99_000_000));
                 counted.last_read_ns = pick(2, last_read, START_NS + 100_000_000);
                 counted.read_before_sent = pick(3, read_before_sent, 0);
-                (counted.received, counted.next_sequence, counted.reported_sent) = (received, received, Some(received));
+                (
+                    counted.received,
+                    counted.next_sequence,
+                    counted.reported_sent,
+                ) = (received, received, Some(received));
                 counted.histogram_counts = [received; 3];
             });
             let counters = sample.counters();
@@ -248,11 +280,20 @@ mod tests {
                 let counted = &sample.counters().clients[0];
                 let phase_ns = counted.first_due_ns - START_NS;
                 let span_ns = counted.last_due_ns - counted.first_due_ns;
-                prop_assert!(counted.read_before_sent == 0 && report.packets.unwrap().received >= PACKETS - 1);
-                prop_assert!(phase_ns + span_ns <= 100_001_000, "all is due within the run's 100 ms");
+                prop_assert!(
+                    counted.read_before_sent == 0
+                        && report.packets.unwrap().received >= PACKETS - 1
+                );
+                prop_assert!(
+                    phase_ns + span_ns <= 100_001_000,
+                    "all is due within the run's 100 ms"
+                );
                 prop_assert!(span_ns >= 98_000_000 - 1_000);
                 let rate = report.rate.unwrap();
-                prop_assert!(rate.achieved_hz <= 1.04 * rate.offered_hz.unwrap(), "{rate:?}");
+                prop_assert!(
+                    rate.achieved_hz <= 1.04 * rate.offered_hz.unwrap(),
+                    "{rate:?}"
+                );
             }
         }
     }
