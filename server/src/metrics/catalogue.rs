@@ -207,7 +207,7 @@ fn recoveries(figures: &Figures) -> Vec<Family> {
         ),
         counter(
             "metronome_recovered_packets",
-            "Packets recovered after a worker crash",
+            "Packets recovered after workers had died",
             recoveries.packets,
         ),
         counter(

@@ -12,7 +12,7 @@ pub(super) fn taken_is_counted(rows: &[Row<'_>]) -> Checked {
         row.counted
             .and_then(|counted| Some((counted.bytes_taken?, counted.bytes)))
     };
-    compare("bytes taken = bytes counted", "BYTES_DIFFER", rows, both)
+    compare("bytes taken = bytes processed", "BYTES_DIFFER", rows, both)
 }
 
 pub(super) fn sequence_is_whole(rows: &[Row<'_>]) -> Checked {
