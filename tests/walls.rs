@@ -225,7 +225,7 @@ fn the_server_s_modules_know_only_what_lies_below_them() {
     );
     keep_clear(
         "server/src",
-        under(&["server/src/run"]),
+        under(&["server/src/model"]),
         &[
             "crate::control",
             "crate::store",

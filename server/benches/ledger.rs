@@ -64,7 +64,7 @@ fn parts(criterion: &mut Criterion) -> io::Result<()> {
     let mut group = criterion.benchmark_group("ledger");
     let batch = batch(1)?;
     group.bench_function("commit", |bencher| {
-        bencher.iter(|| black_box(&batch).commit())
+        bencher.iter(|| black_box(&batch).commit());
     });
     let mut time_ns = 0;
     group.bench_function("record a time", |bencher| {

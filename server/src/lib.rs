@@ -3,25 +3,25 @@
 //!
 //! ```text
 //! main → control, master, worker      control → verdict, metrics, master, upgrade, ledger, store
-//! master → upgrade, ledger, sys       worker → ledger, sys, proto's codecs
-//! upgrade → ledger, sys               all of them → model
+//! master → upgrade, ipc, ledger       worker → ipc, ledger
+//! upgrade → ledger                    ipc → ledger              all of them → model
 //! ```
 //!
-//! `model`, `verdict`, `metrics`, `coalescing` and `master::run_counters` are pure. tokio and tonic
+//! `model`, `verdict`, `metrics`, `rx_batching` and `master::run_counters` are pure. tokio and tonic
 //! appear only in `control`. `unsafe` appears only in `sys`.
 
-mod coalescing;
 mod config;
 mod control;
+mod ipc;
 mod ledger;
 mod master;
 mod metrics;
 mod model;
+mod rx_batching;
 mod store;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
-mod text;
 mod upgrade;
 mod verdict;
 mod wall_clock;
@@ -35,8 +35,8 @@ use std::{
 use anyhow::Context as _;
 use metronome_telemetry::Telemetry;
 
-pub use coalescing::RxCoalesce;
 pub use config::{Args, Command, database_path};
+pub use rx_batching::RxBatching;
 pub use store::History;
 pub use worker::run_if_asked as run_as_worker_if_asked;
 
@@ -164,7 +164,7 @@ fn serve_with(
         static_key: config.static_key,
         high_priority: config.high_priority,
         pin_workers: config.pin_workers,
-        rx_coalesce: config.rx_coalesce,
+        rx_batching: config.rx_batching,
         ledger,
     })?;
     let dimensions = Dimensions {

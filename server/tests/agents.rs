@@ -7,13 +7,14 @@
 
 mod common;
 
+use metronome_proto::v1::{self, VerdictStatus, agent_message::Message};
+use tonic::Code;
+
 use common::{
     Server,
     agent::{Agent, Pace, register},
     codes, easy_plan, ended, plan, start,
 };
-use metronome_proto::v1::{self, VerdictStatus, agent_message::Message};
-use tonic::Code;
 
 async fn start_run(server: &Server, plan: v1::Plan) -> String {
     server

@@ -7,7 +7,6 @@
 
 mod common;
 
-use common::{Server, agent::Agent, codes, easy_plan, ended, plan, start};
 use metronome_proto::v1::{self, RunState};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
@@ -16,6 +15,8 @@ use tonic_health::pb::{
 };
 use tonic_reflection::pb::{v1 as reflection, v1alpha};
 use tonic_types::StatusExt as _;
+
+use common::{Server, agent::Agent, codes, easy_plan, ended, plan, start};
 
 #[track_caller]
 fn reason(status: &Status) -> String {

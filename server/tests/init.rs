@@ -16,10 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::DEADLINE;
 use metronome_proto::v1::{self, operator_service_client::OperatorServiceClient};
 use tempfile::TempDir;
 use tonic::transport::Channel;
+
+use common::DEADLINE;
 
 /// `unshare` with a process table of its own; the command after it becomes process 1.
 const NAMESPACE: [&str; 6] = [

@@ -7,7 +7,6 @@
 
 mod common;
 
-use common::{Server, agent::Agent, codes, ended, plan, start};
 use metronome_proto::v1::{self, RunState};
 use metronome_server::History;
 use rustix::process::Signal;
@@ -15,6 +14,8 @@ use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
+
+use common::{Server, agent::Agent, codes, ended, plan, start};
 
 async fn get(server: &Server, run_id: &str) -> v1::Run {
     let request = v1::GetRunRequest {

@@ -1,119 +1,45 @@
-//! The ledger: what the workers have counted, in memory that outlives any of them.
+//! The ledger: what the workers have counted, in shared memory that outlives any of them.
 //!
-//! Each connection has a [`Slot`]; one process at a time writes to it. A batch goes like this:
+//! Each connection has a [`Slot`]; one process at a time writes to it. A batch goes like this, and
+//! the order of the stores is what makes it recoverable:
 //!
 //! 1. the worker receives into the slot's buffer, which is shared memory;
 //! 2. it stores the time of the read;
-//! 3. it records every packet's times in the slot's histograms, in order, one store each;
-//! 4. it writes the whole [`Account`] into the idle one of two copies;
+//! 3. it adds every packet's times to the slot's histograms, in the order of the packets, and puts
+//!    replies into the reply queue;
+//! 4. it writes all [`ConnectionCounters`] into the idle one of two copies;
 //! 5. it flips one index. From here on the batch is counted.
 //!
-//! A worker may die between any two stores. What it had taken off the socket is then in the buffer
-//! and the kernel knows how much it is; how many packets of the batch stand in a histogram already
-//! is (sum of its buckets) − (packets committed). So [`work::resume`] completes the batch exactly
-//! once, in whichever process. That is the whole law: `account`, `work` and `pen` are pure and are
-//! tested with a death at every store.
+//! A worker may die between any two stores. The bytes that it had taken off the socket are then in
+//! the buffer, and the kernel's count gives their number. So [`replay`] completes the batch exactly
+//! once, in whichever process. Everything in between is pure (no clock, no socket) and is tested
+//! with a death at every store.
 //!
-//! The master trusts none of it: indices are checked, nothing is followed, nothing is waited for.
+//! The master treats the ledger as untrusted input: it checks indices and sums, follows no pointer
+//! and waits for nothing. The ledger does not know how processes talk to each other, nor who may
+//! come in: it asks an [`Authenticate`].
 
-mod account;
-mod gate;
-mod layout;
-mod message;
-mod pen;
+mod authenticate;
+mod batch;
+mod commit_writer;
+mod counters;
+mod frames;
+mod memory;
+mod replay;
+mod replies;
+mod slot;
 mod slowest;
-mod work;
+mod time_recorder;
+#[cfg(test)]
+mod world;
 
-use std::{io, os::fd::OwnedFd};
-
-pub(crate) use account::{Account, End, Stage};
-pub(crate) use gate::{AgentKey, Gate, Gates, ticket};
-pub(crate) use layout::{BUFFER_BYTES, LAYOUT, OUTBOX_FRAMES, Slot, WorkerLine};
-pub(crate) use message::{FromWorker, MESSAGE_BYTES, ToWorker};
-pub(crate) use pen::{Ink, Pen};
+pub(crate) use authenticate::{Authenticate, Authenticated};
+pub(crate) use batch::{place_partial_frame, process_batch};
+pub(crate) use commit_writer::{CommitWriter, ReleaseStore};
+pub(crate) use counters::{ConnectionCounters, End, Stage};
+pub(crate) use frames::{BUFFER_BYTES, REPLY_QUEUE_FRAMES};
+pub(crate) use memory::{Dimensions, LAYOUT, Ledger, RUNS_MAX, WorkerLine};
+pub(crate) use replay::replay;
+pub(crate) use replies::refuse;
+pub(crate) use slot::Slot;
 pub(crate) use slowest::KEPT as SLOWEST_KEPT;
-pub(crate) use work::{place_rest, refuse, resume, work};
-
-use metronome_os::memory::SharedArray;
-
-use layout::{SeatRow, Workers};
-
-/// Runs that can be admitted at the same time, the static run among them.
-pub(crate) const RUNS_MAX: usize = 16;
-
-/// Worker processes that a ledger has room for.
-pub(crate) const WORKERS_MAX: usize = 256;
-
-/// The shared memory of one server: workers' lines, slots, seats.
-#[derive(Debug)]
-pub(crate) struct Ledger {
-    workers: SharedArray<Workers>,
-    slots: SharedArray<Slot>,
-    seats: SharedArray<SeatRow>,
-}
-
-/// The three descriptors that a worker needs to open the ledger, and the sizes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Dimensions {
-    /// Connections at a time, verified or not.
-    pub(crate) slots: u32,
-}
-
-impl Ledger {
-    /// An empty ledger.
-    pub(crate) fn create(dimensions: Dimensions) -> io::Result<Self> {
-        Ok(Self {
-            workers: SharedArray::create("metronome-workers", 1)?,
-            slots: SharedArray::create("metronome-slots", dimensions.slots as usize)?,
-            seats: SharedArray::create("metronome-seats", RUNS_MAX + 1)?,
-        })
-    }
-
-    /// The ledger that the master has created.
-    pub(crate) fn open(
-        dimensions: Dimensions,
-        [workers, slots, seats]: [OwnedFd; 3],
-    ) -> io::Result<Self> {
-        Ok(Self {
-            workers: SharedArray::open(workers, 1)?,
-            slots: SharedArray::open(slots, dimensions.slots as usize)?,
-            seats: SharedArray::open(seats, RUNS_MAX + 1)?,
-        })
-    }
-
-    /// What [`Ledger::open`] takes, in its order.
-    pub(crate) fn descriptors(&self) -> [std::os::fd::BorrowedFd<'_>; 3] {
-        use std::os::fd::AsFd as _;
-        [self.workers.as_fd(), self.slots.as_fd(), self.seats.as_fd()]
-    }
-
-    /// All slots. An index into them may come from another process: use `get`.
-    pub(crate) fn slots(&self) -> &[Slot] {
-        self.slots.all()
-    }
-
-    /// The line of a worker.
-    pub(crate) fn worker(&self, index: usize) -> &WorkerLine {
-        &self.workers.all()[0].lines[index]
-    }
-
-    /// Makes a slot as new and gives its memory back. Only when no worker has it.
-    pub(crate) fn clear_slot(&self, index: usize) -> io::Result<()> {
-        self.slots.clear(index)
-    }
-
-    /// Makes the seats of a run's row free. Only when no worker verifies hellos of it.
-    pub(crate) fn clear_row(&self, row: usize) -> io::Result<()> {
-        self.seats.clear(row)
-    }
-
-    /// Row `RUNS_MAX` has the seats of raw clients.
-    pub(crate) fn seats(&self, row: usize) -> Option<&[std::sync::atomic::AtomicU64]> {
-        self.seats.all().get(row).map(|row| &row.seats[..])
-    }
-
-    /// Raw clients that may be there at a time; the master lowers it while runs hold the places.
-    pub(crate) fn raw_seats(&self) -> &std::sync::atomic::AtomicU64 {
-        &self.workers.all()[0].raw_seats
-    }
-}

@@ -1,21 +1,19 @@
 //! The slowest packets of a connection, ten of them, so that a tail can be looked at packet by
-//! packet.
-//!
-//! Best effort and outside of the account: a death between two stores here may cost one of the ten
-//! and never a count. An ordinary packet costs one comparison; the longest packets of a random
-//! order come ever more rarely, about 90 times in 100,000.
+//! packet. Best effort, and not part of the counters: a death between two stores here may cost one
+//! of the ten and never a count. An ordinary packet costs one comparison; the longest packets of a
+//! random order come ever more rarely, about 90 times in 100,000.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use zerocopy::FromBytes;
 
-use super::pen::Pen;
+use super::commit_writer::CommitWriter;
 use crate::model::SlowPacket;
 
 /// Packets kept per connection.
 pub(crate) const KEPT: usize = 10;
 
-/// The record in shared memory.
+/// The packets in shared memory.
 #[derive(Debug, FromBytes)]
 #[repr(C, align(64))]
 pub(super) struct Slowest([Cell; KEPT]);
@@ -35,21 +33,21 @@ impl Slowest {
     /// Keeps a packet that is slower than the fastest of those kept, and returns how slow the next
     /// one has to be.
     #[cold]
-    pub(super) fn keep(&self, packet: &SlowPacket, pen: &impl Pen) -> u64 {
+    pub(super) fn keep(&self, packet: &SlowPacket, writer: &impl CommitWriter) -> u64 {
         let total = |cell: &Cell| cell.total_ns.load(Ordering::Relaxed);
-        // A batch that is worked off again after a death comes with the same packets.
+        // A batch that is replayed after a death comes with the same packets.
         let is_kept = |cell: &Cell| {
             total(cell) > 0 && cell.sequence.load(Ordering::Relaxed) == packet.sequence
         };
         if !self.0.iter().any(is_kept)
             && let Some(cell) = self.0.iter().min_by_key(|cell| total(cell))
         {
-            pen.put(&cell.total_ns, 0);
-            pen.put(&cell.sequence, packet.sequence);
-            pen.put(&cell.due_ns, packet.due_ns);
-            pen.put(&cell.lateness_ns, packet.lateness_ns);
-            pen.put(&cell.read_ns, packet.read_ns);
-            pen.put(&cell.total_ns, packet.total_ns);
+            writer.store(&cell.total_ns, 0);
+            writer.store(&cell.sequence, packet.sequence);
+            writer.store(&cell.due_ns, packet.due_ns);
+            writer.store(&cell.lateness_ns, packet.lateness_ns);
+            writer.store(&cell.read_ns, packet.read_ns);
+            writer.store(&cell.total_ns, packet.total_ns);
         }
         self.0.iter().map(total).min().unwrap_or(0)
     }
@@ -74,7 +72,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{Dimensions, Ink, Ledger},
+        super::{Dimensions, Ledger, ReleaseStore},
         *,
     };
 
@@ -90,12 +88,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_ten_slowest_are_kept_each_once_however_often_a_batch_comes(times in prop::collection::vec(1..1_000_u64, 0..200), again in 0..200_usize) {
+        fn the_ten_slowest_are_kept_each_once_however_often_a_batch_comes(
+            times in prop::collection::vec(1..1_000_u64, 0..200),
+            again in 0..200_usize,
+        ) {
             let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
             let slot = &ledger.slots()[0];
-            let packets: Vec<_> = (0..).zip(&times).map(|(sequence, total_ns)| packet(sequence, *total_ns)).collect();
+            let packets: Vec<_> = (0..)
+                .zip(&times)
+                .map(|(sequence, total_ns)| packet(sequence, *total_ns))
+                .collect();
             let repeated = &packets[again.min(packets.len())..];
-            packets.iter().chain(repeated).for_each(|packet| slot.keep_if_slow(packet, &Ink));
+            packets
+                .iter()
+                .chain(repeated)
+                .for_each(|packet| slot.keep_if_slow(packet, &ReleaseStore));
             let mut kept: Vec<_> = slot.slowest().map(|packet| packet.total_ns).collect();
             kept.sort_by_key(|total_ns| Reverse(*total_ns));
             let mut expected = times;

@@ -5,7 +5,8 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::ledger::{ConnectionCounters, Ledger, RUNS_MAX, slot_token};
+use crate::ipc::slot_token;
+use crate::ledger::{ConnectionCounters, Ledger, RUNS_MAX};
 
 /// Row of the static run's places; the rows of other runs follow.
 pub(super) const STATIC_ROW: usize = 0;

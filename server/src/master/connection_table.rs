@@ -235,7 +235,9 @@ impl ConnectionTable {
             return true;
         };
         // Asked for last: looking at the ledger of a slot that is free again would give it memory.
-        let Some(last_batch_ns) = last_batch_ns().filter(|last_batch_ns| *last_batch_ns > unread.last_batch_ns) else {
+        let Some(last_batch_ns) =
+            last_batch_ns().filter(|last_batch_ns| *last_batch_ns > unread.last_batch_ns)
+        else {
             return false;
         };
         connection.unread = None;

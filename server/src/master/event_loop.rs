@@ -32,7 +32,7 @@ use super::{
     worker_pool::WorkerPool,
 };
 use crate::{
-    ledger::{AdmissionKey, FromWorker, AdmissionKeys},
+    ipc::{AdmissionKey, AdmissionKeys, FromWorker},
     model::AgentShare,
 };
 
@@ -238,7 +238,9 @@ impl Master {
                 histograms,
                 reply,
             } => {
-                let live = parts.live().map(|(connection_counters, record, ..)| (connection_counters, record));
+                let live = parts
+                    .live()
+                    .map(|(connection_counters, record, ..)| (connection_counters, record));
                 reply(parts.counters.read_run(run, histograms, live));
             }
             Request::CloseRun { run, reply } => runs::close(parts, run, reply),
@@ -246,7 +248,9 @@ impl Master {
             Request::WhenRested { reply } => parts.workers.when_not_restarting(reply),
             Request::ReadServer { reply } => reply(read_server(parts)),
             Request::ReadTotals { reply } => {
-                let live = parts.live().map(|(connection_counters, record, ..)| (connection_counters, record));
+                let live = parts
+                    .live()
+                    .map(|(connection_counters, record, ..)| (connection_counters, record));
                 reply(parts.counters.read_totals(live));
             }
             Request::WhenReady { reply } => parts.workers.when_ready(reply),

@@ -11,7 +11,8 @@ use super::{
     worker_pool::SavedWorker,
 };
 use crate::{
-    ledger::{ConnectionCounters, AdmissionKey, Dimensions, End, Ledger, RUNS_MAX},
+    ipc::AdmissionKey,
+    ledger::{ConnectionCounters, Dimensions, End, Ledger, RUNS_MAX},
     model::{AgentShare, WorkerCounters},
     upgrade::MasterState,
 };

@@ -20,7 +20,10 @@ use super::{
     run_table::RunTable,
     worker_pool::WorkerPool,
 };
-use crate::ledger::{ConnectionCounters, AdmissionKey, AdmissionKeys, Ledger, Slot, ToWorker};
+use crate::ipc::AdmissionKey;
+use crate::ipc::AdmissionKeys;
+use crate::ipc::ToWorker;
+use crate::ledger::{ConnectionCounters, Ledger, Slot};
 
 /// How far this server process has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,7 +96,10 @@ impl Parts {
         };
         if let (Some(record), Some(connection)) = (self.record(slot), self.connections.get(slot)) {
             let generation = u64::from(connection.generation);
-            record.header.generation.store(generation, Ordering::Release);
+            record
+                .header
+                .generation
+                .store(generation, Ordering::Release);
             record.header.opened_ns.store(now_ns(), Ordering::Release);
         }
         debug!(%peer, slot, "accepted");
@@ -140,7 +146,12 @@ impl Parts {
     /// What a new worker process gets before any connection.
     pub(super) fn first_messages(&self) -> Vec<ToWorker> {
         let begin = (self.phase != Phase::Waiting).then_some(ToWorker::Begin);
-        let agents = self.admission_keys.agents().iter().copied().map(ToWorker::Admit);
+        let agents = self
+            .admission_keys
+            .agents()
+            .iter()
+            .copied()
+            .map(ToWorker::Admit);
         begin.into_iter().chain(agents).collect()
     }
 
@@ -167,7 +178,9 @@ impl Parts {
     }
 
     /// Every connection that has not been recorded, as the ledger has it now.
-    pub(super) fn live(&self) -> impl Iterator<Item = (ConnectionCounters, &Slot, u32, SocketAddr)> {
+    pub(super) fn live(
+        &self,
+    ) -> impl Iterator<Item = (ConnectionCounters, &Slot, u32, SocketAddr)> {
         self.connections.all().filter_map(|(slot, connection)| {
             let record = self.record(slot)?;
             Some((record.counters()?, record, slot, connection.peer))
@@ -175,7 +188,12 @@ impl Parts {
     }
 
     /// Attributes newly counted packets to the worker, or to the master, that counted them.
-    pub(super) fn credit(&mut self, slot: u32, connection_counters: &ConnectionCounters, worker: Option<usize>) {
+    pub(super) fn credit(
+        &mut self,
+        slot: u32,
+        connection_counters: &ConnectionCounters,
+        worker: Option<usize>,
+    ) {
         let Some(packets) = self.connections.credit(slot, connection_counters.packets) else {
             return;
         };
@@ -237,13 +255,16 @@ impl Parts {
     /// Records the pauses of connections that are read again.
     pub(super) fn note_pauses(&mut self) {
         let slots = self.ledger.slots();
-        self.connections.note_pauses(|slot| last_batch_ns(slots, slot));
+        self.connections
+            .note_pauses(|slot| last_batch_ns(slots, slot));
     }
 
     /// Records the pause of a connection if it is over.
     pub(super) fn note_pause(&mut self, slot: u32) {
         let slots = self.ledger.slots();
-        let _ = self.connections.note_pause(slot, || last_batch_ns(slots, slot));
+        let _ = self
+            .connections
+            .note_pause(slot, || last_batch_ns(slots, slot));
     }
 }
 

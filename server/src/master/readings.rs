@@ -16,7 +16,9 @@ pub(super) fn read_server(parts: &Parts) -> ServerStatus {
         };
         // What it has committed since it was last attributed.
         if let Some(worker) = held.worker.and_then(|worker| workers.get_mut(worker)) {
-            worker.count.packets += connection_counters.packets.saturating_sub(held.credited_packets);
+            worker.count.packets += connection_counters
+                .packets
+                .saturating_sub(held.credited_packets);
         }
     }
     let live = parts.live().map(|(connection_counters, _, slot, peer)| {

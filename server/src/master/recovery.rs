@@ -15,7 +15,9 @@ use super::{
     replay::{Source, Unrecoverable, read_to_the_end, replay},
     worker_pool::EndedProcess,
 };
-use crate::ledger::{ConnectionCounters, End, FromWorker, ReleaseStore, Stage, ToWorker};
+use crate::ipc::FromWorker;
+use crate::ipc::ToWorker;
+use crate::ledger::{ConnectionCounters, End, ReleaseStore, Stage};
 
 /// Takes over from a worker that has ended: every connection is replayed and placed with another.
 pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: EndedProcess) {
@@ -177,7 +179,8 @@ mod tests {
     use super::*;
     use crate::{
         RxBatching,
-        ledger::{Dimensions, AdmissionKeys, Ledger},
+        ipc::AdmissionKeys,
+        ledger::{Dimensions, Ledger},
         master::{
             acceptor::Acceptor,
             connection_table::ConnectionTable,
@@ -250,7 +253,10 @@ mod tests {
         }
         let before = parts.connection_counters(0).unwrap();
         recover_connection(&mut parts, 0, 0, 1);
-        assert_eq!(parts.connection_counters(0).unwrap().packets, before.packets);
+        assert_eq!(
+            parts.connection_counters(0).unwrap().packets,
+            before.packets
+        );
         assert_eq!(parts.recovered.packets, 6, "there was nothing left");
     }
 

@@ -14,8 +14,11 @@ use metronome_os::{
 };
 
 use super::connection_table::HeldConnection;
+use crate::ipc::AdmissionKeys;
+use crate::ipc::ConnectionAdmission;
 use crate::ledger::{
-    ConnectionCounters, BUFFER_BYTES, ConnectionAdmission, AdmissionKeys, ReleaseStore, Ledger, Slot, Stage, place_partial_frame, replay, process_batch,
+    self, BUFFER_BYTES, ConnectionCounters, Ledger, ReleaseStore, Slot, Stage, place_partial_frame,
+    process_batch,
 };
 
 /// Batches that are still read of a connection that is cut: 4 MiB, more than any buffer.
@@ -57,7 +60,7 @@ impl Source<'_> {
     }
 }
 
-/// Counts in `account` what was taken from the socket and not committed.
+/// Adds to the counters what was taken from the socket and not committed.
 pub(super) fn replay(
     source: Source<'_>,
     connection: &HeldConnection,
@@ -77,21 +80,35 @@ pub(super) fn replay(
         let admission = source.admission(connection.generation);
         // What ended the worker may be a fault of ours in this very code: then it costs this one
         // client, not the server.
-        let resumed = catch_unwind(AssertUnwindSafe(|| {
-            replay(source.record(), connection_counters, left, now_ns(), &admission, &ReleaseStore);
+        let replayed = catch_unwind(AssertUnwindSafe(|| {
+            ledger::replay(
+                source.record(),
+                connection_counters,
+                left,
+                now_ns(),
+                &admission,
+                &ReleaseStore,
+            );
         }));
-        resumed.map_err(|_| Unrecoverable::Deadly)?;
+        replayed.map_err(|_| Unrecoverable::Deadly)?;
     }
     // After the replay, which may owe the client more frames: how many of those that are owed the
     // worker had written the kernel counts as well. Never less than it had committed, and never
     // more than is owed.
     let put = bytes_put(&connection.socket)?.saturating_sub(connection.put_at_start);
-    connection_counters.reply_bytes_sent = put.min(connection_counters.reply_bytes_queued).max(connection_counters.reply_bytes_sent.min(connection_counters.reply_bytes_queued));
+    connection_counters.reply_bytes_sent = put.min(connection_counters.reply_bytes_queued).max(
+        connection_counters
+            .reply_bytes_sent
+            .min(connection_counters.reply_bytes_queued),
+    );
     Ok(())
 }
 
-/// Bytes that lie in the slot's buffer, behind the part of a frame that the account holds.
-fn uncommitted(taken: u64, connection_counters: &ConnectionCounters) -> Result<usize, Unrecoverable> {
+/// Bytes that lie in the slot's buffer, behind the part of a frame that the counters hold.
+fn uncommitted(
+    taken: u64,
+    connection_counters: &ConnectionCounters,
+) -> Result<usize, Unrecoverable> {
     let committed = connection_counters.bytes;
     let room = BUFFER_BYTES - usize::from(connection_counters.partial_frame_bytes);
     taken
@@ -113,7 +130,14 @@ pub(super) fn read_to_the_end(
     for _ in 0..BATCHES_AFTER_CUT {
         let at = place_partial_frame(record, connection_counters, &ReleaseStore);
         match receive_into(&connection.socket, &record.buffer.0, at) {
-            Ok(taken) if taken > 0 => process_batch(record, connection_counters, taken, now_ns(), &admission, &ReleaseStore),
+            Ok(taken) if taken > 0 => process_batch(
+                record,
+                connection_counters,
+                taken,
+                now_ns(),
+                &admission,
+                &ReleaseStore,
+            ),
             _ => break,
         }
     }
@@ -185,7 +209,10 @@ mod tests {
             }
         }
 
-        fn replay(&self, connection_counters: &mut ConnectionCounters) -> Result<(), Unrecoverable> {
+        fn replay(
+            &self,
+            connection_counters: &mut ConnectionCounters,
+        ) -> Result<(), Unrecoverable> {
             replay(self.source(), &self.connection, connection_counters)
         }
     }
@@ -197,7 +224,11 @@ mod tests {
         world.send_and_take(100, 0);
         for _ in 0..2 {
             world.replay(&mut connection_counters).unwrap();
-            let counted = (connection_counters.packets, connection_counters.bytes, connection_counters.partial_frame_bytes);
+            let counted = (
+                connection_counters.packets,
+                connection_counters.bytes,
+                connection_counters.partial_frame_bytes,
+            );
             assert_eq!(counted, (3, 100, 4));
         }
         assert_eq!(world.ledger.slots()[0].counters().unwrap().packets, 3);
@@ -230,7 +261,10 @@ mod tests {
         let connection_counters = ConnectionCounters::default();
         assert_eq!(uncommitted(5, &connection_counters).unwrap(), 5);
         let most = BUFFER_BYTES as u64;
-        assert_eq!(uncommitted(most, &connection_counters).unwrap(), BUFFER_BYTES);
+        assert_eq!(
+            uncommitted(most, &connection_counters).unwrap(),
+            BUFFER_BYTES
+        );
         assert!(uncommitted(most + 1, &connection_counters).is_err());
         let part_of_a_frame = ConnectionCounters {
             partial_frame_bytes: 1,
@@ -250,7 +284,10 @@ mod tests {
         world.client.write_all(&[b'X'; 96]).unwrap();
         while bytes_unread(&world.connection) < 96 {}
         read_to_the_end(world.source(), &world.connection, &mut connection_counters);
-        assert_eq!((connection_counters.packets, connection_counters.stage), (5, Stage::Closed));
+        assert_eq!(
+            (connection_counters.packets, connection_counters.stage),
+            (5, Stage::Closed)
+        );
         assert_eq!(connection_counters.end, End::Cut);
         assert_eq!(world.ledger.slots()[0].counters().unwrap().packets, 5);
     }

@@ -10,7 +10,7 @@ use super::{
     connection_table::ConnectionTable,
     parts::{Parts, Phase, Recovered},
 };
-use crate::{ledger::ToWorker, upgrade::MasterState};
+use crate::{ipc::ToWorker, upgrade::MasterState};
 
 /// Takes what another server has handed over. After an error this master is of no use any more.
 pub(super) fn restore(

@@ -12,7 +12,8 @@ use super::{
     request::Reply,
 };
 use crate::{
-    ledger::{ConnectionCounters, AdmissionKey, RUNS_MAX, ToWorker},
+    ipc::{AdmissionKey, ToWorker},
+    ledger::{ConnectionCounters, RUNS_MAX},
     model::FinalCounters,
 };
 
@@ -92,7 +93,9 @@ pub(super) fn finish_closed(parts: &mut Parts) {
 }
 
 fn slots_of(parts: &Parts, run: RunId) -> Vec<u32> {
-    let is_of_run = |connection_counters: &ConnectionCounters| connection_counters.is_client() && connection_counters.run == run.bits();
+    let is_of_run = |connection_counters: &ConnectionCounters| {
+        connection_counters.is_client() && connection_counters.run == run.bits()
+    };
     parts
         .live()
         .filter(|(connection_counters, ..)| is_of_run(connection_counters))

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use metronome_proto::seal::Key;
 
 use super::worker_pool::PoolSettings;
-use crate::{rx_batching::RxBatching, ledger::Ledger};
+use crate::{ledger::Ledger, rx_batching::RxBatching};
 
 /// The flags of the master, its listener, and the ledger of the server that it takes over from.
 #[derive(Debug)]

@@ -1,56 +1,13 @@
-//! Every metric: its name, what it means and which figure it is. docs/observability.md lists them.
+//! Every metric: its name, its meaning and the figure behind it. docs/observability.md lists them.
 
 use metronome_proto::histogram::Histogram;
-use serde::{Deserialize, Serialize};
 
-use super::{Buckets, Family, Kind, Sample, Unit, Value};
-use crate::model::{ServerStatus, TotalCounters};
-
-/// What the control plane has counted.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ControlFigures {
-    pub(crate) sent: u64,
-    pub(crate) skipped: u64,
-    pub(crate) lost: u64,
-    /// By verdict.
-    pub(crate) runs_ended: Vec<(&'static str, u64)>,
-    pub(crate) runs_active: u64,
-    pub(crate) agents_lost: u64,
-    /// Those connected, by name.
-    pub(crate) agents: Vec<(String, AgentFigures)>,
-    /// How long calls took, by method and status.
-    pub(crate) calls: Vec<(String, &'static str, Histogram)>,
-}
-
-/// What an agent has told of itself in all its runs.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub(crate) struct AgentFigures {
-    pub(crate) sent: u64,
-    pub(crate) skipped: u64,
-    pub(crate) cpu_ns: u64,
-    pub(crate) writes: u64,
-}
-
-/// What the kernel says of the master's process.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct ProcessFigures {
-    pub(crate) cpu_s: f64,
-    pub(crate) resident_bytes: u64,
-    pub(crate) descriptors: u64,
-    pub(crate) started_unix_s: f64,
-}
-
-/// All that is told.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Figures {
-    pub(crate) server: ServerStatus,
-    pub(crate) totals: TotalCounters,
-    pub(crate) control: ControlFigures,
-    pub(crate) process: ProcessFigures,
-    pub(crate) clients_max: u32,
-    pub(crate) is_draining: bool,
-    pub(crate) spans_dropped: u64,
-}
+use super::{
+    buckets::Buckets,
+    family::{Family, Kind, Sample, Unit, Value},
+    figures::{AgentFigures, Figures},
+};
+use crate::model::WorkerStatus;
 
 /// The families of `figures`.
 pub(crate) fn families(figures: &Figures) -> Vec<Family> {
@@ -59,8 +16,10 @@ pub(crate) fn families(figures: &Figures) -> Vec<Family> {
         times(figures),
         connections(figures),
         workers(figures),
+        recoveries(figures),
         agents(figures),
         server(figures),
+        process(figures),
     ]
     .concat()
 }
@@ -70,12 +29,12 @@ fn packets(figures: &Figures) -> Vec<Family> {
     vec![
         counter(
             "metronome_packets_sent",
-            "Packets that agents have told to have written whole",
+            "Packets fully written, as reported by agents",
             control.sent,
         ),
         counter(
             "metronome_packets_skipped",
-            "Packets that were due and never written, as agents told",
+            "Packets that were due and never written, as reported by agents",
             control.skipped,
         ),
         counter(
@@ -90,7 +49,7 @@ fn packets(figures: &Figures) -> Vec<Family> {
         ),
         counter(
             "metronome_packets_corrupt",
-            "Frames of verified clients that were not what they should be",
+            "Frames of verified clients that failed a check",
             totals.corrupt,
         ),
         counter(
@@ -132,7 +91,7 @@ fn times(figures: &Figures) -> Vec<Family> {
         ),
         distribution(
             "metronome_recovery_pause",
-            "From a worker's last sign of life to the next read of a connection",
+            "From a worker's last heartbeat to the next read of a connection",
             recovery,
         ),
     ]
@@ -179,7 +138,7 @@ fn connections(figures: &Figures) -> Vec<Family> {
 }
 
 fn workers(figures: &Figures) -> Vec<Family> {
-    let of_each = |kind, name, help, figure: &dyn Fn(&crate::model::WorkerStatus) -> f64| {
+    let of_each = |kind, name, help, figure: &dyn Fn(&WorkerStatus) -> f64| {
         let workers = figures.server.workers.iter();
         labelled(
             kind,
@@ -193,7 +152,6 @@ fn workers(figures: &Figures) -> Vec<Family> {
             }),
         )
     };
-    let recoveries = &figures.server.recoveries;
     vec![
         of_each(
             Kind::Counter,
@@ -231,14 +189,20 @@ fn workers(figures: &Figures) -> Vec<Family> {
             "Connections that a worker reads now",
             &|worker| f64::from(worker.connections),
         ),
+    ]
+}
+
+fn recoveries(figures: &Figures) -> Vec<Family> {
+    let recoveries = &figures.server.recoveries;
+    vec![
         counter(
             "metronome_worker_deaths",
-            "Worker processes that ended without being asked to",
+            "Worker processes that ended unasked",
             recoveries.deaths,
         ),
         gauge(
             "metronome_workers_crash_looping",
-            "Workers that die again and again",
+            "Workers in a crash loop",
             recoveries.crash_loops.len() as f64,
         ),
         counter(
@@ -263,7 +227,7 @@ fn agents(figures: &Figures) -> Vec<Family> {
             help,
             agents
                 .iter()
-                .map(|(agent, told)| (vec![("agent", agent.clone())], figure(told))),
+                .map(|(agent, figures)| (vec![("agent", agent.clone())], figure(figures))),
         )
     };
     vec![
@@ -274,28 +238,28 @@ fn agents(figures: &Figures) -> Vec<Family> {
         ),
         counter(
             "metronome_agents_lost",
-            "Agents that left while they had a part in a run",
+            "Agents that left while they had a share of a run",
             figures.control.agents_lost,
         ),
         of_each(
             "metronome_agent_packets_sent",
-            "Packets that an agent has told to have written whole",
-            &|told| told.sent as f64,
+            "Packets fully written, as reported by an agent",
+            &|agent| agent.sent as f64,
         ),
         of_each(
             "metronome_agent_packets_skipped",
             "Packets that an agent could not write in time",
-            &|told| told.skipped as f64,
+            &|agent| agent.skipped as f64,
         ),
         seconds(of_each(
             "metronome_agent_cpu",
             "CPU time of an agent's pacing threads, of runs that have ended",
-            &|told| told.cpu_ns as f64 / 1e9,
+            &|agent| agent.cpu_ns as f64 / 1e9,
         )),
         of_each(
             "metronome_agent_writes",
             "Writes of an agent that took data, of runs that have ended",
-            &|told| told.writes as f64,
+            &|agent| agent.writes as f64,
         ),
     ]
 }
@@ -314,7 +278,6 @@ fn server(figures: &Figures) -> Vec<Family> {
         value: Value::Times(Buckets::from(times)),
     });
     let build = [(vec![("version", env!("CARGO_PKG_VERSION").into())], 1.0)];
-    let process = &figures.process;
     vec![
         labelled(
             Kind::Gauge,
@@ -350,6 +313,12 @@ fn server(figures: &Figures) -> Vec<Family> {
             kind: Kind::Histogram,
             samples: calls.collect(),
         },
+    ]
+}
+
+fn process(figures: &Figures) -> Vec<Family> {
+    let process = &figures.process;
+    vec![
         seconds(number(
             Kind::Counter,
             "process_cpu",
@@ -436,20 +405,20 @@ fn distribution(name: &'static str, help: &'static str, times: &Histogram) -> Fa
 mod tests {
     use std::collections::HashSet;
 
-    use super::{
-        super::exposition::{Form, write},
-        *,
-    };
+    use super::*;
 
     const MANUAL: &str = include_str!("../../../docs/observability.md");
 
     #[test]
     fn the_manual_lists_every_metric_by_the_name_it_is_scraped_with() {
-        let text = write(families(&Figures::default()), Form::Text);
-        let names: Vec<_> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-            .collect();
+        let text = crate::metrics::write(families(&Figures::default()));
+        let scraped = |line: &str| {
+            let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+            // OpenMetrics describes a counter without the suffix that its samples have.
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            Some(format!("{name}{suffix}"))
+        };
+        let names: Vec<_> = text.lines().filter_map(scraped).collect();
         assert!(names.len() > 30, "{names:?}");
         for name in names {
             assert!(MANUAL.contains(&format!("`{name}`")), "{name}");

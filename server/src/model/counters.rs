@@ -1,14 +1,15 @@
-//! What the workers have counted of one run, and of all runs together: while packets still come,
-//! and when the last worker has let go.
+//! Counters of a run as the workers keep them: live, while packets still come, and final, after the
+//! last worker has released the last connection. Also the sums over all runs.
 //!
-//! Times are ns of this host's CLOCK_MONOTONIC unless a field says otherwise. Absent on purpose: how
-//! the figures are counted (`ledger`) and summed (`master`), and what they mean (`verdict`).
+//! Times are ns of this host's CLOCK_MONOTONIC unless a field's comment names another clock. Absent
+//! on purpose: how the figures are counted (`ledger`) and summed (`master`), and what they mean
+//! (`verdict`).
 
 use serde::{Deserialize, Serialize};
 
 use super::{incident::Incident, slow_packet::SlowestPacket, times::Times};
 
-/// How a run stands now. Counters only rise.
+/// Counters of a run that is going on. They only rise.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LiveCounters {
     /// Clients whose hello was verified and that have not ended.
@@ -17,26 +18,26 @@ pub(crate) struct LiveCounters {
     pub(crate) ended: u32,
     pub(crate) received: u64,
     pub(crate) corrupt: u64,
-    /// Summed over clients; only when asked for.
+    /// Sums over all clients. `None` when the request did not ask for them.
     pub(crate) times: Option<Times>,
 }
 
-/// What the ledger says of an ended run. Final: the last worker has let go.
+/// Counters of a run that has ended, as they stand in the ledger.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FinalCounters {
-    /// Those that said a verified hello, by rising index; each once.
+    /// The clients whose hello was verified, by rising index; each once.
     pub(crate) clients: Vec<ClientCounters>,
     pub(crate) workers: Vec<WorkerCounters>,
     pub(crate) times: Times,
-    /// Packets that the master worked off for workers that had died.
+    /// Packets that the master replayed for workers that had died.
     pub(crate) recovered_packets: u64,
-    /// Worker deaths and the like in the time of the run.
+    /// Worker deaths and other faults while the run was going on.
     pub(crate) incidents: Vec<Incident>,
     /// The slowest packets, slowest first, at most ten.
     pub(crate) slowest: Vec<SlowestPacket>,
 }
 
-/// One client as the workers counted it.
+/// Counters of one client.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct ClientCounters {
     pub(crate) client: u32,
@@ -47,25 +48,26 @@ pub(crate) struct ClientCounters {
     pub(crate) duplicated: u64,
     pub(crate) reordered: u64,
     pub(crate) corrupt: u64,
-    /// As `metronome_proto::packet::digest_with`, over the packets received.
+    /// `metronome_proto::packet::digest_with` over the packets received.
     pub(crate) digest: u64,
-    /// What the client's verified end told it had sent.
-    pub(crate) told_sent: Option<u64>,
-    /// ns of CLOCK_MONOTONIC; 0 without a packet.
+    /// Packets sent, from the client's verified end frame.
+    pub(crate) reported_sent: Option<u64>,
+    /// 0 without a packet.
     pub(crate) first_read_ns: u64,
     pub(crate) last_read_ns: u64,
     /// Due times of the first and the last packet counted, ns on the sender's clock; 0 without one.
     pub(crate) first_due_ns: u64,
     pub(crate) last_due_ns: u64,
-    /// Packets read before they say they were written, by a client that shares our clock.
-    pub(crate) acausal: u64,
+    /// Packets that carry a later time of writing than the time at which they were read, of a
+    /// client whose agent shares our clock.
+    pub(crate) read_before_sent: u64,
     /// The sequence number that would have come next.
     pub(crate) next_sequence: u64,
-    /// Bytes of every kind of frame that were worked off …
+    /// Bytes of every kind of frame that were counted …
     pub(crate) bytes: u64,
-    /// … and that were taken off the socket, as the kernel says. `None` when it did not.
+    /// … and bytes taken off the socket, by the kernel's count. `None` when that could not be read.
     pub(crate) bytes_taken: Option<u64>,
-    /// Counts of its three histograms.
+    /// How many times each of its three histograms holds.
     pub(crate) histogram_counts: [u64; 3],
     pub(crate) lateness_p99_ns: u64,
     pub(crate) lateness_p99_9_ns: u64,
@@ -73,12 +75,12 @@ pub(crate) struct ClientCounters {
     pub(crate) latency_p99_ns: u64,
     pub(crate) latency_max_ns: u64,
     /// Bytes of a packet that never became whole.
-    pub(crate) rest_bytes: u32,
-    /// Why it did not end with end and end-ack. `None` when it did.
+    pub(crate) partial_frame_bytes: u32,
+    /// Why the connection did not end with end and end-ack. `None` when it did.
     pub(crate) error: Option<String>,
 }
 
-/// One worker in the time of a run.
+/// Counters of one worker while a run was going on.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct WorkerCounters {
     pub(crate) worker: u32,
@@ -88,13 +90,13 @@ pub(crate) struct WorkerCounters {
     pub(crate) cpu_ns: u64,
     pub(crate) reads: u64,
     pub(crate) wakeups: u64,
-    /// Pauses in which packets gathered, and how long they were together.
+    /// Pauses between batched reads, and their sum.
     pub(crate) pauses: u64,
     pub(crate) paused_ns: u64,
     pub(crate) restarts: u32,
 }
 
-/// What the verified clients of all runs have sent, since the server's start. Counters only rise.
+/// Sums over the verified clients of all runs since the server's start. They only rise.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct TotalCounters {
     pub(crate) received: u64,

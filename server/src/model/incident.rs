@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Incident {
     /// ns of CLOCK_MONOTONIC.
     pub(crate) at_ns: u64,
-    /// What, in a few words that stay the same: "worker died".
+    /// The kind of fault, in fixed words: "worker died".
     pub(crate) what: Cow<'static, str>,
-    /// One sentence.
+    /// What happened, in one sentence.
     pub(crate) text: String,
 }

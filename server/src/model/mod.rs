@@ -1,9 +1,10 @@
-//! The domain records: what is counted, the states of a run, an agent's share of it, whose clock an
-//! agent reads, and what went wrong.
+//! The domain records: counters, the states of a run, an agent's share of it, the identity of a
+//! clock, and incidents.
 //!
 //! Pure data and pure functions. Every other module of the server may use this one; it uses none of
 //! them. Absent on purpose: clock, I/O, async, shared memory.
 
+mod agent_records;
 mod agent_share;
 mod clock_identity;
 mod counters;
@@ -11,8 +12,10 @@ mod incident;
 pub(crate) mod run;
 mod server;
 mod slow_packet;
+pub(crate) mod text;
 mod times;
 
+pub(crate) use agent_records::AgentRecords;
 pub(crate) use agent_share::AgentShare;
 pub(crate) use clock_identity::ClockIdentity;
 pub(crate) use counters::{

@@ -1,4 +1,4 @@
-//! The life of a run as a pure state machine: (state, event, now) → (state, actions).
+//! The states of a run as a pure state machine: (state, event, now) → (state, actions).
 //!
 //! ```text
 //! PREPARING ──▶ STARTING ──▶ RUNNING ──▶ DRAINING ─ CloseRun ─▶ (closing) ──▶ ENDED
@@ -6,12 +6,13 @@
 //!     └─────────────┴────────────┴───────────┘   a stop, or no agent is left
 //! ```
 //!
-//! An event only records a fact; [`RunStateMachine::advance`] alone decides what follows from the facts and
-//! the time. Agents are known by their index within the run; who they are and what they told is the
-//! caller's. Times are nanoseconds of CLOCK_MONOTONIC.
+//! An event only records a fact; [`RunStateMachine::advance`] alone decides what follows from the
+//! facts and the time. So it does not matter in which order facts arrive, or whether one arrives
+//! twice. An agent is an index within the run; its name and its figures belong to the caller. Times
+//! are nanoseconds of CLOCK_MONOTONIC.
 //!
-//! Absent on purpose: clock, I/O, async, figures. Letting the clients in comes before a state_machine
-//! begins, since a refusal is StartRun's answer and no run at all.
+//! Absent on purpose: clock, I/O, async, figures. The clients of a run are admitted before its
+//! state machine begins, since a refusal is StartRun's answer and no run at all.
 
 use metronome_proto::v1::RunState;
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ pub(crate) const START_LEAD_NS: u64 = 20_000_000;
 pub(crate) const GRACE_NS: u64 = 10 * SECOND_NS;
 /// After a stop they may take this long.
 pub(crate) const STOP_NS: u64 = 5 * SECOND_NS;
-/// The master promises the record within 3 s.
+/// The master promises the final counters within 3 s.
 pub(crate) const CLOSE_NS: u64 = 5 * SECOND_NS;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -40,30 +41,30 @@ pub(crate) enum Event {
     /// This agent cannot go on, or its stream is gone: nothing more will come from it.
     AgentGone(usize),
     StopRequested,
-    /// The master has told what the workers counted, or is gone and never will.
+    /// The master has sent the run's final counters, or has ended and never will.
     RunClosed,
-    /// Nothing but the passing of time.
+    /// Only time has passed.
     Tick,
 }
 
 /// What has to be done, in this order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Action {
-    /// Tell this agent to connect its clients.
+    /// Order this agent to connect its clients.
     SendPrepare(usize),
-    /// Tell this agent when the first packet is due.
+    /// Send this agent the time at which the first packet is due.
     SendStart { agent: usize, start_at_ns: u64 },
-    /// Tell this agent to send nothing more and to report.
+    /// Order this agent to send nothing more and to report.
     SendStop(usize),
-    /// This agent did not answer in time: its part counts as missing.
+    /// This agent did not answer in time: its share counts as missing.
     GiveUp(usize),
-    /// Ask the master to end the run and for its record.
+    /// Ask the master to end the run and to send the final counters.
     CloseRun,
-    /// Make the report; nothing follows.
+    /// Make the report; no action follows this one.
     Conclude,
 }
 
-/// How a run stands. In an upgrade the new process goes on with it as it is.
+/// Where a run stands. After an upgrade the new server process continues with it unchanged.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct RunStateMachine {
     stage: Stage,
@@ -80,7 +81,7 @@ enum Stage {
     Preparing { until_ns: u64 },
     Starting { start_at_ns: u64 },
     Running { until_ns: u64 },
-    Draining { until_ns: u64, told_to_stop: bool },
+    Draining { until_ns: u64, stop_sent: bool },
     Closing { until_ns: u64 },
     Ended,
 }
@@ -94,7 +95,7 @@ enum AgentStage {
 }
 
 impl AgentStage {
-    /// Something is still to come from it.
+    /// Its final records are still to come.
     fn is_working(self) -> bool {
         matches!(self, Self::Preparing | Self::Prepared)
     }
@@ -122,9 +123,9 @@ impl RunStateMachine {
     /// What follows from `event` at `now_ns`. Late, repeated and unknown events change nothing.
     pub(crate) fn step(mut self, event: Event, now_ns: u64) -> (Self, Vec<Action>) {
         match event {
-            Event::AgentPrepared(agent) => self.note(agent, AgentStage::Prepared),
-            Event::AgentFinished(agent) => self.note(agent, AgentStage::Finished),
-            Event::AgentGone(agent) => self.note(agent, AgentStage::Gone),
+            Event::AgentPrepared(agent) => self.set_agent_stage(agent, AgentStage::Prepared),
+            Event::AgentFinished(agent) => self.set_agent_stage(agent, AgentStage::Finished),
+            Event::AgentGone(agent) => self.set_agent_stage(agent, AgentStage::Gone),
             Event::StopRequested => self.stop_requested = true,
             Event::RunClosed if matches!(self.stage, Stage::Closing { .. }) => {
                 self.stage = Stage::Ended;
@@ -138,7 +139,8 @@ impl RunStateMachine {
         (self, actions)
     }
 
-    /// When to come back with [`Event::Tick`], ns; `None` once the run has ended.
+    /// When to call [`RunStateMachine::step`] with [`Event::Tick`], ns; `None` once the run has
+    /// ended.
     pub(crate) fn wake_at_ns(&self) -> Option<u64> {
         match self.stage {
             Stage::Preparing { until_ns }
@@ -152,7 +154,7 @@ impl RunStateMachine {
         }
     }
 
-    /// As the API tells it.
+    /// The state as the API reports it.
     pub(crate) fn state(&self) -> RunState {
         match self.stage {
             Stage::Preparing { .. } => RunState::Preparing,
@@ -163,7 +165,7 @@ impl RunStateMachine {
         }
     }
 
-    /// How many agents have a part in it.
+    /// How many agents have a share of it.
     pub(crate) fn agents(&self) -> usize {
         self.agents.len()
     }
@@ -183,7 +185,8 @@ impl RunStateMachine {
         self.indices(AgentStage::Preparing)
     }
 
-    fn note(&mut self, agent: usize, stage: AgentStage) {
+    /// An agent only moves forward: a late or repeated event changes nothing.
+    fn set_agent_stage(&mut self, agent: usize, stage: AgentStage) {
         let Some(known) = self.agents.get_mut(agent) else {
             return;
         };
@@ -198,27 +201,34 @@ impl RunStateMachine {
     }
 
     /// Moves one stage down if the facts and the time ask for it. True when it did.
+    ///
+    /// The order of the arms is the order of precedence: a run whose agents are all done closes in
+    /// whatever stage it is, even before a stop is sent; a stop comes before the schedule.
     fn advance(&mut self, now_ns: u64, actions: &mut Vec<Action>) -> bool {
-        let nobody_works = !self.agents.iter().any(|agent| agent.is_working());
+        let all_agents_done = !self.agents.iter().any(|agent| agent.is_working());
         match self.stage {
+            // The master never answered: the report is made without its counters.
             Stage::Closing { until_ns } if now_ns >= until_ns => {
                 self.stage = Stage::Ended;
                 actions.push(Action::Conclude);
             }
             Stage::Closing { .. } | Stage::Ended => return false,
-            _ if nobody_works => {
+            _ if all_agents_done => {
+                // In DRAINING the schedule was already over, so a stop cut nothing short.
                 self.stopped_early |=
                     self.stop_requested && !matches!(self.stage, Stage::Draining { .. });
                 self.close(now_ns, actions);
             }
+            // Agents get two deadlines: first the grace to end by themselves, then the time to
+            // report after a stop. Giving up the last one makes all agents done, in the next turn.
             Stage::Draining {
-                told_to_stop: true,
+                stop_sent: true,
                 until_ns,
             } if now_ns >= until_ns => {
                 self.give_up(|stage| stage.is_working(), actions);
             }
             Stage::Draining {
-                told_to_stop: false,
+                stop_sent: false,
                 until_ns,
             } if self.stop_requested || now_ns >= until_ns => {
                 self.stop(now_ns, actions);
@@ -228,15 +238,27 @@ impl RunStateMachine {
                 self.stopped_early = true;
                 self.stop(now_ns, actions);
             }
+            Stage::Preparing { .. } | Stage::Starting { .. } | Stage::Running { .. } => {
+                return self.advance_schedule(now_ns, actions);
+            }
+        }
+        true
+    }
+
+    /// The stages before DRAINING, as long as agents work and no stop was requested.
+    fn advance_schedule(&mut self, now_ns: u64, actions: &mut Vec<Action>) -> bool {
+        match self.stage {
             Stage::Preparing { .. } if !self.agents.contains(&AgentStage::Preparing) => {
-                self.start(now_ns, actions)
+                self.start(now_ns, actions);
             }
             Stage::Preparing { until_ns } if now_ns >= until_ns => {
-                // Those that are prepared go on without the others.
+                // Those that are prepared go on without the others. The others get a stop, so that
+                // they give up their clients of this run.
                 actions.extend(self.indices(AgentStage::Preparing).map(Action::SendStop));
                 self.give_up(|stage| stage == AgentStage::Preparing, actions);
             }
             Stage::Starting { start_at_ns } if now_ns >= start_at_ns => {
+                // From the agreed start, not from now: a late wake-up must not lengthen the run.
                 self.stage = Stage::Running {
                     until_ns: start_at_ns.saturating_add(self.schedule_ns),
                 };
@@ -244,12 +266,10 @@ impl RunStateMachine {
             Stage::Running { until_ns } if now_ns >= until_ns => {
                 self.stage = Stage::Draining {
                     until_ns: until_ns.saturating_add(GRACE_NS),
-                    told_to_stop: false,
+                    stop_sent: false,
                 };
             }
-            Stage::Preparing { .. } | Stage::Starting { .. } | Stage::Running { .. } => {
-                return false;
-            }
+            _ => return false,
         }
         true
     }
@@ -271,7 +291,7 @@ impl RunStateMachine {
         actions.extend(self.agents.iter().enumerate().filter_map(working));
         self.stage = Stage::Draining {
             until_ns: now_ns.saturating_add(STOP_NS),
-            told_to_stop: true,
+            stop_sent: true,
         };
     }
 

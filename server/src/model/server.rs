@@ -12,7 +12,9 @@ use super::counters::WorkerCounters;
 pub(crate) struct ServerStatus {
     pub(crate) workers: Vec<WorkerStatus>,
     pub(crate) accepted: u64,
+    /// Connections that have not authenticated, now.
     pub(crate) pending: u32,
+    /// Clients of runs and raw clients, now.
     pub(crate) admitted: u32,
     pub(crate) refused_full: u64,
     pub(crate) refused_hello: u64,
@@ -22,10 +24,10 @@ pub(crate) struct ServerStatus {
     pub(crate) recoveries: RecoveryCounters,
 }
 
-/// One worker since the server's start.
+/// One worker slot since the server's start, whichever processes have filled it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WorkerStatus {
-    /// `packets` of every kind, `cpu_ns` of all its processes.
+    /// Packets of every kind, CPU time of all its processes.
     pub(crate) count: WorkerCounters,
     pub(crate) connections: u32,
     pub(crate) is_real_time: bool,
@@ -34,29 +36,29 @@ pub(crate) struct WorkerStatus {
 /// Deaths of workers since the server's start, and what they cost.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RecoveryCounters {
-    /// Processes that ended without being asked to.
+    /// Worker processes that ended without an order to.
     pub(crate) deaths: u64,
-    /// Packets that the master worked off for them.
+    /// Packets that the master replayed for them.
     pub(crate) packets: u64,
     /// Connections that could not go on.
     pub(crate) connections_lost: u64,
     /// From a worker's last sign of life to the next read of each of its connections, ns.
     pub(crate) pauses: Histogram,
-    /// Workers that die again and again.
+    /// Workers in a crash loop.
     pub(crate) crash_loops: Vec<u32>,
 }
 
-/// Raw clients since the server's start.
+/// Counters of raw clients since the server's start.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct RawCounters {
     pub(crate) connections: u64,
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
-    /// Connected now, then those that ended last.
+    /// First those connected now, then those that ended last.
     pub(crate) clients: Vec<RawClientCounters>,
 }
 
-/// One raw client.
+/// Counters of one raw client: a connection that does not speak the protocol and is counted.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct RawClientCounters {
     pub(crate) peer: SocketAddr,

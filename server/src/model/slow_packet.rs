@@ -1,15 +1,16 @@
-//! One of the slowest packets: of a connection, and of a run.
+//! The slowest packets of a connection and of a run, kept one by one so that a tail can be
+//! looked at.
 
 use serde::{Deserialize, Serialize};
 
-/// A packet as its connection's record tells it, ns.
+/// One of the slowest packets of a connection. Times in ns.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct SlowPacket {
     pub(crate) sequence: u64,
     pub(crate) due_ns: u64,
     pub(crate) lateness_ns: u64,
     pub(crate) read_ns: u64,
-    /// What it is ranked by: due to read, or due to write where the clocks differ.
+    /// What packets are ranked by: due to read, or due to write where the clocks differ.
     pub(crate) total_ns: u64,
 }
 

@@ -3,13 +3,13 @@
 use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// The three distributions, ns.
+/// The three distributions of packet times, ns.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Times {
-    /// Due to write.
+    /// From due to write.
     pub(crate) lateness: Histogram,
-    /// Write to read. Empty for agents that do not share the clock.
+    /// From write to read. Empty for agents that do not share the server's clock.
     pub(crate) transit: Histogram,
-    /// Due to read. Empty as transit.
+    /// From due to read. Empty where transit is.
     pub(crate) latency: Histogram,
 }

@@ -10,7 +10,10 @@ use metronome_proto::{
 };
 
 use crate::{
-    ledger::{ConnectionCounters, AdmissionKey, BUFFER_BYTES, Dimensions, ConnectionAdmission, AdmissionKeys, ReleaseStore, Ledger, Stage, process_batch},
+    ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
+    ledger::{
+        BUFFER_BYTES, ConnectionCounters, Dimensions, Ledger, ReleaseStore, Stage, process_batch,
+    },
     model::AgentShare,
 };
 
@@ -20,13 +23,13 @@ pub const PACKETS_MAX: usize = BUFFER_BYTES / FRAME_BYTES;
 /// Index of the one client.
 pub const CLIENT: u16 = 3;
 
-/// A verified client, and a batch of its first packets that has been received and not worked off.
+/// A verified client, and a batch of its first packets that has been received and not processed.
 #[derive(Debug)]
 pub struct Batch {
     ledger: Ledger,
     admission_keys: AdmissionKeys,
-    /// After the hello: each working off begins here.
-    connection_counters: ConnectionCounters,
+    /// The counters after the hello: each processing of the batch begins with them.
+    counters: ConnectionCounters,
     bytes: usize,
 }
 
@@ -55,12 +58,12 @@ impl Batch {
         let mut batch = Self {
             ledger,
             admission_keys,
-            connection_counters: ConnectionCounters::default(),
+            counters: ConnectionCounters::default(),
             bytes: 0,
         };
         batch.receive(&[hello]);
-        batch.connection_counters = batch.processed(1);
-        if batch.connection_counters.stage != Stage::Packets {
+        batch.counters = batch.processed(1);
+        if batch.counters.stage != Stage::Packets {
             return Err(io::Error::other("the hello was not taken"));
         }
         batch.receive(frames);
@@ -79,12 +82,12 @@ impl Batch {
     /// Frames, checks, counts and commits the batch, as a worker does after a receive. Returns the
     /// packets counted.
     #[must_use]
-    pub fn work_off(&self, read_ns: u64) -> u64 {
+    pub fn process(&self, read_ns: u64) -> u64 {
         self.processed(read_ns).packets
     }
 
     fn processed(&self, read_ns: u64) -> ConnectionCounters {
-        let mut connection_counters = self.connection_counters;
+        let mut counters = self.counters;
         let admission = ConnectionAdmission {
             admission_keys: &self.admission_keys,
             ledger: &self.ledger,
@@ -93,18 +96,18 @@ impl Batch {
         };
         process_batch(
             &self.ledger.slots()[0],
-            &mut connection_counters,
+            &mut counters,
             self.bytes,
             read_ns,
             &admission,
             &ReleaseStore,
         );
-        connection_counters
+        counters
     }
 
-    /// Commits the account, as the end of every batch does.
+    /// Commits the counters, as the end of every batch does.
     pub fn commit(&self) {
-        self.ledger.slots()[0].commit(&self.connection_counters, &ReleaseStore);
+        self.ledger.slots()[0].commit(&self.counters, &ReleaseStore);
     }
 
     /// Counts a time in one of the ledger's histograms.

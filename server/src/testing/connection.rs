@@ -14,9 +14,10 @@ use metronome_proto::{
 };
 
 use crate::{
+    ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
     ledger::{
-        ConnectionCounters, AdmissionKey, Dimensions, ConnectionAdmission, AdmissionKeys, ReleaseStore, Ledger, CommitWriter, RUNS_MAX, Stage, place_partial_frame,
-        replay, process_batch,
+        CommitWriter, ConnectionCounters, Dimensions, Ledger, RUNS_MAX, ReleaseStore, Stage,
+        place_partial_frame, process_batch, replay,
     },
     model::AgentShare,
 };
@@ -127,7 +128,14 @@ impl Connection {
         // Whether it died is seen from the ledger, as the master sees it.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             let take = if is_replayed { replay } else { process_batch };
-            take(slot, &mut connection_counters, left, self.now_ns, &admission, writer);
+            take(
+                slot,
+                &mut connection_counters,
+                left,
+                self.now_ns,
+                &admission,
+                writer,
+            );
         }));
         self.connection_counters = slot.counters().unwrap_or(self.connection_counters);
     }
@@ -161,7 +169,9 @@ impl Connection {
             reordered: connection_counters.reordered,
             corrupt: connection_counters.corrupt,
             digest: connection_counters.digest,
-            reported_sent: connection_counters.has_end.then_some(connection_counters.reported_sent),
+            reported_sent: connection_counters
+                .has_end
+                .then_some(connection_counters.reported_sent),
             histogram_counts: std::array::from_fn(|histogram| slot.count(histogram)),
             replies: (0..connection_counters.reply_bytes_queued)
                 .step_by(FRAME_BYTES)

@@ -6,10 +6,12 @@ use metronome_proto::{plan::Plan, rate::Rate, v1};
 use zerocopy::FromBytes as _;
 
 use crate::{
-    ledger::{BUFFER_BYTES, Dimensions, ConnectionAdmission, AdmissionKeys, ReleaseStore, Ledger, Slot, Stage, replay},
+    ipc::{AdmissionKeys, ConnectionAdmission},
+    ledger::{BUFFER_BYTES, Dimensions, Ledger, ReleaseStore, Slot, Stage, replay},
     master::testing::keep_books,
+    model::AgentRecords,
     model::AgentShare,
-    verdict::{AgentRecords, Evidence, conclude},
+    verdict::{Evidence, conclude},
 };
 
 /// The ledger as a broken worker may have left it: words at any places of a slot, the rest zero.
@@ -27,7 +29,10 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
         return;
     };
     let taken = connection_counters.bytes.checked_add(u64::from(left));
-    if taken.is_some() && connection_counters.is_possible() && connection_counters.stage != Stage::Closed {
+    if taken.is_some()
+        && connection_counters.is_possible()
+        && connection_counters.stage != Stage::Closed
+    {
         let Ok(other) = Ledger::create(Dimensions { slots: 1 }) else {
             return;
         };
@@ -52,7 +57,10 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
         );
     }
     let record = keep_books(&connection_counters, &slot, taken);
-    let mut agent = AgentRecords::new("fuzz".into(), AgentShare::new(0, 1, connection_counters.shares_clock));
+    let mut agent = AgentRecords::new(
+        "fuzz".into(),
+        AgentShare::new(0, 1, connection_counters.shares_clock),
+    );
     agent.take(v1::ClientRecords {
         run_id: String::new(),
         clients: vec![told],
@@ -71,7 +79,7 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
     let evidence = Evidence {
         plan: &plan,
         agents: &[agent],
-        record: Some(&record),
+        counters: Some(&record),
         start_at_ns,
         stopped: None,
         notes: &[],

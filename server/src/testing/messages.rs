@@ -4,7 +4,9 @@ use std::{io, os::fd::OwnedFd};
 
 use metronome_os::channel::Channel;
 
-use crate::ledger::{FromWorker, MESSAGE_BYTES, ToWorker};
+use crate::ipc::FromWorker;
+use crate::ipc::MESSAGE_BYTES;
+use crate::ipc::ToWorker;
 
 /// Bytes of a message between master and worker.
 pub const HAND_OVER_BYTES: usize = MESSAGE_BYTES;

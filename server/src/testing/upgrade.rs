@@ -77,7 +77,7 @@ fn end(run: RestoredRun) {
     let evidence = Evidence {
         plan: &plan,
         agents: &accounts,
-        record: None,
+        counters: None,
         start_at_ns,
         stopped: None,
         notes: &[],

@@ -3,10 +3,10 @@
 use metronome_proto::{histogram::Histogram, plan::Plan, rate::Rate, v1};
 
 use super::{
-    AgentAccount, Evidence,
+    evidence::Evidence,
     rows::{Row, saturated, total},
 };
-use crate::model::WorkerCounters;
+use crate::model::{AgentRecords, WorkerCounters};
 
 pub(super) fn assemble(
     evidence: &Evidence<'_>,
@@ -16,10 +16,12 @@ pub(super) fn assemble(
 ) -> v1::Report {
     let packets = packets(rows);
     let elapsed_s = elapsed_s(evidence);
-    let times = evidence.record.map(|record| &record.times);
+    let times = evidence.counters.map(|counters| &counters.times);
     // A distribution over some of the packets only would be read as one over all of them.
     let one_way = times.filter(|_| evidence.agents.iter().all(|agent| agent.share.shares_clock));
-    let workers = evidence.record.map_or(&[][..], |record| &record.workers);
+    let workers = evidence
+        .counters
+        .map_or(&[][..], |counters| &counters.workers);
     v1::Report {
         verdict: Some(verdict),
         rate: Some(v1::Rate {
@@ -34,11 +36,11 @@ pub(super) fn assemble(
         latency: one_way.map(|times| times.latency.distribution(true)),
         cpu: Some(cpu(evidence, workers, &packets)),
         packets: Some(packets),
-        workers: workers.iter().map(worker).collect(),
+        workers: workers.iter().map(worker_report).collect(),
         agents: evidence
             .agents
             .iter()
-            .map(|account| agent(account, rows))
+            .map(|agent| agent_report(agent, rows))
             .collect(),
         elapsed_s,
         laws,
@@ -74,9 +76,9 @@ fn packets<'a>(rows: &[Row<'a>]) -> v1::PacketCounts {
 /// From the first packet due to the last one read, seconds; 0 when there was none.
 fn elapsed_s(evidence: &Evidence<'_>) -> f64 {
     let reads = evidence
-        .record
+        .counters
         .iter()
-        .flat_map(|record| &record.clients)
+        .flat_map(|counters| &counters.clients)
         .map(|count| count.last_read_ns);
     let (Some(start_ns), Some(last_ns)) = (evidence.start_at_ns, reads.max()) else {
         return 0.0;
@@ -85,7 +87,7 @@ fn elapsed_s(evidence: &Evidence<'_>) -> f64 {
 }
 
 fn cpu(evidence: &Evidence<'_>, workers: &[WorkerCounters], packets: &v1::PacketCounts) -> v1::Cpu {
-    let finished = || evidence.agents.iter().filter_map(AgentAccount::finished);
+    let finished = || evidence.agents.iter().filter_map(AgentRecords::finished);
     let agent_s: f64 = finished().map(|finished| seconds(finished.cpu_ns)).sum();
     let server_s: f64 = workers.iter().map(|worker| seconds(worker.cpu_ns)).sum();
     let writes = finished()
@@ -105,7 +107,7 @@ fn cpu(evidence: &Evidence<'_>, workers: &[WorkerCounters], packets: &v1::Packet
     }
 }
 
-fn worker(count: &WorkerCounters) -> v1::WorkerReport {
+fn worker_report(count: &WorkerCounters) -> v1::WorkerReport {
     v1::WorkerReport {
         worker: count.worker,
         pid: count.pid,
@@ -119,16 +121,16 @@ fn worker(count: &WorkerCounters) -> v1::WorkerReport {
     }
 }
 
-fn agent(account: &AgentAccount, rows: &[Row<'_>]) -> v1::AgentReport {
-    let own = rows.iter().filter(|row| account.owns(row.client));
-    let finished = account.finished().cloned().unwrap_or_default();
+fn agent_report(agent: &AgentRecords, rows: &[Row<'_>]) -> v1::AgentReport {
+    let own = rows.iter().filter(|row| agent.owns(row.client));
+    let finished = agent.finished().cloned().unwrap_or_default();
     v1::AgentReport {
-        agent: account.name.clone(),
-        clients: account.share.clients,
+        agent: agent.name.clone(),
+        clients: agent.share.clients,
         sent: saturated(own.map(|row| u128::from(row.sent())).sum()),
         cpu_s: seconds(finished.cpu_ns),
         writes: finished.writes,
-        error: account.missing().unwrap_or_default().into(),
+        error: agent.missing().unwrap_or_default().into(),
     }
 }
 

@@ -1,36 +1,36 @@
-//! One row per client: what its agent told beside what the workers counted.
+//! One row per client: what its agent reported beside what the workers counted.
 
 use std::collections::BTreeMap;
 
 use metronome_proto::{packet::FRAME_BYTES, v1};
 
-use super::{AgentAccount, Evidence};
-use crate::{model::ClientCounters, text};
+use super::evidence::Evidence;
+use crate::model::{AgentRecords, ClientCounters, text};
 
 /// One client of the plan, seen from both ends.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     pub(super) client: u32,
-    pub(super) agent: &'a AgentAccount,
-    /// `None` when its agent never told.
-    pub(super) told: Option<&'a v1::ClientRecord>,
-    /// `None` when no hello of it was verified.
+    pub(super) agent: &'a AgentRecords,
+    /// `None` when its agent never reported it.
+    pub(super) reported: Option<&'a v1::ClientRecord>,
+    /// `None` when no hello of this client was verified.
     pub(super) counted: Option<&'a ClientCounters>,
 }
 
 /// Pairs both ends' records for every client of the plan, by rising index.
 pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
     let counted: BTreeMap<u32, &ClientCounters> = evidence
-        .record
+        .counters
         .iter()
-        .flat_map(|record| &record.clients)
+        .flat_map(|counters| &counters.clients)
         .map(|count| (count.client, count))
         .collect();
-    let of_agent = |agent: &'a AgentAccount| agent.part().map(move |client| (client, agent));
-    let row = |(client, agent): (u32, &'a AgentAccount)| Row {
+    let of_agent = |agent: &'a AgentRecords| agent.clients().map(move |client| (client, agent));
+    let row = |(client, agent): (u32, &'a AgentRecords)| Row {
         client,
         agent,
-        told: agent.record(client),
+        reported: agent.record(client),
         counted: counted.get(&client).copied(),
     };
     evidence.agents.iter().flat_map(of_agent).map(row).collect()
@@ -41,28 +41,31 @@ pub(super) fn total<'a>(rows: &[Row<'a>], figure: impl Fn(&Row<'a>) -> u64) -> u
     rows.iter().map(|row| u128::from(figure(row))).sum()
 }
 
-/// A sum as the API tells it.
+/// A sum as the API reports it.
 pub(super) fn saturated(sum: u128) -> u64 {
     u64::try_from(sum).unwrap_or(u64::MAX)
 }
 
 impl Row<'_> {
-    /// Of a client whose agent never told: what is known to have been sent, the packets received.
+    /// Packets sent. When the agent never reported the client, the packets received are what is
+    /// known to have been sent.
     pub(super) fn sent(&self) -> u64 {
-        self.told.map_or(self.received(), |told| told.sent)
+        self.reported
+            .map_or(self.received(), |reported| reported.sent)
     }
 
     pub(super) fn scheduled(&self) -> u64 {
-        self.told.map_or(self.received(), |told| told.scheduled)
+        self.reported
+            .map_or(self.received(), |reported| reported.scheduled)
     }
 
     pub(super) fn skipped(&self) -> u64 {
-        self.told.map_or(0, |told| told.skipped)
+        self.reported.map_or(0, |reported| reported.skipped)
     }
 
-    /// Packets that had to wait for the path or the server, as the agent tells.
+    /// Packets that had to wait for the path or the server, as the agent reports.
     pub(super) fn blocked(&self) -> u64 {
-        self.told.map_or(0, |told| told.blocked)
+        self.reported.map_or(0, |reported| reported.blocked)
     }
 
     pub(super) fn received(&self) -> u64 {
@@ -73,42 +76,45 @@ impl Row<'_> {
         self.sent().saturating_sub(self.received())
     }
 
-    /// Packets that the server's kernel acknowledged, as the agent's kernel told it.
+    /// Packets that the server's kernel acknowledged, as the agent's kernel reported.
     pub(super) fn kernel_acknowledged(&self) -> Option<u64> {
-        self.told?
+        self.reported?
             .kernel_acknowledged_bytes
             .map(|bytes| bytes / FRAME_BYTES as u64)
     }
 
-    /// Of the lost: never acknowledged by the server's kernel. A packet that was read had arrived,
-    /// whatever the agent's kernel had heard of it by then.
+    /// Lost packets that the server's kernel never acknowledged. A packet that was read had
+    /// arrived, even if its acknowledgement had not reached the agent's kernel by then.
     pub(super) fn lost_unacknowledged(&self) -> u64 {
         let arrived = self.kernel_acknowledged().unwrap_or(0).max(self.received());
         self.sent().saturating_sub(arrived)
     }
 
-    /// Of the lost: acknowledged by the server's kernel and read by no worker.
+    /// Lost packets that the server's kernel acknowledged and no worker read.
     pub(super) fn lost_unread(&self) -> u64 {
         self.lost() - self.lost_unacknowledged()
     }
 
-    /// Its end arrived and its end-ack did, whatever else either end has to say: from here on
-    /// nothing may be missing.
+    /// Its end arrived and its end-ack did, whatever error either end reports: then nothing may be
+    /// missing.
     pub(super) fn exchanged_ends(&self) -> bool {
-        let told = self.told.is_some_and(|told| told.acknowledged.is_some());
-        told && self
-            .counted
-            .is_some_and(|counted| counted.told_sent.is_some())
+        let reported = self
+            .reported
+            .is_some_and(|reported| reported.acknowledged.is_some());
+        reported
+            && self
+                .counted
+                .is_some_and(|counted| counted.reported_sent.is_some())
     }
 
-    /// It exchanged ends and neither end has anything to complain of.
+    /// It exchanged ends and neither end reports an error.
     pub(super) fn ended_cleanly(&self) -> bool {
         self.error().is_empty()
     }
 
     /// Why it did not end cleanly; empty when it did.
     pub(super) fn error(&self) -> String {
-        let Some(told) = self.told else {
+        let Some(reported) = self.reported else {
             return match self.agent.missing() {
                 Some(why) => {
                     text::sentence(&format!("its agent {} is missing: {why}", self.agent.name))
@@ -116,21 +122,21 @@ impl Row<'_> {
                 None => format!("its agent {} gave no record of it", self.agent.name),
             };
         };
-        if !told.error.is_empty() {
-            return told.error.clone();
+        if !reported.error.is_empty() {
+            return reported.error.clone();
         }
         match self.counted {
             None => "no worker has a record of it".into(),
             Some(ClientCounters {
                 error: Some(error), ..
             }) => text::sentence(error),
-            Some(_) if told.acknowledged.is_none() => "its end was not acknowledged".into(),
-            Some(counted) if counted.told_sent.is_none() => "no worker has seen its end".into(),
+            Some(_) if reported.acknowledged.is_none() => "its end was not acknowledged".into(),
+            Some(counted) if counted.reported_sent.is_none() => "no worker has seen its end".into(),
             Some(_) => String::new(),
         }
     }
 
-    /// As the API tells it.
+    /// The row as the API reports it.
     pub(super) fn report(&self) -> v1::ClientReport {
         let counted = self.counted.cloned().unwrap_or_default();
         let one_way_us = |nanos: u64| {
@@ -157,9 +163,13 @@ impl Row<'_> {
             latency_max_us: one_way_us(counted.latency_max_ns),
             worker: counted.worker,
             error: self.error(),
-            attempts: self.told.map_or(0, |told| told.attempts),
+            attempts: self.reported.map_or(0, |reported| reported.attempts),
         }
     }
+}
+
+pub(super) fn millis(nanos: u64) -> f64 {
+    (nanos / 1_000) as f64 / 1e3
 }
 
 fn micros(nanos: u64) -> f64 {
@@ -182,9 +192,9 @@ mod tests {
             (0, 0, 0, 0, 0),
         ] {
             let mut sample = Sample::of(1, 1);
-            sample.told(0, |told| {
-                told.sent = sent;
-                told.kernel_acknowledged_bytes = Some(acknowledged_packets * 32 + 31);
+            sample.reported(0, |reported| {
+                reported.sent = sent;
+                reported.kernel_acknowledged_bytes = Some(acknowledged_packets * 32 + 31);
             });
             sample.counted(0, |counted| counted.received = received);
             let evidence = sample.evidence();
@@ -199,7 +209,7 @@ mod tests {
     #[test]
     fn of_a_client_without_a_record_only_what_was_received_is_known() {
         let mut sample = Sample::of(1, 1);
-        sample.agents[0] = AgentAccount::new("agent-0".into(), AgentShare::new(0, 1, true));
+        sample.agents[0] = AgentRecords::new("agent-0".into(), AgentShare::new(0, 1, true));
         sample.counted(0, |counted| counted.received = 55);
         let evidence = sample.evidence();
         let row = &pair(&evidence)[0];

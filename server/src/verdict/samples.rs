@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use metronome_proto::{histogram::Histogram, plan::Plan, rate::Rate, v1};
 
-use super::{AgentAccount, Conclusion, Evidence, StopCause, conclude};
-use crate::model::{AgentShare, ClientCounters, FinalCounters, Times, WorkerCounters};
+use super::{
+    Conclusion, conclude,
+    evidence::{Evidence, StopCause},
+};
+use crate::model::{
+    AgentRecords, AgentShare, ClientCounters, FinalCounters, Times, WorkerCounters,
+};
 
 /// Packets of each client.
 pub(super) const PACKETS: u64 = 100;
@@ -16,8 +21,8 @@ pub(super) const START_NS: u64 = 1_000_000_000;
 /// Both ends' records of a run of 100 packets per client at 1 kHz, two workers.
 pub(super) struct Sample {
     pub(super) plan: Plan,
-    pub(super) agents: Vec<AgentAccount>,
-    pub(super) record: Option<FinalCounters>,
+    pub(super) agents: Vec<AgentRecords>,
+    pub(super) counters: Option<FinalCounters>,
     pub(super) start_at_ns: Option<u64>,
     pub(super) stopped: Option<StopCause>,
 }
@@ -26,23 +31,23 @@ impl Sample {
     /// `agents` agents with `clients_each` clients each.
     pub(super) fn of(agents: u32, clients_each: u32) -> Self {
         let clients = agents * clients_each;
-        let account = |index: u32| {
+        let agent = |index: u32| {
             let first = index * clients_each;
-            let mut account = AgentAccount::new(
+            let mut agent = AgentRecords::new(
                 format!("agent-{index}"),
                 AgentShare::new(first, clients_each, true),
             );
             let records = (first..first + clients_each).map(clean_record).collect();
-            account.take(v1::ClientRecords {
+            agent.take(v1::ClientRecords {
                 run_id: String::new(),
                 clients: records,
             });
-            account.finish(v1::Finished {
+            agent.finish(v1::Finished {
                 cpu_ns: 1_000_000,
                 writes: PACKETS,
                 ..v1::Finished::default()
             });
-            account
+            agent
         };
         Self {
             plan: Plan {
@@ -55,8 +60,8 @@ impl Sample {
                 agents: Vec::new(),
                 target: String::new(),
             },
-            agents: (0..agents).map(account).collect(),
-            record: Some(clean_run_record(clients)),
+            agents: (0..agents).map(agent).collect(),
+            counters: Some(clean_counters(clients)),
             start_at_ns: Some(START_NS),
             stopped: None,
         }
@@ -66,7 +71,7 @@ impl Sample {
         Evidence {
             plan: &self.plan,
             agents: &self.agents,
-            record: self.record.as_ref(),
+            counters: self.counters.as_ref(),
             start_at_ns: self.start_at_ns,
             stopped: self.stopped,
             notes: &[],
@@ -77,16 +82,16 @@ impl Sample {
         conclude(&self.evidence())
     }
 
-    /// Changes what its agent told of one client.
-    pub(super) fn told(&mut self, client: u32, change: impl FnOnce(&mut v1::ClientRecord)) {
-        let account = self
+    /// Changes what its agent reported of one client.
+    pub(super) fn reported(&mut self, client: u32, change: impl FnOnce(&mut v1::ClientRecord)) {
+        let agent = self
             .agents
             .iter_mut()
-            .find(|account| account.owns(client))
+            .find(|agent| agent.owns(client))
             .expect("a client of the sample");
-        let mut clients: Vec<_> = account
-            .part()
-            .filter_map(|client| account.record(client).cloned())
+        let mut clients: Vec<_> = agent
+            .clients()
+            .filter_map(|client| agent.record(client).cloned())
             .collect();
         change(
             clients
@@ -94,37 +99,37 @@ impl Sample {
                 .find(|record| record.client == client)
                 .expect("a client of the sample"),
         );
-        let finished = account
+        let finished = agent
             .finished()
             .cloned()
             .expect("the sample's agents finish");
-        *account = AgentAccount::new(account.name.clone(), account.share);
-        account.take(v1::ClientRecords {
+        *agent = AgentRecords::new(agent.name.clone(), agent.share);
+        agent.take(v1::ClientRecords {
             run_id: String::new(),
             clients,
         });
-        account.finish(finished);
+        agent.finish(finished);
     }
 
     /// Changes what the workers counted of one client.
     pub(super) fn counted(&mut self, client: u32, change: impl FnOnce(&mut ClientCounters)) {
-        change(&mut self.record().clients[client as usize]);
+        change(&mut self.counters().clients[client as usize]);
     }
 
-    pub(super) fn record(&mut self) -> &mut FinalCounters {
-        self.record.as_mut().expect("the sample has a record")
+    pub(super) fn counters(&mut self) -> &mut FinalCounters {
+        self.counters.as_mut().expect("the sample has counters")
     }
 
     /// One agent's clock is not the server's: none of its one-way times are counted.
     pub(super) fn forget_clock(&mut self, agent: usize) {
         self.agents[agent].share.shares_clock = false;
-        for client in self.agents[agent].part().collect::<Vec<_>>() {
+        for client in self.agents[agent].clients().collect::<Vec<_>>() {
             self.counted(client, |counted| {
-                counted.histogram_counts = [counted.received, 0, 0]
+                counted.histogram_counts = [counted.received, 0, 0];
             });
         }
         let one_way = self
-            .record()
+            .counters()
             .clients
             .iter()
             .map(|counted| counted.histogram_counts[1])
@@ -132,19 +137,19 @@ impl Sample {
         let Times {
             transit, latency, ..
         } = times(one_way);
-        let record = self.record();
-        (record.times.transit, record.times.latency) = (transit, latency);
+        let counters = self.counters();
+        (counters.times.transit, counters.times.latency) = (transit, latency);
     }
 
     /// One client loses its last packets on a broken connection, all figures consistent.
     pub(super) fn break_connection(&mut self, client: u32, received: u64) {
-        self.told(client, |told| {
-            told.acknowledged = None;
-            told.kernel_acknowledged_bytes = Some(received * 32);
-            told.error = "the connection broke".into();
+        self.reported(client, |reported| {
+            reported.acknowledged = None;
+            reported.kernel_acknowledged_bytes = Some(received * 32);
+            reported.error = "the connection broke".into();
         });
         let lost = PACKETS
-            - self.record().clients[client as usize]
+            - self.counters().clients[client as usize]
                 .received
                 .min(received);
         self.counted(client, |counted| {
@@ -152,14 +157,14 @@ impl Sample {
             counted.histogram_counts = [received; 3];
             counted.next_sequence = received;
             counted.last_due_ns = due_ns(received.saturating_sub(1));
-            counted.told_sent = None;
+            counted.reported_sent = None;
             counted.digest = 0;
             counted.error = Some("the connection was reset".into());
         });
         let clients = self.plan.clients;
-        let record = self.record();
-        record.workers[0].packets -= lost;
-        record.times = times(u64::from(clients) * PACKETS - lost);
+        let counters = self.counters();
+        counters.workers[0].packets -= lost;
+        counters.times = times(u64::from(clients) * PACKETS - lost);
     }
 }
 
@@ -223,13 +228,13 @@ fn clean_record(client: u32) -> v1::ClientRecord {
     }
 }
 
-fn clean_run_record(clients: u32) -> FinalCounters {
+fn clean_counters(clients: u32) -> FinalCounters {
     let count = |client| ClientCounters {
         client,
         worker: client % 2,
         received: PACKETS,
         digest: digest(client),
-        told_sent: Some(PACKETS),
+        reported_sent: Some(PACKETS),
         first_read_ns: START_NS + 10_000,
         last_read_ns: START_NS + 100_000_000,
         first_due_ns: due_ns(0),

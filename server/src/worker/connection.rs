@@ -1,7 +1,7 @@
-//! One connection as its worker reads it: bytes in, account committed, replies out.
+//! One connection of a worker: bytes in, counters committed, replies out.
 //!
-//! What the bytes mean is decided in `ledger::work`. Here is only what needs the socket: when to
-//! receive, what to write, and how it ends.
+//! What the bytes mean is decided in [`crate::ledger`]. Here is only what needs the socket: when to
+//! receive, what to send, and how the connection ends.
 
 use std::{
     io,
@@ -12,9 +12,12 @@ use metronome_os::{clock::now_ns, socket::receive_into};
 use metronome_proto::{packet::FRAME_BYTES, run_id::RunId, seal::Refusal};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
-use crate::ledger::{
-    Account, BUFFER_BYTES, End, Gate, Gates, Ink, Ledger, OUTBOX_FRAMES, Slot, Stage, place_rest,
-    refuse, work,
+use crate::{
+    ipc::{AdmissionKeys, ConnectionAdmission},
+    ledger::{
+        BUFFER_BYTES, ConnectionCounters, End, Ledger, REPLY_QUEUE_FRAMES, ReleaseStore, Slot,
+        Stage, place_partial_frame, process_batch, refuse,
+    },
 };
 
 /// For the whole hello, from the accept on.
@@ -35,17 +38,17 @@ pub(super) struct Connection {
     socket: OwnedFd,
     pub(super) slot: u32,
     pub(super) generation: u32,
-    /// Where it waits: among those that nobody knows, or among the clients.
-    pub(super) is_in_lobby: bool,
-    account: Account,
-    /// When it is ended if nothing happens before; `u64::MAX` for never.
+    /// It is watched among the connections that have not authenticated, not among the clients.
+    pub(super) waits_unauthenticated: bool,
+    counters: ConnectionCounters,
+    /// When the connection is ended if nothing happens before, ns; `u64::MAX` for never.
     deadline_ns: u64,
 }
 
-/// What one receive brought.
+/// The result of one receive.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Reading {
-    /// When it was, ns; 0 when nothing had come, not even an end.
+pub(super) struct Received {
+    /// The read time, ns; 0 when nothing had arrived, not even the end of the stream.
     pub(super) at_ns: u64,
     /// Bytes taken from the socket.
     pub(super) bytes: usize,
@@ -54,8 +57,8 @@ pub(super) struct Reading {
     pub(super) next: Next,
 }
 
-impl Reading {
-    /// No bytes.
+impl Received {
+    /// A receive without bytes.
     fn empty(at_ns: u64, next: Next) -> Self {
         Self {
             at_ns,
@@ -69,98 +72,108 @@ impl Reading {
 /// What becomes of a connection after an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Next {
-    /// It stays as it is.
+    /// Watch it for reading.
     Read,
-    /// Part of a reply could not be written: wake for that as well.
+    /// The socket did not take all replies: watch it for writing as well.
     ReadAndWrite,
-    /// The account says how it ended; let go of it.
-    LetGo,
+    /// The connection has ended and its counters are closed: release it.
+    Release,
 }
 
 impl Connection {
-    /// Takes a connection over where its account in the ledger stands: at its very beginning, or
-    /// where another worker left off.
+    /// Takes a connection over from the counters in the ledger: at its very beginning, or where
+    /// another worker left off.
     pub(super) fn adopt(
         socket: OwnedFd,
         slot: u32,
         generation: u32,
         record: &Slot,
     ) -> Option<Self> {
-        let account = record.account()?;
+        let counters = record.counters()?;
         let opened_ns = record
-            .lease
+            .header
             .opened_ns
             .load(std::sync::atomic::Ordering::Acquire);
         let mut connection = Self {
             socket,
             slot,
             generation,
-            is_in_lobby: false,
-            account,
+            waits_unauthenticated: false,
+            counters,
             deadline_ns: u64::MAX,
         };
-        connection.is_in_lobby = connection.is_stranger();
+        connection.waits_unauthenticated = connection.is_unauthenticated();
         connection.deadline_ns = connection.deadline(opened_ns, now_ns());
         Some(connection)
     }
 
-    /// Receives once and works it off.
-    pub(super) fn read(&mut self, ledger: &Ledger, gates: &Gates) -> Reading {
+    /// Receives once and processes what came.
+    pub(super) fn read(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) -> Received {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
-            return Reading::empty(0, Next::LetGo);
+            return Received::empty(0, Next::Release);
         };
-        let at = place_rest(record, &self.account, &Ink);
+        let at = place_partial_frame(record, &self.counters, &ReleaseStore);
         match receive_into(&self.socket, &record.buffer.0, at) {
-            Ok(0) => Reading::empty(now_ns(), self.end_of_stream(record)),
+            Ok(0) => Received::empty(now_ns(), self.end_of_stream(record)),
             Ok(taken) => {
                 let read_ns = now_ns();
-                let gate = Gate {
-                    gates,
+                let admission = ConnectionAdmission {
+                    admission_keys,
                     ledger,
                     slot: self.slot,
                     generation: self.generation,
                 };
-                let stage = self.account.stage;
-                work(record, &mut self.account, taken, read_ns, &gate, &Ink);
-                if self.account.stage != stage {
+                let stage = self.counters.stage;
+                process_batch(
+                    record,
+                    &mut self.counters,
+                    taken,
+                    read_ns,
+                    &admission,
+                    &ReleaseStore,
+                );
+                if self.counters.stage != stage {
                     self.deadline_ns = self.deadline(read_ns, read_ns);
                 }
                 let is_full = at + taken == BUFFER_BYTES;
-                Reading {
+                Received {
                     at_ns: read_ns,
                     bytes: taken,
                     is_full,
-                    next: self.pay(record),
+                    next: self.flush_replies(record),
                 }
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {
-                    Reading::empty(0, Next::Read)
+                    Received::empty(0, Next::Read)
                 }
-                _ => Reading::empty(now_ns(), self.end(record, End::Broken)),
+                _ => Received::empty(now_ns(), self.end(record, End::Broken)),
             },
         }
     }
 
-    /// Writes what is owed, as far as the socket takes it.
+    /// Sends the pending replies, as far as the socket takes them.
     #[inline]
-    pub(super) fn pay(&mut self, record: &Slot) -> Next {
-        if self.account.written >= self.account.owed {
-            Next::Read
+    pub(super) fn flush_replies(&mut self, record: &Slot) -> Next {
+        if self.counters.has_pending_replies() {
+            self.send_pending_replies(record)
         } else {
-            self.pay_rest(record)
+            Next::Read
         }
     }
 
-    fn pay_rest(&mut self, record: &Slot) -> Next {
-        let (from, to) = (self.account.written, self.account.owed);
-        let mut frames = [[0; FRAME_BYTES]; OUTBOX_FRAMES];
+    fn send_pending_replies(&mut self, record: &Slot) -> Next {
+        let (from, to) = (
+            self.counters.reply_bytes_sent,
+            self.counters.reply_bytes_queued,
+        );
+        let mut frames = [[0; FRAME_BYTES]; REPLY_QUEUE_FRAMES];
         let first = from - from % FRAME_BYTES as u64;
         let starts = (first..to).step_by(FRAME_BYTES);
         let count = frames
             .iter_mut()
             .zip(starts)
-            .map(|(frame, at)| *frame = record.outgoing(at))
+            .map(|(frame, at)| *frame = record.reply(at))
             .count();
         let bytes = &frames[..count].as_flattened()[(from - first) as usize..];
         match send(
@@ -169,12 +182,12 @@ impl Connection {
             SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
         ) {
             Ok(sent) => {
-                self.account.written += sent as u64;
-                record.commit(&self.account, &Ink);
-                if self.account.written < self.account.owed {
+                self.counters.reply_bytes_sent += sent as u64;
+                record.commit(&self.counters, &ReleaseStore);
+                if self.counters.has_pending_replies() {
                     Next::ReadAndWrite
                 } else {
-                    self.paid()
+                    self.replies_flushed()
                 }
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Next::ReadAndWrite,
@@ -182,93 +195,103 @@ impl Connection {
         }
     }
 
-    fn paid(&self) -> Next {
-        if self.account.stage == Stage::Refused {
+    fn replies_flushed(&self) -> Next {
+        if self.counters.stage == Stage::Refused {
             // The peer sees the refusal and then the end; closing now could reset it away.
             let _ = shutdown(&self.socket, Shutdown::Write);
         }
         Next::Read
     }
 
-    /// It has not said who it is, or was refused.
-    pub(super) fn is_stranger(&self) -> bool {
-        matches!(self.account.stage, Stage::Opening | Stage::Refused)
+    /// It has not sent its hello, or was refused.
+    pub(super) fn is_unauthenticated(&self) -> bool {
+        matches!(self.counters.stage, Stage::Opening | Stage::Refused)
     }
 
-    /// It waits in the lobby and is known by now.
+    /// It is still watched among those that have not authenticated, and has authenticated by now.
     #[inline]
-    pub(super) fn is_to_be_let_in(&self) -> bool {
-        self.is_in_lobby
+    pub(super) fn has_just_authenticated(&self) -> bool {
+        self.waits_unauthenticated
             && matches!(
-                self.account.stage,
+                self.counters.stage,
                 Stage::Packets | Stage::Raw | Stage::Ended
             )
     }
 
-    /// Whether its time is up.
+    /// Whether its deadline has passed.
     pub(super) fn is_overdue(&self, now_ns: u64) -> bool {
         now_ns >= self.deadline_ns
     }
 
-    /// Ends it, since its time is up.
-    pub(super) fn end_overdue(&mut self, ledger: &Ledger, gates: &Gates, now_ns: u64) -> Next {
+    /// Ends it, since its deadline has passed.
+    pub(super) fn end_overdue(
+        &mut self,
+        ledger: &Ledger,
+        admission_keys: &AdmissionKeys,
+        now_ns: u64,
+    ) -> Next {
         let Some(record) = ledger.slots().get(self.slot as usize) else {
-            return Next::LetGo;
+            return Next::Release;
         };
-        match self.account.stage {
-            Stage::Opening => self.end_opening(record, ledger, gates, now_ns),
-            Stage::Ended if self.account.written == self.account.owed => {
-                self.end(record, End::Clean)
-            }
+        match self.counters.stage {
+            Stage::Opening => self.end_opening(record, ledger, admission_keys, now_ns),
+            Stage::Ended if !self.counters.has_pending_replies() => self.end(record, End::Clean),
             Stage::Refused => self.end(record, End::Refused),
             _ => self.end(record, End::Broken),
         }
     }
 
-    /// Refuses a peer whose hello has not come in time. One whose hello is there and was not read
-    /// yet was in time: it is we who are late, on a busy machine or between two workers.
-    fn end_opening(&mut self, record: &Slot, ledger: &Ledger, gates: &Gates, now_ns: u64) -> Next {
-        let Reading { next, .. } = self.read(ledger, gates);
-        if next == Next::LetGo || self.account.stage != Stage::Opening {
+    /// Refuses a peer whose hello has not come in time. A hello that is there and was not read yet
+    /// was in time: then this worker is late, on a busy machine or after another worker's death.
+    fn end_opening(
+        &mut self,
+        record: &Slot,
+        ledger: &Ledger,
+        admission_keys: &AdmissionKeys,
+        now_ns: u64,
+    ) -> Next {
+        let Received { next, .. } = self.read(ledger, admission_keys);
+        if next == Next::Release || self.counters.stage != Stage::Opening {
             return next;
         }
-        refuse(record, &mut self.account, Refusal::Late, &Ink);
+        refuse(record, &mut self.counters, Refusal::Late, &ReleaseStore);
         self.deadline_ns = self.deadline(now_ns, now_ns);
-        record.commit(&self.account, &Ink);
-        self.pay(record)
+        record.commit(&self.counters, &ReleaseStore);
+        self.flush_replies(record)
     }
 
-    /// Reads what is there and ends it, because the master says so.
-    pub(super) fn cut(&mut self, ledger: &Ledger, gates: &Gates) {
+    /// Reads what is there and ends it, on the master's order.
+    pub(super) fn cut(&mut self, ledger: &Ledger, admission_keys: &AdmissionKeys) {
         for _ in 0..BATCHES_AFTER_CUT {
-            match self.read(ledger, gates) {
-                Reading {
-                    next: Next::LetGo, ..
+            match self.read(ledger, admission_keys) {
+                Received {
+                    next: Next::Release,
+                    ..
                 } => return,
-                Reading { at_ns: 0, .. } => break,
+                Received { at_ns: 0, .. } => break,
                 _ => {}
             }
         }
         if let Some(record) = ledger.slots().get(self.slot as usize) {
-            self.end(record, self.account.end_of_cut());
+            self.end(record, self.counters.end_of_cut());
         }
     }
 
     /// Whether it is a client of a run.
     pub(super) fn is_of(&self, run: RunId) -> bool {
-        self.account.is_client() && self.account.run == run.bits()
+        self.counters.is_client() && self.counters.run == run.bits()
     }
 
-    /// Tells the peer that this is the end. Our copy of the socket closes on return; the master's
-    /// keeps the connection until it has heard that we let go.
-    pub(super) fn let_go(self) {
+    /// Shuts the connection down. Our copy of the socket closes on return; the master keeps its own
+    /// until our message of the release has come.
+    pub(super) fn release(self) {
         let _ = shutdown(&self.socket, Shutdown::Both);
     }
 
     fn end_of_stream(&mut self, record: &Slot) -> Next {
-        match self.account.stage {
+        match self.counters.stage {
             Stage::Ended => {
-                if self.pay(record) == Next::ReadAndWrite {
+                if self.flush_replies(record) == Next::ReadAndWrite {
                     return Next::ReadAndWrite;
                 }
                 self.end(record, End::Clean)
@@ -280,16 +303,16 @@ impl Connection {
     }
 
     fn end(&mut self, record: &Slot, end: End) -> Next {
-        if self.account.stage != Stage::Closed {
-            self.account.stage = Stage::Closed;
-            self.account.end = end;
-            record.commit(&self.account, &Ink);
+        if self.counters.stage != Stage::Closed {
+            self.counters.stage = Stage::Closed;
+            self.counters.end = end;
+            record.commit(&self.counters, &ReleaseStore);
         }
-        Next::LetGo
+        Next::Release
     }
 
     fn deadline(&self, opened_ns: u64, now_ns: u64) -> u64 {
-        match self.account.stage {
+        match self.counters.stage {
             Stage::Opening => opened_ns.saturating_add(HELLO_TIME_NS),
             Stage::Ended => now_ns + CLOSE_TIME_NS,
             Stage::Refused => now_ns + REFUSAL_TIME_NS,
@@ -312,14 +335,14 @@ mod tests {
     use super::*;
     use crate::ledger::Dimensions;
 
-    /// A connection that was accepted when the clock began, so that its time is long up, and its
-    /// peer.
+    /// A connection that was accepted when the clock began, so that its deadline has long passed,
+    /// and its peer.
     fn overdue(ledger: &Ledger) -> (Connection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        ledger.raw_seats().store(1, Ordering::Release);
+        ledger.raw_client_limit().store(1, Ordering::Release);
         let record = &ledger.slots()[0];
-        record.lease.opened_ns.store(1, Ordering::Release);
+        record.header.opened_ns.store(1, Ordering::Release);
         (
             Connection::adopt(ours.into(), 0, 1, record).unwrap(),
             theirs,
@@ -327,43 +350,43 @@ mod tests {
     }
 
     #[test]
-    fn a_first_packet_that_waits_to_be_read_when_time_is_up_was_in_time() {
+    fn a_first_packet_that_waits_to_be_read_at_the_deadline_was_in_time() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
-        let gates = Gates::new(true);
+        let admission_keys = AdmissionKeys::new(true);
         let (mut connection, mut peer) = overdue(&ledger);
         peer.write_all(&[b'x'; 70]).unwrap();
-        assert!(connection.is_overdue(now_ns()) && connection.is_stranger());
+        assert!(connection.is_overdue(now_ns()) && connection.is_unauthenticated());
         assert_eq!(
-            connection.end_overdue(&ledger, &gates, now_ns()),
+            connection.end_overdue(&ledger, &admission_keys, now_ns()),
             Next::Read
         );
         assert_eq!(
-            (connection.account.stage, connection.account.packets),
+            (connection.counters.stage, connection.counters.packets),
             (Stage::Raw, 2)
         );
-        assert!(!connection.is_overdue(now_ns()) && !connection.is_stranger());
+        assert!(!connection.is_overdue(now_ns()) && !connection.is_unauthenticated());
     }
 
     #[test]
-    fn a_peer_that_has_said_nothing_or_half_a_hello_when_time_is_up_is_refused_late() {
-        for said in [&[][..], &metronome_proto::packet::MAGIC[..]] {
+    fn a_peer_that_has_sent_nothing_or_half_a_hello_at_its_deadline_is_refused_late() {
+        for sent in [&[][..], &metronome_proto::packet::MAGIC[..]] {
             let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
-            let gates = Gates::new(true);
+            let admission_keys = AdmissionKeys::new(true);
             let (mut connection, mut peer) = overdue(&ledger);
-            peer.write_all(said).unwrap();
+            peer.write_all(sent).unwrap();
             assert_eq!(
-                connection.end_overdue(&ledger, &gates, now_ns()),
+                connection.end_overdue(&ledger, &admission_keys, now_ns()),
                 Next::Read
             );
-            assert_eq!(connection.account.stage, Stage::Refused, "{said:?}");
+            assert_eq!(connection.counters.stage, Stage::Refused, "{sent:?}");
             assert!(
                 !connection.is_overdue(now_ns()),
-                "it has a moment to read that"
+                "it has a moment to read the refusal"
             );
-            assert_eq!(connection.account.refusal, Refusal::Late as u8);
-            let mut answer = [0; FRAME_BYTES];
-            std::io::Read::read_exact(&mut peer, &mut answer).unwrap();
-            assert_eq!(answer, Refusal::Late.encode());
+            assert_eq!(connection.counters.refusal, Refusal::Late as u8);
+            let mut reply = [0; FRAME_BYTES];
+            std::io::Read::read_exact(&mut peer, &mut reply).unwrap();
+            assert_eq!(reply, Refusal::Late.encode());
         }
     }
 }

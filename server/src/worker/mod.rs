@@ -1,11 +1,13 @@
 //! The worker: a process with one thread and one epoll loop that reads client connections.
 //!
 //! No tokio, no gRPC; no allocation, lock or log line per packet. It gets one end of a socket pair
-//! as its standard input and the ledger through it; everything else it could inherit closes on
-//! exec. It never decides that a connection is to end without saying so in the ledger first.
+//! as its standard input and the ledger through it; every other descriptor that it could inherit
+//! closes on exec. It never ends a connection without committing that to the ledger first.
 
 mod connection;
+mod connections;
 mod event_loop;
+mod master_channel;
 
 use std::{env, io, os::fd::AsFd as _, process::ExitCode};
 
@@ -16,21 +18,24 @@ use rustix::{
     thread::set_name,
 };
 
-use crate::ledger::{Dimensions, FromWorker, Gates, Ledger, MESSAGE_BYTES, ToWorker};
+use crate::{
+    ipc::{AdmissionKeys, FromWorker, MESSAGE_BYTES, ToWorker},
+    ledger::{Dimensions, Ledger},
+};
 
-/// CPU that a real-time worker may use without a wait before the kernel ends it, µs. One that
-/// serves gives that right back after 0.1 s; one that loops would keep the master, which is to
-/// notice that, from its core.
+/// CPU time that a real-time worker may use without a wait before the kernel ends it, µs. A worker
+/// that serves gives its real-time priority back after 0.1 s; one that loops for ever would keep
+/// the core from the master, which has to notice that.
 const REAL_TIME_US_MAX: u64 = 1_000_000;
 
-/// The master sends the ledger at once; a master that does not is gone or stopped.
+/// The master sends the ledger at once; a master that does not has ended or is stopped.
 const LEDGER_WAIT: Timespec = Timespec {
     tv_sec: 10,
     tv_nsec: 0,
 };
 
-/// Runs as a worker when the master has started this executable as one, and returns how that
-/// ended. `None` for every other start. Call first in `main` of an executable that can be a server.
+/// Runs as a worker when the master has started this executable as one, and returns the exit code.
+/// `None` for every other start. Call it first in `main` of an executable that can be a server.
 #[must_use]
 pub fn run_if_asked() -> Option<ExitCode> {
     if env::args_os().next().is_none_or(|name| name != WORKER_NAME) {
@@ -46,10 +51,10 @@ pub fn run_if_asked() -> Option<ExitCode> {
 }
 
 fn run() -> io::Result<()> {
-    // The master's end of the channel closes with it as well; the signal also ends a worker that
+    // The end of the channel shows the master's death too; the signal also ends a worker that
     // hangs.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // Started by descriptor, it would be called by the number of that in top and ps.
+    // A process started by descriptor has the descriptor's number as its name in top and ps.
     let _ = set_name(c"metronome-worker");
     // Lower than before is always granted.
     let _ = setrlimit(
@@ -60,13 +65,13 @@ fn run() -> io::Result<()> {
         },
     );
     let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let (index, ledger, gates) = receive_ledger(&channel)?;
+    let (index, ledger, admission_keys) = receive_ledger(&channel)?;
     channel.send(&FromWorker::Ready.encode(), None)?;
     clock::wake_precisely();
-    event_loop::EventLoop::new(index, channel, ledger, gates)?.run()
+    event_loop::EventLoop::new(index, channel, ledger, admission_keys)?.run()
 }
 
-fn receive_ledger(channel: &Channel) -> io::Result<(usize, Ledger, Gates)> {
+fn receive_ledger(channel: &Channel) -> io::Result<(usize, Ledger, AdmissionKeys)> {
     let invalid = |text| io::Error::new(io::ErrorKind::InvalidData, text);
     let mut memories = Vec::with_capacity(3);
     let mut sizes = (0, 0, false);
@@ -94,7 +99,7 @@ fn receive_ledger(channel: &Channel) -> io::Result<(usize, Ledger, Gates)> {
     Ok((
         worker as usize,
         Ledger::open(Dimensions { slots }, memories)?,
-        Gates::new(accept_raw),
+        AdmissionKeys::new(accept_raw),
     ))
 }
 

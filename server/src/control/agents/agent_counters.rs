@@ -10,7 +10,7 @@ use std::{
 
 use metronome_proto::v1;
 
-use crate::metrics::catalogue::AgentFigures;
+use crate::metrics::AgentFigures;
 
 /// The sums since the server's start.
 #[derive(Debug, Default)]

@@ -23,7 +23,7 @@ use super::{
     registry::Registry,
     session::{AGENT_CHANGES, LEASE, Session},
 };
-use crate::{control::status, model::ClockIdentity, text, wall_clock};
+use crate::{control::status, model::ClockIdentity, model::text, wall_clock};
 
 /// For the first message.
 const REGISTER_MAX: Duration = Duration::from_secs(10);

@@ -19,7 +19,7 @@ use super::{
     messages::{AgentReport, FromAgent, Orders, order},
     registry::Registry,
 };
-use crate::{control::status, text};
+use crate::{control::status, model::text};
 
 /// Load must stop when no Renew came for this long. An agent may take as long to come back to a
 /// server that was upgraded.

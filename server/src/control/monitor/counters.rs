@@ -9,7 +9,7 @@ use crate::{
         agents::{AgentCounters, AgentSums},
         runs::{VERDICTS, VerdictCounters, VerdictSums},
     },
-    metrics::catalogue::ControlFigures,
+    metrics::ControlFigures,
     upgrade::SavedCounters,
 };
 
@@ -79,7 +79,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::metrics::catalogue::AgentFigures;
+    use crate::metrics::AgentFigures;
 
     #[test]
     fn a_server_that_takes_over_continues_counting() {

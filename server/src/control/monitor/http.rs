@@ -3,7 +3,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/metrics` | OpenMetrics or, as `Accept` has it, Prometheus' text; 503 when the data plane does not answer |
+//! | `/metrics` | OpenMetrics; 503 when the data plane does not answer |
 //! | `/healthz` | 200 while the data plane answers: a supervisor restarts a server on 503 |
 //! | `/readyz` | 200 while runs may be started, else 503 with the reason |
 
@@ -13,8 +13,8 @@ use axum::{
     Router,
     extract::State,
     http::{
-        HeaderMap, HeaderName, HeaderValue, StatusCode,
-        header::{ACCEPT, CONNECTION, CONTENT_TYPE},
+        HeaderName, HeaderValue, StatusCode,
+        header::{self, CONNECTION},
     },
     middleware::map_response,
     response::{IntoResponse, Response},
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::limit::GlobalConcurrencyLimitLayer;
 
 use super::readings::Readings;
-use crate::metrics::exposition::{Form, write};
+use crate::metrics::{CONTENT_TYPE, write};
 
 /// Names the server that answers.
 pub(super) const GRPC_PORT_HEADER: HeaderName = HeaderName::from_static("metronome-grpc-port");
@@ -66,16 +66,9 @@ pub(crate) fn serve(
     });
 }
 
-async fn scrape(State(readings): State<Arc<Readings>>, headers: HeaderMap) -> Response {
-    let accept = headers
-        .get(ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let form = Form::accepted(accept);
+async fn scrape(State(readings): State<Arc<Readings>>) -> Response {
     match readings.read().await {
-        Some(families) => {
-            ([(CONTENT_TYPE, form.content_type())], write(families, form)).into_response()
-        }
+        Some(families) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], write(families)).into_response(),
         None => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the data plane does not answer\n",

@@ -13,10 +13,7 @@ use tokio::{sync::Mutex, time::Instant};
 use super::counters::Counters;
 use crate::{
     control::{master_client::MasterClient, runs::RunManager, server_info::ServerInfo},
-    metrics::{
-        Family,
-        catalogue::{Figures, ProcessFigures, families},
-    },
+    metrics::{Family, Figures, ProcessFigures, families},
 };
 
 const KEPT_FOR: Duration = Duration::from_secs(1);

@@ -31,12 +31,13 @@ use crate::{
         agents::{self, AgentReport, FromAgent},
         master_client::{PendingReply, reply_in},
     },
+    model::AgentRecords,
     model::{
         FinalCounters, LiveCounters,
         run::{Action, Event, RunStateMachine},
     },
     upgrade::{Protobuf, SavedRun},
-    verdict::{AgentRecords, StopCause},
+    verdict::StopCause,
 };
 
 /// Watchers get two snapshots a second.

@@ -8,10 +8,7 @@ use metronome_proto::{
     v1::{self, RunState},
 };
 
-use crate::{
-    model::{LiveCounters, Times, run::RunStateMachine},
-    model::AgentRecords,
-};
+use crate::model::{AgentRecords, LiveCounters, Times, run::RunStateMachine};
 
 /// Two readings closer than this give no rate: a late one is followed by one that is in time.
 const RATE_WINDOW_NS_MIN: u64 = 250_000_000;

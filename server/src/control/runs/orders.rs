@@ -12,7 +12,7 @@ use metronome_proto::{
 use metronome_telemetry as telemetry;
 use tracing::Span;
 
-use crate::{config::Secret, model::run::PREPARE_NS, model::AgentRecords};
+use crate::{config::Secret, model::AgentRecords, model::run::PREPARE_NS};
 
 /// An agent gives up this much before the server does, so that its reason still arrives.
 const PREPARE_MARGIN_NS: u64 = 2_000_000_000;

@@ -12,9 +12,10 @@ use super::{
 };
 use crate::{
     control::agents::AgentCounters,
+    model::AgentRecords,
     model::FinalCounters,
     store::Store,
-    verdict::{AgentRecords, Conclusion, Evidence, StopCause, conclude},
+    verdict::{Conclusion, Evidence, StopCause, conclude},
     wall_clock::{self, timestamp},
 };
 

@@ -20,8 +20,8 @@ use crate::{
         status,
     },
     master::admission::{Admission, AdmitError},
-    store::InsertError,
     model::AgentRecords,
+    store::InsertError,
     wall_clock,
 };
 

@@ -7,7 +7,7 @@ use metronome_proto::{
 };
 use tonic::Status;
 
-use crate::{control::status, text, wall_clock::timestamp};
+use crate::{control::status, model::text, wall_clock::timestamp};
 
 const REQUEST_ID_BYTES_MAX: usize = 64;
 const LABEL_BYTES_MAX: usize = 128;

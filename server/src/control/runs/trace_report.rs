@@ -12,10 +12,7 @@ use metronome_telemetry::{
 };
 use tracing::Span;
 
-use crate::{
-    model::{FinalCounters, SlowestPacket},
-    text,
-};
+use crate::model::{FinalCounters, SlowestPacket, text};
 
 /// Reports the plan.
 pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {

@@ -73,7 +73,12 @@ impl RunCounters {
     }
 
     /// Attributes packets to the worker that counted them, or to the recovery when there is none.
-    pub(crate) fn credit(&mut self, connection_counters: &ConnectionCounters, worker: Option<usize>, packets: u64) {
+    pub(crate) fn credit(
+        &mut self,
+        connection_counters: &ConnectionCounters,
+        worker: Option<usize>,
+        packets: u64,
+    ) {
         if let Some(counted) = self.run_of(connection_counters) {
             counted.credit(worker, packets);
         }
@@ -143,7 +148,10 @@ impl RunCounters {
     fn run_of(&mut self, connection_counters: &ConnectionCounters) -> Option<&mut OpenRun> {
         connection_counters
             .is_client()
-            .then(|| self.runs.get_mut(&RunId::from_bits(connection_counters.run)))
+            .then(|| {
+                self.runs
+                    .get_mut(&RunId::from_bits(connection_counters.run))
+            })
             .flatten()
     }
 
@@ -155,7 +163,9 @@ impl RunCounters {
         live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> Option<LiveCounters> {
         let counted = self.runs.get(&run)?;
-        let of_run = live.filter(|(connection_counters, _)| connection_counters.is_client() && connection_counters.run == run.bits());
+        let of_run = live.filter(|(connection_counters, _)| {
+            connection_counters.is_client() && connection_counters.run == run.bits()
+        });
         Some(counted.read(histograms, of_run))
     }
 
@@ -165,9 +175,9 @@ impl RunCounters {
         live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> TotalCounters {
         let mut totals = self.totals.clone();
-        for (connection_counters, record) in
-            live.filter(|(connection_counters, _)| connection_counters.is_client() && connection_counters.packets > 0)
-        {
+        for (connection_counters, record) in live.filter(|(connection_counters, _)| {
+            connection_counters.is_client() && connection_counters.packets > 0
+        }) {
             totals.add(&connection_counters, record);
         }
         totals
@@ -194,7 +204,10 @@ impl RunCounters {
             }
             if is_shown_as_raw(&connection_counters) {
                 reading.raw.connections = reading.raw.connections.saturating_add(1);
-                reading.raw.packets = reading.raw.packets.saturating_add(connection_counters.packets);
+                reading.raw.packets = reading
+                    .raw
+                    .packets
+                    .saturating_add(connection_counters.packets);
                 reading.raw.bytes = reading.raw.bytes.saturating_add(connection_counters.bytes);
                 reading
                     .raw

@@ -128,7 +128,11 @@ impl OpenRun {
             reading.received = reading.received.saturating_add(connection_counters.packets);
             reading.corrupt = reading.corrupt.saturating_add(connection_counters.corrupt);
             // An idle client has no times, and looking at its histograms would cost memory.
-            if let Some(times) = reading.times.as_mut().filter(|_| connection_counters.packets > 0) {
+            if let Some(times) = reading
+                .times
+                .as_mut()
+                .filter(|_| connection_counters.packets > 0)
+            {
                 add_times(times, record);
             }
         }
@@ -176,7 +180,9 @@ fn client_count(
         reordered: connection_counters.reordered,
         corrupt: connection_counters.corrupt,
         digest: connection_counters.digest,
-        reported_sent: connection_counters.has_end.then_some(connection_counters.reported_sent),
+        reported_sent: connection_counters
+            .has_end
+            .then_some(connection_counters.reported_sent),
         first_read_ns: connection_counters.first_read_ns,
         last_read_ns: connection_counters.last_read_ns,
         first_due_ns: connection_counters.first_due_ns,

@@ -11,7 +11,9 @@ use std::{
 
 use metronome_os::channel::Channel;
 
-use crate::ledger::{FromWorker, MESSAGE_BYTES, ToWorker};
+use crate::ipc::FromWorker;
+use crate::ipc::MESSAGE_BYTES;
+use crate::ipc::ToWorker;
 
 /// The master's end of a worker's channel.
 #[derive(Debug)]

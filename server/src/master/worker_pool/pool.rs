@@ -16,13 +16,14 @@ use super::{
     worker::{EndedProcess, SavedWorker, Worker},
 };
 use crate::{
-    rx_batching::RxBatching,
-    ledger::{FromWorker, Ledger, ToWorker},
+    ipc::{FromWorker, ToWorker},
+    ledger::Ledger,
     master::{
         events::{Poller, Token},
         request::Reply,
     },
     model::{WorkerCounters, WorkerStatus},
+    rx_batching::RxBatching,
 };
 
 /// For the workers to finish their batches and exit when the server stops.

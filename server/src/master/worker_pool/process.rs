@@ -13,7 +13,8 @@ use rustix::{
 };
 
 use super::{log, message_channel::MessageChannel};
-use crate::ledger::{Ledger, ToWorker};
+use crate::ipc::ToWorker;
+use crate::ledger::Ledger;
 
 /// A worker whose heartbeat stands still for this long is killed. It beats every 0.25 s at least.
 const HANG_NS: u64 = 1_500_000_000;

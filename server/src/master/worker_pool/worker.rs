@@ -7,7 +7,8 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::{deaths::Deaths, message_channel::MessageChannel, process::Process};
-use crate::ledger::{FromWorker, Ledger, WorkerLine};
+use crate::ipc::FromWorker;
+use crate::ledger::{Ledger, WorkerLine};
 
 /// One worker: its process when there is one, and what outlives it.
 #[derive(Debug)]

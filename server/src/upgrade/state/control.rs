@@ -4,7 +4,7 @@ use metronome_proto::{histogram::Histogram, run_id::RunId, v1};
 use serde::{Deserialize, Serialize};
 
 use super::protobuf::Protobuf;
-use crate::metrics::catalogue::AgentFigures;
+use crate::metrics::AgentFigures;
 
 /// All of it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]

@@ -6,7 +6,8 @@ use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ledger::{AdmissionKey, MESSAGE_BYTES, RUNS_MAX, ToWorker},
+    ipc::{AdmissionKey, MESSAGE_BYTES, ToWorker},
+    ledger::RUNS_MAX,
     master::{RunCounters, SavedConnection, SavedWorker},
 };
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::protobuf::Protobuf;
 use crate::{
-    model::{AgentShare, run::RunStateMachine},
     model::AgentRecords,
+    model::{AgentShare, run::RunStateMachine},
 };
 
 /// A run as it stands: RUNNING.

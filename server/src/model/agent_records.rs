@@ -1,28 +1,29 @@
-//! What one agent has told of its part in a run, checked as it comes in and bounded by the part.
+//! The records that one agent reports of its share of a run, checked as they come in and bounded by
+//! the share.
 //!
-//! An agent that has come back after its stream was lost says its last words again; what is the
-//! same word for word is no second record.
+//! An agent that reconnects after its stream was lost repeats its last reports; an identical record
+//! does not count as a second one.
 
 use std::collections::BTreeMap;
 
 use metronome_proto::v1;
 
-use crate::{model::AgentShare, text};
+use super::{agent_share::AgentShare, text};
 
-/// One agent's part in a run and its own account of it.
+/// One agent's share of a run and what the agent reports of it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AgentAccount {
+pub(crate) struct AgentRecords {
     pub(crate) name: String,
     pub(crate) share: AgentShare,
     /// Final figures of its clients, each client's once.
     records: BTreeMap<u32, v1::ClientRecord>,
-    /// Records of clients that are not its own, and second records of one client.
     strays: u64,
     finished: Option<v1::Finished>,
     error: Option<String>,
 }
 
-impl AgentAccount {
+impl AgentRecords {
+    /// An agent that has not reported yet.
     pub(crate) fn new(name: String, share: AgentShare) -> Self {
         Self {
             name,
@@ -31,7 +32,8 @@ impl AgentAccount {
         }
     }
 
-    /// Takes final figures. The first record of a client stands; what does not belong is counted.
+    /// Takes final records. The first record of a client stands; one that does not belong here is
+    /// counted as a stray.
     pub(crate) fn take(&mut self, records: v1::ClientRecords) {
         for mut record in records.clients {
             record.error = text::sentence(&record.error);
@@ -47,25 +49,27 @@ impl AgentAccount {
         }
     }
 
-    /// Its part is over; the first word stands.
+    /// The agent has finished its share; the first report stands.
     pub(crate) fn finish(&mut self, finished: v1::Finished) {
         self.finished.get_or_insert(finished);
     }
 
-    /// It cannot go on, or is gone; the first word stands.
+    /// The agent cannot go on, or is gone; the first reason stands.
     pub(crate) fn fail(&mut self, error: &str) {
         self.error.get_or_insert_with(|| text::sentence(error));
     }
 
+    /// Whether the client belongs to this agent's share.
     pub(crate) fn owns(&self, client: u32) -> bool {
         self.share.owns(client)
     }
 
     /// The indices of its clients.
-    pub(crate) fn part(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn clients(&self) -> impl Iterator<Item = u32> {
         self.share.indices()
     }
 
+    /// The record of a client, if it has come.
     pub(crate) fn record(&self, client: u32) -> Option<&v1::ClientRecord> {
         self.records.get(&client)
     }
@@ -75,7 +79,7 @@ impl AgentAccount {
         self.records.values()
     }
 
-    /// Goes on with an account that another server has kept.
+    /// Continues with the records that the server process before an upgrade has kept.
     pub(crate) fn restore(
         &mut self,
         records: Vec<v1::ClientRecord>,
@@ -92,20 +96,22 @@ impl AgentAccount {
         self.error = error.map(text::sentence);
     }
 
-    /// Why it cannot go on, when it has said so.
+    /// Why the agent cannot go on. `None` while it can.
     pub(crate) fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
 
+    /// Records that do not belong to this agent, and second records of one client.
     pub(crate) fn strays(&self) -> u64 {
         self.strays
     }
 
+    /// The agent's last report, if it has come.
     pub(crate) fn finished(&self) -> Option<&v1::Finished> {
         self.finished.as_ref()
     }
 
-    /// Why it is missing. `None` when it reported to the end.
+    /// Why the agent is missing. `None` when it reported to the end.
     pub(crate) fn missing(&self) -> Option<&str> {
         match (&self.error, &self.finished) {
             (Some(error), _) => Some(error),
@@ -129,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_record_counts_once_and_only_for_a_client_of_its_own() {
-        let mut account = AgentAccount::new("a".into(), AgentShare::new(2, 2, true));
+        let mut agent = AgentRecords::new("a".into(), AgentShare::new(2, 2, true));
         let clients = vec![
             record(1, 9),
             record(2, 5),
@@ -138,56 +144,56 @@ mod tests {
             record(4, 9),
             record(u32::MAX, 9),
         ];
-        account.take(v1::ClientRecords {
+        agent.take(v1::ClientRecords {
             run_id: String::new(),
             clients,
         });
         assert_eq!(
-            account
-                .part()
-                .map(|client| account.record(client).unwrap().sent)
+            agent
+                .clients()
+                .map(|client| agent.record(client).unwrap().sent)
                 .collect::<Vec<_>>(),
             [5, 7]
         );
-        assert_eq!(account.strays(), 4);
-        assert!(account.record(1).is_none());
+        assert_eq!(agent.strays(), 4);
+        assert!(agent.record(1).is_none());
     }
 
     #[test]
-    fn a_record_that_is_said_again_is_no_second_one() {
-        let mut account = AgentAccount::new("a".into(), AgentShare::new(0, 1, true));
+    fn a_repeated_record_is_no_second_one() {
+        let mut agent = AgentRecords::new("a".into(), AgentShare::new(0, 1, true));
         for _ in 0..3 {
-            account.take(v1::ClientRecords {
+            agent.take(v1::ClientRecords {
                 run_id: String::new(),
                 clients: vec![record(0, 5)],
             });
         }
-        assert_eq!(account.strays(), 0);
-        account.take(v1::ClientRecords {
+        assert_eq!(agent.strays(), 0);
+        agent.take(v1::ClientRecords {
             run_id: String::new(),
             clients: vec![record(0, 6)],
         });
-        assert_eq!((account.strays(), account.record(0).unwrap().sent), (1, 5));
+        assert_eq!((agent.strays(), agent.record(0).unwrap().sent), (1, 5));
     }
 
     #[test]
-    fn the_first_word_stands_and_is_made_harmless() {
-        let mut account = AgentAccount::new("a".into(), AgentShare::new(0, 1, true));
-        assert_eq!(account.missing(), Some("it never gave its final report"));
-        account.finish(v1::Finished {
+    fn the_first_reason_stands_and_is_made_harmless() {
+        let mut agent = AgentRecords::new("a".into(), AgentShare::new(0, 1, true));
+        assert_eq!(agent.missing(), Some("it never gave its final report"));
+        agent.finish(v1::Finished {
             cpu_ns: 1,
             ..v1::Finished::default()
         });
-        account.finish(v1::Finished {
+        agent.finish(v1::Finished {
             cpu_ns: 2,
             ..v1::Finished::default()
         });
         assert_eq!(
-            (account.missing(), account.finished().unwrap().cpu_ns),
+            (agent.missing(), agent.finished().unwrap().cpu_ns),
             (None, 1)
         );
-        account.fail("the stream\x1b broke");
-        account.fail("again");
-        assert_eq!(account.missing(), Some("the stream broke"));
+        agent.fail("the stream\x1b broke");
+        agent.fail("again");
+        assert_eq!(agent.missing(), Some("the stream broke"));
     }
 }

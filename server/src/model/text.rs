@@ -24,7 +24,11 @@ pub(crate) fn sentence(text: &str) -> String {
 fn is_harmful(character: char) -> bool {
     character.is_control()
         // Line and paragraph separators, and the marks that turn the direction of writing.
-        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+        || matches!(
+            character,
+            '\u{2028}' | '\u{2029}' | '\u{200E}' | '\u{200F}'
+                | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+        )
 }
 
 #[cfg(test)]
@@ -35,7 +39,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_comes_out_is_short_and_has_no_control_character(text: String, bytes_max in 0..400_usize) {
+        fn what_comes_out_is_short_and_has_no_control_character(
+            text: String,
+            bytes_max in 0..400_usize,
+        ) {
             let clean = printable(&text, bytes_max);
             prop_assert!(clean.len() <= bytes_max);
             prop_assert!(!clean.chars().any(char::is_control));

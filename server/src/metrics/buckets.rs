@@ -1,21 +1,9 @@
-//! What the server tells monitoring systems: the families of metrics and their forms. Pure.
-//!
-//! ```text
-//! Figures ─ catalogue ─▶ families ─┬─ exposition ────────▶ Prometheus text, OpenMetrics
-//!                                  └─ control::monitor::push::otlp ▶ an OTLP request
-//! ```
-//!
-//! Base units in the names (seconds, bytes), counters only rise. No run id is a label anywhere:
-//! every run would leave series behind for ever. Histograms are the ledger's own, put into buckets
-//! that begin at a microsecond. Absent on purpose: clock, I/O, async.
-
-pub(crate) mod catalogue;
-pub(crate) mod exposition;
+//! A distribution as monitoring systems take it: the ledger's histogram in few buckets.
 
 use metronome_proto::histogram::{Histogram, bucket};
 
 /// Upper bounds of the buckets, ns: 1, 2, 5 in each decade from 1 µs to 10 s. A time within 1 %
-/// above a bound may count below it, which is how exactly the ledger knows it.
+/// above a bound may count below it, which is the resolution of the ledger.
 const BOUNDS_NS: [u64; 22] = [
     1_000,
     2_000,
@@ -40,48 +28,6 @@ const BOUNDS_NS: [u64; 22] = [
     5_000_000_000,
     10_000_000_000,
 ];
-
-/// Metrics of one name.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Family {
-    /// Without the unit and without `_total`.
-    pub(crate) name: &'static str,
-    /// A sentence without its full stop.
-    pub(crate) help: &'static str,
-    pub(crate) unit: Option<Unit>,
-    pub(crate) kind: Kind,
-    pub(crate) samples: Vec<Sample>,
-}
-
-/// Base units.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Unit {
-    Seconds,
-    Bytes,
-}
-
-/// What may become of a value.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
-    /// It only rises.
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-/// One series of a family.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Sample {
-    pub(crate) labels: Vec<(&'static str, String)>,
-    pub(crate) value: Value,
-}
-
-/// What a series says.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
-    Number(f64),
-    Times(Buckets),
-}
 
 /// A distribution of times.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,20 +72,30 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_time_is_in_one_bucket_whose_bound_it_keeps_to_within_a_percent(values in prop::collection::vec(0..20_000_000_000_u64, 1..50)) {
+        fn every_time_is_in_one_bucket_whose_bound_it_keeps_to_within_a_percent(
+            values in prop::collection::vec(0..20_000_000_000_u64, 1..50),
+        ) {
             let mut histogram = Histogram::default();
             values.iter().for_each(|value| histogram.record(*value));
             let buckets = Buckets::from(&histogram);
             prop_assert_eq!(buckets.count, values.len() as u64);
             prop_assert_eq!(buckets.counts.iter().sum::<u64>(), buckets.count);
             for (index, bound_ns) in BOUNDS_NS.iter().enumerate() {
-                let told: u64 = buckets.counts[..=index].iter().sum();
+                let counted: u64 = buckets.counts[..=index].iter().sum();
                 let surely = values.iter().filter(|value| **value <= *bound_ns).count() as u64;
-                let perhaps = values.iter().filter(|value| **value as f64 <= *bound_ns as f64 * 1.01).count() as u64;
-                prop_assert!((surely..=perhaps).contains(&told), "{surely} {told} {perhaps} up to {bound_ns}");
+                let perhaps = values
+                    .iter()
+                    .filter(|value| **value as f64 <= *bound_ns as f64 * 1.01)
+                    .count() as u64;
+                prop_assert!(
+                    (surely..=perhaps).contains(&counted),
+                    "{surely} {counted} {perhaps} up to {bound_ns}"
+                );
             }
             let sum_s = values.iter().sum::<u64>() as f64 / 1e9;
-            prop_assert!((buckets.sum_s - sum_s).abs() <= sum_s * 0.01 + 1e-8 * values.len() as f64);
+            prop_assert!(
+                (buckets.sum_s - sum_s).abs() <= sum_s * 0.01 + 1e-8 * values.len() as f64
+            );
         }
     }
 }

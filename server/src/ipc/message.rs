@@ -1,17 +1,18 @@
-//! What master and worker say to each other over their channel: fixed 80-byte messages.
+//! The messages between master and worker: 80 bytes each.
 //!
-//! Both ends are of the same build, held by descriptor since the server's start. All the same a
-//! message is checked when it is read: the worker may be broken, the master may be new.
+//! Both ends are the same build, whose executable is held by descriptor since the server's start.
+//! All the same every message is checked when it is read: the worker may be broken, and after an
+//! upgrade the bytes of an admission come from another build.
 
 use metronome_proto::{
     run_id::RunId,
     seal::{KEY_BYTES, Key},
 };
 
-use super::gate::AgentKey;
+use super::admission::AdmissionKey;
 use crate::{
-    coalescing::{PAUSE_US_MAX, RxCoalesce},
     model::AgentShare,
+    rx_batching::{PAUSE_US_MAX, RxBatching},
 };
 
 /// Bytes of every message.
@@ -32,20 +33,21 @@ pub(crate) enum ToWorker {
     /// Read this connection; its socket comes with it.
     Adopt { slot: u32, generation: u32 },
     /// Verify hellos of this agent.
-    Admit(AgentKey),
+    Admit(AdmissionKey),
     /// Verify none of this run any more.
     Dismiss { run: RunId },
-    /// End this connection: work off what is there, then let go.
+    /// End this connection: process what is there, then release it.
     Cut { slot: u32, generation: u32 },
     /// Finish the batch and exit: the connections go to others.
     Quit,
     /// Read like this from now on.
-    Coalesce(RxCoalesce),
-    /// Come first on a core, as far as the system grants it to one of so many workers on so many
+    SetRxBatching(RxBatching),
+    /// Take real-time priority, as far as the system grants it to one of so many workers on so many
     /// cores.
     Precede { cores: u32, workers: u32 },
-    /// The line of the ledger is this worker's alone: its heart may beat there. Until then it
-    /// belongs to the worker of a server that is being upgraded, whose silence must be heard.
+    /// From now on the worker's line of the ledger is its own, and its heartbeat belongs there.
+    /// Until then the line belongs to the worker of a server that is being upgraded, whose silence
+    /// must be noticed.
     Begin,
 }
 
@@ -54,17 +56,19 @@ pub(crate) enum ToWorker {
 pub(crate) enum FromWorker {
     /// It has the ledger and serves.
     Ready,
-    /// The account is closed and the worker's copy of the socket is gone.
+    /// The counters are closed and the worker's copy of the socket is gone.
     Released { slot: u32, generation: u32 },
 }
 
-/// Not a message of ours.
+/// The bytes are no message of this protocol: the type is unknown or a field is out of range.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a message that nobody sends")]
-pub(crate) struct BadMessage;
+#[error("unknown message type {kind}, or a field of it is out of range")]
+pub(crate) struct InvalidMessage {
+    kind: u32,
+}
 
 impl ToWorker {
-    /// As it travels.
+    /// The message as bytes.
     pub(crate) fn encode(&self) -> Message {
         let mut words = Words::default();
         match *self {
@@ -93,8 +97,8 @@ impl ToWorker {
             }
             Self::Cut { slot, generation } => words.all(5, [slot, generation, 0]),
             Self::Quit => words.all(6, [0; 3]),
-            Self::Coalesce(RxCoalesce::Auto) => words.all(7, [0; 3]),
-            Self::Coalesce(RxCoalesce::Us(us)) => words.all(7, [1, u32::from(us), 0]),
+            Self::SetRxBatching(RxBatching::Auto) => words.all(7, [0; 3]),
+            Self::SetRxBatching(RxBatching::Us(us)) => words.all(7, [1, u32::from(us), 0]),
             Self::Begin => words.all(8, [0; 3]),
             Self::Precede { cores, workers } => words.all(9, [cores, workers, 0]),
         }
@@ -102,7 +106,7 @@ impl ToWorker {
     }
 
     /// Reads a message.
-    pub(crate) fn decode(message: &Message) -> Result<Self, BadMessage> {
+    pub(crate) fn decode(message: &Message) -> Result<Self, InvalidMessage> {
         let words = Words(*message);
         let [kind, a, b, c] = words.first_four();
         match kind {
@@ -119,7 +123,7 @@ impl ToWorker {
                 let mut key = [0; KEY_BYTES];
                 key.copy_from_slice(&message[32..32 + KEY_BYTES]);
                 let (agent, shares_clock, is_static) = words.flags();
-                Ok(Self::Admit(AgentKey {
+                Ok(Self::Admit(AdmissionKey {
                     row: a,
                     run: words.run(),
                     agent,
@@ -134,24 +138,24 @@ impl ToWorker {
                 generation: b,
             }),
             6 => Ok(Self::Quit),
-            7 if a == 0 => Ok(Self::Coalesce(RxCoalesce::Auto)),
+            7 if a == 0 => Ok(Self::SetRxBatching(RxBatching::Auto)),
             7 => u16::try_from(b)
                 .ok()
                 .filter(|us| *us <= PAUSE_US_MAX)
-                .map(|us| Self::Coalesce(RxCoalesce::Us(us)))
-                .ok_or(BadMessage),
+                .map(|us| Self::SetRxBatching(RxBatching::Us(us)))
+                .ok_or(InvalidMessage { kind }),
             8 => Ok(Self::Begin),
             9 => Ok(Self::Precede {
                 cores: a,
                 workers: b,
             }),
-            _ => Err(BadMessage),
+            _ => Err(InvalidMessage { kind }),
         }
     }
 }
 
 impl FromWorker {
-    /// As it travels.
+    /// The message as bytes.
     pub(crate) fn encode(self) -> Message {
         let mut words = Words::default();
         match self {
@@ -162,11 +166,11 @@ impl FromWorker {
     }
 
     /// Reads a message.
-    pub(crate) fn decode(message: &Message) -> Result<Self, BadMessage> {
+    pub(crate) fn decode(message: &Message) -> Result<Self, InvalidMessage> {
         match Words(*message).first_four() {
             [101, ..] => Ok(Self::Ready),
             [102, slot, generation, _] => Ok(Self::Released { slot, generation }),
-            _ => Err(BadMessage),
+            [kind, ..] => Err(InvalidMessage { kind }),
         }
     }
 }
@@ -228,7 +232,7 @@ mod tests {
 
     #[test]
     fn every_message_survives_the_channel() {
-        let agent = AgentKey {
+        let agent = AdmissionKey {
             row: 3,
             run: RunId::from_bits(u64::MAX - 5),
             agent: 0x1234,
@@ -260,8 +264,8 @@ mod tests {
                 cores: 2,
                 workers: 3,
             },
-            ToWorker::Coalesce(RxCoalesce::Auto),
-            ToWorker::Coalesce(RxCoalesce::Us(1_000)),
+            ToWorker::SetRxBatching(RxBatching::Auto),
+            ToWorker::SetRxBatching(RxBatching::Us(1_000)),
         ] {
             let decoded = ToWorker::decode(&message.encode()).unwrap();
             assert_eq!(format!("{decoded:?}"), format!("{message:?}"));
@@ -282,7 +286,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_message_or_refused(head: u32, tail in prop::collection::vec(any::<u8>(), MESSAGE_BYTES - 4)) {
+        fn any_bytes_are_a_message_or_refused(
+            head: u32,
+            tail in prop::collection::vec(any::<u8>(), MESSAGE_BYTES - 4),
+        ) {
             let mut message = [0; MESSAGE_BYTES];
             message[..4].copy_from_slice(&(head % 128).to_le_bytes());
             message[4..].copy_from_slice(&tail);

@@ -1,15 +1,18 @@
-//! The laws of time: the packets came when the schedule wants them, not just as many as it wants.
+//! The laws of time: the packets came when the schedule asks for them, not just as many as it asks
+//! for.
 //!
 //! A packet carries when it was due, and an agent can write there what it likes. So due times are
 //! held against the formula of the schedule, and against this host's own clock at the reads: ns of
 //! CLOCK_MONOTONIC, of which only agents that share it have the same zero.
 
-use super::{
-    Evidence,
-    laws::{Checked, for_every_client},
-    rows::{Row, total},
+use super::law::{Checked, for_every_client};
+use crate::{
+    model::ClientCounters,
+    verdict::{
+        evidence::Evidence,
+        rows::{Row, total},
+    },
 };
-use crate::model::ClientCounters;
 
 /// Rounding, at the rates where a period is no whole number of ns.
 const ROUNDING_NS: u64 = 1_000;
@@ -27,8 +30,8 @@ pub(super) fn check(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> [Checked; 5] {
     ]
 }
 
-/// A packet that is read before the first one was due was not sent by the schedule. This holds with
-/// any agent's clock: one that does not share ours starts a while after it was told to.
+/// A packet that is read before the first one was due was not sent by the schedule. This holds for
+/// every agent: one that does not share our clock starts a while after the order has reached it.
 fn nothing_precedes_the_start(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let start_ns = evidence.start_at_ns.unwrap_or(u64::MAX);
     let after_ns = |row: &Row<'_>| {
@@ -46,22 +49,24 @@ fn nothing_precedes_the_start(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
     })
 }
 
-/// Due + lateness is when the agent says it wrote; only on a shared clock the workers can tell.
+/// Due + lateness is the agent's time of writing. Workers compare it with their time of reading
+/// where the clock is shared.
 fn nothing_precedes_its_write(rows: &[Row<'_>]) -> Checked {
-    let acausal = |row: &Row<'_>| row.counted.map_or(0, |counted| counted.acausal);
-    let figures = total(rows, acausal).to_string();
+    let read_before_sent =
+        |row: &Row<'_>| row.counted.map_or(0, |counted| counted.read_before_sent);
+    let figures = total(rows, read_before_sent).to_string();
     let law = "packets read before they were written = 0";
     for_every_client(
         law,
         "READ_BEFORE_WRITTEN",
         figures,
         rows,
-        |row| acausal(row) == 0,
-        |row| format!("{} packets", acausal(row)),
+        |row| read_before_sent(row) == 0,
+        |row| format!("{} packets", read_before_sent(row)),
     )
 }
 
-/// Nobody can have the whole schedule read before it has passed, whatever the due times say.
+/// The whole schedule cannot have been read before its time has passed, whatever the due times are.
 fn the_last_comes_after_its_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let start_ns = evidence.start_at_ns.unwrap_or(u64::MAX);
     let passed_ns = |counted: &ClientCounters| counted.last_read_ns.saturating_sub(start_ns);
@@ -212,7 +217,7 @@ fn fraction(rows: &[Row<'_>], holds: impl Fn(&Row<'_>) -> bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{PACKETS, START_NS, Sample, breaks, due_ns};
+    use crate::verdict::samples::{PACKETS, START_NS, Sample, breaks, due_ns};
 
     const PERIOD_NS: u64 = 1_000_000;
 
@@ -220,12 +225,12 @@ mod tests {
     fn a_burst_is_caught_whatever_due_times_it_carries() {
         // All due at once, as it was sent.
         breaks(&["SCHEDULE_NOT_FOLLOWED"], |sample| {
-            sample.counted(0, |counted| counted.last_due_ns = due_ns(0))
+            sample.counted(0, |counted| counted.last_due_ns = due_ns(0));
         });
         // Due as planned, but sent and read at the start: a clock that is shared shows it …
         breaks(&["READ_BEFORE_WRITTEN", "READ_BEFORE_DUE"], |sample| {
             sample.counted(0, |counted| {
-                counted.acausal = PACKETS - 1;
+                counted.read_before_sent = PACKETS - 1;
                 counted.last_read_ns = START_NS + 20_000;
             });
         });
@@ -253,7 +258,7 @@ mod tests {
         }
         breaks(&["SCHEDULE_NOT_FOLLOWED", "STARTED_ELSEWHEN"], |sample| {
             sample.counted(0, |counted| {
-                std::mem::swap(&mut counted.first_due_ns, &mut counted.last_due_ns)
+                std::mem::swap(&mut counted.first_due_ns, &mut counted.last_due_ns);
             });
         });
         for shift_ns in [-1, 1_000_000] {

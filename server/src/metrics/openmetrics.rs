@@ -1,5 +1,4 @@
-//! Families as Prometheus reads them: OpenMetrics 1.0, written by prometheus-client, and the older
-//! text format 0.0.4, which is made from it.
+//! Families as Prometheus reads them: OpenMetrics 1.0, as prometheus-client writes it.
 
 use prometheus_client::{
     collector::Collector,
@@ -8,63 +7,22 @@ use prometheus_client::{
     registry::{self, Registry},
 };
 
-use super::{Buckets, Family, Kind, Unit, Value};
+use super::{
+    buckets::Buckets,
+    family::{Family, Kind, Unit, Value},
+};
 
-/// What the request accepts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Form {
-    OpenMetrics,
-    Text,
-}
+/// For the `Content-Type` header.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-impl Form {
-    /// The form that an `Accept` header asks for.
-    pub(crate) fn accepted(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") {
-            Self::OpenMetrics
-        } else {
-            Self::Text
-        }
-    }
-
-    /// For the `Content-Type` header.
-    pub(crate) fn content_type(self) -> &'static str {
-        match self {
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
-        }
-    }
-}
-
-/// The families in one form.
-pub(crate) fn write(families: Vec<Family>, form: Form) -> String {
+/// The families as text.
+pub(crate) fn write(families: Vec<Family>) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Families(families)));
     let mut text = String::new();
     // Writing to a string fails only when a family is malformed; what was written so far is still
     // true.
     let _ = encode(&mut text, &registry);
-    match form {
-        Form::OpenMetrics => text,
-        Form::Text => as_text_0_0_4(&text),
-    }
-}
-
-/// OpenMetrics names a counter without `_total` in its descriptions, knows units and marks the end.
-fn as_text_0_0_4(open_metrics: &str) -> String {
-    let mut text = String::with_capacity(open_metrics.len());
-    let is_counter = |name: &str| open_metrics.contains(&format!("# TYPE {name} counter\n"));
-    for line in open_metrics.lines() {
-        let mut words = line.splitn(4, ' ');
-        match (words.next(), words.next(), words.next(), words.next()) {
-            (Some("#"), Some("EOF" | "UNIT"), ..) => continue,
-            (Some("#"), Some(what), Some(name), Some(rest)) if is_counter(name) => {
-                text.push_str(&format!("# {what} {name}_total {rest}"));
-            }
-            _ => text.push_str(line),
-        }
-        text.push('\n');
-    }
     text
 }
 
@@ -124,7 +82,8 @@ impl Value {
 mod tests {
     use metronome_proto::histogram::Histogram;
 
-    use super::{super::Sample, *};
+    use super::*;
+    use crate::metrics::Sample;
 
     fn families() -> Vec<Family> {
         let mut times = Histogram::default();
@@ -154,8 +113,8 @@ mod tests {
     }
 
     #[test]
-    fn openmetrics_has_units_and_an_end() {
-        let text = write(families(), Form::OpenMetrics);
+    fn the_text_has_units_buckets_and_an_end() {
+        let text = write(families());
         assert!(
             text.contains("# TYPE metronome_worker_cpu_seconds counter\n# UNIT metronome_worker_cpu_seconds seconds\n")
         );
@@ -163,37 +122,10 @@ mod tests {
             text.contains("metronome_worker_cpu_seconds_total{worker=\"a\\\"\\n\\\\\"} 1.5\n"),
             "{text}"
         );
+        for bucket in ["{le=\"0.000005\"} 2\n", "{le=\"+Inf\"} 3\n"] {
+            let line = format!("metronome_latency_seconds_bucket{bucket}");
+            assert!(text.contains(&line), "{text}");
+        }
         assert!(text.ends_with("# EOF\n"));
-    }
-
-    #[test]
-    fn the_older_text_names_a_counter_in_full_and_has_neither() {
-        let text = write(families(), Form::Text);
-        assert!(
-            text.contains("# TYPE metronome_worker_cpu_seconds_total counter\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("# HELP metronome_worker_cpu_seconds_total CPU time"),
-            "{text}"
-        );
-        assert!(
-            text.contains("metronome_latency_seconds_bucket{le=\"0.000005\"} 2\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("metronome_latency_seconds_bucket{le=\"+Inf\"} 3\n"),
-            "{text}"
-        );
-        assert!(!text.contains("# UNIT") && !text.contains("# EOF"));
-    }
-
-    #[test]
-    fn the_accept_header_decides_the_form() {
-        let prometheus =
-            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-        assert_eq!(Form::accepted(prometheus), Form::OpenMetrics);
-        assert_eq!(Form::accepted("*/*"), Form::Text);
-        assert_eq!(Form::accepted(""), Form::Text);
     }
 }

@@ -1,7 +1,7 @@
-//! The account of one connection: everything that one batch changes, committed as a whole.
-//!
-//! As words it is what two processes share. Any words are an account, since a dying or broken
-//! process may have written anything: what is unknown reads as an ended connection.
+//! The counters of one connection: everything that one batch changes, committed as a whole. In the
+//! ledger they are words. Any words are valid counters, since a dying or broken process may have
+//! written anything: an unknown stage reads as a closed connection. Whether the figures fit each
+//! other is checked apart.
 
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame},
@@ -9,7 +9,7 @@ use metronome_proto::{
     seal::Hello,
 };
 
-/// 64-bit words of an account in the ledger.
+/// 64-bit words of one connection's counters in the ledger.
 pub(super) const WORDS: usize = 24;
 
 /// Where a connection stands.
@@ -25,17 +25,17 @@ pub(crate) enum Stage {
     Ended = 2,
     /// Not our protocol, and counted as it comes.
     Raw = 3,
-    /// Refused; the refusal is owed, then it ends.
+    /// Refused; the refusal is sent, then the connection ends.
     Refused = 4,
-    /// The worker has let go: [`End`] says how.
+    /// The worker has released the connection: [`End`] is how it ended.
     Closed = 5,
 }
 
-/// How a connection ended. The numbers are the ledger's.
+/// How a connection ended. The numbers are those of the ledger.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[repr(u8)]
 pub(crate) enum End {
-    /// It has not.
+    /// It has not ended.
     #[default]
     NotYet = 0,
     /// End and end-ack, then the peer's FIN; or a raw client's FIN.
@@ -48,20 +48,20 @@ pub(crate) enum End {
     Cut = 4,
     /// Refused by the server.
     Refused = 5,
-    /// What its worker left behind does not fit what the kernel says.
+    /// What its worker left behind does not fit the kernel's count.
     Unrecoverable = 6,
 }
 
-/// What is known of one connection after a whole number of batches.
+/// Counters of one connection after a whole number of batches.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Account {
+pub(crate) struct ConnectionCounters {
     pub(crate) stage: Stage,
     pub(crate) end: End,
     /// Code of the refusal, when there is one: `metronome_proto::seal::Refusal`.
     pub(crate) refusal: u8,
-    /// Bytes of a split frame, 0 to 31, in `rest`.
-    pub(crate) rest_bytes: u8,
-    /// Transit and latency mean something: the client's agent has our clock.
+    /// Bytes of a split frame, 0 to 31, in `partial_frame`.
+    pub(crate) partial_frame_bytes: u8,
+    /// The client's agent reads our CLOCK_MONOTONIC, so transit and latency mean something.
     pub(crate) shares_clock: bool,
     /// Not our protocol: counted as it comes, to the end.
     pub(crate) is_raw: bool,
@@ -70,9 +70,9 @@ pub(crate) struct Account {
     pub(crate) agent: u16,
     pub(crate) client: u16,
     pub(crate) run: u64,
-    /// Bytes taken off the socket and worked off, every kind of frame.
+    /// Bytes taken off the socket and processed, of every kind of frame.
     pub(crate) bytes: u64,
-    /// Packets counted; of a raw client, whole 32 bytes.
+    /// Packets counted; for a raw client the number of whole 32 bytes.
     pub(crate) packets: u64,
     /// The sequence number that comes next.
     pub(crate) next_sequence: u64,
@@ -87,22 +87,24 @@ pub(crate) struct Account {
     /// Due times of the first and the last packet counted, ns on the sender's clock.
     pub(crate) first_due_ns: u64,
     pub(crate) last_due_ns: u64,
-    /// Packets that were read before they say they were written, by a client on our own clock.
-    pub(crate) acausal: u64,
-    /// When the last batch was read, whatever was in it.
-    pub(crate) worked_ns: u64,
-    /// Packets sent, as the verified end told. Valid once the stage is Ended or later.
-    pub(crate) told_sent: u64,
+    /// Packets that carry a later time of writing than the time at which they were read, of a
+    /// client on our own clock.
+    pub(crate) read_before_sent: u64,
+    /// When the last batch was read, whatever it contained.
+    pub(crate) last_batch_ns: u64,
+    /// Packets sent, from the verified end frame. Valid once that has come.
+    pub(crate) reported_sent: u64,
     /// The verified end has come.
     pub(crate) has_end: bool,
-    /// Bytes of frames that this connection is to be sent, in all; they lie in the slot's outbox.
-    pub(crate) owed: u64,
-    /// Of these, given to the kernel. Less than the outbox behind `owed`.
-    pub(crate) written: u64,
-    pub(crate) rest: [u64; FRAME_BYTES / 8],
+    /// Bytes of frames that were ever queued for this connection; the last of them lie in the
+    /// slot's reply queue.
+    pub(crate) reply_bytes_queued: u64,
+    /// How many of these the kernel has taken. The difference never exceeds the queue.
+    pub(crate) reply_bytes_sent: u64,
+    pub(crate) partial_frame: [u64; FRAME_BYTES / 8],
 }
 
-impl Account {
+impl ConnectionCounters {
     /// The hello that opened the connection, once it is verified.
     pub(crate) fn hello(&self) -> Hello {
         Hello {
@@ -118,45 +120,52 @@ impl Account {
         self.attempt > 0
     }
 
-    /// How it ends when the server cuts it now: cleanly when all that was left is the peer's FIN.
+    /// How the connection ends when the server cuts it now: cleanly when only the peer's FIN was
+    /// still to come.
     pub(crate) fn end_of_cut(&self) -> End {
-        let is_done = self.stage == Stage::Ended && self.written == self.owed;
+        let is_done = self.stage == Stage::Ended && !self.has_pending_replies();
         if is_done { End::Clean } else { End::Cut }
     }
 
-    /// Whether its figures fit each other. Those of a broken worker may not, and then nothing must
-    /// be added to them: each of these sums is bounded by the bytes, which the kernel knows.
+    /// Whether the kernel has not yet taken all replies.
+    #[inline]
+    pub(crate) fn has_pending_replies(&self) -> bool {
+        self.reply_bytes_sent < self.reply_bytes_queued
+    }
+
+    /// Whether the figures fit each other. Those of a broken worker may not, and then nothing must
+    /// be added to them: each of these sums is bounded by the bytes, which the kernel counts too.
     pub(crate) fn is_possible(&self) -> bool {
-        let (frames, rest) = (
+        let (frames, partial_bytes) = (
             self.bytes / FRAME_BYTES as u64,
             self.bytes % FRAME_BYTES as u64,
         );
         let counted = [self.packets, self.duplicated, self.corrupt];
         let counted = counted.into_iter().try_fold(0_u64, u64::checked_add);
-        // Every frame is answered by one at most, and the last refusal may answer none.
-        let owed_max = (frames + 1).checked_mul(FRAME_BYTES as u64);
+        // Each frame causes one reply at most, and the last refusal may have no frame as its cause.
+        let queued_max = (frames + 1).checked_mul(FRAME_BYTES as u64);
         counted.is_some_and(|counted| counted <= frames)
-            && u64::from(self.rest_bytes) == rest
+            && u64::from(self.partial_frame_bytes) == partial_bytes
             && self.reordered <= self.packets
-            && self.acausal <= self.packets
+            && self.read_before_sent <= self.packets
             && self.gaps <= self.next_sequence
-            && owed_max.is_some_and(|owed_max| self.owed <= owed_max)
-            && self.written <= self.owed
+            && queued_max.is_some_and(|queued_max| self.reply_bytes_queued <= queued_max)
+            && self.reply_bytes_sent <= self.reply_bytes_queued
     }
 
     /// The bytes of a split frame, zeros behind them.
-    pub(crate) fn rest_frame(&self) -> Frame {
+    pub(crate) fn partial_frame(&self) -> Frame {
         let mut frame = [0; FRAME_BYTES];
-        for (bytes, word) in frame.chunks_exact_mut(8).zip(self.rest) {
+        for (bytes, word) in frame.chunks_exact_mut(8).zip(self.partial_frame) {
             bytes.copy_from_slice(&word.to_ne_bytes());
         }
         frame
     }
 
-    /// Keeps the first `bytes` of `frame` as the rest.
-    pub(super) fn set_rest(&mut self, frame: &Frame, bytes: usize) {
-        self.rest_bytes = bytes as u8;
-        for (index, word) in self.rest.iter_mut().enumerate() {
+    /// Keeps the first `bytes` of `frame` as the partial frame.
+    pub(super) fn set_partial_frame(&mut self, frame: &Frame, bytes: usize) {
+        self.partial_frame_bytes = bytes as u8;
+        for (index, word) in self.partial_frame.iter_mut().enumerate() {
             let kept = std::array::from_fn(|byte| {
                 if index * 8 + byte < bytes {
                     frame[index * 8 + byte]
@@ -173,7 +182,7 @@ impl Account {
             self.stage as u8,
             self.end as u8,
             self.refusal,
-            self.rest_bytes,
+            self.partial_frame_bytes,
             self.attempt,
             u8::from(self.shares_clock),
             u8::from(self.has_end),
@@ -193,17 +202,17 @@ impl Account {
             self.digest,
             self.first_read_ns,
             self.last_read_ns,
-            self.told_sent,
-            self.owed,
-            self.written,
-            self.rest[0],
-            self.rest[1],
-            self.rest[2],
-            self.rest[3],
-            self.worked_ns,
+            self.reported_sent,
+            self.reply_bytes_queued,
+            self.reply_bytes_sent,
+            self.partial_frame[0],
+            self.partial_frame[1],
+            self.partial_frame[2],
+            self.partial_frame[3],
+            self.last_batch_ns,
             self.first_due_ns,
             self.last_due_ns,
-            self.acausal,
+            self.read_before_sent,
         ]
     }
 
@@ -212,7 +221,7 @@ impl Account {
             stage,
             end,
             refusal,
-            rest_bytes,
+            partial_frame_bytes,
             attempt,
             shares_clock,
             has_end,
@@ -222,7 +231,7 @@ impl Account {
             stage: stage_of(stage),
             end: end_of(end),
             refusal,
-            rest_bytes: rest_bytes.min(FRAME_BYTES as u8 - 1),
+            partial_frame_bytes: partial_frame_bytes.min(FRAME_BYTES as u8 - 1),
             attempt,
             shares_clock: shares_clock != 0,
             has_end: has_end != 0,
@@ -240,14 +249,14 @@ impl Account {
             digest: words[10],
             first_read_ns: words[11],
             last_read_ns: words[12],
-            told_sent: words[13],
-            owed: words[14],
-            written: words[15],
-            rest: [words[16], words[17], words[18], words[19]],
-            worked_ns: words[20],
+            reported_sent: words[13],
+            reply_bytes_queued: words[14],
+            reply_bytes_sent: words[15],
+            partial_frame: [words[16], words[17], words[18], words[19]],
+            last_batch_ns: words[20],
             first_due_ns: words[21],
             last_due_ns: words[22],
-            acausal: words[23],
+            read_before_sent: words[23],
         }
     }
 }
@@ -283,64 +292,64 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_words_are_an_account_and_an_account_survives_its_words(words: [u64; WORDS]) {
-            let account = Account::from_words(&words);
-            prop_assert!(account.rest_bytes < 32);
-            prop_assert_eq!(Account::from_words(&account.to_words()), account);
+        fn any_words_are_counters_and_counters_survive_their_words(words: [u64; WORDS]) {
+            let counters = ConnectionCounters::from_words(&words);
+            prop_assert!(counters.partial_frame_bytes < 32);
+            prop_assert_eq!(ConnectionCounters::from_words(&counters.to_words()), counters);
         }
 
         #[test]
-        fn the_rest_of_a_frame_comes_back_as_it_was(frame: [u8; 32], bytes in 0..32_usize) {
-            let mut account = Account::default();
-            account.set_rest(&frame, bytes);
-            prop_assert_eq!(&account.rest_frame()[..bytes], &frame[..bytes]);
-            prop_assert!(account.rest_frame()[bytes..].iter().all(|byte| *byte == 0));
+        fn a_partial_frame_comes_back_as_it_was(frame: [u8; 32], bytes in 0..32_usize) {
+            let mut counters = ConnectionCounters::default();
+            counters.set_partial_frame(&frame, bytes);
+            prop_assert_eq!(&counters.partial_frame()[..bytes], &frame[..bytes]);
+            prop_assert!(counters.partial_frame()[bytes..].iter().all(|byte| *byte == 0));
         }
     }
 
     #[test]
     fn figures_that_contradict_each_other_are_impossible() {
-        let possible = Account {
+        let possible = ConnectionCounters {
             bytes: 70,
-            rest_bytes: 6,
+            partial_frame_bytes: 6,
             packets: 1,
             next_sequence: 1,
-            owed: 64,
-            ..Account::default()
+            reply_bytes_queued: 64,
+            ..ConnectionCounters::default()
         };
         assert!(possible.is_possible());
         for impossible in [
-            Account {
+            ConnectionCounters {
                 packets: 3,
                 ..possible
             },
-            Account {
+            ConnectionCounters {
                 packets: u64::MAX,
                 duplicated: u64::MAX,
                 ..possible
             },
-            Account {
-                rest_bytes: 7,
+            ConnectionCounters {
+                partial_frame_bytes: 7,
                 ..possible
             },
-            Account {
+            ConnectionCounters {
                 gaps: 2,
                 ..possible
             },
-            Account {
+            ConnectionCounters {
                 reordered: 2,
                 ..possible
             },
-            Account {
-                acausal: 2,
+            ConnectionCounters {
+                read_before_sent: 2,
                 ..possible
             },
-            Account {
-                owed: 97,
+            ConnectionCounters {
+                reply_bytes_queued: 97,
                 ..possible
             },
-            Account {
-                written: 65,
+            ConnectionCounters {
+                reply_bytes_sent: 65,
                 ..possible
             },
         ] {
@@ -350,7 +359,10 @@ mod tests {
 
     #[test]
     fn zeroed_memory_is_a_connection_that_has_just_been_opened() {
-        assert_eq!(Account::from_words(&[0; WORDS]), Account::default());
-        assert_eq!(Account::default().stage, Stage::Opening);
+        assert_eq!(
+            ConnectionCounters::from_words(&[0; WORDS]),
+            ConnectionCounters::default()
+        );
+        assert_eq!(ConnectionCounters::default().stage, Stage::Opening);
     }
 }

@@ -1,0 +1,31 @@
+//! Addresses that flags name, resolved to those that can be bound.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
+use anyhow::{Context as _, ensure};
+use metronome_proto::{GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT};
+
+/// The addresses of `address`, at least one. `flag` is named in the error.
+pub(super) fn resolve(flag: &str, address: &str) -> anyhow::Result<Vec<SocketAddr>> {
+    let hint = "is no address of this host; write for example";
+    let example = match flag {
+        "--grpc" => GRPC_ADDRESS_DEFAULT,
+        "--http" => HTTP_ADDRESS_DEFAULT,
+        _ => "127.0.0.1",
+    };
+    let found = address
+        .to_socket_addrs()
+        .with_context(|| format!("{flag} {address} {hint} {example}"))?;
+    let found: Vec<_> = found.collect();
+    ensure!(!found.is_empty(), "{flag} {address} {hint} {example}");
+    Ok(found)
+}
+
+/// Joins them, with brackets around an IPv6 address.
+pub(super) fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}

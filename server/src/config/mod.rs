@@ -1,0 +1,11 @@
+//! Arguments and what they mean: [`Args`] are text from the command line or the environment,
+//! [`Config`] is what is decided from them.
+
+mod addresses;
+mod decided;
+mod flags;
+mod key_file;
+
+pub use decided::database_path;
+pub(crate) use decided::{Config, Http, Secret};
+pub use flags::{Args, Command};

@@ -1,0 +1,310 @@
+//! Admission of clients: verifies hellos, and gives each client of a run and each raw client its
+//! place.
+//!
+//! A place is one cell of the run's client table in shared memory, so that every worker sees what
+//! the others have admitted. For a client of a run the cell holds the highest attempt that was
+//! admitted, and the connection: a hello that was recorded and sent again has no higher attempt.
+//! Admitting the same connection twice is harmless, and must be: a worker may die between taking
+//! the place and committing the counters, and the process that replays the batch asks again.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metronome_proto::{
+    packet::Frame,
+    run_id::RunId,
+    seal::{Hello, Key, Refusal},
+};
+
+use crate::{
+    ledger::{Authenticate, Authenticated, ConnectionCounters, Ledger, RUNS_MAX},
+    model::AgentShare,
+};
+
+/// What is needed to admit the clients of one agent: its share of a run and the key of its hellos.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdmissionKey {
+    /// Row of the run's client table, below [`RUNS_MAX`].
+    pub(crate) row: u32,
+    pub(crate) run: RunId,
+    pub(crate) agent: u16,
+    pub(crate) key: Key,
+    pub(crate) share: AgentShare,
+    /// The run is the static one, which never ends: a client may come back with any attempt once it
+    /// has left.
+    pub(crate) is_static: bool,
+}
+
+/// The keys of all admitted runs, as one process has them.
+#[derive(Debug)]
+pub(crate) struct AdmissionKeys {
+    agents: Vec<AdmissionKey>,
+    accept_raw: bool,
+}
+
+impl AdmissionKeys {
+    /// No run is admitted yet; raw clients are if `accept_raw` is set.
+    pub(crate) fn new(accept_raw: bool) -> Self {
+        Self {
+            agents: Vec::new(),
+            accept_raw,
+        }
+    }
+
+    /// From now on the hellos of this agent are verified.
+    pub(crate) fn admit(&mut self, agent: AdmissionKey) {
+        self.agents
+            .retain(|known| (known.run, known.agent) != (agent.run, agent.agent));
+        self.agents.push(agent);
+    }
+
+    /// From now on the run's hellos are refused.
+    pub(crate) fn dismiss(&mut self, run: RunId) {
+        self.agents.retain(|agent| agent.run != run);
+    }
+
+    /// Every agent whose hellos are verified.
+    pub(crate) fn agents(&self) -> &[AdmissionKey] {
+        &self.agents
+    }
+
+    fn find(&self, run: RunId, agent: u16) -> Option<&AdmissionKey> {
+        self.agents
+            .iter()
+            .find(|known| known.run == run && known.agent == agent)
+    }
+}
+
+/// Admission of one connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionAdmission<'a> {
+    pub(crate) admission_keys: &'a AdmissionKeys,
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl Authenticate for ConnectionAdmission<'_> {
+    fn client(&self, frame: &Frame) -> Result<Authenticated, Refusal> {
+        let claimed = Hello::claimed(frame).ok_or(Refusal::Protocol)?;
+        let agent = self
+            .admission_keys
+            .find(claimed.run, claimed.agent)
+            .ok_or(Refusal::Hello)?;
+        let hello = Hello::open(frame, &agent.key).ok_or(Refusal::Hello)?;
+        let client = u32::from(hello.client);
+        let places = self
+            .ledger
+            .client_table(agent.row as usize)
+            .ok_or(Refusal::Hello)?;
+        let place = places
+            .get(client as usize)
+            .filter(|_| agent.share.owns(client))
+            .ok_or(Refusal::Hello)?;
+        if hello.attempt == 0 || !self.take_place(place, hello.attempt, agent.is_static) {
+            return Err(Refusal::Hello);
+        }
+        Ok(Authenticated {
+            hello,
+            shares_clock: agent.share.shares_clock,
+        })
+    }
+
+    fn raw(&self) -> Result<(), Refusal> {
+        if !self.admission_keys.accept_raw {
+            return Err(Refusal::Raw);
+        }
+        let places = self.ledger.client_table(RUNS_MAX).ok_or(Refusal::Full)?;
+        let limit = self.ledger.raw_client_limit().load(Ordering::Acquire) as usize;
+        let places = &places[..limit.min(places.len())];
+        let mine = self.slot_token(1);
+        if places
+            .iter()
+            .any(|place| place.load(Ordering::Acquire) == mine)
+        {
+            return Ok(());
+        }
+        let take = |place: &AtomicU64| {
+            place
+                .compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        };
+        if places.iter().any(take) {
+            Ok(())
+        } else {
+            Err(Refusal::Full)
+        }
+    }
+
+    fn key_of(&self, counters: &ConnectionCounters) -> Option<&Key> {
+        self.admission_keys
+            .find(RunId::from_bits(counters.run), counters.agent)
+            .map(|agent| &agent.key)
+    }
+}
+
+impl ConnectionAdmission<'_> {
+    fn take_place(&self, place: &AtomicU64, attempt: u8, is_static: bool) -> bool {
+        let mine = self.slot_token(attempt);
+        let taken = place.fetch_update(Ordering::AcqRel, Ordering::Acquire, |theirs| {
+            let is_free = theirs == 0 || (!is_static && attempt > (theirs >> 56) as u8);
+            (theirs == mine || is_free).then_some(mine)
+        });
+        taken.is_ok()
+    }
+
+    fn slot_token(&self, attempt: u8) -> u64 {
+        slot_token(self.slot, self.generation, attempt)
+    }
+}
+
+/// What a place in a client table holds: the attempt, the slot (24 bits) and its generation. Never
+/// 0, since attempts and generations start at 1.
+pub(crate) fn slot_token(slot: u32, generation: u32, attempt: u8) -> u64 {
+    u64::from(attempt) << 56 | u64::from(slot & 0x00FF_FFFF) << 32 | u64::from(generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Dimensions;
+
+    const RUN: RunId = RunId::from_bits(77);
+
+    fn ledger() -> Ledger {
+        let ledger = Ledger::create(Dimensions { slots: 4 }).unwrap();
+        ledger.raw_client_limit().store(2, Ordering::Release);
+        ledger
+    }
+
+    fn admission_keys() -> AdmissionKeys {
+        let mut admission_keys = AdmissionKeys::new(true);
+        for agent in 0..2 {
+            admission_keys.admit(AdmissionKey {
+                row: 3,
+                run: RUN,
+                agent,
+                key: Key::from_bytes([agent as u8; 32]),
+                share: AgentShare::new(u32::from(agent) * 10, 10, agent == 0),
+                is_static: false,
+            });
+        }
+        admission_keys
+    }
+
+    fn hello(agent: u16, client: u16, attempt: u8) -> Frame {
+        Hello {
+            run: RUN,
+            agent,
+            client,
+            attempt,
+        }
+        .seal(&Key::from_bytes([agent as u8; 32]))
+    }
+
+    #[test]
+    fn a_hello_is_admitted_once_and_its_replay_on_another_connection_is_not() {
+        let (ledger, admission_keys) = (ledger(), admission_keys());
+        let on = |slot| ConnectionAdmission {
+            admission_keys: &admission_keys,
+            ledger: &ledger,
+            slot,
+            generation: 1,
+        };
+        assert!(on(0).client(&hello(0, 4, 1)).is_ok());
+        assert!(
+            on(0).client(&hello(0, 4, 1)).is_ok(),
+            "the same connection, after a death of its worker"
+        );
+        assert_eq!(
+            on(1).client(&hello(0, 4, 1)),
+            Err(Refusal::Hello),
+            "a replay"
+        );
+        assert!(on(1).client(&hello(0, 4, 2)).is_ok(), "a higher attempt");
+        assert_eq!(
+            on(2).client(&hello(0, 4, 1)),
+            Err(Refusal::Hello),
+            "a lower attempt"
+        );
+    }
+
+    #[test]
+    fn an_agent_brings_its_own_clients_only() {
+        let (ledger, admission_keys) = (ledger(), admission_keys());
+        let admission = ConnectionAdmission {
+            admission_keys: &admission_keys,
+            ledger: &ledger,
+            slot: 0,
+            generation: 1,
+        };
+        assert!(
+            admission
+                .client(&hello(0, 9, 1))
+                .is_ok_and(|client| client.shares_clock)
+        );
+        assert!(
+            admission
+                .client(&hello(1, 10, 1))
+                .is_ok_and(|client| !client.shares_clock)
+        );
+        for (agent, client, attempt) in [
+            (0, 10, 1),
+            (1, 9, 1),
+            (1, 20, 1),
+            (1, u16::MAX, 1),
+            (0, 3, 0),
+        ] {
+            assert_eq!(
+                admission.client(&hello(agent, client, attempt)),
+                Err(Refusal::Hello),
+                "{agent} {client} {attempt}"
+            );
+        }
+    }
+
+    #[test]
+    fn after_the_run_and_for_unknown_agents_hellos_are_refused() {
+        let (ledger, mut admission_keys) = (ledger(), admission_keys());
+        let unknown = ConnectionAdmission {
+            admission_keys: &admission_keys,
+            ledger: &ledger,
+            slot: 0,
+            generation: 1,
+        };
+        assert_eq!(unknown.client(&hello(2, 0, 1)), Err(Refusal::Hello));
+        assert_eq!(unknown.client(&[0; 32]), Err(Refusal::Protocol));
+        admission_keys.dismiss(RUN);
+        let after = ConnectionAdmission {
+            admission_keys: &admission_keys,
+            ledger: &ledger,
+            slot: 0,
+            generation: 1,
+        };
+        assert_eq!(after.client(&hello(0, 0, 1)), Err(Refusal::Hello));
+    }
+
+    #[test]
+    fn raw_clients_get_the_places_there_are_and_keep_them() {
+        let (ledger, admission_keys) = (ledger(), admission_keys());
+        let on = |slot| ConnectionAdmission {
+            admission_keys: &admission_keys,
+            ledger: &ledger,
+            slot,
+            generation: 1,
+        };
+        assert_eq!(
+            (on(0).raw(), on(1).raw(), on(2).raw()),
+            (Ok(()), Ok(()), Err(Refusal::Full))
+        );
+        assert_eq!((on(0).raw(), on(1).raw()), (Ok(()), Ok(())));
+        let closed = AdmissionKeys::new(false);
+        assert_eq!(
+            ConnectionAdmission {
+                admission_keys: &closed,
+                ..on(3)
+            }
+            .raw(),
+            Err(Refusal::Raw)
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! Who a connection belongs to: the question that the ledger asks when a first frame is complete.
+//!
+//! The ledger counts and does not decide who may come in. An implementation may keep its own state,
+//! but must be idempotent for one connection: a worker may die between the answer and the commit of
+//! the batch, and the process that replays the batch asks again.
+
+use metronome_proto::{
+    packet::Frame,
+    seal::{Hello, Key, Refusal},
+};
+
+use super::counters::ConnectionCounters;
+
+/// Admits connections.
+pub(crate) trait Authenticate {
+    /// Verifies a hello and takes the client's place in its run.
+    fn client(&self, hello: &Frame) -> Result<Authenticated, Refusal>;
+
+    /// Takes a place for a client that does not speak the protocol.
+    fn raw(&self) -> Result<(), Refusal>;
+
+    /// The key of an authenticated client, for its end and the replies. `None` once its run is
+    /// over.
+    fn key_of(&self, counters: &ConnectionCounters) -> Option<&Key>;
+}
+
+/// A client whose hello was verified.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Authenticated {
+    pub(crate) hello: Hello,
+    /// The client's agent reads the same CLOCK_MONOTONIC as this host.
+    pub(crate) shares_clock: bool,
+}

@@ -1,0 +1,481 @@
+//! Processing a batch: from received bytes to committed counters. No clock, no socket.
+//!
+//! Everything is a function of the counters as last committed, the bytes, the time of the read and
+//! the answers of an [`Authenticate`], so a process that takes over comes to the same counters as
+//! the one that died. Whatever is added here must keep that, or a replay would count something
+//! else.
+
+use metronome_proto::{
+    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet},
+    seal::Refusal,
+};
+
+use super::{
+    authenticate::{Authenticate, Authenticated},
+    commit_writer::CommitWriter,
+    counters::{ConnectionCounters, Stage},
+    replies::{has_room_for_echo, queue_reply, refuse},
+    slot::Slot,
+    time_recorder::{HISTOGRAMS, TimeRecorder},
+};
+
+/// Puts the bytes of a split frame in front of where the next bytes are received.
+///
+/// Returns the byte of the buffer to receive into. Frames of the batch then begin at every 32nd
+/// byte of the buffer, whatever was split.
+#[inline]
+pub(crate) fn place_partial_frame(
+    slot: &Slot,
+    counters: &ConnectionCounters,
+    writer: &impl CommitWriter,
+) -> usize {
+    if counters.partial_frame_bytes > 0 {
+        slot.buffer.set_frame(0, &counters.partial_frame(), writer);
+    }
+    usize::from(counters.partial_frame_bytes)
+}
+
+/// Processes `taken` bytes that were received behind the partial frame at `read_ns`, and commits.
+#[inline]
+pub(crate) fn process_batch(
+    slot: &Slot,
+    counters: &mut ConnectionCounters,
+    taken: usize,
+    read_ns: u64,
+    admission: &impl Authenticate,
+    writer: &impl CommitWriter,
+) {
+    // Before anything that depends on it: a replay then records the same times. The bytes are in
+    // the buffer already, since the kernel put them there.
+    slot.set_read_ns(read_ns, writer);
+    let times = TimeRecorder::new(slot, writer, [0; HISTOGRAMS]);
+    Batch {
+        counters,
+        read_ns,
+        times,
+    }
+    .process(taken, admission);
+    slot.commit(counters, writer);
+}
+
+/// A batch that is being processed. `counters` change here alone and reach the ledger with the
+/// commit; histograms and replies are stored on the way.
+pub(super) struct Batch<'a, W> {
+    pub(super) counters: &'a mut ConnectionCounters,
+    pub(super) read_ns: u64,
+    pub(super) times: TimeRecorder<'a, W>,
+}
+
+impl<W: CommitWriter> Batch<'_, W> {
+    /// Counts the whole frames, and keeps the bytes of one that is split.
+    pub(super) fn process(&mut self, taken: usize, admission: &impl Authenticate) {
+        let buffer = &self.times.slot.buffer;
+        let total = usize::from(self.counters.partial_frame_bytes) + taken;
+        let whole = total / FRAME_BYTES;
+        for position in 0..whole {
+            self.take(&buffer.frame(position), admission);
+        }
+        self.times.flush();
+        let partial_bytes = total % FRAME_BYTES;
+        let partial_frame = if partial_bytes > 0 {
+            buffer.frame(whole)
+        } else {
+            [0; FRAME_BYTES]
+        };
+        self.counters
+            .set_partial_frame(&partial_frame, partial_bytes);
+        if self.counters.stage == Stage::Opening
+            && cannot_become_ours(&partial_frame, partial_bytes)
+        {
+            self.take_raw(admission);
+        }
+        self.counters.bytes += taken as u64;
+        self.counters.last_batch_ns = self.read_ns;
+    }
+
+    #[inline]
+    fn take(&mut self, frame: &Frame, admission: &impl Authenticate) {
+        match self.counters.stage {
+            Stage::Packets => self.take_client_frame(frame, admission),
+            Stage::Opening => self.take_first(frame, admission),
+            Stage::Raw => self.count_packet(),
+            Stage::Ended => self.counters.corrupt += 1,
+            Stage::Refused | Stage::Closed => {}
+        }
+    }
+
+    fn take_first(&mut self, frame: &Frame, admission: &impl Authenticate) {
+        if cannot_become_ours(frame, FRAME_BYTES) {
+            self.take_raw(admission);
+            if self.counters.stage == Stage::Raw {
+                self.count_packet();
+            }
+            return;
+        }
+        match admission.client(frame) {
+            Ok(Authenticated {
+                hello,
+                shares_clock,
+            }) => {
+                self.counters.stage = Stage::Packets;
+                self.counters.run = hello.run.bits();
+                self.counters.agent = hello.agent;
+                self.counters.client = hello.client;
+                self.counters.attempt = hello.attempt;
+                self.counters.shares_clock = shares_clock;
+                if let Some(key) = admission.key_of(self.counters) {
+                    self.queue_reply(&hello.ack(key));
+                }
+            }
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        refuse(self.times.slot, self.counters, refusal, self.times.writer);
+    }
+
+    fn queue_reply(&mut self, frame: &Frame) {
+        queue_reply(self.times.slot, self.counters, frame, self.times.writer);
+    }
+
+    fn take_raw(&mut self, admission: &impl Authenticate) {
+        match admission.raw() {
+            Ok(()) => {
+                self.counters.stage = Stage::Raw;
+                self.counters.is_raw = true;
+            }
+            Err(refusal) => self.refuse(refusal),
+        }
+    }
+
+    #[inline]
+    fn take_client_frame(&mut self, frame: &Frame, admission: &impl Authenticate) {
+        match Packet::decode(frame) {
+            Ok(packet) if packet.client == u32::from(self.counters.client) => {
+                self.take_packet(&packet, packet::checksum(frame));
+                if packet.flags & FLAG_ECHO != 0 {
+                    self.echo(frame);
+                }
+            }
+            _ => self.take_end(frame, admission),
+        }
+    }
+
+    #[inline]
+    fn take_packet(&mut self, packet: &Packet, checksum: u32) {
+        let counters = &mut *self.counters;
+        if packet.sequence < counters.next_sequence {
+            // Either it fills a gap that a later packet had left, or it was here before.
+            if counters.gaps == 0 {
+                counters.duplicated += 1;
+                return;
+            }
+            counters.gaps -= 1;
+            counters.reordered += 1;
+        } else {
+            counters.gaps += packet.sequence - counters.next_sequence;
+            counters.next_sequence = packet.sequence.saturating_add(1);
+        }
+        counters.digest = packet::digest_with(counters.digest, packet.sequence, checksum);
+        if counters.packets == 0 {
+            counters.first_due_ns = packet.due_ns;
+        }
+        counters.last_due_ns = packet.due_ns;
+        let written_ns = packet.due_ns.saturating_add(u64::from(packet.lateness_ns));
+        counters.read_before_sent += u64::from(counters.shares_clock && self.read_ns < written_ns);
+        self.count_packet();
+        self.times
+            .record(packet, self.read_ns, self.counters.shares_clock);
+    }
+
+    /// Sends a packet back unchanged. A peer that does not read its echoes loses them and does not
+    /// delay others: the packet counts all the same.
+    fn echo(&mut self, frame: &Frame) {
+        if has_room_for_echo(self.counters) {
+            self.queue_reply(frame);
+        }
+    }
+
+    fn take_end(&mut self, frame: &Frame, admission: &impl Authenticate) {
+        let hello = self.counters.hello();
+        let end = (packet::kind(frame) == Some(Kind::End))
+            .then(|| admission.key_of(self.counters))
+            .flatten()
+            .and_then(|key| Some((hello.open_end(frame, key)?, key)));
+        let Some((sent, key)) = end else {
+            self.counters.corrupt += 1;
+            return;
+        };
+        self.counters.reported_sent = sent;
+        self.counters.has_end = true;
+        self.counters.stage = Stage::Ended;
+        self.queue_reply(&hello.end_ack(self.counters.packets, key));
+    }
+
+    #[inline]
+    fn count_packet(&mut self) {
+        if self.counters.packets == 0 {
+            self.counters.first_read_ns = self.read_ns;
+        }
+        self.counters.packets += 1;
+        self.counters.last_read_ns = self.read_ns;
+    }
+}
+
+/// Whether these bytes, the first of a connection, cannot be the beginning of a frame of ours.
+fn cannot_become_ours(frame: &Frame, bytes: usize) -> bool {
+    let known = bytes.min(MAGIC.len());
+    frame[..known] != MAGIC[..known]
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::seal::Key;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ledger::{
+        BUFFER_BYTES, REPLY_QUEUE_FRAMES,
+        commit_writer::ReleaseStore,
+        world::{World, conversation, hello, key, packet, replies},
+    };
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn however_a_stream_is_split_the_counters_are_the_same(
+            cuts in prop::collection::vec(1..200_usize, 1..40),
+        ) {
+            let world = World::new();
+            let (mut counters, bytes) = (ConnectionCounters::default(), conversation(20));
+            let (mut left, mut cuts, mut now_ns) = (&bytes[..], cuts.into_iter().cycle(), 10_000);
+            while !left.is_empty() {
+                let (batch, behind) = left.split_at(cuts.next().unwrap_or(1).min(left.len()));
+                now_ns += 1;
+                world.batch(&mut counters, batch, now_ns, &ReleaseStore);
+                prop_assert_eq!(world.slot().counters(), Some(counters));
+                prop_assert!(counters.is_possible());
+                left = behind;
+            }
+            prop_assert_eq!(
+                (counters.stage, counters.packets, counters.reported_sent),
+                (Stage::Ended, 20, 20)
+            );
+            prop_assert_eq!(
+                (
+                    counters.gaps,
+                    counters.duplicated,
+                    counters.reordered,
+                    counters.corrupt
+                ),
+                (0, 0, 0, 0)
+            );
+            prop_assert_eq!(
+                (counters.bytes, counters.partial_frame_bytes),
+                (bytes.len() as u64, 0)
+            );
+            prop_assert_eq!(world.replies(&counters), replies(20));
+            prop_assert_eq!(world.sums(), [20; 3]);
+        }
+
+        #[test]
+        fn any_bytes_are_survived_and_histograms_count_the_packets(
+            bytes in prop::collection::vec(any::<u8>(), 0..400),
+            ours: bool,
+        ) {
+            let world = World::new();
+            let mut counters = ConnectionCounters::default();
+            if ours {
+                world.batch(&mut counters, &conversation(3)[..96], 1, &ReleaseStore);
+            }
+            world.batch(&mut counters, &bytes, 2, &ReleaseStore);
+            prop_assert!(counters.is_possible());
+            let counted = if counters.is_client() {
+                counters.packets
+            } else {
+                0
+            };
+            prop_assert_eq!(world.sums(), [counted; 3]);
+        }
+
+        #[test]
+        fn sequences_in_any_order_add_up(
+            order in Just((0..12_u64).collect::<Vec<_>>()).prop_shuffle(),
+            lost in 0..12_usize,
+            twice in 0..12_usize,
+        ) {
+            let world = World::new();
+            let mut counters = ConnectionCounters::default();
+            world.batch(&mut counters, &hello().seal(&key()), 1, &ReleaseStore);
+            let sent: Vec<u64> = order
+                .iter()
+                .copied()
+                .filter(|sequence| *sequence != lost as u64)
+                .collect();
+            let bytes: Vec<u8> = sent.iter().flat_map(|sequence| packet(*sequence)).collect();
+            world.batch(&mut counters, &bytes, 2, &ReleaseStore);
+            prop_assert_eq!(counters.packets, 11);
+            let missing = if counters.next_sequence == 12 { 1 } else { 0 };
+            prop_assert_eq!((counters.gaps, counters.duplicated), (missing, 0));
+            if counters.gaps == 0 {
+                world.batch(
+                    &mut counters,
+                    &packet(sent[twice % sent.len()]),
+                    3,
+                    &ReleaseStore,
+                );
+                prop_assert_eq!((counters.packets, counters.duplicated), (11, 1));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_or_comes_again_is_counted_in_64_bits() {
+        let world = World::new();
+        let mut counters = world.client_after(7);
+        let ahead = 7 + (1 << 32) + 5;
+        world.batch(&mut counters, &packet(ahead), 1_100, &ReleaseStore);
+        assert_eq!(
+            (counters.packets, counters.gaps, counters.next_sequence),
+            (8, (1 << 32) + 5, ahead + 1)
+        );
+        let many = u64::from(u32::MAX);
+        (
+            counters.gaps,
+            counters.duplicated,
+            counters.reordered,
+            counters.corrupt,
+        ) = (0, many, many, many);
+        let foreign = Packet {
+            flags: 0,
+            client: 4,
+            sequence: 0,
+            due_ns: 1,
+            lateness_ns: 0,
+        }
+        .encode();
+        world.batch(
+            &mut counters,
+            &[packet(3), foreign].concat(),
+            1_200,
+            &ReleaseStore,
+        );
+        assert_eq!((counters.duplicated, counters.corrupt), (1 << 32, 1 << 32));
+        counters.gaps = 1;
+        world.batch(&mut counters, &packet(3), 1_300, &ReleaseStore);
+        assert_eq!((counters.gaps, counters.reordered), (0, 1 << 32));
+        assert_eq!(world.slot().counters(), Some(counters));
+    }
+
+    #[test]
+    fn a_raw_client_is_counted_in_whole_packets_from_its_first_byte_on() {
+        let world = World::new();
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, b"X", 1, &ReleaseStore);
+        assert_eq!(
+            (
+                counters.stage,
+                counters.packets,
+                counters.partial_frame_bytes
+            ),
+            (Stage::Raw, 0, 1)
+        );
+        world.batch(&mut counters, &[b'X'; 100], 2, &ReleaseStore);
+        assert_eq!(
+            (
+                counters.packets,
+                counters.partial_frame_bytes,
+                counters.bytes
+            ),
+            (3, 5, 101)
+        );
+        assert_eq!(world.sums(), [0; 3]);
+    }
+
+    #[test]
+    fn half_a_magic_decides_nothing_and_a_wrong_second_byte_makes_it_raw() {
+        let world = World::new();
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, &MAGIC[..1], 1, &ReleaseStore);
+        assert_eq!(counters.stage, Stage::Opening);
+        world.batch(&mut counters, b"X", 2, &ReleaseStore);
+        assert_eq!(counters.stage, Stage::Raw);
+    }
+
+    #[test]
+    fn what_is_refused_gets_one_refusal_and_its_bytes_are_dropped() {
+        let world = World::new();
+        let mut counters = ConnectionCounters::default();
+        let forged = hello().seal(&Key::from_bytes([1; 32]));
+        world.batch(
+            &mut counters,
+            &[&forged[..], &packet(0), &packet(1)].concat(),
+            1,
+            &ReleaseStore,
+        );
+        assert_eq!(
+            (
+                counters.stage,
+                counters.packets,
+                counters.reply_bytes_queued
+            ),
+            (Stage::Refused, 0, 32)
+        );
+        assert_eq!(world.replies(&counters), [Refusal::Hello.encode()]);
+    }
+
+    #[test]
+    fn a_packet_of_another_client_and_an_end_with_a_wrong_tag_are_corrupt() {
+        let world = World::new();
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, &hello().seal(&key()), 1, &ReleaseStore);
+        let foreign = Packet {
+            flags: 0,
+            client: 4,
+            sequence: 0,
+            due_ns: 1,
+            lateness_ns: 0,
+        }
+        .encode();
+        let forged_end = hello().end(0, &Key::from_bytes([1; 32]));
+        world.batch(
+            &mut counters,
+            &[foreign, forged_end].concat(),
+            2,
+            &ReleaseStore,
+        );
+        assert_eq!(
+            (counters.stage, counters.packets, counters.corrupt),
+            (Stage::Packets, 0, 2)
+        );
+    }
+
+    #[test]
+    fn a_peer_that_reads_no_echo_loses_echoes_and_still_gets_its_end_ack() {
+        let world = World::new();
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, &conversation(1500), 1, &ReleaseStore);
+        assert_eq!((counters.packets, counters.stage), (1500, Stage::Ended));
+        let last = world.slot().reply(counters.reply_bytes_queued - 1);
+        assert_eq!(hello().open_end_ack(&last, &key()), Some(1500));
+        assert!(counters.reply_bytes_queued <= (REPLY_QUEUE_FRAMES * FRAME_BYTES) as u64);
+        assert!(hello().is_acked_by(&world.slot().reply(0), &key()));
+    }
+
+    #[test]
+    fn a_full_buffer_of_packets_is_one_batch() {
+        let world = World::new();
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, &hello().seal(&key()), 1, &ReleaseStore);
+        let packets = (BUFFER_BYTES / FRAME_BYTES) as u64;
+        let bytes: Vec<u8> = (0..packets).flat_map(packet).collect();
+        world.batch(&mut counters, &bytes, 2, &ReleaseStore);
+        assert_eq!(
+            (counters.packets, counters.partial_frame_bytes),
+            (packets, 0)
+        );
+        assert_eq!(world.sums(), [packets; 3]);
+    }
+}

@@ -1,0 +1,77 @@
+//! Frames in shared memory: the bytes that a connection receives, and the replies that it is sent.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metronome_proto::packet::{FRAME_BYTES, Frame};
+use zerocopy::FromBytes;
+
+use super::commit_writer::CommitWriter;
+
+/// Most bytes of one receive, with the bytes of a split packet in front: 2,048 frames.
+pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Frames that may be pending on a connection.
+pub(crate) const REPLY_QUEUE_FRAMES: usize = 256;
+
+const WORD_BYTES: usize = size_of::<u64>();
+const FRAME_WORDS: usize = FRAME_BYTES / WORD_BYTES;
+
+/// Received bytes; frames begin at every 32nd.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(4096))]
+pub(crate) struct Buffer(pub(crate) [AtomicU64; BUFFER_BYTES / WORD_BYTES]);
+
+impl Buffer {
+    /// The frame at a position of 0 to 2,047.
+    #[inline]
+    pub(crate) fn frame(&self, position: usize) -> Frame {
+        frame_at(&self.0, position)
+    }
+
+    /// Writes a frame to a position.
+    pub(crate) fn set_frame(&self, position: usize, frame: &Frame, writer: &impl CommitWriter) {
+        set_frame(&self.0, position, frame, writer);
+    }
+}
+
+/// Frames to be sent, as a ring: the frame at byte n of everything that this connection is sent
+/// lies at n modulo the ring. So two numbers, bytes queued and bytes sent, give what is pending to
+/// a process that takes over.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(4096))]
+pub(super) struct ReplyQueue([AtomicU64; REPLY_QUEUE_FRAMES * FRAME_WORDS]);
+
+impl ReplyQueue {
+    /// Puts a frame at byte `at`, a multiple of 32, of what the connection is sent in all.
+    pub(super) fn set(&self, at: u64, frame: &Frame, writer: &impl CommitWriter) {
+        set_frame(&self.0, position_in_queue(at), frame, writer);
+    }
+
+    /// The frame around byte `at` of what the connection is sent in all.
+    pub(super) fn frame(&self, at: u64) -> Frame {
+        frame_at(&self.0, position_in_queue(at))
+    }
+}
+
+fn position_in_queue(at: u64) -> usize {
+    (at / FRAME_BYTES as u64 % REPLY_QUEUE_FRAMES as u64) as usize
+}
+
+#[inline]
+fn frame_at(words: &[AtomicU64], position: usize) -> Frame {
+    let mut frame = [0; FRAME_BYTES];
+    let words = &words[position * FRAME_WORDS..][..FRAME_WORDS];
+    for (bytes, word) in frame.chunks_exact_mut(WORD_BYTES).zip(words) {
+        bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+    }
+    frame
+}
+
+fn set_frame(words: &[AtomicU64], position: usize, frame: &Frame, writer: &impl CommitWriter) {
+    let words = &words[position * FRAME_WORDS..][..FRAME_WORDS];
+    for (bytes, word) in frame.chunks_exact(WORD_BYTES).zip(words) {
+        let mut value = [0; WORD_BYTES];
+        value.copy_from_slice(bytes);
+        writer.store(word, u64::from_ne_bytes(value));
+    }
+}

@@ -1,0 +1,140 @@
+//! The shared memory of the ledger as a whole: the slots of the connections, the places of the
+//! clients and the lines of the workers.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::atomic::AtomicU64,
+};
+
+use metronome_os::memory::SharedArray;
+use metronome_proto::{histogram::BUCKETS, plan::CLIENTS_MAX};
+use zerocopy::FromBytes;
+
+use super::{counters, frames::BUFFER_BYTES, slot::Slot};
+
+/// Runs that can be admitted at the same time, the static run among them.
+pub(crate) const RUNS_MAX: usize = 16;
+
+/// Worker processes that a ledger has room for.
+pub(crate) const WORKERS_MAX: usize = 256;
+
+/// How a ledger lies in memory: what a process checks before it takes over the ledger of another
+/// version. The first number is raised when the meaning changes and no size does.
+pub(crate) const LAYOUT: [u64; 7] = [
+    1,
+    size_of::<Slot>() as u64,
+    size_of::<Workers>() as u64,
+    size_of::<ClientTable>() as u64,
+    counters::WORDS as u64,
+    BUCKETS as u64,
+    BUFFER_BYTES as u64,
+];
+
+/// The shared memory of one server.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    workers: SharedArray<Workers>,
+    slots: SharedArray<Slot>,
+    clients: SharedArray<ClientTable>,
+}
+
+/// The size of a ledger.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Dimensions {
+    /// Connections at a time, verified or not.
+    pub(crate) slots: u32,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub(crate) fn create(dimensions: Dimensions) -> io::Result<Self> {
+        Ok(Self {
+            workers: SharedArray::create("metronome-workers", 1)?,
+            slots: SharedArray::create("metronome-slots", dimensions.slots as usize)?,
+            clients: SharedArray::create("metronome-clients", RUNS_MAX + 1)?,
+        })
+    }
+
+    /// The ledger that the master has created.
+    pub(crate) fn open(
+        dimensions: Dimensions,
+        [workers, slots, places]: [OwnedFd; 3],
+    ) -> io::Result<Self> {
+        Ok(Self {
+            workers: SharedArray::open(workers, 1)?,
+            slots: SharedArray::open(slots, dimensions.slots as usize)?,
+            clients: SharedArray::open(places, RUNS_MAX + 1)?,
+        })
+    }
+
+    /// The descriptors in the order in which [`Ledger::open`] takes them.
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+        [
+            self.workers.as_fd(),
+            self.slots.as_fd(),
+            self.clients.as_fd(),
+        ]
+    }
+
+    /// All slots. An index into them may come from another process: use `get`.
+    pub(crate) fn slots(&self) -> &[Slot] {
+        self.slots.all()
+    }
+
+    /// The line of a worker.
+    pub(crate) fn worker(&self, index: usize) -> &WorkerLine {
+        &self.workers.all()[0].lines[index]
+    }
+
+    /// Clears a slot and gives its memory back. Only when no worker has it.
+    pub(crate) fn clear_slot(&self, index: usize) -> io::Result<()> {
+        self.slots.clear(index)
+    }
+
+    /// Frees the places of a run's clients. Only when no worker verifies hellos of the run.
+    pub(crate) fn clear_client_table(&self, row: usize) -> io::Result<()> {
+        self.clients.clear(row)
+    }
+
+    /// The places of a run's clients, by index. Row `RUNS_MAX` has those of the raw clients.
+    pub(crate) fn client_table(&self, row: usize) -> Option<&[AtomicU64]> {
+        self.clients.all().get(row).map(|row| &row.places[..])
+    }
+
+    /// Raw clients that may be connected at a time; the master lowers it while runs reserve places.
+    pub(crate) fn raw_client_limit(&self) -> &AtomicU64 {
+        &self.workers.all()[0].raw_client_limit
+    }
+}
+
+/// Every worker's line, and the limit that all of them read.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(4096))]
+pub(super) struct Workers {
+    pub(super) lines: [WorkerLine; WORKERS_MAX],
+    pub(super) raw_client_limit: AtomicU64,
+}
+
+/// Counters that a worker keeps of itself, in cache lines of its own, so that no other worker's
+/// stores slow it.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(128))]
+pub(crate) struct WorkerLine {
+    /// When the worker's loop last came round, ns.
+    pub(crate) heartbeat_ns: AtomicU64,
+    /// Reads that returned data, of all processes that had this line.
+    pub(crate) reads: AtomicU64,
+    /// Returns from the wait with at least one readable connection.
+    pub(crate) wakeups: AtomicU64,
+    /// Pauses between batched reads, and their sum, ns.
+    pub(crate) pauses: AtomicU64,
+    pub(crate) paused_ns: AtomicU64,
+}
+
+/// The clients of one run: a cell each, 0 or the `slot_token` of the connection that has the place.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(4096))]
+pub(super) struct ClientTable {
+    pub(super) places: [AtomicU64; CLIENTS_MAX as usize],
+}

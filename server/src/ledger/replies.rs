@@ -1,0 +1,53 @@
+//! Replies of a connection: acknowledgements, echoes and refusals, put into the slot's reply queue
+//! while a batch is processed and sent by the worker after its commit.
+//!
+//! A reply lies in the queue at its place in the stream of everything that the connection is sent.
+//! That place follows from the committed counters, so a replay puts the same bytes into the same
+//! place, and a reply that was queued twice is still sent once.
+
+use metronome_proto::{
+    packet::{FRAME_BYTES, Frame},
+    seal::Refusal,
+};
+
+use super::{
+    commit_writer::CommitWriter,
+    counters::{ConnectionCounters, End, Stage},
+    frames::REPLY_QUEUE_FRAMES,
+    slot::Slot,
+};
+
+/// Echoes may fill the queue up to this; behind it there is room for the end-ack.
+const ECHO_BYTES_MAX: u64 = ((REPLY_QUEUE_FRAMES - 2) * FRAME_BYTES) as u64;
+
+/// Refuses a connection: from here on its bytes are dropped. Not committed yet.
+pub(crate) fn refuse(
+    slot: &Slot,
+    counters: &mut ConnectionCounters,
+    refusal: Refusal,
+    writer: &impl CommitWriter,
+) {
+    counters.stage = Stage::Refused;
+    counters.end = End::Refused;
+    counters.refusal = refusal as u8;
+    queue_reply(slot, counters, &refusal.encode(), writer);
+}
+
+/// Puts a reply behind those that are pending.
+#[inline]
+pub(super) fn queue_reply(
+    slot: &Slot,
+    counters: &mut ConnectionCounters,
+    frame: &Frame,
+    writer: &impl CommitWriter,
+) {
+    slot.set_reply(counters.reply_bytes_queued, frame, writer);
+    counters.reply_bytes_queued += FRAME_BYTES as u64;
+}
+
+/// Whether an echo may be queued. Both figures are committed ones plus what this batch has queued,
+/// so a replay decides the same.
+#[inline]
+pub(super) fn has_room_for_echo(counters: &ConnectionCounters) -> bool {
+    counters.reply_bytes_queued - counters.reply_bytes_sent < ECHO_BYTES_MAX
+}

@@ -1,0 +1,95 @@
+//! Recording the times of a batch's packets in the slot's histograms, each exactly once.
+//!
+//! Histograms need no journal. They are stored in place, packet after packet, before the batch is
+//! committed; a process that dies in between leaves some of the batch's packets recorded. How many
+//! is known: of each histogram (sum of its buckets) − (packets committed). A replay meets the
+//! packets in the same order, so it leaves out that many of each histogram and records the rest.
+
+use metronome_proto::{histogram::bucket, packet::Packet};
+
+use super::{commit_writer::CommitWriter, slot::Slot};
+use crate::model::SlowPacket;
+
+/// Times of a packet, in the order of a slot's histograms: lateness, transit, latency.
+pub(super) const HISTOGRAMS: usize = 3;
+
+/// Records the times of one batch.
+pub(super) struct TimeRecorder<'a, W> {
+    pub(super) slot: &'a Slot,
+    pub(super) writer: &'a W,
+    /// Packets of this batch that each histogram already holds.
+    recorded: [u64; HISTOGRAMS],
+    /// For each histogram the bucket of the last packets and how many there are, not stored yet:
+    /// packets of one write are equally late and cost one store together. They are stored before a
+    /// packet of another bucket is counted, so histograms still fill in the order of the packets.
+    pending: [(usize, u64); HISTOGRAMS],
+}
+
+impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
+    /// A recorder that leaves out the first packets of the batch, `recorded` of each histogram.
+    #[inline]
+    pub(super) fn new(slot: &'a Slot, writer: &'a W, recorded: [u64; HISTOGRAMS]) -> Self {
+        Self {
+            slot,
+            writer,
+            recorded,
+            pending: [(0, 0); HISTOGRAMS],
+        }
+    }
+
+    /// Records the times of one packet. Transit and latency only where the client's agent shares
+    /// our clock.
+    #[inline]
+    pub(super) fn record(&mut self, packet: &Packet, read_ns: u64, shares_clock: bool) {
+        let lateness_ns = u64::from(packet.lateness_ns);
+        self.record_one(0, lateness_ns);
+        let mut total_ns = lateness_ns;
+        if shares_clock {
+            let latency_ns = read_ns.saturating_sub(packet.due_ns);
+            self.record_one(1, latency_ns.saturating_sub(lateness_ns));
+            self.record_one(2, latency_ns);
+            total_ns = latency_ns;
+        }
+        let Packet {
+            sequence, due_ns, ..
+        } = *packet;
+        self.slot.keep_if_slow(
+            &SlowPacket {
+                sequence,
+                due_ns,
+                lateness_ns,
+                read_ns,
+                total_ns,
+            },
+            self.writer,
+        );
+    }
+
+    /// Stores the packets that are still pending.
+    #[inline]
+    pub(super) fn flush(&mut self) {
+        for (histogram, (bucket, count)) in self.pending.into_iter().enumerate() {
+            self.slot.record(histogram, bucket, count, self.writer);
+        }
+        self.pending = [(0, 0); HISTOGRAMS];
+    }
+
+    #[inline]
+    fn record_one(&mut self, histogram: usize, value_ns: u64) {
+        match self.recorded[histogram].checked_sub(1) {
+            Some(still_recorded) => self.recorded[histogram] = still_recorded,
+            None => self.add(histogram, bucket(value_ns)),
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, histogram: usize, bucket: usize) {
+        let (last_bucket, count) = &mut self.pending[histogram];
+        if *last_bucket != bucket {
+            self.slot
+                .record(histogram, *last_bucket, *count, self.writer);
+            (*last_bucket, *count) = (bucket, 0);
+        }
+        *count += 1;
+    }
+}

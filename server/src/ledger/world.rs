@@ -1,0 +1,241 @@
+//! A ledger with one admitted client, for tests: batches that are received as the kernel does, and
+//! processes that die after a given number of stores.
+
+use std::{
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use metronome_proto::{
+    packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet},
+    run_id::RunId,
+    seal::{Hello, Key},
+};
+
+use super::{
+    Dimensions, Ledger,
+    batch::{place_partial_frame, process_batch},
+    commit_writer::{CommitWriter, ReleaseStore},
+    counters::{ConnectionCounters, Stage},
+    replay::replay,
+    slot::Slot,
+};
+use crate::{
+    ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
+    model::AgentShare,
+};
+
+const RUN: RunId = RunId::from_bits(5);
+const CLIENT: u16 = 3;
+
+/// A writer that dies (panics) after a number of stores.
+struct Mortal(Cell<usize>);
+
+impl CommitWriter for Mortal {
+    fn store(&self, cell: &AtomicU64, value: u64) {
+        let left = self
+            .0
+            .get()
+            .checked_sub(1)
+            .unwrap_or_else(|| std::panic::resume_unwind(Box::new("died")));
+        self.0.set(left);
+        ReleaseStore.store(cell, value);
+    }
+}
+
+/// A ledger with one admitted client.
+pub(super) struct World {
+    ledger: Ledger,
+    admission_keys: AdmissionKeys,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
+        ledger.raw_client_limit().store(1, Ordering::Release);
+        let mut admission_keys = AdmissionKeys::new(true);
+        admission_keys.admit(AdmissionKey {
+            row: 0,
+            run: RUN,
+            agent: 0,
+            key: key(),
+            share: AgentShare::new(0, 8, true),
+            is_static: false,
+        });
+        Self {
+            ledger,
+            admission_keys,
+        }
+    }
+
+    pub(super) fn slot(&self) -> &Slot {
+        &self.ledger.slots()[0]
+    }
+
+    fn admission(&self) -> ConnectionAdmission<'_> {
+        ConnectionAdmission {
+            admission_keys: &self.admission_keys,
+            ledger: &self.ledger,
+            slot: 0,
+            generation: 1,
+        }
+    }
+
+    /// Receives as the kernel does and processes the batch.
+    pub(super) fn batch(
+        &self,
+        counters: &mut ConnectionCounters,
+        bytes: &[u8],
+        read_ns: u64,
+        writer: &impl CommitWriter,
+    ) {
+        receive(self.slot(), counters, bytes);
+        process_batch(
+            self.slot(),
+            counters,
+            bytes.len(),
+            read_ns,
+            &self.admission(),
+            writer,
+        );
+    }
+
+    /// Does the same as [`World::batch`], but the process dies after `first` stores, and the one
+    /// that replays dies after `second`; a third does what is left. False when the first has not
+    /// died.
+    pub(super) fn die_twice(
+        &self,
+        counters: &mut ConnectionCounters,
+        bytes: &[u8],
+        read_ns: u64,
+        [first, second]: [usize; 2],
+    ) -> bool {
+        let before = counters.bytes;
+        let left = |counters: &ConnectionCounters| bytes.len() - (counters.bytes - before) as usize;
+        let mut dying = *counters;
+        let first = Mortal(Cell::new(first));
+        let died = catch_unwind(AssertUnwindSafe(|| {
+            self.batch(&mut dying, bytes, read_ns, &first);
+        }))
+        .is_err();
+        *counters = self.slot().counters().unwrap();
+        assert!(died || left(counters) == 0);
+        if left(counters) > 0 {
+            let (mut dying, second) = (*counters, Mortal(Cell::new(second)));
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                replay(
+                    self.slot(),
+                    &mut dying,
+                    left(counters),
+                    read_ns,
+                    &self.admission(),
+                    &second,
+                );
+            }));
+            *counters = self.slot().counters().unwrap();
+        }
+        if left(counters) > 0 {
+            replay(
+                self.slot(),
+                counters,
+                left(counters),
+                read_ns,
+                &self.admission(),
+                &ReleaseStore,
+            );
+        }
+        died
+    }
+
+    /// A client that has sent so many packets, and was sent as many bytes as it has sent.
+    pub(super) fn client_after(&self, packets: u64) -> ConnectionCounters {
+        let bytes = (packets + 1) * FRAME_BYTES as u64;
+        let counters = ConnectionCounters {
+            stage: Stage::Packets,
+            run: RUN.bits(),
+            client: CLIENT,
+            attempt: 1,
+            shares_clock: true,
+            packets,
+            next_sequence: packets,
+            bytes,
+            reply_bytes_queued: bytes,
+            reply_bytes_sent: bytes,
+            last_batch_ns: 1_000,
+            ..ConnectionCounters::default()
+        };
+        self.slot().commit(&counters, &ReleaseStore);
+        self.slot().start_counts_at(packets);
+        counters
+    }
+
+    /// Everything that the connection was sent.
+    pub(super) fn replies(&self, counters: &ConnectionCounters) -> Vec<Frame> {
+        (0..counters.reply_bytes_queued / 32)
+            .map(|frame| self.slot().reply(frame * 32))
+            .collect()
+    }
+
+    /// How many times each histogram holds.
+    pub(super) fn sums(&self) -> [u64; 3] {
+        std::array::from_fn(|histogram| self.slot().count(histogram))
+    }
+}
+
+fn receive(slot: &Slot, counters: &ConnectionCounters, bytes: &[u8]) {
+    let at = place_partial_frame(slot, counters, &ReleaseStore);
+    for (offset, byte) in bytes.iter().enumerate() {
+        let position = at + offset;
+        let word = &slot.buffer.0[position / 8];
+        let mut value = word.load(Ordering::Relaxed).to_ne_bytes();
+        value[position % 8] = *byte;
+        word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+    }
+}
+
+pub(super) fn key() -> Key {
+    Key::from_bytes([9; 32])
+}
+
+pub(super) fn hello() -> Hello {
+    Hello {
+        run: RUN,
+        agent: 0,
+        client: CLIENT,
+        attempt: 1,
+    }
+}
+
+pub(super) fn packet(sequence: u64) -> Frame {
+    let due_ns = 1_000 + sequence * 100;
+    let flags = if sequence % 3 == 1 { FLAG_ECHO } else { 0 };
+    let lateness_ns = 7 + (sequence % 1_000) as u32 * 3000;
+    Packet {
+        flags,
+        client: u32::from(CLIENT),
+        sequence,
+        due_ns,
+        lateness_ns,
+    }
+    .encode()
+}
+
+/// The replies that the client of a conversation gets.
+pub(super) fn replies(packets: u64) -> Vec<Frame> {
+    let echoes = (0..packets)
+        .filter(|sequence| sequence % 3 == 1)
+        .map(packet);
+    let (ack, end_ack) = (hello().ack(&key()), hello().end_ack(packets, &key()));
+    std::iter::once(ack)
+        .chain(echoes)
+        .chain([end_ack])
+        .collect()
+}
+
+pub(super) fn conversation(packets: u64) -> Vec<u8> {
+    let mut bytes = hello().seal(&key()).to_vec();
+    bytes.extend((0..packets).flat_map(packet));
+    bytes.extend(hello().end(packets, &key()));
+    bytes
+}

@@ -1,0 +1,45 @@
+//! Metrics as data: families of series, in no form yet.
+
+use super::buckets::Buckets;
+
+/// Metrics of one name.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Family {
+    /// Without the unit and without `_total`.
+    pub(crate) name: &'static str,
+    /// A sentence without its full stop.
+    pub(crate) help: &'static str,
+    pub(crate) unit: Option<Unit>,
+    pub(crate) kind: Kind,
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// Base units.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unit {
+    Seconds,
+    Bytes,
+}
+
+/// How a value may change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// It only rises.
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// One series of a family.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Sample {
+    pub(crate) labels: Vec<(&'static str, String)>,
+    pub(crate) value: Value,
+}
+
+/// The value of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Number(f64),
+    Times(Buckets),
+}

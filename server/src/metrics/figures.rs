@@ -1,0 +1,52 @@
+//! The figures that metrics are made from, gathered by the control plane.
+
+use metronome_proto::histogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ServerStatus, TotalCounters};
+
+/// Everything that is exported.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) server: ServerStatus,
+    pub(crate) totals: TotalCounters,
+    pub(crate) control: ControlFigures,
+    pub(crate) process: ProcessFigures,
+    pub(crate) clients_max: u32,
+    pub(crate) is_draining: bool,
+    pub(crate) spans_dropped: u64,
+}
+
+/// Counters of the control plane.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ControlFigures {
+    pub(crate) sent: u64,
+    pub(crate) skipped: u64,
+    pub(crate) lost: u64,
+    /// By verdict.
+    pub(crate) runs_ended: Vec<(&'static str, u64)>,
+    pub(crate) runs_active: u64,
+    pub(crate) agents_lost: u64,
+    /// The connected agents, by name.
+    pub(crate) agents: Vec<(String, AgentFigures)>,
+    /// How long calls took, by method and status.
+    pub(crate) calls: Vec<(String, &'static str, Histogram)>,
+}
+
+/// What an agent has reported of itself in all its runs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct AgentFigures {
+    pub(crate) sent: u64,
+    pub(crate) skipped: u64,
+    pub(crate) cpu_ns: u64,
+    pub(crate) writes: u64,
+}
+
+/// The kernel's figures of the master's process.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ProcessFigures {
+    pub(crate) cpu_s: f64,
+    pub(crate) resident_bytes: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) started_unix_s: f64,
+}

@@ -1,0 +1,22 @@
+//! What the server exports to monitoring systems: the families of metrics and their forms. Pure.
+//!
+//! ```text
+//! Figures ─ catalogue ─▶ families ─┬─ openmetrics ───────▶ the text that Prometheus scrapes
+//!                                  └─ control::push::otlp ▶ an OTLP request
+//! ```
+//!
+//! Base units in the names (seconds, bytes); counters only rise. No run id is a label anywhere:
+//! every run would leave series behind for ever. Histograms are the ledger's own, put into buckets
+//! that begin at a microsecond. Absent on purpose: clock, I/O, async.
+
+mod buckets;
+mod catalogue;
+mod family;
+mod figures;
+mod openmetrics;
+
+pub(crate) use buckets::Buckets;
+pub(crate) use catalogue::families;
+pub(crate) use family::{Family, Kind, Sample, Unit, Value};
+pub(crate) use figures::{AgentFigures, ControlFigures, Figures, ProcessFigures};
+pub(crate) use openmetrics::{CONTENT_TYPE, write};
