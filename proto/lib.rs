@@ -4,18 +4,18 @@
 //! |---|---|
 //! | [`v1`] | the gRPC API, generated from `proto/metronome/v1/*.proto` |
 //! | [`packet`] | the 32-byte frame of the data plane |
-//! | [`seal`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
+//! | [`handshake`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
 //! | [`plan`] | what may be asked of a run, with every limit |
 //! | [`rate`] | how fast a client sends, and how users write that |
 //! | [`schedule`] | when each packet is due |
 //! | [`histogram`] | the one layout of every distribution of times |
 //! | [`run_id`] | how runs are named |
-//! | [`precedence`] | whose thread gets a core first |
+//! | [`realtime`] | whose thread gets a core first |
 //! | [`tls`] | TLS of the gRPC port, at both ends |
 //! | [`telemetry`] | logs and traces of all three executables |
 //!
 //! Server, agent and benchctl import this crate and never each other. All but [`telemetry`],
-//! [`tls`], which reads files, and [`precedence`], which asks the scheduler, is pure: no clock, no
+//! [`tls`], which reads files, and [`realtime`], which asks the scheduler, is pure: no clock, no
 //! I/O, no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name says otherwise.
 
 pub mod histogram;
@@ -24,7 +24,7 @@ pub mod plan;
 pub mod rate;
 pub mod run_id;
 pub mod schedule;
-pub mod seal;
+pub mod handshake;
 
 /// The gRPC API. Its manual is the comments in `proto/metronome/v1/*.proto`.
 pub mod v1 {

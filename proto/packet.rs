@@ -12,7 +12,7 @@
 //! | 28 | 4 | checksum | CRC32C of bytes 0..28 |
 //!
 //! Little-endian. Every frame has this size, whatever its kind, so framing is arithmetic. The
-//! kinds that carry a tag instead of the last 16 bytes are in [`crate::seal`].
+//! kinds that carry a tag instead of the last 16 bytes are in [`crate::handshake`].
 
 /// Bytes of every frame on the wire.
 pub const FRAME_BYTES: usize = 32;

@@ -31,7 +31,7 @@ use crate::{
 /// Bytes of a [`Key`].
 pub const KEY_BYTES: usize = 32;
 
-const SEALED_BYTES: usize = 16;
+const AUTHENTICATED_BYTES: usize = 16;
 
 /// Attempts to connect that one client may make in a run: the attempt is one byte and must rise.
 pub const ATTEMPTS_MAX: u8 = u8::MAX;
@@ -104,12 +104,12 @@ impl Hello {
     #[must_use]
     pub fn open(frame: &Frame, key: &Key) -> Option<Self> {
         let hello = Self::claimed(frame)?;
-        same(&hello.seal(key), frame).then_some(hello)
+        same(&hello.encode(key), frame).then_some(hello)
     }
 
     /// The frame that opens a connection.
     #[must_use]
-    pub fn seal(&self, key: &Key) -> Frame {
+    pub fn encode(&self, key: &Key) -> Frame {
         sealed(self.fields(Kind::Hello), Kind::Hello, self, key)
     }
 
@@ -230,9 +230,9 @@ fn sealed(mut frame: Frame, kind: Kind, hello: &Hello, key: &Key) -> Frame {
         _ => b"metronome end-ack v1",
     };
     let hello_fields = hello.fields(Kind::Hello);
-    let parts = [label, &hello_fields[..SEALED_BYTES], &frame[..SEALED_BYTES]];
+    let parts = [label, &hello_fields[..AUTHENTICATED_BYTES], &frame[..AUTHENTICATED_BYTES]];
     let tag = mac(key.as_bytes(), &parts);
-    frame[SEALED_BYTES..].copy_from_slice(&tag[..packet::FRAME_BYTES - SEALED_BYTES]);
+    frame[AUTHENTICATED_BYTES..].copy_from_slice(&tag[..packet::FRAME_BYTES - AUTHENTICATED_BYTES]);
     frame
 }
 
@@ -270,8 +270,8 @@ mod tests {
         fn a_sealed_frame_opens_with_its_key_and_no_other(hello in hellos(), a: [u8; 32], b: [u8; 32], count: u64) {
             let (key, other) = (Key::from_bytes(a), Key::from_bytes(b));
             prop_assume!(a != b);
-            prop_assert_eq!(Hello::open(&hello.seal(&key), &key), Some(hello));
-            prop_assert_eq!(Hello::open(&hello.seal(&key), &other), None);
+            prop_assert_eq!(Hello::open(&hello.encode(&key), &key), Some(hello));
+            prop_assert_eq!(Hello::open(&hello.encode(&key), &other), None);
             prop_assert!(hello.is_acked_by(&hello.ack(&key), &key));
             prop_assert!(!hello.is_acked_by(&hello.ack(&other), &key));
             prop_assert_eq!(hello.open_end(&hello.end(count, &key), &key), Some(count));
@@ -283,7 +283,7 @@ mod tests {
         fn one_flipped_bit_breaks_the_seal(hello in hellos(), secret: [u8; 32], bit in 0..256_usize) {
             let key = Key::from_bytes(secret);
             for (frame, opens) in [
-                (hello.seal(&key), (|h, f, k| Hello::open(f, k) == Some(*h)) as fn(&Hello, &Frame, &Key) -> bool),
+                (hello.encode(&key), (|h, f, k| Hello::open(f, k) == Some(*h)) as fn(&Hello, &Frame, &Key) -> bool),
                 (hello.ack(&key), |h, f, k| h.is_acked_by(f, k)),
                 (hello.end(9, &key), |h, f, k| h.open_end(f, k).is_some()),
                 (hello.end_ack(9, &key), |h, f, k| h.open_end_ack(f, k).is_some()),
@@ -299,7 +299,7 @@ mod tests {
         fn no_sealed_frame_passes_as_another_kind_or_on_another_connection(hello in hellos(), secret: [u8; 32]) {
             let key = Key::from_bytes(secret);
             let other = Hello { client: hello.client.wrapping_add(1), ..hello };
-            prop_assert!(!hello.is_acked_by(&hello.seal(&key), &key));
+            prop_assert!(!hello.is_acked_by(&hello.encode(&key), &key));
             prop_assert_eq!(Hello::open(&hello.ack(&key), &key), None);
             prop_assert_eq!(hello.open_end(&hello.end_ack(5, &key), &key), None);
             prop_assert_eq!(hello.open_end(&other.end(5, &key), &key), None);

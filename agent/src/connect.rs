@@ -17,10 +17,10 @@ use std::{
 use metronome_os::clock::{self, SECOND_NS};
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame, Kind, kind},
-    seal::{Hello, Refusal},
+    handshake::{Hello, Refusal},
     v1,
 };
-use metronome_telemetry::{KeyValue, past};
+use metronome_telemetry::{KeyValue, retroactive_span};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use tracing::Span;
@@ -170,9 +170,9 @@ impl Attempt<'_> {
                 .err()
                 .map(|failure| KeyValue::new("error", failure.error.clone())),
         );
-        past::add_event(
+        retroactive_span::add_event(
             &self.span,
-            &past::Anchor::at(now_ns),
+            &retroactive_span::Anchor::at(now_ns),
             name,
             now_ns,
             attributes,
@@ -245,7 +245,7 @@ impl Attempt<'_> {
         let network = |error| TryError::Network { address, error };
         // A new connection has room for 32 bytes; one that has not will not answer either.
         connection
-            .send(&seal.hello.seal(&seal.key))
+            .send(&seal.hello.encode(&seal.key))
             .map_err(network)?;
         let mut answer: Frame = [0; FRAME_BYTES];
         let mut filled = 0;

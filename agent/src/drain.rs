@@ -8,7 +8,7 @@ use std::io;
 use metronome_os::clock::{self, SECOND_NS};
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame},
-    seal::Refusal,
+    handshake::Refusal,
 };
 use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
 

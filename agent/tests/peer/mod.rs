@@ -15,7 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame, Kind, Packet, checksum, digest_with, kind},
     run_id::RunId,
-    seal::{Hello, Key, Refusal},
+    handshake::{Hello, Key, Refusal},
 };
 
 /// What `--key-file` holds in these tests.

@@ -8,7 +8,7 @@ use metronome_os::random;
 use metronome_proto::{
     GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT,
     run_id::RunId,
-    seal::{KEY_BYTES, Key},
+    handshake::{KEY_BYTES, Key},
 };
 use metronome_telemetry::Logs;
 use metronome_tls::ServerTlsConfig;

@@ -3,7 +3,7 @@
 use std::{fs, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
 
 use anyhow::{Context as _, bail};
-use metronome_proto::seal::KEY_BYTES;
+use metronome_proto::handshake::KEY_BYTES;
 
 /// Reads the key. An error is one sentence that names the flag.
 pub(super) fn read(path: &Path) -> anyhow::Result<[u8; KEY_BYTES]> {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use metronome_proto::{
     packet::Frame,
     run_id::RunId,
-    seal::{Hello, Key, Refusal},
+    handshake::{Hello, Key, Refusal},
 };
 
 use crate::{
@@ -198,7 +198,7 @@ mod tests {
             client,
             attempt,
         }
-        .seal(&Key::from_bytes([agent as u8; 32]))
+        .encode(&Key::from_bytes([agent as u8; 32]))
     }
 
     #[test]

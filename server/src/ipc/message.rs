@@ -6,7 +6,7 @@
 
 use metronome_proto::{
     run_id::RunId,
-    seal::{KEY_BYTES, Key},
+    handshake::{KEY_BYTES, Key},
 };
 
 use super::admission::AdmissionKey;
@@ -44,7 +44,7 @@ pub(crate) enum ToWorker {
     SetRxBatching(RxBatching),
     /// Take real-time priority, as far as the system grants it to one of so many workers on so many
     /// cores.
-    Precede { cores: u32, workers: u32 },
+    Realtime { cores: u32, workers: u32 },
     /// From now on the worker's line of the ledger is its own, and its heartbeat belongs there.
     /// Until then the line belongs to the worker of a server that is being upgraded, whose silence
     /// must be noticed.
@@ -100,7 +100,7 @@ impl ToWorker {
             Self::SetRxBatching(RxBatching::Auto) => words.all(7, [0; 3]),
             Self::SetRxBatching(RxBatching::Us(us)) => words.all(7, [1, u32::from(us), 0]),
             Self::Begin => words.all(8, [0; 3]),
-            Self::Precede { cores, workers } => words.all(9, [cores, workers, 0]),
+            Self::Realtime { cores, workers } => words.all(9, [cores, workers, 0]),
         }
         words.0
     }
@@ -145,7 +145,7 @@ impl ToWorker {
                 .map(|us| Self::SetRxBatching(RxBatching::Us(us)))
                 .ok_or(InvalidMessage { kind }),
             8 => Ok(Self::Begin),
-            9 => Ok(Self::Precede {
+            9 => Ok(Self::Realtime {
                 cores: a,
                 workers: b,
             }),
@@ -260,7 +260,7 @@ mod tests {
             },
             ToWorker::Quit,
             ToWorker::Begin,
-            ToWorker::Precede {
+            ToWorker::Realtime {
                 cores: 2,
                 workers: 3,
             },

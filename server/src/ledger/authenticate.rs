@@ -6,7 +6,7 @@
 
 use metronome_proto::{
     packet::Frame,
-    seal::{Hello, Key, Refusal},
+    handshake::{Hello, Key, Refusal},
 };
 
 use super::counters::ConnectionCounters;

@@ -7,7 +7,7 @@
 
 use metronome_proto::{
     packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet},
-    seal::Refusal,
+    handshake::Refusal,
 };
 
 use super::{
@@ -231,7 +231,7 @@ fn cannot_become_ours(frame: &Frame, bytes: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::seal::Key;
+    use metronome_proto::handshake::Key;
     use proptest::prelude::*;
 
     use super::*;
@@ -308,7 +308,7 @@ mod tests {
         ) {
             let world = World::new();
             let mut counters = ConnectionCounters::default();
-            world.batch(&mut counters, &hello().seal(&key()), 1, &ReleaseStore);
+            world.batch(&mut counters, &hello().encode(&key()), 1, &ReleaseStore);
             let sent: Vec<u64> = order
                 .iter()
                 .copied()
@@ -408,7 +408,7 @@ mod tests {
     fn what_is_refused_gets_one_refusal_and_its_bytes_are_dropped() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
-        let forged = hello().seal(&Key::from_bytes([1; 32]));
+        let forged = hello().encode(&Key::from_bytes([1; 32]));
         world.batch(
             &mut counters,
             &[&forged[..], &packet(0), &packet(1)].concat(),
@@ -430,7 +430,7 @@ mod tests {
     fn a_packet_of_another_client_and_an_end_with_a_wrong_tag_are_corrupt() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
-        world.batch(&mut counters, &hello().seal(&key()), 1, &ReleaseStore);
+        world.batch(&mut counters, &hello().encode(&key()), 1, &ReleaseStore);
         let foreign = Packet {
             flags: 0,
             client: 4,
@@ -468,7 +468,7 @@ mod tests {
     fn a_full_buffer_of_packets_is_one_batch() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
-        world.batch(&mut counters, &hello().seal(&key()), 1, &ReleaseStore);
+        world.batch(&mut counters, &hello().encode(&key()), 1, &ReleaseStore);
         let packets = (BUFFER_BYTES / FRAME_BYTES) as u64;
         let bytes: Vec<u8> = (0..packets).flat_map(packet).collect();
         world.batch(&mut counters, &bytes, 2, &ReleaseStore);

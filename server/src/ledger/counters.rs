@@ -6,7 +6,7 @@
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
-    seal::Hello,
+    handshake::Hello,
 };
 
 /// 64-bit words of one connection's counters in the ledger.
@@ -57,7 +57,7 @@ pub(crate) enum End {
 pub(crate) struct ConnectionCounters {
     pub(crate) stage: Stage,
     pub(crate) end: End,
-    /// Code of the refusal, when there is one: `metronome_proto::seal::Refusal`.
+    /// Code of the refusal, when there is one: `metronome_proto::handshake::Refusal`.
     pub(crate) refusal: u8,
     /// Bytes of a split frame, 0 to 31, in `partial_frame`.
     pub(crate) partial_frame_bytes: u8,

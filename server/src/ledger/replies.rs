@@ -7,7 +7,7 @@
 
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame},
-    seal::Refusal,
+    handshake::Refusal,
 };
 
 use super::{

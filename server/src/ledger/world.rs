@@ -10,7 +10,7 @@ use std::{
 use metronome_proto::{
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet},
     run_id::RunId,
-    seal::{Hello, Key},
+    handshake::{Hello, Key},
 };
 
 use super::{
@@ -234,7 +234,7 @@ pub(super) fn replies(packets: u64) -> Vec<Frame> {
 }
 
 pub(super) fn conversation(packets: u64) -> Vec<u8> {
-    let mut bytes = hello().seal(&key()).to_vec();
+    let mut bytes = hello().encode(&key()).to_vec();
     bytes.extend((0..packets).flat_map(packet));
     bytes.extend(hello().end(packets, &key()));
     bytes

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use metronome_proto::seal::Refusal;
+use metronome_proto::handshake::Refusal;
 use rustix::{
     event::epoll::EventFlags,
     io::Errno,

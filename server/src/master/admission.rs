@@ -1,6 +1,6 @@
 //! What it takes to let a run in, and why one cannot be.
 
-use metronome_proto::{run_id::RunId, seal::Key};
+use metronome_proto::{run_id::RunId, handshake::Key};
 
 use crate::model::AgentShare;
 

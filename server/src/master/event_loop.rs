@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use metronome_os::{clock::now_ns, process::Executable, wake::Waker};
-use metronome_proto::{run_id::RunId, seal::Key};
+use metronome_proto::{run_id::RunId, handshake::Key};
 use rustix::event::epoll::{Event, EventFlags};
 use tracing::{error, warn};
 

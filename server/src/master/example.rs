@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
-use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
+use metronome_proto::{histogram::Histogram, run_id::RunId, handshake::Key};
 
 use super::{
     admission::Admission,

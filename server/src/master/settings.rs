@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use metronome_proto::seal::Key;
+use metronome_proto::handshake::Key;
 
 use super::worker_pool::PoolSettings;
 use crate::{ledger::Ledger, rx_batching::RxBatching};

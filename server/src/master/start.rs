@@ -34,7 +34,7 @@ pub(crate) fn start(settings: Settings) -> anyhow::Result<Started> {
             if settings.high_priority {
                 // Behind others it would find out late that a worker is dead or hangs. It is no
                 // real-time thread: peers decide how busy it is, and workers come first.
-                precedence::run_first();
+                realtime::raise_nice();
             }
             match Master::new(settings, receiver, waker) {
                 Ok(master) => {

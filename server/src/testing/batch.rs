@@ -6,7 +6,7 @@ use std::io;
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
-    seal::{Hello, Key},
+    handshake::{Hello, Key},
 };
 
 use crate::{
@@ -54,7 +54,7 @@ impl Batch {
             client: CLIENT,
             attempt: 1,
         }
-        .seal(&Key::from_bytes(key));
+        .encode(&Key::from_bytes(key));
         let mut batch = Self {
             ledger,
             admission_keys,

@@ -10,7 +10,7 @@ use std::{
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
-    seal::{Hello, Key},
+    handshake::{Hello, Key},
 };
 
 use crate::{

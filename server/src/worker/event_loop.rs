@@ -15,7 +15,7 @@ use std::{
 use metronome_os::{
     channel::Channel,
     clock,
-    precedence::{Precedence, Terms},
+    realtime::{Realtime, CpuBudget},
 };
 
 use rustix::event::epoll::Event;
@@ -62,7 +62,7 @@ pub(super) struct EventLoop {
     /// The master serves, so that the line in the ledger is ours to write.
     has_begun: bool,
     batched_reads: BatchedReads,
-    precedence: Precedence,
+    realtime: Realtime,
     /// Actions of each kind in this turn.
     control_budget: usize,
 }
@@ -102,7 +102,7 @@ impl EventLoop {
             master,
             has_begun: false,
             batched_reads: BatchedReads::new(RxBatching::Us(0)),
-            precedence: Precedence::none(),
+            realtime: Realtime::none(),
             control_budget: CONTROL_BUDGET_EXACT,
         })
     }
@@ -130,7 +130,7 @@ impl EventLoop {
                 served.read_ns
             };
             self.update_line(now_ns, &served);
-            self.precedence.review(now_ns);
+            self.realtime.review(now_ns);
             if now_ns >= check_again_ns {
                 self.connections
                     .check_deadlines(now_ns, self.control_budget, &mut self.master);
@@ -256,9 +256,9 @@ impl EventLoop {
             (Some(ToWorker::SetRxBatching(asked)), None) => {
                 self.batched_reads = BatchedReads::new(asked);
             }
-            (Some(ToWorker::Precede { cores, workers }), None) => {
-                self.precedence =
-                    Precedence::take(Terms::of_reader(cores as usize, workers as usize));
+            (Some(ToWorker::Realtime { cores, workers }), None) => {
+                self.realtime =
+                    Realtime::take(CpuBudget::reader(cores as usize, workers as usize));
             }
             (Some(ToWorker::Quit), None) => return Ok(Flow::Exit),
             _ => {

@@ -11,7 +11,7 @@ use metronome_proto::{
     packet::{self, FRAME_BYTES, Packet},
     run_id::RunId,
     schedule::Schedule,
-    seal::{Hello, Key},
+    handshake::{Hello, Key},
     v1::{self, agent_message, agent_service_client::AgentServiceClient, server_message},
 };
 use tokio::sync::mpsc;
@@ -227,7 +227,7 @@ impl Client {
         };
         let mut socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        socket.write_all(&hello.seal(&key)).unwrap();
+        socket.write_all(&hello.encode(&key)).unwrap();
         let mut ack = [0; FRAME_BYTES];
         socket.read_exact(&mut ack).unwrap();
         assert!(hello.is_acked_by(&ack, &key));
@@ -239,7 +239,7 @@ impl Client {
         let packets = prepare.packets_per_client;
         let schedule = Schedule {
             start_ns,
-            rate_mhz: prepare.rate_mhz,
+            rate_millihertz: prepare.rate_millihertz,
             batch: prepare.batch,
             packets,
         };

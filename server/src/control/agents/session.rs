@@ -7,7 +7,7 @@ use metronome_proto::{
     run_id::RunId,
     v1::{self, AgentMessage, agent_message::Message, server_message},
 };
-use metronome_telemetry::restraint::Restraint;
+use metronome_telemetry::rate_limited_log::RateLimit;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::{self, Instant, MissedTickBehavior},
@@ -31,7 +31,7 @@ const RECORDS_PER_MESSAGE_MAX: usize = 1000;
 
 /// At most ten log lines in ten seconds about agents that connect and leave: any peer can cause
 /// thousands.
-pub(super) static AGENT_CHANGES: Restraint = Restraint::new(10, 10_000_000_000);
+pub(super) static AGENT_CHANGES: RateLimit = RateLimit::new(10, 10_000_000_000);
 
 /// One agent's stream.
 pub(super) struct Session {

@@ -7,7 +7,7 @@ use std::{
 
 use metronome_os::clock;
 use metronome_proto::{run_id::RunId, v1};
-use metronome_telemetry::restraint::Restraint;
+use metronome_telemetry::rate_limited_log::RateLimit;
 use tokio::task;
 use tonic::{Code, Status};
 
@@ -17,7 +17,7 @@ use crate::{control::status, store::Store};
 const UNSTORED_MAX: usize = 100;
 
 /// A caller can ask thousands of times.
-static UNREADABLE: Restraint = Restraint::new(10, 10_000_000_000);
+static UNREADABLE: RateLimit = RateLimit::new(10, 10_000_000_000);
 
 /// A run that has ended and is kept in memory because the history could not be written.
 #[derive(Clone, Debug)]

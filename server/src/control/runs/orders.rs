@@ -6,7 +6,7 @@ use metronome_proto::{
     plan::Plan,
     rate::Rate,
     run_id::RunId,
-    seal::Key,
+    handshake::Key,
     v1::{self, server_message::Message},
 };
 use metronome_telemetry as telemetry;
@@ -41,8 +41,8 @@ impl Orders {
             first_client: account.share.first_client,
             clients: account.share.clients,
             packets_per_client: plan.packets_per_client().unwrap_or(0),
-            rate_mhz: if let Rate::Mhz(mhz) = plan.rate {
-                mhz
+            rate_millihertz: if let Rate::Millihertz(millihertz) = plan.rate {
+                millihertz
             } else {
                 0
             },

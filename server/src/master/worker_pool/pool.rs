@@ -101,8 +101,8 @@ impl WorkerPool {
             process.pin(index);
         }
         if self.settings.high_priority {
-            let (cores, workers) = (precedence::cores() as u32, self.settings.workers);
-            self.send(index, ToWorker::Precede { cores, workers });
+            let (cores, workers) = (realtime::cores() as u32, self.settings.workers);
+            self.send(index, ToWorker::Realtime { cores, workers });
         }
         self.send(index, ToWorker::SetRxBatching(self.settings.rx_batching));
         first

@@ -75,7 +75,7 @@ impl SavedAdmissionKey {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::seal::Key;
+    use metronome_proto::handshake::Key;
 
     use super::*;
     use crate::master::example::{agent_key, master_state};
