@@ -20,7 +20,7 @@ use metronome_proto::{
     seal::{Hello, Refusal},
     v1,
 };
-use metronome_telemetry::{KeyValue, past};
+use metronome_telemetry::{KeyValue, retroactive_span};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use tracing::Span;
@@ -170,9 +170,9 @@ impl Attempt<'_> {
                 .err()
                 .map(|failure| KeyValue::new("error", failure.error.clone())),
         );
-        past::add_event(
+        retroactive_span::add_event(
             &self.span,
-            &past::Anchor::at(now_ns),
+            &retroactive_span::Anchor::at(now_ns),
             name,
             now_ns,
             attributes,

@@ -29,7 +29,7 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
-use metronome_telemetry::{Logs, Telemetry, past};
+use metronome_telemetry::{Logs, Telemetry, retroactive_span};
 use tracing::Instrument as _;
 
 use crate::{
@@ -86,7 +86,7 @@ fn run(cli: Cli, origins: Origins) -> Result<Exit, Failure> {
     );
     let result = runtime.block_on(commands::dispatch(cli, origins).instrument(span.clone()));
     if let Err(failure) = &result {
-        past::fail(&span, &failure.sentence);
+        retroactive_span::fail(&span, &failure.sentence);
     }
     runtime.shutdown_background();
     result

@@ -7,9 +7,9 @@
 //! | [`traces`] | spans on their way to the collector, each counted |
 //! | [`context`] | the trace across processes: metadata, `traceparent` |
 //! | [`flags`] | the flags of log lines |
-//! | [`past`] | spans and events of what is over already, with their own times |
+//! | [`retroactive_span`] | spans and events of what is over already, with their own times |
 //! | [`rpc`] | what came of a call, in words |
-//! | [`restraint`] | log lines that a peer can cause, limited |
+//! | [`rate_limited_log`] | log lines that a peer can cause, limited |
 //!
 //! Traces are off until an endpoint is configured. The exporter has a runtime of its own: on the
 //! main one a blocked thread and the export would wait for each other (opentelemetry-rust issue
@@ -19,8 +19,8 @@ pub mod collector;
 pub mod context;
 mod flags;
 pub mod logs;
-pub mod past;
-pub mod restraint;
+pub mod rate_limited_log;
+pub mod retroactive_span;
 mod rpc;
 mod traces;
 

@@ -16,7 +16,7 @@ use metronome_os::clock;
 use metronome_proto::v1::{self, agent_message::Message as Report};
 use metronome_telemetry::{
     KeyValue, continue_from_traceparent,
-    past::{self, Anchor, Past},
+    retroactive_span::{self, Anchor, RetroactiveSpan},
 };
 use tokio::sync::mpsc;
 use tracing::{Span, info_span};
@@ -187,7 +187,7 @@ impl Run {
         let connected =
             connect.in_scope(|| connect_all(&self.orders.assignment, &addresses, &self.leash));
         if let Err(NotConnected { error, .. }) = &connected {
-            past::fail(&connect, error);
+            retroactive_span::fail(&connect, error);
         }
         connected
     }
@@ -341,7 +341,7 @@ impl Run {
 
     fn fail(&self, error: String) {
         tracing::warn!(error, "the run failed here");
-        past::fail(&Span::current(), &error);
+        retroactive_span::fail(&Span::current(), &error);
         self.conclude(Report::Failed(v1::Failed {
             run_id: self.run_id(),
             error,
@@ -377,7 +377,7 @@ fn trace_load(measured: &Measured, connected_ns: u64, start_ns: u64) {
     let now_ns = clock::now_ns();
     let anchor = Anchor::at(now_ns);
     let at_us = |quantile| measured.lateness.quantile_ns(quantile) as f64 / 1e3;
-    let past = |name, from_ns, until_ns, attributes| Past {
+    let span_of = |name, from_ns, until_ns, attributes| RetroactiveSpan {
         name,
         from_ns,
         until_ns,
@@ -395,14 +395,14 @@ fn trace_load(measured: &Measured, connected_ns: u64, start_ns: u64) {
         KeyValue::new("metronome.lateness.max_us", at_us(1.0)),
     ];
     let begun_ns = start_ns.clamp(connected_ns, now_ns);
-    past::record(
+    retroactive_span::record(
         &Span::current(),
         &anchor,
-        past("warm-up", connected_ns, begun_ns, Vec::new()),
+        span_of("warm-up", connected_ns, begun_ns, Vec::new()),
     );
-    past::record(
+    retroactive_span::record(
         &Span::current(),
         &anchor,
-        past("measure", begun_ns, now_ns, figures),
+        span_of("measure", begun_ns, now_ns, figures),
     );
 }

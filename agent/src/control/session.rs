@@ -13,7 +13,7 @@ use metronome_proto::{
         server_message::Message as Order,
     },
 };
-use metronome_telemetry::restraint::Restraint;
+use metronome_telemetry::rate_limited_log::RateLimit;
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
@@ -51,7 +51,7 @@ const START_IN_MAX: Duration = Duration::from_secs(60);
 
 /// Of orders that cannot be followed, at most ten lines in ten seconds: a server may give them by
 /// the thousand.
-static REFUSALS: Restraint = Restraint::new(10, 10_000_000_000);
+static REFUSALS: RateLimit = RateLimit::new(10, 10_000_000_000);
 
 /// An open stream.
 pub(super) struct Session<'a> {

@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use clap::ValueEnum;
 use metronome_proto::{plan::Plan, rate::AskedRate, v1};
-use metronome_telemetry::{self as telemetry, KeyValue, past};
+use metronome_telemetry::{self as telemetry, KeyValue, retroactive_span};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::{sync::oneshot, time::timeout};
 
@@ -228,7 +228,7 @@ impl System {
     ) -> Result<Exit, Failure> {
         let run = self.start(args.request(plan), interrupts, remarks).await?;
         let span = tracing::Span::current();
-        past::set_attributes(
+        retroactive_span::set_attributes(
             &span,
             vec![KeyValue::new("metronome.run.id", run.run_id.clone())],
         );

@@ -11,7 +11,7 @@ use metronome_proto::{
         agent_service_server::AgentService, server_message,
     },
 };
-use metronome_telemetry::restraint::Restraint;
+use metronome_telemetry::rate_limited_log::RateLimit;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::{self, Instant, MissedTickBehavior},
@@ -40,7 +40,7 @@ const RUNS_PER_AGENT_MAX: usize = 100;
 
 /// Of agents that come and go, at most ten lines in ten seconds: a stranger can make them by the
 /// thousand.
-static COMINGS_AND_GOINGS: Restraint = Restraint::new(10, 10_000_000_000);
+static COMINGS_AND_GOINGS: RateLimit = RateLimit::new(10, 10_000_000_000);
 
 /// The service.
 pub(super) struct Attendance {

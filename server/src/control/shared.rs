@@ -10,7 +10,7 @@ use std::{
 
 use metronome_os::clock;
 use metronome_proto::{run_id::RunId, v1};
-use metronome_telemetry::restraint::Restraint;
+use metronome_telemetry::rate_limited_log::RateLimit;
 use tokio::{sync::Mutex, task};
 use tonic::{Code, Status};
 
@@ -166,7 +166,7 @@ impl Shared {
 }
 
 /// Whoever may ask can ask by the thousand.
-static UNREADABLE: Restraint = Restraint::new(10, 10_000_000_000);
+static UNREADABLE: RateLimit = RateLimit::new(10, 10_000_000_000);
 
 /// The history could not be read.
 pub(super) fn unreadable(error: &rusqlite::Error) -> Status {

@@ -8,7 +8,7 @@ use metronome_proto::{
 };
 use metronome_telemetry::{
     KeyValue,
-    past::{self, Anchor, Past},
+    retroactive_span::{self, Anchor, RetroactiveSpan},
 };
 use tracing::Span;
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// The plan.
 pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
-    past::set_attributes(
+    retroactive_span::set_attributes(
         span,
         vec![
             KeyValue::new("metronome.run.id", run_id.to_owned()),
@@ -40,11 +40,11 @@ pub(super) fn end(
     traced_packets: usize,
 ) {
     let anchor = Anchor::at(clock::now_ns());
-    past::set_attributes(span, figures(report));
+    retroactive_span::set_attributes(span, figures(report));
     if let Some(record) = record {
         for incident in &record.incidents {
             let attributes = vec![KeyValue::new("text", text::sentence(&incident.text))];
-            past::add_event(
+            retroactive_span::add_event(
                 span,
                 &anchor,
                 incident.what.clone(),
@@ -56,7 +56,7 @@ pub(super) fn end(
             .slowest
             .iter()
             .take(traced_packets)
-            .for_each(|slow| past::record(span, &anchor, packet(slow)));
+            .for_each(|slow| retroactive_span::record(span, &anchor, packet(slow)));
     }
     // After what led to it.
     if let Some(verdict) = &report.verdict {
@@ -70,7 +70,7 @@ fn tell_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {
             KeyValue::new("code", reason.code.clone()),
             KeyValue::new("text", reason.text.clone()),
         ];
-        past::add_event(span, anchor, "verdict reason", clock::now_ns(), attributes);
+        retroactive_span::add_event(span, anchor, "verdict reason", clock::now_ns(), attributes);
     }
     let codes: Vec<_> = verdict
         .reasons
@@ -78,9 +78,9 @@ fn tell_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {
         .map(|reason| reason.code.as_str())
         .collect();
     match verdict.status() {
-        VerdictStatus::Valid => past::succeed(span),
+        VerdictStatus::Valid => retroactive_span::succeed(span),
         VerdictStatus::Partial | VerdictStatus::Invalid | VerdictStatus::Unspecified => {
-            past::fail(
+            retroactive_span::fail(
                 span,
                 &format!("{}: {}", in_words(verdict.status()), codes.join(", ")),
             );
@@ -157,11 +157,11 @@ fn percentiles(names: [&'static str; 4], times: Option<&v1::Distribution>) -> Ve
 }
 
 /// One of the slowest packets, from due to read, with its write within.
-fn packet(slow: &SlowOfRun) -> Past {
+fn packet(slow: &SlowOfRun) -> RetroactiveSpan {
     let packet = &slow.packet;
     let sent_ns = packet.due_ns.saturating_add(packet.lateness_ns);
     let micros = |nanos: u64| nanos as f64 / 1e3;
-    Past {
+    RetroactiveSpan {
         name: "packet",
         from_ns: packet.due_ns,
         until_ns: packet.due_ns.saturating_add(packet.total_ns),

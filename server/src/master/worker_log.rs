@@ -8,13 +8,13 @@ use std::{
 };
 
 use metronome_os::clock::now_ns;
-use metronome_telemetry::restraint::Restraint;
+use metronome_telemetry::rate_limited_log::RateLimit;
 use rustix::process::Pid;
 
 use crate::text;
 
 /// A worker that says more than this in ten seconds is broken; what it says then is counted.
-static LINES: Restraint = Restraint::new(20, 10_000_000_000);
+static LINES: RateLimit = RateLimit::new(20, 10_000_000_000);
 
 /// The longest line that is read as one.
 const LINE_BYTES_MAX: u64 = 4096;

@@ -43,7 +43,7 @@ impl Anchor {
 
 /// Something that has happened below `parent`.
 #[derive(Clone, Debug)]
-pub struct Past {
+pub struct RetroactiveSpan {
     /// What the span is called.
     pub name: &'static str,
     /// When it began and ended, ns.
@@ -57,18 +57,18 @@ pub struct Past {
 }
 
 /// Makes a span of it. Without a trace nothing is made.
-pub fn record(parent: &Span, anchor: &Anchor, past: Past) {
+pub fn record(parent: &Span, anchor: &Anchor, finished: RetroactiveSpan) {
     let context = parent.context();
     let tracer = global::tracer("metronome");
     let begun = tracer
-        .span_builder(past.name)
-        .with_start_time(anchor.wall_clock(past.from_ns))
-        .with_attributes(past.attributes);
+        .span_builder(finished.name)
+        .with_start_time(anchor.wall_clock(finished.from_ns))
+        .with_attributes(finished.attributes);
     let mut span = tracer.build_with_context(begun, &context);
-    for (name, at_ns) in past.events {
+    for (name, at_ns) in finished.events {
         span.add_event_with_timestamp(name, anchor.wall_clock(at_ns), Vec::new());
     }
-    span.end_with_timestamp(anchor.wall_clock(past.until_ns));
+    span.end_with_timestamp(anchor.wall_clock(finished.until_ns));
 }
 
 /// Tells more of a span that is still open.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Lets so many lines through in each period and counts the rest.
 #[derive(Debug)]
-pub struct Restraint {
+pub struct RateLimit {
     lines_max: u32,
     period_ns: u64,
     state: Mutex<State>,
@@ -19,7 +19,7 @@ struct State {
     withheld: u64,
 }
 
-impl Restraint {
+impl RateLimit {
     /// At most `lines_max` lines in `period_ns`.
     #[must_use]
     pub const fn new(lines_max: u32, period_ns: u64) -> Self {
@@ -55,12 +55,12 @@ mod tests {
 
     #[test]
     fn a_crowd_of_lines_becomes_a_few_and_a_number() {
-        let restraint = Restraint::new(2, 100);
-        let admitted: Vec<_> = (10..20).map(|now_ns| restraint.admit(now_ns)).collect();
+        let rate_limit = RateLimit::new(2, 100);
+        let admitted: Vec<_> = (10..20).map(|now_ns| rate_limit.admit(now_ns)).collect();
         assert_eq!(admitted[..3], [Some(0), Some(0), None]);
         assert!(admitted[2..].iter().all(Option::is_none));
-        assert_eq!(restraint.admit(110), Some(8));
-        assert_eq!(restraint.admit(111), Some(0));
-        assert_eq!(restraint.admit(112), None);
+        assert_eq!(rate_limit.admit(110), Some(8));
+        assert_eq!(rate_limit.admit(111), Some(0));
+        assert_eq!(rate_limit.admit(112), None);
     }
 }
