@@ -10,12 +10,12 @@
 //! | [`schedule`] | when each packet is due |
 //! | [`histogram`] | the one layout of every distribution of times |
 //! | [`run_id`] | how runs are named |
-//! | [`precedence`] | whose thread gets a core first |
+//! | [`realtime`] | whose thread gets a core first |
 //! | [`tls`] | TLS of the gRPC port, at both ends |
 //! | [`telemetry`] | logs and traces of all three executables |
 //!
 //! Server, agent and benchctl import this crate and never each other. All but [`telemetry`],
-//! [`tls`], which reads files, and [`precedence`], which asks the scheduler, is pure: no clock, no
+//! [`tls`], which reads files, and [`realtime`], which asks the scheduler, is pure: no clock, no
 //! I/O, no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name says otherwise.
 
 pub mod histogram;

@@ -17,7 +17,7 @@ use std::{
 
 use metronome_os::clock;
 use metronome_os::cores::OwnCore;
-use metronome_os::precedence::{self, Precedence, Terms};
+use metronome_os::realtime::{self, CpuBudget, Realtime};
 use metronome_proto::{histogram::Histogram, schedule::Schedule, v1};
 
 use crate::{
@@ -145,7 +145,7 @@ pub(crate) fn generate(
             }
         });
     let works: Vec<Work<'_>> = works.collect();
-    let cores = precedence::cores();
+    let cores = realtime::cores();
     let outcomes = thread::scope(|scope| {
         let mut threads = Vec::with_capacity(works.len());
         for (number, work) in works.into_iter().enumerate() {
@@ -238,7 +238,7 @@ struct Lane<'a> {
     waiting: Waiting,
     high_priority: bool,
     spins: bool,
-    precedence: Precedence,
+    realtime: Realtime,
     leash: &'a Leash,
     totals: &'a Totals,
     outcome: Outcome,
@@ -275,7 +275,7 @@ impl<'a> Lane<'a> {
             waiting: Waiting::new(pacing.wait),
             high_priority: pacing.high_priority,
             spins: pacing.wait == WaitPolicy::Spin,
-            precedence: Precedence::none(),
+            realtime: Realtime::none(),
             leash,
             totals,
             outcome: Outcome::new(),
@@ -287,9 +287,9 @@ impl<'a> Lane<'a> {
         clock::wake_precisely();
         match (self.high_priority, self.spins) {
             (false, _) => {}
-            (true, false) => self.precedence = Precedence::take(Terms::of_pacer(cores)),
+            (true, false) => self.realtime = Realtime::take(CpuBudget::pacer(cores)),
             // A real-time thread has to sleep; before most others it may run all the same.
-            (true, true) => precedence::run_first(),
+            (true, true) => realtime::raise_nice(),
         }
         if self.wait_until(self.start_ns).is_some() {
             let cpu_before_ns = clock::thread_cpu_ns();
@@ -297,7 +297,7 @@ impl<'a> Lane<'a> {
             self.settle();
             self.outcome.cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
         }
-        self.outcome.is_real_time = self.precedence.is_real_time();
+        self.outcome.is_real_time = self.realtime.is_real_time();
         self.outcome.clients = self.clients;
         self.outcome
     }
@@ -316,7 +316,7 @@ impl<'a> Lane<'a> {
                 client.offer(volley.packets, now_ns, &mut self.outcome.desk);
                 self.owing |= client.owes();
                 self.publish();
-                self.precedence.review(now_ns);
+                self.realtime.review(now_ns);
             }
             slot = volley.slot + 1;
         }

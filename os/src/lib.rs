@@ -4,7 +4,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`clock`] | CLOCK_MONOTONIC, the CPU time of a thread, sleeps that end on time |
-//! | [`precedence`] | real-time threads, and when a thread gives that right back |
+//! | [`realtime`] | real-time threads, and when a thread gives that right back |
 //! | [`cores`] | a core of its own for each pinned thread |
 //! | [`socket`], [`tcp_info`] | what the kernel has counted of a TCP connection |
 //! | [`channel`], [`conduit`] | messages with descriptors between processes |
@@ -23,9 +23,9 @@ pub mod conduit;
 pub mod cores;
 pub mod memory;
 pub mod orphans;
-pub mod precedence;
 pub mod process;
 pub mod random;
+pub mod realtime;
 pub mod socket;
 pub mod tcp_info;
 pub mod wake;

@@ -40,7 +40,7 @@ pub(crate) enum ToWorker {
     Coalesce(RxCoalesce),
     /// Come first on a core, as far as the system grants it to one of so many workers on so many
     /// cores.
-    Precede { cores: u32, workers: u32 },
+    Realtime { cores: u32, workers: u32 },
     /// The line of the ledger is this worker's alone: its heart may beat there. Until then it
     /// belongs to the worker of a server that is being upgraded, whose silence must be heard.
     Begin,
@@ -86,7 +86,7 @@ impl ToWorker {
             Self::Coalesce(RxCoalesce::Auto) => words.all(7, [0; 3]),
             Self::Coalesce(RxCoalesce::Us(us)) => words.all(7, [1, u32::from(us), 0]),
             Self::Begin => words.all(8, [0; 3]),
-            Self::Precede { cores, workers } => words.all(9, [cores, workers, 0]),
+            Self::Realtime { cores, workers } => words.all(9, [cores, workers, 0]),
         }
         words.0
     }
@@ -133,7 +133,7 @@ impl ToWorker {
                 .map(|us| Self::Coalesce(RxCoalesce::Us(us)))
                 .ok_or(BadMessage),
             8 => Ok(Self::Begin),
-            9 => Ok(Self::Precede {
+            9 => Ok(Self::Realtime {
                 cores: a,
                 workers: b,
             }),
@@ -250,7 +250,7 @@ mod tests {
             },
             ToWorker::Quit,
             ToWorker::Begin,
-            ToWorker::Precede {
+            ToWorker::Realtime {
                 cores: 2,
                 workers: 3,
             },

@@ -45,7 +45,7 @@ use std::{
 
 use anyhow::Context as _;
 pub(crate) use listening::DESCRIPTORS_PER_WORKER;
-use metronome_os::precedence;
+use metronome_os::realtime;
 use metronome_os::{channel::Channel, clock::now_ns, process::Executable, wake::Waker};
 use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
 pub(crate) use request::{Handle, Request};
@@ -181,7 +181,7 @@ pub(crate) fn start(settings: Settings) -> anyhow::Result<Started> {
             if settings.high_priority {
                 // Behind others it would find out late that a worker is dead or hangs. It is no
                 // real-time thread: peers decide how busy it is, and workers come first.
-                precedence::run_first();
+                realtime::raise_nice();
             }
             match Master::new(settings, receiver, waker) {
                 Ok(master) => {
@@ -438,8 +438,8 @@ impl Master {
             let workers = self.workers.len() as u32;
             self.say(
                 index,
-                ToWorker::Precede {
-                    cores: precedence::cores() as u32,
+                ToWorker::Realtime {
+                    cores: realtime::cores() as u32,
                     workers,
                 },
                 None,

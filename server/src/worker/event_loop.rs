@@ -13,7 +13,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use metronome_os::precedence::{Precedence, Terms};
+use metronome_os::realtime::{CpuBudget, Realtime};
 use metronome_os::{channel::Channel, clock};
 use metronome_proto::run_id::RunId;
 use rustix::event::{
@@ -69,7 +69,7 @@ pub(super) struct EventLoop {
     /// The master serves, so that the line in the ledger is ours to write.
     has_begun: bool,
     coalescing: Coalescing,
-    precedence: Precedence,
+    realtime: Realtime,
     /// Of this turn.
     chores: usize,
 }
@@ -114,7 +114,7 @@ impl EventLoop {
             unsaid: Vec::new(),
             has_begun: false,
             coalescing: Coalescing::new(RxCoalesce::Us(0)),
-            precedence: Precedence::none(),
+            realtime: Realtime::none(),
             chores: CHORES_PER_TURN,
         })
     }
@@ -173,7 +173,7 @@ impl EventLoop {
                 add(&line.wakeups, 1);
                 add(&line.reads, turn.reads + of_strangers.reads);
             }
-            self.precedence.review(now_ns);
+            self.realtime.review(now_ns);
             if now_ns >= look_again_ns {
                 self.check_deadlines(now_ns);
                 if self.looked_at == 0 {
@@ -348,9 +348,9 @@ impl EventLoop {
                 (Ok(ToWorker::Cut { slot, generation }), None) => self.cut(slot, generation),
                 (Ok(ToWorker::Begin), None) => self.has_begun = true,
                 (Ok(ToWorker::Coalesce(asked)), None) => self.coalescing = Coalescing::new(asked),
-                (Ok(ToWorker::Precede { cores, workers }), None) => {
-                    self.precedence =
-                        Precedence::take(Terms::of_reader(cores as usize, workers as usize));
+                (Ok(ToWorker::Realtime { cores, workers }), None) => {
+                    self.realtime =
+                        Realtime::take(CpuBudget::reader(cores as usize, workers as usize));
                 }
                 (Ok(ToWorker::Quit), None) => return Ok(Flow::Exit),
                 _ => {

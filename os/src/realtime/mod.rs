@@ -3,18 +3,18 @@
 //!
 //! A thread that shares its core with others wakes when the scheduler lets it: milliseconds late at
 //! the worst. As a real-time thread (SCHED_RR, the lowest priorities) it wakes at once; which of
-//! ours comes first where two want one core, on a host of an agent and a server, is their [`Rank`].
+//! ours comes first where two want one core, on a host of an agent and a server, is their [`Priority`].
 //! Root has that right, and whoever has CAP_SYS_NICE or LimitRTPRIO=2; for others nice -10, the
 //! seed's value, has to do, or nothing.
 //!
 //! Real-time threads that hardly sleep keep everybody else from their cores, and older kernels take
-//! the cores from them for 50 ms of every second (sched(7)). So there are [`Terms`]: the pacing
+//! the cores from them for 50 ms of every second (sched(7)). So there are [`CpuBudget`]: the pacing
 //! threads of a process, all runs together, leave a core to others, and each is a real-time thread
 //! only while it sleeps a tenth of the time; the workers of a server are such only while each takes
 //! no more than its share of half of the cores. Absent on purpose: what an agent and a server on
 //! one host take together. Nobody knows of all of them, and the kernel leaves the rest 5 %.
 
-mod terms;
+mod budget;
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -31,7 +31,7 @@ use thread_priority::{
     set_thread_priority_and_policy, thread_native_id,
 };
 
-pub use self::terms::{Rank, Terms};
+pub use self::budget::{CpuBudget, Priority};
 
 /// Of a thread that is not a real-time one: the seed's value.
 const NICE: i32 = -10;
@@ -47,36 +47,36 @@ static REAL_TIME_THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// The calling thread's right to a core. Of one thread: made and used by it.
 #[derive(Debug)]
-pub struct Precedence {
+pub struct Realtime {
     /// `None`: none is wanted.
-    terms: Option<Terms>,
+    budget: Option<CpuBudget>,
     is_real_time: bool,
     looked_ns: u64,
     cpu_ns: u64,
 }
 
-impl Precedence {
-    /// Takes what the terms allow and the system grants.
-    pub fn take(terms: Terms) -> Self {
-        run_first();
+impl Realtime {
+    /// Takes what the budget allow and the system grants.
+    pub fn take(budget: CpuBudget) -> Self {
+        raise_nice();
         let (looked_ns, cpu_ns) = (
             clock_ns(ClockId::Monotonic),
             clock_ns(ClockId::ThreadCPUTime),
         );
-        let mut precedence = Self {
-            terms: Some(terms),
+        let mut realtime = Self {
+            budget: Some(budget),
             is_real_time: false,
             looked_ns,
             cpu_ns,
         };
-        precedence.become_real_time(terms);
-        precedence
+        realtime.become_real_time(budget);
+        realtime
     }
 
     /// Of a thread that wants none.
     pub fn none() -> Self {
         Self {
-            terms: None,
+            budget: None,
             is_real_time: false,
             looked_ns: 0,
             cpu_ns: 0,
@@ -88,10 +88,10 @@ impl Precedence {
     /// call.
     #[inline]
     pub fn review(&mut self, now_ns: u64) {
-        if let Some(terms) = self.terms
-            && now_ns.saturating_sub(self.looked_ns) >= terms.look_every_ns(self.is_real_time)
+        if let Some(budget) = self.budget
+            && now_ns.saturating_sub(self.looked_ns) >= budget.look_every_ns(self.is_real_time)
         {
-            self.look(terms, now_ns);
+            self.look(budget, now_ns);
         }
     }
 
@@ -100,28 +100,28 @@ impl Precedence {
         self.is_real_time
     }
 
-    fn look(&mut self, terms: Terms, now_ns: u64) {
+    fn look(&mut self, budget: CpuBudget, now_ns: u64) {
         let cpu_ns = clock_ns(ClockId::ThreadCPUTime);
         let (used_ns, elapsed_ns) = (
             cpu_ns.saturating_sub(self.cpu_ns),
             now_ns.saturating_sub(self.looked_ns),
         );
-        if self.is_real_time && !terms.may_stay(used_ns, elapsed_ns) {
+        if self.is_real_time && !budget.may_stay(used_ns, elapsed_ns) {
             become_normal();
             self.is_real_time = give_back();
-        } else if !self.is_real_time && terms.may_become(used_ns, elapsed_ns) {
-            self.become_real_time(terms);
+        } else if !self.is_real_time && budget.may_become(used_ns, elapsed_ns) {
+            self.become_real_time(budget);
         }
         (self.looked_ns, self.cpu_ns) = (now_ns, cpu_ns);
     }
 
-    fn become_real_time(&mut self, terms: Terms) {
+    fn become_real_time(&mut self, budget: CpuBudget) {
         self.is_real_time =
-            reserve(terms.threads_max) && (become_real_time(terms.rank) || give_back());
+            reserve(budget.threads_max) && (become_real_time(budget.priority) || give_back());
     }
 }
 
-impl Drop for Precedence {
+impl Drop for Realtime {
     fn drop(&mut self) {
         if self.is_real_time {
             become_normal();
@@ -137,7 +137,7 @@ pub fn cores() -> usize {
 
 /// Lets the calling thread run before most others when both want a core, with nice -10. It may be
 /// real-time all the same.
-pub fn run_first() {
+pub fn raise_nice() {
     // For Linux "this process" is the calling thread. Not granted to everyone; lateness shows when
     // it would have been needed.
     let _ = setpriority_process(None, NICE);
@@ -159,7 +159,7 @@ fn give_back() -> bool {
 }
 
 /// Takes the lower priorities where the limit (RLIMIT_RTPRIO) grants no more.
-fn become_real_time(rank: Rank) -> bool {
+fn become_real_time(priority: Priority) -> bool {
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
     let is_granted = |priority: u8| {
         let priority = priority
@@ -167,8 +167,10 @@ fn become_real_time(rank: Rank) -> bool {
             .map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
         set_thread_priority_and_policy(thread_native_id(), priority, policy).is_ok()
     };
-    let is_real_time = (Rank::Reader as u8..=rank as u8).rev().any(is_granted);
-    if is_real_time && rank == Rank::Reader {
+    let is_real_time = (Priority::Reader as u8..=priority as u8)
+        .rev()
+        .any(is_granted);
+    if is_real_time && priority == Priority::Reader {
         // RLIMIT_RTTIME, which a worker has, counts from the last wait as a real-time thread, be it
         // of long ago.
         thread::sleep(A_WAIT);
@@ -183,7 +185,7 @@ fn become_normal() {
         .try_into()
         .map_or(ThreadPriority::Min, ThreadPriority::Crossplatform);
     let _ = set_thread_priority_and_policy(thread_native_id(), nice_0, policy);
-    run_first();
+    raise_nice();
 }
 
 fn clock_ns(clock: ClockId) -> u64 {
@@ -203,23 +205,23 @@ mod tests {
     }
 
     /// With room for as many real-time threads as all tests of this process want.
-    fn roomy(rank: Rank) -> Terms {
-        let mut terms = if rank == Rank::Pacer {
-            Terms::of_pacer(64)
+    fn roomy(priority: Priority) -> CpuBudget {
+        let mut budget = if priority == Priority::Pacer {
+            CpuBudget::pacer(64)
         } else {
-            Terms::of_reader(64, 1)
+            CpuBudget::reader(64, 1)
         };
-        terms.threads_max = 64;
-        terms
+        budget.threads_max = 64;
+        budget
     }
 
     #[test]
     fn a_thread_that_spins_is_an_ordinary_one_again() {
-        for rank in [Rank::Reader, Rank::Pacer] {
+        for priority in [Priority::Reader, Priority::Pacer] {
             let spun = thread::spawn(move || {
-                let mut precedence = Precedence::take(roomy(rank));
-                while precedence.is_real_time() {
-                    precedence.review(now_ns());
+                let mut realtime = Realtime::take(roomy(priority));
+                while realtime.is_real_time() {
+                    realtime.review(now_ns());
                 }
                 thread_schedule_policy()
             });
@@ -235,9 +237,9 @@ mod tests {
 
     #[test]
     fn a_pacing_thread_comes_before_a_worker() {
-        let granted = |rank| {
+        let granted = |priority| {
             let taken = move || {
-                let _precedence = Precedence::take(roomy(rank));
+                let _realtime = Realtime::take(roomy(priority));
                 thread_schedule_policy_param(thread_native_id())
                     .unwrap()
                     .1
@@ -245,7 +247,7 @@ mod tests {
             };
             thread::spawn(taken).join().unwrap()
         };
-        let (reader, pacer) = (granted(Rank::Reader), granted(Rank::Pacer));
+        let (reader, pacer) = (granted(Priority::Reader), granted(Priority::Pacer));
         // Where both are granted, one of them, none.
         assert!(
             [(1, 2), (1, 1), (0, 0)].contains(&(reader, pacer)),
@@ -256,7 +258,7 @@ mod tests {
     #[test]
     fn whoever_lets_go_of_it_is_an_ordinary_thread() {
         let policy = thread::spawn(|| {
-            drop(Precedence::take(roomy(Rank::Reader)));
+            drop(Realtime::take(roomy(Priority::Reader)));
             thread_schedule_policy()
         });
         assert_eq!(
@@ -276,14 +278,14 @@ mod tests {
                     only.set(core);
                     sched_setaffinity(None, &only).unwrap();
                 }
-                Precedence::take(roomy(Rank::Pacer)).is_real_time()
+                Realtime::take(roomy(Priority::Pacer)).is_real_time()
             });
             thread.join().unwrap()
         };
         let allowed = sched_getaffinity(None).unwrap();
         let first = (0..CpuSet::MAX_CPU).find(|core| allowed.is_set(*core));
         assert_eq!(granted(first), granted(None));
-        let refused = thread::spawn(|| Precedence::take(Terms::of_pacer(1)).is_real_time());
+        let refused = thread::spawn(|| Realtime::take(CpuBudget::pacer(1)).is_real_time());
         assert!(!refused.join().unwrap(), "the only core is left to others");
     }
 
@@ -294,7 +296,7 @@ mod tests {
             .args([
                 "--ignored",
                 "--exact",
-                "precedence::tests::child_that_never_waits",
+                "realtime::tests::child_that_never_waits",
             ])
             .output()
             .unwrap();
@@ -319,24 +321,24 @@ mod tests {
         )
         .unwrap();
         for _ in 0..8 {
-            let precedence = Precedence::take(roomy(Rank::Reader));
+            let realtime = Realtime::take(roomy(Priority::Reader));
             let until_ns = now_ns() + 50_000_000;
             while now_ns() < until_ns {}
-            drop(precedence);
+            drop(realtime);
         }
     }
 
     #[test]
     fn a_thread_that_sleeps_keeps_it() {
-        for rank in [Rank::Reader, Rank::Pacer] {
+        for priority in [Priority::Reader, Priority::Pacer] {
             let slept = thread::spawn(move || {
-                let mut precedence = Precedence::take(roomy(rank));
-                let had_it = precedence.is_real_time();
+                let mut realtime = Realtime::take(roomy(priority));
+                let had_it = realtime.is_real_time();
                 for _ in 0..2 {
                     thread::sleep(Duration::from_secs(1));
-                    precedence.review(now_ns());
+                    realtime.review(now_ns());
                 }
-                precedence.is_real_time() == had_it
+                realtime.is_real_time() == had_it
             });
             assert!(slept.join().unwrap());
         }

@@ -17,7 +17,7 @@ const LOOK_SOON_NS: u64 = 100_000_000;
 
 /// Who comes first, as a priority of sched(7): the higher.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Rank {
+pub enum Priority {
     /// A worker: its packets have come, and wait.
     Reader = 1,
     /// A pacing thread: what it sends late is late for good.
@@ -26,21 +26,21 @@ pub enum Rank {
 
 /// When a thread may be a real-time one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Terms {
-    pub(super) rank: Rank,
+pub struct CpuBudget {
+    pub(super) priority: Priority,
     /// Real-time threads of its process at a time.
     pub(super) threads_max: usize,
     /// Of a core, in hundredths: whoever uses more is none.
     cpu_percent_max: usize,
 }
 
-impl Terms {
+impl CpuBudget {
     /// Of a pacing thread of a process that has so many cores. A thread that is kept on one core
     /// sees no other.
-    pub fn of_pacer(cores: usize) -> Self {
+    pub fn pacer(cores: usize) -> Self {
         let threads_max = cores.saturating_sub(1);
         Self {
-            rank: Rank::Pacer,
+            priority: Priority::Pacer,
             threads_max,
             cpu_percent_max: CPU_PERCENT_MAX,
         }
@@ -50,11 +50,11 @@ impl Terms {
     /// workers than cores none is a real-time thread: equals wait for each other, and together they
     /// could keep a core for long. With one core none is either: whoever sends to it may be there
     /// as well.
-    pub fn of_reader(cores: usize, workers: usize) -> Self {
+    pub fn reader(cores: usize, workers: usize) -> Self {
         let threads_max = usize::from(cores > 1 && workers <= cores);
         let share = READERS_PERCENT_MAX.saturating_mul(cores) / workers.max(1);
         Self {
-            rank: Rank::Reader,
+            priority: Priority::Reader,
             threads_max,
             cpu_percent_max: share.min(CPU_PERCENT_MAX),
         }
@@ -73,7 +73,7 @@ impl Terms {
     /// How long after the last look the next is due, ns. A pacing thread has a schedule that it can
     /// keep or not: over a short time it may be busy all the same, and must not be late for that.
     pub(crate) fn look_every_ns(self, is_real_time: bool) -> u64 {
-        if self.rank == Rank::Reader && is_real_time {
+        if self.priority == Priority::Reader && is_real_time {
             LOOK_SOON_NS
         } else {
             LOOK_EVERY_NS
@@ -89,12 +89,12 @@ mod tests {
 
     #[test]
     fn a_pacing_thread_sleeps_a_tenth_of_the_time_and_leaves_a_core() {
-        let pacer = Terms::of_pacer(2);
+        let pacer = CpuBudget::pacer(2);
         assert!(pacer.may_stay(0, 0) && pacer.may_stay(90, 100) && !pacer.may_stay(91, 100));
         assert!(pacer.may_become(60, 100) && !pacer.may_become(61, 100));
         assert!(!pacer.may_stay(u64::MAX, u64::MAX) && pacer.may_become(0, u64::MAX));
         assert_eq!(
-            [0, 1, 2, 8].map(|cores| Terms::of_pacer(cores).threads_max),
+            [0, 1, 2, 8].map(|cores| CpuBudget::pacer(cores).threads_max),
             [0, 0, 1, 7]
         );
     }
@@ -110,7 +110,7 @@ mod tests {
             (2, 3, 0, 33),
             (1, 1, 0, 50),
         ] {
-            let reader = Terms::of_reader(cores, workers);
+            let reader = CpuBudget::reader(cores, workers);
             assert_eq!(
                 (reader.threads_max, reader.cpu_percent_max),
                 (threads_max, percent),
@@ -122,14 +122,14 @@ mod tests {
     proptest! {
         #[test]
         fn workers_together_take_half_of_the_cores_at_most(cores in 0..300_usize, workers in 0..300_usize) {
-            let reader = Terms::of_reader(cores, workers);
+            let reader = CpuBudget::reader(cores, workers);
             prop_assert!(reader.threads_max * workers * reader.cpu_percent_max <= 50 * cores);
         }
 
         #[test]
         fn whoever_becomes_one_may_stay_one(cores in 0..300_usize, workers in 0..300_usize, cpu_ns: u64, elapsed_ns: u64) {
-            for terms in [Terms::of_pacer(cores), Terms::of_reader(cores, workers)] {
-                prop_assert!(!terms.may_become(cpu_ns, elapsed_ns) || terms.may_stay(cpu_ns, elapsed_ns));
+            for budget in [CpuBudget::pacer(cores), CpuBudget::reader(cores, workers)] {
+                prop_assert!(!budget.may_become(cpu_ns, elapsed_ns) || budget.may_stay(cpu_ns, elapsed_ns));
             }
         }
     }
