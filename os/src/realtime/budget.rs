@@ -1,10 +1,9 @@
 //! When a thread of the data plane may be a real-time one: pure arithmetic.
 
-/// Of a thread that has used more of its time than this, in hundredths, nobody would say that it
-/// sleeps.
+/// CPU share in percent above which a thread counts as spinning.
 const CPU_PERCENT_MAX: usize = 90;
 
-/// What the workers of a server may take together, in hundredths of its cores.
+/// CPU that the workers of a server may take together, in percent of its cores.
 const READERS_PERCENT_MAX: usize = 50;
 
 /// Between two looks at how much CPU the thread has used, ns: the period over which the kernel,
@@ -15,7 +14,7 @@ const LOOK_EVERY_NS: u64 = 1_000_000_000;
 /// others from its core.
 const LOOK_SOON_NS: u64 = 100_000_000;
 
-/// Who comes first, as a priority of sched(7): the higher.
+/// The real-time priority of a thread, as sched(7) numbers them: the higher one runs first.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Priority {
     /// A worker: its packets have come, and wait.
@@ -30,7 +29,7 @@ pub struct CpuBudget {
     pub(super) priority: Priority,
     /// Real-time threads of its process at a time.
     pub(super) threads_max: usize,
-    /// Of a core, in hundredths: whoever uses more is none.
+    /// In percent of a core; a thread that uses more is no real-time thread.
     cpu_percent_max: usize,
 }
 

@@ -1,18 +1,18 @@
-//! How a thread of the data plane gets a core as soon as it wants one, and when it gives that right
-//! back.
+//! Real-time priority for threads of the data plane, and giving it back when a thread sleeps too
+//! little.
 //!
-//! A thread that shares its core with others wakes when the scheduler lets it: milliseconds late at
-//! the worst. As a real-time thread (SCHED_RR, the lowest priorities) it wakes at once; which of
-//! ours comes first where two want one core, on a host of an agent and a server, is their [`Priority`].
-//! Root has that right, and whoever has CAP_SYS_NICE or LimitRTPRIO=2; for others nice -10, the
-//! seed's value, has to do, or nothing.
+//! A thread that shares its core with others wakes when the scheduler lets it: at worst
+//! milliseconds late. A real-time thread (SCHED_RR, the two lowest priorities) wakes at once. Where
+//! an agent and a server share a host, [`Priority`] decides which of their threads comes first.
+//! Root has the right to real-time threads, and so has a process with CAP_SYS_NICE or
+//! LimitRTPRIO=2; others get nice -10, the seed's value, or nothing.
 //!
-//! Real-time threads that hardly sleep keep everybody else from their cores, and older kernels take
-//! the cores from them for 50 ms of every second (sched(7)). So there are [`CpuBudget`]: the pacing
-//! threads of a process, all runs together, leave a core to others, and each is a real-time thread
-//! only while it sleeps a tenth of the time; the workers of a server are such only while each takes
-//! no more than its share of half of the cores. Absent on purpose: what an agent and a server on
-//! one host take together. Nobody knows of all of them, and the kernel leaves the rest 5 %.
+//! Real-time threads that hardly sleep keep every other thread from their cores, and older kernels
+//! take the cores from them for 50 ms of every second (sched(7)). A [`CpuBudget`] prevents that:
+//! the pacing threads of a process, all runs together, leave one core to others, and each is a
+//! real-time thread only while it sleeps a tenth of the time; each worker of a server is one only
+//! while it takes no more than its share of half of the cores. Absent on purpose: what an agent and
+//! a server on one host take together. No process sees both; the kernel leaves the rest 5 %.
 
 mod budget;
 
@@ -33,7 +33,7 @@ use thread_priority::{
 
 pub use self::budget::{CpuBudget, Priority};
 
-/// Of a thread that is not a real-time one: the seed's value.
+/// The nice value of threads without real-time priority: the seed's.
 const NICE: i32 = -10;
 
 /// Long enough for a thread to leave its core: a sleep of some ns is over before that.
@@ -45,10 +45,10 @@ const NICE_0: u8 = 49;
 /// Real-time threads of this process.
 static REAL_TIME_THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// The calling thread's right to a core. Of one thread: made and used by it.
+/// The calling thread's real-time priority. Belongs to the thread that made it.
 #[derive(Debug)]
 pub struct Realtime {
-    /// `None`: none is wanted.
+    /// `None`: no priority is wanted.
     budget: Option<CpuBudget>,
     is_real_time: bool,
     looked_ns: u64,
@@ -56,7 +56,7 @@ pub struct Realtime {
 }
 
 impl Realtime {
-    /// Takes what the budget allow and the system grants.
+    /// Takes the priority that the budget allows and the system grants.
     pub fn take(budget: CpuBudget) -> Self {
         raise_nice();
         let (looked_ns, cpu_ns) = (
@@ -73,7 +73,7 @@ impl Realtime {
         realtime
     }
 
-    /// Of a thread that wants none.
+    /// For a thread that wants no priority.
     pub fn none() -> Self {
         Self {
             budget: None,
@@ -143,7 +143,7 @@ pub fn raise_nice() {
     let _ = setpriority_process(None, NICE);
 }
 
-/// Whether there may be one more; it is counted then.
+/// Counts one real-time thread more, if there may be one.
 fn reserve(threads_max: usize) -> bool {
     REAL_TIME_THREADS
         .fetch_update(Relaxed, Relaxed, |threads| {
@@ -152,7 +152,7 @@ fn reserve(threads_max: usize) -> bool {
         .is_ok()
 }
 
-/// One less is counted. Always false: no real-time thread.
+/// Counts one real-time thread less. Always false: the caller is none now.
 fn give_back() -> bool {
     REAL_TIME_THREADS.fetch_sub(1, Relaxed);
     false
