@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`v1`] | the gRPC API, generated from `proto/metronome/v1/*.proto` |
 //! | [`packet`] | the 32-byte frame of the data plane |
-//! | [`seal`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
+//! | [`handshake`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
 //! | [`plan`] | what may be asked of a run, with every limit |
 //! | [`rate`] | how fast a client sends, and how users write that |
 //! | [`schedule`] | when each packet is due |
@@ -18,13 +18,13 @@
 //! [`tls`], which reads files, and [`realtime`], which asks the scheduler, is pure: no clock, no
 //! I/O, no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name says otherwise.
 
+pub mod handshake;
 pub mod histogram;
 pub mod packet;
 pub mod plan;
 pub mod rate;
 pub mod run_id;
 pub mod schedule;
-pub mod seal;
 
 /// The gRPC API. Its manual is the comments in `proto/metronome/v1/*.proto`.
 pub mod v1 {

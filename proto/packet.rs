@@ -12,7 +12,7 @@
 //! | 28 | 4 | checksum | CRC32C of bytes 0..28 |
 //!
 //! Little-endian. Every frame has this size, whatever its kind, so framing is arithmetic. The
-//! kinds that carry a tag instead of the last 16 bytes are in [`crate::seal`].
+//! kinds that carry a tag instead of the last 16 bytes are in [`crate::handshake`].
 
 /// Bytes of every frame on the wire.
 pub const FRAME_BYTES: usize = 32;
@@ -37,13 +37,13 @@ const CHECKSUM_AT: usize = 28;
 pub enum Kind {
     /// A measured packet.
     Packet = 0,
-    /// First frame of a connection: who it is, sealed.
+    /// First frame of a connection: who it is, with a tag.
     Hello = 1,
     /// The server's proof that it knows the run.
     HelloAck = 2,
-    /// How many packets were sent, sealed.
+    /// How many packets were sent, with a tag.
     End = 3,
-    /// How many packets were received, sealed.
+    /// How many packets were received, with a tag.
     EndAck = 4,
     /// Why the server ends this connection.
     Refusal = 5,

@@ -12,9 +12,9 @@ use std::{
 
 use common::{Server, assert_exact, read_to_end, wait_until};
 use metronome_proto::{
+    handshake::{Hello, Key, Refusal},
     packet::{FLAG_ECHO, Packet},
     run_id::RunId,
-    seal::{Hello, Key, Refusal},
 };
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
@@ -36,7 +36,7 @@ fn forged() -> [u8; 32] {
         client: 0,
         attempt: 1,
     };
-    hello.seal(&Key::from_bytes([1; 32]))
+    hello.encode(&Key::from_bytes([1; 32]))
 }
 
 fn run_works(server: &Server) {
@@ -177,7 +177,7 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
     let mut client = connect(&server);
     client.set_read_timeout(Some(common::PATIENCE)).unwrap();
     let mut frame = [0; 32];
-    client.write_all(&hello.seal(&key)).unwrap();
+    client.write_all(&hello.encode(&key)).unwrap();
     client.read_exact(&mut frame).unwrap();
     assert!(hello.is_acked_by(&frame, &key));
     for sequence in 0..100 {
@@ -214,10 +214,10 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
 
     // The same hello on another connection, while its client is there, is a replay.
     let mut first = connect(&server);
-    first.write_all(&hello.seal(&key)).unwrap();
+    first.write_all(&hello.encode(&key)).unwrap();
     first.read_exact(&mut frame).unwrap();
     let mut replay = connect(&server);
-    replay.write_all(&hello.seal(&key)).unwrap();
+    replay.write_all(&hello.encode(&key)).unwrap();
     refused(replay, Refusal::Hello);
 }
 

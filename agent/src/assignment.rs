@@ -5,11 +5,11 @@
 use std::{ops::Range, time::Duration};
 
 use metronome_proto::{
+    handshake::{KEY_BYTES, Key},
     plan::{BATCH_MAX, CLIENTS_MAX, DURATION_MAX, RATE_HZ_MAX, THREADS_MAX, TOTAL_RATE_HZ_MAX},
     rate::Rate,
     run_id::RunId,
     schedule::Schedule,
-    seal::{KEY_BYTES, Key},
     v1,
 };
 

@@ -13,10 +13,10 @@ use std::io;
 
 use metronome_os::clock::SECOND_NS;
 use metronome_proto::{
+    handshake::{Hello, Key, Refusal},
     packet::{FRAME_BYTES, Frame, Packet, checksum, digest_with},
     plan::BATCH_MAX,
     schedule::Schedule,
-    seal::{Hello, Key, Refusal},
     v1,
 };
 

@@ -16,8 +16,8 @@ use std::{
 
 use metronome_os::clock::{self, SECOND_NS};
 use metronome_proto::{
+    handshake::{Hello, Refusal},
     packet::{FRAME_BYTES, Frame, Kind, kind},
-    seal::{Hello, Refusal},
     v1,
 };
 use metronome_telemetry::{KeyValue, retroactive_span};
@@ -245,7 +245,7 @@ impl Attempt<'_> {
         let network = |error| TryError::Network { address, error };
         // A new connection has room for 32 bytes; one that has not will not answer either.
         connection
-            .send(&seal.hello.seal(&seal.key))
+            .send(&seal.hello.encode(&seal.key))
             .map_err(network)?;
         let mut answer: Frame = [0; FRAME_BYTES];
         let mut filled = 0;

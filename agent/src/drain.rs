@@ -7,8 +7,8 @@ use std::io;
 
 use metronome_os::clock::{self, SECOND_NS};
 use metronome_proto::{
+    handshake::Refusal,
     packet::{FRAME_BYTES, Frame},
-    seal::Refusal,
 };
 use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
 

@@ -3,7 +3,7 @@
 
 mod peer;
 
-use metronome_proto::seal::Refusal;
+use metronome_proto::handshake::Refusal;
 use peer::{Heard, Manner, Peer, agent, key_file, stderr, summary};
 use serde_json::Value;
 

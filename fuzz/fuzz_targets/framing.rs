@@ -13,7 +13,7 @@ use libfuzzer_sys::{
 };
 use metronome_proto::{
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, checksum, digest_with},
-    seal::{Key, Refusal},
+    handshake::{Key, Refusal},
 };
 use metronome_server::fuzzing::{Connection, Counted, HELLO, KEY};
 
@@ -111,8 +111,8 @@ fn receive(connection: &mut Connection, stream: &[u8], cuts: &[Cut]) -> Counted 
 fn stream_of(input: &Input) -> Vec<u8> {
     let key = Key::from_bytes(KEY);
     let mut stream = match input.opening {
-        Opening::Hello => HELLO.seal(&key).to_vec(),
-        Opening::Forged(tag) => [&HELLO.seal(&key)[..16], &tag[..]].concat(),
+        Opening::Hello => HELLO.encode(&key).to_vec(),
+        Opening::Forged(tag) => [&HELLO.encode(&key)[..16], &tag[..]].concat(),
         Opening::Bytes(bytes) => bytes.to_vec(),
     };
     let mut next = 0;
@@ -192,7 +192,7 @@ fn compare(stream: &[u8], counted: &Counted) {
         (stream.len() as u64, rest.len())
     );
     let first = frames.first().copied().unwrap_or_default();
-    if first == HELLO.seal(&Key::from_bytes(KEY)) {
+    if first == HELLO.encode(&Key::from_bytes(KEY)) {
         compare_client(&frames[1..], counted);
     } else if first[..2] == MAGIC {
         assert!(counted.is_refused && counted.packets == 0 && counted.corrupt == 0);

@@ -1,4 +1,4 @@
-//! Any frame, as the first of a connection and as every other kind: it is what its key has sealed,
+//! Any frame, as the first of a connection and as every other kind: it is what its key has tagged,
 //! to the last bit, or nothing.
 #![no_main]
 
@@ -11,7 +11,7 @@ use libfuzzer_sys::{
 use metronome_proto::{
     packet::{Frame, Packet},
     run_id::RunId,
-    seal::{Hello, Key, Refusal},
+    handshake::{Hello, Key, Refusal},
 };
 use metronome_server::fuzzing::{Connection, HELLO, KEY};
 
@@ -43,7 +43,7 @@ fuzz_target!(|input: Input| {
         });
     let key = Key::from_bytes(if input.has_key { KEY } else { input.other_key });
     let whole = match input.kind % 5 {
-        0 => hello.seal(&key),
+        0 => hello.encode(&key),
         1 => hello.ack(&key),
         2 => hello.end(input.count, &key),
         3 => hello.end_ack(input.count, &key),
@@ -53,7 +53,7 @@ fuzz_target!(|input: Input| {
     let frame: Frame = std::array::from_fn(|at| whole[at] ^ noise[at]);
 
     if let Some(opened) = Hello::open(&frame, &key) {
-        assert_eq!(opened.seal(&key), frame);
+        assert_eq!(opened.encode(&key), frame);
     }
     assert_eq!(hello.is_acked_by(&frame, &key), hello.ack(&key) == frame);
     if let Some(count) = hello.open_end(&frame, &key) {

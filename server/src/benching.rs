@@ -4,9 +4,9 @@
 use std::io;
 
 use metronome_proto::{
+    handshake::{Hello, Key},
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
-    seal::{Hello, Key},
 };
 
 use crate::ledger::{
@@ -52,7 +52,7 @@ impl Batch {
             client: CLIENT,
             attempt: 1,
         }
-        .seal(&Key::from_bytes(key));
+        .encode(&Key::from_bytes(key));
         let mut batch = Self {
             ledger,
             gates,

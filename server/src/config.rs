@@ -19,9 +19,9 @@ use clap::{
 use metronome_os::random;
 use metronome_proto::{
     DATA_PORT_DEFAULT, GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT,
+    handshake::{KEY_BYTES, Key},
     plan::CLIENTS_MAX,
     run_id::RunId,
-    seal::{KEY_BYTES, Key},
 };
 use metronome_telemetry::{LogFlags, Logs};
 use metronome_tls::{ServeFlags, ServerTlsConfig};

@@ -12,11 +12,11 @@ use std::{
 
 use metronome_os::channel::Channel;
 use metronome_proto::{
+    handshake::{Hello, Key},
     packet::{FRAME_BYTES, Frame},
     plan::Plan,
     rate::Rate,
     run_id::RunId,
-    seal::{Hello, Key},
     v1,
 };
 use zerocopy::FromBytes as _;

@@ -11,10 +11,10 @@ use std::{
 use clap::ValueEnum;
 use metronome_proto::{
     DATA_PORT_DEFAULT,
+    handshake::{KEY_BYTES, Key},
     plan::{CLIENTS_MAX, Plan, PlanError, THREADS_MAX},
     rate::{AskedRate, Rate},
     run_id::RunId,
-    seal::{KEY_BYTES, Key},
     v1,
 };
 

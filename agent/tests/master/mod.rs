@@ -8,8 +8,8 @@ use std::{
 };
 
 use metronome_proto::{
+    handshake::Key,
     run_id::RunId,
-    seal::Key,
     v1::{
         self,
         agent_message::Message as Report,

@@ -13,9 +13,9 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 
 use metronome_proto::{
+    handshake::{Hello, Key, Refusal},
     packet::{FRAME_BYTES, Frame, Kind, Packet, checksum, digest_with, kind},
     run_id::RunId,
-    seal::{Hello, Key, Refusal},
 };
 
 /// What `--key-file` holds in these tests.
@@ -101,7 +101,7 @@ fn serve(mut stream: TcpStream, manner: Manner, key: &Key) -> Heard {
     let mut heard = Heard::default();
     let mut hello_frame: Frame = [0; FRAME_BYTES];
     stream.read_exact(&mut hello_frame).expect("a hello");
-    let hello = Hello::open(&hello_frame, key).expect("a hello that the key has sealed");
+    let hello = Hello::open(&hello_frame, key).expect("a hello with the key's tag");
     heard.hello = Some(hello);
     let answer = match manner {
         Manner::ClosesUnanswered => return heard,

@@ -7,10 +7,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use metronome_os::clock;
 use metronome_proto::{
+    handshake::Key,
     plan::Plan,
     rate::Rate,
     run_id::RunId,
-    seal::Key,
     v1::{self, RunState, server_message::Message},
 };
 use metronome_telemetry as telemetry;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use metronome_os::random;
-use metronome_proto::{plan::Plan, run_id::RunId, seal::Key, v1};
+use metronome_proto::{handshake::Key, plan::Plan, run_id::RunId, v1};
 use tokio::sync::{mpsc, watch};
 use tonic::{Code, Status};
 use tracing::{Instrument as _, Span};

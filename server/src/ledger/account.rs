@@ -4,9 +4,9 @@
 //! process may have written anything: what is unknown reads as an ended connection.
 
 use metronome_proto::{
+    handshake::Hello,
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
-    seal::Hello,
 };
 
 /// 64-bit words of an account in the ledger.
@@ -57,7 +57,7 @@ pub(crate) enum End {
 pub(crate) struct Account {
     pub(crate) stage: Stage,
     pub(crate) end: End,
-    /// Code of the refusal, when there is one: `metronome_proto::seal::Refusal`.
+    /// Code of the refusal, when there is one: `metronome_proto::handshake::Refusal`.
     pub(crate) refusal: u8,
     /// Bytes of a split frame, 0 to 31, in `rest`.
     pub(crate) rest_bytes: u8,

@@ -8,9 +8,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use metronome_proto::{
+    handshake::{Hello, Key, Refusal},
     packet::Frame,
     run_id::RunId,
-    seal::{Hello, Key, Refusal},
 };
 
 use super::{Ledger, RUNS_MAX, account::Account};
@@ -69,7 +69,7 @@ impl Gates {
             .find(|known| known.run == run && known.agent == agent)
     }
 
-    /// The key that sealed the hello of a connection.
+    /// The key that made the tag of the hello of a connection.
     pub(crate) fn key_of(&self, account: &Account) -> Option<&Key> {
         self.find(RunId::from_bits(account.run), account.agent)
             .map(|agent| &agent.key)
@@ -194,7 +194,7 @@ mod tests {
             client,
             attempt,
         }
-        .seal(&Key::from_bytes([agent as u8; 32]))
+        .encode(&Key::from_bytes([agent as u8; 32]))
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! message is checked when it is read: the worker may be broken, the master may be new.
 
 use metronome_proto::{
+    handshake::{KEY_BYTES, Key},
     run_id::RunId,
-    seal::{KEY_BYTES, Key},
 };
 
 use super::gate::AgentKey;

@@ -4,9 +4,9 @@
 //! who may come in, so a process that takes over comes to the same account as the one that died.
 
 use metronome_proto::{
+    handshake::Refusal,
     histogram::bucket,
     packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet},
-    seal::Refusal,
 };
 
 use super::{
@@ -346,8 +346,8 @@ mod tests {
     };
 
     use metronome_proto::{
+        handshake::{Hello, Key},
         run_id::RunId,
-        seal::{Hello, Key},
     };
     use proptest::prelude::*;
 
@@ -554,7 +554,7 @@ mod tests {
     }
 
     fn conversation(packets: u64) -> Vec<u8> {
-        let mut bytes = hello().seal(&key()).to_vec();
+        let mut bytes = hello().encode(&key()).to_vec();
         bytes.extend((0..packets).flat_map(packet));
         bytes.extend(hello().end(packets, &key()));
         bytes
@@ -600,7 +600,7 @@ mod tests {
         fn sequences_in_any_order_add_up(order in Just((0..12_u64).collect::<Vec<_>>()).prop_shuffle(), lost in 0..12_usize, twice in 0..12_usize) {
             let world = World::new();
             let mut account = Account::default();
-            world.batch(&mut account, &hello().seal(&key()), 1, &Ink);
+            world.batch(&mut account, &hello().encode(&key()), 1, &Ink);
             let sent: Vec<u64> = order.iter().copied().filter(|sequence| *sequence != lost as u64).collect();
             let bytes: Vec<u8> = sent.iter().flat_map(|sequence| packet(*sequence)).collect();
             world.batch(&mut account, &bytes, 2, &Ink);
@@ -820,7 +820,7 @@ mod tests {
     fn what_is_refused_gets_one_refusal_and_its_bytes_are_dropped() {
         let world = World::new();
         let mut account = Account::default();
-        let forged = hello().seal(&Key::from_bytes([1; 32]));
+        let forged = hello().encode(&Key::from_bytes([1; 32]));
         world.batch(
             &mut account,
             &[&forged[..], &packet(0), &packet(1)].concat(),
@@ -838,7 +838,7 @@ mod tests {
     fn a_packet_of_another_client_and_an_end_with_a_wrong_tag_are_corrupt() {
         let world = World::new();
         let mut account = Account::default();
-        world.batch(&mut account, &hello().seal(&key()), 1, &Ink);
+        world.batch(&mut account, &hello().encode(&key()), 1, &Ink);
         let foreign = Packet {
             flags: 0,
             client: 4,
@@ -871,7 +871,7 @@ mod tests {
     fn a_full_buffer_of_packets_is_one_batch() {
         let world = World::new();
         let mut account = Account::default();
-        world.batch(&mut account, &hello().seal(&key()), 1, &Ink);
+        world.batch(&mut account, &hello().encode(&key()), 1, &Ink);
         let packets = (BUFFER_BYTES / FRAME_BYTES) as u64;
         let bytes: Vec<u8> = (0..packets).flat_map(packet).collect();
         world.batch(&mut account, &bytes, 2, &Ink);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use metronome_os::{clock::now_ns, socket::bytes_put};
-use metronome_proto::seal::Refusal;
+use metronome_proto::handshake::Refusal;
 use rustix::{
     io::Errno,
     net::{SendFlags, SocketFlags, acceptfrom_with, send},

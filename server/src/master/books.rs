@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
 };
 
-use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Refusal};
+use metronome_proto::{handshake::Refusal, histogram::Histogram, run_id::RunId};
 use serde::{Deserialize, Serialize};
 
 use super::request::{

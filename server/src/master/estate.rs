@@ -78,7 +78,7 @@ impl Estate<Books> {
 mod tests {
     use std::os::fd::AsFd as _;
 
-    use metronome_proto::{run_id::RunId, seal::Key};
+    use metronome_proto::{handshake::Key, run_id::RunId};
     use proptest::prelude::*;
 
     use super::*;

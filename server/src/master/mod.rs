@@ -47,7 +47,7 @@ use anyhow::Context as _;
 pub(crate) use listening::DESCRIPTORS_PER_WORKER;
 use metronome_os::realtime;
 use metronome_os::{channel::Channel, clock::now_ns, process::Executable, wake::Waker};
-use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
+use metronome_proto::{handshake::Key, histogram::Histogram, run_id::RunId};
 pub(crate) use request::{Handle, Request};
 use rustix::event::{
     PollFd, PollFlags, Timespec,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use metronome_os::{conduit::Conduit, wake::Waker};
-use metronome_proto::{histogram::Histogram, run_id::RunId, seal::Key};
+use metronome_proto::{handshake::Key, histogram::Histogram, run_id::RunId};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::SlowPacket;

@@ -8,10 +8,10 @@ use std::{
 };
 
 use metronome_proto::{
+    handshake::{Hello, Key},
     packet::{self, FRAME_BYTES, Packet},
     run_id::RunId,
     schedule::Schedule,
-    seal::{Hello, Key},
     v1::{self, agent_message, agent_service_client::AgentServiceClient, server_message},
 };
 use tokio::sync::mpsc;
@@ -226,7 +226,7 @@ impl Client {
         };
         let mut socket = TcpStream::connect(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.write_all(&hello.seal(&key)).unwrap();
+        socket.write_all(&hello.encode(&key)).unwrap();
         let mut ack = [0; FRAME_BYTES];
         socket.read_exact(&mut ack).unwrap();
         assert!(hello.is_acked_by(&ack, &key));

@@ -31,7 +31,7 @@ use crate::{
 /// Bytes of a [`Key`].
 pub const KEY_BYTES: usize = 32;
 
-const SEALED_BYTES: usize = 16;
+const AUTHENTICATED_BYTES: usize = 16;
 
 /// Attempts to connect that one client may make in a run: the attempt is one byte and must rise.
 pub const ATTEMPTS_MAX: u8 = u8::MAX;
@@ -78,7 +78,7 @@ impl fmt::Debug for Key {
 pub struct Hello {
     /// The run it belongs to.
     pub run: RunId,
-    /// Index of the agent within the run: whose key sealed this.
+    /// Index of the agent within the run: whose key made the tag.
     pub agent: u16,
     /// Index of the client within the run.
     pub client: u16,
@@ -100,23 +100,23 @@ impl Hello {
         })
     }
 
-    /// Reads a hello that `key` has sealed. `None` for everything else.
+    /// Reads a hello whose tag `key` verifies. `None` for everything else.
     #[must_use]
     pub fn open(frame: &Frame, key: &Key) -> Option<Self> {
         let hello = Self::claimed(frame)?;
-        same(&hello.seal(key), frame).then_some(hello)
+        same(&hello.encode(key), frame).then_some(hello)
     }
 
     /// The frame that opens a connection.
     #[must_use]
-    pub fn seal(&self, key: &Key) -> Frame {
-        sealed(self.fields(Kind::Hello), Kind::Hello, self, key)
+    pub fn encode(&self, key: &Key) -> Frame {
+        tagged(self.fields(Kind::Hello), Kind::Hello, self, key)
     }
 
     /// The server's answer: proof that it knows the run.
     #[must_use]
     pub fn ack(&self, key: &Key) -> Frame {
-        sealed(self.fields(Kind::HelloAck), Kind::HelloAck, self, key)
+        tagged(self.fields(Kind::HelloAck), Kind::HelloAck, self, key)
     }
 
     /// Whether `frame` is the server's answer to this hello.
@@ -128,7 +128,7 @@ impl Hello {
     /// The client's last frame: it has sent this many packets.
     #[must_use]
     pub fn end(&self, sent: u64, key: &Key) -> Frame {
-        sealed(count_frame(Kind::End, sent), Kind::End, self, key)
+        tagged(count_frame(Kind::End, sent), Kind::End, self, key)
     }
 
     /// The packets sent, from an end of this connection. `None` for everything else.
@@ -141,7 +141,7 @@ impl Hello {
     /// The server's last frame: it has received this many packets.
     #[must_use]
     pub fn end_ack(&self, received: u64, key: &Key) -> Frame {
-        sealed(count_frame(Kind::EndAck, received), Kind::EndAck, self, key)
+        tagged(count_frame(Kind::EndAck, received), Kind::EndAck, self, key)
     }
 
     /// The packets received, from an end-ack of this connection. `None` for everything else.
@@ -222,7 +222,7 @@ fn count_frame(kind: Kind, count: u64) -> Frame {
     frame
 }
 
-fn sealed(mut frame: Frame, kind: Kind, hello: &Hello, key: &Key) -> Frame {
+fn tagged(mut frame: Frame, kind: Kind, hello: &Hello, key: &Key) -> Frame {
     let label: &[u8] = match kind {
         Kind::Hello => b"metronome hello v1",
         Kind::HelloAck => b"metronome hello-ack v1",
@@ -230,9 +230,13 @@ fn sealed(mut frame: Frame, kind: Kind, hello: &Hello, key: &Key) -> Frame {
         _ => b"metronome end-ack v1",
     };
     let hello_fields = hello.fields(Kind::Hello);
-    let parts = [label, &hello_fields[..SEALED_BYTES], &frame[..SEALED_BYTES]];
+    let parts = [
+        label,
+        &hello_fields[..AUTHENTICATED_BYTES],
+        &frame[..AUTHENTICATED_BYTES],
+    ];
     let tag = mac(key.as_bytes(), &parts);
-    frame[SEALED_BYTES..].copy_from_slice(&tag[..packet::FRAME_BYTES - SEALED_BYTES]);
+    frame[AUTHENTICATED_BYTES..].copy_from_slice(&tag[..packet::FRAME_BYTES - AUTHENTICATED_BYTES]);
     frame
 }
 
@@ -267,11 +271,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_sealed_frame_opens_with_its_key_and_no_other(hello in hellos(), a: [u8; 32], b: [u8; 32], count: u64) {
+        fn a_tagged_frame_opens_with_its_key_and_no_other(hello in hellos(), a: [u8; 32], b: [u8; 32], count: u64) {
             let (key, other) = (Key::from_bytes(a), Key::from_bytes(b));
             prop_assume!(a != b);
-            prop_assert_eq!(Hello::open(&hello.seal(&key), &key), Some(hello));
-            prop_assert_eq!(Hello::open(&hello.seal(&key), &other), None);
+            prop_assert_eq!(Hello::open(&hello.encode(&key), &key), Some(hello));
+            prop_assert_eq!(Hello::open(&hello.encode(&key), &other), None);
             prop_assert!(hello.is_acked_by(&hello.ack(&key), &key));
             prop_assert!(!hello.is_acked_by(&hello.ack(&other), &key));
             prop_assert_eq!(hello.open_end(&hello.end(count, &key), &key), Some(count));
@@ -280,10 +284,10 @@ mod tests {
         }
 
         #[test]
-        fn one_flipped_bit_breaks_the_seal(hello in hellos(), secret: [u8; 32], bit in 0..256_usize) {
+        fn one_flipped_bit_breaks_the_tag(hello in hellos(), secret: [u8; 32], bit in 0..256_usize) {
             let key = Key::from_bytes(secret);
             for (frame, opens) in [
-                (hello.seal(&key), (|h, f, k| Hello::open(f, k) == Some(*h)) as fn(&Hello, &Frame, &Key) -> bool),
+                (hello.encode(&key), (|h, f, k| Hello::open(f, k) == Some(*h)) as fn(&Hello, &Frame, &Key) -> bool),
                 (hello.ack(&key), |h, f, k| h.is_acked_by(f, k)),
                 (hello.end(9, &key), |h, f, k| h.open_end(f, k).is_some()),
                 (hello.end_ack(9, &key), |h, f, k| h.open_end_ack(f, k).is_some()),
@@ -296,10 +300,10 @@ mod tests {
         }
 
         #[test]
-        fn no_sealed_frame_passes_as_another_kind_or_on_another_connection(hello in hellos(), secret: [u8; 32]) {
+        fn no_tagged_frame_passes_as_another_kind_or_on_another_connection(hello in hellos(), secret: [u8; 32]) {
             let key = Key::from_bytes(secret);
             let other = Hello { client: hello.client.wrapping_add(1), ..hello };
-            prop_assert!(!hello.is_acked_by(&hello.seal(&key), &key));
+            prop_assert!(!hello.is_acked_by(&hello.encode(&key), &key));
             prop_assert_eq!(Hello::open(&hello.ack(&key), &key), None);
             prop_assert_eq!(hello.open_end(&hello.end_ack(5, &key), &key), None);
             prop_assert_eq!(hello.open_end(&other.end(5, &key), &key), None);
