@@ -78,14 +78,14 @@ impl Plan {
     /// The schedule of a client whose first packet is due at `start_ns`. `None` for a flood.
     #[must_use]
     pub fn schedule(&self, start_ns: u64) -> Option<Schedule> {
-        let Rate::Mhz(rate_mhz) = self.rate else {
+        let Rate::Millihertz(rate_millihertz) = self.rate else {
             return None;
         };
-        let packets = u128::from(rate_mhz) * self.duration.as_nanos() / 1_000_000_000_000;
+        let packets = u128::from(rate_millihertz) * self.duration.as_nanos() / 1_000_000_000_000;
         let packets = u64::try_from(packets).unwrap_or(u64::MAX).max(1);
         Some(Schedule {
             start_ns,
-            rate_mhz,
+            rate_millihertz,
             batch: self.batch,
             packets,
         })
@@ -193,7 +193,7 @@ fn rate(asked: &v1::Plan) -> Result<Rate, PlanError> {
             problem,
         });
     }
-    Ok(Rate::Mhz((hz * 1e3).round() as u64))
+    Ok(Rate::Millihertz((hz * 1e3).round() as u64))
 }
 
 fn duration(asked: Option<&prost_types::Duration>) -> Result<Duration, PlanError> {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rate {
     /// So many packets per 1000 s, 1 to 10^9: exact where a float of Hz would drift.
-    Mhz(u64),
+    Millihertz(u64),
     /// A flood: a packet is due at the moment at which it is written, and the next write follows at
     /// once.
     Max,
@@ -17,7 +17,7 @@ impl Rate {
     #[must_use]
     pub fn hz(self) -> f64 {
         match self {
-            Self::Mhz(mhz) => mhz as f64 / 1e3,
+            Self::Millihertz(millihertz) => millihertz as f64 / 1e3,
             Self::Max => 0.0,
         }
     }

@@ -11,7 +11,7 @@ pub struct Schedule {
     /// When packet 0 is due, ns of CLOCK_MONOTONIC; the client's phase is in it.
     pub start_ns: u64,
     /// Packets per 1000 s, 1 to 10^9: exact where a float of Hz would drift.
-    pub rate_mhz: u64,
+    pub rate_millihertz: u64,
     /// Packets per write, 1 to 1024.
     pub batch: u32,
     /// How many packets in all.
@@ -35,7 +35,7 @@ impl Schedule {
         };
         // The packets n with floor(n * 10^12 / rate) <= elapsed are those below this quotient.
         let batch = u128::from(self.batch);
-        let scaled = (u128::from(elapsed) + 1) * u128::from(self.rate_mhz);
+        let scaled = (u128::from(elapsed) + 1) * u128::from(self.rate_millihertz);
         let batches = scaled.div_ceil(NANOS_PER_1000_SECONDS * batch);
         u64::try_from(batches * batch)
             .unwrap_or(u64::MAX)
@@ -65,7 +65,7 @@ impl Schedule {
     #[inline]
     fn offset_of(&self, n: u64) -> u64 {
         // u128: at 10 kHz `n * 10^12` overflows a u64 after half an hour.
-        let offset = u128::from(n) * NANOS_PER_1000_SECONDS / u128::from(self.rate_mhz);
+        let offset = u128::from(n) * NANOS_PER_1000_SECONDS / u128::from(self.rate_millihertz);
         u64::try_from(offset).unwrap_or(u64::MAX)
     }
 }
@@ -83,9 +83,9 @@ mod tests {
             1..=1024_u32,
             1..1_u64 << 40,
         )
-            .prop_map(|(start_ns, rate_mhz, batch, packets)| Schedule {
+            .prop_map(|(start_ns, rate_millihertz, batch, packets)| Schedule {
                 start_ns,
-                rate_mhz,
+                rate_millihertz,
                 batch,
                 packets,
             })
@@ -115,7 +115,7 @@ mod tests {
     fn ten_kilohertz_is_a_packet_every_100_microseconds_for_ever() {
         let schedule = Schedule {
             start_ns: 1_000,
-            rate_mhz: 10_000_000,
+            rate_millihertz: 10_000_000,
             batch: 1,
             packets: u64::MAX,
         };
@@ -132,7 +132,7 @@ mod tests {
     fn a_batch_goes_every_batch_periods_and_the_last_one_may_be_short() {
         let schedule = Schedule {
             start_ns: 0,
-            rate_mhz: 10_000_000,
+            rate_millihertz: 10_000_000,
             batch: 50,
             packets: 120,
         };

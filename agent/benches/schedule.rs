@@ -13,10 +13,10 @@ use metronome_proto::schedule::Schedule;
 fn volleys(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("next due");
     // As bench/compare has them: 100,000 packets a second, or as many as 1 client may have.
-    for (clients, rate_mhz) in [(1, 10_000_000), (10, 10_000_000), (1_000, 100_000)] {
+    for (clients, rate_millihertz) in [(1, 10_000_000), (10, 10_000_000), (1_000, 100_000)] {
         let schedule = Schedule {
             start_ns: 1_000,
-            rate_mhz,
+            rate_millihertz,
             batch: 1,
             packets: u64::MAX,
         };

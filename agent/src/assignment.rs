@@ -54,7 +54,7 @@ pub(crate) enum Load {
     /// By a schedule.
     Paced {
         /// Packets per 1000 s.
-        rate_mhz: u64,
+        rate_millihertz: u64,
         /// At least 1.
         packets_per_client: u64,
     },
@@ -150,7 +150,9 @@ impl Assignment {
     /// How fast each client sends.
     pub(crate) fn rate(&self) -> Rate {
         match self.load {
-            Load::Paced { rate_mhz, .. } => Rate::Mhz(rate_mhz),
+            Load::Paced {
+                rate_millihertz, ..
+            } => Rate::Millihertz(rate_millihertz),
             Load::Flood => Rate::Max,
         }
     }
@@ -159,11 +161,11 @@ impl Assignment {
     pub(crate) fn schedule(&self, start_ns: u64) -> Option<Schedule> {
         match self.load {
             Load::Paced {
-                rate_mhz,
+                rate_millihertz,
                 packets_per_client,
             } => Some(Schedule {
                 start_ns,
-                rate_mhz,
+                rate_millihertz,
                 batch: self.batch,
                 packets: packets_per_client,
             }),
@@ -203,21 +205,21 @@ impl Assignment {
     /// No server can make an agent send more, or for longer, than a plan may ask.
     fn check_volume(&self) -> Result<(), BadPrepare> {
         let Load::Paced {
-            rate_mhz,
+            rate_millihertz,
             packets_per_client,
         } = self.load
         else {
             return Ok(());
         };
-        let packets_max = u128::from(rate_mhz) * u128::from(DURATION_MAX.as_secs()) / 1000;
+        let packets_max = u128::from(rate_millihertz) * u128::from(DURATION_MAX.as_secs()) / 1000;
         let packets_max = u64::try_from(packets_max).unwrap_or(u64::MAX).max(1);
         range("packets_per_client", packets_per_client, 1, packets_max)?;
-        let total_mhz_max = (TOTAL_RATE_HZ_MAX * 1e3) as u64;
+        let total_millihertz_max = (TOTAL_RATE_HZ_MAX * 1e3) as u64;
         range(
-            "rate_mhz",
-            rate_mhz,
+            "rate_millihertz",
+            rate_millihertz,
             1,
-            total_mhz_max / u64::from(self.client_count()),
+            total_millihertz_max / u64::from(self.client_count()),
         )?;
         Ok(())
     }
@@ -225,12 +227,17 @@ impl Assignment {
 
 fn load(prepare: &v1::Prepare) -> Result<Load, BadPrepare> {
     if prepare.flood {
-        range("rate_mhz", prepare.rate_mhz, 0, 0)?;
+        range("rate_millihertz", prepare.rate_millihertz, 0, 0)?;
         return Ok(Load::Flood);
     }
-    let rate_mhz = range("rate_mhz", prepare.rate_mhz, 1, (RATE_HZ_MAX * 1e3) as u64)?;
+    let rate_millihertz = range(
+        "rate_millihertz",
+        prepare.rate_millihertz,
+        1,
+        (RATE_HZ_MAX * 1e3) as u64,
+    )?;
     Ok(Load::Paced {
-        rate_mhz,
+        rate_millihertz,
         packets_per_client: prepare.packets_per_client,
     })
 }
@@ -327,7 +334,7 @@ mod tests {
             first_client: 10,
             clients: 10,
             packets_per_client: 1000,
-            rate_mhz: 10_000_000,
+            rate_millihertz: 10_000_000,
             batch: 1,
             phase: v1::Phase::Spread.into(),
             threads: 3,
@@ -367,11 +374,11 @@ mod tests {
         refused("packets_per_client:", |p| {
             p.packets_per_client = 864_000_001
         });
-        refused("rate_mhz:", |p| p.rate_mhz = 0);
-        refused("rate_mhz:", |p| p.rate_mhz = u64::MAX);
-        refused("rate_mhz:", |p| p.flood = true);
-        refused("rate_mhz:", |p| {
-            (p.rate_mhz, p.clients, p.clients_total) = (1_000_000_000, 100, 200)
+        refused("rate_millihertz:", |p| p.rate_millihertz = 0);
+        refused("rate_millihertz:", |p| p.rate_millihertz = u64::MAX);
+        refused("rate_millihertz:", |p| p.flood = true);
+        refused("rate_millihertz:", |p| {
+            (p.rate_millihertz, p.clients, p.clients_total) = (1_000_000_000, 100, 200)
         });
         refused("batch:", |p| p.batch = 0);
         refused("phase:", |p| p.phase = -1);
@@ -403,7 +410,7 @@ mod tests {
     proptest! {
         #[test]
         fn lanes_hold_every_client_once_and_evenly(first in 0..100_u32, clients in 1..2000_u32, threads in 1..=64_u32) {
-            let prepare = v1::Prepare { first_client: first, clients, threads, clients_total: first + clients, rate_mhz: 1000, ..prepare() };
+            let prepare = v1::Prepare { first_client: first, clients, threads, clients_total: first + clients, rate_millihertz: 1000, ..prepare() };
             let assignment = Assignment::from_prepare(&prepare, "h", CLIENTS_MAX).unwrap();
             let lanes = assignment.lanes();
             prop_assert_eq!(lanes.len() as u32, threads.min(clients));
@@ -420,7 +427,7 @@ mod tests {
             let asked = v1::Plan { clients, rate_hz, duration: Some(duration), batch, phase, threads, ..v1::Plan::default() };
             let plan = Plan::try_from(&asked).unwrap();
             let prepare = v1::Prepare {
-                first_client: 0, clients, threads, clients_total: clients, rate_mhz: (plan.rate_hz() * 1e3).round() as u64, batch, phase,
+                first_client: 0, clients, threads, clients_total: clients, rate_millihertz: (plan.rate_hz() * 1e3).round() as u64, batch, phase,
                 packets_per_client: plan.packets_per_client().unwrap(), duration: Some(duration), ..prepare()
             };
             let assignment = Assignment::from_prepare(&prepare, "h", CLIENTS_MAX).unwrap();

@@ -94,7 +94,7 @@ impl Client {
         let acknowledged_before = connection.acknowledged_bytes();
         let schedule = Schedule {
             start_ns: 0,
-            rate_mhz: 1,
+            rate_millihertz: 1,
             batch: 1,
             packets: 0,
         };
@@ -456,7 +456,7 @@ mod tests {
     /// 1 MHz: place n is due n µs after the start.
     const SCHEDULE: Schedule = Schedule {
         start_ns: START_NS,
-        rate_mhz: 1_000_000_000,
+        rate_millihertz: 1_000_000_000,
         batch: 1,
         packets: 10_000_000,
     };

@@ -221,9 +221,9 @@ mod tests {
             1..=1024_u32,
             1..1_u64 << 20,
         )
-            .prop_map(|(start_ns, rate_mhz, batch, packets)| Schedule {
+            .prop_map(|(start_ns, rate_millihertz, batch, packets)| Schedule {
                 start_ns,
-                rate_mhz,
+                rate_millihertz,
                 batch,
                 packets,
             })

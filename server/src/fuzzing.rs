@@ -251,7 +251,7 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
     });
     let plan = Plan {
         clients: 1,
-        rate: Rate::Mhz(1_000),
+        rate: Rate::Millihertz(1_000),
         duration: Duration::from_secs(1),
         batch: 1,
         phase: v1::Phase::Staggered,

@@ -219,8 +219,8 @@ fn asked(args: &RunArgs) -> v1::Plan {
 
 fn load(plan: &Plan) -> Load {
     match plan.rate {
-        Rate::Mhz(rate_mhz) => Load::Paced {
-            rate_mhz,
+        Rate::Millihertz(rate_millihertz) => Load::Paced {
+            rate_millihertz,
             packets_per_client: plan.packets_per_client().unwrap_or(1),
         },
         Rate::Max => Load::Flood,

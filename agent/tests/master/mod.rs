@@ -263,7 +263,7 @@ pub(crate) fn prepare(port: u16, clients: u32, packets_per_client: u64) -> v1::P
         first_client: 0,
         clients,
         packets_per_client,
-        rate_mhz: 1_000_000,
+        rate_millihertz: 1_000_000,
         batch: 1,
         phase: v1::Phase::Staggered.into(),
         threads: 2,

@@ -300,8 +300,8 @@ impl Driver {
             first_client: account.first_client,
             clients: account.clients,
             packets_per_client: self.plan.packets_per_client().unwrap_or(0),
-            rate_mhz: if let Rate::Mhz(mhz) = self.plan.rate {
-                mhz
+            rate_millihertz: if let Rate::Millihertz(millihertz) = self.plan.rate {
+                millihertz
             } else {
                 0
             },

@@ -204,7 +204,7 @@ mod tests {
     fn plan() -> Plan {
         Plan {
             clients: 2,
-            rate: metronome_proto::rate::Rate::Mhz(1_000_000),
+            rate: metronome_proto::rate::Rate::Millihertz(1_000_000),
             duration: Duration::from_secs(10),
             batch: 1,
             phase: v1::Phase::Staggered,

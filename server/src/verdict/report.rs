@@ -48,7 +48,7 @@ pub(super) fn assemble(
 /// `None` for a flood.
 fn offered_hz(plan: &Plan) -> Option<f64> {
     match plan.rate {
-        Rate::Mhz(_) => Some(f64::from(plan.clients) * plan.rate_hz()),
+        Rate::Millihertz(_) => Some(f64::from(plan.clients) * plan.rate_hz()),
         Rate::Max => None,
     }
 }

@@ -45,7 +45,7 @@ impl Sample {
         Self {
             plan: Plan {
                 clients,
-                rate: Rate::Mhz(1_000_000),
+                rate: Rate::Millihertz(1_000_000),
                 duration: Duration::from_millis(PACKETS),
                 batch: 1,
                 phase: v1::Phase::Staggered,

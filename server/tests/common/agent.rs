@@ -238,7 +238,7 @@ impl Client {
         let packets = prepare.packets_per_client;
         let schedule = Schedule {
             start_ns,
-            rate_mhz: prepare.rate_mhz,
+            rate_millihertz: prepare.rate_millihertz,
             batch: prepare.batch,
             packets,
         };
