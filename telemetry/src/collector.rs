@@ -16,6 +16,7 @@
 
 use std::{fs, time::Duration};
 
+use percent_encoding::percent_decode_str;
 use tonic::{
     metadata::{MetadataKey, MetadataMap},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
@@ -139,28 +140,14 @@ fn headers(text: &str) -> MetadataMap {
     let mut headers = MetadataMap::new();
     for (name, value) in text.split(',').filter_map(|pair| pair.split_once('=')) {
         let key = MetadataKey::from_bytes(name.trim().to_ascii_lowercase().as_bytes());
-        if let (Ok(key), Ok(value)) = (key, percent_decoded(value.trim()).parse()) {
+        if let (Ok(key), Ok(value)) = (
+            key,
+            percent_decode_str(value.trim()).decode_utf8_lossy().parse(),
+        ) {
             headers.insert(key, value);
         }
     }
     headers
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        let hex = behind.first_chunk::<2>().filter(|_| *first == b'%');
-        let decoded =
-            hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        bytes.push(decoded.unwrap_or(*first));
-        rest = if decoded.is_some() {
-            &behind[2..]
-        } else {
-            behind
-        };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn gzip(compression: Option<String>) -> Result<bool, String> {
