@@ -36,7 +36,7 @@ const AUTHENTICATED_BYTES: usize = 16;
 /// Attempts to connect that one client may make in a run: the attempt is one byte and must rise.
 pub const ATTEMPTS_MAX: u8 = u8::MAX;
 
-/// What one agent proves itself with in one run.
+/// The key of one agent in one run.
 ///
 /// Derived by the server and given to the agent over the control stream only.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -73,7 +73,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Who a connection says it is.
+/// The identity that a connection claims.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Hello {
     /// The run it belongs to.
@@ -180,7 +180,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The frame that tells it.
+    /// The frame that carries the code.
     #[must_use]
     pub fn encode(self) -> Frame {
         let mut frame = packet::blank(Kind::Refusal);

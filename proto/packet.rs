@@ -196,7 +196,7 @@ mod tests {
         }
 
         #[test]
-        fn a_digest_tells_a_lost_packet_from_a_swapped_one(a: u32, b: u32) {
+        fn a_digest_distinguishes_a_lost_packet_from_a_swapped_one(a: u32, b: u32) {
             let both = digest_with(digest_with(0, 0, a), 1, b);
             prop_assert_eq!(both, digest_with(digest_with(0, 1, b), 0, a));
             if a != b {

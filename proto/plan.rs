@@ -91,7 +91,7 @@ impl Plan {
         })
     }
 
-    /// As the API tells it.
+    /// The form of the API.
     #[must_use]
     pub fn to_proto(&self) -> v1::Plan {
         v1::Plan {
@@ -202,7 +202,7 @@ fn duration(asked: Option<&prost_types::Duration>) -> Result<Duration, PlanError
         problem,
     };
     let asked = asked.ok_or_else(|| error("missing; 1 ms to 24 h are allowed".into()))?;
-    let told = asked.seconds as f64 + f64::from(asked.nanos) / 1e9;
+    let seconds = asked.seconds as f64 + f64::from(asked.nanos) / 1e9;
     // Not Duration::try_from: prost-types 0.14.6 overflows on the lowest i64, which a peer may
     // send.
     let parts = u64::try_from(asked.seconds).ok().zip(
@@ -216,7 +216,7 @@ fn duration(asked: Option<&prost_types::Duration>) -> Result<Duration, PlanError
         .filter(|duration| (DURATION_MIN..=DURATION_MAX).contains(duration))
         .ok_or_else(|| {
             error(format!(
-                "{told} s is out of range; 1 ms to 24 h are allowed"
+                "{seconds} s is out of range; 1 ms to 24 h are allowed"
             ))
         })
 }

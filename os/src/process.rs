@@ -1,5 +1,5 @@
-//! Other processes of ours: workers, which are this executable again, a successor, which is a new
-//! one, and what a process has of the CPU.
+//! Other processes of ours: workers, which are this executable again, and the new server of an
+//! upgrade, which is a new executable; and the CPU time of a process.
 #![allow(unsafe_code)]
 
 use std::{
@@ -16,7 +16,7 @@ use std::{
 
 use rustix::process::Pid;
 
-/// argv[0] of a worker: how an executable knows that it is to be one.
+/// argv[0] of a worker: an executable started under this name runs as one.
 pub const WORKER_NAME: &str = "metronome-worker";
 
 /// Set in the environment of a successor: its standard input is the channel to the server it
@@ -36,7 +36,7 @@ impl Executable {
     /// Starts it as a worker, with `input` as its standard input.
     ///
     /// Fork and exec, never a plain fork: a copy of threads and locks would be unsound. Everything
-    /// but the three standard descriptors closes on exec. What it says on standard error is the
+    /// but the three standard descriptors closes on exec. Its standard error is the
     /// caller's to read.
     pub fn start_worker(&self, input: OwnedFd) -> io::Result<Child> {
         Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()))

@@ -10,7 +10,7 @@
 //! | `…_HEADERS`, `…_TIMEOUT`, `…_COMPRESSION` | as specified; compression is `gzip` |
 //! | `…_CERTIFICATE`, `…_CLIENT_CERTIFICATE`, `…_CLIENT_KEY` | PEM files; without the first the system's roots |
 //!
-//! The SDK ignores `OTEL_SDK_DISABLED`, the exporters' names and the certificates, and knows no
+//! The SDK ignores `OTEL_SDK_DISABLED`, the exporters' names and the certificates, and has no
 //! roots, so the channel is made here. Variables come through a function: tests need no
 //! environment.
 

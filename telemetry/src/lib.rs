@@ -9,6 +9,7 @@
 //! | [`flags`] | the flags of log lines |
 //! | [`retroactive_span`] | spans and events of what is over already, with their own times |
 //! | [`rpc`] | what came of a call, in words |
+//! | [`sanitise`] | foreign text made harmless |
 //! | [`rate_limited_log`] | log lines that a peer can cause, limited |
 //!
 //! Traces are off until an endpoint is configured. The exporter has a runtime of its own: on the
@@ -22,6 +23,7 @@ pub mod logs;
 pub mod rate_limited_log;
 pub mod retroactive_span;
 mod rpc;
+pub mod sanitise;
 mod traces;
 
 use std::{env, time::Duration};
@@ -61,7 +63,7 @@ impl Telemetry {
     /// Sets up logs and, when an endpoint is configured, traces. Call once, before the first span.
     ///
     /// An error is one sentence: the log file cannot be written. A fault in the set-up of traces is
-    /// told and costs the traces, never the process.
+    /// logged and costs the traces, never the process.
     pub fn start(service: &'static str, logs: &Logs) -> Result<Self, String> {
         let (lines, file) = logs.layer()?;
         let (exporting, trouble) = match traces::Exporting::start(service, &read_variable) {
@@ -100,7 +102,7 @@ impl Telemetry {
     }
 
     /// Sends the spans that are still waiting, for at most 0.7 s, whatever the collector does, and
-    /// says how many were never delivered.
+    /// prints how many were never delivered.
     pub fn finish(self) {
         let Some(exporting) = self.exporting else {
             return;

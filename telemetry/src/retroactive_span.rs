@@ -1,5 +1,4 @@
-//! Spans and events of what is over already: they come with times of CLOCK_MONOTONIC, in ns, at
-//! which nobody was there to open a span.
+//! Spans and events of something that is already over, made from its times of CLOCK_MONOTONIC, ns.
 
 use std::{
     borrow::Cow,

@@ -6,11 +6,11 @@ const CPU_PERCENT_MAX: usize = 90;
 /// CPU that the workers of a server may take together, in percent of its cores.
 const READERS_PERCENT_MAX: usize = 50;
 
-/// Between two looks at how much CPU the thread has used, ns: the period over which the kernel,
-/// too, takes the sum.
+/// Interval between two checks of the CPU time used, ns: the period over which the kernel sums it
+/// up, too.
 const LOOK_EVERY_NS: u64 = 1_000_000_000;
 
-/// The same for a real-time thread that is as busy as peers make it, ns: for so long it can keep
+/// The same for a real-time thread whose work peers decide, ns: the longest that it can keep
 /// others from its core.
 const LOOK_SOON_NS: u64 = 100_000_000;
 
@@ -34,8 +34,8 @@ pub struct CpuBudget {
 }
 
 impl CpuBudget {
-    /// Of a pacing thread of a process that has so many cores. A thread that is kept on one core
-    /// sees no other.
+    /// The budget of a pacing thread in a process that may use `cores` cores. To be asked by a
+    /// thread that is not pinned: a pinned one counts only its own core.
     pub fn pacer(cores: usize) -> Self {
         let threads_max = cores.saturating_sub(1);
         Self {
@@ -45,10 +45,10 @@ impl CpuBudget {
         }
     }
 
-    /// Of one of so many workers, a process each, of a server that has so many cores. With more
+    /// The budget of one of `workers` processes of a server that may use `cores` cores. With more
     /// workers than cores none is a real-time thread: equals wait for each other, and together they
-    /// could keep a core for long. With one core none is either: whoever sends to it may be there
-    /// as well.
+    /// could keep a core for long. With one core none is either: the
+    /// sender may share it.
     pub fn reader(cores: usize, workers: usize) -> Self {
         let threads_max = usize::from(cores > 1 && workers <= cores);
         let share = READERS_PERCENT_MAX.saturating_mul(cores) / workers.max(1);
@@ -126,7 +126,7 @@ mod tests {
         }
 
         #[test]
-        fn whoever_becomes_one_may_stay_one(cores in 0..300_usize, workers in 0..300_usize, cpu_ns: u64, elapsed_ns: u64) {
+        fn a_thread_that_becomes_one_may_stay_one(cores in 0..300_usize, workers in 0..300_usize, cpu_ns: u64, elapsed_ns: u64) {
             for budget in [CpuBudget::pacer(cores), CpuBudget::reader(cores, workers)] {
                 prop_assert!(!budget.may_become(cpu_ns, elapsed_ns) || budget.may_stay(cpu_ns, elapsed_ns));
             }

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_lets_go_of_it_is_an_ordinary_thread() {
+    fn a_thread_that_gives_it_back_is_an_ordinary_thread() {
         let policy = thread::spawn(|| {
             drop(Realtime::take(roomy(Priority::Reader)));
             thread_schedule_policy()
