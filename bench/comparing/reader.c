@@ -131,7 +131,7 @@ static int by_value(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static void tell(const char *name, long *values, long count) {
+static void print_quantiles(const char *name, long *values, long count) {
   qsort(values, count, sizeof *values, by_value);
   if (!count) count = 1, values[0] = 0;
   printf(", \"%s\": {\"p50\": %.1f, \"p99\": %.1f, \"p99_9\": %.1f, \"max\": %.1f}", name, values[count / 2] / 1e3,
@@ -154,8 +154,8 @@ static void judge(double period_ns, int spins, int is_first) {
     }
   }
   printf("{\"packets\": %ld", total);
-  tell("gap_error_us", error_ns, gaps);
-  tell("late_us", late_ns, n);
+  print_quantiles("gap_error_us", error_ns, gaps);
+  print_quantiles("late_us", late_ns, n);
   printf(", \"reader\": {\"waits\": \"%s, %s\", \"longest_gap_us\": %.1f, \"packets_together\": %ld}}\n",
          spins ? "spinning" : "asleep", is_first ? "nice -15" : "no priority", longest_gap_ns / 1e3, packets_together);
 }
