@@ -1,7 +1,6 @@
-"""The trouble that is made: workers are killed, stopped and restarted, and the server is upgraded, at random
-instants.
+"""Disrupts the server under test: kills, stops and restarts workers and upgrades the server, at random instants.
 
-One loop, no threads. A deed is counted when it is done, never when it is planned.
+One loop, no threads. A disruption is counted when it is done, never when it is planned.
 """
 
 import json
@@ -12,47 +11,47 @@ import time
 
 from torturing import processes
 
-# Nothing is done to a worker before the run has begun or after it has stopped sending.
+# No disruption before the run has begun or after it has stopped sending.
 MARGIN_S = 0.3
 
-# How soon to try again when there is no worker to do it to.
+# How soon to try again when there is no worker to disrupt.
 AGAIN_S = 0.01
 
 
-class Trouble:
-    """What is to be done and what was done."""
+class Disruptions:
+    """The disruptions that are planned and those that were made."""
 
     def __init__(self, metronome, seconds, kills, stops, restarts, upgrades, seed):
         self.metronome = metronome
         self.random = random.Random(seed)
-        deeds = [self.kill] * kills + [self.stop] * stops + [self.restart] * restarts + [self.upgrade] * upgrades
-        self.random.shuffle(deeds)
-        instants = sorted(self.random.uniform(MARGIN_S, seconds - MARGIN_S) for _ in deeds)
-        # The next is the last of the list.
-        self.plan = list(zip(instants, deeds))[::-1]
+        disruptions = [self.kill] * kills + [self.stop] * stops + [self.restart] * restarts + [self.upgrade] * upgrades
+        self.random.shuffle(disruptions)
+        instants = sorted(self.random.uniform(MARGIN_S, seconds - MARGIN_S) for _ in disruptions)
+        # The next disruption is the last of the list.
+        self.plan = list(zip(instants, disruptions))[::-1]
         self.kills = self.kills_of_readers = 0
-        # Of each stopped worker, how long until the master had ended it.
+        # For each stopped worker, how long until the master had ended it.
         self.stop_seconds = []
-        # Of each rolling restart, how long it took.
+        # For each rolling restart, how long it took.
         self.restart_seconds = []
-        # Of each upgrade, from the order until the new server served.
+        # For each upgrade, the time from the order until the new server served.
         self.upgrade_seconds = []
         self.faults = []
         self.poller = select.poll()
         self.stopped = {}
-        # What the server was told to do and has not done yet, and what it will be told.
+        # The order that the server is carrying out, and those that will be given later.
         self.order = None
         self.orders_waiting = []
 
     def make(self, is_over):
-        """Makes it until `is_over`, which is called often, says that the run has ended."""
+        """Makes the disruptions until `is_over`, which is called often, returns true: the run has ended."""
         started = time.monotonic()
         while not is_over() or self.stopped or self.order:
             now = time.monotonic() - started
             if self.plan and self.plan[-1][0] <= now and not is_over():
-                _, deed = self.plan.pop()
-                if not deed():
-                    self.plan.append((now + AGAIN_S, deed))
+                _, disruption = self.plan.pop()
+                if not disruption():
+                    self.plan.append((now + AGAIN_S, disruption))
             self.order_next(is_over())
             self.faults += self.metronome.ended_badly()
             wait_s = self.plan[-1][0] - now if self.plan else AGAIN_S
@@ -60,7 +59,7 @@ class Trouble:
                 self.note_end_of_stopped(descriptor)
 
     def kill(self):
-        """kill -9, at whatever instruction it is."""
+        """Sends SIGKILL, at whatever instruction the worker is."""
         victim = self.victim()
         if victim is None:
             return False
@@ -72,7 +71,7 @@ class Trouble:
         return is_done
 
     def stop(self):
-        """SIGSTOP: the process lives, holds its connections and does nothing."""
+        """Sends SIGSTOP: the process exists, holds its connections and does nothing."""
         victim = self.victim()
         if victim is None or not victim.signal(signal.SIGSTOP):
             return False
@@ -81,17 +80,17 @@ class Trouble:
         return True
 
     def restart(self):
-        """A rolling restart, when the last order is carried out: two at a time would be one."""
+        """Requests a rolling restart once the previous order is carried out: two at a time would count as one."""
         self.orders_waiting.append("restart-workers")
         return True
 
     def upgrade(self):
-        """Another server process takes over."""
+        """Requests an upgrade: another server process takes over."""
         self.orders_waiting.append("upgrade")
         return True
 
     def victim(self):
-        """A worker that is not stopped; one that reads connections when there is one."""
+        """Chooses a worker that is not stopped, preferably one that reads connections."""
         stopped = {worker.pid for worker, _ in self.stopped.values()}
         living = processes.workers(self.metronome.master)
         candidates = [worker for worker in living if worker.pid not in stopped]

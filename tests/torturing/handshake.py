@@ -1,6 +1,6 @@
-"""Frames of the data port as a client with a key file writes them, from proto/seal.rs and proto/packet.rs alone.
+"""Frames of the data port as a client with a key file writes them, implemented from docs/protocol.md alone.
 
-Such a client belongs to the standing run: run 0, agent 0, whose key is derived from the key file.
+Such a client belongs to the static run: run 0, agent 0, whose key is derived from the key file.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ LABELS = {HELLO: b"hello", HELLO_ACK: b"hello-ack", END: b"end", END_ACK: b"end-
 
 
 class Client:
-    """One client of the standing run: what it says and what it is to hear."""
+    """One client of the static run: the frames that it sends and those that it must receive."""
 
     def __init__(self, secret, client, attempt=1):
         self.client = client
@@ -25,22 +25,22 @@ class Client:
         self.fields = struct.pack("<BHHQ", attempt, 0, client, 0)
 
     def hello(self):
-        return self.sealed(HELLO, self.fields)
+        return self.authenticated(HELLO, self.fields)
 
     def hello_ack(self):
-        return self.sealed(HELLO_ACK, self.fields)
+        return self.authenticated(HELLO_ACK, self.fields)
 
     def end(self, sent):
-        return self.sealed(END, struct.pack("<5xQ", sent))
+        return self.authenticated(END, struct.pack("<5xQ", sent))
 
     def end_ack(self, received):
-        return self.sealed(END_ACK, struct.pack("<5xQ", received))
+        return self.authenticated(END_ACK, struct.pack("<5xQ", received))
 
     def packet(self, sequence, due_ns, flags=0):
         frame = head(PACKET) + struct.pack("<BIQQI", flags, self.client, sequence, due_ns, 0)
         return frame + struct.pack("<I", crc32c(frame))
 
-    def sealed(self, kind, fields):
+    def authenticated(self, kind, fields):
         frame = head(kind) + fields
         label = b"metronome " + LABELS[kind] + b" v1"
         return frame + mac(self.key, label + head(HELLO) + self.fields + frame)[:16]

@@ -1,4 +1,4 @@
-"""Ratios are of pairs, goals are judged by the median, a limit is climbed to, and the table says all of it."""
+"""Ratios are computed per pair, goals are judged by the median, the limit is found by steps, and the table has all of it."""
 
 import json
 import os
@@ -25,7 +25,7 @@ class Ratios(unittest.TestCase):
             self.assertEqual(ratios.row("x", at_most, given).met, most)
             self.assertEqual(ratios.row("x", at_least, given).met, least)
 
-    def test_pairs_on_both_sides_of_a_bound_are_told_apart_from_those_that_agree(self):
+    def test_pairs_on_both_sides_of_a_bound_are_marked_and_those_that_agree_are_not(self):
         for ours, agreed in (((1, 1, 2), True), ((1, 1, 3), False), ((3, 3, 4), True), ((3, 3, 1), False)):
             row = ratios.row("x", Goal("ns", "ns", 2), pairs(*((one, 1) for one in ours)))
             self.assertEqual(row.agreed, agreed)
@@ -38,14 +38,14 @@ class Ratios(unittest.TestCase):
         self.assertIsNone(ratios.row("x", Goal("ns", "ns"), [({"ns": 1}, {}), ({"ns": 1}, {"ns": 0})]))
         self.assertEqual(ratios.row("x", Goal("ns", "ns", theirs="cpu"), [({"ns": 3}, {"cpu": 2})]).ratio, 1.5)
 
-    def test_a_difference_is_told_of_nothing_as_well_and_of_each_of_many(self):
+    def test_a_difference_also_works_against_0_and_per_item(self):
         given = pairs((30, 0), (50, 10), (90, 10))
         row = ratios.row("x", Goal("ns", "ns", 40, way=MORE), given)
         self.assertEqual((row.ratio, row.goal, row.met), (40, "≤ 40 more", True))
         row = ratios.row("x", Goal("ns", "ns", 9, way=more_each(4, "ns")), given)
         self.assertEqual((row.ratio, row.goal, row.met), (10, "≤ 9 ns more each", False))
 
-    def test_no_two_comparisons_have_a_name_and_the_short_form_knows_its_own(self):
+    def test_every_comparison_has_a_name_of_its_own_and_the_short_form_names_existing_ones(self):
         names = [comparison.name for comparison in comparisons.ALL]
         self.assertEqual(len(names), len(set(names)))
         self.assertLessEqual(set(comparisons.SHORT), set(names))
@@ -80,13 +80,13 @@ class Exactness(unittest.TestCase):
         with self.assertRaisesRegex(processes.ThrownOut, "iperf3: the neutral reader saw 949 of 1,000 packets"):
             processes.enough("iperf3", 1_000, 949)
 
-    def test_a_run_without_a_packet_fails_and_is_not_divided_by(self):
+    def test_a_run_without_a_packet_fails_instead_of_dividing_by_0(self):
         packets = dict.fromkeys(("scheduled", "sent", "skipped", "received", "lost", "duplicated", "reordered", "gaps", "corrupt"), 0)
-        told = {"workers": [], "packets": packets, "laws": [], "elapsed_s": 0}
+        report = {"workers": [], "packets": packets, "laws": [], "elapsed_s": 0}
 
         class Silent(metronome.System):
             def ask(self, *words):
-                return told
+                return report
 
         bench = processes.Bench("", "", 1)
         with self.assertRaisesRegex(processes.Failed, "0 packets"):
@@ -94,7 +94,7 @@ class Exactness(unittest.TestCase):
 
 
 class Processes(unittest.TestCase):
-    def test_a_child_that_fails_says_why_and_one_that_hangs_is_ended(self):
+    def test_a_child_that_fails_is_reported_with_its_reason_and_one_that_hangs_is_killed(self):
         bench = processes.Bench("", "", 1)
         with self.assertRaisesRegex(processes.Failed, "ended with 3.*no such load"):
             with bench.running("sh", "-c", "echo no such load >&2; exit 3") as child:
@@ -115,20 +115,20 @@ class Table(unittest.TestCase):
         self.assertEqual(line.count("|"), table.HEAD.splitlines()[1].count("|"))
 
     def test_the_page_has_the_host_the_commands_and_what_was_not_measured(self):
-        told = table.markdown({"cores": "2"}, "5 pairs", self.rows, {"floor": ["floor gen 1"]}, {"flood": "no --rate max"}, ["x"])
+        text = table.markdown({"cores": "2"}, "5 pairs", self.rows, {"floor": ["floor gen 1"]}, {"flood": "no --rate max"}, ["x"])
         for part in ("Pair thrown out: x.", "5 pairs", "- cores: 2", "| floor |", "floor gen 1", "Not measured: flood: no --rate max."):
-            self.assertIn(part, told)
+            self.assertIn(part, text)
 
-    def test_runs_of_ours_that_were_not_valid_are_told(self):
+    def test_runs_of_ours_that_were_not_valid_are_reported(self):
         given = [({"ns": 1, "verdict": verdict}, {"ns": 1}) for verdict in ("valid", "invalid", "invalid")]
-        told = table.markdown({}, "", [], {}, {}, (), {"floor": given, "gaps": pairs((1, 1))})
-        self.assertIn("floor: 2 of our 3 runs were not valid.", told)
-        self.assertNotIn("gaps:", told)
+        text = table.markdown({}, "", [], {}, {}, (), {"floor": given, "gaps": pairs((1, 1))})
+        self.assertIn("floor: 2 of our 3 runs were not valid.", text)
+        self.assertNotIn("gaps:", text)
 
     def test_the_json_has_every_pair(self):
-        told = json.loads(table.as_json({}, "", self.rows, {}, {}, {"floor": pairs((1, 2))}))
-        self.assertEqual(told["pairs"]["floor"], [[{"ns": 1}, {"ns": 2}]])
-        self.assertEqual(told["rows"][0]["met"], True)
+        read = json.loads(table.as_json({}, "", self.rows, {}, {}, {"floor": pairs((1, 2))}))
+        self.assertEqual(read["pairs"]["floor"], [[{"ns": 1}, {"ns": 2}]])
+        self.assertEqual(read["rows"][0]["met"], True)
 
 
 if __name__ == "__main__":
