@@ -106,7 +106,7 @@ fn chains_of_re_exports_lead_to_the_file_of_the_item() {
             ),
             (
                 "app/c.rs",
-                "pub use self::again::Middle as Last; mod again { pub use crate::b::Thing as Middle; }",
+                "pub use self::again::C as Last; mod again { pub use crate::b::Thing as C; }",
             ),
         ],
         &["app/a.rs", "app/b/inner.rs"],

@@ -39,7 +39,7 @@ pub(crate) struct Import {
 /// `mod name;`
 pub(crate) struct Child {
     pub(crate) name: String,
-    /// Of `#[path = "…"]`.
+    /// The text of `#[path = "…"]`.
     pub(crate) file: Option<String>,
     pub(crate) is_test: bool,
 }

@@ -7,8 +7,9 @@
 //! |---|---|
 //! | [`file`] | what one file holds |
 //! | [`scan`] | reads it: its modules, imports, paths, keywords and definitions, by `syn` |
-//! | [`tokens`] | the same of the tokens of a macro or an attribute, as far as they look like paths |
+//! | [`tokens`] | the same of macros and attributes, as far as they look like paths |
 //! | [`attributes`] | what only tests have |
+//! | [`prose`] | comments, texts and documents |
 //! | [`modules`] | the tree of modules of all crates |
 //! | [`resolve`] | what a path means: the file of the item that it names, through re-exports |
 //! | [`circles`] | which file uses which, and the circles in that |
@@ -19,6 +20,7 @@ pub(crate) mod attributes;
 pub(crate) mod circles;
 pub(crate) mod file;
 pub(crate) mod modules;
+pub(crate) mod prose;
 pub(crate) mod resolve;
 pub(crate) mod rules;
 pub(crate) mod scan;

@@ -117,7 +117,7 @@ impl House {
             return starts.to_vec();
         };
         if let Some(module) = modules.first() {
-            // Only a module or a type can be in the middle of a path: one that is a module is meant.
+            // Where a module and a function have one name, a path that goes on means the module.
             let ends = match name.as_str() {
                 "super" => Vec::from_iter(self.modules[*module].parent.map(End::Module)),
                 "self" => vec![End::Module(*module)],

@@ -346,7 +346,7 @@ impl<'ast> Visit<'ast> for Scan {
         }
     }
 
-    /// Says how far a name may be seen: no use of what it names.
+    /// A visibility names a module without using anything of it.
     fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_expr(&mut self, expression: &'ast Expr) {
