@@ -17,14 +17,24 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::Rotation;
-
 /// Files that there are at most, the one that is written included.
 pub(super) const FILES_MAX: usize = 7;
 
 /// How often to check whether another process has rotated the file: later lines would go into a
 /// file of another name.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// When a new log file is begun. There are seven at most.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum Rotation {
+    /// Never: something else, logrotate for example, looks after the file.
+    Never,
+    /// Every hour of UTC, and whenever the file is full.
+    Hourly,
+    /// Every day of UTC, and whenever the file is full.
+    #[default]
+    Daily,
+}
 
 /// The log file that is written; its predecessors are only renamed.
 #[derive(Debug)]

@@ -18,7 +18,9 @@ use tracing::Subscriber;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer, fmt::format::JsonFields, registry::LookupSpan};
 
+pub use self::file::Rotation;
 use self::lines::{JsonLines, TextLines};
+use crate::variables::read_variable;
 
 /// A log file of this size is full.
 pub(super) const FILE_MIB_DEFAULT: u64 = 64;
@@ -31,18 +33,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// When a new log file is begun. There are seven at most.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
-pub enum Rotation {
-    /// Never: something else, logrotate for example, looks after the file.
-    Never,
-    /// Every hour of UTC, and whenever the file is full.
-    Hourly,
-    /// Every day of UTC, and whenever the file is full.
-    #[default]
-    Daily,
 }
 
 /// What is logged, how and where.
@@ -94,8 +84,8 @@ impl Logs {
         });
         let Some(path) = &self.file else {
             // Colours only on a terminal.
-            let ansi = io::IsTerminal::is_terminal(&io::stderr())
-                && super::read_variable("NO_COLOR").is_none();
+            let ansi =
+                io::IsTerminal::is_terminal(&io::stderr()) && read_variable("NO_COLOR").is_none();
             return Ok((self.lines(io::stderr, ansi, filter), None));
         };
         let (writer, guard) = self.open(path).map_err(|problem| {
