@@ -163,7 +163,7 @@ fn only_the_control_plane_is_async() {
     let allowed = &[
         "ctl/src/commands",
         "ctl/src/main.rs",
-        "ctl/src/connect",
+        "ctl/src/client",
         "ctl/src/local",
     ];
     keep_clear("ctl/src", not_under(allowed), &["tokio::", "async "]);

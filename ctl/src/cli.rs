@@ -3,7 +3,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use metronome_tls::DialFlags;
 
-use crate::{commands, connect::Address, exit::EXIT_CODES_HELP};
+use crate::{client::Address, commands, exit::EXIT_CODES_HELP};
 
 /// Metronome on the command line: does this host, network or server hold N clients that each send
 /// small packets at a high, steady rate, with nothing lost and in time?

@@ -5,7 +5,7 @@
 //! | [`cli`] | the flags and the help |
 //! | [`flags`] | what the text of a flag means, and which flag a field of the API came from |
 //! | [`commands`] | one subcommand each |
-//! | [`connect`] | the server: address, deadlines, its errors as sentences |
+//! | [`client`] | the server: address, deadlines, its errors as sentences |
 //! | [`doctor`] | what this host allows, measured and judged |
 //! | [`manual`] | manual pages and the reference of the command lines |
 //! | [`local`] | the server and the agent that this executable carries |
@@ -13,11 +13,11 @@
 //! | [`terminal`] | standard output and standard error |
 //! | [`exit`] | the documented exit codes |
 //!
-//! tokio and tonic appear only here, in `commands` and in `connect`.
+//! tokio and tonic appear only here, in `commands` and in `client`.
 
 mod cli;
+mod client;
 mod commands;
-mod connect;
 mod doctor;
 mod exit;
 mod flags;

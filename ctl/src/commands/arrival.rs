@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Context;
-use crate::{connect::Client, exit::Failure};
+use crate::{client::Client, exit::Failure};
 
 /// Short against the start of a container, long against a question's cost.
 const ASK_EVERY: Duration = Duration::from_millis(200);

@@ -9,7 +9,7 @@ use tokio::{net::TcpStream, task, time::timeout};
 use super::Context;
 use crate::{
     cli::Output,
-    connect::Client,
+    client::Client,
     doctor::{Finding, Level, Load, host, judge, timing},
     exit::{Exit, Failure},
     flags,

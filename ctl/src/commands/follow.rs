@@ -12,7 +12,7 @@ use v1::watch_run_response::Event;
 
 use super::interrupts::Interrupts;
 use crate::{
-    connect::{self, Client},
+    client::{self, Client},
     exit::Failure,
     render::progress,
     terminal::Remarks,
@@ -102,7 +102,7 @@ impl Watched<'_> {
             if told_something {
                 give_up_at = Instant::now() + RECONNECT_TIME_MAX;
             }
-            if !connect::is_broken(&status) {
+            if !client::is_broken(&status) {
                 return Err(self.client.explain(&status));
             }
             if Instant::now() >= give_up_at || (self.server_is_gone)() {

@@ -4,7 +4,7 @@
 use metronome_proto::{run_id::RunId, v1};
 
 use super::Context;
-use crate::{connect::Client, exit::Failure, local};
+use crate::{client::Client, exit::Failure, local};
 
 /// Most runs that a page of the API holds.
 const PAGE_RUNS_MAX: u32 = 200;

@@ -28,7 +28,7 @@ use metronome_tls::{ClientTlsConfig, DialFlags};
 
 use crate::{
     cli::{Cli, Command, Output},
-    connect::{self, Address, Client},
+    client::{self, Address, Client},
     exit::{Exit, Failure},
     render::{json, summary},
     terminal,
@@ -72,16 +72,14 @@ pub(crate) async fn dispatch(cli: Cli, origins: config::Origins) -> Result<Exit,
 impl Context {
     /// The server, which has to be there.
     async fn connect(&self) -> Result<Client, Failure> {
-        connect::connect(&self.server.clone().unwrap_or_default(), self.decide_tls()?).await
+        client::connect(&self.server.clone().unwrap_or_default(), self.decide_tls()?).await
     }
 
     /// The server; `None` when none was asked for and none listens at the default address.
     async fn connect_if_any(&self) -> Result<Option<Client>, Failure> {
         match &self.server {
-            Some(address) => connect::connect(address, self.decide_tls()?)
-                .await
-                .map(Some),
-            None => connect::connect_if_listening(&Address::default(), self.decide_tls()?).await,
+            Some(address) => client::connect(address, self.decide_tls()?).await.map(Some),
+            None => client::connect_if_listening(&Address::default(), self.decide_tls()?).await,
         }
     }
 

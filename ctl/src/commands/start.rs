@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cli::Output,
-    connect::{self, Address, Client},
+    client::{self, Address, Client},
     exit::{Exit, Failure},
     flags::{self, Batch},
     local::{self, Part, Role},
@@ -369,7 +369,7 @@ async fn bring_up(args: &Args, plan: &Plan, remarks: &mut Remarks) -> Result<Sys
         agent.pid()
     ));
     // On loopback and for this run: nothing is encrypted.
-    let client = connect::connect(&address, None).await?;
+    let client = client::connect(&address, None).await?;
     Ok(System {
         client,
         parts: vec![agent, server],

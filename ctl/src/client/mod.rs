@@ -14,12 +14,12 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-mod calls;
+mod rpc_tracing;
 
 use v1::operator_service_client::OperatorServiceClient;
 
 use crate::{exit::Failure, flags};
-use calls::Traced;
+use rpc_tracing::Traced;
 
 /// A server on the same continent that does not take a connection in this time is not there.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
