@@ -1,0 +1,65 @@
+//! How long a call may take, and which calls are repeated after a failure.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
+
+/// Every answer but a watch's is a matter of milliseconds.
+pub(super) const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// A restart takes milliseconds a worker; one that does not quit is killed after 2 s.
+pub(super) const RESTART_MAX: Duration = Duration::from_secs(130);
+/// The server itself gives an upgrade up after twice its --upgrade-wait, which may be an hour.
+pub(super) const UPGRADE_MAX: Duration = Duration::from_secs(2 * 60 * 60 + 60);
+/// An upgrade waits for 10 s for the runs, unless the server was told otherwise, and then takes
+/// milliseconds.
+const UPGRADING_MAX: Duration = Duration::from_secs(15);
+const UPGRADING_PAUSE: Duration = Duration::from_millis(50);
+
+/// Whether the connection, and not the request, was at fault, so that trying again may help.
+pub(crate) fn is_broken(status: &Status) -> bool {
+    // Unknown and Internal are what the library makes of a connection that broke under a stream.
+    let codes = [
+        Code::Unavailable,
+        Code::Cancelled,
+        Code::DeadlineExceeded,
+        Code::Unknown,
+        Code::Internal,
+    ];
+    codes.contains(&status.code())
+}
+
+/// Calls, and again for as long as the server says that it is being upgraded; once more when the
+/// connection broke under a call that `may_repeat`, as it does when the server has gone to another
+/// process.
+pub(super) async fn persistently<T, F: Future<Output = Result<T, Status>>>(
+    may_repeat: bool,
+    call: impl Fn() -> F,
+) -> Result<T, Status> {
+    let give_up_at = Instant::now() + UPGRADING_MAX;
+    let mut may_repeat = may_repeat;
+    loop {
+        let status = match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(status) => status,
+        };
+        if is_upgrading(&status) && Instant::now() < give_up_at {
+            sleep(UPGRADING_PAUSE).await;
+        } else if !std::mem::take(&mut may_repeat) || !is_broken(&status) {
+            return Err(status);
+        }
+    }
+}
+
+fn is_upgrading(status: &Status) -> bool {
+    status
+        .get_details_error_info()
+        .is_some_and(|info| info.reason == "UPGRADING")
+}
+
+pub(super) fn timed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(ANSWER_TIME_MAX);
+    request
+}
