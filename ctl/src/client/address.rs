@@ -10,7 +10,7 @@ use tonic::transport::Endpoint;
 pub(crate) struct Address {
     /// HOST:PORT.
     authority: String,
-    /// http or https, when it was written.
+    /// `http` or `https`, if one was written.
     scheme: Option<&'static str>,
 }
 
@@ -79,12 +79,12 @@ impl Address {
         &self.authority
     }
 
-    /// As written before ://, when something was.
+    /// What was written before `://`, if anything.
     pub(crate) fn scheme(&self) -> Option<&'static str> {
         self.scheme
     }
 
-    /// Without the port; an IPv6 address keeps its brackets.
+    /// The host without the port; an IPv6 address keeps its brackets.
     pub(crate) fn host(&self) -> &str {
         self.authority
             .rsplit_once(':')

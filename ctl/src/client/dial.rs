@@ -7,7 +7,7 @@ use tonic::transport::Endpoint;
 
 use super::{
     address::Address,
-    errors::{cause, is_of_kind},
+    errors::{dial_cause, has_io_error},
     requests::Client,
 };
 use crate::exit::Failure;
@@ -18,36 +18,39 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connects to a server that has to be there; `tls`: `None` when nothing is encrypted.
+/// Connects to a server that has to be there. Without `tls` nothing is encrypted.
 pub(crate) async fn connect(
     address: &Address,
     tls: Option<ClientTlsConfig>,
 ) -> Result<Client, Failure> {
     let is_encrypted = tls.is_some();
     dial(address, tls).await.map_err(|error| {
-        let cause = cause(&error);
-        if is_encrypted && is_of_kind(&error, io::ErrorKind::InvalidData) {
+        let cause = dial_cause(&error);
+        if is_encrypted && has_io_error(&error, io::ErrorKind::InvalidData) {
             return Failure::other(format!(
-                "no encrypted connection to {address}: {cause}; --tls-ca must name the CA of the server's certificate, --tls-name a name in it, and --tls-cert a certificate that the server's --tls-client-ca has signed"
+                "no encrypted connection to {address}: {cause}; --tls-ca must name the CA of \
+                 the server's certificate, --tls-name a name in it, and --tls-cert a certificate that \
+                 the server's --tls-client-ca has signed"
             ));
         }
         Failure::other(format!(
-            "no server answers at {address} ({cause}); start one with `metronome-server --grpc {address}` or leave --server out"
+            "no server answers at {address} ({cause}); start one with \
+             `metronome-server --grpc {address}` or leave --server out"
         ))
     })
 }
 
-/// Connects to a server if one listens there; `tls` as in [`connect`].
+/// Connects to a server if one listens there. Without `tls` nothing is encrypted.
 pub(crate) async fn connect_if_listening(
     address: &Address,
     tls: Option<ClientTlsConfig>,
 ) -> Result<Option<Client>, Failure> {
     match dial(address, tls).await {
         Ok(client) => Ok(Some(client)),
-        Err(error) if is_of_kind(&error, io::ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) if has_io_error(&error, io::ErrorKind::ConnectionRefused) => Ok(None),
         Err(error) => Err(Failure::other(format!(
             "no connection to {address}: {}",
-            cause(&error)
+            dial_cause(&error)
         ))),
     }
 }

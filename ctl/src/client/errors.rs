@@ -7,54 +7,58 @@ use std::{error::Error, io};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{address::Address, deadlines::ANSWER_TIME_MAX};
+use super::{address::Address, deadlines::RESPONSE_TIME_MAX};
 use crate::{exit::Failure, flags};
 
-/// What tonic says of a call that took longer than that.
-const TOO_LATE: &str = "Timeout expired";
+/// Part of the message that tonic gives a call which exceeded its deadline.
+const DEADLINE_MESSAGE: &str = "Timeout expired";
 
+/// The status that the server at `address` returned, or that its connection led to.
 pub(super) fn explain(status: &Status, address: &Address, is_encrypted: bool) -> Failure {
     let violations = violations(status);
     let message = status.message();
     match status.code() {
         Code::InvalidArgument if !violations.is_empty() => Failure::usage(violations),
         Code::InvalidArgument => Failure::usage(message),
-        // A server that names the way out itself has it in backticks.
+        // A message that names the way out itself has it in backticks.
         Code::FailedPrecondition if !message.contains('`') => Failure::other(format!(
-            "{message}; `benchctl agents` lists the agents connected, `metronome-agent --server {address}` starts one"
+            "{message}; `benchctl agents` lists the agents connected, \
+             `metronome-agent --server {address}` starts one"
         )),
         Code::Unimplemented => Failure::other(format!(
             "what answers at {address} is no Metronome server of this version ({message})"
         )),
-        Code::Cancelled | Code::DeadlineExceeded if message.contains(TOO_LATE) => {
+        Code::Cancelled | Code::DeadlineExceeded if message.contains(DEADLINE_MESSAGE) => {
             Failure::other(format!(
                 "the server at {address} did not answer within {} s",
-                ANSWER_TIME_MAX.as_secs()
+                RESPONSE_TIME_MAX.as_secs()
             ))
         }
-        _ => Failure::other(match io_cause(status) {
-            // With TLS 1.3 a certificate is refused after the connection stands, in one of several
-            // ways.
-            Some(cause) if is_encrypted => format!(
-                "the connection to the server at {address} broke: {cause}; if it has --tls-client-ca, --tls-cert must name a certificate that this CA has signed"
-            ),
-            // A server that waits for a handshake answers plain requests with anything but a
-            // refusal.
-            Some(cause)
-                if status
-                    .source()
-                    .is_none_or(|error| !is_of_kind(error, io::ErrorKind::ConnectionRefused)) =>
-            {
-                format!(
-                    "the connection to the server at {address} broke: {cause}; one with TLS wants https:// or --tls-ca"
-                )
+        code => Failure::other(match transport_cause(status) {
+            Some(cause) => {
+                let remedy = broken_connection_remedy(status, is_encrypted);
+                format!("the connection to the server at {address} broke: {cause}{remedy}")
             }
-            Some(cause) => format!("the connection to the server at {address} broke: {cause}"),
-            None if message.is_empty() => {
-                format!("the server at {address} answered: {}", status.code())
-            }
+            None if message.is_empty() => format!("the server at {address} answered: {code}"),
             None => message.to_owned(),
         }),
+    }
+}
+
+/// What to try after a broken connection, as the end of a sentence.
+fn broken_connection_remedy(status: &Status, is_encrypted: bool) -> &'static str {
+    let is_refused = status
+        .source()
+        .is_some_and(|error| has_io_error(error, io::ErrorKind::ConnectionRefused));
+    match (is_encrypted, is_refused) {
+        // With TLS 1.3 a certificate is refused after the connection is established, in one of
+        // several ways.
+        (true, _) => {
+            "; if it has --tls-client-ca, --tls-cert must name a certificate that this CA has signed"
+        }
+        // A server that waits for a handshake answers plain requests with anything but a refusal.
+        (false, false) => "; one with TLS wants https:// or --tls-ca",
+        (false, true) => "",
     }
 }
 
@@ -76,37 +80,31 @@ fn violations(status: &Status) -> String {
 }
 
 /// Why the transport failed, when it did.
-fn io_cause(status: &Status) -> Option<String> {
+fn transport_cause(status: &Status) -> Option<String> {
     // A status that came over the wire has no source; one that the library made has, mostly.
     let made_here = status
         .message()
         .strip_prefix("h2 protocol error: ")
         .map(ToOwned::to_owned);
-    status.source().map(deepest).or(made_here)
+    status.source().map(root_cause).or(made_here)
 }
 
-pub(super) fn cause(error: &tonic::transport::Error) -> String {
-    deepest(error).to_lowercase()
+/// Why no connection was made.
+pub(super) fn dial_cause(error: &tonic::transport::Error) -> String {
+    root_cause(error).to_lowercase()
 }
 
 /// Libraries wrap the cause in general words; the innermost error has the particular ones.
-fn deepest(error: &(dyn Error + 'static)) -> String {
-    let innermost = chain(error).last();
+fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let innermost = anyhow::Chain::new(error).last();
     innermost.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// What the system said of a connection that did not come about; rustls says InvalidData.
-pub(super) fn is_of_kind(error: &(dyn Error + 'static), kind: io::ErrorKind) -> bool {
-    chain(error)
+/// Whether an error of this kind is among the causes; errors of rustls are InvalidData.
+pub(super) fn has_io_error(error: &(dyn Error + 'static), kind: io::ErrorKind) -> bool {
+    anyhow::Chain::new(error)
         .filter_map(|error| error.downcast_ref::<io::Error>())
         .any(|error| error.kind() == kind)
-}
-
-/// An error and what caused it, outermost first.
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error: &&'a (dyn Error + 'static)| {
-        error.source()
-    })
 }
 
 #[cfg(test)]

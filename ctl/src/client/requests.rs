@@ -1,11 +1,11 @@
 //! The calls of the operator's API, a method each.
 
 use metronome_proto::{MESSAGE_BYTES_MAX, v1};
-use tonic::{Request, Status, Streaming, transport::Channel};
+use tonic::{Response, Status, Streaming, transport::Channel};
 
 use super::{
     address::Address,
-    deadlines::{RESTART_MAX, UPGRADE_MAX, persistently, timed},
+    deadlines::{RESTART_TIME_MAX, UPGRADE_TIME_MAX, retried, with_deadline, with_usual_deadline},
     errors::explain,
     rpc_tracing::Traced,
 };
@@ -37,84 +37,60 @@ impl Client {
         &self.address
     }
 
-    /// Starts a run. An answer that is lost on the way is asked for once more: by its request_id it
-    /// is of the same run, and no run goes on of which nobody knows.
-    pub(crate) async fn start_run(&self, asked: v1::StartRunRequest) -> Result<v1::Run, Failure> {
-        let may_repeat = !asked.request_id.is_empty();
-        let call = || async { self.api().start_run(timed(asked.clone())).await };
-        let answer = persistently(may_repeat, call)
-            .await
-            .map_err(|status| self.explain(&status))?;
-        answer
-            .into_inner()
-            .run
-            .ok_or_else(|| self.left_out("the run"))
+    /// Starts a run. When the response is lost on the way, the request is repeated once: the server
+    /// recognises its request_id and names the same run, so that no run goes on unnoticed.
+    pub(crate) async fn start_run(&self, request: v1::StartRunRequest) -> Result<v1::Run, Failure> {
+        let may_repeat = !request.request_id.is_empty();
+        let call = || async {
+            let request = with_usual_deadline(request.clone());
+            self.api().start_run(request).await
+        };
+        let response = self.message(retried(may_repeat, call).await)?;
+        self.required_run(response.run)
     }
 
     /// Stops a run in good order.
     pub(crate) async fn stop_run(&self, run_id: &str) -> Result<v1::Run, Failure> {
         let call = || async {
-            self.api()
-                .stop_run(timed(v1::StopRunRequest {
-                    run_id: run_id.into(),
-                }))
-                .await
+            let run_id = run_id.into();
+            let request = with_usual_deadline(v1::StopRunRequest { run_id });
+            self.api().stop_run(request).await
         };
-        let answer = persistently(true, call)
-            .await
-            .map_err(|status| self.explain(&status))?;
-        answer
-            .into_inner()
-            .run
-            .ok_or_else(|| self.left_out("the run"))
+        let response = self.message(retried(true, call).await)?;
+        self.required_run(response.run)
     }
 
-    /// Stops every run; tells their ids.
+    /// Stops every run and returns their ids.
     pub(crate) async fn stop_all(&self) -> Result<Vec<String>, Failure> {
-        let call = || async { self.api().stop_all(timed(v1::StopAllRequest {})).await };
-        let answer = persistently(true, call).await;
-        Ok(answer
-            .map_err(|status| self.explain(&status))?
-            .into_inner()
-            .run_ids)
+        let call = || async {
+            let request = with_usual_deadline(v1::StopAllRequest {});
+            self.api().stop_all(request).await
+        };
+        Ok(self.message(retried(true, call).await)?.run_ids)
     }
 
     /// One run.
     pub(crate) async fn run(&self, run_id: &str) -> Result<v1::Run, Failure> {
-        let asked = timed(v1::GetRunRequest {
-            run_id: run_id.into(),
-        });
-        let answer = self
-            .api()
-            .get_run(asked)
-            .await
-            .map_err(|status| self.explain(&status))?;
-        answer
-            .into_inner()
-            .run
-            .ok_or_else(|| self.left_out("the run"))
+        let run_id = run_id.into();
+        let request = with_usual_deadline(v1::GetRunRequest { run_id });
+        let response = self.message(self.api().get_run(request).await)?;
+        self.required_run(response.run)
     }
 
     /// A page of runs, newest first.
     pub(crate) async fn runs(
         &self,
-        asked: v1::ListRunsRequest,
+        request: v1::ListRunsRequest,
     ) -> Result<v1::ListRunsResponse, Failure> {
-        let answer = self.api().list_runs(timed(asked)).await;
-        Ok(answer.map_err(|status| self.explain(&status))?.into_inner())
+        let request = with_usual_deadline(request);
+        self.message(self.api().list_runs(request).await)
     }
 
     /// Every client row of a run.
     pub(crate) async fn clients(&self, run_id: &str) -> Result<Vec<v1::ClientReport>, Failure> {
-        let asked = timed(v1::ListClientsRequest {
-            run_id: run_id.into(),
-        });
-        let mut pages = self
-            .api()
-            .list_clients(asked)
-            .await
-            .map_err(|status| self.explain(&status))?
-            .into_inner();
+        let run_id = run_id.into();
+        let request = with_usual_deadline(v1::ListClientsRequest { run_id });
+        let mut pages = self.message(self.api().list_clients(request).await)?;
         let mut clients = Vec::new();
         while let Some(page) = pages
             .message()
@@ -126,56 +102,40 @@ impl Client {
         Ok(clients)
     }
 
-    /// Snapshots of a run until its end. The status stays as it is: a watch may try again.
+    /// Snapshots of a run until its end. The status is not made a sentence: a watch may try again.
     pub(crate) async fn watch(
         &self,
         run_id: &str,
     ) -> Result<Streaming<v1::WatchRunResponse>, Status> {
         // No deadline: a run may last a day. Keep-alive notices a server that is gone.
-        let asked = v1::WatchRunRequest {
-            run_id: run_id.into(),
-        };
-        Ok(self.api().watch_run(asked).await?.into_inner())
+        let run_id = run_id.into();
+        let response = self.api().watch_run(v1::WatchRunRequest { run_id }).await?;
+        Ok(response.into_inner())
     }
 
     /// The agents connected now.
     pub(crate) async fn agents(&self) -> Result<Vec<v1::Agent>, Failure> {
-        let answer = self
-            .api()
-            .list_agents(timed(v1::ListAgentsRequest {}))
-            .await;
-        Ok(answer
-            .map_err(|status| self.explain(&status))?
-            .into_inner()
-            .agents)
+        let request = with_usual_deadline(v1::ListAgentsRequest {});
+        Ok(self.message(self.api().list_agents(request).await)?.agents)
     }
 
     /// The server itself.
     pub(crate) async fn server(&self) -> Result<v1::GetServerResponse, Failure> {
-        let answer = self.api().get_server(timed(v1::GetServerRequest {})).await;
-        Ok(answer.map_err(|status| self.explain(&status))?.into_inner())
+        let request = with_usual_deadline(v1::GetServerRequest {});
+        self.message(self.api().get_server(request).await)
     }
 
-    /// Restarts the workers; how many there were.
+    /// Restarts the workers and returns how many there were.
     pub(crate) async fn restart_workers(&self) -> Result<u32, Failure> {
-        let mut asked = Request::new(v1::RestartWorkersRequest {});
-        asked.set_timeout(RESTART_MAX);
-        let answer = self.api().restart_workers(asked).await;
-        Ok(answer
-            .map_err(|status| self.explain(&status))?
-            .into_inner()
-            .restarted)
+        let request = with_deadline(v1::RestartWorkersRequest {}, RESTART_TIME_MAX);
+        let response = self.message(self.api().restart_workers(request).await)?;
+        Ok(response.restarted)
     }
 
-    /// Lets a new process take over; its pid.
+    /// Lets a new process take over and returns its pid.
     pub(crate) async fn upgrade(&self) -> Result<u32, Failure> {
-        let mut asked = Request::new(v1::UpgradeRequest {});
-        asked.set_timeout(UPGRADE_MAX);
-        let answer = self.api().upgrade(asked).await;
-        Ok(answer
-            .map_err(|status| self.explain(&status))?
-            .into_inner()
-            .pid)
+        let request = with_deadline(v1::UpgradeRequest {}, UPGRADE_TIME_MAX);
+        Ok(self.message(self.api().upgrade(request).await)?.pid)
     }
 
     /// The status of this server as a sentence with an exit code.
@@ -187,10 +147,18 @@ impl Client {
         self.api.clone()
     }
 
-    fn left_out(&self, what: &str) -> Failure {
-        Failure::other(format!(
-            "the server at {} left {what} out of its answer; is it of another version?",
-            self.address
-        ))
+    fn message<T>(&self, response: Result<Response<T>, Status>) -> Result<T, Failure> {
+        response
+            .map(Response::into_inner)
+            .map_err(|status| self.explain(&status))
+    }
+
+    fn required_run(&self, run: Option<v1::Run>) -> Result<v1::Run, Failure> {
+        run.ok_or_else(|| {
+            Failure::other(format!(
+                "the response of the server at {} lacks the run; is the server of another version?",
+                self.address
+            ))
+        })
     }
 }
