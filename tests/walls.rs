@@ -111,7 +111,7 @@ fn the_executables_never_import_each_other() {
     );
     keep_clear(
         "ctl/src",
-        not_under(&["ctl/src/local", "ctl/src/main.rs"]),
+        not_under(&["ctl/src/embedded", "ctl/src/main.rs"]),
         &["metronome_server::", "metronome_agent::"],
     );
 }
@@ -164,7 +164,7 @@ fn only_the_control_plane_is_async() {
         "ctl/src/commands",
         "ctl/src/main.rs",
         "ctl/src/client",
-        "ctl/src/local",
+        "ctl/src/embedded",
     ];
     keep_clear("ctl/src", not_under(allowed), &["tokio::", "async "]);
 }

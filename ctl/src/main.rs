@@ -8,7 +8,7 @@
 //! | [`client`] | the server: address, deadlines, its errors as sentences |
 //! | [`doctor`] | what this host allows, measured and judged |
 //! | [`manual`] | manual pages and the reference of the command lines |
-//! | [`local`] | the server and the agent that this executable carries |
+//! | [`embedded`] | the server and the agent that this executable carries |
 //! | [`render`] | one form of output each: pure, data in, text out |
 //! | [`terminal`] | standard output and standard error |
 //! | [`exit`] | the documented exit codes |
@@ -19,9 +19,9 @@ mod cli;
 mod client;
 mod commands;
 mod doctor;
+mod embedded;
 mod exit;
 mod flags;
-mod local;
 mod manual;
 mod render;
 mod terminal;
@@ -40,13 +40,13 @@ use crate::{
 
 fn main() -> ExitCode {
     // The embedded server's workers, then the embedded server and agent, are this executable again.
-    if let Some(code) = local::run_as_worker_if_asked() {
+    if let Some(code) = embedded::run_as_worker_if_asked() {
         return code;
     }
-    if let Some(code) = local::run_as_part_if_asked() {
+    if let Some(code) = embedded::run_as_part_if_asked() {
         return code;
     }
-    if let Some(code) = local::run_as_named() {
+    if let Some(code) = embedded::run_as_named() {
         return code;
     }
     let matches = cli::command().get_matches();

@@ -5,7 +5,7 @@
 
 use clap::{Command, ValueEnum};
 
-use crate::{cli, exit::Failure, local};
+use crate::{cli, embedded, exit::Failure};
 
 /// What Metronome is made of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -27,8 +27,8 @@ impl Executable {
     pub(crate) fn command(self) -> Command {
         let command = match self {
             Self::Benchctl => cli::command(),
-            Self::MetronomeServer => local::server_command(),
-            Self::MetronomeAgent => local::agent_command(),
+            Self::MetronomeServer => embedded::server_command(),
+            Self::MetronomeAgent => embedded::agent_command(),
         };
         without_environment(command).term_width(LINE_WIDTH)
     }

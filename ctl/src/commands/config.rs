@@ -9,8 +9,8 @@ use clap::{ArgMatches, Subcommand, parser::ValueSource};
 use super::Context;
 use crate::{
     cli::Output,
+    embedded,
     exit::{Exit, Failure},
-    local,
     manual::Executable,
     render::settings::{self, Origin, Setting},
     terminal,
@@ -95,7 +95,7 @@ fn settings_of(context: &Context, variable: impl Fn(&str) -> Option<OsString>) -
         Output::Json => "json",
     };
     let database =
-        local::database_path().map_or_else(|_| "none".into(), |path| path.display().to_string());
+        embedded::database_path().map_or_else(|_| "none".into(), |path| path.display().to_string());
     let flag = |name, value: String, origin, set_by| Setting {
         name,
         value,

@@ -4,7 +4,7 @@
 use metronome_proto::{run_id::RunId, v1};
 
 use super::Context;
-use crate::{client::Client, exit::Failure, local};
+use crate::{client::Client, embedded, exit::Failure};
 
 /// Most runs that a page of the API holds.
 const PAGE_RUNS_MAX: u32 = 200;
@@ -16,7 +16,7 @@ pub(crate) enum History {
     /// A server is there.
     Server(Client),
     /// No server is there; `None` when there is no database either.
-    Stored(Option<local::History>),
+    Stored(Option<embedded::History>),
 }
 
 impl History {
@@ -24,7 +24,7 @@ impl History {
     pub(crate) async fn open(context: &Context) -> Result<Self, Failure> {
         match context.connect_if_any().await? {
             Some(client) => Ok(Self::Server(client)),
-            None => local::stored_runs().map(Self::Stored).map_err(in_words),
+            None => embedded::stored_runs().map(Self::Stored).map_err(in_words),
         }
     }
 
@@ -59,7 +59,7 @@ impl History {
     }
 }
 
-fn stored_run(stored: &local::History, name: &str) -> Result<v1::Run, Failure> {
+fn stored_run(stored: &embedded::History, name: &str) -> Result<v1::Run, Failure> {
     // Ids are in order, so the runs of a prefix are the newest below its end: two tell all.
     let candidates = stored.runs(end_of_prefix(name), 2).map_err(in_words)?;
     let id: RunId = pick(name, &candidates)?

@@ -16,9 +16,9 @@ use super::{
 use crate::{
     cli::Output,
     client::{self, Address, Client},
+    embedded::{self, Part, Role},
     exit::{Exit, Failure},
     flags::{self, Batch},
-    local::{self, Part, Role},
     render::json,
     terminal::{self, Remarks},
 };
@@ -304,7 +304,7 @@ impl System {
         // The server's drain waits for its clients, of which we are one. The connection is closed
         // by a task of this runtime, so the wait must not block it.
         drop(self.client);
-        let ending = tokio::task::spawn_blocking(move || local::end_all(self.parts));
+        let ending = tokio::task::spawn_blocking(move || embedded::end_all(self.parts));
         tokio::select! {
             said = ending => said.unwrap_or_default().iter().for_each(|sentence| remarks.tell(sentence)),
             () = interrupts.another() => {}
@@ -351,17 +351,19 @@ async fn bring_up(args: &Args, plan: &Plan, remarks: &mut Remarks) -> Result<Sys
         .max_clients
         .unwrap_or(MAX_CLIENTS_DEFAULT)
         .max(plan.clients);
-    let workers = args.workers.or_else(|| local::workers_beside(args.threads));
+    let workers = args
+        .workers
+        .or_else(|| embedded::workers_beside(args.threads));
     let (server, line) =
-        start_part(Role::Server, &local::server_flags(max_clients, workers)).await?;
-    let address = local::grpc_address_in(&line)
+        start_part(Role::Server, &embedded::server_flags(max_clients, workers)).await?;
+    let address = embedded::grpc_address_in(&line)
         .and_then(|address| address.parse::<Address>().ok())
         .ok_or_else(|| {
             Failure::other(format!(
                 "the server that was started says {line:?}, which names no address"
             ))
         })?;
-    let (agent, _) = start_part(Role::Agent, &local::agent_flags(&address.to_string())).await?;
+    let (agent, _) = start_part(Role::Agent, &embedded::agent_flags(&address.to_string())).await?;
     remarks.tell(&format!(
         "no server at {}: started one (pid {}) and an agent (pid {}) for this run",
         Address::default(),
@@ -378,7 +380,7 @@ async fn bring_up(args: &Args, plan: &Plan, remarks: &mut Remarks) -> Result<Sys
 
 async fn start_part(role: Role, flags: &[String]) -> Result<(Part, String), Failure> {
     let (tell, told) = oneshot::channel();
-    let started = local::start(role, flags, move |line| {
+    let started = embedded::start(role, flags, move |line| {
         // Nobody listens any more after a time-out or Ctrl-C.
         let _ = tell.send(line);
     });
