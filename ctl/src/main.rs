@@ -23,6 +23,7 @@ mod embedded;
 mod exit;
 mod flags;
 mod manual;
+mod measure;
 mod render;
 mod terminal;
 
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     if let Some(code) = embedded::run_as_worker_if_asked() {
         return code;
     }
-    if let Some(code) = embedded::run_as_part_if_asked() {
+    if let Some(code) = embedded::run_as_embedded_if_asked() {
         return code;
     }
     if let Some(code) = embedded::run_as_named() {
@@ -61,12 +62,12 @@ fn main() -> ExitCode {
     ) {
         Ok(telemetry) => telemetry,
         Err(sentence) => {
-            terminal::tell_error(&sentence);
+            terminal::print_error(&sentence);
             return Exit::Usage.into();
         }
     };
     let exit = run(cli, origins).unwrap_or_else(|failure| {
-        terminal::tell_error(&failure.sentence);
+        terminal::print_error(&failure.sentence);
         failure.exit
     });
     telemetry.finish();

@@ -117,7 +117,7 @@ fn a_server_that_stays_away_ends_the_watch_with_one_sentence() {
         "{told}"
     );
     assert!(
-        told.starts_with(&format!("error: run {RUN_ID} is out of sight: ")),
+        told.starts_with(&format!("error: contact with run {RUN_ID} was lost: ")),
         "{told}"
     );
     assert!(told.contains(&format!("benchctl show {RUN_ID}")), "{told}");
@@ -194,7 +194,7 @@ fn ctrl_c_before_the_run_has_an_id_stops_it_once_it_has() {
         let mut line = String::new();
         stderr.read_line(&mut line).expect("a line of text");
         assert!(
-            line.contains("as soon as the server has told its id"),
+            line.contains("as soon as the server has reported its id"),
             "{line}"
         );
         answer.send(()).expect("the peer waits");

@@ -51,7 +51,7 @@ pub(super) async fn retried<T, F: Future<Output = Result<T, Status>>>(
 }
 
 /// Whether the connection, and not the request, was at fault, so that another try may succeed.
-pub(crate) fn is_broken(status: &Status) -> bool {
+pub(super) fn is_broken(status: &Status) -> bool {
     // Unknown and Internal are what the library makes of a connection that broke under a stream.
     let codes = [
         Code::Unavailable,

@@ -8,6 +8,7 @@
 //! | [`requests`] | the calls of its API |
 //! | [`deadlines`] | how long a call may take, and which calls are repeated |
 //! | [`errors`] | errors as one sentence and an exit code |
+//! | [`watch`] | a run watched to its end |
 //! | [`rpc_tracing`] | a span for every call |
 
 mod address;
@@ -16,8 +17,8 @@ mod dial;
 mod errors;
 mod requests;
 mod rpc_tracing;
+mod watch;
 
 pub(crate) use address::Address;
-pub(crate) use deadlines::is_broken;
 pub(crate) use dial::{connect, connect_if_listening};
 pub(crate) use requests::Client;

@@ -103,7 +103,7 @@ impl Client {
     }
 
     /// Snapshots of a run until its end. The status is not made a sentence: a watch may try again.
-    pub(crate) async fn watch(
+    pub(super) async fn watch(
         &self,
         run_id: &str,
     ) -> Result<Streaming<v1::WatchRunResponse>, Status> {
@@ -139,7 +139,7 @@ impl Client {
     }
 
     /// The status of this server as a sentence with an exit code.
-    pub(crate) fn explain(&self, status: &Status) -> Failure {
+    pub(super) fn explain(&self, status: &Status) -> Failure {
         explain(status, &self.address, self.is_encrypted)
     }
 

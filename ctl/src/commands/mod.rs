@@ -2,17 +2,14 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`arrival`] | a server and agents that are still coming up |
-//! | [`follow`] | a run watched to its end |
 //! | [`history`] | past runs, from the server or straight from the database |
 //! | [`interrupts`] | Ctrl-C, once and twice |
+//! | [`wait_ready`] | waiting for a server and agents that are still coming up |
 
 pub(crate) mod agents;
-mod arrival;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod doctor;
-mod follow;
 mod history;
 mod interrupts;
 pub(crate) mod man;
@@ -21,6 +18,7 @@ pub(crate) mod server;
 pub(crate) mod show;
 pub(crate) mod start;
 pub(crate) mod stop;
+mod wait_ready;
 pub(crate) mod watch;
 
 use metronome_proto::v1;
