@@ -1,9 +1,14 @@
-//! The flags and the help. Text becomes values here or in [`crate::flags`], once.
+//! The command line: flags and help, declared. Text becomes values here or in [`crate::flags`], once.
 
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use metronome_tls::DialFlags;
 
-use crate::{client::Address, commands, exit::EXIT_CODES_HELP};
+use crate::{
+    client::Address,
+    commands::{completions, config, doctor, man, runs, server, show, start, stop, watch},
+    exit::EXIT_CODES_HELP,
+    output::Output,
+};
 
 /// Metronome on the command line: does this host, network or server hold N clients that each send
 /// small packets at a high, steady rate, with nothing lost and in time?
@@ -36,69 +41,41 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// The command line: [`Cli`]'s, with TLS flags that may also stand behind the subcommand, as the
-/// other flags of the server may.
+/// The command line of [`Cli`], with TLS flags that are also accepted after the subcommand, as the
+/// other flags of the server are.
 pub(crate) fn command() -> clap::Command {
     Cli::command().mut_args(|flag| {
-        let is_of_tls = flag.get_id().as_str().starts_with("tls_");
-        if is_of_tls { flag.global(true) } else { flag }
+        let is_tls_flag = flag.get_id().as_str().starts_with("tls_");
+        if is_tls_flag { flag.global(true) } else { flag }
     })
-}
-
-/// What results look like.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Output {
-    /// For people.
-    Text,
-    /// Exactly one JSON object; docs/result.schema.json describes that of a run.
-    Json,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start a run, follow it to its end and judge it.
-    Start(commands::start::Args),
+    Start(start::Args),
     /// Stop a run, or all, in good order: the report is still made.
-    Stop(commands::stop::Args),
+    Stop(stop::Args),
     /// Follow a run that somebody has started; Ctrl-C leaves it alone.
-    Watch(commands::watch::Args),
+    Watch(watch::Args),
     /// List runs, newest first.
-    Runs(commands::runs::Args),
+    Runs(runs::Args),
     /// Show the summary of a run again.
-    Show(commands::show::Args),
+    Show(show::Args),
     /// List the agents that are connected.
     Agents,
     /// Show the server: addresses, workers, connections, raw clients; or restart its workers, or
     /// upgrade it.
-    Server(commands::server::Args),
+    Server(server::Args),
     /// Look at this host and the system: what is wrong, the cure, and what can be promised.
-    Doctor(commands::doctor::Args),
+    Doctor(doctor::Args),
     /// Show the settings and where they come from.
-    Config(commands::config::Args),
+    Config(config::Args),
     /// Print completions for a shell.
-    Completions(commands::completions::Args),
+    Completions(completions::Args),
     /// Write the manual pages.
-    Man(commands::man::Args),
-}
-
-impl Command {
-    /// As typed.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Start(_) => "start",
-            Self::Stop(_) => "stop",
-            Self::Watch(_) => "watch",
-            Self::Runs(_) => "runs",
-            Self::Show(_) => "show",
-            Self::Agents => "agents",
-            Self::Doctor(_) => "doctor",
-            Self::Config(_) => "config",
-            Self::Completions(_) => "completions",
-            Self::Man(_) => "man",
-            Self::Server(_) => "server",
-        }
-    }
+    Man(man::Args),
 }
 
 fn after_help() -> String {
@@ -124,7 +101,14 @@ Only load systems that are yours or that you were asked to load.";
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
+    use crate::manual::{Executable, page};
+
+    const HEAD: &str = "# The command lines\n\n\
+        Made from the flags themselves: `METRONOME_BLESS=1 cargo test --release -p benchctl the_cli_reference` writes this\n\
+        file anew. Nobody edits it by hand.\n";
 
     #[test]
     fn the_flags_do_not_contradict_each_other() {
@@ -136,6 +120,65 @@ mod tests {
         let help = command().render_long_help().to_string();
         for code in ["\n  0 ", "\n  1 ", "\n  2 ", "\n  3 ", "\n  4 ", "\n  130 "] {
             assert!(help.contains(code), "{code:?} in {help}");
+        }
+    }
+
+    /// docs/cli.md as it has to be.
+    fn reference() -> String {
+        let mut sections = vec![HEAD.to_owned()];
+        for executable in Executable::ALL {
+            let mut command = executable.command(&command());
+            command.build();
+            add_sections(&mut command, 2, &mut sections);
+        }
+        sections.join("\n")
+    }
+
+    fn add_sections(command: &mut clap::Command, depth: usize, sections: &mut Vec<String>) {
+        let name = command
+            .get_bin_name()
+            .unwrap_or(command.get_name())
+            .to_owned();
+        let help = command.render_long_help().to_string();
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        sections.push(format!(
+            "{} {name}\n\n```text\n{}\n```\n",
+            "#".repeat(depth),
+            lines.join("\n").trim_end()
+        ));
+        for subcommand in command
+            .get_subcommands_mut()
+            .filter(|subcommand| subcommand.get_name() != "help")
+        {
+            if !subcommand.is_hide_set() {
+                add_sections(subcommand, depth + 1, sections);
+            }
+        }
+    }
+
+    #[test]
+    fn the_cli_reference_is_what_the_flags_say() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");
+        let reference = reference();
+        if std::env::var_os("METRONOME_BLESS").is_some() {
+            fs::write(&path, &reference).unwrap();
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == reference,
+            "docs/cli.md is out of date: its first lines tell how to write it anew"
+        );
+    }
+
+    #[test]
+    fn every_executable_has_a_page_with_its_name_and_no_value_of_this_environment() {
+        for executable in Executable::ALL {
+            let name = executable.command(&command()).get_name().to_owned();
+            let page = page(executable.command(&command())).unwrap();
+            assert!(
+                page.starts_with(".ie") && page.contains(&format!(".TH {name} 1")),
+                "{page}"
+            );
         }
     }
 }

@@ -1,9 +1,9 @@
 //! `benchctl agents`: who can generate load now.
 
-use super::Context;
+use super::context::Context;
 use crate::{
-    cli::Output,
     exit::{Exit, Failure},
+    output::Output,
     render::{json, tables},
     terminal,
 };

@@ -23,9 +23,9 @@ pub(crate) struct Args {
     executable: Executable,
 }
 
-/// Prints the completions.
-pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let mut command = args.executable.command();
+/// Prints the completions; `benchctl` is the command line of this executable.
+pub(crate) fn run(args: &Args, benchctl: &clap::Command) -> Result<Exit, Failure> {
+    let mut command = args.executable.command(benchctl);
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut script);

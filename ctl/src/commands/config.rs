@@ -6,13 +6,14 @@ use std::{collections::BTreeSet, env, ffi::OsString, path::PathBuf};
 
 use clap::{ArgMatches, Subcommand, parser::ValueSource};
 
-use super::Context;
+use super::context::Context;
 use crate::{
-    cli::Output,
     embedded,
     exit::{Exit, Failure},
     manual::Executable,
-    render::settings::{self, Origin, Setting},
+    output::Output,
+    render::settings,
+    settings::{Origin, Setting},
     terminal,
 };
 
@@ -62,11 +63,17 @@ impl Origins {
     }
 }
 
-/// Shows the settings.
-pub(crate) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+/// Shows the settings; `benchctl` is the command line of this executable.
+pub(crate) fn run(
+    context: &Context,
+    args: &Args,
+    origins: Origins,
+    benchctl: &clap::Command,
+) -> Result<Exit, Failure> {
     let Action::Show { origin } = args.action;
-    let settings = settings_of(context, |name| env::var_os(name));
-    let unknown = unknown_variables(env::vars_os().map(|(name, _)| name));
+    let settings = settings_of(context, origins, |name| env::var_os(name));
+    let names = env::vars_os().map(|(name, _)| name);
+    let unknown = unknown_variables(names, known_variables(benchctl));
     terminal::print(&match context.output {
         Output::Json => settings::object(&settings, &unknown),
         Output::Text => settings::text(&settings, &unknown, origin),
@@ -74,7 +81,11 @@ pub(crate) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Valid)
 }
 
-fn settings_of(context: &Context, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Setting> {
+fn settings_of(
+    context: &Context,
+    origins: Origins,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Vec<Setting> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let of_environment = |name: &'static str, variable: &'static str, default: &str| Setting {
         name,
@@ -107,12 +118,12 @@ fn settings_of(context: &Context, variable: impl Fn(&str) -> Option<OsString>) -
             .map_or_else(|| "none".into(), |path| path.display().to_string())
     };
     let tls = &context.tls;
-    let [ca, certificate, key, name] = context.origins.tls;
+    let [ca, certificate, key, name] = origins.tls;
     vec![
         flag(
             "server",
             server,
-            context.origins.server,
+            origins.server,
             "--server, METRONOME_SERVER",
         ),
         flag(
@@ -139,13 +150,8 @@ fn settings_of(context: &Context, variable: impl Fn(&str) -> Option<OsString>) -
             name,
             "--tls-name, METRONOME_TLS_NAME",
         ),
-        flag("output", output.into(), context.origins.output, "--output"),
-        flag(
-            "quiet",
-            context.quiet.to_string(),
-            context.origins.quiet,
-            "--quiet",
-        ),
+        flag("output", output.into(), origins.output, "--output"),
+        flag("quiet", context.quiet.to_string(), origins.quiet, "--quiet"),
         of_environment("database", "METRONOME_DATABASE", &database),
         of_environment("log", "METRONOME_LOG", "warn"),
         of_environment("colours off", "NO_COLOR", "no"),
@@ -154,8 +160,10 @@ fn settings_of(context: &Context, variable: impl Fn(&str) -> Option<OsString>) -
 }
 
 /// Variables that look like ours and that nothing reads: most likely misspelt.
-fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
-    let known = known_variables();
+fn unknown_variables(
+    names: impl Iterator<Item = OsString>,
+    known: BTreeSet<String>,
+) -> Vec<String> {
     let ours = names
         .filter_map(|name| name.into_string().ok())
         .filter(|name| name.starts_with("METRONOME_"));
@@ -163,9 +171,11 @@ fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
     unknown.into_iter().collect()
 }
 
-fn known_variables() -> BTreeSet<String> {
+fn known_variables(benchctl: &clap::Command) -> BTreeSet<String> {
     let mut known = BTreeSet::from(["METRONOME_LOG".to_owned()]);
-    let mut commands: Vec<clap::Command> = Executable::ALL.map(Executable::command).into();
+    let mut commands: Vec<clap::Command> = Executable::ALL
+        .map(|executable| executable.command(benchctl))
+        .into();
     while let Some(command) = commands.pop() {
         let variables = command.get_arguments().filter_map(clap::Arg::get_env);
         known.extend(variables.map(|variable| variable.to_string_lossy().into_owned()));
@@ -180,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    fn context() -> Context {
+    fn settings(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Setting> {
         let default = Origin::Default;
         let origins = Origins {
             server: default,
@@ -188,20 +198,18 @@ mod tests {
             quiet: default,
             tls: [default; 4],
         };
-        Context {
+        let context = Context {
             server: None,
             tls: DialFlags::default(),
             output: Output::Json,
             quiet: false,
-            origins,
-        }
+        };
+        settings_of(&context, origins, variable)
     }
 
     #[test]
     fn the_environment_wins_over_the_default() {
-        let settings = settings_of(&context(), |name| {
-            (name == "METRONOME_LOG").then(|| "debug".into())
-        });
+        let settings = settings(|name| (name == "METRONOME_LOG").then(|| "debug".into()));
         let found = |name| {
             settings
                 .iter()
@@ -224,7 +232,7 @@ mod tests {
 
     #[test]
     fn an_empty_variable_is_none() {
-        let settings = settings_of(&context(), |_| Some(OsString::new()));
+        let settings = settings(|_| Some(OsString::new()));
         assert!(
             settings
                 .iter()
@@ -243,7 +251,10 @@ mod tests {
             "HOME",
         ];
         assert_eq!(
-            unknown_variables(names.into_iter().map(OsString::from)),
+            unknown_variables(
+                names.into_iter().map(OsString::from),
+                known_variables(&clap::Command::new("benchctl"))
+            ),
             ["METRONOME_SEVER"]
         );
     }

@@ -6,13 +6,13 @@ use std::{net::SocketAddr, time::Duration};
 use metronome_proto::v1;
 use tokio::{net::TcpStream, task, time::timeout};
 
-use super::Context;
+use super::context::Context;
 use crate::{
-    cli::Output,
     client::Client,
     doctor::{Finding, Level, Load, host, judge, timing},
     exit::{Exit, Failure},
     flags,
+    output::Output,
     render::doctor,
     terminal,
 };

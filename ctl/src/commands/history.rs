@@ -3,7 +3,7 @@
 
 use metronome_proto::{run_id::RunId, v1};
 
-use super::Context;
+use super::context::Context;
 use crate::{client::Client, embedded, exit::Failure};
 
 /// Most runs that a page of the API holds.

@@ -1,9 +1,9 @@
 //! `benchctl runs`: the history, newest first.
 
-use super::{Context, history::History};
+use super::{context::Context, history::History};
 use crate::{
-    cli::Output,
     exit::{Exit, Failure},
+    output::Output,
     render::{json, tables},
     terminal,
 };

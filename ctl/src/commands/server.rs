@@ -2,10 +2,10 @@
 
 use clap::Subcommand;
 
-use super::Context;
+use super::context::Context;
 use crate::{
-    cli::Output,
     exit::{Exit, Failure},
+    output::Output,
     render::{json, tables},
     terminal,
 };

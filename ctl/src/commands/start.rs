@@ -7,14 +7,14 @@ use metronome_os::random;
 use metronome_proto::{plan::Plan, rate::AskedRate, v1};
 use metronome_telemetry::{self as telemetry, KeyValue, past};
 
-use super::{Context, interrupts::Interrupts, wait_ready::wait_ready};
+use super::{context::Context, interrupts::Interrupts, wait_ready::wait_ready};
 use crate::{
-    cli::Output,
     client::{self, Address},
     embedded,
     exit::{Exit, Failure},
     flags::{self, Batch},
     measure::{Event, StopRequests, System},
+    output::Output,
     render::{json, progress},
     terminal::{self, Progress},
 };
@@ -168,13 +168,9 @@ async fn measure(
         .await;
     progress.clear();
     let run = measured?;
-    let clients = if context.shows_clients(args.clients_table) {
-        system.client().clients(&run.run_id).await?
-    } else {
-        Vec::new()
-    };
-    context.print_run(&run, &clients, args.clients_table)?;
-    Ok(Exit::of_run(&run))
+    context
+        .report(system.client(), &run, args.clients_table)
+        .await
 }
 
 /// A run that is left to the server once its id is printed.

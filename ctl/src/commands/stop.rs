@@ -1,9 +1,9 @@
 //! `benchctl stop`: ends runs in good order.
 
-use super::{Context, history};
+use super::{context::Context, history};
 use crate::{
-    cli::Output,
     exit::{Exit, Failure},
+    output::Output,
     render::json,
     terminal,
 };

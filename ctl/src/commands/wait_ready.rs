@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::Context;
+use super::context::Context;
 use crate::{client::Client, exit::Failure};
 
 /// Short against the start of a container, long against the cost of a request.

@@ -2,7 +2,7 @@
 
 use metronome_proto::v1;
 
-use super::{Context, history, interrupts::Interrupts};
+use super::{context::Context, history, interrupts::Interrupts};
 use crate::{
     exit::{Exit, Failure},
     render::progress,
@@ -44,11 +44,5 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
             "run {run_id} goes on; `benchctl watch {run_id}` watches it again"
         )))
     })?;
-    let clients = if context.shows_clients(args.clients_table) {
-        client.clients(&run_id).await?
-    } else {
-        Vec::new()
-    };
-    context.print_run(&run, &clients, args.clients_table)?;
-    Ok(Exit::of_run(&run))
+    context.report(&client, &run, args.clients_table).await
 }
