@@ -5,7 +5,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use crate::{exit::Failure, render::Colour};
+use crate::{exit::Failure, render::text::colour::Colour};
 
 /// Writes a result to standard output.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use super::context::Context;
 use crate::{
     exit::{Exit, Failure},
     output::Output,
-    render::{json, tables},
+    render::{json, text},
     terminal,
 };
 
@@ -13,7 +13,7 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let agents = context.connect().await?.agents().await?;
     terminal::print(&match context.output {
         Output::Json => json::lists::agents(&agents),
-        Output::Text => tables::agents(&agents),
+        Output::Text => text::tables::agents(&agents),
     })?;
     Ok(Exit::Valid)
 }

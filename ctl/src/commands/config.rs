@@ -12,7 +12,7 @@ use crate::{
     exit::{Exit, Failure},
     manual::Executable,
     output::Output,
-    render::settings,
+    render::{json, text},
     settings::{Origin, Setting},
     terminal,
 };
@@ -75,8 +75,8 @@ pub(crate) fn run(
     let names = env::vars_os().map(|(name, _)| name);
     let unknown = unknown_variables(names, known_variables(benchctl));
     terminal::print(&match context.output {
-        Output::Json => settings::object(&settings, &unknown),
-        Output::Text => settings::text(&settings, &unknown, origin),
+        Output::Json => json::settings::settings(&settings, &unknown),
+        Output::Text => text::settings::settings(&settings, &unknown, origin),
     })?;
     Ok(Exit::Valid)
 }

@@ -8,7 +8,7 @@ use crate::{
     client::{self, Address, Client},
     exit::{Exit, Failure},
     output::Output,
-    render::{json, summary},
+    render::{json, text},
     terminal,
 };
 
@@ -67,14 +67,14 @@ impl Context {
         clients: &[v1::ClientReport],
         clients_table: bool,
     ) -> Result<(), Failure> {
-        let text = match self.output {
-            Output::Json => json::result(run, clients),
+        let result = match self.output {
+            Output::Json => json::run::result(run, clients),
             Output::Text if clients_table => {
-                summary::with_clients(run, clients, terminal::colour_of_stdout())
+                text::summary::with_clients(run, clients, terminal::colour_of_stdout())
             }
-            Output::Text => summary::summary(run, terminal::colour_of_stdout()),
+            Output::Text => text::summary::summary(run, terminal::colour_of_stdout()),
         };
-        terminal::print(&text)
+        terminal::print(&result)
     }
 
     /// Whether the rows of the clients are printed.

@@ -13,7 +13,7 @@ use crate::{
     exit::{Exit, Failure},
     flags,
     output::Output,
-    render::doctor,
+    render::{json, text},
     terminal,
 };
 
@@ -61,8 +61,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     findings.extend(look_at_the_system(context, load).await);
     let promise = judge::promise(&host, &timing, load);
     terminal::print(&match context.output {
-        Output::Json => doctor::object(&findings, &promise, load),
-        Output::Text => doctor::text(&findings, &promise, load, terminal::colour_of_stdout()),
+        Output::Json => json::doctor::findings(&findings, &promise, load),
+        Output::Text => {
+            text::doctor::findings(&findings, &promise, load, terminal::colour_of_stdout())
+        }
     })?;
     let has_problem = findings
         .iter()

@@ -4,7 +4,7 @@ use super::{context::Context, history::History};
 use crate::{
     exit::{Exit, Failure},
     output::Output,
-    render::{json, tables},
+    render::{json, text},
     terminal,
 };
 
@@ -21,7 +21,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let runs = History::open(context).await?.runs(args.limit).await?;
     terminal::print(&match context.output {
         Output::Json => json::lists::runs(&runs),
-        Output::Text => tables::runs(&runs),
+        Output::Text => text::tables::runs(&runs),
     })?;
     Ok(Exit::Valid)
 }

@@ -15,7 +15,7 @@ use crate::{
     flags::{self, Batch},
     measure::{Event, StopRequests, System},
     output::Output,
-    render::{json, progress},
+    render::{json, text},
     terminal::{self, Progress},
 };
 
@@ -209,7 +209,10 @@ fn show(event: Event<'_>, progress: &mut Progress) {
             }
         }
         Event::Snapshot(snapshot) => {
-            progress.show(progress::second(snapshot), &progress::line(snapshot));
+            progress.show(
+                text::progress::second(snapshot),
+                &text::progress::line(snapshot),
+            );
         }
         Event::Stopping(Some(run_id)) => {
             progress.note(&format!(

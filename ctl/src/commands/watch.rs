@@ -5,7 +5,7 @@ use metronome_proto::v1;
 use super::{context::Context, history, interrupts::Interrupts};
 use crate::{
     exit::{Exit, Failure},
-    render::progress,
+    render::text,
     terminal::Progress,
 };
 
@@ -34,7 +34,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
         found.unwrap_or_else(|| Err(Failure::interrupted("stopped before the run was found")))?;
     let mut progress = Progress::new(context.quiet);
     let show = |snapshot: &v1::Snapshot| {
-        progress.show(progress::second(snapshot), &progress::line(snapshot));
+        progress.show(
+            text::progress::second(snapshot),
+            &text::progress::line(snapshot),
+        );
     };
     let watching = client.watch_to_end(&run_id, || false, show);
     let ended = interrupts.first().run_until_cancelled(watching).await;

@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use metronome_proto::v1;
 
 use super::figures;
+use crate::render::values;
 
 /// A row per run, in the order given.
 pub(crate) fn runs(runs: &[v1::Run]) -> String {
@@ -30,10 +31,10 @@ fn run_row(run: &v1::Run) -> [String; 8] {
         .map(|t| t.p99_us);
     [
         figures::clean(&run.run_id),
-        figures::instant(run.created_at.as_ref()).unwrap_or_else(none),
+        values::instant(run.created_at.as_ref()).unwrap_or_else(none),
         run.plan.as_ref().map_or_else(none, figures::plan),
-        figures::state(run).into(),
-        verdict.map_or_else(none, |verdict| figures::status(verdict.status()).into()),
+        values::state(run).into(),
+        verdict.map_or_else(none, |verdict| values::status(verdict.status()).into()),
         report
             .and_then(|report| report.packets)
             .map_or_else(none, |packets| figures::count(packets.lost)),
@@ -62,7 +63,7 @@ pub(crate) fn agents(agents: &[v1::Agent]) -> String {
             figures::clean(&agent.name),
             figures::clean(&agent.version),
             figures::clean(&agent.peer),
-            figures::instant(agent.connected_at.as_ref()).unwrap_or_else(none),
+            values::instant(agent.connected_at.as_ref()).unwrap_or_else(none),
             agent.cores.to_string(),
             figures::count(agent.clients_max.into()),
             if agent.shares_clock { "shared" } else { "own" }.into(),
@@ -130,7 +131,7 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
         "up",
         format!(
             "{} s",
-            figures::decimal(figures::seconds(server.uptime.as_ref()), 0)
+            figures::decimal(values::seconds(server.uptime.as_ref()), 0)
         ),
     );
     line("grpc", figures::clean(&server.grpc_address));

@@ -3,6 +3,7 @@
 use metronome_proto::v1;
 
 use super::figures;
+use crate::render::values;
 
 /// The whole second of the run that a snapshot belongs to.
 pub(crate) fn second(snapshot: &v1::Snapshot) -> u64 {
@@ -18,10 +19,10 @@ pub(crate) fn line(snapshot: &v1::Snapshot) -> String {
         v1::RunState::Running => {
             vec![format!(
                 "{:>5} s",
-                figures::fixed(figures::seconds(snapshot.elapsed.as_ref()), 1)
+                figures::fixed(values::seconds(snapshot.elapsed.as_ref()), 1)
             )]
         }
-        state => vec![figures::state_word(state).to_owned()],
+        state => vec![values::state_word(state).to_owned()],
     };
     parts.push(clients(snapshot.clients_connected));
     if snapshot.sent > 0 || snapshot.received > 0 {

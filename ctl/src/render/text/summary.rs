@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use metronome_proto::v1;
 
-use super::{Colour, figures, tables};
+use super::{colour::Colour, figures, tables};
+use crate::render::values;
 
 /// Columns that a screen surely has.
 const WIDTH: usize = 100;
@@ -44,8 +45,8 @@ fn headline(run: &v1::Run, colour: Colour) -> String {
         .and_then(|report| report.verdict.as_ref());
     let word = verdict
         .map_or_else(
-            || figures::state(run),
-            |verdict| figures::status(verdict.status()),
+            || values::state(run),
+            |verdict| values::status(verdict.status()),
         )
         .to_uppercase();
     let word = match (colour, verdict.map(v1::Verdict::status)) {
@@ -126,7 +127,7 @@ fn plan(run: &v1::Run) -> String {
         "{}, batch {}, {}{threads}",
         figures::plan(plan),
         plan.batch,
-        figures::phase(plan.phase())
+        values::phase(plan.phase())
     )
 }
 

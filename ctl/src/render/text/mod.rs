@@ -1,0 +1,18 @@
+//! Results for people.
+//!
+//! | module | form |
+//! |---|---|
+//! | [`summary`] | a run on one screen |
+//! | [`progress`] | a run as one line while it runs |
+//! | [`tables`] | runs, agents, clients, the server |
+//! | [`doctor`], [`settings`] | findings, settings |
+//! | [`figures`] | how numbers and foreign text look in all of them |
+//! | [`colour`] | whether they carry colours |
+
+pub(crate) mod colour;
+pub(crate) mod doctor;
+mod figures;
+pub(crate) mod progress;
+pub(crate) mod settings;
+pub(crate) mod summary;
+pub(crate) mod tables;
