@@ -5,6 +5,7 @@
 //! | [`context`] | the flags that every command has |
 //! | [`history`] | past runs, from the server or straight from the database |
 //! | [`interrupts`] | Ctrl-C, once and twice |
+//! | [`open`] | the server and agent to measure with |
 //! | [`wait_ready`] | waiting for a server and agents that are still coming up |
 
 pub(crate) mod agents;
@@ -15,6 +16,7 @@ pub(crate) mod doctor;
 mod history;
 mod interrupts;
 pub(crate) mod man;
+mod open;
 pub(crate) mod runs;
 pub(crate) mod server;
 pub(crate) mod show;

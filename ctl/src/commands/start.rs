@@ -7,10 +7,12 @@ use metronome_os::random;
 use metronome_proto::{plan::Plan, rate::AskedRate, v1};
 use metronome_telemetry::{self as telemetry, KeyValue, past};
 
-use super::{context::Context, interrupts::Interrupts, wait_ready::wait_ready};
+use super::{
+    context::Context,
+    interrupts::Interrupts,
+    open::{Load, SystemFlags, open},
+};
 use crate::{
-    client::{self, Address},
-    embedded,
     exit::{Exit, Failure},
     flags::{self, Batch},
     measure::{Event, StopRequests, System},
@@ -18,9 +20,6 @@ use crate::{
     render::{json, text},
     terminal::{self, Progress},
 };
-
-/// Clients that a server lets in when nothing else is said.
-const MAX_CLIENTS_DEFAULT: u32 = 10;
 
 /// Start a run, follow it to its end and judge it.
 #[derive(Debug, clap::Args)]
@@ -81,19 +80,8 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "detach")]
     clients_table: bool,
 
-    /// Wait up to this long for the server to answer and an agent to be there, instead of bringing
-    /// up our own.
-    #[arg(long, value_name = "TIME", env = "METRONOME_WAIT", allow_negative_numbers = true, value_parser = flags::duration)]
-    wait: Option<Duration>,
-
-    /// Workers of the server that benchctl brings up itself: 1 to 256. Not given: one for each core
-    /// that the pacing threads leave, at least one.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::workers)]
-    workers: Option<u32>,
-
-    /// Clients that the server lets in which benchctl brings up itself; at least --clients.
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::max_clients)]
-    max_clients: Option<u32>,
+    #[command(flatten)]
+    system: SystemFlags,
 }
 
 /// As `v1::Phase`, without the unspecified one.
@@ -123,7 +111,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let plan = args.plan()?;
     let interrupts = Interrupts::listen()?;
     let mut progress = Progress::new(context.quiet);
-    let opening = open(context, &args, &plan, &mut progress);
+    let load = Load {
+        clients: plan.clients,
+        pacing_threads: args.threads,
+        agents: &args.agents,
+        flag_of_a_lasting_server: args.flag_of_a_lasting_server(),
+    };
+    let opening = open(context, &args.system, load, &mut progress);
     let opened = interrupts.first().run_until_cancelled(opening).await;
     let mut system = opened
         .unwrap_or_else(|| Err(Failure::interrupted("stopped before the run was started")))?;
@@ -228,63 +222,6 @@ fn show(event: Event<'_>, progress: &mut Progress) {
     }
 }
 
-/// Finds a server or starts one.
-async fn open(
-    context: &Context,
-    args: &Args,
-    plan: &Plan,
-    progress: &mut Progress,
-) -> Result<System, Failure> {
-    let found = match args.wait {
-        Some(wait_max) => Some(wait_ready(context, wait_max, &args.agents).await?),
-        None => context.connect_if_any().await?,
-    };
-    let Some(client) = found else {
-        return start_embedded(args, plan, progress).await;
-    };
-    if let Some(flag) = args.flag_of_the_embedded_server() {
-        return Err(Failure::usage(format!(
-            "{flag}: is for a server that benchctl starts itself, and one is there at {}; \
-             give the flag to that server",
-            client.address()
-        )));
-    }
-    Ok(System::new(client, None))
-}
-
-async fn start_embedded(
-    args: &Args,
-    plan: &Plan,
-    progress: &mut Progress,
-) -> Result<System, Failure> {
-    let default = Address::default();
-    if let Some(sentence) = args.flag_of_a_lasting_server() {
-        return Err(Failure::usage(format!(
-            "{sentence}, and none listens at {default}; start `metronome-server` and \
-             `metronome-agent`, or leave the flag out"
-        )));
-    }
-    let max_clients = args.max_clients.unwrap_or(MAX_CLIENTS_DEFAULT);
-    let embedded = embedded::System::start(embedded::Settings {
-        max_clients: max_clients.max(plan.clients),
-        workers: args.workers,
-        pacing_threads: args.threads,
-    })
-    .await?;
-    let (server_pid, agent_pid) = embedded.pids();
-    progress.note(&format!(
-        "no server at {default}: started one (pid {server_pid}) and an agent (pid {agent_pid}) \
-         for this run"
-    ));
-    let address = embedded
-        .grpc_address()
-        .parse::<Address>()
-        .map_err(Failure::other)?;
-    // On loopback and for this run: nothing is encrypted.
-    let client = client::connect(&address, None).await?;
-    Ok(System::new(client, Some(embedded)))
-}
-
 impl Args {
     fn plan(&self) -> Result<Plan, Failure> {
         if self.rate == AskedRate::Max && self.batch == Some(Batch::Seed) {
@@ -312,29 +249,12 @@ impl Args {
         }
     }
 
-    /// A flag that means nothing to a server that is there already.
-    fn flag_of_the_embedded_server(&self) -> Option<&'static str> {
-        self.workers
-            .map(|_| "--workers")
-            .or(self.max_clients.map(|_| "--max-clients"))
-    }
-
     /// A flag that needs a server that stays, with the reason.
     fn flag_of_a_lasting_server(&self) -> Option<&'static str> {
-        let flags = [
-            (
-                self.detach,
-                "--detach: a server for this run alone would end with benchctl",
-            ),
-            (
-                !self.agents.is_empty(),
-                "--agent: names an agent of a running server",
-            ),
-        ];
-        flags
-            .into_iter()
-            .find(|(given, _)| *given)
-            .map(|(_, sentence)| sentence)
+        if self.detach {
+            return Some("--detach: a server for this run alone would end with benchctl");
+        }
+        (!self.agents.is_empty()).then_some("--agent: names an agent of a running server")
     }
 }
 
