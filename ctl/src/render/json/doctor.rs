@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::object;
-use crate::doctor::{Finding, Level, Load, Promise};
+use crate::doctor::{
+    finding::{Finding, Level},
+    promise::{Load, Promise},
+};
 
 /// The findings, the load that they were judged for and the promise.
 pub(crate) fn findings(findings: &[Finding], promise: &Promise, load: Load) -> String {
@@ -63,7 +66,7 @@ impl<'a> From<&'a Finding> for Found<'a> {
         Self {
             check: finding.check,
             level: word(finding.level),
-            told: &finding.told,
+            told: &finding.observed,
             cure: finding.cure.as_deref(),
         }
     }
@@ -105,6 +108,7 @@ mod tests {
         let object: Value =
             serde_json::from_str(&super::findings(&findings(), &PROMISE, LOAD)).expect("JSON");
         assert_eq!(object["status"], "problem");
+        assert_eq!(object["findings"][0]["told"], "2 of 2");
         assert_eq!(object["findings"][0]["cure"], Value::Null);
         assert_eq!(object["promise"]["clients_per_thread"], 40);
     }

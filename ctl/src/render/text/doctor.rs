@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use super::{colour::Colour, figures};
-use crate::doctor::{Finding, Level, Load, Promise};
+use crate::doctor::{
+    finding::{Finding, Level},
+    promise::{Load, Promise},
+};
 
 /// A line per finding, its cure below it, the promise last.
 pub(crate) fn findings(
@@ -21,7 +24,7 @@ pub(crate) fn findings(
     for Finding {
         check,
         level,
-        told,
+        observed,
         cure,
     } in findings
     {
@@ -30,7 +33,7 @@ pub(crate) fn findings(
             text,
             "{}  {check:width$}  {}",
             mark(*level, colour),
-            figures::clean(told)
+            figures::clean(observed)
         );
         if let Some(cure) = cure {
             let _ = writeln!(
