@@ -1,4 +1,4 @@
-//! The command line: flags and help, declared. Text becomes values here or in [`crate::flags`], once.
+//! The command line: flags and help, declared. Text becomes values here or in [`crate::flags`].
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use metronome_tls::DialFlags;
@@ -22,15 +22,22 @@ use crate::{
 )]
 pub(crate) struct Cli {
     /// Server to talk to: HOST:PORT, http:// or https://HOST:PORT. Not given: 127.0.0.1:50051, and
-    /// when none listens there, `start` brings up its own, and `runs` and `show` read the database.
+    /// when none listens there, `start` runs its own, and `runs` and `show` read the database.
     #[arg(long, global = true, env = "METRONOME_SERVER", value_name = "ADDRESS")]
     pub(crate) server: Option<Address>,
 
     /// What results on standard output look like. Everything else goes to standard error.
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORM")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Output::Text,
+        value_name = "FORM"
+    )]
     pub(crate) output: Output,
 
-    /// No progress and no remarks on standard error, only errors.
+    /// No progress and no notes on standard error, only errors.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
@@ -57,7 +64,7 @@ pub(crate) enum Command {
     Start(start::Args),
     /// Stop a run, or all, in good order: the report is still made.
     Stop(stop::Args),
-    /// Follow a run that somebody has started; Ctrl-C leaves it alone.
+    /// Follow a run that was started elsewhere; Ctrl-C leaves it alone.
     Watch(watch::Args),
     /// List runs, newest first.
     Runs(runs::Args),
@@ -68,7 +75,7 @@ pub(crate) enum Command {
     /// Show the server: addresses, workers, connections, raw clients; or restart its workers, or
     /// upgrade it.
     Server(server::Args),
-    /// Look at this host and the system: what is wrong, the cure, and what can be promised.
+    /// Examine this host and the system: what is wrong, the cure, and what can be promised.
     Doctor(doctor::Args),
     /// Show the settings and where they come from.
     Config(config::Args),
@@ -85,8 +92,8 @@ fn after_help() -> String {
 const MORE_HELP: &str = "\
 Environment:
   METRONOME_SERVER             as --server
-  METRONOME_DATABASE           database of the server that start brings up, and that runs and show
-                               read when no server is there
+  METRONOME_DATABASE           database of the server that start runs itself, and that runs and
+                               show read when no server is there
   METRONOME_LOG                what is logged on standard error: error, warn (default), info, debug
   NO_COLOR                     no colours
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces go
@@ -107,8 +114,9 @@ mod tests {
     use crate::manual::{Executable, page};
 
     const HEAD: &str = "# The command lines\n\n\
-        Made from the flags themselves: `METRONOME_BLESS=1 cargo test --release -p benchctl the_cli_reference` writes this\n\
-        file anew. Nobody edits it by hand.\n";
+        Made from the flags themselves: \
+        `METRONOME_BLESS=1 cargo test --release -p benchctl the_cli_reference` writes this\n\
+        file anew. It is not edited by hand.\n";
 
     #[test]
     fn the_flags_do_not_contradict_each_other() {
@@ -116,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_tells_every_exit_code() {
+    fn the_help_has_every_exit_code() {
         let help = command().render_long_help().to_string();
         for code in ["\n  0 ", "\n  1 ", "\n  2 ", "\n  3 ", "\n  4 ", "\n  130 "] {
             assert!(help.contains(code), "{code:?} in {help}");
@@ -166,7 +174,7 @@ mod tests {
         let committed = fs::read_to_string(&path).unwrap_or_default();
         assert!(
             committed == reference,
-            "docs/cli.md is out of date: its first lines tell how to write it anew"
+            "docs/cli.md is out of date: its first lines say how to write it anew"
         );
     }
 

@@ -97,7 +97,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
     result
 }
 
-/// Does what the command line asks.
+/// Runs the command of the command line.
 async fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
     let context = Context {
         server: cli.server,

@@ -7,7 +7,7 @@ use clap::{Command, ValueEnum};
 
 use crate::{embedded, exit::Failure};
 
-/// What Metronome is made of.
+/// The executables of Metronome.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Executable {
     /// This one.

@@ -1,7 +1,7 @@
 //! Standard output and standard error: what goes where, colours, the progress line.
 //!
 //! Results go to standard output, all else to standard error. A reader that has gone away is not
-//! an error: after `| head` the user has what was asked for.
+//! an error: after `| head` the user has what they wanted.
 
 use std::io::{self, IsTerminal as _, Write as _};
 

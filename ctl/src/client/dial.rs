@@ -28,9 +28,9 @@ pub(crate) async fn connect(
         let cause = dial_cause(&error);
         if is_encrypted && has_io_error(&error, io::ErrorKind::InvalidData) {
             return Failure::other(format!(
-                "no encrypted connection to {address}: {cause}; --tls-ca must name the CA of \
-                 the server's certificate, --tls-name a name in it, and --tls-cert a certificate that \
-                 the server's --tls-client-ca has signed"
+                "no encrypted connection to {address}: {cause}; --tls-ca must name the CA \
+                 of the server's certificate, --tls-name a name in it, and --tls-cert \
+                 a certificate that the server's --tls-client-ca has signed"
             ));
         }
         Failure::other(format!(

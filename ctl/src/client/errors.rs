@@ -54,7 +54,8 @@ fn broken_connection_remedy(status: &Status, is_encrypted: bool) -> &'static str
         // With TLS 1.3 a certificate is refused after the connection is established, in one of
         // several ways.
         (true, _) => {
-            "; if it has --tls-client-ca, --tls-cert must name a certificate that this CA has signed"
+            "; if it has --tls-client-ca, --tls-cert must name a certificate \
+             that this CA has signed"
         }
         // A server that waits for a handshake answers plain requests with anything but a refusal.
         (false, false) => "; one with TLS wants https:// or --tls-ca",

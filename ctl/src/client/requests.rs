@@ -1,6 +1,9 @@
 //! The calls of the operator's API, a method each.
 
-use metronome_proto::{MESSAGE_BYTES_MAX, v1};
+use metronome_proto::{
+    MESSAGE_BYTES_MAX,
+    v1::{self, operator_service_client::OperatorServiceClient},
+};
 use tonic::{Response, Status, Streaming, transport::Channel};
 
 use super::{
@@ -10,7 +13,6 @@ use super::{
     rpc_tracing::Traced,
 };
 use crate::exit::Failure;
-use v1::operator_service_client::OperatorServiceClient;
 
 /// A connection to a server. Cheap to clone.
 #[derive(Clone, Debug)]

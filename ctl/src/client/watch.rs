@@ -12,7 +12,7 @@ use tonic::{Status, Streaming};
 use super::{deadlines::is_broken, requests::Client};
 use crate::exit::Failure;
 
-/// For how long a broken stream is begun again.
+/// A stream that stays broken for longer is given up.
 const RECONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(250);
 

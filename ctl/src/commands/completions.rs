@@ -19,7 +19,12 @@ pub(crate) struct Args {
     shell: Shell,
 
     /// The executable whose command line is to be completed.
-    #[arg(long = "for", value_enum, default_value_t = Executable::Benchctl, value_name = "EXECUTABLE")]
+    #[arg(
+        long = "for",
+        value_enum,
+        default_value_t = Executable::Benchctl,
+        value_name = "EXECUTABLE"
+    )]
     executable: Executable,
 }
 

@@ -30,7 +30,7 @@ enum Action {
     /// Show every setting: flags win over the environment, and that over defaults; there is no
     /// file.
     Show {
-        /// Tell where each value comes from, too.
+        /// Show where each value comes from, too.
         #[arg(long)]
         origin: bool,
     },
@@ -46,7 +46,7 @@ pub(crate) struct Origins {
 }
 
 impl Origins {
-    /// Of the command line as parsed.
+    /// The origins in a parsed command line.
     pub(crate) fn of(matches: &ArgMatches) -> Self {
         let origin = |name| match matches.value_source(name) {
             Some(ValueSource::CommandLine) => Origin::Flag,
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_variable_is_told() {
+    fn a_misspelt_variable_is_found() {
         let names = [
             "METRONOME_SEVER",
             "METRONOME_SERVER",

@@ -1,5 +1,5 @@
-//! What every command has at hand: the flags that all of them share, the server that these name, and
-//! the output that they ask for.
+//! What commands share: the flags that all of them have, the server that these name, and the output
+//! in the form that they name.
 
 use metronome_proto::v1;
 use metronome_tls::{ClientTlsConfig, DialFlags};
@@ -28,7 +28,7 @@ impl Context {
         client::connect(&self.server.clone().unwrap_or_default(), self.decide_tls()?).await
     }
 
-    /// The server; `None` when none was asked for and none listens at the default address.
+    /// The server; `None` when no flag names one and none listens at the default address.
     pub(super) async fn connect_if_any(&self) -> Result<Option<Client>, Failure> {
         match &self.server {
             Some(address) => client::connect(address, self.decide_tls()?).await.map(Some),
@@ -43,7 +43,7 @@ impl Context {
             .map_err(|error| Failure::usage(error.to_string()))
     }
 
-    /// Prints a run that has ended, with its client rows if they are asked for, and returns the exit
+    /// Prints a run that has ended, with its client rows where they are shown, and returns the exit
     /// code of its verdict.
     pub(super) async fn report(
         &self,
@@ -60,7 +60,7 @@ impl Context {
         Ok(Exit::of_run(run))
     }
 
-    /// Prints a run in the form asked for.
+    /// Prints a run in the form of --output.
     pub(super) fn print_run(
         &self,
         run: &v1::Run,

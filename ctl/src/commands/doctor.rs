@@ -18,7 +18,7 @@ use crate::{
     terminal,
 };
 
-/// Look at this host, the server, its data port and its agents; tell what is wrong and the cure.
+/// Examine this host, the server, its data port and its agents; show what is wrong and the cure.
 ///
 /// It measures for about a second: how late sleeps end and what a packet costs here, and from that
 /// what this host can promise. The exit code is 0 when there is no problem (warnings are none),
@@ -26,15 +26,27 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Clients of the load to judge for.
-    #[arg(long, default_value = "10", value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(
+        long,
+        default_value = "10",
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
     clients: u32,
 
     /// Its packets per second of each client: 0.001 to 1000000; 10k is 10000.
-    #[arg(long, default_value = "10k", value_name = "HZ", allow_negative_numbers = true, value_parser = flags::rate_hz)]
+    #[arg(
+        long,
+        default_value = "10k",
+        value_name = "HZ",
+        allow_negative_numbers = true,
+        value_parser = flags::rate_hz
+    )]
     rate: f64,
 }
 
-/// Looks at everything, prints what was found.
+/// Examines everything and prints the findings.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     if !(0.001..=1e6).contains(&args.rate) {
         return Err(Failure::usage(format!(

@@ -1,4 +1,4 @@
-//! Ctrl-C, once, twice and again. SIGTERM counts as one: who stops benchctl wants its report, too.
+//! Ctrl-C, once, twice and again. SIGTERM counts as one: it, too, should leave a report.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,7 @@ impl Interrupts {
             .unwrap_or(third)
     }
 
-    /// For a measurement: the first one stops the run, the second one gives it up.
+    /// Requests for a measurement: the first interrupt stops the run, the second one gives it up.
     pub(crate) fn stop_requests(&self) -> StopRequests {
         let [first, second, _] = self.0.clone();
         StopRequests {

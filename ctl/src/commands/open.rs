@@ -12,23 +12,29 @@ use crate::{
     terminal::Progress,
 };
 
-/// Clients that a server lets in when nothing else is said.
+/// Clients that the embedded server admits without --max-clients.
 const MAX_CLIENTS_DEFAULT: u32 = 10;
 
 /// Flags about the server and agent to measure with.
 #[derive(Debug, clap::Args)]
 pub(super) struct SystemFlags {
-    /// Wait up to this long for the server to answer and an agent to be there, instead of bringing
-    /// up our own.
-    #[arg(long, value_name = "TIME", env = "METRONOME_WAIT", allow_negative_numbers = true, value_parser = flags::duration)]
+    /// Wait up to this long for the server to answer and an agent to be there, instead of starting
+    /// an embedded server.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "METRONOME_WAIT",
+        allow_negative_numbers = true,
+        value_parser = flags::duration
+    )]
     wait: Option<Duration>,
 
-    /// Workers of the server that benchctl brings up itself: 1 to 256. Not given: one for each core
+    /// Workers of the embedded server: 1 to 256. Not given: one for each core
     /// that the pacing threads leave, at least one.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::workers)]
     workers: Option<u32>,
 
-    /// Clients that the server lets in which benchctl brings up itself; at least --clients.
+    /// Clients that the embedded server admits; at least --clients.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::max_clients)]
     max_clients: Option<u32>,
 }
@@ -70,7 +76,7 @@ pub(super) async fn open(
     };
     if let Some(flag) = flags.flag_of_the_embedded_server() {
         return Err(Failure::usage(format!(
-            "{flag}: is for a server that benchctl starts itself, and one is there at {}; \
+            "{flag}: is for an embedded server, and a server is there at {}; \
              give the flag to that server",
             client.address()
         )));

@@ -25,7 +25,13 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Simulated devices, one TCP connection each: 1 to 10000.
-    #[arg(long, default_value = "10", value_name = "N", allow_negative_numbers = true, value_parser = flags::clients)]
+    #[arg(
+        long,
+        default_value = "10",
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = flags::clients
+    )]
     clients: u32,
 
     /// Packets per second of each client: 0.001 to 1000000; 10k is 10000. `max`: a flood, as many
@@ -39,7 +45,13 @@ pub(crate) struct Args {
     rate: AskedRate,
 
     /// How long the schedule lasts: 1 ms to 24 h. Seconds, or with units: 10, 250ms, 1m30s.
-    #[arg(long, default_value = "10s", value_name = "TIME", allow_negative_numbers = true, value_parser = flags::duration)]
+    #[arg(
+        long,
+        default_value = "10s",
+        value_name = "TIME",
+        allow_negative_numbers = true,
+        value_parser = flags::duration
+    )]
     duration: Duration,
 
     /// Packets per write: 1 to 1024, or `seed` for rate / 200, as the seed's client does [default:
@@ -52,14 +64,20 @@ pub(crate) struct Args {
     phase: Phase,
 
     /// Pacing threads per agent: 1 to 64.
-    #[arg(long, default_value = "1", value_name = "N", allow_negative_numbers = true, value_parser = flags::threads)]
+    #[arg(
+        long,
+        default_value = "1",
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = flags::threads
+    )]
     threads: u32,
 
     /// Agent to use, by name; repeat for several. Not given: all that are connected.
     #[arg(long = "agent", value_name = "NAME")]
     agents: Vec<String>,
 
-    /// Where agents connect, when that is not the address that the server tells them by itself.
+    /// Where agents connect, if not at the address that the server gives them by itself.
     #[arg(long, value_name = "HOST:PORT")]
     target: Option<String>,
 
@@ -84,7 +102,7 @@ pub(crate) struct Args {
     system: SystemFlags,
 }
 
-/// As `v1::Phase`, without the unspecified one.
+/// The phases of `v1::Phase` without the unspecified one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 enum Phase {
     /// One after the other, a few µs apart, all served by one wake-up.
@@ -225,9 +243,9 @@ fn show(event: Event<'_>, progress: &mut Progress) {
 impl Args {
     fn plan(&self) -> Result<Plan, Failure> {
         if self.rate == AskedRate::Max && self.batch == Some(Batch::Seed) {
-            return Err(Failure::usage(flags::SEED_BATCH_OF_A_FLOOD));
+            return Err(Failure::usage(flags::SEED_BATCH_NEEDS_A_RATE));
         }
-        let asked = v1::Plan {
+        let plan = v1::Plan {
             clients: self.clients,
             rate_hz: self.rate.hz(),
             duration: prost_types::Duration::try_from(self.duration).ok(),
@@ -238,7 +256,7 @@ impl Args {
             target: self.target.clone().unwrap_or_default(),
             flood: self.rate == AskedRate::Max,
         };
-        Plan::try_from(&asked).map_err(|error| Failure::usage(flags::sentence(&error)))
+        Plan::try_from(&plan).map_err(|error| Failure::usage(flags::sentence(&error)))
     }
 
     fn request(&self, plan: &Plan) -> v1::StartRunRequest {

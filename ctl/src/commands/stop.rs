@@ -22,7 +22,7 @@ pub(crate) struct Args {
     all: bool,
 }
 
-/// Stops and tells what was stopped.
+/// Stops runs and prints their ids.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let client = context.connect().await?;
     let stopped = match args.run {

@@ -3,7 +3,7 @@
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Level {
-    /// As it should be.
+    /// Nothing is wrong.
     Fine,
     /// Figures may suffer.
     Warning,
@@ -24,7 +24,7 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    /// As it should be.
+    /// A finding without a cure.
     pub(crate) fn fine(check: &'static str, observed: impl Into<String>) -> Self {
         Self {
             check,
@@ -34,7 +34,7 @@ impl Finding {
         }
     }
 
-    /// Figures may suffer.
+    /// A finding that figures may suffer from.
     pub(crate) fn warning(
         check: &'static str,
         observed: impl Into<String>,
@@ -48,7 +48,7 @@ impl Finding {
         }
     }
 
-    /// The load cannot be held or not be trusted.
+    /// A finding with which the load cannot be held or its figures not be trusted.
     pub(crate) fn problem(
         check: &'static str,
         observed: impl Into<String>,

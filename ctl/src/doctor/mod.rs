@@ -5,7 +5,7 @@
 //! | [`host`] | facts that the kernel reports: limits, cores, clock, sysctls |
 //! | [`cgroup`] | the CPU quota of this process's control group |
 //! | [`files`] | files of /proc and /sys |
-//! | [`timing`] | facts that have to be measured: how late sleeps end, what a packet costs, what else runs |
+//! | [`timing`] | facts that have to be measured: late sleeps, the cost of a packet, other load |
 //! | [`promise`] | pure: the load that this host can hold, from the costs measured |
 //! | [`judge`] | pure: facts and a load in, findings out |
 //! | [`remote`] | the server, its data port and its agents (async: only here) |

@@ -22,7 +22,7 @@ pub(crate) async fn examine(
         Ok(None) => {
             return vec![Finding::fine(
                 "server",
-                "none at the default address; `benchctl start` brings up its own",
+                "none at the default address; `benchctl start` runs its own",
             )];
         }
         Err(failure) => return vec![out_of_reach("server", &failure)],
@@ -70,7 +70,7 @@ fn judge_server(server: &v1::GetServerResponse, load: Load) -> Finding {
         let cure = format!("start the server with --max-clients {}", load.clients);
         return Finding::problem(
             "server",
-            format!("{observed}, lets in {} clients", server.max_clients),
+            format!("{observed}, admits {} clients", server.max_clients),
             cure,
         );
     }
@@ -95,7 +95,8 @@ async fn examine_data_port(address: &str, client: &Client) -> Finding {
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {} s", CONNECT_TIME_MAX.as_secs()),
     };
-    let cure = "agents on this host cannot reach it: start the server with --host and an address that they can, and open the port in firewalls";
+    let cure = "agents on this host cannot reach it: start the server with --host and an address \
+                that they can, and open the port in firewalls";
     Finding::problem("data port", format!("{target}: {cause}"), cure)
 }
 

@@ -1,4 +1,4 @@
-//! This executable started as something else: the embedded server or agent, a worker of the embedded
+//! This executable started as something else: the embedded server or agent, a worker of that
 //! server, or, through a link of that name, `metronome-server` or `metronome-agent`.
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};

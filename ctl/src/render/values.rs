@@ -4,12 +4,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use metronome_proto::v1;
 
-/// A state in one lower-case word.
+/// The state of a run in one lower-case word.
 pub(crate) fn state(run: &v1::Run) -> &'static str {
     state_word(run.state())
 }
 
-/// As [`state`], of a snapshot's or a run's state.
+/// The state of a run or a snapshot in one lower-case word.
 pub(crate) fn state_word(state: v1::RunState) -> &'static str {
     match state {
         v1::RunState::Unspecified => "unknown",

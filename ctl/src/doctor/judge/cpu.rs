@@ -23,7 +23,8 @@ pub(super) fn cores(host: &Host) -> Finding {
         0 | 1 => Finding::warning(
             "cores",
             observed,
-            "agent and server share one core and delay each other: allow another (`taskset`, cpuset) or use two hosts",
+            "agent and server share one core and delay each other: \
+             allow another (`taskset`, cpuset) or use two hosts",
         ),
         _ => Finding::fine("cores", observed),
     }
@@ -36,7 +37,8 @@ pub(super) fn quota(host: &Host) -> Finding {
         Some(cores) => Finding::warning(
             "cpu quota",
             format!("{cores:.2} cores; it has stopped this control group {throttled} times"),
-            "a quota stops a whole process for up to 100 ms: drop `--cpus` or `cpus:` and give cores by cpuset instead",
+            "a quota stops a whole process for up to 100 ms: \
+             drop `--cpus` or `cpus:` and give cores by cpuset instead",
         ),
     }
 }
@@ -53,7 +55,8 @@ pub(super) fn oversleep(timing: &Timing, load: Load) -> Finding {
     let bound_us = (1e6 / load.rate_hz).max(LATENESS_US_MAX);
     if at(0.999) > bound_us {
         let cure = format!(
-            "runs would be invalid (lateness p99.9 above {bound_us:.0} µs): end what else runs here, or use another machine"
+            "runs would be invalid (lateness p99.9 above {bound_us:.0} µs): \
+             end what else runs here, or use another machine"
         );
         return Finding::problem("sleep jitter", observed, cure);
     }
@@ -73,7 +76,8 @@ pub(super) fn clock(host: &Host, timing: &Timing) -> Finding {
     if timing.clock_read_ns <= CLOCK_READ_NS_MAX {
         return Finding::fine("clock", observed);
     }
-    let cure = "each packet reads it twice: boot with clocksource=tsc, or choose a machine type with a stable TSC";
+    let cure = "each packet reads it twice: boot with clocksource=tsc, \
+                or choose a machine type with a stable TSC";
     Finding::warning("clock", observed, cure)
 }
 

@@ -17,7 +17,8 @@ pub(super) fn open_files(host: &Host, load: Load) -> Finding {
             "open files",
             format!("at most {limit}; {} clients need {needed}", load.clients),
             format!(
-                "`ulimit -Hn {needed}` as root, LimitNOFILE= of systemd, or `ulimits: nofile` of compose"
+                "`ulimit -Hn {needed}` as root, LimitNOFILE= of systemd, \
+                 or `ulimits: nofile` of compose"
             ),
         ),
         Some(limit) => Finding::fine("open files", format!("at most {limit}")),

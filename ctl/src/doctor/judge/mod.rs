@@ -60,7 +60,8 @@ fn capacity(promise: &Promise, load: Load) -> Finding {
     }
     let threads = load.clients.div_ceil(promise.clients_per_thread);
     let cure = format!(
-        "put the server on another host, use several agents or --threads {threads}, or lower --clients or --rate"
+        "put the server on another host, use several agents or --threads {threads}, \
+         or lower --clients or --rate"
     );
     Finding::warning("capacity", observed, cure)
 }

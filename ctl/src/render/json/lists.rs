@@ -35,7 +35,7 @@ pub(crate) fn started(run_id: &str) -> String {
     })
 }
 
-/// `benchctl runs`: each as `benchctl show` tells it, without its clients.
+/// `benchctl runs`: each as `benchctl show` has it, without its clients.
 pub(crate) fn runs(runs: &[v1::Run]) -> String {
     #[derive(Serialize)]
     struct Runs<'a> {

@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_beyond_32_bits_are_told_to_the_last_digit() {
+    fn counts_beyond_32_bits_are_exact_to_the_last_digit() {
         let mut run = run_of_the_front_page();
         let count = (1 << 40) + 7;
         if let Some(report) = &mut run.report {

@@ -48,8 +48,8 @@ pub(crate) fn findings(
     let rate = figures::hertz(load.rate_hz);
     let _ = writeln!(
         text,
-        "\nThis host can promise at {rate} Hz per client: 99 % of the packets at most {} µs late, {} clients per pacing \
-         thread of an agent, {} clients with the server on this host too.",
+        "\nThis host can promise at {rate} Hz per client: 99 % of the packets at most {} µs late, \
+         {} clients per pacing thread of an agent, {} clients with the server on this host too.",
         figures::micros(promise.lateness_p99_us),
         figures::count(promise.clients_per_thread.into()),
         figures::count(promise.clients_with_server.into()),

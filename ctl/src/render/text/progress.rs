@@ -65,7 +65,7 @@ fn clients(number: u32) -> String {
     )
 }
 
-/// The rest of a remark is in the report.
+/// The rest of the remark is in the report.
 const REMARK_CHARACTERS_MAX: usize = 40;
 
 #[cfg(test)]
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_tells_time_clients_packets_rate_and_latency() {
+    fn the_line_has_time_clients_packets_rate_and_latency() {
         assert_eq!(
             line(&snapshot()),
             "  4.5 s  10 clients  sent 450,000  received 449,990  100,012/s  latency p99 62.1 µs"
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_shared_clock_the_line_tells_lateness() {
+    fn without_a_shared_clock_the_line_has_lateness() {
         let lateness = snapshot().latency;
         let line = line(&v1::Snapshot {
             latency: None,
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_packet_the_line_tells_what_is_waited_for() {
+    fn before_the_first_packet_the_line_has_what_is_waited_for() {
         let preparing = v1::Snapshot {
             state: v1::RunState::Preparing.into(),
             clients_connected: 1,

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_origin_is_told_on_request() {
+    fn the_origin_is_shown_on_request() {
         let settings = [Setting {
             name: "log",
             value: "debug".into(),

@@ -161,7 +161,7 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
             count(connections.accepted)
         ),
     );
-    let raw_told = match (server.accept_raw, raw.connections) {
+    let raw_counts = match (server.accept_raw, raw.connections) {
         (false, 0) => "not accepted".to_owned(),
         _ => format!(
             "{} packets, {} bytes on {} connections",
@@ -170,13 +170,13 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
             count(raw.connections)
         ),
     };
-    line("raw clients", raw_told);
+    line("raw clients", raw_counts);
     let recoveries = server.recoveries.clone().unwrap_or_default();
     let pause = recoveries.pause.unwrap_or_default();
     line(
         "recoveries",
         format!(
-            "{} worker deaths, {} packets worked off for them, {} connections lost; pause p50 {} p99 {} µs",
+            "{} worker deaths, {} packets recovered, {} connections lost; pause p50 {} p99 {} µs",
             count(recoveries.deaths),
             count(recoveries.packets),
             count(recoveries.connections_lost),
@@ -274,9 +274,11 @@ mod tests {
             ..run_of_the_front_page()
         };
         let expected = "\
-RUN               CREATED                   PLAN                   STATE    VERDICT  LOST  P99 µs  LABEL
+RUN               CREATED                   PLAN                   STATE    VERDICT  LOST  P99 µs  \
+LABEL
 0199f0c2a1b2c3d5  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  running  -           -       -
-0199f0c2a1b2c3d4  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  ended    valid       0    38.2  front page
+0199f0c2a1b2c3d4  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  ended    valid       0    38.2  \
+front page
 ";
         assert_eq!(runs(&[running, run_of_the_front_page()]), expected);
         assert_eq!(runs(&[]), "no runs yet\n");
@@ -309,7 +311,7 @@ CLIENT  AGENT  WORKER   SENT  SKIPPED  RECEIVED  LOST  LATE p99  LATENCY p99  MA
     }
 
     #[test]
-    fn the_server_tells_its_raw_clients() {
+    fn the_server_shows_its_raw_clients() {
         let raw = v1::RawTotals {
             connections: 10,
             packets: 1_000_000,
