@@ -165,7 +165,6 @@ fn only_the_control_plane_is_async() {
         "ctl/src/main.rs",
         "ctl/src/client",
         "ctl/src/measure.rs",
-        "ctl/src/doctor/remote.rs",
         "ctl/src/embedded",
     ];
     keep_clear("ctl/src", not_under(allowed), &["tokio::", "async "]);

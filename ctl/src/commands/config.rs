@@ -86,39 +86,43 @@ fn settings_of(
     origins: Origins,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Vec<Setting> {
-    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let of_environment = |name: &'static str, variable: &'static str, default: &str| Setting {
-        name,
-        value: set(variable).map_or_else(
-            || default.into(),
-            |value| value.to_string_lossy().into_owned(),
-        ),
-        origin: if set(variable).is_some() {
-            Origin::Environment
-        } else {
-            Origin::Default
-        },
-        set_by: variable,
-    };
+    let mut settings = flag_settings(context, origins);
+    let database = path(embedded::database_path().ok().as_ref());
+    for (name, set_by, default) in [
+        ("database", "METRONOME_DATABASE", database.as_str()),
+        ("log", "METRONOME_LOG", "warn"),
+        ("colours off", "NO_COLOR", "no"),
+        ("traces", "OTEL_EXPORTER_OTLP_ENDPOINT", "off"),
+    ] {
+        let (value, origin) = match variable(set_by).filter(|value| !value.is_empty()) {
+            Some(value) => (value.to_string_lossy().into_owned(), Origin::Environment),
+            None => (default.to_owned(), Origin::Default),
+        };
+        settings.push(Setting {
+            name,
+            value,
+            origin,
+            set_by,
+        });
+    }
+    settings
+}
+
+fn flag_settings(context: &Context, origins: Origins) -> Vec<Setting> {
     let server = context.server.clone().unwrap_or_default().to_string();
     let output = match context.output {
         Output::Text => "text",
         Output::Json => "json",
     };
-    let database =
-        embedded::database_path().map_or_else(|_| "none".into(), |path| path.display().to_string());
-    let flag = |name, value: String, origin, set_by| Setting {
+    let tls = &context.tls;
+    let tls_name = tls.tls_name.clone().unwrap_or_else(|| "none".into());
+    let [ca, certificate, key, name] = origins.tls;
+    let flag = |name, value, origin, set_by| Setting {
         name,
         value,
         origin,
         set_by,
     };
-    let path = |path: &Option<PathBuf>| {
-        path.as_ref()
-            .map_or_else(|| "none".into(), |path| path.display().to_string())
-    };
-    let tls = &context.tls;
-    let [ca, certificate, key, name] = origins.tls;
     vec![
         flag(
             "server",
@@ -128,35 +132,30 @@ fn settings_of(
         ),
         flag(
             "tls ca",
-            path(&tls.tls_ca),
+            path(tls.tls_ca.as_ref()),
             ca,
             "--tls-ca, METRONOME_TLS_CA",
         ),
         flag(
             "tls certificate",
-            path(&tls.tls_cert),
+            path(tls.tls_cert.as_ref()),
             certificate,
             "--tls-cert, METRONOME_TLS_CERT",
         ),
         flag(
             "tls key",
-            path(&tls.tls_key),
+            path(tls.tls_key.as_ref()),
             key,
             "--tls-key, METRONOME_TLS_KEY",
         ),
-        flag(
-            "tls name",
-            tls.tls_name.clone().unwrap_or_else(|| "none".into()),
-            name,
-            "--tls-name, METRONOME_TLS_NAME",
-        ),
+        flag("tls name", tls_name, name, "--tls-name, METRONOME_TLS_NAME"),
         flag("output", output.into(), origins.output, "--output"),
         flag("quiet", context.quiet.to_string(), origins.quiet, "--quiet"),
-        of_environment("database", "METRONOME_DATABASE", &database),
-        of_environment("log", "METRONOME_LOG", "warn"),
-        of_environment("colours off", "NO_COLOR", "no"),
-        of_environment("traces", "OTEL_EXPORTER_OTLP_ENDPOINT", "off"),
     ]
+}
+
+fn path(path: Option<&PathBuf>) -> String {
+    path.map_or_else(|| "none".into(), |path| path.display().to_string())
 }
 
 /// Variables that look like ours and that nothing reads: most likely misspelt.

@@ -1,15 +1,19 @@
 //! `benchctl doctor`: what this host can promise, whether the rest is there, and how to cure what
 //! is not.
 
-use tokio::task;
+use std::time::Duration;
+
+use tokio::{net::TcpStream, task, time::timeout};
 
 use super::context::Context;
 use crate::{
+    client::Client,
     doctor::{
-        finding::Level,
-        host, judge,
+        finding::{Finding, Level},
+        host,
+        judge::{self, remote},
         promise::{self, Load},
-        remote, timing,
+        timing,
     },
     exit::{Exit, Failure},
     flags,
@@ -17,6 +21,9 @@ use crate::{
     render::{json, text},
     terminal,
 };
+
+/// A data port on the same continent takes a connection in this time.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Examine this host, the server, its data port and its agents; show what is wrong and the cure.
 ///
@@ -68,7 +75,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
         })?;
     let host = host::examine();
     let mut findings = judge::judge(&host, &timing, load);
-    findings.extend(remote::examine(context.connect_if_any().await, load).await);
+    findings.extend(examine_system(context, load).await);
     let promise = promise::promise(&host, &timing, load);
     terminal::print(&match context.output {
         Output::Json => json::doctor::findings(&findings, &promise, load),
@@ -84,4 +91,36 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     } else {
         Exit::Valid
     })
+}
+
+/// The server, its data port and its agents.
+async fn examine_system(context: &Context, load: Load) -> Vec<Finding> {
+    let client = match context.connect_if_any().await {
+        Ok(Some(client)) => client,
+        Ok(None) => return vec![remote::no_server()],
+        Err(failure) => return vec![remote::out_of_reach("server", &failure)],
+    };
+    let mut findings = Vec::new();
+    match client.server().await {
+        Ok(server) => {
+            findings.push(remote::server(&server, load));
+            findings.push(examine_data_port(&server.data_address, &client).await);
+        }
+        Err(failure) => findings.push(remote::out_of_reach("server", &failure)),
+    }
+    findings.push(match client.agents().await {
+        Ok(agents) => remote::agents(&agents, load),
+        Err(failure) => remote::out_of_reach("agents", &failure),
+    });
+    findings
+}
+
+async fn examine_data_port(address: &str, client: &Client) -> Finding {
+    let target = remote::reachable(address, client.address().host());
+    let refusal = match timeout(CONNECT_TIME_MAX, TcpStream::connect(&target)).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("no answer within {} s", CONNECT_TIME_MAX.as_secs())),
+    };
+    remote::data_port(&target, refusal)
 }

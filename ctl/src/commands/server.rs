@@ -46,7 +46,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
             }
         }
         (None, Output::Json) => json::server::server(&client.server().await?),
-        (None, Output::Text) => text::tables::server(&client.server().await?),
+        (None, Output::Text) => text::server::server(&client.server().await?),
     };
     terminal::print(&result)?;
     Ok(Exit::Valid)

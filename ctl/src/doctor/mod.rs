@@ -1,4 +1,4 @@
-//! What this host allows, measured and judged, and whether the rest of the system is there.
+//! What this host allows, measured and judged; what the rest of the system allows, judged.
 //!
 //! | module | subject |
 //! |---|---|
@@ -8,9 +8,9 @@
 //! | [`timing`] | facts that have to be measured: late sleeps, the cost of a packet, other load |
 //! | [`promise`] | pure: the load that this host can hold, from the costs measured |
 //! | [`judge`] | pure: facts and a load in, findings out |
-//! | [`remote`] | the server, its data port and its agents (async: only here) |
 //! | [`finding`] | what was found |
 //!
+//! No async here: what has to be requested from the server, [`crate::commands::doctor`] requests.
 //! A fact that the kernel does not report is `None` and makes no finding.
 
 mod cgroup;
@@ -19,5 +19,4 @@ pub(crate) mod finding;
 pub(crate) mod host;
 pub(crate) mod judge;
 pub(crate) mod promise;
-pub(crate) mod remote;
 pub(crate) mod timing;

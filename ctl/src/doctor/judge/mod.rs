@@ -2,9 +2,16 @@
 //!
 //! A threshold is one of the verdict's (docs/verdict.md) wherever the verdict has one, so that a
 //! host found fine does not make runs invalid.
+//!
+//! | module | findings about |
+//! |---|---|
+//! | [`cpu`] | cores, clocks and sleeps |
+//! | [`limits`] | open files, ports, sysctls |
+//! | [`remote`] | the server, its data port and its agents |
 
 mod cpu;
 mod limits;
+pub(crate) mod remote;
 
 use super::{
     finding::Finding,

@@ -1,6 +1,4 @@
-//! Runs, agents, clients and the server, for people.
-
-use std::fmt::Write as _;
+//! Tables: runs, agents, clients, workers, raw clients.
 
 use comfy_table::{CellAlignment, Table, presets};
 use metronome_proto::v1;
@@ -108,92 +106,8 @@ pub(crate) fn clients(clients: &[v1::ClientReport]) -> String {
     right_aligned(table, &[0, 2, 3, 4, 5, 6, 7, 8, 9, 10])
 }
 
-/// The server, its connections, its workers, its raw clients.
-pub(crate) fn server(server: &v1::GetServerResponse) -> String {
-    let connections = server.connections.unwrap_or_default();
-    let raw = server.raw.clone().unwrap_or_default();
-    let count = figures::count;
-    let mut text = String::new();
-    let mut line = |label: &str, value: String| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{label:<12}{value}");
-    };
-    let draining = if server.draining { ", draining" } else { "" };
-    line(
-        "server",
-        format!(
-            "{}, pid {}{draining}",
-            figures::clean(&server.version),
-            server.pid
-        ),
-    );
-    line(
-        "up",
-        format!(
-            "{} s",
-            figures::decimal(values::seconds(server.uptime.as_ref()), 0)
-        ),
-    );
-    line("grpc", figures::clean(&server.grpc_address));
-    line("data", figures::clean(&server.data_address));
-    line("database", figures::clean(&server.database));
-    line("runs", format!("{} active", server.runs_active));
-    line(
-        "clients",
-        format!(
-            "{} of {}, {} pending",
-            connections.admitted, server.max_clients, connections.pending
-        ),
-    );
-    let refused = [
-        ("full", connections.refused_full),
-        ("bad hello", connections.refused_hello),
-        ("late", connections.refused_late),
-        ("raw", connections.refused_raw),
-    ];
-    let refused = refused
-        .map(|(why, number)| format!("{} {why}", count(number)))
-        .join(", ");
-    line(
-        "connections",
-        format!(
-            "{} accepted; refused: {refused}",
-            count(connections.accepted)
-        ),
-    );
-    let raw_counts = match (server.accept_raw, raw.connections) {
-        (false, 0) => "not accepted".to_owned(),
-        _ => format!(
-            "{} packets, {} bytes on {} connections",
-            count(raw.packets),
-            count(raw.bytes),
-            count(raw.connections)
-        ),
-    };
-    line("raw clients", raw_counts);
-    let recoveries = server.recoveries.clone().unwrap_or_default();
-    let pause = recoveries.pause.unwrap_or_default();
-    line(
-        "recoveries",
-        format!(
-            "{} worker deaths, {} packets recovered, {} connections lost; pause p50 {} p99 {} µs",
-            count(recoveries.deaths),
-            count(recoveries.packets),
-            count(recoveries.connections_lost),
-            figures::decimal(pause.p50_us, 0),
-            figures::decimal(pause.p99_us, 0),
-        ),
-    );
-    if !server.crash_loops.is_empty() {
-        line(
-            "degraded",
-            format!("workers {:?} die again and again", server.crash_loops),
-        );
-    }
-    text + "\n" + &workers(&server.workers) + &raw_clients(&raw.clients)
-}
-
-fn workers(workers: &[v1::Worker]) -> String {
+/// A row per worker of the server.
+pub(super) fn workers(workers: &[v1::Worker]) -> String {
     let mut table = table([
         "WORKER",
         "PID",
@@ -221,7 +135,8 @@ fn workers(workers: &[v1::Worker]) -> String {
     right_aligned(table, &[0, 1, 2, 3, 4, 5, 6, 7])
 }
 
-fn raw_clients(clients: &[v1::RawClient]) -> String {
+/// A row per raw client, below a blank line.
+pub(super) fn raw_clients(clients: &[v1::RawClient]) -> String {
     if clients.is_empty() {
         return String::new();
     }
@@ -308,24 +223,5 @@ CLIENT  AGENT  WORKER   SENT  SKIPPED  RECEIVED  LOST  LATE p99  LATENCY p99  MA
      7  a           1  1,000        0     1,000     0      38.2         62.1   1,204      1
 ";
         assert_eq!(clients(&[client]), expected);
-    }
-
-    #[test]
-    fn the_server_shows_its_raw_clients() {
-        let raw = v1::RawTotals {
-            connections: 10,
-            packets: 1_000_000,
-            bytes: 32_000_000,
-            clients: Vec::new(),
-        };
-        let text = server(&v1::GetServerResponse {
-            raw: Some(raw),
-            accept_raw: true,
-            ..Default::default()
-        });
-        assert!(
-            text.contains("raw clients 1,000,000 packets, 32,000,000 bytes on 10 connections\n"),
-            "{text}"
-        );
     }
 }

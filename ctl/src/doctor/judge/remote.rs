@@ -1,49 +1,22 @@
-//! The server, its data port and its agents: whether they are there and can take the load.
+//! Findings about the server, its data port and its agents: whether they can take the load.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use metronome_proto::v1;
-use tokio::{net::TcpStream, time::timeout};
 
-use super::{finding::Finding, promise::Load};
-use crate::{client::Client, exit::Failure};
+use super::super::{finding::Finding, promise::Load};
+use crate::exit::Failure;
 
-/// A data port on the same continent takes a connection in this time.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
-
-/// Examines the server, its data port and its agents. `connected` is what came of connecting to the
-/// server, if there is one.
-pub(crate) async fn examine(
-    connected: Result<Option<Client>, Failure>,
-    load: Load,
-) -> Vec<Finding> {
-    let client = match connected {
-        Ok(Some(client)) => client,
-        Ok(None) => {
-            return vec![Finding::fine(
-                "server",
-                "none at the default address; `benchctl start` runs its own",
-            )];
-        }
-        Err(failure) => return vec![out_of_reach("server", &failure)],
-    };
-    let mut findings = Vec::new();
-    match client.server().await {
-        Ok(server) => {
-            findings.push(judge_server(&server, load));
-            findings.push(examine_data_port(&server.data_address, &client).await);
-        }
-        Err(failure) => findings.push(out_of_reach("server", &failure)),
-    }
-    findings.push(match client.agents().await {
-        Ok(agents) => judge_agents(&agents, load),
-        Err(failure) => out_of_reach("agents", &failure),
-    });
-    findings
+/// A finding without a server. It is fine, since none has to be there.
+pub(crate) fn no_server() -> Finding {
+    Finding::fine(
+        "server",
+        "none at the default address; `benchctl start` runs its own",
+    )
 }
 
-/// The sentence of a failure ends with the way out.
-fn out_of_reach(check: &'static str, failure: &Failure) -> Finding {
+/// A finding about what cannot be reached. The sentence of a failure ends with the cure.
+pub(crate) fn out_of_reach(check: &'static str, failure: &Failure) -> Finding {
     let (observed, cure) = failure
         .sentence
         .split_once("; ")
@@ -51,7 +24,8 @@ fn out_of_reach(check: &'static str, failure: &Failure) -> Finding {
     Finding::problem(check, observed, cure)
 }
 
-fn judge_server(server: &v1::GetServerResponse, load: Load) -> Finding {
+/// Judges the server.
+pub(crate) fn server(server: &v1::GetServerResponse, load: Load) -> Finding {
     let observed = format!(
         "{} at {}, {} workers",
         server.version,
@@ -84,31 +58,27 @@ fn judge_server(server: &v1::GetServerResponse, load: Load) -> Finding {
     Finding::fine("server", observed)
 }
 
-/// Whether this host could connect as a client does; agents elsewhere may see another network.
-async fn examine_data_port(address: &str, client: &Client) -> Finding {
-    let target = reachable(address, client.address().host());
-    let attempt = timeout(CONNECT_TIME_MAX, TcpStream::connect(&target)).await;
-    let cause = match attempt {
-        Ok(Ok(_)) => {
-            return Finding::fine("data port", format!("{target} takes connections from here"));
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {} s", CONNECT_TIME_MAX.as_secs()),
+/// Judges whether this host could connect to the data port as a client does: `refusal` is why not.
+/// Agents elsewhere may see another network.
+pub(crate) fn data_port(target: &str, refusal: Option<String>) -> Finding {
+    let Some(cause) = refusal else {
+        return Finding::fine("data port", format!("{target} takes connections from here"));
     };
     let cure = "agents on this host cannot reach it: start the server with --host and an address \
                 that they can, and open the port in firewalls";
     Finding::problem("data port", format!("{target}: {cause}"), cure)
 }
 
-/// An address that means "all of them" is reached at the server's own.
-fn reachable(data_address: &str, server_host: &str) -> String {
+/// Where the data port is reached: an address that means "all of them", at the server's own host.
+pub(crate) fn reachable(data_address: &str, server_host: &str) -> String {
     match data_address.parse::<SocketAddr>() {
         Ok(address) if address.ip().is_unspecified() => format!("{server_host}:{}", address.port()),
         _ => data_address.to_owned(),
     }
 }
 
-fn judge_agents(agents: &[v1::Agent], load: Load) -> Finding {
+/// Judges the agents together.
+pub(crate) fn agents(agents: &[v1::Agent], load: Load) -> Finding {
     let names: Vec<&str> = agents.iter().map(|agent| agent.name.as_str()).collect();
     let observed = format!("{} connected: {}", agents.len(), names.join(" "));
     let own = env!("CARGO_PKG_VERSION");
@@ -150,7 +120,7 @@ mod tests {
         rate_hz: 10_000.0,
     };
 
-    fn server() -> v1::GetServerResponse {
+    fn some_server() -> v1::GetServerResponse {
         let version = env!("CARGO_PKG_VERSION").into();
         v1::GetServerResponse {
             version,
@@ -169,9 +139,9 @@ mod tests {
 
     #[test]
     fn a_server_that_cannot_take_the_load_is_a_problem() {
-        assert_eq!(judge_server(&server(), LOAD).level, Level::Fine);
-        let full = judge_server(
-            &server(),
+        assert_eq!(server(&some_server(), LOAD).level, Level::Fine);
+        let full = server(
+            &some_server(),
             Load {
                 clients: 11,
                 ..LOAD
@@ -185,10 +155,10 @@ mod tests {
             )
         );
         assert_eq!(
-            judge_server(
+            server(
                 &v1::GetServerResponse {
                     draining: true,
-                    ..server()
+                    ..some_server()
                 },
                 LOAD
             )
@@ -197,18 +167,18 @@ mod tests {
         );
         let old = v1::GetServerResponse {
             version: "0.0.1".into(),
-            ..server()
+            ..some_server()
         };
-        assert_eq!(judge_server(&old, LOAD).level, Level::Warning);
+        assert_eq!(server(&old, LOAD).level, Level::Warning);
     }
 
     #[test]
     fn agents_must_be_there_and_hold_the_clients_together() {
-        assert_eq!(judge_agents(&[], LOAD).level, Level::Problem);
-        assert_eq!(judge_agents(&[agent(5)], LOAD).level, Level::Problem);
-        assert_eq!(judge_agents(&[agent(5), agent(5)], LOAD).level, Level::Fine);
+        assert_eq!(agents(&[], LOAD).level, Level::Problem);
+        assert_eq!(agents(&[agent(5)], LOAD).level, Level::Problem);
+        assert_eq!(agents(&[agent(5), agent(5)], LOAD).level, Level::Fine);
         assert_eq!(
-            judge_agents(
+            agents(
                 &[v1::Agent {
                     version: "9".into(),
                     ..agent(10)
