@@ -140,8 +140,8 @@ fn cost_of_a_clock_read() -> f64 {
 /// Ticks of all cores since the boot, in the order of /proc/stat: user, nice, system, idle, iowait,
 /// irq, softirq, steal, …
 fn cpu_times() -> Option<Vec<u64>> {
-    let told = fs::read_to_string("/proc/stat").ok()?;
-    let times = told.lines().next()?.strip_prefix("cpu ")?;
+    let statistics = fs::read_to_string("/proc/stat").ok()?;
+    let times = statistics.lines().next()?.strip_prefix("cpu ")?;
     times
         .split_whitespace()
         .map(|ticks| ticks.parse().ok())

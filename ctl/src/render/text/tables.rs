@@ -1,11 +1,10 @@
-//! Runs, agents, clients and the server, for people.
-
-use std::fmt::Write as _;
+//! Tables: runs, agents, clients, workers, raw clients.
 
 use comfy_table::{CellAlignment, Table, presets};
 use metronome_proto::v1;
 
 use super::figures;
+use crate::render::values;
 
 /// A row per run, in the order given.
 pub(crate) fn runs(runs: &[v1::Run]) -> String {
@@ -30,10 +29,10 @@ fn run_row(run: &v1::Run) -> [String; 8] {
         .map(|t| t.p99_us);
     [
         figures::clean(&run.run_id),
-        figures::instant(run.created_at.as_ref()).unwrap_or_else(none),
+        values::instant(run.created_at.as_ref()).unwrap_or_else(none),
         run.plan.as_ref().map_or_else(none, figures::plan),
-        figures::state(run).into(),
-        verdict.map_or_else(none, |verdict| figures::status(verdict.status()).into()),
+        values::state(run).into(),
+        verdict.map_or_else(none, |verdict| values::status(verdict.status()).into()),
         report
             .and_then(|report| report.packets)
             .map_or_else(none, |packets| figures::count(packets.lost)),
@@ -62,7 +61,7 @@ pub(crate) fn agents(agents: &[v1::Agent]) -> String {
             figures::clean(&agent.name),
             figures::clean(&agent.version),
             figures::clean(&agent.peer),
-            figures::instant(agent.connected_at.as_ref()).unwrap_or_else(none),
+            values::instant(agent.connected_at.as_ref()).unwrap_or_else(none),
             agent.cores.to_string(),
             figures::count(agent.clients_max.into()),
             if agent.shares_clock { "shared" } else { "own" }.into(),
@@ -107,92 +106,8 @@ pub(crate) fn clients(clients: &[v1::ClientReport]) -> String {
     right_aligned(table, &[0, 2, 3, 4, 5, 6, 7, 8, 9, 10])
 }
 
-/// The server, its connections, its workers, its raw clients.
-pub(crate) fn server(server: &v1::GetServerResponse) -> String {
-    let connections = server.connections.unwrap_or_default();
-    let raw = server.raw.clone().unwrap_or_default();
-    let count = figures::count;
-    let mut text = String::new();
-    let mut line = |label: &str, value: String| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{label:<12}{value}");
-    };
-    let draining = if server.draining { ", draining" } else { "" };
-    line(
-        "server",
-        format!(
-            "{}, pid {}{draining}",
-            figures::clean(&server.version),
-            server.pid
-        ),
-    );
-    line(
-        "up",
-        format!(
-            "{} s",
-            figures::decimal(figures::seconds(server.uptime.as_ref()), 0)
-        ),
-    );
-    line("grpc", figures::clean(&server.grpc_address));
-    line("data", figures::clean(&server.data_address));
-    line("database", figures::clean(&server.database));
-    line("runs", format!("{} active", server.runs_active));
-    line(
-        "clients",
-        format!(
-            "{} of {}, {} pending",
-            connections.admitted, server.max_clients, connections.pending
-        ),
-    );
-    let refused = [
-        ("full", connections.refused_full),
-        ("bad hello", connections.refused_hello),
-        ("late", connections.refused_late),
-        ("raw", connections.refused_raw),
-    ];
-    let refused = refused
-        .map(|(why, number)| format!("{} {why}", count(number)))
-        .join(", ");
-    line(
-        "connections",
-        format!(
-            "{} accepted; refused: {refused}",
-            count(connections.accepted)
-        ),
-    );
-    let raw_told = match (server.accept_raw, raw.connections) {
-        (false, 0) => "not accepted".to_owned(),
-        _ => format!(
-            "{} packets, {} bytes on {} connections",
-            count(raw.packets),
-            count(raw.bytes),
-            count(raw.connections)
-        ),
-    };
-    line("raw clients", raw_told);
-    let recoveries = server.recoveries.clone().unwrap_or_default();
-    let pause = recoveries.pause.unwrap_or_default();
-    line(
-        "recoveries",
-        format!(
-            "{} worker deaths, {} packets worked off for them, {} connections lost; pause p50 {} p99 {} µs",
-            count(recoveries.deaths),
-            count(recoveries.packets),
-            count(recoveries.connections_lost),
-            figures::decimal(pause.p50_us, 0),
-            figures::decimal(pause.p99_us, 0),
-        ),
-    );
-    if !server.crash_loops.is_empty() {
-        line(
-            "degraded",
-            format!("workers {:?} die again and again", server.crash_loops),
-        );
-    }
-    text + "\n" + &workers(&server.workers) + &raw_clients(&raw.clients)
-}
-
-fn workers(workers: &[v1::Worker]) -> String {
+/// A row per worker of the server.
+pub(super) fn workers(workers: &[v1::Worker]) -> String {
     let mut table = table([
         "WORKER",
         "PID",
@@ -220,7 +135,8 @@ fn workers(workers: &[v1::Worker]) -> String {
     right_aligned(table, &[0, 1, 2, 3, 4, 5, 6, 7])
 }
 
-fn raw_clients(clients: &[v1::RawClient]) -> String {
+/// A row per raw client, below a blank line.
+pub(super) fn raw_clients(clients: &[v1::RawClient]) -> String {
     if clients.is_empty() {
         return String::new();
     }
@@ -273,9 +189,11 @@ mod tests {
             ..run_of_the_front_page()
         };
         let expected = "\
-RUN               CREATED                   PLAN                   STATE    VERDICT  LOST  P99 µs  LABEL
+RUN               CREATED                   PLAN                   STATE    VERDICT  LOST  P99 µs  \
+LABEL
 0199f0c2a1b2c3d5  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  running  -           -       -
-0199f0c2a1b2c3d4  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  ended    valid       0    38.2  front page
+0199f0c2a1b2c3d4  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  ended    valid       0    38.2  \
+front page
 ";
         assert_eq!(runs(&[running, run_of_the_front_page()]), expected);
         assert_eq!(runs(&[]), "no runs yet\n");
@@ -305,24 +223,5 @@ CLIENT  AGENT  WORKER   SENT  SKIPPED  RECEIVED  LOST  LATE p99  LATENCY p99  MA
      7  a           1  1,000        0     1,000     0      38.2         62.1   1,204      1
 ";
         assert_eq!(clients(&[client]), expected);
-    }
-
-    #[test]
-    fn the_server_tells_its_raw_clients() {
-        let raw = v1::RawTotals {
-            connections: 10,
-            packets: 1_000_000,
-            bytes: 32_000_000,
-            clients: Vec::new(),
-        };
-        let text = server(&v1::GetServerResponse {
-            raw: Some(raw),
-            accept_raw: true,
-            ..Default::default()
-        });
-        assert!(
-            text.contains("raw clients 1,000,000 packets, 32,000,000 bytes on 10 connections\n"),
-            "{text}"
-        );
     }
 }

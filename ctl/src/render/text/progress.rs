@@ -3,6 +3,7 @@
 use metronome_proto::v1;
 
 use super::figures;
+use crate::render::values;
 
 /// The whole second of the run that a snapshot belongs to.
 pub(crate) fn second(snapshot: &v1::Snapshot) -> u64 {
@@ -18,10 +19,10 @@ pub(crate) fn line(snapshot: &v1::Snapshot) -> String {
         v1::RunState::Running => {
             vec![format!(
                 "{:>5} s",
-                figures::fixed(figures::seconds(snapshot.elapsed.as_ref()), 1)
+                figures::fixed(values::seconds(snapshot.elapsed.as_ref()), 1)
             )]
         }
-        state => vec![figures::state_word(state).to_owned()],
+        state => vec![values::state_word(state).to_owned()],
     };
     parts.push(clients(snapshot.clients_connected));
     if snapshot.sent > 0 || snapshot.received > 0 {
@@ -64,7 +65,7 @@ fn clients(number: u32) -> String {
     )
 }
 
-/// The rest of a remark is in the report.
+/// The rest of the remark is in the report.
 const REMARK_CHARACTERS_MAX: usize = 40;
 
 #[cfg(test)]
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_tells_time_clients_packets_rate_and_latency() {
+    fn the_line_has_time_clients_packets_rate_and_latency() {
         assert_eq!(
             line(&snapshot()),
             "  4.5 s  10 clients  sent 450,000  received 449,990  100,012/s  latency p99 62.1 µs"
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_shared_clock_the_line_tells_lateness() {
+    fn without_a_shared_clock_the_line_has_lateness() {
         let lateness = snapshot().latency;
         let line = line(&v1::Snapshot {
             latency: None,
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_packet_the_line_tells_what_is_waited_for() {
+    fn before_the_first_packet_the_line_has_what_is_waited_for() {
         let preparing = v1::Snapshot {
             state: v1::RunState::Preparing.into(),
             clients_connected: 1,

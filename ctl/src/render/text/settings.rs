@@ -1,32 +1,12 @@
-//! The settings of `benchctl config show`, for people and for programs.
+//! The settings of `benchctl config show`.
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
-
-use super::{figures, json};
-
-/// Where a value comes from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Origin {
-    Flag,
-    Environment,
-    Default,
-}
-
-/// One setting as it is.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub(crate) struct Setting {
-    pub(crate) name: &'static str,
-    pub(crate) value: String,
-    pub(crate) origin: Origin,
-    /// The flag and the variable that set it.
-    pub(crate) set_by: &'static str,
-}
+use super::figures;
+use crate::settings::{Origin, Setting};
 
 /// A line per setting.
-pub(crate) fn text(settings: &[Setting], unknown: &[String], with_origin: bool) -> String {
+pub(crate) fn settings(settings: &[Setting], unknown: &[String], with_origin: bool) -> String {
     let width = |of: fn(&Setting) -> usize| settings.iter().map(of).max().unwrap_or(0);
     let name_width = width(|setting| setting.name.len());
     let value_width = width(|setting| setting.value.chars().count());
@@ -63,35 +43,23 @@ fn word(origin: Origin) -> &'static str {
     }
 }
 
-/// One object.
-pub(crate) fn object(settings: &[Setting], unknown: &[String]) -> String {
-    #[derive(Serialize)]
-    struct Settings<'a> {
-        schema_version: u32,
-        settings: &'a [Setting],
-        unknown_variables: &'a [String],
-    }
-    json::text(&Settings {
-        schema_version: json::SCHEMA_VERSION,
-        settings,
-        unknown_variables: unknown,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_origin_is_told_on_request() {
+    fn the_origin_is_shown_on_request() {
         let settings = [Setting {
             name: "log",
             value: "debug".into(),
             origin: Origin::Environment,
             set_by: "X",
         }];
-        assert_eq!(text(&settings, &[], false), "log  debug\n");
-        assert_eq!(text(&settings, &[], true), "log  debug  environment (X)\n");
-        assert!(text(&[], &["METRONOME_SEVER".into()], false).contains("misspelt"));
+        assert_eq!(super::settings(&settings, &[], false), "log  debug\n");
+        assert_eq!(
+            super::settings(&settings, &[], true),
+            "log  debug  environment (X)\n"
+        );
+        assert!(super::settings(&[], &["METRONOME_SEVER".into()], false).contains("misspelt"));
     }
 }

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::Context;
-use crate::{connect::Client, exit::Failure};
+use super::context::Context;
+use crate::{client::Client, exit::Failure};
 
-/// Short against the start of a container, long against a question's cost.
-const ASK_EVERY: Duration = Duration::from_millis(200);
+/// Short against the start of a container, long against the cost of a request.
+const POLL_PERIOD: Duration = Duration::from_millis(200);
 
-/// The server, once it answers and has an agent, or all agents of `names`.
+/// Connects to the server once it answers and has an agent, or all agents of `names`.
 ///
-/// After `wait_max` whatever is there is taken: what is missing is told by the next call.
-pub(super) async fn of_server_and_agents(
+/// After `wait_max` whatever is there is taken: the next call reports what is missing.
+pub(super) async fn wait_ready(
     context: &Context,
     wait_max: Duration,
     names: &[String],
@@ -21,7 +21,7 @@ pub(super) async fn of_server_and_agents(
     let deadline = Instant::now() + wait_max;
     let server = async {
         loop {
-            let next = Instant::now() + ASK_EVERY;
+            let next = Instant::now() + POLL_PERIOD;
             if let Ok(client) = context.connect().await {
                 return client;
             }
@@ -33,7 +33,7 @@ pub(super) async fn of_server_and_agents(
     };
     let agents = async {
         loop {
-            let next = Instant::now() + ASK_EVERY;
+            let next = Instant::now() + POLL_PERIOD;
             let agents = client.agents().await.unwrap_or_default();
             let is_there = |name: &String| agents.iter().any(|agent| agent.name == *name);
             if !agents.is_empty() && names.iter().all(is_there) {

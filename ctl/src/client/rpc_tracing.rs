@@ -1,6 +1,6 @@
-//! Every call to the server: a span, whose context goes along in the call's headers.
+//! A span for every call to the server; the call's headers carry the span's context.
 //!
-//! Names and attributes are OpenTelemetry's for RPC. A call of a stream is told when the stream
+//! Names and attributes are OpenTelemetry's for RPC. The span of a stream ends when the stream
 //! begins.
 
 use std::{
@@ -49,9 +49,9 @@ impl<S> Traced<S> {
     }
 }
 
-impl<S, B, A> Service<http::Request<B>> for Traced<S>
+impl<S, B, C> Service<http::Request<B>> for Traced<S>
 where
-    S: Service<http::Request<B>, Response = http::Response<A>>,
+    S: Service<http::Request<B>, Response = http::Response<C>>,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
@@ -67,12 +67,12 @@ where
         let mut metadata = MetadataMap::from_headers(std::mem::take(request.headers_mut()));
         telemetry::inject(&span, &mut metadata);
         *request.headers_mut() = metadata.into_headers();
-        let answering = self.service.call(request).instrument(span.clone());
+        let responding = self.service.call(request).instrument(span.clone());
         Box::pin(async move {
-            let answer = answering.await;
-            // An error comes in the headers; without one there the call has gone well so far.
-            let code = match &answer {
-                Ok(answer) => Status::from_header_map(answer.headers())
+            let response = responding.await;
+            // An error comes in the headers; without one there the call has succeeded so far.
+            let code = match &response {
+                Ok(response) => Status::from_header_map(response.headers())
                     .map_or(Code::Ok, |status| status.code()),
                 Err(_) => Code::Unavailable,
             };
@@ -81,7 +81,7 @@ where
                 span.record("error.type", rpc_status(code));
                 span.record("otel.status_code", "ERROR");
             }
-            answer
+            response
         })
     }
 }

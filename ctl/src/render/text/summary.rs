@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 
 use metronome_proto::v1;
 
-use super::{Colour, figures, tables};
+use super::{colour::Colour, figures, tables};
+use crate::render::values;
 
 /// Columns that a screen surely has.
 const WIDTH: usize = 100;
 const LABEL_WIDTH: usize = 10;
 /// Lines for reasons and notes; the rest of the summary takes the rest of the screen.
 const REASON_LINES_MAX: usize = 8;
-/// More workers than this are told as a range.
+/// More workers than this are shown as a range.
 const WORKERS_LISTED_MAX: usize = 4;
 
 /// The summary.
@@ -44,8 +45,8 @@ fn headline(run: &v1::Run, colour: Colour) -> String {
         .and_then(|report| report.verdict.as_ref());
     let word = verdict
         .map_or_else(
-            || figures::state(run),
-            |verdict| figures::status(verdict.status()),
+            || values::state(run),
+            |verdict| values::status(verdict.status()),
         )
         .to_uppercase();
     let word = match (colour, verdict.map(v1::Verdict::status)) {
@@ -91,7 +92,7 @@ fn grounds(verdict: Option<&v1::Verdict>) -> String {
     let mut left_out = 0;
     for ground in reasons.chain(notes) {
         let wrapped = bullet(&figures::clean(&ground));
-        // One line is kept for telling what was left out.
+        // One line is kept for the number of those left out.
         if left_out > 0 || lines.len() + wrapped.len() >= REASON_LINES_MAX {
             left_out += 1;
         } else {
@@ -126,29 +127,26 @@ fn plan(run: &v1::Run) -> String {
         "{}, batch {}, {}{threads}",
         figures::plan(plan),
         plan.batch,
-        figures::phase(plan.phase())
+        values::phase(plan.phase())
     )
 }
 
 fn packets(text: &mut String, packets: &v1::PacketCounts) {
-    let count = figures::count;
-    let told = [
+    let sent = [
         ("scheduled", packets.scheduled),
         ("sent", packets.sent),
         ("skipped", packets.skipped),
     ];
-    line(text, "packets", &counts(&told));
-    let told = [
+    line(text, "packets", &counts(&sent));
+    let received = [
         ("received", packets.received),
         ("lost", packets.lost),
         ("corrupt", packets.corrupt),
     ];
-    line(text, "", &counts(&told));
+    line(text, "", &counts(&received));
     if packets.lost > 0 {
-        let (unacknowledged, unread) = (
-            count(packets.lost_unacknowledged),
-            count(packets.lost_unread),
-        );
+        let unacknowledged = figures::count(packets.lost_unacknowledged);
+        let unread = figures::count(packets.lost_unread);
         line(
             text,
             "",
@@ -157,12 +155,12 @@ fn packets(text: &mut String, packets: &v1::PacketCounts) {
             ),
         );
     }
-    let told = [
+    let order = [
         ("duplicated", packets.duplicated),
         ("reordered", packets.reordered),
         ("gaps", packets.gaps),
     ];
-    line(text, "", &counts(&told));
+    line(text, "", &counts(&order));
 }
 
 fn counts(named: &[(&str, u64)]) -> String {
@@ -175,16 +173,16 @@ fn counts(named: &[(&str, u64)]) -> String {
 
 fn rate(text: &mut String, report: &v1::Report) {
     let rate = report.rate.unwrap_or_default();
-    // A flood asks for no rate.
+    // A flood has no offered rate.
     let offered = rate
         .offered_hz
         .map_or_else(|| "max".into(), |hz| format!("{}/s", figures::hertz(hz)));
-    let told = format!(
+    let rate = format!(
         "offered {offered}  achieved {}/s  in {} s",
         figures::hertz(rate.achieved_hz),
         figures::fixed(report.elapsed_s, 2)
     );
-    line(text, "rate", &told);
+    line(text, "rate", &rate);
 }
 
 fn times(text: &mut String, report: &v1::Report) {
