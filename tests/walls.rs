@@ -131,7 +131,7 @@ fn what_decides_has_no_clock_no_socket_and_no_async() {
     keep_clear("server/src/ledger", |_| true, CLOCKS_SOCKETS_AND_ASYNC);
     keep_clear(
         "agent/src",
-        under(&["agent/src/pacing"]),
+        under(&["agent/src/load/pacing"]),
         CLOCKS_SOCKETS_AND_ASYNC,
     );
     keep_clear("ctl/src/render", |_| true, CLOCKS_SOCKETS_AND_ASYNC);
@@ -151,7 +151,7 @@ fn only_the_control_plane_is_async() {
     );
     keep_clear("server/src/store", |_| true, &["async ", ".await"]);
     let allowed = &[
-        "agent/src/control",
+        "agent/src/remote",
         "agent/src/lib.rs",
         "agent/src/standalone",
     ];

@@ -14,9 +14,9 @@ use metronome_telemetry::{LogFlags, Logs};
 use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
 
 use crate::{
-    generator::Pacing,
+    load::generator::Pacing,
+    net::target::{Allowed, parse_network},
     standalone::RunArgs,
-    target::{Allowed, parse_network},
 };
 
 /// Generate paced load: 32-byte packets over TCP, each due at its own instant.

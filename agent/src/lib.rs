@@ -1,7 +1,7 @@
 //! The load generator: an agent that obeys a server, and `metronome-agent run`, which needs none.
 //!
 //! ```text
-//!  control      one gRPC stream to the server; one plain thread per run      (async: only here)
+//!  remote       one gRPC stream to the server; one plain thread per run      (async: only here)
 //!  standalone   `metronome-agent run`: the same load from flags alone
 //!      │ an Assignment, then a start instant; a Leash that may be pulled at any time
 //!      ▼
@@ -16,24 +16,15 @@
 //!
 //! Absent on purpose: latency (the receiver measures it) and verdicts (the server judges).
 
-mod assignment;
-mod backoff;
 #[cfg(feature = "benching")]
 #[doc(hidden)]
 pub mod benching;
-mod client;
 mod config;
-mod connect;
-mod connection;
-mod control;
-mod desk;
-mod drain;
-mod flood;
-mod generator;
 mod leash;
-mod pacing;
+mod load;
+mod net;
+mod remote;
 mod standalone;
-mod target;
 
 use std::process::ExitCode;
 
@@ -58,7 +49,7 @@ pub fn run(args: Args) -> ExitCode {
             || standalone::run(*flags),
         ),
         None => match AttendConfig::try_from(args.attend) {
-            Ok(config) => observed(&config.logs, || control::attend(&config)),
+            Ok(config) => observed(&config.logs, || remote::attend(&config)),
             Err(error) => refuse(&error.to_string()),
         },
     }

@@ -19,9 +19,11 @@ use metronome_proto::{
 };
 
 use crate::{
-    assignment::{Assignment, Load, Protocol},
-    generator::Pacing,
-    target::{Allowed, Target},
+    load::{
+        assignment::{Assignment, Load, Protocol},
+        generator::Pacing,
+    },
+    net::target::{Allowed, Target},
 };
 
 /// For all clients to connect: ten tries take 15 s.

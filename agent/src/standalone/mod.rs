@@ -12,12 +12,13 @@ use std::{process::ExitCode, sync::Arc, thread, time::Duration};
 use tokio::sync::oneshot;
 
 use crate::{
-    client::Client,
-    connect::connect_all,
-    control::{Signals, raise_open_files_limit},
-    drain::drain,
-    generator::{self, generate},
     leash::{Leash, Pull},
+    load::{
+        client::Client,
+        generator::{self, generate},
+    },
+    net::{connect::connect_all, drain::drain},
+    remote::{Signals, raise_open_files_limit},
 };
 pub(crate) use flags::RunArgs;
 use metronome_os::clock;

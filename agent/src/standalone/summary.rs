@@ -6,7 +6,7 @@ use metronome_proto::v1;
 use serde::Serialize;
 
 use super::flags::RunConfig;
-use crate::{
+use crate::load::{
     assignment::{Load, Protocol},
     generator::Measured,
 };

@@ -22,13 +22,17 @@ use tokio::sync::mpsc;
 use tracing::{Span, info_span};
 
 use crate::{
-    assignment::{Assignment, Load},
-    client::Client,
-    connect::{NotConnected, connect_all},
-    drain::drain,
-    generator::{self, Measured, Pacing, Totals, generate, progress},
     leash::{LOOK_EVERY_NS, Leash, Pull},
-    target::Allowed,
+    load::{
+        assignment::{Assignment, Load},
+        client::Client,
+        generator::{self, Measured, Pacing, Totals, generate, progress},
+    },
+    net::{
+        connect::{NotConnected, connect_all},
+        drain::drain,
+        target::Allowed,
+    },
 };
 
 /// Records in one message: far below 1 MiB, also when every one carries an error.

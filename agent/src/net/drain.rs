@@ -13,11 +13,12 @@ use metronome_proto::{
 use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
 
 use crate::{
-    client::{Client, Seal},
-    connect::lower,
-    connection::timespec,
-    desk::Desk,
     leash::{LOOK_EVERY_NS, Leash, Pull},
+    load::{
+        client::{Client, Seal},
+        desk::Desk,
+    },
+    net::{connect::lower, connection::timespec},
 };
 
 /// For all ends of a run together, sealed.

@@ -20,7 +20,10 @@ use metronome_proto::{
     v1,
 };
 
-use crate::{connect::lower, connection::Connection, desk::Desk};
+use crate::{
+    load::desk::Desk,
+    net::{connect::lower, connection::Connection},
+};
 
 /// Packets owed for longer than this are skipped, ns: the connection takes less than the schedule
 /// gives, and an unbounded backlog would measure nothing but itself.

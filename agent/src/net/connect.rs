@@ -26,11 +26,12 @@ use rustix::io::Errno;
 use tracing::Span;
 
 use crate::{
-    assignment::{Assignment, Protocol},
-    backoff,
-    client::{Client, Seal},
-    connection::Connection,
     leash::Leash,
+    load::{
+        assignment::{Assignment, Protocol},
+        client::{Client, Seal},
+    },
+    net::{backoff, connection::Connection},
 };
 
 /// Tries to connect, per client.

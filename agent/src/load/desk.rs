@@ -7,7 +7,7 @@ use metronome_proto::{
     packet::Frame,
 };
 
-use crate::client::PACKETS_PER_WRITE_MAX;
+use crate::load::client::PACKETS_PER_WRITE_MAX;
 
 /// The working space and totals of one pacing thread.
 #[derive(Debug)]

@@ -27,9 +27,9 @@ use super::{
     runs::Runs,
 };
 use crate::{
-    assignment::{Assignment, duration},
     config::AttendConfig,
     leash::Pull,
+    load::assignment::{Assignment, duration},
 };
 
 /// Without a word in the Welcome.

@@ -11,10 +11,12 @@ use metronome_os::clock;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
-    client::{BACKLOG_NS, Client, Poured},
-    connection::timespec,
-    generator::{Outcome, RETRY_NS, Totals},
     leash::{LOOK_EVERY_NS, Leash, Pull},
+    load::{
+        client::{BACKLOG_NS, Client, Poured},
+        generator::{Outcome, RETRY_NS, Totals},
+    },
+    net::connection::timespec,
 };
 
 /// One thread's share of a flood.

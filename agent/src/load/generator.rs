@@ -1,8 +1,8 @@
 //! The pacing threads: plain threads that sleep, stamp and write, with nothing else in between.
 //!
-//! A thread serves the clients of its *lane* volley by volley (see [`crate::pacing`]). Per packet
+//! A thread serves the clients of its *lane* volley by volley (see [`crate::load::pacing`]). Per packet
 //! there is one reading of the clock and one write; no allocation, no lock, no log line. A flood
-//! has threads of its own kind ([`crate::flood`]). Totals for the progress of the run are plain
+//! has threads of its own kind ([`crate::load::flood`]). Totals for the progress of the run are plain
 //! stores into atomics that only this thread writes.
 
 use std::{
@@ -21,12 +21,14 @@ use metronome_os::precedence::{self, Precedence, Terms};
 use metronome_proto::{histogram::Histogram, schedule::Schedule, v1};
 
 use crate::{
-    assignment::Assignment,
-    client::{BACKLOG_NS, Client},
-    desk::Desk,
-    flood::Flood,
     leash::{Leash, Pull},
-    pacing::{NAP_NS_MAX, Volleys, Wait, WaitPolicy, Waiting},
+    load::{
+        assignment::Assignment,
+        client::{BACKLOG_NS, Client},
+        desk::Desk,
+        flood::Flood,
+        pacing::{NAP_NS_MAX, Volleys, Wait, WaitPolicy, Waiting},
+    },
 };
 
 /// While a client owes packets, its connection is tried again at least this often.

@@ -14,8 +14,8 @@ use metronome_proto::{
 };
 
 use crate::{
-    pacing::{self, Place},
-    target::{BadTarget, Target},
+    load::pacing::{self, Place},
+    net::target::{BadTarget, Target},
 };
 
 /// Longest time to connect that a server may allow.

@@ -17,7 +17,7 @@ use metronome_proto::{MESSAGE_BYTES_MAX, v1::agent_service_client::AgentServiceC
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::{Code, Status, transport::Channel};
 
-use crate::{backoff, config::AttendConfig};
+use crate::{config::AttendConfig, net::backoff};
 use runs::Runs;
 use session::{SHUTDOWN_TIME_MAX, Session};
 

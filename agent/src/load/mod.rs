@@ -1,0 +1,8 @@
+//! The load of a run: from the profile over the instants at which packets are due to the writes.
+
+pub(crate) mod assignment;
+pub(crate) mod client;
+pub(crate) mod desk;
+pub(crate) mod flood;
+pub(crate) mod generator;
+pub(crate) mod pacing;

@@ -1,0 +1,7 @@
+//! The way to a target: which addresses may be loaded, connecting, the connections and their ends.
+
+pub(crate) mod backoff;
+pub(crate) mod connect;
+pub(crate) mod connection;
+pub(crate) mod drain;
+pub(crate) mod target;
