@@ -22,7 +22,7 @@ use metronome_proto::{
 
 use crate::{
     load::desk::Desk,
-    net::{connect::lower, connection::Connection},
+    net::{connection::Connection, error_text::within_sentence},
 };
 
 /// Packets owed for longer than this are skipped, ns: the connection takes less than the schedule
@@ -286,7 +286,10 @@ impl Client {
     }
 
     fn broke(&mut self, error: &io::Error, desk: &mut Desk) {
-        self.break_off(&format!("the connection broke: {}", lower(error)), desk);
+        self.break_off(
+            &format!("the connection broke: {}", within_sentence(error)),
+            desk,
+        );
     }
 
     fn try_pour(&mut self, packets: u64, now_ns: u64, desk: &mut Desk) -> io::Result<Poured> {

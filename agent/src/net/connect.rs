@@ -22,7 +22,6 @@ use metronome_proto::{
 };
 use metronome_telemetry::{KeyValue, past};
 use rustix::event::PollFlags;
-use rustix::io::Errno;
 use tracing::Span;
 
 use crate::{
@@ -31,7 +30,7 @@ use crate::{
         assignment::{Assignment, Protocol},
         client::{Client, Seal},
     },
-    net::{backoff, connection::Connection},
+    net::{backoff, connection::Connection, error_text},
 };
 
 /// Tries to connect, per client.
@@ -57,7 +56,7 @@ pub(crate) struct NotConnected {
 /// Why one try to connect a client failed.
 #[derive(Debug, thiserror::Error)]
 enum TryError {
-    #[error("{} at {address}", lower(.error))]
+    #[error("{} at {address}", error_text::within_sentence(.error))]
     Network {
         address: SocketAddr,
         error: io::Error,
@@ -341,46 +340,5 @@ fn plural(tries: u32) -> String {
         "1 try".into()
     } else {
         format!("{tries} tries")
-    }
-}
-
-/// An error of the operating system, as the middle of a sentence: "connection refused".
-pub(crate) fn lower(error: &io::Error) -> String {
-    let text = match error.raw_os_error() {
-        Some(code) if code == Errno::MFILE.raw_os_error() => {
-            "too many open files (raise ulimit -n)".into()
-        }
-        // Without the number that std puts behind it.
-        Some(_) => error
-            .to_string()
-            .split(" (os error")
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
-        None => error.to_string(),
-    };
-    let mut letters = text.chars();
-    letters
-        .next()
-        .map(|first| first.to_lowercase().chain(letters).collect())
-        .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_of_the_system_read_as_part_of_a_sentence() {
-        assert_eq!(
-            lower(&io::Error::from_raw_os_error(
-                Errno::CONNREFUSED.raw_os_error()
-            )),
-            "connection refused"
-        );
-        assert_eq!(lower(&io::ErrorKind::TimedOut.into()), "timed out");
-        assert!(
-            lower(&io::Error::from_raw_os_error(Errno::MFILE.raw_os_error())).contains("ulimit")
-        );
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         client::{Client, Seal},
         desk::Desk,
     },
-    net::{connect::lower, connection::timespec},
+    net::{connection::timespec, error_text::within_sentence},
 };
 
 /// For all ends of a run together, sealed.
@@ -41,9 +41,12 @@ pub(crate) fn drain(clients: &mut [Client], leash: &Leash) {
         .map(Ending::new)
         .collect();
     let waited = end_all(&mut endings, leash, &mut desk);
-    let reason = waited
-        .err()
-        .map(|error| format!("its end could not be waited for: {}", lower(&error)));
+    let reason = waited.err().map(|error| {
+        format!(
+            "its end could not be waited for: {}",
+            within_sentence(&error)
+        )
+    });
     for ending in endings.into_iter().filter(|ending| !ending.through) {
         ending.expire(reason.as_deref(), &mut desk);
     }
@@ -148,8 +151,12 @@ impl<'a> Ending<'a> {
 
     /// Whether the ending is complete, or what is wrong with it.
     fn try_advance(&mut self, desk: &mut Desk) -> Result<bool, String> {
-        let broke =
-            |error: io::Error| format!("the connection broke at its end: {}", lower(&error));
+        let broke = |error: io::Error| {
+            format!(
+                "the connection broke at its end: {}",
+                within_sentence(&error)
+            )
+        };
         if matches!(self.step, Step::Mend) {
             if !self.client.mend(desk).map_err(broke)? {
                 return Ok(false);
@@ -180,7 +187,12 @@ impl<'a> Ending<'a> {
 
     fn close_write(&mut self) -> Result<Step, String> {
         let closed = self.client.connection.close_write();
-        closed.map_err(|error| format!("the connection broke at its end: {}", lower(&error)))?;
+        closed.map_err(|error| {
+            format!(
+                "the connection broke at its end: {}",
+                within_sentence(&error)
+            )
+        })?;
         self.client.note_closing(FIN_BYTES);
         Ok(Step::Listen)
     }

@@ -4,4 +4,5 @@ pub(crate) mod backoff;
 pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod drain;
+pub(crate) mod error_text;
 pub(crate) mod target;
