@@ -14,14 +14,13 @@ use std::io;
 use metronome_os::clock::SECOND_NS;
 use metronome_proto::{
     packet::{FRAME_BYTES, Frame, Packet, checksum, digest_with},
-    plan::BATCH_MAX,
     schedule::Schedule,
     seal::{Hello, Key, Refusal},
     v1,
 };
 
 use crate::{
-    load::desk::Desk,
+    load::desk::{Desk, packets_per_write_max},
     net::{connection::Connection, error_text::within_sentence},
 };
 
@@ -429,22 +428,6 @@ impl Client {
 /// What raw clients send: as the seed's client does.
 const RAW: Frame = [b'X'; FRAME_BYTES];
 
-/// A client that is behind catches up with this many packets per write.
-const CATCH_UP: u64 = 64;
-
-/// Most packets of one write: a whole number of batches, or one.
-const fn packets_per_write_max(batch: u32) -> u64 {
-    let batch = batch as u64;
-    if batch >= CATCH_UP {
-        batch
-    } else {
-        CATCH_UP - CATCH_UP % batch
-    }
-}
-
-/// Most packets of any write, whatever the batch.
-pub(crate) const PACKETS_PER_WRITE_MAX: usize = BATCH_MAX as usize;
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -729,14 +712,5 @@ mod tests {
             (client.record().error.as_str(), desk.broken),
             ("the server refused the connection: the run is over", 1)
         );
-    }
-
-    #[test]
-    fn one_write_takes_whole_batches() {
-        for batch in 1..=BATCH_MAX {
-            let packets = packets_per_write_max(batch);
-            assert_eq!(packets % u64::from(batch), 0);
-            assert!(packets >= u64::from(batch) && packets <= PACKETS_PER_WRITE_MAX as u64);
-        }
     }
 }

@@ -5,9 +5,8 @@
 use metronome_proto::{
     histogram::{Histogram, bucket},
     packet::Frame,
+    plan::BATCH_MAX,
 };
-
-use crate::load::client::PACKETS_PER_WRITE_MAX;
 
 /// The working space and totals of one pacing thread.
 #[derive(Debug)]
@@ -88,5 +87,35 @@ impl Desk {
     #[inline]
     pub(crate) fn stamped(&self, n: usize) -> (Frame, u64) {
         (self.frames[n], self.lateness_ns[n])
+    }
+}
+
+/// A client that is behind catches up with this many packets per write.
+const CATCH_UP: u64 = 64;
+
+/// Most packets of one write: a whole number of batches, or one.
+pub(crate) const fn packets_per_write_max(batch: u32) -> u64 {
+    let batch = batch as u64;
+    if batch >= CATCH_UP {
+        batch
+    } else {
+        CATCH_UP - CATCH_UP % batch
+    }
+}
+
+/// Most packets of any write, whatever the batch.
+const PACKETS_PER_WRITE_MAX: usize = BATCH_MAX as usize;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_write_takes_whole_batches() {
+        for batch in 1..=BATCH_MAX {
+            let packets = packets_per_write_max(batch);
+            assert_eq!(packets % u64::from(batch), 0);
+            assert!(packets >= u64::from(batch) && packets <= PACKETS_PER_WRITE_MAX as u64);
+        }
     }
 }
