@@ -14,7 +14,7 @@ use metronome_telemetry::{LogFlags, Logs};
 use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
 
 use crate::{
-    load::generator::Pacing,
+    load::pacing::Pacing,
     net::target::{Allowed, parse_network},
     standalone::RunArgs,
 };

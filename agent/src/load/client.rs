@@ -28,6 +28,9 @@ use crate::{
 /// gives, and an unbounded backlog would measure nothing but itself.
 pub(crate) const BACKLOG_NS: u64 = SECOND_NS;
 
+/// While a client owes packets, its connection is tried again at least this often.
+pub(crate) const RETRY_NS: u64 = 1_000_000;
+
 /// What a client proves itself with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seal {

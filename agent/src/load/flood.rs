@@ -13,8 +13,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::{
     leash::{LOOK_EVERY_NS, Leash, Pull},
     load::{
-        client::{BACKLOG_NS, Client, Poured},
-        generator::{Outcome, RETRY_NS, Totals},
+        client::{BACKLOG_NS, Client, Poured, RETRY_NS},
+        outcome::Outcome,
+        totals::Totals,
     },
     net::connection::timespec,
 };

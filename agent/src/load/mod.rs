@@ -5,4 +5,7 @@ pub(crate) mod client;
 pub(crate) mod desk;
 pub(crate) mod flood;
 pub(crate) mod generator;
+pub(crate) mod lane;
+pub(crate) mod outcome;
 pub(crate) mod pacing;
+pub(crate) mod totals;

@@ -137,6 +137,23 @@ pub(crate) enum WaitPolicy {
     Spin,
 }
 
+/// How pacing threads run: flags of the agent, since no server knows its host.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Pacing {
+    /// How pacing threads wait for the next packet.
+    #[arg(long = "pacing", value_name = "HOW", value_enum, default_value_t = WaitPolicy::Hybrid)]
+    pub(crate) wait: WaitPolicy,
+    /// Give pacing threads the highest priority that the system grants: real-time where a core is
+    /// left for others, else nice -10. Threads that spin get nice -10 only, those of a flood
+    /// nothing.
+    #[arg(long, value_name = "true|false", env = "METRONOME_HIGH_PRIORITY", default_value_t = true, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) high_priority: bool,
+    /// Keep each pacing thread on a core of its own, while one is free: for hosts that have nothing
+    /// else to do.
+    #[arg(long, value_name = "true|false", env = "METRONOME_PIN_THREADS", default_value_t = false, action = clap::ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
+    pub(crate) pin_threads: bool,
+}
+
 /// What to do until an instant that is due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Wait {

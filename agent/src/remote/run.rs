@@ -26,7 +26,10 @@ use crate::{
     load::{
         assignment::{Assignment, Load},
         client::Client,
-        generator::{self, Measured, Pacing, Totals, generate, progress},
+        generator::generate,
+        outcome::Measured,
+        pacing::Pacing,
+        totals::{self, Totals, progress},
     },
     net::{
         connect::{NotConnected, connect_all},
@@ -132,7 +135,7 @@ impl RunHandle {
 /// Starts the run's thread, which begins at once to connect.
 pub(super) fn launch(orders: Orders, lease_until_ns: u64) -> io::Result<RunHandle> {
     let leash = Arc::new(Leash::new(lease_until_ns));
-    let totals: Arc<[Totals]> = generator::totals(&orders.assignment);
+    let totals: Arc<[Totals]> = totals::of_threads(&orders.assignment);
     let (start, started) = channel();
     let clients = orders.assignment.client_count();
     let run = Run {

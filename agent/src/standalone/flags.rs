@@ -21,7 +21,7 @@ use metronome_proto::{
 use crate::{
     load::{
         assignment::{Assignment, Load, Protocol},
-        generator::Pacing,
+        pacing::Pacing,
     },
     net::target::{Allowed, Target},
 };

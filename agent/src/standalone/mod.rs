@@ -13,10 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     leash::{Leash, Pull},
-    load::{
-        client::Client,
-        generator::{self, generate},
-    },
+    load::{client::Client, generator::generate, totals},
     net::{connect::connect_all, drain::drain},
     remote::{Signals, raise_open_files_limit},
 };
@@ -117,7 +114,7 @@ fn load(config: &RunConfig, leash: &Leash) -> Outcome {
         .resolve(&config.allowed)
         .map_err(|error| error.to_string())?;
     let clients = connect_all(assignment, &addresses, leash).map_err(|failed| failed.error)?;
-    let totals = generator::totals(assignment);
+    let totals = totals::of_threads(assignment);
     let start_ns = clock::now_ns() + START_IN_NS;
     let generated = generate(clients, assignment, start_ns, config.pacing, leash, &totals);
     let (mut clients, measured) =

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::flags::RunConfig;
 use crate::load::{
     assignment::{Load, Protocol},
-    generator::Measured,
+    outcome::Measured,
 };
 
 /// Below this share of the schedule a load was not what was asked for.

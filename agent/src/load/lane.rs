@@ -1,0 +1,175 @@
+//! One pacing thread with a schedule: sleep, stamp, write.
+
+use std::{hint, ops::Range};
+
+use metronome_os::clock;
+use metronome_os::precedence::{self, Precedence, Terms};
+use metronome_proto::schedule::Schedule;
+
+use crate::{
+    leash::{Leash, Pull},
+    load::{
+        assignment::Assignment,
+        client::{BACKLOG_NS, Client, RETRY_NS},
+        outcome::Outcome,
+        pacing::{NAP_NS_MAX, Pacing, Volleys, Wait, WaitPolicy, Waiting},
+        totals::Totals,
+    },
+};
+
+/// One pacing thread's share of a run.
+pub(crate) struct Lane<'a> {
+    clients: Vec<Client>,
+    /// Of each client, ns after the start; rising, and at most a period.
+    offsets_ns: Vec<u64>,
+    start_ns: u64,
+    volleys: Volleys,
+    waiting: Waiting,
+    high_priority: bool,
+    spins: bool,
+    precedence: Precedence,
+    leash: &'a Leash,
+    totals: &'a Totals,
+    outcome: Outcome,
+    /// Some client owes packets that the kernel did not take.
+    owing: bool,
+}
+
+impl<'a> Lane<'a> {
+    pub(crate) fn new(
+        mut clients: Vec<Client>,
+        range: &Range<u32>,
+        assignment: &Assignment,
+        schedule: Schedule,
+        pacing: Pacing,
+        leash: &'a Leash,
+        totals: &'a Totals,
+    ) -> Self {
+        let start_ns = schedule.start_ns;
+        let offsets_ns: Vec<u64> = clients
+            .iter()
+            .map(|client| assignment.offset_ns(range, client.index()))
+            .collect();
+        for (client, offset_ns) in clients.iter_mut().zip(&offsets_ns) {
+            client.follow(Schedule {
+                start_ns: start_ns.saturating_add(*offset_ns),
+                ..schedule
+            });
+        }
+        Self {
+            clients,
+            offsets_ns,
+            start_ns,
+            volleys: Volleys::new(schedule),
+            waiting: Waiting::new(pacing.wait),
+            high_priority: pacing.high_priority,
+            spins: pacing.wait == WaitPolicy::Spin,
+            precedence: Precedence::none(),
+            leash,
+            totals,
+            outcome: Outcome::new(),
+            owing: false,
+        }
+    }
+
+    pub(crate) fn pace(mut self, cores: usize) -> Outcome {
+        clock::wake_precisely();
+        match (self.high_priority, self.spins) {
+            (false, _) => {}
+            (true, false) => self.precedence = Precedence::take(Terms::of_pacer(cores)),
+            // A real-time thread has to sleep; before most others it may run all the same.
+            (true, true) => precedence::run_first(),
+        }
+        if self.wait_until(self.start_ns).is_some() {
+            let cpu_before_ns = clock::thread_cpu_ns();
+            self.serve_volleys();
+            self.settle();
+            self.outcome.cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
+        }
+        self.outcome.is_real_time = self.precedence.is_real_time();
+        self.outcome.clients = self.clients;
+        self.outcome
+    }
+
+    /// Volley after volley, until the last one or until the leash is pulled.
+    fn serve_volleys(&mut self) {
+        let (mut slot, mut now_ns) = (0, clock::now_ns());
+        while let Some(volley) = self.volleys.next(slot, now_ns) {
+            for place in 0..self.clients.len() {
+                let due_ns = volley.due_ns.saturating_add(self.offsets_ns[place]);
+                let Some(come_ns) = self.wait_until(due_ns) else {
+                    return;
+                };
+                now_ns = come_ns;
+                let client = &mut self.clients[place];
+                client.offer(volley.packets, now_ns, &mut self.outcome.desk);
+                self.owing |= client.owes();
+                self.publish();
+                self.precedence.review(now_ns);
+            }
+            slot = volley.slot + 1;
+        }
+    }
+
+    /// Waits for an instant and returns the time, never before it. `None`: the leash was pulled.
+    #[inline]
+    fn wait_until(&mut self, due_ns: u64) -> Option<u64> {
+        loop {
+            let now_ns = clock::now_ns();
+            if !self.leash.holds(now_ns) {
+                return None;
+            }
+            let nap_ns_max = if self.owing { RETRY_NS } else { NAP_NS_MAX };
+            match self.waiting.next(now_ns, due_ns, nap_ns_max) {
+                Wait::Over => return Some(now_ns),
+                Wait::Spin => hint::spin_loop(),
+                Wait::SleepUntil(wake_ns) => self.sleep_until(wake_ns),
+            }
+        }
+    }
+
+    fn sleep_until(&mut self, wake_ns: u64) {
+        clock::sleep_until(wake_ns);
+        let woken_ns = clock::now_ns();
+        let late_ns = woken_ns.saturating_sub(wake_ns);
+        self.outcome.oversleep_ns_max = self.outcome.oversleep_ns_max.max(late_ns);
+        self.waiting.learn(late_ns);
+        if self.owing {
+            self.retry(woken_ns);
+        }
+    }
+
+    /// Tries again with every client that owes.
+    fn retry(&mut self, now_ns: u64) {
+        self.owing = false;
+        for client in self.clients.iter_mut().filter(|client| client.owes()) {
+            client.write_owed(now_ns, &mut self.outcome.desk);
+            self.owing |= client.owes();
+        }
+        self.publish();
+    }
+
+    /// The schedule is over or cut short: a last chance for what is due, then it is given up.
+    fn settle(&mut self) {
+        let mut now_ns = clock::now_ns();
+        let until_ns = now_ns.saturating_add(BACKLOG_NS);
+        for client in &mut self.clients {
+            client.offer_due(now_ns, &mut self.outcome.desk);
+            self.owing |= client.owes();
+        }
+        while self.owing && now_ns < until_ns && self.leash.pulled(now_ns) < Pull::Hurry {
+            clock::sleep_until(now_ns + RETRY_NS);
+            now_ns = clock::now_ns();
+            self.retry(now_ns);
+        }
+        for client in &mut self.clients {
+            client.give_up(&mut self.outcome.desk);
+        }
+        self.publish();
+    }
+
+    #[inline]
+    fn publish(&self) {
+        self.totals.publish(&self.outcome.desk);
+    }
+}
