@@ -24,6 +24,7 @@ mod leash;
 mod load;
 mod net;
 mod remote;
+mod signals;
 mod standalone;
 
 use std::process::ExitCode;

@@ -5,4 +5,5 @@ pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod drain;
 pub(crate) mod error_text;
+pub(crate) mod open_files;
 pub(crate) mod target;

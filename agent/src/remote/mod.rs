@@ -14,10 +14,13 @@ use std::{
 };
 
 use metronome_proto::{MESSAGE_BYTES_MAX, v1::agent_service_client::AgentServiceClient};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::{Code, Status, transport::Channel};
 
-use crate::{config::AttendConfig, net::backoff};
+use crate::{
+    config::AttendConfig,
+    net::{backoff, open_files},
+    signals::Signals,
+};
 use runs::Runs;
 use session::{SHUTDOWN_TIME_MAX, Session};
 
@@ -42,7 +45,7 @@ enum Over {
 
 /// Attends the server of `config` until SIGTERM or SIGINT, whatever happens to the server.
 pub(crate) fn attend(config: &AttendConfig) -> ExitCode {
-    raise_open_files_limit();
+    open_files::raise_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -188,43 +191,4 @@ fn refused(config: &AttendConfig, status: &Status) -> String {
 fn failed(error: &io::Error) -> ExitCode {
     eprintln!("error: the agent cannot start: {error}");
     ExitCode::FAILURE
-}
-
-/// Each client is an open file, and the usual soft limit of 1024 is far below what the hard one
-/// allows. Where that is too low as well, connecting says so.
-pub(crate) fn raise_open_files_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
-}
-
-/// The signals that ask this process to end.
-#[derive(Debug)]
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// From here on these signals end nothing by themselves. Call inside a runtime.
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for the next one.
-    pub(crate) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

@@ -22,7 +22,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 
 use super::{
-    Signals,
     run::{self, Said},
     runs::Runs,
 };
@@ -30,6 +29,7 @@ use crate::{
     config::AttendConfig,
     leash::Pull,
     load::assignment::{Assignment, duration},
+    signals::Signals,
 };
 
 /// Without a word in the Welcome.

@@ -9,17 +9,16 @@ mod summary;
 
 use std::{process::ExitCode, sync::Arc, thread, time::Duration};
 
+use metronome_os::clock;
 use tokio::sync::oneshot;
 
 use crate::{
     leash::{Leash, Pull},
     load::{client::Client, generator::generate, totals},
-    net::{connect::connect_all, drain::drain},
-    remote::{Signals, raise_open_files_limit},
+    net::{connect::connect_all, drain::drain, open_files},
+    signals::Signals,
 };
 pub(crate) use flags::RunArgs;
-use metronome_os::clock;
-
 use flags::{Output, RunConfig};
 use summary::Summary;
 
@@ -39,7 +38,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    raise_open_files_limit();
+    open_files::raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
