@@ -5,7 +5,10 @@ use std::hint::black_box;
 
 use metronome_proto::{schedule::Schedule, v1::Phase};
 
-use crate::load::pacing::{NAP_NS_MAX, Place, Volleys, Wait, WaitPolicy, Waiting, offset_ns};
+use crate::load::{
+    pacing::{NAP_NS_MAX, Wait, WaitPolicy, Waiting},
+    volleys::{Place, Volleys, offset_ns},
+};
 
 /// The schedule of one pacing thread.
 #[derive(Debug)]

@@ -12,8 +12,9 @@ use crate::{
         assignment::Assignment,
         client::{BACKLOG_NS, Client, RETRY_NS},
         outcome::Outcome,
-        pacing::{NAP_NS_MAX, Pacing, Volleys, Wait, WaitPolicy, Waiting},
+        pacing::{NAP_NS_MAX, Pacing, Wait, WaitPolicy, Waiting},
         totals::Totals,
+        volleys::Volleys,
     },
 };
 

@@ -9,3 +9,4 @@ pub(crate) mod lane;
 pub(crate) mod outcome;
 pub(crate) mod pacing;
 pub(crate) mod totals;
+pub(crate) mod volleys;
