@@ -6,7 +6,7 @@
 //!      │ an Assignment, then a start instant; a Leash that may be pulled at any time
 //!      ▼
 //!  connect      every client connected and the server's knowledge of the run verified
-//!  generator    pacing threads: sleep, stamp, write      (pacing: when; client: what; desk: where)
+//!  generator    pacing threads: sleep, stamp, write      (pacing: when; client: what; send_buffer: where)
 //!  drain        ends exchanged, accounts closed
 //! ```
 //!

@@ -20,7 +20,7 @@ use metronome_proto::{
 };
 
 use crate::{
-    load::desk::{Desk, packets_per_write_max},
+    load::send_buffer::{SendBuffer, packets_per_write_max},
     net::{connection::Connection, error_text::within_sentence},
 };
 
@@ -159,57 +159,62 @@ impl Client {
     /// The first `packets` of the schedule are due: writes what is owed of them, in at most two
     /// writes. What the kernel does not take stays owed.
     #[inline]
-    pub(crate) fn offer(&mut self, packets: u64, now_ns: u64, desk: &mut Desk) {
+    pub(crate) fn offer(&mut self, packets: u64, now_ns: u64, send_buffer: &mut SendBuffer) {
         self.offered = self.offered.max(packets);
-        self.write_owed(now_ns, desk);
+        self.write_owed(now_ns, send_buffer);
     }
 
     /// As [`Client::offer`] with all that is due by `now_ns`.
-    pub(crate) fn offer_due(&mut self, now_ns: u64, desk: &mut Desk) {
-        self.offer(self.schedule.due_by(now_ns), now_ns, desk);
+    pub(crate) fn offer_due(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
+        self.offer(self.schedule.due_by(now_ns), now_ns, send_buffer);
     }
 
     /// Writes so many packets that are due at this very moment, behind the rest of a torn one. What
     /// the kernel does not take was never due.
-    pub(crate) fn pour(&mut self, packets: u64, now_ns: u64, desk: &mut Desk) -> Poured {
+    pub(crate) fn pour(
+        &mut self,
+        packets: u64,
+        now_ns: u64,
+        send_buffer: &mut SendBuffer,
+    ) -> Poured {
         let poured = if self.is_broken() {
             Ok(Poured::Full)
         } else {
-            self.try_pour(packets, now_ns, desk)
+            self.try_pour(packets, now_ns, send_buffer)
         };
         poured.unwrap_or_else(|error| {
-            self.broke(&error, desk);
+            self.broke(&error, send_buffer);
             Poured::Full
         })
     }
 
     /// Writes the rest of a torn packet, if there is one. Whether one is still torn.
-    pub(crate) fn is_torn_still(&mut self, desk: &mut Desk) -> bool {
-        let is_mended = self.mend(desk).unwrap_or_else(|error| {
-            self.broke(&error, desk);
+    pub(crate) fn is_torn_still(&mut self, send_buffer: &mut SendBuffer) -> bool {
+        let is_mended = self.mend(send_buffer).unwrap_or_else(|error| {
+            self.broke(&error, send_buffer);
             true
         });
         !is_mended
     }
 
     /// Tries again to write what is owed.
-    pub(crate) fn write_owed(&mut self, now_ns: u64, desk: &mut Desk) {
+    pub(crate) fn write_owed(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
         if self.is_broken() {
-            return self.skip_to(self.offered, desk);
+            return self.skip_to(self.offered, send_buffer);
         }
-        if let Err(error) = self.try_write(now_ns, desk) {
-            self.broke(&error, desk);
+        if let Err(error) = self.try_write(now_ns, send_buffer) {
+            self.broke(&error, send_buffer);
         }
     }
 
     /// Gives up what is owed. A torn packet stays: the peer has its first half.
-    pub(crate) fn give_up(&mut self, desk: &mut Desk) {
+    pub(crate) fn give_up(&mut self, send_buffer: &mut SendBuffer) {
         let torn = u64::from(self.torn.is_some());
-        self.skip_to(self.offered - torn, desk);
+        self.skip_to(self.offered - torn, send_buffer);
     }
 
     /// Writes the rest of a torn packet, if there is one; whether that is done.
-    pub(crate) fn mend(&mut self, desk: &mut Desk) -> io::Result<bool> {
+    pub(crate) fn mend(&mut self, send_buffer: &mut SendBuffer) -> io::Result<bool> {
         let Some(torn) = &mut self.torn else {
             return Ok(true);
         };
@@ -221,14 +226,14 @@ impl Client {
             frame, lateness_ns, ..
         } = *torn;
         self.torn = None;
-        self.count(&frame, lateness_ns, desk);
-        desk.writes += 1;
+        self.count(&frame, lateness_ns, send_buffer);
+        send_buffer.writes += 1;
         Ok(true)
     }
 
     /// The connection is of no more use: what is owed, now and later, is skipped. The first reason
     /// stays.
-    pub(crate) fn break_off(&mut self, reason: &str, desk: &mut Desk) {
+    pub(crate) fn break_off(&mut self, reason: &str, send_buffer: &mut SendBuffer) {
         if self.is_broken() {
             return;
         }
@@ -240,8 +245,8 @@ impl Client {
         ));
         self.close_account();
         self.torn = None;
-        desk.broken += 1;
-        self.skip_to(self.offered, desk);
+        send_buffer.broken += 1;
+        self.skip_to(self.offered, send_buffer);
     }
 
     /// The server's sealed count came. Whether it is the right one is for the server to judge, from
@@ -287,24 +292,29 @@ impl Client {
         }
     }
 
-    fn broke(&mut self, error: &io::Error, desk: &mut Desk) {
+    fn broke(&mut self, error: &io::Error, send_buffer: &mut SendBuffer) {
         self.break_off(
             &format!("the connection broke: {}", within_sentence(error)),
-            desk,
+            send_buffer,
         );
     }
 
-    fn try_pour(&mut self, packets: u64, now_ns: u64, desk: &mut Desk) -> io::Result<Poured> {
-        if !self.mend(desk)? {
+    fn try_pour(
+        &mut self,
+        packets: u64,
+        now_ns: u64,
+        send_buffer: &mut SendBuffer,
+    ) -> io::Result<Poured> {
+        if !self.mend(send_buffer)? {
             return Ok(Poured::Full);
         }
-        desk.clear();
+        send_buffer.clear();
         for n in 0..packets {
-            desk.push(self.stamp(self.sent + n, now_ns, 0), 0);
+            send_buffer.push(self.stamp(self.sent + n, now_ns, 0), 0);
         }
-        let given = desk.bytes().len();
-        let taken = self.connection.send(desk.bytes())?;
-        self.account(taken, desk);
+        let given = send_buffer.bytes().len();
+        let taken = self.connection.send(send_buffer.bytes())?;
+        self.account(taken, send_buffer);
         self.offered = self.handled() + u64::from(self.torn.is_some());
         Ok(if taken < given {
             Poured::Full
@@ -320,19 +330,19 @@ impl Client {
     }
 
     #[inline]
-    fn try_write(&mut self, now_ns: u64, desk: &mut Desk) -> io::Result<()> {
-        if self.torn.is_some() && !self.mend(desk)? {
+    fn try_write(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) -> io::Result<()> {
+        if self.torn.is_some() && !self.mend(send_buffer)? {
             self.note_blocked();
             return Ok(());
         }
         if self.handled() == self.offered {
             return Ok(());
         }
-        self.skip_stale(now_ns, desk);
-        self.stamp_owed(now_ns, desk);
-        let given = desk.bytes().len();
-        let taken = self.connection.send(desk.bytes())?;
-        self.account(taken, desk);
+        self.skip_stale(now_ns, send_buffer);
+        self.stamp_owed(now_ns, send_buffer);
+        let given = send_buffer.bytes().len();
+        let taken = self.connection.send(send_buffer.bytes())?;
+        self.account(taken, send_buffer);
         if taken < given {
             self.note_blocked();
         }
@@ -349,30 +359,30 @@ impl Client {
     }
 
     #[inline]
-    fn skip_stale(&mut self, now_ns: u64, desk: &mut Desk) {
+    fn skip_stale(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
         let oldest_ns = self.schedule.due_at(self.handled());
         if now_ns.saturating_sub(oldest_ns) > BACKLOG_NS {
             let stale = self.schedule.due_by(now_ns - BACKLOG_NS);
-            self.skip_to(stale.min(self.offered), desk);
+            self.skip_to(stale.min(self.offered), send_buffer);
         }
     }
 
-    fn skip_to(&mut self, place: u64, desk: &mut Desk) {
+    fn skip_to(&mut self, place: u64, send_buffer: &mut SendBuffer) {
         let given_up = place.saturating_sub(self.handled());
         self.skipped += given_up;
-        desk.skipped += given_up;
+        send_buffer.skipped += given_up;
     }
 
-    /// Puts the owed packets onto the desk, as many as one write may take.
+    /// Puts the owed packets into the send buffer, as many as one write may take.
     #[inline]
-    fn stamp_owed(&self, now_ns: u64, desk: &mut Desk) {
-        desk.clear();
+    fn stamp_owed(&self, now_ns: u64, send_buffer: &mut SendBuffer) {
+        send_buffer.clear();
         let first = self.handled();
         let count = (self.offered - first).min(packets_per_write_max(self.schedule.batch));
         for n in 0..count {
             let due_ns = self.schedule.due_at(first + n);
             let lateness_ns = now_ns.saturating_sub(due_ns);
-            desk.push(self.stamp(self.sent + n, due_ns, lateness_ns), lateness_ns);
+            send_buffer.push(self.stamp(self.sent + n, due_ns, lateness_ns), lateness_ns);
         }
     }
 
@@ -392,18 +402,18 @@ impl Client {
         }
     }
 
-    /// The kernel has taken `taken` bytes of the desk.
+    /// The kernel has taken `taken` bytes of the send buffer.
     #[inline]
-    fn account(&mut self, taken: usize, desk: &mut Desk) {
-        desk.writes += u64::from(taken > 0);
+    fn account(&mut self, taken: usize, send_buffer: &mut SendBuffer) {
+        send_buffer.writes += u64::from(taken > 0);
         let (whole, rest) = (taken / FRAME_BYTES, taken % FRAME_BYTES);
-        for (frame, sequence) in desk.frames(whole).iter().zip(self.sent..) {
+        for (frame, sequence) in send_buffer.frames(whole).iter().zip(self.sent..) {
             self.digest = digest_with(self.digest, sequence, checksum(frame));
         }
         self.sent += whole as u64;
-        desk.count(whole);
+        send_buffer.count(whole);
         if rest > 0 {
-            let (frame, lateness_ns) = desk.stamped(whole);
+            let (frame, lateness_ns) = send_buffer.stamped(whole);
             self.torn = Some(Torn {
                 frame,
                 taken: rest,
@@ -413,10 +423,10 @@ impl Client {
     }
 
     #[inline]
-    fn count(&mut self, frame: &Frame, lateness_ns: u64, desk: &mut Desk) {
+    fn count(&mut self, frame: &Frame, lateness_ns: u64, send_buffer: &mut SendBuffer) {
         self.digest = digest_with(self.digest, self.sent, checksum(frame));
         self.sent += 1;
-        desk.count_one(lateness_ns);
+        send_buffer.count_one(lateness_ns);
     }
 
     fn last_word(&self) -> Option<Refusal> {
@@ -497,10 +507,10 @@ mod tests {
 
     /// Offers more and more, from `now_ns` on, until the kernel takes nothing; returns the last
     /// instant.
-    fn fill(client: &mut Client, desk: &mut Desk, mut now_ns: u64) -> u64 {
+    fn fill(client: &mut Client, send_buffer: &mut SendBuffer, mut now_ns: u64) -> u64 {
         loop {
             let sent_before = client.sent();
-            client.offer_due(now_ns, desk);
+            client.offer_due(now_ns, send_buffer);
             if client.sent() == sent_before {
                 return now_ns;
             }
@@ -513,18 +523,18 @@ mod tests {
     #[test]
     fn a_peer_that_reads_late_gets_whole_packets_in_order_without_gaps() {
         let (mut client, mut peer) = client();
-        let mut desk = Desk::new();
-        let mut now_ns = fill(&mut client, &mut desk, START_NS);
+        let mut send_buffer = SendBuffer::new();
+        let mut now_ns = fill(&mut client, &mut send_buffer, START_NS);
         let mut received = Vec::new();
         // An odd number of bytes makes room in the middle of a packet.
         for _ in 0..200 {
             let mut chunk = vec![0; 10_007];
             peer.read_exact(&mut chunk).unwrap();
             received.extend(chunk);
-            now_ns = fill(&mut client, &mut desk, now_ns);
+            now_ns = fill(&mut client, &mut send_buffer, now_ns);
         }
-        client.give_up(&mut desk);
-        while !client.mend(&mut desk).unwrap() {
+        client.give_up(&mut send_buffer);
+        while !client.mend(&mut send_buffer).unwrap() {
             let mut chunk = vec![0; 4096];
             peer.read_exact(&mut chunk).unwrap();
             received.extend(chunk);
@@ -536,8 +546,11 @@ mod tests {
         let packets = packets(&received);
         assert_eq!(packets.len() as u64, record.sent);
         assert_eq!(record.scheduled, record.sent + record.skipped);
-        assert_eq!((desk.sent, desk.skipped), (record.sent, record.skipped));
-        assert_eq!(desk.lateness.count(), record.sent);
+        assert_eq!(
+            (send_buffer.sent, send_buffer.skipped),
+            (record.sent, record.skipped)
+        );
+        assert_eq!(send_buffer.lateness.count(), record.sent);
         assert!(
             record.blocked > 0 && record.blocked <= record.scheduled,
             "{record:?}"
@@ -554,16 +567,16 @@ mod tests {
     #[test]
     fn what_is_owed_for_longer_than_the_backlog_is_skipped_and_counted() {
         let (mut client, mut peer) = client();
-        let mut desk = Desk::new();
-        let now_ns = fill(&mut client, &mut desk, START_NS);
+        let mut send_buffer = SendBuffer::new();
+        let now_ns = fill(&mut client, &mut send_buffer, START_NS);
         let sent_before = client.sent();
-        client.offer_due(now_ns + 2 * BACKLOG_NS, &mut desk);
+        client.offer_due(now_ns + 2 * BACKLOG_NS, &mut send_buffer);
         // Room for the packets after those skipped.
         peer.read_exact(&mut vec![0; 32 * sent_before as usize])
             .unwrap();
         let later_ns = now_ns + 2 * BACKLOG_NS + 1_000_000;
-        client.offer_due(later_ns, &mut desk);
-        client.offer_due(later_ns, &mut desk);
+        client.offer_due(later_ns, &mut send_buffer);
+        client.offer_due(later_ns, &mut send_buffer);
         let mut next = vec![0; FRAME_BYTES];
         let sent_after = client.sent();
         assert!(
@@ -584,47 +597,47 @@ mod tests {
             "only what is younger is sent"
         );
         let record = client.record();
-        assert!(record.skipped > 0 && desk.skipped > 0);
+        assert!(record.skipped > 0 && send_buffer.skipped > 0);
     }
 
     #[test]
     fn what_the_kernel_has_no_room_for_when_it_is_due_is_blocked_once_each() {
         let (mut client, mut peer) = client();
-        let mut desk = Desk::new();
-        client.offer_due(START_NS, &mut desk);
+        let mut send_buffer = SendBuffer::new();
+        client.offer_due(START_NS, &mut send_buffer);
         assert_eq!(
             (client.sent(), client.record().blocked),
             (1, 0),
             "there is room"
         );
-        let now_ns = fill(&mut client, &mut desk, START_NS + 1_000_000);
+        let now_ns = fill(&mut client, &mut send_buffer, START_NS + 1_000_000);
         let (offered, sent, blocked) = (client.offered, client.sent(), client.record().blocked);
         assert_eq!(blocked, offered - sent);
-        client.write_owed(now_ns, &mut desk);
+        client.write_owed(now_ns, &mut send_buffer);
         assert_eq!(
             client.record().blocked,
             blocked,
             "trying again is not another packet"
         );
-        client.offer_due(now_ns + 5_000, &mut desk);
+        client.offer_due(now_ns + 5_000, &mut send_buffer);
         assert_eq!(client.record().blocked, blocked + 5);
         // Once it has made up for that, there is room again.
         let mut chunk = vec![0; 32 * sent as usize];
         peer.read_exact(&mut chunk).unwrap();
         while client.owes() {
-            client.write_owed(now_ns, &mut desk);
+            client.write_owed(now_ns, &mut send_buffer);
         }
-        client.offer_due(now_ns + 6_000, &mut desk);
+        client.offer_due(now_ns + 6_000, &mut send_buffer);
         assert_eq!(client.record().blocked, blocked + 5);
     }
 
     #[test]
     fn a_torn_packet_that_is_never_mended_was_skipped() {
         let (mut client, _peer) = client();
-        let mut desk = Desk::new();
+        let mut send_buffer = SendBuffer::new();
         // Frames fill the buffers exactly or not, as the kernel likes; so one is torn by hand.
-        fill(&mut client, &mut desk, START_NS);
-        client.give_up(&mut desk);
+        fill(&mut client, &mut send_buffer, START_NS);
+        client.give_up(&mut send_buffer);
         client.offered = client.handled() + 1;
         client.torn = Some(Torn {
             frame: RAW,
@@ -638,8 +651,8 @@ mod tests {
     #[test]
     fn what_the_kernel_acknowledges_is_told_as_it_is_but_for_the_end() {
         let (mut client, mut peer) = client();
-        let mut desk = Desk::new();
-        client.offer_due(START_NS + 9_000, &mut desk);
+        let mut send_buffer = SendBuffer::new();
+        client.offer_due(START_NS + 9_000, &mut send_buffer);
         assert_eq!(client.connection.send(&[7; 40]).unwrap(), 40);
         let mut received = [0; 10 * 32 + 40];
         peer.read_exact(&mut received).unwrap();
@@ -668,17 +681,17 @@ mod tests {
     #[test]
     fn a_broken_connection_skips_the_rest_and_says_why() {
         let (mut client, mut peer) = client();
-        let mut desk = Desk::new();
-        client.offer_due(START_NS, &mut desk);
+        let mut send_buffer = SendBuffer::new();
+        client.offer_due(START_NS, &mut send_buffer);
         std::io::Write::write_all(&mut peer, &Refusal::Ended.encode()).unwrap();
         // Closing with a packet unread resets the connection.
         drop(peer);
         let mut now_ns = START_NS;
         while !client.is_broken() {
             now_ns += 1_000;
-            client.offer_due(now_ns, &mut desk);
+            client.offer_due(now_ns, &mut send_buffer);
         }
-        client.offer_due(now_ns + 1_000_000, &mut desk);
+        client.offer_due(now_ns + 1_000_000, &mut send_buffer);
         let record = client.record();
         assert_eq!(record.scheduled, record.sent + record.skipped);
         assert_eq!(record.scheduled, SCHEDULE.due_by(now_ns + 1_000_000));
@@ -691,15 +704,15 @@ mod tests {
                 .kernel_acknowledged_bytes
                 .is_some_and(|bytes| bytes <= 32 * record.sent)
         );
-        assert_eq!(desk.broken, 1);
+        assert_eq!(send_buffer.broken, 1);
         assert!(!client.owes());
     }
 
     #[test]
     fn a_flood_that_breaks_off_in_a_torn_packet_keeps_the_server_s_reason_and_counts_once() {
         let (mut client, mut peer) = client();
-        let mut desk = Desk::new();
-        while client.pour(1_000, START_NS, &mut desk) == Poured::All {}
+        let mut send_buffer = SendBuffer::new();
+        while client.pour(1_000, START_NS, &mut send_buffer) == Poured::All {}
         client.torn = Some(Torn {
             frame: RAW,
             taken: 1,
@@ -709,10 +722,10 @@ mod tests {
         // Closing with packets unread resets the connection.
         drop(peer);
         for _ in 0..3 {
-            assert_eq!(client.pour(1_000, START_NS, &mut desk), Poured::Full);
+            assert_eq!(client.pour(1_000, START_NS, &mut send_buffer), Poured::Full);
         }
         assert_eq!(
-            (client.record().error.as_str(), desk.broken),
+            (client.record().error.as_str(), send_buffer.broken),
             ("the server refused the connection: the run is over", 1)
         );
     }

@@ -82,9 +82,10 @@ impl<'a> Flood<'a> {
             let Some(now_ns) = self.look_at_clock(0) else {
                 return false;
             };
-            let poured = self.clients[place].pour(self.batch, now_ns, &mut self.outcome.desk);
+            let poured =
+                self.clients[place].pour(self.batch, now_ns, &mut self.outcome.send_buffer);
             self.is_full[place] = poured == Poured::Full;
-            self.totals.publish(&self.outcome.desk);
+            self.totals.publish(&self.outcome.send_buffer);
         }
         true
     }
@@ -136,9 +137,9 @@ impl<'a> Flood<'a> {
             let now_ns = clock::now_ns();
             let mut is_torn = false;
             for client in self.clients.iter_mut().filter(|client| client.owes()) {
-                is_torn |= client.is_torn_still(&mut self.outcome.desk);
+                is_torn |= client.is_torn_still(&mut self.outcome.send_buffer);
             }
-            self.totals.publish(&self.outcome.desk);
+            self.totals.publish(&self.outcome.send_buffer);
             if !is_torn || now_ns >= until_ns || self.leash.pulled(now_ns) == Pull::Hurry {
                 return;
             }

@@ -103,7 +103,7 @@ impl<'a> Lane<'a> {
                 };
                 now_ns = come_ns;
                 let client = &mut self.clients[place];
-                client.offer(volley.packets, now_ns, &mut self.outcome.desk);
+                client.offer(volley.packets, now_ns, &mut self.outcome.send_buffer);
                 self.owing |= client.owes();
                 self.publish();
                 self.precedence.review(now_ns);
@@ -144,7 +144,7 @@ impl<'a> Lane<'a> {
     fn retry(&mut self, now_ns: u64) {
         self.owing = false;
         for client in self.clients.iter_mut().filter(|client| client.owes()) {
-            client.write_owed(now_ns, &mut self.outcome.desk);
+            client.write_owed(now_ns, &mut self.outcome.send_buffer);
             self.owing |= client.owes();
         }
         self.publish();
@@ -155,7 +155,7 @@ impl<'a> Lane<'a> {
         let mut now_ns = clock::now_ns();
         let until_ns = now_ns.saturating_add(BACKLOG_NS);
         for client in &mut self.clients {
-            client.offer_due(now_ns, &mut self.outcome.desk);
+            client.offer_due(now_ns, &mut self.outcome.send_buffer);
             self.owing |= client.owes();
         }
         while self.owing && now_ns < until_ns && self.leash.pulled(now_ns) < Pull::Hurry {
@@ -164,13 +164,13 @@ impl<'a> Lane<'a> {
             self.retry(now_ns);
         }
         for client in &mut self.clients {
-            client.give_up(&mut self.outcome.desk);
+            client.give_up(&mut self.outcome.send_buffer);
         }
         self.publish();
     }
 
     #[inline]
     fn publish(&self) {
-        self.totals.publish(&self.outcome.desk);
+        self.totals.publish(&self.outcome.send_buffer);
     }
 }

@@ -2,11 +2,11 @@
 
 pub(crate) mod assignment;
 pub(crate) mod client;
-pub(crate) mod desk;
 pub(crate) mod flood;
 pub(crate) mod generator;
 pub(crate) mod lane;
 pub(crate) mod outcome;
 pub(crate) mod pacing;
+pub(crate) mod send_buffer;
 pub(crate) mod totals;
 pub(crate) mod volleys;

@@ -2,7 +2,7 @@
 
 use metronome_proto::histogram::Histogram;
 
-use crate::load::{client::Client, desk::Desk};
+use crate::load::{client::Client, send_buffer::SendBuffer};
 
 /// What the pacing threads have measured of themselves.
 #[derive(Debug, Default)]
@@ -22,9 +22,9 @@ pub(crate) struct Measured {
 impl Measured {
     pub(crate) fn add(&mut self, outcome: &Outcome) {
         self.cpu_ns += outcome.cpu_ns;
-        self.writes += outcome.desk.writes;
+        self.writes += outcome.send_buffer.writes;
         self.oversleep_ns_max = self.oversleep_ns_max.max(outcome.oversleep_ns_max);
-        self.lateness.merge(&outcome.desk.lateness);
+        self.lateness.merge(&outcome.send_buffer.lateness);
         self.real_time_threads += u32::from(outcome.is_real_time);
     }
 }
@@ -32,7 +32,7 @@ impl Measured {
 /// What came of one thread's share of a run.
 pub(crate) struct Outcome {
     pub(crate) clients: Vec<Client>,
-    pub(crate) desk: Desk,
+    pub(crate) send_buffer: SendBuffer,
     pub(crate) cpu_ns: u64,
     pub(crate) oversleep_ns_max: u64,
     pub(crate) is_real_time: bool,
@@ -43,7 +43,7 @@ impl Outcome {
     pub(crate) fn new() -> Self {
         Self {
             clients: Vec::new(),
-            desk: Desk::new(),
+            send_buffer: SendBuffer::new(),
             cpu_ns: 0,
             oversleep_ns_max: 0,
             is_real_time: false,

@@ -7,7 +7,7 @@ use std::sync::{
 
 use metronome_proto::v1;
 
-use crate::load::{assignment::Assignment, desk::Desk};
+use crate::load::{assignment::Assignment, send_buffer::SendBuffer};
 
 /// The running totals of one pacing thread, in cache lines of their own. One writer, so a store
 /// loses nothing and costs no locked instruction.
@@ -30,10 +30,10 @@ pub(crate) fn of_threads(assignment: &Assignment) -> Arc<[Totals]> {
 
 impl Totals {
     #[inline]
-    pub(crate) fn publish(&self, desk: &Desk) {
-        self.sent.store(desk.sent, Relaxed);
-        self.skipped.store(desk.skipped, Relaxed);
-        self.broken.store(desk.broken, Relaxed);
+    pub(crate) fn publish(&self, send_buffer: &SendBuffer) {
+        self.sent.store(send_buffer.sent, Relaxed);
+        self.skipped.store(send_buffer.skipped, Relaxed);
+        self.broken.store(send_buffer.broken, Relaxed);
     }
 }
 

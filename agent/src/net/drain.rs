@@ -16,7 +16,7 @@ use crate::{
     leash::{LOOK_EVERY_NS, Leash, Pull},
     load::{
         client::{Client, Seal},
-        desk::Desk,
+        send_buffer::SendBuffer,
     },
     net::{connection::timespec, error_text::within_sentence},
 };
@@ -34,13 +34,13 @@ const EVENTS_PER_WAIT: usize = 256;
 
 /// Ends every connection that still works, and closes the clients' accounts.
 pub(crate) fn drain(clients: &mut [Client], leash: &Leash) {
-    let mut desk = Desk::new();
+    let mut send_buffer = SendBuffer::new();
     let mut endings: Vec<Ending<'_>> = clients
         .iter_mut()
         .filter(|client| !client.is_broken())
         .map(Ending::new)
         .collect();
-    let waited = end_all(&mut endings, leash, &mut desk);
+    let waited = end_all(&mut endings, leash, &mut send_buffer);
     let reason = waited.err().map(|error| {
         format!(
             "its end could not be waited for: {}",
@@ -48,12 +48,16 @@ pub(crate) fn drain(clients: &mut [Client], leash: &Leash) {
         )
     });
     for ending in endings.into_iter().filter(|ending| !ending.through) {
-        ending.expire(reason.as_deref(), &mut desk);
+        ending.expire(reason.as_deref(), &mut send_buffer);
     }
 }
 
 /// Advances every client that can, until all are through or time is up.
-fn end_all(endings: &mut [Ending<'_>], leash: &Leash, desk: &mut Desk) -> io::Result<()> {
+fn end_all(
+    endings: &mut [Ending<'_>],
+    leash: &Leash,
+    send_buffer: &mut SendBuffer,
+) -> io::Result<()> {
     let begun_ns = clock::now_ns();
     let readiness = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     for (number, ending) in endings.iter_mut().enumerate() {
@@ -65,7 +69,7 @@ fn end_all(endings: &mut [Ending<'_>], leash: &Leash, desk: &mut Desk) -> io::Re
             epoll::EventData::new_u64(number as u64),
             changes,
         )?;
-        ending.advance(desk);
+        ending.advance(send_buffer);
     }
     let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
     loop {
@@ -81,7 +85,7 @@ fn end_all(endings: &mut [Ending<'_>], leash: &Leash, desk: &mut Desk) -> io::Re
         }
         for event in &events {
             if let Some(ending) = endings.get_mut(event.data.u64() as usize) {
-                ending.advance(desk);
+                ending.advance(send_buffer);
             }
         }
     }
@@ -132,25 +136,25 @@ impl<'a> Ending<'a> {
     }
 
     /// Does what can be done without waiting.
-    fn advance(&mut self, desk: &mut Desk) {
+    fn advance(&mut self, send_buffer: &mut SendBuffer) {
         if self.through {
             return;
         }
-        match self.try_advance(desk) {
+        match self.try_advance(send_buffer) {
             Ok(false) => {}
             Ok(true) => {
                 self.client.close_account();
                 self.through = true;
             }
             Err(problem) => {
-                self.client.break_off(&problem, desk);
+                self.client.break_off(&problem, send_buffer);
                 self.through = true;
             }
         }
     }
 
     /// Whether the ending is complete, or what is wrong with it.
-    fn try_advance(&mut self, desk: &mut Desk) -> Result<bool, String> {
+    fn try_advance(&mut self, send_buffer: &mut SendBuffer) -> Result<bool, String> {
         let broke = |error: io::Error| {
             format!(
                 "the connection broke at its end: {}",
@@ -158,7 +162,7 @@ impl<'a> Ending<'a> {
             )
         };
         if matches!(self.step, Step::Mend) {
-            if !self.client.mend(desk).map_err(broke)? {
+            if !self.client.mend(send_buffer).map_err(broke)? {
                 return Ok(false);
             }
             self.step = match &self.client.seal {
@@ -250,13 +254,13 @@ impl<'a> Ending<'a> {
     }
 
     /// There is no more waiting, for a `reason` or because time is up.
-    fn expire(self, reason: Option<&str>, desk: &mut Desk) {
+    fn expire(self, reason: Option<&str>, send_buffer: &mut SendBuffer) {
         let late = match (self.step, self.client.seal) {
             // A peer that does not speak the protocol need not close either.
             (Step::Listen, None) => return self.client.close_account(),
             (Step::Listen, Some(_)) => "no end-ack came in time",
             _ => "the server did not take the last bytes in time",
         };
-        self.client.break_off(reason.unwrap_or(late), desk);
+        self.client.break_off(reason.unwrap_or(late), send_buffer);
     }
 }

@@ -45,14 +45,14 @@ pub(crate) struct Session {
     orders: mpsc::Sender<Result<v1::ServerMessage, Status>>,
 }
 
-struct Desk {
+struct Service {
     /// How many agents yet to turn away because their name is taken.
     refusals: AtomicU32,
     sessions: mpsc::UnboundedSender<Session>,
 }
 
 #[tonic::async_trait]
-impl AgentService for Desk {
+impl AgentService for Service {
     type AttendStream = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
 
     async fn attend(
@@ -109,7 +109,7 @@ impl Master {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let (sender, sessions) = mpsc::unbounded_channel();
-        let service = AgentServiceServer::new(Desk {
+        let service = AgentServiceServer::new(Service {
             sessions: sender,
             refusals: refusals.into(),
         });

@@ -1,6 +1,6 @@
 //! Where a pacing thread stamps packets before it writes them, and the thread's running totals.
 //!
-//! All space is taken before the first packet. One thread owns a desk; nobody else reads it.
+//! All space is taken before the first packet. One thread owns a send buffer; no other reads it.
 
 use metronome_proto::{
     histogram::{Histogram, bucket},
@@ -10,7 +10,7 @@ use metronome_proto::{
 
 /// The working space and totals of one pacing thread.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct SendBuffer {
     frames: Vec<Frame>,
     lateness_ns: Vec<u64>,
     /// Packets written whole.
@@ -25,8 +25,8 @@ pub(crate) struct Desk {
     pub lateness: Histogram,
 }
 
-impl Desk {
-    /// An empty desk with room for the largest write.
+impl SendBuffer {
+    /// An empty buffer with room for the largest write.
     pub(crate) fn new() -> Self {
         Self {
             frames: Vec::with_capacity(PACKETS_PER_WRITE_MAX),
@@ -39,27 +39,27 @@ impl Desk {
         }
     }
 
-    /// Takes away what lies there.
+    /// Removes all packets.
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.frames.clear();
         self.lateness_ns.clear();
     }
 
-    /// Lays one stamped packet behind the others.
+    /// Adds one stamped packet behind the others.
     #[inline]
     pub(crate) fn push(&mut self, frame: Frame, lateness_ns: u64) {
         self.frames.push(frame);
         self.lateness_ns.push(lateness_ns);
     }
 
-    /// All packets on the desk, as one write takes them.
+    /// All packets in the buffer, as one write takes them.
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         self.frames.as_flattened()
     }
 
-    /// The first `count` packets on the desk.
+    /// The first `count` packets in the buffer.
     #[inline]
     pub(crate) fn frames(&self, count: usize) -> &[Frame] {
         &self.frames[..count]
@@ -71,7 +71,7 @@ impl Desk {
         self.lateness.record(lateness_ns);
     }
 
-    /// The first `count` packets on the desk were written: puts them into the totals. Packets that
+    /// The first `count` packets in the buffer were written: puts them into the totals. Packets that
     /// were due together, as all of one write of a flood, are as late as each other and cost one
     /// step.
     #[inline]
@@ -83,7 +83,7 @@ impl Desk {
         }
     }
 
-    /// The `n`th packet on the desk and its lateness.
+    /// The `n`th packet in the buffer and its lateness.
     #[inline]
     pub(crate) fn stamped(&self, n: usize) -> (Frame, u64) {
         (self.frames[n], self.lateness_ns[n])
