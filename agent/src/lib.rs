@@ -3,7 +3,7 @@
 //! ```text
 //!  remote       one gRPC stream to the server; one plain thread per run      (async: only here)
 //!  standalone   `metronome-agent run`: the same load from flags alone
-//!      │ an Assignment, then a start instant; a Leash that may be pulled at any time
+//!      │ an Assignment, then a start instant; a StopSignal that may be set at any time
 //!      ▼
 //!  connect      every client connected and the server's knowledge of the run verified
 //!  generator    pacing threads: sleep, stamp, write      (pacing: when; client: what; send_buffer: where)
@@ -20,12 +20,12 @@
 #[doc(hidden)]
 pub mod benching;
 mod config;
-mod leash;
 mod load;
 mod net;
 mod remote;
 mod signals;
 mod standalone;
+mod stop_signal;
 
 use std::process::ExitCode;
 

@@ -451,7 +451,7 @@ mod tests {
     use metronome_proto::run_id::RunId;
 
     use super::*;
-    use crate::leash::Leash;
+    use crate::stop_signal::StopSignal;
     use metronome_os::clock;
 
     const START_NS: u64 = 1_000;
@@ -469,7 +469,7 @@ mod tests {
         let connection = Connection::open(
             listener.local_addr().unwrap(),
             deadline_ns,
-            &Leash::unlimited(),
+            &StopSignal::without_lease(),
         )
         .unwrap();
         let hello = Hello {

@@ -11,13 +11,13 @@ use metronome_os::clock;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
-    leash::{LOOK_EVERY_NS, Leash, Pull},
     load::{
         client::{BACKLOG_NS, Client, Poured, RETRY_NS},
         outcome::Outcome,
         totals::Totals,
     },
     net::connection::timespec,
+    stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 
 /// One thread's share of a flood.
@@ -28,7 +28,7 @@ pub(crate) struct Flood<'a> {
     start_ns: u64,
     end_ns: u64,
     batch: u64,
-    leash: &'a Leash,
+    stop_signal: &'a StopSignal,
     totals: &'a Totals,
     outcome: Outcome,
     /// The last reading of the clock.
@@ -42,7 +42,7 @@ impl<'a> Flood<'a> {
         start_ns: u64,
         end_ns: u64,
         batch: u32,
-        leash: &'a Leash,
+        stop_signal: &'a StopSignal,
         totals: &'a Totals,
     ) -> Self {
         let is_full = vec![false; clients.len()];
@@ -53,17 +53,17 @@ impl<'a> Flood<'a> {
             start_ns,
             end_ns,
             batch: batch.into(),
-            leash,
+            stop_signal,
             totals,
             outcome,
             seen_ns: start_ns,
         }
     }
 
-    /// Writes from the start instant to the end of the time, or to a pull of the leash.
+    /// Writes from the start instant to the end of the time, or to a stop request.
     pub(crate) fn pour(mut self) -> Outcome {
         clock::wake_precisely();
-        if self.leash.sleep_until(self.start_ns) {
+        if self.stop_signal.sleep_until(self.start_ns) {
             let cpu_before_ns = clock::thread_cpu_ns();
             while self.round() && self.look_for_room() {}
             self.settle();
@@ -99,11 +99,11 @@ impl<'a> Flood<'a> {
             .saturating_sub(waited_ns);
         self.outcome.oversleep_ns_max = self.outcome.oversleep_ns_max.max(late_ns);
         self.seen_ns = now_ns;
-        (now_ns < self.end_ns && self.leash.holds(now_ns)).then_some(now_ns)
+        (now_ns < self.end_ns && self.stop_signal.allows_load(now_ns)).then_some(now_ns)
     }
 
     /// Asks the kernel which of the full connections have room again: at once while others go on,
-    /// else it waits for the first, but not for longer than the leash may go unseen. Whether any is
+    /// else it waits for the first, but not for longer than the stop signal may go unchecked. Whether any is
     /// left that could.
     fn look_for_room(&mut self) -> bool {
         let is_waiting =
@@ -116,7 +116,7 @@ impl<'a> Flood<'a> {
         if waits.is_empty() {
             return !all_full;
         }
-        let left_ns = self.end_ns.saturating_sub(self.seen_ns).min(LOOK_EVERY_NS);
+        let left_ns = self.end_ns.saturating_sub(self.seen_ns).min(CHECK_EVERY_NS);
         let wait_ns = if all_full { left_ns } else { 0 };
         // An interrupted wait ends early, and the next look finds out.
         let _ = poll(&mut waits, Some(&timespec(wait_ns)));
@@ -140,7 +140,10 @@ impl<'a> Flood<'a> {
                 is_torn |= client.is_torn_still(&mut self.outcome.send_buffer);
             }
             self.totals.publish(&self.outcome.send_buffer);
-            if !is_torn || now_ns >= until_ns || self.leash.pulled(now_ns) == Pull::Hurry {
+            if !is_torn
+                || now_ns >= until_ns
+                || self.stop_signal.requested(now_ns) == Some(StopMode::Abort)
+            {
                 return;
             }
             clock::sleep_until(now_ns + RETRY_NS);

@@ -11,7 +11,6 @@ use metronome_os::cores::OwnCore;
 use metronome_os::precedence;
 
 use crate::{
-    leash::{Leash, Pull},
     load::{
         assignment::Assignment,
         client::Client,
@@ -21,9 +20,10 @@ use crate::{
         pacing::Pacing,
         totals::Totals,
     },
+    stop_signal::{StopMode, StopSignal},
 };
 
-/// Runs the schedule of `assignment`, from `start_ns` to its end or to a pull of the leash.
+/// Runs the schedule of `assignment`, from `start_ns` to its end or to a stop request.
 ///
 /// One of `totals` per lane. Errors: the operating system gives no thread; the clients are lost
 /// then.
@@ -32,7 +32,7 @@ pub(crate) fn generate(
     assignment: &Assignment,
     start_ns: u64,
     pacing: Pacing,
-    leash: &Leash,
+    stop_signal: &StopSignal,
     totals: &[Totals],
 ) -> io::Result<(Vec<Client>, Measured)> {
     let mut waiting_clients = clients.into_iter();
@@ -44,7 +44,13 @@ pub(crate) fn generate(
             let clients = waiting_clients.by_ref().take(range.len()).collect();
             match assignment.schedule(start_ns) {
                 Some(schedule) => Work::Lane(Box::new(Lane::new(
-                    clients, &range, assignment, schedule, pacing, leash, totals,
+                    clients,
+                    &range,
+                    assignment,
+                    schedule,
+                    pacing,
+                    stop_signal,
+                    totals,
                 ))),
                 None => {
                     let end_ns = start_ns.saturating_add(assignment.duration_ns());
@@ -53,7 +59,7 @@ pub(crate) fn generate(
                         start_ns,
                         end_ns,
                         assignment.batch,
-                        leash,
+                        stop_signal,
                         totals,
                     )))
                 }
@@ -69,7 +75,7 @@ pub(crate) fn generate(
                 builder.spawn_scoped(scope, move || work.carry_out(pacing.pin_threads, cores));
             if thread.is_err() {
                 // The load of the others alone is not what was asked for.
-                leash.pull(Pull::Hurry);
+                stop_signal.request(StopMode::Abort);
             }
             threads.push(thread);
         }

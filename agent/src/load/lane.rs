@@ -7,7 +7,6 @@ use metronome_os::precedence::{self, Precedence, Terms};
 use metronome_proto::schedule::Schedule;
 
 use crate::{
-    leash::{Leash, Pull},
     load::{
         assignment::Assignment,
         client::{BACKLOG_NS, Client, RETRY_NS},
@@ -16,6 +15,7 @@ use crate::{
         totals::Totals,
         volleys::Volleys,
     },
+    stop_signal::{StopMode, StopSignal},
 };
 
 /// One pacing thread's share of a run.
@@ -29,7 +29,7 @@ pub(crate) struct Lane<'a> {
     high_priority: bool,
     spins: bool,
     precedence: Precedence,
-    leash: &'a Leash,
+    stop_signal: &'a StopSignal,
     totals: &'a Totals,
     outcome: Outcome,
     /// Some client owes packets that the kernel did not take.
@@ -43,7 +43,7 @@ impl<'a> Lane<'a> {
         assignment: &Assignment,
         schedule: Schedule,
         pacing: Pacing,
-        leash: &'a Leash,
+        stop_signal: &'a StopSignal,
         totals: &'a Totals,
     ) -> Self {
         let start_ns = schedule.start_ns;
@@ -66,7 +66,7 @@ impl<'a> Lane<'a> {
             high_priority: pacing.high_priority,
             spins: pacing.wait == WaitPolicy::Spin,
             precedence: Precedence::none(),
-            leash,
+            stop_signal,
             totals,
             outcome: Outcome::new(),
             owing: false,
@@ -92,7 +92,7 @@ impl<'a> Lane<'a> {
         self.outcome
     }
 
-    /// Volley after volley, until the last one or until the leash is pulled.
+    /// Volley after volley, until the last one or until a stop is requested.
     fn serve_volleys(&mut self) {
         let (mut slot, mut now_ns) = (0, clock::now_ns());
         while let Some(volley) = self.volleys.next(slot, now_ns) {
@@ -112,12 +112,12 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// Waits for an instant and returns the time, never before it. `None`: the leash was pulled.
+    /// Waits for an instant and returns the time, never before it. `None`: a stop was requested.
     #[inline]
     fn wait_until(&mut self, due_ns: u64) -> Option<u64> {
         loop {
             let now_ns = clock::now_ns();
-            if !self.leash.holds(now_ns) {
+            if !self.stop_signal.allows_load(now_ns) {
                 return None;
             }
             let nap_ns_max = if self.owing { RETRY_NS } else { NAP_NS_MAX };
@@ -158,7 +158,10 @@ impl<'a> Lane<'a> {
             client.offer_due(now_ns, &mut self.outcome.send_buffer);
             self.owing |= client.owes();
         }
-        while self.owing && now_ns < until_ns && self.leash.pulled(now_ns) < Pull::Hurry {
+        while self.owing
+            && now_ns < until_ns
+            && self.stop_signal.requested(now_ns) != Some(StopMode::Abort)
+        {
             clock::sleep_until(now_ns + RETRY_NS);
             now_ns = clock::now_ns();
             self.retry(now_ns);

@@ -11,8 +11,8 @@ const LEAD_NS_MAX: u64 = 30_000;
 /// Who only spins sleeps for longer waits than this, ns: hardly anything wakes later than that.
 const SPIN_ONLY_NS: u64 = 1_000_000;
 
-/// One nap at most, ns: a thread looks at its leash in between.
-pub(crate) const NAP_NS_MAX: u64 = crate::leash::LOOK_EVERY_NS;
+/// One nap at most, ns: a thread checks its stop signal in between.
+pub(crate) const NAP_NS_MAX: u64 = crate::stop_signal::CHECK_EVERY_NS;
 
 /// How a thread waits for an instant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]

@@ -25,12 +25,12 @@ use rustix::event::PollFlags;
 use tracing::Span;
 
 use crate::{
-    leash::Leash,
     load::{
         assignment::{Assignment, Protocol},
         client::{Client, Seal},
     },
     net::{backoff, connection::Connection, error_text},
+    stop_signal::StopSignal,
 };
 
 /// Tries to connect, per client.
@@ -78,13 +78,13 @@ enum TryError {
 pub(crate) fn connect_all(
     assignment: &Assignment,
     addresses: &[SocketAddr],
-    leash: &Leash,
+    stop_signal: &StopSignal,
 ) -> Result<Vec<Client>, NotConnected> {
     let deadline_ns = clock::now_ns().saturating_add(assignment.deadline.as_nanos() as u64);
     let attempt = Attempt {
         assignment,
         addresses,
-        leash,
+        stop_signal,
         deadline_ns,
         next: AtomicU32::new(assignment.clients.start),
         gave_up: AtomicBool::new(false),
@@ -109,7 +109,7 @@ pub(crate) fn connect_all(
 struct Attempt<'a> {
     assignment: &'a Assignment,
     addresses: &'a [SocketAddr],
-    leash: &'a Leash,
+    stop_signal: &'a StopSignal,
     deadline_ns: u64,
     next: AtomicU32,
     gave_up: AtomicBool,
@@ -196,7 +196,7 @@ impl Attempt<'_> {
             }
             let wait = backoff::wait_after(tries, backoff::jitter());
             let again_ns = clock::now_ns().saturating_add(wait.as_nanos() as u64);
-            if again_ns >= self.deadline_ns || !self.leash.sleep_until(again_ns) {
+            if again_ns >= self.deadline_ns || !self.stop_signal.sleep_until(again_ns) {
                 return Err(failure());
             }
         }
@@ -226,7 +226,7 @@ impl Attempt<'_> {
     fn dial(&self, until_ns: u64) -> Result<(Connection, SocketAddr), TryError> {
         let mut failed = None;
         for &address in self.addresses {
-            match Connection::open(address, until_ns, self.leash) {
+            match Connection::open(address, until_ns, self.stop_signal) {
                 Ok(connection) => return Ok((connection, address)),
                 Err(error) => failed = Some(TryError::Network { address, error }),
             }
@@ -251,7 +251,7 @@ impl Attempt<'_> {
         let mut filled = 0;
         while filled < FRAME_BYTES {
             connection
-                .wait(PollFlags::IN, until_ns, self.leash)
+                .wait(PollFlags::IN, until_ns, self.stop_signal)
                 .map_err(network)?;
             match connection.receive(&mut answer[filled..]).map_err(network)? {
                 Some(0) => return Err(TryError::Closed { address }),
@@ -284,7 +284,7 @@ impl Attempt<'_> {
             .iter()
             .find_map(|(client, outcome)| outcome.as_ref().err().map(|failure| (client, failure)));
         let error = match first {
-            _ if !self.leash.holds(clock::now_ns()) => {
+            _ if !self.stop_signal.allows_load(clock::now_ns()) => {
                 "the run was stopped while its clients connected".into()
             }
             Some((client, failure)) => format!("client {client}: {}", failure.error),

@@ -19,7 +19,7 @@ use rustix::{
 };
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::leash::Leash;
+use crate::stop_signal::StopSignal;
 
 /// Room in each direction, bytes: about half a second of one client at 10 kHz.
 const BUFFER_BYTES: usize = 128 * 1024;
@@ -33,8 +33,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to `address` until `deadline_ns`, or until the leash is pulled.
-    pub(crate) fn open(address: SocketAddr, deadline_ns: u64, leash: &Leash) -> io::Result<Self> {
+    /// Connects to `address` until `deadline_ns`, or until a stop is requested.
+    pub(crate) fn open(
+        address: SocketAddr,
+        deadline_ns: u64,
+        stop_signal: &StopSignal,
+    ) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -50,7 +54,7 @@ impl Connection {
         match connection.socket.connect(&address.into()) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
-                connection.wait(PollFlags::OUT, deadline_ns, leash)?;
+                connection.wait(PollFlags::OUT, deadline_ns, stop_signal)?;
                 connection.socket.take_error()?.map_or(Ok(()), Err)?;
             }
             Err(error) => return Err(error),
@@ -83,22 +87,22 @@ impl Connection {
         }
     }
 
-    /// Waits until the socket is ready for `events`. Errors: timed out, interrupted by the leash.
+    /// Waits until the socket is ready for `events`. Errors: timed out, a stop was requested.
     pub(crate) fn wait(
         &self,
         events: PollFlags,
         deadline_ns: u64,
-        leash: &Leash,
+        stop_signal: &StopSignal,
     ) -> io::Result<()> {
         loop {
             let now_ns = clock::now_ns();
-            if !leash.holds(now_ns) {
+            if !stop_signal.allows_load(now_ns) {
                 return Err(io::Error::other("the run was stopped"));
             }
             if now_ns >= deadline_ns {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            let nap_ns = crate::leash::LOOK_EVERY_NS.min(deadline_ns - now_ns);
+            let nap_ns = crate::stop_signal::CHECK_EVERY_NS.min(deadline_ns - now_ns);
             match poll(
                 &mut [PollFd::new(&self.socket, events)],
                 Some(&timespec(nap_ns)),
@@ -162,7 +166,7 @@ mod tests {
         let connection = Connection::open(
             listener.local_addr().unwrap(),
             deadline_ns,
-            &Leash::unlimited(),
+            &StopSignal::without_lease(),
         )
         .unwrap();
         (connection, listener.accept().unwrap().0)
@@ -170,7 +174,7 @@ mod tests {
 
     fn answer_of(connection: &Connection) -> io::Result<Option<usize>> {
         let deadline_ns = clock::now_ns() + 5 * clock::SECOND_NS;
-        connection.wait(PollFlags::IN, deadline_ns, &Leash::unlimited())?;
+        connection.wait(PollFlags::IN, deadline_ns, &StopSignal::without_lease())?;
         connection.receive(&mut [0; 64])
     }
 
@@ -208,7 +212,8 @@ mod tests {
             .local_addr()
             .unwrap();
         let deadline_ns = clock::now_ns() + 5 * clock::SECOND_NS;
-        let error = Connection::open(address, deadline_ns, &Leash::unlimited()).unwrap_err();
+        let error =
+            Connection::open(address, deadline_ns, &StopSignal::without_lease()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 

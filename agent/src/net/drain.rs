@@ -13,12 +13,12 @@ use metronome_proto::{
 use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
 
 use crate::{
-    leash::{LOOK_EVERY_NS, Leash, Pull},
     load::{
         client::{Client, Seal},
         send_buffer::SendBuffer,
     },
     net::{connection::timespec, error_text::within_sentence},
+    stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 
 /// For all ends of a run together, sealed.
@@ -26,21 +26,21 @@ const END_NS_MAX: u64 = 5 * SECOND_NS;
 /// For raw peers to close.
 const RAW_END_NS_MAX: u64 = 2 * SECOND_NS;
 /// When the process is about to end.
-const HURRIED_END_NS_MAX: u64 = 3 * SECOND_NS / 2;
+const ABORTED_END_NS_MAX: u64 = 3 * SECOND_NS / 2;
 /// As the kernel counts a FIN among the bytes acknowledged.
 const FIN_BYTES: usize = 1;
 /// Clients handled between two looks at the time.
 const EVENTS_PER_WAIT: usize = 256;
 
 /// Ends every connection that still works, and closes the clients' accounts.
-pub(crate) fn drain(clients: &mut [Client], leash: &Leash) {
+pub(crate) fn drain(clients: &mut [Client], stop_signal: &StopSignal) {
     let mut send_buffer = SendBuffer::new();
     let mut endings: Vec<Ending<'_>> = clients
         .iter_mut()
         .filter(|client| !client.is_broken())
         .map(Ending::new)
         .collect();
-    let waited = end_all(&mut endings, leash, &mut send_buffer);
+    let waited = end_all(&mut endings, stop_signal, &mut send_buffer);
     let reason = waited.err().map(|error| {
         format!(
             "its end could not be waited for: {}",
@@ -55,7 +55,7 @@ pub(crate) fn drain(clients: &mut [Client], leash: &Leash) {
 /// Advances every client that can, until all are through or time is up.
 fn end_all(
     endings: &mut [Ending<'_>],
-    leash: &Leash,
+    stop_signal: &StopSignal,
     send_buffer: &mut SendBuffer,
 ) -> io::Result<()> {
     let begun_ns = clock::now_ns();
@@ -73,11 +73,11 @@ fn end_all(
     }
     let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
     loop {
-        let left_ns = time_left_ns(endings, begun_ns, leash);
+        let left_ns = time_left_ns(endings, begun_ns, stop_signal);
         if left_ns == 0 {
             return Ok(());
         }
-        let nap = timespec(left_ns.min(LOOK_EVERY_NS));
+        let nap = timespec(left_ns.min(CHECK_EVERY_NS));
         events.clear();
         match epoll::wait(&readiness, spare_capacity(&mut events), Some(&nap)) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -91,15 +91,15 @@ fn end_all(
     }
 }
 
-fn time_left_ns(endings: &[Ending<'_>], begun_ns: u64, leash: &Leash) -> u64 {
+fn time_left_ns(endings: &[Ending<'_>], begun_ns: u64, stop_signal: &StopSignal) -> u64 {
     let Some(ending) = endings.iter().find(|ending| !ending.through) else {
         return 0;
     };
     let now_ns = clock::now_ns();
-    let allowed_ns = match (leash.pulled(now_ns), &ending.client.seal) {
-        (Pull::Hurry, _) => HURRIED_END_NS_MAX,
-        (Pull::None | Pull::Stop, Some(_)) => END_NS_MAX,
-        (Pull::None | Pull::Stop, None) => RAW_END_NS_MAX,
+    let allowed_ns = match (stop_signal.requested(now_ns), &ending.client.seal) {
+        (Some(StopMode::Abort), _) => ABORTED_END_NS_MAX,
+        (None | Some(StopMode::Drain), Some(_)) => END_NS_MAX,
+        (None | Some(StopMode::Drain), None) => RAW_END_NS_MAX,
     };
     begun_ns.saturating_add(allowed_ns).saturating_sub(now_ns)
 }

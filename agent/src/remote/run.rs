@@ -22,7 +22,6 @@ use tokio::sync::mpsc;
 use tracing::{Span, info_span};
 
 use crate::{
-    leash::{LOOK_EVERY_NS, Leash, Pull},
     load::{
         assignment::{Assignment, Load},
         client::Client,
@@ -36,6 +35,7 @@ use crate::{
         drain::drain,
         target::Allowed,
     },
+    stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 
 /// Records in one message: far below 1 MiB, also when every one carries an error.
@@ -69,7 +69,7 @@ pub(super) struct Said {
 
 /// The control side's hold on a run.
 pub(super) struct RunHandle {
-    pub leash: Arc<Leash>,
+    pub stop_signal: Arc<StopSignal>,
     /// How many of this agent's clients it uses.
     pub clients: u32,
     totals: Arc<[Totals]>,
@@ -99,10 +99,10 @@ impl RunHandle {
             self.unlisted.saturating_add(1)
         };
         if self.unlisted < UNLISTED_MAX {
-            self.leash.renew(lease_until_ns);
+            self.stop_signal.renew(lease_until_ns);
         } else {
-            self.leash
-                .lose("the server knows nothing of the run any more");
+            self.stop_signal
+                .lose_lease("the server knows nothing of the run any more");
         }
     }
 
@@ -134,12 +134,12 @@ impl RunHandle {
 
 /// Starts the run's thread, which begins at once to connect.
 pub(super) fn launch(orders: Orders, lease_until_ns: u64) -> io::Result<RunHandle> {
-    let leash = Arc::new(Leash::new(lease_until_ns));
+    let stop_signal = Arc::new(StopSignal::new(lease_until_ns));
     let totals: Arc<[Totals]> = totals::of_threads(&orders.assignment);
     let (start, started) = channel();
     let clients = orders.assignment.client_count();
     let run = Run {
-        leash: leash.clone(),
+        stop_signal: stop_signal.clone(),
         totals: totals.clone(),
         orders,
     };
@@ -147,7 +147,7 @@ pub(super) fn launch(orders: Orders, lease_until_ns: u64) -> io::Result<RunHandl
         .name("run".into())
         .spawn(move || run.conduct(&started))?;
     Ok(RunHandle {
-        leash,
+        stop_signal,
         clients,
         totals,
         start: Some(start),
@@ -156,7 +156,7 @@ pub(super) fn launch(orders: Orders, lease_until_ns: u64) -> io::Result<RunHandl
 }
 
 struct Run {
-    leash: Arc<Leash>,
+    stop_signal: Arc<StopSignal>,
     totals: Arc<[Totals]>,
     orders: Orders,
 }
@@ -191,8 +191,8 @@ impl Run {
             "connect",
             clients = i64::from(self.orders.assignment.client_count())
         );
-        let connected =
-            connect.in_scope(|| connect_all(&self.orders.assignment, &addresses, &self.leash));
+        let connected = connect
+            .in_scope(|| connect_all(&self.orders.assignment, &addresses, &self.stop_signal));
         if let Err(NotConnected { error, .. }) = &connected {
             past::fail(&connect, error);
         }
@@ -240,7 +240,7 @@ impl Run {
     /// Why the load ended before its time although nobody asked the run to stop: one sentence.
     fn cut_short(&self, clients: &[Client], start_ns: u64) -> Option<String> {
         let assignment = &self.orders.assignment;
-        let why_lost = self.leash.why_lost();
+        let why_lost = self.stop_signal.lease_lost();
         let is_whole = match assignment.load {
             Load::Paced {
                 packets_per_client, ..
@@ -261,15 +261,16 @@ impl Run {
             tracing::warn!(why, "lease lost");
             return Some(format!("lease lost: {why}"));
         }
-        let is_hurried = self.leash.pulled(clock::now_ns()) == Pull::Hurry;
-        is_hurried.then(|| "it was told to end before its schedule was over".into())
+        let is_aborted = self.stop_signal.requested(clock::now_ns()) == Some(StopMode::Abort);
+        is_aborted.then(|| "it was told to end before its schedule was over".into())
     }
 
     fn await_start(&self, started: &Receiver<Go>) -> Go {
         loop {
-            match started.recv_timeout(Duration::from_nanos(LOOK_EVERY_NS)) {
+            match started.recv_timeout(Duration::from_nanos(CHECK_EVERY_NS)) {
                 Ok(go) => return go,
-                Err(RecvTimeoutError::Timeout) if self.leash.holds(clock::now_ns()) => {}
+                Err(RecvTimeoutError::Timeout) if self.stop_signal.allows_load(clock::now_ns()) => {
+                }
                 Err(_) => return Go::Never,
             }
         }
@@ -278,7 +279,7 @@ impl Run {
     /// Exchanges the ends; returns the CPU that it took, ns.
     fn drain(&self, clients: &mut [Client]) -> u64 {
         let cpu_before_ns = clock::thread_cpu_ns();
-        info_span!("drain").in_scope(|| drain(clients, &self.leash));
+        info_span!("drain").in_scope(|| drain(clients, &self.stop_signal));
         clock::thread_cpu_ns() - cpu_before_ns
     }
 
@@ -296,7 +297,7 @@ impl Run {
             assignment,
             start_ns,
             *pacing,
-            &self.leash,
+            &self.stop_signal,
             &self.totals,
         )?;
         trace_load(&generated.1, connected_ns, start_ns);

@@ -15,7 +15,7 @@ use metronome_proto::v1::{self, agent_message::Message as Report};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::run::{self, Orders, RunHandle, Said, UNLISTED_MAX};
-use crate::leash::Pull;
+use crate::stop_signal::StopMode;
 
 /// All of them, those that are over included while their last words may still be wanted.
 pub(super) struct Runs {
@@ -141,15 +141,15 @@ impl Runs {
     }
 
     /// Ends all load, since this process is about to.
-    pub(super) fn hurry(&self) {
+    pub(super) fn abort(&self) {
         self.going_on
             .values()
-            .for_each(|run| run.leash.pull(Pull::Hurry));
+            .for_each(|run| run.stop_signal.request(StopMode::Abort));
     }
 
     /// Ends all load and waits until it has ended, at most for `patience`.
     pub(super) async fn end(&mut self, patience: Duration) {
-        self.hurry();
+        self.abort();
         let end = async {
             while !self.are_over() {
                 self.hear().await;

@@ -27,9 +27,9 @@ use super::{
 };
 use crate::{
     config::AttendConfig,
-    leash::Pull,
     load::assignment::{Assignment, duration},
     signals::Signals,
+    stop_signal::StopMode,
 };
 
 /// Without a word in the Welcome.
@@ -120,7 +120,7 @@ impl<'a> Session<'a> {
                 },
                 _ = ticks.tick() => { self.report(beat.is_multiple_of(2)); beat += 1; }
                 () = signals.next(), if end_at.is_none() => {
-                    self.runs.hurry();
+                    self.runs.abort();
                     end_at = Some(Instant::now() + SHUTDOWN_TIME_MAX);
                 }
                 () = sleep_until(too_late), if end_at.is_some() => break,
@@ -148,7 +148,7 @@ impl<'a> Session<'a> {
             Order::Start(start) => self.start(&start),
             Order::Stop(stop) => {
                 if let Some(run) = self.runs.get(&stop.run_id) {
-                    run.leash.pull(Pull::Stop);
+                    run.stop_signal.request(StopMode::Drain);
                 }
             }
             Order::Renew(renew) => self.runs.renew(self.lease_until_ns(), &renew.run_ids),

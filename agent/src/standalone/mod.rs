@@ -13,10 +13,10 @@ use metronome_os::clock;
 use tokio::sync::oneshot;
 
 use crate::{
-    leash::{Leash, Pull},
     load::{client::Client, generator::generate, totals},
     net::{connect::connect_all, drain::drain, open_files},
     signals::Signals,
+    stop_signal::{StopMode, StopSignal},
 };
 pub(crate) use flags::RunArgs;
 use flags::{Output, RunConfig};
@@ -62,17 +62,17 @@ async fn attend_to(config: RunConfig, startup_delay: Duration) -> ExitCode {
         () = signals.next() => return ExitCode::from(INTERRUPTED),
     }
     let output = config.output;
-    let leash = Arc::new(Leash::unlimited());
+    let stop_signal = Arc::new(StopSignal::without_lease());
     let (done, mut loaded) = oneshot::channel::<Outcome>();
-    let on_leash = leash.clone();
+    let signal_of_load = stop_signal.clone();
     let load = move || {
         // Nobody waits for the result after a second Ctrl-C.
-        let _ = done.send(load(&config, &on_leash));
+        let _ = done.send(load(&config, &signal_of_load));
     };
     if let Err(error) = thread::Builder::new().name("run".into()).spawn(load) {
         return failure(&error.to_string());
     }
-    let (outcome, interrupted) = watch(&mut loaded, &mut signals, &leash).await;
+    let (outcome, interrupted) = watch(&mut loaded, &mut signals, &stop_signal).await;
     match outcome {
         Some(Ok(summary)) => {
             print(&summary, output);
@@ -93,11 +93,11 @@ async fn attend_to(config: RunConfig, startup_delay: Duration) -> ExitCode {
 async fn watch(
     loaded: &mut oneshot::Receiver<Outcome>,
     signals: &mut Signals,
-    leash: &Leash,
+    stop_signal: &StopSignal,
 ) -> (Option<Outcome>, bool) {
     tokio::select! {
         outcome = &mut *loaded => return (outcome.ok(), false),
-        () = signals.next() => leash.pull(Pull::Hurry),
+        () = signals.next() => stop_signal.request(StopMode::Abort),
     }
     tokio::select! {
         outcome = loaded => (outcome.ok(), true),
@@ -106,20 +106,28 @@ async fn watch(
 }
 
 /// Connect, generate, drain.
-fn load(config: &RunConfig, leash: &Leash) -> Outcome {
+fn load(config: &RunConfig, stop_signal: &StopSignal) -> Outcome {
     let assignment = &config.assignment;
     let addresses = assignment
         .target
         .resolve(&config.allowed)
         .map_err(|error| error.to_string())?;
-    let clients = connect_all(assignment, &addresses, leash).map_err(|failed| failed.error)?;
+    let clients =
+        connect_all(assignment, &addresses, stop_signal).map_err(|failed| failed.error)?;
     let totals = totals::of_threads(assignment);
     let start_ns = clock::now_ns() + START_IN_NS;
-    let generated = generate(clients, assignment, start_ns, config.pacing, leash, &totals);
+    let generated = generate(
+        clients,
+        assignment,
+        start_ns,
+        config.pacing,
+        stop_signal,
+        &totals,
+    );
     let (mut clients, measured) =
         generated.map_err(|error| format!("the load could not be generated: {error}"))?;
     let elapsed_ns = clock::now_ns().saturating_sub(start_ns);
-    drain(&mut clients, leash);
+    drain(&mut clients, stop_signal);
     let records: Vec<_> = clients.iter().map(Client::record).collect();
     Ok(Summary::new(config, &records, &measured, elapsed_ns))
 }
