@@ -201,7 +201,7 @@ async fn an_agent_told_to_end_reports_its_runs_first() {
     let (mut session, peer) = running(&mut master, 2, LONG_LEASE).await;
     let told = Instant::now();
     let (ended, (records, why)) = tokio::join!(agent.terminate(), session.cut_short());
-    assert!(why.contains("told to end"), "{why}");
+    assert!(why.contains("it was stopped before"), "{why}");
     assert!(ended.0.success());
     assert!(
         told.elapsed() < Duration::from_secs(3),

@@ -262,7 +262,7 @@ impl Run {
             return Some(format!("lease lost: {why}"));
         }
         let is_aborted = self.stop_signal.requested(clock::now_ns()) == Some(StopMode::Abort);
-        is_aborted.then(|| "it was told to end before its schedule was over".into())
+        is_aborted.then(|| "it was stopped before its schedule was over".into())
     }
 
     fn await_start(&self, started: &Receiver<Go>) -> Go {
