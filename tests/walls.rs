@@ -131,7 +131,7 @@ fn what_decides_has_no_clock_no_socket_and_no_async() {
     keep_clear("server/src/ledger", |_| true, CLOCKS_SOCKETS_AND_ASYNC);
     keep_clear(
         "agent/src",
-        under(&["agent/src/load/pacing", "agent/src/load/volleys"]),
+        under(&["agent/src/load/pacing", "agent/src/load/ticks"]),
         CLOCKS_SOCKETS_AND_ASYNC,
     );
     keep_clear("ctl/src/render", |_| true, CLOCKS_SOCKETS_AND_ASYNC);

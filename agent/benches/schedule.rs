@@ -10,7 +10,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use metronome_agent::benching::Lane;
 use metronome_proto::schedule::Schedule;
 
-fn volleys(criterion: &mut Criterion) {
+fn ticks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("next due");
     // As bench/compare has them: 100,000 packets a second, or as many as 1 client may have.
     for (clients, rate_mhz) in [(1, 10_000_000), (10, 10_000_000), (1_000, 100_000)] {
@@ -22,13 +22,13 @@ fn volleys(criterion: &mut Criterion) {
         };
         let mut lane = Lane::new(clients, schedule);
         assert_eq!(
-            lane.volley(),
+            lane.tick(),
             Some(u64::from(clients)),
             "each client is due once"
         );
         group.throughput(Throughput::Elements(u64::from(clients)));
         group.bench_function(BenchmarkId::new("clients", clients), |bencher| {
-            bencher.iter(|| black_box(&mut lane).volley());
+            bencher.iter(|| black_box(&mut lane).tick());
         });
     }
     group.finish();
@@ -36,6 +36,6 @@ fn volleys(criterion: &mut Criterion) {
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    volleys(&mut criterion);
+    ticks(&mut criterion);
     criterion.final_summary();
 }

@@ -7,17 +7,17 @@ use metronome_proto::{schedule::Schedule, v1::Phase};
 
 use crate::load::{
     pacing::{NAP_NS_MAX, Wait, WaitPolicy, Waiting},
-    volleys::{Place, Volleys, offset_ns},
+    ticks::{Place, Ticks, offset_ns},
 };
 
 /// The schedule of one pacing thread.
 #[derive(Debug)]
 pub struct Lane {
-    volleys: Volleys,
+    ticks: Ticks,
     waiting: Waiting,
-    /// Of each client, ns after the volley.
+    /// Of each client, ns after the tick.
     offsets_ns: Vec<u64>,
-    slot: u64,
+    index: u64,
 }
 
 impl Lane {
@@ -32,26 +32,26 @@ impl Lane {
         };
         let offset_ns = |client| offset_ns(Phase::Staggered, schedule.period_ns(), place(client));
         Self {
-            volleys: Volleys::new(schedule),
+            ticks: Ticks::new(schedule),
             waiting: Waiting::new(WaitPolicy::Hybrid),
             offsets_ns: (0..clients).map(offset_ns).collect(),
-            slot: 0,
+            index: 0,
         }
     }
 
-    /// One volley in good time: which it is, when each client is due, and that this has come.
+    /// One tick in good time: which it is, when each client is due, and that this has come.
     /// Returns the packets that are due; `None` after the last.
-    pub fn volley(&mut self) -> Option<u64> {
-        let now_ns = self.volleys.next(self.slot, 0)?.due_ns;
-        let volley = self.volleys.next(self.slot, now_ns)?;
+    pub fn tick(&mut self) -> Option<u64> {
+        let now_ns = self.ticks.next(self.index, 0)?.due_ns;
+        let tick = self.ticks.next(self.index, now_ns)?;
         let mut due = 0;
         for offset_ns in &self.offsets_ns {
-            let due_ns = volley.due_ns.saturating_add(*offset_ns);
+            let due_ns = tick.due_ns.saturating_add(*offset_ns);
             // Here the thread reads its clock; the compiler may not know that it reads just this.
             let now_ns = black_box(due_ns);
             due += u64::from(self.waiting.next(now_ns, due_ns, NAP_NS_MAX) == Wait::Over);
         }
-        self.slot = volley.slot + 1;
+        self.index = tick.index + 1;
         Some(due)
     }
 }

@@ -14,7 +14,7 @@ use metronome_proto::{
 };
 
 use crate::{
-    load::volleys::{self, Place},
+    load::ticks::{self, Place},
     net::target::{BadTarget, Target},
 };
 
@@ -192,7 +192,7 @@ impl Assignment {
         let room_ns = self
             .schedule(0)
             .map_or(0, |schedule| schedule.room_ns(self.duration_ns()));
-        volleys::offset_ns(self.phase, room_ns, place)
+        ticks::offset_ns(self.phase, room_ns, place)
     }
 
     /// How long the load lasts, ns.

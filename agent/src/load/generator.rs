@@ -1,6 +1,6 @@
 //! The pacing threads: plain threads that sleep, stamp and write, with nothing else in between.
 //!
-//! A thread serves the clients of its *lane* volley by volley (see [`crate::load::pacing`]). Per packet
+//! A thread serves the clients of its *lane* tick by tick (see [`crate::load::ticks`]). Per packet
 //! there is one reading of the clock and one write; no allocation, no lock, no log line. A flood
 //! has threads of its own kind ([`crate::load::flood`]). Totals for the progress of the run are plain
 //! stores into atomics that only this thread writes.

@@ -12,8 +12,8 @@ use crate::{
         client::{BACKLOG_NS, Client, RETRY_NS},
         outcome::Outcome,
         pacing::{NAP_NS_MAX, Pacing, Wait, WaitPolicy, Waiting},
+        ticks::Ticks,
         totals::Totals,
-        volleys::Volleys,
     },
     stop_signal::{StopMode, StopSignal},
 };
@@ -24,7 +24,7 @@ pub(crate) struct Lane<'a> {
     /// Of each client, ns after the start; rising, and at most a period.
     offsets_ns: Vec<u64>,
     start_ns: u64,
-    volleys: Volleys,
+    ticks: Ticks,
     waiting: Waiting,
     high_priority: bool,
     spins: bool,
@@ -61,7 +61,7 @@ impl<'a> Lane<'a> {
             clients,
             offsets_ns,
             start_ns,
-            volleys: Volleys::new(schedule),
+            ticks: Ticks::new(schedule),
             waiting: Waiting::new(pacing.wait),
             high_priority: pacing.high_priority,
             spins: pacing.wait == WaitPolicy::Spin,
@@ -83,7 +83,7 @@ impl<'a> Lane<'a> {
         }
         if self.wait_until(self.start_ns).is_some() {
             let cpu_before_ns = clock::thread_cpu_ns();
-            self.serve_volleys();
+            self.serve_ticks();
             self.settle();
             self.outcome.cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
         }
@@ -92,23 +92,23 @@ impl<'a> Lane<'a> {
         self.outcome
     }
 
-    /// Volley after volley, until the last one or until a stop is requested.
-    fn serve_volleys(&mut self) {
-        let (mut slot, mut now_ns) = (0, clock::now_ns());
-        while let Some(volley) = self.volleys.next(slot, now_ns) {
+    /// Tick after tick, until the last one or until a stop is requested.
+    fn serve_ticks(&mut self) {
+        let (mut index, mut now_ns) = (0, clock::now_ns());
+        while let Some(tick) = self.ticks.next(index, now_ns) {
             for place in 0..self.clients.len() {
-                let due_ns = volley.due_ns.saturating_add(self.offsets_ns[place]);
+                let due_ns = tick.due_ns.saturating_add(self.offsets_ns[place]);
                 let Some(come_ns) = self.wait_until(due_ns) else {
                     return;
                 };
                 now_ns = come_ns;
                 let client = &mut self.clients[place];
-                client.offer(volley.packets, now_ns, &mut self.outcome.send_buffer);
+                client.offer(tick.packets, now_ns, &mut self.outcome.send_buffer);
                 self.owing |= client.owes();
                 self.publish();
                 self.precedence.review(now_ns);
             }
-            slot = volley.slot + 1;
+            index = tick.index + 1;
         }
     }
 

@@ -8,5 +8,5 @@ pub(crate) mod lane;
 pub(crate) mod outcome;
 pub(crate) mod pacing;
 pub(crate) mod send_buffer;
+pub(crate) mod ticks;
 pub(crate) mod totals;
-pub(crate) mod volleys;

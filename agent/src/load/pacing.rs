@@ -4,7 +4,7 @@
 /// Waits up to this long are spun, ns: a sleep would end later than that.
 const SPIN_NS: u64 = 10_000;
 
-/// The hybrid wait asks for its wake-up at most this much early, ns. It is the most that a volley
+/// The hybrid wait asks for its wake-up at most this much early, ns. It is the most that a tick
 /// can spin on top of [`SPIN_NS`].
 const LEAD_NS_MAX: u64 = 30_000;
 

@@ -1,19 +1,20 @@
-//! When a pacing thread has to do what. Pure: no clock, no socket; times are ns of CLOCK_MONOTONIC.
+//! When the clients of a pacing thread write. Pure: no clock, no socket; times are ns of
+//! CLOCK_MONOTONIC.
 //!
-//! All clients of a thread follow one schedule, each a fixed offset later than the one before it,
-//! and no offset reaches a whole period or takes the last packet out of the run's time. So the
-//! thread's work is a sequence of *volleys*: for each slot of the schedule, one write per client,
-//! in the order of the clients. Nothing has to be sorted or searched, and there is no timer per
-//! client.
+//! All clients of a thread follow one schedule, each a fixed offset later than the one before it.
+//! No offset reaches a whole period or takes the last packet out of the run's time. So the work of a
+//! thread is a sequence of *ticks*, one for each write of the schedule: in a tick every client
+//! writes once, in the order of the clients. Nothing has to be sorted or searched, and there is no
+//! timer per client.
 //!
 //! ```text
-//!  slot 0          slot 1          slot 2
-//!  |c0|c1|c2|......|c0|c1|c2|......|c0|c1|c2|......   staggered: one sleep serves a volley
+//!  tick 0          tick 1          tick 2
+//!  |c0|c1|c2|......|c0|c1|c2|......|c0|c1|c2|......   staggered: one sleep a tick
 //!  |c0...|c1...|c2.|c0...|c1...|c2.|c0...|c1...|c2.   spread: a sleep per packet
 //! ```
 //!
-//! A thread that was held up goes on with the newest slot that is due ([`Volleys::next`]); what the
-//! clients owe from older slots they write along with it. Nothing is ever due early.
+//! A thread that was held up goes on with the newest tick that is due ([`Ticks::next`]). In it each
+//! client also writes the packets of the ticks that were left out. No packet is ever written early.
 
 use metronome_proto::{schedule::Schedule, v1::Phase};
 
@@ -63,51 +64,51 @@ fn share(room_ns: u64, part: u32, parts: u32) -> u64 {
 
 /// The one schedule of a pacing thread.
 #[derive(Clone, Debug)]
-pub(crate) struct Volleys {
+pub(crate) struct Ticks {
     schedule: Schedule,
-    slots: u64,
+    tick_count: u64,
 }
 
-/// One slot of the schedule: every client writes, at its offset after `due_ns`.
+/// One write of every client, at the client's offset after `due_ns`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Volley {
+pub(crate) struct Tick {
     /// Position in the schedule, from 0.
-    pub slot: u64,
+    pub index: u64,
     /// When a client of offset 0 is due, ns.
     pub due_ns: u64,
-    /// How many packets of each client are due once its turn in this volley has come.
+    /// How many packets of each client are due once its turn in this tick has come.
     pub packets: u64,
 }
 
-impl Volleys {
-    /// The volleys of a thread whose clients of offset 0 have this schedule.
+impl Ticks {
+    /// The ticks of a thread whose clients of offset 0 have this schedule.
     pub(crate) fn new(schedule: Schedule) -> Self {
         Self {
             schedule,
-            slots: schedule.packets.div_ceil(u64::from(schedule.batch)),
+            tick_count: schedule.packets.div_ceil(u64::from(schedule.batch)),
         }
     }
 
-    /// The volley to serve at `now_ns` when all before `slot` are served: the newest that is due,
-    /// or `slot` itself when that is still to come. `None` after the last.
-    pub(crate) fn next(&self, slot: u64, now_ns: u64) -> Option<Volley> {
-        let volley = self.volley(slot)?;
-        if now_ns < volley.due_ns.saturating_add(self.schedule.period_ns()) {
-            return Some(volley);
+    /// The tick to serve at `now_ns` when all before `index` are served: the newest that is due, or
+    /// the tick `index` itself when it is not due yet. `None` after the last.
+    pub(crate) fn next(&self, index: u64, now_ns: u64) -> Option<Tick> {
+        let tick = self.tick(index)?;
+        if now_ns < tick.due_ns.saturating_add(self.schedule.period_ns()) {
+            return Some(tick);
         }
-        let slots_due = self
+        let ticks_due = self
             .schedule
             .due_by(now_ns)
             .div_ceil(u64::from(self.schedule.batch));
-        self.volley(slot.max(slots_due.saturating_sub(1)))
+        self.tick(index.max(ticks_due.saturating_sub(1)))
     }
 
-    fn volley(&self, slot: u64) -> Option<Volley> {
+    fn tick(&self, index: u64) -> Option<Tick> {
         let batch = u64::from(self.schedule.batch);
-        (slot < self.slots).then(|| Volley {
-            slot,
-            due_ns: self.schedule.due_at(slot * batch),
-            packets: ((slot + 1) * batch).min(self.schedule.packets),
+        (index < self.tick_count).then(|| Tick {
+            index,
+            due_ns: self.schedule.due_at(index * batch),
+            packets: ((index + 1) * batch).min(self.schedule.packets),
         })
     }
 }
@@ -155,7 +156,7 @@ mod tests {
         }
 
         #[test]
-        fn a_staggered_volley_leaves_half_of_the_period_to_sleep(place in places(), period_ns in 1..1_u64 << 50) {
+        fn a_staggered_tick_leaves_half_of_the_period_to_sleep(place in places(), period_ns in 1..1_u64 << 50) {
             prop_assert!(offset_ns(Phase::Staggered, period_ns, place) <= period_ns / 2);
         }
 
@@ -168,33 +169,33 @@ mod tests {
         }
 
         #[test]
-        fn a_punctual_thread_serves_every_slot_and_every_packet_once(schedule in schedules()) {
-            let volleys = Volleys::new(Schedule { packets: schedule.packets.min(5_000), ..schedule });
-            let (mut slot, mut packets, mut now_ns) = (0, 0, 0);
-            while let Some(volley) = volleys.next(slot, now_ns) {
-                prop_assert_eq!(volley.slot, slot);
-                prop_assert!(volley.packets > packets);
-                prop_assert_eq!(volley.due_ns, schedule.due_at(packets), "all packets of the slot are due together");
-                (slot, packets, now_ns) = (slot + 1, volley.packets, volley.due_ns);
+        fn a_punctual_thread_serves_every_tick_and_every_packet_once(schedule in schedules()) {
+            let ticks = Ticks::new(Schedule { packets: schedule.packets.min(5_000), ..schedule });
+            let (mut index, mut packets, mut now_ns) = (0, 0, 0);
+            while let Some(tick) = ticks.next(index, now_ns) {
+                prop_assert_eq!(tick.index, index);
+                prop_assert!(tick.packets > packets);
+                prop_assert_eq!(tick.due_ns, schedule.due_at(packets), "all packets of the tick are due together");
+                (index, packets, now_ns) = (index + 1, tick.packets, tick.due_ns);
             }
-            prop_assert_eq!(packets, volleys.schedule.packets);
+            prop_assert_eq!(packets, ticks.schedule.packets);
         }
 
         #[test]
-        fn a_thread_held_up_goes_on_with_the_newest_slot_that_is_due(schedule in schedules(), slot in 0..1000_u64, elapsed in 0..1_u64 << 40) {
-            let volleys = Volleys::new(schedule);
+        fn a_thread_held_up_goes_on_with_the_newest_tick_that_is_due(schedule in schedules(), index in 0..1000_u64, elapsed in 0..1_u64 << 40) {
+            let ticks = Ticks::new(schedule);
             let now_ns = schedule.start_ns + elapsed;
-            let Some(volley) = volleys.next(slot, now_ns) else {
-                prop_assert!(slot >= volleys.slots);
+            let Some(tick) = ticks.next(index, now_ns) else {
+                prop_assert!(index >= ticks.tick_count);
                 return Ok(());
             };
-            prop_assert!(volley.slot >= slot);
-            if volley.slot > slot {
-                prop_assert!(volley.due_ns <= now_ns, "a later slot only when it is due");
+            prop_assert!(tick.index >= index);
+            if tick.index > index {
+                prop_assert!(tick.due_ns <= now_ns, "a later tick only when it is due");
             }
-            if let Some(after) = volleys.volley(volley.slot + 1) {
-                // Rounding may make a slot one ns longer than the period.
-                prop_assert!(now_ns <= after.due_ns, "no due slot is left out: {now_ns} {after:?}");
+            if let Some(after) = ticks.tick(tick.index + 1) {
+                // Rounding may make a tick one ns longer than the period.
+                prop_assert!(now_ns <= after.due_ns, "no due tick is left out: {now_ns} {after:?}");
             }
         }
     }
@@ -217,7 +218,7 @@ mod tests {
         assert_eq!(
             offset_ns(1, 20, 100_000),
             2_500,
-            "no volley takes more than half of its period"
+            "no tick takes more than half of its period"
         );
         assert_eq!(
             offset_ns(1, 5_000, 500_000_000),
