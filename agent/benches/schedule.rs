@@ -7,7 +7,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use metronome_agent::benching::Lane;
+use metronome_agent::benching::PacingThread;
 use metronome_proto::schedule::Schedule;
 
 fn ticks(criterion: &mut Criterion) {
@@ -20,15 +20,15 @@ fn ticks(criterion: &mut Criterion) {
             batch: 1,
             packets: u64::MAX,
         };
-        let mut lane = Lane::new(clients, schedule);
+        let mut thread = PacingThread::new(clients, schedule);
         assert_eq!(
-            lane.tick(),
+            thread.tick(),
             Some(u64::from(clients)),
             "each client is due once"
         );
         group.throughput(Throughput::Elements(u64::from(clients)));
         group.bench_function(BenchmarkId::new("clients", clients), |bencher| {
-            bencher.iter(|| black_box(&mut lane).tick());
+            bencher.iter(|| black_box(&mut thread).tick());
         });
     }
     group.finish();

@@ -12,7 +12,7 @@ use crate::load::{
 
 /// The schedule of one pacing thread.
 #[derive(Debug)]
-pub struct Lane {
+pub struct PacingThread {
     ticks: Ticks,
     waiting: Waiting,
     /// Of each client, ns after the tick.
@@ -20,7 +20,7 @@ pub struct Lane {
     index: u64,
 }
 
-impl Lane {
+impl PacingThread {
     /// So many staggered clients of 1 or more.
     #[must_use]
     pub fn new(clients: u32, schedule: Schedule) -> Self {

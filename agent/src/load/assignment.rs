@@ -172,20 +172,23 @@ impl Assignment {
     }
 
     /// The clients of each pacing thread: as even as can be, none empty.
-    pub(crate) fn lanes(&self) -> Vec<Range<u32>> {
+    pub(crate) fn clients_by_thread(&self) -> Vec<Range<u32>> {
         let clients = self.client_count();
-        let lanes = self.threads.clamp(1, clients);
-        let cut = |lane: u32| {
-            self.clients.start + (u64::from(clients) * u64::from(lane) / u64::from(lanes)) as u32
+        let threads = self.threads.clamp(1, clients);
+        let cut = |thread: u32| {
+            self.clients.start
+                + (u64::from(clients) * u64::from(thread) / u64::from(threads)) as u32
         };
-        (0..lanes).map(|lane| cut(lane)..cut(lane + 1)).collect()
+        (0..threads)
+            .map(|thread| cut(thread)..cut(thread + 1))
+            .collect()
     }
 
-    /// How much later than the run `client` of `lane` starts, ns.
-    pub(crate) fn offset_ns(&self, lane: &Range<u32>, client: u32) -> u64 {
+    /// How much later than the run `client` starts, ns; `of_thread` are the clients of its thread.
+    pub(crate) fn offset_ns(&self, of_thread: &Range<u32>, client: u32) -> u64 {
         let place = Place {
-            in_thread: client - lane.start,
-            of_thread: lane.end - lane.start,
+            in_thread: client - of_thread.start,
+            of_thread: of_thread.end - of_thread.start,
             in_run: client,
             of_run: self.clients_total,
         };
@@ -405,10 +408,10 @@ mod tests {
         fn lanes_hold_every_client_once_and_evenly(first in 0..100_u32, clients in 1..2000_u32, threads in 1..=64_u32) {
             let prepare = v1::Prepare { first_client: first, clients, threads, clients_total: first + clients, rate_mhz: 1000, ..prepare() };
             let assignment = Assignment::from_prepare(&prepare, "h", CLIENTS_MAX).unwrap();
-            let lanes = assignment.lanes();
-            prop_assert_eq!(lanes.len() as u32, threads.min(clients));
-            prop_assert_eq!(lanes.iter().cloned().flatten().collect::<Vec<_>>(), assignment.clients.clone().collect::<Vec<_>>());
-            let sizes = lanes.iter().map(|lane| lane.len());
+            let ranges = assignment.clients_by_thread();
+            prop_assert_eq!(ranges.len() as u32, threads.min(clients));
+            prop_assert_eq!(ranges.iter().cloned().flatten().collect::<Vec<_>>(), assignment.clients.clone().collect::<Vec<_>>());
+            let sizes = ranges.iter().map(|range| range.len());
             prop_assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
         }
 
@@ -426,8 +429,8 @@ mod tests {
             let assignment = Assignment::from_prepare(&prepare, "h", CLIENTS_MAX).unwrap();
             let schedule = assignment.schedule(0).unwrap();
             let last_ns = schedule.end_ns();
-            for lane in assignment.lanes() {
-                let offsets: Vec<u64> = lane.clone().map(|client| assignment.offset_ns(&lane, client)).collect();
+            for range in assignment.clients_by_thread() {
+                let offsets: Vec<u64> = range.clone().map(|client| assignment.offset_ns(&range, client)).collect();
                 prop_assert!(offsets.is_sorted());
                 prop_assert!(offsets.iter().all(|offset| *offset < schedule.period_ns()));
                 prop_assert!(offsets.iter().all(|offset| u128::from(offset + last_ns) <= plan.duration.as_nanos()));

@@ -1,6 +1,6 @@
 //! The pacing threads: plain threads that sleep, stamp and write, with nothing else in between.
 //!
-//! A thread serves the clients of its *lane* tick by tick (see [`crate::load::ticks`]). Per packet
+//! A thread serves the clients of its share tick by tick (see [`crate::load::ticks`]). Per packet
 //! there is one reading of the clock and one write; no allocation, no lock, no log line. A flood
 //! has threads of its own kind ([`crate::load::flood`]). Totals for the progress of the run are plain
 //! stores into atomics that only this thread writes.
@@ -15,9 +15,9 @@ use crate::{
         assignment::Assignment,
         client::Client,
         flood::Flood,
-        lane::Lane,
         outcome::{Measured, Outcome},
         pacing::Pacing,
+        pacing_thread::PacingThread,
         totals::Totals,
     },
     stop_signal::{StopMode, StopSignal},
@@ -25,7 +25,7 @@ use crate::{
 
 /// Runs the schedule of `assignment`, from `start_ns` to its end or to a stop request.
 ///
-/// One of `totals` per lane. Errors: the operating system gives no thread; the clients are lost
+/// One of `totals` per thread. Errors: the operating system gives no thread; the clients are lost
 /// then.
 pub(crate) fn generate(
     clients: Vec<Client>,
@@ -37,13 +37,13 @@ pub(crate) fn generate(
 ) -> io::Result<(Vec<Client>, Measured)> {
     let mut waiting_clients = clients.into_iter();
     let works = assignment
-        .lanes()
+        .clients_by_thread()
         .into_iter()
         .zip(totals)
         .map(|(range, totals)| {
             let clients = waiting_clients.by_ref().take(range.len()).collect();
             match assignment.schedule(start_ns) {
-                Some(schedule) => Work::Lane(Box::new(Lane::new(
+                Some(schedule) => Work::Paced(Box::new(PacingThread::new(
                     clients,
                     &range,
                     assignment,
@@ -100,7 +100,7 @@ pub(crate) fn generate(
 
 /// What one thread has to do.
 enum Work<'a> {
-    Lane(Box<Lane<'a>>),
+    Paced(Box<PacingThread<'a>>),
     Flood(Box<Flood<'a>>),
 }
 
@@ -111,7 +111,7 @@ impl Work<'_> {
             tracing::warn!("no core is free for this pacing thread alone: it is not pinned");
         }
         match self {
-            Self::Lane(lane) => lane.pace(cores),
+            Self::Paced(thread) => thread.pace(cores),
             Self::Flood(flood) => flood.pour(),
         }
     }

@@ -22,7 +22,7 @@ pub(crate) struct Totals {
 /// Totals for every pacing thread of `assignment`.
 pub(crate) fn of_threads(assignment: &Assignment) -> Arc<[Totals]> {
     assignment
-        .lanes()
+        .clients_by_thread()
         .iter()
         .map(|_| Totals::default())
         .collect()

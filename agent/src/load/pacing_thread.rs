@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// One pacing thread's share of a run.
-pub(crate) struct Lane<'a> {
+pub(crate) struct PacingThread<'a> {
     clients: Vec<Client>,
     /// Of each client, ns after the start; rising, and at most a period.
     offsets_ns: Vec<u64>,
@@ -36,7 +36,7 @@ pub(crate) struct Lane<'a> {
     owing: bool,
 }
 
-impl<'a> Lane<'a> {
+impl<'a> PacingThread<'a> {
     pub(crate) fn new(
         mut clients: Vec<Client>,
         range: &Range<u32>,
