@@ -6,8 +6,8 @@
 //! part when packets are skipped: `place = sequence + skipped so far`.
 //!
 //! There is no queue: what is owed follows from the schedule. A packet is stamped right before its
-//! own write; of a write that the kernel takes in part, only a packet that was torn in the middle
-//! is kept, the others are stamped anew.
+//! own write. Of a write that the kernel takes in part, only a packet that was cut in the middle is
+//! kept; the others are stamped anew.
 
 use std::io;
 
@@ -62,7 +62,7 @@ pub(crate) struct Client {
     /// Places before this one are counted in `blocked` if they belong there.
     blocked_until: u64,
     digest: u64,
-    torn: Option<Torn>,
+    partial_write: Option<PartialWrite>,
     /// What went behind the packets: the end frame and the FIN.
     closing_bytes: u64,
     acknowledged: Option<u64>,
@@ -82,7 +82,7 @@ pub(crate) enum Poured {
 /// A packet of which the kernel has taken only the first bytes: the rest must follow before
 /// anything else.
 #[derive(Clone, Copy, Debug)]
-struct Torn {
+struct PartialWrite {
     frame: Frame,
     taken: usize,
     lateness_ns: u64,
@@ -116,7 +116,7 @@ impl Client {
             blocked: 0,
             blocked_until: 0,
             digest: 0,
-            torn: None,
+            partial_write: None,
             closing_bytes: 0,
             acknowledged: None,
             kernel_acknowledged_bytes: None,
@@ -148,7 +148,7 @@ impl Client {
     /// Whether packets are due that could not be written yet.
     #[inline]
     pub(crate) fn owes(&self) -> bool {
-        self.error.is_none() && (self.handled() < self.offered || self.torn.is_some())
+        self.error.is_none() && (self.handled() < self.offered || self.partial_write.is_some())
     }
 
     /// Whether its connection has ended before its time.
@@ -169,8 +169,8 @@ impl Client {
         self.offer(self.schedule.due_by(now_ns), now_ns, send_buffer);
     }
 
-    /// Writes so many packets that are due at this very moment, behind the rest of a torn one. What
-    /// the kernel does not take was never due.
+    /// Writes so many packets that are due at this very moment, behind the rest of a partly
+    /// written one. What the kernel does not take was never due.
     pub(crate) fn pour(
         &mut self,
         packets: u64,
@@ -188,13 +188,13 @@ impl Client {
         })
     }
 
-    /// Writes the rest of a torn packet, if there is one. Whether one is still torn.
-    pub(crate) fn is_torn_still(&mut self, send_buffer: &mut SendBuffer) -> bool {
-        let is_mended = self.mend(send_buffer).unwrap_or_else(|error| {
+    /// Writes the rest of a partly written packet, if there is one. Returns whether some is left.
+    pub(crate) fn retry_partial(&mut self, send_buffer: &mut SendBuffer) -> bool {
+        let is_finished = self.finish_partial(send_buffer).unwrap_or_else(|error| {
             self.broke(&error, send_buffer);
             true
         });
-        !is_mended
+        !is_finished
     }
 
     /// Tries again to write what is owed.
@@ -207,25 +207,27 @@ impl Client {
         }
     }
 
-    /// Gives up what is owed. A torn packet stays: the peer has its first half.
+    /// Gives up what is owed. A partly written packet stays: the peer has its first bytes.
     pub(crate) fn give_up(&mut self, send_buffer: &mut SendBuffer) {
-        let torn = u64::from(self.torn.is_some());
-        self.skip_to(self.offered - torn, send_buffer);
+        let unfinished = u64::from(self.partial_write.is_some());
+        self.skip_to(self.offered - unfinished, send_buffer);
     }
 
-    /// Writes the rest of a torn packet, if there is one; whether that is done.
-    pub(crate) fn mend(&mut self, send_buffer: &mut SendBuffer) -> io::Result<bool> {
-        let Some(torn) = &mut self.torn else {
+    /// Writes the rest of a partly written packet, if there is one. Returns whether that is done.
+    pub(crate) fn finish_partial(&mut self, send_buffer: &mut SendBuffer) -> io::Result<bool> {
+        let Some(partial_write) = &mut self.partial_write else {
             return Ok(true);
         };
-        torn.taken += self.connection.send(&torn.frame[torn.taken..])?;
-        if torn.taken < FRAME_BYTES {
+        partial_write.taken += self
+            .connection
+            .send(&partial_write.frame[partial_write.taken..])?;
+        if partial_write.taken < FRAME_BYTES {
             return Ok(false);
         }
-        let Torn {
+        let PartialWrite {
             frame, lateness_ns, ..
-        } = *torn;
-        self.torn = None;
+        } = *partial_write;
+        self.partial_write = None;
         self.count(&frame, lateness_ns, send_buffer);
         send_buffer.writes += 1;
         Ok(true)
@@ -244,7 +246,7 @@ impl Client {
             |refusal| format!("the server refused the connection: {}", refusal.reason()),
         ));
         self.close_account();
-        self.torn = None;
+        self.partial_write = None;
         send_buffer.broken += 1;
         self.skip_to(self.offered, send_buffer);
     }
@@ -281,8 +283,8 @@ impl Client {
             client: self.index,
             scheduled: self.offered,
             sent: self.sent,
-            // A torn packet that was never mended was not sent either.
-            skipped: self.skipped + u64::from(self.torn.is_some()),
+            // A packet of which only a part was written was not sent either.
+            skipped: self.skipped + u64::from(self.partial_write.is_some()),
             digest: self.digest,
             acknowledged: self.acknowledged,
             kernel_acknowledged_bytes: self.kernel_acknowledged_bytes,
@@ -305,7 +307,7 @@ impl Client {
         now_ns: u64,
         send_buffer: &mut SendBuffer,
     ) -> io::Result<Poured> {
-        if !self.mend(send_buffer)? {
+        if !self.finish_partial(send_buffer)? {
             return Ok(Poured::Full);
         }
         send_buffer.clear();
@@ -315,7 +317,7 @@ impl Client {
         let given = send_buffer.bytes().len();
         let taken = self.connection.send(send_buffer.bytes())?;
         self.account(taken, send_buffer);
-        self.offered = self.handled() + u64::from(self.torn.is_some());
+        self.offered = self.handled() + u64::from(self.partial_write.is_some());
         Ok(if taken < given {
             Poured::Full
         } else {
@@ -331,7 +333,7 @@ impl Client {
 
     #[inline]
     fn try_write(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) -> io::Result<()> {
-        if self.torn.is_some() && !self.mend(send_buffer)? {
+        if self.partial_write.is_some() && !self.finish_partial(send_buffer)? {
             self.note_blocked();
             return Ok(());
         }
@@ -414,7 +416,7 @@ impl Client {
         send_buffer.count(whole);
         if rest > 0 {
             let (frame, lateness_ns) = send_buffer.stamped(whole);
-            self.torn = Some(Torn {
+            self.partial_write = Some(PartialWrite {
                 frame,
                 taken: rest,
                 lateness_ns,
@@ -498,7 +500,7 @@ mod tests {
     /// Every packet of `bytes`, which must be whole.
     fn packets(bytes: &[u8]) -> Vec<(Packet, Frame)> {
         let (frames, rest) = bytes.as_chunks::<FRAME_BYTES>();
-        assert!(rest.is_empty(), "a torn packet was not mended");
+        assert!(rest.is_empty(), "a partly written packet was not finished");
         frames
             .iter()
             .map(|frame| (Packet::decode(frame).unwrap(), *frame))
@@ -534,7 +536,7 @@ mod tests {
             now_ns = fill(&mut client, &mut send_buffer, now_ns);
         }
         client.give_up(&mut send_buffer);
-        while !client.mend(&mut send_buffer).unwrap() {
+        while !client.finish_partial(&mut send_buffer).unwrap() {
             let mut chunk = vec![0; 4096];
             peer.read_exact(&mut chunk).unwrap();
             received.extend(chunk);
@@ -632,14 +634,14 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_packet_that_is_never_mended_was_skipped() {
+    fn a_packet_that_is_never_finished_was_skipped() {
         let (mut client, _peer) = client();
         let mut send_buffer = SendBuffer::new();
-        // Frames fill the buffers exactly or not, as the kernel likes; so one is torn by hand.
+        // Frames fill the buffers exactly or not, as the kernel likes; so a partial write is made by hand.
         fill(&mut client, &mut send_buffer, START_NS);
         client.give_up(&mut send_buffer);
         client.offered = client.handled() + 1;
-        client.torn = Some(Torn {
+        client.partial_write = Some(PartialWrite {
             frame: RAW,
             taken: 1,
             lateness_ns: 0,
@@ -709,11 +711,11 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_that_breaks_off_in_a_torn_packet_keeps_the_server_s_reason_and_counts_once() {
+    fn a_flood_that_breaks_off_in_a_partial_write_keeps_the_server_s_reason_and_counts_once() {
         let (mut client, mut peer) = client();
         let mut send_buffer = SendBuffer::new();
         while client.pour(1_000, START_NS, &mut send_buffer) == Poured::All {}
-        client.torn = Some(Torn {
+        client.partial_write = Some(PartialWrite {
             frame: RAW,
             taken: 1,
             lateness_ns: 0,

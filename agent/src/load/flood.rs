@@ -130,17 +130,17 @@ impl<'a> Flood<'a> {
         self.look_at_clock(wait_ns).is_some()
     }
 
-    /// A packet that was torn gets its rest, if there is room for it soon.
+    /// Finishes packets that were written in part, if there is room for their rest soon.
     fn settle(&mut self) {
         let until_ns = clock::now_ns().saturating_add(BACKLOG_NS);
         loop {
             let now_ns = clock::now_ns();
-            let mut is_torn = false;
+            let mut is_unfinished = false;
             for client in self.clients.iter_mut().filter(|client| client.owes()) {
-                is_torn |= client.is_torn_still(&mut self.outcome.send_buffer);
+                is_unfinished |= client.retry_partial(&mut self.outcome.send_buffer);
             }
             self.totals.publish(&self.outcome.send_buffer);
-            if !is_torn
+            if !is_unfinished
                 || now_ns >= until_ns
                 || self.stop_signal.requested(now_ns) == Some(StopMode::Abort)
             {

@@ -65,7 +65,7 @@ impl SendBuffer {
         &self.frames[..count]
     }
 
-    /// A packet that had been torn was written whole.
+    /// A packet that was written in part is now written whole.
     pub(crate) fn count_one(&mut self, lateness_ns: u64) {
         self.sent += 1;
         self.lateness.record(lateness_ns);

@@ -116,8 +116,8 @@ struct Ending<'a> {
 
 #[derive(Clone, Copy)]
 enum Step {
-    /// The last packet was torn; its rest must go first.
-    Mend,
+    /// The last packet was written in part; its rest must go first.
+    FinishPartial,
     /// The end frame goes, `taken` bytes of it have gone.
     End { frame: Frame, taken: usize },
     /// Nothing more to send; the answer is awaited.
@@ -128,7 +128,7 @@ impl<'a> Ending<'a> {
     fn new(client: &'a mut Client) -> Self {
         Self {
             client,
-            step: Step::Mend,
+            step: Step::FinishPartial,
             answer: [0; FRAME_BYTES],
             answer_bytes: 0,
             through: false,
@@ -161,8 +161,8 @@ impl<'a> Ending<'a> {
                 within_sentence(&error)
             )
         };
-        if matches!(self.step, Step::Mend) {
-            if !self.client.mend(send_buffer).map_err(broke)? {
+        if matches!(self.step, Step::FinishPartial) {
+            if !self.client.finish_partial(send_buffer).map_err(broke)? {
                 return Ok(false);
             }
             self.step = match &self.client.seal {
