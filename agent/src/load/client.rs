@@ -72,7 +72,7 @@ pub(crate) struct Client {
 
 /// What became of a write of a flood.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Poured {
+pub(crate) enum FloodSend {
     /// The kernel took everything.
     All,
     /// The connection has no more room, or is broken.
@@ -171,20 +171,20 @@ impl Client {
 
     /// Writes so many packets that are due at this very moment, behind the rest of a partly
     /// written one. What the kernel does not take was never due.
-    pub(crate) fn pour(
+    pub(crate) fn flood_send(
         &mut self,
         packets: u64,
         now_ns: u64,
         send_buffer: &mut SendBuffer,
-    ) -> Poured {
-        let poured = if self.is_broken() {
-            Ok(Poured::Full)
+    ) -> FloodSend {
+        let outcome = if self.is_broken() {
+            Ok(FloodSend::Full)
         } else {
-            self.try_pour(packets, now_ns, send_buffer)
+            self.try_flood_send(packets, now_ns, send_buffer)
         };
-        poured.unwrap_or_else(|error| {
+        outcome.unwrap_or_else(|error| {
             self.broke(&error, send_buffer);
-            Poured::Full
+            FloodSend::Full
         })
     }
 
@@ -301,14 +301,14 @@ impl Client {
         );
     }
 
-    fn try_pour(
+    fn try_flood_send(
         &mut self,
         packets: u64,
         now_ns: u64,
         send_buffer: &mut SendBuffer,
-    ) -> io::Result<Poured> {
+    ) -> io::Result<FloodSend> {
         if !self.finish_partial(send_buffer)? {
-            return Ok(Poured::Full);
+            return Ok(FloodSend::Full);
         }
         send_buffer.clear();
         for n in 0..packets {
@@ -319,9 +319,9 @@ impl Client {
         self.account(taken, send_buffer);
         self.offered = self.handled() + u64::from(self.partial_write.is_some());
         Ok(if taken < given {
-            Poured::Full
+            FloodSend::Full
         } else {
-            Poured::All
+            FloodSend::All
         })
     }
 
@@ -714,7 +714,7 @@ mod tests {
     fn a_flood_that_breaks_off_in_a_partial_write_keeps_the_server_s_reason_and_counts_once() {
         let (mut client, mut peer) = client();
         let mut send_buffer = SendBuffer::new();
-        while client.pour(1_000, START_NS, &mut send_buffer) == Poured::All {}
+        while client.flood_send(1_000, START_NS, &mut send_buffer) == FloodSend::All {}
         client.partial_write = Some(PartialWrite {
             frame: RAW,
             taken: 1,
@@ -724,7 +724,10 @@ mod tests {
         // Closing with packets unread resets the connection.
         drop(peer);
         for _ in 0..3 {
-            assert_eq!(client.pour(1_000, START_NS, &mut send_buffer), Poured::Full);
+            assert_eq!(
+                client.flood_send(1_000, START_NS, &mut send_buffer),
+                FloodSend::Full
+            );
         }
         assert_eq!(
             (client.record().error.as_str(), send_buffer.broken),

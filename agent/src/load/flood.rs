@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
     load::{
-        client::{BACKLOG_NS, Client, Poured, RETRY_NS},
+        client::{BACKLOG_NS, Client, FloodSend, RETRY_NS},
         outcome::Outcome,
         totals::Totals,
     },
@@ -61,7 +61,7 @@ impl<'a> Flood<'a> {
     }
 
     /// Writes from the start instant to the end of the time, or to a stop request.
-    pub(crate) fn pour(mut self) -> Outcome {
+    pub(crate) fn run(mut self) -> Outcome {
         clock::wake_precisely();
         if self.stop_signal.sleep_until(self.start_ns) {
             let cpu_before_ns = clock::thread_cpu_ns();
@@ -82,9 +82,9 @@ impl<'a> Flood<'a> {
             let Some(now_ns) = self.look_at_clock(0) else {
                 return false;
             };
-            let poured =
-                self.clients[place].pour(self.batch, now_ns, &mut self.outcome.send_buffer);
-            self.is_full[place] = poured == Poured::Full;
+            let sent =
+                self.clients[place].flood_send(self.batch, now_ns, &mut self.outcome.send_buffer);
+            self.is_full[place] = sent == FloodSend::Full;
             self.totals.publish(&self.outcome.send_buffer);
         }
         true

@@ -112,7 +112,7 @@ impl Work<'_> {
         }
         match self {
             Self::Paced(thread) => thread.pace(cores),
-            Self::Flood(flood) => flood.pour(),
+            Self::Flood(flood) => flood.run(),
         }
     }
 }
