@@ -68,12 +68,12 @@ pub(crate) enum Protocol {
     /// Packets without meaning and nothing else, as the seed's client sends them.
     Raw,
     /// Hello, verified answer, packets, end, verified answer.
-    Sealed {
+    Authenticated {
         /// The run.
         run: RunId,
         /// Index of this agent in the run.
         agent: u16,
-        /// Seals the frames.
+        /// Authenticates the frames.
         key: Key,
     },
 }
@@ -245,7 +245,7 @@ fn protocol(prepare: &v1::Prepare) -> Result<Protocol, BadPrepare> {
         .as_slice()
         .try_into()
         .map_err(|_| other("key", "a key has 32 bytes"))?;
-    Ok(Protocol::Sealed {
+    Ok(Protocol::Authenticated {
         run: prepare
             .run_id
             .parse()

@@ -33,10 +33,10 @@ pub(crate) const RETRY_NS: u64 = 1_000_000;
 
 /// What a client proves itself with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seal {
+pub(crate) struct Credentials {
     /// Who it said it is.
     pub hello: Hello,
-    /// Seals its frames.
+    /// Authenticates its frames.
     pub key: Key,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Seal {
 pub(crate) struct Client {
     pub(crate) connection: Connection,
     /// `None`: raw, packets carry no meaning.
-    pub(crate) seal: Option<Seal>,
+    pub(crate) credentials: Option<Credentials>,
     index: u32,
     attempts: u32,
     /// What the peer's kernel had acknowledged before the first packet.
@@ -93,7 +93,7 @@ impl Client {
     pub(crate) fn new(
         connection: Connection,
         index: u32,
-        seal: Option<Seal>,
+        credentials: Option<Credentials>,
         attempts: u32,
     ) -> Self {
         let acknowledged_before = connection.acknowledged_bytes();
@@ -105,7 +105,7 @@ impl Client {
         };
         Self {
             connection,
-            seal,
+            credentials,
             index,
             attempts,
             acknowledged_before,
@@ -251,7 +251,7 @@ impl Client {
         self.skip_to(self.offered, send_buffer);
     }
 
-    /// The server's sealed count came. Whether it is the right one is for the server to judge, from
+    /// The server's authenticated count came. Whether it is the right one is for the server to judge, from
     /// both ends' figures.
     pub(crate) fn acknowledge(&mut self, received: u64) {
         self.acknowledged = Some(received);
@@ -391,7 +391,7 @@ impl Client {
     #[inline]
     fn stamp(&self, sequence: u64, due_ns: u64, lateness_ns: u64) -> Frame {
         let lateness_ns = u32::try_from(lateness_ns).unwrap_or(u32::MAX);
-        match self.seal {
+        match self.credentials {
             None => RAW,
             Some(_) => Packet {
                 flags: 0,
@@ -483,7 +483,7 @@ mod tests {
         let mut client = Client::new(
             connection,
             3,
-            Some(Seal {
+            Some(Credentials {
                 hello,
                 key: Key::from_bytes([7; 32]),
             }),

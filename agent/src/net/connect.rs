@@ -27,7 +27,7 @@ use tracing::Span;
 use crate::{
     load::{
         assignment::{Assignment, Protocol},
-        client::{Client, Seal},
+        client::{Client, Credentials},
     },
     net::{backoff, connection::Connection, error_text},
     stop_signal::StopSignal,
@@ -41,7 +41,7 @@ const TRY_NS_MAX: u64 = 5 * SECOND_NS;
 const SLOW_NS: u64 = SECOND_NS / 10;
 /// Clients that connect at the same time.
 const CONNECTING_MAX: u32 = 32;
-/// Connecting threads only wait and seal a frame.
+/// Connecting threads only wait and authenticate a frame.
 const STACK_BYTES: usize = 256 * 1024;
 
 /// Not all clients could be connected; those that were are closed again.
@@ -205,21 +205,21 @@ impl Attempt<'_> {
     fn try_once(&self, client: u32, attempt: u32) -> Result<Client, TryError> {
         let until_ns = self.deadline_ns.min(clock::now_ns() + TRY_NS_MAX);
         let (connection, address) = self.dial(until_ns)?;
-        let seal = match self.assignment.protocol {
+        let credentials = match self.assignment.protocol {
             Protocol::Raw => None,
-            Protocol::Sealed { run, agent, key } => {
+            Protocol::Authenticated { run, agent, key } => {
                 let hello = Hello {
                     run,
                     agent,
                     client: client as u16,
                     attempt: attempt as u8,
                 };
-                let seal = Seal { hello, key };
-                self.greet(&connection, address, &seal, until_ns)?;
-                Some(seal)
+                let credentials = Credentials { hello, key };
+                self.greet(&connection, address, &credentials, until_ns)?;
+                Some(credentials)
             }
         };
-        Ok(Client::new(connection, client, seal, attempt))
+        Ok(Client::new(connection, client, credentials, attempt))
     }
 
     /// The first of the target's addresses that takes the connection.
@@ -239,13 +239,13 @@ impl Attempt<'_> {
         &self,
         connection: &Connection,
         address: SocketAddr,
-        seal: &Seal,
+        credentials: &Credentials,
         until_ns: u64,
     ) -> Result<(), TryError> {
         let network = |error| TryError::Network { address, error };
         // A new connection has room for 32 bytes; one that has not will not answer either.
         connection
-            .send(&seal.hello.seal(&seal.key))
+            .send(&credentials.hello.seal(&credentials.key))
             .map_err(network)?;
         let mut answer: Frame = [0; FRAME_BYTES];
         let mut filled = 0;
@@ -258,7 +258,7 @@ impl Attempt<'_> {
                 taken => filled += taken.unwrap_or(0),
             }
         }
-        if seal.hello.is_acked_by(&answer, &seal.key) {
+        if credentials.hello.is_acked_by(&answer, &credentials.key) {
             return Ok(());
         }
         match Refusal::decode(&answer).filter(|_| kind(&answer) == Some(Kind::Refusal)) {

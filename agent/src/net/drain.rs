@@ -1,4 +1,4 @@
-//! The end of a run's connections: send the end, close the writing side, wait for the sealed count.
+//! The end of a run's connections: send the end, close the writing side, wait for the authenticated count.
 //!
 //! All clients at once in one epoll loop; who has not answered in time is noted and left. A raw
 //! client has no end frame: it closes its side and waits a moment for the peer to close too.
@@ -14,14 +14,14 @@ use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
 
 use crate::{
     load::{
-        client::{Client, Seal},
+        client::{Client, Credentials},
         send_buffer::SendBuffer,
     },
     net::{connection::timespec, error_text::within_sentence},
     stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 
-/// For all ends of a run together, sealed.
+/// For all ends of an authenticated run together, ns.
 const END_NS_MAX: u64 = 5 * SECOND_NS;
 /// For raw peers to close.
 const RAW_END_NS_MAX: u64 = 2 * SECOND_NS;
@@ -96,7 +96,7 @@ fn time_left_ns(endings: &[Ending<'_>], begun_ns: u64, stop_signal: &StopSignal)
         return 0;
     };
     let now_ns = clock::now_ns();
-    let allowed_ns = match (stop_signal.requested(now_ns), &ending.client.seal) {
+    let allowed_ns = match (stop_signal.requested(now_ns), &ending.client.credentials) {
         (Some(StopMode::Abort), _) => ABORTED_END_NS_MAX,
         (None | Some(StopMode::Drain), Some(_)) => END_NS_MAX,
         (None | Some(StopMode::Drain), None) => RAW_END_NS_MAX,
@@ -165,8 +165,8 @@ impl<'a> Ending<'a> {
             if !self.client.finish_partial(send_buffer).map_err(broke)? {
                 return Ok(false);
             }
-            self.step = match &self.client.seal {
-                Some(Seal { hello, key }) => Step::End {
+            self.step = match &self.client.credentials {
+                Some(Credentials { hello, key }) => Step::End {
                     frame: hello.end(self.client.sent(), key),
                     taken: 0,
                 },
@@ -204,7 +204,7 @@ impl<'a> Ending<'a> {
     /// Takes what has come of the answer. The inner result is whether it is complete, or what is
     /// wrong with it.
     fn listen(&mut self) -> io::Result<Result<bool, String>> {
-        let Some(Seal { hello, key }) = self.client.seal else {
+        let Some(Credentials { hello, key }) = self.client.credentials else {
             return self.listen_raw().map(Ok);
         };
         match self
@@ -255,7 +255,7 @@ impl<'a> Ending<'a> {
 
     /// There is no more waiting, for a `reason` or because time is up.
     fn expire(self, reason: Option<&str>, send_buffer: &mut SendBuffer) {
-        let late = match (self.step, self.client.seal) {
+        let late = match (self.step, self.client.credentials) {
             // A peer that does not speak the protocol need not close either.
             (Step::Listen, None) => return self.client.close_account(),
             (Step::Listen, Some(_)) => "no end-ack came in time",

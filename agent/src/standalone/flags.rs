@@ -236,7 +236,7 @@ fn standing_run(path: &Path) -> Result<Protocol, BadRunFlag> {
     };
     let secret = read_secret(path).map_err(error)?;
     let run = RunId::from_bits(0);
-    Ok(Protocol::Sealed {
+    Ok(Protocol::Authenticated {
         run,
         agent: 0,
         key: Key::derive(&secret, run, 0),

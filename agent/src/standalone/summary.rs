@@ -52,7 +52,7 @@ struct Packets {
     scheduled: u64,
     sent: u64,
     skipped: u64,
-    /// Told by the server under seal; nothing on raw connections.
+    /// From the authenticated end-ack of the server; none on raw connections.
     acknowledged: Option<u64>,
 }
 
@@ -105,11 +105,11 @@ impl Summary {
             Load::Flood => None,
         };
         let sent: u64 = records.iter().map(|record| record.sent).sum();
-        let sealed = matches!(assignment.protocol, Protocol::Sealed { .. });
+        let authenticated = matches!(assignment.protocol, Protocol::Authenticated { .. });
         Self {
             schema_version: 1,
             target: assignment.target.to_string(),
-            protocol: if sealed { "sealed" } else { "raw" },
+            protocol: if authenticated { "sealed" } else { "raw" },
             plan: Plan {
                 clients: assignment.client_count(),
                 rate_hz,
@@ -122,7 +122,7 @@ impl Summary {
                 scheduled: records.iter().map(|record| record.scheduled).sum(),
                 sent,
                 skipped: records.iter().map(|record| record.skipped).sum(),
-                acknowledged: sealed.then(|| {
+                acknowledged: authenticated.then(|| {
                     records
                         .iter()
                         .filter_map(|record| record.acknowledged)
