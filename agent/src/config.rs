@@ -1,6 +1,6 @@
 //! The flags of `metronome-agent`, and what they mean once checked.
 //!
-//! Flags are text in [`Args`], decided once into [`AttendConfig`]; nothing later checks them again.
+//! Flags are text in [`Args`], checked once into [`RemoteConfig`]; nothing later checks them again.
 //! The flags of `metronome-agent run` are in [`crate::standalone`].
 
 use clap::{Parser, Subcommand};
@@ -21,9 +21,9 @@ use crate::{
 
 /// Generate paced load: 32-byte packets over TCP, each due at its own instant.
 ///
-/// Without a subcommand, attend a server and obey it until stopped. It only loads the host of that
-/// server, unless --allow-target says more, and only after that host has proved that it knows the
-/// run. Only load systems you own.
+/// Without a subcommand, connect to a server and carry out its runs until stopped. The agent only
+/// loads the host of that server, unless --allow-target adds others, and only after that host has
+/// proved that it takes part in the run. Only load systems you own.
 #[derive(Debug, Parser)]
 #[command(
     name = "metronome-agent",
@@ -34,19 +34,19 @@ pub struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     #[command(flatten)]
-    pub(crate) attend: AttendArgs,
+    pub(crate) remote: RemoteArgs,
 }
 
-/// What an agent can do besides attending a server.
+/// What an agent can do besides carrying out the runs of a server.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Load one target now, without a server to direct it. Only load systems you own.
+    /// Load one target now, without a server that controls it. Only load systems you own.
     Run(Box<RunArgs>),
 }
 
-/// Flags of an agent that attends a server.
+/// Flags of an agent that a server controls.
 #[derive(Debug, clap::Args)]
-pub(crate) struct AttendArgs {
+pub(crate) struct RemoteArgs {
     /// The server's gRPC address: a URL or HOST:PORT; https:// or --tls-ca for a server with TLS.
     #[arg(long, value_name = "URL", env = "METRONOME_SERVER", default_value = GRPC_ADDRESS_DEFAULT)]
     server: String,
@@ -69,9 +69,9 @@ pub(crate) struct AttendArgs {
     logs: LogFlags,
 }
 
-/// An agent that attends a server, every flag checked.
+/// An agent that a server controls, every flag checked.
 #[derive(Debug)]
-pub(crate) struct AttendConfig {
+pub(crate) struct RemoteConfig {
     /// Where to dial; the scheme is https when there is TLS, else http; there is a host.
     pub server: Uri,
     /// `None`: nothing is encrypted.
@@ -86,7 +86,7 @@ pub(crate) struct AttendConfig {
     pub allowed: Allowed,
     /// How pacing threads run.
     pub pacing: Pacing,
-    /// What becomes of log lines.
+    /// Where log lines go, in which form.
     pub logs: Logs,
 }
 
@@ -100,7 +100,7 @@ pub(crate) enum BadFlag {
     Server(String),
     /// Another protocol than ours.
     #[error(
-        "--server {0:?}: only http:// and https:// are spoken; leave the scheme out or write one of them"
+        "--server {0:?}: only http:// and https:// are supported; leave the scheme out or write one of them"
     )]
     Scheme(String),
     /// TLS flags that cannot be used.
@@ -113,10 +113,10 @@ pub(crate) enum BadFlag {
     Name(String),
 }
 
-impl TryFrom<AttendArgs> for AttendConfig {
+impl TryFrom<RemoteArgs> for RemoteConfig {
     type Error = BadFlag;
 
-    fn try_from(args: AttendArgs) -> Result<Self, BadFlag> {
+    fn try_from(args: RemoteArgs) -> Result<Self, BadFlag> {
         let tls = args
             .tls
             .decide(args.server.split_once("://").map(|(scheme, _)| scheme))?;
@@ -172,7 +172,7 @@ fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default()
 }
 
-/// A name that is valid and, with the process id in it, nobody else's on this host.
+/// A valid name that, with the process id in it, is unique on this host.
 fn default_name(host: &str, pid: u32) -> String {
     let fit = |c: char| {
         if c.is_ascii_alphanumeric() {

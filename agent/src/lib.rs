@@ -32,7 +32,7 @@ use std::process::ExitCode;
 pub use config::Args;
 use metronome_telemetry::{Logs, Telemetry};
 
-use config::{AttendConfig, Command};
+use config::{Command, RemoteConfig};
 
 /// Runs an agent until it is told to stop, or one load to its end. Blocks; makes the async runtime
 /// that it needs by itself.
@@ -49,8 +49,8 @@ pub fn run(args: Args) -> ExitCode {
             },
             || standalone::run(*flags),
         ),
-        None => match AttendConfig::try_from(args.attend) {
-            Ok(config) => observed(&config.logs, || remote::attend(&config)),
+        None => match RemoteConfig::try_from(args.remote) {
+            Ok(config) => observed(&config.logs, || remote::run(&config)),
             Err(error) => refuse(&error.to_string()),
         },
     }

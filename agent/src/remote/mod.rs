@@ -1,6 +1,7 @@
-//! Attending a server: dial it, hold its stream, come back whenever it is lost.
+//! An agent that a server controls: dials the server, holds its stream, and dials again whenever the
+//! stream is lost.
 //!
-//! What is said on the stream is in [`session`], what one run does in [`run`]; the runs themselves
+//! The messages of the stream are in [`session`], the steps of one run in [`run`]. The runs
 //! belong to the agent and outlive a stream ([`runs`]).
 
 mod run;
@@ -17,7 +18,7 @@ use metronome_proto::{MESSAGE_BYTES_MAX, v1::agent_service_client::AgentServiceC
 use tonic::{Code, Status, transport::Channel};
 
 use crate::{
-    config::AttendConfig,
+    config::RemoteConfig,
     net::{backoff, open_files},
     signals::Signals,
 };
@@ -43,8 +44,8 @@ enum Over {
     Lost(String),
 }
 
-/// Attends the server of `config` until SIGTERM or SIGINT, whatever happens to the server.
-pub(crate) fn attend(config: &AttendConfig) -> ExitCode {
+/// Serves the server of `config` until SIGTERM or SIGINT, whatever happens to the server.
+pub(crate) fn run(config: &RemoteConfig) -> ExitCode {
     open_files::raise_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -56,7 +57,7 @@ pub(crate) fn attend(config: &AttendConfig) -> ExitCode {
     };
     let code = runtime.block_on(async {
         match Signals::new() {
-            Ok(mut signals) => keep_attending(config, &mut signals).await,
+            Ok(mut signals) => run_sessions(config, &mut signals).await,
             Err(error) => failed(&error),
         }
     });
@@ -65,7 +66,7 @@ pub(crate) fn attend(config: &AttendConfig) -> ExitCode {
     code
 }
 
-async fn keep_attending(config: &AttendConfig, signals: &mut Signals) -> ExitCode {
+async fn run_sessions(config: &RemoteConfig, signals: &mut Signals) -> ExitCode {
     let (mut failures, mut ready, mut told) = (0, false, String::new());
     let mut runs = Runs::new();
     loop {
@@ -76,7 +77,7 @@ async fn keep_attending(config: &AttendConfig, signals: &mut Signals) -> ExitCod
                 announce(config);
             }
         };
-        let reason = match attend_once(config, &mut runs, signals, &mut on_welcome).await {
+        let reason = match run_session(config, &mut runs, signals, &mut on_welcome).await {
             Over::ShutDown => break,
             Over::Lost(reason) => reason,
         };
@@ -105,8 +106,8 @@ async fn keep_attending(config: &AttendConfig, signals: &mut Signals) -> ExitCod
 }
 
 /// One stream, from dialling to its end.
-async fn attend_once(
-    config: &AttendConfig,
+async fn run_session(
+    config: &RemoteConfig,
     runs: &mut Runs,
     signals: &mut Signals,
     welcomed: &mut dyn FnMut(),
@@ -134,7 +135,7 @@ async fn attend_once(
     }
 }
 
-async fn dial(config: &AttendConfig) -> Result<Channel, tonic::transport::Error> {
+async fn dial(config: &RemoteConfig) -> Result<Channel, tonic::transport::Error> {
     let mut endpoint = Channel::builder(config.server.clone())
         .connect_timeout(DIAL_TIME_MAX)
         .http2_keep_alive_interval(PING_EVERY)
@@ -147,7 +148,7 @@ async fn dial(config: &AttendConfig) -> Result<Channel, tonic::transport::Error>
 }
 
 /// The one line on standard output: whoever started this agent waits for it.
-fn announce(config: &AttendConfig) {
+fn announce(config: &RemoteConfig) {
     // Nobody may be listening, which is no reason to stop.
     let mut stdout = io::stdout();
     let _ = writeln!(
@@ -159,11 +160,11 @@ fn announce(config: &AttendConfig) {
     let _ = stdout.flush();
 }
 
-fn url(config: &AttendConfig) -> String {
+fn url(config: &RemoteConfig) -> String {
     config.server.to_string().trim_end_matches('/').into()
 }
 
-fn unreachable(config: &AttendConfig, error: &tonic::transport::Error) -> String {
+fn unreachable(config: &RemoteConfig, error: &tonic::transport::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
@@ -171,7 +172,7 @@ fn unreachable(config: &AttendConfig, error: &tonic::transport::Error) -> String
     format!("no server answers at {}: {cause}", url(config))
 }
 
-fn refused(config: &AttendConfig, status: &Status) -> String {
+fn refused(config: &RemoteConfig, status: &Status) -> String {
     match status.code() {
         Code::AlreadyExists => {
             format!(

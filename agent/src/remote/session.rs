@@ -26,7 +26,7 @@ use super::{
     runs::Runs,
 };
 use crate::{
-    config::AttendConfig,
+    config::RemoteConfig,
     load::assignment::{Assignment, duration},
     signals::Signals,
     stop_signal::StopMode,
@@ -55,7 +55,7 @@ static REFUSALS: Restraint = Restraint::new(10, 10_000_000_000);
 
 /// An open stream.
 pub(super) struct Session<'a> {
-    config: &'a AttendConfig,
+    config: &'a RemoteConfig,
     runs: &'a mut Runs,
     orders: Streaming<v1::ServerMessage>,
     reports: mpsc::Sender<v1::AgentMessage>,
@@ -67,7 +67,7 @@ pub(super) struct Session<'a> {
 impl<'a> Session<'a> {
     /// Registers this agent, and says again what its runs have said.
     pub(super) async fn open(
-        config: &'a AttendConfig,
+        config: &'a RemoteConfig,
         runs: &'a mut Runs,
         mut client: AgentServiceClient<Channel>,
     ) -> Result<Self, Status> {
@@ -141,7 +141,11 @@ impl<'a> Session<'a> {
                     .and_then(duration)
                     .unwrap_or(LEASE_DEFAULT)
                     .min(LEASE_MAX);
-                tracing::info!("attending {} as {}", self.config.server, self.config.name);
+                tracing::info!(
+                    "connected to {} as {}",
+                    self.config.server,
+                    self.config.name
+                );
                 welcomed();
             }
             Order::Prepare(prepare) => self.prepare(prepare),
@@ -284,7 +288,7 @@ fn message(report: Report) -> v1::AgentMessage {
     }
 }
 
-fn registration(config: &AttendConfig, runs: &Runs) -> v1::Register {
+fn registration(config: &RemoteConfig, runs: &Runs) -> v1::Register {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let time_namespace = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
     v1::Register {

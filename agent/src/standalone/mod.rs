@@ -43,7 +43,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(attend_to(config, startup_delay)),
+        Ok(runtime) => runtime.block_on(supervise(config, startup_delay)),
         Err(error) => failure(&error.to_string()),
     }
 }
@@ -52,7 +52,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
 type Outcome = Result<Summary, String>;
 
 /// Starts the load on a thread of its own and waits for it, or for signals.
-async fn attend_to(config: RunConfig, startup_delay: Duration) -> ExitCode {
+async fn supervise(config: RunConfig, startup_delay: Duration) -> ExitCode {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => return failure(&error.to_string()),

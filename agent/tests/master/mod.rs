@@ -1,4 +1,4 @@
-//! The server's end of the control stream, and an agent process that attends it.
+//! The server's end of the control stream, and an agent process that connects to it.
 
 use std::{
     pin::Pin,
@@ -286,7 +286,7 @@ pub(crate) fn prepare(port: u16, clients: u32, packets_per_client: u64) -> v1::P
 pub(crate) struct Agent(Child);
 
 impl Agent {
-    /// Starts one that attends `address`.
+    /// Starts one that connects to `address`.
     pub(crate) fn start(address: &str, flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_metronome-agent"));
         command

@@ -1,4 +1,4 @@
-//! An agent that attends a server: every step of a run over the real stream, and every way in which
+//! An agent that a server controls: every step of a run over the real stream, and every way in which
 //! one can end early.
 
 mod master;
