@@ -1,10 +1,12 @@
-//! An agent that a server controls: dials the server, holds its stream, and dials again whenever the
-//! stream is lost.
+//! An agent that a server controls: dials the server, holds its stream, and dials again whenever
+//! the stream is lost.
 //!
 //! The messages of the stream are in [`session`], the steps of one run in [`run`]. The runs
 //! belong to the agent and outlive a stream ([`runs`]).
 
 mod run;
+mod run_handle;
+mod run_trace;
 mod runs;
 mod session;
 
@@ -101,7 +103,7 @@ async fn run_sessions(config: &RemoteConfig, signals: &mut Signals) -> ExitCode 
             () = signals.next() => break,
         }
     }
-    runs.end(SHUTDOWN_TIME_MAX).await;
+    runs.abort_and_wait(SHUTDOWN_TIME_MAX).await;
     ExitCode::SUCCESS
 }
 
@@ -125,7 +127,7 @@ async fn run_session(
     };
     tokio::select! {
         opened = opening => match opened {
-            Ok(session) => match session.hold(signals, welcomed).await {
+            Ok(session) => match session.serve(signals, welcomed).await {
                 Ok(()) => Over::ShutDown,
                 Err(status) => Over::Lost(refused(config, &status)),
             },

@@ -1,9 +1,9 @@
 //! The runs of this agent. They belong to it, not to one stream: a server that is upgraded, or a
-//! network that blinks, finds them as they were.
+//! network that fails for a moment, finds them as they were.
 //!
-//! What a run has said and must not be lost is kept here and said again on every new stream, until
-//! two Renews in a row do not list the run: then the server has made its report or knows nothing of
-//! it.
+//! The messages of a run that must not be lost are kept here and sent again on every new stream,
+//! until two Renews in a row do not list the run: then the server has made its report, or has no
+//! such run.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,151 +11,156 @@ use std::{
     time::Duration,
 };
 
-use metronome_proto::v1::{self, agent_message::Message as Report};
+use metronome_proto::v1::{self, agent_message::Message};
 use tokio::{sync::mpsc, time::timeout};
 
-use super::run::{self, Orders, RunHandle, Said, UNLISTED_MAX};
+use super::{
+    run::{Report, RunSpec},
+    run_handle::{self, RunHandle, UNLISTED_MAX},
+};
 use crate::stop_signal::StopMode;
 
-/// All of them, those that are over included while their last words may still be wanted.
+/// All runs, the finished ones included while their last messages may still be wanted.
 pub(super) struct Runs {
-    going_on: HashMap<String, RunHandle>,
-    kept: HashMap<String, Kept>,
-    say: mpsc::UnboundedSender<Said>,
-    said: mpsc::UnboundedReceiver<Said>,
+    running: HashMap<String, RunHandle>,
+    retained: HashMap<String, Retained>,
+    report_sender: mpsc::UnboundedSender<Report>,
+    reports: mpsc::UnboundedReceiver<Report>,
 }
 
-/// What one run has said.
+/// The messages of one run.
 #[derive(Default)]
-struct Kept {
-    reports: Vec<Report>,
-    /// Renews in a row that did not list it.
+struct Retained {
+    messages: Vec<Message>,
+    /// Renews in a row that did not list the run.
     unlisted: u32,
 }
 
 impl Runs {
     pub(super) fn new() -> Self {
-        let (say, said) = mpsc::unbounded_channel();
+        let (report_sender, reports) = mpsc::unbounded_channel();
         Self {
-            going_on: HashMap::new(),
-            kept: HashMap::new(),
-            say,
-            said,
+            running: HashMap::new(),
+            retained: HashMap::new(),
+            report_sender,
+            reports,
         }
     }
 
-    /// Where a run reports to.
-    pub(super) fn mouth(&self) -> mpsc::UnboundedSender<Said> {
-        self.say.clone()
+    /// Where a run sends its reports.
+    pub(super) fn report_sender(&self) -> mpsc::UnboundedSender<Report> {
+        self.report_sender.clone()
     }
 
-    /// Starts a run. An earlier one of the same id is forgotten.
-    pub(super) fn launch(&mut self, orders: Orders, lease_until_ns: u64) -> io::Result<()> {
-        let run_id = orders.run_id.clone();
-        let handle = run::launch(orders, lease_until_ns)?;
-        self.kept.remove(&run_id);
-        self.going_on.insert(run_id, handle);
+    /// Starts a run. The messages of an earlier run of the same id are dropped.
+    pub(super) fn launch(&mut self, spec: RunSpec, lease_until_ns: u64) -> io::Result<()> {
+        let run_id = spec.run_id.clone();
+        let handle = run_handle::launch(spec, lease_until_ns)?;
+        self.retained.remove(&run_id);
+        self.running.insert(run_id, handle);
         Ok(())
     }
 
-    /// Ids of the runs that go on or have something to say, as a Register tells them.
+    /// Ids of the runs that are running or have messages, for a Register.
     pub(super) fn ids(&self) -> Vec<String> {
-        let over = self
-            .kept
+        let finished = self
+            .retained
             .keys()
-            .filter(|run_id| !self.going_on.contains_key(*run_id));
-        self.going_on.keys().chain(over).cloned().collect()
+            .filter(|run_id| !self.running.contains_key(*run_id));
+        self.running.keys().chain(finished).cloned().collect()
     }
 
-    /// Nothing runs.
+    /// Whether no run is running.
     pub(super) fn are_over(&self) -> bool {
-        self.going_on.is_empty()
+        self.running.is_empty()
     }
 
     pub(super) fn get(&self, run_id: &str) -> Option<&RunHandle> {
-        self.going_on.get(run_id)
+        self.running.get(run_id)
     }
 
     pub(super) fn get_mut(&mut self, run_id: &str) -> Option<&mut RunHandle> {
-        self.going_on.get_mut(run_id)
+        self.running.get_mut(run_id)
     }
 
-    /// Clients of the runs that go on.
+    /// Clients of the running runs.
     pub(super) fn clients(&self) -> u32 {
-        self.going_on.values().map(|run| run.clients).sum()
+        self.running.values().map(|run| run.clients).sum()
     }
 
-    /// The next word of any run. Can be dropped and called again without losing one.
-    pub(super) async fn hear(&mut self) -> Report {
-        // It cannot close while `self` lives.
-        match self.said.recv().await {
-            Some(said) => self.keep(said),
+    /// The next message of any run. Cancel safe: a message is lost in no case.
+    pub(super) async fn next_message(&mut self) -> Message {
+        // The channel cannot close while `self` lives.
+        match self.reports.recv().await {
+            Some(report) => self.retain(report),
             None => std::future::pending().await,
         }
     }
 
-    /// Keeps a word and returns it to be said. The run's clients are free before its last word is
-    /// out, since the server may order the next run as soon as it has that.
-    pub(super) fn keep(&mut self, said: Said) -> Report {
-        if said.is_last {
-            self.going_on.remove(&said.run_id);
+    /// Retains the message of a report and returns it to be sent. The clients of a run are free
+    /// before its last message is sent, since the server may order the next run as soon as it has
+    /// that.
+    pub(super) fn retain(&mut self, report: Report) -> Message {
+        if report.is_last {
+            self.running.remove(&report.run_id);
         }
-        self.kept
-            .entry(said.run_id)
+        self.retained
+            .entry(report.run_id)
             .or_default()
-            .reports
-            .push(said.report.clone());
-        said.report
+            .messages
+            .push(report.message.clone());
+        report.message
     }
 
-    /// All that was said and may still be wanted, for a new stream.
-    pub(super) fn kept(&self) -> VecDeque<Report> {
-        self.kept
+    /// All messages that may still be wanted, for a new stream.
+    pub(super) fn retained(&self) -> VecDeque<Message> {
+        self.retained
             .values()
-            .flat_map(|kept| kept.reports.iter().cloned())
+            .flat_map(|retained| retained.messages.iter().cloned())
             .collect()
     }
 
-    /// Takes a Renew: leases of the runs that it lists last longer, others end or are forgotten.
+    /// Takes a Renew: extends the leases of the runs that it lists; other runs end, or their
+    /// messages are dropped.
     pub(super) fn renew(&mut self, lease_until_ns: u64, listed: &[String]) {
-        for (run_id, run) in &mut self.going_on {
+        for (run_id, run) in &mut self.running {
             run.renew(lease_until_ns, listed.contains(run_id));
         }
-        let going_on = &self.going_on;
-        self.kept.retain(|run_id, kept| {
-            kept.unlisted = if listed.contains(run_id) {
+        let running = &self.running;
+        self.retained.retain(|run_id, retained| {
+            retained.unlisted = if listed.contains(run_id) {
                 0
             } else {
-                kept.unlisted + 1
+                retained.unlisted + 1
             };
-            kept.unlisted < UNLISTED_MAX || going_on.contains_key(run_id)
+            retained.unlisted < UNLISTED_MAX || running.contains_key(run_id)
         });
     }
 
-    /// How far the runs are that have started.
+    /// The progress of every run that has started.
     pub(super) fn progress(&self) -> impl Iterator<Item = v1::Progress> {
-        self.going_on
+        self.running
             .iter()
             .filter(|(_, run)| run.is_started())
             .map(|(run_id, run)| run.progress(run_id))
     }
 
-    /// Ends all load, since this process is about to.
+    /// Ends all load, since this process is about to end.
     pub(super) fn abort(&self) {
-        self.going_on
+        self.running
             .values()
             .for_each(|run| run.stop_signal.request(StopMode::Abort));
     }
 
-    /// Ends all load and waits until it has ended, at most for `patience`.
-    pub(super) async fn end(&mut self, patience: Duration) {
+    /// Ends all load and waits until it has ended, at most for `wait_max`.
+    pub(super) async fn abort_and_wait(&mut self, wait_max: Duration) {
         self.abort();
         let end = async {
             while !self.are_over() {
-                self.hear().await;
+                self.next_message().await;
             }
         };
-        let _ = timeout(patience, end).await;
+        let _ = timeout(wait_max, end).await;
     }
 }
 
@@ -163,25 +168,25 @@ impl Runs {
 mod tests {
     use super::*;
 
-    fn said(run_id: &str, is_last: bool) -> Said {
-        let report = Report::Failed(v1::Failed {
+    fn report(run_id: &str, is_last: bool) -> Report {
+        let message = Message::Failed(v1::Failed {
             run_id: run_id.into(),
             error: String::new(),
         });
-        Said {
+        Report {
             run_id: run_id.into(),
-            report,
+            message,
             is_last,
         }
     }
 
     #[test]
-    fn what_was_said_is_kept_until_two_renewals_in_a_row_do_not_list_its_run() {
+    fn messages_are_retained_until_two_renewals_in_a_row_do_not_list_their_run() {
         let mut runs = Runs::new();
-        runs.keep(said("a", false));
-        runs.keep(said("a", true));
-        runs.keep(said("b", true));
-        assert_eq!((runs.kept().len(), runs.ids().len()), (3, 2));
+        runs.retain(report("a", false));
+        runs.retain(report("a", true));
+        runs.retain(report("b", true));
+        assert_eq!((runs.retained().len(), runs.ids().len()), (3, 2));
         for (listed, left) in [
             (&["a"][..], 3),
             (&[][..], 2),
@@ -191,7 +196,7 @@ mod tests {
         ] {
             let listed: Vec<_> = listed.iter().map(ToString::to_string).collect();
             runs.renew(0, &listed);
-            assert_eq!(runs.kept().len(), left, "{listed:?}");
+            assert_eq!(runs.retained().len(), left, "{listed:?}");
         }
         assert!(runs.ids().is_empty());
     }

@@ -1,0 +1,61 @@
+//! The load of a run in its trace and in the log.
+
+use metronome_os::clock;
+use metronome_telemetry::{
+    KeyValue,
+    past::{self, Anchor, Past},
+};
+use tracing::Span;
+
+use crate::load::outcome::Measured;
+
+/// Records the spans of the wait for the first packet and of the load. They are recorded
+/// afterwards, because the pacing threads must not wait for a trace.
+pub(super) fn trace_load(measured: &Measured, connected_ns: u64, start_ns: u64) {
+    let now_ns = clock::now_ns();
+    let anchor = Anchor::at(now_ns);
+    let at_us = |quantile| measured.lateness.quantile_ns(quantile) as f64 / 1e3;
+    let past = |name, from_ns, until_ns, attributes| Past {
+        name,
+        from_ns,
+        until_ns,
+        attributes,
+        events: Vec::new(),
+    };
+    let figures = vec![
+        KeyValue::new(
+            "metronome.packets.sent",
+            measured.lateness.count().cast_signed(),
+        ),
+        KeyValue::new("metronome.writes", measured.writes.cast_signed()),
+        KeyValue::new("metronome.lateness.p50_us", at_us(0.5)),
+        KeyValue::new("metronome.lateness.p99_us", at_us(0.99)),
+        KeyValue::new("metronome.lateness.max_us", at_us(1.0)),
+    ];
+    let begun_ns = start_ns.clamp(connected_ns, now_ns);
+    past::record(
+        &Span::current(),
+        &anchor,
+        past("warm-up", connected_ns, begun_ns, Vec::new()),
+    );
+    past::record(
+        &Span::current(),
+        &anchor,
+        past("measure", begun_ns, now_ns, figures),
+    );
+}
+
+/// One log line with the figures of the load.
+pub(super) fn log_load(measured: &Measured) {
+    // Signed, because a trace would turn unsigned numbers into text.
+    let at_us = |quantile| (measured.lateness.quantile_ns(quantile) / 1000).cast_signed();
+    tracing::info!(
+        packets = measured.lateness.count().cast_signed(),
+        writes = measured.writes.cast_signed(),
+        real_time_threads = measured.real_time_threads,
+        lateness_p50_us = at_us(0.5),
+        lateness_p99_us = at_us(0.99),
+        lateness_max_us = at_us(1.0),
+        "load generated"
+    );
+}
