@@ -3,6 +3,7 @@
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// The signals that ask this process to end.
 #[derive(Debug)]
@@ -12,7 +13,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// From here on these signals end nothing by themselves. Call inside a runtime.
+    /// From here on these signals do not end the process by themselves. Call inside a runtime.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -27,4 +28,17 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
+}
+
+/// A token that the first of these signals cancels; later ones have no effect. Call inside a
+/// runtime.
+pub(crate) fn shutdown_token() -> io::Result<CancellationToken> {
+    let mut signals = Signals::new()?;
+    let shutdown = CancellationToken::new();
+    let requested = shutdown.clone();
+    tokio::spawn(async move {
+        signals.next().await;
+        requested.cancel();
+    });
+    Ok(shutdown)
 }

@@ -19,6 +19,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming, transport::Channel};
 
 use super::{
@@ -28,7 +29,6 @@ use super::{
 use crate::{
     config::RemoteConfig,
     load::assignment::{Assignment, duration},
-    signals::Signals,
     stop_signal::StopMode,
 };
 
@@ -92,12 +92,12 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Carries out orders until the stream ends (an error, whichever side ended it) or a signal
+    /// Carries out orders until the stream ends (an error, whichever side ended it) or `shutdown`
     /// comes (`Ok`). The runs go on either way, for as long as their leases last.
     pub(super) async fn serve(
         mut self,
-        signals: &mut Signals,
-        welcomed: &mut dyn FnMut(),
+        shutdown: &CancellationToken,
+        on_welcome: &mut dyn FnMut(),
     ) -> Result<(), Status> {
         let mut ticks = interval(PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -107,8 +107,7 @@ impl<'a> Session<'a> {
             let too_late = end_at.unwrap_or_else(Instant::now);
             tokio::select! {
                 order = self.orders.message() => match order {
-                    Ok(Some(order)) => self.handle(order, welcomed),
-                    // The signal is consumed: an agent that dialled again now would never end.
+                    Ok(Some(order)) => self.handle(order, on_welcome),
                     _ if end_at.is_some() => return Ok(()),
                     Ok(None) => return Err(Status::unavailable("the server closed it")),
                     Err(status) => return Err(status),
@@ -119,7 +118,7 @@ impl<'a> Session<'a> {
                     sent => sent?,
                 },
                 _ = ticks.tick() => { self.report(reports_made.is_multiple_of(2)); reports_made += 1; }
-                () = signals.next(), if end_at.is_none() => {
+                () = shutdown.cancelled(), if end_at.is_none() => {
                     self.runs.abort();
                     end_at = Some(Instant::now() + SHUTDOWN_TIME_MAX);
                 }
@@ -130,7 +129,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn handle(&mut self, order: v1::ServerMessage, welcomed: &mut dyn FnMut()) {
+    fn handle(&mut self, order: v1::ServerMessage, on_welcome: &mut dyn FnMut()) {
         // A newer server may give orders that this agent does not have; noticing that is up to it.
         let Some(order) = order.message else { return };
         match order {
@@ -146,7 +145,7 @@ impl<'a> Session<'a> {
                     self.config.server,
                     self.config.name
                 );
-                welcomed();
+                on_welcome();
             }
             Order::Prepare(prepare) => self.prepare(prepare),
             Order::Start(start) => self.start(&start),
