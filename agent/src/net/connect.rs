@@ -194,7 +194,7 @@ impl Attempt<'_> {
             if !error.is_passing() || tries == TRIES_MAX || self.gave_up.load(Relaxed) {
                 return Err(failure());
             }
-            let wait = backoff::wait_after(tries, backoff::jitter());
+            let wait = backoff::wait_after(tries, fastrand::f64());
             let again_ns = clock::now_ns().saturating_add(wait.as_nanos() as u64);
             if again_ns >= self.deadline_ns || !self.stop_signal.sleep_until(again_ns) {
                 return Err(failure());

@@ -45,7 +45,7 @@ pub(super) async fn serve(config: &RemoteConfig, shutdown: &CancellationToken) {
         let wait = if failures == 0 {
             Duration::ZERO
         } else {
-            backoff::wait_after(failures, backoff::jitter())
+            backoff::wait_after(failures, fastrand::f64())
         };
         let waited = shutdown.run_until_cancelled(tokio::time::sleep(wait)).await;
         if waited.is_none() {
