@@ -1,13 +1,14 @@
-//! What it costs a pacing thread to know who is due next: 1, 10 and 1,000 clients of one thread.
+//! What it costs a pacing thread to find the next client that is due: 1, 10 and 1,000 clients of one
+//! thread.
 //!
-//! `cargo bench -p metronome-agent --features benching --bench schedule`; with `-- --test` each
+//! `cargo bench -p metronome-agent --features testing --bench schedule`; with `-- --test` each
 //! runs once. Absent are the clock, the sleep and the write: bench/compare has those in its
 //! figures.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use metronome_agent::benching::PacingThread;
+use metronome_agent::testing::PacingThread;
 use metronome_proto::schedule::Schedule;
 
 fn ticks(criterion: &mut Criterion) {

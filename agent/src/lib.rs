@@ -16,9 +16,6 @@
 //!
 //! Absent on purpose: latency (the receiver measures it) and verdicts (the server judges).
 
-#[cfg(feature = "benching")]
-#[doc(hidden)]
-pub mod benching;
 mod config;
 mod load;
 mod net;
@@ -26,6 +23,9 @@ mod remote;
 mod signals;
 mod standalone;
 mod stop_signal;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 
 use std::process::ExitCode;
 

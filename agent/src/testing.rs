@@ -1,5 +1,5 @@
-//! What the micro-benchmarks in benches/ may call: a pacing thread's decisions, without its
-//! clients, its clock and its sleeps. Behind the feature `benching`; no executable has it.
+//! The door for the micro-benchmarks in benches/: the decisions of a pacing thread, without its
+//! clients, its clock and its sleeps. Behind the feature `testing`; no executable has it.
 
 use std::hint::black_box;
 
@@ -10,18 +10,18 @@ use crate::load::{
     ticks::{Place, Ticks, offset_ns},
 };
 
-/// The schedule of one pacing thread.
+/// The ticks of one pacing thread.
 #[derive(Debug)]
 pub struct PacingThread {
     ticks: Ticks,
     waiting: Waiting,
-    /// Of each client, ns after the tick.
+    /// How long after the tick each client is due, ns.
     offsets_ns: Vec<u64>,
     index: u64,
 }
 
 impl PacingThread {
-    /// So many staggered clients of 1 or more.
+    /// A thread with `clients` staggered clients, at least 1.
     #[must_use]
     pub fn new(clients: u32, schedule: Schedule) -> Self {
         let place = |client| Place {
@@ -39,15 +39,15 @@ impl PacingThread {
         }
     }
 
-    /// One tick in good time: which it is, when each client is due, and that this has come.
-    /// Returns the packets that are due; `None` after the last.
+    /// Serves one tick in time: finds the tick, the due time of each client, and that this has come.
+    /// Returns how many packets are due; `None` after the last tick.
     pub fn tick(&mut self) -> Option<u64> {
         let now_ns = self.ticks.next(self.index, 0)?.due_ns;
         let tick = self.ticks.next(self.index, now_ns)?;
         let mut due = 0;
         for offset_ns in &self.offsets_ns {
             let due_ns = tick.due_ns.saturating_add(*offset_ns);
-            // Here the thread reads its clock; the compiler may not know that it reads just this.
+            // Here the thread reads its clock; the compiler must not see that it reads just this.
             let now_ns = black_box(due_ns);
             due += u64::from(self.waiting.next(now_ns, due_ns, NAP_NS_MAX) == Wait::Over);
         }
