@@ -13,8 +13,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::{
     load::{
         client::{BACKLOG_NS, Client, FloodSend, RETRY_NS},
+        live_counters::LiveCounters,
         outcome::Outcome,
-        totals::Totals,
     },
     net::connection::timespec,
     stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
@@ -29,7 +29,7 @@ pub(crate) struct Flood<'a> {
     end_ns: u64,
     batch: u64,
     stop_signal: &'a StopSignal,
-    totals: &'a Totals,
+    live_counters: &'a LiveCounters,
     outcome: Outcome,
     /// The last reading of the clock.
     seen_ns: u64,
@@ -43,7 +43,7 @@ impl<'a> Flood<'a> {
         end_ns: u64,
         batch: u32,
         stop_signal: &'a StopSignal,
-        totals: &'a Totals,
+        live_counters: &'a LiveCounters,
     ) -> Self {
         let is_full = vec![false; clients.len()];
         let outcome = Outcome::new();
@@ -54,7 +54,7 @@ impl<'a> Flood<'a> {
             end_ns,
             batch: batch.into(),
             stop_signal,
-            totals,
+            live_counters,
             outcome,
             seen_ns: start_ns,
         }
@@ -85,7 +85,7 @@ impl<'a> Flood<'a> {
             let sent =
                 self.clients[place].flood_send(self.batch, now_ns, &mut self.outcome.send_buffer);
             self.is_full[place] = sent == FloodSend::Full;
-            self.totals.publish(&self.outcome.send_buffer);
+            self.live_counters.publish(&self.outcome.send_buffer);
         }
         true
     }
@@ -139,7 +139,7 @@ impl<'a> Flood<'a> {
             for client in self.clients.iter_mut().filter(|client| client.owes()) {
                 is_unfinished |= client.retry_partial(&mut self.outcome.send_buffer);
             }
-            self.totals.publish(&self.outcome.send_buffer);
+            self.live_counters.publish(&self.outcome.send_buffer);
             if !is_unfinished
                 || now_ns >= until_ns
                 || self.stop_signal.requested(now_ns) == Some(StopMode::Abort)

@@ -2,7 +2,7 @@
 //!
 //! A thread serves the clients of its share tick by tick (see [`crate::load::ticks`]). Per packet
 //! there is one reading of the clock and one write; no allocation, no lock, no log line. A flood
-//! has threads of its own kind ([`crate::load::flood`]). Totals for the progress of the run are plain
+//! has threads of its own kind ([`crate::load::flood`]). LiveCounters for the progress of the run are plain
 //! stores into atomics that only this thread writes.
 
 use std::{io, thread};
@@ -15,17 +15,17 @@ use crate::{
         assignment::Assignment,
         client::Client,
         flood::Flood,
+        live_counters::LiveCounters,
         outcome::{Measured, Outcome},
         pacing::Pacing,
         pacing_thread::PacingThread,
-        totals::Totals,
     },
     stop_signal::{StopMode, StopSignal},
 };
 
 /// Runs the schedule of `assignment`, from `start_ns` to its end or to a stop request.
 ///
-/// One of `totals` per thread. Errors: the operating system gives no thread; the clients are lost
+/// One of `live_counters` per thread. Errors: the operating system gives no thread; the clients are lost
 /// then.
 pub(crate) fn generate(
     clients: Vec<Client>,
@@ -33,14 +33,14 @@ pub(crate) fn generate(
     start_ns: u64,
     pacing: Pacing,
     stop_signal: &StopSignal,
-    totals: &[Totals],
+    live_counters: &[LiveCounters],
 ) -> io::Result<(Vec<Client>, Measured)> {
     let mut waiting_clients = clients.into_iter();
     let works = assignment
         .clients_by_thread()
         .into_iter()
-        .zip(totals)
-        .map(|(range, totals)| {
+        .zip(live_counters)
+        .map(|(range, live_counters)| {
             let clients = waiting_clients.by_ref().take(range.len()).collect();
             match assignment.schedule(start_ns) {
                 Some(schedule) => Work::Paced(Box::new(PacingThread::new(
@@ -50,7 +50,7 @@ pub(crate) fn generate(
                     schedule,
                     pacing,
                     stop_signal,
-                    totals,
+                    live_counters,
                 ))),
                 None => {
                     let end_ns = start_ns.saturating_add(assignment.duration_ns());
@@ -60,7 +60,7 @@ pub(crate) fn generate(
                         end_ns,
                         assignment.batch,
                         stop_signal,
-                        totals,
+                        live_counters,
                     )))
                 }
             }

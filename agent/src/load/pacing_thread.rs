@@ -10,10 +10,10 @@ use crate::{
     load::{
         assignment::Assignment,
         client::{BACKLOG_NS, Client, RETRY_NS},
+        live_counters::LiveCounters,
         outcome::Outcome,
         pacing::{NAP_NS_MAX, Pacing, Wait, WaitPolicy, Waiting},
         ticks::Ticks,
-        totals::Totals,
     },
     stop_signal::{StopMode, StopSignal},
 };
@@ -30,7 +30,7 @@ pub(crate) struct PacingThread<'a> {
     spins: bool,
     precedence: Precedence,
     stop_signal: &'a StopSignal,
-    totals: &'a Totals,
+    live_counters: &'a LiveCounters,
     outcome: Outcome,
     /// Some client owes packets that the kernel did not take.
     owing: bool,
@@ -44,7 +44,7 @@ impl<'a> PacingThread<'a> {
         schedule: Schedule,
         pacing: Pacing,
         stop_signal: &'a StopSignal,
-        totals: &'a Totals,
+        live_counters: &'a LiveCounters,
     ) -> Self {
         let start_ns = schedule.start_ns;
         let offsets_ns: Vec<u64> = clients
@@ -67,7 +67,7 @@ impl<'a> PacingThread<'a> {
             spins: pacing.wait == WaitPolicy::Spin,
             precedence: Precedence::none(),
             stop_signal,
-            totals,
+            live_counters,
             outcome: Outcome::new(),
             owing: false,
         }
@@ -174,6 +174,6 @@ impl<'a> PacingThread<'a> {
 
     #[inline]
     fn publish(&self) {
-        self.totals.publish(&self.outcome.send_buffer);
+        self.live_counters.publish(&self.outcome.send_buffer);
     }
 }

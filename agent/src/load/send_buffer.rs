@@ -1,6 +1,7 @@
-//! Where a pacing thread stamps packets before it writes them, and the thread's running totals.
+//! Where a pacing thread stamps packets before it writes them, and what the thread has counted.
 //!
-//! All space is taken before the first packet. One thread owns a send buffer; no other reads it.
+//! All memory is allocated before the first packet. Each pacing thread has one send buffer, which no
+//! other thread reads.
 
 use metronome_proto::{
     histogram::{Histogram, bucket},
@@ -8,20 +9,20 @@ use metronome_proto::{
     plan::BATCH_MAX,
 };
 
-/// The working space and totals of one pacing thread.
+/// The packets of one write, and the counters of one pacing thread.
 #[derive(Debug)]
 pub(crate) struct SendBuffer {
     frames: Vec<Frame>,
     lateness_ns: Vec<u64>,
     /// Packets written whole.
     pub sent: u64,
-    /// Packets given up.
+    /// Packets that were skipped.
     pub skipped: u64,
     /// Connections that ended before their time.
     pub broken: u32,
     /// Writes that took data.
     pub writes: u64,
-    /// From due to the write, of the packets sent.
+    /// Time from due to the write of every packet that was sent, ns.
     pub lateness: Histogram,
 }
 
@@ -71,9 +72,8 @@ impl SendBuffer {
         self.lateness.record(lateness_ns);
     }
 
-    /// The first `count` packets in the buffer were written: puts them into the totals. Packets that
-    /// were due together, as all of one write of a flood, are as late as each other and cost one
-    /// step.
+    /// The first `count` packets in the buffer were written: counts them. Packets of
+    /// the same lateness, for example all of one write of a flood, cost one step together.
     #[inline]
     pub(crate) fn count(&mut self, count: usize) {
         self.sent += count as u64;

@@ -23,9 +23,9 @@ use crate::{
         assignment::{Assignment, Load},
         client::Client,
         generator::generate,
+        live_counters::LiveCounters,
         outcome::Measured,
         pacing::Pacing,
-        totals::Totals,
     },
     net::{
         connect::{NotConnected, connect_all},
@@ -75,7 +75,7 @@ pub(super) enum StartOrder {
 /// A run in progress.
 pub(super) struct Run {
     pub stop_signal: Arc<StopSignal>,
-    pub totals: Arc<[Totals]>,
+    pub live_counters: Arc<[LiveCounters]>,
     pub spec: RunSpec,
 }
 
@@ -217,7 +217,7 @@ impl Run {
             start_ns,
             *pacing,
             &self.stop_signal,
-            &self.totals,
+            &self.live_counters,
         )?;
         run_trace::trace_load(&generated.1, connected_ns, start_ns);
         run_trace::log_load(&generated.1);

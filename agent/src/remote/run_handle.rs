@@ -13,7 +13,7 @@ use metronome_proto::v1;
 
 use super::run::{Run, RunSpec, StartOrder};
 use crate::{
-    load::totals::{self, Totals, progress},
+    load::live_counters::{self, LiveCounters, progress},
     stop_signal::StopSignal,
 };
 
@@ -25,7 +25,7 @@ pub(super) struct RunHandle {
     pub stop_signal: Arc<StopSignal>,
     /// How many clients of this agent the run uses.
     pub clients: u32,
-    totals: Arc<[Totals]>,
+    live_counters: Arc<[LiveCounters]>,
     /// `None` once the start was sent.
     start: Option<Sender<StartOrder>>,
     /// Renews in a row that did not list the run.
@@ -71,19 +71,19 @@ impl RunHandle {
 
     /// Its progress.
     pub(super) fn progress(&self, run_id: &str) -> v1::Progress {
-        progress(run_id, &self.totals)
+        progress(run_id, &self.live_counters)
     }
 }
 
 /// Starts the run's thread, which begins at once to connect.
 pub(super) fn launch(spec: RunSpec, lease_until_ns: u64) -> io::Result<RunHandle> {
     let stop_signal = Arc::new(StopSignal::new(lease_until_ns));
-    let totals: Arc<[Totals]> = totals::of_threads(&spec.assignment);
+    let live_counters: Arc<[LiveCounters]> = live_counters::of_threads(&spec.assignment);
     let (start, started) = channel();
     let clients = spec.assignment.client_count();
     let run = Run {
         stop_signal: stop_signal.clone(),
-        totals: totals.clone(),
+        live_counters: live_counters.clone(),
         spec,
     };
     thread::Builder::new()
@@ -92,7 +92,7 @@ pub(super) fn launch(spec: RunSpec, lease_until_ns: u64) -> io::Result<RunHandle
     Ok(RunHandle {
         stop_signal,
         clients,
-        totals,
+        live_counters,
         start: Some(start),
         unlisted: 0,
     })

@@ -13,7 +13,7 @@ use metronome_os::clock;
 use tokio::sync::oneshot;
 
 use crate::{
-    load::{client::Client, generator::generate, totals},
+    load::{client::Client, generator::generate, live_counters},
     net::{connect::connect_all, drain::drain, open_files},
     signals::Signals,
     stop_signal::{StopMode, StopSignal},
@@ -114,7 +114,7 @@ fn load(config: &RunConfig, stop_signal: &StopSignal) -> Outcome {
         .map_err(|error| error.to_string())?;
     let clients =
         connect_all(assignment, &addresses, stop_signal).map_err(|failed| failed.error)?;
-    let totals = totals::of_threads(assignment);
+    let live_counters = live_counters::of_threads(assignment);
     let start_ns = clock::now_ns() + START_IN_NS;
     let generated = generate(
         clients,
@@ -122,7 +122,7 @@ fn load(config: &RunConfig, stop_signal: &StopSignal) -> Outcome {
         start_ns,
         config.pacing,
         stop_signal,
-        &totals,
+        &live_counters,
     );
     let (mut clients, measured) =
         generated.map_err(|error| format!("the load could not be generated: {error}"))?;
