@@ -1,11 +1,11 @@
-//! One simulated device: its connection, what it owes by its schedule, and the account of what it
-//! has sent.
+//! One simulated device: its connection, its backlog, and the counters of what it has
+//! sent.
 //!
 //! The account knows two numbers of a packet. Its place in the *schedule* counts every packet that
 //! was ever due; its *sequence* on the wire counts only those sent, so the wire has no gaps. They
 //! part when packets are skipped: `place = sequence + skipped so far`.
 //!
-//! There is no queue: what is owed follows from the schedule. A packet is stamped right before its
+//! There is no queue: the backlog follows from the schedule. A packet is stamped right before its
 //! own write. Of a write that the kernel takes in part, only a packet that was cut in the middle is
 //! kept; the others are stamped anew.
 
@@ -24,11 +24,11 @@ use crate::{
     net::{connection::Connection, error_text::within_sentence},
 };
 
-/// Packets owed for longer than this are skipped, ns: the connection takes less than the schedule
+/// Packets that wait for longer than this are skipped, ns: the connection takes less than the schedule
 /// gives, and an unbounded backlog would measure nothing but itself.
-pub(crate) const BACKLOG_NS: u64 = SECOND_NS;
+pub(crate) const BACKLOG_NS_MAX: u64 = SECOND_NS;
 
-/// While a client owes packets, its connection is tried again at least this often.
+/// While a client has a backlog, its connection is tried again at least this often.
 pub(crate) const RETRY_NS: u64 = 1_000_000;
 
 /// What a client proves itself with.
@@ -141,13 +141,13 @@ impl Client {
 
     /// Gives the client its schedule, its phase included. Before the first packet only, and never
     /// in a flood.
-    pub(crate) fn follow(&mut self, schedule: Schedule) {
+    pub(crate) fn set_schedule(&mut self, schedule: Schedule) {
         self.schedule = schedule;
     }
 
     /// Whether packets are due that could not be written yet.
     #[inline]
-    pub(crate) fn owes(&self) -> bool {
+    pub(crate) fn has_backlog(&self) -> bool {
         self.error.is_none() && (self.handled() < self.offered || self.partial_write.is_some())
     }
 
@@ -156,17 +156,17 @@ impl Client {
         self.error.is_some()
     }
 
-    /// The first `packets` of the schedule are due: writes what is owed of them, in at most two
-    /// writes. What the kernel does not take stays owed.
+    /// The first `packets` of the schedule are due: writes what is left of them, in at most two
+    /// writes. What the kernel does not take stays in the backlog.
     #[inline]
-    pub(crate) fn offer(&mut self, packets: u64, now_ns: u64, send_buffer: &mut SendBuffer) {
+    pub(crate) fn send_due(&mut self, packets: u64, now_ns: u64, send_buffer: &mut SendBuffer) {
         self.offered = self.offered.max(packets);
-        self.write_owed(now_ns, send_buffer);
+        self.write_backlog(now_ns, send_buffer);
     }
 
-    /// As [`Client::offer`] with all that is due by `now_ns`.
-    pub(crate) fn offer_due(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
-        self.offer(self.schedule.due_by(now_ns), now_ns, send_buffer);
+    /// As [`Client::send_due`] with all that is due by `now_ns`.
+    pub(crate) fn send_due_by(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
+        self.send_due(self.schedule.due_by(now_ns), now_ns, send_buffer);
     }
 
     /// Writes so many packets that are due at this very moment, behind the rest of a partly
@@ -197,8 +197,8 @@ impl Client {
         !is_finished
     }
 
-    /// Tries again to write what is owed.
-    pub(crate) fn write_owed(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
+    /// Tries again to write the backlog.
+    pub(crate) fn write_backlog(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
         if self.is_broken() {
             return self.skip_to(self.offered, send_buffer);
         }
@@ -207,8 +207,8 @@ impl Client {
         }
     }
 
-    /// Gives up what is owed. A partly written packet stays: the peer has its first bytes.
-    pub(crate) fn give_up(&mut self, send_buffer: &mut SendBuffer) {
+    /// Skips the backlog. A partly written packet stays: the peer has its first bytes.
+    pub(crate) fn skip_backlog(&mut self, send_buffer: &mut SendBuffer) {
         let unfinished = u64::from(self.partial_write.is_some());
         self.skip_to(self.offered - unfinished, send_buffer);
     }
@@ -233,7 +233,7 @@ impl Client {
         Ok(true)
     }
 
-    /// The connection is of no more use: what is owed, now and later, is skipped. The first reason
+    /// The connection is of no more use: all that is due, now and later, is skipped. The first reason
     /// stays.
     pub(crate) fn break_off(&mut self, reason: &str, send_buffer: &mut SendBuffer) {
         if self.is_broken() {
@@ -341,7 +341,7 @@ impl Client {
             return Ok(());
         }
         self.skip_stale(now_ns, send_buffer);
-        self.stamp_owed(now_ns, send_buffer);
+        self.stamp_due(now_ns, send_buffer);
         let given = send_buffer.bytes().len();
         let taken = self.connection.send(send_buffer.bytes())?;
         self.account(taken, send_buffer);
@@ -351,7 +351,7 @@ impl Client {
         Ok(())
     }
 
-    /// The kernel has no more room, so all that is owed waits for it: each place counts once, the
+    /// The kernel has no more room, so the whole backlog waits for it: each place counts once, the
     /// first time.
     fn note_blocked(&mut self) {
         self.blocked += self
@@ -363,8 +363,8 @@ impl Client {
     #[inline]
     fn skip_stale(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
         let oldest_ns = self.schedule.due_at(self.handled());
-        if now_ns.saturating_sub(oldest_ns) > BACKLOG_NS {
-            let stale = self.schedule.due_by(now_ns - BACKLOG_NS);
+        if now_ns.saturating_sub(oldest_ns) > BACKLOG_NS_MAX {
+            let stale = self.schedule.due_by(now_ns - BACKLOG_NS_MAX);
             self.skip_to(stale.min(self.offered), send_buffer);
         }
     }
@@ -375,9 +375,9 @@ impl Client {
         send_buffer.skipped += given_up;
     }
 
-    /// Puts the owed packets into the send buffer, as many as one write may take.
+    /// Puts the packets of the backlog into the send buffer, as many as one write may take.
     #[inline]
-    fn stamp_owed(&self, now_ns: u64, send_buffer: &mut SendBuffer) {
+    fn stamp_due(&self, now_ns: u64, send_buffer: &mut SendBuffer) {
         send_buffer.clear();
         let first = self.handled();
         let count = (self.offered - first).min(packets_per_write_max(self.schedule.batch));
@@ -489,7 +489,7 @@ mod tests {
             }),
             1,
         );
-        client.follow(SCHEDULE);
+        client.set_schedule(SCHEDULE);
         let peer = listener.accept().unwrap().0;
         // A test that waits for bytes that never come shall fail.
         peer.set_read_timeout(Some(std::time::Duration::from_secs(10)))
@@ -512,11 +512,11 @@ mod tests {
     fn fill(client: &mut Client, send_buffer: &mut SendBuffer, mut now_ns: u64) -> u64 {
         loop {
             let sent_before = client.sent();
-            client.offer_due(now_ns, send_buffer);
+            client.send_due_by(now_ns, send_buffer);
             if client.sent() == sent_before {
                 return now_ns;
             }
-            if !client.owes() {
+            if !client.has_backlog() {
                 now_ns += 1_000_000;
             }
         }
@@ -535,7 +535,7 @@ mod tests {
             received.extend(chunk);
             now_ns = fill(&mut client, &mut send_buffer, now_ns);
         }
-        client.give_up(&mut send_buffer);
+        client.skip_backlog(&mut send_buffer);
         while !client.finish_partial(&mut send_buffer).unwrap() {
             let mut chunk = vec![0; 4096];
             peer.read_exact(&mut chunk).unwrap();
@@ -572,13 +572,13 @@ mod tests {
         let mut send_buffer = SendBuffer::new();
         let now_ns = fill(&mut client, &mut send_buffer, START_NS);
         let sent_before = client.sent();
-        client.offer_due(now_ns + 2 * BACKLOG_NS, &mut send_buffer);
+        client.send_due_by(now_ns + 2 * BACKLOG_NS_MAX, &mut send_buffer);
         // Room for the packets after those skipped.
         peer.read_exact(&mut vec![0; 32 * sent_before as usize])
             .unwrap();
-        let later_ns = now_ns + 2 * BACKLOG_NS + 1_000_000;
-        client.offer_due(later_ns, &mut send_buffer);
-        client.offer_due(later_ns, &mut send_buffer);
+        let later_ns = now_ns + 2 * BACKLOG_NS_MAX + 1_000_000;
+        client.send_due_by(later_ns, &mut send_buffer);
+        client.send_due_by(later_ns, &mut send_buffer);
         let mut next = vec![0; FRAME_BYTES];
         let sent_after = client.sent();
         assert!(
@@ -595,7 +595,7 @@ mod tests {
             "skipping makes no gap on the wire"
         );
         assert!(
-            packet.due_ns + BACKLOG_NS + 2_000_000 >= later_ns,
+            packet.due_ns + BACKLOG_NS_MAX + 2_000_000 >= later_ns,
             "only what is younger is sent"
         );
         let record = client.record();
@@ -606,7 +606,7 @@ mod tests {
     fn what_the_kernel_has_no_room_for_when_it_is_due_is_blocked_once_each() {
         let (mut client, mut peer) = client();
         let mut send_buffer = SendBuffer::new();
-        client.offer_due(START_NS, &mut send_buffer);
+        client.send_due_by(START_NS, &mut send_buffer);
         assert_eq!(
             (client.sent(), client.record().blocked),
             (1, 0),
@@ -615,21 +615,21 @@ mod tests {
         let now_ns = fill(&mut client, &mut send_buffer, START_NS + 1_000_000);
         let (offered, sent, blocked) = (client.offered, client.sent(), client.record().blocked);
         assert_eq!(blocked, offered - sent);
-        client.write_owed(now_ns, &mut send_buffer);
+        client.write_backlog(now_ns, &mut send_buffer);
         assert_eq!(
             client.record().blocked,
             blocked,
             "trying again is not another packet"
         );
-        client.offer_due(now_ns + 5_000, &mut send_buffer);
+        client.send_due_by(now_ns + 5_000, &mut send_buffer);
         assert_eq!(client.record().blocked, blocked + 5);
         // Once it has made up for that, there is room again.
         let mut chunk = vec![0; 32 * sent as usize];
         peer.read_exact(&mut chunk).unwrap();
-        while client.owes() {
-            client.write_owed(now_ns, &mut send_buffer);
+        while client.has_backlog() {
+            client.write_backlog(now_ns, &mut send_buffer);
         }
-        client.offer_due(now_ns + 6_000, &mut send_buffer);
+        client.send_due_by(now_ns + 6_000, &mut send_buffer);
         assert_eq!(client.record().blocked, blocked + 5);
     }
 
@@ -639,7 +639,7 @@ mod tests {
         let mut send_buffer = SendBuffer::new();
         // Frames fill the buffers exactly or not, as the kernel likes; so a partial write is made by hand.
         fill(&mut client, &mut send_buffer, START_NS);
-        client.give_up(&mut send_buffer);
+        client.skip_backlog(&mut send_buffer);
         client.offered = client.handled() + 1;
         client.partial_write = Some(PartialWrite {
             frame: RAW,
@@ -654,7 +654,7 @@ mod tests {
     fn what_the_kernel_acknowledges_is_told_as_it_is_but_for_the_end() {
         let (mut client, mut peer) = client();
         let mut send_buffer = SendBuffer::new();
-        client.offer_due(START_NS + 9_000, &mut send_buffer);
+        client.send_due_by(START_NS + 9_000, &mut send_buffer);
         assert_eq!(client.connection.send(&[7; 40]).unwrap(), 40);
         let mut received = [0; 10 * 32 + 40];
         peer.read_exact(&mut received).unwrap();
@@ -684,16 +684,16 @@ mod tests {
     fn a_broken_connection_skips_the_rest_and_says_why() {
         let (mut client, mut peer) = client();
         let mut send_buffer = SendBuffer::new();
-        client.offer_due(START_NS, &mut send_buffer);
+        client.send_due_by(START_NS, &mut send_buffer);
         std::io::Write::write_all(&mut peer, &Refusal::Ended.encode()).unwrap();
         // Closing with a packet unread resets the connection.
         drop(peer);
         let mut now_ns = START_NS;
         while !client.is_broken() {
             now_ns += 1_000;
-            client.offer_due(now_ns, &mut send_buffer);
+            client.send_due_by(now_ns, &mut send_buffer);
         }
-        client.offer_due(now_ns + 1_000_000, &mut send_buffer);
+        client.send_due_by(now_ns + 1_000_000, &mut send_buffer);
         let record = client.record();
         assert_eq!(record.scheduled, record.sent + record.skipped);
         assert_eq!(record.scheduled, SCHEDULE.due_by(now_ns + 1_000_000));
@@ -707,7 +707,7 @@ mod tests {
                 .is_some_and(|bytes| bytes <= 32 * record.sent)
         );
         assert_eq!(send_buffer.broken, 1);
-        assert!(!client.owes());
+        assert!(!client.has_backlog());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
     load::{
-        client::{BACKLOG_NS, Client, FloodSend, RETRY_NS},
+        client::{BACKLOG_NS_MAX, Client, FloodSend, RETRY_NS},
         live_counters::LiveCounters,
         outcome::Outcome,
     },
@@ -132,11 +132,15 @@ impl<'a> Flood<'a> {
 
     /// Finishes packets that were written in part, if there is room for their rest soon.
     fn settle(&mut self) {
-        let until_ns = clock::now_ns().saturating_add(BACKLOG_NS);
+        let until_ns = clock::now_ns().saturating_add(BACKLOG_NS_MAX);
         loop {
             let now_ns = clock::now_ns();
             let mut is_unfinished = false;
-            for client in self.clients.iter_mut().filter(|client| client.owes()) {
+            for client in self
+                .clients
+                .iter_mut()
+                .filter(|client| client.has_backlog())
+            {
                 is_unfinished |= client.retry_partial(&mut self.outcome.send_buffer);
             }
             self.live_counters.publish(&self.outcome.send_buffer);

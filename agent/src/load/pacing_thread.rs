@@ -9,7 +9,7 @@ use metronome_proto::schedule::Schedule;
 use crate::{
     load::{
         assignment::Assignment,
-        client::{BACKLOG_NS, Client, RETRY_NS},
+        client::{BACKLOG_NS_MAX, Client, RETRY_NS},
         live_counters::LiveCounters,
         outcome::Outcome,
         pacing::{NAP_NS_MAX, Pacing, Wait, WaitPolicy, Waiting},
@@ -32,8 +32,8 @@ pub(crate) struct PacingThread<'a> {
     stop_signal: &'a StopSignal,
     live_counters: &'a LiveCounters,
     outcome: Outcome,
-    /// Some client owes packets that the kernel did not take.
-    owing: bool,
+    /// Some client has due packets that the kernel did not take.
+    has_backlog: bool,
 }
 
 impl<'a> PacingThread<'a> {
@@ -52,7 +52,7 @@ impl<'a> PacingThread<'a> {
             .map(|client| assignment.offset_ns(range, client.index()))
             .collect();
         for (client, offset_ns) in clients.iter_mut().zip(&offsets_ns) {
-            client.follow(Schedule {
+            client.set_schedule(Schedule {
                 start_ns: start_ns.saturating_add(*offset_ns),
                 ..schedule
             });
@@ -69,7 +69,7 @@ impl<'a> PacingThread<'a> {
             stop_signal,
             live_counters,
             outcome: Outcome::new(),
-            owing: false,
+            has_backlog: false,
         }
     }
 
@@ -103,8 +103,8 @@ impl<'a> PacingThread<'a> {
                 };
                 now_ns = come_ns;
                 let client = &mut self.clients[place];
-                client.offer(tick.packets, now_ns, &mut self.outcome.send_buffer);
-                self.owing |= client.owes();
+                client.send_due(tick.packets, now_ns, &mut self.outcome.send_buffer);
+                self.has_backlog |= client.has_backlog();
                 self.publish();
                 self.precedence.review(now_ns);
             }
@@ -120,7 +120,11 @@ impl<'a> PacingThread<'a> {
             if !self.stop_signal.allows_load(now_ns) {
                 return None;
             }
-            let nap_ns_max = if self.owing { RETRY_NS } else { NAP_NS_MAX };
+            let nap_ns_max = if self.has_backlog {
+                RETRY_NS
+            } else {
+                NAP_NS_MAX
+            };
             match self.waiting.next(now_ns, due_ns, nap_ns_max) {
                 Wait::Over => return Some(now_ns),
                 Wait::Spin => hint::spin_loop(),
@@ -135,17 +139,21 @@ impl<'a> PacingThread<'a> {
         let late_ns = woken_ns.saturating_sub(wake_ns);
         self.outcome.oversleep_ns_max = self.outcome.oversleep_ns_max.max(late_ns);
         self.waiting.learn(late_ns);
-        if self.owing {
+        if self.has_backlog {
             self.retry(woken_ns);
         }
     }
 
-    /// Tries again with every client that owes.
+    /// Tries again with every client that has a backlog.
     fn retry(&mut self, now_ns: u64) {
-        self.owing = false;
-        for client in self.clients.iter_mut().filter(|client| client.owes()) {
-            client.write_owed(now_ns, &mut self.outcome.send_buffer);
-            self.owing |= client.owes();
+        self.has_backlog = false;
+        for client in self
+            .clients
+            .iter_mut()
+            .filter(|client| client.has_backlog())
+        {
+            client.write_backlog(now_ns, &mut self.outcome.send_buffer);
+            self.has_backlog |= client.has_backlog();
         }
         self.publish();
     }
@@ -153,12 +161,12 @@ impl<'a> PacingThread<'a> {
     /// The schedule is over or cut short: a last chance for what is due, then it is given up.
     fn settle(&mut self) {
         let mut now_ns = clock::now_ns();
-        let until_ns = now_ns.saturating_add(BACKLOG_NS);
+        let until_ns = now_ns.saturating_add(BACKLOG_NS_MAX);
         for client in &mut self.clients {
-            client.offer_due(now_ns, &mut self.outcome.send_buffer);
-            self.owing |= client.owes();
+            client.send_due_by(now_ns, &mut self.outcome.send_buffer);
+            self.has_backlog |= client.has_backlog();
         }
-        while self.owing
+        while self.has_backlog
             && now_ns < until_ns
             && self.stop_signal.requested(now_ns) != Some(StopMode::Abort)
         {
@@ -167,7 +175,7 @@ impl<'a> PacingThread<'a> {
             self.retry(now_ns);
         }
         for client in &mut self.clients {
-            client.give_up(&mut self.outcome.send_buffer);
+            client.skip_backlog(&mut self.outcome.send_buffer);
         }
         self.publish();
     }
