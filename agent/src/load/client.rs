@@ -1,40 +1,36 @@
-//! One simulated device: its connection, its backlog, and the counters of what it has
-//! sent.
+//! One simulated device: its connection and what it writes to it.
 //!
-//! The account knows two numbers of a packet. Its place in the *schedule* counts every packet that
-//! was ever due; its *sequence* on the wire counts only those sent, so the wire has no gaps. They
-//! part when packets are skipped: `place = sequence + skipped so far`.
-//!
-//! There is no queue: the backlog follows from the schedule. A packet is stamped right before its
-//! own write. Of a write that the kernel takes in part, only a packet that was cut in the middle is
-//! kept; the others are stamped anew.
+//! A packet is stamped right before its own write. What the kernel does not take stays in the
+//! backlog, which follows from the schedule and the counters ([`super::client_counters`]); only a
+//! packet that was cut in the middle is kept as it is ([`super::partial_write`]).
 
 use std::io;
 
-use metronome_os::clock::SECOND_NS;
 use metronome_proto::{
-    packet::{FRAME_BYTES, Frame, Packet, checksum, digest_with},
+    packet::{FRAME_BYTES, Frame, Packet},
     schedule::Schedule,
     seal::{Hello, Key, Refusal},
     v1,
 };
 
-use crate::{
-    load::send_buffer::{SendBuffer, packets_per_write_max},
-    net::{connection::Connection, error_text::within_sentence},
+use super::{
+    client_counters::{BACKLOG_NS_MAX, ClientCounters},
+    kernel_acknowledged::KernelAcknowledged,
+    partial_write::PartialWrite,
+    send_buffer::{SendBuffer, packets_per_write_max},
 };
+use crate::net::{connection::Connection, error_text::within_sentence};
 
-/// Packets that wait for longer than this are skipped, ns: the connection takes less than the schedule
-/// gives, and an unbounded backlog would measure nothing but itself.
-pub(crate) const BACKLOG_NS_MAX: u64 = SECOND_NS;
-
-/// While a client has a backlog, its connection is tried again at least this often.
+/// While a client has a backlog, its connection is tried again at least this often, ns.
 pub(crate) const RETRY_NS: u64 = 1_000_000;
+
+/// What raw clients send, as the seed's client does.
+const RAW: Frame = [b'X'; FRAME_BYTES];
 
 /// What a client proves itself with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credentials {
-    /// Who it said it is.
+    /// The run, agent, client and attempt that it has named.
     pub hello: Hello,
     /// Authenticates its frames.
     pub key: Key,
@@ -48,44 +44,22 @@ pub(crate) struct Client {
     pub(crate) credentials: Option<Credentials>,
     index: u32,
     attempts: u32,
-    /// What the peer's kernel had acknowledged before the first packet.
-    acknowledged_before: Option<u64>,
     schedule: Schedule,
-    /// Packets of the schedule whose turn has come.
-    offered: u64,
-    /// Packets whose 32 bytes the kernel has all taken.
-    sent: u64,
-    /// Places of the schedule given up.
-    skipped: u64,
-    /// Places whose turn came while the kernel had no room.
-    blocked: u64,
-    /// Places before this one are counted in `blocked` if they belong there.
-    blocked_until: u64,
-    digest: u64,
+    counters: ClientCounters,
     partial_write: Option<PartialWrite>,
-    /// What went behind the packets: the end frame and the FIN.
-    closing_bytes: u64,
+    /// The count of the server's end-ack.
     acknowledged: Option<u64>,
-    kernel_acknowledged_bytes: Option<u64>,
+    kernel_acknowledged: KernelAcknowledged,
     error: Option<String>,
 }
 
-/// What became of a write of a flood.
+/// The result of one write of a flood.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum FloodSend {
     /// The kernel took everything.
     All,
     /// The connection has no more room, or is broken.
     Full,
-}
-
-/// A packet of which the kernel has taken only the first bytes: the rest must follow before
-/// anything else.
-#[derive(Clone, Copy, Debug)]
-struct PartialWrite {
-    frame: Frame,
-    taken: usize,
-    lateness_ns: u64,
 }
 
 impl Client {
@@ -96,7 +70,7 @@ impl Client {
         credentials: Option<Credentials>,
         attempts: u32,
     ) -> Self {
-        let acknowledged_before = connection.acknowledged_bytes();
+        let kernel_acknowledged = KernelAcknowledged::new(connection.acknowledged_bytes());
         let schedule = Schedule {
             start_ns: 0,
             rate_mhz: 1,
@@ -108,18 +82,11 @@ impl Client {
             credentials,
             index,
             attempts,
-            acknowledged_before,
             schedule,
-            offered: 0,
-            sent: 0,
-            skipped: 0,
-            blocked: 0,
-            blocked_until: 0,
-            digest: 0,
+            counters: ClientCounters::default(),
             partial_write: None,
-            closing_bytes: 0,
             acknowledged: None,
-            kernel_acknowledged_bytes: None,
+            kernel_acknowledged,
             error: None,
         }
     }
@@ -136,11 +103,11 @@ impl Client {
 
     /// Packets written whole.
     pub(crate) fn sent(&self) -> u64 {
-        self.sent
+        self.counters.sent()
     }
 
-    /// Gives the client its schedule, its phase included. Before the first packet only, and never
-    /// in a flood.
+    /// Sets the schedule, the client's phase included. Before the first packet only, and never in a
+    /// flood.
     pub(crate) fn set_schedule(&mut self, schedule: Schedule) {
         self.schedule = schedule;
     }
@@ -148,7 +115,7 @@ impl Client {
     /// Whether packets are due that could not be written yet.
     #[inline]
     pub(crate) fn has_backlog(&self) -> bool {
-        self.error.is_none() && (self.handled() < self.offered || self.partial_write.is_some())
+        self.error.is_none() && (self.counters.has_backlog() || self.partial_write.is_some())
     }
 
     /// Whether its connection has ended before its time.
@@ -156,20 +123,20 @@ impl Client {
         self.error.is_some()
     }
 
-    /// The first `packets` of the schedule are due: writes what is left of them, in at most two
-    /// writes. What the kernel does not take stays in the backlog.
+    /// The first `packets` of the schedule are due: writes those that are not settled, in at most
+    /// two writes. What the kernel does not take stays in the backlog.
     #[inline]
     pub(crate) fn send_due(&mut self, packets: u64, now_ns: u64, send_buffer: &mut SendBuffer) {
-        self.offered = self.offered.max(packets);
+        self.counters.schedule(packets);
         self.write_backlog(now_ns, send_buffer);
     }
 
-    /// As [`Client::send_due`] with all that is due by `now_ns`.
+    /// Like [`Client::send_due`], with all that is due by `now_ns`.
     pub(crate) fn send_due_by(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
         self.send_due(self.schedule.due_by(now_ns), now_ns, send_buffer);
     }
 
-    /// Writes so many packets that are due at this very moment, behind the rest of a partly
+    /// Writes `packets` packets that are due at this very moment, behind the rest of a partly
     /// written one. What the kernel does not take was never due.
     pub(crate) fn flood_send(
         &mut self,
@@ -177,40 +144,30 @@ impl Client {
         now_ns: u64,
         send_buffer: &mut SendBuffer,
     ) -> FloodSend {
-        let outcome = if self.is_broken() {
+        let result = if self.is_broken() {
             Ok(FloodSend::Full)
         } else {
             self.try_flood_send(packets, now_ns, send_buffer)
         };
-        outcome.unwrap_or_else(|error| {
-            self.broke(&error, send_buffer);
+        result.unwrap_or_else(|error| {
+            self.fail_with(&error, send_buffer);
             FloodSend::Full
         })
-    }
-
-    /// Writes the rest of a partly written packet, if there is one. Returns whether some is left.
-    pub(crate) fn retry_partial(&mut self, send_buffer: &mut SendBuffer) -> bool {
-        let is_finished = self.finish_partial(send_buffer).unwrap_or_else(|error| {
-            self.broke(&error, send_buffer);
-            true
-        });
-        !is_finished
     }
 
     /// Tries again to write the backlog.
     pub(crate) fn write_backlog(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
         if self.is_broken() {
-            return self.skip_to(self.offered, send_buffer);
+            return self.skip_to(self.counters.scheduled(), send_buffer);
         }
-        if let Err(error) = self.try_write(now_ns, send_buffer) {
-            self.broke(&error, send_buffer);
+        if let Err(error) = self.try_write_backlog(now_ns, send_buffer) {
+            self.fail_with(&error, send_buffer);
         }
     }
 
-    /// Skips the backlog. A partly written packet stays: the peer has its first bytes.
+    /// Skips the backlog. A partly written packet stays: the receiver has its first bytes.
     pub(crate) fn skip_backlog(&mut self, send_buffer: &mut SendBuffer) {
-        let unfinished = u64::from(self.partial_write.is_some());
-        self.skip_to(self.offered - unfinished, send_buffer);
+        self.skip_to(self.counters.scheduled() - self.unfinished(), send_buffer);
     }
 
     /// Writes the rest of a partly written packet, if there is one. Returns whether that is done.
@@ -218,87 +175,79 @@ impl Client {
         let Some(partial_write) = &mut self.partial_write else {
             return Ok(true);
         };
-        partial_write.taken += self
-            .connection
-            .send(&partial_write.frame[partial_write.taken..])?;
-        if partial_write.taken < FRAME_BYTES {
+        if !partial_write.write_rest(&self.connection)? {
             return Ok(false);
         }
-        let PartialWrite {
-            frame, lateness_ns, ..
-        } = *partial_write;
-        self.partial_write = None;
-        self.count(&frame, lateness_ns, send_buffer);
+        self.counters.count_sent(&[*partial_write.frame()]);
+        send_buffer.count_one(partial_write.lateness_ns());
         send_buffer.writes += 1;
+        self.partial_write = None;
         Ok(true)
     }
 
-    /// The connection is of no more use: all that is due, now and later, is skipped. The first reason
-    /// stays.
-    pub(crate) fn break_off(&mut self, reason: &str, send_buffer: &mut SendBuffer) {
+    /// Writes the rest of a partly written packet, if there is one. Returns whether some is left.
+    pub(crate) fn retry_partial(&mut self, send_buffer: &mut SendBuffer) -> bool {
+        let is_finished = self.finish_partial(send_buffer).unwrap_or_else(|error| {
+            self.fail_with(&error, send_buffer);
+            true
+        });
+        !is_finished
+    }
+
+    /// The connection is of no more use: all that is due, now and later, is skipped. The first
+    /// reason stays.
+    pub(crate) fn fail(&mut self, reason: &str, send_buffer: &mut SendBuffer) {
         if self.is_broken() {
             return;
         }
-        // A server that ends a connection by its own will says why in its last frame.
-        let last_word = self.last_word();
-        self.error = Some(last_word.map_or_else(
+        // A server that ends a connection on purpose sends the reason in its last frame.
+        self.error = Some(self.receive_refusal().map_or_else(
             || reason.to_owned(),
             |refusal| format!("the server refused the connection: {}", refusal.reason()),
         ));
-        self.close_account();
+        self.read_kernel_acknowledged();
         self.partial_write = None;
         send_buffer.broken += 1;
-        self.skip_to(self.offered, send_buffer);
+        self.skip_to(self.counters.scheduled(), send_buffer);
     }
 
-    /// The server's authenticated count came. Whether it is the right one is for the server to judge, from
-    /// both ends' figures.
+    /// The authenticated count of the server came. Whether it is the right one is for the server to
+    /// judge, from the figures of both ends.
     pub(crate) fn acknowledge(&mut self, received: u64) {
         self.acknowledged = Some(received);
     }
 
     /// The kernel took this many bytes behind the packets, a FIN counted as one.
     pub(crate) fn note_closing(&mut self, bytes: usize) {
-        self.closing_bytes += bytes as u64;
+        self.kernel_acknowledged.add_closing(bytes);
     }
 
-    /// Notes what the peer's kernel has acknowledged, while the socket can still tell.
-    pub(crate) fn close_account(&mut self) {
-        let acknowledged = self
-            .connection
-            .acknowledged_bytes()
-            .zip(self.acknowledged_before);
-        if let Some((now, before)) = acknowledged {
-            // Packets come first on the wire, so what is beyond them is of the end, but no more
-            // than was sent of that: a kernel that tells more contradicts us, which must show.
-            let told = now.saturating_sub(before);
-            let beyond = told.saturating_sub(self.sent * FRAME_BYTES as u64);
-            self.kernel_acknowledged_bytes = Some(told - beyond.min(self.closing_bytes));
-        }
+    /// Reads what the receiver's kernel has acknowledged, which only an open socket can report.
+    pub(crate) fn read_kernel_acknowledged(&mut self) {
+        let now = self.connection.acknowledged_bytes();
+        self.kernel_acknowledged.update(now, self.counters.sent());
     }
 
-    /// The account as the API tells it.
+    /// The counters of this client as the API has them.
     pub(crate) fn record(&self) -> v1::ClientRecord {
         v1::ClientRecord {
             client: self.index,
-            scheduled: self.offered,
-            sent: self.sent,
+            scheduled: self.counters.scheduled(),
+            sent: self.counters.sent(),
             // A packet of which only a part was written was not sent either.
-            skipped: self.skipped + u64::from(self.partial_write.is_some()),
-            digest: self.digest,
+            skipped: self.counters.skipped() + self.unfinished(),
+            digest: self.counters.digest(),
             acknowledged: self.acknowledged,
-            kernel_acknowledged_bytes: self.kernel_acknowledged_bytes,
+            kernel_acknowledged_bytes: self.kernel_acknowledged.packet_bytes(),
             attempts: self.attempts,
             error: self.error.clone().unwrap_or_default(),
-            blocked: self.blocked,
+            blocked: self.counters.blocked(),
         }
     }
 
-    fn broke(&mut self, error: &io::Error, send_buffer: &mut SendBuffer) {
-        self.break_off(
-            &format!("the connection broke: {}", within_sentence(error)),
-            send_buffer,
-        );
+    fn fail_with(&mut self, error: &io::Error, send_buffer: &mut SendBuffer) {
+        let reason = format!("the connection broke: {}", within_sentence(error));
+        self.fail(&reason, send_buffer);
     }
 
     fn try_flood_send(
@@ -312,79 +261,59 @@ impl Client {
         }
         send_buffer.clear();
         for n in 0..packets {
-            send_buffer.push(self.stamp(self.sent + n, now_ns, 0), 0);
+            send_buffer.push(self.stamp(self.counters.sent() + n, now_ns, 0), 0);
         }
-        let given = send_buffer.bytes().len();
-        let taken = self.connection.send(send_buffer.bytes())?;
-        self.account(taken, send_buffer);
-        self.offered = self.handled() + u64::from(self.partial_write.is_some());
-        Ok(if taken < given {
-            FloodSend::Full
-        } else {
+        let is_whole = self.write(send_buffer)?;
+        self.counters.schedule_what_was_written(self.unfinished());
+        Ok(if is_whole {
             FloodSend::All
+        } else {
+            FloodSend::Full
         })
     }
 
-    /// Places of the schedule that are settled, one way or the other.
     #[inline]
-    fn handled(&self) -> u64 {
-        self.sent + self.skipped
-    }
-
-    #[inline]
-    fn try_write(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) -> io::Result<()> {
+    fn try_write_backlog(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) -> io::Result<()> {
         if self.partial_write.is_some() && !self.finish_partial(send_buffer)? {
-            self.note_blocked();
+            self.counters.count_blocked();
             return Ok(());
         }
-        if self.handled() == self.offered {
+        if !self.counters.has_backlog() {
             return Ok(());
         }
         self.skip_stale(now_ns, send_buffer);
         self.stamp_due(now_ns, send_buffer);
-        let given = send_buffer.bytes().len();
-        let taken = self.connection.send(send_buffer.bytes())?;
-        self.account(taken, send_buffer);
-        if taken < given {
-            self.note_blocked();
+        if !self.write(send_buffer)? {
+            self.counters.count_blocked();
         }
         Ok(())
     }
 
-    /// The kernel has no more room, so the whole backlog waits for it: each place counts once, the
-    /// first time.
-    fn note_blocked(&mut self) {
-        self.blocked += self
-            .offered
-            .saturating_sub(self.handled().max(self.blocked_until));
-        self.blocked_until = self.offered;
-    }
-
+    /// Skips what has been due for longer than the backlog may be.
     #[inline]
     fn skip_stale(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
-        let oldest_ns = self.schedule.due_at(self.handled());
+        let oldest_ns = self.schedule.due_at(self.counters.settled());
         if now_ns.saturating_sub(oldest_ns) > BACKLOG_NS_MAX {
             let stale = self.schedule.due_by(now_ns - BACKLOG_NS_MAX);
-            self.skip_to(stale.min(self.offered), send_buffer);
+            self.skip_to(stale.min(self.counters.scheduled()), send_buffer);
         }
     }
 
     fn skip_to(&mut self, place: u64, send_buffer: &mut SendBuffer) {
-        let given_up = place.saturating_sub(self.handled());
-        self.skipped += given_up;
-        send_buffer.skipped += given_up;
+        send_buffer.skipped += self.counters.skip_to(place);
     }
 
     /// Puts the packets of the backlog into the send buffer, as many as one write may take.
     #[inline]
     fn stamp_due(&self, now_ns: u64, send_buffer: &mut SendBuffer) {
         send_buffer.clear();
-        let first = self.handled();
-        let count = (self.offered - first).min(packets_per_write_max(self.schedule.batch));
-        for n in 0..count {
-            let due_ns = self.schedule.due_at(first + n);
+        let (place, sequence) = (self.counters.settled(), self.counters.sent());
+        let backlog = self.counters.backlog();
+        for n in 0..backlog.min(packets_per_write_max(self.schedule.batch)) {
+            let due_ns = self.schedule.due_at(place + n);
             let lateness_ns = now_ns.saturating_sub(due_ns);
-            send_buffer.push(self.stamp(self.sent + n, due_ns, lateness_ns), lateness_ns);
+            let frame = self.stamp(sequence + n, due_ns, lateness_ns);
+            send_buffer.push(frame, lateness_ns);
         }
     }
 
@@ -404,34 +333,28 @@ impl Client {
         }
     }
 
-    /// The kernel has taken `taken` bytes of the send buffer.
+    /// Writes the send buffer and counts what the kernel took of it. Returns whether it took all.
     #[inline]
-    fn account(&mut self, taken: usize, send_buffer: &mut SendBuffer) {
-        send_buffer.writes += u64::from(taken > 0);
+    fn write(&mut self, send_buffer: &mut SendBuffer) -> io::Result<bool> {
+        let given = send_buffer.bytes().len();
+        let taken = self.connection.send(send_buffer.bytes())?;
         let (whole, rest) = (taken / FRAME_BYTES, taken % FRAME_BYTES);
-        for (frame, sequence) in send_buffer.frames(whole).iter().zip(self.sent..) {
-            self.digest = digest_with(self.digest, sequence, checksum(frame));
-        }
-        self.sent += whole as u64;
+        self.counters.count_sent(send_buffer.frames(whole));
         send_buffer.count(whole);
+        send_buffer.writes += u64::from(taken > 0);
         if rest > 0 {
             let (frame, lateness_ns) = send_buffer.stamped(whole);
-            self.partial_write = Some(PartialWrite {
-                frame,
-                taken: rest,
-                lateness_ns,
-            });
+            self.partial_write = Some(PartialWrite::new(frame, rest, lateness_ns));
         }
+        Ok(taken == given)
     }
 
-    #[inline]
-    fn count(&mut self, frame: &Frame, lateness_ns: u64, send_buffer: &mut SendBuffer) {
-        self.digest = digest_with(self.digest, self.sent, checksum(frame));
-        self.sent += 1;
-        send_buffer.count_one(lateness_ns);
+    /// Packets of which a part was written: 1 or 0.
+    fn unfinished(&self) -> u64 {
+        u64::from(self.partial_write.is_some())
     }
 
-    fn last_word(&self) -> Option<Refusal> {
+    fn receive_refusal(&self) -> Option<Refusal> {
         let mut frame: Frame = [0; FRAME_BYTES];
         match self.connection.receive(&mut frame) {
             Ok(Some(FRAME_BYTES)) => Refusal::decode(&frame),
@@ -440,9 +363,6 @@ impl Client {
     }
 }
 
-/// What raw clients send: as the seed's client does.
-const RAW: Frame = [b'X'; FRAME_BYTES];
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -450,11 +370,14 @@ mod tests {
         net::{TcpListener, TcpStream},
     };
 
-    use metronome_proto::run_id::RunId;
+    use metronome_os::clock::{self, SECOND_NS};
+    use metronome_proto::{
+        packet::{checksum, digest_with},
+        run_id::RunId,
+    };
 
     use super::*;
     use crate::stop_signal::StopSignal;
-    use metronome_os::clock;
 
     const START_NS: u64 = 1_000;
     /// 1 MHz: place n is due n µs after the start.
@@ -507,7 +430,7 @@ mod tests {
             .collect()
     }
 
-    /// Offers more and more, from `now_ns` on, until the kernel takes nothing; returns the last
+    /// Sends more and more, from `now_ns` on, until the kernel takes nothing; returns the last
     /// instant.
     fn fill(client: &mut Client, send_buffer: &mut SendBuffer, mut now_ns: u64) -> u64 {
         loop {
@@ -613,8 +536,12 @@ mod tests {
             "there is room"
         );
         let now_ns = fill(&mut client, &mut send_buffer, START_NS + 1_000_000);
-        let (offered, sent, blocked) = (client.offered, client.sent(), client.record().blocked);
-        assert_eq!(blocked, offered - sent);
+        let (scheduled, sent, blocked) = (
+            client.record().scheduled,
+            client.sent(),
+            client.record().blocked,
+        );
+        assert_eq!(blocked, scheduled - sent);
         client.write_backlog(now_ns, &mut send_buffer);
         assert_eq!(
             client.record().blocked,
@@ -640,44 +567,10 @@ mod tests {
         // Frames fill the buffers exactly or not, as the kernel likes; so a partial write is made by hand.
         fill(&mut client, &mut send_buffer, START_NS);
         client.skip_backlog(&mut send_buffer);
-        client.offered = client.handled() + 1;
-        client.partial_write = Some(PartialWrite {
-            frame: RAW,
-            taken: 1,
-            lateness_ns: 0,
-        });
+        client.counters.schedule(client.counters.settled() + 1);
+        client.partial_write = Some(PartialWrite::new(RAW, 1, 0));
         let record = client.record();
         assert_eq!(record.scheduled, record.sent + record.skipped);
-    }
-
-    #[test]
-    fn what_the_kernel_acknowledges_is_told_as_it_is_but_for_the_end() {
-        let (mut client, mut peer) = client();
-        let mut send_buffer = SendBuffer::new();
-        client.send_due_by(START_NS + 9_000, &mut send_buffer);
-        assert_eq!(client.connection.send(&[7; 40]).unwrap(), 40);
-        let mut received = [0; 10 * 32 + 40];
-        peer.read_exact(&mut received).unwrap();
-        std::io::Write::write_all(&mut peer, &[1]).unwrap();
-        // The answer carries the acknowledgement of all that was read.
-        while client.connection.receive(&mut [0; 1]).unwrap().is_none() {}
-        for (closing_bytes, told) in [
-            (0, 360),
-            (32, 328),
-            (8, 352),
-            (33, 327),
-            (40, 320),
-            (50, 320),
-        ] {
-            client.closing_bytes = 0;
-            client.note_closing(closing_bytes);
-            client.close_account();
-            assert_eq!(
-                client.record().kernel_acknowledged_bytes,
-                Some(told),
-                "{closing_bytes}"
-            );
-        }
     }
 
     #[test]
@@ -715,11 +608,7 @@ mod tests {
         let (mut client, mut peer) = client();
         let mut send_buffer = SendBuffer::new();
         while client.flood_send(1_000, START_NS, &mut send_buffer) == FloodSend::All {}
-        client.partial_write = Some(PartialWrite {
-            frame: RAW,
-            taken: 1,
-            lateness_ns: 0,
-        });
+        client.partial_write = Some(PartialWrite::new(RAW, 1, 0));
         std::io::Write::write_all(&mut peer, &Refusal::Ended.encode()).unwrap();
         // Closing with packets unread resets the connection.
         drop(peer);

@@ -12,7 +12,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
     load::{
-        client::{BACKLOG_NS_MAX, Client, FloodSend, RETRY_NS},
+        client::{Client, FloodSend, RETRY_NS},
+        client_counters::BACKLOG_NS_MAX,
         live_counters::LiveCounters,
         outcome::Outcome,
     },

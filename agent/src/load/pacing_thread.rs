@@ -9,7 +9,8 @@ use metronome_proto::schedule::Schedule;
 use crate::{
     load::{
         assignment::Assignment,
-        client::{BACKLOG_NS_MAX, Client, RETRY_NS},
+        client::{Client, RETRY_NS},
+        client_counters::BACKLOG_NS_MAX,
         live_counters::LiveCounters,
         outcome::Outcome,
         pacing::{NAP_NS_MAX, Pacing, Wait, WaitPolicy, Waiting},

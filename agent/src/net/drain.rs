@@ -143,11 +143,11 @@ impl<'a> Ending<'a> {
         match self.try_advance(send_buffer) {
             Ok(false) => {}
             Ok(true) => {
-                self.client.close_account();
+                self.client.read_kernel_acknowledged();
                 self.through = true;
             }
             Err(problem) => {
-                self.client.break_off(&problem, send_buffer);
+                self.client.fail(&problem, send_buffer);
                 self.through = true;
             }
         }
@@ -257,10 +257,10 @@ impl<'a> Ending<'a> {
     fn expire(self, reason: Option<&str>, send_buffer: &mut SendBuffer) {
         let late = match (self.step, self.client.credentials) {
             // A peer that does not speak the protocol need not close either.
-            (Step::Listen, None) => return self.client.close_account(),
+            (Step::Listen, None) => return self.client.read_kernel_acknowledged(),
             (Step::Listen, Some(_)) => "no end-ack came in time",
             _ => "the server did not take the last bytes in time",
         };
-        self.client.break_off(reason.unwrap_or(late), send_buffer);
+        self.client.fail(reason.unwrap_or(late), send_buffer);
     }
 }
