@@ -7,3 +7,4 @@ pub(crate) mod drain;
 pub(crate) mod error_text;
 pub(crate) mod open_files;
 pub(crate) mod target;
+pub(crate) mod try_connect;
