@@ -14,7 +14,7 @@ use metronome_telemetry::{LogFlags, Logs};
 use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
 
 use crate::{
-    load::pacing::Pacing,
+    load::pacing::PacingOptions,
     net::target::{Allowed, parse_network},
     standalone::RunArgs,
 };
@@ -64,7 +64,7 @@ pub(crate) struct RemoteArgs {
     #[command(flatten)]
     tls: DialFlags,
     #[command(flatten)]
-    pacing: Pacing,
+    pacing: PacingOptions,
     #[command(flatten)]
     logs: LogFlags,
 }
@@ -85,7 +85,7 @@ pub(crate) struct RemoteConfig {
     /// Where load may go.
     pub allowed: Allowed,
     /// How pacing threads run.
-    pub pacing: Pacing,
+    pub pacing: PacingOptions,
     /// Where log lines go, in which form.
     pub logs: Logs,
 }

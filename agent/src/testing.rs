@@ -6,7 +6,7 @@ use std::hint::black_box;
 use metronome_proto::{schedule::Schedule, v1::Phase};
 
 use crate::load::{
-    pacing::{NAP_NS_MAX, Wait, WaitPolicy, Waiting},
+    pacing::{NAP_NS_MAX, Pacer, Wait, WaitPolicy},
     ticks::{Place, Ticks, offset_ns},
 };
 
@@ -14,7 +14,7 @@ use crate::load::{
 #[derive(Debug)]
 pub struct PacingThread {
     ticks: Ticks,
-    waiting: Waiting,
+    pacer: Pacer,
     /// How long after the tick each client is due, ns.
     offsets_ns: Vec<u64>,
     index: u64,
@@ -33,7 +33,7 @@ impl PacingThread {
         let offset_ns = |client| offset_ns(Phase::Staggered, schedule.period_ns(), place(client));
         Self {
             ticks: Ticks::new(schedule),
-            waiting: Waiting::new(WaitPolicy::Hybrid),
+            pacer: Pacer::new(WaitPolicy::Hybrid),
             offsets_ns: (0..clients).map(offset_ns).collect(),
             index: 0,
         }
@@ -49,7 +49,7 @@ impl PacingThread {
             let due_ns = tick.due_ns.saturating_add(*offset_ns);
             // Here the thread reads its clock; the compiler must not see that it reads just this.
             let now_ns = black_box(due_ns);
-            due += u64::from(self.waiting.next(now_ns, due_ns, NAP_NS_MAX) == Wait::Over);
+            due += u64::from(self.pacer.next(now_ns, due_ns, NAP_NS_MAX) == Wait::Over);
         }
         self.index = tick.index + 1;
         Some(due)

@@ -15,7 +15,7 @@ use crate::{
         client::{Client, FloodSend, RETRY_NS},
         client_counters::BACKLOG_NS_MAX,
         live_counters::LiveCounters,
-        outcome::Outcome,
+        outcome::ThreadOutcome,
     },
     net::connection::timespec,
     stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
@@ -31,7 +31,7 @@ pub(crate) struct Flood<'a> {
     batch: u64,
     stop_signal: &'a StopSignal,
     live_counters: &'a LiveCounters,
-    outcome: Outcome,
+    outcome: ThreadOutcome,
     /// The last reading of the clock.
     seen_ns: u64,
 }
@@ -47,7 +47,7 @@ impl<'a> Flood<'a> {
         live_counters: &'a LiveCounters,
     ) -> Self {
         let is_full = vec![false; clients.len()];
-        let outcome = Outcome::new();
+        let outcome = ThreadOutcome::new();
         Self {
             clients,
             is_full,
@@ -62,7 +62,7 @@ impl<'a> Flood<'a> {
     }
 
     /// Writes from the start instant to the end of the time, or to a stop request.
-    pub(crate) fn run(mut self) -> Outcome {
+    pub(crate) fn run(mut self) -> ThreadOutcome {
         clock::wake_precisely();
         if self.stop_signal.sleep_until(self.start_ns) {
             let cpu_before_ns = clock::thread_cpu_ns();

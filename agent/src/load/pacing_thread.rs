@@ -1,9 +1,17 @@
-//! One pacing thread with a schedule: sleep, stamp, write.
+//! One pacing thread with a schedule: wait until a client is due, write its packets, go on with the
+//! next client.
+//!
+//! [`super::ticks`] decides when each client is due, [`super::pacing`] how the thread waits for it;
+//! here are the clock, the sleeps and the clients. Times are ns of CLOCK_MONOTONIC. A connection
+//! that takes nothing delays no other client: its packets stay in its backlog, which is tried again
+//! after every sleep, at least every [`RETRY_NS`].
 
 use std::{hint, ops::Range};
 
-use metronome_os::clock;
-use metronome_os::precedence::{self, Precedence, Terms};
+use metronome_os::{
+    clock,
+    precedence::{self, Precedence, Terms},
+};
 use metronome_proto::schedule::Schedule;
 
 use crate::{
@@ -12,38 +20,39 @@ use crate::{
         client::{Client, RETRY_NS},
         client_counters::BACKLOG_NS_MAX,
         live_counters::LiveCounters,
-        outcome::Outcome,
-        pacing::{NAP_NS_MAX, Pacing, Wait, WaitPolicy, Waiting},
+        outcome::ThreadOutcome,
+        pacing::{NAP_NS_MAX, Pacer, PacingOptions, Wait, WaitPolicy},
         ticks::Ticks,
     },
     stop_signal::{StopMode, StopSignal},
 };
 
-/// One pacing thread's share of a run.
+/// The share of one pacing thread in a run.
 pub(crate) struct PacingThread<'a> {
     clients: Vec<Client>,
-    /// Of each client, ns after the start; rising, and at most a period.
+    /// How long after a tick each client is due, ns; rising, and less than a period.
     offsets_ns: Vec<u64>,
     start_ns: u64,
     ticks: Ticks,
-    waiting: Waiting,
+    pacer: Pacer,
     high_priority: bool,
     spins: bool,
     precedence: Precedence,
     stop_signal: &'a StopSignal,
     live_counters: &'a LiveCounters,
-    outcome: Outcome,
+    outcome: ThreadOutcome,
     /// Some client has due packets that the kernel did not take.
     has_backlog: bool,
 }
 
 impl<'a> PacingThread<'a> {
+    /// A thread for `clients`, which have the indices of `range`.
     pub(crate) fn new(
         mut clients: Vec<Client>,
         range: &Range<u32>,
         assignment: &Assignment,
         schedule: Schedule,
-        pacing: Pacing,
+        pacing: PacingOptions,
         stop_signal: &'a StopSignal,
         live_counters: &'a LiveCounters,
     ) -> Self {
@@ -63,23 +72,24 @@ impl<'a> PacingThread<'a> {
             offsets_ns,
             start_ns,
             ticks: Ticks::new(schedule),
-            waiting: Waiting::new(pacing.wait),
+            pacer: Pacer::new(pacing.wait),
             high_priority: pacing.high_priority,
             spins: pacing.wait == WaitPolicy::Spin,
             precedence: Precedence::none(),
             stop_signal,
             live_counters,
-            outcome: Outcome::new(),
+            outcome: ThreadOutcome::new(),
             has_backlog: false,
         }
     }
 
-    pub(crate) fn pace(mut self, cores: usize) -> Outcome {
+    /// Carries out the schedule. `cores` are those that this process may use.
+    pub(crate) fn run(mut self, cores: usize) -> ThreadOutcome {
         clock::wake_precisely();
         match (self.high_priority, self.spins) {
             (false, _) => {}
             (true, false) => self.precedence = Precedence::take(Terms::of_pacer(cores)),
-            // A real-time thread has to sleep; before most others it may run all the same.
+            // A real-time thread has to sleep; one that spins gets nice -10 instead.
             (true, true) => precedence::run_first(),
         }
         if self.wait_until(self.start_ns).is_some() {
@@ -93,16 +103,16 @@ impl<'a> PacingThread<'a> {
         self.outcome
     }
 
-    /// Tick after tick, until the last one or until a stop is requested.
+    /// Serves tick after tick, until the last one or until a stop is requested.
     fn serve_ticks(&mut self) {
         let (mut index, mut now_ns) = (0, clock::now_ns());
         while let Some(tick) = self.ticks.next(index, now_ns) {
             for place in 0..self.clients.len() {
                 let due_ns = tick.due_ns.saturating_add(self.offsets_ns[place]);
-                let Some(come_ns) = self.wait_until(due_ns) else {
+                let Some(reached_ns) = self.wait_until(due_ns) else {
                     return;
                 };
-                now_ns = come_ns;
+                now_ns = reached_ns;
                 let client = &mut self.clients[place];
                 client.send_due(tick.packets, now_ns, &mut self.outcome.send_buffer);
                 self.has_backlog |= client.has_backlog();
@@ -126,7 +136,7 @@ impl<'a> PacingThread<'a> {
             } else {
                 NAP_NS_MAX
             };
-            match self.waiting.next(now_ns, due_ns, nap_ns_max) {
+            match self.pacer.next(now_ns, due_ns, nap_ns_max) {
                 Wait::Over => return Some(now_ns),
                 Wait::Spin => hint::spin_loop(),
                 Wait::SleepUntil(wake_ns) => self.sleep_until(wake_ns),
@@ -139,7 +149,7 @@ impl<'a> PacingThread<'a> {
         let woken_ns = clock::now_ns();
         let late_ns = woken_ns.saturating_sub(wake_ns);
         self.outcome.oversleep_ns_max = self.outcome.oversleep_ns_max.max(late_ns);
-        self.waiting.learn(late_ns);
+        self.pacer.learn(late_ns);
         if self.has_backlog {
             self.retry(woken_ns);
         }
@@ -159,7 +169,8 @@ impl<'a> PacingThread<'a> {
         self.publish();
     }
 
-    /// The schedule is over or cut short: a last chance for what is due, then it is given up.
+    /// The schedule is over or cut short: tries for at most [`BACKLOG_NS_MAX`] to write what is due,
+    /// then skips the rest.
     fn settle(&mut self) {
         let mut now_ns = clock::now_ns();
         let until_ns = now_ns.saturating_add(BACKLOG_NS_MAX);

@@ -24,8 +24,8 @@ use crate::{
         client::Client,
         generator::generate,
         live_counters::LiveCounters,
-        outcome::Measured,
-        pacing::Pacing,
+        outcome::GeneratorStats,
+        pacing::PacingOptions,
     },
     net::{
         connect::{NotConnected, connect_all},
@@ -47,7 +47,7 @@ pub(super) struct RunSpec {
     pub traceparent: String,
     pub assignment: Assignment,
     pub allowed: Allowed,
-    pub pacing: Pacing,
+    pub pacing: PacingOptions,
     /// Never full: the reports of a run are bounded by its clients.
     pub reports: mpsc::UnboundedSender<Report>,
 }
@@ -131,7 +131,9 @@ impl Run {
         let start = self.await_start(started);
         let measured = match &start {
             StartOrder::At(start_ns) => self.measure(clients, connected_ns, *start_ns),
-            StartOrder::Never | StartOrder::Impossible(_) => Ok((clients, Measured::default())),
+            StartOrder::Never | StartOrder::Impossible(_) => {
+                Ok((clients, GeneratorStats::default()))
+            }
         };
         let (mut clients, mut measured) = match measured {
             Ok(measured) => measured,
@@ -207,7 +209,7 @@ impl Run {
         clients: Vec<Client>,
         connected_ns: u64,
         start_ns: u64,
-    ) -> io::Result<(Vec<Client>, Measured)> {
+    ) -> io::Result<(Vec<Client>, GeneratorStats)> {
         let RunSpec {
             assignment, pacing, ..
         } = &self.spec;

@@ -7,11 +7,11 @@ use metronome_telemetry::{
 };
 use tracing::Span;
 
-use crate::load::outcome::Measured;
+use crate::load::outcome::GeneratorStats;
 
 /// Records the spans of the wait for the first packet and of the load. They are recorded
 /// afterwards, because the pacing threads must not wait for a trace.
-pub(super) fn trace_load(measured: &Measured, connected_ns: u64, start_ns: u64) {
+pub(super) fn trace_load(measured: &GeneratorStats, connected_ns: u64, start_ns: u64) {
     let now_ns = clock::now_ns();
     let anchor = Anchor::at(now_ns);
     let at_us = |quantile| measured.lateness.quantile_ns(quantile) as f64 / 1e3;
@@ -46,7 +46,7 @@ pub(super) fn trace_load(measured: &Measured, connected_ns: u64, start_ns: u64) 
 }
 
 /// One log line with the figures of the load.
-pub(super) fn log_load(measured: &Measured) {
+pub(super) fn log_load(measured: &GeneratorStats) {
     // Signed, because a trace would turn unsigned numbers into text.
     let at_us = |quantile| (measured.lateness.quantile_ns(quantile) / 1000).cast_signed();
     tracing::info!(

@@ -21,7 +21,7 @@ use metronome_proto::{
 use crate::{
     load::{
         assignment::{Assignment, Load, Protocol},
-        pacing::Pacing,
+        pacing::PacingOptions,
     },
     net::target::{Allowed, Target},
 };
@@ -67,7 +67,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "I", default_value_t = 0)]
     first_client: u32,
     #[command(flatten)]
-    pacing: Pacing,
+    pacing: PacingOptions,
     /// Seconds to wait before connecting.
     #[arg(long, value_name = "SECONDS", env = "CLIENT_STARTUP_DELAY", default_value = "0", value_parser = parse_duration)]
     pub(super) startup_delay: Duration,
@@ -107,7 +107,7 @@ pub(super) struct RunConfig {
     pub assignment: Assignment,
     pub allowed: Allowed,
     pub duration: Duration,
-    pub pacing: Pacing,
+    pub pacing: PacingOptions,
     pub output: Output,
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::flags::RunConfig;
 use crate::load::{
     assignment::{Load, Protocol},
-    outcome::Measured,
+    outcome::GeneratorStats,
 };
 
 /// Below this share of the schedule a load was not what was asked for.
@@ -96,7 +96,7 @@ impl Summary {
     pub(super) fn new(
         config: &RunConfig,
         records: &[v1::ClientRecord],
-        measured: &Measured,
+        measured: &GeneratorStats,
         elapsed_ns: u64,
     ) -> Self {
         let assignment = &config.assignment;
