@@ -1,18 +1,18 @@
-//! The load generator: an agent that obeys a server, and `metronome-agent run`, which needs none.
+//! The load generator: an agent that a server controls, and `metronome-agent run`, which needs no
+//! server.
 //!
 //! ```text
 //!  remote       one gRPC stream to the server; one plain thread per run      (async: only here)
 //!  standalone   `metronome-agent run`: the same load from flags alone
 //!      │ an Assignment, then a start instant; a StopSignal that may be set at any time
 //!      ▼
-//!  connect      every client connected and the server's knowledge of the run verified
-//!  generator    pacing threads: sleep, stamp, write      (pacing: when; client: what; send_buffer: where)
-//!  drain        ends exchanged, accounts closed
+//!  net          targets that may be loaded, connecting, the end of the connections
+//!  load         pacing threads: wait, stamp, write
 //! ```
 //!
-//! Invariants: no packet leaves before the target has proved that it knows the run; none leaves
-//! early; every packet of the schedule is either sent or counted as skipped; no pacing thread waits
-//! for the control side, or for anything but its schedule.
+//! Invariants: no packet leaves before the target has proved that it takes part in the run; none
+//! leaves early; every packet of the schedule is either sent or counted as skipped; no pacing thread
+//! waits for the control side, or for anything but its schedule.
 //!
 //! Absent on purpose: latency (the receiver measures it) and verdicts (the server judges).
 
@@ -29,13 +29,13 @@ pub mod testing;
 
 use std::process::ExitCode;
 
-pub use config::Args;
 use metronome_telemetry::{Logs, Telemetry};
 
+pub use config::Args;
 use config::{Command, RemoteConfig};
 
-/// Runs an agent until it is told to stop, or one load to its end. Blocks; makes the async runtime
-/// that it needs by itself.
+/// Runs an agent until it is asked to stop, or one load to its end. Blocks, with an async runtime of
+/// its own.
 ///
 /// Exit codes: 0 stopped in good order or a load that went as asked, 1 anything that failed, 2 bad
 /// flags, 4 a load that was not what was asked for, 130 after Ctrl-C on `run`.
@@ -56,7 +56,7 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
-/// Does the work with logs and traces on.
+/// Does `work` with logs and traces on.
 fn observed(logs: &Logs, work: impl FnOnce() -> ExitCode) -> ExitCode {
     match Telemetry::start("metronome-agent", logs) {
         Ok(telemetry) => {

@@ -1,4 +1,4 @@
-//! What one agent has to do in one run: its share of the plan, with every limit checked once.
+//! The share of one agent in one run, with every limit checked once.
 //!
 //! Pure. It comes from a server's `Prepare` or from the flags of `metronome-agent run`.
 
@@ -20,7 +20,7 @@ use crate::{
 
 /// Longest time to connect that a server may allow.
 const DEADLINE_MAX: Duration = Duration::from_secs(300);
-/// Agents of a run.
+/// Highest index of an agent in a run.
 const AGENT_INDEX_MAX: u32 = 255;
 
 /// One agent's share of a run.
@@ -28,11 +28,11 @@ const AGENT_INDEX_MAX: u32 = 255;
 pub(crate) struct Assignment {
     /// Where to connect.
     pub target: Target,
-    /// Indices within the run.
+    /// Indices of its clients within the run.
     pub clients: Range<u32>,
     /// Clients of the run, those of other agents included.
     pub clients_total: u32,
-    /// How fast.
+    /// What each client sends, and how fast.
     pub load: Load,
     /// How long the load lasts: every packet of every client is due within it.
     pub duration: Duration,
@@ -42,27 +42,27 @@ pub(crate) struct Assignment {
     pub phase: v1::Phase,
     /// Pacing threads.
     pub threads: u32,
-    /// What is spoken on the connections.
+    /// The protocol of the connections.
     pub protocol: Protocol,
-    /// To have connected every client.
+    /// Longest time to connect every client.
     pub deadline: Duration,
 }
 
 /// What each client sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Load {
-    /// By a schedule.
+    /// Packets that are due by a schedule.
     Paced {
         /// Packets per 1000 s.
         rate_mhz: u64,
         /// At least 1.
         packets_per_client: u64,
     },
-    /// As much as its connection takes.
+    /// Without a schedule: as many packets as the connection takes.
     Flood,
 }
 
-/// What is spoken on the connections of a run.
+/// The protocol of the connections of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Protocol {
     /// Packets without meaning and nothing else, as the seed's client sends them.
@@ -84,9 +84,9 @@ pub(crate) enum BadPrepare {
     /// A number out of its range.
     #[error("{field}: {value} is out of range; this agent takes {min} to {max}")]
     Range {
-        /// As the API spells it.
+        /// Its name in the API.
         field: &'static str,
-        /// As it came.
+        /// The value that came.
         value: u64,
         /// Lowest allowed.
         min: u64,
@@ -96,10 +96,10 @@ pub(crate) enum BadPrepare {
     /// Neither HOST:PORT nor :PORT.
     #[error("target: {0}")]
     Target(#[from] BadTarget),
-    /// A value that is no number.
+    /// A value of another kind that cannot be used.
     #[error("{field}: {problem}")]
     Other {
-        /// As the API spells it.
+        /// Its name in the API.
         field: &'static str,
         /// What is wrong with it.
         problem: &'static str,
@@ -107,8 +107,8 @@ pub(crate) enum BadPrepare {
 }
 
 impl Assignment {
-    /// Reads a server's order. `server_host` stands in for an empty host of the target;
-    /// `clients_max` is the agent's own ceiling.
+    /// Reads the order of a server. `server_host` replaces an empty host of the target;
+    /// `clients_max` is the agent's own limit.
     pub(crate) fn from_prepare(
         prepare: &v1::Prepare,
         server_host: &str,
@@ -203,7 +203,7 @@ impl Assignment {
         u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// No server can make an agent send more, or for longer, than a plan may ask.
+    /// Checks that no server makes an agent send more, or for longer, than a plan may ask for.
     fn check_volume(&self) -> Result<(), BadPrepare> {
         let Load::Paced {
             rate_mhz,
@@ -261,7 +261,7 @@ fn phase(asked: i32) -> Result<v1::Phase, BadPrepare> {
         Ok(phase) => Ok(phase),
         Err(_) => Err(BadPrepare::Other {
             field: "phase",
-            problem: "this agent does not know it",
+            problem: "this agent has no such phase",
         }),
     }
 }
@@ -289,10 +289,10 @@ fn schedule_duration(asked: Option<&prost_types::Duration>) -> Result<Duration, 
 }
 
 /// A duration from the wire, which may hold anything. `None` when it is negative or malformed.
-pub(crate) fn duration(told: &prost_types::Duration) -> Option<Duration> {
+pub(crate) fn duration(wire: &prost_types::Duration) -> Option<Duration> {
     // Not Duration::try_from: prost-types 0.14 overflows on the lowest i64, which a peer may send.
-    let seconds = u64::try_from(told.seconds).ok()?;
-    let nanos = u32::try_from(told.nanos)
+    let seconds = u64::try_from(wire.seconds).ok()?;
+    let nanos = u32::try_from(wire.nanos)
         .ok()
         .filter(|nanos| *nanos < 1_000_000_000)?;
     Some(Duration::new(seconds, nanos))

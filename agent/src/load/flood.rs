@@ -1,9 +1,9 @@
 //! A flood: write follows write, as many packets as the connections take.
 //!
-//! No schedule and no sleep while any connection takes something: every client with room gets one
-//! write a round, and each packet is due at the reading of the clock right before its write. A
-//! connection that is full is left alone until the kernel says that it has room; when all are, the
-//! thread waits for the first. Times are ns of CLOCK_MONOTONIC.
+//! There is no schedule, and no sleep while any connection takes packets: every client with room
+//! gets one write a round, and each packet is due at the reading of the clock right before its
+//! write. A connection that is full is left alone until the kernel reports room; when all are full,
+//! the thread waits for the first. Times are ns of CLOCK_MONOTONIC.
 //!
 //! Absent on purpose: precedence. A thread that never sleeps must leave its core to others.
 
@@ -21,10 +21,10 @@ use crate::{
     stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 
-/// One thread's share of a flood.
+/// The share of one thread in a flood.
 pub(crate) struct Flood<'a> {
     clients: Vec<Client>,
-    /// Of each client: it took less than it was given, and the kernel has not named it since.
+    /// Which clients took less than they were given, and had no room since.
     is_full: Vec<bool>,
     start_ns: u64,
     end_ns: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Flood<'a> {
     stop_signal: &'a StopSignal,
     live_counters: &'a LiveCounters,
     outcome: ThreadOutcome,
-    /// The last reading of the clock.
+    /// The last reading of the clock, ns.
     seen_ns: u64,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Flood<'a> {
         clock::wake_precisely();
         if self.stop_signal.sleep_until(self.start_ns) {
             let cpu_before_ns = clock::thread_cpu_ns();
-            while self.round() && self.look_for_room() {}
+            while self.round() && self.find_room() {}
             self.settle();
             self.outcome.cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
         }
@@ -74,13 +74,13 @@ impl<'a> Flood<'a> {
         self.outcome
     }
 
-    /// One write for each client that has room. Whether the flood goes on.
+    /// One write for each client that has room. Returns whether the flood goes on.
     fn round(&mut self) -> bool {
         for place in 0..self.clients.len() {
             if self.is_full[place] {
                 continue;
             }
-            let Some(now_ns) = self.look_at_clock(0) else {
+            let Some(now_ns) = self.read_clock(0) else {
                 return false;
             };
             let sent =
@@ -91,9 +91,9 @@ impl<'a> Flood<'a> {
         true
     }
 
-    /// The time, ns, unless the flood is over. A thread that did not get here within `waited_ns` of
-    /// its last look has overslept, as one with a schedule that wakes late.
-    fn look_at_clock(&mut self, waited_ns: u64) -> Option<u64> {
+    /// The time, ns; `None` when the flood is over. A thread that did not get here within `waited_ns`
+    /// of its last reading of the clock was held up, which counts like a sleep that ends late.
+    fn read_clock(&mut self, waited_ns: u64) -> Option<u64> {
         let now_ns = clock::now_ns();
         let late_ns = now_ns
             .saturating_sub(self.seen_ns)
@@ -103,10 +103,10 @@ impl<'a> Flood<'a> {
         (now_ns < self.end_ns && self.stop_signal.allows_load(now_ns)).then_some(now_ns)
     }
 
-    /// Asks the kernel which of the full connections have room again: at once while others go on,
-    /// else it waits for the first, but not for longer than the stop signal may go unchecked. Whether any is
-    /// left that could.
-    fn look_for_room(&mut self) -> bool {
+    /// Asks the kernel which of the full connections have room again: without a wait while others go
+    /// on, else it waits for the first, but not for longer than the stop signal may go unchecked. Returns
+    /// whether any connection is left.
+    fn find_room(&mut self) -> bool {
         let is_waiting =
             |(place, client): &(usize, &Client)| self.is_full[*place] && !client.is_broken();
         let (places, mut waits): (Vec<usize>, Vec<PollFd<'_>>) = (self.clients.iter().enumerate())
@@ -128,7 +128,7 @@ impl<'a> Flood<'a> {
         for (place, has_room) in places.into_iter().zip(has_room) {
             self.is_full[place] = !has_room;
         }
-        self.look_at_clock(wait_ns).is_some()
+        self.read_clock(wait_ns).is_some()
     }
 
     /// Finishes packets that were written in part, if there is room for their rest soon.

@@ -1,7 +1,7 @@
 //! One TCP connection to a target: opened, written and read without ever blocking for longer than
 //! asked.
 //!
-//! The socket is set up as the seed's client does it. Nothing here knows a frame's meaning.
+//! The socket is set up as the seed's client does it. Bytes have no meaning here.
 
 use std::{
     io,
@@ -10,8 +10,7 @@ use std::{
     time::Duration,
 };
 
-use metronome_os::clock;
-use metronome_os::tcp_info::TcpInfo;
+use metronome_os::{clock, tcp_info::TcpInfo};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -21,7 +20,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::stop_signal::StopSignal;
 
-/// Room in each direction, bytes: about half a second of one client at 10 kHz.
+/// Size of the kernel's buffer in each direction, bytes: about half a second of one client at 10 kHz.
 const BUFFER_BYTES: usize = 128 * 1024;
 /// A peer that acknowledges nothing for this long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -59,7 +58,7 @@ impl Connection {
             }
             Err(error) => return Err(error),
         }
-        connection.is_not_to_itself()?;
+        connection.check_not_to_itself()?;
         Ok(connection)
     }
 
@@ -114,21 +113,21 @@ impl Connection {
         }
     }
 
-    /// Tells the peer that nothing more will come.
+    /// Closes the writing side: the peer reads the end of the stream.
     pub(crate) fn close_write(&self) -> io::Result<()> {
         self.socket.shutdown(std::net::Shutdown::Write)
     }
 
     /// How many bytes the peer's kernel has acknowledged since the connection was made, its SYN and
-    /// FIN counted as one each. `None` when the kernel does not tell.
+    /// FIN counted as one each. `None` where the kernel has no such figure.
     pub(crate) fn acknowledged_bytes(&self) -> Option<u64> {
         let info = TcpInfo::read(&self.socket).ok()?;
         Some(info.bytes_acked)
     }
 
-    /// A port of this host that nobody listens on can, by chance, be the one that the kernel gives
-    /// to the connection itself; TCP then connects it to itself.
-    fn is_not_to_itself(&self) -> io::Result<()> {
+    /// A port of this host without a listener can, by chance, be the one that the kernel gives to the
+    /// connection itself; TCP then connects it to itself.
+    fn check_not_to_itself(&self) -> io::Result<()> {
         let own = self.socket.local_addr()?;
         if own.as_socket() == self.socket.peer_addr()?.as_socket() {
             return Err(io::ErrorKind::ConnectionRefused.into());
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_tells_how_much_the_peer_has_acknowledged() {
+    fn the_kernel_reports_how_much_the_peer_has_acknowledged() {
         let (connection, mut peer) = pair();
         let before = connection.acknowledged_bytes().unwrap();
         assert_eq!(connection.send(&[7; 96]).unwrap(), 96);
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_tells_it_even_after_a_reset() {
+    fn the_kernel_reports_it_even_after_a_reset() {
         let (connection, mut peer) = pair();
         let before = connection.acknowledged_bytes().unwrap();
         assert_eq!(connection.send(&[7; 96]).unwrap(), 96);
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_nobody_listens_on_is_refused() {
+    fn a_port_without_a_listener_is_refused() {
         let address = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()

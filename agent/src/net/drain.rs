@@ -1,7 +1,8 @@
 //! The end of a run's connections: send the end, close the writing side, wait for the authenticated count.
 //!
-//! All clients at once in one epoll loop; who has not answered in time is noted and left. A raw
-//! client has no end frame: it closes its side and waits a moment for the peer to close too.
+//! All clients are ended at once, in one epoll loop. A client without an answer in time gets an error
+//! in its record. A raw client has no end frame: it closes its side and waits a moment for the peer
+//! to close too.
 
 use std::io;
 
@@ -21,18 +22,18 @@ use crate::{
     stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 
-/// For all ends of an authenticated run together, ns.
+/// Longest time for all ends of an authenticated run together, ns.
 const END_NS_MAX: u64 = 5 * SECOND_NS;
-/// For raw peers to close.
+/// Longest time for raw peers to close, ns.
 const RAW_END_NS_MAX: u64 = 2 * SECOND_NS;
-/// When the process is about to end.
+/// Longest time when the process is about to end, ns.
 const ABORTED_END_NS_MAX: u64 = 3 * SECOND_NS / 2;
-/// As the kernel counts a FIN among the bytes acknowledged.
+/// What a FIN counts among the bytes that the kernel has acknowledged.
 const FIN_BYTES: usize = 1;
-/// Clients handled between two looks at the time.
+/// Most clients that are handled between two readings of the clock.
 const EVENTS_PER_WAIT: usize = 256;
 
-/// Ends every connection that still works, and closes the clients' accounts.
+/// Ends every connection that still works, and completes the records of the clients.
 pub(crate) fn drain(clients: &mut [Client], stop_signal: &StopSignal) {
     let mut send_buffer = SendBuffer::new();
     let mut endings: Vec<Ending<'_>> = clients
@@ -47,12 +48,12 @@ pub(crate) fn drain(clients: &mut [Client], stop_signal: &StopSignal) {
             within_sentence(&error)
         )
     });
-    for ending in endings.into_iter().filter(|ending| !ending.through) {
+    for ending in endings.into_iter().filter(|ending| !ending.is_done) {
         ending.expire(reason.as_deref(), &mut send_buffer);
     }
 }
 
-/// Advances every client that can, until all are through or time is up.
+/// Advances every client that can go on, until all are done or time is up.
 fn end_all(
     endings: &mut [Ending<'_>],
     stop_signal: &StopSignal,
@@ -92,7 +93,7 @@ fn end_all(
 }
 
 fn time_left_ns(endings: &[Ending<'_>], begun_ns: u64, stop_signal: &StopSignal) -> u64 {
-    let Some(ending) = endings.iter().find(|ending| !ending.through) else {
+    let Some(ending) = endings.iter().find(|ending| !ending.is_done) else {
         return 0;
     };
     let now_ns = clock::now_ns();
@@ -104,14 +105,14 @@ fn time_left_ns(endings: &[Ending<'_>], begun_ns: u64, stop_signal: &StopSignal)
     begun_ns.saturating_add(allowed_ns).saturating_sub(now_ns)
 }
 
-/// How far one client has come.
+/// The state of one client at its end.
 struct Ending<'a> {
     client: &'a mut Client,
     step: Step,
     answer: Frame,
     answer_bytes: usize,
-    /// Nothing more to do, for better or worse.
-    through: bool,
+    /// Nothing is left to do, in success or failure.
+    is_done: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -131,29 +132,29 @@ impl<'a> Ending<'a> {
             step: Step::FinishPartial,
             answer: [0; FRAME_BYTES],
             answer_bytes: 0,
-            through: false,
+            is_done: false,
         }
     }
 
     /// Does what can be done without waiting.
     fn advance(&mut self, send_buffer: &mut SendBuffer) {
-        if self.through {
+        if self.is_done {
             return;
         }
         match self.try_advance(send_buffer) {
             Ok(false) => {}
             Ok(true) => {
                 self.client.read_kernel_acknowledged();
-                self.through = true;
+                self.is_done = true;
             }
             Err(problem) => {
                 self.client.fail(&problem, send_buffer);
-                self.through = true;
+                self.is_done = true;
             }
         }
     }
 
-    /// Whether the ending is complete, or what is wrong with it.
+    /// Returns whether the end is complete, or what is wrong with it.
     fn try_advance(&mut self, send_buffer: &mut SendBuffer) -> Result<bool, String> {
         let broke = |error: io::Error| {
             format!(
@@ -201,7 +202,7 @@ impl<'a> Ending<'a> {
         Ok(Step::Listen)
     }
 
-    /// Takes what has come of the answer. The inner result is whether it is complete, or what is
+    /// Receives what has come of the answer. The inner result is whether it is complete, or what is
     /// wrong with it.
     fn listen(&mut self) -> io::Result<Result<bool, String>> {
         let Some(Credentials { hello, key }) = self.client.credentials else {
@@ -242,7 +243,7 @@ impl<'a> Ending<'a> {
         )
     }
 
-    /// Whatever a raw peer sends means nothing; only its close does.
+    /// Bytes of a raw peer have no meaning; only its close does.
     fn listen_raw(&self) -> io::Result<bool> {
         loop {
             match self.client.connection.receive(&mut [0; 4096])? {
@@ -253,10 +254,10 @@ impl<'a> Ending<'a> {
         }
     }
 
-    /// There is no more waiting, for a `reason` or because time is up.
+    /// Gives up waiting, for a `reason` or because time is up.
     fn expire(self, reason: Option<&str>, send_buffer: &mut SendBuffer) {
         let late = match (self.step, self.client.credentials) {
-            // A peer that does not speak the protocol need not close either.
+            // A peer without the protocol need not close either.
             (Step::Listen, None) => return self.client.read_kernel_acknowledged(),
             (Step::Listen, Some(_)) => "no end-ack came in time",
             _ => "the server did not take the last bytes in time",

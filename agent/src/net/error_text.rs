@@ -1,4 +1,4 @@
-//! Errors of the operating system in the words of our messages.
+//! Errors of the operating system as parts of our messages.
 
 use std::io;
 

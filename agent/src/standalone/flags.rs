@@ -162,7 +162,7 @@ impl TryFrom<RunArgs> for RunConfig {
             protocol: args
                 .key_file
                 .as_deref()
-                .map_or(Ok(Protocol::Raw), standing_run)?,
+                .map_or(Ok(Protocol::Raw), static_run)?,
             deadline: CONNECT_TIME_MAX,
         };
         let networks = vec![
@@ -196,7 +196,7 @@ impl From<PlanError> for BadRunFlag {
     }
 }
 
-/// The flags as the API would ask for them, so that one place knows the limits.
+/// The flags as a plan of the API, so that the limits are in one place.
 fn asked(args: &RunArgs) -> v1::Plan {
     let phase = match args.phase {
         Phase::Staggered => v1::Phase::Staggered,
@@ -229,7 +229,7 @@ fn load(plan: &Plan) -> Load {
     }
 }
 
-fn standing_run(path: &Path) -> Result<Protocol, BadRunFlag> {
+fn static_run(path: &Path) -> Result<Protocol, BadRunFlag> {
     let error = |problem| BadRunFlag::KeyFile {
         path: path.into(),
         problem,
@@ -252,7 +252,7 @@ fn read_secret(path: &Path) -> Result<[u8; KEY_BYTES], String> {
         ));
     }
     let mut text = String::new();
-    // A key has 64 digits; a few more bytes tell a key with a line end from something else.
+    // A key has 64 digits; a few more bytes distinguish a key with a line end from something else.
     file.take(128)
         .read_to_string(&mut text)
         .map_err(|error| error.to_string())?;

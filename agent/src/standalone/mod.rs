@@ -1,8 +1,8 @@
-//! `metronome-agent run`: one load from flags alone, without a server to direct it.
+//! `metronome-agent run`: one load from flags alone, without a server that controls it.
 //!
-//! The seed's client, with the same flags. Raw packets by default; with a key file the full
-//! protocol, in the *standing run* that a server with the same key file keeps: run id 0, agent 0.
-//! What is measured is the generator's side only; nobody here knows what the target did with it.
+//! It replaces the seed's client and has the same flags. Packets are raw by default; with a key file
+//! they follow the full protocol, in the *static run* that a server with the same key file keeps:
+//! run id 0, agent 0. Only the side of the generator is measured, not what the target received.
 
 mod flags;
 mod summary;
@@ -22,13 +22,13 @@ pub(crate) use flags::RunArgs;
 use flags::{Output, RunConfig};
 use summary::Summary;
 
-/// From connected to the first packet: enough for the pacing threads to be there.
+/// Time from connected to the first packet: enough to start the pacing threads, ns.
 const START_IN_NS: u64 = 10_000_000;
 
-/// After Ctrl-C: what a shell says of a process that SIGINT ended.
+/// Exit code after Ctrl-C, which a shell gives a process that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
-/// Carries out the load that the flags describe and prints what came of it.
+/// Carries out the load of `args` and prints the result.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
     let startup_delay = args.startup_delay;
     let config = match RunConfig::try_from(args) {
@@ -48,7 +48,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
     }
 }
 
-/// What came of a load: the figures, or one sentence.
+/// The result of a load: the figures, or one sentence.
 type Outcome = Result<Summary, String>;
 
 /// Starts the load on a thread of its own and waits for it, or for signals.
@@ -64,10 +64,10 @@ async fn supervise(config: RunConfig, startup_delay: Duration) -> ExitCode {
     let output = config.output;
     let stop_signal = Arc::new(StopSignal::without_lease());
     let (done, mut loaded) = oneshot::channel::<Outcome>();
-    let signal_of_load = stop_signal.clone();
+    let thread_stop = stop_signal.clone();
     let load = move || {
-        // Nobody waits for the result after a second Ctrl-C.
-        let _ = done.send(load(&config, &signal_of_load));
+        // After a second Ctrl-C the receiver is gone.
+        let _ = done.send(load(&config, &thread_stop));
     };
     if let Err(error) = thread::Builder::new().name("run".into()).spawn(load) {
         return failure(&error.to_string());

@@ -66,7 +66,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Serves `connections` connections, in the standing run.
+    /// Serves `connections` connections, in the static run.
     pub(crate) fn start(connections: usize, manner: Manner) -> Self {
         Self::start_with(
             connections,
