@@ -1,5 +1,5 @@
-//! What it costs a pacing thread to find the next client that is due: 1, 10 and 1,000 clients of one
-//! thread.
+//! What it costs a pacing thread to find the next client that is due: 1, 10 and 1,000 clients of
+//! one thread.
 //!
 //! `cargo bench -p metronome-agent --features testing --bench schedule`; with `-- --test` each
 //! runs once. Absent are the clock, the sleep and the write: bench/compare has those in its

@@ -55,7 +55,12 @@ pub(crate) struct RemoteArgs {
     #[arg(long, env = "METRONOME_AGENT_NAME")]
     name: Option<String>,
     /// Most clients at a time; no server can raise it.
-    #[arg(long, value_name = "N", default_value_t = CLIENTS_MAX, value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = CLIENTS_MAX,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)),
+    )]
     clients_max: u32,
     /// A network that may be loaded besides the server's host, for example 192.0.2.0/24.
     /// Repeatable.
@@ -100,7 +105,8 @@ pub(crate) enum BadFlag {
     Server(String),
     /// Another protocol than ours.
     #[error(
-        "--server {0:?}: only http:// and https:// are supported; leave the scheme out or write one of them"
+        "--server {0:?}: only http:// and https:// are supported; leave the scheme out or write \
+         one of them"
     )]
     Scheme(String),
     /// TLS flags that cannot be used.
@@ -108,7 +114,8 @@ pub(crate) enum BadFlag {
     Tls(#[from] TlsError),
     /// Not an agent's name.
     #[error(
-        "--name {0:?} is no agent name; use 1 to 63 characters of a-z, 0-9 and -, for example load-1"
+        "--name {0:?} is no agent name; use 1 to 63 characters of a-z, 0-9 and -, for example \
+         load-1"
     )]
     Name(String),
 }

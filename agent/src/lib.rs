@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Invariants: no packet leaves before the target has proved that it takes part in the run; none
-//! leaves early; every packet of the schedule is either sent or counted as skipped; no pacing thread
-//! waits for the control side, or for anything but its schedule.
+//! leaves early; every packet of the schedule is either sent or counted as skipped; no pacing
+//! thread waits for the control side, or for anything but its schedule.
 //!
 //! Absent on purpose: latency (the receiver measures it) and verdicts (the server judges).
 
@@ -34,8 +34,8 @@ use metronome_telemetry::{Logs, Telemetry};
 pub use config::Args;
 use config::{Command, RemoteConfig};
 
-/// Runs an agent until it is asked to stop, or one load to its end. Blocks, with an async runtime of
-/// its own.
+/// Runs an agent until it is asked to stop, or one load to its end. Blocks, with an async runtime
+/// of its own.
 ///
 /// Exit codes: 0 stopped in good order or a load that went as asked, 1 anything that failed, 2 bad
 /// flags, 4 a load that was not what was asked for, 130 after Ctrl-C on `run`.

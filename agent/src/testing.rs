@@ -39,8 +39,8 @@ impl PacingThread {
         }
     }
 
-    /// Serves one tick in time: finds the tick, the due time of each client, and that this has come.
-    /// Returns how many packets are due; `None` after the last tick.
+    /// Serves one tick in time: finds the tick, the due time of each client, and that this has
+    /// come. Returns how many packets are due; `None` after the last tick.
     pub fn tick(&mut self) -> Option<u64> {
         let now_ns = self.ticks.next(self.index, 0)?.due_ns;
         let tick = self.ticks.next(self.index, now_ns)?;

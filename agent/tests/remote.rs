@@ -1,5 +1,5 @@
-//! An agent that a server controls: every step of a run over the real stream, and every way in which
-//! one can end early.
+//! An agent that a server controls: every step of a run over the real stream, and every way in
+//! which one can end early.
 
 mod master;
 mod peer;

@@ -368,13 +368,13 @@ mod tests {
         refused("clients_total:", |p| p.clients_total = 19);
         refused("packets_per_client:", |p| p.packets_per_client = 0);
         refused("packets_per_client:", |p| {
-            p.packets_per_client = 864_000_001
+            p.packets_per_client = 864_000_001;
         });
         refused("rate_mhz:", |p| p.rate_mhz = 0);
         refused("rate_mhz:", |p| p.rate_mhz = u64::MAX);
         refused("rate_mhz:", |p| p.flood = true);
         refused("rate_mhz:", |p| {
-            (p.rate_mhz, p.clients, p.clients_total) = (1_000_000_000, 100, 200)
+            (p.rate_mhz, p.clients, p.clients_total) = (1_000_000_000, 100, 200);
         });
         refused("batch:", |p| p.batch = 0);
         refused("phase:", |p| p.phase = -1);
@@ -392,48 +392,78 @@ mod tests {
             (1, 1_000_000_000),
         ] {
             refused("deadline:", |p| {
-                p.deadline = Some(prost_types::Duration { seconds, nanos })
+                p.deadline = Some(prost_types::Duration { seconds, nanos });
             });
         }
         refused("duration:", |p| p.duration = None);
         for (seconds, nanos) in [(0, 0), (-1, 0), (86_400, 1), (i64::MIN, i32::MIN)] {
             refused("duration:", |p| {
-                p.duration = Some(prost_types::Duration { seconds, nanos })
+                p.duration = Some(prost_types::Duration { seconds, nanos });
             });
         }
     }
 
     proptest! {
         #[test]
-        fn lanes_hold_every_client_once_and_evenly(first in 0..100_u32, clients in 1..2000_u32, threads in 1..=64_u32) {
-            let prepare = v1::Prepare { first_client: first, clients, threads, clients_total: first + clients, rate_mhz: 1000, ..prepare() };
+        fn threads_have_every_client_once_and_evenly(
+            first in 0..100_u32, clients in 1..2000_u32, threads in 1..=64_u32,
+        ) {
+            let prepare = v1::Prepare {
+                first_client: first,
+                clients,
+                threads,
+                clients_total: first + clients,
+                rate_mhz: 1000,
+                ..prepare()
+            };
             let assignment = Assignment::from_prepare(&prepare, "h", CLIENTS_MAX).unwrap();
             let ranges = assignment.clients_by_thread();
             prop_assert_eq!(ranges.len() as u32, threads.min(clients));
-            prop_assert_eq!(ranges.iter().cloned().flatten().collect::<Vec<_>>(), assignment.clients.clone().collect::<Vec<_>>());
+            prop_assert!(ranges.iter().cloned().flatten().eq(assignment.clients.clone()));
             let sizes = ranges.iter().map(|range| range.len());
             prop_assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
         }
 
         #[test]
         fn offsets_rise_within_a_lane_and_no_packet_is_due_after_the_run(
-            clients in 1..300_u32, threads in 1..=8_u32, rate_hz in 0.001..20_000.0_f64, ms in 1..100_000_i64, batch in 1..=1024_u32, phase in 1..=3,
+            clients in 1..300_u32, threads in 1..=8_u32, rate_hz in 0.001..20_000.0_f64,
+            ms in 1..100_000_i64, batch in 1..=1024_u32, phase in 1..=3,
         ) {
-            let duration = prost_types::Duration { seconds: ms / 1000, nanos: (ms % 1000) as i32 * 1_000_000 };
-            let asked = v1::Plan { clients, rate_hz, duration: Some(duration), batch, phase, threads, ..v1::Plan::default() };
+            let nanos = (ms % 1000) as i32 * 1_000_000;
+            let duration = prost_types::Duration { seconds: ms / 1000, nanos };
+            let asked = v1::Plan {
+                clients,
+                rate_hz,
+                duration: Some(duration),
+                batch,
+                phase,
+                threads,
+                ..v1::Plan::default()
+            };
             let plan = Plan::try_from(&asked).unwrap();
             let prepare = v1::Prepare {
-                first_client: 0, clients, threads, clients_total: clients, rate_mhz: (plan.rate_hz() * 1e3).round() as u64, batch, phase,
-                packets_per_client: plan.packets_per_client().unwrap(), duration: Some(duration), ..prepare()
+                first_client: 0,
+                clients,
+                threads,
+                clients_total: clients,
+                rate_mhz: (plan.rate_hz() * 1e3).round() as u64,
+                batch,
+                phase,
+                packets_per_client: plan.packets_per_client().unwrap(),
+                duration: Some(duration),
+                ..prepare()
             };
             let assignment = Assignment::from_prepare(&prepare, "h", CLIENTS_MAX).unwrap();
             let schedule = assignment.schedule(0).unwrap();
             let last_ns = schedule.end_ns();
             for range in assignment.clients_by_thread() {
-                let offsets: Vec<u64> = range.clone().map(|client| assignment.offset_ns(&range, client)).collect();
+                let offset_ns = |client| assignment.offset_ns(&range, client);
+                let offsets: Vec<u64> = range.clone().map(offset_ns).collect();
                 prop_assert!(offsets.is_sorted());
                 prop_assert!(offsets.iter().all(|offset| *offset < schedule.period_ns()));
-                prop_assert!(offsets.iter().all(|offset| u128::from(offset + last_ns) <= plan.duration.as_nanos()));
+                let is_in_time =
+                    |offset| u128::from(offset + last_ns) <= plan.duration.as_nanos();
+                prop_assert!(offsets.iter().all(is_in_time));
             }
         }
     }

@@ -564,7 +564,8 @@ mod tests {
     fn a_packet_that_is_never_finished_was_skipped() {
         let (mut client, _peer) = client();
         let mut send_buffer = SendBuffer::new();
-        // Frames fill the buffers exactly or not, as the kernel likes; so a partial write is made by hand.
+        // Frames fill the buffers exactly or not, as the kernel likes; so a partial write is made
+        // by hand.
         fill(&mut client, &mut send_buffer, START_NS);
         client.skip_backlog(&mut send_buffer);
         client.counters.schedule(client.counters.settled() + 1);

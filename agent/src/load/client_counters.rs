@@ -4,13 +4,13 @@
 //! *sequence* on the wire counts only those that were sent, so the wire has no gaps. They differ
 //! once packets are skipped: `place = sequence + skipped so far`.
 //!
-//! Places are settled in their order: the packet of place n is sent or skipped before that of n + 1.
-//! So the backlog needs no queue; it is the places from `sent + skipped` to `scheduled`. Skipped
-//! are, always from the oldest place on:
+//! Places are settled in their order: a packet is sent or skipped before the one at the next place.
+//! So the backlog needs no queue; it is the places from `sent + skipped` to `scheduled`. These are
+//! skipped, always from the oldest place on:
 //!
 //! - places that are more than [`BACKLOG_NS_MAX`] overdue, before each write;
-//! - what is left when the load is over, or when the connection breaks, and every place that becomes
-//!   due after that;
+//! - what is left when the load is over or the connection breaks, and every place that becomes due
+//!   after that;
 //! - a packet of which only a part was ever written: its first bytes were sent, but no receiver can
 //!   count it.
 //!

@@ -91,8 +91,9 @@ impl<'a> Flood<'a> {
         true
     }
 
-    /// The time, ns; `None` when the flood is over. A thread that did not get here within `waited_ns`
-    /// of its last reading of the clock was held up, which counts like a sleep that ends late.
+    /// The time, ns; `None` when the flood is over. A thread that did not get here within
+    /// `waited_ns` of its last reading of the clock was held up, which counts like a sleep that
+    /// ends late.
     fn read_clock(&mut self, waited_ns: u64) -> Option<u64> {
         let now_ns = clock::now_ns();
         let late_ns = now_ns
@@ -103,9 +104,9 @@ impl<'a> Flood<'a> {
         (now_ns < self.end_ns && self.stop_signal.allows_load(now_ns)).then_some(now_ns)
     }
 
-    /// Asks the kernel which of the full connections have room again: without a wait while others go
-    /// on, else it waits for the first, but not for longer than the stop signal may go unchecked. Returns
-    /// whether any connection is left.
+    /// Asks the kernel which of the full connections have room again: without a wait while others
+    /// go on, else it waits for the first, but not for longer than the stop signal may go
+    /// unchecked. Returns whether any connection is left.
     fn find_room(&mut self) -> bool {
         let is_waiting =
             |(place, client): &(usize, &Client)| self.is_full[*place] && !client.is_broken();

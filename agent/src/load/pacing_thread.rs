@@ -169,8 +169,8 @@ impl<'a> PacingThread<'a> {
         self.publish();
     }
 
-    /// The schedule is over or cut short: tries for at most [`BACKLOG_NS_MAX`] to write what is due,
-    /// then skips the rest.
+    /// The schedule is over or cut short: tries for at most [`BACKLOG_NS_MAX`] to write what is
+    /// due, then skips the rest.
     fn settle(&mut self) {
         let mut now_ns = clock::now_ns();
         let until_ns = now_ns.saturating_add(BACKLOG_NS_MAX);

@@ -8,8 +8,8 @@
 //!   bounds of all frames after it.
 //! - The packet keeps the stamp of its first write, its lateness too. Packets behind it in the same
 //!   write, of which nothing was taken, are dropped and stamped anew when they are tried again.
-//! - It counts as sent when its last byte was taken. Until then it is part of the backlog; when that
-//!   never happens it counts as skipped.
+//! - It counts as sent when its last byte was taken. Until then it is part of the backlog; when
+//!   that never happens it counts as skipped.
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! Where a pacing thread stamps packets before it writes them, and what the thread has counted.
 //!
-//! All memory is allocated before the first packet. Each pacing thread has one send buffer, which no
-//! other thread reads.
+//! All memory is allocated before the first packet. Each pacing thread has one send buffer, which
+//! no other thread reads.
 
 use metronome_proto::{
     histogram::{Histogram, bucket},

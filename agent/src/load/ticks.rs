@@ -2,8 +2,8 @@
 //! CLOCK_MONOTONIC.
 //!
 //! All clients of a thread follow one schedule, each a fixed offset later than the one before it.
-//! No offset reaches a whole period or takes the last packet out of the run's time. So the work of a
-//! thread is a sequence of *ticks*, one for each write of the schedule: in a tick every client
+//! No offset reaches a whole period or takes the last packet out of the run's time. So the work of
+//! a thread is a sequence of *ticks*, one for each write of the schedule: in a tick every client
 //! writes once, in the order of the clients. Nothing has to be sorted or searched, and there is no
 //! timer per client.
 //!
@@ -156,7 +156,9 @@ mod tests {
         }
 
         #[test]
-        fn a_staggered_tick_leaves_half_of_the_period_to_sleep(place in places(), period_ns in 1..1_u64 << 50) {
+        fn a_staggered_tick_leaves_half_of_the_period_to_sleep(
+            place in places(), period_ns in 1..1_u64 << 50,
+        ) {
             prop_assert!(offset_ns(Phase::Staggered, period_ns, place) <= period_ns / 2);
         }
 
@@ -164,7 +166,8 @@ mod tests {
         fn later_clients_are_due_later(place in places(), period_ns in 1..1_u64 << 50) {
             let next = Place { in_thread: place.in_thread + 1, in_run: place.in_run + 1, ..place };
             for phase in [Phase::Staggered, Phase::Spread, Phase::Aligned] {
-                prop_assert!(offset_ns(phase, period_ns, place) <= offset_ns(phase, period_ns, next));
+                let offset_ns = |place| offset_ns(phase, period_ns, place);
+                prop_assert!(offset_ns(place) <= offset_ns(next));
             }
         }
 
@@ -175,14 +178,17 @@ mod tests {
             while let Some(tick) = ticks.next(index, now_ns) {
                 prop_assert_eq!(tick.index, index);
                 prop_assert!(tick.packets > packets);
-                prop_assert_eq!(tick.due_ns, schedule.due_at(packets), "all packets of the tick are due together");
+                // All packets of the tick are due together.
+                prop_assert_eq!(tick.due_ns, schedule.due_at(packets));
                 (index, packets, now_ns) = (index + 1, tick.packets, tick.due_ns);
             }
             prop_assert_eq!(packets, ticks.schedule.packets);
         }
 
         #[test]
-        fn a_thread_held_up_goes_on_with_the_newest_tick_that_is_due(schedule in schedules(), index in 0..1000_u64, elapsed in 0..1_u64 << 40) {
+        fn a_thread_held_up_goes_on_with_the_newest_tick_that_is_due(
+            schedule in schedules(), index in 0..1000_u64, elapsed in 0..1_u64 << 40,
+        ) {
             let ticks = Ticks::new(schedule);
             let now_ns = schedule.start_ns + elapsed;
             let Some(tick) = ticks.next(index, now_ns) else {

@@ -1,7 +1,7 @@
 //! How long to wait before the next try: 0.5 s, then 1.5 times as long each time, up to 2 s.
 //!
-//! Pure. The caller brings the jitter, without which ten thousand clients that failed together would
-//! come back together.
+//! Pure. The caller brings the jitter, without which ten thousand clients that failed together
+//! would come back together.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(2);
 const GROWTH: f64 = 1.5;
 
-/// The wait after `failures` failed tries (from 1): 3/4 of the nominal one for a `jitter` of 0, up to
-/// 5/4 for a `jitter` of 1. `jitter` is a random number.
+/// The wait after `failures` failed tries (from 1): 3/4 of the nominal one for a `jitter` of 0, up
+/// to 5/4 for a `jitter` of 1. `jitter` is a random number.
 pub(crate) fn wait_after(failures: u32, jitter: f64) -> Duration {
     let growths = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
     let nominal_s = (FIRST.as_secs_f64() * GROWTH.powi(growths)).min(LONGEST.as_secs_f64());

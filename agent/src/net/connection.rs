@@ -20,7 +20,8 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::stop_signal::StopSignal;
 
-/// Size of the kernel's buffer in each direction, bytes: about half a second of one client at 10 kHz.
+/// Size of the kernel's buffer in each direction, bytes: about half a second of one client at 10
+/// kHz.
 const BUFFER_BYTES: usize = 128 * 1024;
 /// A peer that acknowledges nothing for this long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -125,8 +126,8 @@ impl Connection {
         Some(info.bytes_acked)
     }
 
-    /// A port of this host without a listener can, by chance, be the one that the kernel gives to the
-    /// connection itself; TCP then connects it to itself.
+    /// A port of this host without a listener can, by chance, be the one that the kernel gives to
+    /// the connection itself; TCP then connects it to itself.
     fn check_not_to_itself(&self) -> io::Result<()> {
         let own = self.socket.local_addr()?;
         if own.as_socket() == self.socket.peer_addr()?.as_socket() {

@@ -1,8 +1,9 @@
-//! The end of a run's connections: send the end, close the writing side, wait for the authenticated count.
+//! The end of a run's connections: send the end, close the writing side, wait for the authenticated
+//! count.
 //!
-//! All clients are ended at once, in one epoll loop. A client without an answer in time gets an error
-//! in its record. A raw client has no end frame: it closes its side and waits a moment for the peer
-//! to close too.
+//! All clients are ended at once, in one epoll loop. A client without an answer in time gets an
+//! error in its record. A raw client has no end frame: it closes its side and waits a moment for
+//! the peer to close too.
 
 use std::io;
 

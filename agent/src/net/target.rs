@@ -59,7 +59,8 @@ pub(crate) enum TargetError {
     },
     /// The owner of this agent has not allowed it.
     #[error(
-        "the target {target} is {address}, which this agent does not load; its owner can allow it with --allow-target {address}"
+        "the target {target} is {address}, which this agent does not load; its owner can allow it \
+         with --allow-target {address}"
     )]
     NotAllowed {
         /// The target that was asked for.

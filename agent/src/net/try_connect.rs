@@ -37,7 +37,8 @@ pub(crate) enum TryError {
     },
     /// Another frame than a hello-ack of this run.
     #[error(
-        "{address} did not prove that it takes part in the run, so it gets no load; is another program listening there?"
+        "{address} did not prove that it takes part in the run, so it gets no load; is another \
+         program listening there?"
     )]
     Unproven { address: SocketAddr },
 }

@@ -1,7 +1,7 @@
 //! One stream with the server: its orders, and the reports that go back.
 //!
-//! This task only passes messages on. Each run has a plain thread of its own ([`super::run`]), and
-//! every pacing thread checks the lease itself. So nothing here is time-critical.
+//! This task only passes messages on. Each run has a plain thread of its own ([`mod@super::run`]),
+//! and every pacing thread checks the lease itself. So nothing here is time-critical.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -113,11 +113,15 @@ impl<'a> Session<'a> {
                     Err(status) => return Err(status),
                 },
                 message = self.runs.next_message() => self.pending.push_back(message),
-                sent = send_next(&self.reports, &mut self.pending), if !self.pending.is_empty() => match sent {
+                sent = send_next(&self.reports, &mut self.pending),
+                    if !self.pending.is_empty() => match sent {
                     Err(_) if end_at.is_some() => return Ok(()),
                     sent => sent?,
                 },
-                _ = ticks.tick() => { self.report(reports_made.is_multiple_of(2)); reports_made += 1; }
+                _ = ticks.tick() => {
+                    self.report(reports_made.is_multiple_of(2));
+                    reports_made += 1;
+                }
                 () = shutdown.cancelled(), if end_at.is_none() => {
                     self.runs.abort();
                     end_at = Some(Instant::now() + SHUTDOWN_TIME_MAX);

@@ -38,7 +38,11 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
     /// The target's port.
-    #[arg(long, default_value_t = DATA_PORT_DEFAULT, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long,
+        default_value_t = DATA_PORT_DEFAULT,
+        value_parser = clap::value_parser!(u16).range(1..),
+    )]
     port: u16,
     /// TCP connections, 1 to 10000.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -57,7 +61,12 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = Phase::Staggered)]
     phase: Phase,
     /// Pacing threads, 1 to 64.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(THREADS_MAX)))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(THREADS_MAX)),
+    )]
     threads: u32,
     /// File with 64 hexadecimal digits, readable by its owner only, that the server has too: speak
     /// the full protocol and verify the server. Without it packets are raw.
@@ -69,7 +78,13 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pacing: PacingOptions,
     /// Seconds to wait before connecting.
-    #[arg(long, value_name = "SECONDS", env = "CLIENT_STARTUP_DELAY", default_value = "0", value_parser = parse_duration)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "CLIENT_STARTUP_DELAY",
+        default_value = "0",
+        value_parser = parse_duration,
+    )]
     pub(super) startup_delay: Duration,
     /// What to print at the end.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -117,12 +132,17 @@ pub(super) enum BadRunFlag {
     #[error("--{flag}: {problem}")]
     Plan { flag: &'static str, problem: String },
     #[error(
-        "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or leave it out for 1024"
+        "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or \
+         leave it out for 1024"
     )]
     SeedBatchOfAFlood,
     #[error("--host {0:?} is no host; give a name or an address, for example 127.0.0.1")]
     Host(String),
-    #[error("--first-client: {first} and {clients} clients from there on are too many; indices end at {}", CLIENTS_MAX - 1)]
+    #[error(
+        "--first-client: {first} and {clients} clients from there on are too many; indices end \
+         at {}",
+        CLIENTS_MAX - 1
+    )]
     FirstClient { first: u32, clients: u32 },
     #[error("--key-file {}: {problem}", .path.display())]
     KeyFile { path: PathBuf, problem: String },

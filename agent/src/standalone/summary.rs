@@ -227,7 +227,8 @@ impl fmt::Display for Summary {
         } = lateness_us;
         writeln!(
             f,
-            "  lateness us   p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p99_9:.1}  max {max:.1}"
+            "  lateness us   p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p99_9:.1}  \
+             max {max:.1}"
         )?;
         writeln!(
             f,
