@@ -131,7 +131,12 @@ fn what_decides_has_no_clock_no_socket_and_no_async() {
     keep_clear("server/src/ledger", |_| true, CLOCKS_SOCKETS_AND_ASYNC);
     keep_clear(
         "agent/src",
-        under(&["agent/src/load/pacing", "agent/src/load/ticks"]),
+        under(&[
+            "agent/src/load/client_counters.rs",
+            "agent/src/load/kernel_acknowledged.rs",
+            "agent/src/load/pacing.rs",
+            "agent/src/load/ticks.rs",
+        ]),
         CLOCKS_SOCKETS_AND_ASYNC,
     );
     keep_clear("ctl/src/render", |_| true, CLOCKS_SOCKETS_AND_ASYNC);
