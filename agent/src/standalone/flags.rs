@@ -19,9 +19,11 @@ use metronome_proto::{
 };
 
 use crate::{
-    assignment::{Assignment, Load, Protocol},
-    generator::Pacing,
-    target::{Allowed, Target},
+    load::{
+        assignment::{Assignment, Load, Protocol},
+        pacing::PacingOptions,
+    },
+    net::target::{Allowed, Target},
 };
 
 /// For all clients to connect: ten tries take 15 s.
@@ -36,7 +38,11 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
     /// The target's port.
-    #[arg(long, default_value_t = DATA_PORT_DEFAULT, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long,
+        default_value_t = DATA_PORT_DEFAULT,
+        value_parser = clap::value_parser!(u16).range(1..),
+    )]
     port: u16,
     /// TCP connections, 1 to 10000.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -55,7 +61,12 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = Phase::Staggered)]
     phase: Phase,
     /// Pacing threads, 1 to 64.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(THREADS_MAX)))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(THREADS_MAX)),
+    )]
     threads: u32,
     /// File with 64 hexadecimal digits, readable by its owner only, that the server has too: speak
     /// the full protocol and verify the server. Without it packets are raw.
@@ -65,9 +76,15 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "I", default_value_t = 0)]
     first_client: u32,
     #[command(flatten)]
-    pacing: Pacing,
+    pacing: PacingOptions,
     /// Seconds to wait before connecting.
-    #[arg(long, value_name = "SECONDS", env = "CLIENT_STARTUP_DELAY", default_value = "0", value_parser = parse_duration)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "CLIENT_STARTUP_DELAY",
+        default_value = "0",
+        value_parser = parse_duration,
+    )]
     pub(super) startup_delay: Duration,
     /// What to print at the end.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -105,7 +122,7 @@ pub(super) struct RunConfig {
     pub assignment: Assignment,
     pub allowed: Allowed,
     pub duration: Duration,
-    pub pacing: Pacing,
+    pub pacing: PacingOptions,
     pub output: Output,
 }
 
@@ -115,12 +132,17 @@ pub(super) enum BadRunFlag {
     #[error("--{flag}: {problem}")]
     Plan { flag: &'static str, problem: String },
     #[error(
-        "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or leave it out for 1024"
+        "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or \
+         leave it out for 1024"
     )]
     SeedBatchOfAFlood,
     #[error("--host {0:?} is no host; give a name or an address, for example 127.0.0.1")]
     Host(String),
-    #[error("--first-client: {first} and {clients} clients from there on are too many; indices end at {}", CLIENTS_MAX - 1)]
+    #[error(
+        "--first-client: {first} and {clients} clients from there on are too many; indices end \
+         at {}",
+        CLIENTS_MAX - 1
+    )]
     FirstClient { first: u32, clients: u32 },
     #[error("--key-file {}: {problem}", .path.display())]
     KeyFile { path: PathBuf, problem: String },
@@ -160,7 +182,7 @@ impl TryFrom<RunArgs> for RunConfig {
             protocol: args
                 .key_file
                 .as_deref()
-                .map_or(Ok(Protocol::Raw), standing_run)?,
+                .map_or(Ok(Protocol::Raw), static_run)?,
             deadline: CONNECT_TIME_MAX,
         };
         let networks = vec![
@@ -194,7 +216,7 @@ impl From<PlanError> for BadRunFlag {
     }
 }
 
-/// The flags as the API would ask for them, so that one place knows the limits.
+/// The flags as a plan of the API, so that the limits are in one place.
 fn asked(args: &RunArgs) -> v1::Plan {
     let phase = match args.phase {
         Phase::Staggered => v1::Phase::Staggered,
@@ -227,14 +249,14 @@ fn load(plan: &Plan) -> Load {
     }
 }
 
-fn standing_run(path: &Path) -> Result<Protocol, BadRunFlag> {
+fn static_run(path: &Path) -> Result<Protocol, BadRunFlag> {
     let error = |problem| BadRunFlag::KeyFile {
         path: path.into(),
         problem,
     };
     let secret = read_secret(path).map_err(error)?;
     let run = RunId::from_bits(0);
-    Ok(Protocol::Sealed {
+    Ok(Protocol::Authenticated {
         run,
         agent: 0,
         key: Key::derive(&secret, run, 0),
@@ -250,7 +272,7 @@ fn read_secret(path: &Path) -> Result<[u8; KEY_BYTES], String> {
         ));
     }
     let mut text = String::new();
-    // A key has 64 digits; a few more bytes tell a key with a line end from something else.
+    // A key has 64 digits; a few more bytes distinguish a key with a line end from something else.
     file.take(128)
         .read_to_string(&mut text)
         .map_err(|error| error.to_string())?;

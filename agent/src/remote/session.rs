@@ -1,7 +1,7 @@
-//! One stream with the server: what it orders, what is reported back.
+//! One stream with the server: its orders, and the reports that go back.
 //!
-//! This task only passes things on; each run has a plain thread of its own ([`super::run`]), and
-//! the lease is kept by every pacing thread itself. So nothing here has to be in time.
+//! This task only passes messages on. Each run has a plain thread of its own ([`mod@super::run`]),
+//! and every pacing thread checks the lease itself. So nothing here is time-critical.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -9,7 +9,7 @@ use metronome_os::clock;
 use metronome_proto::{
     run_id::RunId,
     v1::{
-        self, agent_message::Message as Report, agent_service_client::AgentServiceClient,
+        self, agent_message::Message, agent_service_client::AgentServiceClient,
         server_message::Message as Order,
     },
 };
@@ -19,60 +19,60 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming, transport::Channel};
 
 use super::{
-    Signals,
-    run::{self, Said},
+    run::{Report, RunSpec},
     runs::Runs,
 };
 use crate::{
-    assignment::{Assignment, duration},
-    config::AttendConfig,
-    leash::Pull,
+    config::RemoteConfig,
+    load::assignment::{Assignment, duration},
+    stop_signal::StopMode,
 };
 
-/// Without a word in the Welcome.
+/// The lease when the Welcome has none.
 const LEASE_DEFAULT: Duration = Duration::from_secs(3);
-/// No server can make a lease longer.
+/// No server can make a lease longer than this.
 const LEASE_MAX: Duration = Duration::from_secs(10);
-/// Between two reports of progress; every second one comes with an Alive.
+/// Time between two reports of progress; every second one comes with an Alive.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-/// From a signal to the end of the process.
+/// Longest time from a signal to the end of the process.
 pub(super) const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(2);
-/// For the last reports to leave.
+/// Longest wait for the last reports to leave.
 const FLUSH_TIME_MAX: Duration = Duration::from_millis(300);
-/// To be answered by a server that took the connection.
+/// Longest wait for the answer of a server that accepted the connection.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// Reports that may wait for the network.
 const REPORTS_MAX: usize = 64;
 /// A start further away than this is a mistake.
 const START_IN_MAX: Duration = Duration::from_secs(60);
 
-/// Of orders that cannot be followed, at most ten lines in ten seconds: a server may give them by
-/// the thousand.
+/// At most ten log lines in ten seconds about orders that cannot be followed: a server may give
+/// thousands of them.
 static REFUSALS: RateLimit = RateLimit::new(10, 10_000_000_000);
 
 /// An open stream.
 pub(super) struct Session<'a> {
-    config: &'a AttendConfig,
+    config: &'a RemoteConfig,
     runs: &'a mut Runs,
     orders: Streaming<v1::ServerMessage>,
     reports: mpsc::Sender<v1::AgentMessage>,
-    /// What must not be lost and the network has no room for yet.
-    unsaid: VecDeque<Report>,
+    /// Messages that must not be lost and that the network has no room for yet.
+    pending: VecDeque<Message>,
     lease: Duration,
 }
 
 impl<'a> Session<'a> {
-    /// Registers this agent, and says again what its runs have said.
+    /// Registers this agent, and sends again what its runs have reported.
     pub(super) async fn open(
-        config: &'a AttendConfig,
+        config: &'a RemoteConfig,
         runs: &'a mut Runs,
         mut client: AgentServiceClient<Channel>,
     ) -> Result<Self, Status> {
         let (reports, outgoing) = mpsc::channel(REPORTS_MAX);
-        let _ = reports.try_send(message(Report::Register(registration(config, runs))));
+        let _ = reports.try_send(wrapped(Message::Register(registration(config, runs))));
         let answer = timeout(
             ANSWER_TIME_MAX,
             client.attend(ReceiverStream::new(outgoing)),
@@ -81,46 +81,49 @@ impl<'a> Session<'a> {
         let orders = answer
             .map_err(|_| Status::deadline_exceeded("no answer within 5 s"))??
             .into_inner();
-        let unsaid = runs.kept();
+        let pending = runs.retained();
         Ok(Self {
             config,
             runs,
             orders,
             reports,
-            unsaid,
+            pending,
             lease: LEASE_DEFAULT,
         })
     }
 
-    /// Obeys until the stream ends (an error, whoever ended it) or a signal comes (`Ok`). The runs
-    /// go on either way, for as long as their leases last.
-    pub(super) async fn hold(
+    /// Carries out orders until the stream ends (an error, whichever side ended it) or `shutdown`
+    /// comes (`Ok`). The runs go on either way, for as long as their leases last.
+    pub(super) async fn serve(
         mut self,
-        signals: &mut Signals,
-        welcomed: &mut dyn FnMut(),
+        shutdown: &CancellationToken,
+        on_welcome: &mut dyn FnMut(),
     ) -> Result<(), Status> {
         let mut ticks = interval(PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut beat = 0_u64;
+        let mut reports_made = 0_u64;
         let mut end_at = None;
-        while end_at.is_none() || !(self.runs.are_over() && self.unsaid.is_empty()) {
+        while end_at.is_none() || !(self.runs.are_over() && self.pending.is_empty()) {
             let too_late = end_at.unwrap_or_else(Instant::now);
             tokio::select! {
                 order = self.orders.message() => match order {
-                    Ok(Some(order)) => self.obey(order, welcomed),
-                    // The signal is spent: whoever dialled again now would stay for good.
+                    Ok(Some(order)) => self.handle(order, on_welcome),
                     _ if end_at.is_some() => return Ok(()),
                     Ok(None) => return Err(Status::unavailable("the server closed it")),
                     Err(status) => return Err(status),
                 },
-                report = self.runs.hear() => self.unsaid.push_back(report),
-                said = say_next(&self.reports, &mut self.unsaid), if !self.unsaid.is_empty() => match said {
+                message = self.runs.next_message() => self.pending.push_back(message),
+                sent = send_next(&self.reports, &mut self.pending),
+                    if !self.pending.is_empty() => match sent {
                     Err(_) if end_at.is_some() => return Ok(()),
-                    said => said?,
+                    sent => sent?,
                 },
-                _ = ticks.tick() => { self.report(beat.is_multiple_of(2)); beat += 1; }
-                () = signals.next(), if end_at.is_none() => {
-                    self.runs.hurry();
+                _ = ticks.tick() => {
+                    self.report(reports_made.is_multiple_of(2));
+                    reports_made += 1;
+                }
+                () = shutdown.cancelled(), if end_at.is_none() => {
+                    self.runs.abort();
                     end_at = Some(Instant::now() + SHUTDOWN_TIME_MAX);
                 }
                 () = sleep_until(too_late), if end_at.is_some() => break,
@@ -130,8 +133,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn obey(&mut self, order: v1::ServerMessage, welcomed: &mut dyn FnMut()) {
-        // A newer server may order what this agent does not know; that is its business to notice.
+    fn handle(&mut self, order: v1::ServerMessage, on_welcome: &mut dyn FnMut()) {
+        // A newer server may give orders that this agent does not have; noticing that is up to it.
         let Some(order) = order.message else { return };
         match order {
             Order::Welcome(welcome) => {
@@ -141,14 +144,18 @@ impl<'a> Session<'a> {
                     .and_then(duration)
                     .unwrap_or(LEASE_DEFAULT)
                     .min(LEASE_MAX);
-                tracing::info!("attending {} as {}", self.config.server, self.config.name);
-                welcomed();
+                tracing::info!(
+                    "connected to {} as {}",
+                    self.config.server,
+                    self.config.name
+                );
+                on_welcome();
             }
             Order::Prepare(prepare) => self.prepare(prepare),
             Order::Start(start) => self.start(&start),
             Order::Stop(stop) => {
                 if let Some(run) = self.runs.get(&stop.run_id) {
-                    run.leash.pull(Pull::Stop);
+                    run.stop_signal.request(StopMode::Drain);
                 }
             }
             Order::Renew(renew) => self.runs.renew(self.lease_until_ns(), &renew.run_ids),
@@ -178,18 +185,18 @@ impl<'a> Session<'a> {
         let assignment =
             Assignment::from_prepare(&prepare, &self.config.server_host, self.config.clients_max)
                 .map_err(|error| error.to_string())?;
-        let orders = run::Orders {
+        let spec = RunSpec {
             run_id: prepare.run_id.clone(),
             agent: self.config.name.clone(),
             traceparent: prepare.traceparent,
             assignment,
             allowed: self.config.allowed.clone(),
             pacing: self.config.pacing,
-            reports: self.runs.mouth(),
+            reports: self.runs.report_sender(),
         };
         let until_ns = self.lease_until_ns();
         self.runs
-            .launch(orders, until_ns)
+            .launch(spec, until_ns)
             .map_err(|error| format!("this host gave the agent no thread for the run: {error}"))
     }
 
@@ -204,7 +211,7 @@ impl<'a> Session<'a> {
             0 => now_ns.saturating_add(u64::try_from(start_in.as_nanos()).unwrap_or(u64::MAX)),
             start_at_ns => start_at_ns,
         };
-        // A run that is over by now was told so; there is nothing to answer.
+        // A run that is over by now was reported as such; there is nothing to answer.
         let Some(run) = self.runs.get_mut(&start.run_id) else {
             return;
         };
@@ -217,13 +224,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Drops a report rather than wait: the next one says the same and more.
+    /// Drops a report rather than wait: the next one contains the same and more.
     fn report(&self, alive: bool) {
         if alive {
-            let _ = self.reports.try_send(message(Report::Alive(v1::Alive {})));
+            let _ = self.reports.try_send(wrapped(Message::Alive(v1::Alive {})));
         }
         for progress in self.runs.progress() {
-            let _ = self.reports.try_send(message(Report::Progress(progress)));
+            let _ = self.reports.try_send(wrapped(Message::Progress(progress)));
         }
     }
 
@@ -231,23 +238,23 @@ impl<'a> Session<'a> {
         if let Some(withheld) = REFUSALS.admit(clock::now_ns()) {
             tracing::warn!(run_id, error, withheld, "the run failed here");
         }
-        let report = Report::Failed(v1::Failed {
+        let message = Message::Failed(v1::Failed {
             run_id: run_id.clone(),
             error,
         });
-        let report = if run_id.parse::<RunId>().is_ok() {
-            // A run of this id that goes on is another one, and not over.
+        let message = if run_id.parse::<RunId>().is_ok() {
+            // A running run of this id is another one, and not over.
             let is_last = self.runs.get(&run_id).is_none();
-            self.runs.keep(Said {
+            self.runs.retain(Report {
                 run_id,
-                report,
+                message,
                 is_last,
             })
         } else {
-            // A server that is told of no run at all ends the stream; once is enough.
-            report
+            // A server ends the stream on a report without a valid run id; once is enough.
+            message
         };
-        self.unsaid.push_back(report);
+        self.pending.push_back(message);
     }
 
     fn lease_until_ns(&self) -> u64 {
@@ -262,29 +269,30 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Says the first of what waits as soon as there is room. When this is dropped before, it waits on.
-async fn say_next(
+/// Sends the first pending message as soon as there is room. Cancel safe: a message that was not
+/// sent stays pending.
+async fn send_next(
     reports: &mpsc::Sender<v1::AgentMessage>,
-    unsaid: &mut VecDeque<Report>,
+    pending: &mut VecDeque<Message>,
 ) -> Result<(), Status> {
     let room = reports
         .reserve()
         .await
         .map_err(|_| Status::unavailable("the connection to it broke"))?;
-    if let Some(report) = unsaid.pop_front() {
-        room.send(message(report));
+    if let Some(message) = pending.pop_front() {
+        room.send(wrapped(message));
     }
     Ok(())
 }
 
-/// Wraps a report for the stream.
-fn message(report: Report) -> v1::AgentMessage {
+/// The message as it goes over the stream.
+fn wrapped(message: Message) -> v1::AgentMessage {
     v1::AgentMessage {
-        message: Some(report),
+        message: Some(message),
     }
 }
 
-fn registration(config: &AttendConfig, runs: &Runs) -> v1::Register {
+fn registration(config: &RemoteConfig, runs: &Runs) -> v1::Register {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let time_namespace = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
     v1::Register {

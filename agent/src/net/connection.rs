@@ -1,7 +1,7 @@
 //! One TCP connection to a target: opened, written and read without ever blocking for longer than
 //! asked.
 //!
-//! The socket is set up as the seed's client does it. Nothing here knows a frame's meaning.
+//! The socket is set up as the seed's client does it. Bytes have no meaning here.
 
 use std::{
     io,
@@ -10,8 +10,7 @@ use std::{
     time::Duration,
 };
 
-use metronome_os::clock;
-use metronome_os::tcp_info::TcpInfo;
+use metronome_os::{clock, tcp_info::TcpInfo};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -19,9 +18,10 @@ use rustix::{
 };
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use crate::leash::Leash;
+use crate::stop_signal::StopSignal;
 
-/// Room in each direction, bytes: about half a second of one client at 10 kHz.
+/// Size of the kernel's buffer in each direction, bytes: about half a second of one client at 10
+/// kHz.
 const BUFFER_BYTES: usize = 128 * 1024;
 /// A peer that acknowledges nothing for this long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -33,8 +33,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects to `address` until `deadline_ns`, or until the leash is pulled.
-    pub(crate) fn open(address: SocketAddr, deadline_ns: u64, leash: &Leash) -> io::Result<Self> {
+    /// Connects to `address` until `deadline_ns`, or until a stop is requested.
+    pub(crate) fn open(
+        address: SocketAddr,
+        deadline_ns: u64,
+        stop_signal: &StopSignal,
+    ) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -50,12 +54,12 @@ impl Connection {
         match connection.socket.connect(&address.into()) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
-                connection.wait(PollFlags::OUT, deadline_ns, leash)?;
+                connection.wait(PollFlags::OUT, deadline_ns, stop_signal)?;
                 connection.socket.take_error()?.map_or(Ok(()), Err)?;
             }
             Err(error) => return Err(error),
         }
-        connection.is_not_to_itself()?;
+        connection.check_not_to_itself()?;
         Ok(connection)
     }
 
@@ -83,22 +87,22 @@ impl Connection {
         }
     }
 
-    /// Waits until the socket is ready for `events`. Errors: timed out, interrupted by the leash.
+    /// Waits until the socket is ready for `events`. Errors: timed out, a stop was requested.
     pub(crate) fn wait(
         &self,
         events: PollFlags,
         deadline_ns: u64,
-        leash: &Leash,
+        stop_signal: &StopSignal,
     ) -> io::Result<()> {
         loop {
             let now_ns = clock::now_ns();
-            if !leash.holds(now_ns) {
+            if !stop_signal.allows_load(now_ns) {
                 return Err(io::Error::other("the run was stopped"));
             }
             if now_ns >= deadline_ns {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            let nap_ns = crate::leash::LOOK_EVERY_NS.min(deadline_ns - now_ns);
+            let nap_ns = crate::stop_signal::CHECK_EVERY_NS.min(deadline_ns - now_ns);
             match poll(
                 &mut [PollFd::new(&self.socket, events)],
                 Some(&timespec(nap_ns)),
@@ -110,21 +114,21 @@ impl Connection {
         }
     }
 
-    /// Tells the peer that nothing more will come.
+    /// Closes the writing side: the peer reads the end of the stream.
     pub(crate) fn close_write(&self) -> io::Result<()> {
         self.socket.shutdown(std::net::Shutdown::Write)
     }
 
     /// How many bytes the peer's kernel has acknowledged since the connection was made, its SYN and
-    /// FIN counted as one each. `None` when the kernel does not tell.
+    /// FIN counted as one each. `None` where the kernel has no such figure.
     pub(crate) fn acknowledged_bytes(&self) -> Option<u64> {
         let info = TcpInfo::read(&self.socket).ok()?;
         Some(info.bytes_acked)
     }
 
-    /// A port of this host that nobody listens on can, by chance, be the one that the kernel gives
-    /// to the connection itself; TCP then connects it to itself.
-    fn is_not_to_itself(&self) -> io::Result<()> {
+    /// A port of this host without a listener can, by chance, be the one that the kernel gives to
+    /// the connection itself; TCP then connects it to itself.
+    fn check_not_to_itself(&self) -> io::Result<()> {
         let own = self.socket.local_addr()?;
         if own.as_socket() == self.socket.peer_addr()?.as_socket() {
             return Err(io::ErrorKind::ConnectionRefused.into());
@@ -162,7 +166,7 @@ mod tests {
         let connection = Connection::open(
             listener.local_addr().unwrap(),
             deadline_ns,
-            &Leash::unlimited(),
+            &StopSignal::without_lease(),
         )
         .unwrap();
         (connection, listener.accept().unwrap().0)
@@ -170,12 +174,12 @@ mod tests {
 
     fn answer_of(connection: &Connection) -> io::Result<Option<usize>> {
         let deadline_ns = clock::now_ns() + 5 * clock::SECOND_NS;
-        connection.wait(PollFlags::IN, deadline_ns, &Leash::unlimited())?;
+        connection.wait(PollFlags::IN, deadline_ns, &StopSignal::without_lease())?;
         connection.receive(&mut [0; 64])
     }
 
     #[test]
-    fn the_kernel_tells_how_much_the_peer_has_acknowledged() {
+    fn the_kernel_reports_how_much_the_peer_has_acknowledged() {
         let (connection, mut peer) = pair();
         let before = connection.acknowledged_bytes().unwrap();
         assert_eq!(connection.send(&[7; 96]).unwrap(), 96);
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_tells_it_even_after_a_reset() {
+    fn the_kernel_reports_it_even_after_a_reset() {
         let (connection, mut peer) = pair();
         let before = connection.acknowledged_bytes().unwrap();
         assert_eq!(connection.send(&[7; 96]).unwrap(), 96);
@@ -202,13 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_nobody_listens_on_is_refused() {
+    fn a_port_without_a_listener_is_refused() {
         let address = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
             .unwrap();
         let deadline_ns = clock::now_ns() + 5 * clock::SECOND_NS;
-        let error = Connection::open(address, deadline_ns, &Leash::unlimited()).unwrap_err();
+        let error =
+            Connection::open(address, deadline_ns, &StopSignal::without_lease()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 

@@ -1,9 +1,9 @@
-//! Where load may go: the target's address, and the agent's own say in it.
+//! Where load may go: the address of the target, and what the owner of the agent allows.
 //!
-//! A server may ask an agent to load any host. The agent only goes where its owner allows: to the
-//! host of its control server and into the networks of `--allow-target`; and never to addresses
-//! that stand for many hosts or for none. Names are resolved once and the addresses found are what
-//! is connected to, so a name cannot point elsewhere between check and use.
+//! A server may ask an agent to load any host. The agent only loads what its owner allows: the host
+//! of its control server and the networks of `--allow-target`, but never addresses that stand for
+//! many hosts or for none. A name is resolved once, and the addresses that were checked are the
+//! addresses that are connected to, so a name cannot point elsewhere between check and use.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use std::{
 
 use ipnet::IpNet;
 
-/// HOST:PORT as it was asked for.
+/// HOST:PORT that was asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Target {
     /// A name or an address, an IPv6 one without brackets.
@@ -22,7 +22,7 @@ pub(crate) struct Target {
     pub port: u16,
 }
 
-/// Not HOST:PORT.
+/// A text that is not HOST:PORT.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0:?} is no address; write HOST:PORT, for example 192.0.2.7:8888 or [2001:db8::7]:8888")]
 pub(crate) struct BadTarget(String);
@@ -42,29 +42,30 @@ pub(crate) enum TargetError {
     /// The name does not resolve.
     #[error("the target {target} has no address: {error}")]
     Unknown {
-        /// As asked for.
+        /// The target that was asked for.
         target: Target,
-        /// What the resolver says.
+        /// The error of the resolver.
         error: std::io::Error,
     },
-    /// An address that nobody may load.
+    /// An address that must not be loaded.
     #[error("the target {target} is {address}, {kind}; give the address of one host")]
     Forbidden {
-        /// As asked for.
+        /// The target that was asked for.
         target: Target,
-        /// What it resolved to.
+        /// The address that it resolved to.
         address: IpAddr,
-        /// What is wrong with it.
+        /// Why it must not be loaded.
         kind: &'static str,
     },
     /// The owner of this agent has not allowed it.
     #[error(
-        "the target {target} is {address}, which this agent does not load; its owner can allow it with --allow-target {address}"
+        "the target {target} is {address}, which this agent does not load; its owner can allow it \
+         with --allow-target {address}"
     )]
     NotAllowed {
-        /// As asked for.
+        /// The target that was asked for.
         target: Target,
-        /// What it resolved to.
+        /// The address that it resolved to.
         address: IpAddr,
     },
 }
@@ -158,7 +159,7 @@ pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
         })
 }
 
-/// What makes an address one that nobody may load.
+/// Why an address must not be loaded; `None` for an ordinary one.
 fn forbidden(address: IpAddr) -> Option<&'static str> {
     match address {
         _ if address.is_multicast() => Some("a multicast address"),

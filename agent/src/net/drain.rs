@@ -1,7 +1,9 @@
-//! The end of a run's connections: send the end, close the writing side, wait for the sealed count.
+//! The end of a run's connections: send the end, close the writing side, wait for the authenticated
+//! count.
 //!
-//! All clients at once in one epoll loop; who has not answered in time is noted and left. A raw
-//! client has no end frame: it closes its side and waits a moment for the peer to close too.
+//! All clients are ended at once, in one epoll loop. A client without an answer in time gets an
+//! error in its record. A raw client has no end frame: it closes its side and waits a moment for
+//! the peer to close too.
 
 use std::io;
 
@@ -13,43 +15,51 @@ use metronome_proto::{
 use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
 
 use crate::{
-    client::{Client, Seal},
-    connect::lower,
-    connection::timespec,
-    desk::Desk,
-    leash::{LOOK_EVERY_NS, Leash, Pull},
+    load::{
+        client::{Client, Credentials},
+        send_buffer::SendBuffer,
+    },
+    net::{connection::timespec, error_text::within_sentence},
+    stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 
-/// For all ends of a run together, sealed.
+/// Longest time for all ends of an authenticated run together, ns.
 const END_NS_MAX: u64 = 5 * SECOND_NS;
-/// For raw peers to close.
+/// Longest time for raw peers to close, ns.
 const RAW_END_NS_MAX: u64 = 2 * SECOND_NS;
-/// When the process is about to end.
-const HURRIED_END_NS_MAX: u64 = 3 * SECOND_NS / 2;
-/// As the kernel counts a FIN among the bytes acknowledged.
+/// Longest time when the process is about to end, ns.
+const ABORTED_END_NS_MAX: u64 = 3 * SECOND_NS / 2;
+/// What a FIN counts among the bytes that the kernel has acknowledged.
 const FIN_BYTES: usize = 1;
-/// Clients handled between two looks at the time.
+/// Most clients that are handled between two readings of the clock.
 const EVENTS_PER_WAIT: usize = 256;
 
-/// Ends every connection that still works, and closes the clients' accounts.
-pub(crate) fn drain(clients: &mut [Client], leash: &Leash) {
-    let mut desk = Desk::new();
+/// Ends every connection that still works, and completes the records of the clients.
+pub(crate) fn drain(clients: &mut [Client], stop_signal: &StopSignal) {
+    let mut send_buffer = SendBuffer::new();
     let mut endings: Vec<Ending<'_>> = clients
         .iter_mut()
         .filter(|client| !client.is_broken())
         .map(Ending::new)
         .collect();
-    let waited = end_all(&mut endings, leash, &mut desk);
-    let reason = waited
-        .err()
-        .map(|error| format!("its end could not be waited for: {}", lower(&error)));
-    for ending in endings.into_iter().filter(|ending| !ending.through) {
-        ending.expire(reason.as_deref(), &mut desk);
+    let waited = end_all(&mut endings, stop_signal, &mut send_buffer);
+    let reason = waited.err().map(|error| {
+        format!(
+            "its end could not be waited for: {}",
+            within_sentence(&error)
+        )
+    });
+    for ending in endings.into_iter().filter(|ending| !ending.is_done) {
+        ending.expire(reason.as_deref(), &mut send_buffer);
     }
 }
 
-/// Advances every client that can, until all are through or time is up.
-fn end_all(endings: &mut [Ending<'_>], leash: &Leash, desk: &mut Desk) -> io::Result<()> {
+/// Advances every client that can go on, until all are done or time is up.
+fn end_all(
+    endings: &mut [Ending<'_>],
+    stop_signal: &StopSignal,
+    send_buffer: &mut SendBuffer,
+) -> io::Result<()> {
     let begun_ns = clock::now_ns();
     let readiness = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     for (number, ending) in endings.iter_mut().enumerate() {
@@ -61,15 +71,15 @@ fn end_all(endings: &mut [Ending<'_>], leash: &Leash, desk: &mut Desk) -> io::Re
             epoll::EventData::new_u64(number as u64),
             changes,
         )?;
-        ending.advance(desk);
+        ending.advance(send_buffer);
     }
     let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
     loop {
-        let left_ns = time_left_ns(endings, begun_ns, leash);
+        let left_ns = time_left_ns(endings, begun_ns, stop_signal);
         if left_ns == 0 {
             return Ok(());
         }
-        let nap = timespec(left_ns.min(LOOK_EVERY_NS));
+        let nap = timespec(left_ns.min(CHECK_EVERY_NS));
         events.clear();
         match epoll::wait(&readiness, spare_capacity(&mut events), Some(&nap)) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -77,39 +87,39 @@ fn end_all(endings: &mut [Ending<'_>], leash: &Leash, desk: &mut Desk) -> io::Re
         }
         for event in &events {
             if let Some(ending) = endings.get_mut(event.data.u64() as usize) {
-                ending.advance(desk);
+                ending.advance(send_buffer);
             }
         }
     }
 }
 
-fn time_left_ns(endings: &[Ending<'_>], begun_ns: u64, leash: &Leash) -> u64 {
-    let Some(ending) = endings.iter().find(|ending| !ending.through) else {
+fn time_left_ns(endings: &[Ending<'_>], begun_ns: u64, stop_signal: &StopSignal) -> u64 {
+    let Some(ending) = endings.iter().find(|ending| !ending.is_done) else {
         return 0;
     };
     let now_ns = clock::now_ns();
-    let allowed_ns = match (leash.pulled(now_ns), &ending.client.seal) {
-        (Pull::Hurry, _) => HURRIED_END_NS_MAX,
-        (Pull::None | Pull::Stop, Some(_)) => END_NS_MAX,
-        (Pull::None | Pull::Stop, None) => RAW_END_NS_MAX,
+    let allowed_ns = match (stop_signal.requested(now_ns), &ending.client.credentials) {
+        (Some(StopMode::Abort), _) => ABORTED_END_NS_MAX,
+        (None | Some(StopMode::Drain), Some(_)) => END_NS_MAX,
+        (None | Some(StopMode::Drain), None) => RAW_END_NS_MAX,
     };
     begun_ns.saturating_add(allowed_ns).saturating_sub(now_ns)
 }
 
-/// How far one client has come.
+/// The state of one client at its end.
 struct Ending<'a> {
     client: &'a mut Client,
     step: Step,
     answer: Frame,
     answer_bytes: usize,
-    /// Nothing more to do, for better or worse.
-    through: bool,
+    /// Nothing is left to do, in success or failure.
+    is_done: bool,
 }
 
 #[derive(Clone, Copy)]
 enum Step {
-    /// The last packet was torn; its rest must go first.
-    Mend,
+    /// The last packet was written in part; its rest must go first.
+    FinishPartial,
     /// The end frame goes, `taken` bytes of it have gone.
     End { frame: Frame, taken: usize },
     /// Nothing more to send; the answer is awaited.
@@ -120,41 +130,45 @@ impl<'a> Ending<'a> {
     fn new(client: &'a mut Client) -> Self {
         Self {
             client,
-            step: Step::Mend,
+            step: Step::FinishPartial,
             answer: [0; FRAME_BYTES],
             answer_bytes: 0,
-            through: false,
+            is_done: false,
         }
     }
 
     /// Does what can be done without waiting.
-    fn advance(&mut self, desk: &mut Desk) {
-        if self.through {
+    fn advance(&mut self, send_buffer: &mut SendBuffer) {
+        if self.is_done {
             return;
         }
-        match self.try_advance(desk) {
+        match self.try_advance(send_buffer) {
             Ok(false) => {}
             Ok(true) => {
-                self.client.close_account();
-                self.through = true;
+                self.client.read_kernel_acknowledged();
+                self.is_done = true;
             }
             Err(problem) => {
-                self.client.break_off(&problem, desk);
-                self.through = true;
+                self.client.fail(&problem, send_buffer);
+                self.is_done = true;
             }
         }
     }
 
-    /// Whether the ending is complete, or what is wrong with it.
-    fn try_advance(&mut self, desk: &mut Desk) -> Result<bool, String> {
-        let broke =
-            |error: io::Error| format!("the connection broke at its end: {}", lower(&error));
-        if matches!(self.step, Step::Mend) {
-            if !self.client.mend(desk).map_err(broke)? {
+    /// Returns whether the end is complete, or what is wrong with it.
+    fn try_advance(&mut self, send_buffer: &mut SendBuffer) -> Result<bool, String> {
+        let broke = |error: io::Error| {
+            format!(
+                "the connection broke at its end: {}",
+                within_sentence(&error)
+            )
+        };
+        if matches!(self.step, Step::FinishPartial) {
+            if !self.client.finish_partial(send_buffer).map_err(broke)? {
                 return Ok(false);
             }
-            self.step = match &self.client.seal {
-                Some(Seal { hello, key }) => Step::End {
+            self.step = match &self.client.credentials {
+                Some(Credentials { hello, key }) => Step::End {
                     frame: hello.end(self.client.sent(), key),
                     taken: 0,
                 },
@@ -179,15 +193,20 @@ impl<'a> Ending<'a> {
 
     fn close_write(&mut self) -> Result<Step, String> {
         let closed = self.client.connection.close_write();
-        closed.map_err(|error| format!("the connection broke at its end: {}", lower(&error)))?;
+        closed.map_err(|error| {
+            format!(
+                "the connection broke at its end: {}",
+                within_sentence(&error)
+            )
+        })?;
         self.client.note_closing(FIN_BYTES);
         Ok(Step::Listen)
     }
 
-    /// Takes what has come of the answer. The inner result is whether it is complete, or what is
+    /// Receives what has come of the answer. The inner result is whether it is complete, or what is
     /// wrong with it.
     fn listen(&mut self) -> io::Result<Result<bool, String>> {
-        let Some(Seal { hello, key }) = self.client.seal else {
+        let Some(Credentials { hello, key }) = self.client.credentials else {
             return self.listen_raw().map(Ok);
         };
         match self
@@ -225,7 +244,7 @@ impl<'a> Ending<'a> {
         )
     }
 
-    /// Whatever a raw peer sends means nothing; only its close does.
+    /// Bytes of a raw peer have no meaning; only its close does.
     fn listen_raw(&self) -> io::Result<bool> {
         loop {
             match self.client.connection.receive(&mut [0; 4096])? {
@@ -236,14 +255,14 @@ impl<'a> Ending<'a> {
         }
     }
 
-    /// There is no more waiting, for a `reason` or because time is up.
-    fn expire(self, reason: Option<&str>, desk: &mut Desk) {
-        let late = match (self.step, self.client.seal) {
-            // A peer that does not speak the protocol need not close either.
-            (Step::Listen, None) => return self.client.close_account(),
+    /// Gives up waiting, for a `reason` or because time is up.
+    fn expire(self, reason: Option<&str>, send_buffer: &mut SendBuffer) {
+        let late = match (self.step, self.client.credentials) {
+            // A peer without the protocol need not close either.
+            (Step::Listen, None) => return self.client.read_kernel_acknowledged(),
             (Step::Listen, Some(_)) => "no end-ack came in time",
             _ => "the server did not take the last bytes in time",
         };
-        self.client.break_off(reason.unwrap_or(late), desk);
+        self.client.fail(reason.unwrap_or(late), send_buffer);
     }
 }

@@ -1,11 +1,10 @@
-//! Connecting the clients of a run: many at once, each with ten tries, and no load on anyone who
-//! does not prove that it knows the run.
+//! Connecting the clients of a run: many at once, each with ten tries. A target that does not prove
+//! that it takes part in the run gets no load.
 //!
 //! The first client that fails for good ends the whole attempt: a run with fewer clients than asked
-//! for is another run.
+//! for is another run. One try is in [`super::try_connect`].
 
 use std::{
-    io,
     net::SocketAddr,
     sync::{
         Mutex,
@@ -15,33 +14,28 @@ use std::{
 };
 
 use metronome_os::clock::{self, SECOND_NS};
-use metronome_proto::{
-    handshake::{Hello, Refusal},
-    packet::{FRAME_BYTES, Frame, Kind, kind},
-    v1,
-};
+use metronome_proto::v1;
 use metronome_telemetry::{KeyValue, retroactive_span};
-use rustix::event::PollFlags;
-use rustix::io::Errno;
 use tracing::Span;
 
 use crate::{
-    assignment::{Assignment, Protocol},
-    backoff,
-    client::{Client, Seal},
-    connection::Connection,
-    leash::Leash,
+    load::{assignment::Assignment, client::Client},
+    net::{
+        backoff,
+        try_connect::{Try, TryError},
+    },
+    stop_signal::StopSignal,
 };
 
-/// Tries to connect, per client.
+/// Most tries to connect a client.
 const TRIES_MAX: u32 = 10;
-/// One try, from the SYN to the verified hello-ack.
+/// Longest time of one try, from the SYN to the verified hello-ack, ns.
 const TRY_NS_MAX: u64 = 5 * SECOND_NS;
-/// A client that takes longer than this is worth an event in the trace.
+/// A client that takes longer than this gets an event in the trace, ns.
 const SLOW_NS: u64 = SECOND_NS / 10;
 /// Clients that connect at the same time.
 const CONNECTING_MAX: u32 = 32;
-/// Connecting threads only wait and seal a frame.
+/// Stack of a connecting thread, which only waits and authenticates a frame.
 const STACK_BYTES: usize = 256 * 1024;
 
 /// Not all clients could be connected; those that were are closed again.
@@ -49,42 +43,21 @@ const STACK_BYTES: usize = 256 * 1024;
 pub(crate) struct NotConnected {
     /// One sentence for the user: the first client that failed, and why.
     pub error: String,
-    /// Of every client.
+    /// The record of every client.
     pub records: Vec<v1::ClientRecord>,
-}
-
-/// Why one try to connect a client failed.
-#[derive(Debug, thiserror::Error)]
-enum TryError {
-    #[error("{} at {address}", lower(.error))]
-    Network {
-        address: SocketAddr,
-        error: io::Error,
-    },
-    #[error("{address} closed the connection before it answered the hello")]
-    Closed { address: SocketAddr },
-    #[error("the server at {address} refused the connection: {}", .refusal.reason())]
-    Refused {
-        address: SocketAddr,
-        refusal: Refusal,
-    },
-    #[error(
-        "{address} did not prove that it knows the run, so it gets no load; is another program listening there?"
-    )]
-    Unproven { address: SocketAddr },
 }
 
 /// Connects and verifies every client of `assignment` at one of `addresses`, sorted by index.
 pub(crate) fn connect_all(
     assignment: &Assignment,
     addresses: &[SocketAddr],
-    leash: &Leash,
+    stop_signal: &StopSignal,
 ) -> Result<Vec<Client>, NotConnected> {
     let deadline_ns = clock::now_ns().saturating_add(assignment.deadline.as_nanos() as u64);
     let attempt = Attempt {
         assignment,
         addresses,
-        leash,
+        stop_signal,
         deadline_ns,
         next: AtomicU32::new(assignment.clients.start),
         gave_up: AtomicBool::new(false),
@@ -109,12 +82,12 @@ pub(crate) fn connect_all(
 struct Attempt<'a> {
     assignment: &'a Assignment,
     addresses: &'a [SocketAddr],
-    leash: &'a Leash,
+    stop_signal: &'a StopSignal,
     deadline_ns: u64,
     next: AtomicU32,
     gave_up: AtomicBool,
     outcomes: Mutex<Vec<(u32, Result<Client, Failure>)>>,
-    /// Of the step, for the clients that were slow.
+    /// The span of the step, which gets the events of slow clients.
     span: Span,
 }
 
@@ -142,16 +115,16 @@ impl Attempt<'_> {
         }
     }
 
-    /// One client, until it is connected or there is no use in trying on.
+    /// Connects one client, in as many tries as have a chance.
     fn connect(&self, client: u32) -> Result<Client, Failure> {
         let begun_ns = clock::now_ns();
         let outcome = self.try_until_connected(client);
-        self.tell_if_notable(client, begun_ns, &outcome);
+        self.trace_if_notable(client, begun_ns, &outcome);
         outcome
     }
 
-    /// An event of the step's span, for a client that was not connected at once.
-    fn tell_if_notable(&self, client: u32, begun_ns: u64, outcome: &Result<Client, Failure>) {
+    /// Adds an event to the span of the step, for a client that was not connected at once.
+    fn trace_if_notable(&self, client: u32, begun_ns: u64, outcome: &Result<Client, Failure>) {
         let now_ns = clock::now_ns();
         let (name, tries) = match outcome {
             Err(failure) => ("client failed", failure.attempts),
@@ -183,7 +156,7 @@ impl Attempt<'_> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let error = match self.try_once(client, tries) {
+            let error = match self.once(client, tries) {
                 Ok(client) => return Ok(client),
                 Err(error) => error,
             };
@@ -191,80 +164,25 @@ impl Attempt<'_> {
                 attempts: tries,
                 error: format!("{error} after {}", plural(tries)),
             };
-            if !error.is_passing() || tries == TRIES_MAX || self.gave_up.load(Relaxed) {
+            if !error.is_temporary() || tries == TRIES_MAX || self.gave_up.load(Relaxed) {
                 return Err(failure());
             }
-            let wait = backoff::wait_after(tries, backoff::jitter());
+            let wait = backoff::wait_after(tries, fastrand::f64());
             let again_ns = clock::now_ns().saturating_add(wait.as_nanos() as u64);
-            if again_ns >= self.deadline_ns || !self.leash.sleep_until(again_ns) {
+            if again_ns >= self.deadline_ns || !self.stop_signal.sleep_until(again_ns) {
                 return Err(failure());
             }
         }
     }
 
-    fn try_once(&self, client: u32, attempt: u32) -> Result<Client, TryError> {
-        let until_ns = self.deadline_ns.min(clock::now_ns() + TRY_NS_MAX);
-        let (connection, address) = self.dial(until_ns)?;
-        let seal = match self.assignment.protocol {
-            Protocol::Raw => None,
-            Protocol::Sealed { run, agent, key } => {
-                let hello = Hello {
-                    run,
-                    agent,
-                    client: client as u16,
-                    attempt: attempt as u8,
-                };
-                let seal = Seal { hello, key };
-                self.greet(&connection, address, &seal, until_ns)?;
-                Some(seal)
-            }
+    fn once(&self, client: u32, attempt: u32) -> Result<Client, TryError> {
+        let one = Try {
+            protocol: self.assignment.protocol,
+            addresses: self.addresses,
+            stop_signal: self.stop_signal,
+            until_ns: self.deadline_ns.min(clock::now_ns() + TRY_NS_MAX),
         };
-        Ok(Client::new(connection, client, seal, attempt))
-    }
-
-    /// The first of the target's addresses that takes the connection.
-    fn dial(&self, until_ns: u64) -> Result<(Connection, SocketAddr), TryError> {
-        let mut failed = None;
-        for &address in self.addresses {
-            match Connection::open(address, until_ns, self.leash) {
-                Ok(connection) => return Ok((connection, address)),
-                Err(error) => failed = Some(TryError::Network { address, error }),
-            }
-        }
-        Err(failed.expect("a target resolves to at least one address"))
-    }
-
-    /// Sends the hello and verifies the answer. Until this returns, nothing else may be sent.
-    fn greet(
-        &self,
-        connection: &Connection,
-        address: SocketAddr,
-        seal: &Seal,
-        until_ns: u64,
-    ) -> Result<(), TryError> {
-        let network = |error| TryError::Network { address, error };
-        // A new connection has room for 32 bytes; one that has not will not answer either.
-        connection
-            .send(&seal.hello.encode(&seal.key))
-            .map_err(network)?;
-        let mut answer: Frame = [0; FRAME_BYTES];
-        let mut filled = 0;
-        while filled < FRAME_BYTES {
-            connection
-                .wait(PollFlags::IN, until_ns, self.leash)
-                .map_err(network)?;
-            match connection.receive(&mut answer[filled..]).map_err(network)? {
-                Some(0) => return Err(TryError::Closed { address }),
-                taken => filled += taken.unwrap_or(0),
-            }
-        }
-        if seal.hello.is_acked_by(&answer, &seal.key) {
-            return Ok(());
-        }
-        match Refusal::decode(&answer).filter(|_| kind(&answer) == Some(Kind::Refusal)) {
-            Some(refusal) => Err(TryError::Refused { address, refusal }),
-            None => Err(TryError::Unproven { address }),
-        }
+        one.connect(client, attempt)
     }
 
     fn conclude(self) -> Result<Vec<Client>, NotConnected> {
@@ -273,8 +191,8 @@ impl Attempt<'_> {
             .into_inner()
             .expect("no thread panics while it holds this lock");
         outcomes.sort_unstable_by_key(|(client, _)| *client);
-        let everyone = outcomes.len() == self.assignment.client_count() as usize;
-        if everyone && outcomes.iter().all(|(_, outcome)| outcome.is_ok()) {
+        let is_complete = outcomes.len() == self.assignment.client_count() as usize;
+        if is_complete && outcomes.iter().all(|(_, outcome)| outcome.is_ok()) {
             return Ok(outcomes
                 .into_iter()
                 .filter_map(|(_, outcome)| outcome.ok())
@@ -284,7 +202,7 @@ impl Attempt<'_> {
             .iter()
             .find_map(|(client, outcome)| outcome.as_ref().err().map(|failure| (client, failure)));
         let error = match first {
-            _ if !self.leash.holds(clock::now_ns()) => {
+            _ if !self.stop_signal.allows_load(clock::now_ns()) => {
                 "the run was stopped while its clients connected".into()
             }
             Some((client, failure)) => format!("client {client}: {}", failure.error),
@@ -294,18 +212,6 @@ impl Attempt<'_> {
             error,
             records: records(self.assignment, &outcomes),
         })
-    }
-}
-
-impl TryError {
-    /// Whether another try may succeed.
-    fn is_passing(&self) -> bool {
-        match self {
-            Self::Network { .. } | Self::Closed { .. } => true,
-            // Slots of the run before this one are freed within moments.
-            Self::Refused { refusal, .. } => matches!(refusal, Refusal::Full | Refusal::Late),
-            Self::Unproven { .. } => false,
-        }
     }
 }
 
@@ -340,46 +246,5 @@ fn plural(tries: u32) -> String {
         "1 try".into()
     } else {
         format!("{tries} tries")
-    }
-}
-
-/// An error of the operating system, as the middle of a sentence: "connection refused".
-pub(crate) fn lower(error: &io::Error) -> String {
-    let text = match error.raw_os_error() {
-        Some(code) if code == Errno::MFILE.raw_os_error() => {
-            "too many open files (raise ulimit -n)".into()
-        }
-        // Without the number that std puts behind it.
-        Some(_) => error
-            .to_string()
-            .split(" (os error")
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
-        None => error.to_string(),
-    };
-    let mut letters = text.chars();
-    letters
-        .next()
-        .map(|first| first.to_lowercase().chain(letters).collect())
-        .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_of_the_system_read_as_part_of_a_sentence() {
-        assert_eq!(
-            lower(&io::Error::from_raw_os_error(
-                Errno::CONNREFUSED.raw_os_error()
-            )),
-            "connection refused"
-        );
-        assert_eq!(lower(&io::ErrorKind::TimedOut.into()), "timed out");
-        assert!(
-            lower(&io::Error::from_raw_os_error(Errno::MFILE.raw_os_error())).contains("ulimit")
-        );
     }
 }

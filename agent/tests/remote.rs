@@ -1,5 +1,5 @@
-//! An agent that attends a server: every step of a run over the real stream, and every way in which
-//! one can end early.
+//! An agent that a server controls: every step of a run over the real stream, and every way in
+//! which one can end early.
 
 mod master;
 mod peer;
@@ -10,14 +10,14 @@ use master::{Agent, Master, RUN, key, prepare};
 use metronome_proto::v1::{
     self, agent_message::Message as Report, server_message::Message as Order,
 };
-use peer::{Manner, Peer};
+use peer::{Behaviour, Peer};
 
 const LONG_LEASE: Duration = Duration::from_secs(10);
 /// More than any test lets a run go on: a minute at 1 kHz.
 const ENDLESS: u64 = 60_000;
 
 #[track_caller]
-fn account_is_closed(record: &v1::ClientRecord) {
+fn record_is_complete(record: &v1::ClientRecord) {
     assert_eq!(record.scheduled, record.sent + record.skipped, "{record:?}");
     assert_eq!(record.acknowledged, Some(record.sent), "{record:?}");
     assert_eq!(
@@ -33,7 +33,7 @@ fn account_is_closed(record: &v1::ClientRecord) {
 }
 
 async fn running(master: &mut Master, clients: u32, lease: Duration) -> (master::Session, Peer) {
-    let peer = Peer::start_with(clients as usize, Manner::Proper, key());
+    let peer = Peer::start_with(clients as usize, Behaviour::Proper, key());
     let mut session = master.welcomed(lease).await;
     session
         .order(Order::Prepare(prepare(peer.port, clients, ENDLESS)))
@@ -52,7 +52,7 @@ async fn running(master: &mut Master, clients: u32, lease: Duration) -> (master:
 async fn a_run_goes_from_prepare_to_the_final_records() {
     let mut master = Master::start().await;
     let agent = Agent::start(&master.address, &["--name", "load-1"]);
-    let peer = Peer::start_with(4, Manner::Proper, key());
+    let peer = Peer::start_with(4, Behaviour::Proper, key());
     let mut session = master.welcomed(LONG_LEASE).await;
     assert_eq!(session.registered.name, "load-1");
     assert_eq!(session.registered.clients_max, 10_000);
@@ -65,13 +65,13 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
     session.start().await;
     let (records, finished) = session.finished().await;
     assert_eq!(records.len(), 4);
-    let mut heard = peer.heard();
-    heard.sort_by_key(|heard| heard.hello.map(|hello| hello.client));
-    for (record, heard) in records.iter().zip(&heard) {
-        account_is_closed(record);
+    let mut received = peer.received();
+    received.sort_by_key(|received| received.hello.map(|hello| hello.client));
+    for (record, received) in records.iter().zip(&received) {
+        record_is_complete(record);
         assert_eq!((record.scheduled, record.sent), (700, 700));
-        assert_eq!((record.digest, record.attempts), (heard.digest, 1));
-        assert_eq!(heard.packets, 700);
+        assert_eq!((record.digest, record.attempts), (received.digest, 1));
+        assert_eq!(received.packets, 700);
     }
     assert!(finished.cpu_ns > 0 && finished.writes > 0);
     let (status, stdout) = agent.terminate().await;
@@ -91,16 +91,16 @@ async fn a_run_stopped_in_the_middle_ends_in_good_order() {
     session.stop().await;
     let (records, _) = session.finished().await;
     assert_eq!(records.len(), 3);
-    records.iter().for_each(account_is_closed);
+    records.iter().for_each(record_is_complete);
     assert!(
         records
             .iter()
             .all(|record| record.sent > 0 && record.scheduled < ENDLESS)
     );
     assert!(
-        peer.heard()
+        peer.received()
             .iter()
-            .all(|heard| heard.end == Some(heard.packets))
+            .all(|received| received.end == Some(received.packets))
     );
 }
 
@@ -108,7 +108,7 @@ async fn a_run_stopped_in_the_middle_ends_in_good_order() {
 async fn a_run_stopped_before_its_start_sends_nothing_and_ends_in_good_order() {
     let mut master = Master::start().await;
     let _agent = Agent::start(&master.address, &[]);
-    let peer = Peer::start_with(2, Manner::Proper, key());
+    let peer = Peer::start_with(2, Behaviour::Proper, key());
     let mut session = master.welcomed(LONG_LEASE).await;
     session
         .order(Order::Prepare(prepare(peer.port, 2, ENDLESS)))
@@ -116,15 +116,19 @@ async fn a_run_stopped_before_its_start_sends_nothing_and_ends_in_good_order() {
     session.prepared().await;
     session.stop().await;
     let (records, _) = session.finished().await;
-    records.iter().for_each(account_is_closed);
-    assert!(peer.heard().iter().all(|heard| heard.end == Some(0)));
+    records.iter().for_each(record_is_complete);
+    assert!(
+        peer.received()
+            .iter()
+            .all(|received| received.end == Some(0))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_stopped_while_it_connects_fails_at_once() {
     let mut master = Master::start().await;
     let _agent = Agent::start(&master.address, &[]);
-    let peer = Peer::start_with(1, Manner::NeverAcks, key());
+    let peer = Peer::start_with(1, Behaviour::NeverAcks, key());
     let mut session = master.welcomed(LONG_LEASE).await;
     session
         .order(Order::Prepare(prepare(peer.port, 1, ENDLESS)))
@@ -135,7 +139,7 @@ async fn a_run_stopped_while_it_connects_fails_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn load_ends_by_itself_when_nobody_renews_the_lease() {
+async fn load_ends_by_itself_when_the_lease_is_not_renewed() {
     let mut master = Master::start().await;
     let _agent = Agent::start(&master.address, &[]);
     let begun = Instant::now();
@@ -143,9 +147,9 @@ async fn load_ends_by_itself_when_nobody_renews_the_lease() {
     let (records, why) = session.cut_short().await;
     assert!(why.contains("lease"), "{why}");
     assert!(begun.elapsed() >= Duration::from_millis(1500));
-    records.iter().for_each(account_is_closed);
+    records.iter().for_each(record_is_complete);
     assert!(records.iter().all(|record| record.scheduled < ENDLESS));
-    drop(peer.heard());
+    drop(peer.received());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,9 +170,9 @@ async fn a_renewed_lease_lets_the_load_go_on() {
     }
     session.stop().await;
     let (records, _) = session.finished().await;
-    records.iter().for_each(account_is_closed);
+    records.iter().for_each(record_is_complete);
     assert!(records[0].sent > 2500, "{records:?}");
-    drop(peer.heard());
+    drop(peer.received());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,27 +193,27 @@ async fn a_run_that_two_renewals_in_a_row_do_not_list_ends() {
     while session.progress().await <= before {}
     session.order(renew(&[])).await;
     let (records, _) = session.cut_short().await;
-    records.iter().for_each(account_is_closed);
+    records.iter().for_each(record_is_complete);
     assert!(records[0].scheduled < ENDLESS);
-    drop(peer.heard());
+    drop(peer.received());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_told_to_end_reports_its_runs_first() {
+async fn an_agent_that_is_stopped_reports_its_runs_first() {
     let mut master = Master::start().await;
     let agent = Agent::start(&master.address, &[]);
     let (mut session, peer) = running(&mut master, 2, LONG_LEASE).await;
-    let told = Instant::now();
+    let stopped = Instant::now();
     let (ended, (records, why)) = tokio::join!(agent.terminate(), session.cut_short());
-    assert!(why.contains("told to end"), "{why}");
+    assert!(why.contains("it was stopped before"), "{why}");
     assert!(ended.0.success());
     assert!(
-        told.elapsed() < Duration::from_secs(3),
+        stopped.elapsed() < Duration::from_secs(3),
         "{:?}",
-        told.elapsed()
+        stopped.elapsed()
     );
-    records.iter().for_each(account_is_closed);
-    drop(peer.heard());
+    records.iter().for_each(record_is_complete);
+    drop(peer.received());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,30 +228,30 @@ async fn an_agent_comes_back_with_its_run_when_its_stream_is_lost_and_the_load_g
     assert_eq!(
         session.prepared().await.attempts,
         2,
-        "what may have been lost is said again"
+        "what may have been lost is sent again"
     );
     assert!(session.progress().await >= sent_before);
     session.stop().await;
     let (records, _) = session.finished().await;
-    records.iter().for_each(account_is_closed);
+    records.iter().for_each(record_is_complete);
     assert!(
         records.iter().all(|record| record.attempts == 1),
         "no client has connected again"
     );
-    assert_eq!(peer.heard().len(), 2);
+    assert_eq!(peer.received().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn last_words_are_said_again_on_a_new_stream_until_the_server_no_longer_lists_the_run() {
+async fn last_reports_are_sent_again_on_a_new_stream_until_the_server_no_longer_lists_the_run() {
     let mut master = Master::start().await;
     let _agent = Agent::start(&master.address, &[]);
     let (mut session, peer) = running(&mut master, 2, LONG_LEASE).await;
     session.stop().await;
-    let told = session.finished().await;
-    drop((session, peer.heard()));
+    let reported = session.finished().await;
+    drop((session, peer.received()));
     let mut session = master.welcomed(LONG_LEASE).await;
     assert_eq!(session.registered.run_ids, [RUN]);
-    assert_eq!(session.finished().await, told);
+    assert_eq!(session.finished().await, reported);
     for _ in 0..2 {
         session.order(Order::Renew(v1::Renew::default())).await;
     }
@@ -273,9 +277,9 @@ async fn without_a_server_the_load_ends_with_its_lease() {
     let (session, peer) = running(&mut master, 2, Duration::from_millis(1500)).await;
     drop((session, master));
     assert!(
-        peer.heard()
+        peer.received()
             .iter()
-            .all(|heard| heard.end == Some(heard.packets)),
+            .all(|received| received.end == Some(received.packets)),
         "load ended in good order"
     );
 }
@@ -290,7 +294,7 @@ async fn an_agent_whose_name_is_taken_tries_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_without_a_server_ends_when_it_is_told_to() {
+async fn an_agent_without_a_server_ends_when_it_is_stopped() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = free.local_addr().expect("it is bound").to_string();
     let mut agent = Agent::start(&address, &[]);
@@ -343,7 +347,7 @@ async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works(
         let error = session.failed().await;
         assert!(error.contains(words), "{error}");
     }
-    let peer = Peer::start_with(5, Manner::Proper, key());
+    let peer = Peer::start_with(5, Behaviour::Proper, key());
     session
         .order(Order::Prepare(prepare(peer.port, 5, 10)))
         .await;
@@ -354,11 +358,11 @@ async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works(
         .await
         .0
         .iter()
-        .for_each(account_is_closed);
+        .for_each(record_is_complete);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_refuses_connections_is_told_with_the_client_and_the_tries() {
+async fn a_target_that_refuses_connections_is_reported_with_the_client_and_the_tries() {
     let mut master = Master::start().await;
     let _agent = Agent::start(&master.address, &[]);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -387,7 +391,7 @@ async fn a_target_that_refuses_connections_is_told_with_the_client_and_the_tries
 async fn a_start_that_is_out_of_reach_ends_the_run_instead_of_waiting_for_it() {
     let mut master = Master::start().await;
     let _agent = Agent::start(&master.address, &[]);
-    let peer = Peer::start_with(1, Manner::Proper, key());
+    let peer = Peer::start_with(1, Behaviour::Proper, key());
     let mut session = master.welcomed(LONG_LEASE).await;
     session
         .order(Order::Prepare(prepare(peer.port, 1, 10)))
@@ -402,5 +406,5 @@ async fn a_start_that_is_out_of_reach_ends_the_run_instead_of_waiting_for_it() {
         .await;
     let error = session.failed().await;
     assert!(error.contains("60 s"), "{error}");
-    assert_eq!(peer.heard()[0].packets, 0);
+    assert_eq!(peer.received()[0].packets, 0);
 }

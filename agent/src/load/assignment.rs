@@ -1,4 +1,4 @@
-//! What one agent has to do in one run: its share of the plan, with every limit checked once.
+//! The share of one agent in one run, with every limit checked once.
 //!
 //! Pure. It comes from a server's `Prepare` or from the flags of `metronome-agent run`.
 
@@ -14,13 +14,13 @@ use metronome_proto::{
 };
 
 use crate::{
-    pacing::{self, Place},
-    target::{BadTarget, Target},
+    load::ticks::{self, Place},
+    net::target::{BadTarget, Target},
 };
 
 /// Longest time to connect that a server may allow.
 const DEADLINE_MAX: Duration = Duration::from_secs(300);
-/// Agents of a run.
+/// Highest index of an agent in a run.
 const AGENT_INDEX_MAX: u32 = 255;
 
 /// One agent's share of a run.
@@ -28,11 +28,11 @@ const AGENT_INDEX_MAX: u32 = 255;
 pub(crate) struct Assignment {
     /// Where to connect.
     pub target: Target,
-    /// Indices within the run.
+    /// Indices of its clients within the run.
     pub clients: Range<u32>,
     /// Clients of the run, those of other agents included.
     pub clients_total: u32,
-    /// How fast.
+    /// What each client sends, and how fast.
     pub load: Load,
     /// How long the load lasts: every packet of every client is due within it.
     pub duration: Duration,
@@ -42,38 +42,38 @@ pub(crate) struct Assignment {
     pub phase: v1::Phase,
     /// Pacing threads.
     pub threads: u32,
-    /// What is spoken on the connections.
+    /// The protocol of the connections.
     pub protocol: Protocol,
-    /// To have connected every client.
+    /// Longest time to connect every client.
     pub deadline: Duration,
 }
 
 /// What each client sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Load {
-    /// By a schedule.
+    /// Packets that are due by a schedule.
     Paced {
         /// Packets per 1000 s.
         rate_millihertz: u64,
         /// At least 1.
         packets_per_client: u64,
     },
-    /// As much as its connection takes.
+    /// Without a schedule: as many packets as the connection takes.
     Flood,
 }
 
-/// What is spoken on the connections of a run.
+/// The protocol of the connections of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Protocol {
     /// Packets without meaning and nothing else, as the seed's client sends them.
     Raw,
     /// Hello, verified answer, packets, end, verified answer.
-    Sealed {
+    Authenticated {
         /// The run.
         run: RunId,
         /// Index of this agent in the run.
         agent: u16,
-        /// Seals the frames.
+        /// Authenticates the frames.
         key: Key,
     },
 }
@@ -84,9 +84,9 @@ pub(crate) enum BadPrepare {
     /// A number out of its range.
     #[error("{field}: {value} is out of range; this agent takes {min} to {max}")]
     Range {
-        /// As the API spells it.
+        /// Its name in the API.
         field: &'static str,
-        /// As it came.
+        /// The value that came.
         value: u64,
         /// Lowest allowed.
         min: u64,
@@ -96,10 +96,10 @@ pub(crate) enum BadPrepare {
     /// Neither HOST:PORT nor :PORT.
     #[error("target: {0}")]
     Target(#[from] BadTarget),
-    /// A value that is no number.
+    /// A value of another kind that cannot be used.
     #[error("{field}: {problem}")]
     Other {
-        /// As the API spells it.
+        /// Its name in the API.
         field: &'static str,
         /// What is wrong with it.
         problem: &'static str,
@@ -107,8 +107,8 @@ pub(crate) enum BadPrepare {
 }
 
 impl Assignment {
-    /// Reads a server's order. `server_host` stands in for an empty host of the target;
-    /// `clients_max` is the agent's own ceiling.
+    /// Reads the order of a server. `server_host` replaces an empty host of the target;
+    /// `clients_max` is the agent's own limit.
     pub(crate) fn from_prepare(
         prepare: &v1::Prepare,
         server_host: &str,
@@ -174,27 +174,30 @@ impl Assignment {
     }
 
     /// The clients of each pacing thread: as even as can be, none empty.
-    pub(crate) fn lanes(&self) -> Vec<Range<u32>> {
+    pub(crate) fn clients_by_thread(&self) -> Vec<Range<u32>> {
         let clients = self.client_count();
-        let lanes = self.threads.clamp(1, clients);
-        let cut = |lane: u32| {
-            self.clients.start + (u64::from(clients) * u64::from(lane) / u64::from(lanes)) as u32
+        let threads = self.threads.clamp(1, clients);
+        let cut = |thread: u32| {
+            self.clients.start
+                + (u64::from(clients) * u64::from(thread) / u64::from(threads)) as u32
         };
-        (0..lanes).map(|lane| cut(lane)..cut(lane + 1)).collect()
+        (0..threads)
+            .map(|thread| cut(thread)..cut(thread + 1))
+            .collect()
     }
 
-    /// How much later than the run `client` of `lane` starts, ns.
-    pub(crate) fn offset_ns(&self, lane: &Range<u32>, client: u32) -> u64 {
+    /// How much later than the run `client` starts, ns; `of_thread` are the clients of its thread.
+    pub(crate) fn offset_ns(&self, of_thread: &Range<u32>, client: u32) -> u64 {
         let place = Place {
-            in_thread: client - lane.start,
-            of_thread: lane.end - lane.start,
+            in_thread: client - of_thread.start,
+            of_thread: of_thread.end - of_thread.start,
             in_run: client,
             of_run: self.clients_total,
         };
         let room_ns = self
             .schedule(0)
             .map_or(0, |schedule| schedule.room_ns(self.duration_ns()));
-        pacing::offset_ns(self.phase, room_ns, place)
+        ticks::offset_ns(self.phase, room_ns, place)
     }
 
     /// How long the load lasts, ns.
@@ -202,7 +205,7 @@ impl Assignment {
         u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// No server can make an agent send more, or for longer, than a plan may ask.
+    /// Checks that no server makes an agent send more, or for longer, than a plan may ask for.
     fn check_volume(&self) -> Result<(), BadPrepare> {
         let Load::Paced {
             rate_millihertz,
@@ -249,7 +252,7 @@ fn protocol(prepare: &v1::Prepare) -> Result<Protocol, BadPrepare> {
         .as_slice()
         .try_into()
         .map_err(|_| other("key", "a key has 32 bytes"))?;
-    Ok(Protocol::Sealed {
+    Ok(Protocol::Authenticated {
         run: prepare
             .run_id
             .parse()
@@ -265,7 +268,7 @@ fn phase(asked: i32) -> Result<v1::Phase, BadPrepare> {
         Ok(phase) => Ok(phase),
         Err(_) => Err(BadPrepare::Other {
             field: "phase",
-            problem: "this agent does not know it",
+            problem: "this agent has no such phase",
         }),
     }
 }
@@ -293,10 +296,10 @@ fn schedule_duration(asked: Option<&prost_types::Duration>) -> Result<Duration, 
 }
 
 /// A duration from the wire, which may hold anything. `None` when it is negative or malformed.
-pub(crate) fn duration(told: &prost_types::Duration) -> Option<Duration> {
+pub(crate) fn duration(wire: &prost_types::Duration) -> Option<Duration> {
     // Not Duration::try_from: prost-types 0.14 overflows on the lowest i64, which a peer may send.
-    let seconds = u64::try_from(told.seconds).ok()?;
-    let nanos = u32::try_from(told.nanos)
+    let seconds = u64::try_from(wire.seconds).ok()?;
+    let nanos = u32::try_from(wire.nanos)
         .ok()
         .filter(|nanos| *nanos < 1_000_000_000)?;
     Some(Duration::new(seconds, nanos))
@@ -372,13 +375,13 @@ mod tests {
         refused("clients_total:", |p| p.clients_total = 19);
         refused("packets_per_client:", |p| p.packets_per_client = 0);
         refused("packets_per_client:", |p| {
-            p.packets_per_client = 864_000_001
+            p.packets_per_client = 864_000_001;
         });
         refused("rate_millihertz:", |p| p.rate_millihertz = 0);
         refused("rate_millihertz:", |p| p.rate_millihertz = u64::MAX);
         refused("rate_millihertz:", |p| p.flood = true);
         refused("rate_millihertz:", |p| {
-            (p.rate_millihertz, p.clients, p.clients_total) = (1_000_000_000, 100, 200)
+            (p.rate_millihertz, p.clients, p.clients_total) = (1_000_000_000, 100, 200);
         });
         refused("batch:", |p| p.batch = 0);
         refused("phase:", |p| p.phase = -1);
@@ -396,48 +399,78 @@ mod tests {
             (1, 1_000_000_000),
         ] {
             refused("deadline:", |p| {
-                p.deadline = Some(prost_types::Duration { seconds, nanos })
+                p.deadline = Some(prost_types::Duration { seconds, nanos });
             });
         }
         refused("duration:", |p| p.duration = None);
         for (seconds, nanos) in [(0, 0), (-1, 0), (86_400, 1), (i64::MIN, i32::MIN)] {
             refused("duration:", |p| {
-                p.duration = Some(prost_types::Duration { seconds, nanos })
+                p.duration = Some(prost_types::Duration { seconds, nanos });
             });
         }
     }
 
     proptest! {
         #[test]
-        fn lanes_hold_every_client_once_and_evenly(first in 0..100_u32, clients in 1..2000_u32, threads in 1..=64_u32) {
-            let prepare = v1::Prepare { first_client: first, clients, threads, clients_total: first + clients, rate_millihertz: 1000, ..prepare() };
+        fn threads_have_every_client_once_and_evenly(
+            first in 0..100_u32, clients in 1..2000_u32, threads in 1..=64_u32,
+        ) {
+            let prepare = v1::Prepare {
+                first_client: first,
+                clients,
+                threads,
+                clients_total: first + clients,
+                rate_millihertz: 1000,
+                ..prepare()
+            };
             let assignment = Assignment::from_prepare(&prepare, "h", CLIENTS_MAX).unwrap();
-            let lanes = assignment.lanes();
-            prop_assert_eq!(lanes.len() as u32, threads.min(clients));
-            prop_assert_eq!(lanes.iter().cloned().flatten().collect::<Vec<_>>(), assignment.clients.clone().collect::<Vec<_>>());
-            let sizes = lanes.iter().map(|lane| lane.len());
+            let ranges = assignment.clients_by_thread();
+            prop_assert_eq!(ranges.len() as u32, threads.min(clients));
+            prop_assert!(ranges.iter().cloned().flatten().eq(assignment.clients.clone()));
+            let sizes = ranges.iter().map(|range| range.len());
             prop_assert!(sizes.clone().max().unwrap() - sizes.min().unwrap() <= 1);
         }
 
         #[test]
         fn offsets_rise_within_a_lane_and_no_packet_is_due_after_the_run(
-            clients in 1..300_u32, threads in 1..=8_u32, rate_hz in 0.001..20_000.0_f64, ms in 1..100_000_i64, batch in 1..=1024_u32, phase in 1..=3,
+            clients in 1..300_u32, threads in 1..=8_u32, rate_hz in 0.001..20_000.0_f64,
+            ms in 1..100_000_i64, batch in 1..=1024_u32, phase in 1..=3,
         ) {
-            let duration = prost_types::Duration { seconds: ms / 1000, nanos: (ms % 1000) as i32 * 1_000_000 };
-            let asked = v1::Plan { clients, rate_hz, duration: Some(duration), batch, phase, threads, ..v1::Plan::default() };
+            let nanos = (ms % 1000) as i32 * 1_000_000;
+            let duration = prost_types::Duration { seconds: ms / 1000, nanos };
+            let asked = v1::Plan {
+                clients,
+                rate_hz,
+                duration: Some(duration),
+                batch,
+                phase,
+                threads,
+                ..v1::Plan::default()
+            };
             let plan = Plan::try_from(&asked).unwrap();
             let prepare = v1::Prepare {
-                first_client: 0, clients, threads, clients_total: clients, rate_millihertz: (plan.rate_hz() * 1e3).round() as u64, batch, phase,
-                packets_per_client: plan.packets_per_client().unwrap(), duration: Some(duration), ..prepare()
+                first_client: 0,
+                clients,
+                threads,
+                clients_total: clients,
+                rate_millihertz: (plan.rate_hz() * 1e3).round() as u64,
+                batch,
+                phase,
+                packets_per_client: plan.packets_per_client().unwrap(),
+                duration: Some(duration),
+                ..prepare()
             };
             let assignment = Assignment::from_prepare(&prepare, "h", CLIENTS_MAX).unwrap();
             let schedule = assignment.schedule(0).unwrap();
             let last_ns = schedule.end_ns();
-            for lane in assignment.lanes() {
-                let offsets: Vec<u64> = lane.clone().map(|client| assignment.offset_ns(&lane, client)).collect();
+            for range in assignment.clients_by_thread() {
+                let offset_ns = |client| assignment.offset_ns(&range, client);
+                let offsets: Vec<u64> = range.clone().map(offset_ns).collect();
                 prop_assert!(offsets.is_sorted());
                 prop_assert!(offsets.iter().all(|offset| *offset < schedule.period_ns()));
-                prop_assert!(offsets.iter().all(|offset| u128::from(offset + last_ns) <= plan.duration.as_nanos()));
+                let is_in_time =
+                    |offset| u128::from(offset + last_ns) <= plan.duration.as_nanos();
+                prop_assert!(offsets.iter().all(is_in_time));
             }
         }
     }
