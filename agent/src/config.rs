@@ -6,6 +6,10 @@
 use clap::{Parser, Subcommand};
 use http::Uri;
 use ipnet::IpNet;
+use metronome_os::{
+    address::{HostPort, NotHostPort},
+    host,
+};
 use metronome_proto::{
     GRPC_ADDRESS_DEFAULT,
     plan::{AGENT_NAME_BYTES_MAX, CLIENTS_MAX, is_agent_name},
@@ -130,7 +134,7 @@ impl TryFrom<RemoteArgs> for RemoteConfig {
         let (server, server_host) = parse_server(&args.server, tls.is_some())?;
         let name = args
             .name
-            .unwrap_or_else(|| default_name(&host_name(), std::process::id()));
+            .unwrap_or_else(|| default_name(&host::name(), std::process::id()));
         if !is_agent_name(&name) {
             return Err(BadFlag::Name(name));
         }
@@ -154,29 +158,16 @@ impl TryFrom<RemoteArgs> for RemoteConfig {
 fn parse_server(text: &str, is_encrypted: bool) -> Result<(Uri, String), BadFlag> {
     let bad = || BadFlag::Server(text.into());
     let scheme = if is_encrypted { "https" } else { "http" };
-    let url = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("{scheme}://{text}")
-    };
-    let uri: Uri = url.parse().map_err(|_| bad())?;
-    if uri.scheme_str() != Some(scheme) {
+    let (written, authority) = text.split_once("://").unwrap_or((scheme, text));
+    if written != scheme {
         return Err(BadFlag::Scheme(text.into()));
     }
-    let host = uri.host().unwrap_or_default();
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host)
-        .to_owned();
-    if host.is_empty() || uri.port_u16().is_none_or(|port| port == 0) {
-        return Err(bad());
-    }
-    Ok((uri, host))
-}
-
-fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default()
+    let address: HostPort = authority
+        .trim_end_matches('/')
+        .parse()
+        .map_err(|NotHostPort| bad())?;
+    let uri = format!("{scheme}://{address}").parse().map_err(|_| bad())?;
+    Ok((uri, address.host))
 }
 
 /// A valid name that, with the process id in it, is unique on this host.

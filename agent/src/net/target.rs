@@ -7,20 +7,16 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _},
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     str::FromStr,
 };
 
 use ipnet::IpNet;
+use metronome_os::address::{HostPort, NotHostPort};
 
 /// HOST:PORT that was asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Target {
-    /// A name or an address, an IPv6 one without brackets.
-    pub host: String,
-    /// 1 to 65535.
-    pub port: u16,
-}
+pub(crate) struct Target(HostPort);
 
 /// A text that is not HOST:PORT.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -74,22 +70,17 @@ impl Target {
     /// Reads HOST:PORT; an empty host means `host_default`.
     pub(crate) fn parse(text: &str, host_default: &str) -> Result<Self, BadTarget> {
         let bad = || BadTarget(text.chars().take(80).collect());
-        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
-        let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(bad)?;
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
-        let host = if host.is_empty() { host_default } else { host };
-        let clean = !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic());
-        if clean {
-            Ok(Self {
-                host: host.into(),
-                port,
-            })
-        } else {
-            Err(bad())
+        let address = match text.strip_prefix(':') {
+            Some(port) => HostPort {
+                host: host_default.into(),
+                port: port.parse().map_err(|_| bad())?,
+            },
+            None => text.parse().map_err(|NotHostPort| bad())?,
+        };
+        if address.host.is_empty() || address.port == 0 {
+            return Err(bad());
         }
+        Ok(Self(address))
     }
 
     /// The addresses to connect to, all of them allowed. Asks the resolver, which may take seconds.
@@ -98,10 +89,11 @@ impl Target {
             target: self.clone(),
             error,
         };
-        let addresses: Vec<SocketAddr> = addresses_of(&self.host, self.port).map_err(unknown)?;
+        let addresses: Vec<SocketAddr> =
+            addresses_of(&self.0.host, self.0.port).map_err(unknown)?;
         let server: Vec<IpAddr> = match &allowed.server_host {
             // A server that has no address now is no host to load either.
-            Some(host) => addresses_of(host, self.port)
+            Some(host) => addresses_of(host, self.0.port)
                 .unwrap_or_default()
                 .iter()
                 .map(SocketAddr::ip)
@@ -143,10 +135,7 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.parse::<Ipv6Addr>() {
-            Ok(address) => write!(formatter, "[{address}]:{}", self.port),
-            Err(_) => write!(formatter, "{}:{}", self.host, self.port),
-        }
+        self.0.fmt(formatter)
     }
 }
 
@@ -245,6 +234,9 @@ mod tests {
             "host:65536",
             "h h:80",
             "h\x1b:80",
+            "::1:80",
+            "user@host:80",
+            "http://host:80",
         ] {
             let error = Target::parse(text, "127.0.0.1").unwrap_err().to_string();
             assert!(error.contains("HOST:PORT"), "{error}");

@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use metronome_os::clock;
+use metronome_os::{clock, host};
 use metronome_proto::{
     run_id::RunId,
     v1::{
@@ -293,15 +293,13 @@ fn wrapped(message: Message) -> v1::AgentMessage {
 }
 
 fn registration(config: &RemoteConfig, runs: &Runs) -> v1::Register {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let time_namespace = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
     v1::Register {
         name: config.name.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
-        boot_id: boot_id.trim().into(),
+        boot_id: host::boot_id(),
         clients_max: config.clients_max,
         cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
-        time_namespace: time_namespace.to_string_lossy().into_owned(),
+        time_namespace: host::time_namespace(),
         run_ids: runs.ids(),
     }
 }

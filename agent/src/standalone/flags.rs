@@ -1,17 +1,18 @@
 //! The flags of `metronome-agent run`, named as the seed's client names them, and their limits.
 
 use std::{
-    fs::File,
-    io::Read as _,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::ValueEnum;
+use metronome_os::{
+    address::HostPort,
+    key_file::{self, KeyFileError},
+};
 use metronome_proto::{
     DATA_PORT_DEFAULT,
-    handshake::{KEY_BYTES, Key},
+    handshake::Key,
     plan::{CLIENTS_MAX, Plan, PlanError, THREADS_MAX},
     rate::{AskedRate, Rate},
     run_id::RunId,
@@ -144,8 +145,11 @@ pub(super) enum BadRunFlag {
         CLIENTS_MAX - 1
     )]
     FirstClient { first: u32, clients: u32 },
-    #[error("--key-file {}: {problem}", .path.display())]
-    KeyFile { path: PathBuf, problem: String },
+    #[error("--key-file {} {problem}", .path.display())]
+    KeyFile {
+        path: PathBuf,
+        problem: KeyFileError,
+    },
 }
 
 impl TryFrom<RunArgs> for RunConfig {
@@ -163,12 +167,11 @@ impl TryFrom<RunArgs> for RunConfig {
                 clients: plan.clients,
             });
         }
-        let bracketed = if args.host.contains(':') {
-            format!("[{}]", args.host)
-        } else {
-            args.host.clone()
+        let address = HostPort {
+            host: args.host.clone(),
+            port: args.port,
         };
-        let target = Target::parse(&format!("{bracketed}:{}", args.port), "")
+        let target = Target::parse(&address.to_string(), "")
             .map_err(|_| BadRunFlag::Host(args.host.clone()))?;
         let assignment = Assignment {
             target,
@@ -254,46 +257,13 @@ fn static_run(path: &Path) -> Result<Protocol, BadRunFlag> {
         path: path.into(),
         problem,
     };
-    let secret = read_secret(path).map_err(error)?;
+    let secret = key_file::read(path).map_err(error)?;
     let run = RunId::from_bits(0);
     Ok(Protocol::Authenticated {
         run,
         agent: 0,
         key: Key::derive(&secret, run, 0),
     })
-}
-
-fn read_secret(path: &Path) -> Result<[u8; KEY_BYTES], String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mode = file.metadata().map_err(|error| error.to_string())?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(format!(
-            "others may read it (mode {mode:o}); run chmod 600 on it"
-        ));
-    }
-    let mut text = String::new();
-    // A key has 64 digits; a few more bytes distinguish a key with a line end from something else.
-    file.take(128)
-        .read_to_string(&mut text)
-        .map_err(|error| error.to_string())?;
-    parse_secret(text.trim())
-        .ok_or_else(|| "it must hold 64 hexadecimal digits and nothing else".into())
-}
-
-fn parse_secret(text: &str) -> Option<[u8; KEY_BYTES]> {
-    let digits = text
-        .bytes()
-        .map(|byte| char::from(byte).to_digit(16))
-        .collect::<Option<Vec<u32>>>()?;
-    let bytes: Vec<u8> = digits
-        .chunks_exact(2)
-        .map(|pair| (pair[0] << 4 | pair[1]) as u8)
-        .collect();
-    if digits.len() == 2 * KEY_BYTES {
-        bytes.try_into().ok()
-    } else {
-        None
-    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -328,25 +298,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_secret_is_64_hexadecimal_digits_and_nothing_else() {
-        assert_eq!(parse_secret(&"0f".repeat(32)), Some([15; 32]));
-        for text in [
-            "",
-            "0f",
-            &"0f".repeat(31),
-            &"0f".repeat(33),
-            &"0g".repeat(32),
-            &"é".repeat(32),
-        ] {
-            assert_eq!(parse_secret(text), None, "{text}");
-        }
-    }
-
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text: String) {
-            let _ = (parse_duration(&text), parse_secret(&text), parse_batch(&text).is_ok());
+            let _ = (parse_duration(&text), parse_batch(&text).is_ok());
         }
     }
 }

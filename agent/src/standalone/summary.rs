@@ -109,7 +109,11 @@ impl Summary {
         Self {
             schema_version: 1,
             target: assignment.target.to_string(),
-            protocol: if authenticated { "authenticated" } else { "raw" },
+            protocol: if authenticated {
+                "authenticated"
+            } else {
+                "raw"
+            },
             plan: Plan {
                 clients: assignment.client_count(),
                 rate_hz,

@@ -2,8 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use metronome_os::address::{HostPort, NotHostPort};
 use metronome_proto::GRPC_ADDRESS_DEFAULT;
-use tonic::transport::Endpoint;
 
 /// Where a server listens for gRPC.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,33 +43,13 @@ impl FromStr for Address {
             .or_else(|| behind("https"))
             .unwrap_or((None, text));
         let authority = authority.trim_end_matches('/');
-        let parts = authority.rsplit_once(':');
-        let is_address = parts
-            .is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok_and(|p| p > 0));
-        if !is_address || Endpoint::from_shared(format!("http://{authority}")).is_err() {
-            return Err(
-                "write HOST:PORT, http:// or https://HOST:PORT, for example 127.0.0.1:50051".into(),
-            );
-        }
+        authority.parse::<HostPort>().map_err(|NotHostPort| {
+            "write HOST:PORT, http:// or https://HOST:PORT, for example 127.0.0.1:50051"
+        })?;
         Ok(Self {
             authority: authority.into(),
             scheme,
         })
-    }
-}
-
-fn is_host(text: &str) -> bool {
-    let inside = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'));
-    match inside {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !text.is_empty()
-                && text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-        }
     }
 }
 

@@ -8,14 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use metronome_os::{
+    cgroup::cpu_limits,
+    host::{number, sysctl, text},
+};
 use rustix::{
     process::{Resource, getrlimit},
     thread::{CpuSet, current_timer_slack, sched_getaffinity},
-};
-
-use super::{
-    cgroup::{quota_cores, throttled},
-    files::{number, text},
 };
 
 /// What the kernel reports. `None`: it does not.
@@ -59,13 +58,13 @@ const SYSCTLS: [&str; 4] = [
 /// Reads all of them.
 pub(crate) fn examine() -> Host {
     let open_files = getrlimit(Resource::Nofile);
-    let groups = text("/proc/self/cgroup").unwrap_or_default();
+    let cpu_limits = cpu_limits();
     Host {
         kernel: text("/proc/sys/kernel/osrelease"),
         cores_online: text("/sys/devices/system/cpu/online").map_or(0, |list| cores_in(&list)),
         cores_allowed: sched_getaffinity(None).as_ref().map_or(0, CpuSet::count),
-        quota_cores: quota_cores(&groups),
-        throttled: throttled(&groups),
+        quota_cores: cpu_limits.quota_cores,
+        throttled: cpu_limits.throttled,
         open_files_soft: open_files.current,
         open_files_hard: open_files.maximum,
         clock_source: text("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
@@ -79,10 +78,6 @@ pub(crate) fn examine() -> Host {
         ports: text("/proc/sys/net/ipv4/ip_local_port_range").and_then(|range| ports_in(&range)),
         load: text("/proc/loadavg").and_then(|text| text.split_whitespace().next()?.parse().ok()),
     }
-}
-
-fn sysctl(name: &str) -> Option<u64> {
-    number(Path::new("/proc/sys").join(name.replace('.', "/")))
 }
 
 /// How many cores `0-3,8` names.

@@ -3,8 +3,6 @@
 //! | module | subject |
 //! |---|---|
 //! | [`host`] | facts that the kernel reports: limits, cores, clock, sysctls |
-//! | [`cgroup`] | the CPU quota of this process's control group |
-//! | [`files`] | files of /proc and /sys |
 //! | [`timing`] | facts that have to be measured: late sleeps, the cost of a packet, other load |
 //! | [`promise`] | pure: the load that this host can hold, from the costs measured |
 //! | [`judge`] | pure: facts and a load in, findings out |
@@ -13,8 +11,6 @@
 //! No async here: what has to be requested from the server, [`crate::commands::doctor`] requests.
 //! A fact that the kernel does not report is `None` and makes no finding.
 
-mod cgroup;
-mod files;
 pub(crate) mod finding;
 pub(crate) mod host;
 pub(crate) mod judge;
