@@ -271,7 +271,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_tagged_frame_opens_with_its_key_and_no_other(hello in hellos(), a: [u8; 32], b: [u8; 32], count: u64) {
+        fn a_tagged_frame_opens_with_its_key_and_no_other(
+            hello in hellos(),
+            a: [u8; 32],
+            b: [u8; 32],
+            count: u64,
+        ) {
             let (key, other) = (Key::from_bytes(a), Key::from_bytes(b));
             prop_assume!(a != b);
             prop_assert_eq!(Hello::open(&hello.encode(&key), &key), Some(hello));
@@ -284,7 +289,11 @@ mod tests {
         }
 
         #[test]
-        fn one_flipped_bit_breaks_the_tag(hello in hellos(), secret: [u8; 32], bit in 0..256_usize) {
+        fn one_flipped_bit_breaks_the_tag(
+            hello in hellos(),
+            secret: [u8; 32],
+            bit in 0..256_usize,
+        ) {
             let key = Key::from_bytes(secret);
             for (frame, opens) in [
                 (hello.encode(&key), (|h, f, k| Hello::open(f, k) == Some(*h)) as fn(&Hello, &Frame, &Key) -> bool),
@@ -300,7 +309,10 @@ mod tests {
         }
 
         #[test]
-        fn no_tagged_frame_passes_as_another_kind_or_on_another_connection(hello in hellos(), secret: [u8; 32]) {
+        fn no_tagged_frame_passes_as_another_kind_or_on_another_connection(
+            hello in hellos(),
+            secret: [u8; 32],
+        ) {
             let key = Key::from_bytes(secret);
             let other = Hello { client: hello.client.wrapping_add(1), ..hello };
             prop_assert!(!hello.is_acked_by(&hello.encode(&key), &key));

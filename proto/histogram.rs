@@ -233,7 +233,9 @@ mod tests {
         }
 
         #[test]
-        fn buckets_are_narrower_than_one_percent_from_a_microsecond_on(index in bucket(1_000)..BUCKETS - 1) {
+        fn buckets_are_narrower_than_one_percent_from_a_microsecond_on(
+            index in bucket(1_000)..BUCKETS - 1,
+        ) {
             let (low, high) = (bucket_floor_ns(index), bucket_floor_ns(index + 1));
             prop_assert!((high - low) * 100 <= low, "{low}..{high}");
         }
@@ -251,7 +253,10 @@ mod tests {
         }
 
         #[test]
-        fn merging_loses_nothing(a in prop::collection::vec(spans_of_time(), 0..50), b in prop::collection::vec(spans_of_time(), 0..50)) {
+        fn merging_loses_nothing(
+            a in prop::collection::vec(spans_of_time(), 0..50),
+            b in prop::collection::vec(spans_of_time(), 0..50),
+        ) {
             let of = |values: &[u64]| {
                 let mut histogram = Histogram::default();
                 values.iter().for_each(|&value| histogram.record(value));

@@ -175,7 +175,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_packet_survives_the_wire(flags: u8, client: u32, sequence: u64, due_ns: u64, lateness_ns: u32) {
+        fn a_packet_survives_the_wire(
+            flags: u8,
+            client: u32,
+            sequence: u64,
+            due_ns: u64,
+            lateness_ns: u32,
+        ) {
             let packet = Packet { flags, client, sequence, due_ns, lateness_ns };
             prop_assert_eq!(Packet::decode(&packet.encode()), Ok(packet));
         }

@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `OTEL_SDK_DISABLED` | `true`: nothing goes out |
 //! | `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` | `otlp`, the default, or `none` |
-//! | `OTEL_EXPORTER_OTLP[_TRACES or _METRICS]_ENDPOINT` | `http://HOST:4317`; without one nothing goes out |
+//! | `OTEL_EXPORTER_OTLP[_TRACES, _METRICS]_ENDPOINT` | `http://HOST:4317`; unset: nothing goes out |
 //! | `…_PROTOCOL` | `grpc`; anything else is refused with a sentence |
 //! | `…_INSECURE` | `true`: an endpoint without a scheme is plain HTTP, otherwise it is HTTPS |
 //! | `…_HEADERS`, `…_TIMEOUT`, `…_COMPRESSION` | as specified; compression is `gzip` |
-//! | `…_CERTIFICATE`, `…_CLIENT_CERTIFICATE`, `…_CLIENT_KEY` | PEM files; without the first the system's roots |
+//! | `…_CERTIFICATE`, `…_CLIENT_CERTIFICATE`, `…_CLIENT_KEY` | PEM files; default: system roots |
 //!
 //! The SDK ignores `OTEL_SDK_DISABLED`, the exporters' names and the certificates, and has no
 //! roots, so the channel is made here. Variables come through a function: tests need no
@@ -85,7 +85,8 @@ impl Collector {
         }
         let value_of = |suffix| of_signal(suffix).map(|(_, value)| value.trim().to_owned());
         if let Some(protocol) = value_of("PROTOCOL").filter(|protocol| protocol != "grpc") {
-            let problem = "only grpc is spoken; set it to grpc and the endpoint to the collector's gRPC port, usually 4317";
+            let problem = "only grpc is supported; set it to grpc and the endpoint to the \
+                           collector's gRPC port, usually 4317";
             return Err(format!(
                 "OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}: {problem}"
             ));

@@ -73,7 +73,8 @@ impl Telemetry {
         let spans = exporting.as_ref().map(|exporting| {
             // The exporter's own HTTP/2 must not make spans: each export would cause the next.
             let ours = EnvFilter::new(
-                "off,metronome_telemetry=info,metronome_server=info,metronome_agent=info,benchctl=info",
+                "off,metronome_telemetry=info,metronome_server=info,metronome_agent=info,\
+                 benchctl=info",
             );
             let layer =
                 tracing_opentelemetry::layer().with_tracer(exporting.provider.tracer(service));

@@ -8,7 +8,8 @@ use opentelemetry_sdk::{
 
 use crate::variables::read_variable;
 
-/// The attributes of this process. The user's `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` win.
+/// The attributes of this process. The user's `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`
+/// win.
 #[must_use]
 pub fn resource(service: &'static str) -> Resource {
     let ours = [

@@ -110,7 +110,10 @@ pub enum TlsError {
         cause: std::io::Error,
     },
     /// A file without what it is for.
-    #[error("{flag} {}: no certificate is in it; give a PEM file that has \"{CERTIFICATE_BEGINS}\"", path.display())]
+    #[error(
+        "{flag} {}: no certificate is in it; give a PEM file that has \"{CERTIFICATE_BEGINS}\"",
+        path.display()
+    )]
     NoCertificate {
         /// The flag that names the file.
         flag: &'static str,
@@ -122,17 +125,20 @@ pub enum TlsError {
     Half,
     /// A client CA without a certificate of the server's own.
     #[error(
-        "--tls-client-ca needs --tls-cert and --tls-key: a server without a certificate of its own has no TLS"
+        "--tls-client-ca needs --tls-cert and --tls-key: a server without a certificate of its \
+         own has no TLS"
     )]
     NoIdentity,
     /// Two contradictory wishes.
     #[error(
-        "--server has http:// and a TLS flag is set; write https://, or leave the flag (or METRONOME_TLS_…) out"
+        "--server has http:// and a TLS flag is set; write https://, or leave the flag (or \
+         METRONOME_TLS_…) out"
     )]
     Plain,
     /// Files that rustls does not take.
     #[error(
-        "--tls-cert, --tls-key or a CA cannot be used: {0}; `openssl x509 -in FILE -text -noout` shows what is in one"
+        "--tls-cert, --tls-key or a CA cannot be used: {0}; `openssl x509 -in FILE \
+         -text -noout` shows what is in one"
     )]
     Unusable(String),
 }

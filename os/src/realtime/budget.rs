@@ -120,15 +120,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn workers_together_take_half_of_the_cores_at_most(cores in 0..300_usize, workers in 0..300_usize) {
+        fn workers_together_take_half_of_the_cores_at_most(
+            cores in 0..300_usize,
+            workers in 0..300_usize,
+        ) {
             let reader = CpuBudget::reader(cores, workers);
             prop_assert!(reader.threads_max * workers * reader.cpu_percent_max <= 50 * cores);
         }
 
         #[test]
-        fn a_thread_that_becomes_one_may_stay_one(cores in 0..300_usize, workers in 0..300_usize, cpu_ns: u64, elapsed_ns: u64) {
+        fn a_thread_that_becomes_one_may_stay_one(
+            cores in 0..300_usize,
+            workers in 0..300_usize,
+            cpu_ns: u64,
+            elapsed_ns: u64,
+        ) {
             for budget in [CpuBudget::pacer(cores), CpuBudget::reader(cores, workers)] {
-                prop_assert!(!budget.may_become(cpu_ns, elapsed_ns) || budget.may_stay(cpu_ns, elapsed_ns));
+                let becomes = budget.may_become(cpu_ns, elapsed_ns);
+                prop_assert!(!becomes || budget.may_stay(cpu_ns, elapsed_ns));
             }
         }
     }

@@ -290,8 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_never_waits_on_its_own_is_not_ended_for_the_sum_of_its_times_as_a_real_time_thread()
-     {
+    fn a_worker_that_never_waits_is_not_ended_for_the_sum_of_its_real_time_spells() {
         let child = std::process::Command::new(std::env::current_exe().unwrap())
             .args([
                 "--ignored",

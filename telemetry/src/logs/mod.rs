@@ -90,7 +90,8 @@ impl Logs {
         };
         let (writer, guard) = self.open(path).map_err(|problem| {
             format!(
-                "--log-file {}: it cannot be written ({problem}); name a file in a directory that is yours",
+                "--log-file {}: it cannot be written ({problem}); name a file in a directory \
+                 that is yours",
                 path.display()
             )
         })?;
