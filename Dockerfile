@@ -1,21 +1,21 @@
 #
-# One image with one executable: benchctl carries the server and the agent, and runs as either when
+# One image with one executable: benchctl includes the server and the agent, and runs as one of them when
 # it is started through a link of that name.
 #
 #   docker build -t metronome .
 #
-# Where no public registry is reachable, name base images of your own:
+# Where no public registry can be reached, name your own base images:
 #
 #   docker build --build-arg BUILD_IMAGE=my/rust --build-arg RUNTIME_IMAGE=my/glibc -t metronome .
 #
-# BUILD_IMAGE needs cargo and a C compiler, RUNTIME_IMAGE a glibc that is not older and libgcc_s.
+# BUILD_IMAGE needs cargo and a C compiler, RUNTIME_IMAGE libgcc_s and a glibc that is not older.
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 
-# Dependencies first, with sources that are empty: a change of ours compiles only ours again.
+# Dependencies first, with empty sources: a change in our sources then recompiles only our crates.
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY proto/metronome proto/metronome
 COPY os/Cargo.toml os/
@@ -30,8 +30,8 @@ RUN mkdir -p os/src telemetry/src tls/src server/src agent/src ctl/src \
     && cargo build --release --locked -p benchctl
 
 COPY . .
-# Names and lines stay out of the image; `perf` wants an executable that you built yourself.
-# The sources may be older than the empty ones were: cargo goes by the time of change.
+# The executable in the image is stripped; for `perf`, build one yourself.
+# The sources may be older than the empty ones: cargo compares times of modification.
 RUN find proto os telemetry tls server agent ctl -name '*.rs' -exec touch {} + \
     && cargo build --release --locked -p benchctl \
     && mkdir -p /image/usr/local/bin /image/usr/share/doc/metronome /image/var/lib/metronome \
@@ -51,15 +51,15 @@ LABEL org.opencontainers.image.title="Metronome" \
       org.opencontainers.image.licenses="Apache-2.0 OR MIT"
 COPY --from=build /image/ /
 
-# The history of runs; mount a volume here to keep it.
+# The history of runs: mount a volume here to keep it.
 VOLUME /var/lib/metronome
 ENV METRONOME_DATABASE=/var/lib/metronome/runs.sqlite
 
-# By number, so that Kubernetes can see that it is not root.
+# A number, so that Kubernetes can verify that the user is not root.
 USER 65532:65532
 EXPOSE 8888 50051 9464
 STOPSIGNAL SIGTERM
-# Of the server, the default command; composition and pods switch it off for the agents.
+# For the server, the default command; the composition and the pods disable it for agents.
 HEALTHCHECK --interval=5s --timeout=4s --start-period=10s --retries=3 \
     CMD ["/usr/local/bin/metronome-server", "healthcheck"]
 CMD ["/usr/local/bin/metronome-server"]

@@ -24,12 +24,12 @@ async fn main() -> anyhow::Result<()> {
         }),
         ..Plan::default()
     };
-    let asked = StartRunRequest {
+    let request = StartRunRequest {
         plan: Some(plan),
         ..StartRunRequest::default()
     };
-    let Some(run) = operator.start_run(asked).await?.into_inner().run else {
-        anyhow::bail!("no run in the answer")
+    let Some(run) = operator.start_run(request).await?.into_inner().run else {
+        anyhow::bail!("no run in the response")
     };
     println!("run {}", run.run_id);
 
@@ -37,8 +37,8 @@ async fn main() -> anyhow::Result<()> {
         .watch_run(WatchRunRequest { run_id: run.run_id })
         .await?
         .into_inner();
-    while let Some(told) = events.message().await? {
-        match told.event {
+    while let Some(response) = events.message().await? {
+        match response.event {
             Some(Event::Snapshot(snapshot)) => println!("{:?}", snapshot.state()),
             Some(Event::Ended(run)) => {
                 println!("{:?}", run.report.and_then(|report| report.verdict))

@@ -18,7 +18,8 @@ use crate::v1;
 /// Buckets of one histogram.
 pub const BUCKETS: usize = 3456;
 
-/// Longest time that is told apart, ns: 68.7 s. A longer one counts as this and as saturated.
+/// Longest time that has a bucket of its own, ns: 68.7 s. A longer one counts as this and as
+/// saturated.
 pub const VALUE_NS_MAX: u64 = (1 << 36) - 1;
 
 /// Most that a bucket counts for in percentiles and records: seven years of 10 million packets a
@@ -57,7 +58,7 @@ pub fn bucket_floor_ns(index: usize) -> u64 {
     ((index - shift * half) as u64) << shift << UNIT_BITS
 }
 
-/// Counts per bucket, and how many values were too long to tell apart. Between processes it goes as
+/// Counts per bucket, and how many values were too long for a bucket. Between processes it goes as
 /// its buckets in use; one that does not exist is ignored.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(from = "Vec<(u32, u64)>", into = "Vec<(u32, u64)>")]
@@ -148,7 +149,7 @@ impl Histogram {
         self.to_hdr().value_at_quantile(quantile)
     }
 
-    /// As the API tells it. `with_record` adds the V2 record.
+    /// The form of the API. `with_record` adds the V2 record.
     #[must_use]
     pub fn distribution(&self, with_record: bool) -> v1::Distribution {
         let hdr = self.to_hdr();
@@ -232,7 +233,9 @@ mod tests {
         }
 
         #[test]
-        fn buckets_are_narrower_than_one_percent_from_a_microsecond_on(index in bucket(1_000)..BUCKETS - 1) {
+        fn buckets_are_narrower_than_one_percent_from_a_microsecond_on(
+            index in bucket(1_000)..BUCKETS - 1,
+        ) {
             let (low, high) = (bucket_floor_ns(index), bucket_floor_ns(index + 1));
             prop_assert!((high - low) * 100 <= low, "{low}..{high}");
         }
@@ -250,7 +253,10 @@ mod tests {
         }
 
         #[test]
-        fn merging_loses_nothing(a in prop::collection::vec(spans_of_time(), 0..50), b in prop::collection::vec(spans_of_time(), 0..50)) {
+        fn merging_loses_nothing(
+            a in prop::collection::vec(spans_of_time(), 0..50),
+            b in prop::collection::vec(spans_of_time(), 0..50),
+        ) {
             let of = |values: &[u64]| {
                 let mut histogram = Histogram::default();
                 values.iter().for_each(|&value| histogram.record(value));
@@ -263,12 +269,12 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_no_worker_can_have_counted_are_told_and_never_a_panic() {
+    fn counts_that_no_worker_can_have_counted_saturate_and_never_panic() {
         let mut histogram = Histogram::default();
         (0..BUCKETS).for_each(|index| histogram.add_count(index, u64::MAX));
-        let told = histogram.distribution(true);
-        assert_eq!(told.count, u64::MAX);
-        assert!(!told.hdr_v2.is_empty());
+        let distribution = histogram.distribution(true);
+        assert_eq!(distribution.count, u64::MAX);
+        assert!(!distribution.hdr_v2.is_empty());
     }
 
     #[test]
@@ -277,19 +283,24 @@ mod tests {
         for value in [0, 999, 1_000, 55_555, 10_u64.pow(9), u64::MAX] {
             histogram.record(value);
         }
-        let told = histogram.distribution(true);
+        let distribution = histogram.distribution(true);
         let read: Hdr<u64> = hdrhistogram::serialization::Deserializer::new()
-            .deserialize(&mut told.hdr_v2.as_slice())
+            .deserialize(&mut distribution.hdr_v2.as_slice())
             .unwrap();
         assert_eq!(read, histogram.to_hdr());
-        assert_eq!((told.count, told.saturated), (6, 1));
+        assert_eq!((distribution.count, distribution.saturated), (6, 1));
     }
 
     #[test]
-    fn an_empty_histogram_tells_zeros() {
-        let told = Histogram::default().distribution(false);
+    fn an_empty_histogram_has_zeros() {
+        let distribution = Histogram::default().distribution(false);
         assert_eq!(
-            (told.count, told.p99_9_us, told.max_us, told.mean_us),
+            (
+                distribution.count,
+                distribution.p99_9_us,
+                distribution.max_us,
+                distribution.mean_us
+            ),
             (0, 0.0, 0.0, 0.0)
         );
     }

@@ -18,13 +18,13 @@
 //! [`tls`], which reads files, and [`realtime`], which asks the scheduler, is pure: no clock, no
 //! I/O, no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name says otherwise.
 
+pub mod handshake;
 pub mod histogram;
 pub mod packet;
 pub mod plan;
 pub mod rate;
 pub mod run_id;
 pub mod schedule;
-pub mod handshake;
 
 /// The gRPC API. Its manual is the comments in `proto/metronome/v1/*.proto`.
 pub mod v1 {

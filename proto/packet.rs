@@ -37,13 +37,13 @@ const CHECKSUM_AT: usize = 28;
 pub enum Kind {
     /// A measured packet.
     Packet = 0,
-    /// First frame of a connection: who it is, sealed.
+    /// First frame of a connection: who it is, with a tag.
     Hello = 1,
     /// The server's proof that it knows the run.
     HelloAck = 2,
-    /// How many packets were sent, sealed.
+    /// How many packets were sent, with a tag.
     End = 3,
-    /// How many packets were received, sealed.
+    /// How many packets were received, with a tag.
     EndAck = 4,
     /// Why the server ends this connection.
     Refusal = 5,
@@ -175,7 +175,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_packet_survives_the_wire(flags: u8, client: u32, sequence: u64, due_ns: u64, lateness_ns: u32) {
+        fn a_packet_survives_the_wire(
+            flags: u8,
+            client: u32,
+            sequence: u64,
+            due_ns: u64,
+            lateness_ns: u32,
+        ) {
             let packet = Packet { flags, client, sequence, due_ns, lateness_ns };
             prop_assert_eq!(Packet::decode(&packet.encode()), Ok(packet));
         }
@@ -196,7 +202,7 @@ mod tests {
         }
 
         #[test]
-        fn a_digest_tells_a_lost_packet_from_a_swapped_one(a: u32, b: u32) {
+        fn a_digest_distinguishes_a_lost_packet_from_a_swapped_one(a: u32, b: u32) {
             let both = digest_with(digest_with(0, 0, a), 1, b);
             prop_assert_eq!(both, digest_with(digest_with(0, 1, b), 0, a));
             if a != b {

@@ -91,7 +91,7 @@ impl Plan {
         })
     }
 
-    /// As the API tells it.
+    /// The form of the API.
     #[must_use]
     pub fn to_proto(&self) -> v1::Plan {
         v1::Plan {
@@ -118,7 +118,8 @@ impl TryFrom<&v1::Plan> for Plan {
         let total_hz = f64::from(clients) * asked.rate_hz;
         if total_hz > TOTAL_RATE_HZ_MAX {
             let problem = format!(
-                "{clients} clients of {} Hz are {total_hz} packets/s together; at most {TOTAL_RATE_HZ_MAX} are allowed, so lower one of the two",
+                "{clients} clients of {} Hz are {total_hz} packets/s together; at most \
+                 {TOTAL_RATE_HZ_MAX} are allowed, so lower one of the two",
                 asked.rate_hz
             );
             return Err(PlanError {
@@ -202,7 +203,7 @@ fn duration(asked: Option<&prost_types::Duration>) -> Result<Duration, PlanError
         problem,
     };
     let asked = asked.ok_or_else(|| error("missing; 1 ms to 24 h are allowed".into()))?;
-    let told = asked.seconds as f64 + f64::from(asked.nanos) / 1e9;
+    let seconds = asked.seconds as f64 + f64::from(asked.nanos) / 1e9;
     // Not Duration::try_from: prost-types 0.14.6 overflows on the lowest i64, which a peer may
     // send.
     let parts = u64::try_from(asked.seconds).ok().zip(
@@ -216,7 +217,7 @@ fn duration(asked: Option<&prost_types::Duration>) -> Result<Duration, PlanError
         .filter(|duration| (DURATION_MIN..=DURATION_MAX).contains(duration))
         .ok_or_else(|| {
             error(format!(
-                "{told} s is out of range; 1 ms to 24 h are allowed"
+                "{seconds} s is out of range; 1 ms to 24 h are allowed"
             ))
         })
 }
@@ -438,17 +439,30 @@ mod tests {
     proptest! {
         #[test]
         fn any_plan_is_taken_or_refused_and_what_is_taken_survives_the_api(
-            clients: u32, rate_hz: f64, seconds: i64, nanos: i32, batch: u32, phase: i32, threads: u32, target: String, flood: bool,
+            clients: u32, rate_hz: f64, seconds: i64, nanos: i32, batch: u32, phase: i32,
+            threads: u32, target: String, flood: bool,
         ) {
-            let asked = v1::Plan { batch, phase, threads, target, flood, ..asked(clients, rate_hz, seconds, nanos) };
+            let asked = v1::Plan {
+                batch,
+                phase,
+                threads,
+                target,
+                flood,
+                ..asked(clients, rate_hz, seconds, nanos)
+            };
             if let Ok(plan) = Plan::try_from(&asked) {
                 prop_assert_eq!(Plan::try_from(&plan.to_proto()), Ok(plan));
             }
         }
 
         #[test]
-        fn a_plan_within_the_limits_is_taken(clients in 1..=CLIENTS_MAX, rate_hz in 0.001..1000.0_f64, ms in 1..86_400_000_i64) {
-            let plan = Plan::try_from(&asked(clients, rate_hz, ms / 1000, (ms % 1000) as i32 * 1_000_000)).unwrap();
+        fn a_plan_within_the_limits_is_taken(
+            clients in 1..=CLIENTS_MAX,
+            rate_hz in 0.001..1000.0_f64,
+            ms in 1..86_400_000_i64,
+        ) {
+            let nanos = (ms % 1000) as i32 * 1_000_000;
+            let plan = Plan::try_from(&asked(clients, rate_hz, ms / 1000, nanos)).unwrap();
             let expected = (plan.rate_hz() * ms as f64 / 1e3).max(1.0);
             prop_assert!((plan.packets_per_client().unwrap() as f64 - expected).abs() <= 1.0);
             prop_assert_eq!(Plan::try_from(&plan.to_proto()), Ok(plan));

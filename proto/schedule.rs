@@ -93,7 +93,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn due_by_counts_exactly_the_packets_whose_time_has_come(schedule in schedules(), elapsed in 0..1_u64 << 50) {
+        fn due_by_counts_exactly_the_packets_whose_time_has_come(
+            schedule in schedules(),
+            elapsed in 0..1_u64 << 50,
+        ) {
             let now = schedule.start_ns + elapsed;
             let due = schedule.due_by(now);
             prop_assert!(due >= 1 && due <= schedule.packets);
@@ -104,7 +107,10 @@ mod tests {
         }
 
         #[test]
-        fn due_times_never_fall_and_packets_of_a_batch_share_one(schedule in schedules(), n in 0..1_u64 << 40) {
+        fn due_times_never_fall_and_packets_of_a_batch_share_one(
+            schedule in schedules(),
+            n in 0..1_u64 << 40,
+        ) {
             prop_assert!(schedule.due_at(n) <= schedule.due_at(n + 1));
             let first = n - n % u64::from(schedule.batch);
             prop_assert_eq!(schedule.due_at(n), schedule.due_at(first));

@@ -12,9 +12,9 @@ use std::{
 
 use common::{Server, assert_exact, read_to_end, wait_until};
 use metronome_proto::{
+    handshake::{Hello, Key, Refusal},
     packet::{FLAG_ECHO, Packet},
     run_id::RunId,
-    handshake::{Hello, Key, Refusal},
 };
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;

@@ -1,11 +1,15 @@
 //! The flags of `metronome-agent`, and what they mean once checked.
 //!
-//! Flags are text in [`Args`], decided once into [`AttendConfig`]; nothing later checks them again.
+//! Flags are text in [`Args`], checked once into [`RemoteConfig`]; nothing later checks them again.
 //! The flags of `metronome-agent run` are in [`crate::standalone`].
 
 use clap::{Parser, Subcommand};
 use http::Uri;
 use ipnet::IpNet;
+use metronome_os::{
+    address::{HostPort, NotHostPort},
+    host,
+};
 use metronome_proto::{
     GRPC_ADDRESS_DEFAULT,
     plan::{AGENT_NAME_BYTES_MAX, CLIENTS_MAX, is_agent_name},
@@ -14,16 +18,16 @@ use metronome_telemetry::{LogFlags, Logs};
 use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
 
 use crate::{
-    generator::Pacing,
+    load::pacing::PacingOptions,
+    net::target::{Allowed, parse_network},
     standalone::RunArgs,
-    target::{Allowed, parse_network},
 };
 
 /// Generate paced load: 32-byte packets over TCP, each due at its own instant.
 ///
-/// Without a subcommand, attend a server and obey it until stopped. It only loads the host of that
-/// server, unless --allow-target says more, and only after that host has proved that it knows the
-/// run. Only load systems you own.
+/// Without a subcommand, connect to a server and carry out its runs until stopped. The agent only
+/// loads the host of that server, unless --allow-target adds others, and only after that host has
+/// proved that it takes part in the run. Only load systems you own.
 #[derive(Debug, Parser)]
 #[command(
     name = "metronome-agent",
@@ -34,19 +38,19 @@ pub struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     #[command(flatten)]
-    pub(crate) attend: AttendArgs,
+    pub(crate) remote: RemoteArgs,
 }
 
-/// What an agent can do besides attending a server.
+/// What an agent can do besides carrying out the runs of a server.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Load one target now, without a server to direct it. Only load systems you own.
+    /// Load one target now, without a server that controls it. Only load systems you own.
     Run(Box<RunArgs>),
 }
 
-/// Flags of an agent that attends a server.
+/// Flags of an agent that a server controls.
 #[derive(Debug, clap::Args)]
-pub(crate) struct AttendArgs {
+pub(crate) struct RemoteArgs {
     /// The server's gRPC address: a URL or HOST:PORT; https:// or --tls-ca for a server with TLS.
     #[arg(long, value_name = "URL", env = "METRONOME_SERVER", default_value = GRPC_ADDRESS_DEFAULT)]
     server: String,
@@ -55,7 +59,12 @@ pub(crate) struct AttendArgs {
     #[arg(long, env = "METRONOME_AGENT_NAME")]
     name: Option<String>,
     /// Most clients at a time; no server can raise it.
-    #[arg(long, value_name = "N", default_value_t = CLIENTS_MAX, value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = CLIENTS_MAX,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)),
+    )]
     clients_max: u32,
     /// A network that may be loaded besides the server's host, for example 192.0.2.0/24.
     /// Repeatable.
@@ -64,14 +73,14 @@ pub(crate) struct AttendArgs {
     #[command(flatten)]
     tls: DialFlags,
     #[command(flatten)]
-    pacing: Pacing,
+    pacing: PacingOptions,
     #[command(flatten)]
     logs: LogFlags,
 }
 
-/// An agent that attends a server, every flag checked.
+/// An agent that a server controls, every flag checked.
 #[derive(Debug)]
-pub(crate) struct AttendConfig {
+pub(crate) struct RemoteConfig {
     /// Where to dial; the scheme is https when there is TLS, else http; there is a host.
     pub server: Uri,
     /// `None`: nothing is encrypted.
@@ -85,8 +94,8 @@ pub(crate) struct AttendConfig {
     /// Where load may go.
     pub allowed: Allowed,
     /// How pacing threads run.
-    pub pacing: Pacing,
-    /// What becomes of log lines.
+    pub pacing: PacingOptions,
+    /// Where log lines go, in which form.
     pub logs: Logs,
 }
 
@@ -100,7 +109,8 @@ pub(crate) enum BadFlag {
     Server(String),
     /// Another protocol than ours.
     #[error(
-        "--server {0:?}: only http:// and https:// are spoken; leave the scheme out or write one of them"
+        "--server {0:?}: only http:// and https:// are supported; leave the scheme out or write \
+         one of them"
     )]
     Scheme(String),
     /// TLS flags that cannot be used.
@@ -108,22 +118,23 @@ pub(crate) enum BadFlag {
     Tls(#[from] TlsError),
     /// Not an agent's name.
     #[error(
-        "--name {0:?} is no agent name; use 1 to 63 characters of a-z, 0-9 and -, for example load-1"
+        "--name {0:?} is no agent name; use 1 to 63 characters of a-z, 0-9 and -, for example \
+         load-1"
     )]
     Name(String),
 }
 
-impl TryFrom<AttendArgs> for AttendConfig {
+impl TryFrom<RemoteArgs> for RemoteConfig {
     type Error = BadFlag;
 
-    fn try_from(args: AttendArgs) -> Result<Self, BadFlag> {
+    fn try_from(args: RemoteArgs) -> Result<Self, BadFlag> {
         let tls = args
             .tls
             .decide(args.server.split_once("://").map(|(scheme, _)| scheme))?;
         let (server, server_host) = parse_server(&args.server, tls.is_some())?;
         let name = args
             .name
-            .unwrap_or_else(|| default_name(&host_name(), std::process::id()));
+            .unwrap_or_else(|| default_name(&host::name(), std::process::id()));
         if !is_agent_name(&name) {
             return Err(BadFlag::Name(name));
         }
@@ -147,32 +158,19 @@ impl TryFrom<AttendArgs> for AttendConfig {
 fn parse_server(text: &str, is_encrypted: bool) -> Result<(Uri, String), BadFlag> {
     let bad = || BadFlag::Server(text.into());
     let scheme = if is_encrypted { "https" } else { "http" };
-    let url = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("{scheme}://{text}")
-    };
-    let uri: Uri = url.parse().map_err(|_| bad())?;
-    if uri.scheme_str() != Some(scheme) {
+    let (written, authority) = text.split_once("://").unwrap_or((scheme, text));
+    if written != scheme {
         return Err(BadFlag::Scheme(text.into()));
     }
-    let host = uri.host().unwrap_or_default();
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host)
-        .to_owned();
-    if host.is_empty() || uri.port_u16().is_none_or(|port| port == 0) {
-        return Err(bad());
-    }
-    Ok((uri, host))
+    let address: HostPort = authority
+        .trim_end_matches('/')
+        .parse()
+        .map_err(|NotHostPort| bad())?;
+    let uri = format!("{scheme}://{address}").parse().map_err(|_| bad())?;
+    Ok((uri, address.host))
 }
 
-fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default()
-}
-
-/// A name that is valid and, with the process id in it, nobody else's on this host.
+/// A valid name that, with the process id in it, is unique on this host.
 fn default_name(host: &str, pid: u32) -> String {
     let fit = |c: char| {
         if c.is_ascii_alphanumeric() {

@@ -1,49 +1,41 @@
-//! The load generator: an agent that obeys a server, and `metronome-agent run`, which needs none.
+//! The load generator: an agent that a server controls, and `metronome-agent run`, which needs no
+//! server.
 //!
 //! ```text
-//!  control      one gRPC stream to the server; one plain thread per run      (async: only here)
+//!  remote       one gRPC stream to the server; one plain thread per run      (async: only here)
 //!  standalone   `metronome-agent run`: the same load from flags alone
-//!      │ an Assignment, then a start instant; a Leash that may be pulled at any time
+//!      │ an Assignment, then a start instant; a StopSignal that may be set at any time
 //!      ▼
-//!  connect      every client connected and the server's knowledge of the run verified
-//!  generator    pacing threads: sleep, stamp, write      (pacing: when; client: what; desk: where)
-//!  drain        ends exchanged, accounts closed
+//!  net          targets that may be loaded, connecting, the end of the connections
+//!  load         pacing threads: wait, stamp, write
 //! ```
 //!
-//! Invariants: no packet leaves before the target has proved that it knows the run; none leaves
-//! early; every packet of the schedule is either sent or counted as skipped; no pacing thread waits
-//! for the control side, or for anything but its schedule.
+//! Invariants: no packet leaves before the target has proved that it takes part in the run; none
+//! leaves early; every packet of the schedule is either sent or counted as skipped; no pacing
+//! thread waits for the control side, or for anything but its schedule.
 //!
 //! Absent on purpose: latency (the receiver measures it) and verdicts (the server judges).
 
-mod assignment;
-mod backoff;
-#[cfg(feature = "benching")]
-#[doc(hidden)]
-pub mod benching;
-mod client;
 mod config;
-mod connect;
-mod connection;
-mod control;
-mod desk;
-mod drain;
-mod flood;
-mod generator;
-mod leash;
-mod pacing;
+mod load;
+mod net;
+mod remote;
+mod signals;
 mod standalone;
-mod target;
+mod stop_signal;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 
 use std::process::ExitCode;
 
-pub use config::Args;
 use metronome_telemetry::{Logs, Telemetry};
 
-use config::{AttendConfig, Command};
+pub use config::Args;
+use config::{Command, RemoteConfig};
 
-/// Runs an agent until it is told to stop, or one load to its end. Blocks; makes the async runtime
-/// that it needs by itself.
+/// Runs an agent until it is asked to stop, or one load to its end. Blocks, with an async runtime
+/// of its own.
 ///
 /// Exit codes: 0 stopped in good order or a load that went as asked, 1 anything that failed, 2 bad
 /// flags, 4 a load that was not what was asked for, 130 after Ctrl-C on `run`.
@@ -57,14 +49,14 @@ pub fn run(args: Args) -> ExitCode {
             },
             || standalone::run(*flags),
         ),
-        None => match AttendConfig::try_from(args.attend) {
-            Ok(config) => observed(&config.logs, || control::attend(&config)),
+        None => match RemoteConfig::try_from(args.remote) {
+            Ok(config) => observed(&config.logs, || remote::run(&config)),
             Err(error) => refuse(&error.to_string()),
         },
     }
 }
 
-/// Does the work with logs and traces on.
+/// Does `work` with logs and traces on.
 fn observed(logs: &Logs, work: impl FnOnce() -> ExitCode) -> ExitCode {
     match Telemetry::start("metronome-agent", logs) {
         Ok(telemetry) => {

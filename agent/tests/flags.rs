@@ -78,7 +78,7 @@ fn an_agent_with_bad_flags_does_not_start() {
 }
 
 #[test]
-fn addresses_that_nobody_may_load_are_refused() {
+fn addresses_that_must_not_be_loaded_are_refused() {
     for host in ["224.0.0.1", "255.255.255.255", "169.254.169.254", "0.0.0.0"] {
         let output = agent(&["run", "--host", host]);
         assert_eq!(output.status.code(), Some(1));

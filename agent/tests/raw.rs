@@ -56,9 +56,9 @@ fn check(clients: usize, packets_each: usize, flags: &[&str]) -> serde_json::Val
         ]
         .concat(),
     );
-    let told = summary(&output);
+    let figures = summary(&output);
     for bytes in reading.join().expect("it reads") {
-        assert_eq!(bytes.len(), 32 * packets_each, "{told}");
+        assert_eq!(bytes.len(), 32 * packets_each, "{figures}");
         assert!(
             bytes.iter().all(|byte| *byte == b'X'),
             "raw packets carry nothing"
@@ -67,14 +67,14 @@ fn check(clients: usize, packets_each: usize, flags: &[&str]) -> serde_json::Val
     let packets = (clients * packets_each) as u64;
     assert_eq!(
         (
-            told["packets"]["scheduled"].as_u64(),
-            told["packets"]["sent"].as_u64()
+            figures["packets"]["scheduled"].as_u64(),
+            figures["packets"]["sent"].as_u64()
         ),
         (Some(packets), Some(packets))
     );
-    assert_eq!(told["lateness_us"]["count"], packets);
+    assert_eq!(figures["lateness_us"]["count"], packets);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    told
+    figures
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_flood_lasts_its_time_and_every_packet_of_it_arrives_whole() {
         "json",
     ];
     let output = agent(&[&["run", "--port", &port], &flags[..]].concat());
-    let told = summary(&output);
+    let figures = summary(&output);
     let bytes: Vec<usize> = reading
         .join()
         .expect("it reads")
@@ -152,20 +152,20 @@ fn a_flood_lasts_its_time_and_every_packet_of_it_arrives_whole() {
         "{bytes:?}"
     );
     assert_eq!(
-        told["packets"]["sent"].as_u64(),
+        figures["packets"]["sent"].as_u64(),
         Some(bytes.iter().sum::<usize>() as u64 / 32)
     );
-    assert_eq!(told["packets"]["scheduled"], told["packets"]["sent"]);
+    assert_eq!(figures["packets"]["scheduled"], figures["packets"]["sent"]);
     assert_eq!(
         (
-            told["plan"]["batch"].as_u64(),
-            told["packets"]["skipped"].as_u64()
+            figures["plan"]["batch"].as_u64(),
+            figures["packets"]["skipped"].as_u64()
         ),
         (Some(1024), Some(0))
     );
     assert!(
-        told["plan"]["rate_hz"].is_null() && told["rate"]["offered_hz"].is_null(),
-        "a flood asks for no rate: {told}"
+        figures["plan"]["rate_hz"].is_null() && figures["rate"]["offered_hz"].is_null(),
+        "a flood asks for no rate: {figures}"
     );
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
@@ -193,13 +193,13 @@ fn a_flood_is_called_max_where_a_load_has_its_rate() {
 
 #[test]
 fn the_seeds_batches_go_in_one_write_each() {
-    let told = check(
+    let figures = check(
         2,
         2_500,
         &["--rate", "10k", "--duration", "0.25", "--batch", "seed"],
     );
-    assert_eq!(told["plan"]["batch"], 50);
-    let writes = told["writes"].as_u64().expect("a number");
+    assert_eq!(figures["plan"]["batch"], 50);
+    let writes = figures["writes"].as_u64().expect("a number");
     // 50 batches a client; a thread that was held up puts several into one write.
     assert!((2..=100).contains(&writes), "{writes}");
 }

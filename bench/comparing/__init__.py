@@ -1,1 +1,1 @@
-"""The parts of bench/compare: `comparisons` of metronome with `subjects`, told by ratios in a `table`."""
+"""The parts of bench/compare: `comparisons` of metronome with `subjects`, reported as ratios in a `table`."""

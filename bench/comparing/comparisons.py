@@ -1,4 +1,4 @@
-"""What is compared with what, and the goal of each. A comparison opens what it needs once and is then run by turns."""
+"""All comparisons and their goals. A comparison opens what it needs once and is then run by turns."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ def plan(clients=CLIENTS, rate_hz=RATE_HZ, *more):
 
 
 def of_system(theirs, *run_plan, clients=CLIENTS, flags=()):
-    """Ours is a run of a whole system, theirs whatever."""
+    """Ours is a run of a whole system, theirs any function of the bench."""
 
     @contextlib.contextmanager
     def opened(bench):
@@ -49,7 +49,7 @@ def of_runs(ours, theirs, clients):
 
 
 def of_pacings(other):
-    """Ours waits as it does by default, theirs is ours that waits otherwise."""
+    """Ours has the default pacing, theirs is the same agent with another pacing."""
 
     @contextlib.contextmanager
     def opened(bench):
@@ -74,8 +74,8 @@ def floor(bench):
     return subjects.floor(bench, CLIENTS, RATE_HZ, of_sink, of_generator)
 
 
-def no_coalescing(bench):
-    return None if metronome.has_coalescing(bench) else "this build has no --rx-coalesce"
+def no_batched_reads(bench):
+    return None if metronome.has_batched_reads(bench) else "this build has no --rx-coalesce"
 
 
 def no_flood(bench):
@@ -88,7 +88,7 @@ EXACT = ("--rx-coalesce", 0)
 
 @contextlib.contextmanager
 def against_floor(bench):
-    flags = EXACT if metronome.has_coalescing(bench) else ()
+    flags = EXACT if metronome.has_batched_reads(bench) else ()
     with of_system(floor, *plan(), flags=flags)(bench) as both:
         yield both
 
@@ -96,15 +96,15 @@ def against_floor(bench):
 GAP_GOALS = (Goal("gap_p99_us", "µs", 1 / 20), Goal("gap_p50_us", "µs"), Goal("arrived_late_p99_us", "µs"))
 SHAPE_GOALS = (Goal("ends_ns", "ns/packet", 1.3), Goal("agent_ns", "ns/packet", 1.3), Goal("worker_ns", "ns/packet", 1.3))
 
-# 10,000 are to cost as good as nothing: less than 1 % of a core, for what else runs in these processes.
+# 10,000 idle clients must cost almost nothing: less than 1 % of a core.
 EACH = more_each(idle.MANY - idle.FEW, "KiB")
 IDLE_GOALS = (Goal("memory_kib", "KiB", 16, way=EACH), Goal("cpu_percent", "% of a core", 1, way=MORE))
-TOLD_OF_IDLE = (Goal("memory_kib", "KiB", way=EACH), Goal("cpu_percent", "% of a core", way=MORE))
+IDLE_FIGURES = (Goal("memory_kib", "KiB", way=EACH), Goal("cpu_percent", "% of a core", way=MORE))
 
 # The default is the one that is in time at the least price.
 PACING_GOALS = (Goal("agent_ns", "ns/packet"), Goal("late_p50_us", "µs"), Goal("late_p99_us", "µs"))
 
-# It is kept only if it clearly wins.
+# io_uring is kept only if it is clearly better.
 URING_GOALS = (
     Goal("reader_ns", "ns/packet", 0.9),
     Goal("reader_kernel_ns", "ns/packet"),
@@ -126,10 +126,10 @@ ALL = (
         ),
     ),
     Comparison(
-        "coalescing",
+        "batched-reads",
         of_system(floor, *plan(), flags=("--rx-coalesce", 500)),
         (Goal("worker_ns", "ns/packet", 0.40), Goal("agent_ns", "ns/packet")),
-        missing=no_coalescing,
+        missing=no_batched_reads,
     ),
     Comparison("gaps-iperf3", gaps_iperf3, GAP_GOALS, tools=("iperf3",)),
     Comparison("gaps-seed", gaps_seed, GAP_GOALS),
@@ -153,7 +153,7 @@ ALL = (
     ),
     Comparison("limit", limit.opened, (Goal("clients_held", "clients", 0.9, at_least=True),), missing=limit.no_second_core),
     Comparison("idle", idle.opened("spread"), IDLE_GOALS, missing=idle.raise_descriptors),
-    Comparison("idle-after-one", idle.opened("staggered"), TOLD_OF_IDLE, missing=idle.raise_descriptors),
+    Comparison("idle-after-one", idle.opened("staggered"), IDLE_FIGURES, missing=idle.raise_descriptors),
     Comparison(
         "watchers",
         watchers.opened(CLIENTS, plan()),
@@ -171,5 +171,5 @@ ALL = (
     Comparison("clients-100", of_runs(plan(100, 1_000), plan(), 100), SHAPE_GOALS),
 )
 
-# For CI: every tool and program once, each a second.
-SHORT = ("floor", "coalescing", "gaps-iperf3", "gaps-seed", "sockperf", "batches", "flood", "limit", "idle", "watchers", "uring")
+# For CI: every tool and program once, for a second each.
+SHORT = ("floor", "batched-reads", "gaps-iperf3", "gaps-seed", "sockperf", "batches", "flood", "limit", "idle", "watchers", "uring")

@@ -1,11 +1,11 @@
-// The floor: the least that the kernel asks for this work, with no product around it.
+// The floor: the least CPU time that the kernel needs for this work, without a product around it.
 //
 //   floor sink PORT SECONDS MODE             MODE: epoll, a wake-up per packet; drain:US, wake every US µs and read all
 //   floor gen  PORT SECONDS CONNECTIONS HZ   one thread, one wake-up per period, one send per packet of 32 bytes
 //
 // Prints one JSON object: packets, CPU seconds of the loop (user and kernel), and for gen the lateness of
-// each wake-up against its schedule, µs. Nothing is stamped, checked or counted: that is the point.
-// Deliberately absent: io_uring, which buys nothing at one packet a wake-up.
+// each wake-up against its schedule, µs. Packets are deliberately not stamped, checked or counted.
+// Deliberately absent: io_uring, which gains nothing at one packet per wake-up.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -53,7 +53,7 @@ static void must(int failed, const char *what) {
   }
 }
 
-// Reads until the last connection has gone, at most `seconds`.
+// Reads until the last connection has ended, for at most `seconds`.
 static void sink(int port, double seconds, const char *mode) {
   int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1, poller = epoll_create1(0);
   struct sockaddr_in address = loopback(port);

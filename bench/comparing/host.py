@@ -15,7 +15,7 @@ def facts():
         "kernel": platform.release(),
         "cores": str(len(os.sched_getaffinity(0))),
         "processor": models[0] if models else platform.machine(),
-        "virtualised": "yes" if " hypervisor" in cpuinfo else "not that it says",
+        "virtualised": "yes" if " hypervisor" in cpuinfo else "not reported",
         "governor": governor.read_text().strip() if governor.exists() else "none",
         "load average before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }

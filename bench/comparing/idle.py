@@ -1,4 +1,4 @@
-"""What clients cost that do nothing: memory and CPU of server, worker and agent with 10,000 of them against 10.
+"""The cost of idle clients: memory and CPU of server, worker and agent with 10,000 of them against 10.
 
 An idle client is connected and verified and waits for its next packet: 0.001 Hz, one packet in 1,000 s. Spread over the
 period, 10 of the 10,000 send theirs in any second; staggered, each has sent its first and waits for the second."""
@@ -9,18 +9,18 @@ import resource
 import time
 
 from comparing import metronome
-from comparing.processes import Failed, PATIENCE_S, process_cpu_s
+from comparing.processes import Failed, DEADLINE_S, process_cpu_s
 
 MANY, FEW = 10_000, 10
 RATE_HZ = 0.001
 # Each process has a descriptor per client and a few of its own.
 DESCRIPTORS = MANY + 500
-# For whatever the start has left to do.
+# Lets the work of the start end.
 SETTLE_S = 2
 
 
 def raise_descriptors(_bench):
-    """Lets the processes that are started have a descriptor for each client; else says why not."""
+    """Raises the limit of descriptors to one for each client; returns the reason where that fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= DESCRIPTORS:
         return None
@@ -52,7 +52,7 @@ def idle(bench, clients, phase):
 
 
 def wait_for_clients(one, clients):
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + DEADLINE_S
     while (admitted := one.ask("server")["connections"]["admitted"]) < clients:
         if time.monotonic() > until:
             raise Failed(f"{admitted} of {clients} idle clients are connected")

@@ -11,13 +11,13 @@ from comparing import metronome, subjects
 RATE_HZ = 10_000
 LATE_P99_US_MAX = 100
 
-# Upward by so many clients until they are not held, then by one. What is not held is tried once more, since any single
-# try may meet what else the host does.
+# Upward in steps of this many clients until they are not held, then by one. A step that is not held is tried once more,
+# because other work on the host may disturb a single try.
 COARSE, TRIES, CLIENTS_MAX = 4, 2, 64
 
 
 def highest(holds):
-    """The most clients held, 0 to CLIENTS_MAX. Pure: `holds` says of a number of clients whether one try held it."""
+    """The most clients held, 0 to CLIENTS_MAX. Pure: `holds` returns whether one try held a number of clients."""
 
     def held(clients):
         return any(holds(clients) for _ in range(TRIES))
@@ -39,7 +39,7 @@ def cores():
 
 
 def no_second_core(_bench):
-    return None if len(cores()) == 2 else "it takes a core for the sender and one for the reader"
+    return None if len(cores()) == 2 else "it needs a core for the sender and one for the reader"
 
 
 @contextlib.contextmanager

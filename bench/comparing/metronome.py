@@ -10,7 +10,7 @@ import tempfile
 from comparing import processes
 from comparing.processes import Failed, enough, equal, free_port, process_cpu_s
 
-# Of a run that was late or not whole by its own verdict: told all the same.
+# Exit codes of valid, partial and invalid runs: all of them are reported.
 ENDED_WELL = (0, 3, 4)
 
 
@@ -18,7 +18,7 @@ def help_of(bench, *command):
     return subprocess.run([bench.target / command[0], *command[1:], "--help"], capture_output=True, text=True).stdout
 
 
-def has_coalescing(bench):
+def has_batched_reads(bench):
     return "--rx-coalesce" in help_of(bench, "metronome-server")
 
 
@@ -45,7 +45,7 @@ class System:
 
 @contextlib.contextmanager
 def started(bench, clients, *flags, of_server=(), of_agent=()):
-    """A system; `of_server` is what its command line begins with, `of_agent` what that of the agent ends with."""
+    """A system; `of_server` begins the server's command line, `of_agent` ends the agent's."""
     server = [*of_server, bench.target / "metronome-server", "--port", 0, "--grpc", "127.0.0.1:0", "--http", "off"]
     server += ["--workers", 1, "--max-clients", clients, "--database", tempfile.mkdtemp(dir=bench.folder) + "/runs.sqlite", *flags]
     with bench.running(*server, ready="ready") as master:
@@ -57,7 +57,7 @@ def started(bench, clients, *flags, of_server=(), of_agent=()):
 
 @contextlib.contextmanager
 def system(bench, clients, *flags):
-    """Yields a function that makes a run and tells its figures."""
+    """Yields a function that makes a run and returns its figures."""
     with started(bench, clients, *flags) as one:
         yield lambda *plan: run(one, plan)
 
@@ -71,7 +71,7 @@ def ask(bench, grpc, *words):
 
 
 def run(one, plan):
-    """One run. Exact, or it fails."""
+    """Makes one run; raises Failed unless all counts are exact."""
     workers = one.workers()
     pids = {"agent": [one.agent], "worker": workers, "server": [one.master, *workers]}
     before = {name: sum(map(process_cpu_s, of)) for name, of in pids.items()}
@@ -105,21 +105,21 @@ def check(report):
 
 
 def to_reader(bench, clients, rate_hz):
-    """The agent without a control plane, judged by the neutral reader."""
+    """Runs the agent without a control plane, judged by the neutral reader."""
     port = free_port()
     with bench.running(bench.folder / "reader", port, bench.seconds, clients, rate_hz, ready="ready") as reader:
         command = [bench.target / "metronome-agent", "run", "--port", port, "--clients", clients, "--rate", rate_hz]
         with bench.running(*command, "--duration", bench.seconds, "-o", "json") as agent:
-            told, _, code = bench.result(agent)
+            output, _, code = bench.result(agent)
             if code not in ENDED_WELL:
                 raise Failed(f"metronome-agent run ended with {code}")
         judged = bench.figures(reader)
-    equal("packets sent = read by the neutral reader", json.loads(told)["packets"]["sent"], judged["packets"])
+    equal("packets sent = read by the neutral reader", json.loads(output)["packets"]["sent"], judged["packets"])
     return judged_figures("metronome-agent", judged, clients * rate_hz * bench.seconds)
 
 
 def judged_figures(who, judged, expected):
-    """What the neutral reader says of any generator, and of itself."""
+    """The neutral reader's figures of a generator, and of itself."""
     enough(who, expected, judged["packets"])
     return {
         "packets": judged["packets"],

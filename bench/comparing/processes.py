@@ -1,4 +1,4 @@
-"""Processes that are measured: started, waited for, and what CPU time the kernel says they took. Seconds."""
+"""Processes that are measured: starting them, waiting for them, and their CPU time by the kernel. Seconds."""
 
 import contextlib
 import json
@@ -12,26 +12,26 @@ import tempfile
 import threading
 import time
 
-# Beyond the length of a run: what hangs for longer is killed, and its comparison ends.
-PATIENCE_S = 60
+# Beyond the length of a run: a process that hangs for longer is killed, and its comparison ends.
+DEADLINE_S = 60
 
-# Of the packets that a schedule has.
+# The share of a schedule's packets that must arrive.
 ENOUGH = 0.95
 
-# Told by their names alone: where this repository and this Python lie is nobody's business.
+# Shown by file name alone, without the folders of this repository and this Python.
 OURS = (str(pathlib.Path(__file__).resolve().parent), os.path.dirname(sys.executable))
 
 
 class Failed(Exception):
-    """A tool that did not do what it was asked to."""
+    """A tool failed, or its counts are wrong."""
 
 
-# What reading the words of such a tool may end with.
+# The exceptions that reading the output of such a tool may raise.
 SURPRISES = (Failed, OSError, ValueError, ArithmeticError, LookupError, subprocess.TimeoutExpired)
 
 
 class ThrownOut(Exception):
-    """A pair that says nothing, since one side did not do the work."""
+    """A pair that cannot be compared, because one side did not do the work."""
 
 
 class Bench:
@@ -50,44 +50,44 @@ class Bench:
 
     @contextlib.contextmanager
     def running(self, *command, ready=None):
-        """A process that is ended on leaving, if it has not by itself. With `ready`, its first line has that word."""
+        """A process that is ended on leaving, unless it has ended. With `ready`, its first line must have that word."""
         command = self.note(command)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("METRONOME_", "OTEL_"))}
         errors = tempfile.TemporaryFile("w+")
         with errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as child:
             try:
                 if ready:
-                    with ended_after(child, PATIENCE_S):
+                    with ended_after(child, DEADLINE_S):
                         child.first = child.stdout.readline()
                     if ready not in child.first:
-                        raise Failed("it did not get ready")
+                        raise Failed("it printed no ready line")
                 yield child
             except SURPRISES as surprise:
                 raise Failed(f"{surprise} ({shlex.join(map(os.path.basename, command))}{last_words(errors)})") from surprise
             finally:
                 if child.returncode is None:
                     child.terminate()
-                    with ended_after(child, PATIENCE_S), contextlib.suppress(ChildProcessError):
+                    with ended_after(child, DEADLINE_S), contextlib.suppress(ChildProcessError):
                         child.wait()
 
     def result(self, child):
-        """The last line that a process prints, as an object, and its CPU time with that of its children."""
-        with ended_after(child, 2 * self.seconds + PATIENCE_S):
-            told = child.stdout.read()
+        """The output of a process, its CPU time including its children's, and its exit code."""
+        with ended_after(child, 2 * self.seconds + DEADLINE_S):
+            output = child.stdout.read()
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-        return told, usage.ru_utime + usage.ru_stime, child.returncode
+        return output, usage.ru_utime + usage.ru_stime, child.returncode
 
     def figures(self, child):
-        told, _, code = self.result(child)
+        output, _, code = self.result(child)
         if code != 0:
             raise Failed(f"{child.args[0]} ended with {code}")
-        return json.loads(told.strip().splitlines()[-1])
+        return json.loads(output.strip().splitlines()[-1])
 
 
 @contextlib.contextmanager
 def ended_after(child, seconds):
-    """Whoever waits for a child in here does not wait for ever: its end is the end of its words."""
+    """Kills the child after so many seconds, so that waiting for its output ends."""
     killer = threading.Timer(seconds, child.kill)
     killer.start()
     try:
@@ -97,14 +97,14 @@ def ended_after(child, seconds):
 
 
 def last_words(errors):
-    """What a child has said on standard error, the end of it."""
+    """The end of what a child has written to standard error."""
     errors.seek(0)
     words = " ".join(errors.read()[-300:].split())
     return f": {words}" if words else ""
 
 
 def process_cpu_s(pid):
-    """Of all threads of a process, those included that have ended: its CPU clock."""
+    """The CPU time of all threads of a process, including those that have ended: its CPU clock."""
     return time.clock_gettime_ns((~pid << 3) | 2) / 1e9
 
 
@@ -114,8 +114,8 @@ def free_port():
 
 
 def wait_for_port(port):
-    """Until something listens there, asked of the kernel: a connection would disturb it."""
-    wanted, until = f":{port:04X}", time.monotonic() + PATIENCE_S
+    """Waits until a process listens there, by /proc/net: a connection would disturb it."""
+    wanted, until = f":{port:04X}", time.monotonic() + DEADLINE_S
     while time.monotonic() < until:
         for table in ("/proc/net/tcp", "/proc/net/tcp6"):
             lines = open(table).read().splitlines()[1:]
@@ -126,13 +126,13 @@ def wait_for_port(port):
 
 
 def enough(who, expected, got):
-    """A generator that sends much less than it was asked to has an easier task than the other side."""
+    """Throws the pair out if a generator sent much less than requested: its task would be easier than the other's."""
     if got < ENOUGH * expected:
         raise ThrownOut(f"{who}: the neutral reader saw {got:,} of {expected:,} packets")
 
 
 def equal(what, expected, got):
-    """A count that has to be exact."""
+    """Fails unless a count is exact."""
     if expected != got:
         raise Failed(f"{what}: expected {expected}, got {got}")
 

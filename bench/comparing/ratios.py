@@ -1,4 +1,4 @@
-"""What is said of pairs: the median of their ratios or differences, its spread, and whether a goal is met by it. Pure."""
+"""Statistics of pairs: the median of their ratios or differences, its spread, and whether it meets a goal. Pure."""
 
 import dataclasses
 import statistics
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """How the two figures of a pair become the one that is judged, and what stands behind it in the table."""
+    """How the two figures of a pair become the one that is judged, and its unit in the table."""
 
     of_pair: Callable
     sign: str
-    # A ratio to nothing says nothing; a difference does.
+    # A ratio to 0 has no meaning; a difference from 0 has one.
     needs_theirs: bool = False
 
 
@@ -20,19 +20,19 @@ MORE = Way(lambda ours, theirs: ours - theirs, "more")
 
 
 def more_each(count, unit):
-    """What each of so many that only one side has costs on top."""
+    """The difference divided by `count`: the cost of each item that only one side has."""
     return Way(lambda ours, theirs: (ours - theirs) / count, f"{unit} more each")
 
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """Ours against theirs of `figure` is to be at most, or at least, `bound`. `bound` None: only told."""
+    """Ours against theirs of `figure` must be at most, or at least, `bound`. `bound` None: only reported."""
 
     figure: str
     unit: str
     bound: float | None = None
     at_least: bool = False
-    # Of the other side, when it calls the figure by another name.
+    # The name of the figure on the other side, where it differs.
     theirs: str | None = None
     way: Way = RATIO
 
@@ -43,7 +43,7 @@ class Goal:
 
     def words(self):
         if self.bound is None:
-            return "told" if self.way is RATIO else f"told, {self.way.sign}"
+            return "none" if self.way is RATIO else f"none, {self.way.sign}"
         return f"{'≥' if self.at_least else '≤'} {self.bound:g} {self.way.sign}"
 
 
@@ -57,19 +57,19 @@ class Row:
     goal: str
     ours: float
     theirs: float
-    # Or the difference, as the goal says.
+    # Or the difference, depending on the goal.
     ratio: float
     ratio_min: float
     ratio_max: float
     pairs: int
-    # By the median. None: there is no goal.
+    # Whether the median meets the goal. None: there is no goal.
     met: bool | None
-    # All pairs say the same of the goal.
+    # Whether all pairs agree on the goal.
     agreed: bool
 
 
 def row(comparison, goal, pairs):
-    """Of pairs (figures of ours, figures of theirs); a pair in which either is nothing says nothing."""
+    """The row for pairs (figures of ours, figures of theirs); a pair that lacks either figure is left out."""
     both = [(ours.get(goal.figure), theirs.get(goal.theirs or goal.figure)) for ours, theirs in pairs]
     both = [(mine, other) for mine, other in both if None not in (mine, other) and (other or not goal.way.needs_theirs)]
     if not both:

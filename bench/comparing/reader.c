@@ -6,13 +6,13 @@
 // |gap to the packet before - period| is the gap error, and arrival - (start + n x period) the lateness, the start
 // being the latest one for which no packet is early. Prints one JSON object, µs, over all connections.
 //
-// So that it is not the limit itself it never sleeps where there is a second core (a wake-up takes longer than what is
-// to be judged), and takes nice -15 where it may: a real-time process that never sleeps would be stopped for 50 ms of
-// every second. Of itself it tells both, the longest time between two reads while all senders were there, and how many
-// packets came in one read with another of their connection: these are its own delay or the generator's.
+// So that it does not become the limit itself, it never sleeps where there is a second core (a wake-up takes longer than
+// the times to be judged), and uses nice -15 where permitted: a real-time process that never sleeps would be stopped for
+// 50 ms of every second. About itself it reports the longest time between two reads while all senders were connected, and
+// how many packets came in one read with another packet of their connection: its own delay or the generator's.
 //
-// With RELAY_PORT it stands before an iperf3 server: the first connection (control) is relayed both ways; of each
-// other only the cookie of 37 bytes is, and what follows is read here. So iperf3 is judged like all others.
+// With RELAY_PORT it stands in front of an iperf3 server: the first connection (control) is relayed both ways; of the
+// others only the cookie of 37 bytes is relayed, and the rest is read here. So iperf3 is judged like all others.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -41,7 +41,7 @@ struct peer {
 static struct peer peers[PEERS_MAX];
 static int peer_count, open_count, poller;
 
-// Of the reader itself: connections whose packets are judged, those expected, and what it is told by.
+// State of the reader: connections whose packets are judged, those expected, and the figures about itself.
 static int judged_count, expected_count;
 static long last_read_ns, longest_gap_ns, packets_together;
 
@@ -131,7 +131,7 @@ static int by_value(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static void tell(const char *name, long *values, long count) {
+static void print_quantiles(const char *name, long *values, long count) {
   qsort(values, count, sizeof *values, by_value);
   if (!count) count = 1, values[0] = 0;
   printf(", \"%s\": {\"p50\": %.1f, \"p99\": %.1f, \"p99_9\": %.1f, \"max\": %.1f}", name, values[count / 2] / 1e3,
@@ -154,8 +154,8 @@ static void judge(double period_ns, int spins, int is_first) {
     }
   }
   printf("{\"packets\": %ld", total);
-  tell("gap_error_us", error_ns, gaps);
-  tell("late_us", late_ns, n);
+  print_quantiles("gap_error_us", error_ns, gaps);
+  print_quantiles("late_us", late_ns, n);
   printf(", \"reader\": {\"waits\": \"%s, %s\", \"longest_gap_us\": %.1f, \"packets_together\": %ld}}\n",
          spins ? "spinning" : "asleep", is_first ? "nice -15" : "no priority", longest_gap_ns / 1e3, packets_together);
 }
@@ -181,7 +181,7 @@ int main(int count, char **words) {
   puts("ready");
   fflush(stdout);
 
-  // Twice the packets that the schedule has, so that whoever sends more is seen to.
+  // Twice the packets that the schedule has, so that a generator that sends more is noticed.
   long room = (long)(2 * seconds * rate_hz) + 1024, end_ns = now_ns() + (long)(seconds * 1e9) + 10000000000L;
   int all = relay_port ? 2 * (expected_count + 1) : expected_count;
   while (now_ns() < end_ns && (open_count || peer_count < all)) {

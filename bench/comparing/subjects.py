@@ -1,4 +1,4 @@
-"""The others: floor, sockperf, iperf3 and the seed. Each function makes one run and tells its figures."""
+"""The other subjects: floor, sockperf, iperf3 and the seed. Each function makes one run and returns its figures."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ def may_be_real_time():
 
 
 def as_ours(cores_of_server=2):
-    """What gives the floor's two ends the priorities that our workers and pacing threads take: (sink, generator)."""
+    """The commands that give the floor's two ends the priorities of our workers and pacing threads: (sink, generator)."""
     if not may_be_real_time():
         return (), ()
     as_worker = ("chrt", "-r", 1) if cores_of_server > 1 else ("nice", "-n", -10)
@@ -50,9 +50,9 @@ def sockperf(bench, rate_hz):
         wait_for_port(port)
         load = ["under-load", *where, "-m", 32, "--mps", rate_hz, "-t", bench.seconds]
         with bench.running("sockperf", *load) as client:
-            told, cpu_s, code = bench.result(client)
-    if code != 0 or "Summary" not in told:
-        raise Failed(f"sockperf ended with {code}: {told[-200:]}")
+            output, cpu_s, code = bench.result(client)
+    if code != 0 or "Summary" not in output:
+        raise Failed(f"sockperf ended with {code}: {output[-200:]}")
     return {"agent_cpu_s": cpu_s}
 
 
@@ -78,7 +78,7 @@ def seed_to_reader(bench, clients, rate_hz):
 
 def iperf3_to_reader(bench, clients, rate_hz):
     """Blocks of 32 bytes at the same rate, through the neutral reader. Its pacing timer is set to the period:
-    by default it looks at the clock once in a millisecond only."""
+    by default it reads the clock only once a millisecond."""
     port, behind = free_port(), free_port()
     with bench.running("iperf3", "-s", "-1", "-B", "127.0.0.1", "-p", behind):
         wait_for_port(behind)
@@ -89,17 +89,17 @@ def iperf3_to_reader(bench, clients, rate_hz):
 
 
 def iperf3_flood(bench, streams):
-    """As much as goes, in its default blocks."""
+    """Sends as much as possible, in its default blocks."""
     port = free_port()
     with bench.running("iperf3", "-s", "-1", "-B", "127.0.0.1", "-p", port):
         wait_for_port(port)
-        told = iperf3(bench, port, ["-P", streams])
-    return {"bytes_per_s": told["end"]["sum_received"]["bits_per_second"] / 8}
+        output = iperf3(bench, port, ["-P", streams])
+    return {"bytes_per_s": output["end"]["sum_received"]["bits_per_second"] / 8}
 
 
 def iperf3(bench, port, flags):
     with bench.running("iperf3", "-c", "127.0.0.1", "-p", port, "-t", bench.seconds, "-N", "-J", *flags) as client:
-        told, _, code = bench.result(client)
+        output, _, code = bench.result(client)
     if code != 0:
-        raise Failed(f"iperf3 ended with {code}: {told[-300:]}")
-    return json.loads(told)
+        raise Failed(f"iperf3 ended with {code}: {output[-300:]}")
+    return json.loads(output)

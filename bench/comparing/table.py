@@ -9,7 +9,7 @@ MET = {True: "met", False: "not met", None: ""}
 
 
 def figure(value):
-    """Three significant figures, or all before the point."""
+    """Formats a value with three significant figures, or all digits before the point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -20,7 +20,7 @@ def line(row):
 
 
 def not_valid(measured):
-    """Of each comparison, how many of our runs were not valid by their own verdict: they count all the same."""
+    """For each comparison, how many of our runs were not valid by their own verdict; they count all the same."""
     for name, pairs in measured.items():
         verdicts = [mine["verdict"] for mine, _ in pairs if "verdict" in mine]
         late = len(verdicts) - verdicts.count("valid")
@@ -28,17 +28,17 @@ def not_valid(measured):
             yield f"{name}: {late} of our {len(verdicts)} runs were not valid."
 
 
-def markdown(host, asked, rows, commands, left_out, thrown_out=(), measured=types.MappingProxyType({})):
-    told = [f"{asked}\n", "\n".join(f"- {name}: {value}" for name, value in host.items()), "", HEAD, *map(line, rows)]
-    told += ["", *(f"Not measured: {name}: {reason}." for name, reason in left_out.items())]
-    told += [f"Pair thrown out: {reason}." for reason in thrown_out]
-    told += not_valid(measured)
+def markdown(host, title, rows, commands, left_out, thrown_out=(), measured=types.MappingProxyType({})):
+    text = [f"{title}\n", "\n".join(f"- {name}: {value}" for name, value in host.items()), "", HEAD, *map(line, rows)]
+    text += ["", *(f"Not measured: {name}: {reason}." for name, reason in left_out.items())]
+    text += [f"Pair thrown out: {reason}." for reason in thrown_out]
+    text += not_valid(measured)
     for name, lines in commands.items():
-        told += ["", f"{name}:", "```text", *lines, "```"]
-    return "\n".join(told) + "\n"
+        text += ["", f"{name}:", "```text", *lines, "```"]
+    return "\n".join(text) + "\n"
 
 
-def as_json(host, asked, rows, commands, left_out, pairs, thrown_out=()):
-    """With the figures of every single pair, so that others may judge otherwise."""
-    told = {"asked": asked, "host": host, "rows": [dataclasses.asdict(row) for row in rows], "commands": commands}
-    return json.dumps({**told, "not_measured": left_out, "thrown_out": list(thrown_out), "pairs": pairs}, indent=2) + "\n"
+def as_json(host, title, rows, commands, left_out, pairs, thrown_out=()):
+    """The table as JSON, with the figures of every pair for other evaluations."""
+    text = {"title": title, "host": host, "rows": [dataclasses.asdict(row) for row in rows], "commands": commands}
+    return json.dumps({**text, "not_measured": left_out, "thrown_out": list(thrown_out), "pairs": pairs}, indent=2) + "\n"

@@ -8,14 +8,14 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGES = {"gcc": ["gcc", "libc6-dev"], "iperf3": ["iperf3"], "sockperf": ["sockperf"], "liburing": ["liburing-dev"]}
-# What is no program, and how it is known to be there.
+# Packages without a program, and the file that shows that they are installed.
 HEADERS = {"liburing": pathlib.Path("/usr/include/liburing.h")}
-# What is built here, and the libraries that each takes.
+# Programs that are built here, and the libraries of each.
 PROGRAMS = {"floor": [], "reader": [], "uring": ["-luring"]}
 
 
 def install(needed):
-    """Installs what is missing; ends with a sentence where that cannot be done."""
+    """Installs what is missing; exits with a message where that is impossible."""
     missing = [tool for tool in needed if not (HEADERS[tool].exists() if tool in HEADERS else shutil.which(tool))]
     if not missing:
         return
@@ -33,4 +33,4 @@ def build(folder, names):
     for name in names:
         command = ["gcc", "-O2", "-Wall", "-Wextra", "-o", str(folder / name), str(HERE / f"{name}.c"), *PROGRAMS[name]]
         if subprocess.run(command).returncode != 0:
-            sys.exit(f"{name}.c could not be built: gcc said why")
+            sys.exit(f"{name}.c could not be built: see the messages of gcc")

@@ -1,13 +1,13 @@
-// The trial of io_uring for the read path: the same stamped packets, read by epoll or by io_uring.
+// The experiment with io_uring for the read path: the same stamped packets, read by epoll or by io_uring.
 //
 //   uring read PORT SECONDS epoll|epoll:US|uring|uring:US
 //   uring send PORT SECONDS CONNECTIONS HZ
-//   uring check                                     may this process have such a ring, and does the kernel know all of it?
+//   uring check                                     may this process create such a ring, and does the kernel support all of it?
 //
 // epoll: a wake-up, then a read of each ready connection. uring: one multishot receive per connection into provided
-// buffers, completions taken by the waiting thread itself (DEFER_TASKRUN). With US packets gather for so long: epoll by a
-// sleep between two rounds, uring by a bounded wait (min_wait_usec, Linux 6.12). Both take one clock reading per receive
-// and look at the stamp of each packet, so that both tell the time from just before its send to after its receive.
+// buffers, completions taken by the waiting thread itself (DEFER_TASKRUN). With US, reads are batched over that time: epoll
+// by a sleep between two batches, uring by a bounded wait (min_wait_usec, Linux 6.12). Both read the clock once per receive
+// and look at the stamp of each packet, so that both report the time from just before its send to after its receive.
 //
 // Prints one JSON object: packets, receives, waits, CPU seconds of the loop and the kernel's share of it, transit µs.
 // Deliberately absent: checking and counting, which cost both readers the same, and any recovery.
@@ -29,10 +29,10 @@
 
 enum { PACKET_BYTES = 32, CONNECTIONS_MAX = 1024, EVENTS_MAX = 256 };
 enum { RING_ENTRIES = 256, COMPLETIONS = 4096, BUFFERS = 1024, BUFFER_BYTES = 4096, WAIT_MAX_MS = 100 };
-// IORING_FEAT_MIN_TIMEOUT, which older headers do not name.
+// IORING_FEAT_MIN_TIMEOUT, which older headers do not define.
 enum { FEATURE_MIN_WAIT = 1 << 15 };
 
-// What a reader has seen.
+// What a reader has received.
 static long bytes, receives, waits, packets_max;
 static long *transit_ns, packets;
 static int open_count, seen_count;
@@ -113,7 +113,7 @@ static void read_by_epoll(int listener, long end_ns, long gather_us) {
   }
 }
 
-// The argument of io_uring_enter with a lower bound of the wait, which older headers do not name.
+// The argument of io_uring_enter with a lower bound of the wait, which older headers do not define.
 struct bounded_wait {
   unsigned long long signals;
   unsigned signals_bytes, min_wait_us;
@@ -130,7 +130,7 @@ static struct io_uring_sqe *submission(void) {
   return entry;
 }
 
-// Again and again, into whichever buffer is free.
+// A multishot receive: it repeats, into any free buffer.
 static void receive(int connection) {
   struct io_uring_sqe *entry = submission();
   io_uring_prep_recv_multishot(entry, connection, NULL, 0, 0);
@@ -163,7 +163,7 @@ static void take_in(int listener) {
 static void wait_for_completions(long gather_us) {
   struct __kernel_timespec most = {.tv_nsec = WAIT_MAX_MS * 1000000L};
   struct bounded_wait bounds = {.min_wait_us = gather_us, .timeout = (unsigned long)&most};
-  // With a lower bound: until all that this loop takes are there or the bound is over, then for one.
+  // With a lower bound: waits until as many as this loop takes are there or the bound is over, then for one.
   unsigned wanted = gather_us ? EVENTS_MAX : 1;
   unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
   if (io_uring_sq_ready(&ring)) io_uring_submit(&ring);

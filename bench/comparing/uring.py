@@ -1,4 +1,4 @@
-"""The trial of io_uring for the read path: uring.c's reader by io_uring against its reader by epoll, a core each."""
+"""The experiment with io_uring for the read path: uring.c's io_uring reader against its epoll reader, a core each."""
 
 import contextlib
 import subprocess
@@ -9,11 +9,11 @@ from comparing.subjects import BESIDES_S
 
 
 def missing(bench):
-    """Why there is no io_uring here, or not enough of it: an old kernel, a container that forbids it."""
+    """Why io_uring is missing here or lacks a feature: an old kernel, or a container that forbids it."""
     tried = subprocess.run([bench.folder / "uring", "check"], capture_output=True, text=True)
     if tried.returncode != 0:
-        return f"io_uring cannot be had: {tried.stderr.strip()}"
-    return None if len(cores()) == 2 else "it takes a core for the sender and one for the reader"
+        return f"io_uring is not available: {tried.stderr.strip()}"
+    return None if len(cores()) == 2 else "it needs a core for the sender and one for the reader"
 
 
 def read(bench, clients, rate_hz, mode):
@@ -22,21 +22,21 @@ def read(bench, clients, rate_hz, mode):
     with bench.running("taskset", "-c", reader, program, "read", port, read_for_s, mode, ready="ready") as sink:
         with bench.running("taskset", "-c", sender, program, "send", port, bench.seconds, clients, rate_hz) as source:
             sent = bench.figures(source)
-        told = bench.figures(sink)
-    equal(f"{mode}: packets sent = read", sent["packets"], told["packets"])
+        output = bench.figures(sink)
+    equal(f"{mode}: packets sent = read", sent["packets"], output["packets"])
     return {
-        "packets": told["packets"],
-        "reader_ns": told["cpu_s"] * 1e9 / told["packets"],
-        "reader_kernel_ns": told["kernel_s"] * 1e9 / told["packets"],
+        "packets": output["packets"],
+        "reader_ns": output["cpu_s"] * 1e9 / output["packets"],
+        "reader_kernel_ns": output["kernel_s"] * 1e9 / output["packets"],
         "sender_ns": sent["cpu_s"] * 1e9 / sent["packets"],
-        "packets_per_receive": told["packets"] / told["receives"],
-        "transit_p50_us": told["transit_p50_us"],
-        "transit_p99_us": told["transit_p99_us"],
+        "packets_per_receive": output["packets"] / output["receives"],
+        "transit_p50_us": output["transit_p50_us"],
+        "transit_p99_us": output["transit_p99_us"],
     }
 
 
 def opened(clients, rate_hz, gather=""):
-    """`gather`: "" for a wake-up per packet, ":500" for rounds of 500 µs."""
+    """`gather`: "" for a wake-up per packet, ":500" for batched reads every 500 µs."""
 
     @contextlib.contextmanager
     def both(bench):

@@ -1,7 +1,7 @@
-"""What ten watchers of a run cost the server and the load: the same run with and without them.
+"""The cost of ten watchers of a run for the server and the load: the same run with and without them.
 
-A watcher is `benchctl watch`. It stands for one on another host, so it may not take the load's turn and its own CPU time
-is told apart."""
+A watcher is `benchctl watch`. It stands for one on another host, so it must not take CPU from the load, and its own CPU
+time is reported separately."""
 
 import contextlib
 import time
@@ -10,19 +10,19 @@ from comparing import metronome
 from comparing.processes import Failed, process_cpu_s
 
 WATCHERS = 10
-# What the load has no use for.
+# Watchers get only the CPU that the load leaves.
 LAST = ("nice", "-n", 19)
 
 
 def watched(one, watchers, plan):
-    """One run with so many watchers; its figures, as shares of one core where it is CPU."""
+    """Makes one run with a number of watchers and returns its figures; CPU as shares of one core."""
     bench, workers = one.bench, one.workers()
     before_s = [process_cpu_s(pid) for pid in (one.master, *workers)]
     run_id = one.ask("start", "--detach", "--duration", f"{bench.seconds}s", *plan)["run_id"]
     with contextlib.ExitStack() as stack:
         watch = (bench.target / "benchctl", "--server", one.grpc, "-q", "-o", "json", "watch", run_id)
         watching = [stack.enter_context(bench.running(*LAST, *watch)) for _ in range(watchers)]
-        # Until then nobody else asks; what follows then to the end is the same in both.
+        # Until then only the watchers follow the run; the following `watch` to the end is the same on both sides.
         time.sleep(bench.seconds)
         report = one.ask("watch", run_id)
         ended = [bench.result(watcher) for watcher in watching]

@@ -1,9 +1,14 @@
-//! The flags and the help. Text becomes values here or in [`crate::flags`], once.
+//! The command line: flags and help, declared. Text becomes values here or in [`crate::flags`].
 
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use metronome_tls::DialFlags;
 
-use crate::{commands, connect::Address, exit::EXIT_CODES_HELP};
+use crate::{
+    client::Address,
+    commands::{completions, config, doctor, man, runs, server, show, start, stop, watch},
+    exit::EXIT_CODES_HELP,
+    output::Output,
+};
 
 /// Metronome on the command line: does this host, network or server hold N clients that each send
 /// small packets at a high, steady rate, with nothing lost and in time?
@@ -17,15 +22,22 @@ use crate::{commands, connect::Address, exit::EXIT_CODES_HELP};
 )]
 pub(crate) struct Cli {
     /// Server to talk to: HOST:PORT, http:// or https://HOST:PORT. Not given: 127.0.0.1:50051, and
-    /// when none listens there, `start` brings up its own, and `runs` and `show` read the database.
+    /// when none listens there, `start` runs its own, and `runs` and `show` read the database.
     #[arg(long, global = true, env = "METRONOME_SERVER", value_name = "ADDRESS")]
     pub(crate) server: Option<Address>,
 
     /// What results on standard output look like. Everything else goes to standard error.
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORM")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Output::Text,
+        value_name = "FORM"
+    )]
     pub(crate) output: Output,
 
-    /// No progress and no remarks on standard error, only errors.
+    /// No progress and no notes on standard error, only errors.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
@@ -36,69 +48,41 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// The command line: [`Cli`]'s, with TLS flags that may also stand behind the subcommand, as the
-/// other flags of the server may.
+/// The command line of [`Cli`], with TLS flags that are also accepted after the subcommand, as the
+/// other flags of the server are.
 pub(crate) fn command() -> clap::Command {
     Cli::command().mut_args(|flag| {
-        let is_of_tls = flag.get_id().as_str().starts_with("tls_");
-        if is_of_tls { flag.global(true) } else { flag }
+        let is_tls_flag = flag.get_id().as_str().starts_with("tls_");
+        if is_tls_flag { flag.global(true) } else { flag }
     })
-}
-
-/// What results look like.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Output {
-    /// For people.
-    Text,
-    /// Exactly one JSON object; docs/result.schema.json describes that of a run.
-    Json,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start a run, follow it to its end and judge it.
-    Start(commands::start::Args),
+    Start(start::Args),
     /// Stop a run, or all, in good order: the report is still made.
-    Stop(commands::stop::Args),
-    /// Follow a run that somebody has started; Ctrl-C leaves it alone.
-    Watch(commands::watch::Args),
+    Stop(stop::Args),
+    /// Follow a run that was started elsewhere; Ctrl-C leaves it alone.
+    Watch(watch::Args),
     /// List runs, newest first.
-    Runs(commands::runs::Args),
+    Runs(runs::Args),
     /// Show the summary of a run again.
-    Show(commands::show::Args),
+    Show(show::Args),
     /// List the agents that are connected.
     Agents,
     /// Show the server: addresses, workers, connections, raw clients; or restart its workers, or
     /// upgrade it.
-    Server(commands::server::Args),
-    /// Look at this host and the system: what is wrong, the cure, and what can be promised.
-    Doctor(commands::doctor::Args),
+    Server(server::Args),
+    /// Examine this host and the system: what is wrong, the cure, and what can be promised.
+    Doctor(doctor::Args),
     /// Show the settings and where they come from.
-    Config(commands::config::Args),
+    Config(config::Args),
     /// Print completions for a shell.
-    Completions(commands::completions::Args),
+    Completions(completions::Args),
     /// Write the manual pages.
-    Man(commands::man::Args),
-}
-
-impl Command {
-    /// As typed.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Self::Start(_) => "start",
-            Self::Stop(_) => "stop",
-            Self::Watch(_) => "watch",
-            Self::Runs(_) => "runs",
-            Self::Show(_) => "show",
-            Self::Agents => "agents",
-            Self::Doctor(_) => "doctor",
-            Self::Config(_) => "config",
-            Self::Completions(_) => "completions",
-            Self::Man(_) => "man",
-            Self::Server(_) => "server",
-        }
-    }
+    Man(man::Args),
 }
 
 fn after_help() -> String {
@@ -108,8 +92,8 @@ fn after_help() -> String {
 const MORE_HELP: &str = "\
 Environment:
   METRONOME_SERVER             as --server
-  METRONOME_DATABASE           database of the server that start brings up, and that runs and show
-                               read when no server is there
+  METRONOME_DATABASE           database of the server that start runs itself, and that runs and
+                               show read when no server is there
   METRONOME_LOG                what is logged on standard error: error, warn (default), info, debug
   NO_COLOR                     no colours
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces go
@@ -124,7 +108,15 @@ Only load systems that are yours or that you were asked to load.";
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
+    use crate::manual::{Executable, page};
+
+    const HEAD: &str = "# The command lines\n\n\
+        Made from the flags themselves: \
+        `METRONOME_BLESS=1 cargo test --release -p benchctl the_cli_reference` writes this\n\
+        file anew. It is not edited by hand.\n";
 
     #[test]
     fn the_flags_do_not_contradict_each_other() {
@@ -132,10 +124,69 @@ mod tests {
     }
 
     #[test]
-    fn the_help_tells_every_exit_code() {
+    fn the_help_has_every_exit_code() {
         let help = command().render_long_help().to_string();
         for code in ["\n  0 ", "\n  1 ", "\n  2 ", "\n  3 ", "\n  4 ", "\n  130 "] {
             assert!(help.contains(code), "{code:?} in {help}");
+        }
+    }
+
+    /// docs/cli.md as it has to be.
+    fn reference() -> String {
+        let mut sections = vec![HEAD.to_owned()];
+        for executable in Executable::ALL {
+            let mut command = executable.command(&command());
+            command.build();
+            add_sections(&mut command, 2, &mut sections);
+        }
+        sections.join("\n")
+    }
+
+    fn add_sections(command: &mut clap::Command, depth: usize, sections: &mut Vec<String>) {
+        let name = command
+            .get_bin_name()
+            .unwrap_or(command.get_name())
+            .to_owned();
+        let help = command.render_long_help().to_string();
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        sections.push(format!(
+            "{} {name}\n\n```text\n{}\n```\n",
+            "#".repeat(depth),
+            lines.join("\n").trim_end()
+        ));
+        for subcommand in command
+            .get_subcommands_mut()
+            .filter(|subcommand| subcommand.get_name() != "help")
+        {
+            if !subcommand.is_hide_set() {
+                add_sections(subcommand, depth + 1, sections);
+            }
+        }
+    }
+
+    #[test]
+    fn the_cli_reference_is_what_the_flags_say() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");
+        let reference = reference();
+        if std::env::var_os("METRONOME_BLESS").is_some() {
+            fs::write(&path, &reference).unwrap();
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == reference,
+            "docs/cli.md is out of date: its first lines say how to write it anew"
+        );
+    }
+
+    #[test]
+    fn every_executable_has_a_page_with_its_name_and_no_value_of_this_environment() {
+        for executable in Executable::ALL {
+            let name = executable.command(&command()).get_name().to_owned();
+            let page = page(executable.command(&command())).unwrap();
+            assert!(
+                page.starts_with(".ie") && page.contains(&format!(".TH {name} 1")),
+                "{page}"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use metronome_proto::v1;
 
-/// For `benchctl --help`.
+/// The section of `benchctl --help`.
 pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes:
   0    the run is valid (or the command did what was asked)

@@ -17,17 +17,18 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Writes per second and client of the seed's own client, which batches rate / 200 packets.
 const SEED_WRITES_HZ: f64 = 200.0;
 
-/// Packets per write, as asked for.
+/// Packets per write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Batch {
     /// 1 to [`BATCH_MAX`].
     Packets(u32),
-    /// As the seed's client does: rate / 200, at least 1.
+    /// The rule of the seed's client: rate / 200, at least 1.
     Seed,
 }
 
-/// Said for `--batch seed` with `--rate max`.
-pub(crate) const SEED_BATCH_OF_A_FLOOD: &str = "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or leave it out for 1024";
+/// The error for `--batch seed` with `--rate max`.
+pub(crate) const SEED_BATCH_NEEDS_A_RATE: &str = "--batch seed is the rate / 200, and --rate max \
+     has no rate: give --batch 1 to 1024, or leave it out for 1024";
 
 impl Batch {
     /// Packets per write at a rate of `rate_hz` per client.
@@ -69,7 +70,7 @@ pub(crate) fn workers(text: &str) -> Result<u32, String> {
     number_within(text, 1, WORKERS_MAX)
 }
 
-/// Clients that the embedded server lets in.
+/// Clients that the embedded server admits.
 pub(crate) fn max_clients(text: &str) -> Result<u32, String> {
     number_within(text, 1, CLIENTS_MAX)
 }
@@ -203,7 +204,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_has_a_meaning_or_is_refused(text: String) {
-            let _ = (rate_hz(&text), duration(&text), clients(&text), Batch::from_str(&text), label(&text));
+            let _ = (rate_hz(&text), duration(&text), clients(&text));
+            let _ = (Batch::from_str(&text), label(&text));
             if let Ok(id) = request_id(&text) {
                 prop_assert!(id.len() <= REQUEST_ID_BYTES_MAX);
             }

@@ -2,56 +2,63 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | [`cli`] | the flags and the help |
+//! | [`cli`] | the command line, declared |
 //! | [`flags`] | what the text of a flag means, and which flag a field of the API came from |
 //! | [`commands`] | one subcommand each |
-//! | [`connect`] | the server: address, deadlines, its errors as sentences |
+//! | [`measure`] | a plan goes in, a measured run comes out |
+//! | [`client`] | the server: address, calls, deadlines, its errors as sentences |
+//! | [`embedded`] | the server and the agent that this executable carries |
 //! | [`doctor`] | what this host allows, measured and judged |
-//! | [`manual`] | manual pages and the reference of the command lines |
-//! | [`local`] | the server and the agent that this executable carries |
+//! | [`manual`] | the command lines of all three executables as text |
 //! | [`render`] | one form of output each: pure, data in, text out |
+//! | [`output`], [`settings`] | the form of results; a setting and its origin |
 //! | [`terminal`] | standard output and standard error |
 //! | [`exit`] | the documented exit codes |
-//!
-//! tokio and tonic appear only here, in `commands` and in `connect`.
 
 mod cli;
+mod client;
 mod commands;
-mod connect;
 mod doctor;
+mod embedded;
 mod exit;
 mod flags;
-mod local;
 mod manual;
+mod measure;
+mod output;
 mod render;
+mod settings;
 mod terminal;
 
 use std::process::ExitCode;
 
-use clap::FromArgMatches as _;
+use clap::{ArgMatches, FromArgMatches as _};
 use metronome_telemetry::{Logs, Telemetry, retroactive_span};
 use tracing::Instrument as _;
 
 use crate::{
-    cli::Cli,
-    commands::config::Origins,
+    cli::{Cli, Command},
+    commands::{
+        agents, completions,
+        config::{self, Origins},
+        context::Context,
+        doctor as doctor_command, man, runs, server, show, start, stop, watch,
+    },
     exit::{Exit, Failure},
 };
 
 fn main() -> ExitCode {
     // The embedded server's workers, then the embedded server and agent, are this executable again.
-    if let Some(code) = local::run_as_worker_if_asked() {
+    if let Some(code) = embedded::run_as_worker_if_asked() {
         return code;
     }
-    if let Some(code) = local::run_as_part_if_asked() {
+    if let Some(code) = embedded::run_as_embedded_if_asked() {
         return code;
     }
-    if let Some(code) = local::run_as_named() {
+    if let Some(code) = embedded::run_as_named() {
         return code;
     }
     let matches = cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let origins = Origins::of(&matches);
     let telemetry = match Telemetry::start(
         "benchctl",
         &Logs {
@@ -61,12 +68,12 @@ fn main() -> ExitCode {
     ) {
         Ok(telemetry) => telemetry,
         Err(sentence) => {
-            terminal::tell_error(&sentence);
+            terminal::print_error(&sentence);
             return Exit::Usage.into();
         }
     };
-    let exit = run(cli, origins).unwrap_or_else(|failure| {
-        terminal::tell_error(&failure.sentence);
+    let exit = run(cli, &matches).unwrap_or_else(|failure| {
+        terminal::print_error(&failure.sentence);
         failure.exit
     });
     telemetry.finish();
@@ -75,19 +82,42 @@ fn main() -> ExitCode {
 
 /// Everything async stays on this thread: the death signal of the embedded processes is bound to
 /// the thread that starts them.
-fn run(cli: Cli, origins: Origins) -> Result<Exit, Failure> {
+fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::other(format!("the system gives no event loop: {error}")))?;
-    let span = tracing::info_span!(
-        "benchctl",
-        otel.name = format!("benchctl {}", cli.command.name())
-    );
-    let result = runtime.block_on(commands::dispatch(cli, origins).instrument(span.clone()));
+        .map_err(|error| Failure::other(format!("the event loop cannot be started: {error}")))?;
+    let name = matches.subcommand_name().unwrap_or_default();
+    let span = tracing::info_span!("benchctl", otel.name = format!("benchctl {name}"));
+    let result = runtime.block_on(dispatch(cli, matches).instrument(span.clone()));
     if let Err(failure) = &result {
         retroactive_span::fail(&span, &failure.sentence);
     }
     runtime.shutdown_background();
     result
+}
+
+/// Runs the command of the command line.
+async fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
+    let context = Context {
+        server: cli.server,
+        tls: cli.tls,
+        output: cli.output,
+        quiet: cli.quiet,
+    };
+    match cli.command {
+        Command::Start(args) => start::run(&context, args).await,
+        Command::Stop(args) => stop::run(&context, args).await,
+        Command::Watch(args) => watch::run(&context, args).await,
+        Command::Runs(args) => runs::run(&context, args).await,
+        Command::Show(args) => show::run(&context, args).await,
+        Command::Agents => agents::run(&context).await,
+        Command::Server(args) => server::run(&context, args).await,
+        Command::Doctor(args) => doctor_command::run(&context, args).await,
+        Command::Config(args) => {
+            config::run(&context, &args, Origins::of(matches), &cli::command())
+        }
+        Command::Completions(args) => completions::run(&args, &cli::command()),
+        Command::Man(args) => man::run(&args, &cli::command()),
+    }
 }

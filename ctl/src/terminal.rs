@@ -1,11 +1,11 @@
-//! Standard output and standard error: who gets what, colours, the progress line.
+//! Standard output and standard error: what goes where, colours, the progress line.
 //!
 //! Results go to standard output, all else to standard error. A reader that has gone away is not
-//! an error: whoever pipes into `head` has what was asked for.
+//! an error: after `| head` the user has what they wanted.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use crate::{exit::Failure, render::Colour};
+use crate::{exit::Failure, render::text::colour::Colour};
 
 /// Writes a result to standard output.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
@@ -18,9 +18,9 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Tells on standard error why there is no result.
-pub(crate) fn tell_error(sentence: &str) {
-    tell(&format!("error: {sentence}"));
+/// Writes to standard error why there is no result.
+pub(crate) fn print_error(sentence: &str) {
+    write_line(&format!("error: {sentence}"));
 }
 
 /// Colours only where a person reads: a terminal, and NO_COLOR (<https://no-color.org>) not set.
@@ -34,12 +34,12 @@ pub(crate) fn colour_of_stdout() -> Colour {
     }
 }
 
-/// Remarks and progress on standard error.
+/// Progress and notes on standard error.
 #[derive(Debug)]
-pub(crate) struct Remarks {
+pub(crate) struct Progress {
     mode: Mode,
-    /// The second of the run that the last plain line told.
-    second_told: Option<u64>,
+    /// The second of the run that the last plain line was about.
+    last_second: Option<u64>,
     /// A progress line stands on the terminal, without a line feed.
     line_is_open: bool,
 }
@@ -53,7 +53,7 @@ enum Mode {
     Rewritten,
 }
 
-impl Remarks {
+impl Progress {
     /// For standard error as it is.
     pub(crate) fn new(quiet: bool) -> Self {
         let mode = match (quiet, io::stderr().is_terminal()) {
@@ -63,19 +63,19 @@ impl Remarks {
         };
         Self {
             mode,
-            second_told: None,
+            last_second: None,
             line_is_open: false,
         }
     }
 
     /// Shows how the run stands at `elapsed_s`.
-    pub(crate) fn progress(&mut self, elapsed_s: u64, line: &str) {
+    pub(crate) fn show(&mut self, elapsed_s: u64, line: &str) {
         match self.mode {
             Mode::Quiet => {}
-            Mode::Lines if self.second_told == Some(elapsed_s) => {}
+            Mode::Lines if self.last_second == Some(elapsed_s) => {}
             Mode::Lines => {
-                self.second_told = Some(elapsed_s);
-                tell(line);
+                self.last_second = Some(elapsed_s);
+                write_line(line);
             }
             Mode::Rewritten => {
                 write_to_stderr(&format!("{CLEAR_LINE}{WRAP_OFF}{line}{WRAP_ON}"));
@@ -91,11 +91,11 @@ impl Remarks {
         }
     }
 
-    /// Tells something worth a line of its own.
-    pub(crate) fn tell(&mut self, sentence: &str) {
+    /// Writes a sentence on a line of its own.
+    pub(crate) fn note(&mut self, sentence: &str) {
         self.clear();
         if self.mode != Mode::Quiet {
-            tell(sentence);
+            write_line(sentence);
         }
     }
 }
@@ -105,11 +105,11 @@ const CLEAR_LINE: &str = "\r\x1b[2K";
 const WRAP_OFF: &str = "\x1b[?7l";
 const WRAP_ON: &str = "\x1b[?7h";
 
-fn tell(line: &str) {
+fn write_line(line: &str) {
     write_to_stderr(&format!("{line}\n"));
 }
 
-/// Not `eprintln!`, which panics when nobody reads standard error any more.
+/// Not `eprintln!`, which panics when standard error has no reader any more.
 fn write_to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

@@ -8,12 +8,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use common::{BENCHCTL, Ended, benchctl};
 use metronome_proto::v1::VerdictStatus;
-use peer::{Peer, RUN_ID, Script, Watch};
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+
+use common::{BENCHCTL, Ended, benchctl};
+use peer::{Peer, RUN_ID, Script, Watch};
 
 fn peer_that(watches: &[Watch]) -> Peer {
     Peer::start(Script {
@@ -108,20 +109,20 @@ fn a_server_that_stays_away_ends_the_watch_with_one_sentence() {
     let peer = peer_that(&[Watch::Hangs]);
     let (child, mut stderr) = start_and_see_progress(&peer);
     drop(peer);
-    let mut told = String::new();
-    stderr.read_to_string(&mut told).expect("text");
+    let mut text = String::new();
+    stderr.read_to_string(&mut text).expect("text");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(
         (output.status.code(), output.stdout.as_slice()),
         (Some(1), &b""[..]),
-        "{told}"
+        "{text}"
     );
     assert!(
-        told.starts_with(&format!("error: run {RUN_ID} is out of sight: ")),
-        "{told}"
+        text.starts_with(&format!("error: contact with run {RUN_ID} was lost: ")),
+        "{text}"
     );
-    assert!(told.contains(&format!("benchctl show {RUN_ID}")), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(text.contains(&format!("benchctl show {RUN_ID}")), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
 }
 
 #[test]
@@ -142,10 +143,10 @@ fn ctrl_c_stops_the_run_and_still_prints_its_summary() {
 }
 
 #[test]
-fn a_lost_answer_is_asked_for_once_more_under_the_same_id() {
+fn a_lost_response_is_requested_once_more_under_the_same_id() {
     let watches = vec![Watch::Ends(VerdictStatus::Valid)];
     let peer = Peer::start(Script {
-        lost_answers: 1,
+        lost_responses: 1,
         watches,
         ..Script::default()
     });
@@ -160,7 +161,7 @@ fn a_lost_answer_is_asked_for_once_more_under_the_same_id() {
     assert_ne!(peer.request_ids()[2], ids[0], "another run has another id");
 
     let peer = Peer::start(Script {
-        lost_answers: 2,
+        lost_responses: 2,
         ..Script::default()
     });
     let ended = ask(&peer, &["start", "--request-id", "mine"]);
@@ -171,11 +172,11 @@ fn a_lost_answer_is_asked_for_once_more_under_the_same_id() {
 #[test]
 fn ctrl_c_before_the_run_has_an_id_stops_it_once_it_has() {
     for detach in [&[][..], &["--detach"]] {
-        let (answer, answer_when) = tokio::sync::oneshot::channel();
+        let (respond, respond_when) = tokio::sync::oneshot::channel();
         // A watch that is begun when the stop comes is left.
         let watches = vec![Watch::Ends(VerdictStatus::Partial); 2];
         let peer = Peer::start(Script {
-            answer_when: Some(answer_when),
+            respond_when: Some(respond_when),
             watches,
             ..Script::default()
         });
@@ -194,10 +195,10 @@ fn ctrl_c_before_the_run_has_an_id_stops_it_once_it_has() {
         let mut line = String::new();
         stderr.read_line(&mut line).expect("a line of text");
         assert!(
-            line.contains("as soon as the server has told its id"),
+            line.contains("as soon as the server has reported its id"),
             "{line}"
         );
-        answer.send(()).expect("the peer waits");
+        respond.send(()).expect("the peer waits");
         let output = child.wait_with_output().expect("it ends");
         assert_eq!(output.status.code(), Some(130), "{output:?}");
         assert!(peer.calls().contains(&"StopRun"), "{:?}", peer.calls());
@@ -238,7 +239,7 @@ fn ctrl_c_on_a_watch_leaves_the_run_alone() {
 }
 
 #[test]
-fn what_the_server_refuses_is_told_in_the_words_of_the_command_line() {
+fn what_the_server_refuses_is_reported_in_the_words_of_the_command_line() {
     let details = ErrorDetails::with_bad_request_violation("plan.clients", "500 are more than 10");
     let peer = peer_that_refuses(Status::with_error_details(
         Code::InvalidArgument,

@@ -98,7 +98,7 @@ fn a_command_line_that_means_nothing_is_refused() {
 }
 
 #[test]
-fn the_help_tells_the_exit_codes_and_every_command() {
+fn the_help_has_the_exit_codes_and_every_command() {
     let ended = benchctl(&["--help"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     for word in [
@@ -119,7 +119,7 @@ fn the_help_tells_the_exit_codes_and_every_command() {
 
 #[test]
 fn a_server_that_is_not_there_is_one_sentence_with_the_way_out() {
-    // Bound and closed again, so that nobody listens there.
+    // Bound and closed again, so that nothing listens there.
     let address = TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a free port");

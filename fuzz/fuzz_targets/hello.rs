@@ -1,4 +1,4 @@
-//! Any frame, as the first of a connection and as every other kind: it is what its key has sealed,
+//! Any frame, as the first of a connection and as every other kind: it is what its key has tagged,
 //! to the last bit, or nothing.
 #![no_main]
 

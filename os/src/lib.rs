@@ -10,6 +10,9 @@
 //! | [`channel`], [`conduit`] | messages with descriptors between processes |
 //! | [`memory`] | an array that several processes map |
 //! | [`process`], [`orphans`] | other processes of ours, and orphans that process 1 inherits |
+//! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
+//! | [`address`] | HOST:PORT |
+//! | [`key_file`] | a secret key in a file |
 //! | [`wake`] | an eventfd that ends a wait in epoll |
 //! | [`random`] | random bytes |
 //!
@@ -17,15 +20,19 @@
 //! everywhere; here is the rest, and what more than one of our crates needs. Times are nanoseconds
 //! of CLOCK_MONOTONIC. Absent on purpose: async, and any knowledge of runs and packets.
 
+pub mod address;
+pub mod cgroup;
 pub mod channel;
 pub mod clock;
 pub mod conduit;
 pub mod cores;
+pub mod host;
+pub mod key_file;
 pub mod memory;
 pub mod orphans;
-pub mod realtime;
 pub mod process;
 pub mod random;
+pub mod realtime;
 pub mod socket;
 pub mod tcp_info;
 pub mod wake;

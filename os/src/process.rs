@@ -1,5 +1,5 @@
-//! Other processes of ours: workers, which are this executable again, the new process of an
-//! upgrade, which is another one, and what a process has of the CPU.
+//! Other processes of ours: workers, which are this executable again, and the new process of an
+//! upgrade, which is another one; and the CPU time of a process.
 #![allow(unsafe_code)]
 
 use std::{
@@ -16,15 +16,14 @@ use std::{
 
 use rustix::process::Pid;
 
-/// argv[0] of a worker: how an executable knows that it is to be one.
+/// argv[0] of a worker: an executable started under this name runs as one.
 pub const WORKER_NAME: &str = "metronome-worker";
 
 /// Set in the environment of the new process of an upgrade: its standard input is the socket to the
 /// old one.
 ///
-/// The name stays what it was when the constant had the same one. A server of another build whose
-/// new process did not find it would not be refused with a sentence: that process would take itself
-/// for an ordinary server.
+/// The variable keeps its old name: a new process of an upgrade from an older build that did not
+/// find it would start as an ordinary server, instead of being refused with a sentence.
 pub const OLD_PROCESS_VARIABLE: &str = "METRONOME_PREDECESSOR";
 
 /// This very executable, whatever happens to its file.
@@ -40,7 +39,7 @@ impl Executable {
     /// Starts it as a worker, with `input` as its standard input.
     ///
     /// Fork and exec, never a plain fork: a copy of threads and locks would be unsound. Everything
-    /// but the three standard descriptors closes on exec. What it says on standard error is the
+    /// but the three standard descriptors closes on exec. Its standard error is the
     /// caller's to read.
     pub fn start_worker(&self, input: OwnedFd) -> io::Result<Child> {
         Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()))

@@ -1,5 +1,5 @@
-//! What a TCP connection can tell that rustix does not ask: bytes ever taken off it, bytes ever
-//! put on it; and receiving into memory that other processes see.
+//! What the kernel counts of a TCP connection and rustix does not ask for: bytes ever taken off it,
+//! bytes ever put on it; and receiving into memory that other processes see.
 //!
 //! The two counts are what makes a connection outlive its reader: see DESIGN.md, "The ledger".
 #![allow(unsafe_code)]
@@ -51,9 +51,9 @@ pub fn receive_into(socket: impl AsFd, buffer: &[AtomicU64], at: usize) -> io::R
 
 /// Bytes that were ever taken off a socket by reading it, in whichever process.
 ///
-/// After a reset the kernel no longer tells whether its count includes the peer's FIN. A stream of
-/// whole frames tells: one byte too many is the FIN. (Of a stream that was cut off one byte into a
-/// frame, that byte is then not counted as taken: it is part of no packet.)
+/// After a reset the kernel no longer reports whether its count includes the peer's FIN. In a
+/// stream of whole frames one byte too many is the FIN. (Of a stream that was cut off one byte into
+/// a frame, that byte is then not counted as taken: it is part of no packet.)
 pub fn bytes_taken(socket: impl AsFd) -> io::Result<u64> {
     for _ in 0..READ_TRIES {
         let before = TcpInfo::read(&socket)?;
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_knows_what_was_taken_whether_or_not_the_peer_has_ended() {
+    fn the_kernel_counts_what_was_taken_whether_or_not_the_peer_has_ended() {
         let (mut client, mut server) = pair();
         assert_eq!(bytes_taken(&server).unwrap(), 0);
         client.write_all(&[7; 100]).unwrap();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_knows_what_was_put() {
+    fn the_kernel_counts_what_was_put() {
         let (mut client, mut server) = pair();
         let start = bytes_put(&server).unwrap();
         server.write_all(&[7; 32]).unwrap();

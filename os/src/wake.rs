@@ -29,7 +29,7 @@ impl Waker {
     /// Whatever write(2) reports, but for a full counter.
     pub fn wake(&self) -> io::Result<()> {
         match rustix::io::write(&self.0, &1_u64.to_ne_bytes()) {
-            // The counter is full: whoever waits is awake already.
+            // The counter is full: the waiting thread is awake already.
             Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(()),
             Err(error) => Err(error.into()),
         }

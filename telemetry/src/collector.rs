@@ -4,18 +4,19 @@
 //! |---|---|
 //! | `OTEL_SDK_DISABLED` | `true`: nothing goes out |
 //! | `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` | `otlp`, the default, or `none` |
-//! | `OTEL_EXPORTER_OTLP[_TRACES or _METRICS]_ENDPOINT` | `http://HOST:4317`; without one nothing goes out |
+//! | `OTEL_EXPORTER_OTLP[_TRACES, _METRICS]_ENDPOINT` | `http://HOST:4317`; unset: nothing goes out |
 //! | `…_PROTOCOL` | `grpc`; anything else is refused with a sentence |
 //! | `…_INSECURE` | `true`: an endpoint without a scheme is plain HTTP, otherwise it is HTTPS |
 //! | `…_HEADERS`, `…_TIMEOUT`, `…_COMPRESSION` | as specified; compression is `gzip` |
-//! | `…_CERTIFICATE`, `…_CLIENT_CERTIFICATE`, `…_CLIENT_KEY` | PEM files; without the first the system's roots |
+//! | `…_CERTIFICATE`, `…_CLIENT_CERTIFICATE`, `…_CLIENT_KEY` | PEM files; default: system roots |
 //!
-//! The SDK ignores `OTEL_SDK_DISABLED`, the exporters' names and the certificates, and knows no
+//! The SDK ignores `OTEL_SDK_DISABLED`, the exporters' names and the certificates, and has no
 //! roots, so the channel is made here. Variables come through a function: tests need no
 //! environment.
 
 use std::{fs, time::Duration};
 
+use percent_encoding::percent_decode_str;
 use tonic::{
     metadata::{MetadataKey, MetadataMap},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
@@ -84,7 +85,8 @@ impl Collector {
         }
         let value_of = |suffix| of_signal(suffix).map(|(_, value)| value.trim().to_owned());
         if let Some(protocol) = value_of("PROTOCOL").filter(|protocol| protocol != "grpc") {
-            let problem = "only grpc is spoken; set it to grpc and the endpoint to the collector's gRPC port, usually 4317";
+            let problem = "only grpc is supported; set it to grpc and the endpoint to the \
+                           collector's gRPC port, usually 4317";
             return Err(format!(
                 "OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}: {problem}"
             ));
@@ -139,28 +141,14 @@ fn headers(text: &str) -> MetadataMap {
     let mut headers = MetadataMap::new();
     for (name, value) in text.split(',').filter_map(|pair| pair.split_once('=')) {
         let key = MetadataKey::from_bytes(name.trim().to_ascii_lowercase().as_bytes());
-        if let (Ok(key), Ok(value)) = (key, percent_decoded(value.trim()).parse()) {
+        if let (Ok(key), Ok(value)) = (
+            key,
+            percent_decode_str(value.trim()).decode_utf8_lossy().parse(),
+        ) {
             headers.insert(key, value);
         }
     }
     headers
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        let hex = behind.first_chunk::<2>().filter(|_| *first == b'%');
-        let decoded =
-            hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        bytes.push(decoded.unwrap_or(*first));
-        rest = if decoded.is_some() {
-            &behind[2..]
-        } else {
-            behind
-        };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn gzip(compression: Option<String>) -> Result<bool, String> {

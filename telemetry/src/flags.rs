@@ -16,7 +16,13 @@ pub struct LogFlags {
     pub log_file: Option<PathBuf>,
 
     /// When a new log file is begun; the last six stay beside it, as PATH.1 to PATH.6.
-    #[arg(long, env = "METRONOME_LOG_ROTATION", value_enum, default_value_t = Rotation::Daily, value_name = "WHEN")]
+    #[arg(
+        long,
+        env = "METRONOME_LOG_ROTATION",
+        value_enum,
+        default_value_t = Rotation::Daily,
+        value_name = "WHEN"
+    )]
     pub log_rotation: Rotation,
 
     /// A log file of this size, MiB, is full: 1 to 65536. With --log-rotation never there is no

@@ -9,6 +9,7 @@
 //! | [`flags`] | the flags of log lines |
 //! | [`retroactive_span`] | spans and events of what is over already, with their own times |
 //! | [`rpc`] | what came of a call, in words |
+//! | [`sanitise`] | foreign text made harmless |
 //! | [`rate_limited_log`] | log lines that a peer can cause, limited |
 //!
 //! Traces are off until an endpoint is configured. The exporter has a runtime of its own: on the
@@ -19,19 +20,18 @@ pub mod collector;
 pub mod context;
 mod flags;
 pub mod logs;
-pub mod retroactive_span;
 pub mod rate_limited_log;
+mod resource;
+pub mod retroactive_span;
 mod rpc;
+pub mod sanitise;
 mod traces;
+mod variables;
 
-use std::{env, time::Duration};
+use std::time::Duration;
 
 pub use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_sdk::{
-    Resource,
-    trace::{IdGenerator as _, RandomIdGenerator},
-};
 use tracing_subscriber::{
     EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
@@ -39,8 +39,10 @@ use tracing_subscriber::{
 pub use context::{continue_from, continue_from_traceparent, inject, trace_id, traceparent};
 pub use flags::LogFlags;
 pub use logs::{LogFormat, Logs, Rotation};
+pub use resource::resource;
 pub use rpc::rpc_status;
 pub use traces::spans_dropped;
+pub use variables::read_variable;
 
 /// A collector that does not answer may not hold up the end of a process for longer than this.
 /// benchctl ends after the agent and the server that it brought up: a dead collector costs it this
@@ -61,7 +63,7 @@ impl Telemetry {
     /// Sets up logs and, when an endpoint is configured, traces. Call once, before the first span.
     ///
     /// An error is one sentence: the log file cannot be written. A fault in the set-up of traces is
-    /// told and costs the traces, never the process.
+    /// logged and costs the traces, never the process.
     pub fn start(service: &'static str, logs: &Logs) -> Result<Self, String> {
         let (lines, file) = logs.layer()?;
         let (exporting, trouble) = match traces::Exporting::start(service, &read_variable) {
@@ -71,7 +73,8 @@ impl Telemetry {
         let spans = exporting.as_ref().map(|exporting| {
             // The exporter's own HTTP/2 must not make spans: each export would cause the next.
             let ours = EnvFilter::new(
-                "off,metronome_telemetry=info,metronome_server=info,metronome_agent=info,benchctl=info",
+                "off,metronome_telemetry=info,metronome_server=info,metronome_agent=info,\
+                 benchctl=info",
             );
             let layer =
                 tracing_opentelemetry::layer().with_tracer(exporting.provider.tracer(service));
@@ -100,7 +103,7 @@ impl Telemetry {
     }
 
     /// Sends the spans that are still waiting, for at most 0.7 s, whatever the collector does, and
-    /// says how many were never delivered.
+    /// prints how many were never delivered.
     pub fn finish(self) {
         let Some(exporting) = self.exporting else {
             return;
@@ -113,42 +116,4 @@ impl Telemetry {
             );
         }
     }
-}
-
-/// Who we are to a collector. The user's `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` win.
-#[must_use]
-pub fn resource(service: &'static str) -> Resource {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let ours = [
-        ("service.name", service.to_owned()),
-        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
-        (
-            "service.instance.id",
-            RandomIdGenerator::default().new_trace_id().to_string(),
-        ),
-        ("host.name", host.trim().to_owned()),
-    ];
-    let given = read_variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
-    let is_given = |name: &str| {
-        let named = given
-            .split(',')
-            .filter_map(|pair| pair.split_once('='))
-            .any(|(key, _)| key.trim() == name);
-        named || (name == "service.name" && read_variable("OTEL_SERVICE_NAME").is_some())
-    };
-    let ours = ours
-        .into_iter()
-        .filter(|(name, _)| !is_given(name))
-        .map(|(name, value)| KeyValue::new(name, value));
-    Resource::builder()
-        .with_attributes(ours)
-        .with_attribute(KeyValue::new("process.pid", i64::from(std::process::id())))
-        .build()
-}
-
-/// A variable of the environment. One that is empty counts as not set, as the specification of
-/// OpenTelemetry has it.
-#[must_use]
-pub fn read_variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.trim().is_empty())
 }

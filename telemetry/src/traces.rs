@@ -1,4 +1,5 @@
-//! Spans on their way to the collector, each counted: what was not delivered is told at the end.
+//! Spans on their way to the collector, each counted: what was not delivered is reported at the
+//! end.
 //!
 //! Nothing here ever waits for the collector but [`Exporting::finish`], and that not for long.
 
@@ -38,7 +39,7 @@ static WAITING_MAX: AtomicU64 = AtomicU64::new(u64::MAX);
 pub fn spans_dropped() -> u64 {
     let failed = FAILED.load(Relaxed);
     let settled = failed.saturating_add(DELIVERED.load(Relaxed));
-    // The library tells nobody what it drops: more than can wait cannot be waiting.
+    // The library does not report what it drops: more than can wait cannot be waiting.
     let overflowed = ENDED
         .load(Relaxed)
         .saturating_sub(settled)

@@ -2,8 +2,8 @@
 
 Usage: queries.py PROMETHEUS_URL DASHBOARD.json ALERTS.yml EXPECTED_PACKETS
 
-A query must be accepted, and name only metrics that were scraped; one of a panel that shows load must
-return something. The packets that Prometheus knows must be those that the runs have counted.
+A query must be accepted, and name only metrics that were scraped; the query of a panel that shows load must
+return something. The packets that Prometheus has scraped must be those that the runs have counted.
 """
 
 import json
@@ -13,7 +13,7 @@ import urllib.parse
 import urllib.request
 
 VARIABLES = {"$__rate_interval": "1m", "$__interval": "15s", "$__range": "10m", "$instance": ".*"}
-# What stays empty while nothing goes wrong.
+# Queries with these words return nothing while nothing goes wrong.
 MAY_BE_EMPTY = ("recovery_pause", "> 0", "connections_refused")
 
 
@@ -36,15 +36,15 @@ def main():
     base, dashboard, alerts, packets = sys.argv[1:]
     known = set(ask(base, "/api/v1/label/__name__/values"))
     panels = [panel for panel in json.load(open(dashboard))["panels"] if panel["type"] != "row"]
-    faults, asked = [], 0
+    faults, queries = [], 0
     for panel in panels:
         for target in panel["targets"]:
             query = substituted(target["expr"])
-            asked += 1
+            queries += 1
             faults += [f"{panel['title']}: {name} was never scraped" for name in metric_names(query) - known]
             result = ask(base, "/api/v1/query", query=query)["result"]
             if not result and not any(word in query for word in MAY_BE_EMPTY):
-                faults.append(f"{panel['title']}: nothing comes from {query}")
+                faults.append(f"{panel['title']}: no result for {query}")
     groups = ask(base, "/api/v1/rules")["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     for rule in rules:
@@ -56,8 +56,8 @@ def main():
     for name in ("sent_total", "received_total"):
         counted = ask(base, "/api/v1/query", query=f"metronome_packets_{name}")["result"][0]["value"][1]
         if float(counted) != float(packets):
-            faults.append(f"Prometheus knows {counted} packets as {name}, the runs counted {packets}")
-    print(f"{asked} queries of {len(panels)} panels and {len(rules)} rules, {len(faults)} faults")
+            faults.append(f"Prometheus has {counted} packets as {name}, the runs counted {packets}")
+    print(f"{queries} queries of {len(panels)} panels and {len(rules)} rules, {len(faults)} faults")
     print("\n".join(faults))
     return 1 if faults else 0
 

@@ -29,14 +29,14 @@ def attributes(pairs):
 
 
 class Traces(trace_grpc.TraceServiceServicer):
-    def __init__(self, tell):
-        self.tell = tell
+    def __init__(self, write):
+        self.write = write
 
     def Export(self, request, context):
         for resource in request.resource_spans:
             service = attributes(resource.resource.attributes)
             for span in (span for scope in resource.scope_spans for span in scope.spans):
-                self.tell(
+                self.write(
                     {
                         "service": service["service.name"],
                         "name": span.name,
@@ -56,13 +56,13 @@ class Traces(trace_grpc.TraceServiceServicer):
 
 
 class Metrics(metrics_grpc.MetricsServiceServicer):
-    def __init__(self, tell):
-        self.tell = tell
+    def __init__(self, write):
+        self.write = write
 
     def Export(self, request, context):
         for resource in request.resource_metrics:
             for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
-                self.tell({"metric": metric.name, "unit": metric.unit, "data": MessageToDict(metric)})
+                self.write({"metric": metric.name, "unit": metric.unit, "data": MessageToDict(metric)})
         return metrics.ExportMetricsServiceResponse()
 
 
@@ -70,12 +70,12 @@ def main():
     address = sys.argv[1]
     out = open(sys.argv[2], "w", buffering=1) if len(sys.argv) > 2 else sys.stdout
 
-    def tell(told):
-        print(json.dumps(told), file=out, flush=True)
+    def write(record):
+        print(json.dumps(record), file=out, flush=True)
 
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
-    trace_grpc.add_TraceServiceServicer_to_server(Traces(tell), server)
-    metrics_grpc.add_MetricsServiceServicer_to_server(Metrics(tell), server)
+    trace_grpc.add_TraceServiceServicer_to_server(Traces(write), server)
+    metrics_grpc.add_MetricsServiceServicer_to_server(Metrics(write), server)
     port = server.add_insecure_port(address)
     server.start()
     print(f"ready {address.rsplit(':', 1)[0]}:{port}", flush=True)

@@ -42,11 +42,11 @@ def main():
             assert names.get(span["parent"]) in parents, f"{name} lies below {names.get(span['parent'])}"
     assert sum(span["name"] == "packet" for span in own) == 10
     assert run["attributes"]["metronome.packets.received"] == int(packets)
-    with open(path) as told:
-        metrics = [told for told in map(json.loads, told) if "metric" in told]
-    received = [told for told in metrics if told["metric"] == "metronome.packets.received"]
+    with open(path) as records:
+        metrics = [record for record in map(json.loads, records) if "metric" in record]
+    received = [metric for metric in metrics if metric["metric"] == "metronome.packets.received"]
     assert received[-1]["data"]["sum"]["dataPoints"][0]["asDouble"] == float(packets), received[-1]
-    latency = [told for told in metrics if told["metric"] == "metronome.latency"][-1]
+    latency = [metric for metric in metrics if metric["metric"] == "metronome.latency"][-1]
     assert latency["data"]["histogram"]["dataPoints"][0]["count"] == packets, latency
     print("\n".join(lines(spans, run["trace"])))
 

@@ -1,6 +1,6 @@
 """Prints a trace as a tree, from what receiver.py wrote. Usage: tree.py FILE [TRACE_ID]
 
-One line a span: its name, its service, how long it took; below it the events within.
+One line per span: its name, its service and its duration; its events are below it.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections import defaultdict
 
 def load(path):
     with open(path) as lines:
-        return [told for told in map(json.loads, lines) if "span" in told]
+        return [record for record in map(json.loads, lines) if "span" in record]
 
 
 def lines(spans, trace):

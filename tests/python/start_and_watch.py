@@ -1,8 +1,8 @@
-"""Starts a run and streams its snapshots, knowing nothing but the server's address.
+"""Starts a run and streams its snapshots, given nothing but the server's address.
 
 Usage: start_and_watch.py HOST:PORT [CLIENTS [RATE_HZ [SECONDS]]]
 
-Everything else comes by server reflection (pip install grpcio grpcio-reflection). Exits 0 when
+Everything else comes from server reflection (pip install grpcio grpcio-reflection). Exits 0 when
 the run was valid, snapshots came at least once a second and their counters never fell.
 """
 
@@ -59,7 +59,7 @@ def main() -> int:
     try:
         request.plan.rate_hz = float("nan")
         method("StartRun")(request, timeout=5)
-        raise AssertionError("a rate of NaN was taken")
+        raise AssertionError("a rate of NaN was accepted")
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
         print("a rate of NaN is refused:", error.details())

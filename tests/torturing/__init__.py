@@ -1,1 +1,1 @@
-"""The parts of tests/torture: `processes` under `trouble`, among `peers`, whose `books` are checked."""
+"""The parts of tests/torture and tests/hostile: `processes` among `peers`, with `disruptions`, checked by `counters`."""

@@ -1,7 +1,7 @@
-"""What the server and the agent hold, as the kernel tells it: descriptors, zombies, memory.
+"""The resources that the server and the agent hold, read from /proc: descriptors, zombies, memory.
 
-Memory is in MiB. `private` is what no file and no other process shares (RssAnon); `ledger` is what
-the kernel has allocated for the shared memory, whoever touched it.
+Memory is in MiB. `private` is memory that no file and no other process shares (RssAnon); `ledger` is what
+the kernel has allocated for the shared memory, for all processes together.
 """
 
 import collections
@@ -21,7 +21,7 @@ Footprint = collections.namedtuple(
 
 
 def take(metronome):
-    """The footprint now."""
+    """Returns the footprint now."""
     master = metronome.master
     children = processes.children(master)
     workers = [pid for pid in children if processes.is_worker(pid)]
@@ -46,7 +46,7 @@ def private_mib(pid):
 
 
 def ledger_mib(master):
-    """The blocks of every memfd that the master holds."""
+    """Adds up the blocks of every memfd that the master holds."""
     blocks = {}
     for descriptor in pathlib.Path(f"/proc/{master}/fd").iterdir():
         try:
@@ -59,7 +59,7 @@ def ledger_mib(master):
 
 
 class Samples(threading.Thread):
-    """Takes a footprint again and again until it is told to stop."""
+    """Takes footprints at an interval until `stop` is called."""
 
     def __init__(self, metronome, every_s):
         super().__init__(daemon=True)
@@ -79,14 +79,14 @@ class Samples(threading.Thread):
 
 
 def slopes_mib_per_hour(samples):
-    """Of each kind of memory, how fast it grows, by least squares; the first tenth is start-up."""
+    """Returns how fast each kind of memory grows, by least squares; the first tenth is left out as start-up."""
     settled = samples[len(samples) // 10 :]
     names = [name for name in Footprint._fields if name.endswith("_mib")]
     return {name: slope([(at_s / 3600, getattr(print_, name)) for at_s, print_ in settled]) for name in names}
 
 
 def slope(points):
-    """Rise per unit of the line through the points. 0 for fewer than two."""
+    """Returns the slope of the line through the points; 0 for fewer than two."""
     if len(points) < 2:
         return 0.0
     mean_x = sum(x for x, _ in points) / len(points)

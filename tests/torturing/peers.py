@@ -1,7 +1,7 @@
-"""Clients that know nothing of Metronome: the script's own sockets, so its own count of bytes.
+"""Clients that do not use Metronome's protocol: the script's own sockets, which it counts itself.
 
-They live in a process of their own while workers die. Raw clients send chunks of any length all the
-time. A storm opens connections, so many a second, each with an errand of its own, drawn by lot.
+They run in a process of their own while workers die. Raw clients send chunks of any length all the
+time. A storm opens a given number of connections a second, each with a randomly chosen behaviour.
 """
 
 import asyncio
@@ -14,135 +14,135 @@ import socket
 import struct
 import time
 
-# proto/packet.rs: magic, version 1 and kind. proto/seal.rs: the code of a refused hello.
+# Magic, version 1 and kind of a frame, and the codes of refusals: docs/protocol.md.
 HELLO = b"\xb1\x4d\x11"
 HELLO_REFUSED = b"\xb1\x4d\x15\x02" + bytes(28)
 LATE_REFUSED = b"\xb1\x4d\x15\x03" + bytes(28)
 RAW_BYTES = b"tick" * 1024
 
-# A worker that is stopped is replaced within 2 s; the rest is for a machine that is busy as well.
-PATIENCE_S = 30
+# A worker that is stopped is replaced within 2 s; the rest allows for a busy machine.
+DEADLINE_S = 30
 
-# The server refuses a connection that has said nothing for so long after it was accepted.
+# The server refuses a connection that has sent no whole hello for this long after it was accepted.
 HELLO_TIME_S = 5
 
-# As the server's: behind workers that come first, a storm would be a breeze. Not granted to everyone.
+# The same as the server's: with a lower priority than the workers, the storm would get too little CPU.
+# Not every user may set it.
 NICE = -10
 
-# Connections of a storm at a time. With more, this process itself would be late on a busy machine.
+# Connections of a storm that are open at once. With more, this process itself would be late on a busy machine.
 STORM_MAX = 1000
 
 
-class Tally:
-    """What the peers know of themselves."""
+class PeerCounts:
+    """What the peers have counted themselves."""
 
     def __init__(self):
         self.opened = 0
-        # Those that say nothing, and of these the ones that reset.
+        # Connections that send nothing, and of these the ones that reset.
         self.silent = self.reset = 0
-        # Those that were refused since they said their first word too late: that is this script's fault.
+        # Connections that were refused because their first bytes came too late: that is this script's fault.
         self.late = 0
-        # Those that were told that the server is full.
+        # Connections that were refused because the server is full.
         self.refused_full = 0
-        # Of those that the server is to count as raw: how many, their bytes, their whole packets.
+        # Connections that the server must count as raw: how many, their bytes, their whole packets.
         self.counted = self.bytes = self.packets = 0
         self.seconds = 0.0
         self.faults = []
 
-
     def add(self, other):
-        """Adds what others know of themselves."""
+        """Adds the counts of other peers."""
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
 
 class Late(Exception):
-    """A connection was refused or reset, and rightly so: it had been silent for too long."""
+    """A connection was refused or reset correctly: it had been silent for too long."""
 
 
-class Actor:
-    """A process that lives by a channel to it: `live(channel, *arguments)`."""
+class ChildProcess:
+    """A process that runs `target(pipe, *arguments)`; the pipe carries orders and, at the end, its counts."""
 
-    def __init__(self, live, *arguments):
+    def __init__(self, target, *arguments):
         self.ours, theirs = multiprocessing.Pipe()
-        self.process = multiprocessing.Process(target=live, args=(theirs, *arguments), daemon=True)
+        self.process = multiprocessing.Process(target=target, args=(theirs, *arguments), daemon=True)
         self.process.start()
         theirs.close()
 
     def finish(self):
-        """Ends it; its tally."""
+        """Ends the process and returns its counts."""
         self.ours.send("finish")
-        tally = self.ours.recv()
+        counts = self.ours.recv()
         self.process.join()
-        return tally
+        return counts
 
 
-class Peers(Actor):
-    """The process of the peers."""
+class Peers(ChildProcess):
+    """The process that runs the peers."""
 
     def __init__(self, address, raw, storm_hz, seed):
-        super().__init__(live, address, raw, storm_hz, seed)
+        super().__init__(run_peers, address, raw, storm_hz, seed)
 
 
 def take_descriptors():
-    """As many as there may be."""
+    """Raises the limit of open files as far as it may be raised."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def live(channel, address, raw, storm_hz, seed):
-    """The process: everything is in its one loop."""
+def run_peers(pipe, address, raw, storm_hz, seed):
+    """The body of the process: all connections share one event loop."""
     take_descriptors()
     with contextlib.suppress(PermissionError):
         os.nice(NICE)
     host, _, port = address.rpartition(":")
     crowd = Crowd(host, int(port), random.Random(seed))
-    asyncio.run(crowd.live(channel, raw, storm_hz))
-    channel.send(crowd.tally)
+    asyncio.run(crowd.run_all(pipe, raw, storm_hz))
+    pipe.send(crowd.counts)
 
 
 class Crowd:
-    """Every connection, each a task that runs one errand."""
+    """All connections; each is a task with one behaviour."""
 
     def __init__(self, host, port, source):
         self.host, self.port, self.random = host, port, source
-        self.tally = Tally()
+        self.counts = PeerCounts()
         self.tasks = set()
         self.is_finishing = asyncio.Event()
 
-    async def live(self, channel, raw, storm_hz):
-        asyncio.get_running_loop().add_reader(channel.fileno(), self.is_finishing.set)
+    async def run_all(self, pipe, raw, storm_hz):
+        asyncio.get_running_loop().add_reader(pipe.fileno(), self.is_finishing.set)
         for _ in range(raw):
             self.send_on(self.raw)
-        errands = [self.short, self.short, self.forged, self.silent, self.reset]
+        behaviours = [self.short, self.short, self.forged, self.silent, self.reset]
         started, asked = time.monotonic(), 0
         while not self.is_finishing.is_set():
             due = int((time.monotonic() - started) * storm_hz)
             for _ in range(min(due - asked, STORM_MAX - len(self.tasks))):
-                self.send_on(self.random.choice(errands))
+                self.send_on(self.random.choice(behaviours))
             asked = due
             await asyncio.sleep(0.005)
         while self.tasks:
             await asyncio.wait(self.tasks)
-        self.tally.seconds = time.monotonic() - started
+        self.counts.seconds = time.monotonic() - started
 
-    def send_on(self, errand):
-        task = asyncio.create_task(self.run(errand))
+    def send_on(self, behaviour):
+        task = asyncio.create_task(self.run(behaviour))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def run(self, errand):
-        """Connects, runs the errand and closes, and notes what went wrong."""
-        name = errand.__name__
-        self.tally.opened += 1
+    async def run(self, behaviour):
+        """Connects, runs the behaviour and closes, and notes what went wrong."""
+        name = behaviour.__name__
+        self.counts.opened += 1
         peer = Peer()
         try:
             await peer.connect(self.host, self.port)
-            await errand(peer)
+            await behaviour(peer)
         except Late:
-            self.tally.late += 1
+            self.counts.late += 1
         except (OSError, asyncio.TimeoutError) as error:
-            self.tally.faults.append(f"a {name} connection failed: {error or 'nothing came any more'}")
+            self.counts.faults.append(f"a {name} connection failed: {error or 'no answer came'}")
         finally:
             peer.close()
 
@@ -150,80 +150,80 @@ class Crowd:
         """Sends until the end of the run, in chunks that split packets anywhere."""
         sent = 0
         while not self.is_finishing.is_set():
-            sent += await peer.say(RAW_BYTES[: self.random.randrange(1, 300)])
+            sent += await peer.send(RAW_BYTES[: self.random.randrange(1, 300)])
             await asyncio.sleep(self.random.uniform(0, 0.004))
         await self.end_counted(peer, sent)
 
     async def short(self, peer):
-        """A raw client with little to say."""
-        await self.end_counted(peer, await peer.say(RAW_BYTES[: self.random.randrange(1, 3000)]))
+        """A raw client that sends little."""
+        await self.end_counted(peer, await peer.send(RAW_BYTES[: self.random.randrange(1, 3000)]))
 
     async def forged(self, peer):
-        """A hello with a tag that nobody made: one refusal, whole and once, then the end."""
-        await peer.say(HELLO + b"\x01" + self.random.randbytes(28))
-        answer = await peer.rest()
+        """Sends a hello with a random tag: exactly one whole refusal must come, then the end."""
+        await peer.send(HELLO + b"\x01" + self.random.randbytes(28))
+        answer = await peer.read_to_end()
         if answer != HELLO_REFUSED:
-            self.tally.faults.append(f"a forged hello was answered {answer.hex() or 'not at all'}")
+            self.counts.faults.append(f"a forged hello was answered {answer.hex() or 'not at all'}")
 
     async def silent(self, _):
         """Connects and closes."""
-        self.tally.silent += 1
+        self.counts.silent += 1
 
     async def reset(self, peer):
         """Connects and resets."""
         peer.reset_on_close()
-        self.tally.silent += 1
-        self.tally.reset += 1
+        self.counts.silent += 1
+        self.counts.reset += 1
 
     async def end_counted(self, peer, sent):
-        """The stream ends, and the server's end of it only when a worker has read all."""
+        """Ends the stream; the server ends its side only when a worker has read all of it."""
         answer = await peer.end()
         if answer:
-            self.tally.faults.append(f"a raw client was answered {answer.hex()}")
+            self.counts.faults.append(f"a raw client was answered {answer.hex()}")
             return
-        self.tally.counted += 1
-        self.tally.bytes += sent
-        self.tally.packets += sent // 32
+        self.counts.counted += 1
+        self.counts.bytes += sent
+        self.counts.packets += sent // 32
 
 
 class Peer:
-    """One connection. It knows whether its own first word was late, and raises Late for what that brings."""
+    """One connection. It records whether its own first bytes were late, and raises Late for the consequences."""
 
     def __init__(self):
         self.began = time.monotonic()
         self.reader = self.writer = None
-        # From before the connection was there, thus longer than the server has waited for it.
+        # From before the connection was established, so it is longer than the server has waited.
         self.silent_s = None
 
     async def connect(self, host, port):
-        self.reader, self.writer = await asyncio.wait_for(asyncio.open_connection(host, port), PATIENCE_S)
+        self.reader, self.writer = await asyncio.wait_for(asyncio.open_connection(host, port), DEADLINE_S)
 
-    async def say(self, data):
-        """Writes, and returns how much that was."""
+    async def send(self, data):
+        """Writes the data and returns its length."""
         with self.excusing():
             self.writer.write(data)
             if self.silent_s is None:
                 self.silent_s = time.monotonic() - self.began
-            await asyncio.wait_for(self.writer.drain(), PATIENCE_S)
+            await asyncio.wait_for(self.writer.drain(), DEADLINE_S)
         return len(data)
 
     async def end(self):
-        """Says no more, and returns what the server has said once it says no more either."""
+        """Ends this side of the stream and returns everything that the server sends until it ends its own."""
         with self.excusing():
             self.writer.write_eof()
-        return await self.rest()
+        return await self.read_to_end()
 
-    async def rest(self):
-        """All that comes until the server's end of the stream."""
+    async def read_to_end(self):
+        """Returns everything that the server sends until it ends its side of the stream."""
         with self.excusing():
-            answer = await asyncio.wait_for(self.reader.read(), PATIENCE_S)
+            answer = await asyncio.wait_for(self.reader.read(), DEADLINE_S)
         if answer == LATE_REFUSED and self.was_late():
             raise Late
         return answer
 
     @contextlib.contextmanager
     def excusing(self):
-        """A reset of one that was late is no fault of the server's; an answer that never comes is."""
+        """A reset of a connection that was late is no fault of the server; an answer that never comes is one."""
         try:
             yield
         except OSError as error:

@@ -1,4 +1,4 @@
-"""The processes under torture: one server, one agent, and benchctl to ask them.
+"""The processes under test: one server, one agent, and benchctl to query them.
 
 Every process is started here and ended here, by its own handle; workers are found as children of
 the server that serves. An upgraded server is a child of this script as well: it lost its parent.
@@ -18,7 +18,7 @@ import time
 
 EXECUTABLES = ("metronome-server", "metronome-agent", "benchctl")
 
-PATIENCE_S = 60
+DEADLINE_S = 60
 
 # From linux/prctl.h: orphans below this process become its children.
 PR_SET_CHILD_SUBREAPER = 36
@@ -27,7 +27,7 @@ PR_SET_CHILD_SUBREAPER = 36
 class Metronome:
     """A server and an agent on loopback ports of their own. A context: both end with it.
 
-    With `files` the server may have so many descriptors; `secret` opens its standing run.
+    `files` limits the descriptors of the server; `secret` opens its static run.
     """
 
     def __init__(self, executables, folder, workers, max_clients, files=None, secret=None):
@@ -36,7 +36,7 @@ class Metronome:
         self.environment = {**kept, "NO_COLOR": "1", "METRONOME_LOG": "info"}
         self.processes = []
         self.server = self.agent = None
-        # Of the server that serves, and of those that were upgraded and have not ended yet.
+        # Ids of the process that serves, and of upgraded ones that have not ended yet.
         self.master, self.leaving = None, []
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         flags = ["--port", "0", "--grpc", "127.0.0.1:0", "--database", str(self.folder / "runs.sqlite")]
@@ -65,27 +65,27 @@ class Metronome:
             command, stdout=subprocess.PIPE, stderr=log, env=self.environment, text=True, preexec_fn=limit
         )
         self.processes.append(process)
-        # One that hangs before its ready line is ended here, so that reading it ends as well.
-        patience = threading.Timer(PATIENCE_S, process.kill)
-        patience.start()
+        # A process that hangs before its ready line is killed, so that reading the line ends as well.
+        deadline = threading.Timer(DEADLINE_S, process.kill)
+        deadline.start()
         try:
             ready = process.stdout.readline()
         finally:
-            patience.cancel()
+            deadline.cancel()
         if "ready" not in ready:
-            raise SystemExit(f"{name} did not start: it ended with {process.wait(PATIENCE_S)}, see {log.name}")
+            raise SystemExit(f"{name} did not start: it ended with {process.wait(DEADLINE_S)}, see {log.name}")
         return process, ready
 
     def __enter__(self):
         return self
 
     def upgraded(self, pid):
-        """Another process serves from now on."""
+        """Records that another process serves from now on."""
         self.leaving.append(self.master)
         self.master = pid
 
     def ended_badly(self):
-        """Ends of upgraded servers since the last time that were not in good order, as sentences."""
+        """Returns a sentence for each upgraded server that ended with an error since the last call."""
         faults = []
         for pid in list(self.leaving):
             status = self.server.poll() if pid == self.server.pid else end_of_orphan(pid)
@@ -102,14 +102,14 @@ class Metronome:
         for process in reversed(self.processes):
             process.terminate()
             try:
-                process.wait(PATIENCE_S)
+                process.wait(DEADLINE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
 
     def benchctl(self, *arguments):
         """Starts benchctl; `answer` waits for it."""
-        # Files, not pipes: nobody reads a pipe before the process has ended, and pipes fill up.
+        # Files, not pipes: a pipe would not be read before the process has ended, and it could fill up.
         out, err = tempfile.TemporaryFile(dir=self.folder), tempfile.TemporaryFile(dir=self.folder)
         command = [str(self.executables / "benchctl"), "--server", self.grpc, "-o", "json", "--quiet", *arguments]
         process = subprocess.Popen(command, stdout=out, stderr=err, env=self.environment)
@@ -117,19 +117,19 @@ class Metronome:
         return process
 
     def ask(self, *arguments):
-        """What benchctl prints, as an object."""
+        """Runs benchctl and returns the object that it prints."""
         code, out, err = answer(self.benchctl(*arguments))
         if code != 0:
             raise SystemExit(f"benchctl {' '.join(arguments)} ended with {code}: {err}")
         return json.loads(out)
 
     def log(self):
-        """What the server has logged so far."""
+        """Returns what the server has logged so far."""
         return (self.folder / "metronome-server.log").read_text(errors="replace")
 
 
 class Worker:
-    """A worker process, held by descriptor: a signal cannot reach another that got its number."""
+    """A worker process, held by descriptor, so that a signal cannot reach another process with the same id."""
 
     def __init__(self, pid):
         self.pid, self.descriptor = pid, os.pidfd_open(pid)
@@ -143,7 +143,7 @@ class Worker:
             return False
 
     def connections(self):
-        """Client connections that it reads. Its channel to the master is two more sockets."""
+        """Counts the client connections that it reads. Its connection to the master is two more sockets."""
         count = 0
         try:
             for name in os.listdir(f"/proc/{self.pid}/fd"):
@@ -157,7 +157,7 @@ class Worker:
 
 
 def end_of_orphan(pid):
-    """Exit code of a process that was orphaned to us. None while it runs, or while its parent does."""
+    """Returns the exit code of an orphan that this process inherited; None while it or its parent runs."""
     try:
         ended, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
@@ -166,7 +166,7 @@ def end_of_orphan(pid):
 
 
 def report(process):
-    """The report of a run that benchctl has started. It may be invalid: a busy machine sends late."""
+    """Returns the report of a run that benchctl has started. It may be invalid: a busy machine sends late."""
     code, out, error = answer(process)
     if not out:
         raise SystemExit(f"the run has no report: benchctl ended with {code}: {error}")
@@ -174,7 +174,7 @@ def report(process):
 
 
 def answer(process):
-    """Exit code, standard output and standard error of a benchctl, once it has ended."""
+    """Waits for a benchctl and returns its exit code, standard output and standard error."""
     code = process.wait()
     texts = []
     for file in (process.out, process.err):
@@ -185,7 +185,7 @@ def answer(process):
 
 
 def children(pid):
-    """Ids of all children of a process, whichever of its threads started them."""
+    """Returns the ids of all children of a process, whichever of its threads started them."""
     ids = []
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
         try:
@@ -196,13 +196,13 @@ def children(pid):
 
 
 def cpu_s(pid):
-    """What all threads of a process have used."""
+    """Returns the CPU time that all threads of a process have used."""
     words = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def is_worker(pid):
-    """Whether a child of the server has become a worker and lives."""
+    """Whether a child of the server has become a worker and still runs."""
     try:
         return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"metronome-worker\0")
     except OSError:
@@ -210,7 +210,7 @@ def is_worker(pid):
 
 
 def is_zombie(pid):
-    """Whether a process has ended and nobody has taken note."""
+    """Whether a process has ended and was not reaped."""
     try:
         # The name, in parentheses, may hold anything: the state is the first word behind it.
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -219,14 +219,14 @@ def is_zombie(pid):
 
 
 def workers(master):
-    """The workers that live now."""
+    """Returns the workers that run now."""
     found = []
     for pid in filter(is_worker, children(master)):
         try:
             found.append(Worker(pid))
         except ProcessLookupError:
             pass  # It ended meanwhile.
-    # Between the list and the descriptor a number could have gone to another process.
+    # Between listing and opening, an id could have been reused by another process.
     still = set(children(master))
     for other in (worker for worker in found if worker.pid not in still):
         other.close()
@@ -235,10 +235,10 @@ def workers(master):
 
 def wait_until(what, happened, every_s=0.02):
     """Polls until `happened` gives something, and returns it."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + DEADLINE_S
     while not (value := happened()):
         if time.monotonic() > deadline:
-            raise SystemExit(f"it never came about that {what}")
+            raise SystemExit(f"timed out waiting until {what}")
         time.sleep(every_s)
     return value
 
@@ -255,11 +255,11 @@ def expect_executables(parser, folder):
 
 
 def at_least(least, kind=int):
-    """For a flag: a number that is no less."""
+    """Parser of a flag: a number of at least `least`."""
     def parse(text):
         value = kind(text)
         if value < least:
-            raise argparse.ArgumentTypeError(f"{text} is too little, at least {least} is needed")
+            raise argparse.ArgumentTypeError(f"{text} is too small, at least {least} is needed")
         return value
 
     return parse

@@ -1,4 +1,4 @@
-"""What is said when an executable under torture does not start. Run by `python3 -m unittest`."""
+"""The messages when an executable under test does not start. Run by `python3 -m unittest`."""
 
 import os
 import pathlib
@@ -21,7 +21,7 @@ class Start(unittest.TestCase):
             processes.Metronome(folder, folder, workers=1, max_clients=1)
 
     def test_a_server_that_hangs_before_its_ready_line_is_ended_and_named(self):
-        with mock.patch.object(processes, "PATIENCE_S", 1), self.assertRaisesRegex(SystemExit, "ended with -9"):
+        with mock.patch.object(processes, "DEADLINE_S", 1), self.assertRaisesRegex(SystemExit, "ended with -9"):
             self.start("exec sleep 600")
 
     def test_a_server_that_ends_at_once_is_named_with_its_status(self):

@@ -4,7 +4,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`observed`] | server and agent that send to a collector |
-//! | [`tree`] | one run is one trace; its spans, their parents and attributes, as the manual shows them |
+//! | [`tree`] | one run is one trace; its spans, their parents and attributes, as documented |
 //! | [`incidents`] | what goes wrong is an event of the right span |
 //! | [`delivery`] | TLS, headers, gzip |
 //! | [`scrape`] | the HTTP port |

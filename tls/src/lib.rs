@@ -22,7 +22,7 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 
 const CERTIFICATE_BEGINS: &str = "-----BEGIN CERTIFICATE-----";
 
-/// How whoever dials a server proves who they are, and what they take as proof.
+/// The certificates of a process that dials a server.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct DialFlags {
     /// PEM file with the certificates that may have signed the server's; with it the connection is
@@ -63,7 +63,7 @@ pub struct DialFlags {
     pub tls_name: Option<String>,
 }
 
-/// How a server proves who it is, and whom it lets in.
+/// The certificates of a server, and of the clients that it accepts.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ServeFlags {
     /// PEM file with the server's certificate and those between it and its CA: the gRPC port is
@@ -106,11 +106,14 @@ pub enum TlsError {
         flag: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         cause: std::io::Error,
     },
     /// A file without what it is for.
-    #[error("{flag} {}: no certificate is in it; give a PEM file that has \"{CERTIFICATE_BEGINS}\"", path.display())]
+    #[error(
+        "{flag} {}: no certificate is in it; give a PEM file that has \"{CERTIFICATE_BEGINS}\"",
+        path.display()
+    )]
     NoCertificate {
         /// The flag that names the file.
         flag: &'static str,
@@ -120,19 +123,22 @@ pub enum TlsError {
     /// A certificate without its key, or the other way round.
     #[error("--tls-cert and --tls-key belong together: give both or neither")]
     Half,
-    /// A server that knows whom to let in, but not who it is.
+    /// A client CA without a certificate of the server's own.
     #[error(
-        "--tls-client-ca needs --tls-cert and --tls-key: a server without a certificate of its own has no TLS"
+        "--tls-client-ca needs --tls-cert and --tls-key: a server without a certificate of its \
+         own has no TLS"
     )]
     NoIdentity,
     /// Two contradictory wishes.
     #[error(
-        "--server says http:// and a TLS flag is set; write https://, or leave the flag (or METRONOME_TLS_…) out"
+        "--server has http:// and a TLS flag is set; write https://, or leave the flag (or \
+         METRONOME_TLS_…) out"
     )]
     Plain,
     /// Files that rustls does not take.
     #[error(
-        "--tls-cert, --tls-key or a CA cannot be used: {0}; `openssl x509 -in FILE -text -noout` shows what is in one"
+        "--tls-cert, --tls-key or a CA cannot be used: {0}; `openssl x509 -in FILE \
+         -text -noout` shows what is in one"
     )]
     Unusable(String),
 }
@@ -142,7 +148,7 @@ impl DialFlags {
     /// when something does.
     ///
     /// # Errors
-    /// A file that cannot be used, half an identity, or TLS flags for an address that says http.
+    /// A file that cannot be used, half an identity, or TLS flags for an address with http://.
     pub fn decide(&self, scheme: Option<&str>) -> Result<Option<ClientTlsConfig>, TlsError> {
         let files = [&self.tls_ca, &self.tls_cert, &self.tls_key];
         let is_asked = files.into_iter().any(Option::is_some) || self.tls_name.is_some();
@@ -165,8 +171,8 @@ impl DialFlags {
         if let Some(name) = &self.tls_name {
             tls = tls.domain_name(name);
         }
-        // Nothing is dialled: this only has the files parsed, so that a bad one is told before the
-        // first try.
+        // Nothing is dialled: this only has the files parsed, so that a bad one is reported before
+        // the first try.
         let trial = Endpoint::from_static("https://localhost").tls_config(tls.clone());
         trial.map_err(|error| unusable(&error))?;
         Ok(Some(tls))

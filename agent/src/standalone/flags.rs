@@ -1,27 +1,30 @@
 //! The flags of `metronome-agent run`, named as the seed's client names them, and their limits.
 
 use std::{
-    fs::File,
-    io::Read as _,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use clap::ValueEnum;
+use metronome_os::{
+    address::HostPort,
+    key_file::{self, KeyFileError},
+};
 use metronome_proto::{
     DATA_PORT_DEFAULT,
+    handshake::Key,
     plan::{CLIENTS_MAX, Plan, PlanError, THREADS_MAX},
     rate::{AskedRate, Rate},
     run_id::RunId,
-    handshake::{KEY_BYTES, Key},
     v1,
 };
 
 use crate::{
-    assignment::{Assignment, Load, Protocol},
-    generator::Pacing,
-    target::{Allowed, Target},
+    load::{
+        assignment::{Assignment, Load, Protocol},
+        pacing::PacingOptions,
+    },
+    net::target::{Allowed, Target},
 };
 
 /// For all clients to connect: ten tries take 15 s.
@@ -36,7 +39,11 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
     /// The target's port.
-    #[arg(long, default_value_t = DATA_PORT_DEFAULT, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long,
+        default_value_t = DATA_PORT_DEFAULT,
+        value_parser = clap::value_parser!(u16).range(1..),
+    )]
     port: u16,
     /// TCP connections, 1 to 10000.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -55,7 +62,12 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = Phase::Staggered)]
     phase: Phase,
     /// Pacing threads, 1 to 64.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(THREADS_MAX)))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(THREADS_MAX)),
+    )]
     threads: u32,
     /// File with 64 hexadecimal digits, readable by its owner only, that the server has too: speak
     /// the full protocol and verify the server. Without it packets are raw.
@@ -65,9 +77,15 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "I", default_value_t = 0)]
     first_client: u32,
     #[command(flatten)]
-    pacing: Pacing,
+    pacing: PacingOptions,
     /// Seconds to wait before connecting.
-    #[arg(long, value_name = "SECONDS", env = "CLIENT_STARTUP_DELAY", default_value = "0", value_parser = parse_duration)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "CLIENT_STARTUP_DELAY",
+        default_value = "0",
+        value_parser = parse_duration,
+    )]
     pub(super) startup_delay: Duration,
     /// What to print at the end.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -105,7 +123,7 @@ pub(super) struct RunConfig {
     pub assignment: Assignment,
     pub allowed: Allowed,
     pub duration: Duration,
-    pub pacing: Pacing,
+    pub pacing: PacingOptions,
     pub output: Output,
 }
 
@@ -115,15 +133,23 @@ pub(super) enum BadRunFlag {
     #[error("--{flag}: {problem}")]
     Plan { flag: &'static str, problem: String },
     #[error(
-        "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or leave it out for 1024"
+        "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or \
+         leave it out for 1024"
     )]
     SeedBatchOfAFlood,
     #[error("--host {0:?} is no host; give a name or an address, for example 127.0.0.1")]
     Host(String),
-    #[error("--first-client: {first} and {clients} clients from there on are too many; indices end at {}", CLIENTS_MAX - 1)]
+    #[error(
+        "--first-client: {first} and {clients} clients from there on are too many; indices end \
+         at {}",
+        CLIENTS_MAX - 1
+    )]
     FirstClient { first: u32, clients: u32 },
-    #[error("--key-file {}: {problem}", .path.display())]
-    KeyFile { path: PathBuf, problem: String },
+    #[error("--key-file {} {problem}", .path.display())]
+    KeyFile {
+        path: PathBuf,
+        problem: KeyFileError,
+    },
 }
 
 impl TryFrom<RunArgs> for RunConfig {
@@ -141,12 +167,11 @@ impl TryFrom<RunArgs> for RunConfig {
                 clients: plan.clients,
             });
         }
-        let bracketed = if args.host.contains(':') {
-            format!("[{}]", args.host)
-        } else {
-            args.host.clone()
+        let address = HostPort {
+            host: args.host.clone(),
+            port: args.port,
         };
-        let target = Target::parse(&format!("{bracketed}:{}", args.port), "")
+        let target = Target::parse(&address.to_string(), "")
             .map_err(|_| BadRunFlag::Host(args.host.clone()))?;
         let assignment = Assignment {
             target,
@@ -194,7 +219,7 @@ impl From<PlanError> for BadRunFlag {
     }
 }
 
-/// The flags as the API would ask for them, so that one place knows the limits.
+/// The flags as a plan of the API, so that the limits are in one place.
 fn asked(args: &RunArgs) -> v1::Plan {
     let phase = match args.phase {
         Phase::Staggered => v1::Phase::Staggered,
@@ -232,46 +257,13 @@ fn static_run(path: &Path) -> Result<Protocol, BadRunFlag> {
         path: path.into(),
         problem,
     };
-    let secret = read_secret(path).map_err(error)?;
+    let secret = key_file::read(path).map_err(error)?;
     let run = RunId::from_bits(0);
-    Ok(Protocol::Sealed {
+    Ok(Protocol::Authenticated {
         run,
         agent: 0,
         key: Key::derive(&secret, run, 0),
     })
-}
-
-fn read_secret(path: &Path) -> Result<[u8; KEY_BYTES], String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mode = file.metadata().map_err(|error| error.to_string())?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(format!(
-            "others may read it (mode {mode:o}); run chmod 600 on it"
-        ));
-    }
-    let mut text = String::new();
-    // A key has 64 digits; a few more bytes tell a key with a line end from something else.
-    file.take(128)
-        .read_to_string(&mut text)
-        .map_err(|error| error.to_string())?;
-    parse_secret(text.trim())
-        .ok_or_else(|| "it must hold 64 hexadecimal digits and nothing else".into())
-}
-
-fn parse_secret(text: &str) -> Option<[u8; KEY_BYTES]> {
-    let digits = text
-        .bytes()
-        .map(|byte| char::from(byte).to_digit(16))
-        .collect::<Option<Vec<u32>>>()?;
-    let bytes: Vec<u8> = digits
-        .chunks_exact(2)
-        .map(|pair| (pair[0] << 4 | pair[1]) as u8)
-        .collect();
-    if digits.len() == 2 * KEY_BYTES {
-        bytes.try_into().ok()
-    } else {
-        None
-    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -306,25 +298,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_secret_is_64_hexadecimal_digits_and_nothing_else() {
-        assert_eq!(parse_secret(&"0f".repeat(32)), Some([15; 32]));
-        for text in [
-            "",
-            "0f",
-            &"0f".repeat(31),
-            &"0f".repeat(33),
-            &"0g".repeat(32),
-            &"é".repeat(32),
-        ] {
-            assert_eq!(parse_secret(text), None, "{text}");
-        }
-    }
-
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text: String) {
-            let _ = (parse_duration(&text), parse_secret(&text), parse_batch(&text).is_ok());
+            let _ = (parse_duration(&text), parse_batch(&text).is_ok());
         }
     }
 }

@@ -1,37 +1,35 @@
-//! `metronome-agent run`: one load from flags alone, without a server to direct it.
+//! `metronome-agent run`: one load from flags alone, without a server that controls it.
 //!
-//! The seed's client, with the same flags. Raw packets by default; with a key file the full
-//! protocol, in the *static run* that a server with the same key file keeps: run id 0, agent 0.
-//! What is measured is the generator's side only; nobody here knows what the target did with it.
+//! It replaces the seed's client and has the same flags. Packets are raw by default; with a key
+//! file they follow the full protocol, in the *static run* that a server with the same key file
+//! keeps: run id 0, agent 0. Only the side of the generator is measured, not what the target
+//! received.
 
 mod flags;
 mod summary;
 
 use std::{process::ExitCode, sync::Arc, thread, time::Duration};
 
+use metronome_os::clock;
 use tokio::sync::oneshot;
 
 use crate::{
-    client::Client,
-    connect::connect_all,
-    control::{Signals, raise_open_files_limit},
-    drain::drain,
-    generator::{self, generate},
-    leash::{Leash, Pull},
+    load::{client::Client, generator::generate, live_counters},
+    net::{connect::connect_all, drain::drain, open_files},
+    signals::Signals,
+    stop_signal::{StopMode, StopSignal},
 };
 pub(crate) use flags::RunArgs;
-use metronome_os::clock;
-
 use flags::{Output, RunConfig};
 use summary::Summary;
 
-/// From connected to the first packet: enough for the pacing threads to be there.
+/// Time from connected to the first packet: enough to start the pacing threads, ns.
 const START_IN_NS: u64 = 10_000_000;
 
-/// After Ctrl-C: what a shell says of a process that SIGINT ended.
+/// Exit code after Ctrl-C, which a shell gives a process that SIGINT ended.
 const INTERRUPTED: u8 = 130;
 
-/// Carries out the load that the flags describe and prints what came of it.
+/// Carries out the load of `args` and prints the result.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
     let startup_delay = args.startup_delay;
     let config = match RunConfig::try_from(args) {
@@ -41,21 +39,21 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    raise_open_files_limit();
+    open_files::raise_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(attend_to(config, startup_delay)),
+        Ok(runtime) => runtime.block_on(supervise(config, startup_delay)),
         Err(error) => failure(&error.to_string()),
     }
 }
 
-/// What came of a load: the figures, or one sentence.
+/// The result of a load: the figures, or one sentence.
 type Outcome = Result<Summary, String>;
 
 /// Starts the load on a thread of its own and waits for it, or for signals.
-async fn attend_to(config: RunConfig, startup_delay: Duration) -> ExitCode {
+async fn supervise(config: RunConfig, startup_delay: Duration) -> ExitCode {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => return failure(&error.to_string()),
@@ -65,17 +63,17 @@ async fn attend_to(config: RunConfig, startup_delay: Duration) -> ExitCode {
         () = signals.next() => return ExitCode::from(INTERRUPTED),
     }
     let output = config.output;
-    let leash = Arc::new(Leash::unlimited());
+    let stop_signal = Arc::new(StopSignal::without_lease());
     let (done, mut loaded) = oneshot::channel::<Outcome>();
-    let on_leash = leash.clone();
+    let thread_stop = stop_signal.clone();
     let load = move || {
-        // Nobody waits for the result after a second Ctrl-C.
-        let _ = done.send(load(&config, &on_leash));
+        // After a second Ctrl-C the receiver is gone.
+        let _ = done.send(load(&config, &thread_stop));
     };
     if let Err(error) = thread::Builder::new().name("run".into()).spawn(load) {
         return failure(&error.to_string());
     }
-    let (outcome, interrupted) = watch(&mut loaded, &mut signals, &leash).await;
+    let (outcome, interrupted) = watch(&mut loaded, &mut signals, &stop_signal).await;
     match outcome {
         Some(Ok(summary)) => {
             print(&summary, output);
@@ -96,11 +94,11 @@ async fn attend_to(config: RunConfig, startup_delay: Duration) -> ExitCode {
 async fn watch(
     loaded: &mut oneshot::Receiver<Outcome>,
     signals: &mut Signals,
-    leash: &Leash,
+    stop_signal: &StopSignal,
 ) -> (Option<Outcome>, bool) {
     tokio::select! {
         outcome = &mut *loaded => return (outcome.ok(), false),
-        () = signals.next() => leash.pull(Pull::Hurry),
+        () = signals.next() => stop_signal.request(StopMode::Abort),
     }
     tokio::select! {
         outcome = loaded => (outcome.ok(), true),
@@ -109,20 +107,28 @@ async fn watch(
 }
 
 /// Connect, generate, drain.
-fn load(config: &RunConfig, leash: &Leash) -> Outcome {
+fn load(config: &RunConfig, stop_signal: &StopSignal) -> Outcome {
     let assignment = &config.assignment;
     let addresses = assignment
         .target
         .resolve(&config.allowed)
         .map_err(|error| error.to_string())?;
-    let clients = connect_all(assignment, &addresses, leash).map_err(|failed| failed.error)?;
-    let totals = generator::totals(assignment);
+    let clients =
+        connect_all(assignment, &addresses, stop_signal).map_err(|failed| failed.error)?;
+    let live_counters = live_counters::of_threads(assignment);
     let start_ns = clock::now_ns() + START_IN_NS;
-    let generated = generate(clients, assignment, start_ns, config.pacing, leash, &totals);
+    let generated = generate(
+        clients,
+        assignment,
+        start_ns,
+        config.pacing,
+        stop_signal,
+        &live_counters,
+    );
     let (mut clients, measured) =
         generated.map_err(|error| format!("the load could not be generated: {error}"))?;
     let elapsed_ns = clock::now_ns().saturating_sub(start_ns);
-    drain(&mut clients, leash);
+    drain(&mut clients, stop_signal);
     let records: Vec<_> = clients.iter().map(Client::record).collect();
     Ok(Summary::new(config, &records, &measured, elapsed_ns))
 }

@@ -1,4 +1,4 @@
-//! What came of a load without a server: the figures once, in two forms.
+//! The result of a load without a server: the same figures as text and as JSON.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use metronome_proto::v1;
 use serde::Serialize;
 
 use super::flags::RunConfig;
-use crate::{
+use crate::load::{
     assignment::{Load, Protocol},
-    generator::Measured,
+    outcome::GeneratorStats,
 };
 
-/// Below this share of the schedule a load was not what was asked for.
+/// Below this share of the schedule a load is not as asked.
 const SENT_SHARE_MIN: f64 = 0.99;
-/// Broken clients that the text names; the JSON has them all.
+/// Broken clients that the text lists; the JSON has them all.
 const CLIENTS_NAMED_MAX: usize = 10;
 
 const OK: u8 = 0;
@@ -39,7 +39,7 @@ pub(super) struct Summary {
 #[derive(Debug, Serialize)]
 struct Plan {
     clients: u32,
-    /// Of each client; nothing in a flood.
+    /// Rate of each client; none in a flood.
     rate_hz: Option<f64>,
     flood: bool,
     duration_s: f64,
@@ -52,13 +52,13 @@ struct Packets {
     scheduled: u64,
     sent: u64,
     skipped: u64,
-    /// Told by the server under seal; nothing on raw connections.
+    /// From the authenticated end-ack of the server; none on raw connections.
     acknowledged: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
 struct Rate {
-    /// Nothing in a flood.
+    /// None in a flood.
     offered_hz: Option<f64>,
     achieved_hz: f64,
 }
@@ -96,7 +96,7 @@ impl Summary {
     pub(super) fn new(
         config: &RunConfig,
         records: &[v1::ClientRecord],
-        measured: &Measured,
+        measured: &GeneratorStats,
         elapsed_ns: u64,
     ) -> Self {
         let assignment = &config.assignment;
@@ -105,11 +105,15 @@ impl Summary {
             Load::Flood => None,
         };
         let sent: u64 = records.iter().map(|record| record.sent).sum();
-        let sealed = matches!(assignment.protocol, Protocol::Sealed { .. });
+        let authenticated = matches!(assignment.protocol, Protocol::Authenticated { .. });
         Self {
             schema_version: 1,
             target: assignment.target.to_string(),
-            protocol: if sealed { "sealed" } else { "raw" },
+            protocol: if authenticated {
+                "authenticated"
+            } else {
+                "raw"
+            },
             plan: Plan {
                 clients: assignment.client_count(),
                 rate_hz,
@@ -122,7 +126,7 @@ impl Summary {
                 scheduled: records.iter().map(|record| record.scheduled).sum(),
                 sent,
                 skipped: records.iter().map(|record| record.skipped).sum(),
-                acknowledged: sealed.then(|| {
+                acknowledged: authenticated.then(|| {
                     records
                         .iter()
                         .filter_map(|record| record.acknowledged)
@@ -144,8 +148,8 @@ impl Summary {
         }
     }
 
-    /// 0: as asked. 4: less than 99 % or nothing was sent, or an end-ack is missing or tells
-    /// another number. 1: anything else that went wrong.
+    /// 0: as asked. 4: less than 99 % or nothing was sent, or an end-ack is missing or has another
+    /// count. 1: anything else that went wrong.
     pub(super) fn exit_code(&self) -> u8 {
         let Packets {
             scheduled,
@@ -227,7 +231,8 @@ impl fmt::Display for Summary {
         } = lateness_us;
         writeln!(
             f,
-            "  lateness us   p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p99_9:.1}  max {max:.1}"
+            "  lateness us   p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p99_9:.1}  \
+             max {max:.1}"
         )?;
         writeln!(
             f,
@@ -263,15 +268,15 @@ impl From<&v1::ClientRecord> for ClientSummary {
 }
 
 impl From<v1::Distribution> for Distribution {
-    fn from(told: v1::Distribution) -> Self {
+    fn from(distribution: v1::Distribution) -> Self {
         Self {
-            p50: told.p50_us,
-            p90: told.p90_us,
-            p99: told.p99_us,
-            p99_9: told.p99_9_us,
-            p99_99: told.p99_99_us,
-            max: told.max_us,
-            count: told.count,
+            p50: distribution.p50_us,
+            p90: distribution.p90_us,
+            p99: distribution.p99_us,
+            p99_9: distribution.p99_9_us,
+            p99_99: distribution.p99_99_us,
+            max: distribution.max_us,
+            count: distribution.count,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The server's end of the control stream, and an agent process that attends it.
+//! The server's end of the control stream, and an agent process that connects to it.
 
 use std::{
     pin::Pin,
@@ -8,8 +8,8 @@ use std::{
 };
 
 use metronome_proto::{
-    run_id::RunId,
     handshake::Key,
+    run_id::RunId,
     v1::{
         self,
         agent_message::Message as Report,
@@ -27,12 +27,12 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::peer::send_signal;
 
 /// Longer than anything here may take; a test that waits this long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The run that these tests order.
 pub(crate) const RUN: &str = "00000000000000aa";
 
-/// A server that lets the test speak for it.
+/// A server whose messages come from the test.
 pub(crate) struct Master {
     pub(crate) address: String,
     sessions: mpsc::UnboundedReceiver<Session>,
@@ -45,14 +45,14 @@ pub(crate) struct Session {
     orders: mpsc::Sender<Result<v1::ServerMessage, Status>>,
 }
 
-struct Desk {
+struct Service {
     /// How many agents yet to turn away because their name is taken.
     refusals: AtomicU32,
     sessions: mpsc::UnboundedSender<Session>,
 }
 
 #[tonic::async_trait]
-impl AgentService for Desk {
+impl AgentService for Service {
     type AttendStream = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
 
     async fn attend(
@@ -109,7 +109,7 @@ impl Master {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let (sender, sessions) = mpsc::unbounded_channel();
-        let service = AgentServiceServer::new(Desk {
+        let service = AgentServiceServer::new(Service {
             sessions: sender,
             refusals: refusals.into(),
         });
@@ -120,7 +120,7 @@ impl Master {
 
     /// The next agent that registers.
     pub(crate) async fn session(&mut self) -> Session {
-        timeout(PATIENCE, self.sessions.recv())
+        timeout(DEADLINE, self.sessions.recv())
             .await
             .expect("an agent comes")
             .expect("the server runs")
@@ -150,7 +150,7 @@ impl Session {
             .expect("the agent listens");
     }
 
-    /// A message of a kind that this agent cannot know.
+    /// A message of a kind that this agent does not have.
     pub(crate) async fn order_something_unknown(&self) {
         self.orders
             .send(Ok(v1::ServerMessage { message: None }))
@@ -186,7 +186,7 @@ impl Session {
                 }
             }
         };
-        timeout(PATIENCE, search).await.expect("the report comes")
+        timeout(DEADLINE, search).await.expect("the report comes")
     }
 
     pub(crate) async fn prepared(&mut self) -> v1::Prepared {
@@ -206,7 +206,7 @@ impl Session {
         .await
     }
 
-    /// Packets sent, as the next Progress tells.
+    /// Packets sent, from the next Progress.
     pub(crate) async fn progress(&mut self) -> u64 {
         self.next(|report| match report {
             Report::Progress(progress) => Some(progress.sent),
@@ -222,13 +222,10 @@ impl Session {
         (records, last.unwrap_or_else(|error| panic!("{error}")))
     }
 
-    /// All records, up to the Failed that follows them, and what that says.
+    /// All records, up to the Failed that follows them, and its reason.
     pub(crate) async fn cut_short(&mut self) -> (Vec<v1::ClientRecord>, String) {
         let (records, last) = self.ended().await;
-        (
-            records,
-            last.expect_err("it says that it went on to the end"),
-        )
+        (records, last.expect_err("the run went on to its end"))
     }
 
     async fn ended(&mut self) -> (Vec<v1::ClientRecord>, Result<v1::Finished, String>) {
@@ -286,7 +283,7 @@ pub(crate) fn prepare(port: u16, clients: u32, packets_per_client: u64) -> v1::P
 pub(crate) struct Agent(Child);
 
 impl Agent {
-    /// Starts one that attends `address`.
+    /// Starts one that connects to `address`.
     pub(crate) fn start(address: &str, flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_metronome-agent"));
         command
@@ -311,7 +308,7 @@ impl Agent {
             std::io::Read::read_to_string(&mut stdout, &mut text).expect("it is text");
             (self.0.wait().expect("it ends"), text)
         });
-        timeout(PATIENCE, end)
+        timeout(DEADLINE, end)
             .await
             .expect("it ends in time")
             .expect("nothing panics")

@@ -1,5 +1,5 @@
 //! The other end of the data plane, as the contract describes it: a small server on loopback that
-//! reads every byte it is sent, and can be told to misbehave at one point.
+//! reads every byte it is sent, and can misbehave at one point.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -13,9 +13,9 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 
 use metronome_proto::{
+    handshake::{Hello, Key, Refusal},
     packet::{FRAME_BYTES, Frame, Kind, Packet, checksum, digest_with, kind},
     run_id::RunId,
-    handshake::{Hello, Key, Refusal},
 };
 
 /// What `--key-file` holds in these tests.
@@ -23,7 +23,7 @@ pub(crate) const SECRET: [u8; 32] = [0xAB; 32];
 
 /// Where a peer departs from the protocol, if at all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Manner {
+pub(crate) enum Behaviour {
     /// As it should be.
     Proper,
     /// Closes its side right after the hello.
@@ -46,9 +46,9 @@ pub(crate) enum Manner {
     ResetsAfter(u64),
 }
 
-/// What a peer has heard on one connection.
+/// What a peer has received on one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     pub(crate) hello: Option<Hello>,
     pub(crate) packets: u64,
     pub(crate) digest: u64,
@@ -59,29 +59,29 @@ pub(crate) struct Heard {
     pub(crate) held: Option<TcpStream>,
 }
 
-/// A peer that serves a number of connections and then tells what it heard.
+/// A peer that serves a number of connections and then reports what it received.
 pub(crate) struct Peer {
     pub(crate) port: u16,
-    serving: JoinHandle<Vec<Heard>>,
+    serving: JoinHandle<Vec<Received>>,
 }
 
 impl Peer {
     /// Serves `connections` connections, in the static run.
-    pub(crate) fn start(connections: usize, manner: Manner) -> Self {
+    pub(crate) fn start(connections: usize, behaviour: Behaviour) -> Self {
         Self::start_with(
             connections,
-            manner,
+            behaviour,
             Key::derive(&SECRET, RunId::from_bits(0), 0),
         )
     }
 
     /// Serves `connections` connections under `key`.
-    pub(crate) fn start_with(connections: usize, manner: Manner, key: Key) -> Self {
+    pub(crate) fn start_with(connections: usize, behaviour: Behaviour, key: Key) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let serving = thread::spawn(move || {
             let accept = |_| listener.accept().expect("a connection").0;
-            let serve = |stream| thread::spawn(move || serve(stream, manner, &key));
+            let serve = |stream| thread::spawn(move || serve(stream, behaviour, &key));
             let threads: Vec<_> = (0..connections).map(accept).map(serve).collect();
             threads
                 .into_iter()
@@ -91,85 +91,91 @@ impl Peer {
         Self { port, serving }
     }
 
-    /// What was heard, once all connections have ended.
-    pub(crate) fn heard(self) -> Vec<Heard> {
+    /// What was received, once all connections have ended.
+    pub(crate) fn received(self) -> Vec<Received> {
         self.serving.join().expect("the peer found no fault")
     }
 }
 
-fn serve(mut stream: TcpStream, manner: Manner, key: &Key) -> Heard {
-    let mut heard = Heard::default();
+fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
+    let mut received = Received::default();
     let mut hello_frame: Frame = [0; FRAME_BYTES];
     stream.read_exact(&mut hello_frame).expect("a hello");
-    let hello = Hello::open(&hello_frame, key).expect("a hello that the key has sealed");
-    heard.hello = Some(hello);
-    let answer = match manner {
-        Manner::ClosesUnanswered => return heard,
-        Manner::Refuses(refusal) => refusal.encode(),
-        Manner::AcksFalsely => hello.ack(&Key::from_bytes([1; 32])),
-        Manner::NeverAcks => {
-            heard.unasked_bytes = read_to_end(&mut stream);
-            return heard;
+    let hello = Hello::open(&hello_frame, key).expect("a hello with the key's tag");
+    received.hello = Some(hello);
+    let answer = match behaviour {
+        Behaviour::ClosesUnanswered => return received,
+        Behaviour::Refuses(refusal) => refusal.encode(),
+        Behaviour::AcksFalsely => hello.ack(&Key::from_bytes([1; 32])),
+        Behaviour::NeverAcks => {
+            received.unasked_bytes = read_to_end(&mut stream);
+            return received;
         }
         _ => hello.ack(key),
     };
     stream.write_all(&answer).expect("the agent listens");
-    match manner {
-        Manner::Refuses(_) | Manner::AcksFalsely => {
-            heard.unasked_bytes = read_to_end(&mut stream);
-            return heard;
+    match behaviour {
+        Behaviour::Refuses(_) | Behaviour::AcksFalsely => {
+            received.unasked_bytes = read_to_end(&mut stream);
+            return received;
         }
-        Manner::StopsReading => {
-            heard.held = Some(stream);
-            return heard;
+        Behaviour::StopsReading => {
+            received.held = Some(stream);
+            return received;
         }
-        Manner::HalfCloses => stream
+        Behaviour::HalfCloses => stream
             .shutdown(Shutdown::Write)
             .expect("an open connection"),
         _ => {}
     }
-    listen(&mut stream, manner, &hello, key, &mut heard);
-    heard
+    listen(&mut stream, behaviour, &hello, key, &mut received);
+    received
 }
 
-fn listen(stream: &mut TcpStream, manner: Manner, hello: &Hello, key: &Key, heard: &mut Heard) {
+fn listen(
+    stream: &mut TcpStream,
+    behaviour: Behaviour,
+    hello: &Hello,
+    key: &Key,
+    received: &mut Received,
+) {
     let mut frame: Frame = [0; FRAME_BYTES];
     loop {
-        if manner == Manner::ResetsAfter(heard.packets) {
+        if behaviour == Behaviour::ResetsAfter(received.packets) {
             reset(stream);
             return;
         }
         match stream.read_exact(&mut frame) {
-            Ok(()) if kind(&frame) == Some(Kind::Packet) => count(&frame, hello, heard),
+            Ok(()) if kind(&frame) == Some(Kind::Packet) => count(&frame, hello, received),
             Ok(()) => break,
             Err(_) => return,
         }
     }
-    heard.end = hello.open_end(&frame, key);
+    received.end = hello.open_end(&frame, key);
     assert_eq!(read_to_end(stream), 0, "nothing follows the end");
-    let counted = if manner == Manner::Miscounts {
-        heard.packets - 1
+    let counted = if behaviour == Behaviour::Miscounts {
+        received.packets - 1
     } else {
-        heard.packets
+        received.packets
     };
-    if manner != Manner::NeverEndAcks && manner != Manner::HalfCloses {
+    if behaviour != Behaviour::NeverEndAcks && behaviour != Behaviour::HalfCloses {
         stream
             .write_all(&hello.end_ack(counted, key))
             .expect("the agent waits for the end-ack");
     }
 }
 
-fn count(frame: &Frame, hello: &Hello, heard: &mut Heard) {
+fn count(frame: &Frame, hello: &Hello, received: &mut Received) {
     let packet = Packet::decode(frame).expect("a whole packet");
     assert_eq!(
         (packet.client, packet.sequence),
-        (hello.client.into(), heard.packets)
+        (hello.client.into(), received.packets)
     );
     let now = clock_gettime(ClockId::Monotonic);
     let now_ns = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
     assert!(packet.due_ns <= now_ns, "a packet came before it was due");
-    heard.digest = digest_with(heard.digest, packet.sequence, checksum(frame));
-    heard.packets += 1;
+    received.digest = digest_with(received.digest, packet.sequence, checksum(frame));
+    received.packets += 1;
 }
 
 fn read_to_end(stream: &mut TcpStream) -> usize {

@@ -8,7 +8,7 @@ import sys
 import time
 
 
-def client(port, rate_hz, seconds, told):
+def client(port, rate_hz, seconds, results):
     batch = max(1, int(rate_hz / 200))
     connection = socket.create_connection(("127.0.0.1", port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -23,17 +23,17 @@ def client(port, rate_hz, seconds, told):
             due += batch / rate_hz
         else:
             time.sleep(due - now)
-    told.put((sent, time.process_time() - cpu_before_s))
+    results.put((sent, time.process_time() - cpu_before_s))
     connection.close()
 
 
 def main():
     port, seconds, clients, rate_hz = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    told = multiprocessing.Queue()
-    processes = [multiprocessing.Process(target=client, args=(port, rate_hz, seconds, told)) for _ in range(clients)]
+    results = multiprocessing.Queue()
+    processes = [multiprocessing.Process(target=client, args=(port, rate_hz, seconds, results)) for _ in range(clients)]
     for process in processes:
         process.start()
-    packets, cpu_s = map(sum, zip(*[told.get() for _ in processes]))
+    packets, cpu_s = map(sum, zip(*[results.get() for _ in processes]))
     for process in processes:
         process.join()
     print(f'{{"packets": {packets}, "cpu_s": {cpu_s:.6f}}}')

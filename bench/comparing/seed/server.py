@@ -10,7 +10,7 @@ import sys
 import time
 
 
-def worker(connections, told):
+def worker(connections, results):
     connection, _ = connections.get()
     cpu_before_s, total, last = time.process_time(), 0, time.time()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 131072)
@@ -18,13 +18,13 @@ def worker(connections, told):
         total += len(data)
         if time.time() - last >= 1.0:
             last = time.time()
-    told.put((total // 32, time.process_time() - cpu_before_s))
+    results.put((total // 32, time.process_time() - cpu_before_s))
 
 
 def main():
     port, clients = int(sys.argv[1]), int(sys.argv[2])
-    connections, told = multiprocessing.Queue(), multiprocessing.Queue()
-    workers = [multiprocessing.Process(target=worker, args=(connections, told)) for _ in range(clients)]
+    connections, results = multiprocessing.Queue(), multiprocessing.Queue()
+    workers = [multiprocessing.Process(target=worker, args=(connections, results)) for _ in range(clients)]
     for process in workers:
         process.start()
     listener = socket.create_server(("127.0.0.1", port), backlog=64)
@@ -37,8 +37,8 @@ def main():
             cpu_before_s = cpu_before_s or time.process_time()
         except BlockingIOError:
             time.sleep(0.001)
-        while not told.empty():
-            ended.append(told.get())
+        while not results.empty():
+            ended.append(results.get())
     packets, cpu_s = map(sum, zip(*ended))
     print(f'{{"packets": {packets}, "cpu_s": {cpu_s + time.process_time() - cpu_before_s:.6f}}}')
 

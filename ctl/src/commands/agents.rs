@@ -1,10 +1,10 @@
 //! `benchctl agents`: who can generate load now.
 
-use super::Context;
+use super::context::Context;
 use crate::{
-    cli::Output,
     exit::{Exit, Failure},
-    render::{json, tables},
+    output::Output,
+    render::{json, text},
     terminal,
 };
 
@@ -13,7 +13,7 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
     let agents = context.connect().await?.agents().await?;
     terminal::print(&match context.output {
         Output::Json => json::lists::agents(&agents),
-        Output::Text => tables::agents(&agents),
+        Output::Text => text::tables::agents(&agents),
     })?;
     Ok(Exit::Valid)
 }

@@ -19,13 +19,18 @@ pub(crate) struct Args {
     shell: Shell,
 
     /// The executable whose command line is to be completed.
-    #[arg(long = "for", value_enum, default_value_t = Executable::Benchctl, value_name = "EXECUTABLE")]
+    #[arg(
+        long = "for",
+        value_enum,
+        default_value_t = Executable::Benchctl,
+        value_name = "EXECUTABLE"
+    )]
     executable: Executable,
 }
 
-/// Prints the completions.
-pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
-    let mut command = args.executable.command();
+/// Prints the completions; `benchctl` is the command line of this executable.
+pub(crate) fn run(args: &Args, benchctl: &clap::Command) -> Result<Exit, Failure> {
+    let mut command = args.executable.command(benchctl);
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut script);

@@ -6,13 +6,14 @@ use std::{collections::BTreeSet, env, ffi::OsString, path::PathBuf};
 
 use clap::{ArgMatches, Subcommand, parser::ValueSource};
 
-use super::Context;
+use super::context::Context;
 use crate::{
-    cli::Output,
+    embedded,
     exit::{Exit, Failure},
-    local,
     manual::Executable,
-    render::settings::{self, Origin, Setting},
+    output::Output,
+    render::{json, text},
+    settings::{Origin, Setting},
     terminal,
 };
 
@@ -29,7 +30,7 @@ enum Action {
     /// Show every setting: flags win over the environment, and that over defaults; there is no
     /// file.
     Show {
-        /// Tell where each value comes from, too.
+        /// Show where each value comes from, too.
         #[arg(long)]
         origin: bool,
     },
@@ -45,7 +46,7 @@ pub(crate) struct Origins {
 }
 
 impl Origins {
-    /// Of the command line as parsed.
+    /// The origins in a parsed command line.
     pub(crate) fn of(matches: &ArgMatches) -> Self {
         let origin = |name| match matches.value_source(name) {
             Some(ValueSource::CommandLine) => Origin::Flag,
@@ -62,100 +63,106 @@ impl Origins {
     }
 }
 
-/// Shows the settings.
-pub(crate) fn run(context: &Context, args: &Args) -> Result<Exit, Failure> {
+/// Shows the settings; `benchctl` is the command line of this executable.
+pub(crate) fn run(
+    context: &Context,
+    args: &Args,
+    origins: Origins,
+    benchctl: &clap::Command,
+) -> Result<Exit, Failure> {
     let Action::Show { origin } = args.action;
-    let settings = settings_of(context, |name| env::var_os(name));
-    let unknown = unknown_variables(env::vars_os().map(|(name, _)| name));
+    let settings = settings_of(context, origins, |name| env::var_os(name));
+    let names = env::vars_os().map(|(name, _)| name);
+    let unknown = unknown_variables(names, known_variables(benchctl));
     terminal::print(&match context.output {
-        Output::Json => settings::object(&settings, &unknown),
-        Output::Text => settings::text(&settings, &unknown, origin),
+        Output::Json => json::settings::settings(&settings, &unknown),
+        Output::Text => text::settings::settings(&settings, &unknown, origin),
     })?;
     Ok(Exit::Valid)
 }
 
-fn settings_of(context: &Context, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Setting> {
-    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let of_environment = |name: &'static str, variable: &'static str, default: &str| Setting {
-        name,
-        value: set(variable).map_or_else(
-            || default.into(),
-            |value| value.to_string_lossy().into_owned(),
-        ),
-        origin: if set(variable).is_some() {
-            Origin::Environment
-        } else {
-            Origin::Default
-        },
-        set_by: variable,
-    };
+fn settings_of(
+    context: &Context,
+    origins: Origins,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Vec<Setting> {
+    let mut settings = flag_settings(context, origins);
+    let database = path(embedded::database_path().ok().as_ref());
+    for (name, set_by, default) in [
+        ("database", "METRONOME_DATABASE", database.as_str()),
+        ("log", "METRONOME_LOG", "warn"),
+        ("colours off", "NO_COLOR", "no"),
+        ("traces", "OTEL_EXPORTER_OTLP_ENDPOINT", "off"),
+    ] {
+        let (value, origin) = match variable(set_by).filter(|value| !value.is_empty()) {
+            Some(value) => (value.to_string_lossy().into_owned(), Origin::Environment),
+            None => (default.to_owned(), Origin::Default),
+        };
+        settings.push(Setting {
+            name,
+            value,
+            origin,
+            set_by,
+        });
+    }
+    settings
+}
+
+fn flag_settings(context: &Context, origins: Origins) -> Vec<Setting> {
     let server = context.server.clone().unwrap_or_default().to_string();
     let output = match context.output {
         Output::Text => "text",
         Output::Json => "json",
     };
-    let database =
-        local::database_path().map_or_else(|_| "none".into(), |path| path.display().to_string());
-    let flag = |name, value: String, origin, set_by| Setting {
+    let tls = &context.tls;
+    let tls_name = tls.tls_name.clone().unwrap_or_else(|| "none".into());
+    let [ca, certificate, key, name] = origins.tls;
+    let flag = |name, value, origin, set_by| Setting {
         name,
         value,
         origin,
         set_by,
     };
-    let path = |path: &Option<PathBuf>| {
-        path.as_ref()
-            .map_or_else(|| "none".into(), |path| path.display().to_string())
-    };
-    let tls = &context.tls;
-    let [ca, certificate, key, name] = context.origins.tls;
     vec![
         flag(
             "server",
             server,
-            context.origins.server,
+            origins.server,
             "--server, METRONOME_SERVER",
         ),
         flag(
             "tls ca",
-            path(&tls.tls_ca),
+            path(tls.tls_ca.as_ref()),
             ca,
             "--tls-ca, METRONOME_TLS_CA",
         ),
         flag(
             "tls certificate",
-            path(&tls.tls_cert),
+            path(tls.tls_cert.as_ref()),
             certificate,
             "--tls-cert, METRONOME_TLS_CERT",
         ),
         flag(
             "tls key",
-            path(&tls.tls_key),
+            path(tls.tls_key.as_ref()),
             key,
             "--tls-key, METRONOME_TLS_KEY",
         ),
-        flag(
-            "tls name",
-            tls.tls_name.clone().unwrap_or_else(|| "none".into()),
-            name,
-            "--tls-name, METRONOME_TLS_NAME",
-        ),
-        flag("output", output.into(), context.origins.output, "--output"),
-        flag(
-            "quiet",
-            context.quiet.to_string(),
-            context.origins.quiet,
-            "--quiet",
-        ),
-        of_environment("database", "METRONOME_DATABASE", &database),
-        of_environment("log", "METRONOME_LOG", "warn"),
-        of_environment("colours off", "NO_COLOR", "no"),
-        of_environment("traces", "OTEL_EXPORTER_OTLP_ENDPOINT", "off"),
+        flag("tls name", tls_name, name, "--tls-name, METRONOME_TLS_NAME"),
+        flag("output", output.into(), origins.output, "--output"),
+        flag("quiet", context.quiet.to_string(), origins.quiet, "--quiet"),
     ]
 }
 
+fn path(path: Option<&PathBuf>) -> String {
+    path.map_or_else(|| "none".into(), |path| path.display().to_string())
+}
+
 /// Variables that look like ours and that nothing reads: most likely misspelt.
-fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
-    let known = known_variables();
+fn unknown_variables(
+    names: impl Iterator<Item = OsString>,
+    known: BTreeSet<String>,
+) -> Vec<String> {
     let ours = names
         .filter_map(|name| name.into_string().ok())
         .filter(|name| name.starts_with("METRONOME_"));
@@ -163,9 +170,11 @@ fn unknown_variables(names: impl Iterator<Item = OsString>) -> Vec<String> {
     unknown.into_iter().collect()
 }
 
-fn known_variables() -> BTreeSet<String> {
+fn known_variables(benchctl: &clap::Command) -> BTreeSet<String> {
     let mut known = BTreeSet::from(["METRONOME_LOG".to_owned()]);
-    let mut commands: Vec<clap::Command> = Executable::ALL.map(Executable::command).into();
+    let mut commands: Vec<clap::Command> = Executable::ALL
+        .map(|executable| executable.command(benchctl))
+        .into();
     while let Some(command) = commands.pop() {
         let variables = command.get_arguments().filter_map(clap::Arg::get_env);
         known.extend(variables.map(|variable| variable.to_string_lossy().into_owned()));
@@ -180,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    fn context() -> Context {
+    fn settings(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Setting> {
         let default = Origin::Default;
         let origins = Origins {
             server: default,
@@ -188,20 +197,18 @@ mod tests {
             quiet: default,
             tls: [default; 4],
         };
-        Context {
+        let context = Context {
             server: None,
             tls: DialFlags::default(),
             output: Output::Json,
             quiet: false,
-            origins,
-        }
+        };
+        settings_of(&context, origins, variable)
     }
 
     #[test]
     fn the_environment_wins_over_the_default() {
-        let settings = settings_of(&context(), |name| {
-            (name == "METRONOME_LOG").then(|| "debug".into())
-        });
+        let settings = settings(|name| (name == "METRONOME_LOG").then(|| "debug".into()));
         let found = |name| {
             settings
                 .iter()
@@ -224,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_empty_variable_is_none() {
-        let settings = settings_of(&context(), |_| Some(OsString::new()));
+        let settings = settings(|_| Some(OsString::new()));
         assert!(
             settings
                 .iter()
@@ -234,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_variable_is_told() {
+    fn a_misspelt_variable_is_found() {
         let names = [
             "METRONOME_SEVER",
             "METRONOME_SERVER",
@@ -243,7 +250,10 @@ mod tests {
             "HOME",
         ];
         assert_eq!(
-            unknown_variables(names.into_iter().map(OsString::from)),
+            unknown_variables(
+                names.into_iter().map(OsString::from),
+                known_variables(&clap::Command::new("benchctl"))
+            ),
             ["METRONOME_SEVER"]
         );
     }

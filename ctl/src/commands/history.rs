@@ -1,10 +1,10 @@
-//! Past runs: from the server, or straight from the database when none was asked for and none
-//! listens, so that results outlive the server that made them.
+//! Past runs: from the server, or straight from the database when no flag names a server
+//! and none listens, so that results outlive the server that made them.
 
 use metronome_proto::{run_id::RunId, v1};
 
-use super::Context;
-use crate::{connect::Client, exit::Failure, local};
+use super::context::Context;
+use crate::{client::Client, embedded, exit::Failure};
 
 /// Most runs that a page of the API holds.
 const PAGE_RUNS_MAX: u32 = 200;
@@ -16,7 +16,7 @@ pub(crate) enum History {
     /// A server is there.
     Server(Client),
     /// No server is there; `None` when there is no database either.
-    Stored(Option<local::History>),
+    Stored(Option<embedded::History>),
 }
 
 impl History {
@@ -24,7 +24,7 @@ impl History {
     pub(crate) async fn open(context: &Context) -> Result<Self, Failure> {
         match context.connect_if_any().await? {
             Some(client) => Ok(Self::Server(client)),
-            None => local::stored_runs().map(Self::Stored).map_err(in_words),
+            None => embedded::stored_runs().map(Self::Stored).map_err(in_words),
         }
     }
 
@@ -59,8 +59,8 @@ impl History {
     }
 }
 
-fn stored_run(stored: &local::History, name: &str) -> Result<v1::Run, Failure> {
-    // Ids are in order, so the runs of a prefix are the newest below its end: two tell all.
+fn stored_run(stored: &embedded::History, name: &str) -> Result<v1::Run, Failure> {
+    // Ids are in order, so the runs of a prefix are the newest below its end: two of them suffice.
     let candidates = stored.runs(end_of_prefix(name), 2).map_err(in_words)?;
     let id: RunId = pick(name, &candidates)?
         .parse()
@@ -93,11 +93,11 @@ async fn runs(client: &Client, limit: u32) -> Result<Vec<v1::Run>, Failure> {
     let mut page_token = String::new();
     loop {
         let missing = limit.saturating_sub(u32::try_from(listed.len()).unwrap_or(u32::MAX));
-        let asked = v1::ListRunsRequest {
+        let request = v1::ListRunsRequest {
             page_size: missing.clamp(1, PAGE_RUNS_MAX),
             page_token,
         };
-        let page = client.runs(asked).await?;
+        let page = client.runs(request).await?;
         // A page without runs ends the list too: a server must not keep us here for ever.
         let is_last = page.next_page_token.is_empty() || page.runs.is_empty();
         listed.extend(page.runs);
@@ -121,7 +121,8 @@ fn pick(name: &str, runs: &[v1::Run]) -> Result<String, Failure> {
         && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_prefix {
         return Err(Failure::usage(format!(
-            "{name:?} names no run; give an id as `benchctl runs` lists it, a prefix of one, or last"
+            "{name:?} names no run; give an id as `benchctl runs` lists it, \
+             a prefix of one, or last"
         )));
     }
     let prefix = name.to_ascii_lowercase();
@@ -134,7 +135,8 @@ fn pick(name: &str, runs: &[v1::Run]) -> Result<String, Failure> {
         [] => Err(unknown(&prefix)),
         [run_id] => Ok(run_id.into()),
         [first, second, ..] => Err(Failure::usage(format!(
-            "more than one run begins with {prefix}, among them {first} and {second}; give more digits"
+            "more than one run begins with {prefix}, among them {first} and {second}; \
+             give more digits"
         ))),
     }
 }

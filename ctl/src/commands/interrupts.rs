@@ -1,16 +1,13 @@
-//! Ctrl-C, once and twice. SIGTERM counts as one: whoever stops benchctl wants its report as well.
+//! Ctrl-C, once, twice and again. SIGTERM counts as one: it, too, should leave a report.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-use crate::exit::Failure;
+use crate::{exit::Failure, measure::StopRequests};
 
-/// Counts the interrupts; none is lost between two waits.
+/// The interrupts so far: a token each, cancelled in order.
 #[derive(Debug)]
-pub(crate) struct Interrupts {
-    ctrl_c: Signal,
-    terminate: Signal,
-    seen: u32,
-}
+pub(crate) struct Interrupts([CancellationToken; 3]);
 
 impl Interrupts {
     /// From now on Ctrl-C no longer ends the process by itself.
@@ -19,44 +16,43 @@ impl Interrupts {
             signal(kind)
                 .map_err(|error| Failure::other(format!("signals cannot be caught: {error}")))
         };
-        Ok(Self {
-            ctrl_c: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            seen: 0,
-        })
+        let tokens: [_; 3] = std::array::from_fn(|_| CancellationToken::new());
+        let ctrl_c = listen(SignalKind::interrupt())?;
+        let terminate = listen(SignalKind::terminate())?;
+        tokio::spawn(count(ctrl_c, terminate, tokens.clone()));
+        Ok(Self(tokens))
     }
 
-    /// Whether one has come.
-    pub(crate) fn came(&self) -> bool {
-        self.seen > 0
+    /// The first one.
+    pub(crate) fn first(&self) -> &CancellationToken {
+        &self.0[0]
     }
 
-    /// Returns once `count` have come in all. May be dropped at any point and called again.
-    pub(crate) async fn reach(&mut self, count: u32) {
-        while self.seen < count {
-            tokio::select! {
-                _ = self.ctrl_c.recv() => {}
-                _ = self.terminate.recv() => {}
-            }
-            self.seen += 1;
+    /// The first one that has not come yet; when all have, the last.
+    pub(crate) fn next(&self) -> &CancellationToken {
+        let [first, second, third] = &self.0;
+        [first, second]
+            .into_iter()
+            .find(|token| !token.is_cancelled())
+            .unwrap_or(third)
+    }
+
+    /// Requests for a measurement: the first interrupt stops the run, the second one gives it up.
+    pub(crate) fn stop_requests(&self) -> StopRequests {
+        let [first, second, _] = self.0.clone();
+        StopRequests {
+            stop: first,
+            give_up: second,
         }
     }
+}
 
-    /// Returns once one more has come.
-    pub(crate) async fn another(&mut self) {
-        self.reach(self.seen.saturating_add(1)).await;
-    }
-
-    /// Does `work` unless `count` interrupts come first; `sentence` then says what was given up.
-    pub(crate) async fn unless<T>(
-        &mut self,
-        count: u32,
-        sentence: &str,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+async fn count(mut ctrl_c: Signal, mut terminate: Signal, tokens: [CancellationToken; 3]) {
+    for token in tokens {
         tokio::select! {
-            result = work => result,
-            () = self.reach(count) => Err(Failure::interrupted(sentence)),
+            _ = ctrl_c.recv() => {}
+            _ = terminate.recv() => {}
         }
+        token.cancel();
     }
 }

@@ -17,10 +17,10 @@ pub(crate) struct Args {
     folder: Option<PathBuf>,
 }
 
-/// Writes the pages.
-pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+/// Writes the pages; `benchctl` is the command line of this executable.
+pub(crate) fn run(args: &Args, benchctl: &clap::Command) -> Result<Exit, Failure> {
     let Some(folder) = &args.folder else {
-        terminal::print(&manual::page(Executable::Benchctl.command())?)?;
+        terminal::print(&manual::page(Executable::Benchctl.command(benchctl))?)?;
         return Ok(Exit::Valid);
     };
     let in_words = |error| {
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     };
     fs::create_dir_all(folder).map_err(in_words)?;
     for executable in Executable::ALL {
-        clap_mangen::generate_to(executable.command(), folder).map_err(in_words)?;
+        clap_mangen::generate_to(executable.command(benchctl), folder).map_err(in_words)?;
     }
     Ok(Exit::Valid)
 }

@@ -2,11 +2,11 @@
 
 use clap::Subcommand;
 
-use super::Context;
+use super::context::Context;
 use crate::{
-    cli::Output,
     exit::{Exit, Failure},
-    render::{json, tables},
+    output::Output,
+    render::{json, text},
     terminal,
 };
 
@@ -30,7 +30,7 @@ enum Action {
 /// Shows the server, or does something to it.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let client = context.connect().await?;
-    let text = match (args.action, context.output) {
+    let result = match (args.action, context.output) {
         (Some(Action::RestartWorkers), output) => {
             let restarted = client.restart_workers().await?;
             match output {
@@ -45,9 +45,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
                 Output::Text => format!("process {pid} serves from now on\n"),
             }
         }
-        (None, Output::Json) => json::lists::server(&client.server().await?),
-        (None, Output::Text) => tables::server(&client.server().await?),
+        (None, Output::Json) => json::server::server(&client.server().await?),
+        (None, Output::Text) => text::server::server(&client.server().await?),
     };
-    terminal::print(&text)?;
+    terminal::print(&result)?;
     Ok(Exit::Valid)
 }

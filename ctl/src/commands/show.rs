@@ -1,6 +1,6 @@
 //! `benchctl show`: the summary of a run again.
 
-use super::{Context, history::History};
+use super::{context::Context, history::History};
 use crate::exit::{Exit, Failure};
 
 /// Show the summary of a run again; the exit code is its verdict's, or 1 without one.

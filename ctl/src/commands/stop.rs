@@ -1,9 +1,9 @@
 //! `benchctl stop`: ends runs in good order.
 
-use super::{Context, history};
+use super::{context::Context, history};
 use crate::{
-    cli::Output,
     exit::{Exit, Failure},
+    output::Output,
     render::json,
     terminal,
 };
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     all: bool,
 }
 
-/// Stops and tells what was stopped.
+/// Stops runs and prints their ids.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let client = context.connect().await?;
     let stopped = match args.run {

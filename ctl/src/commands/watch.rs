@@ -1,14 +1,12 @@
-//! `benchctl watch`: follows a run that somebody has started.
+//! `benchctl watch`: watches a run that was started elsewhere.
 
-use super::{
-    Context,
-    follow::{OnInterrupt, Watched, follow},
-    history,
-    interrupts::Interrupts,
-};
+use metronome_proto::v1;
+
+use super::{context::Context, history, interrupts::Interrupts};
 use crate::{
     exit::{Exit, Failure},
-    terminal::Remarks,
+    render::text,
+    terminal::Progress,
 };
 
 /// Follow a run to its end, then print its summary and end with the exit code of its verdict.
@@ -25,33 +23,29 @@ pub(crate) struct Args {
 
 /// Watches a run to its end; Ctrl-C leaves it alone.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
-    let mut interrupts = Interrupts::listen()?;
+    let interrupts = Interrupts::listen()?;
     let finding = async {
         let client = context.connect().await?;
         let run_id = history::run_id(&client, &args.run).await?;
         Ok((client, run_id))
     };
-    let (client, run_id) = interrupts
-        .unless(1, "stopped before the run was found", finding)
-        .await?;
-    let mut remarks = Remarks::new(context.quiet);
-    let watched = Watched {
-        client: &client,
-        run_id: &run_id,
-        server_is_gone: &mut || false,
+    let found = interrupts.first().run_until_cancelled(finding).await;
+    let (client, run_id) =
+        found.unwrap_or_else(|| Err(Failure::interrupted("stopped before the run was found")))?;
+    let mut progress = Progress::new(context.quiet);
+    let show = |snapshot: &v1::Snapshot| {
+        progress.show(
+            text::progress::second(snapshot),
+            &text::progress::line(snapshot),
+        );
     };
-    let run = follow(
-        watched,
-        OnInterrupt::LeaveTheRun,
-        &mut interrupts,
-        &mut remarks,
-    )
-    .await?;
-    let clients = if context.shows_clients(args.clients_table) {
-        client.clients(&run_id).await?
-    } else {
-        Vec::new()
-    };
-    context.print_run(&run, &clients, args.clients_table)?;
-    Ok(Exit::of_run(&run))
+    let watching = client.watch_to_end(&run_id, || false, show);
+    let ended = interrupts.first().run_until_cancelled(watching).await;
+    progress.clear();
+    let run = ended.unwrap_or_else(|| {
+        Err(Failure::interrupted(format!(
+            "run {run_id} goes on; `benchctl watch {run_id}` watches it again"
+        )))
+    })?;
+    context.report(&client, &run, args.clients_table).await
 }

@@ -1,22 +1,29 @@
-//! Facts that the kernel tells about this host and this process, as they are: nothing is judged
+//! Facts that the kernel reports about this host and this process, as they are: nothing is judged
 //! here.
 //!
-//! Everything is read from /proc and /sys. Both control group versions are understood.
+//! Everything is read from /proc and /sys.
 
-use std::{fs, path::Path, str::FromStr};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use metronome_os::{
+    cgroup::cpu_limits,
+    host::{number, sysctl, text},
+};
 use rustix::{
     process::{Resource, getrlimit},
     thread::{CpuSet, current_timer_slack, sched_getaffinity},
 };
 
-/// What the kernel tells. `None`: it does not.
+/// What the kernel reports. `None`: it does not.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Host {
     /// Release of the kernel.
     pub(crate) kernel: Option<String>,
     pub(crate) cores_online: u32,
-    /// Of them, those that this process may use.
+    /// Cores that this process may use.
     pub(crate) cores_allowed: u32,
     /// Cores' worth of CPU time that the control group grants; `None` without a limit.
     pub(crate) quota_cores: Option<f64>,
@@ -48,16 +55,16 @@ const SYSCTLS: [&str; 4] = [
     "net.core.wmem_max",
 ];
 
-/// Asks the kernel.
+/// Reads all of them.
 pub(crate) fn examine() -> Host {
     let open_files = getrlimit(Resource::Nofile);
-    let groups = text("/proc/self/cgroup").unwrap_or_default();
+    let cpu_limits = cpu_limits();
     Host {
         kernel: text("/proc/sys/kernel/osrelease"),
         cores_online: text("/sys/devices/system/cpu/online").map_or(0, |list| cores_in(&list)),
         cores_allowed: sched_getaffinity(None).as_ref().map_or(0, CpuSet::count),
-        quota_cores: quota_cores(&groups),
-        throttled: throttled(&groups),
+        quota_cores: cpu_limits.quota_cores,
+        throttled: cpu_limits.throttled,
         open_files_soft: open_files.current,
         open_files_hard: open_files.maximum,
         clock_source: text("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
@@ -69,22 +76,8 @@ pub(crate) fn examine() -> Host {
             .filter_map(|name| Some((name, sysctl(name)?)))
             .collect(),
         ports: text("/proc/sys/net/ipv4/ip_local_port_range").and_then(|range| ports_in(&range)),
-        load: text("/proc/loadavg").and_then(|told| told.split_whitespace().next()?.parse().ok()),
+        load: text("/proc/loadavg").and_then(|text| text.split_whitespace().next()?.parse().ok()),
     }
-}
-
-fn text(path: impl AsRef<Path>) -> Option<String> {
-    fs::read_to_string(path)
-        .ok()
-        .map(|text| text.trim().to_owned())
-}
-
-fn number<T: FromStr>(path: impl AsRef<Path>) -> Option<T> {
-    text(path)?.parse().ok()
-}
-
-fn sysctl(name: &str) -> Option<u64> {
-    number(Path::new("/proc/sys").join(name.replace('.', "/")))
 }
 
 /// How many cores `0-3,8` names.
@@ -107,67 +100,8 @@ fn ports_in(range: &str) -> Option<u64> {
     last.checked_sub(first).map(|ports| ports + 1)
 }
 
-/// The folders of this process's control group for `controller`, its own first, then its parents'.
-/// In a container the own one may be shown as the root.
-fn folders(groups: &str, controller: &str) -> Vec<String> {
-    let lines = groups.lines().filter_map(|line| {
-        let mut parts = line.splitn(3, ':');
-        let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-        Some((controllers, path))
-    });
-    let mut folders = Vec::new();
-    for (controllers, path) in lines {
-        let root = match controllers {
-            "" => "/sys/fs/cgroup".to_owned(),
-            names if names.split(',').any(|name| name == controller) => {
-                format!("/sys/fs/cgroup/{names}")
-            }
-            _ => continue,
-        };
-        let ancestors = Path::new(path).ancestors();
-        folders.extend(ancestors.map(|path| {
-            format!("{root}{}", path.display())
-                .trim_end_matches('/')
-                .to_owned()
-        }));
-    }
-    folders
-}
-
-/// The tightest quota on the way up, in cores.
-fn quota_cores(groups: &str) -> Option<f64> {
-    let version_2 = |folder: &String| quota_in(&text(format!("{folder}/cpu.max"))?);
-    let version_1 = |folder: &String| {
-        let quota: f64 = number(format!("{folder}/cpu.cfs_quota_us"))?;
-        let period: f64 = number(format!("{folder}/cpu.cfs_period_us"))?;
-        (quota > 0.0 && period > 0.0).then(|| quota / period)
-    };
-    let quotas = folders(groups, "cpu")
-        .into_iter()
-        .filter_map(|folder| version_2(&folder).or(version_1(&folder)));
-    quotas.reduce(f64::min)
-}
-
-/// Cores in `150000 100000`; none in `max 100000`.
-fn quota_in(cpu_max: &str) -> Option<f64> {
-    let (quota, period) = cpu_max.split_once(' ')?;
-    let (quota, period) = (
-        quota.parse::<f64>().ok()?,
-        period.trim().parse::<f64>().ok()?,
-    );
-    (period > 0.0).then(|| quota / period)
-}
-
-fn throttled(groups: &str) -> Option<u64> {
-    let told = folders(groups, "cpu")
-        .into_iter()
-        .find_map(|folder| text(format!("{folder}/cpu.stat")))?;
-    told.lines()
-        .find_map(|line| line.strip_prefix("nr_throttled ")?.parse().ok())
-}
-
 /// Folders `/sys/devices/system/cpu/cpu<number>`.
-fn core_folders() -> Vec<std::path::PathBuf> {
+fn core_folders() -> Vec<PathBuf> {
     let entries = fs::read_dir("/sys/devices/system/cpu")
         .into_iter()
         .flatten()
@@ -183,8 +117,8 @@ fn core_folders() -> Vec<std::path::PathBuf> {
 }
 
 fn governors() -> Vec<String> {
-    let told = |folder: &std::path::PathBuf| text(folder.join("cpufreq/scaling_governor"));
-    let mut governors: Vec<String> = core_folders().iter().filter_map(told).collect();
+    let governor = |folder: &PathBuf| text(folder.join("cpufreq/scaling_governor"));
+    let mut governors: Vec<String> = core_folders().iter().filter_map(governor).collect();
     governors.sort();
     governors.dedup();
     governors
@@ -226,25 +160,6 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_is_told_in_cores_and_max_is_none() {
-        assert_eq!(quota_in("150000 100000"), Some(1.5));
-        for told in ["max 100000", "", "1", "1 0", "x y"] {
-            assert_eq!(quota_in(told), None, "{told:?}");
-        }
-    }
-
-    #[test]
-    fn the_control_group_s_parents_are_asked_too() {
-        let version_2 = ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup"];
-        assert_eq!(folders("0::/a/b\n", "cpu"), version_2);
-        assert_eq!(
-            folders("7:memory:/m\n3:cpu,cpuacct:/\n", "cpu"),
-            ["/sys/fs/cgroup/cpu,cpuacct"]
-        );
-        assert!(folders("garbage\n1:cpuset:/x", "cpu").is_empty());
-    }
-
-    #[test]
     fn a_range_of_ports_is_counted() {
         assert_eq!(ports_in("32768\t60999"), Some(28_232));
         assert_eq!(ports_in("2 1"), None);
@@ -252,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn this_host_tells_its_cores_and_limits() {
+    fn this_host_reports_its_cores_and_limits() {
         let host = examine();
         assert!(
             host.cores_online >= host.cores_allowed && host.cores_allowed >= 1,

@@ -5,13 +5,13 @@
 //! meanwhile.
 
 use std::{
-    fs,
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
     thread,
 };
 
 use metronome_os::clock::{now_ns, sleep_until, thread_cpu_ns, wake_precisely};
+use metronome_os::host::cpu_ticks;
 use metronome_proto::histogram::Histogram;
 use rustix::process::setpriority_process;
 
@@ -51,7 +51,7 @@ pub(crate) struct Shares {
 
 /// Measures for a bit more than a second.
 pub(crate) fn measure() -> io::Result<Timing> {
-    let before = cpu_times();
+    let before = cpu_ticks();
     let clock_read_ns = cost_of_a_clock_read();
     let (paced, read_cpu_ns) = over_loopback(pace)?;
     let (burst, _) = over_loopback(|stream, _| burst(stream))?;
@@ -63,7 +63,7 @@ pub(crate) fn measure() -> io::Result<Timing> {
         write_ns: per(burst.cpu_ns, BURST_PACKETS),
         read_ns: per(read_cpu_ns, PACED_PACKETS),
         shares: before
-            .zip(cpu_times())
+            .zip(cpu_ticks())
             .and_then(|(before, after)| shares(&before, &after)),
     })
 }
@@ -135,17 +135,6 @@ fn cost_of_a_clock_read() -> f64 {
     let start_ns = now_ns();
     let end_ns = (0..CLOCK_READS).fold(start_ns, |latest, _| latest.max(now_ns()));
     (end_ns - start_ns) as f64 / f64::from(CLOCK_READS)
-}
-
-/// Ticks of all cores since the boot, in the order of /proc/stat: user, nice, system, idle, iowait,
-/// irq, softirq, steal, …
-fn cpu_times() -> Option<Vec<u64>> {
-    let told = fs::read_to_string("/proc/stat").ok()?;
-    let times = told.lines().next()?.strip_prefix("cpu ")?;
-    times
-        .split_whitespace()
-        .map(|ticks| ticks.parse().ok())
-        .collect()
 }
 
 fn shares(before: &[u64], after: &[u64]) -> Option<Shares> {

@@ -1,4 +1,4 @@
-//! For tests alone: a run with every field set, which exact texts and the schema are tested with.
+//! A run with every field set, for tests of exact texts and of the schema.
 
 use metronome_proto::v1;
 

@@ -2,26 +2,12 @@
 //!
 //! | module | form |
 //! |---|---|
-//! | [`summary`] | a run on one screen |
-//! | [`progress`] | a run as one line while it runs |
-//! | [`tables`] | runs, agents, clients, the server, for people |
-//! | [`doctor`], [`settings`] | findings, settings |
-//! | [`json`] | the same for programs |
-//! | [`figures`] | how numbers, times and foreign text look in all of them |
+//! | [`text`] | for people |
+//! | [`json`] | for programs |
+//! | [`values`] | words, seconds and instants that both have in common |
 
-pub(crate) mod doctor;
-pub(crate) mod figures;
 #[cfg(test)]
 mod front_page;
 pub(crate) mod json;
-pub(crate) mod progress;
-pub(crate) mod settings;
-pub(crate) mod summary;
-pub(crate) mod tables;
-
-/// Whether a text may carry colours.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Colour {
-    None,
-    Ansi,
-}
+pub(crate) mod text;
+mod values;

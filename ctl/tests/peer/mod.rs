@@ -1,5 +1,5 @@
 //! A peer that speaks the operator's API and plays a script: what a real server does rarely, or
-//! never when asked to, it does at once. It is the other end of the wire, not a copy of the server.
+//! never on request, it does at once. It is the other end of the wire, not a copy of the server.
 
 use std::{
     pin::Pin,
@@ -19,10 +19,10 @@ use tokio_stream::{
 };
 use tonic::{Request, Response, Status};
 
-/// The run that the peer knows.
+/// The only run of the peer.
 pub(crate) const RUN_ID: &str = "0199f0c2a1b2c3d4";
 
-/// How the peer answers one WatchRun.
+/// How the peer responds to one WatchRun.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Watch {
     /// A snapshot, then the end with this verdict.
@@ -40,10 +40,10 @@ pub(crate) enum Watch {
 pub(crate) struct Script {
     /// What StartRun fails with.
     pub(crate) start: Option<Status>,
-    /// So many answers of StartRun are lost on the way.
-    pub(crate) lost_answers: u32,
-    /// StartRun is answered after this.
-    pub(crate) answer_when: Option<oneshot::Receiver<()>>,
+    /// So many responses of StartRun are lost on the way.
+    pub(crate) lost_responses: u32,
+    /// StartRun responds after this.
+    pub(crate) respond_when: Option<oneshot::Receiver<()>>,
     /// One per WatchRun; then WatchRun is UNAVAILABLE.
     pub(crate) watches: Vec<Watch>,
 }
@@ -141,32 +141,32 @@ impl OperatorService for Operator {
 
     async fn start_run(
         &self,
-        asked: Request<v1::StartRunRequest>,
+        request: Request<v1::StartRunRequest>,
     ) -> Result<Response<v1::StartRunResponse>, Status> {
         self.called("StartRun");
-        let asked = asked.into_inner();
+        let request = request.into_inner();
         self.0
             .request_ids
             .lock()
             .expect("no panic in a call")
-            .push(asked.request_id.clone());
-        let answer_when = {
+            .push(request.request_id.clone());
+        let respond_when = {
             let mut script = self.0.script.lock().expect("no panic in a call");
             if let Some(status) = &script.start {
                 return Err(status.clone());
             }
-            if script.lost_answers > 0 {
-                script.lost_answers -= 1;
+            if script.lost_responses > 0 {
+                script.lost_responses -= 1;
                 return Err(Status::unavailable("the connection broke"));
             }
-            script.answer_when.take()
+            script.respond_when.take()
         };
-        if let Some(answer_when) = answer_when {
-            let _ = answer_when.await;
+        if let Some(respond_when) = respond_when {
+            let _ = respond_when.await;
         }
         let run = v1::Run {
-            plan: asked.plan,
-            label: asked.label,
+            plan: request.plan,
+            label: request.label,
             ..run(v1::RunState::Preparing)
         };
         Ok(Response::new(v1::StartRunResponse { run: Some(run) }))
@@ -204,10 +204,10 @@ impl OperatorService for Operator {
 
     async fn list_runs(
         &self,
-        asked: Request<v1::ListRunsRequest>,
+        request: Request<v1::ListRunsRequest>,
     ) -> Result<Response<v1::ListRunsResponse>, Status> {
         self.called("ListRuns");
-        let first = asked.into_inner().page_token.is_empty();
+        let first = request.into_inner().page_token.is_empty();
         let (runs, next_page_token) = if first {
             (vec![ended(v1::VerdictStatus::Valid)], "more".into())
         } else {

@@ -7,8 +7,8 @@ use anyhow::{Context as _, ensure};
 use metronome_os::random;
 use metronome_proto::{
     GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT,
-    run_id::RunId,
     handshake::{KEY_BYTES, Key},
+    run_id::RunId,
 };
 use metronome_telemetry::Logs;
 use metronome_tls::ServerTlsConfig;

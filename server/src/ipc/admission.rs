@@ -10,9 +10,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use metronome_proto::{
+    handshake::{Hello, Key, Refusal},
     packet::Frame,
     run_id::RunId,
-    handshake::{Hello, Key, Refusal},
 };
 
 use crate::{

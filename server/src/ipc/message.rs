@@ -5,8 +5,8 @@
 //! upgrade the bytes of an admission come from another build.
 
 use metronome_proto::{
-    run_id::RunId,
     handshake::{KEY_BYTES, Key},
+    run_id::RunId,
 };
 
 use super::admission::AdmissionKey;

@@ -5,8 +5,8 @@
 //! the batch, and the process that replays the batch asks again.
 
 use metronome_proto::{
-    packet::Frame,
     handshake::{Hello, Key, Refusal},
+    packet::Frame,
 };
 
 use super::counters::ConnectionCounters;

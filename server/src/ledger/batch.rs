@@ -6,8 +6,8 @@
 //! else.
 
 use metronome_proto::{
-    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet},
     handshake::Refusal,
+    packet::{self, FLAG_ECHO, FRAME_BYTES, Frame, Kind, MAGIC, Packet},
 };
 
 use super::{

@@ -4,9 +4,9 @@
 //! other is checked apart.
 
 use metronome_proto::{
+    handshake::Hello,
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
-    handshake::Hello,
 };
 
 /// 64-bit words of one connection's counters in the ledger.

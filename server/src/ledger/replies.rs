@@ -6,8 +6,8 @@
 //! place, and a reply that was queued twice is still sent once.
 
 use metronome_proto::{
-    packet::{FRAME_BYTES, Frame},
     handshake::Refusal,
+    packet::{FRAME_BYTES, Frame},
 };
 
 use super::{

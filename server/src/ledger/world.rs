@@ -8,9 +8,9 @@ use std::{
 };
 
 use metronome_proto::{
+    handshake::{Hello, Key},
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet},
     run_id::RunId,
-    handshake::{Hello, Key},
 };
 
 use super::{

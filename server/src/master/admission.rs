@@ -1,6 +1,6 @@
 //! What it takes to let a run in, and why one cannot be.
 
-use metronome_proto::{run_id::RunId, handshake::Key};
+use metronome_proto::{handshake::Key, run_id::RunId};
 
 use crate::model::AgentShare;
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use metronome_os::{clock::now_ns, process::Executable, wake::Waker};
-use metronome_proto::{run_id::RunId, handshake::Key};
+use metronome_proto::{handshake::Key, run_id::RunId};
 use rustix::event::epoll::{Event, EventFlags};
 use tracing::{error, warn};
 

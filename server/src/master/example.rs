@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
-use metronome_proto::{histogram::Histogram, run_id::RunId, handshake::Key};
+use metronome_proto::{handshake::Key, histogram::Histogram, run_id::RunId};
 
 use super::{
     admission::Admission,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use metronome_os::{precedence, wake::Waker};
+use metronome_os::{realtime, wake::Waker};
 
 use super::{event_loop::Master, request::Handle, settings::Settings};
 

@@ -207,7 +207,7 @@ fn recoveries(figures: &Figures) -> Vec<Family> {
         ),
         counter(
             "metronome_recovered_packets",
-            "Packets recovered after workers had died",
+            "Packets recovered after a worker crash",
             recoveries.packets,
         ),
         counter(

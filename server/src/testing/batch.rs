@@ -4,9 +4,9 @@
 use std::io;
 
 use metronome_proto::{
+    handshake::{Hello, Key},
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
-    handshake::{Hello, Key},
 };
 
 use crate::{

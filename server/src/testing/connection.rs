@@ -8,9 +8,9 @@ use std::{
 };
 
 use metronome_proto::{
+    handshake::{Hello, Key},
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
-    handshake::{Hello, Key},
 };
 
 use crate::{

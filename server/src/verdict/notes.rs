@@ -50,7 +50,7 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
         if counters.recovered_packets > 0 {
             let recovered = counters.recovered_packets;
             notes.push(format!(
-                "{recovered} packets were recovered after workers had died; each is counted once."
+                "{recovered} packets were recovered after a worker crash; each is counted once."
             ));
         }
         notes.extend(

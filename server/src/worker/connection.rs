@@ -9,7 +9,7 @@ use std::{
 };
 
 use metronome_os::{clock::now_ns, socket::receive_into};
-use metronome_proto::{packet::FRAME_BYTES, run_id::RunId, handshake::Refusal};
+use metronome_proto::{handshake::Refusal, packet::FRAME_BYTES, run_id::RunId};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use crate::{

@@ -15,7 +15,7 @@ use std::{
 use metronome_os::{
     channel::Channel,
     clock,
-    realtime::{Realtime, CpuBudget},
+    realtime::{CpuBudget, Realtime},
 };
 
 use rustix::event::epoll::Event;
@@ -257,8 +257,7 @@ impl EventLoop {
                 self.batched_reads = BatchedReads::new(asked);
             }
             (Some(ToWorker::Realtime { cores, workers }), None) => {
-                self.realtime =
-                    Realtime::take(CpuBudget::reader(cores as usize, workers as usize));
+                self.realtime = Realtime::take(CpuBudget::reader(cores as usize, workers as usize));
             }
             (Some(ToWorker::Quit), None) => return Ok(Flow::Exit),
             _ => {

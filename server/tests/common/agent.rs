@@ -8,10 +8,10 @@ use std::{
 };
 
 use metronome_proto::{
+    handshake::{Hello, Key},
     packet::{self, FRAME_BYTES, Packet},
     run_id::RunId,
     schedule::Schedule,
-    handshake::{Hello, Key},
     v1::{self, agent_message, agent_service_client::AgentServiceClient, server_message},
 };
 use tokio::sync::mpsc;

@@ -1,9 +1,13 @@
 //! A log file that stays small: when its hour or day is over, or when it is full, `NAME` becomes
 //! `NAME.1`, `NAME.1` becomes `NAME.2`, and what was `NAME.6` is gone.
 //!
-//! Hours and days are of UTC. Only files of these very names are ever touched: the appender of
-//! tracing-appender knows no size, and deletes whatever in the folder begins and ends like the log
-//! file.
+//! Hours and days are of UTC. Only files of these very names are ever touched.
+//!
+//! Our own code since no crate does this for two processes that write one file, as the old and the
+//! new server do during an upgrade: after a rotation by the other, rolling-file, its fork
+//! tracing-rolling-file, file-rotate and logroller go on in the renamed file and rename the new one
+//! away. rolling-file also takes local days with an `unwrap` that panics where a clock change skips
+//! midnight. tracing-appender has no size limit, and deletes files of other names.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -13,16 +17,26 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::Rotation;
-
 /// Files that there are at most, the one that is written included.
 pub(super) const FILES_MAX: usize = 7;
 
-/// How often a line asks whether another process has rotated the file: later lines would go where
-/// nobody looks.
+/// How often to check whether another process has rotated the file: later lines would go into a
+/// file of another name.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A file and those that it was before.
+/// When a new log file is begun. There are seven at most.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum Rotation {
+    /// Never: something else, logrotate for example, looks after the file.
+    Never,
+    /// Every hour of UTC, and whenever the file is full.
+    Hourly,
+    /// Every day of UTC, and whenever the file is full.
+    #[default]
+    Daily,
+}
+
+/// The log file that is written; its predecessors are only renamed.
 #[derive(Debug)]
 pub(super) struct RotatingFile {
     path: PathBuf,
@@ -46,7 +60,7 @@ impl RotatingFile {
         }
         let file = append(path)?;
         let metadata = file.metadata()?;
-        // A pipe, a device or a link such as /dev/stdout belongs to somebody else.
+        // A pipe, a device or a link such as /dev/stdout is not ours to rename.
         let is_plain = fs::symlink_metadata(path)?.is_file();
         let rotation = if is_plain { rotation } else { Rotation::Never };
         let last_write = if metadata.len() > 0 {
@@ -359,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_somebody_else_s_and_stays_where_it_is() {
+    fn a_link_stays_where_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let (target, link) = (folder.path().join("target"), folder.path().join("link"));
         fs::write(&target, "").unwrap();

@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use metronome_proto::{
+    handshake::Key,
     plan::Plan,
     rate::Rate,
     run_id::RunId,
-    handshake::Key,
     v1::{self, server_message::Message},
 };
 use metronome_telemetry as telemetry;

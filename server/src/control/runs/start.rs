@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use metronome_os::random;
-use metronome_proto::{run_id::RunId, handshake::Key, v1};
+use metronome_proto::{handshake::Key, run_id::RunId, v1};
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
 use tracing::{Instrument as _, Span};

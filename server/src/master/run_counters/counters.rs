@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
 };
 
-use metronome_proto::{run_id::RunId, handshake::Refusal};
+use metronome_proto::{handshake::Refusal, run_id::RunId};
 use serde::{Deserialize, Serialize};
 
 use super::open_run::{OpenRun, add_times};

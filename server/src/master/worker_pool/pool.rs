@@ -5,7 +5,7 @@
 
 use std::{io, os::fd::BorrowedFd, rc::Rc, sync::atomic::Ordering, time::Duration};
 
-use metronome_os::{clock::now_ns, precedence, process::Executable};
+use metronome_os::{clock::now_ns, process::Executable, realtime};
 use rustix::{event::epoll::EventFlags, process::Pid};
 use tracing::{info, warn};
 

@@ -1,0 +1,627 @@
+//! One simulated device: its connection and what it writes to it.
+//!
+//! A packet is stamped right before its own write. What the kernel does not take stays in the
+//! backlog, which follows from the schedule and the counters ([`super::client_counters`]); only a
+//! packet that was cut in the middle is kept as it is ([`super::partial_write`]).
+
+use std::io;
+
+use metronome_proto::{
+    handshake::{Hello, Key, Refusal},
+    packet::{FRAME_BYTES, Frame, Packet},
+    schedule::Schedule,
+    v1,
+};
+
+use super::{
+    client_counters::{BACKLOG_NS_MAX, ClientCounters},
+    kernel_acknowledged::KernelAcknowledged,
+    partial_write::PartialWrite,
+    send_buffer::{SendBuffer, packets_per_write_max},
+};
+use crate::net::{connection::Connection, error_text::within_sentence};
+
+/// While a client has a backlog, its connection is tried again at least this often, ns.
+pub(crate) const RETRY_NS: u64 = 1_000_000;
+
+/// What raw clients send, as the seed's client does.
+const RAW: Frame = [b'X'; FRAME_BYTES];
+
+/// What a client proves itself with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credentials {
+    /// The run, agent, client and attempt that it has named.
+    pub hello: Hello,
+    /// Authenticates its frames.
+    pub key: Key,
+}
+
+/// One connected client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) connection: Connection,
+    /// `None`: raw, packets carry no meaning.
+    pub(crate) credentials: Option<Credentials>,
+    index: u32,
+    attempts: u32,
+    schedule: Schedule,
+    counters: ClientCounters,
+    partial_write: Option<PartialWrite>,
+    /// The count of the server's end-ack.
+    acknowledged: Option<u64>,
+    kernel_acknowledged: KernelAcknowledged,
+    error: Option<String>,
+}
+
+/// The result of one write of a flood.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum FloodSend {
+    /// The kernel took everything.
+    All,
+    /// The connection has no more room, or is broken.
+    Full,
+}
+
+impl Client {
+    /// A client whose connection is ready for packets.
+    pub(crate) fn new(
+        connection: Connection,
+        index: u32,
+        credentials: Option<Credentials>,
+        attempts: u32,
+    ) -> Self {
+        let kernel_acknowledged = KernelAcknowledged::new(connection.acknowledged_bytes());
+        let schedule = Schedule {
+            start_ns: 0,
+            rate_millihertz: 1,
+            batch: 1,
+            packets: 0,
+        };
+        Self {
+            connection,
+            credentials,
+            index,
+            attempts,
+            schedule,
+            counters: ClientCounters::default(),
+            partial_write: None,
+            acknowledged: None,
+            kernel_acknowledged,
+            error: None,
+        }
+    }
+
+    /// Index within the run.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Tries that it took to connect.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Packets written whole.
+    pub(crate) fn sent(&self) -> u64 {
+        self.counters.sent()
+    }
+
+    /// Sets the schedule, the client's phase included. Before the first packet only, and never in a
+    /// flood.
+    pub(crate) fn set_schedule(&mut self, schedule: Schedule) {
+        self.schedule = schedule;
+    }
+
+    /// Whether packets are due that could not be written yet.
+    #[inline]
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.error.is_none() && (self.counters.has_backlog() || self.partial_write.is_some())
+    }
+
+    /// Whether its connection has ended before its time.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// The first `packets` of the schedule are due: writes those that are not settled, in at most
+    /// two writes. What the kernel does not take stays in the backlog.
+    #[inline]
+    pub(crate) fn send_due(&mut self, packets: u64, now_ns: u64, send_buffer: &mut SendBuffer) {
+        self.counters.schedule(packets);
+        self.write_backlog(now_ns, send_buffer);
+    }
+
+    /// Like [`Client::send_due`], with all that is due by `now_ns`.
+    pub(crate) fn send_due_by(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
+        self.send_due(self.schedule.due_by(now_ns), now_ns, send_buffer);
+    }
+
+    /// Writes `packets` packets that are due at this very moment, behind the rest of a partly
+    /// written one. What the kernel does not take was never due.
+    pub(crate) fn flood_send(
+        &mut self,
+        packets: u64,
+        now_ns: u64,
+        send_buffer: &mut SendBuffer,
+    ) -> FloodSend {
+        let result = if self.is_broken() {
+            Ok(FloodSend::Full)
+        } else {
+            self.try_flood_send(packets, now_ns, send_buffer)
+        };
+        result.unwrap_or_else(|error| {
+            self.fail_with(&error, send_buffer);
+            FloodSend::Full
+        })
+    }
+
+    /// Tries again to write the backlog.
+    pub(crate) fn write_backlog(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
+        if self.is_broken() {
+            return self.skip_to(self.counters.scheduled(), send_buffer);
+        }
+        if let Err(error) = self.try_write_backlog(now_ns, send_buffer) {
+            self.fail_with(&error, send_buffer);
+        }
+    }
+
+    /// Skips the backlog. A partly written packet stays: the receiver has its first bytes.
+    pub(crate) fn skip_backlog(&mut self, send_buffer: &mut SendBuffer) {
+        self.skip_to(self.counters.scheduled() - self.unfinished(), send_buffer);
+    }
+
+    /// Writes the rest of a partly written packet, if there is one. Returns whether that is done.
+    pub(crate) fn finish_partial(&mut self, send_buffer: &mut SendBuffer) -> io::Result<bool> {
+        let Some(partial_write) = &mut self.partial_write else {
+            return Ok(true);
+        };
+        if !partial_write.write_rest(&self.connection)? {
+            return Ok(false);
+        }
+        self.counters.count_sent(&[*partial_write.frame()]);
+        send_buffer.count_one(partial_write.lateness_ns());
+        send_buffer.writes += 1;
+        self.partial_write = None;
+        Ok(true)
+    }
+
+    /// Writes the rest of a partly written packet, if there is one. Returns whether some is left.
+    pub(crate) fn retry_partial(&mut self, send_buffer: &mut SendBuffer) -> bool {
+        let is_finished = self.finish_partial(send_buffer).unwrap_or_else(|error| {
+            self.fail_with(&error, send_buffer);
+            true
+        });
+        !is_finished
+    }
+
+    /// The connection is of no more use: all that is due, now and later, is skipped. The first
+    /// reason stays.
+    pub(crate) fn fail(&mut self, reason: &str, send_buffer: &mut SendBuffer) {
+        if self.is_broken() {
+            return;
+        }
+        // A server that ends a connection on purpose sends the reason in its last frame.
+        self.error = Some(self.receive_refusal().map_or_else(
+            || reason.to_owned(),
+            |refusal| format!("the server refused the connection: {}", refusal.reason()),
+        ));
+        self.read_kernel_acknowledged();
+        self.partial_write = None;
+        send_buffer.broken += 1;
+        self.skip_to(self.counters.scheduled(), send_buffer);
+    }
+
+    /// The authenticated count of the server came. Whether it is the right one is for the server to
+    /// judge, from the figures of both ends.
+    pub(crate) fn acknowledge(&mut self, received: u64) {
+        self.acknowledged = Some(received);
+    }
+
+    /// The kernel took this many bytes behind the packets, a FIN counted as one.
+    pub(crate) fn note_closing(&mut self, bytes: usize) {
+        self.kernel_acknowledged.add_closing(bytes);
+    }
+
+    /// Reads what the receiver's kernel has acknowledged, which only an open socket can report.
+    pub(crate) fn read_kernel_acknowledged(&mut self) {
+        let now = self.connection.acknowledged_bytes();
+        self.kernel_acknowledged.update(now, self.counters.sent());
+    }
+
+    /// The counters of this client as the API has them.
+    pub(crate) fn record(&self) -> v1::ClientRecord {
+        v1::ClientRecord {
+            client: self.index,
+            scheduled: self.counters.scheduled(),
+            sent: self.counters.sent(),
+            // A packet of which only a part was written was not sent either.
+            skipped: self.counters.skipped() + self.unfinished(),
+            digest: self.counters.digest(),
+            acknowledged: self.acknowledged,
+            kernel_acknowledged_bytes: self.kernel_acknowledged.packet_bytes(),
+            attempts: self.attempts,
+            error: self.error.clone().unwrap_or_default(),
+            blocked: self.counters.blocked(),
+        }
+    }
+
+    fn fail_with(&mut self, error: &io::Error, send_buffer: &mut SendBuffer) {
+        let reason = format!("the connection broke: {}", within_sentence(error));
+        self.fail(&reason, send_buffer);
+    }
+
+    fn try_flood_send(
+        &mut self,
+        packets: u64,
+        now_ns: u64,
+        send_buffer: &mut SendBuffer,
+    ) -> io::Result<FloodSend> {
+        if !self.finish_partial(send_buffer)? {
+            return Ok(FloodSend::Full);
+        }
+        send_buffer.clear();
+        for n in 0..packets {
+            send_buffer.push(self.stamp(self.counters.sent() + n, now_ns, 0), 0);
+        }
+        let is_whole = self.write(send_buffer)?;
+        self.counters.schedule_what_was_written(self.unfinished());
+        Ok(if is_whole {
+            FloodSend::All
+        } else {
+            FloodSend::Full
+        })
+    }
+
+    #[inline]
+    fn try_write_backlog(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) -> io::Result<()> {
+        if self.partial_write.is_some() && !self.finish_partial(send_buffer)? {
+            self.counters.count_blocked();
+            return Ok(());
+        }
+        if !self.counters.has_backlog() {
+            return Ok(());
+        }
+        self.skip_stale(now_ns, send_buffer);
+        self.stamp_due(now_ns, send_buffer);
+        if !self.write(send_buffer)? {
+            self.counters.count_blocked();
+        }
+        Ok(())
+    }
+
+    /// Skips what has been due for longer than the backlog may be.
+    #[inline]
+    fn skip_stale(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
+        let oldest_ns = self.schedule.due_at(self.counters.settled());
+        if now_ns.saturating_sub(oldest_ns) > BACKLOG_NS_MAX {
+            let stale = self.schedule.due_by(now_ns - BACKLOG_NS_MAX);
+            self.skip_to(stale.min(self.counters.scheduled()), send_buffer);
+        }
+    }
+
+    fn skip_to(&mut self, place: u64, send_buffer: &mut SendBuffer) {
+        send_buffer.skipped += self.counters.skip_to(place);
+    }
+
+    /// Puts the packets of the backlog into the send buffer, as many as one write may take.
+    #[inline]
+    fn stamp_due(&self, now_ns: u64, send_buffer: &mut SendBuffer) {
+        send_buffer.clear();
+        let (place, sequence) = (self.counters.settled(), self.counters.sent());
+        let backlog = self.counters.backlog();
+        for n in 0..backlog.min(packets_per_write_max(self.schedule.batch)) {
+            let due_ns = self.schedule.due_at(place + n);
+            let lateness_ns = now_ns.saturating_sub(due_ns);
+            let frame = self.stamp(sequence + n, due_ns, lateness_ns);
+            send_buffer.push(frame, lateness_ns);
+        }
+    }
+
+    #[inline]
+    fn stamp(&self, sequence: u64, due_ns: u64, lateness_ns: u64) -> Frame {
+        let lateness_ns = u32::try_from(lateness_ns).unwrap_or(u32::MAX);
+        match self.credentials {
+            None => RAW,
+            Some(_) => Packet {
+                flags: 0,
+                client: self.index,
+                sequence,
+                due_ns,
+                lateness_ns,
+            }
+            .encode(),
+        }
+    }
+
+    /// Writes the send buffer and counts what the kernel took of it. Returns whether it took all.
+    #[inline]
+    fn write(&mut self, send_buffer: &mut SendBuffer) -> io::Result<bool> {
+        let given = send_buffer.bytes().len();
+        let taken = self.connection.send(send_buffer.bytes())?;
+        let (whole, rest) = (taken / FRAME_BYTES, taken % FRAME_BYTES);
+        self.counters.count_sent(send_buffer.frames(whole));
+        send_buffer.count(whole);
+        send_buffer.writes += u64::from(taken > 0);
+        if rest > 0 {
+            let (frame, lateness_ns) = send_buffer.stamped(whole);
+            self.partial_write = Some(PartialWrite::new(frame, rest, lateness_ns));
+        }
+        Ok(taken == given)
+    }
+
+    /// Packets of which a part was written: 1 or 0.
+    fn unfinished(&self) -> u64 {
+        u64::from(self.partial_write.is_some())
+    }
+
+    fn receive_refusal(&self) -> Option<Refusal> {
+        let mut frame: Frame = [0; FRAME_BYTES];
+        match self.connection.receive(&mut frame) {
+            Ok(Some(FRAME_BYTES)) => Refusal::decode(&frame),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read as _,
+        net::{TcpListener, TcpStream},
+    };
+
+    use metronome_os::clock::{self, SECOND_NS};
+    use metronome_proto::{
+        packet::{checksum, digest_with},
+        run_id::RunId,
+    };
+
+    use super::*;
+    use crate::stop_signal::StopSignal;
+
+    const START_NS: u64 = 1_000;
+    /// 1 MHz: place n is due n µs after the start.
+    const SCHEDULE: Schedule = Schedule {
+        start_ns: START_NS,
+        rate_millihertz: 1_000_000_000,
+        batch: 1,
+        packets: 10_000_000,
+    };
+
+    fn client() -> (Client, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let deadline_ns = clock::now_ns() + 5 * SECOND_NS;
+        let connection = Connection::open(
+            listener.local_addr().unwrap(),
+            deadline_ns,
+            &StopSignal::without_lease(),
+        )
+        .unwrap();
+        let hello = Hello {
+            run: RunId::from_bits(7),
+            agent: 0,
+            client: 3,
+            attempt: 1,
+        };
+        let mut client = Client::new(
+            connection,
+            3,
+            Some(Credentials {
+                hello,
+                key: Key::from_bytes([7; 32]),
+            }),
+            1,
+        );
+        client.set_schedule(SCHEDULE);
+        let peer = listener.accept().unwrap().0;
+        // A test that waits for bytes that never come shall fail.
+        peer.set_read_timeout(Some(std::time::Duration::from_secs(10)))
+            .unwrap();
+        (client, peer)
+    }
+
+    /// Every packet of `bytes`, which must be whole.
+    fn packets(bytes: &[u8]) -> Vec<(Packet, Frame)> {
+        let (frames, rest) = bytes.as_chunks::<FRAME_BYTES>();
+        assert!(rest.is_empty(), "a partly written packet was not finished");
+        frames
+            .iter()
+            .map(|frame| (Packet::decode(frame).unwrap(), *frame))
+            .collect()
+    }
+
+    /// Sends more and more, from `now_ns` on, until the kernel takes nothing; returns the last
+    /// instant.
+    fn fill(client: &mut Client, send_buffer: &mut SendBuffer, mut now_ns: u64) -> u64 {
+        loop {
+            let sent_before = client.sent();
+            client.send_due_by(now_ns, send_buffer);
+            if client.sent() == sent_before {
+                return now_ns;
+            }
+            if !client.has_backlog() {
+                now_ns += 1_000_000;
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_that_reads_late_gets_whole_packets_in_order_without_gaps() {
+        let (mut client, mut peer) = client();
+        let mut send_buffer = SendBuffer::new();
+        let mut now_ns = fill(&mut client, &mut send_buffer, START_NS);
+        let mut received = Vec::new();
+        // An odd number of bytes makes room in the middle of a packet.
+        for _ in 0..200 {
+            let mut chunk = vec![0; 10_007];
+            peer.read_exact(&mut chunk).unwrap();
+            received.extend(chunk);
+            now_ns = fill(&mut client, &mut send_buffer, now_ns);
+        }
+        client.skip_backlog(&mut send_buffer);
+        while !client.finish_partial(&mut send_buffer).unwrap() {
+            let mut chunk = vec![0; 4096];
+            peer.read_exact(&mut chunk).unwrap();
+            received.extend(chunk);
+        }
+        let record = client.record();
+        drop(client);
+        peer.read_to_end(&mut received).unwrap();
+
+        let packets = packets(&received);
+        assert_eq!(packets.len() as u64, record.sent);
+        assert_eq!(record.scheduled, record.sent + record.skipped);
+        assert_eq!(
+            (send_buffer.sent, send_buffer.skipped),
+            (record.sent, record.skipped)
+        );
+        assert_eq!(send_buffer.lateness.count(), record.sent);
+        assert!(
+            record.blocked > 0 && record.blocked <= record.scheduled,
+            "{record:?}"
+        );
+        let mut digest = 0;
+        for (sequence, (packet, frame)) in packets.iter().enumerate() {
+            assert_eq!((packet.client, packet.sequence), (3, sequence as u64));
+            digest = digest_with(digest, packet.sequence, checksum(frame));
+        }
+        assert_eq!(digest, record.digest);
+        assert!(packets.is_sorted_by_key(|(packet, _)| packet.due_ns));
+    }
+
+    #[test]
+    fn what_is_owed_for_longer_than_the_backlog_is_skipped_and_counted() {
+        let (mut client, mut peer) = client();
+        let mut send_buffer = SendBuffer::new();
+        let now_ns = fill(&mut client, &mut send_buffer, START_NS);
+        let sent_before = client.sent();
+        client.send_due_by(now_ns + 2 * BACKLOG_NS_MAX, &mut send_buffer);
+        // Room for the packets after those skipped.
+        peer.read_exact(&mut vec![0; 32 * sent_before as usize])
+            .unwrap();
+        let later_ns = now_ns + 2 * BACKLOG_NS_MAX + 1_000_000;
+        client.send_due_by(later_ns, &mut send_buffer);
+        client.send_due_by(later_ns, &mut send_buffer);
+        let mut next = vec![0; FRAME_BYTES];
+        let sent_after = client.sent();
+        assert!(
+            sent_after > sent_before + 1,
+            "the connection takes packets again"
+        );
+        let mut received = vec![0; 32 * (sent_after - sent_before - 1) as usize];
+        peer.read_exact(&mut next).unwrap();
+        peer.read_exact(&mut received).unwrap();
+        let (packet, _) = packets(&received)[0];
+        assert_eq!(
+            packet.sequence,
+            sent_before + 1,
+            "skipping makes no gap on the wire"
+        );
+        assert!(
+            packet.due_ns + BACKLOG_NS_MAX + 2_000_000 >= later_ns,
+            "only what is younger is sent"
+        );
+        let record = client.record();
+        assert!(record.skipped > 0 && send_buffer.skipped > 0);
+    }
+
+    #[test]
+    fn what_the_kernel_has_no_room_for_when_it_is_due_is_blocked_once_each() {
+        let (mut client, mut peer) = client();
+        let mut send_buffer = SendBuffer::new();
+        client.send_due_by(START_NS, &mut send_buffer);
+        assert_eq!(
+            (client.sent(), client.record().blocked),
+            (1, 0),
+            "there is room"
+        );
+        let now_ns = fill(&mut client, &mut send_buffer, START_NS + 1_000_000);
+        let (scheduled, sent, blocked) = (
+            client.record().scheduled,
+            client.sent(),
+            client.record().blocked,
+        );
+        assert_eq!(blocked, scheduled - sent);
+        client.write_backlog(now_ns, &mut send_buffer);
+        assert_eq!(
+            client.record().blocked,
+            blocked,
+            "trying again is not another packet"
+        );
+        client.send_due_by(now_ns + 5_000, &mut send_buffer);
+        assert_eq!(client.record().blocked, blocked + 5);
+        // Once it has made up for that, there is room again.
+        let mut chunk = vec![0; 32 * sent as usize];
+        peer.read_exact(&mut chunk).unwrap();
+        while client.has_backlog() {
+            client.write_backlog(now_ns, &mut send_buffer);
+        }
+        client.send_due_by(now_ns + 6_000, &mut send_buffer);
+        assert_eq!(client.record().blocked, blocked + 5);
+    }
+
+    #[test]
+    fn a_packet_that_is_never_finished_was_skipped() {
+        let (mut client, _peer) = client();
+        let mut send_buffer = SendBuffer::new();
+        // Frames fill the buffers exactly or not, as the kernel likes; so a partial write is made
+        // by hand.
+        fill(&mut client, &mut send_buffer, START_NS);
+        client.skip_backlog(&mut send_buffer);
+        client.counters.schedule(client.counters.settled() + 1);
+        client.partial_write = Some(PartialWrite::new(RAW, 1, 0));
+        let record = client.record();
+        assert_eq!(record.scheduled, record.sent + record.skipped);
+    }
+
+    #[test]
+    fn a_broken_connection_skips_the_rest_and_says_why() {
+        let (mut client, mut peer) = client();
+        let mut send_buffer = SendBuffer::new();
+        client.send_due_by(START_NS, &mut send_buffer);
+        std::io::Write::write_all(&mut peer, &Refusal::Ended.encode()).unwrap();
+        // Closing with a packet unread resets the connection.
+        drop(peer);
+        let mut now_ns = START_NS;
+        while !client.is_broken() {
+            now_ns += 1_000;
+            client.send_due_by(now_ns, &mut send_buffer);
+        }
+        client.send_due_by(now_ns + 1_000_000, &mut send_buffer);
+        let record = client.record();
+        assert_eq!(record.scheduled, record.sent + record.skipped);
+        assert_eq!(record.scheduled, SCHEDULE.due_by(now_ns + 1_000_000));
+        assert_eq!(
+            record.error,
+            "the server refused the connection: the run is over"
+        );
+        assert!(
+            record
+                .kernel_acknowledged_bytes
+                .is_some_and(|bytes| bytes <= 32 * record.sent)
+        );
+        assert_eq!(send_buffer.broken, 1);
+        assert!(!client.has_backlog());
+    }
+
+    #[test]
+    fn a_flood_that_breaks_off_in_a_partial_write_keeps_the_server_s_reason_and_counts_once() {
+        let (mut client, mut peer) = client();
+        let mut send_buffer = SendBuffer::new();
+        while client.flood_send(1_000, START_NS, &mut send_buffer) == FloodSend::All {}
+        client.partial_write = Some(PartialWrite::new(RAW, 1, 0));
+        std::io::Write::write_all(&mut peer, &Refusal::Ended.encode()).unwrap();
+        // Closing with packets unread resets the connection.
+        drop(peer);
+        for _ in 0..3 {
+            assert_eq!(
+                client.flood_send(1_000, START_NS, &mut send_buffer),
+                FloodSend::Full
+            );
+        }
+        assert_eq!(
+            (client.record().error.as_str(), send_buffer.broken),
+            ("the server refused the connection: the run is over", 1)
+        );
+    }
+}

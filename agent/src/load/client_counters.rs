@@ -1,0 +1,155 @@
+//! What a client has counted: which packets of its schedule were due, sent, skipped or blocked.
+//!
+//! A packet has two numbers. Its *place* in the schedule counts every packet that was ever due; its
+//! *sequence* on the wire counts only those that were sent, so the wire has no gaps. They differ
+//! once packets are skipped: `place = sequence + skipped so far`.
+//!
+//! Places are settled in their order: a packet is sent or skipped before the one at the next place.
+//! So the backlog needs no queue; it is the places from `sent + skipped` to `scheduled`. These are
+//! skipped, always from the oldest place on:
+//!
+//! - places that are more than [`BACKLOG_NS_MAX`] overdue, before each write;
+//! - what is left when the load is over or the connection breaks, and every place that becomes due
+//!   after that;
+//! - a packet of which only a part was ever written: its first bytes were sent, but no receiver can
+//!   count it.
+//!
+//! Law: scheduled = sent + skipped in every record.
+
+use metronome_os::clock::SECOND_NS;
+use metronome_proto::packet::{Frame, checksum, digest_with};
+
+/// Packets that wait for longer than this are skipped, ns: the connection takes less than the
+/// schedule gives, and an unbounded backlog would measure nothing but itself.
+pub(crate) const BACKLOG_NS_MAX: u64 = SECOND_NS;
+
+/// The counters of one client.
+#[derive(Debug, Default)]
+pub(crate) struct ClientCounters {
+    scheduled: u64,
+    sent: u64,
+    skipped: u64,
+    blocked: u64,
+    /// Places before this one are counted in `blocked` if they belong there.
+    blocked_until: u64,
+    digest: u64,
+}
+
+impl ClientCounters {
+    /// Packets of the schedule that were due so far.
+    #[inline]
+    pub(crate) fn scheduled(&self) -> u64 {
+        self.scheduled
+    }
+
+    /// Packets whose 32 bytes the kernel has all taken; also the sequence of the next one.
+    #[inline]
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Places of the schedule that were skipped.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Places that became due while the kernel had no room.
+    pub(crate) fn blocked(&self) -> u64 {
+        self.blocked
+    }
+
+    /// Order-independent digest of all packets that were sent.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Places that are sent or skipped; also the place of the next packet.
+    #[inline]
+    pub(crate) fn settled(&self) -> u64 {
+        self.sent + self.skipped
+    }
+
+    /// Whether packets are due and not settled.
+    #[inline]
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.settled() < self.scheduled
+    }
+
+    /// Packets that are due and not settled.
+    #[inline]
+    pub(crate) fn backlog(&self) -> u64 {
+        self.scheduled - self.settled()
+    }
+
+    /// The first `packets` of the schedule are due.
+    #[inline]
+    pub(crate) fn schedule(&mut self, packets: u64) {
+        self.scheduled = self.scheduled.max(packets);
+    }
+
+    /// In a flood a packet is due when it is written: what was settled was due, and `unfinished`
+    /// packets more.
+    pub(crate) fn schedule_what_was_written(&mut self, unfinished: u64) {
+        self.scheduled = self.settled() + unfinished;
+    }
+
+    /// The next packets, `frames`, were written whole.
+    #[inline]
+    pub(crate) fn count_sent(&mut self, frames: &[Frame]) {
+        for (frame, sequence) in frames.iter().zip(self.sent..) {
+            self.digest = digest_with(self.digest, sequence, checksum(frame));
+        }
+        self.sent += frames.len() as u64;
+    }
+
+    /// Skips the places before `place` that are not settled; returns how many.
+    pub(crate) fn skip_to(&mut self, place: u64) -> u64 {
+        let skipped = place.saturating_sub(self.settled());
+        self.skipped += skipped;
+        skipped
+    }
+
+    /// The kernel has no more room, so the whole backlog waits for it. Each place counts once, the
+    /// first time.
+    pub(crate) fn count_blocked(&mut self) {
+        self.blocked += self
+            .scheduled
+            .saturating_sub(self.settled().max(self.blocked_until));
+        self.blocked_until = self.scheduled;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: Frame = [7; 32];
+
+    #[test]
+    fn every_place_is_sent_skipped_or_in_the_backlog() {
+        let mut counters = ClientCounters::default();
+        counters.schedule(10);
+        counters.count_sent(&[FRAME; 3]);
+        assert_eq!((counters.settled(), counters.backlog()), (3, 7));
+        assert_eq!(counters.skip_to(5), 2);
+        assert_eq!(counters.skip_to(4), 0, "what is settled stays so");
+        counters.schedule(8);
+        assert_eq!((counters.scheduled(), counters.backlog()), (10, 5));
+        counters.count_sent(&[FRAME; 5]);
+        assert_eq!((counters.sent(), counters.skipped()), (8, 2));
+        assert_eq!(counters.backlog(), 0);
+    }
+
+    #[test]
+    fn a_blocked_place_counts_once() {
+        let mut counters = ClientCounters::default();
+        counters.schedule(4);
+        counters.count_sent(&[FRAME]);
+        counters.count_blocked();
+        counters.count_blocked();
+        assert_eq!(counters.blocked(), 3);
+        counters.schedule(6);
+        counters.count_blocked();
+        assert_eq!(counters.blocked(), 5);
+    }
+}

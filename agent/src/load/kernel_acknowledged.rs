@@ -1,0 +1,81 @@
+//! How many bytes of packets the kernel of the receiver has acknowledged, according to TCP_INFO.
+//!
+//! The kernel counts every byte of the connection since it was made, its SYN and FIN as one each.
+//! What was acknowledged before the first packet and the bytes of the end are taken off. Pure.
+
+use metronome_proto::packet::FRAME_BYTES;
+
+/// The acknowledged bytes of one client.
+#[derive(Debug)]
+pub(crate) struct KernelAcknowledged {
+    /// Before the first packet. `None` where the kernel has no such figure.
+    before: Option<u64>,
+    /// Bytes behind the packets: the end frame, and the FIN as one.
+    closing_bytes: u64,
+    packet_bytes: Option<u64>,
+}
+
+impl KernelAcknowledged {
+    /// `before` is what the kernel has counted before the first packet.
+    pub(crate) fn new(before: Option<u64>) -> Self {
+        Self {
+            before,
+            closing_bytes: 0,
+            packet_bytes: None,
+        }
+    }
+
+    /// The kernel took this many bytes behind the packets.
+    pub(crate) fn add_closing(&mut self, bytes: usize) {
+        self.closing_bytes += bytes as u64;
+    }
+
+    /// `now` is what the kernel has counted, after `sent` packets.
+    pub(crate) fn update(&mut self, now: Option<u64>, sent: u64) {
+        if let Some((now, before)) = now.zip(self.before) {
+            // Packets come first on the wire, so what is beyond them is of the end, but no more
+            // than was sent of that: a kernel that reports more contradicts us, which must show.
+            let acknowledged = now.saturating_sub(before);
+            let beyond = acknowledged.saturating_sub(sent * FRAME_BYTES as u64);
+            self.packet_bytes = Some(acknowledged - beyond.min(self.closing_bytes));
+        }
+    }
+
+    /// Bytes of packets. `None` before the first update, or without figures.
+    pub(crate) fn packet_bytes(&self) -> Option<u64> {
+        self.packet_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_acknowledged_beyond_the_packets_is_of_the_end_but_no_more_than_was_sent_of_it() {
+        for (closing_bytes, packet_bytes) in [
+            (0, 360),
+            (32, 328),
+            (8, 352),
+            (33, 327),
+            (40, 320),
+            (50, 320),
+        ] {
+            let mut acknowledged = KernelAcknowledged::new(Some(1));
+            acknowledged.add_closing(closing_bytes);
+            acknowledged.update(Some(1 + 10 * 32 + 40), 10);
+            assert_eq!(
+                acknowledged.packet_bytes(),
+                Some(packet_bytes),
+                "{closing_bytes}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_figure_there_is_none() {
+        let mut acknowledged = KernelAcknowledged::new(None);
+        acknowledged.update(Some(320), 10);
+        assert_eq!(acknowledged.packet_bytes(), None);
+    }
+}

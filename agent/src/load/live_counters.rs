@@ -1,0 +1,57 @@
+//! Counters of the pacing threads that are read while the load runs, for the progress of the run.
+//!
+//! Each thread writes its own with plain stores; the sum over the threads may be a moment apart.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+};
+
+use metronome_proto::v1;
+
+use crate::load::{assignment::Assignment, send_buffer::SendBuffer};
+
+/// The counters of one pacing thread, in cache lines of their own. There is one writer, so a store
+/// loses nothing and costs no locked instruction.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct LiveCounters {
+    sent: AtomicU64,
+    skipped: AtomicU64,
+    broken: AtomicU32,
+}
+
+/// Counters for every pacing thread of `assignment`.
+pub(crate) fn of_threads(assignment: &Assignment) -> Arc<[LiveCounters]> {
+    assignment
+        .clients_by_thread()
+        .iter()
+        .map(|_| LiveCounters::default())
+        .collect()
+}
+
+impl LiveCounters {
+    /// Makes the counters of the thread visible to others.
+    #[inline]
+    pub(crate) fn publish(&self, send_buffer: &SendBuffer) {
+        self.sent.store(send_buffer.sent, Relaxed);
+        self.skipped.store(send_buffer.skipped, Relaxed);
+        self.broken.store(send_buffer.broken, Relaxed);
+    }
+}
+
+/// The sum over all threads of a run, as the API has it.
+pub(crate) fn progress(run_id: &str, threads: &[LiveCounters]) -> v1::Progress {
+    v1::Progress {
+        run_id: run_id.into(),
+        sent: threads.iter().map(|thread| thread.sent.load(Relaxed)).sum(),
+        skipped: threads
+            .iter()
+            .map(|thread| thread.skipped.load(Relaxed))
+            .sum(),
+        clients_broken: threads
+            .iter()
+            .map(|thread| thread.broken.load(Relaxed))
+            .sum(),
+    }
+}

@@ -1,0 +1,15 @@
+//! The load of a run: from the profile over the instants at which packets are due to the writes.
+
+pub(crate) mod assignment;
+pub(crate) mod client;
+pub(crate) mod client_counters;
+pub(crate) mod flood;
+pub(crate) mod generator;
+pub(crate) mod kernel_acknowledged;
+pub(crate) mod live_counters;
+pub(crate) mod outcome;
+pub(crate) mod pacing;
+pub(crate) mod pacing_thread;
+pub(crate) mod partial_write;
+pub(crate) mod send_buffer;
+pub(crate) mod ticks;

@@ -1,0 +1,57 @@
+//! What comes back from the pacing threads when the load is over.
+
+use metronome_proto::histogram::Histogram;
+
+use crate::load::{client::Client, send_buffer::SendBuffer};
+
+/// What the pacing threads have measured about themselves.
+#[derive(Debug, Default)]
+pub(crate) struct GeneratorStats {
+    /// CPU time of the threads from the start instant on, ns.
+    pub cpu_ns: u64,
+    /// Writes that took data.
+    pub writes: u64,
+    /// Longest that a sleep ended late, ns.
+    pub oversleep_ns_max: u64,
+    /// Time from due to the write of every packet, ns.
+    pub lateness: Histogram,
+    /// Threads that were real-time threads at the end.
+    pub real_time_threads: u32,
+}
+
+impl GeneratorStats {
+    /// Adds what one thread has measured.
+    pub(crate) fn add(&mut self, outcome: &ThreadOutcome) {
+        self.cpu_ns += outcome.cpu_ns;
+        self.writes += outcome.send_buffer.writes;
+        self.oversleep_ns_max = self.oversleep_ns_max.max(outcome.oversleep_ns_max);
+        self.lateness.merge(&outcome.send_buffer.lateness);
+        self.real_time_threads += u32::from(outcome.is_real_time);
+    }
+}
+
+/// The result of one thread.
+pub(crate) struct ThreadOutcome {
+    pub clients: Vec<Client>,
+    /// With the counters of the thread.
+    pub send_buffer: SendBuffer,
+    /// CPU time from the start instant on, ns.
+    pub cpu_ns: u64,
+    /// Longest that a sleep ended late, ns.
+    pub oversleep_ns_max: u64,
+    /// Whether it was a real-time thread at the end.
+    pub is_real_time: bool,
+}
+
+impl ThreadOutcome {
+    /// The result of a thread that has not begun.
+    pub(crate) fn new() -> Self {
+        Self {
+            clients: Vec::new(),
+            send_buffer: SendBuffer::new(),
+            cpu_ns: 0,
+            oversleep_ns_max: 0,
+            is_real_time: false,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! When the clients of a pacing thread write. Pure: no clock, no socket; times are ns of
+//! CLOCK_MONOTONIC.
+//!
+//! All clients of a thread follow one schedule, each a fixed offset later than the one before it.
+//! No offset reaches a whole period or takes the last packet out of the run's time. So the work of
+//! a thread is a sequence of *ticks*, one for each write of the schedule: in a tick every client
+//! writes once, in the order of the clients. Nothing has to be sorted or searched, and there is no
+//! timer per client.
+//!
+//! ```text
+//!  tick 0          tick 1          tick 2
+//!  |c0|c1|c2|......|c0|c1|c2|......|c0|c1|c2|......   staggered: one sleep a tick
+//!  |c0...|c1...|c2.|c0...|c1...|c2.|c0...|c1...|c2.   spread: a sleep per packet
+//! ```
+//!
+//! A thread that was held up goes on with the newest tick that is due ([`Ticks::next`]). In it each
+//! client also writes the packets of the ticks that were left out. No packet is ever written early.
+
+use metronome_proto::{schedule::Schedule, v1::Phase};
+
+/// Staggered clients follow each other at least this closely, ns: about what one send over loopback
+/// costs, so that none waits for the one before it.
+const STAGGER_NS_MIN: u64 = 5_000;
+
+/// They are further apart where an eighth of the period has room for it, up to this, ns: the first
+/// send after a long pause finds cold caches and a sleeping receiver.
+const STAGGER_NS_MAX: u64 = 20_000;
+
+/// Where a client stands among the others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Position among the clients of its thread, from 0.
+    pub in_thread: u32,
+    /// Clients of its thread.
+    pub of_thread: u32,
+    /// Index within the run, from 0.
+    pub in_run: u32,
+    /// Clients of the run.
+    pub of_run: u32,
+}
+
+/// How much later than the run's start a client's schedule starts: less than `room_ns`, or 0.
+///
+/// The room is a period of the schedule, or less where the run would not last long enough
+/// ([`Schedule::room_ns`]).
+pub(crate) fn offset_ns(phase: Phase, room_ns: u64, place: Place) -> u64 {
+    match phase {
+        Phase::Aligned => 0,
+        Phase::Spread => share(room_ns, place.in_run, place.of_run),
+        Phase::Staggered | Phase::Unspecified => {
+            let clients = u64::from(place.of_thread.max(1));
+            let step_ns = (room_ns / 8 / clients).clamp(STAGGER_NS_MIN, STAGGER_NS_MAX);
+            // At most half of the room, so that the thread can sleep in the other half.
+            let step_ns = step_ns.min(room_ns / 2 / clients);
+            step_ns * u64::from(place.in_thread)
+        }
+    }
+}
+
+fn share(room_ns: u64, part: u32, parts: u32) -> u64 {
+    // Less than room_ns because part < parts.
+    (u128::from(room_ns) * u128::from(part) / u128::from(parts.max(1))) as u64
+}
+
+/// The one schedule of a pacing thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticks {
+    schedule: Schedule,
+    tick_count: u64,
+}
+
+/// One write of every client, at the client's offset after `due_ns`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Tick {
+    /// Position in the schedule, from 0.
+    pub index: u64,
+    /// When a client of offset 0 is due, ns.
+    pub due_ns: u64,
+    /// How many packets of each client are due once its turn in this tick has come.
+    pub packets: u64,
+}
+
+impl Ticks {
+    /// The ticks of a thread whose clients of offset 0 have this schedule.
+    pub(crate) fn new(schedule: Schedule) -> Self {
+        Self {
+            schedule,
+            tick_count: schedule.packets.div_ceil(u64::from(schedule.batch)),
+        }
+    }
+
+    /// The tick to serve at `now_ns` when all before `index` are served: the newest that is due, or
+    /// the tick `index` itself when it is not due yet. `None` after the last.
+    pub(crate) fn next(&self, index: u64, now_ns: u64) -> Option<Tick> {
+        let tick = self.tick(index)?;
+        if now_ns < tick.due_ns.saturating_add(self.schedule.period_ns()) {
+            return Some(tick);
+        }
+        let ticks_due = self
+            .schedule
+            .due_by(now_ns)
+            .div_ceil(u64::from(self.schedule.batch));
+        self.tick(index.max(ticks_due.saturating_sub(1)))
+    }
+
+    fn tick(&self, index: u64) -> Option<Tick> {
+        let batch = u64::from(self.schedule.batch);
+        (index < self.tick_count).then(|| Tick {
+            index,
+            due_ns: self.schedule.due_at(index * batch),
+            packets: ((index + 1) * batch).min(self.schedule.packets),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn schedules() -> impl Strategy<Value = Schedule> {
+        (
+            0..1_u64 << 40,
+            1..=1_000_000_000_u64,
+            1..=1024_u32,
+            1..1_u64 << 20,
+        )
+            .prop_map(|(start_ns, rate_millihertz, batch, packets)| Schedule {
+                start_ns,
+                rate_millihertz,
+                batch,
+                packets,
+            })
+    }
+
+    fn places() -> impl Strategy<Value = Place> {
+        (1..=10_000_u32, 1..=10_000_u32).prop_flat_map(|(of_run, of_thread)| {
+            let of_thread = of_thread.min(of_run);
+            (0..of_thread, 0..of_run).prop_map(move |(in_thread, in_run)| Place {
+                in_thread,
+                of_thread,
+                in_run,
+                of_run,
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_offset_reaches_the_end_of_the_room(place in places(), room_ns in 1..1_u64 << 50) {
+            for phase in [Phase::Staggered, Phase::Spread, Phase::Aligned] {
+                prop_assert!(offset_ns(phase, room_ns, place) < room_ns);
+                prop_assert_eq!(offset_ns(phase, 0, place), 0);
+            }
+        }
+
+        #[test]
+        fn a_staggered_tick_leaves_half_of_the_period_to_sleep(
+            place in places(), period_ns in 1..1_u64 << 50,
+        ) {
+            prop_assert!(offset_ns(Phase::Staggered, period_ns, place) <= period_ns / 2);
+        }
+
+        #[test]
+        fn later_clients_are_due_later(place in places(), period_ns in 1..1_u64 << 50) {
+            let next = Place { in_thread: place.in_thread + 1, in_run: place.in_run + 1, ..place };
+            for phase in [Phase::Staggered, Phase::Spread, Phase::Aligned] {
+                let offset_ns = |place| offset_ns(phase, period_ns, place);
+                prop_assert!(offset_ns(place) <= offset_ns(next));
+            }
+        }
+
+        #[test]
+        fn a_punctual_thread_serves_every_tick_and_every_packet_once(schedule in schedules()) {
+            let ticks = Ticks::new(Schedule { packets: schedule.packets.min(5_000), ..schedule });
+            let (mut index, mut packets, mut now_ns) = (0, 0, 0);
+            while let Some(tick) = ticks.next(index, now_ns) {
+                prop_assert_eq!(tick.index, index);
+                prop_assert!(tick.packets > packets);
+                // All packets of the tick are due together.
+                prop_assert_eq!(tick.due_ns, schedule.due_at(packets));
+                (index, packets, now_ns) = (index + 1, tick.packets, tick.due_ns);
+            }
+            prop_assert_eq!(packets, ticks.schedule.packets);
+        }
+
+        #[test]
+        fn a_thread_held_up_goes_on_with_the_newest_tick_that_is_due(
+            schedule in schedules(), index in 0..1000_u64, elapsed in 0..1_u64 << 40,
+        ) {
+            let ticks = Ticks::new(schedule);
+            let now_ns = schedule.start_ns + elapsed;
+            let Some(tick) = ticks.next(index, now_ns) else {
+                prop_assert!(index >= ticks.tick_count);
+                return Ok(());
+            };
+            prop_assert!(tick.index >= index);
+            if tick.index > index {
+                prop_assert!(tick.due_ns <= now_ns, "a later tick only when it is due");
+            }
+            if let Some(after) = ticks.tick(tick.index + 1) {
+                // Rounding may make a tick one ns longer than the period.
+                prop_assert!(now_ns <= after.due_ns, "no due tick is left out: {now_ns} {after:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_main_job_staggers_its_ten_clients_by_five_microseconds() {
+        let offset_ns = |in_thread, of_thread, period_ns| {
+            offset_ns(
+                Phase::Staggered,
+                period_ns,
+                Place {
+                    in_thread,
+                    of_thread,
+                    in_run: 0,
+                    of_run: of_thread,
+                },
+            )
+        };
+        assert_eq!(offset_ns(1, 10, 100_000), 5_000);
+        assert_eq!(
+            offset_ns(1, 20, 100_000),
+            2_500,
+            "no tick takes more than half of its period"
+        );
+        assert_eq!(
+            offset_ns(1, 5_000, 500_000_000),
+            12_500,
+            "slow clients are further apart"
+        );
+        assert_eq!(offset_ns(1, 10, 500_000_000), 20_000, "but not much");
+    }
+}

@@ -1,0 +1,250 @@
+//! Connecting the clients of a run: many at once, each with ten tries. A target that does not prove
+//! that it takes part in the run gets no load.
+//!
+//! The first client that fails for good ends the whole attempt: a run with fewer clients than asked
+//! for is another run. One try is in [`super::try_connect`].
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+    thread,
+};
+
+use metronome_os::clock::{self, SECOND_NS};
+use metronome_proto::v1;
+use metronome_telemetry::{KeyValue, retroactive_span};
+use tracing::Span;
+
+use crate::{
+    load::{assignment::Assignment, client::Client},
+    net::{
+        backoff,
+        try_connect::{Try, TryError},
+    },
+    stop_signal::StopSignal,
+};
+
+/// Most tries to connect a client.
+const TRIES_MAX: u32 = 10;
+/// Longest time of one try, from the SYN to the verified hello-ack, ns.
+const TRY_NS_MAX: u64 = 5 * SECOND_NS;
+/// A client that takes longer than this gets an event in the trace, ns.
+const SLOW_NS: u64 = SECOND_NS / 10;
+/// Clients that connect at the same time.
+const CONNECTING_MAX: u32 = 32;
+/// Stack of a connecting thread, which only waits and authenticates a frame.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// Not all clients could be connected; those that were are closed again.
+#[derive(Debug)]
+pub(crate) struct NotConnected {
+    /// One sentence for the user: the first client that failed, and why.
+    pub error: String,
+    /// The record of every client.
+    pub records: Vec<v1::ClientRecord>,
+}
+
+/// Connects and verifies every client of `assignment` at one of `addresses`, sorted by index.
+pub(crate) fn connect_all(
+    assignment: &Assignment,
+    addresses: &[SocketAddr],
+    stop_signal: &StopSignal,
+) -> Result<Vec<Client>, NotConnected> {
+    let deadline_ns = clock::now_ns().saturating_add(assignment.deadline.as_nanos() as u64);
+    let attempt = Attempt {
+        assignment,
+        addresses,
+        stop_signal,
+        deadline_ns,
+        next: AtomicU32::new(assignment.clients.start),
+        gave_up: AtomicBool::new(false),
+        span: Span::current(),
+        outcomes: Mutex::new(Vec::with_capacity(assignment.client_count() as usize)),
+    };
+    thread::scope(|scope| {
+        for number in 0..assignment.client_count().min(CONNECTING_MAX) {
+            let builder = thread::Builder::new()
+                .name(format!("connect-{number}"))
+                .stack_size(STACK_BYTES);
+            // Fewer threads only take longer; none at all shows as clients without an outcome.
+            if builder.spawn_scoped(scope, || attempt.work()).is_err() {
+                break;
+            }
+        }
+    });
+    attempt.conclude()
+}
+
+/// The work that the connecting threads share.
+struct Attempt<'a> {
+    assignment: &'a Assignment,
+    addresses: &'a [SocketAddr],
+    stop_signal: &'a StopSignal,
+    deadline_ns: u64,
+    next: AtomicU32,
+    gave_up: AtomicBool,
+    outcomes: Mutex<Vec<(u32, Result<Client, Failure>)>>,
+    /// The span of the step, which gets the events of slow clients.
+    span: Span,
+}
+
+#[derive(Debug)]
+struct Failure {
+    attempts: u32,
+    error: String,
+}
+
+impl Attempt<'_> {
+    fn work(&self) {
+        loop {
+            let client = self.next.fetch_add(1, Relaxed);
+            if client >= self.assignment.clients.end || self.gave_up.load(Relaxed) {
+                return;
+            }
+            let outcome = self.connect(client);
+            if outcome.is_err() {
+                self.gave_up.store(true, Relaxed);
+            }
+            self.outcomes
+                .lock()
+                .expect("no thread panics while it holds this lock")
+                .push((client, outcome));
+        }
+    }
+
+    /// Connects one client, in as many tries as have a chance.
+    fn connect(&self, client: u32) -> Result<Client, Failure> {
+        let begun_ns = clock::now_ns();
+        let outcome = self.try_until_connected(client);
+        self.trace_if_notable(client, begun_ns, &outcome);
+        outcome
+    }
+
+    /// Adds an event to the span of the step, for a client that was not connected at once.
+    fn trace_if_notable(&self, client: u32, begun_ns: u64, outcome: &Result<Client, Failure>) {
+        let now_ns = clock::now_ns();
+        let (name, tries) = match outcome {
+            Err(failure) => ("client failed", failure.attempts),
+            Ok(connected) if connected.attempts() > 1 => ("client retried", connected.attempts()),
+            Ok(_) if now_ns - begun_ns >= SLOW_NS => ("client slow", 1),
+            Ok(_) => return,
+        };
+        let mut attributes = vec![
+            KeyValue::new("client", i64::from(client)),
+            KeyValue::new("tries", i64::from(tries)),
+            KeyValue::new("took_ms", (now_ns - begun_ns) as f64 / 1e6),
+        ];
+        attributes.extend(
+            outcome
+                .as_ref()
+                .err()
+                .map(|failure| KeyValue::new("error", failure.error.clone())),
+        );
+        retroactive_span::add_event(
+            &self.span,
+            &retroactive_span::Anchor::at(now_ns),
+            name,
+            now_ns,
+            attributes,
+        );
+    }
+
+    fn try_until_connected(&self, client: u32) -> Result<Client, Failure> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let error = match self.once(client, tries) {
+                Ok(client) => return Ok(client),
+                Err(error) => error,
+            };
+            let failure = || Failure {
+                attempts: tries,
+                error: format!("{error} after {}", plural(tries)),
+            };
+            if !error.is_temporary() || tries == TRIES_MAX || self.gave_up.load(Relaxed) {
+                return Err(failure());
+            }
+            let wait = backoff::wait_after(tries, fastrand::f64());
+            let again_ns = clock::now_ns().saturating_add(wait.as_nanos() as u64);
+            if again_ns >= self.deadline_ns || !self.stop_signal.sleep_until(again_ns) {
+                return Err(failure());
+            }
+        }
+    }
+
+    fn once(&self, client: u32, attempt: u32) -> Result<Client, TryError> {
+        let one = Try {
+            protocol: self.assignment.protocol,
+            addresses: self.addresses,
+            stop_signal: self.stop_signal,
+            until_ns: self.deadline_ns.min(clock::now_ns() + TRY_NS_MAX),
+        };
+        one.connect(client, attempt)
+    }
+
+    fn conclude(self) -> Result<Vec<Client>, NotConnected> {
+        let mut outcomes = self
+            .outcomes
+            .into_inner()
+            .expect("no thread panics while it holds this lock");
+        outcomes.sort_unstable_by_key(|(client, _)| *client);
+        let is_complete = outcomes.len() == self.assignment.client_count() as usize;
+        if is_complete && outcomes.iter().all(|(_, outcome)| outcome.is_ok()) {
+            return Ok(outcomes
+                .into_iter()
+                .filter_map(|(_, outcome)| outcome.ok())
+                .collect());
+        }
+        let first = outcomes
+            .iter()
+            .find_map(|(client, outcome)| outcome.as_ref().err().map(|failure| (client, failure)));
+        let error = match first {
+            _ if !self.stop_signal.allows_load(clock::now_ns()) => {
+                "the run was stopped while its clients connected".into()
+            }
+            Some((client, failure)) => format!("client {client}: {}", failure.error),
+            None => "this host gave the agent no threads to connect with".into(),
+        };
+        Err(NotConnected {
+            error,
+            records: records(self.assignment, &outcomes),
+        })
+    }
+}
+
+fn records(
+    assignment: &Assignment,
+    outcomes: &[(u32, Result<Client, Failure>)],
+) -> Vec<v1::ClientRecord> {
+    let blank = |client| v1::ClientRecord {
+        client,
+        ..v1::ClientRecord::default()
+    };
+    let not_tried = |client| v1::ClientRecord {
+        error: "not tried, since another client could not connect".into(),
+        ..blank(client)
+    };
+    let of = |client| match outcomes.binary_search_by_key(&client, |(client, _)| *client) {
+        Ok(found) => match &outcomes[found].1 {
+            Ok(connected) => connected.record(),
+            Err(failure) => v1::ClientRecord {
+                attempts: failure.attempts,
+                error: failure.error.clone(),
+                ..blank(client)
+            },
+        },
+        Err(_) => not_tried(client),
+    };
+    assignment.clients.clone().map(of).collect()
+}
+
+fn plural(tries: u32) -> String {
+    if tries == 1 {
+        "1 try".into()
+    } else {
+        format!("{tries} tries")
+    }
+}

@@ -1,0 +1,226 @@
+//! One TCP connection to a target: opened, written and read without ever blocking for longer than
+//! asked.
+//!
+//! The socket is set up as the seed's client does it. Bytes have no meaning here.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
+
+use metronome_os::{clock, tcp_info::TcpInfo};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    net::{RecvFlags, SendFlags, recv, send},
+};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::stop_signal::StopSignal;
+
+/// Size of the kernel's buffer in each direction, bytes: about half a second of one client at 10
+/// kHz.
+const BUFFER_BYTES: usize = 128 * 1024;
+/// A peer that acknowledges nothing for this long is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: Socket,
+}
+
+impl Connection {
+    /// Connects to `address` until `deadline_ns`, or until a stop is requested.
+    pub(crate) fn open(
+        address: SocketAddr,
+        deadline_ns: u64,
+        stop_signal: &StopSignal,
+    ) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE_MAX))?;
+        socket.set_send_buffer_size(BUFFER_BYTES)?;
+        socket.set_recv_buffer_size(BUFFER_BYTES)?;
+        socket.set_tcp_user_timeout(Some(SILENCE_MAX))?;
+        let connection = Self { socket };
+        match connection.socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
+                connection.wait(PollFlags::OUT, deadline_ns, stop_signal)?;
+                connection.socket.take_error()?.map_or(Ok(()), Err)?;
+            }
+            Err(error) => return Err(error),
+        }
+        connection.check_not_to_itself()?;
+        Ok(connection)
+    }
+
+    /// Gives bytes to the kernel and returns how many it took: 0 when it has no room now.
+    #[inline]
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        match send(
+            &self.socket,
+            bytes,
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        ) {
+            Ok(taken) => Ok(taken),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes what has come, as far as it fits. `None`: nothing there now. `Some(0)`: the peer has
+    /// closed its side.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        match recv(&self.socket, buffer, RecvFlags::DONTWAIT) {
+            Ok((taken, _)) => Ok(Some(taken)),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until the socket is ready for `events`. Errors: timed out, a stop was requested.
+    pub(crate) fn wait(
+        &self,
+        events: PollFlags,
+        deadline_ns: u64,
+        stop_signal: &StopSignal,
+    ) -> io::Result<()> {
+        loop {
+            let now_ns = clock::now_ns();
+            if !stop_signal.allows_load(now_ns) {
+                return Err(io::Error::other("the run was stopped"));
+            }
+            if now_ns >= deadline_ns {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let nap_ns = crate::stop_signal::CHECK_EVERY_NS.min(deadline_ns - now_ns);
+            match poll(
+                &mut [PollFd::new(&self.socket, events)],
+                Some(&timespec(nap_ns)),
+            ) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Closes the writing side: the peer reads the end of the stream.
+    pub(crate) fn close_write(&self) -> io::Result<()> {
+        self.socket.shutdown(std::net::Shutdown::Write)
+    }
+
+    /// How many bytes the peer's kernel has acknowledged since the connection was made, its SYN and
+    /// FIN counted as one each. `None` where the kernel has no such figure.
+    pub(crate) fn acknowledged_bytes(&self) -> Option<u64> {
+        let info = TcpInfo::read(&self.socket).ok()?;
+        Some(info.bytes_acked)
+    }
+
+    /// A port of this host without a listener can, by chance, be the one that the kernel gives to
+    /// the connection itself; TCP then connects it to itself.
+    fn check_not_to_itself(&self) -> io::Result<()> {
+        let own = self.socket.local_addr()?;
+        if own.as_socket() == self.socket.peer_addr()?.as_socket() {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A span of time as system calls take it.
+pub(crate) fn timespec(nanos: u64) -> Timespec {
+    Timespec {
+        tv_sec: (nanos / clock::SECOND_NS) as i64,
+        tv_nsec: (nanos % clock::SECOND_NS) as i64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    fn pair() -> (Connection, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let deadline_ns = clock::now_ns() + 5 * clock::SECOND_NS;
+        let connection = Connection::open(
+            listener.local_addr().unwrap(),
+            deadline_ns,
+            &StopSignal::without_lease(),
+        )
+        .unwrap();
+        (connection, listener.accept().unwrap().0)
+    }
+
+    fn answer_of(connection: &Connection) -> io::Result<Option<usize>> {
+        let deadline_ns = clock::now_ns() + 5 * clock::SECOND_NS;
+        connection.wait(PollFlags::IN, deadline_ns, &StopSignal::without_lease())?;
+        connection.receive(&mut [0; 64])
+    }
+
+    #[test]
+    fn the_kernel_reports_how_much_the_peer_has_acknowledged() {
+        let (connection, mut peer) = pair();
+        let before = connection.acknowledged_bytes().unwrap();
+        assert_eq!(connection.send(&[7; 96]).unwrap(), 96);
+        peer.read_exact(&mut [0; 96]).unwrap();
+        // The answer carries the acknowledgement, so there is no need to wait for one.
+        peer.write_all(&[1]).unwrap();
+        assert_eq!(answer_of(&connection).unwrap(), Some(1));
+        assert_eq!(connection.acknowledged_bytes().unwrap() - before, 96);
+    }
+
+    #[test]
+    fn the_kernel_reports_it_even_after_a_reset() {
+        let (connection, mut peer) = pair();
+        let before = connection.acknowledged_bytes().unwrap();
+        assert_eq!(connection.send(&[7; 96]).unwrap(), 96);
+        peer.read_exact(&mut [0; 64]).unwrap();
+        // Closing with 32 bytes unread resets the connection.
+        drop(peer);
+        assert_eq!(
+            answer_of(&connection).unwrap_err().kind(),
+            io::ErrorKind::ConnectionReset
+        );
+        assert_eq!(connection.acknowledged_bytes().unwrap() - before, 96);
+    }
+
+    #[test]
+    fn a_port_without_a_listener_is_refused() {
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let deadline_ns = clock::now_ns() + 5 * clock::SECOND_NS;
+        let error =
+            Connection::open(address, deadline_ns, &StopSignal::without_lease()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_full_connection_takes_nothing_and_does_not_block() {
+        let (connection, _peer) = pair();
+        while connection.send(&[7; 65536]).unwrap() > 0 {}
+        assert_eq!(connection.send(&[7; 32]).unwrap(), 0);
+    }
+}

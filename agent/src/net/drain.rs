@@ -1,0 +1,268 @@
+//! The end of a run's connections: send the end, close the writing side, wait for the authenticated
+//! count.
+//!
+//! All clients are ended at once, in one epoll loop. A client without an answer in time gets an
+//! error in its record. A raw client has no end frame: it closes its side and waits a moment for
+//! the peer to close too.
+
+use std::io;
+
+use metronome_os::clock::{self, SECOND_NS};
+use metronome_proto::{
+    handshake::Refusal,
+    packet::{FRAME_BYTES, Frame},
+};
+use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
+
+use crate::{
+    load::{
+        client::{Client, Credentials},
+        send_buffer::SendBuffer,
+    },
+    net::{connection::timespec, error_text::within_sentence},
+    stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
+};
+
+/// Longest time for all ends of an authenticated run together, ns.
+const END_NS_MAX: u64 = 5 * SECOND_NS;
+/// Longest time for raw peers to close, ns.
+const RAW_END_NS_MAX: u64 = 2 * SECOND_NS;
+/// Longest time when the process is about to end, ns.
+const ABORTED_END_NS_MAX: u64 = 3 * SECOND_NS / 2;
+/// What a FIN counts among the bytes that the kernel has acknowledged.
+const FIN_BYTES: usize = 1;
+/// Most clients that are handled between two readings of the clock.
+const EVENTS_PER_WAIT: usize = 256;
+
+/// Ends every connection that still works, and completes the records of the clients.
+pub(crate) fn drain(clients: &mut [Client], stop_signal: &StopSignal) {
+    let mut send_buffer = SendBuffer::new();
+    let mut endings: Vec<Ending<'_>> = clients
+        .iter_mut()
+        .filter(|client| !client.is_broken())
+        .map(Ending::new)
+        .collect();
+    let waited = end_all(&mut endings, stop_signal, &mut send_buffer);
+    let reason = waited.err().map(|error| {
+        format!(
+            "its end could not be waited for: {}",
+            within_sentence(&error)
+        )
+    });
+    for ending in endings.into_iter().filter(|ending| !ending.is_done) {
+        ending.expire(reason.as_deref(), &mut send_buffer);
+    }
+}
+
+/// Advances every client that can go on, until all are done or time is up.
+fn end_all(
+    endings: &mut [Ending<'_>],
+    stop_signal: &StopSignal,
+    send_buffer: &mut SendBuffer,
+) -> io::Result<()> {
+    let begun_ns = clock::now_ns();
+    let readiness = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    for (number, ending) in endings.iter_mut().enumerate() {
+        // Edge-triggered: each ending goes as far as it can whenever something has changed.
+        let changes = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+        epoll::add(
+            &readiness,
+            &ending.client.connection,
+            epoll::EventData::new_u64(number as u64),
+            changes,
+        )?;
+        ending.advance(send_buffer);
+    }
+    let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
+    loop {
+        let left_ns = time_left_ns(endings, begun_ns, stop_signal);
+        if left_ns == 0 {
+            return Ok(());
+        }
+        let nap = timespec(left_ns.min(CHECK_EVERY_NS));
+        events.clear();
+        match epoll::wait(&readiness, spare_capacity(&mut events), Some(&nap)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in &events {
+            if let Some(ending) = endings.get_mut(event.data.u64() as usize) {
+                ending.advance(send_buffer);
+            }
+        }
+    }
+}
+
+fn time_left_ns(endings: &[Ending<'_>], begun_ns: u64, stop_signal: &StopSignal) -> u64 {
+    let Some(ending) = endings.iter().find(|ending| !ending.is_done) else {
+        return 0;
+    };
+    let now_ns = clock::now_ns();
+    let allowed_ns = match (stop_signal.requested(now_ns), &ending.client.credentials) {
+        (Some(StopMode::Abort), _) => ABORTED_END_NS_MAX,
+        (None | Some(StopMode::Drain), Some(_)) => END_NS_MAX,
+        (None | Some(StopMode::Drain), None) => RAW_END_NS_MAX,
+    };
+    begun_ns.saturating_add(allowed_ns).saturating_sub(now_ns)
+}
+
+/// The state of one client at its end.
+struct Ending<'a> {
+    client: &'a mut Client,
+    step: Step,
+    answer: Frame,
+    answer_bytes: usize,
+    /// Nothing is left to do, in success or failure.
+    is_done: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    /// The last packet was written in part; its rest must go first.
+    FinishPartial,
+    /// The end frame goes, `taken` bytes of it have gone.
+    End { frame: Frame, taken: usize },
+    /// Nothing more to send; the answer is awaited.
+    Listen,
+}
+
+impl<'a> Ending<'a> {
+    fn new(client: &'a mut Client) -> Self {
+        Self {
+            client,
+            step: Step::FinishPartial,
+            answer: [0; FRAME_BYTES],
+            answer_bytes: 0,
+            is_done: false,
+        }
+    }
+
+    /// Does what can be done without waiting.
+    fn advance(&mut self, send_buffer: &mut SendBuffer) {
+        if self.is_done {
+            return;
+        }
+        match self.try_advance(send_buffer) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.client.read_kernel_acknowledged();
+                self.is_done = true;
+            }
+            Err(problem) => {
+                self.client.fail(&problem, send_buffer);
+                self.is_done = true;
+            }
+        }
+    }
+
+    /// Returns whether the end is complete, or what is wrong with it.
+    fn try_advance(&mut self, send_buffer: &mut SendBuffer) -> Result<bool, String> {
+        let broke = |error: io::Error| {
+            format!(
+                "the connection broke at its end: {}",
+                within_sentence(&error)
+            )
+        };
+        if matches!(self.step, Step::FinishPartial) {
+            if !self.client.finish_partial(send_buffer).map_err(broke)? {
+                return Ok(false);
+            }
+            self.step = match &self.client.credentials {
+                Some(Credentials { hello, key }) => Step::End {
+                    frame: hello.end(self.client.sent(), key),
+                    taken: 0,
+                },
+                None => self.close_write()?,
+            };
+        }
+        if let Step::End { frame, taken } = &mut self.step {
+            let more = self
+                .client
+                .connection
+                .send(&frame[*taken..])
+                .map_err(broke)?;
+            self.client.note_closing(more);
+            *taken += more;
+            if *taken < FRAME_BYTES {
+                return Ok(false);
+            }
+            self.step = self.close_write()?;
+        }
+        self.listen().map_err(broke)?
+    }
+
+    fn close_write(&mut self) -> Result<Step, String> {
+        let closed = self.client.connection.close_write();
+        closed.map_err(|error| {
+            format!(
+                "the connection broke at its end: {}",
+                within_sentence(&error)
+            )
+        })?;
+        self.client.note_closing(FIN_BYTES);
+        Ok(Step::Listen)
+    }
+
+    /// Receives what has come of the answer. The inner result is whether it is complete, or what is
+    /// wrong with it.
+    fn listen(&mut self) -> io::Result<Result<bool, String>> {
+        let Some(Credentials { hello, key }) = self.client.credentials else {
+            return self.listen_raw().map(Ok);
+        };
+        match self
+            .client
+            .connection
+            .receive(&mut self.answer[self.answer_bytes..])?
+        {
+            None => return Ok(Ok(false)),
+            Some(0) => {
+                return Ok(Err(
+                    "the server closed the connection without an end-ack".into()
+                ));
+            }
+            Some(taken) => self.answer_bytes += taken,
+        }
+        if self.answer_bytes < FRAME_BYTES {
+            return Ok(Ok(false));
+        }
+        Ok(
+            match (
+                hello.open_end_ack(&self.answer, &key),
+                Refusal::decode(&self.answer),
+            ) {
+                (Some(received), _) => {
+                    self.client.acknowledge(received);
+                    Ok(true)
+                }
+                (None, Some(refusal)) => {
+                    Err(format!("the server refused the end: {}", refusal.reason()))
+                }
+                (None, None) => {
+                    Err("the server's last frame is no end-ack of this connection".into())
+                }
+            },
+        )
+    }
+
+    /// Bytes of a raw peer have no meaning; only its close does.
+    fn listen_raw(&self) -> io::Result<bool> {
+        loop {
+            match self.client.connection.receive(&mut [0; 4096])? {
+                None => return Ok(false),
+                Some(0) => return Ok(true),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Gives up waiting, for a `reason` or because time is up.
+    fn expire(self, reason: Option<&str>, send_buffer: &mut SendBuffer) {
+        let late = match (self.step, self.client.credentials) {
+            // A peer without the protocol need not close either.
+            (Step::Listen, None) => return self.client.read_kernel_acknowledged(),
+            (Step::Listen, Some(_)) => "no end-ack came in time",
+            _ => "the server did not take the last bytes in time",
+        };
+        self.client.fail(reason.unwrap_or(late), send_buffer);
+    }
+}

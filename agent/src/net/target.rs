@@ -1,0 +1,255 @@
+//! Where load may go: the address of the target, and what the owner of the agent allows.
+//!
+//! A server may ask an agent to load any host. The agent only loads what its owner allows: the host
+//! of its control server and the networks of `--allow-target`, but never addresses that stand for
+//! many hosts or for none. A name is resolved once, and the addresses that were checked are the
+//! addresses that are connected to, so a name cannot point elsewhere between check and use.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
+    str::FromStr,
+};
+
+use ipnet::IpNet;
+use metronome_os::address::{HostPort, NotHostPort};
+
+/// HOST:PORT that was asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Target(HostPort);
+
+/// A text that is not HOST:PORT.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0:?} is no address; write HOST:PORT, for example 192.0.2.7:8888 or [2001:db8::7]:8888")]
+pub(crate) struct BadTarget(String);
+
+/// Which addresses the owner of this agent allows.
+#[derive(Clone, Debug)]
+pub(crate) struct Allowed {
+    /// The host of the control server; `None` where there is none.
+    pub server_host: Option<String>,
+    /// From `--allow-target`.
+    pub networks: Vec<IpNet>,
+}
+
+/// Why a target cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TargetError {
+    /// The name does not resolve.
+    #[error("the target {target} has no address: {error}")]
+    Unknown {
+        /// The target that was asked for.
+        target: Target,
+        /// The error of the resolver.
+        error: std::io::Error,
+    },
+    /// An address that must not be loaded.
+    #[error("the target {target} is {address}, {kind}; give the address of one host")]
+    Forbidden {
+        /// The target that was asked for.
+        target: Target,
+        /// The address that it resolved to.
+        address: IpAddr,
+        /// Why it must not be loaded.
+        kind: &'static str,
+    },
+    /// The owner of this agent has not allowed it.
+    #[error(
+        "the target {target} is {address}, which this agent does not load; its owner can allow it \
+         with --allow-target {address}"
+    )]
+    NotAllowed {
+        /// The target that was asked for.
+        target: Target,
+        /// The address that it resolved to.
+        address: IpAddr,
+    },
+}
+
+impl Target {
+    /// Reads HOST:PORT; an empty host means `host_default`.
+    pub(crate) fn parse(text: &str, host_default: &str) -> Result<Self, BadTarget> {
+        let bad = || BadTarget(text.chars().take(80).collect());
+        let address = match text.strip_prefix(':') {
+            Some(port) => HostPort {
+                host: host_default.into(),
+                port: port.parse().map_err(|_| bad())?,
+            },
+            None => text.parse().map_err(|NotHostPort| bad())?,
+        };
+        if address.host.is_empty() || address.port == 0 {
+            return Err(bad());
+        }
+        Ok(Self(address))
+    }
+
+    /// The addresses to connect to, all of them allowed. Asks the resolver, which may take seconds.
+    pub(crate) fn resolve(&self, allowed: &Allowed) -> Result<Vec<SocketAddr>, TargetError> {
+        let unknown = |error| TargetError::Unknown {
+            target: self.clone(),
+            error,
+        };
+        let addresses: Vec<SocketAddr> =
+            addresses_of(&self.0.host, self.0.port).map_err(unknown)?;
+        let server: Vec<IpAddr> = match &allowed.server_host {
+            // A server that has no address now is no host to load either.
+            Some(host) => addresses_of(host, self.0.port)
+                .unwrap_or_default()
+                .iter()
+                .map(SocketAddr::ip)
+                .collect(),
+            None => Vec::new(),
+        };
+        for address in addresses.iter().map(|address| address.ip().to_canonical()) {
+            self.check(address, &server, &allowed.networks)?;
+        }
+        if addresses.is_empty() {
+            return Err(unknown(std::io::ErrorKind::NotFound.into()));
+        }
+        Ok(addresses)
+    }
+
+    fn check(
+        &self,
+        address: IpAddr,
+        server: &[IpAddr],
+        networks: &[IpNet],
+    ) -> Result<(), TargetError> {
+        if let Some(kind) = forbidden(address) {
+            return Err(TargetError::Forbidden {
+                target: self.clone(),
+                address,
+                kind,
+            });
+        }
+        let is_server = server.iter().any(|server| server.to_canonical() == address);
+        if is_server || networks.iter().any(|network| network.contains(&address)) {
+            return Ok(());
+        }
+        Err(TargetError::NotAllowed {
+            target: self.clone(),
+            address,
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// A network, or one address as a network of itself.
+pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
+    IpNet::from_str(text)
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| {
+            format!("{text:?} is no network; write CIDR, for example 192.0.2.0/24, or one address")
+        })
+}
+
+/// Why an address must not be loaded; `None` for an ordinary one.
+fn forbidden(address: IpAddr) -> Option<&'static str> {
+    match address {
+        _ if address.is_multicast() => Some("a multicast address"),
+        _ if address.is_unspecified() => Some("no host's address"),
+        IpAddr::V4(v4) if v4.is_broadcast() => Some("the broadcast address"),
+        // 169.254.169.254, where clouds keep their metadata, is one of these.
+        IpAddr::V4(v4) if v4.is_link_local() => Some("a link-local address"),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("a link-local address"),
+        _ => None,
+    }
+}
+
+fn addresses_of(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+    Ok((host, port).to_socket_addrs()?.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(target: &str, server: &str, networks: &[&str]) -> Result<Vec<SocketAddr>, String> {
+        let allowed = Allowed {
+            server_host: Some(server.into()),
+            networks: networks
+                .iter()
+                .map(|network| parse_network(network).unwrap())
+                .collect(),
+        };
+        Target::parse(target, server)
+            .unwrap()
+            .resolve(&allowed)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn only_the_servers_host_and_allowed_networks_are_loaded() {
+        assert!(check(":8888", "127.0.0.1", &[]).is_ok());
+        assert!(check("127.0.0.1:8888", "127.0.0.1", &[]).is_ok());
+        assert!(check("[::ffff:127.0.0.1]:8888", "127.0.0.1", &[]).is_ok());
+        assert!(check("192.0.2.7:8888", "127.0.0.1", &["192.0.2.0/24"]).is_ok());
+        assert!(check("[2001:db8::7]:8888", "127.0.0.1", &["2001:db8::/32"]).is_ok());
+        let refused = check("192.0.3.7:8888", "127.0.0.1", &["192.0.2.0/24"]).unwrap_err();
+        assert!(refused.contains("--allow-target 192.0.3.7"), "{refused}");
+        assert!(check("[::ffff:192.0.3.7]:8888", "127.0.0.1", &["192.0.2.0/24"]).is_err());
+    }
+
+    #[test]
+    fn addresses_of_many_hosts_or_none_are_refused_whatever_is_allowed() {
+        for host in [
+            "224.0.0.1",
+            "255.255.255.255",
+            "0.0.0.0",
+            "169.254.169.254",
+            "169.254.1.1",
+        ] {
+            assert!(
+                check(&format!("{host}:80"), host, &["0.0.0.0/0"]).is_err(),
+                "{host}"
+            );
+            assert!(
+                check(&format!("[::ffff:{host}]:80"), host, &["::/0", "0.0.0.0/0"]).is_err(),
+                "{host}"
+            );
+        }
+        for host in ["ff02::1", "::", "fe80::1"] {
+            assert!(
+                check(&format!("[{host}]:80"), host, &["::/0"]).is_err(),
+                "{host}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_an_example() {
+        for text in [
+            "",
+            "host",
+            "host:",
+            "host:0",
+            "host:65536",
+            "h h:80",
+            "h\x1b:80",
+            "::1:80",
+            "user@host:80",
+            "http://host:80",
+        ] {
+            let error = Target::parse(text, "127.0.0.1").unwrap_err().to_string();
+            assert!(error.contains("HOST:PORT"), "{error}");
+        }
+        assert!(Target::parse(":80", "").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_address_or_refused(text: String) {
+            if let Ok(target) = Target::parse(&text, "h") {
+                prop_assert_eq!(Target::parse(&target.to_string(), "h"), Ok(target));
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! One try to connect one client: the TCP connection, then the hello and its answer.
+
+use std::{io, net::SocketAddr};
+
+use metronome_proto::{
+    handshake::{Hello, Refusal},
+    packet::{FRAME_BYTES, Frame, Kind, kind},
+};
+use rustix::event::PollFlags;
+
+use crate::{
+    load::{
+        assignment::Protocol,
+        client::{Client, Credentials},
+    },
+    net::{connection::Connection, error_text},
+    stop_signal::StopSignal,
+};
+
+/// Why one try to connect a client failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TryError {
+    /// No connection, or one that broke.
+    #[error("{} at {address}", error_text::within_sentence(.error))]
+    Network {
+        address: SocketAddr,
+        error: io::Error,
+    },
+    /// The end of the stream instead of an answer.
+    #[error("{address} closed the connection before it answered the hello")]
+    Closed { address: SocketAddr },
+    /// A refusal instead of a hello-ack.
+    #[error("the server at {address} refused the connection: {}", .refusal.reason())]
+    Refused {
+        address: SocketAddr,
+        refusal: Refusal,
+    },
+    /// Another frame than a hello-ack of this run.
+    #[error(
+        "{address} did not prove that it takes part in the run, so it gets no load; is another \
+         program listening there?"
+    )]
+    Unproven { address: SocketAddr },
+}
+
+/// What a try needs.
+pub(crate) struct Try<'a> {
+    pub protocol: Protocol,
+    /// At least one.
+    pub addresses: &'a [SocketAddr],
+    pub stop_signal: &'a StopSignal,
+    /// When the try ends, ns of CLOCK_MONOTONIC.
+    pub until_ns: u64,
+}
+
+impl Try<'_> {
+    /// Connects `client`; `attempt` counts its tries, from 1.
+    pub(crate) fn connect(&self, client: u32, attempt: u32) -> Result<Client, TryError> {
+        let (connection, address) = self.dial()?;
+        let credentials = match self.protocol {
+            Protocol::Raw => None,
+            Protocol::Authenticated { run, agent, key } => {
+                let hello = Hello {
+                    run,
+                    agent,
+                    client: client as u16,
+                    attempt: attempt as u8,
+                };
+                let credentials = Credentials { hello, key };
+                self.authenticate(&connection, address, &credentials)?;
+                Some(credentials)
+            }
+        };
+        Ok(Client::new(connection, client, credentials, attempt))
+    }
+
+    /// The first of the target's addresses that takes the connection.
+    fn dial(&self) -> Result<(Connection, SocketAddr), TryError> {
+        let mut failed = None;
+        for &address in self.addresses {
+            match Connection::open(address, self.until_ns, self.stop_signal) {
+                Ok(connection) => return Ok((connection, address)),
+                Err(error) => failed = Some(TryError::Network { address, error }),
+            }
+        }
+        Err(failed.expect("a target resolves to at least one address"))
+    }
+
+    /// Sends the hello and verifies the answer. Until this returns, nothing else may be sent.
+    fn authenticate(
+        &self,
+        connection: &Connection,
+        address: SocketAddr,
+        credentials: &Credentials,
+    ) -> Result<(), TryError> {
+        let network = |error| TryError::Network { address, error };
+        // A new connection has room for 32 bytes; one that has not will not answer either.
+        connection
+            .send(&credentials.hello.encode(&credentials.key))
+            .map_err(network)?;
+        let mut answer: Frame = [0; FRAME_BYTES];
+        let mut filled = 0;
+        while filled < FRAME_BYTES {
+            connection
+                .wait(PollFlags::IN, self.until_ns, self.stop_signal)
+                .map_err(network)?;
+            match connection.receive(&mut answer[filled..]).map_err(network)? {
+                Some(0) => return Err(TryError::Closed { address }),
+                taken => filled += taken.unwrap_or(0),
+            }
+        }
+        if credentials.hello.is_acked_by(&answer, &credentials.key) {
+            return Ok(());
+        }
+        match Refusal::decode(&answer).filter(|_| kind(&answer) == Some(Kind::Refusal)) {
+            Some(refusal) => Err(TryError::Refused { address, refusal }),
+            None => Err(TryError::Unproven { address }),
+        }
+    }
+}
+
+impl TryError {
+    /// Whether another try may succeed.
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Network { .. } | Self::Closed { .. } => true,
+            // Slots of the run before this one are freed within moments.
+            Self::Refused { refusal, .. } => matches!(refusal, Refusal::Full | Refusal::Late),
+            Self::Unproven { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Reaching the server, and the sentences that report why it is not reached.
+
+use std::time::Duration;
+
+use metronome_proto::{MESSAGE_BYTES_MAX, v1::agent_service_client::AgentServiceClient};
+use tonic::{Code, Status, transport::Channel};
+
+use crate::config::RemoteConfig;
+
+/// Longest wait until the connection to the server is made.
+const DIAL_TIME_MAX: Duration = Duration::from_secs(5);
+/// Time between HTTP/2 pings on the stream, which find a dead path.
+const PING_EVERY: Duration = Duration::from_secs(10);
+/// Longest wait for the answer to a ping.
+const PING_ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Connects to the server. The error is one sentence.
+pub(super) async fn dial(config: &RemoteConfig) -> Result<AgentServiceClient<Channel>, String> {
+    let channel = connect(config)
+        .await
+        .map_err(|error| unreachable(config, &error))?;
+    Ok(AgentServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+async fn connect(config: &RemoteConfig) -> Result<Channel, tonic::transport::Error> {
+    let mut endpoint = Channel::builder(config.server.clone())
+        .connect_timeout(DIAL_TIME_MAX)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWER_TIME_MAX)
+        .keep_alive_while_idle(true);
+    if let Some(tls) = &config.tls {
+        endpoint = endpoint.tls_config(tls.clone())?;
+    }
+    endpoint.connect().await
+}
+
+/// The address of the server as messages show it.
+pub(super) fn url(config: &RemoteConfig) -> String {
+    config.server.to_string().trim_end_matches('/').into()
+}
+
+fn unreachable(config: &RemoteConfig, error: &tonic::transport::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    format!("no server answers at {}: {cause}", url(config))
+}
+
+/// Why the stream ended, in one sentence.
+pub(super) fn refused(config: &RemoteConfig, status: &Status) -> String {
+    match status.code() {
+        Code::AlreadyExists => {
+            format!(
+                "the server at {} lists another agent of the name {:?}",
+                url(config),
+                config.name
+            )
+        }
+        code => format!(
+            "the stream to the server at {} ended ({code:?}): {}",
+            url(config),
+            status.message()
+        ),
+    }
+}

@@ -1,0 +1,53 @@
+//! An agent that a server controls: it dials the server, holds a stream with it, and dials again
+//! whenever the stream is lost.
+//!
+//! ```text
+//!  reconnect   one session after the other
+//!  dial        reaching the server
+//!  session     the messages of one stream
+//!  runs        the runs of this agent: they outlive a stream
+//!  run         the steps of one run, on a plain thread of its own
+//! ```
+
+mod dial;
+mod reconnect;
+mod run;
+mod run_handle;
+mod run_trace;
+mod runs;
+mod session;
+
+use std::{io, process::ExitCode};
+
+use crate::{config::RemoteConfig, net::open_files, signals};
+
+/// Carries out the runs of the server of `config` until SIGTERM or SIGINT, whatever happens to the
+/// server.
+pub(crate) fn run(config: &RemoteConfig) -> ExitCode {
+    open_files::raise_limit();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    let code = runtime.block_on(async {
+        match signals::shutdown_token() {
+            Ok(shutdown) => {
+                reconnect::serve(config, &shutdown).await;
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error),
+        }
+    });
+    // A name server that does not answer must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+fn failed(error: &io::Error) -> ExitCode {
+    eprintln!("error: the agent cannot start: {error}");
+    ExitCode::FAILURE
+}

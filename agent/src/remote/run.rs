@@ -1,0 +1,290 @@
+//! One run on this agent: prepare, wait for the start, measure, drain, report. One plain thread
+//! carries out the steps in this order; each step is a span of the run's trace.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+use metronome_os::clock;
+use metronome_proto::v1::{self, agent_message::Message};
+use metronome_telemetry::{continue_from_traceparent, retroactive_span};
+use tokio::sync::mpsc;
+use tracing::{Span, info_span};
+
+use super::run_trace;
+use crate::{
+    load::{
+        assignment::{Assignment, Load},
+        client::Client,
+        generator::generate,
+        live_counters::LiveCounters,
+        outcome::GeneratorStats,
+        pacing::PacingOptions,
+    },
+    net::{
+        connect::{NotConnected, connect_all},
+        drain::drain,
+        target::Allowed,
+    },
+    stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
+};
+
+/// Records in one message: far below 1 MiB, also when every one carries an error.
+const RECORDS_PER_MESSAGE_MAX: usize = 1000;
+
+/// What one run does, and where it reports to.
+pub(super) struct RunSpec {
+    pub run_id: String,
+    /// Name of this agent.
+    pub agent: String,
+    /// Parent of the run's spans; may be empty.
+    pub traceparent: String,
+    pub assignment: Assignment,
+    pub allowed: Allowed,
+    pub pacing: PacingOptions,
+    /// Never full: the reports of a run are bounded by its clients.
+    pub reports: mpsc::UnboundedSender<Report>,
+}
+
+/// A message of a run for the server.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub run_id: String,
+    pub message: Message,
+    /// No other message of the run follows, and its clients are free.
+    pub is_last: bool,
+}
+
+/// What a prepared run waits for.
+#[derive(Debug)]
+pub(super) enum StartOrder {
+    /// When the first packet of phase 0 is due, ns of CLOCK_MONOTONIC.
+    At(u64),
+    /// The run was stopped before its start.
+    Never,
+    /// The start cannot be followed: one sentence for the user.
+    Impossible(String),
+}
+
+/// A run in progress.
+pub(super) struct Run {
+    pub stop_signal: Arc<StopSignal>,
+    pub live_counters: Arc<[LiveCounters]>,
+    pub spec: RunSpec,
+}
+
+impl Run {
+    /// All steps of the run. Blocks until it is over.
+    pub(super) fn execute(self, started: &Receiver<StartOrder>) {
+        // Entered throughout, so that every log line of this thread names the run and the trace.
+        let _within = self.span().entered();
+        match self.prepare() {
+            Ok(clients) => {
+                let attempts = clients.iter().map(Client::attempts).sum();
+                self.report(Message::Prepared(v1::Prepared {
+                    run_id: self.run_id(),
+                    attempts,
+                }));
+                self.run_load(clients, started);
+            }
+            Err(NotConnected { error, records }) => {
+                self.report_records(records);
+                self.fail(error);
+            }
+        }
+    }
+
+    fn prepare(&self) -> Result<Vec<Client>, NotConnected> {
+        let _prepare = info_span!("prepare").entered();
+        let addresses = self.resolve().map_err(|error| NotConnected {
+            error,
+            records: Vec::new(),
+        })?;
+        let connect = info_span!(
+            "connect",
+            clients = i64::from(self.spec.assignment.client_count())
+        );
+        let connected =
+            connect.in_scope(|| connect_all(&self.spec.assignment, &addresses, &self.stop_signal));
+        if let Err(NotConnected { error, .. }) = &connected {
+            retroactive_span::fail(&connect, error);
+        }
+        connected
+    }
+
+    fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
+        self.spec
+            .assignment
+            .target
+            .resolve(&self.spec.allowed)
+            .map_err(|error| error.to_string())
+    }
+
+    fn run_load(&self, clients: Vec<Client>, started: &Receiver<StartOrder>) {
+        let connected_ns = clock::now_ns();
+        let start = self.await_start(started);
+        let measured = match &start {
+            StartOrder::At(start_ns) => self.measure(clients, connected_ns, *start_ns),
+            StartOrder::Never | StartOrder::Impossible(_) => {
+                Ok((clients, GeneratorStats::default()))
+            }
+        };
+        let (mut clients, mut measured) = match measured {
+            Ok(measured) => measured,
+            Err(error) => return self.fail(format!("the load could not be generated: {error}")),
+        };
+        let problem = match start {
+            StartOrder::Impossible(problem) => Some(problem),
+            StartOrder::At(start_ns) => self.cut_short(&clients, start_ns),
+            StartOrder::Never => self.cut_short(&clients, u64::MAX),
+        };
+        measured.cpu_ns += self.drain(&mut clients);
+        info_span!("report")
+            .in_scope(|| self.report_records(clients.iter().map(Client::record).collect()));
+        match problem {
+            Some(problem) => self.fail(problem),
+            None => self.conclude(Message::Finished(v1::Finished {
+                run_id: self.run_id(),
+                cpu_ns: measured.cpu_ns,
+                writes: measured.writes,
+                oversleep_max_ns: measured.oversleep_ns_max,
+            })),
+        }
+    }
+
+    /// Why the load ended before its time without an order to stop: one sentence.
+    fn cut_short(&self, clients: &[Client], start_ns: u64) -> Option<String> {
+        let assignment = &self.spec.assignment;
+        let why_lost = self.stop_signal.lease_lost();
+        let is_whole = match assignment.load {
+            Load::Paced {
+                packets_per_client, ..
+            } => clients
+                .iter()
+                .all(|client| client.record().scheduled == packets_per_client),
+            // A flood has no schedule to compare with: a thread that was held up to the end of the
+            // flood has sent nothing.
+            Load::Flood => {
+                why_lost.is_none()
+                    && clock::now_ns() >= start_ns.saturating_add(assignment.duration_ns())
+            }
+        };
+        if is_whole {
+            return None;
+        }
+        if let Some(why) = why_lost {
+            tracing::warn!(why, "lease lost");
+            return Some(format!("lease lost: {why}"));
+        }
+        let is_aborted = self.stop_signal.requested(clock::now_ns()) == Some(StopMode::Abort);
+        is_aborted.then(|| "it was stopped before its schedule was over".into())
+    }
+
+    fn await_start(&self, started: &Receiver<StartOrder>) -> StartOrder {
+        loop {
+            match started.recv_timeout(Duration::from_nanos(CHECK_EVERY_NS)) {
+                Ok(order) => return order,
+                Err(RecvTimeoutError::Timeout) if self.stop_signal.allows_load(clock::now_ns()) => {
+                }
+                Err(_) => return StartOrder::Never,
+            }
+        }
+    }
+
+    /// Exchanges the ends; returns the CPU time that it took, ns.
+    fn drain(&self, clients: &mut [Client]) -> u64 {
+        let cpu_before_ns = clock::thread_cpu_ns();
+        info_span!("drain").in_scope(|| drain(clients, &self.stop_signal));
+        clock::thread_cpu_ns() - cpu_before_ns
+    }
+
+    fn measure(
+        &self,
+        clients: Vec<Client>,
+        connected_ns: u64,
+        start_ns: u64,
+    ) -> io::Result<(Vec<Client>, GeneratorStats)> {
+        let RunSpec {
+            assignment, pacing, ..
+        } = &self.spec;
+        let generated = generate(
+            clients,
+            assignment,
+            start_ns,
+            *pacing,
+            &self.stop_signal,
+            &self.live_counters,
+        )?;
+        run_trace::trace_load(&generated.1, connected_ns, start_ns);
+        run_trace::log_load(&generated.1);
+        Ok(generated)
+    }
+
+    /// The span of this agent's share, a child of the run's span.
+    fn span(&self) -> Span {
+        let RunSpec {
+            run_id,
+            agent,
+            assignment,
+            traceparent,
+            ..
+        } = &self.spec;
+        let clients = i64::from(assignment.client_count());
+        let span = info_span!(
+            "agent",
+            otel.name = format!("agent {agent}"),
+            run_id,
+            agent,
+            clients
+        );
+        continue_from_traceparent(&span, traceparent);
+        span
+    }
+
+    fn report_records(&self, records: Vec<v1::ClientRecord>) {
+        for clients in records.chunks(RECORDS_PER_MESSAGE_MAX) {
+            let records = v1::ClientRecords {
+                run_id: self.run_id(),
+                clients: clients.to_vec(),
+            };
+            self.report(Message::ClientRecords(records));
+        }
+    }
+
+    fn fail(&self, error: String) {
+        tracing::warn!(error, "the run failed here");
+        retroactive_span::fail(&Span::current(), &error);
+        self.conclude(Message::Failed(v1::Failed {
+            run_id: self.run_id(),
+            error,
+        }));
+    }
+
+    /// Reports the last message of the run.
+    fn conclude(&self, last: Message) {
+        self.send(last, true);
+    }
+
+    fn report(&self, message: Message) {
+        self.send(message, false);
+    }
+
+    fn send(&self, message: Message, is_last: bool) {
+        // When the process ends the receiver is gone; the run ends all the same.
+        let _ = self.spec.reports.send(Report {
+            run_id: self.run_id(),
+            message,
+            is_last,
+        });
+    }
+
+    fn run_id(&self) -> String {
+        self.spec.run_id.clone()
+    }
+}

@@ -1,0 +1,99 @@
+//! How the stream controls a run: its thread, its lease, its start.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+    thread,
+};
+
+use metronome_proto::v1;
+
+use super::run::{Run, RunSpec, StartOrder};
+use crate::{
+    load::live_counters::{self, LiveCounters, progress},
+    stop_signal::StopSignal,
+};
+
+/// This many Renews in a row that do not list a run end it and drop its messages.
+pub(super) const UNLISTED_MAX: u32 = 2;
+
+/// How the stream controls a run.
+pub(super) struct RunHandle {
+    pub stop_signal: Arc<StopSignal>,
+    /// How many clients of this agent the run uses.
+    pub clients: u32,
+    live_counters: Arc<[LiveCounters]>,
+    /// `None` once the start was sent.
+    start: Option<Sender<StartOrder>>,
+    /// Renews in a row that did not list the run.
+    unlisted: u32,
+}
+
+impl RunHandle {
+    /// Moves the end of the lease. A Renew that was on its way when the run was made does not list
+    /// it; when the next one does not either, the server has no such run any more.
+    pub(super) fn renew(&mut self, lease_until_ns: u64, is_listed: bool) {
+        self.unlisted = if is_listed {
+            0
+        } else {
+            self.unlisted.saturating_add(1)
+        };
+        if self.unlisted < UNLISTED_MAX {
+            self.stop_signal.renew(lease_until_ns);
+        } else {
+            self.stop_signal
+                .lose_lease("the server does not list the run any more");
+        }
+    }
+
+    /// Lets the load begin at `start_ns`. Only the first call counts.
+    pub(super) fn start(&mut self, start_ns: u64) {
+        self.send_start(StartOrder::At(start_ns));
+    }
+
+    /// Ends a run whose start cannot be followed.
+    pub(super) fn refuse_start(&mut self, problem: String) {
+        self.send_start(StartOrder::Impossible(problem));
+    }
+
+    fn send_start(&mut self, order: StartOrder) {
+        // A run that is over does not receive it.
+        let _ = self.start.take().map(|start| start.send(order));
+    }
+
+    /// Whether the start instant is known.
+    pub(super) fn is_started(&self) -> bool {
+        self.start.is_none()
+    }
+
+    /// Its progress.
+    pub(super) fn progress(&self, run_id: &str) -> v1::Progress {
+        progress(run_id, &self.live_counters)
+    }
+}
+
+/// Starts the run's thread, which begins at once to connect.
+pub(super) fn launch(spec: RunSpec, lease_until_ns: u64) -> io::Result<RunHandle> {
+    let stop_signal = Arc::new(StopSignal::new(lease_until_ns));
+    let live_counters: Arc<[LiveCounters]> = live_counters::of_threads(&spec.assignment);
+    let (start, started) = channel();
+    let clients = spec.assignment.client_count();
+    let run = Run {
+        stop_signal: stop_signal.clone(),
+        live_counters: live_counters.clone(),
+        spec,
+    };
+    thread::Builder::new()
+        .name("run".into())
+        .spawn(move || run.execute(&started))?;
+    Ok(RunHandle {
+        stop_signal,
+        clients,
+        live_counters,
+        start: Some(start),
+        unlisted: 0,
+    })
+}

@@ -1,0 +1,150 @@
+//! What may end the load of a run at any time: an order to stop, or a lease that was not renewed.
+//!
+//! Each run has one signal. The control side sets it, and every thread of the run reads it on its
+//! own, so that load ends even when the control side hangs. Times are ns of CLOCK_MONOTONIC.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+};
+
+use metronome_os::clock;
+
+/// Longest time that a thread may go without checking its stop signal, ns.
+pub(crate) const CHECK_EVERY_NS: u64 = 50_000_000;
+
+/// Set once by the control side, read by all threads of a run.
+#[derive(Debug)]
+pub(crate) struct StopSignal {
+    /// 0, or the highest [`StopMode`] that was requested.
+    mode: AtomicU8,
+    lease_until_ns: AtomicU64,
+    /// Set by the first thread that finds the lease expired.
+    lease_lost: OnceLock<&'static str>,
+}
+
+/// How the load of a run ends.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub(crate) enum StopMode {
+    /// The schedule ends now; packets that are due are still written and the ends are exchanged.
+    Drain = 1,
+    /// Like Drain, but within 2 s whatever the peers do: this process is about to end, or the lease
+    /// is lost.
+    Abort = 2,
+}
+
+impl StopSignal {
+    /// A signal that aborts the load at `lease_until_ns` unless the lease is renewed.
+    pub(crate) fn new(lease_until_ns: u64) -> Self {
+        Self {
+            mode: AtomicU8::new(0),
+            lease_until_ns: AtomicU64::new(lease_until_ns),
+            lease_lost: OnceLock::new(),
+        }
+    }
+
+    /// A signal without a lease: only a request ends the load.
+    pub(crate) fn without_lease() -> Self {
+        Self::new(u64::MAX)
+    }
+
+    /// Moves the end of the lease.
+    pub(crate) fn renew(&self, lease_until_ns: u64) {
+        self.lease_until_ns.store(lease_until_ns, Relaxed);
+    }
+
+    /// Asks the load to end. A drain becomes an abort, but never the reverse.
+    pub(crate) fn request(&self, mode: StopMode) {
+        self.mode.fetch_max(mode as u8, Relaxed);
+    }
+
+    /// Aborts the load because the lease is lost, for the reason `why`. The first reason stays.
+    pub(crate) fn lose_lease(&self, why: &'static str) {
+        let _ = self.lease_lost.set(why);
+        self.request(StopMode::Abort);
+    }
+
+    /// What is requested at `now_ns`; `None` while the load may go on.
+    #[inline]
+    pub(crate) fn requested(&self, now_ns: u64) -> Option<StopMode> {
+        if now_ns >= self.lease_until_ns.load(Relaxed) {
+            // For good: a late renewal must not bring back some threads of a run and others not.
+            self.lose_lease("the server did not renew it in time");
+        }
+        match self.mode.load(Relaxed) {
+            0 => None,
+            1 => Some(StopMode::Drain),
+            _ => Some(StopMode::Abort),
+        }
+    }
+
+    /// Why the lease is lost; `None` while it is not.
+    pub(crate) fn lease_lost(&self) -> Option<&'static str> {
+        self.lease_lost.get().copied()
+    }
+
+    /// Whether the load may go on.
+    #[inline]
+    pub(crate) fn allows_load(&self, now_ns: u64) -> bool {
+        self.requested(now_ns).is_none()
+    }
+
+    /// Sleeps until `wake_ns`, or less when a stop is requested. Returns whether the load may go
+    /// on.
+    pub(crate) fn sleep_until(&self, wake_ns: u64) -> bool {
+        loop {
+            let now_ns = clock::now_ns();
+            if !self.allows_load(now_ns) {
+                return false;
+            }
+            if now_ns >= wake_ns {
+                return true;
+            }
+            clock::sleep_until(wake_ns.min(now_ns + CHECK_EVERY_NS));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_ends_by_itself_unless_it_is_renewed() {
+        let stop_signal = StopSignal::new(50);
+        assert!(stop_signal.allows_load(49));
+        stop_signal.renew(100);
+        assert!(stop_signal.allows_load(99));
+        assert_eq!(stop_signal.requested(100), Some(StopMode::Abort));
+        stop_signal.renew(200);
+        assert!(
+            !stop_signal.allows_load(150),
+            "a lease that was seen to have ended is not renewed"
+        );
+    }
+
+    #[test]
+    fn a_lost_lease_keeps_the_first_reason_and_a_request_is_no_loss() {
+        let stop_signal = StopSignal::new(50);
+        stop_signal.request(StopMode::Drain);
+        assert_eq!(
+            (stop_signal.requested(49), stop_signal.lease_lost()),
+            (Some(StopMode::Drain), None)
+        );
+        stop_signal.lose_lease("the stream ended");
+        assert_eq!(
+            (stop_signal.requested(50), stop_signal.lease_lost()),
+            (Some(StopMode::Abort), Some("the stream ended"))
+        );
+    }
+
+    #[test]
+    fn a_drain_becomes_an_abort_but_not_the_reverse() {
+        let stop_signal = StopSignal::without_lease();
+        assert!(stop_signal.allows_load(u64::MAX - 1));
+        stop_signal.request(StopMode::Abort);
+        stop_signal.request(StopMode::Drain);
+        assert_eq!(stop_signal.requested(0), Some(StopMode::Abort));
+    }
+}

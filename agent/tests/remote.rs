@@ -1,0 +1,410 @@
+//! An agent that a server controls: every step of a run over the real stream, and every way in
+//! which one can end early.
+
+mod master;
+mod peer;
+
+use std::time::{Duration, Instant};
+
+use master::{Agent, Master, RUN, key, prepare};
+use metronome_proto::v1::{
+    self, agent_message::Message as Report, server_message::Message as Order,
+};
+use peer::{Behaviour, Peer};
+
+const LONG_LEASE: Duration = Duration::from_secs(10);
+/// More than any test lets a run go on: a minute at 1 kHz.
+const ENDLESS: u64 = 60_000;
+
+#[track_caller]
+fn record_is_complete(record: &v1::ClientRecord) {
+    assert_eq!(record.scheduled, record.sent + record.skipped, "{record:?}");
+    assert_eq!(record.acknowledged, Some(record.sent), "{record:?}");
+    assert_eq!(
+        record.kernel_acknowledged_bytes,
+        Some(32 * record.sent),
+        "{record:?}"
+    );
+    assert_eq!(
+        (record.error.as_str(), record.blocked),
+        ("", 0),
+        "{record:?}"
+    );
+}
+
+async fn running(master: &mut Master, clients: u32, lease: Duration) -> (master::Session, Peer) {
+    let peer = Peer::start_with(clients as usize, Behaviour::Proper, key());
+    let mut session = master.welcomed(lease).await;
+    session
+        .order(Order::Prepare(prepare(peer.port, clients, ENDLESS)))
+        .await;
+    session.prepared().await;
+    session.start().await;
+    let progressed = |report| match report {
+        Report::Progress(progress) if progress.sent > 0 => Some(()),
+        _ => None,
+    };
+    session.next(progressed).await;
+    (session, peer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_from_prepare_to_the_final_records() {
+    let mut master = Master::start().await;
+    let agent = Agent::start(&master.address, &["--name", "load-1"]);
+    let peer = Peer::start_with(4, Behaviour::Proper, key());
+    let mut session = master.welcomed(LONG_LEASE).await;
+    assert_eq!(session.registered.name, "load-1");
+    assert_eq!(session.registered.clients_max, 10_000);
+    assert!(!session.registered.boot_id.is_empty() && session.registered.cores > 0);
+    session.order_something_unknown().await;
+    session
+        .order(Order::Prepare(prepare(peer.port, 4, 700)))
+        .await;
+    assert_eq!(session.prepared().await.attempts, 4);
+    session.start().await;
+    let (records, finished) = session.finished().await;
+    assert_eq!(records.len(), 4);
+    let mut received = peer.received();
+    received.sort_by_key(|received| received.hello.map(|hello| hello.client));
+    for (record, received) in records.iter().zip(&received) {
+        record_is_complete(record);
+        assert_eq!((record.scheduled, record.sent), (700, 700));
+        assert_eq!((record.digest, record.attempts), (received.digest, 1));
+        assert_eq!(received.packets, 700);
+    }
+    assert!(finished.cpu_ns > 0 && finished.writes > 0);
+    let (status, stdout) = agent.terminate().await;
+    assert!(status.success());
+    let ready = format!(
+        "metronome-agent ready: name load-1 server http://{}\n",
+        master.address
+    );
+    assert_eq!(stdout, ready);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_stopped_in_the_middle_ends_in_good_order() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let (mut session, peer) = running(&mut master, 3, LONG_LEASE).await;
+    session.stop().await;
+    let (records, _) = session.finished().await;
+    assert_eq!(records.len(), 3);
+    records.iter().for_each(record_is_complete);
+    assert!(
+        records
+            .iter()
+            .all(|record| record.sent > 0 && record.scheduled < ENDLESS)
+    );
+    assert!(
+        peer.received()
+            .iter()
+            .all(|received| received.end == Some(received.packets))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_stopped_before_its_start_sends_nothing_and_ends_in_good_order() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let peer = Peer::start_with(2, Behaviour::Proper, key());
+    let mut session = master.welcomed(LONG_LEASE).await;
+    session
+        .order(Order::Prepare(prepare(peer.port, 2, ENDLESS)))
+        .await;
+    session.prepared().await;
+    session.stop().await;
+    let (records, _) = session.finished().await;
+    records.iter().for_each(record_is_complete);
+    assert!(
+        peer.received()
+            .iter()
+            .all(|received| received.end == Some(0))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_stopped_while_it_connects_fails_at_once() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let peer = Peer::start_with(1, Behaviour::NeverAcks, key());
+    let mut session = master.welcomed(LONG_LEASE).await;
+    session
+        .order(Order::Prepare(prepare(peer.port, 1, ENDLESS)))
+        .await;
+    session.stop().await;
+    let error = session.failed().await;
+    assert!(error.contains("stopped"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_ends_by_itself_when_the_lease_is_not_renewed() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let begun = Instant::now();
+    let (mut session, peer) = running(&mut master, 2, Duration::from_millis(1500)).await;
+    let (records, why) = session.cut_short().await;
+    assert!(why.contains("lease"), "{why}");
+    assert!(begun.elapsed() >= Duration::from_millis(1500));
+    records.iter().for_each(record_is_complete);
+    assert!(records.iter().all(|record| record.scheduled < ENDLESS));
+    drop(peer.received());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_lease_lets_the_load_go_on() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let lease = Duration::from_millis(1500);
+    let (mut session, peer) = running(&mut master, 1, lease).await;
+    let begun = Instant::now();
+    while begun.elapsed() < 2 * lease {
+        let progressed = |report| matches!(report, Report::Progress(_)).then_some(());
+        session.next(progressed).await;
+        session
+            .order(Order::Renew(v1::Renew {
+                run_ids: vec![RUN.into()],
+            }))
+            .await;
+    }
+    session.stop().await;
+    let (records, _) = session.finished().await;
+    records.iter().for_each(record_is_complete);
+    assert!(records[0].sent > 2500, "{records:?}");
+    drop(peer.received());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_two_renewals_in_a_row_do_not_list_ends() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let (mut session, peer) = running(&mut master, 1, LONG_LEASE).await;
+    let renew = |run_ids: &[&str]| {
+        Order::Renew(v1::Renew {
+            run_ids: run_ids.iter().map(ToString::to_string).collect(),
+        })
+    };
+    // Once may be a matter of messages that crossed.
+    for listed in [&[][..], &[RUN], &["0123456789abcdef"]] {
+        session.order(renew(listed)).await;
+    }
+    let before = session.progress().await;
+    while session.progress().await <= before {}
+    session.order(renew(&[])).await;
+    let (records, _) = session.cut_short().await;
+    records.iter().for_each(record_is_complete);
+    assert!(records[0].scheduled < ENDLESS);
+    drop(peer.received());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_stopped_reports_its_runs_first() {
+    let mut master = Master::start().await;
+    let agent = Agent::start(&master.address, &[]);
+    let (mut session, peer) = running(&mut master, 2, LONG_LEASE).await;
+    let stopped = Instant::now();
+    let (ended, (records, why)) = tokio::join!(agent.terminate(), session.cut_short());
+    assert!(why.contains("it was stopped before"), "{why}");
+    assert!(ended.0.success());
+    assert!(
+        stopped.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        stopped.elapsed()
+    );
+    records.iter().for_each(record_is_complete);
+    drop(peer.received());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_comes_back_with_its_run_when_its_stream_is_lost_and_the_load_goes_on() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let (mut session, peer) = running(&mut master, 2, LONG_LEASE).await;
+    let sent_before = session.progress().await;
+    drop(session);
+    let mut session = master.welcomed(LONG_LEASE).await;
+    assert_eq!(session.registered.run_ids, [RUN]);
+    assert_eq!(
+        session.prepared().await.attempts,
+        2,
+        "what may have been lost is sent again"
+    );
+    assert!(session.progress().await >= sent_before);
+    session.stop().await;
+    let (records, _) = session.finished().await;
+    records.iter().for_each(record_is_complete);
+    assert!(
+        records.iter().all(|record| record.attempts == 1),
+        "no client has connected again"
+    );
+    assert_eq!(peer.received().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_reports_are_sent_again_on_a_new_stream_until_the_server_no_longer_lists_the_run() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let (mut session, peer) = running(&mut master, 2, LONG_LEASE).await;
+    session.stop().await;
+    let reported = session.finished().await;
+    drop((session, peer.received()));
+    let mut session = master.welcomed(LONG_LEASE).await;
+    assert_eq!(session.registered.run_ids, [RUN]);
+    assert_eq!(session.finished().await, reported);
+    for _ in 0..2 {
+        session.order(Order::Renew(v1::Renew::default())).await;
+    }
+    // Any answer comes after the Renews were read.
+    session
+        .order(Order::Prepare(v1::Prepare {
+            run_id: "00000000000000bb".into(),
+            ..v1::Prepare::default()
+        }))
+        .await;
+    session.failed().await;
+    drop(session);
+    assert_eq!(
+        master.welcomed(LONG_LEASE).await.registered.run_ids,
+        ["00000000000000bb"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_server_the_load_ends_with_its_lease() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let (session, peer) = running(&mut master, 2, Duration::from_millis(1500)).await;
+    drop((session, master));
+    assert!(
+        peer.received()
+            .iter()
+            .all(|received| received.end == Some(received.packets)),
+        "load ended in good order"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_name_is_taken_tries_again() {
+    let mut master = Master::start_refusing(2).await;
+    let agent = Agent::start(&master.address, &["--name", "twin"]);
+    let session = master.welcomed(LONG_LEASE).await;
+    assert_eq!(session.registered.name, "twin");
+    assert!(agent.terminate().await.0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_without_a_server_ends_when_it_is_stopped() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("it is bound").to_string();
+    let mut agent = Agent::start(&address, &[]);
+    // It is up once it dials, and never gets an answer.
+    let (_silent, _) = free.accept().expect("the agent dials");
+    assert!(agent.is_running());
+    let (status, stdout) = agent.terminate().await;
+    assert!(status.success() && stdout.is_empty(), "{status} {stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &["--clients-max", "5"]);
+    let mut session = master.welcomed(LONG_LEASE).await;
+    let orders = [
+        (
+            v1::Prepare {
+                target: "192.0.2.1:80".into(),
+                ..prepare(1, 1, 1)
+            },
+            "--allow-target 192.0.2.1",
+        ),
+        (
+            v1::Prepare {
+                target: "169.254.169.254:80".into(),
+                ..prepare(1, 1, 1)
+            },
+            "link-local",
+        ),
+        (prepare(1, 6, 1), "clients: 6"),
+        (
+            v1::Prepare {
+                key: vec![0; 5],
+                ..prepare(1, 1, 1)
+            },
+            "key",
+        ),
+        (
+            v1::Prepare {
+                run_id: "\x1b[31m".into(),
+                ..prepare(1, 1, 1)
+            },
+            "run_id",
+        ),
+        (v1::Prepare::default(), "clients: 0"),
+    ];
+    for (order, words) in orders {
+        session.order(Order::Prepare(order)).await;
+        let error = session.failed().await;
+        assert!(error.contains(words), "{error}");
+    }
+    let peer = Peer::start_with(5, Behaviour::Proper, key());
+    session
+        .order(Order::Prepare(prepare(peer.port, 5, 10)))
+        .await;
+    session.prepared().await;
+    session.start().await;
+    session
+        .finished()
+        .await
+        .0
+        .iter()
+        .for_each(record_is_complete);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_refuses_connections_is_reported_with_the_client_and_the_tries() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    drop(listener);
+    let mut session = master.welcomed(LONG_LEASE).await;
+    let deadline = Some(prost_types::Duration {
+        seconds: 1,
+        nanos: 0,
+    });
+    session
+        .order(Order::Prepare(v1::Prepare {
+            deadline,
+            ..prepare(port, 3, 10)
+        }))
+        .await;
+    let error = session.failed().await;
+    assert!(
+        error.contains(&format!("connection refused at 127.0.0.1:{port} after ")),
+        "{error}"
+    );
+    assert!(error.starts_with("client "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_is_out_of_reach_ends_the_run_instead_of_waiting_for_it() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let peer = Peer::start_with(1, Behaviour::Proper, key());
+    let mut session = master.welcomed(LONG_LEASE).await;
+    session
+        .order(Order::Prepare(prepare(peer.port, 1, 10)))
+        .await;
+    session.prepared().await;
+    session
+        .order(Order::Start(v1::Start {
+            run_id: RUN.into(),
+            start_at_ns: u64::MAX,
+            start_in: None,
+        }))
+        .await;
+    let error = session.failed().await;
+    assert!(error.contains("60 s"), "{error}");
+    assert_eq!(peer.received()[0].packets, 0);
+}

@@ -1,0 +1,24 @@
+//! The server as benchctl sees it: its address, its calls with their deadlines, and its errors as
+//! sentences.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`address`] | where a server listens |
+//! | [`dial`] | connecting to it |
+//! | [`requests`] | the calls of its API |
+//! | [`deadlines`] | how long a call may take, and which calls are repeated |
+//! | [`errors`] | errors as one sentence and an exit code |
+//! | [`watch`] | a run watched to its end |
+//! | [`rpc_tracing`] | a span for every call |
+
+mod address;
+mod deadlines;
+mod dial;
+mod errors;
+mod requests;
+mod rpc_tracing;
+mod watch;
+
+pub(crate) use address::Address;
+pub(crate) use dial::{connect, connect_if_listening};
+pub(crate) use requests::Client;

@@ -1,0 +1,84 @@
+//! What commands share: the flags that all of them have, the server that these name, and the output
+//! in the form that they name.
+
+use metronome_proto::v1;
+use metronome_tls::{ClientTlsConfig, DialFlags};
+
+use crate::{
+    client::{self, Address, Client},
+    exit::{Exit, Failure},
+    output::Output,
+    render::{json, text},
+    terminal,
+};
+
+/// The flags that every command has.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// By flag or environment.
+    pub(crate) server: Option<Address>,
+    pub(crate) tls: DialFlags,
+    pub(crate) output: Output,
+    pub(crate) quiet: bool,
+}
+
+impl Context {
+    /// The server, which has to be there.
+    pub(super) async fn connect(&self) -> Result<Client, Failure> {
+        client::connect(&self.server.clone().unwrap_or_default(), self.decide_tls()?).await
+    }
+
+    /// The server; `None` when no flag names one and none listens at the default address.
+    pub(super) async fn connect_if_any(&self) -> Result<Option<Client>, Failure> {
+        match &self.server {
+            Some(address) => client::connect(address, self.decide_tls()?).await.map(Some),
+            None => client::connect_if_listening(&Address::default(), self.decide_tls()?).await,
+        }
+    }
+
+    fn decide_tls(&self) -> Result<Option<ClientTlsConfig>, Failure> {
+        let scheme = self.server.as_ref().and_then(Address::scheme);
+        self.tls
+            .decide(scheme)
+            .map_err(|error| Failure::usage(error.to_string()))
+    }
+
+    /// Prints a run that has ended, with its client rows where they are shown, and returns the exit
+    /// code of its verdict.
+    pub(super) async fn report(
+        &self,
+        client: &Client,
+        run: &v1::Run,
+        clients_table: bool,
+    ) -> Result<Exit, Failure> {
+        let clients = if self.shows_clients(clients_table) {
+            client.clients(&run.run_id).await?
+        } else {
+            Vec::new()
+        };
+        self.print_run(run, &clients, clients_table)?;
+        Ok(Exit::of_run(run))
+    }
+
+    /// Prints a run in the form of --output.
+    pub(super) fn print_run(
+        &self,
+        run: &v1::Run,
+        clients: &[v1::ClientReport],
+        clients_table: bool,
+    ) -> Result<(), Failure> {
+        let result = match self.output {
+            Output::Json => json::run::result(run, clients),
+            Output::Text if clients_table => {
+                text::summary::with_clients(run, clients, terminal::colour_of_stdout())
+            }
+            Output::Text => text::summary::summary(run, terminal::colour_of_stdout()),
+        };
+        terminal::print(&result)
+    }
+
+    /// Whether the rows of the clients are printed.
+    pub(super) fn shows_clients(&self, clients_table: bool) -> bool {
+        clients_table || self.output == Output::Json
+    }
+}

@@ -1,0 +1,118 @@
+//! The system that a command measures with: a server that is there, or one of our own.
+
+use std::time::Duration;
+
+use super::{context::Context, wait_ready::wait_ready};
+use crate::{
+    client::{self, Address},
+    embedded,
+    exit::Failure,
+    flags,
+    measure::System,
+    terminal::Progress,
+};
+
+/// Clients that the embedded server admits without --max-clients.
+const MAX_CLIENTS_DEFAULT: u32 = 10;
+
+/// Flags about the server and agent to measure with.
+#[derive(Debug, clap::Args)]
+pub(super) struct SystemFlags {
+    /// Wait up to this long for the server to answer and an agent to be there, instead of starting
+    /// an embedded server.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "METRONOME_WAIT",
+        allow_negative_numbers = true,
+        value_parser = flags::duration
+    )]
+    wait: Option<Duration>,
+
+    /// Workers of the embedded server: 1 to 256. Not given: one for each core
+    /// that the pacing threads leave, at least one.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::workers)]
+    workers: Option<u32>,
+
+    /// Clients that the embedded server admits; at least --clients.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = flags::max_clients)]
+    max_clients: Option<u32>,
+}
+
+impl SystemFlags {
+    /// A flag that means nothing to a server that is there already.
+    fn flag_of_the_embedded_server(&self) -> Option<&'static str> {
+        self.workers
+            .map(|_| "--workers")
+            .or(self.max_clients.map(|_| "--max-clients"))
+    }
+}
+
+/// What the system has to hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load<'a> {
+    pub(super) clients: u32,
+    /// Pacing threads of each agent.
+    pub(super) pacing_threads: u32,
+    /// Agents by name, when not any agent will do.
+    pub(super) agents: &'a [String],
+    /// A flag that needs a server that stays, with the reason.
+    pub(super) flag_of_a_lasting_server: Option<&'static str>,
+}
+
+/// Finds a server or starts one.
+pub(super) async fn open(
+    context: &Context,
+    flags: &SystemFlags,
+    load: Load<'_>,
+    progress: &mut Progress,
+) -> Result<System, Failure> {
+    let found = match flags.wait {
+        Some(wait_max) => Some(wait_ready(context, wait_max, load.agents).await?),
+        None => context.connect_if_any().await?,
+    };
+    let Some(client) = found else {
+        return start_embedded(flags, load, progress).await;
+    };
+    if let Some(flag) = flags.flag_of_the_embedded_server() {
+        return Err(Failure::usage(format!(
+            "{flag}: is for an embedded server, and a server is there at {}; \
+             give the flag to that server",
+            client.address()
+        )));
+    }
+    Ok(System::new(client, None))
+}
+
+async fn start_embedded(
+    flags: &SystemFlags,
+    load: Load<'_>,
+    progress: &mut Progress,
+) -> Result<System, Failure> {
+    let default = Address::default();
+    if let Some(sentence) = load.flag_of_a_lasting_server {
+        return Err(Failure::usage(format!(
+            "{sentence}, and none listens at {default}; start `metronome-server` and \
+             `metronome-agent`, or leave the flag out"
+        )));
+    }
+    let max_clients = flags.max_clients.unwrap_or(MAX_CLIENTS_DEFAULT);
+    let embedded = embedded::System::start(embedded::Settings {
+        max_clients: max_clients.max(load.clients),
+        workers: flags.workers,
+        pacing_threads: load.pacing_threads,
+    })
+    .await?;
+    let (server_pid, agent_pid) = embedded.pids();
+    progress.note(&format!(
+        "no server at {default}: started one (pid {server_pid}) and an agent (pid {agent_pid}) \
+         for this run"
+    ));
+    let address = embedded
+        .grpc_address()
+        .parse::<Address>()
+        .map_err(Failure::other)?;
+    // On loopback and for this run: nothing is encrypted.
+    let client = client::connect(&address, None).await?;
+    Ok(System::new(client, Some(embedded)))
+}

@@ -1,0 +1,115 @@
+//! The JSON object of `doctor`.
+
+use serde::Serialize;
+
+use super::object;
+use crate::doctor::{
+    finding::{Finding, Level},
+    promise::{Load, Promise},
+};
+
+/// The findings, the load that they were judged for and the promise.
+pub(crate) fn findings(findings: &[Finding], promise: &Promise, load: Load) -> String {
+    #[derive(Serialize)]
+    struct Doctor<'a> {
+        schema_version: u32,
+        status: &'static str,
+        load: AskedLoad,
+        promise: Promised,
+        findings: Vec<Found<'a>>,
+    }
+    object::text(&Doctor {
+        schema_version: object::SCHEMA_VERSION,
+        status: word(
+            findings
+                .iter()
+                .map(|finding| finding.level)
+                .max()
+                .unwrap_or(Level::Fine),
+        ),
+        load: AskedLoad {
+            clients: load.clients,
+            rate_hz: load.rate_hz,
+        },
+        promise: Promised {
+            lateness_us_p99: promise.lateness_p99_us,
+            clients_per_thread: promise.clients_per_thread,
+            clients_with_server: promise.clients_with_server,
+        },
+        findings: findings.iter().map(Found::from).collect(),
+    })
+}
+
+#[derive(Serialize)]
+struct AskedLoad {
+    clients: u32,
+    rate_hz: f64,
+}
+
+#[derive(Serialize)]
+struct Promised {
+    lateness_us_p99: f64,
+    clients_per_thread: u32,
+    clients_with_server: u32,
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    check: &'a str,
+    level: &'static str,
+    told: &'a str,
+    cure: Option<&'a str>,
+}
+
+impl<'a> From<&'a Finding> for Found<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        Self {
+            check: finding.check,
+            level: word(finding.level),
+            told: &finding.observed,
+            cure: finding.cure.as_deref(),
+        }
+    }
+}
+
+fn word(level: Level) -> &'static str {
+    match level {
+        Level::Fine => "ok",
+        Level::Warning => "warning",
+        Level::Problem => "problem",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const LOAD: Load = Load {
+        clients: 10,
+        rate_hz: 10_000.0,
+    };
+    const PROMISE: Promise = Promise {
+        lateness_p99_us: 12.0,
+        clients_per_thread: 40,
+        clients_with_server: 20,
+    };
+
+    fn findings() -> [Finding; 2] {
+        [
+            Finding::fine("cores", "2 of 2"),
+            Finding::problem("ports", "10", "`sysctl -w a=\u{1b}b`"),
+        ]
+    }
+
+    #[test]
+    fn the_object_s_status_is_its_worst_finding_s() {
+        let object: Value =
+            serde_json::from_str(&super::findings(&findings(), &PROMISE, LOAD)).expect("JSON");
+        assert_eq!(object["status"], "problem");
+        assert_eq!(object["findings"][0]["told"], "2 of 2");
+        assert_eq!(object["findings"][0]["cure"], Value::Null);
+        assert_eq!(object["promise"]["clients_per_thread"], 40);
+    }
+}

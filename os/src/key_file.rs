@@ -1,0 +1,104 @@
+//! A secret key in a file, as hexadecimal digits: `openssl rand -hex 32 >key; chmod 600 key`.
+//!
+//! A file that others can read is refused: its key is no secret.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
+
+/// Why a key file cannot be used. Displayed as the end of a sentence that begins with its flag and
+/// its path.
+#[derive(Debug)]
+pub enum KeyFileError {
+    /// The file is not there, not ours to read, or not text.
+    Unreadable(io::Error),
+    /// Other users can read the file; its permission bits.
+    Readable(u32),
+    /// The file does not hold exactly this many hexadecimal digits.
+    Malformed(usize),
+}
+
+impl fmt::Display for KeyFileError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(error) => write!(formatter, "cannot be read: {error}"),
+            Self::Readable(mode) => write!(
+                formatter,
+                "can be read by others (mode {mode:03o}); run chmod 600 on it and make a new key"
+            ),
+            Self::Malformed(digits) => write!(
+                formatter,
+                "must hold {digits} hexadecimal digits and nothing else; make one with \
+                 `openssl rand -hex {}`",
+                digits / 2
+            ),
+        }
+    }
+}
+
+impl std::error::Error for KeyFileError {}
+
+/// Reads a key of `BYTES` bytes; white space around the digits is ignored.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn read<const BYTES: usize>(path: &Path) -> Result<[u8; BYTES], KeyFileError> {
+    let file = File::open(path).map_err(KeyFileError::Unreadable)?;
+    let mode = file.metadata().map_err(KeyFileError::Unreadable)?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Readable(mode));
+    }
+    let mut text = String::new();
+    // Enough to see that the file is too long.
+    file.take(2 * BYTES as u64 + 64)
+        .read_to_string(&mut text)
+        .map_err(KeyFileError::Unreadable)?;
+    let mut key = [0; BYTES];
+    hex::decode_to_slice(text.trim(), &mut key).map_err(|_| KeyFileError::Malformed(2 * BYTES))?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    fn read_text(text: &str, mode: u32) -> Result<[u8; 4], String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        read(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_private_file_with_the_right_number_of_digits_is_a_key() {
+        for text in ["00ffA1b2", "00ffA1b2\n", " 00ffa1B2\r\n"] {
+            assert_eq!(
+                read_text(text, 0o600),
+                Ok([0, 0xff, 0xa1, 0xb2]),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_other_file_is_refused_with_a_way_out() {
+        assert!(
+            read_text("00ffa1b2", 0o640)
+                .unwrap_err()
+                .contains("chmod 600")
+        );
+        for text in ["", "00ff", "00ffa1b2 00", "00ffa1bz", &"0".repeat(500)] {
+            let error = read_text(text, 0o600).unwrap_err();
+            assert!(error.contains("openssl rand -hex 4"), "{text:?}: {error}");
+        }
+        let absent = read::<4>(Path::new("/nonexistent/key"));
+        assert!(matches!(absent, Err(KeyFileError::Unreadable(_))));
+    }
+}

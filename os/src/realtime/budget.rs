@@ -1,0 +1,144 @@
+//! When a thread of the data plane may be a real-time one: pure arithmetic.
+
+/// CPU share in percent above which a thread counts as spinning.
+const CPU_PERCENT_MAX: usize = 90;
+
+/// CPU that the workers of a server may take together, in percent of its cores.
+const READERS_PERCENT_MAX: usize = 50;
+
+/// Interval between two checks of the CPU time used, ns: the period over which the kernel sums it
+/// up, too.
+const LOOK_EVERY_NS: u64 = 1_000_000_000;
+
+/// The same for a real-time thread whose work peers decide, ns: the longest that it can keep
+/// others from its core.
+const LOOK_SOON_NS: u64 = 100_000_000;
+
+/// The real-time priority of a thread, as sched(7) numbers them: the higher one runs first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Priority {
+    /// A worker: its packets have come, and wait.
+    Reader = 1,
+    /// A pacing thread: what it sends late is late for good.
+    Pacer = 2,
+}
+
+/// When a thread may be a real-time one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CpuBudget {
+    pub(super) priority: Priority,
+    /// Real-time threads of its process at a time.
+    pub(super) threads_max: usize,
+    /// In percent of a core; a thread that uses more is no real-time thread.
+    cpu_percent_max: usize,
+}
+
+impl CpuBudget {
+    /// The budget of a pacing thread in a process that may use `cores` cores. To be asked by a
+    /// thread that is not pinned: a pinned one counts only its own core.
+    pub fn pacer(cores: usize) -> Self {
+        let threads_max = cores.saturating_sub(1);
+        Self {
+            priority: Priority::Pacer,
+            threads_max,
+            cpu_percent_max: CPU_PERCENT_MAX,
+        }
+    }
+
+    /// The budget of one of `workers` processes of a server that may use `cores` cores. With more
+    /// workers than cores none is a real-time thread: equals wait for each other, and together they
+    /// could keep a core for long. With one core none is either: the
+    /// sender may share it.
+    pub fn reader(cores: usize, workers: usize) -> Self {
+        let threads_max = usize::from(cores > 1 && workers <= cores);
+        let share = READERS_PERCENT_MAX.saturating_mul(cores) / workers.max(1);
+        Self {
+            priority: Priority::Reader,
+            threads_max,
+            cpu_percent_max: share.min(CPU_PERCENT_MAX),
+        }
+    }
+
+    /// Whether a real-time thread that has used so much CPU in so much time stays one.
+    pub(crate) fn may_stay(self, cpu_ns: u64, elapsed_ns: u64) -> bool {
+        u128::from(cpu_ns) * 100 <= u128::from(elapsed_ns) * self.cpu_percent_max as u128
+    }
+
+    /// Whether an ordinary thread becomes one: with a third less, so that none goes to and fro.
+    pub(crate) fn may_become(self, cpu_ns: u64, elapsed_ns: u64) -> bool {
+        u128::from(cpu_ns) * 150 <= u128::from(elapsed_ns) * self.cpu_percent_max as u128
+    }
+
+    /// How long after the last look the next is due, ns. A pacing thread has a schedule that it can
+    /// keep or not: over a short time it may be busy all the same, and must not be late for that.
+    pub(crate) fn look_every_ns(self, is_real_time: bool) -> u64 {
+        if self.priority == Priority::Reader && is_real_time {
+            LOOK_SOON_NS
+        } else {
+            LOOK_EVERY_NS
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_pacing_thread_sleeps_a_tenth_of_the_time_and_leaves_a_core() {
+        let pacer = CpuBudget::pacer(2);
+        assert!(pacer.may_stay(0, 0) && pacer.may_stay(90, 100) && !pacer.may_stay(91, 100));
+        assert!(pacer.may_become(60, 100) && !pacer.may_become(61, 100));
+        assert!(!pacer.may_stay(u64::MAX, u64::MAX) && pacer.may_become(0, u64::MAX));
+        assert_eq!(
+            [0, 1, 2, 8].map(|cores| CpuBudget::pacer(cores).threads_max),
+            [0, 0, 1, 7]
+        );
+    }
+
+    #[test]
+    fn a_worker_has_its_share_of_half_of_the_cores_and_a_tenth_of_its_own_is_slept() {
+        for (cores, workers, threads_max, percent) in [
+            (2, 1, 1, 90),
+            (2, 2, 1, 50),
+            (8, 8, 1, 50),
+            (8, 5, 1, 80),
+            (8, 4, 1, 90),
+            (2, 3, 0, 33),
+            (1, 1, 0, 50),
+        ] {
+            let reader = CpuBudget::reader(cores, workers);
+            assert_eq!(
+                (reader.threads_max, reader.cpu_percent_max),
+                (threads_max, percent),
+                "{workers} on {cores}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn workers_together_take_half_of_the_cores_at_most(
+            cores in 0..300_usize,
+            workers in 0..300_usize,
+        ) {
+            let reader = CpuBudget::reader(cores, workers);
+            prop_assert!(reader.threads_max * workers * reader.cpu_percent_max <= 50 * cores);
+        }
+
+        #[test]
+        fn a_thread_that_becomes_one_may_stay_one(
+            cores in 0..300_usize,
+            workers in 0..300_usize,
+            cpu_ns: u64,
+            elapsed_ns: u64,
+        ) {
+            for budget in [CpuBudget::pacer(cores), CpuBudget::reader(cores, workers)] {
+                let becomes = budget.may_become(cpu_ns, elapsed_ns);
+                prop_assert!(!becomes || budget.may_stay(cpu_ns, elapsed_ns));
+            }
+        }
+    }
+}

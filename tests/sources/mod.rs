@@ -1,0 +1,129 @@
+//! The house as data: every source file of ours, what it defines and what it names.
+//!
+//! Read from the disk once for each test executable, or from pairs of path and text, so that the
+//! tests of the walls plant houses of their own. Paths are relative to the workspace, with `/`.
+//!
+//! | module | subject |
+//! |---|---|
+//! | [`file`] | what one file holds |
+//! | [`scan`] | reads it: its modules, imports, paths, keywords and definitions, by `syn` |
+//! | [`tokens`] | the same of macros and attributes, as far as they look like paths |
+//! | [`attributes`] | what only tests have |
+//! | [`prose`] | comments, texts and documents |
+//! | [`modules`] | the tree of modules of all crates |
+//! | [`resolve`] | what a path means: the file of the item that it names, through re-exports |
+//! | [`circles`] | which file uses which, and the circles in that |
+//! | [`rules`] | the walls: layers, public faces, keywords, unsafe code |
+#![allow(dead_code, reason = "each test executable uses a part of it")]
+
+pub(crate) mod attributes;
+pub(crate) mod circles;
+pub(crate) mod file;
+pub(crate) mod modules;
+pub(crate) mod prose;
+pub(crate) mod resolve;
+pub(crate) mod rules;
+pub(crate) mod scan;
+pub(crate) mod tokens;
+
+use std::{fs, path::Path};
+
+/// A crate: the name that others import it by, and its first file.
+#[derive(Clone, Copy)]
+pub(crate) struct Crate {
+    pub(crate) name: &'static str,
+    pub(crate) root: &'static str,
+}
+
+/// Every crate of production code. An executable beside a library is a crate of its own.
+pub(crate) const CRATES: &[Crate] = &[
+    Crate {
+        name: "metronome_proto",
+        root: "proto/lib.rs",
+    },
+    Crate {
+        name: "metronome_os",
+        root: "os/src/lib.rs",
+    },
+    Crate {
+        name: "metronome_telemetry",
+        root: "telemetry/src/lib.rs",
+    },
+    Crate {
+        name: "metronome_tls",
+        root: "tls/src/lib.rs",
+    },
+    Crate {
+        name: "metronome_server",
+        root: "server/src/lib.rs",
+    },
+    Crate {
+        name: "metronome_server_main",
+        root: "server/src/main.rs",
+    },
+    Crate {
+        name: "metronome_agent",
+        root: "agent/src/lib.rs",
+    },
+    Crate {
+        name: "metronome_agent_main",
+        root: "agent/src/main.rs",
+    },
+    Crate {
+        name: "benchctl",
+        root: "ctl/src/main.rs",
+    },
+];
+
+/// A source file.
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+/// The sources of all [`CRATES`], sorted by path.
+pub(crate) fn production() -> Vec<Source> {
+    let mut folders = CRATES
+        .iter()
+        .map(|of| {
+            of.root
+                .rsplit_once('/')
+                .expect("every crate has a folder")
+                .0
+        })
+        .collect::<Vec<_>>();
+    folders.dedup();
+    below(&folders, "rs")
+}
+
+/// The files below `folders` whose names end in `.extension`, sorted by path. Folders that begin
+/// with a dot, `target` and `node_modules` are left out.
+pub(crate) fn below(folders: &[&str], extension: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in folders {
+        let before = files.len();
+        collect(root, &root.join(folder), extension, &mut files);
+        assert!(files.len() > before, "{folder} has no .{extension} files");
+    }
+    files.sort_by(|a: &Source, b| a.path.cmp(&b.path));
+    files
+}
+
+fn collect(root: &Path, folder: &Path, extension: &str, files: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("its entries too").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() {
+            if !name.starts_with('.') && name != "target" && name != "node_modules" {
+                collect(root, &path, extension, files);
+            }
+        } else if path.extension().is_some_and(|of| of == extension) {
+            let below = path.strip_prefix(root).expect("it lies below the root");
+            files.push(Source {
+                path: below.display().to_string(),
+                text: fs::read_to_string(&path).expect("sources are UTF-8"),
+            });
+        }
+    }
+}

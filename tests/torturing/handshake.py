@@ -1,0 +1,76 @@
+"""Frames of the data port as a client with a key file writes them, implemented from docs/protocol.md alone.
+
+Such a client belongs to the static run: run 0, agent 0, whose key is derived from the key file.
+"""
+
+import hashlib
+import hmac
+import struct
+
+FRAME_BYTES = 32
+MAGIC = b"\xb1\x4d"
+PACKET, HELLO, HELLO_ACK, END, END_ACK, REFUSAL = range(6)
+FULL, HELLO_REFUSED, LATE = 1, 2, 3
+ECHO = 1
+
+LABELS = {HELLO: b"hello", HELLO_ACK: b"hello-ack", END: b"end", END_ACK: b"end-ack"}
+
+
+class Client:
+    """One client of the static run: the frames that it sends and those that it must receive."""
+
+    def __init__(self, secret, client, attempt=1):
+        self.client = client
+        self.key = mac(secret, b"metronome key v1" + struct.pack("<QH", 0, 0))
+        self.fields = struct.pack("<BHHQ", attempt, 0, client, 0)
+
+    def hello(self):
+        return self.authenticated(HELLO, self.fields)
+
+    def hello_ack(self):
+        return self.authenticated(HELLO_ACK, self.fields)
+
+    def end(self, sent):
+        return self.authenticated(END, struct.pack("<5xQ", sent))
+
+    def end_ack(self, received):
+        return self.authenticated(END_ACK, struct.pack("<5xQ", received))
+
+    def packet(self, sequence, due_ns, flags=0):
+        frame = head(PACKET) + struct.pack("<BIQQI", flags, self.client, sequence, due_ns, 0)
+        return frame + struct.pack("<I", crc32c(frame))
+
+    def authenticated(self, kind, fields):
+        frame = head(kind) + fields
+        label = b"metronome " + LABELS[kind] + b" v1"
+        return frame + mac(self.key, label + head(HELLO) + self.fields + frame)[:16]
+
+
+def head(kind):
+    return MAGIC + bytes([1 << 4 | kind])
+
+
+def refusal(code):
+    return (head(REFUSAL) + bytes([code])).ljust(FRAME_BYTES, b"\0")
+
+
+def mac(key, data):
+    return hmac.new(key, data, hashlib.sha256).digest()
+
+
+def crc32c(data):
+    """RFC 3720, appendix B.4: the polynomial 0x1EDC6F41, reflected."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+def table():
+    rows = list(range(256))
+    for _ in range(8):
+        rows = [row >> 1 ^ (0x82F63B78 if row & 1 else 0) for row in rows]
+    return rows
+
+
+TABLE = table()

@@ -1,0 +1,25 @@
+"""The frames of the static run against independent figures. Run by `python3 -m unittest`."""
+
+import unittest
+
+from torturing import handshake
+
+
+class Frames(unittest.TestCase):
+    def test_the_checksum_is_the_one_of_rfc_3720(self):
+        self.assertEqual(handshake.crc32c(bytes(32)), 0x8A9136AA)
+        self.assertEqual(handshake.crc32c(bytes(range(32))), 0x46DD794E)
+        self.assertEqual(handshake.crc32c(b"123456789"), 0xE3069283)
+
+    def test_every_frame_has_32_bytes_and_no_two_kinds_share_a_tag(self):
+        client = handshake.Client(bytes(32), 3)
+        frames = [client.hello(), client.hello_ack(), client.end(9), client.end_ack(9), client.packet(7, 1)]
+        frames.append(handshake.refusal(handshake.LATE))
+        self.assertEqual({len(frame) for frame in frames}, {handshake.FRAME_BYTES})
+        self.assertEqual(len({frame[16:] for frame in frames}), len(frames))
+        self.assertEqual(handshake.refusal(handshake.HELLO_REFUSED), b"\xb1\x4d\x15\x02" + bytes(28))
+        self.assertNotEqual(handshake.Client(bytes(32), 4).hello()[16:], frames[0][16:])
+
+
+if __name__ == "__main__":
+    unittest.main()

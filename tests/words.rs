@@ -1,0 +1,309 @@
+//! The words of the house: one for each thing, and the field's own (docs/glossary.md).
+//!
+//! Words that went their own way do not come back as names of ours: modules, types, functions,
+//! constants, variants, fields and variables. Distinctive ones are banned within any name; those
+//! with an ordinary meaning only as the very name that they were. In comments, texts and documents
+//! only the patterns of sentences are banned that read badly.
+//!
+//! ```text
+//! cargo test --test words                          all rules
+//! cargo test --test words -- --nocapture names     every banned name that there still is
+//! cargo test --test words -- --nocapture prose     every banned phrase that there still is
+//! ```
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod sources;
+mod vocabulary;
+
+use std::collections::BTreeMap;
+
+use sources::{
+    Source, below,
+    file::{File, Kind},
+    prose::{self, Passage},
+};
+use vocabulary::{NAMES, OPENINGS, PHRASES, VERBS, WORDS, still};
+
+/// Files that must have banned words: these tables.
+const EXEMPT: &[&str] = &[
+    "tests/words.rs",
+    "tests/vocabulary/mod.rs",
+    "tests/vocabulary/still.rs",
+    "CHANGELOG.md",
+];
+
+const COLUMNS_MAX: usize = 100;
+
+/// Where each banned word is, by the word as its table has it.
+type Found = BTreeMap<&'static str, Vec<String>>;
+
+#[test]
+fn no_banned_names() {
+    let mut found = Found::new();
+    for source in below(&["."], "rs").iter().filter(|of| is_bound(of)) {
+        for (word, replacement, place) in banned_names(source) {
+            found
+                .entry(word)
+                .or_default()
+                .push(format!("{place}: write {replacement}"));
+        }
+    }
+    let all = WORDS.iter().chain(VERBS).map(|(word, _)| *word);
+    judge(
+        &found,
+        all.chain(NAMES.iter().map(|(_, word, _)| *word)).collect(),
+        still::NAMES,
+    );
+}
+
+#[test]
+fn no_banned_prose() {
+    let mut found = Found::new();
+    let files = ["rs", "proto", "md"].map(|extension| below(&["."], extension));
+    for source in files.iter().flatten().filter(|of| is_bound(of)) {
+        for passage in prose::passages(source) {
+            for (phrase, replacement) in banned_prose(&passage) {
+                let context = around(&passage.text, phrase);
+                let place = format!("{}:{}: {context}", source.path, passage.line);
+                let place = format!("{place}: write {replacement}");
+                found.entry(phrase).or_default().push(place);
+            }
+        }
+    }
+    judge(
+        &found,
+        PHRASES
+            .iter()
+            .chain(OPENINGS)
+            .map(|(phrase, _)| *phrase)
+            .collect(),
+        still::PROSE,
+    );
+}
+
+#[test]
+fn no_line_is_above_a_hundred_columns() {
+    let mut long = Vec::new();
+    for source in below(&["."], "rs") {
+        for (index, line) in source.text.lines().enumerate() {
+            if line.chars().count() > COLUMNS_MAX {
+                long.push(format!("{}:{}", source.path, index + 1));
+            }
+        }
+    }
+    assert_eq!(long.len(), still::LONG_LINES, "{}", long.join("\n"));
+}
+
+/// Shows what was found, and fails for what is not in `still`, or is in it in vain.
+#[track_caller]
+fn judge(found: &Found, all: Vec<&str>, still: &[&str]) {
+    let mut faults = Vec::new();
+    for (word, places) in found {
+        println!(
+            "`{word}` {} times:\n  {}",
+            places.len(),
+            places.join("\n  ")
+        );
+        if !still.contains(word) {
+            faults.push(format!("`{word}` is banned:\n  {}", places.join("\n  ")));
+        }
+    }
+    for word in all {
+        if still.contains(&word) && !found.contains_key(word) {
+            faults.push(format!(
+                "`{word}` is gone: take it out of what is still there"
+            ));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+fn is_bound(source: &Source) -> bool {
+    !EXEMPT.contains(&source.path.trim_start_matches("./"))
+}
+
+/// Each banned word in a name of this source, what to write, and where it is.
+fn banned_names(source: &Source) -> Vec<(&'static str, &'static str, String)> {
+    let mut banned = Vec::new();
+    let definitions = File::read(source).definitions;
+    let own = source
+        .path
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .trim_end_matches(".rs");
+    let own = (Kind::Module, own.to_owned(), 1);
+    let all = definitions
+        .into_iter()
+        .map(|of| (of.kind, of.name, of.line))
+        .chain([own]);
+    for (kind, name, line) in all {
+        let words = words_of(&name);
+        let place = format!("{}:{line} {name}", source.path);
+        let within = WORDS
+            .iter()
+            .filter(|(word, _)| words.contains(&format!("_{word}_")));
+        let verbs = VERBS
+            .iter()
+            .filter(|(verb, _)| kind == Kind::Function && words.starts_with(&format!("_{verb}_")));
+        let whole = NAMES
+            .iter()
+            .filter(|(of, banned, _)| *of == kind && *banned == name);
+        banned.extend(
+            within
+                .chain(verbs)
+                .map(|(word, new)| (*word, *new, place.clone())),
+        );
+        banned.extend(whole.map(|(_, word, new)| (*word, *new, place.clone())));
+    }
+    banned
+}
+
+/// `_words_of_it_`, of a name in whatever case.
+fn words_of(name: &str) -> String {
+    let mut words = String::from("_");
+    let characters = Vec::from_iter(name.chars());
+    for (index, character) in characters.iter().enumerate() {
+        let is_upper = |at: usize| characters.get(at).is_some_and(|of| of.is_uppercase());
+        let is_lower = |at: usize| characters.get(at).is_some_and(|of| of.is_lowercase());
+        let begins = index > 0 && is_upper(index) && (!is_upper(index - 1) || is_lower(index + 1));
+        if begins && !words.ends_with('_') {
+            words.push('_');
+        }
+        words.extend(character.to_lowercase());
+    }
+    words.push('_');
+    words
+}
+
+/// Each banned phrase and opening of a passage, and what to write.
+fn banned_prose(passage: &Passage) -> Vec<(&'static str, &'static str)> {
+    let spaced = |text: &str| {
+        let words = text.split(|of: char| !of.is_alphanumeric() && of != '_' && of != '\'');
+        let words = words
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
+        format!(" {} ", words.to_lowercase())
+    };
+    let text = spaced(&passage.text);
+    let phrases = PHRASES
+        .iter()
+        .filter(|(phrase, _)| text.contains(&format!(" {phrase} ")));
+    let is_doc = passage.kind == prose::Kind::Doc;
+    let opens = |word: &str| is_doc && passage.text.split(' ').next() == Some(word);
+    phrases
+        .chain(OPENINGS.iter().filter(|(opening, _)| opens(opening)))
+        .copied()
+        .collect()
+}
+
+/// `phrase` with the characters around it.
+fn around<'a>(text: &'a str, phrase: &str) -> &'a str {
+    const AROUND: usize = 30;
+    let at = text
+        .to_lowercase()
+        .find(&phrase.to_lowercase())
+        .unwrap_or(0);
+    let is_end = |index: &usize| text.is_char_boundary(*index);
+    let first = (0..=at.saturating_sub(AROUND))
+        .rev()
+        .find(is_end)
+        .unwrap_or(0);
+    let last = (at + phrase.len() + AROUND..text.len())
+        .find(is_end)
+        .unwrap_or(text.len());
+    text.get(first..last).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source {
+            path: "a/thing.rs".to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    fn names(text: &str) -> Vec<&'static str> {
+        banned_names(&source(text))
+            .into_iter()
+            .map(|(word, ..)| word)
+            .collect()
+    }
+
+    fn phrases(text: &str) -> Vec<&'static str> {
+        let passages = prose::passages(&source(text));
+        let banned = passages.iter().flat_map(banned_prose);
+        banned.map(|(phrase, _)| phrase).collect()
+    }
+
+    #[test]
+    fn a_distinctive_word_is_banned_within_any_name() {
+        for name in [
+            "mod desk {}",
+            "struct DeskBytes;",
+            "const A_DESK: u8 = 0;",
+            "enum A { TheDesk }",
+            "struct A { desk_bytes: u8 }",
+            "fn with_desk() {}",
+            "fn f(desk: u8) {}",
+            "fn f() { let a_desk = 1; }",
+            "trait HTTPDesk {}",
+            "#[cfg(test)] mod tests { fn a_desk_is_full() {} }",
+        ] {
+            assert_eq!(names(name), ["desk"], "{name}");
+        }
+        assert_eq!(names("fn is_worked_off() {}"), ["worked_off"]);
+    }
+
+    #[test]
+    fn a_word_within_a_word_and_a_word_of_others_are_not_banned() {
+        let text = "fn desktop(aggregate: u8) { other::desk(); x.desk(); \"desk\"; } // desk";
+        assert_eq!(names(text), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn an_ordinary_word_is_banned_only_as_what_it_was() {
+        assert_eq!(
+            names("mod past; struct Rank; struct A { rest: u8 }"),
+            ["past", "Rank", "rest"]
+        );
+        let others = "struct PastDue { past: u8 } enum Ranks { Rank } fn f(rest: u8) {}";
+        assert_eq!(names(others), Vec::<&str>::new());
+        assert_eq!(names("fn say() {} fn say_first() {}"), ["say", "say"]);
+        assert_eq!(
+            names("fn essay() {} fn what_they_say() {}"),
+            Vec::<&str>::new()
+        );
+    }
+
+    #[test]
+    fn a_phrase_is_banned_in_prose_wherever_its_line_ends() {
+        assert_eq!(phrases("/// 5 were worked\n/// off."), ["worked off"]);
+        assert_eq!(phrases("fn f() {} // Nobody reads it."), ["nobody"]);
+        assert_eq!(
+            phrases("/* It is never\n succeeded. */"),
+            ["is never succeeded"]
+        );
+        assert_eq!(phrases(r#"fn f() { g("whoever\n is it"); }"#), ["whoever"]);
+        assert_eq!(phrases("const A: &str = r#\"\"told\" it\"#;"), ["told"]);
+        assert_eq!(
+            phrases("fn f<'a>() { '\"'; nobody('\\''); \"tells\"; }"),
+            ["tells"]
+        );
+        assert_eq!(phrases("fn nobody() { told.tells(); }"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_doc_comment_begins_with_a_sentence() {
+        assert_eq!(phrases("/// Of each client.\n/// As it is."), ["Of"]);
+        assert_eq!(phrases("//! As `f`, but more."), ["As"]);
+        assert_eq!(
+            phrases("// Of each.\n/// Often.\n///\n/// Assured."),
+            Vec::<&str>::new()
+        );
+    }
+}
