@@ -7,7 +7,7 @@
 //! | [`realtime`] | real-time threads, and when a thread gives that right back |
 //! | [`cores`] | a core of its own for each pinned thread |
 //! | [`socket`], [`tcp_info`] | what the kernel has counted of a TCP connection |
-//! | [`channel`], [`conduit`] | messages with descriptors between processes |
+//! | [`seq_packet`] | messages with descriptors between processes |
 //! | [`memory`] | an array that several processes map |
 //! | [`process`], [`orphans`] | other processes of ours, and orphans that process 1 inherits |
 //! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
@@ -22,9 +22,7 @@
 
 pub mod address;
 pub mod cgroup;
-pub mod channel;
 pub mod clock;
-pub mod conduit;
 pub mod cores;
 pub mod host;
 pub mod key_file;
@@ -33,6 +31,7 @@ pub mod orphans;
 pub mod process;
 pub mod random;
 pub mod realtime;
+pub mod seq_packet;
 pub mod socket;
 pub mod tcp_info;
 pub mod wake;

@@ -3,7 +3,7 @@
 
 use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use metronome_os::conduit::Conduit;
+use metronome_os::seq_packet::SeqPacket;
 use metronome_proto::run_id::RunId;
 use tokio::{sync::oneshot, time};
 
@@ -69,11 +69,11 @@ impl MasterClient {
     /// `take_back`, or the end.
     pub(crate) async fn hand_over(
         &self,
-        conduit: Arc<Conduit>,
+        socket: Arc<SeqPacket>,
         deadline_ns: u64,
     ) -> Result<MasterState, String> {
         let pending = self.ask(|reply| Request::HandOver {
-            conduit,
+            socket,
             deadline_ns,
             reply,
         });

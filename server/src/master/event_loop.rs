@@ -255,10 +255,10 @@ impl Master {
             }
             Request::WhenReady { reply } => parts.workers.when_ready(reply),
             Request::HandOver {
-                conduit,
+                socket,
                 deadline_ns,
                 reply,
-            } => self.hand_over = Some(HandOver::new(conduit, deadline_ns, reply)),
+            } => self.hand_over = Some(HandOver::new(socket, deadline_ns, reply)),
             Request::TakeBack { reply } => {
                 self.hand_over = None;
                 hand_over::take_back(parts);

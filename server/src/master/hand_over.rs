@@ -7,7 +7,7 @@
 
 use std::{os::fd::AsFd as _, sync::Arc};
 
-use metronome_os::{clock::now_ns, conduit::Conduit};
+use metronome_os::{clock::now_ns, seq_packet::SeqPacket};
 use tracing::{info, warn};
 
 use super::{
@@ -21,7 +21,7 @@ const QUIT_TIME_NS: u64 = 1_000_000_000;
 
 /// A hand-over that is under way.
 pub(super) struct HandOver {
-    conduit: Arc<Conduit>,
+    socket: Arc<SeqPacket>,
     deadline_ns: u64,
     /// When workers that have not quit are killed.
     kill_at_ns: u64,
@@ -29,14 +29,14 @@ pub(super) struct HandOver {
 }
 
 impl HandOver {
-    /// A hand-over that begins; `reply` gets what does not go through `conduit`.
+    /// A hand-over that begins; `reply` gets what does not go through `socket`.
     pub(super) fn new(
-        conduit: Arc<Conduit>,
+        socket: Arc<SeqPacket>,
         deadline_ns: u64,
         reply: Reply<Result<MasterState, String>>,
     ) -> Self {
         Self {
-            conduit,
+            socket,
             deadline_ns,
             kill_at_ns: u64::MAX,
             reply,
@@ -59,7 +59,7 @@ impl HandOver {
             parts.workers.quit_all();
         }
         if parts.phase == Phase::Leaving && !parts.workers.has_processes() {
-            let given = give(parts, &self.conduit, self.deadline_ns);
+            let given = give(parts, &self.socket, self.deadline_ns);
             (self.reply)(given);
             return None;
         }
@@ -71,10 +71,10 @@ impl HandOver {
     }
 }
 
-fn give(parts: &Parts, conduit: &Conduit, deadline_ns: u64) -> Result<MasterState, String> {
+fn give(parts: &Parts, socket: &SeqPacket, deadline_ns: u64) -> Result<MasterState, String> {
     let state = save(parts);
     send_connections(
-        conduit,
+        socket,
         parts
             .connections
             .all()

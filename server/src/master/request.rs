@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use metronome_os::{conduit::Conduit, wake::Waker};
+use metronome_os::{seq_packet::SeqPacket, wake::Waker};
 use metronome_proto::run_id::RunId;
 
 use super::admission::{Admission, AdmitError};
@@ -55,10 +55,10 @@ pub(crate) enum Request {
     /// The reply comes when every worker serves.
     WhenReady { reply: Reply<()> },
     /// Let go of everything: the workers quit, nothing is accepted, the connections go through
-    /// `conduit`. The reply is the rest, once all is out. Whatever the reply,
+    /// `socket`. The reply is the rest, once all is out. Whatever the reply,
     /// [`Request::TakeBack`] undoes it.
     HandOver {
-        conduit: Arc<Conduit>,
+        socket: Arc<SeqPacket>,
         deadline_ns: u64,
         reply: Reply<Result<MasterState, String>>,
     },

@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use metronome_os::channel::Channel;
+use metronome_os::seq_packet::SeqPacket;
 
 use crate::ipc::FromWorker;
 use crate::ipc::MESSAGE_BYTES;
@@ -24,12 +24,12 @@ pub fn read_hand_over(message: &[u8; HAND_OVER_BYTES]) {
 
 /// One end of a channel, and the socket of the other, into which anything may be written.
 #[derive(Debug)]
-pub struct HandOver(Channel);
+pub struct HandOver(SeqPacket);
 
 impl HandOver {
     /// A channel.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
-        Channel::pair().map(|(ours, theirs)| (Self(ours), theirs))
+        SeqPacket::pair().map(|(ours, theirs)| (Self(ours), theirs))
     }
 
     /// Receives as master and worker do.

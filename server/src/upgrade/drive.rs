@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metronome_os::{clock, conduit::Conduit};
+use metronome_os::{clock, seq_packet::SeqPacket};
 use tokio::{
     sync::oneshot,
     task,
@@ -45,10 +45,10 @@ pub(crate) trait OldServer {
     async fn hold_runs(&self) -> Result<Vec<HeldRun>, String>;
 
     /// Lets the workers quit, recovers what they had taken, and sends the connections through the
-    /// conduit. The rest of the master is what this returns. Until `deadline_ns`.
+    /// socket. The rest of the master is what this returns. Until `deadline_ns`.
     async fn hand_over_connections(
         &self,
-        conduit: Arc<Conduit>,
+        socket: Arc<SeqPacket>,
         deadline_ns: u64,
     ) -> Result<MasterState, String>;
 
@@ -113,7 +113,7 @@ async fn hand_over(server: &impl OldServer, mut new_process: NewProcess) -> Outc
     let since_ns = clock::now_ns();
     let deadline = upgrade.deadline(HAND_OVER_MAX);
     let handed_over = server
-        .hand_over_connections(new_process.conduit(), deadline.at_ns)
+        .hand_over_connections(new_process.socket(), deadline.at_ns)
         .await;
     let master = match handed_over {
         Ok(master) => master,

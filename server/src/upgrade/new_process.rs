@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use metronome_os::{clock::now_ns, conduit::Conduit, process::start_new_process};
+use metronome_os::{clock::now_ns, process::start_new_process, seq_packet::SeqPacket};
 
 use super::{
     offer::{InheritedFds, Offer},
@@ -36,7 +36,7 @@ pub(super) struct Deadline {
 #[derive(Debug)]
 pub(super) struct NewProcess {
     child: Child,
-    conduit: Arc<Conduit>,
+    socket: Arc<SeqPacket>,
     is_let_go: bool,
 }
 
@@ -54,14 +54,14 @@ impl NewProcess {
         let offer = offer
             .encode()
             .map_err(|error| format!("this server's offer cannot be encoded: {error}"))?;
-        let (conduit, theirs) = Conduit::pair().map_err(cannot)?;
+        let (socket, theirs) = SeqPacket::pair().map_err(cannot)?;
         let child = start_new_process(executable, theirs).map_err(cannot)?;
         let mut new_process = Self {
             child,
-            conduit: Arc::new(conduit),
+            socket: Arc::new(socket),
             is_let_go: false,
         };
-        let sent = new_process.conduit.send(
+        let sent = new_process.socket.send_until(
             &Kind::Offer.message(&offer),
             &inherited.in_order(),
             deadline.at_ns,
@@ -76,8 +76,8 @@ impl NewProcess {
     }
 
     /// Where the master sends the connections.
-    pub(super) fn conduit(&self) -> Arc<Conduit> {
-        Arc::clone(&self.conduit)
+    pub(super) fn socket(&self) -> Arc<SeqPacket> {
+        Arc::clone(&self.socket)
     }
 
     /// Sends the state, after the connections, and waits until the new process has taken all of it.
@@ -87,7 +87,7 @@ impl NewProcess {
         connections: usize,
         deadline: &Deadline,
     ) -> Result<(), String> {
-        let sent = send_state(&self.conduit, bytes, connections, deadline.at_ns);
+        let sent = send_state(&self.socket, bytes, connections, deadline.at_ns);
         sent.map_err(|error| self.describe(&error, deadline))?;
         self.wait_for(Kind::Taken, deadline)
     }
@@ -100,8 +100,8 @@ impl NewProcess {
     /// could still be refused, and is not answered.
     pub(super) fn let_go(mut self, deadline: &Deadline) -> Result<(), String> {
         let sent = self
-            .conduit
-            .send(&Kind::Go.message(&[]), &[], deadline.at_ns);
+            .socket
+            .send_until(&Kind::Go.message(&[]), &[], deadline.at_ns);
         sent.map_err(|error| self.describe(&error, deadline))?;
         self.is_let_go = true;
         Ok(())
@@ -109,14 +109,14 @@ impl NewProcess {
 
     /// How it ended, if it has: that is why the connections could not be sent to it.
     pub(super) fn end(&mut self, deadline: &Deadline) -> Option<String> {
-        let error = self.conduit.receive(now_ns()).err()?;
+        let error = self.socket.receive_until(now_ns()).err()?;
         (error.kind() != io::ErrorKind::TimedOut).then(|| self.describe(&error, deadline))
     }
 
     fn wait_for(&mut self, wanted: Kind, deadline: &Deadline) -> Result<(), String> {
         let message = loop {
             let until_ns = deadline.at_ns.min(now_ns() + LOOK_EVERY_NS);
-            match self.conduit.receive(until_ns) {
+            match self.socket.receive_until(until_ns) {
                 Ok((message, _)) => break message,
                 Err(error)
                     if error.kind() == io::ErrorKind::TimedOut && now_ns() < deadline.at_ns =>

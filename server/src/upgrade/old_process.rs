@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use metronome_os::{clock::now_ns, conduit::Conduit, process::OLD_PROCESS_VARIABLE};
+use metronome_os::{clock::now_ns, process::OLD_PROCESS_VARIABLE, seq_packet::SeqPacket};
 
 use super::{
     offer::{InheritedFds, Offer},
@@ -28,7 +28,7 @@ const SEND_WAIT_NS: u64 = 10_000_000_000;
 
 /// The socket to it.
 #[derive(Debug)]
-pub(crate) struct OldProcess(Conduit);
+pub(crate) struct OldProcess(SeqPacket);
 
 /// The state as it was received.
 #[derive(Debug)]
@@ -47,12 +47,15 @@ impl OldProcess {
         }
         let explained =
             || format!("{OLD_PROCESS_VARIABLE} is set, which only an upgrade does; unset it");
-        Ok(Some(Self(Conduit::inherited().with_context(explained)?)))
+        Ok(Some(Self(SeqPacket::inherited().with_context(explained)?)))
     }
 
     /// Waits for its offer, which is acceptable when this returns it.
     pub(crate) fn offer(&self) -> anyhow::Result<(Offer, InheritedFds)> {
-        let (message, descriptors) = self.0.receive(now_ns() + OFFER_WAIT_NS).map_err(gone)?;
+        let (message, descriptors) = self
+            .0
+            .receive_until(now_ns() + OFFER_WAIT_NS)
+            .map_err(gone)?;
         let Some((Kind::Offer, rest)) = Kind::of(&message) else {
             bail!("the old server sent no offer")
         };
@@ -83,7 +86,10 @@ impl OldProcess {
             connections: Vec::new(),
         };
         loop {
-            let (message, sockets) = self.0.receive(now_ns() + MESSAGE_WAIT_NS).map_err(gone)?;
+            let (message, sockets) = self
+                .0
+                .receive_until(now_ns() + MESSAGE_WAIT_NS)
+                .map_err(gone)?;
             match Kind::of(&message) {
                 Some((Kind::Connections, [])) => state.connections.extend(sockets),
                 Some((Kind::Part, part)) => state.bytes.extend_from_slice(part),
@@ -113,7 +119,10 @@ impl OldProcess {
     /// nothing that counts and may end without harm; once it has come, it is the only server.
     pub(super) fn take_over(self) -> anyhow::Result<()> {
         self.send(Kind::Taken, &[])?;
-        let (message, _) = self.0.receive(now_ns() + MESSAGE_WAIT_NS).map_err(gone)?;
+        let (message, _) = self
+            .0
+            .receive_until(now_ns() + MESSAGE_WAIT_NS)
+            .map_err(gone)?;
         ensure!(
             matches!(Kind::of(&message), Some((Kind::Go, _))),
             "the old server does not let go"
@@ -123,7 +132,7 @@ impl OldProcess {
 
     fn send(&self, kind: Kind, rest: &[u8]) -> anyhow::Result<()> {
         self.0
-            .send(&kind.message(rest), &[], now_ns() + SEND_WAIT_NS)
+            .send_until(&kind.message(rest), &[], now_ns() + SEND_WAIT_NS)
             .map_err(gone)
     }
 }

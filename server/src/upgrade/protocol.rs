@@ -7,7 +7,7 @@
 
 use std::{io, os::fd::BorrowedFd};
 
-use metronome_os::conduit::{BYTES_MAX, Conduit, DESCRIPTORS_MAX};
+use metronome_os::seq_packet::{BYTES_MAX, DESCRIPTORS_MAX, SeqPacket};
 
 /// Most bytes of a state: a hundred reports of ten thousand clients each that could not be stored.
 pub(super) const STATE_BYTES_MAX: usize = 512 << 20;
@@ -61,28 +61,28 @@ impl Kind {
 
 /// Sends connections, as many a message as the kernel takes. Until `deadline_ns`.
 pub(crate) fn send_connections<'a>(
-    conduit: &Conduit,
+    socket: &SeqPacket,
     sockets: impl Iterator<Item = BorrowedFd<'a>>,
     deadline_ns: u64,
 ) -> io::Result<()> {
     let sockets: Vec<_> = sockets.collect();
     sockets
         .chunks(DESCRIPTORS_MAX)
-        .try_for_each(|some| conduit.send(&Kind::Connections.message(&[]), some, deadline_ns))
+        .try_for_each(|some| socket.send_until(&Kind::Connections.message(&[]), some, deadline_ns))
 }
 
 /// Sends the bytes of the state, and then that all has been sent. Until `deadline_ns`.
 pub(super) fn send_state(
-    conduit: &Conduit,
+    socket: &SeqPacket,
     bytes: &[u8],
     connections: usize,
     deadline_ns: u64,
 ) -> io::Result<()> {
     for part in bytes.chunks(BYTES_MAX - 1) {
-        conduit.send(&Kind::Part.message(part), &[], deadline_ns)?;
+        socket.send_until(&Kind::Part.message(part), &[], deadline_ns)?;
     }
     let end = Kind::End.message(&sums(bytes.len(), connections));
-    conduit.send(&end, &[], deadline_ns)
+    socket.send_until(&end, &[], deadline_ns)
 }
 
 /// How many bytes and connections there were, as [`Kind::End`] has them.

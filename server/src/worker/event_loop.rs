@@ -13,9 +13,9 @@ use std::{
 };
 
 use metronome_os::{
-    channel::Channel,
     clock,
     realtime::{CpuBudget, Realtime},
+    seq_packet::SeqPacket,
 };
 
 use rustix::event::epoll::Event;
@@ -91,7 +91,7 @@ enum Flow {
 impl EventLoop {
     pub(super) fn new(
         index: usize,
-        channel: Channel,
+        channel: SeqPacket,
         ledger: Ledger,
         admission_keys: AdmissionKeys,
     ) -> io::Result<Self> {

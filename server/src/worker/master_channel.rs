@@ -2,19 +2,19 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use metronome_os::channel::Channel;
+use metronome_os::seq_packet::SeqPacket;
 
 use crate::ipc::{FromWorker, MESSAGE_BYTES, ToWorker};
 
 /// Receives the master's messages, and sends ours as the channel has room.
 pub(super) struct MasterChannel {
-    pub(super) channel: Channel,
+    pub(super) channel: SeqPacket,
     /// Messages that found no room. Losing one would keep a slot from ever being used again.
     pending: Vec<FromWorker>,
 }
 
 impl MasterChannel {
-    pub(super) fn new(channel: Channel) -> Self {
+    pub(super) fn new(channel: SeqPacket) -> Self {
         Self {
             channel,
             pending: Vec::new(),

@@ -11,7 +11,7 @@ mod master_channel;
 
 use std::{env, io, os::fd::AsFd as _, process::ExitCode};
 
-use metronome_os::{channel::Channel, clock, process::WORKER_NAME};
+use metronome_os::{clock, process::WORKER_NAME, seq_packet::SeqPacket};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit},
@@ -64,14 +64,14 @@ fn run() -> io::Result<()> {
             maximum: Some(REAL_TIME_US_MAX),
         },
     );
-    let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let channel = SeqPacket::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (index, ledger, admission_keys) = receive_ledger(&channel)?;
     channel.send(&FromWorker::Ready.encode(), None)?;
     clock::wake_precisely();
     event_loop::EventLoop::new(index, channel, ledger, admission_keys)?.run()
 }
 
-fn receive_ledger(channel: &Channel) -> io::Result<(usize, Ledger, AdmissionKeys)> {
+fn receive_ledger(channel: &SeqPacket) -> io::Result<(usize, Ledger, AdmissionKeys)> {
     let invalid = |text| io::Error::new(io::ErrorKind::InvalidData, text);
     let mut memories = Vec::with_capacity(3);
     let mut sizes = (0, 0, false);
@@ -103,7 +103,7 @@ fn receive_ledger(channel: &Channel) -> io::Result<(usize, Ledger, AdmissionKeys
     ))
 }
 
-fn wait_readable(channel: &Channel) -> io::Result<()> {
+fn wait_readable(channel: &SeqPacket) -> io::Result<()> {
     let ready = poll(
         &mut [PollFd::new(channel, PollFlags::IN)],
         Some(&LEDGER_WAIT),

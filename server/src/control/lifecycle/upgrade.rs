@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use metronome_os::conduit::Conduit;
+use metronome_os::seq_packet::SeqPacket;
 use metronome_proto::{run_id::RunId, v1::RunState};
 use tokio::time::{self, Instant};
 
@@ -58,10 +58,10 @@ impl OldServer for Shared {
 
     async fn hand_over_connections(
         &self,
-        conduit: Arc<Conduit>,
+        socket: Arc<SeqPacket>,
         deadline_ns: u64,
     ) -> Result<MasterState, String> {
-        self.master_client.hand_over(conduit, deadline_ns).await
+        self.master_client.hand_over(socket, deadline_ns).await
     }
 
     async fn take_back_connections(&self) {

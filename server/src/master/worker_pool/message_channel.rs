@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use metronome_os::channel::Channel;
+use metronome_os::seq_packet::SeqPacket;
 
 use crate::ipc::FromWorker;
 use crate::ipc::MESSAGE_BYTES;
@@ -18,7 +18,7 @@ use crate::ipc::ToWorker;
 /// The master's end of a worker's channel.
 #[derive(Debug)]
 pub(super) struct MessageChannel {
-    channel: Channel,
+    channel: SeqPacket,
     /// Messages that the channel had no room for, in order.
     unsent: VecDeque<Outgoing>,
 }
@@ -31,7 +31,7 @@ struct Outgoing {
 }
 
 impl MessageChannel {
-    pub(super) fn new(channel: Channel) -> Self {
+    pub(super) fn new(channel: SeqPacket) -> Self {
         Self {
             channel,
             unsent: VecDeque::new(),
@@ -114,7 +114,7 @@ impl AsFd for MessageChannel {
 mod tests {
     use super::*;
 
-    fn receive(theirs: &Channel) -> Option<(ToWorker, bool)> {
+    fn receive(theirs: &SeqPacket) -> Option<(ToWorker, bool)> {
         let mut message = [0; MESSAGE_BYTES];
         let descriptor = theirs.receive(&mut message).ok()?;
         Some((ToWorker::decode(&message).unwrap(), descriptor.is_some()))
@@ -127,8 +127,8 @@ mod tests {
 
     #[test]
     fn what_a_full_channel_has_no_room_for_follows_in_order_without_connections_that_have_ended() {
-        let (ours, theirs) = Channel::pair().unwrap();
-        let theirs = Channel::from(theirs);
+        let (ours, theirs) = SeqPacket::pair().unwrap();
+        let theirs = SeqPacket::from(theirs);
         let stdin = std::io::stdin();
         let mut channel = MessageChannel::new(ours);
         let mut slot = 0;
@@ -156,8 +156,8 @@ mod tests {
 
     #[test]
     fn a_message_that_cannot_be_read_lets_go_of_nothing() {
-        let (ours, theirs) = Channel::pair().unwrap();
-        let theirs = Channel::from(theirs);
+        let (ours, theirs) = SeqPacket::pair().unwrap();
+        let theirs = SeqPacket::from(theirs);
         let channel = MessageChannel::new(ours);
         assert_eq!(channel.receive(), None);
         theirs.send(&[0xff; MESSAGE_BYTES], None).unwrap();

@@ -3,8 +3,8 @@
 use std::{io, os::fd::OwnedFd, process::Child, time::Duration};
 
 use metronome_os::{
-    channel::Channel,
     process::{Executable, cpu_ns, is_real_time},
+    seq_packet::SeqPacket,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -57,7 +57,7 @@ impl Process {
         beat_ns: u64,
         now_ns: u64,
     ) -> io::Result<Self> {
-        let (channel, theirs) = Channel::pair()?;
+        let (channel, theirs) = SeqPacket::pair()?;
         for memory in ledger.descriptors() {
             let slots = ledger.slots().len() as u32;
             let message = ToWorker::Memory {
