@@ -5,16 +5,13 @@ use std::os::fd::AsFd as _;
 use metronome_proto::{handshake::Key, histogram::Histogram, run_id::RunId};
 
 use super::{
-    admission::Admission,
-    connection_table::{ConnectionTable, Unread},
-    run_counters::{ClosedConnection, RunCounters},
-    worker_pool::SavedWorker,
+    admission::Admission, connection_table::ConnectionTable, run_counters::ClosedConnection,
 };
 use crate::{
     ipc::AdmissionKey,
     ledger::{ConnectionCounters, Dimensions, End, Ledger, RUNS_MAX},
-    model::{AgentShare, WorkerCounters},
-    upgrade::MasterState,
+    model::{AgentShare, RunCounters, Unread, WorkerCounters},
+    upgrade::{MasterState, SavedWorker},
 };
 
 pub(crate) fn agent_key(row: u32) -> AdmissionKey {
