@@ -67,7 +67,7 @@ fn histogram(criterion: &mut Criterion) {
         bencher.iter(|| {
             black_box(&times_ns)
                 .iter()
-                .for_each(|time_ns| histogram.record(*time_ns))
+                .for_each(|time_ns| histogram.record(*time_ns));
         });
     });
     group.finish();

@@ -41,7 +41,7 @@ async fn main() -> anyhow::Result<()> {
         match response.event {
             Some(Event::Snapshot(snapshot)) => println!("{:?}", snapshot.state()),
             Some(Event::Ended(run)) => {
-                println!("{:?}", run.report.and_then(|report| report.verdict))
+                println!("{:?}", run.report.and_then(|report| report.verdict));
             }
             None => {}
         }

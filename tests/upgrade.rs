@@ -72,7 +72,7 @@ impl Upgradable {
         thread::spawn(move || {
             lines
                 .map_while(Result::ok)
-                .for_each(|line| drop(sender.send(line)))
+                .for_each(|line| drop(sender.send(line)));
         });
         let first = ready.recv_timeout(PATIENCE).unwrap();
         let pids = vec![Pid::from_child(&child)];

@@ -14,7 +14,6 @@
 //! | [`address`] | HOST:PORT |
 //! | [`key_file`] | a secret key in a file |
 //! | [`wake`] | an eventfd that ends a wait in epoll |
-//! | [`random`] | random bytes |
 //!
 //! The only crate with `unsafe`, each with its reason. What rustix offers safely is used directly
 //! everywhere; here is the rest, and what more than one of our crates needs. Times are nanoseconds
@@ -29,7 +28,6 @@ pub mod key_file;
 pub mod memory;
 pub mod orphans;
 pub mod process;
-pub mod random;
 pub mod realtime;
 pub mod seq_packet;
 pub mod socket;

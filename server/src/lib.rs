@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `model`, `verdict`, `metrics`, `rx_batching` and `master::run_counters` are pure. tokio and tonic
-//! appear only in `control`. `unsafe` appears only in `sys`.
+//! appear only in `control` and in the drivers of `upgrade`; `unsafe` appears in none of them.
 
 mod config;
 mod control;

@@ -258,7 +258,7 @@ fn a_client_that_cannot_connect_says_why_and_fails_its_step_and_the_run() {
     let collector = Collector::start();
     let observed = Observed::start(&collector, &[]);
     let target = stand_before(&observed, |_, mut agent, _| {
-        agent.write_all(&[b'?'; 32]).unwrap()
+        agent.write_all(&[b'?'; 32]).unwrap();
     });
     let (result, code) = observed.run(&[
         "--clients",

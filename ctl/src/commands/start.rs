@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use metronome_os::random;
 use metronome_proto::{plan::Plan, rate::AskedRate, v1};
 use metronome_telemetry::{self as telemetry, KeyValue, retroactive_span};
 
@@ -278,5 +277,10 @@ impl Args {
 
 /// An id that no other request has: with it a response that was lost can be requested again.
 fn new_request_id() -> String {
-    format!("{:032x}", u128::from_le_bytes(random::bytes()))
+    let mut bytes = [0; 16];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => format!("{:032x}", u128::from_le_bytes(bytes)),
+        // Then the server makes one, and a lost response stays lost.
+        Err(_) => String::new(),
+    }
 }

@@ -20,12 +20,3 @@ pub(super) fn resolve(flag: &str, address: &str) -> anyhow::Result<Vec<SocketAdd
     ensure!(!found.is_empty(), "{flag} {address} {hint} {example}");
     Ok(found)
 }
-
-/// Joins them, with brackets around an IPv6 address.
-pub(super) fn host_and_port(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}

@@ -1,10 +1,16 @@
 //! What the server runs with: decided once from the flags and checked. No later code checks it
 //! again.
 
-use std::{env, fmt, net::SocketAddr, path::PathBuf, thread, time::Duration};
+use std::{
+    env, fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
-use anyhow::{Context as _, ensure};
-use metronome_os::random;
+use anyhow::{Context as _, anyhow, ensure};
+use metronome_os::{address::HostPort, key_file};
 use metronome_proto::{
     GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT,
     handshake::{KEY_BYTES, Key},
@@ -14,9 +20,8 @@ use metronome_telemetry::Logs;
 use metronome_tls::ServerTlsConfig;
 
 use super::{
-    addresses::{host_and_port, resolve},
+    addresses::resolve,
     flags::{Args, WORKERS_MAX},
-    key_file,
 };
 use crate::rx_batching::RxBatching;
 
@@ -83,21 +88,30 @@ impl TryFrom<Args> for Config {
         let exposed = !is_local && args.tls.tls_client_ca.is_none();
         ensure!(
             !exposed || args.insecure_no_tls,
-            "--grpc {}: other hosts reach this address and anyone there could give orders; use a loopback address such as {GRPC_ADDRESS_DEFAULT}, ask for certificates with --tls-cert, --tls-key and --tls-client-ca, or add --insecure-no-tls on a network that you trust",
+            "--grpc {}: other hosts reach this address and anyone there could give orders; use a \
+             loopback address such as {GRPC_ADDRESS_DEFAULT}, ask for certificates with \
+             --tls-cert, --tls-key and --tls-client-ca, or add --insecure-no-tls on a network that \
+             you trust",
             args.grpc
         );
-        let key_file = args.key_file.as_deref().map(key_file::read).transpose()?;
-        let static_key = key_file
-            .as_ref()
-            .map(|shared| Key::derive(shared, RunId::from_bits(0), 0));
+        let static_key = args
+            .key_file
+            .as_deref()
+            .map(read_key_file)
+            .transpose()?
+            .map(|shared| Key::derive(&shared, RunId::from_bits(0), 0));
+        let data = HostPort {
+            host: args.host,
+            port: args.port,
+        };
         Ok(Self {
-            data: resolve("--host", &host_and_port(&args.host, args.port))?,
+            data: resolve("--host", &data.to_string())?,
             grpc,
             workers: args.workers.unwrap_or_else(cores),
             max_clients: args.max_clients,
             accept_raw: args.accept_raw,
             database: database_path(args.database)?,
-            secret: Secret(random::bytes()),
+            secret: secret()?,
             static_key,
             drain_timeout: args.drain_timeout,
             upgrade_wait: args.upgrade_wait,
@@ -113,6 +127,17 @@ impl TryFrom<Args> for Config {
             exposed,
         })
     }
+}
+
+fn read_key_file(path: &Path) -> anyhow::Result<[u8; KEY_BYTES]> {
+    key_file::read(path).map_err(|error| anyhow!("--key-file {} {error}", path.display()))
+}
+
+/// A new secret, which the keys of all runs are derived from.
+fn secret() -> anyhow::Result<Secret> {
+    let mut secret = [0; KEY_BYTES];
+    getrandom::fill(&mut secret).context("the system gives no random bytes for the secret")?;
+    Ok(Secret(secret))
 }
 
 /// The file of the history: `asked`, or a file in the user's state directory. An error when there

@@ -4,7 +4,6 @@
 mod addresses;
 mod decided;
 mod flags;
-mod key_file;
 
 pub use decided::database_path;
 pub(crate) use decided::{Config, Http, Secret};

@@ -16,7 +16,6 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use metronome_os::random;
 use rustix::fs::{FlockOperation, flock};
 
 /// All servers that use one database.
@@ -61,7 +60,8 @@ impl Owners {
             .mode(0o700)
             .create(&self.directory)
             .with_context(named)?;
-        let name = format!("{:016x}", u64::from_le_bytes(random::bytes()));
+        let number = getrandom::u64().context("the system gives no random bytes for a name")?;
+        let name = format!("{number:016x}");
         let path = self.path(&name);
         loop {
             let lock = OpenOptions::new()

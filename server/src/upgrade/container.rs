@@ -1,7 +1,6 @@
 //! Whether this process may end once another one serves: its end must not be its container's.
 
-use std::fs;
-
+use metronome_os::host;
 use rustix::process::{Pid, getpid, getppid};
 
 /// Processes that end with their child, and a container with them.
@@ -15,7 +14,7 @@ const INIT_SHIMS: [&str; 5] = [
 
 /// An error is one sentence: why this process must not end.
 pub(super) fn check_own_end() -> Result<(), String> {
-    check_end(getpid(), getppid(), &first_process())
+    check_end(getpid(), getppid(), &host::init_name())
 }
 
 /// `parent` is none when it lies outside of the container, which then watches this process.
@@ -31,14 +30,6 @@ fn check_end(own: Pid, parent: Option<Pid>, first: &str) -> Result<(), String> {
     Err(format!(
         "this server is {what}, with which its container ends; roll out a new container instead"
     ))
-}
-
-/// Name of process 1.
-fn first_process() -> String {
-    fs::read_to_string("/proc/1/comm")
-        .unwrap_or_default()
-        .trim_end()
-        .to_owned()
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 //!
 //! A reading is kept for a second: however many ask, the ledger's histograms are read once.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use metronome_os::process::cpu_ns;
+use metronome_os::{host, process::cpu_ns};
 use metronome_telemetry as telemetry;
 use rustix::process::getpid;
 use tokio::{sync::Mutex, time::Instant};
@@ -98,13 +98,10 @@ impl Readings {
 }
 
 fn process(started_unix_ms: u64) -> ProcessFigures {
-    let pages = fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
     ProcessFigures {
         cpu_s: cpu_ns(getpid()).unwrap_or(0) as f64 / 1e9,
-        resident_bytes: pages.unwrap_or(0) * rustix::param::page_size() as u64,
-        descriptors: fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
+        resident_bytes: host::resident_bytes().unwrap_or(0),
+        descriptors: host::open_descriptors().unwrap_or(0),
         started_unix_s: started_unix_ms as f64 / 1e3,
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use metronome_os::random;
 use metronome_proto::{handshake::Key, run_id::RunId, v1};
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
@@ -111,13 +110,20 @@ async fn find_earlier(
     runs.find(id).await.map(Some)
 }
 
+/// Sets apart the ids of runs that begin in one millisecond.
+fn random_u16() -> Result<u16, Status> {
+    getrandom::u32()
+        .map(|number| number as u16)
+        .map_err(|_| Status::unavailable("the system gives no random bytes for the run's id"))
+}
+
 /// Starts a run under a new id. `None` when that id was taken.
 async fn try_start(
     runs: &Arc<RunManager>,
     request: &StartRequest,
 ) -> Result<Option<v1::Run>, Status> {
     let created_unix_ms = wall_clock::unix_ms();
-    let id = RunId::new(created_unix_ms, u16::from_le_bytes(random::bytes()));
+    let id = RunId::new(created_unix_ms, random_u16()?);
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
     let agents = runs
         .registry
