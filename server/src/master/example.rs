@@ -27,8 +27,10 @@ pub(crate) fn agent_key(row: u32) -> AdmissionKey {
 
 /// Counters of one run in row `row`, and of a raw client, with figures made from `seed`.
 fn counters(row: usize, seed: u64) -> RunCounters {
-    let mut counters = RunCounters::default();
-    counters.accepted = seed;
+    let mut counters = RunCounters {
+        accepted: seed,
+        ..RunCounters::default()
+    };
     let admission = Admission {
         run: RunId::from_bits(seed),
         clients: 5,
