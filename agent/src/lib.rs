@@ -6,8 +6,11 @@
 //!  standalone   `metronome-agent run`: the same load from flags alone
 //!      │ an Assignment, then a start instant; a StopSignal that may be set at any time
 //!      ▼
-//!  net          targets that may be loaded, connecting, the end of the connections
+//!  connections  opened before the first packet is due, ended after the last one
+//!      ▼
 //!  load         pacing threads: wait, stamp, write
+//!      ▼
+//!  net          targets that may be loaded, sockets
 //! ```
 //!
 //! Invariants: no packet leaves before the target has proved that it takes part in the run; none
@@ -17,6 +20,7 @@
 //! Absent on purpose: latency (the receiver measures it) and verdicts (the server judges).
 
 mod config;
+mod connections;
 mod load;
 mod net;
 mod remote;

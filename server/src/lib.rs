@@ -188,7 +188,7 @@ fn serve_with(
             "runs whose server died are now listed as aborted"
         );
     }
-    let parts = control::Parts {
+    let settings = control::Settings {
         grpc,
         http,
         data_address,
@@ -199,7 +199,7 @@ fn serve_with(
         old_process,
         dimensions,
     };
-    let code = control::serve(config, parts);
+    let code = control::serve(config, settings);
     telemetry.finish();
     code
 }

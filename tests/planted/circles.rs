@@ -18,7 +18,7 @@ fn circles(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     plant(&all)
         .circles()
         .into_iter()
-        .map(|circle| circle.files)
+        .map(|circle| circle.members)
         .collect()
 }
 
@@ -229,6 +229,39 @@ fn a_circle_shows_the_names_that_tie_it() {
     let expected = "2 files use each other:\n  app/a.rs -> app/b.rs: B (line 2), f (line 3)\n  \
                     app/b.rs -> app/a.rs: A (line 2)\n";
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn folders_whose_files_are_no_circle_may_be_one() {
+    let house = plant(&[
+        ("app/lib.rs", "mod a; mod b;"),
+        ("app/a/mod.rs", "pub mod one; pub mod two;"),
+        (
+            "app/a/one.rs",
+            "pub struct One; use crate::b::B; use super::two::Two;",
+        ),
+        ("app/a/two.rs", "pub struct Two;"),
+        ("app/b.rs", "pub struct B; use crate::a::two::Two;"),
+    ]);
+    assert_eq!(house.circles().len(), 0);
+    let circles = house.folder_circles();
+    let shown = circles.iter().map(ToString::to_string).collect::<String>();
+    let expected = "2 modules use each other:\n  app::a -> app::b: B in app/a/one.rs (line 1)\n  \
+                    app::b -> app::a: Two in app/b.rs (line 1)\n";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_folder_and_what_lies_in_it_are_no_circle_of_folders() {
+    let house = plant(&[
+        ("app/lib.rs", "mod a; pub struct Root;"),
+        ("app/a/mod.rs", "mod one; pub struct A; use one::One;"),
+        (
+            "app/a/one.rs",
+            "pub struct One; use super::A; use crate::Root;",
+        ),
+    ]);
+    assert_eq!(house.folder_circles().len(), 0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::plant;
 use crate::sources::{
     file::Keyword::{Async, Await},
-    rules::Wall,
+    rules::{Layers, Wall},
 };
 
 const LOW: Wall = Wall {
@@ -127,6 +127,59 @@ fn what_is_not_forbidden_is_no_breach() {
     allows(r#"const N: &str = "crate::high::High async"; fn f() { x.elapsed; }"#);
     allows("#[cfg(test)] mod tests { use crate::high::High; async fn f() { x.await } }");
     allows("fn f(high: u8) -> u8 { high } mod high { pub struct High; } use self::high::High;");
+}
+
+/// What the code of `low` and of `high` does that the layers do not allow.
+fn layer_faults(low: &str, high: &str) -> Vec<String> {
+    let layers = Layers {
+        within: "app",
+        modules: &[("low", &[]), ("high", &["low::data"])],
+    };
+    plant(&[
+        (
+            "app/lib.rs",
+            "mod low; mod high; pub use high::High as Renamed;",
+        ),
+        ("app/low/mod.rs", low),
+        ("app/low/data.rs", "pub struct Data; use super::Low;"),
+        ("app/high.rs", high),
+    ])
+    .faults_of(&layers)
+}
+
+#[test]
+fn layers_are_used_from_above_only() {
+    let low = "pub mod data; pub struct Low; use std::fs;";
+    let high = "pub struct High; use crate::low::data::Data; fn f(_: super::low::data::Data) {}";
+    assert_eq!(layer_faults(low, high), Vec::<String>::new());
+    for (of, code) in [
+        ("low", "use crate::high::High;"),
+        ("low", "use crate::Renamed;"),
+        ("low", "mod inner { use crate::high::High; }"),
+        ("high", "use crate::low::Low;"),
+        ("high", "fn f(_: crate::low::Low) {}"),
+    ] {
+        let (mut low, mut high) = (low.to_owned(), high.to_owned());
+        if of == "low" { &mut low } else { &mut high }.push_str(code);
+        assert_eq!(layer_faults(&low, &high).len(), 1, "{code}");
+    }
+}
+
+#[test]
+fn every_module_has_its_layer() {
+    let house = plant(&[
+        ("app/lib.rs", "mod high; mod third {}"),
+        ("app/high.rs", ""),
+    ]);
+    let layers = Layers {
+        within: "app",
+        modules: &[("low", &[]), ("high", &[])],
+    };
+    let expected = [
+        "app::low is gone: take it out",
+        "app::third has no place among the layers",
+    ];
+    assert_eq!(house.faults_of(&layers), expected);
 }
 
 /// What those outside and inside name of a part `app::part`.

@@ -1,4 +1,5 @@
-//! Which file uses which, and the circles in that.
+//! Which file uses which, and the circles in that: among files, and among the folders and files
+//! that lie side by side.
 //!
 //! A file uses another when a path in it leads to an item that the other defines, in whatever
 //! module the path found it: a re-export is passed through. To declare a module, to import one
@@ -11,20 +12,24 @@ use std::{
 
 use super::{modules::House, resolve::End};
 
-/// Files that use each other, with all the ties between them.
+/// Files, or modules with all below them, that use each other, with all the ties between them.
 pub(crate) struct Circle {
-    pub(crate) files: Vec<String>,
+    /// What the members are, for people.
+    kind: &'static str,
+    /// Sorted.
+    pub(crate) members: Vec<String>,
     ties: Vec<Tie>,
 }
 
-/// What the file `from` names of the items of the file `to`, with the first line of each.
+/// What `from` names of the items of `to`, with the first line of each.
 struct Tie {
     from: String,
     to: String,
     names: Vec<(String, usize)>,
 }
 
-/// By user and used: the names, with the lines where they first are.
+/// By user and used, which are numbers of files or of modules: the names, with the lines where they
+/// first are.
 type Uses = BTreeMap<(usize, usize), BTreeMap<String, usize>>;
 
 impl House {
@@ -56,48 +61,84 @@ impl House {
         uses
     }
 
-    /// All circles: the largest sets of files of which each leads to each.
+    /// All circles of files: the largest sets of files of which each leads to each.
     pub(crate) fn circles(&self) -> Vec<Circle> {
-        let uses = self.uses();
-        let mut circles = Vec::new();
-        let mut placed = HashSet::new();
-        for file in 0..self.files.len() {
-            let members = circle_of(file, &uses);
-            if members.len() > 1 && placed.insert(members.clone()) {
-                circles.push(self.circle(&members, &uses));
-            }
-        }
-        circles
+        circles("files", &self.uses(), |file| self.files[file].path.clone())
     }
 
-    fn circle(&self, members: &BTreeSet<usize>, uses: &Uses) -> Circle {
-        let path = |file: &usize| self.files[*file].path.clone();
-        let is_inside =
-            |(from, to): &(usize, usize)| members.contains(from) && members.contains(to);
-        let ties = uses
+    /// All circles among the modules of one module, each taken with all that is below it.
+    pub(crate) fn folder_circles(&self) -> Vec<Circle> {
+        let mut folders = Uses::new();
+        for ((from, to), names) in self.uses() {
+            if let Some(edge) = self.apart(self.module_of(from), self.module_of(to)) {
+                let file = &self.files[from].path;
+                let names = names
+                    .into_iter()
+                    .map(|(name, line)| (format!("{name} in {file}"), line));
+                folders.entry(edge).or_default().extend(names);
+            }
+        }
+        circles("modules", &folders, |module| {
+            self.modules[module].path.clone()
+        })
+    }
+
+    /// The module that a file is.
+    fn module_of(&self, file: usize) -> usize {
+        self.modules
             .iter()
-            .filter(|(edge, _)| is_inside(edge))
-            .map(|((from, to), names)| Tie {
-                from: path(from),
-                to: path(to),
+            .position(|node| node.file == file && node.is_file())
+            .expect("every file of the tree is a module")
+    }
+
+    /// Where the ways from the crate to two modules part. `None`: one lies in the other.
+    fn apart(&self, from: usize, to: usize) -> Option<(usize, usize)> {
+        let way = |module| {
+            let parent = |module: &usize| self.modules[*module].parent;
+            let mut way = Vec::from_iter(std::iter::successors(Some(module), parent));
+            way.reverse();
+            way
+        };
+        let (from, to) = (way(from), way(to));
+        from.into_iter().zip(to).find(|(from, to)| from != to)
+    }
+}
+
+/// The circles of `uses`, whose numbers have names.
+fn circles(kind: &'static str, uses: &Uses, name: impl Fn(usize) -> String) -> Vec<Circle> {
+    let mut circles = Vec::new();
+    let mut placed = HashSet::new();
+    for start in uses.keys().map(|(from, _)| *from) {
+        let members = circle_of(start, uses);
+        if members.len() > 1 && placed.insert(members.clone()) {
+            let is_inside =
+                |(from, to): &(usize, usize)| members.contains(from) && members.contains(to);
+            let ties = uses.iter().filter(|(edge, _)| is_inside(edge));
+            let ties = ties.map(|((from, to), names)| Tie {
+                from: name(*from),
+                to: name(*to),
                 names: names
                     .iter()
                     .map(|(name, line)| (name.clone(), *line))
                     .collect(),
             });
-        let mut files = members.iter().map(path).collect::<Vec<_>>();
-        files.sort();
-        Circle {
-            files,
-            ties: ties.collect(),
+            let ties = ties.collect();
+            let mut members = members.into_iter().map(&name).collect::<Vec<_>>();
+            members.sort();
+            circles.push(Circle {
+                kind,
+                members,
+                ties,
+            });
         }
     }
+    circles
 }
 
-/// The files that `file` leads to and that lead to it, itself among them.
-fn circle_of(file: usize, uses: &Uses) -> BTreeSet<usize> {
-    let forth = reach(file, uses, |(from, to)| (from, to));
-    let back = reach(file, uses, |(from, to)| (to, from));
+/// All that `start` leads to and that lead to it, itself among them.
+fn circle_of(start: usize, uses: &Uses) -> BTreeSet<usize> {
+    let forth = reach(start, uses, |(from, to)| (from, to));
+    let back = reach(start, uses, |(from, to)| (to, from));
     forth.intersection(&back).copied().collect()
 }
 
@@ -120,7 +161,8 @@ fn reach(
 
 impl Display for Circle {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "{} files use each other:", self.files.len())?;
+        let (count, kind) = (self.members.len(), self.kind);
+        writeln!(formatter, "{count} {kind} use each other:")?;
         for Tie { from, to, names } in &self.ties {
             let names = names
                 .iter()

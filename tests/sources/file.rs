@@ -10,6 +10,8 @@ pub(crate) struct File {
     /// Names of the methods that are called, with lines.
     pub(crate) methods: Vec<(String, usize)>,
     pub(crate) definitions: Vec<Definition>,
+    /// Functions outside tests.
+    pub(crate) functions: Vec<Function>,
     /// First and last lines of the modules that only tests have.
     pub(super) test_modules: Vec<(usize, usize)>,
 }
@@ -56,6 +58,14 @@ pub(crate) enum Keyword {
     Async,
     Await,
     Unsafe,
+}
+
+/// A function with its body.
+pub(crate) struct Function {
+    pub(crate) name: String,
+    pub(crate) line: usize,
+    /// From its signature to its last brace.
+    pub(crate) lines: usize,
 }
 
 /// A name of ours.

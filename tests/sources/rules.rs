@@ -32,6 +32,13 @@ pub(crate) const WALL: Wall = Wall {
     no_methods: &[],
 };
 
+/// The modules within a place, each with the others that it may use.
+pub(crate) struct Layers {
+    pub(crate) within: &'static str,
+    /// Names below `within`. What is used may be a module within one of these.
+    pub(crate) modules: &'static [(&'static str, &'static [&'static str])],
+}
+
 /// Something that a wall forbids.
 #[derive(Debug)]
 pub(crate) struct Breach {
@@ -94,6 +101,48 @@ impl House {
             }
         }
         breaches
+    }
+
+    /// Uses that `layers` do not allow, modules that they do not have, and those that are gone.
+    pub(crate) fn faults_of(&self, layers: &Layers) -> Vec<String> {
+        let mut faults = Vec::new();
+        let place = |name: &str| format!("{}::{name}", layers.within);
+        for (name, may_use) in layers.modules {
+            for name in [name].into_iter().chain(*may_use) {
+                if self.find(&place(name)).is_none() {
+                    faults.push(format!("{} is gone: take it out", place(name)));
+                }
+            }
+        }
+        for (module, node) in self
+            .modules
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| !node.is_test && node.path != layers.within)
+            .filter(|(_, node)| is_below(&node.path, layers.within))
+        {
+            let of = |(name, _): &&(&str, _)| is_below(&node.path, &place(name));
+            let Some((own, may_use)) = layers.modules.iter().find(of) else {
+                faults.push(format!("{} has no place among the layers", node.path));
+                continue;
+            };
+            let is_allowed = |path: &str| {
+                let mut allowed = [own].into_iter().chain(*may_use);
+                allowed.any(|name| is_below(path, &place(name)))
+            };
+            for reference in &self.source(module).references {
+                let named = self.named(module, &reference.path);
+                let is_forbidden =
+                    |path: &&String| is_below(path, layers.within) && !is_allowed(path);
+                if let Some(path) = named.iter().find(is_forbidden) {
+                    let (file, line) = (&self.files[node.file].path, reference.line);
+                    faults.push(format!("{file}:{line}: {own} must not use {path}"));
+                }
+            }
+        }
+        faults.sort();
+        faults.dedup();
+        faults
     }
 
     /// All that a path names, for a wall: where it ends, and the last module on its way, which an

@@ -16,7 +16,7 @@ use syn::{
 use super::{
     Source,
     attributes::{file_of, is_only_for_tests, of_item},
-    file::{Child, Definition, File, Import, Keyword, Kind, Module, Reference},
+    file::{Child, Definition, File, Function, Import, Keyword, Kind, Module, Reference},
     tokens,
 };
 
@@ -35,6 +35,7 @@ impl File {
                 keywords: Vec::new(),
                 methods: Vec::new(),
                 definitions: Vec::new(),
+                functions: Vec::new(),
                 test_modules: Vec::new(),
             },
             current: 0,
@@ -99,6 +100,17 @@ impl Scan {
         let name = ident.unraw().to_string();
         let line = ident.span().start().line;
         self.file.definitions.push(Definition { kind, name, line });
+    }
+
+    fn function(&mut self, signature: &syn::Signature, body: &Block) {
+        if self.test_depth == 0 {
+            let line = signature.ident.span().start().line;
+            self.file.functions.push(Function {
+                name: signature.ident.unraw().to_string(),
+                line,
+                lines: body.brace_token.span.close().end().line - line + 1,
+            });
+        }
     }
 
     /// Runs `visit` as within code of tests, if the attributes make it that.
@@ -365,6 +377,23 @@ impl<'ast> Visit<'ast> for Scan {
             _ => {}
         }
         visit::visit_expr(self, expression);
+    }
+
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.function(&item.sig, &item.block);
+        visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        self.function(&item.sig, &item.block);
+        visit::visit_impl_item_fn(self, item);
+    }
+
+    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+        if let Some(body) = &item.default {
+            self.function(&item.sig, body);
+        }
+        visit::visit_trait_item_fn(self, item);
     }
 
     fn visit_signature(&mut self, signature: &'ast syn::Signature) {

@@ -174,7 +174,7 @@ impl Assignment {
     }
 
     /// The clients of each pacing thread: as even as can be, none empty.
-    pub(crate) fn clients_by_thread(&self) -> Vec<Range<u32>> {
+    pub(super) fn clients_by_thread(&self) -> Vec<Range<u32>> {
         let clients = self.client_count();
         let threads = self.threads.clamp(1, clients);
         let cut = |thread: u32| {

@@ -22,7 +22,7 @@ use super::{
 use crate::net::{connection::Connection, error_text::within_sentence};
 
 /// While a client has a backlog, its connection is tried again at least this often, ns.
-pub(crate) const RETRY_NS: u64 = 1_000_000;
+pub(super) const RETRY_NS: u64 = 1_000_000;
 
 /// What raw clients send, as the seed's client does.
 const RAW: Frame = [b'X'; FRAME_BYTES];
@@ -108,13 +108,13 @@ impl Client {
 
     /// Sets the schedule, the client's phase included. Before the first packet only, and never in a
     /// flood.
-    pub(crate) fn set_schedule(&mut self, schedule: Schedule) {
+    pub(super) fn set_schedule(&mut self, schedule: Schedule) {
         self.schedule = schedule;
     }
 
     /// Whether packets are due that could not be written yet.
     #[inline]
-    pub(crate) fn has_backlog(&self) -> bool {
+    pub(super) fn has_backlog(&self) -> bool {
         self.error.is_none() && (self.counters.has_backlog() || self.partial_write.is_some())
     }
 
@@ -126,19 +126,19 @@ impl Client {
     /// The first `packets` of the schedule are due: writes those that are not settled, in at most
     /// two writes. What the kernel does not take stays in the backlog.
     #[inline]
-    pub(crate) fn send_due(&mut self, packets: u64, now_ns: u64, send_buffer: &mut SendBuffer) {
+    pub(super) fn send_due(&mut self, packets: u64, now_ns: u64, send_buffer: &mut SendBuffer) {
         self.counters.schedule(packets);
         self.write_backlog(now_ns, send_buffer);
     }
 
     /// Like [`Client::send_due`], with all that is due by `now_ns`.
-    pub(crate) fn send_due_by(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
+    pub(super) fn send_due_by(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
         self.send_due(self.schedule.due_by(now_ns), now_ns, send_buffer);
     }
 
     /// Writes `packets` packets that are due at this very moment, behind the rest of a partly
     /// written one. What the kernel does not take was never due.
-    pub(crate) fn flood_send(
+    pub(super) fn flood_send(
         &mut self,
         packets: u64,
         now_ns: u64,
@@ -156,7 +156,7 @@ impl Client {
     }
 
     /// Tries again to write the backlog.
-    pub(crate) fn write_backlog(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
+    pub(super) fn write_backlog(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
         if self.is_broken() {
             return self.skip_to(self.counters.scheduled(), send_buffer);
         }
@@ -166,7 +166,7 @@ impl Client {
     }
 
     /// Skips the backlog. A partly written packet stays: the receiver has its first bytes.
-    pub(crate) fn skip_backlog(&mut self, send_buffer: &mut SendBuffer) {
+    pub(super) fn skip_backlog(&mut self, send_buffer: &mut SendBuffer) {
         self.skip_to(self.counters.scheduled() - self.unfinished(), send_buffer);
     }
 
@@ -186,7 +186,7 @@ impl Client {
     }
 
     /// Writes the rest of a partly written packet, if there is one. Returns whether some is left.
-    pub(crate) fn retry_partial(&mut self, send_buffer: &mut SendBuffer) -> bool {
+    pub(super) fn retry_partial(&mut self, send_buffer: &mut SendBuffer) -> bool {
         let is_finished = self.finish_partial(send_buffer).unwrap_or_else(|error| {
             self.fail_with(&error, send_buffer);
             true

@@ -21,7 +21,7 @@ use metronome_proto::packet::{Frame, checksum, digest_with};
 
 /// Packets that wait for longer than this are skipped, ns: the connection takes less than the
 /// schedule gives, and an unbounded backlog would measure nothing but itself.
-pub(crate) const BACKLOG_NS_MAX: u64 = SECOND_NS;
+pub(super) const BACKLOG_NS_MAX: u64 = SECOND_NS;
 
 /// The counters of one client.
 #[derive(Debug, Default)]
@@ -54,30 +54,30 @@ impl ClientCounters {
     }
 
     /// Places that became due while the kernel had no room.
-    pub(crate) fn blocked(&self) -> u64 {
+    pub(super) fn blocked(&self) -> u64 {
         self.blocked
     }
 
     /// Order-independent digest of all packets that were sent.
-    pub(crate) fn digest(&self) -> u64 {
+    pub(super) fn digest(&self) -> u64 {
         self.digest
     }
 
     /// Places that are sent or skipped; also the place of the next packet.
     #[inline]
-    pub(crate) fn settled(&self) -> u64 {
+    pub(super) fn settled(&self) -> u64 {
         self.sent + self.skipped
     }
 
     /// Whether packets are due and not settled.
     #[inline]
-    pub(crate) fn has_backlog(&self) -> bool {
+    pub(super) fn has_backlog(&self) -> bool {
         self.settled() < self.scheduled
     }
 
     /// Packets that are due and not settled.
     #[inline]
-    pub(crate) fn backlog(&self) -> u64 {
+    pub(super) fn backlog(&self) -> u64 {
         self.scheduled - self.settled()
     }
 
@@ -89,13 +89,13 @@ impl ClientCounters {
 
     /// In a flood a packet is due when it is written: what was settled was due, and `unfinished`
     /// packets more.
-    pub(crate) fn schedule_what_was_written(&mut self, unfinished: u64) {
+    pub(super) fn schedule_what_was_written(&mut self, unfinished: u64) {
         self.scheduled = self.settled() + unfinished;
     }
 
     /// The next packets, `frames`, were written whole.
     #[inline]
-    pub(crate) fn count_sent(&mut self, frames: &[Frame]) {
+    pub(super) fn count_sent(&mut self, frames: &[Frame]) {
         for (frame, sequence) in frames.iter().zip(self.sent..) {
             self.digest = digest_with(self.digest, sequence, checksum(frame));
         }
@@ -103,7 +103,7 @@ impl ClientCounters {
     }
 
     /// Skips the places before `place` that are not settled; returns how many.
-    pub(crate) fn skip_to(&mut self, place: u64) -> u64 {
+    pub(super) fn skip_to(&mut self, place: u64) -> u64 {
         let skipped = place.saturating_sub(self.settled());
         self.skipped += skipped;
         skipped
@@ -111,7 +111,7 @@ impl ClientCounters {
 
     /// The kernel has no more room, so the whole backlog waits for it. Each place counts once, the
     /// first time.
-    pub(crate) fn count_blocked(&mut self) {
+    pub(super) fn count_blocked(&mut self) {
         self.blocked += self
             .scheduled
             .saturating_sub(self.settled().max(self.blocked_until));

@@ -26,12 +26,12 @@ impl KernelAcknowledged {
     }
 
     /// The kernel took this many bytes behind the packets.
-    pub(crate) fn add_closing(&mut self, bytes: usize) {
+    pub(super) fn add_closing(&mut self, bytes: usize) {
         self.closing_bytes += bytes as u64;
     }
 
     /// `now` is what the kernel has counted, after `sent` packets.
-    pub(crate) fn update(&mut self, now: Option<u64>, sent: u64) {
+    pub(super) fn update(&mut self, now: Option<u64>, sent: u64) {
         if let Some((now, before)) = now.zip(self.before) {
             // Packets come first on the wire, so what is beyond them is of the end, but no more
             // than was sent of that: a kernel that reports more contradicts us, which must show.
@@ -42,7 +42,7 @@ impl KernelAcknowledged {
     }
 
     /// Bytes of packets. `None` before the first update, or without figures.
-    pub(crate) fn packet_bytes(&self) -> Option<u64> {
+    pub(super) fn packet_bytes(&self) -> Option<u64> {
         self.packet_bytes
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn of_threads(assignment: &Assignment) -> Arc<[LiveCounters]> {
 impl LiveCounters {
     /// Makes the counters of the thread visible to others.
     #[inline]
-    pub(crate) fn publish(&self, send_buffer: &SendBuffer) {
+    pub(super) fn publish(&self, send_buffer: &SendBuffer) {
         self.sent.store(send_buffer.sent, Relaxed);
         self.skipped.store(send_buffer.skipped, Relaxed);
         self.broken.store(send_buffer.broken, Relaxed);

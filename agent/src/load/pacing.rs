@@ -144,7 +144,7 @@ impl Pacer {
     ///
     /// Up by three steps when later than the lead, down by one when not: that settles where three
     /// wake-ups of four are in time. A single long stall moves it no more than any other.
-    pub(crate) fn learn(&mut self, late_ns: u64) {
+    pub(super) fn learn(&mut self, late_ns: u64) {
         const STEP_NS: u64 = 100;
         if self.policy != WaitPolicy::Hybrid {
             return;

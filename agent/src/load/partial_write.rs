@@ -37,7 +37,7 @@ impl PartialWrite {
     }
 
     /// Writes more of the packet, as far as the kernel takes it. Returns whether it is whole now.
-    pub(crate) fn write_rest(&mut self, connection: &Connection) -> io::Result<bool> {
+    pub(super) fn write_rest(&mut self, connection: &Connection) -> io::Result<bool> {
         self.written += connection.send(&self.frame[self.written..])?;
         Ok(self.written == FRAME_BYTES)
     }
@@ -48,7 +48,7 @@ impl PartialWrite {
     }
 
     /// From due to the first write, ns.
-    pub(crate) fn lateness_ns(&self) -> u64 {
+    pub(super) fn lateness_ns(&self) -> u64 {
         self.lateness_ns
     }
 }

@@ -62,12 +62,12 @@ impl SendBuffer {
 
     /// The first `count` packets in the buffer.
     #[inline]
-    pub(crate) fn frames(&self, count: usize) -> &[Frame] {
+    pub(super) fn frames(&self, count: usize) -> &[Frame] {
         &self.frames[..count]
     }
 
     /// A packet that was written in part is now written whole.
-    pub(crate) fn count_one(&mut self, lateness_ns: u64) {
+    pub(super) fn count_one(&mut self, lateness_ns: u64) {
         self.sent += 1;
         self.lateness.record(lateness_ns);
     }
@@ -85,7 +85,7 @@ impl SendBuffer {
 
     /// The `n`th packet in the buffer and its lateness.
     #[inline]
-    pub(crate) fn stamped(&self, n: usize) -> (Frame, u64) {
+    pub(super) fn stamped(&self, n: usize) -> (Frame, u64) {
         (self.frames[n], self.lateness_ns[n])
     }
 }
@@ -94,7 +94,7 @@ impl SendBuffer {
 const CATCH_UP: u64 = 64;
 
 /// Most packets of one write: a whole number of batches, or one.
-pub(crate) const fn packets_per_write_max(batch: u32) -> u64 {
+pub(super) const fn packets_per_write_max(batch: u32) -> u64 {
     let batch = batch as u64;
     if batch >= CATCH_UP {
         batch

@@ -1,10 +1,8 @@
-//! The way to a target: which addresses may be loaded, connecting, the connections and their ends.
+//! What one connection needs: which addresses may be loaded, the socket, the wait between two
+//! tries, and errors of the operating system in words.
 
 pub(crate) mod backoff;
-pub(crate) mod connect;
 pub(crate) mod connection;
-pub(crate) mod drain;
 pub(crate) mod error_text;
 pub(crate) mod open_files;
 pub(crate) mod target;
-pub(crate) mod try_connect;

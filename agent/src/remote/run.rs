@@ -19,6 +19,10 @@ use tracing::{Span, info_span};
 
 use super::run_trace;
 use crate::{
+    connections::{
+        connect::{NotConnected, connect_all},
+        drain::drain,
+    },
     load::{
         assignment::{Assignment, Load},
         client::Client,
@@ -27,11 +31,7 @@ use crate::{
         outcome::GeneratorStats,
         pacing::PacingOptions,
     },
-    net::{
-        connect::{NotConnected, connect_all},
-        drain::drain,
-        target::Allowed,
-    },
+    net::target::Allowed,
     stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 

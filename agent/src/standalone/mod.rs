@@ -14,8 +14,9 @@ use metronome_os::clock;
 use tokio::sync::oneshot;
 
 use crate::{
+    connections::{connect::connect_all, drain::drain},
     load::{client::Client, generator::generate, live_counters},
-    net::{connect::connect_all, drain::drain, open_files},
+    net::open_files,
     signals::Signals,
     stop_signal::{StopMode, StopSignal},
 };

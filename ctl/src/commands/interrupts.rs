@@ -11,7 +11,7 @@ pub(crate) struct Interrupts([CancellationToken; 3]);
 
 impl Interrupts {
     /// From now on Ctrl-C no longer ends the process by itself.
-    pub(crate) fn listen() -> Result<Self, Failure> {
+    pub(super) fn listen() -> Result<Self, Failure> {
         let listen = |kind| {
             signal(kind)
                 .map_err(|error| Failure::other(format!("signals cannot be caught: {error}")))
@@ -38,7 +38,7 @@ impl Interrupts {
     }
 
     /// Requests for a measurement: the first interrupt stops the run, the second one gives it up.
-    pub(crate) fn stop_requests(&self) -> StopRequests {
+    pub(super) fn stop_requests(&self) -> StopRequests {
         let [first, second, _] = self.0.clone();
         StopRequests {
             stop: first,

@@ -3,7 +3,7 @@
 use metronome_proto::v1;
 
 /// The run of the front page.
-pub(crate) fn run_of_the_front_page() -> v1::Run {
+pub(super) fn run_of_the_front_page() -> v1::Run {
     let duration = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
     v1::Run {
         run_id: "0199f0c2a1b2c3d4".into(),

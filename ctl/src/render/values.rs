@@ -10,7 +10,7 @@ pub(crate) fn state(run: &v1::Run) -> &'static str {
 }
 
 /// The state of a run or a snapshot in one lower-case word.
-pub(crate) fn state_word(state: v1::RunState) -> &'static str {
+pub(super) fn state_word(state: v1::RunState) -> &'static str {
     match state {
         v1::RunState::Unspecified => "unknown",
         v1::RunState::Preparing => "preparing",

@@ -60,18 +60,18 @@ impl CpuBudget {
     }
 
     /// Whether a real-time thread that has used so much CPU in so much time stays one.
-    pub(crate) fn may_stay(self, cpu_ns: u64, elapsed_ns: u64) -> bool {
+    pub(super) fn may_stay(self, cpu_ns: u64, elapsed_ns: u64) -> bool {
         u128::from(cpu_ns) * 100 <= u128::from(elapsed_ns) * self.cpu_percent_max as u128
     }
 
     /// Whether an ordinary thread becomes one: with a third less, so that none goes to and fro.
-    pub(crate) fn may_become(self, cpu_ns: u64, elapsed_ns: u64) -> bool {
+    pub(super) fn may_become(self, cpu_ns: u64, elapsed_ns: u64) -> bool {
         u128::from(cpu_ns) * 150 <= u128::from(elapsed_ns) * self.cpu_percent_max as u128
     }
 
     /// How long after the last look the next is due, ns. A pacing thread has a schedule that it can
     /// keep or not: over a short time it may be busy all the same, and must not be late for that.
-    pub(crate) fn look_every_ns(self, is_real_time: bool) -> u64 {
+    pub(super) fn look_every_ns(self, is_real_time: bool) -> u64 {
         if self.priority == Priority::Reader && is_real_time {
             LOOK_SOON_NS
         } else {

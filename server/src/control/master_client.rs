@@ -54,13 +54,13 @@ impl MasterClient {
     }
 
     /// How many workers were restarted. `None` when that was not done within 2 minutes.
-    pub(crate) async fn restart_workers(&self) -> Option<u32> {
+    pub(super) async fn restart_workers(&self) -> Option<u32> {
         let pending = self.ask(|reply| Request::RestartWorkers { reply });
         time::timeout(RESTART_MAX, pending).await.ok()?.ok()
     }
 
     /// Waits until no restart of the workers is under way.
-    pub(crate) async fn rested(&self) {
+    pub(super) async fn rested(&self) {
         // A master that is gone restarts nothing.
         let _ = self.ask(|reply| Request::WhenRested { reply }).await;
     }
@@ -106,12 +106,12 @@ impl MasterClient {
     }
 
     /// Ends a run and asks for its final counters.
-    pub(crate) fn close_run(&self, run: RunId) -> PendingReply<Option<FinalCounters>> {
+    pub(super) fn close_run(&self, run: RunId) -> PendingReply<Option<FinalCounters>> {
         self.ask(|reply| Request::CloseRun { run, reply })
     }
 
     /// Ends the workers and the master's thread.
-    pub(crate) fn shut_down(&self) {
+    pub(super) fn shut_down(&self) {
         // When it is gone already, all is well.
         let _ = self.0.ask(Request::Shutdown);
     }
@@ -152,7 +152,7 @@ async fn in_time<T>(pending: PendingReply<T>) -> Option<T> {
 
 /// Awaits the reply in `slot` and empties it; waits for ever when there is none. Can be dropped and
 /// called again without losing the reply.
-pub(crate) async fn reply_in<T>(slot: &mut Option<PendingReply<T>>) -> Option<T> {
+pub(super) async fn reply_in<T>(slot: &mut Option<PendingReply<T>>) -> Option<T> {
     let Some(pending) = slot else {
         return std::future::pending().await;
     };

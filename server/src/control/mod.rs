@@ -32,5 +32,5 @@ mod server_info;
 mod shared;
 mod status;
 
-pub(crate) use lifecycle::{Parts, serve};
+pub(crate) use lifecycle::{Settings, serve};
 pub(crate) use monitor::run_healthcheck;

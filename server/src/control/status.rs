@@ -10,7 +10,7 @@ use crate::upgrade::Upgrading;
 const DOMAIN: &str = "metronome.v1";
 
 /// A field of a request that is out of range.
-pub(crate) fn bad_field(field: &str, problem: &str) -> Status {
+pub(super) fn bad_field(field: &str, problem: &str) -> Status {
     let mut details = ErrorDetails::with_bad_request_violation(field, problem);
     add_info(&mut details, "FIELD_OUT_OF_RANGE");
     Status::with_error_details(
@@ -21,26 +21,26 @@ pub(crate) fn bad_field(field: &str, problem: &str) -> Status {
 }
 
 /// A field of a plan that is out of range.
-pub(crate) fn bad_plan(error: &PlanError) -> Status {
+pub(super) fn bad_plan(error: &PlanError) -> Status {
     bad_field(&format!("plan.{}", error.field), &error.problem)
 }
 
 /// The state of the server does not allow the request. `reason` also is the violation's type.
-pub(crate) fn precondition(reason: &str, subject: &str, sentence: &str) -> Status {
+pub(super) fn precondition(reason: &str, subject: &str, sentence: &str) -> Status {
     let mut details = ErrorDetails::with_precondition_failure_violation(reason, subject, sentence);
     add_info(&mut details, reason);
     Status::with_error_details(Code::FailedPrecondition, sentence, details)
 }
 
 /// There is not enough of `subject`, a flag of the server.
-pub(crate) fn quota(reason: &str, subject: &str, sentence: &str) -> Status {
+pub(super) fn quota(reason: &str, subject: &str, sentence: &str) -> Status {
     let mut details = ErrorDetails::with_quota_failure_violation(subject, sentence);
     add_info(&mut details, reason);
     Status::with_error_details(Code::ResourceExhausted, sentence, details)
 }
 
 /// No run has this id.
-pub(crate) fn unknown_run(id: RunId) -> Status {
+pub(super) fn unknown_run(id: RunId) -> Status {
     let sentence = format!("there is no run {id}; `benchctl runs` lists those there are");
     let mut details =
         ErrorDetails::with_resource_info("metronome.v1.Run", id.to_string(), "", sentence.as_str());
@@ -62,7 +62,7 @@ pub(crate) fn plain(code: Code, reason: &str, sentence: &str) -> Status {
 }
 
 /// The master's thread has ended, or does not answer in time.
-pub(crate) fn master_is_gone() -> Status {
+pub(super) fn master_is_gone() -> Status {
     plain(
         Code::Unavailable,
         "MASTER_GONE",
@@ -71,7 +71,7 @@ pub(crate) fn master_is_gone() -> Status {
 }
 
 /// The id in a request.
-pub(crate) fn parse_run_id(text: &str) -> Result<RunId, Status> {
+pub(super) fn parse_run_id(text: &str) -> Result<RunId, Status> {
     text.parse()
         .map_err(|error: metronome_proto::run_id::BadRunId| bad_field("run_id", &error.to_string()))
 }

@@ -154,7 +154,7 @@ impl ConnectionCounters {
     }
 
     /// The bytes of a split frame, zeros behind them.
-    pub(crate) fn partial_frame(&self) -> Frame {
+    pub(super) fn partial_frame(&self) -> Frame {
         let mut frame = [0; FRAME_BYTES];
         for (bytes, word) in frame.chunks_exact_mut(8).zip(self.partial_frame) {
             bytes.copy_from_slice(&word.to_ne_bytes());

@@ -119,7 +119,7 @@ impl Slot {
 
     /// Stores when the batch in the buffer was read.
     #[inline]
-    pub(crate) fn set_read_ns(&self, now_ns: u64, writer: &impl CommitWriter) {
+    pub(super) fn set_read_ns(&self, now_ns: u64, writer: &impl CommitWriter) {
         writer.store(&self.commits.read_ns, now_ns);
     }
 
@@ -150,7 +150,7 @@ impl Slot {
 
     /// Keeps a packet if it is one of the slowest.
     #[inline]
-    pub(crate) fn keep_if_slow(&self, packet: &SlowPacket, writer: &impl CommitWriter) {
+    pub(super) fn keep_if_slow(&self, packet: &SlowPacket, writer: &impl CommitWriter) {
         if packet.total_ns > self.commits.slow_ns.load(Ordering::Relaxed) {
             let slow_ns = self.slowest.keep(packet, writer);
             writer.store(&self.commits.slow_ns, slow_ns);

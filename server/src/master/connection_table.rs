@@ -12,7 +12,8 @@ use std::{
 };
 
 use metronome_proto::histogram::Histogram;
-use serde::{Deserialize, Serialize};
+
+use crate::{model::Unread, upgrade::SavedConnection};
 
 /// How long unread connections are looked at more often than on every tick: an idle client may have
 /// nothing to be read for hours.
@@ -34,25 +35,6 @@ pub(super) struct HeldConnection {
     pub(super) unread: Option<Unread>,
     /// The run is over: it is ended, not handed on.
     pub(super) is_cut: bool,
-}
-
-/// A connection that no worker reads.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Unread {
-    /// The last sign of life of the worker that read it, ns.
-    pub(super) since_ns: u64,
-    /// When its last batch was read, ns: a later one ends the pause.
-    pub(super) last_batch_ns: u64,
-}
-
-/// A connection without its socket, for a new server process.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(crate) struct SavedConnection {
-    slot: u32,
-    peer: SocketAddr,
-    put_at_start: u64,
-    credited_packets: u64,
-    unread: Option<Unread>,
 }
 
 /// All of them, by slot.

@@ -25,7 +25,6 @@ use super::{
     recovery,
     request::Request,
     restore,
-    run_counters::RunCounters,
     run_table::RunTable,
     runs,
     settings::Settings,
@@ -33,7 +32,7 @@ use super::{
 };
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, FromWorker},
-    model::AgentShare,
+    model::{AgentShare, RunCounters},
 };
 
 /// How often the loop comes round when nothing happens.

@@ -5,16 +5,13 @@ use std::os::fd::AsFd as _;
 use metronome_proto::{handshake::Key, histogram::Histogram, run_id::RunId};
 
 use super::{
-    admission::Admission,
-    connection_table::{ConnectionTable, Unread},
-    run_counters::{ClosedConnection, RunCounters},
-    worker_pool::SavedWorker,
+    admission::Admission, connection_table::ConnectionTable, run_counters::ClosedConnection,
 };
 use crate::{
     ipc::AdmissionKey,
     ledger::{ConnectionCounters, Dimensions, End, Ledger, RUNS_MAX},
-    model::{AgentShare, WorkerCounters},
-    upgrade::MasterState,
+    model::{AgentShare, RunCounters, Unread, WorkerCounters},
+    upgrade::{MasterState, SavedWorker},
 };
 
 pub(crate) fn agent_key(row: u32) -> AdmissionKey {
@@ -30,8 +27,10 @@ pub(crate) fn agent_key(row: u32) -> AdmissionKey {
 
 /// Counters of one run in row `row`, and of a raw client, with figures made from `seed`.
 fn counters(row: usize, seed: u64) -> RunCounters {
-    let mut counters = RunCounters::default();
-    counters.accepted = seed;
+    let mut counters = RunCounters {
+        accepted: seed,
+        ..RunCounters::default()
+    };
     let admission = Admission {
         run: RunId::from_bits(seed),
         clients: 5,

@@ -57,11 +57,8 @@ pub(crate) mod testing;
 mod worker_pool;
 
 pub(crate) use self::{
-    connection_table::SavedConnection,
     limits::DESCRIPTORS_PER_WORKER,
     request::{Handle, Request},
-    run_counters::RunCounters,
     settings::Settings,
     start::start,
-    worker_pool::SavedWorker,
 };

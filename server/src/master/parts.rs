@@ -16,14 +16,15 @@ use super::{
     acceptor::{ACCEPTS_PER_TURN, Accepted, Acceptor, refuse_full},
     client_places,
     connection_table::ConnectionTable,
-    run_counters::{ClosedConnection, RunCounters},
+    run_counters::ClosedConnection,
     run_table::RunTable,
     worker_pool::WorkerPool,
 };
-use crate::ipc::AdmissionKey;
-use crate::ipc::AdmissionKeys;
-use crate::ipc::ToWorker;
-use crate::ledger::{ConnectionCounters, Ledger, Slot};
+use crate::{
+    ipc::{AdmissionKey, AdmissionKeys, ToWorker},
+    ledger::{ConnectionCounters, Ledger, Slot},
+    model::RunCounters,
+};
 
 /// How far this server process has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

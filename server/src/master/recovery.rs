@@ -10,14 +10,15 @@ use metronome_os::clock::now_ns;
 use tracing::{info, warn};
 
 use super::{
-    connection_table::Unread,
     parts::{Parts, Phase},
     replay::{Source, Unrecoverable, read_to_the_end, replay},
     worker_pool::EndedProcess,
 };
-use crate::ipc::FromWorker;
-use crate::ipc::ToWorker;
-use crate::ledger::{ConnectionCounters, End, ReleaseStore, Stage};
+use crate::{
+    ipc::{FromWorker, ToWorker},
+    ledger::{ConnectionCounters, End, ReleaseStore, Stage},
+    model::Unread,
+};
 
 /// Takes over from a worker that has ended: every connection is replayed and placed with another.
 pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: EndedProcess) {
@@ -186,10 +187,10 @@ mod tests {
             connection_table::ConnectionTable,
             events::Poller,
             parts::Recovered,
-            run_counters::RunCounters,
             run_table::RunTable,
             worker_pool::{PoolSettings, WorkerPool},
         },
+        model::RunCounters,
     };
 
     /// A master of two workers without a process, and a raw client that it has accepted.

@@ -6,14 +6,12 @@ use std::os::fd::OwnedFd;
 use metronome_proto::run_id::RunId;
 
 use super::{
-    admission::Admission,
-    connection_table::ConnectionTable,
-    run_counters::{ClosedConnection, RunCounters},
+    admission::Admission, connection_table::ConnectionTable, run_counters::ClosedConnection,
     worker_pool::Worker,
 };
 use crate::{
     ledger::{ConnectionCounters, Slot},
-    model::{FinalCounters, WorkerCounters},
+    model::{FinalCounters, RunCounters, WorkerCounters},
     upgrade::MasterState,
 };
 

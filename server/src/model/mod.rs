@@ -10,10 +10,12 @@ mod clock_identity;
 mod counters;
 mod incident;
 pub(crate) mod run;
+mod run_counters;
 mod server;
 mod slow_packet;
 pub(crate) mod text;
 mod times;
+mod unread;
 
 pub(crate) use agent_records::AgentRecords;
 pub(crate) use agent_share::AgentShare;
@@ -22,8 +24,10 @@ pub(crate) use counters::{
     ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
 };
 pub(crate) use incident::Incident;
+pub(crate) use run_counters::{OpenRun, RunCounters};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };
 pub(crate) use slow_packet::{SlowPacket, SlowestPacket};
 pub(crate) use times::Times;
+pub(crate) use unread::Unread;

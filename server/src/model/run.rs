@@ -23,7 +23,7 @@ pub(crate) const PREPARE_NS: u64 = 30 * SECOND_NS;
 /// thread, short enough that StartRun to first packet stays below 100 ms.
 pub(crate) const START_LEAD_NS: u64 = 20_000_000;
 /// After the schedule is over agents may take this long to end by themselves.
-pub(crate) const GRACE_NS: u64 = 10 * SECOND_NS;
+pub(super) const GRACE_NS: u64 = 10 * SECOND_NS;
 /// After a stop they may take this long.
 pub(crate) const STOP_NS: u64 = 5 * SECOND_NS;
 /// The master promises the final counters within 3 s.

@@ -1,7 +1,7 @@
 //! Text from outside made harmless before it reaches a log, a terminal or the database.
 
 /// Longest sentence that an agent or a worker may put into a report, bytes.
-pub(crate) const SENTENCE_BYTES_MAX: usize = 300;
+pub(super) const SENTENCE_BYTES_MAX: usize = 300;
 
 /// `text` without control characters and without those that reorder what a terminal shows, cut to
 /// at most `bytes_max` bytes.

@@ -21,7 +21,7 @@ pub(crate) fn count(number: u64) -> String {
 }
 
 /// A figure with at most `decimals` decimals, without zeros at the end: `10,000`, `0.5`.
-pub(crate) fn decimal(number: f64, decimals: usize) -> String {
+pub(super) fn decimal(number: f64, decimals: usize) -> String {
     let fixed = fixed(number, decimals);
     match fixed.contains('.') {
         true => fixed.trim_end_matches('0').trim_end_matches('.').to_owned(),
@@ -45,12 +45,12 @@ pub(crate) fn micros(us: f64) -> String {
 }
 
 /// Packets per second, whole where that is exact enough.
-pub(crate) fn hertz(hz: f64) -> String {
+pub(super) fn hertz(hz: f64) -> String {
     decimal(hz, if hz < 100.0 { 3 } else { 0 })
 }
 
 /// Foreign text for a terminal: control characters, which could rewrite the screen, become `?`.
-pub(crate) fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars()
         .map(|character| {
             if character.is_control() {

@@ -16,4 +16,4 @@ mod signals;
 mod startup;
 mod upgrade;
 
-pub(crate) use startup::{Parts, serve};
+pub(crate) use startup::{Settings, serve};

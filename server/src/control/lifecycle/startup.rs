@@ -40,7 +40,7 @@ use crate::{
 const THREADS: usize = 2;
 
 /// What the control plane is given: everything is open already.
-pub(crate) struct Parts {
+pub(crate) struct Settings {
     pub(crate) grpc: TcpListener,
     pub(crate) http: Option<TcpListener>,
     pub(crate) data_address: SocketAddr,
@@ -56,30 +56,30 @@ pub(crate) struct Parts {
 }
 
 /// Serves the API until a signal, then drains. The exit code is the server's.
-pub(crate) fn serve(config: &Config, parts: Parts) -> anyhow::Result<ExitCode> {
+pub(crate) fn serve(config: &Config, settings: Settings) -> anyhow::Result<ExitCode> {
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .thread_name("control")
         .enable_all()
         .build()
         .context("the threads of the control plane cannot be started")?;
-    let code = runtime.block_on(serve_until_signal(config, parts));
+    let code = runtime.block_on(serve_until_signal(config, settings));
     // A query that hangs must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
 }
 
-async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<ExitCode> {
+async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
-    let grpc_address = parts
+    let grpc_address = settings
         .grpc
         .local_addr()
         .context("the gRPC listener has no address")?;
-    let master_gone = watch_thread(parts.master_thread);
-    let master_client = MasterClient::new(parts.master);
-    let restored = match parts.old_process {
+    let master_gone = watch_thread(settings.master_thread);
+    let master_client = MasterClient::new(settings.master);
+    let restored = match settings.old_process {
         Some(old_process) => {
-            Some(upgrade::restore(old_process, &master_client, parts.dimensions).await?)
+            Some(upgrade::restore(old_process, &master_client, settings.dimensions).await?)
         }
         None => None,
     };
@@ -89,12 +89,12 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
             restored.control.started_ns,
         )
     });
-    let server = ServerInfo::new(config, parts.data_address, grpc_address, started);
-    let upgrade = Upgrade::new(parts.offered, config.upgrade_wait);
+    let server = ServerInfo::new(config, settings.data_address, grpc_address, started);
+    let upgrade = Upgrade::new(settings.offered, config.upgrade_wait);
     let shared = Arc::new(Shared::new(
         server,
         config.secret,
-        parts.store,
+        settings.store,
         master_client,
         upgrade,
     ));
@@ -104,21 +104,24 @@ async fn serve_until_signal(config: &Config, parts: Parts) -> anyhow::Result<Exi
         take_over(&shared, restored).await?;
     }
     let closing = CancellationToken::new();
-    let http_address = parts.http.as_ref().and_then(|http| http.local_addr().ok());
-    if parts.http.is_none() && config.http.is_some() {
+    let http_address = settings
+        .http
+        .as_ref()
+        .and_then(|http| http.local_addr().ok());
+    if settings.http.is_none() && config.http.is_some() {
         tracing::warn!(
             "{HTTP_ADDRESS_DEFAULT} is taken, so there is no HTTP port; \
              give another with --http, or --http off"
         );
     }
-    let last_push = serve_monitoring(&shared, parts.http, &closing)?;
+    let last_push = serve_monitoring(&shared, settings.http, &closing)?;
     let incoming =
-        LimitedListener::grpc(parts.grpc, parts.dimensions.slots, config.workers)?.stream();
+        LimitedListener::grpc(settings.grpc, settings.dimensions.slots, config.workers)?.stream();
     let closed = closing.clone().cancelled_owned();
     let serving: Task<_> = tokio::spawn(router.serve_with_incoming_shutdown(incoming, closed));
     let (master_client, draining) = (shared.master_client.clone(), shared.runs.draining.clone());
     tokio::spawn(health.clone().follow_workers(master_client, draining));
-    announce(grpc_address, parts.data_address, http_address);
+    announce(grpc_address, settings.data_address, http_address);
     let server = Server {
         shared,
         health,

@@ -1,41 +1,21 @@
 //! What was counted of all runs, of clients outside of them, and of connections that were refused.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
-};
+use std::net::SocketAddr;
 
 use metronome_proto::{handshake::Refusal, run_id::RunId};
-use serde::{Deserialize, Serialize};
 
-use super::open_run::{OpenRun, add_times};
+use super::open_run::add_times;
 use crate::{
     ledger::{ConnectionCounters, End, Slot, Stage},
     master::admission::Admission,
     model::{
-        Incident, LiveCounters, RawClientCounters, RawCounters, ServerStatus, TotalCounters,
-        WorkerCounters,
+        Incident, LiveCounters, OpenRun, RawClientCounters, RunCounters, ServerStatus,
+        TotalCounters, WorkerCounters,
     },
 };
 
 /// Raw clients that have ended and are still shown.
 const RAW_ENDED_MAX: usize = 100;
-
-/// All counters. A new server process gets them as they are: the order of the fields is part of
-/// what an upgrade hands over.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(crate) struct RunCounters {
-    pub(crate) runs: BTreeMap<RunId, OpenRun>,
-    pub(crate) accepted: u64,
-    refused_full: u64,
-    refused_hello: u64,
-    refused_late: u64,
-    refused_raw: u64,
-    raw: RawCounters,
-    raw_ended: VecDeque<RawClientCounters>,
-    /// Sums over the clients that have ended, of all runs.
-    totals: TotalCounters,
-}
 
 /// A connection that has ended, as it is recorded.
 pub(crate) struct ClosedConnection<'a> {
@@ -65,11 +45,6 @@ impl RunCounters {
         self.runs
             .values()
             .fold(0, |sum, counted| sum.saturating_add(counted.clients_max))
-    }
-
-    /// Rows of the ledger that the admitted runs have.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = usize> {
-        self.runs.values().map(|counted| counted.row)
     }
 
     /// Attributes packets to the worker that counted them, or to the recovery when there is none.

@@ -3,39 +3,18 @@
 use std::collections::BTreeMap;
 
 use metronome_proto::histogram::Histogram;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     ledger::{ConnectionCounters, End, SLOWEST_KEPT, Slot, Stage},
     master::admission::Admission,
     model::{
-        ClientCounters, FinalCounters, Incident, LiveCounters, SlowestPacket, Times, WorkerCounters,
+        ClientCounters, FinalCounters, Incident, LiveCounters, OpenRun, SlowestPacket, Times,
+        WorkerCounters,
     },
 };
 
 /// Incidents kept per run; the rest is a number.
 const INCIDENTS_MAX: usize = 100;
-
-/// The counters of an admitted run.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct OpenRun {
-    /// Clients that it has places for.
-    pub(super) clients_max: u32,
-    /// Row of its seats in the ledger.
-    pub(crate) row: usize,
-    /// The workers as they were when the run was admitted.
-    baseline: Vec<WorkerCounters>,
-    /// By index, with the attempt that was recorded.
-    clients: BTreeMap<u32, (u8, ClientCounters)>,
-    times: Times,
-    received: u64,
-    corrupt: u64,
-    /// Packets of the run by worker.
-    worker_packets: Vec<u64>,
-    recovered_packets: u64,
-    incidents: Vec<Incident>,
-    slowest: Vec<SlowestPacket>,
-}
 
 impl OpenRun {
     /// Nothing is counted yet; `baseline` are the workers as they are.

@@ -25,6 +25,5 @@ mod worker;
 
 pub(super) use pool::{PoolSettings, WorkerPool};
 pub(super) use worker::EndedProcess;
-pub(crate) use worker::SavedWorker;
 #[cfg(feature = "testing")]
 pub(super) use worker::Worker;

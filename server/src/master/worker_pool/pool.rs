@@ -13,7 +13,7 @@ use super::{
     placement::{self, Candidate},
     process::Process,
     rolling::{Rolling, Seen, Step},
-    worker::{EndedProcess, SavedWorker, Worker},
+    worker::{EndedProcess, Worker},
 };
 use crate::{
     ipc::{FromWorker, ToWorker},
@@ -24,6 +24,7 @@ use crate::{
     },
     model::{WorkerCounters, WorkerStatus},
     rx_batching::RxBatching,
+    upgrade::SavedWorker,
 };
 
 /// For the workers to finish their batches and exit when the server stops.

@@ -1,14 +1,16 @@
 //! One worker across its processes: when the next one starts, and what outlives each of them.
 
-use std::{collections::VecDeque, io, sync::atomic::Ordering};
+use std::{io, sync::atomic::Ordering};
 
 use metronome_os::process::Executable;
 use rustix::process::Pid;
-use serde::{Deserialize, Serialize};
 
 use super::{deaths::Deaths, message_channel::MessageChannel, process::Process};
-use crate::ipc::FromWorker;
-use crate::ledger::{Ledger, WorkerLine};
+use crate::{
+    ipc::FromWorker,
+    ledger::{Ledger, WorkerLine},
+    upgrade::SavedWorker,
+};
 
 /// One worker: its process when there is one, and what outlives it.
 #[derive(Debug)]
@@ -43,16 +45,6 @@ impl EndedProcess {
     pub(crate) fn receive(&self) -> Option<FromWorker> {
         self.messages.receive()
     }
-}
-
-/// What a worker has been across its processes, for a new server process.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub(crate) struct SavedWorker {
-    restarts: u32,
-    packets: u64,
-    cpu_gone_ns: u64,
-    deaths: u64,
-    deaths_ns: VecDeque<u64>,
 }
 
 impl Worker {

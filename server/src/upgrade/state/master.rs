@@ -1,6 +1,6 @@
 //! The master's part of the state: everything that it needs besides the ledger and the sockets.
 
-use std::fmt;
+use std::{collections::VecDeque, fmt, net::SocketAddr};
 
 use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ipc::{AdmissionKey, MESSAGE_BYTES, ToWorker},
     ledger::RUNS_MAX,
-    master::{RunCounters, SavedConnection, SavedWorker},
+    model::{RunCounters, Unread},
 };
 
 /// All of it.
@@ -26,6 +26,26 @@ pub(crate) struct MasterState {
     pub(crate) connections_lost: u64,
     pub(crate) pauses: Histogram,
     pub(crate) row_closed_ns: [u64; RUNS_MAX],
+}
+
+/// A connection without its socket, for a new server process.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct SavedConnection {
+    pub(crate) slot: u32,
+    pub(crate) peer: SocketAddr,
+    pub(crate) put_at_start: u64,
+    pub(crate) credited_packets: u64,
+    pub(crate) unread: Option<Unread>,
+}
+
+/// What a worker has been across its processes, for a new server process.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct SavedWorker {
+    pub(crate) restarts: u32,
+    pub(crate) packets: u64,
+    pub(crate) cpu_gone_ns: u64,
+    pub(crate) deaths: u64,
+    pub(crate) deaths_ns: VecDeque<u64>,
 }
 
 /// An agent whose hellos are verified: the message by which a worker is to verify them. Never

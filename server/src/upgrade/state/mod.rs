@@ -20,7 +20,7 @@ mod run;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use control::{ControlState, SavedCounters, UnstoredReport};
-pub(crate) use master::MasterState;
+pub(crate) use master::{MasterState, SavedConnection, SavedWorker};
 pub(crate) use protobuf::Protobuf;
 pub(crate) use run::{RestoredRun, SavedRun};
 

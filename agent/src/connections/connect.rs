@@ -18,12 +18,10 @@ use metronome_proto::v1;
 use metronome_telemetry::{KeyValue, retroactive_span};
 use tracing::Span;
 
+use super::try_connect::{Try, TryError};
 use crate::{
     load::{assignment::Assignment, client::Client},
-    net::{
-        backoff,
-        try_connect::{Try, TryError},
-    },
+    net::backoff,
     stop_signal::StopSignal,
 };
 

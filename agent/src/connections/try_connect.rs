@@ -121,7 +121,7 @@ impl Try<'_> {
 
 impl TryError {
     /// Whether another try may succeed.
-    pub(crate) fn is_temporary(&self) -> bool {
+    pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Network { .. } | Self::Closed { .. } => true,
             // Slots of the run before this one are freed within moments.

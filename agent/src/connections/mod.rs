@@ -1,0 +1,6 @@
+//! The beginning and the end of the connections of a load: every client is connected before the
+//! first packet is due, and its connection is ended after the last one.
+
+pub(crate) mod connect;
+pub(crate) mod drain;
+mod try_connect;

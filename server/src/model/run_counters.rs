@@ -1,0 +1,61 @@
+//! What was counted of all runs, of clients outside of them, and of connections that were refused.
+//!
+//! Only the data, which a new server process gets as it is: the order of the fields is part of what
+//! an upgrade hands over. How it is counted is the master's.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use metronome_proto::run_id::RunId;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    counters::{ClientCounters, TotalCounters, WorkerCounters},
+    incident::Incident,
+    server::{RawClientCounters, RawCounters},
+    slow_packet::SlowestPacket,
+    times::Times,
+};
+
+/// All counters. A new server process gets them as they are: the order of the fields is part of
+/// what an upgrade hands over.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct RunCounters {
+    pub(crate) runs: BTreeMap<RunId, OpenRun>,
+    pub(crate) accepted: u64,
+    pub(crate) refused_full: u64,
+    pub(crate) refused_hello: u64,
+    pub(crate) refused_late: u64,
+    pub(crate) refused_raw: u64,
+    pub(crate) raw: RawCounters,
+    pub(crate) raw_ended: VecDeque<RawClientCounters>,
+    /// Sums over the clients that have ended, of all runs.
+    pub(crate) totals: TotalCounters,
+}
+
+/// The counters of an admitted run.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct OpenRun {
+    /// Clients that it has places for.
+    pub(crate) clients_max: u32,
+    /// Row of its seats in the ledger.
+    pub(crate) row: usize,
+    /// The workers as they were when the run was admitted.
+    pub(crate) baseline: Vec<WorkerCounters>,
+    /// By index, with the attempt that was recorded.
+    pub(crate) clients: BTreeMap<u32, (u8, ClientCounters)>,
+    pub(crate) times: Times,
+    pub(crate) received: u64,
+    pub(crate) corrupt: u64,
+    /// Packets of the run by worker.
+    pub(crate) worker_packets: Vec<u64>,
+    pub(crate) recovered_packets: u64,
+    pub(crate) incidents: Vec<Incident>,
+    pub(crate) slowest: Vec<SlowestPacket>,
+}
+
+impl RunCounters {
+    /// Rows of the ledger that the admitted runs have.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = usize> {
+        self.runs.values().map(|counted| counted.row)
+    }
+}

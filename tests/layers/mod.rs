@@ -1,0 +1,388 @@
+//! The layers: what each crate and each module of it may use.
+//!
+//! | table | between |
+//! |---|---|
+//! | [`CRATES`] | crates |
+//! | [`SERVER`], [`CONTROL`], [`AGENT`], [`CTL`] | modules of one crate |
+//! | [`BARE`], [`API_TYPES`] | modules and other crates of ours |
+//! | [`PURE`], [`CONTRACT`], [`ASYNC`] | modules and the outside world |
+
+use crate::sources::{
+    file::Keyword::{Async, Await},
+    rules::{Layers, WALL, Wall},
+};
+
+/// The parts of `control`: entered by what their own modules declare and re-export.
+pub(crate) const PARTS: &[&str] = &[
+    "metronome_server::control::api",
+    "metronome_server::control::runs",
+    "metronome_server::control::agents",
+    "metronome_server::control::monitor",
+    "metronome_server::control::lifecycle",
+];
+
+/// The executables never import each other; benchctl carries the other two in one module.
+pub(crate) const CRATES: &[Wall] = &[
+    Wall {
+        of: &["metronome_proto"],
+        not: &[
+            "metronome_os",
+            "metronome_telemetry",
+            "metronome_tls",
+            "metronome_server",
+            "metronome_agent",
+            "benchctl",
+        ],
+        ..WALL
+    },
+    Wall {
+        of: &["metronome_os"],
+        not: &[
+            "metronome_proto",
+            "metronome_telemetry",
+            "metronome_tls",
+            "metronome_server",
+            "metronome_agent",
+            "benchctl",
+        ],
+        ..WALL
+    },
+    Wall {
+        of: &["metronome_tls"],
+        not: &[
+            "metronome_proto",
+            "metronome_os",
+            "metronome_telemetry",
+            "metronome_server",
+            "metronome_agent",
+            "benchctl",
+        ],
+        ..WALL
+    },
+    Wall {
+        of: &["metronome_telemetry"],
+        not: &[
+            "metronome_proto",
+            "metronome_tls",
+            "metronome_server",
+            "metronome_agent",
+            "benchctl",
+        ],
+        ..WALL
+    },
+    Wall {
+        of: &["metronome_server", "metronome_server_main"],
+        not: &["metronome_agent", "benchctl"],
+        ..WALL
+    },
+    Wall {
+        of: &["metronome_agent", "metronome_agent_main"],
+        not: &["metronome_server", "benchctl"],
+        ..WALL
+    },
+    Wall {
+        of: &["benchctl"],
+        but: &["benchctl::self", "benchctl::embedded"],
+        not: &["metronome_server", "metronome_agent"],
+        // The stored runs, which the embedded module hands on.
+        except: &["metronome_server::store::history::History"],
+        ..WALL
+    },
+];
+
+/// The modules of the server, from the lowest to the highest.
+pub(crate) const SERVER: Layers = Layers {
+    within: "metronome_server",
+    modules: &[
+        ("model", &[]),
+        ("rx_batching", &[]),
+        ("wall_clock", &[]),
+        ("verdict", &["model"]),
+        ("metrics", &["model"]),
+        ("ledger", &["model"]),
+        ("ipc", &["ledger", "model", "rx_batching"]),
+        ("worker", &["ipc", "ledger", "model", "rx_batching"]),
+        ("config", &["ledger", "rx_batching"]),
+        ("store", &["config", "wall_clock"]),
+        ("upgrade", &["ipc", "ledger", "metrics", "model"]),
+        (
+            "master",
+            &["ipc", "ledger", "model", "rx_batching", "upgrade"],
+        ),
+        (
+            "control",
+            &[
+                "config",
+                "ledger",
+                "master",
+                "metrics",
+                "model",
+                "store",
+                "upgrade",
+                "verdict",
+                "wall_clock",
+            ],
+        ),
+        (
+            "testing",
+            &["ipc", "ledger", "master", "model", "upgrade", "verdict"],
+        ),
+    ],
+};
+
+/// The five parts of `control` and what all of them use, from the lowest to the highest.
+pub(crate) const CONTROL: Layers = Layers {
+    within: "metronome_server::control",
+    modules: &[
+        ("status", &[]),
+        ("server_info", &[]),
+        ("master_client", &[]),
+        ("agents", &["status"]),
+        (
+            "runs",
+            &["agents", "master_client", "server_info", "status"],
+        ),
+        (
+            "monitor",
+            &["agents", "master_client", "runs", "server_info", "status"],
+        ),
+        (
+            "shared",
+            &["agents", "master_client", "monitor", "runs", "server_info"],
+        ),
+        (
+            "api",
+            &[
+                "agents",
+                "master_client",
+                "monitor",
+                "runs",
+                "server_info",
+                "shared",
+                "status",
+            ],
+        ),
+        (
+            "lifecycle",
+            &[
+                "agents",
+                "api",
+                "master_client",
+                "monitor",
+                "runs",
+                "server_info",
+                "shared",
+                "status",
+            ],
+        ),
+    ],
+};
+
+/// The modules of the agent, from the lowest to the highest.
+pub(crate) const AGENT: Layers = Layers {
+    within: "metronome_agent",
+    modules: &[
+        ("stop_signal", &[]),
+        ("signals", &[]),
+        ("net", &["stop_signal"]),
+        ("load", &["net", "stop_signal"]),
+        ("connections", &["load", "net", "stop_signal"]),
+        (
+            "standalone",
+            &["connections", "load", "net", "signals", "stop_signal"],
+        ),
+        ("config", &["load", "net", "standalone"]),
+        (
+            "remote",
+            &[
+                "config",
+                "connections",
+                "load",
+                "net",
+                "signals",
+                "stop_signal",
+            ],
+        ),
+        ("testing", &["load"]),
+    ],
+};
+
+/// The modules of benchctl, from the lowest to the highest.
+pub(crate) const CTL: Layers = Layers {
+    within: "benchctl",
+    modules: &[
+        ("exit", &[]),
+        ("flags", &[]),
+        ("output", &[]),
+        ("settings", &[]),
+        ("client", &["exit", "flags"]),
+        ("embedded", &["exit", "flags"]),
+        ("measure", &["client", "embedded", "exit"]),
+        ("manual", &["embedded", "exit"]),
+        ("doctor", &["exit"]),
+        (
+            "render",
+            &["doctor::finding", "doctor::promise", "settings"],
+        ),
+        ("terminal", &["exit", "render"]),
+        (
+            "commands",
+            &[
+                "client", "doctor", "embedded", "exit", "flags", "manual", "measure", "output",
+                "render", "settings", "terminal",
+            ],
+        ),
+        ("cli", &["client", "commands", "exit", "output"]),
+    ],
+};
+
+/// All crates that are layered.
+pub(crate) const LAYERS: &[Layers] = &[SERVER, CONTROL, AGENT, CTL];
+
+/// What judges and records uses no crate of ours but the contract.
+pub(crate) const BARE: Wall = Wall {
+    of: &[
+        "metronome_server::model",
+        "metronome_server::rx_batching",
+        "metronome_server::verdict",
+        "metronome_server::metrics",
+    ],
+    not: &["metronome_os", "metronome_telemetry", "metronome_tls"],
+    ..WALL
+};
+
+/// The messages of the API stay out of what counts.
+pub(crate) const API_TYPES: &[Wall] = &[
+    Wall {
+        of: &[
+            "metronome_server::ledger",
+            "metronome_server::ipc",
+            "metronome_server::worker",
+            "metronome_server::master",
+        ],
+        not: &["metronome_proto::v1"],
+        ..WALL
+    },
+    Wall {
+        of: &["metronome_server::upgrade"],
+        but: &["metronome_server::upgrade::state"],
+        not: &["metronome_proto::v1"],
+        ..WALL
+    },
+];
+
+/// What decides has no clock, no socket, no file and no async: time and data are arguments.
+pub(crate) const PURE: Wall = Wall {
+    of: &[
+        "metronome_proto",
+        "metronome_server::model",
+        "metronome_server::verdict",
+        "metronome_server::metrics",
+        "metronome_server::rx_batching",
+        "metronome_server::ledger",
+        "metronome_server::upgrade::state",
+        "metronome_server::master::connection_table",
+        "metronome_server::master::run_counters",
+        "metronome_server::master::run_table",
+        "metronome_server::master::worker_pool::placement",
+        "metronome_agent::load::pacing",
+        "benchctl::render",
+    ],
+    // Client code of the API, generated into the contract.
+    but: &["metronome_proto::v1"],
+    not: &[
+        "std::time::Instant::now",
+        "std::time::SystemTime::now",
+        "std::net::TcpListener",
+        "std::net::TcpStream",
+        "std::net::UdpSocket",
+        "std::os::unix::net",
+        "std::fs",
+        "std::thread",
+        "std::process",
+        "metronome_os::clock",
+        "metronome_os::socket",
+        "rustix::time",
+        "rustix::net",
+        "rustix::fs",
+        "libc",
+        "tokio",
+    ],
+    no_keywords: &[Async, Await],
+    no_methods: &["elapsed"],
+    ..WALL
+};
+
+/// The contract is for any program: no flags, no telemetry, no runtime, no clock, no sockets.
+pub(crate) const CONTRACT: Wall = Wall {
+    of: &["metronome_proto"],
+    not: &[
+        "clap",
+        "opentelemetry",
+        "opentelemetry_otlp",
+        "opentelemetry_sdk",
+        "tracing",
+        "tokio",
+        "rustix",
+        "libc",
+        "std::net",
+        "std::time::Instant",
+        "std::time::SystemTime",
+    ],
+    ..WALL
+};
+
+/// Settings of TLS that a configuration holds: data, handed on by metronome_tls.
+const TLS_SETTINGS: &[&str] = &[
+    "tonic::transport::ClientTlsConfig",
+    "tonic::transport::ServerTlsConfig",
+];
+
+/// Only the control plane is async, and only it uses a runtime and gRPC.
+pub(crate) const ASYNC: &[Wall] = &[
+    Wall {
+        of: &["metronome_server"],
+        but: &[
+            "metronome_server::control",
+            "metronome_server::upgrade::drive",
+            "metronome_server::upgrade::restore",
+            "metronome_server::upgrade::stage",
+        ],
+        not: &["tokio", "tonic"],
+        except: TLS_SETTINGS,
+        no_keywords: &[Async, Await],
+        ..WALL
+    },
+    Wall {
+        of: &["metronome_agent"],
+        but: &[
+            "metronome_agent::remote",
+            "metronome_agent::signals",
+            "metronome_agent::standalone",
+        ],
+        not: &["tokio", "tonic"],
+        except: TLS_SETTINGS,
+        no_keywords: &[Async, Await],
+        ..WALL
+    },
+    Wall {
+        of: &["benchctl"],
+        but: &[
+            "benchctl::self",
+            "benchctl::commands",
+            "benchctl::client",
+            "benchctl::embedded",
+            "benchctl::measure",
+        ],
+        not: &["tokio"],
+        no_keywords: &[Async, Await],
+        ..WALL
+    },
+];
+
+/// Every wall.
+pub(crate) fn all() -> impl Iterator<Item = &'static Wall> {
+    let tables = [CRATES, API_TYPES, ASYNC];
+    let walls = tables.into_iter().flatten();
+    walls.chain([&BARE, &PURE, &CONTRACT])
+}
