@@ -79,12 +79,12 @@ impl AgentService {
 
 #[tonic::async_trait]
 impl agent_service_server::AgentService for AgentService {
-    type AttendStream = ReceiverStream<Result<ServerMessage, Status>>;
+    type SessionStream = ReceiverStream<Result<ServerMessage, Status>>;
 
-    async fn attend(
+    async fn session(
         &self,
         request: Request<Streaming<AgentMessage>>,
-    ) -> Result<Response<Self::AttendStream>, Status> {
+    ) -> Result<Response<Self::SessionStream>, Status> {
         let peer = request.remote_addr();
         let mut messages = request.into_inner();
         let registration = time::timeout(REGISTER_MAX, messages.message());
