@@ -213,7 +213,7 @@ const LAYERS: &[Wall] = &[
             "metronome_telemetry",
             "metronome_tls",
         ],
-        except: &["metronome_server::model"],
+        except: &["metronome_server::model", "metronome_telemetry::sanitise"],
         ..WALL
     },
     Wall {
@@ -224,7 +224,11 @@ const LAYERS: &[Wall] = &[
             "metronome_telemetry",
             "metronome_tls",
         ],
-        except: &["metronome_server::model", "metronome_server::verdict"],
+        except: &[
+            "metronome_server::model",
+            "metronome_server::verdict",
+            "metronome_telemetry::sanitise",
+        ],
         ..WALL
     },
     Wall {

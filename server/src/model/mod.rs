@@ -12,7 +12,6 @@ mod incident;
 pub(crate) mod run;
 mod server;
 mod slow_packet;
-pub(crate) mod text;
 mod times;
 
 pub(crate) use agent_records::AgentRecords;
