@@ -138,7 +138,7 @@ fn raw_clients_are_counted_in_whole_packets_and_half_a_packet_is_not_one() {
             "the server ends it when it has read all"
         );
     }
-    let told = wait_until("all are booked", || {
+    let told = wait_until("all are counted", || {
         let (told, _) = server.json(&["server"]);
         (told["raw"]["connections"] == 3 && told["connections"]["admitted"] == 0).then_some(told)
     });
@@ -256,7 +256,7 @@ fn the_seed_s_client_drives_the_server_with_every_packet_counted() {
         .unwrap_or_else(|| panic!("{said} {:?}", output.stderr))
         .parse()
         .unwrap();
-    let told = wait_until("all ten are booked", || {
+    let told = wait_until("all ten are counted", || {
         let (told, _): (Value, _) = server.json(&["server"]);
         (told["raw"]["connections"] == 10 && told["connections"]["admitted"] == 0).then_some(told)
     });

@@ -17,7 +17,7 @@ const LOAD: [&str; 6] = ["--clients", "10", "--rate", "2000", "--duration", "1s"
 const LOAD_PACKETS: u64 = 20_000;
 
 #[test]
-fn every_packet_of_a_run_is_counted_once_and_the_books_balance() {
+fn every_packet_of_a_run_is_counted_once_and_the_counters_agree() {
     let server = Server::start(&["--workers", "2"]);
     let _agent = server.agent("a1");
     for _ in 0..3 {
@@ -402,7 +402,7 @@ fn a_server_killed_in_mid_run_is_told_in_a_sentence_and_the_run_is_listed_as_abo
     assert!(runs.to_string().contains("aborted"), "{runs:#}");
 }
 
-/// A busy machine sends or reads late; that says nothing of the books.
+/// A busy machine sends or reads late; that does not touch the counters.
 fn is_of_time(code: &str) -> bool {
     ["LATENESS", "CLIENT_LATENESS", "BACKPRESSURE"].contains(&code)
 }

@@ -1,4 +1,4 @@
-//! Any words in a slot of the ledger: what the master reads, recovers, books and judges is nonsense
+//! Any words in a slot of the ledger: what the master reads, recovers, records and judges is nonsense
 //! then, and never a panic.
 #![no_main]
 
@@ -7,7 +7,7 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use metronome_proto::v1::ClientRecord;
-use metronome_server::testing::recover_book_and_judge;
+use metronome_server::testing::recover_record_and_judge;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -44,5 +44,5 @@ fuzz_target!(|input: Input| {
         digest,
         ..ClientRecord::default()
     };
-    recover_book_and_judge(&words, input.left, told);
+    recover_record_and_judge(&words, input.left, told);
 });

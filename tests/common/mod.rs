@@ -228,7 +228,7 @@ pub(crate) fn read_to_end(stream: &mut std::net::TcpStream) -> Vec<u8> {
     }
 }
 
-/// The books of a run balance: nothing lost, doubled or unordered, and every sum agrees.
+/// The counters of a run agree: no packet is lost, doubled or out of order, and every sum is right.
 #[track_caller]
 pub(crate) fn assert_exact(result: &Value, packets: u64) {
     let counts = &result["packets"];
