@@ -71,7 +71,7 @@ fuzz_target!(|input: Input| {
     CONNECTION.with_borrow_mut(|connection| open_with(connection, &frame));
 });
 
-/// The server lets exactly the client in whose key it has, and owes everybody one answer or none.
+/// The server admits exactly the client whose key it has, and sends each connection at most one answer.
 fn open_with(connection: &mut Connection, frame: &Frame) {
     connection.open_again().expect("shared memory");
     connection.receive(frame, &[]);

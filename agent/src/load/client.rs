@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_for_longer_than_the_backlog_is_skipped_and_counted() {
+    fn packets_overdue_for_longer_than_the_backlog_are_skipped_and_counted() {
         let (mut client, mut peer) = client();
         let mut send_buffer = SendBuffer::new();
         let now_ns = fill(&mut client, &mut send_buffer, START_NS);
