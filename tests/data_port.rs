@@ -175,7 +175,7 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
         attempt: 1,
     };
     let mut client = connect(&server);
-    client.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    client.set_read_timeout(Some(common::DEADLINE)).unwrap();
     let mut frame = [0; 32];
     client.write_all(&hello.encode(&key)).unwrap();
     client.read_exact(&mut frame).unwrap();

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Running, Server, json_of, wait_until};
+use common::{DEADLINE, Running, Server, json_of, wait_until};
 use metronome_proto::v1::{self, operator_service_client::OperatorServiceClient};
 use rustix::process::Pid;
 use tonic::transport::Channel;
@@ -108,7 +108,7 @@ async fn the_first_packet_is_read_soon_after_start_run() {
             .run_id;
         // Seen from outside, so never too short.
         while packets(&mut operator).await == before {
-            assert!(called.elapsed() < PATIENCE, "no packet comes");
+            assert!(called.elapsed() < DEADLINE, "no packet comes");
         }
         let took = called.elapsed();
         println!("StartRun to the first packet: {took:?}");

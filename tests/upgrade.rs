@@ -16,7 +16,7 @@ use std::{
 };
 
 use common::{
-    PATIENCE, Running, Server, assert_exact, collector::Collector, command_at, executable, json_of,
+    DEADLINE, Running, Server, assert_exact, collector::Collector, command_at, executable, json_of,
     wait_until,
 };
 use rustix::process::{
@@ -74,7 +74,7 @@ impl Upgradable {
                 .map_while(Result::ok)
                 .for_each(|line| drop(sender.send(line)));
         });
-        let first = ready.recv_timeout(PATIENCE).unwrap();
+        let first = ready.recv_timeout(DEADLINE).unwrap();
         let pids = vec![Pid::from_child(&child)];
         Self {
             server: Server {
@@ -92,7 +92,7 @@ impl Upgradable {
 
     /// Waits for the next server to say that it is ready.
     fn next(&mut self) -> Pid {
-        let line = self.ready.recv_timeout(PATIENCE).expect("a new server");
+        let line = self.ready.recv_timeout(DEADLINE).expect("a new server");
         let pid = line
             .rsplit(' ')
             .next()
@@ -519,7 +519,7 @@ fn the_trace_of_a_run_goes_on_in_the_new_server() {
 fn systemd_is_told_which_process_is_the_main_one() {
     let folder = TempDir::new().unwrap();
     let notified = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-    notified.set_read_timeout(Some(PATIENCE)).unwrap();
+    notified.set_read_timeout(Some(DEADLINE)).unwrap();
     let told = || {
         let mut text = [0; 100];
         let length = notified.recv(&mut text).unwrap();

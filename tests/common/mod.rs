@@ -21,7 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The longest that any event may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// One of our executables, built by the same cargo call as this test.
 pub(crate) fn executable(name: &str) -> PathBuf {
@@ -69,7 +69,7 @@ impl Running {
                 let _ = sender.send(line);
             }
         });
-        match receiver.recv_timeout(PATIENCE) {
+        match receiver.recv_timeout(DEADLINE) {
             Ok(ready) => Self { child, ready },
             Err(error) => {
                 let _ = child.kill();
@@ -210,16 +210,16 @@ pub(crate) fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>)
             return value;
         }
         assert!(
-            started.elapsed() < PATIENCE,
+            started.elapsed() < DEADLINE,
             "it never came about that {what}"
         );
         thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// Everything a peer sends until it ends the connection, at most what comes within [`PATIENCE`].
+/// Everything a peer sends until it ends the connection, at most what comes within [`DEADLINE`].
 pub(crate) fn read_to_end(stream: &mut std::net::TcpStream) -> Vec<u8> {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
         Ok(_) => bytes,
