@@ -17,7 +17,7 @@ use metronome_proto::{
 };
 use metronome_server::testing::{Connection, Counted, HELLO, KEY};
 
-/// The server's outbox, less what is kept free for the end-ack, when nothing of it is written.
+/// The server's reply queue, less what is kept free for the end-ack, when nothing of it is written.
 const ECHOES_END_AT_FRAMES: usize = 254;
 
 /// Of a stream: 24 × 255 packets fill the buffer three times; more takes time and shows nothing
@@ -29,7 +29,7 @@ struct Input {
     opening: Opening,
     frames: Vec<Sent>,
     /// Bytes of a frame that never came whole.
-    rest: u8,
+    partial_frame: u8,
     cuts: Vec<Cut>,
 }
 
@@ -169,7 +169,7 @@ fn stream_of(input: &Input) -> Vec<u8> {
         packet(next)
             .encode()
             .iter()
-            .take(usize::from(input.rest) % FRAME_BYTES),
+            .take(usize::from(input.partial_frame) % FRAME_BYTES),
     );
     stream
 }

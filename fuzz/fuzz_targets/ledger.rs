@@ -13,7 +13,7 @@ use metronome_server::testing::recover_record_and_judge;
 struct Input {
     /// In the first page, where the account lies: by place, in words.
     account: Vec<(u8, u64)>,
-    /// Anywhere: histograms, buffer, outbox.
+    /// Anywhere: histograms, buffer, reply queue.
     elsewhere: Vec<(u32, u64)>,
     /// Bytes that a worker had taken and not committed.
     left: u16,
