@@ -80,7 +80,7 @@ impl Logging {
             "-o",
             "json",
             "--server",
-            &self.server.told("grpc"),
+            &self.server.ready_word("grpc"),
             "server",
         ]);
         common::json_of(benchctl.output().unwrap()).0["workers"][0]["pid"]
@@ -147,7 +147,12 @@ fn pester(address: &str) {
 /// An agent under a name that is no name; it says so and ends.
 fn agent_called(logging: &Logging, name: &str) {
     let mut agent = command("metronome-agent");
-    agent.args(["--server", &logging.server.told("grpc"), "--name", name]);
+    agent.args([
+        "--server",
+        &logging.server.ready_word("grpc"),
+        "--name",
+        name,
+    ]);
     assert!(
         !agent.output().unwrap().status.success(),
         "{name:?} is taken for a name"
@@ -158,7 +163,7 @@ fn agent_called(logging: &Logging, name: &str) {
 fn garbage_on_every_port_leaves_a_few_harmless_lines() {
     let logging = Logging::start("text");
     for port in ["grpc", "data", "http"] {
-        let address = logging.server.told(port);
+        let address = logging.server.ready_word(port);
         (0..100).for_each(|_| pester(&address));
     }
     agent_called(&logging, "\x1b[31mevil\n2026-01-01T00:00:00Z ERROR forged");
@@ -181,7 +186,7 @@ fn agents_that_come_and_go_are_told_ten_times_and_then_counted() {
         agent
             .args([
                 "--server",
-                &logging.server.told("grpc"),
+                &logging.server.ready_word("grpc"),
                 "--name",
                 &format!("a{number}"),
             ])

@@ -63,8 +63,8 @@ fn a_worker_and_a_pacing_thread_show_their_functions_in_flame_graphs() {
     ]);
     let run = start.stderr(Stdio::null()).spawn().unwrap();
     wait_until("packets arrive", || {
-        let (told, _) = server.json(&["server"]);
-        (told["workers"][0]["packets"].as_u64().unwrap() > 100).then_some(())
+        let (status, _) = server.json(&["server"]);
+        (status["workers"][0]["packets"].as_u64().unwrap() > 100).then_some(())
     });
     let output = Command::new("python3")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/profile"))

@@ -260,8 +260,8 @@ fn workers_restarted_one_by_one_in_mid_run_refuse_nothing_and_lose_nothing() {
     let mut restarts = 0;
     while child.try_wait().unwrap().is_none() {
         let before = server.workers();
-        let (told, code) = server.json(&["server", "restart-workers"]);
-        assert_eq!((told["restarted"].as_u64(), code), (Some(3), 0));
+        let (status, code) = server.json(&["server", "restart-workers"]);
+        assert_eq!((status["restarted"].as_u64(), code), (Some(3), 0));
         assert!(
             server.workers().iter().all(|pid| !before.contains(pid)),
             "each is a new process"
@@ -271,9 +271,9 @@ fn workers_restarted_one_by_one_in_mid_run_refuse_nothing_and_lose_nothing() {
     let (result, _) = json_of(child.wait_with_output().unwrap());
     assert!(restarts >= 2, "only {restarts} restarts");
     assert_exact(&result, 36_000);
-    let (told, _) = server.json(&["server"]);
-    assert_eq!(told["recoveries"]["deaths"], 0, "a restart is no death");
-    assert_eq!(told["recoveries"]["connections_lost"], 0);
+    let (status, _) = server.json(&["server"]);
+    assert_eq!(status["recoveries"]["deaths"], 0, "a restart is no death");
+    assert_eq!(status["recoveries"]["connections_lost"], 0);
 
     let before = server.workers();
     server.process.signal(Signal::HUP);
@@ -297,8 +297,8 @@ fn a_worker_that_dies_again_and_again_makes_the_server_say_so_and_leaves_the_res
             .clone()
     };
     wait_until("worker 0 has died five times", || {
-        let (told, _) = server.json(&["server"]);
-        let pid = told["workers"][0]["pid"].as_i64().unwrap() as i32;
+        let (status, _) = server.json(&["server"]);
+        let pid = status["workers"][0]["pid"].as_i64().unwrap() as i32;
         let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
         (!degraded().is_empty()).then_some(())
     });
@@ -324,8 +324,8 @@ fn a_worker_that_is_stopped_is_found_out_killed_and_recovered() {
     ]);
     let child = start.spawn().unwrap();
     wait_until("the workers have connections", || {
-        let (told, _) = server.json(&["server"]);
-        (told["connections"]["admitted"] == 4).then_some(())
+        let (status, _) = server.json(&["server"]);
+        (status["connections"]["admitted"] == 4).then_some(())
     });
     let stopped = server.workers()[0];
     kill_process(stopped, Signal::STOP).unwrap();
@@ -352,8 +352,8 @@ fn an_agent_killed_in_mid_run_makes_it_partial_and_the_next_run_works() {
     ]);
     let child = start.spawn().unwrap();
     wait_until("all clients are in", || {
-        let (told, _) = server.json(&["server"]);
-        (told["connections"]["admitted"] == 4).then_some(())
+        let (status, _) = server.json(&["server"]);
+        (status["connections"]["admitted"] == 4).then_some(())
     });
     agents[0].child.kill().unwrap();
     let (result, code) = json_of(child.wait_with_output().unwrap());
@@ -385,8 +385,8 @@ fn a_server_killed_in_mid_run_is_told_in_a_sentence_and_the_run_is_listed_as_abo
     ]);
     let child = start.spawn().unwrap();
     wait_until("the clients are in", || {
-        let (told, _) = server.json(&["server"]);
-        (told["connections"]["admitted"] == 2).then_some(())
+        let (status, _) = server.json(&["server"]);
+        (status["connections"]["admitted"] == 2).then_some(())
     });
     let workers = server.workers();
     server.process.child.kill().unwrap();

@@ -17,8 +17,8 @@ struct Input {
     elsewhere: Vec<(u32, u64)>,
     /// Bytes that a worker had taken and not committed.
     left: u16,
-    /// What the agent says of the same client.
-    told: [u64; 6],
+    /// What the agent reports of the same client.
+    reported: [u64; 6],
 }
 
 fuzz_target!(|input: Input| {
@@ -34,8 +34,8 @@ fuzz_target!(|input: Input| {
         acknowledged,
         kernel_acknowledged_bytes,
         digest,
-    ] = input.told;
-    let told = ClientRecord {
+    ] = input.reported;
+    let reported = ClientRecord {
         scheduled,
         sent,
         skipped,
@@ -44,5 +44,5 @@ fuzz_target!(|input: Input| {
         digest,
         ..ClientRecord::default()
     };
-    recover_record_and_judge(&words, input.left, told);
+    recover_record_and_judge(&words, input.left, reported);
 });

@@ -332,9 +332,9 @@ async fn reflection_lists_every_service_in_both_versions_unless_switched_off() {
 }
 
 #[tokio::test]
-async fn the_server_tells_what_it_is() {
+async fn the_server_reports_what_it_is() {
     let server = Server::start(&["--workers", "2", "--max-clients", "7", "--accept-raw"]);
-    let told = server
+    let status = server
         .operator()
         .await
         .get_server(v1::GetServerRequest {})
@@ -342,16 +342,16 @@ async fn the_server_tells_what_it_is() {
         .unwrap()
         .into_inner();
     assert_eq!(
-        (told.grpc_address.as_str(), told.data_address.as_str()),
+        (status.grpc_address.as_str(), status.data_address.as_str()),
         (server.grpc.as_str(), server.data.as_str())
     );
     assert_eq!(
-        (told.max_clients, told.accept_raw, told.workers.len()),
+        (status.max_clients, status.accept_raw, status.workers.len()),
         (7, true, 2)
     );
-    assert_eq!((told.runs_active, told.draining), (0, false));
-    assert_eq!(told.database, server.database().to_str().unwrap());
-    assert!(told.workers.iter().all(|worker| worker.pid != told.pid));
+    assert_eq!((status.runs_active, status.draining), (0, false));
+    assert_eq!(status.database, server.database().to_str().unwrap());
+    assert!(status.workers.iter().all(|worker| worker.pid != status.pid));
 }
 
 #[tokio::test(flavor = "multi_thread")]

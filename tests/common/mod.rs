@@ -79,7 +79,7 @@ impl Running {
     }
 
     /// The word after `name` in the ready line.
-    pub(crate) fn told(&self, name: &str) -> String {
+    pub(crate) fn ready_word(&self, name: &str) -> String {
         let mut words = self.ready.split_whitespace();
         words
             .find(|word| *word == name)
@@ -135,11 +135,11 @@ impl Server {
     }
 
     pub(crate) fn grpc(&self) -> String {
-        self.process.told("grpc")
+        self.process.ready_word("grpc")
     }
 
     pub(crate) fn data(&self) -> String {
-        self.process.told("data")
+        self.process.ready_word("data")
     }
 
     /// An agent of this server.

@@ -54,7 +54,7 @@ fn embedded_run(endpoint: Option<&str>, one_core: bool) -> (Output, Duration) {
 }
 
 /// Whether it was said that spans of this process are lost.
-fn is_told(said: &str, who: &str) -> bool {
+fn is_reported(said: &str, who: &str) -> bool {
     said.lines().any(|line| {
         line.starts_with(&format!("{who}: ")) && line.contains(" spans were not delivered to ")
     })
@@ -70,7 +70,7 @@ fn costs_little(endpoint: &str, one_core: bool) {
         let (output, with) = embedded_run(Some(endpoint), one_core);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         for who in ["metronome-server", "metronome-agent", "benchctl"] {
-            assert!(is_told(&said, who), "nothing of {who} in {said}");
+            assert!(is_reported(&said, who), "nothing of {who} in {said}");
         }
         assert_exact(&json_of(output).0, LOAD_PACKETS);
         let cost = with.saturating_sub(without);
@@ -155,7 +155,7 @@ fn server_and_agent_that_are_asked_to_end_wait_for_no_collector() {
         });
         let said = observed.said();
         for who in ["metronome-server", "metronome-agent"] {
-            assert!(is_told(&said, who), "nothing of {who} in {said}");
+            assert!(is_reported(&said, who), "nothing of {who} in {said}");
         }
         if took.iter().all(|took| *took < COST_MAX) {
             return;

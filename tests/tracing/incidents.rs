@@ -95,13 +95,13 @@ fn a_worker_that_hangs_dies_and_one_that_is_relieved_hands_over() {
     observed.end();
 
     let run = collector.wait_for("the run", |span| span.name == "run");
-    let told: Vec<&str> = run
-        .told()
+    let incidents: Vec<&str> = run
+        .event_names()
         .into_iter()
         .filter(|name| name.starts_with("worker "))
         .collect();
     assert_eq!(
-        told,
+        incidents,
         [
             "worker hangs",
             "worker died",
@@ -119,7 +119,11 @@ fn a_worker_that_hangs_dies_and_one_that_is_relieved_hands_over() {
         .into_iter()
         .filter(|span| span.id != run.id);
     let strays: Vec<Span> = of_others
-        .filter(|span| span.told().iter().any(|name| name.contains("worker")))
+        .filter(|span| {
+            span.event_names()
+                .iter()
+                .any(|name| name.contains("worker"))
+        })
         .collect();
     assert!(strays.is_empty(), "{strays:#?}");
 }
@@ -131,7 +135,7 @@ fn agent_that_lost_its_lease(collector: &Collector) -> Span {
         span.kind == 3 && span.name.ends_with("/StartRun")
     });
     assert_eq!((part.status, &part.trace), (2, &call.trace), "{part:#?}");
-    assert!(part.told().contains(&"load generated"), "{part:#?}");
+    assert!(part.event_names().contains(&"load generated"), "{part:#?}");
     part
 }
 
@@ -187,7 +191,7 @@ fn stand_before(
 ) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let behind = server.server.told("data");
+    let behind = server.server.ready_word("data");
     thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
             act(

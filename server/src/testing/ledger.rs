@@ -16,7 +16,7 @@ use crate::{
 
 /// The ledger as a broken worker may have left it: words at any places of a slot, the rest zero.
 /// The master recovers, records and judges it; the agent's own record is as given.
-pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientRecord) {
+pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::ClientRecord) {
     let mut bytes = vec![0; size_of::<Slot>()];
     for (place, word) in words {
         let at = *place as usize % (bytes.len() / 8) * 8;
@@ -63,7 +63,7 @@ pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, told: v1::Clien
     );
     agent.take(v1::ClientRecords {
         run_id: String::new(),
-        clients: vec![told],
+        clients: vec![reported],
     });
     let plan = Plan {
         clients: 1,
