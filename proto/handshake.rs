@@ -113,7 +113,7 @@ impl Hello {
         tagged(self.fields(Kind::Hello), Kind::Hello, self, key)
     }
 
-    /// The server's answer: proof that it knows the run.
+    /// The server's answer: proof that it has the run's key.
     #[must_use]
     pub fn ack(&self, key: &Key) -> Frame {
         tagged(self.fields(Kind::HelloAck), Kind::HelloAck, self, key)
@@ -165,7 +165,8 @@ impl Hello {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Refusal {
-    /// As many clients as --max-clients allows, or as many unverified connections as fit.
+    /// The server has as many clients as --max-clients allows, or as many unverified connections as
+    /// fit.
     Full = 1,
     /// No hello that this server can verify: unknown run, wrong tag, or an attempt seen before.
     Hello = 2,

@@ -136,7 +136,7 @@ fn what_a_worker_says_is_in_the_masters_log_with_its_number_and_not_too_often() 
     );
 }
 
-/// Connects, says what is no protocol of ours, and waits for the other end to have had enough.
+/// Connects, sends bytes of no protocol of ours, and waits until the other end closes.
 fn pester(address: &str) {
     let mut stream = TcpStream::connect(address).unwrap();
     let _ = stream.write_all(EVIL);
@@ -144,7 +144,7 @@ fn pester(address: &str) {
     read_to_end(&mut stream);
 }
 
-/// An agent under a name that is no name; it says so and ends.
+/// An agent under an invalid name; it reports that and ends.
 fn agent_called(logging: &Logging, name: &str) {
     let mut agent = command("metronome-agent");
     agent.args([

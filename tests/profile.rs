@@ -1,7 +1,7 @@
 //! Flame graphs of a worker and of a pacing thread, as docs/observability.md has it: with names of
 //! our own.
 //!
-//! Needs perf and the right to use it; where either is missing, the test says so and is over.
+//! Needs perf and the right to use it; where either is missing, the test prints that and ends.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;

@@ -119,7 +119,7 @@ fn without_a_server_start_brings_its_own_and_takes_it_along_when_it_goes() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         said.contains("server"),
-        "it says that it brought a server up: {said}"
+        "it reports that it brought a server up: {said}"
     );
     let (result, _) = json_of(output);
     assert_exact(&result, LOAD_PACKETS);

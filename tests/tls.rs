@@ -1,4 +1,4 @@
-//! The gRPC port with TLS: who is let in, who is not, and what each is told.
+//! The gRPC port with TLS: who is let in, who is not, and which message each gets.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -25,7 +25,7 @@ const LOAD: [&str; 7] = [
     "500ms",
 ];
 
-/// A CA that has signed a certificate for the server, named `bench1`, and one for whoever dials.
+/// A CA that has signed a certificate for the server, named `bench1`, and one for all who dial.
 struct Authority {
     folder: TempDir,
 }
@@ -57,7 +57,7 @@ impl Authority {
         self.folder.path().join(name)
     }
 
-    /// A server that lets in whoever has a certificate of this CA.
+    /// A server that admits every client with a certificate of this CA.
     fn server(&self) -> Server {
         let flag =
             |name: &str, file: &str| [name.to_owned(), self.file(file).display().to_string()];

@@ -31,7 +31,7 @@ struct Upgradable {
     executable: PathBuf,
     /// The ready lines of it and of all that replace it.
     ready: mpsc::Receiver<String>,
-    /// Of all of them, the one that serves last.
+    /// Process ids of all of them, in the order of their start.
     pids: Vec<Pid>,
 }
 
@@ -269,8 +269,8 @@ fn the_last_server_drains_and_the_next_run_works() {
 }
 
 /// A new server that behaves well up to a point and then dies by kill -9, holding all that it was
-/// given: after `steps` words of the old one, having answered as `answers` (by the number of words)
-/// says.
+/// given: after `steps` messages of the old one, having answered as `answers` prescribes (by the number of
+/// messages).
 fn mortal(answers: &str, steps: &str) -> String {
     format!(
         r#"#!/usr/bin/env python3
@@ -366,7 +366,7 @@ fn an_agent_that_does_not_come_back_is_lost_to_its_run() {
     let (result, code) = json_of(child.wait_with_output().unwrap());
     assert!(
         upgraded.elapsed() < Duration::from_secs(30),
-        "nobody waits for it longer than its lease"
+        "the run does not wait for it longer than its lease"
     );
     assert!(
         [3, 4].contains(&code),
@@ -383,7 +383,7 @@ fn an_agent_that_does_not_come_back_is_lost_to_its_run() {
 fn a_run_that_is_not_running_is_waited_for_and_none_is_started_meanwhile() {
     let system = Upgradable::start(&["--upgrade-wait", "1s"]);
     let _agent = system.server.agent("a1");
-    // A port that takes connections and says nothing keeps the run PREPARING.
+    // A port that takes connections and sends nothing keeps the run PREPARING.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let target = silent.local_addr().unwrap().to_string();
     let flags = [

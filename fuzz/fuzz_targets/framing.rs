@@ -1,5 +1,5 @@
-//! A stream of any frames, cut anywhere, read by workers that die at any store: the ledger says
-//! what an oracle says that has the whole stream at once.
+//! A stream of any frames, cut anywhere, read by workers that die at any store: the ledger
+//! agrees with an oracle that has the whole stream at once.
 //!
 //! The oracle is a set of sequences and sums over it; it shares no code with the server but the
 //! codecs.
@@ -20,8 +20,8 @@ use metronome_server::testing::{Connection, Counted, HELLO, KEY};
 /// The server's reply queue, less what is kept free for the end-ack, when nothing of it is written.
 const ECHOES_END_AT_FRAMES: usize = 254;
 
-/// Of a stream: 24 × 255 packets fill the buffer three times; more takes time and shows nothing
-/// new.
+/// The most entries of a stream: 24 × 255 packets fill the buffer three times; more takes time and
+/// shows nothing new.
 const ENTRIES_MAX: usize = 24;
 
 #[derive(Arbitrary, Debug)]

@@ -17,7 +17,7 @@ use metronome_server::testing::{Connection, HELLO, KEY};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    /// Of whoever says it; the server knows one of them.
+    /// Run, agent, client and attempt of the hello; the server has admitted one such client.
     hello: Option<(u64, u16, u16, u8)>,
     has_key: bool,
     other_key: [u8; 32],

@@ -51,7 +51,7 @@ const EXIT_USAGE: u8 = 2;
 /// Runs a server until a signal ends it, or the subcommand that the flags name; for `main`, and for
 /// benchctl when it brings its own server.
 ///
-/// Whoever calls this must have called [`run_as_worker_if_asked`] first, since workers are the same
+/// The caller must have called [`run_as_worker_if_asked`] first, since workers are the same
 /// executable. Exit codes: 0 after a drain, 2 bad flags, 1 anything else, 130 aborted.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
@@ -82,7 +82,7 @@ struct Opened {
     store: Store,
     /// Runs whose server died.
     aborted: usize,
-    /// Of the server that this one is to replace.
+    /// The ledger of the server that this one is to replace.
     ledger: Option<Ledger>,
 }
 

@@ -1,6 +1,6 @@
 //! Real processes for the end-to-end tests: each on ports of its own, each ended with its handle.
 //!
-//! A test waits for the line with which a process says that it is ready, never for time to pass.
+//! A test waits for the line with which a process reports that it is ready, never for time to pass.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -40,7 +40,7 @@ pub(crate) fn command(name: &str) -> Command {
     command_at(&executable(name))
 }
 
-/// As [`command`], of an executable wherever it is.
+/// A [`command`] for the executable at `path`.
 pub(crate) fn command_at(path: &Path) -> Command {
     let mut command = Command::new(path);
     for (variable, _) in env::vars_os() {
@@ -202,7 +202,7 @@ pub(crate) fn json_of(output: Output) -> (Value, i32) {
     )
 }
 
-/// Polls until `happened` says so.
+/// Polls until `happened` returns a value.
 pub(crate) fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {

@@ -31,7 +31,7 @@ fn what_fails_is_marked_and_what_happened_is_an_event() {
     observed.agent.child.kill().unwrap();
     let (result, code) = json_of(child.wait_with_output().unwrap());
     assert!([3, 4].contains(&code), "{result:#}");
-    // Nobody is left to start a run with.
+    // No agent is left to start a run with.
     let refused = observed.benchctl(&["start"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     observed.server.signal(Signal::TERM);
@@ -128,7 +128,8 @@ fn a_worker_that_hangs_dies_and_one_that_is_relieved_hands_over() {
     assert!(strays.is_empty(), "{strays:#?}");
 }
 
-/// The span of the agent's part, once it tells that the lease is lost; it lies in the run's trace.
+/// The span of the agent's part, once it reports that the lease is lost; it lies in the run's
+/// trace.
 fn agent_that_lost_its_lease(collector: &Collector) -> Span {
     let part = collector.wait_for("the agent's part", |span| span.name == "agent a1");
     let call = collector.wait_for("the order", |span| {
@@ -184,7 +185,7 @@ fn a_server_that_is_gone_is_told_by_the_agent_when_its_lease_ends() {
     assert!(!child.wait_with_output().unwrap().status.success());
 }
 
-/// What a stranger before the data port does with each connection, the first one being number 0.
+/// A proxy before the data port that does `act` with each connection, the first one being number 0.
 fn stand_before(
     server: &Observed,
     act: impl Fn(usize, TcpStream, TcpStream) + Send + 'static,

@@ -118,7 +118,7 @@ impl Observed {
         child
     }
 
-    /// What `benchctl server` tells.
+    /// What `benchctl server` reports.
     pub(crate) fn look(&self) -> Value {
         json_of(self.benchctl(&["server"]).output().unwrap()).0
     }
@@ -142,7 +142,7 @@ impl Observed {
         answer
     }
 
-    /// What server and agent have said on standard error.
+    /// What server and agent have written to standard error.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(self.folder.path().join("stderr")).unwrap()
     }

@@ -163,7 +163,7 @@ fn landmarks_of_trace(trace: &[Span]) -> BTreeSet<String> {
         path
     };
     let events = |span: &Span| match span.name.as_str() {
-        // Each of the slowest packets tells the same three.
+        // Each of the slowest packets has the same three.
         "packet" => Vec::new(),
         _ => span
             .event_names()
@@ -174,7 +174,8 @@ fn landmarks_of_trace(trace: &[Span]) -> BTreeSet<String> {
     landmarks(trace.iter().map(|span| (path(span), events(span))))
 }
 
-/// Of the tree in docs/tracing.md, whose lines are `name  [service]  12.34 ms`, indented by two.
+/// The landmarks of the tree in docs/tracing.md, whose lines are `name  [service]  12.34 ms`,
+/// indented by two.
 fn landmarks_of_manual() -> BTreeSet<String> {
     let page = include_str!("../../docs/tracing.md");
     let tree = page

@@ -21,7 +21,7 @@ const INCIDENTS_MAX: usize = 100;
 pub(crate) struct OpenRun {
     /// Clients that it has places for.
     pub(super) clients_max: u32,
-    /// Row of its seats in the ledger.
+    /// Its row in the client table of the ledger.
     pub(crate) row: usize,
     /// The workers as they were when the run was admitted.
     baseline: Vec<WorkerCounters>,

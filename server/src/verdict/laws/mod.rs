@@ -126,7 +126,7 @@ mod tests {
         });
     }
 
-    /// A client of a hundred times the packets, of which the kernel says that nearly all arrived.
+    /// A client of a hundred times the packets, of which the kernel reports nearly all as arrived.
     fn lose_more_than_any_buffer_holds(sample: &mut Sample) {
         let packets = 100 * PACKETS + 1_000;
         sample.plan.duration *= 110;

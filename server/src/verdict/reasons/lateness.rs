@@ -89,7 +89,7 @@ pub(super) fn saturated(evidence: &Evidence<'_>) -> Option<Reason> {
         .max()?;
     (count > 0).then(|| {
         let text = format!(
-            "{count} packets took 68 s or longer, which the distributions cannot tell apart."
+            "{count} packets took 68 s or longer, which the distributions cannot distinguish."
         );
         reason("SATURATED", VerdictStatus::Invalid, text)
     })

@@ -313,7 +313,7 @@ mod tests {
             reported.scheduled -= 60;
             reported.skipped = 0;
         });
-        sample.agents[0].fail("it was told to end before its schedule was over");
+        sample.agents[0].fail("it was stopped before its schedule was over");
         judged(&sample, VerdictStatus::Partial, &["AGENT_LOST"]);
     }
 
