@@ -90,7 +90,7 @@ impl Logging {
 }
 
 #[test]
-fn what_a_worker_says_is_in_the_masters_log_with_its_number_and_not_too_often() {
+fn what_a_worker_prints_is_in_the_masters_log_with_its_number_and_not_too_often() {
     let logging = Logging::start("json");
     let mut stderr = File::options()
         .write(true)
@@ -179,7 +179,7 @@ fn garbage_on_every_port_leaves_a_few_harmless_lines() {
 }
 
 #[test]
-fn agents_that_come_and_go_are_told_ten_times_and_then_counted() {
+fn agents_that_come_and_go_are_logged_ten_times_and_then_counted() {
     let logging = Logging::start("text");
     for number in 0..15 {
         let mut agent = command("metronome-agent");

@@ -59,7 +59,7 @@ fn a_flood_is_stamped_checked_and_counted_packet_by_packet() {
 }
 
 #[test]
-fn packets_that_gather_are_read_together_and_the_result_says_so() {
+fn packets_that_gather_are_read_together_and_the_result_shows_it() {
     let server = Server::start(&["--workers", "1", "--rx-coalesce", "1000"]);
     let _agent = server.agent("a1");
     let (result, _) = server.run(&LOAD);
@@ -287,7 +287,7 @@ fn workers_restarted_one_by_one_in_mid_run_refuse_nothing_and_lose_nothing() {
 }
 
 #[test]
-fn a_worker_that_dies_again_and_again_makes_the_server_say_so_and_leaves_the_rest_alive() {
+fn a_worker_that_dies_again_and_again_is_reported_and_leaves_the_rest_alive() {
     let server = Server::start(&["--workers", "2"]);
     let _agent = server.agent("a1");
     let degraded = || {
@@ -371,7 +371,7 @@ fn an_agent_killed_in_mid_run_makes_it_partial_and_the_next_run_works() {
 }
 
 #[test]
-fn a_server_killed_in_mid_run_is_told_in_a_sentence_and_the_run_is_listed_as_aborted() {
+fn a_server_killed_in_mid_run_is_reported_in_a_sentence_and_the_run_is_listed_as_aborted() {
     let mut server = Server::start(&[]);
     let _agent = server.agent("a1");
     let mut start = server.benchctl(&[

@@ -203,7 +203,7 @@ async fn a_silent_agent_is_lost_after_three_seconds_and_its_name_is_free_again()
 }
 
 #[tokio::test]
-async fn what_an_agent_cannot_do_it_says_and_the_report_repeats() {
+async fn what_an_agent_cannot_do_it_reports_and_the_report_repeats() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "a1").await;
     let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
@@ -406,7 +406,7 @@ async fn a_name_can_be_had_once_and_what_is_no_name_not_at_all() {
 }
 
 #[tokio::test]
-async fn late_unknown_and_malformed_news_harm_nobody() {
+async fn late_unknown_and_malformed_messages_do_no_harm() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "a1").await;
     for run_id in ["0123456789abcdef", "0000000000000000"] {

@@ -301,7 +301,7 @@ async fn a_report_that_cannot_be_written_is_kept_and_served() {
 }
 
 #[tokio::test]
-async fn the_health_check_tells_a_server_that_serves_from_one_that_drains_or_is_not_there() {
+async fn the_health_check_distinguishes_serving_draining_and_absent_servers() {
     let mut server = Server::start(&["--drain-timeout", "1h"]);
     let ask = |address: &str| common::output(&["healthcheck", "--grpc", address]);
     assert_eq!(ask(&server.grpc).status.code(), Some(0));

@@ -141,7 +141,7 @@ fn agent_that_lost_its_lease(collector: &Collector) -> Span {
 }
 
 #[test]
-fn a_lease_that_nobody_renews_is_told_by_the_agent_while_the_server_is_away() {
+fn a_lease_that_is_not_renewed_is_reported_by_the_agent_while_the_server_is_away() {
     let collector = Collector::start();
     let observed = Observed::start(&collector, &AT_ONCE);
     let child = observed.begin_run(&[]);
@@ -169,7 +169,7 @@ fn a_lease_that_nobody_renews_is_told_by_the_agent_while_the_server_is_away() {
 }
 
 #[test]
-fn a_server_that_is_gone_is_told_by_the_agent_when_its_lease_ends() {
+fn a_server_that_is_gone_is_reported_by_the_agent_when_its_lease_ends() {
     let collector = Collector::start();
     let mut observed = Observed::start(&collector, &AT_ONCE);
     let child = observed.begin_run(&[]);
@@ -259,7 +259,7 @@ fn a_client_that_had_to_try_twice_is_one_event_of_the_one_span_that_connects() {
 }
 
 #[test]
-fn a_client_that_cannot_connect_says_why_and_fails_its_step_and_the_run() {
+fn a_client_that_cannot_connect_reports_why_and_fails_its_step_and_the_run() {
     let collector = Collector::start();
     let observed = Observed::start(&collector, &[]);
     let target = stand_before(&observed, |_, mut agent, _| {

@@ -575,7 +575,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_connection_skips_the_rest_and_says_why() {
+    fn a_broken_connection_skips_the_rest_and_reports_why() {
         let (mut client, mut peer) = client();
         let mut send_buffer = SendBuffer::new();
         client.send_due_by(START_NS, &mut send_buffer);

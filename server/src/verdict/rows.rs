@@ -183,7 +183,7 @@ mod tests {
     use crate::model::AgentShare;
 
     #[test]
-    fn a_lost_packet_is_placed_where_the_kernels_say_it_died() {
+    fn a_lost_packet_is_placed_where_the_kernels_counted_it_last() {
         for (sent, acknowledged_packets, received, unacknowledged, unread) in [
             (100, 100, 100, 0, 0),
             (100, 90, 80, 10, 10),

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn one_percent_of_the_schedule_may_be_skipped_and_is_told() {
+    fn one_percent_of_the_schedule_may_be_skipped_and_is_reported() {
         let mut sample = Sample::of(1, 1);
         skip(&mut sample, 1);
         let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
