@@ -296,12 +296,13 @@ mod tests {
             bit in 0..256_usize,
         ) {
             let key = Key::from_bytes(secret);
-            for (frame, opens) in [
-                (hello.encode(&key), (|h, f, k| Hello::open(f, k) == Some(*h)) as fn(&Hello, &Frame, &Key) -> bool),
+            let frames: [(Frame, fn(&Hello, &Frame, &Key) -> bool); 4] = [
+                (hello.encode(&key), |h, f, k| Hello::open(f, k) == Some(*h)),
                 (hello.ack(&key), |h, f, k| h.is_acked_by(f, k)),
                 (hello.end(9, &key), |h, f, k| h.open_end(f, k).is_some()),
                 (hello.end_ack(9, &key), |h, f, k| h.open_end_ack(f, k).is_some()),
-            ] {
+            ];
+            for (frame, opens) in frames {
                 let mut bent = frame;
                 bent[bit / 8] ^= 1 << (bit % 8);
                 prop_assert!(opens(&hello, &frame, &key));

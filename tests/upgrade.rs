@@ -269,8 +269,8 @@ fn the_last_server_drains_and_the_next_run_works() {
 }
 
 /// A new server that behaves well up to a point and then dies by kill -9, holding all that it was
-/// given: after `steps` messages of the old one, having answered as `answers` prescribes (by the number of
-/// messages).
+/// given: after `steps` messages of the old one, having answered as `answers` prescribes (by the
+/// number of messages).
 fn mortal(answers: &str, steps: &str) -> String {
     format!(
         r#"#!/usr/bin/env python3

@@ -12,8 +12,8 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use metronome_proto::{
-    packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, checksum, digest_with},
     handshake::{Key, Refusal},
+    packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, checksum, digest_with},
 };
 use metronome_server::testing::{Connection, Counted, HELLO, KEY};
 
@@ -73,7 +73,8 @@ struct Cut {
 }
 
 thread_local! {
-    static CONNECTION: RefCell<Connection> = RefCell::new(Connection::open().expect("shared memory"));
+    static CONNECTION: RefCell<Connection> =
+        RefCell::new(Connection::open().expect("shared memory"));
 }
 
 fuzz_target!(|input: Input| {

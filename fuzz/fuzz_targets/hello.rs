@@ -9,9 +9,9 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use metronome_proto::{
+    handshake::{Hello, Key, Refusal},
     packet::{Frame, Packet},
     run_id::RunId,
-    handshake::{Hello, Key, Refusal},
 };
 use metronome_server::testing::{Connection, HELLO, KEY};
 
@@ -29,7 +29,8 @@ struct Input {
 }
 
 thread_local! {
-    static CONNECTION: RefCell<Connection> = RefCell::new(Connection::open().expect("shared memory"));
+    static CONNECTION: RefCell<Connection> =
+        RefCell::new(Connection::open().expect("shared memory"));
 }
 
 fuzz_target!(|input: Input| {
@@ -71,7 +72,8 @@ fuzz_target!(|input: Input| {
     CONNECTION.with_borrow_mut(|connection| open_with(connection, &frame));
 });
 
-/// The server admits exactly the client whose key it has, and sends each connection at most one answer.
+/// The server admits exactly the client whose key it has, and sends each connection at most
+/// one answer.
 fn open_with(connection: &mut Connection, frame: &Frame) {
     connection.open_again().expect("shared memory");
     connection.receive(frame, &[]);

@@ -1,5 +1,5 @@
-//! Any words in a slot of the ledger: what the master reads, recovers, records and judges is nonsense
-//! then, and never a panic.
+//! Any words in a slot of the ledger: what the master reads, recovers, records and judges is
+//! nonsense then, and never a panic.
 #![no_main]
 
 use libfuzzer_sys::{

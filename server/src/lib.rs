@@ -7,8 +7,9 @@
 //! upgrade → ledger                    ipc → ledger              all of them → model
 //! ```
 //!
-//! `model`, `verdict`, `metrics`, `rx_batching` and `master::run_counters` are pure. tokio and tonic
-//! appear only in `control` and in the drivers of `upgrade`; `unsafe` appears in none of them.
+//! `model`, `verdict`, `metrics`, `rx_batching` and `master::run_counters` are pure. tokio and
+//! tonic appear only in `control` and in the drivers of `upgrade`; `unsafe` appears in none of
+//! them.
 
 mod config;
 mod control;
@@ -239,6 +240,9 @@ fn bind(flag: &str, addresses: &[SocketAddr]) -> anyhow::Result<TcpListener> {
         .collect::<Vec<_>>()
         .join(" or ");
     TcpListener::bind(addresses).with_context(|| {
-        format!("cannot listen on {shown}; end what listens there (`ss -ltnp` shows it) or choose another with {flag}")
+        format!(
+            "cannot listen on {shown}; end what listens there (`ss -ltnp` shows it) or choose \
+             another with {flag}"
+        )
     })
 }

@@ -66,7 +66,8 @@ pub(crate) fn restore_master(state: MasterState, mut socket: impl FnMut() -> Own
     for key in &state.admission_keys {
         let _ = key.restore();
     }
-    // One connection more or less than the state describes is refused; more than slots can never fit.
+    // One connection more or less than the state describes is refused; more than slots can never
+    // fit.
     let sockets = (0..state.connections.len().min(SLOTS as usize))
         .map(|_| socket())
         .collect();

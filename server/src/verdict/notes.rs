@@ -89,7 +89,8 @@ fn pauses(workers: &[WorkerCounters]) -> Option<String> {
     let mean_us = sum(|worker| worker.paused_ns) as f64 / 1e3 / pauses as f64;
     (pauses > 0).then(|| {
         format!(
-            "Workers let packets gather in {pauses} pauses of {mean_us:.0} µs on average (--rx-coalesce); a packet's transit and latency may hold one of them."
+            "Workers let packets gather in {pauses} pauses of {mean_us:.0} µs on average \
+             (--rx-coalesce); a packet's transit and latency may hold one of them."
         )
     })
 }
