@@ -270,6 +270,9 @@ mod tests {
         )
     }
 
+    /// Whether a frame opens as the part of the handshake that it is.
+    type Opens = fn(&Hello, &Frame, &Key) -> bool;
+
     proptest! {
         #[test]
         fn a_tagged_frame_opens_with_its_key_and_no_other(
@@ -296,7 +299,7 @@ mod tests {
             bit in 0..256_usize,
         ) {
             let key = Key::from_bytes(secret);
-            let frames: [(Frame, fn(&Hello, &Frame, &Key) -> bool); 4] = [
+            let frames: [(Frame, Opens); 4] = [
                 (hello.encode(&key), |h, f, k| Hello::open(f, k) == Some(*h)),
                 (hello.ack(&key), |h, f, k| h.is_acked_by(f, k)),
                 (hello.end(9, &key), |h, f, k| h.open_end(f, k).is_some()),
