@@ -1,6 +1,6 @@
 //! Compiles the API's protos to Rust and to the descriptor set that reflection serves.
 //!
-//! protox is a protobuf compiler written in Rust, so that nobody has to install protoc.
+//! protox is a protobuf compiler written in Rust, so that protoc need not be installed.
 
 use std::{env, error::Error, fs, path::PathBuf};
 

@@ -1,7 +1,8 @@
 //! What the contract's code costs per packet: encoding, decoding, counting a time.
 //!
 //! `cargo bench -p metronome-proto --bench contract`; with `-- --test` each runs once. Inputs
-//! change from one iteration to the next, so that no branch predictor and no compiler knows them.
+//! change from one iteration to the next, so that neither the branch predictor nor the compiler
+//! can predict them.
 
 use std::hint::black_box;
 
@@ -11,7 +12,7 @@ use metronome_proto::{
     packet::{FRAME_BYTES, Frame, Packet},
 };
 
-/// As many as one write may have.
+/// Packets per iteration: the most that one write may have.
 const PACKETS: u64 = 1_024;
 
 fn packet(sequence: u64) -> Packet {

@@ -113,7 +113,7 @@ impl Hello {
         tagged(self.fields(Kind::Hello), Kind::Hello, self, key)
     }
 
-    /// The server's answer: proof that it knows the run.
+    /// The server's answer: proof that it has the run's key.
     #[must_use]
     pub fn ack(&self, key: &Key) -> Frame {
         tagged(self.fields(Kind::HelloAck), Kind::HelloAck, self, key)
@@ -165,7 +165,8 @@ impl Hello {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum Refusal {
-    /// As many clients as --max-clients allows, or as many unverified connections as fit.
+    /// The server has as many clients as --max-clients allows, or as many unverified connections as
+    /// fit.
     Full = 1,
     /// No hello that this server can verify: unknown run, wrong tag, or an attempt seen before.
     Hello = 2,
@@ -269,6 +270,9 @@ mod tests {
         )
     }
 
+    /// Whether a frame opens as the part of the handshake that it is.
+    type Opens = fn(&Hello, &Frame, &Key) -> bool;
+
     proptest! {
         #[test]
         fn a_tagged_frame_opens_with_its_key_and_no_other(
@@ -295,12 +299,13 @@ mod tests {
             bit in 0..256_usize,
         ) {
             let key = Key::from_bytes(secret);
-            for (frame, opens) in [
-                (hello.encode(&key), (|h, f, k| Hello::open(f, k) == Some(*h)) as fn(&Hello, &Frame, &Key) -> bool),
+            let frames: [(Frame, Opens); 4] = [
+                (hello.encode(&key), |h, f, k| Hello::open(f, k) == Some(*h)),
                 (hello.ack(&key), |h, f, k| h.is_acked_by(f, k)),
                 (hello.end(9, &key), |h, f, k| h.open_end(f, k).is_some()),
                 (hello.end_ack(9, &key), |h, f, k| h.open_end_ack(f, k).is_some()),
-            ] {
+            ];
+            for (frame, opens) in frames {
                 let mut bent = frame;
                 bent[bit / 8] ^= 1 << (bit % 8);
                 prop_assert!(opens(&hello, &frame, &key));

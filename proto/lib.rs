@@ -10,13 +10,9 @@
 //! | [`schedule`] | when each packet is due |
 //! | [`histogram`] | the one layout of every distribution of times |
 //! | [`run_id`] | how runs are named |
-//! | [`realtime`] | whose thread gets a core first |
-//! | [`tls`] | TLS of the gRPC port, at both ends |
-//! | [`telemetry`] | logs and traces of all three executables |
 //!
-//! Server, agent and benchctl import this crate and never each other. All but [`telemetry`],
-//! [`tls`], which reads files, and [`realtime`], which asks the scheduler, is pure: no clock, no
-//! I/O, no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name says otherwise.
+//! Server, agent and benchctl import this crate and never each other. It is pure: no clock, no I/O,
+//! no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name states otherwise.
 
 pub mod handshake;
 pub mod histogram;
@@ -38,11 +34,11 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 /// Largest gRPC message that any of us sends or accepts, bytes.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
-/// Where a server listens for gRPC when nothing else is said.
+/// Where a server listens for gRPC unless a flag states otherwise.
 pub const GRPC_ADDRESS_DEFAULT: &str = "127.0.0.1:50051";
 
-/// Where a server answers Prometheus and probes when nothing else is said.
+/// Where a server answers Prometheus and probes unless a flag states otherwise.
 pub const HTTP_ADDRESS_DEFAULT: &str = "127.0.0.1:9464";
 
-/// The data port when nothing else is said.
+/// The data port unless a flag states otherwise.
 pub const DATA_PORT_DEFAULT: u16 = 8888;

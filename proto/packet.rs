@@ -39,7 +39,7 @@ pub enum Kind {
     Packet = 0,
     /// First frame of a connection: who it is, with a tag.
     Hello = 1,
-    /// The server's proof that it knows the run.
+    /// The server's proof that it has the run's key.
     HelloAck = 2,
     /// How many packets were sent, with a tag.
     End = 3,

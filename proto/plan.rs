@@ -35,7 +35,7 @@ pub const AGENT_NAME_BYTES_MAX: usize = 63;
 pub struct Plan {
     /// 1 to [`CLIENTS_MAX`].
     pub clients: u32,
-    /// Of each client.
+    /// How fast each client sends.
     pub rate: Rate,
     /// [`DURATION_MIN`] to [`DURATION_MAX`].
     pub duration: Duration,
@@ -55,7 +55,7 @@ pub struct Plan {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct PlanError {
-    /// As the API spells it: `clients`, `rate_hz`, …
+    /// Name of the field in the API: `clients`, `rate_hz`, …
     pub field: &'static str,
     /// The value, the allowed range and the way out.
     pub problem: String,

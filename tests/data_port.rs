@@ -94,8 +94,8 @@ fn a_hello_that_is_short_by_any_number_of_bytes_ends_and_one_that_is_late_is_ref
         waited > Duration::from_secs(4) && waited < Duration::from_secs(15),
         "{waited:?}"
     );
-    let (told, _) = server.json(&["server"]);
-    assert_eq!(told["connections"]["refused_late"], 32, "{told:#}");
+    let (status, _) = server.json(&["server"]);
+    assert_eq!(status["connections"]["refused_late"], 32, "{status:#}");
 }
 
 #[test]
@@ -109,18 +109,18 @@ fn a_thousand_connections_beyond_max_clients_do_not_disturb_a_run() {
         stream
     }));
     wait_until("all of them are accepted", || {
-        let (told, _) = server.json(&["server"]);
-        (told["connections"]["accepted"].as_u64() >= Some(1000)).then_some(())
+        let (status, _) = server.json(&["server"]);
+        (status["connections"]["accepted"].as_u64() >= Some(1000)).then_some(())
     });
-    let (told, _) = server.json(&["server"]);
+    let (status, _) = server.json(&["server"]);
     assert!(
-        told["connections"]["admitted"].as_u64() <= Some(10),
-        "{told:#}"
+        status["connections"]["admitted"].as_u64() <= Some(10),
+        "{status:#}"
     );
     drop(idle);
     wait_until("the places are free", || {
-        let (told, _) = server.json(&["server"]);
-        (told["connections"]["admitted"] == 0).then_some(())
+        let (status, _) = server.json(&["server"]);
+        (status["connections"]["admitted"] == 0).then_some(())
     });
     run_works(&server);
 }
@@ -138,14 +138,15 @@ fn raw_clients_are_counted_in_whole_packets_and_half_a_packet_is_not_one() {
             "the server ends it when it has read all"
         );
     }
-    let told = wait_until("all are booked", || {
-        let (told, _) = server.json(&["server"]);
-        (told["raw"]["connections"] == 3 && told["connections"]["admitted"] == 0).then_some(told)
+    let status = wait_until("all are counted", || {
+        let (status, _) = server.json(&["server"]);
+        (status["raw"]["connections"] == 3 && status["connections"]["admitted"] == 0)
+            .then_some(status)
     });
     assert_eq!(
         (
-            told["raw"]["packets"].as_u64(),
-            told["raw"]["bytes"].as_u64()
+            status["raw"]["packets"].as_u64(),
+            status["raw"]["bytes"].as_u64()
         ),
         (Some(107), Some(3_200 + 240 + 31))
     );
@@ -175,7 +176,7 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
         attempt: 1,
     };
     let mut client = connect(&server);
-    client.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    client.set_read_timeout(Some(common::DEADLINE)).unwrap();
     let mut frame = [0; 32];
     client.write_all(&hello.encode(&key)).unwrap();
     client.read_exact(&mut frame).unwrap();
@@ -256,10 +257,11 @@ fn the_seed_s_client_drives_the_server_with_every_packet_counted() {
         .unwrap_or_else(|| panic!("{said} {:?}", output.stderr))
         .parse()
         .unwrap();
-    let told = wait_until("all ten are booked", || {
-        let (told, _): (Value, _) = server.json(&["server"]);
-        (told["raw"]["connections"] == 10 && told["connections"]["admitted"] == 0).then_some(told)
+    let status = wait_until("all ten are counted", || {
+        let (status, _): (Value, _) = server.json(&["server"]);
+        (status["raw"]["connections"] == 10 && status["connections"]["admitted"] == 0)
+            .then_some(status)
     });
-    assert_eq!(told["raw"]["packets"].as_u64(), Some(sent), "{told:#}");
+    assert_eq!(status["raw"]["packets"].as_u64(), Some(sent), "{status:#}");
     assert!(sent > 10_000);
 }

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Running, Server, json_of, wait_until};
+use common::{DEADLINE, Running, Server, json_of, wait_until};
 use metronome_proto::v1::{self, operator_service_client::OperatorServiceClient};
 use rustix::process::Pid;
 use tonic::transport::Channel;
@@ -44,13 +44,13 @@ fn all_processes_together_stay_within_60_mib_at_10_clients() {
     ]);
     let child = start.spawn().unwrap();
     wait_until("packets of all clients arrive", || {
-        let (told, _) = server.json(&["server"]);
-        let packets = told["workers"]
+        let (status, _) = server.json(&["server"]);
+        let packets = status["workers"]
             .as_array()
             .unwrap()
             .iter()
             .map(|worker| worker["packets"].as_u64().unwrap());
-        (told["connections"]["admitted"] == 10 && packets.sum::<u64>() > 10_000).then_some(())
+        (status["connections"]["admitted"] == 10 && packets.sum::<u64>() > 10_000).then_some(())
     });
     let workers: u64 = server.workers().into_iter().map(proportional_kib).sum();
     let parts = [
@@ -108,7 +108,7 @@ async fn the_first_packet_is_read_soon_after_start_run() {
             .run_id;
         // Seen from outside, so never too short.
         while packets(&mut operator).await == before {
-            assert!(called.elapsed() < PATIENCE, "no packet comes");
+            assert!(called.elapsed() < DEADLINE, "no packet comes");
         }
         let took = called.elapsed();
         println!("StartRun to the first packet: {took:?}");
@@ -124,10 +124,10 @@ async fn the_first_packet_is_read_soon_after_start_run() {
 
 /// Packets that the workers have counted since the server's start.
 async fn packets(operator: &mut OperatorServiceClient<Channel>) -> u64 {
-    let told = operator
+    let status = operator
         .get_server(v1::GetServerRequest {})
         .await
         .unwrap()
         .into_inner();
-    told.workers.iter().map(|worker| worker.packets).sum()
+    status.workers.iter().map(|worker| worker.packets).sum()
 }

@@ -80,7 +80,7 @@ impl Logging {
             "-o",
             "json",
             "--server",
-            &self.server.told("grpc"),
+            &self.server.ready_word("grpc"),
             "server",
         ]);
         common::json_of(benchctl.output().unwrap()).0["workers"][0]["pid"]
@@ -90,7 +90,7 @@ impl Logging {
 }
 
 #[test]
-fn what_a_worker_says_is_in_the_masters_log_with_its_number_and_not_too_often() {
+fn what_a_worker_prints_is_in_the_masters_log_with_its_number_and_not_too_often() {
     let logging = Logging::start("json");
     let mut stderr = File::options()
         .write(true)
@@ -136,7 +136,7 @@ fn what_a_worker_says_is_in_the_masters_log_with_its_number_and_not_too_often() 
     );
 }
 
-/// Connects, says what is no protocol of ours, and waits for the other end to have had enough.
+/// Connects, sends bytes of no protocol of ours, and waits until the other end closes.
 fn pester(address: &str) {
     let mut stream = TcpStream::connect(address).unwrap();
     let _ = stream.write_all(EVIL);
@@ -144,10 +144,15 @@ fn pester(address: &str) {
     read_to_end(&mut stream);
 }
 
-/// An agent under a name that is no name; it says so and ends.
+/// An agent under an invalid name; it reports that and ends.
 fn agent_called(logging: &Logging, name: &str) {
     let mut agent = command("metronome-agent");
-    agent.args(["--server", &logging.server.told("grpc"), "--name", name]);
+    agent.args([
+        "--server",
+        &logging.server.ready_word("grpc"),
+        "--name",
+        name,
+    ]);
     assert!(
         !agent.output().unwrap().status.success(),
         "{name:?} is taken for a name"
@@ -158,7 +163,7 @@ fn agent_called(logging: &Logging, name: &str) {
 fn garbage_on_every_port_leaves_a_few_harmless_lines() {
     let logging = Logging::start("text");
     for port in ["grpc", "data", "http"] {
-        let address = logging.server.told(port);
+        let address = logging.server.ready_word(port);
         (0..100).for_each(|_| pester(&address));
     }
     agent_called(&logging, "\x1b[31mevil\n2026-01-01T00:00:00Z ERROR forged");
@@ -174,14 +179,14 @@ fn garbage_on_every_port_leaves_a_few_harmless_lines() {
 }
 
 #[test]
-fn agents_that_come_and_go_are_told_ten_times_and_then_counted() {
+fn agents_that_come_and_go_are_logged_ten_times_and_then_counted() {
     let logging = Logging::start("text");
     for number in 0..15 {
         let mut agent = command("metronome-agent");
         agent
             .args([
                 "--server",
-                &logging.server.told("grpc"),
+                &logging.server.ready_word("grpc"),
                 "--name",
                 &format!("a{number}"),
             ])

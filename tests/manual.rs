@@ -169,7 +169,7 @@ fn run(page: &Path, script: &str) -> Result<(), String> {
 }
 
 #[test]
-fn the_commands_of_the_manual_do_what_they_say() {
+fn the_commands_of_the_manual_do_what_they_promise() {
     let mut failures = Vec::new();
     let mut ran = 0;
     for page in pages() {
@@ -200,7 +200,7 @@ fn the_commands_of_the_manual_do_what_they_say() {
 }
 
 #[test]
-fn a_command_that_is_not_run_says_why() {
+fn a_command_that_is_not_run_states_why() {
     for page in pages() {
         for Block { line, mark, .. } in blocks(&page) {
             let reason = mark

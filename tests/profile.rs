@@ -1,7 +1,7 @@
 //! Flame graphs of a worker and of a pacing thread, as docs/observability.md has it: with names of
 //! our own.
 //!
-//! Needs perf and the right to use it; where either is missing, the test says so and is over.
+//! Needs perf and the right to use it; where either is missing, the test prints that and ends.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -63,8 +63,8 @@ fn a_worker_and_a_pacing_thread_show_their_functions_in_flame_graphs() {
     ]);
     let run = start.stderr(Stdio::null()).spawn().unwrap();
     wait_until("packets arrive", || {
-        let (told, _) = server.json(&["server"]);
-        (told["workers"][0]["packets"].as_u64().unwrap() > 100).then_some(())
+        let (status, _) = server.json(&["server"]);
+        (status["workers"][0]["packets"].as_u64().unwrap() > 100).then_some(())
     });
     let output = Command::new("python3")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/profile"))

@@ -17,7 +17,7 @@ const LOAD: [&str; 6] = ["--clients", "10", "--rate", "2000", "--duration", "1s"
 const LOAD_PACKETS: u64 = 20_000;
 
 #[test]
-fn every_packet_of_a_run_is_counted_once_and_the_books_balance() {
+fn every_packet_of_a_run_is_counted_once_and_the_counters_agree() {
     let server = Server::start(&["--workers", "2"]);
     let _agent = server.agent("a1");
     for _ in 0..3 {
@@ -59,7 +59,7 @@ fn a_flood_is_stamped_checked_and_counted_packet_by_packet() {
 }
 
 #[test]
-fn packets_that_gather_are_read_together_and_the_result_says_so() {
+fn packets_that_gather_are_read_together_and_the_result_shows_it() {
     let server = Server::start(&["--workers", "1", "--rx-coalesce", "1000"]);
     let _agent = server.agent("a1");
     let (result, _) = server.run(&LOAD);
@@ -119,7 +119,7 @@ fn without_a_server_start_brings_its_own_and_takes_it_along_when_it_goes() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
         said.contains("server"),
-        "it says that it brought a server up: {said}"
+        "it reports that it brought a server up: {said}"
     );
     let (result, _) = json_of(output);
     assert_exact(&result, LOAD_PACKETS);
@@ -260,8 +260,8 @@ fn workers_restarted_one_by_one_in_mid_run_refuse_nothing_and_lose_nothing() {
     let mut restarts = 0;
     while child.try_wait().unwrap().is_none() {
         let before = server.workers();
-        let (told, code) = server.json(&["server", "restart-workers"]);
-        assert_eq!((told["restarted"].as_u64(), code), (Some(3), 0));
+        let (status, code) = server.json(&["server", "restart-workers"]);
+        assert_eq!((status["restarted"].as_u64(), code), (Some(3), 0));
         assert!(
             server.workers().iter().all(|pid| !before.contains(pid)),
             "each is a new process"
@@ -271,9 +271,9 @@ fn workers_restarted_one_by_one_in_mid_run_refuse_nothing_and_lose_nothing() {
     let (result, _) = json_of(child.wait_with_output().unwrap());
     assert!(restarts >= 2, "only {restarts} restarts");
     assert_exact(&result, 36_000);
-    let (told, _) = server.json(&["server"]);
-    assert_eq!(told["recoveries"]["deaths"], 0, "a restart is no death");
-    assert_eq!(told["recoveries"]["connections_lost"], 0);
+    let (status, _) = server.json(&["server"]);
+    assert_eq!(status["recoveries"]["deaths"], 0, "a restart is no death");
+    assert_eq!(status["recoveries"]["connections_lost"], 0);
 
     let before = server.workers();
     server.process.signal(Signal::HUP);
@@ -287,7 +287,7 @@ fn workers_restarted_one_by_one_in_mid_run_refuse_nothing_and_lose_nothing() {
 }
 
 #[test]
-fn a_worker_that_dies_again_and_again_makes_the_server_say_so_and_leaves_the_rest_alive() {
+fn a_worker_that_dies_again_and_again_is_reported_and_leaves_the_rest_alive() {
     let server = Server::start(&["--workers", "2"]);
     let _agent = server.agent("a1");
     let degraded = || {
@@ -297,8 +297,8 @@ fn a_worker_that_dies_again_and_again_makes_the_server_say_so_and_leaves_the_res
             .clone()
     };
     wait_until("worker 0 has died five times", || {
-        let (told, _) = server.json(&["server"]);
-        let pid = told["workers"][0]["pid"].as_i64().unwrap() as i32;
+        let (status, _) = server.json(&["server"]);
+        let pid = status["workers"][0]["pid"].as_i64().unwrap() as i32;
         let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
         (!degraded().is_empty()).then_some(())
     });
@@ -324,8 +324,8 @@ fn a_worker_that_is_stopped_is_found_out_killed_and_recovered() {
     ]);
     let child = start.spawn().unwrap();
     wait_until("the workers have connections", || {
-        let (told, _) = server.json(&["server"]);
-        (told["connections"]["admitted"] == 4).then_some(())
+        let (status, _) = server.json(&["server"]);
+        (status["connections"]["admitted"] == 4).then_some(())
     });
     let stopped = server.workers()[0];
     kill_process(stopped, Signal::STOP).unwrap();
@@ -352,8 +352,8 @@ fn an_agent_killed_in_mid_run_makes_it_partial_and_the_next_run_works() {
     ]);
     let child = start.spawn().unwrap();
     wait_until("all clients are in", || {
-        let (told, _) = server.json(&["server"]);
-        (told["connections"]["admitted"] == 4).then_some(())
+        let (status, _) = server.json(&["server"]);
+        (status["connections"]["admitted"] == 4).then_some(())
     });
     agents[0].child.kill().unwrap();
     let (result, code) = json_of(child.wait_with_output().unwrap());
@@ -371,7 +371,7 @@ fn an_agent_killed_in_mid_run_makes_it_partial_and_the_next_run_works() {
 }
 
 #[test]
-fn a_server_killed_in_mid_run_is_told_in_a_sentence_and_the_run_is_listed_as_aborted() {
+fn a_server_killed_in_mid_run_is_reported_in_a_sentence_and_the_run_is_listed_as_aborted() {
     let mut server = Server::start(&[]);
     let _agent = server.agent("a1");
     let mut start = server.benchctl(&[
@@ -385,8 +385,8 @@ fn a_server_killed_in_mid_run_is_told_in_a_sentence_and_the_run_is_listed_as_abo
     ]);
     let child = start.spawn().unwrap();
     wait_until("the clients are in", || {
-        let (told, _) = server.json(&["server"]);
-        (told["connections"]["admitted"] == 2).then_some(())
+        let (status, _) = server.json(&["server"]);
+        (status["connections"]["admitted"] == 2).then_some(())
     });
     let workers = server.workers();
     server.process.child.kill().unwrap();
@@ -402,7 +402,7 @@ fn a_server_killed_in_mid_run_is_told_in_a_sentence_and_the_run_is_listed_as_abo
     assert!(runs.to_string().contains("aborted"), "{runs:#}");
 }
 
-/// A busy machine sends or reads late; that says nothing of the books.
+/// A busy machine sends or reads late; that does not touch the counters.
 fn is_of_time(code: &str) -> bool {
     ["LATENESS", "CLIENT_LATENESS", "BACKPRESSURE"].contains(&code)
 }

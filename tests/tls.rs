@@ -1,4 +1,4 @@
-//! The gRPC port with TLS: who is let in, who is not, and what each is told.
+//! The gRPC port with TLS: who is let in, who is not, and which message each gets.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod common;
@@ -25,7 +25,7 @@ const LOAD: [&str; 7] = [
     "500ms",
 ];
 
-/// A CA that has signed a certificate for the server, named `bench1`, and one for whoever dials.
+/// A CA that has signed a certificate for the server, named `bench1`, and one for all who dial.
 struct Authority {
     folder: TempDir,
 }
@@ -57,7 +57,7 @@ impl Authority {
         self.folder.path().join(name)
     }
 
-    /// A server that lets in whoever has a certificate of this CA.
+    /// A server that admits every client with a certificate of this CA.
     fn server(&self) -> Server {
         let flag =
             |name: &str, file: &str| [name.to_owned(), self.file(file).display().to_string()];
@@ -91,7 +91,7 @@ impl Authority {
     }
 }
 
-fn told(output: &Output, code: i32, expected: &str) {
+fn assert_exit(output: &Output, code: i32, expected: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         said.contains(expected),
@@ -101,12 +101,12 @@ fn told(output: &Output, code: i32, expected: &str) {
 }
 
 #[test]
-fn whoever_has_a_certificate_measures_and_whoever_has_none_is_refused() {
+fn who_has_a_certificate_measures_and_who_has_none_is_refused() {
     let authority = Authority::new();
     let server = authority.server();
     let agent = Running::start(authority.dialling("metronome-agent", &server.grpc()));
     assert!(
-        agent.told("server").starts_with("https://"),
+        agent.ready_word("server").starts_with("https://"),
         "{}",
         agent.ready
     );
@@ -147,14 +147,14 @@ fn whoever_has_a_certificate_measures_and_whoever_has_none_is_refused() {
         "METRONOME_TLS_CERT",
         "METRONOME_TLS_KEY",
     );
-    told(&ask(&[]), 0, "");
-    told(&ask(&[(ca, Some(strange.file("ca.pem")))]), 1, "--tls-ca");
-    told(
+    assert_exit(&ask(&[]), 0, "");
+    assert_exit(&ask(&[(ca, Some(strange.file("ca.pem")))]), 1, "--tls-ca");
+    assert_exit(
         &ask(&[("METRONOME_TLS_NAME", Some("bench2".into()))]),
         1,
         "--tls-name",
     );
-    told(
+    assert_exit(
         &ask(&[
             (cert, Some(strange.file("operator.pem"))),
             (key, Some(strange.file("operator.key"))),
@@ -162,13 +162,13 @@ fn whoever_has_a_certificate_measures_and_whoever_has_none_is_refused() {
         1,
         "--tls-cert",
     );
-    told(&ask(&[(cert, None), (key, None)]), 1, "--tls-cert");
-    told(
+    assert_exit(&ask(&[(cert, None), (key, None)]), 1, "--tls-cert");
+    assert_exit(
         &ask(&[("METRONOME_SERVER", Some("http://127.0.0.1:1".into()))]),
         2,
         "https://",
     );
-    told(&server.benchctl(&["server"]).output().unwrap(), 1, "TLS");
+    assert_exit(&server.benchctl(&["server"]).output().unwrap(), 1, "TLS");
 }
 
 #[test]
@@ -182,10 +182,10 @@ fn a_health_check_needs_no_certificate() {
             .args(["healthcheck", "--http", http]);
         healthcheck.output().unwrap()
     };
-    told(&check(&server.process.told("http")), 0, "");
-    told(&check("127.0.0.1:1"), 1, "--http 127.0.0.1:1");
-    told(&check("off"), 1, "--http off");
-    let mut http = TcpStream::connect(server.process.told("http")).unwrap();
+    assert_exit(&check(&server.process.ready_word("http")), 0, "");
+    assert_exit(&check("127.0.0.1:1"), 1, "--http 127.0.0.1:1");
+    assert_exit(&check("off"), 1, "--http off");
+    let mut http = TcpStream::connect(server.process.ready_word("http")).unwrap();
     http.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
         .unwrap();
     let (mut answer, grpc) = (String::new(), server.grpc());
@@ -224,12 +224,12 @@ fn files_that_cannot_be_used_are_refused_before_anything_is_opened() {
             .arg(key);
         server.output().unwrap()
     };
-    told(
+    assert_exit(
         &serve(&authority.file("absent.pem"), &authority.file("bench1.key")),
         2,
         "--tls-cert",
     );
-    told(
+    assert_exit(
         &serve(
             &authority.file("bench1.pem"),
             &authority.file("operator.key"),
@@ -243,5 +243,5 @@ fn files_that_cannot_be_used_are_refused_before_anything_is_opened() {
         .stderr(Stdio::piped())
         .output()
         .unwrap();
-    told(&output, 2, "both or neither");
+    assert_exit(&output, 2, "both or neither");
 }

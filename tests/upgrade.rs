@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{PATIENCE, assert_exact, collector::Collector, json_of, wait_until};
+use common::{DEADLINE, assert_exact, collector::Collector, json_of, wait_until};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
 use tempfile::TempDir;
 use upgrading::{Upgradable, assert_undisturbed, install, packets};
@@ -21,15 +21,15 @@ fn two_upgrades_in_mid_run_cost_no_packet_and_no_connection() {
     let mut system = Upgradable::start(&[]);
     let _agent = system.server.agent("a1");
     let child = system.run(&["--clients", "10", "--rate", "10000", "--duration", "4s"]);
-    let before = system.told();
+    let before = system.server_status();
     let first = system.upgrade();
     kill_process(first, Signal::USR2).unwrap();
     let second = system.next();
     assert!(first != second && system.pid() == second);
-    let after = system.told();
+    let after = system.server_status();
     assert!(packets(&after) >= packets(&before), "{after:#}");
-    for told in ["started_at", "grpc_address", "data_address"] {
-        assert_eq!(after[told], before[told], "{told}");
+    for field in ["started_at", "grpc_address", "data_address"] {
+        assert_eq!(after[field], before[field], "{field}");
     }
     let (result, code) = json_of(child.wait_with_output().unwrap());
     assert_exact(&result, 400_000);
@@ -38,7 +38,7 @@ fn two_upgrades_in_mid_run_cost_no_packet_and_no_connection() {
         [0, 4].contains(&code),
         "late on a busy machine at the worst: {result:#}"
     );
-    let after = system.told();
+    let after = system.server_status();
     assert_eq!(
         packets(&after) + after["recoveries"]["packets"].as_u64().unwrap(),
         400_000
@@ -80,8 +80,8 @@ fn the_last_server_drains_and_the_next_run_works() {
 }
 
 /// A new server that behaves well up to a point and then dies by kill -9, holding all that it was
-/// given: after `steps` words of the old one, having answered as `answers` (by the number of words)
-/// says.
+/// given: after `steps` messages of the old one, having answered as `answers` prescribes (by the
+/// number of messages).
 fn mortal(answers: &str, steps: &str) -> String {
     format!(
         r#"#!/usr/bin/env python3
@@ -147,9 +147,9 @@ fn a_new_server_that_is_no_good_costs_nothing_whatever_it_does() {
             said.contains(sentence) && said.contains("goes on"),
             "{said} for {new}"
         );
-        let before = packets(&system.told());
+        let before = packets(&system.server_status());
         wait_until("packets go on", || {
-            (packets(&system.told()) > before).then_some(())
+            (packets(&system.server_status()) > before).then_some(())
         });
     }
     fs::remove_file(&system.executable).unwrap();
@@ -177,7 +177,7 @@ fn an_agent_that_does_not_come_back_is_lost_to_its_run() {
     let (result, code) = json_of(child.wait_with_output().unwrap());
     assert!(
         upgraded.elapsed() < Duration::from_secs(30),
-        "nobody waits for it longer than its lease"
+        "the run does not wait for it longer than its lease"
     );
     assert!(
         [3, 4].contains(&code),
@@ -194,7 +194,7 @@ fn an_agent_that_does_not_come_back_is_lost_to_its_run() {
 fn a_run_that_is_not_running_is_waited_for_and_none_is_started_meanwhile() {
     let system = Upgradable::start(&["--upgrade-wait", "1s"]);
     let _agent = system.server.agent("a1");
-    // A port that takes connections and says nothing keeps the run PREPARING.
+    // A port that takes connections and sends nothing keeps the run PREPARING.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let target = silent.local_addr().unwrap().to_string();
     let flags = [
@@ -210,7 +210,7 @@ fn a_run_that_is_not_running_is_waited_for_and_none_is_started_meanwhile() {
     ];
     let child = system.server.benchctl(&flags).spawn().unwrap();
     wait_until("the run is there", || {
-        (system.told()["runs_active"] == 1).then_some(())
+        (system.server_status()["runs_active"] == 1).then_some(())
     });
     let said = system.refused_upgrade();
     assert!(
@@ -247,7 +247,7 @@ fn a_worker_that_hangs_while_an_upgrade_waits_is_replaced_all_the_same() {
     ];
     let run = system.server.benchctl(&flags).spawn().unwrap();
     wait_until("the run is there", || {
-        (system.told()["runs_active"] == 1).then_some(())
+        (system.server_status()["runs_active"] == 1).then_some(())
     });
     let mut upgrade = system
         .server
@@ -318,7 +318,7 @@ fn the_trace_of_a_run_goes_on_in_the_new_server() {
     json_of(child.wait_with_output().unwrap());
     kill_process(pid, Signal::TERM).unwrap();
     let rest = collector.wait_for("the rest of the run", |span| {
-        span.name == "run" && span.told().contains(&"server upgraded")
+        span.name == "run" && span.event_names().contains(&"server upgraded")
     });
     let begin = collector.wait_for("its beginning", |span| {
         span.name == "run" && span.id == rest.parent
@@ -327,19 +327,19 @@ fn the_trace_of_a_run_goes_on_in_the_new_server() {
 }
 
 #[test]
-fn systemd_is_told_which_process_is_the_main_one() {
+fn systemd_is_notified_which_process_is_the_main_one() {
     let folder = TempDir::new().unwrap();
     let notified = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-    notified.set_read_timeout(Some(PATIENCE)).unwrap();
-    let told = || {
+    notified.set_read_timeout(Some(DEADLINE)).unwrap();
+    let notification = || {
         let mut text = [0; 100];
         let length = notified.recv(&mut text).unwrap();
         String::from_utf8_lossy(&text[..length]).trim().to_owned()
     };
     let mut system = Upgradable::start_in(folder, &[], &[]);
-    assert_eq!(told(), "READY=1");
+    assert_eq!(notification(), "READY=1");
     let pid = system.upgrade();
-    let mut both = [told(), told()];
+    let mut both = [notification(), notification()];
     both.sort();
     assert_eq!(
         both,

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cli_reference_is_what_the_flags_say() {
+    fn the_cli_reference_is_what_the_flags_state() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md");
         let reference = reference();
         if std::env::var_os("METRONOME_BLESS").is_some() {

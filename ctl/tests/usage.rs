@@ -152,7 +152,7 @@ fn a_server_that_is_not_there_is_one_sentence_with_the_way_out() {
 }
 
 #[test]
-fn what_answers_but_is_no_server_is_told_from_one() {
+fn what_answers_but_is_no_server_is_not_taken_for_one() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
     let answering = std::thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! A stream of any frames, cut anywhere, read by workers that die at any store: the ledger says
-//! what an oracle says that has the whole stream at once.
+//! A stream of any frames, cut anywhere, read by workers that die at any store: the ledger
+//! agrees with an oracle that has the whole stream at once.
 //!
 //! The oracle is a set of sequences and sums over it; it shares no code with the server but the
 //! codecs.
@@ -12,16 +12,16 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use metronome_proto::{
-    packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, checksum, digest_with},
     handshake::{Key, Refusal},
+    packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, checksum, digest_with},
 };
 use metronome_server::testing::{Connection, Counted, HELLO, KEY};
 
-/// The server's outbox, less what is kept free for the end-ack, when nothing of it is written.
+/// The server's reply queue, less what is kept free for the end-ack, when nothing of it is written.
 const ECHOES_END_AT_FRAMES: usize = 254;
 
-/// Of a stream: 24 × 255 packets fill the buffer three times; more takes time and shows nothing
-/// new.
+/// The most entries of a stream: 24 × 255 packets fill the buffer three times; more takes time and
+/// shows nothing new.
 const ENTRIES_MAX: usize = 24;
 
 #[derive(Arbitrary, Debug)]
@@ -29,7 +29,7 @@ struct Input {
     opening: Opening,
     frames: Vec<Sent>,
     /// Bytes of a frame that never came whole.
-    rest: u8,
+    partial_frame: u8,
     cuts: Vec<Cut>,
 }
 
@@ -73,7 +73,8 @@ struct Cut {
 }
 
 thread_local! {
-    static CONNECTION: RefCell<Connection> = RefCell::new(Connection::open().expect("shared memory"));
+    static CONNECTION: RefCell<Connection> =
+        RefCell::new(Connection::open().expect("shared memory"));
 }
 
 fuzz_target!(|input: Input| {
@@ -169,7 +170,7 @@ fn stream_of(input: &Input) -> Vec<u8> {
         packet(next)
             .encode()
             .iter()
-            .take(usize::from(input.rest) % FRAME_BYTES),
+            .take(usize::from(input.partial_frame) % FRAME_BYTES),
     );
     stream
 }

@@ -9,15 +9,15 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use metronome_proto::{
+    handshake::{Hello, Key, Refusal},
     packet::{Frame, Packet},
     run_id::RunId,
-    handshake::{Hello, Key, Refusal},
 };
 use metronome_server::testing::{Connection, HELLO, KEY};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    /// Of whoever says it; the server knows one of them.
+    /// Run, agent, client and attempt of the hello; the server has admitted one such client.
     hello: Option<(u64, u16, u16, u8)>,
     has_key: bool,
     other_key: [u8; 32],
@@ -29,7 +29,8 @@ struct Input {
 }
 
 thread_local! {
-    static CONNECTION: RefCell<Connection> = RefCell::new(Connection::open().expect("shared memory"));
+    static CONNECTION: RefCell<Connection> =
+        RefCell::new(Connection::open().expect("shared memory"));
 }
 
 fuzz_target!(|input: Input| {
@@ -71,7 +72,8 @@ fuzz_target!(|input: Input| {
     CONNECTION.with_borrow_mut(|connection| open_with(connection, &frame));
 });
 
-/// The server lets exactly the client in whose key it has, and owes everybody one answer or none.
+/// The server admits exactly the client whose key it has, and sends each connection at most
+/// one answer.
 fn open_with(connection: &mut Connection, frame: &Frame) {
     connection.open_again().expect("shared memory");
     connection.receive(frame, &[]);

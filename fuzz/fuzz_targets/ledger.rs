@@ -1,5 +1,5 @@
-//! Any words in a slot of the ledger: what the master reads, recovers, books and judges is nonsense
-//! then, and never a panic.
+//! Any words in a slot of the ledger: what the master reads, recovers, records and judges is
+//! nonsense then, and never a panic.
 #![no_main]
 
 use libfuzzer_sys::{
@@ -7,18 +7,18 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use metronome_proto::v1::ClientRecord;
-use metronome_server::testing::recover_book_and_judge;
+use metronome_server::testing::recover_record_and_judge;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
     /// In the first page, where the account lies: by place, in words.
     account: Vec<(u8, u64)>,
-    /// Anywhere: histograms, buffer, outbox.
+    /// Anywhere: histograms, buffer, reply queue.
     elsewhere: Vec<(u32, u64)>,
     /// Bytes that a worker had taken and not committed.
     left: u16,
-    /// What the agent says of the same client.
-    told: [u64; 6],
+    /// What the agent reports of the same client.
+    reported: [u64; 6],
 }
 
 fuzz_target!(|input: Input| {
@@ -34,8 +34,8 @@ fuzz_target!(|input: Input| {
         acknowledged,
         kernel_acknowledged_bytes,
         digest,
-    ] = input.told;
-    let told = ClientRecord {
+    ] = input.reported;
+    let reported = ClientRecord {
         scheduled,
         sent,
         skipped,
@@ -44,5 +44,5 @@ fuzz_target!(|input: Input| {
         digest,
         ..ClientRecord::default()
     };
-    recover_book_and_judge(&words, input.left, told);
+    recover_record_and_judge(&words, input.left, reported);
 });

@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 use metronome_server::testing::restore_state;
 
 thread_local! {
-    static SOCKET: RefCell<OwnedFd> = RefCell::new(File::open("/dev/null").expect("/dev/null").into());
+    static SOCKET: RefCell<OwnedFd> =
+        RefCell::new(File::open("/dev/null").expect("/dev/null").into());
 }
 
 fuzz_target!(|bytes: &[u8]| {

@@ -35,7 +35,7 @@ impl OwnCore {
 }
 
 impl Drop for OwnCore {
-    /// Of a thread that has ended.
+    /// Frees the core of a thread that has ended.
     fn drop(&mut self) {
         TAKEN
             .lock()

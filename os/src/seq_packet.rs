@@ -2,8 +2,8 @@
 //!
 //! SOCK_SEQPACKET neither splits nor merges messages and reports when the other end is gone. Master
 //! and worker exchange messages of one size with at most one descriptor and never wait; the old and
-//! the new server of an upgrade exchange messages of any size with many descriptors and wait until a
-//! deadline, ns of CLOCK_MONOTONIC. Absent on purpose: the meaning of the messages.
+//! the new server of an upgrade exchange messages of any size with many descriptors and wait until
+//! a deadline, ns of CLOCK_MONOTONIC. Absent on purpose: the meaning of the messages.
 
 use std::{
     fs::File,
@@ -98,8 +98,8 @@ impl SeqPacket {
     /// Receives one message of exactly `message.len()` bytes and its descriptor, without waiting.
     ///
     /// # Errors
-    /// `WouldBlock`: there is none. `UnexpectedEof`: the other end is gone. `InvalidData`: a message
-    /// of another size, cut, or with more than one descriptor.
+    /// `WouldBlock`: there is none. `UnexpectedEof`: the other end is gone. `InvalidData`: a
+    /// message of another size, cut, or with more than one descriptor.
     pub fn receive(&self, message: &mut [u8]) -> io::Result<Option<OwnedFd>> {
         let expected = message.len();
         let mut descriptor = None;

@@ -1,4 +1,4 @@
-//! TCP_INFO: what the kernel knows of a TCP connection, as far as we need it.
+//! TCP_INFO: what the kernel reports of a TCP connection, as far as we need it.
 //!
 //! Neither std nor rustix nor socket2 reads it. Counts are bytes since the connection was made.
 #![allow(unsafe_code)]

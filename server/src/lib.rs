@@ -7,8 +7,9 @@
 //! upgrade → ledger                    ipc → ledger              all of them → model
 //! ```
 //!
-//! `model`, `verdict`, `metrics`, `rx_batching` and `master::run_counters` are pure. tokio and tonic
-//! appear only in `control` and in the drivers of `upgrade`; `unsafe` appears in none of them.
+//! `model`, `verdict`, `metrics`, `rx_batching` and `master::run_counters` are pure. tokio and
+//! tonic appear only in `control` and in the drivers of `upgrade`; `unsafe` appears in none of
+//! them.
 
 mod config;
 mod control;
@@ -51,7 +52,7 @@ const EXIT_USAGE: u8 = 2;
 /// Runs a server until a signal ends it, or the subcommand that the flags name; for `main`, and for
 /// benchctl when it brings its own server.
 ///
-/// Whoever calls this must have called [`run_as_worker_if_asked`] first, since workers are the same
+/// The caller must have called [`run_as_worker_if_asked`] first, since workers are the same
 /// executable. Exit codes: 0 after a drain, 2 bad flags, 1 anything else, 130 aborted.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
@@ -82,7 +83,7 @@ struct Opened {
     store: Store,
     /// Runs whose server died.
     aborted: usize,
-    /// Of the server that this one is to replace.
+    /// The ledger of the server that this one is to replace.
     ledger: Option<Ledger>,
 }
 
@@ -239,6 +240,9 @@ fn bind(flag: &str, addresses: &[SocketAddr]) -> anyhow::Result<TcpListener> {
         .collect::<Vec<_>>()
         .join(" or ");
     TcpListener::bind(addresses).with_context(|| {
-        format!("cannot listen on {shown}; end what listens there (`ss -ltnp` shows it) or choose another with {flag}")
+        format!(
+            "cannot listen on {shown}; end what listens there (`ss -ltnp` shows it) or choose \
+             another with {flag}"
+        )
     })
 }

@@ -36,7 +36,7 @@ fn verdict(run: &v1::Run) -> v1::Verdict {
 #[tokio::test]
 async fn an_honest_run_is_valid_and_every_client_has_its_row() {
     let server = Server::start(&["--workers", "2"]);
-    let mut agent = Agent::attend(&server, "honest").await;
+    let mut agent = Agent::register(&server, "honest").await;
     // A second run works like the first.
     for _ in 0..2 {
         let run_id = start_run(&server, easy_plan(5)).await;
@@ -79,7 +79,7 @@ async fn an_honest_run_is_valid_and_every_client_has_its_row() {
 #[tokio::test]
 async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_nothing_else() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "liar").await;
+    let mut agent = Agent::register(&server, "liar").await;
     let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
     let prepare = agent.receive_prepare().await;
     agent.send_prepared(&prepare.run_id).await;
@@ -134,7 +134,7 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
 #[tokio::test]
 async fn a_burst_that_passes_for_a_paced_load_makes_the_run_invalid() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "hasty").await;
+    let mut agent = Agent::register(&server, "hasty").await;
     for (pace, code) in [
         (Pace::AtOnce, "READ_BEFORE_WRITTEN"),
         (Pace::AtOnceAndDueThen, "SCHEDULE_NOT_FOLLOWED"),
@@ -161,8 +161,8 @@ async fn a_burst_that_passes_for_a_paced_load_makes_the_run_invalid() {
 async fn the_run_goes_on_without_an_agent_that_is_lost() {
     let server = Server::start(&[]);
     let (lost, mut left) = (
-        Agent::attend(&server, "a-lost").await,
-        Agent::attend(&server, "b-left").await,
+        Agent::register(&server, "a-lost").await,
+        Agent::register(&server, "b-left").await,
     );
     let run_id = start_run(&server, easy_plan(2)).await;
     let prepare = left.receive_prepare().await;
@@ -183,7 +183,7 @@ async fn the_run_goes_on_without_an_agent_that_is_lost() {
 #[tokio::test]
 async fn a_silent_agent_is_lost_after_three_seconds_and_its_name_is_free_again() {
     let server = Server::start(&[]);
-    let mut silent = Agent::attend(&server, "a1").await;
+    let mut silent = Agent::register(&server, "a1").await;
     let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
     let heard_at = std::time::Instant::now();
     let status = loop {
@@ -199,13 +199,13 @@ async fn a_silent_agent_is_lost_after_three_seconds_and_its_name_is_free_again()
     assert_eq!(status.code(), Code::DeadlineExceeded);
     let run = ended(&mut server.operator().await, &run_id).await;
     assert_eq!(codes(&run), ["NOTHING_SENT", "AGENT_LOST"]);
-    Agent::attend(&server, "a1").await;
+    Agent::register(&server, "a1").await;
 }
 
 #[tokio::test]
-async fn what_an_agent_cannot_do_it_says_and_the_report_repeats() {
+async fn what_an_agent_cannot_do_it_reports_and_the_report_repeats() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
     agent.receive_prepare().await;
     let error = "connection refused by 127.0.0.1:1".to_owned();
@@ -224,7 +224,7 @@ async fn what_an_agent_cannot_do_it_says_and_the_report_repeats() {
 #[tokio::test]
 async fn a_stop_reaches_the_agents_and_the_run_is_partial() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let mut operator = server.operator().await;
     for stop_all in [false, true] {
         let run_id = start_run(&server, plan(1, 1000.0, 3_600_000)).await;
@@ -270,7 +270,7 @@ async fn a_stop_reaches_the_agents_and_the_run_is_partial() {
 #[tokio::test]
 async fn a_run_stopped_before_its_first_packet_is_stopped_and_nothing_worse() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let mut operator = server.operator().await;
     for is_prepared in [false, true] {
         let run_id = start_run(&server, plan(1, 1.0, 3_600_000)).await;
@@ -319,7 +319,7 @@ async fn a_run_stopped_before_its_first_packet_is_stopped_and_nothing_worse() {
 #[tokio::test]
 async fn a_renewal_lists_the_runs_that_live_and_no_others() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     assert_eq!(agent.receive_renewed_runs().await, [""; 0]);
     let run_id = start_run(&server, easy_plan(1)).await;
     let prepare = agent.receive_prepare().await;
@@ -336,7 +336,7 @@ async fn a_renewal_lists_the_runs_that_live_and_no_others() {
 #[tokio::test]
 async fn an_agent_whose_stream_breaks_is_lost_in_words_for_people() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let run_id = start_run(&server, easy_plan(1)).await;
     agent.receive_prepare().await;
     let error = "x".repeat(metronome_proto::MESSAGE_BYTES_MAX);
@@ -359,7 +359,7 @@ async fn an_agent_whose_stream_breaks_is_lost_in_words_for_people() {
 #[tokio::test]
 async fn a_name_can_be_had_once_and_what_is_no_name_not_at_all() {
     let server = Server::start(&[]);
-    let _agent = Agent::attend(&server, "a1").await;
+    let _agent = Agent::register(&server, "a1").await;
     let refused = async |first: Message| match Agent::send_first(&server, first).await {
         Err(status) => status,
         Ok(_) => panic!("it was welcome"),
@@ -406,9 +406,9 @@ async fn a_name_can_be_had_once_and_what_is_no_name_not_at_all() {
 }
 
 #[tokio::test]
-async fn late_unknown_and_malformed_news_harm_nobody() {
+async fn late_unknown_and_malformed_messages_do_no_harm() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     for run_id in ["0123456789abcdef", "0000000000000000"] {
         agent.send_prepared(run_id).await;
         agent

@@ -107,7 +107,7 @@ async fn without_agents_a_run_fails_its_precondition() {
         "NO_AGENT"
     );
 
-    let _agent = Agent::attend(&server, "a1").await;
+    let _agent = Agent::register(&server, "a1").await;
     let named = v1::Plan {
         agents: vec!["a1".into(), "other".into()],
         ..plan(1, 1.0, 1000)
@@ -134,7 +134,7 @@ async fn without_agents_a_run_fails_its_precondition() {
 #[tokio::test]
 async fn more_clients_than_the_server_takes_exhaust_it_and_the_next_run_works() {
     let server = Server::start(&["--max-clients", "3"]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let mut operator = server.operator().await;
     let status = operator
         .start_run(start(plan(4, 1.0, 1000), ""))
@@ -332,9 +332,9 @@ async fn reflection_lists_every_service_in_both_versions_unless_switched_off() {
 }
 
 #[tokio::test]
-async fn the_server_tells_what_it_is() {
+async fn the_server_reports_what_it_is() {
     let server = Server::start(&["--workers", "2", "--max-clients", "7", "--accept-raw"]);
-    let told = server
+    let status = server
         .operator()
         .await
         .get_server(v1::GetServerRequest {})
@@ -342,22 +342,22 @@ async fn the_server_tells_what_it_is() {
         .unwrap()
         .into_inner();
     assert_eq!(
-        (told.grpc_address.as_str(), told.data_address.as_str()),
+        (status.grpc_address.as_str(), status.data_address.as_str()),
         (server.grpc.as_str(), server.data.as_str())
     );
     assert_eq!(
-        (told.max_clients, told.accept_raw, told.workers.len()),
+        (status.max_clients, status.accept_raw, status.workers.len()),
         (7, true, 2)
     );
-    assert_eq!((told.runs_active, told.draining), (0, false));
-    assert_eq!(told.database, server.database().to_str().unwrap());
-    assert!(told.workers.iter().all(|worker| worker.pid != told.pid));
+    assert_eq!((status.runs_active, status.draining), (0, false));
+    assert_eq!(status.database, server.database().to_str().unwrap());
+    assert!(status.workers.iter().all(|worker| worker.pid != status.pid));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_sees_snapshots_twice_a_second_and_then_the_end() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let mut operator = server.operator().await;
     let run = operator
         .start_run(start(plan(2, 100.0, 1500), ""))
@@ -426,7 +426,7 @@ async fn a_watcher_sees_snapshots_twice_a_second_and_then_the_end() {
 #[tokio::test]
 async fn a_watcher_sees_the_clients_connect_before_the_run_starts() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let mut operator = server.operator().await;
     let run = operator
         .start_run(start(easy_plan(4), ""))
@@ -454,7 +454,7 @@ async fn a_watcher_sees_the_clients_connect_before_the_run_starts() {
 #[tokio::test]
 async fn runs_are_listed_in_pages_newest_first_and_without_their_distributions() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let mut operator = server.operator().await;
     let mut made = Vec::new();
     for _ in 0..5 {
@@ -514,7 +514,7 @@ async fn runs_are_listed_in_pages_newest_first_and_without_their_distributions()
 #[tokio::test]
 async fn the_same_request_id_is_the_same_run_and_with_another_plan_an_error() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let mut operator = server.operator().await;
     let asked = start(plan(1, 1000.0, 10), "my-request.1");
     // Five callers at once get one run.

@@ -69,7 +69,7 @@ fn the_environment_sets_what_flags_do_not() {
 }
 
 #[test]
-fn a_port_in_use_is_told_with_its_address_and_the_way_out() {
+fn a_port_in_use_is_reported_with_its_address_and_the_way_out() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let address = format!("127.0.0.1:{port}");
@@ -87,7 +87,7 @@ fn a_port_in_use_is_told_with_its_address_and_the_way_out() {
 }
 
 #[test]
-fn a_history_that_cannot_be_used_is_told_with_its_path() {
+fn a_history_that_cannot_be_used_is_reported_with_its_path() {
     let folder = tempfile::TempDir::new().unwrap();
     let garbage = folder.path().join("garbage.sqlite");
     fs::write(&garbage, [7; 5000]).unwrap();

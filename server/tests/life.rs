@@ -61,7 +61,7 @@ async fn end_run(agent: &Agent, run_id: &str) {
 #[tokio::test]
 async fn runs_outlive_the_server_with_report_and_clients() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let request = start(plan(2, 1000.0, 10), "");
     let run = server
         .operator()
@@ -93,7 +93,7 @@ async fn runs_outlive_the_server_with_report_and_clients() {
 #[tokio::test]
 async fn a_run_cut_by_kill_9_is_aborted_for_good() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let run_id = long_run(&server, &mut agent).await;
     assert!([RunState::Starting, RunState::Running].contains(&get(&server, &run_id).await.state()));
     let (folder, _) = server.end(Signal::KILL);
@@ -135,7 +135,7 @@ async fn a_run_cut_by_kill_9_is_aborted_for_good() {
 #[tokio::test]
 async fn two_servers_share_a_history_and_leave_each_others_runs_alone() {
     let first = Server::start(&[]);
-    let mut agent = Agent::attend(&first, "a1").await;
+    let mut agent = Agent::register(&first, "a1").await;
     let run_id = long_run(&first, &mut agent).await;
     let database = first.database();
     let second = Server::start(&["--database", database.to_str().unwrap()]);
@@ -171,7 +171,7 @@ async fn two_servers_share_a_history_and_leave_each_others_runs_alone() {
 #[tokio::test]
 async fn a_drain_refuses_new_runs_lets_old_ones_end_and_stores_them() {
     let mut server = Server::start(&["--drain-timeout", "50s"]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let run_id = long_run(&server, &mut agent).await;
     let mut operator = server.operator().await;
     let mut health = HealthClient::new(server.channel().await);
@@ -224,7 +224,7 @@ async fn a_drain_refuses_new_runs_lets_old_ones_end_and_stores_them() {
 #[tokio::test]
 async fn after_the_drain_timeout_runs_are_stopped_and_stored() {
     let mut server = Server::start(&["--drain-timeout", "100ms"]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let run_id = long_run(&server, &mut agent).await;
     server.signal(Signal::INT);
     agent.receive_stop().await;
@@ -242,7 +242,7 @@ async fn after_the_drain_timeout_runs_are_stopped_and_stored() {
 #[tokio::test]
 async fn a_second_signal_aborts() {
     let mut server = Server::start(&["--drain-timeout", "1h"]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     long_run(&server, &mut agent).await;
     let mut operator = server.operator().await;
     server.signal(Signal::TERM);
@@ -261,7 +261,7 @@ async fn a_second_signal_aborts() {
 #[tokio::test]
 async fn a_report_that_cannot_be_written_is_kept_and_served() {
     let server = Server::start(&[]);
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let request = start(plan(1, 1000.0, 10), "unwritten");
     let run = server
         .operator()
@@ -301,11 +301,11 @@ async fn a_report_that_cannot_be_written_is_kept_and_served() {
 }
 
 #[tokio::test]
-async fn the_health_check_tells_a_server_that_serves_from_one_that_drains_or_is_not_there() {
+async fn the_health_check_distinguishes_serving_draining_and_absent_servers() {
     let mut server = Server::start(&["--drain-timeout", "1h"]);
     let ask = |address: &str| common::output(&["healthcheck", "--grpc", address]);
     assert_eq!(ask(&server.grpc).status.code(), Some(0));
-    let mut agent = Agent::attend(&server, "a1").await;
+    let mut agent = Agent::register(&server, "a1").await;
     let run_id = long_run(&server, &mut agent).await;
     let mut operator = server.operator().await;
     server.signal(Signal::TERM);

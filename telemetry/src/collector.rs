@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `OTEL_SDK_DISABLED` | `true`: nothing goes out |
 //! | `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` | `otlp`, the default, or `none` |
-//! | `OTEL_EXPORTER_OTLP[_TRACES, _METRICS]_ENDPOINT` | `http://HOST:4317`; unset: nothing goes out |
+//! | `OTEL_EXPORTER_OTLP[_TRACES, _METRICS]_ENDPOINT` | `http://HOST:4317`; unset: no export |
 //! | `…_PROTOCOL` | `grpc`; anything else is refused with a sentence |
 //! | `…_INSECURE` | `true`: an endpoint without a scheme is plain HTTP, otherwise it is HTTPS |
 //! | `…_HEADERS`, `…_TIMEOUT`, `…_COMPRESSION` | as specified; compression is `gzip` |
@@ -22,7 +22,7 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-/// As the specification has it.
+/// The default that the specification prescribes.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// What is sent.

@@ -2,7 +2,7 @@
 //! call, `traceparent` alone in a command inside a stream.
 //!
 //! `OTEL_PROPAGATORS`: `tracecontext`, the default, or `none`. Baggage is neither read nor passed
-//! on: nothing here needs it, and its size is a stranger's choice.
+//! on: nothing here needs it, and its size is the choice of any peer.
 
 use opentelemetry::{
     global,

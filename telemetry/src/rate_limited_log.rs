@@ -1,4 +1,4 @@
-//! Log lines that a peer can cause, limited: a stranger in a loop must not fill a disk.
+//! Log lines that a peer can cause, limited: a peer in a loop must not fill a disk.
 //!
 //! Pure: the time is an argument, ns of CLOCK_MONOTONIC.
 

@@ -45,9 +45,9 @@ impl Anchor {
 pub struct RetroactiveSpan {
     /// What the span is called.
     pub name: &'static str,
-    /// When it began and ended, ns.
+    /// When it began, ns of CLOCK_MONOTONIC.
     pub from_ns: u64,
-    /// As above.
+    /// When it ended, ns of CLOCK_MONOTONIC.
     pub until_ns: u64,
     /// What is known of it.
     pub attributes: Vec<KeyValue>,
@@ -70,7 +70,7 @@ pub fn record(parent: &Span, anchor: &Anchor, finished: RetroactiveSpan) {
     span.end_with_timestamp(anchor.wall_clock(finished.until_ns));
 }
 
-/// Tells more of a span that is still open.
+/// Adds attributes to a span that is still open.
 pub fn set_attributes(span: &Span, attributes: Vec<KeyValue>) {
     for attribute in attributes {
         span.set_attribute(attribute.key, attribute.value);

@@ -47,7 +47,7 @@ pub fn spans_dropped() -> u64 {
     failed.saturating_add(overflowed)
 }
 
-/// As the library reads it from the environment, with its defaults.
+/// How many spans may wait, as the library reads it from the environment, with its defaults.
 fn waiting_max(read: &dyn Fn(&str) -> Option<String>) -> u64 {
     let number = |name, default| {
         read(name)

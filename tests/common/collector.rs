@@ -58,7 +58,7 @@ pub(crate) struct Event {
 
 impl Span {
     /// Names of its events, in their order.
-    pub(crate) fn told(&self) -> Vec<&str> {
+    pub(crate) fn event_names(&self) -> Vec<&str> {
         self.events
             .iter()
             .map(|event| event.name.as_str())

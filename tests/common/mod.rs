@@ -1,6 +1,6 @@
 //! Real processes for the end-to-end tests: each on ports of its own, each ended with its handle.
 //!
-//! A test waits for the line with which a process says that it is ready, never for time to pass.
+//! A test waits for the line with which a process reports that it is ready, never for time to pass.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -21,7 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The longest that any event may take before a test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// One of our executables, built by the same cargo call as this test.
 pub(crate) fn executable(name: &str) -> PathBuf {
@@ -40,7 +40,7 @@ pub(crate) fn command(name: &str) -> Command {
     command_at(&executable(name))
 }
 
-/// As [`command`], of an executable wherever it is.
+/// A [`command`] for the executable at `path`.
 pub(crate) fn command_at(path: &Path) -> Command {
     let mut command = Command::new(path);
     for (variable, _) in env::vars_os() {
@@ -69,7 +69,7 @@ impl Running {
                 let _ = sender.send(line);
             }
         });
-        match receiver.recv_timeout(PATIENCE) {
+        match receiver.recv_timeout(DEADLINE) {
             Ok(ready) => Self { child, ready },
             Err(error) => {
                 let _ = child.kill();
@@ -79,7 +79,7 @@ impl Running {
     }
 
     /// The word after `name` in the ready line.
-    pub(crate) fn told(&self, name: &str) -> String {
+    pub(crate) fn ready_word(&self, name: &str) -> String {
         let mut words = self.ready.split_whitespace();
         words
             .find(|word| *word == name)
@@ -135,11 +135,11 @@ impl Server {
     }
 
     pub(crate) fn grpc(&self) -> String {
-        self.process.told("grpc")
+        self.process.ready_word("grpc")
     }
 
     pub(crate) fn data(&self) -> String {
-        self.process.told("data")
+        self.process.ready_word("data")
     }
 
     /// An agent of this server.
@@ -202,7 +202,7 @@ pub(crate) fn json_of(output: Output) -> (Value, i32) {
     )
 }
 
-/// Polls until `happened` says so.
+/// Polls until `happened` returns a value.
 pub(crate) fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
@@ -210,16 +210,16 @@ pub(crate) fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>)
             return value;
         }
         assert!(
-            started.elapsed() < PATIENCE,
+            started.elapsed() < DEADLINE,
             "it never came about that {what}"
         );
         thread::sleep(Duration::from_millis(10));
     }
 }
 
-/// Everything a peer sends until it ends the connection, at most what comes within [`PATIENCE`].
+/// Everything a peer sends until it ends the connection, at most what comes within [`DEADLINE`].
 pub(crate) fn read_to_end(stream: &mut std::net::TcpStream) -> Vec<u8> {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
         Ok(_) => bytes,
@@ -228,7 +228,7 @@ pub(crate) fn read_to_end(stream: &mut std::net::TcpStream) -> Vec<u8> {
     }
 }
 
-/// The books of a run balance: nothing lost, doubled or unordered, and every sum agrees.
+/// The counters of a run agree: no packet is lost, doubled or out of order, and every sum is right.
 #[track_caller]
 pub(crate) fn assert_exact(result: &Value, packets: u64) {
     let counts = &result["packets"];

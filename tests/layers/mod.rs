@@ -239,7 +239,8 @@ pub(crate) const CTL: Layers = Layers {
 /// All crates that are layered.
 pub(crate) const LAYERS: &[Layers] = &[SERVER, CONTROL, AGENT, CTL];
 
-/// What judges and records uses no crate of ours but the contract.
+/// What judges and records uses no crate of ours but the contract, and the pure sanitiser of
+/// foreign text.
 pub(crate) const BARE: Wall = Wall {
     of: &[
         "metronome_server::model",
@@ -248,6 +249,7 @@ pub(crate) const BARE: Wall = Wall {
         "metronome_server::metrics",
     ],
     not: &["metronome_os", "metronome_telemetry", "metronome_tls"],
+    except: &["metronome_telemetry::sanitise"],
     ..WALL
 };
 

@@ -53,14 +53,14 @@ fn embedded_run(endpoint: Option<&str>, one_core: bool) -> (Output, Duration) {
     (output, begun.elapsed())
 }
 
-/// Whether it was said that spans of this process are lost.
-fn is_told(said: &str, who: &str) -> bool {
+/// Whether `said` reports that spans of this process are lost.
+fn is_reported(said: &str, who: &str) -> bool {
     said.lines().any(|line| {
         line.starts_with(&format!("{who}: ")) && line.contains(" spans were not delivered to ")
     })
 }
 
-/// A run with this collector loses no packet, tells its lost spans, and ends as soon as one
+/// A run with this collector loses no packet, reports its lost spans, and ends as soon as one
 /// without.
 #[track_caller]
 fn costs_little(endpoint: &str, one_core: bool) {
@@ -70,7 +70,7 @@ fn costs_little(endpoint: &str, one_core: bool) {
         let (output, with) = embedded_run(Some(endpoint), one_core);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         for who in ["metronome-server", "metronome-agent", "benchctl"] {
-            assert!(is_told(&said, who), "nothing of {who} in {said}");
+            assert!(is_reported(&said, who), "nothing of {who} in {said}");
         }
         assert_exact(&json_of(output).0, LOAD_PACKETS);
         let cost = with.saturating_sub(without);
@@ -155,7 +155,7 @@ fn server_and_agent_that_are_asked_to_end_wait_for_no_collector() {
         });
         let said = observed.said();
         for who in ["metronome-server", "metronome-agent"] {
-            assert!(is_told(&said, who), "nothing of {who} in {said}");
+            assert!(is_reported(&said, who), "nothing of {who} in {said}");
         }
         if took.iter().all(|took| *took < COST_MAX) {
             return;
@@ -165,11 +165,11 @@ fn server_and_agent_that_are_asked_to_end_wait_for_no_collector() {
     panic!("each time it cost too much: {costs:?}");
 }
 
-/// The server tells of lost spans while it goes on.
+/// The server reports lost spans while it goes on.
 fn counts_lost_spans(endpoint: &str, variables: &[(&'static str, &str)]) {
     let observed = Observed::sending_to(endpoint, variables);
     observed.run(&LOAD);
-    wait_until("the lost spans are told", || {
+    wait_until("the lost spans are reported", || {
         let answer = observed.get("/metrics", "*/*");
         let line = answer
             .lines()

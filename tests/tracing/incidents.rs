@@ -31,7 +31,7 @@ fn what_fails_is_marked_and_what_happened_is_an_event() {
     observed.agent.child.kill().unwrap();
     let (result, code) = json_of(child.wait_with_output().unwrap());
     assert!([3, 4].contains(&code), "{result:#}");
-    // Nobody is left to start a run with.
+    // No agent is left to start a run with.
     let refused = observed.benchctl(&["start"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     observed.server.signal(Signal::TERM);
@@ -95,13 +95,13 @@ fn a_worker_that_hangs_dies_and_one_that_is_relieved_hands_over() {
     observed.end();
 
     let run = collector.wait_for("the run", |span| span.name == "run");
-    let told: Vec<&str> = run
-        .told()
+    let incidents: Vec<&str> = run
+        .event_names()
         .into_iter()
         .filter(|name| name.starts_with("worker "))
         .collect();
     assert_eq!(
-        told,
+        incidents,
         [
             "worker hangs",
             "worker died",
@@ -119,24 +119,29 @@ fn a_worker_that_hangs_dies_and_one_that_is_relieved_hands_over() {
         .into_iter()
         .filter(|span| span.id != run.id);
     let strays: Vec<Span> = of_others
-        .filter(|span| span.told().iter().any(|name| name.contains("worker")))
+        .filter(|span| {
+            span.event_names()
+                .iter()
+                .any(|name| name.contains("worker"))
+        })
         .collect();
     assert!(strays.is_empty(), "{strays:#?}");
 }
 
-/// The span of the agent's part, once it tells that the lease is lost; it lies in the run's trace.
+/// The span of the agent's part, once it reports that the lease is lost; it lies in the run's
+/// trace.
 fn agent_that_lost_its_lease(collector: &Collector) -> Span {
     let part = collector.wait_for("the agent's part", |span| span.name == "agent a1");
     let call = collector.wait_for("the order", |span| {
         span.kind == 3 && span.name.ends_with("/StartRun")
     });
     assert_eq!((part.status, &part.trace), (2, &call.trace), "{part:#?}");
-    assert!(part.told().contains(&"load generated"), "{part:#?}");
+    assert!(part.event_names().contains(&"load generated"), "{part:#?}");
     part
 }
 
 #[test]
-fn a_lease_that_nobody_renews_is_told_by_the_agent_while_the_server_is_away() {
+fn a_lease_that_is_not_renewed_is_reported_by_the_agent_while_the_server_is_away() {
     let collector = Collector::start();
     let observed = Observed::start(&collector, &AT_ONCE);
     let child = observed.begin_run(&[]);
@@ -164,7 +169,7 @@ fn a_lease_that_nobody_renews_is_told_by_the_agent_while_the_server_is_away() {
 }
 
 #[test]
-fn a_server_that_is_gone_is_told_by_the_agent_when_its_lease_ends() {
+fn a_server_that_is_gone_is_reported_by_the_agent_when_its_lease_ends() {
     let collector = Collector::start();
     let mut observed = Observed::start(&collector, &AT_ONCE);
     let child = observed.begin_run(&[]);
@@ -180,14 +185,14 @@ fn a_server_that_is_gone_is_told_by_the_agent_when_its_lease_ends() {
     assert!(!child.wait_with_output().unwrap().status.success());
 }
 
-/// What a stranger before the data port does with each connection, the first one being number 0.
+/// A proxy before the data port that does `act` with each connection, the first one being number 0.
 fn stand_before(
     server: &Observed,
     act: impl Fn(usize, TcpStream, TcpStream) + Send + 'static,
 ) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let behind = server.server.told("data");
+    let behind = server.server.ready_word("data");
     thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
             act(
@@ -254,7 +259,7 @@ fn a_client_that_had_to_try_twice_is_one_event_of_the_one_span_that_connects() {
 }
 
 #[test]
-fn a_client_that_cannot_connect_says_why_and_fails_its_step_and_the_run() {
+fn a_client_that_cannot_connect_reports_why_and_fails_its_step_and_the_run() {
     let collector = Collector::start();
     let observed = Observed::start(&collector, &[]);
     let target = stand_before(&observed, |_, mut agent, _| {

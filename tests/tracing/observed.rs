@@ -62,7 +62,7 @@ impl Observed {
         let server = Running::start(server);
         let mut agent = command("metronome-agent");
         agent
-            .args(["--name", "a1", "--server", &server.told("grpc")])
+            .args(["--name", "a1", "--server", &server.ready_word("grpc")])
             .envs(variables.clone())
             .stderr(said());
         let agent = Running::start(agent);
@@ -77,7 +77,7 @@ impl Observed {
     pub(crate) fn benchctl(&self, arguments: &[&str]) -> Command {
         let mut command = command("benchctl");
         command
-            .args(["-o", "json", "--server", &self.server.told("grpc")])
+            .args(["-o", "json", "--server", &self.server.ready_word("grpc")])
             .args(arguments);
         command
             .envs(self.variables.clone())
@@ -118,7 +118,7 @@ impl Observed {
         child
     }
 
-    /// What `benchctl server` tells.
+    /// What `benchctl server` reports.
     pub(crate) fn look(&self) -> Value {
         json_of(self.benchctl(&["server"]).output().unwrap()).0
     }
@@ -131,7 +131,7 @@ impl Observed {
     /// What one GET to the HTTP port answers: status line, headers and body.
     pub(crate) fn get(&self, path: &str, accept: &str) -> String {
         use std::io::{Read as _, Write as _};
-        let mut stream = std::net::TcpStream::connect(self.server.told("http")).unwrap();
+        let mut stream = std::net::TcpStream::connect(self.server.ready_word("http")).unwrap();
         write!(
             stream,
             "GET {path} HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
@@ -142,7 +142,7 @@ impl Observed {
         answer
     }
 
-    /// What server and agent have said on standard error.
+    /// What server and agent have written to standard error.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(self.folder.path().join("stderr")).unwrap()
     }

@@ -6,7 +6,7 @@ use crate::{
 };
 
 #[test]
-fn a_scrape_tells_what_the_run_told_and_probes_follow_the_server() {
+fn a_scrape_agrees_with_the_run_and_probes_follow_the_server() {
     let collector = Collector::start();
     let observed = Observed::start(&collector, &[("OTEL_SDK_DISABLED", "true")]);
     observed.run(&LOAD);

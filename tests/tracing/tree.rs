@@ -163,14 +163,19 @@ fn landmarks_of_trace(trace: &[Span]) -> BTreeSet<String> {
         path
     };
     let events = |span: &Span| match span.name.as_str() {
-        // Each of the slowest packets tells the same three.
+        // Each of the slowest packets has the same three.
         "packet" => Vec::new(),
-        _ => span.told().into_iter().map(ToOwned::to_owned).collect(),
+        _ => span
+            .event_names()
+            .into_iter()
+            .map(ToOwned::to_owned)
+            .collect(),
     };
     landmarks(trace.iter().map(|span| (path(span), events(span))))
 }
 
-/// Of the tree in docs/tracing.md, whose lines are `name  [service]  12.34 ms`, indented by two.
+/// The landmarks of the tree in docs/tracing.md, whose lines are `name  [service]  12.34 ms`,
+/// indented by two.
 fn landmarks_of_manual() -> BTreeSet<String> {
     let page = include_str!("../../docs/tracing.md");
     let tree = page
@@ -270,7 +275,7 @@ fn check_attributes(run: &Span, trace: &[Span], result: &Value) {
         "{slowest_us} is the run's {max_us}"
     );
     for packet in packets {
-        assert_eq!(packet.told(), ["due", "sent", "read"]);
+        assert_eq!(packet.event_names(), ["due", "sent", "read"]);
         assert!(
             packet.from_ns >= run.from_ns && packet.until_ns <= run.until_ns,
             "{packet:?} lies in {run:?}"
@@ -289,7 +294,7 @@ fn a_callers_own_trace_is_continued_and_nonsense_begins_a_new_one() {
         "00-nonsense-%-01".into(),
         "00-\u{7f}".into(),
     ] {
-        start_run(&observed.server.told("grpc"), &traceparent, &baggage);
+        start_run(&observed.server.ready_word("grpc"), &traceparent, &baggage);
     }
     observed.end();
     let calls: Vec<Span> = collector
@@ -346,7 +351,7 @@ fn without_a_propagator_a_callers_trace_is_left_alone() {
     let observed = Observed::start(&collector, &[("OTEL_PROPAGATORS", "none")]);
     let trace = "0af7651916cd43dd8448eb211c80319c";
     start_run(
-        &observed.server.told("grpc"),
+        &observed.server.ready_word("grpc"),
         &format!("00-{trace}-b7ad6b7169203331-01"),
         "",
     );

@@ -16,7 +16,7 @@ use rustix::process::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{PATIENCE, Running, Server, command_at, executable, wait_until};
+use crate::common::{DEADLINE, Running, Server, command_at, executable, wait_until};
 
 /// A server whose executable lies in a folder of its own, and all that replace it.
 pub(crate) struct Upgradable {
@@ -67,7 +67,7 @@ impl Upgradable {
                 .map_while(Result::ok)
                 .for_each(|line| drop(sender.send(line)));
         });
-        let first = ready.recv_timeout(PATIENCE).unwrap();
+        let first = ready.recv_timeout(DEADLINE).unwrap();
         let pids = vec![Pid::from_child(&child)];
         Self {
             server: Server {
@@ -85,7 +85,7 @@ impl Upgradable {
 
     /// Waits for the next server to say that it is ready.
     pub(crate) fn next(&mut self) -> Pid {
-        let line = self.ready.recv_timeout(PATIENCE).expect("a new server");
+        let line = self.ready.recv_timeout(DEADLINE).expect("a new server");
         let pid = line
             .rsplit(' ')
             .next()
@@ -123,13 +123,13 @@ impl Upgradable {
 
     /// Who answers now.
     pub(crate) fn pid(&self) -> Pid {
-        self.told()["pid"]
+        self.server_status()["pid"]
             .as_i64()
             .and_then(|pid| Pid::from_raw(pid as i32))
             .unwrap()
     }
 
-    pub(crate) fn told(&self) -> Value {
+    pub(crate) fn server_status(&self) -> Value {
         self.server.json(&["server"]).0
     }
 
@@ -149,7 +149,7 @@ impl Upgradable {
             .spawn()
             .unwrap();
         wait_until("packets arrive", || {
-            (packets(&self.told()) > 0).then_some(())
+            (packets(&self.server_status()) > 0).then_some(())
         });
         child
     }

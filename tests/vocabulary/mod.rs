@@ -1,7 +1,5 @@
 //! The words that are banned, each with what to write. What is good is in docs/glossary.md.
 
-pub(crate) mod still;
-
 use crate::sources::file::Kind;
 
 /// Banned within any name, as one or several words of it; and what to write.

@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_for_longer_than_the_backlog_is_skipped_and_counted() {
+    fn packets_overdue_for_longer_than_the_backlog_are_skipped_and_counted() {
         let (mut client, mut peer) = client();
         let mut send_buffer = SendBuffer::new();
         let now_ns = fill(&mut client, &mut send_buffer, START_NS);
@@ -575,7 +575,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_connection_skips_the_rest_and_says_why() {
+    fn a_broken_connection_skips_the_rest_and_reports_why() {
         let (mut client, mut peer) = client();
         let mut send_buffer = SendBuffer::new();
         client.send_due_by(START_NS, &mut send_buffer);

@@ -75,7 +75,7 @@ impl<'a> Session<'a> {
         let _ = reports.try_send(wrapped(Message::Register(registration(config, runs))));
         let answer = timeout(
             ANSWER_TIME_MAX,
-            client.attend(ReceiverStream::new(outgoing)),
+            client.session(ReceiverStream::new(outgoing)),
         )
         .await;
         let orders = answer

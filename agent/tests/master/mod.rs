@@ -53,12 +53,12 @@ struct Service {
 
 #[tonic::async_trait]
 impl AgentService for Service {
-    type AttendStream = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
 
-    async fn attend(
+    async fn session(
         &self,
         request: Request<Streaming<v1::AgentMessage>>,
-    ) -> Result<Response<Self::AttendStream>, Status> {
+    ) -> Result<Response<Self::SessionStream>, Status> {
         let mut incoming = request.into_inner();
         let first = incoming
             .message()

@@ -24,7 +24,7 @@ pub(crate) const SECRET: [u8; 32] = [0xAB; 32];
 /// Where a peer departs from the protocol, if at all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Behaviour {
-    /// As it should be.
+    /// Follows the protocol.
     Proper,
     /// Closes its side right after the hello.
     ClosesUnanswered,

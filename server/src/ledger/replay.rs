@@ -3,7 +3,7 @@
 //!
 //! The stores of a batch leave four kinds of traces, and each is harmless or undone here:
 //!
-//! - the *bytes* lie in the buffer behind the partial frame. The kernel knows how many were taken
+//! - the *bytes* lie in the buffer behind the partial frame. The kernel counts how many were taken
 //!   off the socket ever, the committed counters how many were counted; the difference is this
 //!   batch;
 //! - the *time of the read* may be stored or not. If it is, it is newer than the last batch and is

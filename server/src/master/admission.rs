@@ -23,7 +23,7 @@ pub(crate) enum AdmitError {
          stop a run, ask for fewer or start the server with more"
     )]
     Full { asked: u32, free: u32, max: u32 },
-    /// As above.
+    /// The caller refuses the run with this sentence, too.
     #[error("{max} runs are going on, which is the most; stop one or wait")]
     TooManyRuns { max: u32 },
 }

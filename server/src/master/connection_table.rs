@@ -196,8 +196,8 @@ impl ConnectionTable {
         !self.unread.is_empty() && now_ns < self.watch_unread_until_ns
     }
 
-    /// Records the pause of every connection that is read again. `last_batch_ns` is when the last batch
-    /// of a slot was read, as the ledger has it.
+    /// Records the pause of every connection that is read again. `last_batch_ns` is when the last
+    /// batch of a slot was read, as the ledger has it.
     pub(super) fn note_pauses(&mut self, last_batch_ns: impl Fn(u32) -> Option<u64>) {
         let mut unread = std::mem::take(&mut self.unread);
         unread.retain(|slot| !self.note_pause(*slot, || last_batch_ns(*slot)));

@@ -92,9 +92,9 @@ pub(super) fn replay(
         }));
         replayed.map_err(|_| Unrecoverable::Deadly)?;
     }
-    // After the replay, which may owe the client more frames: how many of those that are owed the
-    // worker had written the kernel counts as well. Never less than it had committed, and never
-    // more than is owed.
+    // After the replay, which may queue more reply frames: the kernel has also counted how many of
+    // the queued bytes the worker had written. Never less than it had committed, and never more
+    // than is queued.
     let put = bytes_put(&connection.socket)?.saturating_sub(connection.put_at_start);
     connection_counters.reply_bytes_sent = put.min(connection_counters.reply_bytes_queued).max(
         connection_counters

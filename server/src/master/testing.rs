@@ -20,7 +20,7 @@ const SLOTS: u32 = 64;
 
 /// Reads one client's record as the master does while its run goes on, records its end, and a
 /// second attempt's, and closes the run.
-pub(crate) fn keep_books(
+pub(crate) fn record_run(
     connection_counters: &ConnectionCounters,
     record: &Slot,
     bytes_taken: Option<u64>,
@@ -64,7 +64,8 @@ pub(crate) fn restore_master(state: MasterState, mut socket: impl FnMut() -> Own
     for key in &state.admission_keys {
         let _ = key.restore();
     }
-    // One connection more or less than there are seats is refused; more than slots can never fit.
+    // One connection more or less than the state describes is refused; more than slots can never
+    // fit.
     let sockets = (0..state.connections.len().min(SLOTS as usize))
         .map(|_| socket())
         .collect();

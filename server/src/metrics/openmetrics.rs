@@ -115,9 +115,10 @@ mod tests {
     #[test]
     fn the_text_has_units_buckets_and_an_end() {
         let text = write(families());
-        assert!(
-            text.contains("# TYPE metronome_worker_cpu_seconds counter\n# UNIT metronome_worker_cpu_seconds seconds\n")
-        );
+        assert!(text.contains(
+            "# TYPE metronome_worker_cpu_seconds counter\n\
+                 # UNIT metronome_worker_cpu_seconds seconds\n"
+        ));
         assert!(
             text.contains("metronome_worker_cpu_seconds_total{worker=\"a\\\"\\n\\\\\"} 1.5\n"),
             "{text}"

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use metronome_proto::v1;
+use metronome_telemetry::sanitise;
 
-use super::{agent_share::AgentShare, text};
+use super::agent_share::AgentShare;
 
 /// One agent's share of a run and what the agent reports of it.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +37,7 @@ impl AgentRecords {
     /// counted as a stray.
     pub(crate) fn take(&mut self, records: v1::ClientRecords) {
         for mut record in records.clients {
-            record.error = text::sentence(&record.error);
+            record.error = sanitise::sentence(&record.error);
             let known = self.records.get(&record.client);
             if known == Some(&record) {
                 continue;
@@ -56,7 +57,7 @@ impl AgentRecords {
 
     /// The agent cannot go on, or is gone; the first reason stands.
     pub(crate) fn fail(&mut self, error: &str) {
-        self.error.get_or_insert_with(|| text::sentence(error));
+        self.error.get_or_insert_with(|| sanitise::sentence(error));
     }
 
     /// Whether the client belongs to this agent's share.
@@ -93,7 +94,7 @@ impl AgentRecords {
         });
         self.strays = self.strays.saturating_add(strays);
         self.finished = finished;
-        self.error = error.map(text::sentence);
+        self.error = error.map(sanitise::sentence);
     }
 
     /// Why the agent cannot go on. `None` while it can.

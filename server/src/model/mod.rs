@@ -13,7 +13,6 @@ pub(crate) mod run;
 mod run_counters;
 mod server;
 mod slow_packet;
-pub(crate) mod text;
 mod times;
 mod unread;
 

@@ -401,8 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_agent_to_be_prepared_starts_the_run_within_30_ms_and_not_before_the_order_can_arrive()
-     {
+    fn the_last_prepared_agent_starts_the_run_within_30_ms_and_not_before_the_order_can_arrive() {
         let mut story = Story::of(2);
         story.on(Event::AgentPrepared(0));
         story.now_ns += 7 * SECOND_NS;

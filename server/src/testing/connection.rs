@@ -33,7 +33,7 @@ pub const HELLO: Hello = Hello {
     attempt: 1,
 };
 
-/// Of the run's seats.
+/// The run's row in the client table.
 const ROW: u32 = 1;
 
 /// A connection and the ledger it is counted in.
@@ -46,7 +46,7 @@ pub struct Connection {
     now_ns: u64,
 }
 
-/// What the ledger says of a connection.
+/// The counters of a connection in the ledger.
 #[derive(Debug)]
 pub struct Counted {
     pub is_opening: bool,
@@ -151,7 +151,7 @@ impl Connection {
         }
     }
 
-    /// What the ledger says now.
+    /// What the ledger holds now.
     #[must_use]
     pub fn counted(&self) -> Counted {
         let (connection_counters, slot) = (&self.connection_counters, &self.ledger.slots()[0]);

@@ -1,4 +1,4 @@
-//! A slot of the ledger in which anything may stand: recovered, booked and judged.
+//! A slot of the ledger in which anything may stand: recovered, recorded and judged.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use zerocopy::FromBytes as _;
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{BUFFER_BYTES, Dimensions, Ledger, ReleaseStore, Slot, Stage, replay},
-    master::testing::keep_books,
+    master::testing::record_run,
     model::AgentRecords,
     model::AgentShare,
     verdict::{Evidence, conclude},
 };
 
 /// The ledger as a broken worker may have left it: words at any places of a slot, the rest zero.
-/// The master recovers, books and judges it; the agent's own record is as given.
-pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientRecord) {
+/// The master recovers, records and judges it; the agent's own record is as given.
+pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::ClientRecord) {
     let mut bytes = vec![0; size_of::<Slot>()];
     for (place, word) in words {
         let at = *place as usize % (bytes.len() / 8) * 8;
@@ -56,14 +56,14 @@ pub fn recover_book_and_judge(words: &[(u32, u64)], left: u16, told: v1::ClientR
             "what could be became what cannot be: {connection_counters:?}"
         );
     }
-    let record = keep_books(&connection_counters, &slot, taken);
+    let record = record_run(&connection_counters, &slot, taken);
     let mut agent = AgentRecords::new(
         "fuzz".into(),
         AgentShare::new(0, 1, connection_counters.shares_clock),
     );
     agent.take(v1::ClientRecords {
         run_id: String::new(),
-        clients: vec![told],
+        clients: vec![reported],
     });
     let plan = Plan {
         clients: 1,

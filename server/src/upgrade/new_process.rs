@@ -11,12 +11,12 @@ use std::{
 };
 
 use metronome_os::{clock::now_ns, process::start_new_process, seq_packet::SeqPacket};
+use metronome_telemetry::sanitise;
 
 use super::{
     offer::{InheritedFds, Offer},
     protocol::{Kind, send_state},
 };
-use crate::model::text;
 
 /// How often a wait looks whether it was given up.
 const LOOK_EVERY_NS: u64 = 100_000_000;
@@ -131,7 +131,7 @@ impl NewProcess {
         match Kind::of(&message) {
             Some((kind, _)) if kind == wanted => Ok(()),
             Some((Kind::Refused, sentence)) => {
-                let sentence = text::sentence(&String::from_utf8_lossy(sentence));
+                let sentence = sanitise::sentence(&String::from_utf8_lossy(sentence));
                 Err(format!(
                     "the new server (pid {}) refuses: {sentence}",
                     self.pid()

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger;
 
-/// Of everything that goes over the socket, the state included: raised with every change of it. A
-/// test of `state` fails when that is forgotten.
+/// Version of everything that goes over the socket, the state included: raised with every change of
+/// it. A test of `state` fails when that is forgotten.
 pub(super) const FORMAT_VERSION: u32 = 3;
 
 /// What the old server is.

@@ -34,7 +34,7 @@ pub(crate) struct OldProcess(SeqPacket);
 #[derive(Debug)]
 pub(super) struct ReceivedState {
     pub(super) bytes: Vec<u8>,
-    /// Of the connections, in the order in which the bytes describe them.
+    /// Sockets of the connections, in the order in which the bytes describe them.
     pub(super) connections: Vec<OwnedFd>,
 }
 

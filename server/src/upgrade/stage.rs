@@ -57,7 +57,7 @@ pub(crate) struct Upgrade {
 }
 
 impl Upgrade {
-    /// Of a server that can be upgraded when there is something to offer.
+    /// The stage of a server that can be upgraded when there is something to offer.
     pub(crate) fn new(offered: Option<(Offer, InheritedFds)>, wait: Duration) -> Self {
         Self {
             offered: Mutex::new(offered.map(Arc::new)),

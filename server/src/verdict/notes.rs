@@ -1,10 +1,12 @@
 //! The remarks that do not change a verdict, as full sentences.
 
+use metronome_telemetry::sanitise;
+
 use super::{
     evidence::Evidence,
     rows::{Row, millis, total},
 };
-use crate::model::{WorkerCounters, text};
+use crate::model::WorkerCounters;
 
 /// A pacing thread that overslept for this long is worth a remark.
 const OVERSLEEP_NS_REMARKABLE: u64 = 10_000_000;
@@ -57,7 +59,7 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
             counters
                 .incidents
                 .iter()
-                .map(|incident| text::sentence(&incident.text)),
+                .map(|incident| sanitise::sentence(&incident.text)),
         );
         notes.extend(pauses(&counters.workers));
         let halves = counters
@@ -87,7 +89,8 @@ fn pauses(workers: &[WorkerCounters]) -> Option<String> {
     let mean_us = sum(|worker| worker.paused_ns) as f64 / 1e3 / pauses as f64;
     (pauses > 0).then(|| {
         format!(
-            "Workers let packets gather in {pauses} pauses of {mean_us:.0} µs on average (--rx-coalesce); a packet's transit and latency may hold one of them."
+            "Workers let packets gather in {pauses} pauses of {mean_us:.0} µs on average \
+             (--rx-coalesce); a packet's transit and latency may hold one of them."
         )
     })
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use metronome_proto::{packet::FRAME_BYTES, v1};
+use metronome_telemetry::sanitise;
 
 use super::evidence::Evidence;
-use crate::model::{AgentRecords, ClientCounters, text};
+use crate::model::{AgentRecords, ClientCounters};
 
 /// One client of the plan, seen from both ends.
 #[derive(Debug)]
@@ -117,7 +118,7 @@ impl Row<'_> {
         let Some(reported) = self.reported else {
             return match self.agent.missing() {
                 Some(why) => {
-                    text::sentence(&format!("its agent {} is missing: {why}", self.agent.name))
+                    sanitise::sentence(&format!("its agent {} is missing: {why}", self.agent.name))
                 }
                 None => format!("its agent {} gave no record of it", self.agent.name),
             };
@@ -129,7 +130,7 @@ impl Row<'_> {
             None => "no worker has a record of it".into(),
             Some(ClientCounters {
                 error: Some(error), ..
-            }) => text::sentence(error),
+            }) => sanitise::sentence(error),
             Some(_) if reported.acknowledged.is_none() => "its end was not acknowledged".into(),
             Some(counted) if counted.reported_sent.is_none() => "no worker has seen its end".into(),
             Some(_) => String::new(),
@@ -182,7 +183,7 @@ mod tests {
     use crate::model::AgentShare;
 
     #[test]
-    fn a_lost_packet_is_placed_where_the_kernels_say_it_died() {
+    fn a_lost_packet_is_placed_where_the_kernels_counted_it_last() {
         for (sent, acknowledged_packets, received, unacknowledged, unread) in [
             (100, 100, 100, 0, 0),
             (100, 90, 80, 10, 10),

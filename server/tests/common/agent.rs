@@ -54,7 +54,7 @@ pub(crate) fn register(name: &str) -> v1::Register {
 
 impl Agent {
     /// Registers and receives the welcome.
-    pub(crate) async fn attend(server: &Server, name: &str) -> Self {
+    pub(crate) async fn register(server: &Server, name: &str) -> Self {
         let mut agent = Self::send_first(server, agent_message::Message::Register(register(name)))
             .await
             .unwrap();
@@ -82,7 +82,10 @@ impl Agent {
             .await
             .unwrap();
         let mut client = AgentServiceClient::new(server.channel().await);
-        let messages = client.attend(ReceiverStream::new(sent)).await?.into_inner();
+        let messages = client
+            .session(ReceiverStream::new(sent))
+            .await?
+            .into_inner();
         Ok(Self { sender, messages })
     }
 

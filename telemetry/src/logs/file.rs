@@ -115,7 +115,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// As a file that another process has begun in this hour or day, if so.
+    /// Goes on in the file that another process has begun in this hour or day, if there is one.
     fn follow_if_moved(&mut self, period: u64) -> io::Result<()> {
         if self.rotation == Rotation::Never || self.looked.elapsed() < LOOK_EVERY {
             return Ok(());

@@ -57,7 +57,7 @@ where
     }
 }
 
-/// As terminals number them.
+/// A level's colour, by the number that terminals give it.
 fn colour(level: Level) -> Option<u8> {
     match level {
         Level::ERROR => Some(31),

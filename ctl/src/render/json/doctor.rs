@@ -57,7 +57,8 @@ struct Promised {
 struct Found<'a> {
     check: &'a str,
     level: &'static str,
-    told: &'a str,
+    #[serde(rename = "told")]
+    observed: &'a str,
     cure: Option<&'a str>,
 }
 
@@ -66,7 +67,7 @@ impl<'a> From<&'a Finding> for Found<'a> {
         Self {
             check: finding.check,
             level: word(finding.level),
-            told: &finding.observed,
+            observed: &finding.observed,
             cure: finding.cure.as_deref(),
         }
     }

@@ -37,7 +37,7 @@ pub(crate) fn line(snapshot: &v1::Snapshot) -> String {
         parts.push(
             figures::clean(&snapshot.remark)
                 .chars()
-                .take(REMARK_CHARACTERS_MAX)
+                .take(NOTE_CHARACTERS_MAX)
                 .collect(),
         );
     }
@@ -66,7 +66,7 @@ fn clients(number: u32) -> String {
 }
 
 /// The rest of the remark is in the report.
-const REMARK_CHARACTERS_MAX: usize = 40;
+const NOTE_CHARACTERS_MAX: usize = 40;
 
 #[cfg(test)]
 mod tests {

@@ -313,7 +313,7 @@ laws      all 1 hold
     }
 
     #[test]
-    fn a_run_without_a_report_says_why() {
+    fn a_run_without_a_report_shows_why() {
         let aborted = v1::Run {
             state: v1::RunState::Aborted.into(),
             report: None,

@@ -11,6 +11,7 @@ use metronome_proto::{
         server_message,
     },
 };
+use metronome_telemetry::sanitise;
 use tokio::{sync::mpsc, time};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -23,7 +24,7 @@ use super::{
     registry::Registry,
     session::{AGENT_CHANGES, LEASE, Session},
 };
-use crate::{control::status, model::ClockIdentity, model::text, wall_clock};
+use crate::{control::status, model::ClockIdentity, wall_clock};
 
 /// For the first message.
 const REGISTER_MAX: Duration = Duration::from_secs(10);
@@ -67,7 +68,7 @@ impl AgentService {
         }
         Ok(AgentInfo {
             name: register.name.clone(),
-            version: text::printable(&register.version, VERSION_BYTES_MAX),
+            version: sanitise::printable(&register.version, VERSION_BYTES_MAX),
             peer,
             connected_unix_ms: wall_clock::unix_ms(),
             shares_clock: self.clock.is_shared_by(register),
@@ -79,12 +80,12 @@ impl AgentService {
 
 #[tonic::async_trait]
 impl agent_service_server::AgentService for AgentService {
-    type AttendStream = ReceiverStream<Result<ServerMessage, Status>>;
+    type SessionStream = ReceiverStream<Result<ServerMessage, Status>>;
 
-    async fn attend(
+    async fn session(
         &self,
         request: Request<Streaming<AgentMessage>>,
-    ) -> Result<Response<Self::AttendStream>, Status> {
+    ) -> Result<Response<Self::SessionStream>, Status> {
         let peer = request.remote_addr();
         let mut messages = request.into_inner();
         let registration = time::timeout(REGISTER_MAX, messages.message());

@@ -7,7 +7,7 @@ use metronome_proto::{
     run_id::RunId,
     v1::{self, AgentMessage, agent_message::Message, server_message},
 };
-use metronome_telemetry::rate_limited_log::RateLimit;
+use metronome_telemetry::{rate_limited_log::RateLimit, sanitise};
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::{self, Instant, MissedTickBehavior},
@@ -19,7 +19,7 @@ use super::{
     messages::{AgentReport, FromAgent, Orders, order},
     registry::Registry,
 };
-use crate::{control::status, model::text};
+use crate::control::status;
 
 /// Load must stop when no Renew came for this long. An agent may take as long to come back to a
 /// server that was upgraded.
@@ -64,7 +64,7 @@ impl Session {
         let why = match self.read(&mut messages).await {
             Ok(()) => "it closed its stream".to_owned(),
             Err(status) => {
-                let why = text::sentence(status.message());
+                let why = sanitise::sentence(status.message());
                 let _ = self.orders.try_send(Err(status));
                 why
             }

@@ -22,7 +22,7 @@ use tracing::{Instrument as _, Span, field::Empty};
 use crate::control::monitor::CallCounters;
 
 /// Lasts for an agent's life.
-const ATTEND: &str = "metronome.v1.AgentService/Attend";
+const AGENT_SESSION: &str = "metronome.v1.AgentService/Session";
 /// OpenTelemetry's name for a method that does not exist.
 const OTHER: &str = "_OTHER";
 
@@ -110,7 +110,7 @@ where
             .get(asked)
             .map_or(OTHER, String::as_str)
             .to_owned();
-        let span = if method.starts_with("metronome.") && method != ATTEND {
+        let span = if method.starts_with("metronome.") && method != AGENT_SESSION {
             span(&method, request.headers())
         } else {
             Span::none()
@@ -124,7 +124,7 @@ where
             let code =
                 Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code());
             let status = telemetry::rpc_status(code);
-            if method != ATTEND {
+            if method != AGENT_SESSION {
                 counters.call_answered(&method, status, arrived.elapsed());
             }
             span.record("rpc.status_code", status);
@@ -174,7 +174,7 @@ mod tests {
         let methods = methods();
         for method in [
             "metronome.v1.OperatorService/StartRun",
-            ATTEND,
+            AGENT_SESSION,
             "grpc.health.v1.Health/Check",
             "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         ] {

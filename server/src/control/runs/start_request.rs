@@ -5,9 +5,10 @@ use metronome_proto::{
     run_id::RunId,
     v1::{self, RunState},
 };
+use metronome_telemetry::sanitise;
 use tonic::Status;
 
-use crate::{control::status, model::text, wall_clock::timestamp};
+use crate::{control::status, wall_clock::timestamp};
 
 const REQUEST_ID_BYTES_MAX: usize = 64;
 const LABEL_BYTES_MAX: usize = 128;
@@ -35,7 +36,7 @@ impl StartRequest {
             return Err(status::bad_field("request_id", &problem));
         }
         if request.label.len() > LABEL_BYTES_MAX
-            || text::printable(&request.label, LABEL_BYTES_MAX) != request.label
+            || sanitise::printable(&request.label, LABEL_BYTES_MAX) != request.label
         {
             let problem =
                 format!("at most {LABEL_BYTES_MAX} bytes without control characters are allowed");

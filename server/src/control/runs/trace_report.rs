@@ -9,10 +9,11 @@ use metronome_proto::{
 use metronome_telemetry::{
     KeyValue,
     retroactive_span::{self, Anchor, RetroactiveSpan},
+    sanitise,
 };
 use tracing::Span;
 
-use crate::model::{FinalCounters, SlowestPacket, text};
+use crate::model::{FinalCounters, SlowestPacket};
 
 /// Reports the plan.
 pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
@@ -41,7 +42,7 @@ pub(super) fn end(
     retroactive_span::set_attributes(span, figures(report));
     if let Some(record) = record {
         for incident in &record.incidents {
-            let attributes = vec![KeyValue::new("text", text::sentence(&incident.text))];
+            let attributes = vec![KeyValue::new("text", sanitise::sentence(&incident.text))];
             retroactive_span::add_event(
                 span,
                 &anchor,

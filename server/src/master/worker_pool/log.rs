@@ -8,10 +8,8 @@ use std::{
 };
 
 use metronome_os::clock::now_ns;
-use metronome_telemetry::rate_limited_log::RateLimit;
+use metronome_telemetry::{rate_limited_log::RateLimit, sanitise};
 use rustix::process::Pid;
-
-use crate::model::text;
 
 /// A worker that writes more lines than this in ten seconds is broken; the rest is counted.
 static LINES: RateLimit = RateLimit::new(20, 10_000_000_000);
@@ -45,7 +43,7 @@ fn for_each_line(from: impl io::Read, log: impl Fn(&str)) {
         .take(LINE_BYTES_MAX)
         .read_until(b'\n', &mut line)
     {
-        let line_text = text::sentence(&String::from_utf8_lossy(&line));
+        let line_text = sanitise::sentence(&String::from_utf8_lossy(&line));
         if !line_text.is_empty() {
             log(&line_text);
         }

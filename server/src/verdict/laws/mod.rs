@@ -126,7 +126,7 @@ mod tests {
         });
     }
 
-    /// A client of a hundred times the packets, of which the kernel says that nearly all arrived.
+    /// A client of a hundred times the packets, of which the kernel reports nearly all as arrived.
     fn lose_more_than_any_buffer_holds(sample: &mut Sample) {
         let packets = 100 * PACKETS + 1_000;
         sample.plan.duration *= 110;
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_at_the_tail_is_found_whatever_the_agent_says_of_it() {
+    fn a_loss_at_the_tail_is_found_whatever_the_agent_reports_of_it() {
         for error in ["", "the server acknowledges 99 packets of 100 sent"] {
             let mut expected = vec!["END_MISCOUNTED", "LOSS_ON_CLEAN_END", "END_ACK_DIFFERS"];
             expected.extend((!error.is_empty()).then_some("CLIENT_LOST"));

@@ -86,8 +86,9 @@ fn the_last_comes_after_its_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
     })
 }
 
-/// From the first due time to the last it is as far as the formula says. A client that skipped
-/// packets or broke off may lack some of them, but never has more than the time had room for.
+/// The time from the first due time to the last is the one that the formula gives. A client that
+/// skipped packets or broke off may lack some of them, but never has more than the time had room
+/// for.
 fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let Some(schedule) = evidence.plan.schedule(0) else {
         return due_times_lie_in_the_flood(evidence, rows);

@@ -34,7 +34,8 @@ pub(super) fn lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reas
     );
     Some(if is_held_up(blocked, scheduled) {
         let text = format!(
-            "The server or the path took packets too slowly: {blocked} of {scheduled} were blocked by a full send buffer when they were due, and so lateness {figures}."
+            "The server or the path took packets too slowly: {blocked} of {scheduled} \
+             were blocked by a full send buffer when they were due, and so lateness {figures}."
         );
         reason("BACKPRESSURE", VerdictStatus::Invalid, text)
     } else {
@@ -57,7 +58,8 @@ pub(super) fn client_lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Opti
         "sent late by agent"
     };
     let text = format!(
-        "{count} of {} clients were late; the first is client {}, {cause} {}: its lateness p99 is {} ms (p99.9 {} ms) and at most {} ms are allowed.",
+        "{count} of {} clients were late; the first is client {}, {cause} {}: its lateness \
+         p99 is {} ms (p99.9 {} ms) and at most {} ms are allowed.",
         rows.len(),
         first.client,
         first.agent.name,
@@ -89,7 +91,7 @@ pub(super) fn saturated(evidence: &Evidence<'_>) -> Option<Reason> {
         .max()?;
     (count > 0).then(|| {
         let text = format!(
-            "{count} packets took 68 s or longer, which the distributions cannot tell apart."
+            "{count} packets took 68 s or longer, which the distributions cannot distinguish."
         );
         reason("SATURATED", VerdictStatus::Invalid, text)
     })

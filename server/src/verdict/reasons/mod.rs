@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn one_percent_of_the_schedule_may_be_skipped_and_is_told() {
+    fn one_percent_of_the_schedule_may_be_skipped_and_is_reported() {
         let mut sample = Sample::of(1, 1);
         skip(&mut sample, 1);
         let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
@@ -313,7 +313,7 @@ mod tests {
             reported.scheduled -= 60;
             reported.skipped = 0;
         });
-        sample.agents[0].fail("it was told to end before its schedule was over");
+        sample.agents[0].fail("it was stopped before its schedule was over");
         judged(&sample, VerdictStatus::Partial, &["AGENT_LOST"]);
     }
 

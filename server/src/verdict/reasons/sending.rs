@@ -32,7 +32,8 @@ pub(super) fn schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
     (sent * 100 < scheduled * SENT_PERCENT_MIN).then(|| {
         let percent = sent as f64 / scheduled as f64 * 100.0;
         let text = format!(
-            "{sent} of {scheduled} scheduled packets were sent ({percent:.2} %); at least {SENT_PERCENT_MIN} % are needed."
+            "{sent} of {scheduled} scheduled packets were sent ({percent:.2} %); at \
+             least {SENT_PERCENT_MIN} % are needed."
         );
         reason("SCHEDULE_NOT_SENT", VerdictStatus::Invalid, text)
     })
@@ -46,7 +47,8 @@ pub(super) fn client_schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
     };
     let (first, count) = first_of(rows.iter().filter(is_short))?;
     let text = format!(
-        "{count} of {} clients sent less than {SENT_PERCENT_MIN} % of their schedule; the first is client {} of agent {}: {} of {} packets.",
+        "{count} of {} clients sent less than {SENT_PERCENT_MIN} % of their schedule; the first is \
+         client {} of agent {}: {} of {} packets.",
         rows.len(),
         first.client,
         first.agent.name,

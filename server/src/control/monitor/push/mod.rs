@@ -8,8 +8,9 @@ mod otlp;
 use std::{sync::Arc, time::Duration};
 
 use metronome_telemetry::{
-    self as telemetry, self,
+    self as telemetry,
     collector::{Collector, Signal},
+    sanitise,
 };
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::metrics_service_client::MetricsServiceClient, resource::v1::Resource,
@@ -131,7 +132,7 @@ impl Pusher {
         }
         match time::timeout(limit, client.export(call)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(status)) => Err(crate::model::text::sentence(status.message())),
+            Ok(Err(status)) => Err(sanitise::sentence(status.message())),
             Err(_) => Err(format!("no answer within {limit:?}")),
         }
     }
