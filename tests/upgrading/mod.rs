@@ -24,7 +24,7 @@ pub(crate) struct Upgradable {
     pub(crate) executable: PathBuf,
     /// The ready lines of it and of all that replace it.
     ready: mpsc::Receiver<String>,
-    /// Of all of them, the one that serves last.
+    /// The processes of it and of all that replace it.
     pids: Vec<Pid>,
 }
 

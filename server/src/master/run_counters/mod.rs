@@ -2,8 +2,8 @@
 //! have not it is read when it is asked for.
 //!
 //! The data are [`crate::model::RunCounters`], because an upgrade hands them over; what is counted
-//! in them, and when, is decided here only. A connection is recorded exactly once, after its worker has let go of it. All of it is pure: no
-//! clock, no socket, and no reply to the control plane.
+//! in them, and when, is decided here only. A connection is recorded exactly once, after its worker
+//! has let go of it. All of it is pure: no clock, no socket, and no reply to the control plane.
 
 mod counters;
 mod open_run;
