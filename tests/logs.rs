@@ -13,7 +13,11 @@ use std::{
 };
 
 use common::{Running, command, read_to_end, wait_until};
-use rustix::process::Signal;
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    pipe::fcntl_setpipe_size,
+    process::Signal,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -201,4 +205,57 @@ fn agents_that_come_and_go_are_logged_ten_times_and_then_counted() {
         .collect();
     // Thirty comings and goings, in two periods of ten seconds if the machine is very busy.
     assert!((10..=20).contains(&lines.len()), "{lines:#?}");
+}
+
+#[test]
+fn a_server_and_an_agent_whose_log_nothing_reads_work_and_end() {
+    let folder = TempDir::new().unwrap();
+    // Both ends stay open here, and nothing reads: what the processes write stays in the pipe.
+    let (_unread, full) = std::io::pipe().unwrap();
+    fcntl_setpipe_size(&full, 4096).unwrap();
+    let chatty = |name: &str| {
+        let mut command = command(name);
+        command.env("METRONOME_LOG", "trace");
+        command.stderr(full.try_clone().unwrap());
+        command
+    };
+    let mut server = chatty("metronome-server");
+    server.args(["--port", "0", "--grpc", "127.0.0.1:0", "--http", "off"]);
+    server
+        .arg("--database")
+        .arg(folder.path().join("runs.sqlite"));
+    let mut server = Running::start(server);
+    let grpc = server.ready_word("grpc");
+    let mut agent = chatty("metronome-agent");
+    agent.args(["--server", &grpc, "--name", "chatty"]);
+    let mut agent = Running::start(agent);
+    let mut start = command("benchctl");
+    start.args(["--server", &grpc, "-o", "json", "start", "--wait", "30s"]);
+    start.args(["--clients", "2", "--rate", "100", "--duration", "1s"]);
+    let (run, _) = common::json_of(start.output().unwrap());
+    assert_eq!(run["packets"]["received"], 200, "{run:#}");
+    for process in [&mut agent, &mut server] {
+        process.signal(Signal::TERM);
+        assert!(process.wait().success());
+    }
+}
+
+#[test]
+fn a_log_file_that_is_a_fifo_without_a_reader_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let fifo = folder.path().join("log");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut server = command("metronome-server");
+    server.args(["--port", "0", "--grpc", "127.0.0.1:0", "--http", "off"]);
+    server
+        .arg("--database")
+        .arg(folder.path().join("runs.sqlite"));
+    server.arg("--log-file").arg(&fifo);
+    let output = server.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let sentence = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        sentence.contains("--log-file") && sentence.contains(fifo.to_str().unwrap()),
+        "{sentence}"
+    );
 }

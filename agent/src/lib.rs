@@ -33,6 +33,7 @@ pub mod testing;
 
 use std::process::ExitCode;
 
+use metronome_os::standard_error;
 use metronome_telemetry::{Logs, Telemetry};
 
 pub use config::Args;
@@ -73,6 +74,6 @@ fn observed(logs: &Logs, work: impl FnOnce() -> ExitCode) -> ExitCode {
 }
 
 fn refuse(error: &str) -> ExitCode {
-    eprintln!("error: {error}");
+    standard_error::write_line(&format!("error: {error}"));
     ExitCode::from(2)
 }

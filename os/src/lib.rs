@@ -11,6 +11,7 @@
 //! | [`memory`] | an array that several processes map |
 //! | [`process`], [`orphans`] | other processes of ours, and orphans that process 1 inherits |
 //! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
+//! | [`files`], [`standard_error`] | opening and writing without waiting for a reader |
 //! | [`address`] | HOST:PORT |
 //! | [`key_file`] | a secret key in a file |
 //! | [`wake`] | an eventfd that ends a wait in epoll |
@@ -23,6 +24,7 @@ pub mod address;
 pub mod cgroup;
 pub mod clock;
 pub mod cores;
+pub mod files;
 pub mod host;
 pub mod key_file;
 pub mod memory;
@@ -31,5 +33,6 @@ pub mod process;
 pub mod realtime;
 pub mod seq_packet;
 pub mod socket;
+pub mod standard_error;
 pub mod tcp_info;
 pub mod wake;

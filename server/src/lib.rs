@@ -34,6 +34,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use metronome_os::standard_error;
 use metronome_telemetry::Telemetry;
 
 pub use config::{Args, Command, database_path};
@@ -65,12 +66,12 @@ pub fn run(args: Args) -> ExitCode {
             if let Ok(Some(old_process)) = OldProcess::of_this_process() {
                 old_process.refuse(&format!("{error:#}"));
             }
-            eprintln!("error: {error:#}");
+            standard_error::write_line(&format!("error: {error:#}"));
             return ExitCode::from(EXIT_USAGE);
         }
     };
     serve(config).unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        standard_error::write_line(&format!("error: {error:#}"));
         ExitCode::FAILURE
     })
 }

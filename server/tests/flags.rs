@@ -9,6 +9,8 @@ mod common;
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Output};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use common::{Server, command, output};
 
 /// Fails to start with `code`, with `expected` on standard error and nothing on standard output.
@@ -91,8 +93,11 @@ fn a_history_that_cannot_be_used_is_reported_with_its_path() {
     let folder = tempfile::TempDir::new().unwrap();
     let garbage = folder.path().join("garbage.sqlite");
     fs::write(&garbage, [7; 5000]).unwrap();
+    let fifo = folder.path().join("fifo.sqlite");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     for path in [
         garbage.to_str().unwrap(),
+        fifo.to_str().unwrap(),
         "/proc/no/such/place.sqlite",
         folder.path().to_str().unwrap(),
     ] {

@@ -30,6 +30,7 @@ mod variables;
 
 use std::time::Duration;
 
+use metronome_os::standard_error;
 pub use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use tracing_subscriber::{
@@ -55,8 +56,8 @@ pub const FLUSH_TIME_MAX: Duration = Duration::from_millis(700);
 pub struct Telemetry {
     service: &'static str,
     exporting: Option<traces::Exporting>,
-    /// Writes the log file to its end when it is dropped.
-    _file: Option<logs::FileGuard>,
+    /// Writes the log lines that still wait when it is dropped.
+    _lines: logs::LogGuard,
 }
 
 impl Telemetry {
@@ -65,7 +66,7 @@ impl Telemetry {
     /// An error is one sentence: the log file cannot be written. A fault in the set-up of traces is
     /// logged and costs the traces, never the process.
     pub fn start(service: &'static str, logs: &Logs) -> Result<Self, String> {
-        let (lines, file) = logs.layer()?;
+        let (lines, guard) = logs.layer()?;
         let (exporting, trouble) = match traces::Exporting::start(service, &read_variable) {
             Ok(exporting) => (exporting, None),
             Err(sentence) => (None, Some(sentence)),
@@ -98,7 +99,7 @@ impl Telemetry {
         Ok(Self {
             service,
             exporting,
-            _file: file,
+            _lines: guard,
         })
     }
 
@@ -110,10 +111,10 @@ impl Telemetry {
         };
         let (collector, undelivered) = exporting.finish(FLUSH_TIME_MAX);
         if undelivered > 0 {
-            eprintln!(
+            standard_error::write_line(&format!(
                 "{}: {undelivered} spans were not delivered to the collector at {collector}",
                 self.service
-            );
+            ));
         }
     }
 }

@@ -19,6 +19,8 @@ mod session;
 
 use std::{io, process::ExitCode};
 
+use metronome_os::standard_error;
+
 use crate::{config::RemoteConfig, net::open_files, signals};
 
 /// Carries out the runs of the server of `config` until SIGTERM or SIGINT, whatever happens to the
@@ -48,6 +50,6 @@ pub(crate) fn run(config: &RemoteConfig) -> ExitCode {
 }
 
 fn failed(error: &io::Error) -> ExitCode {
-    eprintln!("error: the agent cannot start: {error}");
+    standard_error::write_line(&format!("error: the agent cannot start: {error}"));
     ExitCode::FAILURE
 }

@@ -8,9 +8,15 @@
 mod flags;
 mod summary;
 
-use std::{process::ExitCode, sync::Arc, thread, time::Duration};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
-use metronome_os::clock;
+use metronome_os::{clock, standard_error};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -36,7 +42,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
     let config = match RunConfig::try_from(args) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("error: {error}");
+            standard_error::write_line(&format!("error: {error}"));
             return ExitCode::from(2);
         }
     };
@@ -77,7 +83,9 @@ async fn supervise(config: RunConfig, startup_delay: Duration) -> ExitCode {
     let (outcome, interrupted) = watch(&mut loaded, &mut signals, &stop_signal).await;
     match outcome {
         Some(Ok(summary)) => {
-            print(&summary, output);
+            if let Err(error) = print(&summary, output) {
+                return failure(&format!("standard output takes no more: {error}"));
+            }
             ExitCode::from(if interrupted {
                 INTERRUPTED
             } else {
@@ -134,14 +142,20 @@ fn load(config: &RunConfig, stop_signal: &StopSignal) -> Outcome {
     Ok(Summary::new(config, &records, &measured, elapsed_ns))
 }
 
-fn print(summary: &Summary, output: Output) {
-    match output {
-        Output::Text => print!("{summary}"),
-        Output::Json => println!("{}", summary.to_json()),
+/// A reader that has gone away is no error: after `| head` the user has what they wanted.
+fn print(summary: &Summary, output: Output) -> io::Result<()> {
+    let text = match output {
+        Output::Text => summary.to_string(),
+        Output::Json => format!("{}\n", summary.to_json()),
+    };
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 
 fn failure(error: &str) -> ExitCode {
-    eprintln!("error: {error}");
+    standard_error::write_line(&format!("error: {error}"));
     ExitCode::FAILURE
 }

@@ -6,7 +6,7 @@
 //! | client_page | up to 1000 clients of a run | a whole `v1::ListClientsResponse` |
 
 use std::{
-    fs::{DirBuilder, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
     time::Duration,
@@ -55,6 +55,7 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Connection> {
 /// migrated now.
 pub(super) fn open_as_it_is(path: &Path) -> anyhow::Result<Connection> {
     let open = || -> anyhow::Result<Connection> {
+        ensure_regular(path)?;
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         prepare(&connection)?;
         let version = version(&connection)?;
@@ -74,6 +75,7 @@ pub(super) fn open_to_read(path: &Path) -> anyhow::Result<Option<Connection>> {
         return Ok(None);
     }
     let open = || -> anyhow::Result<Connection> {
+        ensure_regular(path)?;
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         ensure!(
@@ -87,6 +89,13 @@ pub(super) fn open_to_read(path: &Path) -> anyhow::Result<Option<Connection>> {
         .with_context(|| format!("the history {} cannot be read", path.display()))
 }
 
+/// SQLite would wait for ever for the other end of a FIFO.
+fn ensure_regular(path: &Path) -> anyhow::Result<()> {
+    let is_other = fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    ensure!(!is_other, "it is no regular file");
+    Ok(())
+}
+
 fn make_private_file(path: &Path) -> anyhow::Result<()> {
     if let Some(directory) = path
         .parent()
@@ -97,6 +106,7 @@ fn make_private_file(path: &Path) -> anyhow::Result<()> {
             .mode(0o700)
             .create(directory)?;
     }
+    ensure_regular(path)?;
     // SQLite gives its journal the mode of the file, so this one call makes all of it private.
     OpenOptions::new()
         .create(true)

@@ -11,7 +11,7 @@ mod master_channel;
 
 use std::{env, io, os::fd::AsFd as _, process::ExitCode};
 
-use metronome_os::{clock, process::WORKER_NAME, seq_packet::SeqPacket};
+use metronome_os::{clock, process::WORKER_NAME, seq_packet::SeqPacket, standard_error};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit},
@@ -44,7 +44,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
     Some(match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{WORKER_NAME} {}: {error}", std::process::id());
+            standard_error::write_line(&format!("{WORKER_NAME} {}: {error}", std::process::id()));
             ExitCode::FAILURE
         }
     })

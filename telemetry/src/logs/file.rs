@@ -10,12 +10,14 @@
 //! midnight. tracing-appender has no size limit, and deletes files of other names.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, TryLockError},
     io::{self, Write},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+use metronome_os::{files::append, standard_error};
 
 /// Files that there are at most, the one that is written included.
 pub(super) const FILES_MAX: usize = 7;
@@ -166,12 +168,18 @@ impl Write for RotatingFile {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let period = self.rotation.period(SystemTime::now());
         if let Err(error) = self.follow_if_moved(period) {
-            eprintln!("{} cannot be opened again: {error}", self.path.display());
+            standard_error::write_line(&format!(
+                "{} cannot be opened again: {error}",
+                self.path.display()
+            ));
         }
         let has_room = !self.is_due(period)
             || self.make_room().unwrap_or_else(|error| {
                 // The lines go on in the old file then, until the next is due.
-                eprintln!("{} cannot be rotated: {error}", self.path.display());
+                standard_error::write_line(&format!(
+                    "{} cannot be rotated: {error}",
+                    self.path.display()
+                ));
                 self.bytes = 0;
                 true
             });
@@ -201,10 +209,6 @@ impl Rotation {
             Self::Daily => seconds / 86_400,
         }
     }
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
 }
 
 #[cfg(test)]

@@ -98,9 +98,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut object = Map::new();
-        let mut now = String::new();
-        SystemTime.format_time(&mut Writer::new(&mut now))?;
-        object.insert("timestamp".into(), now.into());
+        object.insert("timestamp".into(), now().into());
         object.insert("level".into(), event.metadata().level().as_str().into());
         for span in context
             .event_scope()
@@ -178,4 +176,36 @@ impl Visit for Fields<'_> {
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.0.insert(field.name().into(), value.into());
     }
+}
+
+/// The text line that reports a number of dropped ones.
+pub(super) fn dropped_text(dropped: usize) -> String {
+    format!(
+        "{} {:>5} {}\n",
+        now(),
+        Level::WARN,
+        dropped_message(dropped)
+    )
+}
+
+/// The JSON line that reports a number of dropped ones.
+pub(super) fn dropped_json(dropped: usize) -> String {
+    let line = serde_json::json!({
+        "timestamp": now(),
+        "level": Level::WARN.as_str(),
+        "message": dropped_message(dropped),
+        "dropped": dropped,
+    });
+    format!("{line}\n")
+}
+
+fn dropped_message(dropped: usize) -> String {
+    format!("{dropped} log lines were dropped: the output did not take them in time")
+}
+
+fn now() -> String {
+    let mut now = String::new();
+    // Writing to a String cannot fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut now));
+    now
 }

@@ -4,10 +4,12 @@
 //! own fields, those of the spans around it (`run_id` among them), and `trace_id` and `span_id`
 //! when there is a trace. A line never holds a control character that came from outside.
 //!
-//! A file is written by a thread of its own, which drops lines rather than delay a caller.
+//! Standard error and files are written by a thread of its own, which drops lines rather than delay
+//! a caller.
 
 mod file;
 mod lines;
+mod output;
 
 use std::{
     io,
@@ -15,11 +17,12 @@ use std::{
 };
 
 use tracing::Subscriber;
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_appender::non_blocking::NonBlocking;
 use tracing_subscriber::{EnvFilter, Layer, fmt::format::JsonFields, registry::LookupSpan};
 
 pub use self::file::Rotation;
-use self::lines::{JsonLines, TextLines};
+use self::lines::{JsonLines, TextLines, dropped_json, dropped_text};
+pub(crate) use self::output::LogGuard;
 use crate::variables::read_variable;
 
 /// A log file of this size is full.
@@ -63,14 +66,11 @@ impl Default for Logs {
     }
 }
 
-/// Writes the log file to its end when it is dropped.
-pub(super) type FileGuard = WorkerGuard;
-
 type Lines<S> = Box<dyn Layer<S> + Send + Sync>;
 
 impl Logs {
     /// The layer that writes the lines. An error is one sentence.
-    pub(super) fn layer<S>(&self) -> Result<(Lines<S>, Option<FileGuard>), String>
+    pub(super) fn layer<S>(&self) -> Result<(Lines<S>, LogGuard), String>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
@@ -86,7 +86,8 @@ impl Logs {
             // Colours only on a terminal.
             let ansi =
                 io::IsTerminal::is_terminal(&io::stderr()) && read_variable("NO_COLOR").is_none();
-            return Ok((self.lines(io::stderr, ansi, filter), None));
+            let (writer, guard) = self.start(io::stderr());
+            return Ok((self.lines(writer, ansi, filter), guard));
         };
         let (writer, guard) = self.open(path).map_err(|problem| {
             format!(
@@ -95,12 +96,20 @@ impl Logs {
                 path.display()
             )
         })?;
-        Ok((self.lines(writer, false, filter), Some(guard)))
+        Ok((self.lines(writer, false, filter), guard))
     }
 
-    fn open(&self, path: &Path) -> io::Result<(NonBlocking, WorkerGuard)> {
+    fn open(&self, path: &Path) -> io::Result<(NonBlocking, LogGuard)> {
         let file = file::RotatingFile::open(path, self.rotation, self.file_bytes_max)?;
-        Ok(tracing_appender::non_blocking(file))
+        Ok(self.start(file))
+    }
+
+    fn start(&self, output: impl io::Write + Send + 'static) -> (NonBlocking, LogGuard) {
+        let note = match self.format {
+            LogFormat::Text => dropped_text,
+            LogFormat::Json => dropped_json,
+        };
+        output::start(output, note)
     }
 
     fn lines<S, W>(&self, writer: W, ansi: bool, filter: EnvFilter) -> Lines<S>

@@ -14,6 +14,7 @@ use axum::body::{Body, to_bytes};
 use http::{Request, header::HOST};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use metronome_os::standard_error;
 use metronome_proto::HTTP_ADDRESS_DEFAULT;
 use tokio::{net::TcpStream, runtime, time::timeout};
 use tonic::transport::Endpoint;
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     match probe(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            standard_error::write_line(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
