@@ -11,6 +11,7 @@
 //! | [`memory`] | an array that several processes map |
 //! | [`process`], [`orphans`] | other processes of ours, and orphans that process 1 inherits |
 //! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
+//! | [`privileges`] | giving up rights |
 //! | [`files`], [`standard_error`] | opening and writing without waiting for a reader |
 //! | [`address`] | HOST:PORT |
 //! | [`key_file`] | a secret key in a file |
@@ -29,6 +30,7 @@ pub mod host;
 pub mod key_file;
 pub mod memory;
 pub mod orphans;
+pub mod privileges;
 pub mod process;
 pub mod realtime;
 pub mod seq_packet;

@@ -7,6 +7,8 @@
 
 mod common;
 
+use std::fs;
+
 use metronome_proto::v1::{self, RunState};
 use metronome_server::History;
 use rustix::process::Signal;
@@ -334,4 +336,28 @@ async fn the_health_check_distinguishes_serving_draining_and_absent_servers() {
         String::from_utf8_lossy(&absent.stderr).contains("--grpc"),
         "{absent:?}"
     );
+}
+
+#[tokio::test]
+async fn a_worker_keeps_no_capability_but_that_for_priorities() {
+    let server = Server::start(&["--workers", "2"]);
+    let status = server
+        .operator()
+        .await
+        .get_server(v1::GetServerRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(status.workers.len(), 2);
+    for worker in status.workers {
+        let status = fs::read_to_string(format!("/proc/{}/status", worker.pid)).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
+        };
+        // CAP_SYS_NICE is number 23.
+        assert!([0, 1 << 23].contains(&field("CapPrm:")), "{status}");
+        assert_eq!(field("CapEff:"), field("CapPrm:"), "{status}");
+        assert_eq!((field("CapInh:"), field("NoNewPrivs:")), (0, 1), "{status}");
+    }
 }

@@ -11,7 +11,9 @@ mod master_channel;
 
 use std::{env, io, os::fd::AsFd as _, process::ExitCode};
 
-use metronome_os::{clock, process::WORKER_NAME, seq_packet::SeqPacket, standard_error};
+use metronome_os::{
+    clock, privileges, process::WORKER_NAME, seq_packet::SeqPacket, standard_error,
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit},
@@ -54,6 +56,13 @@ fn run() -> io::Result<()> {
     // The end of the channel shows the master's death too; the signal also ends a worker that
     // hangs.
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    // What a peer could make of a fault in this process, it makes without the rights of root.
+    if let Err(error) = privileges::keep_only_sys_nice() {
+        standard_error::write_line(&format!(
+            "{WORKER_NAME} {}: it keeps the capabilities that it was started with: {error}",
+            std::process::id()
+        ));
+    }
     // A process started by descriptor has the descriptor's number as its name in top and ps.
     let _ = set_name(c"metronome-worker");
     // Lower than before is always granted.
