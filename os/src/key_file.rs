@@ -10,6 +10,9 @@ use std::{
     path::Path,
 };
 
+/// White space that may stand around the digits, bytes.
+const SPACE_MAX: usize = 16;
+
 /// Why a key file cannot be used. Displayed as the end of a sentence that begins with its flag and
 /// its path.
 #[derive(Debug)]
@@ -53,13 +56,16 @@ pub fn read<const BYTES: usize>(path: &Path) -> Result<[u8; BYTES], KeyFileError
         return Err(KeyFileError::Readable(mode));
     }
     let mut text = String::new();
-    // Enough to see that the file is too long.
-    file.take(2 * BYTES as u64 + 64)
+    let room = 2 * BYTES + SPACE_MAX;
+    file.take(room as u64 + 1)
         .read_to_string(&mut text)
         .map_err(KeyFileError::Unreadable)?;
     let mut key = [0; BYTES];
-    hex::decode_to_slice(text.trim(), &mut key).map_err(|_| KeyFileError::Malformed(2 * BYTES))?;
-    Ok(key)
+    match hex::decode_to_slice(text.trim(), &mut key) {
+        // A longer file was not read to its end, which may hold anything.
+        Ok(()) if text.len() <= room => Ok(key),
+        _ => Err(KeyFileError::Malformed(2 * BYTES)),
+    }
 }
 
 #[cfg(test)]
@@ -94,7 +100,15 @@ mod tests {
                 .unwrap_err()
                 .contains("chmod 600")
         );
-        for text in ["", "00ff", "00ffa1b2 00", "00ffa1bz", &"0".repeat(500)] {
+        let long_way = format!("00ffa1b2{}00", " ".repeat(200));
+        for text in [
+            "",
+            "00ff",
+            "00ffa1b2 00",
+            "00ffa1bz",
+            &"0".repeat(500),
+            &long_way,
+        ] {
             let error = read_text(text, 0o600).unwrap_err();
             assert!(error.contains("openssl rand -hex 4"), "{text:?}: {error}");
         }
