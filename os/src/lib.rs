@@ -11,7 +11,6 @@
 //! | [`memory`] | an array that several processes map |
 //! | [`process`], [`orphans`] | other processes of ours, and orphans that process 1 inherits |
 //! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
-//! | [`address`] | HOST:PORT |
 //! | [`key_file`] | a secret key in a file |
 //! | [`wake`] | an eventfd that ends a wait in epoll |
 //!
@@ -19,7 +18,6 @@
 //! everywhere; here is the rest, and what more than one of our crates needs. Times are nanoseconds
 //! of CLOCK_MONOTONIC. Absent on purpose: async, and any knowledge of runs and packets.
 
-pub mod address;
 pub mod cgroup;
 pub mod clock;
 pub mod cores;
