@@ -13,7 +13,7 @@ use metronome_os::{
 use tracing::{debug, warn};
 
 use super::{
-    acceptor::{ACCEPTS_PER_TURN, Accepted, Acceptor, refuse_full},
+    acceptor::{ACCEPTS_PER_TURN, Accepted, Acceptor, Attempt, refuse_full},
     client_places,
     connection_table::ConnectionTable,
     run_counters::ClosedConnection,
@@ -63,14 +63,15 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Takes the connections that wait at the data port, up to a limit.
+    /// Takes the connections that wait at the data port, up to a limit of tries.
     pub(super) fn accept_waiting(&mut self) {
         let now_ns = now_ns();
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(accepted) = self.acceptor.accept(now_ns) else {
-                return;
-            };
-            self.take_in(accepted);
+            match self.acceptor.accept(now_ns) {
+                Attempt::Accepted(accepted) => self.take_in(accepted),
+                Attempt::Gone => {}
+                Attempt::Nothing => return,
+            }
         }
     }
 
