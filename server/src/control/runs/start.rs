@@ -114,7 +114,13 @@ async fn find_earlier(
 fn random_u16() -> Result<u16, Status> {
     getrandom::u32()
         .map(|number| number as u16)
-        .map_err(|_| Status::unavailable("the system gives no random bytes for the run's id"))
+        .map_err(|_| {
+            status::plain(
+                Code::Unavailable,
+                "NO_RANDOM_BYTES",
+                "the system gives no random bytes for the run's id",
+            )
+        })
 }
 
 /// Starts a run under a new id. `None` when that id was taken.
