@@ -14,7 +14,7 @@ use crate::{
         request::Reply,
     },
     model::{FinalCounters, LiveCounters, ServerStatus, TotalCounters},
-    upgrade::{MasterState, NewMaster},
+    upgrade::{EncodedMaster, MasterState, NewMaster},
 };
 
 /// The master replies within milliseconds unless something is badly wrong.
@@ -71,7 +71,7 @@ impl MasterClient {
         &self,
         socket: Arc<SeqPacket>,
         deadline_ns: u64,
-    ) -> Result<MasterState, String> {
+    ) -> Result<EncodedMaster, String> {
         let pending = self.ask(|reply| Request::HandOver {
             socket,
             deadline_ns,
@@ -134,7 +134,11 @@ impl NewMaster for MasterClient {
             .ok()
     }
 
-    async fn restore(&self, state: MasterState, sockets: Vec<OwnedFd>) -> Result<(), String> {
+    async fn restore(
+        &self,
+        state: MasterState<'static>,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<(), String> {
         let pending = self.ask(|reply| Request::Restore {
             state: Box::new(state),
             sockets,

@@ -5,7 +5,7 @@
 //! This process's copies of the connections stay open until the new process serves. Until then
 //! [`take_back`] undoes all of it.
 
-use std::{os::fd::AsFd as _, sync::Arc};
+use std::{borrow::Cow, os::fd::AsFd as _, sync::Arc};
 
 use metronome_os::{clock::now_ns, seq_packet::SeqPacket};
 use tracing::{info, warn};
@@ -14,7 +14,7 @@ use super::{
     parts::{Parts, Phase},
     request::Reply,
 };
-use crate::upgrade::{MasterState, send_connections};
+use crate::upgrade::{EncodedMaster, MasterState, send_connections};
 
 /// For a worker to finish its batch and exit; then it is killed, which costs nothing either.
 const QUIT_TIME_NS: u64 = 1_000_000_000;
@@ -25,7 +25,7 @@ pub(super) struct HandOver {
     deadline_ns: u64,
     /// When workers that have not quit are killed.
     kill_at_ns: u64,
-    reply: Reply<Result<MasterState, String>>,
+    reply: Reply<Result<EncodedMaster, String>>,
 }
 
 impl HandOver {
@@ -33,7 +33,7 @@ impl HandOver {
     pub(super) fn new(
         socket: Arc<SeqPacket>,
         deadline_ns: u64,
-        reply: Reply<Result<MasterState, String>>,
+        reply: Reply<Result<EncodedMaster, String>>,
     ) -> Self {
         Self {
             socket,
@@ -71,8 +71,8 @@ impl HandOver {
     }
 }
 
-fn give(parts: &Parts, socket: &SeqPacket, deadline_ns: u64) -> Result<MasterState, String> {
-    let state = save(parts);
+fn give(parts: &Parts, socket: &SeqPacket, deadline_ns: u64) -> Result<EncodedMaster, String> {
+    let state = save(parts).encode()?;
     send_connections(
         socket,
         parts
@@ -82,21 +82,21 @@ fn give(parts: &Parts, socket: &SeqPacket, deadline_ns: u64) -> Result<MasterSta
         deadline_ns,
     )
     .map_err(|error| format!("the connections cannot be handed over: {error}"))?;
-    info!("{} connections are handed over", state.connections.len());
+    info!("{} connections are handed over", state.connections);
     Ok(state)
 }
 
-fn save(parts: &Parts) -> MasterState {
+fn save(parts: &Parts) -> MasterState<'_> {
     let agents = parts.admission_keys.agents().iter().copied();
     MasterState {
         connections: parts.connections.saved(),
         generations: parts.connections.generations().to_vec(),
         admission_keys: agents.map(Into::into).collect(),
-        counters: parts.counters.clone(),
+        counters: Cow::Borrowed(&parts.counters),
         workers: parts.workers.saved(),
         recovered_packets: parts.recovered.packets,
         connections_lost: parts.recovered.connections_lost,
-        pauses: parts.connections.pauses().clone(),
+        pauses: Cow::Borrowed(parts.connections.pauses()),
         row_closed_ns: parts.runs.row_closed_ns(),
     }
 }

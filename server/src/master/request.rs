@@ -16,7 +16,7 @@ use metronome_proto::run_id::RunId;
 use super::admission::{Admission, AdmitError};
 use crate::{
     model::{FinalCounters, LiveCounters, ServerStatus, TotalCounters},
-    upgrade::MasterState,
+    upgrade::{EncodedMaster, MasterState},
 };
 
 /// Where a reply goes. Runs on the master's thread.
@@ -60,14 +60,14 @@ pub(crate) enum Request {
     HandOver {
         socket: Arc<SeqPacket>,
         deadline_ns: u64,
-        reply: Reply<Result<MasterState, String>>,
+        reply: Reply<Result<EncodedMaster, String>>,
     },
     /// The hand-over has failed: go on.
     TakeBack { reply: Reply<()> },
     /// Take what another server has handed over, its state and the sockets of the connections in
     /// it, and touch nothing. An error is one sentence.
     Restore {
-        state: Box<MasterState>,
+        state: Box<MasterState<'static>>,
         sockets: Vec<OwnedFd>,
         reply: Reply<Result<(), String>>,
     },

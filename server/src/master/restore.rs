@@ -15,7 +15,7 @@ use crate::{ipc::ToWorker, upgrade::MasterState};
 /// Takes what another server has handed over. After an error this master is of no use any more.
 pub(super) fn restore(
     parts: &mut Parts,
-    state: MasterState,
+    state: MasterState<'_>,
     sockets: Vec<OwnedFd>,
 ) -> Result<(), String> {
     if parts.phase != Phase::Waiting {
@@ -33,8 +33,8 @@ pub(super) fn restore(
     let slots = parts.ledger.slots().len() as u32;
     parts.connections =
         ConnectionTable::restore(slots, &state.generations, &state.connections, sockets)?;
-    parts.connections.restore_pauses(state.pauses);
-    parts.counters = state.counters;
+    parts.connections.restore_pauses(state.pauses.into_owned());
+    parts.counters = state.counters.into_owned();
     parts.recovered = Recovered {
         packets: state.recovered_packets,
         connections_lost: state.connections_lost,

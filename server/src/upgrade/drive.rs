@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     new_process::NewProcess,
     stage::{Outcome, Stage, Upgrade},
-    state::{ControlState, MasterState, SavedRun, State},
+    state::{self, ControlState, EncodedMaster, SavedRun},
 };
 
 /// For the hand-over itself, in which no client is read: far more than it takes, and less than it
@@ -50,7 +50,7 @@ pub(crate) trait OldServer {
         &self,
         socket: Arc<SeqPacket>,
         deadline_ns: u64,
-    ) -> Result<MasterState, String>;
+    ) -> Result<EncodedMaster, String>;
 
     /// Undoes [`Self::hand_over_connections`], however far it has come.
     async fn take_back_connections(&self);
@@ -121,23 +121,23 @@ async fn hand_over(server: &impl OldServer, mut new_process: NewProcess) -> Outc
             return blocking(move || Err(new_process.end(&deadline).unwrap_or(sentence))).await;
         }
     };
-    let connections = master.connections.len();
-    let state = State {
-        master,
-        control: server.save(),
-        runs: held.iter().map(|run| run.saved.clone()).collect(),
-    };
+    let connections = master.connections;
+    let control = server.save();
+    // Dropped on an error, the second part lets the runs go on here.
+    let (saved, held): (Vec<_>, Vec<_>) =
+        held.into_iter().map(|run| (run.saved, run.release)).unzip();
     let pid = blocking(move || {
         let pid = new_process.pid();
-        new_process.send_state(&state.encode()?, connections, &deadline)?;
+        let state = state::encode(master, &control, &saved)?;
+        new_process.send_state(&state, connections, &deadline)?;
         new_process.let_go(&deadline)?;
         Ok(pid)
     })
     .await?;
     server.has_been_replaced();
     let runs = held.len();
-    for run in held {
-        let _ = run.release.send(());
+    for release in held {
+        let _ = release.send(());
     }
     let pause_us = clock::now_ns().saturating_sub(since_ns) / 1_000;
     tracing::info!(

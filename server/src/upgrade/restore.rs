@@ -18,7 +18,11 @@ pub(crate) trait NewMaster {
     async fn workers_are_up(&self) -> Option<()>;
 
     /// Takes the master's part and touches nothing. An error is one sentence.
-    async fn restore(&self, state: MasterState, connections: Vec<OwnedFd>) -> Result<(), String>;
+    async fn restore(
+        &self,
+        state: MasterState<'static>,
+        connections: Vec<OwnedFd>,
+    ) -> Result<(), String>;
 }
 
 /// All that the old server had, ready to go on.

@@ -12,7 +12,9 @@ use crate::{
         runs::{ActiveRun, RunView, UnstoredRun, resume_runs},
         shared::Shared,
     },
-    upgrade::{ControlState, HeldRun, MasterState, OldServer, Restored, UnstoredReport, Upgrade},
+    upgrade::{
+        ControlState, EncodedMaster, HeldRun, OldServer, Restored, UnstoredReport, Upgrade,
+    },
 };
 
 impl OldServer for Shared {
@@ -60,7 +62,7 @@ impl OldServer for Shared {
         &self,
         socket: Arc<SeqPacket>,
         deadline_ns: u64,
-    ) -> Result<MasterState, String> {
+    ) -> Result<EncodedMaster, String> {
         self.master_client.hand_over(socket, deadline_ns).await
     }
 
