@@ -3,7 +3,7 @@
 //! Invariant: every process is watched by the poller, its channel and its end; for room in its
 //! channel exactly while messages wait for it.
 
-use std::{io, os::fd::BorrowedFd, rc::Rc, sync::atomic::Ordering, time::Duration};
+use std::{io, os::fd::BorrowedFd, rc::Rc, sync::atomic::Ordering};
 
 use metronome_os::{clock::now_ns, process::Executable, realtime};
 use rustix::{event::epoll::EventFlags, process::Pid};
@@ -327,7 +327,7 @@ impl WorkerPool {
         let deadline_ns = now_ns() + QUIT_TIME_NS;
         for worker in &mut self.workers {
             if let Some(process) = &worker.process {
-                process.wait(Duration::from_nanos(deadline_ns.saturating_sub(now_ns())));
+                process.wait(deadline_ns.saturating_sub(now_ns()));
                 process.kill();
                 let _ = worker.reap(now_ns());
             }
