@@ -10,13 +10,12 @@ mod summary;
 
 use std::{process::ExitCode, sync::Arc, thread, time::Duration};
 
-use metronome_os::clock;
+use metronome_os::{clock, process::raise_open_files_limit};
 use tokio::sync::oneshot;
 
 use crate::{
     connections::{connect::connect_all, drain::drain},
     load::{client::Client, generator::generate, live_counters},
-    net::open_files,
     signals::Signals,
     stop_signal::{StopMode, StopSignal},
 };
@@ -40,7 +39,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    open_files::raise_limit();
+    raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

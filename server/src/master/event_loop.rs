@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use metronome_os::{clock::now_ns, process::Executable, wake::Waker};
+use metronome_os::{clock::now_ns, process::{Executable, raise_open_files_limit}, wake::Waker};
 use metronome_proto::{handshake::Key, run_id::RunId};
 use rustix::event::epoll::{Event, EventFlags};
 use tracing::{error, warn};
@@ -67,7 +67,7 @@ impl Master {
         poller.add(&*waker, Token::Requests, EventFlags::IN)?;
         let acceptor = Acceptor::new(settings.listener, Rc::clone(&poller))
             .context("the data port's listener")?;
-        limits::raise_descriptors();
+        raise_open_files_limit();
         let phase = if settings.ledger.is_some() {
             Phase::Waiting
         } else {
