@@ -4,7 +4,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`clock`] | CLOCK_MONOTONIC, the CPU time of a thread, sleeps that end on time |
-//! | [`realtime`] | real-time threads, and when a thread gives that right back |
+//! | [`realtime`] | real-time threads, and when a thread gives that priority back |
 //! | [`cores`] | a core of its own for each pinned thread |
 //! | [`socket`], [`tcp_info`] | what the kernel has counted of a TCP connection |
 //! | [`seq_packet`] | messages with descriptors between processes |

@@ -13,12 +13,15 @@ use metronome_os::{
     socket::{bytes_put, bytes_taken, receive_into},
 };
 
+use metronome_proto::packet::FRAME_BYTES;
+
 use super::connection_table::HeldConnection;
-use crate::ipc::AdmissionKeys;
-use crate::ipc::ConnectionAdmission;
-use crate::ledger::{
-    self, BUFFER_BYTES, ConnectionCounters, Ledger, ReleaseStore, Slot, Stage, place_partial_frame,
-    process_batch,
+use crate::{
+    ipc::{AdmissionKeys, ConnectionAdmission},
+    ledger::{
+        self, BUFFER_BYTES, ConnectionCounters, Ledger, ReleaseStore, Slot, Stage,
+        place_partial_frame, process_batch,
+    },
 };
 
 /// Batches that are still read of a connection that is cut: 4 MiB, more than any buffer.
@@ -66,7 +69,7 @@ pub(super) fn replay(
     connection: &HeldConnection,
     connection_counters: &mut ConnectionCounters,
 ) -> Result<(), Unrecoverable> {
-    // Its worker had finished with it and only not yet let go.
+    // Its worker had closed it and not yet released it.
     if connection_counters.stage == Stage::Closed {
         return Ok(());
     }
@@ -74,7 +77,7 @@ pub(super) fn replay(
     if !connection_counters.is_possible() {
         return Err(Unrecoverable::Impossible);
     }
-    let taken = bytes_taken(&connection.socket)?;
+    let taken = bytes_taken(&connection.socket, FRAME_BYTES)?;
     let left = uncommitted(taken, connection_counters)?;
     if left > 0 {
         let admission = source.admission(connection.generation);
