@@ -148,7 +148,11 @@ mod tests {
             while TcpInfo::read(&server).unwrap().state != CLOSED {
                 std::thread::yield_now();
             }
-            assert_eq!(bytes_taken(&server, 32).unwrap(), 64, "{unread} bytes unread");
+            assert_eq!(
+                bytes_taken(&server, 32).unwrap(),
+                64,
+                "{unread} bytes unread"
+            );
         }
     }
 

@@ -8,7 +8,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use metronome_os::{clock::now_ns, process::{Executable, raise_open_files_limit}, wake::Waker};
+use metronome_os::{
+    clock::now_ns,
+    process::{Executable, raise_open_files_limit},
+    wake::Waker,
+};
 use metronome_proto::{handshake::Key, run_id::RunId};
 use rustix::event::epoll::{Event, EventFlags};
 use tracing::{error, warn};
@@ -136,8 +140,8 @@ impl Master {
         let again = ledger
             .descriptors()
             .map(|memory| memory.try_clone_to_owned());
-        let [workers, slots, seats] = again;
-        Ok((ledger.slots().len() as u32, [workers?, slots?, seats?]))
+        let [workers, slots, clients] = again;
+        Ok((ledger.slots().len() as u32, [workers?, slots?, clients?]))
     }
 
     /// Runs until it is asked to stop. The workers have ended when it returns.

@@ -30,7 +30,7 @@ use crate::{
 /// How far this server process has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
-    /// A new process before the old one has let go: its workers run and have nothing to read.
+    /// A new process before the old one has committed the upgrade: its workers run and have nothing to read.
     Waiting,
     Serving,
     /// The workers are gone or going, for a new process to take over.
@@ -207,8 +207,8 @@ impl Parts {
         self.counters.credit(connection_counters, worker, packets);
     }
 
-    /// Finishes a connection that a worker has let go of. Anything may be in a message of a broken
-    /// worker, so it can only let go of what is its own.
+    /// Finishes a connection that a worker has released. Anything may be in a message of a broken
+    /// worker, so it can only release what is its own.
     pub(super) fn released(&mut self, worker: usize, slot: u32, generation: u32) {
         let is_its_own = self.connections.get(slot).is_some_and(|connection| {
             connection.worker == Some(worker) && connection.generation == generation
@@ -218,7 +218,7 @@ impl Parts {
         }
     }
 
-    /// Records a connection whose account is closed and frees all it had.
+    /// Records a connection that is closed in the ledger, and frees all it had.
     pub(super) fn finish(&mut self, slot: u32) {
         let Some(connection_counters) = self.connection_counters(slot) else {
             return;

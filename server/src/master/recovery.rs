@@ -22,7 +22,7 @@ use crate::{
 
 /// Takes over from a worker that has ended: every connection is replayed and placed with another.
 pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: EndedProcess) {
-    // Its last messages first: what it has let go of is closed and needs no replay.
+    // Its last messages first: what it has released is closed and needs no replay.
     while let Some(message) = ended.receive() {
         if let FromWorker::Released { slot, generation } = message {
             parts.released(worker, slot, generation);
@@ -70,12 +70,12 @@ pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: EndedProce
 
 /// The order of the steps is what counts each packet once, whatever dies when:
 ///
-/// 1. what the worker committed is attributed to it, before anything is added to the account;
+/// 1. what the worker committed is attributed to it, before anything is added to the counters;
 /// 2. the replay counts on a copy, so that one that fails leaves the committed figures;
 /// 3. the result is committed before it is attributed: if this process were replaced here, the
 ///    ledger and the kernel would agree, and the next one would find nothing left to replay;
 /// 4. what is above the first figure is attributed to the recovery;
-/// 5. only then is the connection placed, because its next worker counts on in the same account.
+/// 5. only then is the connection placed, because its next worker counts on in the same counters.
 fn recover_connection(parts: &mut Parts, slot: u32, worker: usize, last_sign_ns: u64) {
     let Some(committed) = parts.connection_counters(slot) else {
         return;
@@ -132,7 +132,7 @@ fn give_up(parts: &mut Parts, slot: u32, worker: usize, client: u16, error: &Unr
     *lost = lost.saturating_add(1);
 }
 
-/// Ends a connection: its worker counts what is there and lets go, or the master does when no
+/// Ends a connection: its worker counts what is there and releases it, or the master does when no
 /// worker reads it.
 pub(super) fn cut(parts: &mut Parts, slot: u32) {
     let Some(connection) = parts.connections.cut(slot) else {
@@ -152,7 +152,7 @@ pub(super) fn cut(parts: &mut Parts, slot: u32) {
     parts.finish(slot);
 }
 
-/// Closes the account of a connection that no worker reads, with what still lies in its socket.
+/// Closes a connection that no worker reads, and counts what still lies in its socket.
 fn end_unread(parts: &Parts, slot: u32, connection_counters: &mut ConnectionCounters) {
     if let Some(connection) = parts.connections.get(slot) {
         read_to_the_end(source(parts, slot), connection, connection_counters);

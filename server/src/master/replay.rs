@@ -121,8 +121,8 @@ fn uncommitted(
         .ok_or(Unrecoverable::Disagreement { taken, committed })
 }
 
-/// Counts what still lies in the socket of a connection that no worker reads, and closes its
-/// account. What had been taken before has to be replayed first.
+/// Counts what still lies in the socket of a connection that no worker reads, and closes it in
+/// the ledger. What had been taken before has to be replayed first.
 pub(super) fn read_to_the_end(
     source: Source<'_>,
     connection: &HeldConnection,

@@ -37,7 +37,7 @@ pub(crate) struct RunCounters {
 pub(crate) struct OpenRun {
     /// Clients that it has places for.
     pub(crate) clients_max: u32,
-    /// Row of its seats in the ledger.
+    /// Row of its clients in the ledger.
     pub(crate) row: usize,
     /// The workers as they were when the run was admitted.
     pub(crate) baseline: Vec<WorkerCounters>,

@@ -52,6 +52,6 @@ pub(crate) use stage::{Upgrade, Upgrading};
 #[cfg(feature = "testing")]
 pub(crate) use state::State;
 pub(crate) use state::{
-    ControlState, EncodedMaster, MasterState, Protobuf, RestoredRun, SavedConnection, SavedCounters,
-    SavedRun, SavedWorker, UnstoredReport,
+    ControlState, EncodedMaster, MasterState, Protobuf, RestoredRun, SavedConnection,
+    SavedCounters, SavedRun, SavedWorker, UnstoredReport,
 };

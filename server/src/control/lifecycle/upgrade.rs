@@ -12,9 +12,7 @@ use crate::{
         runs::{ActiveRun, RunView, UnstoredRun, resume_runs},
         shared::Shared,
     },
-    upgrade::{
-        ControlState, EncodedMaster, HeldRun, OldServer, Restored, UnstoredReport, Upgrade,
-    },
+    upgrade::{ControlState, EncodedMaster, HeldRun, OldServer, Restored, UnstoredReport, Upgrade},
 };
 
 impl OldServer for Shared {

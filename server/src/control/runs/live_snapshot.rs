@@ -60,14 +60,14 @@ impl SnapshotBuilder {
         reported: &[(u64, u64)],
         agents: &[AgentRecords],
     ) {
-        for (agent, ((sent, _), account)) in reported.iter().zip(agents).enumerate() {
+        for (agent, ((sent, _), agent_records)) in reported.iter().zip(agents).enumerate() {
             self.take_progress(
                 agent,
                 &v1::Progress {
                     sent: *sent,
                     ..v1::Progress::default()
                 },
-                account,
+                agent_records,
             );
         }
         self.counters = LiveCounters {
@@ -88,13 +88,13 @@ impl SnapshotBuilder {
         &mut self,
         agent: usize,
         progress: &v1::Progress,
-        account: &AgentRecords,
+        agent_records: &AgentRecords,
     ) {
         let Some(known) = self.progress.get_mut(agent) else {
             return;
         };
         let per_client = self.plan.packets_per_client().unwrap_or(u64::MAX);
-        let most = per_client.saturating_mul(u64::from(account.share.clients));
+        let most = per_client.saturating_mul(u64::from(agent_records.share.clients));
         known.sent = progress.sent.clamp(known.sent, most.max(known.sent));
     }
 
