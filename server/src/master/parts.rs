@@ -252,7 +252,7 @@ impl Parts {
         if let Err(error) = self.ledger.clear_slot(slot as usize) {
             warn!(slot, "the ledger's memory cannot be freed: {error}");
         }
-        self.runs.note_recorded();
+        self.runs.connection_recorded();
     }
 
     /// Records the pauses of connections that are read again.

@@ -69,7 +69,7 @@ pub(super) fn close(parts: &mut Parts, run: RunId, reply: Reply<Option<FinalCoun
 
 /// Replies for the runs that are to end and have no connection any more.
 pub(super) fn finish_closed(parts: &mut Parts) {
-    let Some(closing) = parts.runs.take_news() else {
+    let Some(closing) = parts.runs.take_closing_if_changed() else {
         return;
     };
     for run in closing {
