@@ -60,9 +60,9 @@ impl MasterClient {
     }
 
     /// Waits until no restart of the workers is under way.
-    pub(super) async fn rested(&self) {
+    pub(super) async fn when_not_restarting(&self) {
         // A master that is gone restarts nothing.
-        let _ = self.ask(|reply| Request::WhenRested { reply }).await;
+        let _ = self.ask(|reply| Request::WhenNotRestarting { reply }).await;
     }
 
     /// Hands everything over until `deadline_ns`. An error is one sentence. Afterwards comes

@@ -248,7 +248,7 @@ impl Master {
             }
             Request::CloseRun { run, reply } => runs::close(parts, run, reply),
             Request::RestartWorkers { reply } => parts.workers.restart_all(reply, now_ns()),
-            Request::WhenRested { reply } => parts.workers.when_not_restarting(reply),
+            Request::WhenNotRestarting { reply } => parts.workers.when_not_restarting(reply),
             Request::ReadServer { reply } => reply(read_server(parts)),
             Request::ReadTotals { reply } => {
                 let live = parts

@@ -51,8 +51,8 @@ impl HandOver {
             ));
             return None;
         }
-        let is_at_rest = !parts.workers.is_restarting() && !parts.runs.has_closing();
-        if parts.phase == Phase::Serving && is_at_rest {
+        let may_leave = !parts.workers.is_restarting() && !parts.runs.has_closing();
+        if parts.phase == Phase::Serving && may_leave {
             self.kill_at_ns = now_ns + QUIT_TIME_NS;
             parts.phase = Phase::Leaving;
             parts.acceptor.close();

@@ -46,7 +46,7 @@ pub(crate) enum Request {
     /// Restart the workers one by one, under load. The reply is how many, when the last is ready.
     RestartWorkers { reply: Reply<u32> },
     /// The reply comes when no restart of the workers is under way.
-    WhenRested { reply: Reply<()> },
+    WhenNotRestarting { reply: Reply<()> },
     /// The server as a whole.
     ReadServer { reply: Reply<ServerStatus> },
     /// What verified clients sent since the server's start, with every histogram. Costs a look at

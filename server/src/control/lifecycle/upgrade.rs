@@ -36,8 +36,8 @@ impl OldServer for Shared {
         Ok(())
     }
 
-    async fn workers_are_at_rest(&self) {
-        self.master_client.rested().await;
+    async fn when_not_restarting(&self) {
+        self.master_client.when_not_restarting().await;
     }
 
     async fn hold_runs(&self) -> Result<Vec<HeldRun>, String> {
