@@ -24,7 +24,7 @@ use super::{
     events::{EVENTS_MAX, Poller, Token},
     hand_over::{self, HandOver},
     limits,
-    parts::{Parts, Phase, Recovered},
+    parts::{MasterParts, Phase, Recovered},
     readings::read_server,
     recovery,
     request::Request,
@@ -51,7 +51,7 @@ const LATE_NS: u64 = 500_000_000;
 
 /// The master: its parts, and what wakes it.
 pub(super) struct Master {
-    parts: Parts,
+    parts: MasterParts,
     poller: Rc<Poller>,
     requests: mpsc::Receiver<Request>,
     waker: Arc<Waker>,
@@ -82,7 +82,7 @@ impl Master {
         let slots = ledger.slots().len() as u32;
         let executable = Executable::current()
             .context("this executable cannot be opened to start workers from")?;
-        let parts = Parts {
+        let parts = MasterParts {
             phase,
             max_clients: settings.max_clients,
             ledger,

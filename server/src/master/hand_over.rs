@@ -11,7 +11,7 @@ use metronome_os::{clock::now_ns, seq_packet::SeqPacket};
 use tracing::{info, warn};
 
 use super::{
-    parts::{Parts, Phase},
+    parts::{MasterParts, Phase},
     request::Reply,
 };
 use crate::upgrade::{EncodedMaster, MasterState, send_connections};
@@ -44,7 +44,7 @@ impl HandOver {
     }
 
     /// Goes on with letting go as far as it can. `None` once it has replied.
-    pub(super) fn go_on(mut self, parts: &mut Parts, now_ns: u64) -> Option<Self> {
+    pub(super) fn go_on(mut self, parts: &mut MasterParts, now_ns: u64) -> Option<Self> {
         if now_ns >= self.deadline_ns {
             (self.reply)(Err(
                 "the workers or a run did not come to rest in time".into()
@@ -71,7 +71,11 @@ impl HandOver {
     }
 }
 
-fn give(parts: &Parts, socket: &SeqPacket, deadline_ns: u64) -> Result<EncodedMaster, String> {
+fn give(
+    parts: &MasterParts,
+    socket: &SeqPacket,
+    deadline_ns: u64,
+) -> Result<EncodedMaster, String> {
     let state = save(parts).encode()?;
     send_connections(
         socket,
@@ -86,7 +90,7 @@ fn give(parts: &Parts, socket: &SeqPacket, deadline_ns: u64) -> Result<EncodedMa
     Ok(state)
 }
 
-fn save(parts: &Parts) -> MasterState<'_> {
+fn save(parts: &MasterParts) -> MasterState<'_> {
     let agents = parts.admission_keys.agents().iter().copied();
     MasterState {
         connections: parts.connections.saved(),
@@ -102,7 +106,7 @@ fn save(parts: &Parts) -> MasterState<'_> {
 }
 
 /// Serves again as if nothing had been.
-pub(super) fn take_back(parts: &mut Parts) {
+pub(super) fn take_back(parts: &mut MasterParts) {
     if parts.phase != Phase::Leaving {
         return;
     }

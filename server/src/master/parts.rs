@@ -49,7 +49,11 @@ pub(super) struct Recovered {
 }
 
 /// Everything that the master has but the loop.
-pub(super) struct Parts {
+///
+/// One struct, because nearly every step needs several parts at once: to place a connection takes
+/// the table and the pool, to finish one the ledger and the counters as well. The parts themselves
+/// stay apart: none has a reference to another.
+pub(super) struct MasterParts {
     pub(super) phase: Phase,
     /// Verified and raw clients together, 1 to 10000.
     pub(super) max_clients: u32,
@@ -63,7 +67,7 @@ pub(super) struct Parts {
     pub(super) recovered: Recovered,
 }
 
-impl Parts {
+impl MasterParts {
     /// Takes the connections that wait at the data port, up to a limit of tries.
     pub(super) fn accept_waiting(&mut self) {
         let now_ns = now_ns();

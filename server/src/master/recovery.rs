@@ -10,7 +10,7 @@ use metronome_os::clock::now_ns;
 use tracing::{info, warn};
 
 use super::{
-    parts::{Parts, Phase},
+    parts::{MasterParts, Phase},
     replay::{Source, Unrecoverable, read_to_the_end, replay},
     worker_pool::EndedProcess,
 };
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Takes over from a worker that has ended: every connection is replayed and placed with another.
-pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: EndedProcess) {
+pub(super) fn recover_worker(parts: &mut MasterParts, worker: usize, ended: EndedProcess) {
     // Its last messages first: what it has released is closed and needs no replay.
     while let Some(message) = ended.receive() {
         if let FromWorker::Released { slot, generation } = message {
@@ -76,7 +76,7 @@ pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: EndedProce
 ///    ledger and the kernel would agree, and the next one would find nothing left to replay;
 /// 4. what is above the first figure is attributed to the recovery;
 /// 5. only then is the connection placed, because its next worker counts on in the same counters.
-fn recover_connection(parts: &mut Parts, slot: u32, worker: usize, last_sign_ns: u64) {
+fn recover_connection(parts: &mut MasterParts, slot: u32, worker: usize, last_sign_ns: u64) {
     let Some(committed) = parts.connection_counters(slot) else {
         return;
     };
@@ -122,7 +122,7 @@ fn recover_connection(parts: &mut Parts, slot: u32, worker: usize, last_sign_ns:
 }
 
 /// Reports a connection that cannot go on.
-fn give_up(parts: &mut Parts, slot: u32, worker: usize, client: u16, error: &Unrecoverable) {
+fn give_up(parts: &mut MasterParts, slot: u32, worker: usize, client: u16, error: &Unrecoverable) {
     warn!(slot, "a connection is lost with its worker: {error}");
     let text = format!("client {client} was lost with worker {worker}: {error}");
     parts
@@ -134,7 +134,7 @@ fn give_up(parts: &mut Parts, slot: u32, worker: usize, client: u16, error: &Unr
 
 /// Ends a connection: its worker counts what is there and releases it, or the master does when no
 /// worker reads it.
-pub(super) fn cut(parts: &mut Parts, slot: u32) {
+pub(super) fn cut(parts: &mut MasterParts, slot: u32) {
     let Some(connection) = parts.connections.cut(slot) else {
         return;
     };
@@ -153,13 +153,13 @@ pub(super) fn cut(parts: &mut Parts, slot: u32) {
 }
 
 /// Closes a connection that no worker reads, and counts what still lies in its socket.
-fn end_unread(parts: &Parts, slot: u32, connection_counters: &mut ConnectionCounters) {
+fn end_unread(parts: &MasterParts, slot: u32, connection_counters: &mut ConnectionCounters) {
     if let Some(connection) = parts.connections.get(slot) {
         read_to_the_end(source(parts, slot), connection, connection_counters);
     }
 }
 
-fn source(parts: &Parts, slot: u32) -> Source<'_> {
+fn source(parts: &MasterParts, slot: u32) -> Source<'_> {
     Source {
         ledger: &parts.ledger,
         admission_keys: &parts.admission_keys,
@@ -194,7 +194,7 @@ mod tests {
     };
 
     /// A master of two workers without a process, and a raw client that it has accepted.
-    fn parts_and_client() -> (Parts, TcpStream) {
+    fn parts_and_client() -> (MasterParts, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let poller = Rc::new(Poller::new().unwrap());
@@ -206,7 +206,7 @@ mod tests {
             rx_batching: RxBatching::Auto,
         };
         let executable = Executable::current().unwrap();
-        let mut parts = Parts {
+        let mut parts = MasterParts {
             phase: Phase::Serving,
             max_clients: 10,
             ledger: Ledger::create(Dimensions { slots: 4 }).unwrap(),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     /// The client sends, and the worker that reads it takes it without committing it.
-    fn send_and_take(parts: &Parts, client: &mut TcpStream, bytes: usize) {
+    fn send_and_take(parts: &MasterParts, client: &mut TcpStream, bytes: usize) {
         client.write_all(&vec![b'X'; bytes]).unwrap();
         let socket = parts.connections.socket(0).unwrap();
         let buffer = &parts.ledger.slots()[0].buffer.0;

@@ -8,13 +8,13 @@ use tracing::info;
 
 use super::{
     connection_table::ConnectionTable,
-    parts::{Parts, Phase, Recovered},
+    parts::{MasterParts, Phase, Recovered},
 };
 use crate::{ipc::ToWorker, upgrade::MasterState};
 
 /// Takes what another server has handed over. After an error this master is of no use any more.
 pub(super) fn restore(
-    parts: &mut Parts,
+    parts: &mut MasterParts,
     state: MasterState<'_>,
     sockets: Vec<OwnedFd>,
 ) -> Result<(), String> {
@@ -45,7 +45,7 @@ pub(super) fn restore(
 }
 
 /// The old server has let go: the connections go to the workers, and new ones are accepted.
-pub(super) fn begin(parts: &mut Parts) {
+pub(super) fn begin(parts: &mut MasterParts) {
     if parts.phase != Phase::Waiting {
         return;
     }
