@@ -87,7 +87,7 @@ impl MasterClient {
         let _ = self.ask(|reply| Request::TakeBack { reply }).await;
     }
 
-    /// The other server has let go: the master reads and accepts from here on.
+    /// The other server has committed the upgrade: the master reads and accepts from here on.
     pub(crate) fn begin(&self) {
         let _ = self.0.ask(Request::Begin);
     }

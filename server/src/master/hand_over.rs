@@ -43,7 +43,7 @@ impl HandOver {
         }
     }
 
-    /// Goes on with letting go as far as it can. `None` once it has replied.
+    /// Goes on with the release as far as it can. `None` once it has replied.
     pub(super) fn go_on(mut self, parts: &mut MasterParts, now_ns: u64) -> Option<Self> {
         if now_ns >= self.deadline_ns {
             (self.reply)(Err(

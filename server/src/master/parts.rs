@@ -30,7 +30,8 @@ use crate::{
 /// How far this server process has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
-    /// A new process before the old one has committed the upgrade: its workers run and have nothing to read.
+    /// A new process before the old one has committed the upgrade: its workers run and have
+    /// nothing to read.
     Waiting,
     Serving,
     /// The workers are gone or going, for a new process to take over.

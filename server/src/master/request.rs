@@ -38,7 +38,7 @@ pub(crate) enum Request {
         reply: Reply<Option<LiveCounters>>,
     },
     /// End a run: its connections that are still open are cut, no hello of it is taken any more.
-    /// The reply comes when the last worker has let go of the last of them, at most 3 s later.
+    /// The reply comes when the last worker has released the last of them, at most 3 s later.
     CloseRun {
         run: RunId,
         reply: Reply<Option<FinalCounters>>,
@@ -54,7 +54,7 @@ pub(crate) enum Request {
     ReadTotals { reply: Reply<TotalCounters> },
     /// The reply comes when every worker serves.
     WhenReady { reply: Reply<()> },
-    /// Let go of everything: the workers quit, nothing is accepted, the connections go through
+    /// Release everything: the workers quit, nothing is accepted, the connections go through
     /// `socket`. The reply is the rest, once all is out. Whatever the reply,
     /// [`Request::TakeBack`] undoes it.
     HandOver {
@@ -71,7 +71,7 @@ pub(crate) enum Request {
         sockets: Vec<OwnedFd>,
         reply: Reply<Result<(), String>>,
     },
-    /// The other server has let go: read and accept.
+    /// The other server has committed the upgrade: read and accept.
     Begin,
     /// Stop accepting, end the workers, end the thread.
     Shutdown,

@@ -1,5 +1,5 @@
 //! The master of a new server process: the old one's state is taken and checked first, and nothing
-//! is touched before the old process has let go.
+//! is touched before the old process has committed the upgrade.
 
 use std::os::fd::OwnedFd;
 
@@ -44,7 +44,8 @@ pub(super) fn restore(
     Ok(())
 }
 
-/// The old server has let go: the connections go to the workers, and new ones are accepted.
+/// The old server has committed the upgrade: the connections go to the workers, and new ones are
+/// accepted.
 pub(super) fn begin(parts: &mut MasterParts) {
     if parts.phase != Phase::Waiting {
         return;

@@ -130,7 +130,7 @@ async fn hand_over(server: &impl OldServer, mut new_process: NewProcess) -> Outc
         let pid = new_process.pid();
         let state = state::encode(master, &control, &saved)?;
         new_process.send_state(&state, connections, &deadline)?;
-        new_process.let_go(&deadline)?;
+        new_process.commit(&deadline)?;
         Ok(pid)
     })
     .await?;
