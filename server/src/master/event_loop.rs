@@ -25,12 +25,12 @@ use super::{
     hand_over::{self, HandOver},
     limits,
     parts::{MasterParts, Phase, Recovered},
-    readings::read_server,
     recovery,
     request::Request,
     restore,
     run_table::RunTable,
     runs,
+    server_status::read_server,
     settings::Settings,
     worker_pool::WorkerPool,
 };

@@ -269,8 +269,8 @@ mod tests {
         cut(&mut parts, 0);
         recover_connection(&mut parts, 0, 0, 1);
         assert_eq!(parts.connections.all().count(), 0);
-        let reading = parts.counters.read_server(std::iter::empty());
-        assert_eq!((reading.raw.connections, reading.raw.packets), (1, 2));
+        let status = parts.counters.read_server(std::iter::empty());
+        assert_eq!((status.raw.connections, status.raw.packets), (1, 2));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl OpenRun {
         histograms: bool,
         live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> LiveCounters {
-        let mut reading = LiveCounters {
+        let mut live = LiveCounters {
             connected: 0,
             ended: self.clients.len() as u32,
             received: self.received,
@@ -101,13 +101,13 @@ impl OpenRun {
         };
         for (connection_counters, record) in live {
             match connection_counters.stage {
-                Stage::Packets | Stage::Ended => reading.connected += 1,
-                _ => reading.ended += 1,
+                Stage::Packets | Stage::Ended => live.connected += 1,
+                _ => live.ended += 1,
             }
-            reading.received = reading.received.saturating_add(connection_counters.packets);
-            reading.corrupt = reading.corrupt.saturating_add(connection_counters.corrupt);
+            live.received = live.received.saturating_add(connection_counters.packets);
+            live.corrupt = live.corrupt.saturating_add(connection_counters.corrupt);
             // An idle client has no times, and looking at its histograms would cost memory.
-            if let Some(times) = reading
+            if let Some(times) = live
                 .times
                 .as_mut()
                 .filter(|_| connection_counters.packets > 0)
@@ -115,7 +115,7 @@ impl OpenRun {
                 add_times(times, record);
             }
         }
-        reading
+        live
     }
 
     /// The final record; `now` are the workers as they are.

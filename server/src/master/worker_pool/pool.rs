@@ -355,18 +355,18 @@ impl WorkerPool {
     }
 
     /// Every worker as it is now; `connections` is how many each reads.
-    pub(crate) fn readings(
+    pub(crate) fn statuses(
         &self,
         ledger: &Ledger,
         connections: impl Fn(usize) -> u32,
     ) -> Vec<WorkerStatus> {
-        let reading = |(count, worker): (WorkerCounters, &Worker)| WorkerStatus {
+        let status = |(count, worker): (WorkerCounters, &Worker)| WorkerStatus {
             count,
             connections: connections(worker.index),
             is_real_time: worker.process.as_ref().is_some_and(Process::is_real_time),
         };
         let counts = self.counts(ledger).into_iter();
-        counts.zip(&self.workers).map(reading).collect()
+        counts.zip(&self.workers).map(status).collect()
     }
 
     /// Processes that ended without a request to quit, of all workers.

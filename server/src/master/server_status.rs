@@ -8,7 +8,7 @@ use crate::model::{RecoveryCounters, ServerStatus};
 /// The whole server since its start.
 pub(super) fn read_server(parts: &MasterParts) -> ServerStatus {
     let connections = |worker| parts.connections.connections_of(worker);
-    let mut workers = parts.workers.readings(&parts.ledger, connections);
+    let mut workers = parts.workers.statuses(&parts.ledger, connections);
     let worker_of = |slot| parts.connections.get(slot).and_then(|held| held.worker);
     for (connection_counters, _, slot, _) in parts.live() {
         let Some(held) = parts.connections.get(slot) else {
