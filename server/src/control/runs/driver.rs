@@ -316,7 +316,7 @@ impl Driver {
                 // After its final report an agent may leave at any time.
                 if agent_records.finished().is_none() {
                     agent_records.fail(&why);
-                    let trouble = format!(
+                    let note = format!(
                         "agent {}: {}",
                         agent_records.name,
                         agent_records.missing().unwrap_or_default()
@@ -326,7 +326,7 @@ impl Driver {
                         why = agent_records.missing(),
                         "agent lost"
                     );
-                    state.snapshot.take_trouble(trouble);
+                    state.snapshot.take_note(note);
                 }
                 Some(Event::AgentGone(agent))
             }

@@ -31,7 +31,7 @@ pub(super) struct SnapshotBuilder {
     last: Option<(u64, u64)>,
     received_hz: f64,
     number: u64,
-    trouble: String,
+    note: String,
 }
 
 impl SnapshotBuilder {
@@ -49,7 +49,7 @@ impl SnapshotBuilder {
             last: None,
             received_hz: 0.0,
             number: 0,
-            trouble: String::new(),
+            note: String::new(),
         }
     }
 
@@ -80,7 +80,7 @@ impl SnapshotBuilder {
             (snapshot.lateness, snapshot.transit, snapshot.latency);
         self.received_hz = snapshot.received_hz;
         self.number = snapshot.number;
-        self.trouble = snapshot.remark;
+        self.note = snapshot.remark;
     }
 
     /// Takes an agent's progress. Its figures only rise, and no further than its share allows.
@@ -114,8 +114,8 @@ impl SnapshotBuilder {
     }
 
     /// Takes what went wrong last, for the remark.
-    pub(super) fn take_trouble(&mut self, trouble: String) {
-        self.trouble = trouble;
+    pub(super) fn take_note(&mut self, note: String) {
+        self.note = note;
     }
 
     /// The run as it looks at `now_ns`.
@@ -177,8 +177,8 @@ impl SnapshotBuilder {
     }
 
     fn note(&self, state_machine: &RunStateMachine, agents: &[AgentRecords]) -> String {
-        if !self.trouble.is_empty() {
-            return self.trouble.clone();
+        if !self.note.is_empty() {
+            return self.note.clone();
         }
         match state_machine.state() {
             RunState::Preparing => {

@@ -92,7 +92,7 @@ impl OpenRun {
         histograms: bool,
         live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> LiveCounters {
-        let mut live = LiveCounters {
+        let mut live_counters = LiveCounters {
             connected: 0,
             ended: self.clients.len() as u32,
             received: self.received,
@@ -101,13 +101,13 @@ impl OpenRun {
         };
         for (connection_counters, record) in live {
             match connection_counters.stage {
-                Stage::Packets | Stage::Ended => live.connected += 1,
-                _ => live.ended += 1,
+                Stage::Packets | Stage::Ended => live_counters.connected += 1,
+                _ => live_counters.ended += 1,
             }
-            live.received = live.received.saturating_add(connection_counters.packets);
-            live.corrupt = live.corrupt.saturating_add(connection_counters.corrupt);
+            live_counters.received = live_counters.received.saturating_add(connection_counters.packets);
+            live_counters.corrupt = live_counters.corrupt.saturating_add(connection_counters.corrupt);
             // An idle client has no times, and looking at its histograms would cost memory.
-            if let Some(times) = live
+            if let Some(times) = live_counters
                 .times
                 .as_mut()
                 .filter(|_| connection_counters.packets > 0)
@@ -115,7 +115,7 @@ impl OpenRun {
                 add_times(times, record);
             }
         }
-        live
+        live_counters
     }
 
     /// The final record; `now` are the workers as they are.
