@@ -9,7 +9,7 @@ use tokio::time::{self, Instant};
 
 use crate::{
     control::{
-        runs::{ActiveRun, RunView, UnstoredRun, resume_runs},
+        runs::{ActiveRun, RunView, UnstoredRun, resume_runs, state_name},
         shared::Shared,
     },
     upgrade::{ControlState, EncodedMaster, HeldRun, OldServer, Restored, UnstoredReport, Upgrade},
@@ -115,7 +115,5 @@ fn is_movable(view: &RunView) -> bool {
 }
 
 fn in_words(id: RunId, run: &ActiveRun) -> String {
-    let state = run.run().state();
-    let state = state.as_str_name().trim_start_matches("RUN_STATE_");
-    format!("run {id} is {state}")
+    format!("run {id} is {}", state_name(run.run().state()))
 }

@@ -19,7 +19,7 @@ use tokio::{
 use tracing::Span;
 
 use super::{
-    active::{ActiveRun, DriverEnds, FreezeRequest, RunView},
+    active::{ActiveRun, DriverEnds, FreezeRequest, RunView, state_name},
     live_snapshot::SnapshotBuilder,
     manager::RunManager,
     orders::Orders,
@@ -31,9 +31,8 @@ use crate::{
         agents::{self, AgentReport, FromAgent},
         master_client::{PendingReply, reply_in},
     },
-    model::AgentRecords,
     model::{
-        FinalCounters, LiveCounters,
+        AgentRecords, FinalCounters, LiveCounters,
         run::{Action, Event, RunStateMachine},
     },
     upgrade::{Protobuf, SavedRun},
@@ -400,7 +399,7 @@ impl Driver {
             return;
         }
         if run_state != self.run.state() {
-            tracing::info!("run is {}", in_words(run_state));
+            tracing::info!("run is {}", state_name(run_state).to_lowercase());
             state.phase = phase_span(&self.span, run_state);
             self.run.set_state(run_state);
         }
@@ -413,7 +412,7 @@ impl Driver {
         });
     }
 
-    /// Makes the report, stores it and shows it, in this order. Whether there is one.
+    /// Makes the report, stores it and shows it, in this order. Returns whether there is a report.
     async fn conclude(self, state: DriverState) -> bool {
         // Agents that still report something must not wait for the history.
         drop(self.inbox);
@@ -450,10 +449,4 @@ fn phase_span(run: &Span, state: RunState) -> Span {
         RunState::Running => tracing::info_span!(parent: run, "running"),
         _ => tracing::info_span!(parent: run, "draining"),
     }
-}
-
-/// A state in the words of a log line.
-fn in_words(state: RunState) -> String {
-    let name = state.as_str_name();
-    name.trim_start_matches("RUN_STATE_").to_lowercase()
 }

@@ -104,8 +104,12 @@ impl OpenRun {
                 Stage::Packets | Stage::Ended => live_counters.connected += 1,
                 _ => live_counters.ended += 1,
             }
-            live_counters.received = live_counters.received.saturating_add(connection_counters.packets);
-            live_counters.corrupt = live_counters.corrupt.saturating_add(connection_counters.corrupt);
+            live_counters.received = live_counters
+                .received
+                .saturating_add(connection_counters.packets);
+            live_counters.corrupt = live_counters
+                .corrupt
+                .saturating_add(connection_counters.corrupt);
             // An idle client has no times, and looking at its histograms would cost memory.
             if let Some(times) = live_counters
                 .times
