@@ -17,7 +17,7 @@ use super::{
 use crate::upgrade::{EncodedMaster, MasterState, send_connections};
 
 /// For a worker to finish its batch and exit; then it is killed, which costs nothing either.
-const QUIT_TIME_NS: u64 = 1_000_000_000;
+const LEAVE_TIME_NS: u64 = 1_000_000_000;
 
 /// A hand-over that is under way.
 pub(super) struct HandOver {
@@ -53,7 +53,7 @@ impl HandOver {
         }
         let may_leave = !parts.workers.is_restarting() && !parts.runs.has_closing();
         if parts.phase == Phase::Serving && may_leave {
-            self.kill_at_ns = now_ns + QUIT_TIME_NS;
+            self.kill_at_ns = now_ns + LEAVE_TIME_NS;
             parts.phase = Phase::Leaving;
             parts.acceptor.close();
             parts.workers.quit_all();

@@ -19,13 +19,10 @@ use super::connection_table::HeldConnection;
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
-        self, BUFFER_BYTES, ConnectionCounters, Ledger, ReleaseStore, Slot, Stage,
-        place_partial_frame, process_batch,
+        self, BATCHES_AFTER_CUT, BUFFER_BYTES, ConnectionCounters, Ledger, ReleaseStore, Slot,
+        Stage, place_partial_frame, process_batch,
     },
 };
-
-/// Batches that are still read of a connection that is cut: 4 MiB, more than any buffer.
-const BATCHES_AFTER_CUT: usize = 64;
 
 /// Why a connection cannot go on.
 #[derive(Debug, thiserror::Error)]

@@ -4,9 +4,7 @@ use std::{io, os::fd::OwnedFd};
 
 use metronome_os::seq_packet::SeqPacket;
 
-use crate::ipc::FromWorker;
-use crate::ipc::MESSAGE_BYTES;
-use crate::ipc::ToWorker;
+use crate::ipc::{FromWorker, MESSAGE_BYTES, ToWorker};
 
 /// Bytes of a message between master and worker.
 pub const HAND_OVER_BYTES: usize = MESSAGE_BYTES;

@@ -12,7 +12,10 @@ use metronome_proto::{
 use metronome_telemetry as telemetry;
 use tracing::Span;
 
-use crate::{config::Secret, model::AgentRecords, model::run::PREPARE_NS};
+use crate::{
+    config::Secret,
+    model::{AgentRecords, run::PREPARE_NS},
+};
 
 /// An agent gives up this much before the server does, so that its reason still arrives.
 const PREPARE_MARGIN_NS: u64 = 2_000_000_000;

@@ -12,8 +12,7 @@ use super::{
 };
 use crate::{
     control::agents::AgentCounters,
-    model::AgentRecords,
-    model::FinalCounters,
+    model::{AgentRecords, FinalCounters},
     store::Store,
     verdict::{Conclusion, Evidence, StopCause, conclude},
     wall_clock::{self, timestamp},

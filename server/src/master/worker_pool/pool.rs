@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// For the workers to finish their batches and exit when the server stops.
-const QUIT_TIME_NS: u64 = 1_000_000_000;
+const STOP_TIME_NS: u64 = 1_000_000_000;
 
 /// Before the next try when a process cannot be started.
 const START_AGAIN_NS: u64 = 1_000_000_000;
@@ -324,7 +324,7 @@ impl WorkerPool {
             self.send(index, ToWorker::Quit);
             self.flush(index, &socket);
         }
-        let deadline_ns = now_ns() + QUIT_TIME_NS;
+        let deadline_ns = now_ns() + STOP_TIME_NS;
         for worker in &mut self.workers {
             if let Some(process) = &worker.process {
                 process.wait(deadline_ns.saturating_sub(now_ns()));

@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use crate::master::request::Reply;
 
 /// For a worker to finish its batch and exit; then it is killed, which costs nothing either.
-const QUIT_TIME_NS: u64 = 2_000_000_000;
+const TURN_QUIT_TIME_NS: u64 = 2_000_000_000;
 
 /// For its next process to serve.
 const TURN_TIME_NS: u64 = 10_000_000_000;
@@ -91,7 +91,7 @@ impl Rolling {
         self.current = Some(Turn {
             worker,
             pid: seen(worker).pid,
-            kill_at_ns: now_ns + QUIT_TIME_NS,
+            kill_at_ns: now_ns + TURN_QUIT_TIME_NS,
             give_up_at_ns: now_ns + TURN_TIME_NS,
         });
         Step::Quit(worker)
@@ -124,7 +124,7 @@ mod tests {
         for (worker, now_ns) in [
             (seen(1, true), 1),
             (seen(0, false), 2),
-            (seen(2, false), QUIT_TIME_NS),
+            (seen(2, false), TURN_QUIT_TIME_NS),
         ] {
             assert_eq!(rolling.step(|_| worker, now_ns), Step::Wait, "{worker:?}");
         }
@@ -138,10 +138,13 @@ mod tests {
         let mut rolling = Rolling::new(2);
         assert_eq!(rolling.step(|_| seen(1, true), 0), Step::Quit(0));
         assert_eq!(
-            rolling.step(|_| seen(1, true), QUIT_TIME_NS - 1),
+            rolling.step(|_| seen(1, true), TURN_QUIT_TIME_NS - 1),
             Step::Wait
         );
-        assert_eq!(rolling.step(|_| seen(1, true), QUIT_TIME_NS), Step::Kill(0));
+        assert_eq!(
+            rolling.step(|_| seen(1, true), TURN_QUIT_TIME_NS),
+            Step::Kill(0)
+        );
         assert_eq!(
             rolling.step(|_| seen(0, false), TURN_TIME_NS - 1),
             Step::Wait

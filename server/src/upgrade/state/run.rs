@@ -6,10 +6,7 @@ use metronome_proto::{plan::Plan, run_id::RunId, v1};
 use serde::{Deserialize, Serialize};
 
 use super::protobuf::Protobuf;
-use crate::{
-    model::AgentRecords,
-    model::{AgentShare, run::RunStateMachine},
-};
+use crate::model::{AgentRecords, AgentShare, run::RunStateMachine};
 
 /// A run as it stands: RUNNING.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
