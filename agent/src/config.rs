@@ -126,9 +126,9 @@ impl TryFrom<RemoteArgs> for RemoteConfig {
     type Error = BadFlag;
 
     fn try_from(args: RemoteArgs) -> Result<Self, BadFlag> {
-        let tls = args
-            .tls
-            .decide(args.server.split_once("://").map(|(scheme, _)| scheme))?;
+        let scheme = args.server.split_once("://");
+        let scheme = scheme.map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let tls = args.tls.decide(scheme.as_deref())?;
         let (server, server_host) = parse_server(&args.server, tls.is_some())?;
         let name = args
             .name
@@ -248,6 +248,14 @@ mod tests {
             let parsed = parsed.map(|(uri, _)| uri.to_string());
             assert_eq!(parsed.as_deref(), uri, "{text}");
         }
+    }
+
+    #[test]
+    fn a_scheme_in_capitals_asks_for_tls_too() {
+        let args = Args::parse_from(["metronome-agent", "--server", "HTTPS://host:1"]);
+        let config = RemoteConfig::try_from(args.remote).unwrap();
+        assert!(config.tls.is_some());
+        assert_eq!(config.server.to_string(), "https://host:1/");
     }
 
     #[test]
