@@ -39,16 +39,15 @@ impl Executable {
     /// Starts it as a worker, with `input` as its standard input.
     ///
     /// Fork and exec, never a plain fork: a copy of threads and locks would be unsound. Everything
-    /// but the three standard descriptors closes on exec. Its standard error is the
-    /// caller's to read.
+    /// but the three standard descriptors closes on exec. Its standard error is the caller's to
+    /// read.
     pub fn start_worker(&self, input: OwnedFd) -> io::Result<Child> {
         Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
             .arg0(WORKER_NAME)
             .stdin(Stdio::from(input))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // A terminal's Ctrl-C is for the master, which ends the workers when their work is
-            // done.
+            // A terminal's Ctrl-C is for the master, which ends the workers after their work.
             .process_group(0)
             .env_clear()
             .current_dir("/")

@@ -1,7 +1,7 @@
 //! What was counted of all runs, of clients outside of them, and of connections that were refused.
 //!
-//! Only the data, which a new server process gets as it is: the order of the fields is part of what
-//! an upgrade hands over. How it is counted is the master's.
+//! Only the data: how they are counted is the master's. An upgrade hands them over as they are, so
+//! a change of a field here is a change of the upgrade's format.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,8 +16,7 @@ use super::{
     times::Times,
 };
 
-/// All counters. A new server process gets them as they are: the order of the fields is part of
-/// what an upgrade hands over.
+/// The counters of the connections that have ended, by run and in sum.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct RunCounters {
     pub(crate) runs: BTreeMap<RunId, OpenRun>,

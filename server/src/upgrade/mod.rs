@@ -29,7 +29,7 @@
 //! | `executable`, `container` | what is started, and whether this process may end |
 //!
 //! Processes whose format or ledger layout differ refuse each other before anything has happened.
-//! Absent on purpose: any use of `control` or of the master's thread. They bring their part through
+//! Absent on purpose: any use of `control` or of the master's thread. `control` implements
 //! [`OldServer`] and [`NewMaster`].
 
 mod container;

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Incidents kept per run; the rest is a number.
+/// Most incidents that are kept of a run; later ones are only logged.
 const INCIDENTS_MAX: usize = 100;
 
 impl OpenRun {
