@@ -28,9 +28,7 @@ pub(crate) struct SavedRun {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct SavedAgent {
     name: String,
-    first_client: u32,
-    clients: u32,
-    shares_clock: bool,
+    share: AgentShare,
     records: Protobuf<v1::ClientRecords>,
     strays: u64,
     finished: Option<Protobuf<v1::Finished>>,
@@ -77,8 +75,8 @@ impl SavedRun {
         }
         // Every client of the plan is the next agent's, in order.
         let covered = agents.iter().try_fold(0_u32, |next, agent| {
-            (agent.first_client == next)
-                .then(|| next.checked_add(agent.clients))
+            (agent.share.first_client == next)
+                .then(|| next.checked_add(agent.share.clients))
                 .flatten()
         });
         if covered != Some(plan.clients) {
@@ -103,9 +101,7 @@ impl From<&AgentRecords> for SavedAgent {
         let clients = agent_records.records().cloned().collect();
         Self {
             name: agent_records.name.clone(),
-            first_client: agent_records.share.first_client,
-            clients: agent_records.share.clients,
-            shares_clock: agent_records.share.shares_clock,
+            share: agent_records.share,
             records: Protobuf(v1::ClientRecords {
                 run_id: String::new(),
                 clients,
@@ -119,10 +115,7 @@ impl From<&AgentRecords> for SavedAgent {
 
 impl From<SavedAgent> for AgentRecords {
     fn from(agent: SavedAgent) -> Self {
-        let mut agent_records = Self::new(
-            agent.name,
-            AgentShare::new(agent.first_client, agent.clients, agent.shares_clock),
-        );
+        let mut agent_records = Self::new(agent.name, agent.share);
         let finished = agent.finished.map(|Protobuf(finished)| finished);
         agent_records.restore(
             agent.records.0.clients,
@@ -248,11 +241,11 @@ pub(super) mod tests {
         );
         refused(|run| run.reported.clear(), "more or less agents");
         refused(
-            |run| run.agents[1].first_client = 2,
+            |run| run.agents[1].share.first_client = 2,
             "do not bring its clients",
         );
         refused(
-            |run| run.agents[1].clients = u32::MAX,
+            |run| run.agents[1].share.clients = u32::MAX,
             "do not bring its clients",
         );
     }
