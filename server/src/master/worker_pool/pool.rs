@@ -294,7 +294,9 @@ impl WorkerPool {
                 }
                 Step::Quit(worker) => self.quit(worker),
                 Step::End => {
-                    let restarted = self.rolling.take().map_or(0, Rolling::end);
+                    let (restarted, replies) =
+                        self.rolling.take().map(Rolling::end).unwrap_or_default();
+                    replies.into_iter().for_each(|reply| reply(restarted));
                     info!("{restarted} workers were restarted");
                 }
             }
