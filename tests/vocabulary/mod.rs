@@ -94,7 +94,7 @@ pub(crate) const NAMES: &[(Kind, &str, &str)] = &[
     (Kind::Type, "Past", "RetroactiveSpan"),
     (Kind::Type, "Pen", "CommitWriter"),
     (Kind::Type, "Pull", "StopMode"),
-    (Kind::Type, "Rank", "SchedPolicy"),
+    (Kind::Type, "Rank", "Priority"),
     (Kind::Type, "Reading", "LiveCounters"),
     (Kind::Type, "RunReading", "LiveCounters"),
     (Kind::Type, "RunRecord", "FinalCounters"),
