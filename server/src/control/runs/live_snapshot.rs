@@ -80,7 +80,7 @@ impl SnapshotBuilder {
             (snapshot.lateness, snapshot.transit, snapshot.latency);
         self.received_hz = snapshot.received_hz;
         self.number = snapshot.number;
-        self.note = snapshot.remark;
+        self.note = snapshot.note;
     }
 
     /// Takes an agent's progress. Its figures only rise, and no further than its share allows.
@@ -113,7 +113,7 @@ impl SnapshotBuilder {
         self.counters = counters;
     }
 
-    /// Takes what went wrong last, for the remark.
+    /// Takes what went wrong last, for the note.
     pub(super) fn take_note(&mut self, note: String) {
         self.note = note;
     }
@@ -156,7 +156,7 @@ impl SnapshotBuilder {
             transit: self.transit.clone(),
             latency: self.latency.clone(),
             number: self.number,
-            remark: self.note(state_machine, agents),
+            note: self.note(state_machine, agents),
         }
     }
 
@@ -227,7 +227,7 @@ mod tests {
             (first.scheduled, first.number, first.state()),
             (0, 1, RunState::Preparing)
         );
-        assert_eq!(first.remark, "waiting for a to connect its clients");
+        assert_eq!(first.note, "waiting for a to connect its clients");
 
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
         builder.take_progress(
