@@ -2,9 +2,9 @@
 //!
 //! Words that went their own way do not come back as names of ours: modules, types, functions,
 //! constants, variants, fields and variables. Distinctive ones are banned within any name; those
-//! with an ordinary meaning only as the very name that they were. In comments, texts and documents
-//! only the patterns of sentences are banned that read badly. A text of one word is a key or a
-//! name, not a sentence: JSON's `told` stays.
+//! with an ordinary meaning only as the very name that they were. In comments, texts, documents and
+//! scripts only the patterns of sentences are banned that read badly. A text of one word is a key
+//! or a name, not a sentence: JSON's `told` stays.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod sources;
@@ -16,6 +16,7 @@ use sources::{
     Source, below,
     file::{File, Kind},
     prose::{self, Passage},
+    scripts,
 };
 use vocabulary::{NAMES, OPENINGS, PHRASES, VERBS, WORDS};
 
@@ -30,7 +31,8 @@ type Found = BTreeMap<&'static str, Vec<String>>;
 #[test]
 fn no_banned_names() {
     let mut found = Found::new();
-    for source in below(&["."], "rs").iter().filter(|of| is_bound(of)) {
+    let files = ["rs", "proto"].map(|extension| below(&["."], extension));
+    for source in files.iter().flatten().filter(|of| is_bound(of)) {
         for (word, replacement, place) in banned_names(source) {
             found
                 .entry(word)
@@ -45,7 +47,9 @@ fn no_banned_names() {
 fn no_banned_prose() {
     let mut found = Found::new();
     let files = ["rs", "proto", "md"].map(|extension| below(&["."], extension));
-    for source in files.iter().flatten().filter(|of| is_bound(of)) {
+    let mut files = Vec::from_iter(files.into_iter().flatten());
+    files.extend(scripts(&[".", ".ci"]));
+    for source in files.iter().filter(|of| is_bound(of)) {
         for passage in prose::passages(source) {
             for (phrase, replacement) in banned_prose(&passage) {
                 let context = around(&passage.text, phrase);
@@ -87,19 +91,7 @@ fn is_bound(source: &Source) -> bool {
 /// Each banned word in a name of this source, what to write, and where it is.
 fn banned_names(source: &Source) -> Vec<(&'static str, &'static str, String)> {
     let mut banned = Vec::new();
-    let definitions = File::read(source).definitions;
-    let own = source
-        .path
-        .rsplit('/')
-        .next()
-        .unwrap()
-        .trim_end_matches(".rs");
-    let own = (Kind::Module, own.to_owned(), 1);
-    let all = definitions
-        .into_iter()
-        .map(|of| (of.kind, of.name, of.line))
-        .chain([own]);
-    for (kind, name, line) in all {
+    for (kind, name, line) in defined_names(source) {
         let words = words_of(&name);
         let place = format!("{}:{line} {name}", source.path);
         let within = WORDS
@@ -119,6 +111,39 @@ fn banned_names(source: &Source) -> Vec<(&'static str, &'static str, String)> {
         banned.extend(whole.map(|(_, word, new)| (*word, *new, place.clone())));
     }
     banned
+}
+
+/// What a source defines, with its lines.
+fn defined_names(source: &Source) -> Vec<(Kind, String, usize)> {
+    let file = source.path.rsplit('/').next().unwrap();
+    let Some(own) = file.strip_suffix(".rs") else {
+        let lines = source.text.lines().zip(1..);
+        let names = lines.filter_map(|(text, line)| {
+            let (kind, name) = proto_name(text)?;
+            Some((kind, name.to_owned(), line))
+        });
+        return names.collect();
+    };
+    let definitions = File::read(source).definitions.into_iter();
+    let own = (Kind::Module, own.to_owned(), 1);
+    let names = definitions.map(|of| (of.kind, of.name, of.line));
+    names.chain([own]).collect()
+}
+
+/// What a line of a proto defines: a message, a service, an enum, an rpc, or a field or value.
+fn proto_name(line: &str) -> Option<(Kind, &str)> {
+    let words = line.split("//").next()?;
+    let words = words.split(|of: char| of.is_whitespace() || "({;".contains(of));
+    let words = Vec::from_iter(words.filter(|word| !word.is_empty()));
+    match words[..] {
+        ["message" | "service" | "enum", name, ..] => Some((Kind::Type, name)),
+        ["rpc", name, ..] => Some((Kind::Function, name)),
+        _ => {
+            let at = words.iter().position(|word| *word == "=")?;
+            let is_number = words.get(at + 1)?.parse::<u32>().is_ok();
+            is_number.then_some((Kind::Field, *words.get(at.checked_sub(1)?)?))
+        }
+    }
 }
 
 /// `_words_of_it_`, of a name in whatever case.
@@ -222,6 +247,52 @@ mod tests {
             assert_eq!(names(name), ["desk"], "{name}");
         }
         assert_eq!(names("fn is_worked_off() {}"), ["worked_off"]);
+    }
+
+    #[test]
+    fn what_a_proto_defines_has_names_too() {
+        for (line, word) in [
+            ("message DeskBytes {", "desk"),
+            ("service TheDesk{", "desk"),
+            ("  rpc Tell(stream A) returns (B) {}", "tell"),
+            (
+                "  repeated a.B volleys = 3 [deprecated = true]; // c",
+                "volleys",
+            ),
+            ("  STATE_DESK = 0;", "desk"),
+        ] {
+            let source = Source {
+                path: "a/thing.proto".to_owned(),
+                text: line.to_owned(),
+            };
+            let names = banned_names(&source);
+            assert_eq!(
+                names.iter().map(|(word, ..)| *word).collect::<Vec<_>>(),
+                [word]
+            );
+        }
+        assert_eq!(proto_name("  // A desk = 1;"), None);
+    }
+
+    #[test]
+    fn scripts_have_prose_in_comments_and_texts() {
+        let phrases = |text: &str| {
+            let source = Source {
+                path: "a/thing".to_owned(),
+                text: text.to_owned(),
+            };
+            let passages = prose::passages(&source);
+            let banned = passages.iter().flat_map(banned_prose);
+            banned.map(|(phrase, _)| phrase).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            phrases("#!/bin/sh\n# Some were worked\n# off.\n"),
+            ["worked off"]
+        );
+        assert_eq!(phrases("echo \"it tells\" # and nobody\n"), ["tells"]);
+        assert_eq!(phrases("    \"\"\"Whoever it is.\"\"\"\n"), ["whoever"]);
+        assert_eq!(phrases("\"\"\"One\nwhoever it is\n\"\"\"\n"), ["whoever"]);
+        assert_eq!(phrases("x = report[\"told\"]\n"), Vec::<&str>::new());
     }
 
     #[test]

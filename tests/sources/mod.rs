@@ -99,30 +99,53 @@ pub(crate) fn production() -> Vec<Source> {
 /// The files below `folders` whose names end in `.extension`, sorted by path. Folders that begin
 /// with a dot, `target` and `node_modules` are left out.
 pub(crate) fn below(folders: &[&str], extension: &str) -> Vec<Source> {
+    let has_extension = |path: &Path, _: &str| path.extension().is_some_and(|of| of == extension);
+    chosen(folders, &has_extension)
+}
+
+/// The scripts, compositions and manifests below `folders`, as [`below`]: files that end in .py,
+/// .sh, .yaml or .yml, Dockerfiles, and what begins with `#!`.
+pub(crate) fn scripts(folders: &[&str]) -> Vec<Source> {
+    let is_script = |path: &Path, text: &str| match path.extension() {
+        Some(extension) => ["py", "sh", "yaml", "yml"]
+            .iter()
+            .any(|of| extension == *of),
+        None => path.ends_with("Dockerfile") || text.starts_with("#!"),
+    };
+    chosen(folders, &is_script)
+}
+
+/// Whether a file belongs to what is asked for, by its path and its text.
+type Choice<'a> = &'a dyn Fn(&Path, &str) -> bool;
+
+fn chosen(folders: &[&str], choice: Choice<'_>) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     for folder in folders {
         let before = files.len();
-        collect(root, &root.join(folder), extension, &mut files);
-        assert!(files.len() > before, "{folder} has no .{extension} files");
+        collect(root, &root.join(folder), choice, &mut files);
+        assert!(files.len() > before, "{folder} has none of these files");
     }
     files.sort_by(|a: &Source, b| a.path.cmp(&b.path));
     files
 }
 
-fn collect(root: &Path, folder: &Path, extension: &str, files: &mut Vec<Source>) {
+fn collect(root: &Path, folder: &Path, choice: Choice<'_>, files: &mut Vec<Source>) {
     for entry in fs::read_dir(folder).expect("the folder can be read") {
         let path = entry.expect("its entries too").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if path.is_dir() {
             if !name.starts_with('.') && name != "target" && name != "node_modules" {
-                collect(root, &path, extension, files);
+                collect(root, &path, choice, files);
             }
-        } else if path.extension().is_some_and(|of| of == extension) {
+        // What is no text, such as an image, is no source.
+        } else if let Ok(text) = fs::read_to_string(&path)
+            && choice(&path, &text)
+        {
             let below = path.strip_prefix(root).expect("it lies below the root");
             files.push(Source {
                 path: below.display().to_string(),
-                text: fs::read_to_string(&path).expect("sources are UTF-8"),
+                text,
             });
         }
     }

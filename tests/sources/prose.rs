@@ -32,9 +32,40 @@ pub(crate) fn passages(source: &Source) -> Vec<Passage> {
         .map_or("", |(_, extension)| extension)
     {
         "rs" => of_rust(&source.text),
-        "proto" => of_comments(&source.text),
-        _ => of_document(&source.text),
+        "proto" => of_comments(&source.text, "//"),
+        "md" => of_document(&source.text),
+        _ => of_script(&source.text),
     }
+}
+
+/// The comments and the texts of a script or a manifest, and all lines of Python's docstrings.
+fn of_script(text: &str) -> Vec<Passage> {
+    let mut passages = of_comments(text, "#");
+    let mut is_docstring = false;
+    for (line, number) in text.lines().zip(1..) {
+        if line.trim_start().starts_with('#') {
+            continue;
+        }
+        let was_docstring = is_docstring;
+        is_docstring ^= line.matches("\"\"\"").count() % 2 == 1;
+        let quoted = line.split('"').skip(1).step_by(2);
+        let texts = if was_docstring {
+            vec![line]
+        } else {
+            Vec::from_iter(quoted)
+        };
+        for words in texts {
+            let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+            if !words.is_empty() {
+                passages.push(Passage {
+                    kind: Kind::Text,
+                    line: number,
+                    text: words,
+                });
+            }
+        }
+    }
+    passages
 }
 
 fn of_document(text: &str) -> Vec<Passage> {
@@ -47,10 +78,10 @@ fn of_document(text: &str) -> Vec<Passage> {
     passages.all
 }
 
-fn of_comments(text: &str) -> Vec<Passage> {
+fn of_comments(text: &str, mark: &str) -> Vec<Passage> {
     let mut passages = Joined::default();
     for (index, line) in text.lines().enumerate() {
-        if let Some(comment) = line.trim_start().strip_prefix("//") {
+        if let Some(comment) = line.trim_start().strip_prefix(mark) {
             passages.add(Kind::Comment, index + 1, comment, false);
         }
     }
