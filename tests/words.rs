@@ -10,11 +10,12 @@
 mod sources;
 mod vocabulary;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sources::{
     Source, below,
     file::{File, Kind},
+    production,
     prose::{self, Passage},
     scripts,
 };
@@ -73,6 +74,76 @@ fn no_line_is_above_a_hundred_columns() {
         }
     }
     assert!(long.is_empty(), "too long:\n{}", long.join("\n"));
+}
+
+#[test]
+fn what_the_glossary_names_is_defined_where_its_row_points() {
+    let documents = below(&["docs"], "md");
+    let glossary = documents.iter().find(|of| of.path == "docs/glossary.md");
+    let mut sources = production();
+    sources.extend(below(&["proto"], "proto"));
+    let defined = sources.iter().map(|source| {
+        let names = defined_names(source).into_iter().map(|(_, name, _)| name);
+        let modules = source.path.trim_end_matches(".rs").split('/');
+        (
+            source.path.as_str(),
+            names
+                .chain(modules.map(str::to_owned))
+                .collect::<BTreeSet<_>>(),
+        )
+    });
+    let defined = Vec::from_iter(defined);
+    let mut missing = Vec::new();
+    for row in glossary.unwrap().text.lines() {
+        let Some((words, places)) = glossary_row(row) else {
+            continue;
+        };
+        for place in &places {
+            if !defined
+                .iter()
+                .any(|(path, _)| path.starts_with(place.as_str()))
+            {
+                missing.push(format!("{place} of {words:?} is no place"));
+            }
+        }
+        for name in words {
+            let is_there = |(path, names): &(&str, BTreeSet<String>)| {
+                places.iter().any(|place| path.starts_with(place.as_str())) && names.contains(name)
+            };
+            if !defined.iter().any(is_there) {
+                missing.push(format!("{name} is not defined in {places:?}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// The names of the code in the first cell of a row, and the places in its last one.
+fn glossary_row(row: &str) -> Option<(Vec<&str>, Vec<String>)> {
+    let cells = Vec::from_iter(row.strip_prefix("| ")?.strip_suffix(" |")?.split(" | "));
+    let [words, _, places] = cells[..] else {
+        return None;
+    };
+    let places = places.split('`').skip(1).step_by(2).flat_map(alternatives);
+    let places = Vec::from_iter(places);
+    let words = words.split(|of: char| of.is_whitespace() || ",()".contains(of));
+    let names = words.filter_map(|word| {
+        let is_code = |of: &&str| of.contains('_') || of.contains(char::is_uppercase);
+        let name = word.trim_matches('`').rsplit("::").next().filter(is_code)?;
+        Some(name)
+    });
+    (!places.is_empty()).then(|| (names.collect(), places))
+}
+
+/// `a/b` and `a/c`, of `a/{b,c}`.
+fn alternatives(path: &str) -> Vec<String> {
+    let Some((before, rest)) = path.split_once('{') else {
+        return vec![path.to_owned()];
+    };
+    let (each, after) = rest.split_once('}').unwrap();
+    each.split(',')
+        .map(|one| format!("{before}{one}{after}"))
+        .collect()
 }
 
 #[track_caller]
