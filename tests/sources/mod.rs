@@ -6,7 +6,8 @@
 //! | module | subject |
 //! |---|---|
 //! | [`file`] | what one file holds |
-//! | [`scan`] | reads it: its modules, imports, paths, keywords and definitions, by `syn` |
+//! | [`scan`] | reads it: its modules, paths, keywords and definitions, by `syn` |
+//! | [`imports`] | what a `use` names and brings |
 //! | [`tokens`] | the same of macros and attributes, as far as they look like paths |
 //! | [`attributes`] | what only tests have |
 //! | [`prose`] | comments, texts and documents |
@@ -14,11 +15,16 @@
 //! | [`resolve`] | what a path means: the file of the item that it names, through re-exports |
 //! | [`circles`] | which file uses which, and the circles in that |
 //! | [`rules`] | the walls: layers, public faces, keywords, unsafe code |
+//! | [`allowances`] | what the walls allow, and whether that is used |
+//! | [`claims`] | which modules claim to be pure |
 #![allow(dead_code, reason = "each test executable uses a part of it")]
 
+pub(crate) mod allowances;
 pub(crate) mod attributes;
 pub(crate) mod circles;
+pub(crate) mod claims;
 pub(crate) mod file;
+pub(crate) mod imports;
 pub(crate) mod modules;
 pub(crate) mod prose;
 pub(crate) mod resolve;
@@ -94,6 +100,27 @@ pub(crate) fn production() -> Vec<Source> {
         .collect::<Vec<_>>();
     folders.dedup();
     below(&folders, "rs")
+}
+
+/// The names of all dependencies of the workspace, as code has them.
+pub(crate) fn dependencies() -> Vec<String> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    dependencies_of(&fs::read_to_string(manifest).expect("the manifest can be read"))
+}
+
+/// The names in the tables of dependencies of a manifest.
+pub(crate) fn dependencies_of(manifest: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut is_dependency = false;
+    for line in manifest.lines() {
+        if let Some(table) = line.strip_prefix('[') {
+            is_dependency = table.ends_with("dependencies]");
+        } else if is_dependency && !line.starts_with('#') {
+            let name = line.split_once([' ', '.', '=']).map(|(name, _)| name);
+            names.extend(name.map(|name| name.replace('-', "_")));
+        }
+    }
+    names
 }
 
 /// The files below `folders` whose names end in `.extension`, sorted by path. Folders that begin
