@@ -1,10 +1,11 @@
 //! The words of the house: one for each thing, and the field's own (docs/glossary.md).
 //!
-//! Words that went their own way do not come back as names of ours: modules, types, functions,
-//! constants, variants, fields and variables. Distinctive ones are banned within any name; those
-//! with an ordinary meaning only as the very name that they were. In comments, texts, documents and
-//! scripts only the patterns of sentences are banned that read badly. A text of one word is a key
-//! or a name, not a sentence: JSON's `told` stays.
+//! Words that went their own way do not come back as names of ours: modules, types and their
+//! parameters, functions, constants, variants, fields, variables and renamed imports. Distinctive
+//! ones are banned within any name; those with an ordinary meaning only as the very name that they
+//! were. In comments, texts, documents, scripts and configurations only the patterns of sentences
+//! are banned that read badly. A text of one word is a key or a name, not a sentence: JSON's `told`
+//! stays.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod sources;
@@ -17,7 +18,7 @@ use sources::{
     file::{File, Kind},
     production,
     prose::{self, Passage},
-    scripts,
+    with_prose,
 };
 use vocabulary::{NAMES, OPENINGS, PHRASES, VERBS, WORDS};
 
@@ -47,10 +48,7 @@ fn no_banned_names() {
 #[test]
 fn no_banned_prose() {
     let mut found = Found::new();
-    let files = ["rs", "proto", "md"].map(|extension| below(&["."], extension));
-    let mut files = Vec::from_iter(files.into_iter().flatten());
-    files.extend(scripts(&[".", ".ci"]));
-    for source in files.iter().filter(|of| is_bound(of)) {
+    for source in with_prose().iter().filter(|of| is_bound(of)) {
         for passage in prose::passages(source) {
             for (phrase, replacement) in banned_prose(&passage) {
                 let context = around(&passage.text, phrase);
@@ -168,12 +166,12 @@ fn banned_names(source: &Source) -> Vec<(&'static str, &'static str, String)> {
         let within = WORDS
             .iter()
             .filter(|(word, _)| words.contains(&format!("_{word}_")));
-        let verbs = VERBS
-            .iter()
-            .filter(|(verb, _)| kind == Kind::Function && words.starts_with(&format!("_{verb}_")));
+        let verbs = VERBS.iter().filter(|(verb, _)| {
+            may_be(kind, Kind::Function) && words.starts_with(&format!("_{verb}_"))
+        });
         let whole = NAMES
             .iter()
-            .filter(|(of, banned, _)| *of == kind && *banned == name);
+            .filter(|(of, banned, _)| may_be(kind, *of) && *banned == name);
         banned.extend(
             within
                 .chain(verbs)
@@ -217,6 +215,12 @@ fn proto_name(line: &str) -> Option<(Kind, &str)> {
     }
 }
 
+/// Whether a name of `kind` can be one of `of`: what is imported may be any item.
+fn may_be(kind: Kind, of: Kind) -> bool {
+    let items = [Kind::Module, Kind::Type, Kind::Function, Kind::Constant];
+    kind == of || kind == Kind::Import && items.contains(&of)
+}
+
 /// `_words_of_it_`, of a name in whatever case.
 fn words_of(name: &str) -> String {
     let mut words = String::from("_");
@@ -239,6 +243,7 @@ fn banned_prose(passage: &Passage) -> Vec<(&'static str, &'static str)> {
     let spaced = |text: &str| {
         let words = text.split(|of: char| !of.is_alphanumeric() && of != '_' && of != '\'');
         let words = words
+            .map(|word| word.trim_matches('\''))
             .filter(|word| !word.is_empty())
             .collect::<Vec<_>>()
             .join(" ");
@@ -296,7 +301,13 @@ mod tests {
     }
 
     fn phrases(text: &str) -> Vec<&'static str> {
-        let passages = prose::passages(&source(text));
+        phrases_of("a/thing.rs", text)
+    }
+
+    fn phrases_of(path: &str, text: &str) -> Vec<&'static str> {
+        let path = path.to_owned();
+        let text = text.to_owned();
+        let passages = prose::passages(&Source { path, text });
         let banned = passages.iter().flat_map(banned_prose);
         banned.map(|(phrase, _)| phrase).collect()
     }
@@ -313,6 +324,12 @@ mod tests {
             "fn f(desk: u8) {}",
             "fn f() { let a_desk = 1; }",
             "trait HTTPDesk {}",
+            "use other::Thing as Desk;",
+            "fn f() { use other::{self, thing as a_desk}; }",
+            "#[cfg(test)] mod tests { use other::Thing as Desk; }",
+            "struct A<Desk>(u8);",
+            "fn f<TheDesk: Copy, const N: u8>() {}",
+            "impl<const A_DESK: u8> A {}",
             "#[cfg(test)] mod tests { fn a_desk_is_full() {} }",
         ] {
             assert_eq!(names(name), ["desk"], "{name}");
@@ -346,27 +363,6 @@ mod tests {
     }
 
     #[test]
-    fn scripts_have_prose_in_comments_and_texts() {
-        let phrases = |text: &str| {
-            let source = Source {
-                path: "a/thing".to_owned(),
-                text: text.to_owned(),
-            };
-            let passages = prose::passages(&source);
-            let banned = passages.iter().flat_map(banned_prose);
-            banned.map(|(phrase, _)| phrase).collect::<Vec<_>>()
-        };
-        assert_eq!(
-            phrases("#!/bin/sh\n# Some were worked\n# off.\n"),
-            ["worked off"]
-        );
-        assert_eq!(phrases("echo \"it tells\" # and nobody\n"), ["tells"]);
-        assert_eq!(phrases("    \"\"\"Whoever it is.\"\"\"\n"), ["whoever"]);
-        assert_eq!(phrases("\"\"\"One\nwhoever it is\n\"\"\"\n"), ["whoever"]);
-        assert_eq!(phrases("x = report[\"told\"]\n"), Vec::<&str>::new());
-    }
-
-    #[test]
     fn a_word_within_a_word_and_a_word_of_others_are_not_banned() {
         let text = "fn desktop(aggregate: u8) { other::desk(); x.desk(); \"desk\"; } // desk";
         assert_eq!(names(text), Vec::<&str>::new());
@@ -380,6 +376,14 @@ mod tests {
         );
         let others = "struct PastDue { past: u8 } enum Ranks { Rank } fn f(rest: u8) {}";
         assert_eq!(names(others), Vec::<&str>::new());
+        assert_eq!(
+            names("use a::b as Rank; use a::{b as past, c as say, d as rest};"),
+            ["Rank", "past", "say"]
+        );
+        assert_eq!(
+            names("fn f(told: u8) { let told = told; } fn g() { |told| 1; }"),
+            ["told", "told", "told"]
+        );
         assert_eq!(names("fn say() {} fn say_first() {}"), ["say", "say"]);
         assert_eq!(
             names("fn essay() {} fn what_they_say() {}"),
@@ -411,6 +415,43 @@ mod tests {
             Vec::<&str>::new()
         );
         assert_eq!(phrases("const A: &str = \"told twice\";"), ["told"]);
+    }
+
+    #[test]
+    fn a_phrase_is_banned_in_scripts_and_configurations_too() {
+        let none = Vec::<&str>::new();
+        for python in ["a.py", "a/b"] {
+            let phrases =
+                |text: &str| phrases_of(python, &format!("#!/usr/bin/env python3\n{text}"));
+            assert_eq!(phrases("# It was worked\n# off."), ["worked off"]);
+            assert_eq!(phrases("\"\"\"A 'text'.\n\nIt\ntells.\n\"\"\""), ["tells"]);
+            assert_eq!(phrases(r"x = f'it \'tells'; nobody()"), ["tells"]);
+            assert_eq!(phrases("x['told'] = tells(nobody)  # or 'it'"), none);
+        }
+        assert_eq!(
+            phrases_of("Dockerfile", "FROM x\n# worked\n# off"),
+            ["worked off"]
+        );
+        assert_eq!(phrases_of("a/run", "#!/bin/sh\necho it tells"), ["tells"]);
+        assert_eq!(
+            phrases_of("a.yml", "- name: nobody\n- is: fine"),
+            ["nobody"]
+        );
+        assert_eq!(phrases_of("a.toml", "# whoever\na = 'b'"), ["whoever"]);
+    }
+
+    #[test]
+    fn scripts_recipes_and_configurations_are_read() {
+        let files = with_prose();
+        for path in [
+            "Dockerfile",
+            "Cargo.toml",
+            "compose.yaml",
+            "deploy/release",
+            "tests/lint",
+        ] {
+            assert!(files.iter().any(|of| of.path == path), "{path}");
+        }
     }
 
     #[test]

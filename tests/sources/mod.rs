@@ -32,7 +32,7 @@ pub(crate) mod rules;
 pub(crate) mod scan;
 pub(crate) mod tokens;
 
-use std::{fs, path::Path};
+use std::{fs, io::Read as _, path::Path};
 
 /// A crate: the name that others import it by, and its first file.
 #[derive(Clone, Copy)]
@@ -126,54 +126,66 @@ pub(crate) fn dependencies_of(manifest: &str) -> Vec<String> {
 /// The files below `folders` whose names end in `.extension`, sorted by path. Folders that begin
 /// with a dot, `target` and `node_modules` are left out.
 pub(crate) fn below(folders: &[&str], extension: &str) -> Vec<Source> {
-    let has_extension = |path: &Path, _: &str| path.extension().is_some_and(|of| of == extension);
-    chosen(folders, &has_extension)
-}
-
-/// The scripts, compositions and manifests below `folders`, as [`below`]: files that end in .py,
-/// .sh, .yaml or .yml, Dockerfiles, and what begins with `#!`.
-pub(crate) fn scripts(folders: &[&str]) -> Vec<Source> {
-    let is_script = |path: &Path, text: &str| match path.extension() {
-        Some(extension) => ["py", "sh", "yaml", "yml"]
-            .iter()
-            .any(|of| extension == *of),
-        None => path.ends_with("Dockerfile") || text.starts_with("#!"),
-    };
-    chosen(folders, &is_script)
-}
-
-/// Whether a file belongs to what is asked for, by its path and its text.
-type Choice<'a> = &'a dyn Fn(&Path, &str) -> bool;
-
-fn chosen(folders: &[&str], choice: Choice<'_>) -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_meant = |path: &Path| path.extension().is_some_and(|of| of == extension);
     let mut files = Vec::new();
     for folder in folders {
-        let before = files.len();
-        collect(root, &root.join(folder), choice, &mut files);
-        assert!(files.len() > before, "{folder} has none of these files");
+        let below = collect(folder, &is_meant);
+        assert!(!below.is_empty(), "{folder} has no .{extension} files");
+        files.extend(below);
     }
     files.sort_by(|a: &Source, b| a.path.cmp(&b.path));
     files
 }
 
-fn collect(root: &Path, folder: &Path, choice: Choice<'_>, files: &mut Vec<Source>) {
-    for entry in fs::read_dir(folder).expect("the folder can be read") {
-        let path = entry.expect("its entries too").path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_dir() {
-            if !name.starts_with('.') && name != "target" && name != "node_modules" {
-                collect(root, &path, choice, files);
+/// Files with prose, apart from scripts and recipes of images, whose names have no ending.
+const PROSE: &[&str] = &["md", "proto", "py", "rs", "toml", "yaml", "yml"];
+
+/// Every file with prose of ours, sorted by path.
+pub(crate) fn with_prose() -> Vec<Source> {
+    let has_prose = |path: &Path| match path.extension() {
+        Some(extension) => PROSE.iter().any(|of| extension == *of),
+        None => is_recipe(path) || is_script(path),
+    };
+    let mut files = [".", ".ci"]
+        .map(|folder| collect(folder, &has_prose))
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+fn is_recipe(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "Dockerfile")
+}
+
+fn is_script(path: &Path) -> bool {
+    let mut first = [0; 2];
+    let mut file = fs::File::open(path).expect("the file can be opened");
+    file.read_exact(&mut first).is_ok() && first == *b"#!"
+}
+
+/// The files below `folder` that are meant, in whatever order.
+fn collect(folder: &str, is_meant: &dyn Fn(&Path) -> bool) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    let mut folders = vec![root.join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("the folder can be read") {
+            let path = entry.expect("its entries too").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if path.is_dir() {
+                if !name.starts_with('.') && name != "target" && name != "node_modules" {
+                    folders.push(path);
+                }
+            } else if is_meant(&path) {
+                let below = path.strip_prefix(root).expect("it lies below the root");
+                files.push(Source {
+                    path: below.display().to_string(),
+                    text: fs::read_to_string(&path).expect("sources are UTF-8"),
+                });
             }
-        // What is no text, such as an image, is no source.
-        } else if let Ok(text) = fs::read_to_string(&path)
-            && choice(&path, &text)
-        {
-            let below = path.strip_prefix(root).expect("it lies below the root");
-            files.push(Source {
-                path: below.display().to_string(),
-                text,
-            });
         }
     }
+    files
 }

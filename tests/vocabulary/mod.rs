@@ -105,6 +105,7 @@ pub(crate) const NAMES: &[(Kind, &str, &str)] = &[
     (Kind::Type, "Tally", "AgentCounters"),
     (Kind::Type, "Terms", "CpuBudget"),
     (Kind::Type, "Totals", "FinalCounters"),
+    (Kind::Variable, "told", "reported"),
 ];
 
 /// Banned as functions, alone and with an object: `say`, `say_first`.
