@@ -274,7 +274,6 @@ pub(crate) const API_TYPES: &[Wall] = &[
 pub(crate) const PURE: Wall = Wall {
     of: &[
         "metronome_proto",
-        "metronome_os::address",
         "metronome_os::realtime::budget",
         "metronome_telemetry::rate_limited_log",
         "metronome_telemetry::sanitise",
@@ -335,9 +334,8 @@ pub(crate) const PURE: Wall = Wall {
         "tracing",
     ],
     except: &[
-        // The memory that the ledger lies in, and a number.
+        // The memory that the ledger lies in.
         "metronome_os::memory",
-        "metronome_os::clock::SECOND_NS",
         // The name of a process.
         "rustix::process::Pid",
         // The client code of the API, generated into the contract.
