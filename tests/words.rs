@@ -163,9 +163,7 @@ fn banned_names(source: &Source) -> Vec<(&'static str, &'static str, String)> {
     for (kind, name, line) in defined_names(source) {
         let words = words_of(&name);
         let place = format!("{}:{line} {name}", source.path);
-        let within = WORDS
-            .iter()
-            .filter(|(word, _)| words.contains(&format!("_{word}_")));
+        let within = WORDS.iter().filter(|(word, _)| has(&words, word, '_'));
         let verbs = VERBS.iter().filter(|(verb, _)| {
             may_be(kind, Kind::Function) && words.starts_with(&format!("_{verb}_"))
         });
@@ -221,6 +219,12 @@ fn may_be(kind: Kind, of: Kind) -> bool {
     kind == of || kind == Kind::Import && items.contains(&of)
 }
 
+/// Whether `word` is in `text` between two `edge`s.
+fn has(text: &str, word: &str, edge: char) -> bool {
+    let mut places = text.match_indices(word);
+    places.any(|(at, _)| text[..at].ends_with(edge) && text[at + word.len()..].starts_with(edge))
+}
+
 /// `_words_of_it_`, of a name in whatever case.
 fn words_of(name: &str) -> String {
     let mut words = String::from("_");
@@ -253,9 +257,7 @@ fn banned_prose(passage: &Passage) -> Vec<(&'static str, &'static str)> {
         return Vec::new();
     }
     let text = spaced(&passage.text);
-    let phrases = PHRASES
-        .iter()
-        .filter(|(phrase, _)| text.contains(&format!(" {phrase} ")));
+    let phrases = PHRASES.iter().filter(|(phrase, _)| has(&text, phrase, ' '));
     let is_doc = passage.kind == prose::Kind::Doc;
     let opens = |word: &str| is_doc && passage.text.split(' ').next() == Some(word);
     phrases
