@@ -5,6 +5,7 @@
 //! | [`v1`] | the gRPC API, generated from `proto/metronome/v1/*.proto` |
 //! | [`packet`] | the 32-byte frame of the data plane |
 //! | [`handshake`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
+//! | [`address`] | HOST:PORT, as users and peers write it |
 //! | [`plan`] | what may be asked of a run, with every limit |
 //! | [`rate`] | how fast a client sends, and how users write that |
 //! | [`schedule`] | when each packet is due |
@@ -14,6 +15,7 @@
 //! Server, agent and benchctl import this crate and never each other. It is pure: no clock, no I/O,
 //! no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name states otherwise.
 
+pub mod address;
 pub mod handshake;
 pub mod histogram;
 pub mod packet;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::{rate::Rate, schedule::Schedule, v1};
+use crate::{address::HostPort, rate::Rate, schedule::Schedule, v1};
 
 /// Most clients of one run; a client's index must fit two bytes of the hello.
 pub const CLIENTS_MAX: u32 = 10_000;
@@ -280,11 +280,7 @@ fn target(asked: &str) -> Result<String, PlanError> {
             asked.len()
         ));
     }
-    let port_is_valid = asked
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0));
-    let clean = asked.chars().all(|c| c.is_ascii_graphic());
-    if port_is_valid && clean {
+    if asked.parse::<HostPort>().is_ok() {
         return Ok(asked.into());
     }
     error(format!(
@@ -387,7 +383,17 @@ mod tests {
                 "agents",
             );
         }
-        for target in ["nohost", ":80", "h:0", "h:65536", "h h:80", "h\r\n:80"] {
+        for target in [
+            "nohost",
+            ":80",
+            "h:0",
+            "h:65536",
+            "h h:80",
+            "h\r\n:80",
+            "2001:db8::7:80",
+            "a~b:80",
+            "[x]:80",
+        ] {
             refused(
                 &v1::Plan {
                     target: target.into(),

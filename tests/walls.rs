@@ -17,7 +17,7 @@ mod sources;
 
 use std::sync::LazyLock;
 
-use sources::{CRATES, below, modules::House, production, rules::Wall};
+use sources::{CRATES, below, dependencies, modules::House, production, rules::Wall};
 
 static HOUSE: LazyLock<House> = LazyLock::new(|| House::read(CRATES, &production()));
 
@@ -83,6 +83,15 @@ fn only_the_control_plane_is_async() {
 }
 
 #[test]
+fn what_claims_to_be_pure_is_bound_to_be() {
+    let bound = [layers::PURE, layers::CONTRACT];
+    let is_bound = |path: &str| bound.iter().any(|wall| wall.binds(path));
+    let claims = HOUSE.claimed_pure().into_iter();
+    let unbound = claims.filter(|(path, _)| !is_bound(path));
+    none(unbound.map(|(path, file)| format!("{file}: no wall keeps {path} pure")));
+}
+
+#[test]
 fn every_wall_guards_a_place_that_is_there() {
     let places = layers::all().flat_map(|wall| [wall.of, wall.but, wall.not, wall.except].concat());
     let mut places = places
@@ -90,9 +99,22 @@ fn every_wall_guards_a_place_that_is_there() {
         .collect::<Vec<_>>();
     places.sort_unstable();
     places.dedup();
-    let is_gone = |place: &&str| HOUSE.is_ours(place) && !HOUSE.has(place);
+    let dependencies = dependencies();
+    let is_gone = |place: &&str| !HOUSE.is_there(place.trim_end_matches("::self"), &dependencies);
     let gone = places.into_iter().filter(is_gone);
     none(gone.map(|place| format!("{place} is gone: take it out of the walls")));
+}
+
+#[test]
+fn what_the_walls_allow_is_used() {
+    let walls = layers::all().flat_map(|wall| HOUSE.unused(wall));
+    let layers = layers::LAYERS.iter();
+    none(walls.chain(layers.flat_map(|layers| HOUSE.unused_layers(layers))));
+}
+
+#[test]
+fn no_code_hides_its_names_from_the_walls() {
+    none(HOUSE.hidden());
 }
 
 #[test]

@@ -6,12 +6,10 @@
 use clap::{Parser, Subcommand};
 use http::Uri;
 use ipnet::IpNet;
-use metronome_os::{
-    address::{HostPort, NotHostPort},
-    host,
-};
+use metronome_os::host;
 use metronome_proto::{
     GRPC_ADDRESS_DEFAULT,
+    address::{HostPort, NotHostPort},
     plan::{AGENT_NAME_BYTES_MAX, CLIENTS_MAX, is_agent_name},
 };
 use metronome_telemetry::{LogFlags, Logs};
@@ -128,9 +126,9 @@ impl TryFrom<RemoteArgs> for RemoteConfig {
     type Error = BadFlag;
 
     fn try_from(args: RemoteArgs) -> Result<Self, BadFlag> {
-        let tls = args
-            .tls
-            .decide(args.server.split_once("://").map(|(scheme, _)| scheme))?;
+        let scheme = args.server.split_once("://");
+        let scheme = scheme.map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let tls = args.tls.decide(scheme.as_deref())?;
         let (server, server_host) = parse_server(&args.server, tls.is_some())?;
         let name = args
             .name
@@ -159,7 +157,7 @@ fn parse_server(text: &str, is_encrypted: bool) -> Result<(Uri, String), BadFlag
     let bad = || BadFlag::Server(text.into());
     let scheme = if is_encrypted { "https" } else { "http" };
     let (written, authority) = text.split_once("://").unwrap_or((scheme, text));
-    if written != scheme {
+    if !written.eq_ignore_ascii_case(scheme) {
         return Err(BadFlag::Scheme(text.into()));
     }
     let address: HostPort = authority
@@ -229,6 +227,35 @@ mod tests {
             parse_server("host:1", true).unwrap().0.to_string(),
             "https://host:1/"
         );
+    }
+
+    #[test]
+    fn only_the_scheme_that_goes_with_tls_is_taken_in_whatever_case() {
+        for (text, is_encrypted, uri) in [
+            ("HTTP://host:1", false, Some("http://host:1/")),
+            ("hTTps://host:1/", true, Some("https://host:1/")),
+            ("https://host:1", false, None),
+            ("HTTP://host:1", true, None),
+            ("httpx://host:1", false, None),
+            ("user@host:1", false, None),
+            ("http://user@host:1", false, None),
+            ("http://user:word@host:1", false, None),
+            ("http://host:1/path", false, None),
+            ("http://host:1?query", false, None),
+            ("http://http://host:1", false, None),
+        ] {
+            let parsed = parse_server(text, is_encrypted).ok();
+            let parsed = parsed.map(|(uri, _)| uri.to_string());
+            assert_eq!(parsed.as_deref(), uri, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_in_capitals_asks_for_tls_too() {
+        let args = Args::parse_from(["metronome-agent", "--server", "HTTPS://host:1"]);
+        let config = RemoteConfig::try_from(args.remote).unwrap();
+        assert!(config.tls.is_some());
+        assert_eq!(config.server.to_string(), "https://host:1/");
     }
 
     #[test]

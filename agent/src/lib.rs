@@ -2,8 +2,8 @@
 //! server.
 //!
 //! ```text
-//!  remote       one gRPC stream to the server; one plain thread per run      (async: only here)
-//!  standalone   `metronome-agent run`: the same load from flags alone
+//!  remote       one gRPC stream to the server; one plain thread per run              (async)
+//!  standalone   `metronome-agent run`: the same load from flags alone      (async: its signals)
 //!      │ an Assignment, then a start instant; a StopSignal that may be set at any time
 //!      ▼
 //!  connections  opened before the first packet is due, ended after the last one

@@ -11,8 +11,8 @@ use metronome_server::testing::recover_record_and_judge;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    /// In the first page, where the account lies: by place, in words.
-    account: Vec<(u8, u64)>,
+    /// In the first page, where the counters lie: by place, in words.
+    counters: Vec<(u8, u64)>,
     /// Anywhere: histograms, buffer, reply queue.
     elsewhere: Vec<(u32, u64)>,
     /// Bytes that a worker had taken and not committed.
@@ -22,11 +22,11 @@ struct Input {
 }
 
 fuzz_target!(|input: Input| {
-    let account = input
-        .account
+    let counters = input
+        .counters
         .iter()
         .map(|(place, word)| (u32::from(*place), *word));
-    let words: Vec<(u32, u64)> = account.chain(input.elsewhere.iter().copied()).collect();
+    let words: Vec<(u32, u64)> = counters.chain(input.elsewhere.iter().copied()).collect();
     let [
         scheduled,
         sent,

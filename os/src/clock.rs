@@ -25,18 +25,24 @@ pub fn thread_cpu_ns() -> u64 {
 /// Sleeps until `wake_ns`. A signal may end the sleep early.
 #[inline]
 pub fn sleep_until(wake_ns: u64) {
-    let wake = Timespec {
-        tv_sec: i64::try_from(wake_ns / SECOND_NS).unwrap_or(i64::MAX),
-        tv_nsec: (wake_ns % SECOND_NS) as i64,
-    };
     // Callers read the clock afterwards anyway, so an interruption needs no answer.
-    let _ = clock_nanosleep_absolute(ClockId::Monotonic, &wake);
+    let _ = clock_nanosleep_absolute(ClockId::Monotonic, &timespec(wake_ns));
 }
 
 /// Makes the calling thread's sleeps end on time: by default the kernel may add 50 µs to each.
 pub fn wake_precisely() {
     // Where it is not granted the sleeps are longer, which the report shows.
     let _ = set_current_timer_slack(NonZeroU64::new(1));
+}
+
+/// A time, or a span of time, as system calls take it.
+#[inline]
+pub fn timespec(ns: u64) -> Timespec {
+    // The seconds of a u64 of nanoseconds always fit.
+    Timespec {
+        tv_sec: (ns / SECOND_NS) as _,
+        tv_nsec: (ns % SECOND_NS) as _,
+    }
 }
 
 #[inline]

@@ -4,7 +4,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`clock`] | CLOCK_MONOTONIC, the CPU time of a thread, sleeps that end on time |
-//! | [`realtime`] | real-time threads, and when a thread gives that right back |
+//! | [`realtime`] | real-time threads, and when a thread gives that priority back |
 //! | [`cores`] | a core of its own for each pinned thread |
 //! | [`socket`], [`tcp_info`] | what the kernel has counted of a TCP connection |
 //! | [`seq_packet`] | messages with descriptors between processes |
@@ -13,7 +13,6 @@
 //! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
 //! | [`privileges`] | giving up rights |
 //! | [`files`], [`standard_error`] | opening and writing without waiting for a reader |
-//! | [`address`] | HOST:PORT |
 //! | [`key_file`] | a secret key in a file |
 //! | [`wake`] | an eventfd that ends a wait in epoll |
 //!
@@ -21,7 +20,6 @@
 //! everywhere; here is the rest, and what more than one of our crates needs. Times are nanoseconds
 //! of CLOCK_MONOTONIC. Absent on purpose: async, and any knowledge of runs and packets.
 
-pub mod address;
 pub mod cgroup;
 pub mod clock;
 pub mod cores;

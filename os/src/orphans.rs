@@ -1,9 +1,8 @@
-//! Process 1 of a container inherits every orphan there and must reap it, or zombies fill the
-//! table.
+//! Process 1 of a container inherits every orphan there and must reap it, or zombies fill up the
+//! table of processes.
 //!
 //! Children that the caller supervises are not reaped here: how one ended is for the caller to
-//! learn first. The test is server/tests/init.rs, since a test cannot be process 1 among other
-//! tests.
+//! learn first. The test is server/tests/init.rs, since a test cannot be process 1 among others.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;

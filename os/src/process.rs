@@ -1,5 +1,5 @@
 //! Other processes of ours: workers, which are this executable again, and the new process of an
-//! upgrade, which is another one; and the CPU time of a process.
+//! upgrade, which is another one; the CPU time of a process; and how many files this one may open.
 #![allow(unsafe_code)]
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
     process::{self, Child, Command, Stdio},
 };
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
 /// argv[0] of a worker: an executable started under this name runs as one.
 pub const WORKER_NAME: &str = "metronome-worker";
@@ -39,16 +39,15 @@ impl Executable {
     /// Starts it as a worker, with `input` as its standard input.
     ///
     /// Fork and exec, never a plain fork: a copy of threads and locks would be unsound. Everything
-    /// but the three standard descriptors closes on exec. Its standard error is the
-    /// caller's to read.
+    /// but the three standard descriptors closes on exec. Its standard error is the caller's to
+    /// read.
     pub fn start_worker(&self, input: OwnedFd) -> io::Result<Child> {
         Command::new(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
             .arg0(WORKER_NAME)
             .stdin(Stdio::from(input))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // A terminal's Ctrl-C is for the master, which ends the workers when their work is
-            // done.
+            // A terminal's Ctrl-C is for the master, which ends the workers after their work.
             .process_group(0)
             .env_clear()
             .current_dir("/")
@@ -78,6 +77,20 @@ pub fn cpu_ns(process: Pid) -> Option<u64> {
     // SAFETY: the kernel checks the clock id and writes one timespec through the pointer.
     let result = unsafe { libc::clock_gettime(clock, &mut time) };
     (result == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
+
+/// Raises the soft limit of open files, and so of connections, to the hard one: the usual soft
+/// limit of 1024 is far below what the hard one allows. Where that is too low as well, opening
+/// fails with that reason.
+pub fn raise_open_files_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
 }
 
 /// Whether the first thread of a process is a real-time one. False when it is gone.

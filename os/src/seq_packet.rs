@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags, poll},
     io::Errno,
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -22,7 +22,7 @@ use rustix::{
     },
 };
 
-use crate::clock::{SECOND_NS, now_ns};
+use crate::clock::{now_ns, timespec};
 
 /// Most descriptors of one message: the kernel's SCM_MAX_FD.
 pub const DESCRIPTORS_MAX: usize = 253;
@@ -210,11 +210,8 @@ impl SeqPacket {
 
     fn wait(&self, events: PollFlags, deadline_ns: u64) -> io::Result<()> {
         let left_ns = deadline_ns.saturating_sub(now_ns());
-        let timeout = Timespec {
-            tv_sec: (left_ns / SECOND_NS) as _,
-            tv_nsec: (left_ns % SECOND_NS) as _,
-        };
-        match poll(&mut [PollFd::new(&self.0, events)], Some(&timeout)) {
+        let mut polled = [PollFd::new(&self.0, events)];
+        match poll(&mut polled, Some(&timespec(left_ns))) {
             Ok(0) => Err(io::ErrorKind::TimedOut.into()),
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),

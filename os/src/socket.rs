@@ -1,7 +1,7 @@
 //! What the kernel counts of a TCP connection and rustix does not ask for: bytes ever taken off it,
 //! bytes ever put on it; and receiving into memory that other processes see.
 //!
-//! The two counts are what makes a connection outlive its reader: see DESIGN.md, "The ledger".
+//! The two counts are what makes a connection outlive its reader: see docs/architecture.md.
 #![allow(unsafe_code)]
 
 use std::{
@@ -23,9 +23,6 @@ const STATES_WITH_FIN: [u8; 3] = [
 
 /// After a reset, or after both ends' FIN.
 const CLOSED: u8 = 7;
-
-/// Bytes that a peer of ours sends at a time, as the data plane frames them.
-const FRAME_BYTES: u64 = 32;
 
 /// Linux reads both ends again when they change under it; a peer cannot make this loop for ever.
 const READ_TRIES: usize = 1000;
@@ -49,19 +46,23 @@ pub fn receive_into(socket: impl AsFd, buffer: &[AtomicU64], at: usize) -> io::R
     usize::try_from(received).map_err(|_| io::Error::last_os_error())
 }
 
-/// Bytes that were ever taken off a socket by reading it, in whichever process.
+/// Bytes that were ever taken off a socket by reading it, in whichever process. The peer sends
+/// frames of `frame_bytes` bytes.
 ///
 /// After a reset the kernel no longer reports whether its count includes the peer's FIN. In a
 /// stream of whole frames one byte too many is the FIN. (Of a stream that was cut off one byte into
 /// a frame, that byte is then not counted as taken: it is part of no packet.)
-pub fn bytes_taken(socket: impl AsFd) -> io::Result<u64> {
+pub fn bytes_taken(socket: impl AsFd, frame_bytes: usize) -> io::Result<u64> {
     for _ in 0..READ_TRIES {
         let before = TcpInfo::read(&socket)?;
         let unread = ioctl_fionread(&socket)?;
         let after = TcpInfo::read(&socket)?;
         if before == after {
             let fin = match after.state {
-                CLOSED => u64::from(after.bytes_received % FRAME_BYTES == 1),
+                CLOSED => {
+                    let beyond = after.bytes_received.checked_rem(frame_bytes as u64);
+                    u64::from(beyond == Some(1))
+                }
                 state => u64::from(STATES_WITH_FIN.contains(&state)),
             };
             return Ok(after
@@ -120,17 +121,17 @@ mod tests {
     #[test]
     fn the_kernel_counts_what_was_taken_whether_or_not_the_peer_has_ended() {
         let (mut client, mut server) = pair();
-        assert_eq!(bytes_taken(&server).unwrap(), 0);
+        assert_eq!(bytes_taken(&server, 32).unwrap(), 0);
         client.write_all(&[7; 100]).unwrap();
         server.read_exact(&mut [0; 60]).unwrap();
-        assert_eq!(bytes_taken(&server).unwrap(), 60);
+        assert_eq!(bytes_taken(&server, 32).unwrap(), 60);
         client.shutdown(Shutdown::Write).unwrap();
         server.read_exact(&mut [0; 39]).unwrap();
-        assert_eq!(bytes_taken(&server).unwrap(), 99);
+        assert_eq!(bytes_taken(&server, 32).unwrap(), 99);
         server.read_exact(&mut [0; 1]).unwrap();
-        assert_eq!(bytes_taken(&server).unwrap(), 100);
+        assert_eq!(bytes_taken(&server, 32).unwrap(), 100);
         assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
-        assert_eq!(bytes_taken(&server).unwrap(), 100);
+        assert_eq!(bytes_taken(&server, 32).unwrap(), 100);
     }
 
     #[test]
@@ -147,7 +148,11 @@ mod tests {
             while TcpInfo::read(&server).unwrap().state != CLOSED {
                 std::thread::yield_now();
             }
-            assert_eq!(bytes_taken(&server).unwrap(), 64, "{unread} bytes unread");
+            assert_eq!(
+                bytes_taken(&server, 32).unwrap(),
+                64,
+                "{unread} bytes unread"
+            );
         }
     }
 

@@ -16,8 +16,8 @@ const WAIT_MAX: Timespec = Timespec {
 /// A pipe that reports room takes this many bytes at once (PIPE_BUF).
 const LINE_BYTES_MAX: usize = 4096;
 
-/// Writes `text` and a line end. A text of more than 4095 bytes is cut at a character's edge; a line
-/// that finds no room within a second is given up.
+/// Writes `text` and a line end. A text of more than 4095 bytes is cut at a character's edge; a
+/// line that finds no room within a second is given up.
 pub fn write_line(text: &str) {
     let stderr = io::stderr();
     let has_room = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&WAIT_MAX));

@@ -1,15 +1,21 @@
 //! metronome-server: a master with the gRPC API, forked workers that read packets, and the ledger
-//! in shared memory that both trust the kernel, not each other, to keep exact.
+//! in shared memory. Master and workers do not trust each other; the kernel's counts decide.
 //!
 //! ```text
-//! main → control, master, worker      control → verdict, metrics, master, upgrade, ledger, store
-//! master → upgrade, ipc, ledger       worker → ipc, ledger
-//! upgrade → ledger                    ipc → ledger              all of them → model
+//! this file → control, master, worker, upgrade, store, ledger, config, wall_clock
+//! control   → master, upgrade, store, config, verdict, metrics, ledger, wall_clock
+//! master    → upgrade, ipc, ledger, rx_batching
+//! upgrade   → ipc, metrics, ledger
+//! worker    → ipc, ledger, rx_batching
+//! ipc       → ledger, rx_batching
+//! store     → config, wall_clock
+//! config    → ledger, rx_batching
+//! verdict, metrics, ledger and all above them but store and config → model
 //! ```
 //!
-//! `model`, `verdict`, `metrics`, `rx_batching` and `master::run_counters` are pure. tokio and
-//! tonic appear only in `control` and in the drivers of `upgrade`; `unsafe` appears in none of
-//! them.
+//! `model`, `verdict`, `metrics`, `ledger`, `rx_batching` and what decides in `master` are pure
+//! (tests/layers has the list). tokio and tonic appear only in `control` and in the drivers of
+//! `upgrade`; `unsafe` appears in none of them.
 
 mod config;
 mod control;

@@ -82,7 +82,7 @@ pub(crate) const CRATES: &[Wall] = &[
     },
     Wall {
         of: &["benchctl"],
-        but: &["benchctl::self", "benchctl::embedded"],
+        but: &["benchctl::embedded"],
         not: &["metronome_server", "metronome_agent"],
         // The stored runs, which the embedded module hands on.
         except: &["metronome_server::store::history::History"],
@@ -101,7 +101,7 @@ pub(crate) const SERVER: Layers = Layers {
         ("metrics", &["model"]),
         ("ledger", &["model"]),
         ("ipc", &["ledger", "model", "rx_batching"]),
-        ("worker", &["ipc", "ledger", "model", "rx_batching"]),
+        ("worker", &["ipc", "ledger", "rx_batching"]),
         ("config", &["ledger", "rx_batching"]),
         ("store", &["config", "wall_clock"]),
         ("upgrade", &["ipc", "ledger", "metrics", "model"]),
@@ -144,7 +144,7 @@ pub(crate) const CONTROL: Layers = Layers {
         ),
         (
             "monitor",
-            &["agents", "master_client", "runs", "server_info", "status"],
+            &["agents", "master_client", "runs", "server_info"],
         ),
         (
             "shared",
@@ -157,7 +157,6 @@ pub(crate) const CONTROL: Layers = Layers {
                 "master_client",
                 "monitor",
                 "runs",
-                "server_info",
                 "shared",
                 "status",
             ],
@@ -165,14 +164,12 @@ pub(crate) const CONTROL: Layers = Layers {
         (
             "lifecycle",
             &[
-                "agents",
                 "api",
                 "master_client",
                 "monitor",
                 "runs",
                 "server_info",
                 "shared",
-                "status",
             ],
         ),
     ],
@@ -277,6 +274,9 @@ pub(crate) const API_TYPES: &[Wall] = &[
 pub(crate) const PURE: Wall = Wall {
     of: &[
         "metronome_proto",
+        "metronome_os::realtime::budget",
+        "metronome_telemetry::rate_limited_log",
+        "metronome_telemetry::sanitise",
         "metronome_server::model",
         "metronome_server::verdict",
         "metronome_server::metrics",
@@ -286,29 +286,60 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::master::connection_table",
         "metronome_server::master::run_counters",
         "metronome_server::master::run_table",
+        "metronome_server::master::worker_pool::deaths",
         "metronome_server::master::worker_pool::placement",
+        "metronome_server::master::worker_pool::rolling",
+        "metronome_server::control::agents::assign_clients",
+        "metronome_server::control::monitor::push::otlp",
+        "metronome_server::control::runs::live_snapshot",
+        "metronome_agent::load::assignment",
+        "metronome_agent::load::client_counters",
+        "metronome_agent::load::kernel_acknowledged",
         "metronome_agent::load::pacing",
+        "metronome_agent::load::ticks",
+        "metronome_agent::net::backoff",
+        "benchctl::client::address",
+        "benchctl::doctor::finding",
+        "benchctl::doctor::judge",
+        "benchctl::doctor::promise",
+        "benchctl::flags",
         "benchctl::render",
     ],
-    // Client code of the API, generated into the contract.
-    but: &["metronome_proto::v1"],
     not: &[
-        "std::time::Instant::now",
-        "std::time::SystemTime::now",
+        "std::env",
+        "std::fs",
+        "std::io::stderr",
+        "std::io::stdin",
+        "std::io::stdout",
         "std::net::TcpListener",
         "std::net::TcpStream",
+        "std::net::ToSocketAddrs",
         "std::net::UdpSocket",
         "std::os::unix::net",
-        "std::fs",
-        "std::thread",
         "std::process",
-        "metronome_os::clock",
-        "metronome_os::socket",
-        "rustix::time",
-        "rustix::net",
-        "rustix::fs",
+        "std::thread",
+        "std::time::Instant",
+        "std::time::SystemTime",
+        "metronome_os",
+        "metronome_telemetry",
+        "metronome_tls",
+        "fastrand",
+        "getrandom",
         "libc",
+        "rusqlite",
+        "rustix",
+        "socket2",
         "tokio",
+        "tonic",
+        "tracing",
+    ],
+    except: &[
+        // The memory that the ledger lies in.
+        "metronome_os::memory",
+        // The name of a process.
+        "rustix::process::Pid",
+        // The client code of the API, generated into the contract.
+        "tonic::include_proto",
     ],
     no_keywords: &[Async, Await],
     no_methods: &["elapsed"],
@@ -331,14 +362,10 @@ pub(crate) const CONTRACT: Wall = Wall {
         "std::time::Instant",
         "std::time::SystemTime",
     ],
+    // An address as text has to be one; no socket is involved.
+    except: &["std::net::Ipv6Addr"],
     ..WALL
 };
-
-/// Settings of TLS that a configuration holds: data, handed on by metronome_tls.
-const TLS_SETTINGS: &[&str] = &[
-    "tonic::transport::ClientTlsConfig",
-    "tonic::transport::ServerTlsConfig",
-];
 
 /// Only the control plane is async, and only it uses a runtime and gRPC.
 pub(crate) const ASYNC: &[Wall] = &[
@@ -351,7 +378,8 @@ pub(crate) const ASYNC: &[Wall] = &[
             "metronome_server::upgrade::stage",
         ],
         not: &["tokio", "tonic"],
-        except: TLS_SETTINGS,
+        // Settings of TLS that a configuration holds: data, handed on by metronome_tls.
+        except: &["tonic::transport::ServerTlsConfig"],
         no_keywords: &[Async, Await],
         ..WALL
     },
@@ -363,7 +391,8 @@ pub(crate) const ASYNC: &[Wall] = &[
             "metronome_agent::standalone",
         ],
         not: &["tokio", "tonic"],
-        except: TLS_SETTINGS,
+        // Settings of TLS that a configuration holds: data, handed on by metronome_tls.
+        except: &["tonic::transport::ClientTlsConfig"],
         no_keywords: &[Async, Await],
         ..WALL
     },

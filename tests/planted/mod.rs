@@ -1,7 +1,9 @@
 //! Tests of the walls: houses planted in memory, in which each wall fails where it should and
 //! keeps silent where it should.
 
+mod allowances;
 mod circles;
+mod hidden;
 mod walls;
 
 use crate::sources::{Crate, Source, modules::House};

@@ -3,7 +3,7 @@
 use super::plant;
 use crate::sources::{
     file::Keyword::{Async, Await},
-    rules::{Layers, Wall},
+    rules::{Layers, WALL, Wall},
 };
 
 const LOW: Wall = Wall {
@@ -13,6 +13,7 @@ const LOW: Wall = Wall {
         "app::high",
         "other::api",
         "std::net",
+        "std::fs::File",
         "std::time::Instant::now",
     ],
     except: &["app::high::data"],
@@ -101,6 +102,55 @@ fn a_forbidden_path_is_a_breach() {
 }
 
 #[test]
+fn a_forbidden_type_cannot_be_renamed() {
+    forbids("fn f() { <std::fs::File>::open(); }", "std::fs::File");
+    forbids(
+        "use std::fs::File; type A = File; fn f() { A::open(); }",
+        "std::fs::File",
+    );
+}
+
+#[test]
+fn a_wall_binds_and_frees_inline_modules_too() {
+    let house = plant(&[("app/lib.rs", "async fn f() {} mod free { async fn f() {} }")]);
+    let wall = |of, but| Wall {
+        of,
+        but,
+        no_keywords: &[Async],
+        ..WALL
+    };
+    assert_eq!(house.breaches(&wall(&["app"], &["app::free"])).len(), 1);
+    assert_eq!(house.breaches(&wall(&["app::free"], &[])).len(), 1);
+}
+
+#[test]
+fn what_is_bound_and_the_way_to_what_is_excepted_may_be_named() {
+    let planted = |code| {
+        plant(&[
+            ("app/lib.rs", "mod a;"),
+            ("app/a.rs", code),
+            ("other/lib.rs", OTHER),
+        ])
+    };
+    const OTHER: &str = "pub mod clock { pub const N: u8 = 0; pub fn now() {} } pub mod pure {}";
+    let wall = Wall {
+        of: &["app", "other::pure"],
+        not: &["other"],
+        except: &["other::clock::N"],
+        ..WALL
+    };
+    for (code, breaches) in [
+        ("use other::clock::N; use other::pure::Any;", 0),
+        ("fn f() -> u8 { other::clock::N }", 0),
+        ("use other::clock::{N, now};", 1),
+        ("use other::clock;", 1),
+        ("use other::clock::*;", 1),
+    ] {
+        assert_eq!(planted(code).breaches(&wall).len(), breaches, "{code}");
+    }
+}
+
+#[test]
 fn a_re_export_hides_nothing() {
     forbids("use crate::face::High;", "app::high::High");
     forbids("use crate::Renamed;", "app::high::High");
@@ -118,6 +168,8 @@ fn async_and_forbidden_methods_are_breaches() {
     forbids("fn f() { select!(n = x.await => n); }", "`Await`");
     forbids("fn f() { x.elapsed(); }", "`.elapsed()`");
     forbids("fn f() { assert!(x.elapsed() > y); }", "`.elapsed()`");
+    forbids("mod here { fn f() { x.elapsed(); } }", "`.elapsed()`");
+    forbids("mod here { async fn f() {} }", "`Async`");
 }
 
 #[test]
@@ -264,5 +316,4 @@ fn a_place_is_a_module_or_an_item_of_one() {
         assert!(house.has(place), "{place}");
     }
     assert!(!house.has("app::b"));
-    assert!(house.is_ours("app::b") && !house.is_ours("std::b"));
 }

@@ -108,8 +108,11 @@ impl House {
 fn circles(kind: &'static str, uses: &Uses, name: impl Fn(usize) -> String) -> Vec<Circle> {
     let mut circles = Vec::new();
     let mut placed = HashSet::new();
-    for start in uses.keys().map(|(from, _)| *from) {
-        let members = circle_of(start, uses);
+    let forth = Leads::of(uses.keys().copied());
+    let back = Leads::of(uses.keys().map(|(from, to)| (*to, *from)));
+    for start in forth.0.keys() {
+        // All that it leads to and that lead to it, itself among them.
+        let members = &forth.reach(*start) & &back.reach(*start);
         if members.len() > 1 && placed.insert(members.clone()) {
             let is_inside =
                 |(from, to): &(usize, usize)| members.contains(from) && members.contains(to);
@@ -135,28 +138,31 @@ fn circles(kind: &'static str, uses: &Uses, name: impl Fn(usize) -> String) -> V
     circles
 }
 
-/// All that `start` leads to and that lead to it, itself among them.
-fn circle_of(start: usize, uses: &Uses) -> BTreeSet<usize> {
-    let forth = reach(start, uses, |(from, to)| (from, to));
-    let back = reach(start, uses, |(from, to)| (to, from));
-    forth.intersection(&back).copied().collect()
-}
+/// Where each leads at once.
+struct Leads(BTreeMap<usize, Vec<usize>>);
 
-fn reach(
-    start: usize,
-    uses: &Uses,
-    direction: impl Fn((usize, usize)) -> (usize, usize),
-) -> BTreeSet<usize> {
-    let mut reached = BTreeSet::from([start]);
-    let mut open = vec![start];
-    while let Some(at) = open.pop() {
-        for (from, to) in uses.keys().map(|edge| direction(*edge)) {
-            if from == at && reached.insert(to) {
-                open.push(to);
+impl Leads {
+    fn of(edges: impl Iterator<Item = (usize, usize)>) -> Self {
+        let mut leads = BTreeMap::<_, Vec<_>>::new();
+        for (from, to) in edges {
+            leads.entry(from).or_default().push(to);
+        }
+        Self(leads)
+    }
+
+    /// Where `start` leads in however many steps, itself among them.
+    fn reach(&self, start: usize) -> BTreeSet<usize> {
+        let mut reached = BTreeSet::from([start]);
+        let mut open = vec![start];
+        while let Some(at) = open.pop() {
+            for to in self.0.get(&at).into_iter().flatten() {
+                if reached.insert(*to) {
+                    open.push(*to);
+                }
             }
         }
+        reached
     }
-    reached
 }
 
 impl Display for Circle {

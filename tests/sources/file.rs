@@ -6,9 +6,6 @@ pub(crate) struct File {
     pub(crate) text: String,
     /// The file's own module first, then every `mod name { … }` in it.
     pub(crate) modules: Vec<Module>,
-    pub(crate) keywords: Vec<(Keyword, usize)>,
-    /// Names of the methods that are called, with lines.
-    pub(crate) methods: Vec<(String, usize)>,
     pub(crate) definitions: Vec<Definition>,
     /// Functions outside tests.
     pub(crate) functions: Vec<Function>,
@@ -29,6 +26,11 @@ pub(crate) struct Module {
     pub(crate) children: Vec<Child>,
     /// Every path that the module names, those of its imports too.
     pub(crate) references: Vec<Reference>,
+    pub(crate) keywords: Vec<(Keyword, usize)>,
+    /// Names of the methods that are called, with lines.
+    pub(crate) methods: Vec<(String, usize)>,
+    /// Code whose names no wall can see: what it is, with lines.
+    pub(crate) hidden: Vec<(&'static str, usize)>,
 }
 
 /// A name that a `use` brings into the module.
@@ -78,6 +80,9 @@ pub(crate) struct Definition {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
     Module,
+    /// The name that a `use … as` gives, whatever it stands for.
+    Import,
+    /// A generic one too.
     Type,
     Variant,
     Function,

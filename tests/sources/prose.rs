@@ -25,23 +25,28 @@ pub(crate) struct Passage {
 }
 
 /// The passages of a source, or of a document whose paragraphs are parted by empty lines.
+///
+/// In Rust and Python, comments and texts are prose; in protobuf, comments; in everything else,
+/// scripts of a shell and configurations, all of it.
 pub(crate) fn passages(source: &Source) -> Vec<Passage> {
-    match source
-        .path
-        .rsplit_once('.')
-        .map_or("", |(_, extension)| extension)
-    {
+    let extension = source.path.rsplit_once('.').map_or("", |(_, of)| of);
+    let first = source.text.lines().next().unwrap_or_default();
+    match extension {
         "rs" => of_rust(&source.text),
         "proto" => of_comments(&source.text),
-        _ => of_document(&source.text),
+        "md" => of_document(&source.text, &['|', '-', '*', '#']),
+        _ if extension == "py" || first.starts_with("#!") && first.contains("python") => {
+            of_python(&source.text)
+        }
+        _ => of_document(&source.text.replace('#', " "), &['-']),
     }
 }
 
-fn of_document(text: &str) -> Vec<Passage> {
+/// A line that begins with one of `marks` stands for itself: a row of a table, an entry, a heading.
+fn of_document(text: &str, marks: &[char]) -> Vec<Passage> {
     let mut passages = Joined::default();
     for (index, line) in text.lines().enumerate() {
-        // A row of a table, an entry of a list and a heading stand for themselves.
-        let is_new = line.trim_start().starts_with(['|', '-', '*', '#']);
+        let is_new = line.trim_start().starts_with(marks);
         passages.add(Kind::Paragraph, index + 1, line, is_new);
     }
     passages.all
@@ -55,6 +60,43 @@ fn of_comments(text: &str) -> Vec<Passage> {
         }
     }
     passages.all
+}
+
+fn of_python(text: &str) -> Vec<Passage> {
+    const QUOTES: [&str; 4] = ["\"\"\"", "'''", "\"", "'"];
+    let mut passages = Joined::default();
+    let (mut rest, mut line) = (text, 1);
+    while let Some(first) = rest.chars().next() {
+        let quote = QUOTES.into_iter().find(|quote| rest.starts_with(quote));
+        let length = match quote {
+            Some(quote) => {
+                let body = &rest[quote.len()..];
+                let length = end_of(body, quote).unwrap_or(body.len());
+                passages.add(Kind::Text, line, &body[..length], false);
+                (2 * quote.len() + length).min(rest.len())
+            }
+            None if first == '#' => {
+                let length = rest.find('\n').unwrap_or(rest.len());
+                passages.add(Kind::Comment, line, &rest[1..length], false);
+                length
+            }
+            None => first.len_utf8(),
+        };
+        line += rest[..length].matches('\n').count();
+        rest = &rest[length..];
+    }
+    passages.all
+}
+
+/// Where `quote` ends a text, unless a backslash stands before it.
+fn end_of(body: &str, quote: &str) -> Option<usize> {
+    let mut escaped = false;
+    let mut ends = body.char_indices().filter(|(at, character)| {
+        let is_end = !escaped && body[*at..].starts_with(quote);
+        escaped = *character == '\\' && !escaped;
+        is_end
+    });
+    ends.next().map(|(at, _)| at)
 }
 
 fn of_rust(text: &str) -> Vec<Passage> {
@@ -114,12 +156,7 @@ fn token<'a>(rest: &'a str, first: char, at: usize, text: &str) -> (&'a str, Opt
         }
     }
     if first == '"' {
-        let mut escaped = false;
-        let end = rest[1..].find(|character| {
-            let is_end = character == '"' && !escaped;
-            escaped = character == '\\' && !escaped;
-            is_end
-        });
+        let end = end_of(&rest[1..], "\"");
         return (until(end.map(|end| end + 2)), Some(Kind::Text));
     }
     if first == '\'' {

@@ -61,46 +61,81 @@ impl Breach {
     }
 }
 
+impl Wall {
+    /// Whether the module of this path is bound.
+    pub(crate) fn binds(&self, module: &str) -> bool {
+        contains(self.of, module) && !contains(self.but, module)
+    }
+
+    /// The first of the paths that a reference names which it must not. What is bound itself may
+    /// be named, and a module on the way to what is excepted.
+    fn forbidden<'a>(&self, named: &'a [String]) -> Option<&'a String> {
+        let is_excepted = |path: &str| contains(self.except, path) || self.binds(path);
+        named.iter().find(|path| {
+            let leads = |end: &String| is_excepted(end) && is_below(end, path);
+            contains(self.not, path) && !named.iter().any(leads)
+        })
+    }
+}
+
 impl House {
     /// Everything that `wall` forbids and that is there.
     pub(crate) fn breaches(&self, wall: &Wall) -> Vec<Breach> {
+        let bound = self.production().filter(|(_, node)| wall.binds(&node.path));
+        bound
+            .flat_map(|(module, _)| self.breaches_of(module, wall))
+            .collect()
+    }
+
+    /// Everything in a module that `wall` forbids.
+    pub(super) fn breaches_of(&self, module: usize, wall: &Wall) -> Vec<Breach> {
+        let node = &self.modules[module];
         let mut breaches = Vec::new();
-        for (module, node) in self.modules.iter().enumerate() {
-            if node.is_test || !contains(wall.of, &node.path) || contains(wall.but, &node.path) {
-                continue;
-            }
-            let mut breach = |what: &str, line| {
-                let place = format!("{}:{line}", self.files[node.file].path);
-                let breach = Breach {
-                    module: node.path.clone(),
-                    what: what.to_owned(),
-                    place,
-                };
-                if !breaches.iter().any(|other: &Breach| other.is_same(&breach)) {
-                    breaches.push(breach);
-                }
+        let mut breach = |what: &str, line| {
+            let place = format!("{}:{line}", self.files[node.file].path);
+            let breach = Breach {
+                module: node.path.clone(),
+                what: what.to_owned(),
+                place,
             };
-            for reference in &self.source(module).references {
-                let named = self.named(module, &reference.path);
-                let is_forbidden =
-                    |path: &&String| contains(wall.not, path) && !contains(wall.except, path);
-                if let Some(path) = named.iter().find(is_forbidden) {
-                    breach(path, reference.line);
-                }
+            if !breaches.iter().any(|other: &Breach| other.is_same(&breach)) {
+                breaches.push(breach);
             }
-            if node.is_file() {
-                let file = &self.files[node.file];
-                let keywords = file.keywords.iter();
-                for (of, line) in keywords.filter(|(of, _)| wall.no_keywords.contains(of)) {
-                    breach(&format!("`{of:?}`"), *line);
-                }
-                let methods = file.methods.iter();
-                for (of, line) in methods.filter(|(of, _)| wall.no_methods.contains(&of.as_str())) {
-                    breach(&format!("`.{of}()`"), *line);
-                }
+        };
+        let source = self.source(module);
+        for reference in &source.references {
+            let named = self.named(module, &reference.path);
+            if let Some(path) = wall.forbidden(&named) {
+                breach(path, reference.line);
+            }
+        }
+        for (of, line) in &source.keywords {
+            if wall.no_keywords.contains(of) {
+                breach(&format!("`{of:?}`"), *line);
+            }
+        }
+        for (of, line) in &source.methods {
+            if wall.no_methods.contains(&of.as_str()) {
+                breach(&format!("`.{of}()`"), *line);
             }
         }
         breaches
+    }
+
+    /// The modules that not only tests have.
+    pub(crate) fn production(&self) -> impl Iterator<Item = (usize, &Node)> {
+        let modules = self.modules.iter().enumerate();
+        modules.filter(|(_, node)| !node.is_test)
+    }
+
+    /// Code whose names no wall can see.
+    pub(crate) fn hidden(&self) -> Vec<String> {
+        let hidden = self.production().flat_map(|(module, node)| {
+            let path = &self.files[node.file].path;
+            let hidden = self.source(module).hidden.iter();
+            hidden.map(move |(what, line)| format!("{path}:{line}: {what} hides names"))
+        });
+        hidden.collect()
     }
 
     /// Uses that `layers` do not allow, modules that they do not have, and those that are gone.
@@ -114,13 +149,11 @@ impl House {
                 }
             }
         }
-        for (module, node) in self
-            .modules
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| !node.is_test && node.path != layers.within)
-            .filter(|(_, node)| is_below(&node.path, layers.within))
-        {
+        let below = self
+            .production()
+            .filter(|(_, node)| node.path != layers.within)
+            .filter(|(_, node)| is_below(&node.path, layers.within));
+        for (module, node) in below {
             let of = |(name, _): &&(&str, _)| is_below(&node.path, &place(name));
             let Some((own, may_use)) = layers.modules.iter().find(of) else {
                 faults.push(format!("{} has no place among the layers", node.path));
@@ -147,7 +180,7 @@ impl House {
 
     /// All that a path names, for a wall: where it ends, and the last module on its way, which an
     /// item that a re-export of this module brought in would not show.
-    fn named(&self, module: usize, path: &[String]) -> Vec<String> {
+    pub(super) fn named(&self, module: usize, path: &[String]) -> Vec<String> {
         let resolved = self.resolve(module, path);
         let ends = resolved.ends.iter().map(|end| self.path_of(end).to_owned());
         let last = resolved
@@ -161,12 +194,7 @@ impl House {
     /// module declares or re-exports.
     pub(crate) fn trespasses(&self, parts: &[&str]) -> Vec<String> {
         let mut trespasses = Vec::new();
-        for (module, node) in self
-            .modules
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| !node.is_test)
-        {
+        for (module, node) in self.production() {
             for reference in &self.source(module).references {
                 let resolved = self.resolve(module, &reference.path);
                 let ends = resolved.ends.iter().filter_map(|end| match end {
@@ -200,10 +228,8 @@ impl House {
             .filter(|node| node.is_file() && !node.is_test)
         {
             let file = &self.files[node.file];
-            let code = file
-                .keywords
-                .iter()
-                .filter(|(of, _)| *of == Keyword::Unsafe);
+            let keywords = file.modules.iter().flat_map(|module| &module.keywords);
+            let code = keywords.filter(|(of, _)| *of == Keyword::Unsafe);
             let code = code.map(|(_, line)| (*line, true));
             let reasons = file.text.lines().enumerate();
             let reasons = reasons
@@ -249,12 +275,6 @@ impl House {
         };
         self.find(place).is_some() || place.rsplit_once("::").is_some_and(is_item)
     }
-
-    /// Whether a place is in one of our crates.
-    pub(crate) fn is_ours(&self, place: &str) -> bool {
-        self.crates
-            .contains_key(place.split("::").next().unwrap_or(place))
-    }
 }
 
 impl Node {
@@ -275,7 +295,7 @@ pub(crate) fn contains(places: &[&str], path: &str) -> bool {
 }
 
 /// Whether `path` is `place`, or lies below it.
-fn is_below(path: &str, place: &str) -> bool {
+pub(super) fn is_below(path: &str, place: &str) -> bool {
     path.strip_prefix(place)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }

@@ -9,14 +9,15 @@ use std::collections::HashMap;
 
 use proc_macro2::Span;
 use syn::{
-    Attribute, Block, Expr, ImplItem, Item, ItemMod, Local, Meta, Path, Stmt, TraitItem, UseTree,
+    Attribute, Block, Expr, ImplItem, Item, ItemMod, Local, Meta, Path, Stmt, TraitItem,
     ext::IdentExt as _, visit, visit::Visit,
 };
 
 use super::{
     Source,
     attributes::{file_of, is_only_for_tests, of_item},
-    file::{Child, Definition, File, Function, Import, Keyword, Kind, Module, Reference},
+    file::{Child, Definition, File, Function, Keyword, Kind, Module, Reference},
+    imports::bring_into_block,
     tokens,
 };
 
@@ -32,8 +33,6 @@ impl File {
                 path: source.path.clone(),
                 text: source.text.clone(),
                 modules: vec![Module::default()],
-                keywords: Vec::new(),
-                methods: Vec::new(),
                 definitions: Vec::new(),
                 functions: Vec::new(),
                 test_modules: Vec::new(),
@@ -53,13 +52,13 @@ pub(crate) struct Scan {
     /// The module that the visitor is in.
     current: usize,
     /// Above 0: in code that only tests have.
-    test_depth: usize,
+    pub(super) test_depth: usize,
     /// Imports of the blocks around the visitor, innermost last.
-    local_imports: Vec<HashMap<String, Vec<String>>>,
+    pub(super) local_imports: Vec<HashMap<String, Vec<String>>>,
 }
 
 impl Scan {
-    fn module(&mut self) -> &mut Module {
+    pub(super) fn module(&mut self) -> &mut Module {
         &mut self.file.modules[self.current]
     }
 
@@ -86,13 +85,20 @@ impl Scan {
 
     pub(crate) fn keyword(&mut self, keyword: Keyword, span: Span) {
         if self.test_depth == 0 {
-            self.file.keywords.push((keyword, span.start().line));
+            self.module().keywords.push((keyword, span.start().line));
         }
     }
 
     pub(crate) fn method(&mut self, name: String, line: usize) {
         if self.test_depth == 0 {
-            self.file.methods.push((name, line));
+            self.module().methods.push((name, line));
+        }
+    }
+
+    /// Notes code whose names no wall can see.
+    pub(crate) fn hide(&mut self, what: &'static str, line: usize) {
+        if self.test_depth == 0 {
+            self.module().hidden.push((what, line));
         }
     }
 
@@ -119,77 +125,6 @@ impl Scan {
         self.test_depth += depth;
         visit(self);
         self.test_depth -= depth;
-    }
-
-    /// Notes what a `use` names; `bring` gets each import.
-    fn import(
-        &mut self,
-        tree: &UseTree,
-        path: &mut Vec<String>,
-        bring: &mut dyn FnMut(&mut Self, Import),
-    ) {
-        let (ident, name) = match tree {
-            UseTree::Path(tree) => {
-                path.push(tree.ident.unraw().to_string());
-                self.import(&tree.tree, path, bring);
-                path.pop();
-                return;
-            }
-            UseTree::Group(group) => {
-                for tree in &group.items {
-                    self.import(tree, path, bring);
-                }
-                return;
-            }
-            UseTree::Glob(glob) => {
-                let line = glob.star_token.spans[0].start().line;
-                let reference = Reference {
-                    path: path.clone(),
-                    line,
-                    is_glob: true,
-                };
-                self.module().references.push(reference);
-                bring(
-                    self,
-                    Import {
-                        name: None,
-                        path: path.clone(),
-                    },
-                );
-                return;
-            }
-            UseTree::Name(tree) => (&tree.ident, &tree.ident),
-            UseTree::Rename(tree) => (&tree.ident, &tree.rename),
-        };
-        let mut whole = path.clone();
-        if ident != "self" {
-            whole.push(ident.unraw().to_string());
-        }
-        let name = match name.unraw().to_string() {
-            name if name == "self" => whole.last().cloned().unwrap_or_default(),
-            name => name,
-        };
-        let line = ident.span().start().line;
-        let path = whole.clone();
-        self.module().references.push(Reference {
-            path,
-            line,
-            is_glob: false,
-        });
-        bring(
-            self,
-            Import {
-                name: Some(name),
-                path: whole,
-            },
-        );
-    }
-
-    fn use_item(&mut self, item: &syn::ItemUse, bring: &mut dyn FnMut(&mut Self, Import)) {
-        if self.test_depth == 0 {
-            let mut path = Vec::from_iter(item.leading_colon.as_ref().map(|_| "::".to_owned()));
-            self.import(&item.tree, &mut path, bring);
-        }
     }
 
     fn module_item(&mut self, item: &ItemMod) {
@@ -255,6 +190,9 @@ impl<'ast> Visit<'ast> for Scan {
     fn visit_item(&mut self, item: &'ast Item) {
         self.under(of_item(item), |scan| {
             scan.item_name(item);
+            if let Item::Use(item) = item {
+                visit::visit_use_tree(scan, &item.tree);
+            }
             match item {
                 Item::Use(item) if scan.local_imports.is_empty() => {
                     scan.use_item(item, &mut |scan, import| scan.module().imports.push(import));
@@ -262,6 +200,9 @@ impl<'ast> Visit<'ast> for Scan {
                 // A block has noted its imports already.
                 Item::Use(_) => {}
                 Item::Mod(item) => scan.module_item(item),
+                Item::ExternCrate(item) => {
+                    scan.hide("`extern crate`", item.extern_token.span.start().line);
+                }
                 _ => visit::visit_item(scan, item),
             }
         });
@@ -334,6 +275,20 @@ impl<'ast> Visit<'ast> for Scan {
         visit::visit_pat_ident(self, pattern);
     }
 
+    fn visit_use_rename(&mut self, rename: &'ast syn::UseRename) {
+        self.define(Kind::Import, &rename.rename);
+    }
+
+    fn visit_type_param(&mut self, parameter: &'ast syn::TypeParam) {
+        self.define(Kind::Type, &parameter.ident);
+        visit::visit_type_param(self, parameter);
+    }
+
+    fn visit_const_param(&mut self, parameter: &'ast syn::ConstParam) {
+        self.define(Kind::Constant, &parameter.ident);
+        visit::visit_const_param(self, parameter);
+    }
+
     fn visit_path(&mut self, path: &'ast Path) {
         self.refer(parts(path), line_of(path));
         visit::visit_path(self, path);
@@ -341,6 +296,9 @@ impl<'ast> Visit<'ast> for Scan {
 
     fn visit_macro(&mut self, invocation: &'ast syn::Macro) {
         self.visit_path(&invocation.path);
+        if path_ends_in_include(&invocation.path) {
+            self.hide("`include!`", line_of(&invocation.path));
+        }
         tokens::scan(self, invocation.tokens.clone(), false);
     }
 
@@ -431,19 +389,6 @@ impl<'ast> Visit<'ast> for Scan {
     }
 }
 
-/// A name is of its block only; all names of a module are taken as the module's, which is coarser.
-fn bring_into_block(scan: &mut Scan, import: Import) {
-    match (import.name, scan.local_imports.last_mut()) {
-        (Some(name), Some(names)) => {
-            names.insert(name, import.path);
-        }
-        (name, _) => scan.module().imports.push(Import {
-            name,
-            path: import.path,
-        }),
-    }
-}
-
 fn parts(path: &Path) -> Vec<String> {
     let leading = path.leading_colon.as_ref().map(|_| "::".to_owned());
     let names = path
@@ -451,6 +396,11 @@ fn parts(path: &Path) -> Vec<String> {
         .iter()
         .map(|part| part.ident.unraw().to_string());
     leading.into_iter().chain(names).collect()
+}
+
+fn path_ends_in_include(path: &Path) -> bool {
+    let last = path.segments.last();
+    last.is_some_and(|last| last.ident == "include")
 }
 
 fn line_of(path: &Path) -> usize {

@@ -47,6 +47,10 @@ fn name(to: &mut Scan, tokens: &[TokenTree], at: usize, ident: &Ident) -> usize 
         to.keyword(keyword, ident.span());
         return at + 1;
     }
+    if ident == "extern" && is_name(tokens.get(at + 1), "crate") {
+        to.hide("`extern crate`", line);
+        return at + 2;
+    }
     let is_range = is(behind(2), '.');
     if is(behind(1), '.') && !is_range {
         if is_call(&tokens[at + 1..]) {
@@ -55,6 +59,10 @@ fn name(to: &mut Scan, tokens: &[TokenTree], at: usize, ident: &Ident) -> usize 
         return at + 1;
     }
     let is_variable = is(behind(1), '$') && ident != "crate";
+    let goes_on = joins(tokens, at + 1) || at >= 3 && joins(tokens, at - 3);
+    if is_variable && goes_on {
+        to.hide("a path with a macro's variable", line);
+    }
     if is(behind(1), '\'') || is_variable {
         return at + 1;
     }
@@ -73,8 +81,23 @@ fn name(to: &mut Scan, tokens: &[TokenTree], at: usize, ident: &Ident) -> usize 
         path.push(next.unraw().to_string());
         end += 3;
     }
+    if path.last().is_some_and(|last| last == "include") && is(tokens.get(end), '!') {
+        to.hide("`include!`", line);
+    }
+    if joins(tokens, end) {
+        let is_group = |at: usize| matches!(tokens.get(at), Some(TokenTree::Group(_)));
+        if is(tokens.get(end + 2), '$') && is_group(end + 3) {
+            to.hide("a path with a macro's variables", line);
+        } else if is_group(end + 2) {
+            to.hide("a group of imports in a macro", line);
+        }
+    }
     to.refer(path, line);
     end
+}
+
+fn is_name(token: Option<&TokenTree>, name: &str) -> bool {
+    matches!(token, Some(TokenTree::Ident(ident)) if ident == name)
 }
 
 fn is(token: Option<&TokenTree>, character: char) -> bool {

@@ -94,7 +94,7 @@ pub(crate) const NAMES: &[(Kind, &str, &str)] = &[
     (Kind::Type, "Past", "RetroactiveSpan"),
     (Kind::Type, "Pen", "CommitWriter"),
     (Kind::Type, "Pull", "StopMode"),
-    (Kind::Type, "Rank", "SchedPolicy"),
+    (Kind::Type, "Rank", "Priority"),
     (Kind::Type, "Reading", "LiveCounters"),
     (Kind::Type, "RunReading", "LiveCounters"),
     (Kind::Type, "RunRecord", "FinalCounters"),
@@ -105,6 +105,7 @@ pub(crate) const NAMES: &[(Kind, &str, &str)] = &[
     (Kind::Type, "Tally", "AgentCounters"),
     (Kind::Type, "Terms", "CpuBudget"),
     (Kind::Type, "Totals", "FinalCounters"),
+    (Kind::Variable, "told", "reported"),
 ];
 
 /// Banned as functions, alone and with an object: `say`, `say_first`.

@@ -7,7 +7,7 @@
 
 use std::io;
 
-use metronome_os::clock::{self, SECOND_NS};
+use metronome_os::clock::{self, SECOND_NS, timespec};
 use metronome_proto::{
     handshake::Refusal,
     packet::{FRAME_BYTES, Frame},
@@ -19,7 +19,7 @@ use crate::{
         client::{Client, Credentials},
         send_buffer::SendBuffer,
     },
-    net::{connection::timespec, error_text::within_sentence},
+    net::error_text::within_sentence,
     stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 

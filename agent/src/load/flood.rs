@@ -7,7 +7,7 @@
 //!
 //! Absent on purpose: real-time priority. A thread that never sleeps must leave its core to others.
 
-use metronome_os::clock;
+use metronome_os::clock::{self, timespec};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
@@ -17,7 +17,6 @@ use crate::{
         live_counters::LiveCounters,
         outcome::ThreadOutcome,
     },
-    net::connection::timespec,
     stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 

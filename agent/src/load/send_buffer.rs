@@ -72,8 +72,8 @@ impl SendBuffer {
         self.lateness.record(lateness_ns);
     }
 
-    /// The first `count` packets in the buffer were written: counts them. Packets of
-    /// the same lateness, for example all of one write of a flood, cost one step together.
+    /// The first `count` packets in the buffer were written: counts them. Packets of the same
+    /// lateness, for example all of one write of a flood, cost one step together.
     #[inline]
     pub(crate) fn count(&mut self, count: usize) {
         self.sent += count as u64;

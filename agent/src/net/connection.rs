@@ -12,7 +12,7 @@ use std::{
 
 use metronome_os::{clock, tcp_info::TcpInfo};
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags, poll},
     io::Errno,
     net::{RecvFlags, SendFlags, recv, send},
 };
@@ -105,7 +105,7 @@ impl Connection {
             let nap_ns = crate::stop_signal::CHECK_EVERY_NS.min(deadline_ns - now_ns);
             match poll(
                 &mut [PollFd::new(&self.socket, events)],
-                Some(&timespec(nap_ns)),
+                Some(&clock::timespec(nap_ns)),
             ) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return Ok(()),
@@ -140,14 +140,6 @@ impl Connection {
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-/// A span of time as system calls take it.
-pub(crate) fn timespec(nanos: u64) -> Timespec {
-    Timespec {
-        tv_sec: (nanos / clock::SECOND_NS) as i64,
-        tv_nsec: (nanos % clock::SECOND_NS) as i64,
     }
 }
 

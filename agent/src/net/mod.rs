@@ -4,5 +4,4 @@
 pub(crate) mod backoff;
 pub(crate) mod connection;
 pub(crate) mod error_text;
-pub(crate) mod open_files;
 pub(crate) mod target;

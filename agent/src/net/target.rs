@@ -12,7 +12,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use metronome_os::address::{HostPort, NotHostPort};
+use metronome_proto::address::{HostPort, NotHostPort};
 
 /// HOST:PORT that was asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]

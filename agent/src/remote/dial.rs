@@ -59,10 +59,35 @@ pub(super) fn refused(config: &RemoteConfig, status: &Status) -> String {
                 config.name
             )
         }
+        Code::Unimplemented => {
+            format!(
+                "the server at {} is of another build; agents and server must be of the same",
+                url(config)
+            )
+        }
         code => format!(
             "the stream to the server at {} ended ({code:?}): {}",
             url(config),
             status.message()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::config::Args;
+
+    #[test]
+    fn a_server_that_has_no_such_call_is_of_another_build() {
+        let args = Args::parse_from(["metronome-agent", "--server", "bench1:50051"]);
+        let config = RemoteConfig::try_from(args.remote).unwrap();
+        assert_eq!(
+            refused(&config, &Status::unimplemented("")),
+            "the server at http://bench1:50051 is of another build; agents and server must be of \
+             the same"
+        );
     }
 }

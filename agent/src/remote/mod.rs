@@ -19,14 +19,14 @@ mod session;
 
 use std::{io, process::ExitCode};
 
-use metronome_os::standard_error;
+use metronome_os::{process::raise_open_files_limit, standard_error};
 
-use crate::{config::RemoteConfig, net::open_files, signals};
+use crate::{config::RemoteConfig, signals};
 
 /// Carries out the runs of the server of `config` until SIGTERM or SIGINT, whatever happens to the
 /// server.
 pub(crate) fn run(config: &RemoteConfig) -> ExitCode {
-    open_files::raise_limit();
+    raise_open_files_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -134,7 +134,7 @@ impl<'a> Session<'a> {
     }
 
     fn handle(&mut self, order: v1::ServerMessage, on_welcome: &mut dyn FnMut()) {
-        // A newer server may give orders that this agent does not have; noticing that is up to it.
+        // A newer server may give orders that this agent does not support. They are ignored.
         let Some(order) = order.message else { return };
         match order {
             Order::Welcome(welcome) => {

@@ -6,12 +6,10 @@ use std::{
 };
 
 use clap::ValueEnum;
-use metronome_os::{
-    address::HostPort,
-    key_file::{self, KeyFileError},
-};
+use metronome_os::key_file::{self, KeyFileError};
 use metronome_proto::{
     DATA_PORT_DEFAULT,
+    address::HostPort,
     handshake::Key,
     plan::{CLIENTS_MAX, Plan, PlanError, THREADS_MAX},
     rate::{AskedRate, Rate},

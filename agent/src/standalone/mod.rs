@@ -16,13 +16,12 @@ use std::{
     time::Duration,
 };
 
-use metronome_os::{clock, standard_error};
+use metronome_os::{clock, process::raise_open_files_limit, standard_error};
 use tokio::sync::oneshot;
 
 use crate::{
     connections::{connect::connect_all, drain::drain},
     load::{client::Client, generator::generate, live_counters},
-    net::open_files,
     signals::Signals,
     stop_signal::{StopMode, StopSignal},
 };
@@ -46,7 +45,7 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    open_files::raise_limit();
+    raise_open_files_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

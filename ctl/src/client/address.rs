@@ -2,8 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use metronome_os::address::{HostPort, NotHostPort};
-use metronome_proto::GRPC_ADDRESS_DEFAULT;
+use metronome_proto::{
+    GRPC_ADDRESS_DEFAULT,
+    address::{HostPort, NotHostPort},
+};
 
 /// Where a server listens for gRPC.
 #[derive(Clone, Debug, Eq, PartialEq)]

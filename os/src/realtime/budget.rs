@@ -47,8 +47,7 @@ impl CpuBudget {
 
     /// The budget of one of `workers` processes of a server that may use `cores` cores. With more
     /// workers than cores none is a real-time thread: equals wait for each other, and together they
-    /// could keep a core for long. With one core none is either: the
-    /// sender may share it.
+    /// could keep a core for long. With one core none is either: the sender may share it.
     pub fn reader(cores: usize, workers: usize) -> Self {
         let threads_max = usize::from(cores > 1 && workers <= cores);
         let share = READERS_PERCENT_MAX.saturating_mul(cores) / workers.max(1);

@@ -12,7 +12,8 @@
 //! the pacing threads of a process, all runs together, leave one core to others, and each is a
 //! real-time thread only while it sleeps a tenth of the time; each worker of a server is one only
 //! while it takes no more than its share of half of the cores. Absent on purpose: what an agent and
-//! a server on one host take together. No process sees both; the kernel leaves the rest 5 %.
+//! a server on one host take together. No process sees both; the kernel reserves 5 % for other
+//! threads.
 
 mod budget;
 
@@ -22,16 +23,14 @@ use std::{
     time::Duration,
 };
 
-use rustix::{
-    process::setpriority_process,
-    time::{ClockId, clock_gettime},
-};
+use rustix::process::setpriority_process;
 use thread_priority::{
     NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
     set_thread_priority_and_policy, thread_native_id,
 };
 
 pub use self::budget::{CpuBudget, Priority};
+use crate::clock::{now_ns, thread_cpu_ns};
 
 /// The nice value of threads without real-time priority: the seed's.
 const NICE: i32 = -10;
@@ -59,10 +58,7 @@ impl Realtime {
     /// Takes the priority that the budget allows and the system grants.
     pub fn take(budget: CpuBudget) -> Self {
         raise_nice();
-        let (looked_ns, cpu_ns) = (
-            clock_ns(ClockId::Monotonic),
-            clock_ns(ClockId::ThreadCPUTime),
-        );
+        let (looked_ns, cpu_ns) = (now_ns(), thread_cpu_ns());
         let mut realtime = Self {
             budget: Some(budget),
             is_real_time: false,
@@ -101,7 +97,7 @@ impl Realtime {
     }
 
     fn look(&mut self, budget: CpuBudget, now_ns: u64) {
-        let cpu_ns = clock_ns(ClockId::ThreadCPUTime);
+        let cpu_ns = thread_cpu_ns();
         let (used_ns, elapsed_ns) = (
             cpu_ns.saturating_sub(self.cpu_ns),
             now_ns.saturating_sub(self.looked_ns),
@@ -188,21 +184,12 @@ fn become_normal() {
     raise_nice();
 }
 
-fn clock_ns(clock: ClockId) -> u64 {
-    let time = clock_gettime(clock);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 #[cfg(test)]
 mod tests {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     use thread_priority::{thread_schedule_policy, thread_schedule_policy_param};
 
     use super::*;
-
-    fn now_ns() -> u64 {
-        clock_ns(ClockId::Monotonic)
-    }
 
     /// With room for as many real-time threads as all tests of this process want.
     fn roomy(priority: Priority) -> CpuBudget {

@@ -10,9 +10,10 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, ensure};
-use metronome_os::{address::HostPort, key_file};
+use metronome_os::key_file;
 use metronome_proto::{
     GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT,
+    address::HostPort,
     handshake::{KEY_BYTES, Key},
     run_id::RunId,
 };

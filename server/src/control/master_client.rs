@@ -14,7 +14,7 @@ use crate::{
         request::Reply,
     },
     model::{FinalCounters, LiveCounters, ServerStatus, TotalCounters},
-    upgrade::{MasterState, NewMaster},
+    upgrade::{EncodedMaster, MasterState, NewMaster},
 };
 
 /// The master replies within milliseconds unless something is badly wrong.
@@ -60,9 +60,9 @@ impl MasterClient {
     }
 
     /// Waits until no restart of the workers is under way.
-    pub(super) async fn rested(&self) {
+    pub(super) async fn when_not_restarting(&self) {
         // A master that is gone restarts nothing.
-        let _ = self.ask(|reply| Request::WhenRested { reply }).await;
+        let _ = self.ask(|reply| Request::WhenNotRestarting { reply }).await;
     }
 
     /// Hands everything over until `deadline_ns`. An error is one sentence. Afterwards comes
@@ -71,7 +71,7 @@ impl MasterClient {
         &self,
         socket: Arc<SeqPacket>,
         deadline_ns: u64,
-    ) -> Result<MasterState, String> {
+    ) -> Result<EncodedMaster, String> {
         let pending = self.ask(|reply| Request::HandOver {
             socket,
             deadline_ns,
@@ -87,7 +87,7 @@ impl MasterClient {
         let _ = self.ask(|reply| Request::TakeBack { reply }).await;
     }
 
-    /// The other server has let go: the master reads and accepts from here on.
+    /// The other server has committed the upgrade: the master reads and accepts from here on.
     pub(crate) fn begin(&self) {
         let _ = self.0.ask(Request::Begin);
     }
@@ -134,7 +134,11 @@ impl NewMaster for MasterClient {
             .ok()
     }
 
-    async fn restore(&self, state: MasterState, sockets: Vec<OwnedFd>) -> Result<(), String> {
+    async fn restore(
+        &self,
+        state: MasterState<'static>,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<(), String> {
         let pending = self.ask(|reply| Request::Restore {
             state: Box::new(state),
             sockets,

@@ -1,5 +1,5 @@
-//! The control plane: what operators, agents and monitoring see of the server, and the only place
-//! with tokio and tonic.
+//! The control plane: what operators, agents and monitoring see of the server. tokio and tonic are
+//! used here and by the drivers of `upgrade`, nowhere else.
 //!
 //! Five parts, each a folder with a public face; an arrow points to what a part may use:
 //!

@@ -19,7 +19,7 @@ pub(crate) struct ServerInfo {
     pub(crate) started_unix_ms: u64,
     /// CLOCK_MONOTONIC.
     pub(crate) started_ns: u64,
-    /// Remarks that every report carries.
+    /// Notes that every report carries.
     pub(crate) notes: Vec<String>,
 }
 

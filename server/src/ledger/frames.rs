@@ -10,6 +10,9 @@ use super::commit_writer::CommitWriter;
 /// Most bytes of one receive, with the bytes of a split packet in front: 2,048 frames.
 pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
 
+/// Batches that are still read of a connection that is cut: 4 MiB, more than any socket buffer.
+pub(crate) const BATCHES_AFTER_CUT: usize = 64;
+
 /// Frames that may be pending on a connection.
 pub(crate) const REPLY_QUEUE_FRAMES: usize = 256;
 

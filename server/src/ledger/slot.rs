@@ -63,8 +63,8 @@ pub(crate) struct SlotHeader {
 struct CommitArea {
     /// Commits so far; the low bit is the index of the copy that counts.
     count: AtomicU64,
-    /// When the batch in the buffer was read, ns. Not newer than the last batch of the counters:
-    /// there is none.
+    /// When the batch in the buffer was read, ns. When it is not newer than `last_batch_ns`, the
+    /// buffer holds no batch.
     read_ns: AtomicU64,
     /// For each histogram the groups of buckets that are in use, a bit each. A reader looks at no
     /// other group: reading shared memory for the first time would allocate it.

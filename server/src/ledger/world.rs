@@ -8,24 +8,19 @@ use std::{
 };
 
 use metronome_proto::{
-    handshake::{Hello, Key},
+    handshake::{Hello, Key, Refusal},
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet},
     run_id::RunId,
 };
 
 use super::{
-    Dimensions, Ledger,
+    Authenticate, Authenticated, Dimensions, Ledger,
     batch::{place_partial_frame, process_batch},
     commit_writer::{CommitWriter, ReleaseStore},
     counters::{ConnectionCounters, Stage},
     replay::replay,
     slot::Slot,
 };
-use crate::{
-    ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
-    model::AgentShare,
-};
-
 const RUN: RunId = RunId::from_bits(5);
 const CLIENT: u16 = 3;
 
@@ -44,42 +39,45 @@ impl CommitWriter for Mortal {
     }
 }
 
+/// Admits every client that has the key, and every raw client. It keeps no state, so that asking
+/// again has the same answer.
+struct WithKey(Key);
+
+impl Authenticate for WithKey {
+    fn client(&self, hello: &Frame) -> Result<Authenticated, Refusal> {
+        let hello = Hello::open(hello, &self.0).ok_or(Refusal::Hello)?;
+        Ok(Authenticated {
+            hello,
+            shares_clock: true,
+        })
+    }
+
+    fn raw(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn key_of(&self, _: &ConnectionCounters) -> Option<&Key> {
+        Some(&self.0)
+    }
+}
+
 /// A ledger with one admitted client.
 pub(super) struct World {
     ledger: Ledger,
-    admission_keys: AdmissionKeys,
+    admission: WithKey,
 }
 
 impl World {
     pub(super) fn new() -> Self {
         let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
-        ledger.raw_client_limit().store(1, Ordering::Release);
-        let mut admission_keys = AdmissionKeys::new(true);
-        admission_keys.admit(AdmissionKey {
-            row: 0,
-            run: RUN,
-            agent: 0,
-            key: key(),
-            share: AgentShare::new(0, 8, true),
-            is_static: false,
-        });
         Self {
             ledger,
-            admission_keys,
+            admission: WithKey(key()),
         }
     }
 
     pub(super) fn slot(&self) -> &Slot {
         &self.ledger.slots()[0]
-    }
-
-    fn admission(&self) -> ConnectionAdmission<'_> {
-        ConnectionAdmission {
-            admission_keys: &self.admission_keys,
-            ledger: &self.ledger,
-            slot: 0,
-            generation: 1,
-        }
     }
 
     /// Receives as the kernel does and processes the batch.
@@ -96,7 +94,7 @@ impl World {
             counters,
             bytes.len(),
             read_ns,
-            &self.admission(),
+            &self.admission,
             writer,
         );
     }
@@ -129,7 +127,7 @@ impl World {
                     &mut dying,
                     left(counters),
                     read_ns,
-                    &self.admission(),
+                    &self.admission,
                     &second,
                 );
             }));
@@ -141,7 +139,7 @@ impl World {
                 counters,
                 left(counters),
                 read_ns,
-                &self.admission(),
+                &self.admission,
                 &ReleaseStore,
             );
         }

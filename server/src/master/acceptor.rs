@@ -24,7 +24,7 @@ use tracing::warn;
 
 use super::events::{Poller, Token};
 
-/// Connections to take in one turn, so that a storm of them delays nothing else for long.
+/// Tries to accept a connection in one turn, so that a storm of them delays nothing else for long.
 pub(super) const ACCEPTS_PER_TURN: usize = 64;
 
 const PAUSE_NS: u64 = 100_000_000;
@@ -61,6 +61,16 @@ enum State {
     Paused {
         until_ns: u64,
     },
+}
+
+/// What one try to accept a connection has brought.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    Accepted(Accepted),
+    /// The connection was gone before it was accepted; others may wait.
+    Gone,
+    /// None waits, or the acceptor is not open.
+    Nothing,
 }
 
 /// A new connection.
@@ -106,36 +116,33 @@ impl Acceptor {
         self.poller.modify(&self.listener, Token::Listener, flags);
     }
 
-    /// The next connection that waits. `None` when there is none, and while it is not open.
-    pub(super) fn accept(&mut self, now_ns: u64) -> Option<Accepted> {
+    /// Tries once to accept the next connection that waits.
+    pub(super) fn accept(&mut self, now_ns: u64) -> Attempt {
         if self.state != State::Open {
-            return None;
+            return Attempt::Nothing;
         }
-        for _ in 0..ACCEPTS_PER_TURN {
-            match acceptfrom_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok((socket, peer)) => {
-                    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    let is_too_many = is_one_of_the_last(socket.as_raw_fd());
-                    if is_too_many {
-                        self.pause(Errno::MFILE, now_ns);
-                    }
-                    return Some(Accepted {
-                        socket,
-                        peer: peer.unwrap_or(([0, 0, 0, 0], 0).into()),
-                        is_too_many,
-                    });
+        match acceptfrom_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok((socket, peer)) => {
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                let is_too_many = is_one_of_the_last(socket.as_raw_fd());
+                if is_too_many {
+                    self.pause(Errno::MFILE, now_ns);
                 }
-                Err(Errno::AGAIN) => return None,
-                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                    self.pause(error, now_ns);
-                    return None;
-                }
-                // The peer was gone again before we came to it, or its network was: accept(2) hands
-                // such errors on.
-                Err(_) => {}
+                Attempt::Accepted(Accepted {
+                    socket,
+                    peer: peer.unwrap_or(([0, 0, 0, 0], 0).into()),
+                    is_too_many,
+                })
             }
+            Err(Errno::AGAIN) => Attempt::Nothing,
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                self.pause(error, now_ns);
+                Attempt::Nothing
+            }
+            // The peer was gone again before we came to it, or its network was: accept(2) hands
+            // such errors on.
+            Err(_) => Attempt::Gone,
         }
-        None
     }
 
     fn pause(&mut self, error: Errno, now_ns: u64) {
@@ -198,6 +205,14 @@ mod tests {
         (Acceptor::new(listener, poller).unwrap(), address)
     }
 
+    #[track_caller]
+    fn accept(acceptor: &mut Acceptor) -> Accepted {
+        match acceptor.accept(0) {
+            Attempt::Accepted(accepted) => accepted,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn has_event(acceptor: &Acceptor) -> bool {
         let mut events = Vec::with_capacity(1);
         acceptor.poller.wait(&mut events, 1_000_000).unwrap();
@@ -211,13 +226,16 @@ mod tests {
         assert!(!has_event(&acceptor));
         acceptor.open();
         assert!(has_event(&acceptor));
-        let accepted = acceptor.accept(0).unwrap();
+        let accepted = accept(&mut acceptor);
         assert_eq!(accepted.peer, client.local_addr().unwrap());
-        assert!(acceptor.accept(0).is_none());
+        assert!(matches!(acceptor.accept(0), Attempt::Nothing));
         let _second = TcpStream::connect(address).unwrap();
         acceptor.close();
         assert!(!has_event(&acceptor));
-        assert!(acceptor.accept(0).is_none(), "the second waits");
+        assert!(
+            matches!(acceptor.accept(0), Attempt::Nothing),
+            "the second waits"
+        );
     }
 
     #[test]
@@ -242,7 +260,7 @@ mod tests {
         let mut client = TcpStream::connect(address).unwrap();
         acceptor.open();
         assert!(has_event(&acceptor));
-        refuse_full(acceptor.accept(0).unwrap().socket);
+        refuse_full(accept(&mut acceptor).socket);
         let mut received = Vec::new();
         client.read_to_end(&mut received).unwrap();
         assert_eq!(received, Refusal::Full.encode());

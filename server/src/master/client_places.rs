@@ -5,8 +5,10 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::ipc::slot_token;
-use crate::ledger::{ConnectionCounters, Ledger, RUNS_MAX};
+use crate::{
+    ipc::slot_token,
+    ledger::{ConnectionCounters, Ledger, RUNS_MAX},
+};
 
 /// Row of the static run's places; the rows of other runs follow.
 pub(super) const STATIC_ROW: usize = 0;

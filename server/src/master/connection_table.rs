@@ -145,7 +145,8 @@ impl ConnectionTable {
 
     fn uncount(&mut self, worker: Option<usize>) {
         if let Some(count) = worker.and_then(|worker| self.connections.get_mut(worker)) {
-            *count -= 1;
+            debug_assert!(*count > 0, "a worker reads fewer connections than none");
+            *count = count.saturating_sub(1);
         }
     }
 

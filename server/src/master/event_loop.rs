@@ -8,7 +8,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use metronome_os::{clock::now_ns, process::Executable, wake::Waker};
+use metronome_os::{
+    clock::now_ns,
+    process::{Executable, raise_open_files_limit},
+    wake::Waker,
+};
 use metronome_proto::{handshake::Key, run_id::RunId};
 use rustix::event::epoll::{Event, EventFlags};
 use tracing::{error, warn};
@@ -20,13 +24,13 @@ use super::{
     events::{EVENTS_MAX, Poller, Token},
     hand_over::{self, HandOver},
     limits,
-    parts::{Parts, Phase, Recovered},
-    readings::read_server,
+    parts::{MasterParts, Phase, Recovered},
     recovery,
     request::Request,
     restore,
     run_table::RunTable,
     runs,
+    server_status::read_server,
     settings::Settings,
     worker_pool::WorkerPool,
 };
@@ -47,7 +51,7 @@ const LATE_NS: u64 = 500_000_000;
 
 /// The master: its parts, and what wakes it.
 pub(super) struct Master {
-    parts: Parts,
+    parts: MasterParts,
     poller: Rc<Poller>,
     requests: mpsc::Receiver<Request>,
     waker: Arc<Waker>,
@@ -67,7 +71,7 @@ impl Master {
         poller.add(&*waker, Token::Requests, EventFlags::IN)?;
         let acceptor = Acceptor::new(settings.listener, Rc::clone(&poller))
             .context("the data port's listener")?;
-        limits::raise_descriptors();
+        raise_open_files_limit();
         let phase = if settings.ledger.is_some() {
             Phase::Waiting
         } else {
@@ -78,7 +82,7 @@ impl Master {
         let slots = ledger.slots().len() as u32;
         let executable = Executable::current()
             .context("this executable cannot be opened to start workers from")?;
-        let parts = Parts {
+        let parts = MasterParts {
             phase,
             max_clients: settings.max_clients,
             ledger,
@@ -136,8 +140,8 @@ impl Master {
         let again = ledger
             .descriptors()
             .map(|memory| memory.try_clone_to_owned());
-        let [workers, slots, seats] = again;
-        Ok((ledger.slots().len() as u32, [workers?, slots?, seats?]))
+        let [workers, slots, clients] = again;
+        Ok((ledger.slots().len() as u32, [workers?, slots?, clients?]))
     }
 
     /// Runs until it is asked to stop. The workers have ended when it returns.
@@ -244,7 +248,7 @@ impl Master {
             }
             Request::CloseRun { run, reply } => runs::close(parts, run, reply),
             Request::RestartWorkers { reply } => parts.workers.restart_all(reply, now_ns()),
-            Request::WhenRested { reply } => parts.workers.when_not_restarting(reply),
+            Request::WhenNotRestarting { reply } => parts.workers.when_not_restarting(reply),
             Request::ReadServer { reply } => reply(read_server(parts)),
             Request::ReadTotals { reply } => {
                 let live = parts

@@ -7,10 +7,8 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use rustix::event::{
-    Timespec,
-    epoll::{self, CreateFlags, Event, EventData, EventFlags},
-};
+use metronome_os::clock::timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 /// Most events that one wait returns.
 pub(super) const EVENTS_MAX: usize = 256;
@@ -86,12 +84,8 @@ impl Poller {
 
     /// Waits for events, at most `timeout_ns`. A signal ends the wait without any.
     pub(super) fn wait(&self, events: &mut Vec<Event>, timeout_ns: u64) -> io::Result<()> {
-        let timeout = Timespec {
-            tv_sec: (timeout_ns / 1_000_000_000) as _,
-            tv_nsec: (timeout_ns % 1_000_000_000) as _,
-        };
         let space = rustix::buffer::spare_capacity(events);
-        match epoll::wait(&self.0, space, Some(&timeout)) {
+        match epoll::wait(&self.0, space, Some(&timespec(timeout_ns))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -1,6 +1,6 @@
 //! A master's state, for tests of what an upgrade hands over.
 
-use std::os::fd::AsFd as _;
+use std::{borrow::Cow, os::fd::AsFd as _};
 
 use metronome_proto::{handshake::Key, histogram::Histogram, run_id::RunId};
 
@@ -77,7 +77,7 @@ fn counters(row: usize, seed: u64) -> RunCounters {
 }
 
 /// A master with a connection that is not read, with figures made from `seed`.
-pub(crate) fn master_state(row: usize, seed: u64) -> MasterState {
+pub(crate) fn master_state(row: usize, seed: u64) -> MasterState<'static> {
     let mut pauses = Histogram::default();
     pauses.record(seed);
     let mut table = ConnectionTable::new(4);
@@ -94,11 +94,11 @@ pub(crate) fn master_state(row: usize, seed: u64) -> MasterState {
         connections: table.saved(),
         generations: table.generations().to_vec(),
         admission_keys: vec![agent_key(1).into()],
-        counters: counters(row, seed),
+        counters: Cow::Owned(counters(row, seed)),
         workers: vec![SavedWorker::default(); 2],
         recovered_packets: seed,
         connections_lost: 1,
-        pauses,
+        pauses: Cow::Owned(pauses),
         row_closed_ns: [seed; RUNS_MAX],
     }
 }

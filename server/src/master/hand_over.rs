@@ -5,19 +5,19 @@
 //! This process's copies of the connections stay open until the new process serves. Until then
 //! [`take_back`] undoes all of it.
 
-use std::{os::fd::AsFd as _, sync::Arc};
+use std::{borrow::Cow, os::fd::AsFd as _, sync::Arc};
 
 use metronome_os::{clock::now_ns, seq_packet::SeqPacket};
 use tracing::{info, warn};
 
 use super::{
-    parts::{Parts, Phase},
+    parts::{MasterParts, Phase},
     request::Reply,
 };
-use crate::upgrade::{MasterState, send_connections};
+use crate::upgrade::{EncodedMaster, MasterState, send_connections};
 
 /// For a worker to finish its batch and exit; then it is killed, which costs nothing either.
-const QUIT_TIME_NS: u64 = 1_000_000_000;
+const LEAVE_TIME_NS: u64 = 1_000_000_000;
 
 /// A hand-over that is under way.
 pub(super) struct HandOver {
@@ -25,7 +25,7 @@ pub(super) struct HandOver {
     deadline_ns: u64,
     /// When workers that have not quit are killed.
     kill_at_ns: u64,
-    reply: Reply<Result<MasterState, String>>,
+    reply: Reply<Result<EncodedMaster, String>>,
 }
 
 impl HandOver {
@@ -33,7 +33,7 @@ impl HandOver {
     pub(super) fn new(
         socket: Arc<SeqPacket>,
         deadline_ns: u64,
-        reply: Reply<Result<MasterState, String>>,
+        reply: Reply<Result<EncodedMaster, String>>,
     ) -> Self {
         Self {
             socket,
@@ -43,17 +43,17 @@ impl HandOver {
         }
     }
 
-    /// Goes on with letting go as far as it can. `None` once it has replied.
-    pub(super) fn go_on(mut self, parts: &mut Parts, now_ns: u64) -> Option<Self> {
+    /// Goes on with the release as far as it can. `None` once it has replied.
+    pub(super) fn go_on(mut self, parts: &mut MasterParts, now_ns: u64) -> Option<Self> {
         if now_ns >= self.deadline_ns {
             (self.reply)(Err(
                 "the workers or a run did not come to rest in time".into()
             ));
             return None;
         }
-        let is_at_rest = !parts.workers.is_restarting() && !parts.runs.has_closing();
-        if parts.phase == Phase::Serving && is_at_rest {
-            self.kill_at_ns = now_ns + QUIT_TIME_NS;
+        let may_leave = !parts.workers.is_restarting() && !parts.runs.has_closing();
+        if parts.phase == Phase::Serving && may_leave {
+            self.kill_at_ns = now_ns + LEAVE_TIME_NS;
             parts.phase = Phase::Leaving;
             parts.acceptor.close();
             parts.workers.quit_all();
@@ -71,8 +71,12 @@ impl HandOver {
     }
 }
 
-fn give(parts: &Parts, socket: &SeqPacket, deadline_ns: u64) -> Result<MasterState, String> {
-    let state = save(parts);
+fn give(
+    parts: &MasterParts,
+    socket: &SeqPacket,
+    deadline_ns: u64,
+) -> Result<EncodedMaster, String> {
+    let state = save(parts).encode()?;
     send_connections(
         socket,
         parts
@@ -82,27 +86,27 @@ fn give(parts: &Parts, socket: &SeqPacket, deadline_ns: u64) -> Result<MasterSta
         deadline_ns,
     )
     .map_err(|error| format!("the connections cannot be handed over: {error}"))?;
-    info!("{} connections are handed over", state.connections.len());
+    info!("{} connections are handed over", state.connections);
     Ok(state)
 }
 
-fn save(parts: &Parts) -> MasterState {
+fn save(parts: &MasterParts) -> MasterState<'_> {
     let agents = parts.admission_keys.agents().iter().copied();
     MasterState {
         connections: parts.connections.saved(),
         generations: parts.connections.generations().to_vec(),
         admission_keys: agents.map(Into::into).collect(),
-        counters: parts.counters.clone(),
+        counters: Cow::Borrowed(&parts.counters),
         workers: parts.workers.saved(),
         recovered_packets: parts.recovered.packets,
         connections_lost: parts.recovered.connections_lost,
-        pauses: parts.connections.pauses().clone(),
+        pauses: Cow::Borrowed(parts.connections.pauses()),
         row_closed_ns: parts.runs.row_closed_ns(),
     }
 }
 
 /// Serves again as if nothing had been.
-pub(super) fn take_back(parts: &mut Parts) {
+pub(super) fn take_back(parts: &mut MasterParts) {
     if parts.phase != Phase::Leaving {
         return;
     }

@@ -1,7 +1,7 @@
 //! How many connections there may be: as many as descriptors allow, beside what else needs them.
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
 use crate::ledger::{Dimensions, Ledger};
 
@@ -14,18 +14,6 @@ const DESCRIPTORS_RESERVED: u64 = 512;
 
 /// Descriptors of each worker as well: its process, its channel, its standard error.
 pub(crate) const DESCRIPTORS_PER_WORKER: u64 = 4;
-
-/// Raises the limit of open files as far as it goes.
-pub(super) fn raise_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            ..limit
-        },
-    );
-}
 
 /// A ledger for as many connections as fit. A server that takes over needs none: it gets the old
 /// one.

@@ -19,7 +19,7 @@
 //! | `runs` | runs let in and closed |
 //! | `run_table` | rows of the ledger for them, and those that are to end (pure) |
 //! | `client_places` | places of clients in the ledger |
-//! | `readings` | the server as a whole |
+//! | `server_status` | the server as a whole |
 //! | `request` | what the control plane may ask for |
 //! | `admission` | what it takes to let a run in |
 //! | `limits` | how many connections there may be |
@@ -42,7 +42,6 @@ pub(crate) mod example;
 mod hand_over;
 mod limits;
 mod parts;
-mod readings;
 mod recovery;
 mod replay;
 pub(crate) mod request;
@@ -50,6 +49,7 @@ mod restore;
 mod run_counters;
 mod run_table;
 mod runs;
+mod server_status;
 mod settings;
 mod start;
 #[cfg(feature = "testing")]

@@ -10,10 +10,11 @@ use metronome_os::{
     clock::now_ns,
     socket::{bytes_put, bytes_taken},
 };
+use metronome_proto::packet::FRAME_BYTES;
 use tracing::{debug, warn};
 
 use super::{
-    acceptor::{ACCEPTS_PER_TURN, Accepted, Acceptor, refuse_full},
+    acceptor::{ACCEPTS_PER_TURN, Accepted, Acceptor, Attempt, refuse_full},
     client_places,
     connection_table::ConnectionTable,
     run_counters::ClosedConnection,
@@ -29,7 +30,8 @@ use crate::{
 /// How far this server process has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
-    /// A new process before the old one has let go: its workers run and have nothing to read.
+    /// A new process before the old one has committed the upgrade: its workers run and have
+    /// nothing to read.
     Waiting,
     Serving,
     /// The workers are gone or going, for a new process to take over.
@@ -48,7 +50,11 @@ pub(super) struct Recovered {
 }
 
 /// Everything that the master has but the loop.
-pub(super) struct Parts {
+///
+/// One struct, because nearly every step needs several parts at once: to place a connection takes
+/// the table and the pool, to finish one the ledger and the counters as well. The parts themselves
+/// stay apart: none has a reference to another.
+pub(super) struct MasterParts {
     pub(super) phase: Phase,
     /// Verified and raw clients together, 1 to 10000.
     pub(super) max_clients: u32,
@@ -62,15 +68,16 @@ pub(super) struct Parts {
     pub(super) recovered: Recovered,
 }
 
-impl Parts {
-    /// Takes the connections that wait at the data port, up to a limit.
+impl MasterParts {
+    /// Takes the connections that wait at the data port, up to a limit of tries.
     pub(super) fn accept_waiting(&mut self) {
         let now_ns = now_ns();
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(accepted) = self.acceptor.accept(now_ns) else {
-                return;
-            };
-            self.take_in(accepted);
+            match self.acceptor.accept(now_ns) {
+                Attempt::Accepted(accepted) => self.take_in(accepted),
+                Attempt::Gone => {}
+                Attempt::Nothing => return,
+            }
         }
     }
 
@@ -205,8 +212,8 @@ impl Parts {
         self.counters.credit(connection_counters, worker, packets);
     }
 
-    /// Finishes a connection that a worker has let go of. Anything may be in a message of a broken
-    /// worker, so it can only let go of what is its own.
+    /// Finishes a connection that a worker has released. Anything may be in a message of a broken
+    /// worker, so it can only release what is its own.
     pub(super) fn released(&mut self, worker: usize, slot: u32, generation: u32) {
         let is_its_own = self.connections.get(slot).is_some_and(|connection| {
             connection.worker == Some(worker) && connection.generation == generation
@@ -216,7 +223,7 @@ impl Parts {
         }
     }
 
-    /// Records a connection whose account is closed and frees all it had.
+    /// Records a connection that is closed in the ledger, and frees all it had.
     pub(super) fn finish(&mut self, slot: u32) {
         let Some(connection_counters) = self.connection_counters(slot) else {
             return;
@@ -238,7 +245,7 @@ impl Parts {
             peer: connection.peer,
             worker,
             // While the socket is open: the kernel counts no longer than that.
-            bytes_taken: bytes_taken(&connection.socket).ok(),
+            bytes_taken: bytes_taken(&connection.socket, FRAME_BYTES).ok(),
         });
         client_places::free(
             &self.ledger,
@@ -250,7 +257,7 @@ impl Parts {
         if let Err(error) = self.ledger.clear_slot(slot as usize) {
             warn!(slot, "the ledger's memory cannot be freed: {error}");
         }
-        self.runs.note_recorded();
+        self.runs.connection_recorded();
     }
 
     /// Records the pauses of connections that are read again.

@@ -10,7 +10,7 @@ use metronome_os::clock::now_ns;
 use tracing::{info, warn};
 
 use super::{
-    parts::{Parts, Phase},
+    parts::{MasterParts, Phase},
     replay::{Source, Unrecoverable, read_to_the_end, replay},
     worker_pool::EndedProcess,
 };
@@ -21,8 +21,8 @@ use crate::{
 };
 
 /// Takes over from a worker that has ended: every connection is replayed and placed with another.
-pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: EndedProcess) {
-    // Its last messages first: what it has let go of is closed and needs no replay.
+pub(super) fn recover_worker(parts: &mut MasterParts, worker: usize, ended: EndedProcess) {
+    // Its last messages first: what it has released is closed and needs no replay.
     while let Some(message) = ended.receive() {
         if let FromWorker::Released { slot, generation } = message {
             parts.released(worker, slot, generation);
@@ -70,13 +70,13 @@ pub(super) fn recover_worker(parts: &mut Parts, worker: usize, ended: EndedProce
 
 /// The order of the steps is what counts each packet once, whatever dies when:
 ///
-/// 1. what the worker committed is attributed to it, before anything is added to the account;
+/// 1. what the worker committed is attributed to it, before anything is added to the counters;
 /// 2. the replay counts on a copy, so that one that fails leaves the committed figures;
 /// 3. the result is committed before it is attributed: if this process were replaced here, the
 ///    ledger and the kernel would agree, and the next one would find nothing left to replay;
 /// 4. what is above the first figure is attributed to the recovery;
-/// 5. only then is the connection placed, because its next worker counts on in the same account.
-fn recover_connection(parts: &mut Parts, slot: u32, worker: usize, last_sign_ns: u64) {
+/// 5. only then is the connection placed, because its next worker counts on in the same counters.
+fn recover_connection(parts: &mut MasterParts, slot: u32, worker: usize, last_sign_ns: u64) {
     let Some(committed) = parts.connection_counters(slot) else {
         return;
     };
@@ -122,7 +122,7 @@ fn recover_connection(parts: &mut Parts, slot: u32, worker: usize, last_sign_ns:
 }
 
 /// Reports a connection that cannot go on.
-fn give_up(parts: &mut Parts, slot: u32, worker: usize, client: u16, error: &Unrecoverable) {
+fn give_up(parts: &mut MasterParts, slot: u32, worker: usize, client: u16, error: &Unrecoverable) {
     warn!(slot, "a connection is lost with its worker: {error}");
     let text = format!("client {client} was lost with worker {worker}: {error}");
     parts
@@ -132,9 +132,9 @@ fn give_up(parts: &mut Parts, slot: u32, worker: usize, client: u16, error: &Unr
     *lost = lost.saturating_add(1);
 }
 
-/// Ends a connection: its worker counts what is there and lets go, or the master does when no
+/// Ends a connection: its worker counts what is there and releases it, or the master does when no
 /// worker reads it.
-pub(super) fn cut(parts: &mut Parts, slot: u32) {
+pub(super) fn cut(parts: &mut MasterParts, slot: u32) {
     let Some(connection) = parts.connections.cut(slot) else {
         return;
     };
@@ -152,14 +152,14 @@ pub(super) fn cut(parts: &mut Parts, slot: u32) {
     parts.finish(slot);
 }
 
-/// Closes the account of a connection that no worker reads, with what still lies in its socket.
-fn end_unread(parts: &Parts, slot: u32, connection_counters: &mut ConnectionCounters) {
+/// Closes a connection that no worker reads, and counts what still lies in its socket.
+fn end_unread(parts: &MasterParts, slot: u32, connection_counters: &mut ConnectionCounters) {
     if let Some(connection) = parts.connections.get(slot) {
         read_to_the_end(source(parts, slot), connection, connection_counters);
     }
 }
 
-fn source(parts: &Parts, slot: u32) -> Source<'_> {
+fn source(parts: &MasterParts, slot: u32) -> Source<'_> {
     Source {
         ledger: &parts.ledger,
         admission_keys: &parts.admission_keys,
@@ -194,7 +194,7 @@ mod tests {
     };
 
     /// A master of two workers without a process, and a raw client that it has accepted.
-    fn parts_and_client() -> (Parts, TcpStream) {
+    fn parts_and_client() -> (MasterParts, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let poller = Rc::new(Poller::new().unwrap());
@@ -206,7 +206,7 @@ mod tests {
             rx_batching: RxBatching::Auto,
         };
         let executable = Executable::current().unwrap();
-        let mut parts = Parts {
+        let mut parts = MasterParts {
             phase: Phase::Serving,
             max_clients: 10,
             ledger: Ledger::create(Dimensions { slots: 4 }).unwrap(),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     /// The client sends, and the worker that reads it takes it without committing it.
-    fn send_and_take(parts: &Parts, client: &mut TcpStream, bytes: usize) {
+    fn send_and_take(parts: &MasterParts, client: &mut TcpStream, bytes: usize) {
         client.write_all(&vec![b'X'; bytes]).unwrap();
         let socket = parts.connections.socket(0).unwrap();
         let buffer = &parts.ledger.slots()[0].buffer.0;
@@ -269,8 +269,8 @@ mod tests {
         cut(&mut parts, 0);
         recover_connection(&mut parts, 0, 0, 1);
         assert_eq!(parts.connections.all().count(), 0);
-        let reading = parts.counters.read_server(std::iter::empty());
-        assert_eq!((reading.raw.connections, reading.raw.packets), (1, 2));
+        let status = parts.counters.read_server(std::iter::empty());
+        assert_eq!((status.raw.connections, status.raw.packets), (1, 2));
     }
 
     #[test]

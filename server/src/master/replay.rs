@@ -13,16 +13,16 @@ use metronome_os::{
     socket::{bytes_put, bytes_taken, receive_into},
 };
 
-use super::connection_table::HeldConnection;
-use crate::ipc::AdmissionKeys;
-use crate::ipc::ConnectionAdmission;
-use crate::ledger::{
-    self, BUFFER_BYTES, ConnectionCounters, Ledger, ReleaseStore, Slot, Stage, place_partial_frame,
-    process_batch,
-};
+use metronome_proto::packet::FRAME_BYTES;
 
-/// Batches that are still read of a connection that is cut: 4 MiB, more than any buffer.
-const BATCHES_AFTER_CUT: usize = 64;
+use super::connection_table::HeldConnection;
+use crate::{
+    ipc::{AdmissionKeys, ConnectionAdmission},
+    ledger::{
+        self, BATCHES_AFTER_CUT, BUFFER_BYTES, ConnectionCounters, Ledger, ReleaseStore, Slot,
+        Stage, place_partial_frame, process_batch,
+    },
+};
 
 /// Why a connection cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ pub(super) fn replay(
     connection: &HeldConnection,
     connection_counters: &mut ConnectionCounters,
 ) -> Result<(), Unrecoverable> {
-    // Its worker had finished with it and only not yet let go.
+    // Its worker had closed it and not yet released it.
     if connection_counters.stage == Stage::Closed {
         return Ok(());
     }
@@ -74,7 +74,7 @@ pub(super) fn replay(
     if !connection_counters.is_possible() {
         return Err(Unrecoverable::Impossible);
     }
-    let taken = bytes_taken(&connection.socket)?;
+    let taken = bytes_taken(&connection.socket, FRAME_BYTES)?;
     let left = uncommitted(taken, connection_counters)?;
     if left > 0 {
         let admission = source.admission(connection.generation);
@@ -118,8 +118,8 @@ fn uncommitted(
         .ok_or(Unrecoverable::Disagreement { taken, committed })
 }
 
-/// Counts what still lies in the socket of a connection that no worker reads, and closes its
-/// account. What had been taken before has to be replayed first.
+/// Counts what still lies in the socket of a connection that no worker reads, and closes it in
+/// the ledger. What had been taken before has to be replayed first.
 pub(super) fn read_to_the_end(
     source: Source<'_>,
     connection: &HeldConnection,

@@ -16,7 +16,7 @@ use metronome_proto::run_id::RunId;
 use super::admission::{Admission, AdmitError};
 use crate::{
     model::{FinalCounters, LiveCounters, ServerStatus, TotalCounters},
-    upgrade::MasterState,
+    upgrade::{EncodedMaster, MasterState},
 };
 
 /// Where a reply goes. Runs on the master's thread.
@@ -38,7 +38,7 @@ pub(crate) enum Request {
         reply: Reply<Option<LiveCounters>>,
     },
     /// End a run: its connections that are still open are cut, no hello of it is taken any more.
-    /// The reply comes when the last worker has let go of the last of them, at most 3 s later.
+    /// The reply comes when the last worker has released the last of them, at most 3 s later.
     CloseRun {
         run: RunId,
         reply: Reply<Option<FinalCounters>>,
@@ -46,7 +46,7 @@ pub(crate) enum Request {
     /// Restart the workers one by one, under load. The reply is how many, when the last is ready.
     RestartWorkers { reply: Reply<u32> },
     /// The reply comes when no restart of the workers is under way.
-    WhenRested { reply: Reply<()> },
+    WhenNotRestarting { reply: Reply<()> },
     /// The server as a whole.
     ReadServer { reply: Reply<ServerStatus> },
     /// What verified clients sent since the server's start, with every histogram. Costs a look at
@@ -54,24 +54,24 @@ pub(crate) enum Request {
     ReadTotals { reply: Reply<TotalCounters> },
     /// The reply comes when every worker serves.
     WhenReady { reply: Reply<()> },
-    /// Let go of everything: the workers quit, nothing is accepted, the connections go through
+    /// Release everything: the workers quit, nothing is accepted, the connections go through
     /// `socket`. The reply is the rest, once all is out. Whatever the reply,
     /// [`Request::TakeBack`] undoes it.
     HandOver {
         socket: Arc<SeqPacket>,
         deadline_ns: u64,
-        reply: Reply<Result<MasterState, String>>,
+        reply: Reply<Result<EncodedMaster, String>>,
     },
     /// The hand-over has failed: go on.
     TakeBack { reply: Reply<()> },
     /// Take what another server has handed over, its state and the sockets of the connections in
     /// it, and touch nothing. An error is one sentence.
     Restore {
-        state: Box<MasterState>,
+        state: Box<MasterState<'static>>,
         sockets: Vec<OwnedFd>,
         reply: Reply<Result<(), String>>,
     },
-    /// The other server has let go: read and accept.
+    /// The other server has committed the upgrade: read and accept.
     Begin,
     /// Stop accepting, end the workers, end the thread.
     Shutdown,

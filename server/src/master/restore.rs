@@ -1,5 +1,5 @@
 //! The master of a new server process: the old one's state is taken and checked first, and nothing
-//! is touched before the old process has let go.
+//! is touched before the old process has committed the upgrade.
 
 use std::os::fd::OwnedFd;
 
@@ -8,14 +8,14 @@ use tracing::info;
 
 use super::{
     connection_table::ConnectionTable,
-    parts::{Parts, Phase, Recovered},
+    parts::{MasterParts, Phase, Recovered},
 };
 use crate::{ipc::ToWorker, upgrade::MasterState};
 
 /// Takes what another server has handed over. After an error this master is of no use any more.
 pub(super) fn restore(
-    parts: &mut Parts,
-    state: MasterState,
+    parts: &mut MasterParts,
+    state: MasterState<'_>,
     sockets: Vec<OwnedFd>,
 ) -> Result<(), String> {
     if parts.phase != Phase::Waiting {
@@ -33,8 +33,8 @@ pub(super) fn restore(
     let slots = parts.ledger.slots().len() as u32;
     parts.connections =
         ConnectionTable::restore(slots, &state.generations, &state.connections, sockets)?;
-    parts.connections.restore_pauses(state.pauses);
-    parts.counters = state.counters;
+    parts.connections.restore_pauses(state.pauses.into_owned());
+    parts.counters = state.counters.into_owned();
     parts.recovered = Recovered {
         packets: state.recovered_packets,
         connections_lost: state.connections_lost,
@@ -44,8 +44,9 @@ pub(super) fn restore(
     Ok(())
 }
 
-/// The old server has let go: the connections go to the workers, and new ones are accepted.
-pub(super) fn begin(parts: &mut Parts) {
+/// The old server has committed the upgrade: the connections go to the workers, and new ones are
+/// accepted.
+pub(super) fn begin(parts: &mut MasterParts) {
     if parts.phase != Phase::Waiting {
         return;
     }

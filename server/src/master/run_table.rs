@@ -15,7 +15,7 @@ pub(super) struct RunTable {
     /// When the run that had this row was closed, ns.
     row_closed_ns: [u64; RUNS_MAX],
     /// A connection was recorded or a run is to close: a run may be complete now.
-    has_news: bool,
+    may_be_complete: bool,
 }
 
 impl RunTable {
@@ -35,17 +35,17 @@ impl RunTable {
     /// A run is to end; `reply` gets its record then.
     pub(super) fn close(&mut self, run: RunId, reply: Reply<Option<FinalCounters>>) {
         self.closing.insert(run, reply);
-        self.has_news = true;
+        self.may_be_complete = true;
     }
 
     /// A connection was recorded, which may have been the last of its run.
-    pub(super) fn note_recorded(&mut self) {
-        self.has_news = true;
+    pub(super) fn connection_recorded(&mut self) {
+        self.may_be_complete = true;
     }
 
     /// Runs that are to end, if any may be complete since the last call.
-    pub(super) fn take_news(&mut self) -> Option<Vec<RunId>> {
-        std::mem::take(&mut self.has_news).then(|| self.closing.keys().copied().collect())
+    pub(super) fn take_closing_if_changed(&mut self) -> Option<Vec<RunId>> {
+        std::mem::take(&mut self.may_be_complete).then(|| self.closing.keys().copied().collect())
     }
 
     /// Whether a run is to end and has connections left.
@@ -101,13 +101,17 @@ mod tests {
     #[test]
     fn runs_are_looked_at_only_when_one_may_be_complete() {
         let mut table = RunTable::default();
-        assert_eq!(table.take_news(), None);
+        assert_eq!(table.take_closing_if_changed(), None);
         let run = RunId::from_bits(7);
         table.close(run, Box::new(|record| assert!(record.is_none())));
-        assert_eq!(table.take_news(), Some(vec![run]));
-        assert_eq!(table.take_news(), None, "nothing was recorded since");
-        table.note_recorded();
-        assert_eq!(table.take_news(), Some(vec![run]));
+        assert_eq!(table.take_closing_if_changed(), Some(vec![run]));
+        assert_eq!(
+            table.take_closing_if_changed(),
+            None,
+            "nothing was recorded since"
+        );
+        table.connection_recorded();
+        assert_eq!(table.take_closing_if_changed(), Some(vec![run]));
         let reply = table.end(run, 1, 5).unwrap();
         reply(None);
         assert!(!table.has_closing());

@@ -7,7 +7,7 @@ use tracing::info;
 use super::{
     admission::{Admission, AdmitError},
     client_places,
-    parts::Parts,
+    parts::MasterParts,
     recovery,
     request::Reply,
 };
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Lets the clients of a run in. Every worker has been sent the keys when it returns.
-pub(super) fn admit(parts: &mut Parts, admission: &Admission) -> Result<(), AdmitError> {
+pub(super) fn admit(parts: &mut MasterParts, admission: &Admission) -> Result<(), AdmitError> {
     let max = parts.max_clients;
     let raw = client_places::raw_clients(&parts.ledger, max);
     let free = max.saturating_sub(parts.counters.reserved_clients() + raw);
@@ -54,7 +54,7 @@ pub(super) fn admit(parts: &mut Parts, admission: &Admission) -> Result<(), Admi
 }
 
 /// Ends a run: its connections are cut, and `reply` gets its record when the last one is gone.
-pub(super) fn close(parts: &mut Parts, run: RunId, reply: Reply<Option<FinalCounters>>) {
+pub(super) fn close(parts: &mut MasterParts, run: RunId, reply: Reply<Option<FinalCounters>>) {
     if !parts.counters.runs.contains_key(&run) {
         return reply(None);
     }
@@ -68,8 +68,8 @@ pub(super) fn close(parts: &mut Parts, run: RunId, reply: Reply<Option<FinalCoun
 }
 
 /// Replies for the runs that are to end and have no connection any more.
-pub(super) fn finish_closed(parts: &mut Parts) {
-    let Some(closing) = parts.runs.take_news() else {
+pub(super) fn finish_closed(parts: &mut MasterParts) {
+    let Some(closing) = parts.runs.take_closing_if_changed() else {
         return;
     };
     for run in closing {
@@ -92,7 +92,7 @@ pub(super) fn finish_closed(parts: &mut Parts) {
     parts.set_raw_places();
 }
 
-fn slots_of(parts: &Parts, run: RunId) -> Vec<u32> {
+fn slots_of(parts: &MasterParts, run: RunId) -> Vec<u32> {
     let is_of_run = |connection_counters: &ConnectionCounters| {
         connection_counters.is_client() && connection_counters.run == run.bits()
     };

@@ -22,7 +22,7 @@ pub(crate) struct Started {
 }
 
 /// Starts the workers and the master's thread. When it returns, clients are served, or can be once
-/// the server that this one takes over from has let go.
+/// the server that this one takes over from has committed the upgrade.
 pub(crate) fn start(settings: Settings) -> anyhow::Result<Started> {
     let (requests, receiver) = mpsc::channel();
     let waker = Arc::new(Waker::new().context("no eventfd for the master")?);

@@ -60,7 +60,7 @@ pub(crate) fn record_run(
 
 /// Restores a master's state, if that can be done, and reads it. `socket` makes connections to go
 /// with it.
-pub(crate) fn restore_master(state: MasterState, mut socket: impl FnMut() -> OwnedFd) {
+pub(crate) fn restore_master(state: MasterState<'_>, mut socket: impl FnMut() -> OwnedFd) {
     for key in &state.admission_keys {
         let _ = key.restore();
     }
@@ -81,7 +81,7 @@ pub(crate) fn restore_master(state: MasterState, mut socket: impl FnMut() -> Own
         let _ = worker.is_in_crash_loop(u64::MAX);
         let _ = worker.saved();
     }
-    let mut counters = state.counters;
+    let mut counters = state.counters.into_owned();
     let _ = counters.reserved_clients();
     counters.note_incident(1, "fuzzed", "it was");
     let _ = counters.read_server(std::iter::empty());

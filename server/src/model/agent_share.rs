@@ -1,7 +1,11 @@
 //! An agent's share of a run: which of the run's clients the agent brings.
+//!
+//! An upgrade hands it over as it is, so a change of a field is a change of the upgrade's format.
+
+use serde::{Deserialize, Serialize};
 
 /// The clients `first_client` to `first_client + clients` − 1 of a run, brought by one agent.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct AgentShare {
     pub(crate) first_client: u32,
     pub(crate) clients: u32,

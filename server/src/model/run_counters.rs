@@ -1,7 +1,7 @@
 //! What was counted of all runs, of clients outside of them, and of connections that were refused.
 //!
-//! Only the data, which a new server process gets as it is: the order of the fields is part of what
-//! an upgrade hands over. How it is counted is the master's.
+//! Only the data: how they are counted is the master's. An upgrade hands them over as they are, so
+//! a change of a field here is a change of the upgrade's format.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,8 +16,7 @@ use super::{
     times::Times,
 };
 
-/// All counters. A new server process gets them as they are: the order of the fields is part of
-/// what an upgrade hands over.
+/// The counters of the connections that have ended, by run and in sum.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct RunCounters {
     pub(crate) runs: BTreeMap<RunId, OpenRun>,
@@ -37,7 +36,7 @@ pub(crate) struct RunCounters {
 pub(crate) struct OpenRun {
     /// Clients that it has places for.
     pub(crate) clients_max: u32,
-    /// Row of its seats in the ledger.
+    /// Row of its clients in the ledger.
     pub(crate) row: usize,
     /// The workers as they were when the run was admitted.
     pub(crate) baseline: Vec<WorkerCounters>,

@@ -1,8 +1,8 @@
 //! Which server owns an unfinished run, and whether it still lives.
 //!
 //! Each server takes a random name and holds a lock (flock) on `<database>.owners/<name>.lock`
-//! while it lives; the kernel lets go of it however the server dies. So a run is an orphan when its
-//! owner's lock can be taken or the file is gone. No pid is trusted: those are used again.
+//! while it lives; the kernel releases the lock however the server dies. So a run is an orphan when
+//! its owner's lock can be taken or the file is gone. No pid is trusted: those are used again.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},

@@ -9,8 +9,7 @@ use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{BUFFER_BYTES, Dimensions, Ledger, ReleaseStore, Slot, Stage, replay},
     master::testing::record_run,
-    model::AgentRecords,
-    model::AgentShare,
+    model::{AgentRecords, AgentShare},
     verdict::{Evidence, conclude},
 };
 

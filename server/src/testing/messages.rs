@@ -4,15 +4,13 @@ use std::{io, os::fd::OwnedFd};
 
 use metronome_os::seq_packet::SeqPacket;
 
-use crate::ipc::FromWorker;
-use crate::ipc::MESSAGE_BYTES;
-use crate::ipc::ToWorker;
+use crate::ipc::{FromWorker, MESSAGE_BYTES, ToWorker};
 
 /// Bytes of a message between master and worker.
 pub const HAND_OVER_BYTES: usize = MESSAGE_BYTES;
 
-/// Reads a message as a worker and as the master; a valid one has the same
-/// meaning when it is encoded again.
+/// Reads a message as a worker and as the master; a valid one has the same meaning when it is
+/// encoded again.
 pub fn read_hand_over(message: &[u8; HAND_OVER_BYTES]) {
     if let Ok(message) = ToWorker::decode(message) {
         let again = ToWorker::decode(&message.encode());

@@ -65,18 +65,18 @@ fn end(run: RestoredRun) {
     let RestoredRun {
         plan,
         mut state_machine,
-        accounts,
+        agents,
         ..
     } = run;
-    let agents = (0..state_machine.agents().min(STEPS_MAX)).map(Event::AgentGone);
-    for event in agents.chain([Event::StopRequested, Event::RunClosed]) {
+    let gone = (0..state_machine.agents().min(STEPS_MAX)).map(Event::AgentGone);
+    for event in gone.chain([Event::StopRequested, Event::RunClosed]) {
         let now_ns = state_machine.wake_at_ns().unwrap_or(u64::MAX);
         state_machine = state_machine.step(event, now_ns).0;
     }
     let start_at_ns = state_machine.start_at_ns();
     let evidence = Evidence {
         plan: &plan,
-        agents: &accounts,
+        agents: &agents,
         counters: None,
         start_at_ns,
         stopped: None,

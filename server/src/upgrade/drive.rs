@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     new_process::NewProcess,
     stage::{Outcome, Stage, Upgrade},
-    state::{ControlState, MasterState, SavedRun, State},
+    state::{self, ControlState, EncodedMaster, SavedRun},
 };
 
 /// For the hand-over itself, in which no client is read: far more than it takes, and less than it
@@ -22,7 +22,7 @@ const HAND_OVER_MAX: Duration = Duration::from_secs(3);
 
 /// A master whose workers are not being restarted reports that at once, on a busy machine a little
 /// later; what takes longer is a restart.
-const REST_REPORTED_MAX: Duration = Duration::from_secs(1);
+const NOT_RESTARTING_REPORTED_MAX: Duration = Duration::from_secs(1);
 
 /// What an upgrade needs of the server that is to be replaced. The control plane implements it, so
 /// that this folder depends neither on it nor on the master's thread.
@@ -39,7 +39,7 @@ pub(crate) trait OldServer {
     async fn runs_are_movable(&self, deadline: Instant) -> Result<(), String>;
 
     /// Waits until no worker is being restarted.
-    async fn workers_are_at_rest(&self);
+    async fn when_not_restarting(&self);
 
     /// Holds every run that has not ended. When one is not RUNNING none is held: `run ID is STATE`.
     async fn hold_runs(&self) -> Result<Vec<HeldRun>, String>;
@@ -50,7 +50,7 @@ pub(crate) trait OldServer {
         &self,
         socket: Arc<SeqPacket>,
         deadline_ns: u64,
-    ) -> Result<MasterState, String>;
+    ) -> Result<EncodedMaster, String>;
 
     /// Undoes [`Self::hand_over_connections`], however far it has come.
     async fn take_back_connections(&self);
@@ -121,23 +121,23 @@ async fn hand_over(server: &impl OldServer, mut new_process: NewProcess) -> Outc
             return blocking(move || Err(new_process.end(&deadline).unwrap_or(sentence))).await;
         }
     };
-    let connections = master.connections.len();
-    let state = State {
-        master,
-        control: server.save(),
-        runs: held.iter().map(|run| run.saved.clone()).collect(),
-    };
+    let connections = master.connections;
+    let control = server.save();
+    // Dropped on an error, the second part lets the runs go on here.
+    let (saved, held): (Vec<_>, Vec<_>) =
+        held.into_iter().map(|run| (run.saved, run.release)).unzip();
     let pid = blocking(move || {
         let pid = new_process.pid();
-        new_process.send_state(&state.encode()?, connections, &deadline)?;
-        new_process.let_go(&deadline)?;
+        let state = state::encode(master, &control, &saved)?;
+        new_process.send_state(&state, connections, &deadline)?;
+        new_process.commit(&deadline)?;
         Ok(pid)
     })
     .await?;
     server.has_been_replaced();
     let runs = held.len();
-    for run in held {
-        let _ = run.release.send(());
+    for release in held {
+        let _ = release.send(());
     }
     let pause_us = clock::now_ns().saturating_sub(since_ns) / 1_000;
     tracing::info!(
@@ -162,18 +162,18 @@ async fn hold_runs(server: &impl OldServer) -> Result<Vec<HeldRun>, String> {
             .map_err(|stuck| too_long(&stuck, wait))?;
         // While runs are held their clients are not read, so that what can be waited for is waited
         // for before.
-        if time::timeout_at(deadline, server.workers_are_at_rest())
+        if time::timeout_at(deadline, server.when_not_restarting())
             .await
             .is_err()
         {
-            return Err(too_restless(wait));
+            return Err(still_restarting(wait));
         }
         // From here on a stop is refused, and one that a run has not looked at yet keeps it from
         // being held.
         upgrade.enter(Stage::HandingOver);
         // So is a restart of the workers; one that came between the last answer and this line is
         // waited for, and stops are taken meanwhile.
-        if time::timeout(REST_REPORTED_MAX, server.workers_are_at_rest())
+        if time::timeout(NOT_RESTARTING_REPORTED_MAX, server.when_not_restarting())
             .await
             .is_err()
         {
@@ -189,7 +189,7 @@ async fn hold_runs(server: &impl OldServer) -> Result<Vec<HeldRun>, String> {
     }
 }
 
-fn too_restless(wait: Duration) -> String {
+fn still_restarting(wait: Duration) -> String {
     format!(
         "workers were still being restarted after {wait:?}, or the data plane did not answer; \
          ask again later"

@@ -29,7 +29,7 @@
 //! | `executable`, `container` | what is started, and whether this process may end |
 //!
 //! Processes whose format or ledger layout differ refuse each other before anything has happened.
-//! Absent on purpose: any use of `control` or of the master's thread. They bring their part through
+//! Absent on purpose: any use of `control` or of the master's thread. `control` implements
 //! [`OldServer`] and [`NewMaster`].
 
 mod container;
@@ -52,6 +52,6 @@ pub(crate) use stage::{Upgrade, Upgrading};
 #[cfg(feature = "testing")]
 pub(crate) use state::State;
 pub(crate) use state::{
-    ControlState, MasterState, Protobuf, RestoredRun, SavedConnection, SavedCounters, SavedRun,
-    SavedWorker, UnstoredReport,
+    ControlState, EncodedMaster, MasterState, Protobuf, RestoredRun, SavedConnection,
+    SavedCounters, SavedRun, SavedWorker, UnstoredReport,
 };

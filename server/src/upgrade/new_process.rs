@@ -1,4 +1,5 @@
-//! The new server process, seen from the old one. It ends with this value unless it was let go.
+//! The new server process, seen from the old one. It ends with this value unless the upgrade
+//! was committed.
 
 use std::{
     io,
@@ -37,7 +38,7 @@ pub(super) struct Deadline {
 pub(super) struct NewProcess {
     child: Child,
     socket: Arc<SeqPacket>,
-    is_let_go: bool,
+    is_committed: bool,
 }
 
 impl NewProcess {
@@ -59,7 +60,7 @@ impl NewProcess {
         let mut new_process = Self {
             child,
             socket: Arc::new(socket),
-            is_let_go: false,
+            is_committed: false,
         };
         let sent = new_process.socket.send_until(
             &Kind::Offer.message(&offer),
@@ -92,18 +93,19 @@ impl NewProcess {
         self.wait_for(Kind::Taken, deadline)
     }
 
-    /// Lets it serve. From here on it lives without this process; on an error it has ended before.
+    /// Commits the upgrade: the new process serves, and lives without this one from here on. On an
+    /// error it has ended before.
     ///
     /// The point of no return: a message in its queue cannot be taken back, so from the moment at
     /// which the kernel has accepted Go this process must not touch anything that it has handed
     /// over, whatever becomes of the new one. That is why Go comes last, carries nothing that
     /// could still be refused, and is not answered.
-    pub(super) fn let_go(mut self, deadline: &Deadline) -> Result<(), String> {
+    pub(super) fn commit(mut self, deadline: &Deadline) -> Result<(), String> {
         let sent = self
             .socket
             .send_until(&Kind::Go.message(&[]), &[], deadline.at_ns);
         sent.map_err(|error| self.describe(&error, deadline))?;
-        self.is_let_go = true;
+        self.is_committed = true;
         Ok(())
     }
 
@@ -175,7 +177,7 @@ impl NewProcess {
 
 impl Drop for NewProcess {
     fn drop(&mut self) {
-        if !self.is_let_go {
+        if !self.is_committed {
             // Its workers die with it.
             let _ = self.child.kill();
             let _ = self.child.wait();

@@ -113,7 +113,8 @@ impl OldProcess {
         }
     }
 
-    /// Reports that everything is here and makes sense, and waits for the old process to let go.
+    /// Reports that everything is here and makes sense, and waits until the old process commits
+    /// the upgrade.
     ///
     /// Go is the point of no return, for this process too: until it comes, this process has touched
     /// nothing that counts and may end without harm; once it has come, it is the only server.
@@ -125,7 +126,7 @@ impl OldProcess {
             .map_err(gone)?;
         ensure!(
             matches!(Kind::of(&message), Some((Kind::Go, _))),
-            "the old server does not let go"
+            "the old server does not commit the upgrade"
         );
         Ok(())
     }

@@ -1,5 +1,5 @@
 //! The new process's side of an upgrade: everything of the old server is received and checked, and
-//! only then is the old one asked to let go.
+//! only then is the old one asked to commit the upgrade.
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
@@ -18,7 +18,11 @@ pub(crate) trait NewMaster {
     async fn workers_are_up(&self) -> Option<()>;
 
     /// Takes the master's part and touches nothing. An error is one sentence.
-    async fn restore(&self, state: MasterState, connections: Vec<OwnedFd>) -> Result<(), String>;
+    async fn restore(
+        &self,
+        state: MasterState<'static>,
+        connections: Vec<OwnedFd>,
+    ) -> Result<(), String>;
 }
 
 /// All that the old server had, ready to go on.
@@ -77,7 +81,8 @@ async fn receive(
 }
 
 impl Restored {
-    /// Asks the old process to let go, and returns the runs, which are this process's from here on.
+    /// Has the old process commit the upgrade, and returns the runs, which are this process's from
+    /// here on.
     ///
     /// The point of no return: whatever may fail is done before this is called, and nothing after
     /// it may.

@@ -1,4 +1,4 @@
-//! The remarks that do not change a verdict, as full sentences.
+//! The notes that do not change a verdict, as full sentences.
 
 use metronome_telemetry::sanitise;
 
@@ -8,13 +8,13 @@ use super::{
 };
 use crate::model::WorkerCounters;
 
-/// A pacing thread that overslept for this long is worth a remark.
-const OVERSLEEP_NS_REMARKABLE: u64 = 10_000_000;
+/// A pacing thread that overslept for this long is worth a note.
+const OVERSLEEP_NS_NOTABLE: u64 = 10_000_000;
 
-/// Most remarks; a run of 10,000 clients must fit one message.
+/// Most notes; a run of 10,000 clients must fit one message.
 const NOTES_MAX: usize = 50;
 
-/// Remarks as full sentences, at most 50.
+/// Notes as full sentences, at most 50.
 pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
     let mut notes = evidence.notes.to_vec();
     let foreign: Vec<_> = evidence
@@ -40,7 +40,7 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
         let overslept_ns = agent
             .finished()
             .map_or(0, |finished| finished.oversleep_max_ns);
-        if overslept_ns > OVERSLEEP_NS_REMARKABLE {
+        if overslept_ns > OVERSLEEP_NS_NOTABLE {
             notes.push(format!(
                 "A pacing thread of {} once overslept by {} ms.",
                 agent.name,

@@ -15,8 +15,8 @@ use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
-        BUFFER_BYTES, ConnectionCounters, End, Ledger, REPLY_QUEUE_FRAMES, ReleaseStore, Slot,
-        Stage, place_partial_frame, process_batch, refuse,
+        BATCHES_AFTER_CUT, BUFFER_BYTES, ConnectionCounters, End, Ledger, REPLY_QUEUE_FRAMES,
+        ReleaseStore, Slot, Stage, place_partial_frame, process_batch, refuse,
     },
 };
 
@@ -28,9 +28,6 @@ const CLOSE_TIME_NS: u64 = 5_000_000_000;
 
 /// For the peer to read a refusal before the connection is closed under it.
 const REFUSAL_TIME_NS: u64 = 1_000_000_000;
-
-/// Batches that are still read when the master cuts a connection: 4 MiB, more than any buffer.
-const BATCHES_AFTER_CUT: usize = 64;
 
 /// A connection that this worker reads.
 #[derive(Debug)]

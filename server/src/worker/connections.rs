@@ -6,11 +6,9 @@
 
 use std::{io, mem::MaybeUninit, os::fd::OwnedFd};
 
+use metronome_os::clock::timespec;
 use metronome_proto::run_id::RunId;
-use rustix::event::{
-    Timespec,
-    epoll::{self, CreateFlags, Event, EventData, EventFlags},
-};
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use super::{
     connection::{Connection, Next, Received},
@@ -79,15 +77,8 @@ impl Connections {
 
     /// Waits for events, at most as many as `events` has room for.
     pub(super) fn wait(&self, events: &mut Vec<Event>, timeout_ns: u64) -> io::Result<()> {
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: timeout_ns as _,
-        };
-        match epoll::wait(
-            &self.epoll,
-            rustix::buffer::spare_capacity(events),
-            Some(&timeout),
-        ) {
+        let space = rustix::buffer::spare_capacity(events);
+        match epoll::wait(&self.epoll, space, Some(&timespec(timeout_ns))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -185,15 +176,11 @@ impl Connections {
         master: &mut MasterChannel,
     ) -> io::Result<u64> {
         let mut space = [const { MaybeUninit::uninit() }; UNAUTHENTICATED_PER_TURN_MAX];
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
+        let space = &mut space[..budget];
+        let (ready, _) = match epoll::wait(&self.unauthenticated, space, Some(&timespec(0))) {
+            Err(rustix::io::Errno::INTR) => return Ok(0),
+            waited => waited?,
         };
-        let (ready, _) =
-            match epoll::wait(&self.unauthenticated, &mut space[..budget], Some(&at_once)) {
-                Err(rustix::io::Errno::INTR) => return Ok(0),
-                waited => waited?,
-            };
         let mut read_ns = 0;
         for event in ready {
             read_ns = self

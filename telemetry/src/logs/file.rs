@@ -88,9 +88,9 @@ impl RotatingFile {
             && (period != self.period || self.bytes >= self.bytes_max)
     }
 
-    /// Rotates, unless another process has done so: during an upgrade two servers write here. A
-    /// lock on the file lets one of them at it at a time; the other goes on where it is, and
-    /// follows. Whether there is room.
+    /// Rotates, unless another process has done so: during an upgrade two servers write here. Only
+    /// one of them rotates at a time; the other keeps writing and follows later. Returns whether
+    /// there is room.
     fn make_room(&mut self) -> io::Result<bool> {
         let full = self.file.try_clone()?;
         match full.try_lock() {

@@ -33,9 +33,9 @@ pub(crate) fn line(snapshot: &v1::Snapshot) -> String {
         parts.push(format!("{}/s", figures::decimal(snapshot.received_hz, 0)));
         parts.extend(p99(snapshot));
     }
-    if !snapshot.remark.is_empty() {
+    if !snapshot.note.is_empty() {
         parts.push(
-            figures::clean(&snapshot.remark)
+            figures::clean(&snapshot.note)
                 .chars()
                 .take(NOTE_CHARACTERS_MAX)
                 .collect(),
@@ -65,7 +65,7 @@ fn clients(number: u32) -> String {
     )
 }
 
-/// The rest of the remark is in the report.
+/// The rest of the note is in the report.
 const NOTE_CHARACTERS_MAX: usize = 40;
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
         let preparing = v1::Snapshot {
             state: v1::RunState::Preparing.into(),
             clients_connected: 1,
-            remark: "waiting for agent b\x1b[2J".into(),
+            note: "waiting for agent b\x1b[2J".into(),
             ..v1::Snapshot::default()
         };
         assert_eq!(

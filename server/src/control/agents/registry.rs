@@ -137,7 +137,8 @@ impl Registry {
         has_room
     }
 
-    /// Takes an agent off the list and reports the loss to its runs. True when it had one.
+    /// Takes an agent off the list and reports the loss to its runs. True when it had an
+    /// assignment.
     pub(super) async fn leave(&self, name: &str, why: &str) -> bool {
         let left = self.lock().connected.remove(name);
         let assignments = left.map(|agent| agent.assignments).unwrap_or_default();

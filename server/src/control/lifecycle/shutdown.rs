@@ -62,6 +62,8 @@ impl Server {
         mut signals: Signals,
         mut master_gone: oneshot::Receiver<()>,
     ) -> ExitCode {
+        // On the ways out that are failures, too, no connection and no call is accepted any more.
+        let _closing = self.closing.clone().drop_guard();
         let end = tokio::select! {
             end = signals.end(&self.shared) => end,
             _ = &mut master_gone => {

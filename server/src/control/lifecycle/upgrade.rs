@@ -9,10 +9,10 @@ use tokio::time::{self, Instant};
 
 use crate::{
     control::{
-        runs::{ActiveRun, RunView, UnstoredRun, resume_runs},
+        runs::{ActiveRun, RunView, UnstoredRun, resume_runs, state_name},
         shared::Shared,
     },
-    upgrade::{ControlState, HeldRun, MasterState, OldServer, Restored, UnstoredReport, Upgrade},
+    upgrade::{ControlState, EncodedMaster, HeldRun, OldServer, Restored, UnstoredReport, Upgrade},
 };
 
 impl OldServer for Shared {
@@ -36,8 +36,8 @@ impl OldServer for Shared {
         Ok(())
     }
 
-    async fn workers_are_at_rest(&self) {
-        self.master_client.rested().await;
+    async fn when_not_restarting(&self) {
+        self.master_client.when_not_restarting().await;
     }
 
     async fn hold_runs(&self) -> Result<Vec<HeldRun>, String> {
@@ -60,7 +60,7 @@ impl OldServer for Shared {
         &self,
         socket: Arc<SeqPacket>,
         deadline_ns: u64,
-    ) -> Result<MasterState, String> {
+    ) -> Result<EncodedMaster, String> {
         self.master_client.hand_over(socket, deadline_ns).await
     }
 
@@ -115,7 +115,5 @@ fn is_movable(view: &RunView) -> bool {
 }
 
 fn in_words(id: RunId, run: &ActiveRun) -> String {
-    let state = run.run().state();
-    let state = state.as_str_name().trim_start_matches("RUN_STATE_");
-    format!("run {id} is {state}")
+    format!("run {id} is {}", state_name(run.run().state()))
 }

@@ -5,13 +5,21 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use metronome_proto::{run_id::RunId, v1};
+use metronome_proto::{
+    run_id::RunId,
+    v1::{self, RunState},
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     upgrade::{HeldRun, SavedRun},
     verdict::StopCause,
 };
+
+/// The name of a state, without what every name of the enum in the API begins with.
+pub(crate) fn state_name(state: RunState) -> &'static str {
+    state.as_str_name().trim_start_matches("RUN_STATE_")
+}
 
 /// How a run looks from outside.
 #[derive(Clone, Debug)]

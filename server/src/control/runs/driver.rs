@@ -19,7 +19,7 @@ use tokio::{
 use tracing::Span;
 
 use super::{
-    active::{ActiveRun, DriverEnds, FreezeRequest, RunView},
+    active::{ActiveRun, DriverEnds, FreezeRequest, RunView, state_name},
     live_snapshot::SnapshotBuilder,
     manager::RunManager,
     orders::Orders,
@@ -31,9 +31,8 @@ use crate::{
         agents::{self, AgentReport, FromAgent},
         master_client::{PendingReply, reply_in},
     },
-    model::AgentRecords,
     model::{
-        FinalCounters, LiveCounters,
+        AgentRecords, FinalCounters, LiveCounters,
         run::{Action, Event, RunStateMachine},
     },
     upgrade::{Protobuf, SavedRun},
@@ -51,7 +50,7 @@ pub(super) struct DriverInput {
     pub(super) plan: Plan,
     pub(super) run: v1::Run,
     /// By the agents' indices.
-    pub(super) accounts: Vec<AgentRecords>,
+    pub(super) agents: Vec<AgentRecords>,
     pub(super) inbox: mpsc::Receiver<FromAgent>,
     /// The span of the whole run; its phases are its children.
     pub(super) span: Span,
@@ -63,7 +62,7 @@ pub(super) struct Driver {
     id: RunId,
     plan: Plan,
     run: v1::Run,
-    accounts: Vec<AgentRecords>,
+    agents: Vec<AgentRecords>,
     orders: Orders,
     inbox: mpsc::Receiver<FromAgent>,
     ends: DriverEnds,
@@ -99,7 +98,7 @@ impl Driver {
             id,
             plan,
             run,
-            accounts,
+            agents,
             inbox,
             span,
         } = input;
@@ -125,7 +124,7 @@ impl Driver {
             id,
             plan,
             run,
-            accounts,
+            agents,
             orders,
             inbox,
             ends,
@@ -144,9 +143,9 @@ impl Driver {
         );
         let schedule_ns = u64::try_from(self.plan.duration.as_nanos()).unwrap_or(u64::MAX);
         let (machine, actions) =
-            RunStateMachine::begin(self.accounts.len(), schedule_ns, clock::now_ns());
+            RunStateMachine::begin(self.agents.len(), schedule_ns, clock::now_ns());
         let snapshot = self.snapshot_builder();
-        let mut state = self.state(machine, snapshot, vec![(0, 0); self.accounts.len()]);
+        let mut state = self.state(machine, snapshot, vec![(0, 0); self.agents.len()]);
         let following = self.perform(&mut state, actions);
         self.drive_from(state, following, guard).await;
     }
@@ -160,18 +159,21 @@ impl Driver {
     ) {
         let guard = self.guard();
         let mut builder = self.snapshot_builder();
-        builder.resume(snapshot, &reported, &self.accounts);
+        builder.resume(snapshot, &reported, &self.agents);
         let state = self.state(machine, builder, reported);
         self.drive_from(state, VecDeque::new(), guard).await;
     }
 
     fn guard(&self) -> RunGuard {
-        let names = self.accounts.iter().map(|account| account.name.clone());
+        let names = self
+            .agents
+            .iter()
+            .map(|agent_records| agent_records.name.clone());
         RunGuard::new(&self.runs, self.id, names.collect())
     }
 
     fn snapshot_builder(&self) -> SnapshotBuilder {
-        SnapshotBuilder::new(self.plan.clone(), self.run.run_id.clone(), &self.accounts)
+        SnapshotBuilder::new(self.plan.clone(), self.run.run_id.clone(), &self.agents)
     }
 
     fn state(
@@ -267,7 +269,7 @@ impl Driver {
             id: self.id,
             run: Protobuf(self.run.clone()),
             state_machine: state.machine.clone(),
-            agents: self.accounts.iter().map(Into::into).collect(),
+            agents: self.agents.iter().map(Into::into).collect(),
             reported: state.reported.clone(),
             snapshot: Protobuf(snapshot),
             traceparent: telemetry::traceparent(&self.span),
@@ -277,7 +279,7 @@ impl Driver {
     /// Notes an agent's report. `None` when nothing follows from it.
     fn take(&mut self, state: &mut DriverState, from: FromAgent) -> Option<Event> {
         let FromAgent { agent, report } = from;
-        let account = self.accounts.get_mut(agent)?;
+        let agent_records = self.agents.get_mut(agent)?;
         let counters = &self.runs.agent_counters;
         match report {
             AgentReport::Prepared => {
@@ -286,38 +288,44 @@ impl Driver {
                 Some(Event::AgentPrepared(agent))
             }
             AgentReport::Progress(progress) => {
-                state.snapshot.take_progress(agent, &progress, account);
+                state
+                    .snapshot
+                    .take_progress(agent, &progress, agent_records);
                 if let Some((sent, skipped)) = state.reported.get_mut(agent) {
                     let more_sent = progress.sent.saturating_sub(*sent);
                     let more_skipped = progress.skipped.saturating_sub(*skipped);
                     (*sent, *skipped) = (*sent + more_sent, *skipped + more_skipped);
-                    counters.agent_sent(&account.name, more_sent, more_skipped);
+                    counters.agent_sent(&agent_records.name, more_sent, more_skipped);
                 }
                 None
             }
             AgentReport::Records(records) => {
-                account.take(records);
+                agent_records.take(records);
                 None
             }
             AgentReport::Finished(finished) => {
                 // An agent that comes back after an upgrade reports it again.
-                if account.finished().is_none() {
-                    counters.agent_finished(&account.name, &finished);
+                if agent_records.finished().is_none() {
+                    counters.agent_finished(&agent_records.name, &finished);
                 }
-                account.finish(finished);
+                agent_records.finish(finished);
                 Some(Event::AgentFinished(agent))
             }
             AgentReport::Failed(why) | AgentReport::Lost(why) => {
                 // After its final report an agent may leave at any time.
-                if account.finished().is_none() {
-                    account.fail(&why);
-                    let trouble = format!(
+                if agent_records.finished().is_none() {
+                    agent_records.fail(&why);
+                    let note = format!(
                         "agent {}: {}",
-                        account.name,
-                        account.missing().unwrap_or_default()
+                        agent_records.name,
+                        agent_records.missing().unwrap_or_default()
                     );
-                    tracing::warn!(agent = account.name, why = account.missing(), "agent lost");
-                    state.snapshot.take_trouble(trouble);
+                    tracing::warn!(
+                        agent = agent_records.name,
+                        why = agent_records.missing(),
+                        "agent lost"
+                    );
+                    state.snapshot.take_note(note);
                 }
                 Some(Event::AgentGone(agent))
             }
@@ -330,16 +338,18 @@ impl Driver {
         for action in actions {
             let order = match action {
                 Action::SendPrepare(agent) => {
-                    Some((agent, self.orders.prepare(agent, &self.accounts[agent])))
+                    Some((agent, self.orders.prepare(agent, &self.agents[agent])))
                 }
                 Action::SendStart { agent, start_at_ns } => {
-                    let account = &self.accounts[agent];
-                    let start = self.orders.start(account, start_at_ns, clock::now_ns());
+                    let agent_records = &self.agents[agent];
+                    let start = self
+                        .orders
+                        .start(agent_records, start_at_ns, clock::now_ns());
                     Some((agent, start))
                 }
                 Action::SendStop(agent) => Some((agent, agents::stop(self.id))),
                 Action::GiveUp(agent) => {
-                    self.accounts[agent].fail("it did not answer in time");
+                    self.agents[agent].fail("it did not answer in time");
                     None
                 }
                 Action::CloseRun => {
@@ -352,7 +362,7 @@ impl Driver {
             if let Some((agent, message)) = order
                 && !self.send(agent, message)
             {
-                self.accounts[agent].fail("it takes no orders any more");
+                self.agents[agent].fail("it takes no orders any more");
                 caused.push_back(Event::AgentGone(agent));
             }
         }
@@ -361,7 +371,7 @@ impl Driver {
 
     /// Sends an order without waiting. False when the agent cannot take it.
     fn send(&self, agent: usize, message: Message) -> bool {
-        let name = &self.accounts[agent].name;
+        let name = &self.agents[agent].name;
         self.runs.registry.order(name, self.id, message)
     }
 
@@ -389,20 +399,20 @@ impl Driver {
             return;
         }
         if run_state != self.run.state() {
-            tracing::info!("run is {}", in_words(run_state));
+            tracing::info!("run is {}", state_name(run_state).to_lowercase());
             state.phase = phase_span(&self.span, run_state);
             self.run.set_state(run_state);
         }
         let snapshot = state
             .snapshot
-            .build(&state.machine, &self.accounts, clock::now_ns());
+            .build(&state.machine, &self.agents, clock::now_ns());
         self.ends.view.send_replace(RunView::Running {
             run: self.run.clone(),
             snapshot,
         });
     }
 
-    /// Makes the report, stores it and shows it, in this order. Whether there is one.
+    /// Makes the report, stores it and shows it, in this order. Returns whether there is a report.
     async fn conclude(self, state: DriverState) -> bool {
         // Agents that still report something must not wait for the history.
         drop(self.inbox);
@@ -413,7 +423,7 @@ impl Driver {
             id: self.id,
             plan: self.plan,
             run: self.run,
-            accounts: self.accounts,
+            agents: self.agents,
             record: state.record,
             start_at_ns: machine.start_at_ns(),
             stopped: machine.was_stopped_early().then_some(stop_cause),
@@ -439,10 +449,4 @@ fn phase_span(run: &Span, state: RunState) -> Span {
         RunState::Running => tracing::info_span!(parent: run, "running"),
         _ => tracing::info_span!(parent: run, "draining"),
     }
-}
-
-/// A state in the words of a log line.
-fn in_words(state: RunState) -> String {
-    let name = state.as_str_name();
-    name.trim_start_matches("RUN_STATE_").to_lowercase()
 }

@@ -31,7 +31,7 @@ pub(super) struct SnapshotBuilder {
     last: Option<(u64, u64)>,
     received_hz: f64,
     number: u64,
-    trouble: String,
+    note: String,
 }
 
 impl SnapshotBuilder {
@@ -49,7 +49,7 @@ impl SnapshotBuilder {
             last: None,
             received_hz: 0.0,
             number: 0,
-            trouble: String::new(),
+            note: String::new(),
         }
     }
 
@@ -60,14 +60,14 @@ impl SnapshotBuilder {
         reported: &[(u64, u64)],
         agents: &[AgentRecords],
     ) {
-        for (agent, ((sent, _), account)) in reported.iter().zip(agents).enumerate() {
+        for (agent, ((sent, _), agent_records)) in reported.iter().zip(agents).enumerate() {
             self.take_progress(
                 agent,
                 &v1::Progress {
                     sent: *sent,
                     ..v1::Progress::default()
                 },
-                account,
+                agent_records,
             );
         }
         self.counters = LiveCounters {
@@ -80,7 +80,7 @@ impl SnapshotBuilder {
             (snapshot.lateness, snapshot.transit, snapshot.latency);
         self.received_hz = snapshot.received_hz;
         self.number = snapshot.number;
-        self.trouble = snapshot.remark;
+        self.note = snapshot.note;
     }
 
     /// Takes an agent's progress. Its figures only rise, and no further than its share allows.
@@ -88,13 +88,13 @@ impl SnapshotBuilder {
         &mut self,
         agent: usize,
         progress: &v1::Progress,
-        account: &AgentRecords,
+        agent_records: &AgentRecords,
     ) {
         let Some(known) = self.progress.get_mut(agent) else {
             return;
         };
         let per_client = self.plan.packets_per_client().unwrap_or(u64::MAX);
-        let most = per_client.saturating_mul(u64::from(account.share.clients));
+        let most = per_client.saturating_mul(u64::from(agent_records.share.clients));
         known.sent = progress.sent.clamp(known.sent, most.max(known.sent));
     }
 
@@ -113,9 +113,9 @@ impl SnapshotBuilder {
         self.counters = counters;
     }
 
-    /// Takes what went wrong last, for the remark.
-    pub(super) fn take_trouble(&mut self, trouble: String) {
-        self.trouble = trouble;
+    /// Takes what went wrong last, for the note.
+    pub(super) fn take_note(&mut self, note: String) {
+        self.note = note;
     }
 
     /// The run as it looks at `now_ns`.
@@ -156,7 +156,7 @@ impl SnapshotBuilder {
             transit: self.transit.clone(),
             latency: self.latency.clone(),
             number: self.number,
-            remark: self.note(state_machine, agents),
+            note: self.note(state_machine, agents),
         }
     }
 
@@ -177,8 +177,8 @@ impl SnapshotBuilder {
     }
 
     fn note(&self, state_machine: &RunStateMachine, agents: &[AgentRecords]) -> String {
-        if !self.trouble.is_empty() {
-            return self.trouble.clone();
+        if !self.note.is_empty() {
+            return self.note.clone();
         }
         match state_machine.state() {
             RunState::Preparing => {
@@ -227,7 +227,7 @@ mod tests {
             (first.scheduled, first.number, first.state()),
             (0, 1, RunState::Preparing)
         );
-        assert_eq!(first.remark, "waiting for a to connect its clients");
+        assert_eq!(first.note, "waiting for a to connect its clients");
 
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
         builder.take_progress(

@@ -39,7 +39,7 @@ mod start_request;
 mod trace_report;
 mod verdict_counters;
 
-pub(crate) use active::{ActiveRun, RunView};
+pub(crate) use active::{ActiveRun, RunView, state_name};
 pub(crate) use history::UnstoredRun;
 pub(crate) use manager::RunManager;
 pub(crate) use resume::resume_runs;

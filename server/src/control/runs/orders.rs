@@ -12,7 +12,10 @@ use metronome_proto::{
 use metronome_telemetry as telemetry;
 use tracing::Span;
 
-use crate::{config::Secret, model::AgentRecords, model::run::PREPARE_NS};
+use crate::{
+    config::Secret,
+    model::{AgentRecords, run::PREPARE_NS},
+};
 
 /// An agent gives up this much before the server does, so that its reason still arrives.
 const PREPARE_MARGIN_NS: u64 = 2_000_000_000;
@@ -31,15 +34,15 @@ pub(super) struct Orders {
 
 impl Orders {
     /// The order to connect all clients of an agent's share.
-    pub(super) fn prepare(&self, agent: usize, account: &AgentRecords) -> Message {
+    pub(super) fn prepare(&self, agent: usize, agent_records: &AgentRecords) -> Message {
         let index = wire_index(agent);
         let plan = &self.plan;
         Message::Prepare(v1::Prepare {
             run_id: self.id.to_string(),
             target: self.target(),
             agent_index: u32::from(index),
-            first_client: account.share.first_client,
-            clients: account.share.clients,
+            first_client: agent_records.share.first_client,
+            clients: agent_records.share.clients,
             packets_per_client: plan.packets_per_client().unwrap_or(0),
             rate_millihertz: if let Rate::Millihertz(millihertz) = plan.rate {
                 millihertz
@@ -62,10 +65,15 @@ impl Orders {
 
     /// The order to send the first packet at `start_at_ns`. An agent with another clock counts from
     /// when the order arrives.
-    pub(super) fn start(&self, account: &AgentRecords, start_at_ns: u64, now_ns: u64) -> Message {
+    pub(super) fn start(
+        &self,
+        agent_records: &AgentRecords,
+        start_at_ns: u64,
+        now_ns: u64,
+    ) -> Message {
         Message::Start(v1::Start {
             run_id: self.id.to_string(),
-            start_at_ns: if account.share.shares_clock {
+            start_at_ns: if agent_records.share.shares_clock {
                 start_at_ns
             } else {
                 0

@@ -12,8 +12,7 @@ use super::{
 };
 use crate::{
     control::agents::AgentCounters,
-    model::AgentRecords,
-    model::FinalCounters,
+    model::{AgentRecords, FinalCounters},
     store::Store,
     verdict::{Conclusion, Evidence, StopCause, conclude},
     wall_clock::{self, timestamp},
@@ -27,7 +26,7 @@ pub(super) struct FinishedRun {
     pub(super) id: RunId,
     pub(super) plan: Plan,
     pub(super) run: v1::Run,
-    pub(super) accounts: Vec<AgentRecords>,
+    pub(super) agents: Vec<AgentRecords>,
     pub(super) record: Option<FinalCounters>,
     pub(super) start_at_ns: Option<u64>,
     /// Set when a stop came before the schedule was over.
@@ -81,7 +80,7 @@ fn with_report(
     let FinishedRun {
         plan,
         mut run,
-        accounts,
+        agents,
         record,
         start_at_ns,
         stopped,
@@ -90,7 +89,7 @@ fn with_report(
     } = finished;
     let evidence = Evidence {
         plan: &plan,
-        agents: &accounts,
+        agents: &agents,
         counters: record.as_ref(),
         start_at_ns,
         stopped,

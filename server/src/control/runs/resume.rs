@@ -33,28 +33,33 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
         plan,
         run,
         state_machine,
-        accounts,
+        agents,
         reported,
         snapshot,
         traceparent,
     } = restored;
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
-    for (index, account) in accounts
+    for (index, agent_records) in agents
         .iter()
         .enumerate()
-        .filter(|(_, account)| account.error().is_none())
+        .filter(|(_, agent_records)| agent_records.error().is_none())
     {
-        runs.registry
-            .expect(&account.name, id, index, account.share.clients, &sender);
+        runs.registry.expect(
+            &agent_records.name,
+            id,
+            index,
+            agent_records.share.clients,
+            &sender,
+        );
     }
     let span = tracing::info_span!("run", run_id = %id);
     telemetry::continue_from_traceparent(&span, &traceparent);
-    trace_report::begin(&span, &run.run_id, &plan, accounts.len());
+    trace_report::begin(&span, &run.run_id, &plan, agents.len());
     let input = DriverInput {
         id,
         plan,
         run,
-        accounts,
+        agents,
         inbox,
         span: span.clone(),
     };

@@ -112,9 +112,13 @@ async fn find_earlier(
 
 /// Sets apart the ids of runs that begin in one millisecond.
 fn random_u16() -> Result<u16, Status> {
-    getrandom::u32()
-        .map(|number| number as u16)
-        .map_err(|_| Status::unavailable("the system gives no random bytes for the run's id"))
+    getrandom::u32().map(|number| number as u16).map_err(|_| {
+        status::plain(
+            Code::Unavailable,
+            "NO_RANDOM_BYTES",
+            "the system gives no random bytes for the run's id",
+        )
+    })
 }
 
 /// Starts a run under a new id. `None` when that id was taken.
@@ -152,14 +156,14 @@ fn spawn(
     agents: &[AssignedAgent],
     inbox: mpsc::Receiver<FromAgent>,
 ) {
-    let account = |agent: &AssignedAgent| AgentRecords::new(agent.name.clone(), agent.share);
+    let agent_records = |agent: &AssignedAgent| AgentRecords::new(agent.name.clone(), agent.share);
     let span = tracing::info_span!("run", run_id = %id);
     trace_report::begin(&span, &run.run_id, &request.plan, agents.len());
     let input = DriverInput {
         id,
         plan: request.plan.clone(),
         run,
-        accounts: agents.iter().map(account).collect(),
+        agents: agents.iter().map(agent_records).collect(),
         inbox,
         span: span.clone(),
     };

@@ -163,7 +163,7 @@ impl RunCounters {
         &self,
         live: impl Iterator<Item = (ConnectionCounters, SocketAddr, u32)>,
     ) -> ServerStatus {
-        let mut reading = ServerStatus {
+        let mut status = ServerStatus {
             accepted: self.accepted,
             refused_full: self.refused_full,
             refused_hello: self.refused_hello,
@@ -174,24 +174,24 @@ impl RunCounters {
         };
         for (connection_counters, peer, worker) in live {
             match connection_counters.stage {
-                Stage::Opening | Stage::Refused => reading.pending += 1,
-                _ => reading.admitted += 1,
+                Stage::Opening | Stage::Refused => status.pending += 1,
+                _ => status.admitted += 1,
             }
             if is_shown_as_raw(&connection_counters) {
-                reading.raw.connections = reading.raw.connections.saturating_add(1);
-                reading.raw.packets = reading
+                status.raw.connections = status.raw.connections.saturating_add(1);
+                status.raw.packets = status
                     .raw
                     .packets
                     .saturating_add(connection_counters.packets);
-                reading.raw.bytes = reading.raw.bytes.saturating_add(connection_counters.bytes);
-                reading
+                status.raw.bytes = status.raw.bytes.saturating_add(connection_counters.bytes);
+                status
                     .raw
                     .clients
                     .push(raw_client(&connection_counters, peer, worker, true));
             }
         }
-        reading.raw.clients.extend(self.raw_ended.iter().cloned());
-        reading
+        status.raw.clients.extend(self.raw_ended.iter().cloned());
+        status
     }
 }
 
@@ -271,16 +271,16 @@ mod tests {
         ] {
             (0..times).for_each(|_| record(&mut counters, connection_counters));
         }
-        let reading = counters.read_server(std::iter::empty());
+        let status = counters.read_server(std::iter::empty());
         let refused = [
-            reading.refused_full,
-            reading.refused_late,
-            reading.refused_raw,
-            reading.refused_hello,
+            status.refused_full,
+            status.refused_late,
+            status.refused_raw,
+            status.refused_hello,
         ];
-        assert_eq!(reading.accepted, 1);
+        assert_eq!(status.accepted, 1);
         assert_eq!(refused, [1, 2, 3, 5], "one without a hello is a bad hello");
-        assert_eq!((reading.raw.connections, reading.raw.packets), (6, 30));
+        assert_eq!((status.raw.connections, status.raw.packets), (6, 30));
     }
 
     #[test]

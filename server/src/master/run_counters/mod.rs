@@ -3,7 +3,7 @@
 //!
 //! The data are [`crate::model::RunCounters`], because an upgrade hands them over; what is counted
 //! in them, and when, is decided here only. A connection is recorded exactly once, after its worker
-//! has let go of it. All of it is pure: no clock, no socket, and no reply to the control plane.
+//! has released it. All of it is pure: no clock, no socket, and no reply to the control plane.
 
 mod counters;
 mod open_run;

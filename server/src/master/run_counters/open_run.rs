@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Incidents kept per run; the rest is a number.
+/// Most incidents that are kept of a run; later ones are only logged.
 const INCIDENTS_MAX: usize = 100;
 
 impl OpenRun {
@@ -92,7 +92,7 @@ impl OpenRun {
         histograms: bool,
         live: impl Iterator<Item = (ConnectionCounters, &'a Slot)>,
     ) -> LiveCounters {
-        let mut reading = LiveCounters {
+        let mut live_counters = LiveCounters {
             connected: 0,
             ended: self.clients.len() as u32,
             received: self.received,
@@ -101,13 +101,17 @@ impl OpenRun {
         };
         for (connection_counters, record) in live {
             match connection_counters.stage {
-                Stage::Packets | Stage::Ended => reading.connected += 1,
-                _ => reading.ended += 1,
+                Stage::Packets | Stage::Ended => live_counters.connected += 1,
+                _ => live_counters.ended += 1,
             }
-            reading.received = reading.received.saturating_add(connection_counters.packets);
-            reading.corrupt = reading.corrupt.saturating_add(connection_counters.corrupt);
+            live_counters.received = live_counters
+                .received
+                .saturating_add(connection_counters.packets);
+            live_counters.corrupt = live_counters
+                .corrupt
+                .saturating_add(connection_counters.corrupt);
             // An idle client has no times, and looking at its histograms would cost memory.
-            if let Some(times) = reading
+            if let Some(times) = live_counters
                 .times
                 .as_mut()
                 .filter(|_| connection_counters.packets > 0)
@@ -115,7 +119,7 @@ impl OpenRun {
                 add_times(times, record);
             }
         }
-        reading
+        live_counters
     }
 
     /// The final record; `now` are the workers as they are.

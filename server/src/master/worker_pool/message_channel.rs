@@ -11,9 +11,7 @@ use std::{
 
 use metronome_os::seq_packet::SeqPacket;
 
-use crate::ipc::FromWorker;
-use crate::ipc::MESSAGE_BYTES;
-use crate::ipc::ToWorker;
+use crate::ipc::{FromWorker, MESSAGE_BYTES, ToWorker};
 
 /// The master's end of a worker's channel.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! Invariant: every process is watched by the poller, its channel and its end; for room in its
 //! channel exactly while messages wait for it.
 
-use std::{io, os::fd::BorrowedFd, rc::Rc, sync::atomic::Ordering, time::Duration};
+use std::{io, os::fd::BorrowedFd, rc::Rc, sync::atomic::Ordering};
 
 use metronome_os::{clock::now_ns, process::Executable, realtime};
 use rustix::{event::epoll::EventFlags, process::Pid};
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// For the workers to finish their batches and exit when the server stops.
-const QUIT_TIME_NS: u64 = 1_000_000_000;
+const STOP_TIME_NS: u64 = 1_000_000_000;
 
 /// Before the next try when a process cannot be started.
 const START_AGAIN_NS: u64 = 1_000_000_000;
@@ -294,7 +294,9 @@ impl WorkerPool {
                 }
                 Step::Quit(worker) => self.quit(worker),
                 Step::End => {
-                    let restarted = self.rolling.take().map_or(0, Rolling::end);
+                    let (restarted, replies) =
+                        self.rolling.take().map(Rolling::end).unwrap_or_default();
+                    replies.into_iter().for_each(|reply| reply(restarted));
                     info!("{restarted} workers were restarted");
                 }
             }
@@ -324,10 +326,10 @@ impl WorkerPool {
             self.send(index, ToWorker::Quit);
             self.flush(index, &socket);
         }
-        let deadline_ns = now_ns() + QUIT_TIME_NS;
+        let deadline_ns = now_ns() + STOP_TIME_NS;
         for worker in &mut self.workers {
             if let Some(process) = &worker.process {
-                process.wait(Duration::from_nanos(deadline_ns.saturating_sub(now_ns())));
+                process.wait(deadline_ns.saturating_sub(now_ns()));
                 process.kill();
                 let _ = worker.reap(now_ns());
             }
@@ -355,18 +357,18 @@ impl WorkerPool {
     }
 
     /// Every worker as it is now; `connections` is how many each reads.
-    pub(crate) fn readings(
+    pub(crate) fn statuses(
         &self,
         ledger: &Ledger,
         connections: impl Fn(usize) -> u32,
     ) -> Vec<WorkerStatus> {
-        let reading = |(count, worker): (WorkerCounters, &Worker)| WorkerStatus {
+        let status = |(count, worker): (WorkerCounters, &Worker)| WorkerStatus {
             count,
             connections: connections(worker.index),
             is_real_time: worker.process.as_ref().is_some_and(Process::is_real_time),
         };
         let counts = self.counts(ledger).into_iter();
-        counts.zip(&self.workers).map(reading).collect()
+        counts.zip(&self.workers).map(status).collect()
     }
 
     /// Processes that ended without a request to quit, of all workers.

@@ -1,20 +1,20 @@
 //! One worker process: started with the ledger, watched by its heartbeat, ended by a signal.
 
-use std::{io, os::fd::OwnedFd, process::Child, time::Duration};
+use std::{io, os::fd::OwnedFd, process::Child};
 
 use metronome_os::{
+    clock::timespec,
     process::{Executable, cpu_ns, is_real_time},
     seq_packet::SeqPacket,
 };
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags, poll},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
 use super::{log, message_channel::MessageChannel};
-use crate::ipc::ToWorker;
-use crate::ledger::Ledger;
+use crate::{ipc::ToWorker, ledger::Ledger};
 
 /// A worker whose heartbeat stands still for this long is killed. It beats every 0.25 s at least.
 const HANG_NS: u64 = 1_500_000_000;
@@ -150,15 +150,9 @@ impl Process {
     }
 
     /// Waits for its end, for so long.
-    pub(super) fn wait(&self, at_most: Duration) {
-        let timeout = Timespec {
-            tv_sec: at_most.as_secs() as _,
-            tv_nsec: at_most.subsec_nanos() as _,
-        };
-        let _ = poll(
-            &mut [PollFd::new(&self.pidfd, PollFlags::IN)],
-            Some(&timeout),
-        );
+    pub(super) fn wait(&self, at_most_ns: u64) {
+        let mut polled = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let _ = poll(&mut polled, Some(&timespec(at_most_ns)));
     }
 
     /// Ends it at once and reaps it.

@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use crate::master::request::Reply;
 
 /// For a worker to finish its batch and exit; then it is killed, which costs nothing either.
-const QUIT_TIME_NS: u64 = 2_000_000_000;
+const TURN_QUIT_TIME_NS: u64 = 2_000_000_000;
 
 /// For its next process to serve.
 const TURN_TIME_NS: u64 = 10_000_000_000;
@@ -91,25 +91,20 @@ impl Rolling {
         self.current = Some(Turn {
             worker,
             pid: seen(worker).pid,
-            kill_at_ns: now_ns + QUIT_TIME_NS,
+            kill_at_ns: now_ns + TURN_QUIT_TIME_NS,
             give_up_at_ns: now_ns + TURN_TIME_NS,
         });
         Step::Quit(worker)
     }
 
-    /// Replies to all that wait for the end. Returns how many workers were restarted.
-    pub(super) fn end(self) -> u32 {
-        self.replies
-            .into_iter()
-            .for_each(|reply| reply(self.restarted));
-        self.restarted
+    /// How many workers were restarted, and the replies that are due with that number.
+    pub(super) fn end(self) -> (u32, Vec<Reply<u32>>) {
+        (self.restarted, self.replies)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
 
     fn seen(pid: i32, is_ready: bool) -> Seen {
@@ -124,13 +119,13 @@ mod tests {
         for (worker, now_ns) in [
             (seen(1, true), 1),
             (seen(0, false), 2),
-            (seen(2, false), QUIT_TIME_NS),
+            (seen(2, false), TURN_QUIT_TIME_NS),
         ] {
             assert_eq!(rolling.step(|_| worker, now_ns), Step::Wait, "{worker:?}");
         }
         assert_eq!(rolling.step(|_| seen(2, true), 3), Step::Quit(1));
         assert_eq!(rolling.step(|_| seen(3, true), 4), Step::End);
-        assert_eq!(rolling.end(), 2);
+        assert_eq!(rolling.end().0, 2);
     }
 
     #[test]
@@ -138,10 +133,13 @@ mod tests {
         let mut rolling = Rolling::new(2);
         assert_eq!(rolling.step(|_| seen(1, true), 0), Step::Quit(0));
         assert_eq!(
-            rolling.step(|_| seen(1, true), QUIT_TIME_NS - 1),
+            rolling.step(|_| seen(1, true), TURN_QUIT_TIME_NS - 1),
             Step::Wait
         );
-        assert_eq!(rolling.step(|_| seen(1, true), QUIT_TIME_NS), Step::Kill(0));
+        assert_eq!(
+            rolling.step(|_| seen(1, true), TURN_QUIT_TIME_NS),
+            Step::Kill(0)
+        );
         assert_eq!(
             rolling.step(|_| seen(0, false), TURN_TIME_NS - 1),
             Step::Wait
@@ -151,20 +149,17 @@ mod tests {
             Step::Quit(1)
         );
         assert_eq!(rolling.step(|_| seen(5, true), TURN_TIME_NS + 1), Step::End);
-        assert_eq!(rolling.end(), 1, "the first was not restarted");
+        assert_eq!(rolling.end().0, 1, "the first was not restarted");
     }
 
     #[test]
-    fn all_that_wait_for_the_end_are_replied_to_at_the_end() {
-        let (sender, receiver) = mpsc::channel();
+    fn all_that_wait_for_the_end_are_returned_at_the_end() {
         let mut rolling = Rolling::new(0);
         for _ in 0..2 {
-            let sender = sender.clone();
-            rolling.reply_at_end(Box::new(move |restarted| sender.send(restarted).unwrap()));
+            rolling.reply_at_end(Box::new(drop));
         }
-        assert!(receiver.try_recv().is_err());
         assert_eq!(rolling.step(|_| seen(1, true), 0), Step::End);
-        assert_eq!(rolling.end(), 0);
-        assert_eq!(receiver.try_iter().count(), 2);
+        let (restarted, replies) = rolling.end();
+        assert_eq!((restarted, replies.len()), (0, 2));
     }
 }

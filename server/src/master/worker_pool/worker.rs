@@ -121,7 +121,7 @@ impl Worker {
     /// Reaps a process that has ended. `None` while it runs.
     pub(super) fn reap(&mut self, now_ns: u64) -> Option<EndedProcess> {
         let process = self.process.as_mut()?;
-        // Before its /proc entry goes away with it.
+        // Before it is reaped: afterwards its clock is gone.
         let cpu_ns = process.cpu_ns();
         let status = process.try_reap()?;
         let process = self.process.take()?;

@@ -1,6 +1,6 @@
 //! The master's part of the state: everything that it needs besides the ledger and the sockets.
 
-use std::{collections::VecDeque, fmt, net::SocketAddr};
+use std::{borrow::Cow, collections::VecDeque, fmt, net::SocketAddr};
 
 use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -11,20 +11,20 @@ use crate::{
     model::{RunCounters, Unread},
 };
 
-/// All of it.
+/// All of it. What is large is borrowed where it is saved, and owned where it is restored.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub(crate) struct MasterState {
+pub(crate) struct MasterState<'a> {
     /// In the order in which their sockets are sent.
     pub(crate) connections: Vec<SavedConnection>,
     /// Last generation of each slot.
     pub(crate) generations: Vec<u32>,
     /// The agents whose hellos are verified.
     pub(crate) admission_keys: Vec<SavedAdmissionKey>,
-    pub(crate) counters: RunCounters,
+    pub(crate) counters: Cow<'a, RunCounters>,
     pub(crate) workers: Vec<SavedWorker>,
     pub(crate) recovered_packets: u64,
     pub(crate) connections_lost: u64,
-    pub(crate) pauses: Histogram,
+    pub(crate) pauses: Cow<'a, Histogram>,
     pub(crate) row_closed_ns: [u64; RUNS_MAX],
 }
 
@@ -53,7 +53,26 @@ pub(crate) struct SavedWorker {
 #[derive(Clone, Deserialize, Serialize)]
 pub(crate) struct SavedAdmissionKey(Vec<u8>);
 
-impl MasterState {
+/// The master's part as it goes over the socket.
+#[derive(Debug)]
+pub(crate) struct EncodedMaster {
+    pub(super) bytes: Vec<u8>,
+    /// How many connections were sent.
+    pub(crate) connections: usize,
+}
+
+impl MasterState<'_> {
+    /// Encodes it. The master's thread does this: to copy all counters for another thread would
+    /// lengthen the pause in which no client is read. An error is one sentence.
+    pub(crate) fn encode(&self) -> Result<EncodedMaster, String> {
+        let bytes = postcard::to_stdvec(self)
+            .map_err(|error| format!("the master's state cannot be encoded: {error}"))?;
+        Ok(EncodedMaster {
+            bytes,
+            connections: self.connections.len(),
+        })
+    }
+
     /// Refuses rows of the ledger that do not exist or that two runs share. The other parts are
     /// checked where they are restored. An error is one sentence.
     pub(super) fn check(&self) -> Result<(), String> {

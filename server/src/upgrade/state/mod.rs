@@ -17,30 +17,44 @@ mod master;
 mod protobuf;
 mod run;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 pub(crate) use control::{ControlState, SavedCounters, UnstoredReport};
-pub(crate) use master::{MasterState, SavedConnection, SavedWorker};
+pub(crate) use master::{EncodedMaster, MasterState, SavedConnection, SavedWorker};
 pub(crate) use protobuf::Protobuf;
 pub(crate) use run::{RestoredRun, SavedRun};
 
 /// All of it.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct State {
-    pub(crate) master: MasterState,
+    pub(crate) master: MasterState<'static>,
     pub(crate) control: ControlState,
     /// The runs that have not ended; all are RUNNING.
     pub(crate) runs: Vec<SavedRun>,
 }
 
+/// The bytes that go over the socket: a [`State`]. An error is one sentence.
+pub(super) fn encode(
+    master: EncodedMaster,
+    control: &ControlState,
+    runs: &[SavedRun],
+) -> Result<Vec<u8>, String> {
+    // postcard puts the fields of a value one behind the other, so the parts are the whole.
+    let rest = postcard::to_stdvec(&(control, runs))
+        .map_err(|error| format!("this server's state cannot be encoded: {error}"))?;
+    let mut bytes = master.bytes;
+    bytes.extend(rest);
+    Ok(bytes)
+}
+
 impl State {
-    /// The bytes that go over the socket. An error is one sentence.
+    /// The bytes that [`encode`] makes of the same state.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn encode(&self) -> Result<Vec<u8>, String> {
-        postcard::to_stdvec(self)
-            .map_err(|error| format!("this server's state cannot be encoded: {error}"))
+        encode(self.master.encode()?, &self.control, &self.runs)
     }
 
-    /// Reads such bytes. An error is one sentence.
+    /// Reads the bytes that go over the socket. An error is one sentence.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let state: Self = postcard::from_bytes(bytes)
             .map_err(|error| format!("the old server's state cannot be decoded: {error}"))?;

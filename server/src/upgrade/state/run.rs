@@ -6,10 +6,7 @@ use metronome_proto::{plan::Plan, run_id::RunId, v1};
 use serde::{Deserialize, Serialize};
 
 use super::protobuf::Protobuf;
-use crate::{
-    model::AgentRecords,
-    model::{AgentShare, run::RunStateMachine},
-};
+use crate::model::{AgentRecords, AgentShare, run::RunStateMachine};
 
 /// A run as it stands: RUNNING.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -31,9 +28,7 @@ pub(crate) struct SavedRun {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct SavedAgent {
     name: String,
-    first_client: u32,
-    clients: u32,
-    shares_clock: bool,
+    share: AgentShare,
     records: Protobuf<v1::ClientRecords>,
     strays: u64,
     finished: Option<Protobuf<v1::Finished>>,
@@ -47,7 +42,7 @@ pub(crate) struct RestoredRun {
     pub(crate) plan: Plan,
     pub(crate) run: v1::Run,
     pub(crate) state_machine: RunStateMachine,
-    pub(crate) accounts: Vec<AgentRecords>,
+    pub(crate) agents: Vec<AgentRecords>,
     pub(crate) reported: Vec<(u64, u64)>,
     pub(crate) snapshot: v1::Snapshot,
     pub(crate) traceparent: String,
@@ -80,20 +75,20 @@ impl SavedRun {
         }
         // Every client of the plan is the next agent's, in order.
         let covered = agents.iter().try_fold(0_u32, |next, agent| {
-            (agent.first_client == next)
-                .then(|| next.checked_add(agent.clients))
+            (agent.share.first_client == next)
+                .then(|| next.checked_add(agent.share.clients))
                 .flatten()
         });
         if covered != Some(plan.clients) {
             return wrong("with agents that do not bring its clients");
         }
-        let accounts = agents.into_iter().map(Into::into).collect();
+        let agents = agents.into_iter().map(Into::into).collect();
         Ok(RestoredRun {
             id,
             plan,
             run,
             state_machine,
-            accounts,
+            agents,
             reported,
             snapshot,
             traceparent,
@@ -102,38 +97,33 @@ impl SavedRun {
 }
 
 impl From<&AgentRecords> for SavedAgent {
-    fn from(account: &AgentRecords) -> Self {
-        let clients = account.records().cloned().collect();
+    fn from(agent_records: &AgentRecords) -> Self {
+        let clients = agent_records.records().cloned().collect();
         Self {
-            name: account.name.clone(),
-            first_client: account.share.first_client,
-            clients: account.share.clients,
-            shares_clock: account.share.shares_clock,
+            name: agent_records.name.clone(),
+            share: agent_records.share,
             records: Protobuf(v1::ClientRecords {
                 run_id: String::new(),
                 clients,
             }),
-            strays: account.strays(),
-            finished: account.finished().cloned().map(Protobuf),
-            error: account.error().map(ToOwned::to_owned),
+            strays: agent_records.strays(),
+            finished: agent_records.finished().cloned().map(Protobuf),
+            error: agent_records.error().map(ToOwned::to_owned),
         }
     }
 }
 
 impl From<SavedAgent> for AgentRecords {
     fn from(agent: SavedAgent) -> Self {
-        let mut account = Self::new(
-            agent.name,
-            AgentShare::new(agent.first_client, agent.clients, agent.shares_clock),
-        );
+        let mut agent_records = Self::new(agent.name, agent.share);
         let finished = agent.finished.map(|Protobuf(finished)| finished);
-        account.restore(
+        agent_records.restore(
             agent.records.0.clients,
             agent.strays,
             finished,
             agent.error.as_deref(),
         );
-        account
+        agent_records
     }
 }
 
@@ -168,8 +158,8 @@ pub(super) mod tests {
         let start_at_ns = state_machine.wake_at_ns().unwrap();
         state_machine = state_machine.step(Event::Tick, start_at_ns).0;
         let plan = Some(Plan::try_from(&plan(agents * clients)).unwrap().to_proto());
-        let account = |agent: u32| {
-            let mut account = AgentRecords::new(
+        let agent_records = |agent: u32| {
+            let mut agent_records = AgentRecords::new(
                 format!("a{agent}"),
                 AgentShare::new(agent * clients, clients, seed.is_multiple_of(2)),
             );
@@ -180,7 +170,7 @@ pub(super) mod tests {
                 digest: !seed,
                 ..v1::ClientRecord::default()
             };
-            account.take(v1::ClientRecords {
+            agent_records.take(v1::ClientRecords {
                 run_id: String::new(),
                 clients: vec![
                     record,
@@ -191,13 +181,13 @@ pub(super) mod tests {
                 ],
             });
             if agent == 1 {
-                account.finish(v1::Finished {
+                agent_records.finish(v1::Finished {
                     cpu_ns: seed,
                     ..v1::Finished::default()
                 });
-                account.fail("its stream broke");
+                agent_records.fail("its stream broke");
             }
-            account
+            agent_records
         };
         SavedRun {
             id,
@@ -209,7 +199,7 @@ pub(super) mod tests {
             }),
             state_machine,
             agents: (0..agents)
-                .map(|agent| SavedAgent::from(&account(agent)))
+                .map(|agent| SavedAgent::from(&agent_records(agent)))
                 .collect(),
             reported: (0..u64::from(agents)).map(|agent| (agent, seed)).collect(),
             snapshot: Protobuf(v1::Snapshot {
@@ -227,7 +217,7 @@ pub(super) mod tests {
         fn a_saved_run_is_restored_as_it_was(seed: u64, agents in 1..4_u32, clients in 1..5_u32) {
             let before = saved_run(agents, clients, seed);
             let restored = before.clone().restore().unwrap();
-            let again: Vec<SavedAgent> = restored.accounts.iter().map(Into::into).collect();
+            let again: Vec<SavedAgent> = restored.agents.iter().map(Into::into).collect();
             prop_assert_eq!(again, before.agents);
             prop_assert_eq!(restored.state_machine, before.state_machine);
             prop_assert_eq!(restored.reported, before.reported);
@@ -251,11 +241,11 @@ pub(super) mod tests {
         );
         refused(|run| run.reported.clear(), "more or less agents");
         refused(
-            |run| run.agents[1].first_client = 2,
+            |run| run.agents[1].share.first_client = 2,
             "do not bring its clients",
         );
         refused(
-            |run| run.agents[1].clients = u32::MAX,
+            |run| run.agents[1].share.clients = u32::MAX,
             "do not bring its clients",
         );
     }

@@ -2,13 +2,13 @@
 
 use metronome_os::clock::now_ns;
 
-use super::parts::Parts;
+use super::parts::MasterParts;
 use crate::model::{RecoveryCounters, ServerStatus};
 
 /// The whole server since its start.
-pub(super) fn read_server(parts: &Parts) -> ServerStatus {
+pub(super) fn read_server(parts: &MasterParts) -> ServerStatus {
     let connections = |worker| parts.connections.connections_of(worker);
-    let mut workers = parts.workers.readings(&parts.ledger, connections);
+    let mut workers = parts.workers.statuses(&parts.ledger, connections);
     let worker_of = |slot| parts.connections.get(slot).and_then(|held| held.worker);
     for (connection_counters, _, slot, _) in parts.live() {
         let Some(held) = parts.connections.get(slot) else {
@@ -32,7 +32,7 @@ pub(super) fn read_server(parts: &Parts) -> ServerStatus {
     }
 }
 
-fn recoveries(parts: &Parts) -> RecoveryCounters {
+fn recoveries(parts: &MasterParts) -> RecoveryCounters {
     RecoveryCounters {
         deaths: parts.workers.deaths(),
         packets: parts.recovered.packets,
