@@ -41,13 +41,18 @@ impl Deaths {
         now_ns + restart_wait_ns(self.short_lives)
     }
 
-    /// The worker dies again and again.
-    pub(super) fn is_crash_loop(&self, now_ns: u64) -> bool {
+    /// Whether the worker dies again and again. `started_ns` is the start of its present process,
+    /// if it has one.
+    pub(super) fn is_crash_loop(&self, started_ns: Option<u64>, now_ns: u64) -> bool {
+        let is_within = |since_ns: u64| now_ns.saturating_sub(since_ns) < CRASH_LOOP_NS;
         let recent = self
             .recent_ns
             .iter()
-            .filter(|death_ns| now_ns.saturating_sub(**death_ns) < CRASH_LOOP_NS);
-        recent.count() >= CRASH_LOOP_DEATHS
+            .filter(|death_ns| is_within(**death_ns));
+        // With the longest wait before each start there are not that many deaths in that time any
+        // more: then the loop is over when a process has lived for as long.
+        let goes_on = self.short_lives as usize >= CRASH_LOOP_DEATHS;
+        recent.count() >= CRASH_LOOP_DEATHS || (goes_on && started_ns.is_none_or(is_within))
     }
 }
 
@@ -83,12 +88,28 @@ mod tests {
     fn five_deaths_in_ten_seconds_are_a_crash_loop_and_are_forgotten() {
         let mut deaths = Deaths::default();
         for death in 0..5 {
-            assert!(!deaths.is_crash_loop(death * SECOND_NS));
+            assert!(!deaths.is_crash_loop(Some(0), death * SECOND_NS));
             deaths.note(0, death * SECOND_NS + 1);
         }
-        assert!(deaths.is_crash_loop(5 * SECOND_NS));
-        assert!(!deaths.is_crash_loop(11 * SECOND_NS));
+        assert!(deaths.is_crash_loop(Some(0), 5 * SECOND_NS));
+        assert!(!deaths.is_crash_loop(Some(0), 11 * SECOND_NS));
         assert_eq!(deaths.total, 5);
+    }
+
+    #[test]
+    fn a_crash_loop_lasts_until_a_process_has_lived_for_ten_seconds() {
+        let mut deaths = Deaths::default();
+        let mut start_ns = 0;
+        for death in 1..=30 {
+            let died_ns = start_ns + 1;
+            start_ns = deaths.note(start_ns, died_ns);
+            // Right after the death, and right before the next start.
+            for now_ns in [died_ns, start_ns - 1] {
+                assert_eq!(deaths.is_crash_loop(None, now_ns), death >= 5, "{death}");
+            }
+        }
+        let lived = |seconds| deaths.is_crash_loop(Some(start_ns), start_ns + seconds * SECOND_NS);
+        assert!(lived(0) && lived(9) && !lived(10));
     }
 
     #[test]

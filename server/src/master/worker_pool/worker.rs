@@ -147,7 +147,8 @@ impl Worker {
 
     /// Dies again and again.
     pub(crate) fn is_in_crash_loop(&self, now_ns: u64) -> bool {
-        self.deaths.is_crash_loop(now_ns)
+        let started_ns = self.process.as_ref().map(|process| process.started_ns);
+        self.deaths.is_crash_loop(started_ns, now_ns)
     }
 
     /// The line of the ledger that its process writes.
