@@ -60,6 +60,13 @@ impl Owners {
             .mode(0o700)
             .create(&self.directory)
             .with_context(named)?;
+        // Files are deleted in there: a link may lead to a directory of anything.
+        let is_own = fs::symlink_metadata(&self.directory).is_ok_and(|found| found.is_dir());
+        ensure!(
+            is_own,
+            "{} is a link; remove it, or give another file with --database",
+            self.directory.display()
+        );
         let number = getrandom::u64().context("the system gives no random bytes for a name")?;
         let name = format!("{number:016x}");
         let path = self.path(&name);
@@ -86,9 +93,8 @@ impl Owners {
     /// Takes over the name of another server, with its lock.
     pub(super) fn inherit(&self, name: &str, lock: OwnedFd) -> anyhow::Result<Owner> {
         let (path, lock) = (self.path(name), File::from(lock));
-        let is_name = name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
         ensure!(
-            is_name && is_at(&lock, &path),
+            is_name(name) && is_at(&lock, &path),
             "the old server's lock is not one of {}",
             self.directory.display()
         );
@@ -109,12 +115,21 @@ impl Owners {
         }
     }
 
-    /// Removes the lock files of servers that have ended.
+    /// Removes the lock files of servers that have ended, and nothing else.
     pub(super) fn sweep(&self) {
         let Ok(entries) = fs::read_dir(&self.directory) else {
             return;
         };
-        for path in entries.flatten().map(|entry| entry.path()) {
+        let is_lock = |entry: &fs::DirEntry| {
+            let name = entry.file_name();
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            is_file
+                && name
+                    .to_str()
+                    .and_then(|name| name.strip_suffix(".lock"))
+                    .is_some_and(is_name)
+        };
+        for path in entries.flatten().filter(is_lock).map(|entry| entry.path()) {
             let Ok(file) = File::open(&path) else {
                 continue;
             };
@@ -153,6 +168,11 @@ impl Drop for Owner {
     }
 }
 
+/// Whether a server can have this name: 16 hexadecimal digits.
+fn is_name(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 fn is_at(file: &File, path: &Path) -> bool {
     let place = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
     match (file.metadata(), fs::metadata(path)) {
@@ -163,6 +183,8 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -209,10 +231,38 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let owners = Owners::beside(&directory.path().join("runs.sqlite"));
         drop(owners.enroll().unwrap());
-        let left = owners.path("dead");
+        let left = owners.path("00000000deadbeef");
         fs::write(&left, "").unwrap();
-        assert!(owners.is_gone("dead"));
+        assert!(owners.is_gone("00000000deadbeef"));
         owners.sweep();
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn what_is_no_lock_file_stays_and_a_link_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let elsewhere = directory.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let (lock, letter) = (
+            elsewhere.join("0123456789abcdef.lock"),
+            elsewhere.join("letter"),
+        );
+        fs::write(&lock, "").unwrap();
+        fs::write(&letter, "").unwrap();
+        let owners = Owners::beside(&directory.path().join("runs.sqlite"));
+        symlink(&elsewhere, &owners.directory).unwrap();
+        let refused = owners.enroll().err().unwrap().to_string();
+        assert!(refused.contains("runs.sqlite.owners"), "{refused}");
+        assert!(lock.exists() && letter.exists());
+        fs::remove_file(&owners.directory).unwrap();
+        let _own = owners.enroll().unwrap();
+        let (note, link) = (
+            owners.directory.join("note.lock"),
+            owners.path("0123456789abcdef"),
+        );
+        fs::write(&note, "").unwrap();
+        symlink(&letter, &link).unwrap();
+        owners.sweep();
+        assert!(note.exists() && letter.exists() && fs::symlink_metadata(&link).is_ok());
     }
 }
