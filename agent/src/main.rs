@@ -5,5 +5,6 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    metronome_os::environment::remove_empty("METRONOME_");
     metronome_agent::run(metronome_agent::Args::parse())
 }

@@ -51,6 +51,7 @@ fn main() -> ExitCode {
     if let Some(code) = embedded::run_as_worker_if_asked() {
         return code;
     }
+    metronome_os::environment::remove_empty("METRONOME_");
     if let Some(code) = embedded::run_as_embedded_if_asked() {
         return code;
     }

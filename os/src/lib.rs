@@ -13,6 +13,7 @@
 //! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
 //! | [`privileges`] | giving up rights |
 //! | [`files`], [`standard_error`] | opening and writing without waiting for a reader |
+//! | [`environment`] | empty variables count as not set |
 //! | [`key_file`] | a secret key in a file |
 //! | [`wake`] | an eventfd that ends a wait in epoll |
 //!
@@ -23,6 +24,7 @@
 pub mod cgroup;
 pub mod clock;
 pub mod cores;
+pub mod environment;
 pub mod files;
 pub mod host;
 pub mod key_file;

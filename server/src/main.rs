@@ -11,5 +11,6 @@ fn main() -> ExitCode {
     if let Some(code) = metronome_server::run_as_worker_if_asked() {
         return code;
     }
+    metronome_os::environment::remove_empty("METRONOME_");
     metronome_server::run(Args::parse())
 }

@@ -59,6 +59,9 @@ fn the_environment_sets_what_flags_do_not() {
     let mut from_environment = command(&[]);
     from_environment.env("METRONOME_WORKERS", "none");
     refused(&from_environment.output().unwrap(), 2, &["--workers"]);
+    // As a composition's `${WORKERS:-}` sets it: the same as not at all.
+    let empty = [("METRONOME_MAX_CLIENTS", ""), ("METRONOME_HOST", "")];
+    Server::start_with(tempfile::TempDir::new().unwrap(), &[], &empty);
     let help = String::from_utf8(output(&["--help"]).stdout).unwrap();
     for name in [
         "METRONOME_MAX_CLIENTS",

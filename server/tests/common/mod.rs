@@ -61,6 +61,11 @@ impl Server {
 
     /// A server on the history in `folder`.
     pub(crate) fn start_in(folder: TempDir, flags: &[&str]) -> Self {
+        Self::start_with(folder, flags, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub(crate) fn start_with(folder: TempDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let database = database_in(&folder);
         let basics = [
             "--port",
@@ -80,7 +85,11 @@ impl Server {
             .flatten()
             .copied();
         let all: Vec<_> = flags_of_ours.chain(flags.iter().copied()).collect();
-        let mut child = command(&all).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command(&all)
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (sender, ready) = mpsc::channel();
         thread::spawn(move || sender.send(lines.next()));
