@@ -5,7 +5,7 @@
 //! second signal aborts both.
 
 use std::{
-    process::{self, ExitCode},
+    process::ExitCode,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -31,7 +31,7 @@ const LEAVE_MAX: Duration = Duration::from_millis(200);
 /// For the master to end its workers.
 const MASTER_MAX: Duration = Duration::from_secs(5);
 /// 128 + SIGINT, a shell's code for it.
-const EXIT_ABORTED: i32 = 130;
+const EXIT_ABORTED: u8 = 130;
 
 /// Resolves when the thread has ended, for whatever reason.
 pub(super) fn watch_thread(thread: JoinHandle<()>) -> oneshot::Receiver<()> {
@@ -76,18 +76,20 @@ impl Server {
         if let End::Replaced(pid) = end {
             return self.leave(pid, master_gone).await;
         }
-        tokio::spawn(async move {
-            signals.terminated().await;
-            tracing::warn!("aborted by a second signal");
-            process::exit(EXIT_ABORTED);
-        });
+        // Returned from, not exited at: the last log lines are still to be written.
+        let second_signal = signals.terminated();
+        tokio::pin!(second_signal);
         tokio::select! {
             () = self.drain() => {}
             _ = &mut master_gone => return failed("the master's thread died during the drain"),
+            _ = &mut second_signal => return aborted(),
         }
         self.shared.master_client.shut_down();
-        if time::timeout(MASTER_MAX, master_gone).await.is_err() {
-            return failed("the master did not end its workers in time");
+        tokio::select! {
+            ended = time::timeout(MASTER_MAX, master_gone) => if ended.is_err() {
+                return failed("the master did not end its workers in time");
+            },
+            _ = &mut second_signal => return aborted(),
         }
         tracing::info!("shut down");
         ExitCode::SUCCESS
@@ -151,4 +153,9 @@ impl Server {
 fn failed(sentence: &str) -> ExitCode {
     tracing::error!("{sentence}");
     ExitCode::FAILURE
+}
+
+fn aborted() -> ExitCode {
+    tracing::warn!("aborted by a second signal");
+    ExitCode::from(EXIT_ABORTED)
 }
