@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 
-/// Deaths in this time count as a crash loop …
+/// Deaths in this time count as a crash loop, which is over when a process has lived for as long …
 const CRASH_LOOP_NS: u64 = 10_000_000_000;
 
-/// … and this many of them make the server degraded.
+/// … and this many of them, or so many short lives in a row, make the server degraded.
 const CRASH_LOOP_DEATHS: usize = 5;
 
 /// A process that lived this long was able to: the next one starts at once.
@@ -23,6 +23,8 @@ pub(super) struct Deaths {
     pub(super) recent_ns: VecDeque<u64>,
     /// Processes in a row that did not live long.
     short_lives: u32,
+    /// The last deaths were a crash loop, and no process has lived for long since.
+    is_looping: bool,
 }
 
 impl Deaths {
@@ -37,8 +39,19 @@ impl Deaths {
         self.recent_ns
             .retain(|death_ns| now_ns.saturating_sub(*death_ns) < CRASH_LOOP_NS);
         self.recent_ns.push_back(now_ns);
+        let goes_on = self.is_looping && now_ns.saturating_sub(started_ns) < CRASH_LOOP_NS;
+        self.is_looping = goes_on
+            || self.recent_ns.len() >= CRASH_LOOP_DEATHS
+            || self.short_lives as usize >= CRASH_LOOP_DEATHS;
         self.total = self.total.saturating_add(1);
         now_ns + restart_wait_ns(self.short_lives)
+    }
+
+    /// A process ended because it was told to: one that had lived for long ends a crash loop.
+    pub(super) fn note_quit(&mut self, started_ns: u64, now_ns: u64) {
+        if now_ns.saturating_sub(started_ns) >= CRASH_LOOP_NS {
+            (self.short_lives, self.is_looping) = (0, false);
+        }
     }
 
     /// Whether the worker dies again and again. `started_ns` is the start of its present process,
@@ -51,8 +64,7 @@ impl Deaths {
             .filter(|death_ns| is_within(**death_ns));
         // With the longest wait before each start there are not that many deaths in that time any
         // more: then the loop is over when a process has lived for as long.
-        let goes_on = self.short_lives as usize >= CRASH_LOOP_DEATHS;
-        recent.count() >= CRASH_LOOP_DEATHS || (goes_on && started_ns.is_none_or(is_within))
+        recent.count() >= CRASH_LOOP_DEATHS || (self.is_looping && started_ns.is_none_or(is_within))
     }
 }
 
@@ -110,6 +122,16 @@ mod tests {
         }
         let lived = |seconds| deaths.is_crash_loop(Some(start_ns), start_ns + seconds * SECOND_NS);
         assert!(lived(0) && lived(9) && !lived(10));
+        // One that lived for two seconds does not end the loop.
+        let mut other = deaths.clone();
+        let died_ns = start_ns + 2 * SECOND_NS;
+        let next_ns = other.note(start_ns, died_ns);
+        assert!(other.is_crash_loop(None, died_ns) && other.is_crash_loop(Some(next_ns), next_ns));
+        // One that was told to quit after an hour leaves no loop behind.
+        let quit_ns = start_ns + 3600 * SECOND_NS;
+        deaths.note_quit(start_ns, quit_ns);
+        assert!(!deaths.is_crash_loop(None, quit_ns));
+        assert!(!deaths.is_crash_loop(Some(quit_ns), quit_ns));
     }
 
     #[test]

@@ -130,6 +130,7 @@ impl Worker {
         self.restart_at_ns = if is_death {
             self.deaths.note(process.started_ns, now_ns)
         } else {
+            self.deaths.note_quit(process.started_ns, now_ns);
             now_ns
         };
         self.restarts = self.restarts.saturating_add(1);
