@@ -133,7 +133,9 @@ impl Owners {
             let Ok(file) = File::open(&path) else {
                 continue;
             };
-            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let is_locked = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+            // Another sweep may have removed it, and a server have made a new one of that name.
+            if is_locked && is_at(&file, &path) {
                 // Removed while locked, so that no starting server takes it for its own.
                 let _ = fs::remove_file(&path);
             }
