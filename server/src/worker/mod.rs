@@ -56,7 +56,7 @@ fn run() -> io::Result<()> {
     // The end of the channel shows the master's death too; the signal also ends a worker that
     // hangs.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // What a peer could make of a fault in this process, it makes without the rights of root.
+    // What a peer could make of a fault in this process, it makes without root's capabilities.
     if let Err(error) = privileges::keep_only_sys_nice() {
         standard_error::write_line(&format!(
             "{WORKER_NAME} {}: it keeps the capabilities that it was started with: {error}",

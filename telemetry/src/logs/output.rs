@@ -69,6 +69,7 @@ pub(super) fn start(
         output,
         note,
         dropped: dropped.clone(),
+        refused: 0,
     };
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(LINES_MAX)
@@ -84,14 +85,18 @@ struct Reporting<W> {
     output: W,
     note: fn(usize) -> String,
     dropped: Dropped,
+    /// Lines that the output refused, not yet reported: a full disk, a reader that has gone.
+    refused: usize,
 }
 
 impl<W: Write> Reporting<W> {
     fn report_dropped(&mut self) -> io::Result<()> {
         let unreported = self.dropped.unreported();
-        if unreported > 0 {
-            self.output.write_all((self.note)(unreported).as_bytes())?;
+        if unreported + self.refused > 0 {
+            let note = (self.note)(unreported + self.refused);
+            self.output.write_all(note.as_bytes())?;
             self.dropped.reported.fetch_add(unreported, Relaxed);
+            self.refused = 0;
         }
         Ok(())
     }
@@ -99,21 +104,26 @@ impl<W: Write> Reporting<W> {
 
 impl<W: Write> Write for Reporting<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.report_dropped()?;
-        self.output.write_all(line)?;
+        let written = self
+            .report_dropped()
+            .and_then(|()| self.output.write_all(line));
+        self.refused += usize::from(written.is_err());
         Ok(line.len())
     }
 
     /// The writing thread calls it when no line waits any more.
     fn flush(&mut self) -> io::Result<()> {
-        self.report_dropped()?;
-        self.output.flush()
+        // The writing thread could do nothing about an error; what was refused is counted.
+        let _ = self.report_dropped().and_then(|()| self.output.flush());
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead as _, BufReader, pipe};
+
+    use rustix::pipe::fcntl_setpipe_size;
 
     use super::*;
 
@@ -131,14 +141,47 @@ mod tests {
             lines.write_all(&line).unwrap();
         }
         assert!(begun.elapsed() < Duration::from_secs(10));
+        let ending = Instant::now();
         drop(guard);
-        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert!(ending.elapsed() < Duration::from_secs(5));
         drop(reader);
+    }
+
+    #[test]
+    fn lines_that_the_output_refused_are_reported_when_it_takes_lines_again() {
+        /// Refuses its second write.
+        struct Fails(Arc<std::sync::Mutex<(usize, Vec<u8>)>>);
+
+        impl Write for Fails {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let mut state = self.0.lock().unwrap();
+                state.0 += 1;
+                if state.0 == 2 {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                state.1.extend(bytes);
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let state = Arc::default();
+        let (mut lines, guard) = start(Fails(Arc::clone(&state)), note);
+        for line in ["one\n", "two\n", "three\n"] {
+            lines.write_all(line.as_bytes()).unwrap();
+        }
+        drop(guard);
+        let text = String::from_utf8(state.lock().unwrap().1.clone()).unwrap();
+        assert_eq!(text, "one\n1 dropped\nthree\n");
     }
 
     #[test]
     fn every_line_is_written_or_reported_as_dropped() {
         let (reader, writer) = pipe().unwrap();
+        fcntl_setpipe_size(&writer, 4096).unwrap();
         let (mut lines, guard) = start(writer, note);
         let total = 3 * LINES_MAX;
         for _ in 0..total {
