@@ -47,7 +47,7 @@ impl Deaths {
         now_ns + restart_wait_ns(self.short_lives)
     }
 
-    /// A process ended because it was told to: one that had lived for long ends a crash loop.
+    /// A process ended on request: one that had lived for long ends a crash loop.
     pub(super) fn note_quit(&mut self, started_ns: u64, now_ns: u64) {
         if now_ns.saturating_sub(started_ns) >= CRASH_LOOP_NS {
             (self.short_lives, self.is_looping) = (0, false);
@@ -127,7 +127,7 @@ mod tests {
         let died_ns = start_ns + 2 * SECOND_NS;
         let next_ns = other.note(start_ns, died_ns);
         assert!(other.is_crash_loop(None, died_ns) && other.is_crash_loop(Some(next_ns), next_ns));
-        // One that was told to quit after an hour leaves no loop behind.
+        // One that quits on request after an hour leaves no loop behind.
         let quit_ns = start_ns + 3600 * SECOND_NS;
         deaths.note_quit(start_ns, quit_ns);
         assert!(!deaths.is_crash_loop(None, quit_ns));
