@@ -8,7 +8,7 @@
 
 use hdrhistogram::{
     Histogram as Hdr,
-    serialization::{Serializer as _, V2Serializer},
+    serialization::{Serializer as _, V2DeflateSerializer},
 };
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ const _: () = assert!(
     BUCKETS as u64 * BUCKET_COUNT_MAX < i64::MAX as u64,
     "the sum of all fits a V2 record"
 );
+
+/// The quantiles that the API gives, in millionths: p50, p90, p99, p99.9, p99.99.
+pub const QUANTILES_PPM: [u32; 5] = [500_000, 900_000, 990_000, 999_000, 999_900];
 
 const UNIT_BITS: u32 = 3;
 const HALF_BITS: u32 = 7;
@@ -149,31 +152,31 @@ impl Histogram {
         self.to_hdr().value_at_quantile(quantile)
     }
 
-    /// The form of the API. `with_record` adds the V2 record.
+    /// The form of the API; `None` without a value. `with_record` adds the V2 record.
     #[must_use]
-    pub fn distribution(&self, with_record: bool) -> v1::Distribution {
+    pub fn distribution(&self, with_record: bool) -> Option<v1::Distribution> {
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
         let hdr = self.to_hdr();
-        let at_us = |quantile| micros(hdr.value_at_quantile(quantile));
-        v1::Distribution {
-            count: self.count(),
-            p50_us: at_us(0.5),
-            p90_us: at_us(0.9),
-            p99_us: at_us(0.99),
-            p99_9_us: at_us(0.999),
-            p99_99_us: at_us(0.9999),
-            max_us: micros(hdr.max()),
-            mean_us: if hdr.is_empty() {
-                0.0
-            } else {
-                hdr.mean() / 1e3
-            },
+        let quantile = |ppm: u32| v1::Quantile {
+            ppm,
+            ns: signed(hdr.value_at_quantile(f64::from(ppm) / 1e6)),
+        };
+        Some(v1::Distribution {
+            count,
+            quantiles: QUANTILES_PPM.map(quantile).to_vec(),
+            min_ns: signed(hdr.min()),
+            max_ns: signed(hdr.max()),
+            mean_ns: hdr.mean(),
             saturated: self.saturated(),
-            hdr_v2: if with_record {
-                record_v2(&hdr)
+            hdr_v2_deflated: if with_record {
+                record_v2_deflated(&hdr)
             } else {
                 Vec::new()
             },
-        }
+        })
     }
 
     /// The same counts in the library's type.
@@ -193,16 +196,17 @@ impl Histogram {
     }
 }
 
-fn record_v2(hdr: &Hdr<u64>) -> Vec<u8> {
+fn record_v2_deflated(hdr: &Hdr<u64>) -> Vec<u8> {
     let mut record = Vec::new();
-    V2Serializer::new()
+    V2DeflateSerializer::new()
         .serialize(hdr, &mut record)
         .expect("writing to memory cannot fail");
     record
 }
 
-fn micros(nanos: u64) -> f64 {
-    nanos as f64 / 1e3
+/// Times in the API are signed; none of ours is that long.
+fn signed(nanos: u64) -> i64 {
+    i64::try_from(nanos).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -272,9 +276,9 @@ mod tests {
     fn counts_that_no_worker_can_have_counted_saturate_and_never_panic() {
         let mut histogram = Histogram::default();
         (0..BUCKETS).for_each(|index| histogram.add_count(index, u64::MAX));
-        let distribution = histogram.distribution(true);
+        let distribution = histogram.distribution(true).unwrap();
         assert_eq!(distribution.count, u64::MAX);
-        assert!(!distribution.hdr_v2.is_empty());
+        assert!(!distribution.hdr_v2_deflated.is_empty());
     }
 
     #[test]
@@ -283,25 +287,19 @@ mod tests {
         for value in [0, 999, 1_000, 55_555, 10_u64.pow(9), u64::MAX] {
             histogram.record(value);
         }
-        let distribution = histogram.distribution(true);
+        let distribution = histogram.distribution(true).unwrap();
         let read: Hdr<u64> = hdrhistogram::serialization::Deserializer::new()
-            .deserialize(&mut distribution.hdr_v2.as_slice())
+            .deserialize(&mut distribution.hdr_v2_deflated.as_slice())
             .unwrap();
         assert_eq!(read, histogram.to_hdr());
         assert_eq!((distribution.count, distribution.saturated), (6, 1));
+        let quantiles = distribution.quantiles;
+        assert!(quantiles.is_sorted_by_key(|quantile| (quantile.ppm, quantile.ns)));
+        assert_eq!(quantiles.len(), QUANTILES_PPM.len());
     }
 
     #[test]
-    fn an_empty_histogram_has_zeros() {
-        let distribution = Histogram::default().distribution(false);
-        assert_eq!(
-            (
-                distribution.count,
-                distribution.p99_9_us,
-                distribution.max_us,
-                distribution.mean_us
-            ),
-            (0, 0.0, 0.0, 0.0)
-        );
+    fn an_empty_histogram_is_no_distribution() {
+        assert_eq!(Histogram::default().distribution(true), None);
     }
 }

@@ -3,26 +3,35 @@
 //! | module | subject |
 //! |---|---|
 //! | [`v1`] | the gRPC API, generated from `proto/metronome/v1/*.proto` |
+//! | [`plan`], [`share`] | what may be asked of a run, and of one agent in it |
+//! | [`profile`], [`schedule`] | the load of one client, and when each of its packets is due |
+//! | [`limits`], [`names`], [`features`] | the limits, the names and the features of this version |
+//! | [`failure`], [`reason`] | what follows from the code of a failure, and of a verdict's reason |
+//! | [`counters`] | the counters of both ends, as lists |
 //! | [`packet`] | the 32-byte frame of the data plane |
 //! | [`handshake`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
-//! | [`address`] | HOST:PORT, as users and peers write it |
-//! | [`plan`] | what may be asked of a run, with every limit |
-//! | [`rate`] | how fast a client sends, and how users write that |
-//! | [`schedule`] | when each packet is due |
 //! | [`histogram`] | the one layout of every distribution of times |
+//! | [`address`] | HOST:PORT, as users and peers write it |
 //! | [`run_id`] | how runs are named |
 //!
 //! Server, agent and benchctl import this crate and never each other. It is pure: no clock, no I/O,
 //! no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name states otherwise.
 
 pub mod address;
+pub mod counters;
+pub mod failure;
+pub mod features;
 pub mod handshake;
 pub mod histogram;
+pub mod limits;
+pub mod names;
 pub mod packet;
 pub mod plan;
-pub mod rate;
+pub mod profile;
+pub mod reason;
 pub mod run_id;
 pub mod schedule;
+pub mod share;
 
 /// The gRPC API. Its manual is the comments in `proto/metronome/v1/*.proto`.
 pub mod v1 {

@@ -1,11 +1,13 @@
-//! When each packet is due: a formula, so there is no drift, and a test needs no clock.
+//! When each packet of a constant rate is due: a formula, so there is no drift, and a test needs no
+//! clock.
 //!
 //! Packets go in batches of `batch`; all packets of a batch are due when its first one is. Packet
-//! `n` is therefore due `(n - n % batch) / rate` after the start.
+//! `n` is therefore due `(n - n % batch) / rate` after the start. A [`Cursor`] walks the same places
+//! one by one, without a division.
 
 const NANOS_PER_1000_SECONDS: u128 = 1_000_000_000_000;
 
-/// The schedule of one client.
+/// The schedule of one client, from [`crate::profile::Profile::schedule`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Schedule {
     /// When packet 0 is due, ns of CLOCK_MONOTONIC; the client's phase is in it.
@@ -62,11 +64,83 @@ impl Schedule {
         self.period_ns().min(duration_ns.saturating_sub(last_ns))
     }
 
+    /// The cursor at packet `place`, which may be behind the last one.
+    #[must_use]
+    pub fn cursor(&self, place: u64) -> Cursor {
+        let batch = u64::from(self.batch);
+        let step = u128::from(batch) * NANOS_PER_1000_SECONDS;
+        let rate = u128::from(self.rate_millihertz);
+        let first_of_batch = place - place % batch;
+        let elapsed = u128::from(first_of_batch) * NANOS_PER_1000_SECONDS;
+        Cursor {
+            place,
+            due_ns: self.due_at(place),
+            in_batch: (place % batch) as u32,
+            batch: self.batch,
+            // At most 1024 × 10^12.
+            step_ns: (step / rate) as u64,
+            step_remainder: (step % rate) as u64,
+            remainder: (elapsed % rate) as u64,
+            rate_millihertz: self.rate_millihertz,
+        }
+    }
+
     #[inline]
     fn offset_of(&self, n: u64) -> u64 {
         // u128: at 10 kHz `n * 10^12` overflows a u64 after half an hour.
         let offset = u128::from(n) * NANOS_PER_1000_SECONDS / u128::from(self.rate_millihertz);
         u64::try_from(offset).unwrap_or(u64::MAX)
+    }
+}
+
+/// A place in a schedule with its due time. It only moves forward.
+///
+/// Due times are sums of integers with the remainder carried on, so they are those of the formula to
+/// the nanosecond, however far the cursor has gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cursor {
+    place: u64,
+    due_ns: u64,
+    in_batch: u32,
+    batch: u32,
+    /// Nanoseconds of a batch, and what is left of the division, in 1 / rate_millihertz ns.
+    step_ns: u64,
+    step_remainder: u64,
+    remainder: u64,
+    rate_millihertz: u64,
+}
+
+impl Cursor {
+    /// The number of the packet, from 0.
+    #[inline]
+    #[must_use]
+    pub fn place(&self) -> u64 {
+        self.place
+    }
+
+    /// When the packet is due, ns. Saturates at the end of the clock.
+    #[inline]
+    #[must_use]
+    pub fn due_ns(&self) -> u64 {
+        self.due_ns
+    }
+
+    /// Moves on to the next packet.
+    #[inline]
+    pub fn advance(&mut self) {
+        self.place += 1;
+        self.in_batch += 1;
+        if self.in_batch < self.batch {
+            return;
+        }
+        self.in_batch = 0;
+        self.due_ns = self.due_ns.saturating_add(self.step_ns);
+        // Both are below the rate, at most 10^9.
+        self.remainder += self.step_remainder;
+        if self.remainder >= self.rate_millihertz {
+            self.remainder -= self.rate_millihertz;
+            self.due_ns = self.due_ns.saturating_add(1);
+        }
     }
 }
 
@@ -104,6 +178,20 @@ mod tests {
             if due < schedule.packets {
                 prop_assert!(schedule.due_at(due) > now);
             }
+        }
+
+        #[test]
+        fn a_cursor_goes_through_the_places_of_the_formula_to_the_nanosecond(
+            schedule in schedules(),
+            place in 0..1_u64 << 40,
+            steps in 0..3_000_u64,
+        ) {
+            let mut cursor = schedule.cursor(place);
+            for n in place..place + steps {
+                prop_assert_eq!((cursor.place(), cursor.due_ns()), (n, schedule.due_at(n)));
+                cursor.advance();
+            }
+            prop_assert_eq!(cursor, schedule.cursor(place + steps));
         }
 
         #[test]

@@ -1,0 +1,38 @@
+//! What this version can do, by name, so that peers of different versions refuse what they do not
+//! have instead of doing something else.
+
+/// The versions of the agent protocol that this build speaks.
+pub const PROTOCOL_VERSION_MIN: u32 = 1;
+/// See [`PROTOCOL_VERSION_MIN`].
+pub const PROTOCOL_VERSION_MAX: u32 = 1;
+
+/// The features of this build, server and agent alike.
+pub const CAPABILITIES: &[&str] = &[CONSTANT, FLOOD];
+
+/// Profiles of a constant rate.
+pub const CONSTANT: &str = "profile.constant";
+/// Profiles of a flood.
+pub const FLOOD: &str = "profile.flood";
+
+/// The first of `required` that is not among `available`. `None` when all are.
+#[must_use]
+pub fn missing<'a, S: AsRef<str>>(required: &'a [String], available: &[S]) -> Option<&'a str> {
+    let is_missing = |name: &&String| !available.iter().any(|have| have.as_ref() == *name);
+    required.iter().find(is_missing).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_missing_feature_is_named() {
+        let required = |names: &[&str]| names.iter().map(|&name| name.into()).collect::<Vec<_>>();
+        assert_eq!(missing(&required(&[]), CAPABILITIES), None);
+        assert_eq!(missing(&required(&[FLOOD, CONSTANT]), CAPABILITIES), None);
+        assert_eq!(
+            missing(&required(&[FLOOD, "warp", "time"]), CAPABILITIES),
+            Some("warp")
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! The limits of a plan and of the API, each once. GetServer has them for programs.
+
+use std::time::Duration;
+
+use crate::{MESSAGE_BYTES_MAX, v1};
+
+/// Most clients of one run; a client's index must fit two bytes of the hello.
+pub const CLIENTS_MAX: u32 = 10_000;
+/// Most groups of one run.
+pub const GROUPS_MAX: usize = 1;
+/// Lowest rate of one client, and the step between rates: a packet every 1000 s.
+pub const RATE_MILLIHERTZ_MIN: u64 = 1;
+/// Highest rate of one client: a packet every µs.
+pub const RATE_MILLIHERTZ_MAX: u64 = 1_000_000_000;
+/// Highest rate of all clients together: 10 million packets per second, more than any host of today
+/// takes one by one.
+pub const TOTAL_RATE_MILLIHERTZ_MAX: u64 = 10_000_000_000;
+/// Shortest run.
+pub const DURATION_MIN: Duration = Duration::from_millis(1);
+/// Longest run.
+pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Most packets per write: 32 KiB, which fits every socket buffer.
+pub const BATCH_MAX: u32 = 1024;
+/// Most pacing threads of one agent.
+pub const THREADS_MAX: u32 = 64;
+/// Most agents in a plan and in a run; an agent's index is one byte.
+pub const AGENTS_MAX: usize = 256;
+/// Longest target, bytes.
+pub const TARGET_BYTES_MAX: usize = 255;
+/// Longest name of an agent or a group, bytes.
+pub const NAME_BYTES_MAX: usize = 63;
+/// Most labels of a run.
+pub const LABELS_MAX: usize = 16;
+/// Longest key of a label, bytes.
+pub const LABEL_KEY_BYTES_MAX: usize = 63;
+/// Longest value of a label, bytes.
+pub const LABEL_VALUE_BYTES_MAX: usize = 128;
+/// Longest request_id, bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Most names of features in one list.
+pub const FEATURES_MAX: usize = 64;
+/// Longest name of a feature, bytes.
+pub const FEATURE_BYTES_MAX: usize = 64;
+/// Most runs on a page.
+pub const PAGE_SIZE_MAX: u32 = 200;
+/// Longest filter, bytes.
+pub const FILTER_BYTES_MAX: usize = 1024;
+
+/// The limits as the API gives them. `clients_max` and `runs_max` are this server's.
+#[must_use]
+pub fn to_proto(clients_max: u32, runs_max: u32) -> v1::Limits {
+    let duration = |duration| prost_types::Duration::try_from(duration).ok();
+    v1::Limits {
+        clients_max,
+        runs_max,
+        groups_max: GROUPS_MAX as u32,
+        rate_millihertz_min: RATE_MILLIHERTZ_MIN,
+        rate_millihertz_max: RATE_MILLIHERTZ_MAX,
+        total_rate_millihertz_max: TOTAL_RATE_MILLIHERTZ_MAX,
+        duration_min: duration(DURATION_MIN),
+        duration_max: duration(DURATION_MAX),
+        batch_max: BATCH_MAX,
+        threads_max: THREADS_MAX,
+        agents_max: AGENTS_MAX as u32,
+        labels_max: LABELS_MAX as u32,
+        page_size_max: PAGE_SIZE_MAX,
+        message_bytes_max: MESSAGE_BYTES_MAX as u32,
+    }
+}

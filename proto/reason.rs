@@ -1,0 +1,168 @@
+//! The reasons of a verdict: what follows from a code alone.
+
+use crate::v1::{LawStatus, ReasonCode, RunState, StopCause, VerdictStatus};
+
+/// The prefix of the codes' names in the API.
+const PREFIX: &str = "REASON_CODE_";
+
+impl ReasonCode {
+    /// The name without its prefix: `LATENESS`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        short(self.as_str_name(), PREFIX)
+    }
+
+    /// What to do about it: a sentence without its full stop. Where a failure is the cause, that
+    /// one's remedy is the better one.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NothingSent => "see the other reasons",
+            Self::ScheduleNotSent | Self::Backpressure => {
+                "the server or the network cannot take this load: find the highest that it takes by \
+                 lowering --rate or --clients"
+            }
+            Self::ClientScheduleNotSent => {
+                "`benchctl show RUN --clients-table` shows which clients sent too little"
+            }
+            Self::ClientSentNothing => {
+                "use a longer --duration, or fewer clients per pacing thread"
+            }
+            Self::Lateness | Self::ClientLateness => {
+                "give the agent's host more idle CPU, use fewer clients per agent, or more agents"
+            }
+            Self::Saturated => {
+                "a process or the network was blocked for a minute: check both hosts"
+            }
+            Self::AgentLost => "see the agent's log",
+            Self::ClientLost => "`benchctl show RUN --clients-table` gives each client's failure",
+            Self::WorkerRecordMissing => "see the server's log",
+            Self::Stopped => "start the run again without stopping it",
+            Self::Unspecified
+            | Self::ScheduleMiscounted
+            | Self::PlanNotScheduled
+            | Self::LossNotPlaced
+            | Self::UnreadBeyondBuffers
+            | Self::BytesDiffer
+            | Self::EndMiscounted
+            | Self::LossOnCleanEnd
+            | Self::SequenceBroken
+            | Self::Corrupt
+            | Self::HistogramMiscounted
+            | Self::SumsDiffer
+            | Self::EndDiffers
+            | Self::EndAckDiffers
+            | Self::DigestsDiffer
+            | Self::RecordsContradict
+            | Self::ReadBeforeStart
+            | Self::ReadBeforeWritten
+            | Self::ReadBeforeDue
+            | Self::ScheduleNotFollowed
+            | Self::StartedElsewhen => {
+                "repeat the run; when it happens twice, file an issue with \
+                 `benchctl show RUN -o json` and the server's log"
+            }
+        }
+    }
+}
+
+impl VerdictStatus {
+    /// How bad it is, so that the worst of several can be found: the numbers of the API have no
+    /// order.
+    #[must_use]
+    pub fn severity(self) -> u8 {
+        match self {
+            Self::Unspecified | Self::Valid => 0,
+            Self::Partial => 1,
+            Self::Invalid => 2,
+        }
+    }
+
+    /// The name in lower case, without its prefix: `valid`. `None` when it is unspecified.
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::Valid => Some("valid"),
+            Self::Partial => Some("partial"),
+            Self::Invalid => Some("invalid"),
+        }
+    }
+}
+
+impl LawStatus {
+    /// The name in lower case, without its prefix. `None` when it is unspecified.
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::Holds => Some("holds"),
+            Self::Broken => Some("broken"),
+            Self::NotCheckable => Some("not_checkable"),
+        }
+    }
+}
+
+impl RunState {
+    /// The name without its prefix: `RUNNING`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        short(self.as_str_name(), "RUN_STATE_")
+    }
+
+    /// The state of a name without its prefix. `None` for one that this version does not have.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::from_str_name(&format!("RUN_STATE_{name}"))
+    }
+
+    /// Whether the run is over for good.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Ended | Self::Failed | Self::Aborted)
+    }
+}
+
+impl StopCause {
+    /// The name in lower case, without its prefix. `None` when it is unspecified.
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::Operator => Some("operator"),
+            Self::Shutdown => Some("shutdown"),
+        }
+    }
+}
+
+fn short(name: &'static str, prefix: &str) -> &'static str {
+    name.strip_prefix(prefix).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_name_and_a_way_out() {
+        let codes: Vec<_> = (0..100)
+            .filter_map(|number| ReasonCode::try_from(number).ok())
+            .collect();
+        assert!(codes.len() > 30);
+        for code in codes {
+            assert!(!code.name().starts_with(PREFIX));
+            assert!(!code.remedy().ends_with('.') && !code.remedy().is_empty());
+        }
+    }
+
+    #[test]
+    fn states_have_names_and_three_are_final() {
+        let states: Vec<_> = (0..100)
+            .filter_map(|number| RunState::try_from(number).ok())
+            .collect();
+        assert_eq!(states.iter().filter(|state| state.is_final()).count(), 3);
+        for state in states {
+            assert_eq!(RunState::from_name(state.name()), Some(state));
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What one agent brings of one group, checked with the limits of a plan, so that no server makes an
+//! agent send more, or for longer, than a plan may ask for.
+
+use std::{ops::Range, time::Duration};
+
+use crate::{
+    limits::{BATCH_MAX, CLIENTS_MAX},
+    names::is_name,
+    plan::{self, FieldError, within},
+    profile::Profile,
+    schedule::Schedule,
+    v1,
+};
+
+/// A share whose every field is within its limits. The target is the agent's to check.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Share {
+    /// Name of the group.
+    pub group: String,
+    /// Indices of the clients within the run; never empty.
+    pub clients: Range<u32>,
+    /// Clients of the run, those of other agents included.
+    pub clients_total: u32,
+    /// When each client sends.
+    pub profile: Profile,
+    /// Packets per write: 1 to [`BATCH_MAX`].
+    pub batch: u32,
+    /// Never unspecified.
+    pub phase: v1::Phase,
+}
+
+impl Share {
+    /// The schedule of a client of phase 0 whose first packet is due at `start_ns`. `None` for a
+    /// flood.
+    #[must_use]
+    pub fn schedule(&self, start_ns: u64, duration: Duration) -> Option<Schedule> {
+        self.profile.schedule(start_ns, duration, self.batch)
+    }
+
+    /// The form of the API; `target` is HOST:PORT.
+    #[must_use]
+    pub fn to_proto(&self, target: String) -> v1::AgentShare {
+        v1::AgentShare {
+            group: self.group.clone(),
+            first_client: self.clients.start,
+            clients: self.clients.end - self.clients.start,
+            clients_total: self.clients_total,
+            profile: Some(self.profile.to_proto()),
+            batch: self.batch,
+            phase: self.phase.into(),
+            target,
+        }
+    }
+}
+
+impl TryFrom<&v1::AgentShare> for Share {
+    type Error = FieldError;
+
+    fn try_from(share: &v1::AgentShare) -> Result<Self, FieldError> {
+        if !is_name(&share.group) {
+            return Err(FieldError::out_of_range("group", "no name of a group"));
+        }
+        let clients = within("clients", share.clients, 1, CLIENTS_MAX)?;
+        let first = within("first_client", share.first_client, 0, CLIENTS_MAX - clients)?;
+        let end = first + clients;
+        let clients_total = within("clients_total", share.clients_total, end, CLIENTS_MAX)?;
+        let profile = plan::profile(share.profile.as_ref())?;
+        plan::check_total_rate(profile, clients_total)?;
+        Ok(Self {
+            group: share.group.clone(),
+            clients: first..end,
+            clients_total,
+            profile,
+            batch: within("batch", share.batch, 1, BATCH_MAX)?,
+            phase: plan::phase(share.phase)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share() -> v1::AgentShare {
+        v1::AgentShare {
+            group: "default".into(),
+            first_client: 10,
+            clients: 10,
+            clients_total: 20,
+            profile: Some(Profile::constant(10_000_000).to_proto()),
+            batch: 1,
+            phase: v1::Phase::Spread.into(),
+            target: ":8888".into(),
+        }
+    }
+
+    #[test]
+    fn a_share_survives_the_api() {
+        let checked = Share::try_from(&share()).unwrap();
+        assert_eq!(checked.clients, 10..20);
+        assert_eq!(checked.to_proto(":8888".into()), share());
+    }
+
+    #[test]
+    fn what_no_plan_may_ask_for_is_refused_by_the_name_of_its_field() {
+        let refused = |field: &str, change: fn(&mut v1::AgentShare)| {
+            let mut share = share();
+            change(&mut share);
+            let error = Share::try_from(&share).expect_err(field);
+            assert_eq!(error.field, field);
+        };
+        refused("group", |s| s.group = "\x1b".into());
+        refused("clients", |s| s.clients = 0);
+        refused("clients", |s| s.clients = u32::MAX);
+        refused("first_client", |s| s.first_client = u32::MAX);
+        refused("clients_total", |s| s.clients_total = 19);
+        refused("batch", |s| s.batch = 0);
+        refused("phase", |s| s.phase = -1);
+        refused("profile", |s| s.profile = None);
+        refused("profile", |s| s.profile = Some(v1::Profile { shape: None }));
+        refused("profile.constant.rate_millihertz", |s| {
+            s.profile = Some(Profile::constant(0).to_proto());
+        });
+        refused("profile.constant.rate_millihertz", |s| {
+            s.profile = Some(Profile::constant(1_000_000_000).to_proto());
+        });
+    }
+}
