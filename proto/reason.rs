@@ -1,6 +1,6 @@
 //! The reasons of a verdict: what follows from a code alone.
 
-use crate::v1::{LawStatus, ReasonCode, RunState, StopCause, VerdictStatus};
+use crate::v1::{LawStatus, OutcomeStatus, ReasonCode, RunState, StopCause, VerdictStatus};
 
 /// The prefix of the codes' names in the API.
 const PREFIX: &str = "REASON_CODE_";
@@ -86,6 +86,19 @@ impl VerdictStatus {
             Self::Valid => Some("valid"),
             Self::Partial => Some("partial"),
             Self::Invalid => Some("invalid"),
+        }
+    }
+}
+
+impl OutcomeStatus {
+    /// The name in lower case, without its prefix. `None` when it is unspecified.
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::Held => Some("held"),
+            Self::NotHeld => Some("not_held"),
+            Self::NotJudged => Some("not_judged"),
         }
     }
 }

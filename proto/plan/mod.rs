@@ -132,6 +132,20 @@ impl Plan {
         Some(rate_millihertz * u64::from(self.group.clients))
     }
 
+    /// Features that an agent needs for this plan: those that it requires and those that it uses.
+    #[must_use]
+    pub fn features(&self) -> Vec<String> {
+        let profile = match self.group.profile {
+            Profile::Constant { .. } => features::CONSTANT,
+            Profile::Flood => features::FLOOD,
+        };
+        let mut names = self.requires.clone();
+        if !names.iter().any(|name| name == profile) {
+            names.push(profile.into());
+        }
+        names
+    }
+
     /// The form of the API.
     #[must_use]
     pub fn to_proto(&self) -> v1::Plan {

@@ -158,12 +158,12 @@ fn a_flood_plans_no_packets_and_fills_its_writes() {
 proptest! {
     #[test]
     fn any_plan_is_taken_or_refused_and_what_is_taken_survives_the_api(
-        clients: u32,
-        rate_millihertz: Option<u64>,
-        (seconds, nanos): (i64, i32),
-        (batch, phase, threads): (u32, i32, u32),
-        address: Option<String>,
-        name: String,
+        clients in any::<u32>(),
+        rate_millihertz in any::<Option<u64>>(),
+        (seconds, nanos) in any::<(i64, i32)>(),
+        (batch, phase, threads) in any::<(u32, i32, u32)>(),
+        address in any::<Option<String>>(),
+        name in any::<String>(),
     ) {
         let profile = rate_millihertz.map_or(Profile::Flood, Profile::constant);
         let mut plan = plan(clients, profile, seconds, nanos);
