@@ -16,6 +16,7 @@
 //! no async. Times are nanoseconds of CLOCK_MONOTONIC unless a name states otherwise.
 
 pub mod address;
+pub mod counters;
 pub mod handshake;
 pub mod histogram;
 pub mod packet;

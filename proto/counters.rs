@@ -1,0 +1,70 @@
+//! The counters of both ends as lists, so that what adds, stores or shows them needs no list of its
+//! own. The lists are the messages `GeneratorCounts` and `ReceiverCounts` of the API: a field that
+//! is added there is everywhere.
+
+use crate::v1;
+
+/// Words that a list of counters takes where it is stored; those without a counter are 0. So no
+/// field has a higher number.
+pub const WORDS: usize = 12;
+
+/// A message of which every field is a counter.
+pub trait CounterList: Copy + Default {
+    /// The names of the counters, in the order of their field numbers.
+    const NAMES: &'static [&'static str];
+
+    /// The counters as words: the one of field number n is word n − 1.
+    fn to_words(&self) -> [u64; WORDS];
+
+    /// The counters from their words; words without a counter are ignored.
+    fn from_words(words: &[u64; WORDS]) -> Self;
+
+    /// Every counter with its name, in the order of their field numbers.
+    fn values(&self) -> impl Iterator<Item = (&'static str, u64)>;
+
+    /// Adds every counter of `other`; a sum above 2^64 − 1 stays at that.
+    #[must_use]
+    fn plus(&self, other: &Self) -> Self {
+        let (mut words, others) = (self.to_words(), other.to_words());
+        for (sum, other) in words.iter_mut().zip(others) {
+            *sum = sum.saturating_add(other);
+        }
+        Self::from_words(&words)
+    }
+}
+
+include!(concat!(env!("OUT_DIR"), "/counter_lists.rs"));
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn survives<L: CounterList + PartialEq + std::fmt::Debug>(words: [u64; WORDS]) {
+        let list = L::from_words(&words);
+        assert_eq!(L::from_words(&list.to_words()), list);
+        assert!(L::NAMES.len() <= WORDS);
+        let named: Vec<_> = list.values().map(|(name, _)| name).collect();
+        assert_eq!(named, L::NAMES);
+        let sum: u128 = list.values().map(|(_, value)| u128::from(value)).sum();
+        let words: u128 = list.to_words().iter().map(|word| u128::from(*word)).sum();
+        assert_eq!(sum, words, "each counter has a word of its own");
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_survives_its_words(words: [u64; WORDS]) {
+            survives::<v1::GeneratorCounts>(words);
+            survives::<v1::ReceiverCounts>(words);
+        }
+
+        #[test]
+        fn sums_saturate(one: [u64; WORDS], other: [u64; WORDS]) {
+            let [one, other] = [one, other].map(|words| v1::ReceiverCounts::from_words(&words));
+            let sum = one.plus(&other);
+            prop_assert_eq!(sum.received, one.received.saturating_add(other.received));
+            prop_assert_eq!(sum.corrupt, one.corrupt.saturating_add(other.corrupt));
+        }
+    }
+}
