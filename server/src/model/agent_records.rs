@@ -148,6 +148,7 @@ impl AgentRecords {
 /// A failure from a peer, fit for a report: texts made harmless and short, figures that are none
 /// left out, and the remedy that of the code. A code that this version does not have is kept.
 fn harmless(failure: v1::Failure) -> v1::Failure {
+    let code = failure.code();
     let figures = failure
         .figures
         .into_iter()
@@ -157,7 +158,7 @@ fn harmless(failure: v1::Failure) -> v1::Failure {
     v1::Failure {
         code: failure.code,
         sentence: sanitise::sentence(&failure.sentence),
-        remedy: failure.code().remedy().into(),
+        remedy: code.remedy().into(),
         figures: figures.collect(),
     }
 }
@@ -213,7 +214,10 @@ mod tests {
         let clients = [(1, 9), (2, 5), (2, 6), (3, 7), (4, 9), (u32::MAX, 9)];
         let clients = clients.map(|(client, sent)| record(client, sent));
         take(&mut agent, clients.into());
-        assert_eq!([2, 3].map(|client| sent(&agent, client)), [Some(5), Some(7)]);
+        assert_eq!(
+            [2, 3].map(|client| sent(&agent, client)),
+            [Some(5), Some(7)]
+        );
         assert_eq!(agent.strays(), 4);
         assert!(agent.record(1).is_none());
     }
@@ -284,14 +288,24 @@ mod tests {
         for number in 0..100 {
             failure = failure.with(&format!("figure_{number}"), 1_u32);
         }
-        failure.figures.insert("empty".into(), v1::Figure::default());
+        failure
+            .figures
+            .insert("empty".into(), v1::Figure::default());
         failure = failure
             .with("Not a name", 1_u32)
             .with(&"n".repeat(64), 1_u32)
             .with("a_number", f64::INFINITY);
         let harmless = harmless(failure);
-        assert_eq!((harmless.code, harmless.figures.len()), (9_999, FIGURES_MAX));
-        assert!(harmless.figures.keys().all(|name| name.starts_with("figure_")));
+        assert_eq!(
+            (harmless.code, harmless.figures.len()),
+            (9_999, FIGURES_MAX)
+        );
+        assert!(
+            harmless
+                .figures
+                .keys()
+                .all(|name| name.starts_with("figure_"))
+        );
         assert_eq!(harmless.remedy, FailureCode::Internal.remedy());
         assert!(harmless.sentence.len() <= sanitise::SENTENCE_BYTES_MAX);
     }

@@ -466,7 +466,11 @@ mod tests {
     #[test]
     fn a_run_that_is_over_before_its_first_packet_is_due_has_failed() {
         let gone = [Event::AgentGone(0), Event::AgentGone(1)];
-        let stopped = [Event::StopRequested, Event::AgentGone(0), Event::AgentGone(1)];
+        let stopped = [
+            Event::StopRequested,
+            Event::AgentGone(0),
+            Event::AgentGone(1),
+        ];
         for over in [&gone[..], &stopped[..]] {
             for (waits, state, final_state) in [
                 (None, RunState::Preparing, RunState::Failed),
@@ -518,7 +522,11 @@ mod tests {
                 story.on(Event::AgentPrepared(0));
                 story.now_ns += START_LEAD_NS - early_ns;
                 story.on(event);
-                assert_eq!(story.state_machine().final_state(), final_state, "{event:?}");
+                assert_eq!(
+                    story.state_machine().final_state(),
+                    final_state,
+                    "{event:?}"
+                );
             }
         }
     }
