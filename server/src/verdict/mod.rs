@@ -16,6 +16,8 @@ mod evidence;
 mod failed;
 mod laws;
 mod notes;
+#[cfg(test)]
+mod presence;
 mod reasons;
 mod report;
 mod rows;
