@@ -17,9 +17,10 @@ use metronome_telemetry::sanitise;
 
 use super::agent_share::AgentShare;
 
-/// Most figures that a failure keeps, and the longest name of one, bytes.
-const FIGURES_MAX: usize = 16;
-const FIGURE_NAME_BYTES_MAX: usize = 63;
+/// Most bytes of figures that a failure keeps, so that a thousand clients' fit one message.
+const FIGURES_BYTES_MAX: usize = 256;
+/// What a figure takes beside its name and its text, bytes.
+const FIGURE_BYTES: usize = 16;
 
 /// One agent's share of a run and what the agent reports of it.
 #[derive(Clone, Debug, Default)]
@@ -149,12 +150,22 @@ impl AgentRecords {
 /// left out, and the remedy that of the code. A code that this version does not have is kept.
 fn harmless(failure: v1::Failure) -> v1::Failure {
     let code = failure.code();
+    let mut bytes_left = FIGURES_BYTES_MAX;
+    let mut fits = |name: &str, figure: &v1::Figure| {
+        let text_bytes = match &figure.value {
+            Some(Value::Text(text)) => text.len(),
+            _ => 0,
+        };
+        let left = bytes_left.checked_sub(FIGURE_BYTES + name.len() + text_bytes);
+        bytes_left = left.unwrap_or(bytes_left);
+        left.is_some()
+    };
     let figures = failure
         .figures
         .into_iter()
         .filter(|(name, _)| is_figure_name(name))
         .filter_map(|(name, figure)| Some((name, harmless_figure(figure)?)))
-        .take(FIGURES_MAX);
+        .filter(|(name, figure)| fits(name, figure));
     v1::Failure {
         code: failure.code,
         sentence: sanitise::sentence(&failure.sentence),
@@ -165,7 +176,7 @@ fn harmless(failure: v1::Failure) -> v1::Failure {
 
 fn is_figure_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    (1..=FIGURE_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed)
+    !name.is_empty() && name.bytes().all(allowed)
 }
 
 fn harmless_figure(figure: v1::Figure) -> Option<v1::Figure> {
@@ -293,13 +304,11 @@ mod tests {
             .insert("empty".into(), v1::Figure::default());
         failure = failure
             .with("Not a name", 1_u32)
-            .with(&"n".repeat(64), 1_u32)
+            .with(&"n".repeat(FIGURES_BYTES_MAX), 1_u32)
+            .with("figure_long", "t".repeat(FIGURES_BYTES_MAX))
             .with("a_number", f64::INFINITY);
         let harmless = harmless(failure);
-        assert_eq!(
-            (harmless.code, harmless.figures.len()),
-            (9_999, FIGURES_MAX)
-        );
+        assert_eq!((harmless.code, harmless.figures.len()), (9_999, 10));
         assert!(
             harmless
                 .figures
