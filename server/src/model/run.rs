@@ -6,11 +6,11 @@
 //!     └─────────────┴────────────┴───────────┘   a stop, or no agent is left
 //! ```
 //!
-//! A run is ENDED when its first packet was due, that is when it was RUNNING, and FAILED when it was
-//! over before: every agent failed or was given up in PREPARING or STARTING, or a stop came there.
-//! There is nothing to report of a FAILED run, but its clients were admitted, so it takes the same
-//! way: agents that still work get their stop, and the master closes the run. A run of which some
-//! agents prepared and some did not goes on with those that did.
+//! A run is ENDED when its first packet was due, that is when it was RUNNING. It is FAILED when it
+//! was over before: every agent failed or was given up in PREPARING or STARTING, or a stop came
+//! there. There is nothing to report of a FAILED run, but its clients were admitted, so it takes
+//! the same way: agents that still work get their stop, and the master closes the run. A run of
+//! which some agents prepared and some did not goes on with those that did.
 //!
 //! An event only records a fact; [`RunStateMachine::advance`] alone decides what follows from the
 //! facts and the time. So it does not matter in which order facts arrive, or whether one arrives
@@ -174,8 +174,8 @@ impl RunStateMachine {
         }
     }
 
-    /// The state in which the run ends if nothing more happens: ENDED once its first packet was due,
-    /// FAILED before.
+    /// The state in which the run ends if nothing more happens: ENDED once its first packet was
+    /// due, FAILED before.
     pub(crate) fn final_state(&self) -> RunState {
         if self.was_running {
             RunState::Ended
@@ -221,9 +221,9 @@ impl RunStateMachine {
 
     /// Moves one stage down if the facts and the time ask for it. True when it did.
     ///
-    /// The order of the arms is the order of precedence: a run whose first packet is due is RUNNING,
-    /// whatever else has happened meanwhile; one whose agents are all done closes in whatever stage
-    /// it is, even before a stop is sent; a stop comes before the schedule.
+    /// The order of the arms is the order of precedence: a run whose first packet is due is
+    /// RUNNING, whatever else has happened meanwhile; one whose agents are all done closes in
+    /// whatever stage it is, even before a stop is sent; a stop comes before the schedule.
     fn advance(&mut self, now_ns: u64, actions: &mut Vec<Action>) -> bool {
         let all_agents_done = !self.agents.iter().any(|agent| agent.is_working());
         match self.stage {

@@ -4,6 +4,7 @@ use metronome_proto::{
     handshake::Refusal,
     v1::{Failure, FailureCode},
 };
+use metronome_telemetry::sanitise;
 
 use super::{
     rows::Row,
@@ -11,8 +12,9 @@ use super::{
 };
 use crate::model::ClientEnd;
 
-/// `None` when the client ended cleanly. What its agent reports comes first: it was nearer.
-pub(super) fn find(row: &Row<'_>) -> Option<Failure> {
+/// `None` when the client ended cleanly: it exchanged ends, its agent has reported its packets, and
+/// neither end reports a failure. What its agent reports comes first: it was nearer.
+pub(super) fn client_failure(row: &Row<'_>) -> Option<Failure> {
     let Some(reported) = row.reported else {
         return Some(without_record(row));
     };
@@ -49,11 +51,11 @@ fn without_record(row: &Row<'_>) -> Failure {
     let Some(missing) = row.agent.missing() else {
         return no_client_record(row);
     };
-    let sentence = format!(
+    let sentence = sanitise::sentence(&format!(
         "Its agent {} is missing: {}",
         row.agent.name,
         ended(&missing.sentence)
-    );
+    ));
     Failure {
         sentence,
         ..missing.with("agent", row.agent.name.as_str())
@@ -170,7 +172,7 @@ mod tests {
             (ClientEnd::Refused(77), FailureCode::RefusedProtocol),
         ] {
             fails(code, |sample| {
-                sample.counted(1, |counted| counted.end = end)
+                sample.counted(1, |counted| counted.end = end);
             });
         }
         fails(FailureCode::EndNotAcknowledged, |sample| {

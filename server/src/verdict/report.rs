@@ -5,6 +5,7 @@
 use metronome_proto::{counters::CounterList, v1};
 
 use super::{
+    client_failure::client_failure,
     evidence::Evidence,
     rows::{Row, sum_of_all},
 };
@@ -82,7 +83,7 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
         transit_p99_ns: one_way.map(|counted| signed(counted.transit_p99_ns)),
         latency_p99_ns: one_way.map(|counted| signed(counted.latency_p99_ns)),
         latency_max_ns: one_way.map(|counted| signed(counted.latency_max_ns)),
-        failure: row.failure(),
+        failure: client_failure(row),
     }
 }
 

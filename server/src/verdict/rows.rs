@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use metronome_proto::{packet::FRAME_BYTES, v1};
 
-use super::{client_failure, evidence::Evidence};
+use super::evidence::Evidence;
 use crate::model::{AgentRecords, ClientCounters};
 
 /// One client of the plan, seen from both ends.
@@ -128,12 +128,6 @@ impl<'a> Row<'a> {
         let has_end_ack = self.reported.and_then(|reported| reported.acknowledged);
         let has_end = self.counted.and_then(|counted| counted.reported_sent);
         has_end_ack.is_some() && has_end.is_some()
-    }
-
-    /// Why it did not end cleanly. `None` when it did: it exchanged ends, its agent has reported its
-    /// packets, and neither end reports a failure.
-    pub(super) fn failure(&self) -> Option<v1::Failure> {
-        client_failure::find(self)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sentences that are written from figures, so that no number stands in the prose and not beside it.
+//! Sentences that are written from figures, so that no number stands in the prose alone.
 //!
 //! A template has the names of figures in braces. The end of a name is the figure's unit: `_ns`,
 //! `_percent`, `_bytes`; without one it is a number of things, an index or a word.

@@ -4,6 +4,7 @@ use metronome_proto::v1::{Reason, ReasonCode, VerdictStatus};
 
 use super::reason::{caused_by, first_of, reason};
 use crate::verdict::{
+    client_failure::client_failure,
     evidence::Evidence,
     failed::stopped_by,
     rows::Row,
@@ -34,7 +35,7 @@ pub(super) fn clients_lost(rows: &[Row<'_>]) -> Option<Reason> {
     let lost = rows
         .iter()
         .filter(|row| row.agent.missing().is_none())
-        .filter_map(|row| Some((row, row.failure()?)));
+        .filter_map(|row| Some((row, client_failure(row)?)));
     let ((first, failure), count) = first_of(lost)?;
     let figures = figures([
         ("clients_lost", count.into()),

@@ -172,8 +172,8 @@ mod tests {
         let reason = &verdict(&conclusion).reasons[0];
         assert_eq!(
             reason.sentence,
-            "1 of 100 clients sent less than 99 % of their schedule; the first is client 0 of agent \
-             agent-0: 0 of 100 packets."
+            "1 of 100 clients sent less than 99 % of their schedule; the first is client 0 of \
+             agent agent-0: 0 of 100 packets."
         );
         for (name, figure) in [
             ("clients_short", 1_u64),
