@@ -256,7 +256,7 @@ mod tests {
         refused("shares", |p| p.shares.clear());
         refused("shares[0].clients", |p| p.shares[0].clients = 0);
         refused("shares[0].target", |p| {
-            p.shares[0].target = "nowhere".into()
+            p.shares[0].target = "nowhere".into();
         });
         refused("threads", |p| p.threads = 0);
         refused("threads", |p| p.threads = 65);
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn what_this_version_does_not_have_is_unsupported_and_never_another_load() {
         unsupported("warp", |p| {
-            p.requires = vec![features::FLOOD.into(), "warp".into()]
+            p.requires = vec![features::FLOOD.into(), "warp".into()];
         });
         unsupported("shares", |p| p.shares.push(share()));
         unsupported("shares[0].phase", |p| p.shares[0].phase = 99);

@@ -1,7 +1,7 @@
 //! Counters of the pacing threads that are read while the load runs, for the progress of the run.
 //!
-//! Each thread writes its own with plain stores; the sum over the threads may be a moment apart, and
-//! packets that are due and not written yet are neither sent nor skipped.
+//! Each thread writes its own with plain stores; the sum over the threads may be a moment apart,
+//! and packets that are due and not written yet are neither sent nor skipped.
 
 use std::sync::{
     Arc,

@@ -152,8 +152,8 @@ impl Connection {
     }
 }
 
-/// Whether this host has an address from which to reach `address`. The kernel reports the same error
-/// when it has none and when no TCP port is left; a datagram socket takes no TCP port.
+/// Whether this host has an address from which to reach `address`. The kernel reports the same
+/// error when it has none and when no TCP port is left; a datagram socket takes no TCP port.
 fn has_source(address: SocketAddr) -> bool {
     let any: SocketAddr = match address {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),

@@ -224,10 +224,12 @@ impl<'a> Session<'a> {
         if clients <= max.saturating_sub(busy) {
             return Ok(());
         }
-        let sentence = format!(
-            "{clients} clients are too many for this agent: it takes {max}, and other runs use \
-             {busy} of them"
-        );
+        let others = match busy {
+            0 => String::new(),
+            busy => format!(", of which other runs use {busy}"),
+        };
+        let sentence =
+            format!("{clients} clients are too many for this agent: it takes {max}{others}");
         Err(Failure::new(FailureCode::AgentClientsFull, sentence)
             .with("clients", clients)
             .with("clients_max", max)

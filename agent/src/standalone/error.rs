@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use metronome_proto::v1::{Failure, Figure, figure::Value};
 use serde::Serialize;
 
-use super::summary::SCHEMA_VERSION;
+/// The version of the objects that `-o json` prints, as that of benchctl's.
+pub(super) const SCHEMA_VERSION: u32 = 2;
 
 /// A failure. Its fields are named as they are serialized.
 #[derive(Debug, Serialize)]

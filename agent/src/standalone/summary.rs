@@ -10,11 +10,12 @@ use metronome_proto::{
 };
 use serde::Serialize;
 
-use super::{error::ErrorObject, flags::RunConfig};
+use super::{
+    error::{ErrorObject, SCHEMA_VERSION},
+    flags::RunConfig,
+};
 use crate::load::{assignment::Protocol, outcome::GeneratorStats};
 
-/// The version of this object, as that of benchctl's.
-pub(super) const SCHEMA_VERSION: u32 = 2;
 /// Below this share of the schedule a load is not as asked.
 const SENT_SHARE_MIN: f64 = 0.99;
 /// Broken clients that the text lists; the JSON has them all.
