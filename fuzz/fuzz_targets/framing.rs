@@ -229,7 +229,8 @@ fn compare_client(frames: &[Frame], counted: &Counted) {
         counted.counts.corrupt,
         (frames.len() - packets.len() - usize::from(end < frames.len())) as u64
     );
-    assert_eq!(counted.histogram_counts, [counted.counts.received; 3]);
+    assert_eq!(counted.timed, [counted.counts.received; 3]);
+    assert_eq!(counted.histogram_counts, counted.timed);
     assert_eq!(counted.reported_sent, frames.get(end).and_then(ending));
     let is_in_order = sequences.iter().copied().eq(0..sequences.len() as u64);
     assert_eq!(

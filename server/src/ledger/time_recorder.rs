@@ -8,11 +8,8 @@
 
 use metronome_proto::{histogram::bucket, packet::Packet};
 
-use super::{commit_writer::CommitWriter, slot::Slot};
+use super::{commit_writer::CommitWriter, counters::HISTOGRAMS, slot::Slot};
 use crate::model::{ClockRelation, SlowPacket};
-
-/// Times of a packet, in the order of a slot's histograms: lateness, transit, latency.
-pub(super) const HISTOGRAMS: usize = 3;
 
 /// Records the times of one batch.
 pub(super) struct TimeRecorder<'a, W> {
