@@ -91,7 +91,7 @@ pub(crate) struct ConnectionCounters {
     pub(crate) run: u64,
     /// Bytes taken off the socket and processed, of every kind of frame.
     pub(crate) bytes: u64,
-    /// Of a raw client only `received`: the number of whole 32 bytes.
+    /// A raw client has only `received`: the number of whole 32 bytes.
     pub(crate) counts: ReceiverCounts,
     /// How many times the histograms of lateness, transit and latency must hold.
     pub(crate) timed: [u64; HISTOGRAMS],
