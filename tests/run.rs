@@ -294,7 +294,7 @@ fn a_worker_that_dies_again_and_again_is_reported_and_leaves_the_rest_alive() {
     let server = Server::start(&["--workers", "2"]);
     let _agent = server.agent("a1");
     let degraded = || {
-        server.json(&["server"]).0["crash_loops"]
+        server.json(&["server"]).0["recoveries"]["crash_loops"]
             .as_array()
             .unwrap()
             .clone()
