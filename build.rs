@@ -1,10 +1,17 @@
-//! Compiles the API's protos to Rust, to the descriptor set that reflection serves, and to the lists
-//! of counters.
+//! Compiles the API's protos to Rust, with the lists of counters, and to the descriptor set that
+//! reflection serves.
 //!
-//! protox is a protobuf compiler written in Rust, so that protoc need not be installed. It keeps the
-//! comments, which are the manual of the API.
+//! protox is a protobuf compiler written in Rust, so that protoc need not be installed. It keeps
+//! the comments, which are the manual of the API.
 
-use std::{env, error::Error, fmt::Write as _, fs, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    fmt::Write as _,
+    fs::{self, OpenOptions},
+    io::Write as _,
+    path::PathBuf,
+};
 
 use protox::prost::Message as _;
 use tonic_prost_build::FileDescriptorSet;
@@ -22,14 +29,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(protos, ["proto"])?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out_dir.join("descriptor.bin"), descriptors.encode_to_vec())?;
-    fs::write(
-        out_dir.join("counter_lists.rs"),
-        counter_lists(&descriptors)?,
-    )?;
+    let lists = counter_lists(&descriptors)?;
     // Maps that iterate in one order, so that equal messages have equal bytes and texts.
     tonic_prost_build::configure()
         .btree_map(".")
         .compile_fds(descriptors)?;
+    // Part of the generated code, so that no source includes another one.
+    let mut generated = OpenOptions::new()
+        .append(true)
+        .open(out_dir.join("metronome.v1.rs"))?;
+    generated.write_all(lists.as_bytes())?;
     println!("cargo:rerun-if-changed={FOLDER}");
     Ok(())
 }
@@ -43,7 +52,7 @@ fn counter_lists(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Erro
             .clone()
             .find(|message| message.name() == list)
             .ok_or_else(|| format!("no message {list}"))?;
-        writeln!(code, "impl CounterList for v1::{list} {{")?;
+        writeln!(code, "impl crate::counters::CounterList for {list} {{")?;
         let mut fields: Vec<_> = message
             .field
             .iter()
@@ -58,7 +67,7 @@ fn counter_lists(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Erro
         writeln!(code, "    #[inline]")?;
         writeln!(
             code,
-            "    fn to_words(&self) -> [u64; WORDS] {{\n        let mut words = [0; WORDS];"
+            "    fn to_words(&self) -> [u64; crate::counters::WORDS] {{\n        let mut words = [0; crate::counters::WORDS];"
         )?;
         for (number, name) in &fields {
             writeln!(code, "        words[{}] = self.{name};", number - 1)?;
@@ -66,7 +75,7 @@ fn counter_lists(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Erro
         writeln!(code, "        words\n    }}\n    #[inline]")?;
         writeln!(
             code,
-            "    fn from_words(words: &[u64; WORDS]) -> Self {{\n        Self {{"
+            "    fn from_words(words: &[u64; crate::counters::WORDS]) -> Self {{\n        Self {{"
         )?;
         for (number, name) in &fields {
             writeln!(code, "            {name}: words[{}],", number - 1)?;
