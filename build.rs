@@ -45,14 +45,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// An `impl CounterList` for each of [`COUNTER_LISTS`].
 fn counter_lists(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
-    let mut code = String::new();
+    let mut code = String::from("const _: () = {\nuse crate::counters::{CounterList, WORDS};\n");
     for list in COUNTER_LISTS {
         let messages = descriptors.file.iter().flat_map(|file| &file.message_type);
         let message = messages
             .clone()
             .find(|message| message.name() == list)
             .ok_or_else(|| format!("no message {list}"))?;
-        writeln!(code, "impl crate::counters::CounterList for {list} {{")?;
+        writeln!(code, "impl CounterList for {list} {{")?;
         let mut fields: Vec<_> = message
             .field
             .iter()
@@ -67,7 +67,7 @@ fn counter_lists(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Erro
         writeln!(code, "    #[inline]")?;
         writeln!(
             code,
-            "    fn to_words(&self) -> [u64; crate::counters::WORDS] {{\n        let mut words = [0; crate::counters::WORDS];"
+            "    fn to_words(&self) -> [u64; WORDS] {{\n        let mut words = [0; WORDS];"
         )?;
         for (number, name) in &fields {
             writeln!(code, "        words[{}] = self.{name};", number - 1)?;
@@ -75,7 +75,7 @@ fn counter_lists(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Erro
         writeln!(code, "        words\n    }}\n    #[inline]")?;
         writeln!(
             code,
-            "    fn from_words(words: &[u64; crate::counters::WORDS]) -> Self {{\n        Self {{"
+            "    fn from_words(words: &[u64; WORDS]) -> Self {{\n        Self {{"
         )?;
         for (number, name) in &fields {
             writeln!(code, "            {name}: words[{}],", number - 1)?;
@@ -90,5 +90,6 @@ fn counter_lists(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Erro
         }
         writeln!(code, "        ]\n        .into_iter()\n    }}\n}}")?;
     }
+    code.push_str("};\n");
     Ok(code)
 }
