@@ -402,7 +402,8 @@ fn a_server_killed_in_mid_run_is_reported_in_a_sentence_and_the_run_is_listed_as
     let Server { folder, .. } = server;
     let next = Server::start_in(folder, &[]);
     let (runs, _) = next.json(&["runs"]);
-    assert!(runs.to_string().contains("aborted"), "{runs:#}");
+    assert_eq!(runs["runs"][0]["state"], "ABORTED", "{runs:#}");
+    assert_eq!(runs["runs"][0]["failure"]["code"], "SERVER_DIED");
 }
 
 /// A busy machine sends or reads late; that does not touch the counters.
