@@ -1,5 +1,5 @@
-//! When each packet of a constant rate is due: a formula, so there is no drift, and a test needs no
-//! clock.
+//! When each packet of a constant rate is due: a formula, so there is no drift, and a test needs
+//! no clock.
 //!
 //! Packets go in batches of `batch`; all packets of a batch are due when its first one is. Packet
 //! `n` is therefore due `(n - n % batch) / rate` after the start. A [`Cursor`] walks the same
