@@ -100,6 +100,10 @@ impl FailureCode {
                 "use https:// and --tls-ca, and --tls-cert where the server has --tls-client-ca"
             }
             Self::ServerIncompatible => "give the gRPC address of a Metronome server with --server",
+            Self::Interrupted => "give the command again; `benchctl runs` lists the runs there are",
+            Self::HostFailed => {
+                "see the cause: rights and limits of this user, and free space, on this host"
+            }
             Self::TargetUnknown => "give a name that the agent's host resolves, or an address",
             Self::TargetNotAllowed => {
                 "give the address of one host; the agent's owner allows it with --allow-target"
