@@ -126,8 +126,10 @@ pub(super) fn reported(status: &Status) -> Option<Failure> {
 /// The fields that the server found wrong, by the names of their flags.
 fn in_flags(request: &BadRequest) -> String {
     let sentences = request.field_violations.iter().map(|violation| {
-        let flag = flags::of_field(&violation.field);
-        format!("{flag}: {}", violation.description)
+        let (field, text) = (&violation.field, &violation.description);
+        // Servers may or may not repeat the field in the text.
+        let problem = text.strip_prefix(&format!("{field}: ")).unwrap_or(text);
+        format!("{}: {problem}", flags::of_field(field))
     });
     sentences.collect::<Vec<_>>().join("; ")
 }

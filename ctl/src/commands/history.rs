@@ -10,14 +10,16 @@ use metronome_proto::{
 use super::context::Context;
 use crate::{
     client::Client,
-    embedded,
+    embedded::StoredRuns,
     exit::{Failure, bad_flag},
 };
 
 /// Most runs that a page of the API holds.
 const PAGE_RUNS_MAX: u32 = metronome_proto::limits::PAGE_SIZE_MAX;
-/// How far back is searched for a shortened id, or for a request_id without a server.
+/// How far back a server is searched for a shortened id.
 const SEARCHED_RUNS_MAX: u32 = 10_000;
+/// Pages may be empty and not be the last: a server must not keep us here for ever.
+const PAGES_MAX: usize = 10_000;
 
 /// Which runs are meant, and in which order they are listed.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +65,7 @@ pub(crate) enum History {
     /// A server is there.
     Server(Client),
     /// No server is there; `None` when there is no database either.
-    Stored(Option<embedded::History>),
+    Stored(Option<StoredRuns>),
 }
 
 impl History {
@@ -71,9 +73,7 @@ impl History {
     pub(crate) async fn open(context: &Context) -> Result<Self, Failure> {
         match context.connect_if_any().await? {
             Some(client) => Ok(Self::Server(client)),
-            None => embedded::stored_runs()
-                .map(Self::Stored)
-                .map_err(unreadable),
+            None => StoredRuns::open().map(Self::Stored).map_err(unreadable),
         }
     }
 
@@ -86,7 +86,9 @@ impl History {
         match self {
             Self::Server(client) => runs(client, selection, limit).await,
             Self::Stored(None) => Ok(Vec::new()),
-            Self::Stored(Some(stored)) => stored.runs(None, limit).map_err(unreadable),
+            Self::Stored(Some(stored)) => stored
+                .runs(&selection.filter, selection.order, None, limit as usize)
+                .map_err(unreadable),
         }
     }
 
@@ -101,11 +103,11 @@ impl History {
 
     /// The run of a request_id.
     pub(crate) async fn run_of_request(&self, request_id: &str) -> Result<v1::Run, Failure> {
-        if let Self::Server(client) = self {
-            return client.run_of_request(request_id).await;
-        }
-        let listed = self.runs(&Selection::default(), SEARCHED_RUNS_MAX).await?;
-        let found = listed.into_iter().find(|run| run.request_id == request_id);
+        let found = match self {
+            Self::Server(client) => return client.run_of_request(request_id).await,
+            Self::Stored(None) => None,
+            Self::Stored(Some(stored)) => stored.run_of_request(request_id).map_err(unreadable)?,
+        };
         found.ok_or_else(|| {
             let sentence = format!("no run of the request {request_id} is known");
             Failure::new(FailureCode::RunUnknown, sentence).with("request_id", request_id)
@@ -125,9 +127,11 @@ impl History {
     }
 }
 
-fn stored_run(stored: &embedded::History, name: &str) -> Result<v1::Run, Failure> {
+fn stored_run(stored: &StoredRuns, name: &str) -> Result<v1::Run, Failure> {
     // Ids are in order, so the runs of a prefix are the newest below its end: two of them suffice.
-    let candidates = stored.runs(end_of_prefix(name), 2).map_err(unreadable)?;
+    let Selection { filter, order, .. } = Selection::default();
+    let candidates = stored.runs(&filter, order, end_of_prefix(name), 2);
+    let candidates = candidates.map_err(unreadable)?;
     let id: RunId = pick(name, &candidates)?
         .parse()
         .map_err(|_| unknown(name))?;
@@ -157,7 +161,7 @@ pub(crate) async fn run_id(client: &Client, name: &str) -> Result<String, Failur
 async fn runs(client: &Client, selection: &Selection, limit: u32) -> Result<Vec<v1::Run>, Failure> {
     let mut listed: Vec<v1::Run> = Vec::new();
     let mut page_token = String::new();
-    loop {
+    for _ in 0..PAGES_MAX {
         let missing = limit.saturating_sub(u32::try_from(listed.len()).unwrap_or(u32::MAX));
         let request = v1::ListRunsRequest {
             page_size: missing.clamp(1, PAGE_RUNS_MAX),
@@ -168,15 +172,14 @@ async fn runs(client: &Client, selection: &Selection, limit: u32) -> Result<Vec<
         };
         let page = client.runs(request).await;
         let page = page.map_err(|failure| selection.explain(failure))?;
-        // A page without runs ends the list too: a server must not keep us here for ever.
-        let is_last = page.next_page_token.is_empty() || page.runs.is_empty();
         listed.extend(page.runs);
-        if is_last || listed.len() >= limit as usize {
-            listed.truncate(limit as usize);
-            return Ok(listed);
-        }
         page_token = page.next_page_token;
+        if page_token.is_empty() || listed.len() >= limit as usize {
+            break;
+        }
     }
+    listed.truncate(limit as usize);
+    Ok(listed)
 }
 
 /// Which of the runs `name` means. They are in order, newest first.

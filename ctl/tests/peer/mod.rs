@@ -251,23 +251,24 @@ impl RunService for Runner {
             return Err(status.clone());
         }
         let request = request.into_inner();
-        let first = request.page_token.is_empty();
+        let page_token = request.page_token.clone();
         let listed = &self.0.listed;
         listed.lock().expect("no panic in a call").push(request);
-        let (runs, next_page_token) = if first {
-            (vec![ended(v1::VerdictStatus::Valid)], "more".into())
-        } else {
-            (
-                vec![v1::Run {
+        // The page in the middle is empty, as one may be.
+        let (runs, next_page_token) = match page_token.as_str() {
+            "" => (vec![ended(v1::VerdictStatus::Valid)], "empty"),
+            "empty" => (Vec::new(), "last"),
+            _ => {
+                let last = v1::Run {
                     run_id: OTHER_RUN_ID.into(),
                     ..run(v1::RunState::Aborted)
-                }],
-                String::new(),
-            )
+                };
+                (vec![last], "")
+            }
         };
         Ok(Response::new(v1::ListRunsResponse {
             runs,
-            next_page_token,
+            next_page_token: next_page_token.into(),
         }))
     }
 
