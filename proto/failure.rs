@@ -74,7 +74,7 @@ impl FailureCode {
             Self::NoAgent => "start one with `metronome-agent --server HOST:PORT`",
             Self::AgentNotConnected => "`benchctl agents` lists the agents that are connected",
             Self::AgentsFull => {
-                "use fewer clients, more agents, or agents with a higher --max-clients"
+                "use fewer clients, more agents, or agents with a higher --clients-max"
             }
             Self::TooManyAgents => "name at most 256 agents with --agent",
             Self::ClientsFull | Self::RefusedFull => {
@@ -133,7 +133,7 @@ impl FailureCode {
             }
             Self::NotTried => "see the failure of the client that could not connect",
             Self::AgentClientsFull => {
-                "use fewer clients or more agents, or start the agent with a higher --max-clients"
+                "use fewer clients or more agents, or start the agent with a higher --clients-max"
             }
             Self::AgentFilesFull => "raise the limit of open files of the agent (ulimit -n)",
             Self::AgentPortsFull => {

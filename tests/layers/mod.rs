@@ -298,6 +298,8 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_agent::load::pacing",
         "metronome_agent::load::ticks",
         "metronome_agent::net::backoff",
+        "metronome_agent::net::socket_error",
+        "metronome_agent::remote::resume_token",
         "benchctl::client::address",
         "benchctl::doctor::finding",
         "benchctl::doctor::judge",
@@ -336,8 +338,9 @@ pub(crate) const PURE: Wall = Wall {
     except: &[
         // The memory that the ledger lies in.
         "metronome_os::memory",
-        // The name of a process.
+        // The name of a process, the number of an error.
         "rustix::process::Pid",
+        "rustix::io::Errno",
         // The client code of the API, generated into the contract.
         "tonic::include_proto",
     ],

@@ -10,7 +10,7 @@ use metronome_proto::{
     handshake::{Hello, Key, Refusal},
     packet::{FRAME_BYTES, Frame, Packet},
     schedule::Schedule,
-    v1,
+    v1::{self, Failure, FailureCode},
 };
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
     partial_write::PartialWrite,
     send_buffer::{SendBuffer, packets_per_write_max},
 };
-use crate::net::{connection::Connection, error_text::within_sentence};
+use crate::net::{connection::Connection, error_text::within_sentence, socket_error::refusal_code};
 
 /// While a client has a backlog, its connection is tried again at least this often, ns.
 pub(super) const RETRY_NS: u64 = 1_000_000;
@@ -50,7 +50,8 @@ pub(crate) struct Client {
     /// The count of the server's end-ack.
     acknowledged: Option<u64>,
     kernel_acknowledged: KernelAcknowledged,
-    error: Option<String>,
+    /// Why its connection ended before its time.
+    failure: Option<Box<Failure>>,
 }
 
 /// The result of one write of a flood.
@@ -87,7 +88,7 @@ impl Client {
             partial_write: None,
             acknowledged: None,
             kernel_acknowledged,
-            error: None,
+            failure: None,
         }
     }
 
@@ -99,6 +100,11 @@ impl Client {
     /// Tries that it took to connect.
     pub(crate) fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// Packets of the schedule that were due so far.
+    pub(crate) fn scheduled(&self) -> u64 {
+        self.counters.scheduled()
     }
 
     /// Packets written whole.
@@ -115,19 +121,19 @@ impl Client {
     /// Whether packets are due that could not be written yet.
     #[inline]
     pub(super) fn has_backlog(&self) -> bool {
-        self.error.is_none() && (self.counters.has_backlog() || self.partial_write.is_some())
+        self.failure.is_none() && (self.counters.has_backlog() || self.partial_write.is_some())
     }
 
     /// Whether its connection has ended before its time.
     pub(crate) fn is_broken(&self) -> bool {
-        self.error.is_some()
+        self.failure.is_some()
     }
 
     /// The first `packets` of the schedule are due: writes those that are not settled, in at most
     /// two writes. What the kernel does not take stays in the backlog.
     #[inline]
     pub(super) fn send_due(&mut self, packets: u64, now_ns: u64, send_buffer: &mut SendBuffer) {
-        self.counters.schedule(packets);
+        send_buffer.scheduled += self.counters.schedule(packets);
         self.write_backlog(now_ns, send_buffer);
     }
 
@@ -195,16 +201,24 @@ impl Client {
     }
 
     /// The connection is of no more use: all that is due, now and later, is skipped. The first
-    /// reason stays.
-    pub(crate) fn fail(&mut self, reason: &str, send_buffer: &mut SendBuffer) {
+    /// failure stays.
+    pub(crate) fn fail(&mut self, code: FailureCode, sentence: &str, send_buffer: &mut SendBuffer) {
         if self.is_broken() {
             return;
         }
         // A server that ends a connection on purpose sends the reason in its last frame.
-        self.error = Some(self.receive_refusal().map_or_else(
-            || reason.to_owned(),
-            |refusal| format!("the server refused the connection: {}", refusal.reason()),
-        ));
+        let failure = match self.receive_refusal() {
+            Some(refusal) => Failure::new(
+                refusal_code(refusal),
+                format!("the server ended the connection: {}", refusal.reason()),
+            ),
+            None => Failure::new(code, sentence),
+        };
+        let failure = failure
+            .with("address", self.connection.address().to_string())
+            .with("client", self.index)
+            .with("tries", self.attempts);
+        self.failure = Some(Box::new(failure));
         self.read_kernel_acknowledged();
         self.partial_write = None;
         send_buffer.broken += 1;
@@ -232,22 +246,24 @@ impl Client {
     pub(crate) fn record(&self) -> v1::ClientRecord {
         v1::ClientRecord {
             client: self.index,
-            scheduled: self.counters.scheduled(),
-            sent: self.counters.sent(),
-            // A packet of which only a part was written was not sent either.
-            skipped: self.counters.skipped() + self.unfinished(),
+            counts: Some(v1::GeneratorCounts {
+                scheduled: self.counters.scheduled(),
+                sent: self.counters.sent(),
+                // A packet of which only a part was written was not sent either.
+                skipped: self.counters.skipped() + self.unfinished(),
+                blocked: self.counters.blocked(),
+            }),
             digest: self.counters.digest(),
             acknowledged: self.acknowledged,
             kernel_acknowledged_bytes: self.kernel_acknowledged.packet_bytes(),
             attempts: self.attempts,
-            error: self.error.clone().unwrap_or_default(),
-            blocked: self.counters.blocked(),
+            failure: self.failure.as_deref().cloned(),
         }
     }
 
     fn fail_with(&mut self, error: &io::Error, send_buffer: &mut SendBuffer) {
-        let reason = format!("the connection broke: {}", within_sentence(error));
-        self.fail(&reason, send_buffer);
+        let sentence = format!("the connection broke: {}", within_sentence(error));
+        self.fail(FailureCode::ConnectionBroken, &sentence, send_buffer);
     }
 
     fn try_flood_send(
@@ -264,7 +280,7 @@ impl Client {
             send_buffer.push(self.stamp(self.counters.sent() + n, now_ns, 0), 0);
         }
         let is_whole = self.write(send_buffer)?;
-        self.counters.schedule_what_was_written(self.unfinished());
+        send_buffer.scheduled += self.counters.schedule_what_was_written(self.unfinished());
         Ok(if is_whole {
             FloodSend::All
         } else {
@@ -275,7 +291,7 @@ impl Client {
     #[inline]
     fn try_write_backlog(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) -> io::Result<()> {
         if self.partial_write.is_some() && !self.finish_partial(send_buffer)? {
-            self.counters.count_blocked();
+            send_buffer.blocked += self.counters.count_blocked();
             return Ok(());
         }
         if !self.counters.has_backlog() {
@@ -284,7 +300,7 @@ impl Client {
         self.skip_stale(now_ns, send_buffer);
         self.stamp_due(now_ns, send_buffer);
         if !self.write(send_buffer)? {
-            self.counters.count_blocked();
+            send_buffer.blocked += self.counters.count_blocked();
         }
         Ok(())
     }
@@ -430,6 +446,10 @@ mod tests {
             .collect()
     }
 
+    fn counts(client: &Client) -> v1::GeneratorCounts {
+        client.record().counts.unwrap()
+    }
+
     /// Sends more and more, from `now_ns` on, until the kernel takes nothing; returns the last
     /// instant.
     fn fill(client: &mut Client, send_buffer: &mut SendBuffer, mut now_ns: u64) -> u64 {
@@ -469,16 +489,21 @@ mod tests {
         peer.read_to_end(&mut received).unwrap();
 
         let packets = packets(&received);
-        assert_eq!(packets.len() as u64, record.sent);
-        assert_eq!(record.scheduled, record.sent + record.skipped);
+        let counts = record.counts.unwrap();
+        assert_eq!(packets.len() as u64, counts.sent);
+        assert_eq!(counts.scheduled, counts.sent + counts.skipped);
         assert_eq!(
-            (send_buffer.sent, send_buffer.skipped),
-            (record.sent, record.skipped)
+            (send_buffer.scheduled, send_buffer.sent),
+            (counts.scheduled, counts.sent)
         );
-        assert_eq!(send_buffer.lateness.count(), record.sent);
+        assert_eq!(
+            (send_buffer.skipped, send_buffer.blocked),
+            (counts.skipped, counts.blocked)
+        );
+        assert_eq!(send_buffer.lateness.count(), counts.sent);
         assert!(
-            record.blocked > 0 && record.blocked <= record.scheduled,
-            "{record:?}"
+            counts.blocked > 0 && counts.blocked <= counts.scheduled,
+            "{counts:?}"
         );
         let mut digest = 0;
         for (sequence, (packet, frame)) in packets.iter().enumerate() {
@@ -521,8 +546,7 @@ mod tests {
             packet.due_ns + BACKLOG_NS_MAX + 2_000_000 >= later_ns,
             "only what is younger is sent"
         );
-        let record = client.record();
-        assert!(record.skipped > 0 && send_buffer.skipped > 0);
+        assert!(counts(&client).skipped > 0 && send_buffer.skipped > 0);
     }
 
     #[test]
@@ -531,25 +555,26 @@ mod tests {
         let mut send_buffer = SendBuffer::new();
         client.send_due_by(START_NS, &mut send_buffer);
         assert_eq!(
-            (client.sent(), client.record().blocked),
+            (client.sent(), counts(&client).blocked),
             (1, 0),
             "there is room"
         );
         let now_ns = fill(&mut client, &mut send_buffer, START_NS + 1_000_000);
-        let (scheduled, sent, blocked) = (
-            client.record().scheduled,
-            client.sent(),
-            client.record().blocked,
-        );
+        let v1::GeneratorCounts {
+            scheduled,
+            sent,
+            blocked,
+            ..
+        } = counts(&client);
         assert_eq!(blocked, scheduled - sent);
         client.write_backlog(now_ns, &mut send_buffer);
         assert_eq!(
-            client.record().blocked,
+            counts(&client).blocked,
             blocked,
             "trying again is not another packet"
         );
         client.send_due_by(now_ns + 5_000, &mut send_buffer);
-        assert_eq!(client.record().blocked, blocked + 5);
+        assert_eq!(counts(&client).blocked, blocked + 5);
         // Once it has made up for that, there is room again.
         let mut chunk = vec![0; 32 * sent as usize];
         peer.read_exact(&mut chunk).unwrap();
@@ -557,7 +582,7 @@ mod tests {
             client.write_backlog(now_ns, &mut send_buffer);
         }
         client.send_due_by(now_ns + 6_000, &mut send_buffer);
-        assert_eq!(client.record().blocked, blocked + 5);
+        assert_eq!(counts(&client).blocked, blocked + 5);
     }
 
     #[test]
@@ -570,8 +595,8 @@ mod tests {
         client.skip_backlog(&mut send_buffer);
         client.counters.schedule(client.counters.settled() + 1);
         client.partial_write = Some(PartialWrite::new(RAW, 1, 0));
-        let record = client.record();
-        assert_eq!(record.scheduled, record.sent + record.skipped);
+        let counts = counts(&client);
+        assert_eq!(counts.scheduled, counts.sent + counts.skipped);
     }
 
     #[test]
@@ -588,17 +613,16 @@ mod tests {
             client.send_due_by(now_ns, &mut send_buffer);
         }
         client.send_due_by(now_ns + 1_000_000, &mut send_buffer);
-        let record = client.record();
-        assert_eq!(record.scheduled, record.sent + record.skipped);
-        assert_eq!(record.scheduled, SCHEDULE.due_by(now_ns + 1_000_000));
-        assert_eq!(
-            record.error,
-            "the server refused the connection: the run is over"
-        );
+        let (record, counts) = (client.record(), counts(&client));
+        assert_eq!(counts.scheduled, counts.sent + counts.skipped);
+        assert_eq!(counts.scheduled, SCHEDULE.due_by(now_ns + 1_000_000));
+        let failure = record.failure.unwrap();
+        assert_eq!(failure.code(), FailureCode::RefusedEnded);
+        assert_eq!(failure.figures["client"], 3_u32.into());
         assert!(
             record
                 .kernel_acknowledged_bytes
-                .is_some_and(|bytes| bytes <= 32 * record.sent)
+                .is_some_and(|bytes| bytes <= 32 * counts.sent)
         );
         assert_eq!(send_buffer.broken, 1);
         assert!(!client.has_backlog());
@@ -619,9 +643,10 @@ mod tests {
                 FloodSend::Full
             );
         }
+        let code = client.record().failure.map(|failure| failure.code());
         assert_eq!(
-            (client.record().error.as_str(), send_buffer.broken),
-            ("the server refused the connection: the run is over", 1)
+            (code, send_buffer.broken),
+            (Some(FailureCode::RefusedEnded), 1)
         );
     }
 }

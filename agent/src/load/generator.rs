@@ -11,6 +11,7 @@ use std::{
 };
 
 use metronome_os::{cores::OwnCore, realtime};
+use metronome_proto::v1::{Failure, FailureCode};
 
 use super::{
     assignment::Assignment,
@@ -21,12 +22,36 @@ use super::{
     pacing::PacingOptions,
     pacing_thread::PacingThread,
 };
-use crate::stop_signal::{StopMode, StopSignal};
+use crate::{
+    net::error_text::within_sentence,
+    stop_signal::{StopMode, StopSignal},
+};
+
+/// Why the load could not be generated; the clients are lost then.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotGenerated {
+    /// The operating system gave no thread.
+    #[error("this host gave the agent no pacing thread: {}", within_sentence(.0))]
+    NoThread(io::Error),
+    /// A pacing thread panicked.
+    #[error("a pacing thread of the agent died")]
+    Died,
+}
+
+impl NotGenerated {
+    /// The error as data.
+    pub(crate) fn failure(&self) -> Failure {
+        let code = match self {
+            Self::NoThread(_) => FailureCode::AgentThreadsFull,
+            Self::Died => FailureCode::Internal,
+        };
+        Failure::new(code, self.to_string())
+    }
+}
 
 /// Runs the load of `assignment`, from `start_ns` to its end or to a stop request.
 ///
-/// There is one of `live_counters` per thread. Error: the operating system gives no thread, or one
-/// panicked; the clients are lost then.
+/// There is one of `live_counters` per thread.
 pub(crate) fn generate(
     clients: Vec<Client>,
     assignment: &Assignment,
@@ -34,7 +59,7 @@ pub(crate) fn generate(
     pacing: PacingOptions,
     stop_signal: &StopSignal,
     live_counters: &[LiveCounters],
-) -> io::Result<(Vec<Client>, GeneratorStats)> {
+) -> Result<(Vec<Client>, GeneratorStats), NotGenerated> {
     let mut clients = clients.into_iter();
     let ranges = assignment.clients_by_thread().into_iter();
     let works = ranges.zip(live_counters).map(|(range, live_counters)| {
@@ -53,7 +78,7 @@ pub(crate) fn generate(
                 clients,
                 start_ns,
                 start_ns.saturating_add(assignment.duration_ns()),
-                assignment.batch,
+                assignment.share.batch,
                 stop_signal,
                 live_counters,
             ))),
@@ -74,7 +99,7 @@ fn run_threads(
     works: Vec<Work<'_>>,
     pin: bool,
     stop_signal: &StopSignal,
-) -> io::Result<Vec<ThreadOutcome>> {
+) -> Result<Vec<ThreadOutcome>, NotGenerated> {
     let cores = realtime::cores();
     thread::scope(|scope| {
         let mut threads = Vec::with_capacity(works.len());
@@ -88,8 +113,8 @@ fn run_threads(
             threads.push(thread);
         }
         let join = |thread: io::Result<ScopedJoinHandle<'_, _>>| {
-            let outcome = thread?.join();
-            outcome.map_err(|_| io::Error::other("a pacing thread died"))
+            let outcome = thread.map_err(NotGenerated::NoThread)?.join();
+            outcome.map_err(|_| NotGenerated::Died)
         };
         threads.into_iter().map(join).collect()
     })
