@@ -64,8 +64,8 @@ pub(crate) fn command() -> clap::Command {
     })
 }
 
-/// What the command line of this process holds. One that is not allowed ends the process, as clap does
-/// it; programs get the error in their form, too.
+/// What the command line of this process holds. One that is not allowed ends the process, as clap
+/// does it; programs get the error in their form, too.
 pub(crate) fn matches_of_this_process() -> ArgMatches {
     let arguments = || std::env::args_os();
     command()

@@ -1,7 +1,7 @@
 //! The exit codes that scripts may rely on, and the failures that lead to one.
 //!
-//! A failure is the API's ([`v1::Failure`]), whoever found it: the server, the way to it, or benchctl
-//! itself. Its exit code follows from its own code and from nothing else.
+//! A failure is the API's ([`v1::Failure`]), also where benchctl itself found it. Its exit code
+//! follows from its own code and from nothing else.
 
 use std::process::ExitCode;
 
@@ -16,8 +16,8 @@ pub(crate) use metronome_proto::v1::Failure;
 pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes:
   0    the run is valid (or the command did what was asked)
-  1    it could not be done: no server, no agent, connection lost; or the run failed before its first
-       packet was due, was aborted, or has not ended yet
+  1    it could not be done: no server, no agent, connection lost; or the run failed before its
+       first packet was due, was aborted, or has not ended yet
   2    usage: a flag, a value or a field is not allowed
   3    the run is partial: someone is missing or it was stopped; what is shown is true, what is
        missing is unset

@@ -31,8 +31,8 @@ pub(crate) const SEED_BATCH_NEEDS_A_RATE: &str = "seed is the rate / 200, and --
      rate: give 1 to 1024, or leave --batch out for 1024";
 
 impl Batch {
-    /// Packets per write of a client of this load. `None` for the rule of the seed in a load without
-    /// a rate.
+    /// Packets per write of a client of this load. `None` for the rule of the seed in a load
+    /// without a rate.
     pub(crate) fn packets(self, profile: Profile) -> Option<u32> {
         match self {
             Self::Packets(packets) => Some(packets),
@@ -142,8 +142,8 @@ const FIELDS: &[(&str, &str)] = &[
     ("run_id", "RUN"),
 ];
 
-/// The flag that a field of a request comes from, by its path: `plan.groups[0].batch`. A field without
-/// one stays as it is.
+/// The flag that a field of a request comes from, by its path: `plan.groups[0].batch`. A field
+/// without one stays as it is.
 pub(crate) fn of_field(path: &str) -> &str {
     let names = || path.split('.').map(without_index);
     let is_within = |field: &str| {

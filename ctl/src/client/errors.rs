@@ -1,8 +1,8 @@
 //! Errors of a server and of the way to it, as failures.
 //!
 //! What a server reports is read from google.rpc.ErrorInfo: the code, the figures, the remedy. What
-//! went wrong on the way is read from the types of the errors and from the gRPC code. No decision is
-//! taken from a text: those are for people. Pure.
+//! went wrong on the way is read from the types of the errors and from the gRPC code. No decision
+//! is taken from a text: those are for people. Nothing is dialled here.
 //!
 //! No command looks at a gRPC status.
 
@@ -81,8 +81,8 @@ pub(super) fn of_peer(
             time_max.as_secs()
         ),
         FailureCode::ServerNotTrusted => format!(
-            "TLS could not be agreed upon with the server at {address}: {cause}; --tls-ca names the \
-             CA of its certificate, --tls-name a name in it"
+            "TLS could not be agreed upon with the server at {address}: {cause}; --tls-ca names \
+             the CA of its certificate, --tls-name a name in it"
         ),
         FailureCode::ServerIncompatible => {
             format!("what answers at {address} is no Metronome server of this version: {cause}")

@@ -1,8 +1,8 @@
 //! What a peer answers that broke the first call of a connection without TLS: the alert of one with
 //! TLS, something else, or nothing.
 //!
-//! The libraries report the three alike. The first bytes differ: a record of TLS begins with its type
-//! and version (RFC 8446, 5.1).
+//! The libraries report the three alike. The first bytes differ: a record of TLS begins with its
+//! type and version (RFC 8446, 5.1).
 
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ pub(crate) struct Client {
     channel: Traced<Channel>,
     address: Address,
     is_encrypted: bool,
-    /// Of all clones.
+    /// Whether a response has come. All clones share it.
     has_responded: Arc<AtomicBool>,
 }
 

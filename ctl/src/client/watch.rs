@@ -78,8 +78,8 @@ impl Client {
 /// The server went away in the middle of a run.
 fn lost_contact(run_id: &str, failure: &Failure) -> Failure {
     let sentence = format!(
-        "contact with run {run_id} was lost ({}); `benchctl show {run_id}` shows what is stored once \
-         the server is back",
+        "contact with run {run_id} was lost ({}); `benchctl show {run_id}` shows what is stored \
+         once the server is back",
         failure.sentence
     );
     let lost = Failure::new(FailureCode::ServerLost, sentence).with("run_id", run_id);

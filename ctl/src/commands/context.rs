@@ -43,8 +43,8 @@ impl Context {
             .map_err(|error| usage(error.to_string()))
     }
 
-    /// Prints a run that is over, with its client rows where they are shown, and returns the exit of
-    /// its verdict. One without a report has no figures to print, and ends with its failure.
+    /// Prints a run that is over, with its client rows where they are shown, and returns the exit
+    /// of its verdict. One without a report has no figures to print, and ends with its failure.
     pub(super) async fn report(
         &self,
         client: &Client,

@@ -24,7 +24,7 @@ const PAGES_MAX: usize = 10_000;
 /// Which runs are meant, and in which order they are listed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {
-    /// As the user wrote it, so that the place of an error is one in that text.
+    /// The filter as the user wrote it, so that the place of an error is one in that text.
     text: String,
     filter: Filter,
     order: Order,
@@ -194,7 +194,8 @@ fn pick(name: &str, runs: &[v1::Run]) -> Result<String, Failure> {
         && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_prefix {
         let problem = format!(
-            "{name:?} names no run; give an id as `benchctl runs` lists it, a prefix of one, or last"
+            "{name:?} names no run; give an id as `benchctl runs` lists it, a prefix of one, \
+             or last"
         );
         return Err(bad_flag(RUN, problem));
     }

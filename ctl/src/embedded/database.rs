@@ -18,15 +18,15 @@ pub(crate) fn database_path() -> anyhow::Result<PathBuf> {
 }
 
 impl StoredRuns {
-    /// The database of this host, where a server of this user keeps it. `None` when no server has made
-    /// one yet.
+    /// The database of this host, where a server of this user keeps it. `None` when no server has
+    /// made one yet.
     pub(crate) fn open() -> anyhow::Result<Option<Self>> {
         let database = std::env::var_os("METRONOME_DATABASE").filter(|path| !path.is_empty());
         Ok(History::open(database.map(PathBuf::from))?.map(Self))
     }
 
-    /// At most `limit` runs that match, in this order, behind the run `after`; without `after`, from
-    /// the first.
+    /// At most `limit` runs that match, in this order, behind the run `after`; without `after`,
+    /// from the first.
     pub(crate) fn runs(
         &self,
         filter: &Filter,
