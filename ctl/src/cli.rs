@@ -109,7 +109,7 @@ pub(crate) enum Command {
     Start(start::Args),
     /// Stop a run, those of a filter, or all, in good order: the report is still made.
     Stop(stop::Args),
-    /// Delete runs that have ended from the history.
+    /// Delete runs that have ended from the history; nothing is asked.
     Delete(delete::Args),
     /// Follow a run that was started elsewhere; Ctrl-C leaves it alone.
     Watch(watch::Args),

@@ -5,8 +5,7 @@ use metronome_proto::v1::Failure;
 use super::{context::Context, history};
 use crate::{client::Client, exit::Exit, output::Output, render::json, terminal};
 
-/// Delete runs that have ended, with all that was stored of them. There is no question and no way
-/// back.
+/// Delete runs that have ended, with all that was stored of them.
 ///
 /// A run that has not ended is refused. Every run that is named is tried; the exit code is 1 if one
 /// could not be deleted.

@@ -14,21 +14,21 @@ use crate::{
     terminal,
 };
 
-/// List runs, newest first unless --order differs.
-///
-/// A filter is made of comparisons joined by AND:
-///
-///   state = ENDED               also !=; PREPARING to DRAINING, ENDED, FAILED, ABORTED
-///   verdict = VALID             also !=; PARTIAL, INVALID
-///   labels.host = "rack 7"      also !=
-///   created_at >= 2026-11-26T05:00:00Z      also < <= > =; RFC 3339
-///
-/// A value with other characters than A-Z a-z 0-9 _ . : - stands in double quotes.
+/// List runs: all, or those of a filter.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Only the runs that match, for example 'state = ENDED AND labels.host = "rack 7"'.
-    #[arg(long, value_name = "FILTER")]
+    ///
+    /// Comparisons are joined by AND:
+    ///
+    ///   state = ENDED          or != ; PREPARING, STARTING, RUNNING, DRAINING, FAILED, ABORTED
+    ///   verdict = VALID        or != ; PARTIAL, INVALID; a run without a verdict never matches
+    ///   labels.KEY = value     or != ; a run without the label matches !=
+    ///   created_at >= 2026-11-26T05:00:00Z    or < <= > = ; RFC 3339
+    ///
+    /// A value with other characters than A-Z a-z 0-9 _ . : - stands in double quotes, in which
+    /// \" and \\ are the two escapes.
+    #[arg(long, value_name = "FILTER", verbatim_doc_comment)]
     filter: Option<String>,
 
     /// The order of the list, by the time at which runs were made.
