@@ -44,10 +44,10 @@ fn error_lines(failure: &Failure) -> String {
 /// The filter that a failure is about, and the column in it.
 fn place_in_filter(failure: &Failure) -> Option<(String, usize)> {
     let text = failure.figures.get("filter")?.to_string();
-    let Value::Integer(position) = failure.figures.get("position")?.value.as_ref()? else {
+    let Value::Integer(byte) = failure.figures.get("byte")?.value.as_ref()? else {
         return None;
     };
-    let before = text.get(..usize::try_from(*position).ok()?)?;
+    let before = text.get(..usize::try_from(*byte).ok()?)?;
     let column = Escaped(before).to_string().chars().count();
     Some((text, column))
 }
@@ -165,7 +165,7 @@ mod tests {
     fn an_error_in_a_filter_has_a_caret_under_its_place() {
         let failure = |position: u64| {
             let failure = Failure::new(FailureCode::FieldOutOfRange, "--filter: = is expected");
-            let lines = error_lines(&failure.with("filter", "ä > 1").with("position", position));
+            let lines = error_lines(&failure.with("filter", "ä > 1").with("byte", position));
             lines.lines().nth(2).map(ToOwned::to_owned)
         };
         assert_eq!(failure(3).as_deref(), Some("    ^"));

@@ -471,7 +471,7 @@ fn a_start_has_one_group_and_its_labels() {
 fn an_error_in_a_filter_is_shown_at_its_place_whoever_finds_it() {
     let failure = Failure::new(FailureCode::FieldOutOfRange, "ENDED is not listed today")
         .with("field", "filter")
-        .with("position", 8_u32);
+        .with("byte", 8_u32);
     let runs = Some(status_of(&failure, Code::InvalidArgument));
     let stricter = Peer::start(Script {
         runs,

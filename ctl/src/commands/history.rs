@@ -35,7 +35,7 @@ impl Selection {
     pub(crate) fn new(filter: Option<&str>, order: Order) -> Result<Self, Failure> {
         let text = filter.unwrap_or_default();
         let filter = text.parse::<Filter>().map_err(|error| {
-            let failure = bad_flag("--filter", &error).with("position", error.at);
+            let failure = bad_flag("--filter", &error).with("byte", error.at);
             failure.with("field", "filter").with("filter", text)
         })?;
         Ok(Self {
@@ -53,7 +53,7 @@ impl Selection {
     /// A failure of a request with this filter, which a caret is to be put below where it is about
     /// the filter: a server may be stricter than this version.
     pub(crate) fn explain(&self, failure: Failure) -> Failure {
-        if failure.figures.contains_key("position") {
+        if failure.figures.contains_key("byte") {
             return failure.with("filter", self.text());
         }
         failure
@@ -291,7 +291,7 @@ mod tests {
         let failure = Selection::new(Some("state > ENDED"), Order::default()).unwrap_err();
         assert_eq!(Exit::of_failure(&failure), Exit::Usage);
         let figure = |name: &str| failure.figures.get(name).map(ToString::to_string);
-        assert_eq!(figure("position").as_deref(), Some("6"));
+        assert_eq!(figure("byte").as_deref(), Some("6"));
         assert_eq!(figure("filter").as_deref(), Some("state > ENDED"));
         assert!(Selection::new(None, Order::default()).is_ok());
     }
