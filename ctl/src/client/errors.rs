@@ -10,7 +10,7 @@ use std::{collections::HashMap, error::Error, io, time::Duration};
 
 use metronome_proto::v1::{FailureCode, Figure};
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
-use tonic_types::{BadRequest, StatusExt as _};
+use tonic_types::StatusExt as _;
 
 use super::address::Address;
 use crate::{exit::Failure, flags};
@@ -19,6 +19,8 @@ use crate::{exit::Failure, flags};
 const DOMAIN: &str = "metronome.v1";
 /// The key of the metadata that is no figure.
 const REMEDY: &str = "remedy";
+/// The figure with the path of a field.
+const FIELD: &str = "field";
 /// Figures that are texts, also when they consist of digits.
 const TEXT_FIGURES: &[&str] = &[
     "address",
@@ -107,26 +109,38 @@ pub(super) fn reported(status: &Status) -> Option<Failure> {
         None | Some(FailureCode::Unspecified) => FailureCode::Internal,
         Some(code) => code,
     };
-    let bad_request = status.get_details_bad_request();
-    let sentence = match bad_request.as_ref().map(in_flags) {
-        Some(sentence) if !sentence.is_empty() => sentence,
-        _ => status.message().to_owned(),
+    let fields = fields(status, &info.metadata);
+    let sentence = match fields[..] {
+        [] => status.message().to_owned(),
+        _ => in_flags(&fields),
     };
     let mut failure = Failure::new(code, sentence);
     add_metadata(&mut failure, info.metadata);
-    let violation = bad_request.and_then(|request| request.field_violations.into_iter().next());
-    let field = violation.map(|violation| violation.field);
-    if let Some(field) = field.or_else(|| failure.figures.get("field").map(ToString::to_string)) {
+    if let Some((field, _)) = fields.into_iter().next() {
         let flag = flags::of_field(&field).to_owned();
-        failure = failure.with("field", field).with("flag", flag);
+        failure = failure.with(FIELD, field).with("flag", flag);
     }
     Some(failure)
 }
 
-/// The fields that the server found wrong, by the names of their flags.
-fn in_flags(request: &BadRequest) -> String {
-    let sentences = request.field_violations.iter().map(|violation| {
-        let (field, text) = (&violation.field, &violation.description);
+/// The fields that the server found wrong, each with what is wrong with it.
+fn fields(status: &Status, metadata: &HashMap<String, String>) -> Vec<(String, String)> {
+    let bad_request = status.get_details_bad_request();
+    let violations = bad_request.map(|request| request.field_violations);
+    let mut fields: Vec<_> = violations
+        .into_iter()
+        .flatten()
+        .map(|violation| (violation.field, violation.description))
+        .collect();
+    if let (true, Some(field)) = (fields.is_empty(), metadata.get(FIELD)) {
+        fields.push((field.clone(), status.message().to_owned()));
+    }
+    fields
+}
+
+/// What is wrong with fields, by the names of their flags.
+fn in_flags(fields: &[(String, String)]) -> String {
+    let sentences = fields.iter().map(|(field, text)| {
         // Servers may or may not repeat the field in the text.
         let problem = text.strip_prefix(&format!("{field}: ")).unwrap_or(text);
         format!("{}: {problem}", flags::of_field(field))
@@ -223,6 +237,8 @@ fn has_io_error(error: &(dyn Error + 'static), kinds: &[io::ErrorKind]) -> bool 
 
 #[cfg(test)]
 mod tests {
+    use tonic_types::ErrorDetails;
+
     use super::*;
 
     /// A status of the library's making.
@@ -294,8 +310,25 @@ mod tests {
     }
 
     #[test]
+    fn a_field_is_named_by_its_flag_wherever_it_stands() {
+        let rate = "plan.groups[0].profile.constant.rate_millihertz";
+        let repeated = format!("{rate}: too high");
+        let metadata = HashMap::from([(FIELD.to_owned(), rate.to_owned())]);
+        let mut unsupported = ErrorDetails::new();
+        unsupported.set_error_info("UNSUPPORTED", DOMAIN, metadata.clone());
+        let mut bad = ErrorDetails::with_bad_request_violation(rate, "too high");
+        bad.set_error_info("FIELD_OUT_OF_RANGE", DOMAIN, metadata);
+        for (details, message) in [(unsupported, repeated.as_str()), (bad, "qwertz")] {
+            let status = Status::with_error_details(Code::InvalidArgument, message, details);
+            let failure = reported(&status).expect("one of ours");
+            assert_eq!(failure.sentence, "--rate: too high");
+            assert_eq!(failure.figures["flag"], "--rate".into());
+        }
+    }
+
+    #[test]
     fn a_status_without_our_domain_is_none_of_ours() {
-        let mut details = tonic_types::ErrorDetails::new();
+        let mut details = ErrorDetails::new();
         details.set_error_info("NO_AGENT", "googleapis.com", HashMap::new());
         let status = Status::with_error_details(Code::FailedPrecondition, "", details);
         assert_eq!(reported(&status), None);
