@@ -1,0 +1,123 @@
+//! Runs, agents, and what was done to a run or a server.
+
+use serde::Serialize;
+
+use super::{SCHEMA_VERSION, run::RunResult, text, values};
+use crate::v1;
+
+/// `benchctl stop`.
+#[must_use]
+pub fn stopped(run_ids: &[String]) -> String {
+    #[derive(Serialize)]
+    struct Stopped<'a> {
+        schema_version: u32,
+        run_ids: &'a [String],
+    }
+    text(&Stopped {
+        schema_version: SCHEMA_VERSION,
+        run_ids,
+    })
+}
+
+/// `benchctl start --detach`.
+#[must_use]
+pub fn started(run_id: &str) -> String {
+    #[derive(Serialize)]
+    struct Started<'a> {
+        schema_version: u32,
+        run_id: &'a str,
+    }
+    text(&Started {
+        schema_version: SCHEMA_VERSION,
+        run_id,
+    })
+}
+
+/// `benchctl runs`: each as `benchctl show` has it, without its clients.
+#[must_use]
+pub fn runs(runs: &[v1::Run]) -> String {
+    #[derive(Serialize)]
+    struct Runs<'a> {
+        schema_version: u32,
+        runs: Vec<RunResult<'a>>,
+    }
+    let runs = runs.iter().map(|run| RunResult::new(run, &[])).collect();
+    text(&Runs {
+        schema_version: SCHEMA_VERSION,
+        runs,
+    })
+}
+
+/// `benchctl agents`.
+#[must_use]
+pub fn agents(agents: &[v1::Agent]) -> String {
+    #[derive(Serialize)]
+    struct Agents<'a> {
+        schema_version: u32,
+        agents: Vec<Agent<'a>>,
+    }
+    text(&Agents {
+        schema_version: SCHEMA_VERSION,
+        agents: agents.iter().map(Agent::from).collect(),
+    })
+}
+
+/// A connected agent.
+#[derive(Clone, Debug, Serialize)]
+pub struct Agent<'a> {
+    name: &'a str,
+    version: &'a str,
+    protocol_version: u32,
+    capabilities: &'a [String],
+    peer: &'a str,
+    connected_at: Option<String>,
+    clock: Option<&'static str>,
+    clients_max: u32,
+    cores: u32,
+    run_ids: &'a [String],
+}
+
+impl<'a> From<&'a v1::Agent> for Agent<'a> {
+    fn from(agent: &'a v1::Agent) -> Self {
+        Self {
+            name: &agent.name,
+            version: &agent.version,
+            protocol_version: agent.protocol_version,
+            capabilities: &agent.capabilities,
+            peer: &agent.peer,
+            connected_at: values::instant(agent.connected_at.as_ref()),
+            clock: values::clock(agent.clock.as_ref()),
+            clients_max: agent.clients_max,
+            cores: agent.cores,
+            run_ids: &agent.run_ids,
+        }
+    }
+}
+
+/// `benchctl server upgrade`.
+#[must_use]
+pub fn upgraded(pid: u32) -> String {
+    #[derive(Serialize)]
+    struct Upgraded {
+        schema_version: u32,
+        pid: u32,
+    }
+    text(&Upgraded {
+        schema_version: SCHEMA_VERSION,
+        pid,
+    })
+}
+
+/// `benchctl server restart-workers`.
+#[must_use]
+pub fn restarted(workers: u32) -> String {
+    #[derive(Serialize)]
+    struct Restarted {
+        schema_version: u32,
+        restarted: u32,
+    }
+    text(&Restarted {
+        schema_version: SCHEMA_VERSION,
+        restarted: workers,
+    })
+}
