@@ -4,25 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{
-    SCHEMA_VERSION, text,
-    values::{self, Word},
-};
+use super::values::{self, Word};
 use crate::v1::{self, figure::Value};
-
-/// The object of a command that could not do what was asked.
-#[must_use]
-pub fn error(failure: &v1::Failure) -> String {
-    #[derive(Serialize)]
-    struct Error<'a> {
-        schema_version: u32,
-        error: Failure<'a>,
-    }
-    text(&Error {
-        schema_version: SCHEMA_VERSION,
-        error: failure.into(),
-    })
-}
 
 /// A failure.
 #[derive(Clone, Debug, Serialize)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, run::RunResult, text, values};
+use super::{SCHEMA_VERSION, failure::Failure, run::RunResult, text, values};
 use crate::v1;
 
 /// `benchctl stop`.
@@ -16,6 +16,22 @@ pub fn stopped(run_ids: &[String]) -> String {
     text(&Stopped {
         schema_version: SCHEMA_VERSION,
         run_ids,
+    })
+}
+
+/// `benchctl delete`: the runs that were deleted, and why others could not be.
+#[must_use]
+pub fn deleted(run_ids: &[String], failures: &[v1::Failure]) -> String {
+    #[derive(Serialize)]
+    struct Deleted<'a> {
+        schema_version: u32,
+        run_ids: &'a [String],
+        errors: Vec<Failure<'a>>,
+    }
+    text(&Deleted {
+        schema_version: SCHEMA_VERSION,
+        run_ids,
+        errors: failures.iter().map(Failure::from).collect(),
     })
 }
 

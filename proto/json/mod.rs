@@ -5,17 +5,18 @@
 //! | [`run`] | a run: its plan, its state, its report |
 //! | [`report`] | the parts of a report, and a client row |
 //! | [`counts`], [`times`] | counters by name, distributions of times |
-//! | [`failure`] | why something could not be done |
+//! | [`failure`], [`error`] | why something could not be done; a command that could not do it |
 //! | [`snapshot`] | a run in progress |
 //! | [`server`], [`lists`] | the server; runs, agents, and what was done to a run or a server |
 //! | [`values`] | words, seconds and instants, which texts for people have as well |
 //!
 //! docs/result.schema.json describes every object; tests walk the messages of the API by reflection
 //! and compare messages, objects and schema. Units are in the names: _us microseconds, _s seconds,
-//! _hz per second, _ns nanoseconds. Nothing is left out: what is not known is null. A field is never
-//! removed or given another meaning without a new [`SCHEMA_VERSION`].
+//! _hz per second, _ns nanoseconds. Nothing is left out: what is not known is null. A field is
+//! never removed or given another meaning without a new [`SCHEMA_VERSION`].
 
 pub mod counts;
+pub mod error;
 pub mod failure;
 pub mod lists;
 pub mod report;

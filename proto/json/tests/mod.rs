@@ -1,5 +1,5 @@
-//! Messages, JSON and docs/result.schema.json have the same fields, and what is not known is null in
-//! all three.
+//! Messages, JSON and docs/result.schema.json have the same fields, and what is not known is null
+//! in all three.
 //!
 //! Messages are filled by reflection, so a field that is added to the API and forgotten here or in
 //! the schema fails a test.
@@ -28,7 +28,7 @@ const ROOTS: [(&str, &str); 5] = [
     ("GetServerResponse", "server"),
 ];
 
-/// As many alternatives as the largest oneof of the API has.
+/// The alternatives of the largest oneof of the API.
 const ALTERNATIVES: usize = 3;
 
 /// Fields of the API that the JSON leaves out on purpose.
@@ -268,7 +268,7 @@ fn when_all_is_known_nothing_is_null() {
         let json = known_but(&descriptor(root), None, 0);
         Schema::read().note(definition, &json, &mut found);
         for (name, property) in found {
-            // Before the end of a run nobody can count what is lost.
+            // What is lost can be counted only at the end of a run.
             let is_lost = lost.iter().any(|lost| name == format!("counts/{lost}"));
             let is_unknowable = definition == "snapshot" && is_lost;
             assert_eq!(property.was_null, is_unknowable, "{root}: {name}");
@@ -332,7 +332,8 @@ fn what_is_printed_is_valid() {
         lists::upgraded(7),
         lists::restarted(2),
         server::server(&v1::GetServerResponse::default()),
-        super::failure::error(&failure),
+        lists::deleted(&[], std::slice::from_ref(&failure)),
+        super::error::error(&failure),
     ] {
         assert!(text.ends_with("}\n"));
         let object: Value = serde_json::from_str(&text).expect("one object");
