@@ -524,7 +524,7 @@ fn lists_follow_the_pages_and_are_one_object_each_in_json() {
         2
     );
     for (command, pointer, expected) in [
-        ("runs", "/runs/1/state", serde_json::json!("aborted")),
+        ("runs", "/runs/1/state", serde_json::json!("ABORTED")),
         ("agents", "/agents/0/name", serde_json::json!("bench1-7")),
         ("server", "/raw/packets", serde_json::json!(7)),
     ] {
