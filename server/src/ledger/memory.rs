@@ -26,7 +26,7 @@ pub(crate) const LAYOUT: [u64; 7] = [
     size_of::<Slot>() as u64,
     size_of::<Workers>() as u64,
     size_of::<ClientTable>() as u64,
-    counters::WORDS as u64,
+    counters::USED as u64,
     BUCKETS as u64,
     BUFFER_BYTES as u64,
 ];

@@ -125,6 +125,7 @@ impl AgentRecords {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ClockRelation;
 
     fn record(client: u32, sent: u64) -> v1::ClientRecord {
         v1::ClientRecord {
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_record_counts_once_and_only_for_a_client_of_its_own() {
-        let mut agent = AgentRecords::new("a".into(), AgentShare::new(2, 2, true));
+        let mut agent = AgentRecords::new("a".into(), AgentShare::new(2, 2, ClockRelation::Same));
         let clients = vec![
             record(1, 9),
             record(2, 5),
@@ -162,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_repeated_record_is_no_second_one() {
-        let mut agent = AgentRecords::new("a".into(), AgentShare::new(0, 1, true));
+        let mut agent = AgentRecords::new("a".into(), AgentShare::new(0, 1, ClockRelation::Same));
         for _ in 0..3 {
             agent.take(v1::ClientRecords {
                 run_id: String::new(),
@@ -179,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_first_reason_stands_and_is_made_harmless() {
-        let mut agent = AgentRecords::new("a".into(), AgentShare::new(0, 1, true));
+        let mut agent = AgentRecords::new("a".into(), AgentShare::new(0, 1, ClockRelation::Same));
         assert_eq!(agent.missing(), Some("it never gave its final report"));
         agent.finish(v1::Finished {
             cpu_ns: 1,

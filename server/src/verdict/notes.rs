@@ -20,7 +20,7 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
     let foreign: Vec<_> = evidence
         .agents
         .iter()
-        .filter(|agent| !agent.share.shares_clock)
+        .filter(|agent| !agent.share.clock.is_same())
         .map(|agent| agent.name.as_str())
         .collect();
     if !foreign.is_empty() {

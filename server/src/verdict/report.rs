@@ -18,7 +18,12 @@ pub(super) fn assemble(
     let elapsed_s = elapsed_s(evidence);
     let times = evidence.counters.map(|counters| &counters.times);
     // A distribution over some of the packets only would be read as one over all of them.
-    let one_way = times.filter(|_| evidence.agents.iter().all(|agent| agent.share.shares_clock));
+    let one_way = times.filter(|_| {
+        evidence
+            .agents
+            .iter()
+            .all(|agent| agent.share.clock.is_same())
+    });
     let workers = evidence
         .counters
         .map_or(&[][..], |counters| &counters.workers);
@@ -65,10 +70,10 @@ fn packets<'a>(rows: &[Row<'a>]) -> v1::PacketCounts {
         lost: sum(Row::lost),
         lost_unacknowledged: sum(Row::lost_unacknowledged),
         lost_unread: sum(Row::lost_unread),
-        duplicated: sum(|row| row.counted.map_or(0, |counted| counted.duplicated)),
-        reordered: sum(|row| row.counted.map_or(0, |counted| counted.reordered)),
-        gaps: sum(|row| row.counted.map_or(0, |counted| counted.gaps)),
-        corrupt: sum(|row| row.counted.map_or(0, |counted| counted.corrupt)),
+        duplicated: sum(|row| row.counted.map_or(0, |counted| counted.counts.duplicated)),
+        reordered: sum(|row| row.counted.map_or(0, |counted| counted.counts.reordered)),
+        gaps: sum(|row| row.counted.map_or(0, |counted| counted.counts.gaps)),
+        corrupt: sum(|row| row.counted.map_or(0, |counted| counted.counts.corrupt)),
         blocked: sum(Row::blocked),
     }
 }

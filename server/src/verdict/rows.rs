@@ -6,7 +6,7 @@ use metronome_proto::{packet::FRAME_BYTES, v1};
 use metronome_telemetry::sanitise;
 
 use super::evidence::Evidence;
-use crate::model::{AgentRecords, ClientCounters};
+use crate::model::{AgentRecords, ClientCounters, ClientEnd};
 
 /// One client of the plan, seen from both ends.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Row<'_> {
     }
 
     pub(super) fn received(&self) -> u64 {
-        self.counted.map_or(0, |counted| counted.received)
+        self.counted.map_or(0, |counted| counted.counts.received)
     }
 
     pub(super) fn lost(&self) -> u64 {
@@ -128,9 +128,7 @@ impl Row<'_> {
         }
         match self.counted {
             None => "no worker has a record of it".into(),
-            Some(ClientCounters {
-                error: Some(error), ..
-            }) => sanitise::sentence(error),
+            Some(counted) if counted.end != ClientEnd::Clean => end_sentence(counted),
             Some(_) if reported.acknowledged.is_none() => "its end was not acknowledged".into(),
             Some(counted) if counted.reported_sent.is_none() => "no worker has seen its end".into(),
             Some(_) => String::new(),
@@ -141,7 +139,7 @@ impl Row<'_> {
     pub(super) fn report(&self) -> v1::ClientReport {
         let counted = self.counted.cloned().unwrap_or_default();
         let one_way_us = |nanos: u64| {
-            if self.agent.share.shares_clock {
+            if self.agent.share.clock.is_same() {
                 micros(nanos)
             } else {
                 0.0
@@ -155,9 +153,9 @@ impl Row<'_> {
             skipped: self.skipped(),
             received: self.received(),
             lost: self.lost(),
-            duplicated: counted.duplicated,
-            reordered: counted.reordered,
-            corrupt: counted.corrupt,
+            duplicated: counted.counts.duplicated,
+            reordered: counted.counts.reordered,
+            corrupt: counted.counts.corrupt,
             lateness_p99_us: micros(counted.lateness_p99_ns),
             transit_p99_us: one_way_us(counted.transit_p99_ns),
             latency_p99_us: one_way_us(counted.latency_p99_ns),
@@ -166,6 +164,25 @@ impl Row<'_> {
             error: self.error(),
             attempts: self.reported.map_or(0, |reported| reported.attempts),
         }
+    }
+}
+
+/// How it ended, in words.
+fn end_sentence(counted: &ClientCounters) -> String {
+    let text = match counted.end {
+        ClientEnd::Clean => "it ended cleanly",
+        ClientEnd::NotYet => "it had not ended when it was recorded",
+        ClientEnd::Abrupt => "the client closed the connection without an end",
+        ClientEnd::Broken => "the connection broke",
+        ClientEnd::Cut => "the connection was still open when the run was closed",
+        ClientEnd::Refused(_) => "the server refused it",
+        ClientEnd::Unrecoverable => {
+            "its worker died and what it left behind could not be recovered"
+        }
+    };
+    match counted.partial_frame_bytes {
+        0 => text.to_owned(),
+        bytes => format!("{text}, {bytes} bytes into a packet"),
     }
 }
 
@@ -180,7 +197,7 @@ fn micros(nanos: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::{super::samples::Sample, *};
-    use crate::model::AgentShare;
+    use crate::model::{AgentShare, ClockRelation};
 
     #[test]
     fn a_lost_packet_is_placed_where_the_kernels_counted_it_last() {
@@ -197,7 +214,7 @@ mod tests {
                 reported.sent = sent;
                 reported.kernel_acknowledged_bytes = Some(acknowledged_packets * 32 + 31);
             });
-            sample.counted(0, |counted| counted.received = received);
+            sample.counted(0, |counted| counted.counts.received = received);
             let evidence = sample.evidence();
             let row = &pair(&evidence)[0];
             assert_eq!(
@@ -210,8 +227,9 @@ mod tests {
     #[test]
     fn of_a_client_without_a_record_only_what_was_received_is_known() {
         let mut sample = Sample::of(1, 1);
-        sample.agents[0] = AgentRecords::new("agent-0".into(), AgentShare::new(0, 1, true));
-        sample.counted(0, |counted| counted.received = 55);
+        sample.agents[0] =
+            AgentRecords::new("agent-0".into(), AgentShare::new(0, 1, ClockRelation::Same));
+        sample.counted(0, |counted| counted.counts.received = 55);
         let evidence = sample.evidence();
         let row = &pair(&evidence)[0];
         assert_eq!(

@@ -9,7 +9,8 @@ use super::{
     evidence::{Evidence, StopCause},
 };
 use crate::model::{
-    AgentRecords, AgentShare, ClientCounters, FinalCounters, Times, WorkerCounters,
+    AgentRecords, AgentShare, ClientCounters, ClientEnd, ClockRelation, FinalCounters, Times,
+    WorkerCounters,
 };
 
 /// Packets of each client.
@@ -35,7 +36,7 @@ impl Sample {
             let first = index * clients_each;
             let mut agent = AgentRecords::new(
                 format!("agent-{index}"),
-                AgentShare::new(first, clients_each, true),
+                AgentShare::new(first, clients_each, ClockRelation::Same),
             );
             let records = (first..first + clients_each).map(clean_record).collect();
             agent.take(v1::ClientRecords {
@@ -122,10 +123,10 @@ impl Sample {
 
     /// One agent's clock is not the server's: none of its one-way times are counted.
     pub(super) fn forget_clock(&mut self, agent: usize) {
-        self.agents[agent].share.shares_clock = false;
+        self.agents[agent].share.clock = ClockRelation::Unknown;
         for client in self.agents[agent].clients().collect::<Vec<_>>() {
             self.counted(client, |counted| {
-                counted.histogram_counts = [counted.received, 0, 0];
+                counted.histogram_counts = [counted.counts.received, 0, 0];
             });
         }
         let one_way = self
@@ -150,16 +151,17 @@ impl Sample {
         });
         let lost = PACKETS
             - self.counters().clients[client as usize]
+                .counts
                 .received
                 .min(received);
         self.counted(client, |counted| {
-            counted.received = received;
+            counted.counts.received = received;
             counted.histogram_counts = [received; 3];
             counted.next_sequence = received;
             counted.last_due_ns = due_ns(received.saturating_sub(1));
             counted.reported_sent = None;
             counted.digest = 0;
-            counted.error = Some("the connection was reset".into());
+            counted.end = ClientEnd::Broken;
         });
         let clients = self.plan.clients;
         let counters = self.counters();
@@ -232,7 +234,10 @@ fn clean_counters(clients: u32) -> FinalCounters {
     let count = |client| ClientCounters {
         client,
         worker: client % 2,
-        received: PACKETS,
+        counts: v1::ReceiverCounts {
+            received: PACKETS,
+            ..v1::ReceiverCounts::default()
+        },
         digest: digest(client),
         reported_sent: Some(PACKETS),
         first_read_ns: START_NS + 10_000,
@@ -242,7 +247,9 @@ fn clean_counters(clients: u32) -> FinalCounters {
         next_sequence: PACKETS,
         bytes: (PACKETS + 2) * 32,
         bytes_taken: Some((PACKETS + 2) * 32),
+        timed: [PACKETS; 3],
         histogram_counts: [PACKETS; 3],
+        end: ClientEnd::Clean,
         ..ClientCounters::default()
     };
     let packets = u64::from(clients) * PACKETS;

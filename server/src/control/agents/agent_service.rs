@@ -71,7 +71,7 @@ impl AgentService {
             version: sanitise::printable(&register.version, VERSION_BYTES_MAX),
             peer,
             connected_unix_ms: wall_clock::unix_ms(),
-            shares_clock: self.clock.is_shared_by(register),
+            clock: self.clock.relation_to(register),
             clients_max: register.clients_max,
             cores: register.cores,
         })

@@ -6,7 +6,7 @@ use metronome_proto::{run_id::RunId, v1};
 use tokio::sync::mpsc;
 
 use super::messages::{AgentReport, FromAgent, Orders};
-use crate::wall_clock::timestamp;
+use crate::{model::ClockRelation, wall_clock::timestamp};
 
 /// Who an agent is.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub(crate) struct AgentInfo {
     pub(crate) version: String,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) connected_unix_ms: u64,
-    pub(crate) shares_clock: bool,
+    pub(crate) clock: ClockRelation,
     pub(crate) clients_max: u32,
     pub(crate) cores: u32,
 }
@@ -74,7 +74,7 @@ impl ConnectedAgent {
             version: info.version.clone(),
             peer: info.peer.map(|peer| peer.to_string()).unwrap_or_default(),
             connected_at: Some(timestamp(info.connected_unix_ms)),
-            shares_clock: info.shares_clock,
+            shares_clock: info.clock.is_same(),
             clients_max: info.clients_max,
             run_ids,
             cores: info.cores,

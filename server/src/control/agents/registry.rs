@@ -178,7 +178,7 @@ impl Registry {
             agent.assignments.insert(run, assignment);
             assigned.push(AssignedAgent {
                 name,
-                share: AgentShare::new(first_client, clients, agent.info.shares_clock),
+                share: AgentShare::new(first_client, clients, agent.info.clock),
             });
             first_client += clients;
         }
@@ -243,6 +243,7 @@ mod tests {
         super::messages::{AgentReport, stop},
         *,
     };
+    use crate::model::ClockRelation;
 
     fn info(name: &str, clients_max: u32) -> AgentInfo {
         AgentInfo {
@@ -250,7 +251,7 @@ mod tests {
             version: String::new(),
             peer: None,
             connected_unix_ms: 0,
-            shares_clock: true,
+            clock: ClockRelation::Same,
             clients_max,
             cores: 1,
         }

@@ -44,7 +44,7 @@ impl SnapshotBuilder {
             lateness: None,
             transit: None,
             latency: None,
-            one_way: agents.iter().all(|agent| agent.share.shares_clock),
+            one_way: agents.iter().all(|agent| agent.share.clock.is_same()),
             over_ns: None,
             last: None,
             received_hz: 0.0,
@@ -72,8 +72,11 @@ impl SnapshotBuilder {
         }
         self.counters = LiveCounters {
             connected: snapshot.clients_connected,
-            received: snapshot.received,
-            corrupt: snapshot.corrupt,
+            counts: v1::ReceiverCounts {
+                received: snapshot.received,
+                corrupt: snapshot.corrupt,
+                ..v1::ReceiverCounts::default()
+            },
             ..LiveCounters::default()
         };
         (self.lateness, self.transit, self.latency) =
@@ -129,7 +132,7 @@ impl SnapshotBuilder {
         if state_machine.state() >= RunState::Draining {
             self.over_ns.get_or_insert(now_ns);
         }
-        let received = self.counters.received;
+        let received = self.counters.counts.received;
         let received_hz = self.rate_since_last(received, now_ns);
         let start_ns = state_machine.start_at_ns().unwrap_or(u64::MAX);
         let due_ns = self.over_ns.map_or(now_ns, |over_ns| over_ns.min(now_ns));
@@ -150,7 +153,7 @@ impl SnapshotBuilder {
             scheduled: due.unwrap_or(sent),
             sent,
             received,
-            corrupt: self.counters.corrupt,
+            corrupt: self.counters.counts.corrupt,
             received_hz,
             lateness: self.lateness.clone(),
             transit: self.transit.clone(),
@@ -198,7 +201,7 @@ impl SnapshotBuilder {
 mod tests {
     use super::*;
     use crate::model::{
-        AgentShare,
+        AgentShare, ClockRelation,
         run::{Event, START_LEAD_NS},
     };
 
@@ -217,9 +220,23 @@ mod tests {
         }
     }
 
+    fn received(received: u64) -> LiveCounters {
+        LiveCounters {
+            counts: v1::ReceiverCounts {
+                received,
+                ..v1::ReceiverCounts::default()
+            },
+            connected: 2,
+            ..LiveCounters::default()
+        }
+    }
+
     #[test]
     fn snapshots_show_what_is_due_sent_and_received() {
-        let agents = [AgentRecords::new("a".into(), AgentShare::new(0, 2, true))];
+        let agents = [AgentRecords::new(
+            "a".into(),
+            AgentShare::new(0, 2, ClockRelation::Same),
+        )];
         let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
         let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
         let first = builder.build(&state_machine, &agents, 0);
@@ -238,17 +255,9 @@ mod tests {
             },
             &agents[0],
         );
-        builder.take_counters(LiveCounters {
-            received: 1_000,
-            connected: 2,
-            ..LiveCounters::default()
-        });
+        builder.take_counters(received(1_000));
         builder.build(&state_machine, &agents, START_LEAD_NS);
-        builder.take_counters(LiveCounters {
-            received: 2_000,
-            connected: 2,
-            ..LiveCounters::default()
-        });
+        builder.take_counters(received(2_000));
         let second = builder.build(&state_machine, &agents, START_LEAD_NS + SECOND_NS);
         assert_eq!(
             (second.scheduled, second.sent, second.received),
@@ -265,7 +274,10 @@ mod tests {
 
     #[test]
     fn what_another_server_has_shown_goes_on_from_there() {
-        let agents = [AgentRecords::new("a".into(), AgentShare::new(0, 2, true))];
+        let agents = [AgentRecords::new(
+            "a".into(),
+            AgentShare::new(0, 2, ClockRelation::Same),
+        )];
         let shown = v1::Snapshot {
             received: 900,
             clients_connected: 2,
@@ -286,11 +298,7 @@ mod tests {
             (900, 1_000, 2, 8)
         );
         // The first reading of one's own brings at once what came in during the hand-over.
-        builder.take_counters(LiveCounters {
-            received: 5_000,
-            connected: 2,
-            ..LiveCounters::default()
-        });
+        builder.take_counters(received(5_000));
         assert_eq!(
             builder
                 .build(&state_machine, &agents, 20_000_000)
@@ -302,7 +310,10 @@ mod tests {
 
     #[test]
     fn an_agent_cannot_make_progress_fall_or_exceed_its_share() {
-        let agents = [AgentRecords::new("a".into(), AgentShare::new(0, 2, true))];
+        let agents = [AgentRecords::new(
+            "a".into(),
+            AgentShare::new(0, 2, ClockRelation::Same),
+        )];
         let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
         let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
         for (reported, shown) in [(5, 5), (3, 5), (u64::MAX, 20_000), (0, 20_000)] {
@@ -321,7 +332,10 @@ mod tests {
 
     #[test]
     fn nothing_becomes_due_after_a_stop() {
-        let agents = [AgentRecords::new("a".into(), AgentShare::new(0, 2, true))];
+        let agents = [AgentRecords::new(
+            "a".into(),
+            AgentShare::new(0, 2, ClockRelation::Same),
+        )];
         let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
         let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);

@@ -73,7 +73,7 @@ impl Orders {
     ) -> Message {
         Message::Start(v1::Start {
             run_id: self.id.to_string(),
-            start_at_ns: if agent_records.share.shares_clock {
+            start_at_ns: if agent_records.share.clock.is_same() {
                 start_at_ns
             } else {
                 0

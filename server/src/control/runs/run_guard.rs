@@ -115,6 +115,7 @@ mod tests {
         config::Secret,
         control::{agents::AgentInfo, master_client::MasterClient, server_info::ServerInfo},
         master::{Handle, Request},
+        model::ClockRelation,
         store::Store,
         upgrade::Upgrade,
         wall_clock::timestamp,
@@ -172,7 +173,7 @@ mod tests {
             version: String::new(),
             peer: None,
             connected_unix_ms: 0,
-            shares_clock: true,
+            clock: ClockRelation::Same,
             clients_max: 1,
             cores: 1,
         };

@@ -134,7 +134,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::run::Event;
+    use crate::model::{ClockRelation, run::Event};
 
     fn plan(clients: u32) -> v1::Plan {
         let duration = prost_types::Duration::try_from(Duration::from_secs(10)).ok();
@@ -158,10 +158,15 @@ pub(super) mod tests {
         let start_at_ns = state_machine.wake_at_ns().unwrap();
         state_machine = state_machine.step(Event::Tick, start_at_ns).0;
         let plan = Some(Plan::try_from(&plan(agents * clients)).unwrap().to_proto());
+        let clock = if seed.is_multiple_of(2) {
+            ClockRelation::Same
+        } else {
+            ClockRelation::Unknown
+        };
         let agent_records = |agent: u32| {
             let mut agent_records = AgentRecords::new(
                 format!("a{agent}"),
-                AgentShare::new(agent * clients, clients, seed.is_multiple_of(2)),
+                AgentShare::new(agent * clients, clients, clock),
             );
             let client = agent * clients;
             let record = v1::ClientRecord {

@@ -14,7 +14,7 @@ pub(super) fn end_agrees_with_counters(rows: &[Row<'_>]) -> Checked {
         let counted = row.counted?;
         Some([
             counted.reported_sent?,
-            counted.received,
+            counted.counts.received,
             counted.next_sequence,
         ])
     };
@@ -43,7 +43,7 @@ pub(super) fn end_agrees_with_agent(rows: &[Row<'_>]) -> Checked {
 }
 
 pub(super) fn end_ack_agrees_with_counters(rows: &[Row<'_>]) -> Checked {
-    let both = |row: &Row<'_>| Some((row.reported?.acknowledged?, row.counted?.received));
+    let both = |row: &Row<'_>| Some((row.reported?.acknowledged?, row.counted?.counts.received));
     compare("end-ack count = received", "END_ACK_DIFFERS", rows, both)
 }
 

@@ -18,7 +18,11 @@ pub(super) fn taken_is_counted(rows: &[Row<'_>]) -> Checked {
 pub(super) fn sequence_is_whole(rows: &[Row<'_>]) -> Checked {
     let of = |row: &Row<'_>| {
         row.counted.map_or([0; 3], |counted| {
-            [counted.gaps, counted.duplicated, counted.reordered]
+            [
+                counted.counts.gaps,
+                counted.counts.duplicated,
+                counted.counts.reordered,
+            ]
         })
     };
     let sums = [0, 1, 2].map(|index| total(rows, |row| of(row)[index]));
@@ -38,7 +42,7 @@ pub(super) fn sequence_is_whole(rows: &[Row<'_>]) -> Checked {
 }
 
 pub(super) fn nothing_is_corrupt(rows: &[Row<'_>]) -> Checked {
-    let corrupt = |row: &Row<'_>| row.counted.map_or(0, |counted| counted.corrupt);
+    let corrupt = |row: &Row<'_>| row.counted.map_or(0, |counted| counted.counts.corrupt);
     let figures = total(rows, corrupt).to_string();
     for_every_client(
         "corrupt = 0",
@@ -55,7 +59,7 @@ pub(super) fn nothing_is_corrupt(rows: &[Row<'_>]) -> Checked {
 pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = "histogram counts = received";
     let expected = |row: &Row<'_>| {
-        let one_way = if row.agent.share.shares_clock {
+        let one_way = if row.agent.share.clock.is_same() {
             row.received()
         } else {
             0

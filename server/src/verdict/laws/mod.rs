@@ -77,16 +77,16 @@ mod tests {
             sample.counted(2, |counted| counted.next_sequence += 1);
         });
         breaks(&["SEQUENCE_BROKEN"], |sample| {
-            sample.counted(0, |counted| counted.gaps = 1);
+            sample.counted(0, |counted| counted.counts.gaps = 1);
         });
         breaks(&["SEQUENCE_BROKEN"], |sample| {
-            sample.counted(0, |counted| counted.duplicated = 1);
+            sample.counted(0, |counted| counted.counts.duplicated = 1);
         });
         breaks(&["SEQUENCE_BROKEN"], |sample| {
-            sample.counted(0, |counted| counted.reordered = 1);
+            sample.counted(0, |counted| counted.counts.reordered = 1);
         });
         breaks(&["CORRUPT"], |sample| {
-            sample.counted(1, |counted| counted.corrupt = 1);
+            sample.counted(1, |counted| counted.counts.corrupt = 1);
         });
         for kind in 0..3 {
             breaks(&["HISTOGRAM_MISCOUNTED"], |sample| {
@@ -115,7 +115,7 @@ mod tests {
             sample.counted(0, |counted| counted.first_read_ns = START_NS - 1);
         });
         breaks(&["READ_BEFORE_WRITTEN"], |sample| {
-            sample.counted(0, |counted| counted.read_before_sent = 1);
+            sample.counted(0, |counted| counted.counts.read_before_written = 1);
         });
         breaks(&["RECORDS_CONTRADICT"], |sample| {
             let again = metronome_proto::v1::ClientRecord::default();
@@ -150,10 +150,10 @@ mod tests {
             breaks(&expected, |sample| {
                 sample.reported(0, |reported| reported.error = error.into());
                 sample.counted(0, |counted| {
-                    counted.received -= 1;
+                    counted.counts.received -= 1;
                     counted.next_sequence -= 1;
                     counted.last_due_ns = due_ns(PACKETS - 1);
-                    counted.histogram_counts = [counted.received; 3];
+                    counted.histogram_counts = [counted.counts.received; 3];
                 });
                 let counters = sample.counters();
                 counters.workers[0].packets -= 1;
@@ -164,10 +164,10 @@ mod tests {
         breaks(&["LOSS_ON_CLEAN_END", "END_DIFFERS"], |sample| {
             sample.reported(0, |reported| reported.acknowledged = Some(PACKETS - 1));
             sample.counted(0, |counted| {
-                counted.received -= 1;
+                counted.counts.received -= 1;
                 counted.next_sequence -= 1;
                 counted.reported_sent = Some(PACKETS - 1);
-                counted.histogram_counts = [counted.received; 3];
+                counted.histogram_counts = [counted.counts.received; 3];
             });
             let counters = sample.counters();
             counters.workers[0].packets -= 1;
@@ -245,7 +245,7 @@ mod tests {
             first_due in times_near_the_start(),
             span in times_near_the_start(),
             last_read in times_near_the_start(),
-            read_before_sent in 0..=1_u64,
+            read_before_written in 0..=1_u64,
             received in 0..=PACKETS,
             is_honest: [bool; 5],
         ) {
@@ -264,9 +264,9 @@ mod tests {
                     .first_due_ns
                     .saturating_add(pick(1, span, 99_000_000));
                 counted.last_read_ns = pick(2, last_read, START_NS + 100_000_000);
-                counted.read_before_sent = pick(3, read_before_sent, 0);
+                counted.counts.read_before_written = pick(3, read_before_written, 0);
                 (
-                    counted.received,
+                    counted.counts.received,
                     counted.next_sequence,
                     counted.reported_sent,
                 ) = (received, received, Some(received));
@@ -281,7 +281,7 @@ mod tests {
                 let phase_ns = counted.first_due_ns - START_NS;
                 let span_ns = counted.last_due_ns - counted.first_due_ns;
                 prop_assert!(
-                    counted.read_before_sent == 0
+                    counted.counts.read_before_written == 0
                         && report.packets.unwrap().received >= PACKETS - 1
                 );
                 prop_assert!(

@@ -52,17 +52,19 @@ fn nothing_precedes_the_start(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
 /// Due + lateness is the agent's time of writing. Workers compare it with their time of reading
 /// where the clock is shared.
 fn nothing_precedes_its_write(rows: &[Row<'_>]) -> Checked {
-    let read_before_sent =
-        |row: &Row<'_>| row.counted.map_or(0, |counted| counted.read_before_sent);
-    let figures = total(rows, read_before_sent).to_string();
+    let read_before_written = |row: &Row<'_>| {
+        row.counted
+            .map_or(0, |counted| counted.counts.read_before_written)
+    };
+    let figures = total(rows, read_before_written).to_string();
     let law = "packets read before they were written = 0";
     for_every_client(
         law,
         "READ_BEFORE_WRITTEN",
         figures,
         rows,
-        |row| read_before_sent(row) == 0,
-        |row| format!("{} packets", read_before_sent(row)),
+        |row| read_before_written(row) == 0,
+        |row| format!("{} packets", read_before_written(row)),
     )
 }
 
@@ -111,7 +113,7 @@ fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
                 span_ns.abs_diff(expected_ns(row)) <= ROUNDING_NS
             } else {
                 span_ns <= planned_ns.saturating_add(ROUNDING_NS)
-                    && counted.received <= schedule.due_by(most_ns)
+                    && counted.counts.received <= schedule.due_by(most_ns)
             }
         })
     };
@@ -165,7 +167,8 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
             (schedule.room_ns(duration_ns), schedule.end_ns())
         });
     let start_ns = evidence.start_at_ns.unwrap_or(0);
-    let is_judged = |row: &Row<'_>| row.agent.share.shares_clock && evidence.start_at_ns.is_some();
+    let is_judged =
+        |row: &Row<'_>| row.agent.share.clock.is_same() && evidence.start_at_ns.is_some();
     let holds = |row: &Row<'_>| {
         packets_of(row)
             .filter(|_| is_judged(row))
@@ -199,7 +202,7 @@ fn duration_ns(evidence: &Evidence<'_>) -> u64 {
 }
 
 fn packets_of<'a>(row: &Row<'a>) -> Option<&'a ClientCounters> {
-    row.counted.filter(|counted| counted.received > 0)
+    row.counted.filter(|counted| counted.counts.received > 0)
 }
 
 /// From the first due time to the last, ns. `None` when that runs backwards.
@@ -231,7 +234,7 @@ mod tests {
         // Due as planned, but sent and read at the start: a clock that is shared shows it …
         breaks(&["READ_BEFORE_WRITTEN", "READ_BEFORE_DUE"], |sample| {
             sample.counted(0, |counted| {
-                counted.read_before_sent = PACKETS - 1;
+                counted.counts.read_before_written = PACKETS - 1;
                 counted.last_read_ns = START_NS + 20_000;
             });
         });

@@ -36,7 +36,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{AgentRecords, AgentShare, Incident},
+        model::{AgentRecords, AgentShare, ClientEnd, ClockRelation, Incident},
         verdict::{
             Conclusion,
             evidence::StopCause,
@@ -108,18 +108,18 @@ mod tests {
             reported.kernel_acknowledged_bytes = Some(reported.sent * 32);
         });
         sample.counted(0, |counted| {
-            counted.received -= packets;
-            counted.next_sequence = counted.received;
-            counted.last_due_ns = due_ns(counted.received.saturating_sub(1));
-            counted.reported_sent = Some(counted.received);
-            counted.histogram_counts = [counted.received; 3];
+            counted.counts.received -= packets;
+            counted.next_sequence = counted.counts.received;
+            counted.last_due_ns = due_ns(counted.counts.received.saturating_sub(1));
+            counted.reported_sent = Some(counted.counts.received);
+            counted.histogram_counts = [counted.counts.received; 3];
         });
         let counters = sample.counters();
         counters.workers[0].packets -= packets;
         let received = counters
             .clients
             .iter()
-            .map(|counted| counted.received)
+            .map(|counted| counted.counts.received)
             .sum();
         counters.times = times(received);
     }
@@ -208,7 +208,8 @@ mod tests {
         }
         // While it was still connecting.
         let mut sample = Sample::of(1, 1);
-        sample.agents[0] = AgentRecords::new("agent-0".into(), AgentShare::new(0, 1, true));
+        sample.agents[0] =
+            AgentRecords::new("agent-0".into(), AgentShare::new(0, 1, ClockRelation::Same));
         sample.agents[0].fail("the run was stopped while its clients connected");
         sample.counters = Some(Default::default());
         (sample.start_at_ns, sample.stopped) = (None, Some(StopCause::Operator));
@@ -262,11 +263,12 @@ mod tests {
     #[test]
     fn an_agent_that_never_reports_makes_the_run_partial_and_its_packets_still_count() {
         let mut sample = Sample::of(2, 2);
-        sample.agents[1] = AgentRecords::new("agent-1".into(), AgentShare::new(2, 2, true));
+        sample.agents[1] =
+            AgentRecords::new("agent-1".into(), AgentShare::new(2, 2, ClockRelation::Same));
         for client in [2, 3] {
             sample.counted(client, |counted| {
                 counted.reported_sent = None;
-                counted.error = Some("the connection was reset".into());
+                counted.end = ClientEnd::Broken;
             });
         }
         let conclusion = judged(&sample, VerdictStatus::Partial, &["AGENT_LOST"]);
@@ -320,7 +322,8 @@ mod tests {
     #[test]
     fn a_run_in_which_nothing_was_sent_is_invalid() {
         let mut sample = Sample::of(1, 2);
-        sample.agents[0] = AgentRecords::new("agent-0".into(), AgentShare::new(0, 2, true));
+        sample.agents[0] =
+            AgentRecords::new("agent-0".into(), AgentShare::new(0, 2, ClockRelation::Same));
         sample.agents[0].fail("cannot connect");
         sample.counters = Some(Default::default());
         sample.start_at_ns = None;
