@@ -40,7 +40,13 @@ pub(super) fn from_failure(failure: &Failure) -> Status {
     let figures = failure.figures.iter();
     let figures = figures.map(|(name, figure)| (name.clone(), figure.to_string()));
     let remedy = ("remedy".to_owned(), failure.remedy.clone());
-    details.set_error_info(name, DOMAIN, figures.chain([remedy]).collect::<std::collections::HashMap<_, _>>());
+    details.set_error_info(
+        name,
+        DOMAIN,
+        figures
+            .chain([remedy])
+            .collect::<std::collections::HashMap<_, _>>(),
+    );
     Status::with_error_details(code, sentence, details)
 }
 
@@ -73,13 +79,24 @@ fn subject(failure: &Failure) -> String {
         F::AgentProtocol => Some("message"),
         _ => None,
     };
-    let named = || [FIELD, "feature", "run_id", "request_id"].into_iter().find_map(figure);
-    fixed.map(ToOwned::to_owned).or_else(named).unwrap_or_else(|| "agents".into())
+    let named = || {
+        [FIELD, "feature", "run_id", "request_id"]
+            .into_iter()
+            .find_map(figure)
+    };
+    fixed
+        .map(ToOwned::to_owned)
+        .or_else(named)
+        .unwrap_or_else(|| "agents".into())
 }
 
 /// A field of a request that cannot be followed; `path` is that of the message it is in, or empty.
 pub(super) fn bad_field(path: &str, error: FieldError) -> Failure {
-    let error = if path.is_empty() { error } else { error.below(path) };
+    let error = if path.is_empty() {
+        error
+    } else {
+        error.below(path)
+    };
     let code = match error.kind {
         FieldErrorKind::OutOfRange => FailureCode::FieldOutOfRange,
         FieldErrorKind::Unsupported => FailureCode::Unsupported,
@@ -143,7 +160,12 @@ mod tests {
         ];
         let (before, _) = FAILURE_PROTO.split_once(&format!(" {} = ", code.as_str_name()))?;
         let is_comment = |line: &&str| line.trim_start().starts_with("//");
-        let comment: String = before.lines().rev().skip(1).take_while(is_comment).collect();
+        let comment: String = before
+            .lines()
+            .rev()
+            .skip(1)
+            .take_while(is_comment)
+            .collect();
         let found = names.into_iter().filter(|(name, _)| comment.contains(name));
         Some(found.map(|(_, code)| code).collect())
     }
@@ -153,7 +175,10 @@ mod tests {
         for code in codes().filter(|code| (10..40).contains(&i32::from(*code))) {
             let failure = Failure::new(code, "x").with("run_id", "7");
             let documented = documented(code).unwrap();
-            let expected = documented.first().copied().unwrap_or(Code::FailedPrecondition);
+            let expected = documented
+                .first()
+                .copied()
+                .unwrap_or(Code::FailedPrecondition);
             assert!(
                 grpc_code(&failure) == expected || documented.contains(&grpc_code(&failure)),
                 "{code:?}: {documented:?}"
@@ -177,7 +202,10 @@ mod tests {
             assert_eq!(status.message(), "What happened.");
             let details = status.get_error_details();
             let info = details.error_info().unwrap();
-            assert_eq!((info.reason.as_str(), info.domain.as_str()), (code.name(), DOMAIN));
+            assert_eq!(
+                (info.reason.as_str(), info.domain.as_str()),
+                (code.name(), DOMAIN)
+            );
             let metadata = |name: &str| info.metadata[name].as_str();
             assert_eq!(metadata("remedy"), code.remedy());
             assert_eq!((metadata("clients"), metadata("agent")), ("7", "a1"));
@@ -193,7 +221,11 @@ mod tests {
                 Code::ResourceExhausted,
                 Code::NotFound,
             ];
-            assert_eq!(has, expected.map(|expected| status.code() == expected), "{code:?}");
+            assert_eq!(
+                has,
+                expected.map(|expected| status.code() == expected),
+                "{code:?}"
+            );
         }
     }
 

@@ -46,7 +46,8 @@ impl History {
 
     /// One run with its report. `None` when there is none of this id.
     pub fn run(&self, id: RunId) -> anyhow::Result<Option<v1::Run>> {
-        self.whole(find_run(&self.connection, id)).context(UNREADABLE)
+        self.whole(find_run(&self.connection, id))
+            .context(UNREADABLE)
     }
 
     /// The run that was made with this request_id, with its report. `None` when there is none.
@@ -59,7 +60,9 @@ impl History {
     pub fn clients(&self, id: RunId) -> anyhow::Result<Vec<v1::ClientReport>> {
         let mut clients: Vec<v1::ClientReport> = Vec::new();
         loop {
-            let first = clients.last().map_or(0, |last| last.client.saturating_add(1));
+            let first = clients
+                .last()
+                .map_or(0, |last| last.client.saturating_add(1));
             let page = find_client_page(&self.connection, id, first).context(UNREADABLE)?;
             match page {
                 Some(page) => clients.extend(page.clients),
@@ -110,11 +113,20 @@ mod tests {
         };
         assert_eq!(history.run(RunId::from_bits(7)).unwrap(), Some(run.clone()));
         assert_eq!(history.by_request_id("r").unwrap(), Some(run));
-        assert!(history.runs(&query("state = ABORTED")).unwrap().runs.is_empty());
+        assert!(
+            history
+                .runs(&query("state = ABORTED"))
+                .unwrap()
+                .runs
+                .is_empty()
+        );
         drop(store);
         let aborted = history.run(RunId::from_bits(7)).unwrap().unwrap();
         assert_eq!(aborted.state(), RunState::Aborted);
-        assert_eq!(aborted.failure.as_ref().unwrap().code(), FailureCode::ServerDied);
+        assert_eq!(
+            aborted.failure.as_ref().unwrap().code(),
+            FailureCode::ServerDied
+        );
         let listed = history.runs(&query("state = ABORTED")).unwrap();
         assert_eq!((listed.runs, listed.next), (vec![aborted], None));
         assert_eq!(history.run(RunId::from_bits(8)).unwrap(), None);

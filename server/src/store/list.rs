@@ -106,5 +106,11 @@ fn matching<C: Deref<Target = Connection>>(
             None
         }
     };
-    Ok(run.map(|run| if query.full { run } else { without_records(run) }))
+    Ok(run.map(|run| {
+        if query.full {
+            run
+        } else {
+            without_records(run)
+        }
+    }))
 }

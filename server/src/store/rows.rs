@@ -118,7 +118,8 @@ pub(super) fn list_runs(
         Order::OldestFirst => (">", "ASC", i64::MIN),
     };
     let after = after.map_or(first, key);
-    let query = format!("{SELECT} WHERE run_id {condition} ?1 ORDER BY run_id {direction} LIMIT ?2");
+    let query =
+        format!("{SELECT} WHERE run_id {condition} ?1 ORDER BY run_id {direction} LIMIT ?2");
     connection
         .prepare_cached(&query)?
         .query_map(params![after, limit as i64], run_row)?

@@ -227,7 +227,9 @@ mod tests {
         let of_format = |name: &str, format: i64| {
             let path = directory.path().join(name);
             let connection = open(&path).unwrap();
-            connection.pragma_update(None, "user_version", format).unwrap();
+            connection
+                .pragma_update(None, "user_version", format)
+                .unwrap();
             path
         };
         Connection::open(&foreign)
@@ -246,14 +248,23 @@ mod tests {
             let before = fs::read(&path).ok();
             let errors = [open(&path).err(), open_to_read(&path).err()];
             let reads_at_all = path != Path::new("/dev/null/runs.sqlite");
-            for error in errors.into_iter().flatten().map(|error| format!("{error:#}")) {
+            for error in errors
+                .into_iter()
+                .flatten()
+                .map(|error| format!("{error:#}"))
+            {
                 assert!(
                     error.contains("--database") && error.contains(&path.display().to_string()),
                     "{error}"
                 );
             }
             assert!(open(&path).is_err());
-            assert_eq!(open_to_read(&path).is_err(), reads_at_all, "{}", path.display());
+            assert_eq!(
+                open_to_read(&path).is_err(),
+                reads_at_all,
+                "{}",
+                path.display()
+            );
             assert_eq!(fs::read(&path).ok(), before, "it was changed");
         }
     }

@@ -402,9 +402,15 @@ mod tests {
         for number in [3, 1, 5, 2, 4] {
             store.insert(&run(number, &number.to_string())).unwrap();
         }
-        assert_eq!(pages(&store, "", newest, 2), [vec![5, 4], vec![3, 2], vec![1]]);
+        assert_eq!(
+            pages(&store, "", newest, 2),
+            [vec![5, 4], vec![3, 2], vec![1]]
+        );
         assert_eq!(pages(&store, "", newest, 5), [[5, 4, 3, 2, 1]]);
-        assert_eq!(pages(&store, "", Order::OldestFirst, 3), [vec![1, 2, 3], vec![4, 5]]);
+        assert_eq!(
+            pages(&store, "", Order::OldestFirst, 3),
+            [vec![1, 2, 3], vec![4, 5]]
+        );
         store.finish(&end(run(2, "2")), &[]).unwrap();
         store.finish(&end(run(5, "5")), &[]).unwrap();
         assert_eq!(pages(&store, "state = ENDED", newest, 2), [[5, 2]]);
@@ -419,17 +425,27 @@ mod tests {
         let connection = store.connection();
         connection.execute_batch("BEGIN").unwrap();
         for number in 1..=1_000 {
-            write_new(&connection, &run(number, &number.to_string()), store.owner.name()).unwrap();
+            write_new(
+                &connection,
+                &run(number, &number.to_string()),
+                store.owner.name(),
+            )
+            .unwrap();
         }
         connection.execute_batch("COMMIT").unwrap();
         drop(connection);
         for number in [1, 500, 1_000] {
-            store.finish(&end(run(number, &number.to_string())), &[]).unwrap();
+            store
+                .finish(&end(run(number, &number.to_string())), &[])
+                .unwrap();
         }
         let ended = |order| pages(&store, "state = ENDED", order, 2);
         assert_eq!(ended(Order::NewestFirst), [vec![1_000, 500], vec![1]]);
         assert_eq!(ended(Order::OldestFirst), [vec![1, 500], vec![1_000]]);
-        assert_eq!(pages(&store, "", Order::NewestFirst, 128).concat().len(), 1_000);
+        assert_eq!(
+            pages(&store, "", Order::NewestFirst, 128).concat().len(),
+            1_000
+        );
     }
 
     #[test]

@@ -58,7 +58,13 @@ impl AgentService {
         &self,
         peer: Option<SocketAddr>,
         messages: &mut Streaming<AgentServiceSessionRequest>,
-    ) -> Result<(Session, ReceiverStream<Result<AgentServiceSessionResponse, Status>>), Failure> {
+    ) -> Result<
+        (
+            Session,
+            ReceiverStream<Result<AgentServiceSessionResponse, Status>>,
+        ),
+        Failure,
+    > {
         let register = registration(messages).await?;
         let info = self.identify(&register, peer)?;
         let runs = runs_of(&register)?;
@@ -73,7 +79,9 @@ impl AgentService {
         for assignment in lost {
             let sentence = "It came back without the run.";
             let failure = Failure::new(FailureCode::AgentRestarted, sentence);
-            assignment.report(failure.with("agent", info.name.as_str())).await;
+            assignment
+                .report(failure.with("agent", info.name.as_str()))
+                .await;
         }
         self.counters.agent_connected(&info.name);
         if let Some(withheld) = AGENT_CHANGES.admit(clock::now_ns()) {
@@ -115,7 +123,10 @@ impl AgentService {
                 "{} is out of range; 1 to {CLIENTS_MAX} are allowed",
                 capacity.clients_max
             );
-            return Err(status::out_of_range("register.capacity.clients_max", problem));
+            return Err(status::out_of_range(
+                "register.capacity.clients_max",
+                problem,
+            ));
         }
         let capabilities = register.capabilities.iter();
         let clock = register.clock.as_ref();

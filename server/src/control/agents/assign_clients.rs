@@ -45,19 +45,29 @@ pub(super) fn choose_agents(
 ) -> Result<Vec<(String, u32)>, Failure> {
     let Wanted { names, clients, .. } = wanted;
     let is_connected = |name: &&String| connected.iter().any(|known| known.name == name.as_str());
-    let missing: Vec<_> = names.iter().filter(|name| !is_connected(name)).cloned().collect();
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| !is_connected(name))
+        .cloned()
+        .collect();
     if !missing.is_empty() {
         return Err(not_connected(&missing));
     }
     let is_asked = |name: &str| names.is_empty() || names.iter().any(|asked| asked == name);
-    let asked: Vec<_> = connected.iter().filter(|known| is_asked(known.name)).collect();
+    let asked: Vec<_> = connected
+        .iter()
+        .filter(|known| is_asked(known.name))
+        .collect();
     if asked.is_empty() {
         let sentence = "No agent is connected.";
         return Err(Failure::new(FailureCode::NoAgent, sentence));
     }
     let capacities: Vec<_> = asked.iter().map(|agent| agent.free).collect();
     let shares = divide(clients, &capacities).ok_or_else(|| full(clients, &capacities))?;
-    let chosen = asked.into_iter().zip(shares).filter(|(_, share)| *share > 0);
+    let chosen = asked
+        .into_iter()
+        .zip(shares)
+        .filter(|(_, share)| *share > 0);
     let chosen: Vec<_> = chosen.collect();
     if chosen.len() > AGENTS_MAX {
         return Err(too_many(chosen.len()));
@@ -67,7 +77,9 @@ pub(super) fn choose_agents(
             return Err(unsupported(agent.name, feature));
         }
     }
-    let named = chosen.into_iter().map(|(agent, share)| (agent.name.to_owned(), share));
+    let named = chosen
+        .into_iter()
+        .map(|(agent, share)| (agent.name.to_owned(), share));
     Ok(named.collect())
 }
 
@@ -153,7 +165,12 @@ mod tests {
     }
 
     fn choose(names: &[&str], clients: u32, features: &[&str]) -> Result<usize, Failure> {
-        let owned = |texts: &[&str]| texts.iter().map(|&text| text.into()).collect::<Vec<String>>();
+        let owned = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|&text| text.into())
+                .collect::<Vec<String>>()
+        };
         let (old, new) = (owned(&["a"]), owned(&["a", "b"]));
         let candidate = |name, capabilities| Candidate {
             name,
@@ -174,11 +191,18 @@ mod tests {
     fn an_agent_without_a_feature_of_the_plan_is_not_given_the_run() {
         assert_eq!(choose(&[], 4, &["a"]), Ok(2));
         assert_eq!(choose(&["new"], 4, &["a", "b"]), Ok(1));
-        assert_eq!(choose(&[], 1, &["a", "b"]), Ok(1), "the old one gets no client");
+        assert_eq!(
+            choose(&[], 1, &["a", "b"]),
+            Ok(1),
+            "the old one gets no client"
+        );
         let refused = choose(&[], 4, &["a", "b"]).unwrap_err();
         assert_eq!(refused.code(), FailureCode::Unsupported);
         let figure = |name: &str| refused.figures[name].to_string();
-        assert_eq!((figure("agent"), figure("feature")), ("old".into(), "b".into()));
+        assert_eq!(
+            (figure("agent"), figure("feature")),
+            ("old".into(), "b".into())
+        );
     }
 
     #[test]

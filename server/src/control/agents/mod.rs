@@ -29,6 +29,6 @@ pub(crate) use assign_clients::{AssignedAgent, Wanted};
 #[cfg(test)]
 pub(crate) use assignment::AgentInfo;
 pub(crate) use messages::{AgentReport, FromAgent, LEASE, Order, stop};
-pub(crate) use registry::Registry;
 #[cfg(test)]
 pub(crate) use registry::Arrival;
+pub(crate) use registry::Registry;

@@ -411,7 +411,9 @@ mod tests {
     }
 
     /// The orders that wait in a stream, behind the Welcome, which comes first.
-    fn orders(stream: &mut mpsc::Receiver<Result<v1::AgentServiceSessionResponse, tonic::Status>>) -> Vec<Order> {
+    fn orders(
+        stream: &mut mpsc::Receiver<Result<v1::AgentServiceSessionResponse, tonic::Status>>,
+    ) -> Vec<Order> {
         let next = || stream.try_recv().ok()?.unwrap().message;
         let mut orders: Vec<_> = std::iter::from_fn(next).collect();
         let Order::Welcome(welcome) = orders.remove(0) else {
@@ -441,8 +443,8 @@ mod tests {
             assign(&registry, 2, &["c", "a"], 3),
             Ok(vec![assignment("a", 0, 2), assignment("c", 2, 1)])
         );
-        let wanted = wanted(&["b", "x", "y"].map(String::from), 1);
-        let refused = registry.assign(RunId::from_bits(3), wanted, &mpsc::channel(8).0);
+        let names = ["b", "x", "y"].map(String::from);
+        let refused = registry.assign(RunId::from_bits(3), wanted(&names, 1), &mpsc::channel(8).0);
         let failure = refused.unwrap_err();
         assert_eq!(failure.code(), FailureCode::AgentNotConnected);
         assert_eq!(failure.figures["agents"].to_string(), "x, y");
@@ -498,7 +500,11 @@ mod tests {
         let again = arrive(&registry, "a", new.clone(), &[kept], &[7; 16]).unwrap();
         assert!(joined.replaced.is_cancelled() && !again.replaced.is_cancelled());
         assert_eq!(orders(&mut stream), []);
-        assert_eq!(again.lost.len(), 1, "it has come back without one of its runs");
+        assert_eq!(
+            again.lost.len(),
+            1,
+            "it has come back without one of its runs"
+        );
         assert_eq!(registry.runs_of("a"), [kept.to_string()]);
         assert!(registry.inbox("a", &new, kept).is_some());
         // What the old stream still brings, and its end, change nothing.
@@ -514,7 +520,8 @@ mod tests {
         let registry = Registry::default();
         let (sender, mut inbox) = mpsc::channel(8);
         let [first, second] = [1, 2].map(RunId::from_bits);
-        let share = |first_client, clients| AgentShare::new(first_client, clients, ClockRelation::Same);
+        let share =
+            |first_client, clients| AgentShare::new(first_client, clients, ClockRelation::Same);
         registry.expect_agent("a", ResumeToken::new([9; 16]));
         registry.expect("a", first, 0, share(0, 2), &sender);
         registry.expect("a", second, 1, share(2, 3), &sender);
@@ -536,9 +543,14 @@ mod tests {
         assert_eq!(registry.runs_of("a"), [first.to_string()]);
         assert!(registry.inbox("a", &stream, first).is_some());
         assert!(registry.inbox("a", &stream, second).is_none());
-        assert_eq!(joined.lost.len(), 1, "it has come back without its second run");
+        assert_eq!(
+            joined.lost.len(),
+            1,
+            "it has come back without its second run"
+        );
         for lost in joined.lost {
-            lost.report(Failure::new(FailureCode::AgentRestarted, "gone")).await;
+            lost.report(Failure::new(FailureCode::AgentRestarted, "gone"))
+                .await;
         }
         assert!(matches!(
             inbox.recv().await,
@@ -549,7 +561,11 @@ mod tests {
         ));
 
         let refused = arrive(&registry, "b", mpsc::channel(8).0, &[first], &[0; 16]);
-        assert_eq!(refused.unwrap_err(), FailureCode::AgentNameTaken, "it has no token");
+        assert_eq!(
+            refused.unwrap_err(),
+            FailureCode::AgentNameTaken,
+            "it has no token"
+        );
         let missing = registry.give_up_expecting();
         assert_eq!(
             missing

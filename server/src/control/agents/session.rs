@@ -58,8 +58,13 @@ impl Session {
             }
         };
         // An agent that has come back on another stream is not gone.
-        let left = self.registry.leave(&self.agent, &self.orders, &failure).await;
-        let Some(had_an_assignment) = left else { return };
+        let left = self
+            .registry
+            .leave(&self.agent, &self.orders, &failure)
+            .await;
+        let Some(had_an_assignment) = left else {
+            return;
+        };
         if let Some(withheld) = AGENT_CHANGES.admit(clock::now_ns()) {
             tracing::info!(
                 agent = self.agent,
@@ -73,7 +78,10 @@ impl Session {
     }
 
     /// `Ok` when the agent has closed the stream.
-    async fn read(&self, messages: &mut Streaming<AgentServiceSessionRequest>) -> Result<(), Failure> {
+    async fn read(
+        &self,
+        messages: &mut Streaming<AgentServiceSessionRequest>,
+    ) -> Result<(), Failure> {
         let mut renewal = time::interval(RENEW_EVERY);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard_at = Instant::now();

@@ -77,6 +77,9 @@ pub(super) fn parse_filter(text: &str) -> Result<Filter, Failure> {
 pub(super) fn parse_view(view: i32) -> Result<RunView, Failure> {
     RunView::try_from(view).map_err(|_| {
         let problem = format!("{view} is unknown; basic (1) and full (2) exist");
-        status::bad_field("", metronome_proto::plan::FieldError::unsupported("view", problem))
+        status::bad_field(
+            "",
+            metronome_proto::plan::FieldError::unsupported("view", problem),
+        )
     })
 }

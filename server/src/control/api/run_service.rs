@@ -6,8 +6,8 @@ use metronome_proto::{
     filter::Filter,
     v1::{
         self, DeleteRunRequest, DeleteRunResponse, ExportRunRequest, ExportRunResponse, Failure,
-        GetRunRequest, GetRunResponse, ListRunsRequest, ListRunsResponse, RunState,
-        RunView, StartRunRequest, StartRunResponse, StopCause, StopRunRequest, StopRunResponse,
+        GetRunRequest, GetRunResponse, ListRunsRequest, ListRunsResponse, RunState, RunView,
+        StartRunRequest, StartRunResponse, StopCause, StopRunRequest, StopRunResponse,
         WatchEventsRequest, WatchEventsResponse, get_run_request, run_service_server,
         stop_run_request,
     },

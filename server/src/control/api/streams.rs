@@ -60,11 +60,14 @@ pub(super) async fn export_run(
     let id = status::parse_run_id(&request.run_id)?;
     if let Some(unstored) = runs.history.find_unstored(id) {
         let rows = unstored.pages.into_iter().map(move |mut page| {
-            page.clients.retain(|row| row.client >= request.first_client);
+            page.clients
+                .retain(|row| row.client >= request.first_client);
             page
         });
         let pages = rows.filter(|page| !page.clients.is_empty());
-        return Ok(Box::pin(tokio_stream::iter(pages.map(|page| Ok(part(page))))));
+        return Ok(Box::pin(tokio_stream::iter(
+            pages.map(|page| Ok(part(page))),
+        )));
     }
     if !runs.find(id).await?.state().is_final() {
         return Err(not_ended(id));
@@ -75,7 +78,11 @@ pub(super) async fn export_run(
         let mut first = request.first_client;
         loop {
             let page = read_page(&runs, id, first).await;
-            let last = page.as_ref().ok().and_then(Option::as_ref).and_then(last_client);
+            let last = page
+                .as_ref()
+                .ok()
+                .and_then(Option::as_ref)
+                .and_then(last_client);
             let Some(page) = page.transpose() else { return };
             let page = page.map(part);
             let page = page.map_err(|failure| status::from_failure(&failure));

@@ -263,7 +263,13 @@ impl Driver {
             run: Protobuf(self.run.clone()),
             state_machine: state.machine.clone(),
             agents: self.agents.iter().map(Into::into).collect(),
-            reported: state.snapshot.reported().iter().copied().map(Protobuf).collect(),
+            reported: state
+                .snapshot
+                .reported()
+                .iter()
+                .copied()
+                .map(Protobuf)
+                .collect(),
             snapshot: Protobuf(snapshot),
             traceparent: telemetry::traceparent(&self.span),
         }
@@ -307,7 +313,9 @@ impl Driver {
                         let (name, sentence) = (&agent_records.name, failure.sentence.as_str());
                         let code = failure.code().name();
                         tracing::warn!(agent = name, code, why = sentence, "agent lost");
-                        state.snapshot.take_note(format!("agent {name}: {sentence}"));
+                        state
+                            .snapshot
+                            .take_note(format!("agent {name}: {sentence}"));
                     }
                 }
                 Some(Event::AgentGone(agent))
@@ -451,7 +459,10 @@ fn out_of_time(agent: &str, before: RunState) -> Failure {
         let sentence = format!("It did not connect its clients within {seconds} s.");
         Failure::new(FailureCode::PrepareTimedOut, sentence).with("deadline_ns", PREPARE_NS)
     } else {
-        Failure::new(FailureCode::NoFinalReport, "It gave no final report in time.")
+        Failure::new(
+            FailureCode::NoFinalReport,
+            "It gave no final report in time.",
+        )
     };
     failure.with("agent", agent)
 }

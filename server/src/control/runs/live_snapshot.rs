@@ -277,7 +277,11 @@ mod tests {
         assert_eq!(first.generator, Some(sent(1_500, 2)));
         builder.take_counters(received(2_000));
         let second = builder.build(&state_machine, &agents, START_LEAD_NS + SECOND_NS);
-        assert_eq!(second.generator, Some(sent(2_000, 2)), "what is received was sent");
+        assert_eq!(
+            second.generator,
+            Some(sent(2_000, 2)),
+            "what is received was sent"
+        );
         assert_eq!(second.receiver.unwrap().received, 2_000);
         assert_eq!((second.elapsed.unwrap().seconds, second.number), (1, 2));
         assert_eq!(second.received_millihertz, Some(1_000_000));

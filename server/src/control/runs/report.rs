@@ -118,8 +118,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> (v1::Run, Vec<v
             stopped,
             notes: &server.notes,
         };
-        let merged =
-            tracing::info_span!(parent: &span, "merge").in_scope(|| conclude(&evidence));
+        let merged = tracing::info_span!(parent: &span, "merge").in_scope(|| conclude(&evidence));
         let traced_packets = server.traced_packets;
         trace_report::end(&span, &merged.report, record.as_ref(), traced_packets);
         run.report = Some(merged.report);
@@ -135,9 +134,9 @@ fn pages(clients: Vec<v1::ClientReport>) -> Vec<v1::ClientRows> {
     let mut bytes = 0;
     for client in clients {
         bytes += client.encoded_len();
-        let current = pages.last_mut().filter(|page| {
-            page.clients.len() < CLIENTS_PER_PAGE && bytes <= PAGE_BYTES_MAX
-        });
+        let current = pages
+            .last_mut()
+            .filter(|page| page.clients.len() < CLIENTS_PER_PAGE && bytes <= PAGE_BYTES_MAX);
         match current {
             Some(page) => page.clients.push(client),
             None => {

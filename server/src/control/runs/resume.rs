@@ -45,13 +45,8 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
         .enumerate()
         .filter(|(_, agent_records)| agent_records.failure().is_none())
     {
-        runs.registry.expect(
-            &agent_records.name,
-            id,
-            index,
-            agent_records.share,
-            &sender,
-        );
+        runs.registry
+            .expect(&agent_records.name, id, index, agent_records.share, &sender);
     }
     let span = tracing::info_span!("run", run_id = %id);
     telemetry::continue_from_traceparent(&span, &traceparent);

@@ -28,7 +28,8 @@ impl StartRequest {
             request_id,
             labels,
         } = request;
-        let plan = plan.ok_or_else(|| status::out_of_range("plan", "missing; it is what to run"))?;
+        let plan =
+            plan.ok_or_else(|| status::out_of_range("plan", "missing; it is what to run"))?;
         let plan = check_plan(&plan)?;
         check_request_id(&request_id)?;
         check_labels(&labels).map_err(|problem| status::out_of_range("labels", problem))?;

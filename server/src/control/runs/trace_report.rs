@@ -114,7 +114,10 @@ fn figures(report: &v1::Report) -> Vec<KeyValue> {
     let counts = report.counts.unwrap_or_default();
     let (generator, receiver) = (counts.generator, counts.receiver);
     let counts = [
-        ("metronome.packets.scheduled", generator.map(|it| it.scheduled)),
+        (
+            "metronome.packets.scheduled",
+            generator.map(|it| it.scheduled),
+        ),
         ("metronome.packets.sent", generator.map(|it| it.sent)),
         ("metronome.packets.received", receiver.map(|it| it.received)),
         ("metronome.packets.lost", counts.lost),
@@ -124,9 +127,18 @@ fn figures(report: &v1::Report) -> Vec<KeyValue> {
         figures.extend(count.map(|count| KeyValue::new(name, count)));
     }
     let times = report.times.as_ref();
-    figures.extend(percentiles(LATENESS, times.and_then(|it| it.lateness.as_ref())));
-    figures.extend(percentiles(TRANSIT, times.and_then(|it| it.transit.as_ref())));
-    figures.extend(percentiles(LATENCY, times.and_then(|it| it.latency.as_ref())));
+    figures.extend(percentiles(
+        LATENESS,
+        times.and_then(|it| it.lateness.as_ref()),
+    ));
+    figures.extend(percentiles(
+        TRANSIT,
+        times.and_then(|it| it.transit.as_ref()),
+    ));
+    figures.extend(percentiles(
+        LATENCY,
+        times.and_then(|it| it.latency.as_ref()),
+    ));
     figures
 }
 
@@ -156,9 +168,17 @@ fn percentiles(names: [&'static str; 4], times: Option<&v1::Distribution>) -> Ve
     };
     let quantile = |ppm: u32| {
         let quantiles = times.quantiles.iter();
-        quantiles.clone().find(|quantile| quantile.ppm == ppm).map(|quantile| quantile.ns)
+        quantiles
+            .clone()
+            .find(|quantile| quantile.ppm == ppm)
+            .map(|quantile| quantile.ns)
     };
-    let values = [quantile(500_000), quantile(990_000), quantile(999_000), Some(times.max_ns)];
+    let values = [
+        quantile(500_000),
+        quantile(990_000),
+        quantile(999_000),
+        Some(times.max_ns),
+    ];
     let known = names.into_iter().zip(values);
     known
         .filter_map(|(name, ns)| Some(KeyValue::new(name, ns? as f64 / 1e3)))

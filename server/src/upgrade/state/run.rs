@@ -89,7 +89,10 @@ impl SavedRun {
             run,
             state_machine,
             agents,
-            reported: reported.into_iter().map(|Protobuf(counts)| counts).collect(),
+            reported: reported
+                .into_iter()
+                .map(|Protobuf(counts)| counts)
+                .collect(),
             snapshot,
             traceparent,
         })
@@ -131,10 +134,18 @@ impl From<SavedAgent> for AgentRecords {
 pub(super) mod tests {
     use std::time::Duration;
 
+    use metronome_proto::{profile::Profile, v1::FailureCode};
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::{ClockRelation, run::Event};
+
+    fn counts(sent: u64) -> v1::GeneratorCounts {
+        v1::GeneratorCounts {
+            sent,
+            ..v1::GeneratorCounts::default()
+        }
+    }
 
     fn plan(clients: u32) -> v1::Plan {
         let duration = prost_types::Duration::try_from(Duration::from_secs(10)).ok();
@@ -210,7 +221,9 @@ pub(super) mod tests {
             agents: (0..agents)
                 .map(|agent| SavedAgent::from(&agent_records(agent)))
                 .collect(),
-            reported: (0..u64::from(agents)).map(|agent| Protobuf(counts(agent))).collect(),
+            reported: (0..u64::from(agents))
+                .map(|agent| Protobuf(counts(agent)))
+                .collect(),
             snapshot: Protobuf(v1::Snapshot {
                 run_id,
                 generator: Some(counts(seed)),
