@@ -196,11 +196,11 @@ fn compare(stream: &[u8], counted: &Counted) {
     if first == HELLO.encode(&Key::from_bytes(KEY)) {
         compare_client(&frames[1..], counted);
     } else if first[..2] == MAGIC {
-        assert!(counted.is_refused && counted.packets == 0 && counted.corrupt == 0);
+        assert!(counted.is_refused && counted.counts.received == 0 && counted.counts.corrupt == 0);
         assert!(matches!(counted.replies[..], [reply] if Refusal::decode(&reply).is_some()));
     } else {
         assert!(
-            counted.is_raw && counted.packets == frames.len() as u64 && counted.replies.is_empty()
+            counted.is_raw && counted.counts.received == frames.len() as u64 && counted.replies.is_empty()
         );
         assert_eq!(counted.histogram_counts, [0; 3]);
     }
@@ -224,16 +224,16 @@ fn compare_client(frames: &[Frame], counted: &Counted) {
         .map(|p| p.sequence)
         .collect();
 
-    assert_eq!(counted.packets + counted.duplicated, packets.len() as u64);
+    assert_eq!(counted.counts.received + counted.counts.duplicated, packets.len() as u64);
     assert_eq!(
-        counted.corrupt,
+        counted.counts.corrupt,
         (frames.len() - packets.len() - usize::from(end < frames.len())) as u64
     );
-    assert_eq!(counted.histogram_counts, [counted.packets; 3]);
+    assert_eq!(counted.histogram_counts, [counted.counts.received; 3]);
     assert_eq!(counted.reported_sent, frames.get(end).and_then(ending));
     let is_in_order = sequences.iter().copied().eq(0..sequences.len() as u64);
     assert_eq!(
-        (counted.gaps, counted.duplicated, counted.reordered) == (0, 0, 0),
+        (counted.counts.gaps, counted.counts.duplicated, counted.counts.reordered) == (0, 0, 0),
         is_in_order
     );
     assert_eq!(
@@ -245,10 +245,10 @@ fn compare_client(frames: &[Frame], counted: &Counted) {
     );
     let distinct = sequences.iter().collect::<HashSet<_>>().len() as u64;
     assert!(
-        counted.packets >= distinct,
+        counted.counts.received >= distinct,
         "a packet that came for the first time was called a duplicate"
     );
-    if counted.duplicated == 0 {
+    if counted.counts.duplicated == 0 {
         let add = |digest, frame: &&Frame| {
             Packet::decode(frame).map_or(digest, |packet| {
                 digest_with(digest, packet.sequence, checksum(frame))
@@ -272,6 +272,6 @@ fn compare_replies(packets: &[&Frame], has_ended: bool, counted: &Counted) {
         .chain(echoes)
         .take(ECHOES_END_AT_FRAMES)
         .collect();
-    replies.extend(has_ended.then(|| HELLO.end_ack(counted.packets, &key)));
+    replies.extend(has_ended.then(|| HELLO.end_ack(counted.counts.received, &key)));
     assert_eq!(counted.replies, replies);
 }

@@ -4,7 +4,7 @@ use crate::sources::file::Kind;
 
 /// Banned within any name, as one or several words of it; and what to write.
 pub(crate) const WORDS: &[(&str, &str)] = &[
-    ("acausal", "read_before_sent"),
+    ("acausal", "read_before_written"),
     ("adoption", "upgrade::restore"),
     ("attend", "session"),
     ("attendance", "agent_service"),

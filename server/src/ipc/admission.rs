@@ -105,7 +105,7 @@ impl Authenticate for ConnectionAdmission<'_> {
         }
         Ok(Authenticated {
             hello,
-            shares_clock: agent.share.shares_clock,
+            clock: agent.share.clock,
         })
     }
 
@@ -166,7 +166,7 @@ pub(crate) fn slot_token(slot: u32, generation: u32, attempt: u8) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Dimensions;
+    use crate::{ledger::Dimensions, model::ClockRelation};
 
     const RUN: RunId = RunId::from_bits(77);
 
@@ -184,7 +184,15 @@ mod tests {
                 run: RUN,
                 agent,
                 key: Key::from_bytes([agent as u8; 32]),
-                share: AgentShare::new(u32::from(agent) * 10, 10, agent == 0),
+                share: AgentShare::new(
+                    u32::from(agent) * 10,
+                    10,
+                    if agent == 0 {
+                        ClockRelation::Same
+                    } else {
+                        ClockRelation::Unknown
+                    },
+                ),
                 is_static: false,
             });
         }
@@ -240,12 +248,12 @@ mod tests {
         assert!(
             admission
                 .client(&hello(0, 9, 1))
-                .is_ok_and(|client| client.shares_clock)
+                .is_ok_and(|client| client.clock == ClockRelation::Same)
         );
         assert!(
             admission
                 .client(&hello(1, 10, 1))
-                .is_ok_and(|client| !client.shares_clock)
+                .is_ok_and(|client| client.clock == ClockRelation::Unknown)
         );
         for (agent, client, attempt) in [
             (0, 10, 1),

@@ -11,7 +11,7 @@ use metronome_proto::{
 
 use super::admission::AdmissionKey;
 use crate::{
-    model::AgentShare,
+    model::{AgentShare, ClockRelation},
     rx_batching::{PAUSE_US_MAX, RxBatching},
 };
 
@@ -83,11 +83,7 @@ impl ToWorker {
                     3,
                     [agent.row, agent.share.first_client, agent.share.clients],
                 );
-                words.set_flags(
-                    u32::from(agent.agent),
-                    agent.share.shares_clock,
-                    agent.is_static,
-                );
+                words.set_flags(u32::from(agent.agent), agent.share.clock, agent.is_static);
                 words.set_run(agent.run);
                 words.0[32..32 + KEY_BYTES].copy_from_slice(agent.key.as_bytes());
             }
@@ -122,13 +118,13 @@ impl ToWorker {
             3 => {
                 let mut key = [0; KEY_BYTES];
                 key.copy_from_slice(&message[32..32 + KEY_BYTES]);
-                let (agent, shares_clock, is_static) = words.flags();
+                let (agent, clock, is_static) = words.flags();
                 Ok(Self::Admit(AdmissionKey {
                     row: a,
                     run: words.run(),
                     agent,
                     key: Key::from_bytes(key),
-                    share: AgentShare::new(b, c, shares_clock),
+                    share: AgentShare::new(b, c, clock),
                     is_static,
                 }))
             }
@@ -209,16 +205,21 @@ impl Words {
         RunId::from_bits(u64::from_le_bytes(bits))
     }
 
-    fn set_flags(&mut self, agent: u32, shares_clock: bool, is_static: bool) {
+    fn set_flags(&mut self, agent: u32, clock: ClockRelation, is_static: bool) {
         self.0[24..28].copy_from_slice(&agent.to_le_bytes());
-        self.0[28] = u8::from(shares_clock);
+        self.0[28] = u8::from(clock.is_same());
         self.0[29] = u8::from(is_static);
     }
 
-    fn flags(&self) -> (u16, bool, bool) {
+    fn flags(&self) -> (u16, ClockRelation, bool) {
+        let clock = if self.0[28] == 1 {
+            ClockRelation::Same
+        } else {
+            ClockRelation::Unknown
+        };
         (
             u16::from_le_bytes([self.0[24], self.0[25]]),
-            self.0[28] != 0,
+            clock,
             self.0[29] != 0,
         )
     }
@@ -237,7 +238,7 @@ mod tests {
             run: RunId::from_bits(u64::MAX - 5),
             agent: 0x1234,
             key: Key::from_bytes([0xA5; 32]),
-            share: AgentShare::new(70_000, 9, true),
+            share: AgentShare::new(70_000, 9, ClockRelation::Same),
             is_static: true,
         };
         for message in [

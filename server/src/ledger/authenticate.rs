@@ -10,6 +10,7 @@ use metronome_proto::{
 };
 
 use super::counters::ConnectionCounters;
+use crate::model::ClockRelation;
 
 /// Admits connections.
 pub(crate) trait Authenticate {
@@ -28,6 +29,6 @@ pub(crate) trait Authenticate {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Authenticated {
     pub(crate) hello: Hello,
-    /// The client's agent reads the same CLOCK_MONOTONIC as this host.
-    pub(crate) shares_clock: bool,
+    /// How the clock of the client's agent relates to this host's.
+    pub(crate) clock: ClockRelation,
 }

@@ -75,7 +75,10 @@ impl<W: CommitWriter> Batch<'_, W> {
         for position in 0..whole {
             self.take(&buffer.frame(position), admission);
         }
-        self.times.flush();
+        let timed = self.times.finish();
+        for (sum, count) in self.counters.timed.iter_mut().zip(timed) {
+            *sum += count;
+        }
         let partial_bytes = total % FRAME_BYTES;
         let partial_frame = if partial_bytes > 0 {
             buffer.frame(whole)
@@ -99,7 +102,7 @@ impl<W: CommitWriter> Batch<'_, W> {
             Stage::Packets => self.take_client_frame(frame, admission),
             Stage::Opening => self.take_first(frame, admission),
             Stage::Raw => self.count_packet(),
-            Stage::Ended => self.counters.corrupt += 1,
+            Stage::Ended => self.counters.counts.corrupt += 1,
             Stage::Refused | Stage::Closed => {}
         }
     }
@@ -113,16 +116,13 @@ impl<W: CommitWriter> Batch<'_, W> {
             return;
         }
         match admission.client(frame) {
-            Ok(Authenticated {
-                hello,
-                shares_clock,
-            }) => {
+            Ok(Authenticated { hello, clock }) => {
                 self.counters.stage = Stage::Packets;
                 self.counters.run = hello.run.bits();
                 self.counters.agent = hello.agent;
                 self.counters.client = hello.client;
                 self.counters.attempt = hello.attempt;
-                self.counters.shares_clock = shares_clock;
+                self.counters.clock = clock;
                 if let Some(key) = admission.key_of(self.counters) {
                     self.queue_reply(&hello.ack(key));
                 }
@@ -167,26 +167,26 @@ impl<W: CommitWriter> Batch<'_, W> {
         let counters = &mut *self.counters;
         if packet.sequence < counters.next_sequence {
             // Either it fills a gap that a later packet had left, or it was here before.
-            if counters.gaps == 0 {
-                counters.duplicated += 1;
+            if counters.counts.gaps == 0 {
+                counters.counts.duplicated += 1;
                 return;
             }
-            counters.gaps -= 1;
-            counters.reordered += 1;
+            counters.counts.gaps -= 1;
+            counters.counts.reordered += 1;
         } else {
-            counters.gaps += packet.sequence - counters.next_sequence;
+            counters.counts.gaps += packet.sequence - counters.next_sequence;
             counters.next_sequence = packet.sequence.saturating_add(1);
         }
         counters.digest = packet::digest_with(counters.digest, packet.sequence, checksum);
-        if counters.packets == 0 {
+        if counters.counts.received == 0 {
             counters.first_due_ns = packet.due_ns;
         }
         counters.last_due_ns = packet.due_ns;
         let written_ns = packet.due_ns.saturating_add(u64::from(packet.lateness_ns));
-        counters.read_before_sent += u64::from(counters.shares_clock && self.read_ns < written_ns);
+        let is_read_before_written = counters.clock.is_same() && self.read_ns < written_ns;
+        counters.counts.read_before_written += u64::from(is_read_before_written);
         self.count_packet();
-        self.times
-            .record(packet, self.read_ns, self.counters.shares_clock);
+        self.times.record(packet, self.read_ns, self.counters.clock);
     }
 
     /// Sends a packet back unchanged. A peer that does not read its echoes loses them and does not
@@ -204,21 +204,21 @@ impl<W: CommitWriter> Batch<'_, W> {
             .flatten()
             .and_then(|key| Some((hello.open_end(frame, key)?, key)));
         let Some((sent, key)) = end else {
-            self.counters.corrupt += 1;
+            self.counters.counts.corrupt += 1;
             return;
         };
         self.counters.reported_sent = sent;
         self.counters.has_end = true;
         self.counters.stage = Stage::Ended;
-        self.queue_reply(&hello.end_ack(self.counters.packets, key));
+        self.queue_reply(&hello.end_ack(self.counters.counts.received, key));
     }
 
     #[inline]
     fn count_packet(&mut self) {
-        if self.counters.packets == 0 {
+        if self.counters.counts.received == 0 {
             self.counters.first_read_ns = self.read_ns;
         }
-        self.counters.packets += 1;
+        self.counters.counts.received += 1;
         self.counters.last_read_ns = self.read_ns;
     }
 }
@@ -260,15 +260,15 @@ mod tests {
                 left = behind;
             }
             prop_assert_eq!(
-                (counters.stage, counters.packets, counters.reported_sent),
+                (counters.stage, counters.counts.received, counters.reported_sent),
                 (Stage::Ended, 20, 20)
             );
             prop_assert_eq!(
                 (
-                    counters.gaps,
-                    counters.duplicated,
-                    counters.reordered,
-                    counters.corrupt
+                    counters.counts.gaps,
+                    counters.counts.duplicated,
+                    counters.counts.reordered,
+                    counters.counts.corrupt
                 ),
                 (0, 0, 0, 0)
             );
@@ -293,7 +293,7 @@ mod tests {
             world.batch(&mut counters, &bytes, 2, &ReleaseStore);
             prop_assert!(counters.is_possible());
             let counted = if counters.is_client() {
-                counters.packets
+                counters.counts.received
             } else {
                 0
             };
@@ -316,17 +316,17 @@ mod tests {
                 .collect();
             let bytes: Vec<u8> = sent.iter().flat_map(|sequence| packet(*sequence)).collect();
             world.batch(&mut counters, &bytes, 2, &ReleaseStore);
-            prop_assert_eq!(counters.packets, 11);
+            prop_assert_eq!(counters.counts.received, 11);
             let missing = if counters.next_sequence == 12 { 1 } else { 0 };
-            prop_assert_eq!((counters.gaps, counters.duplicated), (missing, 0));
-            if counters.gaps == 0 {
+            prop_assert_eq!((counters.counts.gaps, counters.counts.duplicated), (missing, 0));
+            if counters.counts.gaps == 0 {
                 world.batch(
                     &mut counters,
                     &packet(sent[twice % sent.len()]),
                     3,
                     &ReleaseStore,
                 );
-                prop_assert_eq!((counters.packets, counters.duplicated), (11, 1));
+                prop_assert_eq!((counters.counts.received, counters.counts.duplicated), (11, 1));
             }
         }
     }
@@ -338,15 +338,19 @@ mod tests {
         let ahead = 7 + (1 << 32) + 5;
         world.batch(&mut counters, &packet(ahead), 1_100, &ReleaseStore);
         assert_eq!(
-            (counters.packets, counters.gaps, counters.next_sequence),
+            (
+                counters.counts.received,
+                counters.counts.gaps,
+                counters.next_sequence
+            ),
             (8, (1 << 32) + 5, ahead + 1)
         );
         let many = u64::from(u32::MAX);
         (
-            counters.gaps,
-            counters.duplicated,
-            counters.reordered,
-            counters.corrupt,
+            counters.counts.gaps,
+            counters.counts.duplicated,
+            counters.counts.reordered,
+            counters.counts.corrupt,
         ) = (0, many, many, many);
         let foreign = Packet {
             flags: 0,
@@ -362,10 +366,16 @@ mod tests {
             1_200,
             &ReleaseStore,
         );
-        assert_eq!((counters.duplicated, counters.corrupt), (1 << 32, 1 << 32));
-        counters.gaps = 1;
+        assert_eq!(
+            (counters.counts.duplicated, counters.counts.corrupt),
+            (1 << 32, 1 << 32)
+        );
+        counters.counts.gaps = 1;
         world.batch(&mut counters, &packet(3), 1_300, &ReleaseStore);
-        assert_eq!((counters.gaps, counters.reordered), (0, 1 << 32));
+        assert_eq!(
+            (counters.counts.gaps, counters.counts.reordered),
+            (0, 1 << 32)
+        );
         assert_eq!(world.slot().counters(), Some(counters));
     }
 
@@ -377,7 +387,7 @@ mod tests {
         assert_eq!(
             (
                 counters.stage,
-                counters.packets,
+                counters.counts.received,
                 counters.partial_frame_bytes
             ),
             (Stage::Raw, 0, 1)
@@ -385,7 +395,7 @@ mod tests {
         world.batch(&mut counters, &[b'X'; 100], 2, &ReleaseStore);
         assert_eq!(
             (
-                counters.packets,
+                counters.counts.received,
                 counters.partial_frame_bytes,
                 counters.bytes
             ),
@@ -418,7 +428,7 @@ mod tests {
         assert_eq!(
             (
                 counters.stage,
-                counters.packets,
+                counters.counts.received,
                 counters.reply_bytes_queued
             ),
             (Stage::Refused, 0, 32)
@@ -447,7 +457,11 @@ mod tests {
             &ReleaseStore,
         );
         assert_eq!(
-            (counters.stage, counters.packets, counters.corrupt),
+            (
+                counters.stage,
+                counters.counts.received,
+                counters.counts.corrupt
+            ),
             (Stage::Packets, 0, 2)
         );
     }
@@ -457,7 +471,10 @@ mod tests {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
         world.batch(&mut counters, &conversation(1500), 1, &ReleaseStore);
-        assert_eq!((counters.packets, counters.stage), (1500, Stage::Ended));
+        assert_eq!(
+            (counters.counts.received, counters.stage),
+            (1500, Stage::Ended)
+        );
         let last = world.slot().reply(counters.reply_bytes_queued - 1);
         assert_eq!(hello().open_end_ack(&last, &key()), Some(1500));
         assert!(counters.reply_bytes_queued <= (REPLY_QUEUE_FRAMES * FRAME_BYTES) as u64);
@@ -473,7 +490,7 @@ mod tests {
         let bytes: Vec<u8> = (0..packets).flat_map(packet).collect();
         world.batch(&mut counters, &bytes, 2, &ReleaseStore);
         assert_eq!(
-            (counters.packets, counters.partial_frame_bytes),
+            (counters.counts.received, counters.partial_frame_bytes),
             (packets, 0)
         );
         assert_eq!(world.sums(), [packets; 3]);

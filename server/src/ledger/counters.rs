@@ -4,13 +4,21 @@
 //! other is checked apart.
 
 use metronome_proto::{
+    counters::{self, CounterList as _},
     handshake::Hello,
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
+    v1,
 };
 
+use super::time_recorder::HISTOGRAMS;
+use crate::model::{ClientEnd, ClockRelation};
+
+/// Words in front of the list of counters.
+const COUNTS_AT: usize = 22;
+
 /// 64-bit words of one connection's counters in the ledger.
-pub(super) const WORDS: usize = 24;
+pub(super) const USED: usize = COUNTS_AT + v1::ReceiverCounts::NAMES.len();
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -27,42 +35,19 @@ pub(crate) enum Stage {
     Raw = 3,
     /// Refused; the refusal is sent, then the connection ends.
     Refused = 4,
-    /// The worker has released the connection: [`End`] is how it ended.
+    /// The worker has released the connection: [`ClientEnd`] is how it ended.
     Closed = 5,
-}
-
-/// How a connection ended. The numbers are those of the ledger.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[repr(u8)]
-pub(crate) enum End {
-    /// It has not ended.
-    #[default]
-    NotYet = 0,
-    /// End and end-ack, then the peer's FIN; or a raw client's FIN.
-    Clean = 1,
-    /// The peer's FIN before the client's end.
-    Abrupt = 2,
-    /// Reset, timed out or unreachable.
-    Broken = 3,
-    /// Cut by the server: the run was over.
-    Cut = 4,
-    /// Refused by the server.
-    Refused = 5,
-    /// What its worker left behind does not fit the kernel's count.
-    Unrecoverable = 6,
 }
 
 /// Counters of one connection after a whole number of batches.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ConnectionCounters {
     pub(crate) stage: Stage,
-    pub(crate) end: End,
-    /// Code of the refusal, when there is one: `metronome_proto::handshake::Refusal`.
-    pub(crate) refusal: u8,
+    pub(crate) end: ClientEnd,
     /// Bytes of a split frame, 0 to 31, in `partial_frame`.
-    pub(crate) partial_frame_bytes: u8,
-    /// The client's agent reads our CLOCK_MONOTONIC, so transit and latency mean something.
-    pub(crate) shares_clock: bool,
+    pub(crate) partial_frame_bytes: u16,
+    /// How the clock of the client's agent relates to this host's.
+    pub(crate) clock: ClockRelation,
     /// Not our protocol: counted as it comes, to the end.
     pub(crate) is_raw: bool,
     /// From the verified hello.
@@ -72,24 +57,18 @@ pub(crate) struct ConnectionCounters {
     pub(crate) run: u64,
     /// Bytes taken off the socket and processed, of every kind of frame.
     pub(crate) bytes: u64,
-    /// Packets counted; for a raw client the number of whole 32 bytes.
-    pub(crate) packets: u64,
+    /// Of a raw client only `received`: the number of whole 32 bytes.
+    pub(crate) counts: v1::ReceiverCounts,
+    /// How many times the histograms of lateness, transit and latency must hold.
+    pub(crate) timed: [u64; HISTOGRAMS],
     /// The sequence number that comes next.
     pub(crate) next_sequence: u64,
-    /// Sequence numbers left out and not seen since.
-    pub(crate) gaps: u64,
-    pub(crate) duplicated: u64,
-    pub(crate) reordered: u64,
-    pub(crate) corrupt: u64,
     pub(crate) digest: u64,
     pub(crate) first_read_ns: u64,
     pub(crate) last_read_ns: u64,
     /// Due times of the first and the last packet counted, ns on the sender's clock.
     pub(crate) first_due_ns: u64,
     pub(crate) last_due_ns: u64,
-    /// Packets that carry a later time of writing than the time at which they were read, of a
-    /// client on our own clock.
-    pub(crate) read_before_sent: u64,
     /// When the last batch was read, whatever it contained.
     pub(crate) last_batch_ns: u64,
     /// Packets sent, from the verified end frame. Valid once that has come.
@@ -122,9 +101,13 @@ impl ConnectionCounters {
 
     /// How the connection ends when the server cuts it now: cleanly when only the peer's FIN was
     /// still to come.
-    pub(crate) fn end_of_cut(&self) -> End {
+    pub(crate) fn end_of_cut(&self) -> ClientEnd {
         let is_done = self.stage == Stage::Ended && !self.has_pending_replies();
-        if is_done { End::Clean } else { End::Cut }
+        if is_done {
+            ClientEnd::Clean
+        } else {
+            ClientEnd::Cut
+        }
     }
 
     /// Whether the kernel has not yet taken all replies.
@@ -140,15 +123,17 @@ impl ConnectionCounters {
             self.bytes / FRAME_BYTES as u64,
             self.bytes % FRAME_BYTES as u64,
         );
-        let counted = [self.packets, self.duplicated, self.corrupt];
+        let counts = &self.counts;
+        let counted = [counts.received, counts.duplicated, counts.corrupt];
         let counted = counted.into_iter().try_fold(0_u64, u64::checked_add);
         // Each frame causes one reply at most, and the last refusal may have no frame as its cause.
         let queued_max = (frames + 1).checked_mul(FRAME_BYTES as u64);
         counted.is_some_and(|counted| counted <= frames)
             && u64::from(self.partial_frame_bytes) == partial_bytes
-            && self.reordered <= self.packets
-            && self.read_before_sent <= self.packets
-            && self.gaps <= self.next_sequence
+            && counts.reordered <= counts.received
+            && counts.read_before_written <= counts.received
+            && self.timed.iter().all(|timed| *timed <= counts.received)
+            && counts.gaps <= self.next_sequence
             && queued_max.is_some_and(|queued_max| self.reply_bytes_queued <= queued_max)
             && self.reply_bytes_sent <= self.reply_bytes_queued
     }
@@ -164,7 +149,7 @@ impl ConnectionCounters {
 
     /// Keeps the first `bytes` of `frame` as the partial frame.
     pub(super) fn set_partial_frame(&mut self, frame: &Frame, bytes: usize) {
-        self.partial_frame_bytes = bytes as u8;
+        self.partial_frame_bytes = bytes as u16;
         for (index, word) in self.partial_frame.iter_mut().enumerate() {
             let kept = std::array::from_fn(|byte| {
                 if index * 8 + byte < bytes {
@@ -177,31 +162,33 @@ impl ConnectionCounters {
         }
     }
 
-    pub(super) fn to_words(self) -> [u64; WORDS] {
+    pub(super) fn to_words(self) -> [u64; USED] {
+        let (end, refusal) = end_to_bytes(self.end);
         let flags = [
             self.stage as u8,
-            self.end as u8,
-            self.refusal,
-            self.partial_frame_bytes,
+            end,
+            refusal,
             self.attempt,
-            u8::from(self.shares_clock),
             u8::from(self.has_end),
             u8::from(self.is_raw),
+            0,
+            0,
         ];
-        [
+        let own: [u64; COUNTS_AT] = [
             u64::from_le_bytes(flags),
-            u64::from(self.agent) << 16 | u64::from(self.client),
+            u64::from(self.client)
+                | u64::from(self.agent) << 16
+                | u64::from(self.partial_frame_bytes) << 48,
             self.run,
+            u64::from(self.clock.is_same()),
             self.bytes,
-            self.packets,
             self.next_sequence,
-            self.gaps,
-            self.duplicated,
-            self.reordered,
-            self.corrupt,
             self.digest,
             self.first_read_ns,
             self.last_read_ns,
+            self.first_due_ns,
+            self.last_due_ns,
+            self.last_batch_ns,
             self.reported_sent,
             self.reply_bytes_queued,
             self.reply_bytes_sent,
@@ -209,55 +196,55 @@ impl ConnectionCounters {
             self.partial_frame[1],
             self.partial_frame[2],
             self.partial_frame[3],
-            self.last_batch_ns,
-            self.first_due_ns,
-            self.last_due_ns,
-            self.read_before_sent,
-        ]
+            self.timed[0],
+            self.timed[1],
+            self.timed[2],
+        ];
+        let mut words = [0; USED];
+        let (own_words, counts) = words.split_at_mut(COUNTS_AT);
+        own_words.copy_from_slice(&own);
+        counts.copy_from_slice(&self.counts.to_words()[..counts.len()]);
+        words
     }
 
-    pub(super) fn from_words(words: &[u64; WORDS]) -> Self {
-        let [
-            stage,
-            end,
-            refusal,
-            partial_frame_bytes,
-            attempt,
-            shares_clock,
-            has_end,
-            is_raw,
-        ] = words[0].to_le_bytes();
+    pub(super) fn from_words(words: &[u64; USED]) -> Self {
+        let [stage, end, refusal, attempt, has_end, is_raw, ..] = words[0].to_le_bytes();
+        let mut counts = [0; counters::WORDS];
+        counts[..USED - COUNTS_AT].copy_from_slice(&words[COUNTS_AT..]);
         Self {
             stage: stage_of(stage),
-            end: end_of(end),
-            refusal,
-            partial_frame_bytes: partial_frame_bytes.min(FRAME_BYTES as u8 - 1),
+            end: end_of(end, refusal),
             attempt,
-            shares_clock: shares_clock != 0,
             has_end: has_end != 0,
             is_raw: is_raw != 0,
-            agent: (words[1] >> 16) as u16,
             client: words[1] as u16,
+            agent: (words[1] >> 16) as u16,
+            partial_frame_bytes: ((words[1] >> 48) as u16).min(FRAME_BYTES as u16 - 1),
             run: words[2],
-            bytes: words[3],
-            packets: words[4],
+            clock: clock_of(words[3]),
+            bytes: words[4],
             next_sequence: words[5],
-            gaps: words[6],
-            duplicated: words[7],
-            reordered: words[8],
-            corrupt: words[9],
-            digest: words[10],
-            first_read_ns: words[11],
-            last_read_ns: words[12],
-            reported_sent: words[13],
-            reply_bytes_queued: words[14],
-            reply_bytes_sent: words[15],
-            partial_frame: [words[16], words[17], words[18], words[19]],
-            last_batch_ns: words[20],
-            first_due_ns: words[21],
-            last_due_ns: words[22],
-            read_before_sent: words[23],
+            digest: words[6],
+            first_read_ns: words[7],
+            last_read_ns: words[8],
+            first_due_ns: words[9],
+            last_due_ns: words[10],
+            last_batch_ns: words[11],
+            reported_sent: words[12],
+            reply_bytes_queued: words[13],
+            reply_bytes_sent: words[14],
+            partial_frame: [words[15], words[16], words[17], words[18]],
+            timed: [words[19], words[20], words[21]],
+            counts: v1::ReceiverCounts::from_words(&counts),
         }
+    }
+}
+
+/// What is not proved is unknown: so is a relation that this version does not have.
+fn clock_of(word: u64) -> ClockRelation {
+    match word {
+        1 => ClockRelation::Same,
+        _ => ClockRelation::Unknown,
     }
 }
 
@@ -272,15 +259,28 @@ fn stage_of(number: u8) -> Stage {
     }
 }
 
-fn end_of(number: u8) -> End {
+/// The number of an end, and the code of the refusal when it is one.
+fn end_to_bytes(end: ClientEnd) -> (u8, u8) {
+    match end {
+        ClientEnd::NotYet => (0, 0),
+        ClientEnd::Clean => (1, 0),
+        ClientEnd::Abrupt => (2, 0),
+        ClientEnd::Broken => (3, 0),
+        ClientEnd::Cut => (4, 0),
+        ClientEnd::Refused(code) => (5, code),
+        ClientEnd::Unrecoverable => (6, 0),
+    }
+}
+
+fn end_of(number: u8, refusal: u8) -> ClientEnd {
     match number {
-        0 => End::NotYet,
-        1 => End::Clean,
-        2 => End::Abrupt,
-        3 => End::Broken,
-        4 => End::Cut,
-        5 => End::Refused,
-        _ => End::Unrecoverable,
+        0 => ClientEnd::NotYet,
+        1 => ClientEnd::Clean,
+        2 => ClientEnd::Abrupt,
+        3 => ClientEnd::Broken,
+        4 => ClientEnd::Cut,
+        5 => ClientEnd::Refused(refusal),
+        _ => ClientEnd::Unrecoverable,
     }
 }
 
@@ -292,7 +292,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_words_are_counters_and_counters_survive_their_words(words: [u64; WORDS]) {
+        fn any_words_are_counters_and_counters_survive_their_words(words: [u64; USED]) {
             let counters = ConnectionCounters::from_words(&words);
             prop_assert!(counters.partial_frame_bytes < 32);
             prop_assert_eq!(ConnectionCounters::from_words(&counters.to_words()), counters);
@@ -312,47 +312,28 @@ mod tests {
         let possible = ConnectionCounters {
             bytes: 70,
             partial_frame_bytes: 6,
-            packets: 1,
+            counts: v1::ReceiverCounts {
+                received: 1,
+                ..v1::ReceiverCounts::default()
+            },
             next_sequence: 1,
             reply_bytes_queued: 64,
             ..ConnectionCounters::default()
         };
         assert!(possible.is_possible());
-        for impossible in [
-            ConnectionCounters {
-                packets: 3,
-                ..possible
-            },
-            ConnectionCounters {
-                packets: u64::MAX,
-                duplicated: u64::MAX,
-                ..possible
-            },
-            ConnectionCounters {
-                partial_frame_bytes: 7,
-                ..possible
-            },
-            ConnectionCounters {
-                gaps: 2,
-                ..possible
-            },
-            ConnectionCounters {
-                reordered: 2,
-                ..possible
-            },
-            ConnectionCounters {
-                read_before_sent: 2,
-                ..possible
-            },
-            ConnectionCounters {
-                reply_bytes_queued: 97,
-                ..possible
-            },
-            ConnectionCounters {
-                reply_bytes_sent: 65,
-                ..possible
-            },
+        for spoil in [
+            (|it| it.counts.received = 3) as fn(&mut ConnectionCounters),
+            |it| (it.counts.received, it.counts.duplicated) = (u64::MAX, u64::MAX),
+            |it| it.partial_frame_bytes = 7,
+            |it| it.counts.gaps = 2,
+            |it| it.counts.reordered = 2,
+            |it| it.counts.read_before_written = 2,
+            |it| it.timed[2] = 2,
+            |it| it.reply_bytes_queued = 97,
+            |it| it.reply_bytes_sent = 65,
         ] {
+            let mut impossible = possible;
+            spoil(&mut impossible);
             assert!(!impossible.is_possible(), "{impossible:?}");
         }
     }
@@ -360,7 +341,7 @@ mod tests {
     #[test]
     fn zeroed_memory_is_a_connection_that_has_just_been_opened() {
         assert_eq!(
-            ConnectionCounters::from_words(&[0; WORDS]),
+            ConnectionCounters::from_words(&[0; USED]),
             ConnectionCounters::default()
         );
         assert_eq!(ConnectionCounters::default().stage, Stage::Opening);

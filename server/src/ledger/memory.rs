@@ -8,7 +8,7 @@ use std::{
 };
 
 use metronome_os::memory::SharedArray;
-use metronome_proto::{histogram::BUCKETS, plan::CLIENTS_MAX};
+use metronome_proto::{histogram::BUCKETS, limits::CLIENTS_MAX};
 use zerocopy::FromBytes;
 
 use super::{counters, frames::BUFFER_BYTES, slot::Slot};
@@ -26,7 +26,7 @@ pub(crate) const LAYOUT: [u64; 7] = [
     size_of::<Slot>() as u64,
     size_of::<Workers>() as u64,
     size_of::<ClientTable>() as u64,
-    counters::WORDS as u64,
+    counters::USED as u64,
     BUCKETS as u64,
     BUFFER_BYTES as u64,
 ];

@@ -38,10 +38,12 @@ pub(crate) fn replay(
     } else {
         now_ns
     };
-    // The law of a committed connection is: each of its histograms holds as many times as there are
-    // packets, or none. What is above was recorded by the batch that was cut off.
-    let recorded =
-        std::array::from_fn(|histogram| slot.count(histogram).saturating_sub(counters.packets));
+    // The law of a committed connection is: each of its histograms holds as many times as its
+    // counters demand. What is above was recorded by the batch that was cut off.
+    let recorded = std::array::from_fn(|histogram| {
+        slot.count(histogram)
+            .saturating_sub(counters.timed[histogram])
+    });
     let times = TimeRecorder::new(slot, writer, recorded);
     Batch {
         counters,
@@ -103,7 +105,7 @@ mod tests {
                 assert_eq!(world.replies(&counters), replies(6));
                 let counted = (
                     counters.stage,
-                    counters.packets,
+                    counters.counts.received,
                     counters.reported_sent,
                     counters.next_sequence,
                 );
@@ -114,10 +116,10 @@ mod tests {
                 );
                 assert_eq!(
                     (
-                        counters.gaps,
-                        counters.duplicated,
-                        counters.reordered,
-                        counters.corrupt
+                        counters.counts.gaps,
+                        counters.counts.duplicated,
+                        counters.counts.reordered,
+                        counters.counts.corrupt
                     ),
                     (0, 0, 0, 0)
                 );
@@ -162,7 +164,7 @@ mod tests {
                 let end = start + PACKETS;
                 let counted = (
                     counters.stage,
-                    counters.packets,
+                    counters.counts.received,
                     counters.next_sequence,
                     counters.reported_sent,
                 );
@@ -173,10 +175,10 @@ mod tests {
                 );
                 assert_eq!(
                     (
-                        counters.gaps,
-                        counters.duplicated,
-                        counters.reordered,
-                        counters.corrupt
+                        counters.counts.gaps,
+                        counters.counts.duplicated,
+                        counters.counts.reordered,
+                        counters.counts.corrupt
                     ),
                     (0, 0, 0, 0)
                 );

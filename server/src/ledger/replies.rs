@@ -12,10 +12,11 @@ use metronome_proto::{
 
 use super::{
     commit_writer::CommitWriter,
-    counters::{ConnectionCounters, End, Stage},
+    counters::{ConnectionCounters, Stage},
     frames::REPLY_QUEUE_FRAMES,
     slot::Slot,
 };
+use crate::model::ClientEnd;
 
 /// Echoes may fill the queue up to this; behind it there is room for the end-ack.
 const ECHO_BYTES_MAX: u64 = ((REPLY_QUEUE_FRAMES - 2) * FRAME_BYTES) as u64;
@@ -28,8 +29,7 @@ pub(crate) fn refuse(
     writer: &impl CommitWriter,
 ) {
     counters.stage = Stage::Refused;
-    counters.end = End::Refused;
-    counters.refusal = refusal as u8;
+    counters.end = ClientEnd::Refused(refusal as u8);
     queue_reply(slot, counters, &refusal.encode(), writer);
 }
 

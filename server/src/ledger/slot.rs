@@ -72,7 +72,7 @@ struct CommitArea {
     /// A packet slower than this is one of the slowest, ns. It lies here, in a cache line that the
     /// packet path uses anyway, since every packet is compared with it.
     slow_ns: AtomicU64,
-    copies: [[AtomicU64; counters::WORDS]; 2],
+    copies: [[AtomicU64; counters::USED]; 2],
 }
 
 #[derive(Debug, FromBytes)]

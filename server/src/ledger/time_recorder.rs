@@ -1,14 +1,15 @@
 //! Recording the times of a batch's packets in the slot's histograms, each exactly once.
 //!
 //! Histograms need no journal. They are stored in place, packet after packet, before the batch is
-//! committed; a process that dies in between leaves some of the batch's packets recorded. How many
-//! is known: of each histogram (sum of its buckets) − (packets committed). A replay meets the
-//! packets in the same order, so it leaves out that many of each histogram and records the rest.
+//! committed; the counters have how many times each must hold. A process that dies in between
+//! leaves some of the batch's packets recorded. How many is known: of each histogram (sum of its
+//! buckets) − (times committed). A replay meets the packets in the same order, so it leaves out that
+//! many of each histogram and records the rest.
 
 use metronome_proto::{histogram::bucket, packet::Packet};
 
 use super::{commit_writer::CommitWriter, slot::Slot};
-use crate::model::SlowPacket;
+use crate::model::{ClockRelation, SlowPacket};
 
 /// Times of a packet, in the order of a slot's histograms: lateness, transit, latency.
 pub(super) const HISTOGRAMS: usize = 3;
@@ -19,6 +20,8 @@ pub(super) struct TimeRecorder<'a, W> {
     pub(super) writer: &'a W,
     /// Packets of this batch that each histogram already holds.
     recorded: [u64; HISTOGRAMS],
+    /// Packets of this batch that each histogram holds once it is stored, but for those pending.
+    timed: [u64; HISTOGRAMS],
     /// For each histogram the bucket of the last packets and how many there are, not stored yet:
     /// packets of one write are equally late and cost one store together. They are stored before a
     /// packet of another bucket is counted, so histograms still fill in the order of the packets.
@@ -33,18 +36,18 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
             slot,
             writer,
             recorded,
+            timed: [0; HISTOGRAMS],
             pending: [(0, 0); HISTOGRAMS],
         }
     }
 
-    /// Records the times of one packet. Transit and latency only where the client's agent shares
-    /// our clock.
+    /// Records the times of one packet: lateness always, transit and latency on the same clock.
     #[inline]
-    pub(super) fn record(&mut self, packet: &Packet, read_ns: u64, shares_clock: bool) {
+    pub(super) fn record(&mut self, packet: &Packet, read_ns: u64, clock: ClockRelation) {
         let lateness_ns = u64::from(packet.lateness_ns);
         self.record_one(0, lateness_ns);
         let mut total_ns = lateness_ns;
-        if shares_clock {
+        if clock.is_same() {
             let latency_ns = read_ns.saturating_sub(packet.due_ns);
             self.record_one(1, latency_ns.saturating_sub(lateness_ns));
             self.record_one(2, latency_ns);
@@ -65,31 +68,38 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         );
     }
 
-    /// Stores the packets that are still pending.
+    /// Stores the packets that are still pending. Returns how many packets of the batch each
+    /// histogram holds now.
     #[inline]
-    pub(super) fn flush(&mut self) {
-        for (histogram, (bucket, count)) in self.pending.into_iter().enumerate() {
-            self.slot.record(histogram, bucket, count, self.writer);
-        }
-        self.pending = [(0, 0); HISTOGRAMS];
+    pub(super) fn finish(&mut self) -> [u64; HISTOGRAMS] {
+        (0..HISTOGRAMS).for_each(|histogram| self.store(histogram));
+        self.timed
     }
 
     #[inline]
     fn record_one(&mut self, histogram: usize, value_ns: u64) {
         match self.recorded[histogram].checked_sub(1) {
-            Some(still_recorded) => self.recorded[histogram] = still_recorded,
+            Some(still_recorded) => {
+                self.recorded[histogram] = still_recorded;
+                self.timed[histogram] += 1;
+            }
             None => self.add(histogram, bucket(value_ns)),
         }
     }
 
     #[inline]
     fn add(&mut self, histogram: usize, bucket: usize) {
-        let (last_bucket, count) = &mut self.pending[histogram];
-        if *last_bucket != bucket {
-            self.slot
-                .record(histogram, *last_bucket, *count, self.writer);
-            (*last_bucket, *count) = (bucket, 0);
+        if self.pending[histogram].0 != bucket {
+            self.store(histogram);
+            self.pending[histogram] = (bucket, 0);
         }
-        *count += 1;
+        self.pending[histogram].1 += 1;
+    }
+
+    #[inline]
+    fn store(&mut self, histogram: usize) {
+        let (bucket, count) = self.pending[histogram];
+        self.slot.record(histogram, bucket, count, self.writer);
+        self.timed[histogram] += count;
     }
 }

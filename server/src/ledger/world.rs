@@ -11,6 +11,7 @@ use metronome_proto::{
     handshake::{Hello, Key, Refusal},
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet},
     run_id::RunId,
+    v1,
 };
 
 use super::{
@@ -21,6 +22,8 @@ use super::{
     replay::replay,
     slot::Slot,
 };
+use crate::model::ClockRelation;
+
 const RUN: RunId = RunId::from_bits(5);
 const CLIENT: u16 = 3;
 
@@ -48,7 +51,7 @@ impl Authenticate for WithKey {
         let hello = Hello::open(hello, &self.0).ok_or(Refusal::Hello)?;
         Ok(Authenticated {
             hello,
-            shares_clock: true,
+            clock: ClockRelation::Same,
         })
     }
 
@@ -154,8 +157,12 @@ impl World {
             run: RUN.bits(),
             client: CLIENT,
             attempt: 1,
-            shares_clock: true,
-            packets,
+            clock: ClockRelation::Same,
+            counts: v1::ReceiverCounts {
+                received: packets,
+                ..v1::ReceiverCounts::default()
+            },
+            timed: [packets; 3],
             next_sequence: packets,
             bytes,
             reply_bytes_queued: bytes,

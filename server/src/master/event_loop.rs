@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, FromWorker},
-    model::{AgentShare, RunCounters},
+    model::{AgentShare, ClockRelation, RunCounters},
 };
 
 /// How often the loop comes round when nothing happens.
@@ -127,7 +127,7 @@ impl Master {
                 run: RunId::from_bits(0),
                 agent: 0,
                 key,
-                share: AgentShare::new(0, parts.max_clients, true),
+                share: AgentShare::new(0, parts.max_clients, ClockRelation::Same),
                 is_static: true,
             });
         }

@@ -2,15 +2,15 @@
 
 use std::{borrow::Cow, os::fd::AsFd as _};
 
-use metronome_proto::{handshake::Key, histogram::Histogram, run_id::RunId};
+use metronome_proto::{handshake::Key, histogram::Histogram, run_id::RunId, v1};
 
 use super::{
     admission::Admission, connection_table::ConnectionTable, run_counters::ClosedConnection,
 };
 use crate::{
     ipc::AdmissionKey,
-    ledger::{ConnectionCounters, Dimensions, End, Ledger, RUNS_MAX},
-    model::{AgentShare, RunCounters, Unread, WorkerCounters},
+    ledger::{ConnectionCounters, Dimensions, Ledger, RUNS_MAX},
+    model::{AgentShare, ClientEnd, ClockRelation, RunCounters, Unread, WorkerCounters},
     upgrade::{MasterState, SavedWorker},
 };
 
@@ -20,7 +20,7 @@ pub(crate) fn agent_key(row: u32) -> AdmissionKey {
         run: RunId::from_bits(7),
         agent: 1,
         key: Key::from_bytes([9; 32]),
-        share: AgentShare::new(3, 4, true),
+        share: AgentShare::new(3, 4, ClockRelation::Same),
         is_static: false,
     }
 }
@@ -52,8 +52,11 @@ fn counters(row: usize, seed: u64) -> RunCounters {
     let client = ConnectionCounters {
         run: seed,
         attempt: 1,
-        packets: 3,
-        end: End::Clean,
+        counts: v1::ReceiverCounts {
+            received: 3,
+            ..v1::ReceiverCounts::default()
+        },
+        end: ClientEnd::Clean,
         ..ConnectionCounters::default()
     };
     for connection_counters in [

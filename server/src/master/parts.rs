@@ -202,7 +202,10 @@ impl MasterParts {
         connection_counters: &ConnectionCounters,
         worker: Option<usize>,
     ) {
-        let Some(packets) = self.connections.credit(slot, connection_counters.packets) else {
+        let Some(packets) = self
+            .connections
+            .credit(slot, connection_counters.counts.received)
+        else {
             return;
         };
         match worker {

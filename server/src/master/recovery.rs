@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     ipc::{FromWorker, ToWorker},
-    ledger::{ConnectionCounters, End, ReleaseStore, Stage},
-    model::Unread,
+    ledger::{ConnectionCounters, ReleaseStore, Stage},
+    model::{ClientEnd, Unread},
 };
 
 /// Takes over from a worker that has ended: every connection is replayed and placed with another.
@@ -90,7 +90,7 @@ fn recover_connection(parts: &mut MasterParts, slot: u32, worker: usize, last_si
     if let Err(error) = replay(source, connection, &mut connection_counters) {
         give_up(parts, slot, worker, connection_counters.client, &error);
         connection_counters = ConnectionCounters {
-            end: End::Unrecoverable,
+            end: ClientEnd::Unrecoverable,
             stage: Stage::Closed,
             ..committed
         };
@@ -176,6 +176,7 @@ mod tests {
     };
 
     use metronome_os::{process::Executable, socket::receive_into};
+    use metronome_proto::v1;
 
     use super::*;
     use crate::{
@@ -255,8 +256,8 @@ mod tests {
         let before = parts.connection_counters(0).unwrap();
         recover_connection(&mut parts, 0, 0, 1);
         assert_eq!(
-            parts.connection_counters(0).unwrap().packets,
-            before.packets
+            parts.connection_counters(0).unwrap().counts.received,
+            before.counts.received
         );
         assert_eq!(parts.recovered.packets, 6, "there was nothing left");
     }
@@ -281,7 +282,10 @@ mod tests {
         let connection_counters = ConnectionCounters {
             is_raw: true,
             stage: Stage::Raw,
-            packets: 9,
+            counts: v1::ReceiverCounts {
+                received: 9,
+                ..v1::ReceiverCounts::default()
+            },
             ..ConnectionCounters::default()
         };
         parts.ledger.slots()[0].commit(&connection_counters, &ReleaseStore);

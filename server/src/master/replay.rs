@@ -154,8 +154,10 @@ mod tests {
         sync::atomic::Ordering,
     };
 
+    use metronome_proto::v1;
+
     use super::*;
-    use crate::ledger::{Dimensions, End};
+    use crate::{ledger::Dimensions, model::ClientEnd};
 
     struct World {
         ledger: Ledger,
@@ -225,13 +227,16 @@ mod tests {
         for _ in 0..2 {
             world.replay(&mut connection_counters).unwrap();
             let counted = (
-                connection_counters.packets,
+                connection_counters.counts.received,
                 connection_counters.bytes,
                 connection_counters.partial_frame_bytes,
             );
             assert_eq!(counted, (3, 100, 4));
         }
-        assert_eq!(world.ledger.slots()[0].counters().unwrap().packets, 3);
+        assert_eq!(
+            world.ledger.slots()[0].counters().unwrap().counts.received,
+            3
+        );
     }
 
     #[test]
@@ -239,7 +244,10 @@ mod tests {
         let mut world = World::new();
         world.send_and_take(100, 0);
         let mut impossible = ConnectionCounters {
-            packets: 9,
+            counts: v1::ReceiverCounts {
+                received: 9,
+                ..v1::ReceiverCounts::default()
+            },
             ..ConnectionCounters::default()
         };
         let error = world.replay(&mut impossible).unwrap_err();
@@ -285,11 +293,17 @@ mod tests {
         while bytes_unread(&world.connection) < 96 {}
         read_to_the_end(world.source(), &world.connection, &mut connection_counters);
         assert_eq!(
-            (connection_counters.packets, connection_counters.stage),
+            (
+                connection_counters.counts.received,
+                connection_counters.stage
+            ),
             (5, Stage::Closed)
         );
-        assert_eq!(connection_counters.end, End::Cut);
-        assert_eq!(world.ledger.slots()[0].counters().unwrap().packets, 5);
+        assert_eq!(connection_counters.end, ClientEnd::Cut);
+        assert_eq!(
+            world.ledger.slots()[0].counters().unwrap().counts.received,
+            5
+        );
     }
 
     fn bytes_unread(connection: &HeldConnection) -> u64 {

@@ -17,7 +17,8 @@ pub(super) fn read_server(parts: &MasterParts) -> ServerStatus {
         // What it has committed since it was last attributed.
         if let Some(worker) = held.worker.and_then(|worker| workers.get_mut(worker)) {
             worker.count.packets += connection_counters
-                .packets
+                .counts
+                .received
                 .saturating_sub(held.credited_packets);
         }
     }

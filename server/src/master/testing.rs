@@ -39,7 +39,11 @@ pub(crate) fn record_run(
     );
     let peer = ([127, 0, 0, 1], 1).into();
     for worker in [Some(1), None] {
-        counters.credit(connection_counters, worker, connection_counters.packets);
+        counters.credit(
+            connection_counters,
+            worker,
+            connection_counters.counts.received,
+        );
         let _ = counters.read_run(run, true, [(*connection_counters, record); 2].into_iter());
         let _ = counters.read_totals([(*connection_counters, record); 2].into_iter());
         let _ = counters.read_server([(*connection_counters, peer, 0); 2].into_iter());

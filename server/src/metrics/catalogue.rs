@@ -40,7 +40,7 @@ fn packets(figures: &Figures) -> Vec<Family> {
         counter(
             "metronome_packets_received",
             "Packets of verified clients that workers have counted",
-            totals.received,
+            totals.counts.received,
         ),
         counter(
             "metronome_packets_lost",
@@ -50,22 +50,22 @@ fn packets(figures: &Figures) -> Vec<Family> {
         counter(
             "metronome_packets_corrupt",
             "Frames of verified clients that failed a check",
-            totals.corrupt,
+            totals.counts.corrupt,
         ),
         counter(
             "metronome_packets_duplicated",
             "Packets whose sequence number came twice",
-            totals.duplicated,
+            totals.counts.duplicated,
         ),
         counter(
             "metronome_packets_reordered",
             "Packets that came after a later one",
-            totals.reordered,
+            totals.counts.reordered,
         ),
         gauge(
             "metronome_packets_missing",
             "Sequence numbers left out and not seen since",
-            totals.gaps as f64,
+            totals.counts.gaps as f64,
         ),
     ]
 }
@@ -300,6 +300,11 @@ fn server(figures: &Figures) -> Vec<Family> {
             "metronome_runs_ended",
             "Runs that have ended, by verdict",
             ended,
+        ),
+        counter(
+            "metronome_runs_failed",
+            "Runs that were over before their first packet was due",
+            control.runs_failed,
         ),
         counter(
             "metronome_spans_dropped",

@@ -3,13 +3,24 @@
 //!
 //! An agent that reconnects after its stream was lost repeats its last reports; an identical record
 //! does not count as a second one.
+//!
+//! A failure is an agent's word: its sentence is made harmless, and what follows from its code is
+//! taken from the code.
 
 use std::collections::BTreeMap;
 
-use metronome_proto::v1;
+use metronome_proto::{
+    counters::CounterList as _,
+    v1::{self, FailureCode, figure::Value},
+};
 use metronome_telemetry::sanitise;
 
 use super::agent_share::AgentShare;
+
+/// Most bytes of figures that a failure keeps, so that a thousand clients' fit one message.
+const FIGURES_BYTES_MAX: usize = 256;
+/// What a figure takes beside its name and its text, bytes.
+const FIGURE_BYTES: usize = 16;
 
 /// One agent's share of a run and what the agent reports of it.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +31,7 @@ pub(crate) struct AgentRecords {
     records: BTreeMap<u32, v1::ClientRecord>,
     strays: u64,
     finished: Option<v1::Finished>,
-    error: Option<String>,
+    failure: Option<v1::Failure>,
 }
 
 impl AgentRecords {
@@ -37,7 +48,7 @@ impl AgentRecords {
     /// counted as a stray.
     pub(crate) fn take(&mut self, records: v1::ClientRecords) {
         for mut record in records.clients {
-            record.error = sanitise::sentence(&record.error);
+            record.failure = record.failure.map(harmless);
             let known = self.records.get(&record.client);
             if known == Some(&record) {
                 continue;
@@ -55,9 +66,9 @@ impl AgentRecords {
         self.finished.get_or_insert(finished);
     }
 
-    /// The agent cannot go on, or is gone; the first reason stands.
-    pub(crate) fn fail(&mut self, error: &str) {
-        self.error.get_or_insert_with(|| sanitise::sentence(error));
+    /// The agent cannot go on, or is gone; the first failure stands.
+    pub(crate) fn fail(&mut self, failure: v1::Failure) {
+        self.failure.get_or_insert_with(|| harmless(failure));
     }
 
     /// Whether the client belongs to this agent's share.
@@ -86,7 +97,7 @@ impl AgentRecords {
         records: Vec<v1::ClientRecord>,
         strays: u64,
         finished: Option<v1::Finished>,
-        error: Option<&str>,
+        failure: Option<v1::Failure>,
     ) {
         self.take(v1::ClientRecords {
             run_id: String::new(),
@@ -94,12 +105,21 @@ impl AgentRecords {
         });
         self.strays = self.strays.saturating_add(strays);
         self.finished = finished;
-        self.error = error.map(sanitise::sentence);
+        self.failure = failure.map(harmless);
     }
 
     /// Why the agent cannot go on. `None` while it can.
-    pub(crate) fn error(&self) -> Option<&str> {
-        self.error.as_deref()
+    pub(crate) fn failure(&self) -> Option<&v1::Failure> {
+        self.failure.as_ref()
+    }
+
+    /// The packets of all its clients. `None` unless it has reported those of every one.
+    pub(crate) fn counts(&self) -> Option<v1::GeneratorCounts> {
+        self.clients()
+            .map(|client| self.record(client)?.counts)
+            .try_fold(v1::GeneratorCounts::default(), |sum, counts| {
+                Some(sum.plus(&counts?))
+            })
     }
 
     /// Records that do not belong to this agent, and second records of one client.
@@ -113,48 +133,101 @@ impl AgentRecords {
     }
 
     /// Why the agent is missing. `None` when it reported to the end.
-    pub(crate) fn missing(&self) -> Option<&str> {
-        match (&self.error, &self.finished) {
-            (Some(error), _) => Some(error),
-            (None, None) => Some("it never gave its final report"),
+    pub(crate) fn missing(&self) -> Option<v1::Failure> {
+        match (&self.failure, &self.finished) {
+            (Some(failure), _) => Some(failure.clone()),
+            (None, None) => {
+                let sentence = "It gave no final report.";
+                let failure = v1::Failure::new(FailureCode::NoFinalReport, sentence);
+                Some(failure.with("agent", self.name.as_str()))
+            }
             (None, Some(_)) => None,
         }
     }
 }
 
+/// A failure from a peer, fit for a report: texts made harmless and short, figures that are none
+/// left out, and the remedy that of the code. A code that this version does not have is kept.
+fn harmless(failure: v1::Failure) -> v1::Failure {
+    let code = failure.code();
+    let mut bytes_left = FIGURES_BYTES_MAX;
+    let mut fits = |name: &str, figure: &v1::Figure| {
+        let text_bytes = match &figure.value {
+            Some(Value::Text(text)) => text.len(),
+            _ => 0,
+        };
+        let left = bytes_left.checked_sub(FIGURE_BYTES + name.len() + text_bytes);
+        bytes_left = left.unwrap_or(bytes_left);
+        left.is_some()
+    };
+    let figures = failure
+        .figures
+        .into_iter()
+        .filter(|(name, _)| is_figure_name(name))
+        .filter_map(|(name, figure)| Some((name, harmless_figure(figure)?)))
+        .filter(|(name, figure)| fits(name, figure));
+    v1::Failure {
+        code: failure.code,
+        sentence: sanitise::sentence(&failure.sentence),
+        remedy: code.remedy().into(),
+        figures: figures.collect(),
+    }
+}
+
+fn is_figure_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    !name.is_empty() && name.bytes().all(allowed)
+}
+
+fn harmless_figure(figure: v1::Figure) -> Option<v1::Figure> {
+    match figure.value? {
+        Value::Integer(integer) => Some(integer.into()),
+        // A number that does not equal itself would make a repeated record another one.
+        Value::Number(number) => number.is_finite().then(|| number.into()),
+        Value::Text(text) => Some(sanitise::sentence(&text).into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::ClockRelation, *};
 
     fn record(client: u32, sent: u64) -> v1::ClientRecord {
         v1::ClientRecord {
             client,
-            sent,
+            counts: Some(v1::GeneratorCounts {
+                scheduled: sent,
+                sent,
+                ..v1::GeneratorCounts::default()
+            }),
             ..v1::ClientRecord::default()
         }
     }
 
-    #[test]
-    fn a_record_counts_once_and_only_for_a_client_of_its_own() {
-        let mut agent = AgentRecords::new("a".into(), AgentShare::new(2, 2, true));
-        let clients = vec![
-            record(1, 9),
-            record(2, 5),
-            record(2, 6),
-            record(3, 7),
-            record(4, 9),
-            record(u32::MAX, 9),
-        ];
+    fn sent(agent: &AgentRecords, client: u32) -> Option<u64> {
+        agent.record(client)?.counts.map(|counts| counts.sent)
+    }
+
+    fn take(agent: &mut AgentRecords, clients: Vec<v1::ClientRecord>) {
         agent.take(v1::ClientRecords {
             run_id: String::new(),
             clients,
         });
+    }
+
+    fn share(first_client: u32, clients: u32) -> AgentShare {
+        AgentShare::new(first_client, clients, ClockRelation::Same)
+    }
+
+    #[test]
+    fn a_record_counts_once_and_only_for_a_client_of_its_own() {
+        let mut agent = AgentRecords::new("a".into(), share(2, 2));
+        let clients = [(1, 9), (2, 5), (2, 6), (3, 7), (4, 9), (u32::MAX, 9)];
+        let clients = clients.map(|(client, sent)| record(client, sent));
+        take(&mut agent, clients.into());
         assert_eq!(
-            agent
-                .clients()
-                .map(|client| agent.record(client).unwrap().sent)
-                .collect::<Vec<_>>(),
-            [5, 7]
+            [2, 3].map(|client| sent(&agent, client)),
+            [Some(5), Some(7)]
         );
         assert_eq!(agent.strays(), 4);
         assert!(agent.record(1).is_none());
@@ -162,39 +235,87 @@ mod tests {
 
     #[test]
     fn a_repeated_record_is_no_second_one() {
-        let mut agent = AgentRecords::new("a".into(), AgentShare::new(0, 1, true));
+        let mut agent = AgentRecords::new("a".into(), share(0, 1));
+        let mut failed = record(0, 5);
+        let failure = v1::Failure::new(FailureCode::ConnectionBroken, "it broke\x1b");
+        failed.failure = Some(failure.with("rtt", f64::NAN));
         for _ in 0..3 {
-            agent.take(v1::ClientRecords {
-                run_id: String::new(),
-                clients: vec![record(0, 5)],
-            });
+            take(&mut agent, vec![failed.clone()]);
         }
         assert_eq!(agent.strays(), 0);
-        agent.take(v1::ClientRecords {
-            run_id: String::new(),
-            clients: vec![record(0, 6)],
-        });
-        assert_eq!((agent.strays(), agent.record(0).unwrap().sent), (1, 5));
+        take(&mut agent, vec![record(0, 6)]);
+        assert_eq!((agent.strays(), sent(&agent, 0)), (1, Some(5)));
     }
 
     #[test]
-    fn the_first_reason_stands_and_is_made_harmless() {
-        let mut agent = AgentRecords::new("a".into(), AgentShare::new(0, 1, true));
-        assert_eq!(agent.missing(), Some("it never gave its final report"));
-        agent.finish(v1::Finished {
-            cpu_ns: 1,
-            ..v1::Finished::default()
+    fn the_counts_of_an_agent_are_known_when_those_of_every_client_are() {
+        let mut agent = AgentRecords::new("a".into(), share(0, 3));
+        take(&mut agent, vec![record(0, 5), record(2, u64::MAX)]);
+        assert_eq!(agent.counts(), None);
+        let never_connected = v1::ClientRecord {
+            client: 1,
+            ..v1::ClientRecord::default()
+        };
+        let mut lacks_one = agent.clone();
+        take(&mut lacks_one, vec![never_connected]);
+        assert_eq!(lacks_one.counts(), None);
+        take(&mut agent, vec![record(1, 0)]);
+        assert_eq!(agent.counts().map(|counts| counts.sent), Some(u64::MAX));
+    }
+
+    #[test]
+    fn the_first_failure_stands_and_is_made_harmless() {
+        let mut agent = AgentRecords::new("a".into(), share(0, 1));
+        let missing = agent.missing().expect("it has not reported");
+        assert_eq!(missing.code(), FailureCode::NoFinalReport);
+        for cpu_ns in [1, 2] {
+            agent.finish(v1::Finished {
+                cpu_ns,
+                ..v1::Finished::default()
+            });
+        }
+        assert_eq!(agent.finished().map(|finished| finished.cpu_ns), Some(1));
+        assert_eq!((agent.missing(), agent.failure()), (None, None));
+        let lost = v1::Failure::new(FailureCode::AgentLost, "its stream\x1b broke");
+        agent.fail(v1::Failure {
+            remedy: "pay me".into(),
+            ..lost.with("address", "10.0.0.1\r\n")
         });
-        agent.finish(v1::Finished {
-            cpu_ns: 2,
-            ..v1::Finished::default()
-        });
-        assert_eq!(
-            (agent.missing(), agent.finished().unwrap().cpu_ns),
-            (None, 1)
+        agent.fail(v1::Failure::new(FailureCode::AgentSilent, "again"));
+        let expected = v1::Failure::new(FailureCode::AgentLost, "its stream broke")
+            .with("address", "10.0.0.1");
+        assert_eq!(agent.failure(), Some(&expected));
+        assert_eq!(agent.missing(), Some(expected));
+    }
+
+    #[test]
+    fn what_a_peer_puts_into_a_failure_is_bounded_and_only_its_code_has_consequences() {
+        let mut failure = v1::Failure {
+            code: 9_999,
+            sentence: "x".repeat(10_000),
+            remedy: "rm -rf /".into(),
+            ..v1::Failure::default()
+        };
+        for number in 0..100 {
+            failure = failure.with(&format!("figure_{number}"), 1_u32);
+        }
+        failure
+            .figures
+            .insert("empty".into(), v1::Figure::default());
+        failure = failure
+            .with("Not a name", 1_u32)
+            .with(&"n".repeat(FIGURES_BYTES_MAX), 1_u32)
+            .with("figure_long", "t".repeat(FIGURES_BYTES_MAX))
+            .with("a_number", f64::INFINITY);
+        let harmless = harmless(failure);
+        assert_eq!((harmless.code, harmless.figures.len()), (9_999, 10));
+        assert!(
+            harmless
+                .figures
+                .keys()
+                .all(|name| name.starts_with("figure_"))
         );
-        agent.fail("the stream\x1b broke");
-        agent.fail("again");
-        assert_eq!(agent.missing(), Some("the stream broke"));
+        assert_eq!(harmless.remedy, FailureCode::Internal.remedy());
+        assert!(harmless.sentence.len() <= sanitise::SENTENCE_BYTES_MAX);
     }
 }

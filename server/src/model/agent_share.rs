@@ -4,21 +4,23 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::clock_relation::ClockRelation;
+
 /// The clients `first_client` to `first_client + clients` − 1 of a run, brought by one agent.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct AgentShare {
     pub(crate) first_client: u32,
     pub(crate) clients: u32,
-    /// The agent's CLOCK_MONOTONIC is this host's, so transit and latency mean something.
-    pub(crate) shares_clock: bool,
+    /// How the agent's clock relates to this host's.
+    pub(crate) clock: ClockRelation,
 }
 
 impl AgentShare {
-    pub(crate) fn new(first_client: u32, clients: u32, shares_clock: bool) -> Self {
+    pub(crate) fn new(first_client: u32, clients: u32, clock: ClockRelation) -> Self {
         Self {
             first_client,
             clients,
-            shares_clock,
+            clock,
         }
     }
 
@@ -41,7 +43,7 @@ mod tests {
 
     #[test]
     fn a_share_owns_its_clients_and_no_others() {
-        let share = AgentShare::new(2, 2, true);
+        let share = AgentShare::new(2, 2, ClockRelation::Same);
         assert_eq!(share.indices().collect::<Vec<_>>(), [2, 3]);
         for client in [0, 1, 4, u32::MAX] {
             assert!(!share.owns(client), "{client}");

@@ -2,6 +2,8 @@
 
 use metronome_proto::v1;
 
+use super::clock_relation::ClockRelation;
+
 /// Identifies a CLOCK_MONOTONIC: two processes with equal identities read the same one.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct ClockIdentity {
@@ -11,11 +13,16 @@ pub(crate) struct ClockIdentity {
 }
 
 impl ClockIdentity {
-    /// Whether the agent's clock is this one. A missing boot id proves nothing.
-    pub(crate) fn is_shared_by(&self, agent: &v1::Register) -> bool {
-        !self.boot_id.is_empty()
+    /// How the agent's clock relates to this one. A missing boot id proves nothing.
+    pub(crate) fn relation_to(&self, agent: &v1::ClockIdentity) -> ClockRelation {
+        let is_same = !self.boot_id.is_empty()
             && self.boot_id == agent.boot_id.trim()
-            && self.time_namespace == agent.time_namespace
+            && self.time_namespace == agent.time_namespace;
+        if is_same {
+            ClockRelation::Same
+        } else {
+            ClockRelation::Unknown
+        }
     }
 }
 
@@ -24,19 +31,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_shared_on_one_boot_in_one_time_namespace() {
+    fn clocks_are_the_same_on_one_boot_in_one_time_namespace() {
         let ours = ClockIdentity {
             boot_id: "this boot".into(),
             time_namespace: "time:[4026531834]".into(),
         };
-        let agent = |boot_id: &str, time_namespace: &str| v1::Register {
+        let agent = |boot_id: &str, time_namespace: &str| v1::ClockIdentity {
             boot_id: boot_id.into(),
             time_namespace: time_namespace.into(),
-            ..v1::Register::default()
         };
-        assert!(ours.is_shared_by(&agent(&ours.boot_id, &ours.time_namespace)));
-        assert!(!ours.is_shared_by(&agent("another boot", &ours.time_namespace)));
-        assert!(!ours.is_shared_by(&agent(&ours.boot_id, "time:[1]")));
-        assert!(!ClockIdentity::default().is_shared_by(&agent("", "")));
+        for (ours, agent, relation) in [
+            (
+                &ours,
+                agent(&ours.boot_id, &ours.time_namespace),
+                ClockRelation::Same,
+            ),
+            (
+                &ours,
+                agent("another boot", &ours.time_namespace),
+                ClockRelation::Unknown,
+            ),
+            (
+                &ours,
+                agent(&ours.boot_id, "time:[1]"),
+                ClockRelation::Unknown,
+            ),
+            (
+                &ClockIdentity::default(),
+                agent("", ""),
+                ClockRelation::Unknown,
+            ),
+        ] {
+            assert_eq!(ours.relation_to(&agent), relation, "{agent:?}");
+        }
     }
 }

@@ -5,9 +5,13 @@
 //! on purpose: how the figures are counted (`ledger`) and summed (`master`), and what they mean
 //! (`verdict`).
 
+use metronome_proto::v1;
 use serde::{Deserialize, Serialize};
 
-use super::{incident::Incident, slow_packet::SlowestPacket, times::Times};
+use super::{
+    client_end::ClientEnd, counter_words, incident::Incident, slow_packet::SlowestPacket,
+    times::Times,
+};
 
 /// Counters of a run that is going on. They only rise.
 #[derive(Clone, Debug, Default)]
@@ -16,8 +20,7 @@ pub(crate) struct LiveCounters {
     pub(crate) connected: u32,
     /// Clients that have ended, cleanly or not.
     pub(crate) ended: u32,
-    pub(crate) received: u64,
-    pub(crate) corrupt: u64,
+    pub(crate) counts: v1::ReceiverCounts,
     /// Sums over all clients. `None` when the request did not ask for them.
     pub(crate) times: Option<Times>,
 }
@@ -43,11 +46,8 @@ pub(crate) struct ClientCounters {
     pub(crate) client: u32,
     /// The worker that read it last.
     pub(crate) worker: u32,
-    pub(crate) received: u64,
-    pub(crate) gaps: u64,
-    pub(crate) duplicated: u64,
-    pub(crate) reordered: u64,
-    pub(crate) corrupt: u64,
+    #[serde(with = "counter_words")]
+    pub(crate) counts: v1::ReceiverCounts,
     /// `metronome_proto::packet::digest_with` over the packets received.
     pub(crate) digest: u64,
     /// Packets sent, from the client's verified end frame.
@@ -58,16 +58,16 @@ pub(crate) struct ClientCounters {
     /// Due times of the first and the last packet counted, ns on the sender's clock; 0 without one.
     pub(crate) first_due_ns: u64,
     pub(crate) last_due_ns: u64,
-    /// Packets that carry a later time of writing than the time at which they were read, of a
-    /// client whose agent shares our clock.
-    pub(crate) read_before_sent: u64,
     /// The sequence number that would have come next.
     pub(crate) next_sequence: u64,
     /// Bytes of every kind of frame that were counted …
     pub(crate) bytes: u64,
     /// … and bytes taken off the socket, by the kernel's count. `None` when that could not be read.
     pub(crate) bytes_taken: Option<u64>,
-    /// How many times each of its three histograms holds.
+    /// How many times its histograms of lateness, transit and latency must hold: counted with the
+    /// packets …
+    pub(crate) timed: [u64; 3],
+    /// … and how many they hold.
     pub(crate) histogram_counts: [u64; 3],
     pub(crate) lateness_p99_ns: u64,
     pub(crate) lateness_p99_9_ns: u64,
@@ -76,8 +76,8 @@ pub(crate) struct ClientCounters {
     pub(crate) latency_max_ns: u64,
     /// Bytes of a packet that never became whole.
     pub(crate) partial_frame_bytes: u32,
-    /// Why the connection did not end with end and end-ack. `None` when it did.
-    pub(crate) error: Option<String>,
+    /// How the connection ended.
+    pub(crate) end: ClientEnd,
 }
 
 /// Counters of one worker while a run was going on.
@@ -99,10 +99,7 @@ pub(crate) struct WorkerCounters {
 /// Sums over the verified clients of all runs since the server's start. They only rise.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct TotalCounters {
-    pub(crate) received: u64,
-    pub(crate) corrupt: u64,
-    pub(crate) duplicated: u64,
-    pub(crate) reordered: u64,
-    pub(crate) gaps: u64,
+    #[serde(with = "counter_words")]
+    pub(crate) counts: v1::ReceiverCounts,
     pub(crate) times: Times,
 }

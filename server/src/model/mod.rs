@@ -1,14 +1,18 @@
-//! The domain records: counters, the states of a run, an agent's share of it, the identity of a
-//! clock, and incidents.
+//! The domain records: counters, the states of a run, an agent's share of it, the relation of two
+//! clocks, and incidents.
 //!
 //! Pure data and pure functions. Every other module of the server may use this one; it uses none of
 //! them. Absent on purpose: clock, I/O, async, shared memory.
 
 mod agent_records;
 mod agent_share;
+mod client_end;
 mod clock_identity;
+mod clock_relation;
+mod counter_words;
 mod counters;
 mod incident;
+mod resume_token;
 pub(crate) mod run;
 mod run_counters;
 mod server;
@@ -18,11 +22,14 @@ mod unread;
 
 pub(crate) use agent_records::AgentRecords;
 pub(crate) use agent_share::AgentShare;
+pub(crate) use client_end::ClientEnd;
 pub(crate) use clock_identity::ClockIdentity;
+pub(crate) use clock_relation::ClockRelation;
 pub(crate) use counters::{
     ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
 };
 pub(crate) use incident::Incident;
+pub(crate) use resume_token::ResumeToken;
 pub(crate) use run_counters::{OpenRun, RunCounters};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,

@@ -1,15 +1,21 @@
 //! The states of a run as a pure state machine: (state, event, now) → (state, actions).
 //!
 //! ```text
-//! PREPARING ──▶ STARTING ──▶ RUNNING ──▶ DRAINING ─ CloseRun ─▶ (closing) ──▶ ENDED
+//! PREPARING ──▶ STARTING ──▶ RUNNING ──▶ DRAINING ─ CloseRun ─▶ (closing) ──▶ ENDED or FAILED
 //!     │             │            │           ▲
 //!     └─────────────┴────────────┴───────────┘   a stop, or no agent is left
 //! ```
 //!
+//! A run is ENDED when its first packet was due, that is when it was RUNNING. It is FAILED when it
+//! was over before: every agent failed or was given up in PREPARING or STARTING, or a stop came
+//! there. There is nothing to report of a FAILED run, but its clients were admitted, so it takes
+//! the same way: agents that still work get their stop, and the master closes the run. A run of
+//! which some agents prepared and some did not goes on with those that did.
+//!
 //! An event only records a fact; [`RunStateMachine::advance`] alone decides what follows from the
 //! facts and the time. So it does not matter in which order facts arrive, or whether one arrives
 //! twice. An agent is an index within the run; its name and its figures belong to the caller. Times
-//! are nanoseconds of CLOCK_MONOTONIC.
+//! are nanoseconds of CLOCK_MONOTONIC. The states of the API have no order that could be compared.
 //!
 //! Absent on purpose: clock, I/O, async, figures. The clients of a run are admitted before its
 //! state machine begins, since a refusal is StartRun's answer and no run at all.
@@ -60,7 +66,7 @@ pub(crate) enum Action {
     GiveUp(usize),
     /// Ask the master to end the run and to send the final counters.
     CloseRun,
-    /// Make the report; no action follows this one.
+    /// Make the report, or of a run that is FAILED the failure; no action follows this one.
     Conclude,
 }
 
@@ -72,6 +78,8 @@ pub(crate) struct RunStateMachine {
     /// From the first packet due to the end of the schedule.
     schedule_ns: u64,
     start_at_ns: Option<u64>,
+    /// It was RUNNING: its first packet was due.
+    was_running: bool,
     stop_requested: bool,
     stopped_early: bool,
 }
@@ -83,7 +91,7 @@ enum Stage {
     Running { until_ns: u64 },
     Draining { until_ns: u64, stop_sent: bool },
     Closing { until_ns: u64 },
-    Ended,
+    Over,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -111,6 +119,7 @@ impl RunStateMachine {
             agents: vec![AgentStage::Preparing; agents],
             schedule_ns,
             start_at_ns: None,
+            was_running: false,
             stop_requested: false,
             stopped_early: false,
         };
@@ -128,7 +137,7 @@ impl RunStateMachine {
             Event::AgentGone(agent) => self.set_agent_stage(agent, AgentStage::Gone),
             Event::StopRequested => self.stop_requested = true,
             Event::RunClosed if matches!(self.stage, Stage::Closing { .. }) => {
-                self.stage = Stage::Ended;
+                self.stage = Stage::Over;
                 return (self, vec![Action::Conclude]);
             }
             Event::RunClosed | Event::Tick => {}
@@ -139,8 +148,8 @@ impl RunStateMachine {
         (self, actions)
     }
 
-    /// When to call [`RunStateMachine::step`] with [`Event::Tick`], ns; `None` once the run has
-    /// ended.
+    /// When to call [`RunStateMachine::step`] with [`Event::Tick`], ns; `None` once the run is
+    /// over.
     pub(crate) fn wake_at_ns(&self) -> Option<u64> {
         match self.stage {
             Stage::Preparing { until_ns }
@@ -150,7 +159,7 @@ impl RunStateMachine {
             | Stage::Running { until_ns }
             | Stage::Draining { until_ns, .. }
             | Stage::Closing { until_ns } => Some(until_ns),
-            Stage::Ended => None,
+            Stage::Over => None,
         }
     }
 
@@ -161,7 +170,17 @@ impl RunStateMachine {
             Stage::Starting { .. } => RunState::Starting,
             Stage::Running { .. } => RunState::Running,
             Stage::Draining { .. } | Stage::Closing { .. } => RunState::Draining,
-            Stage::Ended => RunState::Ended,
+            Stage::Over => self.final_state(),
+        }
+    }
+
+    /// The state in which the run ends if nothing more happens: ENDED once its first packet was
+    /// due, FAILED before.
+    pub(crate) fn final_state(&self) -> RunState {
+        if self.was_running {
+            RunState::Ended
+        } else {
+            RunState::Failed
         }
     }
 
@@ -202,17 +221,25 @@ impl RunStateMachine {
 
     /// Moves one stage down if the facts and the time ask for it. True when it did.
     ///
-    /// The order of the arms is the order of precedence: a run whose agents are all done closes in
+    /// The order of the arms is the order of precedence: a run whose first packet is due is
+    /// RUNNING, whatever else has happened meanwhile; one whose agents are all done closes in
     /// whatever stage it is, even before a stop is sent; a stop comes before the schedule.
     fn advance(&mut self, now_ns: u64, actions: &mut Vec<Action>) -> bool {
         let all_agents_done = !self.agents.iter().any(|agent| agent.is_working());
         match self.stage {
             // The master never answered: the report is made without its counters.
             Stage::Closing { until_ns } if now_ns >= until_ns => {
-                self.stage = Stage::Ended;
+                self.stage = Stage::Over;
                 actions.push(Action::Conclude);
             }
-            Stage::Closing { .. } | Stage::Ended => return false,
+            Stage::Closing { .. } | Stage::Over => return false,
+            Stage::Starting { start_at_ns } if now_ns >= start_at_ns => {
+                self.was_running = true;
+                // From the agreed start, not from now: a late wake-up must not lengthen the run.
+                self.stage = Stage::Running {
+                    until_ns: start_at_ns.saturating_add(self.schedule_ns),
+                };
+            }
             _ if all_agents_done => {
                 // In DRAINING the schedule was already over, so a stop cut nothing short.
                 self.stopped_early |=
@@ -256,12 +283,6 @@ impl RunStateMachine {
                 // they give up their clients of this run.
                 actions.extend(self.indices(AgentStage::Preparing).map(Action::SendStop));
                 self.give_up(|stage| stage == AgentStage::Preparing, actions);
-            }
-            Stage::Starting { start_at_ns } if now_ns >= start_at_ns => {
-                // From the agreed start, not from now: a late wake-up must not lengthen the run.
-                self.stage = Stage::Running {
-                    until_ns: start_at_ns.saturating_add(self.schedule_ns),
-                };
             }
             Stage::Running { until_ns } if now_ns >= until_ns => {
                 self.stage = Stage::Draining {
@@ -443,6 +464,74 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_is_over_before_its_first_packet_is_due_has_failed() {
+        let gone = [Event::AgentGone(0), Event::AgentGone(1)];
+        let stopped = [
+            Event::StopRequested,
+            Event::AgentGone(0),
+            Event::AgentGone(1),
+        ];
+        for over in [&gone[..], &stopped[..]] {
+            for (waits, state, final_state) in [
+                (None, RunState::Preparing, RunState::Failed),
+                (Some(0), RunState::Starting, RunState::Failed),
+                (Some(1), RunState::Running, RunState::Ended),
+                (Some(2), RunState::Draining, RunState::Ended),
+            ] {
+                let mut story = Story::of(2);
+                if let Some(waits) = waits {
+                    story.on(Event::AgentPrepared(0));
+                    story.on(Event::AgentPrepared(1));
+                    (0..waits).for_each(|_| drop(story.wait()));
+                }
+                assert!(story.is(state));
+                over.iter().for_each(|event| drop(story.on(*event)));
+                assert!(story.is(RunState::Draining), "the master still closes it");
+                assert_eq!(story.on(Event::RunClosed), [Action::Conclude]);
+                assert!(story.is(final_state), "{over:?} while {state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn agents_that_are_all_given_up_while_they_prepare_leave_a_failed_run() {
+        let mut story = Story::of(2);
+        story.wait();
+        story.on(Event::RunClosed);
+        assert!(story.is(RunState::Failed));
+        assert_eq!(story.state_machine().start_at_ns(), None);
+    }
+
+    #[test]
+    fn a_run_that_some_agents_prepared_goes_on_and_ends() {
+        let mut story = Story::of(2);
+        story.on(Event::AgentGone(0));
+        story.on(Event::AgentPrepared(1));
+        story.wait();
+        assert!(story.is(RunState::Running));
+        story.on(Event::AgentFinished(1));
+        story.on(Event::RunClosed);
+        assert!(story.is(RunState::Ended));
+    }
+
+    #[test]
+    fn an_event_that_comes_when_the_first_packet_is_due_finds_a_running_run() {
+        for event in [Event::StopRequested, Event::AgentGone(0)] {
+            for (early_ns, final_state) in [(1, RunState::Failed), (0, RunState::Ended)] {
+                let mut story = Story::of(1);
+                story.on(Event::AgentPrepared(0));
+                story.now_ns += START_LEAD_NS - early_ns;
+                story.on(event);
+                assert_eq!(
+                    story.state_machine().final_state(),
+                    final_state,
+                    "{event:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn an_agent_that_does_not_prepare_in_time_is_left_behind() {
         let mut story = Story::of(2);
         story.on(Event::AgentPrepared(1));
@@ -514,21 +603,42 @@ mod tests {
             happenings in prop::collection::vec((events(), 0..4 * SECOND_NS), 0..60),
         ) {
             let mut story = Story::of(agents);
-            let mut state = story.state_machine().state();
+            let mut states = vec![story.state_machine().state()];
             for (event, pause_ns) in happenings {
                 story.now_ns += pause_ns;
                 story.on(event);
-                prop_assert!(story.state_machine().state() >= state, "a state only moves down");
-                state = story.state_machine().state();
+                states.push(story.state_machine().state());
             }
             let silence_since_ns = story.now_ns;
             while story.state_machine().wake_at_ns().is_some() {
                 story.wait();
+                states.push(story.state_machine().state());
             }
+            check_states(&states, story.state_machine())?;
             let limit_ns = PREPARE_NS + START_LEAD_NS + SCHEDULE_NS + GRACE_NS + STOP_NS + CLOSE_NS;
             prop_assert!(story.now_ns <= silence_since_ns + limit_ns);
             check_orders(&story.actions, agents)?;
         }
+    }
+
+    /// States only move down, and a run is ENDED when it was RUNNING, else FAILED.
+    fn check_states(
+        states: &[RunState],
+        state_machine: &RunStateMachine,
+    ) -> Result<(), TestCaseError> {
+        let place = |state: &RunState| match state {
+            RunState::Preparing => 0,
+            RunState::Starting => 1,
+            RunState::Running => 2,
+            RunState::Draining => 3,
+            _ => 4,
+        };
+        prop_assert!(states.is_sorted_by_key(place), "{:?}", states);
+        let last = states.last().expect("the state at the beginning");
+        prop_assert!(last.is_final() && *last == state_machine.final_state());
+        prop_assert!(*last == RunState::Ended || !states.contains(&RunState::Running));
+        prop_assert!(*last == RunState::Failed || state_machine.start_at_ns().is_some());
+        Ok(())
     }
 
     fn check_orders(actions: &[Action], agents: usize) -> Result<(), TestCaseError> {

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use metronome_proto::run_id::RunId;
+use metronome_proto::{run_id::RunId, v1};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    counter_words,
     counters::{ClientCounters, TotalCounters, WorkerCounters},
     incident::Incident,
     server::{RawClientCounters, RawCounters},
@@ -43,8 +44,8 @@ pub(crate) struct OpenRun {
     /// By index, with the attempt that was recorded.
     pub(crate) clients: BTreeMap<u32, (u8, ClientCounters)>,
     pub(crate) times: Times,
-    pub(crate) received: u64,
-    pub(crate) corrupt: u64,
+    #[serde(with = "counter_words")]
+    pub(crate) counts: v1::ReceiverCounts,
     /// Packets of the run by worker.
     pub(crate) worker_packets: Vec<u64>,
     pub(crate) recovered_packets: u64,

@@ -14,7 +14,7 @@ use crate::{
     ledger::{
         BUFFER_BYTES, ConnectionCounters, Dimensions, Ledger, ReleaseStore, Stage, process_batch,
     },
-    model::AgentShare,
+    model::{AgentShare, ClockRelation},
 };
 
 /// Packets of the largest batch.
@@ -45,7 +45,7 @@ impl Batch {
             run,
             agent: 0,
             key: Key::from_bytes(key),
-            share: AgentShare::new(0, 8, true),
+            share: AgentShare::new(0, 8, ClockRelation::Same),
             is_static: false,
         });
         let hello = Hello {
@@ -83,7 +83,7 @@ impl Batch {
     /// packets counted.
     #[must_use]
     pub fn process(&self, read_ns: u64) -> u64 {
-        self.processed(read_ns).packets
+        self.processed(read_ns).counts.received
     }
 
     fn processed(&self, read_ns: u64) -> ConnectionCounters {

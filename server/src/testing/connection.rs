@@ -11,6 +11,7 @@ use metronome_proto::{
     handshake::{Hello, Key},
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
+    v1,
 };
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         CommitWriter, ConnectionCounters, Dimensions, Ledger, RUNS_MAX, ReleaseStore, Stage,
         place_partial_frame, process_batch, replay,
     },
-    model::AgentShare,
+    model::{AgentShare, ClockRelation},
 };
 
 /// Seals the frames of the one client that is admitted.
@@ -55,12 +56,8 @@ pub struct Counted {
     pub is_refused: bool,
     pub bytes: u64,
     pub partial_frame_bytes: usize,
-    pub packets: u64,
+    pub counts: v1::ReceiverCounts,
     pub next_sequence: u64,
-    pub gaps: u64,
-    pub duplicated: u64,
-    pub reordered: u64,
-    pub corrupt: u64,
     pub digest: u64,
     /// From a verified end.
     pub reported_sent: Option<u64>,
@@ -80,7 +77,7 @@ impl Connection {
             run: HELLO.run,
             agent: HELLO.agent,
             key: Key::from_bytes(KEY),
-            share: AgentShare::new(0, 8, true),
+            share: AgentShare::new(0, 8, ClockRelation::Same),
             is_static: false,
         });
         Ok(Self {
@@ -162,12 +159,8 @@ impl Connection {
             is_refused: connection_counters.stage == Stage::Refused,
             bytes: connection_counters.bytes,
             partial_frame_bytes: usize::from(connection_counters.partial_frame_bytes),
-            packets: connection_counters.packets,
+            counts: connection_counters.counts,
             next_sequence: connection_counters.next_sequence,
-            gaps: connection_counters.gaps,
-            duplicated: connection_counters.duplicated,
-            reordered: connection_counters.reordered,
-            corrupt: connection_counters.corrupt,
             digest: connection_counters.digest,
             reported_sent: connection_counters
                 .has_end

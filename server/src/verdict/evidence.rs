@@ -1,6 +1,6 @@
 //! What a verdict is made from.
 
-use metronome_proto::plan::Plan;
+use metronome_proto::{plan::Plan, v1};
 
 use crate::model::{AgentRecords, FinalCounters};
 
@@ -12,19 +12,12 @@ pub(crate) struct Evidence<'a> {
     pub(crate) agents: &'a [AgentRecords],
     /// `None` when the master did not send them in time.
     pub(crate) counters: Option<&'a FinalCounters>,
+    /// HOST:PORT of the data port.
+    pub(crate) receiver: &'a str,
     /// When the first packet was due, ns of this host's CLOCK_MONOTONIC. `None`: never started.
     pub(crate) start_at_ns: Option<u64>,
     /// What stopped the run before its schedule was over. `None`: nothing did.
-    pub(crate) stopped: Option<StopCause>,
+    pub(crate) stopped: Option<v1::StopCause>,
     /// Remarks of the server about itself, as full sentences.
     pub(crate) notes: &'a [String],
-}
-
-/// What ended a run early.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum StopCause {
-    /// StopRun or StopAll: a user's Ctrl-C, for example.
-    Operator,
-    /// The server was shutting down and the drain timeout was over.
-    Shutdown,
 }

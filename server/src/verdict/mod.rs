@@ -7,19 +7,26 @@
 //! plan, times     ─┘            └──────────────▶ report, client reports
 //! ```
 //!
-//! Agents are not trusted: every figure may be anything a u64 holds, so sums are taken in u128 and
-//! reported saturated. Absent on purpose: clock, I/O, async.
+//! Codes decide, and sentences are written from the figures that stand beside them; none is read.
+//! What is not known is unset. Agents are not trusted: every figure may be anything a u64 holds, so
+//! sums are taken in u128 or saturate. Absent on purpose: clock, I/O, async.
 
+mod client_failure;
 mod evidence;
+mod failed;
 mod laws;
 mod notes;
+#[cfg(test)]
+mod presence;
 mod reasons;
 mod report;
 mod rows;
 #[cfg(test)]
 mod samples;
+mod sentence;
 
-pub(crate) use evidence::{Evidence, StopCause};
+pub(crate) use evidence::Evidence;
+pub(crate) use failed::failure_of_run;
 
 use metronome_proto::v1;
 
@@ -31,69 +38,94 @@ pub(crate) struct Conclusion {
     pub(crate) clients: Vec<v1::ClientReport>,
 }
 
-/// Judges a run that is over.
+/// Judges a run that is over and was RUNNING.
 pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
     let rows = rows::pair(evidence);
     let laws = laws::check(evidence, &rows);
     let reasons = reasons::find(evidence, &rows, &laws);
     let status = reasons
         .iter()
-        .map(|reason| reason.status())
-        .max()
+        .map(v1::Reason::status)
+        .max_by_key(|status| status.severity())
         .unwrap_or(v1::VerdictStatus::Valid);
     let verdict = v1::Verdict {
         status: status.into(),
         reasons,
+        laws: laws.into_iter().map(laws::Checked::into_proto).collect(),
         notes: notes::find(evidence, &rows),
     };
-    let laws = laws.into_iter().map(laws::Checked::into_proto).collect();
-    let report = report::assemble(evidence, &rows, verdict, laws);
+    let clients = rows.iter().map(|row| report::client(evidence, row));
     Conclusion {
-        report,
-        clients: rows.iter().map(|row| row.report()).collect(),
+        clients: clients.collect(),
+        report: report::assemble(evidence, &rows, verdict),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use metronome_proto::v1::{Failure, FailureCode, ReasonCode};
 
-    use super::samples::Sample;
+    use super::{
+        samples::{Sample, blank_sentences},
+        *,
+    };
+    use crate::model::Incident;
 
     const MANUAL: &str = include_str!("../../../docs/verdict.md");
 
     #[test]
     fn the_manual_lists_every_law_and_every_code() {
-        let sample = Sample::of(1, 1);
-        let evidence = sample.evidence();
-        for law in super::laws::check(&evidence, &super::rows::pair(&evidence)) {
+        let conclusion = Sample::of(1, 1).conclude();
+        let laws = conclusion.report.verdict.expect("a verdict").laws;
+        for law in &laws {
+            let row = format!("| `{}` | `{}` |", law.law, law.code().name());
+            assert!(MANUAL.contains(&row), "{row}");
+        }
+        let codes = (1..100).filter_map(|number| ReasonCode::try_from(number).ok());
+        for code in codes {
+            let is_law = laws.iter().any(|law| law.code() == code);
             assert!(
-                MANUAL.contains(&format!("| `{}` | `{}` |", law.law, law.code)),
-                "{law:?}"
+                is_law || MANUAL.contains(&format!("| `{}` |", code.name())),
+                "{code:?}"
             );
         }
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/verdict/reasons");
-        let files = fs::read_dir(folder).unwrap();
-        let texts: Vec<_> = files
-            .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
-            .collect();
-        // Tests have the codes of laws too.
-        let sources = texts
-            .iter()
-            .map(|text| text.split("#[cfg(test)]").next().unwrap());
-        let is_code = |word: &&str| {
-            word.len() > 3
-                && word
-                    .chars()
-                    .all(|letter| letter.is_ascii_uppercase() || letter == '_')
+    }
+
+    /// A run in which much goes wrong, with failures and incidents in the words of `sentence`.
+    fn in_the_words_of(sentence: &str, remedy: &str) -> Conclusion {
+        let failure = |code| Failure {
+            remedy: remedy.into(),
+            ..Failure::new(code, sentence).with("address", "192.0.2.7:8888")
         };
-        let codes: Vec<_> = sources
-            .flat_map(|source| source.split('"'))
-            .filter(is_code)
-            .collect();
-        assert_eq!(codes.len(), 12, "{codes:?}");
-        for code in codes {
-            assert!(MANUAL.contains(&format!("| `{code}` |")), "{code}");
-        }
+        let mut sample = Sample::of(3, 2);
+        sample.break_connection(0, 40);
+        sample.reported(0, |reported| {
+            reported.failure = Some(failure(FailureCode::ConnectionBroken));
+        });
+        sample.forget_agent(1);
+        sample.agents[1].fail(failure(FailureCode::AgentSilent));
+        sample.agents[2].fail(failure(FailureCode::LeaseOver));
+        sample.counters().incidents.push(Incident {
+            at_ns: 1,
+            what: "worker died".into(),
+            text: sentence.into(),
+        });
+        sample.notes.push(sentence.into());
+        sample.conclude()
+    }
+
+    #[test]
+    fn a_change_of_every_sentence_changes_no_code_no_status_no_remedy_and_no_figure() {
+        let mut one = in_the_words_of("The connection broke.", "");
+        let mut other = in_the_words_of("AGENT_LOST: 7 of 9, and VALID all the same", "trust me");
+        assert_ne!(one, other);
+        let failure = &one.clients[0].failure;
+        assert_eq!(
+            failure.as_ref().map(|failure| failure.remedy.as_str()),
+            Some(FailureCode::ConnectionBroken.remedy())
+        );
+        blank_sentences(&mut one);
+        blank_sentences(&mut other);
+        assert_eq!(one, other);
     }
 }

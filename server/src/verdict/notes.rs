@@ -4,7 +4,7 @@ use metronome_telemetry::sanitise;
 
 use super::{
     evidence::Evidence,
-    rows::{Row, millis, total},
+    rows::{Row, total},
 };
 use crate::model::WorkerCounters;
 
@@ -20,7 +20,7 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
     let foreign: Vec<_> = evidence
         .agents
         .iter()
-        .filter(|agent| !agent.share.shares_clock)
+        .filter(|agent| !agent.share.clock.is_same())
         .map(|agent| agent.name.as_str())
         .collect();
     if !foreign.is_empty() {
@@ -44,7 +44,7 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
             notes.push(format!(
                 "A pacing thread of {} once overslept by {} ms.",
                 agent.name,
-                millis(overslept_ns)
+                (overslept_ns / 1_000) as f64 / 1e3
             ));
         }
     }

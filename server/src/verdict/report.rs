@@ -1,199 +1,341 @@
 //! The report: the figures of both ends put together. It judges nothing.
+//!
+//! A figure that is not known is unset, and so is a message of which none is known.
 
-use metronome_proto::{histogram::Histogram, plan::Plan, rate::Rate, v1};
+use metronome_proto::{counters::CounterList, v1};
 
 use super::{
+    client_failure::client_failure,
     evidence::Evidence,
-    rows::{Row, saturated, total},
+    rows::{Row, sum_of_all},
 };
-use crate::model::{AgentRecords, WorkerCounters};
+use crate::model::{AgentRecords, ClockRelation, WorkerCounters};
+
+/// Packets per second in packets per 1000 seconds, and a second in ns.
+const MILLIHERTZ_NANOS: u128 = 1_000 * NANOS_PER_SECOND;
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 pub(super) fn assemble(
     evidence: &Evidence<'_>,
     rows: &[Row<'_>],
     verdict: v1::Verdict,
-    laws: Vec<v1::Law>,
 ) -> v1::Report {
-    let packets = packets(rows);
-    let elapsed_s = elapsed_s(evidence);
-    let times = evidence.counters.map(|counters| &counters.times);
-    // A distribution over some of the packets only would be read as one over all of them.
-    let one_way = times.filter(|_| evidence.agents.iter().all(|agent| agent.share.shares_clock));
+    let counts = counts_of_all(rows);
+    let elapsed_ns = elapsed_ns(evidence, rows);
+    let rate = known(v1::Rate {
+        offered_millihertz: evidence.plan.offered_millihertz(),
+        achieved_millihertz: counts
+            .receiver
+            .and_then(|of| achieved_millihertz(of.received, elapsed_ns?)),
+    });
+    let times = times(evidence);
+    let group = v1::GroupReport {
+        group: evidence.plan.group.name.clone(),
+        clients: evidence.plan.clients(),
+        counts: known(counts),
+        rate,
+        times: times.clone(),
+    };
     let workers = evidence
         .counters
         .map_or(&[][..], |counters| &counters.workers);
     v1::Report {
         verdict: Some(verdict),
-        rate: Some(v1::Rate {
-            offered_hz: offered_hz(evidence.plan),
-            achieved_hz: ratio(packets.received as f64, elapsed_s),
+        outcome: Some(v1::Outcome {
+            status: v1::OutcomeStatus::NotJudged.into(),
         }),
-        lateness: Some(times.map_or_else(
-            || Histogram::default().distribution(true),
-            |times| times.lateness.distribution(true),
-        )),
-        transit: one_way.map(|times| times.transit.distribution(true)),
-        latency: one_way.map(|times| times.latency.distribution(true)),
-        cpu: Some(cpu(evidence, workers, &packets)),
-        packets: Some(packets),
-        workers: workers.iter().map(worker_report).collect(),
-        agents: evidence
-            .agents
-            .iter()
-            .map(|agent| agent_report(agent, rows))
-            .collect(),
-        elapsed_s,
-        laws,
+        counts: known(counts),
+        times,
+        groups: vec![group],
+        agents: evidence.agents.iter().map(agent).collect(),
+        receivers: vec![v1::ReceiverReport {
+            receiver: evidence.receiver.into(),
+            workers: workers.iter().map(worker).collect(),
+        }],
+        rate,
+        cpu: known(cpu(evidence, &counts)),
+        elapsed: elapsed_ns.map(|nanos| prost_types::Duration {
+            seconds: (nanos / NANOS_PER_SECOND) as i64,
+            nanos: (nanos % NANOS_PER_SECOND) as i32,
+        }),
     }
 }
 
-/// `None` for a flood.
-fn offered_hz(plan: &Plan) -> Option<f64> {
-    match plan.rate {
-        Rate::Millihertz(_) => Some(f64::from(plan.clients) * plan.rate_hz()),
-        Rate::Max => None,
-    }
-}
-
-fn packets<'a>(rows: &[Row<'a>]) -> v1::PacketCounts {
-    let sum = |figure: fn(&Row<'a>) -> u64| saturated(total(rows, figure));
-    v1::PacketCounts {
-        scheduled: sum(Row::scheduled),
-        sent: sum(Row::sent),
-        skipped: sum(Row::skipped),
-        received: sum(Row::received),
-        lost: sum(Row::lost),
-        lost_unacknowledged: sum(Row::lost_unacknowledged),
-        lost_unread: sum(Row::lost_unread),
-        duplicated: sum(|row| row.counted.map_or(0, |counted| counted.duplicated)),
-        reordered: sum(|row| row.counted.map_or(0, |counted| counted.reordered)),
-        gaps: sum(|row| row.counted.map_or(0, |counted| counted.gaps)),
-        corrupt: sum(|row| row.counted.map_or(0, |counted| counted.corrupt)),
-        blocked: sum(Row::blocked),
-    }
-}
-
-/// From the first packet due to the last one read, seconds; 0 when there was none.
-fn elapsed_s(evidence: &Evidence<'_>) -> f64 {
-    let reads = evidence
-        .counters
-        .iter()
-        .flat_map(|counters| &counters.clients)
-        .map(|count| count.last_read_ns);
-    let (Some(start_ns), Some(last_ns)) = (evidence.start_at_ns, reads.max()) else {
-        return 0.0;
+/// The row of a client.
+pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport {
+    let timed = row.with_packets();
+    let one_way = timed.filter(|_| row.is_on_our_clock());
+    let counts = v1::Counts {
+        generator: row.generator(),
+        receiver: row.receiver,
+        lost: row.lost(),
+        lost_unacknowledged: row.lost_unacknowledged(),
+        lost_unread: row.lost_unread(),
     };
-    seconds(last_ns.saturating_sub(start_ns))
-}
-
-fn cpu(evidence: &Evidence<'_>, workers: &[WorkerCounters], packets: &v1::PacketCounts) -> v1::Cpu {
-    let finished = || evidence.agents.iter().filter_map(AgentRecords::finished);
-    let agent_s: f64 = finished().map(|finished| seconds(finished.cpu_ns)).sum();
-    let server_s: f64 = workers.iter().map(|worker| seconds(worker.cpu_ns)).sum();
-    let writes = finished()
-        .map(|finished| u128::from(finished.writes))
-        .sum::<u128>();
-    let reads = workers
-        .iter()
-        .map(|worker| u128::from(worker.reads))
-        .sum::<u128>();
-    v1::Cpu {
-        agent_s,
-        server_s,
-        agent_ns_per_packet: ratio(agent_s * 1e9, packets.sent as f64),
-        server_ns_per_packet: ratio(server_s * 1e9, packets.received as f64),
-        packets_per_write: ratio(packets.sent as f64, writes as f64),
-        packets_per_read: ratio(packets.received as f64, reads as f64),
+    v1::ClientReport {
+        client: row.client,
+        group: evidence.plan.group.name.clone(),
+        agent: row.agent.name.clone(),
+        worker: row.counted.map(|counted| counted.worker),
+        counts: known(counts),
+        attempts: row.reported.map(|reported| reported.attempts),
+        lateness_p99_ns: timed.map(|counted| signed(counted.lateness_p99_ns)),
+        transit_p99_ns: one_way.map(|counted| signed(counted.transit_p99_ns)),
+        latency_p99_ns: one_way.map(|counted| signed(counted.latency_p99_ns)),
+        latency_max_ns: one_way.map(|counted| signed(counted.latency_max_ns)),
+        failure: client_failure(row),
     }
 }
 
-fn worker_report(count: &WorkerCounters) -> v1::WorkerReport {
+fn counts_of_all(rows: &[Row<'_>]) -> v1::Counts {
+    v1::Counts {
+        generator: sum(rows.iter().map(Row::generator)),
+        receiver: sum(rows.iter().map(|row| row.receiver)),
+        lost: sum_of_all(rows, Row::lost),
+        lost_unacknowledged: sum_of_all(rows, Row::lost_unacknowledged),
+        lost_unread: sum_of_all(rows, Row::lost_unread),
+    }
+}
+
+/// `None` unless all are known.
+fn sum<L: CounterList>(mut lists: impl Iterator<Item = Option<L>>) -> Option<L> {
+    lists.try_fold(L::default(), |sum, counts| Some(sum.plus(&counts?)))
+}
+
+/// A distribution over some of the packets only would be read as one over all of them.
+fn times(evidence: &Evidence<'_>) -> Option<v1::Times> {
+    let times = &evidence.counters?.times;
+    let is_same = |agent: &AgentRecords| agent.share.clock.is_same();
+    let has_one_way = evidence.agents.iter().all(is_same);
+    known(v1::Times {
+        lateness: times.lateness.distribution(true),
+        transit: times.transit.distribution(true).filter(|_| has_one_way),
+        latency: times.latency.distribution(true).filter(|_| has_one_way),
+    })
+}
+
+/// From the first packet due to the last one read, ns. `None` when no packet was read after it.
+fn elapsed_ns(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<u128> {
+    let reads = rows.iter().filter_map(Row::with_packets);
+    let last_ns = reads.map(|counted| counted.last_read_ns).max()?;
+    last_ns.checked_sub(evidence.start_at_ns?).map(u128::from)
+}
+
+fn achieved_millihertz(received: u64, elapsed_ns: u128) -> Option<u64> {
+    let per_1000_s = (u128::from(received) * MILLIHERTZ_NANOS).checked_div(elapsed_ns)?;
+    u64::try_from(per_1000_s).ok()
+}
+
+fn cpu(evidence: &Evidence<'_>, counts: &v1::Counts) -> v1::Cpu {
+    let of_agents = |figure: fn(&v1::Finished) -> u64| {
+        let finished = evidence.agents.iter().map(AgentRecords::finished);
+        finished
+            .map(|finished| finished.map(figure))
+            .try_fold(0, |sum: u64, figure| Some(sum.saturating_add(figure?)))
+    };
+    let of_workers = |figure: fn(&WorkerCounters) -> u64| {
+        let figures = evidence.counters?.workers.iter().map(figure);
+        Some(figures.fold(0, u64::saturating_add))
+    };
+    let generator_ns = of_agents(|finished| finished.cpu_ns);
+    let receiver_ns = of_workers(|worker| worker.cpu_ns);
+    let sent = counts.generator.map(|counts| counts.sent);
+    let received = counts.receiver.map(|counts| counts.received);
+    v1::Cpu {
+        generator_ns: generator_ns.map(signed),
+        receiver_ns: receiver_ns.map(signed),
+        generator_ns_per_packet: quotient(generator_ns, sent),
+        receiver_ns_per_packet: quotient(receiver_ns, received),
+        packets_per_write: quotient(sent, of_agents(|finished| finished.writes)),
+        packets_per_read: quotient(received, of_workers(|worker| worker.reads)),
+    }
+}
+
+fn agent(agent: &AgentRecords) -> v1::AgentReport {
+    use v1::clock_relation::Relation;
+    let relation = match agent.share.clock {
+        ClockRelation::Same => Relation::Same(v1::SameClock {}),
+        ClockRelation::Unknown => Relation::Unknown(v1::UnknownClock {}),
+    };
+    let finished = agent.finished();
+    v1::AgentReport {
+        agent: agent.name.clone(),
+        clients: agent.share.clients,
+        clock: Some(v1::ClockRelation {
+            relation: Some(relation),
+        }),
+        counts: agent.counts(),
+        cpu_ns: finished.map(|finished| signed(finished.cpu_ns)),
+        writes: finished.map(|finished| finished.writes),
+        oversleep_max_ns: finished.map(|finished| signed(finished.oversleep_max_ns)),
+        failure: agent.missing(),
+    }
+}
+
+fn worker(count: &WorkerCounters) -> v1::WorkerReport {
     v1::WorkerReport {
         worker: count.worker,
         pid: count.pid,
         packets: count.packets,
-        cpu_s: seconds(count.cpu_ns),
+        cpu_ns: signed(count.cpu_ns),
         reads: count.reads,
         wakeups: count.wakeups,
         restarts: count.restarts,
         pauses: count.pauses,
-        pause_mean_us: ratio(count.paused_ns as f64 / 1e3, count.pauses as f64),
+        pause_mean_ns: count.paused_ns.checked_div(count.pauses).map(signed),
     }
 }
 
-fn agent_report(agent: &AgentRecords, rows: &[Row<'_>]) -> v1::AgentReport {
-    let own = rows.iter().filter(|row| agent.owns(row.client));
-    let finished = agent.finished().cloned().unwrap_or_default();
-    v1::AgentReport {
-        agent: agent.name.clone(),
-        clients: agent.share.clients,
-        sent: saturated(own.map(|row| u128::from(row.sent())).sum()),
-        cpu_s: seconds(finished.cpu_ns),
-        writes: finished.writes,
-        error: agent.missing().unwrap_or_default().into(),
-    }
+/// `None` where none of it is known.
+fn known<M: Default + PartialEq>(message: M) -> Option<M> {
+    (message != M::default()).then_some(message)
 }
 
-fn seconds(nanos: u64) -> f64 {
-    nanos as f64 / 1e9
+/// Times in the API are signed; none of ours is that long.
+fn signed(nanos: u64) -> i64 {
+    i64::try_from(nanos).unwrap_or(i64::MAX)
 }
 
-/// A quotient that is 0 where there is nothing to divide by.
-fn ratio(amount: f64, per: f64) -> f64 {
-    if per > 0.0 { amount / per } else { 0.0 }
+/// `None` where one of the two is not known or there is nothing to divide by.
+fn quotient(amount: Option<u64>, per: Option<u64>) -> Option<f64> {
+    let (amount, per) = (amount?, per.filter(|per| *per > 0)?);
+    Some(amount as f64 / per as f64)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{PACKETS, Sample};
+    use super::{
+        super::{
+            Conclusion,
+            samples::{PACKETS, Sample},
+        },
+        *,
+    };
 
     #[test]
     fn the_figures_of_a_clean_run_add_up() {
         let conclusion = Sample::of(2, 5).conclude();
         let report = conclusion.report;
-        let packets = report.packets.unwrap();
+        let counts = report.counts.unwrap();
+        let (generator, receiver) = (counts.generator.unwrap(), counts.receiver.unwrap());
         assert_eq!(
-            [packets.scheduled, packets.sent, packets.received],
+            [generator.scheduled, generator.sent, receiver.received],
             [10 * PACKETS; 3]
         );
         assert_eq!(
-            [packets.skipped, packets.lost, packets.gaps, packets.corrupt],
+            [
+                generator.skipped,
+                counts.lost.unwrap(),
+                receiver.gaps,
+                receiver.corrupt
+            ],
             [0; 4]
         );
-        assert_eq!(report.elapsed_s, 0.1);
+        let elapsed = report.elapsed.unwrap();
+        assert_eq!((elapsed.seconds, elapsed.nanos), (0, 100_000_000));
+        let rate = report.rate.unwrap();
         assert_eq!(
-            (
-                report.rate.unwrap().offered_hz,
-                report.rate.unwrap().achieved_hz
-            ),
-            (Some(10_000.0), 10_000.0)
+            (rate.offered_millihertz, rate.achieved_millihertz),
+            (Some(10_000_000), Some(10_000_000))
         );
         let cpu = report.cpu.unwrap();
-        assert_eq!((cpu.agent_s, cpu.server_s), (0.002, 0.001));
         assert_eq!(
-            (cpu.agent_ns_per_packet, cpu.server_ns_per_packet),
-            (2_000.0, 1_000.0)
+            (cpu.generator_ns, cpu.receiver_ns),
+            (Some(2_000_000), Some(1_000_000))
         );
-        for distribution in [report.lateness, report.transit, report.latency] {
+        assert_eq!(
+            (cpu.generator_ns_per_packet, cpu.receiver_ns_per_packet),
+            (Some(2_000.0), Some(1_000.0))
+        );
+        let times = report.times.clone().unwrap();
+        for distribution in [times.lateness, times.transit, times.latency] {
             let distribution = distribution.unwrap();
             assert_eq!(distribution.count, 10 * PACKETS);
-            assert!(!distribution.hdr_v2.is_empty());
+            assert!(!distribution.hdr_v2_deflated.is_empty());
         }
+        let sent = |agent: &v1::AgentReport| (agent.clients, agent.counts.map(|of| of.sent));
         assert_eq!(
-            report
-                .agents
-                .iter()
-                .map(|agent| (agent.clients, agent.sent))
-                .collect::<Vec<_>>(),
-            [(5, 500); 2]
+            report.agents.iter().map(sent).collect::<Vec<_>>(),
+            [(5, Some(5 * PACKETS)); 2]
         );
+        let group = &report.groups[0];
         assert_eq!(
-            conclusion
-                .clients
-                .iter()
-                .map(|client| client.client)
-                .collect::<Vec<_>>(),
-            (0..10).collect::<Vec<_>>()
+            (&group.counts, &group.times, &group.rate),
+            (&report.counts, &report.times, &report.rate)
         );
+        let clients = conclusion.clients.iter().map(|client| client.client);
+        assert!(clients.eq(0..10));
+    }
+
+    #[test]
+    fn what_is_missing_with_an_agent_is_unset_and_the_others_are_shown() {
+        let mut sample = Sample::of(2, 2);
+        sample.forget_agent(1);
+        let Conclusion { report, clients } = sample.conclude();
+        let counts = report.counts.unwrap();
+        assert_eq!((counts.generator, counts.lost), (None, None));
+        assert_eq!(counts.receiver.unwrap().received, 4 * PACKETS);
+        assert_eq!(report.groups[0].counts, Some(counts));
+        let has_counts = report.agents.iter().map(|agent| agent.counts.is_some());
+        assert!(has_counts.eq([true, false]));
+        let generator = |client: &v1::ClientReport| client.counts.unwrap().generator.is_some();
+        assert!(clients.iter().map(generator).eq([true, true, false, false]));
+        let cpu = report.cpu.unwrap();
+        assert_eq!((cpu.generator_ns, cpu.packets_per_write), (None, None));
+        assert!(cpu.receiver_ns_per_packet.is_some());
+    }
+
+    #[test]
+    fn what_is_missing_with_the_workers_record_is_unset() {
+        let mut sample = Sample::of(1, 2);
+        sample.counters = None;
+        let Conclusion { report, clients } = sample.conclude();
+        let counts = report.counts.unwrap();
+        assert_eq!((counts.receiver, counts.lost), (None, None));
+        assert_eq!(counts.generator.unwrap().sent, 2 * PACKETS);
+        assert_eq!((report.times, report.elapsed), (None, None));
+        assert_eq!(report.rate.unwrap().achieved_millihertz, None);
+        assert!(report.receivers[0].workers.is_empty());
+        let unknown = |client: &v1::ClientReport| (client.worker, client.lateness_p99_ns);
+        assert!(clients.iter().all(|of| unknown(of) == (None, None)));
+    }
+
+    #[test]
+    fn a_lost_packet_without_a_place_leaves_the_places_unset_and_not_the_loss() {
+        let mut sample = Sample::of(1, 2);
+        sample.break_connection(0, 40);
+        sample.reported(0, |reported| reported.kernel_acknowledged_bytes = None);
+        let counts = sample.conclude().report.counts.unwrap();
+        assert_eq!(counts.lost, Some(PACKETS - 40));
+        assert_eq!(
+            (counts.lost_unacknowledged, counts.lost_unread),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn a_client_without_a_packet_has_no_times_and_a_worker_without_a_pause_no_mean() {
+        let mut sample = Sample::of(1, 2);
+        sample.counted(0, |counted| counted.counts.received = 0);
+        sample.counters().workers[1].pauses = 2;
+        sample.counters().workers[1].paused_ns = 7;
+        let Conclusion { report, clients } = sample.conclude();
+        let times = |client: &v1::ClientReport| {
+            [client.lateness_p99_ns, client.transit_p99_ns].map(|time| time.is_some())
+        };
+        assert!(clients.iter().map(times).eq([[false; 2], [true; 2]]));
+        let means = report.receivers[0].workers.iter();
+        assert!(means.map(|worker| worker.pause_mean_ns).eq([None, Some(3)]));
+    }
+
+    #[test]
+    fn one_way_times_are_those_of_clients_on_our_clock() {
+        let mut sample = Sample::of(2, 1);
+        sample.forget_clock(1);
+        let Conclusion { report, clients } = sample.conclude();
+        let times = report.times.unwrap();
+        assert!(times.transit.is_none() && times.latency.is_none());
+        let one_way = |client: &v1::ClientReport| client.latency_max_ns.is_some();
+        assert!(clients.iter().map(one_way).eq([true, false]));
     }
 }

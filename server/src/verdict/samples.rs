@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use metronome_proto::{histogram::Histogram, plan::Plan, rate::Rate, v1};
-
-use super::{
-    Conclusion, conclude,
-    evidence::{Evidence, StopCause},
+use metronome_proto::{
+    histogram::Histogram,
+    plan::{Group, Plan},
+    profile::Profile,
+    v1::{self, Failure, FailureCode, LawStatus, ReasonCode},
 };
+
+use super::{Conclusion, conclude, evidence::Evidence};
 use crate::model::{
-    AgentRecords, AgentShare, ClientCounters, FinalCounters, Times, WorkerCounters,
+    AgentRecords, AgentShare, ClientCounters, ClientEnd, ClockRelation, FinalCounters, Times,
+    WorkerCounters,
 };
 
 /// Packets of each client.
@@ -24,7 +27,8 @@ pub(super) struct Sample {
     pub(super) agents: Vec<AgentRecords>,
     pub(super) counters: Option<FinalCounters>,
     pub(super) start_at_ns: Option<u64>,
-    pub(super) stopped: Option<StopCause>,
+    pub(super) stopped: Option<v1::StopCause>,
+    pub(super) notes: Vec<String>,
 }
 
 impl Sample {
@@ -35,7 +39,7 @@ impl Sample {
             let first = index * clients_each;
             let mut agent = AgentRecords::new(
                 format!("agent-{index}"),
-                AgentShare::new(first, clients_each, true),
+                AgentShare::new(first, clients_each, ClockRelation::Same),
             );
             let records = (first..first + clients_each).map(clean_record).collect();
             agent.take(v1::ClientRecords {
@@ -51,19 +55,24 @@ impl Sample {
         };
         Self {
             plan: Plan {
-                clients,
-                rate: Rate::Millihertz(1_000_000),
+                group: Group {
+                    name: "default".into(),
+                    clients,
+                    profile: Profile::constant(1_000_000),
+                    batch: 1,
+                    phase: v1::Phase::Staggered,
+                    agents: Vec::new(),
+                    target: String::new(),
+                },
                 duration: Duration::from_millis(PACKETS),
-                batch: 1,
-                phase: v1::Phase::Staggered,
                 threads: 1,
-                agents: Vec::new(),
-                target: String::new(),
+                requires: Vec::new(),
             },
             agents: (0..agents).map(agent).collect(),
             counters: Some(clean_counters(clients)),
             start_at_ns: Some(START_NS),
             stopped: None,
+            notes: Vec::new(),
         }
     }
 
@@ -73,8 +82,9 @@ impl Sample {
             agents: &self.agents,
             counters: self.counters.as_ref(),
             start_at_ns: self.start_at_ns,
+            receiver: "192.0.2.7:8888",
             stopped: self.stopped,
-            notes: &[],
+            notes: &self.notes,
         }
     }
 
@@ -111,6 +121,23 @@ impl Sample {
         agent.finish(finished);
     }
 
+    /// Changes the packets that its agent reported of one client.
+    pub(super) fn reported_counts(
+        &mut self,
+        client: u32,
+        change: impl FnOnce(&mut v1::GeneratorCounts),
+    ) {
+        self.reported(client, |reported| {
+            change(reported.counts.as_mut().expect("the sample has counts"));
+        });
+    }
+
+    /// One agent has never reported anything.
+    pub(super) fn forget_agent(&mut self, agent: usize) {
+        let agent = &mut self.agents[agent];
+        *agent = AgentRecords::new(agent.name.clone(), agent.share);
+    }
+
     /// Changes what the workers counted of one client.
     pub(super) fn counted(&mut self, client: u32, change: impl FnOnce(&mut ClientCounters)) {
         change(&mut self.counters().clients[client as usize]);
@@ -122,10 +149,10 @@ impl Sample {
 
     /// One agent's clock is not the server's: none of its one-way times are counted.
     pub(super) fn forget_clock(&mut self, agent: usize) {
-        self.agents[agent].share.shares_clock = false;
+        self.agents[agent].share.clock = ClockRelation::Unknown;
         for client in self.agents[agent].clients().collect::<Vec<_>>() {
             self.counted(client, |counted| {
-                counted.histogram_counts = [counted.received, 0, 0];
+                counted.histogram_counts = [counted.counts.received, 0, 0];
             });
         }
         let one_way = self
@@ -146,22 +173,24 @@ impl Sample {
         self.reported(client, |reported| {
             reported.acknowledged = None;
             reported.kernel_acknowledged_bytes = Some(received * 32);
-            reported.error = "the connection broke".into();
+            let failure = Failure::new(FailureCode::ConnectionBroken, "The connection broke.");
+            reported.failure = Some(failure);
         });
         let lost = PACKETS
             - self.counters().clients[client as usize]
+                .counts
                 .received
                 .min(received);
         self.counted(client, |counted| {
-            counted.received = received;
+            counted.counts.received = received;
             counted.histogram_counts = [received; 3];
             counted.next_sequence = received;
             counted.last_due_ns = due_ns(received.saturating_sub(1));
             counted.reported_sent = None;
             counted.digest = 0;
-            counted.error = Some("the connection was reset".into());
+            counted.end = ClientEnd::Broken;
         });
-        let clients = self.plan.clients;
+        let clients = self.plan.clients();
         let counters = self.counters();
         counters.workers[0].packets -= lost;
         counters.times = times(u64::from(clients) * PACKETS - lost);
@@ -170,36 +199,56 @@ impl Sample {
 
 /// A run that was spoiled like this is invalid, for these reasons and no others.
 #[track_caller]
-pub(super) fn breaks(expected: &[&str], spoil: impl FnOnce(&mut Sample)) {
+pub(super) fn breaks(expected: &[ReasonCode], spoil: impl FnOnce(&mut Sample)) {
     let mut sample = Sample::of(2, 2);
     spoil(&mut sample);
     let conclusion = sample.conclude();
     assert_eq!(codes(&conclusion), expected);
-    let report = conclusion.report;
-    assert_eq!(
-        report.verdict.map(|verdict| verdict.status()),
-        Some(v1::VerdictStatus::Invalid)
-    );
-    let broken: Vec<_> = report.laws.iter().filter(|law| !law.holds).collect();
+    let verdict = verdict(&conclusion);
+    assert_eq!(verdict.status(), v1::VerdictStatus::Invalid);
+    let is_broken = |law: &&v1::Law| law.status() == LawStatus::Broken;
+    let broken: Vec<_> = verdict.laws.iter().filter(is_broken).collect();
     assert!(
         !broken.is_empty() && broken.iter().all(|law| !law.figures.is_empty()),
         "{:?}",
-        report.laws
+        verdict.laws
     );
 }
 
+pub(super) fn verdict(conclusion: &Conclusion) -> &v1::Verdict {
+    let verdict = conclusion.report.verdict.as_ref();
+    verdict.expect("a report has a verdict")
+}
+
 /// The codes of a conclusion's reasons.
-pub(super) fn codes(conclusion: &Conclusion) -> Vec<String> {
-    let verdict = conclusion
-        .report
-        .verdict
-        .as_ref()
-        .expect("a report has a verdict");
-    verdict
-        .reasons
-        .iter()
-        .map(|reason| reason.code.clone())
-        .collect()
+pub(super) fn codes(conclusion: &Conclusion) -> Vec<ReasonCode> {
+    let reasons = verdict(conclusion).reasons.iter();
+    reasons.map(v1::Reason::code).collect()
+}
+
+/// How a law came out, by its code.
+pub(super) fn law(conclusion: &Conclusion, code: ReasonCode) -> &v1::Law {
+    let mut laws = verdict(conclusion).laws.iter();
+    let law = laws.find(|law| law.code() == code);
+    law.expect("a verdict has every law")
+}
+
+/// Takes out every sentence, so that the others can be compared.
+pub(super) fn blank_sentences(conclusion: &mut Conclusion) {
+    let report = &mut conclusion.report;
+    let verdict = report.verdict.as_mut().expect("a report has a verdict");
+    verdict.notes.iter_mut().for_each(String::clear);
+    let laws = verdict.laws.iter_mut().map(|law| &mut law.sentence);
+    let reasons = verdict.reasons.iter_mut();
+    let (sentences, causes): (Vec<_>, Vec<_>) = reasons
+        .map(|reason| (&mut reason.sentence, &mut reason.failure))
+        .unzip();
+    laws.chain(sentences).for_each(String::clear);
+    let agents = report.agents.iter_mut().map(|agent| &mut agent.failure);
+    let clients = conclusion.clients.iter_mut();
+    let failures = clients.map(|client| &mut client.failure).chain(agents);
+    let failures = failures.chain(causes).flatten();
+    failures.for_each(|failure| failure.sentence.clear());
 }
 
 /// A histogram of each kind with `count` values of 10 µs.
@@ -216,15 +265,16 @@ pub(super) fn times(count: u64) -> Times {
 fn clean_record(client: u32) -> v1::ClientRecord {
     v1::ClientRecord {
         client,
-        scheduled: PACKETS,
-        sent: PACKETS,
-        skipped: 0,
+        counts: Some(v1::GeneratorCounts {
+            scheduled: PACKETS,
+            sent: PACKETS,
+            ..v1::GeneratorCounts::default()
+        }),
         digest: digest(client),
         acknowledged: Some(PACKETS),
         kernel_acknowledged_bytes: Some(PACKETS * 32),
         attempts: 1,
-        error: String::new(),
-        blocked: 0,
+        failure: None,
     }
 }
 
@@ -232,7 +282,10 @@ fn clean_counters(clients: u32) -> FinalCounters {
     let count = |client| ClientCounters {
         client,
         worker: client % 2,
-        received: PACKETS,
+        counts: v1::ReceiverCounts {
+            received: PACKETS,
+            ..v1::ReceiverCounts::default()
+        },
         digest: digest(client),
         reported_sent: Some(PACKETS),
         first_read_ns: START_NS + 10_000,
@@ -242,7 +295,9 @@ fn clean_counters(clients: u32) -> FinalCounters {
         next_sequence: PACKETS,
         bytes: (PACKETS + 2) * 32,
         bytes_taken: Some((PACKETS + 2) * 32),
+        timed: [PACKETS; 3],
         histogram_counts: [PACKETS; 3],
+        end: ClientEnd::Clean,
         ..ClientCounters::default()
     };
     let packets = u64::from(clients) * PACKETS;

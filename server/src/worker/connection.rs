@@ -15,9 +15,10 @@ use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{
-        BATCHES_AFTER_CUT, BUFFER_BYTES, ConnectionCounters, End, Ledger, REPLY_QUEUE_FRAMES,
+        BATCHES_AFTER_CUT, BUFFER_BYTES, ConnectionCounters, Ledger, REPLY_QUEUE_FRAMES,
         ReleaseStore, Slot, Stage, place_partial_frame, process_batch, refuse,
     },
+    model::ClientEnd,
 };
 
 /// For the whole hello, from the accept on.
@@ -144,7 +145,7 @@ impl Connection {
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {
                     Received::empty(0, Next::Read)
                 }
-                _ => Received::empty(now_ns(), self.end(record, End::Broken)),
+                _ => Received::empty(now_ns(), self.end(record, ClientEnd::Broken)),
             },
         }
     }
@@ -188,7 +189,7 @@ impl Connection {
                 }
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Next::ReadAndWrite,
-            Err(_) => self.end(record, End::Broken),
+            Err(_) => self.end(record, ClientEnd::Broken),
         }
     }
 
@@ -232,9 +233,11 @@ impl Connection {
         };
         match self.counters.stage {
             Stage::Opening => self.end_opening(record, ledger, admission_keys, now_ns),
-            Stage::Ended if !self.counters.has_pending_replies() => self.end(record, End::Clean),
-            Stage::Refused => self.end(record, End::Refused),
-            _ => self.end(record, End::Broken),
+            Stage::Ended if !self.counters.has_pending_replies() => {
+                self.end(record, ClientEnd::Clean)
+            }
+            Stage::Refused => self.end(record, self.counters.end),
+            _ => self.end(record, ClientEnd::Broken),
         }
     }
 
@@ -291,15 +294,15 @@ impl Connection {
                 if self.flush_replies(record) == Next::ReadAndWrite {
                     return Next::ReadAndWrite;
                 }
-                self.end(record, End::Clean)
+                self.end(record, ClientEnd::Clean)
             }
-            Stage::Raw => self.end(record, End::Clean),
-            Stage::Refused => self.end(record, End::Refused),
-            _ => self.end(record, End::Abrupt),
+            Stage::Raw => self.end(record, ClientEnd::Clean),
+            Stage::Refused => self.end(record, self.counters.end),
+            _ => self.end(record, ClientEnd::Abrupt),
         }
     }
 
-    fn end(&mut self, record: &Slot, end: End) -> Next {
+    fn end(&mut self, record: &Slot, end: ClientEnd) -> Next {
         if self.counters.stage != Stage::Closed {
             self.counters.stage = Stage::Closed;
             self.counters.end = end;
@@ -358,7 +361,10 @@ mod tests {
             Next::Read
         );
         assert_eq!(
-            (connection.counters.stage, connection.counters.packets),
+            (
+                connection.counters.stage,
+                connection.counters.counts.received
+            ),
             (Stage::Raw, 2)
         );
         assert!(!connection.is_overdue(now_ns()) && !connection.is_unauthenticated());
@@ -380,7 +386,10 @@ mod tests {
                 !connection.is_overdue(now_ns()),
                 "it has a moment to read the refusal"
             );
-            assert_eq!(connection.counters.refusal, Refusal::Late as u8);
+            assert_eq!(
+                connection.counters.end,
+                ClientEnd::Refused(Refusal::Late as u8)
+            );
             let mut reply = [0; FRAME_BYTES];
             std::io::Read::read_exact(&mut peer, &mut reply).unwrap();
             assert_eq!(reply, Refusal::Late.encode());

@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use metronome_proto::{handshake::Refusal, run_id::RunId};
+use metronome_proto::{counters::CounterList as _, handshake::Refusal, run_id::RunId};
 
 use super::open_run::add_times;
 use crate::{
-    ledger::{ConnectionCounters, End, Slot, Stage},
+    ledger::{ConnectionCounters, Slot, Stage},
     master::admission::Admission,
     model::{
-        Incident, LiveCounters, OpenRun, RawClientCounters, RunCounters, ServerStatus,
+        ClientEnd, Incident, LiveCounters, OpenRun, RawClientCounters, RunCounters, ServerStatus,
         TotalCounters, WorkerCounters,
     },
 };
@@ -93,13 +93,16 @@ impl RunCounters {
         if connection_counters.is_client() {
             self.totals.add(connection_counters, record);
         }
-        if connection_counters.end == End::Refused {
-            self.record_refusal(connection_counters.refusal);
+        if let ClientEnd::Refused(code) = connection_counters.end {
+            self.record_refusal(code);
         } else if let Some(counted) = self.run_of(connection_counters) {
             counted.record_closed(connection_counters, record, worker, bytes_taken);
         } else if is_shown_as_raw(connection_counters) {
             self.raw.connections = self.raw.connections.saturating_add(1);
-            self.raw.packets = self.raw.packets.saturating_add(connection_counters.packets);
+            self.raw.packets = self
+                .raw
+                .packets
+                .saturating_add(connection_counters.counts.received);
             self.raw.bytes = self.raw.bytes.saturating_add(connection_counters.bytes);
             self.raw_ended
                 .push_front(raw_client(connection_counters, peer, worker, false));
@@ -151,7 +154,7 @@ impl RunCounters {
     ) -> TotalCounters {
         let mut totals = self.totals.clone();
         for (connection_counters, record) in live.filter(|(connection_counters, _)| {
-            connection_counters.is_client() && connection_counters.packets > 0
+            connection_counters.is_client() && connection_counters.counts.received > 0
         }) {
             totals.add(&connection_counters, record);
         }
@@ -182,7 +185,7 @@ impl RunCounters {
                 status.raw.packets = status
                     .raw
                     .packets
-                    .saturating_add(connection_counters.packets);
+                    .saturating_add(connection_counters.counts.received);
                 status.raw.bytes = status.raw.bytes.saturating_add(connection_counters.bytes);
                 status
                     .raw
@@ -197,16 +200,7 @@ impl RunCounters {
 
 impl TotalCounters {
     fn add(&mut self, connection_counters: &ConnectionCounters, record: &Slot) {
-        let sums = [
-            (&mut self.received, connection_counters.packets),
-            (&mut self.corrupt, connection_counters.corrupt),
-            (&mut self.duplicated, connection_counters.duplicated),
-            (&mut self.reordered, connection_counters.reordered),
-            (&mut self.gaps, connection_counters.gaps),
-        ];
-        // What is in the ledger may be anything; a sum that stands still is better than a panic.
-        sums.into_iter()
-            .for_each(|(sum, amount)| *sum = sum.saturating_add(amount));
+        self.counts = self.counts.plus(&connection_counters.counts);
         add_times(&mut self.times, record);
     }
 }
@@ -224,7 +218,7 @@ fn raw_client(
 ) -> RawClientCounters {
     RawClientCounters {
         peer,
-        packets: connection_counters.packets,
+        packets: connection_counters.counts.received,
         bytes: connection_counters.bytes,
         worker,
         connected,
@@ -233,8 +227,17 @@ fn raw_client(
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::v1;
+
     use super::*;
     use crate::ledger::{Dimensions, Ledger};
+
+    fn received(received: u64) -> v1::ReceiverCounts {
+        v1::ReceiverCounts {
+            received,
+            ..v1::ReceiverCounts::default()
+        }
+    }
 
     fn record(counters: &mut RunCounters, connection_counters: ConnectionCounters) {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
@@ -250,13 +253,12 @@ mod tests {
     #[test]
     fn a_connection_that_has_ended_is_counted_under_what_it_was() {
         let refused = |refusal: Refusal| ConnectionCounters {
-            end: End::Refused,
-            refusal: refusal as u8,
+            end: ClientEnd::Refused(refusal as u8),
             ..ConnectionCounters::default()
         };
         let raw = ConnectionCounters {
             is_raw: true,
-            packets: 5,
+            counts: received(5),
             ..ConnectionCounters::default()
         };
         let mut counters = RunCounters::default();
@@ -289,7 +291,7 @@ mod tests {
         for packets in 0..150 {
             let connection_counters = ConnectionCounters {
                 is_raw: true,
-                packets,
+                counts: received(packets),
                 ..ConnectionCounters::default()
             };
             record(&mut counters, connection_counters);
@@ -303,10 +305,13 @@ mod tests {
         let mut counters = RunCounters::default();
         let connection_counters = ConnectionCounters {
             attempt: 1,
-            packets: u64::MAX,
+            counts: received(u64::MAX),
             ..ConnectionCounters::default()
         };
         (0..2).for_each(|_| record(&mut counters, connection_counters));
-        assert_eq!(counters.read_totals(std::iter::empty()).received, u64::MAX);
+        assert_eq!(
+            counters.read_totals(std::iter::empty()).counts.received,
+            u64::MAX
+        );
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::histogram::Histogram;
+use metronome_proto::{counters::CounterList as _, histogram::Histogram, v1};
 
 use crate::{
-    ledger::{ConnectionCounters, End, SLOWEST_KEPT, Slot, Stage},
+    ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage},
     master::admission::Admission,
     model::{
         ClientCounters, FinalCounters, Incident, LiveCounters, OpenRun, SlowestPacket, Times,
@@ -26,8 +26,7 @@ impl OpenRun {
             baseline,
             clients: BTreeMap::new(),
             times: Times::default(),
-            received: 0,
-            corrupt: 0,
+            counts: v1::ReceiverCounts::default(),
             recovered_packets: 0,
             incidents: Vec::new(),
             slowest: Vec::new(),
@@ -58,8 +57,7 @@ impl OpenRun {
         bytes_taken: Option<u64>,
     ) {
         let client = u32::from(connection_counters.client);
-        self.received = self.received.saturating_add(connection_counters.packets);
-        self.corrupt = self.corrupt.saturating_add(connection_counters.corrupt);
+        self.counts = self.counts.plus(&connection_counters.counts);
         add_times(&mut self.times, record);
         self.slowest
             .extend(record.slowest().map(|packet| SlowestPacket {
@@ -95,8 +93,7 @@ impl OpenRun {
         let mut live_counters = LiveCounters {
             connected: 0,
             ended: self.clients.len() as u32,
-            received: self.received,
-            corrupt: self.corrupt,
+            counts: self.counts,
             times: histograms.then(|| self.times.clone()),
         };
         for (connection_counters, record) in live {
@@ -104,17 +101,12 @@ impl OpenRun {
                 Stage::Packets | Stage::Ended => live_counters.connected += 1,
                 _ => live_counters.ended += 1,
             }
-            live_counters.received = live_counters
-                .received
-                .saturating_add(connection_counters.packets);
-            live_counters.corrupt = live_counters
-                .corrupt
-                .saturating_add(connection_counters.corrupt);
+            live_counters.counts = live_counters.counts.plus(&connection_counters.counts);
             // An idle client has no times, and looking at its histograms would cost memory.
             if let Some(times) = live_counters
                 .times
                 .as_mut()
-                .filter(|_| connection_counters.packets > 0)
+                .filter(|_| connection_counters.counts.received > 0)
             {
                 add_times(times, record);
             }
@@ -157,11 +149,7 @@ fn client_count(
     ClientCounters {
         client: u32::from(connection_counters.client),
         worker,
-        received: connection_counters.packets,
-        gaps: connection_counters.gaps,
-        duplicated: connection_counters.duplicated,
-        reordered: connection_counters.reordered,
-        corrupt: connection_counters.corrupt,
+        counts: connection_counters.counts,
         digest: connection_counters.digest,
         reported_sent: connection_counters
             .has_end
@@ -170,10 +158,10 @@ fn client_count(
         last_read_ns: connection_counters.last_read_ns,
         first_due_ns: connection_counters.first_due_ns,
         last_due_ns: connection_counters.last_due_ns,
-        read_before_sent: connection_counters.read_before_sent,
         next_sequence: connection_counters.next_sequence,
         bytes: connection_counters.bytes,
         bytes_taken,
+        timed: connection_counters.timed,
         histogram_counts: [lateness.count(), transit.count(), latency.count()],
         lateness_p99_ns: lateness.quantile_ns(0.99),
         lateness_p99_9_ns: lateness.quantile_ns(0.999),
@@ -181,26 +169,8 @@ fn client_count(
         latency_p99_ns: latency.quantile_ns(0.99),
         latency_max_ns: latency.quantile_ns(1.0),
         partial_frame_bytes: u32::from(connection_counters.partial_frame_bytes),
-        error: error_of(connection_counters),
+        end: connection_counters.end,
     }
-}
-
-fn error_of(connection_counters: &ConnectionCounters) -> Option<String> {
-    let text = match connection_counters.end {
-        End::Clean => return None,
-        End::NotYet => "it had not ended when it was recorded",
-        End::Abrupt => "the client closed the connection without an end",
-        End::Broken => "the connection broke",
-        End::Cut => "the connection was still open when the run was closed",
-        End::Refused => "the server refused it",
-        End::Unrecoverable => "its worker died and what it left behind could not be recovered",
-    };
-    let rest = connection_counters.partial_frame_bytes;
-    Some(if rest == 0 {
-        text.to_owned()
-    } else {
-        format!("{text}, {rest} bytes into a packet")
-    })
 }
 
 fn histogram(record: &Slot, index: usize) -> Histogram {
@@ -228,7 +198,10 @@ mod tests {
     use metronome_proto::run_id::RunId;
 
     use super::*;
-    use crate::ledger::{Dimensions, Ledger};
+    use crate::{
+        ledger::{Dimensions, Ledger},
+        model::ClientEnd,
+    };
 
     fn run(workers: usize) -> OpenRun {
         let admission = Admission {
@@ -274,8 +247,11 @@ mod tests {
             let connection_counters = ConnectionCounters {
                 client,
                 attempt,
-                packets,
-                end: End::Clean,
+                counts: v1::ReceiverCounts {
+                    received: packets,
+                    ..v1::ReceiverCounts::default()
+                },
+                end: ClientEnd::Clean,
                 ..ConnectionCounters::default()
             };
             run.record_closed(&connection_counters, &ledger.slots()[0], 0, None);
@@ -284,7 +260,7 @@ mod tests {
         let clients = run.into_record(&[]).clients;
         let counted: Vec<_> = clients
             .iter()
-            .map(|client| (client.client, client.received))
+            .map(|client| (client.client, client.counts.received))
             .collect();
         assert_eq!(counted, [(0, 9), (1, 50)]);
     }

@@ -2,94 +2,130 @@
 
 use std::collections::BTreeSet;
 
-use super::law::{Checked, compare, for_every_client};
-use crate::verdict::{
-    evidence::Evidence,
-    rows::{Row, total},
+use metronome_proto::v1::ReasonCode;
+
+use super::law::{Checked, Law, sides};
+use crate::{
+    model::{AgentRecords, ClientCounters},
+    verdict::{
+        evidence::Evidence,
+        rows::{Row, total},
+        sentence::figures,
+    },
 };
 
 /// The workers' own figures alone: no word of the agent's record is needed.
 pub(super) fn end_agrees_with_counters(rows: &[Row<'_>]) -> Checked {
-    let figures_of = |row: &Row<'_>| {
+    let law = Law {
+        code: ReasonCode::EndMiscounted,
+        law: "end count = received = next sequence",
+        sides: "{left} = {right} = {next_sequence}",
+        first: "{first_left}, {first_right} and {first_next_sequence}",
+        missing: "no end of a client has arrived",
+    };
+    let counts_of = |row: &Row<'_>| {
         let counted = row.counted?;
-        Some([
-            counted.reported_sent?,
-            counted.received,
-            counted.next_sequence,
-        ])
+        let received = counted.counts.received;
+        Some([counted.reported_sent?, received, counted.next_sequence])
     };
-    let sums = [0, 1, 2].map(|index| {
-        total(rows, |row| {
-            figures_of(row).map_or(0, |figures| figures[index])
-        })
-    });
-    let law = "end count = received = next sequence";
-    let figures = format!("{} = {} = {}", sums[0], sums[1], sums[2]);
+    let named = |[left, right, next_sequence]: [u128; 3]| {
+        let mut both = sides(left, right);
+        both.insert("next_sequence".into(), next_sequence.into());
+        both
+    };
+    let sums = [0, 1, 2].map(|side| total(rows, |row| Some(counts_of(row)?[side])));
     let holds = |row: &Row<'_>| {
-        figures_of(row)
-            .is_none_or(|[reported, received, next]| reported == received && received == next)
+        let [reported, received, next_sequence] = counts_of(row)?;
+        Some(reported == received && received == next_sequence)
     };
-    for_every_client(law, "END_MISCOUNTED", figures, rows, holds, |row| {
-        figures_of(row).map_or(String::new(), |[reported, received, next]| {
-            format!("{reported}, {received} and {next}")
-        })
+    law.for_every_client(rows, named(sums), holds, |row| {
+        named(counts_of(row).unwrap_or_default().map(u128::from))
     })
 }
 
 pub(super) fn end_agrees_with_agent(rows: &[Row<'_>]) -> Checked {
-    // Of both, or there is nothing to compare.
-    let both = |row: &Row<'_>| Some((row.reported?.sent, row.counted?.reported_sent?));
-    compare("end count = sent", "END_DIFFERS", rows, both)
+    let law = Law {
+        code: ReasonCode::EndDiffers,
+        law: "end count = sent",
+        sides: "{left} = {right}",
+        first: "{first_left} and {first_right}",
+        missing: "there is no client whose end has arrived and whose agent has reported it",
+    };
+    law.compare(rows, |row| Some((row.counted?.reported_sent?, row.sent()?)))
 }
 
 pub(super) fn end_ack_agrees_with_counters(rows: &[Row<'_>]) -> Checked {
-    let both = |row: &Row<'_>| Some((row.reported?.acknowledged?, row.counted?.received));
-    compare("end-ack count = received", "END_ACK_DIFFERS", rows, both)
-}
-
-pub(super) fn digests_agree(rows: &[Row<'_>]) -> Checked {
-    let law = "digest sent = digest received on a clean end";
-    let both = |row: &Row<'_>| {
-        Some((row.reported?.digest, row.counted?.digest)).filter(|_| row.exchanged_ends())
+    let law = Law {
+        code: ReasonCode::EndAckDiffers,
+        law: "end-ack count = received",
+        sides: "{left} = {right}",
+        first: "{first_left} and {first_right}",
+        missing: "no end-ack of a client that the workers have counted was reported",
     };
-    let same = |row: &Row<'_>| both(row).is_none_or(|(sent, received)| sent == received);
-    let compared = rows.iter().filter(|row| both(row).is_some()).count();
-    let figures = format!(
-        "{} of {compared} clients",
-        rows.iter()
-            .filter(|row| both(row).is_some() && same(row))
-            .count()
-    );
-    for_every_client(law, "DIGESTS_DIFFER", figures, rows, same, |row| {
-        both(row).map_or(String::new(), |(sent, received)| {
-            format!("{sent:016x} and {received:016x}")
-        })
+    law.compare(rows, |row| {
+        Some((row.reported?.acknowledged?, row.counted?.counts.received))
     })
 }
 
+pub(super) fn digests_agree(rows: &[Row<'_>]) -> Checked {
+    let law = Law {
+        code: ReasonCode::DigestsDiffer,
+        law: "digest sent = digest received on a clean end",
+        sides: "{clients_equal} of {clients} clients",
+        first: "{first_left} and {first_right}",
+        missing: "no client has exchanged ends",
+    };
+    let both = |row: &Row<'_>| {
+        Some((row.reported?.digest, row.counted?.digest)).filter(|_| row.exchanged_ends())
+    };
+    let same = |row: &Row<'_>| both(row).map(|(sent, received)| sent == received);
+    let equal = rows.iter().filter(|row| same(row) == Some(true)).count();
+    let of_run = figures([("clients_equal", equal.into())]);
+    law.for_every_client(rows, of_run, same, |row| {
+        let (sent, received) = both(row).unwrap_or_default();
+        figures([
+            ("left", format!("{sent:016x}").into()),
+            ("right", format!("{received:016x}").into()),
+        ])
+    })
+}
+
+/// Each end's records alone: it is checked when there is a record of either.
 pub(super) fn records_belong(evidence: &Evidence<'_>) -> Checked {
-    let reported: u128 = evidence
-        .agents
-        .iter()
-        .map(|agent| u128::from(agent.strays()))
-        .sum();
+    let law = Law {
+        code: ReasonCode::RecordsContradict,
+        law: "one record per client and end",
+        sides: "{strays_agents} stray from agents, {strays_workers} from workers",
+        first: "",
+        missing: "neither end has a record of a client",
+    };
+    let counted = || {
+        let counters = evidence.counters.iter();
+        counters.flat_map(|counters| &counters.clients)
+    };
+    let strays = evidence.agents.iter().map(AgentRecords::strays);
+    let from_agents: u128 = strays.map(u128::from).sum();
+    let has_record = |agent: &AgentRecords| agent.records().next().is_some();
+    if from_agents == 0 && counted().next().is_none() && !evidence.agents.iter().any(has_record) {
+        return law.not_checkable();
+    }
     let mut seen = BTreeSet::new();
-    let is_stray = |client: u32| client >= evidence.plan.clients || !seen.insert(client);
-    let clients = evidence
-        .counters
-        .iter()
-        .flat_map(|counters| &counters.clients)
-        .map(|count| count.client);
-    let counted = clients.map(is_stray).filter(|stray| *stray).count();
-    let mut figures = format!("{reported} stray from agents, {counted} from workers");
-    if let Some(agent) = evidence.agents.iter().find(|agent| agent.strays() > 0) {
-        figures += &format!("; first {}", agent.name);
-    }
-    let law = "one record per client and end";
-    Checked {
-        law,
-        code: "RECORDS_CONTRADICT",
-        holds: reported == 0 && counted == 0,
-        figures,
-    }
+    let is_stray = |counted: &&ClientCounters| {
+        counted.client >= evidence.plan.clients() || !seen.insert(counted.client)
+    };
+    let from_workers = counted().filter(is_stray).count();
+    let mut of_run = figures([
+        ("strays_agents", from_agents.into()),
+        ("strays_workers", from_workers.into()),
+    ]);
+    let stray = evidence.agents.iter().find(|agent| agent.strays() > 0);
+    let first = stray.map(|agent| agent.name.as_str());
+    let sides = match first {
+        Some(agent) => {
+            of_run.insert("agent".into(), agent.into());
+            "{strays_agents} stray from agents, first {agent}, {strays_workers} from workers"
+        }
+        None => law.sides,
+    };
+    Law { sides, ..law }.of_run(from_agents == 0 && from_workers == 0, of_run)
 }

@@ -1,106 +1,148 @@
 //! The laws of what the workers counted: bytes, sequence numbers, histograms and sums.
 
-use super::law::{Checked, compare, for_every_client};
-use crate::verdict::{
-    evidence::Evidence,
-    rows::{Row, total},
+use metronome_proto::v1::{LawStatus, ReasonCode};
+
+use super::law::{Checked, Law, sides};
+use crate::{
+    model::ClientCounters,
+    verdict::{
+        evidence::Evidence,
+        rows::{Row, total},
+        sentence::{Figures, figures},
+    },
 };
+
+/// Why a law of the workers' figures cannot be checked.
+const NO_WORKER_RECORD: &str = "the workers have no record of a client";
 
 /// The kernel's own count of what was taken off a socket, where it could be read.
 pub(super) fn taken_is_counted(rows: &[Row<'_>]) -> Checked {
-    let both = |row: &Row<'_>| {
-        row.counted
-            .and_then(|counted| Some((counted.bytes_taken?, counted.bytes)))
+    let law = Law {
+        code: ReasonCode::BytesDiffer,
+        law: "bytes taken = bytes processed",
+        sides: "{left} = {right}",
+        first: "{first_left} and {first_right}",
+        missing: "there is no client of which the kernel's count of bytes is known",
     };
-    compare("bytes taken = bytes processed", "BYTES_DIFFER", rows, both)
+    law.compare(rows, |row| {
+        let counted = row.counted?;
+        Some((counted.bytes_taken?, counted.bytes))
+    })
 }
 
 pub(super) fn sequence_is_whole(rows: &[Row<'_>]) -> Checked {
-    let of = |row: &Row<'_>| {
-        row.counted.map_or([0; 3], |counted| {
-            [counted.gaps, counted.duplicated, counted.reordered]
-        })
+    let law = Law {
+        code: ReasonCode::SequenceBroken,
+        law: "gaps = duplicated = reordered = 0",
+        sides: "{gaps}, {duplicated}, {reordered}",
+        first: "{first_gaps}, {first_duplicated}, {first_reordered}",
+        missing: NO_WORKER_RECORD,
     };
-    let sums = [0, 1, 2].map(|index| total(rows, |row| of(row)[index]));
-    let figures = format!("{}, {}, {}", sums[0], sums[1], sums[2]);
-    let law = "gaps = duplicated = reordered = 0";
-    for_every_client(
-        law,
-        "SEQUENCE_BROKEN",
-        figures,
-        rows,
-        |row| of(row) == [0; 3],
-        |row| {
-            let [gaps, duplicated, reordered] = of(row);
-            format!("{gaps}, {duplicated}, {reordered}")
-        },
-    )
+    let named = |[gaps, duplicated, reordered]: [u128; 3]| {
+        figures([
+            ("gaps", gaps.into()),
+            ("duplicated", duplicated.into()),
+            ("reordered", reordered.into()),
+        ])
+    };
+    let of = |row: &Row<'_>| {
+        let counts = row.counted?.counts;
+        Some([counts.gaps, counts.duplicated, counts.reordered])
+    };
+    let sums = [0, 1, 2].map(|kind| total(rows, |row| Some(of(row)?[kind])));
+    let of_run = {
+        let mut both = sides(sums.iter().sum(), 0);
+        both.append(&mut named(sums));
+        both
+    };
+    let is_whole = |row: &Row<'_>| of(row).map(|counts| counts == [0; 3]);
+    law.for_every_client(rows, of_run, is_whole, |row| {
+        named(of(row).unwrap_or_default().map(u128::from))
+    })
 }
 
 pub(super) fn nothing_is_corrupt(rows: &[Row<'_>]) -> Checked {
-    let corrupt = |row: &Row<'_>| row.counted.map_or(0, |counted| counted.corrupt);
-    let figures = total(rows, corrupt).to_string();
-    for_every_client(
-        "corrupt = 0",
-        "CORRUPT",
-        figures,
-        rows,
-        |row| corrupt(row) == 0,
-        |row| corrupt(row).to_string(),
-    )
+    let law = Law {
+        code: ReasonCode::Corrupt,
+        law: "corrupt = 0",
+        sides: "{left}",
+        first: "{first_left}",
+        missing: NO_WORKER_RECORD,
+    };
+    law.compare(rows, |row| Some((row.counted?.counts.corrupt, 0)))
 }
 
 /// Lateness is counted of every packet; transit and latency of agents that share our clock, and of
 /// no others.
 pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
-    let law = "histogram counts = received";
-    let expected = |row: &Row<'_>| {
-        let one_way = if row.agent.share.shares_clock {
-            row.received()
-        } else {
-            0
-        };
-        [row.received(), one_way, one_way]
+    let law = Law {
+        code: ReasonCode::HistogramMiscounted,
+        law: "histogram counts = received",
+        sides: "{lateness}, {transit}, {latency} = {received}, {received_on_our_clock}, \
+                {received_on_our_clock}",
+        first: "{first_lateness}, {first_transit}, {first_latency} = {first_received}, \
+                {first_received_on_our_clock}, {first_received_on_our_clock}",
+        missing: NO_WORKER_RECORD,
     };
-    let counts = |row: &Row<'_>| {
-        row.counted
-            .map_or([0; 3], |counted| counted.histogram_counts)
+    let Some(counters) = evidence.counters else {
+        return law.not_checkable();
     };
-    let times = evidence.counters.map(|counters| &counters.times);
-    let sums = times.map_or([0; 3], |times| {
-        [&times.lateness, &times.transit, &times.latency].map(|of| of.count())
+    let received = |row: &Row<'_>| Some(row.counted?.counts.received);
+    let on_our_clock = |row: &Row<'_>| received(row).filter(|_| row.is_on_our_clock());
+    let named = |[lateness, transit, latency]: [u64; 3], received: u128, on_our_clock: u128| {
+        let mut both = sides(
+            [lateness, transit, latency].map(u128::from).iter().sum(),
+            received + 2 * on_our_clock,
+        );
+        both.append(&mut figures([
+            ("lateness", lateness.into()),
+            ("transit", transit.into()),
+            ("latency", latency.into()),
+            ("received", received.into()),
+            ("received_on_our_clock", on_our_clock.into()),
+        ]));
+        both
+    };
+    let times = &counters.times;
+    let sums = [&times.lateness, &times.transit, &times.latency].map(|times| times.count());
+    let (all, ours) = (total(rows, received), total(rows, on_our_clock));
+    let counts_each = |row: &Row<'_>| {
+        let (received, ours) = (received(row)?, on_our_clock(row).unwrap_or(0));
+        Some(row.counted?.histogram_counts == [received, ours, ours])
+    };
+    let of_run = named(sums, all, ours);
+    let checked = law.for_every_client(rows, of_run.clone(), counts_each, |row| {
+        let counts = |counted: &ClientCounters| counted.histogram_counts;
+        named(
+            row.counted.map(counts).unwrap_or_default(),
+            received(row).unwrap_or(0).into(),
+            on_our_clock(row).unwrap_or(0).into(),
+        )
     });
-    let sums_expected = [0, 1, 2].map(|index| total(rows, |row| expected(row)[index]));
-    let figures = format!(
-        "{}, {}, {} = {}, {}, {}",
-        sums[0], sums[1], sums[2], sums_expected[0], sums_expected[1], sums_expected[2]
-    );
-    let mut checked = for_every_client(
-        law,
-        "HISTOGRAM_MISCOUNTED",
-        figures,
-        rows,
-        |row| counts(row) == expected(row),
-        |row| format!("{:?} and {} received", counts(row), row.received()),
-    );
-    checked.holds &= sums.map(u128::from) == sums_expected;
-    checked
+    // The sums can differ although each client's agree, and even when there is none.
+    if sums.map(u128::from) == [all, ours, ours] || checked.status == LawStatus::Broken {
+        return checked;
+    }
+    law.of_run(false, of_run)
 }
 
 pub(super) fn clients_and_workers_agree(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
-    let clients = total(rows, Row::received);
-    let (workers, recovered) = evidence.counters.map_or((0, 0), |counters| {
-        let workers: u128 = counters
-            .workers
-            .iter()
-            .map(|worker| u128::from(worker.packets))
-            .sum();
-        (workers, u128::from(counters.recovered_packets))
-    });
-    Checked {
+    let law = Law {
+        code: ReasonCode::SumsDiffer,
         law: "sum over clients = sum over workers + recovered",
-        code: "SUMS_DIFFER",
-        holds: clients == workers + recovered,
-        figures: format!("{clients} = {workers} + {recovered}"),
-    }
+        sides: "{left} = {workers} + {recovered}",
+        first: "",
+        missing: "the workers' record of the run is missing",
+    };
+    let Some(counters) = evidence.counters else {
+        return law.not_checkable();
+    };
+    let clients = total(rows, Row::received);
+    let packets = counters.workers.iter();
+    let workers: u128 = packets.map(|worker| u128::from(worker.packets)).sum();
+    let recovered = u128::from(counters.recovered_packets);
+    let mut of_run: Figures = sides(clients, workers + recovered);
+    of_run.insert("workers".into(), workers.into());
+    of_run.insert("recovered".into(), recovered.into());
+    law.of_run(clients == workers + recovered, of_run)
 }

@@ -1,9 +1,12 @@
 //! The laws of what was lost: every lost packet has a place, and a clean end loses none.
 
-use metronome_proto::packet::FRAME_BYTES;
+use metronome_proto::{packet::FRAME_BYTES, v1::ReasonCode};
 
-use super::law::{Checked, for_every_client};
-use crate::verdict::rows::{Row, total};
+use super::law::{Checked, Law, sides};
+use crate::verdict::{
+    rows::{Row, total},
+    sentence::{Figures, figures},
+};
 
 /// Most bytes that a connection may have taken in and no worker read, when it ends before its time:
 /// a receive buffer of 128 KiB, which the kernel doubles, and a worker's buffer of 64 KiB.
@@ -11,58 +14,84 @@ const UNREAD_BYTES_MAX: u128 = (256 + 64) << 10;
 
 /// Every lost packet is placed by what the agent's kernel reported, and nothing was received or
 /// acknowledged that was not sent.
-pub(super) fn sent_is_received_or_placed(rows: &[Row<'_>]) -> Checked {
-    let law = "sent = received + lost";
-    let placed = |row: &Row<'_>| {
-        let acknowledged = row.kernel_acknowledged();
-        let is_known = row.lost() == 0 || acknowledged.is_some();
-        row.received() <= row.sent()
-            && is_known
-            && acknowledged.is_none_or(|packets| packets <= row.sent())
+pub(super) fn sent_is_received_or_placed<'a>(rows: &[Row<'a>]) -> Checked {
+    let law = Law {
+        code: ReasonCode::LossNotPlaced,
+        law: "sent = received + lost",
+        sides: "{left} = {received} + ({lost_unacknowledged} not acknowledged + {lost_unread} \
+                unread)",
+        first: "{first_sent} sent, {first_received} received, {first_kernel_acknowledged} \
+                acknowledged by the kernel",
+        missing: "there is no client of which both ends have reported",
     };
-    let figures = format!(
-        "{} = {} + ({} not acknowledged + {} unread)",
-        total(rows, Row::sent),
-        total(rows, Row::received),
-        total(rows, Row::lost_unacknowledged),
-        total(rows, Row::lost_unread)
-    );
-    for_every_client(law, "LOSS_NOT_PLACED", figures, rows, placed, |row| {
-        let acknowledged = row
-            .kernel_acknowledged()
-            .map_or("unknown".into(), |packets| packets.to_string());
-        format!(
-            "{} sent, {} received, {acknowledged} acknowledged by the kernel",
-            row.sent(),
-            row.received()
+    let of_both = |figure: fn(&Row<'a>) -> Option<u64>| {
+        let known = |row: &Row<'a>| figure(row).filter(|_| row.lost().is_some());
+        total(rows, known)
+    };
+    let sent = of_both(Row::sent);
+    let received = of_both(Row::received);
+    let unacknowledged = of_both(Row::lost_unacknowledged);
+    let unread = of_both(Row::lost_unread);
+    let mut of_run = sides(sent, received + unacknowledged + unread);
+    of_run.insert("received".into(), received.into());
+    of_run.insert("lost_unacknowledged".into(), unacknowledged.into());
+    of_run.insert("lost_unread".into(), unread.into());
+    let is_placed = |row: &Row<'_>| {
+        let (sent, received) = (row.sent()?, row.received()?);
+        let is_possible = |packets: u64| packets <= sent;
+        Some(
+            received <= sent
+                && row.lost_unacknowledged().is_some()
+                && row.kernel_acknowledged().is_none_or(is_possible),
         )
+    };
+    law.for_every_client(rows, of_run, is_placed, |row| {
+        let known = [
+            ("sent", row.sent()),
+            ("received", row.received()),
+            ("kernel_acknowledged", row.kernel_acknowledged()),
+        ];
+        let known = known.into_iter().filter_map(|(name, packets)| {
+            let packets = packets?;
+            Some((name.to_owned(), packets.into()))
+        });
+        known.collect()
     })
 }
 
 /// "Acknowledged, but unread" is an explanation only for what a connection has room for.
 pub(super) fn unread_fits_the_buffers(rows: &[Row<'_>]) -> Checked {
-    let law = "lost unread ≤ buffers of the connection";
-    let unread_bytes = |row: &Row<'_>| u128::from(row.lost_unread()) * FRAME_BYTES as u128;
-    let most = rows.iter().map(unread_bytes).max().unwrap_or(0);
-    let figures = format!("at most {most} of {UNREAD_BYTES_MAX} bytes");
-    let fits = |row: &Row<'_>| unread_bytes(row) <= UNREAD_BYTES_MAX;
-    for_every_client(law, "UNREAD_BEYOND_BUFFERS", figures, rows, fits, |row| {
-        format!("{} bytes", unread_bytes(row))
+    let law = Law {
+        code: ReasonCode::UnreadBeyondBuffers,
+        law: "lost unread ≤ buffers of the connection",
+        sides: "at most {unread_max_bytes} of {buffers_bytes} bytes",
+        first: "{first_unread_bytes} bytes",
+        missing: "there is no client of which it is known how many packets were acknowledged, but \
+                  not read",
+    };
+    let unread_bytes = |row: &Row<'_>| Some(u128::from(row.lost_unread()?) * FRAME_BYTES as u128);
+    let most = rows.iter().filter_map(unread_bytes).max().unwrap_or(0);
+    let of_run = figures([
+        ("unread_max_bytes", most.into()),
+        ("buffers_bytes", UNREAD_BYTES_MAX.into()),
+    ]);
+    let fits = |row: &Row<'_>| unread_bytes(row).map(|bytes| bytes <= UNREAD_BYTES_MAX);
+    law.for_every_client(rows, of_run, fits, |row| {
+        unread_bytes(row).map_or_else(Figures::new, |bytes| {
+            figures([("unread_bytes", bytes.into())])
+        })
     })
 }
 
-pub(super) fn clean_end_loses_nothing<'a>(rows: &[Row<'a>]) -> Checked {
-    let clean: Vec<_> = rows.iter().filter(|row| row.exchanged_ends()).collect();
-    let sum = |figure: fn(&Row<'a>) -> u64| {
-        clean
-            .iter()
-            .map(|row| u128::from(figure(row)))
-            .sum::<u128>()
+pub(super) fn clean_end_loses_nothing(rows: &[Row<'_>]) -> Checked {
+    let law = Law {
+        code: ReasonCode::LossOnCleanEnd,
+        law: "sent = received on a clean end",
+        sides: "{left} = {right}",
+        first: "{first_left} and {first_right}",
+        missing: "no client has exchanged ends",
     };
-    let figures = format!("{} = {}", sum(Row::sent), sum(Row::received));
-    let law = "sent = received on a clean end";
-    let holds = |row: &Row<'_>| !row.exchanged_ends() || row.sent() == row.received();
-    for_every_client(law, "LOSS_ON_CLEAN_END", figures, rows, holds, |row| {
-        format!("{} and {}", row.sent(), row.received())
+    law.compare(rows, |row| {
+        Some((row.sent()?, row.received()?)).filter(|_| row.exchanged_ends())
     })
 }

@@ -1,65 +1,87 @@
 //! The laws of what was to be sent: the schedule is the plan's, and all of it is accounted for.
 
-use super::law::{Checked, for_every_client};
+use metronome_proto::v1::{GeneratorCounts, ReasonCode};
+
+use super::law::{Checked, Law, sides};
 use crate::verdict::{
     evidence::Evidence,
     rows::{Row, total},
+    sentence::figures,
 };
 
 pub(super) fn schedule_is_sent_or_skipped(rows: &[Row<'_>]) -> Checked {
-    let law = "scheduled = sent + skipped";
-    let adds_up = |row: &Row<'_>| {
-        u128::from(row.scheduled()) == u128::from(row.sent()) + u128::from(row.skipped())
+    let law = Law {
+        code: ReasonCode::ScheduleMiscounted,
+        law: "scheduled = sent + skipped",
+        sides: "{left} = {sent} + {skipped}",
+        first: "{first_scheduled} and {first_sent} + {first_skipped}",
+        missing: "no agent has reported the packets of a client",
     };
-    let figures = format!(
-        "{} = {} + {}",
-        total(rows, Row::scheduled),
-        total(rows, Row::sent),
-        total(rows, Row::skipped)
-    );
-    for_every_client(law, "SCHEDULE_MISCOUNTED", figures, rows, adds_up, |row| {
-        format!("{} and {} + {}", row.scheduled(), row.sent(), row.skipped())
+    let used = |of: &GeneratorCounts| u128::from(of.sent) + u128::from(of.skipped);
+    let (sent, skipped) = (total(rows, Row::sent), total(rows, Row::skipped));
+    let mut of_run = sides(total(rows, Row::scheduled), sent + skipped);
+    of_run.insert("sent".into(), sent.into());
+    of_run.insert("skipped".into(), skipped.into());
+    let adds_up = |row: &Row<'_>| {
+        let counts = row.generator()?;
+        Some(u128::from(counts.scheduled) == used(&counts))
+    };
+    law.for_every_client(rows, of_run, adds_up, |row| {
+        let counts = row.generator().unwrap_or_default();
+        figures([
+            ("scheduled", counts.scheduled.into()),
+            ("sent", counts.sent.into()),
+            ("skipped", counts.skipped.into()),
+        ])
     })
 }
 
 /// Every packet of the plan was scheduled, of a client that exchanged ends in a run that was not
 /// stopped and whose agent stayed to the end; of any other client at most that many.
 pub(super) fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
-    let law = "scheduled = planned";
+    let mut law = Law {
+        code: ReasonCode::PlanNotScheduled,
+        law: "scheduled = planned",
+        sides: "{left} = {right}",
+        first: "{first_scheduled} of {first_planned}",
+        missing: "no agent has reported the packets of a client",
+    };
     let Some(planned) = evidence.plan.packets_per_client() else {
-        let figures = format!("{}, as a flood plans none", total(rows, Row::scheduled));
-        return Checked {
-            law,
-            code: "PLAN_NOT_SCHEDULED",
-            holds: true,
-            figures,
-        };
+        let missing = "a flood plans no packets";
+        return Law { missing, ..law }.not_checkable();
     };
     let whole = |row: &Row<'_>| {
         evidence.stopped.is_none() && row.exchanged_ends() && row.agent.missing().is_none()
     };
     let holds = |row: &Row<'_>| {
-        if whole(row) {
-            row.scheduled() == planned
-        } else {
-            row.scheduled() <= planned
-        }
+        let scheduled = row.scheduled()?;
+        Some(scheduled == planned || (scheduled < planned && !whole(row)))
     };
-    let (clean, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| whole(row));
-    let mut figures = format!(
-        "{} = {}",
-        clean
+    let scheduled_and_planned = |of_whole: bool| {
+        let scheduled = rows
             .iter()
-            .map(|row| u128::from(row.scheduled()))
-            .sum::<u128>(),
-        clean.len() as u128 * u128::from(planned)
-    );
-    if !others.is_empty() {
-        let sum: u128 = others.iter().map(|row| u128::from(row.scheduled())).sum();
-        let limit = others.len() as u128 * u128::from(planned);
-        figures += &format!("; stopped or ended early: {sum} of at most {limit}");
+            .filter(|row| whole(row) == of_whole)
+            .filter_map(Row::scheduled);
+        scheduled.fold((0, 0), |(sum, sum_planned), scheduled| {
+            (
+                sum + u128::from(scheduled),
+                sum_planned + u128::from(planned),
+            )
+        })
+    };
+    let (left, right) = scheduled_and_planned(true);
+    let (early_scheduled, early_max) = scheduled_and_planned(false);
+    let mut of_run = sides(left, right);
+    if early_max > 0 {
+        of_run.insert("early_scheduled".into(), early_scheduled.into());
+        of_run.insert("early_max".into(), early_max.into());
+        law.sides =
+            "{left} = {right}; stopped or ended early: {early_scheduled} of at most {early_max}";
     }
-    for_every_client(law, "PLAN_NOT_SCHEDULED", figures, rows, holds, |row| {
-        format!("{} of {planned}", row.scheduled())
+    law.for_every_client(rows, of_run, holds, |row| {
+        figures([
+            ("scheduled", row.scheduled().unwrap_or_default().into()),
+            ("planned", planned.into()),
+        ])
     })
 }

@@ -2,14 +2,15 @@
 //! distribution can hold.
 
 use metronome_proto::{
-    histogram::Histogram,
-    v1::{Reason, VerdictStatus},
+    histogram::{Histogram, VALUE_NS_MAX},
+    v1::{Reason, ReasonCode, VerdictStatus},
 };
 
-use super::sentence::{first_of, reason};
+use super::reason::{first_of, reason};
 use crate::verdict::{
     evidence::Evidence,
-    rows::{Row, millis, total},
+    rows::{Row, total},
+    sentence::figures,
 };
 
 /// Lateness below this does not count, however short the period of the schedule.
@@ -26,25 +27,27 @@ pub(super) fn lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reas
         return None;
     }
     let (blocked, scheduled) = (total(rows, Row::blocked), total(rows, Row::scheduled));
-    let limit = "one period of the schedule, or 1 ms if that is longer";
-    let figures = format!(
-        "p99.9 is {} ms and at most {} ms are allowed ({limit})",
-        millis(lateness_ns),
-        millis(limit_ns)
-    );
-    Some(if is_held_up(blocked, scheduled) {
-        let text = format!(
-            "The server or the path took packets too slowly: {blocked} of {scheduled} \
-             were blocked by a full send buffer when they were due, and so lateness {figures}."
-        );
-        reason("BACKPRESSURE", VerdictStatus::Invalid, text)
-    } else {
-        reason(
-            "LATENESS",
-            VerdictStatus::Invalid,
-            format!("The agents sent late: lateness {figures}."),
+    let (code, cause) = if is_held_up(blocked, scheduled) {
+        (
+            ReasonCode::Backpressure,
+            "The server or the path took packets too slowly: {blocked} of {scheduled} were blocked \
+             by a full send buffer when they were due, and so lateness",
         )
-    })
+    } else {
+        (ReasonCode::Lateness, "The agents sent late: lateness")
+    };
+    let template = format!(
+        "{cause} p99.9 is {{lateness_p99_9_ns}} and at most {{lateness_limit_ns}} are allowed (one \
+         period of the schedule, or {{lateness_limit_min_ns}} if that is longer)."
+    );
+    let figures = figures([
+        ("lateness_p99_9_ns", lateness_ns.into()),
+        ("lateness_limit_ns", limit_ns.into()),
+        ("lateness_limit_min_ns", LATENESS_NS_MIN.into()),
+        ("blocked", blocked.into()),
+        ("scheduled", scheduled.into()),
+    ]);
+    Some(reason(code, VerdictStatus::Invalid, &template, figures))
 }
 
 /// The same judgement as [`lateness`], of one client among many that were in time.
@@ -52,22 +55,34 @@ pub(super) fn client_lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Opti
     let limit_ns = lateness_limit_ns(evidence);
     let lateness_ns = |row: &Row<'_>| row.counted.map_or(0, |counted| counted.lateness_p99_ns);
     let (first, count) = first_of(rows.iter().filter(|row| lateness_ns(row) > limit_ns))?;
-    let cause = if is_held_up(first.blocked().into(), first.scheduled().into()) {
-        "held up by the server or the path on its way from"
-    } else {
-        "sent late by agent"
+    let cause = match first.generator() {
+        Some(counts) if is_held_up(counts.blocked.into(), counts.scheduled.into()) => {
+            "held up by the server or the path on its way from"
+        }
+        Some(_) => "sent late by agent",
+        None => "of agent",
     };
-    let text = format!(
-        "{count} of {} clients were late; the first is client {}, {cause} {}: its lateness \
-         p99 is {} ms (p99.9 {} ms) and at most {} ms are allowed.",
-        rows.len(),
-        first.client,
-        first.agent.name,
-        millis(lateness_ns(first)),
-        millis(first.counted.map_or(0, |counted| counted.lateness_p99_9_ns)),
-        millis(limit_ns)
+    let template = format!(
+        "{{clients_late}} of {{clients}} clients were late; the first is client {{first_client}}, \
+         {cause} {{agent}}: its lateness p99 is {{lateness_p99_ns}} (p99.9 {{lateness_p99_9_ns}}) \
+         and at most {{lateness_limit_ns}} are allowed."
     );
-    Some(reason("CLIENT_LATENESS", VerdictStatus::Invalid, text))
+    let lateness_p99_9_ns = first.counted.map_or(0, |counted| counted.lateness_p99_9_ns);
+    let mut figures = figures([
+        ("clients_late", count.into()),
+        ("clients", rows.len().into()),
+        ("first_client", first.client.into()),
+        ("agent", first.agent.name.as_str().into()),
+        ("lateness_p99_ns", lateness_ns(first).into()),
+        ("lateness_p99_9_ns", lateness_p99_9_ns.into()),
+        ("lateness_limit_ns", limit_ns.into()),
+    ]);
+    if let Some(counts) = first.generator() {
+        figures.insert("blocked".into(), counts.blocked.into());
+        figures.insert("scheduled".into(), counts.scheduled.into());
+    }
+    let code = ReasonCode::ClientLateness;
+    Some(reason(code, VerdictStatus::Invalid, &template, figures))
 }
 
 fn lateness_limit_ns(evidence: &Evidence<'_>) -> u64 {
@@ -89,10 +104,12 @@ pub(super) fn saturated(evidence: &Evidence<'_>) -> Option<Reason> {
         .map(Histogram::saturated)
         .into_iter()
         .max()?;
-    (count > 0).then(|| {
-        let text = format!(
-            "{count} packets took 68 s or longer, which the distributions cannot distinguish."
-        );
-        reason("SATURATED", VerdictStatus::Invalid, text)
-    })
+    let template = "{packets} packets took {value_max_ns} or longer, which the distributions \
+                    cannot distinguish.";
+    let figures = figures([
+        ("packets", count.into()),
+        ("value_max_ns", VALUE_NS_MAX.into()),
+    ]);
+    let code = ReasonCode::Saturated;
+    (count > 0).then(|| reason(code, VerdictStatus::Invalid, template, figures))
 }

@@ -1,76 +1,71 @@
 //! The reasons for which a run is partial: what is missing, and a stop before the end.
 
-use std::time::Duration;
+use metronome_proto::v1::{Reason, ReasonCode, VerdictStatus};
 
-use metronome_proto::v1::{Reason, VerdictStatus};
-
-use super::sentence::{ended, reason};
+use super::reason::{caused_by, first_of, reason};
 use crate::verdict::{
-    evidence::{Evidence, StopCause},
+    client_failure::client_failure,
+    evidence::Evidence,
+    failed::stopped_by,
     rows::Row,
+    sentence::{Figures, figures},
 };
 
 pub(super) fn agents_lost(evidence: &Evidence<'_>) -> Option<Reason> {
-    if was_stopped_before_the_start(evidence) {
-        return None;
-    }
-    let mut lost = evidence
+    let lost = evidence
         .agents
         .iter()
         .filter_map(|agent| Some((agent, agent.missing()?)));
-    let (first, why) = lost.next()?;
-    let others = lost.count();
-    let mut text = format!(
-        "Agent {} with {} clients went missing: {}",
-        first.name,
-        first.share.clients,
-        ended(why)
-    );
-    if others > 0 {
-        text += &format!(" So did {others} other agents.");
-    }
-    Some(reason("AGENT_LOST", VerdictStatus::Partial, text))
+    let ((first, failure), count) = first_of(lost)?;
+    let figures = figures([
+        ("agents_lost", count.into()),
+        ("agents", evidence.agents.len().into()),
+        ("agent", first.name.as_str().into()),
+        ("clients", first.share.clients.into()),
+    ]);
+    let template = "{agents_lost} of {agents} agents went missing; the first is agent {agent} with \
+                    {clients} clients";
+    let code = ReasonCode::AgentLost;
+    let lost = reason(code, VerdictStatus::Partial, template, figures);
+    Some(caused_by(lost, failure))
 }
 
 /// Clients of agents that did report; those of lost agents are lost with them.
-pub(super) fn clients_lost(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
-    // A run that never started has no client to lose on the way.
-    evidence.start_at_ns?;
-    let mut lost = rows
+pub(super) fn clients_lost(rows: &[Row<'_>]) -> Option<Reason> {
+    let lost = rows
         .iter()
-        .filter(|row| row.agent.missing().is_none() && !row.ended_cleanly());
-    let first = lost.next()?;
-    let count = 1 + lost.count();
-    let of = rows.len();
-    let text = format!(
-        "{count} of {of} clients did not end cleanly; the first is client {} of agent {}: {}",
-        first.client,
-        first.agent.name,
-        ended(&first.error())
-    );
-    Some(reason("CLIENT_LOST", VerdictStatus::Partial, text))
+        .filter(|row| row.agent.missing().is_none())
+        .filter_map(|row| Some((row, client_failure(row)?)));
+    let ((first, failure), count) = first_of(lost)?;
+    let figures = figures([
+        ("clients_lost", count.into()),
+        ("clients", rows.len().into()),
+        ("first_client", first.client.into()),
+        ("agent", first.agent.name.as_str().into()),
+    ]);
+    let template = "{clients_lost} of {clients} clients are not known to have ended cleanly; the \
+                    first is client {first_client} of agent {agent}";
+    let code = ReasonCode::ClientLost;
+    let lost = reason(code, VerdictStatus::Partial, template, figures);
+    Some(caused_by(lost, failure))
 }
 
 pub(super) fn worker_record_missing(evidence: &Evidence<'_>) -> Option<Reason> {
-    let text =
+    let template =
         "The workers' record of the run is missing: the server's master did not give it in time.";
-    evidence
-        .counters
-        .is_none()
-        .then(|| reason("WORKER_RECORD_MISSING", VerdictStatus::Partial, text.into()))
-}
-
-/// Agents that were still connecting have then failed because of the stop.
-fn was_stopped_before_the_start(evidence: &Evidence<'_>) -> bool {
-    evidence.stopped.is_some() && evidence.start_at_ns.is_none()
+    let code = ReasonCode::WorkerRecordMissing;
+    let is_missing = evidence.counters.is_none();
+    is_missing.then(|| reason(code, VerdictStatus::Partial, template, Figures::new()))
 }
 
 pub(super) fn stopped(evidence: &Evidence<'_>) -> Option<Reason> {
-    let by = match evidence.stopped? {
-        StopCause::Operator => "on request",
-        StopCause::Shutdown => "because the server was shut down",
-    };
-    let planned = Duration::as_secs_f64(&evidence.plan.duration);
-    let text = format!("The run was stopped {by} before its {planned} s were over.");
-    Some(reason("STOPPED", VerdictStatus::Partial, text))
+    let cause = evidence.stopped?;
+    let by = stopped_by(cause);
+    let template = format!("The run was stopped {by} before its {{duration_ns}} were over.");
+    let figures = figures([
+        ("duration_ns", evidence.plan.duration.as_nanos().into()),
+        ("cause", cause.word().unwrap_or("unspecified").into()),
+    ]);
+    let code = ReasonCode::Stopped;
+    Some(reason(code, VerdictStatus::Partial, &template, figures))
 }

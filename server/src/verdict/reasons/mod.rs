@@ -2,20 +2,16 @@
 
 mod lateness;
 mod missing;
+mod reason;
 mod sending;
-mod sentence;
 
 use metronome_proto::v1::{Reason, VerdictStatus};
 
-use self::sentence::reason;
 use super::{evidence::Evidence, laws::Checked, rows::Row};
 
 /// Every ground, broken laws first. Empty when the run is valid.
 pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>], laws: &[Checked]) -> Vec<Reason> {
-    let broken = laws.iter().filter(|law| !law.holds).map(|law| {
-        let text = format!("The law \"{}\" is broken: {}.", law.law, law.figures);
-        reason(law.code, VerdictStatus::Invalid, text)
-    });
+    let broken = laws.iter().filter(|law| law.is_broken()).map(broken_law);
     let others = [
         sending::nothing_sent(evidence, rows),
         sending::schedule_not_sent(rows).or_else(|| sending::client_schedule_not_sent(rows)),
@@ -23,46 +19,59 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>], laws: &[Checked]) 
         lateness::lateness(evidence, rows).or_else(|| lateness::client_lateness(evidence, rows)),
         lateness::saturated(evidence),
         missing::agents_lost(evidence),
-        missing::clients_lost(evidence, rows),
+        missing::clients_lost(rows),
         missing::worker_record_missing(evidence),
         missing::stopped(evidence),
     ];
     broken.chain(others.into_iter().flatten()).collect()
 }
 
+fn broken_law(law: &Checked) -> Reason {
+    Reason {
+        code: law.code.into(),
+        status: VerdictStatus::Invalid.into(),
+        sentence: format!("The law \"{}\" is broken: {}.", law.law, law.sentence),
+        remedy: law.code.remedy().into(),
+        figures: law.figures.clone(),
+        failure: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use metronome_proto::{histogram::Histogram, rate::Rate};
+    use metronome_proto::{
+        histogram::Histogram,
+        profile::Profile,
+        v1::{Failure, FailureCode, ReasonCode, StopCause},
+    };
 
     use super::*;
     use crate::{
-        model::{AgentRecords, AgentShare, Incident},
+        model::{ClientEnd, Incident},
         verdict::{
             Conclusion,
-            evidence::StopCause,
-            samples::{PACKETS, Sample, codes, due_ns, times},
+            samples::{PACKETS, Sample, codes, due_ns, times, verdict},
+            sentence::in_words,
         },
     };
 
     #[track_caller]
-    fn judged(sample: &Sample, status: VerdictStatus, expected: &[&str]) -> Conclusion {
+    fn judged(sample: &Sample, status: VerdictStatus, expected: &[ReasonCode]) -> Conclusion {
         let conclusion = sample.conclude();
         assert_eq!(codes(&conclusion), expected);
-        let verdict = conclusion
-            .report
-            .verdict
-            .clone()
-            .expect("a report has a verdict");
+        let verdict = verdict(&conclusion);
         assert_eq!(verdict.status(), status);
         let is_sentence = |text: &str| text.ends_with('.') && text.len() > 20;
-        assert!(
-            verdict
-                .reasons
-                .iter()
-                .all(|reason| is_sentence(&reason.text)),
-            "{:?}",
-            verdict.reasons
-        );
+        for reason in &verdict.reasons {
+            assert!(is_sentence(&reason.sentence), "{reason:?}");
+            assert!(!reason.sentence.contains('–'), "{reason:?}");
+            assert_numbers_are_figures(reason);
+            let remedy = reason
+                .failure
+                .as_ref()
+                .map_or(reason.code().remedy(), |failure| failure.code().remedy());
+            assert_eq!(reason.remedy, remedy);
+        }
         assert!(
             verdict.notes.iter().all(|note| is_sentence(note)),
             "{:?}",
@@ -71,13 +80,35 @@ mod tests {
         conclusion
     }
 
-    fn notes(conclusion: &Conclusion) -> Vec<String> {
-        conclusion
-            .report
-            .verdict
-            .clone()
-            .expect("a report has a verdict")
-            .notes
+    /// Takes out the names of quantiles and laws, the sentence of the cause, and every figure as it
+    /// is shown; then no digit may be left.
+    #[track_caller]
+    fn assert_numbers_are_figures(reason: &Reason) {
+        let mut sentence = reason.sentence.replace("p99.9", "").replace("p99", "");
+        if let Some(failure) = &reason.failure {
+            sentence = sentence.replace(failure.sentence.trim_end_matches('.'), "");
+        }
+        if let Some((_, figures)) = sentence.split_once("\" is broken: ") {
+            sentence = figures.into();
+        }
+        let figures = reason.figures.iter();
+        let mut shown: Vec<_> = figures.map(|(name, of)| in_words(name, of)).collect();
+        shown.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        for text in shown {
+            sentence = sentence.replace(&text, "");
+        }
+        assert!(
+            !sentence.contains(|letter: char| letter.is_ascii_digit()),
+            "{sentence}: {reason:?}"
+        );
+    }
+
+    fn notes(conclusion: &Conclusion) -> &[String] {
+        &verdict(conclusion).notes
+    }
+
+    fn failure(code: FailureCode) -> Failure {
+        Failure::new(code, "Something went wrong.")
     }
 
     #[test]
@@ -96,30 +127,35 @@ mod tests {
             ["1 of 100 scheduled packets were skipped."]
         );
         skip(&mut sample, 1);
-        judged(&sample, VerdictStatus::Invalid, &["SCHEDULE_NOT_SENT"]);
+        judged(
+            &sample,
+            VerdictStatus::Invalid,
+            &[ReasonCode::ScheduleNotSent],
+        );
     }
 
     /// The first client leaves out the last packets of its schedule.
     fn skip(sample: &mut Sample, packets: u64) {
         sample.reported(0, |reported| {
-            reported.sent -= packets;
-            reported.skipped += packets;
-            reported.acknowledged = Some(reported.sent);
-            reported.kernel_acknowledged_bytes = Some(reported.sent * 32);
+            let counts = reported.counts.as_mut().expect("the sample has counts");
+            counts.sent -= packets;
+            counts.skipped += packets;
+            reported.acknowledged = Some(counts.sent);
+            reported.kernel_acknowledged_bytes = Some(counts.sent * 32);
         });
         sample.counted(0, |counted| {
-            counted.received -= packets;
-            counted.next_sequence = counted.received;
-            counted.last_due_ns = due_ns(counted.received.saturating_sub(1));
-            counted.reported_sent = Some(counted.received);
-            counted.histogram_counts = [counted.received; 3];
+            counted.counts.received -= packets;
+            counted.next_sequence = counted.counts.received;
+            counted.last_due_ns = due_ns(counted.counts.received.saturating_sub(1));
+            counted.reported_sent = Some(counted.counts.received);
+            counted.histogram_counts = [counted.counts.received; 3];
         });
         let counters = sample.counters();
         counters.workers[0].packets -= packets;
         let received = counters
             .clients
             .iter()
-            .map(|counted| counted.received)
+            .map(|counted| counted.counts.received)
             .sum();
         counters.times = times(received);
     }
@@ -131,29 +167,43 @@ mod tests {
         let conclusion = judged(
             &sample,
             VerdictStatus::Invalid,
-            &["CLIENT_SCHEDULE_NOT_SENT"],
+            &[ReasonCode::ClientScheduleNotSent],
         );
-        let text = &conclusion.report.verdict.unwrap().reasons[0].text;
-        assert!(
-            text.starts_with("1 of 100 clients")
-                && text.contains("client 0 of agent agent-0: 0 of 100"),
-            "{text}"
+        let reason = &verdict(&conclusion).reasons[0];
+        assert_eq!(
+            reason.sentence,
+            "1 of 100 clients sent less than 99 % of their schedule; the first is client 0 of \
+             agent agent-0: 0 of 100 packets."
         );
+        for (name, figure) in [
+            ("clients_short", 1_u64),
+            ("clients", 100),
+            ("first_client", 0),
+            ("sent", 0),
+            ("scheduled", PACKETS),
+            ("sent_min_percent", 99),
+        ] {
+            assert_eq!(reason.figures[name], figure.into(), "{name}");
+        }
+        assert_eq!(reason.figures["agent"], "agent-0".into());
     }
 
     #[test]
     fn one_client_of_a_flood_that_sent_nothing_does_not_hide() {
         let mut sample = Sample::of(1, 100);
-        sample.plan.rate = Rate::Max;
+        sample.plan.group.profile = Profile::Flood;
         skip(&mut sample, PACKETS);
-        sample.reported(0, |reported| {
-            (reported.scheduled, reported.skipped) = (0, 0);
-        });
-        let conclusion = judged(&sample, VerdictStatus::Invalid, &["CLIENT_SENT_NOTHING"]);
-        let text = &conclusion.report.verdict.unwrap().reasons[0].text;
+        sample.reported_counts(0, |counts| (counts.scheduled, counts.skipped) = (0, 0));
+        let conclusion = judged(
+            &sample,
+            VerdictStatus::Invalid,
+            &[ReasonCode::ClientSentNothing],
+        );
+        let sentence = &verdict(&conclusion).reasons[0].sentence;
         assert!(
-            text.starts_with("1 of 100 clients") && text.contains("client 0 of agent agent-0"),
-            "{text}"
+            sentence.starts_with("1 of 100 clients")
+                && sentence.contains("client 0 of agent agent-0"),
+            "{sentence}"
         );
     }
 
@@ -163,7 +213,11 @@ mod tests {
         sample.counted(7, |counted| counted.lateness_p99_ns = 1_000_000);
         judged(&sample, VerdictStatus::Valid, &[]);
         sample.counted(7, |counted| counted.lateness_p99_ns = 1_000_001);
-        judged(&sample, VerdictStatus::Invalid, &["CLIENT_LATENESS"]);
+        judged(
+            &sample,
+            VerdictStatus::Invalid,
+            &[ReasonCode::ClientLateness],
+        );
     }
 
     #[test]
@@ -172,15 +226,16 @@ mod tests {
         let mut lateness = Histogram::default();
         lateness.add_count(metronome_proto::histogram::bucket(5_000_000), 100 * PACKETS);
         sample.counters().times.lateness = lateness;
-        sample.reported(3, |reported| reported.blocked = 10);
-        judged(&sample, VerdictStatus::Invalid, &["LATENESS"]);
-        sample.reported(3, |reported| reported.blocked = 11);
-        let conclusion = judged(&sample, VerdictStatus::Invalid, &["BACKPRESSURE"]);
-        assert_eq!(conclusion.report.packets.unwrap().blocked, 11);
-        let text = conclusion.report.verdict.unwrap().reasons[0].text.clone();
+        sample.reported_counts(3, |counts| counts.blocked = 10);
+        judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
+        sample.reported_counts(3, |counts| counts.blocked = 11);
+        let conclusion = judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Backpressure]);
+        let reason = &verdict(&conclusion).reasons[0];
+        assert_eq!(reason.figures["blocked"], 11_u64.into());
         assert!(
-            text.starts_with("The server or the path") && !text.contains("agent"),
-            "{text}"
+            reason.sentence.starts_with("The server or the path")
+                && !reason.sentence.contains("agent"),
+            "{reason:?}"
         );
         // In time all the same: it changes nothing.
         sample.counters().times = times(100 * PACKETS);
@@ -192,9 +247,7 @@ mod tests {
         for start_at_ns in [None, Some(1_000_000_000)] {
             let mut sample = Sample::of(1, 1);
             skip(&mut sample, PACKETS);
-            sample.reported(0, |reported| {
-                (reported.scheduled, reported.skipped) = (0, 0);
-            });
+            sample.reported_counts(0, |counts| (counts.scheduled, counts.skipped) = (0, 0));
             sample.counted(0, |counted| {
                 (
                     counted.first_due_ns,
@@ -204,15 +257,8 @@ mod tests {
             });
             sample.start_at_ns = start_at_ns;
             sample.stopped = Some(StopCause::Operator);
-            judged(&sample, VerdictStatus::Partial, &["STOPPED"]);
+            judged(&sample, VerdictStatus::Partial, &[ReasonCode::Stopped]);
         }
-        // While it was still connecting.
-        let mut sample = Sample::of(1, 1);
-        sample.agents[0] = AgentRecords::new("agent-0".into(), AgentShare::new(0, 1, true));
-        sample.agents[0].fail("the run was stopped while its clients connected");
-        sample.counters = Some(Default::default());
-        (sample.start_at_ns, sample.stopped) = (None, Some(StopCause::Operator));
-        judged(&sample, VerdictStatus::Partial, &["STOPPED"]);
     }
 
     #[test]
@@ -226,13 +272,13 @@ mod tests {
         late(&mut sample, 980_000);
         judged(&sample, VerdictStatus::Valid, &[]);
         late(&mut sample, 1_020_000);
-        judged(&sample, VerdictStatus::Invalid, &["LATENESS"]);
+        judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
         // 50 packets a write at 1 kHz: a period of 50 ms.
-        sample.plan.batch = 50;
+        sample.plan.group.batch = 50;
         sample.counted(0, |counted| counted.last_due_ns = due_ns(50));
         judged(&sample, VerdictStatus::Valid, &[]);
         late(&mut sample, 51_000_000);
-        judged(&sample, VerdictStatus::Invalid, &["LATENESS"]);
+        judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
     }
 
     #[test]
@@ -242,42 +288,64 @@ mod tests {
         transit.record(10_000);
         transit.add_count(metronome_proto::histogram::BUCKETS - 1, PACKETS - 1);
         sample.counters().times.transit = transit;
-        judged(&sample, VerdictStatus::Invalid, &["SATURATED"]);
+        judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Saturated]);
     }
 
     #[test]
     fn a_broken_connection_makes_the_run_partial() {
         let mut sample = Sample::of(1, 10);
         sample.break_connection(7, 40);
-        let conclusion = judged(&sample, VerdictStatus::Partial, &["CLIENT_LOST"]);
-        let packets = conclusion.report.packets.unwrap();
-        assert_eq!(
-            (packets.sent, packets.received, packets.lost),
-            (1000, 940, 60)
+        let conclusion = judged(&sample, VerdictStatus::Partial, &[ReasonCode::ClientLost]);
+        let counts = conclusion.report.counts.unwrap();
+        let (sent, received) = (
+            counts.generator.unwrap().sent,
+            counts.receiver.unwrap().received,
         );
-        assert_eq!((packets.lost_unacknowledged, packets.lost_unread), (60, 0));
-        assert_eq!(conclusion.clients[7].error, "the connection broke");
+        assert_eq!((sent, received, counts.lost), (1000, 940, Some(60)));
+        assert_eq!(
+            (counts.lost_unacknowledged, counts.lost_unread),
+            (Some(60), Some(0))
+        );
+        let code = |failure: &Option<Failure>| failure.as_ref().map(Failure::code);
+        let broken = Some(FailureCode::ConnectionBroken);
+        assert_eq!(code(&conclusion.clients[7].failure), broken);
+        assert_eq!(code(&verdict(&conclusion).reasons[0].failure), broken);
     }
 
     #[test]
-    fn an_agent_that_never_reports_makes_the_run_partial_and_its_packets_still_count() {
+    fn an_agent_that_never_reports_makes_the_run_partial_and_what_it_sent_is_not_known() {
         let mut sample = Sample::of(2, 2);
-        sample.agents[1] = AgentRecords::new("agent-1".into(), AgentShare::new(2, 2, true));
+        sample.forget_agent(1);
         for client in [2, 3] {
             sample.counted(client, |counted| {
                 counted.reported_sent = None;
-                counted.error = Some("the connection was reset".into());
+                counted.end = ClientEnd::Broken;
             });
         }
-        let conclusion = judged(&sample, VerdictStatus::Partial, &["AGENT_LOST"]);
-        assert_eq!(conclusion.report.packets.unwrap().sent, 4 * PACKETS);
-        sample.agents[1].fail("its stream broke");
-        let conclusion = judged(&sample, VerdictStatus::Partial, &["AGENT_LOST"]);
+        let conclusion = judged(&sample, VerdictStatus::Partial, &[ReasonCode::AgentLost]);
+        let counts = conclusion.report.counts.unwrap();
+        assert_eq!((counts.generator, counts.lost), (None, None));
+        assert_eq!(counts.receiver.unwrap().received, 4 * PACKETS);
+        sample.agents[1].fail(failure(FailureCode::AgentLost));
+        let conclusion = judged(&sample, VerdictStatus::Partial, &[ReasonCode::AgentLost]);
+        let reason = &verdict(&conclusion).reasons[0];
+        assert_eq!(reason.failure, Some(failure(FailureCode::AgentLost)));
+        assert_eq!(conclusion.report.agents[1].failure, reason.failure);
         assert_eq!(
-            conclusion.clients[3].error,
-            "its agent agent-1 is missing: its stream broke"
+            reason.sentence,
+            "1 of 2 agents went missing; the first is agent agent-1 with 2 clients: Something went \
+             wrong."
         );
-        assert_eq!(conclusion.report.agents[1].error, "its stream broke");
+        let failure = conclusion.clients[3].failure.as_ref().unwrap();
+        assert_eq!(failure.code(), FailureCode::AgentLost);
+    }
+
+    #[test]
+    fn an_agent_that_withholds_the_packets_of_a_client_makes_the_run_partial() {
+        let mut sample = Sample::of(1, 2);
+        sample.reported(1, |reported| reported.counts = None);
+        let conclusion = judged(&sample, VerdictStatus::Partial, &[ReasonCode::ClientLost]);
+        assert_eq!(conclusion.report.counts.unwrap().generator, None);
     }
 
     #[test]
@@ -287,7 +355,7 @@ mod tests {
         judged(
             &sample,
             VerdictStatus::Partial,
-            &["CLIENT_LOST", "WORKER_RECORD_MISSING"],
+            &[ReasonCode::ClientLost, ReasonCode::WorkerRecordMissing],
         );
     }
 
@@ -295,46 +363,41 @@ mod tests {
     fn a_stopped_run_is_partial_and_may_have_scheduled_less() {
         let mut sample = Sample::of(1, 1);
         skip(&mut sample, 60);
-        sample.reported(0, |reported| {
-            reported.scheduled -= 60;
-            reported.skipped = 0;
-        });
+        sample.reported_counts(0, |counts| (counts.scheduled, counts.skipped) = (40, 0));
         sample.stopped = Some(StopCause::Operator);
-        judged(&sample, VerdictStatus::Partial, &["STOPPED"]);
+        judged(&sample, VerdictStatus::Partial, &[ReasonCode::Stopped]);
         sample.stopped = None;
-        judged(&sample, VerdictStatus::Invalid, &["PLAN_NOT_SCHEDULED"]);
+        judged(
+            &sample,
+            VerdictStatus::Invalid,
+            &[ReasonCode::PlanNotScheduled],
+        );
     }
 
     #[test]
     fn an_agent_that_is_shut_down_in_mid_run_makes_it_partial_although_its_clients_ended_cleanly() {
         let mut sample = Sample::of(1, 1);
         skip(&mut sample, 60);
-        sample.reported(0, |reported| {
-            reported.scheduled -= 60;
-            reported.skipped = 0;
-        });
-        sample.agents[0].fail("it was stopped before its schedule was over");
-        judged(&sample, VerdictStatus::Partial, &["AGENT_LOST"]);
+        sample.reported_counts(0, |counts| (counts.scheduled, counts.skipped) = (40, 0));
+        sample.agents[0].fail(failure(FailureCode::AgentShutDown));
+        judged(&sample, VerdictStatus::Partial, &[ReasonCode::AgentLost]);
     }
 
     #[test]
     fn a_run_in_which_nothing_was_sent_is_invalid() {
         let mut sample = Sample::of(1, 2);
-        sample.agents[0] = AgentRecords::new("agent-0".into(), AgentShare::new(0, 2, true));
-        sample.agents[0].fail("cannot connect");
+        sample.forget_agent(0);
+        sample.agents[0].fail(failure(FailureCode::AgentLost));
         sample.counters = Some(Default::default());
-        sample.start_at_ns = None;
         let conclusion = judged(
             &sample,
             VerdictStatus::Invalid,
-            &["NOTHING_SENT", "AGENT_LOST"],
+            &[ReasonCode::NothingSent, ReasonCode::AgentLost],
         );
         let report = conclusion.report;
-        assert_eq!(
-            (report.elapsed_s, report.rate.unwrap().achieved_hz),
-            (0.0, 0.0)
-        );
-        assert_eq!(report.cpu.unwrap(), metronome_proto::v1::Cpu::default());
+        assert_eq!(report.elapsed, None);
+        assert_eq!(report.rate.unwrap().achieved_millihertz, None);
+        assert_eq!(report.counts.unwrap().receiver, Some(Default::default()));
         assert_eq!(conclusion.clients.len(), 2);
     }
 
@@ -347,8 +410,8 @@ mod tests {
             notes(&conclusion),
             ["One-way times are not shown: the clock of agent-1 is not the server's."]
         );
-        assert!(conclusion.report.transit.is_none() && conclusion.report.latency.is_none());
-        assert_eq!(conclusion.report.lateness.unwrap().count, 2 * PACKETS);
+        let lateness = conclusion.report.times.unwrap().lateness.unwrap();
+        assert_eq!(lateness.count, 2 * PACKETS);
     }
 
     #[test]

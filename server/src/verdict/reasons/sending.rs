@@ -1,78 +1,107 @@
 //! The reasons for which the load was not what was asked for: packets that were not sent.
 
 use metronome_proto::{
-    rate::Rate,
-    v1::{Reason, VerdictStatus},
+    profile::Profile,
+    v1::{GeneratorCounts, Reason, ReasonCode, VerdictStatus},
 };
 
-use super::sentence::{first_of, reason};
+use super::reason::{first_of, reason};
 use crate::verdict::{
     evidence::Evidence,
     rows::{Row, total},
+    sentence::{Figures, figures},
 };
 
 /// Less than this many hundredths of the schedule sent, and the load was not what was asked for.
-const SENT_PERCENT_MIN: u128 = 99;
+const SENT_PERCENT_MIN: u64 = 99;
 
 pub(super) fn nothing_sent(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
     // A run that was stopped before its first packet is one that was stopped.
-    if evidence.stopped.is_some() {
+    if evidence.stopped.is_some() || known_sent(rows) > 0 {
         return None;
     }
-    let text = "No packet is known to have been sent, so nothing was measured.";
-    (total(rows, Row::sent) == 0)
-        .then(|| reason("NOTHING_SENT", VerdictStatus::Invalid, text.into()))
+    let template = "No packet is known to have been sent, so nothing was measured.";
+    let code = ReasonCode::NothingSent;
+    let figures = Figures::new();
+    Some(reason(code, VerdictStatus::Invalid, template, figures))
 }
 
 /// Only the clients that stayed to the end count here: missing clients are a reason of their own.
 pub(super) fn schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
-    let stayed = || rows.iter().filter(|row| row.exchanged_ends());
-    let scheduled: u128 = stayed().map(|row| u128::from(row.scheduled())).sum();
-    let sent: u128 = stayed().map(|row| u128::from(row.sent())).sum();
-    (sent * 100 < scheduled * SENT_PERCENT_MIN).then(|| {
-        let percent = sent as f64 / scheduled as f64 * 100.0;
-        let text = format!(
-            "{sent} of {scheduled} scheduled packets were sent ({percent:.2} %); at \
-             least {SENT_PERCENT_MIN} % are needed."
-        );
-        reason("SCHEDULE_NOT_SENT", VerdictStatus::Invalid, text)
+    let sum = |figure: fn(&GeneratorCounts) -> u64| {
+        let counts = rows.iter().filter_map(counts_to_the_end);
+        counts.map(|counts| u128::from(figure(&counts))).sum()
+    };
+    let (sent, scheduled): (u128, u128) = (sum(|counts| counts.sent), sum(|of| of.scheduled));
+    is_short(sent, scheduled).then(|| {
+        let template = "{sent} of {scheduled} scheduled packets were sent ({sent_percent} %); at \
+                        least {sent_min_percent} % are needed.";
+        let figures = figures([
+            ("sent", sent.into()),
+            ("scheduled", scheduled.into()),
+            (
+                "sent_percent",
+                (sent as f64 / scheduled as f64 * 100.0).into(),
+            ),
+            ("sent_min_percent", SENT_PERCENT_MIN.into()),
+        ]);
+        let code = ReasonCode::ScheduleNotSent;
+        reason(code, VerdictStatus::Invalid, template, figures)
     })
 }
 
 /// A device that sent nothing must not hide among a hundred that did.
 pub(super) fn client_schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
-    let is_short = |row: &&Row<'_>| {
-        row.exchanged_ends()
-            && u128::from(row.sent()) * 100 < u128::from(row.scheduled()) * SENT_PERCENT_MIN
-    };
-    let (first, count) = first_of(rows.iter().filter(is_short))?;
-    let text = format!(
-        "{count} of {} clients sent less than {SENT_PERCENT_MIN} % of their schedule; the first is \
-         client {} of agent {}: {} of {} packets.",
-        rows.len(),
-        first.client,
-        first.agent.name,
-        first.sent(),
-        first.scheduled()
-    );
-    Some(reason(
-        "CLIENT_SCHEDULE_NOT_SENT",
-        VerdictStatus::Invalid,
-        text,
-    ))
+    let short = rows.iter().filter_map(|row| {
+        let counts = counts_to_the_end(row)?;
+        is_short(counts.sent.into(), counts.scheduled.into()).then_some((row, counts))
+    });
+    let ((first, counts), count) = first_of(short)?;
+    let template = "{clients_short} of {clients} clients sent less than {sent_min_percent} % of \
+                    their schedule; the first is client {first_client} of agent {agent}: {sent} of \
+                    {scheduled} packets.";
+    let figures = figures([
+        ("clients_short", count.into()),
+        ("clients", rows.len().into()),
+        ("sent_min_percent", SENT_PERCENT_MIN.into()),
+        ("first_client", first.client.into()),
+        ("agent", first.agent.name.as_str().into()),
+        ("sent", counts.sent.into()),
+        ("scheduled", counts.scheduled.into()),
+    ]);
+    let code = ReasonCode::ClientScheduleNotSent;
+    Some(reason(code, VerdictStatus::Invalid, template, figures))
 }
 
 /// A flood has no schedule to fall short of: a client that its time never came to would hide.
 pub(super) fn client_sent_nothing(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
-    let is_judged =
-        evidence.plan.rate == Rate::Max && evidence.stopped.is_none() && total(rows, Row::sent) > 0;
-    let is_idle = |row: &&Row<'_>| is_judged && row.exchanged_ends() && row.sent() == 0;
+    let is_flood = evidence.plan.group.profile == Profile::Flood;
+    let is_judged = is_flood && evidence.stopped.is_none() && known_sent(rows) > 0;
+    let is_idle =
+        |row: &&Row<'_>| is_judged && counts_to_the_end(row).is_some_and(|counts| counts.sent == 0);
     let (first, count) = first_of(rows.iter().filter(is_idle))?;
-    let text = format!(
-        "{count} of {} clients sent nothing in this flood; the first is client {} of agent {}.",
-        rows.len(),
-        first.client,
-        first.agent.name
-    );
-    Some(reason("CLIENT_SENT_NOTHING", VerdictStatus::Invalid, text))
+    let template = "{clients_idle} of {clients} clients sent nothing in this flood; the first is \
+                    client {first_client} of agent {agent}.";
+    let figures = figures([
+        ("clients_idle", count.into()),
+        ("clients", rows.len().into()),
+        ("first_client", first.client.into()),
+        ("agent", first.agent.name.as_str().into()),
+    ]);
+    let code = ReasonCode::ClientSentNothing;
+    Some(reason(code, VerdictStatus::Invalid, template, figures))
+}
+
+/// What its agent reports of a client that stayed to the end.
+fn counts_to_the_end(row: &Row<'_>) -> Option<GeneratorCounts> {
+    row.generator().filter(|_| row.exchanged_ends())
+}
+
+fn is_short(sent: u128, scheduled: u128) -> bool {
+    sent * 100 < scheduled * u128::from(SENT_PERCENT_MIN)
+}
+
+/// Packets that are known to have been sent: a packet that was received was sent.
+fn known_sent(rows: &[Row<'_>]) -> u128 {
+    total(rows, |row| row.sent().max(row.received()))
 }

@@ -1,0 +1,23 @@
+//! How a client's connection ended. Only the data: the verdict finds the words.
+
+use serde::{Deserialize, Serialize};
+
+/// How a connection ended, as its worker or the master has seen it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) enum ClientEnd {
+    /// It has not ended.
+    #[default]
+    NotYet,
+    /// End and end-ack, then the peer's FIN; or a raw client's FIN.
+    Clean,
+    /// The peer's FIN before the client's end.
+    Abrupt,
+    /// Reset, timed out or unreachable.
+    Broken,
+    /// Cut by the server: the run was over.
+    Cut,
+    /// Refused by the server, with the code of a `metronome_proto::handshake::Refusal`.
+    Refused(u8),
+    /// What its worker left behind does not fit the kernel's count.
+    Unrecoverable,
+}

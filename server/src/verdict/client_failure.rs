@@ -1,0 +1,220 @@
+//! Why a client did not end cleanly, from what either end reports of it.
+
+use metronome_proto::{
+    handshake::Refusal,
+    v1::{Failure, FailureCode},
+};
+use metronome_telemetry::sanitise;
+
+use super::{
+    rows::Row,
+    sentence::{ended, figures, write},
+};
+use crate::model::ClientEnd;
+
+/// `None` when the client ended cleanly: it exchanged ends, its agent has reported its packets, and
+/// neither end reports a failure. What its agent reports comes first: it was nearer.
+pub(super) fn client_failure(row: &Row<'_>) -> Option<Failure> {
+    let Some(reported) = row.reported else {
+        return Some(without_record(row));
+    };
+    if let Some(failure) = &reported.failure {
+        return Some(failure.clone());
+    }
+    if reported.counts.is_none() {
+        return Some(no_client_record(row));
+    }
+    let Some(counted) = row.counted else {
+        let template = if row.receiver.is_some() {
+            "No worker has a record of client {client}."
+        } else {
+            "The workers' record of the run is missing, and so that of client {client}."
+        };
+        return Some(failure(FailureCode::NoWorkerRecord, template, row));
+    };
+    if let Some((code, template)) = cause(counted.end) {
+        return Some(failure(code, template, row));
+    }
+    if reported.acknowledged.is_none() {
+        let template = "The end of client {client} was not acknowledged.";
+        return Some(failure(FailureCode::EndNotAcknowledged, template, row));
+    }
+    let template = "No worker has seen the end of client {client}.";
+    counted
+        .reported_sent
+        .is_none()
+        .then(|| failure(FailureCode::ClientGone, template, row))
+}
+
+/// An agent that has no record of its client either failed, or gave an incomplete report.
+fn without_record(row: &Row<'_>) -> Failure {
+    let Some(missing) = row.agent.missing() else {
+        return no_client_record(row);
+    };
+    let sentence = sanitise::sentence(&format!(
+        "Its agent {} is missing: {}",
+        row.agent.name,
+        ended(&missing.sentence)
+    ));
+    Failure {
+        sentence,
+        ..missing.with("agent", row.agent.name.as_str())
+    }
+}
+
+fn no_client_record(row: &Row<'_>) -> Failure {
+    let template = "Agent {agent} gave no record of client {client}.";
+    failure(FailureCode::NoClientRecord, template, row)
+}
+
+fn failure(code: FailureCode, template: &str, row: &Row<'_>) -> Failure {
+    let figures = figures([
+        ("client", row.client.into()),
+        ("agent", row.agent.name.as_str().into()),
+    ]);
+    Failure {
+        figures: figures.clone(),
+        ..Failure::new(code, write(template, &figures))
+    }
+}
+
+/// The code of how a connection ended, and its sentence. `None` for a clean end.
+fn cause(end: ClientEnd) -> Option<(FailureCode, &'static str)> {
+    Some(match end {
+        ClientEnd::Clean => return None,
+        ClientEnd::NotYet | ClientEnd::Cut => (
+            FailureCode::ClientCut,
+            "The server cut the connection of client {client}, since the run was over.",
+        ),
+        ClientEnd::Abrupt => (
+            FailureCode::ClientGone,
+            "The connection of client {client} ended before its end came.",
+        ),
+        ClientEnd::Broken => (
+            FailureCode::ConnectionBroken,
+            "The connection of client {client} broke.",
+        ),
+        ClientEnd::Unrecoverable => (
+            FailureCode::NotRecovered,
+            "What a worker left behind of client {client} does not fit the kernel's count.",
+        ),
+        ClientEnd::Refused(number) => refused(number),
+    })
+}
+
+fn refused(number: u8) -> (FailureCode, &'static str) {
+    const FULL: u8 = Refusal::Full as u8;
+    const HELLO: u8 = Refusal::Hello as u8;
+    const LATE: u8 = Refusal::Late as u8;
+    const RAW: u8 = Refusal::Raw as u8;
+    const ENDED: u8 = Refusal::Ended as u8;
+    match number {
+        FULL => (
+            FailureCode::RefusedFull,
+            "The server refused client {client}: it is full.",
+        ),
+        HELLO => (
+            FailureCode::RefusedHello,
+            "The server refused client {client}: it could not verify the hello.",
+        ),
+        LATE => (
+            FailureCode::RefusedLate,
+            "The server refused client {client}: the hello was not complete in time.",
+        ),
+        RAW => (
+            FailureCode::RefusedRaw,
+            "The server refused client {client}: it sent no hello.",
+        ),
+        ENDED => (
+            FailureCode::RefusedEnded,
+            "The server ended the connection of client {client}: the run is over.",
+        ),
+        _ => (
+            FailureCode::RefusedProtocol,
+            "The server ended the connection of client {client}: a frame came where it does not \
+             belong.",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::v1;
+
+    use super::{super::samples::Sample, *};
+
+    #[track_caller]
+    fn fails(code: FailureCode, spoil: impl FnOnce(&mut Sample)) -> Failure {
+        let mut sample = Sample::of(1, 2);
+        spoil(&mut sample);
+        let client = sample.conclude().clients.remove(1);
+        let failure = client.failure.expect("it did not end cleanly");
+        assert_eq!(failure.code(), code);
+        assert_eq!(failure.remedy, code.remedy());
+        assert!(failure.sentence.ends_with('.'), "{failure:?}");
+        failure
+    }
+
+    #[test]
+    fn a_client_fails_with_the_code_of_what_either_end_has_seen() {
+        for (end, code) in [
+            (ClientEnd::NotYet, FailureCode::ClientCut),
+            (ClientEnd::Cut, FailureCode::ClientCut),
+            (ClientEnd::Abrupt, FailureCode::ClientGone),
+            (ClientEnd::Broken, FailureCode::ConnectionBroken),
+            (ClientEnd::Unrecoverable, FailureCode::NotRecovered),
+            (ClientEnd::Refused(1), FailureCode::RefusedFull),
+            (ClientEnd::Refused(2), FailureCode::RefusedHello),
+            (ClientEnd::Refused(3), FailureCode::RefusedLate),
+            (ClientEnd::Refused(4), FailureCode::RefusedRaw),
+            (ClientEnd::Refused(5), FailureCode::RefusedProtocol),
+            (ClientEnd::Refused(6), FailureCode::RefusedEnded),
+            (ClientEnd::Refused(77), FailureCode::RefusedProtocol),
+        ] {
+            fails(code, |sample| {
+                sample.counted(1, |counted| counted.end = end);
+            });
+        }
+        fails(FailureCode::EndNotAcknowledged, |sample| {
+            sample.reported(1, |reported| reported.acknowledged = None);
+        });
+        fails(FailureCode::ClientGone, |sample| {
+            sample.counted(1, |counted| counted.reported_sent = None);
+        });
+        fails(FailureCode::NoWorkerRecord, |sample| {
+            sample.counters().clients.truncate(1);
+        });
+        fails(FailureCode::NoWorkerRecord, |sample| sample.counters = None);
+    }
+
+    #[test]
+    fn what_its_agent_reports_comes_first() {
+        fails(FailureCode::NoRoute, |sample| {
+            sample.reported(1, |reported| {
+                reported.failure = Some(Failure::new(FailureCode::NoRoute, "There is no route."));
+            });
+            sample.counted(1, |counted| counted.end = ClientEnd::Broken);
+        });
+        fails(FailureCode::NoClientRecord, |sample| {
+            sample.reported(1, |reported| reported.counts = None);
+        });
+    }
+
+    #[test]
+    fn a_client_without_a_record_fails_with_its_agent() {
+        let failure = fails(FailureCode::NoFinalReport, |sample| sample.forget_agent(0));
+        assert_eq!(failure.figures["agent"], "agent-0".into());
+        let failure = fails(FailureCode::AgentLost, |sample| {
+            sample.forget_agent(0);
+            sample.agents[0].fail(Failure::new(FailureCode::AgentLost, "Its stream broke."));
+        });
+        assert_eq!(
+            failure.sentence,
+            "Its agent agent-0 is missing: Its stream broke."
+        );
+        fails(FailureCode::NoClientRecord, |sample| {
+            sample.forget_agent(0);
+            sample.agents[0].finish(v1::Finished::default());
+        });
+    }
+}

@@ -1,0 +1,83 @@
+//! What a run failed with that was over before its first packet was due: it has no verdict.
+
+use metronome_proto::v1::{Failure, FailureCode, StopCause};
+
+use super::sentence::ended;
+use crate::model::AgentRecords;
+
+/// The failure of a run that is FAILED: that it was stopped, or else the failure of the first agent
+/// that has one, with its code.
+pub(crate) fn failure_of_run(agents: &[AgentRecords], stopped: Option<StopCause>) -> Failure {
+    if let Some(cause) = stopped {
+        let by = stopped_by(cause);
+        let sentence = format!("The run was stopped before its first packet was due, {by}.");
+        let failure = Failure::new(FailureCode::Stopped, sentence);
+        return match cause.word() {
+            Some(word) => failure.with("cause", word),
+            None => failure,
+        };
+    }
+    let failed = |agent: &AgentRecords| Some((agent.name.clone(), agent.failure()?.clone()));
+    let Some((name, failure)) = agents.iter().find_map(failed) else {
+        let sentence = "The run was over before its first packet was due, and no agent has failed.";
+        return Failure::new(FailureCode::Internal, sentence);
+    };
+    Failure {
+        sentence: format!("Agent {name}: {}", ended(&failure.sentence)),
+        ..failure.with("agent", name)
+    }
+}
+
+/// Why a run was stopped, as a part of a sentence.
+pub(super) fn stopped_by(cause: StopCause) -> &'static str {
+    match cause {
+        StopCause::Shutdown => "because the server was shut down",
+        StopCause::Operator | StopCause::Unspecified => "on request",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AgentShare, ClockRelation};
+
+    fn agents() -> Vec<AgentRecords> {
+        let agent = |index: u32| {
+            let share = AgentShare::new(index, 1, ClockRelation::Same);
+            AgentRecords::new(format!("agent-{index}"), share)
+        };
+        (0..3).map(agent).collect()
+    }
+
+    #[test]
+    fn a_run_that_no_agent_could_prepare_fails_with_the_first_agents_failure() {
+        let mut agents = agents();
+        let refused = Failure::new(FailureCode::ConnectionRefused, "Nothing listens there")
+            .with("address", "192.0.2.7:8888");
+        agents[2].fail(Failure::new(FailureCode::NoRoute, "There is no route."));
+        agents[1].fail(refused);
+        let failure = failure_of_run(&agents, None);
+        assert_eq!(failure.code(), FailureCode::ConnectionRefused);
+        assert_eq!(failure.sentence, "Agent agent-1: Nothing listens there.");
+        assert_eq!(failure.remedy, FailureCode::ConnectionRefused.remedy());
+        assert_eq!(failure.figures["agent"], "agent-1".into());
+        assert_eq!(failure.figures["address"], "192.0.2.7:8888".into());
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_fails_with_that_whatever_its_agents_report() {
+        let mut agents = agents();
+        agents[0].fail(Failure::new(FailureCode::RefusedEnded, "The run is over."));
+        for cause in [StopCause::Operator, StopCause::Shutdown] {
+            let failure = failure_of_run(&agents, Some(cause));
+            assert_eq!(failure.code(), FailureCode::Stopped);
+            assert_eq!(failure.figures.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_run_that_failed_without_a_cause_is_a_fault_of_ours() {
+        let failure = failure_of_run(&agents(), None);
+        assert_eq!(failure.code(), FailureCode::Internal);
+    }
+}

@@ -1,0 +1,231 @@
+//! Presence: what is unset in a report of which nothing is known, and that no field of it is dead.
+//!
+//! Both tests walk every field by its descriptor, so that a field that is added to the API fails
+//! them until it is decided upon.
+
+use std::collections::BTreeSet;
+
+use metronome_proto::{DESCRIPTORS, v1};
+use prost::Message;
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _,
+    Value,
+};
+
+use super::{
+    Conclusion,
+    samples::{START_NS, Sample},
+};
+use crate::model::{ClientEnd, Incident};
+
+/// What is known when neither end has reported anything: what was planned and who took part, and
+/// the judgement. A number that has no presence of its own counts as known wherever its message is.
+const KNOWN_ALL_THE_SAME: &[&str] = &[
+    "client.agent",
+    "client.client",
+    "client.failure.code",
+    "client.failure.figures",
+    "client.failure.remedy",
+    "client.failure.sentence",
+    "client.group",
+    "report.agents.agent",
+    "report.agents.clients",
+    "report.agents.clock.relation",
+    "report.agents.failure.code",
+    "report.agents.failure.figures",
+    "report.agents.failure.remedy",
+    "report.agents.failure.sentence",
+    "report.groups.clients",
+    "report.groups.group",
+    "report.groups.rate.offered_millihertz",
+    "report.outcome.status",
+    "report.rate.offered_millihertz",
+    "report.receivers.receiver",
+    "report.verdict.laws.code",
+    "report.verdict.laws.law",
+    "report.verdict.laws.sentence",
+    "report.verdict.laws.status",
+    "report.verdict.reasons.code",
+    "report.verdict.reasons.failure.code",
+    "report.verdict.reasons.failure.figures",
+    "report.verdict.reasons.failure.remedy",
+    "report.verdict.reasons.failure.sentence",
+    "report.verdict.reasons.figures",
+    "report.verdict.reasons.remedy",
+    "report.verdict.reasons.sentence",
+    "report.verdict.reasons.status",
+    "report.verdict.status",
+];
+
+/// What a conclusion has set, by the paths of the fields; elements of lists have that of the list.
+#[derive(Default)]
+struct Walk {
+    /// Whether a number without presence of its own is set although it is 0.
+    zero_is_set: bool,
+    set: BTreeSet<String>,
+}
+
+impl Walk {
+    fn of(conclusion: &Conclusion, zero_is_set: bool) -> BTreeSet<String> {
+        let mut walk = Self {
+            zero_is_set,
+            ..Self::default()
+        };
+        walk.message("report", &dynamic("Report", &conclusion.report));
+        for client in &conclusion.clients {
+            walk.message("client", &dynamic("ClientReport", client));
+        }
+        walk.set
+    }
+
+    fn message(&mut self, path: &str, message: &DynamicMessage) {
+        for field in message.descriptor().fields() {
+            let path = path_of(path, &field);
+            if message.has_field(&field) {
+                self.value(path, message.get_field(&field).as_ref());
+            } else if self.zero_is_set && is_number_without_presence(&field) {
+                self.set.insert(path);
+            }
+        }
+    }
+
+    fn value(&mut self, path: String, value: &Value) {
+        match value {
+            Value::Message(message) if message.descriptor().fields().len() > 0 => {
+                self.message(&path, message);
+            }
+            Value::List(values) => {
+                for value in values {
+                    self.value(path.clone(), value);
+                }
+            }
+            _ => {
+                self.set.insert(path);
+            }
+        }
+    }
+}
+
+/// The field's path; the fields of a oneof share one.
+fn path_of(path: &str, field: &FieldDescriptor) -> String {
+    let oneof = field
+        .containing_oneof()
+        .filter(|oneof| !oneof.is_synthetic());
+    match oneof {
+        Some(oneof) => format!("{path}.{}", oneof.name()),
+        None => format!("{path}.{}", field.name()),
+    }
+}
+
+fn is_number_without_presence(field: &FieldDescriptor) -> bool {
+    let is_other = matches!(
+        field.kind(),
+        Kind::Message(_) | Kind::String | Kind::Bytes | Kind::Enum(_)
+    );
+    !is_other && !field.supports_presence() && !field.is_list()
+}
+
+fn descriptor(name: &str) -> MessageDescriptor {
+    let pool = DescriptorPool::decode(DESCRIPTORS).expect("the descriptors of this build");
+    let name = format!("metronome.v1.{name}");
+    pool.get_message_by_name(&name)
+        .expect("a message of the API")
+}
+
+fn dynamic(name: &str, message: &impl Message) -> DynamicMessage {
+    let bytes = message.encode_to_vec();
+    DynamicMessage::decode(descriptor(name), bytes.as_slice()).expect("a message of the API")
+}
+
+/// Every path that a message may have.
+fn paths(path: &str, message: &MessageDescriptor) -> BTreeSet<String> {
+    let below = |field: FieldDescriptor| {
+        let path = path_of(path, &field);
+        match field.kind() {
+            Kind::Message(of) if !field.is_map() && of.fields().len() > 0 => paths(&path, &of),
+            _ => BTreeSet::from([path]),
+        }
+    };
+    message.fields().flat_map(below).collect()
+}
+
+fn as_strs(paths: &BTreeSet<String>) -> Vec<&str> {
+    paths.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn nothing_is_set_of_which_nothing_is_known() {
+    let mut sample = Sample::of(2, 2);
+    (0..2).for_each(|agent| sample.forget_agent(agent));
+    sample.counters = None;
+    sample.start_at_ns = None;
+    let set = Walk::of(&sample.conclude(), true);
+    assert_eq!(as_strs(&set), KNOWN_ALL_THE_SAME);
+}
+
+#[test]
+fn everything_is_set_when_everything_is_known() {
+    let set = Walk::of(&everything_known().conclude(), false);
+    let all: BTreeSet<_> = [("report", "Report"), ("client", "ClientReport")]
+        .iter()
+        .flat_map(|(path, name)| paths(path, &descriptor(name)))
+        .collect();
+    let dead: Vec<_> = all.difference(&set).collect();
+    assert!(dead.is_empty(), "never set: {dead:#?}");
+    assert!(set.is_subset(&all));
+}
+
+/// A run of which both ends have reported everything, and no figure is 0. So much of it has gone
+/// wrong.
+fn everything_known() -> Sample {
+    let mut sample = Sample::of(2, 2);
+    for client in 0..4 {
+        sample.break_connection(client, 40);
+        sample.reported(client, |reported| {
+            reported.kernel_acknowledged_bytes = Some(60 * 32);
+            let broken = v1::Failure::new(v1::FailureCode::ConnectionBroken, "It broke.");
+            reported.failure = Some(broken.with("address", "192.0.2.7:8888"));
+        });
+        sample.reported_counts(client, |counts| {
+            counts.scheduled += 1;
+            (counts.skipped, counts.blocked) = (1, 1);
+        });
+        sample.counted(client, |counted| {
+            let received = counted.counts.received;
+            counted.counts = v1::ReceiverCounts {
+                received,
+                duplicated: 1,
+                reordered: 2,
+                gaps: 3,
+                corrupt: 4,
+                read_before_written: 5,
+            };
+            counted.end = ClientEnd::Broken;
+            counted.last_read_ns = START_NS + 1_500_000_000;
+            counted.lateness_p99_ns = 1;
+            counted.lateness_p99_9_ns = 2;
+            counted.transit_p99_ns = 3;
+            counted.latency_p99_ns = 4;
+            counted.latency_max_ns = 5;
+        });
+    }
+    let failure = v1::Failure::new(v1::FailureCode::AgentShutDown, "It was shut down.");
+    sample.agents[1].fail(failure.with("agent", "agent-1"));
+    let counters = sample.counters();
+    let mut times = super::samples::times(160);
+    for times in [&mut times.lateness, &mut times.transit, &mut times.latency] {
+        times.add_count(metronome_proto::histogram::BUCKETS - 1, 1);
+    }
+    counters.times = times;
+    for worker in &mut counters.workers {
+        worker.pid = 7;
+        (worker.reads, worker.wakeups, worker.restarts) = (3, 2, 1);
+        (worker.pauses, worker.paused_ns) = (2, 10);
+    }
+    counters.incidents.push(Incident {
+        at_ns: 1,
+        what: "worker died".into(),
+        text: "Worker 0 died and was started anew.".into(),
+    });
+    sample
+}
