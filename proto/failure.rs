@@ -109,6 +109,14 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
         "give the gRPC address of a Metronome server with --server",
     ),
     (
+        &[FailureCode::Interrupted],
+        "give the command again; `benchctl runs` lists the runs there are",
+    ),
+    (
+        &[FailureCode::HostFailed],
+        "see the cause: rights and limits of this user, and free space, on this host",
+    ),
+    (
         &[FailureCode::TargetUnknown],
         "give a name that the agent's host resolves, or an address",
     ),

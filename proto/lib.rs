@@ -7,7 +7,9 @@
 //! | [`profile`], [`schedule`] | the load of one client, and when each of its packets is due |
 //! | [`limits`], [`names`], [`features`] | the limits, the names and the features of this version |
 //! | [`failure`], [`reason`] | what follows from the code of a failure, and of a verdict's reason |
+//! | [`filter`] | which runs are meant in a list, and their order |
 //! | [`counters`] | the counters of both ends, as lists |
+//! | [`json`] | the API's messages as JSON, for benchctl, feeds and pages |
 //! | [`packet`] | the 32-byte frame of the data plane |
 //! | [`handshake`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
 //! | [`histogram`] | the one layout of every distribution of times |
@@ -21,8 +23,10 @@ pub mod address;
 pub mod counters;
 pub mod failure;
 pub mod features;
+pub mod filter;
 pub mod handshake;
 pub mod histogram;
+pub mod json;
 pub mod limits;
 pub mod names;
 pub mod packet;

@@ -45,7 +45,7 @@ use metronome_telemetry::Telemetry;
 
 pub use config::{Args, Command, database_path};
 pub use rx_batching::RxBatching;
-pub use store::History;
+pub use store::{History, ListQuery, RunPage};
 pub use worker::run_if_asked as run_as_worker_if_asked;
 
 use config::{Config, Http};

@@ -84,8 +84,6 @@ pub(crate) const CRATES: &[Wall] = &[
         of: &["benchctl"],
         but: &["benchctl::embedded"],
         not: &["metronome_server", "metronome_agent"],
-        // The stored runs, which the embedded module hands on.
-        except: &["metronome_server::store::history::History"],
         ..WALL
     },
 ];
@@ -232,7 +230,10 @@ pub(crate) const CTL: Layers = Layers {
                 "render", "settings", "terminal",
             ],
         ),
-        ("cli", &["client", "commands", "exit", "output"]),
+        (
+            "cli",
+            &["client", "commands", "exit", "output", "render", "terminal"],
+        ),
     ],
 };
 

@@ -7,7 +7,7 @@ use clap::{
     builder::{BoolishValueParser, RangedU64ValueParser},
 };
 use metronome_proto::{
-    DATA_PORT_DEFAULT, GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT, plan::CLIENTS_MAX,
+    DATA_PORT_DEFAULT, GRPC_ADDRESS_DEFAULT, HTTP_ADDRESS_DEFAULT, limits::CLIENTS_MAX,
 };
 use metronome_telemetry::LogFlags;
 use metronome_tls::ServeFlags;

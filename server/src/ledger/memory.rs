@@ -8,7 +8,7 @@ use std::{
 };
 
 use metronome_os::memory::SharedArray;
-use metronome_proto::{histogram::BUCKETS, plan::CLIENTS_MAX};
+use metronome_proto::{histogram::BUCKETS, limits::CLIENTS_MAX};
 use zerocopy::FromBytes;
 
 use super::{counters, frames::BUFFER_BYTES, slot::Slot};

@@ -3,11 +3,14 @@
 use anyhow::Context as _;
 use rustix::process::{Resource, getrlimit};
 
-use crate::ledger::{Dimensions, Ledger};
+use crate::ledger::{self, Dimensions, Ledger};
 
 /// Connections without a verified hello yet, beside the clients. A crowd of them must not take the
 /// clients' places.
 const PENDING_MAX: u64 = 16_384;
+
+/// Runs at a time: each has a row of the ledger, and one row is the static run's.
+pub(crate) const RUNS_MAX: u32 = ledger::RUNS_MAX as u32 - 1;
 
 /// Descriptors for everything but connections: the control port must answer whatever happens.
 const DESCRIPTORS_RESERVED: u64 = 512;

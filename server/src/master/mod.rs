@@ -57,7 +57,7 @@ pub(crate) mod testing;
 mod worker_pool;
 
 pub(crate) use self::{
-    limits::DESCRIPTORS_PER_WORKER,
+    limits::{DESCRIPTORS_PER_WORKER, RUNS_MAX},
     request::{Handle, Request},
     settings::Settings,
     start::start,

@@ -7,13 +7,14 @@ use tracing::info;
 use super::{
     admission::{Admission, AdmitError},
     client_places,
+    limits::RUNS_MAX,
     parts::MasterParts,
     recovery,
     request::Reply,
 };
 use crate::{
     ipc::{AdmissionKey, ToWorker},
-    ledger::{ConnectionCounters, RUNS_MAX},
+    ledger::ConnectionCounters,
     model::FinalCounters,
 };
 
@@ -30,9 +31,7 @@ pub(super) fn admit(parts: &mut MasterParts, admission: &Admission) -> Result<()
         });
     }
     let row = parts.runs.free_row(parts.counters.rows());
-    let row = row.ok_or(AdmitError::TooManyRuns {
-        max: RUNS_MAX as u32 - 1,
-    })?;
+    let row = row.ok_or(AdmitError::TooManyRuns { max: RUNS_MAX })?;
     // Now and not when its last run was closed, since a worker that was behind may have given a
     // place there since.
     let _ = parts.ledger.clear_client_table(row);

@@ -302,6 +302,11 @@ fn server(figures: &Figures) -> Vec<Family> {
             ended,
         ),
         counter(
+            "metronome_runs_failed",
+            "Runs that were over before their first packet was due",
+            control.runs_failed,
+        ),
+        counter(
             "metronome_spans_dropped",
             "Spans that the collector of traces did not take",
             figures.spans_dropped,

@@ -25,6 +25,7 @@ pub(crate) struct ControlFigures {
     pub(crate) lost: u64,
     /// By verdict.
     pub(crate) runs_ended: Vec<(&'static str, u64)>,
+    pub(crate) runs_failed: u64,
     pub(crate) runs_active: u64,
     pub(crate) agents_lost: u64,
     /// The connected agents, by name.

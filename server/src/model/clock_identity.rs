@@ -14,7 +14,7 @@ pub(crate) struct ClockIdentity {
 
 impl ClockIdentity {
     /// How the agent's clock relates to this one. A missing boot id proves nothing.
-    pub(crate) fn relation_to(&self, agent: &v1::Register) -> ClockRelation {
+    pub(crate) fn relation_to(&self, agent: &v1::ClockIdentity) -> ClockRelation {
         let is_same = !self.boot_id.is_empty()
             && self.boot_id == agent.boot_id.trim()
             && self.time_namespace == agent.time_namespace;
@@ -36,10 +36,9 @@ mod tests {
             boot_id: "this boot".into(),
             time_namespace: "time:[4026531834]".into(),
         };
-        let agent = |boot_id: &str, time_namespace: &str| v1::Register {
+        let agent = |boot_id: &str, time_namespace: &str| v1::ClockIdentity {
             boot_id: boot_id.into(),
             time_namespace: time_namespace.into(),
-            ..v1::Register::default()
         };
         for (ours, agent, relation) in [
             (

@@ -1,6 +1,7 @@
 //! How an agent's CLOCK_MONOTONIC relates to this host's: whether a time that one has read may be
 //! compared with a time that the other has read.
 
+use metronome_proto::v1;
 use serde::{Deserialize, Serialize};
 
 /// The relation of two clocks. What is not proved is unknown.
@@ -14,6 +15,18 @@ pub(crate) enum ClockRelation {
 }
 
 impl ClockRelation {
+    /// The form of the API.
+    pub(crate) fn to_proto(self) -> v1::ClockRelation {
+        use v1::clock_relation::Relation;
+        let relation = match self {
+            Self::Unknown => Relation::Unknown(v1::UnknownClock {}),
+            Self::Same => Relation::Same(v1::SameClock {}),
+        };
+        v1::ClockRelation {
+            relation: Some(relation),
+        }
+    }
+
     /// Whether both read the same clock.
     #[inline]
     pub(crate) fn is_same(self) -> bool {

@@ -12,6 +12,7 @@ mod clock_relation;
 mod counter_words;
 mod counters;
 mod incident;
+mod resume_token;
 pub(crate) mod run;
 mod run_counters;
 mod server;
@@ -28,6 +29,7 @@ pub(crate) use counters::{
     ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
 };
 pub(crate) use incident::Incident;
+pub(crate) use resume_token::ResumeToken;
 pub(crate) use run_counters::{OpenRun, RunCounters};
 pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,

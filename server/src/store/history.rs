@@ -7,11 +7,15 @@ use metronome_proto::{run_id::RunId, v1};
 use rusqlite::Connection;
 
 use super::{
+    list::{ListQuery, RunPage, list},
     owner::Owners,
-    rows::{abort, find_run, is_final, list_client_pages, list_runs, owner_of},
+    rows::{RunRow, find_by_request_id, find_client_page, find_report, find_run},
     schema,
+    view::as_it_stands,
 };
 use crate::config;
+
+const UNREADABLE: &str = "the history cannot be read";
 
 /// The stored runs, read-only. Servers may write them at the same time.
 #[derive(Debug)]
@@ -33,61 +37,53 @@ impl History {
         }))
     }
 
-    /// At most `limit` runs older than `before`, newest first, without the distributions' hdr_v2.
+    /// One page of runs.
     ///
     /// A run whose server died is ABORTED, also when no server has been started since.
-    pub fn runs(&self, before: Option<RunId>, limit: u32) -> anyhow::Result<Vec<v1::Run>> {
-        let listed =
-            list_runs(&self.connection, before, limit).context("the history cannot be read")?;
-        Ok(listed
-            .into_iter()
-            .map(|(run, owner)| without_records(self.as_it_stands(run, &owner)))
-            .collect())
+    pub fn runs(&self, query: &ListQuery) -> anyhow::Result<RunPage> {
+        list(|| &self.connection, &self.owners, |_| None, query).context(UNREADABLE)
     }
 
     /// One run with its report. `None` when there is none of this id.
     pub fn run(&self, id: RunId) -> anyhow::Result<Option<v1::Run>> {
-        let found = find_run(&self.connection, id).context("the history cannot be read")?;
-        let Some(run) = found else { return Ok(None) };
-        let owner = owner_of(&self.connection, id).context("the history cannot be read")?;
-        Ok(Some(self.as_it_stands(run, &owner)))
+        self.whole(find_run(&self.connection, id))
+            .context(UNREADABLE)
+    }
+
+    /// The run that was made with this request_id, with its report. `None` when there is none.
+    pub fn by_request_id(&self, request_id: &str) -> anyhow::Result<Option<v1::Run>> {
+        self.whole(find_by_request_id(&self.connection, request_id))
+            .context(UNREADABLE)
     }
 
     /// The client rows of a run, by rising index. Empty for an unknown run or one without a report.
     pub fn clients(&self, id: RunId) -> anyhow::Result<Vec<v1::ClientReport>> {
-        let pages =
-            list_client_pages(&self.connection, id).context("the history cannot be read")?;
-        Ok(pages.into_iter().flat_map(|page| page.clients).collect())
-    }
-
-    fn as_it_stands(&self, mut run: v1::Run, owner: &str) -> v1::Run {
-        if !is_final(&run) && self.owners.is_gone(owner) {
-            abort(&mut run, None);
-        }
-        run
-    }
-}
-
-/// A run as lists show it: without the distributions' hdr_v2.
-pub(crate) fn without_records(mut run: v1::Run) -> v1::Run {
-    if let Some(report) = &mut run.report {
-        for distribution in [
-            &mut report.lateness,
-            &mut report.transit,
-            &mut report.latency,
-        ]
-        .into_iter()
-        .flatten()
-        {
-            distribution.hdr_v2.clear();
+        let mut clients: Vec<v1::ClientReport> = Vec::new();
+        loop {
+            let first = clients
+                .last()
+                .map_or(0, |last| last.client.saturating_add(1));
+            let page = find_client_page(&self.connection, id, first).context(UNREADABLE)?;
+            match page {
+                Some(page) => clients.extend(page.clients),
+                None => return Ok(clients),
+            }
         }
     }
-    run
+
+    fn whole(&self, found: rusqlite::Result<Option<RunRow>>) -> rusqlite::Result<Option<v1::Run>> {
+        let Some(RunRow { id, run, owner, .. }) = found? else {
+            return Ok(None);
+        };
+        let run = as_it_stands(run, &owner, &self.owners);
+        let report = find_report(&self.connection, id)?;
+        Ok(Some(v1::Run { report, ..run }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::v1::RunState;
+    use metronome_proto::v1::{FailureCode, RunState};
 
     use super::{super::sqlite::Store, *};
     use crate::wall_clock::timestamp;
@@ -102,6 +98,7 @@ mod tests {
         );
         let run = v1::Run {
             run_id: RunId::from_bits(7).to_string(),
+            request_id: "r".into(),
             state: RunState::Preparing.into(),
             created_at: Some(timestamp(7)),
             ..v1::Run::default()
@@ -109,16 +106,29 @@ mod tests {
         let (store, _) = Store::open(&path, 0).unwrap();
         store.insert(&run).unwrap();
         let history = History::open(Some(path)).unwrap().unwrap();
-        assert_eq!(history.run(RunId::from_bits(7)).unwrap(), Some(run));
+        let query = |filter: &str| ListQuery {
+            filter: filter.parse().unwrap(),
+            limit: 10,
+            ..ListQuery::default()
+        };
+        assert_eq!(history.run(RunId::from_bits(7)).unwrap(), Some(run.clone()));
+        assert_eq!(history.by_request_id("r").unwrap(), Some(run));
+        assert!(
+            history
+                .runs(&query("state = ABORTED"))
+                .unwrap()
+                .runs
+                .is_empty()
+        );
         drop(store);
+        let aborted = history.run(RunId::from_bits(7)).unwrap().unwrap();
+        assert_eq!(aborted.state(), RunState::Aborted);
         assert_eq!(
-            history.run(RunId::from_bits(7)).unwrap().unwrap().state(),
-            RunState::Aborted
+            aborted.failure.as_ref().unwrap().code(),
+            FailureCode::ServerDied
         );
-        assert_eq!(
-            history.runs(None, 10).unwrap()[0].state(),
-            RunState::Aborted
-        );
+        let listed = history.runs(&query("state = ABORTED")).unwrap();
+        assert_eq!((listed.runs, listed.next), (vec![aborted], None));
         assert_eq!(history.run(RunId::from_bits(8)).unwrap(), None);
         assert!(history.clients(RunId::from_bits(7)).unwrap().is_empty());
     }

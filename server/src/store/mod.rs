@@ -8,19 +8,23 @@
 //! |---|---|
 //! | [`sqlite`] | [`Store`]: the file open for reading and writing by one server |
 //! | [`history`] | [`History`]: the file open for reading only, without a server |
+//! | [`list`] | a page of runs: filter, order, limits |
+//! | [`view`] | a run as it is shown, from how it is stored |
 //! | [`rows`] | runs and client rows from and to the API's messages |
 //! | [`owner`] | which server owns an unfinished run, and whether it still lives |
-//! | [`schema`] | the tables, and how an older file is brought up to date |
+//! | [`schema`] | the tables, and the format of the file |
 //!
 //! Absent on purpose: async, and any other form of a run than the API's messages.
 
 mod history;
+mod list;
 mod owner;
 mod rows;
 mod schema;
 mod sqlite;
+mod view;
 
 pub use history::History;
-pub(crate) use history::without_records;
-pub(crate) use rows::is_final;
-pub(crate) use sqlite::{InsertError, Store};
+pub use list::{ListQuery, RunPage};
+pub(crate) use sqlite::{Deleted, InsertError, Store};
+pub(crate) use view::without_records;

@@ -1,9 +1,12 @@
-//! The file: how it is opened, its tables, and how an older one is brought up to date.
+//! The file: how it is opened, and its tables.
 //!
 //! | table | row | columns |
 //! |---|---|---|
-//! | run | one run | key, what lists select by, and the whole `v1::Run` as it goes over the API |
-//! | client_page | up to 1000 clients of a run | a whole `v1::ListClientsResponse` |
+//! | run | one run | key, what rows are found by, the `v1::Run` without its report, and the `v1::Report` |
+//! | client_page | up to 1000 clients of a run | a whole `v1::ClientRows` |
+//!
+//! A file of another format is refused before anything of it is changed: its messages would be
+//! misread.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
@@ -12,11 +15,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-/// Each entry brings the file from the version of its index to the next.
-const MIGRATIONS: &[&str] = &["
+/// Raised with every change of the tables, or of the messages in them that older ones contradict.
+const FORMAT: i64 = 2;
+
+const TABLES: &str = "
     CREATE TABLE run (
         run_id     INTEGER PRIMARY KEY,
         request_id TEXT NOT NULL UNIQUE,
@@ -25,23 +30,24 @@ const MIGRATIONS: &[&str] = &["
         ended_ms   INTEGER,
         verdict    INTEGER,
         owner      TEXT NOT NULL,
-        run        BLOB NOT NULL
+        run        BLOB NOT NULL,
+        report     BLOB
     ) STRICT;
     CREATE INDEX run_state ON run (state);
     CREATE TABLE client_page (
-        run_id  INTEGER NOT NULL REFERENCES run (run_id) ON DELETE CASCADE,
-        page    INTEGER NOT NULL,
-        clients BLOB NOT NULL,
-        PRIMARY KEY (run_id, page)
+        run_id      INTEGER NOT NULL REFERENCES run (run_id) ON DELETE CASCADE,
+        last_client INTEGER NOT NULL,
+        clients     BLOB NOT NULL,
+        PRIMARY KEY (run_id, last_client)
     ) STRICT, WITHOUT ROWID;
-"];
+";
 
 /// Another server that shares the file writes for a few ms at a time.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the file for reading and writing; makes it, for its owner only, when it is missing.
 pub(super) fn open(path: &Path) -> anyhow::Result<Connection> {
-    let opened = make_private_file(path).and_then(|()| open_and_migrate(path));
+    let opened = make_private_file(path).and_then(|()| open_or_make(path));
     opened.with_context(|| {
         let shown = path.display();
         format!(
@@ -51,19 +57,19 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Connection> {
     })
 }
 
-/// Opens the file for reading and writing as it is: another server is using it, so it must not be
-/// migrated now.
+/// Opens the file for reading and writing as it is: another server is using it, so nothing is made
+/// in it.
 pub(super) fn open_as_it_is(path: &Path) -> anyhow::Result<Connection> {
     let open = || -> anyhow::Result<Connection> {
         ensure_regular(path)?;
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        prepare(&connection)?;
-        let version = version(&connection)?;
-        let ours = MIGRATIONS.len();
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let format = format(&connection)?;
         ensure!(
-            version == ours,
-            "it has format {version} and this version format {ours}; drain the old server first"
+            format == FORMAT,
+            "it has format {format} and this version format {FORMAT}; drain the old server first"
         );
+        prepare(&connection)?;
         Ok(connection)
     };
     open().with_context(|| format!("the history {} cannot be used", path.display()))
@@ -78,15 +84,13 @@ pub(super) fn open_to_read(path: &Path) -> anyhow::Result<Option<Connection>> {
         ensure_regular(path)?;
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        ensure!(
-            version(&connection)? == MIGRATIONS.len(),
-            "it was made by another version of Metronome"
-        );
+        ensure_format(&connection)?;
         Ok(connection)
     };
-    open()
-        .map(Some)
-        .with_context(|| format!("the history {} cannot be read", path.display()))
+    open().map(Some).with_context(|| {
+        let shown = path.display();
+        format!("the history {shown} cannot be read; give another file with --database, or move this one away")
+    })
 }
 
 /// SQLite would wait for ever for the other end of a FIFO.
@@ -116,34 +120,59 @@ fn make_private_file(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_and_migrate(path: &Path) -> anyhow::Result<Connection> {
+fn open_or_make(path: &Path) -> anyhow::Result<Connection> {
     let mut connection = Connection::open(path)?;
-    prepare(&connection)?;
-    // Taken for writing at once: two servers may start on a new file in the same moment.
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version = version(&transaction)?;
-    ensure!(
-        version <= MIGRATIONS.len(),
-        "it was made by a newer Metronome (format {version})"
-    );
-    for migration in &MIGRATIONS[version..] {
-        transaction.execute_batch(migration)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    if is_empty(&connection)? {
+        make_tables(&mut connection)?;
+    } else {
+        ensure_format(&connection)?;
+        prepare(&connection)?;
     }
-    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
-    transaction.commit()?;
     Ok(connection)
 }
 
+fn make_tables(connection: &mut Connection) -> anyhow::Result<()> {
+    prepare(connection)?;
+    // Taken for writing at once: two servers may start on a new file in the same moment.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if is_empty(&transaction)? {
+        transaction.execute_batch(TABLES)?;
+        transaction.pragma_update(None, "user_version", FORMAT)?;
+    }
+    ensure_format(&transaction)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Settings of this connection, and the journal of the file.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)
 }
 
-fn version(connection: &Connection) -> anyhow::Result<usize> {
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    Ok(usize::try_from(version).unwrap_or(usize::MAX))
+/// Whether the file is new.
+fn is_empty(connection: &Connection) -> anyhow::Result<bool> {
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(tables == 0 && format(connection)? == 0)
+}
+
+fn ensure_format(connection: &Connection) -> anyhow::Result<()> {
+    match format(connection)? {
+        FORMAT => Ok(()),
+        0 => bail!("it is no history of Metronome"),
+        older @ 1..FORMAT => bail!(
+            "an older Metronome made it (format {older}, this version has {FORMAT}) and it stays as it \
+             is: that version reads it"
+        ),
+        other => bail!("a newer Metronome made it (format {other}, this version has {FORMAT})"),
+    }
+}
+
+fn format(connection: &Connection) -> anyhow::Result<i64> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
 #[cfg(test)]
@@ -173,7 +202,7 @@ mod tests {
         );
         let connection = open(&path).unwrap();
         open_as_it_is(&path).unwrap();
-        for other in [0, MIGRATIONS.len() as i64 + 1] {
+        for other in [FORMAT - 1, FORMAT + 1] {
             connection
                 .pragma_update(None, "user_version", other)
                 .unwrap();
@@ -194,22 +223,49 @@ mod tests {
             "not a database, but long enough to be looked at as one".repeat(20),
         )
         .unwrap();
-        let newer = directory.path().join("newer");
-        open(&newer)
+        let foreign = directory.path().join("foreign");
+        let of_format = |name: &str, format: i64| {
+            let path = directory.path().join(name);
+            let connection = open(&path).unwrap();
+            connection
+                .pragma_update(None, "user_version", format)
+                .unwrap();
+            path
+        };
+        Connection::open(&foreign)
             .unwrap()
-            .pragma_update(None, "user_version", 1000)
+            .execute_batch("CREATE TABLE anything (at_all)")
             .unwrap();
         for path in [
             garbage,
-            newer,
+            of_format("newer", 1000),
+            of_format("older", 1),
+            of_format("negative", -1),
+            foreign,
             directory.path().to_owned(),
             "/dev/null/runs.sqlite".into(),
         ] {
-            let error = format!("{:#}", open(&path).unwrap_err());
-            assert!(
-                error.contains("--database") && error.contains(&path.display().to_string()),
-                "{error}"
+            let before = fs::read(&path).ok();
+            let errors = [open(&path).err(), open_to_read(&path).err()];
+            let reads_at_all = path != Path::new("/dev/null/runs.sqlite");
+            for error in errors
+                .into_iter()
+                .flatten()
+                .map(|error| format!("{error:#}"))
+            {
+                assert!(
+                    error.contains("--database") && error.contains(&path.display().to_string()),
+                    "{error}"
+                );
+            }
+            assert!(open(&path).is_err());
+            assert_eq!(
+                open_to_read(&path).is_err(),
+                reads_at_all,
+                "{}",
+                path.display()
             );
+            assert_eq!(fs::read(&path).ok(), before, "it was changed");
         }
     }
 }

@@ -10,26 +10,27 @@ use std::{
 
 use metronome_proto::{
     run_id::RunId,
-    v1::{self, RunState},
+    v1::{self, Failure, FailureCode},
 };
-use prost::Message as _;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::{
+    list::{ListQuery, RunPage, list},
     owner::{Owner, Owners},
     rows::{
-        abort, decode_run, find_by_request_id, find_run, is_final, key_of, list_client_pages,
-        list_runs, write_end,
+        RunRow, abort, delete, find_by_request_id, find_client_page, find_report, find_run,
+        list_unfinished, write_client_page, write_end, write_new,
     },
     schema,
+    view::{as_it_stands, server_died},
 };
-use crate::wall_clock::timestamp_ms;
 
 /// A file of runs, open for reading and writing by one server.
 #[derive(Debug)]
 pub(crate) struct Store {
     connection: Mutex<Connection>,
     path: PathBuf,
+    owners: Owners,
     /// Holds this server's lock for as long as the store lives.
     owner: Owner,
 }
@@ -48,6 +49,18 @@ pub(crate) enum InsertError {
     Database(#[from] rusqlite::Error),
 }
 
+/// What became of a request to delete a run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Deleted {
+    Done,
+    /// There is none of this id.
+    Unknown,
+    /// It has not ended, and belongs to this server.
+    NotEnded,
+    /// It has not ended, and belongs to another server that lives.
+    Elsewhere,
+}
+
 impl Store {
     /// Opens the file, making it and its directory when missing, and marks as ABORTED the
     /// unfinished runs of servers that are gone. The second value counts those runs.
@@ -57,24 +70,25 @@ impl Store {
         let owner = owners.enroll()?;
         let aborted = abort_orphans(&mut connection, &owners, now_unix_ms)?;
         owners.sweep();
-        Ok((
-            Self {
-                connection: Mutex::new(connection),
-                path: path.to_owned(),
-                owner,
-            },
-            aborted,
-        ))
+        let store = Self {
+            connection: Mutex::new(connection),
+            path: path.to_owned(),
+            owners,
+            owner,
+        };
+        Ok((store, aborted))
     }
 
     /// Opens the file under the name of the server that this process takes over from. That
     /// server's unfinished runs are left as they are, and so is the file.
     pub(crate) fn inherit(path: &Path, owner: &str, lock: OwnedFd) -> anyhow::Result<Self> {
         let connection = schema::open_as_it_is(path)?;
-        let owner = Owners::beside(path).inherit(owner, lock)?;
+        let owners = Owners::beside(path);
+        let owner = owners.inherit(owner, lock)?;
         Ok(Self {
             connection: Mutex::new(connection),
             path: path.to_owned(),
+            owners,
             owner,
         })
     }
@@ -96,18 +110,7 @@ impl Store {
 
     /// Writes a run that was just made.
     pub(crate) fn insert(&self, run: &v1::Run) -> Result<(), InsertError> {
-        let inserted = self.connection().execute(
-            "INSERT INTO run (run_id, request_id, state, created_ms, owner, run)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![
-                key_of(run),
-                run.request_id,
-                run.state,
-                run.created_at.as_ref().map(timestamp_ms),
-                self.owner.name(),
-                run.encode_to_vec()
-            ],
-        );
+        let inserted = write_new(&self.connection(), run, self.owner.name());
         match inserted {
             Ok(_) => Ok(()),
             Err(error) if violates(&error, "run.run_id") => Err(InsertError::IdTaken),
@@ -117,53 +120,98 @@ impl Store {
     }
 
     /// Writes the end of a run and its client rows, all or nothing.
-    pub(crate) fn finish(
-        &self,
-        run: &v1::Run,
-        pages: &[v1::ListClientsResponse],
-    ) -> rusqlite::Result<()> {
+    pub(crate) fn finish(&self, run: &v1::Run, pages: &[v1::ClientRows]) -> rusqlite::Result<()> {
         let mut connection = self.connection();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         write_end(&transaction, run)?;
-        for (page, clients) in (0_i64..).zip(pages) {
-            transaction.execute(
-                "INSERT OR REPLACE INTO client_page (run_id, page, clients) VALUES (?1, ?2, ?3)",
-                params![key_of(run), page, clients.encode_to_vec()],
-            )?;
+        let id = run.run_id.parse().unwrap_or(RunId::from_bits(0));
+        for page in pages {
+            write_client_page(&transaction, id, page)?;
         }
         transaction.commit()
     }
 
-    /// Marks a run of this server that will never have a report.
+    /// Marks a run of this server that will never have a report, since the task that drove it died.
     pub(crate) fn abort(&self, id: RunId, now_unix_ms: u64) -> rusqlite::Result<()> {
         let mut connection = self.connection();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if let Some(mut run) = find_run(&transaction, id)?.filter(|run| !is_final(run)) {
-            abort(&mut run, Some(now_unix_ms));
+        let found = find_run(&transaction, id)?;
+        if let Some(RunRow { mut run, .. }) = found.filter(|row| !row.run.state().is_final()) {
+            let sentence = "The task of the server that drove the run died.";
+            let failure = Failure::new(FailureCode::Internal, sentence);
+            abort(&mut run, Some(now_unix_ms), failure);
             write_end(&transaction, &run)?;
         }
         transaction.commit()
     }
 
-    /// The run made with this request_id.
+    /// Deletes a run that is over, and its client rows.
+    pub(crate) fn delete(&self, id: RunId) -> rusqlite::Result<Deleted> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let Some(RunRow { run, owner, .. }) = find_run(&transaction, id)? else {
+            return Ok(Deleted::Unknown);
+        };
+        if owner == self.owner.name() && !run.state().is_final() {
+            return Ok(Deleted::NotEnded);
+        }
+        if !as_it_stands(run, &owner, &self.owners).state().is_final() {
+            return Ok(Deleted::Elsewhere);
+        }
+        delete(&transaction, id)?;
+        transaction.commit()?;
+        Ok(Deleted::Done)
+    }
+
+    /// Deletes a run that has ended here and whose end could not be stored.
+    pub(crate) fn delete_unstored(&self, id: RunId) -> rusqlite::Result<()> {
+        delete(&self.connection(), id).map(drop)
+    }
+
+    /// The run made with this request_id, with its report.
     pub(crate) fn by_request_id(&self, request_id: &str) -> rusqlite::Result<Option<v1::Run>> {
-        find_by_request_id(&self.connection(), request_id)
+        let connection = self.connection();
+        let found = find_by_request_id(&connection, request_id)?;
+        self.whole(&connection, found)
     }
 
-    /// One run.
+    /// One run, with its report.
     pub(crate) fn run(&self, id: RunId) -> rusqlite::Result<Option<v1::Run>> {
-        find_run(&self.connection(), id)
+        let connection = self.connection();
+        let found = find_run(&connection, id)?;
+        self.whole(&connection, found)
     }
 
-    /// At most `limit` runs older than `before`, newest first.
-    pub(crate) fn runs(&self, before: Option<RunId>, limit: u32) -> rusqlite::Result<Vec<v1::Run>> {
-        list_runs(&self.connection(), before, limit)
-            .map(|runs| runs.into_iter().map(|(run, _)| run).collect())
+    /// One page of runs. `newest` has those whose state in memory is newer than the stored one.
+    pub(crate) fn runs(
+        &self,
+        newest: impl Fn(RunId) -> Option<v1::Run>,
+        query: &ListQuery,
+    ) -> rusqlite::Result<RunPage> {
+        list(|| self.connection(), &self.owners, newest, query)
     }
 
-    /// The client rows of one run, by rising index.
-    pub(crate) fn client_pages(&self, id: RunId) -> rusqlite::Result<Vec<v1::ListClientsResponse>> {
-        list_client_pages(&self.connection(), id)
+    /// The client rows of one run from `first_client` on, at most 1000 of them. `None` when there
+    /// are no more.
+    pub(crate) fn client_page(
+        &self,
+        id: RunId,
+        first_client: u32,
+    ) -> rusqlite::Result<Option<v1::ClientRows>> {
+        find_client_page(&self.connection(), id, first_client)
+    }
+
+    fn whole(
+        &self,
+        connection: &Connection,
+        found: Option<RunRow>,
+    ) -> rusqlite::Result<Option<v1::Run>> {
+        let Some(RunRow { id, run, owner, .. }) = found else {
+            return Ok(None);
+        };
+        let run = as_it_stands(run, &owner, &self.owners);
+        let report = find_report(connection, id)?;
+        Ok(Some(v1::Run { report, ..run }))
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
@@ -182,26 +230,16 @@ fn abort_orphans(
 ) -> rusqlite::Result<usize> {
     // Immediate: two servers that start at once must not both mark the same runs.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut orphans: Vec<v1::Run> = {
-        let unfinished = "SELECT run, owner FROM run WHERE state NOT IN (?1, ?2)";
-        let finals = [i32::from(RunState::Ended), i32::from(RunState::Aborted)];
-        let mut statement = transaction.prepare(unfinished)?;
-        let rows = statement.query_map(finals, |row| {
-            Ok((decode_run(row)?, row.get::<_, String>(1)?))
-        })?;
-        let is_orphan = |row: &rusqlite::Result<(v1::Run, String)>| {
-            row.as_ref().is_ok_and(|(_, owner)| owners.is_gone(owner))
-        };
-        rows.filter(is_orphan)
-            .map(|row| row.map(|(run, _)| run))
-            .collect::<rusqlite::Result<_>>()?
-    };
-    for run in &mut orphans {
-        abort(run, Some(now_unix_ms));
-        write_end(&transaction, run)?;
+    let mut aborted = 0;
+    for RunRow { mut run, owner, .. } in list_unfinished(&transaction)? {
+        if owners.is_gone(&owner) {
+            abort(&mut run, Some(now_unix_ms), server_died());
+            write_end(&transaction, &run)?;
+            aborted += 1;
+        }
     }
     transaction.commit()?;
-    Ok(orphans.len())
+    Ok(aborted)
 }
 
 fn violates(error: &rusqlite::Error, column: &str) -> bool {
@@ -211,8 +249,14 @@ fn violates(error: &rusqlite::Error, column: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::{
+        filter::Order,
+        v1::{RunState, VerdictStatus},
+    };
+    use prost::Message as _;
+
     use super::*;
-    use crate::wall_clock::timestamp;
+    use crate::{store::without_records, wall_clock::timestamp};
 
     fn run(number: u64, request_id: &str) -> v1::Run {
         v1::Run {
@@ -227,19 +271,35 @@ mod tests {
     fn end(mut run: v1::Run) -> v1::Run {
         run.set_state(RunState::Ended);
         run.ended_at = Some(timestamp(1_234));
+        let times = Some(v1::Times {
+            lateness: Some(v1::Distribution {
+                count: 1,
+                hdr_v2_deflated: vec![1, 2, 3],
+                ..v1::Distribution::default()
+            }),
+            ..v1::Times::default()
+        });
         run.report = Some(v1::Report {
-            elapsed_s: 1.5,
+            times: times.clone(),
+            groups: vec![v1::GroupReport {
+                times,
+                ..v1::GroupReport::default()
+            }],
+            verdict: Some(v1::Verdict {
+                status: VerdictStatus::Valid.into(),
+                ..v1::Verdict::default()
+            }),
             ..v1::Report::default()
         });
         run
     }
 
-    fn page(clients: std::ops::Range<u32>) -> v1::ListClientsResponse {
+    fn page(clients: std::ops::Range<u32>) -> v1::ClientRows {
         let client = |client| v1::ClientReport {
             client,
             ..v1::ClientReport::default()
         };
-        v1::ListClientsResponse {
+        v1::ClientRows {
             clients: clients.map(client).collect(),
         }
     }
@@ -264,7 +324,11 @@ mod tests {
         let store = open(&directory);
         assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(ended.clone()));
         assert_eq!(store.by_request_id("a").unwrap(), Some(ended));
-        assert_eq!(store.client_pages(RunId::from_bits(7)).unwrap(), pages);
+        let page_from = |first| store.client_page(RunId::from_bits(7), first).unwrap();
+        assert_eq!(page_from(0).as_ref(), Some(&pages[0]));
+        assert_eq!(page_from(3).as_ref(), Some(&pages[1]));
+        assert_eq!(page_from(2), Some(page(2..3)), "in the middle of a page");
+        assert_eq!(page_from(5), None);
         assert_eq!(store.run(RunId::from_bits(8)).unwrap(), None);
         assert_eq!(store.by_request_id("b").unwrap(), None);
     }
@@ -305,26 +369,147 @@ mod tests {
             (found.state(), found.ended_at),
             (RunState::Aborted, Some(timestamp(99)))
         );
+        assert_eq!(found.failure.unwrap().code(), FailureCode::Internal);
         assert_eq!(store.run(RunId::from_bits(2)).unwrap(), Some(ended));
     }
 
+    /// The numbers of the runs of all pages of `limit` runs, page by page.
+    fn pages(store: &Store, filter: &str, order: Order, limit: usize) -> Vec<Vec<u64>> {
+        let mut query = ListQuery {
+            filter: filter.parse().unwrap(),
+            order,
+            limit,
+            ..ListQuery::default()
+        };
+        let mut pages = Vec::new();
+        loop {
+            let page = store.runs(|_| None, &query).unwrap();
+            let number = |run: &v1::Run| u64::from_str_radix(&run.run_id, 16).unwrap();
+            pages.push(page.runs.iter().map(number).collect());
+            query.after = page.next;
+            if page.next.is_none() {
+                return pages;
+            }
+        }
+    }
+
     #[test]
-    fn pages_are_newest_first_and_leave_none_out() {
+    fn pages_are_in_order_leave_none_out_and_show_whether_there_is_a_next_one() {
         let directory = tempfile::tempdir().unwrap();
         let store = open(&directory);
+        let newest = Order::NewestFirst;
+        assert_eq!(pages(&store, "", newest, 2), [[0; 0]]);
         for number in [3, 1, 5, 2, 4] {
             store.insert(&run(number, &number.to_string())).unwrap();
         }
-        let page = |before, limit| {
-            let runs = store.runs(before, limit).unwrap();
-            runs.into_iter()
-                .map(|run| u64::from_str_radix(&run.run_id, 16).unwrap())
-                .collect::<Vec<_>>()
+        assert_eq!(
+            pages(&store, "", newest, 2),
+            [vec![5, 4], vec![3, 2], vec![1]]
+        );
+        assert_eq!(pages(&store, "", newest, 5), [[5, 4, 3, 2, 1]]);
+        assert_eq!(
+            pages(&store, "", Order::OldestFirst, 3),
+            [vec![1, 2, 3], vec![4, 5]]
+        );
+        store.finish(&end(run(2, "2")), &[]).unwrap();
+        store.finish(&end(run(5, "5")), &[]).unwrap();
+        assert_eq!(pages(&store, "state = ENDED", newest, 2), [[5, 2]]);
+        assert_eq!(pages(&store, "verdict = VALID", newest, 1), [[5], [2]]);
+        assert_eq!(pages(&store, "state != ENDED", newest, 3), [[4, 3, 1]]);
+    }
+
+    #[test]
+    fn a_long_history_is_read_in_steps_and_what_matches_is_found_wherever_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        let connection = store.connection();
+        connection.execute_batch("BEGIN").unwrap();
+        for number in 1..=1_000 {
+            write_new(
+                &connection,
+                &run(number, &number.to_string()),
+                store.owner.name(),
+            )
+            .unwrap();
+        }
+        connection.execute_batch("COMMIT").unwrap();
+        drop(connection);
+        for number in [1, 500, 1_000] {
+            store
+                .finish(&end(run(number, &number.to_string())), &[])
+                .unwrap();
+        }
+        let ended = |order| pages(&store, "state = ENDED", order, 2);
+        assert_eq!(ended(Order::NewestFirst), [vec![1_000, 500], vec![1]]);
+        assert_eq!(ended(Order::OldestFirst), [vec![1, 500], vec![1_000]]);
+        assert_eq!(
+            pages(&store, "", Order::NewestFirst, 128).concat().len(),
+            1_000
+        );
+    }
+
+    #[test]
+    fn a_page_of_large_runs_fits_a_message_and_has_one_at_least() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        for number in 1..=20 {
+            let request_id = format!("{number}{}", "x".repeat(100_000));
+            store.insert(&run(number, &request_id)).unwrap();
+        }
+        let query = ListQuery {
+            limit: 50,
+            ..ListQuery::default()
         };
-        assert_eq!(page(None, 2), [5, 4]);
-        assert_eq!(page(Some(RunId::from_bits(4)), 2), [3, 2]);
-        assert_eq!(page(Some(RunId::from_bits(2)), 2), [1]);
-        assert!(page(Some(RunId::from_bits(1)), 2).is_empty());
+        let first = store.runs(|_| None, &query).unwrap();
+        let bytes: usize = first.runs.iter().map(v1::Run::encoded_len).sum();
+        assert!(first.runs.len() == 7 && bytes < metronome_proto::MESSAGE_BYTES_MAX);
+        assert_eq!(pages(&store, "", Order::NewestFirst, 50).concat().len(), 20);
+        store.insert(&run(21, &"x".repeat(1 << 20))).unwrap();
+        assert_eq!(store.runs(|_| None, &query).unwrap().runs.len(), 1);
+    }
+
+    #[test]
+    fn a_newer_state_in_memory_is_what_is_matched_and_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        store.insert(&run(1, "1")).unwrap();
+        let newer = end(run(1, "1"));
+        let listed = |filter: &str, full| {
+            let query = ListQuery {
+                filter: filter.parse().unwrap(),
+                limit: 9,
+                full,
+                ..ListQuery::default()
+            };
+            store.runs(|_| Some(newer.clone()), &query).unwrap().runs
+        };
+        assert_eq!(listed("verdict = VALID", true), [newer.clone()]);
+        let basic = without_records(newer.clone());
+        assert_ne!(basic, newer);
+        assert_eq!(listed("verdict = VALID", false), [basic]);
+        assert_eq!(listed("state = PREPARING", true), []);
+    }
+
+    #[test]
+    fn a_run_is_deleted_once_it_is_over_and_nothing_of_it_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        let [own, ended, others] = [1, 2, 3].map(RunId::from_bits);
+        store.insert(&run(1, "1")).unwrap();
+        store.insert(&run(2, "2")).unwrap();
+        store.finish(&end(run(2, "2")), &[page(0..3)]).unwrap();
+        let other = open(&directory);
+        other.insert(&run(3, "3")).unwrap();
+        assert_eq!(store.delete(own).unwrap(), Deleted::NotEnded);
+        assert_eq!(store.delete(others).unwrap(), Deleted::Elsewhere);
+        drop(other);
+        assert_eq!(store.delete(others).unwrap(), Deleted::Done);
+        assert_eq!(store.delete(ended).unwrap(), Deleted::Done);
+        assert_eq!(store.delete(ended).unwrap(), Deleted::Unknown);
+        assert_eq!(store.client_page(ended, 0).unwrap(), None);
+        assert_eq!(pages(&store, "", Order::NewestFirst, 9), [[1]]);
+        store.delete_unstored(own).unwrap();
+        assert_eq!(store.run(own).unwrap(), None);
     }
 
     #[test]
@@ -353,6 +538,7 @@ mod tests {
         );
         let found = store.run(RunId::from_bits(2)).unwrap().unwrap();
         assert_eq!(found.ended_at, Some(timestamp(99)));
+        assert_eq!(found.failure.unwrap().code(), FailureCode::ServerDied);
         alive.finish(&end(run(1, "alive")), &[]).unwrap();
         assert_eq!(state(1), RunState::Ended);
     }

@@ -4,27 +4,33 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use metronome_os::clock;
 use metronome_proto::{
-    plan::{CLIENTS_MAX, is_agent_name},
+    features::{PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN},
+    limits::{CLIENTS_MAX, FEATURE_BYTES_MAX},
+    names::{check_features, is_name},
     run_id::RunId,
     v1::{
-        self, AgentMessage, ServerMessage, agent_message::Message, agent_service_server,
-        server_message,
+        self, AgentServiceSessionRequest, AgentServiceSessionResponse, Failure, FailureCode,
+        agent_service_server, agent_service_session_request::Message,
     },
 };
 use metronome_telemetry::sanitise;
 use tokio::{sync::mpsc, time};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     agent_counters::AgentCounters,
     assignment::AgentInfo,
     clock_identity,
-    messages::{ORDERS_WAITING_MAX, order},
-    registry::Registry,
-    session::{AGENT_CHANGES, LEASE, Session},
+    messages::ORDERS_WAITING_MAX,
+    registry::{Arrival, Joined, Registry},
+    session::{AGENT_CHANGES, Session, protocol_error},
 };
-use crate::{control::status, model::ClockIdentity, wall_clock};
+use crate::{
+    control::status,
+    model::{ClockIdentity, ResumeToken},
+    wall_clock,
+};
 
 /// For the first message.
 const REGISTER_MAX: Duration = Duration::from_secs(10);
@@ -47,80 +53,34 @@ impl AgentService {
         }
     }
 
-    /// The agent that registers, if its fields are within their limits.
-    fn identify(
+    /// Lists the agent that registers on this stream, and begins its session.
+    async fn begin(
         &self,
-        register: &v1::Register,
         peer: Option<SocketAddr>,
-    ) -> Result<AgentInfo, Status> {
-        if !is_agent_name(&register.name) {
-            return Err(status::bad_field(
-                "register.name",
-                "1 to 63 characters of a-z, 0-9 and - are allowed",
-            ));
-        }
-        if !(1..=CLIENTS_MAX).contains(&register.clients_max) {
-            let problem = format!(
-                "{} is out of range; 1 to {CLIENTS_MAX} are allowed",
-                register.clients_max
-            );
-            return Err(status::bad_field("register.clients_max", &problem));
-        }
-        Ok(AgentInfo {
-            name: register.name.clone(),
-            version: sanitise::printable(&register.version, VERSION_BYTES_MAX),
-            peer,
-            connected_unix_ms: wall_clock::unix_ms(),
-            clock: self.clock.relation_to(register),
-            clients_max: register.clients_max,
-            cores: register.cores,
-        })
-    }
-}
-
-#[tonic::async_trait]
-impl agent_service_server::AgentService for AgentService {
-    type SessionStream = ReceiverStream<Result<ServerMessage, Status>>;
-
-    async fn session(
-        &self,
-        request: Request<Streaming<AgentMessage>>,
-    ) -> Result<Response<Self::SessionStream>, Status> {
-        let peer = request.remote_addr();
-        let mut messages = request.into_inner();
-        let registration = time::timeout(REGISTER_MAX, messages.message());
-        let first = registration
-            .await
-            .map_err(|_| Status::deadline_exceeded("Register did not come within 10 s"))??;
-        let Some(Message::Register(register)) = first.and_then(|first| first.message) else {
-            return Err(status::bad_field(
-                "message",
-                "the first message must be a Register",
-            ));
-        };
+        messages: &mut Streaming<AgentServiceSessionRequest>,
+    ) -> Result<
+        (
+            Session,
+            ReceiverStream<Result<AgentServiceSessionResponse, Status>>,
+        ),
+        Failure,
+    > {
+        let register = registration(messages).await?;
         let info = self.identify(&register, peer)?;
-        let (orders, stream) = mpsc::channel(ORDERS_WAITING_MAX);
-        let welcome = v1::Welcome {
-            name: info.name.clone(),
-            lease: prost_types::Duration::try_from(LEASE).ok(),
-        };
-        // Before the agent is listed, so that it is the first thing the agent reads.
-        let _ = orders.try_send(order(server_message::Message::Welcome(welcome)));
         let runs = runs_of(&register)?;
-        let Some(lost) = self.registry.join(info.clone(), orders.clone(), &runs) else {
-            let sentence = format!(
-                "an agent named {} is connected already; give this one another --name",
-                info.name
-            );
-            return Err(status::plain(
-                Code::AlreadyExists,
-                "AGENT_NAME_TAKEN",
-                &sentence,
-            ));
-        };
+        let (orders, stream) = mpsc::channel(ORDERS_WAITING_MAX);
+        let Joined { lost, replaced } = self.registry.join(Arrival {
+            info: info.clone(),
+            orders: orders.clone(),
+            runs: &runs,
+            shown: &register.resume_token,
+            fresh: fresh_token()?,
+        })?;
         for assignment in lost {
+            let sentence = "It came back without the run.";
+            let failure = Failure::new(FailureCode::AgentRestarted, sentence);
             assignment
-                .report("it came back without the run after the server was upgraded")
+                .report(failure.with("agent", info.name.as_str()))
                 .await;
         }
         self.counters.agent_connected(&info.name);
@@ -132,26 +92,132 @@ impl agent_service_server::AgentService for AgentService {
                 "agent connected"
             );
         }
-        let session = Session::new(
-            Arc::clone(&self.registry),
-            Arc::clone(&self.counters),
-            info.name,
+        let session = Session {
+            registry: Arc::clone(&self.registry),
+            counters: Arc::clone(&self.counters),
+            agent: info.name,
             orders,
-        );
-        tokio::spawn(session.run(messages));
-        Ok(Response::new(ReceiverStream::new(stream)))
+            replaced,
+        };
+        Ok((session, ReceiverStream::new(stream)))
+    }
+
+    /// The agent that registers, if its fields are within their limits.
+    fn identify(
+        &self,
+        register: &v1::Register,
+        peer: Option<SocketAddr>,
+    ) -> Result<AgentInfo, Failure> {
+        check_version(register.protocol_version)?;
+        check_features(&register.capabilities)
+            .map_err(|problem| status::out_of_range("register.capabilities", problem))?;
+        if !is_name(&register.name) {
+            return Err(status::out_of_range(
+                "register.name",
+                "1 to 63 characters of a-z, 0-9 and - are allowed",
+            ));
+        }
+        let capacity = register.capacity.unwrap_or_default();
+        if !(1..=CLIENTS_MAX).contains(&capacity.clients_max) {
+            let problem = format!(
+                "{} is out of range; 1 to {CLIENTS_MAX} are allowed",
+                capacity.clients_max
+            );
+            return Err(status::out_of_range(
+                "register.capacity.clients_max",
+                problem,
+            ));
+        }
+        let capabilities = register.capabilities.iter();
+        let clock = register.clock.as_ref();
+        Ok(AgentInfo {
+            name: register.name.clone(),
+            version: sanitise::printable(&register.version, VERSION_BYTES_MAX),
+            protocol_version: register.protocol_version,
+            capabilities: capabilities
+                .map(|name| sanitise::printable(name, FEATURE_BYTES_MAX))
+                .collect(),
+            peer,
+            connected_unix_ms: wall_clock::unix_ms(),
+            clock: clock
+                .map(|clock| self.clock.relation_to(clock))
+                .unwrap_or_default(),
+            clients_max: capacity.clients_max,
+            cores: capacity.cores,
+        })
     }
 }
 
+#[tonic::async_trait]
+impl agent_service_server::AgentService for AgentService {
+    type SessionStream = ReceiverStream<Result<AgentServiceSessionResponse, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<AgentServiceSessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let peer = request.remote_addr();
+        let mut messages = request.into_inner();
+        let (session, stream) = self
+            .begin(peer, &mut messages)
+            .await
+            .map_err(|failure| status::from_failure(&failure))?;
+        tokio::spawn(session.run(messages));
+        Ok(Response::new(stream))
+    }
+}
+
+async fn registration(
+    messages: &mut Streaming<AgentServiceSessionRequest>,
+) -> Result<v1::Register, Failure> {
+    let Ok(first) = time::timeout(REGISTER_MAX, messages.message()).await else {
+        let sentence = "Register did not come within 10 s.";
+        return Err(Failure::new(FailureCode::AgentSilent, sentence));
+    };
+    let first = first.map_err(|status| protocol_error("", &status))?;
+    match first.and_then(|first| first.message) {
+        Some(Message::Register(register)) => Ok(register),
+        _ => Err(Failure::new(
+            FailureCode::AgentProtocol,
+            "The first message must be a Register.",
+        )),
+    }
+}
+
+fn check_version(version: u32) -> Result<(), Failure> {
+    if (PROTOCOL_VERSION_MIN..=PROTOCOL_VERSION_MAX).contains(&version) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "The agent speaks version {version} of the protocol, and this server versions \
+         {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION_MAX}."
+    );
+    Err(Failure::new(FailureCode::Unsupported, sentence)
+        .with("feature", "protocol_version")
+        .with("protocol_version", version)
+        .with("protocol_version_min", PROTOCOL_VERSION_MIN)
+        .with("protocol_version_max", PROTOCOL_VERSION_MAX))
+}
+
+fn fresh_token() -> Result<ResumeToken, Failure> {
+    let mut random = [0; ResumeToken::BYTES];
+    getrandom::fill(&mut random)
+        .map_err(|_| status::internal("The system gives no random bytes for a resume token."))?;
+    Ok(ResumeToken::new(random))
+}
+
 /// The runs that an agent names as going on.
-fn runs_of(register: &v1::Register) -> Result<Vec<RunId>, Status> {
+fn runs_of(register: &v1::Register) -> Result<Vec<RunId>, Failure> {
+    const FIELD: &str = "register.run_ids";
     if register.run_ids.len() > RUNS_PER_AGENT_MAX {
         let problem = format!("at most {RUNS_PER_AGENT_MAX} are allowed");
-        return Err(status::bad_field("register.run_ids", &problem));
+        return Err(status::out_of_range(FIELD, problem));
     }
-    register
-        .run_ids
-        .iter()
-        .map(|run_id| status::parse_run_id(run_id))
+    let run_ids = register.run_ids.iter();
+    run_ids
+        .map(|run_id| {
+            let id: Result<RunId, metronome_proto::run_id::BadRunId> = run_id.parse();
+            id.map_err(|error| status::out_of_range(FIELD, error.to_string()))
+        })
         .collect()
 }

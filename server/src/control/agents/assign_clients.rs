@@ -1,5 +1,11 @@
 //! Which agents bring which clients of a run: an even division, as pure functions.
 
+use metronome_proto::{
+    features,
+    limits::AGENTS_MAX,
+    v1::{Failure, FailureCode},
+};
+
 use crate::model::AgentShare;
 
 /// An agent that was given an assignment in a run.
@@ -9,73 +15,104 @@ pub(crate) struct AssignedAgent {
     pub(crate) share: AgentShare,
 }
 
-/// Why no agents could be found for a run; each is one sentence for the user.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum AssignError {
-    #[error("no agent is connected; start one with `metronome-agent --server URL`")]
-    NoAgent,
-    #[error(
-        "agents named in the plan are not connected: {}; `benchctl agents` lists those that are",
-        .0.join(", ")
-    )]
-    NotConnected(Vec<String>),
-    #[error(
-        "{asked} clients are asked for and the agents ({agents}) can bring {free} more; \
-         ask for fewer, start another agent or raise --max-clients of an agent"
-    )]
-    TooFewClients {
-        asked: u32,
-        free: u32,
-        agents: usize,
-    },
+/// A connected agent, as far as the choice depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate<'a> {
+    pub(super) name: &'a str,
+    /// Clients that it can still bring.
+    pub(super) free: u32,
+    pub(super) capabilities: &'a [String],
 }
 
-impl AssignError {
-    /// The reason for programs.
-    pub(crate) fn reason(&self) -> &'static str {
-        match self {
-            Self::NoAgent => "NO_AGENT",
-            Self::NotConnected(_) => "AGENT_NOT_CONNECTED",
-            Self::TooFewClients { .. } => "AGENTS_FULL",
-        }
-    }
+/// What a run asks of its agents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// Names of agents; empty for all.
+    pub(crate) names: &'a [String],
+    pub(crate) clients: u32,
+    /// Features that every agent must have.
+    pub(crate) features: &'a [String],
 }
 
-/// Chooses among the connected agents (name, clients that it can still bring) those that are to
-/// bring `clients` clients, in the given order and with the clients of each. No `names`: all
-/// agents. Those that would get no client are left out.
+/// Chooses among the connected agents those that are to bring the clients of a run, in the given
+/// order and with the clients of each. Those that would get no client are left out.
+///
+/// An agent without a feature of the plan refuses the run instead of being left out: the load would
+/// come from other hosts than those that were meant.
 pub(super) fn choose_agents(
-    connected: &[(&str, u32)],
-    names: &[String],
-    clients: u32,
-) -> Result<Vec<(String, u32)>, AssignError> {
-    let is_connected = |name: &&String| connected.iter().any(|(known, _)| *known == name.as_str());
+    connected: &[Candidate<'_>],
+    wanted: Wanted<'_>,
+) -> Result<Vec<(String, u32)>, Failure> {
+    let Wanted { names, clients, .. } = wanted;
+    let is_connected = |name: &&String| connected.iter().any(|known| known.name == name.as_str());
     let missing: Vec<_> = names
         .iter()
         .filter(|name| !is_connected(name))
         .cloned()
         .collect();
     if !missing.is_empty() {
-        return Err(AssignError::NotConnected(missing));
+        return Err(not_connected(&missing));
     }
     let is_asked = |name: &str| names.is_empty() || names.iter().any(|asked| asked == name);
-    let (asked, capacities): (Vec<_>, Vec<_>) = connected
+    let asked: Vec<_> = connected
         .iter()
-        .copied()
-        .filter(|(name, _)| is_asked(name))
-        .unzip();
+        .filter(|known| is_asked(known.name))
+        .collect();
     if asked.is_empty() {
-        return Err(AssignError::NoAgent);
+        let sentence = "No agent is connected.";
+        return Err(Failure::new(FailureCode::NoAgent, sentence));
     }
-    let shares = divide(clients, &capacities).ok_or_else(|| AssignError::TooFewClients {
-        asked: clients,
-        free: capacities
-            .iter()
-            .fold(0, |sum: u32, free| sum.saturating_add(*free)),
-        agents: asked.len(),
-    })?;
-    let chosen = asked.into_iter().map(ToOwned::to_owned).zip(shares);
-    Ok(chosen.filter(|(_, share)| *share > 0).collect())
+    let capacities: Vec<_> = asked.iter().map(|agent| agent.free).collect();
+    let shares = divide(clients, &capacities).ok_or_else(|| full(clients, &capacities))?;
+    let chosen = asked
+        .into_iter()
+        .zip(shares)
+        .filter(|(_, share)| *share > 0);
+    let chosen: Vec<_> = chosen.collect();
+    if chosen.len() > AGENTS_MAX {
+        return Err(too_many(chosen.len()));
+    }
+    for (agent, _) in &chosen {
+        if let Some(feature) = features::missing(wanted.features, agent.capabilities) {
+            return Err(unsupported(agent.name, feature));
+        }
+    }
+    let named = chosen
+        .into_iter()
+        .map(|(agent, share)| (agent.name.to_owned(), share));
+    Ok(named.collect())
+}
+
+fn not_connected(missing: &[String]) -> Failure {
+    let names = missing.join(", ");
+    let sentence = format!("Agents named in the plan are not connected: {names}.");
+    Failure::new(FailureCode::AgentNotConnected, sentence).with("agents", names)
+}
+
+fn full(clients: u32, capacities: &[u32]) -> Failure {
+    let free = capacities.iter().map(|free| u64::from(*free)).sum::<u64>();
+    let agents = capacities.len();
+    let sentence = format!(
+        "{clients} clients are asked for, and the agents ({agents}) can bring {free} more."
+    );
+    Failure::new(FailureCode::AgentsFull, sentence)
+        .with("clients", clients)
+        .with("clients_free", free)
+        .with("agents", agents)
+}
+
+fn too_many(agents: usize) -> Failure {
+    let sentence = format!("{agents} agents are too many for one run, which takes {AGENTS_MAX}.");
+    Failure::new(FailureCode::TooManyAgents, sentence)
+        .with("agents", agents)
+        .with("agents_max", AGENTS_MAX)
+}
+
+fn unsupported(agent: &str, feature: &str) -> Failure {
+    let sentence = format!("Agent {agent} does not have the feature {feature} of the plan.");
+    Failure::new(FailureCode::Unsupported, sentence)
+        .with("agent", agent)
+        .with("feature", feature)
 }
 
 /// Divides `clients` evenly among agents that take at most `capacities[i]` each; the first ones get
@@ -125,6 +162,72 @@ mod tests {
         assert_eq!(divide(10, &[4, 5]), None);
         assert_eq!(divide(10, &[]), None);
         assert_eq!(divide(10, &[0, 10]), Some(vec![0, 10]));
+    }
+
+    fn choose(names: &[&str], clients: u32, features: &[&str]) -> Result<usize, Failure> {
+        let owned = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|&text| text.into())
+                .collect::<Vec<String>>()
+        };
+        let (old, new) = (owned(&["a"]), owned(&["a", "b"]));
+        let candidate = |name, capabilities| Candidate {
+            name,
+            free: 10,
+            capabilities,
+        };
+        let connected = [candidate("new", &new), candidate("old", &old)];
+        let (names, features) = (owned(names), owned(features));
+        let wanted = Wanted {
+            names: &names,
+            clients,
+            features: &features,
+        };
+        choose_agents(&connected, wanted).map(|chosen| chosen.len())
+    }
+
+    #[test]
+    fn an_agent_without_a_feature_of_the_plan_is_not_given_the_run() {
+        assert_eq!(choose(&[], 4, &["a"]), Ok(2));
+        assert_eq!(choose(&["new"], 4, &["a", "b"]), Ok(1));
+        assert_eq!(
+            choose(&[], 1, &["a", "b"]),
+            Ok(1),
+            "the old one gets no client"
+        );
+        let refused = choose(&[], 4, &["a", "b"]).unwrap_err();
+        assert_eq!(refused.code(), FailureCode::Unsupported);
+        let figure = |name: &str| refused.figures[name].to_string();
+        assert_eq!(
+            (figure("agent"), figure("feature")),
+            ("old".into(), "b".into())
+        );
+    }
+
+    #[test]
+    fn more_agents_than_a_run_takes_are_refused() {
+        let names: Vec<_> = (0..=AGENTS_MAX).map(|number| number.to_string()).collect();
+        let connected: Vec<_> = names
+            .iter()
+            .map(|name| Candidate {
+                name,
+                free: 1,
+                capabilities: &[],
+            })
+            .collect();
+        let choose = |clients| {
+            let wanted = Wanted {
+                names: &[],
+                clients,
+                features: &[],
+            };
+            choose_agents(&connected, wanted).map_err(|failure| failure.code())
+        };
+        let most = AGENTS_MAX as u32;
+        assert_eq!(choose(most).map(|chosen| chosen.len()), Ok(AGENTS_MAX));
+        assert_eq!(choose(most + 1), Err(FailureCode::TooManyAgents));
+        assert_eq!(choose(most + 2), Err(FailureCode::AgentsFull));
     }
 
     proptest! {

@@ -2,17 +2,26 @@
 
 use std::{collections::HashMap, net::SocketAddr};
 
-use metronome_proto::{run_id::RunId, v1};
+use metronome_proto::{
+    run_id::RunId,
+    v1::{self, Failure},
+};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::messages::{AgentReport, FromAgent, Orders};
-use crate::{model::ClockRelation, wall_clock::timestamp};
+use crate::{
+    model::{AgentShare, ClockRelation, ResumeToken},
+    wall_clock::timestamp,
+};
 
 /// Who an agent is.
 #[derive(Clone, Debug)]
 pub(crate) struct AgentInfo {
     pub(crate) name: String,
     pub(crate) version: String,
+    pub(crate) protocol_version: u32,
+    pub(crate) capabilities: Vec<String>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) connected_unix_ms: u64,
     pub(crate) clock: ClockRelation,
@@ -25,7 +34,7 @@ pub(crate) struct AgentInfo {
 pub(super) struct Assignment {
     /// The agent's index within the run.
     pub(super) agent: usize,
-    pub(super) clients: u32,
+    pub(super) share: AgentShare,
     pub(super) inbox: mpsc::Sender<FromAgent>,
 }
 
@@ -36,13 +45,13 @@ pub(crate) struct LostAssignment(pub(super) Assignment);
 
 impl LostAssignment {
     /// Reports the loss to the run.
-    pub(crate) async fn report(self, why: &str) {
+    pub(crate) async fn report(self, failure: Failure) {
         let Self(Assignment { agent, inbox, .. }) = self;
         // A run that no longer listens has ended.
         let _ = inbox
             .send(FromAgent {
                 agent,
-                report: AgentReport::Lost(why.to_owned()),
+                report: AgentReport::Failed(failure),
             })
             .await;
     }
@@ -53,6 +62,9 @@ impl LostAssignment {
 pub(super) struct ConnectedAgent {
     pub(super) info: AgentInfo,
     pub(super) orders: Orders,
+    pub(super) resume_token: ResumeToken,
+    /// Cancelled when the agent has come back on another stream.
+    pub(super) replaced: CancellationToken,
     pub(super) assignments: HashMap<RunId, Assignment>,
 }
 
@@ -60,7 +72,7 @@ impl ConnectedAgent {
     /// How many clients the agent can bring beside those of its assignments.
     pub(super) fn free(&self) -> u32 {
         let assigned = self.assignments.values();
-        let busy = assigned.fold(0_u32, |sum, it| sum.saturating_add(it.clients));
+        let busy = assigned.fold(0_u32, |sum, it| sum.saturating_add(it.share.clients));
         self.info.clients_max.saturating_sub(busy)
     }
 
@@ -74,7 +86,9 @@ impl ConnectedAgent {
             version: info.version.clone(),
             peer: info.peer.map(|peer| peer.to_string()).unwrap_or_default(),
             connected_at: Some(timestamp(info.connected_unix_ms)),
-            shares_clock: info.clock.is_same(),
+            protocol_version: info.protocol_version,
+            capabilities: info.capabilities.clone(),
+            clock: Some(info.clock.to_proto()),
             clients_max: info.clients_max,
             run_ids,
             cores: info.cores,

@@ -1,29 +1,52 @@
 //! What goes between the server and its agents: orders to an agent, and an agent's reports to a
 //! run.
 
+use std::time::Duration;
+
 use metronome_proto::{
+    features::{CAPABILITIES, PROTOCOL_VERSION_MAX},
     run_id::RunId,
-    v1::{self, server_message},
+    v1::{self, agent_service_session_response::Message},
 };
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use crate::model::ResumeToken;
+
+/// Load must stop when no Renew came for this long. An agent may take as long to come back to a
+/// server that was upgraded.
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+
 /// Orders to an agent that it has not read yet; an agent with more than these is not reading.
 pub(super) const ORDERS_WAITING_MAX: usize = 64;
 
+/// What a message to an agent is about.
+pub(crate) type Order = Message;
+
 /// The stream of orders to one agent.
-pub(super) type Orders = mpsc::Sender<Result<v1::ServerMessage, Status>>;
+pub(super) type Orders = mpsc::Sender<Result<v1::AgentServiceSessionResponse, Status>>;
 
 /// An order in the form in which it goes over the stream.
-pub(super) fn order(message: server_message::Message) -> Result<v1::ServerMessage, Status> {
-    Ok(v1::ServerMessage {
-        message: Some(message),
+pub(super) fn order(order: Order) -> Result<v1::AgentServiceSessionResponse, Status> {
+    Ok(v1::AgentServiceSessionResponse {
+        message: Some(order),
+    })
+}
+
+/// The first message to an agent.
+pub(super) fn welcome(name: &str, resume_token: ResumeToken) -> Order {
+    Message::Welcome(v1::Welcome {
+        name: name.into(),
+        lease: prost_types::Duration::try_from(LEASE).ok(),
+        protocol_version: PROTOCOL_VERSION_MAX,
+        capabilities: CAPABILITIES.iter().map(|name| (*name).into()).collect(),
+        resume_token: resume_token.to_bytes(),
     })
 }
 
 /// The order to stop a run.
-pub(crate) fn stop(run: RunId) -> server_message::Message {
-    server_message::Message::Stop(v1::Stop {
+pub(crate) fn stop(run: RunId) -> Order {
+    Message::Stop(v1::Stop {
         run_id: run.to_string(),
     })
 }
@@ -43,7 +66,6 @@ pub(crate) enum AgentReport {
     Progress(v1::Progress),
     Records(v1::ClientRecords),
     Finished(v1::Finished),
-    Failed(String),
-    /// The agent's stream is gone, for this reason.
-    Lost(String),
+    /// The agent cannot go on, or its stream is gone.
+    Failed(v1::Failure),
 }

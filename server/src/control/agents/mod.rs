@@ -25,9 +25,10 @@ mod session;
 
 pub(crate) use agent_counters::{AgentCounters, AgentSums};
 pub(crate) use agent_service::AgentService;
-pub(crate) use assign_clients::{AssignError, AssignedAgent};
+pub(crate) use assign_clients::{AssignedAgent, Wanted};
 #[cfg(test)]
 pub(crate) use assignment::AgentInfo;
-pub(crate) use messages::{AgentReport, FromAgent, stop};
+pub(crate) use messages::{AgentReport, FromAgent, LEASE, Order, stop};
+#[cfg(test)]
+pub(crate) use registry::Arrival;
 pub(crate) use registry::Registry;
-pub(crate) use session::LEASE;

@@ -10,17 +10,20 @@ use std::{
 
 use metronome_proto::{
     run_id::RunId,
-    v1::{self, server_message::Message},
+    v1::{self, Failure, FailureCode},
 };
 use tokio::sync::mpsc;
-use tonic::Status;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    assign_clients::{AssignError, AssignedAgent, choose_agents},
+    assign_clients::{AssignedAgent, Candidate, Wanted, choose_agents},
     assignment::{AgentInfo, Assignment, ConnectedAgent, LostAssignment},
-    messages::{FromAgent, Orders, order, stop},
+    messages::{FromAgent, Order, Orders, order, stop, welcome},
 };
-use crate::model::AgentShare;
+use crate::{
+    control::status,
+    model::{AgentShare, ResumeToken},
+};
 
 /// Orders that wait for an agent that is expected back: a Stop for each run, and some to spare.
 const ORDERS_EXPECTED_MAX: usize = 32;
@@ -40,47 +43,90 @@ struct Agents {
 /// An agent that had a stream with the server before this one.
 #[derive(Debug, Default)]
 struct ExpectedAgent {
+    /// `None`: no agent gets this place.
+    resume_token: Option<ResumeToken>,
     assignments: HashMap<RunId, Assignment>,
-    orders: Vec<Message>,
+    orders: Vec<Order>,
+}
+
+/// An agent that registers.
+pub(crate) struct Arrival<'a> {
+    pub(crate) info: AgentInfo,
+    pub(crate) orders: Orders,
+    /// The runs that it names as going on.
+    pub(crate) runs: &'a [RunId],
+    /// The resume token that it shows; any bytes.
+    pub(crate) shown: &'a [u8],
+    /// Its resume token, unless it gets its own place back with the one that it has.
+    pub(crate) fresh: ResumeToken,
+}
+
+/// An agent that is listed.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    /// What it should have brought back and has not, for the caller to report.
+    pub(crate) lost: Vec<LostAssignment>,
+    /// Cancelled when it has come back on another stream.
+    pub(crate) replaced: CancellationToken,
 }
 
 impl Registry {
-    /// Lists an agent whose Register names `runs` as going on. `None` when the name is taken; else
-    /// the assignments that it was expected to bring back and has not, for the caller to report.
+    /// Lists an agent and sends its Welcome. One that shows the resume token of its name gets its
+    /// place back, from a stream that is still held as well.
     ///
     /// Runs in which it has no assignment here are stopped: after a short network failure, say,
     /// their load would take the place of the next run's clients.
-    pub(crate) fn join(
-        &self,
-        info: AgentInfo,
-        orders: Orders,
-        runs: &[RunId],
-    ) -> Option<Vec<LostAssignment>> {
+    pub(crate) fn join(&self, arrival: Arrival<'_>) -> Result<Joined, Failure> {
+        let Arrival {
+            info,
+            orders,
+            runs,
+            shown,
+            fresh,
+        } = arrival;
         let mut agents = self.lock();
-        if agents.connected.contains_key(&info.name) {
-            return None;
+        let held = agents.token_of(&info.name);
+        let is_own = |token: Option<ResumeToken>| token.is_some_and(|token| token.is(shown));
+        if held.is_some_and(|token| !is_own(token)) {
+            return Err(name_taken(&info.name));
         }
-        let expected = agents.expected.remove(&info.name).unwrap_or_default();
-        let (assignments, lost): (HashMap<_, _>, HashMap<_, _>) = expected
+        let resume_token = held.flatten().unwrap_or(fresh);
+        let place = agents.give_up_place(&info.name);
+        // Before the agent is listed, so that it is the first thing that the agent reads. The stream
+        // is new and has room for all of this.
+        let _ = orders.try_send(order(welcome(&info.name, resume_token)));
+        let (assignments, lost): (HashMap<_, _>, HashMap<_, _>) = place
             .assignments
             .into_iter()
             .partition(|(run, _)| runs.contains(run));
-        for message in expected.orders {
-            // The stream is new and has room for all of them.
+        for message in place.orders {
             let _ = orders.try_send(order(message));
         }
         for run in runs.iter().filter(|run| !assignments.contains_key(run)) {
             // An order for which there is no room is not needed: that load ends with its lease.
             let _ = orders.try_send(order(stop(*run)));
         }
+        let replaced = CancellationToken::new();
         let name = info.name.clone();
         let agent = ConnectedAgent {
             info,
             orders,
+            resume_token,
+            replaced: replaced.clone(),
             assignments,
         };
         agents.connected.insert(name, agent);
-        Some(lost.into_values().map(LostAssignment).collect())
+        Ok(Joined {
+            lost: lost.into_values().map(LostAssignment).collect(),
+            replaced,
+        })
+    }
+
+    /// Expects an agent back that had a stream with the server before this one.
+    pub(crate) fn expect_agent(&self, name: &str, resume_token: ResumeToken) {
+        let mut agents = self.lock();
+        let expected = agents.expected.entry(name.to_owned()).or_default();
+        expected.resume_token = Some(resume_token);
     }
 
     /// Expects an agent back that has an assignment in a run and no stream yet.
@@ -89,12 +135,12 @@ impl Registry {
         name: &str,
         run: RunId,
         agent: usize,
-        clients: u32,
+        share: AgentShare,
         inbox: &mpsc::Sender<FromAgent>,
     ) {
         let assignment = Assignment {
             agent,
-            clients,
+            share,
             inbox: inbox.clone(),
         };
         self.lock()
@@ -118,9 +164,20 @@ impl Registry {
             .collect()
     }
 
+    /// The names that are taken, and the resume token of each, for a server that takes over.
+    pub(crate) fn resume_tokens(&self) -> Vec<(String, ResumeToken)> {
+        let agents = self.lock();
+        let connected = agents.connected.iter();
+        let connected = connected.map(|(name, agent)| (name.clone(), agent.resume_token));
+        let expected = agents.expected.iter();
+        let expected =
+            expected.filter_map(|(name, agent)| Some((name.clone(), agent.resume_token?)));
+        connected.chain(expected).collect()
+    }
+
     /// Gives an agent an order about a run in which it has an assignment, without waiting. False
     /// when it cannot take the order.
-    pub(crate) fn order(&self, name: &str, run: RunId, message: Message) -> bool {
+    pub(crate) fn order(&self, name: &str, run: RunId, message: Order) -> bool {
         let mut agents = self.lock();
         if let Some(agent) = agents.connected.get(name) {
             return agent.assignments.contains_key(&run)
@@ -137,49 +194,46 @@ impl Registry {
         has_room
     }
 
-    /// Takes an agent off the list and reports the loss to its runs. True when it had an
-    /// assignment.
-    pub(super) async fn leave(&self, name: &str, why: &str) -> bool {
-        let left = self.lock().connected.remove(name);
-        let assignments = left.map(|agent| agent.assignments).unwrap_or_default();
-        let had_an_assignment = !assignments.is_empty();
-        for assignment in assignments.into_values() {
-            LostAssignment(assignment).report(why).await;
+    /// Takes the agent of a stream off the list and reports the loss to its runs. True when it had
+    /// an assignment. `None` when the agent has come back on another stream.
+    pub(super) async fn leave(
+        &self,
+        name: &str,
+        stream: &Orders,
+        failure: &Failure,
+    ) -> Option<bool> {
+        let left = self.lock().remove_if_on(name, stream)?;
+        let had_an_assignment = !left.assignments.is_empty();
+        for assignment in left.assignments.into_values() {
+            LostAssignment(assignment).report(failure.clone()).await;
         }
-        had_an_assignment
+        Some(had_an_assignment)
     }
 
     /// Finds agents for a run and gives each its assignment. Those without a client are left out.
     pub(crate) fn assign(
         &self,
         run: RunId,
-        names: &[String],
-        clients: u32,
+        wanted: Wanted<'_>,
         inbox: &mpsc::Sender<FromAgent>,
-    ) -> Result<Vec<AssignedAgent>, AssignError> {
+    ) -> Result<Vec<AssignedAgent>, Failure> {
         let mut agents = self.lock();
-        let capacities: Vec<_> = agents
-            .connected
-            .values()
-            .map(|agent| (agent.info.name.as_str(), agent.free()))
-            .collect();
-        let chosen = choose_agents(&capacities, names, clients)?;
+        let candidates: Vec<_> = agents.connected.values().map(candidate).collect();
+        let chosen = choose_agents(&candidates, wanted)?;
         let mut assigned: Vec<AssignedAgent> = Vec::new();
         let mut first_client = 0;
         for (name, clients) in chosen {
             let Some(agent) = agents.connected.get_mut(&name) else {
                 continue;
             };
+            let share = AgentShare::new(first_client, clients, agent.info.clock);
             let assignment = Assignment {
                 agent: assigned.len(),
-                clients,
+                share,
                 inbox: inbox.clone(),
             };
             agent.assignments.insert(run, assignment);
-            assigned.push(AssignedAgent {
-                name,
-                share: AgentShare::new(first_client, clients, agent.info.clock),
-            });
+            assigned.push(AssignedAgent { name, share });
             first_client += clients;
         }
         Ok(assigned)
@@ -196,11 +250,18 @@ impl Registry {
         }
     }
 
-    /// Where an agent's reports about a run go, and its index there. `None` when it has no
-    /// assignment in that run.
-    pub(super) fn inbox(&self, name: &str, run: RunId) -> Option<(mpsc::Sender<FromAgent>, usize)> {
+    /// Where the reports of a stream about a run go, and the agent's index there. `None` when its
+    /// agent has no assignment in that run, or is on another stream.
+    pub(super) fn inbox(
+        &self,
+        name: &str,
+        stream: &Orders,
+        run: RunId,
+    ) -> Option<(mpsc::Sender<FromAgent>, usize)> {
         let agents = self.lock();
-        let assignment = agents.connected.get(name)?.assignments.get(&run)?;
+        let agent = agents.connected.get(name)?;
+        let is_current = agent.orders.same_channel(stream);
+        let assignment = agent.assignments.get(&run).filter(|_| is_current)?;
         Some((assignment.inbox.clone(), assignment.agent))
     }
 
@@ -214,10 +275,10 @@ impl Registry {
             .unwrap_or_default()
     }
 
-    /// Ends every stream, with one sentence for the agents' logs.
-    pub(crate) fn dismiss(&self, why: &str) {
+    /// Ends every stream, for a reason that agents get.
+    pub(crate) fn dismiss(&self, failure: &Failure) {
         for agent in self.lock().connected.values() {
-            let _ = agent.orders.try_send(Err(Status::unavailable(why)));
+            let _ = agent.orders.try_send(Err(status::from_failure(failure)));
         }
     }
 
@@ -237,18 +298,63 @@ impl Registry {
     }
 }
 
+impl Agents {
+    /// The resume token of a name that is taken. `Some(None)`: no agent has it.
+    fn token_of(&self, name: &str) -> Option<Option<ResumeToken>> {
+        let connected = self.connected.get(name);
+        let connected = connected.map(|agent| Some(agent.resume_token));
+        connected.or_else(|| self.expected.get(name).map(|agent| agent.resume_token))
+    }
+
+    /// What the agent of a name had, on whatever stream; its old stream ends.
+    fn give_up_place(&mut self, name: &str) -> ExpectedAgent {
+        let expected = self.expected.remove(name);
+        let Some(old) = self.connected.remove(name) else {
+            return expected.unwrap_or_default();
+        };
+        old.replaced.cancel();
+        ExpectedAgent {
+            resume_token: Some(old.resume_token),
+            assignments: old.assignments,
+            orders: Vec::new(),
+        }
+    }
+
+    fn remove_if_on(&mut self, name: &str, stream: &Orders) -> Option<ConnectedAgent> {
+        let is_current = self.connected.get(name)?.orders.same_channel(stream);
+        is_current.then(|| self.connected.remove(name)).flatten()
+    }
+}
+
+fn candidate(agent: &ConnectedAgent) -> Candidate<'_> {
+    Candidate {
+        name: &agent.info.name,
+        free: agent.free(),
+        capabilities: &agent.info.capabilities,
+    }
+}
+
+fn name_taken(name: &str) -> Failure {
+    let sentence = format!("Another agent named {name} is connected.");
+    Failure::new(FailureCode::AgentNameTaken, sentence).with("agent", name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
-        super::messages::{AgentReport, stop},
+        super::messages::{AgentReport, LEASE, stop},
         *,
     };
     use crate::model::ClockRelation;
+
+    const FEATURES: &[String] = &[];
 
     fn info(name: &str, clients_max: u32) -> AgentInfo {
         AgentInfo {
             name: name.into(),
             version: String::new(),
+            protocol_version: 1,
+            capabilities: Vec::new(),
             peer: None,
             connected_unix_ms: 0,
             clock: ClockRelation::Same,
@@ -257,9 +363,34 @@ mod tests {
         }
     }
 
-    fn join(registry: &Registry, name: &str, clients_max: u32) -> bool {
-        let info = info(name, clients_max);
-        registry.join(info, mpsc::channel(1).0, &[]).is_some()
+    /// An agent that names `runs` and shows a token; its own, if its place is free, is made of 7s.
+    fn arrive(
+        registry: &Registry,
+        name: &str,
+        orders: Orders,
+        runs: &[RunId],
+        shown: &[u8],
+    ) -> Result<Joined, FailureCode> {
+        let arrival = Arrival {
+            info: info(name, 10),
+            orders,
+            runs,
+            shown,
+            fresh: ResumeToken::new([7; 16]),
+        };
+        registry.join(arrival).map_err(|failure| failure.code())
+    }
+
+    fn join(registry: &Registry, name: &str) -> bool {
+        arrive(registry, name, mpsc::channel(1).0, &[], &[]).is_ok()
+    }
+
+    fn wanted(names: &[String], clients: u32) -> Wanted<'_> {
+        Wanted {
+            names,
+            clients,
+            features: FEATURES,
+        }
     }
 
     fn assign(
@@ -267,22 +398,38 @@ mod tests {
         run: u64,
         names: &[&str],
         clients: u32,
-    ) -> Result<Vec<(String, u32, u32)>, AssignError> {
+    ) -> Result<Vec<(String, u32, u32)>, FailureCode> {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let assigned =
-            registry.assign(RunId::from_bits(run), &names, clients, &mpsc::channel(8).0)?;
+        let wanted = wanted(&names, clients);
+        let assigned = registry
+            .assign(RunId::from_bits(run), wanted, &mpsc::channel(8).0)
+            .map_err(|failure| failure.code())?;
         Ok(assigned
             .into_iter()
             .map(|agent| (agent.name, agent.share.first_client, agent.share.clients))
             .collect())
     }
 
+    /// The orders that wait in a stream, behind the Welcome, which comes first.
+    fn orders(
+        stream: &mut mpsc::Receiver<Result<v1::AgentServiceSessionResponse, tonic::Status>>,
+    ) -> Vec<Order> {
+        let next = || stream.try_recv().ok()?.unwrap().message;
+        let mut orders: Vec<_> = std::iter::from_fn(next).collect();
+        let Order::Welcome(welcome) = orders.remove(0) else {
+            panic!("the Welcome comes first")
+        };
+        let lease = welcome.lease.unwrap();
+        assert_eq!(lease.seconds, LEASE.as_secs().cast_signed());
+        assert_eq!(welcome.resume_token.len(), ResumeToken::BYTES);
+        orders
+    }
+
     #[test]
     fn clients_are_divided_among_those_asked_for_or_all() {
         let registry = Registry::default();
-        assert_eq!(assign(&registry, 1, &[], 1), Err(AssignError::NoAgent));
-        assert!(join(&registry, "b", 10) && join(&registry, "a", 10) && join(&registry, "c", 10));
-        assert!(!join(&registry, "a", 10), "the name is taken");
+        assert_eq!(assign(&registry, 1, &[], 1), Err(FailureCode::NoAgent));
+        assert!(join(&registry, "b") && join(&registry, "a") && join(&registry, "c"));
         let assignment = |name: &str, first, clients| (name.to_owned(), first, clients);
         assert_eq!(
             assign(&registry, 1, &[], 5),
@@ -296,16 +443,12 @@ mod tests {
             assign(&registry, 2, &["c", "a"], 3),
             Ok(vec![assignment("a", 0, 2), assignment("c", 2, 1)])
         );
-        assert_eq!(
-            assign(&registry, 3, &["b", "x", "y"], 1),
-            Err(AssignError::NotConnected(vec!["x".into(), "y".into()]))
-        );
-        let full = AssignError::TooFewClients {
-            asked: 30,
-            free: 22,
-            agents: 3,
-        };
-        assert_eq!(assign(&registry, 3, &[], 30), Err(full));
+        let names = ["b", "x", "y"].map(String::from);
+        let refused = registry.assign(RunId::from_bits(3), wanted(&names, 1), &mpsc::channel(8).0);
+        let failure = refused.unwrap_err();
+        assert_eq!(failure.code(), FailureCode::AgentNotConnected);
+        assert_eq!(failure.figures["agents"].to_string(), "x, y");
+        assert_eq!(assign(&registry, 3, &[], 30), Err(FailureCode::AgentsFull));
         registry.release(RunId::from_bits(1));
         registry.release(RunId::from_bits(2));
         assert_eq!(
@@ -317,26 +460,59 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_leaves_is_lost_to_its_runs_and_its_name_is_free() {
         let registry = Registry::default();
-        assert!(join(&registry, "a", 10));
+        let stream = mpsc::channel(8).0;
+        arrive(&registry, "a", stream.clone(), &[], &[]).unwrap();
         let (sender, mut inbox) = mpsc::channel(8);
-        registry
-            .assign(RunId::from_bits(1), &[], 2, &sender)
-            .unwrap();
-        assert_eq!(
-            registry.list()[0].run_ids,
-            [RunId::from_bits(1).to_string()]
-        );
-        registry.leave("a", "gone").await;
+        let run = RunId::from_bits(1);
+        registry.assign(run, wanted(&[], 2), &sender).unwrap();
+        assert_eq!(registry.list()[0].run_ids, [run.to_string()]);
+        let gone = Failure::new(FailureCode::AgentSilent, "gone");
+        assert_eq!(registry.leave("a", &stream, &gone).await, Some(true));
         let FromAgent {
             agent: 0,
-            report: AgentReport::Lost(why),
+            report: AgentReport::Failed(why),
         } = inbox.recv().await.unwrap()
         else {
             panic!("not lost")
         };
-        assert_eq!(why, "gone");
-        assert!(registry.inbox("a", RunId::from_bits(1)).is_none());
-        assert!(join(&registry, "a", 10));
+        assert_eq!(why, gone);
+        assert!(registry.inbox("a", &stream, run).is_none());
+        assert!(join(&registry, "a"));
+    }
+
+    #[tokio::test]
+    async fn an_agent_gets_its_place_back_with_its_token_alone_though_its_stream_is_held() {
+        let registry = Registry::default();
+        let old = mpsc::channel(8).0;
+        let joined = arrive(&registry, "a", old.clone(), &[], &[]).unwrap();
+        let (sender, mut inbox) = mpsc::channel(8);
+        let [kept, lost] = [1, 2].map(RunId::from_bits);
+        for run in [kept, lost] {
+            registry.assign(run, wanted(&[], 2), &sender).unwrap();
+        }
+        for shown in [&[][..], &[6; 16], &[7; 15], &[7; 17]] {
+            let refused = arrive(&registry, "a", mpsc::channel(8).0, &[kept], shown);
+            assert_eq!(refused.unwrap_err(), FailureCode::AgentNameTaken);
+        }
+        assert!(!joined.replaced.is_cancelled());
+
+        let (new, mut stream) = mpsc::channel(8);
+        let again = arrive(&registry, "a", new.clone(), &[kept], &[7; 16]).unwrap();
+        assert!(joined.replaced.is_cancelled() && !again.replaced.is_cancelled());
+        assert_eq!(orders(&mut stream), []);
+        assert_eq!(
+            again.lost.len(),
+            1,
+            "it has come back without one of its runs"
+        );
+        assert_eq!(registry.runs_of("a"), [kept.to_string()]);
+        assert!(registry.inbox("a", &new, kept).is_some());
+        // What the old stream still brings, and its end, change nothing.
+        assert!(registry.inbox("a", &old, kept).is_none());
+        let gone = Failure::new(FailureCode::AgentLost, "gone");
+        assert_eq!(registry.leave("a", &old, &gone).await, None);
+        assert!(inbox.try_recv().is_err());
+        assert_eq!(registry.list().len(), 1);
     }
 
     #[tokio::test]
@@ -344,35 +520,52 @@ mod tests {
         let registry = Registry::default();
         let (sender, mut inbox) = mpsc::channel(8);
         let [first, second] = [1, 2].map(RunId::from_bits);
-        registry.expect("a", first, 0, 2, &sender);
-        registry.expect("a", second, 1, 3, &sender);
-        registry.expect("b", first, 4, 5, &sender);
+        let share =
+            |first_client, clients| AgentShare::new(first_client, clients, ClockRelation::Same);
+        registry.expect_agent("a", ResumeToken::new([9; 16]));
+        registry.expect("a", first, 0, share(0, 2), &sender);
+        registry.expect("a", second, 1, share(2, 3), &sender);
+        registry.expect("b", first, 4, share(5, 5), &sender);
         assert!(registry.order("a", first, stop(first)));
         assert!(
             !registry.order("a", RunId::from_bits(9), stop(first))
                 && !registry.order("c", first, stop(first))
         );
+        let tokens = registry.resume_tokens();
+        assert_eq!(tokens, [("a".to_owned(), ResumeToken::new([9; 16]))]);
 
-        let (orders, mut heard) = mpsc::channel(8);
-        let lost = registry.join(info("a", 10), orders, &[first]).unwrap();
-        assert_eq!(
-            heard.try_recv().unwrap().unwrap().message,
-            Some(stop(first))
-        );
+        let (stream, mut heard) = mpsc::channel(8);
+        let refused = arrive(&registry, "a", stream.clone(), &[first], &[7; 16]);
+        assert_eq!(refused.unwrap_err(), FailureCode::AgentNameTaken);
+        let joined = arrive(&registry, "a", stream.clone(), &[first], &[9; 16]).unwrap();
+        assert_eq!(orders(&mut heard), [stop(first)]);
+        assert_eq!(registry.resume_tokens(), tokens, "it keeps its token");
         assert_eq!(registry.runs_of("a"), [first.to_string()]);
-        assert!(registry.inbox("a", first).is_some() && registry.inbox("a", second).is_none());
-        assert_eq!(lost.len(), 1, "it has come back without its second run");
-        for lost in lost {
-            lost.report("gone").await;
+        assert!(registry.inbox("a", &stream, first).is_some());
+        assert!(registry.inbox("a", &stream, second).is_none());
+        assert_eq!(
+            joined.lost.len(),
+            1,
+            "it has come back without its second run"
+        );
+        for lost in joined.lost {
+            lost.report(Failure::new(FailureCode::AgentRestarted, "gone"))
+                .await;
         }
         assert!(matches!(
             inbox.recv().await,
             Some(FromAgent {
                 agent: 1,
-                report: AgentReport::Lost(_)
+                report: AgentReport::Failed(_)
             })
         ));
 
+        let refused = arrive(&registry, "b", mpsc::channel(8).0, &[first], &[0; 16]);
+        assert_eq!(
+            refused.unwrap_err(),
+            FailureCode::AgentNameTaken,
+            "it has no token"
+        );
         let missing = registry.give_up_expecting();
         assert_eq!(
             missing
@@ -382,34 +575,20 @@ mod tests {
             ["b"]
         );
         assert!(registry.give_up_expecting().is_empty());
-        assert!(
-            registry
-                .join(info("b", 10), mpsc::channel(8).0, &[first])
-                .unwrap()
-                .is_empty()
-        );
-        assert!(registry.runs_of("b").is_empty());
+        let joined = arrive(&registry, "b", mpsc::channel(8).0, &[first], &[]).unwrap();
+        assert!(joined.lost.is_empty() && registry.runs_of("b").is_empty());
     }
 
     #[test]
     fn an_agent_is_ordered_to_stop_the_runs_that_it_brings_and_has_no_assignment_in() {
         let registry = Registry::default();
         let [known, stale] = [1, 2].map(RunId::from_bits);
-        registry.expect("a", known, 0, 2, &mpsc::channel(8).0);
-        let (orders, mut heard) = mpsc::channel(8);
-        assert!(
-            registry
-                .join(info("a", 10), orders, &[known, stale])
-                .unwrap()
-                .is_empty()
-        );
-        assert_eq!(
-            heard.try_recv().unwrap().unwrap().message,
-            Some(stop(stale))
-        );
-        assert!(
-            heard.try_recv().is_err(),
-            "its assignment in the other goes on"
-        );
+        let share = AgentShare::new(0, 2, ClockRelation::Same);
+        registry.expect_agent("a", ResumeToken::new([9; 16]));
+        registry.expect("a", known, 0, share, &mpsc::channel(8).0);
+        let (stream, mut heard) = mpsc::channel(8);
+        let joined = arrive(&registry, "a", stream, &[known, stale], &[9; 16]).unwrap();
+        assert!(joined.lost.is_empty());
+        assert_eq!(orders(&mut heard), [stop(stale)], "the other one goes on");
     }
 }

@@ -5,25 +5,26 @@ use std::{sync::Arc, time::Duration};
 use metronome_os::clock;
 use metronome_proto::{
     run_id::RunId,
-    v1::{self, AgentMessage, agent_message::Message, server_message},
+    v1::{
+        self, AgentServiceSessionRequest, Failure, FailureCode,
+        agent_service_session_request::Message,
+    },
 };
-use metronome_telemetry::{rate_limited_log::RateLimit, sanitise};
+use metronome_telemetry::rate_limited_log::RateLimit;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::{self, Instant, MissedTickBehavior},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
 use super::{
     agent_counters::AgentCounters,
-    messages::{AgentReport, FromAgent, Orders, order},
+    messages::{AgentReport, FromAgent, Order, Orders, order},
     registry::Registry,
 };
 use crate::control::status;
 
-/// Load must stop when no Renew came for this long. An agent may take as long to come back to a
-/// server that was upgraded.
-pub(crate) const LEASE: Duration = Duration::from_secs(3);
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// An agent from which nothing came for this long is lost: it sends Alive every second.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
@@ -35,49 +36,52 @@ pub(super) static AGENT_CHANGES: RateLimit = RateLimit::new(10, 10_000_000_000);
 
 /// One agent's stream.
 pub(super) struct Session {
-    registry: Arc<Registry>,
-    counters: Arc<AgentCounters>,
-    agent: String,
-    orders: Orders,
+    pub(super) registry: Arc<Registry>,
+    pub(super) counters: Arc<AgentCounters>,
+    pub(super) agent: String,
+    pub(super) orders: Orders,
+    /// Cancelled when the agent has come back on another stream.
+    pub(super) replaced: CancellationToken,
 }
 
 /// A report, and the run that has no room for it.
 type Waiting = (mpsc::Sender<FromAgent>, FromAgent);
 
 impl Session {
-    pub(super) fn new(
-        registry: Arc<Registry>,
-        counters: Arc<AgentCounters>,
-        agent: String,
-        orders: Orders,
-    ) -> Self {
-        Self {
-            registry,
-            counters,
-            agent,
-            orders,
-        }
-    }
-
     /// Reads the agent's messages until it leaves, then reports the loss to its runs.
-    pub(super) async fn run(self, mut messages: Streaming<AgentMessage>) {
-        let why = match self.read(&mut messages).await {
-            Ok(()) => "it closed its stream".to_owned(),
-            Err(status) => {
-                let why = sanitise::sentence(status.message());
-                let _ = self.orders.try_send(Err(status));
-                why
+    pub(super) async fn run(self, mut messages: Streaming<AgentServiceSessionRequest>) {
+        let failure = match self.read(&mut messages).await {
+            Ok(()) => self.failure(FailureCode::AgentLost, "It closed its stream."),
+            Err(failure) => {
+                let _ = self.orders.try_send(Err(status::from_failure(&failure)));
+                failure
             }
         };
+        // An agent that has come back on another stream is not gone.
+        let left = self
+            .registry
+            .leave(&self.agent, &self.orders, &failure)
+            .await;
+        let Some(had_an_assignment) = left else {
+            return;
+        };
         if let Some(withheld) = AGENT_CHANGES.admit(clock::now_ns()) {
-            tracing::info!(agent = self.agent, withheld, "agent disconnected: {why}");
+            tracing::info!(
+                agent = self.agent,
+                code = failure.code().name(),
+                withheld,
+                "agent disconnected: {}",
+                failure.sentence
+            );
         }
-        let had_an_assignment = self.registry.leave(&self.agent, &why).await;
         self.counters.agent_left(&self.agent, had_an_assignment);
     }
 
     /// `Ok` when the agent has closed the stream.
-    async fn read(&self, messages: &mut Streaming<AgentMessage>) -> Result<(), Status> {
+    async fn read(
+        &self,
+        messages: &mut Streaming<AgentServiceSessionRequest>,
+    ) -> Result<(), Failure> {
         let mut renewal = time::interval(RENEW_EVERY);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard_at = Instant::now();
@@ -88,15 +92,19 @@ impl Session {
             tokio::select! {
                 () = pass_on(&mut waiting), if waiting.is_some() => heard_at = Instant::now(),
                 received = messages.message(), if waiting.is_none() => {
-                    let received = received.map_err(|status| broken(&self.agent, &status))?;
+                    let received = received.map_err(|status| protocol_error(&self.agent, &status))?;
                     let Some(received) = received else { return Ok(()) };
                     heard_at = Instant::now();
                     waiting = self.take(received)?;
                 }
                 _ = renewal.tick() => self.renew(),
                 () = self.orders.closed() => return Ok(()),
+                () = self.replaced.cancelled() => {
+                    let sentence = "It came back on another stream.";
+                    return Err(self.failure(FailureCode::AgentLost, sentence));
+                }
                 () = time::sleep_until(heard_at + SILENCE_MAX), if waiting.is_none() => {
-                    return Err(Status::deadline_exceeded("it was silent for 3 s"));
+                    return Err(self.failure(FailureCode::AgentSilent, "It was silent for 3 s."));
                 }
             }
         }
@@ -105,34 +113,39 @@ impl Session {
     fn renew(&self) {
         let run_ids = self.registry.runs_of(&self.agent);
         // An agent that does not read its orders is not renewed, and so stops by itself.
-        let renew = server_message::Message::Renew(v1::Renew { run_ids });
+        let renew = Order::Renew(v1::Renew { run_ids });
         let _ = self.orders.try_send(order(renew));
     }
 
     /// Passes one message on to the run that it is about. A report for which that run has no room
     /// is returned.
-    fn take(&self, received: AgentMessage) -> Result<Option<Waiting>, Status> {
-        let Some((run_id, report)) = to_report(received)? else {
+    fn take(&self, received: AgentServiceSessionRequest) -> Result<Option<Waiting>, Failure> {
+        let wrong = |sentence| self.failure(FailureCode::AgentProtocol, sentence);
+        let Some((run_id, report)) = to_report(received).map_err(wrong)? else {
             return Ok(None);
         };
-        let id: RunId = status::parse_run_id(&run_id)?;
+        let id: RunId = run_id
+            .parse()
+            .map_err(|_| wrong("It sent a message about a run that has no run's id."))?;
         // Reports about a run that is over come late and change nothing.
-        let Some((inbox, agent)) = self.registry.inbox(&self.agent, id) else {
+        let Some((inbox, agent)) = self.registry.inbox(&self.agent, &self.orders, id) else {
             return Ok(None);
         };
         Ok(offer(inbox, FromAgent { agent, report }))
     }
+
+    fn failure(&self, code: FailureCode, sentence: &str) -> Failure {
+        Failure::new(code, sentence).with("agent", self.agent.as_str())
+    }
 }
 
-/// The run that a message is about and its report. `None` for a message that reports nothing.
-fn to_report(received: AgentMessage) -> Result<Option<(String, AgentReport)>, Status> {
+/// The run that a message is about and its report. `None` for a message that reports nothing. An
+/// error is what is wrong with the message.
+fn to_report(
+    received: AgentServiceSessionRequest,
+) -> Result<Option<(String, AgentReport)>, &'static str> {
     Ok(Some(match received.message {
-        Some(Message::Register(_)) => {
-            return Err(status::bad_field(
-                "message",
-                "only the first may be a Register",
-            ));
-        }
+        Some(Message::Register(_)) => return Err("It sent a second Register."),
         // A newer agent may send a message that this server does not know yet.
         None | Some(Message::Alive(_)) => return Ok(None),
         Some(Message::Prepared(prepared)) => (prepared.run_id, AgentReport::Prepared),
@@ -142,10 +155,7 @@ fn to_report(received: AgentMessage) -> Result<Option<(String, AgentReport)>, St
         Some(Message::ClientRecords(records))
             if records.clients.len() > RECORDS_PER_MESSAGE_MAX =>
         {
-            return Err(status::bad_field(
-                "client_records.clients",
-                "at most 1000 a message are allowed",
-            ));
+            return Err("It sent more than 1000 client records in a message.");
         }
         Some(Message::ClientRecords(records)) => {
             (records.run_id.clone(), AgentReport::Records(records))
@@ -153,20 +163,32 @@ fn to_report(received: AgentMessage) -> Result<Option<(String, AgentReport)>, St
         Some(Message::Finished(finished)) => {
             (finished.run_id.clone(), AgentReport::Finished(finished))
         }
-        Some(Message::Failed(failed)) => (failed.run_id, AgentReport::Failed(failed.error)),
+        Some(Message::Failed(v1::Failed { run_id, failure })) => {
+            let failure = failure.ok_or("It failed and gave no reason.")?;
+            (run_id, AgentReport::Failed(failure))
+        }
     }))
 }
 
-/// Why a stream broke, for people: the library's own text is of use to programmers alone.
-fn broken(agent: &str, status: &Status) -> Status {
+/// Why no message could be read from a stream: the library's own text is of use to programmers
+/// alone.
+pub(super) fn protocol_error(agent: &str, status: &Status) -> Failure {
     tracing::debug!(agent, "stream broke: {status}");
-    match status.code() {
-        Code::OutOfRange => Status::out_of_range("it sent a message of more than 1 MiB"),
-        Code::Internal if std::error::Error::source(status).is_none() => {
-            Status::invalid_argument("it sent a message that cannot be read")
-        }
-        _ => Status::unavailable("its connection to the server broke"),
-    }
+    let (code, sentence) = match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => (
+            FailureCode::AgentProtocol,
+            "It sent a message of more than 1 MiB.",
+        ),
+        Code::Internal if std::error::Error::source(status).is_none() => (
+            FailureCode::AgentProtocol,
+            "It sent a message that cannot be read.",
+        ),
+        _ => (
+            FailureCode::AgentLost,
+            "Its connection to the server broke.",
+        ),
+    };
+    Failure::new(code, sentence).with("agent", agent)
 }
 
 /// Gives a waiting report to its run. When this is dropped before it has ended, the report waits
@@ -236,33 +258,35 @@ mod tests {
         ));
         // A report to a run that has ended waits no longer.
         let _ = inbox.try_send(report(AgentReport::Prepared));
-        let mut waiting = offer(inbox, report(AgentReport::Failed(String::new())));
+        let mut waiting = offer(inbox, report(AgentReport::Failed(Failure::default())));
         drop(run);
         pass_on(&mut waiting).await;
         assert!(waiting.is_none());
     }
 
     #[test]
-    fn why_a_stream_broke_is_explained_in_plain_words() {
-        for (status, words) in [
+    fn why_a_stream_broke_is_a_code_and_plain_words() {
+        for (status, code) in [
             (
                 Status::unknown("h2 protocol error: error reading a body from connection"),
-                "connection",
+                FailureCode::AgentLost,
             ),
             (
                 Status::internal("failed to decode Protobuf message: invalid tag"),
-                "cannot be read",
+                FailureCode::AgentProtocol,
             ),
             (
                 Status::out_of_range("decoded message length too large"),
-                "1 MiB",
+                FailureCode::AgentProtocol,
+            ),
+            (
+                Status::resource_exhausted("size limit exceeded while decompressing"),
+                FailureCode::AgentProtocol,
             ),
         ] {
-            let explained = broken("a1", &status);
-            assert!(
-                explained.message().contains(words) && !explained.message().contains("protocol"),
-                "{explained}"
-            );
+            let failure = protocol_error("a1", &status);
+            assert_eq!(failure.code(), code);
+            assert!(!failure.sentence.contains(status.message()), "{failure:?}");
         }
     }
 }

@@ -4,17 +4,28 @@
 use std::time::Duration;
 
 use metronome_proto::v1::{
-    agent_service_server::AgentServiceServer, operator_service_server::OperatorServiceServer,
+    admin_service_server::AdminServiceServer, agent_service_server::AgentServiceServer,
+    fleet_service_server::FleetServiceServer, run_service_server::RunServiceServer,
 };
 use tokio::time;
 use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use super::operator::Operator;
+use super::{admin_service::AdminService, fleet_service::FleetService, run_service::RunService};
 use crate::control::{agents::AgentService, master_client::MasterClient};
 
 /// How often the workers' state is read.
 const READ_EVERY: Duration = Duration::from_secs(1);
+
+/// The server as a whole, then its services.
+const SERVICES: [&str; 5] = [
+    "",
+    RunServiceServer::<RunService>::NAME,
+    FleetServiceServer::<FleetService>::NAME,
+    AdminServiceServer::<AdminService>::NAME,
+    AgentServiceServer::<AgentService>::NAME,
+];
 
 /// The status of the server as a whole and of each service: always the same.
 #[derive(Clone)]
@@ -32,22 +43,8 @@ impl Health {
         } else {
             ServingStatus::NotServing
         };
-        let reporter = &self.0;
-        reporter.set_service_status("", status).await;
-        if is_serving {
-            reporter
-                .set_serving::<OperatorServiceServer<Operator>>()
-                .await;
-            reporter
-                .set_serving::<AgentServiceServer<AgentService>>()
-                .await;
-        } else {
-            reporter
-                .set_not_serving::<OperatorServiceServer<Operator>>()
-                .await;
-            reporter
-                .set_not_serving::<AgentServiceServer<AgentService>>()
-                .await;
+        for service in SERVICES {
+            self.0.set_service_status(service, status).await;
         }
     }
 

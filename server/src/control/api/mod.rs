@@ -3,20 +3,28 @@
 //! | file | subject |
 //! |---|---|
 //! | [`router`] | the services of the gRPC port and its limits |
-//! | [`operator`] | OperatorService: what people, scripts and other services ask |
-//! | [`run_queries`] | its questions about runs: list, clients, watch |
-//! | [`server_status`] | its answer about the server, from the master's figures |
+//! | [`run_service`] | RunService: for operators, and in part for viewers |
+//! | [`list_runs`], [`page_token`] | its list of runs, in pages |
+//! | [`streams`] | its streams: what happens to a run, and its client rows |
+//! | [`fleet_service`], [`server_status`] | FleetService: for viewers |
+//! | [`admin_service`] | AdminService: for administrators |
+//! | [`response`] | what a service returns, in gRPC's form |
 //! | [`health`] | grpc.health.v1 |
 //! | [`rpc_tracing`] | a span and a duration for every call |
 //!
 //! AgentService is [`super::agents`]'; it is only routed here. Nothing here decides about a run.
 
+mod admin_service;
+mod fleet_service;
 mod health;
-mod operator;
+mod list_runs;
+mod page_token;
+mod response;
 mod router;
 mod rpc_tracing;
-mod run_queries;
+mod run_service;
 mod server_status;
+mod streams;
 
 pub(crate) use health::Health;
 pub(crate) use router::services;

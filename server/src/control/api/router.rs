@@ -6,13 +6,20 @@ use anyhow::Context as _;
 use metronome_proto::{
     DESCRIPTORS, MESSAGE_BYTES_MAX,
     v1::{
-        agent_service_server::AgentServiceServer, operator_service_server::OperatorServiceServer,
+        admin_service_server::AdminServiceServer, agent_service_server::AgentServiceServer,
+        fleet_service_server::FleetServiceServer, run_service_server::RunServiceServer,
     },
 };
-use tonic::transport::{Server, server::Router};
+use tonic::{
+    codec::CompressionEncoding::Gzip,
+    transport::{Server, server::Router},
+};
 use tower::layer::util::{Identity, Stack};
 
-use super::{health::Health, operator::Operator, rpc_tracing::RpcTracing};
+use super::{
+    admin_service::AdminService, fleet_service::FleetService, health::Health,
+    rpc_tracing::RpcTracing, run_service::RunService,
+};
 use crate::{
     config::Config,
     control::{agents::AgentService, shared::Shared},
@@ -29,6 +36,18 @@ const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
 /// The services of the gRPC port, every call traced.
 type Traced = Stack<RpcTracing, Identity>;
 
+/// The limits of a service of ours. Requests may be compressed, and the limit holds for what they are
+/// decompressed to; responses never are. Each generated server is a type of its own, so that no
+/// function can take them all.
+macro_rules! within_limits {
+    ($service:expr) => {
+        $service
+            .accept_compressed(Gzip)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    };
+}
+
 /// The services, and the health that they report: SERVING from here on.
 pub(crate) async fn services(
     shared: &Arc<Shared>,
@@ -36,16 +55,18 @@ pub(crate) async fn services(
 ) -> anyhow::Result<(Health, Router<Traced>)> {
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let health = Health::new(reporter);
-    let operator = OperatorServiceServer::new(Operator::new(Arc::clone(shared)))
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let agent_service = AgentService::new(
         Arc::clone(&shared.registry),
         Arc::clone(&shared.counters.agents),
     );
-    let agents = AgentServiceServer::new(agent_service)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let runs = within_limits!(RunServiceServer::new(RunService::new(Arc::clone(shared))));
+    let fleet = within_limits!(FleetServiceServer::new(FleetService::new(Arc::clone(
+        shared
+    ))));
+    let admin = within_limits!(AdminServiceServer::new(AdminService::new(Arc::clone(
+        shared
+    ))));
+    let agents = within_limits!(AgentServiceServer::new(agent_service));
     health.set(true).await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -67,7 +88,9 @@ pub(crate) async fn services(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
-        .add_service(operator)
+        .add_service(runs)
+        .add_service(fleet)
+        .add_service(admin)
         .add_service(agents)
         .add_service(health_service)
         .add_optional_service(

@@ -173,7 +173,9 @@ mod tests {
     fn every_method_of_the_api_is_known_by_its_full_name() {
         let methods = methods();
         for method in [
-            "metronome.v1.OperatorService/StartRun",
+            "metronome.v1.RunService/StartRun",
+            "metronome.v1.FleetService/GetServer",
+            "metronome.v1.AdminService/Upgrade",
             AGENT_SESSION,
             "grpc.health.v1.Health/Check",
             "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

@@ -3,17 +3,21 @@
 use std::{process, time::Duration};
 
 use metronome_os::clock;
-use metronome_proto::v1::{self, GetServerResponse};
-use tonic::Status;
+use metronome_proto::{
+    features::{CAPABILITIES, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN},
+    limits,
+    v1::{self, Failure, GetServerResponse},
+};
 
 use crate::{
     control::{shared::Shared, status},
+    master::RUNS_MAX,
     model::{RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus},
     wall_clock::timestamp,
 };
 
 /// The server as it stands. The figures are the master's.
-pub(super) async fn get_server(shared: &Shared) -> Result<GetServerResponse, Status> {
+pub(super) async fn get_server(shared: &Shared) -> Result<GetServerResponse, Failure> {
     let (server, runs) = (&shared.server, &shared.runs);
     let master_status = shared
         .master_client
@@ -26,7 +30,10 @@ pub(super) async fn get_server(shared: &Shared) -> Result<GetServerResponse, Sta
         started_at: Some(timestamp(server.started_unix_ms)),
         data_address: server.data_address.to_string(),
         grpc_address: server.grpc_address.to_string(),
-        max_clients: server.max_clients,
+        limits: Some(limits::to_proto(server.max_clients, RUNS_MAX)),
+        capabilities: CAPABILITIES.iter().map(|name| (*name).into()).collect(),
+        protocol_version_min: PROTOCOL_VERSION_MIN,
+        protocol_version_max: PROTOCOL_VERSION_MAX,
         accept_raw: server.accept_raw,
         workers: master_status.workers.iter().map(worker).collect(),
         connections: Some(connections(&master_status)),
@@ -37,7 +44,6 @@ pub(super) async fn get_server(shared: &Shared) -> Result<GetServerResponse, Sta
         database: runs.history.database(),
         draining: runs.draining.is_cancelled(),
         recoveries: Some(recoveries(&master_status.recoveries)),
-        crash_loops: master_status.recoveries.crash_loops,
     })
 }
 
@@ -48,7 +54,7 @@ fn worker(reading: &WorkerStatus) -> v1::Worker {
         pid: count.pid,
         connections: reading.connections,
         packets: count.packets,
-        cpu_s: count.cpu_ns as f64 / 1e9,
+        cpu_ns: i64::try_from(count.cpu_ns).unwrap_or(i64::MAX),
         reads: count.reads,
         wakeups: count.wakeups,
         restarts: count.restarts,
@@ -61,7 +67,8 @@ fn recoveries(recoveries: &RecoveryCounters) -> v1::Recoveries {
         deaths: recoveries.deaths,
         packets: recoveries.packets,
         connections_lost: recoveries.connections_lost,
-        pause: Some(recoveries.pauses.distribution(false)),
+        pause: recoveries.pauses.distribution(false),
+        crash_loops: recoveries.crash_loops.clone(),
     }
 }
 

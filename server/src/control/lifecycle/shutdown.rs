@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use metronome_proto::v1::{Failure, FailureCode, StopCause};
 use sd_notify::NotifyState;
 use tokio::{sync::oneshot, task::JoinHandle as Task, time};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,6 @@ use super::signals::{End, Signals};
 use crate::{
     control::{api::Health, shared::Shared},
     model::run::{CLOSE_NS, STOP_NS},
-    verdict::StopCause,
 };
 
 /// A stopped run ends within this, and a second for its report.
@@ -101,9 +101,10 @@ impl Server {
         // now.
         let _ = sd_notify::notify(&[NotifyState::MainPid(pid)]);
         self.shared.upgrade.forbid();
+        let sentence = "The server was upgraded; dial it again.";
         self.shared
             .registry
-            .dismiss("the server was upgraded; dial it again");
+            .dismiss(&Failure::new(FailureCode::Upgrading, sentence));
         self.closing.cancel();
         self.shared.master_client.shut_down();
         // Watchers have streams that end only with this process.
@@ -141,7 +142,10 @@ impl Server {
                 tracing::error!("runs did not end in time; they will be listed as aborted");
             }
         }
-        self.shared.registry.dismiss("the server is shutting down");
+        self.shared.registry.dismiss(&Failure::new(
+            FailureCode::Draining,
+            "The server is shutting down.",
+        ));
         self.closing.cancel();
         let _ = time::timeout(CALLS_MAX, &mut self.serving).await;
         if let Some(last_push) = self.last_push.take() {

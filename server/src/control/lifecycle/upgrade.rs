@@ -9,7 +9,7 @@ use tokio::time::{self, Instant};
 
 use crate::{
     control::{
-        runs::{ActiveRun, RunView, UnstoredRun, resume_runs, state_name},
+        runs::{ActiveRun, RunView, UnstoredRun, resume_runs},
         shared::Shared,
     },
     upgrade::{ControlState, EncodedMaster, HeldRun, OldServer, Restored, UnstoredReport, Upgrade},
@@ -74,6 +74,7 @@ impl OldServer for Shared {
             started_unix_ms: self.server.started_unix_ms,
             started_ns: self.server.started_ns,
             counters: self.counters.save(),
+            resume_tokens: self.registry.resume_tokens(),
             unstored: unstored
                 .map(|(id, UnstoredRun { run, pages })| UnstoredReport::new(id, run, pages))
                 .collect(),
@@ -89,6 +90,9 @@ impl OldServer for Shared {
 pub(super) async fn take_over(shared: &Arc<Shared>, mut restored: Restored) -> anyhow::Result<()> {
     let control = std::mem::take(&mut restored.control);
     shared.counters.restore(control.counters);
+    for (agent, resume_token) in control.resume_tokens {
+        shared.registry.expect_agent(&agent, resume_token);
+    }
     for report in control.unstored {
         let id = report.id;
         let (run, pages) = report.into_parts();
@@ -115,5 +119,5 @@ fn is_movable(view: &RunView) -> bool {
 }
 
 fn in_words(id: RunId, run: &ActiveRun) -> String {
-    format!("run {id} is {}", state_name(run.run().state()))
+    format!("run {id} is {}", run.run().state().name())
 }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use metronome_proto::v1::VerdictStatus;
+
 use super::call_counters::CallCounters;
 use crate::{
     control::{
@@ -30,7 +32,12 @@ impl Counters {
             skipped: agents.skipped,
             lost: verdicts.lost,
             // A verdict that no run has had yet is 0, not absent: a graph of its rate begins there.
-            runs_ended: VERDICTS.into_iter().zip(verdicts.runs_ended).collect(),
+            runs_ended: VERDICTS
+                .into_iter()
+                .filter_map(VerdictStatus::word)
+                .zip(verdicts.runs_ended)
+                .collect(),
+            runs_failed: verdicts.runs_failed,
             runs_active: runs_active as u64,
             agents_lost: agents.agents_lost,
             agents: agents.agents.into_iter().collect(),
@@ -47,6 +54,7 @@ impl Counters {
             skipped: agents.skipped,
             lost: verdicts.lost,
             runs_ended: verdicts.runs_ended,
+            runs_failed: verdicts.runs_failed,
             agents_lost: agents.agents_lost,
             agents: agents.agents.into_iter().collect(),
             calls: calls
@@ -65,6 +73,7 @@ impl Counters {
         });
         self.verdicts.restore(VerdictSums {
             runs_ended: saved.runs_ended,
+            runs_failed: saved.runs_failed,
             lost: saved.lost,
         });
         self.calls.restore(saved.calls);
@@ -88,6 +97,7 @@ mod tests {
             skipped: 1,
             lost: 3,
             runs_ended: [0, 1, 0],
+            runs_failed: 4,
             agents_lost: 2,
             agents: vec![("a".into(), AgentFigures::default())],
             calls: Vec::new(),
@@ -103,6 +113,7 @@ mod tests {
             (new.save().agents, new.save().runs_ended),
             (saved.agents, [0, 1, 0])
         );
+        assert_eq!(new.figures(0).runs_failed, 4);
         assert_eq!(new.figures(0).calls.len(), 1);
     }
 

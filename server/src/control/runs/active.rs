@@ -7,19 +7,11 @@ use std::{
 
 use metronome_proto::{
     run_id::RunId,
-    v1::{self, RunState},
+    v1::{self, StopCause},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{
-    upgrade::{HeldRun, SavedRun},
-    verdict::StopCause,
-};
-
-/// The name of a state, without what every name of the enum in the API begins with.
-pub(crate) fn state_name(state: RunState) -> &'static str {
-    state.as_str_name().trim_start_matches("RUN_STATE_")
-}
+use crate::upgrade::{HeldRun, SavedRun};
 
 /// How a run looks from outside.
 #[derive(Clone, Debug)]
@@ -32,6 +24,7 @@ pub(crate) enum RunView {
         run: v1::Run,
         snapshot: v1::Snapshot,
     },
+    /// It is in a final state.
     Ended(v1::Run),
 }
 

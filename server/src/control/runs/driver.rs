@@ -9,7 +9,7 @@ use metronome_os::clock;
 use metronome_proto::{
     plan::Plan,
     run_id::RunId,
-    v1::{self, RunState, server_message::Message},
+    v1::{self, Failure, FailureCode, GeneratorCounts, RunState, StopCause},
 };
 use metronome_telemetry as telemetry;
 use tokio::{
@@ -19,7 +19,7 @@ use tokio::{
 use tracing::Span;
 
 use super::{
-    active::{ActiveRun, DriverEnds, FreezeRequest, RunView, state_name},
+    active::{ActiveRun, DriverEnds, FreezeRequest, RunView},
     live_snapshot::SnapshotBuilder,
     manager::RunManager,
     orders::Orders,
@@ -28,15 +28,15 @@ use super::{
 };
 use crate::{
     control::{
-        agents::{self, AgentReport, FromAgent},
+        agents::{self, AgentReport, FromAgent, Order},
         master_client::{PendingReply, reply_in},
     },
     model::{
         AgentRecords, FinalCounters, LiveCounters,
-        run::{Action, Event, RunStateMachine},
+        run::{Action, Event, PREPARE_NS, RunStateMachine},
     },
     upgrade::{Protobuf, SavedRun},
-    verdict::StopCause,
+    wall_clock,
 };
 
 /// Watchers get two snapshots a second.
@@ -80,8 +80,6 @@ struct DriverState {
     /// Set while the master closes the run.
     closing: Option<PendingReply<Option<FinalCounters>>>,
     record: Option<FinalCounters>,
-    /// What each agent's progress has reported: packets sent and skipped.
-    reported: Vec<(u64, u64)>,
     /// Ends when it is replaced.
     phase: Span,
 }
@@ -137,16 +135,16 @@ impl Driver {
         // However this ends, the run's agents and clients are free afterwards.
         let guard = self.guard();
         tracing::info!(
-            clients = i64::from(self.plan.clients),
-            rate_hz = self.plan.rate_hz(),
+            clients = i64::from(self.plan.clients()),
+            rate = %self.plan.group.profile,
             "run begins"
         );
         let schedule_ns = u64::try_from(self.plan.duration.as_nanos()).unwrap_or(u64::MAX);
         let (machine, actions) =
             RunStateMachine::begin(self.agents.len(), schedule_ns, clock::now_ns());
         let snapshot = self.snapshot_builder();
-        let mut state = self.state(machine, snapshot, vec![(0, 0); self.agents.len()]);
-        let following = self.perform(&mut state, actions);
+        let mut state = self.state(machine, snapshot);
+        let following = self.perform(&mut state, RunState::Preparing, actions);
         self.drive_from(state, following, guard).await;
     }
 
@@ -154,13 +152,13 @@ impl Driver {
     pub(super) async fn resume(
         self,
         machine: RunStateMachine,
-        reported: Vec<(u64, u64)>,
+        reported: Vec<GeneratorCounts>,
         snapshot: v1::Snapshot,
     ) {
         let guard = self.guard();
         let mut builder = self.snapshot_builder();
-        builder.resume(snapshot, &reported, &self.agents);
-        let state = self.state(machine, builder, reported);
+        builder.resume(snapshot, reported);
+        let state = self.state(machine, builder);
         self.drive_from(state, VecDeque::new(), guard).await;
     }
 
@@ -176,12 +174,7 @@ impl Driver {
         SnapshotBuilder::new(self.plan.clone(), self.run.run_id.clone(), &self.agents)
     }
 
-    fn state(
-        &self,
-        machine: RunStateMachine,
-        snapshot: SnapshotBuilder,
-        reported: Vec<(u64, u64)>,
-    ) -> DriverState {
+    fn state(&self, machine: RunStateMachine, snapshot: SnapshotBuilder) -> DriverState {
         DriverState {
             phase: phase_span(&self.span, machine.state()),
             machine,
@@ -191,7 +184,6 @@ impl Driver {
             readings: 0,
             closing: None,
             record: None,
-            reported,
         }
     }
 
@@ -239,9 +231,10 @@ impl Driver {
                     () = sleep_until(wake_at_ns) => Event::Tick,
                 },
             };
+            let before = state.machine.state();
             let (machine, actions) = state.machine.clone().step(event, clock::now_ns());
             state.machine = machine;
-            following.extend(self.perform(&mut state, actions));
+            following.extend(self.perform(&mut state, before, actions));
             self.show(&mut state);
         }
         if self.conclude(state).await {
@@ -270,7 +263,13 @@ impl Driver {
             run: Protobuf(self.run.clone()),
             state_machine: state.machine.clone(),
             agents: self.agents.iter().map(Into::into).collect(),
-            reported: state.reported.clone(),
+            reported: state
+                .snapshot
+                .reported()
+                .iter()
+                .copied()
+                .map(Protobuf)
+                .collect(),
             snapshot: Protobuf(snapshot),
             traceparent: telemetry::traceparent(&self.span),
         }
@@ -288,15 +287,9 @@ impl Driver {
                 Some(Event::AgentPrepared(agent))
             }
             AgentReport::Progress(progress) => {
-                state
-                    .snapshot
-                    .take_progress(agent, &progress, agent_records);
-                if let Some((sent, skipped)) = state.reported.get_mut(agent) {
-                    let more_sent = progress.sent.saturating_sub(*sent);
-                    let more_skipped = progress.skipped.saturating_sub(*skipped);
-                    (*sent, *skipped) = (*sent + more_sent, *skipped + more_skipped);
-                    counters.agent_sent(&agent_records.name, more_sent, more_skipped);
-                }
+                let counts = progress.counts?;
+                let (sent, skipped) = state.snapshot.take_progress(agent, &counts, agent_records);
+                counters.agent_sent(&agent_records.name, sent, skipped);
                 None
             }
             AgentReport::Records(records) => {
@@ -311,29 +304,33 @@ impl Driver {
                 agent_records.finish(finished);
                 Some(Event::AgentFinished(agent))
             }
-            AgentReport::Failed(why) | AgentReport::Lost(why) => {
+            AgentReport::Failed(failure) => {
                 // After its final report an agent may leave at any time.
                 if agent_records.finished().is_none() {
-                    agent_records.fail(&why);
-                    let note = format!(
-                        "agent {}: {}",
-                        agent_records.name,
-                        agent_records.missing().unwrap_or_default()
-                    );
-                    tracing::warn!(
-                        agent = agent_records.name,
-                        why = agent_records.missing(),
-                        "agent lost"
-                    );
-                    state.snapshot.take_note(note);
+                    agent_records.fail(failure);
+                    // As it stands there: made harmless, and the first one.
+                    if let Some(failure) = agent_records.failure() {
+                        let (name, sentence) = (&agent_records.name, failure.sentence.as_str());
+                        let code = failure.code().name();
+                        tracing::warn!(agent = name, code, why = sentence, "agent lost");
+                        state
+                            .snapshot
+                            .take_note(format!("agent {name}: {sentence}"));
+                    }
                 }
                 Some(Event::AgentGone(agent))
             }
         }
     }
 
-    /// Performs actions in order; the events are those that performing them causes.
-    fn perform(&mut self, state: &mut DriverState, actions: Vec<Action>) -> VecDeque<Event> {
+    /// Performs the actions that follow in the state `before` in order; the events are those that
+    /// performing them causes.
+    fn perform(
+        &mut self,
+        state: &mut DriverState,
+        before: RunState,
+        actions: Vec<Action>,
+    ) -> VecDeque<Event> {
         let mut caused = VecDeque::new();
         for action in actions {
             let order = match action {
@@ -349,7 +346,8 @@ impl Driver {
                 }
                 Action::SendStop(agent) => Some((agent, agents::stop(self.id))),
                 Action::GiveUp(agent) => {
-                    self.agents[agent].fail("it did not answer in time");
+                    let records = &mut self.agents[agent];
+                    records.fail(out_of_time(&records.name, before));
                     None
                 }
                 Action::CloseRun => {
@@ -362,7 +360,9 @@ impl Driver {
             if let Some((agent, message)) = order
                 && !self.send(agent, message)
             {
-                self.agents[agent].fail("it takes no orders any more");
+                let records = &mut self.agents[agent];
+                let failure = Failure::new(FailureCode::AgentLost, "It takes no orders any more.");
+                records.fail(failure.with("agent", records.name.as_str()));
                 caused.push_back(Event::AgentGone(agent));
             }
         }
@@ -370,7 +370,7 @@ impl Driver {
     }
 
     /// Sends an order without waiting. False when the agent cannot take it.
-    fn send(&self, agent: usize, message: Message) -> bool {
+    fn send(&self, agent: usize, message: Order) -> bool {
         let name = &self.agents[agent].name;
         self.runs.registry.order(name, self.id, message)
     }
@@ -395,11 +395,12 @@ impl Driver {
 
     fn show(&mut self, state: &mut DriverState) {
         let run_state = state.machine.state();
-        if run_state == RunState::Ended {
+        if run_state.is_final() {
             return;
         }
         if run_state != self.run.state() {
-            tracing::info!("run is {}", state_name(run_state).to_lowercase());
+            tracing::info!("run is {}", run_state.name().to_lowercase());
+            note_start(&mut self.run, &state.machine);
             state.phase = phase_span(&self.span, run_state);
             self.run.set_state(run_state);
         }
@@ -412,12 +413,14 @@ impl Driver {
         });
     }
 
-    /// Makes the report, stores it and shows it, in this order. Returns whether there is a report.
-    async fn conclude(self, state: DriverState) -> bool {
+    /// Makes the report, or the failure of a run that has none, stores it and shows it, in this order.
+    /// Returns whether the run is in its final state.
+    async fn conclude(mut self, state: DriverState) -> bool {
         // Agents that still report something must not wait for the history.
         drop(self.inbox);
         drop(state.phase);
         let machine = state.machine;
+        note_start(&mut self.run, &machine);
         let stop_cause = state.stop_cause.unwrap_or(StopCause::Operator);
         let finished = FinishedRun {
             id: self.id,
@@ -425,17 +428,43 @@ impl Driver {
             run: self.run,
             agents: self.agents,
             record: state.record,
+            final_state: machine.final_state(),
             start_at_ns: machine.start_at_ns(),
             stopped: machine.was_stopped_early().then_some(stop_cause),
             span: self.span,
         };
-        let run = conclude_and_store(&self.runs, finished, &state.reported).await;
-        let has_report = run.is_some();
+        let run = conclude_and_store(&self.runs, finished, state.snapshot.reported()).await;
+        let is_over = run.is_some();
         if let Some(run) = run {
             self.ends.view.send_replace(RunView::Ended(run));
         }
-        has_report
+        is_over
     }
+}
+
+/// Notes when the first packet was due, once it was.
+fn note_start(run: &mut v1::Run, machine: &RunStateMachine) {
+    if machine.final_state() == RunState::Ended && run.started_at.is_none() {
+        run.started_at = machine.start_at_ns().map(|start_at_ns| {
+            let ago_ns = clock::now_ns().saturating_sub(start_at_ns);
+            wall_clock::timestamp(wall_clock::unix_ns().saturating_sub(ago_ns) / 1_000_000)
+        });
+    }
+}
+
+/// An agent was given up.
+fn out_of_time(agent: &str, before: RunState) -> Failure {
+    let failure = if before == RunState::Preparing {
+        let seconds = PREPARE_NS / 1_000_000_000;
+        let sentence = format!("It did not connect its clients within {seconds} s.");
+        Failure::new(FailureCode::PrepareTimedOut, sentence).with("deadline_ns", PREPARE_NS)
+    } else {
+        Failure::new(
+            FailureCode::NoFinalReport,
+            "It gave no final report in time.",
+        )
+    };
+    failure.with("agent", agent)
 }
 
 async fn sleep_until(at_ns: u64) {

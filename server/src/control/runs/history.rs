@@ -6,12 +6,14 @@ use std::{
 };
 
 use metronome_os::clock;
-use metronome_proto::{run_id::RunId, v1};
+use metronome_proto::{
+    run_id::RunId,
+    v1::{self, Failure, FailureCode},
+};
 use metronome_telemetry::rate_limited_log::RateLimit;
 use tokio::task;
-use tonic::{Code, Status};
 
-use crate::{control::status, store::Store};
+use crate::store::Store;
 
 /// So many reports are kept in memory while the history cannot be written.
 const UNSTORED_MAX: usize = 100;
@@ -23,7 +25,7 @@ static UNREADABLE: RateLimit = RateLimit::new(10, 10_000_000_000);
 #[derive(Clone, Debug)]
 pub(crate) struct UnstoredRun {
     pub(crate) run: v1::Run,
-    pub(crate) pages: Vec<v1::ListClientsResponse>,
+    pub(crate) pages: Vec<v1::ClientRows>,
 }
 
 /// The store, and the runs that it could not take.
@@ -45,24 +47,18 @@ impl RunHistory {
     pub(super) async fn with_store<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> T + Send + 'static,
-    ) -> Result<T, Status> {
+    ) -> Result<T, Failure> {
         let store = Arc::clone(&self.store);
         task::spawn_blocking(move || work(&store))
             .await
-            .map_err(|_| {
-                status::plain(
-                    Code::Internal,
-                    "HISTORY_FAILED",
-                    "the history could not be asked",
-                )
-            })
+            .map_err(|_| failed("The history could not be asked."))
     }
 
     /// Reads from the store on a thread that may block.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Store) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Status> {
+    ) -> Result<T, Failure> {
         self.with_store(query)
             .await?
             .map_err(|error| unreadable(&error))
@@ -75,6 +71,14 @@ impl RunHistory {
             unstored.pop_front();
         }
         unstored.push_back((id, run));
+    }
+
+    /// Keeps a run no longer. False when it was not kept.
+    pub(crate) fn forget_unstored(&self, id: RunId) -> bool {
+        let mut unstored = self.lock();
+        let before = unstored.len();
+        unstored.retain(|(kept, _)| *kept != id);
+        unstored.len() < before
     }
 
     /// All that are kept, oldest first.
@@ -105,13 +109,13 @@ impl RunHistory {
     }
 }
 
-fn unreadable(error: &rusqlite::Error) -> Status {
+fn unreadable(error: &rusqlite::Error) -> Failure {
     if let Some(withheld) = UNREADABLE.admit(clock::now_ns()) {
         tracing::error!(withheld, "the history cannot be read: {error}");
     }
-    status::plain(
-        Code::Internal,
-        "HISTORY_FAILED",
-        &format!("the history cannot be read: {error}"),
-    )
+    failed(&format!("The history cannot be read: {error}."))
+}
+
+pub(super) fn failed(sentence: &str) -> Failure {
+    Failure::new(FailureCode::HistoryFailed, sentence)
 }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use metronome_proto::{
+    counters::CounterList as _,
     plan::Plan,
-    v1::{self, RunState},
+    v1::{self, GeneratorCounts, RunState},
 };
 
 use crate::model::{AgentRecords, LiveCounters, Times, run::RunStateMachine};
@@ -18,18 +19,17 @@ const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
 pub(super) struct SnapshotBuilder {
     plan: Plan,
     run_id: String,
-    progress: Vec<v1::Progress>,
-    counters: LiveCounters,
-    /// Times are read less often than counters: the last ones, in the API's form.
-    lateness: Option<v1::Distribution>,
-    transit: Option<v1::Distribution>,
-    latency: Option<v1::Distribution>,
+    /// What each agent has reported.
+    reported: Vec<GeneratorCounts>,
+    clients_connected: u32,
+    /// `None` before the first reading of the ledger.
+    receiver: Option<v1::ReceiverCounts>,
+    /// Times are read less often than counters: the last ones.
+    times: Option<v1::Times>,
     one_way: bool,
-    /// When the schedule was over or the run was stopped: nothing more becomes due.
-    over_ns: Option<u64>,
     /// When the rate was computed last, and packets received by then.
     last: Option<(u64, u64)>,
-    received_hz: f64,
+    received_millihertz: Option<u64>,
     number: u64,
     note: String,
 }
@@ -39,81 +39,76 @@ impl SnapshotBuilder {
         Self {
             plan,
             run_id,
-            progress: vec![v1::Progress::default(); agents.len()],
-            counters: LiveCounters::default(),
-            lateness: None,
-            transit: None,
-            latency: None,
+            reported: vec![GeneratorCounts::default(); agents.len()],
+            clients_connected: 0,
+            receiver: None,
+            times: None,
             one_way: agents.iter().all(|agent| agent.share.clock.is_same()),
-            over_ns: None,
             last: None,
-            received_hz: 0.0,
+            received_millihertz: None,
             number: 0,
             note: String::new(),
         }
     }
 
     /// Continues from the last snapshot and the progress that another server has seen.
-    pub(super) fn resume(
-        &mut self,
-        snapshot: v1::Snapshot,
-        reported: &[(u64, u64)],
-        agents: &[AgentRecords],
-    ) {
-        for (agent, ((sent, _), agent_records)) in reported.iter().zip(agents).enumerate() {
-            self.take_progress(
-                agent,
-                &v1::Progress {
-                    sent: *sent,
-                    ..v1::Progress::default()
-                },
-                agent_records,
-            );
-        }
-        self.counters = LiveCounters {
-            connected: snapshot.clients_connected,
-            counts: v1::ReceiverCounts {
-                received: snapshot.received,
-                corrupt: snapshot.corrupt,
-                ..v1::ReceiverCounts::default()
-            },
-            ..LiveCounters::default()
-        };
-        (self.lateness, self.transit, self.latency) =
-            (snapshot.lateness, snapshot.transit, snapshot.latency);
-        self.received_hz = snapshot.received_hz;
+    pub(super) fn resume(&mut self, snapshot: v1::Snapshot, reported: Vec<GeneratorCounts>) {
+        self.reported = reported;
+        self.clients_connected = snapshot.clients_connected;
+        self.receiver = snapshot.receiver;
+        self.times = snapshot.times;
+        self.received_millihertz = snapshot.received_millihertz;
         self.number = snapshot.number;
         self.note = snapshot.note;
     }
 
+    /// What each agent has reported.
+    pub(super) fn reported(&self) -> &[GeneratorCounts] {
+        &self.reported
+    }
+
     /// Takes an agent's progress. Its figures only rise, and no further than its share allows.
+    /// Returns how many packets more it has sent and skipped.
     pub(super) fn take_progress(
         &mut self,
         agent: usize,
-        progress: &v1::Progress,
+        counts: &GeneratorCounts,
         agent_records: &AgentRecords,
-    ) {
-        let Some(known) = self.progress.get_mut(agent) else {
-            return;
+    ) -> (u64, u64) {
+        let Some(known) = self.reported.get_mut(agent) else {
+            return (0, 0);
         };
         let per_client = self.plan.packets_per_client().unwrap_or(u64::MAX);
         let most = per_client.saturating_mul(u64::from(agent_records.share.clients));
-        known.sent = progress.sent.clamp(known.sent, most.max(known.sent));
+        let before = *known;
+        let mut words = before.to_words();
+        for (word, reported) in words.iter_mut().zip(counts.to_words()) {
+            *word = reported.clamp(*word, most.max(*word));
+        }
+        *known = GeneratorCounts::from_words(&words);
+        (known.sent - before.sent, known.skipped - before.skipped)
     }
 
     /// Takes what the ledger shows now.
-    pub(super) fn take_counters(&mut self, mut counters: LiveCounters) {
+    pub(super) fn take_counters(&mut self, counters: LiveCounters) {
         if let Some(Times {
             lateness,
             transit,
             latency,
-        }) = counters.times.take()
+        }) = counters.times
         {
-            self.lateness = Some(lateness.distribution(false));
-            self.transit = self.one_way.then(|| transit.distribution(false));
-            self.latency = self.one_way.then(|| latency.distribution(false));
+            let one_way = |times: &metronome_proto::histogram::Histogram| {
+                self.one_way.then(|| times.distribution(false)).flatten()
+            };
+            let times = v1::Times {
+                lateness: lateness.distribution(false),
+                transit: one_way(&transit),
+                latency: one_way(&latency),
+            };
+            self.times = (times != v1::Times::default()).then_some(times);
         }
-        self.counters = counters;
+        self.clients_connected = counters.connected;
+        self.receiver = Some(counters.counts);
     }
 
     /// Takes what went wrong last, for the note.
@@ -129,54 +124,49 @@ impl SnapshotBuilder {
         now_ns: u64,
     ) -> v1::Snapshot {
         self.number = self.number.saturating_add(1);
-        if state_machine.state() >= RunState::Draining {
-            self.over_ns.get_or_insert(now_ns);
-        }
-        let received = self.counters.counts.received;
-        let received_hz = self.rate_since_last(received, now_ns);
-        let start_ns = state_machine.start_at_ns().unwrap_or(u64::MAX);
-        let due_ns = self.over_ns.map_or(now_ns, |over_ns| over_ns.min(now_ns));
-        let schedule = self.plan.schedule(start_ns);
-        let due = schedule.map(|schedule| {
-            schedule
-                .due_by(due_ns)
-                .saturating_mul(u64::from(self.plan.clients))
-        });
-        // The ledger is read more often than agents report; what was received was sent.
-        let sent = self.reported_sent().max(received);
-        let elapsed = Duration::from_nanos(now_ns.saturating_sub(start_ns));
+        let start_at_ns = state_machine.start_at_ns();
+        let since_start_ns = start_at_ns.and_then(|start_ns| now_ns.checked_sub(start_ns));
+        let elapsed = since_start_ns.map(Duration::from_nanos);
         v1::Snapshot {
             run_id: self.run_id.clone(),
             state: state_machine.state().into(),
-            elapsed: prost_types::Duration::try_from(elapsed).ok(),
-            clients_connected: self.counters.connected,
-            scheduled: due.unwrap_or(sent),
-            sent,
-            received,
-            corrupt: self.counters.counts.corrupt,
-            received_hz,
-            lateness: self.lateness.clone(),
-            transit: self.transit.clone(),
-            latency: self.latency.clone(),
+            elapsed: elapsed.and_then(|elapsed| prost_types::Duration::try_from(elapsed).ok()),
+            clients_connected: self.clients_connected,
+            generator: elapsed.map(|_| self.generator()),
+            receiver: self.receiver,
+            received_millihertz: self.rate_since_last(now_ns),
+            times: self.times.clone(),
             number: self.number,
             note: self.note(state_machine, agents),
         }
     }
 
-    fn reported_sent(&self) -> u64 {
-        self.progress
-            .iter()
-            .fold(0, |sum, agent| sum.saturating_add(agent.sent))
+    /// What the agents have reported. The ledger is read more often than they report, and what was
+    /// received was sent.
+    fn generator(&self) -> GeneratorCounts {
+        let reported = self.reported.iter();
+        let sum = reported.fold(GeneratorCounts::default(), |sum, agent| sum.plus(agent));
+        let received = self.receiver.map_or(0, |receiver| receiver.received);
+        let sent = sum.sent.max(received);
+        GeneratorCounts {
+            sent,
+            scheduled: sum.scheduled.max(sent.saturating_add(sum.skipped)),
+            ..sum
+        }
     }
 
-    fn rate_since_last(&mut self, received: u64, now_ns: u64) -> f64 {
+    /// `None` as long as there are no two readings.
+    fn rate_since_last(&mut self, now_ns: u64) -> Option<u64> {
+        let received = self.receiver?.received;
         let (then_ns, before) = *self.last.get_or_insert((now_ns, received));
         let nanos = now_ns.saturating_sub(then_ns);
         if nanos >= RATE_WINDOW_NS_MIN {
-            self.received_hz = received.saturating_sub(before) as f64 * 1e9 / nanos as f64;
+            let packets = u128::from(received.saturating_sub(before));
+            let millihertz = packets * 1_000_000_000_000 / u128::from(nanos);
+            self.received_millihertz = u64::try_from(millihertz).ok();
             self.last = Some((now_ns, received));
         }
-        self.received_hz
+        self.received_millihertz
     }
 
     fn note(&self, state_machine: &RunStateMachine, agents: &[AgentRecords]) -> String {
@@ -199,6 +189,8 @@ impl SnapshotBuilder {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::{plan::Group, profile::Profile};
+
     use super::*;
     use crate::model::{
         AgentShare, ClockRelation,
@@ -209,15 +201,27 @@ mod tests {
 
     fn plan() -> Plan {
         Plan {
-            clients: 2,
-            rate: metronome_proto::rate::Rate::Millihertz(1_000_000),
+            group: Group {
+                name: "default".into(),
+                clients: 2,
+                profile: Profile::constant(1_000_000),
+                batch: 1,
+                phase: v1::Phase::Staggered,
+                agents: Vec::new(),
+                target: String::new(),
+            },
             duration: Duration::from_secs(10),
-            batch: 1,
-            phase: v1::Phase::Staggered,
             threads: 1,
-            agents: Vec::new(),
-            target: String::new(),
+            requires: Vec::new(),
         }
+    }
+
+    fn agents(clock: ClockRelation) -> [AgentRecords; 1] {
+        [AgentRecords::new("a".into(), AgentShare::new(0, 2, clock))]
+    }
+
+    fn builder(agents: &[AgentRecords]) -> SnapshotBuilder {
+        SnapshotBuilder::new(plan(), "7".into(), agents)
     }
 
     fn received(received: u64) -> LiveCounters {
@@ -231,124 +235,121 @@ mod tests {
         }
     }
 
+    fn sent(sent: u64, skipped: u64) -> GeneratorCounts {
+        GeneratorCounts {
+            scheduled: sent + skipped,
+            sent,
+            skipped,
+            blocked: 0,
+        }
+    }
+
     #[test]
-    fn snapshots_show_what_is_due_sent_and_received() {
-        let agents = [AgentRecords::new(
-            "a".into(),
-            AgentShare::new(0, 2, ClockRelation::Same),
-        )];
-        let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
+    fn nothing_is_shown_before_it_is_known() {
+        let agents = agents(ClockRelation::Same);
+        let mut builder = builder(&agents);
         let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
         let first = builder.build(&state_machine, &agents, 0);
-        assert_eq!(
-            (first.scheduled, first.number, first.state()),
-            (0, 1, RunState::Preparing)
-        );
+        assert_eq!((first.number, first.state()), (1, RunState::Preparing));
         assert_eq!(first.note, "waiting for a to connect its clients");
+        assert_eq!((first.elapsed, first.generator), (None, None));
+        assert_eq!((first.receiver, first.received_millihertz), (None, None));
+        assert_eq!(first.times, None);
+        builder.take_counters(LiveCounters {
+            times: Some(Times::default()),
+            ..received(0)
+        });
+        let second = builder.build(&state_machine, &agents, SECOND_NS);
+        assert_eq!(second.receiver, Some(v1::ReceiverCounts::default()));
+        assert_eq!((second.received_millihertz, second.times), (None, None));
+    }
 
+    #[test]
+    fn snapshots_show_what_was_sent_and_received() {
+        let agents = agents(ClockRelation::Same);
+        let mut builder = builder(&agents);
+        let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
-        builder.take_progress(
-            0,
-            &v1::Progress {
-                sent: 1_500,
-                ..v1::Progress::default()
-            },
-            &agents[0],
-        );
+        let more = builder.take_progress(0, &sent(1_500, 2), &agents[0]);
+        assert_eq!(more, (1_500, 2));
         builder.take_counters(received(1_000));
-        builder.build(&state_machine, &agents, START_LEAD_NS);
+        let first = builder.build(&state_machine, &agents, START_LEAD_NS);
+        assert_eq!(first.generator, Some(sent(1_500, 2)));
         builder.take_counters(received(2_000));
         let second = builder.build(&state_machine, &agents, START_LEAD_NS + SECOND_NS);
         assert_eq!(
-            (second.scheduled, second.sent, second.received),
-            (2_002, 2_000, 2_000)
+            second.generator,
+            Some(sent(2_000, 2)),
+            "what is received was sent"
         );
-        assert_eq!((second.elapsed.unwrap().seconds, second.number), (1, 3));
-        let seconds = (START_LEAD_NS + SECOND_NS) as f64 / 1e9;
-        assert!(
-            (second.received_hz - 2_000.0 / seconds).abs() < 1e-6,
-            "since the first: {}",
-            second.received_hz
-        );
+        assert_eq!(second.receiver.unwrap().received, 2_000);
+        assert_eq!((second.elapsed.unwrap().seconds, second.number), (1, 2));
+        assert_eq!(second.received_millihertz, Some(1_000_000));
+    }
+
+    #[test]
+    fn one_way_times_are_shown_on_one_clock_only() {
+        for (clock, is_shown) in [(ClockRelation::Same, true), (ClockRelation::Unknown, false)] {
+            let agents = agents(clock);
+            let mut builder = builder(&agents);
+            let mut times = Times::default();
+            times.lateness.record(5);
+            times.transit.record(5);
+            times.latency.record(5);
+            builder.take_counters(LiveCounters {
+                times: Some(times),
+                ..received(1)
+            });
+            let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
+            let times = builder.build(&state_machine, &agents, 0).times.unwrap();
+            assert_eq!(times.lateness.unwrap().count, 1);
+            let one_way = (times.transit.is_some(), times.latency.is_some());
+            assert_eq!(one_way, (is_shown, is_shown));
+        }
     }
 
     #[test]
     fn what_another_server_has_shown_goes_on_from_there() {
-        let agents = [AgentRecords::new(
-            "a".into(),
-            AgentShare::new(0, 2, ClockRelation::Same),
-        )];
+        let agents = agents(ClockRelation::Same);
         let shown = v1::Snapshot {
-            received: 900,
+            receiver: Some(received(900).counts),
             clients_connected: 2,
             number: 7,
             ..v1::Snapshot::default()
         };
-        let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
-        builder.resume(shown, &[(1_000, 0)], &agents);
+        let mut builder = builder(&agents);
+        builder.resume(shown, vec![sent(1_000, 0)]);
+        assert_eq!(builder.reported(), [sent(1_000, 0)]);
         let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
-        let next = builder.build(&state_machine, &agents, 0);
-        assert_eq!(
-            (
-                next.received,
-                next.sent,
-                next.clients_connected,
-                next.number
-            ),
-            (900, 1_000, 2, 8)
-        );
+        let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
+        let next = builder.build(&state_machine, &agents, START_LEAD_NS);
+        assert_eq!(next.receiver.unwrap().received, 900);
+        assert_eq!(next.generator.unwrap().sent, 1_000);
+        assert_eq!((next.clients_connected, next.number), (2, 8));
         // The first reading of one's own brings at once what came in during the hand-over.
         builder.take_counters(received(5_000));
-        assert_eq!(
-            builder
-                .build(&state_machine, &agents, 20_000_000)
-                .received_hz
-                .to_bits(),
-            0.0_f64.to_bits()
-        );
+        let next = builder.build(&state_machine, &agents, START_LEAD_NS + 20_000_000);
+        assert_eq!(next.received_millihertz, None);
     }
 
     #[test]
     fn an_agent_cannot_make_progress_fall_or_exceed_its_share() {
-        let agents = [AgentRecords::new(
-            "a".into(),
-            AgentShare::new(0, 2, ClockRelation::Same),
-        )];
-        let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
-        let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
+        let agents = agents(ClockRelation::Same);
+        let mut builder = builder(&agents);
         for (reported, shown) in [(5, 5), (3, 5), (u64::MAX, 20_000), (0, 20_000)] {
-            builder.take_progress(
-                0,
-                &v1::Progress {
-                    sent: reported,
-                    ..v1::Progress::default()
-                },
-                &agents[0],
-            );
-            assert_eq!(builder.build(&state_machine, &agents, 0).sent, shown);
+            let before = builder.reported()[0].sent;
+            let counts = GeneratorCounts {
+                scheduled: reported,
+                sent: reported,
+                skipped: reported,
+                blocked: reported,
+            };
+            let more = builder.take_progress(0, &counts, &agents[0]);
+            assert_eq!(more, (shown - before, shown - before));
+            let known = builder.reported()[0];
+            assert_eq!(known.to_words()[..4], [shown; 4]);
         }
-        builder.take_progress(9, &v1::Progress::default(), &agents[0]);
-    }
-
-    #[test]
-    fn nothing_becomes_due_after_a_stop() {
-        let agents = [AgentRecords::new(
-            "a".into(),
-            AgentShare::new(0, 2, ClockRelation::Same),
-        )];
-        let mut builder = SnapshotBuilder::new(plan(), "7".into(), &agents);
-        let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
-        let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
-        let (state_machine, _) =
-            state_machine.step(Event::StopRequested, START_LEAD_NS + SECOND_NS);
-        let at_stop = builder
-            .build(&state_machine, &agents, START_LEAD_NS + SECOND_NS)
-            .scheduled;
-        assert_eq!(
-            builder
-                .build(&state_machine, &agents, START_LEAD_NS + 3 * SECOND_NS)
-                .scheduled,
-            at_stop
-        );
+        let stranger = builder.take_progress(9, &sent(1, 1), &agents[0]);
+        assert_eq!(stranger, (0, 0));
     }
 }

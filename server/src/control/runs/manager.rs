@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use metronome_proto::{run_id::RunId, v1};
+use metronome_proto::{
+    limits::REQUEST_ID_BYTES_MAX,
+    run_id::RunId,
+    v1::{self, Failure, FailureCode},
+};
+use metronome_telemetry::sanitise;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
 use super::{active::ActiveRuns, history::RunHistory, verdict_counters::VerdictCounters};
 use crate::{
@@ -70,7 +74,7 @@ impl RunManager {
     }
 
     /// One run from where its newest state is: while it lives from memory, then from the history.
-    pub(crate) async fn find(&self, id: RunId) -> Result<v1::Run, Status> {
+    pub(crate) async fn find(&self, id: RunId) -> Result<v1::Run, Failure> {
         if let Some(run) = self.in_memory(id) {
             return Ok(run);
         }
@@ -80,9 +84,27 @@ impl RunManager {
             .ok_or_else(|| status::unknown_run(id))
     }
 
+    /// The run that was made with this request_id, from where its newest state is.
+    pub(crate) async fn find_by_request_id(&self, request_id: &str) -> Result<v1::Run, Failure> {
+        let asked = request_id.to_owned();
+        let stored = self
+            .history
+            .read(move |store| store.by_request_id(&asked))
+            .await?
+            .ok_or_else(|| unknown_request_id(request_id))?;
+        let id = status::parse_run_id(&stored.run_id)?;
+        Ok(self.in_memory(id).unwrap_or(stored))
+    }
+
     /// A run that lives here, or has ended and could not be stored.
     pub(crate) fn in_memory(&self, id: RunId) -> Option<v1::Run> {
         let active = self.active.find(id).map(|active| active.run());
         active.or_else(|| self.history.find_unstored(id).map(|unstored| unstored.run))
     }
+}
+
+fn unknown_request_id(request_id: &str) -> Failure {
+    let shown = sanitise::printable(request_id, REQUEST_ID_BYTES_MAX);
+    let sentence = format!("There is no run with the request_id {shown:?}.");
+    Failure::new(FailureCode::RunUnknown, sentence).with("request_id", shown)
 }

@@ -20,7 +20,7 @@
 //! | [`active`] | the runs that have not ended, and how to stop or hold them |
 //! | [`history`] | those that have |
 //! | [`trace_report`] | what a trace reports of a run |
-//! | [`verdict_counters`] | how many runs have ended, by verdict |
+//! | [`verdict_counters`] | how many runs have ended, by verdict, and how many have failed |
 //!
 //! Absent on purpose: any decision. What follows from an event is [`crate::model::run`]'s, what the
 //! figures mean is [`crate::verdict`]'s.
@@ -39,7 +39,7 @@ mod start_request;
 mod trace_report;
 mod verdict_counters;
 
-pub(crate) use active::{ActiveRun, RunView, state_name};
+pub(crate) use active::{ActiveRun, RunView};
 pub(crate) use history::UnstoredRun;
 pub(crate) use manager::RunManager;
 pub(crate) use resume::resume_runs;

@@ -5,16 +5,17 @@ use std::{net::SocketAddr, time::Duration};
 use metronome_proto::{
     handshake::Key,
     plan::Plan,
-    rate::Rate,
     run_id::RunId,
-    v1::{self, server_message::Message},
+    share::Share,
+    v1::{self, start::At},
 };
 use metronome_telemetry as telemetry;
 use tracing::Span;
 
 use crate::{
     config::Secret,
-    model::{AgentRecords, run::PREPARE_NS},
+    control::agents::Order,
+    model::{AgentRecords, AgentShare, run::PREPARE_NS},
 };
 
 /// An agent gives up this much before the server does, so that its reason still arrives.
@@ -34,33 +35,34 @@ pub(super) struct Orders {
 
 impl Orders {
     /// The order to connect all clients of an agent's share.
-    pub(super) fn prepare(&self, agent: usize, agent_records: &AgentRecords) -> Message {
+    pub(super) fn prepare(&self, agent: usize, agent_records: &AgentRecords) -> Order {
         let index = wire_index(agent);
         let plan = &self.plan;
-        Message::Prepare(v1::Prepare {
+        Order::Prepare(v1::Prepare {
             run_id: self.id.to_string(),
-            target: self.target(),
             agent_index: u32::from(index),
-            first_client: agent_records.share.first_client,
-            clients: agent_records.share.clients,
-            packets_per_client: plan.packets_per_client().unwrap_or(0),
-            rate_millihertz: if let Rate::Millihertz(millihertz) = plan.rate {
-                millihertz
-            } else {
-                0
-            },
-            flood: plan.rate == Rate::Max,
-            batch: plan.batch,
-            phase: plan.phase.into(),
+            shares: vec![self.share(agent_records.share).to_proto(self.target())],
+            duration: prost_types::Duration::try_from(plan.duration).ok(),
             threads: plan.threads,
             key: Key::derive(&self.secret.0, self.id, index)
                 .as_bytes()
                 .to_vec(),
             deadline: duration(PREPARE_NS - PREPARE_MARGIN_NS),
             traceparent: telemetry::traceparent(&self.span),
-            clients_total: plan.clients,
-            duration: prost_types::Duration::try_from(plan.duration).ok(),
+            requires: plan.features(),
         })
+    }
+
+    fn share(&self, share: AgentShare) -> Share {
+        let group = &self.plan.group;
+        Share {
+            group: group.name.clone(),
+            clients: share.first_client..share.first_client.saturating_add(share.clients),
+            clients_total: group.clients,
+            profile: group.profile,
+            batch: group.batch,
+            phase: group.phase,
+        }
     }
 
     /// The order to send the first packet at `start_at_ns`. An agent with another clock counts from
@@ -70,23 +72,24 @@ impl Orders {
         agent_records: &AgentRecords,
         start_at_ns: u64,
         now_ns: u64,
-    ) -> Message {
-        Message::Start(v1::Start {
+    ) -> Order {
+        let at = if agent_records.share.clock.is_same() {
+            Some(At::StartAtNs(start_at_ns))
+        } else {
+            duration(start_at_ns.saturating_sub(now_ns)).map(At::StartIn)
+        };
+        Order::Start(v1::Start {
             run_id: self.id.to_string(),
-            start_at_ns: if agent_records.share.clock.is_same() {
-                start_at_ns
-            } else {
-                0
-            },
-            start_in: duration(start_at_ns.saturating_sub(now_ns)),
+            at,
         })
     }
 
     /// Where agents connect. An empty host lets each use the one at which it reached this server.
     fn target(&self) -> String {
         let own = self.data_address;
-        if !self.plan.target.is_empty() {
-            self.plan.target.clone()
+        let asked = &self.plan.group.target;
+        if !asked.is_empty() {
+            asked.clone()
         } else if own.ip().is_unspecified() || own.ip().is_loopback() {
             format!(":{}", own.port())
         } else {

@@ -3,23 +3,24 @@
 use metronome_proto::{
     plan::Plan,
     run_id::RunId,
-    v1::{self, RunState},
+    v1::{self, GeneratorCounts, RunState, StopCause},
 };
+use prost::Message as _;
 use tracing::Span;
 
-use super::{
-    history::UnstoredRun, manager::RunManager, trace_report, verdict_counters::VerdictCounters,
-};
+use super::{history::UnstoredRun, manager::RunManager, trace_report};
 use crate::{
     control::agents::AgentCounters,
     model::{AgentRecords, FinalCounters},
     store::Store,
-    verdict::{Conclusion, Evidence, StopCause, conclude},
+    verdict::{Evidence, conclude, failure_of_run},
     wall_clock::{self, timestamp},
 };
 
-/// Client rows per message.
+/// Most client rows of a message.
 const CLIENTS_PER_PAGE: usize = 1000;
+/// A page of client rows ends before it gets larger than this; a message may have 1 MiB.
+const PAGE_BYTES_MAX: usize = 768 << 10;
 
 /// A run whose last event has happened, without its report.
 pub(super) struct FinishedRun {
@@ -28,24 +29,39 @@ pub(super) struct FinishedRun {
     pub(super) run: v1::Run,
     pub(super) agents: Vec<AgentRecords>,
     pub(super) record: Option<FinalCounters>,
+    /// ENDED with a report, or FAILED without.
+    pub(super) final_state: RunState,
     pub(super) start_at_ns: Option<u64>,
     /// Set when a stop came before the schedule was over.
     pub(super) stopped: Option<StopCause>,
     pub(super) span: Span,
 }
 
-/// Makes the report and stores it, on a thread that may block. `None` when there is none; else the
-/// run with its report, kept in memory if the history could not be written.
+/// What the server adds to a report.
+struct ServerPart {
+    /// HOST:PORT of the data port.
+    receiver: String,
+    notes: Vec<String>,
+    traced_packets: usize,
+}
+
+/// Makes the report, or the failure of a run that has none, and stores it, on a thread that may
+/// block. `None` when that is impossible; else the run in its final state, kept in memory if the
+/// history could not be written.
 pub(super) async fn conclude_and_store(
     runs: &RunManager,
     finished: FinishedRun,
-    reported: &[(u64, u64)],
+    reported: &[GeneratorCounts],
 ) -> Option<v1::Run> {
     let id = finished.id;
-    let (notes, traced_packets) = (runs.server.notes.clone(), runs.server.traced_packets);
+    let server = ServerPart {
+        receiver: runs.server.data_address.to_string(),
+        notes: runs.server.notes.clone(),
+        traced_packets: runs.server.traced_packets,
+    };
     let work = move |store: &Store| {
         let span = finished.span.clone();
-        let (run, pages) = with_report(finished, &notes, traced_packets);
+        let (run, pages) = in_final_state(finished, &server);
         let stored =
             tracing::info_span!(parent: &span, "store").in_scope(|| store.finish(&run, &pages));
         (run, pages, stored)
@@ -54,12 +70,11 @@ pub(super) async fn conclude_and_store(
         tracing::error!("the report could not be made");
         return None;
     };
-    count(
-        &runs.agent_counters,
-        &runs.verdict_counters,
-        run.report.as_ref(),
-        reported,
-    );
+    if let Some(report) = &run.report {
+        count_ended(runs, report, reported);
+    } else {
+        count_failed(runs, &run);
+    }
     if let Err(error) = stored {
         tracing::error!("the report is kept in memory only, it cannot be stored: {error}");
         let unstored = UnstoredRun {
@@ -71,74 +86,142 @@ pub(super) async fn conclude_and_store(
     Some(run)
 }
 
-/// The run with its report, and the pages of its client rows.
-fn with_report(
-    finished: FinishedRun,
-    notes: &[String],
-    traced_packets: usize,
-) -> (v1::Run, Vec<v1::ListClientsResponse>) {
+/// The run as it is from here on, and the pages of its client rows.
+fn in_final_state(finished: FinishedRun, server: &ServerPart) -> (v1::Run, Vec<v1::ClientRows>) {
     let FinishedRun {
         plan,
         mut run,
         agents,
         record,
+        final_state,
         start_at_ns,
         stopped,
         span,
         ..
     } = finished;
-    let evidence = Evidence {
-        plan: &plan,
-        agents: &agents,
-        counters: record.as_ref(),
-        start_at_ns,
-        stopped,
-        notes,
+    run.set_state(final_state);
+    run.stopped = stopped.map(|cause| v1::Stopped {
+        cause: cause.into(),
+    });
+    let pages = if final_state == RunState::Failed {
+        let failure = failure_of_run(&agents, stopped);
+        trace_report::failed(&span, &failure);
+        run.failure = Some(failure);
+        Vec::new()
+    } else {
+        let evidence = Evidence {
+            plan: &plan,
+            agents: &agents,
+            counters: record.as_ref(),
+            receiver: &server.receiver,
+            start_at_ns,
+            stopped,
+            notes: &server.notes,
+        };
+        let merged = tracing::info_span!(parent: &span, "merge").in_scope(|| conclude(&evidence));
+        let traced_packets = server.traced_packets;
+        trace_report::end(&span, &merged.report, record.as_ref(), traced_packets);
+        run.report = Some(merged.report);
+        pages(merged.clients)
     };
-    let conclusion = tracing::info_span!(parent: &span, "merge").in_scope(|| conclude(&evidence));
-    trace_report::end(&span, &conclusion.report, record.as_ref(), traced_packets);
-    let pages = pages(&conclusion);
-    run.set_state(RunState::Ended);
     run.ended_at = Some(timestamp(wall_clock::unix_ms()));
-    run.report = Some(conclusion.report);
     (run, pages)
 }
 
-fn pages(conclusion: &Conclusion) -> Vec<v1::ListClientsResponse> {
-    let page = |clients: &[v1::ClientReport]| v1::ListClientsResponse {
-        clients: clients.to_vec(),
-    };
-    conclusion
-        .clients
-        .chunks(CLIENTS_PER_PAGE)
-        .map(page)
-        .collect()
+/// Client rows in pages that each fit a message.
+fn pages(clients: Vec<v1::ClientReport>) -> Vec<v1::ClientRows> {
+    let mut pages: Vec<v1::ClientRows> = Vec::new();
+    let mut bytes = 0;
+    for client in clients {
+        bytes += client.encoded_len();
+        let current = pages
+            .last_mut()
+            .filter(|page| page.clients.len() < CLIENTS_PER_PAGE && bytes <= PAGE_BYTES_MAX);
+        match current {
+            Some(page) => page.clients.push(client),
+            None => {
+                bytes = client.encoded_len();
+                pages.push(v1::ClientRows {
+                    clients: vec![client],
+                });
+            }
+        }
+    }
+    pages
 }
 
 /// Counts a run that has ended, and what its agents' final reports add to their progress.
-fn count(
-    agents: &AgentCounters,
-    verdicts: &VerdictCounters,
-    report: Option<&v1::Report>,
-    reported: &[(u64, u64)],
-) {
-    let Some(report) = report else { return };
-    let verdict = report
-        .verdict
-        .as_ref()
-        .map(v1::Verdict::status)
-        .unwrap_or_default();
-    let verdict = trace_report::in_words(verdict);
-    let packets = report.packets.unwrap_or_default();
+fn count_ended(runs: &RunManager, report: &v1::Report, reported: &[GeneratorCounts]) {
+    let verdict = report.verdict.as_ref();
+    let verdict = verdict.map(v1::Verdict::status).unwrap_or_default();
+    let counts = report.counts.unwrap_or_default();
+    let received = counts.receiver.map(|receiver| receiver.received);
     // Signed: a trace would show other whole numbers as text.
-    let (received, lost) = (packets.received.cast_signed(), packets.lost.cast_signed());
-    tracing::info!(received, lost, "run has ended: {verdict}");
-    for (agent, (sent, _)) in report.agents.iter().zip(reported) {
-        agents.agent_sent(&agent.agent, agent.sent.saturating_sub(*sent), 0);
+    tracing::info!(
+        received = received.map(u64::cast_signed),
+        lost = counts.lost.map(u64::cast_signed),
+        "run has ended: {}",
+        verdict.word().unwrap_or_default()
+    );
+    count_rest(&runs.agent_counters, report, reported);
+    runs.verdict_counters.run_ended(verdict, counts.lost);
+}
+
+/// Counts what was not in the agents' progress yet.
+fn count_rest(agents: &AgentCounters, report: &v1::Report, reported: &[GeneratorCounts]) {
+    for (agent, reported) in report.agents.iter().zip(reported) {
+        let GeneratorCounts { sent, skipped, .. } = agent.counts.unwrap_or(*reported);
+        agents.agent_sent(
+            &agent.agent,
+            sent.saturating_sub(reported.sent),
+            skipped.saturating_sub(reported.skipped),
+        );
     }
-    let skipped = reported
-        .iter()
-        .fold(0_u64, |sum, (_, skipped)| sum.saturating_add(*skipped));
-    agents.agent_sent("", 0, packets.skipped.saturating_sub(skipped));
-    verdicts.run_ended(verdict, packets.lost);
+}
+
+fn count_failed(runs: &RunManager, run: &v1::Run) {
+    let failure = run.failure.clone().unwrap_or_default();
+    let code = failure.code().name();
+    tracing::warn!(code, "run has failed: {}", failure.sentence);
+    runs.verdict_counters.run_failed();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clients(count: u32, sentence: &str) -> Vec<v1::ClientReport> {
+        let failure = Some(v1::Failure {
+            sentence: sentence.into(),
+            ..v1::Failure::default()
+        });
+        (0..count)
+            .map(|client| v1::ClientReport {
+                client,
+                failure: failure.clone(),
+                ..v1::ClientReport::default()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_client_is_on_one_page_and_each_page_fits_a_message() {
+        for (count, sentence, expected) in [
+            (0, "", 0),
+            (1, "", 1),
+            (1000, "", 1),
+            (1001, "", 2),
+            (1000, &*"x".repeat(2000), 3),
+        ] {
+            let rows = clients(count, sentence);
+            let pages = pages(rows.clone());
+            assert_eq!(pages.len(), expected);
+            for page in &pages {
+                assert!((1..=1000).contains(&page.clients.len()));
+                assert!(page.encoded_len() < metronome_proto::MESSAGE_BYTES_MAX);
+            }
+            let all: Vec<_> = pages.into_iter().flat_map(|page| page.clients).collect();
+            assert_eq!(all, rows);
+        }
+    }
 }

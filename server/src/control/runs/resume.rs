@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use metronome_proto::v1::{Failure, FailureCode};
 use metronome_telemetry as telemetry;
 use tokio::{sync::mpsc, time};
 use tracing::Instrument as _;
@@ -42,15 +43,10 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
     for (index, agent_records) in agents
         .iter()
         .enumerate()
-        .filter(|(_, agent_records)| agent_records.error().is_none())
+        .filter(|(_, agent_records)| agent_records.failure().is_none())
     {
-        runs.registry.expect(
-            &agent_records.name,
-            id,
-            index,
-            agent_records.share.clients,
-            &sender,
-        );
+        runs.registry
+            .expect(&agent_records.name, id, index, agent_records.share, &sender);
     }
     let span = tracing::info_span!("run", run_id = %id);
     telemetry::continue_from_traceparent(&span, &traceparent);
@@ -77,8 +73,10 @@ async fn expect_agents(runs: Arc<RunManager>) {
     for (agent, lost) in runs.registry.give_up_expecting() {
         runs.agent_counters.agent_left(&agent, !lost.is_empty());
         for assignment in lost {
+            let sentence = "It did not come back within 3 s after the server was upgraded.";
+            let failure = Failure::new(FailureCode::AgentLost, sentence);
             assignment
-                .report("it did not come back within 3 s after the server was upgraded")
+                .report(failure.with("agent", agent.as_str()))
                 .await;
         }
     }

@@ -105,7 +105,7 @@ mod tests {
     use std::sync::mpsc;
 
     use metronome_os::wake::Waker;
-    use metronome_proto::v1::{self, RunState, server_message::Message};
+    use metronome_proto::v1::{self, RunState};
 
     use super::{
         super::active::{ActiveRun, RunView},
@@ -113,9 +113,13 @@ mod tests {
     };
     use crate::{
         config::Secret,
-        control::{agents::AgentInfo, master_client::MasterClient, server_info::ServerInfo},
+        control::{
+            agents::{AgentInfo, Arrival, Order, Wanted},
+            master_client::MasterClient,
+            server_info::ServerInfo,
+        },
         master::{Handle, Request},
-        model::ClockRelation,
+        model::{ClockRelation, ResumeToken},
         store::Store,
         upgrade::Upgrade,
         wall_clock::timestamp,
@@ -167,19 +171,33 @@ mod tests {
     async fn a_driver_that_dies_stops_its_agents_closes_its_run_and_leaves_it_aborted() {
         let directory = tempfile::tempdir().unwrap();
         let (runs, requests) = run_manager(&directory);
-        let (orders, mut heard) = tokio::sync::mpsc::channel(1);
+        let (orders, mut heard) = tokio::sync::mpsc::channel(2);
         let info = AgentInfo {
             name: "a".into(),
             version: String::new(),
+            protocol_version: 1,
+            capabilities: Vec::new(),
             peer: None,
             connected_unix_ms: 0,
             clock: ClockRelation::Same,
             clients_max: 1,
             cores: 1,
         };
-        assert!(runs.registry.join(info, orders, &[]).is_some());
+        let arrival = Arrival {
+            info,
+            orders,
+            runs: &[],
+            shown: &[],
+            fresh: ResumeToken::new([1; 16]),
+        };
+        runs.registry.join(arrival).unwrap();
+        let wanted = Wanted {
+            names: &[],
+            clients: 1,
+            features: &[],
+        };
         runs.registry
-            .assign(ID, &[], 1, &tokio::sync::mpsc::channel(1).0)
+            .assign(ID, wanted, &tokio::sync::mpsc::channel(1).0)
             .unwrap();
         let (active, _ends) = ActiveRun::new(RunView::Running {
             run: run(),
@@ -192,10 +210,9 @@ mod tests {
             panic!("a bug of the driver");
         });
         assert!(driver.await.unwrap_err().is_panic());
-        let Some(Ok(v1::ServerMessage {
-            message: Some(Message::Stop(stop)),
-        })) = heard.recv().await
-        else {
+        let mut order = async || heard.recv().await.unwrap().unwrap().message.unwrap();
+        assert!(matches!(order().await, Order::Welcome(_)));
+        let Order::Stop(stop) = order().await else {
             panic!("not Stop")
         };
         assert_eq!(stop.run_id, ID.to_string());

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
-use metronome_proto::{handshake::Key, run_id::RunId, v1};
+use metronome_proto::{
+    handshake::Key,
+    run_id::RunId,
+    v1::{self, Failure, FailureCode},
+};
 use tokio::sync::mpsc;
-use tonic::{Code, Status};
 use tracing::{Instrument as _, Span};
 
 use super::{
     driver::{Driver, DriverInput},
+    history,
     manager::RunManager,
     start_request::StartRequest,
     trace_report,
 };
 use crate::{
     control::{
-        agents::{AssignError, AssignedAgent, FromAgent},
+        agents::{AssignedAgent, FromAgent, Wanted},
         status,
     },
     master::admission::{Admission, AdmitError},
@@ -24,8 +28,6 @@ use crate::{
     wall_clock,
 };
 
-/// Most agents in one run; an agent's index is 0 to 255.
-const AGENTS_MAX: usize = 256;
 /// Reports of agents that a run has not looked at yet.
 pub(super) const INBOX_MAX: usize = 256;
 /// Two runs of one millisecond share an id once in 65,536 times.
@@ -36,52 +38,51 @@ const ID_ATTEMPTS_MAX: u32 = 5;
 pub(crate) async fn start_run(
     runs: &Arc<RunManager>,
     request: v1::StartRunRequest,
-) -> Result<v1::Run, Status> {
+) -> Result<v1::Run, Failure> {
     let runs = Arc::clone(runs);
     let work = async move { start_or_find(&runs, request).await }.instrument(Span::current());
-    tokio::spawn(work).await.map_err(|_| {
-        status::plain(
-            Code::Internal,
-            "START_FAILED",
-            "the run could not be started",
-        )
-    })?
+    tokio::spawn(work)
+        .await
+        .map_err(|_| status::internal("The run could not be started."))?
 }
 
 /// Starts a run, or finds the one that the same request has started before.
 async fn start_or_find(
     runs: &Arc<RunManager>,
     request: v1::StartRunRequest,
-) -> Result<v1::Run, Status> {
+) -> Result<v1::Run, Failure> {
     let request = StartRequest::check(request)?;
     // Before the wait for our turn, which an upgrade holds, and after it.
-    runs.upgrade.refuse_start()?;
+    refuse_in_upgrade(runs)?;
     let _one_at_a_time = runs.block_starts().await;
     if let Some(run) = find_earlier(runs, &request).await? {
         return Ok(run);
     }
     if runs.draining.is_cancelled() {
-        let sentence = "the server is shutting down and starts no runs";
-        return Err(status::plain(Code::Unavailable, "DRAINING", sentence));
+        let sentence = "The server is shutting down and starts no runs.";
+        return Err(Failure::new(FailureCode::Draining, sentence));
     }
-    runs.upgrade.refuse_start()?;
+    refuse_in_upgrade(runs)?;
     for _ in 0..ID_ATTEMPTS_MAX {
         if let Some(run) = try_start(runs, &request).await? {
             return Ok(run);
         }
     }
-    Err(status::plain(
-        Code::Internal,
-        "RUN_ID_TAKEN",
-        "no free run id was found; check the clock and try again",
+    Err(status::internal(
+        "No free run id was found; the clock may stand still.",
     ))
+}
+
+fn refuse_in_upgrade(runs: &RunManager) -> Result<(), Failure> {
+    let refused = runs.upgrade.refuse_start();
+    refused.map_err(|upgrading| status::upgrading(&upgrading))
 }
 
 /// The run that was started with the same request_id, also before this server was.
 async fn find_earlier(
     runs: &RunManager,
     request: &StartRequest,
-) -> Result<Option<v1::Run>, Status> {
+) -> Result<Option<v1::Run>, Failure> {
     if request.request_id.is_empty() {
         return Ok(None);
     }
@@ -95,46 +96,44 @@ async fn find_earlier(
     };
     if stored.plan.as_ref() != Some(&request.plan.to_proto()) {
         let sentence = format!(
-            "request_id {} belongs to run {}, which has another plan; \
-             use a new request_id for a new run",
+            "request_id {} belongs to run {}, which has another plan.",
             request.request_id, stored.run_id
         );
-        return Err(status::plain(
-            Code::AlreadyExists,
-            "REQUEST_ID_TAKEN",
-            &sentence,
-        ));
+        return Err(request_id_taken(request, &sentence).with("run_id", stored.run_id));
     }
     // The stored row of a run that lives is how it began.
     let id = status::parse_run_id(&stored.run_id)?;
     runs.find(id).await.map(Some)
 }
 
+fn request_id_taken(request: &StartRequest, sentence: &str) -> Failure {
+    let failure = Failure::new(FailureCode::RequestIdTaken, sentence);
+    failure.with("request_id", request.request_id.as_str())
+}
+
 /// Sets apart the ids of runs that begin in one millisecond.
-fn random_u16() -> Result<u16, Status> {
-    getrandom::u32().map(|number| number as u16).map_err(|_| {
-        status::plain(
-            Code::Unavailable,
-            "NO_RANDOM_BYTES",
-            "the system gives no random bytes for the run's id",
-        )
-    })
+fn random_u16() -> Result<u16, Failure> {
+    getrandom::u32()
+        .map(|number| number as u16)
+        .map_err(|_| status::internal("The system gives no random bytes for the run's id."))
 }
 
 /// Starts a run under a new id. `None` when that id was taken.
 async fn try_start(
     runs: &Arc<RunManager>,
     request: &StartRequest,
-) -> Result<Option<v1::Run>, Status> {
+) -> Result<Option<v1::Run>, Failure> {
     let created_unix_ms = wall_clock::unix_ms();
     let id = RunId::new(created_unix_ms, random_u16()?);
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
-    let agents = runs
-        .registry
-        .assign(id, &request.plan.agents, request.plan.clients, &sender)
-        .map_err(|error| no_agents(&error))?;
+    let wanted = Wanted {
+        names: &request.plan.group.agents,
+        clients: request.plan.clients(),
+        features: &request.plan.features(),
+    };
+    let agents = runs.registry.assign(id, wanted, &sender)?;
     let run = request.to_run(id, created_unix_ms);
-    match admit_and_store(runs, id, &agents, &run).await {
+    match admit_and_store(runs, request, id, &agents, &run).await {
         Ok(true) => {}
         unsettled => {
             runs.registry.release(id);
@@ -174,17 +173,11 @@ fn spawn(
 /// Lets the clients in and writes the run to the history. False when its id was taken.
 async fn admit_and_store(
     runs: &RunManager,
+    request: &StartRequest,
     id: RunId,
     agents: &[AssignedAgent],
     run: &v1::Run,
-) -> Result<bool, Status> {
-    if agents.len() > AGENTS_MAX {
-        let sentence = format!(
-            "{} agents are too many for one run; name at most {AGENTS_MAX} in the plan",
-            agents.len()
-        );
-        return Err(status::precondition("TOO_MANY_AGENTS", "agents", &sentence));
-    }
+) -> Result<bool, Failure> {
     let admitted = runs.master_client.admit(admission(runs, id, agents)).await;
     admitted
         .ok_or_else(status::master_is_gone)?
@@ -197,21 +190,15 @@ async fn admit_and_store(
     match inserted {
         Ok(()) => Ok(true),
         Err(InsertError::IdTaken) => Ok(false),
-        Err(error @ InsertError::RequestTaken) => {
-            // Another server that shares the database was faster by a moment.
-            Err(status::plain(
-                Code::Aborted,
-                "REQUEST_ID_TAKEN",
-                &format!("{error} by another server; try again"),
-            ))
-        }
-        Err(error @ InsertError::Database(_)) => {
-            tracing::error!("{error}");
-            Err(status::plain(
-                Code::Internal,
-                "HISTORY_FAILED",
-                &error.to_string(),
-            ))
+        Err(InsertError::RequestTaken) => Err(request_id_taken(
+            request,
+            "Another server took the request_id at the same moment; the same call returns its run.",
+        )),
+        Err(InsertError::Database(error)) => {
+            tracing::error!("the history cannot be written: {error}");
+            Err(history::failed(&format!(
+                "The history cannot be written: {error}."
+            )))
         }
     }
 }
@@ -228,14 +215,20 @@ fn admission(runs: &RunManager, id: RunId, agents: &[AssignedAgent]) -> Admissio
     }
 }
 
-fn no_agents(error: &AssignError) -> Status {
-    status::precondition(error.reason(), "agents", &error.to_string())
-}
-
-fn full(error: &AdmitError) -> Status {
-    let (reason, subject) = match error {
-        AdmitError::Full { .. } => ("CLIENTS_FULL", "--max-clients"),
-        AdmitError::TooManyRuns { .. } => ("RUNS_FULL", "runs"),
-    };
-    status::quota(reason, subject, &error.to_string())
+fn full(error: &AdmitError) -> Failure {
+    match *error {
+        AdmitError::Full { asked, free, max } => {
+            let sentence = format!(
+                "{asked} clients are asked for, and {free} of --max-clients {max} are free."
+            );
+            Failure::new(FailureCode::ClientsFull, sentence)
+                .with("clients", asked)
+                .with("clients_free", free)
+                .with("clients_max", max)
+        }
+        AdmitError::TooManyRuns { max } => {
+            let sentence = format!("{max} runs are going on, which is the most.");
+            Failure::new(FailureCode::RunsFull, sentence).with("runs_max", max)
+        }
+    }
 }

@@ -1,51 +1,42 @@
 //! What a StartRun asks for, checked: every field is within its limits.
 
+use std::collections::BTreeMap;
+
 use metronome_proto::{
+    features,
+    limits::REQUEST_ID_BYTES_MAX,
+    names::check_labels,
     plan::Plan,
     run_id::RunId,
-    v1::{self, RunState},
+    v1::{self, Failure, FailureCode, RunState},
 };
-use metronome_telemetry::sanitise;
-use tonic::Status;
 
 use crate::{control::status, wall_clock::timestamp};
-
-const REQUEST_ID_BYTES_MAX: usize = 64;
-const LABEL_BYTES_MAX: usize = 128;
 
 /// A request whose every field is within its limits.
 pub(super) struct StartRequest {
     pub(super) plan: Plan,
     /// Empty when the caller gave none.
     pub(super) request_id: String,
-    label: String,
+    labels: BTreeMap<String, String>,
 }
 
 impl StartRequest {
-    pub(super) fn check(request: v1::StartRunRequest) -> Result<Self, Status> {
-        let plan = request
-            .plan
-            .ok_or_else(|| status::bad_field("plan", "missing; say what to run"))?;
-        let plan = Plan::try_from(&plan).map_err(|error| status::bad_plan(&error))?;
-        let id = request.request_id;
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-        if id.len() > REQUEST_ID_BYTES_MAX || !id.bytes().all(is_allowed) {
-            let problem = format!(
-                "at most {REQUEST_ID_BYTES_MAX} characters of A-Z, a-z, 0-9, _, . and - are allowed"
-            );
-            return Err(status::bad_field("request_id", &problem));
-        }
-        if request.label.len() > LABEL_BYTES_MAX
-            || sanitise::printable(&request.label, LABEL_BYTES_MAX) != request.label
-        {
-            let problem =
-                format!("at most {LABEL_BYTES_MAX} bytes without control characters are allowed");
-            return Err(status::bad_field("label", &problem));
-        }
+    pub(super) fn check(request: v1::StartRunRequest) -> Result<Self, Failure> {
+        let v1::StartRunRequest {
+            plan,
+            request_id,
+            labels,
+        } = request;
+        let plan =
+            plan.ok_or_else(|| status::out_of_range("plan", "missing; it is what to run"))?;
+        let plan = check_plan(&plan)?;
+        check_request_id(&request_id)?;
+        check_labels(&labels).map_err(|problem| status::out_of_range("labels", problem))?;
         Ok(Self {
             plan,
-            request_id: id,
-            label: request.label,
+            request_id,
+            labels,
         })
     }
 
@@ -59,12 +50,34 @@ impl StartRequest {
         v1::Run {
             run_id: id.to_string(),
             request_id,
+            labels: self.labels.clone(),
             plan: Some(self.plan.to_proto()),
             state: RunState::Preparing.into(),
             created_at: Some(timestamp(created_unix_ms)),
-            ended_at: None,
-            report: None,
-            label: self.label.clone(),
+            ..v1::Run::default()
         }
     }
+}
+
+fn check_plan(plan: &v1::Plan) -> Result<Plan, Failure> {
+    Plan::try_from(plan).map_err(|error| {
+        let failure = status::bad_field("plan", error);
+        match features::missing(&plan.requires, features::CAPABILITIES) {
+            Some(feature) if failure.code() == FailureCode::Unsupported => {
+                failure.with("feature", feature)
+            }
+            _ => failure,
+        }
+    })
+}
+
+fn check_request_id(id: &str) -> Result<(), Failure> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(is_allowed) {
+        return Ok(());
+    }
+    let problem = format!(
+        "at most {REQUEST_ID_BYTES_MAX} characters of A-Z, a-z, 0-9, _, . and - are allowed"
+    );
+    Err(status::out_of_range("request_id", problem))
 }

@@ -3,7 +3,8 @@
 
 use metronome_os::clock;
 use metronome_proto::{
-    plan::Plan,
+    plan::{Plan, from_proto},
+    profile::hz,
     v1::{self, VerdictStatus},
 };
 use metronome_telemetry::{
@@ -21,13 +22,17 @@ pub(super) fn begin(span: &Span, run_id: &str, plan: &Plan, agents: usize) {
         span,
         vec![
             KeyValue::new("metronome.run.id", run_id.to_owned()),
-            KeyValue::new("metronome.clients", i64::from(plan.clients)),
-            KeyValue::new("metronome.rate_hz", plan.rate_hz()),
+            KeyValue::new("metronome.clients", i64::from(plan.clients())),
             KeyValue::new("metronome.duration_s", plan.duration.as_secs_f64()),
-            KeyValue::new("metronome.batch", i64::from(plan.batch)),
+            KeyValue::new("metronome.batch", i64::from(plan.group.batch)),
             KeyValue::new("metronome.agents", agents as i64),
         ],
     );
+    // A flood has no rate.
+    if let Some(rate_millihertz) = plan.group.profile.rate_millihertz() {
+        let rate = KeyValue::new("metronome.rate_hz", hz(rate_millihertz));
+        retroactive_span::set_attributes(span, vec![rate]);
+    }
 }
 
 /// Reports the figures of the report and of the record, with a span for each of at most
@@ -66,61 +71,74 @@ pub(super) fn end(
 fn report_verdict(span: &Span, anchor: &Anchor, verdict: &v1::Verdict) {
     for reason in &verdict.reasons {
         let attributes = vec![
-            KeyValue::new("code", reason.code.clone()),
-            KeyValue::new("text", reason.text.clone()),
+            KeyValue::new("code", reason.code().name()),
+            KeyValue::new("text", reason.sentence.clone()),
         ];
         retroactive_span::add_event(span, anchor, "verdict reason", clock::now_ns(), attributes);
     }
     let codes: Vec<_> = verdict
         .reasons
         .iter()
-        .map(|reason| reason.code.as_str())
+        .map(|reason| reason.code().name())
         .collect();
     match verdict.status() {
         VerdictStatus::Valid => retroactive_span::succeed(span),
         VerdictStatus::Partial | VerdictStatus::Invalid | VerdictStatus::Unspecified => {
             retroactive_span::fail(
                 span,
-                &format!("{}: {}", in_words(verdict.status()), codes.join(", ")),
+                &format!("{}: {}", word(verdict.status()), codes.join(", ")),
             );
         }
     }
 }
 
-/// A verdict in the words of log lines, metrics and traces.
-pub(super) fn in_words(verdict: VerdictStatus) -> &'static str {
-    match verdict {
-        VerdictStatus::Valid => "valid",
-        VerdictStatus::Partial => "partial",
-        VerdictStatus::Invalid | VerdictStatus::Unspecified => "invalid",
-    }
+/// Reports why the run has no report.
+pub(super) fn failed(span: &Span, failure: &v1::Failure) {
+    let code = failure.code().name();
+    retroactive_span::fail(span, &format!("failed: {code}: {}", failure.sentence));
+}
+
+fn word(verdict: VerdictStatus) -> &'static str {
+    verdict.word().unwrap_or("without a verdict")
 }
 
 fn figures(report: &v1::Report) -> Vec<KeyValue> {
-    let verdict = report
-        .verdict
-        .as_ref()
-        .map(v1::Verdict::status)
-        .unwrap_or_default();
-    let mut figures = vec![
-        KeyValue::new("metronome.verdict", in_words(verdict)),
-        KeyValue::new("metronome.elapsed_s", report.elapsed_s),
-    ];
-    if let Some(packets) = &report.packets {
-        let counts = [
-            ("metronome.packets.scheduled", packets.scheduled),
-            ("metronome.packets.sent", packets.sent),
-            ("metronome.packets.received", packets.received),
-            ("metronome.packets.lost", packets.lost),
-        ];
-        figures
-            .extend(counts.map(|(name, count)| {
-                KeyValue::new(name, i64::try_from(count).unwrap_or(i64::MAX))
-            }));
+    let mut figures = Vec::new();
+    if let Some(verdict) = &report.verdict {
+        figures.push(KeyValue::new("metronome.verdict", word(verdict.status())));
     }
-    figures.extend(percentiles(LATENESS, report.lateness.as_ref()));
-    figures.extend(percentiles(TRANSIT, report.transit.as_ref()));
-    figures.extend(percentiles(LATENCY, report.latency.as_ref()));
+    let elapsed = report.elapsed.as_ref().and_then(from_proto);
+    if let Some(elapsed) = elapsed {
+        figures.push(KeyValue::new("metronome.elapsed_s", elapsed.as_secs_f64()));
+    }
+    let counts = report.counts.unwrap_or_default();
+    let (generator, receiver) = (counts.generator, counts.receiver);
+    let counts = [
+        (
+            "metronome.packets.scheduled",
+            generator.map(|it| it.scheduled),
+        ),
+        ("metronome.packets.sent", generator.map(|it| it.sent)),
+        ("metronome.packets.received", receiver.map(|it| it.received)),
+        ("metronome.packets.lost", counts.lost),
+    ];
+    for (name, count) in counts {
+        let count = count.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+        figures.extend(count.map(|count| KeyValue::new(name, count)));
+    }
+    let times = report.times.as_ref();
+    figures.extend(percentiles(
+        LATENESS,
+        times.and_then(|it| it.lateness.as_ref()),
+    ));
+    figures.extend(percentiles(
+        TRANSIT,
+        times.and_then(|it| it.transit.as_ref()),
+    ));
+    figures.extend(percentiles(
+        LATENCY,
+        times.and_then(|it| it.latency.as_ref()),
+    ));
     figures
 }
 
@@ -143,15 +161,27 @@ const LATENCY: [&str; 4] = [
     "metronome.latency.max_us",
 ];
 
+/// p50, p99, p99.9 and the longest one, µs; without those that are not known.
 fn percentiles(names: [&'static str; 4], times: Option<&v1::Distribution>) -> Vec<KeyValue> {
     let Some(times) = times else {
         return Vec::new();
     };
-    let values = [times.p50_us, times.p99_us, times.p99_9_us, times.max_us];
-    names
-        .into_iter()
-        .zip(values)
-        .map(|(name, value)| KeyValue::new(name, value))
+    let quantile = |ppm: u32| {
+        let quantiles = times.quantiles.iter();
+        quantiles
+            .clone()
+            .find(|quantile| quantile.ppm == ppm)
+            .map(|quantile| quantile.ns)
+    };
+    let values = [
+        quantile(500_000),
+        quantile(990_000),
+        quantile(999_000),
+        Some(times.max_ns),
+    ];
+    let known = names.into_iter().zip(values);
+    known
+        .filter_map(|(name, ns)| Some(KeyValue::new(name, ns? as f64 / 1e3)))
         .collect()
 }
 

@@ -2,8 +2,14 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use metronome_proto::v1::VerdictStatus;
+
 /// Every verdict that a run may have.
-pub(crate) const VERDICTS: [&str; 3] = ["valid", "partial", "invalid"];
+pub(crate) const VERDICTS: [VerdictStatus; 3] = [
+    VerdictStatus::Valid,
+    VerdictStatus::Partial,
+    VerdictStatus::Invalid,
+];
 
 /// The sums since the server's start.
 #[derive(Debug, Default)]
@@ -14,18 +20,25 @@ pub(crate) struct VerdictCounters(Mutex<VerdictSums>);
 pub(crate) struct VerdictSums {
     /// Runs ended, in the order of [`VERDICTS`].
     pub(crate) runs_ended: [u64; 3],
+    /// Runs that were over before their first packet was due.
+    pub(crate) runs_failed: u64,
     /// Packets lost in all of them.
     pub(crate) lost: u64,
 }
 
 impl VerdictCounters {
-    /// A run has ended.
-    pub(super) fn run_ended(&self, verdict: &'static str, lost: u64) {
+    /// A run has ended. `lost`: as far as it is known.
+    pub(super) fn run_ended(&self, verdict: VerdictStatus, lost: Option<u64>) {
         let mut sums = self.lock();
         if let Some(place) = VERDICTS.iter().position(|known| *known == verdict) {
             sums.runs_ended[place] += 1;
         }
-        sums.lost = sums.lost.saturating_add(lost);
+        sums.lost = sums.lost.saturating_add(lost.unwrap_or(0));
+    }
+
+    /// A run has failed.
+    pub(super) fn run_failed(&self) {
+        self.lock().runs_failed += 1;
     }
 
     /// The sums as they stand.

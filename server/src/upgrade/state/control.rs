@@ -4,7 +4,7 @@ use metronome_proto::{histogram::Histogram, run_id::RunId, v1};
 use serde::{Deserialize, Serialize};
 
 use super::protobuf::Protobuf;
-use crate::metrics::AgentFigures;
+use crate::{metrics::AgentFigures, model::ResumeToken};
 
 /// All of it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -14,6 +14,8 @@ pub(crate) struct ControlState {
     /// The same instant on CLOCK_MONOTONIC, ns.
     pub(crate) started_ns: u64,
     pub(crate) counters: SavedCounters,
+    /// The agents that are connected or expected back, by name.
+    pub(crate) resume_tokens: Vec<(String, ResumeToken)>,
     /// Oldest first.
     pub(crate) unstored: Vec<UnstoredReport>,
 }
@@ -26,6 +28,7 @@ pub(crate) struct SavedCounters {
     pub(crate) lost: u64,
     /// By verdict: valid, partial, invalid.
     pub(crate) runs_ended: [u64; 3],
+    pub(crate) runs_failed: u64,
     pub(crate) agents_lost: u64,
     /// By the agents' names.
     pub(crate) agents: Vec<(String, AgentFigures)>,
@@ -38,11 +41,11 @@ pub(crate) struct SavedCounters {
 pub(crate) struct UnstoredReport {
     pub(crate) id: RunId,
     run: Protobuf<v1::Run>,
-    pages: Vec<Protobuf<v1::ListClientsResponse>>,
+    pages: Vec<Protobuf<v1::ClientRows>>,
 }
 
 impl UnstoredReport {
-    pub(crate) fn new(id: RunId, run: v1::Run, pages: Vec<v1::ListClientsResponse>) -> Self {
+    pub(crate) fn new(id: RunId, run: v1::Run, pages: Vec<v1::ClientRows>) -> Self {
         Self {
             id,
             run: Protobuf(run),
@@ -51,7 +54,7 @@ impl UnstoredReport {
     }
 
     /// The run and the pages of its clients.
-    pub(crate) fn into_parts(self) -> (v1::Run, Vec<v1::ListClientsResponse>) {
+    pub(crate) fn into_parts(self) -> (v1::Run, Vec<v1::ClientRows>) {
         let pages = self.pages.into_iter().map(|Protobuf(page)| page);
         (self.run.0, pages.collect())
     }
@@ -62,9 +65,9 @@ pub(super) mod tests {
     use super::*;
 
     pub(in super::super) fn control_state(seed: u64) -> ControlState {
-        let page = v1::ListClientsResponse {
+        let page = v1::ClientRows {
             clients: vec![v1::ClientReport {
-                sent: seed,
+                client: seed as u32,
                 ..v1::ClientReport::default()
             }],
         };
@@ -76,10 +79,12 @@ pub(super) mod tests {
             counters: SavedCounters {
                 sent: seed,
                 runs_ended: [1, 2, 3],
+                runs_failed: 4,
                 agents: vec![("a".into(), AgentFigures::default())],
                 calls: vec![("s/M".into(), "OK".into(), durations)],
                 ..SavedCounters::default()
             },
+            resume_tokens: vec![("a".into(), ResumeToken::new([seed as u8; 16]))],
             unstored: vec![UnstoredReport::new(
                 RunId::from_bits(9),
                 v1::Run::default(),
@@ -93,6 +98,6 @@ pub(super) mod tests {
         let state = control_state(5);
         let (run, pages) = state.unstored[0].clone().into_parts();
         assert_eq!(run, v1::Run::default());
-        assert_eq!(pages[0].clients[0].sent, 5);
+        assert_eq!(pages[0].clients[0].client, 5);
     }
 }

@@ -16,8 +16,8 @@ pub(crate) struct SavedRun {
     pub(crate) state_machine: RunStateMachine,
     /// In the order of their indices.
     pub(crate) agents: Vec<SavedAgent>,
-    /// What each agent's progress has reported: packets sent and skipped.
-    pub(crate) reported: Vec<(u64, u64)>,
+    /// What each agent's progress has reported.
+    pub(crate) reported: Vec<Protobuf<v1::GeneratorCounts>>,
     /// The last one that watchers saw.
     pub(crate) snapshot: Protobuf<v1::Snapshot>,
     /// The run's span, so that the rest of the run joins the same trace.
@@ -32,7 +32,7 @@ pub(crate) struct SavedAgent {
     records: Protobuf<v1::ClientRecords>,
     strays: u64,
     finished: Option<Protobuf<v1::Finished>>,
-    error: Option<String>,
+    failure: Option<Protobuf<v1::Failure>>,
 }
 
 /// A run that another process has begun and that makes sense.
@@ -43,7 +43,7 @@ pub(crate) struct RestoredRun {
     pub(crate) run: v1::Run,
     pub(crate) state_machine: RunStateMachine,
     pub(crate) agents: Vec<AgentRecords>,
-    pub(crate) reported: Vec<(u64, u64)>,
+    pub(crate) reported: Vec<v1::GeneratorCounts>,
     pub(crate) snapshot: v1::Snapshot,
     pub(crate) traceparent: String,
 }
@@ -79,7 +79,7 @@ impl SavedRun {
                 .then(|| next.checked_add(agent.share.clients))
                 .flatten()
         });
-        if covered != Some(plan.clients) {
+        if covered != Some(plan.clients()) {
             return wrong("with agents that do not bring its clients");
         }
         let agents = agents.into_iter().map(Into::into).collect();
@@ -89,7 +89,10 @@ impl SavedRun {
             run,
             state_machine,
             agents,
-            reported,
+            reported: reported
+                .into_iter()
+                .map(|Protobuf(counts)| counts)
+                .collect(),
             snapshot,
             traceparent,
         })
@@ -108,7 +111,7 @@ impl From<&AgentRecords> for SavedAgent {
             }),
             strays: agent_records.strays(),
             finished: agent_records.finished().cloned().map(Protobuf),
-            error: agent_records.error().map(ToOwned::to_owned),
+            failure: agent_records.failure().cloned().map(Protobuf),
         }
     }
 }
@@ -121,7 +124,7 @@ impl From<SavedAgent> for AgentRecords {
             agent.records.0.clients,
             agent.strays,
             finished,
-            agent.error.as_deref(),
+            agent.failure.map(|Protobuf(failure)| failure),
         );
         agent_records
     }
@@ -131,16 +134,27 @@ impl From<SavedAgent> for AgentRecords {
 pub(super) mod tests {
     use std::time::Duration;
 
+    use metronome_proto::{profile::Profile, v1::FailureCode};
     use proptest::prelude::*;
 
     use super::*;
     use crate::model::{ClockRelation, run::Event};
 
+    fn counts(sent: u64) -> v1::GeneratorCounts {
+        v1::GeneratorCounts {
+            sent,
+            ..v1::GeneratorCounts::default()
+        }
+    }
+
     fn plan(clients: u32) -> v1::Plan {
         let duration = prost_types::Duration::try_from(Duration::from_secs(10)).ok();
         v1::Plan {
-            clients,
-            rate_hz: 100.0,
+            groups: vec![v1::Group {
+                clients,
+                profile: Some(Profile::constant(100_000).to_proto()),
+                ..v1::Group::default()
+            }],
             duration,
             ..v1::Plan::default()
         }
@@ -171,7 +185,7 @@ pub(super) mod tests {
             let client = agent * clients;
             let record = v1::ClientRecord {
                 client,
-                sent: seed,
+                counts: Some(counts(seed)),
                 digest: !seed,
                 ..v1::ClientRecord::default()
             };
@@ -190,7 +204,8 @@ pub(super) mod tests {
                     cpu_ns: seed,
                     ..v1::Finished::default()
                 });
-                agent_records.fail("its stream broke");
+                let failure = v1::Failure::new(FailureCode::AgentLost, "its stream broke");
+                agent_records.fail(failure.with("agent", "a1"));
             }
             agent_records
         };
@@ -199,17 +214,19 @@ pub(super) mod tests {
             run: Protobuf(v1::Run {
                 run_id: run_id.clone(),
                 plan,
-                label: "x".into(),
+                labels: [("host".to_owned(), "x".to_owned())].into(),
                 ..v1::Run::default()
             }),
             state_machine,
             agents: (0..agents)
                 .map(|agent| SavedAgent::from(&agent_records(agent)))
                 .collect(),
-            reported: (0..u64::from(agents)).map(|agent| (agent, seed)).collect(),
+            reported: (0..u64::from(agents))
+                .map(|agent| Protobuf(counts(agent)))
+                .collect(),
             snapshot: Protobuf(v1::Snapshot {
                 run_id,
-                received: seed,
+                generator: Some(counts(seed)),
                 number: 3,
                 ..v1::Snapshot::default()
             }),
@@ -225,7 +242,8 @@ pub(super) mod tests {
             let again: Vec<SavedAgent> = restored.agents.iter().map(Into::into).collect();
             prop_assert_eq!(again, before.agents);
             prop_assert_eq!(restored.state_machine, before.state_machine);
-            prop_assert_eq!(restored.reported, before.reported);
+            let reported: Vec<_> = restored.reported.into_iter().map(Protobuf).collect();
+            prop_assert_eq!(reported, before.reported);
             prop_assert_eq!(restored.snapshot, before.snapshot.0);
         }
     }

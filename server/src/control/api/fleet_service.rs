@@ -1,0 +1,41 @@
+//! FleetService: the processes that take part.
+
+use std::sync::Arc;
+
+use metronome_proto::v1::{
+    GetServerRequest, GetServerResponse, ListAgentsRequest, ListAgentsResponse,
+    fleet_service_server,
+};
+use tonic::{Request, Response, Status};
+
+use super::{response::response, server_status::get_server};
+use crate::control::shared::Shared;
+
+/// The service.
+pub(super) struct FleetService {
+    shared: Arc<Shared>,
+}
+
+impl FleetService {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+#[tonic::async_trait]
+impl fleet_service_server::FleetService for FleetService {
+    async fn list_agents(
+        &self,
+        _request: Request<ListAgentsRequest>,
+    ) -> Result<Response<ListAgentsResponse>, Status> {
+        let agents = self.shared.registry.list();
+        Ok(Response::new(ListAgentsResponse { agents }))
+    }
+
+    async fn get_server(
+        &self,
+        _request: Request<GetServerRequest>,
+    ) -> Result<Response<GetServerResponse>, Status> {
+        response(get_server(&self.shared).await)
+    }
+}

@@ -1,0 +1,39 @@
+//! A run as it is shown, from how it is stored.
+
+use metronome_proto::v1::{self, Failure, FailureCode};
+
+use super::{owner::Owners, rows::abort};
+
+/// Why the run of a server that is gone is ABORTED.
+pub(super) fn server_died() -> Failure {
+    Failure::new(
+        FailureCode::ServerDied,
+        "The server died in mid-run; nothing of its figures is left.",
+    )
+}
+
+/// The stored run; ABORTED when its server died, also when that is not stored yet.
+pub(super) fn as_it_stands(mut run: v1::Run, owner: &str, owners: &Owners) -> v1::Run {
+    if !run.state().is_final() && owners.is_gone(owner) {
+        abort(&mut run, None, server_died());
+    }
+    run
+}
+
+/// A BASIC view: without the `hdr_v2_deflated` of the distributions.
+pub(crate) fn without_records(mut run: v1::Run) -> v1::Run {
+    if let Some(report) = &mut run.report {
+        let groups = report.groups.iter_mut().map(|group| &mut group.times);
+        for times in groups.chain([&mut report.times]).flatten() {
+            let v1::Times {
+                lateness,
+                transit,
+                latency,
+            } = times;
+            for distribution in [lateness, transit, latency].into_iter().flatten() {
+                distribution.hdr_v2_deflated.clear();
+            }
+        }
+    }
+    run
+}
