@@ -3,8 +3,8 @@
 //! Histograms need no journal. They are stored in place, packet after packet, before the batch is
 //! committed; the counters have how many times each must hold. A process that dies in between
 //! leaves some of the batch's packets recorded. How many is known: of each histogram (sum of its
-//! buckets) − (times committed). A replay meets the packets in the same order, so it leaves out that
-//! many of each histogram and records the rest.
+//! buckets) − (times committed). A replay meets the packets in the same order, so it leaves out
+//! that many of each histogram and records the rest.
 
 use metronome_proto::{histogram::bucket, packet::Packet};
 
