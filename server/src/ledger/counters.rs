@@ -5,7 +5,7 @@
 //!
 //! | words | figure |
 //! |---|---|
-//! | 0 | a byte each: stage, end, code of the refusal, attempt, whether the end has come, whether it is a raw client; two are free |
+//! | 0 | a byte each: stage, end, code of the refusal, attempt, has_end, is_raw; two are *free* |
 //! | 1 | 16 bits each: client, agent, *group*, bytes of the split frame |
 //! | 2 | run |
 //! | 3 | relation of the clocks: 0 unknown, 1 the same |
@@ -18,7 +18,7 @@
 //! | 13, 14 | bytes of replies queued, sent |
 //! | 15 – 18 | the bytes of a split frame of 32 |
 //! | 19 – 21 | times that the first three histograms must hold |
-//! | 22 – 33 | `metronome.v1.ReceiverCounts`: the counter of field number n is word 21 + n; the rest of the 12 is *free* |
+//! | 22 – 33 | `metronome.v1.ReceiverCounts`: field number n is word 21 + n; the rest is *free* |
 //! | 34 – 38 | *times that the other five histograms must hold* |
 //! | 39, 40 | *due-time cursor: place, due time in ns* |
 //! | 41 | *packets in time* |
@@ -91,7 +91,7 @@ pub(crate) struct ConnectionCounters {
     pub(crate) run: u64,
     /// Bytes taken off the socket and processed, of every kind of frame.
     pub(crate) bytes: u64,
-    /// A raw client has only `received`: the number of whole 32 bytes.
+    /// A raw client has `received` only: the number of whole 32 bytes.
     pub(crate) counts: ReceiverCounts,
     /// How many times the histograms of lateness, transit and latency must hold.
     pub(crate) timed: [u64; HISTOGRAMS],

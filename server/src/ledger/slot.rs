@@ -141,10 +141,11 @@ impl Slot {
 
     /// Commits the counters.
     ///
-    /// The idle copy is written word by word as far as words are used, then the index is flipped by
-    /// one store. Before that store the old copy counts, whole; after it the new one does, whole,
-    /// since every store is visible before the next. There is no third state, so a death between
-    /// any two stores leaves either the old or the new counters, and a reader needs no lock.
+    /// The idle copy is written word by word, as far as words are used, then the index is flipped
+    /// by one store. Before that store the old copy counts, whole; after it the new one does,
+    /// whole, since every store is visible before the next. There is no third state, so a death
+    /// between any two stores leaves either the old or the new counters, and a reader needs no
+    /// lock.
     #[inline]
     pub(crate) fn commit(&self, counters: &ConnectionCounters, writer: &impl CommitWriter) {
         let commits = self.commits.count.load(Ordering::Relaxed);
