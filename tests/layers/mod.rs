@@ -300,6 +300,7 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::control::runs::live_snapshot",
         "metronome_agent::load::assignment",
         "metronome_agent::load::client_counters",
+        "metronome_agent::load::due_times",
         "metronome_agent::load::kernel_acknowledged",
         "metronome_agent::load::pacing",
         "metronome_agent::load::ticks",

@@ -1,8 +1,9 @@
 //! One simulated device: its connection and what it writes to it.
 //!
 //! A packet is stamped right before its own write. What the kernel does not take stays in the
-//! backlog, which follows from the schedule and the counters ([`super::client_counters`]); only a
-//! packet that was cut in the middle is kept as it is ([`super::partial_write`]).
+//! backlog, which follows from the due times ([`super::due_times`]) and the counters
+//! ([`super::client_counters`]); only a packet that was cut in the middle is kept as it is
+//! ([`super::partial_write`]).
 
 use std::io;
 
@@ -15,9 +16,10 @@ use metronome_proto::{
 
 use super::{
     client_counters::{BACKLOG_NS_MAX, ClientCounters},
+    due_times::DueTimes,
     kernel_acknowledged::KernelAcknowledged,
     partial_write::PartialWrite,
-    send_buffer::{SendBuffer, packets_per_write_max},
+    send_buffer::SendBuffer,
 };
 use crate::net::{connection::Connection, error_text::within_sentence, socket_error::refusal_code};
 
@@ -44,7 +46,8 @@ pub(crate) struct Client {
     pub(crate) credentials: Option<Credentials>,
     index: u32,
     attempts: u32,
-    schedule: Schedule,
+    /// `None` in a flood, whose packets are due when they are written.
+    due_times: Option<DueTimes>,
     counters: ClientCounters,
     partial_write: Option<PartialWrite>,
     /// The count of the server's end-ack.
@@ -72,18 +75,12 @@ impl Client {
         attempts: u32,
     ) -> Self {
         let kernel_acknowledged = KernelAcknowledged::new(connection.acknowledged_bytes());
-        let schedule = Schedule {
-            start_ns: 0,
-            rate_millihertz: 1,
-            batch: 1,
-            packets: 0,
-        };
         Self {
             connection,
             credentials,
             index,
             attempts,
-            schedule,
+            due_times: None,
             counters: ClientCounters::default(),
             partial_write: None,
             acknowledged: None,
@@ -115,7 +112,7 @@ impl Client {
     /// Sets the schedule, the client's phase included. Before the first packet only, and never in a
     /// flood.
     pub(super) fn set_schedule(&mut self, schedule: Schedule) {
-        self.schedule = schedule;
+        self.due_times = Some(DueTimes::new(schedule));
     }
 
     /// Whether packets are due that could not be written yet.
@@ -137,9 +134,14 @@ impl Client {
         self.write_backlog(now_ns, send_buffer);
     }
 
-    /// Like [`Client::send_due`], with all that is due by `now_ns`.
+    /// Like [`Client::send_due`], with all that is due by `now_ns`: in a flood no packet that was
+    /// not written in part.
     pub(super) fn send_due_by(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
-        self.send_due(self.schedule.due_by(now_ns), now_ns, send_buffer);
+        let due = self
+            .due_times
+            .as_ref()
+            .map(|due_times| due_times.due_by(now_ns));
+        self.send_due(due.unwrap_or(0), now_ns, send_buffer);
     }
 
     /// Writes `packets` packets that are due at this very moment, behind the rest of a partly
@@ -189,15 +191,6 @@ impl Client {
         send_buffer.writes += 1;
         self.partial_write = None;
         Ok(true)
-    }
-
-    /// Writes the rest of a partly written packet, if there is one. Returns whether some is left.
-    pub(super) fn retry_partial(&mut self, send_buffer: &mut SendBuffer) -> bool {
-        let is_finished = self.finish_partial(send_buffer).unwrap_or_else(|error| {
-            self.fail_with(&error, send_buffer);
-            true
-        });
-        !is_finished
     }
 
     /// The connection is of no more use: all that is due, now and later, is skipped. The first
@@ -277,7 +270,7 @@ impl Client {
         }
         send_buffer.clear();
         for n in 0..packets {
-            send_buffer.push(self.stamp(self.counters.sent() + n, now_ns, 0), 0);
+            send_buffer.push(stamp(self.name(), self.counters.sent() + n, now_ns, 0), 0);
         }
         let is_whole = self.write(send_buffer)?;
         send_buffer.scheduled += self.counters.schedule_what_was_written(self.unfinished());
@@ -291,7 +284,7 @@ impl Client {
     #[inline]
     fn try_write_backlog(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) -> io::Result<()> {
         if self.partial_write.is_some() && !self.finish_partial(send_buffer)? {
-            send_buffer.blocked += self.counters.count_blocked();
+            self.count_blocked(send_buffer);
             return Ok(());
         }
         if !self.counters.has_backlog() {
@@ -300,7 +293,7 @@ impl Client {
         self.skip_stale(now_ns, send_buffer);
         self.stamp_due(now_ns, send_buffer);
         if !self.write(send_buffer)? {
-            send_buffer.blocked += self.counters.count_blocked();
+            self.count_blocked(send_buffer);
         }
         Ok(())
     }
@@ -308,10 +301,21 @@ impl Client {
     /// Skips what has been due for longer than the backlog may be.
     #[inline]
     fn skip_stale(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
-        let oldest_ns = self.schedule.due_at(self.counters.settled());
+        let Some(due_times) = &mut self.due_times else {
+            return;
+        };
+        let oldest_ns = due_times.go_to(self.counters.settled());
         if now_ns.saturating_sub(oldest_ns) > BACKLOG_NS_MAX {
-            let stale = self.schedule.due_by(now_ns - BACKLOG_NS_MAX);
+            let stale = due_times.due_by(now_ns - BACKLOG_NS_MAX);
             self.skip_to(stale.min(self.counters.scheduled()), send_buffer);
+        }
+    }
+
+    /// The kernel has no more room for what is due. In a flood nothing is due before it is written,
+    /// so nothing is blocked.
+    fn count_blocked(&mut self, send_buffer: &mut SendBuffer) {
+        if self.due_times.is_some() {
+            send_buffer.blocked += self.counters.count_blocked();
         }
     }
 
@@ -321,32 +325,28 @@ impl Client {
 
     /// Puts the packets of the backlog into the send buffer, as many as one write may take.
     #[inline]
-    fn stamp_due(&self, now_ns: u64, send_buffer: &mut SendBuffer) {
+    fn stamp_due(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
         send_buffer.clear();
-        let (place, sequence) = (self.counters.settled(), self.counters.sent());
-        let backlog = self.counters.backlog();
-        for n in 0..backlog.min(packets_per_write_max(self.schedule.batch)) {
-            let due_ns = self.schedule.due_at(place + n);
+        let (name, sequence) = (self.name(), self.counters.sent());
+        let Some(due_times) = &mut self.due_times else {
+            return;
+        };
+        due_times.go_to(self.counters.settled());
+        let packets = self
+            .counters
+            .backlog()
+            .min(due_times.packets_per_write_max());
+        for n in 0..packets {
+            let due_ns = due_times.take();
             let lateness_ns = now_ns.saturating_sub(due_ns);
-            let frame = self.stamp(sequence + n, due_ns, lateness_ns);
-            send_buffer.push(frame, lateness_ns);
+            send_buffer.push(stamp(name, sequence + n, due_ns, lateness_ns), lateness_ns);
         }
     }
 
+    /// What its packets name it; `None` when they carry no meaning.
     #[inline]
-    fn stamp(&self, sequence: u64, due_ns: u64, lateness_ns: u64) -> Frame {
-        let lateness_ns = u32::try_from(lateness_ns).unwrap_or(u32::MAX);
-        match self.credentials {
-            None => RAW,
-            Some(_) => Packet {
-                flags: 0,
-                client: self.index,
-                sequence,
-                due_ns,
-                lateness_ns,
-            }
-            .encode(),
-        }
+    fn name(&self) -> Option<u32> {
+        self.credentials.is_some().then_some(self.index)
     }
 
     /// Writes the send buffer and counts what the kernel took of it. Returns whether it took all.
@@ -376,6 +376,22 @@ impl Client {
             Ok(Some(FRAME_BYTES)) => Refusal::decode(&frame),
             _ => None,
         }
+    }
+}
+
+#[inline]
+fn stamp(client: Option<u32>, sequence: u64, due_ns: u64, lateness_ns: u64) -> Frame {
+    let lateness_ns = u32::try_from(lateness_ns).unwrap_or(u32::MAX);
+    match client {
+        None => RAW,
+        Some(client) => Packet {
+            flags: 0,
+            client,
+            sequence,
+            due_ns,
+            lateness_ns,
+        }
+        .encode(),
     }
 }
 
@@ -511,7 +527,13 @@ mod tests {
             digest = digest_with(digest, packet.sequence, checksum(frame));
         }
         assert_eq!(digest, record.digest);
-        assert!(packets.is_sorted_by_key(|(packet, _)| packet.due_ns));
+        // At 1 MHz the due time shows the place: places rise, and those left out were skipped.
+        let places = packets
+            .iter()
+            .map(|(packet, _)| (packet.due_ns - START_NS) / 1_000);
+        assert!(places.clone().is_sorted_by(|one, next| one < next));
+        let left_out = places.zip(0..).map(|(place, sequence)| place - sequence);
+        assert!(left_out.clone().is_sorted() && left_out.max() <= Some(counts.skipped));
     }
 
     #[test]

@@ -124,6 +124,8 @@ impl ClientCounters {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const FRAME: Frame = [7; 32];
@@ -141,6 +143,54 @@ mod tests {
         counters.count_sent(&[FRAME; 5]);
         assert_eq!((counters.sent(), counters.skipped()), (8, 2));
         assert_eq!(counters.backlog(), 0);
+    }
+
+    /// One thing that happens to a client; numbers are of packets.
+    #[derive(Clone, Debug)]
+    enum Event {
+        Due(u64),
+        Sent(usize),
+        SkippedTo(u64),
+        Blocked,
+    }
+
+    proptest! {
+        #[test]
+        fn places_rise_and_all_that_was_scheduled_is_sent_or_skipped_in_the_end(
+            events in prop::collection::vec(
+                prop_oneof![
+                    (0..500_u64).prop_map(Event::Due),
+                    (0..64_usize).prop_map(Event::Sent),
+                    (0..500_u64).prop_map(Event::SkippedTo),
+                    Just(Event::Blocked),
+                ],
+                0..100,
+            ),
+        ) {
+            let mut counters = ClientCounters::default();
+            let (mut scheduled, mut blocked) = (0, 0);
+            for event in events {
+                let place = counters.settled();
+                match event {
+                    Event::Due(more) => scheduled += counters.schedule(scheduled + more),
+                    Event::Sent(packets) => {
+                        let packets = packets.min(counters.backlog() as usize);
+                        counters.count_sent(&vec![FRAME; packets]);
+                    }
+                    Event::SkippedTo(place) => {
+                        counters.skip_to(place.min(counters.scheduled()));
+                    }
+                    Event::Blocked => blocked += counters.count_blocked(),
+                }
+                prop_assert!(counters.settled() >= place, "places rise");
+                prop_assert!(counters.settled() <= counters.scheduled());
+                prop_assert_eq!(counters.scheduled(), scheduled);
+            }
+            prop_assert_eq!(counters.blocked(), blocked);
+            prop_assert!(blocked <= scheduled);
+            counters.skip_to(scheduled);
+            prop_assert_eq!(counters.sent() + counters.skipped(), scheduled);
+        }
     }
 
     #[test]
