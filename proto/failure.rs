@@ -8,6 +8,10 @@ use crate::v1::{Failure, FailureCode, Figure, figure::Value};
 /// The prefix of the codes' names in the API.
 const PREFIX: &str = "FAILURE_CODE_";
 
+/// The remedy where a fault of ours is the cause.
+const UNEXPECTED: &str =
+    "try again; when it happens twice, file an issue with the server's and the agent's log";
+
 /// Who can do something about a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FailureKind {
@@ -64,11 +68,10 @@ impl FailureCode {
     #[must_use]
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::Unspecified | Self::Internal => {
-                "try again; when it happens twice, file an issue with the server's and the agent's log"
-            }
+            Self::Unspecified | Self::Internal => UNEXPECTED,
             Self::FieldOutOfRange => {
-                "change the field that is named; GetServer and `benchctl start --help` have the limits"
+                "change the field that is named; GetServer and `benchctl start --help` have the \
+                 limits"
             }
             Self::Unsupported => "use one version of benchctl, server and agents",
             Self::NoAgent => "start one with `metronome-agent --server HOST:PORT`",
@@ -108,15 +111,25 @@ impl FailureCode {
             Self::TargetNotAllowed => {
                 "give the address of one host; the agent's owner allows it with --allow-target"
             }
+            _ => self.remedy_on_the_way(),
+        }
+    }
+
+    /// The remedy of what happened between an agent and the target, on the agent's host or in a
+    /// run.
+    fn remedy_on_the_way(self) -> &'static str {
+        match self {
             Self::NoRoute => "check the routes from the agent's host to the target",
             Self::ConnectionRefused => {
-                "start metronome-server there with --host 0.0.0.0, or give its data port with --target"
+                "start metronome-server there with --host 0.0.0.0, or give its data port with \
+                 --target"
             }
             Self::ConnectionTimedOut => {
                 "open the data port in the firewalls between the agent and the target"
             }
             Self::ConnectionClosed | Self::WrongProgram => {
-                "give the data port of this very server with --target: another program listens there"
+                "give the data port of this very server with --target: another program listens \
+                 there"
             }
             Self::RefusedHello => {
                 "let --target point at the server that commands the agent, not at another one"
@@ -159,6 +172,8 @@ impl FailureCode {
             Self::ClientCut => "give the end more time: use fewer clients, or a faster host",
             Self::NotRecovered => "see the server's log for the worker's death",
             Self::Stopped => "start the run again",
+            // A code that has been given no remedy: a test refuses it.
+            _ => UNEXPECTED,
         }
     }
 }
@@ -246,6 +261,12 @@ mod tests {
             assert!(
                 remedy.len() > 15 && !remedy.ends_with('.'),
                 "{code:?}: {remedy}"
+            );
+            let is_ours = matches!(code, FailureCode::Unspecified | FailureCode::Internal);
+            assert_eq!(
+                remedy == UNEXPECTED,
+                is_ours,
+                "{code:?} has a remedy of its own"
             );
         }
         assert_eq!(FailureCode::from_name("FAILURE_CODE_NO_AGENT"), None);

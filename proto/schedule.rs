@@ -1,9 +1,9 @@
-//! When each packet of a constant rate is due: a formula, so there is no drift, and a test needs no
-//! clock.
+//! When each packet of a constant rate is due: a formula, so there is no drift, and a test needs
+//! no clock.
 //!
 //! Packets go in batches of `batch`; all packets of a batch are due when its first one is. Packet
-//! `n` is therefore due `(n - n % batch) / rate` after the start. A [`Cursor`] walks the same places
-//! one by one, without a division.
+//! `n` is therefore due `(n - n % batch) / rate` after the start. A [`Cursor`] walks the same
+//! places one by one, without a division.
 
 const NANOS_PER_1000_SECONDS: u128 = 1_000_000_000_000;
 
@@ -95,8 +95,8 @@ impl Schedule {
 
 /// A place in a schedule with its due time. It only moves forward.
 ///
-/// Due times are sums of integers with the remainder carried on, so they are those of the formula to
-/// the nanosecond, however far the cursor has gone.
+/// Due times are sums of integers with the remainder carried on, so they are those of the formula
+/// to the nanosecond, however far the cursor has gone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cursor {
     place: u64,
