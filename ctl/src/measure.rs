@@ -79,8 +79,7 @@ impl System {
                 let started = requests.give_up.run_until_cancelled(starting).await;
                 started.unwrap_or_else(|| {
                     Err(interrupted(
-                        "gave up while the run was being started; \
-                         `benchctl runs` lists it if it was",
+                        "gave up while the run was being started; it may go on",
                     ))
                 })
             }

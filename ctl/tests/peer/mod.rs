@@ -1,5 +1,5 @@
-//! A peer that speaks the API and plays a script: what a real server does rarely, or never on request,
-//! it does at once. It is the other end of the wire, not a copy of the server.
+//! A peer that speaks the API and plays a script: what a real server does rarely, or never on
+//! request, it does at once. It is the other end of the wire, not a copy of the server.
 
 use std::{
     collections::HashMap,

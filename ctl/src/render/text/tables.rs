@@ -53,7 +53,7 @@ pub(super) fn table(columns: Vec<Column>) -> String {
 /// A row per run, in the order given.
 pub(crate) fn runs(runs: &[v1::Run]) -> String {
     if runs.is_empty() {
-        return "no runs yet\n".into();
+        return "no runs\n".into();
     }
     let report = |run: &v1::Run| run.report.clone().unwrap_or_default();
     table(vec![
@@ -165,7 +165,7 @@ LABELS
 page=front
 ";
         assert_eq!(runs(&[running, run_of_the_front_page()]), expected);
-        assert_eq!(runs(&[]), "no runs yet\n");
+        assert_eq!(runs(&[]), "no runs\n");
     }
 
     #[test]
