@@ -89,10 +89,11 @@ async fn an_honest_run_is_valid_and_every_client_has_its_row() {
 async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_nothing_else() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "liar").await;
-    let run_id = start_run(&server, plan(1, 1000, 10)).await;
+    let run_id = start_run(&server, plan(1, 1000, 3_600_000)).await;
     let prepare = agent.receive_prepare().await;
     agent.send_prepared(&prepare.run_id).await;
     agent.receive_start().await;
+    server.running(&run_id).await;
     let most = v1::GeneratorCounts {
         scheduled: u64::MAX,
         sent: u64::MAX,
