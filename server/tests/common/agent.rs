@@ -263,7 +263,12 @@ impl Client {
     }
 
     /// Sends every packet, then exchanges the ends.
-    fn send(&mut self, prepare: &v1::Prepare, start_ns: u64, pace: Pace) -> v1::ClientRecord {
+    pub(crate) fn send(
+        &mut self,
+        prepare: &v1::Prepare,
+        start_ns: u64,
+        pace: Pace,
+    ) -> v1::ClientRecord {
         let duration = plan::from_proto(prepare.duration.as_ref().unwrap()).unwrap();
         let schedule = share(prepare).schedule(start_ns, duration).unwrap();
         let packets = schedule.packets;
