@@ -1,5 +1,5 @@
-//! Compressed requests on a real server: taken, and harmless however much they would be decompressed
-//! to.
+//! Compressed requests on a real server: taken, and harmless however much they would be
+//! decompressed to.
 
 #![allow(
     clippy::unwrap_used,

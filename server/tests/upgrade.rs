@@ -1,5 +1,5 @@
-//! A server that is upgraded to itself in mid-run, as its agents and the API see it: a place is kept
-//! for every agent that has its token, and runs, failures and counters go on.
+//! A server that is upgraded to itself in mid-run, as its agents and the API see it: a place is
+//! kept for every agent that has its token, and runs, failures and counters go on.
 
 #![allow(
     clippy::unwrap_used,
