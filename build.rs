@@ -1,10 +1,17 @@
-//! Compiles the API's protos to Rust, to the descriptor set that reflection serves, and to the lists
-//! of counters.
+//! Compiles the API's protos to Rust, with the lists of counters, and to the descriptor set that
+//! reflection serves.
 //!
-//! protox is a protobuf compiler written in Rust, so that protoc need not be installed. It keeps the
-//! comments, which are the manual of the API.
+//! protox is a protobuf compiler written in Rust, so that protoc need not be installed. It keeps
+//! the comments, which are the manual of the API.
 
-use std::{env, error::Error, fmt::Write as _, fs, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    fmt::Write as _,
+    fs::{self, OpenOptions},
+    io::Write as _,
+    path::PathBuf,
+};
 
 use protox::prost::Message as _;
 use tonic_prost_build::FileDescriptorSet;
@@ -22,28 +29,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(protos, ["proto"])?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out_dir.join("descriptor.bin"), descriptors.encode_to_vec())?;
-    fs::write(
-        out_dir.join("counter_lists.rs"),
-        counter_lists(&descriptors)?,
-    )?;
+    let lists = counter_lists(&descriptors)?;
     // Maps that iterate in one order, so that equal messages have equal bytes and texts.
     tonic_prost_build::configure()
         .btree_map(".")
         .compile_fds(descriptors)?;
+    // Part of the generated code, so that no source includes another one.
+    let mut generated = OpenOptions::new()
+        .append(true)
+        .open(out_dir.join("metronome.v1.rs"))?;
+    generated.write_all(lists.as_bytes())?;
     println!("cargo:rerun-if-changed={FOLDER}");
     Ok(())
 }
 
 /// An `impl CounterList` for each of [`COUNTER_LISTS`].
 fn counter_lists(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
-    let mut code = String::new();
+    let mut code = String::from("const _: () = {\nuse crate::counters::{CounterList, WORDS};\n");
     for list in COUNTER_LISTS {
         let messages = descriptors.file.iter().flat_map(|file| &file.message_type);
         let message = messages
             .clone()
             .find(|message| message.name() == list)
             .ok_or_else(|| format!("no message {list}"))?;
-        writeln!(code, "impl CounterList for v1::{list} {{")?;
+        writeln!(code, "impl CounterList for {list} {{")?;
         let mut fields: Vec<_> = message
             .field
             .iter()
@@ -81,5 +90,6 @@ fn counter_lists(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Erro
         }
         writeln!(code, "        ]\n        .into_iter()\n    }}\n}}")?;
     }
+    code.push_str("};\n");
     Ok(code)
 }

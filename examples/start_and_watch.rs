@@ -5,8 +5,8 @@
 //! ```
 
 use metronome_proto::v1::{
-    Plan, StartRunRequest, WatchRunRequest, operator_service_client::OperatorServiceClient,
-    watch_run_response::Event,
+    Constant, Group, Plan, Profile, StartRunRequest, WatchEventsRequest, profile::Shape,
+    run_service_client::RunServiceClient, watch_events_response::Event,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -14,10 +14,18 @@ async fn main() -> anyhow::Result<()> {
     let server = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "http://127.0.0.1:50051".into());
-    let mut operator = OperatorServiceClient::connect(server).await?;
-    let plan = Plan {
+    let mut runs = RunServiceClient::connect(server).await?;
+    let rate_millihertz = 1_000_000; // 1,000 packets per second from each client
+    let profile = Profile {
+        shape: Some(Shape::Constant(Constant { rate_millihertz })),
+    };
+    let group = Group {
         clients: 10,
-        rate_hz: 1_000.0,
+        profile: Some(profile),
+        ..Group::default()
+    };
+    let plan = Plan {
+        groups: vec![group],
         duration: Some(prost_types::Duration {
             seconds: 2,
             nanos: 0,
@@ -28,21 +36,24 @@ async fn main() -> anyhow::Result<()> {
         plan: Some(plan),
         ..StartRunRequest::default()
     };
-    let Some(run) = operator.start_run(request).await?.into_inner().run else {
+    let Some(run) = runs.start_run(request).await?.into_inner().run else {
         anyhow::bail!("no run in the response")
     };
     println!("run {}", run.run_id);
 
-    let mut events = operator
-        .watch_run(WatchRunRequest { run_id: run.run_id })
+    let mut events = runs
+        .watch_events(WatchEventsRequest { run_id: run.run_id })
         .await?
         .into_inner();
     while let Some(response) = events.message().await? {
         match response.event {
             Some(Event::Snapshot(snapshot)) => println!("{:?}", snapshot.state()),
-            Some(Event::Ended(run)) => {
-                println!("{:?}", run.report.and_then(|report| report.verdict));
-            }
+            // It has a report, or a failure when it ended before its first packet.
+            Some(Event::RunEnded(run)) => match run.report {
+                Some(report) => println!("{:?}", report.verdict),
+                None => anyhow::bail!("no report: {:?}", run.failure),
+            },
+            // A kind of event that a later version has.
             None => {}
         }
     }

@@ -2,8 +2,6 @@
 //! own. The lists are the messages `GeneratorCounts` and `ReceiverCounts` of the API: a field that
 //! is added there is everywhere.
 
-use crate::v1;
-
 /// Words that a list of counters takes where it is stored; those without a counter are 0. So no
 /// field has a higher number.
 pub const WORDS: usize = 12;
@@ -33,13 +31,12 @@ pub trait CounterList: Copy + Default {
     }
 }
 
-include!(concat!(env!("OUT_DIR"), "/counter_lists.rs"));
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::v1;
 
     fn survives<L: CounterList + PartialEq + std::fmt::Debug>(words: [u64; WORDS]) {
         let list = L::from_words(&words);

@@ -8,6 +8,239 @@ use crate::v1::{Failure, FailureCode, Figure, figure::Value};
 /// The prefix of the codes' names in the API.
 const PREFIX: &str = "FAILURE_CODE_";
 
+/// What to do about a failure that nothing more particular is known of.
+const REMEDY_DEFAULT: &str =
+    "try again; when it happens twice, file an issue with the server's and the agent's log";
+
+/// What to do about each failure: a sentence without its full stop, or several joined by
+/// semicolons.
+const REMEDIES: &[(&[FailureCode], &str)] = &[
+    (
+        &[FailureCode::Unspecified, FailureCode::Internal],
+        REMEDY_DEFAULT,
+    ),
+    (
+        &[FailureCode::FieldOutOfRange],
+        "change the field that is named; GetServer and `benchctl start --help` have the limits",
+    ),
+    (
+        &[FailureCode::Unsupported],
+        "use one version of benchctl, server and agents",
+    ),
+    (
+        &[FailureCode::NoAgent],
+        "start one with `metronome-agent --server HOST:PORT`",
+    ),
+    (
+        &[FailureCode::AgentNotConnected],
+        "`benchctl agents` lists the agents that are connected",
+    ),
+    (
+        &[FailureCode::AgentsFull],
+        "use fewer clients, more agents, or agents with a higher --clients-max",
+    ),
+    (
+        &[FailureCode::TooManyAgents],
+        "name at most 256 agents with --agent",
+    ),
+    (
+        &[FailureCode::ClientsFull, FailureCode::RefusedFull],
+        "wait for another run to end, or start the server with a higher --max-clients",
+    ),
+    (
+        &[FailureCode::RunsFull],
+        "wait for another run to end, or stop one with `benchctl stop RUN`",
+    ),
+    (
+        &[FailureCode::RunUnknown],
+        "`benchctl runs` lists the runs there are",
+    ),
+    (
+        &[FailureCode::RunNotEnded],
+        "wait for its end: `benchctl watch RUN` follows it",
+    ),
+    (
+        &[FailureCode::RunElsewhere],
+        "ask the server that carries it out",
+    ),
+    (
+        &[FailureCode::RequestIdTaken],
+        "use a new request_id for a new run",
+    ),
+    (
+        &[FailureCode::AgentNameTaken],
+        "give the agent another --name",
+    ),
+    (
+        &[FailureCode::Draining],
+        "start the server again, then the run",
+    ),
+    (&[FailureCode::Upgrading], "try again in a moment"),
+    (
+        &[FailureCode::UpgradeFailed],
+        "`benchctl server` shows that it goes on; see its log",
+    ),
+    (
+        &[FailureCode::MasterGone],
+        "see the server's log, and start it again",
+    ),
+    (
+        &[FailureCode::HistoryFailed],
+        "see the server's log: disk space and rights of its --database",
+    ),
+    (
+        &[FailureCode::ServerUnreachable],
+        "start one with `metronome-server`, or give its address with --server",
+    ),
+    (
+        &[FailureCode::ServerLost, FailureCode::ServerDied],
+        "see the server's log, and start the run again",
+    ),
+    (
+        &[FailureCode::ServerSilent],
+        "see whether its host is overloaded or a firewall drops packets",
+    ),
+    (
+        &[FailureCode::ServerNotTrusted],
+        "use https:// and --tls-ca, and --tls-cert where the server has --tls-client-ca",
+    ),
+    (
+        &[FailureCode::ServerIncompatible],
+        "give the gRPC address of a Metronome server with --server",
+    ),
+    (
+        &[FailureCode::Interrupted],
+        "give the command again; `benchctl runs` lists the runs there are",
+    ),
+    (
+        &[FailureCode::HostFailed],
+        "see the cause: rights and limits of this user, and free space, on this host",
+    ),
+    (
+        &[FailureCode::TargetUnknown],
+        "give a name that the agent's host resolves, or an address",
+    ),
+    (
+        &[FailureCode::TargetNotAllowed],
+        "give the address of one host; the agent's owner allows it with --allow-target",
+    ),
+    (
+        &[FailureCode::NoRoute],
+        "check the routes from the agent's host to the target",
+    ),
+    (
+        &[FailureCode::ConnectionRefused],
+        "start metronome-server there with --host 0.0.0.0, or give its data port with --target",
+    ),
+    (
+        &[FailureCode::ConnectionTimedOut],
+        "open the data port in the firewalls between the agent and the target",
+    ),
+    (
+        &[FailureCode::ConnectionClosed, FailureCode::WrongProgram],
+        "give the data port of this very server with --target: another program listens there",
+    ),
+    (
+        &[FailureCode::RefusedHello],
+        "let --target point at the server that commands the agent, not at another one",
+    ),
+    (
+        &[FailureCode::RefusedLate],
+        "see whether the agent's host or the network is overloaded",
+    ),
+    (
+        &[FailureCode::RefusedRaw],
+        "start the server with --accept-raw",
+    ),
+    (
+        &[FailureCode::RefusedProtocol],
+        "use one version of server and agents",
+    ),
+    (&[FailureCode::RefusedEnded], "start the run again"),
+    (
+        &[FailureCode::ConnectionBroken],
+        "see the server's log and the network between agent and server",
+    ),
+    (
+        &[FailureCode::EndNotAcknowledged],
+        "see whether the server's host or the network is overloaded",
+    ),
+    (
+        &[FailureCode::NotTried],
+        "see the failure of the client that could not connect",
+    ),
+    (
+        &[FailureCode::AgentClientsFull],
+        "use fewer clients or more agents, or start the agent with a higher --clients-max",
+    ),
+    (
+        &[FailureCode::AgentFilesFull],
+        "raise the limit of open files of the agent (ulimit -n)",
+    ),
+    (
+        &[FailureCode::AgentPortsFull],
+        "widen net.ipv4.ip_local_port_range on the agent's host, or use more agents",
+    ),
+    (
+        &[FailureCode::AgentThreadsFull],
+        "raise the limit of threads of the agent (ulimit -u, pids.max)",
+    ),
+    (
+        &[FailureCode::AgentMemoryFull],
+        "give the agent's host more memory, or use fewer clients",
+    ),
+    (
+        &[FailureCode::OrderNotFollowed],
+        "use one version of server and agents",
+    ),
+    (
+        &[FailureCode::AgentLost],
+        "see the agent's log and the network between it and the server",
+    ),
+    (
+        &[FailureCode::AgentSilent],
+        "see whether the agent's host is overloaded or stopped",
+    ),
+    (
+        &[FailureCode::AgentRestarted],
+        "start the run again; the agent's log has the cause",
+    ),
+    (
+        &[FailureCode::AgentShutDown],
+        "start the agent again, then the run",
+    ),
+    (
+        &[FailureCode::PrepareTimedOut],
+        "see whether the agent reaches the data port, or use fewer clients",
+    ),
+    (
+        &[FailureCode::NoFinalReport, FailureCode::NoClientRecord],
+        "see the agent's log",
+    ),
+    (
+        &[FailureCode::LeaseOver],
+        "see the server's log and the network between agent and server",
+    ),
+    (
+        &[FailureCode::AgentProtocol],
+        "use one version of server and agents",
+    ),
+    (&[FailureCode::NoWorkerRecord], "see the server's log"),
+    (
+        &[FailureCode::ClientGone],
+        "see the agent's log and the network between agent and server",
+    ),
+    (
+        &[FailureCode::ClientCut],
+        "give the end more time: use fewer clients, or a faster host",
+    ),
+    (
+        &[FailureCode::NotRecovered],
+        "see the server's log for the worker's death",
+    ),
+    (&[FailureCode::Stopped], "start the run again"),
+];
+
 /// Who can do something about a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FailureKind {
@@ -63,99 +296,8 @@ impl FailureCode {
     /// What to do about it: a sentence without its full stop, or several joined by semicolons.
     #[must_use]
     pub fn remedy(self) -> &'static str {
-        match self {
-            Self::Unspecified | Self::Internal => {
-                "try again; when it happens twice, file an issue with the server's and the agent's log"
-            }
-            Self::FieldOutOfRange => {
-                "change the field that is named; GetServer and `benchctl start --help` have the limits"
-            }
-            Self::Unsupported => "use one version of benchctl, server and agents",
-            Self::NoAgent => "start one with `metronome-agent --server HOST:PORT`",
-            Self::AgentNotConnected => "`benchctl agents` lists the agents that are connected",
-            Self::AgentsFull => {
-                "use fewer clients, more agents, or agents with a higher --max-clients"
-            }
-            Self::TooManyAgents => "name at most 256 agents with --agent",
-            Self::ClientsFull | Self::RefusedFull => {
-                "wait for another run to end, or start the server with a higher --max-clients"
-            }
-            Self::RunsFull => "wait for another run to end, or stop one with `benchctl stop RUN`",
-            Self::RunUnknown => "`benchctl runs` lists the runs there are",
-            Self::RunNotEnded => "wait for its end: `benchctl watch RUN` follows it",
-            Self::RunElsewhere => "ask the server that carries it out",
-            Self::RequestIdTaken => "use a new request_id for a new run",
-            Self::AgentNameTaken => "give the agent another --name",
-            Self::Draining => "start the server again, then the run",
-            Self::Upgrading => "try again in a moment",
-            Self::UpgradeFailed => "`benchctl server` shows that it goes on; see its log",
-            Self::MasterGone => "see the server's log, and start it again",
-            Self::HistoryFailed => "see the server's log: disk space and rights of its --database",
-            Self::ServerUnreachable => {
-                "start one with `metronome-server`, or give its address with --server"
-            }
-            Self::ServerLost | Self::ServerDied => "see the server's log, and start the run again",
-            Self::ServerSilent => "see whether its host is overloaded or a firewall drops packets",
-            Self::ServerNotTrusted => {
-                "use https:// and --tls-ca, and --tls-cert where the server has --tls-client-ca"
-            }
-            Self::ServerIncompatible => "give the gRPC address of a Metronome server with --server",
-            Self::TargetUnknown => "give a name that the agent's host resolves, or an address",
-            Self::TargetNotAllowed => {
-                "give the address of one host; the agent's owner allows it with --allow-target"
-            }
-            Self::NoRoute => "check the routes from the agent's host to the target",
-            Self::ConnectionRefused => {
-                "start metronome-server there with --host 0.0.0.0, or give its data port with --target"
-            }
-            Self::ConnectionTimedOut => {
-                "open the data port in the firewalls between the agent and the target"
-            }
-            Self::ConnectionClosed | Self::WrongProgram => {
-                "give the data port of this very server with --target: another program listens there"
-            }
-            Self::RefusedHello => {
-                "let --target point at the server that commands the agent, not at another one"
-            }
-            Self::RefusedLate => "see whether the agent's host or the network is overloaded",
-            Self::RefusedRaw => "start the server with --accept-raw",
-            Self::RefusedProtocol => "use one version of server and agents",
-            Self::RefusedEnded => "start the run again",
-            Self::ConnectionBroken => {
-                "see the server's log and the network between agent and server"
-            }
-            Self::EndNotAcknowledged => {
-                "see whether the server's host or the network is overloaded"
-            }
-            Self::NotTried => "see the failure of the client that could not connect",
-            Self::AgentClientsFull => {
-                "use fewer clients or more agents, or start the agent with a higher --max-clients"
-            }
-            Self::AgentFilesFull => "raise the limit of open files of the agent (ulimit -n)",
-            Self::AgentPortsFull => {
-                "widen net.ipv4.ip_local_port_range on the agent's host, or use more agents"
-            }
-            Self::AgentThreadsFull => {
-                "raise the limit of threads of the agent (ulimit -u, pids.max)"
-            }
-            Self::AgentMemoryFull => "give the agent's host more memory, or use fewer clients",
-            Self::OrderNotFollowed => "use one version of server and agents",
-            Self::AgentLost => "see the agent's log and the network between it and the server",
-            Self::AgentSilent => "see whether the agent's host is overloaded or stopped",
-            Self::AgentRestarted => "start the run again; the agent's log has the cause",
-            Self::AgentShutDown => "start the agent again, then the run",
-            Self::PrepareTimedOut => {
-                "see whether the agent reaches the data port, or use fewer clients"
-            }
-            Self::NoFinalReport | Self::NoClientRecord => "see the agent's log",
-            Self::LeaseOver => "see the server's log and the network between agent and server",
-            Self::AgentProtocol => "use one version of server and agents",
-            Self::NoWorkerRecord => "see the server's log",
-            Self::ClientGone => "see the agent's log and the network between agent and server",
-            Self::ClientCut => "give the end more time: use fewer clients, or a faster host",
-            Self::NotRecovered => "see the server's log for the worker's death",
-            Self::Stopped => "start the run again",
-        }
+        let row = REMEDIES.iter().find(|(codes, _)| codes.contains(&self));
+        row.map_or(REMEDY_DEFAULT, |(_, remedy)| remedy)
     }
 }
 
@@ -239,6 +381,8 @@ mod tests {
         for code in codes() {
             assert_eq!(FailureCode::from_name(code.name()), Some(code));
             let remedy = code.remedy();
+            let rows = REMEDIES.iter().filter(|(codes, _)| codes.contains(&code));
+            assert_eq!(rows.count(), 1, "{code:?}");
             assert!(
                 remedy.len() > 15 && !remedy.ends_with('.'),
                 "{code:?}: {remedy}"

@@ -207,10 +207,10 @@ impl Refusal {
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Full => "it is full (raise --max-clients on the server)",
+            Self::Full => "all of its --max-clients are in use",
             Self::Hello => "it could not verify the hello",
             Self::Late => "the hello was not complete in time",
-            Self::Raw => "raw clients need --accept-raw on the server",
+            Self::Raw => "it runs without --accept-raw",
             Self::Protocol => "a frame came where it does not belong",
             Self::Ended => "the run is over",
         }

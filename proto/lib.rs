@@ -9,6 +9,7 @@
 //! | [`failure`], [`reason`] | what follows from the code of a failure, and of a verdict's reason |
 //! | [`filter`] | which runs are meant in a list, and their order |
 //! | [`counters`] | the counters of both ends, as lists |
+//! | [`json`] | the API's messages as JSON, for benchctl, feeds and pages |
 //! | [`packet`] | the 32-byte frame of the data plane |
 //! | [`handshake`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
 //! | [`histogram`] | the one layout of every distribution of times |
@@ -25,6 +26,7 @@ pub mod features;
 pub mod filter;
 pub mod handshake;
 pub mod histogram;
+pub mod json;
 pub mod limits;
 pub mod names;
 pub mod packet;

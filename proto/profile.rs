@@ -127,7 +127,7 @@ impl FromStr for Profile {
     }
 }
 
-/// As [`FromStr`] reads it: packets per second, or `max`.
+/// Packets per second, or `max`: the form that [`FromStr`] reads.
 impl fmt::Display for Profile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

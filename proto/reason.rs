@@ -19,8 +19,8 @@ impl ReasonCode {
         match self {
             Self::NothingSent => "see the other reasons",
             Self::ScheduleNotSent | Self::Backpressure => {
-                "the server or the network cannot take this load: find the highest that it takes by \
-                 lowering --rate or --clients"
+                "the server or the network cannot take this load: find the highest that it takes \
+                 by lowering --rate or --clients"
             }
             Self::ClientScheduleNotSent => {
                 "`benchctl show RUN --clients-table` shows which clients sent too little"

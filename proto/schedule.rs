@@ -1,9 +1,9 @@
-//! When each packet of a constant rate is due: a formula, so there is no drift, and a test needs no
-//! clock.
+//! When each packet of a constant rate is due: a formula, so there is no drift, and a test needs
+//! no clock.
 //!
 //! Packets go in batches of `batch`; all packets of a batch are due when its first one is. Packet
-//! `n` is therefore due `(n - n % batch) / rate` after the start. A [`Cursor`] walks the same places
-//! one by one, without a division.
+//! `n` is therefore due `(n - n % batch) / rate` after the start. A [`Cursor`] walks the same
+//! places one by one, without a division.
 
 const NANOS_PER_1000_SECONDS: u128 = 1_000_000_000_000;
 
@@ -95,8 +95,8 @@ impl Schedule {
 
 /// A place in a schedule with its due time. It only moves forward.
 ///
-/// Due times are sums of integers with the remainder carried on, so they are those of the formula to
-/// the nanosecond, however far the cursor has gone.
+/// Due times are sums of integers with the remainder carried on, so they are those of the formula
+/// to the nanosecond, however far the cursor has gone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cursor {
     place: u64,
@@ -130,9 +130,20 @@ impl Cursor {
     pub fn advance(&mut self) {
         self.place += 1;
         self.in_batch += 1;
-        if self.in_batch < self.batch {
-            return;
+        if self.in_batch == self.batch {
+            self.enter_batch();
         }
+    }
+
+    /// Moves on to the first packet of the next batch.
+    #[inline]
+    pub fn advance_batch(&mut self) {
+        self.place += u64::from(self.batch - self.in_batch);
+        self.enter_batch();
+    }
+
+    #[inline]
+    fn enter_batch(&mut self) {
         self.in_batch = 0;
         self.due_ns = self.due_ns.saturating_add(self.step_ns);
         // Both are below the rate, at most 10^9.
@@ -192,6 +203,22 @@ mod tests {
                 cursor.advance();
             }
             prop_assert_eq!(cursor, schedule.cursor(place + steps));
+        }
+
+        #[test]
+        fn a_cursor_goes_from_batch_to_batch_as_from_packet_to_packet(
+            schedule in schedules(),
+            place in 0..1_u64 << 40,
+            steps in 0..300_u64,
+        ) {
+            let mut cursor = schedule.cursor(place);
+            for _ in 0..steps {
+                cursor.advance_batch();
+                prop_assert_eq!(cursor, schedule.cursor(cursor.place()));
+                prop_assert_eq!(cursor.place() % u64::from(schedule.batch), 0);
+            }
+            let batches = place / u64::from(schedule.batch) + steps;
+            prop_assert!(steps == 0 || cursor.place() == batches * u64::from(schedule.batch));
         }
 
         #[test]

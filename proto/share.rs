@@ -1,5 +1,5 @@
-//! What one agent brings of one group, checked with the limits of a plan, so that no server makes an
-//! agent send more, or for longer, than a plan may ask for.
+//! What one agent brings of one group, checked with the limits of a plan, so that no server makes
+//! an agent send more, or for longer, than a plan may ask for.
 
 use std::{ops::Range, time::Duration};
 

@@ -7,7 +7,10 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{DEADLINE, Running, Server, json_of, wait_until};
-use metronome_proto::v1::{self, operator_service_client::OperatorServiceClient};
+use metronome_proto::{
+    profile::Profile,
+    v1::{self, fleet_service_client::FleetServiceClient, run_service_client::RunServiceClient},
+};
 use rustix::process::Pid;
 use tonic::transport::Channel;
 
@@ -65,7 +68,7 @@ fn all_processes_together_stay_within_60_mib_at_10_clients() {
     );
     let (result, _) = json_of(child.wait_with_output().unwrap());
     assert_eq!(
-        result["packets"]["received"], 60_000,
+        result["counts"]["received"], 60_000,
         "it was measured in mid-run"
     );
     assert!(
@@ -78,18 +81,22 @@ fn all_processes_together_stay_within_60_mib_at_10_clients() {
 async fn the_first_packet_is_read_soon_after_start_run() {
     let server = Server::start(&["--workers", "1"]);
     let _agent: Running = server.agent("a1");
-    let mut operator = OperatorServiceClient::connect(format!("http://{}", server.grpc()))
-        .await
-        .unwrap();
+    let address = format!("http://{}", server.grpc());
+    let mut runs = RunServiceClient::connect(address.clone()).await.unwrap();
+    let mut fleet = FleetServiceClient::connect(address).await.unwrap();
     for _ in 0..5 {
-        let before = packets(&mut operator).await;
+        let before = packets(&mut fleet).await;
         let duration = Some(prost_types::Duration {
             seconds: 0,
             nanos: 100_000_000,
         });
-        let plan = v1::Plan {
+        let group = v1::Group {
             clients: 10,
-            rate_hz: 100.0,
+            profile: Some(Profile::constant(100_000).to_proto()),
+            ..v1::Group::default()
+        };
+        let plan = v1::Plan {
+            groups: vec![group],
             duration,
             ..v1::Plan::default()
         };
@@ -98,7 +105,7 @@ async fn the_first_packet_is_read_soon_after_start_run() {
             plan: Some(plan),
             ..v1::StartRunRequest::default()
         };
-        let run_id = operator
+        let run_id = runs
             .start_run(request)
             .await
             .unwrap()
@@ -107,14 +114,14 @@ async fn the_first_packet_is_read_soon_after_start_run() {
             .unwrap()
             .run_id;
         // Seen from outside, so never too short.
-        while packets(&mut operator).await == before {
+        while packets(&mut fleet).await == before {
             assert!(called.elapsed() < DEADLINE, "no packet comes");
         }
         let took = called.elapsed();
         println!("StartRun to the first packet: {took:?}");
         assert!(took < FIRST_PACKET_TIME_MAX, "{took:?}");
-        let mut events = operator
-            .watch_run(v1::WatchRunRequest { run_id })
+        let mut events = runs
+            .watch_events(v1::WatchEventsRequest { run_id })
             .await
             .unwrap()
             .into_inner();
@@ -123,8 +130,8 @@ async fn the_first_packet_is_read_soon_after_start_run() {
 }
 
 /// Packets that the workers have counted since the server's start.
-async fn packets(operator: &mut OperatorServiceClient<Channel>) -> u64 {
-    let status = operator
+async fn packets(fleet: &mut FleetServiceClient<Channel>) -> u64 {
+    let status = fleet
         .get_server(v1::GetServerRequest {})
         .await
         .unwrap()

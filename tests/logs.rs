@@ -233,7 +233,7 @@ fn a_server_and_an_agent_whose_log_nothing_reads_work_and_end() {
     start.args(["--server", &grpc, "-o", "json", "start", "--wait", "30s"]);
     start.args(["--clients", "2", "--rate", "100", "--duration", "1s"]);
     let (run, _) = common::json_of(start.output().unwrap());
-    assert_eq!(run["packets"]["received"], 200, "{run:#}");
+    assert_eq!(run["counts"]["received"], 200, "{run:#}");
     for process in [&mut agent, &mut server] {
         process.signal(Signal::TERM);
         assert!(process.wait().success());

@@ -4,8 +4,7 @@
 //! parameters, functions, constants, variants, fields, variables and renamed imports. Distinctive
 //! ones are banned within any name; those with an ordinary meaning only as the very name that they
 //! were. In comments, texts, documents, scripts and configurations only the patterns of sentences
-//! are banned that read badly. A text of one word is a key or a name, not a sentence: JSON's `told`
-//! stays.
+//! are banned that read badly. A text of one word is a key or a name, not a sentence.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod sources;

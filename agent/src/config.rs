@@ -10,7 +10,8 @@ use metronome_os::host;
 use metronome_proto::{
     GRPC_ADDRESS_DEFAULT,
     address::{HostPort, NotHostPort},
-    plan::{AGENT_NAME_BYTES_MAX, CLIENTS_MAX, is_agent_name},
+    limits::{CLIENTS_MAX, NAME_BYTES_MAX},
+    names::is_name,
 };
 use metronome_telemetry::{LogFlags, Logs};
 use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
@@ -133,7 +134,7 @@ impl TryFrom<RemoteArgs> for RemoteConfig {
         let name = args
             .name
             .unwrap_or_else(|| default_name(&host::name(), std::process::id()));
-        if !is_agent_name(&name) {
+        if !is_name(&name) {
             return Err(BadFlag::Name(name));
         }
         Ok(Self {
@@ -182,7 +183,7 @@ fn default_name(host: &str, pid: u32) -> String {
         .trim()
         .chars()
         .map(fit)
-        .take(AGENT_NAME_BYTES_MAX - suffix.len())
+        .take(NAME_BYTES_MAX - suffix.len())
         .collect();
     let host = host.trim_matches('-');
     if host.is_empty() {
@@ -266,7 +267,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_host_name_makes_a_valid_agent_name(host: String, pid: u32) {
-            prop_assert!(is_agent_name(&default_name(&host, pid)));
+            prop_assert!(is_name(&default_name(&host, pid)));
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::{
 };
 
 use metronome_os::clock;
+use metronome_proto::v1::{Failure, FailureCode};
 
 /// Longest time that a thread may go without checking its stop signal, ns.
 pub(crate) const CHECK_EVERY_NS: u64 = 50_000_000;
@@ -84,6 +85,23 @@ impl StopSignal {
         self.lease_lost.get().copied()
     }
 
+    /// Why the load may not go on at `now_ns`, as data; `None` while it may.
+    pub(crate) fn failure(&self, now_ns: u64) -> Option<Failure> {
+        let mode = self.requested(now_ns)?;
+        Some(match (self.lease_lost(), mode) {
+            (Some(why), _) => {
+                Failure::new(FailureCode::LeaseOver, format!("the lease was lost: {why}"))
+            }
+            (None, StopMode::Abort) => {
+                Failure::new(FailureCode::AgentShutDown, "the agent was shut down")
+            }
+            (None, StopMode::Drain) => Failure::new(
+                FailureCode::Stopped,
+                "the run was stopped before its first packet was due",
+            ),
+        })
+    }
+
     /// Whether the load may go on.
     #[inline]
     pub(crate) fn allows_load(&self, now_ns: u64) -> bool {
@@ -137,6 +155,29 @@ mod tests {
             (stop_signal.requested(50), stop_signal.lease_lost()),
             (Some(StopMode::Abort), Some("the stream ended"))
         );
+    }
+
+    #[test]
+    fn each_end_before_the_time_has_a_code_of_its_own() {
+        let code = |end: fn(&StopSignal)| {
+            let stop_signal = StopSignal::new(50);
+            assert_eq!(stop_signal.failure(49), None);
+            end(&stop_signal);
+            stop_signal.failure(49).map(|failure| failure.code())
+        };
+        assert_eq!(
+            code(|s| s.request(StopMode::Drain)),
+            Some(FailureCode::Stopped)
+        );
+        assert_eq!(
+            code(|s| s.request(StopMode::Abort)),
+            Some(FailureCode::AgentShutDown)
+        );
+        assert_eq!(code(|s| s.lose_lease("why")), Some(FailureCode::LeaseOver));
+        let expired = StopSignal::new(50)
+            .failure(50)
+            .map(|failure| failure.code());
+        assert_eq!(expired, Some(FailureCode::LeaseOver));
     }
 
     #[test]

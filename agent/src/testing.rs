@@ -17,7 +17,7 @@ pub struct PacingThread {
     pacer: Pacer,
     /// How long after the tick each client is due, ns.
     offsets_ns: Vec<u64>,
-    index: u64,
+    now_ns: u64,
 }
 
 impl PacingThread {
@@ -35,15 +35,14 @@ impl PacingThread {
             ticks: Ticks::new(schedule),
             pacer: Pacer::new(WaitPolicy::Hybrid),
             offsets_ns: (0..clients).map(offset_ns).collect(),
-            index: 0,
+            now_ns: schedule.start_ns,
         }
     }
 
     /// Serves one tick in time: finds the tick, the due time of each client, and that this has
     /// come. Returns how many packets are due; `None` after the last tick.
     pub fn tick(&mut self) -> Option<u64> {
-        let now_ns = self.ticks.next(self.index, 0)?.due_ns;
-        let tick = self.ticks.next(self.index, now_ns)?;
+        let tick = self.ticks.next(self.now_ns)?;
         let mut due = 0;
         for offset_ns in &self.offsets_ns {
             let due_ns = tick.due_ns.saturating_add(*offset_ns);
@@ -51,7 +50,7 @@ impl PacingThread {
             let now_ns = black_box(due_ns);
             due += u64::from(self.pacer.next(now_ns, due_ns, NAP_NS_MAX) == Wait::Over);
         }
-        self.index = tick.index + 1;
+        self.now_ns = tick.due_ns;
         Some(due)
     }
 }

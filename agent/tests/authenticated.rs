@@ -3,7 +3,9 @@
 
 mod peer;
 
-use metronome_proto::handshake::Refusal;
+use std::{process::Command, thread};
+
+use metronome_proto::{handshake::Refusal, v1::FailureCode};
 use peer::{Behaviour, Peer, Received, agent, key_file, stderr, summary};
 use serde_json::Value;
 
@@ -13,6 +15,26 @@ struct Outcome {
     figures: Value,
     errors: String,
     received: Vec<Received>,
+}
+
+impl Outcome {
+    /// That there are no figures because of `code`, which JSON and text give with its way out.
+    #[track_caller]
+    fn failed(&self, code: FailureCode) {
+        assert_eq!(self.code, Some(1), "{}", self.errors);
+        let error = &self.figures["error"];
+        assert_eq!(error["code"], code.name(), "{error}");
+        assert_eq!(error["remedy"], code.remedy());
+        assert!(self.errors.contains(code.remedy()), "{}", self.errors);
+    }
+
+    /// The code of the failure of the client at `index`.
+    #[track_caller]
+    fn client_code(&self, index: usize) -> &str {
+        let code = &self.figures["clients"][index]["error"]["code"];
+        code.as_str()
+            .unwrap_or_else(|| panic!("no failure: {}", self.figures))
+    }
 }
 
 fn run(behaviour: Behaviour, connections: usize, flags: &[&str]) -> Outcome {
@@ -88,52 +110,56 @@ fn what_was_sent_is_what_was_received_and_both_ends_agree() {
 }
 
 #[test]
-fn a_refusal_is_reported_in_its_words_and_nothing_is_sent() {
-    let Outcome {
-        code,
-        errors,
-        received,
-        ..
-    } = run(Behaviour::Refuses(Refusal::Hello), 1, &[]);
-    assert_eq!(code, Some(1));
-    assert!(
-        errors.contains("client 0") && errors.contains("it could not verify the hello"),
-        "{errors}"
-    );
-    assert_eq!(received[0].unasked_bytes, 0);
+fn each_refusal_that_is_final_has_a_code_of_its_own_and_nothing_is_sent() {
+    for (refusal, code) in [
+        (Refusal::Hello, FailureCode::RefusedHello),
+        (Refusal::Raw, FailureCode::RefusedRaw),
+        (Refusal::Protocol, FailureCode::RefusedProtocol),
+        (Refusal::Ended, FailureCode::RefusedEnded),
+    ] {
+        let outcome = run(Behaviour::Refuses(refusal), 1, &[]);
+        outcome.failed(code);
+        let figures = &outcome.figures["error"]["figures"];
+        assert_eq!(
+            (&figures["client"], &figures["tries"]),
+            (&0.into(), &1.into()),
+            "{figures}"
+        );
+        assert_eq!(outcome.received[0].unasked_bytes, 0);
+    }
 }
 
 #[test]
-fn a_full_server_is_tried_again_with_a_higher_attempt() {
-    let Outcome {
-        code,
-        errors,
-        received,
-        ..
-    } = run(Behaviour::Refuses(Refusal::Full), 10, &[]);
-    assert_eq!(code, Some(1));
-    assert!(
-        errors.contains("--max-clients") && errors.contains("after 10 tries"),
-        "{errors}"
-    );
-    let attempts: Vec<u8> = received
-        .iter()
-        .filter_map(|received| Some(received.hello?.attempt))
-        .collect();
-    assert_eq!(attempts, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+fn a_refusal_or_a_close_that_may_pass_is_tried_again_with_a_higher_attempt() {
+    let behaviours = [
+        (Behaviour::Refuses(Refusal::Full), FailureCode::RefusedFull),
+        (Behaviour::Refuses(Refusal::Late), FailureCode::RefusedLate),
+        (Behaviour::ClosesUnanswered, FailureCode::ConnectionClosed),
+    ];
+    let check = |(behaviour, code)| {
+        let outcome = run(behaviour, 10, &[]);
+        outcome.failed(code);
+        assert_eq!(outcome.figures["error"]["figures"]["tries"], 10);
+        let attempts: Vec<u8> = (outcome.received.iter())
+            .filter_map(|received| Some(received.hello?.attempt))
+            .collect();
+        assert_eq!(attempts, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    };
+    thread::scope(|scope| {
+        let checks = behaviours.map(|behaviour| scope.spawn(move || check(behaviour)));
+        for check in checks {
+            check.join().expect("every try was counted");
+        }
+    });
 }
 
 #[test]
 fn a_target_that_cannot_prove_that_it_takes_part_in_the_run_gets_no_load() {
-    let Outcome {
-        code,
-        errors,
-        received,
-        ..
-    } = run(Behaviour::AcksFalsely, 1, &["--rate", "10k"]);
-    assert_eq!(code, Some(1));
-    assert!(errors.contains("did not prove"), "{errors}");
-    assert_eq!(received[0].unasked_bytes, 0);
+    for behaviour in [Behaviour::AcksFalsely, Behaviour::AnswersInText] {
+        let outcome = run(behaviour, 1, &["--rate", "10k"]);
+        outcome.failed(FailureCode::WrongProgram);
+        assert_eq!(outcome.received[0].unasked_bytes, 0);
+    }
 }
 
 #[test]
@@ -155,24 +181,17 @@ fn a_miscounted_end_is_not_what_was_asked_for() {
 }
 
 #[test]
-fn a_missing_end_ack_is_reported() {
+fn a_missing_end_ack_is_reported_and_leaves_the_sum_unknown() {
     for behaviour in [Behaviour::NeverEndAcks, Behaviour::HalfCloses] {
-        let Outcome {
-            code,
-            figures,
-            received,
-            ..
-        } = run(behaviour, 1, &["--rate", "1k", "--duration", "0.1"]);
-        assert_eq!(code, Some(4), "{behaviour:?} {figures}");
+        let outcome = run(behaviour, 1, &["--rate", "1k", "--duration", "0.1"]);
+        let figures = &outcome.figures;
+        assert_eq!(outcome.code, Some(4), "{behaviour:?} {figures}");
         assert_eq!(figures["packets"]["sent"], 100);
         assert!(figures["clients"][0]["acknowledged"].is_null());
-        assert!(
-            figures["clients"][0]["error"]
-                .as_str()
-                .is_some_and(|error| error.contains("end-ack")),
-            "{figures}"
-        );
-        assert_eq!((received[0].packets, received[0].end), (100, Some(100)));
+        assert!(figures["packets"]["acknowledged"].is_null());
+        assert_eq!(outcome.client_code(0), "END_NOT_ACKNOWLEDGED");
+        let received = &outcome.received[0];
+        assert_eq!((received.packets, received.end), (100, Some(100)));
     }
 }
 
@@ -196,54 +215,63 @@ fn a_peer_that_stops_reading_makes_skipped_packets_and_not_a_longer_run() {
 
 #[test]
 fn a_connection_reset_in_mid_run_leaves_the_others_running() {
-    let peer = Peer::start(1, Behaviour::ResetsAfter(50));
-    let key = key_file().expect("a temporary file");
-    let (port, path) = (
-        peer.port.to_string(),
-        key.path().to_str().expect("a plain path").to_owned(),
+    let outcome = run(
+        Behaviour::ResetsAfter(50),
+        1,
+        &["--rate", "1k", "--duration", "0.5"],
     );
-    let output = agent(&[
-        "run",
-        "--port",
-        &port,
-        "--key-file",
-        &path,
-        "--rate",
-        "1k",
-        "--duration",
-        "0.5",
-        "-o",
-        "json",
-    ]);
-    let figures = summary(&output);
-    assert_eq!(output.status.code(), Some(4), "{figures}");
+    let figures = &outcome.figures;
+    assert_eq!(outcome.code, Some(4), "{figures}");
     record_is_complete(&figures["packets"]);
     assert_eq!(figures["packets"]["scheduled"], 500);
-    assert!(
-        figures["clients"][0]["error"]
-            .as_str()
-            .is_some_and(|error| error.contains("broke")),
-        "{figures}"
+    assert_eq!(outcome.client_code(0), "CONNECTION_BROKEN");
+    assert_eq!(outcome.received[0].packets, 50);
+}
+
+#[test]
+fn a_server_that_ends_a_connection_in_mid_run_gives_its_reason() {
+    let outcome = run(
+        Behaviour::EndsAfter(50),
+        1,
+        &["--rate", "1k", "--duration", "0.5"],
     );
-    assert_eq!(peer.received()[0].packets, 50);
+    assert_eq!(outcome.code, Some(4), "{}", outcome.figures);
+    record_is_complete(&outcome.figures["packets"]);
+    assert_eq!(outcome.client_code(0), "REFUSED_ENDED");
 }
 
 #[test]
 fn a_port_without_a_listener_is_reported_after_ten_tries() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let port = listener
-        .local_addr()
-        .expect("it is bound")
-        .port()
-        .to_string();
+    let address = listener.local_addr().expect("it is bound").to_string();
     drop(listener);
-    let output = agent(&["run", "--port", &port]);
+    let (_, port) = address.rsplit_once(':').expect("a port");
+    let output = agent(&["run", "--port", port, "-o", "json"]);
     assert_eq!(output.status.code(), Some(1));
-    let errors = stderr(&output);
-    assert!(
-        errors.contains(&format!(
-            "connection refused at 127.0.0.1:{port} after 10 tries"
-        )),
-        "{errors}"
+    let error = &summary(&output)["error"];
+    assert_eq!(error["code"], "CONNECTION_REFUSED");
+    let figures = &error["figures"];
+    assert_eq!(
+        (&figures["address"], &figures["tries"]),
+        (&address.into(), &10.into())
     );
+}
+
+#[test]
+fn an_agent_without_descriptors_reports_its_limit_and_not_the_target() {
+    // The kernel accepts the connections, which raw clients take for an answer.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    // Standard streams, the runtime's own descriptors, and few left for clients.
+    let (program, flags) = (
+        env!("CARGO_BIN_EXE_metronome-agent"),
+        "run --clients 64 --duration 1 -o json --port",
+    );
+    let script = format!("ulimit -n 24; exec {program} {flags} {port}");
+    let output = Command::new("sh").args(["-c", &script]).output();
+    let output = output.expect("a shell");
+    assert_eq!(output.status.code(), Some(1));
+    let error = &summary(&output)["error"];
+    assert_eq!(error["code"], "AGENT_FILES_FULL", "{error}");
+    assert_eq!(error["figures"]["files_max"], 24);
 }

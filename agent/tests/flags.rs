@@ -4,6 +4,7 @@ mod peer;
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use metronome_proto::v1::FailureCode;
 use peer::{agent, key_file, stderr};
 
 #[track_caller]
@@ -29,8 +30,12 @@ fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
         );
     }
     for rate in ["0", "NaN", "1e12", "inf"] {
-        refused(&["run", "--rate", rate], &["--rate", "1000000"]);
+        refused(&["run", "--rate", rate], &["--rate", "1,000,000"]);
     }
+    refused(
+        &["run", "--rate", "1M", "--clients", "100"],
+        &["--rate", "lower one of the two"],
+    );
     for duration in ["0", "1y", "25h"] {
         refused(&["run", "--duration", duration], &["--duration", "24 h"]);
     }
@@ -46,7 +51,7 @@ fn a_load_out_of_range_is_refused_by_the_name_of_its_flag() {
     refused(&["run", "--host", "a b"], &["--host"]);
     refused(
         &["run", "--clients", "10", "--first-client", "9995"],
-        &["--first-client", "9999"],
+        &["--first-client", "0 to 9990"],
     );
 }
 
@@ -82,10 +87,7 @@ fn addresses_that_must_not_be_loaded_are_refused() {
     for host in ["224.0.0.1", "255.255.255.255", "169.254.169.254", "0.0.0.0"] {
         let output = agent(&["run", "--host", host]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(
-            stderr(&output).contains("give the address of one host"),
-            "{}",
-            stderr(&output)
-        );
+        let remedy = FailureCode::TargetNotAllowed.remedy();
+        assert!(stderr(&output).contains(remedy), "{}", stderr(&output));
     }
 }

@@ -6,30 +6,37 @@ mod peer;
 
 use std::time::{Duration, Instant};
 
-use master::{Agent, Master, RUN, key, prepare};
+use master::{Agent, Master, RUN, TOKEN, key, prepare};
 use metronome_proto::v1::{
-    self, agent_message::Message as Report, server_message::Message as Order,
+    self, FailureCode, GeneratorCounts, agent_service_session_request::Message as Report,
+    agent_service_session_response::Message as Order, start::At,
 };
 use peer::{Behaviour, Peer};
 
 const LONG_LEASE: Duration = Duration::from_secs(10);
 /// More than any test lets a run go on: a minute at 1 kHz.
-const ENDLESS: u64 = 60_000;
+const ENDLESS: u32 = 60_000;
+
+fn counts(record: &v1::ClientRecord) -> GeneratorCounts {
+    record.counts.expect("it was connected")
+}
+
+/// Whether the schedule of a client of an endless run ended early.
+fn is_cut_short(record: &v1::ClientRecord) -> bool {
+    counts(record).scheduled < ENDLESS.into()
+}
 
 #[track_caller]
 fn record_is_complete(record: &v1::ClientRecord) {
-    assert_eq!(record.scheduled, record.sent + record.skipped, "{record:?}");
-    assert_eq!(record.acknowledged, Some(record.sent), "{record:?}");
+    let counts = counts(record);
+    assert_eq!(counts.scheduled, counts.sent + counts.skipped, "{record:?}");
+    assert_eq!(record.acknowledged, Some(counts.sent), "{record:?}");
     assert_eq!(
         record.kernel_acknowledged_bytes,
-        Some(32 * record.sent),
+        Some(32 * counts.sent),
         "{record:?}"
     );
-    assert_eq!(
-        (record.error.as_str(), record.blocked),
-        ("", 0),
-        "{record:?}"
-    );
+    assert_eq!((&record.failure, counts.blocked), (&None, 0), "{record:?}");
 }
 
 async fn running(master: &mut Master, clients: u32, lease: Duration) -> (master::Session, Peer) {
@@ -41,10 +48,14 @@ async fn running(master: &mut Master, clients: u32, lease: Duration) -> (master:
     session.prepared().await;
     session.start().await;
     let progressed = |report| match report {
-        Report::Progress(progress) if progress.sent > 0 => Some(()),
+        Report::Progress(progress) => progress.counts.filter(|counts| counts.sent > 0),
         _ => None,
     };
-    session.next(progressed).await;
+    let counts = session.next(progressed).await;
+    assert!(
+        counts.scheduled >= counts.sent + counts.skipped,
+        "{counts:?}"
+    );
     (session, peer)
 }
 
@@ -55,8 +66,16 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
     let peer = Peer::start_with(4, Behaviour::Proper, key());
     let mut session = master.welcomed(LONG_LEASE).await;
     assert_eq!(session.registered.name, "load-1");
-    assert_eq!(session.registered.clients_max, 10_000);
-    assert!(!session.registered.boot_id.is_empty() && session.registered.cores > 0);
+    assert_eq!(session.registered.protocol_version, 1);
+    assert_eq!(
+        session.registered.capabilities,
+        ["profile.constant", "profile.flood"]
+    );
+    assert!(session.registered.resume_token.is_empty());
+    let capacity = session.registered.capacity.expect("it is known");
+    assert!(capacity.clients_max == 10_000 && capacity.cores > 0);
+    let clock = session.registered.clock.as_ref().expect("it is known");
+    assert!(!clock.boot_id.is_empty());
     session.order_something_unknown().await;
     session
         .order(Order::Prepare(prepare(peer.port, 4, 700)))
@@ -69,7 +88,7 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
     received.sort_by_key(|received| received.hello.map(|hello| hello.client));
     for (record, received) in records.iter().zip(&received) {
         record_is_complete(record);
-        assert_eq!((record.scheduled, record.sent), (700, 700));
+        assert_eq!((counts(record).scheduled, counts(record).sent), (700, 700));
         assert_eq!((record.digest, record.attempts), (received.digest, 1));
         assert_eq!(received.packets, 700);
     }
@@ -95,7 +114,7 @@ async fn a_run_stopped_in_the_middle_ends_in_good_order() {
     assert!(
         records
             .iter()
-            .all(|record| record.sent > 0 && record.scheduled < ENDLESS)
+            .all(|record| counts(record).sent > 0 && is_cut_short(record))
     );
     assert!(
         peer.received()
@@ -134,8 +153,9 @@ async fn a_run_stopped_while_it_connects_fails_at_once() {
         .order(Order::Prepare(prepare(peer.port, 1, ENDLESS)))
         .await;
     session.stop().await;
-    let error = session.failed().await;
-    assert!(error.contains("stopped"), "{error}");
+    let (records, failure) = session.cut_short().await;
+    assert_eq!(failure.code(), FailureCode::Stopped);
+    assert_eq!((records.len(), records[0].counts), (1, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,11 +164,11 @@ async fn load_ends_by_itself_when_the_lease_is_not_renewed() {
     let _agent = Agent::start(&master.address, &[]);
     let begun = Instant::now();
     let (mut session, peer) = running(&mut master, 2, Duration::from_millis(1500)).await;
-    let (records, why) = session.cut_short().await;
-    assert!(why.contains("lease"), "{why}");
+    let (records, failure) = session.cut_short().await;
+    assert_eq!(failure.code(), FailureCode::LeaseOver, "{failure:?}");
     assert!(begun.elapsed() >= Duration::from_millis(1500));
     records.iter().for_each(record_is_complete);
-    assert!(records.iter().all(|record| record.scheduled < ENDLESS));
+    assert!(records.iter().all(is_cut_short));
     drop(peer.received());
 }
 
@@ -171,7 +191,7 @@ async fn a_renewed_lease_lets_the_load_go_on() {
     session.stop().await;
     let (records, _) = session.finished().await;
     records.iter().for_each(record_is_complete);
-    assert!(records[0].sent > 2500, "{records:?}");
+    assert!(counts(&records[0]).sent > 2500, "{records:?}");
     drop(peer.received());
 }
 
@@ -192,9 +212,10 @@ async fn a_run_that_two_renewals_in_a_row_do_not_list_ends() {
     let before = session.progress().await;
     while session.progress().await <= before {}
     session.order(renew(&[])).await;
-    let (records, _) = session.cut_short().await;
+    let (records, failure) = session.cut_short().await;
+    assert_eq!(failure.code(), FailureCode::LeaseOver, "{failure:?}");
     records.iter().for_each(record_is_complete);
-    assert!(records[0].scheduled < ENDLESS);
+    assert!(is_cut_short(&records[0]));
     drop(peer.received());
 }
 
@@ -204,8 +225,8 @@ async fn an_agent_that_is_stopped_reports_its_runs_first() {
     let agent = Agent::start(&master.address, &[]);
     let (mut session, peer) = running(&mut master, 2, LONG_LEASE).await;
     let stopped = Instant::now();
-    let (ended, (records, why)) = tokio::join!(agent.terminate(), session.cut_short());
-    assert!(why.contains("it was stopped before"), "{why}");
+    let (ended, (records, failure)) = tokio::join!(agent.terminate(), session.cut_short());
+    assert_eq!(failure.code(), FailureCode::AgentShutDown, "{failure:?}");
     assert!(ended.0.success());
     assert!(
         stopped.elapsed() < Duration::from_secs(3),
@@ -225,6 +246,10 @@ async fn an_agent_comes_back_with_its_run_when_its_stream_is_lost_and_the_load_g
     drop(session);
     let mut session = master.welcomed(LONG_LEASE).await;
     assert_eq!(session.registered.run_ids, [RUN]);
+    assert_eq!(
+        session.registered.resume_token, TOKEN,
+        "it takes its own place back"
+    );
     assert_eq!(
         session.prepared().await.attempts,
         2,
@@ -306,46 +331,91 @@ async fn an_agent_without_a_server_ends_when_it_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_another_protocol_version_is_left_and_tried_again() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let session = master.session().await;
+    session
+        .order(Order::Welcome(v1::Welcome {
+            protocol_version: 2,
+            ..v1::Welcome::default()
+        }))
+        .await;
+    let again = master.session().await;
+    assert_eq!(again.registered.name, session.registered.name);
+}
+
+/// The order, with its only share changed.
+fn with_share(mut order: v1::Prepare, change: fn(&mut v1::AgentShare)) -> v1::Prepare {
+    change(&mut order.shares[0]);
+    order
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works() {
     let mut master = Master::start().await;
     let _agent = Agent::start(&master.address, &["--clients-max", "5"]);
     let mut session = master.welcomed(LONG_LEASE).await;
+    let order = || prepare(1, 1, 1);
     let orders = [
         (
-            v1::Prepare {
-                target: "192.0.2.1:80".into(),
-                ..prepare(1, 1, 1)
-            },
-            "--allow-target 192.0.2.1",
+            with_share(order(), |share| share.target = "192.0.2.1:80".into()),
+            FailureCode::TargetNotAllowed,
         ),
         (
-            v1::Prepare {
-                target: "169.254.169.254:80".into(),
-                ..prepare(1, 1, 1)
-            },
-            "link-local",
+            with_share(order(), |share| share.target = "169.254.169.254:80".into()),
+            FailureCode::TargetNotAllowed,
         ),
-        (prepare(1, 6, 1), "clients: 6"),
+        (
+            with_share(order(), |share| share.target = "host.invalid:80".into()),
+            FailureCode::TargetUnknown,
+        ),
+        (prepare(1, 6, 1), FailureCode::AgentClientsFull),
         (
             v1::Prepare {
                 key: vec![0; 5],
-                ..prepare(1, 1, 1)
+                ..order()
             },
-            "key",
+            FailureCode::OrderNotFollowed,
         ),
         (
             v1::Prepare {
                 run_id: "\x1b[31m".into(),
-                ..prepare(1, 1, 1)
+                ..order()
             },
-            "run_id",
+            FailureCode::OrderNotFollowed,
         ),
-        (v1::Prepare::default(), "clients: 0"),
+        (v1::Prepare::default(), FailureCode::OrderNotFollowed),
+        (
+            v1::Prepare {
+                requires: vec!["warp".into()],
+                ..order()
+            },
+            FailureCode::Unsupported,
+        ),
+        (
+            with_share(order(), |share| {
+                share.profile = Some(v1::Profile { shape: None });
+            }),
+            FailureCode::Unsupported,
+        ),
+        (
+            with_share(order(), |share| share.phase = 77),
+            FailureCode::Unsupported,
+        ),
+        (
+            v1::Prepare {
+                shares: [order().shares, order().shares].concat(),
+                ..order()
+            },
+            FailureCode::Unsupported,
+        ),
     ];
-    for (order, words) in orders {
+    for (order, code) in orders {
         session.order(Order::Prepare(order)).await;
-        let error = session.failed().await;
-        assert!(error.contains(words), "{error}");
+        let failure = session.failed().await;
+        assert_eq!(failure.code(), code, "{failure:?}");
+        assert_eq!(failure.remedy, code.remedy());
     }
     let peer = Peer::start_with(5, Behaviour::Proper, key());
     session
@@ -359,6 +429,27 @@ async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works(
         .0
         .iter()
         .for_each(record_is_complete);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_other_runs_use_are_not_free() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &["--clients-max", "5"]);
+    let (mut session, peer) = running(&mut master, 3, LONG_LEASE).await;
+    session
+        .order(Order::Prepare(v1::Prepare {
+            run_id: "00000000000000bb".into(),
+            ..prepare(1, 3, 1)
+        }))
+        .await;
+    let failure = session.failed().await;
+    assert_eq!(failure.code(), FailureCode::AgentClientsFull);
+    for (figure, value) in [("clients", 3_u32), ("clients_max", 5), ("clients_busy", 3)] {
+        assert_eq!(failure.figures[figure], value.into(), "{figure}");
+    }
+    session.stop().await;
+    session.finished().await;
+    drop(peer.received());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -379,32 +470,46 @@ async fn a_target_that_refuses_connections_is_reported_with_the_client_and_the_t
             ..prepare(port, 3, 10)
         }))
         .await;
-    let error = session.failed().await;
-    assert!(
-        error.contains(&format!("connection refused at 127.0.0.1:{port} after ")),
-        "{error}"
+    let (records, failure) = session.cut_short().await;
+    assert_eq!(failure.code(), FailureCode::ConnectionRefused);
+    assert_eq!(
+        failure.figures["address"],
+        format!("127.0.0.1:{port}").into()
     );
-    assert!(error.starts_with("client "), "{error}");
+    assert!(failure.figures.contains_key("client") && failure.figures.contains_key("tries"));
+    assert_eq!(records.len(), 3);
+    for record in &records {
+        assert_eq!(
+            (record.counts, record.kernel_acknowledged_bytes),
+            (None, None)
+        );
+        let code = record.failure.as_ref().expect("it failed").code();
+        let tried = if record.attempts == 0 {
+            FailureCode::NotTried
+        } else {
+            FailureCode::ConnectionRefused
+        };
+        assert_eq!(code, tried);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_that_is_out_of_reach_ends_the_run_instead_of_waiting_for_it() {
-    let mut master = Master::start().await;
-    let _agent = Agent::start(&master.address, &[]);
-    let peer = Peer::start_with(1, Behaviour::Proper, key());
-    let mut session = master.welcomed(LONG_LEASE).await;
-    session
-        .order(Order::Prepare(prepare(peer.port, 1, 10)))
-        .await;
-    session.prepared().await;
-    session
-        .order(Order::Start(v1::Start {
-            run_id: RUN.into(),
-            start_at_ns: u64::MAX,
-            start_in: None,
-        }))
-        .await;
-    let error = session.failed().await;
-    assert!(error.contains("60 s"), "{error}");
-    assert_eq!(peer.received()[0].packets, 0);
+async fn a_start_that_cannot_be_followed_ends_the_run_instead_of_starting_it_now() {
+    for (at, code) in [
+        (Some(At::StartAtNs(u64::MAX)), FailureCode::OrderNotFollowed),
+        (None, FailureCode::Unsupported),
+    ] {
+        let mut master = Master::start().await;
+        let _agent = Agent::start(&master.address, &[]);
+        let peer = Peer::start_with(1, Behaviour::Proper, key());
+        let mut session = master.welcomed(LONG_LEASE).await;
+        session
+            .order(Order::Prepare(prepare(peer.port, 1, 10)))
+            .await;
+        session.prepared().await;
+        session.start_at(at).await;
+        let failure = session.failed().await;
+        assert_eq!(failure.code(), code, "{failure:?}");
+        assert_eq!(peer.received()[0].packets, 0);
+    }
 }

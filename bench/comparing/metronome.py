@@ -78,7 +78,8 @@ def run(one, plan):
     report = one.ask("start", "--duration", f"{one.bench.seconds}s", *plan)
     took_s = {name: sum(map(process_cpu_s, of)) - before[name] for name, of in pids.items()}
     check(report)
-    received = report["packets"]["received"]
+    counts, late = report["counts"], report["lateness_us"] or {"percentiles": dict.fromkeys(("p50", "p99"))}
+    received = counts["received"]
     if not received or not report["elapsed_s"]:
         raise Failed(f"a run of {plan} has {received} packets in {report['elapsed_s']} s: nothing to divide by")
     return {
@@ -87,21 +88,24 @@ def run(one, plan):
         "agent_cpu_s": took_s["agent"],
         **{f"{name}_ns": seconds * 1e9 / received for name, seconds in took_s.items()},
         "ends_ns": (took_s["agent"] + took_s["server"]) * 1e9 / received,
-        "late_p50_us": report["lateness_us"]["p50"],
-        "late_p99_us": report["lateness_us"]["p99"],
-        "skipped": report["packets"]["skipped"],
+        "late_p50_us": late["percentiles"]["p50"],
+        "late_p99_us": late["percentiles"]["p99"],
+        "skipped": counts["skipped"],
         "verdict": report["verdict"]["status"],
     }
 
 
 def check(report):
-    counts = report["packets"]
+    if report["failure"]:
+        raise Failed(f"a run failed: {report['failure']['sentence']}")
+    counts = report["counts"]
+    equal("packets whose number is not known", [], [name for name, count in counts.items() if count is None])
     equal("packets scheduled = sent + skipped", counts["scheduled"], counts["sent"] + counts["skipped"])
     equal("packets sent = received", counts["sent"], counts["received"])
     for name in ("lost", "duplicated", "reordered", "gaps", "corrupt"):
         equal(f"packets {name}", 0, counts[name])
-    for law in report["laws"]:
-        equal(f"law {law['law']} ({law['figures']})", True, law["holds"])
+    for law in report["verdict"]["laws"]:
+        equal(f"law {law['law']} ({law['sentence']})", "holds", law["status"])
 
 
 def to_reader(bench, clients, rate_hz):

@@ -81,8 +81,8 @@ class Exactness(unittest.TestCase):
             processes.enough("iperf3", 1_000, 949)
 
     def test_a_run_without_a_packet_fails_instead_of_dividing_by_0(self):
-        packets = dict.fromkeys(("scheduled", "sent", "skipped", "received", "lost", "duplicated", "reordered", "gaps", "corrupt"), 0)
-        report = {"workers": [], "packets": packets, "laws": [], "elapsed_s": 0}
+        counts = dict.fromkeys(("scheduled", "sent", "skipped", "received", "lost", "duplicated", "reordered", "gaps", "corrupt"), 0)
+        report = {"workers": [], "failure": None, "counts": counts, "verdict": {"laws": []}, "elapsed_s": None, "lateness_us": None}
 
         class Silent(metronome.System):
             def ask(self, *words):

@@ -34,7 +34,7 @@ def watched(one, watchers, plan):
         "master_percent": 100 * master_s / bench.seconds,
         "server_percent": 100 * (master_s + worker_s) / bench.seconds,
         "watchers_percent": 100 * sum(cpu_s for _, cpu_s, _ in ended) / bench.seconds,
-        "late_p99_us": report["lateness_us"]["p99"],
+        "late_p99_us": report["lateness_us"]["percentiles"]["p99"],
     }
 
 

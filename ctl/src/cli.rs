@@ -1,13 +1,20 @@
 //! The command line: flags and help, declared. Text becomes values here or in [`crate::flags`].
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use std::ffi::OsString;
+
+use clap::{
+    ArgMatches, CommandFactory as _, Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 use metronome_tls::DialFlags;
 
 use crate::{
     client::Address,
-    commands::{completions, config, doctor, man, runs, server, show, start, stop, watch},
-    exit::EXIT_CODES_HELP,
+    commands::{completions, config, delete, doctor, man, runs, server, show, start, stop, watch},
+    exit::{EXIT_CODES_HELP, Failure, usage},
     output::Output,
+    render::json,
+    terminal,
 };
 
 /// Metronome on the command line: does this host, network or server hold N clients that each send
@@ -57,16 +64,56 @@ pub(crate) fn command() -> clap::Command {
     })
 }
 
+/// What the command line of this process holds. One that is not allowed ends the process, as clap
+/// does it; programs get the error in their form, too.
+pub(crate) fn matches_of_this_process() -> ArgMatches {
+    let arguments = || std::env::args_os();
+    command()
+        .try_get_matches_from(arguments())
+        .unwrap_or_else(|error| {
+            if error.use_stderr() && asks_for_json(arguments()) {
+                let _ = terminal::print(&json::error::error(&failure_of(&error)));
+            }
+            error.exit()
+        })
+}
+
+/// Whether a command line that clap refuses asks for JSON.
+fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    let arguments: Vec<_> = arguments
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let is_flag = |text: &str| text == "--output" || text == "-o" || text == "-qo";
+    let is_whole = |text: &String| text == "--output=json" || text == "-ojson" || text == "-o=json";
+    arguments.iter().any(is_whole)
+        || arguments
+            .windows(2)
+            .any(|pair| is_flag(&pair[0]) && pair[1] == "json")
+}
+
+fn failure_of(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    // For people: the first line, without the word that begins every error on a terminal.
+    let line = text.lines().next().unwrap_or_default();
+    let failure = usage(line.trim_start_matches("error: "));
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) => failure.with("flag", flag.as_str()),
+        _ => failure,
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start a run, follow it to its end and judge it.
     Start(start::Args),
-    /// Stop a run, or all, in good order: the report is still made.
+    /// Stop a run, those of a filter, or all, in good order: the report is still made.
     Stop(stop::Args),
+    /// Delete runs that have ended from the history; nothing is asked.
+    Delete(delete::Args),
     /// Follow a run that was started elsewhere; Ctrl-C leaves it alone.
     Watch(watch::Args),
-    /// List runs, newest first.
+    /// List runs: all, or those of a filter.
     Runs(runs::Args),
     /// Show the summary of a run again.
     Show(show::Args),
@@ -121,6 +168,22 @@ mod tests {
     #[test]
     fn the_flags_do_not_contradict_each_other() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn the_form_of_errors_is_found_in_a_command_line_with_one() {
+        for (line, is_json) in [
+            ("benchctl -o json start --rate ten", true),
+            ("benchctl start --rate ten --output=json", true),
+            ("benchctl strat -qo json", true),
+            ("benchctl start --rate ten", false),
+            ("benchctl start --rate json", false),
+        ] {
+            let arguments = || line.split(' ').map(OsString::from);
+            assert_eq!(asks_for_json(arguments()), is_json, "{line}");
+            let error = command().try_get_matches_from(arguments()).expect_err(line);
+            assert!(!failure_of(&error).sentence.is_empty());
+        }
     }
 
     #[test]

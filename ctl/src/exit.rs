@@ -1,16 +1,26 @@
-//! The exit codes that scripts may rely on, and the failure that leads to one.
+//! The exit codes that scripts may rely on, and the failures that lead to one.
+//!
+//! A failure is the API's ([`v1::Failure`]), also where benchctl itself found it. Its exit code
+//! follows from its own code and from nothing else.
 
 use std::process::ExitCode;
 
-use metronome_proto::v1;
+use metronome_proto::{
+    failure::FailureKind,
+    v1::{self, FailureCode},
+};
+
+pub(crate) use metronome_proto::v1::Failure;
 
 /// The section of `benchctl --help`.
 pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes:
   0    the run is valid (or the command did what was asked)
-  1    anything else went wrong: no server, no agent, connection lost, run aborted or not yet ended
+  1    it could not be done: no server, no agent, connection lost; or the run failed before its
+       first packet was due, was aborted, or has not ended yet
   2    usage: a flag, a value or a field is not allowed
-  3    the run is partial: its counts are exact, but someone went missing or it was stopped
+  3    the run is partial: someone is missing or it was stopped; what is shown is true, what is
+       missing is unset
   4    the run is invalid: do not use its figures
   130  after Ctrl-C or SIGTERM (start: the summary is still printed; a second one aborts at once)";
 
@@ -19,7 +29,7 @@ Exit codes:
 pub(crate) enum Exit {
     /// The verdict is valid, or there is no verdict to give and all went well.
     Valid,
-    /// No verdict was reached.
+    /// It could not be done, or no verdict was reached.
     Other,
     /// The user asked for what is not allowed.
     Usage,
@@ -32,7 +42,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The code of a run: its verdict's, and [`Exit::Other`] for one that has none.
+    /// The exit of a run: its verdict's, and [`Exit::Other`] for one that has none.
     pub(crate) fn of_run(run: &v1::Run) -> Self {
         let verdict = run
             .report
@@ -43,6 +53,17 @@ impl Exit {
             Some(v1::VerdictStatus::Partial) => Self::Partial,
             Some(v1::VerdictStatus::Invalid) => Self::Invalid,
             Some(v1::VerdictStatus::Unspecified) | None => Self::Other,
+        }
+    }
+
+    /// The exit of a failure, which follows from its code.
+    pub(crate) fn of_failure(failure: &Failure) -> Self {
+        match failure.code() {
+            FailureCode::Interrupted => Self::Interrupted,
+            code => match code.kind() {
+                FailureKind::Usage => Self::Usage,
+                FailureKind::Other => Self::Other,
+            },
         }
     }
 }
@@ -60,38 +81,38 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command could not do what was asked: what the user reads, and the code that follows.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Failure {
-    pub(crate) exit: Exit,
-    /// One sentence with the way out, without a full stop.
-    pub(crate) sentence: String,
+/// The user asked for what is not allowed.
+pub(crate) fn usage(sentence: impl Into<String>) -> Failure {
+    Failure::new(FailureCode::FieldOutOfRange, sentence)
 }
 
-impl Failure {
-    /// The user asked for what is not allowed.
-    pub(crate) fn usage(sentence: impl Into<String>) -> Self {
-        Self {
-            exit: Exit::Usage,
-            sentence: sentence.into(),
-        }
-    }
+/// A flag or an argument with a value that is not allowed; the sentence begins with its name.
+pub(crate) fn bad_flag(flag: &str, problem: impl std::fmt::Display) -> Failure {
+    usage(format!("{flag}: {problem}")).with("flag", flag)
+}
 
-    /// Anything else.
-    pub(crate) fn other(sentence: impl Into<String>) -> Self {
-        Self {
-            exit: Exit::Other,
-            sentence: sentence.into(),
-        }
-    }
+/// Ctrl-C before there was anything to sum up.
+pub(crate) fn interrupted(sentence: impl Into<String>) -> Failure {
+    Failure::new(FailureCode::Interrupted, sentence)
+}
 
-    /// Ctrl-C before there was anything to sum up.
-    pub(crate) fn interrupted(sentence: impl Into<String>) -> Self {
-        Self {
-            exit: Exit::Interrupted,
-            sentence: sentence.into(),
-        }
-    }
+/// This host does not give what the command needs.
+pub(crate) fn host_failed(sentence: impl Into<String>) -> Failure {
+    Failure::new(FailureCode::HostFailed, sentence)
+}
+
+/// Why a run has no report and never will have one. `None` for one that has it or may get it.
+pub(crate) fn failure_of_run(run: &v1::Run) -> Option<Failure> {
+    let code = match run.state() {
+        v1::RunState::Failed => FailureCode::Internal,
+        v1::RunState::Aborted => FailureCode::ServerDied,
+        _ => return None,
+    };
+    let unknown_cause = || {
+        let state = run.state().name();
+        Failure::new(code, format!("run {} is {state}", run.run_id))
+    };
+    Some(run.failure.clone().unwrap_or_else(unknown_cause))
 }
 
 #[cfg(test)]
@@ -114,22 +135,54 @@ mod tests {
 
     #[test]
     fn only_a_valid_run_is_a_success() {
-        assert_eq!(
-            Exit::of_run(&ended_with(v1::VerdictStatus::Valid)),
-            Exit::Valid
-        );
-        assert_eq!(
-            Exit::of_run(&ended_with(v1::VerdictStatus::Partial)),
-            Exit::Partial
-        );
-        assert_eq!(
-            Exit::of_run(&ended_with(v1::VerdictStatus::Invalid)),
-            Exit::Invalid
-        );
-        assert_eq!(
-            Exit::of_run(&ended_with(v1::VerdictStatus::Unspecified)),
-            Exit::Other
-        );
+        use v1::VerdictStatus::{Invalid, Partial, Unspecified, Valid};
+        for (status, exit) in [
+            (Valid, Exit::Valid),
+            (Partial, Exit::Partial),
+            (Invalid, Exit::Invalid),
+            (Unspecified, Exit::Other),
+        ] {
+            assert_eq!(Exit::of_run(&ended_with(status)), exit);
+        }
         assert_eq!(Exit::of_run(&v1::Run::default()), Exit::Other);
+    }
+
+    #[test]
+    fn the_exit_of_a_failure_follows_from_its_code_alone() {
+        for (failure, exit) in [
+            (bad_flag("--rate", "too high"), Exit::Usage),
+            (interrupted("stopped"), Exit::Interrupted),
+            (host_failed("no process"), Exit::Other),
+            (Failure::new(FailureCode::NoAgent, "none"), Exit::Other),
+        ] {
+            assert_eq!(Exit::of_failure(&failure), exit);
+            let renamed = Failure {
+                sentence: "qwertz".into(),
+                ..failure
+            };
+            assert_eq!(Exit::of_failure(&renamed), exit);
+        }
+        // A code of a later version.
+        let newer = Failure {
+            code: 9_999,
+            ..Failure::default()
+        };
+        assert_eq!(Exit::of_failure(&newer), Exit::Other);
+    }
+
+    #[test]
+    fn a_run_that_failed_or_was_aborted_has_a_failure_and_no_other_has() {
+        let failure = Failure::new(FailureCode::NoRoute, "no route");
+        let run = |state: v1::RunState, failure| v1::Run {
+            state: state.into(),
+            failure,
+            ..v1::Run::default()
+        };
+        let failed = run(v1::RunState::Failed, Some(failure.clone()));
+        assert_eq!(failure_of_run(&failed), Some(failure));
+        let aborted = failure_of_run(&run(v1::RunState::Aborted, None)).expect("it is over");
+        assert_eq!(aborted.code(), FailureCode::ServerDied);
+        assert_eq!(failure_of_run(&run(v1::RunState::Running, None)), None);
+        assert_eq!(failure_of_run(&ended_with(v1::VerdictStatus::Valid)), None);
     }
 }

@@ -3,19 +3,19 @@
 //! Limits of the plan live in [`metronome_proto::plan`] and are checked there; here is only what a
 //! text can get wrong. Errors complete clap's "invalid value 'X' for '--flag <V>': …".
 
-use std::{str::FromStr, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use metronome_proto::{
-    plan::{BATCH_MAX, CLIENTS_MAX, PlanError, THREADS_MAX},
-    rate::AskedRate,
+    limits::{BATCH_MAX, CLIENTS_MAX, REQUEST_ID_BYTES_MAX, THREADS_MAX},
+    names::check_labels,
+    plan::FieldError,
+    profile::Profile,
 };
 
 /// The most workers that `metronome-server` takes.
 pub(crate) const WORKERS_MAX: u32 = 256;
-const LABEL_BYTES_MAX: usize = 128;
-const REQUEST_ID_BYTES_MAX: usize = 64;
-/// Writes per second and client of the seed's own client, which batches rate / 200 packets.
-const SEED_WRITES_HZ: f64 = 200.0;
+/// Writes per 1000 s and client of the seed's own client, which batches rate / 200 packets.
+const SEED_WRITES_MILLIHERTZ: u64 = 200_000;
 
 /// Packets per write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,17 +26,21 @@ pub(crate) enum Batch {
     Seed,
 }
 
-/// The error for `--batch seed` with `--rate max`.
-pub(crate) const SEED_BATCH_NEEDS_A_RATE: &str = "--batch seed is the rate / 200, and --rate max \
-     has no rate: give --batch 1 to 1024, or leave it out for 1024";
+/// The problem of `--batch seed` with `--rate max`.
+pub(crate) const SEED_BATCH_NEEDS_A_RATE: &str = "seed is the rate / 200, and --rate max has no \
+     rate: give 1 to 1024, or leave --batch out for 1024";
 
 impl Batch {
-    /// Packets per write at a rate of `rate_hz` per client.
-    pub(crate) fn packets(self, rate_hz: f64) -> u32 {
+    /// Packets per write of a client of this load. `None` for the rule of the seed in a load
+    /// without a rate.
+    pub(crate) fn packets(self, profile: Profile) -> Option<u32> {
         match self {
-            Self::Packets(packets) => packets,
-            // A float cast saturates, so NaN and 1e12 become numbers that the plan judges.
-            Self::Seed => ((rate_hz / SEED_WRITES_HZ) as u32).max(1),
+            Self::Packets(packets) => Some(packets),
+            Self::Seed => {
+                let packets = profile.rate_millihertz()? / SEED_WRITES_MILLIHERTZ;
+                // More than a plan may have is the plan's to refuse.
+                Some(u32::try_from(packets).unwrap_or(u32::MAX).max(1))
+            }
         }
     }
 }
@@ -75,13 +79,13 @@ pub(crate) fn max_clients(text: &str) -> Result<u32, String> {
     number_within(text, 1, CLIENTS_MAX)
 }
 
-/// Packets per second of a load that has a rate: a number, with k or M for thousands or millions.
-pub(crate) fn rate_hz(text: &str) -> Result<f64, String> {
+/// A load that has a rate: packets per second as a number, with k or M for thousands or millions.
+pub(crate) fn paced(text: &str) -> Result<Profile, String> {
     match text.parse()? {
-        AskedRate::Hz(hz) => Ok(hz),
-        AskedRate::Max => {
+        Profile::Flood => {
             Err("packets per second are a number here, such as 10000, 10k or 0.5".into())
         }
+        profile => Ok(profile),
     }
 }
 
@@ -97,14 +101,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// The label of a run.
-pub(crate) fn label(text: &str) -> Result<String, String> {
-    if text.len() > LABEL_BYTES_MAX || text.chars().any(char::is_control) {
+/// A label of a run.
+pub(crate) fn label(text: &str) -> Result<(String, String), String> {
+    let Some((key, value)) = text.split_once('=') else {
         return Err(format!(
-            "at most {LABEL_BYTES_MAX} bytes without control characters are allowed"
+            "a label is KEY=VALUE; write name={text} for a name alone"
         ));
-    }
-    Ok(text.to_owned())
+    };
+    let label = (key.to_owned(), value.to_owned());
+    check_labels(&BTreeMap::from([label.clone()]))?;
+    Ok(label)
 }
 
 /// The name of a request.
@@ -118,23 +124,45 @@ pub(crate) fn request_id(text: &str) -> Result<String, String> {
     ))
 }
 
-/// A plan's error in the words of the command line.
-pub(crate) fn sentence(error: &PlanError) -> String {
-    format!("{}: {}", of_field(error.field), error.problem)
+/// Where each field of a request comes from. A field stands for those within it.
+const FIELDS: &[(&str, &str)] = &[
+    ("plan.groups.clients", "--clients"),
+    ("plan.groups.profile", "--rate"),
+    ("plan.groups.batch", "--batch"),
+    ("plan.groups.phase", "--phase"),
+    ("plan.groups.agents", "--agent"),
+    ("plan.groups.target", "--target"),
+    ("plan.duration", "--duration"),
+    ("plan.threads", "--threads"),
+    ("labels", "--label"),
+    ("request_id", "--request-id"),
+    ("filter", "--filter"),
+    ("order_by", "--order"),
+    ("page_size", "--limit"),
+    ("run_id", "RUN"),
+];
+
+/// The flag that a field of a request comes from, by its path: `plan.groups[0].batch`. A field
+/// without one stays as it is.
+pub(crate) fn of_field(path: &str) -> &str {
+    let names = || path.split('.').map(without_index);
+    let is_within = |field: &str| {
+        let mut names = names();
+        field.split('.').all(|name| names.next() == Some(name))
+    };
+    let found = FIELDS.iter().find(|(field, _)| is_within(field));
+    found.map_or(path, |(_, flag)| flag)
 }
 
-/// The flag that a field of StartRun comes from; a field without one stays as it is.
-pub(crate) fn of_field(field: &str) -> String {
-    let field = field.strip_prefix("plan.").unwrap_or(field);
-    match field {
-        "rate_hz" => "--rate".into(),
-        "agents" => "--agent".into(),
-        "request_id" => "--request-id".into(),
-        "clients" | "duration" | "batch" | "phase" | "threads" | "target" | "label" => {
-            format!("--{field}")
-        }
-        other => other.into(),
-    }
+/// The flag of a plan's field, whose error has its path below the plan.
+pub(crate) fn of_plan_field(error: &FieldError) -> String {
+    let path = format!("plan.{}", error.field);
+    of_field(&path).to_owned()
+}
+
+/// `groups` from `groups[0]`.
+fn without_index(name: &str) -> &str {
+    name.split_once('[').map_or(name, |(name, _)| name)
 }
 
 fn number_within(text: &str, min: u32, max: u32) -> Result<u32, String> {
@@ -146,15 +174,18 @@ fn number_within(text: &str, min: u32, max: u32) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::DESCRIPTORS;
     use proptest::prelude::*;
+    use prost::Message as _;
+    use prost_types::{DescriptorProto, FileDescriptorSet, field_descriptor_proto::Type};
 
     use super::*;
 
     #[test]
-    fn a_load_with_a_rate_has_no_greatest_one() {
-        assert_eq!(rate_hz("10k"), Ok(10_000.0));
+    fn a_load_with_a_rate_is_no_flood() {
+        assert_eq!(paced("10k"), Ok(Profile::constant(10_000_000)));
         for text in ["", "ten", "max"] {
-            assert!(rate_hz(text).is_err(), "{text}");
+            assert!(paced(text).is_err(), "{text}");
         }
     }
 
@@ -176,35 +207,105 @@ mod tests {
 
     #[test]
     fn the_seeds_batch_follows_the_rate() {
-        assert_eq!(
-            Batch::from_str("seed").map(|batch| batch.packets(10_000.0)),
-            Ok(50)
-        );
-        assert_eq!(Batch::Seed.packets(1.0), 1);
-        assert_eq!(Batch::from_str("7").map(|batch| batch.packets(1.0)), Ok(7));
+        let packets = |text: &str, millihertz| {
+            let batch = Batch::from_str(text).expect("a batch");
+            batch.packets(Profile::constant(millihertz))
+        };
+        assert_eq!(packets("seed", 10_000_000), Some(50));
+        assert_eq!(packets("seed", 1_000), Some(1));
+        assert_eq!(packets("7", 1_000), Some(7));
+        assert_eq!(Batch::Seed.packets(Profile::Flood), None);
+        assert_eq!(Batch::Packets(7).packets(Profile::Flood), Some(7));
         for text in ["0", "1025", "-1", "sea"] {
             assert!(Batch::from_str(text).is_err(), "{text}");
         }
     }
 
     #[test]
+    fn a_label_has_a_key_and_a_value() {
+        let of = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
+        assert_eq!(label("host=rack 7"), of("host", "rack 7"));
+        assert_eq!(label("a="), of("a", ""));
+        assert_eq!(label("a=b=c"), of("a", "b=c"));
+        for text in ["=1", "Host=1", "a b=1", "a=\u{7}"] {
+            assert!(label(text).is_err(), "{text:?}");
+        }
+        let problem = label("nightly").expect_err("it has no value");
+        assert!(problem.contains("name=nightly"), "{problem}");
+    }
+
+    #[test]
     fn a_field_of_the_api_has_the_name_of_its_flag() {
-        for (field, flag) in [
-            ("plan.rate_hz", "--rate"),
-            ("rate_hz", "--rate"),
-            ("plan.agents", "--agent"),
-            ("request_id", "--request-id"),
-            ("plan.clients", "--clients"),
-            ("run_id", "run_id"),
+        for (path, flag) in [
+            ("plan.groups[0].profile.constant.rate_millihertz", "--rate"),
+            ("plan.groups[0].agents.names", "--agent"),
+            ("plan.groups[0].target.receivers.address", "--target"),
+            ("plan.groups[0].clients", "--clients"),
+            ("labels", "--label"),
+            ("plan.groups", "plan.groups"),
+            ("clients", "clients"),
+            ("", ""),
         ] {
-            assert_eq!(of_field(field), flag);
+            assert_eq!(of_field(path), flag);
+        }
+    }
+
+    /// Fields of StartRun that no flag sets: there is one group, and the server names it.
+    const WITHOUT_FLAG: &[&str] = &["plan.groups[0].name", "plan.requires"];
+
+    #[test]
+    fn every_field_of_a_start_has_a_flag_or_is_known_to_have_none() {
+        let descriptors = FileDescriptorSet::decode(DESCRIPTORS).expect("our own");
+        let messages: Vec<_> = descriptors
+            .file
+            .into_iter()
+            .filter(|file| file.package() == "metronome.v1")
+            .flat_map(|file| file.message_type)
+            .collect();
+        let mut paths = Vec::new();
+        add_leaves(&messages, ".metronome.v1.StartRunRequest", "", &mut paths);
+        assert!(paths.len() > 10, "{paths:?}");
+        for path in &paths {
+            let has_flag = of_field(path) != path;
+            let is_without = WITHOUT_FLAG.contains(&path.as_str());
+            assert!(has_flag != is_without, "{path}");
+        }
+    }
+
+    /// The paths of the fields that hold a value, through all messages of this API.
+    fn add_leaves(messages: &[DescriptorProto], of: &str, path: &str, leaves: &mut Vec<String>) {
+        let is_meant =
+            |message: &&DescriptorProto| of == format!(".metronome.v1.{}", message.name());
+        let Some(message) = messages.iter().find(is_meant) else {
+            // A message of protobuf itself, or the entry of a map.
+            leaves.push(path.trim_end_matches('.').to_owned());
+            return;
+        };
+        if message.field.is_empty() {
+            leaves.push(path.trim_end_matches('.').to_owned());
+        }
+        for field in &message.field {
+            let is_list = field.label() == prost_types::field_descriptor_proto::Label::Repeated;
+            let is_message = field.r#type() == Type::Message;
+            let index = if is_list && is_message { "[0]" } else { "" };
+            let of_entry = field.type_name().ends_with("Entry");
+            let below = format!(
+                "{path}{}{}",
+                field.name(),
+                if of_entry { "" } else { index }
+            );
+            if is_message {
+                add_leaves(messages, field.type_name(), &format!("{below}."), leaves);
+            } else {
+                leaves.push(below);
+            }
         }
     }
 
     proptest! {
         #[test]
         fn any_text_has_a_meaning_or_is_refused(text: String) {
-            let _ = (rate_hz(&text), duration(&text), clients(&text));
+            let _ = (paced(&text), duration(&text), clients(&text), of_field(&text));
             let _ = (Batch::from_str(&text), label(&text));
             if let Ok(id) = request_id(&text) {
                 prop_assert!(id.len() <= REQUEST_ID_BYTES_MAX);
@@ -212,8 +313,8 @@ mod tests {
         }
 
         #[test]
-        fn any_rate_makes_a_batch(hz: f64) {
-            prop_assert!(Batch::Seed.packets(hz) >= 1);
+        fn any_rate_makes_a_batch(millihertz: u64) {
+            prop_assert!(Batch::Seed.packets(Profile::constant(millihertz)) >= Some(1));
         }
     }
 }

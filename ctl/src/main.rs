@@ -6,14 +6,14 @@
 //! | [`flags`] | what the text of a flag means, and which flag a field of the API came from |
 //! | [`commands`] | one subcommand each |
 //! | [`measure`] | a plan goes in, a measured run comes out |
-//! | [`client`] | the server: address, calls, deadlines, its errors as sentences |
+//! | [`client`] | the server: address, calls, deadlines, its errors as failures |
 //! | [`embedded`] | the server and the agent that this executable carries |
 //! | [`doctor`] | what this host allows, measured and judged |
 //! | [`manual`] | the command lines of all three executables as text |
 //! | [`render`] | one form of output each: pure, data in, text out |
 //! | [`output`], [`settings`] | the form of results; a setting and its origin |
 //! | [`terminal`] | standard output and standard error |
-//! | [`exit`] | the documented exit codes |
+//! | [`exit`] | the documented exit codes, and the failures that lead to them |
 
 mod cli;
 mod client;
@@ -41,9 +41,11 @@ use crate::{
         agents, completions,
         config::{self, Origins},
         context::Context,
-        doctor as doctor_command, man, runs, server, show, start, stop, watch,
+        delete, doctor as doctor_command, man, runs, server, show, start, stop, watch,
     },
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, host_failed, usage},
+    output::Output,
+    render::json,
 };
 
 fn main() -> ExitCode {
@@ -58,8 +60,9 @@ fn main() -> ExitCode {
     if let Some(code) = embedded::run_as_named() {
         return code;
     }
-    let matches = cli::command().get_matches();
+    let matches = cli::matches_of_this_process();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let output = cli.output;
     let telemetry = match Telemetry::start(
         "benchctl",
         &Logs {
@@ -68,17 +71,21 @@ fn main() -> ExitCode {
         },
     ) {
         Ok(telemetry) => telemetry,
-        Err(sentence) => {
-            terminal::print_error(&sentence);
-            return Exit::Usage.into();
-        }
+        Err(sentence) => return report(&usage(sentence), output).into(),
     };
-    let exit = run(cli, &matches).unwrap_or_else(|failure| {
-        terminal::print_error(&failure.sentence);
-        failure.exit
-    });
+    let exit = run(cli, &matches).unwrap_or_else(|failure| report(&failure, output));
     telemetry.finish();
     exit.into()
+}
+
+/// Writes why there is no result, for people and in the form that programs asked for.
+fn report(failure: &Failure, output: Output) -> Exit {
+    terminal::print_failure(failure);
+    if output == Output::Json {
+        // A reader that is gone takes no error either.
+        let _ = terminal::print(&json::error::error(failure));
+    }
+    Exit::of_failure(failure)
 }
 
 /// Everything async stays on this thread: the death signal of the embedded processes is bound to
@@ -87,7 +94,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::other(format!("the event loop cannot be started: {error}")))?;
+        .map_err(|error| host_failed(format!("the event loop cannot be started: {error}")))?;
     let name = matches.subcommand_name().unwrap_or_default();
     let span = tracing::info_span!("benchctl", otel.name = format!("benchctl {name}"));
     let result = runtime.block_on(dispatch(cli, matches).instrument(span.clone()));
@@ -110,6 +117,7 @@ async fn dispatch(cli: Cli, matches: &ArgMatches) -> Result<Exit, Failure> {
         Command::Start(args) => start::run(&context, args).await,
         Command::Stop(args) => stop::run(&context, args).await,
         Command::Watch(args) => watch::run(&context, args).await,
+        Command::Delete(args) => delete::run(&context, args).await,
         Command::Runs(args) => runs::run(&context, args).await,
         Command::Show(args) => show::run(&context, args).await,
         Command::Agents => agents::run(&context).await,

@@ -5,7 +5,10 @@
 
 use clap::{Command, ValueEnum};
 
-use crate::{embedded, exit::Failure};
+use crate::{
+    embedded,
+    exit::{Failure, host_failed},
+};
 
 /// The executables of Metronome.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -47,6 +50,6 @@ pub(crate) fn page(command: Command) -> Result<String, Failure> {
     let mut page = Vec::new();
     clap_mangen::Man::new(command)
         .render(&mut page)
-        .map_err(|error| Failure::other(format!("the manual page cannot be made: {error}")))?;
+        .map_err(|error| host_failed(format!("the manual page cannot be made: {error}")))?;
     Ok(String::from_utf8_lossy(&page).into_owned())
 }

@@ -5,13 +5,13 @@
 
 use std::pin::pin;
 
-use metronome_proto::v1;
+use metronome_proto::v1::{self, stop_run_request::Runs};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::Client,
     embedded,
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, interrupted},
 };
 
 /// The server to measure with, and the processes of our own that end with it.
@@ -78,7 +78,7 @@ impl System {
                 on_event(Event::Stopping(None));
                 let started = requests.give_up.run_until_cancelled(starting).await;
                 started.unwrap_or_else(|| {
-                    Err(Failure::interrupted(
+                    Err(interrupted(
                         "gave up while the run was being started; \
                          `benchctl runs` lists it if it was",
                     ))
@@ -108,7 +108,7 @@ impl System {
         }
         on_event(Event::Stopping(Some(run_id)));
         let stopping = async {
-            client.stop_run(run_id).await?;
+            client.stop_runs(Runs::RunId(run_id.into())).await?;
             client
                 .watch_to_end(run_id, server_has_ended, |snapshot| {
                     on_event(Event::Snapshot(snapshot));
@@ -117,7 +117,7 @@ impl System {
         };
         let ended = requests.give_up.run_until_cancelled(stopping).await;
         ended.unwrap_or_else(|| {
-            Err(Failure::interrupted(format!(
+            Err(interrupted(format!(
                 "gave up on run {run_id} before its report was there"
             )))
         })
@@ -127,8 +127,9 @@ impl System {
     fn with_cause(&mut self, run_id: &str, failure: Failure) -> Failure {
         let embedded = self.embedded.as_mut();
         match embedded.and_then(embedded::System::how_it_ended) {
-            Some(cause) if failure.exit == Exit::Other => {
-                Failure::other(format!("run {run_id} was cut short: {cause}"))
+            Some((code, cause)) if Exit::of_failure(&failure) == Exit::Other => {
+                Failure::new(code, format!("run {run_id} was cut short: {cause}"))
+                    .with("run_id", run_id)
             }
             _ => failure,
         }

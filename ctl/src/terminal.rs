@@ -5,22 +5,51 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use crate::{exit::Failure, render::text::colour::Colour};
+use metronome_proto::v1::figure::Value;
+use metronome_telemetry::sanitise::Escaped;
+
+use crate::{
+    exit::{Failure, host_failed},
+    render::text::colour::Colour,
+};
 
 /// Writes a result to standard output.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::other(format!(
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(host_failed(format!(
             "standard output takes no more: {error}"
         ))),
         _ => Ok(()),
     }
 }
 
-/// Writes to standard error why there is no result.
-pub(crate) fn print_error(sentence: &str) {
-    write_line(&format!("error: {sentence}"));
+/// Writes to standard error why there is no result: one sentence, and under it the way out.
+pub(crate) fn print_failure(failure: &Failure) {
+    write_to_stderr(&error_lines(failure));
+}
+
+/// The lines of a failure. The place of an error in a filter has a caret under it.
+fn error_lines(failure: &Failure) -> String {
+    let mut lines = format!("error: {}\n", Escaped(&failure.sentence));
+    if let Some((text, column)) = place_in_filter(failure) {
+        lines.push_str(&format!("  {}\n  {:column$}^\n", Escaped(&text), ""));
+    }
+    if !failure.remedy.is_empty() {
+        lines.push_str(&format!("  {}\n", Escaped(&failure.remedy)));
+    }
+    lines
+}
+
+/// The filter that a failure is about, and the column in it.
+fn place_in_filter(failure: &Failure) -> Option<(String, usize)> {
+    let text = failure.figures.get("filter")?.to_string();
+    let Value::Integer(byte) = failure.figures.get("byte")?.value.as_ref()? else {
+        return None;
+    };
+    let before = text.get(..usize::try_from(*byte).ok()?)?;
+    let column = Escaped(before).to_string().chars().count();
+    Some((text, column))
 }
 
 /// Colours only where a person reads: a terminal, and NO_COLOR (<https://no-color.org>) not set.
@@ -112,4 +141,41 @@ fn write_line(line: &str) {
 /// Not `eprintln!`, which panics when standard error has no reader any more.
 fn write_to_stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::v1::FailureCode;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_is_a_sentence_and_the_way_out() {
+        assert_eq!(
+            error_lines(&Failure::new(
+                FailureCode::NoAgent,
+                "no agent \x1b[2J is connected"
+            )),
+            "error: no agent \\u{1b}[2J is connected\n  \
+             start one with `metronome-agent --server HOST:PORT`\n"
+        );
+    }
+
+    #[test]
+    fn an_error_in_a_filter_has_a_caret_under_its_place() {
+        let failure = |position: u64| {
+            let failure = Failure::new(FailureCode::FieldOutOfRange, "--filter: = is expected");
+            let lines = error_lines(&failure.with("filter", "ä > 1").with("byte", position));
+            lines.lines().nth(2).map(ToOwned::to_owned)
+        };
+        assert_eq!(failure(3).as_deref(), Some("    ^"));
+        assert_eq!(failure(6).as_deref(), Some("       ^"));
+        // A place outside the text, or within a character, is none.
+        for position in [1, 7, u64::MAX] {
+            assert!(
+                !failure(position).unwrap_or_default().contains('^'),
+                "{position}"
+            );
+        }
+    }
 }

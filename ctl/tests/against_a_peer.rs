@@ -8,13 +8,17 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use metronome_proto::v1::VerdictStatus;
+use metronome_proto::{
+    plan::Plan,
+    profile::Profile,
+    v1::{Failure, FailureCode, RunView, VerdictStatus, stop_run_request::Runs},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use common::{BENCHCTL, Ended, benchctl};
-use peer::{Peer, RUN_ID, Script, Watch};
+use peer::{OTHER_RUN_ID, Peer, RUN_ID, Script, Watch, status_of};
 
 fn peer_that(watches: &[Watch]) -> Peer {
     Peer::start(Script {
@@ -60,7 +64,6 @@ fn the_exit_code_is_the_verdicts() {
         (Watch::Ends(VerdictStatus::Valid), 0, "VALID"),
         (Watch::Ends(VerdictStatus::Partial), 3, "PARTIAL"),
         (Watch::Ends(VerdictStatus::Invalid), 4, "INVALID"),
-        (Watch::Aborted, 1, "ABORTED"),
     ] {
         let ended = ask(&peer_that(&[watch]), &["start"]);
         assert_eq!(ended.code, Some(code), "{ended:?}");
@@ -69,6 +72,96 @@ fn the_exit_code_is_the_verdicts() {
             "{ended:?}"
         );
         assert!(ended.stderr.contains("sent 5"), "progress: {ended:?}");
+    }
+}
+
+#[test]
+fn a_run_without_a_report_ends_with_its_failure_and_no_figures() {
+    for (watch, sentence, code) in [
+        (
+            Watch::Failed,
+            "nothing listens there",
+            FailureCode::ConnectionRefused,
+        ),
+        (Watch::Aborted, "is ABORTED", FailureCode::ServerDied),
+    ] {
+        let ended = ask(&peer_that(&[watch]), &["start", "-q"]);
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (Some(1), ""),
+            "{ended:?}"
+        );
+        let lines: Vec<&str> = ended.stderr.lines().collect();
+        assert!(lines[0].starts_with("error: ") && lines[0].contains(sentence));
+        assert_eq!(lines[1..], [format!("  {}", code.remedy())]);
+    }
+    let ended = ask(&peer_that(&[Watch::Failed]), &["start", "-q", "-o", "json"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let object = json(&ended);
+    assert_eq!(
+        (&object["run_id"], &object["failure"]["code"]),
+        (&RUN_ID.into(), &"CONNECTION_REFUSED".into()),
+        "{object}"
+    );
+}
+
+/// The one object on standard output.
+fn json(ended: &Ended) -> serde_json::Value {
+    serde_json::from_str(&ended.stdout).expect("one JSON value and nothing else")
+}
+
+/// What benchctl makes of a failure that the server reports: the exit code, what stands below the
+/// sentence on standard error, and the JSON without the sentence.
+fn made_of(failure: &Failure, code: Code) -> (Option<i32>, String, serde_json::Value) {
+    let agents = Some(status_of(failure, code));
+    let peer = Peer::start(Script {
+        agents,
+        ..Script::default()
+    });
+    let ended = ask(&peer, &["agents", "-o", "json"]);
+    let mut object = json(&ended);
+    let error = object["error"].as_object_mut().expect("an object");
+    let sentence = error.remove("sentence").expect("a sentence");
+    let sentence = sentence.as_str().expect("a text");
+    assert!(sentence.ends_with(&failure.sentence), "{sentence}");
+    let (first, below) = ended.stderr.split_once('\n').expect("lines");
+    assert!(first.ends_with(&failure.sentence), "{ended:?}");
+    (ended.code, below.to_owned(), object)
+}
+
+#[test]
+fn a_change_of_every_sentence_changes_no_code_exit_code_or_remedy() {
+    let every_code = (1..1_000).filter_map(|number| FailureCode::try_from(number).ok());
+    for code in every_code {
+        let status = match code {
+            FailureCode::FieldOutOfRange => Code::InvalidArgument,
+            FailureCode::ClientsFull | FailureCode::RunsFull => Code::ResourceExhausted,
+            FailureCode::RunUnknown => Code::NotFound,
+            FailureCode::Draining | FailureCode::Upgrading => Code::Unavailable,
+            FailureCode::Internal => Code::Internal,
+            _ => Code::FailedPrecondition,
+        };
+        let right = Failure::new(code, "no agent is connected; `benchctl agents` lists them")
+            .with("field", "plan.groups[0].profile.constant.rate_millihertz")
+            .with("clients_max", 10_u32)
+            .with("agent", "7");
+        let scrambled = Failure {
+            sentence: "h2 protocol error: Timeout expired: TLS".into(),
+            ..right.clone()
+        };
+        let made = made_of(&right, status);
+        assert_eq!(made, made_of(&scrambled, status), "{code:?}");
+        let (exit, below, object) = made;
+        assert_eq!(below, format!("  {}\n", code.remedy()));
+        let exit_expected = match code {
+            FailureCode::FieldOutOfRange => 2,
+            FailureCode::Interrupted => 130,
+            _ => 1,
+        };
+        assert_eq!(exit, Some(exit_expected), "{code:?}");
+        assert_eq!(object["schema_version"], 2);
+        assert_eq!(object["error"]["code"], code.name());
+        assert_eq!(object["error"]["remedy"], code.remedy());
     }
 }
 
@@ -100,7 +193,7 @@ fn a_broken_watch_is_taken_up_again() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(
         peer.calls(),
-        ["StartRun", "WatchRun", "WatchRun", "WatchRun"]
+        ["StartRun", "WatchEvents", "WatchEvents", "WatchEvents"]
     );
 }
 
@@ -118,11 +211,15 @@ fn a_server_that_stays_away_ends_the_watch_with_one_sentence() {
         "{text}"
     );
     assert!(
-        text.starts_with(&format!("error: contact with run {RUN_ID} was lost: ")),
+        text.starts_with(&format!("error: contact with run {RUN_ID} was lost ")),
         "{text}"
     );
     assert!(text.contains(&format!("benchctl show {RUN_ID}")), "{text}");
-    assert_eq!(text.lines().count(), 1, "{text}");
+    assert_eq!(
+        text.lines().count(),
+        2,
+        "the sentence and the way out: {text}"
+    );
 }
 
 #[test]
@@ -138,7 +235,7 @@ fn ctrl_c_stops_the_run_and_still_prints_its_summary() {
     );
     assert_eq!(
         peer.calls(),
-        ["StartRun", "WatchRun", "StopRun", "WatchRun"]
+        ["StartRun", "WatchEvents", "StopRun", "WatchEvents"]
     );
 }
 
@@ -235,44 +332,45 @@ fn ctrl_c_on_a_watch_leaves_the_run_alone() {
     stderr.read_line(&mut line).expect("a line of text");
     interrupt(&child);
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
-    assert_eq!(peer.calls(), ["WatchRun"]);
+    assert_eq!(peer.calls(), ["WatchEvents"]);
 }
 
 #[test]
 fn what_the_server_refuses_is_reported_in_the_words_of_the_command_line() {
-    let details = ErrorDetails::with_bad_request_violation("plan.clients", "500 are more than 10");
-    let peer = peer_that_refuses(Status::with_error_details(
-        Code::InvalidArgument,
-        "bad plan",
-        details,
-    ));
-    let ended = ask(&peer, &["start"]);
+    let refused =
+        |failure: &Failure, code| ask(&peer_that_refuses(status_of(failure, code)), &["start"]);
+    let field = FailureCode::FieldOutOfRange;
+    let failure =
+        Failure::new(field, "500 are more than 10").with("field", "plan.groups[0].clients");
+    let ended = refused(&failure, Code::InvalidArgument);
     assert_eq!(
-        (ended.code, ended.stderr.as_str()),
-        (Some(2), "error: --clients: 500 are more than 10\n")
+        (ended.code, ended.stderr),
+        (
+            Some(2),
+            format!(
+                "error: --clients: 500 are more than 10\n  {}\n",
+                field.remedy()
+            )
+        )
     );
-
-    let ended = ask(
-        &peer_that_refuses(Status::failed_precondition("no agent is connected")),
-        &["start"],
-    );
+    let failure = Failure::new(FailureCode::NoAgent, "no agent is connected");
+    let ended = refused(&failure, Code::FailedPrecondition);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
-        ended.stderr.starts_with("error: no agent is connected; "),
+        ended
+            .stderr
+            .starts_with("error: no agent is connected\n  start one with `metronome-agent"),
         "{ended:?}"
     );
-    assert!(
-        ended.stderr.contains("metronome-agent --server"),
-        "{ended:?}"
-    );
-
-    let ended = ask(
-        &peer_that_refuses(Status::resource_exhausted("10 clients are in use")),
-        &["start"],
-    );
+    // A code that only a later version has comes with its own remedy.
+    let mut details = ErrorDetails::new();
+    let metadata = [("remedy".to_owned(), "wait for spring".to_owned())];
+    details.set_error_info("TOO_COLD", "metronome.v1", metadata);
+    let status = Status::with_error_details(Code::FailedPrecondition, "it freezes", details);
+    let ended = ask(&peer_that_refuses(status), &["start"]);
     assert_eq!(
         (ended.code, ended.stderr.as_str()),
-        (Some(1), "error: 10 clients are in use\n")
+        (Some(1), "error: it freezes\n  wait for spring\n")
     );
 }
 
@@ -319,8 +417,98 @@ fn a_run_may_be_named_by_a_prefix_or_as_the_last() {
     let ended = ask(&peer, &["stop", "last"]);
     assert_eq!((ended.code, ended.stdout), (Some(0), format!("{RUN_ID}\n")));
     let ended = ask(&peer, &["stop", "--all", "-o", "json"]);
-    let object: serde_json::Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
-    assert_eq!(object["run_ids"][0], RUN_ID);
+    assert_eq!(json(&ended)["run_ids"][0], RUN_ID);
+    ask(&peer, &["stop", "--filter", "labels.host = a"]);
+    let filter = |text: &str| Runs::Filter(text.into());
+    let expected = [
+        Runs::RunId(RUN_ID.into()),
+        filter(""),
+        filter("labels.host = a"),
+    ];
+    assert_eq!(peer.stopped(), expected);
+}
+
+#[test]
+fn every_run_that_is_named_is_deleted_or_its_failure_is_printed() {
+    let peer = peer_that(&[]);
+    let ended = ask(&peer, &["delete", "0199"]);
+    assert_eq!((ended.code, ended.stdout), (Some(0), format!("{RUN_ID}\n")));
+    let ended = ask(&peer, &["delete", "ff", OTHER_RUN_ID, RUN_ID]);
+    assert_eq!((ended.code, ended.stdout), (Some(1), format!("{RUN_ID}\n")));
+    let codes = [FailureCode::RunUnknown, FailureCode::RunNotEnded];
+    for code in codes {
+        assert!(ended.stderr.contains(code.remedy()), "{}", ended.stderr);
+    }
+    assert_eq!(ended.stderr.matches("error: ").count(), 2);
+    let calls = peer.calls();
+    let deletes = calls.iter().filter(|call| **call == "DeleteRun");
+    assert_eq!(deletes.count(), 3, "{calls:?}");
+}
+
+#[test]
+fn a_start_has_one_group_and_its_labels() {
+    let peer = peer_that(&[]);
+    let flags = "start --detach --clients 3 --rate max --label host=a --label b=c=d --target a:1";
+    let ended = ask(&peer, &flags.split(' ').collect::<Vec<_>>());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let started = peer.started().remove(0);
+    let labels = [("b", "c=d"), ("host", "a")].map(|(key, value)| (key.into(), value.into()));
+    assert_eq!(started.labels, labels.into());
+    let plan = Plan::try_from(&started.plan.expect("a plan")).expect("one that is allowed");
+    let group = &plan.group;
+    assert_eq!(
+        (
+            group.clients,
+            group.profile,
+            group.batch,
+            group.target.as_str()
+        ),
+        (3, Profile::Flood, 1024, "a:1")
+    );
+}
+
+#[test]
+fn an_error_in_a_filter_is_shown_at_its_place_whoever_finds_it() {
+    let failure = Failure::new(FailureCode::FieldOutOfRange, "ENDED is not listed today")
+        .with("field", "filter")
+        .with("byte", 8_u32);
+    let runs = Some(status_of(&failure, Code::InvalidArgument));
+    let stricter = Peer::start(Script {
+        runs,
+        ..Script::default()
+    });
+    for (filter, column) in [("state = ENDED", 8), ("state ! ENDED", 6)] {
+        let ended = ask(&stricter, &["runs", "--filter", filter]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let lines: Vec<&str> = ended.stderr.lines().collect();
+        assert!(lines[0].starts_with("error: --filter: "), "{ended:?}");
+        let caret = format!("  {:column$}^", "");
+        assert_eq!(lines[1..3], [&format!("  {filter}"), &caret], "{ended:?}");
+    }
+    assert_eq!(
+        stricter.calls(),
+        ["ListRuns"],
+        "the second one is no filter"
+    );
+}
+
+#[test]
+fn a_list_is_asked_for_with_its_filter_and_order_on_every_page() {
+    let peer = peer_that(&[]);
+    let filter = "labels.host = a";
+    ask(&peer, &["runs", "--filter", filter, "--order", "oldest"]);
+    let listed = peer.listed();
+    assert_eq!(listed.len(), 3);
+    for request in listed {
+        assert_eq!(
+            (
+                request.filter.as_str(),
+                request.order_by.as_str(),
+                request.view()
+            ),
+            (filter, "created_at", RunView::Basic)
+        );
+    }
 }
 
 #[test]
@@ -336,7 +524,7 @@ fn lists_follow_the_pages_and_are_one_object_each_in_json() {
         2
     );
     for (command, pointer, expected) in [
-        ("runs", "/runs/1/state", serde_json::json!("aborted")),
+        ("runs", "/runs/1/state", serde_json::json!("ABORTED")),
         ("agents", "/agents/0/name", serde_json::json!("bench1-7")),
         ("server", "/raw/packets", serde_json::json!(7)),
     ] {

@@ -2,7 +2,10 @@
 
 mod common;
 
-use std::net::TcpListener;
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpListener},
+};
 
 use common::benchctl;
 
@@ -37,7 +40,7 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
     for rate in ["0", "-1", "NaN", "inf", "1e12", "1M1"] {
         refused(&["start", "--rate", rate], &["--rate"]);
     }
-    refused(&["start", "--rate", "1e12"], &["0.001 to 1000000"]);
+    refused(&["start", "--rate", "1e12"], &["0.001 to 1,000,000"]);
     refused(
         &["start", "--rate", "1M", "--clients", "11"],
         &["--rate", "together", "lower one of the two"],
@@ -50,7 +53,7 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
     }
     refused(
         &["start", "--rate", "max", "--batch", "seed"],
-        &["--batch seed", "--rate max", "1 to 1024"],
+        &["--batch: seed", "--rate max", "1 to 1024"],
     );
     for batch in ["0", "1025", "seeds"] {
         refused(
@@ -69,8 +72,16 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
     );
     refused(&["start", "--agent", "Ä"], &["--agent", "a-z"]);
     refused(
-        &["start", "--label", "a\u{7}b"],
-        &["--label", "control characters"],
+        &["start", "--label", "a=\u{7}b"],
+        &["--label", "control character"],
+    );
+    refused(
+        &["start", "--label", "nightly"],
+        &["--label", "KEY=VALUE", "name=nightly"],
+    );
+    refused(
+        &["start", "--label", "a=1", "--label", "a=2"],
+        &["--label", "twice"],
     );
     refused(&["start", "--request-id", "a b"], &["--request-id", "64"]);
     refused(&["start", "--workers", "0"], &["--workers", "1 to 256"]);
@@ -79,7 +90,7 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
 #[test]
 fn a_command_line_that_means_nothing_is_refused() {
     refused(&["strat"], &["strat", "start"]);
-    refused(&["stop"], &["<RUN|--all>"]);
+    refused(&["stop"], &["RUN", "--filter", "--all"]);
     refused(&["stop", "last", "--all"], &["--all"]);
     refused(
         &["--server", "nowhere", "agents"],
@@ -95,6 +106,37 @@ fn a_command_line_that_means_nothing_is_refused() {
     );
     refused(&["runs", "-o", "xml"], &["text", "json"]);
     refused(&["runs", "--limit", "0"], &["--limit", "1"]);
+    refused(&["runs", "--order", "random"], &["newest", "oldest"]);
+    refused(
+        &["runs", "--filter", "host = a"],
+        &["--filter", "labels.KEY"],
+    );
+    refused(&["delete"], &["RUN"]);
+}
+
+#[test]
+fn what_is_refused_is_one_object_in_json() {
+    for (arguments, flag) in [
+        (&["start", "--rate", "ten", "-o", "json"][..], "--rate"),
+        (&["-o", "json", "start", "--clients", "0"], "--clients"),
+        (
+            &["runs", "--output=json", "--filter", "host = a"],
+            "--filter",
+        ),
+    ] {
+        let ended = benchctl(arguments);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let object: serde_json::Value = serde_json::from_str(&ended.stdout).expect("one object");
+        assert_eq!(object["schema_version"], 2);
+        let error = &object["error"];
+        assert_eq!(error["code"], "FIELD_OUT_OF_RANGE");
+        let sentence = error["sentence"].as_str().expect("a text");
+        assert!(
+            sentence.contains(flag) && !sentence.starts_with("error"),
+            "{sentence}"
+        );
+        assert!(ended.stderr.starts_with("error: "), "{ended:?}");
+    }
 }
 
 #[test]
@@ -127,6 +169,7 @@ fn a_server_that_is_not_there_is_one_sentence_with_the_way_out() {
     for command in [
         &["start"][..],
         &["stop", "--all"],
+        &["delete", "last"],
         &["watch", "last"],
         &["runs"],
         &["show", "last"],
@@ -147,27 +190,37 @@ fn a_server_that_is_not_there_is_one_sentence_with_the_way_out() {
             ended.stderr.contains(&address) && ended.stderr.contains("metronome-server"),
             "{ended:?}"
         );
-        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        let lines = ended.stderr.lines().count();
+        assert_eq!(lines, 2, "the sentence and the way out: {ended:?}");
     }
 }
 
 #[test]
 fn what_answers_but_is_no_server_is_not_taken_for_one() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("bound").to_string();
-    let answering = std::thread::spawn(move || {
-        use std::io::Write as _;
-        let (mut stream, _) = listener.accept()?;
-        stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-    });
-    let ended = benchctl(&["--server", &address, "agents"]);
-    assert_eq!(
-        (ended.code, ended.stdout.as_str()),
-        (Some(1), ""),
-        "{ended:?}"
-    );
-    assert!(ended.stderr.contains(&address), "{ended:?}");
-    answering.join().expect("no panic").expect("benchctl came");
+    // Another protocol, and the alert of a server with TLS.
+    let answers = [
+        &b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"[..],
+        &[21, 3, 3, 0, 2, 2, 50],
+    ];
+    for (answer, code) in std::iter::zip(answers, ["SERVER_INCOMPATIBLE", "SERVER_NOT_TRUSTED"]) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        // It ends with the test: benchctl may connect any number of times.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("benchctl comes");
+                stream.write_all(answer).expect("it reads");
+                // Closed before it is read out, a socket resets.
+                stream.shutdown(Shutdown::Write).expect("it is open");
+                std::thread::spawn(move || stream.read_to_end(&mut Vec::new()));
+            }
+        });
+        let ended = benchctl(&["--server", &address, "-o", "json", "agents"]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let object: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
+        assert_eq!(object["error"]["code"], code, "{ended:?}");
+        assert!(ended.stderr.contains(&address), "{ended:?}");
+    }
 }
 
 #[test]

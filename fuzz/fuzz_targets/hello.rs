@@ -86,7 +86,7 @@ fn open_with(connection: &mut Connection, frame: &Frame) {
     });
     assert_eq!(counted.is_client, is_admitted);
     match counted.replies[..] {
-        [] => assert!(counted.is_raw && counted.packets == 1),
+        [] => assert!(counted.is_raw && counted.counts.received == 1),
         [reply] if is_admitted => {
             assert!(
                 Hello::open(frame, &known).is_some_and(|hello| hello.is_acked_by(&reply, &known))

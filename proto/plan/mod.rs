@@ -242,8 +242,12 @@ impl TryFrom<&v1::Group> for Group {
     }
 }
 
-/// Checks a number's range.
-pub(crate) fn within(field: &str, value: u32, min: u32, max: u32) -> Result<u32, FieldError> {
+/// Checks a number's range: `min` to `max`.
+///
+/// # Errors
+///
+/// It is out of its range.
+pub fn within(field: &str, value: u32, min: u32, max: u32) -> Result<u32, FieldError> {
     if (min..=max).contains(&value) {
         return Ok(value);
     }

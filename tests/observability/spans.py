@@ -9,8 +9,8 @@ import json
 from tree import lines, load
 
 PARENTS = {
-    "metronome.v1.OperatorService/StartRun": {"benchctl start", "metronome.v1.OperatorService/StartRun"},
-    "run": {"metronome.v1.OperatorService/StartRun"},
+    "metronome.v1.RunService/StartRun": {"benchctl start", "metronome.v1.RunService/StartRun"},
+    "run": {"metronome.v1.RunService/StartRun"},
     "preparing": {"run"},
     "starting": {"run"},
     "running": {"run"},

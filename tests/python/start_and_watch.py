@@ -2,8 +2,9 @@
 
 Usage: start_and_watch.py HOST:PORT [CLIENTS [RATE_HZ [SECONDS]]]
 
-Everything else comes from server reflection (pip install grpcio grpcio-reflection). Exits 0 when
-the run was valid, snapshots came at least once a second and their counters never fell.
+Everything else comes from server reflection (pip install grpcio grpcio-reflection grpcio-status). Exits 0
+when the run was valid or late, snapshots came at least once a second and their counters never fell, the
+run is found by its label, and requests that cannot be followed are refused as data.
 """
 
 import sys
@@ -11,59 +12,116 @@ import time
 
 import grpc
 from google.protobuf import descriptor_pool, message_factory
+from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
+
+
+class Runs:
+    """The service of runs, as reflection describes it."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+        self.service = self.pool.FindServiceByName("metronome.v1.RunService")
+
+    def call(self, name, request=None, timeout=5, streams=False, **fields):
+        method = self.service.FindMethodByName(name)
+        of_request, of_response = map(message_factory.GetMessageClass, (method.input_type, method.output_type))
+        make = self.channel.unary_stream if streams else self.channel.unary_unary
+        path = f"/{self.service.full_name}/{name}"
+        stub = make(path, request_serializer=of_request.SerializeToString, response_deserializer=of_response.FromString)
+        return stub(request if request is not None else of_request(**fields), timeout=timeout)
+
+    def message(self, name):
+        return message_factory.GetMessageClass(self.pool.FindMessageTypeByName(f"metronome.v1.{name}"))
+
+
+def word(message, field):
+    """The name of an enum field's value without its prefix: VALID. A number that it does not have stays one."""
+    kind, number = message.DESCRIPTOR.fields_by_name[field].enum_type, getattr(message, field)
+    prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    value = kind.values_by_number.get(number)
+    return value.name.removeprefix(prefix) if value else str(number)
+
+
+def follow(runs, run_id, seconds):
+    """Returns the run at its end, how many snapshots came and the longest time between two messages."""
+    last, received, longest_gap, snapshots = time.monotonic(), 0, 0.0, 0
+    for event in runs.call("WatchEvents", run_id=run_id, streams=True, timeout=seconds + 60):
+        now = time.monotonic()
+        longest_gap, last = max(longest_gap, now - last), now
+        kind = event.WhichOneof("event")
+        if kind == "run_ended":
+            return event.run_ended, snapshots, longest_gap
+        if kind != "snapshot":
+            continue  # A later version may have other events.
+        snapshots += 1
+        # A figure that is not known is unset, and never 0.
+        if event.snapshot.HasField("receiver"):
+            assert event.snapshot.receiver.received >= received, "a counter fell"
+            received = event.snapshot.receiver.received
+            print(f"  {event.snapshot.elapsed.ToMilliseconds() / 1000:.1f} s: {received} received")
+    raise AssertionError("the stream broke off")
+
+
+def refused(runs, request):
+    """Returns the gRPC status, the reason, and the field or the figures with which a request is refused."""
+    try:
+        runs.call("StartRun", request)
+    except grpc.RpcError as error:
+        details = {detail.TypeName(): detail for detail in rpc_status.from_call(error).details}
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        assert details["google.rpc.ErrorInfo"].Unpack(info) and info.domain == "metronome.v1", details
+        assert info.metadata["remedy"], info
+        if (fields := details.get("google.rpc.BadRequest")) and fields.Unpack(bad):
+            return error.code(), info.reason, bad.field_violations[0].field
+        return error.code(), info.reason, dict(info.metadata)
+    raise AssertionError(f"this was accepted: {request}")
 
 
 def main() -> int:
     address = sys.argv[1]
     clients, rate_hz, seconds = (float(text) for text in (sys.argv[2:] + ["10", "1000", "3"][len(sys.argv) - 2:]))
-    channel = grpc.insecure_channel(address)
-    pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+    runs = Runs(grpc.insecure_channel(address))
 
-    def message(name):
-        return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"metronome.v1.{name}"))
-
-    def method(name, kind=channel.unary_unary):
-        return kind(
-            f"/metronome.v1.OperatorService/{name}",
-            request_serializer=lambda request: request.SerializeToString(),
-            response_deserializer=message(f"{name}Response").FromString,
-        )
-
-    request = message("StartRunRequest")(label="from Python")
-    request.plan.clients, request.plan.rate_hz = int(clients), rate_hz
+    request = runs.message("StartRunRequest")(labels={"from": "python"})
+    group = request.plan.groups.add(clients=int(clients))
+    group.profile.constant.rate_millihertz = int(rate_hz * 1000)
     request.plan.duration.FromMilliseconds(int(seconds * 1000))
-    run_id = method("StartRun")(request, timeout=5).run.run_id
+    run_id = runs.call("StartRun", request).run.run_id
     print("run", run_id)
 
-    last, received, longest_gap, snapshots, ended = time.monotonic(), 0, 0.0, 0, None
-    watch = method("WatchRun", channel.unary_stream)
-    for event in watch(message("WatchRunRequest")(run_id=run_id), timeout=seconds + 60):
-        now = time.monotonic()
-        longest_gap, last = max(longest_gap, now - last), now
-        if event.HasField("ended"):
-            ended = event.ended
-            break
-        snapshots += 1
-        assert event.snapshot.received >= received, "a counter fell"
-        received = event.snapshot.received
-        print(f"  {event.snapshot.elapsed.ToMilliseconds() / 1000:.1f} s: {received} received")
-
-    assert ended is not None, "the stream broke off"
-    packets, status = ended.report.packets, ended.report.verdict.status
-    print(f"ended: {packets.received} of {packets.scheduled} received, verdict {status}, "
+    run, snapshots, longest_gap = follow(runs, run_id, seconds)
+    assert word(run, "state") == "ENDED" and run.HasField("report"), run
+    verdict, counts = word(run.report.verdict, "status"), run.report.counts
+    assert counts.HasField("generator") and counts.HasField("receiver") and counts.HasField("lost"), counts
+    sent, received = counts.generator.sent, counts.receiver.received
+    print(f"ended: {received} of {counts.generator.scheduled} received, {verdict}, "
           f"{snapshots} snapshots, longest gap {longest_gap:.2f} s")
-    assert packets.scheduled == packets.sent == packets.received == int(clients) * int(rate_hz * seconds)
+    assert counts.generator.scheduled == sent == received == int(clients) * int(rate_hz * seconds)
     assert longest_gap < 1.5, "snapshots must come at least once a second"
 
-    try:
-        request.plan.rate_hz = float("nan")
-        method("StartRun")(request, timeout=5)
-        raise AssertionError("a rate of NaN was accepted")
-    except grpc.RpcError as error:
-        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
-        print("a rate of NaN is refused:", error.details())
-    return 0 if status in (1, 3) else 1
+    rows = [row for part in runs.call("ExportRun", run_id=run_id, streams=True) for row in part.client_rows.clients]
+    assert [row.client for row in rows] == list(range(int(clients))), "one row for each client, by rising index"
+    assert sum(row.counts.receiver.received for row in rows) == received
+    found = runs.call("ListRuns", filter="labels.from = python AND state = ENDED", page_size=1).runs
+    assert [run.run_id for run in found] == [run_id], found
+
+    group.profile.constant.rate_millihertz = 0
+    status, reason, field = refused(runs, request)
+    assert (status, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_OUT_OF_RANGE"), (status, reason)
+    assert field == "plan.groups[0].profile.constant.rate_millihertz", field
+    group.profile.constant.rate_millihertz = 1000
+    request.plan.requires.append("warp")
+    status, reason, figures = refused(runs, request)
+    assert (status, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "UNSUPPORTED"), (status, reason)
+    assert figures["feature"] == "warp", figures
+    print("a rate of 0 and a feature that the server does not have are refused, as data")
+
+    runs.call("DeleteRun", run_id=run_id)
+    assert not runs.call("ListRuns", filter="labels.from = python").runs
+    return 0 if verdict in ("VALID", "INVALID") else 1
 
 
 if __name__ == "__main__":

@@ -25,41 +25,51 @@ SLOPE_MIB_PER_HOUR_MAX = 1
 
 def check_run(run, clients, rate_hz, seconds):
     """Checks the report of a run against the plan and against itself."""
-    packets = run["packets"]
-    unwanted = ("lost", "duplicated", "reordered", "gaps", "corrupt")
-    faults = [f"{name} is {packets[name]}, not 0" for name in unwanted if packets[name]]
+    if run["failure"]:
+        return [f"the run failed: {run['failure']['sentence']}"]
+    counts, each, agents = run["counts"], [client["counts"] for client in run["clients"]], run["agents"]
+    # What is not known is null, and no figure at all: a run of which everything is known is expected here.
+    known = [counts, *each, *(agent["counts"] or {"sent": None} for agent in agents)]
+    times = {name: run[name] for name in ("lateness_us", "transit_us", "latency_us")}
+    if None in times.values() or any(None in figures.values() for figures in known):
+        return ["figures are not known: " + "; ".join(reason["sentence"] for reason in run["verdict"]["reasons"])]
+    unwanted = ("lost", "duplicated", "reordered", "gaps", "corrupt", "read_before_written")
+    faults = [f"{name} is {counts[name]}, not 0" for name in unwanted if counts[name] != 0]
     planned = round(clients * rate_hz * seconds)
     sums = {
         "the plan": planned,
-        "packets.scheduled": packets["scheduled"],
-        "sent + skipped": packets["sent"] + packets["skipped"],
-        "scheduled, summed over the clients": sum(client["scheduled"] for client in run["clients"]),
+        "counts.scheduled": counts["scheduled"],
+        "sent + skipped": counts["sent"] + counts["skipped"],
+        "scheduled, summed over the clients": sum(client["scheduled"] for client in each),
     }
     faults += differ("scheduled", sums)
-    sums = {"packets.sent": packets["sent"], "packets.received": packets["received"]}
+    sums = {"counts.sent": counts["sent"], "counts.received": counts["received"]}
     for field in ("sent", "received"):
-        sums[f"{field}, summed over the clients"] = sum(client[field] for client in run["clients"])
-    sums["sent, summed over the agents"] = sum(agent["sent"] for agent in run["agents"])
-    for name in ("lateness_us", "transit_us", "latency_us"):
-        sums[f"count of {name}"] = run[name]["count"]
+        sums[f"{field}, summed over the clients"] = sum(client[field] for client in each)
+    sums["sent, summed over the agents"] = sum(agent["counts"]["sent"] for agent in agents)
+    for name, distribution in times.items():
+        sums[f"count of {name}"] = distribution["count"]
     faults += differ("sent", sums)
     if len(run["clients"]) != clients:
         faults.append(f"{len(run['clients'])} clients are reported, not {clients}")
     for client in run["clients"]:
         faults += check_client(client)
-    faults += [f"the law {law['law']!r} is broken: {law['figures']}" for law in run["laws"] if not law["holds"]]
-    reasons = run["verdict"]["reasons"]
-    return faults + [f"the verdict: {reason['text']}" for reason in reasons if reason["code"] not in LOAD_REASONS]
+    verdict = run["verdict"]
+    for law in verdict["laws"]:
+        if law["status"] != "holds":
+            faults.append(f"the law {law['law']!r} is {law['status']}: {law['sentence']}")
+    return faults + [f"the verdict: {reason['sentence']}" for reason in verdict["reasons"] if reason["code"] not in LOAD_REASONS]
 
 
 def check_client(client):
     name = f"client {client['client']}"
-    if client["error"]:
-        yield f"{name}: {client['error']}"
+    if client["failure"]:
+        yield f"{name}: {client['failure']['sentence']}"
     if client["attempts"] != 1:
         yield f"{name} connected {client['attempts']} times: its connection was dropped"
-    if client["sent"] != client["received"]:
-        yield f"{name}: its agent sent {client['sent']}, its workers received {client['received']}"
+    sent, received = client["counts"]["sent"], client["counts"]["received"]
+    if sent != received:
+        yield f"{name}: its agent sent {sent}, its workers received {received}"
 
 
 def check_peers(peer_counts, server, clients_of_runs):

@@ -118,7 +118,7 @@ class Disruptions:
     def note_order(self, what, process, since):
         code, out, error = processes.answer(process)
         if code != 0:
-            self.faults.append(f"server {what} failed: {error}")
+            self.faults.append(f"server {what} failed: {out or error}")
         elif what == "upgrade":
             self.metronome.upgraded(json.loads(out)["pid"])
             self.upgrade_seconds.append(time.monotonic() - since)

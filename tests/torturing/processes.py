@@ -120,7 +120,7 @@ class Metronome:
         """Runs benchctl and returns the object that it prints."""
         code, out, err = answer(self.benchctl(*arguments))
         if code != 0:
-            raise SystemExit(f"benchctl {' '.join(arguments)} ended with {code}: {err}")
+            raise SystemExit(f"benchctl {' '.join(arguments)} ended with {code}: {out or err}")
         return json.loads(out)
 
     def log(self):
@@ -168,9 +168,10 @@ def end_of_orphan(pid):
 def report(process):
     """Returns the report of a run that benchctl has started. It may be invalid: a busy machine sends late."""
     code, out, error = answer(process)
-    if not out:
-        raise SystemExit(f"the run has no report: benchctl ended with {code}: {error}")
-    return json.loads(out)
+    run = json.loads(out) if out else {}
+    if "run_id" not in run:
+        raise SystemExit(f"the run has no report: benchctl ended with {code}: {run.get('error', error)}")
+    return run
 
 
 def answer(process):

@@ -44,7 +44,7 @@ fn a_scrape_agrees_with_the_run_and_probes_follow_the_server() {
         assert_eq!(figure(name), LOAD_PACKETS as f64, "{name}");
     }
     assert_eq!(figure("metronome_packets_lost_total"), 0.0);
-    assert!(answer.contains("rpc_method=\"metronome.v1.OperatorService/StartRun\""));
+    assert!(answer.contains("rpc_method=\"metronome.v1.RunService/StartRun\""));
     assert!(observed.get("/healthz", "*/*").starts_with("HTTP/1.1 200"));
     assert!(observed.get("/readyz", "*/*").ends_with("ready\n"));
     assert!(

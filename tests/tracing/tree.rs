@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use metronome_proto::v1::{self, operator_service_client::OperatorServiceClient};
+use metronome_proto::{
+    profile::Profile,
+    v1::{self, run_service_client::RunServiceClient},
+};
 use serde_json::Value;
 
 use crate::{
@@ -46,7 +49,7 @@ fn one_run_is_one_trace_over_all_processes() {
         .cloned()
         .collect();
     let edges = edges(&trace);
-    let call = "metronome.v1.OperatorService/StartRun";
+    let call = "metronome.v1.RunService/StartRun";
     for (child, parent) in [
         (
             format!("benchctl {call}"),
@@ -244,7 +247,10 @@ fn check_attributes(run: &Span, trace: &[Span], result: &Value) {
     );
     assert_eq!(
         of(run, "metronome.latency.p99_us"),
-        result["latency_us"]["p99"].as_f64().unwrap().to_string()
+        result["latency_us"]["percentiles"]["p99"]
+            .as_f64()
+            .unwrap()
+            .to_string()
     );
     let server_call = trace
         .iter()
@@ -256,10 +262,7 @@ fn check_attributes(run: &Span, trace: &[Span], result: &Value) {
         .unwrap();
     for call in [server_call, client_call] {
         assert_eq!(of(call, "rpc.system.name"), "grpc");
-        assert_eq!(
-            of(call, "rpc.method"),
-            "metronome.v1.OperatorService/StartRun"
-        );
+        assert_eq!(of(call, "rpc.method"), "metronome.v1.RunService/StartRun");
         assert_eq!(of(call, "rpc.status_code"), "OK");
     }
     assert_eq!(of(client_call, "server.address"), "127.0.0.1");
@@ -367,16 +370,20 @@ fn start_run(server: &str, traceparent: &str, baggage: &str) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut operator = OperatorServiceClient::connect(format!("http://{server}"))
+        let mut runs = RunServiceClient::connect(format!("http://{server}"))
             .await
             .unwrap();
         let duration = Some(prost_types::Duration {
             seconds: 0,
             nanos: 50_000_000,
         });
-        let plan = v1::Plan {
+        let group = v1::Group {
             clients: 1,
-            rate_hz: 100.0,
+            profile: Some(Profile::constant(100_000).to_proto()),
+            ..v1::Group::default()
+        };
+        let plan = v1::Plan {
+            groups: vec![group],
             duration,
             ..v1::Plan::default()
         };
@@ -391,15 +398,15 @@ fn start_run(server: &str, traceparent: &str, baggage: &str) {
         request
             .metadata_mut()
             .insert("baggage", baggage.parse().unwrap());
-        let run = operator
+        let run = runs
             .start_run(request)
             .await
             .unwrap()
             .into_inner()
             .run
             .unwrap();
-        let watch = v1::WatchRunRequest { run_id: run.run_id };
-        let mut events = operator.watch_run(watch).await.unwrap().into_inner();
+        let watch = v1::WatchEventsRequest { run_id: run.run_id };
+        let mut events = runs.watch_events(watch).await.unwrap().into_inner();
         while let Ok(Some(_)) = events.message().await {}
     });
 }

@@ -191,7 +191,7 @@ pub(crate) fn packets(server: &Value) -> u64 {
 pub(crate) fn assert_undisturbed(result: &Value) {
     for client in result["clients"].as_array().unwrap() {
         assert_eq!(
-            (&client["attempts"], &client["error"]),
+            (&client["attempts"], &client["failure"]),
             (&Value::from(1), &Value::Null),
             "{client}"
         );

@@ -14,8 +14,9 @@ use std::{
 };
 
 use metronome_os::clock::{self, SECOND_NS};
-use metronome_proto::v1;
+use metronome_proto::v1::{self, Failure, FailureCode};
 use metronome_telemetry::{KeyValue, retroactive_span};
+use rustix::process::{Resource, getrlimit};
 use tracing::Span;
 
 use super::try_connect::{Try, TryError};
@@ -39,8 +40,8 @@ const STACK_BYTES: usize = 256 * 1024;
 /// Not all clients could be connected; those that were are closed again.
 #[derive(Debug)]
 pub(crate) struct NotConnected {
-    /// One sentence for the user: the first client that failed, and why.
-    pub error: String,
+    /// Why the first client that failed did so, or what ended the attempt.
+    pub failure: Failure,
     /// The record of every client.
     pub records: Vec<v1::ClientRecord>,
 }
@@ -57,7 +58,7 @@ pub(crate) fn connect_all(
         addresses,
         stop_signal,
         deadline_ns,
-        next: AtomicU32::new(assignment.clients.start),
+        next: AtomicU32::new(assignment.share.clients.start),
         gave_up: AtomicBool::new(false),
         span: Span::current(),
         outcomes: Mutex::new(Vec::with_capacity(assignment.client_count() as usize)),
@@ -84,22 +85,23 @@ struct Attempt<'a> {
     deadline_ns: u64,
     next: AtomicU32,
     gave_up: AtomicBool,
-    outcomes: Mutex<Vec<(u32, Result<Client, Failure>)>>,
+    outcomes: Mutex<Vec<(u32, Result<Client, NotMade>)>>,
     /// The span of the step, which gets the events of slow clients.
     span: Span,
 }
 
+/// A client that could not be connected.
 #[derive(Debug)]
-struct Failure {
+struct NotMade {
     attempts: u32,
-    error: String,
+    failure: Failure,
 }
 
 impl Attempt<'_> {
     fn work(&self) {
         loop {
             let client = self.next.fetch_add(1, Relaxed);
-            if client >= self.assignment.clients.end || self.gave_up.load(Relaxed) {
+            if client >= self.assignment.share.clients.end || self.gave_up.load(Relaxed) {
                 return;
             }
             let outcome = self.connect(client);
@@ -114,7 +116,7 @@ impl Attempt<'_> {
     }
 
     /// Connects one client, in as many tries as have a chance.
-    fn connect(&self, client: u32) -> Result<Client, Failure> {
+    fn connect(&self, client: u32) -> Result<Client, NotMade> {
         let begun_ns = clock::now_ns();
         let outcome = self.try_until_connected(client);
         self.trace_if_notable(client, begun_ns, &outcome);
@@ -122,10 +124,10 @@ impl Attempt<'_> {
     }
 
     /// Adds an event to the span of the step, for a client that was not connected at once.
-    fn trace_if_notable(&self, client: u32, begun_ns: u64, outcome: &Result<Client, Failure>) {
+    fn trace_if_notable(&self, client: u32, begun_ns: u64, outcome: &Result<Client, NotMade>) {
         let now_ns = clock::now_ns();
         let (name, tries) = match outcome {
-            Err(failure) => ("client failed", failure.attempts),
+            Err(not_made) => ("client failed", not_made.attempts),
             Ok(connected) if connected.attempts() > 1 => ("client retried", connected.attempts()),
             Ok(_) if now_ns - begun_ns >= SLOW_NS => ("client slow", 1),
             Ok(_) => return,
@@ -135,12 +137,10 @@ impl Attempt<'_> {
             KeyValue::new("tries", i64::from(tries)),
             KeyValue::new("took_ms", (now_ns - begun_ns) as f64 / 1e6),
         ];
-        attributes.extend(
-            outcome
-                .as_ref()
-                .err()
-                .map(|failure| KeyValue::new("error", failure.error.clone())),
-        );
+        if let Err(NotMade { failure, .. }) = outcome {
+            attributes.push(KeyValue::new("error", failure.sentence.clone()));
+            attributes.push(KeyValue::new("code", failure.code().name()));
+        }
         retroactive_span::add_event(
             &self.span,
             &retroactive_span::Anchor::at(now_ns),
@@ -150,7 +150,7 @@ impl Attempt<'_> {
         );
     }
 
-    fn try_until_connected(&self, client: u32) -> Result<Client, Failure> {
+    fn try_until_connected(&self, client: u32) -> Result<Client, NotMade> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -158,17 +158,17 @@ impl Attempt<'_> {
                 Ok(client) => return Ok(client),
                 Err(error) => error,
             };
-            let failure = || Failure {
+            let not_made = || NotMade {
                 attempts: tries,
-                error: format!("{error} after {}", plural(tries)),
+                failure: failure_of(&error, client, tries),
             };
             if !error.is_temporary() || tries == TRIES_MAX || self.gave_up.load(Relaxed) {
-                return Err(failure());
+                return Err(not_made());
             }
             let wait = backoff::wait_after(tries, fastrand::f64());
             let again_ns = clock::now_ns().saturating_add(wait.as_nanos() as u64);
             if again_ns >= self.deadline_ns || !self.stop_signal.sleep_until(again_ns) {
-                return Err(failure());
+                return Err(not_made());
             }
         }
     }
@@ -198,16 +198,20 @@ impl Attempt<'_> {
         }
         let first = outcomes
             .iter()
-            .find_map(|(client, outcome)| outcome.as_ref().err().map(|failure| (client, failure)));
-        let error = match first {
-            _ if !self.stop_signal.allows_load(clock::now_ns()) => {
-                "the run was stopped while its clients connected".into()
-            }
-            Some((client, failure)) => format!("client {client}: {}", failure.error),
-            None => "this host gave the agent no threads to connect with".into(),
+            .find_map(|(client, outcome)| outcome.as_ref().err().map(|failed| (client, failed)));
+        let failure = match (self.stop_signal.failure(clock::now_ns()), first) {
+            (Some(stopped), _) => stopped,
+            (None, Some((client, NotMade { failure, .. }))) => Failure {
+                sentence: format!("client {client}: {}", failure.sentence),
+                ..failure.clone()
+            },
+            (None, None) => Failure::new(
+                FailureCode::AgentThreadsFull,
+                "this host gave the agent no thread to connect its clients with",
+            ),
         };
         Err(NotConnected {
-            error,
+            failure,
             records: records(self.assignment, &outcomes),
         })
     }
@@ -215,28 +219,40 @@ impl Attempt<'_> {
 
 fn records(
     assignment: &Assignment,
-    outcomes: &[(u32, Result<Client, Failure>)],
+    outcomes: &[(u32, Result<Client, NotMade>)],
 ) -> Vec<v1::ClientRecord> {
-    let blank = |client| v1::ClientRecord {
+    // Counters and figures of a client that never connected are unset.
+    let failed = |client, attempts, failure| v1::ClientRecord {
         client,
+        attempts,
+        failure: Some(failure),
         ..v1::ClientRecord::default()
-    };
-    let not_tried = |client| v1::ClientRecord {
-        error: "not tried, since another client could not connect".into(),
-        ..blank(client)
     };
     let of = |client| match outcomes.binary_search_by_key(&client, |(client, _)| *client) {
         Ok(found) => match &outcomes[found].1 {
             Ok(connected) => connected.record(),
-            Err(failure) => v1::ClientRecord {
-                attempts: failure.attempts,
-                error: failure.error.clone(),
-                ..blank(client)
-            },
+            Err(NotMade { attempts, failure }) => failed(client, *attempts, failure.clone()),
         },
-        Err(_) => not_tried(client),
+        Err(_) => failed(client, 0, not_tried(client)),
     };
-    assignment.clients.clone().map(of).collect()
+    assignment.share.clients.clone().map(of).collect()
+}
+
+fn not_tried(client: u32) -> Failure {
+    let sentence = "not tried, since another client could not connect";
+    Failure::new(FailureCode::NotTried, sentence).with("client", client)
+}
+
+/// The failure of a client after its last try.
+fn failure_of(error: &TryError, client: u32, tries: u32) -> Failure {
+    let failure = Failure::new(error.code(), format!("{error} after {}", plural(tries)))
+        .with("address", error.address().to_string())
+        .with("client", client)
+        .with("tries", tries);
+    match (error.code(), getrlimit(Resource::Nofile).current) {
+        (FailureCode::AgentFilesFull, Some(files_max)) => failure.with("files_max", files_max),
+        _ => failure,
+    }
 }
 
 fn plural(tries: u32) -> String {

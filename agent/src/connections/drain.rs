@@ -11,6 +11,7 @@ use metronome_os::clock::{self, SECOND_NS, timespec};
 use metronome_proto::{
     handshake::Refusal,
     packet::{FRAME_BYTES, Frame},
+    v1::FailureCode,
 };
 use rustix::{buffer::spare_capacity, event::epoll, io::Errno};
 
@@ -19,7 +20,10 @@ use crate::{
         client::{Client, Credentials},
         send_buffer::SendBuffer,
     },
-    net::error_text::within_sentence,
+    net::{
+        error_text::within_sentence,
+        socket_error::{refusal_code, system_code},
+    },
     stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 
@@ -43,14 +47,15 @@ pub(crate) fn drain(clients: &mut [Client], stop_signal: &StopSignal) {
         .map(Ending::new)
         .collect();
     let waited = end_all(&mut endings, stop_signal, &mut send_buffer);
-    let reason = waited.err().map(|error| {
-        format!(
+    let problem = waited.err().map(|error| Problem {
+        code: system_code(&error),
+        sentence: format!(
             "its end could not be waited for: {}",
             within_sentence(&error)
-        )
+        ),
     });
     for ending in endings.into_iter().filter(|ending| !ending.is_done) {
-        ending.expire(reason.as_deref(), &mut send_buffer);
+        ending.expire(problem.as_ref(), &mut send_buffer);
     }
 }
 
@@ -106,6 +111,35 @@ fn time_left_ns(endings: &[Ending<'_>], begun_ns: u64, stop_signal: &StopSignal)
     begun_ns.saturating_add(allowed_ns).saturating_sub(now_ns)
 }
 
+/// Why the end of a client is not complete.
+struct Problem {
+    code: FailureCode,
+    sentence: String,
+}
+
+impl Problem {
+    /// The server has not acknowledged the end.
+    fn not_acknowledged(sentence: &str) -> Self {
+        Self {
+            code: FailureCode::EndNotAcknowledged,
+            sentence: sentence.into(),
+        }
+    }
+}
+
+impl From<io::Error> for Problem {
+    /// The connection broke.
+    fn from(error: io::Error) -> Self {
+        Self {
+            code: FailureCode::ConnectionBroken,
+            sentence: format!(
+                "the connection broke at its end: {}",
+                within_sentence(&error)
+            ),
+        }
+    }
+}
+
 /// The state of one client at its end.
 struct Ending<'a> {
     client: &'a mut Client,
@@ -149,22 +183,17 @@ impl<'a> Ending<'a> {
                 self.is_done = true;
             }
             Err(problem) => {
-                self.client.fail(&problem, send_buffer);
+                self.client
+                    .fail(problem.code, &problem.sentence, send_buffer);
                 self.is_done = true;
             }
         }
     }
 
     /// Returns whether the end is complete, or what is wrong with it.
-    fn try_advance(&mut self, send_buffer: &mut SendBuffer) -> Result<bool, String> {
-        let broke = |error: io::Error| {
-            format!(
-                "the connection broke at its end: {}",
-                within_sentence(&error)
-            )
-        };
+    fn try_advance(&mut self, send_buffer: &mut SendBuffer) -> Result<bool, Problem> {
         if matches!(self.step, Step::FinishPartial) {
-            if !self.client.finish_partial(send_buffer).map_err(broke)? {
+            if !self.client.finish_partial(send_buffer)? {
                 return Ok(false);
             }
             self.step = match &self.client.credentials {
@@ -176,11 +205,7 @@ impl<'a> Ending<'a> {
             };
         }
         if let Step::End { frame, taken } = &mut self.step {
-            let more = self
-                .client
-                .connection
-                .send(&frame[*taken..])
-                .map_err(broke)?;
+            let more = self.client.connection.send(&frame[*taken..])?;
             self.client.note_closing(more);
             *taken += more;
             if *taken < FRAME_BYTES {
@@ -188,60 +213,49 @@ impl<'a> Ending<'a> {
             }
             self.step = self.close_write()?;
         }
-        self.listen().map_err(broke)?
+        self.listen()
     }
 
-    fn close_write(&mut self) -> Result<Step, String> {
-        let closed = self.client.connection.close_write();
-        closed.map_err(|error| {
-            format!(
-                "the connection broke at its end: {}",
-                within_sentence(&error)
-            )
-        })?;
+    fn close_write(&mut self) -> io::Result<Step> {
+        self.client.connection.close_write()?;
         self.client.note_closing(FIN_BYTES);
         Ok(Step::Listen)
     }
 
-    /// Receives what has come of the answer. The inner result is whether it is complete, or what is
-    /// wrong with it.
-    fn listen(&mut self) -> io::Result<Result<bool, String>> {
+    /// Receives what has come of the answer. Returns whether it is complete.
+    fn listen(&mut self) -> Result<bool, Problem> {
         let Some(Credentials { hello, key }) = self.client.credentials else {
-            return self.listen_raw().map(Ok);
+            return Ok(self.listen_raw()?);
         };
         match self
             .client
             .connection
             .receive(&mut self.answer[self.answer_bytes..])?
         {
-            None => return Ok(Ok(false)),
+            None => return Ok(false),
             Some(0) => {
-                return Ok(Err(
-                    "the server closed the connection without an end-ack".into()
+                return Err(Problem::not_acknowledged(
+                    "the server closed the connection without an end-ack",
                 ));
             }
             Some(taken) => self.answer_bytes += taken,
         }
         if self.answer_bytes < FRAME_BYTES {
-            return Ok(Ok(false));
+            return Ok(false);
         }
-        Ok(
-            match (
-                hello.open_end_ack(&self.answer, &key),
-                Refusal::decode(&self.answer),
-            ) {
-                (Some(received), _) => {
-                    self.client.acknowledge(received);
-                    Ok(true)
-                }
-                (None, Some(refusal)) => {
-                    Err(format!("the server refused the end: {}", refusal.reason()))
-                }
-                (None, None) => {
-                    Err("the server's last frame is no end-ack of this connection".into())
-                }
+        if let Some(received) = hello.open_end_ack(&self.answer, &key) {
+            self.client.acknowledge(received);
+            return Ok(true);
+        }
+        Err(match Refusal::decode(&self.answer) {
+            Some(refusal) => Problem {
+                code: refusal_code(refusal),
+                sentence: format!("the server refused the end: {}", refusal.reason()),
             },
-        )
+            None => Problem::not_acknowledged(
+                "the server's last frame is no end-ack of this connection",
+            ),
+        })
     }
 
     /// Bytes of a raw peer have no meaning; only its close does.
@@ -255,14 +269,16 @@ impl<'a> Ending<'a> {
         }
     }
 
-    /// Gives up waiting, for a `reason` or because time is up.
-    fn expire(self, reason: Option<&str>, send_buffer: &mut SendBuffer) {
+    /// Gives up waiting, for a `problem` or because time is up.
+    fn expire(self, problem: Option<&Problem>, send_buffer: &mut SendBuffer) {
         let late = match (self.step, self.client.credentials) {
             // A peer without the protocol need not close either.
             (Step::Listen, None) => return self.client.read_kernel_acknowledged(),
             (Step::Listen, Some(_)) => "no end-ack came in time",
             _ => "the server did not take the last bytes in time",
         };
-        self.client.fail(reason.unwrap_or(late), send_buffer);
+        let late = Problem::not_acknowledged(late);
+        let Problem { code, sentence } = problem.unwrap_or(&late);
+        self.client.fail(*code, sentence, send_buffer);
     }
 }

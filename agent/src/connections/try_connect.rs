@@ -1,10 +1,11 @@
 //! One try to connect one client: the TCP connection, then the hello and its answer.
 
-use std::{io, net::SocketAddr};
+use std::net::SocketAddr;
 
 use metronome_proto::{
     handshake::{Hello, Refusal},
-    packet::{FRAME_BYTES, Frame, Kind, kind},
+    packet::{FRAME_BYTES, Frame},
+    v1::FailureCode,
 };
 use rustix::event::PollFlags;
 
@@ -13,7 +14,10 @@ use crate::{
         assignment::Protocol,
         client::{Client, Credentials},
     },
-    net::{connection::Connection, error_text},
+    net::{
+        connection::Connection,
+        socket_error::{SocketError, refusal_code},
+    },
     stop_signal::StopSignal,
 };
 
@@ -21,10 +25,10 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TryError {
     /// No connection, or one that broke.
-    #[error("{} at {address}", error_text::within_sentence(.error))]
-    Network {
+    #[error("{error} at {address}")]
+    Socket {
         address: SocketAddr,
-        error: io::Error,
+        error: SocketError,
     },
     /// The end of the stream instead of an answer.
     #[error("{address} closed the connection before it answered the hello")]
@@ -36,10 +40,7 @@ pub(crate) enum TryError {
         refusal: Refusal,
     },
     /// Another frame than a hello-ack of this run.
-    #[error(
-        "{address} did not prove that it takes part in the run, so it gets no load; is another \
-         program listening there?"
-    )]
+    #[error("{address} did not prove that it takes part in the run, so it gets no load")]
     Unproven { address: SocketAddr },
 }
 
@@ -80,7 +81,7 @@ impl Try<'_> {
         for &address in self.addresses {
             match Connection::open(address, self.until_ns, self.stop_signal) {
                 Ok(connection) => return Ok((connection, address)),
-                Err(error) => failed = Some(TryError::Network { address, error }),
+                Err(error) => failed = Some(TryError::Socket { address, error }),
             }
         }
         Err(failed.expect("a target resolves to at least one address"))
@@ -93,18 +94,19 @@ impl Try<'_> {
         address: SocketAddr,
         credentials: &Credentials,
     ) -> Result<(), TryError> {
-        let network = |error| TryError::Network { address, error };
+        let socket = |error| TryError::Socket { address, error };
+        let system = |error| socket(SocketError::System(error));
         // A new connection has room for 32 bytes; one that has not will not answer either.
         connection
             .send(&credentials.hello.encode(&credentials.key))
-            .map_err(network)?;
+            .map_err(system)?;
         let mut answer: Frame = [0; FRAME_BYTES];
         let mut filled = 0;
         while filled < FRAME_BYTES {
             connection
                 .wait(PollFlags::IN, self.until_ns, self.stop_signal)
-                .map_err(network)?;
-            match connection.receive(&mut answer[filled..]).map_err(network)? {
+                .map_err(socket)?;
+            match connection.receive(&mut answer[filled..]).map_err(system)? {
                 Some(0) => return Err(TryError::Closed { address }),
                 taken => filled += taken.unwrap_or(0),
             }
@@ -112,7 +114,7 @@ impl Try<'_> {
         if credentials.hello.is_acked_by(&answer, &credentials.key) {
             return Ok(());
         }
-        match Refusal::decode(&answer).filter(|_| kind(&answer) == Some(Kind::Refusal)) {
+        match Refusal::decode(&answer) {
             Some(refusal) => Err(TryError::Refused { address, refusal }),
             None => Err(TryError::Unproven { address }),
         }
@@ -123,10 +125,31 @@ impl TryError {
     /// Whether another try may succeed.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
-            Self::Network { .. } | Self::Closed { .. } => true,
+            Self::Socket { error, .. } => !matches!(error, SocketError::Stopped),
+            Self::Closed { .. } => true,
             // Slots of the run before this one are freed within moments.
             Self::Refused { refusal, .. } => matches!(refusal, Refusal::Full | Refusal::Late),
             Self::Unproven { .. } => false,
+        }
+    }
+
+    /// What went wrong, for programs.
+    pub(super) fn code(&self) -> FailureCode {
+        match self {
+            Self::Socket { error, .. } => error.code(),
+            Self::Closed { .. } => FailureCode::ConnectionClosed,
+            Self::Refused { refusal, .. } => refusal_code(*refusal),
+            Self::Unproven { .. } => FailureCode::WrongProgram,
+        }
+    }
+
+    /// Where it was tried.
+    pub(super) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Socket { address, .. }
+            | Self::Closed { address }
+            | Self::Refused { address, .. }
+            | Self::Unproven { address } => *address,
         }
     }
 }

@@ -80,16 +80,18 @@ impl ClientCounters {
         self.scheduled - self.settled()
     }
 
-    /// The first `packets` of the schedule are due.
+    /// The first `packets` of the schedule are due; returns how many became so.
     #[inline]
-    pub(crate) fn schedule(&mut self, packets: u64) {
-        self.scheduled = self.scheduled.max(packets);
+    pub(crate) fn schedule(&mut self, packets: u64) -> u64 {
+        let more = packets.saturating_sub(self.scheduled);
+        self.scheduled += more;
+        more
     }
 
     /// In a flood a packet is due when it is written: what was settled was due, and `unfinished`
-    /// packets more.
-    pub(super) fn schedule_what_was_written(&mut self, unfinished: u64) {
-        self.scheduled = self.settled() + unfinished;
+    /// packets more. Returns how many became due.
+    pub(super) fn schedule_what_was_written(&mut self, unfinished: u64) -> u64 {
+        self.schedule(self.settled() + unfinished)
     }
 
     /// The next packets, `frames`, were written whole.
@@ -109,17 +111,21 @@ impl ClientCounters {
     }
 
     /// The kernel has no more room, so the whole backlog waits for it. Each place counts once, the
-    /// first time.
-    pub(super) fn count_blocked(&mut self) {
-        self.blocked += self
+    /// first time. Returns how many were counted.
+    pub(super) fn count_blocked(&mut self) -> u64 {
+        let more = self
             .scheduled
             .saturating_sub(self.settled().max(self.blocked_until));
+        self.blocked += more;
         self.blocked_until = self.scheduled;
+        more
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const FRAME: Frame = [7; 32];
@@ -127,16 +133,64 @@ mod tests {
     #[test]
     fn every_place_is_sent_skipped_or_in_the_backlog() {
         let mut counters = ClientCounters::default();
-        counters.schedule(10);
+        assert_eq!(counters.schedule(10), 10);
         counters.count_sent(&[FRAME; 3]);
         assert_eq!((counters.settled(), counters.backlog()), (3, 7));
         assert_eq!(counters.skip_to(5), 2);
         assert_eq!(counters.skip_to(4), 0, "what is settled stays so");
-        counters.schedule(8);
+        assert_eq!(counters.schedule(8), 0, "what was due stays so");
         assert_eq!((counters.scheduled(), counters.backlog()), (10, 5));
         counters.count_sent(&[FRAME; 5]);
         assert_eq!((counters.sent(), counters.skipped()), (8, 2));
         assert_eq!(counters.backlog(), 0);
+    }
+
+    /// One thing that happens to a client; numbers are of packets.
+    #[derive(Clone, Debug)]
+    enum Event {
+        Due(u64),
+        Sent(usize),
+        SkippedTo(u64),
+        Blocked,
+    }
+
+    proptest! {
+        #[test]
+        fn places_rise_and_all_that_was_scheduled_is_sent_or_skipped_in_the_end(
+            events in prop::collection::vec(
+                prop_oneof![
+                    (0..500_u64).prop_map(Event::Due),
+                    (0..64_usize).prop_map(Event::Sent),
+                    (0..500_u64).prop_map(Event::SkippedTo),
+                    Just(Event::Blocked),
+                ],
+                0..100,
+            ),
+        ) {
+            let mut counters = ClientCounters::default();
+            let (mut scheduled, mut blocked) = (0, 0);
+            for event in events {
+                let place = counters.settled();
+                match event {
+                    Event::Due(more) => scheduled += counters.schedule(scheduled + more),
+                    Event::Sent(packets) => {
+                        let packets = packets.min(counters.backlog() as usize);
+                        counters.count_sent(&vec![FRAME; packets]);
+                    }
+                    Event::SkippedTo(place) => {
+                        counters.skip_to(place.min(counters.scheduled()));
+                    }
+                    Event::Blocked => blocked += counters.count_blocked(),
+                }
+                prop_assert!(counters.settled() >= place, "places rise");
+                prop_assert!(counters.settled() <= counters.scheduled());
+                prop_assert_eq!(counters.scheduled(), scheduled);
+            }
+            prop_assert_eq!(counters.blocked(), blocked);
+            prop_assert!(blocked <= scheduled);
+            counters.skip_to(scheduled);
+            prop_assert_eq!(counters.sent() + counters.skipped(), scheduled);
+        }
     }
 
     #[test]
@@ -144,11 +198,10 @@ mod tests {
         let mut counters = ClientCounters::default();
         counters.schedule(4);
         counters.count_sent(&[FRAME]);
-        counters.count_blocked();
-        counters.count_blocked();
+        assert_eq!((counters.count_blocked(), counters.count_blocked()), (3, 0));
         assert_eq!(counters.blocked(), 3);
         counters.schedule(6);
-        counters.count_blocked();
+        assert_eq!(counters.count_blocked(), 2);
         assert_eq!(counters.blocked(), 5);
     }
 }

@@ -1,13 +1,14 @@
 //! Counters of the pacing threads that are read while the load runs, for the progress of the run.
 //!
-//! Each thread writes its own with plain stores; the sum over the threads may be a moment apart.
+//! Each thread writes its own with plain stores; the sum over the threads may be a moment apart,
+//! and packets that are due and not written yet are neither sent nor skipped.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
-use metronome_proto::v1;
+use metronome_proto::{counters::CounterList as _, v1};
 
 use crate::load::{assignment::Assignment, send_buffer::SendBuffer};
 
@@ -16,8 +17,10 @@ use crate::load::{assignment::Assignment, send_buffer::SendBuffer};
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct LiveCounters {
+    scheduled: AtomicU64,
     sent: AtomicU64,
     skipped: AtomicU64,
+    blocked: AtomicU64,
     broken: AtomicU32,
 }
 
@@ -34,21 +37,34 @@ impl LiveCounters {
     /// Makes the counters of the thread visible to others.
     #[inline]
     pub(super) fn publish(&self, send_buffer: &SendBuffer) {
+        self.scheduled.store(send_buffer.scheduled, Relaxed);
         self.sent.store(send_buffer.sent, Relaxed);
         self.skipped.store(send_buffer.skipped, Relaxed);
+        self.blocked.store(send_buffer.blocked, Relaxed);
         self.broken.store(send_buffer.broken, Relaxed);
+    }
+
+    fn counts(&self) -> v1::GeneratorCounts {
+        v1::GeneratorCounts {
+            scheduled: self.scheduled.load(Relaxed),
+            sent: self.sent.load(Relaxed),
+            skipped: self.skipped.load(Relaxed),
+            blocked: self.blocked.load(Relaxed),
+        }
     }
 }
 
 /// The sum over all threads of a run, as the API has it.
 pub(crate) fn progress(run_id: &str, threads: &[LiveCounters]) -> v1::Progress {
+    let counts = threads
+        .iter()
+        .map(LiveCounters::counts)
+        .fold(v1::GeneratorCounts::default(), |sum, counts| {
+            sum.plus(&counts)
+        });
     v1::Progress {
         run_id: run_id.into(),
-        sent: threads.iter().map(|thread| thread.sent.load(Relaxed)).sum(),
-        skipped: threads
-            .iter()
-            .map(|thread| thread.skipped.load(Relaxed))
-            .sum(),
+        counts: Some(counts),
         clients_broken: threads
             .iter()
             .map(|thread| thread.broken.load(Relaxed))

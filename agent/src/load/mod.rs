@@ -3,11 +3,13 @@
 pub(crate) mod assignment;
 pub(crate) mod client;
 pub(crate) mod client_counters;
-pub(crate) mod flood;
+pub(crate) mod due_times;
+mod flood;
 pub(crate) mod generator;
 pub(crate) mod kernel_acknowledged;
 pub(crate) mod live_counters;
 pub(crate) mod outcome;
+mod paced;
 pub(crate) mod pacing;
 pub(crate) mod pacing_thread;
 pub(crate) mod partial_write;

@@ -1,10 +1,10 @@
-//! One pacing thread with a schedule: wait until a client is due, write its packets, go on with the
-//! next client.
+//! One pacing thread: its clients, and all that a load with a schedule ([`super::paced`]) and a
+//! flood ([`super::flood`]) have in common: priority, the wait for an instant, packets that the
+//! kernel did not take, the end of the load, what the thread has measured about itself.
 //!
-//! [`super::ticks`] decides when each client is due, [`super::pacing`] how the thread waits for it;
-//! here are the clock, the sleeps and the clients. Times are ns of CLOCK_MONOTONIC. A connection
-//! that takes nothing delays no other client: its packets stay in its backlog, which is tried again
-//! after every sleep, at least every [`RETRY_NS`].
+//! [`super::pacing`] decides how to wait; here are the clock, the sleeps and the clients. Times are
+//! ns of CLOCK_MONOTONIC. A connection that takes nothing delays no other client: its packets stay
+//! in its backlog, which is tried again after every sleep, at least every [`RETRY_NS`].
 
 use std::{hint, ops::Range};
 
@@ -22,79 +22,96 @@ use crate::{
         live_counters::LiveCounters,
         outcome::ThreadOutcome,
         pacing::{NAP_NS_MAX, Pacer, PacingOptions, Wait, WaitPolicy},
-        ticks::Ticks,
     },
     stop_signal::{StopMode, StopSignal},
 };
 
 /// The share of one pacing thread in a run.
 pub(crate) struct PacingThread<'a> {
-    clients: Vec<Client>,
-    /// How long after a tick each client is due, ns; rising, and less than a period.
-    offsets_ns: Vec<u64>,
+    pub(super) clients: Vec<Client>,
+    /// How long after a tick each client is due, ns; rising, and less than a period. All 0 in a
+    /// flood.
+    pub(super) offsets_ns: Vec<u64>,
+    pub(super) stop_signal: &'a StopSignal,
+    pub(super) outcome: ThreadOutcome,
     start_ns: u64,
-    ticks: Ticks,
+    /// The last reading of the clock, ns.
+    seen_ns: u64,
     pacer: Pacer,
-    high_priority: bool,
-    spins: bool,
+    priority: Priority,
     realtime: Realtime,
-    stop_signal: &'a StopSignal,
     live_counters: &'a LiveCounters,
-    outcome: ThreadOutcome,
     /// Some client has due packets that the kernel did not take.
     has_backlog: bool,
 }
 
+/// What a thread may ask of the scheduler.
+#[derive(Clone, Copy, Debug)]
+enum Priority {
+    /// Nothing: a thread of a flood never sleeps, so it must leave its core to others.
+    Ordinary,
+    /// nice -10, for a thread that spins: a real-time thread has to sleep.
+    Nice,
+    /// Real-time, where a core is left for others.
+    RealTime,
+}
+
 impl<'a> PacingThread<'a> {
-    /// A thread for `clients`, which have the indices of `range`.
+    /// A thread for `clients`, which have the indices of `range`. `schedule` is that of a client of
+    /// phase 0, `None` in a flood.
     pub(crate) fn new(
         mut clients: Vec<Client>,
         range: &Range<u32>,
         assignment: &Assignment,
-        schedule: Schedule,
+        (start_ns, schedule): (u64, Option<Schedule>),
         pacing: PacingOptions,
         stop_signal: &'a StopSignal,
         live_counters: &'a LiveCounters,
     ) -> Self {
-        let start_ns = schedule.start_ns;
         let offsets_ns: Vec<u64> = clients
             .iter()
             .map(|client| assignment.offset_ns(range, client.index()))
             .collect();
-        for (client, offset_ns) in clients.iter_mut().zip(&offsets_ns) {
-            client.set_schedule(Schedule {
-                start_ns: start_ns.saturating_add(*offset_ns),
-                ..schedule
-            });
+        if let Some(schedule) = schedule {
+            for (client, offset_ns) in clients.iter_mut().zip(&offsets_ns) {
+                client.set_schedule(Schedule {
+                    start_ns: start_ns.saturating_add(*offset_ns),
+                    ..schedule
+                });
+            }
         }
+        let priority = match (pacing.high_priority && schedule.is_some(), pacing.wait) {
+            (false, _) => Priority::Ordinary,
+            (true, WaitPolicy::Spin) => Priority::Nice,
+            (true, WaitPolicy::Sleep | WaitPolicy::Hybrid) => Priority::RealTime,
+        };
         Self {
             clients,
             offsets_ns,
-            start_ns,
-            ticks: Ticks::new(schedule),
-            pacer: Pacer::new(pacing.wait),
-            high_priority: pacing.high_priority,
-            spins: pacing.wait == WaitPolicy::Spin,
-            realtime: Realtime::none(),
             stop_signal,
-            live_counters,
             outcome: ThreadOutcome::new(),
+            start_ns,
+            seen_ns: start_ns,
+            pacer: Pacer::new(pacing.wait),
+            priority,
+            realtime: Realtime::none(),
+            live_counters,
             has_backlog: false,
         }
     }
 
-    /// Carries out the schedule. `cores` are those that this process may use.
-    pub(crate) fn run(mut self, cores: usize) -> ThreadOutcome {
+    /// Lets `serve` carry out the load once the start instant has come, and settles what it leaves.
+    /// `cores` are those that this process may use.
+    pub(crate) fn run(mut self, cores: usize, serve: impl FnOnce(&mut Self)) -> ThreadOutcome {
         clock::wake_precisely();
-        match (self.high_priority, self.spins) {
-            (false, _) => {}
-            (true, false) => self.realtime = Realtime::take(CpuBudget::pacer(cores)),
-            // A real-time thread has to sleep; one that spins gets nice -10 instead.
-            (true, true) => realtime::raise_nice(),
+        match self.priority {
+            Priority::Ordinary => {}
+            Priority::Nice => realtime::raise_nice(),
+            Priority::RealTime => self.realtime = Realtime::take(CpuBudget::pacer(cores)),
         }
         if self.wait_until(self.start_ns).is_some() {
             let cpu_before_ns = clock::thread_cpu_ns();
-            self.serve_ticks();
+            serve(&mut self);
             self.settle();
             self.outcome.cpu_ns = clock::thread_cpu_ns() - cpu_before_ns;
         }
@@ -103,29 +120,15 @@ impl<'a> PacingThread<'a> {
         self.outcome
     }
 
-    /// Serves tick after tick, until the last one or until a stop is requested.
-    fn serve_ticks(&mut self) {
-        let (mut index, mut now_ns) = (0, clock::now_ns());
-        while let Some(tick) = self.ticks.next(index, now_ns) {
-            for place in 0..self.clients.len() {
-                let due_ns = tick.due_ns.saturating_add(self.offsets_ns[place]);
-                let Some(reached_ns) = self.wait_until(due_ns) else {
-                    return;
-                };
-                now_ns = reached_ns;
-                let client = &mut self.clients[place];
-                client.send_due(tick.packets, now_ns, &mut self.outcome.send_buffer);
-                self.has_backlog |= client.has_backlog();
-                self.publish();
-                self.realtime.review(now_ns);
-            }
-            index = tick.index + 1;
-        }
+    /// The last reading of the clock, ns.
+    #[inline]
+    pub(super) fn seen_ns(&self) -> u64 {
+        self.seen_ns
     }
 
     /// Waits for an instant and returns the time, never before it. `None`: a stop was requested.
     #[inline]
-    fn wait_until(&mut self, due_ns: u64) -> Option<u64> {
+    pub(super) fn wait_until(&mut self, due_ns: u64) -> Option<u64> {
         loop {
             let now_ns = clock::now_ns();
             if !self.stop_signal.allows_load(now_ns) {
@@ -137,11 +140,44 @@ impl<'a> PacingThread<'a> {
                 NAP_NS_MAX
             };
             match self.pacer.next(now_ns, due_ns, nap_ns_max) {
-                Wait::Over => return Some(now_ns),
+                Wait::Over => {
+                    self.seen_ns = now_ns;
+                    return Some(now_ns);
+                }
                 Wait::Spin => hint::spin_loop(),
                 Wait::SleepUntil(wake_ns) => self.sleep_until(wake_ns),
             }
         }
+    }
+
+    /// The time, ns. A thread that did not get here within `waited_ns` of its last reading of the
+    /// clock was held up, which counts like a sleep that ends late.
+    #[inline]
+    pub(super) fn read_clock(&mut self, waited_ns: u64) -> u64 {
+        let now_ns = clock::now_ns();
+        let late_ns = now_ns
+            .saturating_sub(self.seen_ns)
+            .saturating_sub(waited_ns);
+        self.outcome.oversleep_ns_max = self.outcome.oversleep_ns_max.max(late_ns);
+        self.seen_ns = now_ns;
+        now_ns
+    }
+
+    /// The first `packets` of the schedule of the client at `place` are due at `now_ns`: writes
+    /// those that are not settled.
+    #[inline]
+    pub(super) fn send_due(&mut self, place: usize, packets: u64, now_ns: u64) {
+        let client = &mut self.clients[place];
+        client.send_due(packets, now_ns, &mut self.outcome.send_buffer);
+        self.has_backlog |= client.has_backlog();
+        self.publish();
+        self.realtime.review(now_ns);
+    }
+
+    /// Makes the counters of this thread visible to others.
+    #[inline]
+    pub(super) fn publish(&self) {
+        self.live_counters.publish(&self.outcome.send_buffer);
     }
 
     fn sleep_until(&mut self, wake_ns: u64) {
@@ -169,8 +205,8 @@ impl<'a> PacingThread<'a> {
         self.publish();
     }
 
-    /// The schedule is over or cut short: tries for at most [`BACKLOG_NS_MAX`] to write what is
-    /// due, then skips the rest.
+    /// The load is over or cut short: tries for at most [`BACKLOG_NS_MAX`] to write what is due,
+    /// the rest of partly written packets included, then skips what is left.
     fn settle(&mut self) {
         let mut now_ns = clock::now_ns();
         let until_ns = now_ns.saturating_add(BACKLOG_NS_MAX);
@@ -190,10 +226,5 @@ impl<'a> PacingThread<'a> {
             client.skip_backlog(&mut self.outcome.send_buffer);
         }
         self.publish();
-    }
-
-    #[inline]
-    fn publish(&self) {
-        self.live_counters.publish(&self.outcome.send_buffer);
     }
 }

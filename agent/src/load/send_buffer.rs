@@ -5,8 +5,8 @@
 
 use metronome_proto::{
     histogram::{Histogram, bucket},
+    limits::BATCH_MAX,
     packet::Frame,
-    plan::BATCH_MAX,
 };
 
 /// The packets of one write, and the counters of one pacing thread.
@@ -14,10 +14,14 @@ use metronome_proto::{
 pub(crate) struct SendBuffer {
     frames: Vec<Frame>,
     lateness_ns: Vec<u64>,
+    /// Packets that were due so far.
+    pub scheduled: u64,
     /// Packets written whole.
     pub sent: u64,
     /// Packets that were skipped.
     pub skipped: u64,
+    /// Packets that were blocked by a full send buffer when they were due.
+    pub blocked: u64,
     /// Connections that ended before their time.
     pub broken: u32,
     /// Writes that took data.
@@ -32,8 +36,10 @@ impl SendBuffer {
         Self {
             frames: Vec::with_capacity(PACKETS_PER_WRITE_MAX),
             lateness_ns: Vec::with_capacity(PACKETS_PER_WRITE_MAX),
+            scheduled: 0,
             sent: 0,
             skipped: 0,
+            blocked: 0,
             broken: 0,
             writes: 0,
             lateness: Histogram::default(),

@@ -16,7 +16,10 @@
 //! A thread that was held up goes on with the newest tick that is due ([`Ticks::next`]). In it each
 //! client also writes the packets of the ticks that were left out. No packet is ever written early.
 
-use metronome_proto::{schedule::Schedule, v1::Phase};
+use metronome_proto::{
+    schedule::{Cursor, Schedule},
+    v1::Phase,
+};
 
 /// Staggered clients follow each other at least this closely, ns: about what one send over loopback
 /// costs, so that none waits for the one before it.
@@ -62,18 +65,18 @@ fn share(room_ns: u64, part: u32, parts: u32) -> u64 {
     (u128::from(room_ns) * u128::from(part) / u128::from(parts.max(1))) as u64
 }
 
-/// The one schedule of a pacing thread.
+/// The one schedule of a pacing thread, and the tick that it has come to.
 #[derive(Clone, Debug)]
 pub(crate) struct Ticks {
     schedule: Schedule,
-    tick_count: u64,
+    period_ns: u64,
+    /// At the first packet of the next tick.
+    cursor: Cursor,
 }
 
 /// One write of every client, at the client's offset after `due_ns`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Tick {
-    /// Position in the schedule, from 0.
-    pub index: u64,
     /// When a client of offset 0 is due, ns.
     pub due_ns: u64,
     /// How many packets of each client are due once its turn in this tick has come.
@@ -85,31 +88,37 @@ impl Ticks {
     pub(crate) fn new(schedule: Schedule) -> Self {
         Self {
             schedule,
-            tick_count: schedule.packets.div_ceil(u64::from(schedule.batch)),
+            period_ns: schedule.period_ns(),
+            cursor: schedule.cursor(0),
         }
     }
 
-    /// The tick to serve at `now_ns` when all before `index` are served: the newest that is due, or
-    /// the tick `index` itself when it is not due yet. `None` after the last.
-    pub(crate) fn next(&self, index: u64, now_ns: u64) -> Option<Tick> {
-        let tick = self.tick(index)?;
-        if now_ns < tick.due_ns.saturating_add(self.schedule.period_ns()) {
-            return Some(tick);
+    /// The tick to serve at `now_ns`, when all before it are served: the newest that is due, or the
+    /// next one when that is not due yet. `None` after the last.
+    #[inline]
+    pub(crate) fn next(&mut self, now_ns: u64) -> Option<Tick> {
+        if now_ns >= self.cursor.due_ns().saturating_add(self.period_ns) {
+            self.leave_out(now_ns);
         }
-        let ticks_due = self
-            .schedule
-            .due_by(now_ns)
-            .div_ceil(u64::from(self.schedule.batch));
-        self.tick(index.max(ticks_due.saturating_sub(1)))
-    }
-
-    fn tick(&self, index: u64) -> Option<Tick> {
-        let batch = u64::from(self.schedule.batch);
-        (index < self.tick_count).then(|| Tick {
-            index,
-            due_ns: self.schedule.due_at(index * batch),
-            packets: ((index + 1) * batch).min(self.schedule.packets),
+        if self.cursor.place() >= self.schedule.packets {
+            return None;
+        }
+        let due_ns = self.cursor.due_ns();
+        self.cursor.advance_batch();
+        Some(Tick {
+            due_ns,
+            packets: self.cursor.place().min(self.schedule.packets),
         })
+    }
+
+    /// Goes on to the newest tick that is due at `now_ns`.
+    #[cold]
+    fn leave_out(&mut self, now_ns: u64) {
+        let last_due = self.schedule.due_by(now_ns).saturating_sub(1);
+        let first_of_tick = last_due - last_due % u64::from(self.schedule.batch);
+        if first_of_tick > self.cursor.place() {
+            self.cursor = self.schedule.cursor(first_of_tick);
+        }
     }
 }
 
@@ -172,36 +181,47 @@ mod tests {
         }
 
         #[test]
-        fn a_punctual_thread_serves_every_tick_and_every_packet_once(schedule in schedules()) {
-            let ticks = Ticks::new(Schedule { packets: schedule.packets.min(5_000), ..schedule });
-            let (mut index, mut packets, mut now_ns) = (0, 0, 0);
-            while let Some(tick) = ticks.next(index, now_ns) {
-                prop_assert_eq!(tick.index, index);
-                prop_assert!(tick.packets > packets);
+        fn a_punctual_thread_serves_every_tick_of_the_formula_and_every_packet_once(
+            schedule in schedules(),
+        ) {
+            let schedule = Schedule { packets: schedule.packets.min(5_000), ..schedule };
+            let mut ticks = Ticks::new(schedule);
+            let (mut packets, mut now_ns) = (0, 0);
+            while let Some(tick) = ticks.next(now_ns) {
+                let end = packets + u64::from(schedule.batch);
+                prop_assert_eq!(tick.packets, end.min(schedule.packets));
                 // All packets of the tick are due together.
                 prop_assert_eq!(tick.due_ns, schedule.due_at(packets));
-                (index, packets, now_ns) = (index + 1, tick.packets, tick.due_ns);
+                (packets, now_ns) = (tick.packets, tick.due_ns);
             }
-            prop_assert_eq!(packets, ticks.schedule.packets);
+            prop_assert_eq!(packets, schedule.packets);
         }
 
         #[test]
         fn a_thread_held_up_goes_on_with_the_newest_tick_that_is_due(
-            schedule in schedules(), index in 0..1000_u64, elapsed in 0..1_u64 << 40,
+            schedule in schedules(), stalls in prop::collection::vec(0..1_u64 << 36, 1..20),
         ) {
-            let ticks = Ticks::new(schedule);
-            let now_ns = schedule.start_ns + elapsed;
-            let Some(tick) = ticks.next(index, now_ns) else {
-                prop_assert!(index >= ticks.tick_count);
-                return Ok(());
-            };
-            prop_assert!(tick.index >= index);
-            if tick.index > index {
-                prop_assert!(tick.due_ns <= now_ns, "a later tick only when it is due");
-            }
-            if let Some(after) = ticks.tick(tick.index + 1) {
-                // Rounding may make a tick one ns longer than the period.
-                prop_assert!(now_ns <= after.due_ns, "no due tick is left out: {now_ns} {after:?}");
+            let mut ticks = Ticks::new(schedule);
+            let (mut packets, mut now_ns) = (0, schedule.start_ns);
+            for stall_ns in stalls {
+                now_ns += stall_ns;
+                let Some(tick) = ticks.next(now_ns) else {
+                    prop_assert_eq!(packets, schedule.packets);
+                    return Ok(());
+                };
+                prop_assert!(tick.packets > packets, "ticks rise");
+                prop_assert_eq!(tick.due_ns, schedule.due_at(tick.packets - 1));
+                if tick.packets > packets + u64::from(schedule.batch) {
+                    prop_assert!(tick.due_ns <= now_ns, "a later tick only when it is due");
+                }
+                if tick.packets < schedule.packets {
+                    // Rounding may make a tick one ns longer than the period.
+                    let after_ns = schedule.due_at(tick.packets);
+                    prop_assert!(now_ns <= after_ns, "no due tick is left out: {tick:?}");
+                }
+                packets = tick.packets;
+                // Never early: the thread waits for the tick.
+                now_ns = now_ns.max(tick.due_ns);
             }
         }
     }

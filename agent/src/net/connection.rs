@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::fd::{AsFd, BorrowedFd},
     time::Duration,
 };
@@ -18,6 +18,7 @@ use rustix::{
 };
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use super::socket_error::SocketError;
 use crate::stop_signal::StopSignal;
 
 /// Size of the kernel's buffer in each direction, bytes: about half a second of one client at 10
@@ -30,6 +31,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: Socket,
+    address: SocketAddr,
 }
 
 impl Connection {
@@ -38,7 +40,25 @@ impl Connection {
         address: SocketAddr,
         deadline_ns: u64,
         stop_signal: &StopSignal,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, SocketError> {
+        let connection = Self::unconnected(address)?;
+        if let Err(error) = connection.socket.connect(&address.into()) {
+            match Errno::from_io_error(&error) {
+                Some(Errno::INPROGRESS) => {
+                    connection.wait(PollFlags::OUT, deadline_ns, stop_signal)?;
+                    connection.socket.take_error()?.map_or(Ok(()), Err)?;
+                }
+                Some(Errno::ADDRNOTAVAIL) if !has_source(address) => {
+                    return Err(SocketError::NoSource);
+                }
+                _ => return Err(error.into()),
+            }
+        }
+        connection.check_not_to_itself()?;
+        Ok(connection)
+    }
+
+    fn unconnected(address: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -50,17 +70,12 @@ impl Connection {
         socket.set_send_buffer_size(BUFFER_BYTES)?;
         socket.set_recv_buffer_size(BUFFER_BYTES)?;
         socket.set_tcp_user_timeout(Some(SILENCE_MAX))?;
-        let connection = Self { socket };
-        match connection.socket.connect(&address.into()) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {
-                connection.wait(PollFlags::OUT, deadline_ns, stop_signal)?;
-                connection.socket.take_error()?.map_or(Ok(()), Err)?;
-            }
-            Err(error) => return Err(error),
-        }
-        connection.check_not_to_itself()?;
-        Ok(connection)
+        Ok(Self { socket, address })
+    }
+
+    /// The address that it was opened to.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Gives bytes to the kernel and returns how many it took: 0 when it has no room now.
@@ -87,20 +102,20 @@ impl Connection {
         }
     }
 
-    /// Waits until the socket is ready for `events`. Errors: timed out, a stop was requested.
+    /// Waits until the socket is ready for `events`.
     pub(crate) fn wait(
         &self,
         events: PollFlags,
         deadline_ns: u64,
         stop_signal: &StopSignal,
-    ) -> io::Result<()> {
+    ) -> Result<(), SocketError> {
         loop {
             let now_ns = clock::now_ns();
             if !stop_signal.allows_load(now_ns) {
-                return Err(io::Error::other("the run was stopped"));
+                return Err(SocketError::Stopped);
             }
             if now_ns >= deadline_ns {
-                return Err(io::ErrorKind::TimedOut.into());
+                return Err(SocketError::TimedOut);
             }
             let nap_ns = crate::stop_signal::CHECK_EVERY_NS.min(deadline_ns - now_ns);
             match poll(
@@ -109,7 +124,7 @@ impl Connection {
             ) {
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return Ok(()),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(io::Error::from(error).into()),
             }
         }
     }
@@ -131,10 +146,22 @@ impl Connection {
     fn check_not_to_itself(&self) -> io::Result<()> {
         let own = self.socket.local_addr()?;
         if own.as_socket() == self.socket.peer_addr()?.as_socket() {
-            return Err(io::ErrorKind::ConnectionRefused.into());
+            return Err(Errno::CONNREFUSED.into());
         }
         Ok(())
     }
+}
+
+/// Whether this host has an address from which to reach `address`. The kernel reports the same
+/// error when it has none and when no TCP port is left; a datagram socket takes no TCP port.
+fn has_source(address: SocketAddr) -> bool {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    UdpSocket::bind(any)
+        .and_then(|socket| socket.connect(address))
+        .is_ok()
 }
 
 impl AsFd for Connection {
@@ -150,7 +177,10 @@ mod tests {
         net::TcpListener,
     };
 
+    use metronome_proto::v1::FailureCode;
+
     use super::*;
+    use crate::stop_signal::StopMode;
 
     fn pair() -> (Connection, std::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -166,7 +196,9 @@ mod tests {
 
     fn answer_of(connection: &Connection) -> io::Result<Option<usize>> {
         let deadline_ns = clock::now_ns() + 5 * clock::SECOND_NS;
-        connection.wait(PollFlags::IN, deadline_ns, &StopSignal::without_lease())?;
+        connection
+            .wait(PollFlags::IN, deadline_ns, &StopSignal::without_lease())
+            .unwrap();
         connection.receive(&mut [0; 64])
     }
 
@@ -197,16 +229,50 @@ mod tests {
         assert_eq!(connection.acknowledged_bytes().unwrap() - before, 96);
     }
 
+    /// The code with which a connection to `address` fails within `wait_ns`.
+    fn code_of(address: SocketAddr, wait_ns: u64, stop_signal: &StopSignal) -> FailureCode {
+        Connection::open(address, clock::now_ns() + wait_ns, stop_signal)
+            .unwrap_err()
+            .code()
+    }
+
     #[test]
     fn a_port_without_a_listener_is_refused() {
         let address = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
             .unwrap();
-        let deadline_ns = clock::now_ns() + 5 * clock::SECOND_NS;
-        let error =
-            Connection::open(address, deadline_ns, &StopSignal::without_lease()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let code = code_of(address, 5 * clock::SECOND_NS, &StopSignal::without_lease());
+        assert_eq!(code, FailureCode::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_listener_whose_queue_is_full_times_out() {
+        // The kernel drops the SYN of a connection for which the queue has no room.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let _first = std::net::TcpStream::connect(address).unwrap();
+        let code = code_of(address, clock::SECOND_NS / 5, &StopSignal::without_lease());
+        assert_eq!(code, FailureCode::ConnectionTimedOut);
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait_for_a_connection() {
+        let stop_signal = StopSignal::without_lease();
+        stop_signal.request(StopMode::Drain);
+        let (connection, _peer) = pair();
+        let waited = connection.wait(PollFlags::IN, u64::MAX, &stop_signal);
+        assert_eq!(waited.unwrap_err().code(), FailureCode::Stopped);
+    }
+
+    #[test]
+    fn only_an_address_that_has_a_route_has_a_source() {
+        assert!(has_source(([127, 0, 0, 1], 9).into()));
+        assert!(!has_source(([255, 255, 255, 255], 9).into()));
     }
 
     #[test]

@@ -12,7 +12,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use metronome_proto::address::{HostPort, NotHostPort};
+use metronome_proto::{
+    address::{HostPort, NotHostPort},
+    v1::{Failure, FailureCode},
+};
 
 /// HOST:PORT that was asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,7 +47,7 @@ pub(crate) enum TargetError {
         error: std::io::Error,
     },
     /// An address that must not be loaded.
-    #[error("the target {target} is {address}, {kind}; give the address of one host")]
+    #[error("the target {target} is {address}, {kind}")]
     Forbidden {
         /// The target that was asked for.
         target: Target,
@@ -54,16 +57,32 @@ pub(crate) enum TargetError {
         kind: &'static str,
     },
     /// The owner of this agent has not allowed it.
-    #[error(
-        "the target {target} is {address}, which this agent does not load; its owner can allow it \
-         with --allow-target {address}"
-    )]
+    #[error("the target {target} is {address}, which the agent's owner does not allow")]
     NotAllowed {
         /// The target that was asked for.
         target: Target,
         /// The address that it resolved to.
         address: IpAddr,
     },
+}
+
+impl TargetError {
+    /// The error as data.
+    pub(crate) fn failure(&self) -> Failure {
+        let (code, target) = match self {
+            Self::Unknown { target, .. } => (FailureCode::TargetUnknown, target),
+            Self::Forbidden { target, .. } | Self::NotAllowed { target, .. } => {
+                (FailureCode::TargetNotAllowed, target)
+            }
+        };
+        let failure = Failure::new(code, self.to_string()).with("target", target.to_string());
+        match self {
+            Self::Unknown { .. } => failure,
+            Self::Forbidden { address, .. } | Self::NotAllowed { address, .. } => {
+                failure.with("address", address.to_string())
+            }
+        }
+    }
 }
 
 impl Target {
@@ -172,7 +191,11 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(target: &str, server: &str, networks: &[&str]) -> Result<Vec<SocketAddr>, String> {
+    fn check(
+        target: &str,
+        server: &str,
+        networks: &[&str],
+    ) -> Result<Vec<SocketAddr>, FailureCode> {
         let allowed = Allowed {
             server_host: Some(server.into()),
             networks: networks
@@ -183,7 +206,13 @@ mod tests {
         Target::parse(target, server)
             .unwrap()
             .resolve(&allowed)
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.failure().code())
+    }
+
+    #[test]
+    fn a_name_that_has_no_address_is_unknown() {
+        let error = check("host.invalid:80", "127.0.0.1", &[]).unwrap_err();
+        assert_eq!(error, FailureCode::TargetUnknown);
     }
 
     #[test]
@@ -194,7 +223,7 @@ mod tests {
         assert!(check("192.0.2.7:8888", "127.0.0.1", &["192.0.2.0/24"]).is_ok());
         assert!(check("[2001:db8::7]:8888", "127.0.0.1", &["2001:db8::/32"]).is_ok());
         let refused = check("192.0.3.7:8888", "127.0.0.1", &["192.0.2.0/24"]).unwrap_err();
-        assert!(refused.contains("--allow-target 192.0.3.7"), "{refused}");
+        assert_eq!(refused, FailureCode::TargetNotAllowed);
         assert!(check("[::ffff:192.0.3.7]:8888", "127.0.0.1", &["192.0.2.0/24"]).is_err());
     }
 

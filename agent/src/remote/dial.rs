@@ -1,8 +1,11 @@
 //! Reaching the server, and the sentences that report why it is not reached.
 
-use std::time::Duration;
+use std::{error::Error, io, time::Duration};
 
-use metronome_proto::{MESSAGE_BYTES_MAX, v1::agent_service_client::AgentServiceClient};
+use metronome_proto::{
+    MESSAGE_BYTES_MAX,
+    v1::{FailureCode, agent_service_client::AgentServiceClient},
+};
 use tonic::{Code, Status, transport::Channel};
 
 use crate::config::RemoteConfig;
@@ -42,32 +45,46 @@ pub(super) fn url(config: &RemoteConfig) -> String {
 }
 
 fn unreachable(config: &RemoteConfig, error: &tonic::transport::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+    let (mut cause, mut is_tls): (&dyn Error, bool) = (error, false);
     while let Some(deeper) = cause.source() {
         cause = deeper;
+        // How the TLS of our stack reports a peer whose certificate or records it does not take.
+        is_tls |= cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
     }
-    format!("no server answers at {}: {cause}", url(config))
+    let code = if is_tls {
+        FailureCode::ServerNotTrusted
+    } else {
+        FailureCode::ServerUnreachable
+    };
+    format!(
+        "no server answers at {}: {cause}; {}",
+        url(config),
+        code.remedy()
+    )
 }
 
-/// Why the stream ended, in one sentence.
+/// Why the stream ended, in one sentence with the way out.
 pub(super) fn refused(config: &RemoteConfig, status: &Status) -> String {
+    let url = url(config);
     match status.code() {
-        Code::AlreadyExists => {
-            format!(
-                "the server at {} lists another agent of the name {:?}",
-                url(config),
-                config.name
-            )
-        }
-        Code::Unimplemented => {
-            format!(
-                "the server at {} is of another build; agents and server must be of the same",
-                url(config)
-            )
-        }
+        Code::AlreadyExists => format!(
+            "the server at {url} lists another agent of the name {:?}; {}",
+            config.name,
+            FailureCode::AgentNameTaken.remedy()
+        ),
+        Code::Unimplemented => format!(
+            "what answers at {url} is no Metronome server of this version; {}",
+            FailureCode::ServerIncompatible.remedy()
+        ),
+        Code::FailedPrecondition => format!(
+            "the server at {url} is of another version: {}; {}",
+            status.message(),
+            FailureCode::Unsupported.remedy()
+        ),
         code => format!(
-            "the stream to the server at {} ended ({code:?}): {}",
-            url(config),
+            "the stream to the server at {url} ended ({code:?}): {}",
             status.message()
         ),
     }
@@ -81,13 +98,14 @@ mod tests {
     use crate::config::Args;
 
     #[test]
-    fn a_server_that_has_no_such_call_is_of_another_build() {
+    fn a_server_that_has_no_such_call_is_of_another_version() {
         let args = Args::parse_from(["metronome-agent", "--server", "bench1:50051"]);
         let config = RemoteConfig::try_from(args.remote).unwrap();
-        assert_eq!(
-            refused(&config, &Status::unimplemented("")),
-            "the server at http://bench1:50051 is of another build; agents and server must be of \
-             the same"
+        let sentence = refused(&config, &Status::unimplemented(""));
+        let way_out = FailureCode::ServerIncompatible.remedy();
+        assert!(
+            sentence.contains("http://bench1:50051") && sentence.ends_with(way_out),
+            "{sentence}"
         );
     }
 }

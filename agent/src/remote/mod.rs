@@ -2,15 +2,17 @@
 //! whenever the stream is lost.
 //!
 //! ```text
-//!  reconnect   one session after the other
-//!  dial        reaching the server
-//!  session     the messages of one stream
-//!  runs        the runs of this agent: they outlive a stream
-//!  run         the steps of one run, on a plain thread of its own
+//!  reconnect     one session after the other
+//!  dial          reaching the server
+//!  session       the messages of one stream
+//!  resume_token  what gives the agent its place back on the next stream
+//!  runs          the runs of this agent: they outlive a stream
+//!  run           the steps of one run, on a plain thread of its own
 //! ```
 
 mod dial;
 mod reconnect;
+mod resume_token;
 mod run;
 mod run_handle;
 mod run_trace;

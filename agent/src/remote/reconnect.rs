@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     dial::{dial, refused, url},
+    resume_token::ResumeToken,
     runs::Runs,
     session::{SHUTDOWN_TIME_MAX, Session},
 };
@@ -21,7 +22,7 @@ const SESSION_IS_LONG: Duration = Duration::from_secs(1);
 /// Serves the server of `config`, however often it goes away, until `shutdown`.
 pub(super) async fn serve(config: &RemoteConfig, shutdown: &CancellationToken) {
     let (mut failures, mut is_announced, mut reported) = (0, false, String::new());
-    let mut runs = Runs::new();
+    let (mut runs, mut resume_token) = (Runs::new(), ResumeToken::default());
     loop {
         let (mut welcomed, begun_at) = (false, Instant::now());
         let mut on_welcome = || {
@@ -30,7 +31,14 @@ pub(super) async fn serve(config: &RemoteConfig, shutdown: &CancellationToken) {
                 announce(config);
             }
         };
-        let ended = run_session(config, &mut runs, shutdown, &mut on_welcome).await;
+        let ended = run_session(
+            config,
+            &mut runs,
+            &mut resume_token,
+            shutdown,
+            &mut on_welcome,
+        );
+        let ended = ended.await;
         let Err(reason) = ended else { break };
         failures = if welcomed {
             u32::from(begun_at.elapsed() < SESSION_IS_LONG)
@@ -59,13 +67,16 @@ pub(super) async fn serve(config: &RemoteConfig, shutdown: &CancellationToken) {
 async fn run_session(
     config: &RemoteConfig,
     runs: &mut Runs,
+    resume_token: &mut ResumeToken,
     shutdown: &CancellationToken,
     on_welcome: &mut dyn FnMut(),
 ) -> Result<(), String> {
     let refused = |status| refused(config, &status);
     let opening = async {
         let client = dial(config).await?;
-        Session::open(config, runs, client).await.map_err(refused)
+        Session::open(config, runs, resume_token, client)
+            .await
+            .map_err(refused)
     };
     match shutdown.run_until_cancelled(opening).await {
         Some(session) => session?.serve(shutdown, on_welcome).await.map_err(refused),

@@ -2,8 +2,6 @@
 //! carries out the steps in this order; each step is a span of the run's trace.
 
 use std::{
-    io,
-    net::SocketAddr,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
@@ -12,7 +10,7 @@ use std::{
 };
 
 use metronome_os::clock;
-use metronome_proto::v1::{self, agent_message::Message};
+use metronome_proto::v1::{self, Failure, FailureCode, agent_service_session_request::Message};
 use metronome_telemetry::{continue_from_traceparent, retroactive_span};
 use tokio::sync::mpsc;
 use tracing::{Span, info_span};
@@ -24,18 +22,18 @@ use crate::{
         drain::drain,
     },
     load::{
-        assignment::{Assignment, Load},
+        assignment::Assignment,
         client::Client,
-        generator::generate,
+        generator::{NotGenerated, generate},
         live_counters::LiveCounters,
         outcome::GeneratorStats,
         pacing::PacingOptions,
     },
     net::target::Allowed,
-    stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
+    stop_signal::{CHECK_EVERY_NS, StopSignal},
 };
 
-/// Records in one message: far below 1 MiB, also when every one carries an error.
+/// Records in one message: below 1 MiB, also when every one carries a failure.
 const RECORDS_PER_MESSAGE_MAX: usize = 1000;
 
 /// What one run does, and where it reports to.
@@ -68,8 +66,8 @@ pub(super) enum StartOrder {
     At(u64),
     /// The run was stopped before its start.
     Never,
-    /// The start cannot be followed: one sentence for the user.
-    Impossible(String),
+    /// The start cannot be followed.
+    Impossible(Failure),
 }
 
 /// A run in progress.
@@ -93,37 +91,33 @@ impl Run {
                 }));
                 self.run_load(clients, started);
             }
-            Err(NotConnected { error, records }) => {
+            Err(NotConnected { failure, records }) => {
                 self.report_records(records);
-                self.fail(error);
+                self.fail(failure);
             }
         }
     }
 
     fn prepare(&self) -> Result<Vec<Client>, NotConnected> {
         let _prepare = info_span!("prepare").entered();
-        let addresses = self.resolve().map_err(|error| NotConnected {
-            error,
-            records: Vec::new(),
-        })?;
-        let connect = info_span!(
-            "connect",
-            clients = i64::from(self.spec.assignment.client_count())
-        );
-        let connected =
-            connect.in_scope(|| connect_all(&self.spec.assignment, &addresses, &self.stop_signal));
-        if let Err(NotConnected { error, .. }) = &connected {
-            retroactive_span::fail(&connect, error);
+        let RunSpec {
+            assignment,
+            allowed,
+            ..
+        } = &self.spec;
+        let addresses = assignment
+            .target
+            .resolve(allowed)
+            .map_err(|error| NotConnected {
+                failure: error.failure(),
+                records: Vec::new(),
+            })?;
+        let connect = info_span!("connect", clients = i64::from(assignment.client_count()));
+        let connected = connect.in_scope(|| connect_all(assignment, &addresses, &self.stop_signal));
+        if let Err(NotConnected { failure, .. }) = &connected {
+            retroactive_span::fail(&connect, &failure.sentence);
         }
         connected
-    }
-
-    fn resolve(&self) -> Result<Vec<SocketAddr>, String> {
-        self.spec
-            .assignment
-            .target
-            .resolve(&self.spec.allowed)
-            .map_err(|error| error.to_string())
     }
 
     fn run_load(&self, clients: Vec<Client>, started: &Receiver<StartOrder>) {
@@ -137,18 +131,18 @@ impl Run {
         };
         let (mut clients, mut measured) = match measured {
             Ok(measured) => measured,
-            Err(error) => return self.fail(format!("the load could not be generated: {error}")),
+            Err(error) => return self.fail(error.failure()),
         };
-        let problem = match start {
-            StartOrder::Impossible(problem) => Some(problem),
+        let failure = match start {
+            StartOrder::Impossible(failure) => Some(failure),
             StartOrder::At(start_ns) => self.cut_short(&clients, start_ns),
             StartOrder::Never => self.cut_short(&clients, u64::MAX),
         };
         measured.cpu_ns += self.drain(&mut clients);
         info_span!("report")
             .in_scope(|| self.report_records(clients.iter().map(Client::record).collect()));
-        match problem {
-            Some(problem) => self.fail(problem),
+        match failure {
+            Some(failure) => self.fail(failure),
             None => self.conclude(Message::Finished(v1::Finished {
                 run_id: self.run_id(),
                 cpu_ns: measured.cpu_ns,
@@ -158,32 +152,25 @@ impl Run {
         }
     }
 
-    /// Why the load ended before its time without an order to stop: one sentence.
-    fn cut_short(&self, clients: &[Client], start_ns: u64) -> Option<String> {
+    /// Why the load ended before its time without an order to stop.
+    fn cut_short(&self, clients: &[Client], start_ns: u64) -> Option<Failure> {
         let assignment = &self.spec.assignment;
-        let why_lost = self.stop_signal.lease_lost();
-        let is_whole = match assignment.load {
-            Load::Paced {
-                packets_per_client, ..
-            } => clients
+        let is_whole = match assignment.schedule(0) {
+            Some(schedule) => clients
                 .iter()
-                .all(|client| client.record().scheduled == packets_per_client),
+                .all(|client| client.scheduled() == schedule.packets),
             // A flood has no schedule to compare with: a thread that was held up to the end of the
             // flood has sent nothing.
-            Load::Flood => {
-                why_lost.is_none()
+            None => {
+                self.stop_signal.lease_lost().is_none()
                     && clock::now_ns() >= start_ns.saturating_add(assignment.duration_ns())
             }
         };
         if is_whole {
             return None;
         }
-        if let Some(why) = why_lost {
-            tracing::warn!(why, "lease lost");
-            return Some(format!("lease lost: {why}"));
-        }
-        let is_aborted = self.stop_signal.requested(clock::now_ns()) == Some(StopMode::Abort);
-        is_aborted.then(|| "it was stopped before its schedule was over".into())
+        let failure = self.stop_signal.failure(clock::now_ns())?;
+        (failure.code() != FailureCode::Stopped).then_some(failure)
     }
 
     fn await_start(&self, started: &Receiver<StartOrder>) -> StartOrder {
@@ -209,7 +196,7 @@ impl Run {
         clients: Vec<Client>,
         connected_ns: u64,
         start_ns: u64,
-    ) -> io::Result<(Vec<Client>, GeneratorStats)> {
+    ) -> Result<(Vec<Client>, GeneratorStats), NotGenerated> {
         let RunSpec {
             assignment, pacing, ..
         } = &self.spec;
@@ -257,12 +244,17 @@ impl Run {
         }
     }
 
-    fn fail(&self, error: String) {
-        tracing::warn!(error, "the run failed here");
-        retroactive_span::fail(&Span::current(), &error);
+    fn fail(&self, failure: Failure) {
+        tracing::warn!(
+            code = failure.code().name(),
+            error = failure.sentence,
+            remedy = failure.remedy,
+            "the run failed here"
+        );
+        retroactive_span::fail(&Span::current(), &failure.sentence);
         self.conclude(Message::Failed(v1::Failed {
             run_id: self.run_id(),
-            error,
+            failure: Some(failure),
         }));
     }
 

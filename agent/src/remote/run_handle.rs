@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use metronome_proto::v1;
+use metronome_proto::v1::{self, Failure};
 
 use super::run::{Run, RunSpec, StartOrder};
 use crate::{
@@ -55,8 +55,8 @@ impl RunHandle {
     }
 
     /// Ends a run whose start cannot be followed.
-    pub(super) fn refuse_start(&mut self, problem: String) {
-        self.send_start(StartOrder::Impossible(problem));
+    pub(super) fn refuse_start(&mut self, failure: Failure) {
+        self.send_start(StartOrder::Impossible(failure));
     }
 
     fn send_start(&mut self, order: StartOrder) {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use metronome_proto::v1::{self, agent_message::Message};
+use metronome_proto::v1::{self, agent_service_session_request::Message};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
@@ -19,6 +19,9 @@ use super::{
     run_handle::{self, RunHandle, UNLISTED_MAX},
 };
 use crate::stop_signal::StopMode;
+
+/// Most runs in a Register.
+const RUN_IDS_MAX: usize = 100;
 
 /// All runs, the finished ones included while their last messages may still be wanted.
 pub(super) struct Runs {
@@ -61,13 +64,15 @@ impl Runs {
         Ok(())
     }
 
-    /// Ids of the runs that are running or have messages, for a Register.
+    /// Ids of the runs that are running or have messages, for a Register: at most 100, the running
+    /// ones first.
     pub(super) fn ids(&self) -> Vec<String> {
         let finished = self
             .retained
             .keys()
             .filter(|run_id| !self.running.contains_key(*run_id));
-        self.running.keys().chain(finished).cloned().collect()
+        let all = self.running.keys().chain(finished);
+        all.take(RUN_IDS_MAX).cloned().collect()
     }
 
     /// Whether no run is running.
@@ -171,7 +176,7 @@ mod tests {
     fn report(run_id: &str, is_last: bool) -> Report {
         let message = Message::Failed(v1::Failed {
             run_id: run_id.into(),
-            error: String::new(),
+            failure: None,
         });
         Report {
             run_id: run_id.into(),

@@ -7,10 +7,15 @@ use std::{collections::VecDeque, time::Duration};
 
 use metronome_os::{clock, host};
 use metronome_proto::{
+    features,
+    names::is_name,
+    plan,
     run_id::RunId,
     v1::{
-        self, agent_message::Message, agent_service_client::AgentServiceClient,
-        server_message::Message as Order,
+        self, AgentServiceSessionRequest as Request, AgentServiceSessionResponse as Response,
+        Failure, FailureCode, agent_service_client::AgentServiceClient,
+        agent_service_session_request::Message, agent_service_session_response::Message as Order,
+        start::At,
     },
 };
 use metronome_telemetry::rate_limited_log::RateLimit;
@@ -23,12 +28,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming, transport::Channel};
 
 use super::{
+    resume_token::ResumeToken,
     run::{Report, RunSpec},
     runs::Runs,
 };
 use crate::{
-    config::RemoteConfig,
-    load::assignment::{Assignment, duration},
+    config::RemoteConfig, load::assignment::Assignment, net::error_text::within_sentence,
     stop_signal::StopMode,
 };
 
@@ -57,8 +62,9 @@ static REFUSALS: RateLimit = RateLimit::new(10, 10_000_000_000);
 pub(super) struct Session<'a> {
     config: &'a RemoteConfig,
     runs: &'a mut Runs,
-    orders: Streaming<v1::ServerMessage>,
-    reports: mpsc::Sender<v1::AgentMessage>,
+    resume_token: &'a mut ResumeToken,
+    orders: Streaming<Response>,
+    reports: mpsc::Sender<Request>,
     /// Messages that must not be lost and that the network has no room for yet.
     pending: VecDeque<Message>,
     lease: Duration,
@@ -69,10 +75,12 @@ impl<'a> Session<'a> {
     pub(super) async fn open(
         config: &'a RemoteConfig,
         runs: &'a mut Runs,
+        resume_token: &'a mut ResumeToken,
         mut client: AgentServiceClient<Channel>,
     ) -> Result<Self, Status> {
         let (reports, outgoing) = mpsc::channel(REPORTS_MAX);
-        let _ = reports.try_send(wrapped(Message::Register(registration(config, runs))));
+        let register = registration(config, runs, resume_token);
+        let _ = reports.try_send(wrapped(Message::Register(register)));
         let answer = timeout(
             ANSWER_TIME_MAX,
             client.session(ReceiverStream::new(outgoing)),
@@ -85,6 +93,7 @@ impl<'a> Session<'a> {
         Ok(Self {
             config,
             runs,
+            resume_token,
             orders,
             reports,
             pending,
@@ -107,7 +116,7 @@ impl<'a> Session<'a> {
             let too_late = end_at.unwrap_or_else(Instant::now);
             tokio::select! {
                 order = self.orders.message() => match order {
-                    Ok(Some(order)) => self.handle(order, on_welcome),
+                    Ok(Some(order)) => self.handle(order, on_welcome)?,
                     _ if end_at.is_some() => return Ok(()),
                     Ok(None) => return Err(Status::unavailable("the server closed it")),
                     Err(status) => return Err(status),
@@ -133,22 +142,15 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn handle(&mut self, order: v1::ServerMessage, on_welcome: &mut dyn FnMut()) {
+    /// Carries out one order. An error ends the stream.
+    fn handle(&mut self, order: Response, on_welcome: &mut dyn FnMut()) -> Result<(), Status> {
         // A newer server may give orders that this agent does not support. They are ignored.
-        let Some(order) = order.message else { return };
+        let Some(order) = order.message else {
+            return Ok(());
+        };
         match order {
             Order::Welcome(welcome) => {
-                self.lease = welcome
-                    .lease
-                    .as_ref()
-                    .and_then(duration)
-                    .unwrap_or(LEASE_DEFAULT)
-                    .min(LEASE_MAX);
-                tracing::info!(
-                    "connected to {} as {}",
-                    self.config.server,
-                    self.config.name
-                );
+                self.welcome(&welcome)?;
                 on_welcome();
             }
             Order::Prepare(prepare) => self.prepare(prepare),
@@ -160,31 +162,47 @@ impl<'a> Session<'a> {
             }
             Order::Renew(renew) => self.runs.renew(self.lease_until_ns(), &renew.run_ids),
         }
+        Ok(())
+    }
+
+    fn welcome(&mut self, welcome: &v1::Welcome) -> Result<(), Status> {
+        let versions = features::PROTOCOL_VERSION_MIN..=features::PROTOCOL_VERSION_MAX;
+        if !versions.contains(&welcome.protocol_version) {
+            return Err(Status::failed_precondition(format!(
+                "version {} of the agent protocol, which this agent does not speak",
+                welcome.protocol_version
+            )));
+        }
+        self.lease = welcome
+            .lease
+            .as_ref()
+            .and_then(plan::from_proto)
+            .unwrap_or(LEASE_DEFAULT)
+            .min(LEASE_MAX);
+        self.resume_token.replace(&welcome.resume_token);
+        let listed_as = if is_name(&welcome.name) {
+            &welcome.name
+        } else {
+            &self.config.name
+        };
+        tracing::info!("connected to {} as {listed_as}", self.config.server);
+        Ok(())
     }
 
     fn prepare(&mut self, prepare: v1::Prepare) {
         let run_id = prepare.run_id.clone();
-        if let Err(problem) = self.try_prepare(prepare) {
-            self.fail(run_id, problem);
+        if let Err(failure) = self.try_prepare(prepare) {
+            self.fail(run_id, failure);
         }
     }
 
-    fn try_prepare(&mut self, prepare: v1::Prepare) -> Result<(), String> {
+    fn try_prepare(&mut self, prepare: v1::Prepare) -> Result<(), Failure> {
         if self.runs.get(&prepare.run_id).is_some() {
-            return Err("this agent has this run already".into());
+            return Err(not_followed("run_id", "this agent has this run already"));
         }
-        let busy = self.runs.clients();
-        let free = self.config.clients_max - busy.min(self.config.clients_max);
-        if prepare.clients > free && busy > 0 {
-            let max = self.config.clients_max;
-            return Err(format!(
-                "{} clients are too many: {busy} of this agent's {max} are busy with other runs",
-                prepare.clients
-            ));
-        }
-        let assignment =
-            Assignment::from_prepare(&prepare, &self.config.server_host, self.config.clients_max)
-                .map_err(|error| error.to_string())?;
+        let assignment = Assignment::from_prepare(&prepare, &self.config.server_host)
+            .map_err(|error| error.failure())?;
+        self.check_room_for(assignment.client_count())?;
         let spec = RunSpec {
             run_id: prepare.run_id.clone(),
             agent: self.config.name.clone(),
@@ -197,30 +215,35 @@ impl<'a> Session<'a> {
         let until_ns = self.lease_until_ns();
         self.runs
             .launch(spec, until_ns)
-            .map_err(|error| format!("this host gave the agent no thread for the run: {error}"))
+            .map_err(|error| no_thread(&error))
+    }
+
+    /// Checks the agent's own limit, which no server can raise.
+    fn check_room_for(&self, clients: u32) -> Result<(), Failure> {
+        let (busy, max) = (self.runs.clients(), self.config.clients_max);
+        if clients <= max.saturating_sub(busy) {
+            return Ok(());
+        }
+        let others = match busy {
+            0 => String::new(),
+            busy => format!(", of which other runs use {busy}"),
+        };
+        let sentence =
+            format!("{clients} clients are too many for this agent: it takes {max}{others}");
+        Err(Failure::new(FailureCode::AgentClientsFull, sentence)
+            .with("clients", clients)
+            .with("clients_max", max)
+            .with("clients_busy", busy))
     }
 
     fn start(&mut self, start: &v1::Start) {
-        let now_ns = clock::now_ns();
-        let start_in = start
-            .start_in
-            .as_ref()
-            .and_then(duration)
-            .unwrap_or_default();
-        let start_ns = match start.start_at_ns {
-            0 => now_ns.saturating_add(u64::try_from(start_in.as_nanos()).unwrap_or(u64::MAX)),
-            start_at_ns => start_at_ns,
-        };
         // A run that is over by now was reported as such; there is nothing to answer.
         let Some(run) = self.runs.get_mut(&start.run_id) else {
             return;
         };
-        if start_ns > now_ns + START_IN_MAX.as_nanos() as u64 {
-            run.refuse_start(
-                "the start is more than 60 s away; do server and agent share a clock?".into(),
-            );
-        } else {
-            run.start(start_ns);
+        match start_ns(start.at.as_ref(), clock::now_ns()) {
+            Ok(start_ns) => run.start(start_ns),
+            Err(failure) => run.refuse_start(failure),
         }
     }
 
@@ -234,13 +257,20 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn fail(&mut self, run_id: String, error: String) {
+    fn fail(&mut self, run_id: String, failure: Failure) {
         if let Some(withheld) = REFUSALS.admit(clock::now_ns()) {
-            tracing::warn!(run_id, error, withheld, "the run failed here");
+            tracing::warn!(
+                run_id,
+                code = failure.code().name(),
+                error = failure.sentence,
+                remedy = failure.remedy,
+                withheld,
+                "the run failed here"
+            );
         }
         let message = Message::Failed(v1::Failed {
             run_id: run_id.clone(),
-            error,
+            failure: Some(failure),
         });
         let message = if run_id.parse::<RunId>().is_ok() {
             // A running run of this id is another one, and not over.
@@ -269,10 +299,54 @@ impl<'a> Session<'a> {
     }
 }
 
+/// When the first packet is due, ns of CLOCK_MONOTONIC.
+fn start_ns(at: Option<&At>, now_ns: u64) -> Result<u64, Failure> {
+    let (start_ns, field) = match at {
+        Some(At::StartAtNs(start_at_ns)) => (Some(*start_at_ns), "start_at_ns"),
+        Some(At::StartIn(start_in)) => {
+            let start_in = plan::from_proto(start_in).map(|start_in| start_in.as_nanos());
+            let start_in_ns = start_in.and_then(|nanos| u64::try_from(nanos).ok());
+            (
+                start_in_ns.map(|start_in_ns| now_ns.saturating_add(start_in_ns)),
+                "start_in",
+            )
+        }
+        // Not "now": a newer server may have asked for another instant.
+        None => {
+            let sentence = "the order to start has an instant of a kind that this version does \
+                            not have";
+            return Err(
+                Failure::new(FailureCode::Unsupported, sentence).with("feature", "start.at")
+            );
+        }
+    };
+    start_ns
+        .filter(|start_ns| start_ns.abs_diff(now_ns) <= START_IN_MAX.as_nanos() as u64)
+        .ok_or_else(|| {
+            not_followed(
+                field,
+                "the start is more than 60 s away; do server and agent share a clock?",
+            )
+        })
+}
+
+fn not_followed(field: &str, problem: &str) -> Failure {
+    let sentence = format!("{field}: {problem}");
+    Failure::new(FailureCode::OrderNotFollowed, sentence).with("field", field)
+}
+
+fn no_thread(error: &std::io::Error) -> Failure {
+    let error = within_sentence(error);
+    Failure::new(
+        FailureCode::AgentThreadsFull,
+        format!("this host gave the agent no thread for the run: {error}"),
+    )
+}
+
 /// Sends the first pending message as soon as there is room. Cancel safe: a message that was not
 /// sent stays pending.
 async fn send_next(
-    reports: &mpsc::Sender<v1::AgentMessage>,
+    reports: &mpsc::Sender<Request>,
     pending: &mut VecDeque<Message>,
 ) -> Result<(), Status> {
     let room = reports
@@ -286,20 +360,65 @@ async fn send_next(
 }
 
 /// The message as it goes over the stream.
-fn wrapped(message: Message) -> v1::AgentMessage {
-    v1::AgentMessage {
+fn wrapped(message: Message) -> Request {
+    Request {
         message: Some(message),
     }
 }
 
-fn registration(config: &RemoteConfig, runs: &Runs) -> v1::Register {
+fn registration(config: &RemoteConfig, runs: &Runs, resume_token: &ResumeToken) -> v1::Register {
     v1::Register {
+        protocol_version: features::PROTOCOL_VERSION_MAX,
+        capabilities: features::CAPABILITIES
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         name: config.name.clone(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        boot_id: host::boot_id(),
-        clients_max: config.clients_max,
-        cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
-        time_namespace: host::time_namespace(),
+        resume_token: resume_token.bytes(),
+        capacity: Some(v1::Capacity {
+            clients_max: config.clients_max,
+            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+        }),
+        clock: Some(v1::ClockIdentity {
+            boot_id: host::boot_id(),
+            time_namespace: host::time_namespace(),
+        }),
         run_ids: runs.ids(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_NS: u64 = 1_000_000_000_000;
+
+    #[track_caller]
+    fn refused(at: Option<&At>, code: FailureCode) {
+        assert_eq!(start_ns(at, NOW_NS).unwrap_err().code(), code, "{at:?}");
+    }
+
+    #[test]
+    fn a_start_is_an_instant_or_a_delay_and_never_an_unset_one() {
+        assert_eq!(
+            start_ns(Some(&At::StartAtNs(NOW_NS + 7)), NOW_NS),
+            Ok(NOW_NS + 7)
+        );
+        let delay = |seconds, nanos| At::StartIn(prost_types::Duration { seconds, nanos });
+        assert_eq!(start_ns(Some(&delay(0, 7)), NOW_NS), Ok(NOW_NS + 7));
+        assert_eq!(start_ns(Some(&delay(0, 0)), NOW_NS), Ok(NOW_NS));
+        refused(None, FailureCode::Unsupported);
+        for at in [
+            At::StartAtNs(0),
+            At::StartAtNs(u64::MAX),
+            delay(-1, 0),
+            delay(61, 0),
+            delay(0, 1_000_000_000),
+            delay(i64::MAX, 0),
+            delay(i64::MIN, i32::MIN),
+        ] {
+            refused(Some(&at), FailureCode::OrderNotFollowed);
+        }
     }
 }

@@ -11,15 +11,17 @@ use metronome_proto::{
     DATA_PORT_DEFAULT,
     address::HostPort,
     handshake::Key,
-    plan::{CLIENTS_MAX, Plan, PlanError, THREADS_MAX},
-    rate::{AskedRate, Rate},
+    limits::{BATCH_MAX, DURATION_MIN, THREADS_MAX},
+    plan::{self, FieldError, GROUP_DEFAULT},
+    profile::{Profile, hz},
     run_id::RunId,
+    share::Share,
     v1,
 };
 
 use crate::{
     load::{
-        assignment::{Assignment, Load, Protocol},
+        assignment::{Assignment, Protocol},
         pacing::PacingOptions,
     },
     net::target::{Allowed, Target},
@@ -49,7 +51,7 @@ pub(crate) struct RunArgs {
     /// Packets per second of each client: 0.001 to 1000000. 10k is 10000. `max`: a flood, as many
     /// as the path carries.
     #[arg(long, value_name = "HZ|max", default_value = "10000")]
-    rate: AskedRate,
+    rate: Profile,
     /// How long: seconds as a number, or 500ms, 10s, 1m … 1 ms to 24 h.
     #[arg(long, default_value = "10", value_parser = parse_duration)]
     duration: Duration,
@@ -87,7 +89,7 @@ pub(crate) struct RunArgs {
     pub(super) startup_delay: Duration,
     /// What to print at the end.
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    pub(super) output: Output,
 }
 
 /// How the summary looks.
@@ -120,16 +122,14 @@ enum Batch {
 pub(super) struct RunConfig {
     pub assignment: Assignment,
     pub allowed: Allowed,
-    pub duration: Duration,
     pub pacing: PacingOptions,
-    pub output: Output,
 }
 
 /// A flag whose value cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BadRunFlag {
     #[error("--{flag}: {problem}")]
-    Plan { flag: &'static str, problem: String },
+    Plan { flag: String, problem: String },
     #[error(
         "--batch seed is the rate / 200, and --rate max has no rate: give --batch 1 to 1024, or \
          leave it out for 1024"
@@ -137,12 +137,6 @@ pub(super) enum BadRunFlag {
     SeedBatchOfAFlood,
     #[error("--host {0:?} is no host; give a name or an address, for example 127.0.0.1")]
     Host(String),
-    #[error(
-        "--first-client: {first} and {clients} clients from there on are too many; indices end \
-         at {}",
-        CLIENTS_MAX - 1
-    )]
-    FirstClient { first: u32, clients: u32 },
     #[error("--key-file {} {problem}", .path.display())]
     KeyFile {
         path: PathBuf,
@@ -154,32 +148,18 @@ impl TryFrom<RunArgs> for RunConfig {
     type Error = BadRunFlag;
 
     fn try_from(args: RunArgs) -> Result<Self, BadRunFlag> {
-        if args.rate == AskedRate::Max && matches!(args.batch, Some(Batch::Seed)) {
-            return Err(BadRunFlag::SeedBatchOfAFlood);
-        }
-        let plan = Plan::try_from(&asked(&args))?;
-        let clients_total = args.first_client.saturating_add(plan.clients);
-        if clients_total > CLIENTS_MAX {
-            return Err(BadRunFlag::FirstClient {
-                first: args.first_client,
-                clients: plan.clients,
-            });
-        }
         let address = HostPort {
             host: args.host.clone(),
             port: args.port,
         };
         let target = Target::parse(&address.to_string(), "")
             .map_err(|_| BadRunFlag::Host(args.host.clone()))?;
+        let duration = prost_types::Duration::try_from(args.duration).ok();
         let assignment = Assignment {
+            share: Share::try_from(&asked(&args, address.to_string())?)?,
             target,
-            clients: args.first_client..clients_total,
-            clients_total,
-            load: load(&plan),
-            duration: plan.duration,
-            batch: plan.batch,
-            phase: plan.phase,
-            threads: plan.threads,
+            duration: plan::duration("duration", duration.as_ref(), DURATION_MIN)?,
+            threads: args.threads,
             protocol: args
                 .key_file
                 .as_deref()
@@ -196,19 +176,17 @@ impl TryFrom<RunArgs> for RunConfig {
                 server_host: None,
                 networks,
             },
-            duration: plan.duration,
             pacing: args.pacing,
-            output: args.output,
         })
     }
 }
 
-impl From<PlanError> for BadRunFlag {
-    fn from(error: PlanError) -> Self {
-        let flag = if error.field == "rate_hz" {
-            "rate"
+impl From<FieldError> for BadRunFlag {
+    fn from(error: FieldError) -> Self {
+        let flag = if error.field.starts_with("profile") {
+            "rate".into()
         } else {
-            error.field
+            error.field.replace('_', "-")
         };
         Self::Plan {
             flag,
@@ -217,36 +195,34 @@ impl From<PlanError> for BadRunFlag {
     }
 }
 
-/// The flags as a plan of the API, so that the limits are in one place.
-fn asked(args: &RunArgs) -> v1::Plan {
+/// The flags as a share of the API, so that the limits are in one place.
+fn asked(args: &RunArgs, target: String) -> Result<v1::AgentShare, BadRunFlag> {
     let phase = match args.phase {
         Phase::Staggered => v1::Phase::Staggered,
         Phase::Spread => v1::Phase::Spread,
         Phase::Aligned => v1::Phase::Aligned,
     };
-    v1::Plan {
+    Ok(v1::AgentShare {
+        group: GROUP_DEFAULT.into(),
+        first_client: args.first_client,
         clients: args.clients,
-        rate_hz: args.rate.hz(),
-        duration: prost_types::Duration::try_from(args.duration).ok(),
-        batch: match args.batch {
-            None => 0,
-            Some(Batch::Packets(packets)) => packets,
-            Some(Batch::Seed) => ((args.rate.hz() / SEED_WRITES_HZ) as u32).max(1),
-        },
+        clients_total: args.first_client.saturating_add(args.clients),
+        profile: Some(args.rate.to_proto()),
+        batch: batch(args.batch, args.rate)?,
         phase: phase.into(),
-        threads: args.threads,
-        flood: args.rate == AskedRate::Max,
-        ..v1::Plan::default()
-    }
+        target,
+    })
 }
 
-fn load(plan: &Plan) -> Load {
-    match plan.rate {
-        Rate::Millihertz(rate_millihertz) => Load::Paced {
-            rate_millihertz,
-            packets_per_client: plan.packets_per_client().unwrap_or(1),
-        },
-        Rate::Max => Load::Flood,
+fn batch(asked: Option<Batch>, rate: Profile) -> Result<u32, BadRunFlag> {
+    match (asked, rate.rate_millihertz()) {
+        (Some(Batch::Packets(packets)), _) => Ok(packets),
+        (Some(Batch::Seed), Some(millihertz)) => {
+            Ok(((hz(millihertz) / SEED_WRITES_HZ) as u32).max(1))
+        }
+        (Some(Batch::Seed), None) => Err(BadRunFlag::SeedBatchOfAFlood),
+        (None, Some(_)) => Ok(1),
+        (None, None) => Ok(BATCH_MAX),
     }
 }
 

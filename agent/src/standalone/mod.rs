@@ -5,6 +5,7 @@
 //! keeps: run id 0, agent 0. Only the side of the generator is measured, not what the target
 //! received.
 
+mod error;
 mod flags;
 mod summary;
 
@@ -17,11 +18,16 @@ use std::{
 };
 
 use metronome_os::{clock, process::raise_open_files_limit, standard_error};
+use metronome_proto::v1::{Failure, FailureCode};
 use tokio::sync::oneshot;
 
 use crate::{
     connections::{connect::connect_all, drain::drain},
-    load::{client::Client, generator::generate, live_counters},
+    load::{
+        client::Client,
+        generator::{NotGenerated, generate},
+        live_counters,
+    },
     signals::Signals,
     stop_signal::{StopMode, StopSignal},
 };
@@ -37,7 +43,7 @@ const INTERRUPTED: u8 = 130;
 
 /// Carries out the load of `args` and prints the result.
 pub(crate) fn run(args: RunArgs) -> ExitCode {
-    let startup_delay = args.startup_delay;
+    let (startup_delay, output) = (args.startup_delay, args.output);
     let config = match RunConfig::try_from(args) {
         Ok(config) => config,
         Err(error) => {
@@ -50,25 +56,27 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(supervise(config, startup_delay)),
-        Err(error) => failure(&error.to_string()),
+        Ok(runtime) => runtime
+            .block_on(supervise(config, startup_delay, output))
+            .unwrap_or_else(|failure| report(&failure, output)),
+        Err(error) => report(&internal(&error.to_string()), output),
     }
 }
 
-/// The result of a load: the figures, or one sentence.
-type Outcome = Result<Summary, String>;
+/// The result of a load: its figures, or why there are none.
+type Outcome = Result<Summary, Failure>;
 
 /// Starts the load on a thread of its own and waits for it, or for signals.
-async fn supervise(config: RunConfig, startup_delay: Duration) -> ExitCode {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return failure(&error.to_string()),
-    };
+async fn supervise(
+    config: RunConfig,
+    startup_delay: Duration,
+    output: Output,
+) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::new().map_err(|error| internal(&error.to_string()))?;
     tokio::select! {
         () = tokio::time::sleep(startup_delay) => {}
-        () = signals.next() => return ExitCode::from(INTERRUPTED),
+        () = signals.next() => return Ok(ExitCode::from(INTERRUPTED)),
     }
-    let output = config.output;
     let stop_signal = Arc::new(StopSignal::without_lease());
     let (done, mut loaded) = oneshot::channel::<Outcome>();
     let thread_stop = stop_signal.clone();
@@ -76,24 +84,26 @@ async fn supervise(config: RunConfig, startup_delay: Duration) -> ExitCode {
         // After a second Ctrl-C the receiver is gone.
         let _ = done.send(load(&config, &thread_stop));
     };
-    if let Err(error) = thread::Builder::new().name("run".into()).spawn(load) {
-        return failure(&error.to_string());
-    }
+    let thread = thread::Builder::new().name("run".into()).spawn(load);
+    thread.map_err(|error| NotGenerated::NoThread(error).failure())?;
     let (outcome, interrupted) = watch(&mut loaded, &mut signals, &stop_signal).await;
     match outcome {
         Some(Ok(summary)) => {
-            if let Err(error) = print(&summary, output) {
-                return failure(&format!("standard output takes no more: {error}"));
-            }
-            ExitCode::from(if interrupted {
+            let text = match output {
+                Output::Text => summary.to_string(),
+                Output::Json => format!("{}\n", summary.to_json()),
+            };
+            print(&text)
+                .map_err(|error| internal(&format!("standard output takes no more: {error}")))?;
+            Ok(ExitCode::from(if interrupted {
                 INTERRUPTED
             } else {
                 summary.exit_code()
-            })
+            }))
         }
-        _ if interrupted => ExitCode::from(INTERRUPTED),
-        Some(Err(error)) => failure(&error),
-        None => failure("the load ended without a result"),
+        _ if interrupted => Ok(ExitCode::from(INTERRUPTED)),
+        Some(Err(failure)) => Err(failure),
+        None => Err(internal("the load ended without a result")),
     }
 }
 
@@ -120,9 +130,9 @@ fn load(config: &RunConfig, stop_signal: &StopSignal) -> Outcome {
     let addresses = assignment
         .target
         .resolve(&config.allowed)
-        .map_err(|error| error.to_string())?;
-    let clients =
-        connect_all(assignment, &addresses, stop_signal).map_err(|failed| failed.error)?;
+        .map_err(|error| error.failure())?;
+    let clients = connect_all(assignment, &addresses, stop_signal)
+        .map_err(|not_connected| not_connected.failure)?;
     let live_counters = live_counters::of_threads(assignment);
     let start_ns = clock::now_ns() + START_IN_NS;
     let generated = generate(
@@ -133,8 +143,7 @@ fn load(config: &RunConfig, stop_signal: &StopSignal) -> Outcome {
         stop_signal,
         &live_counters,
     );
-    let (mut clients, measured) =
-        generated.map_err(|error| format!("the load could not be generated: {error}"))?;
+    let (mut clients, measured) = generated.map_err(|error| error.failure())?;
     let elapsed_ns = clock::now_ns().saturating_sub(start_ns);
     drain(&mut clients, stop_signal);
     let records: Vec<_> = clients.iter().map(Client::record).collect();
@@ -142,11 +151,7 @@ fn load(config: &RunConfig, stop_signal: &StopSignal) -> Outcome {
 }
 
 /// A reader that has gone away is no error: after `| head` the user has what they wanted.
-fn print(summary: &Summary, output: Output) -> io::Result<()> {
-    let text = match output {
-        Output::Text => summary.to_string(),
-        Output::Json => format!("{}\n", summary.to_json()),
-    };
+fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -154,7 +159,19 @@ fn print(summary: &Summary, output: Output) -> io::Result<()> {
     }
 }
 
-fn failure(error: &str) -> ExitCode {
-    standard_error::write_line(&format!("error: {error}"));
+/// Prints why there are no figures, and the way out; in JSON on standard output too.
+fn report(failure: &Failure, output: Output) -> ExitCode {
+    let Failure {
+        sentence, remedy, ..
+    } = failure;
+    standard_error::write_line(&format!("error: {sentence}\n  {remedy}"));
+    if let Output::Json = output {
+        // A closed standard output changes nothing about the failure.
+        let _ = print(&format!("{}\n", error::to_json(failure)));
+    }
     ExitCode::FAILURE
+}
+
+fn internal(sentence: &str) -> Failure {
+    Failure::new(FailureCode::Internal, sentence)
 }

@@ -2,25 +2,35 @@
 
 use std::fmt;
 
-use metronome_proto::v1;
+use metronome_proto::{
+    counters::CounterList as _,
+    histogram::QUANTILES_PPM,
+    profile::{Profile, hz},
+    v1,
+};
 use serde::Serialize;
 
-use super::flags::RunConfig;
-use crate::load::{
-    assignment::{Load, Protocol},
-    outcome::GeneratorStats,
+use super::{
+    error::{ErrorObject, SCHEMA_VERSION},
+    flags::RunConfig,
 };
+use crate::load::{assignment::Protocol, outcome::GeneratorStats};
 
 /// Below this share of the schedule a load is not as asked.
 const SENT_SHARE_MIN: f64 = 0.99;
 /// Broken clients that the text lists; the JSON has them all.
 const CLIENTS_NAMED_MAX: usize = 10;
 
+/// How the text shows a figure that is not known.
+const UNKNOWN: &str = "–";
+/// The protocol without meaning.
+const RAW: &str = "raw";
+
 const OK: u8 = 0;
 const FAILED: u8 = 1;
 const NOT_AS_ASKED: u8 = 4;
 
-/// The figures of one load. Serialized as they are named here.
+/// The figures of one load. Serialized as they are named here; one that is not known is null.
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
     schema_version: u32,
@@ -29,7 +39,8 @@ pub(super) struct Summary {
     plan: Plan,
     packets: Packets,
     rate: Rate,
-    lateness_us: Distribution,
+    /// None when nothing was sent.
+    lateness_us: Option<Distribution>,
     cpu: Cpu,
     writes: u64,
     oversleep_max_us: f64,
@@ -52,7 +63,8 @@ struct Packets {
     scheduled: u64,
     sent: u64,
     skipped: u64,
-    /// From the authenticated end-ack of the server; none on raw connections.
+    /// From the authenticated end-acks of the server; none on raw connections, or when one is
+    /// missing.
     acknowledged: Option<u64>,
 }
 
@@ -65,11 +77,11 @@ struct Rate {
 
 #[derive(Debug, Serialize)]
 struct Distribution {
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    p99_9: f64,
-    p99_99: f64,
+    p50: Option<f64>,
+    p90: Option<f64>,
+    p99: Option<f64>,
+    p99_9: Option<f64>,
+    p99_99: Option<f64>,
     max: f64,
     count: u64,
 }
@@ -77,7 +89,8 @@ struct Distribution {
 #[derive(Debug, Serialize)]
 struct Cpu {
     agent_s: f64,
-    agent_ns_per_packet: f64,
+    /// None when nothing was sent.
+    agent_ns_per_packet: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,7 +101,7 @@ struct ClientSummary {
     skipped: u64,
     acknowledged: Option<u64>,
     attempts: u32,
-    error: Option<String>,
+    error: Option<ErrorObject>,
 }
 
 impl Summary {
@@ -100,47 +113,47 @@ impl Summary {
         elapsed_ns: u64,
     ) -> Self {
         let assignment = &config.assignment;
-        let rate_hz = match assignment.load {
-            Load::Paced { .. } => Some(assignment.rate().hz()),
-            Load::Flood => None,
-        };
-        let sent: u64 = records.iter().map(|record| record.sent).sum();
-        let authenticated = matches!(assignment.protocol, Protocol::Authenticated { .. });
+        let profile = assignment.share.profile;
+        let rate_hz = profile.rate_millihertz().map(hz);
+        let counts = records
+            .iter()
+            .filter_map(|record| record.counts)
+            .fold(v1::GeneratorCounts::default(), |sum, counts| {
+                sum.plus(&counts)
+            });
+        let sent = counts.sent;
         Self {
-            schema_version: 1,
+            schema_version: SCHEMA_VERSION,
             target: assignment.target.to_string(),
-            protocol: if authenticated {
-                "authenticated"
-            } else {
-                "raw"
+            protocol: match assignment.protocol {
+                Protocol::Raw => RAW,
+                Protocol::Authenticated { .. } => "authenticated",
             },
             plan: Plan {
                 clients: assignment.client_count(),
                 rate_hz,
-                flood: rate_hz.is_none(),
-                duration_s: config.duration.as_secs_f64(),
-                batch: assignment.batch,
+                flood: profile == Profile::Flood,
+                duration_s: assignment.duration.as_secs_f64(),
+                batch: assignment.share.batch,
                 threads: assignment.threads,
             },
             packets: Packets {
-                scheduled: records.iter().map(|record| record.scheduled).sum(),
+                scheduled: counts.scheduled,
                 sent,
-                skipped: records.iter().map(|record| record.skipped).sum(),
-                acknowledged: authenticated.then(|| {
-                    records
-                        .iter()
-                        .filter_map(|record| record.acknowledged)
-                        .sum()
-                }),
+                skipped: counts.skipped,
+                acknowledged: records.iter().map(|record| record.acknowledged).sum(),
             },
             rate: Rate {
                 offered_hz: rate_hz.map(|hz| hz * f64::from(assignment.client_count())),
                 achieved_hz: sent as f64 * 1e9 / elapsed_ns.max(1) as f64,
             },
-            lateness_us: Distribution::from(measured.lateness.distribution(false)),
+            lateness_us: measured
+                .lateness
+                .distribution(false)
+                .map(Distribution::from),
             cpu: Cpu {
                 agent_s: measured.cpu_ns as f64 / 1e9,
-                agent_ns_per_packet: measured.cpu_ns as f64 / sent.max(1) as f64,
+                agent_ns_per_packet: (sent > 0).then(|| measured.cpu_ns as f64 / sent as f64),
             },
             writes: measured.writes,
             oversleep_max_us: measured.oversleep_ns_max as f64 / 1e3,
@@ -148,17 +161,18 @@ impl Summary {
         }
     }
 
+    fn is_raw(&self) -> bool {
+        self.protocol == RAW
+    }
+
     /// 0: as asked. 4: less than 99 % or nothing was sent, or an end-ack is missing or has another
     /// count. 1: anything else that went wrong.
     pub(super) fn exit_code(&self) -> u8 {
         let Packets {
-            scheduled,
-            sent,
-            acknowledged,
-            ..
+            scheduled, sent, ..
         } = self.packets;
         let enough = sent > 0 && sent as f64 >= SENT_SHARE_MIN * scheduled as f64;
-        let all_acknowledged = acknowledged.is_none()
+        let all_acknowledged = self.is_raw()
             || self
                 .clients
                 .iter()
@@ -177,10 +191,10 @@ impl Summary {
         serde_json::to_string(self).expect("these types have only keys that are strings")
     }
 
-    fn broken(&self) -> impl Iterator<Item = (u32, &str)> {
+    fn broken(&self) -> impl Iterator<Item = (u32, &ErrorObject)> {
         self.clients
             .iter()
-            .filter_map(|client| Some((client.client, client.error.as_deref()?)))
+            .filter_map(|client| Some((client.client, client.error.as_ref()?)))
     }
 }
 
@@ -213,7 +227,13 @@ impl fmt::Display for Summary {
         writeln!(f, "  skipped       {:>12}", packets.skipped)?;
         match packets.acknowledged {
             Some(acknowledged) => writeln!(f, "  acknowledged  {acknowledged:>12}")?,
-            None => writeln!(f, "  acknowledged             -   raw packets are not")?,
+            None if self.is_raw() => {
+                writeln!(f, "  acknowledged             –   raw packets are not")?;
+            }
+            None => writeln!(
+                f,
+                "  acknowledged             –   not by every client's end"
+            )?,
         }
         writeln!(
             f,
@@ -221,26 +241,28 @@ impl fmt::Display for Summary {
             rate.achieved_hz,
             rate_or_max(rate.offered_hz.map(f64::round))
         )?;
-        let Distribution {
-            p50,
-            p90,
-            p99,
-            p99_9,
-            max,
-            ..
-        } = lateness_us;
+        let late = lateness_us.as_ref();
         writeln!(
             f,
-            "  lateness us   p50 {p50:.1}  p90 {p90:.1}  p99 {p99:.1}  p99.9 {p99_9:.1}  \
-             max {max:.1}"
+            "  lateness us   p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
+            tenths(late.and_then(|late| late.p50)),
+            tenths(late.and_then(|late| late.p90)),
+            tenths(late.and_then(|late| late.p99)),
+            tenths(late.and_then(|late| late.p99_9)),
+            tenths(late.map(|late| late.max)),
         )?;
+        let per_packet = cpu.agent_ns_per_packet;
         writeln!(
             f,
-            "  CPU           {:>12.0}   ns per packet, {:.2} s",
-            cpu.agent_ns_per_packet, cpu.agent_s
+            "  CPU           {:>12}   ns per packet, {:.2} s",
+            per_packet.map_or_else(|| UNKNOWN.into(), |ns| format!("{ns:.0}")),
+            cpu.agent_s
         )?;
         for (client, error) in self.broken().take(CLIENTS_NAMED_MAX) {
-            writeln!(f, "  client {client}: {error}")?;
+            let ErrorObject {
+                sentence, remedy, ..
+            } = error;
+            writeln!(f, "  client {client}: {sentence}; {remedy}")?;
         }
         match self.broken().count().saturating_sub(CLIENTS_NAMED_MAX) {
             0 => Ok(()),
@@ -249,33 +271,45 @@ impl fmt::Display for Summary {
     }
 }
 
+fn tenths(us: Option<f64>) -> String {
+    us.map_or_else(|| UNKNOWN.into(), |us| format!("{us:.1}"))
+}
+
 fn rate_or_max(hz: Option<f64>) -> String {
     hz.map_or_else(|| "max".into(), |hz| hz.to_string())
 }
 
 impl From<&v1::ClientRecord> for ClientSummary {
     fn from(record: &v1::ClientRecord) -> Self {
+        // Without a connection there is no load, so every record here has counts.
+        let counts = record.counts.unwrap_or_default();
         Self {
             client: record.client,
-            scheduled: record.scheduled,
-            sent: record.sent,
-            skipped: record.skipped,
+            scheduled: counts.scheduled,
+            sent: counts.sent,
+            skipped: counts.skipped,
             acknowledged: record.acknowledged,
             attempts: record.attempts,
-            error: (!record.error.is_empty()).then(|| record.error.clone()),
+            error: record.failure.as_ref().map(ErrorObject::from),
         }
     }
 }
 
 impl From<v1::Distribution> for Distribution {
     fn from(distribution: v1::Distribution) -> Self {
+        let us = |ns: i64| ns as f64 / 1e3;
+        let quantile = |ppm| {
+            let found = distribution.quantiles.iter().find(|of| of.ppm == ppm);
+            found.map(|of| us(of.ns))
+        };
+        let [p50, p90, p99, p99_9, p99_99] = QUANTILES_PPM.map(quantile);
         Self {
-            p50: distribution.p50_us,
-            p90: distribution.p90_us,
-            p99: distribution.p99_us,
-            p99_9: distribution.p99_9_us,
-            p99_99: distribution.p99_99_us,
-            max: distribution.max_us,
+            p50,
+            p90,
+            p99,
+            p99_9,
+            p99_99,
+            max: us(distribution.max_ns),
             count: distribution.count,
         }
     }

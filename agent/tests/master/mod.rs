@@ -8,13 +8,16 @@ use std::{
 };
 
 use metronome_proto::{
+    features,
     handshake::Key,
+    profile::Profile,
     run_id::RunId,
     v1::{
-        self,
-        agent_message::Message as Report,
+        self, AgentServiceSessionRequest, AgentServiceSessionResponse,
         agent_service_server::{AgentService, AgentServiceServer},
-        server_message::Message as Order,
+        agent_service_session_request::Message as Report,
+        agent_service_session_response::Message as Order,
+        start::At,
     },
 };
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
@@ -32,6 +35,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// The run that these tests order.
 pub(crate) const RUN: &str = "00000000000000aa";
 
+/// What every Welcome of these tests gives the agent for its next Register.
+pub(crate) const TOKEN: [u8; 16] = [0xC3; 16];
+
 /// A server whose messages come from the test.
 pub(crate) struct Master {
     pub(crate) address: String,
@@ -42,7 +48,7 @@ pub(crate) struct Master {
 pub(crate) struct Session {
     pub(crate) registered: v1::Register,
     pub(crate) reports: mpsc::UnboundedReceiver<Report>,
-    orders: mpsc::Sender<Result<v1::ServerMessage, Status>>,
+    orders: mpsc::Sender<Result<AgentServiceSessionResponse, Status>>,
 }
 
 struct Service {
@@ -53,11 +59,12 @@ struct Service {
 
 #[tonic::async_trait]
 impl AgentService for Service {
-    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::ServerMessage, Status>> + Send>>;
+    type SessionStream =
+        Pin<Box<dyn Stream<Item = Result<AgentServiceSessionResponse, Status>> + Send>>;
 
     async fn session(
         &self,
-        request: Request<Streaming<v1::AgentMessage>>,
+        request: Request<Streaming<AgentServiceSessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let mut incoming = request.into_inner();
         let first = incoming
@@ -134,6 +141,12 @@ impl Master {
             .order(Order::Welcome(v1::Welcome {
                 name: session.registered.name.clone(),
                 lease,
+                protocol_version: 1,
+                capabilities: features::CAPABILITIES
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+                resume_token: TOKEN.to_vec(),
             }))
             .await;
         session
@@ -143,7 +156,7 @@ impl Master {
 impl Session {
     pub(crate) async fn order(&self, order: Order) {
         self.orders
-            .send(Ok(v1::ServerMessage {
+            .send(Ok(AgentServiceSessionResponse {
                 message: Some(order),
             }))
             .await
@@ -153,20 +166,23 @@ impl Session {
     /// A message of a kind that this agent does not have.
     pub(crate) async fn order_something_unknown(&self) {
         self.orders
-            .send(Ok(v1::ServerMessage { message: None }))
+            .send(Ok(AgentServiceSessionResponse { message: None }))
             .await
             .expect("the agent listens");
     }
 
     pub(crate) async fn start(&self) {
-        let start_in = Some(prost_types::Duration {
+        self.start_at(Some(At::StartIn(prost_types::Duration {
             seconds: 0,
             nanos: 20_000_000,
-        });
+        })))
+        .await;
+    }
+
+    pub(crate) async fn start_at(&self, at: Option<At>) {
         self.order(Order::Start(v1::Start {
             run_id: RUN.into(),
-            start_at_ns: 0,
-            start_in,
+            at,
         }))
         .await;
     }
@@ -192,15 +208,15 @@ impl Session {
     pub(crate) async fn prepared(&mut self) -> v1::Prepared {
         self.next(|report| match report {
             Report::Prepared(prepared) => Some(prepared),
-            Report::Failed(failed) => panic!("{}", failed.error),
+            Report::Failed(failed) => panic!("{failed:?}"),
             _ => None,
         })
         .await
     }
 
-    pub(crate) async fn failed(&mut self) -> String {
+    pub(crate) async fn failed(&mut self) -> v1::Failure {
         self.next(|report| match report {
-            Report::Failed(failed) => Some(failed.error),
+            Report::Failed(failed) => Some(failed.failure.expect("a failure has a cause")),
             _ => None,
         })
         .await
@@ -209,7 +225,7 @@ impl Session {
     /// Packets sent, from the next Progress.
     pub(crate) async fn progress(&mut self) -> u64 {
         self.next(|report| match report {
-            Report::Progress(progress) => Some(progress.sent),
+            Report::Progress(progress) => Some(progress.counts.expect("it has begun").sent),
             Report::Finished(_) => panic!("the run has ended"),
             _ => None,
         })
@@ -219,16 +235,19 @@ impl Session {
     /// All records, up to the Finished that follows them.
     pub(crate) async fn finished(&mut self) -> (Vec<v1::ClientRecord>, v1::Finished) {
         let (records, last) = self.ended().await;
-        (records, last.unwrap_or_else(|error| panic!("{error}")))
+        (
+            records,
+            last.unwrap_or_else(|failure| panic!("{failure:?}")),
+        )
     }
 
-    /// All records, up to the Failed that follows them, and its reason.
-    pub(crate) async fn cut_short(&mut self) -> (Vec<v1::ClientRecord>, String) {
+    /// All records, up to the Failed that follows them, and its failure.
+    pub(crate) async fn cut_short(&mut self) -> (Vec<v1::ClientRecord>, v1::Failure) {
         let (records, last) = self.ended().await;
         (records, last.expect_err("the run went on to its end"))
     }
 
-    async fn ended(&mut self) -> (Vec<v1::ClientRecord>, Result<v1::Finished, String>) {
+    async fn ended(&mut self) -> (Vec<v1::ClientRecord>, Result<v1::Finished, v1::Failure>) {
         let mut records = Vec::new();
         loop {
             let report = self.next(|report| match report {
@@ -238,7 +257,9 @@ impl Session {
             match report.await {
                 Report::ClientRecords(more) => records.extend(more.clients),
                 Report::Finished(finished) => return (records, Ok(finished)),
-                Report::Failed(failed) => return (records, Err(failed.error)),
+                Report::Failed(failed) => {
+                    return (records, Err(failed.failure.expect("a failure has a cause")));
+                }
                 _ => unreachable!("next took only these three"),
             }
         }
@@ -250,32 +271,31 @@ pub(crate) fn key() -> Key {
     Key::derive(&[9; 32], RUN.parse::<RunId>().expect("a run id"), 1)
 }
 
-/// An order for `clients` clients at 1 kHz to a port of the server's own host.
-pub(crate) fn prepare(port: u16, clients: u32, packets_per_client: u64) -> v1::Prepare {
+/// An order for `clients` clients at 1 kHz, `ms` long, to a port of the server's own host.
+pub(crate) fn prepare(port: u16, clients: u32, ms: u32) -> v1::Prepare {
+    let duration = |ms: u32| prost_types::Duration {
+        seconds: (ms / 1000).into(),
+        nanos: (ms % 1000) as i32 * 1_000_000,
+    };
     v1::Prepare {
-        flood: false,
         run_id: RUN.into(),
-        target: format!(":{port}"),
         agent_index: 1,
-        first_client: 0,
-        clients,
-        packets_per_client,
-        rate_millihertz: 1_000_000,
-        batch: 1,
-        phase: v1::Phase::Staggered.into(),
+        shares: vec![v1::AgentShare {
+            group: "default".into(),
+            first_client: 0,
+            clients,
+            clients_total: clients,
+            profile: Some(Profile::constant(1_000_000).to_proto()),
+            batch: 1,
+            phase: v1::Phase::Staggered.into(),
+            target: format!(":{port}"),
+        }],
+        duration: Some(duration(ms)),
         threads: 2,
         key: key().as_bytes().to_vec(),
-        deadline: Some(prost_types::Duration {
-            seconds: 10,
-            nanos: 0,
-        }),
+        deadline: Some(duration(10_000)),
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
-        clients_total: clients,
-        // At 1 kHz.
-        duration: Some(prost_types::Duration {
-            seconds: packets_per_client.div_ceil(1000) as i64,
-            nanos: 0,
-        }),
+        requires: vec![features::CONSTANT.into()],
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) enum Behaviour {
     Refuses(Refusal),
     /// Answers with an ack under another key.
     AcksFalsely,
+    /// Answers as another program does.
+    AnswersInText,
     /// Reads on for ever and answers nothing.
     NeverAcks,
     /// Counts one packet less in the end-ack.
@@ -44,6 +46,8 @@ pub(crate) enum Behaviour {
     StopsReading,
     /// Resets the connection after this many packets.
     ResetsAfter(u64),
+    /// Sends a refusal after this many packets, since the run is over, and closes.
+    EndsAfter(u64),
 }
 
 /// What a peer has received on one connection.
@@ -107,6 +111,7 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
         Behaviour::ClosesUnanswered => return received,
         Behaviour::Refuses(refusal) => refusal.encode(),
         Behaviour::AcksFalsely => hello.ack(&Key::from_bytes([1; 32])),
+        Behaviour::AnswersInText => *b"HTTP/1.1 400 Bad Request\r\n\r\n....",
         Behaviour::NeverAcks => {
             received.unasked_bytes = read_to_end(&mut stream);
             return received;
@@ -115,7 +120,7 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
     };
     stream.write_all(&answer).expect("the agent listens");
     match behaviour {
-        Behaviour::Refuses(_) | Behaviour::AcksFalsely => {
+        Behaviour::Refuses(_) | Behaviour::AcksFalsely | Behaviour::AnswersInText => {
             received.unasked_bytes = read_to_end(&mut stream);
             return received;
         }
@@ -143,6 +148,10 @@ fn listen(
     loop {
         if behaviour == Behaviour::ResetsAfter(received.packets) {
             reset(stream);
+            return;
+        }
+        if behaviour == Behaviour::EndsAfter(received.packets) {
+            let _ = stream.write_all(&Refusal::Ended.encode());
             return;
         }
         match stream.read_exact(&mut frame) {

@@ -1,13 +1,13 @@
 //! Connecting to a server, with or without TLS.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use metronome_tls::ClientTlsConfig;
 use tonic::transport::Endpoint;
 
 use super::{
     address::Address,
-    errors::{dial_cause, has_io_error},
+    errors::{dial_failure, is_refused},
     requests::Client,
 };
 use crate::exit::Failure;
@@ -24,20 +24,9 @@ pub(crate) async fn connect(
     tls: Option<ClientTlsConfig>,
 ) -> Result<Client, Failure> {
     let is_encrypted = tls.is_some();
-    dial(address, tls).await.map_err(|error| {
-        let cause = dial_cause(&error);
-        if is_encrypted && has_io_error(&error, io::ErrorKind::InvalidData) {
-            return Failure::other(format!(
-                "no encrypted connection to {address}: {cause}; --tls-ca must name the CA \
-                 of the server's certificate, --tls-name a name in it, and --tls-cert \
-                 a certificate that the server's --tls-client-ca has signed"
-            ));
-        }
-        Failure::other(format!(
-            "no server answers at {address} ({cause}); start one with \
-             `metronome-server --grpc {address}` or leave --server out"
-        ))
-    })
+    dial(address, tls)
+        .await
+        .map_err(|error| dial_failure(&error, address, is_encrypted))
 }
 
 /// Connects to a server if one listens there. Without `tls` nothing is encrypted.
@@ -45,13 +34,11 @@ pub(crate) async fn connect_if_listening(
     address: &Address,
     tls: Option<ClientTlsConfig>,
 ) -> Result<Option<Client>, Failure> {
+    let is_encrypted = tls.is_some();
     match dial(address, tls).await {
         Ok(client) => Ok(Some(client)),
-        Err(error) if has_io_error(&error, io::ErrorKind::ConnectionRefused) => Ok(None),
-        Err(error) => Err(Failure::other(format!(
-            "no connection to {address}: {}",
-            dial_cause(&error)
-        ))),
+        Err(error) if is_refused(&error) => Ok(None),
+        Err(error) => Err(dial_failure(&error, address, is_encrypted)),
     }
 }
 

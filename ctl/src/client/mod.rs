@@ -1,5 +1,5 @@
 //! The server as benchctl sees it: its address, its calls with their deadlines, and its errors as
-//! sentences.
+//! failures.
 //!
 //! | module | subject |
 //! |---|---|
@@ -7,7 +7,8 @@
 //! | [`dial`] | connecting to it |
 //! | [`requests`] | the calls of its API |
 //! | [`deadlines`] | how long a call may take, and which calls are repeated |
-//! | [`errors`] | errors as one sentence and an exit code |
+//! | [`errors`] | errors as failures |
+//! | [`first_bytes`] | what a peer answers that does not speak plain HTTP/2 |
 //! | [`watch`] | a run watched to its end |
 //! | [`rpc_tracing`] | a span for every call |
 
@@ -15,6 +16,7 @@ mod address;
 mod deadlines;
 mod dial;
 mod errors;
+mod first_bytes;
 mod requests;
 mod rpc_tracing;
 mod watch;

@@ -1,15 +1,28 @@
-//! The calls of the operator's API, a method each.
+//! The calls of the API, a method each.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use metronome_proto::{
     MESSAGE_BYTES_MAX,
-    v1::{self, operator_service_client::OperatorServiceClient},
+    v1::{
+        self, FailureCode, admin_service_client::AdminServiceClient, export_run_response::Part,
+        fleet_service_client::FleetServiceClient, get_run_request,
+        run_service_client::RunServiceClient, stop_run_request,
+    },
 };
-use tonic::{Response, Status, Streaming, transport::Channel};
+use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
 use super::{
     address::Address,
-    deadlines::{RESTART_TIME_MAX, UPGRADE_TIME_MAX, retried, with_deadline, with_usual_deadline},
-    errors::explain,
+    deadlines::{RESPONSE_TIME_MAX, RESTART_TIME_MAX, UPGRADE_TIME_MAX, retried, with_deadline},
+    errors::{self, Peer},
+    first_bytes,
     rpc_tracing::Traced,
 };
 use crate::exit::Failure;
@@ -17,20 +30,20 @@ use crate::exit::Failure;
 /// A connection to a server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    api: OperatorServiceClient<Traced<Channel>>,
+    channel: Traced<Channel>,
     address: Address,
     is_encrypted: bool,
+    /// Whether a response has come. All clones share it.
+    has_responded: Arc<AtomicBool>,
 }
 
 impl Client {
     pub(super) fn new(channel: Channel, address: Address, is_encrypted: bool) -> Self {
-        let api = OperatorServiceClient::new(Traced::new(channel, address.authority()))
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
         Self {
-            api,
+            channel: Traced::new(channel, address.authority()),
             address,
             is_encrypted,
+            has_responded: Arc::default(),
         }
     }
 
@@ -43,124 +56,207 @@ impl Client {
     /// recognises its request_id and names the same run, so that no run goes on unnoticed.
     pub(crate) async fn start_run(&self, request: v1::StartRunRequest) -> Result<v1::Run, Failure> {
         let may_repeat = !request.request_id.is_empty();
-        let call = || async {
-            let request = with_usual_deadline(request.clone());
-            self.api().start_run(request).await
+        let call = || {
+            self.once(request.clone(), RESPONSE_TIME_MAX, async |request| {
+                self.run_service().start_run(request).await
+            })
         };
-        let response = self.message(retried(may_repeat, call).await)?;
+        let response = retried(may_repeat, call).await?;
         self.required_run(response.run)
     }
 
-    /// Stops a run in good order.
-    pub(crate) async fn stop_run(&self, run_id: &str) -> Result<v1::Run, Failure> {
-        let call = || async {
-            let run_id = run_id.into();
-            let request = with_usual_deadline(v1::StopRunRequest { run_id });
-            self.api().stop_run(request).await
+    /// Stops one run, or those of a filter, in good order.
+    pub(crate) async fn stop_runs(
+        &self,
+        runs: stop_run_request::Runs,
+    ) -> Result<Vec<v1::Run>, Failure> {
+        let request = v1::StopRunRequest { runs: Some(runs) };
+        let call = || {
+            self.once(request.clone(), RESPONSE_TIME_MAX, async |request| {
+                self.run_service().stop_run(request).await
+            })
         };
-        let response = self.message(retried(true, call).await)?;
-        self.required_run(response.run)
+        Ok(retried(true, call).await?.runs)
     }
 
-    /// Stops every run and returns their ids.
-    pub(crate) async fn stop_all(&self) -> Result<Vec<String>, Failure> {
-        let call = || async {
-            let request = with_usual_deadline(v1::StopAllRequest {});
-            self.api().stop_all(request).await
-        };
-        Ok(self.message(retried(true, call).await)?.run_ids)
-    }
-
-    /// One run.
+    /// One run, by its id.
     pub(crate) async fn run(&self, run_id: &str) -> Result<v1::Run, Failure> {
-        let run_id = run_id.into();
-        let request = with_usual_deadline(v1::GetRunRequest { run_id });
-        let response = self.message(self.api().get_run(request).await)?;
+        self.get_run(get_run_request::Run::RunId(run_id.into()))
+            .await
+    }
+
+    /// The run of a request_id.
+    pub(crate) async fn run_of_request(&self, request_id: &str) -> Result<v1::Run, Failure> {
+        self.get_run(get_run_request::Run::RequestId(request_id.into()))
+            .await
+    }
+
+    async fn get_run(&self, run: get_run_request::Run) -> Result<v1::Run, Failure> {
+        let request = v1::GetRunRequest {
+            run: Some(run),
+            // No form of output has the whole distributions.
+            view: v1::RunView::Basic.into(),
+        };
+        let call = async |request| self.run_service().get_run(request).await;
+        let response = self.once(request, RESPONSE_TIME_MAX, call).await?;
         self.required_run(response.run)
     }
 
-    /// A page of runs, newest first.
+    /// A page of runs.
     pub(crate) async fn runs(
         &self,
         request: v1::ListRunsRequest,
     ) -> Result<v1::ListRunsResponse, Failure> {
-        let request = with_usual_deadline(request);
-        self.message(self.api().list_runs(request).await)
+        let call = async |request| self.run_service().list_runs(request).await;
+        self.once(request, RESPONSE_TIME_MAX, call).await
+    }
+
+    /// Deletes a run that has ended. A repeat could not be distinguished from an unknown run.
+    pub(crate) async fn delete_run(&self, run_id: &str) -> Result<(), Failure> {
+        let run_id = run_id.into();
+        let call = async |request| self.run_service().delete_run(request).await;
+        self.once(v1::DeleteRunRequest { run_id }, RESPONSE_TIME_MAX, call)
+            .await
+            .map(|v1::DeleteRunResponse {}| ())
     }
 
     /// Every client row of a run.
     pub(crate) async fn clients(&self, run_id: &str) -> Result<Vec<v1::ClientReport>, Failure> {
-        let run_id = run_id.into();
-        let request = with_usual_deadline(v1::ListClientsRequest { run_id });
-        let mut pages = self.message(self.api().list_clients(request).await)?;
+        let request = v1::ExportRunRequest {
+            run_id: run_id.into(),
+            first_client: 0,
+        };
+        let call = async |request| self.run_service().export_run(request).await;
+        let mut parts = self.once(request, RESPONSE_TIME_MAX, call).await?;
         let mut clients = Vec::new();
-        while let Some(page) = pages
-            .message()
-            .await
-            .map_err(|status| self.explain(&status))?
-        {
-            clients.extend(page.clients);
+        loop {
+            match parts.message().await {
+                Ok(Some(response)) => {
+                    if let Some(Part::ClientRows(rows)) = response.part {
+                        clients.extend(rows.clients);
+                    }
+                }
+                Ok(None) => return Ok(clients),
+                Err(status) => return Err(self.failure(&status, RESPONSE_TIME_MAX).await),
+            }
         }
-        Ok(clients)
     }
 
-    /// Snapshots of a run until its end. The status is not made a sentence: a watch may try again.
-    pub(super) async fn watch(
+    /// What happens to a run until its end.
+    pub(super) async fn events(
         &self,
         run_id: &str,
-    ) -> Result<Streaming<v1::WatchRunResponse>, Status> {
+    ) -> Result<Streaming<v1::WatchEventsResponse>, Failure> {
         // No deadline: a run may last a day. Keep-alive notices a server that is gone.
         let run_id = run_id.into();
-        let response = self.api().watch_run(v1::WatchRunRequest { run_id }).await?;
-        Ok(response.into_inner())
+        let request = v1::WatchEventsRequest { run_id };
+        let response = self.run_service().watch_events(request).await;
+        self.message(response, RESPONSE_TIME_MAX).await
     }
 
     /// The agents connected now.
     pub(crate) async fn agents(&self) -> Result<Vec<v1::Agent>, Failure> {
-        let request = with_usual_deadline(v1::ListAgentsRequest {});
-        Ok(self.message(self.api().list_agents(request).await)?.agents)
+        let call = async |request| self.fleet_service().list_agents(request).await;
+        let request = v1::ListAgentsRequest {};
+        Ok(self.once(request, RESPONSE_TIME_MAX, call).await?.agents)
     }
 
     /// The server itself.
     pub(crate) async fn server(&self) -> Result<v1::GetServerResponse, Failure> {
-        let request = with_usual_deadline(v1::GetServerRequest {});
-        self.message(self.api().get_server(request).await)
+        let call = async |request| self.fleet_service().get_server(request).await;
+        self.once(v1::GetServerRequest {}, RESPONSE_TIME_MAX, call)
+            .await
     }
 
     /// Restarts the workers and returns how many there were.
     pub(crate) async fn restart_workers(&self) -> Result<u32, Failure> {
-        let request = with_deadline(v1::RestartWorkersRequest {}, RESTART_TIME_MAX);
-        let response = self.message(self.api().restart_workers(request).await)?;
-        Ok(response.restarted)
+        let call = async |request| self.admin_service().restart_workers(request).await;
+        let request = v1::RestartWorkersRequest {};
+        Ok(self.once(request, RESTART_TIME_MAX, call).await?.restarted)
     }
 
     /// Lets a new process take over and returns its pid.
     pub(crate) async fn upgrade(&self) -> Result<u32, Failure> {
-        let request = with_deadline(v1::UpgradeRequest {}, UPGRADE_TIME_MAX);
-        Ok(self.message(self.api().upgrade(request).await)?.pid)
+        let call = async |request| self.admin_service().upgrade(request).await;
+        let request = v1::UpgradeRequest {};
+        Ok(self.once(request, UPGRADE_TIME_MAX, call).await?.pid)
     }
 
-    /// The status of this server as a sentence with an exit code.
-    pub(super) fn explain(&self, status: &Status) -> Failure {
-        explain(status, &self.address, self.is_encrypted)
+    /// The failure of a call that was to take at most `time_max`.
+    pub(super) async fn failure(&self, status: &Status, time_max: Duration) -> Failure {
+        if let Some(failure) = errors::reported(status) {
+            self.has_responded.store(true, Ordering::Relaxed);
+            return failure;
+        }
+        let peer = Peer {
+            address: &self.address,
+            is_encrypted: self.is_encrypted,
+            has_responded: self.has_responded.load(Ordering::Relaxed),
+        };
+        let failure = errors::on_the_way(status, peer, time_max);
+        let speaks_otherwise =
+            failure.code() == FailureCode::ServerLost && !(peer.is_encrypted || peer.has_responded);
+        if !speaks_otherwise {
+            return failure;
+        }
+        match first_bytes::code_of(&self.address).await {
+            FailureCode::ServerLost => failure,
+            code => errors::of_peer(
+                code,
+                &self.address,
+                "it does not speak plain HTTP/2",
+                time_max,
+            ),
+        }
     }
 
-    fn api(&self) -> OperatorServiceClient<Traced<Channel>> {
-        self.api.clone()
+    async fn once<M, R>(
+        &self,
+        message: M,
+        time_max: Duration,
+        call: impl AsyncFn(Request<M>) -> Result<Response<R>, Status>,
+    ) -> Result<R, Failure> {
+        let response = call(with_deadline(message, time_max)).await;
+        self.message(response, time_max).await
     }
 
-    fn message<T>(&self, response: Result<Response<T>, Status>) -> Result<T, Failure> {
-        response
-            .map(Response::into_inner)
-            .map_err(|status| self.explain(&status))
+    async fn message<R>(
+        &self,
+        response: Result<Response<R>, Status>,
+        time_max: Duration,
+    ) -> Result<R, Failure> {
+        match response {
+            Ok(response) => {
+                self.has_responded.store(true, Ordering::Relaxed);
+                Ok(response.into_inner())
+            }
+            Err(status) => Err(self.failure(&status, time_max).await),
+        }
+    }
+
+    fn run_service(&self) -> RunServiceClient<Traced<Channel>> {
+        RunServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn fleet_service(&self) -> FleetServiceClient<Traced<Channel>> {
+        FleetServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn admin_service(&self) -> AdminServiceClient<Traced<Channel>> {
+        AdminServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     fn required_run(&self, run: Option<v1::Run>) -> Result<v1::Run, Failure> {
         run.ok_or_else(|| {
-            Failure::other(format!(
-                "the response of the server at {} lacks the run; is the server of another version?",
-                self.address
-            ))
+            let code = FailureCode::ServerIncompatible;
+            errors::of_peer(
+                code,
+                &self.address,
+                "its response has no run",
+                Duration::ZERO,
+            )
         })
     }
 }

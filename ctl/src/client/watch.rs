@@ -5,11 +5,14 @@
 
 use std::time::Duration;
 
-use metronome_proto::v1::{self, watch_run_response::Event};
+use metronome_proto::v1::{self, FailureCode, watch_events_response::Event};
 use tokio::time::{Instant, sleep};
-use tonic::{Status, Streaming};
 
-use super::{deadlines::is_broken, requests::Client};
+use super::{
+    deadlines::RESPONSE_TIME_MAX,
+    errors::{may_pass, of_peer},
+    requests::Client,
+};
 use crate::exit::Failure;
 
 /// A stream that stays broken for longer is given up.
@@ -27,53 +30,64 @@ impl Client {
     ) -> Result<v1::Run, Failure> {
         let mut give_up_at = Instant::now() + RECONNECT_TIME_MAX;
         loop {
-            let watched = match self.watch(run_id).await {
-                Ok(mut events) => {
-                    until_end(&mut events, |snapshot| {
-                        give_up_at = Instant::now() + RECONNECT_TIME_MAX;
-                        on_snapshot(snapshot);
-                    })
-                    .await
-                }
-                Err(status) => Err(status),
-            };
-            let status = match watched {
+            let watched = self.until_end(run_id, |snapshot| {
+                give_up_at = Instant::now() + RECONNECT_TIME_MAX;
+                on_snapshot(snapshot);
+            });
+            let failure = match watched.await {
                 Ok(run) => return Ok(run),
-                Err(status) => status,
+                Err(failure) => failure,
             };
-            if !is_broken(&status) {
-                return Err(self.explain(&status));
+            if !may_pass(&failure) {
+                return Err(failure);
             }
             if Instant::now() >= give_up_at || server_has_ended() {
-                return Err(self.lost_contact(run_id, &status));
+                return Err(lost_contact(run_id, &failure));
             }
             sleep(RECONNECT_PAUSE).await;
         }
     }
 
-    fn lost_contact(&self, run_id: &str, status: &Status) -> Failure {
-        let why = self.explain(status).sentence;
-        Failure::other(format!(
-            "contact with run {run_id} was lost: {why}; when the server is back, \
-             `benchctl show {run_id}` shows what is stored"
-        ))
+    /// The run once it has ended, or why its stream ended before.
+    async fn until_end(
+        &self,
+        run_id: &str,
+        mut on_snapshot: impl FnMut(&v1::Snapshot),
+    ) -> Result<v1::Run, Failure> {
+        let mut events = self.events(run_id).await?;
+        loop {
+            let response = match events.message().await {
+                Ok(Some(response)) => response,
+                Ok(None) => {
+                    let cause = "the stream ended before the run";
+                    let code = FailureCode::ServerLost;
+                    return Err(of_peer(code, self.address(), cause, RESPONSE_TIME_MAX));
+                }
+                Err(status) => return Err(self.failure(&status, RESPONSE_TIME_MAX).await),
+            };
+            match response.event {
+                Some(Event::Snapshot(snapshot)) => on_snapshot(&snapshot),
+                Some(Event::RunEnded(run)) => return Ok(run),
+                // An event that only a newer server and client have.
+                None => {}
+            }
+        }
     }
 }
 
-/// The run once it has ended, or why its stream ended before.
-async fn until_end(
-    events: &mut Streaming<v1::WatchRunResponse>,
-    mut on_snapshot: impl FnMut(&v1::Snapshot),
-) -> Result<v1::Run, Status> {
-    while let Some(response) = events.message().await? {
-        match response.event {
-            Some(Event::Snapshot(snapshot)) => on_snapshot(&snapshot),
-            Some(Event::Ended(run)) => return Ok(run),
-            // An event that only a newer server and client have.
-            None => {}
-        }
+/// The server went away in the middle of a run.
+fn lost_contact(run_id: &str, failure: &Failure) -> Failure {
+    let sentence = format!(
+        "contact with run {run_id} was lost ({}); `benchctl show {run_id}` shows what is stored \
+         once the server is back",
+        failure.sentence
+    );
+    let lost = Failure::new(FailureCode::ServerLost, sentence).with("run_id", run_id);
+    Failure {
+        figures: [lost.figures, failure.figures.clone()]
+            .into_iter()
+            .flatten()
+            .collect(),
+        ..lost
     }
-    Err(Status::unavailable(
-        "the server ended the stream before the run's end",
-    ))
 }

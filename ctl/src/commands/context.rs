@@ -6,7 +6,7 @@ use metronome_tls::{ClientTlsConfig, DialFlags};
 
 use crate::{
     client::{self, Address, Client},
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, failure_of_run, usage},
     output::Output,
     render::{json, text},
     terminal,
@@ -40,17 +40,20 @@ impl Context {
         let scheme = self.server.as_ref().and_then(Address::scheme);
         self.tls
             .decide(scheme)
-            .map_err(|error| Failure::usage(error.to_string()))
+            .map_err(|error| usage(error.to_string()))
     }
 
-    /// Prints a run that has ended, with its client rows where they are shown, and returns the exit
-    /// code of its verdict.
+    /// Prints a run that is over, with its client rows where they are shown, and returns the exit
+    /// of its verdict. One without a report has no figures to print, and ends with its failure.
     pub(super) async fn report(
         &self,
         client: &Client,
         run: &v1::Run,
         clients_table: bool,
     ) -> Result<Exit, Failure> {
+        if let Some(failure) = failure_of_run(run) {
+            return self.report_failure(run, failure);
+        }
         let clients = if self.shows_clients(clients_table) {
             client.clients(&run.run_id).await?
         } else {
@@ -58,6 +61,16 @@ impl Context {
         };
         self.print_run(run, &clients, clients_table)?;
         Ok(Exit::of_run(run))
+    }
+
+    fn report_failure(&self, run: &v1::Run, failure: Failure) -> Result<Exit, Failure> {
+        if self.output == Output::Text {
+            return Err(failure);
+        }
+        // The object of the run has the failure, too.
+        self.print_run(run, &[], false)?;
+        terminal::print_failure(&failure);
+        Ok(Exit::of_failure(&failure))
     }
 
     /// Prints a run in the form of --output.

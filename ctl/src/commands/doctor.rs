@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use metronome_proto::profile::{Profile, hz};
 use tokio::{net::TcpStream, task, time::timeout};
 
 use super::context::Context;
@@ -15,7 +16,7 @@ use crate::{
         promise::{self, Load},
         timing,
     },
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, bad_flag, host_failed},
     flags,
     output::Output,
     render::{json, text},
@@ -48,28 +49,25 @@ pub(crate) struct Args {
         default_value = "10k",
         value_name = "HZ",
         allow_negative_numbers = true,
-        value_parser = flags::rate_hz
+        value_parser = flags::paced
     )]
-    rate: f64,
+    rate: Profile,
 }
 
 /// Examines everything and prints the findings.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
-    if !(0.001..=1e6).contains(&args.rate) {
-        return Err(Failure::usage(format!(
-            "--rate: {} is not within 0.001 to 1000000",
-            args.rate
-        )));
-    }
+    let rate_millihertz = Profile::try_from(&args.rate.to_proto())
+        .map_err(|error| bad_flag("--rate", error))?
+        .rate_millihertz();
     let load = Load {
         clients: args.clients,
-        rate_hz: args.rate,
+        rate_hz: rate_millihertz.map_or(0.0, hz),
     };
     let measured = task::spawn_blocking(timing::measure).await;
     let timing = measured
-        .map_err(|error| Failure::other(format!("the measurement stopped: {error}")))?
+        .map_err(|error| host_failed(format!("the measurement stopped: {error}")))?
         .map_err(|error| {
-            Failure::other(format!(
+            host_failed(format!(
                 "this host cannot be measured over loopback: {error}"
             ))
         })?;

@@ -3,7 +3,10 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::{exit::Failure, measure::StopRequests};
+use crate::{
+    exit::{Failure, host_failed},
+    measure::StopRequests,
+};
 
 /// The interrupts so far: a token each, cancelled in order.
 #[derive(Debug)]
@@ -13,8 +16,7 @@ impl Interrupts {
     /// From now on Ctrl-C no longer ends the process by itself.
     pub(super) fn listen() -> Result<Self, Failure> {
         let listen = |kind| {
-            signal(kind)
-                .map_err(|error| Failure::other(format!("signals cannot be caught: {error}")))
+            signal(kind).map_err(|error| host_failed(format!("signals cannot be caught: {error}")))
         };
         let tokens: [_; 3] = std::array::from_fn(|_| CancellationToken::new());
         let ctrl_c = listen(SignalKind::interrupt())?;

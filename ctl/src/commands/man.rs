@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use crate::{
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, host_failed},
     manual::{self, Executable},
     terminal,
 };
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args, benchctl: &clap::Command) -> Result<Exit, Failure
         return Ok(Exit::Valid);
     };
     let in_words = |error| {
-        Failure::other(format!(
+        host_failed(format!(
             "no manual pages can be written to {}: {error}",
             folder.display()
         ))

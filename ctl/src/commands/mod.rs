@@ -12,6 +12,7 @@ pub(crate) mod agents;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod context;
+pub(crate) mod delete;
 pub(crate) mod doctor;
 mod history;
 mod interrupts;

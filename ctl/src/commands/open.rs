@@ -6,7 +6,7 @@ use super::{context::Context, wait_ready::wait_ready};
 use crate::{
     client::{self, Address},
     embedded,
-    exit::Failure,
+    exit::{Failure, bad_flag, host_failed},
     flags,
     measure::System,
     terminal::Progress,
@@ -57,7 +57,7 @@ pub(super) struct Load<'a> {
     /// Agents by name, when not any agent will do.
     pub(super) agents: &'a [String],
     /// A flag that needs a server that stays, with the reason.
-    pub(super) flag_of_a_lasting_server: Option<&'static str>,
+    pub(super) flag_of_a_lasting_server: Option<(&'static str, &'static str)>,
 }
 
 /// Finds a server or starts one.
@@ -75,11 +75,11 @@ pub(super) async fn open(
         return start_embedded(flags, load, progress).await;
     };
     if let Some(flag) = flags.flag_of_the_embedded_server() {
-        return Err(Failure::usage(format!(
-            "{flag}: is for an embedded server, and a server is there at {}; \
-             give the flag to that server",
-            client.address()
-        )));
+        let address = client.address();
+        let problem = format!(
+            "is for an embedded server, and a server is there at {address}; give it to that server"
+        );
+        return Err(bad_flag(flag, problem));
     }
     Ok(System::new(client, None))
 }
@@ -90,11 +90,12 @@ async fn start_embedded(
     progress: &mut Progress,
 ) -> Result<System, Failure> {
     let default = Address::default();
-    if let Some(sentence) = load.flag_of_a_lasting_server {
-        return Err(Failure::usage(format!(
-            "{sentence}, and none listens at {default}; start `metronome-server` and \
+    if let Some((flag, problem)) = load.flag_of_a_lasting_server {
+        let problem = format!(
+            "{problem}, and none listens at {default}; start `metronome-server` and \
              `metronome-agent`, or leave the flag out"
-        )));
+        );
+        return Err(bad_flag(flag, problem));
     }
     let max_clients = flags.max_clients.unwrap_or(MAX_CLIENTS_DEFAULT);
     let embedded = embedded::System::start(embedded::Settings {
@@ -111,7 +112,7 @@ async fn start_embedded(
     let address = embedded
         .grpc_address()
         .parse::<Address>()
-        .map_err(Failure::other)?;
+        .map_err(host_failed)?;
     // On loopback and for this run: nothing is encrypted.
     let client = client::connect(&address, None).await?;
     Ok(System::new(client, Some(embedded)))

@@ -1,6 +1,12 @@
-//! `benchctl runs`: the history, newest first.
+//! `benchctl runs`: the history, filtered and in order.
 
-use super::{context::Context, history::History};
+use clap::ValueEnum;
+use metronome_proto::filter;
+
+use super::{
+    context::Context,
+    history::{History, Selection},
+};
 use crate::{
     exit::{Exit, Failure},
     output::Output,
@@ -8,9 +14,27 @@ use crate::{
     terminal,
 };
 
-/// List runs, newest first.
+/// List runs: all, or those of a filter.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Only the runs that match, for example 'state = ENDED AND labels.host = "rack 7"'.
+    ///
+    /// Comparisons are joined by AND:
+    ///
+    ///   state = ENDED          or != ; PREPARING, STARTING, RUNNING, DRAINING, FAILED, ABORTED
+    ///   verdict = VALID        or != ; PARTIAL, INVALID; a run without a verdict never matches
+    ///   labels.KEY = value     or != ; a run without the label matches !=
+    ///   created_at >= 2026-11-26T05:00:00Z    or < <= > = ; RFC 3339
+    ///
+    /// A value with other characters than A-Z a-z 0-9 _ . : - stands in double quotes, in which
+    /// \" and \\ are the two escapes.
+    #[arg(long, value_name = "FILTER", verbatim_doc_comment)]
+    filter: Option<String>,
+
+    /// The order of the list, by the time at which runs were made.
+    #[arg(long, value_enum, default_value_t = Order::Newest)]
+    order: Order,
+
     /// At most this many: 1 to 10000.
     #[arg(
         long,
@@ -21,9 +45,30 @@ pub(crate) struct Args {
     limit: u32,
 }
 
+/// Which runs come first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Order {
+    /// The newest run first.
+    Newest,
+    /// The oldest run first.
+    Oldest,
+}
+
+impl From<Order> for filter::Order {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Newest => Self::NewestFirst,
+            Order::Oldest => Self::OldestFirst,
+        }
+    }
+}
+
 /// Lists runs.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
-    let runs = History::open(context).await?.runs(args.limit).await?;
+    // Before a server is dialled: what is no filter needs none.
+    let selection = Selection::new(args.filter.as_deref(), args.order.into())?;
+    let history = History::open(context).await?;
+    let runs = history.runs(&selection, args.limit).await?;
     terminal::print(&match context.output {
         Output::Json => json::lists::runs(&runs),
         Output::Text => text::tables::runs(&runs),

@@ -1,7 +1,10 @@
 //! `benchctl show`: the summary of a run again.
 
 use super::{context::Context, history::History};
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    flags,
+};
 
 /// Show the summary of a run again; the exit code is its verdict's, or 1 without one.
 #[derive(Debug, clap::Args)]
@@ -9,6 +12,15 @@ pub(crate) struct Args {
     /// Id of the run, a prefix of it that no other has, or `last`.
     #[arg(value_name = "RUN", default_value = "last")]
     run: String,
+
+    /// The run that was started with this --request-id.
+    #[arg(
+        long,
+        value_name = "ID",
+        value_parser = flags::request_id,
+        conflicts_with = "run"
+    )]
+    request_id: Option<String>,
 
     /// Print a row per client below the summary.
     #[arg(long)]
@@ -18,7 +30,10 @@ pub(crate) struct Args {
 /// Shows a run.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     let history = History::open(context).await?;
-    let run = history.run(&args.run).await?;
+    let run = match &args.request_id {
+        Some(request_id) => history.run_of_request(request_id).await?,
+        None => history.run(&args.run).await?,
+    };
     // The rows of the clients come with the report: a run that goes on has none yet.
     let has_clients = run.report.is_some() && context.shows_clients(args.clients_table);
     let clients = if has_clients {

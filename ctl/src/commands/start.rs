@@ -1,9 +1,14 @@
 //! `benchctl start`: a run from the plan to the verdict.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use clap::ValueEnum;
-use metronome_proto::{plan::Plan, rate::AskedRate, v1};
+use metronome_proto::{
+    names::check_labels,
+    plan::Plan,
+    profile::Profile,
+    v1::{self, stop_run_request::Runs, target::Kind},
+};
 use metronome_telemetry::{self as telemetry, KeyValue, retroactive_span};
 
 use super::{
@@ -12,7 +17,7 @@ use super::{
     open::{Load, SystemFlags, open},
 };
 use crate::{
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, bad_flag, interrupted},
     flags::{self, Batch},
     measure::{Event, StopRequests, System},
     output::Output,
@@ -41,7 +46,7 @@ pub(crate) struct Args {
         value_name = "HZ|max",
         allow_negative_numbers = true
     )]
-    rate: AskedRate,
+    rate: Profile,
 
     /// How long the schedule lasts: 1 ms to 24 h. Seconds, or with units: 10, 250ms, 1m30s.
     #[arg(
@@ -80,9 +85,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOST:PORT")]
     target: Option<String>,
 
-    /// A name for the lists: at most 128 bytes.
-    #[arg(long, value_name = "TEXT", value_parser = flags::label)]
-    label: Option<String>,
+    /// A label for lists and filters; repeat for several, at most 16. Keys are of a-z 0-9 _ . - and
+    /// begin with a letter.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = flags::label)]
+    labels: Vec<(String, String)>,
 
     /// The same id gets the same run again instead of a new one, so that a script may repeat
     /// itself.
@@ -126,30 +132,33 @@ impl From<Phase> for v1::Phase {
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
     // Before anything is started: a plan that is not allowed must not cost a server.
     let plan = args.plan()?;
+    let request = args.request(&plan)?;
     let interrupts = Interrupts::listen()?;
     let mut progress = Progress::new(context.quiet);
     let load = Load {
-        clients: plan.clients,
+        clients: plan.clients(),
         pacing_threads: args.threads,
         agents: &args.agents,
         flag_of_a_lasting_server: args.flag_of_a_lasting_server(),
     };
     let opening = open(context, &args.system, load, &mut progress);
     let opened = interrupts.first().run_until_cancelled(opening).await;
-    let mut system = opened
-        .unwrap_or_else(|| Err(Failure::interrupted("stopped before the run was started")))?;
+    let mut system =
+        opened.unwrap_or_else(|| Err(interrupted("stopped before the run was started")))?;
     let requests = interrupts.stop_requests();
     let result = if args.detach {
-        detach(
+        detach(context, &system, request, &requests, &mut progress).await
+    } else {
+        let table = args.clients_table;
+        measure(
             context,
-            &system,
-            args.request(&plan),
+            &mut system,
+            request,
+            table,
             &requests,
             &mut progress,
         )
         .await
-    } else {
-        measure(context, &mut system, &args, &plan, &requests, &mut progress).await
     };
     let closing = system.close();
     let messages = interrupts.next().run_until_cancelled(closing).await;
@@ -162,26 +171,24 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     // After Ctrl-C the code is 130 whatever the verdict, which the summary shows.
     result
         .map(|_| Exit::Interrupted)
-        .map_err(|failure| Failure::interrupted(failure.sentence))
+        .map_err(|failure| interrupted(failure.sentence))
 }
 
 /// A run from StartRun to the printed summary.
 async fn measure(
     context: &Context,
     system: &mut System,
-    args: &Args,
-    plan: &Plan,
+    request: v1::StartRunRequest,
+    clients_table: bool,
     requests: &StopRequests,
     progress: &mut Progress,
 ) -> Result<Exit, Failure> {
     let measured = system
-        .measure(args.request(plan), requests, |event| show(event, progress))
+        .measure(request, requests, |event| show(event, progress))
         .await;
     progress.clear();
     let run = measured?;
-    context
-        .report(system.client(), &run, args.clients_table)
-        .await
+    context.report(system.client(), &run, clients_table).await
 }
 
 /// A run that is left to the server once its id is printed.
@@ -196,8 +203,9 @@ async fn detach(
         .start(request, requests, |event| show(event, progress))
         .await?;
     if requests.stop.is_cancelled() {
-        system.client().stop_run(&run.run_id).await?;
-        return Err(Failure::interrupted(format!(
+        let runs = Runs::RunId(run.run_id.clone());
+        system.client().stop_runs(runs).await?;
+        return Err(interrupted(format!(
             "run {} was stopped instead of left to the server",
             run.run_id
         )));
@@ -241,37 +249,59 @@ fn show(event: Event<'_>, progress: &mut Progress) {
 
 impl Args {
     fn plan(&self) -> Result<Plan, Failure> {
-        if self.rate == AskedRate::Max && self.batch == Some(Batch::Seed) {
-            return Err(Failure::usage(flags::SEED_BATCH_NEEDS_A_RATE));
-        }
-        let plan = v1::Plan {
-            clients: self.clients,
-            rate_hz: self.rate.hz(),
-            duration: prost_types::Duration::try_from(self.duration).ok(),
-            batch: self.batch.map_or(0, |batch| batch.packets(self.rate.hz())),
-            phase: v1::Phase::from(self.phase).into(),
-            threads: self.threads,
-            agents: self.agents.clone(),
-            target: self.target.clone().unwrap_or_default(),
-            flood: self.rate == AskedRate::Max,
+        let batch = match self.batch.map(|batch| batch.packets(self.rate)) {
+            None => 0,
+            Some(Some(packets)) => packets,
+            Some(None) => return Err(bad_flag("--batch", flags::SEED_BATCH_NEEDS_A_RATE)),
         };
-        Plan::try_from(&plan).map_err(|error| Failure::usage(flags::sentence(&error)))
+        let agents = (!self.agents.is_empty()).then(|| v1::AgentSelector {
+            names: self.agents.clone(),
+        });
+        let target = self.target.clone().map(|address| v1::Target {
+            kind: Some(Kind::Receivers(v1::Receivers { address })),
+        });
+        let group = v1::Group {
+            clients: self.clients,
+            profile: Some(self.rate.to_proto()),
+            batch,
+            phase: v1::Phase::from(self.phase).into(),
+            agents,
+            target,
+            ..v1::Group::default()
+        };
+        let plan = v1::Plan {
+            groups: vec![group],
+            duration: prost_types::Duration::try_from(self.duration).ok(),
+            threads: self.threads,
+            ..v1::Plan::default()
+        };
+        Plan::try_from(&plan)
+            .map_err(|error| bad_flag(&flags::of_plan_field(&error), &error.problem))
     }
 
-    fn request(&self, plan: &Plan) -> v1::StartRunRequest {
-        v1::StartRunRequest {
+    fn request(&self, plan: &Plan) -> Result<v1::StartRunRequest, Failure> {
+        let labels: BTreeMap<_, _> = self.labels.iter().cloned().collect();
+        if labels.len() < self.labels.len() {
+            return Err(bad_flag(
+                "--label",
+                "a key stands there twice; give each key once",
+            ));
+        }
+        check_labels(&labels).map_err(|problem| bad_flag("--label", problem))?;
+        Ok(v1::StartRunRequest {
             plan: Some(plan.to_proto()),
             request_id: self.request_id.clone().unwrap_or_else(new_request_id),
-            label: self.label.clone().unwrap_or_default(),
-        }
+            labels,
+        })
     }
 
     /// A flag that needs a server that stays, with the reason.
-    fn flag_of_a_lasting_server(&self) -> Option<&'static str> {
+    fn flag_of_a_lasting_server(&self) -> Option<(&'static str, &'static str)> {
         if self.detach {
-            return Some("--detach: a server for this run alone would end with benchctl");
+            let problem = "a server for this run alone would end with benchctl";
+            return Some(("--detach", problem));
         }
-        (!self.agents.is_empty()).then_some("--agent: names an agent of a running server")
+        (!self.agents.is_empty()).then_some(("--agent", "names an agent of a running server"))
     }
 }
 

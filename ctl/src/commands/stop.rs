@@ -1,6 +1,11 @@
 //! `benchctl stop`: ends runs in good order.
 
-use super::{context::Context, history};
+use metronome_proto::{filter::Order, v1::stop_run_request::Runs};
+
+use super::{
+    context::Context,
+    history::{self, Selection},
+};
 use crate::{
     exit::{Exit, Failure},
     output::Output,
@@ -8,14 +13,18 @@ use crate::{
     terminal,
 };
 
-/// Stop a run, or all, in good order: agents stop sending, packets in flight are read, the report
-/// is made.
+/// Stop a run, those of a filter, or all, in good order: agents stop sending, packets in flight are
+/// read, the report is made.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Args {
     /// Id of the run, a prefix of it that no other has, or `last`.
     #[arg(value_name = "RUN")]
     run: Option<String>,
+
+    /// Stop the runs that match and have not ended; `benchctl runs --help` has the grammar.
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
 
     /// Stop every run that has not ended.
     #[arg(long)]
@@ -24,16 +33,15 @@ pub(crate) struct Args {
 
 /// Stops runs and prints their ids.
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    let selection = Selection::new(args.filter.as_deref(), Order::default())?;
     let client = context.connect().await?;
-    let stopped = match args.run {
-        Some(name) => vec![
-            client
-                .stop_run(&history::run_id(&client, &name).await?)
-                .await?
-                .run_id,
-        ],
-        None => client.stop_all().await?,
+    let runs = match args.run {
+        Some(name) => Runs::RunId(history::run_id(&client, &name).await?),
+        None => Runs::Filter(selection.text().to_owned()),
     };
+    let stopped = client.stop_runs(runs).await;
+    let stopped = stopped.map_err(|failure| selection.explain(failure))?;
+    let stopped: Vec<String> = stopped.into_iter().map(|run| run.run_id).collect();
     terminal::print(&match context.output {
         Output::Json => json::lists::stopped(&stopped),
         Output::Text => stopped.iter().map(|run_id| format!("{run_id}\n")).collect(),

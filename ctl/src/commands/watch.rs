@@ -4,7 +4,7 @@ use metronome_proto::v1;
 
 use super::{context::Context, history, interrupts::Interrupts};
 use crate::{
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, interrupted},
     render::text,
     terminal::Progress,
 };
@@ -31,7 +31,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     };
     let found = interrupts.first().run_until_cancelled(finding).await;
     let (client, run_id) =
-        found.unwrap_or_else(|| Err(Failure::interrupted("stopped before the run was found")))?;
+        found.unwrap_or_else(|| Err(interrupted("stopped before the run was found")))?;
     let mut progress = Progress::new(context.quiet);
     let show = |snapshot: &v1::Snapshot| {
         progress.show(
@@ -43,7 +43,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let ended = interrupts.first().run_until_cancelled(watching).await;
     progress.clear();
     let run = ended.unwrap_or_else(|| {
-        Err(Failure::interrupted(format!(
+        Err(interrupted(format!(
             "run {run_id} goes on; `benchctl watch {run_id}` watches it again"
         )))
     })?;

@@ -1,6 +1,6 @@
 //! The load that this host can hold, from the costs measured. Pure.
 
-use metronome_proto::plan::CLIENTS_MAX;
+use metronome_proto::limits::CLIENTS_MAX;
 
 use super::{host::Host, timing::Timing};
 

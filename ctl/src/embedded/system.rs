@@ -2,13 +2,17 @@
 
 use std::{thread, time::Duration};
 
+use metronome_proto::v1::FailureCode;
 use tokio::time::timeout;
 
 use super::{
     process::{Process, end_all},
     roles::Role,
 };
-use crate::{exit::Failure, flags::WORKERS_MAX};
+use crate::{
+    exit::{Failure, host_failed},
+    flags::WORKERS_MAX,
+};
 
 /// A server or an agent on this host is up in tens of milliseconds; a slow disk may take longer.
 const READY_TIME_MAX: Duration = Duration::from_secs(10);
@@ -38,7 +42,7 @@ impl System {
     pub(crate) async fn start(settings: Settings) -> Result<Self, Failure> {
         let (server, line) = start(Role::Server, &server_flags(settings)).await?;
         let Some(grpc_address) = grpc_address_in(&line).map(ToOwned::to_owned) else {
-            return Err(Failure::other(format!(
+            return Err(host_failed(format!(
                 "the ready line of the server that was started has no address: {line:?}"
             )));
         };
@@ -67,11 +71,14 @@ impl System {
     }
 
     /// How the first of the processes ended; `None` while both run.
-    pub(crate) fn how_it_ended(&mut self) -> Option<String> {
+    pub(crate) fn how_it_ended(&mut self) -> Option<(FailureCode, String)> {
         // The server first: without it the agent has no reason to stay.
-        self.server
-            .how_it_ended()
-            .or_else(|| self.agent.how_it_ended())
+        let server = self.server.how_it_ended();
+        let of_server = server.map(|cause| (FailureCode::ServerDied, cause));
+        of_server.or_else(|| {
+            let cause = self.agent.how_it_ended()?;
+            Some((FailureCode::AgentLost, cause))
+        })
     }
 
     /// Ends the agent, then the server, in good order. Returns what they wrote for the user.
@@ -87,13 +94,13 @@ impl System {
 async fn start(role: Role, flags: &[String]) -> Result<(Process, String), Failure> {
     let name = role.name();
     let (process, ready_line) = Process::start(role, flags)
-        .map_err(|error| Failure::other(format!("no {name} could be started here: {error}")))?;
+        .map_err(|error| host_failed(format!("no {name} could be started here: {error}")))?;
     match timeout(READY_TIME_MAX, ready_line).await {
         Ok(Ok(line)) => Ok((process, line)),
-        Ok(Err(_)) => Err(Failure::other(process.why_not_ready())),
+        Ok(Err(_)) => Err(host_failed(process.why_not_ready())),
         Err(_) => {
             let seconds = READY_TIME_MAX.as_secs();
-            Err(Failure::other(format!(
+            Err(host_failed(format!(
                 "the {name} that was started here was not ready within {seconds} s"
             )))
         }

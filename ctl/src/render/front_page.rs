@@ -1,97 +1,129 @@
-//! A run with every field set, for tests of exact texts and of the schema.
+//! A run with every figure known, for tests of exact texts.
 
 use metronome_proto::v1;
 
 /// The run of the front page.
 pub(super) fn run_of_the_front_page() -> v1::Run {
     let duration = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let instant = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
     v1::Run {
         run_id: "0199f0c2a1b2c3d4".into(),
         request_id: "b0d1".into(),
+        labels: [("page".into(), "front".into())].into(),
         plan: Some(v1::Plan {
-            flood: false,
-            clients: 10,
-            rate_hz: 10_000.0,
+            groups: vec![group()],
             duration: duration(10),
-            batch: 1,
-            phase: v1::Phase::Staggered.into(),
             threads: 1,
-            agents: vec!["bench1-7".into()],
-            target: String::new(),
+            requires: Vec::new(),
         }),
         state: v1::RunState::Ended.into(),
-        created_at: Some(prost_types::Timestamp {
-            seconds: 1_767_323_045,
-            nanos: 0,
-        }),
-        ended_at: Some(prost_types::Timestamp {
-            seconds: 1_767_323_056,
-            nanos: 0,
-        }),
+        created_at: instant(1_767_323_045),
+        started_at: instant(1_767_323_046),
+        ended_at: instant(1_767_323_056),
         report: Some(report()),
-        label: "front page".into(),
+        ..v1::Run::default()
+    }
+}
+
+fn group() -> v1::Group {
+    v1::Group {
+        name: "default".into(),
+        clients: 10,
+        profile: Some(v1::Profile {
+            shape: Some(v1::profile::Shape::Constant(v1::Constant {
+                rate_millihertz: 10_000_000,
+            })),
+        }),
+        batch: 1,
+        phase: v1::Phase::Staggered.into(),
+        agents: None,
+        target: None,
+    }
+}
+
+/// Counts of a run in which `packets` were sent and read.
+pub(super) fn counts(packets: u64) -> v1::Counts {
+    v1::Counts {
+        generator: Some(v1::GeneratorCounts {
+            scheduled: packets,
+            sent: packets,
+            ..v1::GeneratorCounts::default()
+        }),
+        receiver: Some(v1::ReceiverCounts {
+            received: packets,
+            ..v1::ReceiverCounts::default()
+        }),
+        lost: Some(0),
+        lost_unacknowledged: Some(0),
+        lost_unread: Some(0),
     }
 }
 
 fn report() -> v1::Report {
+    let worker = |worker| v1::WorkerReport {
+        worker,
+        packets: 500_000,
+        ..v1::WorkerReport::default()
+    };
     v1::Report {
         verdict: Some(v1::Verdict {
             status: v1::VerdictStatus::Valid.into(),
+            laws: vec![v1::Law {
+                code: v1::ReasonCode::LossNotPlaced.into(),
+                law: "sent = received + lost".into(),
+                status: v1::LawStatus::Holds.into(),
+                ..v1::Law::default()
+            }],
             ..v1::Verdict::default()
         }),
-        packets: Some(v1::PacketCounts {
-            scheduled: 1_000_000,
-            sent: 1_000_000,
-            received: 1_000_000,
-            ..v1::PacketCounts::default()
+        outcome: Some(v1::Outcome {
+            status: v1::OutcomeStatus::NotJudged.into(),
         }),
+        counts: Some(counts(1_000_000)),
+        times: Some(v1::Times {
+            lateness: Some(times()),
+            transit: Some(times()),
+            latency: Some(times()),
+        }),
+        receivers: vec![v1::ReceiverReport {
+            receiver: "127.0.0.1:8888".into(),
+            workers: (0..2).map(worker).collect(),
+        }],
         rate: Some(v1::Rate {
-            offered_hz: Some(100_000.0),
-            achieved_hz: 99_998.2,
+            offered_millihertz: Some(100_000_000),
+            achieved_millihertz: Some(99_998_200),
         }),
-        lateness: Some(times()),
-        transit: Some(times()),
-        latency: Some(times()),
         cpu: Some(v1::Cpu {
-            agent_s: 1.52,
-            server_s: 0.98,
-            agent_ns_per_packet: 1520.0,
-            server_ns_per_packet: 980.0,
-            packets_per_write: 1.0,
-            packets_per_read: 1.02,
+            generator_ns: Some(1_520_000_000),
+            receiver_ns: Some(980_000_000),
+            generator_ns_per_packet: Some(1520.0),
+            receiver_ns_per_packet: Some(980.0),
+            packets_per_write: Some(1.0),
+            packets_per_read: Some(1.02),
         }),
-        workers: (0..2)
-            .map(|worker| v1::WorkerReport {
-                worker,
-                packets: 500_000,
-                ..v1::WorkerReport::default()
-            })
-            .collect(),
-        agents: vec![v1::AgentReport {
-            agent: "bench1-7".into(),
-            clients: 10,
-            sent: 1_000_000,
-            ..v1::AgentReport::default()
-        }],
-        elapsed_s: 10.0,
-        laws: vec![v1::Law {
-            law: "sent = received + lost".into(),
-            holds: true,
-            figures: "1000000 = 1000000".into(),
-        }],
+        elapsed: Some(prost_types::Duration {
+            seconds: 10,
+            nanos: 0,
+        }),
+        ..v1::Report::default()
     }
 }
 
 fn times() -> v1::Distribution {
+    let quantile = |(ppm, ns)| v1::Quantile { ppm, ns };
+    let quantiles = [
+        (500_000, 4_100),
+        (900_000, 9_800),
+        (990_000, 38_200),
+        (999_000, 101_000),
+        (999_900, 402_000),
+    ];
     v1::Distribution {
         count: 1_000_000,
-        p50_us: 4.1,
-        p90_us: 9.8,
-        p99_us: 38.2,
-        p99_9_us: 101.0,
-        p99_99_us: 402.0,
-        max_us: 1204.0,
-        mean_us: 6.0,
+        quantiles: quantiles.map(quantile).to_vec(),
+        min_ns: 2_000,
+        max_ns: 1_204_000,
+        mean_ns: 6_000.0,
         ..v1::Distribution::default()
     }
 }

@@ -4,10 +4,8 @@
 //! |---|---|
 //! | [`text`] | for people |
 //! | [`json`] | for programs |
-//! | [`values`] | words, seconds and instants that both have in common |
 
 #[cfg(test)]
 mod front_page;
 pub(crate) mod json;
 pub(crate) mod text;
-mod values;

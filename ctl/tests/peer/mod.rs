@@ -1,34 +1,43 @@
-//! A peer that speaks the operator's API and plays a script: what a real server does rarely, or
-//! never on request, it does at once. It is the other end of the wire, not a copy of the server.
+//! A peer that speaks the API and plays a script: what a real server does rarely, or never on request,
+//! it does at once. It is the other end of the wire, not a copy of the server.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
     sync::{Arc, Mutex},
     thread::JoinHandle,
 };
 
 use metronome_proto::v1::{
-    self,
-    operator_service_server::{OperatorService, OperatorServiceServer},
-    watch_run_response::Event,
+    self, FailureCode,
+    export_run_response::Part,
+    fleet_service_server::{FleetService, FleetServiceServer},
+    run_service_server::{RunService, RunServiceServer},
+    stop_run_request::Runs,
+    watch_events_response::Event,
 };
 use tokio::sync::oneshot;
 use tokio_stream::{
     Stream,
     wrappers::{ReceiverStream, TcpListenerStream},
 };
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
-/// The only run of the peer.
+/// The run of the peer.
 pub(crate) const RUN_ID: &str = "0199f0c2a1b2c3d4";
+/// A run that is only in its list.
+pub(crate) const OTHER_RUN_ID: &str = "0100000000000000";
 
-/// How the peer responds to one WatchRun.
+/// How the peer responds to one WatchEvents.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Watch {
     /// A snapshot, then the end with this verdict.
     Ends(v1::VerdictStatus),
     /// A snapshot, then the end of a run that the server died in.
     Aborted,
+    /// A snapshot, then the end of a run that could not be prepared.
+    Failed,
     /// A snapshot, then the stream breaks.
     Breaks,
     /// A snapshot, then nothing.
@@ -40,11 +49,15 @@ pub(crate) enum Watch {
 pub(crate) struct Script {
     /// What StartRun fails with.
     pub(crate) start: Option<Status>,
+    /// What ListAgents fails with.
+    pub(crate) agents: Option<Status>,
+    /// What ListRuns fails with.
+    pub(crate) runs: Option<Status>,
     /// So many responses of StartRun are lost on the way.
     pub(crate) lost_responses: u32,
     /// StartRun responds after this.
     pub(crate) respond_when: Option<oneshot::Receiver<()>>,
-    /// One per WatchRun; then WatchRun is UNAVAILABLE.
+    /// One per WatchEvents; then WatchEvents is UNAVAILABLE.
     pub(crate) watches: Vec<Watch>,
 }
 
@@ -59,7 +72,9 @@ pub(crate) struct Peer {
 struct State {
     script: Mutex<Script>,
     calls: Mutex<Vec<&'static str>>,
-    request_ids: Mutex<Vec<String>>,
+    started: Mutex<Vec<v1::StartRunRequest>>,
+    stopped: Mutex<Vec<Runs>>,
+    listed: Mutex<Vec<v1::ListRunsRequest>>,
 }
 
 impl Peer {
@@ -70,10 +85,13 @@ impl Peer {
         let state = Arc::new(State {
             script: Mutex::new(script),
             calls: Mutex::default(),
-            request_ids: Mutex::default(),
+            started: Mutex::default(),
+            stopped: Mutex::default(),
+            listed: Mutex::default(),
         });
         let (stop, stopped) = oneshot::channel();
-        let service = OperatorServiceServer::new(Operator(Arc::clone(&state)));
+        let runs = RunServiceServer::new(Runner(Arc::clone(&state)));
+        let fleet = FleetServiceServer::new(Runner(Arc::clone(&state)));
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -83,7 +101,8 @@ impl Peer {
                 let listener =
                     tokio::net::TcpListener::from_std(listener).expect("inside a runtime");
                 let serving = tonic::transport::Server::builder()
-                    .add_service(service)
+                    .add_service(runs)
+                    .add_service(fleet)
                     .serve_with_incoming(TcpListenerStream::new(listener));
                 // Not the graceful shutdown: a peer that goes away takes its streams with it.
                 tokio::select! {
@@ -105,10 +124,34 @@ impl Peer {
         self.state.calls.lock().expect("no panic in a call").clone()
     }
 
+    /// Every StartRun so far.
+    pub(crate) fn started(&self) -> Vec<v1::StartRunRequest> {
+        self.state
+            .started
+            .lock()
+            .expect("no panic in a call")
+            .clone()
+    }
+
     /// The request_id of every StartRun so far.
     pub(crate) fn request_ids(&self) -> Vec<String> {
+        let started = self.started().into_iter();
+        started.map(|request| request.request_id).collect()
+    }
+
+    /// The runs of every StopRun so far.
+    pub(crate) fn stopped(&self) -> Vec<Runs> {
         self.state
-            .request_ids
+            .stopped
+            .lock()
+            .expect("no panic in a call")
+            .clone()
+    }
+
+    /// Every ListRuns so far.
+    pub(crate) fn listed(&self) -> Vec<v1::ListRunsRequest> {
+        self.state
+            .listed
             .lock()
             .expect("no panic in a call")
             .clone()
@@ -124,20 +167,24 @@ impl Drop for Peer {
     }
 }
 
-struct Operator(Arc<State>);
+struct Runner(Arc<State>);
 
-impl Operator {
+impl Runner {
     fn called(&self, name: &'static str) {
         self.0.calls.lock().expect("no panic in a call").push(name);
     }
+
+    fn script(&self) -> std::sync::MutexGuard<'_, Script> {
+        self.0.script.lock().expect("no panic in a call")
+    }
 }
 
-type Pages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type Parts<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl OperatorService for Operator {
-    type ListClientsStream = Pages<v1::ListClientsResponse>;
-    type WatchRunStream = Pages<v1::WatchRunResponse>;
+impl RunService for Runner {
+    type ExportRunStream = Parts<v1::ExportRunResponse>;
+    type WatchEventsStream = Parts<v1::WatchEventsResponse>;
 
     async fn start_run(
         &self,
@@ -145,13 +192,13 @@ impl OperatorService for Operator {
     ) -> Result<Response<v1::StartRunResponse>, Status> {
         self.called("StartRun");
         let request = request.into_inner();
-        self.0
-            .request_ids
+        let started = &self.0.started;
+        started
             .lock()
             .expect("no panic in a call")
-            .push(request.request_id.clone());
+            .push(request.clone());
         let respond_when = {
-            let mut script = self.0.script.lock().expect("no panic in a call");
+            let mut script = self.script();
             if let Some(status) = &script.start {
                 return Err(status.clone());
             }
@@ -166,7 +213,7 @@ impl OperatorService for Operator {
         }
         let run = v1::Run {
             plan: request.plan,
-            label: request.label,
+            labels: request.labels,
             ..run(v1::RunState::Preparing)
         };
         Ok(Response::new(v1::StartRunResponse { run: Some(run) }))
@@ -174,21 +221,14 @@ impl OperatorService for Operator {
 
     async fn stop_run(
         &self,
-        _: Request<v1::StopRunRequest>,
+        request: Request<v1::StopRunRequest>,
     ) -> Result<Response<v1::StopRunResponse>, Status> {
         self.called("StopRun");
+        let runs = request.into_inner().runs;
+        let mut stopped = self.0.stopped.lock().expect("no panic in a call");
+        stopped.extend(runs);
         Ok(Response::new(v1::StopRunResponse {
-            run: Some(run(v1::RunState::Draining)),
-        }))
-    }
-
-    async fn stop_all(
-        &self,
-        _: Request<v1::StopAllRequest>,
-    ) -> Result<Response<v1::StopAllResponse>, Status> {
-        self.called("StopAll");
-        Ok(Response::new(v1::StopAllResponse {
-            run_ids: vec![RUN_ID.into()],
+            runs: vec![run(v1::RunState::Draining)],
         }))
     }
 
@@ -207,52 +247,75 @@ impl OperatorService for Operator {
         request: Request<v1::ListRunsRequest>,
     ) -> Result<Response<v1::ListRunsResponse>, Status> {
         self.called("ListRuns");
-        let first = request.into_inner().page_token.is_empty();
-        let (runs, next_page_token) = if first {
-            (vec![ended(v1::VerdictStatus::Valid)], "more".into())
-        } else {
-            (
-                vec![v1::Run {
-                    run_id: "0100000000000000".into(),
+        if let Some(status) = &self.script().runs {
+            return Err(status.clone());
+        }
+        let request = request.into_inner();
+        let page_token = request.page_token.clone();
+        let listed = &self.0.listed;
+        listed.lock().expect("no panic in a call").push(request);
+        // The page in the middle is empty, as one may be.
+        let (runs, next_page_token) = match page_token.as_str() {
+            "" => (vec![ended(v1::VerdictStatus::Valid)], "empty"),
+            "empty" => (Vec::new(), "last"),
+            _ => {
+                let last = v1::Run {
+                    run_id: OTHER_RUN_ID.into(),
                     ..run(v1::RunState::Aborted)
-                }],
-                String::new(),
-            )
+                };
+                (vec![last], "")
+            }
         };
         Ok(Response::new(v1::ListRunsResponse {
             runs,
-            next_page_token,
+            next_page_token: next_page_token.into(),
         }))
     }
 
-    async fn list_clients(
+    /// The other run has not ended.
+    async fn delete_run(
         &self,
-        _: Request<v1::ListClientsRequest>,
-    ) -> Result<Response<Self::ListClientsStream>, Status> {
-        self.called("ListClients");
-        let page = |client| {
+        request: Request<v1::DeleteRunRequest>,
+    ) -> Result<Response<v1::DeleteRunResponse>, Status> {
+        self.called("DeleteRun");
+        if request.into_inner().run_id == RUN_ID {
+            return Ok(Response::new(v1::DeleteRunResponse {}));
+        }
+        let failure = v1::Failure::new(FailureCode::RunNotEnded, "the run has not ended");
+        Err(status_of(&failure, Code::FailedPrecondition))
+    }
+
+    async fn export_run(
+        &self,
+        _: Request<v1::ExportRunRequest>,
+    ) -> Result<Response<Self::ExportRunStream>, Status> {
+        self.called("ExportRun");
+        let part = |client| {
             let client = v1::ClientReport {
                 client,
-                attempts: 1,
+                attempts: Some(1),
                 ..v1::ClientReport::default()
             };
-            Ok(v1::ListClientsResponse {
+            let rows = v1::ClientRows {
                 clients: vec![client],
+            };
+            Ok(v1::ExportRunResponse {
+                part: Some(Part::ClientRows(rows)),
             })
         };
         Ok(Response::new(Box::pin(tokio_stream::iter([
-            page(0),
-            page(1),
+            part(0),
+            part(1),
         ]))))
     }
 
-    async fn watch_run(
+    async fn watch_events(
         &self,
-        _: Request<v1::WatchRunRequest>,
-    ) -> Result<Response<Self::WatchRunStream>, Status> {
-        self.called("WatchRun");
+        _: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        self.called("WatchEvents");
         let watch = {
-            let mut script = self.0.script.lock().expect("no panic in a call");
+            let mut script = self.script();
             if script.watches.is_empty() {
                 return Err(Status::unavailable("the script is over"));
             }
@@ -264,24 +327,31 @@ impl OperatorService for Operator {
             let last = match watch {
                 Watch::Ends(verdict) => Ok(ended(verdict)),
                 Watch::Aborted => Ok(run(v1::RunState::Aborted)),
+                Watch::Failed => Ok(failed()),
                 Watch::Breaks => Err(Status::unavailable("broken")),
                 Watch::Hangs => return sender.closed().await,
             };
             let _ = sender
-                .send(last.map(|run| v1::WatchRunResponse {
-                    event: Some(Event::Ended(run)),
+                .send(last.map(|run| v1::WatchEventsResponse {
+                    event: Some(Event::RunEnded(run)),
                 }))
                 .await;
         });
         let events = ReceiverStream::new(receiver);
         Ok(Response::new(Box::pin(events)))
     }
+}
 
+#[tonic::async_trait]
+impl FleetService for Runner {
     async fn list_agents(
         &self,
         _: Request<v1::ListAgentsRequest>,
     ) -> Result<Response<v1::ListAgentsResponse>, Status> {
         self.called("ListAgents");
+        if let Some(status) = &self.script().agents {
+            return Err(status.clone());
+        }
         let agent = v1::Agent {
             name: "bench1-7".into(),
             cores: 2,
@@ -290,20 +360,6 @@ impl OperatorService for Operator {
         Ok(Response::new(v1::ListAgentsResponse {
             agents: vec![agent],
         }))
-    }
-
-    async fn upgrade(
-        &self,
-        _: Request<v1::UpgradeRequest>,
-    ) -> Result<Response<v1::UpgradeResponse>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-
-    async fn restart_workers(
-        &self,
-        _: Request<v1::RestartWorkersRequest>,
-    ) -> Result<Response<v1::RestartWorkersResponse>, Status> {
-        Err(Status::unimplemented("not in this script"))
     }
 
     async fn get_server(
@@ -322,6 +378,33 @@ impl OperatorService for Operator {
             ..v1::GetServerResponse::default()
         }))
     }
+}
+
+/// A failure as a server reports it (failure.proto).
+pub(crate) fn status_of(failure: &v1::Failure, code: Code) -> Status {
+    let figures = failure.figures.iter();
+    let mut metadata: HashMap<String, String> = figures
+        .map(|(name, figure)| (name.clone(), figure.to_string()))
+        .collect();
+    metadata.insert("remedy".into(), failure.remedy.clone());
+    let mut details = ErrorDetails::new();
+    details.set_error_info(failure.code().name(), "metronome.v1", metadata);
+    let subject = failure.figures.get("field").map(ToString::to_string);
+    let subject = subject.unwrap_or_default();
+    match code {
+        Code::InvalidArgument => {
+            details.add_bad_request_violation(subject, &failure.sentence);
+        }
+        Code::FailedPrecondition => {
+            let kind = failure.code().name();
+            details.add_precondition_failure_violation(kind, subject, &failure.sentence);
+        }
+        Code::ResourceExhausted => {
+            details.add_quota_failure_violation(subject, &failure.sentence);
+        }
+        _ => {}
+    }
+    Status::with_error_details(code, &failure.sentence, details)
 }
 
 fn run(state: v1::RunState) -> v1::Run {
@@ -347,13 +430,25 @@ fn ended(status: v1::VerdictStatus) -> v1::Run {
     }
 }
 
-fn snapshot() -> v1::WatchRunResponse {
+fn failed() -> v1::Run {
+    let failure = v1::Failure::new(FailureCode::ConnectionRefused, "nothing listens there");
+    v1::Run {
+        failure: Some(failure.with("address", "192.0.2.7:8888")),
+        ..run(v1::RunState::Failed)
+    }
+}
+
+fn snapshot() -> v1::WatchEventsResponse {
+    let generator = v1::GeneratorCounts {
+        sent: 5,
+        ..v1::GeneratorCounts::default()
+    };
     let snapshot = v1::Snapshot {
         state: v1::RunState::Running.into(),
-        sent: 5,
+        generator: Some(generator),
         ..v1::Snapshot::default()
     };
-    v1::WatchRunResponse {
+    v1::WatchEventsResponse {
         event: Some(Event::Snapshot(snapshot)),
     }
 }

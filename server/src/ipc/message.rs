@@ -24,7 +24,7 @@ pub(crate) type Message = [u8; MESSAGE_BYTES];
 /// From the master.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ToWorker {
-    /// One of the three memories of the ledger, in order; a descriptor comes with it.
+    /// One of the memories of the ledger, in order; a descriptor comes with it.
     Memory {
         worker: u32,
         slots: u32,

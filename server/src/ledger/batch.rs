@@ -13,10 +13,10 @@ use metronome_proto::{
 use super::{
     authenticate::{Authenticate, Authenticated},
     commit_writer::CommitWriter,
-    counters::{ConnectionCounters, Stage},
+    counters::{ConnectionCounters, HISTOGRAMS, Stage},
     replies::{has_room_for_echo, queue_reply, refuse},
     slot::Slot,
-    time_recorder::{HISTOGRAMS, TimeRecorder},
+    time_recorder::TimeRecorder,
 };
 
 /// Puts the bytes of a split frame in front of where the next bytes are received.
@@ -298,6 +298,7 @@ mod tests {
                 0
             };
             prop_assert_eq!(world.sums(), [counted; 3]);
+            prop_assert_eq!(counters.timed, [counted; 3]);
         }
 
         #[test]
@@ -334,7 +335,7 @@ mod tests {
     #[test]
     fn what_is_left_out_or_comes_again_is_counted_in_64_bits() {
         let world = World::new();
-        let mut counters = world.client_after(7);
+        let mut counters = world.client_after(7, [0; 3]);
         let ahead = 7 + (1 << 32) + 5;
         world.batch(&mut counters, &packet(ahead), 1_100, &ReleaseStore);
         assert_eq!(

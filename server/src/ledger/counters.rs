@@ -2,23 +2,57 @@
 //! ledger they are words. Any words are valid counters, since a dying or broken process may have
 //! written anything: an unknown stage reads as a closed connection. Whether the figures fit each
 //! other is checked apart.
+//!
+//! | words | figure |
+//! |---|---|
+//! | 0 | a byte each: stage, end, code of the refusal, attempt, has_end, is_raw; two are *free* |
+//! | 1 | 16 bits each: client, agent, *group*, bytes of the split frame |
+//! | 2 | run |
+//! | 3 | relation of the clocks: 0 unknown, 1 the same |
+//! | 4 | bytes |
+//! | 5, 6 | next sequence, digest |
+//! | 7, 8 | first and last read, ns |
+//! | 9, 10 | first and last due, ns |
+//! | 11 | last batch read, ns |
+//! | 12 | packets sent, from the end frame |
+//! | 13, 14 | bytes of replies queued, sent |
+//! | 15 – 18 | the bytes of a split frame of 32 |
+//! | 19 – 21 | times that the first three histograms must hold |
+//! | 22 – 33 | `metronome.v1.ReceiverCounts`: field number n is word 21 + n; the rest is *free* |
+//! | 34 – 38 | *times that the other five histograms must hold* |
+//! | 39, 40 | *due-time cursor: place, due time in ns* |
+//! | 41 | *packets in time* |
+//! | 42, 43 | *replies asked for, dropped* |
+//! | 44, 45 | *offset and bound of the clocks: index into a table of the run* |
+//! | 46, 47 | *free* |
+//!
+//! What is in italics is room for what is planned: no word of it is stored or read, so it costs
+//! nothing and is 0, and a server of the version that begins to use it can take over this ledger. A
+//! word of 0 therefore has to mean that nothing was counted.
 
 use metronome_proto::{
     counters::{self, CounterList as _},
     handshake::Hello,
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
-    v1,
+    v1::ReceiverCounts,
 };
 
-use super::time_recorder::HISTOGRAMS;
 use crate::model::{ClientEnd, ClockRelation};
+
+/// 64-bit words of one connection's counters in the ledger, a whole number of cache lines.
+pub(super) const WORDS: usize = 48;
+
+/// Histograms in use: lateness, transit, latency.
+pub(super) const HISTOGRAMS: usize = 3;
 
 /// Words in front of the list of counters.
 const COUNTS_AT: usize = 22;
 
-/// 64-bit words of one connection's counters in the ledger.
-pub(super) const USED: usize = COUNTS_AT + v1::ReceiverCounts::NAMES.len();
+/// Words that are stored and read.
+pub(super) const USED: usize = COUNTS_AT + ReceiverCounts::NAMES.len();
+
+const _: () = assert!(USED <= COUNTS_AT + counters::WORDS && COUNTS_AT + counters::WORDS <= WORDS);
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -57,8 +91,8 @@ pub(crate) struct ConnectionCounters {
     pub(crate) run: u64,
     /// Bytes taken off the socket and processed, of every kind of frame.
     pub(crate) bytes: u64,
-    /// Of a raw client only `received`: the number of whole 32 bytes.
-    pub(crate) counts: v1::ReceiverCounts,
+    /// A raw client has `received` only: the number of whole 32 bytes.
+    pub(crate) counts: ReceiverCounts,
     /// How many times the histograms of lateness, transit and latency must hold.
     pub(crate) timed: [u64; HISTOGRAMS],
     /// The sequence number that comes next.
@@ -235,7 +269,7 @@ impl ConnectionCounters {
             reply_bytes_sent: words[14],
             partial_frame: [words[15], words[16], words[17], words[18]],
             timed: [words[19], words[20], words[21]],
-            counts: v1::ReceiverCounts::from_words(&counts),
+            counts: ReceiverCounts::from_words(&counts),
         }
     }
 }
@@ -312,9 +346,9 @@ mod tests {
         let possible = ConnectionCounters {
             bytes: 70,
             partial_frame_bytes: 6,
-            counts: v1::ReceiverCounts {
+            counts: ReceiverCounts {
                 received: 1,
-                ..v1::ReceiverCounts::default()
+                ..ReceiverCounts::default()
             },
             next_sequence: 1,
             reply_bytes_queued: 64,
@@ -336,6 +370,20 @@ mod tests {
             spoil(&mut impossible);
             assert!(!impossible.is_possible(), "{impossible:?}");
         }
+    }
+
+    #[test]
+    fn a_counter_that_is_listed_has_a_word_that_is_stored() {
+        let counts = ReceiverCounts::from_words(&[1; counters::WORDS]);
+        assert!(counts.values().all(|(_, value)| value == 1));
+        let connection = ConnectionCounters {
+            counts,
+            ..ConnectionCounters::default()
+        };
+        assert_eq!(
+            ConnectionCounters::from_words(&connection.to_words()),
+            connection
+        );
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Buffer {
 /// lies at n modulo the ring. So two numbers, bytes queued and bytes sent, give what is pending to
 /// a process that takes over.
 #[derive(Debug, FromBytes)]
-#[repr(C, align(4096))]
+#[repr(C, align(64))]
 pub(super) struct ReplyQueue([AtomicU64; REPLY_QUEUE_FRAMES * FRAME_WORDS]);
 
 impl ReplyQueue {

@@ -1,5 +1,5 @@
 //! The shared memory of the ledger as a whole: the slots of the connections, the places of the
-//! clients and the lines of the workers.
+//! clients, the lines of the workers and the epochs of the runs.
 
 use std::{
     io,
@@ -19,14 +19,24 @@ pub(crate) const RUNS_MAX: usize = 16;
 /// Worker processes that a ledger has room for.
 pub(crate) const WORKERS_MAX: usize = 256;
 
+/// Memories that make up a ledger, each with a descriptor of its own.
+pub(crate) const MEMORIES: usize = 4;
+
+/// Parts of a run between two changes of its load, the first of them included.
+const EPOCHS_MAX: usize = 64;
+
+/// Words of an epoch.
+const EPOCH_WORDS: usize = 4;
+
 /// How a ledger lies in memory: what a process checks before it takes over the ledger of another
 /// version. The first number is raised when the meaning changes and no size does.
-pub(crate) const LAYOUT: [u64; 7] = [
-    1,
+pub(crate) const LAYOUT: [u64; 8] = [
+    2,
     size_of::<Slot>() as u64,
     size_of::<Workers>() as u64,
     size_of::<ClientTable>() as u64,
-    counters::USED as u64,
+    size_of::<EpochTable>() as u64,
+    counters::WORDS as u64,
     BUCKETS as u64,
     BUFFER_BYTES as u64,
 ];
@@ -37,6 +47,7 @@ pub(crate) struct Ledger {
     workers: SharedArray<Workers>,
     slots: SharedArray<Slot>,
     clients: SharedArray<ClientTable>,
+    epochs: SharedArray<EpochTable>,
 }
 
 /// The size of a ledger.
@@ -53,27 +64,30 @@ impl Ledger {
             workers: SharedArray::create("metronome-workers", 1)?,
             slots: SharedArray::create("metronome-slots", dimensions.slots as usize)?,
             clients: SharedArray::create("metronome-clients", RUNS_MAX + 1)?,
+            epochs: SharedArray::create("metronome-epochs", RUNS_MAX)?,
         })
     }
 
     /// The ledger that the master has created.
     pub(crate) fn open(
         dimensions: Dimensions,
-        [workers, slots, places]: [OwnedFd; 3],
+        [workers, slots, places, epochs]: [OwnedFd; MEMORIES],
     ) -> io::Result<Self> {
         Ok(Self {
             workers: SharedArray::open(workers, 1)?,
             slots: SharedArray::open(slots, dimensions.slots as usize)?,
             clients: SharedArray::open(places, RUNS_MAX + 1)?,
+            epochs: SharedArray::open(epochs, RUNS_MAX)?,
         })
     }
 
     /// The descriptors in the order in which [`Ledger::open`] takes them.
-    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 3] {
+    pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; MEMORIES] {
         [
             self.workers.as_fd(),
             self.slots.as_fd(),
             self.clients.as_fd(),
+            self.epochs.as_fd(),
         ]
     }
 
@@ -138,3 +152,8 @@ pub(crate) struct WorkerLine {
 pub(super) struct ClientTable {
     pub(super) places: [AtomicU64; CLIENTS_MAX as usize],
 }
+
+/// The epochs of one run: room for changes of a running load, of which there are none yet.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(4096))]
+struct EpochTable([[AtomicU64; EPOCH_WORDS]; EPOCHS_MAX]);

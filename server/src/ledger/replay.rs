@@ -56,82 +56,111 @@ pub(crate) fn replay(
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::packet::{self, FRAME_BYTES, Frame};
-
-    use super::*;
-    use crate::ledger::{
-        Stage,
-        commit_writer::ReleaseStore,
-        world::{World, conversation, hello, key, packet, replies},
+    use metronome_proto::{
+        packet::{self, FRAME_BYTES},
+        v1::ReceiverCounts,
     };
 
-    /// The law of this product, with a death at every single store of every batch, twice in a row.
+    use super::*;
+    use crate::{
+        ledger::{
+            Stage,
+            commit_writer::ReleaseStore,
+            world::{World, conversation, hello, key, packet},
+        },
+        model::ClockRelation,
+    };
+
+    /// Two processes die in one of the batches, the first after so many stores, the second as well.
+    struct Deaths {
+        batch: usize,
+        stores: [usize; 2],
+    }
+
+    /// Receives batches, and returns what is counted then and whether there were deaths.
+    fn receive(
+        world: &World,
+        counters: &mut ConnectionCounters,
+        batches: &[&[u8]],
+        deaths: Option<&Deaths>,
+    ) -> bool {
+        let mut died = false;
+        for (index, batch) in batches.iter().enumerate() {
+            let read_ns = 2_000 + 5_000 * index as u64;
+            match deaths {
+                Some(deaths) if deaths.batch == index => {
+                    died = world.die_twice(counters, batch, read_ns, deaths.stores);
+                }
+                _ => world.batch(counters, batch, read_ns, &ReleaseStore),
+            }
+        }
+        died
+    }
+
+    /// A death at every single store of every batch, twice in a row: what is counted is what is
+    /// counted without one. Returns the counters.
+    fn die_at_every_store(
+        clock: ClockRelation,
+        begin: impl Fn(&World) -> ConnectionCounters,
+        batches: &[&[u8]],
+    ) -> ConnectionCounters {
+        let world = World::on(clock);
+        let mut undisturbed = begin(&world);
+        receive(&world, &mut undisturbed, batches, None);
+        let (sums, replies) = (world.sums(), world.replies(&undisturbed));
+        assert_eq!(sums, undisturbed.timed);
+        let mut deaths = 0;
+        for batch in 0..batches.len() {
+            for first in 0..400 {
+                let mut has_died = false;
+                for second in [usize::MAX, 1, 9, 30] {
+                    let stores = [first, second];
+                    let world = World::on(clock);
+                    let mut counters = begin(&world);
+                    has_died |= receive(
+                        &world,
+                        &mut counters,
+                        batches,
+                        Some(&Deaths { batch, stores }),
+                    );
+                    let when = format!("{clock:?}, batch {batch}, deaths after {stores:?} stores");
+                    assert_eq!(counters, undisturbed, "{when}");
+                    assert_eq!(world.sums(), sums, "{when}");
+                    assert_eq!(world.replies(&counters), replies, "{when}");
+                    assert_eq!(world.slot().counters(), Some(counters), "{when}");
+                    deaths += usize::from(has_died);
+                }
+                if !has_died {
+                    break;
+                }
+            }
+        }
+        assert!(undisturbed.is_possible());
+        assert!(deaths > 300, "only {deaths} deaths were tried");
+        undisturbed
+    }
+
+    /// The law of this product.
     #[test]
     fn a_death_at_any_store_loses_nothing_and_counts_nothing_twice() {
         let bytes = conversation(6);
-        let cut = [0, 45, 100, bytes.len()];
-        let mut deaths = 0;
-        for batch in 0..cut.len() - 1 {
-            for (first, second) in (0..400)
-                .flat_map(|first| [(first, usize::MAX), (first, 1), (first, 9), (first, 30)])
-            {
-                let world = World::new();
-                let mut counters = ConnectionCounters::default();
-                for earlier in 0..batch {
-                    world.batch(
-                        &mut counters,
-                        &bytes[cut[earlier]..cut[earlier + 1]],
-                        100 * (earlier as u64 + 1),
-                        &ReleaseStore,
-                    );
-                }
-                if !world.die_twice(
-                    &mut counters,
-                    &bytes[cut[batch]..cut[batch + 1]],
-                    5_000,
-                    [first, second],
-                ) {
-                    break;
-                }
-                deaths += 1;
-                for later in batch + 1..cut.len() - 1 {
-                    world.batch(
-                        &mut counters,
-                        &bytes[cut[later]..cut[later + 1]],
-                        6_000 + later as u64,
-                        &ReleaseStore,
-                    );
-                }
-                assert_eq!(world.replies(&counters), replies(6));
-                let counted = (
-                    counters.stage,
-                    counters.counts.received,
-                    counters.reported_sent,
-                    counters.next_sequence,
-                );
-                assert_eq!(
-                    counted,
-                    (Stage::Ended, 6, 6, 6),
-                    "batch {batch}, deaths after {first} and {second} stores"
-                );
-                assert_eq!(
-                    (
-                        counters.counts.gaps,
-                        counters.counts.duplicated,
-                        counters.counts.reordered,
-                        counters.counts.corrupt
-                    ),
-                    (0, 0, 0, 0)
-                );
-                assert_eq!(
-                    world.sums(),
-                    [6; 3],
-                    "batch {batch}, deaths after {first} and {second} stores"
-                );
-                assert_eq!(world.slot().counters(), Some(counters));
-            }
+        let (one, rest) = bytes.split_at(45);
+        let (other, last) = rest.split_at(55);
+        for (clock, timed, read_before_written) in [
+            (ClockRelation::Same, [6; 3], 2),
+            (ClockRelation::Unknown, [6, 0, 0], 0),
+        ] {
+            let begin = |_: &World| ConnectionCounters::default();
+            let counted = die_at_every_store(clock, begin, &[one, other, last]);
+            let expected = ReceiverCounts {
+                received: 6,
+                read_before_written,
+                ..ReceiverCounts::default()
+            };
+            assert_eq!(counted.counts, expected);
+            assert_eq!((counted.clock, counted.timed), (clock, timed));
+            assert_eq!((counted.stage, counted.reported_sent), (Stage::Ended, 6));
         }
-        assert!(deaths > 300, "only {deaths} deaths were tried");
     }
 
     /// Packets, sequences and the counts of histograms cross 2^32 with the first, the bytes of both
@@ -139,71 +168,27 @@ mod tests {
     #[test]
     fn counters_cross_32_bits_with_a_death_at_any_store_and_stay_exact() {
         const PACKETS: u64 = 6;
+        // Of the packets before: a replay must not take them for packets that are not recorded yet.
+        const UNTIMED: [u64; 3] = [0, 2, 3];
         for start in [(1 << 32) - 3, (1 << 32) / FRAME_BYTES as u64 - 4] {
-            let frames = start..start + PACKETS;
+            let end = start + PACKETS;
             let add = |digest, sequence| {
                 packet::digest_with(digest, sequence, packet::checksum(&packet(sequence)))
             };
-            let digest = frames.clone().fold(0, add);
-            let mut bytes: Vec<u8> = frames.clone().flat_map(packet).collect();
-            bytes.extend(hello().end(start + PACKETS, &key()));
-            let mut deaths = 0;
-            for stores in (0..400).flat_map(|first| [[first, usize::MAX], [first, 1], [first, 20]])
-            {
-                let world = World::new();
-                let mut counters = world.client_after(start);
-                let before = counters.reply_bytes_queued;
-                // In two batches, so that a packet is split.
-                let (one, other) = bytes.split_at(100);
-                let mut died = world.die_twice(&mut counters, one, 5_000, stores);
-                died |= world.die_twice(&mut counters, other, 6_000, stores);
-                if !died {
-                    break;
-                }
-                deaths += 1;
-                let end = start + PACKETS;
-                let counted = (
-                    counters.stage,
-                    counters.counts.received,
-                    counters.next_sequence,
-                    counters.reported_sent,
-                );
-                assert_eq!(
-                    counted,
-                    (Stage::Ended, end, end, end),
-                    "{start}, deaths after {stores:?} stores"
-                );
-                assert_eq!(
-                    (
-                        counters.counts.gaps,
-                        counters.counts.duplicated,
-                        counters.counts.reordered,
-                        counters.counts.corrupt
-                    ),
-                    (0, 0, 0, 0)
-                );
-                assert_eq!(
-                    (counters.digest, world.sums()),
-                    (digest, [end; 3]),
-                    "{start}, {stores:?}"
-                );
-                assert_eq!(
-                    (counters.bytes, counters.partial_frame_bytes),
-                    ((end + 2) * FRAME_BYTES as u64, 0)
-                );
-                let replies = (before..counters.reply_bytes_queued)
-                    .step_by(FRAME_BYTES)
-                    .map(|at| world.slot().reply(at));
-                let echoes = frames
-                    .clone()
-                    .filter(|sequence| sequence % 3 == 1)
-                    .map(packet);
-                let expected: Vec<Frame> = echoes.chain([hello().end_ack(end, &key())]).collect();
-                assert_eq!(replies.collect::<Vec<_>>(), expected, "{start}, {stores:?}");
-                assert!(counters.is_possible());
-                assert_eq!(world.slot().counters(), Some(counters));
-            }
-            assert!(deaths > 100, "only {deaths} deaths were tried");
+            let mut bytes: Vec<u8> = (start..end).flat_map(packet).collect();
+            bytes.extend(hello().end(end, &key()));
+            // So that a packet is split.
+            let (one, other) = bytes.split_at(100);
+            let begin = |world: &World| world.client_after(start, UNTIMED);
+            let counted = die_at_every_store(ClockRelation::Same, begin, &[one, other]);
+            assert_eq!(counted.counts.received, end);
+            assert_eq!(
+                (counted.stage, counted.next_sequence, counted.reported_sent),
+                (Stage::Ended, end, end)
+            );
+            assert_eq!(counted.digest, (start..end).fold(0, add));
+            assert_eq!(counted.timed, UNTIMED.map(|untimed| end - untimed));
+            assert_eq!(counted.bytes, (end + 2) * FRAME_BYTES as u64);
         }
     }
 }

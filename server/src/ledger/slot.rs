@@ -1,17 +1,25 @@
 //! One connection's part of the ledger.
 //!
 //! All of it is atomics, so that any process may write at any time. A slot is virtual memory until
-//! it is used: a connection that has sent nothing but its hello touches two pages, a histogram
-//! touches a page per four octaves of times that it has seen.
+//! it is used: a connection that has sent nothing but its hello touches two pages (the first, with
+//! its counters and the first replies, and the first of the buffer), a histogram touches a page per
+//! four octaves of times that it has seen. What is not used yet is room for what is planned: it is
+//! zero and no process touches it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    mem::offset_of,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use metronome_proto::{histogram::BUCKETS, packet::Frame};
+use metronome_proto::{
+    histogram::BUCKETS,
+    packet::{FRAME_BYTES, Frame},
+};
 use zerocopy::FromBytes;
 
 use super::{
     commit_writer::CommitWriter,
-    counters::{self, ConnectionCounters},
+    counters::{self, ConnectionCounters, HISTOGRAMS},
     frames::{Buffer, ReplyQueue},
     slowest::Slowest,
 };
@@ -27,6 +35,26 @@ const _: () = assert!(
     "each group has a bit"
 );
 
+/// Histograms that a slot has room for. Those in use are the first.
+const HISTOGRAMS_MAX: usize = 8;
+
+/// Bytes of the largest frame that is planned: a TCP segment of an Ethernet frame less the options.
+const FRAME_BYTES_MAX: usize = 1472;
+
+/// Bytes of a page where pages are small, and of a cache line.
+const PAGE_BYTES: usize = 4096;
+const CACHE_LINE_BYTES: usize = 64;
+
+const _: () = {
+    let first_reply_end = offset_of!(Slot, replies) + FRAME_BYTES;
+    assert!(first_reply_end <= PAGE_BYTES, "counters and first reply");
+    let copies_at = offset_of!(Slot, commits) + offset_of!(CommitArea, copies);
+    assert!(copies_at.is_multiple_of(CACHE_LINE_BYTES));
+    assert!((counters::WORDS * size_of::<u64>()).is_multiple_of(CACHE_LINE_BYTES));
+    let hot_end = offset_of!(CommitArea, groups) + HISTOGRAMS * size_of::<u64>();
+    assert!(hot_end <= CACHE_LINE_BYTES && HISTOGRAMS <= HISTOGRAMS_MAX);
+};
+
 /// Tries to read a copy while its writer flips: each try takes 0.1 µs, a writer needs 1 µs to flip
 /// twice.
 const READ_TRIES: usize = 16;
@@ -40,12 +68,14 @@ pub(crate) struct Slot {
     /// Written by the one process that reads the connection.
     commits: CommitArea,
     slowest: Slowest,
-    /// Lateness, transit, latency.
-    histograms: [HistogramCounts; 3],
-    /// The bytes of the batch that is being processed.
-    pub(crate) buffer: Buffer,
     /// Frames to be sent on the connection.
     replies: ReplyQueue,
+    /// Room for packets of other sizes than 32 bytes.
+    partial_frames: PartialFrames,
+    /// Lateness, transit, latency; room for five more.
+    histograms: [HistogramCounts; HISTOGRAMS_MAX],
+    /// The bytes of the batch that is being processed.
+    pub(crate) buffer: Buffer,
 }
 
 /// Which connection has the slot.
@@ -66,14 +96,27 @@ struct CommitArea {
     /// When the batch in the buffer was read, ns. When it is not newer than `last_batch_ns`, the
     /// buffer holds no batch.
     read_ns: AtomicU64,
-    /// For each histogram the groups of buckets that are in use, a bit each. A reader looks at no
-    /// other group: reading shared memory for the first time would allocate it.
-    groups: [AtomicU64; 3],
     /// A packet slower than this is one of the slowest, ns. It lies here, in a cache line that the
     /// packet path uses anyway, since every packet is compared with it.
     slow_ns: AtomicU64,
-    copies: [[AtomicU64; counters::USED]; 2],
+    /// For each histogram the groups of buckets that are in use, a bit each. A reader looks at no
+    /// other group: reading shared memory for the first time would allocate it.
+    groups: [AtomicU64; HISTOGRAMS_MAX],
+    /// Room for how far a packet handler has come: bytes of the connection.
+    handled: AtomicU64,
+    copies: [CounterWords; 2],
 }
+
+/// The counters as they were committed once.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(64))]
+struct CounterWords([AtomicU64; counters::WORDS]);
+
+/// The bytes of a frame that is split, which the counters have no room for. Two, so that one is
+/// written while the other counts.
+#[derive(Debug, FromBytes)]
+#[repr(C, align(4096))]
+struct PartialFrames([[AtomicU64; FRAME_BYTES_MAX / size_of::<u64>()]; 2]);
 
 #[derive(Debug, FromBytes)]
 #[repr(C, align(4096))]
@@ -89,7 +132,7 @@ impl Slot {
 
     fn try_counters(&self) -> Option<ConnectionCounters> {
         let commits = self.commits.count.load(Ordering::Acquire);
-        let copy = &self.commits.copies[(commits & 1) as usize];
+        let copy = &self.commits.copies[(commits & 1) as usize].0;
         let words = std::array::from_fn(|index| copy[index].load(Ordering::Acquire));
         // The writer touches this copy again only after it has flipped away from it.
         (self.commits.count.load(Ordering::Acquire) == commits)
@@ -98,14 +141,15 @@ impl Slot {
 
     /// Commits the counters.
     ///
-    /// The idle copy is written word by word, then the index is flipped by one store. Before that
-    /// store the old copy counts, whole; after it the new one does, whole, since every store is
-    /// visible before the next. There is no third state, so a death between any two stores leaves
-    /// either the old or the new counters, and a reader needs no lock.
+    /// The idle copy is written word by word, as far as words are used, then the index is flipped
+    /// by one store. Before that store the old copy counts, whole; after it the new one does,
+    /// whole, since every store is visible before the next. There is no third state, so a death
+    /// between any two stores leaves either the old or the new counters, and a reader needs no
+    /// lock.
     #[inline]
     pub(crate) fn commit(&self, counters: &ConnectionCounters, writer: &impl CommitWriter) {
         let commits = self.commits.count.load(Ordering::Relaxed);
-        let idle = &self.commits.copies[(!commits & 1) as usize];
+        let idle = &self.commits.copies[(!commits & 1) as usize].0;
         for (cell, word) in idle.iter().zip(counters.to_words()) {
             writer.store(cell, word);
         }
@@ -123,7 +167,7 @@ impl Slot {
         writer.store(&self.commits.read_ns, now_ns);
     }
 
-    /// Adds `count` times, possibly none, to one bucket of one of the three histograms.
+    /// Adds `count` times, possibly none, to one bucket of one of the histograms.
     #[inline]
     pub(crate) fn record(
         &self,
@@ -162,7 +206,7 @@ impl Slot {
         self.slowest.all()
     }
 
-    /// The buckets in use of one of the three histograms, each with its count.
+    /// The buckets in use of one of the histograms, each with its count.
     pub(crate) fn counts(&self, histogram: usize) -> impl Iterator<Item = (usize, u64)> {
         let in_use = self.commits.groups[histogram].load(Ordering::Acquire);
         let groups = (0..GROUPS).filter(move |group| in_use & 1 << group != 0);
@@ -175,7 +219,7 @@ impl Slot {
         })
     }
 
-    /// Times in one of the three histograms.
+    /// Times in one of the histograms.
     pub(crate) fn count(&self, histogram: usize) -> u64 {
         self.counts(histogram)
             .fold(0, |sum, (_, count)| sum.wrapping_add(count))
@@ -196,11 +240,55 @@ impl Slot {
 
 #[cfg(test)]
 impl Slot {
-    /// Makes each histogram hold so many times.
-    pub(super) fn start_counts_at(&self, count: u64) {
-        for (groups, counts) in self.commits.groups.iter().zip(&self.histograms) {
+    /// Makes the histograms hold so many times.
+    pub(super) fn start_counts_at(&self, counts: &[u64]) {
+        let histograms = self.commits.groups.iter().zip(&self.histograms);
+        for ((groups, buckets), count) in histograms.zip(counts) {
             groups.store(1, Ordering::Relaxed);
-            counts.0[0].store(count, Ordering::Relaxed);
+            buckets.0[0].store(*count, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use crate::ledger::{
+        ConnectionCounters, ReleaseStore,
+        counters::{HISTOGRAMS, USED},
+        world::{World, conversation, hello, key},
+    };
+
+    #[test]
+    fn a_connection_that_has_sent_its_hello_touches_two_pages() {
+        let world = World::new();
+        assert_eq!(world.slot_pages(), 0, "memory that is not used is none");
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, &hello().encode(&key()), 1, &ReleaseStore);
+        // What the master reads of every connection allocates nothing.
+        let slot = world.slot();
+        assert_eq!(slot.counters(), Some(counters));
+        assert_eq!((slot.slowest().count(), slot.count(0)), (0, 0));
+        assert_eq!(world.slot_pages(), 2);
+    }
+
+    #[test]
+    fn words_that_are_room_for_later_are_never_stored() {
+        let world = World::new();
+        let mut counters = ConnectionCounters::default();
+        for batch in conversation(20).chunks(100) {
+            world.batch(&mut counters, batch, 1, &ReleaseStore);
+        }
+        let commits = &world.slot().commits;
+        let copies = commits.copies.iter().flat_map(|copy| &copy.0[USED..]);
+        let rest = copies
+            .chain(&commits.groups[HISTOGRAMS..])
+            .chain([&commits.handled])
+            .chain(world.slot().partial_frames.0.as_flattened());
+        assert!(
+            rest.map(|word| word.load(Ordering::Acquire))
+                .all(|word| word == 0)
+        );
     }
 }

@@ -3,16 +3,13 @@
 //! Histograms need no journal. They are stored in place, packet after packet, before the batch is
 //! committed; the counters have how many times each must hold. A process that dies in between
 //! leaves some of the batch's packets recorded. How many is known: of each histogram (sum of its
-//! buckets) − (times committed). A replay meets the packets in the same order, so it leaves out that
-//! many of each histogram and records the rest.
+//! buckets) − (times committed). A replay meets the packets in the same order, so it leaves out
+//! that many of each histogram and records the rest.
 
 use metronome_proto::{histogram::bucket, packet::Packet};
 
-use super::{commit_writer::CommitWriter, slot::Slot};
+use super::{commit_writer::CommitWriter, counters::HISTOGRAMS, slot::Slot};
 use crate::model::{ClockRelation, SlowPacket};
-
-/// Times of a packet, in the order of a slot's histograms: lateness, transit, latency.
-pub(super) const HISTOGRAMS: usize = 3;
 
 /// Records the times of one batch.
 pub(super) struct TimeRecorder<'a, W> {

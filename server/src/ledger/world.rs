@@ -11,7 +11,7 @@ use metronome_proto::{
     handshake::{Hello, Key, Refusal},
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet},
     run_id::RunId,
-    v1,
+    v1::ReceiverCounts,
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     batch::{place_partial_frame, process_batch},
     commit_writer::{CommitWriter, ReleaseStore},
     counters::{ConnectionCounters, Stage},
+    frames::REPLY_QUEUE_FRAMES,
     replay::replay,
     slot::Slot,
 };
@@ -44,15 +45,16 @@ impl CommitWriter for Mortal {
 
 /// Admits every client that has the key, and every raw client. It keeps no state, so that asking
 /// again has the same answer.
-struct WithKey(Key);
+struct WithKey {
+    key: Key,
+    clock: ClockRelation,
+}
 
 impl Authenticate for WithKey {
     fn client(&self, hello: &Frame) -> Result<Authenticated, Refusal> {
-        let hello = Hello::open(hello, &self.0).ok_or(Refusal::Hello)?;
-        Ok(Authenticated {
-            hello,
-            clock: ClockRelation::Same,
-        })
+        let hello = Hello::open(hello, &self.key).ok_or(Refusal::Hello)?;
+        let clock = self.clock;
+        Ok(Authenticated { hello, clock })
     }
 
     fn raw(&self) -> Result<(), Refusal> {
@@ -60,7 +62,7 @@ impl Authenticate for WithKey {
     }
 
     fn key_of(&self, _: &ConnectionCounters) -> Option<&Key> {
-        Some(&self.0)
+        Some(&self.key)
     }
 }
 
@@ -72,15 +74,27 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::on(ClockRelation::Same)
+    }
+
+    /// The client's agent has such a clock.
+    pub(super) fn on(clock: ClockRelation) -> Self {
         let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
         Self {
             ledger,
-            admission: WithKey(key()),
+            admission: WithKey { key: key(), clock },
         }
     }
 
     pub(super) fn slot(&self) -> &Slot {
         &self.ledger.slots()[0]
+    }
+
+    /// Pages of the slots' memory that the system has allocated.
+    pub(super) fn slot_pages(&self) -> u64 {
+        let [_, slots, ..] = self.ledger.descriptors();
+        let blocks = rustix::fs::fstat(slots).unwrap().st_blocks as u64;
+        blocks * 512 / rustix::param::page_size() as u64
     }
 
     /// Receives as the kernel does and processes the batch.
@@ -149,8 +163,10 @@ impl World {
         died
     }
 
-    /// A client that has sent so many packets, and was sent as many bytes as it has sent.
-    pub(super) fn client_after(&self, packets: u64) -> ConnectionCounters {
+    /// A client that has sent so many packets, and was sent as many bytes as it has sent. Its
+    /// histograms leave out `untimed` of the packets.
+    pub(super) fn client_after(&self, packets: u64, untimed: [u64; 3]) -> ConnectionCounters {
+        let timed = untimed.map(|untimed| packets - untimed);
         let bytes = (packets + 1) * FRAME_BYTES as u64;
         let counters = ConnectionCounters {
             stage: Stage::Packets,
@@ -158,11 +174,11 @@ impl World {
             client: CLIENT,
             attempt: 1,
             clock: ClockRelation::Same,
-            counts: v1::ReceiverCounts {
+            counts: ReceiverCounts {
                 received: packets,
-                ..v1::ReceiverCounts::default()
+                ..ReceiverCounts::default()
             },
-            timed: [packets; 3],
+            timed,
             next_sequence: packets,
             bytes,
             reply_bytes_queued: bytes,
@@ -171,14 +187,15 @@ impl World {
             ..ConnectionCounters::default()
         };
         self.slot().commit(&counters, &ReleaseStore);
-        self.slot().start_counts_at(packets);
+        self.slot().start_counts_at(&timed);
         counters
     }
 
-    /// Everything that the connection was sent.
+    /// What the connection was sent, as far as the queue still holds it.
     pub(super) fn replies(&self, counters: &ConnectionCounters) -> Vec<Frame> {
-        (0..counters.reply_bytes_queued / 32)
-            .map(|frame| self.slot().reply(frame * 32))
+        let frames = counters.reply_bytes_queued / FRAME_BYTES as u64;
+        (frames.saturating_sub(REPLY_QUEUE_FRAMES as u64)..frames)
+            .map(|frame| self.slot().reply(frame * FRAME_BYTES as u64))
             .collect()
     }
 

@@ -36,6 +36,7 @@ use super::{
 };
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, FromWorker},
+    ledger::MEMORIES,
     model::{AgentShare, ClockRelation, RunCounters},
 };
 
@@ -135,13 +136,16 @@ impl Master {
     }
 
     /// How many slots the ledger has, and its descriptors once more.
-    pub(super) fn ledger_again(&self) -> anyhow::Result<(u32, [OwnedFd; 3])> {
+    pub(super) fn ledger_again(&self) -> anyhow::Result<(u32, [OwnedFd; MEMORIES])> {
         let ledger = &self.parts.ledger;
         let again = ledger
             .descriptors()
             .map(|memory| memory.try_clone_to_owned());
-        let [workers, slots, clients] = again;
-        Ok((ledger.slots().len() as u32, [workers?, slots?, clients?]))
+        let [workers, slots, clients, epochs] = again;
+        Ok((
+            ledger.slots().len() as u32,
+            [workers?, slots?, clients?, epochs?],
+        ))
     }
 
     /// Runs until it is asked to stop. The workers have ended when it returns.

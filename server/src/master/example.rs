@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, os::fd::AsFd as _};
 
-use metronome_proto::{handshake::Key, histogram::Histogram, run_id::RunId, v1};
+use metronome_proto::{handshake::Key, histogram::Histogram, run_id::RunId, v1::ReceiverCounts};
 
 use super::{
     admission::Admission, connection_table::ConnectionTable, run_counters::ClosedConnection,
@@ -52,9 +52,9 @@ fn counters(row: usize, seed: u64) -> RunCounters {
     let client = ConnectionCounters {
         run: seed,
         attempt: 1,
-        counts: v1::ReceiverCounts {
+        counts: ReceiverCounts {
             received: 3,
-            ..v1::ReceiverCounts::default()
+            ..ReceiverCounts::default()
         },
         end: ClientEnd::Clean,
         ..ConnectionCounters::default()

@@ -176,7 +176,7 @@ mod tests {
     };
 
     use metronome_os::{process::Executable, socket::receive_into};
-    use metronome_proto::v1;
+    use metronome_proto::v1::ReceiverCounts;
 
     use super::*;
     use crate::{
@@ -282,9 +282,9 @@ mod tests {
         let connection_counters = ConnectionCounters {
             is_raw: true,
             stage: Stage::Raw,
-            counts: v1::ReceiverCounts {
+            counts: ReceiverCounts {
                 received: 9,
-                ..v1::ReceiverCounts::default()
+                ..ReceiverCounts::default()
             },
             ..ConnectionCounters::default()
         };

@@ -154,7 +154,7 @@ mod tests {
         sync::atomic::Ordering,
     };
 
-    use metronome_proto::v1;
+    use metronome_proto::v1::ReceiverCounts;
 
     use super::*;
     use crate::{ledger::Dimensions, model::ClientEnd};
@@ -244,9 +244,9 @@ mod tests {
         let mut world = World::new();
         world.send_and_take(100, 0);
         let mut impossible = ConnectionCounters {
-            counts: v1::ReceiverCounts {
+            counts: ReceiverCounts {
                 received: 9,
-                ..v1::ReceiverCounts::default()
+                ..ReceiverCounts::default()
             },
             ..ConnectionCounters::default()
         };

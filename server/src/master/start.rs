@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use metronome_os::{realtime, wake::Waker};
 
 use super::{event_loop::Master, request::Handle, settings::Settings};
+use crate::ledger::MEMORIES;
 
 /// A master that runs.
 pub(crate) struct Started {
@@ -18,7 +19,7 @@ pub(crate) struct Started {
     /// Connections at a time.
     pub(crate) slots: u32,
     /// The descriptors of the ledger, which a new server process opens.
-    pub(crate) ledger: [OwnedFd; 3],
+    pub(crate) ledger: [OwnedFd; MEMORIES],
 }
 
 /// Starts the workers and the master's thread. When it returns, clients are served, or can be once

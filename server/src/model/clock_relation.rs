@@ -1,5 +1,7 @@
 //! How an agent's CLOCK_MONOTONIC relates to this host's: whether a time that one has read may be
 //! compared with a time that the other has read.
+//!
+//! Absent: clocks with a known offset and its bound. Nothing measures these yet.
 
 use metronome_proto::v1;
 use serde::{Deserialize, Serialize};

@@ -61,6 +61,8 @@ pub struct Counted {
     pub digest: u64,
     /// From a verified end.
     pub reported_sent: Option<u64>,
+    /// How many times its histograms must hold, and how many they hold.
+    pub timed: [u64; 3],
     pub histogram_counts: [u64; 3],
     /// Everything that it is to be sent.
     pub replies: Vec<Frame>,
@@ -165,6 +167,7 @@ impl Connection {
             reported_sent: connection_counters
                 .has_end
                 .then_some(connection_counters.reported_sent),
+            timed: connection_counters.timed,
             histogram_counts: std::array::from_fn(|histogram| slot.count(histogram)),
             replies: (0..connection_counters.reply_bytes_queued)
                 .step_by(FRAME_BYTES)

@@ -77,7 +77,7 @@ pub(crate) struct InheritedFds {
     pub(crate) grpc: OwnedFd,
     /// The old server's lock in the history.
     pub(crate) lock: OwnedFd,
-    pub(crate) ledger: [OwnedFd; 3],
+    pub(crate) ledger: [OwnedFd; ledger::MEMORIES],
     pub(crate) http: Option<OwnedFd>,
 }
 
@@ -87,7 +87,7 @@ impl InheritedFds {
         data: TcpListener,
         grpc: &TcpListener,
         lock: BorrowedFd<'_>,
-        ledger: [OwnedFd; 3],
+        ledger: [OwnedFd; ledger::MEMORIES],
         http: Option<&TcpListener>,
     ) -> std::io::Result<Self> {
         Ok(Self {
@@ -119,7 +119,12 @@ impl InheritedFds {
             data: next.next()?,
             grpc: next.next()?,
             lock: next.next()?,
-            ledger: [next.next()?, next.next()?, next.next()?],
+            ledger: next
+                .by_ref()
+                .take(ledger::MEMORIES)
+                .collect::<Vec<_>>()
+                .try_into()
+                .ok()?,
             http: if has_http { Some(next.next()?) } else { None },
         })
     }
@@ -171,7 +176,7 @@ mod tests {
     fn descriptors_come_out_in_the_order_in_which_they_went_in() {
         let files = || std::iter::repeat_with(|| OwnedFd::from(File::open("/dev/null").unwrap()));
         for has_http in [false, true] {
-            let needed = 6 + usize::from(has_http);
+            let needed = 3 + ledger::MEMORIES + usize::from(has_http);
             let too_few = files().take(needed - 1).collect();
             assert!(InheritedFds::from_received(too_few, has_http).is_none());
             let enough = files().take(needed).collect();

@@ -22,7 +22,7 @@ use rustix::{
 
 use crate::{
     ipc::{AdmissionKeys, FromWorker, MESSAGE_BYTES, ToWorker},
-    ledger::{Dimensions, Ledger},
+    ledger::{Dimensions, Ledger, MEMORIES},
 };
 
 /// CPU time that a real-time worker may use without a wait before the kernel ends it, µs. A worker
@@ -82,9 +82,9 @@ fn run() -> io::Result<()> {
 
 fn receive_ledger(channel: &SeqPacket) -> io::Result<(usize, Ledger, AdmissionKeys)> {
     let invalid = |text| io::Error::new(io::ErrorKind::InvalidData, text);
-    let mut memories = Vec::with_capacity(3);
+    let mut memories = Vec::with_capacity(MEMORIES);
     let mut sizes = (0, 0, false);
-    while memories.len() < 3 {
+    while memories.len() < MEMORIES {
         wait_readable(channel)?;
         let mut message = [0; MESSAGE_BYTES];
         let memory = channel
@@ -104,7 +104,7 @@ fn receive_ledger(channel: &SeqPacket) -> io::Result<(usize, Ledger, AdmissionKe
     let (worker, slots, accept_raw) = sizes;
     let memories = memories
         .try_into()
-        .map_err(|_| invalid("three memories are a ledger"))?;
+        .map_err(|_| invalid("a ledger has another number of memories"))?;
     Ok((
         worker as usize,
         Ledger::open(Dimensions { slots }, memories)?,

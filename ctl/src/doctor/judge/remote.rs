@@ -15,13 +15,9 @@ pub(crate) fn no_server() -> Finding {
     )
 }
 
-/// A finding about what cannot be reached. The sentence of a failure ends with the cure.
+/// A finding about what cannot be reached.
 pub(crate) fn out_of_reach(check: &'static str, failure: &Failure) -> Finding {
-    let (observed, cure) = failure
-        .sentence
-        .split_once("; ")
-        .unwrap_or((&failure.sentence, "see the server's log"));
-    Finding::problem(check, observed, cure)
+    Finding::problem(check, failure.sentence.as_str(), failure.remedy.as_str())
 }
 
 /// Judges the server.
@@ -40,11 +36,12 @@ pub(crate) fn server(server: &v1::GetServerResponse, load: Load) -> Finding {
             "start it again",
         );
     }
-    if server.max_clients < load.clients {
+    let clients_max = server.limits.as_ref().map(|limits| limits.clients_max);
+    if let Some(clients_max) = clients_max.filter(|max| *max < load.clients) {
         let cure = format!("start the server with --max-clients {}", load.clients);
         return Finding::problem(
             "server",
-            format!("{observed}, admits {} clients", server.max_clients),
+            format!("{observed}, admits {clients_max} clients"),
             cure,
         );
     }
@@ -112,6 +109,8 @@ pub(crate) fn agents(agents: &[v1::Agent], load: Load) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::limits;
+
     use super::*;
     use crate::doctor::finding::Level;
 
@@ -124,7 +123,7 @@ mod tests {
         let version = env!("CARGO_PKG_VERSION").into();
         v1::GetServerResponse {
             version,
-            max_clients: 10,
+            limits: Some(limits::to_proto(10, 16)),
             ..Default::default()
         }
     }
@@ -199,10 +198,11 @@ mod tests {
 
     #[test]
     fn a_failure_s_way_out_is_its_cure() {
-        let finding = out_of_reach("server", &Failure::other("no server answers; start one"));
+        let code = v1::FailureCode::ServerUnreachable;
+        let finding = out_of_reach("server", &Failure::new(code, "no server answers"));
         assert_eq!(
             (finding.observed.as_str(), finding.cure.as_deref()),
-            ("no server answers", Some("start one"))
+            ("no server answers", Some(code.remedy()))
         );
     }
 }

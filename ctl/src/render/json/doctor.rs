@@ -1,8 +1,8 @@
 //! The JSON object of `doctor`.
 
+use metronome_proto::json::{SCHEMA_VERSION, text};
 use serde::Serialize;
 
-use super::object;
 use crate::doctor::{
     finding::{Finding, Level},
     promise::{Load, Promise},
@@ -18,8 +18,8 @@ pub(crate) fn findings(findings: &[Finding], promise: &Promise, load: Load) -> S
         promise: Promised,
         findings: Vec<Found<'a>>,
     }
-    object::text(&Doctor {
-        schema_version: object::SCHEMA_VERSION,
+    text(&Doctor {
+        schema_version: SCHEMA_VERSION,
         status: word(
             findings
                 .iter()
@@ -32,7 +32,7 @@ pub(crate) fn findings(findings: &[Finding], promise: &Promise, load: Load) -> S
             rate_hz: load.rate_hz,
         },
         promise: Promised {
-            lateness_us_p99: promise.lateness_p99_us,
+            lateness_p99_us: promise.lateness_p99_us,
             clients_per_thread: promise.clients_per_thread,
             clients_with_server: promise.clients_with_server,
         },
@@ -48,7 +48,7 @@ struct AskedLoad {
 
 #[derive(Serialize)]
 struct Promised {
-    lateness_us_p99: f64,
+    lateness_p99_us: f64,
     clients_per_thread: u32,
     clients_with_server: u32,
 }
@@ -57,7 +57,6 @@ struct Promised {
 struct Found<'a> {
     check: &'a str,
     level: &'static str,
-    #[serde(rename = "told")]
     observed: &'a str,
     cure: Option<&'a str>,
 }
@@ -86,6 +85,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::render::json::assert_valid;
 
     const LOAD: Load = Load {
         clients: 10,
@@ -106,10 +106,9 @@ mod tests {
 
     #[test]
     fn the_object_s_status_is_its_worst_finding_s() {
-        let object: Value =
-            serde_json::from_str(&super::findings(&findings(), &PROMISE, LOAD)).expect("JSON");
+        let object = assert_valid(&super::findings(&findings(), &PROMISE, LOAD));
         assert_eq!(object["status"], "problem");
-        assert_eq!(object["findings"][0]["told"], "2 of 2");
+        assert_eq!(object["findings"][0]["observed"], "2 of 2");
         assert_eq!(object["findings"][0]["cure"], Value::Null);
         assert_eq!(object["promise"]["clients_per_thread"], 40);
     }

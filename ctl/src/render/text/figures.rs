@@ -3,12 +3,29 @@
 //! A comma parts thousands, a point the decimals, whatever the locale: results are compared across
 //! machines.
 
-use metronome_proto::v1;
+use std::fmt::Display;
 
-use crate::render::values::seconds;
+use metronome_proto::{
+    json::values::{self, Word},
+    profile::hz,
+    v1::{self, profile::Shape},
+};
+
+/// What stands where a figure is not known.
+pub(super) const UNKNOWN: &str = "–";
+
+/// A figure that may not be known.
+pub(super) fn known<T, D: Display>(figure: Option<T>, text: impl FnOnce(T) -> D) -> String {
+    figure.map_or_else(|| UNKNOWN.into(), |figure| text(figure).to_string())
+}
+
+/// A word that may not be known, as people write it: `not held`.
+pub(super) fn word(word: Option<Word>) -> String {
+    known(word, |word| word.replace('_', " ").to_lowercase())
+}
 
 /// 1000000 as `1,000,000`.
-pub(crate) fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -30,7 +47,7 @@ pub(super) fn decimal(number: f64, decimals: usize) -> String {
 }
 
 /// A figure with exactly `decimals` decimals: `1,234.50`.
-pub(crate) fn fixed(number: f64, decimals: usize) -> String {
+pub(super) fn fixed(number: f64, decimals: usize) -> String {
     let text = format!("{number:.decimals$}");
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     // Not a number, infinite, negative or beyond u64: as it is.
@@ -40,7 +57,7 @@ pub(crate) fn fixed(number: f64, decimals: usize) -> String {
 }
 
 /// Microseconds to 0.1 below a millisecond, whole above: they are known within 1 %.
-pub(crate) fn micros(us: f64) -> String {
+pub(super) fn micros(us: f64) -> String {
     fixed(us, usize::from(us < 1000.0))
 }
 
@@ -62,23 +79,62 @@ pub(super) fn clean(text: &str) -> String {
         .collect()
 }
 
+/// The labels of a run: `host=a rack=7`.
+pub(super) fn labels(run: &v1::Run) -> String {
+    let labels = run.labels.iter();
+    let labels = labels.map(|(key, value)| format!("{key}={value}"));
+    clean(&labels.collect::<Vec<_>>().join(" "))
+}
+
 /// The plan in a few words: `10 × 10,000 Hz × 10 s`.
-pub(crate) fn plan(plan: &v1::Plan) -> String {
-    let duration_s = seconds(plan.duration.as_ref());
-    let rate = if plan.flood {
-        "max".into()
-    } else {
-        format!("{} Hz", hertz(plan.rate_hz))
-    };
-    format!(
-        "{} × {rate} × {} s",
-        count(plan.clients.into()),
-        decimal(duration_s, 3)
-    )
+pub(super) fn plan(plan: &v1::Plan) -> String {
+    let groups = plan.groups.iter().map(clients_and_rate);
+    let groups = groups.collect::<Vec<_>>().join(" + ");
+    format!("{groups} × {}", duration(plan))
+}
+
+/// One group of a plan in a few words: `10 × 10,000 Hz × 10 s`.
+pub(super) fn group(group: &v1::Group, plan: &v1::Plan) -> String {
+    format!("{} × {}", clients_and_rate(group), duration(plan))
+}
+
+fn clients_and_rate(group: &v1::Group) -> String {
+    let shape = group.profile.as_ref().and_then(|of| of.shape.as_ref());
+    let rate = known(shape, |shape| match shape {
+        Shape::Constant(constant) => format!("{} Hz", hertz(hz(constant.rate_millihertz))),
+        Shape::Flood(_) => "max".into(),
+    });
+    format!("{} × {rate}", count(group.clients.into()))
+}
+
+fn duration(plan: &v1::Plan) -> String {
+    let seconds = values::seconds(plan.duration.as_ref());
+    known(seconds, |seconds| format!("{} s", decimal(seconds, 3)))
+}
+
+/// Microseconds from nanoseconds, as [`micros`] shows them.
+pub(super) fn micros_of_ns(ns: i64) -> String {
+    micros(values::micros(ns))
+}
+
+/// Puts whole parts, two blanks between them, into lines of at most `width` characters. A longer
+/// part has a line of its own.
+pub(super) fn flowed(parts: impl IntoIterator<Item = String>, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for part in parts {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 2 + part.chars().count() <= width => {
+                line.push_str("  ");
+                line.push_str(&part);
+            }
+            _ => lines.push(part),
+        }
+    }
+    lines
 }
 
 /// Breaks a text at blanks into lines of at most `width` characters. A longer word is cut.
-pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in text.split_whitespace() {
@@ -148,6 +204,17 @@ mod tests {
             prop_assert!(lines.iter().all(|line| line.chars().count() <= width), "{lines:?}");
             let letters = |text: &str| text.replace(char::is_whitespace, "");
             prop_assert_eq!(letters(&lines.concat()), letters(&text));
+        }
+
+        #[test]
+        fn flowing_keeps_every_part_whole(
+            parts in prop::collection::vec("[a-z]{1,9} [0-9]{1,9}", 0..20),
+            width in 20..80_usize,
+        ) {
+            let lines = flowed(parts.clone(), width);
+            prop_assert!(lines.iter().all(|line| line.chars().count() <= width), "{lines:?}");
+            let flowed = lines.iter().flat_map(|line| line.split("  "));
+            prop_assert_eq!(flowed.collect::<Vec<_>>(), parts);
         }
 
         #[test]

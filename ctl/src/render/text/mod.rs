@@ -1,18 +1,21 @@
-//! Results for people.
+//! Results for people. What is not known is `–`.
 //!
 //! | module | form |
 //! |---|---|
 //! | [`summary`] | a run on one screen |
+//! | [`grounds`] | reasons, failures and notes, each with its remedy |
 //! | [`progress`] | a run as one line while it runs |
 //! | [`server`] | the server on one screen |
-//! | [`tables`] | runs, agents, clients, workers, raw clients |
+//! | [`tables`], [`clients`] | runs, agents, workers, raw clients; the clients of a run |
 //! | [`doctor`], [`settings`] | findings, settings |
 //! | [`figures`] | how numbers and foreign text look in all of them |
 //! | [`colour`] | whether they carry colours |
 
+mod clients;
 pub(crate) mod colour;
 pub(crate) mod doctor;
 mod figures;
+mod grounds;
 pub(crate) mod progress;
 pub(crate) mod server;
 pub(crate) mod settings;

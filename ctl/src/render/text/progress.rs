@@ -1,11 +1,17 @@
 //! A run as one line while it runs.
 
-use metronome_proto::v1;
+use metronome_proto::{
+    json::{times::quantile_ns, values},
+    profile::hz,
+    v1,
+};
 
-use super::figures;
-use crate::render::values;
+use super::figures::{self, known};
 
-/// The whole second of the run that a snapshot belongs to.
+/// The note has more room in the report.
+const NOTE_CHARACTERS_MAX: usize = 40;
+
+/// The whole second of the run that a snapshot belongs to; 0 before its start.
 pub(crate) fn second(snapshot: &v1::Snapshot) -> u64 {
     snapshot
         .elapsed
@@ -13,24 +19,28 @@ pub(crate) fn second(snapshot: &v1::Snapshot) -> u64 {
         .map_or(0, |elapsed| u64::try_from(elapsed.seconds).unwrap_or(0))
 }
 
-/// How the run stands.
+/// How the run stands. Packets and their rate are shown from the start on.
 pub(crate) fn line(snapshot: &v1::Snapshot) -> String {
-    let mut parts = match snapshot.state() {
-        v1::RunState::Running => {
-            vec![format!(
-                "{:>5} s",
-                figures::fixed(values::seconds(snapshot.elapsed.as_ref()), 1)
-            )]
-        }
-        state => vec![values::state_word(state).to_owned()],
+    let is_running = snapshot.state() == v1::RunState::Running;
+    let mut parts = if is_running {
+        let elapsed = values::seconds(snapshot.elapsed.as_ref());
+        let elapsed = known(elapsed, |seconds| figures::fixed(seconds, 1));
+        vec![format!("{elapsed:>5} s")]
+    } else {
+        vec![figures::word(values::state(snapshot.state))]
     };
     parts.push(clients(snapshot.clients_connected));
-    if snapshot.sent > 0 || snapshot.received > 0 {
-        parts.push(format!("sent {}", figures::count(snapshot.sent)));
-        parts.push(format!("received {}", figures::count(snapshot.received)));
+    if is_running || snapshot.generator.is_some() || snapshot.receiver.is_some() {
+        let sent = snapshot.generator.map(|counts| counts.sent);
+        let received = snapshot.receiver.map(|counts| counts.received);
+        parts.push(format!("sent {}", known(sent, figures::count)));
+        parts.push(format!("received {}", known(received, figures::count)));
     }
-    if snapshot.state() == v1::RunState::Running {
-        parts.push(format!("{}/s", figures::decimal(snapshot.received_hz, 0)));
+    if is_running {
+        let rate = known(snapshot.received_millihertz, |millihertz| {
+            figures::decimal(hz(millihertz), 0)
+        });
+        parts.push(format!("{rate}/s"));
         parts.extend(p99(snapshot));
     }
     if !snapshot.note.is_empty() {
@@ -44,17 +54,18 @@ pub(crate) fn line(snapshot: &v1::Snapshot) -> String {
     parts.join("  ")
 }
 
-/// Latency where the clocks are one, else lateness, which is always known.
+/// Latency where it is known, else lateness.
 fn p99(snapshot: &v1::Snapshot) -> Option<String> {
+    let times = snapshot.times.as_ref()?;
     let named = [
-        ("latency", &snapshot.latency),
-        ("lateness", &snapshot.lateness),
+        ("latency", times.latency.as_ref()),
+        ("lateness", times.lateness.as_ref()),
     ];
-    let known = named
-        .into_iter()
-        .filter_map(|(name, times)| times.as_ref().map(|times| (name, times)));
-    let (name, times) = known.into_iter().find(|(_, times)| times.count > 0)?;
-    Some(format!("{name} p99 {} µs", figures::micros(times.p99_us)))
+    let mut known = named.into_iter().filter_map(|(name, times)| {
+        let ns = quantile_ns(times?, 990_000)?;
+        Some(format!("{name} p99 {} µs", figures::micros_of_ns(ns)))
+    });
+    known.next()
 }
 
 fn clients(number: u32) -> String {
@@ -64,9 +75,6 @@ fn clients(number: u32) -> String {
         if number == 1 { "" } else { "s" }
     )
 }
-
-/// The rest of the note is in the report.
-const NOTE_CHARACTERS_MAX: usize = 40;
 
 #[cfg(test)]
 mod tests {
@@ -80,15 +88,33 @@ mod tests {
                 nanos: 500_000_000,
             }),
             clients_connected: 10,
-            sent: 450_000,
-            received: 449_990,
-            received_hz: 100_012.4,
-            latency: Some(v1::Distribution {
-                count: 449_990,
-                p99_us: 62.14,
-                ..v1::Distribution::default()
+            generator: Some(v1::GeneratorCounts {
+                sent: 450_000,
+                ..v1::GeneratorCounts::default()
+            }),
+            receiver: Some(v1::ReceiverCounts {
+                received: 449_990,
+                ..v1::ReceiverCounts::default()
+            }),
+            received_millihertz: Some(100_012_400),
+            times: Some(v1::Times {
+                lateness: Some(times(12_000)),
+                transit: None,
+                latency: Some(times(62_140)),
             }),
             ..v1::Snapshot::default()
+        }
+    }
+
+    fn times(p99_ns: i64) -> v1::Distribution {
+        let p99 = v1::Quantile {
+            ppm: 990_000,
+            ns: p99_ns,
+        };
+        v1::Distribution {
+            count: 449_990,
+            quantiles: vec![p99],
+            ..v1::Distribution::default()
         }
     }
 
@@ -102,14 +128,28 @@ mod tests {
     }
 
     #[test]
-    fn without_a_shared_clock_the_line_has_lateness() {
-        let lateness = snapshot().latency;
-        let line = line(&v1::Snapshot {
-            latency: None,
-            lateness,
-            ..snapshot()
-        });
-        assert!(line.ends_with("lateness p99 62.1 µs"), "{line}");
+    fn where_latency_is_not_known_the_line_has_lateness() {
+        let mut snapshot = snapshot();
+        snapshot.times.as_mut().unwrap().latency = None;
+        let line = line(&snapshot);
+        assert!(line.ends_with("lateness p99 12.0 µs"), "{line}");
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_run_is_a_dash() {
+        let running = v1::Snapshot {
+            state: v1::RunState::Running.into(),
+            ..v1::Snapshot::default()
+        };
+        assert_eq!(
+            line(&running),
+            "    – s  0 clients  sent –  received –  –/s"
+        );
+        let later = v1::Snapshot {
+            state: 45,
+            ..v1::Snapshot::default()
+        };
+        assert_eq!(line(&later), "45  0 clients");
     }
 
     #[test]

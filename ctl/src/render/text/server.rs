@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
-use metronome_proto::v1;
+use metronome_proto::{
+    json::{times::quantile_ns, values},
+    v1,
+};
 
 use super::{
-    figures::{self, count},
+    figures::{self, count, known},
     tables,
 };
-use crate::render::values;
 
 /// The server, its connections, its workers, its raw clients.
 pub(crate) fn server(server: &v1::GetServerResponse) -> String {
@@ -17,24 +19,32 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{label:<12}{value}");
     };
-    let connections = server.connections.unwrap_or_default();
-    let recoveries = server.recoveries.clone().unwrap_or_default();
-    let raw = server.raw.clone().unwrap_or_default();
+    let recoveries = server.recoveries.as_ref();
+    let raw = server.raw.as_ref();
+    let uptime = values::seconds(server.uptime.as_ref());
     line("server", &identity(server));
-    line("up", &uptime(server));
+    line(
+        "up",
+        &known(uptime, |up| format!("{} s", figures::decimal(up, 0))),
+    );
     line("grpc", &figures::clean(&server.grpc_address));
     line("data", &figures::clean(&server.data_address));
     line("database", &figures::clean(&server.database));
     line("runs", &format!("{} active", server.runs_active));
-    line("clients", &clients(server.max_clients, &connections));
-    line("connections", &accepted(&connections));
-    line("raw clients", &raw_counts(server.accept_raw, &raw));
-    line("recoveries", &recovered(&recoveries));
-    if !server.crash_loops.is_empty() {
-        let workers = format!("workers {:?} die again and again", server.crash_loops);
+    line("clients", &clients(server));
+    line("connections", &known(server.connections.as_ref(), accepted));
+    line(
+        "raw clients",
+        &known(raw, |raw| raw_counts(server.accept_raw, raw)),
+    );
+    line("recoveries", &known(recoveries, recovered));
+    let crash_loops = recoveries.map_or(&[][..], |recoveries| &recoveries.crash_loops);
+    if !crash_loops.is_empty() {
+        let workers = format!("workers {crash_loops:?} die again and again");
         line("degraded", &workers);
     }
-    text + "\n" + &tables::workers(&server.workers) + &tables::raw_clients(&raw.clients)
+    let raw_clients = raw.map_or(&[][..], |raw| &raw.clients);
+    text + "\n" + &tables::workers(&server.workers) + &tables::raw_clients(raw_clients)
 }
 
 fn identity(server: &v1::GetServerResponse) -> String {
@@ -43,15 +53,14 @@ fn identity(server: &v1::GetServerResponse) -> String {
     format!("{version}, pid {}{draining}", server.pid)
 }
 
-fn uptime(server: &v1::GetServerResponse) -> String {
-    let seconds = values::seconds(server.uptime.as_ref());
-    format!("{} s", figures::decimal(seconds, 0))
-}
-
-fn clients(max_clients: u32, connections: &v1::Connections) -> String {
+fn clients(server: &v1::GetServerResponse) -> String {
+    let connections = server.connections.as_ref();
+    let limits = server.limits.as_ref();
     format!(
-        "{} of {max_clients}, {} pending",
-        connections.admitted, connections.pending
+        "{} of {}, {} pending",
+        known(connections, |connections| connections.admitted),
+        known(limits, |limits| limits.clients_max),
+        known(connections, |connections| connections.pending),
     )
 }
 
@@ -84,14 +93,18 @@ fn raw_counts(accept_raw: bool, raw: &v1::RawTotals) -> String {
 }
 
 fn recovered(recoveries: &v1::Recoveries) -> String {
-    let pause = recoveries.pause.clone().unwrap_or_default();
+    let pause = |ppm| {
+        let pause = recoveries.pause.as_ref();
+        let ns = pause.and_then(|pause| quantile_ns(pause, ppm));
+        known(ns, |ns| figures::decimal(values::micros(ns), 0))
+    };
     format!(
         "{} worker deaths, {} packets recovered, {} connections lost; pause p50 {} p99 {} µs",
         count(recoveries.deaths),
         count(recoveries.packets),
         count(recoveries.connections_lost),
-        figures::decimal(pause.p50_us, 0),
-        figures::decimal(pause.p99_us, 0),
+        pause(500_000),
+        pause(990_000),
     )
 }
 
@@ -114,6 +127,39 @@ mod tests {
         });
         assert!(
             text.contains("raw clients 1,000,000 packets, 32,000,000 bytes on 10 connections\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_the_server_does_not_report_is_a_dash() {
+        let text = server(&v1::GetServerResponse::default());
+        for line in [
+            "up          –\n",
+            "clients     – of –, – pending\n",
+            "connections –\n",
+            "raw clients –\n",
+            "recoveries  –\n",
+        ] {
+            assert!(text.contains(line), "no {line} in {text}");
+        }
+    }
+
+    #[test]
+    fn without_a_death_there_is_no_pause() {
+        let mut recoveries = v1::Recoveries::default();
+        let no_deaths = "0 worker deaths, 0 packets recovered, 0 connections lost; ";
+        assert_eq!(
+            recovered(&recoveries),
+            format!("{no_deaths}pause p50 – p99 – µs")
+        );
+        recoveries.crash_loops = vec![1];
+        let text = server(&v1::GetServerResponse {
+            recoveries: Some(recoveries),
+            ..Default::default()
+        });
+        assert!(
+            text.contains("degraded    workers [1] die again and again\n"),
             "{text}"
         );
     }

@@ -1,284 +1,316 @@
 //! A run on one screen: at most 24 lines of at most 100 columns, the verdict first.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use metronome_proto::v1;
+use metronome_proto::{
+    histogram::QUANTILES_PPM,
+    json::{counts::Counts, run::target, times, values},
+    profile::hz,
+    v1,
+};
 
-use super::{colour::Colour, figures, tables};
-use crate::render::values;
+use super::{
+    clients,
+    colour::Colour,
+    figures::{self, UNKNOWN, known},
+    grounds,
+};
 
 /// Columns that a screen surely has.
 const WIDTH: usize = 100;
 const LABEL_WIDTH: usize = 10;
 /// Lines for reasons and notes; the rest of the summary takes the rest of the screen.
-const REASON_LINES_MAX: usize = 8;
+const GROUND_LINES_MAX: usize = 8;
 /// More workers than this are shown as a range.
 const WORKERS_LISTED_MAX: usize = 4;
+/// Labels may have 16 times 128 bytes; the headline has room for this.
+const LABEL_CHARACTERS_MAX: usize = 60;
 
 /// The summary.
 pub(crate) fn summary(run: &v1::Run, colour: Colour) -> String {
     let mut text = headline(run, colour);
-    let Some(report) = &run.report else {
-        line(&mut text, "plan", &plan(run));
+    if let Some(failure) = &run.failure {
+        lines(&mut text, grounds::failure(failure, WIDTH));
+    }
+    let report = run.report.as_ref();
+    if let Some(verdict) = report.and_then(|report| report.verdict.as_ref()) {
+        let grounds = grounds::verdict(verdict, WIDTH, GROUND_LINES_MAX);
+        lines(&mut text, grounds);
+    }
+    labelled(&mut text, "plan", plan(run.plan.as_ref()));
+    let Some(report) = report else {
         return text + &without_report(run);
     };
-    text += &grounds(report.verdict.as_ref());
-    line(&mut text, "plan", &plan(run));
-    packets(&mut text, &report.packets.unwrap_or_default());
-    rate(&mut text, report);
-    times(&mut text, report);
-    line(&mut text, "workers", &workers(&report.workers));
-    line(&mut text, "cpu", &cpu(&report.cpu.unwrap_or_default()));
-    line(&mut text, "laws", &laws(&report.laws));
+    packets(&mut text, report.counts.as_ref());
+    labelled(&mut text, "rate", [rate(run, report)]);
+    distributions(&mut text, report.times.as_ref());
+    labelled(&mut text, "workers", [workers(&report.receivers)]);
+    labelled(&mut text, "cpu", cpu(report.cpu.as_ref()));
+    let verdict = report.verdict.as_ref();
+    labelled(&mut text, "laws", [known(verdict, |of| laws(&of.laws))]);
     text
 }
 
 /// The summary and a row per client.
 pub(crate) fn with_clients(run: &v1::Run, clients: &[v1::ClientReport], colour: Colour) -> String {
-    format!("{}\n{}", summary(run, colour), tables::clients(clients))
+    let mut text = format!("{}\n{}", summary(run, colour), clients::table(clients));
+    lines(&mut text, clients::failures(clients, WIDTH));
+    text
 }
 
 fn headline(run: &v1::Run, colour: Colour) -> String {
-    let verdict = run
-        .report
-        .as_ref()
-        .and_then(|report| report.verdict.as_ref());
-    let word = verdict
-        .map_or_else(
-            || values::state(run),
-            |verdict| values::status(verdict.status()),
-        )
-        .to_uppercase();
+    let report = run.report.as_ref();
+    let verdict = report.and_then(|report| report.verdict.as_ref());
+    let word = match verdict {
+        Some(verdict) => values::verdict(verdict.status),
+        None => values::state(run.state),
+    };
+    let word = known(word, |word| word.to_uppercase());
     let word = match (colour, verdict.map(v1::Verdict::status)) {
         (Colour::None, _) | (_, None) => word,
         (Colour::Ansi, Some(v1::VerdictStatus::Valid)) => format!("\x1b[1;32m{word}\x1b[0m"),
         (Colour::Ansi, Some(v1::VerdictStatus::Partial)) => format!("\x1b[1;33m{word}\x1b[0m"),
         (Colour::Ansi, Some(_)) => format!("\x1b[1;31m{word}\x1b[0m"),
     };
-    let label: String = figures::clean(&run.label)
+    let outcome = report.and_then(|report| report.outcome.as_ref());
+    let judged = outcome.filter(|outcome| outcome.status() != v1::OutcomeStatus::NotJudged);
+    let outcome = judged.map_or_else(String::new, |outcome| {
+        let word = figures::word(values::outcome(outcome.status));
+        format!("{} · ", word.to_uppercase())
+    });
+    let labels: String = figures::labels(run)
         .chars()
         .take(LABEL_CHARACTERS_MAX)
         .collect();
-    format!("{word}  run {}  {label}", figures::clean(&run.run_id))
+    let run_id = figures::clean(&run.run_id);
+    format!("{outcome}{word}  run {run_id}  {labels}")
         .trim_end()
         .to_owned()
         + "\n"
 }
 
-/// A label may have 128 bytes; the headline has room for this.
-const LABEL_CHARACTERS_MAX: usize = 60;
-
 fn without_report(run: &v1::Run) -> String {
     match run.state() {
-        v1::RunState::Aborted => "The server died in mid-run, so there is no report.\n".into(),
-        _ => format!(
-            "The run has not ended; `benchctl watch {}` follows it.\n",
-            figures::clean(&run.run_id)
-        ),
-    }
-}
-
-/// Reasons, then notes, as far as the screen goes.
-fn grounds(verdict: Option<&v1::Verdict>) -> String {
-    let Some(verdict) = verdict else {
-        return String::new();
-    };
-    let reasons = verdict
-        .reasons
-        .iter()
-        .map(|reason| format!("{}: {}", reason.code, reason.text));
-    let notes = verdict.notes.iter().map(|note| format!("note: {note}"));
-    let mut lines: Vec<String> = Vec::new();
-    let mut left_out = 0;
-    for ground in reasons.chain(notes) {
-        let wrapped = bullet(&figures::clean(&ground));
-        // One line is kept for the number of those left out.
-        if left_out > 0 || lines.len() + wrapped.len() >= REASON_LINES_MAX {
-            left_out += 1;
-        } else {
-            lines.extend(wrapped);
+        v1::RunState::Preparing
+        | v1::RunState::Starting
+        | v1::RunState::Running
+        | v1::RunState::Draining => {
+            let run_id = figures::clean(&run.run_id);
+            format!("The run has not ended; `benchctl watch {run_id}` follows it.\n")
         }
+        _ => "There is no report.\n".into(),
     }
-    if left_out > 0 {
-        lines.push(format!("  … and {left_out} more: see -o json"));
-    }
-    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// At most three lines of a text, the first with a dash.
-fn bullet(text: &str) -> Vec<String> {
-    let lines = figures::wrapped(text, WIDTH - 4);
-    let marked = |(index, line): (usize, &String)| {
-        format!("{}{line}", if index == 0 { "  - " } else { "    " })
+/// A line per group, with its name where there are several.
+fn plan(plan: Option<&v1::Plan>) -> Vec<String> {
+    let Some(plan) = plan.filter(|plan| !plan.groups.is_empty()) else {
+        return vec![UNKNOWN.into()];
     };
-    lines.iter().take(3).enumerate().map(marked).collect()
+    let threads = match plan.threads {
+        0 | 1 => String::new(),
+        threads => format!(", {threads} threads"),
+    };
+    let line = |group: &v1::Group| {
+        let name = match plan.groups.len() {
+            1 => String::new(),
+            _ => format!("{}: ", figures::clean(&group.name)),
+        };
+        let target = target(group).map_or_else(String::new, |target| {
+            format!(", target {}", figures::clean(target))
+        });
+        format!(
+            "{name}{}, batch {}, {}{threads}{target}",
+            figures::group(group, plan),
+            group.batch,
+            figures::word(values::phase(group.phase)),
+        )
+    };
+    plan.groups.iter().map(line).collect()
 }
 
-fn plan(run: &v1::Run) -> String {
-    let Some(plan) = &run.plan else {
-        return "unknown".into();
-    };
-    let threads = if plan.threads > 1 {
-        format!(", {} threads", plan.threads)
-    } else {
-        String::new()
-    };
+fn packets(text: &mut String, counts: Option<&v1::Counts>) {
+    let counts = counts.copied().unwrap_or_default();
+    let ends = [
+        Counts::of_list(counts.generator.as_ref()),
+        Counts::of_list(counts.receiver.as_ref()),
+    ];
+    let parts = ends.iter().map(|counts| {
+        let parts = counts.counters().iter().map(|(name, value)| {
+            let value = known(*value, figures::count);
+            format!("{} {value}", name.replace('_', " "))
+        });
+        figures::flowed(parts, WIDTH - LABEL_WIDTH)
+    });
+    let mut lines = parts.collect::<Vec<_>>().concat();
+    lines.push(lost(&counts));
+    labelled(text, "packets", lines);
+}
+
+fn lost(counts: &v1::Counts) -> String {
+    let lost = known(counts.lost, figures::count);
+    if counts.lost == Some(0) {
+        return format!("lost {lost}");
+    }
     format!(
-        "{}, batch {}, {}{threads}",
-        figures::plan(plan),
-        plan.batch,
-        values::phase(plan.phase())
+        "lost {lost}: {} never acknowledged, {} unread",
+        known(counts.lost_unacknowledged, figures::count),
+        known(counts.lost_unread, figures::count),
     )
 }
 
-fn packets(text: &mut String, packets: &v1::PacketCounts) {
-    let sent = [
-        ("scheduled", packets.scheduled),
-        ("sent", packets.sent),
-        ("skipped", packets.skipped),
-    ];
-    line(text, "packets", &counts(&sent));
-    let received = [
-        ("received", packets.received),
-        ("lost", packets.lost),
-        ("corrupt", packets.corrupt),
-    ];
-    line(text, "", &counts(&received));
-    if packets.lost > 0 {
-        let unacknowledged = figures::count(packets.lost_unacknowledged);
-        let unread = figures::count(packets.lost_unread);
-        line(
-            text,
-            "",
-            &format!(
-                "of the lost {unacknowledged} never acknowledged, {unread} acknowledged but unread"
-            ),
-        );
-    }
-    let order = [
-        ("duplicated", packets.duplicated),
-        ("reordered", packets.reordered),
-        ("gaps", packets.gaps),
-    ];
-    line(text, "", &counts(&order));
-}
-
-fn counts(named: &[(&str, u64)]) -> String {
-    named
-        .iter()
-        .map(|(name, number)| format!("{name} {}", figures::count(*number)))
-        .collect::<Vec<_>>()
-        .join("  ")
-}
-
-fn rate(text: &mut String, report: &v1::Report) {
+fn rate(run: &v1::Run, report: &v1::Report) -> String {
     let rate = report.rate.unwrap_or_default();
+    let per_second = |millihertz| format!("{}/s", figures::hertz(hz(millihertz)));
     // A flood has no offered rate.
-    let offered = rate
-        .offered_hz
-        .map_or_else(|| "max".into(), |hz| format!("{}/s", figures::hertz(hz)));
-    let rate = format!(
-        "offered {offered}  achieved {}/s  in {} s",
-        figures::hertz(rate.achieved_hz),
-        figures::fixed(report.elapsed_s, 2)
-    );
-    line(text, "rate", &rate);
+    let offered = match rate.offered_millihertz {
+        None if has_flood(run) => "max".into(),
+        offered => known(offered, per_second),
+    };
+    let elapsed = values::seconds(report.elapsed.as_ref());
+    format!(
+        "offered {offered}  achieved {}  in {} s",
+        known(rate.achieved_millihertz, per_second),
+        known(elapsed, |seconds| figures::fixed(seconds, 2)),
+    )
 }
 
-fn times(text: &mut String, report: &v1::Report) {
-    let head: String = ["p50", "p90", "p99", "p99.9", "p99.99", "max"]
-        .map(|name| format!("{name:>12}"))
-        .concat();
-    line(text, "µs", &head);
+fn has_flood(run: &v1::Run) -> bool {
+    let groups = run.plan.iter().flat_map(|plan| &plan.groups);
+    let mut shapes = groups.filter_map(|group| group.profile?.shape);
+    shapes.any(|shape| matches!(shape, v1::profile::Shape::Flood(_)))
+}
+
+fn distributions(text: &mut String, times: Option<&v1::Times>) {
+    let columns = QUANTILES_PPM.map(|ppm| times::percentile(ppm, '.'));
+    let columns = columns.into_iter().chain(["max".into()]);
+    let head: String = columns.map(|name| format!("{name:>12}")).collect();
+    labelled(text, "µs", [head]);
     for (name, times) in [
-        ("lateness", &report.lateness),
-        ("transit", &report.transit),
-        ("latency", &report.latency),
+        ("lateness", times.and_then(|times| times.lateness.as_ref())),
+        ("transit", times.and_then(|times| times.transit.as_ref())),
+        ("latency", times.and_then(|times| times.latency.as_ref())),
     ] {
-        line(text, name, &percentiles(times.as_ref()));
+        labelled(text, name, [percentiles(times)]);
     }
 }
 
 fn percentiles(times: Option<&v1::Distribution>) -> String {
-    match times {
-        None => "     not shown: agent and server do not share a clock".into(),
-        Some(times) if times.count == 0 => "     nothing was counted".into(),
-        Some(times) => [
-            times.p50_us,
-            times.p90_us,
-            times.p99_us,
-            times.p99_9_us,
-            times.p99_99_us,
-            times.max_us,
-        ]
-        .map(|us| format!("{:>12}", figures::micros(us)))
-        .concat(),
-    }
+    let quantile = |ppm| times.and_then(|times| times::quantile_ns(times, ppm));
+    let quantiles = QUANTILES_PPM.map(quantile).into_iter();
+    quantiles
+        .chain([times.map(|times| times.max_ns)])
+        .map(|ns| format!("{:>12}", known(ns, figures::micros_of_ns)))
+        .collect()
 }
 
-fn workers(workers: &[v1::WorkerReport]) -> String {
-    if workers.len() <= WORKERS_LISTED_MAX {
-        let each = workers
-            .iter()
+fn workers(receivers: &[v1::ReceiverReport]) -> String {
+    let workers = || receivers.iter().flat_map(|receiver| &receiver.workers);
+    let packets = || workers().map(|worker| worker.packets);
+    let (Some(low), Some(high)) = (packets().min(), packets().max()) else {
+        return UNKNOWN.into();
+    };
+    let number = workers().count();
+    if number <= WORKERS_LISTED_MAX {
+        let each = workers()
             .map(|worker| format!("{}: {}", worker.worker, figures::count(worker.packets)));
         return format!("packets {}", each.collect::<Vec<_>>().join("  "));
     }
-    let packets = || workers.iter().map(|worker| worker.packets);
-    let (low, high) = (packets().min().unwrap_or(0), packets().max().unwrap_or(0));
     format!(
-        "packets of each of the {}: {} to {}",
-        workers.len(),
+        "packets of each of the {number}: {} to {}",
         figures::count(low),
         figures::count(high)
     )
 }
 
-fn cpu(cpu: &v1::Cpu) -> String {
-    format!(
-        "agent {} s, {} ns/packet, {} a write  server {} s, {} ns/packet, {} a read",
-        figures::fixed(cpu.agent_s, 2),
-        figures::fixed(cpu.agent_ns_per_packet, 0),
-        figures::fixed(cpu.packets_per_write, 2),
-        figures::fixed(cpu.server_s, 2),
-        figures::fixed(cpu.server_ns_per_packet, 0),
-        figures::fixed(cpu.packets_per_read, 2),
-    )
+fn cpu(cpu: Option<&v1::Cpu>) -> Vec<String> {
+    let cpu = cpu.copied().unwrap_or_default();
+    let end = |ns: Option<i64>, ns_per_packet: Option<f64>, packets: Option<f64>| {
+        format!(
+            "{} s, {} ns/packet, {} a",
+            known(ns, |ns| figures::fixed(values::seconds_of_ns(ns), 2)),
+            known(ns_per_packet, |ns| figures::fixed(ns, 0)),
+            known(packets, |packets| figures::fixed(packets, 2)),
+        )
+    };
+    let agents = end(
+        cpu.generator_ns,
+        cpu.generator_ns_per_packet,
+        cpu.packets_per_write,
+    );
+    let workers = end(
+        cpu.receiver_ns,
+        cpu.receiver_ns_per_packet,
+        cpu.packets_per_read,
+    );
+    let ends = [
+        format!("agents {agents} write"),
+        format!("workers {workers} read"),
+    ];
+    figures::flowed(ends, WIDTH - LABEL_WIDTH)
 }
 
+/// `all 20 hold`, or how many came out in each way.
 fn laws(laws: &[v1::Law]) -> String {
-    let broken = laws.iter().filter(|law| !law.holds).count();
-    match (laws.len(), broken) {
-        (0, _) => "none were checked".into(),
-        (all, 0) => format!("all {all} hold"),
-        (all, broken) => format!("{broken} of {all} are broken"),
+    let mut numbers = BTreeMap::new();
+    for law in laws {
+        *numbers.entry(law.status).or_insert(0) += 1;
+    }
+    let holds = i32::from(v1::LawStatus::Holds);
+    match numbers.get(&holds) {
+        None if laws.is_empty() => "none were checked".into(),
+        Some(all) if *all == laws.len() => format!("all {all} hold"),
+        _ => {
+            let each = numbers.iter().map(|(status, number)| {
+                format!("{number} {}", figures::word(values::law(*status)))
+            });
+            format!("of {}: {}", laws.len(), each.collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
-fn line(text: &mut String, label: &str, value: &str) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(text, "{label:<LABEL_WIDTH$}{value}");
+/// Lines of which the first has a label.
+fn labelled(text: &mut String, label: &str, lines: impl IntoIterator<Item = String>) {
+    let labels = std::iter::once(label).chain(std::iter::repeat(""));
+    for (label, line) in labels.zip(lines) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{label:<LABEL_WIDTH$}{line}");
+    }
+}
+
+fn lines(text: &mut String, lines: Vec<String>) {
+    lines.iter().for_each(|line| {
+        text.push_str(line);
+        text.push('\n');
+    });
 }
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::counters::{CounterList, WORDS};
+
     use super::*;
     use crate::render::front_page::run_of_the_front_page;
+
+    fn report(run: &mut v1::Run) -> &mut v1::Report {
+        run.report.as_mut().expect("the front page has a report")
+    }
 
     #[test]
     fn the_summary_of_the_front_page() {
         let expected = "\
-VALID  run 0199f0c2a1b2c3d4  front page
+VALID  run 0199f0c2a1b2c3d4  page=front
 plan      10 × 10,000 Hz × 10 s, batch 1, staggered
-packets   scheduled 1,000,000  sent 1,000,000  skipped 0
-          received 1,000,000  lost 0  corrupt 0
-          duplicated 0  reordered 0  gaps 0
+packets   scheduled 1,000,000  sent 1,000,000  skipped 0  blocked 0
+          received 1,000,000  duplicated 0  reordered 0  gaps 0  corrupt 0  read before written 0
+          lost 0
 rate      offered 100,000/s  achieved 99,998/s  in 10.00 s
 µs                 p50         p90         p99       p99.9      p99.99         max
 lateness           4.1         9.8        38.2       101.0       402.0       1,204
 transit            4.1         9.8        38.2       101.0       402.0       1,204
 latency            4.1         9.8        38.2       101.0       402.0       1,204
 workers   packets 0: 500,000  1: 500,000
-cpu       agent 1.52 s, 1,520 ns/packet, 1.00 a write  server 0.98 s, 980 ns/packet, 1.02 a read
+cpu       agents 1.52 s, 1,520 ns/packet, 1.00 a write  workers 0.98 s, 980 ns/packet, 1.02 a read
 laws      all 1 hold
 ";
         assert_eq!(summary(&run_of_the_front_page(), Colour::None), expected);
@@ -295,85 +327,161 @@ laws      all 1 hold
     }
 
     #[test]
-    fn what_cannot_be_known_is_not_shown_as_a_figure() {
+    fn a_judged_outcome_stands_before_the_verdict() {
         let mut run = run_of_the_front_page();
-        if let Some(report) = &mut run.report {
-            report.transit = None;
-            report.latency = Some(v1::Distribution::default());
-        }
+        report(&mut run).outcome = Some(v1::Outcome {
+            status: v1::OutcomeStatus::NotHeld.into(),
+        });
         let text = summary(&run, Colour::None);
-        assert!(
-            text.contains("transit        not shown: agent and server do not share a clock\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("latency        nothing was counted\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("NOT HELD · VALID  run "), "{text}");
     }
 
     #[test]
-    fn a_run_without_a_report_shows_why() {
-        let aborted = v1::Run {
-            state: v1::RunState::Aborted.into(),
+    fn what_is_not_known_is_a_dash_and_never_a_number() {
+        let run = v1::Run {
+            run_id: "id".into(),
+            report: Some(v1::Report::default()),
+            ..v1::Run::default()
+        };
+        let expected = "\
+–  run id
+plan      –
+packets   scheduled –  sent –  skipped –  blocked –
+          received –  duplicated –  reordered –  gaps –  corrupt –  read before written –
+          lost –: – never acknowledged, – unread
+rate      offered –  achieved –  in – s
+µs                 p50         p90         p99       p99.9      p99.99         max
+lateness             –           –           –           –           –           –
+transit              –           –           –           –           –           –
+latency              –           –           –           –           –           –
+workers   –
+cpu       agents – s, – ns/packet, – a write  workers – s, – ns/packet, – a read
+laws      –
+";
+        assert_eq!(summary(&run, Colour::None), expected);
+    }
+
+    #[test]
+    fn one_quantile_may_be_unknown_alone() {
+        let mut run = run_of_the_front_page();
+        let times = report(&mut run).times.as_mut().unwrap();
+        times.latency.as_mut().unwrap().quantiles.truncate(3);
+        let text = summary(&run, Colour::None);
+        let expected =
+            "latency            4.1         9.8        38.2           –           –       1,204\n";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn every_counter_of_both_lists_is_shown() {
+        fn assert_shown<L: CounterList>(list: &L, text: &str) {
+            for (name, value) in list.values() {
+                let shown = format!("{} {}", name.replace('_', " "), figures::count(value));
+                assert!(text.contains(&shown), "no {shown} in {text}");
+            }
+        }
+        let words = |first: u64| std::array::from_fn::<_, WORDS, _>(|index| first + index as u64);
+        let generator = v1::GeneratorCounts::from_words(&words(1_001));
+        let receiver = v1::ReceiverCounts::from_words(&words(2_001));
+        let mut run = run_of_the_front_page();
+        report(&mut run).counts = Some(v1::Counts {
+            generator: Some(generator),
+            receiver: Some(receiver),
+            lost: Some(3_001),
+            lost_unacknowledged: Some(3_002),
+            lost_unread: None,
+        });
+        let text = summary(&run, Colour::None);
+        assert_shown(&generator, &text);
+        assert_shown(&receiver, &text);
+        let lost = "lost 3,001: 3,002 never acknowledged, – unread\n";
+        assert!(text.contains(lost), "{text}");
+    }
+
+    #[test]
+    fn laws_are_counted_by_how_they_came_out() {
+        let law = |status: v1::LawStatus| v1::Law {
+            status: status.into(),
+            ..v1::Law::default()
+        };
+        let (holds, broken) = (v1::LawStatus::Holds, v1::LawStatus::Broken);
+        assert_eq!(laws(&[law(holds), law(holds)]), "all 2 hold");
+        assert_eq!(laws(&[]), "none were checked");
+        let mut three = vec![law(holds), law(broken), law(v1::LawStatus::NotCheckable)];
+        assert_eq!(laws(&three), "of 3: 1 holds, 1 broken, 1 not checkable");
+        three[0].status = 7;
+        assert_eq!(laws(&three), "of 3: 1 broken, 1 not checkable, 1 7");
+    }
+
+    #[test]
+    fn a_run_that_failed_has_its_failure_and_the_way_out() {
+        let failed = v1::Run {
+            state: v1::RunState::Failed.into(),
             report: None,
+            failure: Some(v1::Failure::new(
+                v1::FailureCode::ConnectionRefused,
+                "agent a cannot connect to 10.0.0.7:8888: nothing listens there",
+            )),
             ..run_of_the_front_page()
         };
-        let text = summary(&aborted, Colour::None);
-        assert!(text.starts_with("ABORTED  run 0199f0c2a1b2c3d4"), "{text}");
-        assert!(text.contains("died in mid-run"), "{text}");
+        let expected = "\
+FAILED  run 0199f0c2a1b2c3d4  page=front
+  - CONNECTION_REFUSED: agent a cannot connect to 10.0.0.7:8888: nothing listens there
+    → start metronome-server there with --host 0.0.0.0, or give its data port with --target
+plan      10 × 10,000 Hz × 10 s, batch 1, staggered
+There is no report.
+";
+        assert_eq!(summary(&failed, Colour::None), expected);
+        let running = v1::Run {
+            state: v1::RunState::Running.into(),
+            failure: None,
+            ..failed
+        };
+        let text = summary(&running, Colour::None);
+        assert!(text.contains("`benchctl watch 0199f0c2a1b2c3d4`"), "{text}");
     }
 
     #[test]
     fn the_worst_run_still_fits_one_screen() {
         let mut run = run_of_the_front_page();
-        run.label = "l".repeat(128);
-        let report = run.report.as_mut().expect("the front page has a report");
+        run.labels = [("label".into(), "l".repeat(128))].into();
+        let report = report(&mut run);
         // The highest total rate that a plan may ask for, for the longest time.
         let all = 10_000_000 * 86_400;
-        report.packets = Some(v1::PacketCounts {
-            scheduled: all,
-            sent: all,
-            skipped: all,
-            received: all,
-            lost: all,
-            lost_unacknowledged: all,
-            lost_unread: all,
-            duplicated: all,
-            reordered: all,
-            gaps: all,
-            corrupt: all,
-            blocked: all,
+        report.counts = Some(v1::Counts {
+            generator: Some(v1::GeneratorCounts::from_words(&[all; WORDS])),
+            receiver: Some(v1::ReceiverCounts::from_words(&[all; WORDS])),
+            lost: Some(all),
+            lost_unacknowledged: Some(all),
+            lost_unread: Some(all),
         });
-        report.workers = vec![
-            v1::WorkerReport {
-                packets: all,
-                ..v1::WorkerReport::default()
-            };
-            256
-        ];
-        let reason = v1::Reason {
-            code: "CLIENT_LOST".into(),
-            status: v1::VerdictStatus::Partial.into(),
-            text: "client 7 of agent \x1b[31mred went away ".repeat(20),
+        let worker = v1::WorkerReport {
+            packets: all,
+            ..v1::WorkerReport::default()
         };
-        let verdict = v1::Verdict {
+        report.receivers[0].workers = vec![worker; 256];
+        report.cpu = Some(v1::Cpu {
+            generator_ns: Some(64 * 86_400_000_000_000),
+            ..report.cpu.unwrap_or_default()
+        });
+        let reason = v1::Reason {
+            code: v1::ReasonCode::ClientLost.into(),
+            sentence: "client 7 of agent \x1b[31mred went away ".repeat(20),
+            remedy: "a remedy ".repeat(40),
+            ..v1::Reason::default()
+        };
+        report.verdict = Some(v1::Verdict {
             status: v1::VerdictStatus::Invalid.into(),
             reasons: vec![reason; 100],
             notes: vec!["a note".into(); 100],
-        };
-        report.verdict = Some(verdict);
+            laws: Vec::new(),
+        });
         let text = summary(&run, Colour::None);
-        assert!(
-            text.lines().count() <= 24,
-            "{} lines:\n{text}",
-            text.lines().count()
-        );
-        assert!(
-            text.lines().all(|line| line.chars().count() <= WIDTH),
-            "{text}"
-        );
-        assert!(text.contains("… and 198 more"), "{text}");
+        let number = text.lines().count();
+        assert!(number <= 24, "{number} lines:\n{text}");
+        let fits = |line: &str| line.chars().count() <= WIDTH;
+        assert!(text.lines().all(fits), "{text}");
+        assert!(text.contains("… and 199 more"), "{text}");
         assert!(!text.contains('\x1b'), "{text}");
     }
 }

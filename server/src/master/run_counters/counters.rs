@@ -227,15 +227,15 @@ fn raw_client(
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::v1;
+    use metronome_proto::v1::ReceiverCounts;
 
     use super::*;
     use crate::ledger::{Dimensions, Ledger};
 
-    fn received(received: u64) -> v1::ReceiverCounts {
-        v1::ReceiverCounts {
+    fn received(received: u64) -> ReceiverCounts {
+        ReceiverCounts {
             received,
-            ..v1::ReceiverCounts::default()
+            ..ReceiverCounts::default()
         }
     }
 

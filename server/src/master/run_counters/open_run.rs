@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{counters::CounterList as _, histogram::Histogram, v1};
+use metronome_proto::{counters::CounterList as _, histogram::Histogram, v1::ReceiverCounts};
 
 use crate::{
     ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage},
@@ -26,7 +26,7 @@ impl OpenRun {
             baseline,
             clients: BTreeMap::new(),
             times: Times::default(),
-            counts: v1::ReceiverCounts::default(),
+            counts: ReceiverCounts::default(),
             recovered_packets: 0,
             incidents: Vec::new(),
             slowest: Vec::new(),
@@ -247,9 +247,9 @@ mod tests {
             let connection_counters = ConnectionCounters {
                 client,
                 attempt,
-                counts: v1::ReceiverCounts {
+                counts: ReceiverCounts {
                     received: packets,
-                    ..v1::ReceiverCounts::default()
+                    ..ReceiverCounts::default()
                 },
                 end: ClientEnd::Clean,
                 ..ConnectionCounters::default()

@@ -1,16 +1,13 @@
-//! The JSON objects of `runs`, `agents`, `stop`, `start --detach`, and of what is done to a server.
+//! Runs, agents, and what was done to a run or a server.
 
-use metronome_proto::v1;
 use serde::Serialize;
 
-use super::{
-    object::{SCHEMA_VERSION, text},
-    run::RunResult,
-};
-use crate::render::values;
+use super::{SCHEMA_VERSION, failure::Failure, run::RunResult, text, values};
+use crate::v1;
 
 /// `benchctl stop`.
-pub(crate) fn stopped(run_ids: &[String]) -> String {
+#[must_use]
+pub fn stopped(run_ids: &[String]) -> String {
     #[derive(Serialize)]
     struct Stopped<'a> {
         schema_version: u32,
@@ -22,8 +19,25 @@ pub(crate) fn stopped(run_ids: &[String]) -> String {
     })
 }
 
+/// `benchctl delete`: the runs that were deleted, and why others could not be.
+#[must_use]
+pub fn deleted(run_ids: &[String], failures: &[v1::Failure]) -> String {
+    #[derive(Serialize)]
+    struct Deleted<'a> {
+        schema_version: u32,
+        run_ids: &'a [String],
+        errors: Vec<Failure<'a>>,
+    }
+    text(&Deleted {
+        schema_version: SCHEMA_VERSION,
+        run_ids,
+        errors: failures.iter().map(Failure::from).collect(),
+    })
+}
+
 /// `benchctl start --detach`.
-pub(crate) fn started(run_id: &str) -> String {
+#[must_use]
+pub fn started(run_id: &str) -> String {
     #[derive(Serialize)]
     struct Started<'a> {
         schema_version: u32,
@@ -36,7 +50,8 @@ pub(crate) fn started(run_id: &str) -> String {
 }
 
 /// `benchctl runs`: each as `benchctl show` has it, without its clients.
-pub(crate) fn runs(runs: &[v1::Run]) -> String {
+#[must_use]
+pub fn runs(runs: &[v1::Run]) -> String {
     #[derive(Serialize)]
     struct Runs<'a> {
         schema_version: u32,
@@ -50,7 +65,8 @@ pub(crate) fn runs(runs: &[v1::Run]) -> String {
 }
 
 /// `benchctl agents`.
-pub(crate) fn agents(agents: &[v1::Agent]) -> String {
+#[must_use]
+pub fn agents(agents: &[v1::Agent]) -> String {
     #[derive(Serialize)]
     struct Agents<'a> {
         schema_version: u32,
@@ -62,13 +78,16 @@ pub(crate) fn agents(agents: &[v1::Agent]) -> String {
     })
 }
 
-#[derive(Serialize)]
-struct Agent<'a> {
+/// A connected agent.
+#[derive(Clone, Debug, Serialize)]
+pub struct Agent<'a> {
     name: &'a str,
     version: &'a str,
+    protocol_version: u32,
+    capabilities: &'a [String],
     peer: &'a str,
     connected_at: Option<String>,
-    shares_clock: bool,
+    clock: Option<&'static str>,
     clients_max: u32,
     cores: u32,
     run_ids: &'a [String],
@@ -79,9 +98,11 @@ impl<'a> From<&'a v1::Agent> for Agent<'a> {
         Self {
             name: &agent.name,
             version: &agent.version,
+            protocol_version: agent.protocol_version,
+            capabilities: &agent.capabilities,
             peer: &agent.peer,
             connected_at: values::instant(agent.connected_at.as_ref()),
-            shares_clock: agent.shares_clock,
+            clock: values::clock(agent.clock.as_ref()),
             clients_max: agent.clients_max,
             cores: agent.cores,
             run_ids: &agent.run_ids,
@@ -90,7 +111,8 @@ impl<'a> From<&'a v1::Agent> for Agent<'a> {
 }
 
 /// `benchctl server upgrade`.
-pub(crate) fn upgraded(pid: u32) -> String {
+#[must_use]
+pub fn upgraded(pid: u32) -> String {
     #[derive(Serialize)]
     struct Upgraded {
         schema_version: u32,
@@ -103,7 +125,8 @@ pub(crate) fn upgraded(pid: u32) -> String {
 }
 
 /// `benchctl server restart-workers`.
-pub(crate) fn restarted(workers: u32) -> String {
+#[must_use]
+pub fn restarted(workers: u32) -> String {
     #[derive(Serialize)]
     struct Restarted {
         schema_version: u32,
@@ -113,35 +136,4 @@ pub(crate) fn restarted(workers: u32) -> String {
         schema_version: SCHEMA_VERSION,
         restarted: workers,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-    use crate::render::front_page::run_of_the_front_page;
-
-    fn object(text: &str) -> Value {
-        serde_json::from_str(text).expect("one JSON object")
-    }
-
-    #[test]
-    fn runs_are_listed_as_they_are_shown() {
-        let run = run_of_the_front_page();
-        let listed = object(&runs(std::slice::from_ref(&run)));
-        assert_eq!(
-            listed["runs"][0],
-            object(&crate::render::json::run::result(&run, &[]))
-        );
-    }
-
-    #[test]
-    fn nothing_stopped_is_an_empty_list() {
-        assert_eq!(object(&stopped(&[]))["run_ids"], Value::Array(Vec::new()));
-        assert_eq!(
-            object(&started("0199f0c2a1b2c3d4"))["run_id"],
-            "0199f0c2a1b2c3d4"
-        );
-    }
 }

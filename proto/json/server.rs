@@ -1,35 +1,42 @@
-//! The JSON object of `server`.
+//! The server.
 
-use metronome_proto::v1;
 use serde::Serialize;
 
-use super::object::{SCHEMA_VERSION, text};
-use crate::render::values;
+use super::{
+    SCHEMA_VERSION, text,
+    times::Times,
+    values::{self, seconds_of_ns},
+};
+use crate::{profile::hz, v1};
 
 /// `benchctl server`.
-pub(crate) fn server(server: &v1::GetServerResponse) -> String {
+#[must_use]
+pub fn server(server: &v1::GetServerResponse) -> String {
     text(&Server::from(server))
 }
 
-#[derive(Serialize)]
-struct Server<'a> {
+/// The server itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct Server<'a> {
     schema_version: u32,
     version: &'a str,
     pid: u32,
     started_at: Option<String>,
-    uptime_s: f64,
+    uptime_s: Option<f64>,
     draining: bool,
     grpc_address: &'a str,
     data_address: &'a str,
     database: &'a str,
-    max_clients: u32,
     accept_raw: bool,
     runs_active: u32,
-    connections: Connections,
+    limits: Option<Limits>,
+    capabilities: &'a [String],
+    protocol_version_min: u32,
+    protocol_version_max: u32,
+    connections: Option<Connections>,
     workers: Vec<Worker>,
-    raw: Raw<'a>,
-    recoveries: Recoveries,
-    crash_loops: &'a [u32],
+    raw: Option<Raw<'a>>,
+    recoveries: Option<Recoveries<'a>>,
 }
 
 impl<'a> From<&'a v1::GetServerResponse> for Server<'a> {
@@ -44,45 +51,81 @@ impl<'a> From<&'a v1::GetServerResponse> for Server<'a> {
             grpc_address: &server.grpc_address,
             data_address: &server.data_address,
             database: &server.database,
-            max_clients: server.max_clients,
             accept_raw: server.accept_raw,
             runs_active: server.runs_active,
-            connections: Connections::from(&server.connections.unwrap_or_default()),
+            limits: server.limits.as_ref().map(Limits::from),
+            capabilities: &server.capabilities,
+            protocol_version_min: server.protocol_version_min,
+            protocol_version_max: server.protocol_version_max,
+            connections: server.connections.as_ref().map(Connections::from),
             workers: server.workers.iter().map(Worker::from).collect(),
-            raw: Raw::new(server.raw.as_ref()),
-            recoveries: Recoveries::from(&server.recoveries.clone().unwrap_or_default()),
-            crash_loops: &server.crash_loops,
+            raw: server.raw.as_ref().map(Raw::from),
+            recoveries: server.recoveries.as_ref().map(Recoveries::from),
         }
     }
 }
 
-#[derive(Serialize)]
-struct Recoveries {
+#[derive(Clone, Debug, Serialize)]
+struct Limits {
+    clients_max: u32,
+    runs_max: u32,
+    groups_max: u32,
+    rate_hz_min: f64,
+    rate_hz_max: f64,
+    total_rate_hz_max: f64,
+    duration_s_min: Option<f64>,
+    duration_s_max: Option<f64>,
+    batch_max: u32,
+    threads_max: u32,
+    agents_max: u32,
+    labels_max: u32,
+    page_size_max: u32,
+    message_bytes_max: u32,
+}
+
+impl From<&v1::Limits> for Limits {
+    fn from(limits: &v1::Limits) -> Self {
+        Self {
+            clients_max: limits.clients_max,
+            runs_max: limits.runs_max,
+            groups_max: limits.groups_max,
+            rate_hz_min: hz(limits.rate_millihertz_min),
+            rate_hz_max: hz(limits.rate_millihertz_max),
+            total_rate_hz_max: hz(limits.total_rate_millihertz_max),
+            duration_s_min: values::seconds(limits.duration_min.as_ref()),
+            duration_s_max: values::seconds(limits.duration_max.as_ref()),
+            batch_max: limits.batch_max,
+            threads_max: limits.threads_max,
+            agents_max: limits.agents_max,
+            labels_max: limits.labels_max,
+            page_size_max: limits.page_size_max,
+            message_bytes_max: limits.message_bytes_max,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Recoveries<'a> {
     deaths: u64,
     packets: u64,
     connections_lost: u64,
-    pauses: u64,
-    pause_us_p50: f64,
-    pause_us_p99: f64,
-    pause_us_max: f64,
+    pause_us: Option<Times>,
+    crash_loops: &'a [u32],
 }
 
-impl From<&v1::Recoveries> for Recoveries {
-    fn from(recoveries: &v1::Recoveries) -> Self {
-        let pause = recoveries.pause.clone().unwrap_or_default();
+impl<'a> From<&'a v1::Recoveries> for Recoveries<'a> {
+    fn from(recoveries: &'a v1::Recoveries) -> Self {
         Self {
             deaths: recoveries.deaths,
             packets: recoveries.packets,
             connections_lost: recoveries.connections_lost,
-            pauses: pause.count,
-            pause_us_p50: pause.p50_us,
-            pause_us_p99: pause.p99_us,
-            pause_us_max: pause.max_us,
+            pause_us: recoveries.pause.as_ref().map(Times::from),
+            crash_loops: &recoveries.crash_loops,
         }
     }
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Connections {
     accepted: u64,
     pending: u32,
@@ -107,7 +150,7 @@ impl From<&v1::Connections> for Connections {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Worker {
     worker: u32,
     pid: u32,
@@ -127,7 +170,7 @@ impl From<&v1::Worker> for Worker {
             pid: worker.pid,
             connections: worker.connections,
             packets: worker.packets,
-            cpu_s: worker.cpu_s,
+            cpu_s: seconds_of_ns(worker.cpu_ns),
             reads: worker.reads,
             wakeups: worker.wakeups,
             restarts: worker.restarts,
@@ -137,7 +180,7 @@ impl From<&v1::Worker> for Worker {
 }
 
 /// Raw clients since the server's start.
-#[derive(Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Raw<'a> {
     connections: u64,
     packets: u64,
@@ -145,7 +188,7 @@ struct Raw<'a> {
     clients: Vec<RawClient<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct RawClient<'a> {
     peer: &'a str,
     worker: u32,
@@ -154,11 +197,8 @@ struct RawClient<'a> {
     connected: bool,
 }
 
-impl<'a> Raw<'a> {
-    fn new(raw: Option<&'a v1::RawTotals>) -> Self {
-        let Some(raw) = raw else {
-            return Self::default();
-        };
+impl<'a> From<&'a v1::RawTotals> for Raw<'a> {
+    fn from(raw: &'a v1::RawTotals) -> Self {
         let clients = raw.clients.iter().map(|client| RawClient {
             peer: &client.peer,
             worker: client.worker,
@@ -172,35 +212,5 @@ impl<'a> Raw<'a> {
             bytes: raw.bytes,
             clients: clients.collect(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-
-    #[test]
-    fn the_server_counts_the_packets_of_raw_clients() {
-        let client = v1::RawClient {
-            peer: "127.0.0.1:4".into(),
-            packets: 7,
-            bytes: 224,
-            ..v1::RawClient::default()
-        };
-        let raw = v1::RawTotals {
-            connections: 1,
-            packets: 7,
-            bytes: 224,
-            clients: vec![client],
-        };
-        let text = server(&v1::GetServerResponse {
-            raw: Some(raw),
-            ..Default::default()
-        });
-        let object: Value = serde_json::from_str(&text).expect("one JSON object");
-        assert_eq!(object["raw"]["packets"], 7);
-        assert_eq!(object["raw"]["clients"][0]["bytes"], 224);
     }
 }

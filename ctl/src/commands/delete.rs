@@ -1,0 +1,51 @@
+//! `benchctl delete`: removes ended runs from the history.
+
+use metronome_proto::v1::Failure;
+
+use super::{context::Context, history};
+use crate::{client::Client, exit::Exit, output::Output, render::json, terminal};
+
+/// Delete runs that have ended, with all that was stored of them.
+///
+/// A run that has not ended is refused. Every run that is named is tried; the exit code is 1 if one
+/// could not be deleted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Id of the run, a prefix of it that no other has, or `last`; several are allowed.
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<String>,
+}
+
+/// Deletes runs and prints their ids.
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> {
+    let client = context.connect().await?;
+    // Before any is deleted: then `last` and a prefix would mean another run.
+    let mut found = Vec::new();
+    for name in &args.runs {
+        found.push(history::run_id(&client, name).await);
+    }
+    let mut deleted = Vec::new();
+    let mut failures = Vec::new();
+    for run_id in found {
+        match delete(&client, run_id).await {
+            Ok(run_id) => deleted.push(run_id),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    terminal::print(&match context.output {
+        Output::Json => json::lists::deleted(&deleted, &failures),
+        Output::Text => deleted.iter().map(|run_id| format!("{run_id}\n")).collect(),
+    })?;
+    failures.iter().for_each(terminal::print_failure);
+    Ok(if failures.is_empty() {
+        Exit::Valid
+    } else {
+        Exit::Other
+    })
+}
+
+async fn delete(client: &Client, run_id: Result<String, Failure>) -> Result<String, Failure> {
+    let run_id = run_id?;
+    client.delete_run(&run_id).await?;
+    Ok(run_id)
+}

@@ -1,0 +1,185 @@
+//! The clients of a run: a row each, and their failures below.
+
+use metronome_proto::{
+    json::{counts::Counts, values},
+    v1,
+};
+
+use super::{
+    figures::{self, known},
+    grounds,
+    tables::{self, Column},
+};
+
+/// Counters that have a column in any case; another one has it unless it is 0 for all clients.
+const ALWAYS_SHOWN: [&str; 4] = ["sent", "skipped", "received", "lost"];
+
+/// A row per client.
+pub(super) fn table(clients: &[v1::ClientReport]) -> String {
+    let mut columns = vec![Column::number("CLIENT", clients, |of| {
+        of.client.to_string()
+    })];
+    let groups = clients.windows(2).any(|two| two[0].group != two[1].group);
+    if groups {
+        let group = |of: &v1::ClientReport| figures::clean(&of.group);
+        columns.push(Column::text("GROUP", clients, group));
+    }
+    columns.extend([
+        Column::text("AGENT", clients, |of| figures::clean(&of.agent)),
+        Column::number("WORKER", clients, |of| known(of.worker, |worker| worker)),
+    ]);
+    columns.extend(counters(clients));
+    let micros = |ns| known(ns, figures::micros_of_ns);
+    columns.extend([
+        Column::number("LATE p99", clients, |of| micros(of.lateness_p99_ns)),
+        Column::number("LATENCY p99", clients, |of| micros(of.latency_p99_ns)),
+        Column::number("MAX µs", clients, |of| micros(of.latency_max_ns)),
+        Column::number("TRIES", clients, |of| known(of.attempts, |tries| tries)),
+        Column::text("FAILURE", clients, |of| {
+            of.failure.as_ref().map_or_else(String::new, |failure| {
+                known(values::failure_code(failure.code), |code| code)
+            })
+        }),
+    ]);
+    tables::table(columns)
+}
+
+/// A column for each counter of both ends.
+fn counters(clients: &[v1::ClientReport]) -> Vec<Column> {
+    let counts =
+        |client: &v1::ClientReport| Counts::of_both_ends(&client.counts.unwrap_or_default());
+    let rows: Vec<_> = clients.iter().map(counts).collect();
+    let names = Counts::of_both_ends(&v1::Counts::default());
+    let names = names.counters().iter().enumerate();
+    names
+        .filter(|(index, (name, _))| {
+            let is_zero = |row: &Counts| row.counters()[*index].1 == Some(0);
+            ALWAYS_SHOWN.contains(name) || !rows.iter().all(is_zero)
+        })
+        .map(|(index, (name, _))| {
+            let head = name.replace('_', " ").to_uppercase();
+            Column::number(&head, &rows, |row| {
+                known(row.counters()[index].1, figures::count)
+            })
+        })
+        .collect()
+}
+
+/// Each failure once, with its remedy: how many clients have it, and the first one's sentence.
+pub(super) fn failures(clients: &[v1::ClientReport], width: usize) -> Vec<String> {
+    let mut by_code: Vec<(&v1::Failure, usize)> = Vec::new();
+    for failure in clients.iter().filter_map(|client| client.failure.as_ref()) {
+        match by_code.iter_mut().find(|(one, _)| one.code == failure.code) {
+            Some((_, number)) => *number += 1,
+            None => by_code.push((failure, 1)),
+        }
+    }
+    let lines = by_code.into_iter();
+    lines
+        .flat_map(|(failure, number)| grounds::failure_of_clients(failure, number, width))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::counters::{CounterList, WORDS};
+
+    use super::*;
+    use crate::render::front_page::counts;
+
+    fn client() -> v1::ClientReport {
+        v1::ClientReport {
+            client: 7,
+            group: "default".into(),
+            agent: "a".into(),
+            worker: Some(1),
+            counts: Some(counts(1_000)),
+            attempts: Some(1),
+            lateness_p99_ns: Some(38_200),
+            transit_p99_ns: Some(30_000),
+            latency_p99_ns: Some(62_100),
+            latency_max_ns: Some(1_204_000),
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn clients_are_a_row_each() {
+        let expected = "\
+CLIENT  AGENT  WORKER  SCHEDULED   SENT  SKIPPED  RECEIVED  LOST  LATE p99  LATENCY p99  MAX µs  \
+TRIES  FAILURE
+     7  a           1      1,000  1,000        0     1,000     0      38.2         62.1   \
+1,204      1
+";
+        assert_eq!(table(&[client()]), expected);
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_client_is_a_dash() {
+        let text = table(&[v1::ClientReport::default()]);
+        let row = text.lines().nth(1).unwrap();
+        let cells: Vec<_> = row.split_whitespace().collect();
+        // All but the index, the agent and the failure.
+        assert_eq!(cells[0], "0");
+        assert!(
+            cells.len() > 15 && cells[1..].iter().all(|cell| *cell == "–"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn every_counter_of_both_lists_is_shown() {
+        let words = |first: u64| std::array::from_fn::<_, WORDS, _>(|index| first + index as u64);
+        let generator = v1::GeneratorCounts::from_words(&words(1_001));
+        let receiver = v1::ReceiverCounts::from_words(&words(2_001));
+        let counts = v1::Counts {
+            generator: Some(generator),
+            receiver: Some(receiver),
+            lost: Some(3_001),
+            lost_unacknowledged: Some(3_002),
+            lost_unread: Some(3_003),
+        };
+        let text = table(&[v1::ClientReport {
+            counts: Some(counts),
+            ..client()
+        }]);
+        let lost = [
+            ("lost", 3_001),
+            ("lost_unacknowledged", 3_002),
+            ("lost_unread", 3_003),
+        ];
+        for (name, value) in generator.values().chain(receiver.values()).chain(lost) {
+            let head = name.replace('_', " ").to_uppercase();
+            assert!(text.contains(&head), "no {head} in {text}");
+            assert!(text.contains(&figures::count(value)), "{name}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_failure_that_many_have_is_shown_once_with_the_way_out() {
+        let failing = |client, code, sentence: &str| v1::ClientReport {
+            client,
+            failure: Some(v1::Failure::new(code, sentence)),
+            ..v1::ClientReport::default()
+        };
+        let clients = [
+            failing(
+                0,
+                v1::FailureCode::ConnectionRefused,
+                "client 0 was refused",
+            ),
+            client(),
+            failing(1, v1::FailureCode::NotTried, "client 1 was not tried"),
+            failing(2, v1::FailureCode::NotTried, "client 2 was not tried"),
+        ];
+        let expected = [
+            "  - CONNECTION_REFUSED, 1 client: client 0 was refused",
+            "    → start metronome-server there with --host 0.0.0.0, or give its data port with \
+             --target",
+            "  - NOT_TRIED, 2 clients: client 1 was not tried",
+            "    → see the failure of the client that could not connect",
+        ];
+        assert_eq!(failures(&clients, 100), expected);
+        assert_eq!(failures(&[client()], 100), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,43 @@
+//! The JSON of Metronome: what benchctl prints with `-o json`, one object each.
+//!
+//! | module | object |
+//! |---|---|
+//! | [`run`] | a run: its plan, its state, its report |
+//! | [`report`] | the parts of a report, and a client row |
+//! | [`counts`], [`times`] | counters by name, distributions of times |
+//! | [`failure`], [`error`] | why something could not be done; a command that could not do it |
+//! | [`snapshot`] | a run in progress |
+//! | [`server`], [`lists`] | the server; runs, agents, and what was done to a run or a server |
+//! | [`values`] | words, seconds and instants, which texts for people have as well |
+//!
+//! docs/result.schema.json describes every object; tests walk the messages of the API by reflection
+//! and compare messages, objects and schema. Units are in the names: _us microseconds, _s seconds,
+//! _hz per second, _ns nanoseconds. Nothing is left out: what is not known is null. A field is
+//! never removed or given another meaning without a new [`SCHEMA_VERSION`].
+
+pub mod counts;
+pub mod error;
+pub mod failure;
+pub mod lists;
+pub mod report;
+pub mod run;
+pub mod server;
+pub mod snapshot;
+pub mod times;
+pub mod values;
+
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+
+/// The version of docs/result.schema.json and of every object.
+pub const SCHEMA_VERSION: u32 = 2;
+
+/// An object as text with a line feed.
+#[must_use]
+pub fn text(object: &impl Serialize) -> String {
+    let json = serde_json::to_string_pretty(object)
+        .expect("the objects have string keys only, so they serialize");
+    json + "\n"
+}

@@ -1,0 +1,269 @@
+//! The parts of a report, and a client row.
+
+use serde::Serialize;
+
+use super::{
+    counts::Counts,
+    failure::{Failure, Figures, figures},
+    times::Times,
+    values::{self, Word, micros, seconds_of_ns},
+};
+use crate::{profile::hz, v1};
+
+/// Whether the figures may be believed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict<'a> {
+    status: Option<Word>,
+    reasons: Vec<Reason<'a>>,
+    laws: Vec<Law<'a>>,
+    notes: &'a [String],
+}
+
+impl<'a> From<&'a v1::Verdict> for Verdict<'a> {
+    fn from(verdict: &'a v1::Verdict) -> Self {
+        Self {
+            status: values::verdict(verdict.status),
+            reasons: verdict.reasons.iter().map(Reason::from).collect(),
+            laws: verdict.laws.iter().map(Law::from).collect(),
+            notes: &verdict.notes,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Reason<'a> {
+    code: Option<Word>,
+    status: Option<Word>,
+    sentence: &'a str,
+    remedy: &'a str,
+    figures: Figures<'a>,
+    failure: Option<Failure<'a>>,
+}
+
+impl<'a> From<&'a v1::Reason> for Reason<'a> {
+    fn from(reason: &'a v1::Reason) -> Self {
+        Self {
+            code: values::reason_code(reason.code),
+            status: values::verdict(reason.status),
+            sentence: &reason.sentence,
+            remedy: &reason.remedy,
+            figures: figures(&reason.figures),
+            failure: reason.failure.as_ref().map(Failure::from),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Law<'a> {
+    law: &'a str,
+    code: Option<Word>,
+    status: Option<Word>,
+    sentence: &'a str,
+    figures: Figures<'a>,
+}
+
+impl<'a> From<&'a v1::Law> for Law<'a> {
+    fn from(law: &'a v1::Law) -> Self {
+        Self {
+            law: &law.law,
+            code: values::reason_code(law.code),
+            status: values::law(law.status),
+            sentence: &law.sentence,
+            figures: figures(&law.figures),
+        }
+    }
+}
+
+/// Whether the run passed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    status: Option<Word>,
+    /// Plans of this version have none.
+    objectives: [(); 0],
+}
+
+impl From<&v1::Outcome> for Outcome {
+    fn from(outcome: &v1::Outcome) -> Self {
+        Self {
+            status: values::outcome(outcome.status),
+            objectives: [],
+        }
+    }
+}
+
+/// Packets per second of all clients together.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rate {
+    offered_hz: Option<f64>,
+    achieved_hz: Option<f64>,
+}
+
+impl From<&v1::Rate> for Rate {
+    fn from(rate: &v1::Rate) -> Self {
+        Self {
+            offered_hz: rate.offered_millihertz.map(hz),
+            achieved_hz: rate.achieved_millihertz.map(hz),
+        }
+    }
+}
+
+/// CPU time of both ends, including the kernel's share.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cpu {
+    generator_s: Option<f64>,
+    receiver_s: Option<f64>,
+    generator_ns_per_packet: Option<f64>,
+    receiver_ns_per_packet: Option<f64>,
+    packets_per_write: Option<f64>,
+    packets_per_read: Option<f64>,
+}
+
+impl From<&v1::Cpu> for Cpu {
+    fn from(cpu: &v1::Cpu) -> Self {
+        Self {
+            generator_s: cpu.generator_ns.map(seconds_of_ns),
+            receiver_s: cpu.receiver_ns.map(seconds_of_ns),
+            generator_ns_per_packet: cpu.generator_ns_per_packet,
+            receiver_ns_per_packet: cpu.receiver_ns_per_packet,
+            packets_per_write: cpu.packets_per_write,
+            packets_per_read: cpu.packets_per_read,
+        }
+    }
+}
+
+/// The clients of one group.
+#[derive(Clone, Debug, Serialize)]
+pub struct Group<'a> {
+    group: &'a str,
+    clients: u32,
+    counts: Option<Counts>,
+    rate: Option<Rate>,
+    lateness_us: Option<Times>,
+    transit_us: Option<Times>,
+    latency_us: Option<Times>,
+}
+
+impl<'a> From<&'a v1::GroupReport> for Group<'a> {
+    fn from(group: &'a v1::GroupReport) -> Self {
+        let times = group.times.as_ref();
+        Self {
+            group: &group.group,
+            clients: group.clients,
+            counts: group.counts.as_ref().map(Counts::of_both_ends),
+            rate: group.rate.as_ref().map(Rate::from),
+            lateness_us: times.and_then(|times| times.lateness.as_ref().map(Times::from)),
+            transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),
+            latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
+        }
+    }
+}
+
+/// One agent and its part of the run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Agent<'a> {
+    agent: &'a str,
+    clients: u32,
+    clock: Option<&'static str>,
+    counts: Option<Counts>,
+    cpu_s: Option<f64>,
+    writes: Option<u64>,
+    oversleep_max_us: Option<f64>,
+    failure: Option<Failure<'a>>,
+}
+
+impl<'a> From<&'a v1::AgentReport> for Agent<'a> {
+    fn from(agent: &'a v1::AgentReport) -> Self {
+        Self {
+            agent: &agent.agent,
+            clients: agent.clients,
+            clock: values::clock(agent.clock.as_ref()),
+            counts: agent
+                .counts
+                .as_ref()
+                .map(|counts| Counts::of_list(Some(counts))),
+            cpu_s: agent.cpu_ns.map(seconds_of_ns),
+            writes: agent.writes,
+            oversleep_max_us: agent.oversleep_max_ns.map(micros),
+            failure: agent.failure.as_ref().map(Failure::from),
+        }
+    }
+}
+
+/// One server that read packets.
+#[derive(Clone, Debug, Serialize)]
+pub struct Receiver<'a> {
+    receiver: &'a str,
+    workers: Vec<Worker>,
+}
+
+impl<'a> From<&'a v1::ReceiverReport> for Receiver<'a> {
+    fn from(receiver: &'a v1::ReceiverReport) -> Self {
+        Self {
+            receiver: &receiver.receiver,
+            workers: receiver.workers.iter().map(Worker::from).collect(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Worker {
+    worker: u32,
+    pid: u32,
+    packets: u64,
+    cpu_s: f64,
+    reads: u64,
+    wakeups: u64,
+    restarts: u32,
+    pauses: u64,
+    pause_mean_us: Option<f64>,
+}
+
+impl From<&v1::WorkerReport> for Worker {
+    fn from(worker: &v1::WorkerReport) -> Self {
+        Self {
+            worker: worker.worker,
+            pid: worker.pid,
+            packets: worker.packets,
+            cpu_s: seconds_of_ns(worker.cpu_ns),
+            reads: worker.reads,
+            wakeups: worker.wakeups,
+            restarts: worker.restarts,
+            pauses: worker.pauses,
+            pause_mean_us: worker.pause_mean_ns.map(micros),
+        }
+    }
+}
+
+/// One client.
+#[derive(Clone, Debug, Serialize)]
+pub struct Client<'a> {
+    client: u32,
+    group: &'a str,
+    agent: &'a str,
+    worker: Option<u32>,
+    counts: Option<Counts>,
+    attempts: Option<u32>,
+    lateness_p99_us: Option<f64>,
+    transit_p99_us: Option<f64>,
+    latency_p99_us: Option<f64>,
+    latency_max_us: Option<f64>,
+    failure: Option<Failure<'a>>,
+}
+
+impl<'a> From<&'a v1::ClientReport> for Client<'a> {
+    fn from(client: &'a v1::ClientReport) -> Self {
+        Self {
+            client: client.client,
+            group: &client.group,
+            agent: &client.agent,
+            worker: client.worker,
+            counts: client.counts.as_ref().map(Counts::of_both_ends),
+            attempts: client.attempts,
+            lateness_p99_us: client.lateness_p99_ns.map(micros),
+            transit_p99_us: client.transit_p99_ns.map(micros),
+            latency_p99_us: client.latency_p99_ns.map(micros),
+            latency_max_us: client.latency_max_ns.map(micros),
+            failure: client.failure.as_ref().map(Failure::from),
+        }
+    }
+}

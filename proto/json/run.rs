@@ -1,0 +1,181 @@
+//! A run. Its figures are null as long as there is no report.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{
+    SCHEMA_VERSION,
+    counts::Counts,
+    failure::Failure,
+    report::{Agent, Client, Cpu, Group, Outcome, Rate, Receiver, Verdict},
+    text,
+    times::Times,
+    values::{self, Word},
+};
+use crate::{
+    profile::hz,
+    v1::{self, profile::Shape, target::Kind},
+};
+
+/// The run as a JSON object and a line feed.
+#[must_use]
+pub fn result(run: &v1::Run, clients: &[v1::ClientReport]) -> String {
+    text(&RunResult::new(run, clients))
+}
+
+/// One run.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunResult<'a> {
+    schema_version: u32,
+    run_id: &'a str,
+    request_id: &'a str,
+    labels: &'a BTreeMap<String, String>,
+    state: Option<Word>,
+    created_at: Option<String>,
+    started_at: Option<String>,
+    ended_at: Option<String>,
+    plan: Option<Plan<'a>>,
+    failure: Option<Failure<'a>>,
+    stopped: Option<Stopped>,
+    verdict: Option<Verdict<'a>>,
+    outcome: Option<Outcome>,
+    counts: Option<Counts>,
+    rate: Option<Rate>,
+    elapsed_s: Option<f64>,
+    lateness_us: Option<Times>,
+    transit_us: Option<Times>,
+    latency_us: Option<Times>,
+    cpu: Option<Cpu>,
+    groups: Vec<Group<'a>>,
+    agents: Vec<Agent<'a>>,
+    receivers: Vec<Receiver<'a>>,
+    clients: Vec<Client<'a>>,
+}
+
+impl<'a> RunResult<'a> {
+    /// A run and, where they were asked for, its client rows.
+    #[must_use]
+    pub fn new(run: &'a v1::Run, clients: &'a [v1::ClientReport]) -> Self {
+        let report = run.report.as_ref();
+        let times = report.and_then(|report| report.times.as_ref());
+        Self {
+            schema_version: SCHEMA_VERSION,
+            run_id: &run.run_id,
+            request_id: &run.request_id,
+            labels: &run.labels,
+            state: values::state(run.state),
+            created_at: values::instant(run.created_at.as_ref()),
+            started_at: values::instant(run.started_at.as_ref()),
+            ended_at: values::instant(run.ended_at.as_ref()),
+            plan: run.plan.as_ref().map(Plan::from),
+            failure: run.failure.as_ref().map(Failure::from),
+            stopped: run.stopped.as_ref().map(Stopped::from),
+            verdict: report.and_then(|report| report.verdict.as_ref().map(Verdict::from)),
+            outcome: report.and_then(|report| report.outcome.as_ref().map(Outcome::from)),
+            counts: report.and_then(|report| report.counts.as_ref().map(Counts::of_both_ends)),
+            rate: report.and_then(|report| report.rate.as_ref().map(Rate::from)),
+            elapsed_s: report.and_then(|report| values::seconds(report.elapsed.as_ref())),
+            lateness_us: times.and_then(|times| times.lateness.as_ref().map(Times::from)),
+            transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),
+            latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
+            cpu: report.and_then(|report| report.cpu.as_ref().map(Cpu::from)),
+            groups: rows(report.map(|report| &report.groups[..])),
+            agents: rows(report.map(|report| &report.agents[..])),
+            receivers: rows(report.map(|report| &report.receivers[..])),
+            clients: rows(Some(clients)),
+        }
+    }
+}
+
+fn rows<'a, M, R: From<&'a M>>(messages: Option<&'a [M]>) -> Vec<R> {
+    messages.into_iter().flatten().map(R::from).collect()
+}
+
+/// The load.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan<'a> {
+    groups: Vec<GroupPlan<'a>>,
+    duration_s: Option<f64>,
+    threads: u32,
+    requires: &'a [String],
+}
+
+impl<'a> From<&'a v1::Plan> for Plan<'a> {
+    fn from(plan: &'a v1::Plan) -> Self {
+        Self {
+            groups: plan.groups.iter().map(GroupPlan::from).collect(),
+            duration_s: values::seconds(plan.duration.as_ref()),
+            threads: plan.threads,
+            requires: &plan.requires,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct GroupPlan<'a> {
+    name: &'a str,
+    clients: u32,
+    profile: Option<Profile>,
+    batch: u32,
+    phase: Option<Word>,
+    agents: &'a [String],
+    target: Option<&'a str>,
+}
+
+impl<'a> From<&'a v1::Group> for GroupPlan<'a> {
+    fn from(group: &'a v1::Group) -> Self {
+        let agents = group.agents.as_ref();
+        Self {
+            name: &group.name,
+            clients: group.clients,
+            profile: group
+                .profile
+                .as_ref()
+                .and_then(|profile| profile.shape.as_ref().map(Profile::from)),
+            batch: group.batch,
+            phase: values::phase(group.phase),
+            agents: agents.map_or(&[], |agents| &agents.names),
+            target: target(group),
+        }
+    }
+}
+
+/// HOST:PORT where the clients of a group connect. `None` for the server's own data port.
+#[must_use]
+pub fn target(group: &v1::Group) -> Option<&str> {
+    let Kind::Receivers(receivers) = group.target.as_ref()?.kind.as_ref()?;
+    Some(receivers.address.as_str()).filter(|address| !address.is_empty())
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "shape", rename_all = "snake_case")]
+enum Profile {
+    Constant { rate_hz: f64 },
+    Flood,
+}
+
+impl From<&Shape> for Profile {
+    fn from(shape: &Shape) -> Self {
+        match shape {
+            Shape::Constant(constant) => Self::Constant {
+                rate_hz: hz(constant.rate_millihertz),
+            },
+            Shape::Flood(_) => Self::Flood,
+        }
+    }
+}
+
+/// An end before the schedule was over.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stopped {
+    cause: Option<Word>,
+}
+
+impl From<&v1::Stopped> for Stopped {
+    fn from(stopped: &v1::Stopped) -> Self {
+        Self {
+            cause: values::stop_cause(stopped.cause),
+        }
+    }
+}

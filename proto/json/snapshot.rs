@@ -1,0 +1,52 @@
+//! A run in progress.
+
+use serde::Serialize;
+
+use super::{
+    SCHEMA_VERSION,
+    counts::Counts,
+    times::Times,
+    values::{self, Word},
+};
+use crate::{profile::hz, v1};
+
+/// One snapshot. What was lost is not known before the end.
+#[derive(Clone, Debug, Serialize)]
+pub struct Snapshot<'a> {
+    schema_version: u32,
+    run_id: &'a str,
+    number: u64,
+    state: Option<Word>,
+    elapsed_s: Option<f64>,
+    clients_connected: u32,
+    counts: Counts,
+    received_hz: Option<f64>,
+    lateness_us: Option<Times>,
+    transit_us: Option<Times>,
+    latency_us: Option<Times>,
+    note: &'a str,
+}
+
+impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
+    fn from(snapshot: &'a v1::Snapshot) -> Self {
+        let times = snapshot.times.as_ref();
+        Self {
+            schema_version: SCHEMA_VERSION,
+            run_id: &snapshot.run_id,
+            number: snapshot.number,
+            state: values::state(snapshot.state),
+            elapsed_s: values::seconds(snapshot.elapsed.as_ref()),
+            clients_connected: snapshot.clients_connected,
+            counts: Counts::of_both_ends(&v1::Counts {
+                generator: snapshot.generator,
+                receiver: snapshot.receiver,
+                ..v1::Counts::default()
+            }),
+            received_hz: snapshot.received_millihertz.map(hz),
+            lateness_us: times.and_then(|times| times.lateness.as_ref().map(Times::from)),
+            transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),
+            latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
+            note: &snapshot.note,
+        }
+    }
+}
