@@ -7,30 +7,39 @@
 
 mod common;
 
-use metronome_proto::v1::{self, VerdictStatus, agent_message::Message};
-use tonic::Code;
+use std::time::Duration;
+
+use metronome_proto::v1::{
+    self, FailureCode, ReasonCode, RunState, VerdictStatus, agent_service_session_request::Message,
+    stop_run_request::Runs,
+};
+use tonic::{Code, Status};
 
 use common::{
     Server,
-    agent::{Agent, Pace, register},
-    codes, easy_plan, ended, plan, start,
+    agent::{Agent, Pace, register, share, unsent},
+    code, codes, easy_plan, ended, export, figure, plan, received, start, stop,
 };
 
 async fn start_run(server: &Server, plan: v1::Plan) -> String {
-    server
-        .operator()
-        .await
-        .start_run(start(plan, ""))
-        .await
-        .unwrap()
-        .into_inner()
-        .run
-        .unwrap()
-        .run_id
+    server.start_run(start(plan, "")).await.run_id
 }
 
 fn verdict(run: &v1::Run) -> v1::Verdict {
     run.report.clone().unwrap().verdict.unwrap()
+}
+
+/// The code of the failure of a run that has one, and no report.
+#[track_caller]
+fn failure(run: &v1::Run) -> FailureCode {
+    assert_eq!((run.state(), &run.report), (RunState::Failed, &None));
+    assert!(run.started_at.is_none() && run.ended_at.is_some());
+    run.failure.as_ref().unwrap().code()
+}
+
+/// A failure of an agent's own.
+fn why(code: FailureCode) -> v1::Failure {
+    v1::Failure::new(code, "what happened \x1b[31m").with("address", "192.0.2.7:8888")
 }
 
 #[tokio::test]
@@ -41,38 +50,38 @@ async fn an_honest_run_is_valid_and_every_client_has_its_row() {
     for _ in 0..2 {
         let run_id = start_run(&server, easy_plan(5)).await;
         let prepare = agent.receive_prepare().await;
-        assert_eq!(
-            (
-                prepare.clients,
-                prepare.clients_total,
-                prepare.packets_per_client
-            ),
-            (5, 5, 10)
-        );
+        let own = share(&prepare);
+        assert_eq!((own.clients, own.clients_total), (0..5, 5));
+        assert_eq!(prepare.requires, ["profile.constant"]);
         agent.run_honestly(&server, &prepare).await;
-        let mut operator = server.operator().await;
-        let run = ended(&mut operator, &run_id).await;
+        let run = ended(&server, &run_id).await;
         assert_eq!(
             (verdict(&run).status(), codes(&run)),
             (VerdictStatus::Valid, vec![])
         );
         let report = run.report.unwrap();
-        let packets = report.packets.unwrap();
-        assert_eq!([packets.scheduled, packets.sent, packets.received], [50; 3]);
-        assert!(report.laws.iter().all(|law| law.holds), "{:?}", report.laws);
-        assert_eq!(report.transit.unwrap().count, 50);
-        let mut pages = operator
-            .list_clients(v1::ListClientsRequest { run_id })
-            .await
-            .unwrap()
-            .into_inner();
-        let rows = pages.message().await.unwrap().unwrap().clients;
+        let counts = report.counts.unwrap();
+        let (generator, receiver) = (counts.generator.unwrap(), counts.receiver.unwrap());
+        let packets = [generator.scheduled, generator.sent, receiver.received];
+        assert_eq!(packets, [50; 3]);
+        let laws = report.verdict.unwrap().laws;
+        assert!(!laws.is_empty());
+        assert!(
+            laws.iter().all(|law| law.status() != v1::LawStatus::Broken),
+            "{laws:?}"
+        );
+        assert_eq!(report.times.unwrap().transit.unwrap().count, 50);
+        let rows = export(&server, &run_id, 0).await.unwrap().concat();
+        let received = |row: &v1::ClientReport| row.counts.unwrap().receiver.unwrap().received;
         assert_eq!(
             rows.iter()
-                .map(|row| (row.client, row.received))
+                .map(|row| (row.client, received(row)))
                 .collect::<Vec<_>>(),
             [0, 1, 2, 3, 4].map(|i| (i, 10))
         );
+        let resumed = export(&server, &run_id, 3).await.unwrap().concat();
+        assert_eq!(resumed, rows[3..]);
+        assert!(export(&server, &run_id, 5).await.unwrap().is_empty());
     }
 }
 
@@ -80,28 +89,35 @@ async fn an_honest_run_is_valid_and_every_client_has_its_row() {
 async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_nothing_else() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "liar").await;
-    let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
+    let run_id = start_run(&server, plan(1, 1000, 3_600_000)).await;
     let prepare = agent.receive_prepare().await;
     agent.send_prepared(&prepare.run_id).await;
     agent.receive_start().await;
-    let progress = v1::Progress {
-        run_id: run_id.clone(),
+    server.running(&run_id).await;
+    let most = v1::GeneratorCounts {
+        scheduled: u64::MAX,
         sent: u64::MAX,
         skipped: u64::MAX,
+        blocked: u64::MAX,
+    };
+    let progress = v1::Progress {
+        run_id: run_id.clone(),
+        counts: Some(most),
         clients_broken: u32::MAX,
     };
     agent.send(Message::Progress(progress)).await;
     let record = |client| v1::ClientRecord {
         client,
-        scheduled: u64::MAX,
-        sent: u64::MAX,
-        skipped: u64::MAX,
+        counts: Some(most),
         digest: u64::MAX,
         acknowledged: Some(u64::MAX),
         kernel_acknowledged_bytes: Some(u64::MAX),
         attempts: u32::MAX,
-        error: format!("\x1b[31m{}", "x".repeat(10_000)),
-        blocked: u64::MAX,
+        failure: Some(v1::Failure {
+            code: i32::MAX,
+            sentence: format!("\x1b[31m{}", "x".repeat(10_000)),
+            ..why(FailureCode::ConnectionBroken)
+        }),
     };
     agent
         .send_records(
@@ -110,25 +126,25 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         )
         .await;
     agent.send_finished(&run_id).await;
-    let run = ended(&mut server.operator().await, &run_id).await;
+    let run = ended(&server, &run_id).await;
     assert_eq!(verdict(&run).status(), VerdictStatus::Invalid);
     assert!(
-        codes(&run).contains(&"RECORDS_CONTRADICT".to_owned()),
+        codes(&run).contains(&ReasonCode::RecordsContradict),
         "{:?}",
         codes(&run)
     );
     let texts = verdict(&run)
         .reasons
         .iter()
-        .map(|reason| reason.text.clone())
+        .map(|reason| format!("{reason:?}"))
         .collect::<String>();
-    assert!(!texts.contains('\x1b'));
+    assert!(!texts.contains("\\u{1b}"), "{texts}");
 
-    let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
+    let run_id = start_run(&server, plan(1, 1000, 10)).await;
     let prepare = agent.receive_prepare().await;
     agent.run_honestly(&server, &prepare).await;
-    let run = ended(&mut server.operator().await, &run_id).await;
-    assert_eq!(run.report.unwrap().packets.unwrap().received, 10);
+    let run = ended(&server, &run_id).await;
+    assert_eq!(received(&run), 10);
 }
 
 #[tokio::test]
@@ -136,24 +152,16 @@ async fn a_burst_that_passes_for_a_paced_load_makes_the_run_invalid() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "hasty").await;
     for (pace, code) in [
-        (Pace::AtOnce, "READ_BEFORE_WRITTEN"),
-        (Pace::AtOnceAndDueThen, "SCHEDULE_NOT_FOLLOWED"),
+        (Pace::AtOnce, ReasonCode::ReadBeforeWritten),
+        (Pace::AtOnceAndDueThen, ReasonCode::ScheduleNotFollowed),
     ] {
         let run_id = start_run(&server, easy_plan(2)).await;
         let prepare = agent.receive_prepare().await;
         agent.run(&server, &prepare, pace).await;
-        let run = ended(&mut server.operator().await, &run_id).await;
-        assert_eq!(
-            run.report.as_ref().unwrap().packets.unwrap().received,
-            20,
-            "as many as planned"
-        );
+        let run = ended(&server, &run_id).await;
+        assert_eq!(received(&run), 20, "as many as planned");
         assert_eq!(verdict(&run).status(), VerdictStatus::Invalid, "{pace:?}");
-        assert!(
-            codes(&run).contains(&code.to_owned()),
-            "{pace:?} {:?}",
-            codes(&run)
-        );
+        assert!(codes(&run).contains(&code), "{pace:?} {:?}", codes(&run));
     }
 }
 
@@ -166,25 +174,27 @@ async fn the_run_goes_on_without_an_agent_that_is_lost() {
     );
     let run_id = start_run(&server, easy_plan(2)).await;
     let prepare = left.receive_prepare().await;
-    assert_eq!(
-        (prepare.agent_index, prepare.first_client, prepare.clients),
-        (1, 1, 1)
-    );
+    assert_eq!((prepare.agent_index, share(&prepare).clients), (1, 1..2));
     drop(lost);
     left.run_honestly(&server, &prepare).await;
-    let run = ended(&mut server.operator().await, &run_id).await;
+    let run = ended(&server, &run_id).await;
     assert_eq!(
         (verdict(&run).status(), codes(&run)),
-        (VerdictStatus::Partial, vec!["AGENT_LOST".to_owned()])
+        (VerdictStatus::Partial, vec![ReasonCode::AgentLost])
     );
-    assert_eq!(run.report.unwrap().packets.unwrap().received, 10);
+    let cause = verdict(&run).reasons[0].failure.clone().unwrap();
+    assert_eq!(cause.code(), FailureCode::AgentLost);
+    let agents = &run.report.as_ref().unwrap().agents;
+    assert_eq!(agents[0].failure, Some(cause));
+    assert_eq!(agents[1].failure, None);
+    assert_eq!(received(&run), 10);
 }
 
 #[tokio::test]
 async fn a_silent_agent_is_lost_after_three_seconds_and_its_name_is_free_again() {
     let server = Server::start(&[]);
     let mut silent = Agent::register(&server, "a1").await;
-    let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
+    let run_id = start_run(&server, plan(1, 1000, 10)).await;
     let heard_at = std::time::Instant::now();
     let status = loop {
         if let Err(status) = silent.receive_anything().await {
@@ -196,124 +206,102 @@ async fn a_silent_agent_is_lost_after_three_seconds_and_its_name_is_free_again()
         "{:?}",
         heard_at.elapsed()
     );
-    assert_eq!(status.code(), Code::DeadlineExceeded);
-    let run = ended(&mut server.operator().await, &run_id).await;
-    assert_eq!(codes(&run), ["NOTHING_SENT", "AGENT_LOST"]);
+    assert_eq!(code(&status), FailureCode::AgentSilent);
+    let run = ended(&server, &run_id).await;
+    assert_eq!(failure(&run), FailureCode::AgentSilent);
     Agent::register(&server, "a1").await;
 }
 
 #[tokio::test]
-async fn what_an_agent_cannot_do_it_reports_and_the_report_repeats() {
+async fn what_an_agent_cannot_do_keeps_its_code_all_the_way_into_the_run() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "a1").await;
-    let run_id = start_run(&server, plan(1, 1000.0, 10)).await;
-    agent.receive_prepare().await;
-    let error = "connection refused by 127.0.0.1:1".to_owned();
-    agent
-        .send(Message::Failed(v1::Failed {
-            run_id: run_id.clone(),
-            error: error.clone(),
-        }))
-        .await;
-    let run = ended(&mut server.operator().await, &run_id).await;
-    assert_eq!(codes(&run), ["NOTHING_SENT", "AGENT_LOST"]);
-    assert_eq!(run.report.as_ref().unwrap().agents[0].error, error);
-    assert!(verdict(&run).reasons[1].text.contains(&error));
+    for reported in [
+        FailureCode::RefusedFull,
+        FailureCode::WrongProgram,
+        FailureCode::NoRoute,
+        FailureCode::AgentClientsFull,
+    ] {
+        let run_id = start_run(&server, plan(1, 1000, 10)).await;
+        agent.receive_prepare().await;
+        agent.send_failed(&run_id, why(reported)).await;
+        let run = ended(&server, &run_id).await;
+        assert_eq!(failure(&run), reported);
+        let failure = run.failure.as_ref().unwrap();
+        assert_eq!(failure.remedy, reported.remedy());
+        assert_eq!(failure.figures["address"].to_string(), "192.0.2.7:8888");
+        assert!(!failure.sentence.contains('\x1b'));
+        assert_eq!(server.get(&run_id).await, run, "stored as it was shown");
+        assert!(export(&server, &run_id, 0).await.unwrap().is_empty());
+    }
 }
 
 #[tokio::test]
 async fn a_stop_reaches_the_agents_and_the_run_is_partial() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "a1").await;
-    let mut operator = server.operator().await;
-    for stop_all in [false, true] {
-        let run_id = start_run(&server, plan(1, 1000.0, 3_600_000)).await;
+    let mut runs = server.runs().await;
+    for filter in [None, Some(""), Some("state != PREPARING AND labels.a != b")] {
+        let run_id = start_run(&server, plan(1, 1000, 3_600_000)).await;
         let prepare = agent.receive_prepare().await;
         agent.send_prepared(&prepare.run_id).await;
         agent.receive_start().await;
-        if stop_all {
-            let stopped = operator
-                .stop_all(v1::StopAllRequest {})
-                .await
-                .unwrap()
-                .into_inner();
-            assert_eq!(stopped.run_ids, std::slice::from_ref(&run_id));
-        } else {
-            operator
-                .stop_run(v1::StopRunRequest {
-                    run_id: run_id.clone(),
-                })
-                .await
-                .unwrap();
-        }
+        // Before its first packet is due it would be FAILED.
+        server.running(&run_id).await;
+        let request = match filter {
+            Some(filter) => v1::StopRunRequest {
+                runs: Some(Runs::Filter(filter.into())),
+            },
+            None => stop(&run_id),
+        };
+        let none = v1::StopRunRequest {
+            runs: Some(Runs::Filter("labels.a = b".into())),
+        };
+        let stopped = async |request| {
+            let response = server.runs().await.stop_run(request).await;
+            response.unwrap().into_inner().runs
+        };
+        assert_eq!(stopped(none).await, []);
+        let shown = stopped(request).await;
+        assert_eq!((shown.len(), &shown[0].run_id), (1, &run_id));
+        assert_eq!(shown[0].state(), RunState::Draining);
         assert_eq!(agent.receive_stop().await.run_id, run_id);
-        agent
-            .send_records(&run_id, vec![v1::ClientRecord::default()])
-            .await;
+        agent.send_records(&run_id, vec![unsent(0)]).await;
         agent.send_finished(&run_id).await;
-        let run = ended(&mut operator, &run_id).await;
+        let run = ended(&server, &run_id).await;
         assert!(
-            codes(&run).contains(&"STOPPED".to_owned()),
+            codes(&run).contains(&ReasonCode::Stopped),
             "{:?}",
             codes(&run)
         );
-        // Stopping what has ended changes nothing.
-        let again = operator
-            .stop_run(v1::StopRunRequest { run_id })
-            .await
-            .unwrap()
-            .into_inner();
-        assert_eq!(again.run, Some(run));
+        assert_eq!(run.stopped.unwrap().cause(), v1::StopCause::Operator);
+        assert!(run.started_at.is_some());
+        // Stopping what has ended changes nothing, and no filter matches it.
+        let again = stopped(stop(&run_id)).await;
+        assert_eq!(again[0].state(), RunState::Ended);
+        assert_eq!(server.get(&run_id).await, run);
+        let all = v1::StopRunRequest {
+            runs: Some(Runs::Filter(String::new())),
+        };
+        assert_eq!(stopped(all).await, []);
     }
+    let status = runs.stop_run(v1::StopRunRequest::default()).await;
+    assert_eq!(code(&status.unwrap_err()), FailureCode::FieldOutOfRange);
 }
 
 #[tokio::test]
-async fn a_run_stopped_before_its_first_packet_is_stopped_and_nothing_worse() {
+async fn a_run_stopped_before_its_first_packet_has_failed() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "a1").await;
-    let mut operator = server.operator().await;
-    for is_prepared in [false, true] {
-        let run_id = start_run(&server, plan(1, 1.0, 3_600_000)).await;
-        let prepare = agent.receive_prepare().await;
-        if is_prepared {
-            agent.send_prepared(&prepare.run_id).await;
-            agent.receive_start().await;
-        }
-        operator
-            .stop_run(v1::StopRunRequest {
-                run_id: run_id.clone(),
-            })
-            .await
-            .unwrap();
-        agent.receive_stop().await;
-        let error = "the run was stopped while its clients connected".to_owned();
-        agent
-            .send_records(
-                &run_id,
-                vec![v1::ClientRecord {
-                    error: error.clone(),
-                    ..Default::default()
-                }],
-            )
-            .await;
-        if is_prepared {
-            agent.send_finished(&run_id).await;
-        } else {
-            agent
-                .send(Message::Failed(v1::Failed {
-                    run_id: run_id.clone(),
-                    error,
-                }))
-                .await;
-        }
-        let run = ended(&mut operator, &run_id).await;
-        assert_eq!(verdict(&run).status(), VerdictStatus::Partial);
-        assert!(
-            codes(&run).contains(&"STOPPED".to_owned()),
-            "{:?}",
-            codes(&run)
-        );
-    }
+    let run_id = start_run(&server, plan(1, 1, 3_600_000)).await;
+    agent.receive_prepare().await;
+    server.runs().await.stop_run(stop(&run_id)).await.unwrap();
+    agent.receive_stop().await;
+    agent.send_records(&run_id, vec![unsent(0)]).await;
+    agent.send_failed(&run_id, why(FailureCode::Stopped)).await;
+    let run = ended(&server, &run_id).await;
+    assert_eq!(failure(&run), FailureCode::Stopped);
+    assert_eq!(run.stopped.unwrap().cause(), v1::StopCause::Operator);
 }
 
 #[tokio::test]
@@ -328,81 +316,201 @@ async fn a_renewal_lists_the_runs_that_live_and_no_others() {
         std::slice::from_ref(&run_id)
     );
     agent.run_honestly(&server, &prepare).await;
-    ended(&mut server.operator().await, &run_id).await;
+    ended(&server, &run_id).await;
     // One may have been on its way.
     while agent.receive_renewed_runs().await != [""; 0] {}
 }
 
 #[tokio::test]
-async fn an_agent_whose_stream_breaks_is_lost_in_words_for_people() {
+async fn an_agent_whose_message_is_too_long_breaks_the_protocol() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "a1").await;
     let run_id = start_run(&server, easy_plan(1)).await;
     agent.receive_prepare().await;
-    let error = "x".repeat(metronome_proto::MESSAGE_BYTES_MAX);
-    agent
-        .send_records(
-            &run_id,
-            vec![v1::ClientRecord {
-                error,
-                ..Default::default()
-            }],
-        )
+    let sentence = "x".repeat(metronome_proto::MESSAGE_BYTES_MAX);
+    let record = v1::ClientRecord {
+        failure: Some(v1::Failure {
+            sentence,
+            ..v1::Failure::default()
+        }),
+        ..unsent(0)
+    };
+    agent.send_records(&run_id, vec![record]).await;
+    let run = ended(&server, &run_id).await;
+    assert_eq!(failure(&run), FailureCode::AgentProtocol);
+    let figures = &run.failure.as_ref().unwrap().figures;
+    assert_eq!(figures["agent"].to_string(), "a1");
+}
+
+async fn refused(server: &Server, register: v1::Register) -> Status {
+    match Agent::register_as(server, register).await {
+        Err(status) => status,
+        Ok(_) => panic!("it was welcome"),
+    }
+}
+
+#[tokio::test]
+async fn a_name_can_be_had_once_and_what_is_out_of_range_not_at_all() {
+    let server = Server::start(&[]);
+    let _agent = Agent::register(&server, "a1").await;
+    let taken = refused(&server, register("a1")).await;
+    assert_eq!(taken.code(), Code::AlreadyExists);
+    assert_eq!(code(&taken), FailureCode::AgentNameTaken);
+    assert_eq!(figure(&taken, "agent"), "a1");
+    let wrong = async |field: &str, change: &dyn Fn(&mut v1::Register)| {
+        let mut register = register("b");
+        change(&mut register);
+        let status = refused(&server, register).await;
+        assert_eq!(code(&status), FailureCode::FieldOutOfRange);
+        assert_eq!(figure(&status, "field"), field);
+    };
+    for name in ["", "A", "a b", "a\x1b[31m", &"a".repeat(64)] {
+        wrong("register.name", &|register| register.name = name.into()).await;
+    }
+    for clients_max in [0, 10_001, u32::MAX] {
+        wrong("register.capacity.clients_max", &|register| {
+            register.capacity = Some(v1::Capacity {
+                clients_max,
+                cores: 1,
+            });
+        })
         .await;
-    let run = ended(&mut server.operator().await, &run_id).await;
+    }
+    wrong("register.capacity.clients_max", &|register| {
+        register.capacity = None
+    })
+    .await;
+    let feature = |bytes: usize| "x".repeat(bytes);
+    wrong("register.capabilities", &|register| {
+        register.capabilities = vec![feature(65)]
+    })
+    .await;
+    wrong("register.capabilities", &|register| {
+        register.capabilities = vec![feature(1); 65]
+    })
+    .await;
+    wrong("register.run_ids", &|register| {
+        register.run_ids = vec!["no id".into()]
+    })
+    .await;
+    wrong("register.run_ids", &|register| {
+        register.run_ids = vec!["0123456789abcdef".into(); 101];
+    })
+    .await;
+    let first = Agent::send_first(&server, Message::Alive(v1::Alive {})).await;
+    let status = first.err().unwrap();
     assert_eq!(
-        run.report.unwrap().agents[0].error,
-        "it sent a message of more than 1 MiB"
+        (status.code(), code(&status)),
+        (Code::InvalidArgument, FailureCode::AgentProtocol)
+    );
+    let listed = server.agents().await;
+    assert_eq!(listed.len(), 1);
+    let same = v1::clock_relation::Relation::Same(v1::SameClock {});
+    assert_eq!(listed[0].name, "a1");
+    assert_eq!(listed[0].clock.unwrap().relation, Some(same));
+    assert_eq!((listed[0].clients_max, listed[0].cores), (100, 1));
+    assert_eq!(listed[0].protocol_version, 1);
+    assert_eq!(
+        listed[0].capabilities,
+        metronome_proto::features::CAPABILITIES
     );
 }
 
 #[tokio::test]
-async fn a_name_can_be_had_once_and_what_is_no_name_not_at_all() {
+async fn a_version_of_the_protocol_that_the_server_does_not_speak_is_refused() {
     let server = Server::start(&[]);
-    let _agent = Agent::register(&server, "a1").await;
-    let refused = async |first: Message| match Agent::send_first(&server, first).await {
-        Err(status) => status,
-        Ok(_) => panic!("it was welcome"),
+    for protocol_version in [0, 2, u32::MAX] {
+        let register = v1::Register {
+            protocol_version,
+            ..register("a1")
+        };
+        let status = refused(&server, register).await;
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(code(&status), FailureCode::Unsupported);
+        let figures = [
+            "protocol_version",
+            "protocol_version_min",
+            "protocol_version_max",
+        ];
+        let expected = [protocol_version, 1, 1].map(|figure| figure.to_string());
+        assert_eq!(figures.map(|name| figure(&status, name)), expected);
+    }
+    let status = server.status().await;
+    assert_eq!(
+        (status.protocol_version_min, status.protocol_version_max),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn an_agent_without_a_feature_of_the_plan_is_not_given_the_run() {
+    let server = Server::start(&[]);
+    let older = v1::Register {
+        capabilities: vec!["profile.flood".into(), "of.its.own".into()],
+        ..register("older")
     };
-    let taken = refused(Message::Register(register("a1"))).await;
-    assert_eq!(taken.code(), Code::AlreadyExists);
-    assert!(
-        taken.message().contains("a1") && taken.message().contains("--name"),
-        "{taken}"
-    );
-    for name in ["", "A", "a b", "a\x1b[31m", &"a".repeat(64)] {
-        assert_eq!(
-            refused(Message::Register(register(name))).await.code(),
-            Code::InvalidArgument,
-            "{name:?}"
-        );
-    }
-    for clients_max in [0, 10_001, u32::MAX] {
-        let first = Message::Register(v1::Register {
-            clients_max,
-            ..register("b")
-        });
-        assert_eq!(refused(first).await.code(), Code::InvalidArgument);
-    }
+    let (mut older, _) = Agent::register_as(&server, older).await.unwrap();
+    let mut runs = server.runs().await;
+    let status = runs.start_run(start(easy_plan(1), "")).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert_eq!(code(&status), FailureCode::Unsupported);
+    let (agent, feature) = (figure(&status, "agent"), figure(&status, "feature"));
     assert_eq!(
-        refused(Message::Alive(v1::Alive {})).await.code(),
-        Code::InvalidArgument
+        (agent.as_str(), feature.as_str()),
+        ("older", "profile.constant")
     );
-    let listed = server
-        .operator()
-        .await
-        .list_agents(v1::ListAgentsRequest {})
-        .await
-        .unwrap()
-        .into_inner()
-        .agents;
+    let flood = common::change(plan(1, 1, 1000), |group| {
+        group.profile = Some(metronome_proto::profile::Profile::Flood.to_proto());
+    });
+    let run_id = start_run(&server, flood).await;
+    let prepare = older.receive_prepare().await;
     assert_eq!(
-        listed
-            .iter()
-            .map(|agent| (agent.name.as_str(), agent.shares_clock))
-            .collect::<Vec<_>>(),
-        [("a1", true)]
+        (prepare.run_id, prepare.requires),
+        (run_id, vec!["profile.flood".to_owned()])
     );
+}
+
+#[tokio::test]
+async fn an_agent_gets_its_place_back_with_its_token_and_its_run_goes_on() {
+    let server = Server::start(&[]);
+    let (mut first, welcome) = Agent::register_as(&server, register("a1")).await.unwrap();
+    let run_id = start_run(&server, easy_plan(2)).await;
+    let prepare = first.receive_prepare().await;
+    let resume = |resume_token: &[u8], run_ids: &[String]| v1::Register {
+        resume_token: resume_token.into(),
+        run_ids: run_ids.into(),
+        ..register("a1")
+    };
+    let mut wrong = welcome.resume_token.clone();
+    wrong[0] ^= 1;
+    for token in [&[][..], &wrong, &welcome.resume_token[1..]] {
+        let status = refused(&server, resume(token, &[])).await;
+        assert_eq!(code(&status), FailureCode::AgentNameTaken);
+    }
+    // The old stream is open and alive; the new one takes its place and carries the run out.
+    let again = resume(&welcome.resume_token, std::slice::from_ref(&run_id));
+    let (mut second, again) = Agent::register_as(&server, again).await.unwrap();
+    assert_eq!(again.resume_token, welcome.resume_token);
+    let replaced = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            if let Err(status) = first.receive_anything().await {
+                return status;
+            }
+        }
+    });
+    assert_eq!(code(&replaced.await.unwrap()), FailureCode::AgentLost);
+    second.run_honestly(&server, &prepare).await;
+    let run = ended(&server, &run_id).await;
+    assert_eq!((codes(&run), received(&run)), (vec![], 20));
+    assert_eq!(server.agents().await.len(), 1);
+
+    // One that comes back without its run has lost it.
+    let run_id = start_run(&server, easy_plan(1)).await;
+    second.receive_prepare().await;
+    let resumed = resume(&welcome.resume_token, &[]);
+    let _third = Agent::register_as(&server, resumed).await.unwrap();
+    let run = ended(&server, &run_id).await;
+    assert_eq!(failure(&run), FailureCode::AgentRestarted);
 }
 
 #[tokio::test]
@@ -411,21 +519,18 @@ async fn late_unknown_and_malformed_messages_do_no_harm() {
     let mut agent = Agent::register(&server, "a1").await;
     for run_id in ["0123456789abcdef", "0000000000000000"] {
         agent.send_prepared(run_id).await;
-        agent
-            .send_records(run_id, vec![v1::ClientRecord::default(); 1000])
-            .await;
+        agent.send_records(run_id, vec![unsent(0); 1000]).await;
         agent.send_finished(run_id).await;
     }
     let run_id = start_run(&server, easy_plan(1)).await;
     let prepare = agent.receive_prepare().await;
     agent.run_honestly(&server, &prepare).await;
     agent.send_finished(&run_id).await;
-    assert_eq!(
-        verdict(&ended(&mut server.operator().await, &run_id).await).status(),
-        VerdictStatus::Valid
-    );
+    let run = ended(&server, &run_id).await;
+    assert_eq!(verdict(&run).status(), VerdictStatus::Valid);
 
     agent.send_prepared("no run id").await;
     let status = agent.receive().await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(code(&status), FailureCode::AgentProtocol);
 }

@@ -16,11 +16,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use metronome_proto::v1::{self, operator_service_client::OperatorServiceClient};
+use metronome_proto::v1::{
+    self, admin_service_client::AdminServiceClient, fleet_service_client::FleetServiceClient,
+};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-use common::DEADLINE;
+use common::{DEADLINE, code};
 
 /// `unshare` with a process table of its own; the command after it becomes process 1.
 const NAMESPACE: [&str; 6] = [
@@ -159,10 +161,12 @@ async fn a_server_below_an_init_shim_refuses_to_be_upgraded_and_goes_on() {
         .connect()
         .await
         .unwrap();
-    let mut operator = OperatorServiceClient::new(channel);
-    let refusal = operator.upgrade(v1::UpgradeRequest {}).await.unwrap_err();
+    let mut admin = AdminServiceClient::new(channel.clone());
+    let refusal = admin.upgrade(v1::UpgradeRequest {}).await.unwrap_err();
+    assert_eq!(code(&refusal), v1::FailureCode::UpgradeFailed);
     assert!(refusal.message().contains("the child of tini"), "{refusal}");
-    operator.get_server(v1::GetServerRequest {}).await.unwrap();
+    let mut fleet = FleetServiceClient::new(channel);
+    fleet.get_server(v1::GetServerRequest {}).await.unwrap();
     unshare.kill().unwrap();
     unshare.wait().unwrap();
 }

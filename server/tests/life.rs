@@ -9,7 +9,7 @@ mod common;
 
 use std::fs;
 
-use metronome_proto::v1::{self, RunState};
+use metronome_proto::v1::{self, FailureCode, ReasonCode, RunState};
 use metronome_server::History;
 use rustix::process::Signal;
 use tonic::Code;
@@ -17,46 +17,25 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use common::{Server, agent::Agent, codes, ended, plan, start};
+use common::{
+    Server,
+    agent::{Agent, unsent},
+    by_id, code, codes, ended, export, plan, received, start, stop, watch, watch_to_end,
+};
 
-async fn get(server: &Server, run_id: &str) -> v1::Run {
-    let request = v1::GetRunRequest {
-        run_id: run_id.into(),
-    };
-    server
-        .operator()
-        .await
-        .get_run(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .run
-        .unwrap()
-}
-
-/// A run whose schedule lasts an hour and whose agent is ready.
+/// A run whose schedule lasts an hour, RUNNING.
 async fn long_run(server: &Server, agent: &mut Agent) -> String {
-    let request = start(plan(1, 1000.0, 3_600_000), "");
-    let run = server
-        .operator()
-        .await
-        .start_run(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .run
-        .unwrap();
+    let run = server.start_run(start(plan(1, 1000, 3_600_000), "")).await;
     agent.receive_prepare().await;
     agent.send_prepared(&run.run_id).await;
     agent.receive_start().await;
+    server.running(&run.run_id).await;
     run.run_id
 }
 
 /// Sends the final reports of a run as if nothing had been sent.
 async fn end_run(agent: &Agent, run_id: &str) {
-    agent
-        .send_records(run_id, vec![v1::ClientRecord::default()])
-        .await;
+    agent.send_records(run_id, vec![unsent(0)]).await;
     agent.send_finished(run_id).await;
 }
 
@@ -64,19 +43,11 @@ async fn end_run(agent: &Agent, run_id: &str) {
 async fn runs_outlive_the_server_with_report_and_clients() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "a1").await;
-    let request = start(plan(2, 1000.0, 10), "");
-    let run = server
-        .operator()
-        .await
-        .start_run(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .run
-        .unwrap();
+    let request = start(plan(2, 1000, 10), "");
+    let run = server.start_run(request).await;
     let prepare = agent.receive_prepare().await;
     agent.run_honestly(&server, &prepare).await;
-    let last = ended(&mut server.operator().await, &run.run_id).await;
+    let last = ended(&server, &run.run_id).await;
 
     // Without a server, as benchctl reads it.
     let (folder, status) = server.end(Signal::TERM);
@@ -89,7 +60,7 @@ async fn runs_outlive_the_server_with_report_and_clients() {
     assert_eq!(history.clients(id).unwrap().len(), 2);
 
     let server = Server::start_in(folder, &[]);
-    assert_eq!(get(&server, &run.run_id).await, last);
+    assert_eq!(server.get(&run.run_id).await, last);
 }
 
 #[tokio::test]
@@ -97,7 +68,7 @@ async fn a_run_cut_by_kill_9_is_aborted_for_good() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "a1").await;
     let run_id = long_run(&server, &mut agent).await;
-    assert!([RunState::Starting, RunState::Running].contains(&get(&server, &run_id).await.state()));
+    assert_eq!(server.get(&run_id).await.state(), RunState::Running);
     let (folder, _) = server.end(Signal::KILL);
 
     let history = History::open(Some(folder.path().join("state/runs.sqlite")))
@@ -112,26 +83,20 @@ async fn a_run_cut_by_kill_9_is_aborted_for_good() {
         RunState::Aborted
     );
     let server = Server::start_in(folder, &[]);
-    let run = get(&server, &run_id).await;
+    let run = server.get(&run_id).await;
     assert_eq!(run.state(), RunState::Aborted);
     assert!(run.ended_at.is_some() && run.report.is_none());
-    // It is final: it can be watched, stopped and has no clients.
-    let mut operator = server.operator().await;
-    assert_eq!(ended(&mut operator, &run_id).await, run);
-    assert!(
-        operator
-            .stop_run(v1::StopRunRequest {
-                run_id: run_id.clone()
-            })
-            .await
-            .is_ok()
+    assert_eq!(
+        run.failure.as_ref().unwrap().code(),
+        FailureCode::ServerDied
     );
-    let mut pages = operator
-        .list_clients(v1::ListClientsRequest { run_id })
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(pages.message().await.unwrap(), None);
+    // It is final: it can be watched and stopped, has no clients, and can be deleted.
+    assert_eq!(ended(&server, &run_id).await, run);
+    let mut runs = server.runs().await;
+    assert!(runs.stop_run(stop(&run_id)).await.is_ok());
+    assert_eq!(export(&server, &run_id, 0).await.unwrap(), [[]; 0]);
+    let delete = v1::DeleteRunRequest { run_id };
+    runs.delete_run(delete).await.unwrap();
 }
 
 #[tokio::test]
@@ -141,33 +106,28 @@ async fn two_servers_share_a_history_and_leave_each_others_runs_alone() {
     let run_id = long_run(&first, &mut agent).await;
     let database = first.database();
     let second = Server::start(&["--database", database.to_str().unwrap()]);
-    let seen = get(&second, &run_id).await;
+    let seen = second.get(&run_id).await;
     assert!(
         !matches!(seen.state(), RunState::Aborted | RunState::Ended),
         "{:?}",
         seen.state()
     );
-    let status = second
-        .operator()
-        .await
-        .stop_run(v1::StopRunRequest {
-            run_id: run_id.clone(),
-        })
-        .await
-        .unwrap_err();
-    assert_eq!(status.code(), Code::FailedPrecondition);
-    first
-        .operator()
-        .await
-        .stop_run(v1::StopRunRequest {
-            run_id: run_id.clone(),
-        })
-        .await
-        .unwrap();
+    let mut elsewhere = second.runs().await;
+    let delete = v1::DeleteRunRequest {
+        run_id: run_id.clone(),
+    };
+    for refused in [
+        elsewhere.stop_run(stop(&run_id)).await.map(drop),
+        elsewhere.delete_run(delete).await.map(drop),
+        elsewhere.watch_events(watch(&run_id)).await.map(drop),
+    ] {
+        assert_eq!(code(&refused.unwrap_err()), FailureCode::RunElsewhere);
+    }
+    first.runs().await.stop_run(stop(&run_id)).await.unwrap();
     agent.receive_stop().await;
     end_run(&agent, &run_id).await;
-    ended(&mut first.operator().await, &run_id).await;
-    assert_eq!(get(&second, &run_id).await.state(), RunState::Ended);
+    ended(&first, &run_id).await;
+    assert_eq!(second.get(&run_id).await.state(), RunState::Ended);
 }
 
 #[tokio::test]
@@ -175,10 +135,10 @@ async fn a_drain_refuses_new_runs_lets_old_ones_end_and_stores_them() {
     let mut server = Server::start(&["--drain-timeout", "50s"]);
     let mut agent = Agent::register(&server, "a1").await;
     let run_id = long_run(&server, &mut agent).await;
-    let mut operator = server.operator().await;
+    let (mut runs, mut fleet) = (server.runs().await, server.fleet().await);
     let mut health = HealthClient::new(server.channel().await);
     let watched = HealthCheckRequest {
-        service: "metronome.v1.OperatorService".into(),
+        service: "metronome.v1.RunService".into(),
     };
     let mut health = health.watch(watched).await.unwrap().into_inner();
     assert_eq!(
@@ -190,24 +150,19 @@ async fn a_drain_refuses_new_runs_lets_old_ones_end_and_stores_them() {
         health.message().await.unwrap().unwrap().status(),
         ServingStatus::NotServing
     );
-    assert!(
-        operator
-            .get_server(v1::GetServerRequest {})
-            .await
-            .unwrap()
-            .into_inner()
-            .draining
-    );
-    let status = operator
-        .start_run(start(plan(1, 1.0, 1000), ""))
+    let draining = fleet.get_server(v1::GetServerRequest {}).await.unwrap();
+    assert!(draining.into_inner().draining);
+    let status = runs
+        .start_run(start(plan(1, 1, 1000), ""))
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(code(&status), FailureCode::Draining);
 
     // The watcher gets the end although the server is going.
     let watching = tokio::spawn({
-        let (mut operator, run_id) = (operator.clone(), run_id.clone());
-        async move { ended(&mut operator, &run_id).await }
+        let (mut runs, run_id) = (runs.clone(), run_id.clone());
+        async move { watch_to_end(&mut runs, &run_id).await }
     });
     end_run(&agent, &run_id).await;
     assert_eq!(watching.await.unwrap().state(), RunState::Ended);
@@ -235,7 +190,7 @@ async fn after_the_drain_timeout_runs_are_stopped_and_stored() {
     let history = History::open(Some(server.database())).unwrap().unwrap();
     let run = history.run(run_id.parse().unwrap()).unwrap().unwrap();
     assert!(
-        codes(&run).contains(&"STOPPED".to_owned()),
+        codes(&run).contains(&ReasonCode::Stopped),
         "{:?}",
         codes(&run)
     );
@@ -246,10 +201,10 @@ async fn a_second_signal_aborts() {
     let mut server = Server::start(&["--drain-timeout", "1h"]);
     let mut agent = Agent::register(&server, "a1").await;
     long_run(&server, &mut agent).await;
-    let mut operator = server.operator().await;
+    let mut fleet = server.fleet().await;
     server.signal(Signal::TERM);
     // Signals that come before the first was seen are one.
-    while !operator
+    while !fleet
         .get_server(v1::GetServerRequest {})
         .await
         .unwrap()
@@ -264,42 +219,34 @@ async fn a_second_signal_aborts() {
 async fn a_report_that_cannot_be_written_is_kept_and_served() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "a1").await;
-    let request = start(plan(1, 1000.0, 10), "unwritten");
-    let run = server
-        .operator()
-        .await
-        .start_run(request.clone())
-        .await
-        .unwrap()
-        .into_inner()
-        .run
-        .unwrap();
+    let request = start(plan(1, 1000, 10), "unwritten");
+    let run = server.start_run(request.clone()).await;
     let prepare = agent.receive_prepare().await;
     let blocker = rusqlite::Connection::open(server.database()).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
     agent.run_honestly(&server, &prepare).await;
-    let mut operator = server.operator().await;
-    let last = ended(&mut operator, &run.run_id).await;
-    assert_eq!(last.report.as_ref().unwrap().packets.unwrap().received, 10);
+    let last = ended(&server, &run.run_id).await;
+    assert_eq!(received(&last), 10);
     // Everywhere, not only to those who watched.
-    assert_eq!(get(&server, &run.run_id).await, last);
-    assert_eq!(
-        operator.start_run(request).await.unwrap().into_inner().run,
-        Some(last)
-    );
-    let listed = operator
-        .list_runs(v1::ListRunsRequest::default())
-        .await
-        .unwrap()
-        .into_inner()
-        .runs;
-    assert_eq!(listed[0].state(), RunState::Ended);
-    let mut pages = operator
-        .list_clients(v1::ListClientsRequest { run_id: run.run_id })
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(pages.message().await.unwrap().unwrap().clients.len(), 1);
+    assert_eq!(server.get(&run.run_id).await, last);
+    assert_eq!(server.start_run(request.clone()).await, last);
+    let mut runs = server.runs().await;
+    let ended = v1::ListRunsRequest {
+        filter: "state = ENDED".into(),
+        ..v1::ListRunsRequest::default()
+    };
+    let listed = runs.list_runs(ended).await.unwrap().into_inner().runs;
+    assert_eq!(listed[0].run_id, run.run_id);
+    assert_eq!(export(&server, &run.run_id, 0).await.unwrap()[0].len(), 1);
+    assert!(export(&server, &run.run_id, 1).await.unwrap().is_empty());
+
+    let delete = v1::DeleteRunRequest {
+        run_id: run.run_id.clone(),
+    };
+    drop(blocker);
+    runs.delete_run(delete).await.unwrap();
+    let gone = runs.get_run(by_id(&run.run_id)).await.unwrap_err();
+    assert_eq!(code(&gone), FailureCode::RunUnknown);
 }
 
 #[tokio::test]
@@ -309,9 +256,9 @@ async fn the_health_check_distinguishes_serving_draining_and_absent_servers() {
     assert_eq!(ask(&server.grpc).status.code(), Some(0));
     let mut agent = Agent::register(&server, "a1").await;
     let run_id = long_run(&server, &mut agent).await;
-    let mut operator = server.operator().await;
+    let mut fleet = server.fleet().await;
     server.signal(Signal::TERM);
-    while !operator
+    while !fleet
         .get_server(v1::GetServerRequest {})
         .await
         .unwrap()
@@ -341,13 +288,7 @@ async fn the_health_check_distinguishes_serving_draining_and_absent_servers() {
 #[tokio::test]
 async fn a_worker_keeps_no_capability_but_that_for_priorities() {
     let server = Server::start(&["--workers", "2"]);
-    let status = server
-        .operator()
-        .await
-        .get_server(v1::GetServerRequest {})
-        .await
-        .unwrap()
-        .into_inner();
+    let status = server.status().await;
     assert_eq!(status.workers.len(), 2);
     for worker in status.workers {
         let status = fs::read_to_string(format!("/proc/{}/status", worker.pid)).unwrap();

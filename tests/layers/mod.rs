@@ -296,6 +296,7 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::master::worker_pool::placement",
         "metronome_server::master::worker_pool::rolling",
         "metronome_server::control::agents::assign_clients",
+        "metronome_server::control::api::page_token",
         "metronome_server::control::monitor::push::otlp",
         "metronome_server::control::runs::live_snapshot",
         "metronome_agent::load::assignment",

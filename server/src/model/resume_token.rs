@@ -22,7 +22,7 @@ impl ResumeToken {
         self.0.as_slice().ct_eq(shown).into()
     }
 
-    /// As it goes to its agent.
+    /// Its bytes, for its agent.
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         self.0.to_vec()
     }

@@ -1,5 +1,5 @@
-//! A page of runs: the rows are looked at in steps, so that a filter that matches few of them reads a
-//! long history in little memory, and no writer waits long.
+//! A page of runs: the rows are looked at in steps, so that a filter that matches few of them reads
+//! a long history in little memory, and no writer waits long.
 
 use std::ops::Deref;
 
@@ -44,8 +44,8 @@ pub struct ListQuery {
 pub struct RunPage {
     /// In the order that was asked for.
     pub runs: Vec<v1::Run>,
-    /// Behind which run the next page begins; `None` when there are no more. A page may be short, or
-    /// empty, and have a next one all the same.
+    /// Behind which run the next page begins; `None` when there are no more. A page may be short,
+    /// or empty, and have a next one all the same.
     pub next: Option<RunId>,
 }
 

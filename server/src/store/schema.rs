@@ -2,7 +2,7 @@
 //!
 //! | table | row | columns |
 //! |---|---|---|
-//! | run | one run | key, what rows are found by, the `v1::Run` without its report, and the `v1::Report` |
+//! | run | one run | what rows are found by, the `v1::Run` without its report, the `v1::Report` |
 //! | client_page | up to 1000 clients of a run | a whole `v1::ClientRows` |
 //!
 //! A file of another format is refused before anything of it is changed: its messages would be
@@ -89,7 +89,10 @@ pub(super) fn open_to_read(path: &Path) -> anyhow::Result<Option<Connection>> {
     };
     open().map(Some).with_context(|| {
         let shown = path.display();
-        format!("the history {shown} cannot be read; give another file with --database, or move this one away")
+        format!(
+            "the history {shown} cannot be read; \
+             give another file with --database, or move this one away"
+        )
     })
 }
 
@@ -164,8 +167,8 @@ fn ensure_format(connection: &Connection) -> anyhow::Result<()> {
         FORMAT => Ok(()),
         0 => bail!("it is no history of Metronome"),
         older @ 1..FORMAT => bail!(
-            "an older Metronome made it (format {older}, this version has {FORMAT}) and it stays as it \
-             is: that version reads it"
+            "an older Metronome made it (format {older}, this version has {FORMAT}) and it stays \
+             as it is: that version reads it"
         ),
         other => bail!("a newer Metronome made it (format {other}, this version has {FORMAT})"),
     }

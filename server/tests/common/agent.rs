@@ -8,11 +8,17 @@ use std::{
 };
 
 use metronome_proto::{
+    features::{CAPABILITIES, PROTOCOL_VERSION_MAX},
     handshake::{Hello, Key},
     packet::{self, FRAME_BYTES, Packet},
+    plan,
     run_id::RunId,
-    schedule::Schedule,
-    v1::{self, agent_message, agent_service_client::AgentServiceClient, server_message},
+    share::Share,
+    v1::{
+        self, agent_service_client::AgentServiceClient,
+        agent_service_session_request::Message as FromAgent,
+        agent_service_session_response::Message as ToAgent, start::At,
+    },
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -33,8 +39,8 @@ pub(crate) enum Pace {
 
 /// An agent on its stream.
 pub(crate) struct Agent {
-    sender: mpsc::Sender<v1::AgentMessage>,
-    messages: Streaming<v1::ServerMessage>,
+    sender: mpsc::Sender<v1::AgentServiceSessionRequest>,
+    messages: Streaming<v1::AgentServiceSessionResponse>,
 }
 
 /// The first message of an honest agent.
@@ -42,41 +48,50 @@ pub(crate) fn register(name: &str) -> v1::Register {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let namespace = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
     v1::Register {
+        protocol_version: PROTOCOL_VERSION_MAX,
+        capabilities: CAPABILITIES.iter().map(|name| (*name).into()).collect(),
         name: name.into(),
-        version: "1.0".into(),
-        boot_id: boot_id.trim().into(),
-        clients_max: 100,
-        cores: 1,
-        time_namespace: namespace.to_string_lossy().into_owned(),
+        resume_token: Vec::new(),
+        capacity: Some(v1::Capacity {
+            clients_max: 100,
+            cores: 1,
+        }),
+        clock: Some(v1::ClockIdentity {
+            boot_id: boot_id.trim().into(),
+            time_namespace: namespace.to_string_lossy().into_owned(),
+        }),
         run_ids: Vec::new(),
+        version: "1.0".into(),
     }
 }
 
 impl Agent {
     /// Registers and receives the welcome.
     pub(crate) async fn register(server: &Server, name: &str) -> Self {
-        let mut agent = Self::send_first(server, agent_message::Message::Register(register(name)))
-            .await
-            .unwrap();
-        let server_message::Message::Welcome(welcome) = agent.receive().await.expect("a welcome")
-        else {
+        Self::register_as(server, register(name)).await.unwrap().0
+    }
+
+    /// Registers in some way and receives the welcome.
+    pub(crate) async fn register_as(
+        server: &Server,
+        register: v1::Register,
+    ) -> Result<(Self, v1::Welcome), Status> {
+        let name = register.name.clone();
+        let mut agent = Self::send_first(server, FromAgent::Register(register)).await?;
+        let ToAgent::Welcome(welcome) = agent.receive().await.expect("a welcome") else {
             panic!("the first message is the welcome")
         };
-        assert_eq!(
-            (welcome.name.as_str(), welcome.lease.unwrap().seconds),
-            (name, 3)
-        );
-        agent
+        assert_eq!((&welcome.name, welcome.lease.unwrap().seconds), (&name, 3));
+        assert_eq!(welcome.protocol_version, PROTOCOL_VERSION_MAX);
+        assert_eq!(welcome.resume_token.len(), 16);
+        Ok((agent, welcome))
     }
 
     /// Opens the stream with any message.
-    pub(crate) async fn send_first(
-        server: &Server,
-        message: agent_message::Message,
-    ) -> Result<Self, Status> {
+    pub(crate) async fn send_first(server: &Server, message: FromAgent) -> Result<Self, Status> {
         let (sender, sent) = mpsc::channel(64);
         sender
-            .send(v1::AgentMessage {
+            .send(v1::AgentServiceSessionRequest {
                 message: Some(message),
             })
             .await
@@ -89,9 +104,9 @@ impl Agent {
         Ok(Self { sender, messages })
     }
 
-    pub(crate) async fn send(&self, message: agent_message::Message) {
+    pub(crate) async fn send(&self, message: FromAgent) {
         self.sender
-            .send(v1::AgentMessage {
+            .send(v1::AgentServiceSessionRequest {
                 message: Some(message),
             })
             .await
@@ -99,22 +114,22 @@ impl Agent {
     }
 
     /// The next message that is no Renew; `Err` when the stream has ended.
-    pub(crate) async fn receive(&mut self) -> Result<server_message::Message, Status> {
+    pub(crate) async fn receive(&mut self) -> Result<ToAgent, Status> {
         loop {
             // An agent that reads its orders also reports that it is alive.
-            let alive = v1::AgentMessage {
-                message: Some(agent_message::Message::Alive(v1::Alive {})),
+            let alive = v1::AgentServiceSessionRequest {
+                message: Some(FromAgent::Alive(v1::Alive {})),
             };
             let _ = self.sender.try_send(alive);
             match self.receive_anything().await? {
-                server_message::Message::Renew(_) => {}
+                ToAgent::Renew(_) => {}
                 message => return Ok(message),
             }
         }
     }
 
     /// The next message, without a sign of life in return.
-    pub(crate) async fn receive_anything(&mut self) -> Result<server_message::Message, Status> {
+    pub(crate) async fn receive_anything(&mut self) -> Result<ToAgent, Status> {
         let message = tokio::time::timeout(DEADLINE, self.messages.message())
             .await
             .expect("the stream goes on")?;
@@ -125,8 +140,8 @@ impl Agent {
     /// The runs that the next Renew lists.
     pub(crate) async fn receive_renewed_runs(&mut self) -> Vec<String> {
         loop {
-            if let server_message::Message::Renew(renew) = self.receive_anything().await.unwrap() {
-                self.send(agent_message::Message::Alive(v1::Alive {})).await;
+            if let ToAgent::Renew(renew) = self.receive_anything().await.unwrap() {
+                self.send(FromAgent::Alive(v1::Alive {})).await;
                 return renew.run_ids;
             }
         }
@@ -134,27 +149,27 @@ impl Agent {
 
     pub(crate) async fn receive_prepare(&mut self) -> v1::Prepare {
         match self.receive().await {
-            Ok(server_message::Message::Prepare(prepare)) => prepare,
+            Ok(ToAgent::Prepare(prepare)) => prepare,
             other => panic!("not Prepare: {other:?}"),
         }
     }
 
     pub(crate) async fn receive_start(&mut self) -> v1::Start {
         match self.receive().await {
-            Ok(server_message::Message::Start(start)) => start,
+            Ok(ToAgent::Start(start)) => start,
             other => panic!("not Start: {other:?}"),
         }
     }
 
     pub(crate) async fn receive_stop(&mut self) -> v1::Stop {
         match self.receive().await {
-            Ok(server_message::Message::Stop(stop)) => stop,
+            Ok(ToAgent::Stop(stop)) => stop,
             other => panic!("not Stop: {other:?}"),
         }
     }
 
     pub(crate) async fn send_prepared(&self, run_id: &str) {
-        self.send(agent_message::Message::Prepared(v1::Prepared {
+        self.send(FromAgent::Prepared(v1::Prepared {
             run_id: run_id.into(),
             attempts: 1,
         }))
@@ -166,8 +181,15 @@ impl Agent {
             run_id: run_id.into(),
             clients,
         };
-        self.send(agent_message::Message::ClientRecords(records))
-            .await;
+        self.send(FromAgent::ClientRecords(records)).await;
+    }
+
+    pub(crate) async fn send_failed(&self, run_id: &str, failure: v1::Failure) {
+        let failed = v1::Failed {
+            run_id: run_id.into(),
+            failure: Some(failure),
+        };
+        self.send(FromAgent::Failed(failed)).await;
     }
 
     pub(crate) async fn send_finished(&self, run_id: &str) {
@@ -175,7 +197,7 @@ impl Agent {
             run_id: run_id.into(),
             ..v1::Finished::default()
         };
-        self.send(agent_message::Message::Finished(finished)).await;
+        self.send(FromAgent::Finished(finished)).await;
     }
 
     /// Carries out `prepare` to the letter.
@@ -186,10 +208,11 @@ impl Agent {
     /// Connects every client without a word about it.
     pub(crate) fn connect(server: &Server, prepare: &v1::Prepare) -> Vec<Client> {
         let key = Key::from_bytes(prepare.key.clone().try_into().unwrap());
-        let port: u16 = prepare.target.trim_start_matches(':').parse().unwrap();
+        let port = prepare.shares[0].target.trim_start_matches(':');
         assert!(server.data.ends_with(&format!(":{port}")));
-        let part = prepare.first_client..prepare.first_client + prepare.clients;
-        part.map(|client| Client::connect(&server.data, prepare, client, key))
+        let clients = share(prepare).clients;
+        clients
+            .map(|client| Client::connect(&server.data, prepare, client, key))
             .collect()
     }
 
@@ -197,7 +220,9 @@ impl Agent {
     pub(crate) async fn run(&mut self, server: &Server, prepare: &v1::Prepare, pace: Pace) {
         let mut clients = Self::connect(server, prepare);
         self.send_prepared(&prepare.run_id).await;
-        let start_ns = self.receive_start().await.start_at_ns;
+        let Some(At::StartAtNs(start_ns)) = self.receive_start().await.at else {
+            panic!("an agent on the server's clock gets an instant of it")
+        };
         let records = thread::scope(|scope| {
             let send = |client| scope.spawn(move || Client::send(client, prepare, start_ns, pace));
             let sending: Vec<_> = clients.iter_mut().map(send).collect();
@@ -238,14 +263,15 @@ impl Client {
     }
 
     /// Sends every packet, then exchanges the ends.
-    fn send(&mut self, prepare: &v1::Prepare, start_ns: u64, pace: Pace) -> v1::ClientRecord {
-        let packets = prepare.packets_per_client;
-        let schedule = Schedule {
-            start_ns,
-            rate_millihertz: prepare.rate_millihertz,
-            batch: prepare.batch,
-            packets,
-        };
+    pub(crate) fn send(
+        &mut self,
+        prepare: &v1::Prepare,
+        start_ns: u64,
+        pace: Pace,
+    ) -> v1::ClientRecord {
+        let duration = plan::from_proto(prepare.duration.as_ref().unwrap()).unwrap();
+        let schedule = share(prepare).schedule(start_ns, duration).unwrap();
+        let packets = schedule.packets;
         sleep_until(if matches!(pace, Pace::AtOnceAndDueThen) {
             schedule.end_ns()
         } else {
@@ -280,17 +306,34 @@ impl Client {
         self.socket.read_exact(&mut ack).unwrap();
         v1::ClientRecord {
             client: u32::from(self.hello.client),
-            scheduled: packets,
-            sent: packets,
-            skipped: 0,
+            counts: Some(v1::GeneratorCounts {
+                scheduled: packets,
+                sent: packets,
+                skipped: 0,
+                blocked: 0,
+            }),
             digest,
             acknowledged: self.hello.open_end_ack(&ack, &self.key),
             kernel_acknowledged_bytes: Some(packets * FRAME_BYTES as u64),
             attempts: 1,
-            error: String::new(),
-            blocked: 0,
+            failure: None,
         }
     }
+}
+
+/// The record of a client that has sent nothing.
+pub(crate) fn unsent(client: u32) -> v1::ClientRecord {
+    v1::ClientRecord {
+        client,
+        counts: Some(v1::GeneratorCounts::default()),
+        ..v1::ClientRecord::default()
+    }
+}
+
+/// The one share of an order.
+pub(crate) fn share(prepare: &v1::Prepare) -> Share {
+    assert_eq!(prepare.shares.len(), 1);
+    Share::try_from(&prepare.shares[0]).unwrap()
 }
 
 /// Until a time of CLOCK_MONOTONIC, never less.

@@ -17,10 +17,17 @@ use std::{
     time::Duration,
 };
 
-use metronome_proto::v1::{self, operator_service_client::OperatorServiceClient};
+use metronome_proto::{
+    profile::Profile,
+    v1::{
+        self, admin_service_client::AdminServiceClient, fleet_service_client::FleetServiceClient,
+        run_service_client::RunServiceClient,
+    },
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use tonic::transport::Channel;
+use tonic::{Status, transport::Channel};
+use tonic_types::StatusExt as _;
 
 /// The longest that any event may take before a test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -121,8 +128,59 @@ impl Server {
         }
     }
 
-    pub(crate) async fn operator(&self) -> OperatorServiceClient<Channel> {
-        OperatorServiceClient::new(self.channel().await)
+    pub(crate) async fn runs(&self) -> RunServiceClient<Channel> {
+        RunServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn fleet(&self) -> FleetServiceClient<Channel> {
+        FleetServiceClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel().await)
+    }
+
+    /// The server itself, as it reports.
+    pub(crate) async fn status(&self) -> v1::GetServerResponse {
+        let status = self.fleet().await.get_server(v1::GetServerRequest {}).await;
+        status.unwrap().into_inner()
+    }
+
+    /// The agents that are connected.
+    pub(crate) async fn agents(&self) -> Vec<v1::Agent> {
+        let agents = self
+            .fleet()
+            .await
+            .list_agents(v1::ListAgentsRequest {})
+            .await;
+        agents.unwrap().into_inner().agents
+    }
+
+    /// Waits until a run is RUNNING.
+    pub(crate) async fn running(&self, run_id: &str) {
+        let events = self.runs().await.watch_events(watch(run_id)).await;
+        let mut events = events.unwrap().into_inner();
+        loop {
+            let event = events.message().await.unwrap().unwrap().event.unwrap();
+            let v1::watch_events_response::Event::Snapshot(snapshot) = event else {
+                panic!("it has ended")
+            };
+            if snapshot.state() == v1::RunState::Running {
+                return;
+            }
+        }
+    }
+
+    /// A run, whole.
+    pub(crate) async fn get(&self, run_id: &str) -> v1::Run {
+        let run = self.runs().await.get_run(by_id(run_id)).await;
+        run.unwrap().into_inner().run.unwrap()
+    }
+
+    /// Starts a run.
+    pub(crate) async fn start_run(&self, request: v1::StartRunRequest) -> v1::Run {
+        let run = self.runs().await.start_run(request).await;
+        run.unwrap().into_inner().run.unwrap()
     }
 
     pub(crate) async fn channel(&self) -> Channel {
@@ -169,26 +227,33 @@ fn database_in(folder: &TempDir) -> PathBuf {
 }
 
 /// A plan of `clients` clients at `rate_hz` for `millis` ms.
-pub(crate) fn plan(clients: u32, rate_hz: f64, millis: i64) -> v1::Plan {
+pub(crate) fn plan(clients: u32, rate_hz: u64, millis: i64) -> v1::Plan {
+    let group = v1::Group {
+        clients,
+        profile: Some(Profile::constant(rate_hz * 1000).to_proto()),
+        ..v1::Group::default()
+    };
     let duration = prost_types::Duration {
         seconds: millis / 1000,
         nanos: (millis % 1000) as i32 * 1_000_000,
     };
     v1::Plan {
-        clients,
-        rate_hz,
+        groups: vec![group],
         duration: Some(duration),
         ..v1::Plan::default()
     }
 }
 
+/// A plan whose one group is another.
+pub(crate) fn change(mut plan: v1::Plan, change: impl FnOnce(&mut v1::Group)) -> v1::Plan {
+    change(&mut plan.groups[0]);
+    plan
+}
+
 /// A plan that a busy machine keeps in time: 10 packets per client, of which one may be as late as
 /// the next is due, 100 ms.
 pub(crate) fn easy_plan(clients: u32) -> v1::Plan {
-    v1::Plan {
-        batch: 5,
-        ..plan(clients, 50.0, 200)
-    }
+    change(plan(clients, 50, 200), |group| group.batch = 5)
 }
 
 /// The request that starts `plan`.
@@ -196,22 +261,47 @@ pub(crate) fn start(plan: v1::Plan, request_id: &str) -> v1::StartRunRequest {
     v1::StartRunRequest {
         plan: Some(plan),
         request_id: request_id.into(),
-        label: String::new(),
+        ..v1::StartRunRequest::default()
+    }
+}
+
+/// The request that stops one run.
+pub(crate) fn stop(run_id: &str) -> v1::StopRunRequest {
+    v1::StopRunRequest {
+        runs: Some(v1::stop_run_request::Runs::RunId(run_id.into())),
+    }
+}
+
+/// The request for one run.
+pub(crate) fn by_id(run_id: &str) -> v1::GetRunRequest {
+    v1::GetRunRequest {
+        run: Some(v1::get_run_request::Run::RunId(run_id.into())),
+        ..v1::GetRunRequest::default()
+    }
+}
+
+/// The request that watches a run.
+pub(crate) fn watch(run_id: &str) -> v1::WatchEventsRequest {
+    v1::WatchEventsRequest {
+        run_id: run_id.into(),
     }
 }
 
 /// Watches a run to its end.
-pub(crate) async fn ended(operator: &mut OperatorServiceClient<Channel>, run_id: &str) -> v1::Run {
-    let request = v1::WatchRunRequest {
-        run_id: run_id.into(),
-    };
-    let mut events = operator.watch_run(request).await.unwrap().into_inner();
+pub(crate) async fn ended(server: &Server, run_id: &str) -> v1::Run {
+    watch_to_end(&mut server.runs().await, run_id).await
+}
+
+/// The same on a connection that there is already.
+pub(crate) async fn watch_to_end(runs: &mut RunServiceClient<Channel>, run_id: &str) -> v1::Run {
+    let events = runs.watch_events(watch(run_id)).await;
+    let mut events = events.unwrap().into_inner();
     loop {
         let event = tokio::time::timeout(DEADLINE, events.message())
             .await
             .expect("the run ends")
             .unwrap();
-        if let Some(v1::watch_run_response::Event::Ended(run)) =
+        if let Some(v1::watch_events_response::Event::RunEnded(run)) =
             event.expect("the last message is the end").event
         {
             return run;
@@ -219,12 +309,51 @@ pub(crate) async fn ended(operator: &mut OperatorServiceClient<Channel>, run_id:
     }
 }
 
+/// The client rows of a run from `first_client` on, by page.
+pub(crate) async fn export(
+    server: &Server,
+    run_id: &str,
+    first_client: u32,
+) -> Result<Vec<Vec<v1::ClientReport>>, Status> {
+    let request = v1::ExportRunRequest {
+        run_id: run_id.into(),
+        first_client,
+    };
+    let mut parts = server.runs().await.export_run(request).await?.into_inner();
+    let mut pages = Vec::new();
+    while let Some(part) = parts.message().await? {
+        let v1::export_run_response::Part::ClientRows(rows) = part.part.unwrap();
+        pages.push(rows.clients);
+    }
+    Ok(pages)
+}
+
+/// Packets that were received in a run.
+#[track_caller]
+pub(crate) fn received(run: &v1::Run) -> u64 {
+    let counts = run.report.as_ref().unwrap().counts.unwrap();
+    counts.receiver.unwrap().received
+}
+
 /// The codes of a run's reasons.
-pub(crate) fn codes(run: &v1::Run) -> Vec<String> {
+pub(crate) fn codes(run: &v1::Run) -> Vec<v1::ReasonCode> {
     let verdict = run.report.as_ref().unwrap().verdict.as_ref().unwrap();
-    verdict
-        .reasons
-        .iter()
-        .map(|reason| reason.code.clone())
-        .collect()
+    verdict.reasons.iter().map(v1::Reason::code).collect()
+}
+
+/// The code of the failure that a gRPC error carries.
+#[track_caller]
+pub(crate) fn code(status: &Status) -> v1::FailureCode {
+    let details = status.get_error_details();
+    let info = details.error_info().expect("every error has an ErrorInfo");
+    assert_eq!(info.domain, "metronome.v1");
+    let code = v1::FailureCode::from_name(&info.reason).expect("a code of the contract");
+    assert_eq!(info.metadata["remedy"], code.remedy());
+    code
+}
+
+/// The figures of the failure that a gRPC error carries.
+#[track_caller]
+pub(crate) fn figure(status: &Status, name: &str) -> String {
+    status.get_error_details().error_info().unwrap().metadata[name].clone()
 }

@@ -92,8 +92,8 @@ impl Registry {
         }
         let resume_token = held.flatten().unwrap_or(fresh);
         let place = agents.give_up_place(&info.name);
-        // Before the agent is listed, so that it is the first thing that the agent reads. The stream
-        // is new and has room for all of this.
+        // Before the agent is listed, so that it is the first thing that the agent reads. The
+        // stream is new and has room for all of this.
         let _ = orders.try_send(order(welcome(&info.name, resume_token)));
         let (assignments, lost): (HashMap<_, _>, HashMap<_, _>) = place
             .assignments

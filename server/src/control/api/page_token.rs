@@ -1,9 +1,9 @@
 //! Page tokens of ListRuns: where the next page begins, bound to the filter and the order of the
 //! list. Pure.
 //!
-//! A token is 32 hexadecimal digits: a check over filter, order and place, then the place, masked by
-//! the check. So a token of another list, and one that somebody has changed, is none. It is no secret:
-//! it gives access to nothing.
+//! A token is 32 hexadecimal digits: a check over filter, order and place, then the place, masked
+//! by the check. So a token of another list, and one that was changed, is none. It is no secret: it
+//! gives access to nothing.
 
 use metronome_proto::{
     filter::{Filter, Order},

@@ -36,8 +36,8 @@ const KEEPALIVE_ANSWER: Duration = Duration::from_secs(5);
 /// The services of the gRPC port, every call traced.
 type Traced = Stack<RpcTracing, Identity>;
 
-/// The limits of a service of ours. Requests may be compressed, and the limit holds for what they are
-/// decompressed to; responses never are. Each generated server is a type of its own, so that no
+/// The limits of a service of ours. Requests may be compressed, and the limit holds for what they
+/// are decompressed to; responses never are. Each generated server is a type of its own, so that no
 /// function can take them all.
 macro_rules! within_limits {
     ($service:expr) => {

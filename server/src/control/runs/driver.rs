@@ -413,8 +413,8 @@ impl Driver {
         });
     }
 
-    /// Makes the report, or the failure of a run that has none, stores it and shows it, in this order.
-    /// Returns whether the run is in its final state.
+    /// Makes the report, or the failure of a run that has none, stores it and shows it, in this
+    /// order. Returns whether the run is in its final state.
     async fn conclude(mut self, state: DriverState) -> bool {
         // Agents that still report something must not wait for the history.
         drop(self.inbox);

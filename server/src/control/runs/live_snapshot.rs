@@ -349,7 +349,7 @@ mod tests {
             let known = builder.reported()[0];
             assert_eq!(known.to_words()[..4], [shown; 4]);
         }
-        let stranger = builder.take_progress(9, &sent(1, 1), &agents[0]);
-        assert_eq!(stranger, (0, 0));
+        let unknown = builder.take_progress(9, &sent(1, 1), &agents[0]);
+        assert_eq!(unknown, (0, 0));
     }
 }
