@@ -209,7 +209,7 @@ mod tests {
         fn a_cursor_goes_from_batch_to_batch_as_from_packet_to_packet(
             schedule in schedules(),
             place in 0..1_u64 << 40,
-            steps in 0..300,
+            steps in 0..300_u64,
         ) {
             let mut cursor = schedule.cursor(place);
             for _ in 0..steps {

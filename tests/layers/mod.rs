@@ -200,7 +200,7 @@ pub(crate) const AGENT: Layers = Layers {
                 "stop_signal",
             ],
         ),
-        ("testing", &["load"]),
+        ("testing", &["load", "net", "stop_signal"]),
     ],
 };
 
