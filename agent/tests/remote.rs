@@ -494,6 +494,27 @@ async fn a_target_that_refuses_connections_is_reported_with_the_client_and_the_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_never_answers_the_hello_times_out() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let peer = Peer::start_with(1, Behaviour::NeverAcks, key());
+    let mut session = master.welcomed(LONG_LEASE).await;
+    let deadline = Some(prost_types::Duration {
+        seconds: 1,
+        nanos: 0,
+    });
+    session
+        .order(Order::Prepare(v1::Prepare {
+            deadline,
+            ..prepare(peer.port, 1, 10)
+        }))
+        .await;
+    let failure = session.failed().await;
+    assert_eq!(failure.code(), FailureCode::ConnectionTimedOut);
+    drop(peer.received());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_cannot_be_followed_ends_the_run_instead_of_starting_it_now() {
     for (at, code) in [
         (Some(At::StartAtNs(u64::MAX)), FailureCode::OrderNotFollowed),

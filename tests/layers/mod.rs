@@ -201,7 +201,7 @@ pub(crate) const AGENT: Layers = Layers {
                 "stop_signal",
             ],
         ),
-        ("testing", &["load"]),
+        ("testing", &["load", "net", "stop_signal"]),
     ],
 };
 

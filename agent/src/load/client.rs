@@ -111,13 +111,13 @@ impl Client {
 
     /// Sets the schedule, the client's phase included. Before the first packet only, and never in a
     /// flood.
-    pub(super) fn set_schedule(&mut self, schedule: Schedule) {
+    pub(crate) fn set_schedule(&mut self, schedule: Schedule) {
         self.due_times = Some(DueTimes::new(schedule));
     }
 
     /// Whether packets are due that could not be written yet.
     #[inline]
-    pub(super) fn has_backlog(&self) -> bool {
+    pub(crate) fn has_backlog(&self) -> bool {
         self.failure.is_none() && (self.counters.has_backlog() || self.partial_write.is_some())
     }
 
@@ -129,7 +129,7 @@ impl Client {
     /// The first `packets` of the schedule are due: writes those that are not settled, in at most
     /// two writes. What the kernel does not take stays in the backlog.
     #[inline]
-    pub(super) fn send_due(&mut self, packets: u64, now_ns: u64, send_buffer: &mut SendBuffer) {
+    pub(crate) fn send_due(&mut self, packets: u64, now_ns: u64, send_buffer: &mut SendBuffer) {
         send_buffer.scheduled += self.counters.schedule(packets);
         self.write_backlog(now_ns, send_buffer);
     }
@@ -164,7 +164,7 @@ impl Client {
     }
 
     /// Tries again to write the backlog.
-    pub(super) fn write_backlog(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
+    pub(crate) fn write_backlog(&mut self, now_ns: u64, send_buffer: &mut SendBuffer) {
         if self.is_broken() {
             return self.skip_to(self.counters.scheduled(), send_buffer);
         }

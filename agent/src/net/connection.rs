@@ -247,6 +247,14 @@ mod tests {
     }
 
     #[test]
+    fn an_address_without_a_route_is_unreachable() {
+        // The kernel has no route for TCP to the broadcast address, whatever the network.
+        let address = SocketAddr::from(([255, 255, 255, 255], 9));
+        let code = code_of(address, clock::SECOND_NS, &StopSignal::without_lease());
+        assert_eq!(code, FailureCode::NoRoute);
+    }
+
+    #[test]
     fn a_listener_whose_queue_is_full_times_out() {
         // The kernel drops the SYN of a connection for which the queue has no room.
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
