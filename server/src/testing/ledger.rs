@@ -68,21 +68,7 @@ pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::C
         run_id: String::new(),
         clients: vec![reported],
     });
-    let group = Group {
-        name: GROUP_DEFAULT.into(),
-        clients: 1,
-        profile: Profile::constant(1_000),
-        batch: 1,
-        phase: v1::Phase::Staggered,
-        agents: Vec::new(),
-        target: String::new(),
-    };
-    let plan = Plan {
-        group,
-        duration: Duration::from_secs(1),
-        threads: 1,
-        requires: Vec::new(),
-    };
+    let plan = plan();
     let start_at_ns = Some(slot.read_ns());
     let evidence = Evidence {
         plan: &plan,
@@ -94,4 +80,23 @@ pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::C
         notes: &[],
     };
     let _ = conclude(&evidence);
+}
+
+/// A plan of one client.
+fn plan() -> Plan {
+    let group = Group {
+        name: GROUP_DEFAULT.into(),
+        clients: 1,
+        profile: Profile::constant(1_000),
+        batch: 1,
+        phase: v1::Phase::Staggered,
+        agents: Vec::new(),
+        target: String::new(),
+    };
+    Plan {
+        group,
+        duration: Duration::from_secs(1),
+        threads: 1,
+        requires: Vec::new(),
+    }
 }
