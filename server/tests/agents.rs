@@ -377,20 +377,20 @@ async fn a_name_can_be_had_once_and_what_is_out_of_range_not_at_all() {
         .await;
     }
     wrong("register.capacity.clients_max", &|register| {
-        register.capacity = None
+        register.capacity = None;
     })
     .await;
     let feature = |bytes: usize| "x".repeat(bytes);
     wrong("register.capabilities", &|register| {
-        register.capabilities = vec![feature(65)]
+        register.capabilities = vec![feature(65)];
     })
     .await;
     wrong("register.capabilities", &|register| {
-        register.capabilities = vec![feature(1); 65]
+        register.capabilities = vec![feature(1); 65];
     })
     .await;
     wrong("register.run_ids", &|register| {
-        register.run_ids = vec!["no id".into()]
+        register.run_ids = vec!["no id".into()];
     })
     .await;
     wrong("register.run_ids", &|register| {

@@ -12,7 +12,7 @@ use metronome_proto::{
     run_id::RunId,
     v1::{self, Failure, FailureCode},
 };
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, ffi};
 
 use super::{
     list::{ListQuery, RunPage, list},
@@ -113,9 +113,14 @@ impl Store {
         let inserted = write_new(&self.connection(), run, self.owner.name());
         match inserted {
             Ok(_) => Ok(()),
-            Err(error) if violates(&error, "run.run_id") => Err(InsertError::IdTaken),
-            Err(error) if violates(&error, "run.request_id") => Err(InsertError::RequestTaken),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(
+                match error.sqlite_error().map(|error| error.extended_code) {
+                    // The key of the table, and its one other column that is unique.
+                    Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => InsertError::IdTaken,
+                    Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => InsertError::RequestTaken,
+                    _ => error.into(),
+                },
+            ),
         }
     }
 
@@ -240,11 +245,6 @@ fn abort_orphans(
     }
     transaction.commit()?;
     Ok(aborted)
-}
-
-fn violates(error: &rusqlite::Error, column: &str) -> bool {
-    let is_constraint = error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation);
-    is_constraint && error.to_string().contains(column)
 }
 
 #[cfg(test)]
@@ -483,7 +483,10 @@ mod tests {
             };
             store.runs(|_| Some(newer.clone()), &query).unwrap().runs
         };
-        assert_eq!(listed("verdict = VALID", true), [newer.clone()]);
+        assert_eq!(
+            listed("verdict = VALID", true),
+            std::slice::from_ref(&newer)
+        );
         let basic = without_records(newer.clone());
         assert_ne!(basic, newer);
         assert_eq!(listed("verdict = VALID", false), [basic]);

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use metronome_proto::{plan::Plan, rate::Rate, v1};
+use metronome_proto::{
+    plan::{GROUP_DEFAULT, Group, Plan},
+    profile::Profile,
+    v1,
+};
 use zerocopy::FromBytes as _;
 
 use crate::{
@@ -64,24 +68,35 @@ pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::C
         run_id: String::new(),
         clients: vec![reported],
     });
-    let plan = Plan {
-        clients: 1,
-        rate: Rate::Millihertz(1_000),
-        duration: Duration::from_secs(1),
-        batch: 1,
-        phase: v1::Phase::Staggered,
-        threads: 1,
-        agents: Vec::new(),
-        target: String::new(),
-    };
+    let plan = plan();
     let start_at_ns = Some(slot.read_ns());
     let evidence = Evidence {
         plan: &plan,
         agents: &[agent],
         counters: Some(&record),
+        receiver: "",
         start_at_ns,
         stopped: None,
         notes: &[],
     };
     let _ = conclude(&evidence);
+}
+
+/// A plan of one client.
+fn plan() -> Plan {
+    let group = Group {
+        name: GROUP_DEFAULT.into(),
+        clients: 1,
+        profile: Profile::constant(1_000),
+        batch: 1,
+        phase: v1::Phase::Staggered,
+        agents: Vec::new(),
+        target: String::new(),
+    };
+    Plan {
+        group,
+        duration: Duration::from_secs(1),
+        threads: 1,
+        requires: Vec::new(),
+    }
 }

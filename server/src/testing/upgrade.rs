@@ -6,7 +6,7 @@ use crate::{
     master::testing::restore_master,
     model::run::Event,
     upgrade::{ControlState, MasterState, RestoredRun, SavedRun, State},
-    verdict::{Evidence, conclude},
+    verdict::{Evidence, conclude, failure_of_run},
 };
 
 /// Steps to the end of a run that is stopped: far more than it takes.
@@ -78,9 +78,10 @@ fn end(run: RestoredRun) {
         plan: &plan,
         agents: &agents,
         counters: None,
+        receiver: "",
         start_at_ns,
         stopped: None,
         notes: &[],
     };
-    let _ = conclude(&evidence);
+    let _ = (conclude(&evidence), failure_of_run(&agents, None));
 }

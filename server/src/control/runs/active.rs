@@ -152,6 +152,15 @@ impl ActiveRuns {
         *self.count.borrow()
     }
 
+    /// Waits until a run is no longer on the list.
+    pub(crate) async fn left(&self, id: RunId) {
+        let mut count = self.count.subscribe();
+        while self.find(id).is_some() {
+            // It cannot close while `self` lives.
+            let _ = count.changed().await;
+        }
+    }
+
     /// Waits until none is left.
     pub(crate) async fn all_ended(&self) {
         // It cannot close while `self` lives.
