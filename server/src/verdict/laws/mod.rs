@@ -47,7 +47,7 @@ mod tests {
 
     use crate::verdict::{
         Conclusion,
-        samples::{PACKETS, START_NS, Sample, breaks, due_ns, law, times, verdict},
+        samples::{PACKETS, START_NS, Sample, breaks, due_ns, law, set_timed, times, verdict},
     };
 
     #[test]
@@ -101,6 +101,16 @@ mod tests {
         for kind in 0..3 {
             breaks(&[ReasonCode::HistogramMiscounted], |sample| {
                 sample.counted(2, |counted| counted.histogram_counts[kind] -= 1);
+            });
+            breaks(&[ReasonCode::HistogramMiscounted], |sample| {
+                sample.counted(2, |counted| counted.timed[kind] -= 1);
+            });
+            // What was counted and what is held agree, but not with the packets.
+            breaks(&[ReasonCode::HistogramMiscounted], |sample| {
+                sample.counted(2, |counted| {
+                    counted.timed[kind] -= 1;
+                    counted.histogram_counts[kind] -= 1;
+                });
             });
         }
         breaks(&[ReasonCode::HistogramMiscounted], |sample| {
@@ -173,7 +183,7 @@ mod tests {
                     counted.counts.received -= 1;
                     counted.next_sequence -= 1;
                     counted.last_due_ns = due_ns(PACKETS - 1);
-                    counted.histogram_counts = [counted.counts.received; 3];
+                    set_timed(counted, [counted.counts.received; 3]);
                 });
                 let counters = sample.counters();
                 counters.workers[0].packets -= 1;
@@ -189,7 +199,7 @@ mod tests {
                     counted.counts.received -= 1;
                     counted.next_sequence -= 1;
                     counted.reported_sent = Some(PACKETS - 1);
-                    counted.histogram_counts = [counted.counts.received; 3];
+                    set_timed(counted, [counted.counts.received; 3]);
                 });
                 let counters = sample.counters();
                 counters.workers[0].packets -= 1;
@@ -296,7 +306,7 @@ mod tests {
                     counted.next_sequence,
                     counted.reported_sent,
                 ) = (received, received, Some(received));
-                counted.histogram_counts = [received; 3];
+                set_timed(counted, [received; 3]);
             });
             let counters = sample.counters();
             counters.workers[0].packets = received;

@@ -50,7 +50,7 @@ mod tests {
         model::{ClientEnd, Incident},
         verdict::{
             Conclusion,
-            samples::{PACKETS, Sample, codes, due_ns, times, verdict},
+            samples::{PACKETS, Sample, codes, due_ns, set_timed, times, verdict},
             sentence::in_words,
         },
     };
@@ -148,7 +148,7 @@ mod tests {
             counted.next_sequence = counted.counts.received;
             counted.last_due_ns = due_ns(counted.counts.received.saturating_sub(1));
             counted.reported_sent = Some(counted.counts.received);
-            counted.histogram_counts = [counted.counts.received; 3];
+            set_timed(counted, [counted.counts.received; 3]);
         });
         let counters = sample.counters();
         counters.workers[0].packets -= packets;
