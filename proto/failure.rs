@@ -3,7 +3,13 @@
 //! The sentence of a failure is for people. Everything that a program does about a failure follows
 //! from its code: the remedy, the gRPC status, the exit code of benchctl.
 
+use prost::Message as _;
+use prost_types::Any;
+
 use crate::v1::{Failure, FailureCode, Figure, figure::Value};
+
+/// The type of a failure among the google.rpc details of a gRPC error.
+const TYPE_URL: &str = "type.googleapis.com/metronome.v1.Failure";
 
 /// The prefix of the codes' names in the API.
 const PREFIX: &str = "FAILURE_CODE_";
@@ -268,6 +274,22 @@ impl Failure {
         self.figures.insert(name.into(), value.into());
         self
     }
+
+    /// The failure as one of the google.rpc details of a gRPC error.
+    #[must_use]
+    pub fn to_detail(&self) -> Any {
+        Any {
+            type_url: TYPE_URL.into(),
+            value: self.encode_to_vec(),
+        }
+    }
+
+    /// The failure of which `detail` is the form in a gRPC error. `None` for any other detail.
+    #[must_use]
+    pub fn from_detail(detail: &Any) -> Option<Self> {
+        let value = (detail.type_url == TYPE_URL).then_some(detail.value.as_slice())?;
+        Self::decode(value).ok()
+    }
 }
 
 impl FailureCode {
@@ -408,9 +430,26 @@ mod tests {
         let failure = Failure::new(FailureCode::AgentsFull, "30 clients are too many")
             .with("clients", 30_u32)
             .with("sum", u64::MAX)
-            .with("agents", "a, b");
+            .with("agent_names", "a, b");
         assert_eq!(failure.figures["clients"].value, Some(Value::Integer(30)));
         assert_eq!(failure.figures["sum"].value, Some(Value::Integer(i64::MAX)));
-        assert_eq!(failure.figures["agents"].to_string(), "a, b");
+        assert_eq!(failure.figures["agent_names"].to_string(), "a, b");
+    }
+
+    #[test]
+    fn a_failure_is_the_same_behind_a_grpc_error() {
+        let failure = Failure::new(FailureCode::AgentsFull, "30 clients are too many")
+            .with("clients", 30_u32)
+            .with("sent_percent", 98.5)
+            .with("agent", "7");
+        let mut detail = failure.to_detail();
+        assert_eq!(Failure::from_detail(&detail), Some(failure));
+        detail.value.truncate(3);
+        assert_eq!(Failure::from_detail(&detail), None);
+        let other = Any {
+            type_url: "type.googleapis.com/google.rpc.ErrorInfo".into(),
+            value: Vec::new(),
+        };
+        assert_eq!(Failure::from_detail(&other), None);
     }
 }

@@ -83,10 +83,18 @@ pub(super) fn choose_agents(
     Ok(named.collect())
 }
 
+/// At most this many names, since the headers that an error is sent in are bounded.
+const NAMES_SHOWN_MAX: usize = 8;
+
 fn not_connected(missing: &[String]) -> Failure {
-    let names = missing.join(", ");
-    let sentence = format!("Agents named in the plan are not connected: {names}.");
-    Failure::new(FailureCode::AgentNotConnected, sentence).with("agents", names)
+    let mut names = missing[..missing.len().min(NAMES_SHOWN_MAX)].join(", ");
+    if missing.len() > NAMES_SHOWN_MAX {
+        names += ", …";
+    }
+    let sentence = format!("agents named in the plan are not connected: {names}");
+    Failure::new(FailureCode::AgentNotConnected, sentence)
+        .with("agents", missing.len())
+        .with("agent_names", names)
 }
 
 fn full(clients: u32, capacities: &[u32]) -> Failure {

@@ -447,7 +447,7 @@ mod tests {
         let refused = registry.assign(RunId::from_bits(3), wanted(&names, 1), &mpsc::channel(8).0);
         let failure = refused.unwrap_err();
         assert_eq!(failure.code(), FailureCode::AgentNotConnected);
-        assert_eq!(failure.figures["agents"].to_string(), "x, y");
+        assert_eq!(failure.figures["agent_names"].to_string(), "x, y");
         assert_eq!(assign(&registry, 3, &[], 30), Err(FailureCode::AgentsFull));
         registry.release(RunId::from_bits(1));
         registry.release(RunId::from_bits(2));
