@@ -247,6 +247,18 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     (&[FailureCode::Stopped], "start the run again"),
 ];
 
+/// Whether a text has the form of a failure's sentence, as it stands behind `error: ` or a colon: it
+/// begins in lower case, unless with a name in capitals, and has no full stop.
+#[must_use]
+pub fn is_phrase(sentence: &str) -> bool {
+    let mut letters = sentence.chars();
+    let begins_low = match (letters.next(), letters.next()) {
+        (Some(first), second) if first.is_uppercase() => second.is_some_and(char::is_uppercase),
+        (first, _) => first.is_some_and(|first| !first.is_whitespace()),
+    };
+    begins_low && !sentence.ends_with('.')
+}
+
 /// Who can do something about a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FailureKind {
@@ -434,6 +446,22 @@ mod tests {
         assert_eq!(failure.figures["clients"].value, Some(Value::Integer(30)));
         assert_eq!(failure.figures["sum"].value, Some(Value::Integer(i64::MAX)));
         assert_eq!(failure.figures["agent_names"].to_string(), "a, b");
+    }
+
+    #[test]
+    fn a_sentence_begins_low_and_does_not_end() {
+        for (sentence, is_one) in [
+            ("no agent is connected", true),
+            ("TLS could not be agreed upon", true),
+            ("10 clients are too many", true),
+            ("No agent is connected", false),
+            ("A server is busy", false),
+            ("no agent is connected.", false),
+            (" no agent", false),
+            ("", false),
+        ] {
+            assert_eq!(is_phrase(sentence), is_one, "{sentence:?}");
+        }
     }
 
     #[test]

@@ -130,13 +130,13 @@ pub(super) fn out_of_range(field: &str, problem: impl Into<String>) -> Failure {
 
 /// No run has this id.
 pub(super) fn unknown_run(id: RunId) -> Failure {
-    Failure::new(FailureCode::RunUnknown, format!("There is no run {id}."))
+    Failure::new(FailureCode::RunUnknown, format!("there is no run {id}"))
         .with("run_id", id.to_string())
 }
 
 /// The master's thread has ended, or does not answer in time.
 pub(super) fn master_is_gone() -> Failure {
-    let sentence = "The server's data plane does not answer.";
+    let sentence = "the server's data plane does not answer";
     Failure::new(FailureCode::MasterGone, sentence)
 }
 
@@ -158,6 +158,8 @@ pub(super) fn parse_run_id(text: &str) -> Result<RunId, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::failure::is_phrase;
+
     use super::*;
 
     const FAILURE_PROTO: &str = include_str!("../../../proto/metronome/v1/failure.proto");
@@ -254,6 +256,19 @@ mod tests {
                 expected.map(|expected| status.code() == expected),
                 "{code:?}"
             );
+        }
+    }
+
+    #[test]
+    fn every_sentence_made_here_stands_behind_a_colon() {
+        let id = RunId::from_bits(7);
+        for failure in [
+            unknown_run(id),
+            master_is_gone(),
+            parse_run_id("x").unwrap_err(),
+            out_of_range("plan", "missing; it is what to run"),
+        ] {
+            assert!(is_phrase(&failure.sentence), "{failure:?}");
         }
     }
 

@@ -173,7 +173,7 @@ impl Sample {
         self.reported(client, |reported| {
             reported.acknowledged = None;
             reported.kernel_acknowledged_bytes = Some(received * 32);
-            let failure = Failure::new(FailureCode::ConnectionBroken, "The connection broke.");
+            let failure = Failure::new(FailureCode::ConnectionBroken, "the connection broke");
             reported.failure = Some(failure);
         });
         let lost = PACKETS

@@ -19,6 +19,7 @@ use std::{
 };
 
 use metronome_proto::{
+    failure::is_phrase,
     profile::Profile,
     v1::{
         self, admin_service_client::AdminServiceClient, fleet_service_client::FleetServiceClient,
@@ -350,6 +351,7 @@ pub(crate) fn failure(status: &Status) -> v1::Failure {
     let failure = rpc.details.iter().find_map(v1::Failure::from_detail);
     let failure = failure.expect("every error has its failure");
     assert_eq!(failure.sentence, status.message());
+    assert!(is_phrase(&failure.sentence), "{failure:?}");
     assert_eq!(failure.remedy, failure.code().remedy());
     let details = status.get_error_details();
     let info = details.error_info().expect("every error has an ErrorInfo");

@@ -335,7 +335,7 @@ fn candidate(agent: &ConnectedAgent) -> Candidate<'_> {
 }
 
 fn name_taken(name: &str) -> Failure {
-    let sentence = format!("Another agent named {name} is connected.");
+    let sentence = format!("another agent named {name} is connected");
     Failure::new(FailureCode::AgentNameTaken, sentence).with("agent", name)
 }
 

@@ -160,7 +160,7 @@ mod tests {
                 reported.acknowledged = None;
                 reported.kernel_acknowledged_bytes =
                     Some((PACKETS + u64::from(client == 0) * 10_241) * 32);
-                let sentence = "The connection broke.";
+                let sentence = "the connection broke";
                 reported.failure = Some(Failure::new(FailureCode::ConnectionBroken, sentence));
             });
             sample.counted(client, |counted| counted.reported_sent = None);
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_loss_at_the_tail_is_found_whatever_the_agent_reports_of_it() {
         for code in [None, Some(FailureCode::EndNotAcknowledged)] {
-            let failure = code.map(|code| Failure::new(code, "99 of 100 are acknowledged."));
+            let failure = code.map(|code| Failure::new(code, "99 of 100 are acknowledged"));
             let mut expected = vec![
                 ReasonCode::EndMiscounted,
                 ReasonCode::LossOnCleanEnd,
