@@ -241,6 +241,11 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
         "give the end more time: use fewer clients, or a faster host",
     ),
     (
+        &[FailureCode::ClientNotEnded],
+        "see the server's log: its workers did not see the end in time; use fewer clients, or a \
+         faster host",
+    ),
+    (
         &[FailureCode::NotRecovered],
         "see the server's log for the worker's death",
     ),

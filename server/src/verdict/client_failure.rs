@@ -81,7 +81,11 @@ fn failure(code: FailureCode, template: &str, row: &Row<'_>) -> Failure {
 fn cause(end: ClientEnd) -> Option<(FailureCode, &'static str)> {
     Some(match end {
         ClientEnd::Clean => return None,
-        ClientEnd::NotYet | ClientEnd::Cut => (
+        ClientEnd::NotYet => (
+            FailureCode::ClientNotEnded,
+            "client {client} had not ended when the workers' record was taken",
+        ),
+        ClientEnd::Cut => (
             FailureCode::ClientCut,
             "the server cut the connection of client {client}, since the run was over",
         ),
@@ -157,7 +161,7 @@ mod tests {
     #[test]
     fn a_client_fails_with_the_code_of_what_either_end_has_seen() {
         for (end, code) in [
-            (ClientEnd::NotYet, FailureCode::ClientCut),
+            (ClientEnd::NotYet, FailureCode::ClientNotEnded),
             (ClientEnd::Cut, FailureCode::ClientCut),
             (ClientEnd::Abrupt, FailureCode::ClientGone),
             (ClientEnd::Broken, FailureCode::ConnectionBroken),
