@@ -3,7 +3,13 @@
 //! The sentence of a failure is for people. Everything that a program does about a failure follows
 //! from its code: the remedy, the gRPC status, the exit code of benchctl.
 
+use prost::Message as _;
+use prost_types::Any;
+
 use crate::v1::{Failure, FailureCode, Figure, figure::Value};
+
+/// The type of a failure among the google.rpc details of a gRPC error.
+const TYPE_URL: &str = "type.googleapis.com/metronome.v1.Failure";
 
 /// The prefix of the codes' names in the API.
 const PREFIX: &str = "FAILURE_CODE_";
@@ -235,11 +241,28 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
         "give the end more time: use fewer clients, or a faster host",
     ),
     (
+        &[FailureCode::ClientNotEnded],
+        "see the server's log: its workers did not see the end in time; use fewer clients, or a \
+         faster host",
+    ),
+    (
         &[FailureCode::NotRecovered],
         "see the server's log for the worker's death",
     ),
     (&[FailureCode::Stopped], "start the run again"),
 ];
+
+/// Whether a text has the form of a failure's sentence, as it stands behind `error: ` or a colon: it
+/// begins in lower case, unless with a name in capitals, and has no full stop.
+#[must_use]
+pub fn is_phrase(sentence: &str) -> bool {
+    let mut letters = sentence.chars();
+    let begins_low = match (letters.next(), letters.next()) {
+        (Some(first), second) if first.is_uppercase() => second.is_some_and(char::is_uppercase),
+        (first, _) => first.is_some_and(|first| !first.is_whitespace()),
+    };
+    begins_low && !sentence.ends_with('.')
+}
 
 /// Who can do something about a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -267,6 +290,22 @@ impl Failure {
     pub fn with(mut self, name: &str, value: impl Into<Figure>) -> Self {
         self.figures.insert(name.into(), value.into());
         self
+    }
+
+    /// The failure as one of the google.rpc details of a gRPC error.
+    #[must_use]
+    pub fn to_detail(&self) -> Any {
+        Any {
+            type_url: TYPE_URL.into(),
+            value: self.encode_to_vec(),
+        }
+    }
+
+    /// The failure of which `detail` is the form in a gRPC error. `None` for any other detail.
+    #[must_use]
+    pub fn from_detail(detail: &Any) -> Option<Self> {
+        let value = (detail.type_url == TYPE_URL).then_some(detail.value.as_slice())?;
+        Self::decode(value).ok()
     }
 }
 
@@ -408,9 +447,42 @@ mod tests {
         let failure = Failure::new(FailureCode::AgentsFull, "30 clients are too many")
             .with("clients", 30_u32)
             .with("sum", u64::MAX)
-            .with("agents", "a, b");
+            .with("agent_names", "a, b");
         assert_eq!(failure.figures["clients"].value, Some(Value::Integer(30)));
         assert_eq!(failure.figures["sum"].value, Some(Value::Integer(i64::MAX)));
-        assert_eq!(failure.figures["agents"].to_string(), "a, b");
+        assert_eq!(failure.figures["agent_names"].to_string(), "a, b");
+    }
+
+    #[test]
+    fn a_sentence_begins_low_and_does_not_end() {
+        for (sentence, is_one) in [
+            ("no agent is connected", true),
+            ("TLS could not be agreed upon", true),
+            ("10 clients are too many", true),
+            ("No agent is connected", false),
+            ("A server is busy", false),
+            ("no agent is connected.", false),
+            (" no agent", false),
+            ("", false),
+        ] {
+            assert_eq!(is_phrase(sentence), is_one, "{sentence:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_the_same_behind_a_grpc_error() {
+        let failure = Failure::new(FailureCode::AgentsFull, "30 clients are too many")
+            .with("clients", 30_u32)
+            .with("sent_percent", 98.5)
+            .with("agent", "7");
+        let mut detail = failure.to_detail();
+        assert_eq!(Failure::from_detail(&detail), Some(failure));
+        detail.value.truncate(3);
+        assert_eq!(Failure::from_detail(&detail), None);
+        let other = Any {
+            type_url: "type.googleapis.com/google.rpc.ErrorInfo".into(),
+            value: Vec::new(),
+        };
+        assert_eq!(Failure::from_detail(&other), None);
     }
 }

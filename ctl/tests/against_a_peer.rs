@@ -15,7 +15,6 @@ use metronome_proto::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
 
 use common::{BENCHCTL, Ended, benchctl};
 use peer::{OTHER_RUN_ID, Peer, RUN_ID, Script, Watch, status_of};
@@ -363,10 +362,13 @@ fn what_the_server_refuses_is_reported_in_the_words_of_the_command_line() {
         "{ended:?}"
     );
     // A code that only a later version has comes with its own remedy.
-    let mut details = ErrorDetails::new();
-    let metadata = [("remedy".to_owned(), "wait for spring".to_owned())];
-    details.set_error_info("TOO_COLD", "metronome.v1", metadata);
-    let status = Status::with_error_details(Code::FailedPrecondition, "it freezes", details);
+    let later = Failure {
+        code: 999,
+        sentence: "it freezes".into(),
+        remedy: "wait for spring".into(),
+        ..Failure::default()
+    };
+    let status = status_of(&later, Code::FailedPrecondition);
     let ended = ask(&peer_that_refuses(status), &["start"]);
     assert_eq!(
         (ended.code, ended.stderr.as_str()),

@@ -227,7 +227,8 @@ async fn without_agents_a_run_fails_its_precondition() {
     });
     let status = runs.start_run(start(named, "")).await.unwrap_err();
     assert_eq!(code(&status), FailureCode::AgentNotConnected);
-    assert_eq!(figure(&status, "agents"), "other");
+    assert_eq!(figure(&status, "agents"), "1");
+    assert_eq!(figure(&status, "agent_names"), "other");
     let status = runs
         .start_run(start(plan(101, 1, 1000), ""))
         .await

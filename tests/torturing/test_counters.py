@@ -103,9 +103,9 @@ class Counters(unittest.TestCase):
             self.assertEqual(len(self.check_run(report)), 3)
 
     def test_a_run_that_failed_has_its_failure_as_the_one_fault(self):
-        failure = {"code": "CONNECTION_REFUSED", "sentence": "Nothing listens there."}
+        failure = {"code": "CONNECTION_REFUSED", "sentence": "nothing listens there"}
         report = {"failure": failure, "counts": None, "verdict": None}
-        self.assertEqual(self.check_run(report), ["the run failed: Nothing listens there."])
+        self.assertEqual(self.check_run(report), ["the run failed: nothing listens there"])
 
     def test_the_script_s_own_counts_must_equal_the_server_s(self):
         self.assertEqual(counters.check_peers(peer_counts(), server(), 2), [])

@@ -8,6 +8,7 @@ use std::{
 };
 
 use metronome_proto::{
+    failure::is_phrase,
     features,
     handshake::Key,
     profile::Profile,
@@ -216,7 +217,7 @@ impl Session {
 
     pub(crate) async fn failed(&mut self) -> v1::Failure {
         self.next(|report| match report {
-            Report::Failed(failed) => Some(failed.failure.expect("a failure has a cause")),
+            Report::Failed(failed) => Some(well_put(failed)),
             _ => None,
         })
         .await
@@ -255,10 +256,18 @@ impl Session {
                 _ => None,
             });
             match report.await {
-                Report::ClientRecords(more) => records.extend(more.clients),
+                Report::ClientRecords(more) => {
+                    let failures = more
+                        .clients
+                        .iter()
+                        .filter_map(|client| client.failure.as_ref());
+                    failures
+                        .for_each(|failure| assert!(is_phrase(&failure.sentence), "{failure:?}"));
+                    records.extend(more.clients);
+                }
                 Report::Finished(finished) => return (records, Ok(finished)),
                 Report::Failed(failed) => {
-                    return (records, Err(failed.failure.expect("a failure has a cause")));
+                    return (records, Err(well_put(failed)));
                 }
                 _ => unreachable!("next took only these three"),
             }
@@ -340,4 +349,13 @@ impl Drop for Agent {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// The failure of a message, in the form of the contract.
+#[track_caller]
+fn well_put(failed: v1::Failed) -> v1::Failure {
+    let failure = failed.failure.expect("a failure has a cause");
+    assert!(is_phrase(&failure.sentence), "{failure:?}");
+    assert_eq!(failure.remedy, failure.code().remedy());
+    failure
 }

@@ -1,36 +1,23 @@
 //! Errors of a server and of the way to it, as failures.
 //!
-//! What a server reports is read from google.rpc.ErrorInfo: the code, the figures, the remedy. What
-//! went wrong on the way is read from the types of the errors and from the gRPC code. No decision
+//! What a server reports is the failure among the google.rpc details of its status. What went wrong
+//! on the way is read from the types of the errors and from the gRPC code. No decision
 //! is taken from a text: those are for people. Nothing is dialled here.
 //!
 //! No command looks at a gRPC status.
 
-use std::{collections::HashMap, error::Error, io, time::Duration};
+use std::{error::Error, io, time::Duration};
 
-use metronome_proto::v1::{FailureCode, Figure};
+use metronome_proto::v1::FailureCode;
+use prost::Message as _;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tonic_types::StatusExt as _;
 
 use super::address::Address;
 use crate::{exit::Failure, flags};
 
-/// `domain` of every ErrorInfo of a server.
-const DOMAIN: &str = "metronome.v1";
-/// The key of the metadata that is no figure.
-const REMEDY: &str = "remedy";
 /// The figure with the path of a field.
 const FIELD: &str = "field";
-/// Figures that are texts, also when they consist of digits.
-const TEXT_FIGURES: &[&str] = &[
-    "address",
-    "agent",
-    "feature",
-    "field",
-    "request_id",
-    "run_id",
-    "target",
-];
 
 /// The other end of a connection, as far as a failure depends on it.
 #[derive(Clone, Copy, Debug)]
@@ -100,67 +87,35 @@ pub(super) fn of_peer(
 
 /// The failure that the server reports. `None` when the status is none of its own.
 pub(super) fn reported(status: &Status) -> Option<Failure> {
-    let info = status.get_details_error_info()?;
-    if info.domain != DOMAIN {
-        return None;
-    }
+    let rpc = tonic_types::Status::decode(status.details()).ok()?;
+    let mut failure = rpc.details.iter().find_map(Failure::from_detail)?;
     // A code that only a later version has is one of its own faults to this one.
-    let code = match FailureCode::from_name(&info.reason) {
-        None | Some(FailureCode::Unspecified) => FailureCode::Internal,
-        Some(code) => code,
-    };
-    let fields = fields(status, &info.metadata);
-    let sentence = match fields[..] {
-        [] => status.message().to_owned(),
-        _ => in_flags(&fields),
-    };
-    let mut failure = Failure::new(code, sentence);
-    add_metadata(&mut failure, info.metadata);
-    if let Some((field, _)) = fields.into_iter().next() {
-        let flag = flags::of_field(&field).to_owned();
-        failure = failure.with(FIELD, field).with("flag", flag);
+    if failure.code() == FailureCode::Unspecified {
+        failure.set_code(FailureCode::Internal);
     }
-    Some(failure)
+    let field = failure.figures.get(FIELD).map(ToString::to_string);
+    let Some(field) = field else {
+        return Some(failure);
+    };
+    let flag = flags::of_field(&field);
+    if let Some(problem) = problem(status, &field) {
+        failure.sentence = format!("{flag}: {problem}");
+    }
+    Some(failure.with("flag", flag))
 }
 
-/// The fields that the server found wrong, each with what is wrong with it.
-fn fields(status: &Status, metadata: &HashMap<String, String>) -> Vec<(String, String)> {
+/// What the server found wrong with the field. `None` when it has no detail of it.
+fn problem(status: &Status, field: &str) -> Option<String> {
     let bad_request = status.get_details_bad_request();
-    let violations = bad_request.map(|request| request.field_violations);
-    let mut fields: Vec<_> = violations
+    let violations = bad_request.map_or_else(Vec::new, |request| request.field_violations);
+    let out_of_range = violations.into_iter().map(|of| (of.field, of.description));
+    let precondition = status.get_details_precondition_failure();
+    let violations = precondition.map_or_else(Vec::new, |failure| failure.violations);
+    let unsupported = violations
         .into_iter()
-        .flatten()
-        .map(|violation| (violation.field, violation.description))
-        .collect();
-    if let (true, Some(field)) = (fields.is_empty(), metadata.get(FIELD)) {
-        fields.push((field.clone(), status.message().to_owned()));
-    }
-    fields
-}
-
-/// What is wrong with fields, by the names of their flags.
-fn in_flags(fields: &[(String, String)]) -> String {
-    let sentences = fields.iter().map(|(field, text)| {
-        // Servers may or may not repeat the field in the text.
-        let problem = text.strip_prefix(&format!("{field}: ")).unwrap_or(text);
-        format!("{}: {problem}", flags::of_field(field))
-    });
-    sentences.collect::<Vec<_>>().join("; ")
-}
-
-fn add_metadata(failure: &mut Failure, metadata: HashMap<String, String>) {
-    for (name, text) in metadata {
-        if name == REMEDY {
-            failure.remedy = text;
-            continue;
-        }
-        let is_text = TEXT_FIGURES.contains(&name.as_str());
-        let figure = match text.parse::<i64>() {
-            Ok(integer) if !is_text => Figure::from(integer),
-            _ => Figure::from(text),
-        };
-        failure.figures.insert(name, figure);
-    }
+        .map(|of| (of.subject, of.description));
+    let mut problems = out_of_range.chain(unsupported);
+    problems.find_map(|(path, problem)| (path == field).then_some(problem))
 }
 
 /// What went wrong on the way, in a call that was to take at most `time_max`.
@@ -187,7 +142,7 @@ fn code_on_the_way(status: &Status, peer: Peer<'_>) -> FailureCode {
         return dial_code(error, peer.is_encrypted);
     }
     // A status without a source came over the wire, unless the library made it of a stream that
-    // broke. A server of this version has ErrorInfo in each of its own.
+    // broke. A server of this version has a Failure in each of its own.
     let may_be_broken = matches!(
         status.code(),
         Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal
@@ -309,48 +264,63 @@ mod tests {
         }
     }
 
+    /// The status of a server with these details, and the failure as the last of them.
+    fn status_of(failure: &Failure, details: ErrorDetails) -> Status {
+        let status = Status::with_error_details(Code::InvalidArgument, "qwertz", details);
+        let mut rpc = tonic_types::Status::decode(status.details()).expect("its own details");
+        rpc.details.push(failure.to_detail());
+        Status::with_details(Code::InvalidArgument, "qwertz", rpc.encode_to_vec().into())
+    }
+
     #[test]
     fn a_field_is_named_by_its_flag_wherever_it_stands() {
         let rate = "plan.groups[0].profile.constant.rate_millihertz";
-        let repeated = format!("{rate}: too high");
-        let metadata = HashMap::from([(FIELD.to_owned(), rate.to_owned())]);
+        let bad = ErrorDetails::with_bad_request_violation(rate, "too high");
         let mut unsupported = ErrorDetails::new();
-        unsupported.set_error_info("UNSUPPORTED", DOMAIN, metadata.clone());
-        let mut bad = ErrorDetails::with_bad_request_violation(rate, "too high");
-        bad.set_error_info("FIELD_OUT_OF_RANGE", DOMAIN, metadata);
-        for (details, message) in [(unsupported, repeated.as_str()), (bad, "qwertz")] {
-            let status = Status::with_error_details(Code::InvalidArgument, message, details);
-            let failure = reported(&status).expect("one of ours");
+        unsupported.add_precondition_failure_violation("UNSUPPORTED", rate, "too high");
+        for details in [unsupported, bad] {
+            let sentence = format!("{rate}: too high");
+            let failure = Failure::new(FailureCode::FieldOutOfRange, sentence).with(FIELD, rate);
+            let failure = reported(&status_of(&failure, details)).expect("one of ours");
             assert_eq!(failure.sentence, "--rate: too high");
             assert_eq!(failure.figures["flag"], "--rate".into());
         }
     }
 
     #[test]
-    fn a_status_without_our_domain_is_none_of_ours() {
+    fn a_status_without_a_failure_is_none_of_ours() {
         let mut details = ErrorDetails::new();
-        details.set_error_info("NO_AGENT", "googleapis.com", HashMap::new());
+        details.set_error_info(
+            "NO_AGENT",
+            "googleapis.com",
+            std::collections::HashMap::new(),
+        );
         let status = Status::with_error_details(Code::FailedPrecondition, "", details);
         assert_eq!(reported(&status), None);
         assert_eq!(reported(&Status::failed_precondition("no agent")), None);
     }
 
     #[test]
-    fn figures_are_numbers_unless_their_name_is_that_of_a_text() {
-        let mut failure = Failure::default();
-        let text = |name: &str, text: &str| (name.to_owned(), text.to_owned());
-        let metadata = [
-            text("clients_max", "10"),
-            text("agent", "7"),
-            text("law", "a = b"),
-            text("remedy", "wait"),
-        ];
-        add_metadata(&mut failure, metadata.into());
-        let expected = Failure::default()
+    fn figures_have_the_type_that_the_server_gave_them() {
+        let failure = Failure::new(FailureCode::ClientsFull, "too many")
             .with("clients_max", 10_u32)
-            .with("agent", "7")
-            .with("law", "a = b");
-        assert_eq!(failure.figures, expected.figures);
-        assert_eq!(failure.remedy, "wait");
+            .with("sent_percent", 98.0)
+            .with("agent", "7");
+        let status = status_of(&failure, ErrorDetails::new());
+        assert_eq!(reported(&status), Some(failure));
+    }
+
+    #[test]
+    fn a_code_of_a_later_version_is_one_of_its_own_faults() {
+        let later = Failure {
+            code: 999,
+            remedy: "wait for spring".into(),
+            ..Failure::default()
+        };
+        let failure = reported(&status_of(&later, ErrorDetails::new())).expect("one of ours");
+        assert_eq!(
+            (failure.code(), failure.remedy.as_str()),
+            (FailureCode::Internal, "wait for spring")
+        );
     }
 }

@@ -16,6 +16,7 @@ use metronome_proto::v1::{
     stop_run_request::Runs,
     watch_events_response::Event,
 };
+use prost::Message as _;
 use tokio::sync::oneshot;
 use tokio_stream::{
     Stream,
@@ -404,7 +405,10 @@ pub(crate) fn status_of(failure: &v1::Failure, code: Code) -> Status {
         }
         _ => {}
     }
-    Status::with_error_details(code, &failure.sentence, details)
+    let status = Status::with_error_details(code, &failure.sentence, details);
+    let mut rpc = tonic_types::Status::decode(status.details()).expect("its own details");
+    rpc.details.push(failure.to_detail());
+    Status::with_details(code, &failure.sentence, rpc.encode_to_vec().into())
 }
 
 fn run(state: v1::RunState) -> v1::Run {

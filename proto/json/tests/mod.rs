@@ -311,7 +311,7 @@ fn what_is_printed_is_valid() {
     let client: v1::ClientReport = client.transcode_to().expect("a client row");
     let agent = Filler::new(1, Enums::Unknown).message(&descriptor("Agent"));
     let agent: v1::Agent = agent.transcode_to().expect("an agent");
-    let failure = v1::Failure::new(v1::FailureCode::ConnectionRefused, "Nothing listens there.")
+    let failure = v1::Failure::new(v1::FailureCode::ConnectionRefused, "nothing listens there")
         .with("address", "127.0.0.1:1")
         .with("tries", 3_u32);
     let id = "0199f0c2a1b2c3d4";

@@ -6,6 +6,7 @@ use metronome_proto::{
     run_id::RunId,
     v1::{Failure, FailureCode},
 };
+use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -17,23 +18,33 @@ const DOMAIN: &str = "metronome.v1";
 /// The figure with the path of the field of a request.
 const FIELD: &str = "field";
 
-/// The gRPC status of a failure: code, sentence, and google.rpc details for programs.
+/// The gRPC status of a failure: code, sentence, and google.rpc details for programs, of which one is
+/// the failure itself.
 pub(super) fn from_failure(failure: &Failure) -> Status {
+    let (code, sentence) = (grpc_code(failure), failure.sentence.as_str());
+    let status = Status::with_error_details(code, sentence, details(failure));
+    let mut with_all = tonic_types::Status::decode(status.details()).unwrap_or_default();
+    with_all.details.push(failure.to_detail());
+    Status::with_details(code, sentence, with_all.encode_to_vec().into())
+}
+
+/// The details for programs without our protos.
+fn details(failure: &Failure) -> ErrorDetails {
     let mut details = ErrorDetails::new();
-    let (code, name) = (grpc_code(failure), failure.code().name());
-    let (subject, sentence) = (subject(failure), failure.sentence.as_str());
-    match code {
+    let name = failure.code().name();
+    let (subject, problem) = (subject(failure), problem(failure));
+    match grpc_code(failure) {
         Code::InvalidArgument => {
-            details.add_bad_request_violation(subject, sentence);
+            details.add_bad_request_violation(subject, problem);
         }
         Code::FailedPrecondition => {
-            details.add_precondition_failure_violation(name, subject, sentence);
+            details.add_precondition_failure_violation(name, subject, problem);
         }
         Code::ResourceExhausted => {
-            details.add_quota_failure_violation(subject, sentence);
+            details.add_quota_failure_violation(subject, problem);
         }
         Code::NotFound => {
-            details.set_resource_info("metronome.v1.Run", subject, "", sentence);
+            details.set_resource_info("metronome.v1.Run", subject, "", problem);
         }
         _ => {}
     }
@@ -47,7 +58,15 @@ pub(super) fn from_failure(failure: &Failure) -> Status {
             .chain([remedy])
             .collect::<std::collections::HashMap<_, _>>(),
     );
-    Status::with_error_details(code, sentence, details)
+    details
+}
+
+/// What is wrong, without the path of the field: that stands beside it.
+fn problem(failure: &Failure) -> &str {
+    let field = failure.figures.get(FIELD).map(ToString::to_string);
+    let after_field = field.and_then(|field| failure.sentence.strip_prefix(&field));
+    let problem = after_field.and_then(|after| after.strip_prefix(": "));
+    problem.unwrap_or(&failure.sentence)
 }
 
 /// The gRPC code, as the comments of FailureCode have it.
@@ -111,13 +130,13 @@ pub(super) fn out_of_range(field: &str, problem: impl Into<String>) -> Failure {
 
 /// No run has this id.
 pub(super) fn unknown_run(id: RunId) -> Failure {
-    Failure::new(FailureCode::RunUnknown, format!("There is no run {id}."))
+    Failure::new(FailureCode::RunUnknown, format!("there is no run {id}"))
         .with("run_id", id.to_string())
 }
 
 /// The master's thread has ended, or does not answer in time.
 pub(super) fn master_is_gone() -> Failure {
-    let sentence = "The server's data plane does not answer.";
+    let sentence = "the server's data plane does not answer";
     Failure::new(FailureCode::MasterGone, sentence)
 }
 
@@ -139,6 +158,8 @@ pub(super) fn parse_run_id(text: &str) -> Result<RunId, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::failure::is_phrase;
+
     use super::*;
 
     const FAILURE_PROTO: &str = include_str!("../../../proto/metronome/v1/failure.proto");
@@ -195,11 +216,19 @@ mod tests {
     #[test]
     fn a_status_has_all_of_its_failure_as_data() {
         for code in codes() {
-            let failure = Failure::new(code, "What happened.")
+            let failure = Failure::new(code, "what happened")
                 .with("clients", 7_u32)
-                .with("agent", "a1");
+                .with("sent_percent", 98.5)
+                .with("agent", "8");
             let status = from_failure(&failure);
-            assert_eq!(status.message(), "What happened.");
+            assert_eq!(status.message(), "what happened");
+            let rpc = tonic_types::Status::decode(status.details()).unwrap();
+            assert_eq!(
+                (rpc.code, rpc.message.as_str()),
+                (status.code().into(), "what happened")
+            );
+            let mut typed = rpc.details.iter().filter_map(Failure::from_detail);
+            assert_eq!((typed.next(), typed.next()), (Some(failure), None));
             let details = status.get_error_details();
             let info = details.error_info().unwrap();
             assert_eq!(
@@ -208,7 +237,8 @@ mod tests {
             );
             let metadata = |name: &str| info.metadata[name].as_str();
             assert_eq!(metadata("remedy"), code.remedy());
-            assert_eq!((metadata("clients"), metadata("agent")), ("7", "a1"));
+            assert_eq!((metadata("clients"), metadata("agent")), ("7", "8"));
+            assert_eq!(metadata("sent_percent"), "98.5");
             let has = [
                 details.bad_request().is_some(),
                 details.precondition_failure().is_some(),
@@ -230,12 +260,33 @@ mod tests {
     }
 
     #[test]
+    fn every_sentence_made_here_stands_behind_a_colon() {
+        let id = RunId::from_bits(7);
+        for failure in [
+            unknown_run(id),
+            master_is_gone(),
+            parse_run_id("x").unwrap_err(),
+            out_of_range("plan", "missing; it is what to run"),
+        ] {
+            assert!(is_phrase(&failure.sentence), "{failure:?}");
+        }
+    }
+
+    #[test]
     fn a_bad_field_is_named_by_its_path() {
         let error = FieldError::out_of_range("batch", "1025 is out of range").below("groups[0]");
         let status = from_failure(&bad_field("plan", error));
         assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(
+            status.message(),
+            "plan.groups[0].batch: 1025 is out of range"
+        );
         let details = status.get_details_bad_request().unwrap();
-        assert_eq!(details.field_violations[0].field, "plan.groups[0].batch");
+        let violation = &details.field_violations[0];
+        assert_eq!(
+            (violation.field.as_str(), violation.description.as_str()),
+            ("plan.groups[0].batch", "1025 is out of range")
+        );
         let error = FieldError::unsupported("profile", "no shape of this version");
         let status = from_failure(&bad_field("plan", error));
         assert_eq!(status.code(), Code::FailedPrecondition);
@@ -245,5 +296,6 @@ mod tests {
             (violation.r#type.as_str(), violation.subject.as_str()),
             ("UNSUPPORTED", "plan.profile")
         );
+        assert_eq!(violation.description, "no shape of this version");
     }
 }

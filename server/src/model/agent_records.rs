@@ -137,7 +137,7 @@ impl AgentRecords {
         match (&self.failure, &self.finished) {
             (Some(failure), _) => Some(failure.clone()),
             (None, None) => {
-                let sentence = "It gave no final report.";
+                let sentence = "it gave no final report";
                 let failure = v1::Failure::new(FailureCode::NoFinalReport, sentence);
                 Some(failure.with("agent", self.name.as_str()))
             }
@@ -146,8 +146,8 @@ impl AgentRecords {
     }
 }
 
-/// A failure from a peer, fit for a report: texts made harmless and short, figures that are none
-/// left out, and the remedy that of the code. A code that this version does not have is kept.
+/// A failure from a peer, fit for a report: texts made harmless and short, a full stop at the end of
+/// the sentence and figures that are none left out, and the remedy that of the code. A code that this version does not have is kept.
 fn harmless(failure: v1::Failure) -> v1::Failure {
     let code = failure.code();
     let mut bytes_left = FIGURES_BYTES_MAX;
@@ -168,7 +168,7 @@ fn harmless(failure: v1::Failure) -> v1::Failure {
         .filter(|(name, figure)| fits(name, figure));
     v1::Failure {
         code: failure.code,
-        sentence: sanitise::sentence(&failure.sentence),
+        sentence: sanitise::sentence(failure.sentence.trim_end_matches('.')),
         remedy: code.remedy().into(),
         figures: figures.collect(),
     }
@@ -276,7 +276,7 @@ mod tests {
         }
         assert_eq!(agent.finished().map(|finished| finished.cpu_ns), Some(1));
         assert_eq!((agent.missing(), agent.failure()), (None, None));
-        let lost = v1::Failure::new(FailureCode::AgentLost, "its stream\x1b broke");
+        let lost = v1::Failure::new(FailureCode::AgentLost, "its stream\x1b broke.");
         agent.fail(v1::Failure {
             remedy: "pay me".into(),
             ..lost.with("address", "10.0.0.1\r\n")

@@ -142,7 +142,7 @@ impl Store {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let found = find_run(&transaction, id)?;
         if let Some(RunRow { mut run, .. }) = found.filter(|row| !row.run.state().is_final()) {
-            let sentence = "The task of the server that drove the run died.";
+            let sentence = "the task of the server that drove the run died";
             let failure = Failure::new(FailureCode::Internal, sentence);
             abort(&mut run, Some(now_unix_ms), failure);
             write_end(&transaction, &run)?;

@@ -8,7 +8,7 @@ use super::{owner::Owners, rows::abort};
 pub(super) fn server_died() -> Failure {
     Failure::new(
         FailureCode::ServerDied,
-        "The server died in mid-run; nothing of its figures is left.",
+        "the server died in mid-run; nothing of its figures is left",
     )
 }
 

@@ -8,7 +8,7 @@ use metronome_telemetry::sanitise;
 
 use super::{
     rows::Row,
-    sentence::{ended, figures, write},
+    sentence::{figures, write},
 };
 use crate::model::ClientEnd;
 
@@ -26,9 +26,9 @@ pub(super) fn client_failure(row: &Row<'_>) -> Option<Failure> {
     }
     let Some(counted) = row.counted else {
         let template = if row.receiver.is_some() {
-            "No worker has a record of client {client}."
+            "no worker has a record of client {client}"
         } else {
-            "The workers' record of the run is missing, and so that of client {client}."
+            "the workers' record of the run is missing, and so that of client {client}"
         };
         return Some(failure(FailureCode::NoWorkerRecord, template, row));
     };
@@ -36,10 +36,10 @@ pub(super) fn client_failure(row: &Row<'_>) -> Option<Failure> {
         return Some(failure(code, template, row));
     }
     if reported.acknowledged.is_none() {
-        let template = "The end of client {client} was not acknowledged.";
+        let template = "the end of client {client} was not acknowledged";
         return Some(failure(FailureCode::EndNotAcknowledged, template, row));
     }
-    let template = "No worker has seen the end of client {client}.";
+    let template = "no worker has seen the end of client {client}";
     counted
         .reported_sent
         .is_none()
@@ -52,9 +52,8 @@ fn without_record(row: &Row<'_>) -> Failure {
         return no_client_record(row);
     };
     let sentence = sanitise::sentence(&format!(
-        "Its agent {} is missing: {}",
-        row.agent.name,
-        ended(&missing.sentence)
+        "its agent {} is missing: {}",
+        row.agent.name, missing.sentence
     ));
     Failure {
         sentence,
@@ -63,7 +62,7 @@ fn without_record(row: &Row<'_>) -> Failure {
 }
 
 fn no_client_record(row: &Row<'_>) -> Failure {
-    let template = "Agent {agent} gave no record of client {client}.";
+    let template = "agent {agent} gave no record of client {client}";
     failure(FailureCode::NoClientRecord, template, row)
 }
 
@@ -82,21 +81,25 @@ fn failure(code: FailureCode, template: &str, row: &Row<'_>) -> Failure {
 fn cause(end: ClientEnd) -> Option<(FailureCode, &'static str)> {
     Some(match end {
         ClientEnd::Clean => return None,
-        ClientEnd::NotYet | ClientEnd::Cut => (
+        ClientEnd::NotYet => (
+            FailureCode::ClientNotEnded,
+            "client {client} had not ended when the workers' record was taken",
+        ),
+        ClientEnd::Cut => (
             FailureCode::ClientCut,
-            "The server cut the connection of client {client}, since the run was over.",
+            "the server cut the connection of client {client}, since the run was over",
         ),
         ClientEnd::Abrupt => (
             FailureCode::ClientGone,
-            "The connection of client {client} ended before its end came.",
+            "the connection of client {client} ended before its end came",
         ),
         ClientEnd::Broken => (
             FailureCode::ConnectionBroken,
-            "The connection of client {client} broke.",
+            "the connection of client {client} broke",
         ),
         ClientEnd::Unrecoverable => (
             FailureCode::NotRecovered,
-            "What a worker left behind of client {client} does not fit the kernel's count.",
+            "what a worker left behind of client {client} does not fit the kernel's count",
         ),
         ClientEnd::Refused(number) => refused(number),
     })
@@ -111,35 +114,35 @@ fn refused(number: u8) -> (FailureCode, &'static str) {
     match number {
         FULL => (
             FailureCode::RefusedFull,
-            "The server refused client {client}: it is full.",
+            "the server refused client {client}: it is full",
         ),
         HELLO => (
             FailureCode::RefusedHello,
-            "The server refused client {client}: it could not verify the hello.",
+            "the server refused client {client}: it could not verify the hello",
         ),
         LATE => (
             FailureCode::RefusedLate,
-            "The server refused client {client}: the hello was not complete in time.",
+            "the server refused client {client}: the hello was not complete in time",
         ),
         RAW => (
             FailureCode::RefusedRaw,
-            "The server refused client {client}: it sent no hello.",
+            "the server refused client {client}: it sent no hello",
         ),
         ENDED => (
             FailureCode::RefusedEnded,
-            "The server ended the connection of client {client}: the run is over.",
+            "the server ended the connection of client {client}: the run is over",
         ),
         _ => (
             FailureCode::RefusedProtocol,
-            "The server ended the connection of client {client}: a frame came where it does not \
-             belong.",
+            "the server ended the connection of client {client}: a frame came where it does not \
+             belong",
         ),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::v1;
+    use metronome_proto::{failure::is_phrase, v1};
 
     use super::{super::samples::Sample, *};
 
@@ -151,14 +154,14 @@ mod tests {
         let failure = client.failure.expect("it did not end cleanly");
         assert_eq!(failure.code(), code);
         assert_eq!(failure.remedy, code.remedy());
-        assert!(failure.sentence.ends_with('.'), "{failure:?}");
+        assert!(is_phrase(&failure.sentence), "{failure:?}");
         failure
     }
 
     #[test]
     fn a_client_fails_with_the_code_of_what_either_end_has_seen() {
         for (end, code) in [
-            (ClientEnd::NotYet, FailureCode::ClientCut),
+            (ClientEnd::NotYet, FailureCode::ClientNotEnded),
             (ClientEnd::Cut, FailureCode::ClientCut),
             (ClientEnd::Abrupt, FailureCode::ClientGone),
             (ClientEnd::Broken, FailureCode::ConnectionBroken),
@@ -191,7 +194,7 @@ mod tests {
     fn what_its_agent_reports_comes_first() {
         fails(FailureCode::NoRoute, |sample| {
             sample.reported(1, |reported| {
-                reported.failure = Some(Failure::new(FailureCode::NoRoute, "There is no route."));
+                reported.failure = Some(Failure::new(FailureCode::NoRoute, "there is no route"));
             });
             sample.counted(1, |counted| counted.end = ClientEnd::Broken);
         });
@@ -206,11 +209,11 @@ mod tests {
         assert_eq!(failure.figures["agent"], "agent-0".into());
         let failure = fails(FailureCode::AgentLost, |sample| {
             sample.forget_agent(0);
-            sample.agents[0].fail(Failure::new(FailureCode::AgentLost, "Its stream broke."));
+            sample.agents[0].fail(Failure::new(FailureCode::AgentLost, "its stream broke"));
         });
         assert_eq!(
             failure.sentence,
-            "Its agent agent-0 is missing: Its stream broke."
+            "its agent agent-0 is missing: its stream broke"
         );
         fails(FailureCode::NoClientRecord, |sample| {
             sample.forget_agent(0);

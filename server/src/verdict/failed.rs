@@ -2,7 +2,6 @@
 
 use metronome_proto::v1::{Failure, FailureCode, StopCause};
 
-use super::sentence::ended;
 use crate::model::AgentRecords;
 
 /// The failure of a run that is FAILED: that it was stopped, or else the failure of the first agent
@@ -10,7 +9,7 @@ use crate::model::AgentRecords;
 pub(crate) fn failure_of_run(agents: &[AgentRecords], stopped: Option<StopCause>) -> Failure {
     if let Some(cause) = stopped {
         let by = stopped_by(cause);
-        let sentence = format!("The run was stopped before its first packet was due, {by}.");
+        let sentence = format!("the run was stopped before its first packet was due, {by}");
         let failure = Failure::new(FailureCode::Stopped, sentence);
         return match cause.word() {
             Some(word) => failure.with("cause", word),
@@ -19,11 +18,11 @@ pub(crate) fn failure_of_run(agents: &[AgentRecords], stopped: Option<StopCause>
     }
     let failed = |agent: &AgentRecords| Some((agent.name.clone(), agent.failure()?.clone()));
     let Some((name, failure)) = agents.iter().find_map(failed) else {
-        let sentence = "The run was over before its first packet was due, and no agent has failed.";
+        let sentence = "the run was over before its first packet was due, and no agent has failed";
         return Failure::new(FailureCode::Internal, sentence);
     };
     Failure {
-        sentence: format!("Agent {name}: {}", ended(&failure.sentence)),
+        sentence: format!("agent {name}: {}", failure.sentence),
         ..failure.with("agent", name)
     }
 }
@@ -38,6 +37,8 @@ pub(super) fn stopped_by(cause: StopCause) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::failure::is_phrase;
+
     use super::*;
     use crate::model::{AgentShare, ClockRelation};
 
@@ -52,13 +53,13 @@ mod tests {
     #[test]
     fn a_run_that_no_agent_could_prepare_fails_with_the_first_agents_failure() {
         let mut agents = agents();
-        let refused = Failure::new(FailureCode::ConnectionRefused, "Nothing listens there")
+        let refused = Failure::new(FailureCode::ConnectionRefused, "nothing listens there")
             .with("address", "192.0.2.7:8888");
-        agents[2].fail(Failure::new(FailureCode::NoRoute, "There is no route."));
+        agents[2].fail(Failure::new(FailureCode::NoRoute, "there is no route"));
         agents[1].fail(refused);
         let failure = failure_of_run(&agents, None);
         assert_eq!(failure.code(), FailureCode::ConnectionRefused);
-        assert_eq!(failure.sentence, "Agent agent-1: Nothing listens there.");
+        assert_eq!(failure.sentence, "agent agent-1: nothing listens there");
         assert_eq!(failure.remedy, FailureCode::ConnectionRefused.remedy());
         assert_eq!(failure.figures["agent"], "agent-1".into());
         assert_eq!(failure.figures["address"], "192.0.2.7:8888".into());
@@ -67,10 +68,11 @@ mod tests {
     #[test]
     fn a_run_that_was_stopped_fails_with_that_whatever_its_agents_report() {
         let mut agents = agents();
-        agents[0].fail(Failure::new(FailureCode::RefusedEnded, "The run is over."));
+        agents[0].fail(Failure::new(FailureCode::RefusedEnded, "the run is over"));
         for cause in [StopCause::Operator, StopCause::Shutdown] {
             let failure = failure_of_run(&agents, Some(cause));
             assert_eq!(failure.code(), FailureCode::Stopped);
+            assert!(is_phrase(&failure.sentence), "{failure:?}");
             assert_eq!(failure.figures.len(), 1);
         }
     }
@@ -79,5 +81,6 @@ mod tests {
     fn a_run_that_failed_without_a_cause_is_a_fault_of_ours() {
         let failure = failure_of_run(&agents(), None);
         assert_eq!(failure.code(), FailureCode::Internal);
+        assert!(is_phrase(&failure.sentence), "{failure:?}");
     }
 }

@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_change_of_every_sentence_changes_no_code_no_status_no_remedy_and_no_figure() {
-        let mut one = in_the_words_of("The connection broke.", "");
+        let mut one = in_the_words_of("the connection broke", "");
         let mut other = in_the_words_of("AGENT_LOST: 7 of 9, and VALID all the same", "trust me");
         assert_ne!(one, other);
         let failure = &one.clients[0].failure;

@@ -183,7 +183,7 @@ fn everything_known() -> Sample {
         sample.break_connection(client, 40);
         sample.reported(client, |reported| {
             reported.kernel_acknowledged_bytes = Some(60 * 32);
-            let broken = v1::Failure::new(v1::FailureCode::ConnectionBroken, "It broke.");
+            let broken = v1::Failure::new(v1::FailureCode::ConnectionBroken, "it broke");
             reported.failure = Some(broken.with("address", "192.0.2.7:8888"));
         });
         sample.reported_counts(client, |counts| {
@@ -209,7 +209,7 @@ fn everything_known() -> Sample {
             counted.latency_max_ns = 5;
         });
     }
-    let failure = v1::Failure::new(v1::FailureCode::AgentShutDown, "It was shut down.");
+    let failure = v1::Failure::new(v1::FailureCode::AgentShutDown, "it was shut down");
     sample.agents[1].fail(failure.with("agent", "agent-1"));
     let counters = sample.counters();
     let mut times = super::samples::times(160);

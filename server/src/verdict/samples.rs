@@ -152,7 +152,7 @@ impl Sample {
         self.agents[agent].share.clock = ClockRelation::Unknown;
         for client in self.agents[agent].clients().collect::<Vec<_>>() {
             self.counted(client, |counted| {
-                counted.histogram_counts = [counted.counts.received, 0, 0];
+                set_timed(counted, [counted.counts.received, 0, 0]);
             });
         }
         let one_way = self
@@ -173,7 +173,7 @@ impl Sample {
         self.reported(client, |reported| {
             reported.acknowledged = None;
             reported.kernel_acknowledged_bytes = Some(received * 32);
-            let failure = Failure::new(FailureCode::ConnectionBroken, "The connection broke.");
+            let failure = Failure::new(FailureCode::ConnectionBroken, "the connection broke");
             reported.failure = Some(failure);
         });
         let lost = PACKETS
@@ -183,7 +183,7 @@ impl Sample {
                 .min(received);
         self.counted(client, |counted| {
             counted.counts.received = received;
-            counted.histogram_counts = [received; 3];
+            set_timed(counted, [received; 3]);
             counted.next_sequence = received;
             counted.last_due_ns = due_ns(received.saturating_sub(1));
             counted.reported_sent = None;
@@ -249,6 +249,11 @@ pub(super) fn blank_sentences(conclusion: &mut Conclusion) {
     let failures = clients.map(|client| &mut client.failure).chain(agents);
     let failures = failures.chain(causes).flatten();
     failures.for_each(|failure| failure.sentence.clear());
+}
+
+/// A client has so many times of lateness, transit and latency, counted and in its histograms.
+pub(super) fn set_timed(counted: &mut ClientCounters, counts: [u64; 3]) {
+    (counted.timed, counted.histogram_counts) = (counts, counts);
 }
 
 /// A histogram of each kind with `count` values of 10 µs.

@@ -47,11 +47,6 @@ pub(super) fn in_words(name: &str, figure: &Figure) -> String {
     }
 }
 
-/// `text` with a full stop.
-pub(super) fn ended(text: &str) -> String {
-    format!("{}.", text.trim_end_matches('.'))
-}
-
 fn time(nanos: i64) -> String {
     match nanos.unsigned_abs() {
         0..10_000 => format!("{nanos} ns"),
@@ -83,7 +78,6 @@ mod tests {
         ] {
             assert_eq!(write(template, &figures), sentence);
         }
-        assert_eq!(ended("It broke..."), "It broke.");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 pub(crate) mod agent;
 
 use std::{
+    collections::HashMap,
     io::{BufRead as _, BufReader},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
@@ -18,12 +19,14 @@ use std::{
 };
 
 use metronome_proto::{
+    failure::is_phrase,
     profile::Profile,
     v1::{
         self, admin_service_client::AdminServiceClient, fleet_service_client::FleetServiceClient,
         run_service_client::RunServiceClient,
     },
 };
+use prost::Message as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tonic::{Status, transport::Channel};
@@ -341,19 +344,57 @@ pub(crate) fn codes(run: &v1::Run) -> Vec<v1::ReasonCode> {
     verdict.reasons.iter().map(v1::Reason::code).collect()
 }
 
+/// The failure that a gRPC error carries: the same in its own form and as ErrorInfo.
+#[track_caller]
+pub(crate) fn failure(status: &Status) -> v1::Failure {
+    let rpc = tonic_types::Status::decode(status.details()).expect("google.rpc details");
+    let failure = rpc.details.iter().find_map(v1::Failure::from_detail);
+    let failure = failure.expect("every error has its failure");
+    assert_eq!(failure.sentence, status.message());
+    assert!(is_phrase(&failure.sentence), "{failure:?}");
+    assert_eq!(failure.remedy, failure.code().remedy());
+    let details = status.get_error_details();
+    let info = details.error_info().expect("every error has an ErrorInfo");
+    assert_eq!(
+        (info.domain.as_str(), info.reason.as_str()),
+        ("metronome.v1", failure.code().name())
+    );
+    let figures = failure.figures.iter();
+    let mut metadata: HashMap<_, _> = figures
+        .map(|(name, figure)| (name.clone(), figure.to_string()))
+        .collect();
+    metadata.insert("remedy".into(), failure.remedy.clone());
+    assert_eq!(info.metadata, metadata);
+    for (name, figure) in &failure.figures {
+        let is_text = matches!(figure.value, Some(v1::figure::Value::Text(_)));
+        assert_eq!(is_text, TEXT_FIGURES.contains(&name.as_str()), "{name}");
+    }
+    failure
+}
+
+/// The figures that are texts, as failure.proto has them.
+const TEXT_FIGURES: &[&str] = &[
+    "address",
+    "agent",
+    "agent_names",
+    "cause",
+    "feature",
+    "field",
+    "filter",
+    "flag",
+    "request_id",
+    "run_id",
+    "target",
+];
+
 /// The code of the failure that a gRPC error carries.
 #[track_caller]
 pub(crate) fn code(status: &Status) -> v1::FailureCode {
-    let details = status.get_error_details();
-    let info = details.error_info().expect("every error has an ErrorInfo");
-    assert_eq!(info.domain, "metronome.v1");
-    let code = v1::FailureCode::from_name(&info.reason).expect("a code of the contract");
-    assert_eq!(info.metadata["remedy"], code.remedy());
-    code
+    failure(status).code()
 }
 
 /// The figures of the failure that a gRPC error carries.
 #[track_caller]
 pub(crate) fn figure(status: &Status, name: &str) -> String {
-    status.get_error_details().error_info().unwrap().metadata[name].clone()
+    failure(status).figures[name].to_string()
 }

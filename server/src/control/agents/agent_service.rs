@@ -77,7 +77,7 @@ impl AgentService {
             fresh: fresh_token()?,
         })?;
         for assignment in lost {
-            let sentence = "It came back without the run.";
+            let sentence = "it came back without the run";
             let failure = Failure::new(FailureCode::AgentRestarted, sentence);
             assignment
                 .report(failure.with("agent", info.name.as_str()))
@@ -171,7 +171,7 @@ async fn registration(
     messages: &mut Streaming<AgentServiceSessionRequest>,
 ) -> Result<v1::Register, Failure> {
     let Ok(first) = time::timeout(REGISTER_MAX, messages.message()).await else {
-        let sentence = "Register did not come within 10 s.";
+        let sentence = "no Register came within 10 s";
         return Err(Failure::new(FailureCode::AgentSilent, sentence));
     };
     let first = first.map_err(|status| protocol_error("", &status))?;
@@ -179,7 +179,7 @@ async fn registration(
         Some(Message::Register(register)) => Ok(register),
         _ => Err(Failure::new(
             FailureCode::AgentProtocol,
-            "The first message must be a Register.",
+            "the first message must be a Register",
         )),
     }
 }
@@ -189,8 +189,8 @@ fn check_version(version: u32) -> Result<(), Failure> {
         return Ok(());
     }
     let sentence = format!(
-        "The agent speaks version {version} of the protocol, and this server versions \
-         {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION_MAX}."
+        "the agent speaks version {version} of the protocol, and this server versions \
+         {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION_MAX}"
     );
     Err(Failure::new(FailureCode::Unsupported, sentence)
         .with("feature", "protocol_version")
@@ -202,7 +202,7 @@ fn check_version(version: u32) -> Result<(), Failure> {
 fn fresh_token() -> Result<ResumeToken, Failure> {
     let mut random = [0; ResumeToken::BYTES];
     getrandom::fill(&mut random)
-        .map_err(|_| status::internal("The system gives no random bytes for a resume token."))?;
+        .map_err(|_| status::internal("the system gives no random bytes for a resume token"))?;
     Ok(ResumeToken::new(random))
 }
 

@@ -59,7 +59,7 @@ pub(super) fn choose_agents(
         .filter(|known| is_asked(known.name))
         .collect();
     if asked.is_empty() {
-        let sentence = "No agent is connected.";
+        let sentence = "no agent is connected";
         return Err(Failure::new(FailureCode::NoAgent, sentence));
     }
     let capacities: Vec<_> = asked.iter().map(|agent| agent.free).collect();
@@ -83,18 +83,25 @@ pub(super) fn choose_agents(
     Ok(named.collect())
 }
 
+/// At most this many names, since the headers that an error is sent in are bounded.
+const NAMES_SHOWN_MAX: usize = 8;
+
 fn not_connected(missing: &[String]) -> Failure {
-    let names = missing.join(", ");
-    let sentence = format!("Agents named in the plan are not connected: {names}.");
-    Failure::new(FailureCode::AgentNotConnected, sentence).with("agents", names)
+    let mut names = missing[..missing.len().min(NAMES_SHOWN_MAX)].join(", ");
+    if missing.len() > NAMES_SHOWN_MAX {
+        names += ", …";
+    }
+    let sentence = format!("agents named in the plan are not connected: {names}");
+    Failure::new(FailureCode::AgentNotConnected, sentence)
+        .with("agents", missing.len())
+        .with("agent_names", names)
 }
 
 fn full(clients: u32, capacities: &[u32]) -> Failure {
     let free = capacities.iter().map(|free| u64::from(*free)).sum::<u64>();
     let agents = capacities.len();
-    let sentence = format!(
-        "{clients} clients are asked for, and the agents ({agents}) can bring {free} more."
-    );
+    let sentence =
+        format!("{clients} clients are asked for, and the agents ({agents}) can bring {free} more");
     Failure::new(FailureCode::AgentsFull, sentence)
         .with("clients", clients)
         .with("clients_free", free)
@@ -102,14 +109,14 @@ fn full(clients: u32, capacities: &[u32]) -> Failure {
 }
 
 fn too_many(agents: usize) -> Failure {
-    let sentence = format!("{agents} agents are too many for one run, which takes {AGENTS_MAX}.");
+    let sentence = format!("{agents} agents are too many for one run, which takes {AGENTS_MAX}");
     Failure::new(FailureCode::TooManyAgents, sentence)
         .with("agents", agents)
         .with("agents_max", AGENTS_MAX)
 }
 
 fn unsupported(agent: &str, feature: &str) -> Failure {
-    let sentence = format!("Agent {agent} does not have the feature {feature} of the plan.");
+    let sentence = format!("agent {agent} does not have the feature {feature} of the plan");
     Failure::new(FailureCode::Unsupported, sentence)
         .with("agent", agent)
         .with("feature", feature)

@@ -335,7 +335,7 @@ fn candidate(agent: &ConnectedAgent) -> Candidate<'_> {
 }
 
 fn name_taken(name: &str) -> Failure {
-    let sentence = format!("Another agent named {name} is connected.");
+    let sentence = format!("another agent named {name} is connected");
     Failure::new(FailureCode::AgentNameTaken, sentence).with("agent", name)
 }
 
@@ -447,7 +447,7 @@ mod tests {
         let refused = registry.assign(RunId::from_bits(3), wanted(&names, 1), &mpsc::channel(8).0);
         let failure = refused.unwrap_err();
         assert_eq!(failure.code(), FailureCode::AgentNotConnected);
-        assert_eq!(failure.figures["agents"].to_string(), "x, y");
+        assert_eq!(failure.figures["agent_names"].to_string(), "x, y");
         assert_eq!(assign(&registry, 3, &[], 30), Err(FailureCode::AgentsFull));
         registry.release(RunId::from_bits(1));
         registry.release(RunId::from_bits(2));

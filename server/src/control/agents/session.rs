@@ -51,7 +51,7 @@ impl Session {
     /// Reads the agent's messages until it leaves, then reports the loss to its runs.
     pub(super) async fn run(self, mut messages: Streaming<AgentServiceSessionRequest>) {
         let failure = match self.read(&mut messages).await {
-            Ok(()) => self.failure(FailureCode::AgentLost, "It closed its stream."),
+            Ok(()) => self.failure(FailureCode::AgentLost, "it closed its stream"),
             Err(failure) => {
                 let _ = self.orders.try_send(Err(status::from_failure(&failure)));
                 failure
@@ -100,11 +100,11 @@ impl Session {
                 _ = renewal.tick() => self.renew(),
                 () = self.orders.closed() => return Ok(()),
                 () = self.replaced.cancelled() => {
-                    let sentence = "It came back on another stream.";
+                    let sentence = "it came back on another stream";
                     return Err(self.failure(FailureCode::AgentLost, sentence));
                 }
                 () = time::sleep_until(heard_at + SILENCE_MAX), if waiting.is_none() => {
-                    return Err(self.failure(FailureCode::AgentSilent, "It was silent for 3 s."));
+                    return Err(self.failure(FailureCode::AgentSilent, "it was silent for 3 s"));
                 }
             }
         }
@@ -126,7 +126,7 @@ impl Session {
         };
         let id: RunId = run_id
             .parse()
-            .map_err(|_| wrong("It sent a message about a run that has no run's id."))?;
+            .map_err(|_| wrong("it sent a message about a run that has no run's id"))?;
         // Reports about a run that is over come late and change nothing.
         let Some((inbox, agent)) = self.registry.inbox(&self.agent, &self.orders, id) else {
             return Ok(None);
@@ -145,7 +145,7 @@ fn to_report(
     received: AgentServiceSessionRequest,
 ) -> Result<Option<(String, AgentReport)>, &'static str> {
     Ok(Some(match received.message {
-        Some(Message::Register(_)) => return Err("It sent a second Register."),
+        Some(Message::Register(_)) => return Err("it sent a second Register"),
         // A newer agent may send a message that this server does not know yet.
         None | Some(Message::Alive(_)) => return Ok(None),
         Some(Message::Prepared(prepared)) => (prepared.run_id, AgentReport::Prepared),
@@ -155,7 +155,7 @@ fn to_report(
         Some(Message::ClientRecords(records))
             if records.clients.len() > RECORDS_PER_MESSAGE_MAX =>
         {
-            return Err("It sent more than 1000 client records in a message.");
+            return Err("it sent more than 1000 client records in a message");
         }
         Some(Message::ClientRecords(records)) => {
             (records.run_id.clone(), AgentReport::Records(records))
@@ -164,7 +164,7 @@ fn to_report(
             (finished.run_id.clone(), AgentReport::Finished(finished))
         }
         Some(Message::Failed(v1::Failed { run_id, failure })) => {
-            let failure = failure.ok_or("It failed and gave no reason.")?;
+            let failure = failure.ok_or("it failed and gave no reason")?;
             (run_id, AgentReport::Failed(failure))
         }
     }))
@@ -177,16 +177,13 @@ pub(super) fn protocol_error(agent: &str, status: &Status) -> Failure {
     let (code, sentence) = match status.code() {
         Code::OutOfRange | Code::ResourceExhausted => (
             FailureCode::AgentProtocol,
-            "It sent a message of more than 1 MiB.",
+            "it sent a message of more than 1 MiB",
         ),
         Code::Internal if std::error::Error::source(status).is_none() => (
             FailureCode::AgentProtocol,
-            "It sent a message that cannot be read.",
+            "it sent a message that cannot be read",
         ),
-        _ => (
-            FailureCode::AgentLost,
-            "Its connection to the server broke.",
-        ),
+        _ => (FailureCode::AgentLost, "its connection to the server broke"),
     };
     Failure::new(code, sentence).with("agent", agent)
 }
@@ -287,6 +284,10 @@ mod tests {
             let failure = protocol_error("a1", &status);
             assert_eq!(failure.code(), code);
             assert!(!failure.sentence.contains(status.message()), "{failure:?}");
+            assert!(
+                metronome_proto::failure::is_phrase(&failure.sentence),
+                "{failure:?}"
+            );
         }
     }
 }

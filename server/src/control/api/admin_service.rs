@@ -45,7 +45,7 @@ impl admin_service_server::AdminService for AdminService {
     ) -> Result<Response<UpgradeResponse>, Status> {
         let outcome = self.shared.upgrade.ask().await;
         response(outcome.map(|pid| UpgradeResponse { pid }).map_err(|cause| {
-            let sentence = format!("The server was not upgraded and goes on: {cause}.");
+            let sentence = format!("the server was not upgraded and goes on: {cause}");
             Failure::new(FailureCode::UpgradeFailed, sentence)
         }))
     }

@@ -125,12 +125,12 @@ fn part(page: v1::ClientRows) -> ExportRunResponse {
 
 /// The run has not ended.
 pub(super) fn not_ended(id: RunId) -> Failure {
-    let sentence = format!("Run {id} has not ended.");
+    let sentence = format!("run {id} has not ended");
     Failure::new(FailureCode::RunNotEnded, sentence).with("run_id", id.to_string())
 }
 
 /// The run belongs to another server.
 pub(super) fn elsewhere(id: RunId) -> Failure {
-    let sentence = format!("Run {id} belongs to another server that shares this database.");
+    let sentence = format!("run {id} belongs to another server that shares this database");
     Failure::new(FailureCode::RunElsewhere, sentence).with("run_id", id.to_string())
 }

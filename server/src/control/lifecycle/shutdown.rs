@@ -101,7 +101,7 @@ impl Server {
         // now.
         let _ = sd_notify::notify(&[NotifyState::MainPid(pid)]);
         self.shared.upgrade.forbid();
-        let sentence = "The server was upgraded; dial it again.";
+        let sentence = "the server was upgraded; dial it again";
         self.shared
             .registry
             .dismiss(&Failure::new(FailureCode::Upgrading, sentence));
@@ -144,7 +144,7 @@ impl Server {
         }
         self.shared.registry.dismiss(&Failure::new(
             FailureCode::Draining,
-            "The server is shutting down.",
+            "the server is shutting down",
         ));
         self.closing.cancel();
         let _ = time::timeout(CALLS_MAX, &mut self.serving).await;

@@ -361,7 +361,7 @@ impl Driver {
                 && !self.send(agent, message)
             {
                 let records = &mut self.agents[agent];
-                let failure = Failure::new(FailureCode::AgentLost, "It takes no orders any more.");
+                let failure = Failure::new(FailureCode::AgentLost, "it takes no orders any more");
                 records.fail(failure.with("agent", records.name.as_str()));
                 caused.push_back(Event::AgentGone(agent));
             }
@@ -456,12 +456,12 @@ fn note_start(run: &mut v1::Run, machine: &RunStateMachine) {
 fn out_of_time(agent: &str, before: RunState) -> Failure {
     let failure = if before == RunState::Preparing {
         let seconds = PREPARE_NS / 1_000_000_000;
-        let sentence = format!("It did not connect its clients within {seconds} s.");
+        let sentence = format!("it did not connect its clients within {seconds} s");
         Failure::new(FailureCode::PrepareTimedOut, sentence).with("deadline_ns", PREPARE_NS)
     } else {
         Failure::new(
             FailureCode::NoFinalReport,
-            "It gave no final report in time.",
+            "it gave no final report in time",
         )
     };
     failure.with("agent", agent)

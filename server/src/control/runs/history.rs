@@ -51,7 +51,7 @@ impl RunHistory {
         let store = Arc::clone(&self.store);
         task::spawn_blocking(move || work(&store))
             .await
-            .map_err(|_| failed("The history could not be asked."))
+            .map_err(|_| failed("the history could not be asked"))
     }
 
     /// Reads from the store on a thread that may block.
@@ -113,7 +113,7 @@ fn unreadable(error: &rusqlite::Error) -> Failure {
     if let Some(withheld) = UNREADABLE.admit(clock::now_ns()) {
         tracing::error!(withheld, "the history cannot be read: {error}");
     }
-    failed(&format!("The history cannot be read: {error}."))
+    failed(&format!("the history cannot be read: {error}"))
 }
 
 pub(super) fn failed(sentence: &str) -> Failure {

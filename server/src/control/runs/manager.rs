@@ -105,6 +105,6 @@ impl RunManager {
 
 fn unknown_request_id(request_id: &str) -> Failure {
     let shown = sanitise::printable(request_id, REQUEST_ID_BYTES_MAX);
-    let sentence = format!("There is no run with the request_id {shown:?}.");
+    let sentence = format!("there is no run with the request_id {shown:?}");
     Failure::new(FailureCode::RunUnknown, sentence).with("request_id", shown)
 }

@@ -73,7 +73,7 @@ async fn expect_agents(runs: Arc<RunManager>) {
     for (agent, lost) in runs.registry.give_up_expecting() {
         runs.agent_counters.agent_left(&agent, !lost.is_empty());
         for assignment in lost {
-            let sentence = "It did not come back within 3 s after the server was upgraded.";
+            let sentence = "it did not come back within 3 s after the server was upgraded";
             let failure = Failure::new(FailureCode::AgentLost, sentence);
             assignment
                 .report(failure.with("agent", agent.as_str()))

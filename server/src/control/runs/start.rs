@@ -43,7 +43,7 @@ pub(crate) async fn start_run(
     let work = async move { start_or_find(&runs, request).await }.instrument(Span::current());
     tokio::spawn(work)
         .await
-        .map_err(|_| status::internal("The run could not be started."))?
+        .map_err(|_| status::internal("the run could not be started"))?
 }
 
 /// Starts a run, or finds the one that the same request has started before.
@@ -59,7 +59,7 @@ async fn start_or_find(
         return Ok(run);
     }
     if runs.draining.is_cancelled() {
-        let sentence = "The server is shutting down and starts no runs.";
+        let sentence = "the server is shutting down and starts no runs";
         return Err(Failure::new(FailureCode::Draining, sentence));
     }
     refuse_in_upgrade(runs)?;
@@ -69,7 +69,7 @@ async fn start_or_find(
         }
     }
     Err(status::internal(
-        "No free run id was found; the clock may stand still.",
+        "no free run id was found; the clock may stand still",
     ))
 }
 
@@ -96,7 +96,7 @@ async fn find_earlier(
     };
     if stored.plan.as_ref() != Some(&request.plan.to_proto()) {
         let sentence = format!(
-            "request_id {} belongs to run {}, which has another plan.",
+            "request_id {} belongs to run {}, which has another plan",
             request.request_id, stored.run_id
         );
         return Err(request_id_taken(request, &sentence).with("run_id", stored.run_id));
@@ -115,7 +115,7 @@ fn request_id_taken(request: &StartRequest, sentence: &str) -> Failure {
 fn random_u16() -> Result<u16, Failure> {
     getrandom::u32()
         .map(|number| number as u16)
-        .map_err(|_| status::internal("The system gives no random bytes for the run's id."))
+        .map_err(|_| status::internal("the system gives no random bytes for the run's id"))
 }
 
 /// Starts a run under a new id. `None` when that id was taken.
@@ -192,12 +192,12 @@ async fn admit_and_store(
         Err(InsertError::IdTaken) => Ok(false),
         Err(InsertError::RequestTaken) => Err(request_id_taken(
             request,
-            "Another server took the request_id at the same moment; the same call returns its run.",
+            "another server took the request_id at the same moment; the same call returns its run",
         )),
         Err(InsertError::Database(error)) => {
             tracing::error!("the history cannot be written: {error}");
             Err(history::failed(&format!(
-                "The history cannot be written: {error}."
+                "the history cannot be written: {error}"
             )))
         }
     }
@@ -219,7 +219,7 @@ fn full(error: &AdmitError) -> Failure {
     match *error {
         AdmitError::Full { asked, free, max } => {
             let sentence = format!(
-                "{asked} clients are asked for, and {free} of --max-clients {max} are free."
+                "{asked} clients are asked for, and {free} of --max-clients {max} are free"
             );
             Failure::new(FailureCode::ClientsFull, sentence)
                 .with("clients", asked)
@@ -227,7 +227,7 @@ fn full(error: &AdmitError) -> Failure {
                 .with("clients_max", max)
         }
         AdmitError::TooManyRuns { max } => {
-            let sentence = format!("{max} runs are going on, which is the most.");
+            let sentence = format!("{max} runs are going on, which is the most");
             Failure::new(FailureCode::RunsFull, sentence).with("runs_max", max)
         }
     }

@@ -3,13 +3,10 @@
 use metronome_proto::v1::{LawStatus, ReasonCode};
 
 use super::law::{Checked, Law, sides};
-use crate::{
-    model::ClientCounters,
-    verdict::{
-        evidence::Evidence,
-        rows::{Row, total},
-        sentence::{Figures, figures},
-    },
+use crate::verdict::{
+    evidence::Evidence,
+    rows::{Row, total},
+    sentence::{Figures, figures},
 };
 
 /// Why a law of the workers' figures cannot be checked.
@@ -72,58 +69,85 @@ pub(super) fn nothing_is_corrupt(rows: &[Row<'_>]) -> Checked {
     law.compare(rows, |row| Some((row.counted?.counts.corrupt, 0)))
 }
 
-/// Lateness is counted of every packet; transit and latency of agents that share our clock, and of
-/// no others.
+/// Each histogram holds as many times as were counted with the packets; and those are of lateness
+/// every packet received, of transit and latency those of agents that share our clock, and no others.
 pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::HistogramMiscounted,
         law: "histogram counts = received",
-        sides: "{lateness}, {transit}, {latency} = {received}, {received_on_our_clock}, \
-                {received_on_our_clock}",
-        first: "{first_lateness}, {first_transit}, {first_latency} = {first_received}, \
+        sides: "{lateness}, {transit}, {latency} = {timed_lateness}, {timed_transit}, \
+                {timed_latency} = {received}, {received_on_our_clock}, {received_on_our_clock}",
+        first: "{first_lateness}, {first_transit}, {first_latency} = {first_timed_lateness}, \
+                {first_timed_transit}, {first_timed_latency} = {first_received}, \
                 {first_received_on_our_clock}, {first_received_on_our_clock}",
         missing: NO_WORKER_RECORD,
     };
     let Some(counters) = evidence.counters else {
         return law.not_checkable();
     };
-    let received = |row: &Row<'_>| Some(row.counted?.counts.received);
-    let on_our_clock = |row: &Row<'_>| received(row).filter(|_| row.is_on_our_clock());
-    let named = |[lateness, transit, latency]: [u64; 3], received: u128, on_our_clock: u128| {
-        let mut both = sides(
-            [lateness, transit, latency].map(u128::from).iter().sum(),
-            received + 2 * on_our_clock,
-        );
-        both.append(&mut figures([
-            ("lateness", lateness.into()),
-            ("transit", transit.into()),
-            ("latency", latency.into()),
-            ("received", received.into()),
-            ("received_on_our_clock", on_our_clock.into()),
-        ]));
-        both
-    };
     let times = &counters.times;
-    let sums = [&times.lateness, &times.transit, &times.latency].map(|times| times.count());
-    let (all, ours) = (total(rows, received), total(rows, on_our_clock));
-    let counts_each = |row: &Row<'_>| {
-        let (received, ours) = (received(row)?, on_our_clock(row).unwrap_or(0));
-        Some(row.counted?.histogram_counts == [received, ours, ours])
+    let of_run = HistogramCounts {
+        held: [&times.lateness, &times.transit, &times.latency].map(|times| times.count().into()),
+        timed: [0, 1, 2].map(|kind| total(rows, |row| Some(row.counted?.timed[kind]))),
+        received: total(rows, |row| Some(row.counted?.counts.received)),
+        on_our_clock: total(rows, |row| {
+            let counted = row.counted.filter(|_| row.is_on_our_clock())?;
+            Some(counted.counts.received)
+        }),
     };
-    let of_run = named(sums, all, ours);
-    let checked = law.for_every_client(rows, of_run.clone(), counts_each, |row| {
-        let counts = |counted: &ClientCounters| counted.histogram_counts;
-        named(
-            row.counted.map(counts).unwrap_or_default(),
-            received(row).unwrap_or(0).into(),
-            on_our_clock(row).unwrap_or(0).into(),
-        )
+    let of = |row: &Row<'_>| {
+        let counted = row.counted?;
+        let received = counted.counts.received.into();
+        Some(HistogramCounts {
+            held: counted.histogram_counts.map(u128::from),
+            timed: counted.timed.map(u128::from),
+            received,
+            on_our_clock: if row.is_on_our_clock() { received } else { 0 },
+        })
+    };
+    let agree = |row: &Row<'_>| of(row).map(|counts| counts.agree());
+    let checked = law.for_every_client(rows, of_run.figures(), agree, |row| {
+        of(row).unwrap_or_default().figures()
     });
     // The sums can differ although each client's agree, and even when there is none.
-    if sums.map(u128::from) == [all, ours, ours] || checked.status == LawStatus::Broken {
+    if of_run.agree() || checked.status == LawStatus::Broken {
         return checked;
     }
-    law.of_run(false, of_run)
+    law.of_run(false, of_run.figures())
+}
+
+/// How many times the histograms hold and must hold; arrays are lateness, transit and latency.
+#[derive(Clone, Copy, Default)]
+struct HistogramCounts {
+    held: [u128; 3],
+    /// Counted with the packets.
+    timed: [u128; 3],
+    received: u128,
+    /// Those of agents that share our clock.
+    on_our_clock: u128,
+}
+
+impl HistogramCounts {
+    fn agree(&self) -> bool {
+        let (all, ours) = (self.received, self.on_our_clock);
+        self.held == self.timed && self.timed == [all, ours, ours]
+    }
+
+    fn figures(&self) -> Figures {
+        let right = self.received + 2 * self.on_our_clock;
+        let mut both = sides(self.held.iter().sum(), right);
+        both.append(&mut figures([
+            ("lateness", self.held[0].into()),
+            ("transit", self.held[1].into()),
+            ("latency", self.held[2].into()),
+            ("timed_lateness", self.timed[0].into()),
+            ("timed_transit", self.timed[1].into()),
+            ("timed_latency", self.timed[2].into()),
+            ("received", self.received.into()),
+            ("received_on_our_clock", self.on_our_clock.into()),
+        ]));
+        both
+    }
 }
 
 pub(super) fn clients_and_workers_agree(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {

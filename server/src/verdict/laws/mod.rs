@@ -47,7 +47,7 @@ mod tests {
 
     use crate::verdict::{
         Conclusion,
-        samples::{PACKETS, START_NS, Sample, breaks, due_ns, law, times, verdict},
+        samples::{PACKETS, START_NS, Sample, breaks, due_ns, law, set_timed, times, verdict},
     };
 
     #[test]
@@ -102,6 +102,16 @@ mod tests {
             breaks(&[ReasonCode::HistogramMiscounted], |sample| {
                 sample.counted(2, |counted| counted.histogram_counts[kind] -= 1);
             });
+            breaks(&[ReasonCode::HistogramMiscounted], |sample| {
+                sample.counted(2, |counted| counted.timed[kind] -= 1);
+            });
+            // What was counted and what is held agree, but not with the packets.
+            breaks(&[ReasonCode::HistogramMiscounted], |sample| {
+                sample.counted(2, |counted| {
+                    counted.timed[kind] -= 1;
+                    counted.histogram_counts[kind] -= 1;
+                });
+            });
         }
         breaks(&[ReasonCode::HistogramMiscounted], |sample| {
             sample.counters().times = times(4 * PACKETS - 1);
@@ -150,7 +160,7 @@ mod tests {
                 reported.acknowledged = None;
                 reported.kernel_acknowledged_bytes =
                     Some((PACKETS + u64::from(client == 0) * 10_241) * 32);
-                let sentence = "The connection broke.";
+                let sentence = "the connection broke";
                 reported.failure = Some(Failure::new(FailureCode::ConnectionBroken, sentence));
             });
             sample.counted(client, |counted| counted.reported_sent = None);
@@ -160,7 +170,7 @@ mod tests {
     #[test]
     fn a_loss_at_the_tail_is_found_whatever_the_agent_reports_of_it() {
         for code in [None, Some(FailureCode::EndNotAcknowledged)] {
-            let failure = code.map(|code| Failure::new(code, "99 of 100 are acknowledged."));
+            let failure = code.map(|code| Failure::new(code, "99 of 100 are acknowledged"));
             let mut expected = vec![
                 ReasonCode::EndMiscounted,
                 ReasonCode::LossOnCleanEnd,
@@ -173,7 +183,7 @@ mod tests {
                     counted.counts.received -= 1;
                     counted.next_sequence -= 1;
                     counted.last_due_ns = due_ns(PACKETS - 1);
-                    counted.histogram_counts = [counted.counts.received; 3];
+                    set_timed(counted, [counted.counts.received; 3]);
                 });
                 let counters = sample.counters();
                 counters.workers[0].packets -= 1;
@@ -189,7 +199,7 @@ mod tests {
                     counted.counts.received -= 1;
                     counted.next_sequence -= 1;
                     counted.reported_sent = Some(PACKETS - 1);
-                    counted.histogram_counts = [counted.counts.received; 3];
+                    set_timed(counted, [counted.counts.received; 3]);
                 });
                 let counters = sample.counters();
                 counters.workers[0].packets -= 1;
@@ -296,7 +306,7 @@ mod tests {
                     counted.next_sequence,
                     counted.reported_sent,
                 ) = (received, received, Some(received));
-                counted.histogram_counts = [received; 3];
+                set_timed(counted, [received; 3]);
             });
             let counters = sample.counters();
             counters.workers[0].packets = received;

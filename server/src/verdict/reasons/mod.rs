@@ -50,7 +50,7 @@ mod tests {
         model::{ClientEnd, Incident},
         verdict::{
             Conclusion,
-            samples::{PACKETS, Sample, codes, due_ns, times, verdict},
+            samples::{PACKETS, Sample, codes, due_ns, set_timed, times, verdict},
             sentence::in_words,
         },
     };
@@ -86,7 +86,7 @@ mod tests {
     fn assert_numbers_are_figures(reason: &Reason) {
         let mut sentence = reason.sentence.replace("p99.9", "").replace("p99", "");
         if let Some(failure) = &reason.failure {
-            sentence = sentence.replace(failure.sentence.trim_end_matches('.'), "");
+            sentence = sentence.replace(&failure.sentence, "");
         }
         if let Some((_, figures)) = sentence.split_once("\" is broken: ") {
             sentence = figures.into();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn failure(code: FailureCode) -> Failure {
-        Failure::new(code, "Something went wrong.")
+        Failure::new(code, "something went wrong")
     }
 
     #[test]
@@ -127,11 +127,24 @@ mod tests {
             ["1 of 100 scheduled packets were skipped."]
         );
         skip(&mut sample, 1);
-        judged(
+        let conclusion = judged(
             &sample,
             VerdictStatus::Invalid,
             &[ReasonCode::ScheduleNotSent],
         );
+        let reason = &verdict(&conclusion).reasons[0];
+        assert_eq!(
+            reason.sentence,
+            "98 of 100 scheduled packets were sent (98.00 %); at least 99 % are needed."
+        );
+        for (name, figure) in [
+            ("sent", PACKETS - 2),
+            ("scheduled", PACKETS),
+            ("sent_min_percent", 99),
+        ] {
+            assert_eq!(reason.figures[name], figure.into(), "{name}");
+        }
+        assert_eq!(reason.figures["sent_percent"], 98.0.into());
     }
 
     /// The first client leaves out the last packets of its schedule.
@@ -148,7 +161,7 @@ mod tests {
             counted.next_sequence = counted.counts.received;
             counted.last_due_ns = due_ns(counted.counts.received.saturating_sub(1));
             counted.reported_sent = Some(counted.counts.received);
-            counted.histogram_counts = [counted.counts.received; 3];
+            set_timed(counted, [counted.counts.received; 3]);
         });
         let counters = sample.counters();
         counters.workers[0].packets -= packets;
@@ -333,7 +346,7 @@ mod tests {
         assert_eq!(conclusion.report.agents[1].failure, reason.failure);
         assert_eq!(
             reason.sentence,
-            "1 of 2 agents went missing; the first is agent agent-1 with 2 clients: Something went \
+            "1 of 2 agents went missing; the first is agent agent-1 with 2 clients: something went \
              wrong."
         );
         let failure = conclusion.clients[3].failure.as_ref().unwrap();
@@ -384,21 +397,76 @@ mod tests {
     }
 
     #[test]
-    fn a_run_in_which_nothing_was_sent_is_invalid() {
+    fn a_run_of_which_both_ends_have_counted_nothing_is_invalid() {
         let mut sample = Sample::of(1, 2);
-        sample.forget_agent(0);
-        sample.agents[0].fail(failure(FailureCode::AgentLost));
+        for client in 0..2 {
+            sample.reported(client, |reported| {
+                (reported.counts, reported.acknowledged) = (Some(Default::default()), None);
+                reported.kernel_acknowledged_bytes = None;
+            });
+        }
         sample.counters = Some(Default::default());
-        let conclusion = judged(
-            &sample,
-            VerdictStatus::Invalid,
-            &[ReasonCode::NothingSent, ReasonCode::AgentLost],
-        );
+        let reasons = [ReasonCode::NothingSent, ReasonCode::ClientLost];
+        let conclusion = judged(&sample, VerdictStatus::Invalid, &reasons);
         let report = conclusion.report;
         assert_eq!(report.elapsed, None);
         assert_eq!(report.rate.unwrap().achieved_millihertz, None);
         assert_eq!(report.counts.unwrap().receiver, Some(Default::default()));
         assert_eq!(conclusion.clients.len(), 2);
+    }
+
+    #[test]
+    fn one_end_that_reports_in_whole_is_enough_to_know_that_nothing_was_sent() {
+        let nothing_counted = |counts| {
+            let mut sample = Sample::of(1, 1);
+            sample.reported(0, |reported| {
+                (reported.counts, reported.acknowledged) = (counts, None);
+                reported.kernel_acknowledged_bytes = None;
+            });
+            sample
+        };
+        let mut sample = nothing_counted(Some(Default::default()));
+        sample.counters = None;
+        judged(
+            &sample,
+            VerdictStatus::Invalid,
+            &[
+                ReasonCode::NothingSent,
+                ReasonCode::ClientLost,
+                ReasonCode::WorkerRecordMissing,
+            ],
+        );
+        let mut sample = nothing_counted(None);
+        sample.counters = Some(Default::default());
+        judged(
+            &sample,
+            VerdictStatus::Invalid,
+            &[ReasonCode::NothingSent, ReasonCode::ClientLost],
+        );
+    }
+
+    #[test]
+    fn a_run_of_which_it_is_not_known_whether_anything_was_sent_is_partial() {
+        let mut sample = Sample::of(1, 2);
+        sample.forget_agent(0);
+        // The workers have read nothing, but packets may have been lost with the agent.
+        sample.counters = Some(Default::default());
+        judged(&sample, VerdictStatus::Partial, &[ReasonCode::AgentLost]);
+        sample.counters = None;
+        judged(
+            &sample,
+            VerdictStatus::Partial,
+            &[ReasonCode::AgentLost, ReasonCode::WorkerRecordMissing],
+        );
+        let mut sample = Sample::of(1, 2);
+        sample.reported(1, |reported| reported.counts = None);
+        sample.reported_counts(0, |counts| (counts.sent, counts.skipped) = (0, PACKETS));
+        sample.counters = None;
+        judged(
+            &sample,
+            VerdictStatus::Partial,
+            &[ReasonCode::ClientLost, ReasonCode::WorkerRecordMissing],
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use metronome_proto::v1::{Failure, Reason, ReasonCode, VerdictStatus};
 
-use crate::verdict::sentence::{Figures, ended, write};
+use crate::verdict::sentence::{Figures, write};
 
 pub(super) fn reason(
     code: ReasonCode,
@@ -23,7 +23,7 @@ pub(super) fn reason(
 /// The reason with its cause: the sentence ends with that one's, and the remedy is that one's.
 pub(super) fn caused_by(reason: Reason, failure: Failure) -> Reason {
     Reason {
-        sentence: format!("{}: {}", reason.sentence, ended(&failure.sentence)),
+        sentence: format!("{}: {}.", reason.sentence, failure.sentence),
         remedy: failure.code().remedy().into(),
         failure: Some(failure),
         ..reason

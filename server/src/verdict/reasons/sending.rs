@@ -17,10 +17,10 @@ const SENT_PERCENT_MIN: u64 = 99;
 
 pub(super) fn nothing_sent(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
     // A run that was stopped before its first packet is one that was stopped.
-    if evidence.stopped.is_some() || known_sent(rows) > 0 {
+    if evidence.stopped.is_some() || known_sent(rows) > 0 || !is_sent_known(evidence, rows) {
         return None;
     }
-    let template = "No packet is known to have been sent, so nothing was measured.";
+    let template = "No packet was sent, so nothing was measured.";
     let code = ReasonCode::NothingSent;
     let figures = Figures::new();
     Some(reason(code, VerdictStatus::Invalid, template, figures))
@@ -99,6 +99,19 @@ fn counts_to_the_end(row: &Row<'_>) -> Option<GeneratorCounts> {
 
 fn is_short(sent: u128, scheduled: u128) -> bool {
     sent * 100 < scheduled * u128::from(SENT_PERCENT_MIN)
+}
+
+/// Whether it is known how much was sent: every agent has counted it, or the workers have and no
+/// agent is missing. Else what is missing is the reason.
+fn is_sent_known(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> bool {
+    let is_complete = || {
+        evidence
+            .agents
+            .iter()
+            .all(|agent| agent.missing().is_none())
+    };
+    rows.iter().all(|row| row.generator().is_some())
+        || (evidence.counters.is_some() && is_complete())
 }
 
 /// Packets that are known to have been sent: a packet that was received was sent.
