@@ -72,12 +72,13 @@ impl<W: CommitWriter> Batch<'_, W> {
         let buffer = &self.times.slot.buffer;
         let total = usize::from(self.counters.partial_frame_bytes) + taken;
         let whole = total / FRAME_BYTES;
+        let received_before = self.counters.counts.received;
         for position in 0..whole {
             self.take(&buffer.frame(position), admission);
         }
-        let timed = self.times.finish();
-        for (sum, count) in self.counters.timed.iter_mut().zip(timed) {
-            *sum += count;
+        self.times.flush();
+        if self.counters.is_client() {
+            self.count_timed(self.counters.counts.received - received_before);
         }
         let partial_bytes = total % FRAME_BYTES;
         let partial_frame = if partial_bytes > 0 {
@@ -94,6 +95,18 @@ impl<W: CommitWriter> Batch<'_, W> {
         }
         self.counters.bytes += taken as u64;
         self.counters.last_batch_ns = self.read_ns;
+    }
+
+    /// Counts how many times the histograms hold, once for all packets of the batch: each has its
+    /// lateness recorded, and on the same clock its transit and latency.
+    #[inline]
+    fn count_timed(&mut self, packets: u64) {
+        let [lateness, transit, latency] = &mut self.counters.timed;
+        *lateness += packets;
+        if self.counters.clock.is_same() {
+            *transit += packets;
+            *latency += packets;
+        }
     }
 
     #[inline]

@@ -196,6 +196,7 @@ impl ConnectionCounters {
         }
     }
 
+    #[inline]
     pub(super) fn to_words(self) -> [u64; USED] {
         let (end, refusal) = end_to_bytes(self.end);
         let flags = [
@@ -234,11 +235,11 @@ impl ConnectionCounters {
             self.timed[1],
             self.timed[2],
         ];
-        let mut words = [0; USED];
-        let (own_words, counts) = words.split_at_mut(COUNTS_AT);
-        own_words.copy_from_slice(&own);
-        counts.copy_from_slice(&self.counts.to_words()[..counts.len()]);
-        words
+        let counts = self.counts.to_words();
+        std::array::from_fn(|index| match index.checked_sub(COUNTS_AT) {
+            Some(counter) => counts[counter],
+            None => own[index],
+        })
     }
 
     pub(super) fn from_words(words: &[u64; USED]) -> Self {

@@ -17,8 +17,6 @@ pub(super) struct TimeRecorder<'a, W> {
     pub(super) writer: &'a W,
     /// Packets of this batch that each histogram already holds.
     recorded: [u64; HISTOGRAMS],
-    /// Packets of this batch that each histogram holds once it is stored, but for those pending.
-    timed: [u64; HISTOGRAMS],
     /// For each histogram the bucket of the last packets and how many there are, not stored yet:
     /// packets of one write are equally late and cost one store together. They are stored before a
     /// packet of another bucket is counted, so histograms still fill in the order of the packets.
@@ -33,7 +31,6 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
             slot,
             writer,
             recorded,
-            timed: [0; HISTOGRAMS],
             pending: [(0, 0); HISTOGRAMS],
         }
     }
@@ -65,38 +62,31 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         );
     }
 
-    /// Stores the packets that are still pending. Returns how many packets of the batch each
-    /// histogram holds now.
+    /// Stores the packets that are still pending.
     #[inline]
-    pub(super) fn finish(&mut self) -> [u64; HISTOGRAMS] {
-        (0..HISTOGRAMS).for_each(|histogram| self.store(histogram));
-        self.timed
+    pub(super) fn flush(&mut self) {
+        for (histogram, (bucket, count)) in self.pending.into_iter().enumerate() {
+            self.slot.record(histogram, bucket, count, self.writer);
+        }
+        self.pending = [(0, 0); HISTOGRAMS];
     }
 
     #[inline]
     fn record_one(&mut self, histogram: usize, value_ns: u64) {
         match self.recorded[histogram].checked_sub(1) {
-            Some(still_recorded) => {
-                self.recorded[histogram] = still_recorded;
-                self.timed[histogram] += 1;
-            }
+            Some(still_recorded) => self.recorded[histogram] = still_recorded,
             None => self.add(histogram, bucket(value_ns)),
         }
     }
 
     #[inline]
     fn add(&mut self, histogram: usize, bucket: usize) {
-        if self.pending[histogram].0 != bucket {
-            self.store(histogram);
-            self.pending[histogram] = (bucket, 0);
+        let (last_bucket, count) = &mut self.pending[histogram];
+        if *last_bucket != bucket {
+            self.slot
+                .record(histogram, *last_bucket, *count, self.writer);
+            (*last_bucket, *count) = (bucket, 0);
         }
-        self.pending[histogram].1 += 1;
-    }
-
-    #[inline]
-    fn store(&mut self, histogram: usize) {
-        let (bucket, count) = self.pending[histogram];
-        self.slot.record(histogram, bucket, count, self.writer);
-        self.timed[histogram] += count;
+        *count += 1;
     }
 }
