@@ -13,6 +13,7 @@ use std::{
     path::PathBuf,
 };
 
+use prost_types::DescriptorProto;
 use protox::prost::Message as _;
 use tonic_prost_build::FileDescriptorSet;
 
@@ -47,49 +48,59 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn counter_lists(descriptors: &FileDescriptorSet) -> Result<String, Box<dyn Error>> {
     let mut code = String::from("const _: () = {\nuse crate::counters::{CounterList, WORDS};\n");
     for list in COUNTER_LISTS {
-        let messages = descriptors.file.iter().flat_map(|file| &file.message_type);
+        let mut messages = descriptors.file.iter().flat_map(|file| &file.message_type);
         let message = messages
-            .clone()
             .find(|message| message.name() == list)
             .ok_or_else(|| format!("no message {list}"))?;
-        writeln!(code, "impl CounterList for {list} {{")?;
-        let mut fields: Vec<_> = message
-            .field
-            .iter()
-            .map(|field| (field.number(), field.name()))
-            .collect();
-        fields.sort_unstable();
-        let names: Vec<_> = fields.iter().map(|(_, name)| name).collect();
-        writeln!(
-            code,
-            "    const NAMES: &'static [&'static str] = &{names:?};"
-        )?;
-        writeln!(code, "    #[inline]")?;
-        writeln!(
-            code,
-            "    fn to_words(&self) -> [u64; WORDS] {{\n        let mut words = [0; WORDS];"
-        )?;
-        for (number, name) in &fields {
-            writeln!(code, "        words[{}] = self.{name};", number - 1)?;
-        }
-        writeln!(code, "        words\n    }}\n    #[inline]")?;
-        writeln!(
-            code,
-            "    fn from_words(words: &[u64; WORDS]) -> Self {{\n        Self {{"
-        )?;
-        for (number, name) in &fields {
-            writeln!(code, "            {name}: words[{}],", number - 1)?;
-        }
-        writeln!(code, "        }}\n    }}")?;
-        writeln!(
-            code,
-            "    fn values(&self) -> impl Iterator<Item = (&'static str, u64)> {{\n        ["
-        )?;
-        for (_, name) in &fields {
-            writeln!(code, "            (\"{name}\", self.{name}),")?;
-        }
-        writeln!(code, "        ]\n        .into_iter()\n    }}\n}}")?;
+        code += &counter_list(list, message)?;
     }
     code.push_str("};\n");
     Ok(code)
+}
+
+/// The `impl` of one list. A counter is `optional` where it may be unknown.
+fn counter_list(list: &str, message: &DescriptorProto) -> Result<String, std::fmt::Error> {
+    let mut fields: Vec<_> = message.field.iter().collect();
+    fields.sort_unstable_by_key(|field| field.number());
+    let names: Vec<_> = fields.iter().map(|field| field.name()).collect();
+    let (mut to, mut from, mut values, mut sums) = <(String, String, String, String)>::default();
+    for field in fields {
+        let (word, name) = (field.number() - 1, field.name());
+        if field.proto3_optional() {
+            writeln!(to, "words[{word}] = self.{name}.unwrap_or(0);")?;
+            writeln!(from, "{name}: Some(words[{word}]),")?;
+            writeln!(values, "(\"{name}\", self.{name}),")?;
+            writeln!(
+                sums,
+                "{name}: self.{name}.zip(other.{name}).map(|(one, two)| one.saturating_add(two)),"
+            )?;
+        } else {
+            writeln!(to, "words[{word}] = self.{name};")?;
+            writeln!(from, "{name}: words[{word}],")?;
+            writeln!(values, "(\"{name}\", Some(self.{name})),")?;
+            writeln!(sums, "{name}: self.{name}.saturating_add(other.{name}),")?;
+        }
+    }
+    Ok(format!(
+        "impl CounterList for {list} {{
+    const NAMES: &'static [&'static str] = &{names:?};
+    #[inline]
+    fn to_words(&self) -> [u64; WORDS] {{
+        let mut words = [0; WORDS];
+        {to}
+        words
+    }}
+    #[inline]
+    fn from_words(words: &[u64; WORDS]) -> Self {{
+        Self {{ {from} }}
+    }}
+    fn values(&self) -> impl Iterator<Item = (&'static str, Option<u64>)> {{
+        [{values}].into_iter()
+    }}
+    fn plus(&self, other: &Self) -> Self {{
+        Self {{ {sums} }}
+    }}
+}}
+"
+    ))
 }

@@ -6,7 +6,7 @@
 use prost::Message as _;
 use prost_types::Any;
 
-use crate::v1::{Failure, FailureCode, Figure, figure::Value};
+use crate::v1::{Failure, FailureCode, Figure, TextList, figure::Value};
 
 /// The type of a failure among the google.rpc details of a gRPC error.
 const TYPE_URL: &str = "type.googleapis.com/metronome.v1.Failure";
@@ -82,6 +82,28 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
         "start the server again, then the run",
     ),
     (&[FailureCode::Upgrading], "try again in a moment"),
+    (&[FailureCode::RequestIdBusy], "send the same request again"),
+    (
+        &[FailureCode::UpgradeIncompatible],
+        "let its runs end, then stop this server and start the new one",
+    ),
+    (
+        &[FailureCode::UpgradeNotPossible],
+        "stop this server and start the new one",
+    ),
+    (
+        &[FailureCode::RunsNotMovable],
+        "try again when the run is RUNNING or has ended",
+    ),
+    (
+        &[FailureCode::HelloNotAnswered],
+        "give the data port of this very server with --target: another program may listen there; else \
+         see whether the server's host is overloaded",
+    ),
+    (
+        &[FailureCode::RunNotListed],
+        "start the run again; the server's log has the cause",
+    ),
     (
         &[FailureCode::UpgradeFailed],
         "`benchctl server` shows that it goes on; see its log",
@@ -380,6 +402,14 @@ impl From<f64> for Figure {
     }
 }
 
+impl From<Vec<String>> for Figure {
+    fn from(values: Vec<String>) -> Self {
+        Self {
+            value: Some(Value::Texts(TextList { values })),
+        }
+    }
+}
+
 impl From<&str> for Figure {
     fn from(value: &str) -> Self {
         Self::from(value.to_owned())
@@ -400,6 +430,7 @@ impl std::fmt::Display for Figure {
             Some(Value::Integer(value)) => value.fmt(formatter),
             Some(Value::Number(value)) => value.fmt(formatter),
             Some(Value::Text(value)) => value.fmt(formatter),
+            Some(Value::Texts(TextList { values })) => values.join(", ").fmt(formatter),
             None => Ok(()),
         }
     }

@@ -1,6 +1,8 @@
 //! The reasons of a verdict: what follows from a code alone.
 
-use crate::v1::{LawStatus, OutcomeStatus, ReasonCode, RunState, StopCause, VerdictStatus};
+use crate::v1::{
+    LawStatus, NoteCode, OutcomeStatus, ReasonCode, RunState, StopCause, VerdictStatus,
+};
 
 /// The prefix of the codes' names in the API.
 const PREFIX: &str = "REASON_CODE_";
@@ -63,6 +65,14 @@ impl ReasonCode {
                  `benchctl show RUN -o json` and the server's log"
             }
         }
+    }
+}
+
+impl NoteCode {
+    /// The name without its prefix: `OVERSLEPT`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        short(self.as_str_name(), "NOTE_CODE_")
     }
 }
 

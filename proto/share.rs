@@ -12,15 +12,20 @@ use crate::{
     v1,
 };
 
-/// A share whose every field is within its limits. The target is the agent's to check.
+/// A share whose every field is within its limits. Whether the address is one, and allowed, is the
+/// agent's to check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Share {
     /// Name of the group.
     pub group: String,
     /// Indices of the clients within the run; never empty.
     pub clients: Range<u32>,
-    /// Clients of the run, those of other agents included.
+    /// Clients of the group, those of other agents included.
     pub clients_total: u32,
+    /// The place of the first of `clients` in the group.
+    pub first_in_group: u32,
+    /// HOST:PORT of the data port; an empty host is the one at which the agent reached the server.
+    pub address: String,
     /// When each client sends.
     pub profile: Profile,
     /// Packets per write: 1 to [`BATCH_MAX`].
@@ -37,9 +42,12 @@ impl Share {
         self.profile.schedule(start_ns, duration, self.batch)
     }
 
-    /// The form of the API; `target` is HOST:PORT.
+    /// The form of the API.
     #[must_use]
-    pub fn to_proto(&self, target: String) -> v1::AgentShare {
+    pub fn to_proto(&self) -> v1::AgentShare {
+        let receivers = v1::Receivers {
+            address: self.address.clone(),
+        };
         v1::AgentShare {
             group: self.group.clone(),
             first_client: self.clients.start,
@@ -48,7 +56,10 @@ impl Share {
             profile: Some(self.profile.to_proto()),
             batch: self.batch,
             phase: self.phase.into(),
-            target,
+            target: Some(v1::Target {
+                kind: Some(v1::target::Kind::Receivers(receivers)),
+            }),
+            first_in_group: self.first_in_group,
         }
     }
 }
@@ -63,13 +74,21 @@ impl TryFrom<&v1::AgentShare> for Share {
         let clients = within("clients", share.clients, 1, CLIENTS_MAX)?;
         let first = within("first_client", share.first_client, 0, CLIENTS_MAX - clients)?;
         let end = first + clients;
-        let clients_total = within("clients_total", share.clients_total, end, CLIENTS_MAX)?;
+        let clients_total = within("clients_total", share.clients_total, clients, CLIENTS_MAX)?;
+        let first_in_group = within(
+            "first_in_group",
+            share.first_in_group,
+            0,
+            clients_total - clients,
+        )?;
         let profile = plan::profile(share.profile.as_ref())?;
         plan::check_total_rate(profile, clients_total)?;
         Ok(Self {
             group: share.group.clone(),
             clients: first..end,
             clients_total,
+            first_in_group,
+            address: plan::receivers_address(share.target.as_ref())?.to_owned(),
             profile,
             batch: within("batch", share.batch, 1, BATCH_MAX)?,
             phase: plan::phase(share.phase)?,
@@ -81,6 +100,13 @@ impl TryFrom<&v1::AgentShare> for Share {
 mod tests {
     use super::*;
 
+    fn target(address: &str) -> Option<v1::Target> {
+        let address = address.into();
+        Some(v1::Target {
+            kind: Some(v1::target::Kind::Receivers(v1::Receivers { address })),
+        })
+    }
+
     fn share() -> v1::AgentShare {
         v1::AgentShare {
             group: "default".into(),
@@ -90,7 +116,8 @@ mod tests {
             profile: Some(Profile::constant(10_000_000).to_proto()),
             batch: 1,
             phase: v1::Phase::Spread.into(),
-            target: ":8888".into(),
+            target: target(":8888"),
+            first_in_group: 10,
         }
     }
 
@@ -98,7 +125,7 @@ mod tests {
     fn a_share_survives_the_api() {
         let checked = Share::try_from(&share()).unwrap();
         assert_eq!(checked.clients, 10..20);
-        assert_eq!(checked.to_proto(":8888".into()), share());
+        assert_eq!(checked.to_proto(), share());
     }
 
     #[test]
@@ -113,7 +140,10 @@ mod tests {
         refused("clients", |s| s.clients = 0);
         refused("clients", |s| s.clients = u32::MAX);
         refused("first_client", |s| s.first_client = u32::MAX);
-        refused("clients_total", |s| s.clients_total = 19);
+        refused("clients_total", |s| s.clients_total = 9);
+        refused("first_in_group", |s| s.first_in_group = 11);
+        refused("target", |s| s.target = None);
+        refused("target", |s| s.target = Some(v1::Target { kind: None }));
         refused("batch", |s| s.batch = 0);
         refused("phase", |s| s.phase = -1);
         refused("profile", |s| s.profile = None);

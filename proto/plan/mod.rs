@@ -376,13 +376,10 @@ fn agents(selector: Option<&v1::AgentSelector>) -> Result<Vec<String>, FieldErro
 }
 
 fn target(target: Option<&v1::Target>) -> Result<String, FieldError> {
-    let Some(target) = target else {
+    if target.is_none() {
         return Ok(String::new());
-    };
-    let Some(v1::target::Kind::Receivers(v1::Receivers { address })) = &target.kind else {
-        let problem = "a target of a kind that this version does not support; receivers is";
-        return Err(FieldError::unsupported("target", problem));
-    };
+    }
+    let address = receivers_address(target)?;
     let error = |problem: String| {
         Err(FieldError::out_of_range(
             "target.receivers.address",
@@ -396,12 +393,27 @@ fn target(target: Option<&v1::Target>) -> Result<String, FieldError> {
         ));
     }
     if address.is_empty() || address.parse::<HostPort>().is_ok() {
-        return Ok(address.clone());
+        return Ok(address.to_owned());
     }
     error(format!(
         "{address:?} is no address; write HOST:PORT, for example 192.0.2.7:8888 or \
          [2001:db8::7]:8888"
     ))
+}
+
+/// The address in a target, which must be one of receivers.
+pub(crate) fn receivers_address(target: Option<&v1::Target>) -> Result<&str, FieldError> {
+    match target.map(|target| &target.kind) {
+        Some(Some(v1::target::Kind::Receivers(v1::Receivers { address }))) => Ok(address),
+        Some(None) => {
+            let problem = "a target of a kind that this version does not support; receivers is";
+            Err(FieldError::unsupported("target", problem))
+        }
+        None => Err(FieldError::out_of_range(
+            "target",
+            "missing; receivers with an address are needed",
+        )),
+    }
 }
 
 #[cfg(test)]
