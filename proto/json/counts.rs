@@ -16,14 +16,22 @@ impl Counts {
     /// Those of both ends, and what was lost between them.
     #[must_use]
     pub fn of_both_ends(counts: &v1::Counts) -> Self {
-        let generator = Self::of_list(counts.generator.as_ref()).0;
-        let receiver = Self::of_list(counts.receiver.as_ref()).0;
+        let Self(both) = Self::in_progress(counts.generator.as_ref(), counts.receiver.as_ref());
         let lost = [
             ("lost", counts.lost),
             ("lost_unacknowledged", counts.lost_unacknowledged),
             ("lost_unread", counts.lost_unread),
         ];
-        Self([&generator[..], &receiver, &lost].concat())
+        Self([&both[..], &lost].concat())
+    }
+
+    /// Those of both ends while a run is in progress: what is lost is known at its end only.
+    #[must_use]
+    pub fn in_progress(
+        generator: Option<&v1::GeneratorCounts>,
+        receiver: Option<&v1::ReceiverCounts>,
+    ) -> Self {
+        Self([Self::of_list(generator).0, Self::of_list(receiver).0].concat())
     }
 
     /// Those of one list; none of them is known when the list is not.

@@ -57,7 +57,7 @@ pub fn runs(runs: &[v1::Run]) -> String {
         schema_version: u32,
         runs: Vec<RunResult<'a>>,
     }
-    let runs = runs.iter().map(|run| RunResult::new(run, &[])).collect();
+    let runs = runs.iter().map(|run| RunResult::new(run, None)).collect();
     text(&Runs {
         schema_version: SCHEMA_VERSION,
         runs,

@@ -18,9 +18,9 @@ use crate::{
     v1::{self, profile::Shape, target::Kind},
 };
 
-/// The run as a JSON object and a line feed.
+/// The run as a JSON object and a line feed. `clients` is `None` where the rows were not fetched.
 #[must_use]
-pub fn result(run: &v1::Run, clients: &[v1::ClientReport]) -> String {
+pub fn result(run: &v1::Run, clients: Option<&[v1::ClientReport]>) -> String {
     text(&RunResult::new(run, clients))
 }
 
@@ -47,16 +47,16 @@ pub struct RunResult<'a> {
     transit_us: Option<Times>,
     latency_us: Option<Times>,
     cpu: Option<Cpu>,
-    groups: Vec<Group<'a>>,
-    agents: Vec<Agent<'a>>,
-    receivers: Vec<Receiver<'a>>,
-    clients: Vec<Client<'a>>,
+    groups: Option<Vec<Group<'a>>>,
+    agents: Option<Vec<Agent<'a>>>,
+    receivers: Option<Vec<Receiver<'a>>>,
+    clients: Option<Vec<Client<'a>>>,
 }
 
 impl<'a> RunResult<'a> {
-    /// A run and, where they were asked for, its client rows.
+    /// A run and, where they were fetched, its client rows.
     #[must_use]
-    pub fn new(run: &'a v1::Run, clients: &'a [v1::ClientReport]) -> Self {
+    pub fn new(run: &'a v1::Run, clients: Option<&'a [v1::ClientReport]>) -> Self {
         let report = run.report.as_ref();
         let times = report.and_then(|report| report.times.as_ref());
         Self {
@@ -83,13 +83,13 @@ impl<'a> RunResult<'a> {
             groups: rows(report.map(|report| &report.groups[..])),
             agents: rows(report.map(|report| &report.agents[..])),
             receivers: rows(report.map(|report| &report.receivers[..])),
-            clients: rows(Some(clients)),
+            clients: rows(clients),
         }
     }
 }
 
-fn rows<'a, M, R: From<&'a M>>(messages: Option<&'a [M]>) -> Vec<R> {
-    messages.into_iter().flatten().map(R::from).collect()
+fn rows<'a, M, R: From<&'a M>>(messages: Option<&'a [M]>) -> Option<Vec<R>> {
+    messages.map(|messages| messages.iter().map(R::from).collect())
 }
 
 /// The load.

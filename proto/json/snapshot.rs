@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{profile::hz, v1};
 
-/// One snapshot. What was lost is not known before the end.
+/// One snapshot.
 #[derive(Clone, Debug, Serialize)]
 pub struct Snapshot<'a> {
     schema_version: u32,
@@ -37,11 +37,7 @@ impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
             state: values::state(snapshot.state),
             elapsed_s: values::seconds(snapshot.elapsed.as_ref()),
             clients_connected: snapshot.clients_connected,
-            counts: Counts::of_both_ends(&v1::Counts {
-                generator: snapshot.generator,
-                receiver: snapshot.receiver,
-                ..v1::Counts::default()
-            }),
+            counts: Counts::in_progress(snapshot.generator.as_ref(), snapshot.receiver.as_ref()),
             received_hz: snapshot.received_millihertz.map(hz),
             lateness_us: times.and_then(|times| times.lateness.as_ref().map(Times::from)),
             transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),

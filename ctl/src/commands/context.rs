@@ -55,11 +55,11 @@ impl Context {
             return self.report_failure(run, failure);
         }
         let clients = if self.shows_clients(clients_table) {
-            client.clients(&run.run_id).await?
+            Some(client.clients(&run.run_id).await?)
         } else {
-            Vec::new()
+            None
         };
-        self.print_run(run, &clients, clients_table)?;
+        self.print_run(run, clients.as_deref(), clients_table)?;
         Ok(Exit::of_run(run))
     }
 
@@ -68,21 +68,22 @@ impl Context {
             return Err(failure);
         }
         // The object of the run has the failure, too.
-        self.print_run(run, &[], false)?;
+        self.print_run(run, None, false)?;
         terminal::print_failure(&failure);
         Ok(Exit::of_failure(&failure))
     }
 
-    /// Prints a run in the form of --output.
+    /// Prints a run in the form of --output. `clients` is `None` where they were not fetched.
     pub(super) fn print_run(
         &self,
         run: &v1::Run,
-        clients: &[v1::ClientReport],
+        clients: Option<&[v1::ClientReport]>,
         clients_table: bool,
     ) -> Result<(), Failure> {
         let result = match self.output {
             Output::Json => json::run::result(run, clients),
             Output::Text if clients_table => {
+                let clients = clients.unwrap_or_default();
                 text::summary::with_clients(run, clients, terminal::colour_of_stdout())
             }
             Output::Text => text::summary::summary(run, terminal::colour_of_stdout()),

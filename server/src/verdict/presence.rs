@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use metronome_proto::{DESCRIPTORS, v1};
+use metronome_proto::{DESCRIPTORS, counters::CounterList as _, v1};
 use prost::Message;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _,
@@ -191,14 +191,10 @@ fn everything_known() -> Sample {
             (counts.skipped, counts.blocked) = (1, 1);
         });
         sample.counted(client, |counted| {
-            let received = counted.counts.received;
+            // Every counter of the list, also one that is added later.
             counted.counts = v1::ReceiverCounts {
-                received,
-                duplicated: 1,
-                reordered: 2,
-                gaps: 3,
-                corrupt: 4,
-                read_before_written: 5,
+                received: counted.counts.received,
+                ..v1::ReceiverCounts::from_words(&std::array::from_fn(|word| 1 + word as u64))
             };
             counted.end = ClientEnd::Broken;
             counted.last_read_ns = START_NS + 1_500_000_000;

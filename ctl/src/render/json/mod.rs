@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn the_run_of_the_front_page_is_valid_and_has_its_figures() {
-        let object = assert_valid(&run::result(&run_of_the_front_page(), &[]));
+        let object = assert_valid(&run::result(&run_of_the_front_page(), None));
         for (place, expected) in [
             ("/state", "ENDED".into()),
             ("/labels/page", "front".into()),
