@@ -38,10 +38,7 @@ impl Counts {
     #[must_use]
     pub fn of_list<L: CounterList>(list: Option<&L>) -> Self {
         Self(match list {
-            Some(list) => list
-                .values()
-                .map(|(name, value)| (name, Some(value)))
-                .collect(),
+            Some(list) => list.values().collect(),
             None => L::NAMES.iter().map(|name| (*name, None)).collect(),
         })
     }

@@ -37,6 +37,7 @@ pub(super) enum Figure<'a> {
     Integer(i64),
     Number(f64),
     Text(&'a str),
+    Texts(&'a [String]),
 }
 
 pub(super) fn figures(figures: &BTreeMap<String, v1::Figure>) -> Figures<'_> {
@@ -52,6 +53,7 @@ impl<'a> From<&'a Value> for Figure<'a> {
             Value::Integer(integer) => Self::Integer(*integer),
             Value::Number(number) => Self::Number(*number),
             Value::Text(text) => Self::Text(text),
+            Value::Texts(texts) => Self::Texts(&texts.values),
         }
     }
 }

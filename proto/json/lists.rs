@@ -88,8 +88,8 @@ pub struct Agent<'a> {
     peer: &'a str,
     connected_at: Option<String>,
     clock: Option<&'static str>,
-    clients_max: u32,
-    cores: u32,
+    clients_max: Option<u32>,
+    cores: Option<u32>,
     run_ids: &'a [String],
 }
 
@@ -103,8 +103,8 @@ impl<'a> From<&'a v1::Agent> for Agent<'a> {
             peer: &agent.peer,
             connected_at: values::instant(agent.connected_at.as_ref()),
             clock: values::clock(agent.clock.as_ref()),
-            clients_max: agent.clients_max,
-            cores: agent.cores,
+            clients_max: agent.capacity.map(|capacity| capacity.clients_max),
+            cores: agent.capacity.map(|capacity| capacity.cores),
             run_ids: &agent.run_ids,
         }
     }

@@ -16,7 +16,7 @@ pub struct Verdict<'a> {
     status: Option<Word>,
     reasons: Vec<Reason<'a>>,
     laws: Vec<Law<'a>>,
-    notes: &'a [String],
+    notes: Vec<Note<'a>>,
 }
 
 impl<'a> From<&'a v1::Verdict> for Verdict<'a> {
@@ -25,7 +25,24 @@ impl<'a> From<&'a v1::Verdict> for Verdict<'a> {
             status: values::verdict(verdict.status),
             reasons: verdict.reasons.iter().map(Reason::from).collect(),
             laws: verdict.laws.iter().map(Law::from).collect(),
-            notes: &verdict.notes,
+            notes: verdict.notes.iter().map(Note::from).collect(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Note<'a> {
+    code: Option<Word>,
+    sentence: &'a str,
+    figures: Figures<'a>,
+}
+
+impl<'a> From<&'a v1::Note> for Note<'a> {
+    fn from(note: &'a v1::Note) -> Self {
+        Self {
+            code: values::note_code(note.code),
+            sentence: &note.sentence,
+            figures: figures(&note.figures),
         }
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{
     SCHEMA_VERSION,
     counts::Counts,
+    failure::Failure,
     times::Times,
     values::{self, Word},
 };
@@ -15,7 +16,6 @@ use crate::{profile::hz, v1};
 pub struct Snapshot<'a> {
     schema_version: u32,
     run_id: &'a str,
-    number: u64,
     state: Option<Word>,
     elapsed_s: Option<f64>,
     clients_connected: u32,
@@ -24,7 +24,8 @@ pub struct Snapshot<'a> {
     lateness_us: Option<Times>,
     transit_us: Option<Times>,
     latency_us: Option<Times>,
-    note: &'a str,
+    waiting_for: &'a [String],
+    failures: Vec<Failure<'a>>,
 }
 
 impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
@@ -33,7 +34,6 @@ impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
         Self {
             schema_version: SCHEMA_VERSION,
             run_id: &snapshot.run_id,
-            number: snapshot.number,
             state: values::state(snapshot.state),
             elapsed_s: values::seconds(snapshot.elapsed.as_ref()),
             clients_connected: snapshot.clients_connected,
@@ -42,7 +42,8 @@ impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
             lateness_us: times.and_then(|times| times.lateness.as_ref().map(Times::from)),
             transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),
             latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
-            note: &snapshot.note,
+            waiting_for: &snapshot.waiting_for,
+            failures: snapshot.failures.iter().map(Failure::from).collect(),
         }
     }
 }

@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use prost_types::{Duration, Timestamp};
 
 use crate::v1::{
-    ClockRelation, FailureCode, LawStatus, OutcomeStatus, Phase, ReasonCode, RunState, StopCause,
-    VerdictStatus, clock_relation::Relation,
+    ClockRelation, FailureCode, LawStatus, NoteCode, OutcomeStatus, Phase, ReasonCode, RunState,
+    StopCause, VerdictStatus, clock_relation::Relation,
 };
 
 /// The word of an enum.
@@ -38,6 +38,15 @@ pub fn failure_code(number: i32) -> Option<Word> {
 pub fn reason_code(number: i32) -> Option<Word> {
     word(number, |code| match code {
         ReasonCode::Unspecified => None,
+        code => Some(code.name()),
+    })
+}
+
+/// The code of a note: `OVERSLEPT`.
+#[must_use]
+pub fn note_code(number: i32) -> Option<Word> {
+    word(number, |code| match code {
+        NoteCode::Unspecified => None,
         code => Some(code.name()),
     })
 }
