@@ -5,14 +5,14 @@ use std::{fmt, str::FromStr};
 
 /// A point of Unix time.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Instant {
+pub(super) struct Instant {
     seconds: i64,
     nanos: u32,
 }
 
 /// The text is no instant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct NotRfc3339;
+pub(super) struct NotRfc3339;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
@@ -117,8 +117,8 @@ fn days_of(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days of the Gregorian calendar. Years begin in March here, so that the leap day is the last of its
-/// year, and 146,097 days make 400 years.
+/// Days of the Gregorian calendar. Years begin in March here, so that the leap day is the last of
+/// its year, and 146,097 days make 400 years.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month > 2 { year } else { year - 1 };
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));

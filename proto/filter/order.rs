@@ -17,7 +17,7 @@ pub enum Order {
 #[error("no order of runs; \"created_at desc\" and \"created_at\" are")]
 pub struct BadOrder;
 
-/// As ListRuns takes it; empty for the default.
+/// Reads the text of ListRuns; it is empty for the default.
 impl FromStr for Order {
     type Err = BadOrder;
 

@@ -1,11 +1,11 @@
 //! A filter from its text: words, quoted values and operators, then comparisons.
 
-use std::{
-    fmt::{self, Write as _},
-    str::FromStr,
-};
+use std::str::FromStr;
 
-use super::{Comparison, Equality, Filter, Instant, Relation};
+use super::{
+    comparison::{Comparison, Equality, Filter, Relation, VERDICT_PREFIX, is_bare},
+    instant::Instant,
+};
 use crate::{
     limits::{FILTER_BYTES_MAX, LABEL_KEY_BYTES_MAX},
     names::is_label_key,
@@ -25,7 +25,6 @@ pub struct FilterError {
 
 const JOINT: &str = "AND";
 const LABELS: &str = "labels.";
-const VERDICT_PREFIX: &str = "VERDICT_STATUS_";
 /// Longer ones first, so that the first that fits is the whole operator.
 const OPERATORS: [&str; 6] = ["!=", "<=", ">=", "=", "<", ">"];
 
@@ -141,30 +140,6 @@ fn value(tokens: &mut Tokens<'_>, expected: &str) -> Result<(usize, String), Fil
         (at, Token::Quoted(text)) => Ok((at, text)),
         (at, Token::Operator(_)) => Err(error(at, expected)),
     }
-}
-
-/// Writes a value so that it is read back as it is.
-pub(super) fn write_value(formatter: &mut fmt::Formatter<'_>, value: &str) -> fmt::Result {
-    if !value.is_empty() && value.chars().all(is_bare) {
-        return formatter.write_str(value);
-    }
-    formatter.write_char('"')?;
-    for letter in value.chars() {
-        if matches!(letter, '"' | '\\') {
-            formatter.write_char('\\')?;
-        }
-        formatter.write_char(letter)?;
-    }
-    formatter.write_char('"')
-}
-
-/// The name of a verdict without its prefix.
-pub(super) fn verdict_name(verdict: VerdictStatus) -> &'static str {
-    verdict.as_str_name().trim_start_matches(VERDICT_PREFIX)
-}
-
-fn is_bare(letter: char) -> bool {
-    letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | ':' | '-')
 }
 
 fn error(at: usize, expected: &str) -> FilterError {

@@ -2,8 +2,15 @@
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::limits::FILTER_BYTES_MAX;
+use super::{
+    comparison::{Comparison, Equality, Relation, verdict_name},
+    instant::Instant,
+    *,
+};
+use crate::{
+    limits::FILTER_BYTES_MAX,
+    v1::{self, RunState, VerdictStatus},
+};
 
 fn filter(text: &str) -> Filter {
     text.parse()
@@ -200,7 +207,7 @@ proptest! {
         };
         prop_assert!(opposites("state", state.name()));
         prop_assert!(opposites("labels.a", &value));
-        let verdict = parse::verdict_name(verdict);
+        let verdict = verdict_name(verdict);
         prop_assert_eq!(opposites("verdict", verdict), run.report.is_some());
     }
 

@@ -157,7 +157,7 @@ pub enum Profile {
         /// Packets per second.
         rate_hz: f64,
     },
-    /// As many packets as the path carries.
+    /// The client sends as many packets as the path carries.
     Flood,
 }
 

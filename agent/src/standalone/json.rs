@@ -1,5 +1,5 @@
-//! The result of a load without a server as `-o json` prints it, in the style of benchctl's: the keys
-//! and units of docs/result.md, null for what is not known.
+//! The result of a load without a server as `-o json` prints it, in the style of benchctl's: the
+//! keys and units of docs/result.md, null for what is not known.
 
 use metronome_proto::{
     json::{SCHEMA_VERSION, counts, failure::Failure, run::Profile, text, times::Times},

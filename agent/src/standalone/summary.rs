@@ -1,5 +1,5 @@
-//! The result of a load without a server: its figures, as text, and the exit code. What is not known
-//! is none, and a dash in the text.
+//! The result of a load without a server: its figures, as text, and the exit code. What is not
+//! known is none, and a dash in the text.
 
 use std::{fmt, time::Duration};
 
@@ -43,7 +43,7 @@ pub(super) struct Summary {
     pub(super) elapsed_ns: u64,
     /// None when nothing was sent.
     pub(super) lateness: Option<v1::Distribution>,
-    /// Of the pacing threads.
+    /// CPU time of the pacing threads.
     pub(super) cpu_ns: u64,
     /// Calls that took data.
     pub(super) writes: u64,

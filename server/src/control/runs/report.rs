@@ -19,8 +19,8 @@ use crate::{
 
 /// Most client rows of a message.
 const CLIENTS_PER_PAGE: usize = 1000;
-/// A page of client rows ends before it gets larger than this, without the few bytes around each row;
-/// a message may have 1 MiB.
+/// A page of client rows ends before it gets larger than this, without the few bytes around each
+/// row; a message may have 1 MiB.
 const PAGE_BYTES_MAX: usize = 768 << 10;
 
 /// A run whose last event has happened, without its report.
