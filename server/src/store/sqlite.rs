@@ -483,7 +483,10 @@ mod tests {
             };
             store.runs(|_| Some(newer.clone()), &query).unwrap().runs
         };
-        assert_eq!(listed("verdict = VALID", true), [newer.clone()]);
+        assert_eq!(
+            listed("verdict = VALID", true),
+            std::slice::from_ref(&newer)
+        );
         let basic = without_records(newer.clone());
         assert_ne!(basic, newer);
         assert_eq!(listed("verdict = VALID", false), [basic]);
