@@ -24,6 +24,7 @@ impl From<&Failure> for ErrorObject {
                 Some(Value::Integer(integer)) => (*integer).into(),
                 Some(Value::Number(number)) => (*number).into(),
                 Some(Value::Text(text)) => text.as_str().into(),
+                Some(Value::Texts(list)) => list.values.as_slice().into(),
                 None => serde_json::Value::Null,
             };
             (name.clone(), value)
