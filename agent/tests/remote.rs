@@ -221,7 +221,7 @@ async fn a_run_that_two_renewals_in_a_row_do_not_list_ends() {
     while session.progress().await <= before {}
     session.order(renew(&[])).await;
     let (records, failure) = session.cut_short().await;
-    assert_eq!(failure.code(), FailureCode::LeaseOver, "{failure:?}");
+    assert_eq!(failure.code(), FailureCode::RunNotListed, "{failure:?}");
     records.iter().for_each(record_is_complete);
     assert!(is_cut_short(&records[0]));
     drop(peer.received());
@@ -351,6 +351,22 @@ async fn a_server_of_another_protocol_version_is_left_and_tried_again() {
         .await;
     let again = master.session().await;
     assert_eq!(again.registered.name, session.registered.name);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hello_that_was_not_answered_is_tried_again() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let peer = Peer::start_with(2, Behaviour::AcksTheSecondHello, key());
+    let mut session = master.welcomed(LONG_LEASE).await;
+    session
+        .order(Order::Prepare(prepare(peer.port, 1, 10)))
+        .await;
+    assert_eq!(session.prepared().await.attempts, 2);
+    session.start().await;
+    let (records, _) = session.finished().await;
+    records.iter().for_each(record_is_complete);
+    assert_eq!(peer.received()[0].unasked_bytes, 0);
 }
 
 /// The order, with its only share changed.
@@ -502,7 +518,7 @@ async fn a_target_that_refuses_connections_is_reported_with_the_client_and_the_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_never_answers_the_hello_times_out() {
+async fn a_target_that_takes_the_connection_and_never_answers_the_hello_is_no_firewall() {
     let mut master = Master::start().await;
     let _agent = Agent::start(&master.address, &[]);
     let peer = Peer::start_with(1, Behaviour::NeverAcks, key());
@@ -517,9 +533,13 @@ async fn a_target_that_never_answers_the_hello_times_out() {
             ..prepare(peer.port, 1, 10)
         }))
         .await;
-    let failure = session.failed().await;
-    assert_eq!(failure.code(), FailureCode::ConnectionTimedOut);
-    drop(peer.received());
+    let (records, failure) = session.cut_short().await;
+    assert_eq!(failure.code(), FailureCode::HelloNotAnswered, "{failure:?}");
+    let address = format!("127.0.0.1:{}", peer.port);
+    assert_eq!(failure.figures["address"], address.into());
+    let of_client = records[0].failure.as_ref().expect("it failed");
+    assert_eq!(of_client.code(), FailureCode::HelloNotAnswered);
+    assert_eq!(peer.received()[0].unasked_bytes, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

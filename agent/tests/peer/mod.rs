@@ -36,6 +36,8 @@ pub(crate) enum Behaviour {
     AnswersInText,
     /// Reads on for ever and answers nothing.
     NeverAcks,
+    /// Leaves the hello of the first attempt unanswered.
+    AcksTheSecondHello,
     /// Counts one packet less in the end-ack.
     Miscounts,
     /// Closes without an end-ack.
@@ -112,7 +114,8 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
         Behaviour::Refuses(refusal) => refusal.encode(),
         Behaviour::AcksFalsely => hello.ack(&Key::from_bytes([1; 32])),
         Behaviour::AnswersInText => *b"HTTP/1.1 400 Bad Request\r\n\r\n....",
-        Behaviour::NeverAcks => {
+        Behaviour::AcksTheSecondHello if hello.attempt > 1 => hello.ack(key),
+        Behaviour::NeverAcks | Behaviour::AcksTheSecondHello => {
             received.unasked_bytes = read_to_end(&mut stream);
             return received;
         }
