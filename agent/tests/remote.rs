@@ -319,11 +319,20 @@ async fn without_a_server_the_load_ends_with_its_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_whose_name_is_taken_tries_again() {
-    let mut master = Master::start_refusing(2).await;
-    let agent = Agent::start(&master.address, &["--name", "twin"]);
+    // As after an upgrade: the name is kept for the agent that had it, for 3 s.
+    let code = FailureCode::AgentNameTaken;
+    let refusal = v1::Failure::new(code, "another agent named twin is connected");
+    let mut master = Master::start_refusing(2, refusal.clone()).await;
+    let log = tempfile::NamedTempFile::new().expect("a temporary file");
+    let file = log.reopen().expect("it is there");
+    let agent = Agent::start_logging(&master.address, &["--name", "twin"], file.into());
     let session = master.welcomed(LONG_LEASE).await;
     assert_eq!(session.registered.name, "twin");
     assert!(agent.terminate().await.0.success());
+    let log = std::fs::read_to_string(log.path()).expect("it is text");
+    for part in [code.name(), code.remedy(), &refusal.sentence] {
+        assert_eq!(log.matches(part).count(), 1, "{part:?} in {log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -341,7 +350,9 @@ async fn an_agent_without_a_server_ends_when_it_is_stopped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_of_another_protocol_version_is_left_and_tried_again() {
     let mut master = Master::start().await;
-    let _agent = Agent::start(&master.address, &[]);
+    let log = tempfile::NamedTempFile::new().expect("a temporary file");
+    let file = log.reopen().expect("it is there");
+    let _agent = Agent::start_logging(&master.address, &[], file.into());
     let session = master.session().await;
     session
         .order(Order::Welcome(v1::Welcome {
@@ -351,6 +362,12 @@ async fn a_server_of_another_protocol_version_is_left_and_tried_again() {
         .await;
     let again = master.session().await;
     assert_eq!(again.registered.name, session.registered.name);
+    let log = std::fs::read_to_string(log.path()).expect("it is text");
+    let code = FailureCode::Unsupported;
+    assert!(
+        log.contains(code.name()) && log.contains(code.remedy()),
+        "{log}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -440,6 +457,8 @@ async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works(
         let failure = session.failed().await;
         assert_eq!(failure.code(), code, "{failure:?}");
         assert_eq!(failure.remedy, code.remedy());
+        let lacks = failure.figures.contains_key("agent");
+        assert_eq!(lacks, code == FailureCode::Unsupported, "{failure:?}");
     }
     let peer = Peer::start_with(5, Behaviour::Proper, key());
     session
