@@ -118,7 +118,7 @@ def to_reader(bench, clients, rate_hz):
             if code not in ENDED_WELL:
                 raise Failed(f"metronome-agent run ended with {code}")
         judged = bench.figures(reader)
-    equal("packets sent = read by the neutral reader", json.loads(output)["packets"]["sent"], judged["packets"])
+    equal("packets sent = read by the neutral reader", json.loads(output)["counts"]["sent"], judged["packets"])
     return judged_figures("metronome-agent", judged, clients * rate_hz * bench.seconds)
 
 

@@ -148,10 +148,16 @@ pub fn target(group: &v1::Group) -> Option<&str> {
     Some(receivers.address.as_str()).filter(|address| !address.is_empty())
 }
 
+/// The load of one client.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "shape", rename_all = "snake_case")]
-enum Profile {
-    Constant { rate_hz: f64 },
+pub enum Profile {
+    /// Packets at even distances.
+    Constant {
+        /// Packets per second.
+        rate_hz: f64,
+    },
+    /// The client sends as many packets as the path carries.
     Flood,
 }
 
