@@ -21,6 +21,9 @@ use metronome_proto::{
 /// What `--key-file` holds in these tests.
 pub(crate) const SECRET: [u8; 32] = [0xAB; 32];
 
+/// What a peer of another protocol answers.
+const TEXT: Frame = *b"HTTP/1.1 400 Bad Request\r\n\r\n....";
+
 /// Where a peer departs from the protocol, if at all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Behaviour {
@@ -42,6 +45,10 @@ pub(crate) enum Behaviour {
     Miscounts,
     /// Closes without an end-ack.
     NeverEndAcks,
+    /// Answers the end as another program does.
+    AnswersTheEndInText,
+    /// Leaves the end unanswered and keeps the connection open.
+    NeverAnswersTheEnd,
     /// Closes its own writing side after the hello-ack.
     HalfCloses,
     /// Reads nothing after the hello-ack and keeps the connection open.
@@ -113,7 +120,7 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
         Behaviour::ClosesUnanswered => return received,
         Behaviour::Refuses(refusal) => refusal.encode(),
         Behaviour::AcksFalsely => hello.ack(&Key::from_bytes([1; 32])),
-        Behaviour::AnswersInText => *b"HTTP/1.1 400 Bad Request\r\n\r\n....",
+        Behaviour::AnswersInText => TEXT,
         Behaviour::AcksTheSecondHello if hello.attempt > 1 => hello.ack(key),
         Behaviour::NeverAcks | Behaviour::AcksTheSecondHello => {
             received.unasked_bytes = read_to_end(&mut stream);
@@ -137,6 +144,9 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
         _ => {}
     }
     listen(&mut stream, behaviour, &hello, key, &mut received);
+    if behaviour == Behaviour::NeverAnswersTheEnd {
+        received.held = Some(stream);
+    }
     received
 }
 
@@ -170,11 +180,14 @@ fn listen(
     } else {
         received.packets
     };
-    if behaviour != Behaviour::NeverEndAcks && behaviour != Behaviour::HalfCloses {
-        stream
-            .write_all(&hello.end_ack(counted, key))
-            .expect("the agent waits for the end-ack");
-    }
+    let answer = match behaviour {
+        Behaviour::NeverEndAcks | Behaviour::HalfCloses | Behaviour::NeverAnswersTheEnd => return,
+        Behaviour::AnswersTheEndInText => TEXT,
+        _ => hello.end_ack(counted, key),
+    };
+    stream
+        .write_all(&answer)
+        .expect("the agent waits for the end-ack");
 }
 
 fn count(frame: &Frame, hello: &Hello, received: &mut Received) {
