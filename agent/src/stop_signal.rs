@@ -40,8 +40,8 @@ pub(crate) enum Orphaned {
 pub(crate) enum StopMode {
     /// The schedule ends now; packets that are due are still written and the ends are exchanged.
     Drain = 1,
-    /// Like Drain, but within 2 s whatever the peers do: this process is about to end, or the run is
-    /// orphaned.
+    /// Like Drain, but within 2 s whatever the peers do: this process is about to end, or the run
+    /// is orphaned.
     Abort = 2,
 }
 

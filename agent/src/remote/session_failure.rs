@@ -2,7 +2,7 @@
 //!
 //! What the server reports is the failure among the google.rpc details of its status. What went
 //! wrong on the way follows from the types of the errors and from the gRPC code. No decision is
-//! taken from a text: those are for people. Pure.
+//! taken from a text: those are for people. Nothing is dialled here.
 
 use std::{error::Error, io, time::Duration};
 
@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 /// The server of a session, as far as a failure depends on it.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
-    /// As users write it.
+    /// Scheme, host and port, without a path.
     pub url: String,
     pub is_encrypted: bool,
 }
