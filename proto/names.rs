@@ -25,6 +25,18 @@ pub fn is_label_key(key: &str) -> bool {
         && key.bytes().all(allowed)
 }
 
+/// Whether a character can change how the text around it is shown: control characters, line and
+/// paragraph separators, and the marks that turn the direction of writing.
+#[must_use]
+pub fn is_harmful(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{061C}' | '\u{2028}' | '\u{2029}' | '\u{200E}' | '\u{200F}'
+                | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
 /// Checks the labels of a run. An error is the rest of a sentence that begins with the field.
 ///
 /// # Errors
@@ -40,14 +52,14 @@ pub fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
     for (key, value) in labels {
         if !is_label_key(key) {
             return Err(format!(
-                "{key:?} is no key of a label; 1 to {LABEL_KEY_BYTES_MAX} characters of a-z, 0-9, \
+                "{:?} is no key of a label; 1 to {LABEL_KEY_BYTES_MAX} characters of a-z, 0-9, \
                  _, . and - are, the first one a letter"
             ));
         }
-        if value.len() > LABEL_VALUE_BYTES_MAX || value.chars().any(char::is_control) {
+        if value.len() > LABEL_VALUE_BYTES_MAX || value.chars().any(is_harmful) {
             return Err(format!(
-                "the value of {key} has more than {LABEL_VALUE_BYTES_MAX} bytes or a control \
-                 character"
+                "the value of {key} has more than {LABEL_VALUE_BYTES_MAX} bytes, a control \
+                 character or a mark of the direction of writing"
             ));
         }
     }

@@ -4,7 +4,7 @@
 use std::{ops::Range, time::Duration};
 
 use crate::{
-    limits::{BATCH_MAX, CLIENTS_MAX},
+    limits::{BATCH_MAX, CLIENTS_MAX, TARGET_BYTES_MAX},
     names::is_name,
     plan::{self, FieldError, within},
     profile::Profile,
@@ -88,12 +88,32 @@ impl TryFrom<&v1::AgentShare> for Share {
             clients: first..end,
             clients_total,
             first_in_group,
-            address: plan::receivers_address(share.target.as_ref())?.to_owned(),
+            address: address(share.target.as_ref())?.to_owned(),
             profile,
             batch: within("batch", share.batch, 1, BATCH_MAX)?,
-            phase: plan::phase(share.phase)?,
+            phase: phase(share.phase)?,
         })
     }
+}
+
+fn address(target: Option<&v1::Target>) -> Result<&str, FieldError> {
+    let address = plan::receivers_address(target)?;
+    if (1..=TARGET_BYTES_MAX).contains(&address.len()) {
+        return Ok(address);
+    }
+    let problem = format!(
+        "{} bytes; 1 to {TARGET_BYTES_MAX} are allowed",
+        address.len()
+    );
+    Err(FieldError::out_of_range("target.receivers.address", problem))
+}
+
+/// The server has chosen one, where a plan left it open.
+fn phase(phase: i32) -> Result<v1::Phase, FieldError> {
+    if phase == i32::from(v1::Phase::Unspecified) {
+        return Err(FieldError::out_of_range("phase", "missing; a share has one"));
+    }
+    plan::phase(phase)
 }
 
 #[cfg(test)]
@@ -146,6 +166,11 @@ mod tests {
         refused("target", |s| s.target = Some(v1::Target { kind: None }));
         refused("batch", |s| s.batch = 0);
         refused("phase", |s| s.phase = -1);
+        refused("phase", |s| s.phase = 0);
+        refused("target.receivers.address", |s| s.target = target(""));
+        refused("target.receivers.address", |s| {
+            s.target = target(&format!("{}:1", "x".repeat(600_000)));
+        });
         refused("profile", |s| s.profile = None);
         refused("profile", |s| s.profile = Some(v1::Profile { shape: None }));
         refused("profile.constant.rate_millihertz", |s| {

@@ -49,7 +49,7 @@ fn is_harmful(character: char) -> bool {
         // Line and paragraph separators, and the marks that turn the direction of writing.
         || matches!(
             character,
-            '\u{2028}' | '\u{2029}' | '\u{200E}' | '\u{200F}'
+            '\u{061C}' | '\u{2028}' | '\u{2029}' | '\u{200E}' | '\u{200F}'
                 | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
         )
 }
