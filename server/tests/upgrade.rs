@@ -75,7 +75,8 @@ async fn a_run_goes_on_exactly_and_only_its_own_agent_gets_its_place_back() {
     let before = server.get(&run_id).await;
     assert!(before.started_at.is_some());
 
-    let first = server.runs().await.watch_events(watch(&run_id)).await;
+    let mut runs_before = server.runs().await;
+    let first = runs_before.watch_events(watch(&run_id)).await;
     let seen = first.unwrap().into_inner().message().await.unwrap();
     let number_before = seen.unwrap().number;
 
