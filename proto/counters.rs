@@ -17,6 +17,12 @@ pub trait CounterList: Copy + Default {
     /// The counters from their words, all known; words without a counter are ignored.
     fn from_words(words: &[u64; WORDS]) -> Self;
 
+    /// Nothing counted yet, and all of it known.
+    #[must_use]
+    fn zero() -> Self {
+        Self::from_words(&[0; WORDS])
+    }
+
     /// Every counter with its name, in the order of their field numbers. `None`: not known.
     fn values(&self) -> impl Iterator<Item = (&'static str, Option<u64>)>;
 

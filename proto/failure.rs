@@ -11,6 +11,9 @@ use crate::v1::{Failure, FailureCode, Figure, TextList, figure::Value};
 /// The type of a failure among the google.rpc details of a gRPC error.
 const TYPE_URL: &str = "type.googleapis.com/metronome.v1.Failure";
 
+/// `domain` of the google.rpc.ErrorInfo of every failure.
+pub const ERROR_DOMAIN: &str = "metronome.v1";
+
 /// The prefix of the codes' names in the API.
 const PREFIX: &str = "FAILURE_CODE_";
 

@@ -41,8 +41,20 @@ pub const REQUEST_ID_BYTES_MAX: usize = 64;
 pub const FEATURES_MAX: usize = 64;
 /// Longest name of a feature, bytes.
 pub const FEATURE_BYTES_MAX: usize = 64;
-/// Most runs on a page.
+/// Most runs or agents on a page.
 pub const PAGE_SIZE_MAX: u32 = 200;
+/// Runs or agents on a page when a request names no number.
+pub const PAGE_SIZE_DEFAULT: u32 = 50;
+/// A page ends before it gets larger than this, so that it fits a message, bytes.
+pub const PAGE_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4 * 3;
+/// Most clients in one message: records of an agent, rows of an export.
+pub const CLIENTS_PER_MESSAGE_MAX: usize = 1000;
+/// Most runs of an earlier stream that an agent may name.
+pub const RUNS_PER_AGENT_MAX: usize = 100;
+/// Bytes of the resume token of an agent.
+pub const RESUME_TOKEN_BYTES: usize = 16;
+/// An agent stops all load when no Renew came for this long, and may take as long to come back.
+pub const LEASE: Duration = Duration::from_secs(3);
 /// Longest filter, bytes.
 pub const FILTER_BYTES_MAX: usize = 1024;
 

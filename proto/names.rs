@@ -52,7 +52,7 @@ pub fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
     for (key, value) in labels {
         if !is_label_key(key) {
             return Err(format!(
-                "{:?} is no key of a label; 1 to {LABEL_KEY_BYTES_MAX} characters of a-z, 0-9, \
+                "{key:?} is no key of a label; 1 to {LABEL_KEY_BYTES_MAX} characters of a-z, 0-9, \
                  _, . and - are, the first one a letter"
             ));
         }

@@ -88,6 +88,12 @@ impl VerdictStatus {
         }
     }
 
+    /// The name without its prefix: `VALID`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        short(self.as_str_name(), "VERDICT_STATUS_")
+    }
+
     /// The name in lower case, without its prefix: `valid`. `None` when it is unspecified.
     #[must_use]
     pub fn word(self) -> Option<&'static str> {
@@ -101,6 +107,12 @@ impl VerdictStatus {
 }
 
 impl OutcomeStatus {
+    /// The name without its prefix: `NOT_HELD`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        short(self.as_str_name(), "OUTCOME_STATUS_")
+    }
+
     /// The name in lower case, without its prefix. `None` when it is unspecified.
     #[must_use]
     pub fn word(self) -> Option<&'static str> {

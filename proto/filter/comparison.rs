@@ -3,10 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::instant::Instant;
-use crate::v1::{self, RunState, VerdictStatus};
-
-/// What the names of verdicts in the API begin with.
-pub(super) const VERDICT_PREFIX: &str = "VERDICT_STATUS_";
+use crate::v1::{self, OutcomeStatus, RunState, VerdictStatus};
 
 /// Comparisons that must all hold. The default holds for every run.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -23,6 +20,11 @@ pub(super) enum Comparison {
     Verdict {
         equality: Equality,
         verdict: VerdictStatus,
+    },
+    /// A run without an outcome matches neither equality.
+    Outcome {
+        equality: Equality,
+        outcome: OutcomeStatus,
     },
     /// A run without the label differs from every value.
     Label {
@@ -53,30 +55,55 @@ pub(super) enum Relation {
     After,
 }
 
+/// What a filter looks at in a report. Unspecified where there is none.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Judged {
+    /// Whether its figures may be believed.
+    pub verdict: VerdictStatus,
+    /// Whether it passed.
+    pub outcome: OutcomeStatus,
+}
+
+impl Judged {
+    /// The part of a report, if there is one.
+    #[must_use]
+    pub fn of(report: Option<&v1::Report>) -> Self {
+        let verdict = report.and_then(|report| report.verdict.as_ref());
+        let outcome = report.and_then(|report| report.outcome.as_ref());
+        Self {
+            verdict: verdict.map(v1::Verdict::status).unwrap_or_default(),
+            outcome: outcome.map(v1::Outcome::status).unwrap_or_default(),
+        }
+    }
+}
+
 impl Filter {
     /// Whether every comparison holds for a run.
     #[must_use]
     pub fn matches(&self, run: &v1::Run) -> bool {
-        let report = run.report.as_ref();
-        let verdict = report.and_then(|report| report.verdict.as_ref());
-        self.matches_with_verdict(run, verdict.map(v1::Verdict::status))
+        self.matches_judged(run, Judged::of(run.report.as_ref()))
     }
 
-    /// Whether every comparison holds for a run whose report lies elsewhere, except its verdict.
+    /// Whether every comparison holds for a run whose report lies elsewhere, except what is taken
+    /// from it here.
     #[must_use]
-    pub fn matches_with_verdict(&self, run: &v1::Run, verdict: Option<VerdictStatus>) -> bool {
+    pub fn matches_judged(&self, run: &v1::Run, judged: Judged) -> bool {
         let Self(comparisons) = self;
-        comparisons.iter().all(|it| it.holds(run, verdict))
+        comparisons.iter().all(|it| it.holds(run, judged))
     }
 }
 
 impl Comparison {
-    fn holds(&self, run: &v1::Run, found: Option<VerdictStatus>) -> bool {
+    fn holds(&self, run: &v1::Run, judged: Judged) -> bool {
         match self {
             Self::State { equality, state } => equality.holds(run.state() == *state),
             Self::Verdict { equality, verdict } => {
-                let known = found.filter(|found| *found != VerdictStatus::Unspecified);
-                known.is_some_and(|found| equality.holds(found == *verdict))
+                judged.verdict != VerdictStatus::Unspecified
+                    && equality.holds(judged.verdict == *verdict)
+            }
+            Self::Outcome { equality, outcome } => {
+                judged.outcome != OutcomeStatus::Unspecified
+                    && equality.holds(judged.outcome == *outcome)
             }
             Self::Label {
                 key,
@@ -126,7 +153,10 @@ impl fmt::Display for Comparison {
                 write!(formatter, "state {equality} {}", state.name())
             }
             Self::Verdict { equality, verdict } => {
-                write!(formatter, "verdict {equality} {}", verdict_name(*verdict))
+                write!(formatter, "verdict {equality} {}", verdict.name())
+            }
+            Self::Outcome { equality, outcome } => {
+                write!(formatter, "outcome {equality} {}", outcome.name())
             }
             Self::Label {
                 key,
@@ -175,11 +205,6 @@ fn write_value(formatter: &mut fmt::Formatter<'_>, value: &str) -> fmt::Result {
         formatter.write_char(letter)?;
     }
     formatter.write_char('"')
-}
-
-/// The name of a verdict without its prefix.
-pub(super) fn verdict_name(verdict: VerdictStatus) -> &'static str {
-    verdict.as_str_name().trim_start_matches(VERDICT_PREFIX)
 }
 
 /// Whether a value with this character needs no quotes for it.

@@ -4,7 +4,7 @@
 //! ```text
 //! filter     = [ comparison { "AND" comparison } ]
 //! comparison = field operator value
-//! field      = "state" | "verdict" | "labels." key | "created_at"
+//! field      = "state" | "verdict" | "outcome" | "labels." key | "created_at"
 //! operator   = "=" | "!=" | "<" | "<=" | ">" | ">="
 //! value      = one or more of [A-Za-z0-9_.:-] | '"' characters, with \" and \\ as escapes '"'
 //! ```
@@ -17,7 +17,7 @@ mod instant;
 mod order;
 mod parse;
 
-pub use comparison::Filter;
+pub use comparison::{Filter, Judged};
 pub use order::{BadOrder, Order};
 pub use parse::FilterError;
 

@@ -3,13 +3,13 @@
 use std::str::FromStr;
 
 use super::{
-    comparison::{Comparison, Equality, Filter, Relation, VERDICT_PREFIX, is_bare},
+    comparison::{Comparison, Equality, Filter, Relation, is_bare},
     instant::Instant,
 };
 use crate::{
     limits::{FILTER_BYTES_MAX, LABEL_KEY_BYTES_MAX},
     names::is_label_key,
-    v1::{RunState, VerdictStatus},
+    v1::{OutcomeStatus, RunState, VerdictStatus},
 };
 
 /// Why a text is no filter: where it goes wrong, and what should stand there.
@@ -24,6 +24,8 @@ pub struct FilterError {
 }
 
 const JOINT: &str = "AND";
+/// No enumeration that a filter names has a higher number.
+const ENUM_NUMBER_MAX: i32 = 1_000;
 const LABELS: &str = "labels.";
 /// Longer ones first, so that the first that fits is the whole operator.
 const OPERATORS: [&str; 6] = ["!=", "<=", ">=", "=", "<", ">"];
@@ -55,16 +57,20 @@ impl FromStr for Filter {
 }
 
 fn comparison(tokens: &mut Tokens<'_>) -> Result<Comparison, FilterError> {
-    const FIELDS: &str = "state, verdict, labels.KEY or created_at";
+    const FIELDS: &str = "state, verdict, outcome, labels.KEY or created_at";
     let (at, field) = tokens.next(FIELDS)?;
     match field {
         Token::Word("state") => Ok(Comparison::State {
             equality: equality(tokens)?,
-            state: state(tokens)?,
+            state: named(tokens, RunState::name)?,
         }),
         Token::Word("verdict") => Ok(Comparison::Verdict {
             equality: equality(tokens)?,
-            verdict: verdict(tokens)?,
+            verdict: named(tokens, VerdictStatus::name)?,
+        }),
+        Token::Word("outcome") => Ok(Comparison::Outcome {
+            equality: equality(tokens)?,
+            outcome: named(tokens, OutcomeStatus::name)?,
         }),
         Token::Word("created_at") => Ok(Comparison::CreatedAt {
             relation: relation(tokens)?,
@@ -112,20 +118,20 @@ fn relation(tokens: &mut Tokens<'_>) -> Result<Relation, FilterError> {
     }
 }
 
-fn state(tokens: &mut Tokens<'_>) -> Result<RunState, FilterError> {
-    const NAMES: &str = "PREPARING, STARTING, RUNNING, DRAINING, ENDED, FAILED or ABORTED";
-    let (at, name) = value(tokens, NAMES)?;
-    RunState::from_name(&name)
-        .filter(|state| *state != RunState::Unspecified)
-        .ok_or_else(|| error(at, NAMES))
-}
-
-fn verdict(tokens: &mut Tokens<'_>) -> Result<VerdictStatus, FilterError> {
-    const NAMES: &str = "VALID, PARTIAL or INVALID";
-    let (at, name) = value(tokens, NAMES)?;
-    VerdictStatus::from_str_name(&format!("{VERDICT_PREFIX}{name}"))
-        .filter(|verdict| *verdict != VerdictStatus::Unspecified)
-        .ok_or_else(|| error(at, NAMES))
+/// A value of an enumeration of the API by its name without its prefix, in any case.
+fn named<E: TryFrom<i32> + Copy>(
+    tokens: &mut Tokens<'_>,
+    name_of: fn(E) -> &'static str,
+) -> Result<E, FilterError> {
+    // 0 is unspecified in every enumeration, which no filter can mean.
+    let all = || (1..=ENUM_NUMBER_MAX).filter_map(|number| E::try_from(number).ok());
+    let names: Vec<_> = all().map(name_of).collect();
+    let (last, others) = names.split_last().unwrap_or((&"", &[]));
+    let expected = format!("{} or {last}", others.join(", "));
+    let (at, word) = value(tokens, &expected)?;
+    all()
+        .find(|it| name_of(*it).eq_ignore_ascii_case(&word))
+        .ok_or_else(|| error(at, &expected))
 }
 
 fn instant(tokens: &mut Tokens<'_>) -> Result<Instant, FilterError> {

@@ -3,13 +3,13 @@
 use proptest::prelude::*;
 
 use super::{
-    comparison::{Comparison, Equality, Relation, verdict_name},
+    comparison::{Comparison, Equality, Relation},
     instant::Instant,
     *,
 };
 use crate::{
     limits::FILTER_BYTES_MAX,
-    v1::{self, RunState, VerdictStatus},
+    v1::{self, OutcomeStatus, RunState, VerdictStatus},
 };
 
 fn filter(text: &str) -> Filter {
@@ -32,7 +32,10 @@ fn run(state: RunState, labels: &[(&str, &str)], created_s: i64) -> v1::Run {
     }
 }
 
-fn judged(verdict: VerdictStatus) -> v1::Run {
+fn judged(verdict: VerdictStatus, outcome: OutcomeStatus) -> v1::Run {
+    let outcome = Some(v1::Outcome {
+        status: outcome.into(),
+    });
     let verdict = Some(v1::Verdict {
         status: verdict.into(),
         ..v1::Verdict::default()
@@ -40,6 +43,7 @@ fn judged(verdict: VerdictStatus) -> v1::Run {
     v1::Run {
         report: Some(v1::Report {
             verdict,
+            outcome,
             ..v1::Report::default()
         }),
         ..run(RunState::Ended, &[], 0)
@@ -63,17 +67,23 @@ fn the_examples_of_the_manual_hold_for_the_runs_that_they_describe() {
         ("created_at >= 2026-11-26T05:00:00Z", true),
         ("created_at > 2026-11-26T05:00:00Z", false),
         ("created_at = 2026-11-26T06:00:00.000000001Z", false),
+        ("state = ended AND state != Failed", true),
         ("verdict = VALID", false),
+        ("outcome = HELD", false),
+        ("outcome != HELD", false),
         ("verdict != VALID", false),
         ("state = ENDED AND labels.host = \"rack 7\"", true),
         ("state = ENDED AND labels.host = rack", false),
     ] {
         assert_eq!(filter(text).matches(&ended), holds, "{text}");
     }
-    let valid = judged(VerdictStatus::Valid);
+    let valid = judged(VerdictStatus::Valid, OutcomeStatus::NotHeld);
     assert!(filter("verdict = VALID").matches(&valid));
     assert!(filter("verdict != INVALID").matches(&valid));
     assert!(!filter("verdict != VALID").matches(&valid));
+    assert!(filter("verdict = valid AND outcome = not_held").matches(&valid));
+    assert!(filter("outcome != HELD").matches(&valid));
+    assert!(!filter("outcome = NOT_JUDGED").matches(&valid));
 }
 
 #[test]
@@ -83,10 +93,12 @@ fn what_is_no_filter_is_refused_at_its_place_with_what_should_stand_there() {
         ("state", 5, "= or !="),
         ("state >= ENDED", 6, "= or !="),
         ("state = ", 8, "PREPARING"),
-        ("state = ended", 8, "ENDED"),
+        ("state = over", 8, "FAILED or ABORTED"),
         ("state = UNSPECIFIED", 8, "ENDED"),
         ("verdict = FINE", 10, "PARTIAL"),
         ("verdict = UNSPECIFIED", 10, "PARTIAL"),
+        ("outcome = GOOD", 10, "HELD, NOT_HELD or NOT_JUDGED"),
+        ("outcome = UNSPECIFIED", 10, "HELD"),
         ("labels. = 1", 7, "a key"),
         ("labels.Host = 1", 7, "a key"),
         ("labels.a = <", 11, "a value"),
@@ -129,6 +141,14 @@ fn verdicts() -> impl Strategy<Value = VerdictStatus> {
     ])
 }
 
+fn outcomes() -> impl Strategy<Value = OutcomeStatus> {
+    prop::sample::select(vec![
+        OutcomeStatus::Held,
+        OutcomeStatus::NotHeld,
+        OutcomeStatus::NotJudged,
+    ])
+}
+
 fn equalities() -> impl Strategy<Value = Equality> {
     prop::sample::select(vec![Equality::Equal, Equality::NotEqual])
 }
@@ -148,6 +168,8 @@ fn comparisons() -> impl Strategy<Value = Comparison> {
             .prop_map(|(equality, state)| Comparison::State { equality, state }),
         (equalities(), verdicts())
             .prop_map(|(equality, verdict)| Comparison::Verdict { equality, verdict }),
+        (equalities(), outcomes())
+            .prop_map(|(equality, outcome)| Comparison::Outcome { equality, outcome }),
         ("[a-z][a-z0-9_.-]{0,9}", equalities(), ".{0,20}").prop_map(|(key, equality, value)| {
             Comparison::Label {
                 key,
@@ -165,14 +187,20 @@ fn filters() -> impl Strategy<Value = Filter> {
 
 fn runs() -> impl Strategy<Value = v1::Run> {
     let labels = prop::collection::btree_map("[ab]", "[xy]", 0..3);
-    (states(), prop::option::of(verdicts()), labels, 0..10_i64).prop_map(
-        |(state, verdict, labels, seconds)| v1::Run {
+    (
+        states(),
+        prop::option::of((verdicts(), outcomes())),
+        labels,
+        0..10_i64,
+    )
+        .prop_map(|(state, report, labels, seconds)| v1::Run {
             state: state.into(),
             labels,
             created_at: Some(prost_types::Timestamp { seconds, nanos: 0 }),
-            ..verdict.map_or_else(v1::Run::default, judged)
-        },
-    )
+            ..report.map_or_else(v1::Run::default, |(verdict, outcome)| {
+                judged(verdict, outcome)
+            })
+        })
 }
 
 proptest! {
@@ -180,7 +208,7 @@ proptest! {
     fn any_text_is_parsed_or_refused_at_a_place_within_it(
         text in prop_oneof![
             ".{0,40}",
-            "((state|verdict|labels[.]a|created_at|AND|=|!=|<|ENDED|\"|\\\\| |ä){1,2}){0,12}",
+            "((state|verdict|outcome|labels[.]a|created_at|AND|=|!=|<|ENDED|\"|\\\\| |ä){1,2}){0,12}",
         ],
     ) {
         match text.parse::<Filter>() {
@@ -199,7 +227,8 @@ proptest! {
 
     #[test]
     fn equal_and_not_equal_are_opposites_for_runs_that_have_the_field(
-        run in runs(), state in states(), verdict in verdicts(), value in "[xy]",
+        run in runs(), state in states(), verdict in verdicts(), outcome in outcomes(),
+        value in "[xy]",
     ) {
         let opposites = |field: &str, value: &str| {
             let holds = |operator| filter(&format!("{field} {operator} {value}")).matches(&run);
@@ -207,8 +236,8 @@ proptest! {
         };
         prop_assert!(opposites("state", state.name()));
         prop_assert!(opposites("labels.a", &value));
-        let verdict = verdict_name(verdict);
-        prop_assert_eq!(opposites("verdict", verdict), run.report.is_some());
+        prop_assert_eq!(opposites("verdict", verdict.name()), run.report.is_some());
+        prop_assert_eq!(opposites("outcome", outcome.name()), run.report.is_some());
     }
 
     #[test]

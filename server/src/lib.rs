@@ -49,7 +49,7 @@ pub use store::{History, ListQuery, RunPage};
 pub use worker::run_if_asked as run_as_worker_if_asked;
 
 use config::{Config, Http};
-use ledger::{Dimensions, LAYOUT, Ledger};
+use ledger::{Dimensions, LAYOUT, Ledger, WORDS_USED};
 use store::Store;
 use upgrade::{InheritedFds, Offer, OldProcess};
 
@@ -70,7 +70,7 @@ pub fn run(args: Args) -> ExitCode {
         Ok(config) => config,
         Err(error) => {
             if let Ok(Some(old_process)) = OldProcess::of_this_process() {
-                old_process.refuse(&format!("{error:#}"));
+                old_process.refuse(&error);
             }
             standard_error::write_line(&format!("error: {error:#}"));
             return ExitCode::from(EXIT_USAGE);
@@ -102,7 +102,7 @@ fn serve(mut config: Config) -> anyhow::Result<ExitCode> {
     match open_inherited(&mut config, &old_process) {
         Ok(opened) => serve_with(&config, opened, Some(old_process)),
         Err(error) => {
-            old_process.refuse(&format!("{error:#}"));
+            old_process.refuse(&error);
             Err(error)
         }
     }
@@ -216,6 +216,7 @@ fn serve_with(
 fn offer(config: &Config, slots: u32, has_http: bool, store: &Store) -> Offer {
     Offer {
         layout: LAYOUT.to_vec(),
+        words_used: WORDS_USED as u32,
         slots,
         workers: config.workers,
         max_clients: config.max_clients,

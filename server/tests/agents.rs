@@ -408,7 +408,11 @@ async fn a_name_can_be_had_once_and_what_is_out_of_range_not_at_all() {
     let same = v1::clock_relation::Relation::Same(v1::SameClock {});
     assert_eq!(listed[0].name, "a1");
     assert_eq!(listed[0].clock.unwrap().relation, Some(same));
-    assert_eq!((listed[0].clients_max, listed[0].cores), (100, 1));
+    let capacity = v1::Capacity {
+        clients_max: 100,
+        cores: 1,
+    };
+    assert_eq!(listed[0].capacity, Some(capacity));
     assert_eq!(listed[0].protocol_version, 1);
     assert_eq!(
         listed[0].capabilities,
@@ -419,22 +423,27 @@ async fn a_name_can_be_had_once_and_what_is_out_of_range_not_at_all() {
 #[tokio::test]
 async fn a_version_of_the_protocol_that_the_server_does_not_speak_is_refused() {
     let server = Server::start(&[]);
-    for protocol_version in [0, 2, u32::MAX] {
-        let register = v1::Register {
-            protocol_version,
-            ..register("a1")
-        };
-        let status = refused(&server, register).await;
+    let speaking = |protocol_version_min, protocol_version_max| v1::Register {
+        protocol_version_min,
+        protocol_version_max,
+        ..register("a1")
+    };
+    for (min, max) in [(2, 2), (2, 9), (u32::MAX, u32::MAX)] {
+        let status = refused(&server, speaking(min, max)).await;
         assert_eq!(status.code(), Code::FailedPrecondition);
         assert_eq!(code(&status), FailureCode::Unsupported);
-        let figures = [
-            "protocol_version",
-            "protocol_version_min",
-            "protocol_version_max",
-        ];
-        let expected = [protocol_version, 1, 1].map(|figure| figure.to_string());
-        assert_eq!(figures.map(|name| figure(&status, name)), expected);
+        let figures = ["protocol_version_min", "protocol_version_max"];
+        assert_eq!(figures.map(|name| figure(&status, name)), ["1", "1"]);
     }
+    for (min, max) in [(0, 0), (0, 1), (2, 1)] {
+        let status = refused(&server, speaking(min, max)).await;
+        assert_eq!(code(&status), FailureCode::FieldOutOfRange, "{min} {max}");
+        assert_eq!(figure(&status, "field"), "register.protocol_version_min");
+    }
+    // A newer agent that still speaks the server's version.
+    let (_agent, welcome) = Agent::register_as(&server, speaking(1, 9)).await.unwrap();
+    assert_eq!(welcome.protocol_version, 1);
+    assert_eq!(server.agents().await[0].protocol_version, 1);
     let status = server.status().await;
     assert_eq!(
         (status.protocol_version_min, status.protocol_version_max),

@@ -141,7 +141,6 @@ async fn what_this_version_does_not_have_is_unsupported_and_never_replaced() {
     };
     for (field, plan) in [
         ("plan.groups", two),
-        ("plan.requires", requires.clone()),
         (
             "plan.groups[0].profile",
             change(easy(), |group| {
@@ -171,7 +170,10 @@ async fn what_this_version_does_not_have_is_unsupported_and_never_replaced() {
         assert_eq!(details.violations[0].r#type, "UNSUPPORTED");
     }
     let status = runs.start_run(start(requires, "")).await.unwrap_err();
+    assert_eq!(code(&status), FailureCode::Unsupported);
     assert_eq!(figure(&status, "feature"), "profile.warp");
+    let details = status.get_details_precondition_failure().unwrap();
+    assert_eq!(details.violations[0].subject, "profile.warp");
     let view = v1::GetRunRequest {
         view: 7,
         ..by_id("0123456789abcdef")
@@ -244,8 +246,17 @@ async fn more_clients_than_the_server_takes_exhaust_it_and_the_next_run_works() 
     let server = Server::start(&["--max-clients", "3"]);
     let mut agent = Agent::register(&server, "a1").await;
     let mut runs = server.runs().await;
+    // No wait for other runs would help.
     let status = runs
         .start_run(start(plan(4, 1, 1000), ""))
+        .await
+        .unwrap_err();
+    assert_eq!(code(&status), FailureCode::FieldOutOfRange);
+    assert_eq!(figure(&status, "field"), "plan.groups[0].clients");
+    let other = server.start_run(start(plan(2, 1, 1000), "")).await;
+    agent.receive_prepare().await;
+    let status = runs
+        .start_run(start(plan(3, 1, 1000), ""))
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
@@ -253,7 +264,14 @@ async fn more_clients_than_the_server_takes_exhaust_it_and_the_next_run_works() 
     let details = status.get_details_quota_failure().unwrap();
     assert_eq!(details.violations[0].subject, "--max-clients");
     let figures = ["clients", "clients_free", "clients_max"].map(|name| figure(&status, name));
-    assert_eq!(figures, ["4", "3", "3"]);
+    assert_eq!(figures, ["3", "1", "3"]);
+    agent
+        .send_failed(
+            &other.run_id,
+            v1::Failure::new(FailureCode::NoRoute, "no route"),
+        )
+        .await;
+    ended(&server, &other.run_id).await;
     let run = server.start_run(start(plan(3, 1000, 20), "")).await;
     let prepare = agent.receive_prepare().await;
     agent.run_honestly(&server, &prepare).await;
@@ -323,6 +341,53 @@ async fn a_run_that_is_not_there_is_not_found_whatever_is_asked_of_it() {
         .await
         .unwrap_err();
     assert_eq!(figure(&status, "field"), "run");
+    let request = v1::GetRunRequest {
+        run: Some(v1::get_run_request::Run::RequestId(String::new())),
+        ..v1::GetRunRequest::default()
+    };
+    let status = runs.get_run(request).await.unwrap_err();
+    assert_eq!(code(&status), FailureCode::FieldOutOfRange);
+    assert_eq!(figure(&status, "field"), "request_id");
+    let nothing = v1::WatchEventsRequest::default();
+    let status = runs.watch_events(nothing).await.map(drop).unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(figure(&status, "field"), "runs");
+}
+
+#[tokio::test]
+async fn agents_are_listed_by_name_in_pages() {
+    let server = Server::start(&[]);
+    let mut agents = Vec::new();
+    for name in ["c", "a", "d", "b"] {
+        agents.push(Agent::register(&server, name).await);
+    }
+    let mut fleet = server.fleet().await;
+    let (mut names, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = v1::ListAgentsRequest {
+            page_size: 3,
+            page_token,
+        };
+        let page = fleet.list_agents(request).await.unwrap().into_inner();
+        names.push(
+            page.agents
+                .into_iter()
+                .map(|agent| agent.name)
+                .collect::<Vec<_>>(),
+        );
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(names, [vec!["a", "b", "c"], vec!["d"]]);
+    let request = v1::ListAgentsRequest {
+        page_token: "a".into(),
+        ..v1::ListAgentsRequest::default()
+    };
+    let status = fleet.list_agents(request).await.unwrap_err();
+    assert_eq!(code(&status), FailureCode::FieldOutOfRange);
+    assert_eq!(figure(&status, "field"), "page_token");
 }
 
 #[tokio::test]
@@ -477,13 +542,13 @@ async fn a_watcher_sees_snapshots_twice_a_second_and_then_the_end() {
         .unwrap()
         .into_inner();
     let prepare = agent.receive_prepare().await;
-    let watching = tokio::spawn(
-        events
-            .map(|event| event.unwrap().event.unwrap())
-            .collect::<Vec<_>>(),
-    );
+    let watching = tokio::spawn(events.map(Result::unwrap).collect::<Vec<_>>());
     agent.run_honestly(&server, &prepare).await;
-    let mut events = watching.await.unwrap();
+    let events = watching.await.unwrap();
+    let numbers: Vec<_> = events.iter().map(|event| event.number).collect();
+    assert!(numbers[0] > 0 && numbers.is_sorted_by(|one, next| one < next));
+    let events = events.into_iter().map(|event| event.event.unwrap());
+    let mut events: Vec<_> = events.collect();
     let Some(Event::RunEnded(last)) = events.pop() else {
         panic!("the end comes last")
     };
@@ -506,12 +571,18 @@ async fn a_watcher_sees_snapshots_twice_a_second_and_then_the_end() {
     );
     // What is not known comes before what is, and what is known only rises.
     assert!(snapshots.is_sorted_by_key(|snapshot| (
-        snapshot.number,
         snapshot.elapsed.is_some(),
         snapshot.receiver.map(|counts| counts.received),
         snapshot.generator.map(|counts| counts.sent)
     )));
     assert_eq!((snapshots[0].elapsed, snapshots[0].generator), (None, None));
+    let draining = snapshots
+        .iter()
+        .filter(|snapshot| snapshot.state() == RunState::Draining);
+    assert!(draining.clone().count() > 0);
+    for snapshot in draining {
+        assert_eq!(snapshot.received_millihertz, None);
+    }
     assert_eq!(received(&last), 300);
     let since_1970 = |at: Option<prost_types::Timestamp>| {
         let at = at.unwrap();
@@ -616,7 +687,9 @@ async fn runs_are_listed_in_pages_in_both_orders_and_by_filters() {
     );
     made.reverse();
     assert_eq!(all("", "").await, made);
-    assert_eq!(all("state = FAILED", "created_at desc").await, made[..1]);
+    assert_eq!(all("state = failed", "created_at desc").await, made[..1]);
+    assert_eq!(all("outcome = NOT_JUDGED", "").await, made[1..]);
+    assert_eq!(all("outcome = HELD", "").await, [""; 0]);
 
     let first = runs.list_runs(list("", "", "")).await.unwrap().into_inner();
     assert!(!first.next_page_token.contains(&first.runs[1].run_id));
@@ -711,7 +784,7 @@ async fn a_run_is_deleted_with_all_that_was_stored_of_it_once_it_has_ended() {
 }
 
 #[tokio::test]
-async fn the_same_request_id_is_the_same_run_and_with_another_plan_an_error() {
+async fn the_same_request_is_the_same_run_and_another_one_with_its_id_an_error() {
     let server = Server::start(&[]);
     let mut agent = Agent::register(&server, "a1").await;
     let mut runs = server.runs().await;
@@ -734,11 +807,25 @@ async fn the_same_request_id_is_the_same_run_and_with_another_plan_an_error() {
         run_ids.iter().all(|run_id| *run_id == run_ids[0]),
         "{run_ids:?}"
     );
+    let labelled = v1::StartRunRequest {
+        labels: [("host".to_owned(), "x".to_owned())].into(),
+        ..asked.clone()
+    };
+    // What the server fills in makes another request the same plan, and not the same request.
+    let spelled_out = v1::StartRunRequest {
+        plan: Some(v1::Plan {
+            threads: 1,
+            ..asked.plan.clone().unwrap()
+        }),
+        ..asked.clone()
+    };
     let other = start(plan(2, 1000, 10), "my-request.1");
-    let status = runs.start_run(other).await.unwrap_err();
-    assert_eq!(status.code(), Code::AlreadyExists);
-    assert_eq!(code(&status), FailureCode::RequestIdTaken);
-    assert_eq!(figure(&status, "run_id"), run_ids[0]);
+    for other in [other, labelled, spelled_out] {
+        let status = runs.start_run(other).await.unwrap_err();
+        assert_eq!(status.code(), Code::AlreadyExists);
+        assert_eq!(code(&status), FailureCode::RequestIdTaken);
+        assert_eq!(figure(&status, "run_id"), run_ids[0]);
+    }
 
     let prepare = agent.receive_prepare().await;
     agent.run_honestly(&server, &prepare).await;
@@ -759,5 +846,17 @@ async fn the_same_request_id_is_the_same_run_and_with_another_plan_an_error() {
     drop(agent);
     let (folder, _) = server.end(rustix::process::Signal::TERM);
     let server = Server::start_in(folder, &[]);
-    assert_eq!(server.start_run(asked).await, last);
+    assert_eq!(server.start_run(asked.clone()).await, last);
+
+    // A run that is deleted leaves its request_id.
+    let delete = v1::DeleteRunRequest {
+        run_id: last.run_id.clone(),
+    };
+    server.runs().await.delete_run(delete).await.unwrap();
+    let _agent = Agent::register(&server, "a1").await;
+    let labelled = v1::StartRunRequest {
+        labels: [("host".to_owned(), "x".to_owned())].into(),
+        ..asked
+    };
+    assert_ne!(server.start_run(labelled).await.run_id, last.run_id);
 }

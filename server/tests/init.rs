@@ -163,7 +163,7 @@ async fn a_server_below_an_init_shim_refuses_to_be_upgraded_and_goes_on() {
         .unwrap();
     let mut admin = AdminServiceClient::new(channel.clone());
     let refusal = admin.upgrade(v1::UpgradeRequest {}).await.unwrap_err();
-    assert_eq!(code(&refusal), v1::FailureCode::UpgradeFailed);
+    assert_eq!(code(&refusal), v1::FailureCode::UpgradeNotPossible);
     assert!(refusal.message().contains("the child of tini"), "{refusal}");
     let mut fleet = FleetServiceClient::new(channel);
     fleet.get_server(v1::GetServerRequest {}).await.unwrap();

@@ -120,6 +120,7 @@ async fn two_servers_share_a_history_and_leave_each_others_runs_alone() {
         elsewhere.stop_run(stop(&run_id)).await.map(drop),
         elsewhere.delete_run(delete).await.map(drop),
         elsewhere.watch_events(watch(&run_id)).await.map(drop),
+        export(&second, &run_id, 0).await.map(drop),
     ] {
         assert_eq!(code(&refused.unwrap_err()), FailureCode::RunElsewhere);
     }
@@ -156,6 +157,10 @@ async fn a_drain_refuses_new_runs_lets_old_ones_end_and_stores_them() {
         .start_run(start(plan(1, 1, 1000), ""))
         .await
         .unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert_eq!(code(&status), FailureCode::Draining);
+    let upgrade = server.admin().await.upgrade(v1::UpgradeRequest {}).await;
+    let status = upgrade.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(code(&status), FailureCode::Draining);
 

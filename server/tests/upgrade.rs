@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use common::{
     Server,
     agent::{Agent, Pace, register},
-    by_id, code, codes, ended, plan, received, start,
+    by_id, code, codes, ended, plan, received, start, watch,
 };
 
 /// The server process that has taken over; it ends with this handle.
@@ -75,7 +75,22 @@ async fn a_run_goes_on_exactly_and_only_its_own_agent_gets_its_place_back() {
     let before = server.get(&run_id).await;
     assert!(before.started_at.is_some());
 
+    let mut runs_before = server.runs().await;
+    let first = runs_before.watch_events(watch(&run_id)).await;
+    let seen = first.unwrap().into_inner().message().await.unwrap();
+    let number_before = seen.unwrap().number;
+
     let replaced = Replaced::upgrade(&server).await;
+    let mut runs = server.runs().await;
+    let again = runs.watch_events(watch(&run_id)).await;
+    let mut events = again.unwrap().into_inner();
+    let seen = events.message().await.unwrap().unwrap();
+    assert!(seen.number >= number_before, "the feed goes on");
+    // No agent is connected yet, but they are on their way back.
+    let too_early = runs.start_run(start(plan(1, 1, 1_000), "")).await;
+    let status = too_early.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unavailable);
+    assert_eq!(code(&status), FailureCode::Upgrading);
     for (name, token) in [
         ("a1", &[][..]),
         ("a1", &idle.resume_token),
@@ -151,5 +166,26 @@ async fn an_agent_that_does_not_come_back_is_lost_with_its_code_and_its_name_is_
     let agents = &run.report.as_ref().unwrap().agents;
     let failure = agents[0].failure.as_ref().unwrap();
     assert_eq!(failure.code(), FailureCode::AgentLost);
+    let no_agent = server
+        .runs()
+        .await
+        .start_run(start(plan(1, 1, 1_000), ""))
+        .await;
+    assert_eq!(code(&no_agent.unwrap_err()), FailureCode::NoAgent);
     Agent::register(&server, "a1").await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_not_running_in_time_keeps_the_server_as_it_is() {
+    let server = Server::start(&["--upgrade-wait", "1s"]);
+    let mut agent = Agent::register(&server, "a1").await;
+    let run_id = server.start_run(start(plan(1, 1, 1_000), "")).await.run_id;
+    agent.receive_prepare().await;
+    let upgrade = server.admin().await.upgrade(v1::UpgradeRequest {}).await;
+    let status = upgrade.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+    assert_eq!(code(&status), FailureCode::RunsNotMovable);
+    assert_eq!(common::figure(&status, "run_id"), run_id);
+    assert_eq!(common::figure(&status, "state"), "PREPARING");
+    assert_eq!(server.get(&run_id).await.state(), RunState::Preparing);
 }

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use metronome_os::clock;
+use metronome_proto::v1;
 
-use crate::{config::Config, wall_clock};
+use crate::{config::Config, verdict, wall_clock};
 
 /// The constants of a server. After an upgrade, the start is that of the first server.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct ServerInfo {
     /// CLOCK_MONOTONIC.
     pub(crate) started_ns: u64,
     /// Notes that every report carries.
-    pub(crate) notes: Vec<String>,
+    pub(crate) notes: Vec<v1::Note>,
 }
 
 impl ServerInfo {
@@ -33,8 +34,6 @@ impl ServerInfo {
     ) -> Self {
         let (started_unix_ms, started_ns) =
             started.unwrap_or_else(|| (wall_clock::unix_ms(), clock::now_ns()));
-        let exposed = "The server's gRPC port takes orders from other hosts without a certificate \
-                       (--insecure-no-tls).";
         Self {
             data_address,
             grpc_address,
@@ -45,7 +44,7 @@ impl ServerInfo {
             started_ns,
             notes: config
                 .exposed
-                .then(|| exposed.to_owned())
+                .then(verdict::no_certificate)
                 .into_iter()
                 .collect(),
         }

@@ -2,6 +2,7 @@
 //! from it. docs of the codes: failure.proto.
 
 use metronome_proto::{
+    failure::ERROR_DOMAIN,
     plan::{FieldError, FieldErrorKind},
     run_id::RunId,
     v1::{Failure, FailureCode},
@@ -10,10 +11,7 @@ use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::upgrade::Upgrading;
-
-/// `domain` of every ErrorInfo.
-const DOMAIN: &str = "metronome.v1";
+use crate::upgrade::{StuckRun, UpgradeError, Upgrading};
 
 /// The figure with the path of the field of a request.
 const FIELD: &str = "field";
@@ -53,7 +51,7 @@ fn details(failure: &Failure) -> ErrorDetails {
     let remedy = ("remedy".to_owned(), failure.remedy.clone());
     details.set_error_info(
         name,
-        DOMAIN,
+        ERROR_DOMAIN,
         figures
             .chain([remedy])
             .collect::<std::collections::HashMap<_, _>>(),
@@ -76,8 +74,7 @@ fn grpc_code(failure: &Failure) -> Code {
         F::FieldOutOfRange | F::AgentProtocol => Code::InvalidArgument,
         F::ClientsFull | F::RunsFull => Code::ResourceExhausted,
         F::RunUnknown => Code::NotFound,
-        // Another server that took it at the same moment has a run that is not known here yet.
-        F::RequestIdTaken if !failure.figures.contains_key("run_id") => Code::Aborted,
+        F::RequestIdBusy => Code::Aborted,
         F::RequestIdTaken | F::AgentNameTaken => Code::AlreadyExists,
         F::Draining | F::Upgrading | F::MasterGone | F::AgentLost => Code::Unavailable,
         F::AgentSilent => Code::DeadlineExceeded,
@@ -94,7 +91,7 @@ fn subject(failure: &Failure) -> String {
     let fixed = match failure.code() {
         F::ClientsFull => Some("--max-clients"),
         F::RunsFull => Some("runs"),
-        F::UpgradeFailed => Some("server"),
+        F::UpgradeFailed | F::UpgradeIncompatible | F::UpgradeNotPossible => Some("server"),
         F::AgentProtocol => Some("message"),
         _ => None,
     };
@@ -143,6 +140,30 @@ pub(super) fn master_is_gone() -> Failure {
 /// The request would be lost in an upgrade.
 pub(super) fn upgrading(upgrading: &Upgrading) -> Failure {
     Failure::new(FailureCode::Upgrading, upgrading.to_string())
+}
+
+/// The server was not upgraded and goes on.
+pub(super) fn not_upgraded(error: &UpgradeError) -> Failure {
+    let code = match error {
+        UpgradeError::Failed(_) => FailureCode::UpgradeFailed,
+        UpgradeError::Incompatible(_) => FailureCode::UpgradeIncompatible,
+        UpgradeError::NotPossible(_) => FailureCode::UpgradeNotPossible,
+        UpgradeError::NotMovable { .. } => FailureCode::RunsNotMovable,
+        UpgradeError::ShuttingDown => {
+            return Failure::new(FailureCode::Draining, error.to_string());
+        }
+    };
+    let sentence = format!("the server was not upgraded and goes on: {error}");
+    let failure = Failure::new(code, sentence);
+    match error {
+        UpgradeError::NotMovable {
+            run: StuckRun { id, state },
+            ..
+        } => failure
+            .with("run_id", id.to_string())
+            .with("state", state.name()),
+        _ => failure,
+    }
 }
 
 /// A fault of this server.
@@ -205,12 +226,6 @@ mod tests {
                 "{code:?}: {documented:?}"
             );
         }
-        let unsettled = Failure::new(FailureCode::RequestIdTaken, "x");
-        assert_eq!(grpc_code(&unsettled), Code::Aborted);
-        assert_eq!(
-            grpc_code(&unsettled.with("run_id", "7")),
-            Code::AlreadyExists
-        );
     }
 
     #[test]
@@ -233,7 +248,7 @@ mod tests {
             let info = details.error_info().unwrap();
             assert_eq!(
                 (info.reason.as_str(), info.domain.as_str()),
-                (code.name(), DOMAIN)
+                (code.name(), ERROR_DOMAIN)
             );
             let metadata = |name: &str| info.metadata[name].as_str();
             assert_eq!(metadata("remedy"), code.remedy());
@@ -256,6 +271,42 @@ mod tests {
                 expected.map(|expected| status.code() == expected),
                 "{code:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_causes_of_a_refused_upgrade_are_codes() {
+        use FailureCode as F;
+        let (id, state) = (RunId::from_bits(7), metronome_proto::v1::RunState::Draining);
+        let not_movable = UpgradeError::NotMovable {
+            run: StuckRun { id, state },
+            waited: std::time::Duration::from_secs(1),
+        };
+        let moved = not_upgraded(&not_movable);
+        assert_eq!(moved.figures["run_id"], id.to_string().into());
+        assert_eq!(moved.figures["state"], "DRAINING".into());
+        for (error, code, grpc) in [
+            (not_movable, F::RunsNotMovable, Code::FailedPrecondition),
+            (
+                UpgradeError::Failed("x".into()),
+                F::UpgradeFailed,
+                Code::FailedPrecondition,
+            ),
+            (
+                UpgradeError::Incompatible("x".into()),
+                F::UpgradeIncompatible,
+                Code::FailedPrecondition,
+            ),
+            (
+                UpgradeError::NotPossible("x".into()),
+                F::UpgradeNotPossible,
+                Code::FailedPrecondition,
+            ),
+            (UpgradeError::ShuttingDown, F::Draining, Code::Unavailable),
+        ] {
+            let failure = not_upgraded(&error);
+            assert_eq!((failure.code(), grpc_code(&failure)), (code, grpc));
+            assert!(is_phrase(&failure.sentence), "{failure:?}");
         }
     }
 

@@ -7,7 +7,10 @@
 //! Admitting the same connection twice is harmless, and must be: a worker may die between taking
 //! the place and committing the counters, and the process that replays the batch asks again.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use metronome_proto::{
     handshake::{Hello, Key, Refusal},
@@ -17,18 +20,22 @@ use metronome_proto::{
 
 use crate::{
     ledger::{Authenticate, Authenticated, ConnectionCounters, Ledger, RUNS_MAX},
-    model::AgentShare,
+    model::ClockRelation,
 };
 
-/// What is needed to admit the clients of one agent: its share of a run and the key of its hellos.
-#[derive(Clone, Copy, Debug)]
+/// What is needed to admit clients of one agent: those of one of its shares, and the key of its
+/// hellos.
+#[derive(Clone, Debug)]
 pub(crate) struct AdmissionKey {
     /// Row of the run's client table, below [`RUNS_MAX`].
     pub(crate) row: u32,
     pub(crate) run: RunId,
     pub(crate) agent: u16,
     pub(crate) key: Key,
-    pub(crate) share: AgentShare,
+    /// Indices of the clients within the run.
+    pub(crate) clients: Range<u32>,
+    /// How the agent's clock relates to this host's.
+    pub(crate) clock: ClockRelation,
     /// The run is the static one, which never ends: a client may come back with any attempt once it
     /// has left.
     pub(crate) is_static: bool,
@@ -50,10 +57,12 @@ impl AdmissionKeys {
         }
     }
 
-    /// From now on the hellos of this agent are verified.
+    /// From now on the hellos of these clients are verified.
     pub(crate) fn admit(&mut self, agent: AdmissionKey) {
-        self.agents
-            .retain(|known| (known.run, known.agent) != (agent.run, agent.agent));
+        let is_same = |known: &AdmissionKey| {
+            (known.run, known.agent, &known.clients) == (agent.run, agent.agent, &agent.clients)
+        };
+        self.agents.retain(|known| !is_same(known));
         self.agents.push(agent);
     }
 
@@ -62,15 +71,15 @@ impl AdmissionKeys {
         self.agents.retain(|agent| agent.run != run);
     }
 
-    /// Every agent whose hellos are verified.
+    /// All whose hellos are verified.
     pub(crate) fn agents(&self) -> &[AdmissionKey] {
         &self.agents
     }
 
-    fn find(&self, run: RunId, agent: u16) -> Option<&AdmissionKey> {
-        self.agents
-            .iter()
-            .find(|known| known.run == run && known.agent == agent)
+    /// The shares of an agent in a run; all have the same key.
+    fn of(&self, run: RunId, agent: u16) -> impl Iterator<Item = &AdmissionKey> {
+        let shares = self.agents.iter();
+        shares.filter(move |known| known.run == run && known.agent == agent)
     }
 }
 
@@ -86,26 +95,24 @@ pub(crate) struct ConnectionAdmission<'a> {
 impl Authenticate for ConnectionAdmission<'_> {
     fn client(&self, frame: &Frame) -> Result<Authenticated, Refusal> {
         let claimed = Hello::claimed(frame).ok_or(Refusal::Protocol)?;
+        let client = u32::from(claimed.client);
         let agent = self
             .admission_keys
-            .find(claimed.run, claimed.agent)
+            .of(claimed.run, claimed.agent)
+            .find(|share| share.clients.contains(&client))
             .ok_or(Refusal::Hello)?;
         let hello = Hello::open(frame, &agent.key).ok_or(Refusal::Hello)?;
-        let client = u32::from(hello.client);
         let places = self
             .ledger
             .client_table(agent.row as usize)
             .ok_or(Refusal::Hello)?;
-        let place = places
-            .get(client as usize)
-            .filter(|_| agent.share.owns(client))
-            .ok_or(Refusal::Hello)?;
+        let place = places.get(client as usize).ok_or(Refusal::Hello)?;
         if hello.attempt == 0 || !self.take_place(place, hello.attempt, agent.is_static) {
             return Err(Refusal::Hello);
         }
         Ok(Authenticated {
             hello,
-            clock: agent.share.clock,
+            clock: agent.clock,
         })
     }
 
@@ -137,7 +144,8 @@ impl Authenticate for ConnectionAdmission<'_> {
 
     fn key_of(&self, counters: &ConnectionCounters) -> Option<&Key> {
         self.admission_keys
-            .find(RunId::from_bits(counters.run), counters.agent)
+            .of(RunId::from_bits(counters.run), counters.agent)
+            .next()
             .map(|agent| &agent.key)
     }
 }
@@ -184,15 +192,12 @@ mod tests {
                 run: RUN,
                 agent,
                 key: Key::from_bytes([agent as u8; 32]),
-                share: AgentShare::new(
-                    u32::from(agent) * 10,
-                    10,
-                    if agent == 0 {
-                        ClockRelation::Same
-                    } else {
-                        ClockRelation::Unknown
-                    },
-                ),
+                clients: u32::from(agent) * 10..u32::from(agent) * 10 + 10,
+                clock: if agent == 0 {
+                    ClockRelation::Same
+                } else {
+                    ClockRelation::Unknown
+                },
                 is_static: false,
             });
         }

@@ -11,7 +11,7 @@ use metronome_proto::{
 
 use super::admission::AdmissionKey;
 use crate::{
-    model::{AgentShare, ClockRelation},
+    model::ClockRelation,
     rx_batching::{PAUSE_US_MAX, RxBatching},
 };
 
@@ -22,7 +22,7 @@ pub(crate) const MESSAGE_BYTES: usize = 80;
 pub(crate) type Message = [u8; MESSAGE_BYTES];
 
 /// From the master.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum ToWorker {
     /// One of the memories of the ledger, in order; a descriptor comes with it.
     Memory {
@@ -71,7 +71,7 @@ impl ToWorker {
     /// The message as bytes.
     pub(crate) fn encode(&self) -> Message {
         let mut words = Words::default();
-        match *self {
+        match self.clone() {
             Self::Memory {
                 worker,
                 slots,
@@ -79,11 +79,8 @@ impl ToWorker {
             } => words.all(1, [worker, slots, u32::from(accept_raw)]),
             Self::Adopt { slot, generation } => words.all(2, [slot, generation, 0]),
             Self::Admit(agent) => {
-                words.all(
-                    3,
-                    [agent.row, agent.share.first_client, agent.share.clients],
-                );
-                words.set_flags(u32::from(agent.agent), agent.share.clock, agent.is_static);
+                words.all(3, [agent.row, agent.clients.start, agent.clients.end]);
+                words.set_flags(u32::from(agent.agent), agent.clock, agent.is_static);
                 words.set_run(agent.run);
                 words.0[32..32 + KEY_BYTES].copy_from_slice(agent.key.as_bytes());
             }
@@ -124,7 +121,8 @@ impl ToWorker {
                     run: words.run(),
                     agent,
                     key: Key::from_bytes(key),
-                    share: AgentShare::new(b, c, clock),
+                    clients: b..c,
+                    clock,
                     is_static,
                 }))
             }
@@ -238,7 +236,8 @@ mod tests {
             run: RunId::from_bits(u64::MAX - 5),
             agent: 0x1234,
             key: Key::from_bytes([0xA5; 32]),
-            share: AgentShare::new(70_000, 9, ClockRelation::Same),
+            clients: 70_000..70_009,
+            clock: ClockRelation::Same,
             is_static: true,
         };
         for message in [

@@ -24,7 +24,10 @@
 //! | 41 | *packets in time* |
 //! | 42, 43 | *replies asked for, dropped* |
 //! | 44, 45 | *offset and bound of the clocks: index into a table of the run* |
-//! | 46, 47 | *free* |
+//! | 46 | *the least read − due of all packets, ns* |
+//! | 47, 48 | *the least read − due of the last 10 s: two buckets in turn, ns* |
+//! | 49 | *the floor above which the time of a packet is queueing, ns* |
+//! | 50 – 55 | *free* |
 //!
 //! What is in italics is room for what is planned: no word of it is stored or read, so it costs
 //! nothing and is 0, and a server of the version that begins to use it can take over this ledger. A
@@ -41,7 +44,7 @@ use metronome_proto::{
 use crate::model::{ClientEnd, ClockRelation};
 
 /// 64-bit words of one connection's counters in the ledger, a whole number of cache lines.
-pub(super) const WORDS: usize = 48;
+pub(super) const WORDS: usize = 56;
 
 /// Histograms in use: lateness, transit, latency.
 pub(super) const HISTOGRAMS: usize = 3;
@@ -50,7 +53,7 @@ pub(super) const HISTOGRAMS: usize = 3;
 const COUNTS_AT: usize = 22;
 
 /// Words that are stored and read.
-pub(super) const USED: usize = COUNTS_AT + ReceiverCounts::NAMES.len();
+pub(crate) const USED: usize = COUNTS_AT + ReceiverCounts::NAMES.len();
 
 const _: () = assert!(USED <= COUNTS_AT + counters::WORDS && COUNTS_AT + counters::WORDS <= WORDS);
 
@@ -91,7 +94,8 @@ pub(crate) struct ConnectionCounters {
     pub(crate) run: u64,
     /// Bytes taken off the socket and processed, of every kind of frame.
     pub(crate) bytes: u64,
-    /// A raw client has `received` only: the number of whole 32 bytes.
+    /// A raw client has `received` only: the number of whole 32 bytes. `read_before_written` is known
+    /// of a client on this host's clock.
     pub(crate) counts: ReceiverCounts,
     /// How many times the histograms of lateness, transit and latency must hold.
     pub(crate) timed: [u64; HISTOGRAMS],
@@ -165,7 +169,7 @@ impl ConnectionCounters {
         counted.is_some_and(|counted| counted <= frames)
             && u64::from(self.partial_frame_bytes) == partial_bytes
             && counts.reordered <= counts.received
-            && counts.read_before_written <= counts.received
+            && counts.read_before_written.unwrap_or(0) <= counts.received
             && self.timed.iter().all(|timed| *timed <= counts.received)
             && counts.gaps <= self.next_sequence
             && queued_max.is_some_and(|queued_max| self.reply_bytes_queued <= queued_max)
@@ -246,6 +250,8 @@ impl ConnectionCounters {
         let [stage, end, refusal, attempt, has_end, is_raw, ..] = words[0].to_le_bytes();
         let mut counts = [0; counters::WORDS];
         counts[..USED - COUNTS_AT].copy_from_slice(&words[COUNTS_AT..]);
+        let clock = clock_of(words[3]);
+        let counts = ReceiverCounts::from_words(&counts);
         Self {
             stage: stage_of(stage),
             end: end_of(end, refusal),
@@ -256,7 +262,7 @@ impl ConnectionCounters {
             agent: (words[1] >> 16) as u16,
             partial_frame_bytes: ((words[1] >> 48) as u16).min(FRAME_BYTES as u16 - 1),
             run: words[2],
-            clock: clock_of(words[3]),
+            clock,
             bytes: words[4],
             next_sequence: words[5],
             digest: words[6],
@@ -270,7 +276,10 @@ impl ConnectionCounters {
             reply_bytes_sent: words[14],
             partial_frame: [words[15], words[16], words[17], words[18]],
             timed: [words[19], words[20], words[21]],
-            counts: ReceiverCounts::from_words(&counts),
+            counts: ReceiverCounts {
+                read_before_written: counts.read_before_written.filter(|_| clock.is_same()),
+                ..counts
+            },
         }
     }
 }
@@ -362,7 +371,7 @@ mod tests {
             |it| it.partial_frame_bytes = 7,
             |it| it.counts.gaps = 2,
             |it| it.counts.reordered = 2,
-            |it| it.counts.read_before_written = 2,
+            |it| it.counts.read_before_written = Some(2),
             |it| it.timed[2] = 2,
             |it| it.reply_bytes_queued = 97,
             |it| it.reply_bytes_sent = 65,
@@ -376,9 +385,10 @@ mod tests {
     #[test]
     fn a_counter_that_is_listed_has_a_word_that_is_stored() {
         let counts = ReceiverCounts::from_words(&[1; counters::WORDS]);
-        assert!(counts.values().all(|(_, value)| value == 1));
+        assert!(counts.values().all(|(_, value)| value == Some(1)));
         let connection = ConnectionCounters {
             counts,
+            clock: ClockRelation::Same,
             ..ConnectionCounters::default()
         };
         assert_eq!(

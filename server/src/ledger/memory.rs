@@ -1,5 +1,5 @@
 //! The shared memory of the ledger as a whole: the slots of the connections, the places of the
-//! clients, the lines of the workers and the epochs of the runs.
+//! clients, the lines of the workers, and room for the tables of the runs.
 
 use std::{
     io,
@@ -28,6 +28,12 @@ const EPOCHS_MAX: usize = 64;
 /// Words of an epoch.
 const EPOCH_WORDS: usize = 4;
 
+/// Agents of a run, the moments at which the relation of an agent's clock is kept, and the words of
+/// one relation.
+const AGENTS_MAX: usize = metronome_proto::limits::AGENTS_MAX;
+const CLOCK_WINDOWS: usize = 8;
+const CLOCK_WORDS: usize = 8;
+
 /// How a ledger lies in memory: what a process checks before it takes over the ledger of another
 /// version. The first number is raised when the meaning changes and no size does.
 pub(crate) const LAYOUT: [u64; 8] = [
@@ -35,7 +41,7 @@ pub(crate) const LAYOUT: [u64; 8] = [
     size_of::<Slot>() as u64,
     size_of::<Workers>() as u64,
     size_of::<ClientTable>() as u64,
-    size_of::<EpochTable>() as u64,
+    size_of::<RunTables>() as u64,
     counters::WORDS as u64,
     BUCKETS as u64,
     BUFFER_BYTES as u64,
@@ -47,7 +53,7 @@ pub(crate) struct Ledger {
     workers: SharedArray<Workers>,
     slots: SharedArray<Slot>,
     clients: SharedArray<ClientTable>,
-    epochs: SharedArray<EpochTable>,
+    runs: SharedArray<RunTables>,
 }
 
 /// The size of a ledger.
@@ -64,20 +70,20 @@ impl Ledger {
             workers: SharedArray::create("metronome-workers", 1)?,
             slots: SharedArray::create("metronome-slots", dimensions.slots as usize)?,
             clients: SharedArray::create("metronome-clients", RUNS_MAX + 1)?,
-            epochs: SharedArray::create("metronome-epochs", RUNS_MAX)?,
+            runs: SharedArray::create("metronome-runs", RUNS_MAX)?,
         })
     }
 
     /// The ledger that the master has created.
     pub(crate) fn open(
         dimensions: Dimensions,
-        [workers, slots, places, epochs]: [OwnedFd; MEMORIES],
+        [workers, slots, places, runs]: [OwnedFd; MEMORIES],
     ) -> io::Result<Self> {
         Ok(Self {
             workers: SharedArray::open(workers, 1)?,
             slots: SharedArray::open(slots, dimensions.slots as usize)?,
             clients: SharedArray::open(places, RUNS_MAX + 1)?,
-            epochs: SharedArray::open(epochs, RUNS_MAX)?,
+            runs: SharedArray::open(runs, RUNS_MAX)?,
         })
     }
 
@@ -87,7 +93,7 @@ impl Ledger {
             self.workers.as_fd(),
             self.slots.as_fd(),
             self.clients.as_fd(),
-            self.epochs.as_fd(),
+            self.runs.as_fd(),
         ]
     }
 
@@ -153,7 +159,28 @@ pub(super) struct ClientTable {
     pub(super) places: [AtomicU64; CLIENTS_MAX as usize],
 }
 
-/// The epochs of one run: room for changes of a running load, of which there are none yet.
+/// The tables of one run: room for what is planned. No process touches them, so they are virtual
+/// memory only.
 #[derive(Debug, FromBytes)]
 #[repr(C, align(4096))]
-struct EpochTable([[AtomicU64; EPOCH_WORDS]; EPOCHS_MAX]);
+struct RunTables {
+    /// Changes of the running load.
+    epochs: [[AtomicU64; EPOCH_WORDS]; EPOCHS_MAX],
+    /// How each agent's clock relates to this host's, window by window.
+    clocks: [[[AtomicU64; CLOCK_WORDS]; CLOCK_WINDOWS]; AGENTS_MAX],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_for_the_tables_of_runs_costs_no_memory_until_it_is_used() {
+        let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+        let [.., runs] = ledger.descriptors();
+        let status = rustix::fs::fstat(runs).unwrap();
+        assert_eq!(status.st_size as usize, RUNS_MAX * size_of::<RunTables>());
+        assert!(size_of::<RunTables>() >= 256 * 8 * 8 * 8 + 64 * 4 * 8);
+        assert_eq!(status.st_blocks, 0);
+    }
+}

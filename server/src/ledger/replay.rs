@@ -147,8 +147,8 @@ mod tests {
         let (one, rest) = bytes.split_at(45);
         let (other, last) = rest.split_at(55);
         for (clock, timed, read_before_written) in [
-            (ClockRelation::Same, [6; 3], 2),
-            (ClockRelation::Unknown, [6, 0, 0], 0),
+            (ClockRelation::Same, [6; 3], Some(2)),
+            (ClockRelation::Unknown, [6, 0, 0], None),
         ] {
             let begin = |_: &World| ConnectionCounters::default();
             let counted = die_at_every_store(clock, begin, &[one, other, last]);

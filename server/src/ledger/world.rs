@@ -8,6 +8,7 @@ use std::{
 };
 
 use metronome_proto::{
+    counters::CounterList as _,
     handshake::{Hello, Key, Refusal},
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet},
     run_id::RunId,
@@ -176,7 +177,7 @@ impl World {
             clock: ClockRelation::Same,
             counts: ReceiverCounts {
                 received: packets,
-                ..ReceiverCounts::default()
+                ..ReceiverCounts::zero()
             },
             timed,
             next_sequence: packets,

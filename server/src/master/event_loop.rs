@@ -37,7 +37,7 @@ use super::{
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, FromWorker},
     ledger::MEMORIES,
-    model::{AgentShare, ClockRelation, RunCounters},
+    model::{ClockRelation, RunCounters},
 };
 
 /// How often the loop comes round when nothing happens.
@@ -128,7 +128,8 @@ impl Master {
                 run: RunId::from_bits(0),
                 agent: 0,
                 key,
-                share: AgentShare::new(0, parts.max_clients, ClockRelation::Same),
+                clients: 0..parts.max_clients,
+                clock: ClockRelation::Same,
                 is_static: true,
             });
         }
@@ -141,10 +142,10 @@ impl Master {
         let again = ledger
             .descriptors()
             .map(|memory| memory.try_clone_to_owned());
-        let [workers, slots, clients, epochs] = again;
+        let [workers, slots, clients, runs] = again;
         Ok((
             ledger.slots().len() as u32,
-            [workers?, slots?, clients?, epochs?],
+            [workers?, slots?, clients?, runs?],
         ))
     }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     ipc::AdmissionKey,
     ledger::{ConnectionCounters, Dimensions, Ledger, RUNS_MAX},
-    model::{AgentShare, ClientEnd, ClockRelation, RunCounters, Unread, WorkerCounters},
+    model::{ClientEnd, ClockRelation, RunCounters, Unread, WorkerCounters},
     upgrade::{MasterState, SavedWorker},
 };
 
@@ -20,7 +20,8 @@ pub(crate) fn agent_key(row: u32) -> AdmissionKey {
         run: RunId::from_bits(7),
         agent: 1,
         key: Key::from_bytes([9; 32]),
-        share: AgentShare::new(3, 4, ClockRelation::Same),
+        clients: 3..7,
+        clock: ClockRelation::Same,
         is_static: false,
     }
 }

@@ -91,7 +91,7 @@ fn give(
 }
 
 fn save(parts: &MasterParts) -> MasterState<'_> {
-    let agents = parts.admission_keys.agents().iter().copied();
+    let agents = parts.admission_keys.agents().iter().cloned();
     MasterState {
         connections: parts.connections.saved(),
         generations: parts.connections.generations().to_vec(),

@@ -158,15 +158,15 @@ impl MasterParts {
             .admission_keys
             .agents()
             .iter()
-            .copied()
+            .cloned()
             .map(ToWorker::Admit);
         begin.into_iter().chain(agents).collect()
     }
 
     /// Has every worker, those to come included, verify an agent's hellos.
     pub(super) fn admit_agent(&mut self, agent: AdmissionKey) {
-        self.admission_keys.admit(agent);
-        self.workers.send_to_all(ToWorker::Admit(agent));
+        self.admission_keys.admit(agent.clone());
+        self.workers.send_to_all(&ToWorker::Admit(agent));
     }
 
     /// Raw clients get the places that no run has reserved.

@@ -54,9 +54,9 @@ pub(super) fn begin(parts: &mut MasterParts) {
     let now_ns = now_ns();
     // What is in the lines until now is not theirs.
     parts.workers.forgive_silence(now_ns);
-    parts.workers.send_to_all(ToWorker::Begin);
+    parts.workers.send_to_all(&ToWorker::Begin);
     for agent in parts.admission_keys.agents().to_vec() {
-        parts.workers.send_to_all(ToWorker::Admit(agent));
+        parts.workers.send_to_all(&ToWorker::Admit(agent));
     }
     parts.set_raw_places();
     parts.connections.watch_restored(now_ns);

@@ -36,15 +36,18 @@ pub(super) fn admit(parts: &mut MasterParts, admission: &Admission) -> Result<()
     // place there since.
     let _ = parts.ledger.clear_client_table(row);
     info!(run_id = %admission.run, clients = admission.clients, "admitted");
-    for (index, (share, key)) in admission.agents.iter().enumerate() {
-        parts.admit_agent(AdmissionKey {
-            row: row as u32,
-            run: admission.run,
-            agent: index as u16,
-            key: *key,
-            share: *share,
-            is_static: false,
-        });
+    for (index, (agent, key)) in admission.agents.iter().enumerate() {
+        for share in &agent.shares {
+            parts.admit_agent(AdmissionKey {
+                row: row as u32,
+                run: admission.run,
+                agent: index as u16,
+                key: *key,
+                clients: share.clients.clone(),
+                clock: agent.clock,
+                is_static: false,
+            });
+        }
     }
     let workers = parts.workers.counts(&parts.ledger);
     parts.counters.open(admission, row, workers);
@@ -63,7 +66,7 @@ pub(super) fn close(parts: &mut MasterParts, run: RunId, reply: Reply<Option<Fin
     }
     // After the cuts, so that an end that still comes can be verified. Our own keys stay until the
     // last connection is recorded: one may have to be replayed here.
-    parts.workers.send_to_all(ToWorker::Dismiss { run });
+    parts.workers.send_to_all(&ToWorker::Dismiss { run });
 }
 
 /// Replies for the runs that are to end and have no connection any more.
@@ -80,7 +83,7 @@ pub(super) fn finish_closed(parts: &mut MasterParts) {
         };
         parts.admission_keys.dismiss(run);
         // Again, for a worker that was started in the meantime.
-        parts.workers.send_to_all(ToWorker::Dismiss { run });
+        parts.workers.send_to_all(&ToWorker::Dismiss { run });
         let reply = parts.runs.end(run, counted.row, now_ns());
         let record = counted.into_record(&parts.workers.counts(&parts.ledger));
         info!(run_id = %run, clients = record.clients.len(), "closed");

@@ -4,8 +4,8 @@
 //! An agent that reconnects after its stream was lost repeats its last reports; an identical record
 //! does not count as a second one.
 //!
-//! A failure is an agent's word: its sentence is made harmless, and what follows from its code is
-//! taken from the code.
+//! A failure is an agent's word: its texts are made harmless, and what follows from its code is taken
+//! from the code, as far as this version has that.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +19,11 @@ use super::agent_share::AgentShare;
 
 /// Most bytes of figures that a failure keeps, so that a thousand clients' fit one message.
 const FIGURES_BYTES_MAX: usize = 256;
-/// What a figure takes beside its name and its text, bytes.
+/// What a figure takes beside its name and its texts, bytes.
 const FIGURE_BYTES: usize = 16;
+
+/// What each text of a list takes beside itself, bytes.
+const TEXT_BYTES: usize = 4;
 
 /// One agent's share of a run and what the agent reports of it.
 #[derive(Clone, Debug, Default)]
@@ -146,15 +149,20 @@ impl AgentRecords {
     }
 }
 
-/// A failure from a peer, fit for a report: texts made harmless and short, a full stop at the end
-/// of the sentence and figures that are none left out, and the remedy that of the code. A code that
-/// this version does not have is kept.
+/// A failure from a peer, fit for a report: texts made harmless and short, a full stop at the end of
+/// the sentence and figures that are none left out, and the remedy that of the code. A code that this
+/// version does not have is kept, with the peer's own remedy; a failure without a sentence has the
+/// name of its code.
 fn harmless(failure: v1::Failure) -> v1::Failure {
-    let code = failure.code();
+    let code = FailureCode::try_from(failure.code).ok();
     let mut bytes_left = FIGURES_BYTES_MAX;
     let mut fits = |name: &str, figure: &v1::Figure| {
         let text_bytes = match &figure.value {
             Some(Value::Text(text)) => text.len(),
+            Some(Value::Texts(texts)) => {
+                let lengths = texts.values.iter().map(String::len);
+                lengths.map(|bytes| bytes + TEXT_BYTES).sum()
+            }
             _ => 0,
         };
         let left = bytes_left.checked_sub(FIGURE_BYTES + name.len() + text_bytes);
@@ -167,10 +175,26 @@ fn harmless(failure: v1::Failure) -> v1::Failure {
         .filter(|(name, _)| is_figure_name(name))
         .filter_map(|(name, figure)| Some((name, harmless_figure(figure)?)))
         .filter(|(name, figure)| fits(name, figure));
+    let sentence = sanitise::sentence(failure.sentence.trim_end_matches('.'));
+    let named = || {
+        code.map_or_else(
+            || format!("failure code {}", failure.code),
+            |it| it.name().into(),
+        )
+    };
+    let foreign = || Some(sanitise::sentence(&failure.remedy)).filter(|remedy| !remedy.is_empty());
+    let remedy = match code {
+        Some(code) => code.remedy().into(),
+        None => foreign().unwrap_or_else(|| FailureCode::Internal.remedy().into()),
+    };
     v1::Failure {
         code: failure.code,
-        sentence: sanitise::sentence(failure.sentence.trim_end_matches('.')),
-        remedy: code.remedy().into(),
+        sentence: if sentence.is_empty() {
+            named()
+        } else {
+            sentence
+        },
+        remedy,
         figures: figures.collect(),
     }
 }
@@ -186,6 +210,15 @@ fn harmless_figure(figure: v1::Figure) -> Option<v1::Figure> {
         // A number that does not equal itself would make a repeated record another one.
         Value::Number(number) => number.is_finite().then(|| number.into()),
         Value::Text(text) => Some(sanitise::sentence(&text).into()),
+        Value::Texts(texts) => {
+            let texts = texts.values.iter();
+            Some(
+                texts
+                    .map(|text| sanitise::sentence(text))
+                    .collect::<Vec<_>>()
+                    .into(),
+            )
+        }
     }
 }
 
@@ -217,7 +250,7 @@ mod tests {
     }
 
     fn share(first_client: u32, clients: u32) -> AgentShare {
-        AgentShare::new(first_client, clients, ClockRelation::Same)
+        AgentShare::of(first_client..first_client + clients, ClockRelation::Same)
     }
 
     #[test]
@@ -271,11 +304,14 @@ mod tests {
         assert_eq!(missing.code(), FailureCode::NoFinalReport);
         for cpu_ns in [1, 2] {
             agent.finish(v1::Finished {
-                cpu_ns,
+                cpu_ns: Some(cpu_ns),
                 ..v1::Finished::default()
             });
         }
-        assert_eq!(agent.finished().map(|finished| finished.cpu_ns), Some(1));
+        assert_eq!(
+            agent.finished().map(|finished| finished.cpu_ns),
+            Some(Some(1))
+        );
         assert_eq!((agent.missing(), agent.failure()), (None, None));
         let lost = v1::Failure::new(FailureCode::AgentLost, "its stream\x1b broke.");
         agent.fail(v1::Failure {
@@ -294,7 +330,7 @@ mod tests {
         let mut failure = v1::Failure {
             code: 9_999,
             sentence: "x".repeat(10_000),
-            remedy: "rm -rf /".into(),
+            remedy: format!("ask\x1b[2J {}", "x".repeat(10_000)),
             ..v1::Failure::default()
         };
         for number in 0..100 {
@@ -307,7 +343,8 @@ mod tests {
             .with("Not a name", 1_u32)
             .with(&"n".repeat(FIGURES_BYTES_MAX), 1_u32)
             .with("figure_long", "t".repeat(FIGURES_BYTES_MAX))
-            .with("a_number", f64::INFINITY);
+            .with("a_number", f64::INFINITY)
+            .with("figure_texts", vec![String::new(); FIGURES_BYTES_MAX]);
         let harmless = harmless(failure);
         assert_eq!((harmless.code, harmless.figures.len()), (9_999, 10));
         assert!(
@@ -316,7 +353,28 @@ mod tests {
                 .keys()
                 .all(|name| name.starts_with("figure_"))
         );
-        assert_eq!(harmless.remedy, FailureCode::Internal.remedy());
-        assert!(harmless.sentence.len() <= sanitise::SENTENCE_BYTES_MAX);
+        for text in [&harmless.sentence, &harmless.remedy] {
+            assert!(text.len() <= sanitise::SENTENCE_BYTES_MAX && !text.contains('\x1b'));
+        }
+        assert!(harmless.remedy.starts_with("ask"), "{}", harmless.remedy);
+    }
+
+    #[test]
+    fn a_failure_without_a_sentence_or_a_remedy_gets_those_of_its_code() {
+        let of = |code: i32| {
+            harmless(v1::Failure {
+                code,
+                ..v1::Failure::default()
+            })
+        };
+        let known = of(FailureCode::NoRoute.into());
+        assert_eq!(known.sentence, "NO_ROUTE");
+        assert_eq!(known.remedy, FailureCode::NoRoute.remedy());
+        let unknown = of(9_999);
+        assert_eq!(unknown.sentence, "failure code 9999");
+        assert_eq!(unknown.remedy, FailureCode::Internal.remedy());
+        for failure in [known, unknown] {
+            assert!(metronome_proto::failure::is_phrase(&failure.sentence));
+        }
     }
 }

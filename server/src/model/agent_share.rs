@@ -1,52 +1,115 @@
-//! An agent's share of a run: which of the run's clients the agent brings.
-//!
-//! An upgrade hands it over as it is, so a change of a field is a change of the upgrade's format.
+//! An agent's part of a run: which of the run's clients the agent brings, and how its clock relates
+//! to this host's.
 
-use serde::{Deserialize, Serialize};
+use metronome_proto::share::Share;
 
 use super::clock_relation::ClockRelation;
 
-/// The clients `first_client` to `first_client + clients` − 1 of a run, brought by one agent.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+/// What one agent brings of each group.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct AgentShare {
-    pub(crate) first_client: u32,
-    pub(crate) clients: u32,
+    /// One today.
+    pub(crate) shares: Vec<Share>,
     /// How the agent's clock relates to this host's.
     pub(crate) clock: ClockRelation,
 }
 
 impl AgentShare {
-    pub(crate) fn new(first_client: u32, clients: u32, clock: ClockRelation) -> Self {
-        Self {
-            first_client,
+    /// How many clients the agent brings.
+    pub(crate) fn clients(&self) -> u32 {
+        let sizes = self.shares.iter().map(|share| share.clients.len());
+        u32::try_from(sizes.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the client with this index belongs to the agent.
+    pub(crate) fn owns(&self, client: u32) -> bool {
+        let mut shares = self.shares.iter();
+        shares.any(|share| share.clients.contains(&client))
+    }
+
+    /// The indices of its clients, share by share.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = u32> {
+        self.shares.iter().flat_map(|share| share.clients.clone())
+    }
+}
+
+/// Whether these agents bring each of `clients` clients once, in whatever order.
+pub(crate) fn cover<'a>(agents: impl Iterator<Item = &'a AgentShare>, clients: u32) -> bool {
+    let shares = agents.flat_map(|agent| &agent.shares);
+    let mut ranges: Vec<_> = shares
+        .map(|share| (share.clients.start, share.clients.end))
+        .collect();
+    ranges.sort_unstable();
+    let covered = ranges.into_iter().try_fold(0, |next, (start, end)| {
+        (start == next && end > start).then_some(end)
+    });
+    covered == Some(clients)
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl AgentShare {
+    /// One share of a group of as many clients as there are up to its last one, at 1 kHz.
+    pub(crate) fn of(clients: std::ops::Range<u32>, clock: ClockRelation) -> Self {
+        let share = Share {
+            group: metronome_proto::plan::GROUP_DEFAULT.into(),
+            clients_total: clients.end,
+            first_in_group: clients.start,
             clients,
+            address: ":8888".into(),
+            profile: metronome_proto::profile::Profile::constant(1_000_000),
+            batch: 1,
+            phase: metronome_proto::v1::Phase::Staggered,
+        };
+        Self {
+            shares: vec![share],
             clock,
         }
-    }
-
-    /// Whether the client with this index belongs to the share.
-    pub(crate) fn owns(&self, client: u32) -> bool {
-        client
-            .checked_sub(self.first_client)
-            .is_some_and(|index| index < self.clients)
-    }
-
-    /// The indices of its clients. Stops at the largest u32, whatever the share claims.
-    pub(crate) fn indices(&self) -> impl Iterator<Item = u32> + use<> {
-        self.first_client..self.first_client.saturating_add(self.clients)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
+    fn share(ranges: &[Range<u32>]) -> AgentShare {
+        let one = |range: &Range<u32>| AgentShare::of(range.clone(), ClockRelation::Same).shares;
+        AgentShare {
+            shares: ranges.iter().flat_map(one).collect(),
+            clock: ClockRelation::Same,
+        }
+    }
+
     #[test]
-    fn a_share_owns_its_clients_and_no_others() {
-        let share = AgentShare::new(2, 2, ClockRelation::Same);
-        assert_eq!(share.indices().collect::<Vec<_>>(), [2, 3]);
-        for client in [0, 1, 4, u32::MAX] {
-            assert!(!share.owns(client), "{client}");
+    fn an_agent_owns_the_clients_of_all_its_shares_and_no_others() {
+        let share = share(&[2..4, 7..8]);
+        assert_eq!(share.indices().collect::<Vec<_>>(), [2, 3, 7]);
+        assert_eq!(share.clients(), 3);
+        for client in 0..10 {
+            assert_eq!(share.owns(client), [2, 3, 7].contains(&client), "{client}");
+        }
+        assert!(!share.owns(u32::MAX));
+    }
+
+    #[test]
+    fn shares_cover_a_run_when_each_client_is_in_one_of_them() {
+        let covers = |agents: &[&[Range<u32>]]| {
+            let agents: Vec<_> = agents.iter().map(|ranges| share(ranges)).collect();
+            cover(agents.iter(), 6)
+        };
+        assert!(covers(&[&[0..6]]));
+        assert!(covers(&[&[4..6, 0..1], &[1..4]]));
+        for not_once in [
+            &[&[0..5][..]][..],
+            &[&[0..7]],
+            &[&[0..3], &[2..6]],
+            &[&[0..3, 4..6]],
+            &[&[0..6], &[0..6]],
+            &[&[0..6], &[6..6]],
+            &[],
+        ] {
+            assert!(!covers(not_once), "{not_once:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use metronome_proto::v1;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    client_end::ClientEnd, counter_words, incident::Incident, slow_packet::SlowestPacket,
+    client_end::ClientEnd, counter_list, incident::Incident, slow_packet::SlowestPacket,
     times::Times,
 };
 
@@ -46,7 +46,7 @@ pub(crate) struct ClientCounters {
     pub(crate) client: u32,
     /// The worker that read it last.
     pub(crate) worker: u32,
-    #[serde(with = "counter_words")]
+    #[serde(with = "counter_list")]
     pub(crate) counts: v1::ReceiverCounts,
     /// `metronome_proto::packet::digest_with` over the packets received.
     pub(crate) digest: u64,
@@ -99,7 +99,7 @@ pub(crate) struct WorkerCounters {
 /// Sums over the verified clients of all runs since the server's start. They only rise.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct TotalCounters {
-    #[serde(with = "counter_words")]
+    #[serde(with = "counter_list")]
     pub(crate) counts: v1::ReceiverCounts,
     pub(crate) times: Times,
 }

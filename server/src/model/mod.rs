@@ -9,7 +9,7 @@ mod agent_share;
 mod client_end;
 mod clock_identity;
 mod clock_relation;
-mod counter_words;
+mod counter_list;
 mod counters;
 mod incident;
 mod resume_token;
@@ -21,7 +21,7 @@ mod times;
 mod unread;
 
 pub(crate) use agent_records::AgentRecords;
-pub(crate) use agent_share::AgentShare;
+pub(crate) use agent_share::{AgentShare, cover};
 pub(crate) use client_end::ClientEnd;
 pub(crate) use clock_identity::ClockIdentity;
 pub(crate) use clock_relation::ClockRelation;

@@ -2,18 +2,17 @@
 
 use std::fmt;
 
+use metronome_proto::limits::RESUME_TOKEN_BYTES;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
 /// A secret of the server and one agent. Never shown.
 #[derive(Clone, Copy, Deserialize, Serialize)]
-pub(crate) struct ResumeToken([u8; Self::BYTES]);
+pub(crate) struct ResumeToken([u8; RESUME_TOKEN_BYTES]);
 
 impl ResumeToken {
-    pub(crate) const BYTES: usize = 16;
-
     /// A token of random bytes.
-    pub(crate) fn new(random: [u8; Self::BYTES]) -> Self {
+    pub(crate) fn new(random: [u8; RESUME_TOKEN_BYTES]) -> Self {
         Self(random)
     }
 

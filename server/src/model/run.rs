@@ -199,9 +199,17 @@ impl RunStateMachine {
         self.stopped_early
     }
 
-    /// Indices of the agents that have not yet connected all their clients.
-    pub(crate) fn preparing(&self) -> impl Iterator<Item = usize> {
-        self.indices(AgentStage::Preparing)
+    /// Indices of the agents that the run waits for: to connect their clients in PREPARING, to send
+    /// their final records in DRAINING. None in every other state.
+    pub(crate) fn waiting_for(&self) -> impl Iterator<Item = usize> {
+        let state = self.state();
+        let is_waited_for = move |stage: AgentStage| match state {
+            RunState::Preparing => stage == AgentStage::Preparing,
+            RunState::Draining => stage.is_working(),
+            _ => false,
+        };
+        let agents = self.agents.iter().enumerate();
+        agents.filter_map(move |(agent, stage)| is_waited_for(*stage).then_some(agent))
     }
 
     /// An agent only moves forward: a late or repeated event changes nothing.

@@ -9,7 +9,7 @@ use metronome_proto::{run_id::RunId, v1};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    counter_words,
+    counter_list,
     counters::{ClientCounters, TotalCounters, WorkerCounters},
     incident::Incident,
     server::{RawClientCounters, RawCounters},
@@ -44,7 +44,7 @@ pub(crate) struct OpenRun {
     /// By index, with the attempt that was recorded.
     pub(crate) clients: BTreeMap<u32, (u8, ClientCounters)>,
     pub(crate) times: Times,
-    #[serde(with = "counter_words")]
+    #[serde(with = "counter_list")]
     pub(crate) counts: v1::ReceiverCounts,
     /// Packets of the run by worker.
     pub(crate) worker_packets: Vec<u64>,

@@ -104,7 +104,7 @@ mod tests {
             ..v1::Run::default()
         };
         let (store, _) = Store::open(&path, 0).unwrap();
-        store.insert(&run).unwrap();
+        store.insert(&run, &[0; 32]).unwrap();
         let history = History::open(Some(path)).unwrap().unwrap();
         let query = |filter: &str| ListQuery {
             filter: filter.parse().unwrap(),

@@ -5,6 +5,7 @@ use std::ops::Deref;
 
 use metronome_proto::{
     filter::{Filter, Order},
+    limits::PAGE_BYTES_MAX,
     run_id::RunId,
     v1,
 };
@@ -21,8 +22,6 @@ use super::{
 const STEP: usize = 128;
 /// Rows that are looked at for one page: a second at most.
 const ROWS_PER_PAGE_MAX: usize = 20_000;
-/// A page ends before it gets larger than this; a message may have 1 MiB.
-const PAGE_BYTES_MAX: usize = 768 << 10;
 
 /// Which runs a page is to have.
 #[derive(Clone, Debug, Default)]
@@ -99,7 +98,7 @@ fn matching<C: Deref<Target = Connection>>(
         query.filter.matches(&run).then_some(run)
     } else {
         let run = as_it_stands(row.run, &row.owner, owners);
-        if query.filter.matches_with_verdict(&run, row.verdict) {
+        if query.filter.matches_judged(&run, row.judged) {
             let report = find_report(&connection(), row.id)?;
             Some(v1::Run { report, ..run })
         } else {

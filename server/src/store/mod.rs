@@ -26,5 +26,6 @@ mod view;
 
 pub use history::History;
 pub use list::{ListQuery, RunPage};
+pub(crate) use rows::RequestDigest;
 pub(crate) use sqlite::{Deleted, InsertError, Store};
 pub(crate) use view::without_records;

@@ -4,9 +4,9 @@
 //! [`super::owner`]'s.
 
 use metronome_proto::{
-    filter::Order,
+    filter::{Judged, Order},
     run_id::RunId,
-    v1::{self, RunState, VerdictStatus},
+    v1::{self, OutcomeStatus, RunState, VerdictStatus},
 };
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -19,7 +19,7 @@ pub(super) struct RunRow {
     pub(super) id: RunId,
     pub(super) run: v1::Run,
     /// That of the report.
-    pub(super) verdict: Option<VerdictStatus>,
+    pub(super) judged: Judged,
     /// The server that has begun the run.
     pub(super) owner: String,
 }
@@ -31,18 +31,23 @@ pub(super) fn abort(run: &mut v1::Run, found_unix_ms: Option<u64>, failure: v1::
     run.failure = Some(failure);
 }
 
+/// SHA-256 of a StartRunRequest as it came.
+pub(crate) type RequestDigest = [u8; 32];
+
 /// Writes a run that was just made.
 pub(super) fn write_new(
     connection: &Connection,
     run: &v1::Run,
+    request: &RequestDigest,
     owner: &str,
 ) -> rusqlite::Result<usize> {
     connection.execute(
-        "INSERT INTO run (run_id, request_id, state, created_ms, owner, run)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO run (run_id, request_id, request_sha256, state, created_ms, owner, run)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             key_of(run),
             run.request_id,
+            request,
             run.state,
             run.created_at.as_ref().map(timestamp_ms),
             owner,
@@ -55,18 +60,16 @@ pub(super) fn write_new(
 pub(super) fn write_end(connection: &Connection, run: &v1::Run) -> rusqlite::Result<()> {
     let (mut row, key) = (run.clone(), key_of(run));
     let report = row.report.take();
-    let verdict = report
-        .as_ref()
-        .and_then(|report| report.verdict.as_ref())
-        .map(|verdict| verdict.status);
+    let judged = report.as_ref().map(|report| Judged::of(Some(report)));
     let written = connection.execute(
-        "UPDATE run SET state = ?2, ended_ms = ?3, verdict = ?4, run = ?5, report = ?6
+        "UPDATE run SET state = ?2, ended_ms = ?3, verdict = ?4, outcome = ?5, run = ?6, report = ?7
          WHERE run_id = ?1",
         params![
             key,
             row.state,
             row.ended_at.as_ref().map(timestamp_ms),
-            verdict,
+            judged.map(|judged| i32::from(judged.verdict)),
+            judged.map(|judged| i32::from(judged.outcome)),
             row.encode_to_vec(),
             report.map(|report| report.encode_to_vec())
         ],
@@ -85,7 +88,7 @@ pub(super) fn delete(connection: &Connection, id: RunId) -> rusqlite::Result<boo
     Ok(deleted > 0)
 }
 
-const SELECT: &str = "SELECT run_id, run, verdict, owner FROM run";
+const SELECT: &str = "SELECT run_id, run, verdict, outcome, owner FROM run";
 
 /// One run.
 pub(super) fn find_run(connection: &Connection, id: RunId) -> rusqlite::Result<Option<RunRow>> {
@@ -103,6 +106,17 @@ pub(super) fn find_by_request_id(
     connection
         .prepare_cached(&format!("{SELECT} WHERE request_id = ?1"))?
         .query_row([request_id], run_row)
+        .optional()
+}
+
+/// The digest of the request that has made a run.
+pub(super) fn find_request(
+    connection: &Connection,
+    id: RunId,
+) -> rusqlite::Result<Option<RequestDigest>> {
+    connection
+        .prepare_cached("SELECT request_sha256 FROM run WHERE run_id = ?1")?
+        .query_row([key(id)], |row| row.get(0))
         .optional()
 }
 
@@ -188,12 +202,16 @@ pub(super) fn find_client_page(
 }
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
-    let verdict: Option<i32> = row.get(2)?;
+    let (verdict, outcome): (Option<i32>, Option<i32>) = (row.get(2)?, row.get(3)?);
+    let known = |number: Option<i32>| number.unwrap_or(0);
     Ok(RunRow {
         id: RunId::from_bits(row.get::<_, i64>(0)?.cast_unsigned()),
         run: decode(row, 1)?,
-        verdict: verdict.and_then(|verdict| VerdictStatus::try_from(verdict).ok()),
-        owner: row.get(3)?,
+        judged: Judged {
+            verdict: VerdictStatus::try_from(known(verdict)).unwrap_or_default(),
+            outcome: OutcomeStatus::try_from(known(outcome)).unwrap_or_default(),
+        },
+        owner: row.get(4)?,
     })
 }
 

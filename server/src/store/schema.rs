@@ -12,11 +12,12 @@ use std::{
     fs::{self, DirBuilder, OpenOptions},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
-    time::Duration,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail, ensure};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 /// Raised with every change of the tables, or of the messages in them that older ones contradict.
 const FORMAT: i64 = 2;
@@ -25,10 +26,12 @@ const TABLES: &str = "
     CREATE TABLE run (
         run_id     INTEGER PRIMARY KEY,
         request_id TEXT NOT NULL UNIQUE,
+        request_sha256 BLOB NOT NULL,
         state      INTEGER NOT NULL,
         created_ms INTEGER NOT NULL,
         ended_ms   INTEGER,
         verdict    INTEGER,
+        outcome    INTEGER,
         owner      TEXT NOT NULL,
         run        BLOB NOT NULL,
         report     BLOB
@@ -44,6 +47,9 @@ const TABLES: &str = "
 
 /// Another server that shares the file writes for a few ms at a time.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two tries where SQLite does not wait by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Opens the file for reading and writing; makes it, for its owner only, when it is missing.
 pub(super) fn open(path: &Path) -> anyhow::Result<Connection> {
@@ -149,10 +155,26 @@ fn make_tables(connection: &mut Connection) -> anyhow::Result<()> {
 }
 
 /// Settings of this connection, and the journal of the file.
+///
+/// SQLite does not wait for a server that changes the journal of the file at the same moment, as the
+/// first ones on a new file do: waiting might be for ever. So this one asks again.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => sleep(BUSY_PAUSE),
+            set => break set?,
+        }
+    }
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "foreign_keys", true)
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
 }
 
 /// Whether the file is new.
@@ -192,6 +214,25 @@ mod tests {
         for name in ["runs.sqlite", "runs.sqlite-wal", "runs.sqlite-shm"] {
             let mode = fs::metadata(path.with_file_name(name)).unwrap().mode() & 0o777;
             assert_eq!(mode, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn servers_that_start_on_a_new_file_at_the_same_moment_all_open_it() {
+        let directory = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let path = directory.path().join(format!("{round}.sqlite"));
+            let together = std::sync::Barrier::new(4);
+            let opened = std::thread::scope(|scope| {
+                let start = || {
+                    together.wait();
+                    open(&path).map(drop).map_err(|error| format!("{error:#}"))
+                };
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+                let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+                ended.collect::<Result<Vec<()>, _>>()
+            });
+            assert_eq!(opened.map(|all| all.len()), Ok(4), "{round}");
         }
     }
 

@@ -18,8 +18,8 @@ use super::{
     list::{ListQuery, RunPage, list},
     owner::{Owner, Owners},
     rows::{
-        RunRow, abort, delete, find_by_request_id, find_client_page, find_report, find_run,
-        list_unfinished, write_client_page, write_end, write_new,
+        RequestDigest, RunRow, abort, delete, find_by_request_id, find_client_page, find_report,
+        find_request, find_run, list_unfinished, write_client_page, write_end, write_new,
     },
     schema,
     view::{as_it_stands, server_died},
@@ -108,9 +108,9 @@ impl Store {
         &self.path
     }
 
-    /// Writes a run that was just made.
-    pub(crate) fn insert(&self, run: &v1::Run) -> Result<(), InsertError> {
-        let inserted = write_new(&self.connection(), run, self.owner.name());
+    /// Writes a run that was just made, by a request of this digest.
+    pub(crate) fn insert(&self, run: &v1::Run, request: &RequestDigest) -> Result<(), InsertError> {
+        let inserted = write_new(&self.connection(), run, request, self.owner.name());
         match inserted {
             Ok(_) => Ok(()),
             Err(error) => Err(
@@ -178,6 +178,20 @@ impl Store {
         let connection = self.connection();
         let found = find_by_request_id(&connection, request_id)?;
         self.whole(&connection, found)
+    }
+
+    /// The run made with this request_id, with its report, and the digest of the request.
+    pub(crate) fn by_request(
+        &self,
+        request_id: &str,
+    ) -> rusqlite::Result<Option<(v1::Run, RequestDigest)>> {
+        let connection = self.connection();
+        let Some(found) = find_by_request_id(&connection, request_id)? else {
+            return Ok(None);
+        };
+        let digest = find_request(&connection, found.id)?;
+        let run = self.whole(&connection, Some(found))?;
+        Ok(run.zip(digest))
     }
 
     /// One run, with its report.
@@ -251,7 +265,7 @@ fn abort_orphans(
 mod tests {
     use metronome_proto::{
         filter::Order,
-        v1::{RunState, VerdictStatus},
+        v1::{OutcomeStatus, RunState, VerdictStatus},
     };
     use prost::Message as _;
 
@@ -267,6 +281,8 @@ mod tests {
             ..v1::Run::default()
         }
     }
+
+    const REQUEST: RequestDigest = [7; 32];
 
     fn end(mut run: v1::Run) -> v1::Run {
         run.set_state(RunState::Ended);
@@ -288,6 +304,9 @@ mod tests {
             verdict: Some(v1::Verdict {
                 status: VerdictStatus::Valid.into(),
                 ..v1::Verdict::default()
+            }),
+            outcome: Some(v1::Outcome {
+                status: OutcomeStatus::NotJudged.into(),
             }),
             ..v1::Report::default()
         });
@@ -317,13 +336,14 @@ mod tests {
         let pages = [page(0..3), page(3..5)];
         {
             let store = open(&directory);
-            store.insert(&run(7, "a")).unwrap();
+            store.insert(&run(7, "a"), &REQUEST).unwrap();
             assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(run(7, "a")));
             store.finish(&ended, &pages).unwrap();
         }
         let store = open(&directory);
         assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(ended.clone()));
-        assert_eq!(store.by_request_id("a").unwrap(), Some(ended));
+        assert_eq!(store.by_request_id("a").unwrap(), Some(ended.clone()));
+        assert_eq!(store.by_request("a").unwrap(), Some((ended, REQUEST)));
         let page_from = |first| store.client_page(RunId::from_bits(7), first).unwrap();
         assert_eq!(page_from(0).as_ref(), Some(&pages[0]));
         assert_eq!(page_from(3).as_ref(), Some(&pages[1]));
@@ -337,13 +357,13 @@ mod tests {
     fn a_taken_id_and_a_taken_request_are_distinguished() {
         let directory = tempfile::tempdir().unwrap();
         let store = open(&directory);
-        store.insert(&run(7, "a")).unwrap();
+        store.insert(&run(7, "a"), &REQUEST).unwrap();
         assert!(matches!(
-            store.insert(&run(7, "b")),
+            store.insert(&run(7, "b"), &REQUEST),
             Err(InsertError::IdTaken)
         ));
         assert!(matches!(
-            store.insert(&run(8, "a")),
+            store.insert(&run(8, "a"), &REQUEST),
             Err(InsertError::RequestTaken)
         ));
         assert!(
@@ -357,7 +377,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = open(&directory);
         for number in [1, 2] {
-            store.insert(&run(number, &number.to_string())).unwrap();
+            store
+                .insert(&run(number, &number.to_string()), &REQUEST)
+                .unwrap();
         }
         let ended = end(run(2, "2"));
         store.finish(&ended, &[]).unwrap();
@@ -400,7 +422,9 @@ mod tests {
         let newest = Order::NewestFirst;
         assert_eq!(pages(&store, "", newest, 2), [[0; 0]]);
         for number in [3, 1, 5, 2, 4] {
-            store.insert(&run(number, &number.to_string())).unwrap();
+            store
+                .insert(&run(number, &number.to_string()), &REQUEST)
+                .unwrap();
         }
         assert_eq!(
             pages(&store, "", newest, 2),
@@ -415,6 +439,8 @@ mod tests {
         store.finish(&end(run(5, "5")), &[]).unwrap();
         assert_eq!(pages(&store, "state = ENDED", newest, 2), [[5, 2]]);
         assert_eq!(pages(&store, "verdict = VALID", newest, 1), [[5], [2]]);
+        assert_eq!(pages(&store, "outcome = not_judged", newest, 2), [[5, 2]]);
+        assert_eq!(pages(&store, "outcome = HELD", newest, 2), [[0; 0]]);
         assert_eq!(pages(&store, "state != ENDED", newest, 3), [[4, 3, 1]]);
     }
 
@@ -428,6 +454,7 @@ mod tests {
             write_new(
                 &connection,
                 &run(number, &number.to_string()),
+                &REQUEST,
                 store.owner.name(),
             )
             .unwrap();
@@ -454,7 +481,7 @@ mod tests {
         let store = open(&directory);
         for number in 1..=20 {
             let request_id = format!("{number}{}", "x".repeat(100_000));
-            store.insert(&run(number, &request_id)).unwrap();
+            store.insert(&run(number, &request_id), &REQUEST).unwrap();
         }
         let query = ListQuery {
             limit: 50,
@@ -464,7 +491,9 @@ mod tests {
         let bytes: usize = first.runs.iter().map(v1::Run::encoded_len).sum();
         assert!(first.runs.len() == 7 && bytes < metronome_proto::MESSAGE_BYTES_MAX);
         assert_eq!(pages(&store, "", Order::NewestFirst, 50).concat().len(), 20);
-        store.insert(&run(21, &"x".repeat(1 << 20))).unwrap();
+        store
+            .insert(&run(21, &"x".repeat(1 << 20)), &REQUEST)
+            .unwrap();
         assert_eq!(store.runs(|_| None, &query).unwrap().runs.len(), 1);
     }
 
@@ -472,7 +501,7 @@ mod tests {
     fn a_newer_state_in_memory_is_what_is_matched_and_shown() {
         let directory = tempfile::tempdir().unwrap();
         let store = open(&directory);
-        store.insert(&run(1, "1")).unwrap();
+        store.insert(&run(1, "1"), &REQUEST).unwrap();
         let newer = end(run(1, "1"));
         let listed = |filter: &str, full| {
             let query = ListQuery {
@@ -498,17 +527,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = open(&directory);
         let [own, ended, others] = [1, 2, 3].map(RunId::from_bits);
-        store.insert(&run(1, "1")).unwrap();
-        store.insert(&run(2, "2")).unwrap();
+        store.insert(&run(1, "1"), &REQUEST).unwrap();
+        store.insert(&run(2, "2"), &REQUEST).unwrap();
         store.finish(&end(run(2, "2")), &[page(0..3)]).unwrap();
         let other = open(&directory);
-        other.insert(&run(3, "3")).unwrap();
+        other.insert(&run(3, "3"), &REQUEST).unwrap();
         assert_eq!(store.delete(own).unwrap(), Deleted::NotEnded);
         assert_eq!(store.delete(others).unwrap(), Deleted::Elsewhere);
         drop(other);
         assert_eq!(store.delete(others).unwrap(), Deleted::Done);
         assert_eq!(store.delete(ended).unwrap(), Deleted::Done);
         assert_eq!(store.delete(ended).unwrap(), Deleted::Unknown);
+        assert_eq!(
+            store.by_request("2").unwrap(),
+            None,
+            "the request_id is free"
+        );
         assert_eq!(store.client_page(ended, 0).unwrap(), None);
         assert_eq!(pages(&store, "", Order::NewestFirst, 9), [[1]]);
         store.delete_unstored(own).unwrap();
@@ -519,11 +553,11 @@ mod tests {
     fn only_the_runs_of_servers_that_are_gone_are_aborted() {
         let directory = tempfile::tempdir().unwrap();
         let alive = open(&directory);
-        alive.insert(&run(1, "alive")).unwrap();
+        alive.insert(&run(1, "alive"), &REQUEST).unwrap();
         {
             let gone = open(&directory);
-            gone.insert(&run(2, "gone")).unwrap();
-            gone.insert(&run(3, "gone, but ended")).unwrap();
+            gone.insert(&run(2, "gone"), &REQUEST).unwrap();
+            gone.insert(&run(3, "gone, but ended"), &REQUEST).unwrap();
             gone.finish(&end(run(3, "gone, but ended")), &[]).unwrap();
         }
         let (store, aborted) = Store::open(alive.path(), 99).unwrap();

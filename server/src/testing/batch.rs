@@ -14,7 +14,7 @@ use crate::{
     ledger::{
         BUFFER_BYTES, ConnectionCounters, Dimensions, Ledger, ReleaseStore, Stage, process_batch,
     },
-    model::{AgentShare, ClockRelation},
+    model::ClockRelation,
 };
 
 /// Packets of the largest batch.
@@ -45,7 +45,8 @@ impl Batch {
             run,
             agent: 0,
             key: Key::from_bytes(key),
-            share: AgentShare::new(0, 8, ClockRelation::Same),
+            clients: 0..8,
+            clock: ClockRelation::Same,
             is_static: false,
         });
         let hello = Hello {

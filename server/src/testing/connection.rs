@@ -20,7 +20,7 @@ use crate::{
         CommitWriter, ConnectionCounters, Dimensions, Ledger, RUNS_MAX, ReleaseStore, Stage,
         place_partial_frame, process_batch, replay,
     },
-    model::{AgentShare, ClockRelation},
+    model::ClockRelation,
 };
 
 /// Seals the frames of the one client that is admitted.
@@ -79,7 +79,8 @@ impl Connection {
             run: HELLO.run,
             agent: HELLO.agent,
             key: Key::from_bytes(KEY),
-            share: AgentShare::new(0, 8, ClockRelation::Same),
+            clients: 0..8,
+            clock: ClockRelation::Same,
             is_static: false,
         });
         Ok(Self {

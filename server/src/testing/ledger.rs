@@ -62,7 +62,7 @@ pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::C
     let record = record_run(&connection_counters, &slot, taken);
     let mut agent = AgentRecords::new(
         "fuzz".into(),
-        AgentShare::new(0, 1, connection_counters.clock),
+        AgentShare::of(0..1, connection_counters.clock),
     );
     agent.take(v1::ClientRecords {
         run_id: String::new(),
@@ -74,7 +74,7 @@ pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::C
         plan: &plan,
         agents: &[agent],
         counters: Some(&record),
-        receiver: "",
+        data_address: "",
         start_at_ns,
         stopped: None,
         notes: &[],

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::{
+    error::{StuckRun, UpgradeError},
     new_process::NewProcess,
     stage::{Outcome, Stage, Upgrade},
     state::{self, ControlState, EncodedMaster, SavedRun},
@@ -35,14 +36,14 @@ pub(crate) trait OldServer {
     async fn block_starts(&self) -> impl Sized;
 
     /// Waits until each run is RUNNING or over, one after the other. At the deadline: which one is
-    /// not, as `run ID is STATE`.
-    async fn runs_are_movable(&self, deadline: Instant) -> Result<(), String>;
+    /// not.
+    async fn runs_are_movable(&self, deadline: Instant) -> Result<(), StuckRun>;
 
     /// Waits until no worker is being restarted.
     async fn when_not_restarting(&self);
 
-    /// Holds every run that has not ended. When one is not RUNNING none is held: `run ID is STATE`.
-    async fn hold_runs(&self) -> Result<Vec<HeldRun>, String>;
+    /// Holds every run that has not ended. When one is not RUNNING none is held.
+    async fn hold_runs(&self) -> Result<Vec<HeldRun>, StuckRun>;
 
     /// Lets the workers quit, recovers what they had taken, and sends the connections through the
     /// socket. The rest of the master is what this returns. Until `deadline_ns`.
@@ -84,7 +85,7 @@ pub(crate) async fn drive(server: &impl OldServer) -> Outcome {
     });
     let outcome = match starting.await {
         Ok(new_process) => hand_over(server, new_process).await,
-        Err(sentence) => Err(sentence),
+        Err(error) => Err(error),
     };
     if outcome.is_err() {
         server.take_back_connections().await;
@@ -118,7 +119,11 @@ async fn hand_over(server: &impl OldServer, mut new_process: NewProcess) -> Outc
     let master = match handed_over {
         Ok(master) => master,
         Err(sentence) => {
-            return blocking(move || Err(new_process.end(&deadline).unwrap_or(sentence))).await;
+            return blocking(move || {
+                let sentence = new_process.end(&deadline).unwrap_or(sentence);
+                Err(sentence.into())
+            })
+            .await;
         }
     };
     let connections = master.connections;
@@ -151,7 +156,7 @@ async fn hand_over(server: &impl OldServer, mut new_process: NewProcess) -> Outc
 }
 
 /// Holds every run that has not ended, once all are RUNNING at the same time.
-async fn hold_runs(server: &impl OldServer) -> Result<Vec<HeldRun>, String> {
+async fn hold_runs(server: &impl OldServer) -> Result<Vec<HeldRun>, UpgradeError> {
     let upgrade = server.upgrade();
     let wait = upgrade.wait();
     let deadline = Instant::now() + wait;
@@ -159,14 +164,14 @@ async fn hold_runs(server: &impl OldServer) -> Result<Vec<HeldRun>, String> {
         server
             .runs_are_movable(deadline)
             .await
-            .map_err(|stuck| too_long(&stuck, wait))?;
+            .map_err(|run| UpgradeError::NotMovable { run, waited: wait })?;
         // While runs are held their clients are not read, so that what can be waited for is waited
         // for before.
         if time::timeout_at(deadline, server.when_not_restarting())
             .await
             .is_err()
         {
-            return Err(still_restarting(wait));
+            return Err(still_restarting(wait).into());
         }
         // From here on a stop is refused, and one that a run has not looked at yet keeps it from
         // being held.
@@ -182,7 +187,9 @@ async fn hold_runs(server: &impl OldServer) -> Result<Vec<HeldRun>, String> {
         }
         match server.hold_runs().await {
             Ok(held) => return Ok(held),
-            Err(stuck) if Instant::now() >= deadline => return Err(too_long(&stuck, wait)),
+            Err(run) if Instant::now() >= deadline => {
+                return Err(UpgradeError::NotMovable { run, waited: wait });
+            }
             // It has gone on to DRAINING between the look and the request; the others go on too.
             Err(_) => upgrade.enter(Stage::Gathering),
         }
@@ -196,17 +203,12 @@ fn still_restarting(wait: Duration) -> String {
     )
 }
 
-fn too_long(stuck: &str, wait: Duration) -> String {
-    format!(
-        "{stuck} and was not RUNNING or over within {wait:?}, which it must be; \
-         ask again when it is"
-    )
-}
-
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, String> + Send + 'static,
-) -> Result<T, String> {
-    task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|_| Err("the upgrade itself failed; this is a bug".into()))
+    work: impl FnOnce() -> Result<T, UpgradeError> + Send + 'static,
+) -> Result<T, UpgradeError> {
+    task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(UpgradeError::Failed(
+            "the upgrade itself failed; this is a bug".into(),
+        ))
+    })
 }

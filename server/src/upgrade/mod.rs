@@ -5,10 +5,10 @@
 //!   old process (drive.rs)                  new process (restore.rs)
 //!   starts it with a socket as its input
 //!   Offer + listeners, ledger, lock  ─────▶  accepts it, opens all, starts workers without clients
-//!                                    ◀─────  Healthy | Refused
+//!                                    ◀─────  Healthy | Refused | Incompatible
 //!   waits until every run is RUNNING, holds the runs, lets its workers quit
 //!   Connections … Part … End         ─────▶  checks and builds everything, touches nothing
-//!                                    ◀─────  Taken | Refused
+//!                                    ◀─────  Taken | Refused | Incompatible
 //!   Go                               ─────▶  places the connections, serves
 //!   dismisses its streams, exits
 //! ```
@@ -24,6 +24,7 @@
 //! | `offer` | what is offered first; the one check of versions |
 //! | `state` | what is saved, and its one codec |
 //! | `new_process`, `old_process` | the peer, as each side sees it |
+//! | `error` | why a server was not upgraded |
 //! | `stage` | how far an upgrade is, and who has asked for it |
 //! | `drive`, `restore` | the steps of the old and of the new process |
 //! | `executable`, `container` | what is started, and whether this process may end |
@@ -34,6 +35,7 @@
 
 mod container;
 mod drive;
+mod error;
 mod executable;
 mod new_process;
 mod offer;
@@ -44,6 +46,7 @@ mod stage;
 mod state;
 
 pub(crate) use drive::{HeldRun, OldServer, drive};
+pub(crate) use error::{StuckRun, UpgradeError};
 pub(crate) use offer::{InheritedFds, Offer};
 pub(crate) use old_process::OldProcess;
 pub(crate) use protocol::send_connections;

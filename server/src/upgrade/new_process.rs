@@ -15,6 +15,7 @@ use metronome_os::{clock::now_ns, process::start_new_process, seq_packet::SeqPac
 use metronome_telemetry::sanitise;
 
 use super::{
+    error::UpgradeError,
     offer::{InheritedFds, Offer},
     protocol::{Kind, send_state},
 };
@@ -43,13 +44,13 @@ pub(super) struct NewProcess {
 
 impl NewProcess {
     /// Starts `executable` with this process's arguments and environment, and waits until it
-    /// reports that it is healthy. An error is one sentence, and nothing is left of the process.
+    /// reports that it is healthy. On an error nothing is left of the process.
     pub(super) fn start(
         executable: &Path,
         offer: &Offer,
         inherited: &InheritedFds,
         deadline: &Deadline,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, UpgradeError> {
         let shown = executable.display();
         let cannot = |error: io::Error| format!("{shown} cannot be started: {error}");
         let offer = offer
@@ -87,7 +88,7 @@ impl NewProcess {
         bytes: &[u8],
         connections: usize,
         deadline: &Deadline,
-    ) -> Result<(), String> {
+    ) -> Result<(), UpgradeError> {
         let sent = send_state(&self.socket, bytes, connections, deadline.at_ns);
         sent.map_err(|error| self.describe(&error, deadline))?;
         self.wait_for(Kind::Taken, deadline)
@@ -100,7 +101,7 @@ impl NewProcess {
     /// which the kernel has accepted Go this process must not touch anything that it has handed
     /// over, whatever becomes of the new one. That is why Go comes last, carries nothing that
     /// could still be refused, and is not answered.
-    pub(super) fn commit(mut self, deadline: &Deadline) -> Result<(), String> {
+    pub(super) fn commit(mut self, deadline: &Deadline) -> Result<(), UpgradeError> {
         let sent = self
             .socket
             .send_until(&Kind::Go.message(&[]), &[], deadline.at_ns);
@@ -115,7 +116,7 @@ impl NewProcess {
         (error.kind() != io::ErrorKind::TimedOut).then(|| self.describe(&error, deadline))
     }
 
-    fn wait_for(&mut self, wanted: Kind, deadline: &Deadline) -> Result<(), String> {
+    fn wait_for(&mut self, wanted: Kind, deadline: &Deadline) -> Result<(), UpgradeError> {
         let message = loop {
             let until_ns = deadline.at_ns.min(now_ns() + LOOK_EVERY_NS);
             match self.socket.receive_until(until_ns) {
@@ -124,26 +125,29 @@ impl NewProcess {
                     if error.kind() == io::ErrorKind::TimedOut && now_ns() < deadline.at_ns =>
                 {
                     if deadline.is_given_up.load(Relaxed) {
-                        return Err("this server was asked to shut down meanwhile".into());
+                        return Err(UpgradeError::ShuttingDown);
                     }
                 }
-                Err(error) => return Err(self.describe(&error, deadline)),
+                Err(error) => return Err(self.describe(&error, deadline).into()),
             }
         };
         match Kind::of(&message) {
             Some((kind, _)) if kind == wanted => Ok(()),
-            Some((Kind::Refused, sentence)) => {
-                let sentence = sanitise::sentence(&String::from_utf8_lossy(sentence));
-                Err(format!(
-                    "the new server (pid {}) refuses: {sentence}",
-                    self.pid()
-                ))
+            Some((Kind::Refused, sentence)) => Err(self.refusal(sentence).into()),
+            Some((Kind::Incompatible, sentence)) => {
+                Err(UpgradeError::Incompatible(self.refusal(sentence)))
             }
             _ => Err(format!(
                 "unexpected message from the new server (pid {})",
                 self.pid()
-            )),
+            )
+            .into()),
         }
+    }
+
+    fn refusal(&self, sentence: &[u8]) -> String {
+        let sentence = sanitise::sentence(&String::from_utf8_lossy(sentence));
+        format!("the new server (pid {}) refuses: {sentence}", self.pid())
     }
 
     /// What became of it.

@@ -9,6 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::error::Unreadable;
 use crate::ledger;
 
 /// Version of everything that goes over the socket, the state included: raised with every change of
@@ -20,6 +21,9 @@ pub(super) const FORMAT_VERSION: u32 = 4;
 pub(crate) struct Offer {
     /// How the ledger lies in memory.
     pub(crate) layout: Vec<u64>,
+    /// Words of a connection's counters that the old server uses, from the first: a version that
+    /// uses fewer would not count on what the others hold.
+    pub(crate) words_used: u32,
     pub(crate) slots: u32,
     pub(crate) workers: u32,
     pub(crate) max_clients: u32,
@@ -36,12 +40,16 @@ impl Offer {
         Ok([&FORMAT_VERSION.to_le_bytes(), &rest[..]].concat())
     }
 
-    /// The offer, if this process can take it. An error is one sentence.
+    /// The offer, if this process can take it.
     ///
     /// The version is checked first, because nothing else can be read in another one; then how the
     /// ledger lies in memory, because it is shared with the old process as it is. Neither is
     /// converted: the old server goes on, and the user is to drain it.
-    pub(super) fn accept(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn accept(bytes: &[u8]) -> Result<Self, Unreadable> {
+        Self::try_accept(bytes).map_err(Unreadable)
+    }
+
+    fn try_accept(bytes: &[u8]) -> Result<Self, String> {
         let (version, rest) = bytes
             .split_first_chunk()
             .ok_or("the old server sent no version")?;
@@ -61,6 +69,14 @@ impl Offer {
                  drain the old one and start this one instead",
                 offer.layout,
                 ledger::LAYOUT
+            ));
+        }
+        let words_used = ledger::WORDS_USED as u32;
+        if offer.words_used > words_used {
+            return Err(format!(
+                "the old server's counters have {} words and this one's {words_used}; \
+                 drain the old one and start this one instead",
+                offer.words_used
             ));
         }
         if offer.slots == 0 || offer.workers == 0 || offer.max_clients == 0 {
@@ -141,6 +157,7 @@ mod tests {
     fn offer() -> Offer {
         Offer {
             layout: ledger::LAYOUT.to_vec(),
+            words_used: ledger::WORDS_USED as u32,
             slots: 20,
             workers: 2,
             max_clients: 10,
@@ -155,7 +172,8 @@ mod tests {
         assert_eq!(Offer::accept(&offer().encode().unwrap()), Ok(offer()));
         let mut newer = offer().encode().unwrap();
         newer[0] += 1;
-        let sentence = Offer::accept(&newer).unwrap_err();
+        let refused = |bytes: &[u8]| Offer::accept(bytes).unwrap_err().to_string();
+        let sentence = refused(&newer);
         for version in [FORMAT_VERSION, FORMAT_VERSION + 1] {
             assert!(
                 sentence.contains(&format!("format {version}")),
@@ -164,11 +182,17 @@ mod tests {
         }
         let mut other = offer();
         other.layout[0] += 1;
-        let sentence = Offer::accept(&other.encode().unwrap()).unwrap_err();
+        let sentence = refused(&other.encode().unwrap());
         assert!(sentence.contains("ledger"), "{sentence}");
         let mut other = offer();
+        other.words_used -= 1;
+        assert_eq!(Offer::accept(&other.encode().unwrap()), Ok(other.clone()));
+        other.words_used += 2;
+        let sentence = refused(&other.encode().unwrap());
+        assert!(sentence.contains("words"), "{sentence}");
+        let mut other = offer();
         other.workers = 0;
-        let sentence = Offer::accept(&other.encode().unwrap()).unwrap_err();
+        let sentence = refused(&other.encode().unwrap());
         assert!(sentence.contains("impossible"), "{sentence}");
     }
 
@@ -191,7 +215,7 @@ mod tests {
         fn any_bytes_are_an_offer_or_a_sentence(rest: Vec<u8>) {
             let with_our_version = [&FORMAT_VERSION.to_le_bytes()[..], &rest].concat();
             let accepted = Offer::accept(&with_our_version);
-            prop_assert!(accepted.is_err_and(|sentence| !sentence.is_empty()));
+            prop_assert!(accepted.is_err_and(|error| !error.to_string().is_empty()));
             let _ = Offer::accept(&rest);
         }
     }

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use metronome_os::{clock::now_ns, process::OLD_PROCESS_VARIABLE, seq_packet::SeqPacket};
 
 use super::{
+    error::Unreadable,
     offer::{InheritedFds, Offer},
     protocol::{Kind, REFUSAL_BYTES_MAX, STATE_BYTES_MAX, sums},
 };
@@ -59,7 +60,7 @@ impl OldProcess {
         let Some((Kind::Offer, rest)) = Kind::of(&message) else {
             bail!("the old server sent no offer")
         };
-        let offer = Offer::accept(rest).map_err(anyhow::Error::msg)?;
+        let offer = Offer::accept(rest)?;
         let inherited = InheritedFds::from_received(descriptors, offer.has_http)
             .context("the old server sent too few descriptors")?;
         Ok((offer, inherited))
@@ -71,12 +72,15 @@ impl OldProcess {
     }
 
     /// Gives the reason why the old process must go on without this one.
-    pub(crate) fn refuse(&self, sentence: &str) {
+    pub(crate) fn refuse(&self, error: &anyhow::Error) {
+        let kind = match error.downcast_ref::<Unreadable>() {
+            Some(_) => Kind::Incompatible,
+            None => Kind::Refused,
+        };
+        let sentence = format!("{error:#}");
+        let sentence = &sentence.as_bytes()[..sentence.len().min(REFUSAL_BYTES_MAX)];
         // When it is gone, no reason is needed.
-        let _ = self.send(
-            Kind::Refused,
-            &sentence.as_bytes()[..sentence.len().min(REFUSAL_BYTES_MAX)],
-        );
+        let _ = self.send(kind, sentence);
     }
 
     /// Waits for its state. An error also when the old server has changed its mind.

@@ -22,7 +22,7 @@ pub(super) enum Kind {
     /// An offer, with its descriptors.
     Offer = 1,
     Healthy = 2,
-    /// One sentence.
+    /// The new process cannot go on here. One sentence.
     Refused = 3,
     /// Sockets of connections, in order.
     Connections = 4,
@@ -32,6 +32,8 @@ pub(super) enum Kind {
     End = 6,
     Taken = 7,
     Go = 8,
+    /// The new process does not read what the old one has. One sentence.
+    Incompatible = 9,
 }
 
 impl Kind {
@@ -47,6 +49,7 @@ impl Kind {
             Self::End,
             Self::Taken,
             Self::Go,
+            Self::Incompatible,
         ];
         kinds
             .into_iter()

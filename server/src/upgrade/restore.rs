@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use tokio::task;
 
 use super::{
+    error::Unreadable,
     old_process::OldProcess,
     state::{ControlState, MasterState, RestoredRun, SavedRun, State},
 };
@@ -42,7 +43,7 @@ pub(crate) async fn restore(
     let old_process = Arc::new(old_process);
     let restored = receive(&old_process, master, dimensions).await;
     if let Err(error) = &restored {
-        old_process.refuse(&format!("{error:#}"));
+        old_process.refuse(error);
     }
     let (control, runs) = restored?;
     Ok(Restored {
@@ -70,9 +71,9 @@ async fn receive(
     let received = receiving
         .await
         .context("the old server's state could not be received")??;
-    let state = State::decode(&received.bytes).map_err(anyhow::Error::msg)?;
+    let state = State::decode(&received.bytes).map_err(Unreadable)?;
     let runs = state.runs.into_iter().map(SavedRun::restore);
-    let runs = runs.collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
+    let runs = runs.collect::<Result<_, _>>().map_err(Unreadable)?;
     master
         .restore(state.master, received.connections)
         .await

@@ -15,13 +15,14 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{
     container::check_own_end,
+    error::UpgradeError,
     executable::executable,
     new_process::Deadline,
     offer::{InheritedFds, Offer},
 };
 
-/// Pid of the new server, or why this one goes on, in one sentence.
-pub(crate) type Outcome = Result<u32, String>;
+/// Pid of the new server, or why this one goes on.
+pub(crate) type Outcome = Result<u32, UpgradeError>;
 
 /// What is refused during an upgrade, in one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +48,10 @@ pub(crate) struct Upgrade {
     stage: AtomicU8,
     waiting: Mutex<Vec<oneshot::Sender<Outcome>>>,
     asked: Notify,
-    /// `None`: an embedded server, or one that is shutting down.
+    /// `None`: an embedded server, or one that is shutting down …
     offered: Mutex<Option<Arc<(Offer, InheritedFds)>>>,
+    /// … which this one is.
+    is_forbidden: AtomicBool,
     /// This server is to end: an upgrade that is under way is given up.
     is_given_up: Arc<AtomicBool>,
     /// For the new process to come up healthy, and once more for the runs to be where they can be
@@ -73,9 +76,7 @@ impl Upgrade {
         let (reply, outcome) = oneshot::channel();
         lock(&self.waiting).push(reply);
         self.asked.notify_one();
-        outcome
-            .await
-            .unwrap_or_else(|_| Err("the server ended meanwhile".into()))
+        outcome.await.unwrap_or(Err(UpgradeError::ShuttingDown))
     }
 
     /// Resolves when an upgrade is asked for. A request that got the outcome of another one
@@ -103,6 +104,7 @@ impl Upgrade {
 
     /// No upgrade from here on: the ports are to close with their listeners.
     pub(crate) fn forbid(&self) {
+        self.is_forbidden.store(true, Relaxed);
         *lock(&self.offered) = None;
     }
 
@@ -133,11 +135,14 @@ impl Upgrade {
     }
 
     /// What to start and what to offer it.
-    pub(super) fn means(&self) -> Result<(PathBuf, Arc<(Offer, InheritedFds)>), String> {
-        check_own_end()?;
+    pub(super) fn means(&self) -> Result<(PathBuf, Arc<(Offer, InheritedFds)>), UpgradeError> {
+        if self.is_forbidden.load(Relaxed) {
+            return Err(UpgradeError::ShuttingDown);
+        }
+        check_own_end().map_err(UpgradeError::NotPossible)?;
         let offered = lock(&self.offered).clone();
-        let offered = offered
-            .ok_or("an embedded server, or one that is shutting down, cannot be upgraded")?;
+        let embedded = || UpgradeError::NotPossible("an embedded server cannot be upgraded".into());
+        let offered = offered.ok_or_else(embedded)?;
         Ok((executable()?, offered))
     }
 
@@ -180,6 +185,9 @@ mod tests {
     #[test]
     fn a_server_with_nothing_to_offer_cannot_be_upgraded() {
         let upgrade = Upgrade::default();
-        assert!(upgrade.means().is_err());
+        let error = upgrade.means().unwrap_err();
+        assert!(matches!(error, UpgradeError::NotPossible(_)), "{error:?}");
+        upgrade.forbid();
+        assert_eq!(upgrade.means().unwrap_err(), UpgradeError::ShuttingDown);
     }
 }

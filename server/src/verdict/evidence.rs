@@ -12,12 +12,12 @@ pub(crate) struct Evidence<'a> {
     pub(crate) agents: &'a [AgentRecords],
     /// `None` when the master did not send them in time.
     pub(crate) counters: Option<&'a FinalCounters>,
-    /// HOST:PORT of the data port.
-    pub(crate) receiver: &'a str,
+    /// HOST:PORT of the data port, as it listens.
+    pub(crate) data_address: &'a str,
     /// When the first packet was due, ns of this host's CLOCK_MONOTONIC. `None`: never started.
     pub(crate) start_at_ns: Option<u64>,
     /// What stopped the run before its schedule was over. `None`: nothing did.
     pub(crate) stopped: Option<v1::StopCause>,
-    /// Remarks of the server about itself, as full sentences.
-    pub(crate) notes: &'a [String],
+    /// Notes of the server about itself.
+    pub(crate) notes: &'a [v1::Note],
 }

@@ -44,7 +44,7 @@ mod tests {
 
     fn agents() -> Vec<AgentRecords> {
         let agent = |index: u32| {
-            let share = AgentShare::new(index, 1, ClockRelation::Same);
+            let share = AgentShare::of(index..index + 1, ClockRelation::Same);
             AgentRecords::new(format!("agent-{index}"), share)
         };
         (0..3).map(agent).collect()

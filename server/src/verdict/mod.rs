@@ -27,6 +27,7 @@ mod sentence;
 
 pub(crate) use evidence::Evidence;
 pub(crate) use failed::failure_of_run;
+pub(crate) use notes::no_certificate;
 
 use metronome_proto::v1;
 
@@ -63,7 +64,7 @@ pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::v1::{Failure, FailureCode, ReasonCode};
+    use metronome_proto::v1::{Failure, FailureCode, Note, NoteCode, ReasonCode};
 
     use super::{
         samples::{Sample, blank_sentences},
@@ -89,6 +90,13 @@ mod tests {
                 "{code:?}"
             );
         }
+        let notes = (1..100).filter_map(|number| NoteCode::try_from(number).ok());
+        for code in notes {
+            assert!(
+                MANUAL.contains(&format!("| `{}` |", code.name())),
+                "{code:?}"
+            );
+        }
     }
 
     /// A run in which much goes wrong, with failures and incidents in the words of `sentence`.
@@ -110,7 +118,10 @@ mod tests {
             what: "worker died".into(),
             text: sentence.into(),
         });
-        sample.notes.push(sentence.into());
+        sample.notes.push(Note {
+            sentence: sentence.into(),
+            ..notes::no_certificate()
+        });
         sample.conclude()
     }
 

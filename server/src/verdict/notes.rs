@@ -1,96 +1,228 @@
-//! The notes that do not change a verdict, as full sentences.
+//! The notes that do not change a verdict: codes, figures, and sentences written from the figures.
 
+use metronome_proto::v1::{Note, NoteCode};
 use metronome_telemetry::sanitise;
 
 use super::{
     evidence::Evidence,
     rows::{Row, total},
+    sentence::{Figures, figures, write},
 };
-use crate::model::WorkerCounters;
+use crate::model::{AgentRecords, FinalCounters, WorkerCounters};
 
-/// A pacing thread that overslept for this long is worth a note.
-const OVERSLEEP_NS_NOTABLE: u64 = 10_000_000;
+/// A pacing thread that overslept for longer than this is worth a note.
+const OVERSLEEP_NS_NOTABLE: i64 = 10_000_000;
 
 /// Most notes; a run of 10,000 clients must fit one message.
 const NOTES_MAX: usize = 50;
 
-/// Notes as full sentences, at most 50.
-pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<String> {
-    let mut notes = evidence.notes.to_vec();
-    let foreign: Vec<_> = evidence
-        .agents
-        .iter()
-        .filter(|agent| !agent.share.clock.is_same())
-        .map(|agent| agent.name.as_str())
-        .collect();
-    if !foreign.is_empty() {
-        let names = foreign.join(", ");
-        notes.push(format!(
-            "One-way times are not shown: the clock of {names} is not the server's."
-        ));
+/// A note whose sentence is the template, with its figures in their places.
+fn note<const N: usize>(
+    code: NoteCode,
+    template: &str,
+    of: [(&str, metronome_proto::v1::Figure); N],
+) -> Note {
+    let figures = figures(of);
+    Note {
+        code: code.into(),
+        sentence: write(template, &figures),
+        figures,
     }
+}
+
+/// The note of a server whose gRPC port takes orders from other hosts without TLS.
+pub(crate) fn no_certificate() -> Note {
+    let sentence = "The server's gRPC port takes orders from other hosts without a certificate \
+                    (--insecure-no-tls).";
+    Note {
+        code: NoteCode::NoCertificate.into(),
+        sentence: sentence.into(),
+        figures: Figures::new(),
+    }
+}
+
+/// All notes, at most 50.
+pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<Note> {
+    let mut notes = evidence.notes.to_vec();
+    notes.extend(clock_unknown(evidence.agents));
     let skipped = total(rows, Row::skipped);
     if skipped > 0 {
-        let scheduled = total(rows, Row::scheduled);
-        notes.push(format!(
-            "{skipped} of {scheduled} scheduled packets were skipped."
+        notes.push(note(
+            NoteCode::Skipped,
+            "{skipped} of {scheduled} scheduled packets were skipped.",
+            [
+                ("skipped", skipped.into()),
+                ("scheduled", total(rows, Row::scheduled).into()),
+            ],
         ));
     }
-    for agent in evidence.agents {
-        let overslept_ns = agent
-            .finished()
-            .map_or(0, |finished| finished.oversleep_max_ns);
-        if overslept_ns > OVERSLEEP_NS_NOTABLE {
-            notes.push(format!(
-                "A pacing thread of {} once overslept by {} ms.",
-                agent.name,
-                (overslept_ns / 1_000) as f64 / 1e3
-            ));
-        }
-    }
-    if let Some(counters) = evidence.counters {
-        if counters.recovered_packets > 0 {
-            let recovered = counters.recovered_packets;
-            notes.push(format!(
-                "{recovered} packets were recovered after a worker crash; each is counted once."
-            ));
-        }
-        notes.extend(
-            counters
-                .incidents
-                .iter()
-                .map(|incident| sanitise::sentence(&incident.text)),
-        );
-        notes.extend(pauses(&counters.workers));
-        let halves = counters
-            .clients
-            .iter()
-            .filter(|count| count.partial_frame_bytes > 0)
-            .count();
-        if halves > 0 {
-            notes.push(format!(
-                "{halves} clients left a packet of which not all 32 bytes came."
-            ));
-        }
-    }
+    notes.extend(evidence.agents.iter().filter_map(overslept));
+    notes.extend(evidence.counters.into_iter().flat_map(of_workers));
     notes.truncate(NOTES_MAX);
     notes
 }
 
-/// The pauses of batched reads, which make read times late on purpose.
-fn pauses(workers: &[WorkerCounters]) -> Option<String> {
-    let sum = |figure: fn(&WorkerCounters) -> u64| {
-        workers
-            .iter()
-            .map(|worker| u128::from(figure(worker)))
-            .sum::<u128>()
-    };
-    let pauses = sum(|worker| worker.pauses);
-    let mean_us = sum(|worker| worker.paused_ns) as f64 / 1e3 / pauses as f64;
-    (pauses > 0).then(|| {
-        format!(
-            "Workers let packets gather in {pauses} pauses of {mean_us:.0} µs on average \
-             (--rx-coalesce); a packet's transit and latency may hold one of them."
+fn clock_unknown(agents: &[AgentRecords]) -> Option<Note> {
+    let foreign = agents.iter().filter(|agent| !agent.share.clock.is_same());
+    let names: Vec<_> = foreign.map(|agent| agent.name.clone()).collect();
+    (!names.is_empty()).then(|| {
+        note(
+            NoteCode::ClockUnknown,
+            "One-way times are not shown: the clock of {agent_names} is not the server's.",
+            [("agent_names", names.into())],
         )
     })
+}
+
+fn overslept(agent: &AgentRecords) -> Option<Note> {
+    let overslept_ns = agent.finished()?.oversleep_max_ns?;
+    (overslept_ns > OVERSLEEP_NS_NOTABLE).then(|| {
+        note(
+            NoteCode::Overslept,
+            "A pacing thread of {agent} once overslept by {oversleep_max_ns}.",
+            [
+                ("agent", agent.name.as_str().into()),
+                ("oversleep_max_ns", overslept_ns.into()),
+            ],
+        )
+    })
+}
+
+/// What the workers' record is worth a note for.
+fn of_workers(counters: &FinalCounters) -> Vec<Note> {
+    let mut notes = Vec::new();
+    if counters.recovered_packets > 0 {
+        notes.push(note(
+            NoteCode::Recovered,
+            "{recovered} packets were recovered after a worker crash; each is counted once.",
+            [("recovered", counters.recovered_packets.into())],
+        ));
+    }
+    notes.extend(counters.incidents.iter().map(|incident| Note {
+        code: NoteCode::Incident.into(),
+        sentence: sanitise::sentence(&incident.text),
+        figures: figures([("incident", incident.what.to_string().into())]),
+    }));
+    notes.extend(pauses(&counters.workers));
+    let is_partial = |count: &&crate::model::ClientCounters| count.partial_frame_bytes > 0;
+    let clients = counters.clients.iter().filter(is_partial).count();
+    if clients > 0 {
+        notes.push(note(
+            NoteCode::PartialPackets,
+            "{clients} clients left a packet of which not all 32 bytes came.",
+            [("clients", clients.into())],
+        ));
+    }
+    notes
+}
+
+/// The pauses of batched reads, which make read times late on purpose.
+fn pauses(workers: &[WorkerCounters]) -> Option<Note> {
+    let sum = |figure: fn(&WorkerCounters) -> u64| {
+        let figures = workers.iter().map(figure).map(u128::from);
+        figures.sum::<u128>()
+    };
+    let pauses = sum(|worker| worker.pauses);
+    let mean_ns = sum(|worker| worker.paused_ns).checked_div(pauses)?;
+    Some(note(
+        NoteCode::Pauses,
+        "Workers let packets gather in {pauses} pauses of {pause_mean_ns} on average \
+         (--rx-coalesce); a packet's transit and latency may hold one of them.",
+        [("pauses", pauses.into()), ("pause_mean_ns", mean_ns.into())],
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Incident,
+        verdict::samples::{Sample, verdict},
+    };
+
+    fn notes(spoil: impl FnOnce(&mut Sample)) -> Vec<Note> {
+        let mut sample = Sample::of(2, 2);
+        spoil(&mut sample);
+        verdict(&sample.conclude()).notes.clone()
+    }
+
+    #[test]
+    fn a_clean_run_has_no_notes() {
+        assert_eq!(notes(|_| {}), []);
+    }
+
+    #[test]
+    fn a_note_has_its_code_and_its_figures_and_shows_them() {
+        let check = |spoil: fn(&mut Sample), code, names: &[&str], words: &str| {
+            let [note] = &notes(spoil)[..] else {
+                panic!("{code:?}: not one note")
+            };
+            assert_eq!(note.code(), code);
+            assert!(note.figures.keys().eq(names), "{note:?}");
+            assert!(note.sentence.contains(words), "{note:?}");
+        };
+        check(
+            |sample| sample.notes.push(no_certificate()),
+            NoteCode::NoCertificate,
+            &[],
+            "without a certificate",
+        );
+        check(
+            |sample| (0..2).for_each(|agent| sample.forget_clock(agent)),
+            NoteCode::ClockUnknown,
+            &["agent_names"],
+            "agent-0, agent-1",
+        );
+        check(
+            |sample| {
+                sample.forget_agent(0);
+                sample.agents[0].finish(metronome_proto::v1::Finished {
+                    oversleep_max_ns: Some(11_000_000),
+                    ..Default::default()
+                });
+            },
+            NoteCode::Overslept,
+            &["agent", "oversleep_max_ns"],
+            "overslept by 11 ms",
+        );
+        check(
+            |sample| sample.counters().recovered_packets = 3,
+            NoteCode::Recovered,
+            &["recovered"],
+            "3 packets",
+        );
+        check(
+            |sample| {
+                sample.counters().workers[0].pauses = 2;
+                sample.counters().workers[0].paused_ns = 100_000;
+            },
+            NoteCode::Pauses,
+            &["pause_mean_ns", "pauses"],
+            "2 pauses of 0.05 ms",
+        );
+        check(
+            |sample| sample.counted(1, |counted| counted.partial_frame_bytes = 5),
+            NoteCode::PartialPackets,
+            &["clients"],
+            "1 clients",
+        );
+        check(
+            |sample| {
+                sample.counters().incidents.push(Incident {
+                    at_ns: 1,
+                    what: "worker died".into(),
+                    text: "worker 1 died\x1b".into(),
+                });
+            },
+            NoteCode::Incident,
+            &["incident"],
+            "worker 1 died",
+        );
+    }
+
+    #[test]
+    fn there_are_at_most_fifty_notes() {
+        let many = notes(|sample| sample.notes = vec![no_certificate(); 60]);
+        assert_eq!(many.len(), NOTES_MAX);
+    }
 }

@@ -9,11 +9,14 @@ use super::{
     evidence::Evidence,
     rows::{Row, sum_of_all},
 };
-use crate::model::{AgentRecords, ClockRelation, WorkerCounters};
+use crate::model::{AgentRecords, WorkerCounters};
 
 /// Packets per second in packets per 1000 seconds, and a second in ns.
 const MILLIHERTZ_NANOS: u128 = 1_000 * NANOS_PER_SECOND;
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
+
+/// The name of the server itself among the receivers.
+const RECEIVER: &str = "server";
 
 pub(super) fn assemble(
     evidence: &Evidence<'_>,
@@ -49,8 +52,9 @@ pub(super) fn assemble(
         groups: vec![group],
         agents: evidence.agents.iter().map(agent).collect(),
         receivers: vec![v1::ReceiverReport {
-            receiver: evidence.receiver.into(),
+            receiver: RECEIVER.into(),
             workers: workers.iter().map(worker).collect(),
+            data_address: evidence.data_address.into(),
         }],
         rate,
         cpu: known(cpu(evidence, &counts)),
@@ -99,7 +103,7 @@ fn counts_of_all(rows: &[Row<'_>]) -> v1::Counts {
 
 /// `None` unless all are known.
 fn sum<L: CounterList>(mut lists: impl Iterator<Item = Option<L>>) -> Option<L> {
-    lists.try_fold(L::default(), |sum, counts| Some(sum.plus(&counts?)))
+    lists.try_fold(L::zero(), |sum, counts| Some(sum.plus(&counts?)))
 }
 
 /// A distribution over some of the packets only would be read as one over all of them.
@@ -127,17 +131,17 @@ fn achieved_millihertz(received: u64, elapsed_ns: u128) -> Option<u64> {
 }
 
 fn cpu(evidence: &Evidence<'_>, counts: &v1::Counts) -> v1::Cpu {
-    let of_agents = |figure: fn(&v1::Finished) -> u64| {
+    let of_agents = |figure: fn(&v1::Finished) -> Option<u64>| {
         let finished = evidence.agents.iter().map(AgentRecords::finished);
         finished
-            .map(|finished| finished.map(figure))
+            .map(|finished| finished.and_then(figure))
             .try_fold(0, |sum: u64, figure| Some(sum.saturating_add(figure?)))
     };
     let of_workers = |figure: fn(&WorkerCounters) -> u64| {
         let figures = evidence.counters?.workers.iter().map(figure);
         Some(figures.fold(0, u64::saturating_add))
     };
-    let generator_ns = of_agents(|finished| finished.cpu_ns);
+    let generator_ns = of_agents(|finished| unsigned(finished.cpu_ns?));
     let receiver_ns = of_workers(|worker| worker.cpu_ns);
     let sent = counts.generator.map(|counts| counts.sent);
     let received = counts.receiver.map(|counts| counts.received);
@@ -152,22 +156,15 @@ fn cpu(evidence: &Evidence<'_>, counts: &v1::Counts) -> v1::Cpu {
 }
 
 fn agent(agent: &AgentRecords) -> v1::AgentReport {
-    use v1::clock_relation::Relation;
-    let relation = match agent.share.clock {
-        ClockRelation::Same => Relation::Same(v1::SameClock {}),
-        ClockRelation::Unknown => Relation::Unknown(v1::UnknownClock {}),
-    };
     let finished = agent.finished();
     v1::AgentReport {
         agent: agent.name.clone(),
-        clients: agent.share.clients,
-        clock: Some(v1::ClockRelation {
-            relation: Some(relation),
-        }),
+        clients: agent.share.clients(),
+        clock: Some(agent.share.clock.to_proto()),
         counts: agent.counts(),
-        cpu_ns: finished.map(|finished| signed(finished.cpu_ns)),
-        writes: finished.map(|finished| finished.writes),
-        oversleep_max_ns: finished.map(|finished| signed(finished.oversleep_max_ns)),
+        cpu_ns: finished.and_then(|finished| known_time(finished.cpu_ns)),
+        writes: finished.and_then(|finished| finished.writes),
+        oversleep_max_ns: finished.and_then(|finished| known_time(finished.oversleep_max_ns)),
         failure: agent.missing(),
     }
 }
@@ -189,6 +186,15 @@ fn worker(count: &WorkerCounters) -> v1::WorkerReport {
 /// `None` where none of it is known.
 fn known<M: Default + PartialEq>(message: M) -> Option<M> {
     (message != M::default()).then_some(message)
+}
+
+/// A time from an agent, which may hold anything. A negative one is none.
+fn unsigned(nanos: i64) -> Option<u64> {
+    u64::try_from(nanos).ok()
+}
+
+fn known_time(nanos: Option<i64>) -> Option<i64> {
+    nanos.filter(|nanos| *nanos >= 0)
 }
 
 /// Times in the API are signed; none of ours is that long.

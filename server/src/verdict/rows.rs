@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{packet::FRAME_BYTES, v1};
+use metronome_proto::{counters::CounterList as _, packet::FRAME_BYTES, v1};
 
 use super::evidence::Evidence;
 use crate::model::{AgentRecords, ClientCounters};
@@ -37,10 +37,19 @@ pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
             agent,
             reported: agent.record(client),
             counted: found.flatten(),
-            receiver: found.map(|found| found.map_or_else(Default::default, |count| count.counts)),
+            receiver: found.map(|found| found.map_or_else(|| none_counted(agent), |it| it.counts)),
         }
     };
     evidence.agents.iter().flat_map(of_agent).map(row).collect()
+}
+
+/// Of a client without a hello. Whether a packet is read before it was written is known on this
+/// host's clock only.
+fn none_counted(agent: &AgentRecords) -> v1::ReceiverCounts {
+    v1::ReceiverCounts {
+        read_before_written: agent.share.clock.is_same().then_some(0),
+        ..v1::ReceiverCounts::zero()
+    }
 }
 
 /// Sum of one figure over the clients of which it is known; no claim of an agent can make it wrap.

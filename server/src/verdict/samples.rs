@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use metronome_proto::{
+    counters::CounterList as _,
     histogram::Histogram,
     plan::{Group, Plan},
     profile::Profile,
@@ -28,7 +29,7 @@ pub(super) struct Sample {
     pub(super) counters: Option<FinalCounters>,
     pub(super) start_at_ns: Option<u64>,
     pub(super) stopped: Option<v1::StopCause>,
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<v1::Note>,
 }
 
 impl Sample {
@@ -39,7 +40,7 @@ impl Sample {
             let first = index * clients_each;
             let mut agent = AgentRecords::new(
                 format!("agent-{index}"),
-                AgentShare::new(first, clients_each, ClockRelation::Same),
+                AgentShare::of(first..first + clients_each, ClockRelation::Same),
             );
             let records = (first..first + clients_each).map(clean_record).collect();
             agent.take(v1::ClientRecords {
@@ -47,8 +48,8 @@ impl Sample {
                 clients: records,
             });
             agent.finish(v1::Finished {
-                cpu_ns: 1_000_000,
-                writes: PACKETS,
+                cpu_ns: Some(1_000_000),
+                writes: Some(PACKETS),
                 ..v1::Finished::default()
             });
             agent
@@ -82,7 +83,7 @@ impl Sample {
             agents: &self.agents,
             counters: self.counters.as_ref(),
             start_at_ns: self.start_at_ns,
-            receiver: "192.0.2.7:8888",
+            data_address: "192.0.2.7:8888",
             stopped: self.stopped,
             notes: &self.notes,
         }
@@ -113,7 +114,7 @@ impl Sample {
             .finished()
             .cloned()
             .expect("the sample's agents finish");
-        *agent = AgentRecords::new(agent.name.clone(), agent.share);
+        *agent = AgentRecords::new(agent.name.clone(), agent.share.clone());
         agent.take(v1::ClientRecords {
             run_id: String::new(),
             clients,
@@ -135,7 +136,7 @@ impl Sample {
     /// One agent has never reported anything.
     pub(super) fn forget_agent(&mut self, agent: usize) {
         let agent = &mut self.agents[agent];
-        *agent = AgentRecords::new(agent.name.clone(), agent.share);
+        *agent = AgentRecords::new(agent.name.clone(), agent.share.clone());
     }
 
     /// Changes what the workers counted of one client.
@@ -152,6 +153,7 @@ impl Sample {
         self.agents[agent].share.clock = ClockRelation::Unknown;
         for client in self.agents[agent].clients().collect::<Vec<_>>() {
             self.counted(client, |counted| {
+                counted.counts.read_before_written = None;
                 set_timed(counted, [counted.counts.received, 0, 0]);
             });
         }
@@ -237,13 +239,13 @@ pub(super) fn law(conclusion: &Conclusion, code: ReasonCode) -> &v1::Law {
 pub(super) fn blank_sentences(conclusion: &mut Conclusion) {
     let report = &mut conclusion.report;
     let verdict = report.verdict.as_mut().expect("a report has a verdict");
-    verdict.notes.iter_mut().for_each(String::clear);
+    let notes = verdict.notes.iter_mut().map(|note| &mut note.sentence);
     let laws = verdict.laws.iter_mut().map(|law| &mut law.sentence);
     let reasons = verdict.reasons.iter_mut();
     let (sentences, causes): (Vec<_>, Vec<_>) = reasons
         .map(|reason| (&mut reason.sentence, &mut reason.failure))
         .unzip();
-    laws.chain(sentences).for_each(String::clear);
+    laws.chain(notes).chain(sentences).for_each(String::clear);
     let agents = report.agents.iter_mut().map(|agent| &mut agent.failure);
     let clients = conclusion.clients.iter_mut();
     let failures = clients.map(|client| &mut client.failure).chain(agents);
@@ -289,7 +291,7 @@ fn clean_counters(clients: u32) -> FinalCounters {
         worker: client % 2,
         counts: v1::ReceiverCounts {
             received: PACKETS,
-            ..v1::ReceiverCounts::default()
+            ..v1::ReceiverCounts::zero()
         },
         digest: digest(client),
         reported_sent: Some(PACKETS),

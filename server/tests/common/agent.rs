@@ -8,7 +8,7 @@ use std::{
 };
 
 use metronome_proto::{
-    features::{CAPABILITIES, PROTOCOL_VERSION_MAX},
+    features::{CAPABILITIES, PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN},
     handshake::{Hello, Key},
     packet::{self, FRAME_BYTES, Packet},
     plan,
@@ -48,7 +48,8 @@ pub(crate) fn register(name: &str) -> v1::Register {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let namespace = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
     v1::Register {
-        protocol_version: PROTOCOL_VERSION_MAX,
+        protocol_version_min: PROTOCOL_VERSION_MIN,
+        protocol_version_max: PROTOCOL_VERSION_MAX,
         capabilities: CAPABILITIES.iter().map(|name| (*name).into()).collect(),
         name: name.into(),
         resume_token: Vec::new(),
@@ -208,10 +209,10 @@ impl Agent {
     /// Connects every client without a word about it.
     pub(crate) fn connect(server: &Server, prepare: &v1::Prepare) -> Vec<Client> {
         let key = Key::from_bytes(prepare.key.clone().try_into().unwrap());
-        let port = prepare.shares[0].target.trim_start_matches(':');
-        assert!(server.data.ends_with(&format!(":{port}")));
-        let clients = share(prepare).clients;
-        clients
+        let share = share(prepare);
+        assert!(share.address.starts_with(':') && server.data.ends_with(&share.address));
+        share
+            .clients
             .map(|client| Client::connect(&server.data, prepare, client, key))
             .collect()
     }

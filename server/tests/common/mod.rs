@@ -154,7 +154,7 @@ impl Server {
         let agents = self
             .fleet()
             .await
-            .list_agents(v1::ListAgentsRequest {})
+            .list_agents(v1::ListAgentsRequest::default())
             .await;
         agents.unwrap().into_inner().agents
     }
@@ -286,7 +286,7 @@ pub(crate) fn by_id(run_id: &str) -> v1::GetRunRequest {
 /// The request that watches a run.
 pub(crate) fn watch(run_id: &str) -> v1::WatchEventsRequest {
     v1::WatchEventsRequest {
-        run_id: run_id.into(),
+        runs: Some(v1::watch_events_request::Runs::RunId(run_id.into())),
     }
 }
 

@@ -60,8 +60,10 @@ impl AgentCounters {
     /// An agent has reported what its share of a run has cost.
     pub(crate) fn agent_finished(&self, agent: &str, finished: &v1::Finished) {
         if let Some(figures) = self.lock().agents.get_mut(agent) {
-            figures.cpu_ns = figures.cpu_ns.saturating_add(finished.cpu_ns);
-            figures.writes = figures.writes.saturating_add(finished.writes);
+            // What an agent does not know, and a negative time, add nothing.
+            let cpu_ns = finished.cpu_ns.and_then(|nanos| u64::try_from(nanos).ok());
+            figures.cpu_ns = figures.cpu_ns.saturating_add(cpu_ns.unwrap_or(0));
+            figures.writes = figures.writes.saturating_add(finished.writes.unwrap_or(0));
         }
     }
 

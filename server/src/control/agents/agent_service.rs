@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use metronome_os::clock;
 use metronome_proto::{
     features::{PROTOCOL_VERSION_MAX, PROTOCOL_VERSION_MIN},
-    limits::{CLIENTS_MAX, FEATURE_BYTES_MAX},
+    limits::{CLIENTS_MAX, FEATURE_BYTES_MAX, RESUME_TOKEN_BYTES, RUNS_PER_AGENT_MAX},
     names::{check_features, is_name},
     run_id::RunId,
     v1::{
@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     agent_counters::AgentCounters,
-    assignment::AgentInfo,
+    agent_info::AgentInfo,
     clock_identity,
     messages::ORDERS_WAITING_MAX,
     registry::{Arrival, Joined, Registry},
@@ -35,7 +35,6 @@ use crate::{
 /// For the first message.
 const REGISTER_MAX: Duration = Duration::from_secs(10);
 const VERSION_BYTES_MAX: usize = 64;
-const RUNS_PER_AGENT_MAX: usize = 100;
 
 /// The service.
 pub(crate) struct AgentService {
@@ -87,7 +86,7 @@ impl AgentService {
         if let Some(withheld) = AGENT_CHANGES.admit(clock::now_ns()) {
             tracing::info!(
                 agent = info.name,
-                clients_max = info.clients_max,
+                clients_max = info.capacity.clients_max,
                 withheld,
                 "agent connected"
             );
@@ -108,7 +107,6 @@ impl AgentService {
         register: &v1::Register,
         peer: Option<SocketAddr>,
     ) -> Result<AgentInfo, Failure> {
-        check_version(register.protocol_version)?;
         check_features(&register.capabilities)
             .map_err(|problem| status::out_of_range("register.capabilities", problem))?;
         if !is_name(&register.name) {
@@ -117,6 +115,7 @@ impl AgentService {
                 "1 to 63 characters of a-z, 0-9 and - are allowed",
             ));
         }
+        let protocol_version = session_version(register)?;
         let capacity = register.capacity.unwrap_or_default();
         if !(1..=CLIENTS_MAX).contains(&capacity.clients_max) {
             let problem = format!(
@@ -133,7 +132,7 @@ impl AgentService {
         Ok(AgentInfo {
             name: register.name.clone(),
             version: sanitise::printable(&register.version, VERSION_BYTES_MAX),
-            protocol_version: register.protocol_version,
+            protocol_version,
             capabilities: capabilities
                 .map(|name| sanitise::printable(name, FEATURE_BYTES_MAX))
                 .collect(),
@@ -142,8 +141,7 @@ impl AgentService {
             clock: clock
                 .map(|clock| self.clock.relation_to(clock))
                 .unwrap_or_default(),
-            clients_max: capacity.clients_max,
-            cores: capacity.cores,
+            capacity,
         })
     }
 }
@@ -184,23 +182,32 @@ async fn registration(
     }
 }
 
-fn check_version(version: u32) -> Result<(), Failure> {
-    if (PROTOCOL_VERSION_MIN..=PROTOCOL_VERSION_MAX).contains(&version) {
-        return Ok(());
+/// The version of a session: the highest that both sides speak.
+fn session_version(register: &v1::Register) -> Result<u32, Failure> {
+    let (min, max) = (register.protocol_version_min, register.protocol_version_max);
+    if min == 0 || min > max {
+        let problem = format!("{min} to {max} is no range of versions; the lowest is 1");
+        return Err(status::out_of_range(
+            "register.protocol_version_min",
+            problem,
+        ));
+    }
+    let version = max.min(PROTOCOL_VERSION_MAX);
+    if version >= min.max(PROTOCOL_VERSION_MIN) {
+        return Ok(version);
     }
     let sentence = format!(
-        "the agent speaks version {version} of the protocol, and this server versions \
+        "the agent speaks versions {min} to {max} of the protocol, and this server versions \
          {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION_MAX}"
     );
     Err(Failure::new(FailureCode::Unsupported, sentence)
-        .with("feature", "protocol_version")
-        .with("protocol_version", version)
+        .with("agent", register.name.as_str())
         .with("protocol_version_min", PROTOCOL_VERSION_MIN)
         .with("protocol_version_max", PROTOCOL_VERSION_MAX))
 }
 
 fn fresh_token() -> Result<ResumeToken, Failure> {
-    let mut random = [0; ResumeToken::BYTES];
+    let mut random = [0; RESUME_TOKEN_BYTES];
     getrandom::fill(&mut random)
         .map_err(|_| status::internal("the system gives no random bytes for a resume token"))?;
     Ok(ResumeToken::new(random))

@@ -1,18 +1,22 @@
 //! Which agents bring which clients of a run: an even division, as pure functions.
 
+use std::ops::Range;
+
 use metronome_proto::{
     features,
     limits::AGENTS_MAX,
     v1::{Failure, FailureCode},
 };
 
-use crate::model::AgentShare;
+use crate::model::ClockRelation;
 
 /// An agent that was given an assignment in a run.
 #[derive(Clone, Debug)]
 pub(crate) struct AssignedAgent {
     pub(crate) name: String,
-    pub(crate) share: AgentShare,
+    /// Indices of its clients within the run.
+    pub(crate) clients: Range<u32>,
+    pub(crate) clock: ClockRelation,
 }
 
 /// A connected agent, as far as the choice depends on it.
@@ -87,14 +91,17 @@ pub(super) fn choose_agents(
 const NAMES_SHOWN_MAX: usize = 8;
 
 fn not_connected(missing: &[String]) -> Failure {
-    let mut names = missing[..missing.len().min(NAMES_SHOWN_MAX)].join(", ");
-    if missing.len() > NAMES_SHOWN_MAX {
-        names += ", …";
-    }
-    let sentence = format!("agents named in the plan are not connected: {names}");
+    let shown = &missing[..missing.len().min(NAMES_SHOWN_MAX)];
+    let more = if missing.len() > shown.len() {
+        ", …"
+    } else {
+        ""
+    };
+    let names = shown.join(", ");
+    let sentence = format!("agents named in the plan are not connected: {names}{more}");
     Failure::new(FailureCode::AgentNotConnected, sentence)
         .with("agents", missing.len())
-        .with("agent_names", names)
+        .with("agent_names", shown.to_vec())
 }
 
 fn full(clients: u32, capacities: &[u32]) -> Failure {

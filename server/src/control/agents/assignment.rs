@@ -1,6 +1,6 @@
 //! An agent with its stream of orders and its assignments: what it does for which run.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::collections::HashMap;
 
 use metronome_proto::{
     run_id::RunId,
@@ -9,32 +9,19 @@ use metronome_proto::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::messages::{AgentReport, FromAgent, Orders};
-use crate::{
-    model::{AgentShare, ClockRelation, ResumeToken},
-    wall_clock::timestamp,
+use super::{
+    agent_info::AgentInfo,
+    messages::{AgentReport, FromAgent, Orders},
 };
-
-/// Who an agent is.
-#[derive(Clone, Debug)]
-pub(crate) struct AgentInfo {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) protocol_version: u32,
-    pub(crate) capabilities: Vec<String>,
-    pub(crate) peer: Option<SocketAddr>,
-    pub(crate) connected_unix_ms: u64,
-    pub(crate) clock: ClockRelation,
-    pub(crate) clients_max: u32,
-    pub(crate) cores: u32,
-}
+use crate::{model::ResumeToken, wall_clock::timestamp};
 
 /// An agent's assignment in one run.
 #[derive(Debug)]
 pub(super) struct Assignment {
     /// The agent's index within the run.
     pub(super) agent: usize,
-    pub(super) share: AgentShare,
+    /// How many clients the agent brings.
+    pub(super) clients: u32,
     pub(super) inbox: mpsc::Sender<FromAgent>,
 }
 
@@ -72,8 +59,8 @@ impl ConnectedAgent {
     /// How many clients the agent can bring beside those of its assignments.
     pub(super) fn free(&self) -> u32 {
         let assigned = self.assignments.values();
-        let busy = assigned.fold(0_u32, |sum, it| sum.saturating_add(it.share.clients));
-        self.info.clients_max.saturating_sub(busy)
+        let busy = assigned.fold(0_u32, |sum, it| sum.saturating_add(it.clients));
+        self.info.capacity.clients_max.saturating_sub(busy)
     }
 
     /// The agent as the API lists it.
@@ -89,9 +76,8 @@ impl ConnectedAgent {
             protocol_version: info.protocol_version,
             capabilities: info.capabilities.clone(),
             clock: Some(info.clock.to_proto()),
-            clients_max: info.clients_max,
+            capacity: Some(info.capacity),
             run_ids,
-            cores: info.cores,
         }
     }
 }

@@ -1,21 +1,17 @@
 //! What goes between the server and its agents: orders to an agent, and an agent's reports to a
 //! run.
 
-use std::time::Duration;
-
 use metronome_proto::{
-    features::{CAPABILITIES, PROTOCOL_VERSION_MAX},
+    features::CAPABILITIES,
+    limits::LEASE,
     run_id::RunId,
     v1::{self, agent_service_session_response::Message},
 };
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use super::agent_info::AgentInfo;
 use crate::model::ResumeToken;
-
-/// Load must stop when no Renew came for this long. An agent may take as long to come back to a
-/// server that was upgraded.
-pub(crate) const LEASE: Duration = Duration::from_secs(3);
 
 /// Orders to an agent that it has not read yet; an agent with more than these is not reading.
 pub(super) const ORDERS_WAITING_MAX: usize = 64;
@@ -34,11 +30,11 @@ pub(super) fn order(order: Order) -> Result<v1::AgentServiceSessionResponse, Sta
 }
 
 /// The first message to an agent.
-pub(super) fn welcome(name: &str, resume_token: ResumeToken) -> Order {
+pub(super) fn welcome(info: &AgentInfo, resume_token: ResumeToken) -> Order {
     Message::Welcome(v1::Welcome {
-        name: name.into(),
+        name: info.name.clone(),
         lease: prost_types::Duration::try_from(LEASE).ok(),
-        protocol_version: PROTOCOL_VERSION_MAX,
+        protocol_version: info.protocol_version,
         capabilities: CAPABILITIES.iter().map(|name| (*name).into()).collect(),
         resume_token: resume_token.to_bytes(),
     })

@@ -5,6 +5,7 @@
 //! | [`agent_service`] | AgentService: an agent registers |
 //! | [`session`] | the stream of one agent, from Register to its end |
 //! | [`registry`] | the agents connected or expected back, and their assignments |
+//! | [`agent_info`] | who an agent is |
 //! | [`assignment`] | an agent, its orders and its assignments |
 //! | [`assign_clients`] | which agents bring which clients of a run; pure |
 //! | [`messages`] | orders to agents and their reports to runs |
@@ -15,6 +16,7 @@
 //! mean for the run is decided there, not here.
 
 mod agent_counters;
+mod agent_info;
 mod agent_service;
 mod assign_clients;
 mod assignment;
@@ -24,11 +26,11 @@ mod registry;
 mod session;
 
 pub(crate) use agent_counters::{AgentCounters, AgentSums};
+#[cfg(test)]
+pub(crate) use agent_info::AgentInfo;
 pub(crate) use agent_service::AgentService;
 pub(crate) use assign_clients::{AssignedAgent, Wanted};
-#[cfg(test)]
-pub(crate) use assignment::AgentInfo;
-pub(crate) use messages::{AgentReport, FromAgent, LEASE, Order, stop};
+pub(crate) use messages::{AgentReport, FromAgent, Order, stop};
 #[cfg(test)]
 pub(crate) use registry::Arrival;
 pub(crate) use registry::Registry;

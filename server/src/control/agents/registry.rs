@@ -16,14 +16,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    agent_info::AgentInfo,
     assign_clients::{AssignedAgent, Candidate, Wanted, choose_agents},
-    assignment::{AgentInfo, Assignment, ConnectedAgent, LostAssignment},
+    assignment::{Assignment, ConnectedAgent, LostAssignment},
     messages::{FromAgent, Order, Orders, order, stop, welcome},
 };
-use crate::{
-    control::status,
-    model::{AgentShare, ResumeToken},
-};
+use crate::{control::status, model::ResumeToken};
 
 /// Orders that wait for an agent that is expected back: a Stop for each run, and some to spare.
 const ORDERS_EXPECTED_MAX: usize = 32;
@@ -94,7 +92,7 @@ impl Registry {
         let place = agents.give_up_place(&info.name);
         // Before the agent is listed, so that it is the first thing that the agent reads. The
         // stream is new and has room for all of this.
-        let _ = orders.try_send(order(welcome(&info.name, resume_token)));
+        let _ = orders.try_send(order(welcome(&info, resume_token)));
         let (assignments, lost): (HashMap<_, _>, HashMap<_, _>) = place
             .assignments
             .into_iter()
@@ -135,12 +133,12 @@ impl Registry {
         name: &str,
         run: RunId,
         agent: usize,
-        share: AgentShare,
+        clients: u32,
         inbox: &mpsc::Sender<FromAgent>,
     ) {
         let assignment = Assignment {
             agent,
-            share,
+            clients,
             inbox: inbox.clone(),
         };
         self.lock()
@@ -211,6 +209,9 @@ impl Registry {
     }
 
     /// Finds agents for a run and gives each its assignment. Those without a client are left out.
+    ///
+    /// As long as agents are expected back that may take the run, too few of them are no refusal but
+    /// a reason to ask again.
     pub(crate) fn assign(
         &self,
         run: RunId,
@@ -219,21 +220,30 @@ impl Registry {
     ) -> Result<Vec<AssignedAgent>, Failure> {
         let mut agents = self.lock();
         let candidates: Vec<_> = agents.connected.values().map(candidate).collect();
-        let chosen = choose_agents(&candidates, wanted)?;
+        let chosen = choose_agents(&candidates, wanted).map_err(|failure| {
+            if agents.may_return(&failure, wanted.names) {
+                on_their_way()
+            } else {
+                failure
+            }
+        })?;
         let mut assigned: Vec<AssignedAgent> = Vec::new();
         let mut first_client = 0;
         for (name, clients) in chosen {
             let Some(agent) = agents.connected.get_mut(&name) else {
                 continue;
             };
-            let share = AgentShare::new(first_client, clients, agent.info.clock);
             let assignment = Assignment {
                 agent: assigned.len(),
-                share,
+                clients,
                 inbox: inbox.clone(),
             };
             agent.assignments.insert(run, assignment);
-            assigned.push(AssignedAgent { name, share });
+            assigned.push(AssignedAgent {
+                name,
+                clients: first_client..first_client + clients,
+                clock: agent.info.clock,
+            });
             first_client += clients;
         }
         Ok(assigned)
@@ -282,7 +292,7 @@ impl Registry {
         }
     }
 
-    /// The agents that are connected, as the API lists them.
+    /// The agents that are connected, by name, as the API lists them.
     pub(crate) fn list(&self) -> Vec<v1::Agent> {
         let agents = self.lock();
         agents
@@ -320,6 +330,19 @@ impl Agents {
         }
     }
 
+    /// Whether agents that are expected back could take a run that those connected cannot.
+    fn may_return(&self, failure: &Failure, names: &[String]) -> bool {
+        match failure.code() {
+            FailureCode::NoAgent | FailureCode::AgentsFull => {
+                names.is_empty() && !self.expected.is_empty()
+            }
+            FailureCode::AgentNotConnected => names
+                .iter()
+                .all(|name| self.connected.contains_key(name) || self.expected.contains_key(name)),
+            _ => false,
+        }
+    }
+
     fn remove_if_on(&mut self, name: &str, stream: &Orders) -> Option<ConnectedAgent> {
         let is_current = self.connected.get(name)?.orders.same_channel(stream);
         is_current.then(|| self.connected.remove(name)).flatten()
@@ -334,6 +357,11 @@ fn candidate(agent: &ConnectedAgent) -> Candidate<'_> {
     }
 }
 
+fn on_their_way() -> Failure {
+    let sentence = "the server was upgraded, and agents that the run needs are not back yet";
+    Failure::new(FailureCode::Upgrading, sentence)
+}
+
 fn name_taken(name: &str) -> Failure {
     let sentence = format!("another agent named {name} is connected");
     Failure::new(FailureCode::AgentNameTaken, sentence).with("agent", name)
@@ -342,10 +370,11 @@ fn name_taken(name: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::messages::{AgentReport, LEASE, stop},
+        super::messages::{AgentReport, stop},
         *,
     };
     use crate::model::ClockRelation;
+    use metronome_proto::limits::{LEASE, RESUME_TOKEN_BYTES};
 
     const FEATURES: &[String] = &[];
 
@@ -358,8 +387,10 @@ mod tests {
             peer: None,
             connected_unix_ms: 0,
             clock: ClockRelation::Same,
-            clients_max,
-            cores: 1,
+            capacity: v1::Capacity {
+                clients_max,
+                cores: 1,
+            },
         }
     }
 
@@ -406,7 +437,7 @@ mod tests {
             .map_err(|failure| failure.code())?;
         Ok(assigned
             .into_iter()
-            .map(|agent| (agent.name, agent.share.first_client, agent.share.clients))
+            .map(|agent| (agent.name, agent.clients.start, agent.clients.len() as u32))
             .collect())
     }
 
@@ -421,7 +452,7 @@ mod tests {
         };
         let lease = welcome.lease.unwrap();
         assert_eq!(lease.seconds, LEASE.as_secs().cast_signed());
-        assert_eq!(welcome.resume_token.len(), ResumeToken::BYTES);
+        assert_eq!(welcome.resume_token.len(), RESUME_TOKEN_BYTES);
         orders
     }
 
@@ -447,7 +478,8 @@ mod tests {
         let refused = registry.assign(RunId::from_bits(3), wanted(&names, 1), &mpsc::channel(8).0);
         let failure = refused.unwrap_err();
         assert_eq!(failure.code(), FailureCode::AgentNotConnected);
-        assert_eq!(failure.figures["agent_names"].to_string(), "x, y");
+        let missing = ["x", "y"].map(String::from).to_vec();
+        assert_eq!(failure.figures["agent_names"], missing.into());
         assert_eq!(assign(&registry, 3, &[], 30), Err(FailureCode::AgentsFull));
         registry.release(RunId::from_bits(1));
         registry.release(RunId::from_bits(2));
@@ -520,12 +552,10 @@ mod tests {
         let registry = Registry::default();
         let (sender, mut inbox) = mpsc::channel(8);
         let [first, second] = [1, 2].map(RunId::from_bits);
-        let share =
-            |first_client, clients| AgentShare::new(first_client, clients, ClockRelation::Same);
         registry.expect_agent("a", ResumeToken::new([9; 16]));
-        registry.expect("a", first, 0, share(0, 2), &sender);
-        registry.expect("a", second, 1, share(2, 3), &sender);
-        registry.expect("b", first, 4, share(5, 5), &sender);
+        registry.expect("a", first, 0, 2, &sender);
+        registry.expect("a", second, 1, 3, &sender);
+        registry.expect("b", first, 4, 5, &sender);
         assert!(registry.order("a", first, stop(first)));
         assert!(
             !registry.order("a", RunId::from_bits(9), stop(first))
@@ -580,12 +610,38 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_agents_who_are_expected_back_may_take_is_asked_for_again() {
+        let registry = Registry::default();
+        registry.expect_agent("a", ResumeToken::new([9; 16]));
+        registry.expect_agent("b", ResumeToken::new([9; 16]));
+        let again = Err(FailureCode::Upgrading);
+        assert_eq!(assign(&registry, 1, &[], 1), again);
+        assert_eq!(assign(&registry, 1, &["a"], 1), again);
+        let unknown = Err(FailureCode::AgentNotConnected);
+        assert_eq!(assign(&registry, 1, &["a", "x"], 1), unknown);
+        let stream = mpsc::channel(8).0;
+        assert!(arrive(&registry, "a", stream, &[], &[9; 16]).is_ok());
+        assert_eq!(
+            assign(&registry, 1, &["a"], 11),
+            Err(FailureCode::AgentsFull)
+        );
+        assert_eq!(
+            assign(&registry, 1, &[], 11),
+            again,
+            "b may bring the others"
+        );
+        assert!(assign(&registry, 1, &[], 5).is_ok(), "enough are connected");
+        registry.give_up_expecting();
+        assert_eq!(assign(&registry, 2, &[], 11), Err(FailureCode::AgentsFull));
+        assert_eq!(assign(&registry, 2, &["b"], 1), unknown);
+    }
+
+    #[test]
     fn an_agent_is_ordered_to_stop_the_runs_that_it_brings_and_has_no_assignment_in() {
         let registry = Registry::default();
         let [known, stale] = [1, 2].map(RunId::from_bits);
-        let share = AgentShare::new(0, 2, ClockRelation::Same);
         registry.expect_agent("a", ResumeToken::new([9; 16]));
-        registry.expect("a", known, 0, share, &mpsc::channel(8).0);
+        registry.expect("a", known, 0, 2, &mpsc::channel(8).0);
         let (stream, mut heard) = mpsc::channel(8);
         let joined = arrive(&registry, "a", stream, &[known, stale], &[9; 16]).unwrap();
         assert!(joined.lost.is_empty());

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use metronome_os::clock;
 use metronome_proto::{
+    limits::{CLIENTS_PER_MESSAGE_MAX, LEASE},
     run_id::RunId,
     v1::{
         self, AgentServiceSessionRequest, Failure, FailureCode,
@@ -27,8 +28,7 @@ use crate::control::status;
 
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// An agent from which nothing came for this long is lost: it sends Alive every second.
-const SILENCE_MAX: Duration = Duration::from_secs(3);
-const RECORDS_PER_MESSAGE_MAX: usize = 1000;
+const SILENCE_MAX: Duration = LEASE;
 
 /// At most ten log lines in ten seconds about agents that connect and leave: any peer can cause
 /// thousands.
@@ -153,7 +153,7 @@ fn to_report(
             (progress.run_id.clone(), AgentReport::Progress(progress))
         }
         Some(Message::ClientRecords(records))
-            if records.clients.len() > RECORDS_PER_MESSAGE_MAX =>
+            if records.clients.len() > CLIENTS_PER_MESSAGE_MAX =>
         {
             return Err("it sent more than 1000 client records in a message");
         }

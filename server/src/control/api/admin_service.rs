@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use metronome_proto::v1::{
-    Failure, FailureCode, RestartWorkersRequest, RestartWorkersResponse, UpgradeRequest,
-    UpgradeResponse, admin_service_server,
+    Failure, RestartWorkersRequest, RestartWorkersResponse, UpgradeRequest, UpgradeResponse,
+    admin_service_server,
 };
 use tonic::{Request, Response, Status};
 
@@ -44,9 +44,7 @@ impl admin_service_server::AdminService for AdminService {
         _request: Request<UpgradeRequest>,
     ) -> Result<Response<UpgradeResponse>, Status> {
         let outcome = self.shared.upgrade.ask().await;
-        response(outcome.map(|pid| UpgradeResponse { pid }).map_err(|cause| {
-            let sentence = format!("the server was not upgraded and goes on: {cause}");
-            Failure::new(FailureCode::UpgradeFailed, sentence)
-        }))
+        let outcome = outcome.map(|pid| UpgradeResponse { pid });
+        response(outcome.map_err(|error| status::not_upgraded(&error)))
     }
 }

@@ -8,7 +8,7 @@ use metronome_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{response::response, server_status::get_server};
+use super::{list_agents::list_agents, response::response, server_status::get_server};
 use crate::control::shared::Shared;
 
 /// The service.
@@ -26,10 +26,10 @@ impl FleetService {
 impl fleet_service_server::FleetService for FleetService {
     async fn list_agents(
         &self,
-        _request: Request<ListAgentsRequest>,
+        request: Request<ListAgentsRequest>,
     ) -> Result<Response<ListAgentsResponse>, Status> {
         let agents = self.shared.registry.list();
-        Ok(Response::new(ListAgentsResponse { agents }))
+        response(list_agents(agents, request.get_ref()))
     }
 
     async fn get_server(

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`router`] | the services of the gRPC port and its limits |
 //! | [`run_service`] | RunService: for operators, and in part for viewers |
-//! | [`list_runs`], [`page_token`] | its list of runs, in pages |
+//! | [`list_runs`] | its list of runs, in pages |
+//! | [`page_token`] | where the next page of a list begins |
 //! | [`streams`] | its streams: what happens to a run, and its client rows |
 //! | [`fleet_service`], [`server_status`] | FleetService: for viewers |
+//! | [`list_agents`] | its list of agents, in pages |
 //! | [`admin_service`] | AdminService: for administrators |
 //! | [`response`] | what a service returns, in gRPC's form |
 //! | [`health`] | grpc.health.v1 |
@@ -17,6 +19,7 @@
 mod admin_service;
 mod fleet_service;
 mod health;
+mod list_agents;
 mod list_runs;
 mod page_token;
 mod response;

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use metronome_proto::{
     filter::Filter,
+    limits::PAGE_BYTES_MAX,
     v1::{
         self, DeleteRunRequest, DeleteRunResponse, ExportRunRequest, ExportRunResponse, Failure,
         GetRunRequest, GetRunResponse, ListRunsRequest, ListRunsResponse, RunState, RunView,
@@ -12,6 +13,7 @@ use metronome_proto::{
         stop_run_request,
     },
 };
+use prost::Message as _;
 use tokio::time::{self, Instant};
 use tonic::{Request, Response, Status};
 
@@ -53,8 +55,14 @@ impl RunService {
                 return Err(status::out_of_range("runs", problem));
             }
         };
+        let mut bytes_left = PAGE_BYTES_MAX;
+        let runs = runs.into_iter().map(without_records).take_while(|run| {
+            let left = bytes_left.checked_sub(run.encoded_len());
+            bytes_left = left.unwrap_or(0);
+            left.is_some()
+        });
         Ok(StopRunResponse {
-            runs: runs.into_iter().map(without_records).collect(),
+            runs: runs.collect(),
         })
     }
 
@@ -97,7 +105,7 @@ impl RunService {
     /// Waits until the run has taken note of its stop, so that it is not lost in an upgrade.
     async fn stop_was_seen(&self, active: &ActiveRun, deadline: Instant) -> Result<(), Failure> {
         let is_stopping = |view: &runs::RunView| {
-            let state = view.run().state();
+            let state = view.run.state();
             state == RunState::Draining || state.is_final()
         };
         let mut view = active.view.clone();
@@ -115,6 +123,12 @@ impl RunService {
         let run = match request.run {
             Some(get_run_request::Run::RunId(run_id)) => {
                 runs.find(status::parse_run_id(&run_id)?).await?
+            }
+            Some(get_run_request::Run::RequestId(request_id)) if request_id.is_empty() => {
+                return Err(status::out_of_range(
+                    "request_id",
+                    "it is empty; no run has that",
+                ));
             }
             Some(get_run_request::Run::RequestId(request_id)) => {
                 runs.find_by_request_id(&request_id).await?
@@ -209,7 +223,7 @@ impl run_service_server::RunService for RunService {
         &self,
         request: Request<WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        response(watch_events(&self.shared.runs, &request.get_ref().run_id).await)
+        response(watch_events(&self.shared.runs, request.into_inner()).await)
     }
 
     async fn export_run(

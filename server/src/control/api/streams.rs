@@ -6,7 +6,7 @@ use metronome_proto::{
     run_id::RunId,
     v1::{
         self, ExportRunResponse, Failure, FailureCode, WatchEventsResponse,
-        export_run_response::Part, watch_events_response::Event,
+        export_run_response::Part, watch_events_request, watch_events_response::Event,
     },
 };
 use tokio::sync::mpsc;
@@ -27,9 +27,12 @@ pub(super) type StreamOf<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Sen
 /// Snapshots of a run until its end; its end alone when it has ended already.
 pub(super) async fn watch_events(
     runs: &RunManager,
-    run_id: &str,
+    request: v1::WatchEventsRequest,
 ) -> Result<StreamOf<WatchEventsResponse>, Failure> {
-    let id = status::parse_run_id(run_id)?;
+    let Some(watch_events_request::Runs::RunId(run_id)) = request.runs else {
+        return Err(status::out_of_range("runs", "missing; give a run_id"));
+    };
+    let id = status::parse_run_id(&run_id)?;
     if let Some(active) = runs.active.find(id) {
         // A watcher that is slow finds the newest view when it comes back, and delays no other.
         return Ok(Box::pin(
@@ -40,15 +43,18 @@ pub(super) async fn watch_events(
     if !run.state().is_final() {
         return Err(elsewhere(id));
     }
-    Ok(Box::pin(tokio_stream::once(Ok(event(RunView::Ended(run))))))
+    Ok(Box::pin(tokio_stream::once(Ok(event(RunView::ended(run))))))
 }
 
 fn event(view: RunView) -> WatchEventsResponse {
-    let event = match view {
-        RunView::Running { snapshot, .. } => Event::Snapshot(snapshot),
-        RunView::Ended(run) => Event::RunEnded(run),
+    let event = match view.snapshot {
+        Some(snapshot) => Event::Snapshot(snapshot),
+        None => Event::RunEnded(view.run),
     };
-    WatchEventsResponse { event: Some(event) }
+    WatchEventsResponse {
+        number: view.number,
+        event: Some(event),
+    }
 }
 
 /// The client rows of a run that has ended, from `first_client` on. Each page is read when the one
@@ -70,7 +76,12 @@ pub(super) async fn export_run(
         )));
     }
     if !runs.find(id).await?.state().is_final() {
-        return Err(not_ended(id));
+        let is_ours = runs.active.find(id).is_some();
+        return Err(if is_ours {
+            not_ended(id)
+        } else {
+            elsewhere(id)
+        });
     }
     let (sender, pages) = mpsc::channel(1);
     let runs = Arc::clone(runs);

@@ -91,8 +91,8 @@ impl Signals {
                 }
                 Some(End::Replaced(pid))
             }
-            Err(sentence) => {
-                tracing::error!("upgrade failed, this server goes on: {sentence}");
+            Err(error) => {
+                tracing::error!("upgrade failed, this server goes on: {error}");
                 is_terminated.then_some(End::Signal)
             }
         }

@@ -12,7 +12,10 @@ use crate::{
         runs::{ActiveRun, RunView, UnstoredRun, resume_runs},
         shared::Shared,
     },
-    upgrade::{ControlState, EncodedMaster, HeldRun, OldServer, Restored, UnstoredReport, Upgrade},
+    upgrade::{
+        ControlState, EncodedMaster, HeldRun, OldServer, Restored, StuckRun, UnstoredReport,
+        Upgrade,
+    },
 };
 
 impl OldServer for Shared {
@@ -24,13 +27,13 @@ impl OldServer for Shared {
         self.runs.block_starts().await
     }
 
-    async fn runs_are_movable(&self, deadline: Instant) -> Result<(), String> {
+    async fn runs_are_movable(&self, deadline: Instant) -> Result<(), StuckRun> {
         for (id, mut run) in self.runs.active.all() {
             if time::timeout_at(deadline, run.view.wait_for(is_movable))
                 .await
                 .is_err()
             {
-                return Err(in_words(id, &run));
+                return Err(stuck(id, &run));
             }
         }
         Ok(())
@@ -40,7 +43,7 @@ impl OldServer for Shared {
         self.master_client.when_not_restarting().await;
     }
 
-    async fn hold_runs(&self) -> Result<Vec<HeldRun>, String> {
+    async fn hold_runs(&self) -> Result<Vec<HeldRun>, StuckRun> {
         let mut held = Vec::new();
         for (id, run) in self.runs.active.all() {
             let has_ended = is_over(&run.view.borrow());
@@ -50,7 +53,7 @@ impl OldServer for Shared {
             match run.freeze().await {
                 Some(run) => held.push(run),
                 // Those that are held go on when they are dropped.
-                None => return Err(in_words(id, &run)),
+                None => return Err(stuck(id, &run)),
             }
         }
         Ok(held)
@@ -110,14 +113,15 @@ pub(super) async fn take_over(shared: &Arc<Shared>, mut restored: Restored) -> a
 }
 
 fn is_over(view: &RunView) -> bool {
-    matches!(view, RunView::Ended(_))
+    view.snapshot.is_none()
 }
 
 /// It can be handed over, or has ended.
 fn is_movable(view: &RunView) -> bool {
-    is_over(view) || view.run().state() == RunState::Running
+    is_over(view) || view.run.state() == RunState::Running
 }
 
-fn in_words(id: RunId, run: &ActiveRun) -> String {
-    format!("run {id} is {}", run.run().state().name())
+fn stuck(id: RunId, run: &ActiveRun) -> StuckRun {
+    let state = run.run().state();
+    StuckRun { id, state }
 }

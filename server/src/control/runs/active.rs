@@ -13,26 +13,23 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::upgrade::{HeldRun, SavedRun};
 
-/// How a run looks from outside.
+/// How a run looks from outside: the newest event of its feed.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one value per run, and it nearly always is the large one"
-)]
-pub(crate) enum RunView {
-    Running {
-        run: v1::Run,
-        snapshot: v1::Snapshot,
-    },
-    /// It is in a final state.
-    Ended(v1::Run),
+pub(crate) struct RunView {
+    /// Number of the event, from 1; it only rises, also across an upgrade.
+    pub(crate) number: u64,
+    pub(crate) run: v1::Run,
+    /// `None` once the run is in a final state.
+    pub(crate) snapshot: Option<v1::Snapshot>,
 }
 
 impl RunView {
-    /// The run without its snapshot.
-    pub(crate) fn run(&self) -> &v1::Run {
-        match self {
-            Self::Running { run, .. } | Self::Ended(run) => run,
+    /// A run that is in a final state, as the first event of a feed.
+    pub(crate) fn ended(run: v1::Run) -> Self {
+        Self {
+            number: 1,
+            run,
+            snapshot: None,
         }
     }
 }
@@ -94,7 +91,7 @@ impl ActiveRun {
 
     /// The run without its snapshot.
     pub(crate) fn run(&self) -> v1::Run {
-        self.view.borrow().run().clone()
+        self.view.borrow().run.clone()
     }
 
     /// Asks for a stop. One request is enough, so a full channel holds it already.

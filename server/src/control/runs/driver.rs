@@ -67,6 +67,8 @@ pub(super) struct Driver {
     inbox: mpsc::Receiver<FromAgent>,
     ends: DriverEnds,
     span: Span,
+    /// Of the last event that watchers saw.
+    number: u64,
 }
 
 /// What changes while a run lives.
@@ -85,12 +87,12 @@ struct DriverState {
 }
 
 impl Driver {
-    /// A driver of a run that is listed among the active ones from here on. `snapshot`: what
-    /// watchers see at first.
+    /// A driver of a run that is listed among the active ones from here on. `shown`: the last event
+    /// that watchers saw of a run that another process has begun.
     pub(super) fn new(
         runs: &Arc<RunManager>,
         input: DriverInput,
-        snapshot: Option<v1::Snapshot>,
+        shown: Option<(u64, v1::Snapshot)>,
     ) -> Self {
         let DriverInput {
             id,
@@ -100,20 +102,23 @@ impl Driver {
             inbox,
             span,
         } = input;
-        let snapshot = snapshot.unwrap_or_else(|| v1::Snapshot {
-            run_id: run.run_id.clone(),
-            state: run.state,
-            ..v1::Snapshot::default()
+        let (number, snapshot) = shown.unwrap_or_else(|| {
+            let first = v1::Snapshot {
+                run_id: run.run_id.clone(),
+                state: run.state,
+                ..v1::Snapshot::default()
+            };
+            (1, first)
         });
-        let (active, ends) = ActiveRun::new(RunView::Running {
+        let (active, ends) = ActiveRun::new(RunView {
+            number,
             run: run.clone(),
-            snapshot,
+            snapshot: Some(snapshot),
         });
         runs.active.add(id, active);
         let orders = Orders {
             id,
             plan: plan.clone(),
-            data_address: runs.server.data_address,
             secret: runs.secret,
             span: span.clone(),
         };
@@ -127,6 +132,7 @@ impl Driver {
             inbox,
             ends,
             span,
+            number,
         }
     }
 
@@ -152,7 +158,7 @@ impl Driver {
     pub(super) async fn resume(
         self,
         machine: RunStateMachine,
-        reported: Vec<GeneratorCounts>,
+        reported: Vec<Option<GeneratorCounts>>,
         snapshot: v1::Snapshot,
     ) {
         let guard = self.guard();
@@ -251,13 +257,11 @@ impl Driver {
     }
 
     fn save(&self, state: &DriverState) -> SavedRun {
-        let snapshot = match &*self.ends.view.borrow() {
-            RunView::Running { snapshot, .. } => snapshot.clone(),
-            RunView::Ended(_) => v1::Snapshot {
-                run_id: self.run.run_id.clone(),
-                ..v1::Snapshot::default()
-            },
-        };
+        let shown = self.ends.view.borrow().snapshot.clone();
+        let snapshot = shown.unwrap_or_else(|| v1::Snapshot {
+            run_id: self.run.run_id.clone(),
+            ..v1::Snapshot::default()
+        });
         SavedRun {
             id: self.id,
             run: Protobuf(self.run.clone()),
@@ -267,9 +271,9 @@ impl Driver {
                 .snapshot
                 .reported()
                 .iter()
-                .copied()
-                .map(Protobuf)
+                .map(|counts| counts.map(Protobuf))
                 .collect(),
+            number: self.number,
             snapshot: Protobuf(snapshot),
             traceparent: telemetry::traceparent(&self.span),
         }
@@ -313,9 +317,6 @@ impl Driver {
                         let (name, sentence) = (&agent_records.name, failure.sentence.as_str());
                         let code = failure.code().name();
                         tracing::warn!(agent = name, code, why = sentence, "agent lost");
-                        state
-                            .snapshot
-                            .take_note(format!("agent {name}: {sentence}"));
                     }
                 }
                 Some(Event::AgentGone(agent))
@@ -388,7 +389,7 @@ impl Driver {
 
     fn observe(&mut self, state: &mut DriverState, counters: Option<LiveCounters>) {
         if let Some(counters) = counters {
-            state.snapshot.take_counters(counters);
+            state.snapshot.take_counters(counters, clock::now_ns());
         }
         self.show(state);
     }
@@ -407,9 +408,11 @@ impl Driver {
         let snapshot = state
             .snapshot
             .build(&state.machine, &self.agents, clock::now_ns());
-        self.ends.view.send_replace(RunView::Running {
+        self.number = self.number.saturating_add(1);
+        self.ends.view.send_replace(RunView {
+            number: self.number,
             run: self.run.clone(),
-            snapshot,
+            snapshot: Some(snapshot),
         });
     }
 
@@ -436,7 +439,11 @@ impl Driver {
         let run = conclude_and_store(&self.runs, finished, state.snapshot.reported()).await;
         let is_over = run.is_some();
         if let Some(run) = run {
-            self.ends.view.send_replace(RunView::Ended(run));
+            self.ends.view.send_replace(RunView {
+                number: self.number.saturating_add(1),
+                run,
+                snapshot: None,
+            });
         }
         is_over
     }

@@ -19,19 +19,17 @@ const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
 pub(super) struct SnapshotBuilder {
     plan: Plan,
     run_id: String,
-    /// What each agent has reported.
-    reported: Vec<GeneratorCounts>,
+    /// What each agent has reported. `None` before its first report.
+    reported: Vec<Option<GeneratorCounts>>,
     clients_connected: u32,
     /// `None` before the first reading of the ledger.
     receiver: Option<v1::ReceiverCounts>,
     /// Times are read less often than counters: the last ones.
     times: Option<v1::Times>,
     one_way: bool,
-    /// When the rate was computed last, and packets received by then.
+    /// When the ledger was read for the rate last, and packets received by then.
     last: Option<(u64, u64)>,
     received_millihertz: Option<u64>,
-    number: u64,
-    note: String,
 }
 
 impl SnapshotBuilder {
@@ -39,31 +37,31 @@ impl SnapshotBuilder {
         Self {
             plan,
             run_id,
-            reported: vec![GeneratorCounts::default(); agents.len()],
+            reported: vec![None; agents.len()],
             clients_connected: 0,
             receiver: None,
             times: None,
             one_way: agents.iter().all(|agent| agent.share.clock.is_same()),
             last: None,
             received_millihertz: None,
-            number: 0,
-            note: String::new(),
         }
     }
 
-    /// Continues from the last snapshot and the progress that another server has seen.
-    pub(super) fn resume(&mut self, snapshot: v1::Snapshot, reported: Vec<GeneratorCounts>) {
+    /// Continues from the last snapshot and the progress that another server has seen. The rate
+    /// begins anew: the first reading of one's own brings what came in during the hand-over.
+    pub(super) fn resume(
+        &mut self,
+        snapshot: v1::Snapshot,
+        reported: Vec<Option<GeneratorCounts>>,
+    ) {
         self.reported = reported;
         self.clients_connected = snapshot.clients_connected;
         self.receiver = snapshot.receiver;
         self.times = snapshot.times;
-        self.received_millihertz = snapshot.received_millihertz;
-        self.number = snapshot.number;
-        self.note = snapshot.note;
     }
 
     /// What each agent has reported.
-    pub(super) fn reported(&self) -> &[GeneratorCounts] {
+    pub(super) fn reported(&self) -> &[Option<GeneratorCounts>] {
         &self.reported
     }
 
@@ -79,18 +77,19 @@ impl SnapshotBuilder {
             return (0, 0);
         };
         let per_client = self.plan.packets_per_client().unwrap_or(u64::MAX);
-        let most = per_client.saturating_mul(u64::from(agent_records.share.clients));
-        let before = *known;
+        let most = per_client.saturating_mul(u64::from(agent_records.share.clients()));
+        let before = known.unwrap_or_default();
         let mut words = before.to_words();
         for (word, reported) in words.iter_mut().zip(counts.to_words()) {
             *word = reported.clamp(*word, most.max(*word));
         }
-        *known = GeneratorCounts::from_words(&words);
-        (known.sent - before.sent, known.skipped - before.skipped)
+        let now = GeneratorCounts::from_words(&words);
+        *known = Some(now);
+        (now.sent - before.sent, now.skipped - before.skipped)
     }
 
-    /// Takes what the ledger shows now.
-    pub(super) fn take_counters(&mut self, counters: LiveCounters) {
+    /// Takes what the ledger shows at `now_ns`.
+    pub(super) fn take_counters(&mut self, counters: LiveCounters, now_ns: u64) {
         if let Some(Times {
             lateness,
             transit,
@@ -108,56 +107,66 @@ impl SnapshotBuilder {
             self.times = (times != v1::Times::default()).then_some(times);
         }
         self.clients_connected = counters.connected;
-        self.receiver = Some(counters.counts);
-    }
-
-    /// Takes what went wrong last, for the note.
-    pub(super) fn take_note(&mut self, note: String) {
-        self.note = note;
+        let read_before_written = counters.counts.read_before_written;
+        self.receiver = Some(v1::ReceiverCounts {
+            // Also as long as no client of a foreign clock has connected.
+            read_before_written: read_before_written.filter(|_| self.one_way),
+            ..counters.counts
+        });
+        self.take_rate(counters.counts.received, now_ns);
     }
 
     /// The run as it looks at `now_ns`.
     pub(super) fn build(
-        &mut self,
+        &self,
         state_machine: &RunStateMachine,
         agents: &[AgentRecords],
         now_ns: u64,
     ) -> v1::Snapshot {
-        self.number = self.number.saturating_add(1);
         let start_at_ns = state_machine.start_at_ns();
         let since_start_ns = start_at_ns.and_then(|start_ns| now_ns.checked_sub(start_ns));
         let elapsed = since_start_ns.map(Duration::from_nanos);
+        let state = state_machine.state();
+        let is_draining = state == RunState::Draining;
         v1::Snapshot {
             run_id: self.run_id.clone(),
-            state: state_machine.state().into(),
+            state: state.into(),
             elapsed: elapsed.and_then(|elapsed| prost_types::Duration::try_from(elapsed).ok()),
             clients_connected: self.clients_connected,
-            generator: elapsed.map(|_| self.generator()),
+            generator: self.generator(),
             receiver: self.receiver,
-            received_millihertz: self.rate_since_last(now_ns),
+            received_millihertz: self.received_millihertz.filter(|_| !is_draining),
             times: self.times.clone(),
-            number: self.number,
-            note: self.note(state_machine, agents),
+            waiting_for: state_machine
+                .waiting_for()
+                .filter_map(|agent| Some(agents.get(agent)?.name.clone()))
+                .collect(),
+            failures: agents
+                .iter()
+                .filter_map(AgentRecords::failure)
+                .cloned()
+                .collect(),
         }
     }
 
-    /// What the agents have reported. The ledger is read more often than they report, and what was
-    /// received was sent.
-    fn generator(&self) -> GeneratorCounts {
-        let reported = self.reported.iter();
-        let sum = reported.fold(GeneratorCounts::default(), |sum, agent| sum.plus(agent));
+    /// What the agents have reported, once all have. The ledger is read more often than they report,
+    /// and what was received was sent.
+    fn generator(&self) -> Option<GeneratorCounts> {
+        let mut reported = self.reported.iter();
+        let sum = reported.try_fold(GeneratorCounts::zero(), |sum, agent| {
+            Some(sum.plus(agent.as_ref()?))
+        })?;
         let received = self.receiver.map_or(0, |receiver| receiver.received);
         let sent = sum.sent.max(received);
-        GeneratorCounts {
+        Some(GeneratorCounts {
             sent,
             scheduled: sum.scheduled.max(sent.saturating_add(sum.skipped)),
             ..sum
-        }
+        })
     }
 
-    /// `None` as long as there are no two readings.
-    fn rate_since_last(&mut self, now_ns: u64) -> Option<u64> {
-        let received = self.receiver?.received;
+    /// Computes the rate anew once a reading lies far enough behind the one before.
+    fn take_rate(&mut self, received: u64, now_ns: u64) {
         let (then_ns, before) = *self.last.get_or_insert((now_ns, received));
         let nanos = now_ns.saturating_sub(then_ns);
         if nanos >= RATE_WINDOW_NS_MIN {
@@ -165,24 +174,6 @@ impl SnapshotBuilder {
             let millihertz = packets * 1_000_000_000_000 / u128::from(nanos);
             self.received_millihertz = u64::try_from(millihertz).ok();
             self.last = Some((now_ns, received));
-        }
-        self.received_millihertz
-    }
-
-    fn note(&self, state_machine: &RunStateMachine, agents: &[AgentRecords]) -> String {
-        if !self.note.is_empty() {
-            return self.note.clone();
-        }
-        match state_machine.state() {
-            RunState::Preparing => {
-                let names: Vec<_> = state_machine
-                    .preparing()
-                    .map(|agent| agents[agent].name.as_str())
-                    .collect();
-                format!("waiting for {} to connect its clients", names.join(", "))
-            }
-            RunState::Draining => "waiting for the final records".into(),
-            _ => String::new(),
         }
     }
 }
@@ -217,7 +208,7 @@ mod tests {
     }
 
     fn agents(clock: ClockRelation) -> [AgentRecords; 1] {
-        [AgentRecords::new("a".into(), AgentShare::new(0, 2, clock))]
+        [AgentRecords::new("a".into(), AgentShare::of(0..2, clock))]
     }
 
     fn builder(agents: &[AgentRecords]) -> SnapshotBuilder {
@@ -228,7 +219,7 @@ mod tests {
         LiveCounters {
             counts: v1::ReceiverCounts {
                 received,
-                ..v1::ReceiverCounts::default()
+                ..v1::ReceiverCounts::zero()
             },
             connected: 2,
             ..LiveCounters::default()
@@ -250,17 +241,21 @@ mod tests {
         let mut builder = builder(&agents);
         let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
         let first = builder.build(&state_machine, &agents, 0);
-        assert_eq!((first.number, first.state()), (1, RunState::Preparing));
-        assert_eq!(first.note, "waiting for a to connect its clients");
+        assert_eq!(first.state(), RunState::Preparing);
+        assert_eq!(
+            (first.waiting_for, first.failures),
+            (vec!["a".into()], vec![])
+        );
         assert_eq!((first.elapsed, first.generator), (None, None));
         assert_eq!((first.receiver, first.received_millihertz), (None, None));
         assert_eq!(first.times, None);
-        builder.take_counters(LiveCounters {
+        let counters = LiveCounters {
             times: Some(Times::default()),
             ..received(0)
-        });
+        };
+        builder.take_counters(counters, 0);
         let second = builder.build(&state_machine, &agents, SECOND_NS);
-        assert_eq!(second.receiver, Some(v1::ReceiverCounts::default()));
+        assert_eq!(second.receiver, Some(v1::ReceiverCounts::zero()));
         assert_eq!((second.received_millihertz, second.times), (None, None));
     }
 
@@ -272,10 +267,10 @@ mod tests {
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
         let more = builder.take_progress(0, &sent(1_500, 2), &agents[0]);
         assert_eq!(more, (1_500, 2));
-        builder.take_counters(received(1_000));
+        builder.take_counters(received(1_000), START_LEAD_NS);
         let first = builder.build(&state_machine, &agents, START_LEAD_NS);
         assert_eq!(first.generator, Some(sent(1_500, 2)));
-        builder.take_counters(received(2_000));
+        builder.take_counters(received(2_000), START_LEAD_NS + SECOND_NS);
         let second = builder.build(&state_machine, &agents, START_LEAD_NS + SECOND_NS);
         assert_eq!(
             second.generator,
@@ -283,8 +278,72 @@ mod tests {
             "what is received was sent"
         );
         assert_eq!(second.receiver.unwrap().received, 2_000);
-        assert_eq!((second.elapsed.unwrap().seconds, second.number), (1, 2));
+        assert_eq!(second.elapsed.unwrap().seconds, 1);
         assert_eq!(second.received_millihertz, Some(1_000_000));
+    }
+
+    #[test]
+    fn the_generators_counts_are_shown_once_every_agent_has_reported() {
+        let agents = [0..1, 1..2].map(|clients| {
+            AgentRecords::new("a".into(), AgentShare::of(clients, ClockRelation::Same))
+        });
+        let mut builder = builder(&agents);
+        let (state_machine, _) = RunStateMachine::begin(2, SECOND_NS, 0);
+        builder.take_progress(0, &sent(5, 0), &agents[0]);
+        let shown = builder.build(&state_machine, &agents, 0).generator;
+        assert_eq!(shown, None);
+        builder.take_progress(1, &sent(0, 0), &agents[1]);
+        let shown = builder.build(&state_machine, &agents, 0).generator;
+        assert_eq!(shown, Some(sent(5, 0)));
+    }
+
+    #[test]
+    fn the_rate_is_that_between_two_readings_and_ends_with_the_schedule() {
+        let agents = agents(ClockRelation::Same);
+        let mut builder = builder(&agents);
+        let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
+        let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
+        let (state_machine, _) = state_machine.step(Event::Tick, START_LEAD_NS);
+        let rate = |builder: &SnapshotBuilder, state_machine, now_ns| {
+            builder
+                .build(state_machine, &agents, now_ns)
+                .received_millihertz
+        };
+        builder.take_counters(received(0), 0);
+        // However late it is looked at: no second reading, no rate.
+        assert_eq!(rate(&builder, &state_machine, SECOND_NS / 2), None);
+        builder.take_counters(received(10), SECOND_NS / 8);
+        assert_eq!(rate(&builder, &state_machine, SECOND_NS / 2), None);
+        builder.take_counters(received(100), SECOND_NS / 4);
+        let per_1000_s = Some(400_000);
+        assert_eq!(rate(&builder, &state_machine, SECOND_NS / 2), per_1000_s);
+        let over_ns = START_LEAD_NS + SECOND_NS;
+        let (draining, _) = state_machine.clone().step(Event::Tick, over_ns);
+        assert_eq!(draining.state(), RunState::Draining);
+        assert_eq!(rate(&builder, &draining, over_ns), None);
+    }
+
+    #[test]
+    fn what_a_run_waits_for_and_what_went_wrong_are_shown_as_data() {
+        let mut agents = [0..1, 1..2].map(|clients| {
+            let name = format!("a{}", clients.start);
+            AgentRecords::new(name, AgentShare::of(clients, ClockRelation::Same))
+        });
+        let builder = builder(&agents);
+        let (state_machine, _) = RunStateMachine::begin(2, SECOND_NS, 0);
+        let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
+        let shown = builder.build(&state_machine, &agents, 0);
+        assert_eq!(shown.waiting_for, ["a1"]);
+        let failure = v1::Failure::new(v1::FailureCode::NoRoute, "there is no route");
+        agents[1].fail(failure.clone());
+        let (state_machine, _) = state_machine.step(Event::AgentGone(1), 0);
+        let (running, _) = state_machine.step(Event::Tick, START_LEAD_NS);
+        let shown = builder.build(&running, &agents, START_LEAD_NS);
+        assert!(shown.waiting_for.is_empty());
+        assert_eq!(shown.failures, [failure]);
+        let (draining, _) = running.step(Event::Tick, START_LEAD_NS + SECOND_NS);
+        let shown = builder.build(&draining, &agents, START_LEAD_NS + SECOND_NS);
+        assert_eq!(shown.waiting_for, ["a0"]);
     }
 
     #[test]
@@ -296,12 +355,16 @@ mod tests {
             times.lateness.record(5);
             times.transit.record(5);
             times.latency.record(5);
-            builder.take_counters(LiveCounters {
+            let counters = LiveCounters {
                 times: Some(times),
                 ..received(1)
-            });
+            };
+            builder.take_counters(counters, 0);
             let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
-            let times = builder.build(&state_machine, &agents, 0).times.unwrap();
+            let shown = builder.build(&state_machine, &agents, 0);
+            let counted = shown.receiver.unwrap().read_before_written;
+            assert_eq!(counted, is_shown.then_some(0));
+            let times = shown.times.unwrap();
             assert_eq!(times.lateness.unwrap().count, 1);
             let one_way = (times.transit.is_some(), times.latency.is_some());
             assert_eq!(one_way, (is_shown, is_shown));
@@ -314,21 +377,25 @@ mod tests {
         let shown = v1::Snapshot {
             receiver: Some(received(900).counts),
             clients_connected: 2,
-            number: 7,
+            received_millihertz: Some(1),
             ..v1::Snapshot::default()
         };
         let mut builder = builder(&agents);
-        builder.resume(shown, vec![sent(1_000, 0)]);
-        assert_eq!(builder.reported(), [sent(1_000, 0)]);
+        builder.resume(shown, vec![Some(sent(1_000, 0))]);
+        assert_eq!(builder.reported(), [Some(sent(1_000, 0))]);
         let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
         let next = builder.build(&state_machine, &agents, START_LEAD_NS);
         assert_eq!(next.receiver.unwrap().received, 900);
         assert_eq!(next.generator.unwrap().sent, 1_000);
-        assert_eq!((next.clients_connected, next.number), (2, 8));
+        assert_eq!(
+            (next.clients_connected, next.received_millihertz),
+            (2, None)
+        );
         // The first reading of one's own brings at once what came in during the hand-over.
-        builder.take_counters(received(5_000));
-        let next = builder.build(&state_machine, &agents, START_LEAD_NS + 20_000_000);
+        let later_ns = START_LEAD_NS + 20_000_000;
+        builder.take_counters(received(5_000), later_ns);
+        let next = builder.build(&state_machine, &agents, later_ns);
         assert_eq!(next.received_millihertz, None);
     }
 
@@ -337,7 +404,7 @@ mod tests {
         let agents = agents(ClockRelation::Same);
         let mut builder = builder(&agents);
         for (reported, shown) in [(5, 5), (3, 5), (u64::MAX, 20_000), (0, 20_000)] {
-            let before = builder.reported()[0].sent;
+            let before = builder.reported()[0].map_or(0, |counts| counts.sent);
             let counts = GeneratorCounts {
                 scheduled: reported,
                 sent: reported,
@@ -346,7 +413,7 @@ mod tests {
             };
             let more = builder.take_progress(0, &counts, &agents[0]);
             assert_eq!(more, (shown - before, shown - before));
-            let known = builder.reported()[0];
+            let known = builder.reported()[0].unwrap();
             assert_eq!(known.to_words()[..4], [shown; 4]);
         }
         let unknown = builder.take_progress(9, &sent(1, 1), &agents[0]);

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`manager`] | what all runs share |
 //! | [`start_request`], [`start`] | StartRun, from the request to a run that lives |
+//! | [`shares`] | what each agent brings of a run |
 //! | [`resume`] | the runs that another process has begun, after an upgrade |
 //! | [`driver`] | one task per run: events to its state machine, actions from it |
 //! | [`orders`] | the orders of a run to its agents |
@@ -34,6 +35,7 @@ mod orders;
 mod report;
 mod resume;
 mod run_guard;
+mod shares;
 mod start;
 mod start_request;
 mod trace_report;

@@ -1,6 +1,6 @@
 //! The orders of one run to its agents: what each is to prepare, and when it is to start.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use metronome_proto::{
     handshake::Key,
@@ -15,7 +15,7 @@ use tracing::Span;
 use crate::{
     config::Secret,
     control::agents::Order,
-    model::{AgentRecords, AgentShare, run::PREPARE_NS},
+    model::{AgentRecords, run::PREPARE_NS},
 };
 
 /// An agent gives up this much before the server does, so that its reason still arrives.
@@ -25,8 +25,6 @@ const PREPARE_MARGIN_NS: u64 = 2_000_000_000;
 pub(super) struct Orders {
     pub(super) id: RunId,
     pub(super) plan: Plan,
-    /// The server's data port.
-    pub(super) data_address: SocketAddr,
     /// The agents' keys are derived from it.
     pub(super) secret: Secret,
     /// The run's span: the agents' spans are its children.
@@ -41,7 +39,12 @@ impl Orders {
         Order::Prepare(v1::Prepare {
             run_id: self.id.to_string(),
             agent_index: u32::from(index),
-            shares: vec![self.share(agent_records.share).to_proto(self.target())],
+            shares: agent_records
+                .share
+                .shares
+                .iter()
+                .map(Share::to_proto)
+                .collect(),
             duration: prost_types::Duration::try_from(plan.duration).ok(),
             threads: plan.threads,
             key: Key::derive(&self.secret.0, self.id, index)
@@ -51,18 +54,6 @@ impl Orders {
             traceparent: telemetry::traceparent(&self.span),
             requires: plan.features(),
         })
-    }
-
-    fn share(&self, share: AgentShare) -> Share {
-        let group = &self.plan.group;
-        Share {
-            group: group.name.clone(),
-            clients: share.first_client..share.first_client.saturating_add(share.clients),
-            clients_total: group.clients,
-            profile: group.profile,
-            batch: group.batch,
-            phase: group.phase,
-        }
     }
 
     /// The order to send the first packet at `start_at_ns`. An agent with another clock counts from
@@ -82,19 +73,6 @@ impl Orders {
             run_id: self.id.to_string(),
             at,
         })
-    }
-
-    /// Where agents connect. An empty host lets each use the one at which it reached this server.
-    fn target(&self) -> String {
-        let own = self.data_address;
-        let asked = &self.plan.group.target;
-        if !asked.is_empty() {
-            asked.clone()
-        } else if own.ip().is_unspecified() || own.ip().is_loopback() {
-            format!(":{}", own.port())
-        } else {
-            own.to_string()
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The end of a run: its report is made, stored and counted.
 
 use metronome_proto::{
+    limits::{CLIENTS_PER_MESSAGE_MAX, PAGE_BYTES_MAX},
     plan::Plan,
     run_id::RunId,
     v1::{self, GeneratorCounts, RunState, StopCause},
@@ -16,12 +17,6 @@ use crate::{
     verdict::{Evidence, conclude, failure_of_run},
     wall_clock::{self, timestamp},
 };
-
-/// Most client rows of a message.
-const CLIENTS_PER_PAGE: usize = 1000;
-/// A page of client rows ends before it gets larger than this, without the few bytes around each
-/// row; a message may have 1 MiB.
-const PAGE_BYTES_MAX: usize = 768 << 10;
 
 /// A run whose last event has happened, without its report.
 pub(super) struct FinishedRun {
@@ -41,8 +36,8 @@ pub(super) struct FinishedRun {
 /// What the server adds to a report.
 struct ServerPart {
     /// HOST:PORT of the data port.
-    receiver: String,
-    notes: Vec<String>,
+    data_address: String,
+    notes: Vec<v1::Note>,
     traced_packets: usize,
 }
 
@@ -52,11 +47,11 @@ struct ServerPart {
 pub(super) async fn conclude_and_store(
     runs: &RunManager,
     finished: FinishedRun,
-    reported: &[GeneratorCounts],
+    reported: &[Option<GeneratorCounts>],
 ) -> Option<v1::Run> {
     let id = finished.id;
     let server = ServerPart {
-        receiver: runs.server.data_address.to_string(),
+        data_address: runs.server.data_address.to_string(),
         notes: runs.server.notes.clone(),
         traced_packets: runs.server.traced_packets,
     };
@@ -114,7 +109,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> (v1::Run, Vec<v
             plan: &plan,
             agents: &agents,
             counters: record.as_ref(),
-            receiver: &server.receiver,
+            data_address: &server.data_address,
             start_at_ns,
             stopped,
             notes: &server.notes,
@@ -137,7 +132,7 @@ fn pages(clients: Vec<v1::ClientReport>) -> Vec<v1::ClientRows> {
         bytes += client.encoded_len();
         let current = pages
             .last_mut()
-            .filter(|page| page.clients.len() < CLIENTS_PER_PAGE && bytes <= PAGE_BYTES_MAX);
+            .filter(|page| page.clients.len() < CLIENTS_PER_MESSAGE_MAX && bytes <= PAGE_BYTES_MAX);
         match current {
             Some(page) => page.clients.push(client),
             None => {
@@ -152,7 +147,7 @@ fn pages(clients: Vec<v1::ClientReport>) -> Vec<v1::ClientRows> {
 }
 
 /// Counts a run that has ended, and what its agents' final reports add to their progress.
-fn count_ended(runs: &RunManager, report: &v1::Report, reported: &[GeneratorCounts]) {
+fn count_ended(runs: &RunManager, report: &v1::Report, reported: &[Option<GeneratorCounts>]) {
     let verdict = report.verdict.as_ref();
     let verdict = verdict.map(v1::Verdict::status).unwrap_or_default();
     let counts = report.counts.unwrap_or_default();
@@ -169,9 +164,10 @@ fn count_ended(runs: &RunManager, report: &v1::Report, reported: &[GeneratorCoun
 }
 
 /// Counts what was not in the agents' progress yet.
-fn count_rest(agents: &AgentCounters, report: &v1::Report, reported: &[GeneratorCounts]) {
+fn count_rest(agents: &AgentCounters, report: &v1::Report, reported: &[Option<GeneratorCounts>]) {
     for (agent, reported) in report.agents.iter().zip(reported) {
-        let GeneratorCounts { sent, skipped, .. } = agent.counts.unwrap_or(*reported);
+        let reported = reported.unwrap_or_default();
+        let GeneratorCounts { sent, skipped, .. } = agent.counts.unwrap_or(reported);
         agents.agent_sent(
             &agent.agent,
             sent.saturating_sub(reported.sent),

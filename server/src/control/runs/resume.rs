@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metronome_proto::v1::{Failure, FailureCode};
+use metronome_proto::{
+    limits::LEASE,
+    v1::{Failure, FailureCode},
+};
 use metronome_telemetry as telemetry;
 use tokio::{sync::mpsc, time};
 use tracing::Instrument as _;
@@ -13,7 +16,7 @@ use super::{
     start::INBOX_MAX,
     trace_report,
 };
-use crate::{control::agents::LEASE, upgrade::RestoredRun};
+use crate::upgrade::RestoredRun;
 
 /// The load of an agent ends when its lease does; after that it has nothing to come back for.
 const RETURN_MAX: Duration = LEASE;
@@ -37,6 +40,7 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
         agents,
         reported,
         snapshot,
+        number,
         traceparent,
     } = restored;
     let (sender, inbox) = mpsc::channel(INBOX_MAX);
@@ -45,8 +49,13 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
         .enumerate()
         .filter(|(_, agent_records)| agent_records.failure().is_none())
     {
-        runs.registry
-            .expect(&agent_records.name, id, index, agent_records.share, &sender);
+        runs.registry.expect(
+            &agent_records.name,
+            id,
+            index,
+            agent_records.share.clients(),
+            &sender,
+        );
     }
     let span = tracing::info_span!("run", run_id = %id);
     telemetry::continue_from_traceparent(&span, &traceparent);
@@ -59,7 +68,7 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
         inbox,
         span: span.clone(),
     };
-    let driver = Driver::new(runs, input, Some(snapshot.clone()));
+    let driver = Driver::new(runs, input, Some((number, snapshot.clone())));
     tokio::spawn(
         driver
             .resume(state_machine, reported, snapshot)

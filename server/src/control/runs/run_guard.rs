@@ -144,7 +144,7 @@ mod tests {
         let store = Store::open(&directory.path().join("runs.sqlite"), 0)
             .unwrap()
             .0;
-        store.insert(&run()).unwrap();
+        store.insert(&run(), &[0; 32]).unwrap();
         let runs = RunManager::new(
             Arc::new(server),
             Secret([0; 32]),
@@ -180,8 +180,10 @@ mod tests {
             peer: None,
             connected_unix_ms: 0,
             clock: ClockRelation::Same,
-            clients_max: 1,
-            cores: 1,
+            capacity: v1::Capacity {
+                clients_max: 1,
+                cores: 1,
+            },
         };
         let arrival = Arrival {
             info,
@@ -199,9 +201,10 @@ mod tests {
         runs.registry
             .assign(ID, wanted, &tokio::sync::mpsc::channel(1).0)
             .unwrap();
-        let (active, _ends) = ActiveRun::new(RunView::Running {
+        let (active, _ends) = ActiveRun::new(RunView {
+            number: 1,
             run: run(),
-            snapshot: v1::Snapshot::default(),
+            snapshot: Some(v1::Snapshot::default()),
         });
         runs.active.add(ID, active);
         let guard = RunGuard::new(&runs, ID, vec!["a".into()]);

@@ -1,6 +1,6 @@
 //! StartRun, from the request to a run that lives.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use metronome_proto::{
     handshake::Key,
@@ -14,6 +14,7 @@ use super::{
     driver::{Driver, DriverInput},
     history,
     manager::RunManager,
+    shares::share_of,
     start_request::StartRequest,
     trace_report,
 };
@@ -58,6 +59,7 @@ async fn start_or_find(
     if let Some(run) = find_earlier(runs, &request).await? {
         return Ok(run);
     }
+    fits_the_server(&request, runs.server.max_clients)?;
     if runs.draining.is_cancelled() {
         let sentence = "the server is shutting down and starts no runs";
         return Err(Failure::new(FailureCode::Draining, sentence));
@@ -71,6 +73,16 @@ async fn start_or_find(
     Err(status::internal(
         "no free run id was found; the clock may stand still",
     ))
+}
+
+/// More clients than the server can ever have: to wait for other runs cannot help.
+fn fits_the_server(request: &StartRequest, max: u32) -> Result<(), Failure> {
+    let clients = request.plan.clients();
+    if clients <= max {
+        return Ok(());
+    }
+    let problem = format!("{clients} is out of range; this server's --max-clients is {max}");
+    Err(status::out_of_range("plan.groups[0].clients", problem))
 }
 
 fn refuse_in_upgrade(runs: &RunManager) -> Result<(), Failure> {
@@ -89,25 +101,29 @@ async fn find_earlier(
     let request_id = request.request_id.clone();
     let stored = runs
         .history
-        .read(move |store| store.by_request_id(&request_id))
+        .read(move |store| store.by_request(&request_id))
         .await?;
-    let Some(stored) = stored else {
+    let Some((stored, digest)) = stored else {
         return Ok(None);
     };
-    if stored.plan.as_ref() != Some(&request.plan.to_proto()) {
+    if digest != request.digest {
         let sentence = format!(
-            "request_id {} belongs to run {}, which has another plan",
+            "request_id {} belongs to run {}, which another request has started",
             request.request_id, stored.run_id
         );
-        return Err(request_id_taken(request, &sentence).with("run_id", stored.run_id));
+        let failure = Failure::new(FailureCode::RequestIdTaken, sentence);
+        return Err(failure
+            .with("request_id", request.request_id.as_str())
+            .with("run_id", stored.run_id));
     }
     // The stored row of a run that lives is how it began.
     let id = status::parse_run_id(&stored.run_id)?;
-    runs.find(id).await.map(Some)
+    Ok(Some(runs.in_memory(id).unwrap_or(stored)))
 }
 
-fn request_id_taken(request: &StartRequest, sentence: &str) -> Failure {
-    let failure = Failure::new(FailureCode::RequestIdTaken, sentence);
+fn request_id_busy(request: &StartRequest) -> Failure {
+    let sentence = "another server took the request_id at the same moment";
+    let failure = Failure::new(FailureCode::RequestIdBusy, sentence);
     failure.with("request_id", request.request_id.as_str())
 }
 
@@ -131,7 +147,8 @@ async fn try_start(
         clients: request.plan.clients(),
         features: &request.plan.features(),
     };
-    let agents = runs.registry.assign(id, wanted, &sender)?;
+    let assigned = runs.registry.assign(id, wanted, &sender)?;
+    let agents = records_of(&assigned, request, runs.server.data_address);
     let run = request.to_run(id, created_unix_ms);
     match admit_and_store(runs, request, id, &agents, &run).await {
         Ok(true) => {}
@@ -142,8 +159,21 @@ async fn try_start(
             return unsettled.map(|_| None);
         }
     }
-    spawn(runs, id, request, run.clone(), &agents, inbox);
+    spawn(runs, id, request, run.clone(), agents, inbox);
     Ok(Some(run))
+}
+
+/// The agents of a run, of which none has reported yet.
+fn records_of(
+    assigned: &[AssignedAgent],
+    request: &StartRequest,
+    data_address: SocketAddr,
+) -> Vec<AgentRecords> {
+    let records = |agent: &AssignedAgent| {
+        let share = share_of(agent, &request.plan.group, data_address);
+        AgentRecords::new(agent.name.clone(), share)
+    };
+    assigned.iter().map(records).collect()
 }
 
 /// From here on the run lives by itself.
@@ -152,17 +182,16 @@ fn spawn(
     id: RunId,
     request: &StartRequest,
     run: v1::Run,
-    agents: &[AssignedAgent],
+    agents: Vec<AgentRecords>,
     inbox: mpsc::Receiver<FromAgent>,
 ) {
-    let agent_records = |agent: &AssignedAgent| AgentRecords::new(agent.name.clone(), agent.share);
     let span = tracing::info_span!("run", run_id = %id);
     trace_report::begin(&span, &run.run_id, &request.plan, agents.len());
     let input = DriverInput {
         id,
         plan: request.plan.clone(),
         run,
-        agents: agents.iter().map(agent_records).collect(),
+        agents,
         inbox,
         span: span.clone(),
     };
@@ -175,25 +204,22 @@ async fn admit_and_store(
     runs: &RunManager,
     request: &StartRequest,
     id: RunId,
-    agents: &[AssignedAgent],
+    agents: &[AgentRecords],
     run: &v1::Run,
 ) -> Result<bool, Failure> {
     let admitted = runs.master_client.admit(admission(runs, id, agents)).await;
     admitted
         .ok_or_else(status::master_is_gone)?
         .map_err(|error| full(&error))?;
-    let row = run.clone();
+    let (row, digest) = (run.clone(), request.digest);
     let inserted = runs
         .history
-        .with_store(move |store| store.insert(&row))
+        .with_store(move |store| store.insert(&row, &digest))
         .await?;
     match inserted {
         Ok(()) => Ok(true),
         Err(InsertError::IdTaken) => Ok(false),
-        Err(InsertError::RequestTaken) => Err(request_id_taken(
-            request,
-            "another server took the request_id at the same moment; the same call returns its run",
-        )),
+        Err(InsertError::RequestTaken) => Err(request_id_busy(request)),
         Err(InsertError::Database(error)) => {
             tracing::error!("the history cannot be written: {error}");
             Err(history::failed(&format!(
@@ -203,14 +229,14 @@ async fn admit_and_store(
     }
 }
 
-fn admission(runs: &RunManager, id: RunId, agents: &[AssignedAgent]) -> Admission {
-    let admitted = |(index, agent): (u16, &AssignedAgent)| {
+fn admission(runs: &RunManager, id: RunId, agents: &[AgentRecords]) -> Admission {
+    let admitted = |(index, agent): (u16, &AgentRecords)| {
         let key = Key::derive(&runs.secret.0, id, index);
-        (agent.share, key)
+        (agent.share.clone(), key)
     };
     Admission {
         run: id,
-        clients: agents.iter().map(|agent| agent.share.clients).sum(),
+        clients: agents.iter().map(|agent| agent.share.clients()).sum(),
         agents: (0..).zip(agents).map(admitted).collect(),
     }
 }

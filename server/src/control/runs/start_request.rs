@@ -11,7 +11,10 @@ use metronome_proto::{
     v1::{self, Failure, FailureCode, RunState},
 };
 
-use crate::{control::status, wall_clock::timestamp};
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::{control::status, store::RequestDigest, wall_clock::timestamp};
 
 /// A request whose every field is within its limits.
 pub(super) struct StartRequest {
@@ -19,10 +22,14 @@ pub(super) struct StartRequest {
     /// Empty when the caller gave none.
     pub(super) request_id: String,
     labels: BTreeMap<String, String>,
+    /// Of the request as it came: two with one digest ask for the same.
+    pub(super) digest: RequestDigest,
 }
 
 impl StartRequest {
     pub(super) fn check(request: v1::StartRunRequest) -> Result<Self, Failure> {
+        // Its maps are ordered, so equal requests have equal bytes.
+        let digest = Sha256::digest(request.encode_to_vec()).into();
         let v1::StartRunRequest {
             plan,
             request_id,
@@ -37,6 +44,7 @@ impl StartRequest {
             plan,
             request_id,
             labels,
+            digest,
         })
     }
 
@@ -61,10 +69,11 @@ impl StartRequest {
 
 fn check_plan(plan: &v1::Plan) -> Result<Plan, Failure> {
     Plan::try_from(plan).map_err(|error| {
+        let is_feature = error.field == "requires";
         let failure = status::bad_field("plan", error);
         match features::missing(&plan.requires, features::CAPABILITIES) {
-            Some(feature) if failure.code() == FailureCode::Unsupported => {
-                failure.with("feature", feature)
+            Some(feature) if is_feature && failure.code() == FailureCode::Unsupported => {
+                Failure::new(FailureCode::Unsupported, failure.sentence).with("feature", feature)
             }
             _ => failure,
         }

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use metronome_proto::{counters::CounterList as _, handshake::Refusal, run_id::RunId};
+use metronome_proto::{
+    counters::CounterList as _, handshake::Refusal, run_id::RunId, v1::ReceiverCounts,
+};
 
 use super::open_run::add_times;
 use crate::{
@@ -200,7 +202,9 @@ impl RunCounters {
 
 impl TotalCounters {
     fn add(&mut self, connection_counters: &ConnectionCounters, record: &Slot) {
-        self.counts = self.counts.plus(&connection_counters.counts);
+        // A sum over all runs covers the clients of which a counter is known.
+        let known = ReceiverCounts::from_words(&connection_counters.counts.to_words());
+        self.counts = ReceiverCounts::from_words(&self.counts.to_words()).plus(&known);
         add_times(&mut self.times, record);
     }
 }
@@ -227,7 +231,6 @@ fn raw_client(
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::v1::ReceiverCounts;
 
     use super::*;
     use crate::ledger::{Dimensions, Ledger};

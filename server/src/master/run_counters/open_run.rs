@@ -26,7 +26,7 @@ impl OpenRun {
             baseline,
             clients: BTreeMap::new(),
             times: Times::default(),
-            counts: ReceiverCounts::default(),
+            counts: ReceiverCounts::zero(),
             recovered_packets: 0,
             incidents: Vec::new(),
             slowest: Vec::new(),

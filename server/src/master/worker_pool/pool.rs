@@ -143,8 +143,8 @@ impl WorkerPool {
     }
 
     /// Sends a message to every worker that has a process.
-    pub(crate) fn send_to_all(&mut self, message: ToWorker) {
-        (0..self.len()).for_each(|index| self.send(index, message));
+    pub(crate) fn send_to_all(&mut self, message: &ToWorker) {
+        (0..self.len()).for_each(|index| self.send(index, message.clone()));
     }
 
     /// Sends a message with the socket of the connection of `slot`.

@@ -2,11 +2,11 @@
 //!
 //! [`SavedRun`] is what is sent; [`RestoredRun`] is a run that makes sense, whatever was sent.
 
-use metronome_proto::{plan::Plan, run_id::RunId, v1};
+use metronome_proto::{plan::Plan, run_id::RunId, share::Share, v1};
 use serde::{Deserialize, Serialize};
 
 use super::protobuf::Protobuf;
-use crate::model::{AgentRecords, AgentShare, run::RunStateMachine};
+use crate::model::{AgentRecords, AgentShare, ClockRelation, cover, run::RunStateMachine};
 
 /// A run as it stands: RUNNING.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -16,10 +16,12 @@ pub(crate) struct SavedRun {
     pub(crate) state_machine: RunStateMachine,
     /// In the order of their indices.
     pub(crate) agents: Vec<SavedAgent>,
-    /// What each agent's progress has reported.
-    pub(crate) reported: Vec<Protobuf<v1::GeneratorCounts>>,
-    /// The last one that watchers saw.
+    /// What each agent's progress has reported, if any has come.
+    pub(crate) reported: Vec<Option<Protobuf<v1::GeneratorCounts>>>,
+    /// The last one that watchers saw …
     pub(crate) snapshot: Protobuf<v1::Snapshot>,
+    /// … and the number of that event.
+    pub(crate) number: u64,
     /// The run's span, so that the rest of the run joins the same trace.
     pub(crate) traceparent: String,
 }
@@ -28,7 +30,9 @@ pub(crate) struct SavedRun {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct SavedAgent {
     name: String,
-    share: AgentShare,
+    /// In the form of the API, so that each is checked when it is restored.
+    shares: Vec<Protobuf<v1::AgentShare>>,
+    clock: ClockRelation,
     records: Protobuf<v1::ClientRecords>,
     strays: u64,
     finished: Option<Protobuf<v1::Finished>>,
@@ -43,8 +47,9 @@ pub(crate) struct RestoredRun {
     pub(crate) run: v1::Run,
     pub(crate) state_machine: RunStateMachine,
     pub(crate) agents: Vec<AgentRecords>,
-    pub(crate) reported: Vec<v1::GeneratorCounts>,
+    pub(crate) reported: Vec<Option<v1::GeneratorCounts>>,
     pub(crate) snapshot: v1::Snapshot,
+    pub(crate) number: u64,
     pub(crate) traceparent: String,
 }
 
@@ -58,6 +63,7 @@ impl SavedRun {
             agents,
             reported,
             snapshot: Protobuf(snapshot),
+            number,
             traceparent,
         } = self;
         let wrong = |what: &str| Err(format!("run {id} was handed over {what}"));
@@ -73,16 +79,13 @@ impl SavedRun {
         if agents.len() != state_machine.agents() || agents.len() != reported.len() {
             return wrong("with more or less agents than it has");
         }
-        // Every client of the plan is the next agent's, in order.
-        let covered = agents.iter().try_fold(0_u32, |next, agent| {
-            (agent.share.first_client == next)
-                .then(|| next.checked_add(agent.share.clients))
-                .flatten()
-        });
-        if covered != Some(plan.clients()) {
+        let agents = agents.into_iter().map(SavedAgent::restore);
+        let Some(agents) = agents.collect::<Option<Vec<_>>>() else {
+            return wrong("with a share that is none");
+        };
+        if !cover(agents.iter().map(|agent| &agent.share), plan.clients()) {
             return wrong("with agents that do not bring its clients");
         }
-        let agents = agents.into_iter().map(Into::into).collect();
         Ok(RestoredRun {
             id,
             plan,
@@ -91,9 +94,10 @@ impl SavedRun {
             agents,
             reported: reported
                 .into_iter()
-                .map(|Protobuf(counts)| counts)
+                .map(|counts| counts.map(|Protobuf(counts)| counts))
                 .collect(),
             snapshot,
+            number,
             traceparent,
         })
     }
@@ -102,9 +106,11 @@ impl SavedRun {
 impl From<&AgentRecords> for SavedAgent {
     fn from(agent_records: &AgentRecords) -> Self {
         let clients = agent_records.records().cloned().collect();
+        let shares = agent_records.share.shares.iter().map(Share::to_proto);
         Self {
             name: agent_records.name.clone(),
-            share: agent_records.share,
+            shares: shares.map(Protobuf).collect(),
+            clock: agent_records.share.clock,
             records: Protobuf(v1::ClientRecords {
                 run_id: String::new(),
                 clients,
@@ -116,17 +122,25 @@ impl From<&AgentRecords> for SavedAgent {
     }
 }
 
-impl From<SavedAgent> for AgentRecords {
-    fn from(agent: SavedAgent) -> Self {
-        let mut agent_records = Self::new(agent.name, agent.share);
-        let finished = agent.finished.map(|Protobuf(finished)| finished);
+impl SavedAgent {
+    /// `None` when one of its shares is none.
+    fn restore(self) -> Option<AgentRecords> {
+        let shares = self
+            .shares
+            .iter()
+            .map(|Protobuf(share)| Share::try_from(share));
+        let share = AgentShare {
+            shares: shares.collect::<Result<_, _>>().ok()?,
+            clock: self.clock,
+        };
+        let mut agent_records = AgentRecords::new(self.name, share);
         agent_records.restore(
-            agent.records.0.clients,
-            agent.strays,
-            finished,
-            agent.failure.map(|Protobuf(failure)| failure),
+            self.records.0.clients,
+            self.strays,
+            self.finished.map(|Protobuf(finished)| finished),
+            self.failure.map(|Protobuf(failure)| failure),
         );
-        agent_records
+        Some(agent_records)
     }
 }
 
@@ -180,7 +194,7 @@ pub(super) mod tests {
         let agent_records = |agent: u32| {
             let mut agent_records = AgentRecords::new(
                 format!("a{agent}"),
-                AgentShare::new(agent * clients, clients, clock),
+                AgentShare::of(agent * clients..(agent + 1) * clients, clock),
             );
             let client = agent * clients;
             let record = v1::ClientRecord {
@@ -201,7 +215,7 @@ pub(super) mod tests {
             });
             if agent == 1 {
                 agent_records.finish(v1::Finished {
-                    cpu_ns: seed,
+                    cpu_ns: Some(seed.cast_signed()),
                     ..v1::Finished::default()
                 });
                 let failure = v1::Failure::new(FailureCode::AgentLost, "its stream broke");
@@ -222,14 +236,14 @@ pub(super) mod tests {
                 .map(|agent| SavedAgent::from(&agent_records(agent)))
                 .collect(),
             reported: (0..u64::from(agents))
-                .map(|agent| Protobuf(counts(agent)))
+                .map(|agent| (agent > 0).then(|| Protobuf(counts(agent))))
                 .collect(),
             snapshot: Protobuf(v1::Snapshot {
                 run_id,
                 generator: Some(counts(seed)),
-                number: 3,
                 ..v1::Snapshot::default()
             }),
+            number: seed,
             traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         }
     }
@@ -242,8 +256,9 @@ pub(super) mod tests {
             let again: Vec<SavedAgent> = restored.agents.iter().map(Into::into).collect();
             prop_assert_eq!(again, before.agents);
             prop_assert_eq!(restored.state_machine, before.state_machine);
-            let reported: Vec<_> = restored.reported.into_iter().map(Protobuf).collect();
-            prop_assert_eq!(reported, before.reported);
+            let reported = restored.reported.into_iter().map(|counts| counts.map(Protobuf));
+            prop_assert_eq!(reported.collect::<Vec<_>>(), before.reported);
+            prop_assert_eq!(restored.number, before.number);
             prop_assert_eq!(restored.snapshot, before.snapshot.0);
         }
     }
@@ -264,12 +279,12 @@ pub(super) mod tests {
         );
         refused(|run| run.reported.clear(), "more or less agents");
         refused(
-            |run| run.agents[1].share.first_client = 2,
+            |run| run.agents[1].shares[0].0.first_client = 2,
             "do not bring its clients",
         );
         refused(
-            |run| run.agents[1].share.clients = u32::MAX,
-            "do not bring its clients",
+            |run| run.agents[1].shares[0].0.clients = u32::MAX,
+            "a share that is none",
         );
     }
 }

@@ -138,7 +138,7 @@ mod tests {
             sample.counted(0, |counted| counted.first_read_ns = START_NS - 1);
         });
         breaks(&[ReasonCode::ReadBeforeWritten], |sample| {
-            sample.counted(0, |counted| counted.counts.read_before_written = 1);
+            sample.counted(0, |counted| counted.counts.read_before_written = Some(1));
         });
         breaks(&[ReasonCode::RecordsContradict], |sample| {
             sample.agents[0].take(ClientRecords {
@@ -246,7 +246,7 @@ mod tests {
             digest: u64,
             acknowledged: Option<u64>,
             kernel: Option<u64>,
-            cpu_ns: u64,
+            cpu_ns: Option<i64>,
             code: Option<i32>,
         ) {
             let mut sample = Sample::of(1, 2);
@@ -268,7 +268,7 @@ mod tests {
                     failure: code.map(|code| Failure { code, ..Failure::default() }),
                 };
             });
-            sample.agents[0].finish(Finished { cpu_ns, writes: u64::MAX, ..Default::default() });
+            sample.agents[0].finish(Finished { cpu_ns, writes: Some(u64::MAX), ..Default::default() });
             let conclusion = sample.conclude();
             let valid = verdict(&conclusion).status() == VerdictStatus::Valid;
             prop_assert!(!valid || conclusion.report.counts == honest.report.counts);
@@ -300,7 +300,7 @@ mod tests {
                     .first_due_ns
                     .saturating_add(pick(1, span, 99_000_000));
                 counted.last_read_ns = pick(2, last_read, START_NS + 100_000_000);
-                counted.counts.read_before_written = pick(3, read_before_written, 0);
+                counted.counts.read_before_written = Some(pick(3, read_before_written, 0));
                 (
                     counted.counts.received,
                     counted.next_sequence,
@@ -317,7 +317,7 @@ mod tests {
                 let phase_ns = counted.first_due_ns - START_NS;
                 let span_ns = counted.last_due_ns - counted.first_due_ns;
                 prop_assert!(
-                    counted.counts.read_before_written == 0
+                    counted.counts.read_before_written == Some(0)
                         && counted.counts.received >= PACKETS - 1
                 );
                 prop_assert!(

@@ -82,7 +82,7 @@ fn nothing_precedes_its_write(rows: &[Row<'_>]) -> Checked {
     };
     law.compare(rows, |row| {
         let counts = row.counted.filter(|_| row.is_on_our_clock())?.counts;
-        Some((counts.read_before_written, 0))
+        Some((counts.read_before_written?, 0))
     })
 }
 
@@ -233,7 +233,7 @@ mod tests {
             &[ReasonCode::ReadBeforeWritten, ReasonCode::ReadBeforeDue],
             |sample| {
                 sample.counted(0, |counted| {
-                    counted.counts.read_before_written = PACKETS - 1;
+                    counted.counts.read_before_written = Some(PACKETS - 1);
                     counted.last_read_ns = START_NS + 20_000;
                 });
             },

@@ -21,7 +21,7 @@ pub(super) fn agents_lost(evidence: &Evidence<'_>) -> Option<Reason> {
         ("agents_lost", count.into()),
         ("agents", evidence.agents.len().into()),
         ("agent", first.name.as_str().into()),
-        ("clients", first.share.clients.into()),
+        ("clients", first.share.clients().into()),
     ]);
     let template = "{agents_lost} of {agents} agents went missing; the first is agent {agent} with \
                     {clients} clients";

@@ -73,7 +73,7 @@ mod tests {
             assert_eq!(reason.remedy, remedy);
         }
         assert!(
-            verdict.notes.iter().all(|note| is_sentence(note)),
+            verdict.notes.iter().all(|note| is_sentence(&note.sentence)),
             "{:?}",
             verdict.notes
         );
@@ -103,8 +103,10 @@ mod tests {
         );
     }
 
-    fn notes(conclusion: &Conclusion) -> &[String] {
-        &verdict(conclusion).notes
+    /// The sentences of the notes.
+    fn notes(conclusion: &Conclusion) -> Vec<&str> {
+        let notes = verdict(conclusion).notes.iter();
+        notes.map(|note| note.sentence.as_str()).collect()
     }
 
     fn failure(code: FailureCode) -> Failure {

@@ -24,7 +24,7 @@ pub(super) fn reason(
 pub(super) fn caused_by(reason: Reason, failure: Failure) -> Reason {
     Reason {
         sentence: format!("{}: {}.", reason.sentence, failure.sentence),
-        remedy: failure.code().remedy().into(),
+        remedy: failure.remedy.clone(),
         failure: Some(failure),
         ..reason
     }

@@ -1,0 +1,94 @@
+//! What each agent brings of a run, from the plan and the clients that were assigned to it. Pure.
+
+use std::{net::SocketAddr, ops::Range};
+
+use metronome_proto::{plan::Group, share::Share};
+
+use crate::{control::agents::AssignedAgent, model::AgentShare};
+
+/// The share of an agent. The group is the only one of its plan, so a client has the same place in
+/// it as in the run.
+pub(super) fn share_of(
+    agent: &AssignedAgent,
+    group: &Group,
+    data_address: SocketAddr,
+) -> AgentShare {
+    AgentShare {
+        shares: vec![share(agent.clients.clone(), group, data_address)],
+        clock: agent.clock,
+    }
+}
+
+fn share(clients: Range<u32>, group: &Group, data_address: SocketAddr) -> Share {
+    Share {
+        group: group.name.clone(),
+        clients_total: group.clients,
+        first_in_group: clients.start,
+        clients,
+        address: address(group, data_address),
+        profile: group.profile,
+        batch: group.batch,
+        phase: group.phase,
+    }
+}
+
+/// Where agents connect. An empty host lets each use the one at which it reached this server.
+fn address(group: &Group, own: SocketAddr) -> String {
+    if !group.target.is_empty() {
+        group.target.clone()
+    } else if own.ip().is_unspecified() || own.ip().is_loopback() {
+        format!(":{}", own.port())
+    } else {
+        own.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::{plan::GROUP_DEFAULT, profile::Profile, v1};
+
+    use super::*;
+    use crate::model::ClockRelation;
+
+    fn group(target: &str) -> Group {
+        Group {
+            name: GROUP_DEFAULT.into(),
+            clients: 10,
+            profile: Profile::Flood,
+            batch: 7,
+            phase: v1::Phase::Aligned,
+            agents: Vec::new(),
+            target: target.into(),
+        }
+    }
+
+    #[test]
+    fn a_share_is_one_that_an_agent_accepts_and_has_its_place_in_the_group() {
+        let agent = AssignedAgent {
+            name: "a".into(),
+            clients: 4..10,
+            clock: ClockRelation::Same,
+        };
+        let own = ([192, 0, 2, 7], 8888).into();
+        let AgentShare { shares, clock } = share_of(&agent, &group(""), own);
+        let [share] = &shares[..] else {
+            panic!("one group, one share")
+        };
+        assert_eq!(Share::try_from(&share.to_proto()).as_ref(), Ok(share));
+        assert_eq!((share.clients.clone(), share.clients_total), (4..10, 10));
+        assert_eq!((share.first_in_group, clock), (4, ClockRelation::Same));
+    }
+
+    #[test]
+    fn agents_connect_where_the_plan_asks_or_where_they_reach_the_server() {
+        for (own, target, expected) in [
+            ("0.0.0.0:8888", "", ":8888"),
+            ("127.0.0.1:8888", "", ":8888"),
+            ("[::]:8888", "", ":8888"),
+            ("192.0.2.7:8888", "", "192.0.2.7:8888"),
+            ("192.0.2.7:8888", "nat:1", "nat:1"),
+        ] {
+            assert_eq!(address(&group(target), own.parse().unwrap()), expected);
+        }
+    }
+}
