@@ -274,8 +274,8 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     (&[FailureCode::Stopped], "start the run again"),
 ];
 
-/// Whether a text has the form of a failure's sentence, as it stands behind `error: ` or a colon: it
-/// begins in lower case, unless with a name in capitals, and has no full stop.
+/// Whether a text has the form of a failure's sentence, as it stands behind `error: ` or a colon:
+/// it begins in lower case, unless with a name in capitals, and has no full stop.
 #[must_use]
 pub fn is_phrase(sentence: &str) -> bool {
     let mut letters = sentence.chars();

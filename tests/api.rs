@@ -24,11 +24,12 @@ Made from the comments of [failure.proto](../proto/metronome/v1/failure.proto) a
 `proto/failure.rs`: `METRONOME_BLESS=1 cargo test --test api` writes this file anew. It is not
 edited by hand.
 
-Whatever could not be done has one of these codes, the same in a gRPC error (`reason` of
-google.rpc.ErrorInfo, and the message Failure), in a run, an agent, a client and a verdict's reason (`failure`), and on
-errors of `benchctl -o json` (`error.code`). A program reads the code and the figures, and takes a
-code that it does not know for `INTERNAL`; the sentence and the remedy are for people. Codes are
-never given another meaning and never removed. [api.md](api.md) has the rest.
+Whatever could not be done has one of these codes, the same in a gRPC error (the message
+Failure, and `reason` of google.rpc.ErrorInfo), in a run, an agent, a client and a verdict's
+reason (`failure`), and on errors of `benchctl -o json` (`error.code`). A program reads the code
+and the figures, and takes a code that it does not know for `INTERNAL`; the sentence and the
+remedy are for people. Codes are never given another meaning and never removed. [api.md](api.md)
+has the rest.
 ";
 
 fn page(path: &str) -> PathBuf {

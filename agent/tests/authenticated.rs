@@ -31,7 +31,7 @@ impl Outcome {
     /// The code of the failure of the client at `index`.
     #[track_caller]
     fn client_code(&self, index: usize) -> &str {
-        let code = &self.figures["clients"][index]["error"]["code"];
+        let code = &self.figures["clients"][index]["failure"]["code"];
         code.as_str()
             .unwrap_or_else(|| panic!("no failure: {}", self.figures))
     }
@@ -96,8 +96,8 @@ fn what_was_sent_is_what_was_received_and_both_ends_agree() {
         ],
     );
     assert_eq!(code, Some(0), "{errors} {figures}");
-    assert_eq!(figures["packets"]["scheduled"], 10_000);
-    assert_eq!(figures["packets"]["acknowledged"], 10_000);
+    assert_eq!(figures["counts"]["scheduled"], 10_000);
+    assert_eq!(figures["counts"]["acknowledged"], 10_000);
     received.sort_by_key(|received| received.hello.map(|hello| hello.client));
     for (index, received) in (40..50).zip(&received) {
         let hello = received.hello.expect("a hello");
@@ -172,12 +172,12 @@ fn a_miscounted_end_is_not_what_was_asked_for() {
     assert_eq!(code, Some(4), "{figures}");
     assert_eq!(
         (
-            &figures["packets"]["sent"],
-            &figures["packets"]["acknowledged"]
+            &figures["counts"]["sent"],
+            &figures["counts"]["acknowledged"]
         ),
         (&100.into(), &99.into())
     );
-    assert_eq!(figures["clients"][0]["acknowledged"], 99);
+    assert_eq!(figures["clients"][0]["counts"]["acknowledged"], 99);
 }
 
 #[test]
@@ -186,9 +186,9 @@ fn a_missing_end_ack_is_reported_and_leaves_the_sum_unknown() {
         let outcome = run(behaviour, 1, &["--rate", "1k", "--duration", "0.1"]);
         let figures = &outcome.figures;
         assert_eq!(outcome.code, Some(4), "{behaviour:?} {figures}");
-        assert_eq!(figures["packets"]["sent"], 100);
-        assert!(figures["clients"][0]["acknowledged"].is_null());
-        assert!(figures["packets"]["acknowledged"].is_null());
+        assert_eq!(figures["counts"]["sent"], 100);
+        assert!(figures["clients"][0]["counts"]["acknowledged"].is_null());
+        assert!(figures["counts"]["acknowledged"].is_null());
         assert_eq!(outcome.client_code(0), "END_NOT_ACKNOWLEDGED");
         let received = &outcome.received[0];
         assert_eq!((received.packets, received.end), (100, Some(100)));
@@ -203,10 +203,10 @@ fn a_peer_that_stops_reading_makes_skipped_packets_and_not_a_longer_run() {
         &["--rate", "100k", "--duration", "2"],
     );
     assert_eq!(code, Some(4), "{figures}");
-    record_is_complete(&figures["packets"]);
-    assert_eq!(figures["packets"]["scheduled"], 200_000);
+    record_is_complete(&figures["counts"]);
+    assert_eq!(figures["counts"]["scheduled"], 200_000);
     assert!(
-        figures["packets"]["skipped"]
+        figures["counts"]["skipped"]
             .as_u64()
             .is_some_and(|skipped| skipped > 100_000),
         "{figures}"
@@ -222,8 +222,8 @@ fn a_connection_reset_in_mid_run_leaves_the_others_running() {
     );
     let figures = &outcome.figures;
     assert_eq!(outcome.code, Some(4), "{figures}");
-    record_is_complete(&figures["packets"]);
-    assert_eq!(figures["packets"]["scheduled"], 500);
+    record_is_complete(&figures["counts"]);
+    assert_eq!(figures["counts"]["scheduled"], 500);
     assert_eq!(outcome.client_code(0), "CONNECTION_BROKEN");
     assert_eq!(outcome.received[0].packets, 50);
 }
@@ -236,7 +236,7 @@ fn a_server_that_ends_a_connection_in_mid_run_gives_its_reason() {
         &["--rate", "1k", "--duration", "0.5"],
     );
     assert_eq!(outcome.code, Some(4), "{}", outcome.figures);
-    record_is_complete(&outcome.figures["packets"]);
+    record_is_complete(&outcome.figures["counts"]);
     assert_eq!(outcome.client_code(0), "REFUSED_ENDED");
 }
 

@@ -67,8 +67,8 @@ fn check(clients: usize, packets_each: usize, flags: &[&str]) -> serde_json::Val
     let packets = (clients * packets_each) as u64;
     assert_eq!(
         (
-            figures["packets"]["scheduled"].as_u64(),
-            figures["packets"]["sent"].as_u64()
+            figures["counts"]["scheduled"].as_u64(),
+            figures["counts"]["sent"].as_u64()
         ),
         (Some(packets), Some(packets))
     );
@@ -152,19 +152,19 @@ fn a_flood_lasts_its_time_and_every_packet_of_it_arrives_whole() {
         "{bytes:?}"
     );
     assert_eq!(
-        figures["packets"]["sent"].as_u64(),
+        figures["counts"]["sent"].as_u64(),
         Some(bytes.iter().sum::<usize>() as u64 / 32)
     );
-    assert_eq!(figures["packets"]["scheduled"], figures["packets"]["sent"]);
+    assert_eq!(figures["counts"]["scheduled"], figures["counts"]["sent"]);
     assert_eq!(
         (
             figures["plan"]["batch"].as_u64(),
-            figures["packets"]["skipped"].as_u64()
+            figures["counts"]["skipped"].as_u64()
         ),
         (Some(1024), Some(0))
     );
     assert!(
-        figures["plan"]["rate_hz"].is_null() && figures["rate"]["offered_hz"].is_null(),
+        figures["plan"]["profile"]["shape"] == "flood" && figures["rate"]["offered_hz"].is_null(),
         "a flood asks for no rate: {figures}"
     );
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -211,6 +211,41 @@ fn a_batch_that_does_not_divide_the_schedule_ends_short() {
         100,
         &["--rate", "1000", "--duration", "0.1", "--batch", "7"],
     );
+}
+
+#[test]
+fn the_json_has_the_keys_and_units_of_a_run() {
+    let figures = check(2, 100, &["--rate", "1000", "--duration", "0.1"]);
+    let keys = |place: &str| {
+        let object = figures.pointer(place).and_then(|object| object.as_object());
+        let object = object.unwrap_or_else(|| panic!("{place} of {figures}"));
+        object.keys().map(String::as_str).collect::<Vec<_>>()
+    };
+    let counters = ["acknowledged", "blocked", "scheduled", "sent", "skipped"];
+    assert_eq!(keys("/counts"), counters);
+    assert_eq!(keys("/clients/1/counts"), counters);
+    assert_eq!(
+        keys("/clients/1"),
+        ["attempts", "client", "counts", "failure"]
+    );
+    assert_eq!(
+        keys("/lateness_us/percentiles"),
+        ["p50", "p90", "p99", "p99_9", "p99_99"]
+    );
+    assert_eq!(
+        keys("/cpu"),
+        [
+            "generator_ns_per_packet",
+            "generator_s",
+            "packets_per_write"
+        ]
+    );
+    assert_eq!(figures["schema_version"], 2);
+    assert_eq!(figures["protocol"], "raw");
+    assert_eq!(figures["plan"]["profile"]["rate_hz"], 1000.0);
+    assert!(figures["counts"]["acknowledged"].is_null(), "{figures}");
+    assert!(figures["clients"][1]["failure"].is_null(), "{figures}");
+    assert_eq!(figures["counts"]["sent"], 200);
 }
 
 #[test]
@@ -265,7 +300,7 @@ fn an_interrupted_load_ends_in_good_order_and_is_still_summed_up() {
     drop(stream);
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(130));
-    let packets = &summary(&output)["packets"];
+    let packets = &summary(&output)["counts"];
     assert_eq!(packets["sent"].as_u64(), Some(bytes.len() as u64 / 32));
     assert_eq!(packets["scheduled"], packets["sent"]);
 }

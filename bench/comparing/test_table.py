@@ -82,7 +82,7 @@ class Exactness(unittest.TestCase):
 
     def test_a_run_without_a_packet_fails_instead_of_dividing_by_0(self):
         counts = dict.fromkeys(("scheduled", "sent", "skipped", "received", "lost", "duplicated", "reordered", "gaps", "corrupt"), 0)
-        report = {"workers": [], "failure": None, "counts": counts, "verdict": {"laws": []}, "elapsed_s": None, "lateness_us": None}
+        report = a_report("constant", counts=counts, workers=[])
 
         class Silent(metronome.System):
             def ask(self, *words):
@@ -91,6 +91,33 @@ class Exactness(unittest.TestCase):
         bench = processes.Bench("", "", 1)
         with self.assertRaisesRegex(processes.Failed, "0 packets"):
             metronome.run(Silent(bench, "", os.getpid(), os.getpid()), ())
+
+
+    def test_only_a_flood_may_have_a_law_that_cannot_be_checked_and_only_that_of_the_plan(self):
+        counts = {"scheduled": 7, "sent": 7, "skipped": 0, "received": 7}
+        counts.update(dict.fromkeys(("lost", "duplicated", "reordered", "gaps", "corrupt"), 0))
+
+        def check(shape, code, status):
+            law = {"law": "a = b", "code": code, "status": status, "sentence": ""}
+            metronome.check(a_report(shape, counts=counts, verdict={"laws": [law]}))
+
+        check("flood", "PLAN_NOT_SCHEDULED", "not_checkable")
+        check("flood", "BYTES_DIFFER", "holds")
+        check("constant", "PLAN_NOT_SCHEDULED", "holds")
+        for wrong in (
+            ("constant", "PLAN_NOT_SCHEDULED", "not_checkable"),
+            ("flood", "BYTES_DIFFER", "not_checkable"),
+            ("flood", "PLAN_NOT_SCHEDULED", "broken"),
+        ):
+            with self.assertRaises(processes.Failed):
+                check(*wrong)
+
+
+def a_report(shape, **figures):
+    """A run of a load of this shape, with the keys that are read of it."""
+    plan = {"groups": [{"profile": {"shape": shape}}]}
+    unknown = {"failure": None, "verdict": {"laws": []}, "elapsed_s": None, "lateness_us": None}
+    return {"plan": plan, **unknown, **figures}
 
 
 class Processes(unittest.TestCase):

@@ -176,10 +176,16 @@ impl<'a> From<&'a v1::Target> for Target<'a> {
     }
 }
 
+/// The load of one client.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "shape", rename_all = "snake_case")]
-enum Profile {
-    Constant { rate_hz: f64 },
+pub enum Profile {
+    /// Packets at even distances.
+    Constant {
+        /// Packets per second.
+        rate_hz: f64,
+    },
+    /// The client sends as many packets as the path carries.
     Flood,
 }
 

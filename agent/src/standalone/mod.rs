@@ -5,8 +5,8 @@
 //! keeps: run id 0, agent 0. Only the side of the generator is measured, not what the target
 //! received.
 
-mod error;
 mod flags;
+mod json;
 mod summary;
 
 use std::{
@@ -91,7 +91,7 @@ async fn supervise(
         Some(Ok(summary)) => {
             let text = match output {
                 Output::Text => summary.to_string(),
-                Output::Json => format!("{}\n", summary.to_json()),
+                Output::Json => json::result(&summary),
             };
             print(&text)
                 .map_err(|error| internal(&format!("standard output takes no more: {error}")))?;
@@ -146,8 +146,8 @@ fn load(config: &RunConfig, stop_signal: &StopSignal) -> Outcome {
     let (mut clients, measured) = generated.map_err(|error| error.failure())?;
     let elapsed_ns = clock::now_ns().saturating_sub(start_ns);
     drain(&mut clients, stop_signal);
-    let records: Vec<_> = clients.iter().map(Client::record).collect();
-    Ok(Summary::new(config, &records, &measured, elapsed_ns))
+    let records = clients.iter().map(Client::record).collect();
+    Ok(Summary::new(config, records, &measured, elapsed_ns))
 }
 
 /// A reader that has gone away is no error: after `| head` the user has what they wanted.
@@ -167,7 +167,7 @@ fn report(failure: &Failure, output: Output) -> ExitCode {
     standard_error::write_line(&format!("error: {sentence}\n  {remedy}"));
     if let Output::Json = output {
         // A closed standard output changes nothing about the failure.
-        let _ = print(&format!("{}\n", error::to_json(failure)));
+        let _ = print(&metronome_proto::json::error::error(failure));
     }
     ExitCode::FAILURE
 }

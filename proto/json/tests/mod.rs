@@ -4,6 +4,7 @@
 //! Messages are filled by reflection, so a field that is added to the API and forgotten here or in
 //! the schema fails a test.
 
+mod counts;
 mod message;
 mod schema;
 
@@ -398,31 +399,6 @@ fn object_at<'a>(value: &'a mut Value, place: &str) -> &'a mut serde_json::Map<S
 }
 
 #[test]
-fn counts_have_the_counters_of_this_version_and_may_have_more() {
-    let schema = Schema::read();
-    let valid = json(&Filler::new(0, Enums::Known(0)).message(&descriptor("Run")));
-    for (place, definition) in [
-        ("/counts", "counts"),
-        ("/groups/0/counts", "counts"),
-        ("/agents/0/counts", "generator_counts"),
-    ] {
-        let mut definitions = schema.definitions();
-        let found = definitions.find(|(name, _)| *name == definition);
-        let counters = &found.expect(definition).1["required"];
-        for counter in counters.as_array().expect(definition) {
-            let mut mutant = valid.clone();
-            object_at(&mut mutant, place).remove(counter.as_str().expect("a name"));
-            assert!(!schema.is_valid(&mutant), "without {place}/{counter}");
-        }
-        for (value, is_valid) in [(7.into(), true), ("7".into(), false), (0.5.into(), false)] {
-            let mut mutant = valid.clone();
-            object_at(&mut mutant, place).insert("later".into(), value);
-            assert_eq!(schema.is_valid(&mutant), is_valid, "{place}");
-        }
-    }
-}
-
-#[test]
 fn a_value_of_another_kind_is_not_valid() {
     let schema = Schema::read();
     let mut ended = Filler::new(0, Enums::Unknown).message(&descriptor("Run"));
@@ -495,21 +471,4 @@ fn every_object_of_the_schema_is_closed_and_has_all_its_keys() {
         let keys = BTreeSet::from_iter(properties.keys().map(String::as_str));
         assert_eq!(required, keys, "{name}");
     }
-}
-
-#[test]
-fn counts_beyond_32_bits_are_exact_to_the_last_digit() {
-    let count = (1 << 60) + 7;
-    let mut run: v1::Run = Filler::new(0, Enums::Unknown)
-        .message(&descriptor("Run"))
-        .transcode_to()
-        .expect("a run");
-    let counts = run
-        .report
-        .as_mut()
-        .and_then(|report| report.counts.as_mut());
-    counts.expect("filled").lost = Some(count);
-    let text = super::run::result(&run, None);
-    let object: Value = serde_json::from_str(&text).expect("one object");
-    assert_eq!(object["counts"]["lost"], count);
 }

@@ -18,8 +18,8 @@ const DOMAIN: &str = "metronome.v1";
 /// The figure with the path of the field of a request.
 const FIELD: &str = "field";
 
-/// The gRPC status of a failure: code, sentence, and google.rpc details for programs, of which one is
-/// the failure itself.
+/// The gRPC status of a failure: code, sentence, and google.rpc details for programs, of which one
+/// is the failure itself.
 pub(super) fn from_failure(failure: &Failure) -> Status {
     let (code, sentence) = (grpc_code(failure), failure.sentence.as_str());
     let status = Status::with_error_details(code, sentence, details(failure));

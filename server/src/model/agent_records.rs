@@ -146,8 +146,9 @@ impl AgentRecords {
     }
 }
 
-/// A failure from a peer, fit for a report: texts made harmless and short, a full stop at the end of
-/// the sentence and figures that are none left out, and the remedy that of the code. A code that this version does not have is kept.
+/// A failure from a peer, fit for a report: texts made harmless and short, a full stop at the end
+/// of the sentence and figures that are none left out, and the remedy that of the code. A code that
+/// this version does not have is kept.
 fn harmless(failure: v1::Failure) -> v1::Failure {
     let code = failure.code();
     let mut bytes_left = FIGURES_BYTES_MAX;

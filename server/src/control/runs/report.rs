@@ -19,7 +19,8 @@ use crate::{
 
 /// Most client rows of a message.
 const CLIENTS_PER_PAGE: usize = 1000;
-/// A page of client rows ends before it gets larger than this; a message may have 1 MiB.
+/// A page of client rows ends before it gets larger than this, without the few bytes around each
+/// row; a message may have 1 MiB.
 const PAGE_BYTES_MAX: usize = 768 << 10;
 
 /// A run whose last event has happened, without its report.
@@ -188,40 +189,131 @@ fn count_failed(runs: &RunManager, run: &v1::Run) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    fn clients(count: u32, sentence: &str) -> Vec<v1::ClientReport> {
-        let failure = Some(v1::Failure {
-            sentence: sentence.into(),
-            ..v1::Failure::default()
+    use metronome_proto::{MESSAGE_BYTES_MAX, plan::Group, profile::Profile};
+
+    use super::*;
+    use crate::model::{AgentShare, ClockRelation};
+
+    /// The longest failure that a peer can put into a message of records.
+    fn hostile_failure() -> v1::Failure {
+        let figures = (0..100).map(|number| {
+            let text = "\u{1F4A5}".repeat(100);
+            (format!("figure_{number}"), text.as_str().into())
         });
-        (0..count)
-            .map(|client| v1::ClientReport {
-                client,
-                failure: failure.clone(),
-                ..v1::ClientReport::default()
-            })
-            .collect()
+        v1::Failure {
+            code: v1::FailureCode::AgentPortsFull.into(),
+            sentence: "\u{1F4A5}".repeat(1_000),
+            remedy: "x".repeat(1_000),
+            figures: figures.chain([("n".repeat(200), 7_u32.into())]).collect(),
+        }
+    }
+
+    fn plan(clients: u32) -> Plan {
+        Plan {
+            group: Group {
+                name: "g".repeat(63),
+                clients,
+                profile: Profile::constant(1_000_000),
+                batch: 1,
+                phase: v1::Phase::Staggered,
+                agents: Vec::new(),
+                target: String::new(),
+            },
+            duration: Duration::from_secs(1),
+            threads: 1,
+            requires: Vec::new(),
+        }
+    }
+
+    fn agent(clients: u32) -> AgentRecords {
+        let share = AgentShare::new(0, clients, ClockRelation::Same);
+        AgentRecords::new("a".repeat(63), share)
+    }
+
+    /// The rows of a run with one agent, and their pages.
+    fn rows_and_pages(agent: AgentRecords) -> (Vec<v1::ClientReport>, Vec<v1::ClientRows>) {
+        let evidence = Evidence {
+            plan: &plan(agent.share.clients),
+            agents: &[agent],
+            counters: None,
+            receiver: "192.0.2.7:8888",
+            start_at_ns: None,
+            stopped: None,
+            notes: &[],
+        };
+        let rows = conclude(&evidence).clients;
+        (rows.clone(), pages(rows))
+    }
+
+    #[track_caller]
+    fn assert_fit(rows: &[v1::ClientReport], pages: Vec<v1::ClientRows>) {
+        for page in &pages {
+            assert!((1..=CLIENTS_PER_PAGE).contains(&page.clients.len()));
+            let response = v1::ExportRunResponse {
+                part: Some(v1::export_run_response::Part::ClientRows(page.clone())),
+            };
+            assert!(response.encoded_len() <= MESSAGE_BYTES_MAX);
+        }
+        let all: Vec<_> = pages.into_iter().flat_map(|page| page.clients).collect();
+        assert_eq!(all, rows);
     }
 
     #[test]
-    fn every_client_is_on_one_page_and_each_page_fits_a_message() {
-        for (count, sentence, expected) in [
-            (0, "", 0),
-            (1, "", 1),
-            (1000, "", 1),
-            (1001, "", 2),
-            (1000, &*"x".repeat(2000), 3),
-        ] {
-            let rows = clients(count, sentence);
+    fn every_client_is_on_one_page_of_at_most_1000() {
+        for (clients, expected) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2)] {
+            let rows: Vec<_> = (0..clients)
+                .map(|client| v1::ClientReport {
+                    client,
+                    ..v1::ClientReport::default()
+                })
+                .collect();
             let pages = pages(rows.clone());
             assert_eq!(pages.len(), expected);
-            for page in &pages {
-                assert!((1..=1000).contains(&page.clients.len()));
-                assert!(page.encoded_len() < metronome_proto::MESSAGE_BYTES_MAX);
-            }
-            let all: Vec<_> = pages.into_iter().flat_map(|page| page.clients).collect();
-            assert_eq!(all, rows);
+            assert_fit(&rows, pages);
         }
+    }
+
+    #[test]
+    fn a_page_fits_a_message_however_long_the_failures_of_a_peer_are() {
+        let clients = 2_500;
+        let mut reporting = agent(clients);
+        let record = |client| v1::ClientRecord {
+            client,
+            digest: u64::MAX,
+            acknowledged: Some(u64::MAX),
+            kernel_acknowledged_bytes: Some(u64::MAX),
+            attempts: u32::MAX,
+            failure: Some(hostile_failure()),
+            ..v1::ClientRecord::default()
+        };
+        reporting.take(v1::ClientRecords {
+            run_id: String::new(),
+            clients: (0..clients).map(record).collect(),
+        });
+        // Its clients have its failure when it gives no record of them.
+        let mut missing = agent(clients);
+        missing.fail(hostile_failure());
+        for agent in [reporting, missing] {
+            let (rows, pages) = rows_and_pages(agent);
+            assert_eq!(rows.len(), clients as usize);
+            assert_fit(&rows, pages);
+        }
+    }
+
+    #[test]
+    fn pages_are_cut_by_their_bytes_too() {
+        let failure = v1::Failure::new(v1::FailureCode::NoRoute, "x".repeat(2_000));
+        let rows = vec![
+            v1::ClientReport {
+                failure: Some(failure),
+                ..v1::ClientReport::default()
+            };
+            1_000
+        ];
+        let pages = pages(rows.clone());
+        assert_eq!(pages.len(), 3);
+        assert_fit(&rows, pages);
     }
 }

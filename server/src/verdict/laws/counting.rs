@@ -69,8 +69,8 @@ pub(super) fn nothing_is_corrupt(rows: &[Row<'_>]) -> Checked {
     law.compare(rows, |row| Some((row.counted?.counts.corrupt, 0)))
 }
 
-/// Each histogram holds as many times as were counted with the packets; and those are of lateness
-/// every packet received, of transit and latency those of agents that share our clock, and no others.
+/// Each histogram holds as many times as were counted with the packets. These are the packets
+/// received for lateness; for transit and latency those of agents that share our clock, no others.
 pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::HistogramMiscounted,
