@@ -101,7 +101,7 @@ fn a_run_without_a_report_ends_with_its_failure_and_no_figures() {
         "as soon as it is there, {ended:?}"
     );
     assert!(lines[1].starts_with("    → start metronome-server there"));
-    assert!(lines.contains(&"preparing  0 clients  1 failure  waiting for b"));
+    assert!(lines.contains(&"preparing  – clients  1 failure  waiting for b"));
     let ended = ask(&peer_that(&[Watch::Failed]), &["start", "-q", "-o", "json"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let object = json(&ended);

@@ -58,7 +58,7 @@ const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("client", &["client"]),
-    ("snapshot", &["schema_version", "clients_connected"]),
+    ("snapshot", &["schema_version"]),
     ("agent", &["protocol_version"]),
     ("capacity", &["clients_max", "cores"]),
     (

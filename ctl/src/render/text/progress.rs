@@ -7,7 +7,7 @@ use metronome_proto::{
 };
 
 use super::{
-    figures::{self, known},
+    figures::{self, UNKNOWN, known},
     grounds,
 };
 
@@ -69,7 +69,9 @@ fn parts(snapshot: &v1::Snapshot) -> Vec<(Rank, String)> {
     } else {
         figures::word(values::state(snapshot.state))
     };
-    let clients = figures::number_of(snapshot.clients_connected.into(), "client");
+    let clients = snapshot.clients_connected.map(u64::from);
+    let clients = clients.map(|clients| figures::number_of(clients, "client"));
+    let clients = clients.unwrap_or_else(|| format!("{UNKNOWN} clients"));
     let mut parts = vec![(Rank::Moment, moment), (Rank::Clients, clients)];
     if is_running || snapshot.generator.is_some() || snapshot.receiver.is_some() {
         let sent = known(snapshot.generator.map(|counts| counts.sent), figures::count);
@@ -145,7 +147,7 @@ mod tests {
                 seconds: 4,
                 nanos: 500_000_000,
             }),
-            clients_connected: 10,
+            clients_connected: Some(10),
             generator: Some(v1::GeneratorCounts {
                 sent: 45_000,
                 ..v1::GeneratorCounts::default()
@@ -219,7 +221,7 @@ mod tests {
         };
         assert_eq!(
             line(&failing),
-            "preparing  0 clients  2 failures  waiting for c"
+            "preparing  – clients  2 failures  waiting for c"
         );
         let expected = [
             "  - CONNECTION_REFUSED: agent a cannot connect to 10.0.0.7:8888: nothing",
@@ -247,20 +249,20 @@ mod tests {
         };
         assert_eq!(
             line(&running),
-            "    – s  0 clients  sent –  received –  –/s"
+            "    – s  – clients  sent –  received –  –/s"
         );
         let later = v1::Snapshot {
             state: 45,
             ..v1::Snapshot::default()
         };
-        assert_eq!(line(&later), "45  0 clients");
+        assert_eq!(line(&later), "45  – clients");
     }
 
     #[test]
     fn before_the_first_packet_the_line_has_what_is_waited_for() {
         let preparing = v1::Snapshot {
             state: v1::RunState::Preparing.into(),
-            clients_connected: 1,
+            clients_connected: Some(1),
             waiting_for: vec!["b\x1b[2J".into()],
             ..v1::Snapshot::default()
         };
@@ -300,7 +302,7 @@ mod tests {
                     seconds: (seconds % 86_400).into(),
                     nanos: 0,
                 }),
-                clients_connected: clients % 10_001,
+                clients_connected: Some(clients % 10_001),
                 generator: Some(v1::GeneratorCounts {
                     sent: packets,
                     ..v1::GeneratorCounts::default()
