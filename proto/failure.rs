@@ -97,8 +97,8 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::HelloNotAnswered],
-        "give the data port of this very server with --target: another program may listen there; else \
-         see whether the server's host is overloaded",
+        "give the data port of this very server with --target: another program may listen \
+         there; else see whether the server's host is overloaded",
     ),
     (
         &[FailureCode::RunNotListed],

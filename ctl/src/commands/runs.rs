@@ -23,12 +23,12 @@ pub(crate) struct Args {
     ///
     ///   state = ended          or != ; preparing, starting, running, draining, failed, aborted
     ///   verdict = valid        or != ; partial, invalid; a run without a verdict never matches
-    ///   outcome = held         or != ; not_held, not_judged; a run without an outcome never matches
+    ///   outcome = held         or != ; not_held, not_judged; a run without one never matches
     ///   labels.KEY = value     or != ; a run without the label matches !=
     ///   created_at >= 2026-11-26T05:00:00Z    or < <= > = ; RFC 3339
     ///
-    /// States, verdicts and outcomes may be in any case. A value with other characters than A-Z a-z 0-9 _ . : - stands in double quotes, in which
-    /// \" and \\ are the two escapes.
+    /// States, verdicts and outcomes may be in any case. A value with other characters than
+    /// A-Z a-z 0-9 _ . : - stands in double quotes, in which \" and \\ are the two escapes.
     #[arg(long, value_name = "FILTER", verbatim_doc_comment)]
     filter: Option<String>,
 

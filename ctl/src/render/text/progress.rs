@@ -48,9 +48,9 @@ pub(crate) fn line(snapshot: &v1::Snapshot) -> String {
     line
 }
 
-/// How much a reader misses a part of the line: the last one least.
+/// How much a reader would miss a part of the line: the last one least.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Rank {
+enum Priority {
     Moment,
     Failures,
     Received,
@@ -60,7 +60,7 @@ enum Rank {
     Clients,
 }
 
-fn parts(snapshot: &v1::Snapshot) -> Vec<(Rank, String)> {
+fn parts(snapshot: &v1::Snapshot) -> Vec<(Priority, String)> {
     let is_running = snapshot.state() == v1::RunState::Running;
     let moment = if is_running {
         let elapsed = values::seconds(snapshot.elapsed.as_ref());
@@ -72,33 +72,33 @@ fn parts(snapshot: &v1::Snapshot) -> Vec<(Rank, String)> {
     let clients = snapshot.clients_connected.map(u64::from);
     let clients = clients.map(|clients| figures::number_of(clients, "client"));
     let clients = clients.unwrap_or_else(|| format!("{UNKNOWN} clients"));
-    let mut parts = vec![(Rank::Moment, moment), (Rank::Clients, clients)];
+    let mut parts = vec![(Priority::Moment, moment), (Priority::Clients, clients)];
     if is_running || snapshot.generator.is_some() || snapshot.receiver.is_some() {
         let sent = known(snapshot.generator.map(|counts| counts.sent), figures::count);
         let received = snapshot.receiver.map(|counts| counts.received);
         let received = known(received, figures::count);
-        parts.push((Rank::Sent, format!("sent {sent}")));
-        parts.push((Rank::Received, format!("received {received}")));
+        parts.push((Priority::Sent, format!("sent {sent}")));
+        parts.push((Priority::Received, format!("received {received}")));
     }
     if is_running {
         let rate = known(snapshot.received_millihertz, |millihertz| {
             figures::decimal(hz(millihertz), 0)
         });
-        parts.push((Rank::Rate, format!("{rate}/s")));
-        parts.extend(p99(snapshot).map(|p99| (Rank::Times, p99)));
+        parts.push((Priority::Rate, format!("{rate}/s")));
+        parts.extend(p99(snapshot).map(|p99| (Priority::Times, p99)));
     }
     if !snapshot.failures.is_empty() {
         let failures = figures::number_of(snapshot.failures.len() as u64, "failure");
-        parts.push((Rank::Failures, failures));
+        parts.push((Priority::Failures, failures));
     }
     parts
 }
 
-fn texts(parts: &[(Rank, String)]) -> Vec<&str> {
+fn texts(parts: &[(Priority, String)]) -> Vec<&str> {
     parts.iter().map(|(_, text)| text.as_str()).collect()
 }
 
-fn width(parts: &[(Rank, String)]) -> usize {
+fn width(parts: &[(Priority, String)]) -> usize {
     texts(parts).join(GAP).chars().count()
 }
 
