@@ -39,8 +39,8 @@ impl PacingThread {
         let place = |client| Place {
             in_thread: client,
             of_thread: clients,
-            in_run: client,
-            of_run: clients,
+            in_group: client,
+            of_group: clients,
         };
         let offset_ns = |client| offset_ns(Phase::Staggered, schedule.period_ns(), place(client));
         Self {

@@ -6,7 +6,7 @@ mod peer;
 
 use std::time::{Duration, Instant};
 
-use master::{Agent, Master, RUN, TOKEN, key, prepare};
+use master::{Agent, Master, RUN, TOKEN, key, prepare, target};
 use metronome_proto::v1::{
     self, FailureCode, GeneratorCounts, agent_service_session_request::Message as Report,
     agent_service_session_response::Message as Order, start::At,
@@ -66,7 +66,11 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
     let peer = Peer::start_with(4, Behaviour::Proper, key());
     let mut session = master.welcomed(LONG_LEASE).await;
     assert_eq!(session.registered.name, "load-1");
-    assert_eq!(session.registered.protocol_version, 1);
+    let versions = [
+        session.registered.protocol_version_min,
+        session.registered.protocol_version_max,
+    ];
+    assert_eq!(versions, [1, 1]);
     assert_eq!(
         session.registered.capabilities,
         ["profile.constant", "profile.flood"]
@@ -92,7 +96,8 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
         assert_eq!((record.digest, record.attempts), (received.digest, 1));
         assert_eq!(received.packets, 700);
     }
-    assert!(finished.cpu_ns > 0 && finished.writes > 0);
+    assert!(finished.cpu_ns > Some(0) && finished.writes > Some(0));
+    assert!(finished.oversleep_max_ns.is_some());
     let (status, stdout) = agent.terminate().await;
     assert!(status.success());
     let ready = format!(
@@ -134,8 +139,11 @@ async fn a_run_stopped_before_its_start_sends_nothing_and_ends_in_good_order() {
         .await;
     session.prepared().await;
     session.stop().await;
-    let (records, _) = session.finished().await;
+    let (records, finished) = session.finished().await;
     records.iter().for_each(record_is_complete);
+    // No pacing thread has run, so nothing was measured about one.
+    assert_eq!((finished.cpu_ns, finished.oversleep_max_ns), (None, None));
+    assert_eq!(finished.writes, Some(0));
     assert!(
         peer.received()
             .iter()
@@ -359,15 +367,15 @@ async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works(
     let order = || prepare(1, 1, 1);
     let orders = [
         (
-            with_share(order(), |share| share.target = "192.0.2.1:80".into()),
+            with_share(order(), |share| share.target = target("192.0.2.1:80")),
             FailureCode::TargetNotAllowed,
         ),
         (
-            with_share(order(), |share| share.target = "169.254.169.254:80".into()),
+            with_share(order(), |share| share.target = target("169.254.169.254:80")),
             FailureCode::TargetNotAllowed,
         ),
         (
-            with_share(order(), |share| share.target = "host.invalid:80".into()),
+            with_share(order(), |share| share.target = target("host.invalid:80")),
             FailureCode::TargetUnknown,
         ),
         (prepare(1, 6, 1), FailureCode::AgentClientsFull),

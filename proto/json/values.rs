@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn codes_are_in_upper_case_and_all_other_words_in_lower_case() {
         let words = |word: fn(i32) -> Option<Word>| {
-            let known = (1..1_000).filter_map(move |number| word(number));
+            let known = (1..1_000).filter_map(word);
             known.filter(|word| word.parse::<i32>().is_err())
         };
         let codes = [failure_code, reason_code, note_code].map(words);

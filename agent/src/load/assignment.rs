@@ -78,7 +78,7 @@ impl BadOrder {
             }
             Self::Field(FieldError { field, kind, .. }) => match kind {
                 FieldErrorKind::Unsupported => {
-                    failure(FailureCode::Unsupported).with("feature", field.as_str())
+                    failure(FailureCode::Unsupported).with("field", field.as_str())
                 }
                 FieldErrorKind::OutOfRange => {
                     failure(FailureCode::OrderNotFollowed).with("field", field.as_str())
@@ -96,12 +96,17 @@ impl Assignment {
         if let Some(feature) = features::missing(&prepare.requires, features::CAPABILITIES) {
             return Err(BadOrder::Feature(feature.into()));
         }
-        let share = the_share(&prepare.shares)?;
         let below = |error: FieldError| error.below("shares[0]");
+        let share = Share::try_from(the_share(&prepare.shares)?).map_err(below)?;
+        let target = Target::parse(&share.address, server_host).map_err(|bad| {
+            below(FieldError::out_of_range(
+                "target.receivers.address",
+                bad.to_string(),
+            ))
+        })?;
         Ok(Self {
-            share: Share::try_from(share).map_err(below)?,
-            target: Target::parse(&share.target, server_host)
-                .map_err(|bad| below(FieldError::out_of_range("target", bad.to_string())))?,
+            share,
+            target,
             duration: plan::duration("duration", prepare.duration.as_ref(), DURATION_MIN)?,
             threads: within("threads", prepare.threads, 1, THREADS_MAX)?,
             protocol: protocol(prepare)?,
@@ -137,8 +142,8 @@ impl Assignment {
         let place = Place {
             in_thread: client - of_thread.start,
             of_thread: of_thread.end - of_thread.start,
-            in_run: client,
-            of_run: self.share.clients_total,
+            in_group: self.share.first_in_group + (client - self.share.clients.start),
+            of_group: self.share.clients_total,
         };
         let room_ns = self
             .schedule(0)
@@ -204,8 +209,16 @@ mod tests {
             profile: Some(Profile::constant(10_000_000).to_proto()),
             batch: 1,
             phase: v1::Phase::Spread.into(),
-            target: ":8888".into(),
+            target: target(":8888"),
+            first_in_group: 10,
         }
+    }
+
+    fn target(address: &str) -> Option<v1::Target> {
+        let address = address.into();
+        Some(v1::Target {
+            kind: Some(v1::target::Kind::Receivers(v1::Receivers { address })),
+        })
     }
 
     fn prepare(share: v1::AgentShare) -> v1::Prepare {
@@ -244,10 +257,11 @@ mod tests {
     }
 
     #[track_caller]
-    fn unsupported(feature: &str, change: impl FnOnce(&mut v1::Prepare)) {
+    fn unsupported(figure: &str, name: &str, change: impl FnOnce(&mut v1::Prepare)) {
         let failure = failure(change);
         assert_eq!(failure.code(), FailureCode::Unsupported, "{failure:?}");
-        assert_eq!(failure.figures["feature"], feature.into());
+        assert_eq!(failure.figures.len(), 1, "{failure:?}");
+        assert_eq!(failure.figures[figure], name.into());
     }
 
     #[test]
@@ -255,8 +269,14 @@ mod tests {
         assert!(Assignment::from_prepare(&prepare(share()), "h").is_ok());
         refused("shares", |p| p.shares.clear());
         refused("shares[0].clients", |p| p.shares[0].clients = 0);
-        refused("shares[0].target", |p| {
-            p.shares[0].target = "nowhere".into();
+        for address in ["nowhere", "", ":0"] {
+            refused("shares[0].target.receivers.address", |p| {
+                p.shares[0].target = target(address);
+            });
+        }
+        refused("shares[0].target", |p| p.shares[0].target = None);
+        refused("shares[0].first_in_group", |p| {
+            p.shares[0].first_in_group = 11;
         });
         refused("threads", |p| p.threads = 0);
         refused("threads", |p| p.threads = 65);
@@ -282,13 +302,16 @@ mod tests {
 
     #[test]
     fn what_this_version_does_not_have_is_unsupported_and_never_another_load() {
-        unsupported("warp", |p| {
+        unsupported("feature", "warp", |p| {
             p.requires = vec![features::FLOOD.into(), "warp".into()];
         });
-        unsupported("shares", |p| p.shares.push(share()));
-        unsupported("shares[0].phase", |p| p.shares[0].phase = 99);
-        unsupported("shares[0].profile", |p| {
+        unsupported("field", "shares", |p| p.shares.push(share()));
+        unsupported("field", "shares[0].phase", |p| p.shares[0].phase = 99);
+        unsupported("field", "shares[0].profile", |p| {
             p.shares[0].profile = Some(v1::Profile { shape: None });
+        });
+        unsupported("field", "shares[0].target", |p| {
+            p.shares[0].target = Some(v1::Target { kind: None });
         });
     }
 
@@ -300,7 +323,8 @@ mod tests {
             let share = v1::AgentShare {
                 first_client: first,
                 clients,
-                clients_total: first + clients,
+                clients_total: clients,
+                first_in_group: 0,
                 profile: Some(Profile::constant(1000).to_proto()),
                 ..share()
             };
@@ -314,6 +338,44 @@ mod tests {
         }
 
         #[test]
+        fn a_group_is_spread_alike_however_its_clients_are_shared_out_and_numbered(
+            clients in 2..300_u32, cut in 1..300_u32, first in 0..9_000_u32,
+            threads in 1..=8_u32, rate_millihertz in 1..20_000_000_u64,
+        ) {
+            let cut = cut.min(clients - 1);
+            let offsets_ns = |first_client, first_in_group, part| {
+                let share = v1::AgentShare {
+                    first_client,
+                    clients: part,
+                    clients_total: clients,
+                    first_in_group,
+                    profile: Some(Profile::constant(rate_millihertz).to_proto()),
+                    ..share()
+                };
+                let prepare = v1::Prepare {
+                    threads,
+                    duration: Some(seconds(100, 0)),
+                    ..prepare(share)
+                };
+                let assignment = Assignment::from_prepare(&prepare, "h").unwrap();
+                let of = |range: Range<u32>| {
+                    let clients = range.clone();
+                    clients.map(|client| assignment.offset_ns(&range, client)).collect()
+                };
+                let ranges = assignment.clients_by_thread().into_iter();
+                ranges.flat_map::<Vec<u64>, _>(of).collect::<Vec<u64>>()
+            };
+            // Other groups may have the indices between the two parts.
+            let parts = [
+                offsets_ns(first, 0, cut),
+                offsets_ns(first + cut + 7, cut, clients - cut),
+            ];
+            let whole = offsets_ns(0, 0, clients);
+            prop_assert_eq!(parts.concat(), &whole[..]);
+            prop_assert_eq!(whole[0], 0);
+        }
+
+        #[test]
         fn offsets_rise_within_a_thread_and_no_packet_is_due_after_the_run(
             clients in 1..300_u32, threads in 1..=8_u32, rate_millihertz in 1..20_000_000_u64,
             ms in 1..100_000_i64, batch in 1..=1024_u32, phase in 1..=3,
@@ -322,6 +384,7 @@ mod tests {
                 first_client: 0,
                 clients,
                 clients_total: clients,
+                first_in_group: 0,
                 profile: Some(Profile::constant(rate_millihertz).to_proto()),
                 batch,
                 phase,

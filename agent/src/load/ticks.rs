@@ -36,10 +36,10 @@ pub(crate) struct Place {
     pub in_thread: u32,
     /// Clients of its thread.
     pub of_thread: u32,
-    /// Index within the run, from 0.
-    pub in_run: u32,
-    /// Clients of the run.
-    pub of_run: u32,
+    /// Position in its group, the clients of other agents included, from 0.
+    pub in_group: u32,
+    /// Clients of its group.
+    pub of_group: u32,
 }
 
 /// How much later than the run's start a client's schedule starts: less than `room_ns`, or 0.
@@ -49,7 +49,7 @@ pub(crate) struct Place {
 pub(crate) fn offset_ns(phase: Phase, room_ns: u64, place: Place) -> u64 {
     match phase {
         Phase::Aligned => 0,
-        Phase::Spread => share(room_ns, place.in_run, place.of_run),
+        Phase::Spread => share(room_ns, place.in_group, place.of_group),
         Phase::Staggered | Phase::Unspecified => {
             let clients = u64::from(place.of_thread.max(1));
             let step_ns = (room_ns / 8 / clients).clamp(STAGGER_NS_MIN, STAGGER_NS_MAX);
@@ -144,13 +144,13 @@ mod tests {
     }
 
     fn places() -> impl Strategy<Value = Place> {
-        (1..=10_000_u32, 1..=10_000_u32).prop_flat_map(|(of_run, of_thread)| {
-            let of_thread = of_thread.min(of_run);
-            (0..of_thread, 0..of_run).prop_map(move |(in_thread, in_run)| Place {
+        (1..=10_000_u32, 1..=10_000_u32).prop_flat_map(|(of_group, of_thread)| {
+            let of_thread = of_thread.min(of_group);
+            (0..of_thread, 0..of_group).prop_map(move |(in_thread, in_group)| Place {
                 in_thread,
                 of_thread,
-                in_run,
-                of_run,
+                in_group,
+                of_group,
             })
         })
     }
@@ -173,7 +173,7 @@ mod tests {
 
         #[test]
         fn later_clients_are_due_later(place in places(), period_ns in 1..1_u64 << 50) {
-            let next = Place { in_thread: place.in_thread + 1, in_run: place.in_run + 1, ..place };
+            let next = Place { in_thread: place.in_thread + 1, in_group: place.in_group + 1, ..place };
             for phase in [Phase::Staggered, Phase::Spread, Phase::Aligned] {
                 let offset_ns = |place| offset_ns(phase, period_ns, place);
                 prop_assert!(offset_ns(place) <= offset_ns(next));
@@ -235,8 +235,8 @@ mod tests {
                 Place {
                     in_thread,
                     of_thread,
-                    in_run: 0,
-                    of_run: of_thread,
+                    in_group: 0,
+                    of_group: of_thread,
                 },
             )
         };

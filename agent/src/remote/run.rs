@@ -125,9 +125,8 @@ impl Run {
         let start = self.await_start(started);
         let measured = match &start {
             StartOrder::At(start_ns) => self.measure(clients, connected_ns, *start_ns),
-            StartOrder::Never | StartOrder::Impossible(_) => {
-                Ok((clients, GeneratorStats::default()))
-            }
+            // No pacing thread has measured anything.
+            StartOrder::Never | StartOrder::Impossible(_) => Ok((clients, None)),
         };
         let (mut clients, mut measured) = match measured {
             Ok(measured) => measured,
@@ -138,16 +137,19 @@ impl Run {
             StartOrder::At(start_ns) => self.cut_short(&clients, start_ns),
             StartOrder::Never => self.cut_short(&clients, u64::MAX),
         };
-        measured.cpu_ns += self.drain(&mut clients);
+        let drain_cpu_ns = self.drain(&mut clients);
+        if let Some(measured) = &mut measured {
+            measured.cpu_ns += drain_cpu_ns;
+        }
         info_span!("report")
             .in_scope(|| self.report_records(clients.iter().map(Client::record).collect()));
         match failure {
             Some(failure) => self.fail(failure),
             None => self.conclude(Message::Finished(v1::Finished {
                 run_id: self.run_id(),
-                cpu_ns: measured.cpu_ns,
-                writes: measured.writes,
-                oversleep_max_ns: measured.oversleep_ns_max,
+                cpu_ns: measured.as_ref().and_then(|of| signed(of.cpu_ns)),
+                writes: Some(measured.as_ref().map_or(0, |of| of.writes)),
+                oversleep_max_ns: measured.and_then(|of| signed(of.oversleep_ns_max)),
             })),
         }
     }
@@ -196,7 +198,7 @@ impl Run {
         clients: Vec<Client>,
         connected_ns: u64,
         start_ns: u64,
-    ) -> Result<(Vec<Client>, GeneratorStats), NotGenerated> {
+    ) -> Result<(Vec<Client>, Option<GeneratorStats>), NotGenerated> {
         let RunSpec {
             assignment, pacing, ..
         } = &self.spec;
@@ -207,10 +209,11 @@ impl Run {
             *pacing,
             &self.stop_signal,
             &self.live_counters,
-        )?;
-        run_trace::trace_load(&generated.1, connected_ns, start_ns);
-        run_trace::log_load(&generated.1);
-        Ok(generated)
+        );
+        let (clients, measured) = generated?;
+        run_trace::trace_load(&measured, connected_ns, start_ns);
+        run_trace::log_load(&measured);
+        Ok((clients, Some(measured)))
     }
 
     /// The span of this agent's share, a child of the run's span.
@@ -279,4 +282,9 @@ impl Run {
     fn run_id(&self) -> String {
         self.spec.run_id.clone()
     }
+}
+
+/// A figure of the API. `None` when it is above what that can hold.
+fn signed(ns: u64) -> Option<i64> {
+    i64::try_from(ns).ok()
 }

@@ -315,9 +315,7 @@ fn start_ns(at: Option<&At>, now_ns: u64) -> Result<u64, Failure> {
         None => {
             let sentence = "the order to start has an instant of a kind that this version does \
                             not have";
-            return Err(
-                Failure::new(FailureCode::Unsupported, sentence).with("feature", "start.at")
-            );
+            return Err(Failure::new(FailureCode::Unsupported, sentence).with("field", "at"));
         }
     };
     start_ns
@@ -368,7 +366,8 @@ fn wrapped(message: Message) -> Request {
 
 fn registration(config: &RemoteConfig, runs: &Runs, resume_token: &ResumeToken) -> v1::Register {
     v1::Register {
-        protocol_version: features::PROTOCOL_VERSION_MAX,
+        protocol_version_min: features::PROTOCOL_VERSION_MIN,
+        protocol_version_max: features::PROTOCOL_VERSION_MAX,
         capabilities: features::CAPABILITIES
             .iter()
             .map(ToString::to_string)

@@ -156,7 +156,7 @@ impl TryFrom<RunArgs> for RunConfig {
             .map_err(|_| BadRunFlag::Host(args.host.clone()))?;
         let duration = prost_types::Duration::try_from(args.duration).ok();
         let assignment = Assignment {
-            share: Share::try_from(&asked(&args, address.to_string())?)?,
+            share: Share::try_from(&asked(&args, &address)?)?,
             target,
             duration: plan::duration("duration", duration.as_ref(), DURATION_MIN)?,
             threads: args.threads,
@@ -196,7 +196,7 @@ impl From<FieldError> for BadRunFlag {
 }
 
 /// The flags as a share of the API, so that the limits are in one place.
-fn asked(args: &RunArgs, target: String) -> Result<v1::AgentShare, BadRunFlag> {
+fn asked(args: &RunArgs, address: &HostPort) -> Result<v1::AgentShare, BadRunFlag> {
     let phase = match args.phase {
         Phase::Staggered => v1::Phase::Staggered,
         Phase::Spread => v1::Phase::Spread,
@@ -210,7 +210,13 @@ fn asked(args: &RunArgs, target: String) -> Result<v1::AgentShare, BadRunFlag> {
         profile: Some(args.rate.to_proto()),
         batch: batch(args.batch, args.rate)?,
         phase: phase.into(),
-        target,
+        target: Some(v1::Target {
+            kind: Some(v1::target::Kind::Receivers(v1::Receivers {
+                address: address.to_string(),
+            })),
+        }),
+        // The others of these have the clients before and behind.
+        first_in_group: args.first_client,
     })
 }
 

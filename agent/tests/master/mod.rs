@@ -297,7 +297,8 @@ pub(crate) fn prepare(port: u16, clients: u32, ms: u32) -> v1::Prepare {
             profile: Some(Profile::constant(1_000_000).to_proto()),
             batch: 1,
             phase: v1::Phase::Staggered.into(),
-            target: format!(":{port}"),
+            target: target(&format!(":{port}")),
+            first_in_group: 0,
         }],
         duration: Some(duration(ms)),
         threads: 2,
@@ -306,6 +307,14 @@ pub(crate) fn prepare(port: u16, clients: u32, ms: u32) -> v1::Prepare {
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         requires: vec![features::CONSTANT.into()],
     }
+}
+
+/// Receivers at HOST:PORT.
+pub(crate) fn target(address: &str) -> Option<v1::Target> {
+    let address = address.into();
+    Some(v1::Target {
+        kind: Some(v1::target::Kind::Receivers(v1::Receivers { address })),
+    })
 }
 
 /// A running agent; killed when the test is over.
