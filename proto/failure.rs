@@ -286,6 +286,17 @@ pub fn is_phrase(sentence: &str) -> bool {
     begins_low && !sentence.ends_with('.')
 }
 
+/// google.rpc.Status, which gRPC has for the details of an error.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
 /// Who can do something about a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FailureKind {
@@ -321,6 +332,31 @@ impl Failure {
             type_url: TYPE_URL.into(),
             value: self.encode_to_vec(),
         }
+    }
+
+    /// The details of a gRPC error with this `grpc_code` and nothing but the failure in them, as
+    /// their bytes go over the wire.
+    #[must_use]
+    pub fn to_details(&self, grpc_code: i32, message: &str) -> Vec<u8> {
+        let rpc = RpcStatus {
+            code: grpc_code,
+            message: message.into(),
+            details: vec![self.to_detail()],
+        };
+        rpc.encode_to_vec()
+    }
+
+    /// The failure in the `details` of a gRPC error, the bytes of a google.rpc.Status. `None` when
+    /// there is none: then the error is not one of a server of this API. A code that only a later
+    /// version has is [`FailureCode::Internal`] to this one.
+    #[must_use]
+    pub fn from_details(details: &[u8]) -> Option<Self> {
+        let rpc = RpcStatus::decode(details).ok()?;
+        let mut failure = rpc.details.iter().find_map(Self::from_detail)?;
+        if failure.code() == FailureCode::Unspecified {
+            failure.set_code(FailureCode::Internal);
+        }
+        Some(failure)
     }
 
     /// The failure of which `detail` is the form in a gRPC error. `None` for any other detail.
@@ -515,5 +551,25 @@ mod tests {
             value: Vec::new(),
         };
         assert_eq!(Failure::from_detail(&other), None);
+    }
+
+    #[test]
+    fn the_details_of_an_error_have_its_failure_or_none() {
+        let failure = Failure::new(FailureCode::NoAgent, "no agent is connected");
+        let details = failure.to_details(9, "qwertz");
+        assert_eq!(Failure::from_details(&details), Some(failure));
+        for details in [&b""[..], b"qwertz", &[0xff; 20]] {
+            assert_eq!(Failure::from_details(details), None);
+        }
+        let of_later_version = Failure {
+            code: 999,
+            remedy: "wait for spring".into(),
+            ..Failure::default()
+        };
+        let read = Failure::from_details(&of_later_version.to_details(9, "")).unwrap();
+        assert_eq!(
+            (read.code(), read.remedy.as_str()),
+            (FailureCode::Internal, "wait for spring")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What may end the load of a run at any time: an order to stop, or a lease that was not renewed.
+//! What may end the load of a run at any time: an order to stop, or a server that no longer stands
+//! behind it.
 //!
 //! Each run has one signal. The control side sets it, and every thread of the run reads it on its
 //! own, so that load ends even when the control side hangs. Times are ns of CLOCK_MONOTONIC.
@@ -20,8 +21,17 @@ pub(crate) struct StopSignal {
     /// 0, or the highest [`StopMode`] that was requested.
     mode: AtomicU8,
     lease_until_ns: AtomicU64,
-    /// Set by the first thread that finds the lease expired.
-    lease_lost: OnceLock<&'static str>,
+    /// Set once, by whichever thread finds it first.
+    orphaned: OnceLock<Orphaned>,
+}
+
+/// Why a run has no server any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Orphaned {
+    /// No Renew came in time.
+    LeaseOver,
+    /// Renews came and did not list it.
+    NotListed,
 }
 
 /// How the load of a run ends.
@@ -30,8 +40,8 @@ pub(crate) struct StopSignal {
 pub(crate) enum StopMode {
     /// The schedule ends now; packets that are due are still written and the ends are exchanged.
     Drain = 1,
-    /// Like Drain, but within 2 s whatever the peers do: this process is about to end, or the lease
-    /// is lost.
+    /// Like Drain, but within 2 s whatever the peers do: this process is about to end, or the run
+    /// is orphaned.
     Abort = 2,
 }
 
@@ -41,7 +51,7 @@ impl StopSignal {
         Self {
             mode: AtomicU8::new(0),
             lease_until_ns: AtomicU64::new(lease_until_ns),
-            lease_lost: OnceLock::new(),
+            orphaned: OnceLock::new(),
         }
     }
 
@@ -60,9 +70,9 @@ impl StopSignal {
         self.mode.fetch_max(mode as u8, Relaxed);
     }
 
-    /// Aborts the load because the lease is lost, for the reason `why`. The first reason stays.
-    pub(crate) fn lose_lease(&self, why: &'static str) {
-        let _ = self.lease_lost.set(why);
+    /// Aborts the load because the run has no server any more. The first reason stays.
+    pub(crate) fn orphan(&self, why: Orphaned) {
+        let _ = self.orphaned.set(why);
         self.request(StopMode::Abort);
     }
 
@@ -71,7 +81,7 @@ impl StopSignal {
     pub(crate) fn requested(&self, now_ns: u64) -> Option<StopMode> {
         if now_ns >= self.lease_until_ns.load(Relaxed) {
             // For good: a late renewal must not bring back some threads of a run and others not.
-            self.lose_lease("the server did not renew it in time");
+            self.orphan(Orphaned::LeaseOver);
         }
         match self.mode.load(Relaxed) {
             0 => None,
@@ -80,18 +90,23 @@ impl StopSignal {
         }
     }
 
-    /// Why the lease is lost; `None` while it is not.
-    pub(crate) fn lease_lost(&self) -> Option<&'static str> {
-        self.lease_lost.get().copied()
+    /// Why the run has no server any more; `None` while it has.
+    pub(crate) fn orphaned(&self) -> Option<Orphaned> {
+        self.orphaned.get().copied()
     }
 
     /// Why the load may not go on at `now_ns`, as data; `None` while it may.
     pub(crate) fn failure(&self, now_ns: u64) -> Option<Failure> {
         let mode = self.requested(now_ns)?;
-        Some(match (self.lease_lost(), mode) {
-            (Some(why), _) => {
-                Failure::new(FailureCode::LeaseOver, format!("the lease was lost: {why}"))
-            }
+        Some(match (self.orphaned(), mode) {
+            (Some(Orphaned::LeaseOver), _) => Failure::new(
+                FailureCode::LeaseOver,
+                "the server did not renew the agent's lease in time",
+            ),
+            (Some(Orphaned::NotListed), _) => Failure::new(
+                FailureCode::RunNotListed,
+                "the server did not list the run among those of this agent any more",
+            ),
             (None, StopMode::Abort) => {
                 Failure::new(FailureCode::AgentShutDown, "the agent was shut down")
             }
@@ -143,17 +158,17 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_lease_keeps_the_first_reason_and_a_request_is_no_loss() {
+    fn an_orphaned_run_keeps_the_first_reason_and_a_request_orphans_none() {
         let stop_signal = StopSignal::new(50);
         stop_signal.request(StopMode::Drain);
         assert_eq!(
-            (stop_signal.requested(49), stop_signal.lease_lost()),
+            (stop_signal.requested(49), stop_signal.orphaned()),
             (Some(StopMode::Drain), None)
         );
-        stop_signal.lose_lease("the stream ended");
+        stop_signal.orphan(Orphaned::NotListed);
         assert_eq!(
-            (stop_signal.requested(50), stop_signal.lease_lost()),
-            (Some(StopMode::Abort), Some("the stream ended"))
+            (stop_signal.requested(50), stop_signal.orphaned()),
+            (Some(StopMode::Abort), Some(Orphaned::NotListed))
         );
     }
 
@@ -173,7 +188,10 @@ mod tests {
             code(|s| s.request(StopMode::Abort)),
             Some(FailureCode::AgentShutDown)
         );
-        assert_eq!(code(|s| s.lose_lease("why")), Some(FailureCode::LeaseOver));
+        assert_eq!(
+            code(|s| s.orphan(Orphaned::NotListed)),
+            Some(FailureCode::RunNotListed)
+        );
         let expired = StopSignal::new(50)
             .failure(50)
             .map(|failure| failure.code());

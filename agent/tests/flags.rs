@@ -5,7 +5,7 @@ mod peer;
 use std::os::unix::fs::PermissionsExt as _;
 
 use metronome_proto::v1::FailureCode;
-use peer::{agent, key_file, stderr};
+use peer::{agent, key_file, stderr, summary};
 
 #[track_caller]
 fn refused(flags: &[&str], words: &[&str]) {
@@ -85,9 +85,12 @@ fn an_agent_with_bad_flags_does_not_start() {
 #[test]
 fn addresses_that_must_not_be_loaded_are_refused() {
     for host in ["224.0.0.1", "255.255.255.255", "169.254.169.254", "0.0.0.0"] {
-        let output = agent(&["run", "--host", host]);
+        let output = agent(&["run", "--host", host, "-o", "json"]);
         assert_eq!(output.status.code(), Some(1));
-        let remedy = FailureCode::TargetNotAllowed.remedy();
+        let error = &summary(&output)["error"];
+        assert_eq!(error["code"], FailureCode::TargetNotAllowed.name());
+        let remedy = error["remedy"].as_str().expect("a text");
+        assert!(remedy.ends_with("--host"), "{remedy}");
         assert!(stderr(&output).contains(remedy), "{}", stderr(&output));
     }
 }

@@ -269,6 +269,31 @@ fn the_text_summary_names_every_figure() {
 }
 
 #[test]
+fn a_raw_client_whose_peer_stops_reading_has_no_end_that_could_be_acknowledged() {
+    // The kernel accepts the connections and takes what its buffers hold.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let port = port.to_string();
+    let flags = "--clients 8 --rate 100k --duration 1 -o json".split(' ');
+    let output = agent(
+        &["run", "--port", &port]
+            .into_iter()
+            .chain(flags)
+            .collect::<Vec<_>>(),
+    );
+    let figures = summary(&output);
+    assert_eq!(output.status.code(), Some(4), "{figures}");
+    for client in figures["clients"].as_array().expect("a list") {
+        // Only a packet that was cut in the middle makes the end incomplete.
+        let failure = &client["failure"];
+        assert!(
+            failure.is_null() || failure["code"] == "CONNECTION_BROKEN",
+            "{failure}"
+        );
+    }
+}
+
+#[test]
 fn an_interrupted_load_ends_in_good_order_and_is_still_summed_up() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener

@@ -221,7 +221,7 @@ async fn a_run_that_two_renewals_in_a_row_do_not_list_ends() {
     while session.progress().await <= before {}
     session.order(renew(&[])).await;
     let (records, failure) = session.cut_short().await;
-    assert_eq!(failure.code(), FailureCode::LeaseOver, "{failure:?}");
+    assert_eq!(failure.code(), FailureCode::RunNotListed, "{failure:?}");
     records.iter().for_each(record_is_complete);
     assert!(is_cut_short(&records[0]));
     drop(peer.received());
@@ -319,11 +319,20 @@ async fn without_a_server_the_load_ends_with_its_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_whose_name_is_taken_tries_again() {
-    let mut master = Master::start_refusing(2).await;
-    let agent = Agent::start(&master.address, &["--name", "twin"]);
+    // As after an upgrade: the name is kept for the agent that had it, for 3 s.
+    let code = FailureCode::AgentNameTaken;
+    let refusal = v1::Failure::new(code, "another agent named twin is connected");
+    let mut master = Master::start_refusing(2, refusal.clone()).await;
+    let log = tempfile::NamedTempFile::new().expect("a temporary file");
+    let file = log.reopen().expect("it is there");
+    let agent = Agent::start_logging(&master.address, &["--name", "twin"], file.into());
     let session = master.welcomed(LONG_LEASE).await;
     assert_eq!(session.registered.name, "twin");
     assert!(agent.terminate().await.0.success());
+    let log = std::fs::read_to_string(log.path()).expect("it is text");
+    for part in [code.name(), code.remedy(), &refusal.sentence] {
+        assert_eq!(log.matches(part).count(), 1, "{part:?} in {log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -341,7 +350,9 @@ async fn an_agent_without_a_server_ends_when_it_is_stopped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_of_another_protocol_version_is_left_and_tried_again() {
     let mut master = Master::start().await;
-    let _agent = Agent::start(&master.address, &[]);
+    let log = tempfile::NamedTempFile::new().expect("a temporary file");
+    let file = log.reopen().expect("it is there");
+    let _agent = Agent::start_logging(&master.address, &[], file.into());
     let session = master.session().await;
     session
         .order(Order::Welcome(v1::Welcome {
@@ -351,6 +362,28 @@ async fn a_server_of_another_protocol_version_is_left_and_tried_again() {
         .await;
     let again = master.session().await;
     assert_eq!(again.registered.name, session.registered.name);
+    let log = std::fs::read_to_string(log.path()).expect("it is text");
+    let code = FailureCode::Unsupported;
+    assert!(
+        log.contains(code.name()) && log.contains(code.remedy()),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hello_that_was_not_answered_is_tried_again() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let peer = Peer::start_with(2, Behaviour::AcksTheSecondHello, key());
+    let mut session = master.welcomed(LONG_LEASE).await;
+    session
+        .order(Order::Prepare(prepare(peer.port, 1, 10)))
+        .await;
+    assert_eq!(session.prepared().await.attempts, 2);
+    session.start().await;
+    let (records, _) = session.finished().await;
+    records.iter().for_each(record_is_complete);
+    assert_eq!(peer.received()[0].unasked_bytes, 0);
 }
 
 /// The order, with its only share changed.
@@ -424,6 +457,8 @@ async fn orders_that_an_agent_cannot_follow_are_answered_and_the_next_run_works(
         let failure = session.failed().await;
         assert_eq!(failure.code(), code, "{failure:?}");
         assert_eq!(failure.remedy, code.remedy());
+        let lacks = failure.figures.contains_key("agent");
+        assert_eq!(lacks, code == FailureCode::Unsupported, "{failure:?}");
     }
     let peer = Peer::start_with(5, Behaviour::Proper, key());
     session
@@ -502,7 +537,7 @@ async fn a_target_that_refuses_connections_is_reported_with_the_client_and_the_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_never_answers_the_hello_times_out() {
+async fn a_target_that_takes_the_connection_and_never_answers_the_hello_is_no_firewall() {
     let mut master = Master::start().await;
     let _agent = Agent::start(&master.address, &[]);
     let peer = Peer::start_with(1, Behaviour::NeverAcks, key());
@@ -517,9 +552,13 @@ async fn a_target_that_never_answers_the_hello_times_out() {
             ..prepare(peer.port, 1, 10)
         }))
         .await;
-    let failure = session.failed().await;
-    assert_eq!(failure.code(), FailureCode::ConnectionTimedOut);
-    drop(peer.received());
+    let (records, failure) = session.cut_short().await;
+    assert_eq!(failure.code(), FailureCode::HelloNotAnswered, "{failure:?}");
+    let address = format!("127.0.0.1:{}", peer.port);
+    assert_eq!(failure.figures["address"], address.into());
+    let of_client = records[0].failure.as_ref().expect("it failed");
+    assert_eq!(of_client.code(), FailureCode::HelloNotAnswered);
+    assert_eq!(peer.received()[0].unasked_bytes, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

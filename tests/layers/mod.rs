@@ -308,6 +308,7 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_agent::net::backoff",
         "metronome_agent::net::socket_error",
         "metronome_agent::remote::resume_token",
+        "metronome_agent::standalone::remedy",
         "benchctl::client::address",
         "benchctl::doctor::finding",
         "benchctl::doctor::judge",

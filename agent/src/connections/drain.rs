@@ -118,7 +118,7 @@ struct Problem {
 }
 
 impl Problem {
-    /// The server has not acknowledged the end.
+    /// The server has not acknowledged the end: not in time, or by another frame.
     fn not_acknowledged(sentence: &str) -> Self {
         Self {
             code: FailureCode::EndNotAcknowledged,
@@ -271,13 +271,18 @@ impl<'a> Ending<'a> {
 
     /// Gives up waiting, for a `problem` or because time is up.
     fn expire(self, problem: Option<&Problem>, send_buffer: &mut SendBuffer) {
+        let last_bytes = "the last bytes were not taken in time";
         let late = match (self.step, self.client.credentials) {
             // A peer without the protocol need not close either.
             (Step::Listen, None) => return self.client.read_kernel_acknowledged(),
-            (Step::Listen, Some(_)) => "no end-ack came in time",
-            _ => "the server did not take the last bytes in time",
+            // Nor has it anything to acknowledge.
+            (_, None) => Problem {
+                code: FailureCode::ConnectionBroken,
+                sentence: last_bytes.into(),
+            },
+            (Step::Listen, Some(_)) => Problem::not_acknowledged("no end-ack came in time"),
+            (_, Some(_)) => Problem::not_acknowledged(last_bytes),
         };
-        let late = Problem::not_acknowledged(late);
         let Problem { code, sentence } = problem.unwrap_or(&late);
         self.client.fail(*code, sentence, send_buffer);
     }

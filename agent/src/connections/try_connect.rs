@@ -33,6 +33,9 @@ pub(crate) enum TryError {
     /// The end of the stream instead of an answer.
     #[error("{address} closed the connection before it answered the hello")]
     Closed { address: SocketAddr },
+    /// Nothing, or only a part of an answer, until the time was over.
+    #[error("the hello was not answered in time at {address}")]
+    Unanswered { address: SocketAddr },
     /// A refusal instead of a hello-ack.
     #[error("the server at {address} refused the connection: {}", .refusal.reason())]
     Refused {
@@ -96,6 +99,11 @@ impl Try<'_> {
     ) -> Result<(), TryError> {
         let socket = |error| TryError::Socket { address, error };
         let system = |error| socket(SocketError::System(error));
+        // The peer has taken the connection, so no firewall is the cause.
+        let unanswered = |error| match error {
+            SocketError::TimedOut => TryError::Unanswered { address },
+            error => socket(error),
+        };
         // A new connection has room for 32 bytes; one that has not will not answer either.
         connection
             .send(&credentials.hello.encode(&credentials.key))
@@ -105,7 +113,7 @@ impl Try<'_> {
         while filled < FRAME_BYTES {
             connection
                 .wait(PollFlags::IN, self.until_ns, self.stop_signal)
-                .map_err(socket)?;
+                .map_err(unanswered)?;
             match connection.receive(&mut answer[filled..]).map_err(system)? {
                 Some(0) => return Err(TryError::Closed { address }),
                 taken => filled += taken.unwrap_or(0),
@@ -126,7 +134,7 @@ impl TryError {
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Socket { error, .. } => !matches!(error, SocketError::Stopped),
-            Self::Closed { .. } => true,
+            Self::Closed { .. } | Self::Unanswered { .. } => true,
             // Slots of the run before this one are freed within moments.
             Self::Refused { refusal, .. } => matches!(refusal, Refusal::Full | Refusal::Late),
             Self::Unproven { .. } => false,
@@ -138,6 +146,7 @@ impl TryError {
         match self {
             Self::Socket { error, .. } => error.code(),
             Self::Closed { .. } => FailureCode::ConnectionClosed,
+            Self::Unanswered { .. } => FailureCode::HelloNotAnswered,
             Self::Refused { refusal, .. } => refusal_code(*refusal),
             Self::Unproven { .. } => FailureCode::WrongProgram,
         }
@@ -148,6 +157,7 @@ impl TryError {
         match self {
             Self::Socket { address, .. }
             | Self::Closed { address }
+            | Self::Unanswered { address }
             | Self::Refused { address, .. }
             | Self::Unproven { address } => *address,
         }

@@ -173,7 +173,11 @@ mod tests {
 
         #[test]
         fn later_clients_are_due_later(place in places(), period_ns in 1..1_u64 << 50) {
-            let next = Place { in_thread: place.in_thread + 1, in_group: place.in_group + 1, ..place };
+            let next = Place {
+                in_thread: place.in_thread + 1,
+                in_group: place.in_group + 1,
+                ..place
+            };
             for phase in [Phase::Staggered, Phase::Spread, Phase::Aligned] {
                 let offset_ns = |place| offset_ns(phase, period_ns, place);
                 prop_assert!(offset_ns(place) <= offset_ns(next));

@@ -26,7 +26,7 @@ pub(crate) enum SocketError {
 }
 
 impl SocketError {
-    /// The code for a connection that is being made, up to the answer to its hello.
+    /// The code for a connection that is being made, or that breaks before its hello is answered.
     pub(crate) fn code(&self) -> FailureCode {
         match self {
             Self::Stopped => FailureCode::Stopped,

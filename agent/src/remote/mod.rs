@@ -4,6 +4,7 @@
 //! ```text
 //!  reconnect     one session after the other
 //!  dial          reaching the server
+//!  session_failure  why there is no session, as a failure
 //!  session       the messages of one stream
 //!  resume_token  what gives the agent its place back on the next stream
 //!  runs          the runs of this agent: they outlive a stream
@@ -18,6 +19,7 @@ mod run_handle;
 mod run_trace;
 mod runs;
 mod session;
+mod session_failure;
 
 use std::{io, process::ExitCode};
 

@@ -5,13 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use metronome_proto::v1::Failure;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    dial::{dial, refused, url},
+    dial::{dial, server},
     resume_token::ResumeToken,
     runs::Runs,
     session::{SHUTDOWN_TIME_MAX, Session},
+    session_failure::what_next,
 };
 use crate::{config::RemoteConfig, net::backoff};
 
@@ -21,7 +23,7 @@ const SESSION_IS_LONG: Duration = Duration::from_secs(1);
 
 /// Serves the server of `config`, however often it goes away, until `shutdown`.
 pub(super) async fn serve(config: &RemoteConfig, shutdown: &CancellationToken) {
-    let (mut failures, mut is_announced, mut reported) = (0, false, String::new());
+    let (mut failures, mut is_announced, mut reported) = (0, false, None);
     let (mut runs, mut resume_token) = (Runs::new(), ResumeToken::default());
     loop {
         let (mut welcomed, begun_at) = (false, Instant::now());
@@ -39,17 +41,17 @@ pub(super) async fn serve(config: &RemoteConfig, shutdown: &CancellationToken) {
             &mut on_welcome,
         );
         let ended = ended.await;
-        let Err(reason) = ended else { break };
+        let Err(failure) = ended else { break };
         failures = if welcomed {
             u32::from(begun_at.elapsed() < SESSION_IS_LONG)
         } else {
             failures + 1
         };
         // A server that stays away is worth one line, not one a try.
-        if welcomed || reason != reported {
-            tracing::warn!("{reason}; trying again until it is there");
+        if welcomed || reported != Some(failure.code()) {
+            warn_of(&failure);
         }
-        reported = reason;
+        reported = Some(failure.code());
         let wait = if failures == 0 {
             Duration::ZERO
         } else {
@@ -63,25 +65,35 @@ pub(super) async fn serve(config: &RemoteConfig, shutdown: &CancellationToken) {
     runs.abort_and_wait(SHUTDOWN_TIME_MAX).await;
 }
 
-/// One stream, from dialling to its end: `Ok` after `shutdown`, else one sentence with the reason.
+/// One stream, from dialling to its end: `Ok` after `shutdown`.
 async fn run_session(
     config: &RemoteConfig,
     runs: &mut Runs,
     resume_token: &mut ResumeToken,
     shutdown: &CancellationToken,
     on_welcome: &mut dyn FnMut(),
-) -> Result<(), String> {
-    let refused = |status| refused(config, &status);
+) -> Result<(), Failure> {
     let opening = async {
         let client = dial(config).await?;
-        Session::open(config, runs, resume_token, client)
-            .await
-            .map_err(refused)
+        Session::open(config, runs, resume_token, client).await
     };
     match shutdown.run_until_cancelled(opening).await {
-        Some(session) => session?.serve(shutdown, on_welcome).await.map_err(refused),
+        Some(session) => session?.serve(shutdown, on_welcome).await,
         None => Ok(()),
     }
+}
+
+fn warn_of(failure: &Failure) {
+    let Failure {
+        sentence, remedy, ..
+    } = failure;
+    let code = failure.code();
+    tracing::warn!(
+        code = code.name(),
+        remedy,
+        "{sentence}; {}",
+        what_next(code)
+    );
 }
 
 /// Prints the one line on standard output, which scripts wait for.
@@ -92,7 +104,7 @@ fn announce(config: &RemoteConfig) {
         stdout,
         "metronome-agent ready: name {} server {}",
         config.name,
-        url(config)
+        server(config).url
     );
     let _ = stdout.flush();
 }

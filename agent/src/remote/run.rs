@@ -164,7 +164,7 @@ impl Run {
             // A flood has no schedule to compare with: a thread that was held up to the end of the
             // flood has sent nothing.
             None => {
-                self.stop_signal.lease_lost().is_none()
+                self.stop_signal.orphaned().is_none()
                     && clock::now_ns() >= start_ns.saturating_add(assignment.duration_ns())
             }
         };

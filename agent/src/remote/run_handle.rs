@@ -14,7 +14,7 @@ use metronome_proto::v1::{self, Failure};
 use super::run::{Run, RunSpec, StartOrder};
 use crate::{
     load::live_counters::{self, LiveCounters, progress},
-    stop_signal::StopSignal,
+    stop_signal::{Orphaned, StopSignal},
 };
 
 /// This many Renews in a row that do not list a run end it and drop its messages.
@@ -44,8 +44,7 @@ impl RunHandle {
         if self.unlisted < UNLISTED_MAX {
             self.stop_signal.renew(lease_until_ns);
         } else {
-            self.stop_signal
-                .lose_lease("the server does not list the run any more");
+            self.stop_signal.orphan(Orphaned::NotListed);
         }
     }
 

@@ -25,12 +25,14 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Streaming, transport::Channel};
 
 use super::{
+    dial::server,
     resume_token::ResumeToken,
     run::{Report, RunSpec},
     runs::Runs,
+    session_failure::Server,
 };
 use crate::{
     config::RemoteConfig, load::assignment::Assignment, net::error_text::within_sentence,
@@ -45,7 +47,7 @@ const LEASE_MAX: Duration = Duration::from_secs(10);
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
 /// Longest time from a signal to the end of the process.
 pub(super) const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(2);
-/// Longest wait for the last reports to leave.
+/// Longest wait for the last messages of either side.
 const FLUSH_TIME_MAX: Duration = Duration::from_millis(300);
 /// Longest wait for the answer of a server that accepted the connection.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
@@ -77,7 +79,7 @@ impl<'a> Session<'a> {
         runs: &'a mut Runs,
         resume_token: &'a mut ResumeToken,
         mut client: AgentServiceClient<Channel>,
-    ) -> Result<Self, Status> {
+    ) -> Result<Self, Failure> {
         let (reports, outgoing) = mpsc::channel(REPORTS_MAX);
         let register = registration(config, runs, resume_token);
         let _ = reports.try_send(wrapped(Message::Register(register)));
@@ -87,7 +89,8 @@ impl<'a> Session<'a> {
         )
         .await;
         let orders = answer
-            .map_err(|_| Status::deadline_exceeded("no answer within 5 s"))??
+            .map_err(|_| server(config).silent(ANSWER_TIME_MAX))?
+            .map_err(|status| server(config).ended(&status, false))?
             .into_inner();
         let pending = runs.retained();
         Ok(Self {
@@ -107,7 +110,8 @@ impl<'a> Session<'a> {
         mut self,
         shutdown: &CancellationToken,
         on_welcome: &mut dyn FnMut(),
-    ) -> Result<(), Status> {
+    ) -> Result<(), Failure> {
+        let server = server(self.config);
         let mut ticks = interval(PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut reports_made = 0_u64;
@@ -118,14 +122,15 @@ impl<'a> Session<'a> {
                 order = self.orders.message() => match order {
                     Ok(Some(order)) => self.handle(order, on_welcome)?,
                     _ if end_at.is_some() => return Ok(()),
-                    Ok(None) => return Err(Status::unavailable("the server closed it")),
-                    Err(status) => return Err(status),
+                    Ok(None) => return Err(server.lost("the server closed it")),
+                    Err(status) => return Err(server.ended(&status, true)),
                 },
                 message = self.runs.next_message() => self.pending.push_back(message),
                 sent = send_next(&self.reports, &mut self.pending),
                     if !self.pending.is_empty() => match sent {
-                    Err(_) if end_at.is_some() => return Ok(()),
-                    sent => sent?,
+                    Some(()) => {}
+                    None if end_at.is_some() => return Ok(()),
+                    None => return Err(self.why_closed(&server).await),
                 },
                 _ = ticks.tick() => {
                     self.report(reports_made.is_multiple_of(2));
@@ -142,8 +147,23 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Why the stream takes no more messages: the server may have sent the cause.
+    async fn why_closed(&mut self, server: &Server) -> Failure {
+        let end = async {
+            loop {
+                match self.orders.message().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return server.lost("the server closed it"),
+                    Err(status) => return server.ended(&status, true),
+                }
+            }
+        };
+        let end = timeout(FLUSH_TIME_MAX, end).await;
+        end.unwrap_or_else(|_| server.lost("it takes no more messages"))
+    }
+
     /// Carries out one order. An error ends the stream.
-    fn handle(&mut self, order: Response, on_welcome: &mut dyn FnMut()) -> Result<(), Status> {
+    fn handle(&mut self, order: Response, on_welcome: &mut dyn FnMut()) -> Result<(), Failure> {
         // A newer server may give orders that this agent does not support. They are ignored.
         let Some(order) = order.message else {
             return Ok(());
@@ -165,13 +185,10 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn welcome(&mut self, welcome: &v1::Welcome) -> Result<(), Status> {
+    fn welcome(&mut self, welcome: &v1::Welcome) -> Result<(), Failure> {
         let versions = features::PROTOCOL_VERSION_MIN..=features::PROTOCOL_VERSION_MAX;
         if !versions.contains(&welcome.protocol_version) {
-            return Err(Status::failed_precondition(format!(
-                "version {} of the agent protocol, which this agent does not speak",
-                welcome.protocol_version
-            )));
+            return Err(server(self.config).speaks_another_version(welcome.protocol_version));
         }
         self.lease = welcome
             .lease
@@ -243,7 +260,7 @@ impl<'a> Session<'a> {
         };
         match start_ns(start.at.as_ref(), clock::now_ns()) {
             Ok(start_ns) => run.start(start_ns),
-            Err(failure) => run.refuse_start(failure),
+            Err(failure) => run.refuse_start(lacked_by(&self.config.name, failure)),
         }
     }
 
@@ -258,6 +275,7 @@ impl<'a> Session<'a> {
     }
 
     fn fail(&mut self, run_id: String, failure: Failure) {
+        let failure = lacked_by(&self.config.name, failure);
         if let Some(withheld) = REFUSALS.admit(clock::now_ns()) {
             tracing::warn!(
                 run_id,
@@ -328,6 +346,14 @@ fn start_ns(at: Option<&At>, now_ns: u64) -> Result<u64, Failure> {
         })
 }
 
+/// The failure with the name of the agent, where that is what lacks something.
+fn lacked_by(agent: &str, failure: Failure) -> Failure {
+    match failure.code() {
+        FailureCode::Unsupported => failure.with("agent", agent),
+        _ => failure,
+    }
+}
+
 fn not_followed(field: &str, problem: &str) -> Failure {
     let sentence = format!("{field}: {problem}");
     Failure::new(FailureCode::OrderNotFollowed, sentence).with("field", field)
@@ -342,19 +368,13 @@ fn no_thread(error: &std::io::Error) -> Failure {
 }
 
 /// Sends the first pending message as soon as there is room. Cancel safe: a message that was not
-/// sent stays pending.
-async fn send_next(
-    reports: &mpsc::Sender<Request>,
-    pending: &mut VecDeque<Message>,
-) -> Result<(), Status> {
-    let room = reports
-        .reserve()
-        .await
-        .map_err(|_| Status::unavailable("the connection to it broke"))?;
+/// sent stays pending. `None` when the stream takes no more.
+async fn send_next(reports: &mpsc::Sender<Request>, pending: &mut VecDeque<Message>) -> Option<()> {
+    let room = reports.reserve().await.ok()?;
     if let Some(message) = pending.pop_front() {
         room.send(wrapped(message));
     }
-    Ok(())
+    Some(())
 }
 
 /// The message as it goes over the stream.

@@ -7,6 +7,7 @@
 
 mod flags;
 mod json;
+mod remedy;
 mod summary;
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
 };
 
 use metronome_os::{clock, process::raise_open_files_limit, standard_error};
-use metronome_proto::v1::{Failure, FailureCode};
+use metronome_proto::v1::{ClientRecord, Failure, FailureCode};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -33,6 +34,7 @@ use crate::{
 };
 pub(crate) use flags::RunArgs;
 use flags::{Output, RunConfig};
+use remedy::with_own_flags;
 use summary::Summary;
 
 /// Time from connected to the first packet: enough to start the pacing threads, ns.
@@ -58,8 +60,8 @@ pub(crate) fn run(args: RunArgs) -> ExitCode {
     match runtime {
         Ok(runtime) => runtime
             .block_on(supervise(config, startup_delay, output))
-            .unwrap_or_else(|failure| report(&failure, output)),
-        Err(error) => report(&internal(&error.to_string()), output),
+            .unwrap_or_else(|failure| report(failure, output)),
+        Err(error) => report(internal(&error.to_string()), output),
     }
 }
 
@@ -146,8 +148,15 @@ fn load(config: &RunConfig, stop_signal: &StopSignal) -> Outcome {
     let (mut clients, measured) = generated.map_err(|error| error.failure())?;
     let elapsed_ns = clock::now_ns().saturating_sub(start_ns);
     drain(&mut clients, stop_signal);
-    let records = clients.iter().map(Client::record).collect();
+    let records = clients.iter().map(record).collect();
     Ok(Summary::new(config, records, &measured, elapsed_ns))
+}
+
+/// The figures of one client.
+fn record(client: &Client) -> ClientRecord {
+    let record = client.record();
+    let failure = record.failure.map(with_own_flags);
+    ClientRecord { failure, ..record }
 }
 
 /// A reader that has gone away is no error: after `| head` the user has what they wanted.
@@ -160,14 +169,15 @@ fn print(text: &str) -> io::Result<()> {
 }
 
 /// Prints why there are no figures, and the way out; in JSON on standard output too.
-fn report(failure: &Failure, output: Output) -> ExitCode {
+fn report(failure: Failure, output: Output) -> ExitCode {
+    let failure = with_own_flags(failure);
     let Failure {
         sentence, remedy, ..
-    } = failure;
+    } = &failure;
     standard_error::write_line(&format!("error: {sentence}\n  {remedy}"));
     if let Output::Json = output {
         // A closed standard output changes nothing about the failure.
-        let _ = print(&metronome_proto::json::error::error(failure));
+        let _ = print(&metronome_proto::json::error::error(&failure));
     }
     ExitCode::FAILURE
 }

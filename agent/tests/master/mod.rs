@@ -53,8 +53,9 @@ pub(crate) struct Session {
 }
 
 struct Service {
-    /// How many agents yet to turn away because their name is taken.
+    /// How many agents yet to turn away, and with what.
     refusals: AtomicU32,
+    refusal: v1::Failure,
     sessions: mpsc::UnboundedSender<Session>,
 }
 
@@ -83,7 +84,10 @@ impl AgentService for Service {
             .fetch_update(Relaxed, Relaxed, refused)
             .is_ok()
         {
-            return Err(Status::already_exists("the name is taken"));
+            // The status itself has no cause: an agent goes by the details.
+            let code = tonic::Code::AlreadyExists;
+            let details = self.refusal.to_details(code as i32, "");
+            return Err(Status::with_details(code, "", details.into()));
         }
         let (reports_in, reports) = mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -109,17 +113,18 @@ impl AgentService for Service {
 impl Master {
     /// Listens on a free port of loopback.
     pub(crate) async fn start() -> Self {
-        Self::start_refusing(0).await
+        Self::start_refusing(0, v1::Failure::default()).await
     }
 
-    /// Turns the first `refusals` agents away: their name is taken.
-    pub(crate) async fn start_refusing(refusals: u32) -> Self {
+    /// Turns the first `refusals` agents away.
+    pub(crate) async fn start_refusing(refusals: u32, refusal: v1::Failure) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let (sender, sessions) = mpsc::unbounded_channel();
         let service = AgentServiceServer::new(Service {
             sessions: sender,
             refusals: refusals.into(),
+            refusal,
         });
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -323,12 +328,18 @@ pub(crate) struct Agent(Child);
 impl Agent {
     /// Starts one that connects to `address`.
     pub(crate) fn start(address: &str, flags: &[&str]) -> Self {
+        Self::start_logging(address, flags, Stdio::inherit())
+    }
+
+    /// Starts one that connects to `address` and writes its log there.
+    pub(crate) fn start_logging(address: &str, flags: &[&str], log: Stdio) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_metronome-agent"));
         command
             .args(["--server", address])
             .args(flags)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            .stderr(log);
         Self(command.spawn().expect("the agent starts"))
     }
 

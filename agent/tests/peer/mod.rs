@@ -21,6 +21,9 @@ use metronome_proto::{
 /// What `--key-file` holds in these tests.
 pub(crate) const SECRET: [u8; 32] = [0xAB; 32];
 
+/// What a peer of another protocol answers.
+const TEXT: Frame = *b"HTTP/1.1 400 Bad Request\r\n\r\n....";
+
 /// Where a peer departs from the protocol, if at all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Behaviour {
@@ -36,10 +39,16 @@ pub(crate) enum Behaviour {
     AnswersInText,
     /// Reads on for ever and answers nothing.
     NeverAcks,
+    /// Leaves the hello of the first attempt unanswered.
+    AcksTheSecondHello,
     /// Counts one packet less in the end-ack.
     Miscounts,
     /// Closes without an end-ack.
     NeverEndAcks,
+    /// Answers the end as another program does.
+    AnswersTheEndInText,
+    /// Leaves the end unanswered and keeps the connection open.
+    NeverAnswersTheEnd,
     /// Closes its own writing side after the hello-ack.
     HalfCloses,
     /// Reads nothing after the hello-ack and keeps the connection open.
@@ -111,8 +120,9 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
         Behaviour::ClosesUnanswered => return received,
         Behaviour::Refuses(refusal) => refusal.encode(),
         Behaviour::AcksFalsely => hello.ack(&Key::from_bytes([1; 32])),
-        Behaviour::AnswersInText => *b"HTTP/1.1 400 Bad Request\r\n\r\n....",
-        Behaviour::NeverAcks => {
+        Behaviour::AnswersInText => TEXT,
+        Behaviour::AcksTheSecondHello if hello.attempt > 1 => hello.ack(key),
+        Behaviour::NeverAcks | Behaviour::AcksTheSecondHello => {
             received.unasked_bytes = read_to_end(&mut stream);
             return received;
         }
@@ -134,6 +144,9 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
         _ => {}
     }
     listen(&mut stream, behaviour, &hello, key, &mut received);
+    if behaviour == Behaviour::NeverAnswersTheEnd {
+        received.held = Some(stream);
+    }
     received
 }
 
@@ -167,11 +180,14 @@ fn listen(
     } else {
         received.packets
     };
-    if behaviour != Behaviour::NeverEndAcks && behaviour != Behaviour::HalfCloses {
-        stream
-            .write_all(&hello.end_ack(counted, key))
-            .expect("the agent waits for the end-ack");
-    }
+    let answer = match behaviour {
+        Behaviour::NeverEndAcks | Behaviour::HalfCloses | Behaviour::NeverAnswersTheEnd => return,
+        Behaviour::AnswersTheEndInText => TEXT,
+        _ => hello.end_ack(counted, key),
+    };
+    stream
+        .write_all(&answer)
+        .expect("the agent waits for the end-ack");
 }
 
 fn count(frame: &Frame, hello: &Hello, received: &mut Received) {
