@@ -6,7 +6,7 @@
 
 use metronome_proto::v1::{
     Constant, Group, Plan, Profile, StartRunRequest, WatchEventsRequest, profile::Shape,
-    run_service_client::RunServiceClient, watch_events_response::Event,
+    run_service_client::RunServiceClient, watch_events_request::Runs, watch_events_response::Event,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -42,7 +42,9 @@ async fn main() -> anyhow::Result<()> {
     println!("run {}", run.run_id);
 
     let mut events = runs
-        .watch_events(WatchEventsRequest { run_id: run.run_id })
+        .watch_events(WatchEventsRequest {
+            runs: Some(Runs::RunId(run.run_id)),
+        })
         .await?
         .into_inner();
     while let Some(response) = events.message().await? {

@@ -145,6 +145,21 @@ impl RunState {
         short(self.as_str_name(), "RUN_STATE_")
     }
 
+    /// The name in lower case, without its prefix: `running`. `None` when it is unspecified.
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::Preparing => Some("preparing"),
+            Self::Starting => Some("starting"),
+            Self::Running => Some("running"),
+            Self::Draining => Some("draining"),
+            Self::Ended => Some("ended"),
+            Self::Failed => Some("failed"),
+            Self::Aborted => Some("aborted"),
+        }
+    }
+
     /// The state of a name without its prefix. `None` for one that this version does not have.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
@@ -198,6 +213,9 @@ mod tests {
         assert_eq!(states.iter().filter(|state| state.is_final()).count(), 3);
         for state in states {
             assert_eq!(RunState::from_name(state.name()), Some(state));
+            let word = state.word().map(str::to_uppercase);
+            let is_known = state != RunState::Unspecified;
+            assert_eq!(word, is_known.then(|| state.name().to_owned()));
         }
     }
 }

@@ -121,7 +121,9 @@ async fn the_first_packet_is_read_soon_after_start_run() {
         println!("StartRun to the first packet: {took:?}");
         assert!(took < FIRST_PACKET_TIME_MAX, "{took:?}");
         let mut events = runs
-            .watch_events(v1::WatchEventsRequest { run_id })
+            .watch_events(v1::WatchEventsRequest {
+                runs: Some(v1::watch_events_request::Runs::RunId(run_id)),
+            })
             .await
             .unwrap()
             .into_inner();

@@ -95,11 +95,20 @@ fn failure_of(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
     // For people: the first line, without the word that begins every error on a terminal.
     let line = text.lines().next().unwrap_or_default();
-    let failure = usage(line.trim_start_matches("error: "));
-    match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(flag)) => failure.with("flag", flag.as_str()),
-        _ => failure,
-    }
+    usage(&flag_of(error), line.trim_start_matches("error: "))
+}
+
+/// The flag or the argument that clap refuses; `COMMAND` where it is the command itself.
+fn flag_of(error: &clap::Error) -> String {
+    let shown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(shown)) => shown.as_str(),
+        Some(ContextValue::Strings(shown)) => shown.first().map_or("", String::as_str),
+        _ => "",
+    };
+    // As in help: `--clients <N>`, `<RUN>`, `[RUN]`, `<RUN|--filter <FILTER>|--all>`.
+    let mut names = shown.split(['<', '>', '[', ']', '|', ' ', '=']);
+    let name = names.find(|name| !name.is_empty());
+    name.unwrap_or("COMMAND").to_owned()
 }
 
 /// What to do.

@@ -10,6 +10,8 @@ use metronome_proto::{
     v1::{self, FailureCode},
 };
 
+use crate::flags;
+
 pub(crate) use metronome_proto::v1::Failure;
 
 /// The section of `benchctl --help`.
@@ -81,14 +83,16 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The user asked for what is not allowed.
-pub(crate) fn usage(sentence: impl Into<String>) -> Failure {
+/// The user asked for what is not allowed, by a flag or an argument.
+pub(crate) fn usage(flag: &str, sentence: impl Into<String>) -> Failure {
     Failure::new(FailureCode::FieldOutOfRange, sentence)
+        .with("field", flags::field_of(flag))
+        .with("flag", flag)
 }
 
 /// A flag or an argument with a value that is not allowed; the sentence begins with its name.
 pub(crate) fn bad_flag(flag: &str, problem: impl std::fmt::Display) -> Failure {
-    usage(format!("{flag}: {problem}")).with("flag", flag)
+    usage(flag, format!("{flag}: {problem}"))
 }
 
 /// Ctrl-C before there was anything to sum up.
@@ -103,15 +107,12 @@ pub(crate) fn host_failed(sentence: impl Into<String>) -> Failure {
 
 /// Why a run has no report and never will have one. `None` for one that has it or may get it.
 pub(crate) fn failure_of_run(run: &v1::Run) -> Option<Failure> {
-    let code = match run.state() {
-        v1::RunState::Failed => FailureCode::Internal,
-        v1::RunState::Aborted => FailureCode::ServerDied,
+    let (code, what) = match run.state() {
+        v1::RunState::Failed => (FailureCode::Internal, "failed"),
+        v1::RunState::Aborted => (FailureCode::ServerDied, "was aborted"),
         _ => return None,
     };
-    let unknown_cause = || {
-        let state = run.state().name();
-        Failure::new(code, format!("run {} is {state}", run.run_id))
-    };
+    let unknown_cause = || Failure::new(code, format!("run {} {what}", run.run_id));
     Some(run.failure.clone().unwrap_or_else(unknown_cause))
 }
 

@@ -8,7 +8,6 @@ use std::{collections::BTreeMap, str::FromStr, time::Duration};
 use metronome_proto::{
     limits::{BATCH_MAX, CLIENTS_MAX, REQUEST_ID_BYTES_MAX, THREADS_MAX},
     names::check_labels,
-    plan::FieldError,
     profile::Profile,
 };
 
@@ -154,10 +153,14 @@ pub(crate) fn of_field(path: &str) -> &str {
     found.map_or(path, |(_, flag)| flag)
 }
 
-/// The flag of a plan's field, whose error has its path below the plan.
-pub(crate) fn of_plan_field(error: &FieldError) -> String {
-    let path = format!("plan.{}", error.field);
-    of_field(&path).to_owned()
+/// The path of the field that a flag or an argument sets: `plan.groups[0].batch`. One that sets
+/// none stays as it is.
+pub(crate) fn field_of(flag: &str) -> String {
+    let found = FIELDS.iter().find(|(_, of)| *of == flag);
+    // Every start has one group.
+    found
+        .map_or(flag, |(field, _)| field)
+        .replace("plan.groups.", "plan.groups[0].")
 }
 
 /// `groups` from `groups[0]`.
@@ -248,6 +251,15 @@ mod tests {
         ] {
             assert_eq!(of_field(path), flag);
         }
+    }
+
+    #[test]
+    fn a_flag_has_the_path_of_its_field_and_the_path_leads_back() {
+        for (_, flag) in FIELDS {
+            assert_eq!(of_field(&field_of(flag)), *flag);
+        }
+        assert_eq!(field_of("--rate"), "plan.groups[0].profile");
+        assert_eq!(field_of("--workers"), "--workers");
     }
 
     /// Fields of StartRun that no flag sets: there is one group, and the server names it.

@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         },
     ) {
         Ok(telemetry) => telemetry,
-        Err(sentence) => return report(&usage(sentence), output).into(),
+        Err(sentence) => return report(&usage("METRONOME_LOG", sentence), output).into(),
     };
     let exit = run(cli, &matches).unwrap_or_else(|failure| report(&failure, output));
     telemetry.finish();

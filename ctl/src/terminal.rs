@@ -5,12 +5,12 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use metronome_proto::v1::figure::Value;
+use metronome_proto::v1::{self, figure::Value};
 use metronome_telemetry::sanitise::Escaped;
 
 use crate::{
     exit::{Failure, host_failed},
-    render::text::colour::Colour,
+    render::text::{colour::Colour, progress},
 };
 
 /// Writes a result to standard output.
@@ -67,8 +67,10 @@ pub(crate) fn colour_of_stdout() -> Colour {
 #[derive(Debug)]
 pub(crate) struct Progress {
     mode: Mode,
-    /// The second of the run that the last plain line was about.
-    last_second: Option<u64>,
+    /// What the last plain line was about.
+    last_moment: Option<(i32, u64)>,
+    /// The first failure of the run was written.
+    has_shown_failure: bool,
     /// A progress line stands on the terminal, without a line feed.
     line_is_open: bool,
 }
@@ -76,7 +78,7 @@ pub(crate) struct Progress {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Mode {
     Quiet,
-    /// A line a second, for logs.
+    /// A line a second and one for each state, for logs.
     Lines,
     /// One line that is rewritten.
     Rewritten,
@@ -92,19 +94,28 @@ impl Progress {
         };
         Self {
             mode,
-            last_second: None,
+            last_moment: None,
+            has_shown_failure: false,
             line_is_open: false,
         }
     }
 
-    /// Shows how the run stands at `elapsed_s`.
-    pub(crate) fn show(&mut self, elapsed_s: u64, line: &str) {
+    /// Shows how a run stands and, as soon as there is one, what went wrong first.
+    pub(crate) fn show(&mut self, snapshot: &v1::Snapshot) {
+        if !self.has_shown_failure
+            && let Some(lines) = progress::failure(snapshot)
+        {
+            self.has_shown_failure = true;
+            lines.iter().for_each(|line| self.note(line));
+        }
+        let line = progress::line(snapshot);
+        let moment = Some(progress::moment(snapshot));
         match self.mode {
             Mode::Quiet => {}
-            Mode::Lines if self.last_second == Some(elapsed_s) => {}
+            Mode::Lines if self.last_moment == moment => {}
             Mode::Lines => {
-                self.last_second = Some(elapsed_s);
-                write_line(line);
+                self.last_moment = moment;
+                write_line(&line);
             }
             Mode::Rewritten => {
                 write_to_stderr(&format!("{CLEAR_LINE}{WRAP_OFF}{line}{WRAP_ON}"));

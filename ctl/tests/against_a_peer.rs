@@ -82,7 +82,7 @@ fn a_run_without_a_report_ends_with_its_failure_and_no_figures() {
             "nothing listens there",
             FailureCode::ConnectionRefused,
         ),
-        (Watch::Aborted, "is ABORTED", FailureCode::ServerDied),
+        (Watch::Aborted, "was aborted", FailureCode::ServerDied),
     ] {
         let ended = ask(&peer_that(&[watch]), &["start", "-q"]);
         assert_eq!(
@@ -94,6 +94,14 @@ fn a_run_without_a_report_ends_with_its_failure_and_no_figures() {
         assert!(lines[0].starts_with("error: ") && lines[0].contains(sentence));
         assert_eq!(lines[1..], [format!("  {}", code.remedy())]);
     }
+    let ended = ask(&peer_that(&[Watch::Failed]), &["start"]);
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(
+        lines[0], "  - CONNECTION_REFUSED: nothing listens there",
+        "as soon as it is there, {ended:?}"
+    );
+    assert!(lines[1].starts_with("    → start metronome-server there"));
+    assert!(lines.contains(&"preparing  – clients  1 failure  waiting for b"));
     let ended = ask(&peer_that(&[Watch::Failed]), &["start", "-q", "-o", "json"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let object = json(&ended);
@@ -526,8 +534,9 @@ fn lists_follow_the_pages_and_are_one_object_each_in_json() {
         2
     );
     for (command, pointer, expected) in [
-        ("runs", "/runs/1/state", serde_json::json!("ABORTED")),
+        ("runs", "/runs/1/state", serde_json::json!("aborted")),
         ("agents", "/agents/0/name", serde_json::json!("bench1-7")),
+        ("agents", "/agents/1/name", serde_json::json!("bench1-8")),
         ("server", "/raw/packets", serde_json::json!(7)),
     ] {
         let ended = ask(&peer, &[command, "-o", "json"]);

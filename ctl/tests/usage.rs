@@ -116,25 +116,38 @@ fn a_command_line_that_means_nothing_is_refused() {
 
 #[test]
 fn what_is_refused_is_one_object_in_json() {
-    for (arguments, flag) in [
-        (&["start", "--rate", "ten", "-o", "json"][..], "--rate"),
-        (&["-o", "json", "start", "--clients", "0"], "--clients"),
+    let json = |words: &'static str| words.split(' ').chain(["-o", "json"]);
+    let group = "plan.groups[0]";
+    for (words, flag, field) in [
+        ("start --rate ten", "--rate", format!("{group}.profile")),
+        ("start --clients 0", "--clients", format!("{group}.clients")),
+        ("start --batch 5000", "--batch", format!("{group}.batch")),
+        ("start --workers 0", "--workers", "--workers".into()),
+        ("runs --filter host=a", "--filter", "filter".into()),
+        ("stop", "RUN", "run_id".into()),
+        ("delete", "RUN", "run_id".into()),
+        ("show xyz", "RUN", "run_id".into()),
         (
-            &["runs", "--output=json", "--filter", "host = a"],
-            "--filter",
+            "agents --server http://a:1 --tls-ca a",
+            "--server",
+            "--server".into(),
         ),
+        ("strat", "COMMAND", "COMMAND".into()),
     ] {
-        let ended = benchctl(arguments);
+        let ended = benchctl(&Vec::from_iter(json(words)));
         assert_eq!(ended.code, Some(2), "{ended:?}");
         let object: serde_json::Value = serde_json::from_str(&ended.stdout).expect("one object");
         assert_eq!(object["schema_version"], 2);
         let error = &object["error"];
         assert_eq!(error["code"], "FIELD_OUT_OF_RANGE");
-        let sentence = error["sentence"].as_str().expect("a text");
-        assert!(
-            sentence.contains(flag) && metronome_proto::failure::is_phrase(sentence),
-            "{sentence}"
+        let figures = &error["figures"];
+        assert_eq!(
+            (&figures["flag"], &figures["field"]),
+            (&flag.into(), &field.into()),
+            "{words}"
         );
+        let sentence = error["sentence"].as_str().expect("a text");
+        assert!(metronome_proto::failure::is_phrase(sentence), "{sentence}");
         assert!(ended.stderr.starts_with("error: "), "{ended:?}");
     }
 }

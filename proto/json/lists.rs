@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, failure::Failure, run::RunResult, text, values};
+use super::{SCHEMA_VERSION, failure::Failure, report::Clock, run::RunResult, text, values};
 use crate::v1;
 
 /// `benchctl stop`.
@@ -87,9 +87,8 @@ pub struct Agent<'a> {
     capabilities: &'a [String],
     peer: &'a str,
     connected_at: Option<String>,
-    clock: Option<&'static str>,
-    clients_max: Option<u32>,
-    cores: Option<u32>,
+    clock: Option<Clock>,
+    capacity: Option<Capacity>,
     run_ids: &'a [String],
 }
 
@@ -102,10 +101,24 @@ impl<'a> From<&'a v1::Agent> for Agent<'a> {
             capabilities: &agent.capabilities,
             peer: &agent.peer,
             connected_at: values::instant(agent.connected_at.as_ref()),
-            clock: values::clock(agent.clock.as_ref()),
-            clients_max: agent.capacity.map(|capacity| capacity.clients_max),
-            cores: agent.capacity.map(|capacity| capacity.cores),
+            clock: agent.clock.as_ref().map(Clock::from),
+            capacity: agent.capacity.map(Capacity::from),
             run_ids: &agent.run_ids,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Capacity {
+    clients_max: u32,
+    cores: u32,
+}
+
+impl From<v1::Capacity> for Capacity {
+    fn from(capacity: v1::Capacity) -> Self {
+        Self {
+            clients_max: capacity.clients_max,
+            cores: capacity.cores,
         }
     }
 }

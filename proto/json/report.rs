@@ -175,12 +175,27 @@ impl<'a> From<&'a v1::GroupReport> for Group<'a> {
     }
 }
 
+/// How the clock of an agent relates to the server's.
+#[derive(Clone, Debug, Serialize)]
+pub struct Clock {
+    /// Null for a relation that this version does not have.
+    relation: Option<&'static str>,
+}
+
+impl From<&v1::ClockRelation> for Clock {
+    fn from(clock: &v1::ClockRelation) -> Self {
+        Self {
+            relation: values::clock(Some(clock)),
+        }
+    }
+}
+
 /// One agent and its part of the run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Agent<'a> {
     agent: &'a str,
     clients: u32,
-    clock: Option<&'static str>,
+    clock: Option<Clock>,
     counts: Option<Counts>,
     cpu_s: Option<f64>,
     writes: Option<u64>,
@@ -193,7 +208,7 @@ impl<'a> From<&'a v1::AgentReport> for Agent<'a> {
         Self {
             agent: &agent.agent,
             clients: agent.clients,
-            clock: values::clock(agent.clock.as_ref()),
+            clock: agent.clock.as_ref().map(Clock::from),
             counts: agent
                 .counts
                 .as_ref()
@@ -210,6 +225,7 @@ impl<'a> From<&'a v1::AgentReport> for Agent<'a> {
 #[derive(Clone, Debug, Serialize)]
 pub struct Receiver<'a> {
     receiver: &'a str,
+    data_address: &'a str,
     workers: Vec<Worker>,
 }
 
@@ -217,6 +233,7 @@ impl<'a> From<&'a v1::ReceiverReport> for Receiver<'a> {
     fn from(receiver: &'a v1::ReceiverReport) -> Self {
         Self {
             receiver: &receiver.receiver,
+            data_address: &receiver.data_address,
             workers: receiver.workers.iter().map(Worker::from).collect(),
         }
     }

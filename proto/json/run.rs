@@ -119,13 +119,12 @@ struct GroupPlan<'a> {
     profile: Option<Profile>,
     batch: u32,
     phase: Option<Word>,
-    agents: &'a [String],
-    target: Option<&'a str>,
+    agents: Option<Agents<'a>>,
+    target: Option<Target<'a>>,
 }
 
 impl<'a> From<&'a v1::Group> for GroupPlan<'a> {
     fn from(group: &'a v1::Group) -> Self {
-        let agents = group.agents.as_ref();
         Self {
             name: &group.name,
             clients: group.clients,
@@ -135,17 +134,46 @@ impl<'a> From<&'a v1::Group> for GroupPlan<'a> {
                 .and_then(|profile| profile.shape.as_ref().map(Profile::from)),
             batch: group.batch,
             phase: values::phase(group.phase),
-            agents: agents.map_or(&[], |agents| &agents.names),
-            target: target(group),
+            agents: group.agents.as_ref().map(Agents::from),
+            target: group.target.as_ref().map(Target::from),
         }
     }
 }
 
-/// HOST:PORT where the clients of a group connect. `None` for the server's own data port.
-#[must_use]
-pub fn target(group: &v1::Group) -> Option<&str> {
-    let Kind::Receivers(receivers) = group.target.as_ref()?.kind.as_ref()?;
-    Some(receivers.address.as_str()).filter(|address| !address.is_empty())
+/// The agents that were chosen.
+#[derive(Clone, Debug, Serialize)]
+struct Agents<'a> {
+    names: &'a [String],
+}
+
+impl<'a> From<&'a v1::AgentSelector> for Agents<'a> {
+    fn from(agents: &'a v1::AgentSelector) -> Self {
+        Self {
+            names: &agents.names,
+        }
+    }
+}
+
+/// Where the clients of a group connect. Both are null for a kind that this version does not have.
+#[derive(Clone, Debug, Serialize)]
+struct Target<'a> {
+    kind: Option<&'static str>,
+    address: Option<&'a str>,
+}
+
+impl<'a> From<&'a v1::Target> for Target<'a> {
+    fn from(target: &'a v1::Target) -> Self {
+        match &target.kind {
+            Some(Kind::Receivers(receivers)) => Self {
+                kind: Some("receivers"),
+                address: Some(&receivers.address),
+            },
+            None => Self {
+                kind: None,
+                address: None,
+            },
+        }
+    }
 }
 
 /// The load of one client.

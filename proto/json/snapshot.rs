@@ -18,7 +18,7 @@ pub struct Snapshot<'a> {
     run_id: &'a str,
     state: Option<Word>,
     elapsed_s: Option<f64>,
-    clients_connected: u32,
+    clients_connected: Option<u32>,
     counts: Counts,
     received_hz: Option<f64>,
     lateness_us: Option<Times>,

@@ -1,5 +1,6 @@
 //! Values of the API in the form that JSON and texts for people share: words, seconds, instants.
 //!
+//! Codes are in upper case, as in the API without their prefix; all other words are in lower case.
 //! An unspecified enum is not known, so it has no word. A number that this version does not have is
 //! that number as text: never the word of another value.
 
@@ -15,13 +16,10 @@ use crate::v1::{
 /// The word of an enum.
 pub type Word = Cow<'static, str>;
 
-/// The state of a run: `RUNNING`.
+/// The state of a run: `running`.
 #[must_use]
 pub fn state(number: i32) -> Option<Word> {
-    word(number, |state| match state {
-        RunState::Unspecified => None,
-        state => Some(state.name()),
-    })
+    word(number, RunState::word)
 }
 
 /// The code of a failure: `CONNECTION_REFUSED`.
@@ -184,6 +182,23 @@ mod tests {
             assert_eq!(word(i32::MAX).as_deref(), Some("2147483647"));
             assert_eq!(word(-7).as_deref(), Some("-7"));
         }
+    }
+
+    #[test]
+    fn codes_are_in_upper_case_and_all_other_words_in_lower_case() {
+        let words = |word: fn(i32) -> Option<Word>| {
+            let known = (1..1_000).filter_map(word);
+            known.filter(|word| word.parse::<i32>().is_err())
+        };
+        let codes = [failure_code, reason_code, note_code].map(words);
+        for code in codes.into_iter().flatten() {
+            assert_eq!(code, code.to_uppercase());
+        }
+        let others = [state, verdict, outcome, law, stop_cause, phase].map(words);
+        for word in others.into_iter().flatten() {
+            assert_eq!(word, word.to_lowercase());
+        }
+        assert_eq!(state(RunState::Running.into()).as_deref(), Some("running"));
     }
 
     proptest! {

@@ -209,8 +209,8 @@ pub(crate) const AGENT: Layers = Layers {
 pub(crate) const CTL: Layers = Layers {
     within: "benchctl",
     modules: &[
-        ("exit", &[]),
         ("flags", &[]),
+        ("exit", &["flags"]),
         ("output", &[]),
         ("settings", &[]),
         ("client", &["exit", "flags"]),

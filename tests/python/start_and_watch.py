@@ -47,10 +47,12 @@ def word(message, field):
 
 def follow(runs, run_id, seconds):
     """Returns the run at its end, how many snapshots came and the longest time between two messages."""
-    last, received, longest_gap, snapshots = time.monotonic(), 0, 0.0, 0
+    last, received, longest_gap, snapshots, number = time.monotonic(), 0, 0.0, 0, 0
     for event in runs.call("WatchEvents", run_id=run_id, streams=True, timeout=seconds + 60):
         now = time.monotonic()
         longest_gap, last = max(longest_gap, now - last), now
+        assert event.number > number, "the number of an event does not rise"
+        number = event.number
         kind = event.WhichOneof("event")
         if kind == "run_ended":
             return event.run_ended, snapshots, longest_gap
@@ -105,7 +107,7 @@ def main() -> int:
     rows = [row for part in runs.call("ExportRun", run_id=run_id, streams=True) for row in part.client_rows.clients]
     assert [row.client for row in rows] == list(range(int(clients))), "one row for each client, by rising index"
     assert sum(row.counts.receiver.received for row in rows) == received
-    found = runs.call("ListRuns", filter="labels.from = python AND state = ENDED", page_size=1).runs
+    found = runs.call("ListRuns", filter="labels.from = python AND state = ended", page_size=1).runs
     assert [run.run_id for run in found] == [run_id], found
 
     group.profile.constant.rate_millihertz = 0

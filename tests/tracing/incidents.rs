@@ -277,7 +277,7 @@ fn a_client_that_cannot_connect_reports_why_and_fails_its_step_and_the_run() {
     ]);
     assert_eq!(
         (&result["state"], &result["failure"]["code"], code),
-        (&"FAILED".into(), &"WRONG_PROGRAM".into(), 1),
+        (&"failed".into(), &"WRONG_PROGRAM".into(), 1),
         "{result:#}"
     );
     observed.end();

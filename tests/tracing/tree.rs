@@ -405,7 +405,9 @@ fn start_run(server: &str, traceparent: &str, baggage: &str) {
             .into_inner()
             .run
             .unwrap();
-        let watch = v1::WatchEventsRequest { run_id: run.run_id };
+        let watch = v1::WatchEventsRequest {
+            runs: Some(v1::watch_events_request::Runs::RunId(run.run_id)),
+        };
         let mut events = runs.watch_events(watch).await.unwrap().into_inner();
         while let Ok(Some(_)) = events.message().await {}
     });

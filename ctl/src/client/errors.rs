@@ -53,6 +53,7 @@ pub(super) fn may_pass(failure: &Failure) -> bool {
             | FailureCode::Draining
             | FailureCode::Upgrading
             | FailureCode::MasterGone
+            | FailureCode::RequestIdBusy
     )
 }
 

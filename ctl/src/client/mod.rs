@@ -23,4 +23,4 @@ mod watch;
 
 pub(crate) use address::Address;
 pub(crate) use dial::{connect, connect_if_listening};
-pub(crate) use requests::Client;
+pub(crate) use requests::{Client, PAGES_MAX};

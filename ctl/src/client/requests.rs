@@ -10,10 +10,11 @@ use std::{
 
 use metronome_proto::{
     MESSAGE_BYTES_MAX,
+    limits::PAGE_SIZE_MAX,
     v1::{
         self, FailureCode, admin_service_client::AdminServiceClient, export_run_response::Part,
         fleet_service_client::FleetServiceClient, get_run_request,
-        run_service_client::RunServiceClient, stop_run_request,
+        run_service_client::RunServiceClient, stop_run_request, watch_events_request,
     },
 };
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
@@ -26,6 +27,9 @@ use super::{
     rpc_tracing::Traced,
 };
 use crate::exit::Failure;
+
+/// Pages may be empty and not be the last: a server must not keep us here for ever.
+pub(crate) const PAGES_MAX: usize = 10_000;
 
 /// A connection to a server. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -148,17 +152,31 @@ impl Client {
         run_id: &str,
     ) -> Result<Streaming<v1::WatchEventsResponse>, Failure> {
         // No deadline: a run may last a day. Keep-alive notices a server that is gone.
-        let run_id = run_id.into();
-        let request = v1::WatchEventsRequest { run_id };
+        let request = v1::WatchEventsRequest {
+            runs: Some(watch_events_request::Runs::RunId(run_id.into())),
+        };
         let response = self.run_service().watch_events(request).await;
         self.message(response, RESPONSE_TIME_MAX).await
     }
 
-    /// The agents connected now.
+    /// The agents connected now, those of all pages.
     pub(crate) async fn agents(&self) -> Result<Vec<v1::Agent>, Failure> {
-        let call = async |request| self.fleet_service().list_agents(request).await;
-        let request = v1::ListAgentsRequest {};
-        Ok(self.once(request, RESPONSE_TIME_MAX, call).await?.agents)
+        let mut agents = Vec::new();
+        let mut page_token = String::new();
+        for _ in 0..PAGES_MAX {
+            let request = v1::ListAgentsRequest {
+                page_size: PAGE_SIZE_MAX,
+                page_token,
+            };
+            let call = async |request| self.fleet_service().list_agents(request).await;
+            let page = self.once(request, RESPONSE_TIME_MAX, call).await?;
+            agents.extend(page.agents);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        Ok(agents)
     }
 
     /// The server itself.

@@ -2,7 +2,7 @@
 //! in the form that they name.
 
 use metronome_proto::v1;
-use metronome_tls::{ClientTlsConfig, DialFlags};
+use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
 
 use crate::{
     client::{self, Address, Client},
@@ -40,7 +40,7 @@ impl Context {
         let scheme = self.server.as_ref().and_then(Address::scheme);
         self.tls
             .decide(scheme)
-            .map_err(|error| usage(error.to_string()))
+            .map_err(|error| usage(flag_of(&error), error.to_string()))
     }
 
     /// Prints a run that is over, with its client rows where they are shown, and returns the exit
@@ -94,5 +94,14 @@ impl Context {
     /// Whether the rows of the clients are printed.
     pub(super) fn shows_clients(&self, clients_table: bool) -> bool {
         clients_table || self.output == Output::Json
+    }
+}
+
+/// The flag that an error of TLS is about; where several are, the first.
+fn flag_of(error: &TlsError) -> &'static str {
+    match error {
+        TlsError::Unreadable { flag, .. } | TlsError::NoCertificate { flag, .. } => flag,
+        TlsError::Half | TlsError::Unusable(_) | TlsError::NoIdentity => "--tls-cert",
+        TlsError::Plain => "--server",
     }
 }

@@ -3,23 +3,20 @@
 
 use metronome_proto::{
     filter::{Filter, Order},
+    limits::PAGE_SIZE_MAX,
     run_id::RunId,
     v1::{self, FailureCode},
 };
 
 use super::context::Context;
 use crate::{
-    client::Client,
+    client::{Client, PAGES_MAX},
     embedded::StoredRuns,
     exit::{Failure, bad_flag},
 };
 
-/// Most runs that a page of the API holds.
-const PAGE_RUNS_MAX: u32 = metronome_proto::limits::PAGE_SIZE_MAX;
 /// How far back a server is searched for a shortened id.
 const SEARCHED_RUNS_MAX: u32 = 10_000;
-/// Pages may be empty and not be the last: a server must not keep us here for ever.
-const PAGES_MAX: usize = 10_000;
 
 /// Which runs are meant, and in which order they are listed.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +33,7 @@ impl Selection {
         let text = filter.unwrap_or_default();
         let filter = text.parse::<Filter>().map_err(|error| {
             let failure = bad_flag("--filter", &error).with("byte", error.at);
-            failure.with("field", "filter").with("filter", text)
+            failure.with("filter", text)
         })?;
         Ok(Self {
             text: text.to_owned(),
@@ -164,7 +161,7 @@ async fn runs(client: &Client, selection: &Selection, limit: u32) -> Result<Vec<
     for _ in 0..PAGES_MAX {
         let missing = limit.saturating_sub(u32::try_from(listed.len()).unwrap_or(u32::MAX));
         let request = v1::ListRunsRequest {
-            page_size: missing.clamp(1, PAGE_RUNS_MAX),
+            page_size: missing.clamp(1, PAGE_SIZE_MAX),
             page_token,
             filter: selection.text.clone(),
             order_by: selection.order.to_string(),

@@ -17,17 +17,18 @@ use crate::{
 /// List runs: all, or those of a filter.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only the runs that match, for example 'state = ENDED AND labels.host = "rack 7"'.
+    /// Only the runs that match, for example 'state = ended AND labels.host = "rack 7"'.
     ///
     /// Comparisons are joined by AND:
     ///
-    ///   state = ENDED          or != ; PREPARING, STARTING, RUNNING, DRAINING, FAILED, ABORTED
-    ///   verdict = VALID        or != ; PARTIAL, INVALID; a run without a verdict never matches
+    ///   state = ended          or != ; preparing, starting, running, draining, failed, aborted
+    ///   verdict = valid        or != ; partial, invalid; a run without a verdict never matches
+    ///   outcome = held         or != ; not_held, not_judged; a run without one never matches
     ///   labels.KEY = value     or != ; a run without the label matches !=
     ///   created_at >= 2026-11-26T05:00:00Z    or < <= > = ; RFC 3339
     ///
-    /// A value with other characters than A-Z a-z 0-9 _ . : - stands in double quotes, in which
-    /// \" and \\ are the two escapes.
+    /// States, verdicts and outcomes may be in any case. A value with other characters than
+    /// A-Z a-z 0-9 _ . : - stands in double quotes, in which \" and \\ are the two escapes.
     #[arg(long, value_name = "FILTER", verbatim_doc_comment)]
     filter: Option<String>,
 

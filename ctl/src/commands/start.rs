@@ -21,7 +21,7 @@ use crate::{
     flags::{self, Batch},
     measure::{Event, StopRequests, System},
     output::Output,
-    render::{json, text},
+    render::json,
     terminal::{self, Progress},
 };
 
@@ -227,12 +227,7 @@ fn show(event: Event<'_>, progress: &mut Progress) {
                 progress.note(&format!("run {} is trace {trace_id}", run.run_id));
             }
         }
-        Event::Snapshot(snapshot) => {
-            progress.show(
-                text::progress::second(snapshot),
-                &text::progress::line(snapshot),
-            );
-        }
+        Event::Snapshot(snapshot) => progress.show(snapshot),
         Event::Stopping(Some(run_id)) => {
             progress.note(&format!(
                 "stopping run {run_id}; Ctrl-C again gives up at once"
@@ -275,8 +270,10 @@ impl Args {
             threads: self.threads,
             ..v1::Plan::default()
         };
-        Plan::try_from(&plan)
-            .map_err(|error| bad_flag(&flags::of_plan_field(&error), &error.problem))
+        Plan::try_from(&plan).map_err(|error| {
+            let field = format!("plan.{}", error.field);
+            bad_flag(flags::of_field(&field), &error.problem).with("field", field)
+        })
     }
 
     fn request(&self, plan: &Plan) -> Result<v1::StartRunRequest, Failure> {

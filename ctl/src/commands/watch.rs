@@ -5,7 +5,6 @@ use metronome_proto::v1;
 use super::{context::Context, history, interrupts::Interrupts};
 use crate::{
     exit::{Exit, Failure, interrupted},
-    render::text,
     terminal::Progress,
 };
 
@@ -33,12 +32,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let (client, run_id) =
         found.unwrap_or_else(|| Err(interrupted("stopped before the run was found")))?;
     let mut progress = Progress::new(context.quiet);
-    let show = |snapshot: &v1::Snapshot| {
-        progress.show(
-            text::progress::second(snapshot),
-            &text::progress::line(snapshot),
-        );
-    };
+    let show = |snapshot: &v1::Snapshot| progress.show(snapshot);
     let watching = client.watch_to_end(&run_id, || false, show);
     let ended = interrupts.first().run_until_cancelled(watching).await;
     progress.clear();

@@ -51,6 +51,7 @@ pub(super) fn counts(packets: u64) -> v1::Counts {
         }),
         receiver: Some(v1::ReceiverCounts {
             received: packets,
+            read_before_written: Some(0),
             ..v1::ReceiverCounts::default()
         }),
         lost: Some(0),
@@ -86,7 +87,8 @@ fn report() -> v1::Report {
             latency: Some(times()),
         }),
         receivers: vec![v1::ReceiverReport {
-            receiver: "127.0.0.1:8888".into(),
+            data_address: "127.0.0.1:8888".into(),
+            receiver: "server".into(),
             workers: (0..2).map(worker).collect(),
         }],
         rate: Some(v1::Rate {

@@ -37,7 +37,7 @@ pub(crate) enum Watch {
     Ends(v1::VerdictStatus),
     /// A snapshot, then the end of a run that the server died in.
     Aborted,
-    /// A snapshot, then the end of a run that could not be prepared.
+    /// A snapshot with a failure, then the end of a run that could not be prepared.
     Failed,
     /// A snapshot, then the stream breaks.
     Breaks,
@@ -324,7 +324,11 @@ impl RunService for Runner {
         };
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         tokio::spawn(async move {
-            let _ = sender.send(Ok(snapshot())).await;
+            let first = match watch {
+                Watch::Failed => preparing(),
+                _ => running(),
+            };
+            let _ = sender.send(Ok(first)).await;
             let last = match watch {
                 Watch::Ends(verdict) => Ok(ended(verdict)),
                 Watch::Aborted => Ok(run(v1::RunState::Aborted)),
@@ -334,6 +338,7 @@ impl RunService for Runner {
             };
             let _ = sender
                 .send(last.map(|run| v1::WatchEventsResponse {
+                    number: 3,
                     event: Some(Event::RunEnded(run)),
                 }))
                 .await;
@@ -345,21 +350,26 @@ impl RunService for Runner {
 
 #[tonic::async_trait]
 impl FleetService for Runner {
+    /// A page each.
     async fn list_agents(
         &self,
-        _: Request<v1::ListAgentsRequest>,
+        request: Request<v1::ListAgentsRequest>,
     ) -> Result<Response<v1::ListAgentsResponse>, Status> {
         self.called("ListAgents");
         if let Some(status) = &self.script().agents {
             return Err(status.clone());
         }
+        let (name, next_page_token) = match request.into_inner().page_token.as_str() {
+            "" => ("bench1-7", "second"),
+            _ => ("bench1-8", ""),
+        };
         let agent = v1::Agent {
-            name: "bench1-7".into(),
-            cores: 2,
+            name: name.into(),
             ..v1::Agent::default()
         };
         Ok(Response::new(v1::ListAgentsResponse {
             agents: vec![agent],
+            next_page_token: next_page_token.into(),
         }))
     }
 
@@ -442,17 +452,31 @@ fn failed() -> v1::Run {
     }
 }
 
-fn snapshot() -> v1::WatchEventsResponse {
+/// One of two agents has failed, the other one is waited for.
+fn preparing() -> v1::WatchEventsResponse {
+    snapshot(v1::Snapshot {
+        state: v1::RunState::Preparing.into(),
+        waiting_for: vec!["b".into()],
+        failures: failed().failure.into_iter().collect(),
+        ..v1::Snapshot::default()
+    })
+}
+
+fn running() -> v1::WatchEventsResponse {
     let generator = v1::GeneratorCounts {
         sent: 5,
         ..v1::GeneratorCounts::default()
     };
-    let snapshot = v1::Snapshot {
+    snapshot(v1::Snapshot {
         state: v1::RunState::Running.into(),
         generator: Some(generator),
         ..v1::Snapshot::default()
-    };
+    })
+}
+
+fn snapshot(snapshot: v1::Snapshot) -> v1::WatchEventsResponse {
     v1::WatchEventsResponse {
+        number: 1,
         event: Some(Event::Snapshot(snapshot)),
     }
 }

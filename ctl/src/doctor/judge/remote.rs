@@ -79,9 +79,10 @@ pub(crate) fn agents(agents: &[v1::Agent], load: Load) -> Finding {
     let names: Vec<&str> = agents.iter().map(|agent| agent.name.as_str()).collect();
     let observed = format!("{} connected: {}", agents.len(), names.join(" "));
     let own = env!("CARGO_PKG_VERSION");
-    let clients_max: u64 = agents
+    // Unknown where one of them is.
+    let clients_max: Option<u64> = agents
         .iter()
-        .map(|agent| u64::from(agent.clients_max))
+        .map(|agent| Some(u64::from(agent.capacity?.clients_max)))
         .sum();
     if agents.is_empty() {
         return Finding::problem(
@@ -90,7 +91,7 @@ pub(crate) fn agents(agents: &[v1::Agent], load: Load) -> Finding {
             "start one with `metronome-agent --server ADDRESS`",
         );
     }
-    if clients_max < u64::from(load.clients) {
+    if let Some(clients_max) = clients_max.filter(|max| *max < load.clients.into()) {
         return Finding::problem(
             "agents",
             format!("{observed}; they hold {clients_max} clients"),
@@ -131,7 +132,10 @@ mod tests {
     fn agent(clients_max: u32) -> v1::Agent {
         v1::Agent {
             version: env!("CARGO_PKG_VERSION").into(),
-            clients_max,
+            capacity: Some(v1::Capacity {
+                clients_max,
+                cores: 2,
+            }),
             ..Default::default()
         }
     }
@@ -176,6 +180,11 @@ mod tests {
         assert_eq!(agents(&[], LOAD).level, Level::Problem);
         assert_eq!(agents(&[agent(5)], LOAD).level, Level::Problem);
         assert_eq!(agents(&[agent(5), agent(5)], LOAD).level, Level::Fine);
+        let unknown = v1::Agent {
+            capacity: None,
+            ..agent(5)
+        };
+        assert_eq!(agents(&[agent(5), unknown], LOAD).level, Level::Fine);
         assert_eq!(
             agents(
                 &[v1::Agent {

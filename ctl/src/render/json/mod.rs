@@ -29,7 +29,7 @@ mod tests {
     fn the_run_of_the_front_page_is_valid_and_has_its_figures() {
         let object = assert_valid(&run::result(&run_of_the_front_page(), None));
         for (place, expected) in [
-            ("/state", "ENDED".into()),
+            ("/state", "ended".into()),
             ("/labels/page", "front".into()),
             ("/created_at", "2026-01-02T03:04:05.000Z".into()),
             ("/plan/duration_s", 10.0.into()),

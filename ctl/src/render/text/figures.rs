@@ -37,6 +37,12 @@ pub(super) fn count(number: u64) -> String {
     grouped
 }
 
+/// So many things: `1 client`, `2 clients`.
+pub(super) fn number_of(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", count(number))
+}
+
 /// A figure with at most `decimals` decimals, without zeros at the end: `10,000`, `0.5`.
 pub(super) fn decimal(number: f64, decimals: usize) -> String {
     let fixed = fixed(number, decimals);

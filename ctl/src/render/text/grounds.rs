@@ -19,7 +19,7 @@ pub(super) fn verdict(verdict: &v1::Verdict, width: usize, lines_max: usize) -> 
         )
     });
     let notes = verdict.notes.iter();
-    let notes = notes.map(|note| ground(&format!("note: {note}"), "", width));
+    let notes = notes.map(|note| ground(&format!("note: {}", note.sentence), "", width));
     let mut lines: Vec<String> = Vec::new();
     let mut left_out = 0;
     for ground in reasons.chain(notes) {
@@ -50,10 +50,7 @@ pub(super) fn failure_of_clients(
     width: usize,
 ) -> Vec<String> {
     let code = figures::known(values::failure_code(failure.code), |code| code);
-    let clients = match clients {
-        1 => "1 client".into(),
-        more => format!("{} clients", figures::count(more as u64)),
-    };
+    let clients = figures::number_of(clients as u64, "client");
     let sentence = format!("{code}, {clients}: {}", failure.sentence);
     ground(&sentence, &failure.remedy, width)
 }
@@ -96,7 +93,11 @@ mod tests {
                 remedy: "see the agent's log".into(),
                 ..v1::Reason::default()
             }],
-            notes: vec!["a pacing thread overslept".into()],
+            notes: vec![v1::Note {
+                code: v1::NoteCode::Overslept.into(),
+                sentence: "a pacing thread overslept".into(),
+                ..v1::Note::default()
+            }],
             ..v1::Verdict::default()
         };
         let lines = super::verdict(&verdict, 100, 8);

@@ -6,52 +6,118 @@ use metronome_proto::{
     v1,
 };
 
-use super::figures::{self, known};
+use super::{
+    figures::{self, UNKNOWN, known},
+    grounds,
+};
 
-/// The note has more room in the report.
-const NOTE_CHARACTERS_MAX: usize = 40;
+/// Columns that a terminal surely has.
+const WIDTH: usize = 80;
+/// Between two parts.
+const GAP: &str = "  ";
 
-/// The whole second of the run that a snapshot belongs to; 0 before its start.
-pub(crate) fn second(snapshot: &v1::Snapshot) -> u64 {
-    snapshot
-        .elapsed
-        .as_ref()
-        .map_or(0, |elapsed| u64::try_from(elapsed.seconds).unwrap_or(0))
+/// What a plain line is about, so that a log has a line a second and one for each state: the state
+/// and the whole second of the run, 0 before its start.
+pub(crate) fn moment(snapshot: &v1::Snapshot) -> (i32, u64) {
+    let elapsed = snapshot.elapsed.as_ref();
+    let second = elapsed.map_or(0, |elapsed| u64::try_from(elapsed.seconds).unwrap_or(0));
+    (snapshot.state, second)
 }
 
-/// How the run stands. Packets and their rate are shown from the start on.
+/// What went wrong first, with its way out.
+pub(crate) fn failure(snapshot: &v1::Snapshot) -> Option<Vec<String>> {
+    let first = snapshot.failures.first()?;
+    Some(grounds::failure(first, WIDTH))
+}
+
+/// How the run stands, in at most 80 columns. Packets and their rate are shown from the start on.
+/// Where the line would be wider, it lacks what a reader misses least.
 pub(crate) fn line(snapshot: &v1::Snapshot) -> String {
+    let mut parts = parts(snapshot);
+    while width(&parts) > WIDTH {
+        let Some(least) = (0..parts.len()).max_by_key(|index| parts[*index].0) else {
+            break;
+        };
+        parts.remove(least);
+    }
+    let mut line = texts(&parts).join(GAP);
+    let room = WIDTH.saturating_sub(line.chars().count() + GAP.len());
+    if let Some(waiting) = waiting_for(&snapshot.waiting_for, room) {
+        line = line + GAP + &waiting;
+    }
+    line
+}
+
+/// How much a reader would miss a part of the line: the last one least.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Priority {
+    Moment,
+    Failures,
+    Received,
+    Rate,
+    Times,
+    Sent,
+    Clients,
+}
+
+fn parts(snapshot: &v1::Snapshot) -> Vec<(Priority, String)> {
     let is_running = snapshot.state() == v1::RunState::Running;
-    let mut parts = if is_running {
+    let moment = if is_running {
         let elapsed = values::seconds(snapshot.elapsed.as_ref());
         let elapsed = known(elapsed, |seconds| figures::fixed(seconds, 1));
-        vec![format!("{elapsed:>5} s")]
+        format!("{elapsed:>5} s")
     } else {
-        vec![figures::word(values::state(snapshot.state))]
+        figures::word(values::state(snapshot.state))
     };
-    parts.push(clients(snapshot.clients_connected));
+    let clients = snapshot.clients_connected.map(u64::from);
+    let clients = clients.map(|clients| figures::number_of(clients, "client"));
+    let clients = clients.unwrap_or_else(|| format!("{UNKNOWN} clients"));
+    let mut parts = vec![(Priority::Moment, moment), (Priority::Clients, clients)];
     if is_running || snapshot.generator.is_some() || snapshot.receiver.is_some() {
-        let sent = snapshot.generator.map(|counts| counts.sent);
+        let sent = known(snapshot.generator.map(|counts| counts.sent), figures::count);
         let received = snapshot.receiver.map(|counts| counts.received);
-        parts.push(format!("sent {}", known(sent, figures::count)));
-        parts.push(format!("received {}", known(received, figures::count)));
+        let received = known(received, figures::count);
+        parts.push((Priority::Sent, format!("sent {sent}")));
+        parts.push((Priority::Received, format!("received {received}")));
     }
     if is_running {
         let rate = known(snapshot.received_millihertz, |millihertz| {
             figures::decimal(hz(millihertz), 0)
         });
-        parts.push(format!("{rate}/s"));
-        parts.extend(p99(snapshot));
+        parts.push((Priority::Rate, format!("{rate}/s")));
+        parts.extend(p99(snapshot).map(|p99| (Priority::Times, p99)));
     }
-    if !snapshot.note.is_empty() {
-        parts.push(
-            figures::clean(&snapshot.note)
-                .chars()
-                .take(NOTE_CHARACTERS_MAX)
-                .collect(),
-        );
+    if !snapshot.failures.is_empty() {
+        let failures = figures::number_of(snapshot.failures.len() as u64, "failure");
+        parts.push((Priority::Failures, failures));
     }
-    parts.join("  ")
+    parts
+}
+
+fn texts(parts: &[(Priority, String)]) -> Vec<&str> {
+    parts.iter().map(|(_, text)| text.as_str()).collect()
+}
+
+fn width(parts: &[(Priority, String)]) -> usize {
+    texts(parts).join(GAP).chars().count()
+}
+
+/// The agents that a run waits for, as many names as there is room for in `width` columns. `None`
+/// when there is none, or no room.
+fn waiting_for(agents: &[String], width: usize) -> Option<String> {
+    let names: Vec<String> = agents.iter().map(|name| figures::clean(name)).collect();
+    let waiting = |named: usize| {
+        let number = figures::count(names.len() as u64);
+        match (named, names.len() - named) {
+            (0, _) => format!("waiting for {number}"),
+            (_, 0) => format!("waiting for {}", names.join(", ")),
+            (_, more) => format!("waiting for {} and {more} more", names[..named].join(", ")),
+        }
+    };
+    let most_first = (0..=names.len()).rev().filter(|_| !names.is_empty());
+    most_first
+        .map(waiting)
+        .find(|text| text.chars().count() <= width)
 }
 
 /// Latency where it is known, else lateness.
@@ -68,16 +134,10 @@ fn p99(snapshot: &v1::Snapshot) -> Option<String> {
     known.next()
 }
 
-fn clients(number: u32) -> String {
-    format!(
-        "{} client{}",
-        figures::count(number.into()),
-        if number == 1 { "" } else { "s" }
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn snapshot() -> v1::Snapshot {
@@ -87,16 +147,16 @@ mod tests {
                 seconds: 4,
                 nanos: 500_000_000,
             }),
-            clients_connected: 10,
+            clients_connected: Some(10),
             generator: Some(v1::GeneratorCounts {
-                sent: 450_000,
+                sent: 45_000,
                 ..v1::GeneratorCounts::default()
             }),
             receiver: Some(v1::ReceiverCounts {
-                received: 449_990,
+                received: 44_999,
                 ..v1::ReceiverCounts::default()
             }),
-            received_millihertz: Some(100_012_400),
+            received_millihertz: Some(10_012_400),
             times: Some(v1::Times {
                 lateness: Some(times(12_000)),
                 transit: None,
@@ -112,7 +172,7 @@ mod tests {
             ns: p99_ns,
         };
         v1::Distribution {
-            count: 449_990,
+            count: 44_999,
             quantiles: vec![p99],
             ..v1::Distribution::default()
         }
@@ -122,9 +182,55 @@ mod tests {
     fn the_line_has_time_clients_packets_rate_and_latency() {
         assert_eq!(
             line(&snapshot()),
-            "  4.5 s  10 clients  sent 450,000  received 449,990  100,012/s  latency p99 62.1 µs"
+            "  4.5 s  10 clients  sent 45,000  received 44,999  10,012/s  latency p99 62.1 µs"
         );
-        assert_eq!(second(&snapshot()), 4);
+        assert_eq!(moment(&snapshot()), (v1::RunState::Running.into(), 4));
+    }
+
+    #[test]
+    fn a_line_that_would_be_too_wide_lacks_what_is_missed_least() {
+        let mut snapshot = snapshot();
+        let mut with = |packets, p99_ns| {
+            snapshot.generator.as_mut().unwrap().sent = packets;
+            snapshot.receiver.as_mut().unwrap().received = packets;
+            snapshot.times.as_mut().unwrap().latency = Some(times(p99_ns));
+            line(&snapshot)
+        };
+        assert_eq!(
+            with(1_000_000, 62_140),
+            "  4.5 s  sent 1,000,000  received 1,000,000  10,012/s  latency p99 62.1 µs"
+        );
+        assert_eq!(
+            with(864_000_000_000, 68_719_476_735),
+            "  4.5 s  received 864,000,000,000  10,012/s  latency p99 68,719,477 µs"
+        );
+    }
+
+    #[test]
+    fn the_first_failure_has_its_way_out_and_all_of_them_are_counted() {
+        let failure_of = |agent: &str| {
+            let sentence =
+                format!("agent {agent} cannot connect to 10.0.0.7:8888: nothing listens");
+            v1::Failure::new(v1::FailureCode::ConnectionRefused, sentence)
+        };
+        let failing = v1::Snapshot {
+            state: v1::RunState::Preparing.into(),
+            waiting_for: vec!["c".into()],
+            failures: vec![failure_of("a"), failure_of("b")],
+            ..v1::Snapshot::default()
+        };
+        assert_eq!(
+            line(&failing),
+            "preparing  – clients  2 failures  waiting for c"
+        );
+        let expected = [
+            "  - CONNECTION_REFUSED: agent a cannot connect to 10.0.0.7:8888: nothing",
+            "    listens",
+            "    → start metronome-server there with --host 0.0.0.0, or give its data port",
+            "      with --target",
+        ];
+        assert_eq!(failure(&failing).unwrap(), expected);
+        assert_eq!(failure(&snapshot()), None);
     }
 
     #[test]
@@ -143,26 +249,82 @@ mod tests {
         };
         assert_eq!(
             line(&running),
-            "    – s  0 clients  sent –  received –  –/s"
+            "    – s  – clients  sent –  received –  –/s"
         );
         let later = v1::Snapshot {
             state: 45,
             ..v1::Snapshot::default()
         };
-        assert_eq!(line(&later), "45  0 clients");
+        assert_eq!(line(&later), "45  – clients");
     }
 
     #[test]
     fn before_the_first_packet_the_line_has_what_is_waited_for() {
         let preparing = v1::Snapshot {
             state: v1::RunState::Preparing.into(),
-            clients_connected: 1,
-            note: "waiting for agent b\x1b[2J".into(),
+            clients_connected: Some(1),
+            waiting_for: vec!["b\x1b[2J".into()],
             ..v1::Snapshot::default()
         };
+        assert_eq!(line(&preparing), "preparing  1 client  waiting for b?[2J");
+    }
+
+    #[test]
+    fn agents_that_are_waited_for_are_named_as_far_as_there_is_room() {
+        let agents = ["a1", "b2", "c3"].map(String::from);
         assert_eq!(
-            line(&preparing),
-            "preparing  1 client  waiting for agent b?[2J"
+            waiting_for(&agents, 22).as_deref(),
+            Some("waiting for a1, b2, c3")
         );
+        let many: Vec<String> = (10..40).map(|number| format!("agent-{number}")).collect();
+        assert_eq!(
+            waiting_for(&many, 50).as_deref(),
+            Some("waiting for agent-10, agent-11 and 28 more")
+        );
+        assert_eq!(waiting_for(&many, 20).as_deref(), Some("waiting for 30"));
+        assert_eq!(waiting_for(&many, 13), None);
+        assert_eq!(waiting_for(&[], 80), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_wider_than_80_columns(
+            state in 0..90_i32,
+            [seconds, packets, rate, clients, p99]: [u32; 5],
+            agents in prop::collection::vec("[a-z0-9-]{1,63}", 0..256),
+            failures in 0..3_usize,
+        ) {
+            let packets = u64::from(packets) * 1_000;
+            let failing = v1::Failure::new(v1::FailureCode::NoRoute, agents.join(" "));
+            let snapshot = v1::Snapshot {
+                state,
+                elapsed: Some(prost_types::Duration {
+                    seconds: (seconds % 86_400).into(),
+                    nanos: 0,
+                }),
+                clients_connected: Some(clients % 10_001),
+                generator: Some(v1::GeneratorCounts {
+                    sent: packets,
+                    ..v1::GeneratorCounts::default()
+                }),
+                receiver: Some(v1::ReceiverCounts {
+                    received: packets,
+                    ..v1::ReceiverCounts::default()
+                }),
+                received_millihertz: Some(rate.into()),
+                times: Some(v1::Times {
+                    lateness: Some(times(p99.into())),
+                    ..v1::Times::default()
+                }),
+                waiting_for: agents,
+                failures: vec![failing; failures],
+                ..v1::Snapshot::default()
+            };
+            let mut lines = failure(&snapshot).unwrap_or_default();
+            lines.push(line(&snapshot));
+            for line in lines {
+                prop_assert!(line.chars().count() <= WIDTH, "{line}");
+            }
+        }
     }
 }

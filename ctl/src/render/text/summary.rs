@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use metronome_proto::{
     histogram::QUANTILES_PPM,
-    json::{counts::Counts, run::target, times, values},
+    json::{counts::Counts, times, values},
     profile::hz,
-    v1,
+    v1::{self, target::Kind},
 };
 
 use super::{
@@ -116,9 +116,7 @@ fn plan(plan: Option<&v1::Plan>) -> Vec<String> {
             1 => String::new(),
             _ => format!("{}: ", figures::clean(&group.name)),
         };
-        let target = target(group).map_or_else(String::new, |target| {
-            format!(", target {}", figures::clean(target))
-        });
+        let target = target(group).map_or_else(String::new, |target| format!(", target {target}"));
         format!(
             "{name}{}, batch {}, {}{threads}{target}",
             figures::group(group, plan),
@@ -127,6 +125,16 @@ fn plan(plan: Option<&v1::Plan>) -> Vec<String> {
         )
     };
     plan.groups.iter().map(line).collect()
+}
+
+/// Where the clients of a group connect. `None` for the server's own data port.
+fn target(group: &v1::Group) -> Option<String> {
+    match &group.target.as_ref()?.kind {
+        Some(Kind::Receivers(receivers)) if receivers.address.is_empty() => None,
+        Some(Kind::Receivers(receivers)) => Some(figures::clean(&receivers.address)),
+        // A kind that this version does not have.
+        None => Some(UNKNOWN.into()),
+    }
 }
 
 fn packets(text: &mut String, counts: Option<&v1::Counts>) {
@@ -376,7 +384,11 @@ laws      –
     fn every_counter_of_both_lists_is_shown() {
         fn assert_shown<L: CounterList>(list: &L, text: &str) {
             for (name, value) in list.values() {
-                let shown = format!("{} {}", name.replace('_', " "), figures::count(value));
+                let shown = format!(
+                    "{} {}",
+                    name.replace('_', " "),
+                    known(value, figures::count)
+                );
                 assert!(text.contains(&shown), "no {shown} in {text}");
             }
         }
@@ -470,10 +482,14 @@ There is no report.
             remedy: "a remedy ".repeat(40),
             ..v1::Reason::default()
         };
+        let note = v1::Note {
+            sentence: "a note".into(),
+            ..v1::Note::default()
+        };
         report.verdict = Some(v1::Verdict {
             status: v1::VerdictStatus::Invalid.into(),
             reasons: vec![reason; 100],
-            notes: vec!["a note".into(); 100],
+            notes: vec![note; 100],
             laws: Vec::new(),
         });
         let text = summary(&run, Colour::None);

@@ -94,9 +94,13 @@ pub(crate) fn agents(agents: &[v1::Agent]) -> String {
                 instant
             })
         }),
-        Column::number("CORES", agents, |agent| agent.cores.to_string()),
+        Column::number("CORES", agents, |agent| {
+            known(agent.capacity, |capacity| capacity.cores)
+        }),
         Column::number("MAX CLIENTS", agents, |agent| {
-            figures::count(agent.clients_max.into())
+            known(agent.capacity, |capacity| {
+                figures::count(capacity.clients_max.into())
+            })
         }),
         Column::text("CLOCK", agents, |agent| {
             known(values::clock(agent.clock.as_ref()), |clock| clock)
@@ -186,5 +190,25 @@ page=front
         assert!(clock(Some(Relation::Same(v1::SameClock {}))).contains(" same"));
         assert!(clock(Some(Relation::Unknown(v1::UnknownClock {}))).contains(" unknown"));
         assert!(clock(None).trim_end().ends_with('–'));
+    }
+
+    #[test]
+    fn what_an_agents_host_offers_is_a_dash_where_it_is_not_known() {
+        let cells = |capacity| {
+            let agent = v1::Agent {
+                name: "a".into(),
+                capacity,
+                ..v1::Agent::default()
+            };
+            let text = agents(&[agent]);
+            let row = text.lines().nth(1).expect("a row").split_whitespace();
+            row.map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        let capacity = v1::Capacity {
+            clients_max: 10_000,
+            cores: 2,
+        };
+        assert_eq!(cells(Some(capacity)), ["a", "–", "2", "10,000", "–"]);
+        assert_eq!(cells(None), ["a", "–", "–", "–", "–"]);
     }
 }
