@@ -105,13 +105,19 @@ fn address(target: Option<&v1::Target>) -> Result<&str, FieldError> {
         "{} bytes; 1 to {TARGET_BYTES_MAX} are allowed",
         address.len()
     );
-    Err(FieldError::out_of_range("target.receivers.address", problem))
+    Err(FieldError::out_of_range(
+        "target.receivers.address",
+        problem,
+    ))
 }
 
 /// The server has chosen one, where a plan left it open.
 fn phase(phase: i32) -> Result<v1::Phase, FieldError> {
     if phase == i32::from(v1::Phase::Unspecified) {
-        return Err(FieldError::out_of_range("phase", "missing; a share has one"));
+        return Err(FieldError::out_of_range(
+            "phase",
+            "missing; a share has one",
+        ));
     }
     plan::phase(phase)
 }

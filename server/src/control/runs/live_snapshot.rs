@@ -21,8 +21,8 @@ pub(super) struct SnapshotBuilder {
     run_id: String,
     /// What each agent has reported. `None` before its first report.
     reported: Vec<Option<GeneratorCounts>>,
-    clients_connected: u32,
-    /// `None` before the first reading of the ledger.
+    /// `None` before the first reading of the ledger, as `receiver`.
+    clients_connected: Option<u32>,
     receiver: Option<v1::ReceiverCounts>,
     /// Times are read less often than counters: the last ones.
     times: Option<v1::Times>,
@@ -38,7 +38,7 @@ impl SnapshotBuilder {
             plan,
             run_id,
             reported: vec![None; agents.len()],
-            clients_connected: 0,
+            clients_connected: None,
             receiver: None,
             times: None,
             one_way: agents.iter().all(|agent| agent.share.clock.is_same()),
@@ -106,7 +106,7 @@ impl SnapshotBuilder {
             };
             self.times = (times != v1::Times::default()).then_some(times);
         }
-        self.clients_connected = counters.connected;
+        self.clients_connected = Some(counters.connected);
         let read_before_written = counters.counts.read_before_written;
         self.receiver = Some(v1::ReceiverCounts {
             // Also as long as no client of a foreign clock has connected.
@@ -376,7 +376,7 @@ mod tests {
         let agents = agents(ClockRelation::Same);
         let shown = v1::Snapshot {
             receiver: Some(received(900).counts),
-            clients_connected: 2,
+            clients_connected: Some(2),
             received_millihertz: Some(1),
             ..v1::Snapshot::default()
         };
@@ -390,7 +390,7 @@ mod tests {
         assert_eq!(next.generator.unwrap().sent, 1_000);
         assert_eq!(
             (next.clients_connected, next.received_millihertz),
-            (2, None)
+            (Some(2), None)
         );
         // The first reading of one's own brings at once what came in during the hand-over.
         let later_ns = START_LEAD_NS + 20_000_000;

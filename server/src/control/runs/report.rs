@@ -224,17 +224,17 @@ mod tests {
     }
 
     fn agent(clients: u32) -> AgentRecords {
-        let share = AgentShare::new(0, clients, ClockRelation::Same);
+        let share = AgentShare::of(0..clients, ClockRelation::Same);
         AgentRecords::new("a".repeat(63), share)
     }
 
     /// The rows of a run with one agent, and their pages.
     fn rows_and_pages(agent: AgentRecords) -> (Vec<v1::ClientReport>, Vec<v1::ClientRows>) {
         let evidence = Evidence {
-            plan: &plan(agent.share.clients),
+            plan: &plan(agent.share.clients()),
             agents: &[agent],
             counters: None,
-            receiver: "192.0.2.7:8888",
+            data_address: "192.0.2.7:8888",
             start_at_ns: None,
             stopped: None,
             notes: &[],
@@ -246,7 +246,7 @@ mod tests {
     #[track_caller]
     fn assert_fit(rows: &[v1::ClientReport], pages: Vec<v1::ClientRows>) {
         for page in &pages {
-            assert!((1..=CLIENTS_PER_PAGE).contains(&page.clients.len()));
+            assert!((1..=CLIENTS_PER_MESSAGE_MAX).contains(&page.clients.len()));
             let response = v1::ExportRunResponse {
                 part: Some(v1::export_run_response::Part::ClientRows(page.clone())),
             };
