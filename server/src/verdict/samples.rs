@@ -50,6 +50,7 @@ impl Sample {
             agent.finish(v1::Finished {
                 cpu_ns: Some(1_000_000),
                 writes: Some(PACKETS),
+                oversleep_max_ns: Some(1_000),
                 ..v1::Finished::default()
             });
             agent

@@ -40,9 +40,10 @@ fn broken_law(law: &Checked) -> Reason {
 #[cfg(test)]
 mod tests {
     use metronome_proto::{
+        counters::CounterList as _,
         histogram::Histogram,
         profile::Profile,
-        v1::{Failure, FailureCode, ReasonCode, StopCause},
+        v1::{Failure, FailureCode, ReasonCode, ReceiverCounts, StopCause},
     };
 
     use super::*;
@@ -413,7 +414,10 @@ mod tests {
         let report = conclusion.report;
         assert_eq!(report.elapsed, None);
         assert_eq!(report.rate.unwrap().achieved_millihertz, None);
-        assert_eq!(report.counts.unwrap().receiver, Some(Default::default()));
+        assert_eq!(
+            report.counts.unwrap().receiver,
+            Some(ReceiverCounts::zero())
+        );
         assert_eq!(conclusion.clients.len(), 2);
     }
 
