@@ -376,7 +376,6 @@ pub(crate) fn failure(status: &Status) -> v1::Failure {
 const TEXT_FIGURES: &[&str] = &[
     "address",
     "agent",
-    "agent_names",
     "cause",
     "feature",
     "field",
@@ -384,6 +383,7 @@ const TEXT_FIGURES: &[&str] = &[
     "flag",
     "request_id",
     "run_id",
+    "state",
     "target",
 ];
 
