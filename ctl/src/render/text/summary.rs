@@ -60,7 +60,9 @@ pub(crate) fn with_clients(run: &v1::Run, clients: &[v1::ClientReport], colour: 
 
 fn headline(run: &v1::Run, colour: Colour) -> String {
     let report = run.report.as_ref();
-    let verdict = report.and_then(|report| report.verdict.as_ref());
+    // In any other state the report is not final, and a verdict in it none.
+    let final_report = report.filter(|_| run.state() == v1::RunState::Ended);
+    let verdict = final_report.and_then(|report| report.verdict.as_ref());
     let word = match verdict {
         Some(verdict) => values::verdict(verdict.status),
         None => values::state(run.state),
@@ -72,7 +74,7 @@ fn headline(run: &v1::Run, colour: Colour) -> String {
         (Colour::Ansi, Some(v1::VerdictStatus::Partial)) => format!("\x1b[1;33m{word}\x1b[0m"),
         (Colour::Ansi, Some(_)) => format!("\x1b[1;31m{word}\x1b[0m"),
     };
-    let outcome = report.and_then(|report| report.outcome.as_ref());
+    let outcome = final_report.and_then(|report| report.outcome.as_ref());
     let judged = outcome.filter(|outcome| outcome.status() != v1::OutcomeStatus::NotJudged);
     let outcome = judged.map_or_else(String::new, |outcome| {
         let word = figures::word(values::outcome(outcome.status));
@@ -332,6 +334,16 @@ laws      all 1 hold
             summary(&run, Colour::Ansi),
             plain.replacen("VALID", "\x1b[1;32mVALID\x1b[0m", 1)
         );
+    }
+
+    #[test]
+    fn a_run_that_has_not_ended_shows_its_state_whatever_report_stands_beside() {
+        for (state, word) in [(70, "FAILED"), (40, "RUNNING"), (65, "65")] {
+            let mut run = run_of_the_front_page();
+            run.state = state;
+            let text = summary(&run, Colour::None);
+            assert!(text.starts_with(&format!("{word}  run ")), "{text}");
+        }
     }
 
     #[test]
