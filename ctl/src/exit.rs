@@ -75,6 +75,23 @@ impl Exit {
         }
     }
 
+    /// The exit of several things that were tried: that of the failure with the highest code.
+    pub(crate) fn of_failures(failures: &[Failure]) -> Self {
+        let exits = failures.iter().map(Self::of_failure);
+        exits.max_by_key(|exit| exit.code()).unwrap_or(Self::Valid)
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Valid => 0,
+            Self::Other => 1,
+            Self::Usage => 2,
+            Self::Partial => 3,
+            Self::Invalid => 4,
+            Self::Interrupted => 130,
+        }
+    }
+
     /// The exit of a failure, which follows from its code.
     pub(crate) fn of_failure(failure: &Failure) -> Self {
         match failure.code() {
@@ -108,14 +125,7 @@ fn contradiction(run: &v1::Run, verdict: &v1::Verdict) -> Option<&'static str> {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Valid => 0,
-            Exit::Other => 1,
-            Exit::Usage => 2,
-            Exit::Partial => 3,
-            Exit::Invalid => 4,
-            Exit::Interrupted => 130,
-        })
+        Self::from(exit.code())
     }
 }
 
@@ -279,6 +289,20 @@ mod tests {
             ..Failure::default()
         };
         assert_eq!(Exit::of_failure(&newer), Exit::Other);
+    }
+
+    #[test]
+    fn several_failures_exit_with_the_highest_of_their_codes() {
+        let unknown = Failure::new(FailureCode::RunUnknown, "none");
+        let usage = bad_flag("RUN", "names no run");
+        assert_eq!(Exit::of_failures(&[]), Exit::Valid);
+        assert_eq!(
+            Exit::of_failures(std::slice::from_ref(&unknown)),
+            Exit::Other
+        );
+        let both = [usage.clone(), unknown.clone()];
+        assert_eq!(Exit::of_failures(&both), Exit::Usage);
+        assert_eq!(Exit::of_failures(&[unknown, usage]), Exit::Usage);
     }
 
     #[test]
