@@ -44,8 +44,8 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The exit of a run: its verdict's once it has ended, and [`Exit::Other`] for one that has not,
-    /// that has no verdict or that this version does not understand.
+    /// The exit of a run: its verdict's once it has ended. [`Exit::Other`] for one that has not,
+    /// that has no verdict, or one that this version does not have.
     ///
     /// # Errors
     /// Its verdict is contradicted by what stands beside it, so that none of it can be believed.
