@@ -434,6 +434,7 @@ impl Driver {
             final_state: machine.final_state(),
             start_at_ns: machine.start_at_ns(),
             stopped: machine.was_stopped_early().then_some(stop_cause),
+            finished_early: machine.finished_early().clone(),
             span: self.span,
         };
         let run = conclude_and_store(&self.runs, finished, state.snapshot.reported()).await;
