@@ -213,6 +213,16 @@ impl RunStateMachine {
         &self.finished_early
     }
 
+    /// Whether there is anything that an agent could have finished: its first packet was due, or a
+    /// stop was sent.
+    pub(crate) fn may_finish(&self, now_ns: u64) -> bool {
+        match self.stage {
+            Stage::Preparing { .. } => false,
+            Stage::Starting { start_at_ns } => now_ns >= start_at_ns,
+            _ => true,
+        }
+    }
+
     /// Indices of the agents that the run waits for: to connect their clients in PREPARING, to send
     /// their final records in DRAINING. None in every other state.
     pub(crate) fn waiting_for(&self) -> impl Iterator<Item = usize> {

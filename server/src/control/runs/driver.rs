@@ -300,6 +300,11 @@ impl Driver {
                 agent_records.take(records);
                 None
             }
+            AgentReport::Finished(_) if !state.machine.may_finish(clock::now_ns()) => {
+                let sentence = "it gave its final report before the run had begun";
+                agent_records.fail(Failure::new(FailureCode::AgentProtocol, sentence));
+                Some(Event::AgentGone(agent))
+            }
             AgentReport::Finished(finished) => {
                 // An agent that comes back after an upgrade reports it again.
                 if agent_records.finished().is_none() {
