@@ -565,9 +565,10 @@ async fn a_watcher_sees_snapshots_twice_a_second_and_then_the_end() {
         snapshots.len()
     );
     assert!(
-        snapshots.iter().any(
-            |snapshot| snapshot.state() == RunState::Running && snapshot.clients_connected == Some(2)
-        )
+        snapshots
+            .iter()
+            .any(|snapshot| snapshot.state() == RunState::Running
+                && snapshot.clients_connected == Some(2))
     );
     // What is not known comes before what is, and what is known only rises.
     assert!(snapshots.is_sorted_by_key(|snapshot| (

@@ -70,6 +70,11 @@ mod tests {
         breaks(&[ReasonCode::ScheduleMiscounted], |sample| {
             sample.reported_counts(3, |counts| counts.skipped = 1);
         });
+        for blocked in [PACKETS + 1, u64::MAX] {
+            breaks(&[ReasonCode::ScheduleMiscounted], |sample| {
+                sample.reported_counts(3, |counts| counts.blocked = blocked);
+            });
+        }
         breaks(&[ReasonCode::PlanNotScheduled], |sample| {
             sample.reported_counts(3, |counts| {
                 counts.scheduled = PACKETS + 1;
