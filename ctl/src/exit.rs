@@ -19,7 +19,7 @@ pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes:
   0    the run is valid (or the command did what was asked)
   1    it could not be done: no server, no agent, connection lost; or the run failed before its
-       first packet was due, was aborted, or has not ended yet
+       first packet was due, was aborted, has not ended yet, or has a report that contradicts itself
   2    usage: a flag, a value or a field is not allowed
   3    the run is partial: someone is missing or it was stopped; what is shown is true, what is
        missing is unset

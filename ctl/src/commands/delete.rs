@@ -11,10 +11,7 @@ use crate::{
     terminal,
 };
 
-/// Delete runs that have ended, with all that was stored of them.
-///
-/// A run that has not ended is refused. Every run that is named is tried; where some could not be
-/// deleted, the exit code is the highest of theirs.
+/// The flags of `benchctl delete`; its help is in `cli`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Id of the run, a prefix of it that no other has, or `last`; several are allowed.
