@@ -366,7 +366,10 @@ pub(crate) fn failure(status: &Status) -> v1::Failure {
     metadata.insert("remedy".into(), failure.remedy.clone());
     assert_eq!(info.metadata, metadata);
     for (name, figure) in &failure.figures {
-        let is_text = matches!(figure.value, Some(v1::figure::Value::Text(_)));
+        let is_text = matches!(
+            figure.value,
+            Some(v1::figure::Value::Text(_) | v1::figure::Value::Texts(_))
+        );
         assert_eq!(is_text, TEXT_FIGURES.contains(&name.as_str()), "{name}");
     }
     failure
