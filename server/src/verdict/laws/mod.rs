@@ -273,7 +273,11 @@ mod tests {
                     failure: code.map(|code| Failure { code, ..Failure::default() }),
                 };
             });
-            sample.agents[0].finish(Finished { cpu_ns, writes: Some(u64::MAX), ..Default::default() });
+            sample.agents[0].finish(Finished {
+                cpu_ns,
+                writes: Some(u64::MAX),
+                ..Default::default()
+            });
             let conclusion = sample.conclude();
             let valid = verdict(&conclusion).status() == VerdictStatus::Valid;
             prop_assert!(!valid || conclusion.report.counts == honest.report.counts);
