@@ -4,8 +4,8 @@
 //! An agent that reconnects after its stream was lost repeats its last reports; an identical record
 //! does not count as a second one.
 //!
-//! A failure is an agent's word: its texts are made harmless, and what follows from its code is taken
-//! from the code, as far as this version has that.
+//! A failure is an agent's word: its texts are made harmless, and what follows from its code is
+//! taken from the code, as far as this version has that.
 
 use std::collections::BTreeMap;
 
@@ -149,9 +149,9 @@ impl AgentRecords {
     }
 }
 
-/// A failure that an agent reports, with a code that an agent can report of itself or of a client. A
-/// number that this version does not have is kept. Codes of others have consequences that no agent
-/// may cause, and become `AGENT_PROTOCOL`; no code at all becomes `INTERNAL`.
+/// A failure that an agent reports, with a code that an agent can report of itself or of a client.
+/// A number that this version does not have is kept. Codes of others have consequences that no
+/// agent may cause, and become `AGENT_PROTOCOL`; no code at all becomes `INTERNAL`.
 pub(crate) fn from_agent(failure: v1::Failure) -> v1::Failure {
     use FailureCode as F;
     let number = failure.code;
@@ -164,9 +164,9 @@ pub(crate) fn from_agent(failure: v1::Failure) -> v1::Failure {
     v1::Failure { code, ..failure }
 }
 
-/// A failure from a peer, fit for a report: texts made harmless and short, a full stop at the end of
-/// the sentence and figures that are none left out, and the remedy that of the code. A code that this
-/// version does not have is kept, with the peer's own remedy; a failure without a sentence has the
+/// A failure from a peer, fit for a report: texts made harmless and short, a full stop at the end
+/// of the sentence and figures that are none left out, and the remedy that of the code. A code that
+/// this version does not have is kept, with the peer's own remedy; a failure without a sentence has the
 /// name of its code.
 fn harmless(failure: v1::Failure) -> v1::Failure {
     let code = FailureCode::try_from(failure.code).ok();

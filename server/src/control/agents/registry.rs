@@ -75,9 +75,9 @@ impl Registry {
     /// Lists an agent and sends its Welcome. One that shows the resume token of its name gets its
     /// place back, from a stream that is still held as well.
     ///
-    /// An assignment goes on as long as the agent names its run and its clock relates to the server's
-    /// as it did. Runs in which it has no assignment here are stopped: after a short network failure, say,
-    /// their load would take the place of the next run's clients.
+    /// An assignment goes on as long as the agent names its run and its clock relates to the
+    /// server's as it did. Runs in which it has no assignment here are stopped: after a short
+    /// network failure, say, their load would take the place of the next run's clients.
     pub(crate) fn join(&self, arrival: Arrival<'_>) -> Result<Joined, Failure> {
         let Arrival {
             info,
@@ -223,8 +223,8 @@ impl Registry {
 
     /// Finds agents for a run and gives each its assignment. Those without a client are left out.
     ///
-    /// As long as agents are expected back that may take the run, too few of them are no refusal but
-    /// a reason to ask again.
+    /// While agents are expected back that may take the run, too few of them are no refusal but a
+    /// reason to ask again.
     pub(crate) fn assign(
         &self,
         run: RunId,

@@ -67,7 +67,7 @@ pub(super) struct Driver {
     inbox: mpsc::Receiver<FromAgent>,
     ends: DriverEnds,
     span: Span,
-    /// Of the last event that watchers saw.
+    /// The number of the last event that watchers saw.
     number: u64,
 }
 
