@@ -165,9 +165,9 @@ pub(crate) fn from_agent(failure: v1::Failure) -> v1::Failure {
 }
 
 /// A failure from a peer, fit for a report: texts made harmless and short, a full stop at the end
-/// of the sentence and figures that are none left out, and the remedy that of the code. A code that
-/// this version does not have is kept, with the peer's own remedy; a failure without a sentence has
-/// the name of its code.
+/// of the sentence and figures that are none left out, and the remedy that of the code. A code
+/// that this version does not have is kept, with the peer's own remedy; a failure without a
+/// sentence has the name of its code.
 fn harmless(failure: v1::Failure) -> v1::Failure {
     let code = FailureCode::try_from(failure.code).ok();
     let mut bytes_left = FIGURES_BYTES_MAX;

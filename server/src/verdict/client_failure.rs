@@ -204,12 +204,12 @@ mod tests {
         });
         fails(FailureCode::NoClientRecord, |sample| {
             sample.reported(1, |reported| {
-                (reported.counts, reported.attempts) = (None, 1)
+                (reported.counts, reported.attempts) = (None, 1);
             });
         });
         fails(FailureCode::NotTried, |sample| {
             sample.reported(1, |reported| {
-                (reported.counts, reported.attempts) = (None, 0)
+                (reported.counts, reported.attempts) = (None, 0);
             });
         });
     }

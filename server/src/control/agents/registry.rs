@@ -223,8 +223,8 @@ impl Registry {
 
     /// Finds agents for a run and gives each its assignment. Those without a client are left out.
     ///
-    /// While agents are expected back that may take the run, too few of them are no refusal but
-    /// a reason to ask again.
+    /// While agents are expected back that may take the run, too few of them are no refusal but a
+    /// reason to ask again.
     pub(crate) fn assign(
         &self,
         run: RunId,
