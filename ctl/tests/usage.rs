@@ -126,7 +126,6 @@ fn what_is_refused_is_one_object_in_json() {
         ("runs --filter host=a", "--filter", "filter".into()),
         ("stop", "RUN", "run_id".into()),
         ("delete", "RUN", "run_id".into()),
-        ("show xyz", "RUN", "run_id".into()),
         (
             "agents --server http://a:1 --tls-ca a",
             "--server",
