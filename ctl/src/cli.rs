@@ -119,6 +119,9 @@ pub(crate) enum Command {
     /// Stop a run, those of a filter, or all, in good order: the report is still made.
     Stop(stop::Args),
     /// Delete runs that have ended from the history; nothing is asked.
+    ///
+    /// A run that has not ended is refused. Every run that is named is tried; where some could not
+    /// be deleted, the exit code is the highest of theirs.
     Delete(delete::Args),
     /// Follow a run that was started elsewhere; Ctrl-C leaves it alone.
     Watch(watch::Args),

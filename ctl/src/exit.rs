@@ -19,7 +19,7 @@ pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes:
   0    the run is valid (or the command did what was asked)
   1    it could not be done: no server, no agent, connection lost; or the run failed before its
-       first packet was due, was aborted, or has not ended yet
+       first packet was due, was aborted, has not ended yet, or has a report that contradicts itself
   2    usage: a flag, a value or a field is not allowed
   3    the run is partial: someone is missing or it was stopped; what is shown is true, what is
        missing is unset
@@ -44,17 +44,51 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// The exit of a run: its verdict's, and [`Exit::Other`] for one that has none.
-    pub(crate) fn of_run(run: &v1::Run) -> Self {
-        let verdict = run
-            .report
-            .as_ref()
-            .and_then(|report| report.verdict.as_ref());
-        match verdict.map(v1::Verdict::status) {
-            Some(v1::VerdictStatus::Valid) => Self::Valid,
-            Some(v1::VerdictStatus::Partial) => Self::Partial,
-            Some(v1::VerdictStatus::Invalid) => Self::Invalid,
-            Some(v1::VerdictStatus::Unspecified) | None => Self::Other,
+    /// The exit of a run: its verdict's once it has ended. [`Exit::Other`] for one that has not,
+    /// that has no verdict, or one that this version does not have.
+    ///
+    /// # Errors
+    /// Its verdict is contradicted by what stands beside it, so that none of it can be believed.
+    pub(crate) fn of_run(run: &v1::Run) -> Result<Self, Failure> {
+        if run.state() != v1::RunState::Ended {
+            return Ok(Self::Other);
+        }
+        let report = run.report.as_ref();
+        let Some(verdict) = report.and_then(|report| report.verdict.as_ref()) else {
+            return Ok(Self::Other);
+        };
+        let exit = match verdict.status() {
+            v1::VerdictStatus::Valid => Self::Valid,
+            v1::VerdictStatus::Partial => Self::Partial,
+            v1::VerdictStatus::Invalid => Self::Invalid,
+            v1::VerdictStatus::Unspecified => Self::Other,
+        };
+        match contradiction(run, verdict) {
+            None => Ok(exit),
+            Some(contradiction) => {
+                let run_id = run.run_id.as_str();
+                let sentence =
+                    format!("the report of run {run_id} contradicts itself: {contradiction}");
+                let failure = Failure::new(FailureCode::ServerIncompatible, sentence);
+                Err(failure.with("run_id", run_id))
+            }
+        }
+    }
+
+    /// The exit of several things that were tried: that of the failure with the highest code.
+    pub(crate) fn of_failures(failures: &[Failure]) -> Self {
+        let exits = failures.iter().map(Self::of_failure);
+        exits.max_by_key(|exit| exit.code()).unwrap_or(Self::Valid)
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Valid => 0,
+            Self::Other => 1,
+            Self::Usage => 2,
+            Self::Partial => 3,
+            Self::Invalid => 4,
+            Self::Interrupted => 130,
         }
     }
 
@@ -70,16 +104,28 @@ impl Exit {
     }
 }
 
+/// What stands beside the verdict of an ended run and would have given a worse one.
+fn contradiction(run: &v1::Run, verdict: &v1::Verdict) -> Option<&'static str> {
+    use v1::VerdictStatus::{Invalid, Partial, Valid};
+    let status = verdict.status();
+    let is_broken = |law: &v1::Law| law.status() == v1::LawStatus::Broken;
+    let is_invalid = |reason: &v1::Reason| reason.status() == Invalid;
+    match status {
+        Valid | Partial if run.failure.is_some() => Some("it has ended, and has a failure"),
+        Valid | Partial if verdict.laws.iter().any(is_broken) => {
+            Some("a law is broken, and it is not invalid")
+        }
+        Valid if !verdict.reasons.is_empty() => Some("it is valid, and has reasons not to be"),
+        Partial if verdict.reasons.iter().any(is_invalid) => {
+            Some("it is partial, and has a reason to be invalid")
+        }
+        _ => None,
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Valid => 0,
-            Exit::Other => 1,
-            Exit::Usage => 2,
-            Exit::Partial => 3,
-            Exit::Invalid => 4,
-            Exit::Interrupted => 130,
-        })
+        Self::from(exit.code())
     }
 }
 
@@ -118,20 +164,32 @@ pub(crate) fn failure_of_run(run: &v1::Run) -> Option<Failure> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ended_with(status: v1::VerdictStatus) -> v1::Run {
+        run_with(v1::RunState::Ended.into(), status.into())
+    }
+
+    fn run_with(state: i32, status: i32) -> v1::Run {
         let verdict = v1::Verdict {
-            status: status.into(),
+            status,
             ..v1::Verdict::default()
         };
         v1::Run {
+            state,
             report: Some(v1::Report {
                 verdict: Some(verdict),
                 ..v1::Report::default()
             }),
             ..v1::Run::default()
         }
+    }
+
+    fn verdict_of(run: &mut v1::Run) -> &mut v1::Verdict {
+        let report = run.report.as_mut().expect("a report");
+        report.verdict.as_mut().expect("a verdict")
     }
 
     #[test]
@@ -143,9 +201,71 @@ mod tests {
             (Invalid, Exit::Invalid),
             (Unspecified, Exit::Other),
         ] {
-            assert_eq!(Exit::of_run(&ended_with(status)), exit);
+            assert_eq!(Exit::of_run(&ended_with(status)), Ok(exit));
         }
-        assert_eq!(Exit::of_run(&v1::Run::default()), Exit::Other);
+        assert_eq!(Exit::of_run(&v1::Run::default()), Ok(Exit::Other));
+        let without_report = v1::Run {
+            state: v1::RunState::Ended.into(),
+            ..v1::Run::default()
+        };
+        assert_eq!(Exit::of_run(&without_report), Ok(Exit::Other));
+    }
+
+    fn states() -> impl Strategy<Value = i32> {
+        prop_oneof![(0..10).prop_map(|tens| tens * 10), Just(60), any::<i32>()]
+    }
+
+    fn statuses() -> impl Strategy<Value = i32> {
+        prop_oneof![0..4, any::<i32>()]
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_that_is_not_ended_has_no_verdict(state in states(), status in statuses()) {
+            let exit = Exit::of_run(&run_with(state, status));
+            if state == 60 {
+                let expected = match status {
+                    1 => Exit::Valid,
+                    2 => Exit::Partial,
+                    3 => Exit::Invalid,
+                    _ => Exit::Other,
+                };
+                prop_assert_eq!(exit, Ok(expected));
+            } else {
+                prop_assert_eq!(exit, Ok(Exit::Other));
+            }
+        }
+
+        #[test]
+        fn nothing_stands_beside_a_verdict_that_would_have_given_a_worse_one(
+            state in states(),
+            status in statuses(),
+            reasons in prop::collection::vec(statuses(), 0..3),
+            laws in prop::collection::vec(0..5_i32, 0..3),
+            has_failure: bool,
+        ) {
+            let mut run = run_with(state, status);
+            run.failure = has_failure.then(Failure::default);
+            let of_reason = |status: &i32| v1::Reason { status: *status, ..v1::Reason::default() };
+            let of_law = |status: &i32| v1::Law { status: *status, ..v1::Law::default() };
+            verdict_of(&mut run).reasons = reasons.iter().map(of_reason).collect();
+            verdict_of(&mut run).laws = laws.iter().map(of_law).collect();
+            let is_sound = !has_failure && !laws.contains(&2);
+            match Exit::of_run(&run) {
+                Ok(Exit::Valid) => {
+                    prop_assert!((state, status) == (60, 1) && is_sound && reasons.is_empty());
+                }
+                Ok(Exit::Partial) => {
+                    prop_assert!((state, status) == (60, 2) && is_sound && !reasons.contains(&3));
+                }
+                Ok(Exit::Invalid) => prop_assert_eq!((state, status), (60, 3)),
+                Ok(exit) => prop_assert_eq!(exit, Exit::Other),
+                Err(failure) => {
+                    prop_assert_eq!(failure.code(), FailureCode::ServerIncompatible);
+                    prop_assert_eq!(Exit::of_failure(&failure), Exit::Other);
+                }
+            }
+        }
     }
 
     #[test]
@@ -169,6 +289,20 @@ mod tests {
             ..Failure::default()
         };
         assert_eq!(Exit::of_failure(&newer), Exit::Other);
+    }
+
+    #[test]
+    fn several_failures_exit_with_the_highest_of_their_codes() {
+        let unknown = Failure::new(FailureCode::RunUnknown, "none");
+        let usage = bad_flag("RUN", "names no run");
+        assert_eq!(Exit::of_failures(&[]), Exit::Valid);
+        assert_eq!(
+            Exit::of_failures(std::slice::from_ref(&unknown)),
+            Exit::Other
+        );
+        let both = [usage.clone(), unknown.clone()];
+        assert_eq!(Exit::of_failures(&both), Exit::Usage);
+        assert_eq!(Exit::of_failures(&[unknown, usage]), Exit::Usage);
     }
 
     #[test]

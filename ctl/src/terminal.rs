@@ -131,11 +131,12 @@ impl Progress {
         }
     }
 
-    /// Writes a sentence on a line of its own.
+    /// Writes a sentence on a line of its own; it may have words of a server in it.
     pub(crate) fn note(&mut self, sentence: &str) {
         self.clear();
         if self.mode != Mode::Quiet {
-            write_line(sentence);
+            let lines = sentence.lines();
+            lines.for_each(|line| write_line(&Escaped(line).to_string()));
         }
     }
 }

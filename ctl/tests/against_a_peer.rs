@@ -11,13 +11,16 @@ use std::{
 use metronome_proto::{
     plan::Plan,
     profile::Profile,
-    v1::{Failure, FailureCode, RunView, VerdictStatus, stop_run_request::Runs},
+    v1::{
+        Failure, FailureCode, Law, LawStatus, Reason, Run, RunState, RunView, Verdict,
+        VerdictStatus, stop_run_request::Runs,
+    },
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::{Code, Status};
 
 use common::{BENCHCTL, Ended, benchctl};
-use peer::{OTHER_RUN_ID, Peer, RUN_ID, Script, Watch, status_of};
+use peer::{OTHER_RUN_ID, Peer, RUN_ID, Script, Watch, ended as ended_run, run, status_of};
 
 fn peer_that(watches: &[Watch]) -> Peer {
     Peer::start(Script {
@@ -71,6 +74,141 @@ fn the_exit_code_is_the_verdicts() {
             "{ended:?}"
         );
         assert!(ended.stderr.contains("sent 5"), "progress: {ended:?}");
+    }
+}
+
+/// A valid run, and what stands beside its verdict.
+fn valid_but(change: impl FnOnce(&mut Run, &mut Verdict)) -> Run {
+    let mut run = ended_run(VerdictStatus::Valid);
+    let mut report = run.report.take().expect("it has ended");
+    let mut verdict = report.verdict.take().expect("it has ended");
+    change(&mut run, &mut verdict);
+    report.verdict = Some(verdict);
+    run.report = Some(report);
+    run
+}
+
+#[test]
+fn a_run_that_contradicts_itself_or_the_request_is_no_success() {
+    let another: fn() -> Run = || valid_but(|run, _| run.run_id = OTHER_RUN_ID.into());
+    let broken: fn() -> Run = || {
+        valid_but(|_, verdict| {
+            verdict.laws = vec![Law {
+                status: LawStatus::Broken.into(),
+                ..Law::default()
+            }];
+        })
+    };
+    let with_a_reason: fn() -> Run = || {
+        valid_but(|_, verdict| {
+            verdict.reasons = vec![Reason {
+                status: VerdictStatus::Invalid.into(),
+                ..Reason::default()
+            }];
+        })
+    };
+    let way_out = FailureCode::ServerIncompatible.remedy();
+    for made in [another, broken, with_a_reason] {
+        let shows = Peer::start(Script {
+            shown: Some(made()),
+            ..Script::default()
+        });
+        for ended in [
+            ask(&peer_that(&[Watch::EndsAs(made)]), &["start", "-q"]),
+            ask(&peer_that(&[Watch::EndsAs(made)]), &["watch", RUN_ID, "-q"]),
+            ask(&shows, &["show", RUN_ID]),
+        ] {
+            assert_eq!(
+                (ended.code, ended.stdout.as_str()),
+                (Some(1), ""),
+                "{ended:?}"
+            );
+            assert!(ended.stderr.contains(way_out), "{ended:?}");
+        }
+        let ended = ask(&shows, &["show", RUN_ID, "-o", "json"]);
+        assert_eq!(json(&ended)["error"]["code"], "SERVER_INCOMPATIBLE");
+    }
+    let shows = peer_that(&[]);
+    let ended = ask(&shows, &["show", "--request-id", "a-request"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let ended = ask(&shows, &["show", "--request-id", "mine"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+}
+
+#[test]
+fn a_report_beside_a_state_that_is_not_ended_is_no_success() {
+    for state in [40, 65, 70, 80, 99, -3] {
+        let peer = Peer::start(Script {
+            shown: Some(valid_but(|run, _| run.state = state)),
+            ..Script::default()
+        });
+        let ended = ask(&peer, &["show", RUN_ID]);
+        assert_eq!(ended.code, Some(1), "{state}: {ended:?}");
+        assert!(!ended.stdout.contains("VALID"), "{ended:?}");
+    }
+    let unknown: fn() -> Run = || valid_but(|run, _| run.state = 65);
+    let failed: fn() -> Run = || valid_but(|run, _| run.state = RunState::Failed.into());
+    for made in [unknown, failed] {
+        let ended = ask(&peer_that(&[Watch::EndsAs(made)]), &["start", "-q"]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+    }
+}
+
+#[test]
+fn the_failure_of_a_run_exits_with_1_whatever_its_code() {
+    fn failed_with(code: FailureCode) -> Run {
+        Run {
+            failure: Some(Failure::new(code, "it cannot be done")),
+            ..run(RunState::Failed)
+        }
+    }
+    let usage: fn() -> Run = || failed_with(FailureCode::FieldOutOfRange);
+    let interrupted: fn() -> Run = || failed_with(FailureCode::Interrupted);
+    for made in [usage, interrupted] {
+        for output in ["text", "json"] {
+            let peer = peer_that(&[Watch::EndsAs(made)]);
+            let ended = ask(&peer, &["start", "-q", "-o", output]);
+            assert_eq!(ended.code, Some(1), "{ended:?}");
+            assert!(
+                ended.stderr.starts_with("error: it cannot be done\n"),
+                "{ended:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn no_text_of_a_server_reaches_the_terminal_with_control_characters() {
+    let hostile = || {
+        Peer::start(Script {
+            is_hostile: true,
+            watches: vec![Watch::Aborted],
+            ..Script::default()
+        })
+    };
+    for command in [
+        "start",
+        "start --detach",
+        "stop last",
+        "stop --all",
+        "watch last",
+        "delete last",
+        "delete 0100000000000000",
+        "runs",
+        "show last --clients-table",
+        "agents",
+        "server",
+        "doctor",
+    ] {
+        let peer = hostile();
+        let ended = ask(&peer, &command.split(' ').collect::<Vec<_>>());
+        assert!(!peer.calls().is_empty(), "{command}: {ended:?}");
+        for text in [&ended.stdout, &ended.stderr] {
+            let harmful = |character: char| character.is_control() && character != '\n';
+            assert!(!text.contains(harmful), "{command}: {text:?}");
+        }
+        let has_text = !(ended.stdout.is_empty() && ended.stderr.is_empty());
+        assert!(has_text, "{command}: {ended:?}");
     }
 }
 
@@ -159,10 +297,14 @@ fn a_change_of_every_sentence_changes_no_code_exit_code_or_remedy() {
         let made = made_of(&right, status);
         assert_eq!(made, made_of(&scrambled, status), "{code:?}");
         let (exit, below, object) = made;
+        // Codes of benchctl's own are none that a server may set.
+        let code = match code {
+            FailureCode::Interrupted | FailureCode::HostFailed => FailureCode::Internal,
+            code => code,
+        };
         assert_eq!(below, format!("  {}\n", code.remedy()));
         let exit_expected = match code {
             FailureCode::FieldOutOfRange => 2,
-            FailureCode::Interrupted => 130,
             _ => 1,
         };
         assert_eq!(exit, Some(exit_expected), "{code:?}");
@@ -450,6 +592,8 @@ fn every_run_that_is_named_is_deleted_or_its_failure_is_printed() {
         assert!(ended.stderr.contains(code.remedy()), "{}", ended.stderr);
     }
     assert_eq!(ended.stderr.matches("error: ").count(), 2);
+    let ended = ask(&peer, &["delete", "zzz", "ff"]);
+    assert_eq!(ended.code, Some(2), "the highest of theirs: {ended:?}");
     let calls = peer.calls();
     let deletes = calls.iter().filter(|call| **call == "DeleteRun");
     assert_eq!(deletes.count(), 3, "{calls:?}");

@@ -208,7 +208,8 @@ proptest! {
     fn any_text_is_parsed_or_refused_at_a_place_within_it(
         text in prop_oneof![
             ".{0,40}",
-            "((state|verdict|outcome|labels[.]a|created_at|AND|=|!=|<|ENDED|\"|\\\\| |ä){1,2}){0,12}",
+            "((state|verdict|outcome|labels[.]a|created_at|AND|=|!=|<|ENDED|\"|\\\\| |ä){1,2})\
+             {0,12}",
         ],
     ) {
         match text.parse::<Filter>() {

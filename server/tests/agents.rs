@@ -543,3 +543,30 @@ async fn late_unknown_and_malformed_messages_do_no_harm() {
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(code(&status), FailureCode::AgentProtocol);
 }
+
+#[tokio::test]
+async fn a_final_report_of_a_run_that_has_not_begun_is_a_fault_of_the_agent() {
+    let server = Server::start(&[]);
+    let mut agent = Agent::register(&server, "hasty").await;
+    let run_id = start_run(&server, easy_plan(1)).await;
+    agent.receive_prepare().await;
+    agent.send_finished(&run_id).await;
+    let run = ended(&server, &run_id).await;
+    assert_eq!(failure(&run), FailureCode::AgentProtocol);
+}
+
+#[tokio::test]
+async fn an_agent_cannot_fail_with_a_code_that_is_not_an_agents() {
+    let server = Server::start(&[]);
+    let mut agent = Agent::register(&server, "forger").await;
+    for (reported, expected) in [
+        (FailureCode::Interrupted, FailureCode::AgentProtocol),
+        (FailureCode::AgentPortsFull, FailureCode::AgentPortsFull),
+    ] {
+        let run_id = start_run(&server, easy_plan(1)).await;
+        agent.receive_prepare().await;
+        agent.send_failed(&run_id, why(reported)).await;
+        let run = ended(&server, &run_id).await;
+        assert_eq!(failure(&run), expected);
+    }
+}

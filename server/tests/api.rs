@@ -565,9 +565,10 @@ async fn a_watcher_sees_snapshots_twice_a_second_and_then_the_end() {
         snapshots.len()
     );
     assert!(
-        snapshots.iter().any(
-            |snapshot| snapshot.state() == RunState::Running && snapshot.clients_connected == Some(2)
-        )
+        snapshots
+            .iter()
+            .any(|snapshot| snapshot.state() == RunState::Running
+                && snapshot.clients_connected == Some(2))
     );
     // What is not known comes before what is, and what is known only rises.
     assert!(snapshots.is_sorted_by_key(|snapshot| (
@@ -859,4 +860,33 @@ async fn the_same_request_is_the_same_run_and_another_one_with_its_id_an_error()
         ..asked
     };
     assert_ne!(server.start_run(labelled).await.run_id, last.run_id);
+}
+
+/// A client's limit for all headers of an answer is 16 KiB; one that exceeds it loses its code.
+#[tokio::test]
+async fn an_error_keeps_its_code_however_long_the_request_is_that_it_repeats() {
+    let server = Server::start(&[]);
+    let long = "\u{1b}é".repeat(170_000);
+    let named = |agents: Vec<String>| {
+        change(easy_plan(1), |group| {
+            group.agents = Some(v1::AgentSelector { names: agents });
+        })
+    };
+    let names = (0..256).map(|number| format!("{number:0>63}")).collect();
+    let mut labelled = start(easy_plan(1), "");
+    labelled.labels.insert(long.clone(), "x".into());
+    let grouped = change(easy_plan(1), |group| group.name = long.clone());
+    for (request, expected) in [
+        (start(named(names), ""), FailureCode::AgentNotConnected),
+        (
+            start(named(vec![long.clone()]), ""),
+            FailureCode::FieldOutOfRange,
+        ),
+        (start(grouped, ""), FailureCode::FieldOutOfRange),
+        (labelled, FailureCode::FieldOutOfRange),
+        (start(easy_plan(1), &long), FailureCode::FieldOutOfRange),
+    ] {
+        let refused = server.runs().await.start_run(request).await.unwrap_err();
+        assert_eq!(code(&refused), expected);
+    }
 }

@@ -272,6 +272,8 @@ pub(crate) const API_TYPES: &[Wall] = &[
         of: &["metronome_server::upgrade"],
         but: &["metronome_server::upgrade::state"],
         not: &["metronome_proto::v1"],
+        // The state of a run that cannot be handed over.
+        except: &["metronome_proto::v1::RunState"],
         ..WALL
     },
 ];
@@ -296,9 +298,11 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::master::worker_pool::placement",
         "metronome_server::master::worker_pool::rolling",
         "metronome_server::control::agents::assign_clients",
+        "metronome_server::control::api::list_agents",
         "metronome_server::control::api::page_token",
         "metronome_server::control::monitor::push::otlp",
         "metronome_server::control::runs::live_snapshot",
+        "metronome_server::control::runs::shares",
         "metronome_agent::load::assignment",
         "metronome_agent::load::client_counters",
         "metronome_agent::load::due_times",

@@ -90,9 +90,15 @@ pub(super) fn of_peer(
 pub(super) fn reported(status: &Status) -> Option<Failure> {
     let rpc = tonic_types::Status::decode(status.details()).ok()?;
     let mut failure = rpc.details.iter().find_map(Failure::from_detail)?;
-    // A code that only a later version has is one of its own faults to this one.
-    if failure.code() == FailureCode::Unspecified {
-        failure.set_code(FailureCode::Internal);
+    match failure.code() {
+        // A code that only a later version has is one of its own faults to this one.
+        FailureCode::Unspecified => failure.set_code(FailureCode::Internal),
+        // These are benchctl's own: of a server they would set its exit code.
+        FailureCode::Interrupted | FailureCode::HostFailed => {
+            failure.set_code(FailureCode::Internal);
+            failure.remedy = FailureCode::Internal.remedy().into();
+        }
+        _ => {}
     }
     let field = failure.figures.get(FIELD).map(ToString::to_string);
     let Some(field) = field else {
@@ -309,6 +315,15 @@ mod tests {
             .with("agent", "7");
         let status = status_of(&failure, ErrorDetails::new());
         assert_eq!(reported(&status), Some(failure));
+    }
+
+    #[test]
+    fn a_code_of_benchctl_itself_is_a_fault_of_the_server_that_reports_it() {
+        for code in [FailureCode::Interrupted, FailureCode::HostFailed] {
+            let status = status_of(&Failure::new(code, "oh"), ErrorDetails::new());
+            let expected = Failure::new(FailureCode::Internal, "oh");
+            assert_eq!(reported(&status), Some(expected));
+        }
     }
 
     #[test]

@@ -85,14 +85,18 @@ impl Client {
 
     /// One run, by its id.
     pub(crate) async fn run(&self, run_id: &str) -> Result<v1::Run, Failure> {
-        self.get_run(get_run_request::Run::RunId(run_id.into()))
-            .await
+        let run = get_run_request::Run::RunId(run_id.into());
+        self.same_run(self.get_run(run).await?, run_id)
     }
 
     /// The run of a request_id.
     pub(crate) async fn run_of_request(&self, request_id: &str) -> Result<v1::Run, Failure> {
-        self.get_run(get_run_request::Run::RequestId(request_id.into()))
-            .await
+        let run = get_run_request::Run::RequestId(request_id.into());
+        let run = self.get_run(run).await?;
+        if run.request_id != request_id {
+            return Err(self.incompatible("it responded with the run of another request"));
+        }
+        Ok(run)
     }
 
     async fn get_run(&self, run: get_run_request::Run) -> Result<v1::Run, Failure> {
@@ -267,14 +271,20 @@ impl Client {
     }
 
     fn required_run(&self, run: Option<v1::Run>) -> Result<v1::Run, Failure> {
-        run.ok_or_else(|| {
-            let code = FailureCode::ServerIncompatible;
-            errors::of_peer(
-                code,
-                &self.address,
-                "its response has no run",
-                Duration::ZERO,
-            )
-        })
+        run.ok_or_else(|| self.incompatible("its response has no run"))
+    }
+
+    /// A run that the server gave for this id.
+    pub(super) fn same_run(&self, run: v1::Run, run_id: &str) -> Result<v1::Run, Failure> {
+        if run.run_id == run_id {
+            return Ok(run);
+        }
+        let cause = format!("it responded with run {} for run {run_id}", run.run_id);
+        Err(self.incompatible(&cause))
+    }
+
+    fn incompatible(&self, cause: &str) -> Failure {
+        let code = FailureCode::ServerIncompatible;
+        errors::of_peer(code, &self.address, cause, Duration::ZERO)
     }
 }

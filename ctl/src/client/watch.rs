@@ -67,7 +67,7 @@ impl Client {
             };
             match response.event {
                 Some(Event::Snapshot(snapshot)) => on_snapshot(&snapshot),
-                Some(Event::RunEnded(run)) => return Ok(run),
+                Some(Event::RunEnded(run)) => return self.same_run(run, run_id),
                 // An event that only a newer server and client have.
                 None => {}
             }

@@ -2,6 +2,7 @@
 //! in the form that they name.
 
 use metronome_proto::v1;
+use metronome_telemetry::retroactive_span;
 use metronome_tls::{ClientTlsConfig, DialFlags, TlsError};
 
 use crate::{
@@ -52,25 +53,28 @@ impl Context {
         clients_table: bool,
     ) -> Result<Exit, Failure> {
         if let Some(failure) = failure_of_run(run) {
-            return self.report_failure(run, failure);
+            return self.report_failure(run, &failure);
         }
+        let exit = Exit::of_run(run)?;
         let clients = if self.shows_clients(clients_table) {
             Some(client.clients(&run.run_id).await?)
         } else {
             None
         };
         self.print_run(run, clients.as_deref(), clients_table)?;
-        Ok(Exit::of_run(run))
+        Ok(exit)
     }
 
-    fn report_failure(&self, run: &v1::Run, failure: Failure) -> Result<Exit, Failure> {
-        if self.output == Output::Text {
-            return Err(failure);
+    /// The exit does not depend on the failure, which is the server's or an agent's: its codes have
+    /// a meaning there that is none for the command line.
+    fn report_failure(&self, run: &v1::Run, failure: &Failure) -> Result<Exit, Failure> {
+        if self.output == Output::Json {
+            // The object of the run has the failure, too.
+            self.print_run(run, None, false)?;
         }
-        // The object of the run has the failure, too.
-        self.print_run(run, None, false)?;
-        terminal::print_failure(&failure);
-        Ok(Exit::of_failure(&failure))
+        retroactive_span::fail(&tracing::Span::current(), &failure.sentence);
+        terminal::print_failure(failure);
+        Ok(Exit::Other)
     }
 
     /// Prints a run in the form of --output. `clients` is `None` where they were not fetched.

@@ -3,12 +3,15 @@
 use metronome_proto::v1::Failure;
 
 use super::{context::Context, history};
-use crate::{client::Client, exit::Exit, output::Output, render::json, terminal};
+use crate::{
+    client::Client,
+    exit::Exit,
+    output::Output,
+    render::{json, text},
+    terminal,
+};
 
-/// Delete runs that have ended, with all that was stored of them.
-///
-/// A run that has not ended is refused. Every run that is named is tried; the exit code is 1 if one
-/// could not be deleted.
+/// The flags of `benchctl delete`; its help is in `cli`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Id of the run, a prefix of it that no other has, or `last`; several are allowed.
@@ -34,14 +37,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     }
     terminal::print(&match context.output {
         Output::Json => json::lists::deleted(&deleted, &failures),
-        Output::Text => deleted.iter().map(|run_id| format!("{run_id}\n")).collect(),
+        Output::Text => text::tables::run_ids(&deleted),
     })?;
     failures.iter().for_each(terminal::print_failure);
-    Ok(if failures.is_empty() {
-        Exit::Valid
-    } else {
-        Exit::Other
-    })
+    Ok(Exit::of_failures(&failures))
 }
 
 async fn delete(client: &Client, run_id: Result<String, Failure>) -> Result<String, Failure> {

@@ -34,6 +34,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
         Some(request_id) => history.run_of_request(request_id).await?,
         None => history.run(&args.run).await?,
     };
+    let exit = Exit::of_run(&run)?;
     // The rows of the clients come with the report: a run that goes on has none yet.
     let has_clients = run.report.is_some() && context.shows_clients(args.clients_table);
     let clients = if has_clients {
@@ -42,5 +43,5 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
         None
     };
     context.print_run(&run, clients.as_deref(), args.clients_table)?;
-    Ok(Exit::of_run(&run))
+    Ok(exit)
 }

@@ -21,7 +21,7 @@ use crate::{
     flags::{self, Batch},
     measure::{Event, StopRequests, System},
     output::Output,
-    render::json,
+    render::{json, text},
     terminal::{self, Progress},
 };
 
@@ -212,7 +212,7 @@ async fn detach(
     }
     terminal::print(&match context.output {
         Output::Json => json::lists::started(&run.run_id),
-        Output::Text => format!("{}\n", run.run_id),
+        Output::Text => text::tables::run_ids(&[run.run_id]),
     })?;
     Ok(Exit::Valid)
 }

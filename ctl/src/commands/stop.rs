@@ -9,7 +9,7 @@ use super::{
 use crate::{
     exit::{Exit, Failure},
     output::Output,
-    render::json,
+    render::{json, text},
     terminal,
 };
 
@@ -44,7 +44,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let stopped: Vec<String> = stopped.into_iter().map(|run| run.run_id).collect();
     terminal::print(&match context.output {
         Output::Json => json::lists::stopped(&stopped),
-        Output::Text => stopped.iter().map(|run_id| format!("{run_id}\n")).collect(),
+        Output::Text => text::tables::run_ids(&stopped),
     })?;
     Ok(Exit::Valid)
 }

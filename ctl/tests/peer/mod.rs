@@ -30,11 +30,16 @@ pub(crate) const RUN_ID: &str = "0199f0c2a1b2c3d4";
 /// A run that is only in its list.
 pub(crate) const OTHER_RUN_ID: &str = "0100000000000000";
 
+/// Characters that move the cursor, ring the bell, or begin an escape sequence.
+const CONTROLS: &str = "\x1b[2J\x07\r\x08\x7f\u{9b}";
+
 /// How the peer responds to one WatchEvents.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Watch {
     /// A snapshot, then the end with this verdict.
     Ends(v1::VerdictStatus),
+    /// A snapshot, then this run as the one that has ended.
+    EndsAs(fn() -> v1::Run),
     /// A snapshot, then the end of a run that the server died in.
     Aborted,
     /// A snapshot with a failure, then the end of a run that could not be prepared.
@@ -54,6 +59,10 @@ pub(crate) struct Script {
     pub(crate) agents: Option<Status>,
     /// What ListRuns fails with.
     pub(crate) runs: Option<Status>,
+    /// What GetRun responds with instead of a partial run.
+    pub(crate) shown: Option<v1::Run>,
+    /// Every text of it has [`CONTROLS`] in it.
+    pub(crate) is_hostile: bool,
     /// So many responses of StartRun are lost on the way.
     pub(crate) lost_responses: u32,
     /// StartRun responds after this.
@@ -175,6 +184,14 @@ impl Runner {
         self.0.calls.lock().expect("no panic in a call").push(name);
     }
 
+    /// A text as the peer writes it.
+    fn text(&self, text: &str) -> String {
+        match self.script().is_hostile {
+            true => format!("{text}{CONTROLS}"),
+            false => text.to_owned(),
+        }
+    }
+
     fn script(&self) -> std::sync::MutexGuard<'_, Script> {
         self.0.script.lock().expect("no panic in a call")
     }
@@ -215,6 +232,7 @@ impl RunService for Runner {
         let run = v1::Run {
             plan: request.plan,
             labels: request.labels,
+            run_id: self.text(RUN_ID),
             ..run(v1::RunState::Preparing)
         };
         Ok(Response::new(v1::StartRunResponse { run: Some(run) }))
@@ -228,9 +246,11 @@ impl RunService for Runner {
         let runs = request.into_inner().runs;
         let mut stopped = self.0.stopped.lock().expect("no panic in a call");
         stopped.extend(runs);
-        Ok(Response::new(v1::StopRunResponse {
-            runs: vec![run(v1::RunState::Draining)],
-        }))
+        let run = v1::Run {
+            run_id: self.text(RUN_ID),
+            ..run(v1::RunState::Draining)
+        };
+        Ok(Response::new(v1::StopRunResponse { runs: vec![run] }))
     }
 
     async fn get_run(
@@ -238,9 +258,14 @@ impl RunService for Runner {
         _: Request<v1::GetRunRequest>,
     ) -> Result<Response<v1::GetRunResponse>, Status> {
         self.called("GetRun");
-        Ok(Response::new(v1::GetRunResponse {
-            run: Some(ended(v1::VerdictStatus::Partial)),
-        }))
+        let shown = self.script().shown.clone();
+        let run = shown.unwrap_or_else(|| v1::Run {
+            run_id: self.text(RUN_ID),
+            request_id: self.text("a-request"),
+            labels: [("host".into(), self.text("a"))].into(),
+            ..ended(v1::VerdictStatus::Partial)
+        });
+        Ok(Response::new(v1::GetRunResponse { run: Some(run) }))
     }
 
     async fn list_runs(
@@ -257,7 +282,13 @@ impl RunService for Runner {
         listed.lock().expect("no panic in a call").push(request);
         // The page in the middle is empty, as one may be.
         let (runs, next_page_token) = match page_token.as_str() {
-            "" => (vec![ended(v1::VerdictStatus::Valid)], "empty"),
+            "" => {
+                let first = v1::Run {
+                    run_id: self.text(RUN_ID),
+                    ..ended(v1::VerdictStatus::Valid)
+                };
+                (vec![first], "empty")
+            }
             "empty" => (Vec::new(), "last"),
             _ => {
                 let last = v1::Run {
@@ -279,10 +310,11 @@ impl RunService for Runner {
         request: Request<v1::DeleteRunRequest>,
     ) -> Result<Response<v1::DeleteRunResponse>, Status> {
         self.called("DeleteRun");
-        if request.into_inner().run_id == RUN_ID {
+        if request.into_inner().run_id == self.text(RUN_ID) {
             return Ok(Response::new(v1::DeleteRunResponse {}));
         }
-        let failure = v1::Failure::new(FailureCode::RunNotEnded, "the run has not ended");
+        let failure =
+            v1::Failure::new(FailureCode::RunNotEnded, self.text("the run has not ended"));
         Err(status_of(&failure, Code::FailedPrecondition))
     }
 
@@ -294,6 +326,7 @@ impl RunService for Runner {
         let part = |client| {
             let client = v1::ClientReport {
                 client,
+                agent: self.text("bench1-7"),
                 attempts: Some(1),
                 ..v1::ClientReport::default()
             };
@@ -331,6 +364,7 @@ impl RunService for Runner {
             let _ = sender.send(Ok(first)).await;
             let last = match watch {
                 Watch::Ends(verdict) => Ok(ended(verdict)),
+                Watch::EndsAs(run) => Ok(run()),
                 Watch::Aborted => Ok(run(v1::RunState::Aborted)),
                 Watch::Failed => Ok(failed()),
                 Watch::Breaks => Err(Status::unavailable("broken")),
@@ -364,7 +398,10 @@ impl FleetService for Runner {
             _ => ("bench1-8", ""),
         };
         let agent = v1::Agent {
-            name: name.into(),
+            name: self.text(name),
+            version: self.text("1.0.0"),
+            peer: self.text("192.0.2.7:4000"),
+            run_ids: vec![self.text(RUN_ID)],
             ..v1::Agent::default()
         };
         Ok(Response::new(v1::ListAgentsResponse {
@@ -382,10 +419,17 @@ impl FleetService for Runner {
             connections: 1,
             packets: 7,
             bytes: 224,
-            clients: Vec::new(),
+            clients: vec![v1::RawClient {
+                peer: self.text("192.0.2.7:4001"),
+                ..v1::RawClient::default()
+            }],
         };
         Ok(Response::new(v1::GetServerResponse {
             raw: Some(raw),
+            version: self.text("1.0.0"),
+            grpc_address: self.text("192.0.2.7:50051"),
+            data_address: self.text("192.0.2.7:8888"),
+            database: self.text("runs.db"),
             ..v1::GetServerResponse::default()
         }))
     }
@@ -421,7 +465,7 @@ pub(crate) fn status_of(failure: &v1::Failure, code: Code) -> Status {
     Status::with_details(code, &failure.sentence, rpc.encode_to_vec().into())
 }
 
-fn run(state: v1::RunState) -> v1::Run {
+pub(crate) fn run(state: v1::RunState) -> v1::Run {
     v1::Run {
         run_id: RUN_ID.into(),
         state: state.into(),
@@ -429,7 +473,7 @@ fn run(state: v1::RunState) -> v1::Run {
     }
 }
 
-fn ended(status: v1::VerdictStatus) -> v1::Run {
+pub(crate) fn ended(status: v1::VerdictStatus) -> v1::Run {
     let verdict = v1::Verdict {
         status: status.into(),
         ..v1::Verdict::default()

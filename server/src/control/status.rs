@@ -5,8 +5,9 @@ use metronome_proto::{
     failure::ERROR_DOMAIN,
     plan::{FieldError, FieldErrorKind},
     run_id::RunId,
-    v1::{Failure, FailureCode},
+    v1::{Failure, FailureCode, figure::Value},
 };
+use metronome_telemetry::sanitise::printable;
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -16,14 +17,44 @@ use crate::upgrade::{StuckRun, UpgradeError, Upgrading};
 /// The figure with the path of the field of a request.
 const FIELD: &str = "field";
 
+/// Most bytes of a sentence in a status, and of all texts among its figures.
+const TEXT_BYTES_MAX: usize = 512;
+
 /// The gRPC status of a failure: code, sentence, and google.rpc details for programs, of which one
-/// is the failure itself.
+/// is the failure itself. A status travels in headers, where a client accepts 16 KiB by default and
+/// a text takes up to three times its bytes; so what a request made long is cut here.
 pub(super) fn from_failure(failure: &Failure) -> Status {
+    let failure = &fit_for_headers(failure);
     let (code, sentence) = (grpc_code(failure), failure.sentence.as_str());
     let status = Status::with_error_details(code, sentence, details(failure));
     let mut with_all = tonic_types::Status::decode(status.details()).unwrap_or_default();
     with_all.details.push(failure.to_detail());
     Status::with_details(code, sentence, with_all.encode_to_vec().into())
+}
+
+/// The failure with its texts cut. Of a list, those texts stay that fit as a whole.
+fn fit_for_headers(failure: &Failure) -> Failure {
+    let mut bytes_left = TEXT_BYTES_MAX;
+    let mut fitting = failure.clone();
+    for figure in fitting.figures.values_mut() {
+        match &mut figure.value {
+            Some(Value::Text(text)) => {
+                *text = printable(text, bytes_left);
+                bytes_left -= text.len();
+            }
+            Some(Value::Texts(texts)) => texts.values.retain(|text| {
+                let left = bytes_left.checked_sub(text.len());
+                bytes_left = left.unwrap_or(bytes_left);
+                left.is_some()
+            }),
+            _ => {}
+        }
+    }
+    let sentence = printable(&failure.sentence, TEXT_BYTES_MAX);
+    // What was cut must stand behind a colon as well.
+    fitting.sentence = sentence.trim_end_matches([' ', '.', ',']).into();
+    fitting.remedy = printable(&failure.remedy, TEXT_BYTES_MAX);
+    fitting
 }
 
 /// The details for programs without our protos.
@@ -271,6 +302,29 @@ mod tests {
                 expected.map(|expected| status.code() == expected),
                 "{code:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_status_fits_headers_whatever_a_request_made_long() {
+        let long = "\u{1F4A5}".repeat(125_000);
+        let names: Vec<String> = (0..256).map(|_| "n".repeat(63)).collect();
+        for code in codes() {
+            let failure = Failure::new(code, format!("{long}: it is too long"))
+                .with("agents", names.clone())
+                .with("clients", 7_u32)
+                .with(FIELD, long.as_str());
+            let status = from_failure(&failure);
+            // As bytes of percent-encoded and of base64 text.
+            let bytes = status.message().len() * 3 + status.details().len().div_ceil(3) * 4;
+            assert!(bytes < 8 * 1_024, "{code:?}: {bytes}");
+            let rpc = tonic_types::Status::decode(status.details()).unwrap();
+            let typed = rpc.details.iter().find_map(Failure::from_detail).unwrap();
+            assert_eq!(
+                (typed.code(), &typed.figures["clients"]),
+                (code, &7_u32.into())
+            );
+            assert_eq!(typed.remedy, code.remedy());
         }
     }
 

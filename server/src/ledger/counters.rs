@@ -94,8 +94,8 @@ pub(crate) struct ConnectionCounters {
     pub(crate) run: u64,
     /// Bytes taken off the socket and processed, of every kind of frame.
     pub(crate) bytes: u64,
-    /// A raw client has `received` only: the number of whole 32 bytes. `read_before_written` is known
-    /// of a client on this host's clock.
+    /// A raw client has `received` only: the number of whole 32 bytes. `read_before_written` is
+    /// known of a client on this host's clock.
     pub(crate) counts: ReceiverCounts,
     /// How many times the histograms of lateness, transit and latency must hold.
     pub(crate) timed: [u64; HISTOGRAMS],

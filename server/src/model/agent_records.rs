@@ -4,8 +4,8 @@
 //! An agent that reconnects after its stream was lost repeats its last reports; an identical record
 //! does not count as a second one.
 //!
-//! A failure is an agent's word: its texts are made harmless, and what follows from its code is taken
-//! from the code, as far as this version has that.
+//! A failure is an agent's word: its texts are made harmless, and what follows from its code is
+//! taken from the code, as far as this version has that.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ impl AgentRecords {
     /// counted as a stray.
     pub(crate) fn take(&mut self, records: v1::ClientRecords) {
         for mut record in records.clients {
-            record.failure = record.failure.map(harmless);
+            record.failure = record.failure.map(from_agent).map(harmless);
             let known = self.records.get(&record.client);
             if known == Some(&record) {
                 continue;
@@ -149,10 +149,25 @@ impl AgentRecords {
     }
 }
 
-/// A failure from a peer, fit for a report: texts made harmless and short, a full stop at the end of
-/// the sentence and figures that are none left out, and the remedy that of the code. A code that this
-/// version does not have is kept, with the peer's own remedy; a failure without a sentence has the
-/// name of its code.
+/// A failure that an agent reports, with a code that an agent can report of itself or of a client.
+/// A number that this version does not have is kept. Codes of others have consequences that no
+/// agent may cause, and become `AGENT_PROTOCOL`; no code at all becomes `INTERNAL`.
+pub(crate) fn from_agent(failure: v1::Failure) -> v1::Failure {
+    use FailureCode as F;
+    let number = failure.code;
+    let code = match FailureCode::try_from(number) {
+        Err(_) | Ok(F::Unsupported | F::Internal | F::Stopped) => number,
+        Ok(F::Unspecified) => F::Internal.into(),
+        Ok(_) if matches!(number, 60..=85 | 103 | 107..=109) => number,
+        Ok(_) => F::AgentProtocol.into(),
+    };
+    v1::Failure { code, ..failure }
+}
+
+/// A failure from a peer, fit for a report: texts made harmless and short, a full stop at the end
+/// of the sentence and figures that are none left out, and the remedy that of the code. A code
+/// that this version does not have is kept, with the peer's own remedy; a failure without a
+/// sentence has the name of its code.
 fn harmless(failure: v1::Failure) -> v1::Failure {
     let code = FailureCode::try_from(failure.code).ok();
     let mut bytes_left = FIGURES_BYTES_MAX;
@@ -357,6 +372,46 @@ mod tests {
             assert!(text.len() <= sanitise::SENTENCE_BYTES_MAX && !text.contains('\x1b'));
         }
         assert!(harmless.remedy.starts_with("ask"), "{}", harmless.remedy);
+    }
+
+    #[test]
+    fn an_agent_reports_only_codes_that_are_an_agents() {
+        use FailureCode as F;
+        for (reported, expected) in [
+            (F::Interrupted.into(), F::AgentProtocol.into()),
+            (F::AgentRestarted.into(), F::AgentProtocol.into()),
+            (F::NoWorkerRecord.into(), F::AgentProtocol.into()),
+            (F::FieldOutOfRange.into(), F::AgentProtocol.into()),
+            (0, F::Internal.into()),
+            (9_999, 9_999),
+            (-1, -1),
+        ] {
+            let mut agent = AgentRecords::new("a".into(), share(0, 1));
+            let mut failed = record(0, 5);
+            failed.failure = Some(v1::Failure {
+                code: reported,
+                ..v1::Failure::default()
+            });
+            take(&mut agent, vec![failed.clone(), failed]);
+            let failure = agent.record(0).and_then(|record| record.failure.as_ref());
+            assert_eq!(failure.map(|failure| failure.code), Some(expected));
+            assert_eq!(agent.strays(), 0);
+        }
+        for code in [
+            F::NoRoute,
+            F::HelloNotAnswered,
+            F::AgentClientsFull,
+            F::OrderNotFollowed,
+            F::AgentShutDown,
+            F::LeaseOver,
+            F::RunNotListed,
+            F::Unsupported,
+            F::Internal,
+            F::Stopped,
+        ] {
+            let failure = v1::Failure::new(code, "it went wrong");
+            assert_eq!(from_agent(failure.clone()), failure);
+        }
     }
 
     #[test]

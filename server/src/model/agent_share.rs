@@ -68,6 +68,8 @@ impl AgentShare {
 }
 
 #[cfg(test)]
+// A slice of one range is meant as that.
+#[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! A list of counters in serde's data model: as its own message. For `#[serde(with = …)]`, so that a
-//! counter that is added to a list needs no field here, and one that is not known stays so.
+//! A list of counters in serde's data model: as its own message. For `#[serde(with = …)]`, so that
+//! a counter that is added to a list needs no field here, and one that is not known stays so.
 
 use prost::Message;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};

@@ -20,7 +20,7 @@ mod slow_packet;
 mod times;
 mod unread;
 
-pub(crate) use agent_records::AgentRecords;
+pub(crate) use agent_records::{AgentRecords, from_agent};
 pub(crate) use agent_share::{AgentShare, cover};
 pub(crate) use client_end::ClientEnd;
 pub(crate) use clock_identity::ClockIdentity;

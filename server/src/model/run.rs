@@ -20,6 +20,8 @@
 //! Absent on purpose: clock, I/O, async, figures. The clients of a run are admitted before its
 //! state machine begins, since a refusal is StartRun's answer and no run at all.
 
+use std::collections::BTreeMap;
+
 use metronome_proto::v1::RunState;
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +84,7 @@ pub(crate) struct RunStateMachine {
     was_running: bool,
     stop_requested: bool,
     stopped_early: bool,
+    finished_early: BTreeMap<usize, u64>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -122,6 +125,7 @@ impl RunStateMachine {
             was_running: false,
             stop_requested: false,
             stopped_early: false,
+            finished_early: BTreeMap::new(),
         };
         (
             state_machine,
@@ -133,7 +137,10 @@ impl RunStateMachine {
     pub(crate) fn step(mut self, event: Event, now_ns: u64) -> (Self, Vec<Action>) {
         match event {
             Event::AgentPrepared(agent) => self.set_agent_stage(agent, AgentStage::Prepared),
-            Event::AgentFinished(agent) => self.set_agent_stage(agent, AgentStage::Finished),
+            Event::AgentFinished(agent) => {
+                self.note_early_finish(agent, now_ns);
+                self.set_agent_stage(agent, AgentStage::Finished);
+            }
             Event::AgentGone(agent) => self.set_agent_stage(agent, AgentStage::Gone),
             Event::StopRequested => self.stop_requested = true,
             Event::RunClosed if matches!(self.stage, Stage::Closing { .. }) => {
@@ -199,6 +206,23 @@ impl RunStateMachine {
         self.stopped_early
     }
 
+    /// The agents that finished before the schedule was over although no stop had been requested,
+    /// by their indices, with how long after the first packet was due that was, ns. A clock that
+    /// stands still for a while makes an agent finish later, never earlier.
+    pub(crate) fn finished_early(&self) -> &BTreeMap<usize, u64> {
+        &self.finished_early
+    }
+
+    /// Whether there is anything that an agent could have finished: its first packet was due, or a
+    /// stop was sent.
+    pub(crate) fn may_finish(&self, now_ns: u64) -> bool {
+        match self.stage {
+            Stage::Preparing { .. } => false,
+            Stage::Starting { start_at_ns } => now_ns >= start_at_ns,
+            _ => true,
+        }
+    }
+
     /// Indices of the agents that the run waits for: to connect their clients in PREPARING, to send
     /// their final records in DRAINING. None in every other state.
     pub(crate) fn waiting_for(&self) -> impl Iterator<Item = usize> {
@@ -210,6 +234,20 @@ impl RunStateMachine {
         };
         let agents = self.agents.iter().enumerate();
         agents.filter_map(move |(agent, stage)| is_waited_for(*stage).then_some(agent))
+    }
+
+    fn note_early_finish(&mut self, agent: usize, now_ns: u64) {
+        let is_working = self
+            .agents
+            .get(agent)
+            .is_some_and(|stage| stage.is_working());
+        let Some(start_at_ns) = self.start_at_ns else {
+            return;
+        };
+        let elapsed_ns = now_ns.saturating_sub(start_at_ns);
+        if is_working && !self.stop_requested && elapsed_ns < self.schedule_ns {
+            self.finished_early.insert(agent, elapsed_ns);
+        }
     }
 
     /// An agent only moves forward: a late or repeated event changes nothing.
@@ -589,6 +627,33 @@ mod tests {
         story.now_ns += 3600 * SECOND_NS;
         assert_eq!(story.on(Event::Tick), [Action::SendStop(0)]);
         assert!(story.is(RunState::Draining));
+    }
+
+    #[test]
+    fn an_agent_that_finishes_before_the_schedule_is_over_is_early_unless_a_stop_was_requested() {
+        for (elapsed_ns, is_stopped, is_early) in [
+            (0, false, true),
+            (SCHEDULE_NS - 1, false, true),
+            (SCHEDULE_NS, false, false),
+            (SCHEDULE_NS - 1, true, false),
+        ] {
+            let mut story = Story::of(2);
+            (0..2).for_each(|agent| drop(story.on(Event::AgentPrepared(agent))));
+            story.wait();
+            story.now_ns += elapsed_ns;
+            if is_stopped {
+                story.on(Event::StopRequested);
+            }
+            story.on(Event::AgentGone(0));
+            story.on(Event::AgentFinished(1));
+            let early = is_early.then_some((1, elapsed_ns));
+            let expected: BTreeMap<_, _> = early.into_iter().collect();
+            assert_eq!(story.state_machine().finished_early(), &expected);
+            // What comes late or again changes nothing.
+            story.now_ns += 1;
+            (0..3).for_each(|agent| drop(story.on(Event::AgentFinished(agent))));
+            assert_eq!(story.state_machine().finished_early(), &expected);
+        }
     }
 
     fn events() -> impl Strategy<Value = Event> {

@@ -156,8 +156,8 @@ fn make_tables(connection: &mut Connection) -> anyhow::Result<()> {
 
 /// Settings of this connection, and the journal of the file.
 ///
-/// SQLite does not wait for a server that changes the journal of the file at the same moment, as the
-/// first ones on a new file do: waiting might be for ever. So this one asks again.
+/// SQLite does not wait for a server that changes the journal of the file at the same moment, as
+/// the first ones on a new file do: waiting might be for ever. So this one asks again.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {

@@ -1,6 +1,6 @@
 //! A slot of the ledger in which anything may stand: recovered, recorded and judged.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use metronome_proto::{
     plan::{GROUP_DEFAULT, Group, Plan},
@@ -77,6 +77,7 @@ pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::C
         data_address: "",
         start_at_ns,
         stopped: None,
+        finished_early: &BTreeMap::new(),
         notes: &[],
     };
     let _ = conclude(&evidence);

@@ -78,9 +78,10 @@ fn end(run: RestoredRun) {
         plan: &plan,
         agents: &agents,
         counters: None,
-        receiver: "",
+        data_address: "",
         start_at_ns,
         stopped: None,
+        finished_early: state_machine.finished_early(),
         notes: &[],
     };
     let _ = (conclude(&evidence), failure_of_run(&agents, None));

@@ -21,6 +21,10 @@ pub(super) fn client_failure(row: &Row<'_>) -> Option<Failure> {
     if let Some(failure) = &reported.failure {
         return Some(failure.clone());
     }
+    if reported.counts.is_none() && reported.attempts == 0 {
+        let template = "agent {agent} did not try to connect client {client}";
+        return Some(failure(FailureCode::NotTried, template, row));
+    }
     if reported.counts.is_none() {
         return Some(no_client_record(row));
     }
@@ -199,7 +203,14 @@ mod tests {
             sample.counted(1, |counted| counted.end = ClientEnd::Broken);
         });
         fails(FailureCode::NoClientRecord, |sample| {
-            sample.reported(1, |reported| reported.counts = None);
+            sample.reported(1, |reported| {
+                (reported.counts, reported.attempts) = (None, 1);
+            });
+        });
+        fails(FailureCode::NotTried, |sample| {
+            sample.reported(1, |reported| {
+                (reported.counts, reported.attempts) = (None, 0);
+            });
         });
     }
 

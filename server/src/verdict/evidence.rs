@@ -1,5 +1,7 @@
 //! What a verdict is made from.
 
+use std::collections::BTreeMap;
+
 use metronome_proto::{plan::Plan, v1};
 
 use crate::model::{AgentRecords, FinalCounters};
@@ -18,6 +20,9 @@ pub(crate) struct Evidence<'a> {
     pub(crate) start_at_ns: Option<u64>,
     /// What stopped the run before its schedule was over. `None`: nothing did.
     pub(crate) stopped: Option<v1::StopCause>,
+    /// The agents that finished before the schedule was over although nothing had stopped the run,
+    /// by their indices, with how long after the first packet was due that was, ns of this host.
+    pub(crate) finished_early: &'a BTreeMap<usize, u64>,
     /// Notes of the server about itself.
     pub(crate) notes: &'a [v1::Note],
 }

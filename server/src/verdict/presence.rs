@@ -40,6 +40,7 @@ const KNOWN_ALL_THE_SAME: &[&str] = &[
     "report.groups.rate.offered_millihertz",
     "report.outcome.status",
     "report.rate.offered_millihertz",
+    "report.receivers.data_address",
     "report.receivers.receiver",
     "report.verdict.laws.code",
     "report.verdict.laws.law",

@@ -43,8 +43,8 @@ pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
     evidence.agents.iter().flat_map(of_agent).map(row).collect()
 }
 
-/// Of a client without a hello. Whether a packet is read before it was written is known on this
-/// host's clock only.
+/// The counts of a client without a hello. Whether a packet is read before it was written is known
+/// on this host's clock only.
 fn none_counted(agent: &AgentRecords) -> v1::ReceiverCounts {
     v1::ReceiverCounts {
         read_before_written: agent.share.clock.is_same().then_some(0),

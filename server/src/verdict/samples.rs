@@ -1,6 +1,6 @@
 //! A run in which everything went well, for tests to spoil.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use metronome_proto::{
     counters::CounterList as _,
@@ -29,6 +29,7 @@ pub(super) struct Sample {
     pub(super) counters: Option<FinalCounters>,
     pub(super) start_at_ns: Option<u64>,
     pub(super) stopped: Option<v1::StopCause>,
+    pub(super) finished_early: BTreeMap<usize, u64>,
     pub(super) notes: Vec<v1::Note>,
 }
 
@@ -50,6 +51,7 @@ impl Sample {
             agent.finish(v1::Finished {
                 cpu_ns: Some(1_000_000),
                 writes: Some(PACKETS),
+                oversleep_max_ns: Some(1_000),
                 ..v1::Finished::default()
             });
             agent
@@ -73,6 +75,7 @@ impl Sample {
             counters: Some(clean_counters(clients)),
             start_at_ns: Some(START_NS),
             stopped: None,
+            finished_early: BTreeMap::new(),
             notes: Vec::new(),
         }
     }
@@ -85,6 +88,7 @@ impl Sample {
             start_at_ns: self.start_at_ns,
             data_address: "192.0.2.7:8888",
             stopped: self.stopped,
+            finished_early: &self.finished_early,
             notes: &self.notes,
         }
     }

@@ -366,7 +366,10 @@ pub(crate) fn failure(status: &Status) -> v1::Failure {
     metadata.insert("remedy".into(), failure.remedy.clone());
     assert_eq!(info.metadata, metadata);
     for (name, figure) in &failure.figures {
-        let is_text = matches!(figure.value, Some(v1::figure::Value::Text(_)));
+        let is_text = matches!(
+            figure.value,
+            Some(v1::figure::Value::Text(_) | v1::figure::Value::Texts(_))
+        );
         assert_eq!(is_text, TEXT_FIGURES.contains(&name.as_str()), "{name}");
     }
     failure
@@ -376,7 +379,6 @@ pub(crate) fn failure(status: &Status) -> v1::Failure {
 const TEXT_FIGURES: &[&str] = &[
     "address",
     "agent",
-    "agent_names",
     "cause",
     "feature",
     "field",
@@ -384,6 +386,7 @@ const TEXT_FIGURES: &[&str] = &[
     "flag",
     "request_id",
     "run_id",
+    "state",
     "target",
 ];
 

@@ -60,7 +60,9 @@ pub(crate) fn with_clients(run: &v1::Run, clients: &[v1::ClientReport], colour: 
 
 fn headline(run: &v1::Run, colour: Colour) -> String {
     let report = run.report.as_ref();
-    let verdict = report.and_then(|report| report.verdict.as_ref());
+    // In any other state the report is not final, and a verdict in it none.
+    let final_report = report.filter(|_| run.state() == v1::RunState::Ended);
+    let verdict = final_report.and_then(|report| report.verdict.as_ref());
     let word = match verdict {
         Some(verdict) => values::verdict(verdict.status),
         None => values::state(run.state),
@@ -72,7 +74,7 @@ fn headline(run: &v1::Run, colour: Colour) -> String {
         (Colour::Ansi, Some(v1::VerdictStatus::Partial)) => format!("\x1b[1;33m{word}\x1b[0m"),
         (Colour::Ansi, Some(_)) => format!("\x1b[1;31m{word}\x1b[0m"),
     };
-    let outcome = report.and_then(|report| report.outcome.as_ref());
+    let outcome = final_report.and_then(|report| report.outcome.as_ref());
     let judged = outcome.filter(|outcome| outcome.status() != v1::OutcomeStatus::NotJudged);
     let outcome = judged.map_or_else(String::new, |outcome| {
         let word = figures::word(values::outcome(outcome.status));
@@ -258,23 +260,38 @@ fn cpu(cpu: Option<&v1::Cpu>) -> Vec<String> {
     figures::flowed(ends, WIDTH - LABEL_WIDTH)
 }
 
-/// `all 20 hold`, or how many came out in each way.
+/// `all 20 hold`, or how many came out in each way: `19 hold, 2 of them for some clients only,
+/// 1 not checkable`.
 fn laws(laws: &[v1::Law]) -> String {
+    if laws.is_empty() {
+        return "none were checked".into();
+    }
     let mut numbers = BTreeMap::new();
     for law in laws {
         *numbers.entry(law.status).or_insert(0) += 1;
     }
+    // The number of all clients is among the figures where not all could be checked.
+    let is_in_part = |law: &&v1::Law| {
+        law.status() == v1::LawStatus::Holds && law.figures.contains_key("clients_total")
+    };
+    let in_part = laws.iter().filter(is_in_part).count();
+    let part = match in_part {
+        0 => String::new(),
+        number => format!(", {number} of them for some clients only"),
+    };
     let holds = i32::from(v1::LawStatus::Holds);
-    match numbers.get(&holds) {
-        None if laws.is_empty() => "none were checked".into(),
-        Some(all) if *all == laws.len() => format!("all {all} hold"),
-        _ => {
-            let each = numbers.iter().map(|(status, number)| {
-                format!("{number} {}", figures::word(values::law(*status)))
-            });
-            format!("of {}: {}", laws.len(), each.collect::<Vec<_>>().join(", "))
+    let each = numbers.into_iter().map(|(status, number)| {
+        if status != holds {
+            return format!("{number} {}", figures::word(values::law(status)));
         }
-    }
+        let all = if number == laws.len() && in_part == 0 {
+            "all "
+        } else {
+            ""
+        };
+        format!("{all}{number} hold{part}")
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Lines of which the first has a label.
@@ -332,6 +349,16 @@ laws      all 1 hold
             summary(&run, Colour::Ansi),
             plain.replacen("VALID", "\x1b[1;32mVALID\x1b[0m", 1)
         );
+    }
+
+    #[test]
+    fn a_run_that_has_not_ended_shows_its_state_whatever_report_stands_beside() {
+        for (state, word) in [(70, "FAILED"), (40, "RUNNING"), (65, "65")] {
+            let mut run = run_of_the_front_page();
+            run.state = state;
+            let text = summary(&run, Colour::None);
+            assert!(text.starts_with(&format!("{word}  run ")), "{text}");
+        }
     }
 
     #[test]
@@ -420,9 +447,39 @@ laws      –
         assert_eq!(laws(&[law(holds), law(holds)]), "all 2 hold");
         assert_eq!(laws(&[]), "none were checked");
         let mut three = vec![law(holds), law(broken), law(v1::LawStatus::NotCheckable)];
-        assert_eq!(laws(&three), "of 3: 1 holds, 1 broken, 1 not checkable");
+        assert_eq!(laws(&three), "1 hold, 1 broken, 1 not checkable");
         three[0].status = 7;
-        assert_eq!(laws(&three), "of 3: 1 broken, 1 not checkable, 1 7");
+        assert_eq!(laws(&three), "1 broken, 1 not checkable, 1 7");
+    }
+
+    #[test]
+    fn a_law_that_was_checked_for_some_clients_only_is_not_among_all() {
+        let law = |status: v1::LawStatus, figures: &[&str]| v1::Law {
+            status: status.into(),
+            figures: figures
+                .iter()
+                .map(|name| ((*name).into(), 4_u32.into()))
+                .collect(),
+            ..v1::Law::default()
+        };
+        let whole = law(v1::LawStatus::Holds, &["clients"]);
+        let in_part = law(v1::LawStatus::Holds, &["clients", "clients_total"]);
+        let missing = law(v1::LawStatus::NotCheckable, &[]);
+        for (checked, text) in [
+            (vec![&whole, &whole], "all 2 hold"),
+            (vec![&whole, &missing], "1 hold, 1 not checkable"),
+            (
+                vec![&whole, &in_part],
+                "2 hold, 1 of them for some clients only",
+            ),
+            (
+                vec![&whole, &in_part, &missing],
+                "2 hold, 1 of them for some clients only, 1 not checkable",
+            ),
+        ] {
+            let checked: Vec<_> = checked.into_iter().cloned().collect();
+            assert_eq!(laws(&checked), text);
+        }
     }
 
     #[test]

@@ -8,6 +8,12 @@ use metronome_proto::{
 
 use super::figures::{self, known};
 
+/// The ids of runs, one a line.
+pub(crate) fn run_ids(run_ids: &[String]) -> String {
+    let lines = run_ids.iter().map(|run_id| figures::clean(run_id) + "\n");
+    lines.collect()
+}
+
 /// A column: its head and a cell per row.
 pub(super) struct Column {
     head: String,

@@ -75,9 +75,8 @@ impl AgentService {
             shown: &register.resume_token,
             fresh: fresh_token()?,
         })?;
-        for assignment in lost {
-            let sentence = "it came back without the run";
-            let failure = Failure::new(FailureCode::AgentRestarted, sentence);
+        for (assignment, why) in lost {
+            let failure = Failure::new(FailureCode::AgentRestarted, why.sentence());
             assignment
                 .report(failure.with("agent", info.name.as_str()))
                 .await;

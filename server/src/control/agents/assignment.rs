@@ -13,7 +13,10 @@ use super::{
     agent_info::AgentInfo,
     messages::{AgentReport, FromAgent, Orders},
 };
-use crate::{model::ResumeToken, wall_clock::timestamp};
+use crate::{
+    model::{ClockRelation, ResumeToken},
+    wall_clock::timestamp,
+};
 
 /// An agent's assignment in one run.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(super) struct Assignment {
     pub(super) agent: usize,
     /// How many clients the agent brings.
     pub(super) clients: u32,
+    /// How its clock relates to the server's: what the run's times were divided by.
+    pub(super) clock: ClockRelation,
     pub(super) inbox: mpsc::Sender<FromAgent>,
 }
 
@@ -29,6 +34,26 @@ pub(super) struct Assignment {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct LostAssignment(pub(super) Assignment);
+
+/// Why an agent that has come back has lost an assignment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum WhyLost {
+    /// It did not name the run as one that goes on.
+    WithoutRun,
+    /// Its clock relates to the server's in another way than when it got the assignment, so the
+    /// run's times would mean something else from here on.
+    OtherClock,
+}
+
+impl WhyLost {
+    /// The phrase of the failure.
+    pub(super) fn sentence(self) -> &'static str {
+        match self {
+            Self::WithoutRun => "it came back without the run",
+            Self::OtherClock => "it came back with another clock",
+        }
+    }
+}
 
 impl LostAssignment {
     /// Reports the loss to the run.

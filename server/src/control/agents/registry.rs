@@ -18,10 +18,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     agent_info::AgentInfo,
     assign_clients::{AssignedAgent, Candidate, Wanted, choose_agents},
-    assignment::{Assignment, ConnectedAgent, LostAssignment},
+    assignment::{Assignment, ConnectedAgent, LostAssignment, WhyLost},
     messages::{FromAgent, Order, Orders, order, stop, welcome},
 };
-use crate::{control::status, model::ResumeToken};
+use crate::{
+    control::status,
+    model::{ClockRelation, ResumeToken},
+};
 
 /// Orders that wait for an agent that is expected back: a Stop for each run, and some to spare.
 const ORDERS_EXPECTED_MAX: usize = 32;
@@ -63,7 +66,7 @@ pub(crate) struct Arrival<'a> {
 #[derive(Debug)]
 pub(crate) struct Joined {
     /// What it should have brought back and has not, for the caller to report.
-    pub(crate) lost: Vec<LostAssignment>,
+    pub(crate) lost: Vec<(LostAssignment, WhyLost)>,
     /// Cancelled when it has come back on another stream.
     pub(crate) replaced: CancellationToken,
 }
@@ -72,8 +75,9 @@ impl Registry {
     /// Lists an agent and sends its Welcome. One that shows the resume token of its name gets its
     /// place back, from a stream that is still held as well.
     ///
-    /// Runs in which it has no assignment here are stopped: after a short network failure, say,
-    /// their load would take the place of the next run's clients.
+    /// An assignment goes on as long as the agent names its run and its clock relates to the
+    /// server's as it did. Runs in which it has no assignment here are stopped: after a short
+    /// network failure, say, their load would take the place of the next run's clients.
     pub(crate) fn join(&self, arrival: Arrival<'_>) -> Result<Joined, Failure> {
         let Arrival {
             info,
@@ -96,7 +100,18 @@ impl Registry {
         let (assignments, lost): (HashMap<_, _>, HashMap<_, _>) = place
             .assignments
             .into_iter()
-            .partition(|(run, _)| runs.contains(run));
+            .partition(|(run, of)| runs.contains(run) && of.clock == info.clock);
+        let why = |run: &RunId| {
+            if runs.contains(run) {
+                WhyLost::OtherClock
+            } else {
+                WhyLost::WithoutRun
+            }
+        };
+        let lost = lost
+            .into_iter()
+            .map(|(run, assignment)| (LostAssignment(assignment), why(&run)));
+        let lost = lost.collect();
         for message in place.orders {
             let _ = orders.try_send(order(message));
         }
@@ -114,10 +129,7 @@ impl Registry {
             assignments,
         };
         agents.connected.insert(name, agent);
-        Ok(Joined {
-            lost: lost.into_values().map(LostAssignment).collect(),
-            replaced,
-        })
+        Ok(Joined { lost, replaced })
     }
 
     /// Expects an agent back that had a stream with the server before this one.
@@ -133,12 +145,13 @@ impl Registry {
         name: &str,
         run: RunId,
         agent: usize,
-        clients: u32,
+        (clients, clock): (u32, ClockRelation),
         inbox: &mpsc::Sender<FromAgent>,
     ) {
         let assignment = Assignment {
             agent,
             clients,
+            clock,
             inbox: inbox.clone(),
         };
         self.lock()
@@ -210,8 +223,8 @@ impl Registry {
 
     /// Finds agents for a run and gives each its assignment. Those without a client are left out.
     ///
-    /// As long as agents are expected back that may take the run, too few of them are no refusal but
-    /// a reason to ask again.
+    /// While agents are expected back that may take the run, too few of them are no refusal but a
+    /// reason to ask again.
     pub(crate) fn assign(
         &self,
         run: RunId,
@@ -236,6 +249,7 @@ impl Registry {
             let assignment = Assignment {
                 agent: assigned.len(),
                 clients,
+                clock: agent.info.clock,
                 inbox: inbox.clone(),
             };
             agent.assignments.insert(run, assignment);
@@ -373,7 +387,6 @@ mod tests {
         super::messages::{AgentReport, stop},
         *,
     };
-    use crate::model::ClockRelation;
     use metronome_proto::limits::{LEASE, RESUME_TOKEN_BYTES};
 
     const FEATURES: &[String] = &[];
@@ -547,15 +560,47 @@ mod tests {
         assert_eq!(registry.list().len(), 1);
     }
 
+    #[test]
+    fn an_agent_that_comes_back_with_another_clock_has_lost_its_assignments() {
+        let registry = Registry::default();
+        let run = RunId::from_bits(1);
+        arrive(&registry, "a", mpsc::channel(8).0, &[], &[]).unwrap();
+        registry
+            .assign(run, wanted(&[], 2), &mpsc::channel(8).0)
+            .unwrap();
+        let again = |clock| {
+            let (stream, heard) = mpsc::channel(8);
+            let arrival = Arrival {
+                info: AgentInfo {
+                    clock,
+                    ..info("a", 10)
+                },
+                orders: stream,
+                runs: &[run],
+                shown: &[7; 16],
+                fresh: ResumeToken::new([8; 16]),
+            };
+            (registry.join(arrival).unwrap(), heard)
+        };
+        let (joined, mut heard) = again(ClockRelation::Same);
+        assert!(joined.lost.is_empty());
+        assert_eq!(orders(&mut heard), []);
+        let (joined, mut heard) = again(ClockRelation::Unknown);
+        let why: Vec<_> = joined.lost.iter().map(|(_, why)| *why).collect();
+        assert_eq!(why, [WhyLost::OtherClock]);
+        assert_eq!(orders(&mut heard), [stop(run)]);
+        assert!(registry.runs_of("a").is_empty());
+    }
+
     #[tokio::test]
     async fn an_agent_that_is_expected_back_finds_its_parts_and_the_orders_that_waited() {
         let registry = Registry::default();
         let (sender, mut inbox) = mpsc::channel(8);
         let [first, second] = [1, 2].map(RunId::from_bits);
         registry.expect_agent("a", ResumeToken::new([9; 16]));
-        registry.expect("a", first, 0, 2, &sender);
-        registry.expect("a", second, 1, 3, &sender);
-        registry.expect("b", first, 4, 5, &sender);
+        registry.expect("a", first, 0, (2, ClockRelation::Same), &sender);
+        registry.expect("a", second, 1, (3, ClockRelation::Same), &sender);
+        registry.expect("b", first, 4, (5, ClockRelation::Same), &sender);
         assert!(registry.order("a", first, stop(first)));
         assert!(
             !registry.order("a", RunId::from_bits(9), stop(first))
@@ -578,7 +623,8 @@ mod tests {
             1,
             "it has come back without its second run"
         );
-        for lost in joined.lost {
+        for (lost, why) in joined.lost {
+            assert_eq!(why, WhyLost::WithoutRun);
             lost.report(Failure::new(FailureCode::AgentRestarted, "gone"))
                 .await;
         }
@@ -641,7 +687,7 @@ mod tests {
         let registry = Registry::default();
         let [known, stale] = [1, 2].map(RunId::from_bits);
         registry.expect_agent("a", ResumeToken::new([9; 16]));
-        registry.expect("a", known, 0, 2, &mpsc::channel(8).0);
+        registry.expect("a", known, 0, (2, ClockRelation::Same), &mpsc::channel(8).0);
         let (stream, mut heard) = mpsc::channel(8);
         let joined = arrive(&registry, "a", stream, &[known, stale], &[9; 16]).unwrap();
         assert!(joined.lost.is_empty());

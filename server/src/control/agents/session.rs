@@ -24,7 +24,7 @@ use super::{
     messages::{AgentReport, FromAgent, Order, Orders, order},
     registry::Registry,
 };
-use crate::control::status;
+use crate::{control::status, model::from_agent};
 
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// An agent from which nothing came for this long is lost: it sends Alive every second.
@@ -165,7 +165,7 @@ fn to_report(
         }
         Some(Message::Failed(v1::Failed { run_id, failure })) => {
             let failure = failure.ok_or("it failed and gave no reason")?;
-            (run_id, AgentReport::Failed(failure))
+            (run_id, AgentReport::Failed(from_agent(failure)))
         }
     }))
 }

@@ -67,7 +67,7 @@ pub(super) struct Driver {
     inbox: mpsc::Receiver<FromAgent>,
     ends: DriverEnds,
     span: Span,
-    /// Of the last event that watchers saw.
+    /// The number of the last event that watchers saw.
     number: u64,
 }
 
@@ -300,6 +300,11 @@ impl Driver {
                 agent_records.take(records);
                 None
             }
+            AgentReport::Finished(_) if !state.machine.may_finish(clock::now_ns()) => {
+                let sentence = "it gave its final report before the run had begun";
+                agent_records.fail(Failure::new(FailureCode::AgentProtocol, sentence));
+                Some(Event::AgentGone(agent))
+            }
             AgentReport::Finished(finished) => {
                 // An agent that comes back after an upgrade reports it again.
                 if agent_records.finished().is_none() {
@@ -434,6 +439,7 @@ impl Driver {
             final_state: machine.final_state(),
             start_at_ns: machine.start_at_ns(),
             stopped: machine.was_stopped_early().then_some(stop_cause),
+            finished_early: machine.finished_early().clone(),
             span: self.span,
         };
         let run = conclude_and_store(&self.runs, finished, state.snapshot.reported()).await;

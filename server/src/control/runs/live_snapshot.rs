@@ -149,8 +149,8 @@ impl SnapshotBuilder {
         }
     }
 
-    /// What the agents have reported, once all have. The ledger is read more often than they report,
-    /// and what was received was sent.
+    /// What the agents have reported, once all have. The ledger is read more often than they
+    /// report, and what was received was sent.
     fn generator(&self) -> Option<GeneratorCounts> {
         let mut reported = self.reported.iter();
         let sum = reported.try_fold(GeneratorCounts::zero(), |sum, agent| {

@@ -1,5 +1,7 @@
 //! The end of a run: its report is made, stored and counted.
 
+use std::collections::BTreeMap;
+
 use metronome_proto::{
     limits::{CLIENTS_PER_MESSAGE_MAX, PAGE_BYTES_MAX},
     plan::Plan,
@@ -30,6 +32,10 @@ pub(super) struct FinishedRun {
     pub(super) start_at_ns: Option<u64>,
     /// Set when a stop came before the schedule was over.
     pub(super) stopped: Option<StopCause>,
+    /// The agents that finished before that, unstopped, as [`RunStateMachine`] has them.
+    ///
+    /// [`RunStateMachine`]: crate::model::run::RunStateMachine
+    pub(super) finished_early: BTreeMap<usize, u64>,
     pub(super) span: Span,
 }
 
@@ -92,6 +98,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> (v1::Run, Vec<v
         final_state,
         start_at_ns,
         stopped,
+        finished_early,
         span,
         ..
     } = finished;
@@ -112,6 +119,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> (v1::Run, Vec<v
             data_address: &server.data_address,
             start_at_ns,
             stopped,
+            finished_early: &finished_early,
             notes: &server.notes,
         };
         let merged = tracing::info_span!(parent: &span, "merge").in_scope(|| conclude(&evidence));
@@ -237,6 +245,7 @@ mod tests {
             data_address: "192.0.2.7:8888",
             start_at_ns: None,
             stopped: None,
+            finished_early: &BTreeMap::new(),
             notes: &[],
         };
         let rows = conclude(&evidence).clients;

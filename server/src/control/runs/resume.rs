@@ -53,7 +53,7 @@ fn resume_one(runs: &Arc<RunManager>, restored: RestoredRun) {
             &agent_records.name,
             id,
             index,
-            agent_records.share.clients(),
+            (agent_records.share.clients(), agent_records.share.clock),
             &sender,
         );
     }

@@ -22,7 +22,7 @@ pub(super) struct StartRequest {
     /// Empty when the caller gave none.
     pub(super) request_id: String,
     labels: BTreeMap<String, String>,
-    /// Of the request as it came: two with one digest ask for the same.
+    /// What identifies the request as it came: two with one digest ask for the same.
     pub(super) digest: RequestDigest,
 }
 

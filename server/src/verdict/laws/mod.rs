@@ -70,6 +70,11 @@ mod tests {
         breaks(&[ReasonCode::ScheduleMiscounted], |sample| {
             sample.reported_counts(3, |counts| counts.skipped = 1);
         });
+        for blocked in [PACKETS + 1, u64::MAX] {
+            breaks(&[ReasonCode::ScheduleMiscounted], |sample| {
+                sample.reported_counts(3, |counts| counts.blocked = blocked);
+            });
+        }
         breaks(&[ReasonCode::PlanNotScheduled], |sample| {
             sample.reported_counts(3, |counts| {
                 counts.scheduled = PACKETS + 1;
@@ -268,7 +273,11 @@ mod tests {
                     failure: code.map(|code| Failure { code, ..Failure::default() }),
                 };
             });
-            sample.agents[0].finish(Finished { cpu_ns, writes: Some(u64::MAX), ..Default::default() });
+            sample.agents[0].finish(Finished {
+                cpu_ns,
+                writes: Some(u64::MAX),
+                ..Default::default()
+            });
             let conclusion = sample.conclude();
             let valid = verdict(&conclusion).status() == VerdictStatus::Valid;
             prop_assert!(!valid || conclusion.report.counts == honest.report.counts);

@@ -9,12 +9,13 @@ use crate::verdict::{
     sentence::figures,
 };
 
+/// A blocked packet is one of the schedule, so there are at most as many.
 pub(super) fn schedule_is_sent_or_skipped(rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::ScheduleMiscounted,
         law: "scheduled = sent + skipped",
-        sides: "{left} = {sent} + {skipped}",
-        first: "{first_scheduled} and {first_sent} + {first_skipped}",
+        sides: "{left} = {sent} + {skipped}, of which {blocked} were blocked",
+        first: "{first_scheduled} and {first_sent} + {first_skipped}, {first_blocked} blocked",
         missing: "no agent has reported the packets of a client",
     };
     let used = |of: &GeneratorCounts| u128::from(of.sent) + u128::from(of.skipped);
@@ -22,9 +23,11 @@ pub(super) fn schedule_is_sent_or_skipped(rows: &[Row<'_>]) -> Checked {
     let mut of_run = sides(total(rows, Row::scheduled), sent + skipped);
     of_run.insert("sent".into(), sent.into());
     of_run.insert("skipped".into(), skipped.into());
+    of_run.insert("blocked".into(), total(rows, Row::blocked).into());
     let adds_up = |row: &Row<'_>| {
         let counts = row.generator()?;
-        Some(u128::from(counts.scheduled) == used(&counts))
+        let adds_up = u128::from(counts.scheduled) == used(&counts);
+        Some(adds_up && counts.blocked <= counts.scheduled)
     };
     law.for_every_client(rows, of_run, adds_up, |row| {
         let counts = row.generator().unwrap_or_default();
@@ -32,6 +35,7 @@ pub(super) fn schedule_is_sent_or_skipped(rows: &[Row<'_>]) -> Checked {
             ("scheduled", counts.scheduled.into()),
             ("sent", counts.sent.into()),
             ("skipped", counts.skipped.into()),
+            ("blocked", counts.blocked.into()),
         ])
     })
 }

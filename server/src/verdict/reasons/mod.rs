@@ -14,7 +14,9 @@ pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>], laws: &[Checked]) 
     let broken = laws.iter().filter(|law| law.is_broken()).map(broken_law);
     let others = [
         sending::nothing_sent(evidence, rows),
-        sending::schedule_not_sent(rows).or_else(|| sending::client_schedule_not_sent(rows)),
+        sending::schedule_not_sent(rows)
+            .or_else(|| sending::client_schedule_not_sent(rows))
+            .or_else(|| sending::flood_ended_early(evidence, rows)),
         sending::client_sent_nothing(evidence, rows),
         lateness::lateness(evidence, rows).or_else(|| lateness::client_lateness(evidence, rows)),
         lateness::saturated(evidence),
@@ -40,9 +42,10 @@ fn broken_law(law: &Checked) -> Reason {
 #[cfg(test)]
 mod tests {
     use metronome_proto::{
+        counters::CounterList as _,
         histogram::Histogram,
         profile::Profile,
-        v1::{Failure, FailureCode, ReasonCode, StopCause},
+        v1::{Failure, FailureCode, ReasonCode, ReceiverCounts, StopCause},
     };
 
     use super::*;
@@ -220,6 +223,52 @@ mod tests {
                 && sentence.contains("client 0 of agent agent-0"),
             "{sentence}"
         );
+    }
+
+    #[test]
+    fn a_flood_that_an_agent_ended_by_itself_was_not_the_load_that_was_asked_for() {
+        let mut sample = Sample::of(2, 2);
+        sample.plan.group.profile = Profile::Flood;
+        let duration_ns = PACKETS * 1_000_000;
+        // A clock of another host may run this much ahead.
+        sample
+            .finished_early
+            .insert(1, duration_ns - duration_ns / 1_000);
+        judged(&sample, VerdictStatus::Valid, &[]);
+        sample
+            .finished_early
+            .insert(1, duration_ns - duration_ns / 1_000 - 1);
+        judged(
+            &sample,
+            VerdictStatus::Invalid,
+            &[ReasonCode::ScheduleNotSent],
+        );
+        sample.finished_early.insert(1, 1_000_000);
+        let conclusion = judged(
+            &sample,
+            VerdictStatus::Invalid,
+            &[ReasonCode::ScheduleNotSent],
+        );
+        let reason = &verdict(&conclusion).reasons[0];
+        for (name, figure) in [
+            ("agents_early", 1),
+            ("agents", 2),
+            ("elapsed_ns", 1_000_000),
+            ("duration_ns", duration_ns),
+        ] {
+            assert_eq!(reason.figures[name], figure.into(), "{name}");
+        }
+        assert_eq!(reason.figures["agent"], "agent-1".into());
+        // The laws find what is missing of a schedule.
+        let mut paced = Sample::of(2, 2);
+        paced.finished_early = sample.finished_early.clone();
+        judged(&paced, VerdictStatus::Valid, &[]);
+        // An agent may end when it has lost all its clients; that is a reason of its own.
+        let mut broken = Sample::of(2, 1);
+        broken.plan.group.profile = Profile::Flood;
+        broken.finished_early = sample.finished_early;
+        broken.break_connection(1, 40);
+        judged(&broken, VerdictStatus::Partial, &[ReasonCode::ClientLost]);
     }
 
     #[test]
@@ -413,7 +462,10 @@ mod tests {
         let report = conclusion.report;
         assert_eq!(report.elapsed, None);
         assert_eq!(report.rate.unwrap().achieved_millihertz, None);
-        assert_eq!(report.counts.unwrap().receiver, Some(Default::default()));
+        assert_eq!(
+            report.counts.unwrap().receiver,
+            Some(ReceiverCounts::zero())
+        );
         assert_eq!(conclusion.clients.len(), 2);
     }
 

@@ -14,6 +14,9 @@ use crate::verdict::{
 
 /// Less than this many hundredths of the schedule sent, and the load was not what was asked for.
 const SENT_PERCENT_MIN: u64 = 99;
+/// In the time of one clock, another host's may be ahead by one part of this many: as in the law
+/// `last packet read after its due time`.
+const CLOCKS_APART: u128 = 1_000;
 
 pub(super) fn nothing_sent(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
     // A run that was stopped before its first packet is one that was stopped.
@@ -89,6 +92,41 @@ pub(super) fn client_sent_nothing(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> 
         ("agent", first.agent.name.as_str().into()),
     ]);
     let code = ReasonCode::ClientSentNothing;
+    Some(reason(code, VerdictStatus::Invalid, template, figures))
+}
+
+/// A flood has no schedule that would be short when its agent ends it by itself. The server's clock
+/// is the evidence: the agent gave its final report while the run still went on. No pause of either
+/// host can make that earlier; only the clock of another host can run ahead. An agent without a
+/// client that stayed had nothing left to do.
+pub(super) fn flood_ended_early(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
+    if evidence.plan.group.profile != Profile::Flood || evidence.stopped.is_some() {
+        return None;
+    }
+    let duration_ns = evidence.plan.duration.as_nanos();
+    let least_ns = duration_ns - duration_ns / CLOCKS_APART;
+    let early = evidence
+        .finished_early
+        .iter()
+        .filter_map(|(index, elapsed_ns)| {
+            let agent = evidence.agents.get(*index)?;
+            let mut stayed = rows.iter().filter(|row| row.exchanged_ends());
+            let is_early = u128::from(*elapsed_ns) < least_ns
+                && agent.missing().is_none()
+                && stayed.any(|row| agent.owns(row.client));
+            is_early.then_some((agent, *elapsed_ns))
+        });
+    let ((first, elapsed_ns), count) = first_of(early)?;
+    let template = "{agents_early} of {agents} agents ended this flood by themselves; the first is \
+                    agent {agent}, {elapsed_ns} after the start of a run of {duration_ns}.";
+    let figures = figures([
+        ("agents_early", count.into()),
+        ("agents", evidence.agents.len().into()),
+        ("agent", first.name.as_str().into()),
+        ("elapsed_ns", elapsed_ns.into()),
+        ("duration_ns", duration_ns.into()),
+    ]);
+    let code = ReasonCode::ScheduleNotSent;
     Some(reason(code, VerdictStatus::Invalid, template, figures))
 }
 
