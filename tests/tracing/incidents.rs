@@ -148,8 +148,8 @@ fn a_lease_that_is_not_renewed_is_reported_by_the_agent_while_the_server_is_away
     observed.server.signal(Signal::STOP);
     let part = agent_that_lost_its_lease(&collector);
     assert_eq!(
-        part.event("lease lost").attributes["why"],
-        "the server did not renew it in time"
+        part.event("the run failed here").attributes["code"],
+        "LEASE_OVER"
     );
     observed.server.signal(Signal::CONT);
     let (result, code) = json_of(child.wait_with_output().unwrap());
@@ -179,8 +179,8 @@ fn a_server_that_is_gone_is_reported_by_the_agent_when_its_lease_ends() {
     observed.server.child.kill().unwrap();
     let part = agent_that_lost_its_lease(&collector);
     assert_eq!(
-        part.event("lease lost").attributes["why"],
-        "the server did not renew it in time"
+        part.event("the run failed here").attributes["code"],
+        "LEASE_OVER"
     );
     assert!(!child.wait_with_output().unwrap().status.success());
 }

@@ -192,7 +192,7 @@ pub(super) fn not_upgraded(error: &UpgradeError) -> Failure {
             ..
         } => failure
             .with("run_id", id.to_string())
-            .with("state", state.name()),
+            .with("state", state.word().unwrap_or_default()),
         _ => failure,
     }
 }
@@ -338,7 +338,7 @@ mod tests {
         };
         let moved = not_upgraded(&not_movable);
         assert_eq!(moved.figures["run_id"], id.to_string().into());
-        assert_eq!(moved.figures["state"], "DRAINING".into());
+        assert_eq!(moved.figures["state"], "draining".into());
         for (error, code, grpc) in [
             (not_movable, F::RunsNotMovable, Code::FailedPrecondition),
             (
