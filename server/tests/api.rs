@@ -210,7 +210,7 @@ async fn a_run_s_plan_is_as_it_is_carried_out() {
 
 #[tokio::test]
 async fn without_agents_a_run_fails_its_precondition() {
-    let server = Server::start(&[]);
+    let server = Server::start(&["--max-clients", "200"]);
     let mut runs = server.runs().await;
     let status = runs
         .start_run(start(plan(1, 1, 1000), ""))

@@ -375,10 +375,11 @@ pub(crate) fn failure(status: &Status) -> v1::Failure {
     failure
 }
 
-/// The figures that are texts, as failure.proto has them.
+/// The figures that are texts or lists of texts, as failure.proto has them.
 const TEXT_FIGURES: &[&str] = &[
     "address",
     "agent",
+    "agent_names",
     "cause",
     "feature",
     "field",
