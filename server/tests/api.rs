@@ -580,7 +580,7 @@ async fn a_watcher_sees_snapshots_twice_a_second_and_then_the_end() {
     let draining = snapshots
         .iter()
         .filter(|snapshot| snapshot.state() == RunState::Draining);
-    assert!(draining.clone().count() > 0);
+    // A watcher may miss them, as any snapshot.
     for snapshot in draining {
         assert_eq!(snapshot.received_millihertz, None);
     }

@@ -186,6 +186,6 @@ async fn a_run_that_is_not_running_in_time_keeps_the_server_as_it_is() {
     assert_eq!(status.code(), tonic::Code::FailedPrecondition);
     assert_eq!(code(&status), FailureCode::RunsNotMovable);
     assert_eq!(common::figure(&status, "run_id"), run_id);
-    assert_eq!(common::figure(&status, "state"), "PREPARING");
+    assert_eq!(common::figure(&status, "state"), "preparing");
     assert_eq!(server.get(&run_id).await.state(), RunState::Preparing);
 }
