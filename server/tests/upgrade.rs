@@ -81,7 +81,8 @@ async fn a_run_goes_on_exactly_and_only_its_own_agent_gets_its_place_back() {
     let number_before = seen.unwrap().number;
 
     let replaced = Replaced::upgrade(&server).await;
-    // A connection that still goes to the old process breaks once: dial again, as the manual states.
+    // A connection that still goes to the old process breaks once: dial again, as the manual has
+    // it.
     let (seen, too_early) = loop {
         let mut runs = server.runs().await;
         let Ok(again) = runs.watch_events(watch(&run_id)).await else {
