@@ -1,0 +1,144 @@
+//! What the commands ask of a server, and what they print of its answer.
+
+use metronome_proto::{
+    plan::Plan,
+    profile::Profile,
+    v1::{FailureCode, RunView, stop_run_request::Runs},
+};
+
+use crate::{
+    ask, json,
+    peer::{OTHER_RUN_ID, RUN_ID},
+    peer_that,
+};
+
+#[test]
+fn detached_the_id_alone_is_printed() {
+    let ended = ask(&peer_that(&[]), &["start", "--detach"]);
+    assert_eq!((ended.code, ended.stdout), (Some(0), format!("{RUN_ID}\n")));
+    let ended = ask(&peer_that(&[]), &["start", "--detach", "-o", "json"]);
+    let object: serde_json::Value = serde_json::from_str(&ended.stdout).expect("one JSON object");
+    assert_eq!(object["run_id"], RUN_ID);
+}
+
+#[test]
+fn a_run_may_be_named_by_a_prefix_or_as_the_last() {
+    let peer = peer_that(&[]);
+    for name in ["last", "0199", RUN_ID] {
+        let ended = ask(&peer, &["show", name, "--clients-table"]);
+        assert_eq!(ended.code, Some(3), "{name}: {ended:?}");
+        assert!(ended.stdout.contains("CLIENT  AGENT"), "{ended:?}");
+    }
+    assert_eq!(
+        ask(&peer, &["stop", "01"]).code,
+        Some(2),
+        "two runs begin with 01"
+    );
+    assert_eq!(
+        ask(&peer, &["stop", "02"]).code,
+        Some(1),
+        "no run begins with 02"
+    );
+    let ended = ask(&peer, &["stop", "last"]);
+    assert_eq!((ended.code, ended.stdout), (Some(0), format!("{RUN_ID}\n")));
+    let ended = ask(&peer, &["stop", "--all", "-o", "json"]);
+    assert_eq!(json(&ended)["run_ids"][0], RUN_ID);
+    ask(&peer, &["stop", "--filter", "labels.host = a"]);
+    let filter = |text: &str| Runs::Filter(text.into());
+    let expected = [
+        Runs::RunId(RUN_ID.into()),
+        filter(""),
+        filter("labels.host = a"),
+    ];
+    assert_eq!(peer.stopped(), expected);
+}
+
+#[test]
+fn every_run_that_is_named_is_deleted_or_its_failure_is_printed() {
+    let peer = peer_that(&[]);
+    let ended = ask(&peer, &["delete", "0199"]);
+    assert_eq!((ended.code, ended.stdout), (Some(0), format!("{RUN_ID}\n")));
+    let ended = ask(&peer, &["delete", "ff", OTHER_RUN_ID, RUN_ID]);
+    assert_eq!((ended.code, ended.stdout), (Some(1), format!("{RUN_ID}\n")));
+    let codes = [FailureCode::RunUnknown, FailureCode::RunNotEnded];
+    for code in codes {
+        assert!(ended.stderr.contains(code.remedy()), "{}", ended.stderr);
+    }
+    assert_eq!(ended.stderr.matches("error: ").count(), 2);
+    let ended = ask(&peer, &["delete", "zzz", "ff"]);
+    assert_eq!(ended.code, Some(2), "the highest of theirs: {ended:?}");
+    let calls = peer.calls();
+    let deletes = calls.iter().filter(|call| **call == "DeleteRun");
+    assert_eq!(deletes.count(), 3, "{calls:?}");
+}
+
+#[test]
+fn a_start_has_one_group_and_its_labels() {
+    let peer = peer_that(&[]);
+    let flags = "start --detach --clients 3 --rate max --label host=a --label b=c=d --target a:1";
+    let ended = ask(&peer, &flags.split(' ').collect::<Vec<_>>());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let started = peer.started().remove(0);
+    let labels = [("b", "c=d"), ("host", "a")].map(|(key, value)| (key.into(), value.into()));
+    assert_eq!(started.labels, labels.into());
+    let plan = Plan::try_from(&started.plan.expect("a plan")).expect("one that is allowed");
+    let group = &plan.group;
+    assert_eq!(
+        (
+            group.clients,
+            group.profile,
+            group.batch,
+            group.target.as_str()
+        ),
+        (3, Profile::Flood, 1024, "a:1")
+    );
+}
+
+#[test]
+fn a_list_is_asked_for_with_its_filter_and_order_on_every_page() {
+    let peer = peer_that(&[]);
+    let filter = "labels.host = a";
+    ask(&peer, &["runs", "--filter", filter, "--order", "oldest"]);
+    let listed = peer.listed();
+    assert_eq!(listed.len(), 3);
+    for request in listed {
+        assert_eq!(
+            (
+                request.filter.as_str(),
+                request.order_by.as_str(),
+                request.view()
+            ),
+            (filter, "created_at", RunView::Basic)
+        );
+    }
+}
+
+#[test]
+fn lists_follow_the_pages_and_are_one_object_each_in_json() {
+    let peer = peer_that(&[]);
+    assert_eq!(
+        ask(&peer, &["runs"]).stdout.lines().count(),
+        3,
+        "a head and two pages of a run"
+    );
+    assert_eq!(
+        ask(&peer, &["runs", "--limit", "1"]).stdout.lines().count(),
+        2
+    );
+    for (command, pointer, expected) in [
+        ("runs", "/runs/1/state", serde_json::json!("aborted")),
+        ("agents", "/agents/0/name", serde_json::json!("bench1-7")),
+        ("agents", "/agents/1/name", serde_json::json!("bench1-8")),
+        ("server", "/raw/packets", serde_json::json!(7)),
+    ] {
+        let ended = ask(&peer, &[command, "-o", "json"]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let object: serde_json::Value =
+            serde_json::from_str(&ended.stdout).expect("one JSON object");
+        assert_eq!(
+            object.pointer(pointer),
+            Some(&expected),
+            "{command}: {object}"
+        );
+    }
+}
