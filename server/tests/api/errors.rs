@@ -1,0 +1,334 @@
+//! What a server refuses: the status, the code, the figures and the details of each error.
+
+use metronome_proto::v1::{self, FailureCode};
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use crate::common::{
+    Server, agent::Agent, by_id, change, code, easy_plan, ended, export, figure, plan, received,
+    start, stop, watch,
+};
+
+#[tokio::test]
+async fn a_plan_out_of_range_is_refused_by_the_path_of_its_field() {
+    let server = Server::start(&[]);
+    let mut runs = server.runs().await;
+    let (easy, day_ms) = (|| plan(1, 1, 1000), 86_400_000);
+    for (field, plan) in [
+        ("plan.groups[0].clients", plan(0, 1, 1000)),
+        ("plan.groups[0].clients", plan(10_001, 1, 1000)),
+        ("plan.groups[0].clients", plan(u32::MAX, 1, 1000)),
+        (
+            "plan.groups[0].profile.constant.rate_millihertz",
+            plan(1, 0, 1000),
+        ),
+        (
+            "plan.groups[0].profile.constant.rate_millihertz",
+            plan(1, 1 << 40, 1000),
+        ),
+        (
+            "plan.groups[0].profile",
+            change(easy(), |group| group.profile = None),
+        ),
+        (
+            "plan.groups[0].batch",
+            change(easy(), |group| group.batch = 1025),
+        ),
+        (
+            "plan.groups[0].name",
+            change(easy(), |group| group.name = "A".into()),
+        ),
+        (
+            "plan.groups[0].target.receivers.address",
+            change(easy(), |group| {
+                let receivers = v1::Receivers {
+                    address: "nowhere".into(),
+                };
+                group.target = Some(v1::Target {
+                    kind: Some(v1::target::Kind::Receivers(receivers)),
+                });
+            }),
+        ),
+        ("plan.duration", plan(1, 1, 0)),
+        ("plan.duration", plan(1, 1, 365 * day_ms)),
+        (
+            "plan.threads",
+            v1::Plan {
+                threads: 65,
+                ..easy()
+            },
+        ),
+        (
+            "plan.groups",
+            v1::Plan {
+                groups: Vec::new(),
+                ..easy()
+            },
+        ),
+        (
+            "plan.requires",
+            v1::Plan {
+                requires: vec![String::new()],
+                ..easy()
+            },
+        ),
+    ] {
+        let status = runs.start_run(start(plan, "")).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status}");
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, field);
+        assert_eq!(code(&status), FailureCode::FieldOutOfRange);
+        assert_eq!(figure(&status, "field"), field);
+    }
+    let labelled = |key: &str, value: &str| v1::StartRunRequest {
+        labels: [(key.to_owned(), value.to_owned())].into(),
+        ..start(easy(), "")
+    };
+    for (field, request) in [
+        ("plan", v1::StartRunRequest::default()),
+        ("request_id", start(easy(), "no spaces")),
+        ("request_id", start(easy(), &"x".repeat(65))),
+        ("labels", labelled("Host", "x")),
+        ("labels", labelled("host", "\x1b[2J")),
+        ("labels", labelled("host", &"x".repeat(129))),
+    ] {
+        let status = runs.start_run(request).await.unwrap_err();
+        assert_eq!(code(&status), FailureCode::FieldOutOfRange);
+        assert_eq!(figure(&status, "field"), field);
+    }
+    let listed = runs.list_runs(v1::ListRunsRequest::default()).await;
+    let listed = listed.unwrap().into_inner();
+    assert_eq!(listed.runs, [], "what was refused left nothing behind");
+}
+
+#[tokio::test]
+async fn what_this_version_does_not_have_is_unsupported_and_never_replaced() {
+    let server = Server::start(&[]);
+    let _agent = Agent::register(&server, "a1").await;
+    let mut runs = server.runs().await;
+    let easy = || plan(1, 1, 1000);
+    let two = v1::Plan {
+        groups: [easy().groups, easy().groups].concat(),
+        ..easy()
+    };
+    let requires = v1::Plan {
+        requires: vec!["profile.constant".into(), "profile.warp".into()],
+        ..easy()
+    };
+    for (field, plan) in [
+        ("plan.groups", two),
+        (
+            "plan.groups[0].profile",
+            change(easy(), |group| {
+                group.profile = Some(v1::Profile { shape: None });
+            }),
+        ),
+        (
+            "plan.groups[0].phase",
+            change(easy(), |group| group.phase = 4),
+        ),
+        (
+            "plan.groups[0].phase",
+            change(easy(), |group| group.phase = -1),
+        ),
+        (
+            "plan.groups[0].target",
+            change(easy(), |group| {
+                group.target = Some(v1::Target { kind: None });
+            }),
+        ),
+    ] {
+        let status = runs.start_run(start(plan, "")).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition, "{field}: {status}");
+        assert_eq!(code(&status), FailureCode::Unsupported);
+        assert_eq!(figure(&status, "field"), field);
+        let details = status.get_details_precondition_failure().unwrap();
+        assert_eq!(details.violations[0].r#type, "UNSUPPORTED");
+    }
+    let status = runs.start_run(start(requires, "")).await.unwrap_err();
+    assert_eq!(code(&status), FailureCode::Unsupported);
+    assert_eq!(figure(&status, "feature"), "profile.warp");
+    let details = status.get_details_precondition_failure().unwrap();
+    assert_eq!(details.violations[0].subject, "profile.warp");
+    let view = v1::GetRunRequest {
+        view: 7,
+        ..by_id("0123456789abcdef")
+    };
+    let status = runs.get_run(view).await.unwrap_err();
+    assert_eq!(code(&status), FailureCode::Unsupported);
+}
+
+#[tokio::test]
+async fn without_agents_a_run_fails_its_precondition() {
+    let server = Server::start(&["--max-clients", "200"]);
+    let mut runs = server.runs().await;
+    let status = runs
+        .start_run(start(plan(1, 1, 1000), ""))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert_eq!(code(&status), FailureCode::NoAgent);
+    let details = status.get_details_precondition_failure().unwrap();
+    assert_eq!(details.violations[0].r#type, "NO_AGENT");
+
+    let _agent = Agent::register(&server, "a1").await;
+    let named = change(plan(1, 1, 1000), |group| {
+        group.agents = Some(v1::AgentSelector {
+            names: vec!["a1".into(), "other".into()],
+        });
+    });
+    let status = runs.start_run(start(named, "")).await.unwrap_err();
+    assert_eq!(code(&status), FailureCode::AgentNotConnected);
+    assert_eq!(figure(&status, "agents"), "1");
+    assert_eq!(figure(&status, "agent_names"), "other");
+    let status = runs
+        .start_run(start(plan(101, 1, 1000), ""))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert_eq!(code(&status), FailureCode::AgentsFull);
+    let figures = ["clients", "clients_free", "agents"].map(|name| figure(&status, name));
+    assert_eq!(figures, ["101", "100", "1"]);
+}
+
+#[tokio::test]
+async fn more_clients_than_the_server_takes_exhaust_it_and_the_next_run_works() {
+    let server = Server::start(&["--max-clients", "3"]);
+    let mut agent = Agent::register(&server, "a1").await;
+    let mut runs = server.runs().await;
+    // No wait for other runs would help.
+    let status = runs
+        .start_run(start(plan(4, 1, 1000), ""))
+        .await
+        .unwrap_err();
+    assert_eq!(code(&status), FailureCode::FieldOutOfRange);
+    assert_eq!(figure(&status, "field"), "plan.groups[0].clients");
+    let other = server.start_run(start(plan(2, 1, 1000), "")).await;
+    agent.receive_prepare().await;
+    let status = runs
+        .start_run(start(plan(3, 1, 1000), ""))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(code(&status), FailureCode::ClientsFull);
+    let details = status.get_details_quota_failure().unwrap();
+    assert_eq!(details.violations[0].subject, "--max-clients");
+    let figures = ["clients", "clients_free", "clients_max"].map(|name| figure(&status, name));
+    assert_eq!(figures, ["3", "1", "3"]);
+    agent
+        .send_failed(
+            &other.run_id,
+            v1::Failure::new(FailureCode::NoRoute, "no route"),
+        )
+        .await;
+    ended(&server, &other.run_id).await;
+    let run = server.start_run(start(plan(3, 1000, 20), "")).await;
+    let prepare = agent.receive_prepare().await;
+    agent.run_honestly(&server, &prepare).await;
+    assert_eq!(received(&ended(&server, &run.run_id).await), 60);
+}
+
+#[tokio::test]
+async fn as_many_runs_go_on_at_a_time_as_the_limits_have() {
+    let server = Server::start(&["--max-clients", "100"]);
+    let _agent = Agent::register(&server, "a1").await;
+    let runs_max = server.status().await.limits.unwrap().runs_max;
+    for _ in 0..runs_max {
+        server.start_run(start(plan(1, 1, 1000), "")).await;
+    }
+    let mut runs = server.runs().await;
+    let status = runs
+        .start_run(start(plan(1, 1, 1000), ""))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(code(&status), FailureCode::RunsFull);
+    assert_eq!(figure(&status, "runs_max"), runs_max.to_string());
+    let all = v1::StopRunRequest {
+        runs: Some(v1::stop_run_request::Runs::Filter(String::new())),
+    };
+    let stopped = runs.stop_run(all).await.unwrap().into_inner().runs;
+    assert_eq!(stopped.len(), runs_max as usize);
+}
+
+#[tokio::test]
+async fn a_run_that_is_not_there_is_not_found_whatever_is_asked_of_it() {
+    let server = Server::start(&[]);
+    let mut runs = server.runs().await;
+    let run_id = "0123456789abcdef";
+    let delete = v1::DeleteRunRequest {
+        run_id: run_id.into(),
+    };
+    let responses = [
+        runs.get_run(by_id(run_id)).await.map(drop),
+        runs.stop_run(stop(run_id)).await.map(drop),
+        runs.watch_events(watch(run_id)).await.map(drop),
+        runs.delete_run(delete).await.map(drop),
+        export(&server, run_id, 0).await.map(drop),
+    ];
+    for response in responses {
+        let status = response.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+        assert_eq!(code(&status), FailureCode::RunUnknown);
+        assert_eq!(figure(&status, "run_id"), run_id);
+        let resource = status.get_details_resource_info().unwrap();
+        assert_eq!(resource.resource_name, run_id);
+    }
+    for run_id in ["", "7", "no run id here..", "0123456789abcdef0"] {
+        let status = runs.get_run(by_id(run_id)).await.unwrap_err();
+        assert_eq!(code(&status), FailureCode::FieldOutOfRange);
+        assert_eq!(figure(&status, "field"), "run_id");
+    }
+    let request = v1::GetRunRequest {
+        run: Some(v1::get_run_request::Run::RequestId("x".into())),
+        ..v1::GetRunRequest::default()
+    };
+    let status = runs.get_run(request).await.unwrap_err();
+    assert_eq!(code(&status), FailureCode::RunUnknown);
+    assert_eq!(figure(&status, "request_id"), "x");
+    let status = runs
+        .get_run(v1::GetRunRequest::default())
+        .await
+        .unwrap_err();
+    assert_eq!(figure(&status, "field"), "run");
+    let request = v1::GetRunRequest {
+        run: Some(v1::get_run_request::Run::RequestId(String::new())),
+        ..v1::GetRunRequest::default()
+    };
+    let status = runs.get_run(request).await.unwrap_err();
+    assert_eq!(code(&status), FailureCode::FieldOutOfRange);
+    assert_eq!(figure(&status, "field"), "request_id");
+    let nothing = v1::WatchEventsRequest::default();
+    let status = runs.watch_events(nothing).await.map(drop).unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(figure(&status, "field"), "runs");
+}
+
+/// A client's limit for all headers of an answer is 16 KiB; one that exceeds it loses its code.
+#[tokio::test]
+async fn an_error_keeps_its_code_however_long_the_request_is_that_it_repeats() {
+    let server = Server::start(&[]);
+    let long = "\u{1b}é".repeat(170_000);
+    let named = |agents: Vec<String>| {
+        change(easy_plan(1), |group| {
+            group.agents = Some(v1::AgentSelector { names: agents });
+        })
+    };
+    let names = (0..256).map(|number| format!("{number:0>63}")).collect();
+    let mut labelled = start(easy_plan(1), "");
+    labelled.labels.insert(long.clone(), "x".into());
+    let grouped = change(easy_plan(1), |group| group.name = long.clone());
+    for (request, expected) in [
+        (start(named(names), ""), FailureCode::AgentNotConnected),
+        (
+            start(named(vec![long.clone()]), ""),
+            FailureCode::FieldOutOfRange,
+        ),
+        (start(grouped, ""), FailureCode::FieldOutOfRange),
+        (labelled, FailureCode::FieldOutOfRange),
+        (start(easy_plan(1), &long), FailureCode::FieldOutOfRange),
+    ] {
+        let refused = server.runs().await.start_run(request).await.unwrap_err();
+        assert_eq!(code(&refused), expected);
+    }
+}
