@@ -61,7 +61,7 @@ fn without_record(row: &Row<'_>) -> Failure {
     ));
     Failure {
         sentence,
-        ..missing.with("agent", row.agent.name.as_str())
+        ..missing
     }
 }
 
