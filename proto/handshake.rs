@@ -26,6 +26,7 @@ use subtle::ConstantTimeEq as _;
 use crate::{
     packet::{self, Frame, Kind, u64_at},
     run_id::RunId,
+    v1::FailureCode,
 };
 
 /// Bytes of a [`Key`].
@@ -192,6 +193,12 @@ impl Refusal {
     /// The reason in a refusal frame. `None` for everything else.
     #[must_use]
     pub fn decode(frame: &Frame) -> Option<Self> {
+        Self::from_number(frame[3]).filter(|refusal| refusal.encode() == *frame)
+    }
+
+    /// The reason of a number of the wire. `None` for one that this version does not have.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
         let all = [
             Self::Full,
             Self::Hello,
@@ -200,7 +207,20 @@ impl Refusal {
             Self::Protocol,
             Self::Ended,
         ];
-        all.into_iter().find(|refusal| refusal.encode() == *frame)
+        all.into_iter().find(|refusal| *refusal as u8 == number)
+    }
+
+    /// The code of the failure of a client that was refused so.
+    #[must_use]
+    pub fn code(self) -> FailureCode {
+        match self {
+            Self::Full => FailureCode::RefusedFull,
+            Self::Hello => FailureCode::RefusedHello,
+            Self::Late => FailureCode::RefusedLate,
+            Self::Raw => FailureCode::RefusedRaw,
+            Self::Protocol => FailureCode::RefusedProtocol,
+            Self::Ended => FailureCode::RefusedEnded,
+        }
     }
 
     /// Why, as the rest of a sentence that begins with "the server refused the connection: ".
@@ -348,7 +368,11 @@ mod tests {
             Refusal::Ended,
         ] {
             assert_eq!(Refusal::decode(&refusal.encode()), Some(refusal));
+            assert_eq!(Refusal::from_number(refusal as u8), Some(refusal));
+            let name = format!("REFUSED_{refusal:?}").to_uppercase();
+            assert_eq!(refusal.code().name(), name);
         }
+        assert_eq!([0, 7, 0xFE].map(Refusal::from_number), [None; 3]);
         let mut unknown = Refusal::Full.encode();
         unknown[3] = 0xFE;
         assert_eq!(Refusal::decode(&unknown), None);

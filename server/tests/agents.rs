@@ -103,7 +103,6 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
     let progress = v1::Progress {
         run_id: run_id.clone(),
         counts: Some(most),
-        clients_broken: u32::MAX,
     };
     agent.send(Message::Progress(progress)).await;
     let record = |client| v1::ClientRecord {

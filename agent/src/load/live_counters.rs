@@ -5,7 +5,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use metronome_proto::{counters::CounterList as _, v1};
@@ -21,7 +21,6 @@ pub(crate) struct LiveCounters {
     sent: AtomicU64,
     skipped: AtomicU64,
     blocked: AtomicU64,
-    broken: AtomicU32,
 }
 
 /// Counters for every pacing thread of `assignment`.
@@ -41,7 +40,6 @@ impl LiveCounters {
         self.sent.store(send_buffer.sent, Relaxed);
         self.skipped.store(send_buffer.skipped, Relaxed);
         self.blocked.store(send_buffer.blocked, Relaxed);
-        self.broken.store(send_buffer.broken, Relaxed);
     }
 
     fn counts(&self) -> v1::GeneratorCounts {
@@ -65,9 +63,5 @@ pub(crate) fn progress(run_id: &str, threads: &[LiveCounters]) -> v1::Progress {
     v1::Progress {
         run_id: run_id.into(),
         counts: Some(counts),
-        clients_broken: threads
-            .iter()
-            .map(|thread| thread.broken.load(Relaxed))
-            .sum(),
     }
 }

@@ -22,8 +22,6 @@ pub(crate) struct SendBuffer {
     pub skipped: u64,
     /// Packets that were blocked by a full send buffer when they were due.
     pub blocked: u64,
-    /// Connections that ended before their time.
-    pub broken: u32,
     /// Writes that took data.
     pub writes: u64,
     /// Time from due to the write of every packet that was sent, ns.
@@ -40,7 +38,6 @@ impl SendBuffer {
             sent: 0,
             skipped: 0,
             blocked: 0,
-            broken: 0,
             writes: 0,
             lateness: Histogram::default(),
         }

@@ -84,10 +84,8 @@ impl Run {
         let _within = self.span().entered();
         match self.prepare() {
             Ok(clients) => {
-                let attempts = clients.iter().map(Client::attempts).sum();
                 self.report(Message::Prepared(v1::Prepared {
                     run_id: self.run_id(),
-                    attempts,
                 }));
                 self.run_load(clients, started);
             }

@@ -5,7 +5,8 @@
 //! does not count as a second one.
 //!
 //! A failure is an agent's word: its texts are made harmless, and what follows from its code is
-//! taken from the code, as far as this version has that.
+//! taken from the code, as far as this version has that. That of the agent itself has the agent's
+//! name among its figures.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,9 @@ use super::agent_share::AgentShare;
 const FIGURES_BYTES_MAX: usize = 256;
 /// What a figure takes beside its name and its texts, bytes.
 const FIGURE_BYTES: usize = 16;
+
+/// The figure with the name of the agent that failed.
+const AGENT: &str = "agent";
 
 /// What each text of a list takes beside itself, bytes.
 const TEXT_BYTES: usize = 4;
@@ -71,7 +75,9 @@ impl AgentRecords {
 
     /// The agent cannot go on, or is gone; the first failure stands.
     pub(crate) fn fail(&mut self, failure: v1::Failure) {
-        self.failure.get_or_insert_with(|| harmless(failure));
+        if self.failure.is_none() {
+            self.failure = Some(self.own(failure));
+        }
     }
 
     /// Whether the client belongs to this agent's share.
@@ -108,7 +114,7 @@ impl AgentRecords {
         });
         self.strays = self.strays.saturating_add(strays);
         self.finished = finished;
-        self.failure = failure.map(harmless);
+        self.failure = failure.map(|failure| self.own(failure));
     }
 
     /// Why the agent cannot go on. `None` while it can.
@@ -142,10 +148,17 @@ impl AgentRecords {
             (None, None) => {
                 let sentence = "it gave no final report";
                 let failure = v1::Failure::new(FailureCode::NoFinalReport, sentence);
-                Some(failure.with("agent", self.name.as_str()))
+                Some(self.own(failure))
             }
             (None, Some(_)) => None,
         }
+    }
+
+    /// A failure of this agent, harmless, with its name. What the agent calls itself there counts
+    /// for nothing, nor does it take the room of another figure.
+    fn own(&self, mut failure: v1::Failure) -> v1::Failure {
+        failure.figures.remove(AGENT);
+        harmless(failure).with(AGENT, self.name.as_str())
     }
 }
 
@@ -331,13 +344,17 @@ mod tests {
         let lost = v1::Failure::new(FailureCode::AgentLost, "its stream\x1b broke.");
         agent.fail(v1::Failure {
             remedy: "pay me".into(),
-            ..lost.with("address", "10.0.0.1\r\n")
+            ..lost.with("address", "10.0.0.1\r\n").with("agent", "b")
         });
         agent.fail(v1::Failure::new(FailureCode::AgentSilent, "again"));
         let expected = v1::Failure::new(FailureCode::AgentLost, "its stream broke")
-            .with("address", "10.0.0.1");
+            .with("address", "10.0.0.1")
+            .with("agent", "a");
         assert_eq!(agent.failure(), Some(&expected));
-        assert_eq!(agent.missing(), Some(expected));
+        assert_eq!(agent.missing(), Some(expected.clone()));
+        let mut restored = AgentRecords::new("a".into(), share(0, 1));
+        restored.restore(Vec::new(), 0, None, agent.failure().cloned());
+        assert_eq!(restored.failure(), Some(&expected));
     }
 
     #[test]

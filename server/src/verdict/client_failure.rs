@@ -61,7 +61,7 @@ fn without_record(row: &Row<'_>) -> Failure {
     ));
     Failure {
         sentence,
-        ..missing.with("agent", row.agent.name.as_str())
+        ..missing
     }
 }
 
@@ -109,39 +109,21 @@ fn cause(end: ClientEnd) -> Option<(FailureCode, &'static str)> {
     })
 }
 
+/// A number that this version does not have is that of a frame out of place.
 fn refused(number: u8) -> (FailureCode, &'static str) {
-    const FULL: u8 = Refusal::Full as u8;
-    const HELLO: u8 = Refusal::Hello as u8;
-    const LATE: u8 = Refusal::Late as u8;
-    const RAW: u8 = Refusal::Raw as u8;
-    const ENDED: u8 = Refusal::Ended as u8;
-    match number {
-        FULL => (
-            FailureCode::RefusedFull,
-            "the server refused client {client}: it is full",
-        ),
-        HELLO => (
-            FailureCode::RefusedHello,
-            "the server refused client {client}: it could not verify the hello",
-        ),
-        LATE => (
-            FailureCode::RefusedLate,
-            "the server refused client {client}: the hello was not complete in time",
-        ),
-        RAW => (
-            FailureCode::RefusedRaw,
-            "the server refused client {client}: it sent no hello",
-        ),
-        ENDED => (
-            FailureCode::RefusedEnded,
-            "the server ended the connection of client {client}: the run is over",
-        ),
-        _ => (
-            FailureCode::RefusedProtocol,
+    let refusal = Refusal::from_number(number).unwrap_or(Refusal::Protocol);
+    let template = match refusal {
+        Refusal::Full => "the server refused client {client}: it is full",
+        Refusal::Hello => "the server refused client {client}: it could not verify the hello",
+        Refusal::Late => "the server refused client {client}: the hello was not complete in time",
+        Refusal::Raw => "the server refused client {client}: it sent no hello",
+        Refusal::Protocol => {
             "the server ended the connection of client {client}: a frame came where it does not \
-             belong",
-        ),
-    }
+             belong"
+        }
+        Refusal::Ended => "the server ended the connection of client {client}: the run is over",
+    };
+    (refusal.code(), template)
 }
 
 #[cfg(test)]

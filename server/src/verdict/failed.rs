@@ -23,7 +23,7 @@ pub(crate) fn failure_of_run(agents: &[AgentRecords], stopped: Option<StopCause>
     };
     Failure {
         sentence: format!("agent {name}: {}", failure.sentence),
-        ..failure.with("agent", name)
+        ..failure
     }
 }
 

@@ -207,7 +207,7 @@ fn everything_known() -> Sample {
         });
     }
     let failure = v1::Failure::new(v1::FailureCode::AgentShutDown, "it was shut down");
-    sample.agents[1].fail(failure.with("agent", "agent-1"));
+    sample.agents[1].fail(failure);
     let counters = sample.counters();
     let mut times = super::samples::times(160);
     for times in [&mut times.lateness, &mut times.transit, &mut times.latency] {

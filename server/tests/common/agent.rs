@@ -172,7 +172,6 @@ impl Agent {
     pub(crate) async fn send_prepared(&self, run_id: &str) {
         self.send(FromAgent::Prepared(v1::Prepared {
             run_id: run_id.into(),
-            attempts: 1,
         }))
         .await;
     }

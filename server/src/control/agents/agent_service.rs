@@ -77,9 +77,7 @@ impl AgentService {
         })?;
         for (assignment, why) in lost {
             let failure = Failure::new(FailureCode::AgentRestarted, why.sentence());
-            assignment
-                .report(failure.with("agent", info.name.as_str()))
-                .await;
+            assignment.report(failure).await;
         }
         self.counters.agent_connected(&info.name);
         if let Some(withheld) = AGENT_CHANGES.admit(clock::now_ns()) {

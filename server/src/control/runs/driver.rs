@@ -353,7 +353,7 @@ impl Driver {
                 Action::SendStop(agent) => Some((agent, agents::stop(self.id))),
                 Action::GiveUp(agent) => {
                     let records = &mut self.agents[agent];
-                    records.fail(out_of_time(&records.name, before));
+                    records.fail(out_of_time(before));
                     None
                 }
                 Action::CloseRun => {
@@ -368,7 +368,7 @@ impl Driver {
             {
                 let records = &mut self.agents[agent];
                 let failure = Failure::new(FailureCode::AgentLost, "it takes no orders any more");
-                records.fail(failure.with("agent", records.name.as_str()));
+                records.fail(failure);
                 caused.push_back(Event::AgentGone(agent));
             }
         }
@@ -466,8 +466,8 @@ fn note_start(run: &mut v1::Run, machine: &RunStateMachine) {
 }
 
 /// An agent was given up.
-fn out_of_time(agent: &str, before: RunState) -> Failure {
-    let failure = if before == RunState::Preparing {
+fn out_of_time(before: RunState) -> Failure {
+    if before == RunState::Preparing {
         let seconds = PREPARE_NS / 1_000_000_000;
         let sentence = format!("it did not connect its clients within {seconds} s");
         Failure::new(FailureCode::PrepareTimedOut, sentence).with("deadline_ns", PREPARE_NS)
@@ -476,8 +476,7 @@ fn out_of_time(agent: &str, before: RunState) -> Failure {
             FailureCode::NoFinalReport,
             "it gave no final report in time",
         )
-    };
-    failure.with("agent", agent)
+    }
 }
 
 async fn sleep_until(at_ns: u64) {

@@ -340,7 +340,7 @@ mod tests {
         let (running, _) = state_machine.step(Event::Tick, START_LEAD_NS);
         let shown = builder.build(&running, &agents, START_LEAD_NS);
         assert!(shown.waiting_for.is_empty());
-        assert_eq!(shown.failures, [failure]);
+        assert_eq!(shown.failures, [failure.with("agent", "a1")]);
         let (draining, _) = running.step(Event::Tick, START_LEAD_NS + SECOND_NS);
         let shown = builder.build(&draining, &agents, START_LEAD_NS + SECOND_NS);
         assert_eq!(shown.waiting_for, ["a0"]);

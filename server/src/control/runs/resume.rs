@@ -84,9 +84,7 @@ async fn expect_agents(runs: Arc<RunManager>) {
         for assignment in lost {
             let sentence = "it did not come back within 3 s after the server was upgraded";
             let failure = Failure::new(FailureCode::AgentLost, sentence);
-            assignment
-                .report(failure.with("agent", agent.as_str()))
-                .await;
+            assignment.report(failure).await;
         }
     }
     // Those that had no assignment and have not come back either.

@@ -116,10 +116,10 @@ impl RunCounters {
     }
 
     fn record_refusal(&mut self, code: u8) {
-        let counter = match code {
-            code if code == Refusal::Full as u8 => &mut self.refused_full,
-            code if code == Refusal::Late as u8 => &mut self.refused_late,
-            code if code == Refusal::Raw as u8 => &mut self.refused_raw,
+        let counter = match Refusal::from_number(code) {
+            Some(Refusal::Full) => &mut self.refused_full,
+            Some(Refusal::Late) => &mut self.refused_late,
+            Some(Refusal::Raw) => &mut self.refused_raw,
             _ => &mut self.refused_hello,
         };
         *counter = counter.saturating_add(1);

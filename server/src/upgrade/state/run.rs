@@ -219,7 +219,7 @@ pub(super) mod tests {
                     ..v1::Finished::default()
                 });
                 let failure = v1::Failure::new(FailureCode::AgentLost, "its stream broke");
-                agent_records.fail(failure.with("agent", "a1"));
+                agent_records.fail(failure);
             }
             agent_records
         };

@@ -393,7 +393,8 @@ mod tests {
         sample.agents[1].fail(failure(FailureCode::AgentLost));
         let conclusion = judged(&sample, VerdictStatus::Partial, &[ReasonCode::AgentLost]);
         let reason = &verdict(&conclusion).reasons[0];
-        assert_eq!(reason.failure, Some(failure(FailureCode::AgentLost)));
+        let named = failure(FailureCode::AgentLost).with("agent", "agent-1");
+        assert_eq!(reason.failure, Some(named));
         assert_eq!(conclusion.report.agents[1].failure, reason.failure);
         assert_eq!(
             reason.sentence,
