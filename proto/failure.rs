@@ -133,7 +133,8 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::ServerNotTrusted],
-        "use https:// and --tls-ca, and --tls-cert where the server has --tls-client-ca",
+        "use https:// and --tls-ca, --tls-name where the certificate is for another name, and \
+         --tls-cert where the server has --tls-client-ca",
     ),
     (
         &[FailureCode::ServerIncompatible],
