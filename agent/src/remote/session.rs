@@ -8,6 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 use metronome_os::{clock, host};
 use metronome_proto::{
     features,
+    limits::LEASE,
     names::is_name,
     plan,
     rpc_failure::Server,
@@ -40,8 +41,6 @@ use crate::{
     stop_signal::StopMode,
 };
 
-/// The lease when the Welcome has none.
-const LEASE_DEFAULT: Duration = Duration::from_secs(3);
 /// No server can make a lease longer than this.
 const LEASE_MAX: Duration = Duration::from_secs(10);
 /// Time between two reports of progress; every second one comes with an Alive.
@@ -70,6 +69,7 @@ pub(super) struct Session<'a> {
     reports: mpsc::Sender<Request>,
     /// Messages that must not be lost and that the network has no room for yet.
     pending: VecDeque<Message>,
+    /// That of the Welcome; [`LEASE`] where it has none.
     lease: Duration,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
             orders,
             reports,
             pending,
-            lease: LEASE_DEFAULT,
+            lease: LEASE,
         })
     }
 
@@ -199,7 +199,7 @@ impl<'a> Session<'a> {
             .lease
             .as_ref()
             .and_then(plan::from_proto)
-            .unwrap_or(LEASE_DEFAULT)
+            .unwrap_or(LEASE)
             .min(LEASE_MAX);
         self.resume_token.replace(&welcome.resume_token);
         let listed_as = if is_name(&welcome.name) {
