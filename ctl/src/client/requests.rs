@@ -119,13 +119,19 @@ impl Client {
         self.once(request, RESPONSE_TIME_MAX, call).await
     }
 
-    /// Deletes a run that has ended. A repeat could not be distinguished from an unknown run.
+    /// Deletes a run that has ended. Not repeated when the response is lost: the answer to a second
+    /// request is the same for a run that is deleted as for one that never was.
     pub(crate) async fn delete_run(&self, run_id: &str) -> Result<(), Failure> {
-        let run_id = run_id.into();
-        let call = async |request| self.run_service().delete_run(request).await;
-        self.once(v1::DeleteRunRequest { run_id }, RESPONSE_TIME_MAX, call)
-            .await
-            .map(|v1::DeleteRunResponse {}| ())
+        let request = v1::DeleteRunRequest {
+            run_id: run_id.into(),
+        };
+        let call = || {
+            self.once(request.clone(), RESPONSE_TIME_MAX, async |request| {
+                self.run_service().delete_run(request).await
+            })
+        };
+        let v1::DeleteRunResponse {} = retried(false, call).await?;
+        Ok(())
     }
 
     /// Every client row of a run.
