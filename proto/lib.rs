@@ -7,6 +7,7 @@
 //! | [`profile`], [`schedule`] | the load of one client, and when each of its packets is due |
 //! | [`limits`], [`names`], [`features`] | the limits, the names and the features of this version |
 //! | [`failure`], [`reason`] | what follows from the code of a failure, and of a verdict's reason |
+//! | [`rpc_failure`] | why a gRPC call failed, for every client of the API |
 //! | [`filter`] | which runs are meant in a list, and their order |
 //! | [`counters`] | the counters of both ends, as lists |
 //! | [`json`] | the API's messages as JSON, for benchctl, feeds and pages |
@@ -33,6 +34,7 @@ pub mod packet;
 pub mod plan;
 pub mod profile;
 pub mod reason;
+pub mod rpc_failure;
 pub mod run_id;
 pub mod schedule;
 pub mod share;

@@ -160,12 +160,6 @@ impl RunState {
         }
     }
 
-    /// The state of a name without its prefix. `None` for one that this version does not have.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::from_str_name(&format!("RUN_STATE_{name}"))
-    }
-
     /// Whether the run is over for good.
     #[must_use]
     pub fn is_final(self) -> bool {
@@ -212,7 +206,8 @@ mod tests {
             .collect();
         assert_eq!(states.iter().filter(|state| state.is_final()).count(), 3);
         for state in states {
-            assert_eq!(RunState::from_name(state.name()), Some(state));
+            let named = RunState::from_str_name(&format!("RUN_STATE_{}", state.name()));
+            assert_eq!(named, Some(state));
             let word = state.word().map(str::to_uppercase);
             let is_known = state != RunState::Unspecified;
             assert_eq!(word, is_known.then(|| state.name().to_owned()));

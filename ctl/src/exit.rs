@@ -48,7 +48,8 @@ impl Exit {
     /// that has no verdict, or one that this version does not have.
     ///
     /// # Errors
-    /// Its verdict is contradicted by what stands beside it, so that none of it can be believed.
+    /// Its verdict is contradicted by what stands beside it, so that none of it can be believed:
+    /// [`FailureCode::Internal`].
     pub(crate) fn of_run(run: &v1::Run) -> Result<Self, Failure> {
         if run.state() != v1::RunState::Ended {
             return Ok(Self::Other);
@@ -69,7 +70,7 @@ impl Exit {
                 let run_id = run.run_id.as_str();
                 let sentence =
                     format!("the report of run {run_id} contradicts itself: {contradiction}");
-                let failure = Failure::new(FailureCode::ServerIncompatible, sentence);
+                let failure = Failure::new(FailureCode::Internal, sentence);
                 Err(failure.with("run_id", run_id))
             }
         }
@@ -261,7 +262,7 @@ mod tests {
                 Ok(Exit::Invalid) => prop_assert_eq!((state, status), (60, 3)),
                 Ok(exit) => prop_assert_eq!(exit, Exit::Other),
                 Err(failure) => {
-                    prop_assert_eq!(failure.code(), FailureCode::ServerIncompatible);
+                    prop_assert_eq!(failure.code(), FailureCode::Internal);
                     prop_assert_eq!(Exit::of_failure(&failure), Exit::Other);
                 }
             }

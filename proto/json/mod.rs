@@ -31,13 +31,26 @@ mod tests;
 
 use serde::Serialize;
 
+use crate::names::is_harmful;
+
 /// The version of docs/result.schema.json and of every object.
 pub const SCHEMA_VERSION: u32 = 2;
 
-/// An object as text with a line feed.
+/// An object as text with a line feed. Characters that could rewrite a terminal are escaped, those
+/// included that JSON itself allows in a string: DEL, C1 and the marks of [`is_harmful`].
 #[must_use]
 pub fn text(object: &impl Serialize) -> String {
     let json = serde_json::to_string_pretty(object)
         .expect("the objects have string keys only, so they serialize");
-    json + "\n"
+    let mut text = String::with_capacity(json.len() + 1);
+    for character in json.chars() {
+        // Line feeds are between the values: within a string they are escaped already.
+        if is_harmful(character) && character != '\n' {
+            // Each of them is one unit of UTF-16.
+            text.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            text.push(character);
+        }
+    }
+    text + "\n"
 }

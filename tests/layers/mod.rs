@@ -356,6 +356,11 @@ pub(crate) const PURE: Wall = Wall {
         "rustix::io::Errno",
         // The client code of the API, generated into the contract.
         "tonic::include_proto",
+        // The errors of gRPC: data, of which a failure is made.
+        "tonic::Code",
+        "tonic::ConnectError",
+        "tonic::Status",
+        "tonic::TimeoutExpired",
     ],
     no_keywords: &[Async, Await],
     no_methods: &["elapsed"],

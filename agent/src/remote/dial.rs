@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use metronome_proto::{
     MESSAGE_BYTES_MAX,
+    rpc_failure::Server,
     v1::{Failure, agent_service_client::AgentServiceClient},
 };
 use tonic::transport::Channel;
 
-use super::session_failure::Server;
 use crate::config::RemoteConfig;
 
 /// Longest wait until the connection to the server is made.
@@ -40,10 +40,11 @@ async fn connect(config: &RemoteConfig) -> Result<Channel, tonic::transport::Err
     endpoint.connect().await
 }
 
-/// The server, as messages and failures show it.
+/// The server, as messages and failures show it, before it has responded.
 pub(super) fn server(config: &RemoteConfig) -> Server {
     Server {
-        url: config.server.to_string().trim_end_matches('/').into(),
+        address: config.server.to_string().trim_end_matches('/').into(),
         is_encrypted: config.tls.is_some(),
+        has_responded: false,
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //!  reconnect     one session after the other
 //!  dial          reaching the server
-//!  session_failure  why there is no session, as a failure
+//!  session_failure  what only an agent makes of a session that failed
 //!  session       the messages of one stream
 //!  resume_token  what gives the agent its place back on the next stream
 //!  runs          the runs of this agent: they outlive a stream

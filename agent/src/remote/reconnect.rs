@@ -104,7 +104,7 @@ fn announce(config: &RemoteConfig) {
         stdout,
         "metronome-agent ready: name {} server {}",
         config.name,
-        server(config).url
+        server(config).address
     );
     let _ = stdout.flush();
 }

@@ -5,12 +5,11 @@
 
 use std::fmt;
 
-/// Bytes of a token.
-const TOKEN_BYTES: usize = 16;
+use metronome_proto::limits::RESUME_TOKEN_BYTES;
 
 /// The token of the last Welcome.
 #[derive(Default)]
-pub(super) struct ResumeToken(Option<[u8; TOKEN_BYTES]>);
+pub(super) struct ResumeToken(Option<[u8; RESUME_TOKEN_BYTES]>);
 
 impl ResumeToken {
     /// Takes the token of a Welcome. One of another size is none.
@@ -38,10 +37,10 @@ mod tests {
     fn the_last_token_counts_and_one_of_another_size_is_none() {
         let mut token = ResumeToken::default();
         assert!(token.bytes().is_empty());
-        token.replace(&[7; TOKEN_BYTES]);
-        assert_eq!(token.bytes(), [7; TOKEN_BYTES]);
+        token.replace(&[7; RESUME_TOKEN_BYTES]);
+        assert_eq!(token.bytes(), [7; RESUME_TOKEN_BYTES]);
         assert!(!format!("{token:?}").contains('7'));
-        token.replace(&[7; TOKEN_BYTES + 1]);
+        token.replace(&[7; RESUME_TOKEN_BYTES + 1]);
         assert!(token.bytes().is_empty());
     }
 }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use metronome_os::clock;
-use metronome_proto::v1::{self, Failure, FailureCode, agent_service_session_request::Message};
+use metronome_proto::{
+    limits::CLIENTS_PER_MESSAGE_MAX,
+    v1::{self, Failure, FailureCode, agent_service_session_request::Message},
+};
 use metronome_telemetry::{continue_from_traceparent, retroactive_span};
 use tokio::sync::mpsc;
 use tracing::{Span, info_span};
@@ -32,9 +35,6 @@ use crate::{
     net::target::Allowed,
     stop_signal::{CHECK_EVERY_NS, StopSignal},
 };
-
-/// Records in one message: below 1 MiB, also when every one carries a failure.
-const RECORDS_PER_MESSAGE_MAX: usize = 1000;
 
 /// What one run does, and where it reports to.
 pub(super) struct RunSpec {
@@ -236,7 +236,7 @@ impl Run {
     }
 
     fn report_records(&self, records: Vec<v1::ClientRecord>) {
-        for clients in records.chunks(RECORDS_PER_MESSAGE_MAX) {
+        for clients in records.chunks(CLIENTS_PER_MESSAGE_MAX) {
             let records = v1::ClientRecords {
                 run_id: self.run_id(),
                 clients: clients.to_vec(),

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use metronome_proto::v1::{self, agent_service_session_request::Message};
+use metronome_proto::{
+    limits::RUNS_PER_AGENT_MAX,
+    v1::{self, agent_service_session_request::Message},
+};
 use tokio::{sync::mpsc, time::timeout};
 
 use super::{
@@ -19,9 +22,6 @@ use super::{
     run_handle::{self, RunHandle, UNLISTED_MAX},
 };
 use crate::stop_signal::StopMode;
-
-/// Most runs in a Register.
-const RUN_IDS_MAX: usize = 100;
 
 /// All runs, the finished ones included while their last messages may still be wanted.
 pub(super) struct Runs {
@@ -64,15 +64,15 @@ impl Runs {
         Ok(())
     }
 
-    /// Ids of the runs that are running or have messages, for a Register: at most 100, the running
-    /// ones first.
+    /// Ids of the runs that are running or have messages, for a Register: at most
+    /// [`RUNS_PER_AGENT_MAX`], the running ones first.
     pub(super) fn ids(&self) -> Vec<String> {
         let finished = self
             .retained
             .keys()
             .filter(|run_id| !self.running.contains_key(*run_id));
         let all = self.running.keys().chain(finished);
-        all.take(RUN_IDS_MAX).cloned().collect()
+        all.take(RUNS_PER_AGENT_MAX).cloned().collect()
     }
 
     /// Whether no run is running.

@@ -8,8 +8,10 @@ use std::{collections::VecDeque, time::Duration};
 use metronome_os::{clock, host};
 use metronome_proto::{
     features,
+    limits::LEASE,
     names::is_name,
     plan,
+    rpc_failure::Server,
     run_id::RunId,
     v1::{
         self, AgentServiceSessionRequest as Request, AgentServiceSessionResponse as Response,
@@ -32,15 +34,13 @@ use super::{
     resume_token::ResumeToken,
     run::{Report, RunSpec},
     runs::Runs,
-    session_failure::Server,
+    session_failure::speaks_another_version,
 };
 use crate::{
     config::RemoteConfig, load::assignment::Assignment, net::error_text::within_sentence,
     stop_signal::StopMode,
 };
 
-/// The lease when the Welcome has none.
-const LEASE_DEFAULT: Duration = Duration::from_secs(3);
 /// No server can make a lease longer than this.
 const LEASE_MAX: Duration = Duration::from_secs(10);
 /// Time between two reports of progress; every second one comes with an Alive.
@@ -69,6 +69,7 @@ pub(super) struct Session<'a> {
     reports: mpsc::Sender<Request>,
     /// Messages that must not be lost and that the network has no room for yet.
     pending: VecDeque<Message>,
+    /// That of the Welcome; [`LEASE`] where it has none.
     lease: Duration,
 }
 
@@ -89,8 +90,8 @@ impl<'a> Session<'a> {
         )
         .await;
         let orders = answer
-            .map_err(|_| server(config).silent(ANSWER_TIME_MAX))?
-            .map_err(|status| server(config).ended(&status, false))?
+            .map_err(|_| server(config).silent(Some(ANSWER_TIME_MAX)))?
+            .map_err(|status| server(config).of_status(&status, None))?
             .into_inner();
         let pending = runs.retained();
         Ok(Self {
@@ -100,7 +101,7 @@ impl<'a> Session<'a> {
             orders,
             reports,
             pending,
-            lease: LEASE_DEFAULT,
+            lease: LEASE,
         })
     }
 
@@ -111,7 +112,10 @@ impl<'a> Session<'a> {
         shutdown: &CancellationToken,
         on_welcome: &mut dyn FnMut(),
     ) -> Result<(), Failure> {
-        let server = server(self.config);
+        let server = Server {
+            has_responded: true,
+            ..server(self.config)
+        };
         let mut ticks = interval(PROGRESS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut reports_made = 0_u64;
@@ -123,7 +127,7 @@ impl<'a> Session<'a> {
                     Ok(Some(order)) => self.handle(order, on_welcome)?,
                     _ if end_at.is_some() => return Ok(()),
                     Ok(None) => return Err(server.lost("the server closed it")),
-                    Err(status) => return Err(server.ended(&status, true)),
+                    Err(status) => return Err(server.of_status(&status, None)),
                 },
                 message = self.runs.next_message() => self.pending.push_back(message),
                 sent = send_next(&self.reports, &mut self.pending),
@@ -154,7 +158,7 @@ impl<'a> Session<'a> {
                 match self.orders.message().await {
                     Ok(Some(_)) => {}
                     Ok(None) => return server.lost("the server closed it"),
-                    Err(status) => return server.ended(&status, true),
+                    Err(status) => return server.of_status(&status, None),
                 }
             }
         };
@@ -188,13 +192,14 @@ impl<'a> Session<'a> {
     fn welcome(&mut self, welcome: &v1::Welcome) -> Result<(), Failure> {
         let versions = features::PROTOCOL_VERSION_MIN..=features::PROTOCOL_VERSION_MAX;
         if !versions.contains(&welcome.protocol_version) {
-            return Err(server(self.config).speaks_another_version(welcome.protocol_version));
+            let version = welcome.protocol_version;
+            return Err(speaks_another_version(&server(self.config), version));
         }
         self.lease = welcome
             .lease
             .as_ref()
             .and_then(plan::from_proto)
-            .unwrap_or(LEASE_DEFAULT)
+            .unwrap_or(LEASE)
             .min(LEASE_MAX);
         self.resume_token.replace(&welcome.resume_token);
         let listed_as = if is_name(&welcome.name) {

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
+use metronome_proto::rpc_failure::{Server, is_refused};
 use metronome_tls::ClientTlsConfig;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
-use super::{
-    address::Address,
-    errors::{dial_failure, is_refused},
-    requests::Client,
-};
+use super::{address::Address, errors, requests::Client};
 use crate::exit::Failure;
 
 /// A server on the same continent that does not take a connection in this time is not there.
@@ -23,10 +20,10 @@ pub(crate) async fn connect(
     address: &Address,
     tls: Option<ClientTlsConfig>,
 ) -> Result<Client, Failure> {
-    let is_encrypted = tls.is_some();
-    dial(address, tls)
-        .await
-        .map_err(|error| dial_failure(&error, address, is_encrypted))
+    let server = errors::server(address, tls.is_some(), false);
+    let dialled = dial(&server, tls).await;
+    let channel = dialled.map_err(|error| server.not_dialled(&error))?;
+    Ok(Client::new(channel, address, server.is_encrypted))
 }
 
 /// Connects to a server if one listens there. Without `tls` nothing is encrypted.
@@ -34,21 +31,20 @@ pub(crate) async fn connect_if_listening(
     address: &Address,
     tls: Option<ClientTlsConfig>,
 ) -> Result<Option<Client>, Failure> {
-    let is_encrypted = tls.is_some();
-    match dial(address, tls).await {
-        Ok(client) => Ok(Some(client)),
+    let server = errors::server(address, tls.is_some(), false);
+    match dial(&server, tls).await {
+        Ok(channel) => Ok(Some(Client::new(channel, address, server.is_encrypted))),
         Err(error) if is_refused(&error) => Ok(None),
-        Err(error) => Err(dial_failure(&error, address, is_encrypted)),
+        Err(error) => Err(server.not_dialled(&error)),
     }
 }
 
 async fn dial(
-    address: &Address,
+    server: &Server,
     tls: Option<ClientTlsConfig>,
-) -> Result<Client, tonic::transport::Error> {
-    let is_encrypted = tls.is_some();
-    let scheme = if is_encrypted { "https" } else { "http" };
-    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))?
+) -> Result<Channel, tonic::transport::Error> {
+    let scheme = if server.is_encrypted { "https" } else { "http" };
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", server.address))?
         .connect_timeout(CONNECT_TIME_MAX)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
@@ -57,6 +53,5 @@ async fn dial(
     if let Some(tls) = tls {
         endpoint = endpoint.tls_config(tls)?;
     }
-    let channel = endpoint.connect().await?;
-    Ok(Client::new(channel, address.clone(), is_encrypted))
+    endpoint.connect().await
 }

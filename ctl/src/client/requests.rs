@@ -11,6 +11,7 @@ use std::{
 use metronome_proto::{
     MESSAGE_BYTES_MAX,
     limits::PAGE_SIZE_MAX,
+    rpc_failure::Server,
     v1::{
         self, FailureCode, admin_service_client::AdminServiceClient, export_run_response::Part,
         fleet_service_client::FleetServiceClient, get_run_request,
@@ -22,8 +23,7 @@ use tonic::{Request, Response, Status, Streaming, transport::Channel};
 use super::{
     address::Address,
     deadlines::{RESPONSE_TIME_MAX, RESTART_TIME_MAX, UPGRADE_TIME_MAX, retried, with_deadline},
-    errors::{self, Peer},
-    first_bytes,
+    errors, first_bytes,
     rpc_tracing::Traced,
 };
 use crate::exit::Failure;
@@ -42,10 +42,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(channel: Channel, address: Address, is_encrypted: bool) -> Self {
+    pub(super) fn new(channel: Channel, address: &Address, is_encrypted: bool) -> Self {
         Self {
             channel: Traced::new(channel, address.authority()),
-            address,
+            address: address.clone(),
             is_encrypted,
             has_responded: Arc::default(),
         }
@@ -119,13 +119,19 @@ impl Client {
         self.once(request, RESPONSE_TIME_MAX, call).await
     }
 
-    /// Deletes a run that has ended. A repeat could not be distinguished from an unknown run.
+    /// Deletes a run that has ended. Not repeated when the response is lost: the answer to a second
+    /// request is the same for a run that is deleted as for one that never was.
     pub(crate) async fn delete_run(&self, run_id: &str) -> Result<(), Failure> {
-        let run_id = run_id.into();
-        let call = async |request| self.run_service().delete_run(request).await;
-        self.once(v1::DeleteRunRequest { run_id }, RESPONSE_TIME_MAX, call)
-            .await
-            .map(|v1::DeleteRunResponse {}| ())
+        let request = v1::DeleteRunRequest {
+            run_id: run_id.into(),
+        };
+        let call = || {
+            self.once(request.clone(), RESPONSE_TIME_MAX, async |request| {
+                self.run_service().delete_run(request).await
+            })
+        };
+        let v1::DeleteRunResponse {} = retried(false, call).await?;
+        Ok(())
     }
 
     /// Every client row of a run.
@@ -145,7 +151,7 @@ impl Client {
                     }
                 }
                 Ok(None) => return Ok(clients),
-                Err(status) => return Err(self.failure(&status, RESPONSE_TIME_MAX).await),
+                Err(status) => return Err(self.failure(&status, Some(RESPONSE_TIME_MAX)).await),
             }
         }
     }
@@ -160,7 +166,7 @@ impl Client {
             runs: Some(watch_events_request::Runs::RunId(run_id.into())),
         };
         let response = self.run_service().watch_events(request).await;
-        self.message(response, RESPONSE_TIME_MAX).await
+        self.message(response, None).await
     }
 
     /// The agents connected now, those of all pages.
@@ -204,32 +210,31 @@ impl Client {
         Ok(self.once(request, UPGRADE_TIME_MAX, call).await?.pid)
     }
 
-    /// The failure of a call that was to take at most `time_max`.
-    pub(super) async fn failure(&self, status: &Status, time_max: Duration) -> Failure {
+    /// The failure of a call that was to take at most `time_max`; `None` where no time was set.
+    pub(super) async fn failure(&self, status: &Status, time_max: Option<Duration>) -> Failure {
         if let Some(failure) = errors::reported(status) {
             self.has_responded.store(true, Ordering::Relaxed);
             return failure;
         }
-        let peer = Peer {
-            address: &self.address,
-            is_encrypted: self.is_encrypted,
-            has_responded: self.has_responded.load(Ordering::Relaxed),
-        };
-        let failure = errors::on_the_way(status, peer, time_max);
-        let speaks_otherwise =
-            failure.code() == FailureCode::ServerLost && !(peer.is_encrypted || peer.has_responded);
-        if !speaks_otherwise {
+        let server = self.dialled();
+        let failure = server.on_the_way(status, time_max);
+        let may_speak_otherwise = failure.code() == FailureCode::ServerLost
+            && !(server.is_encrypted || server.has_responded);
+        if !may_speak_otherwise {
             return failure;
         }
+        let cause = "it does not speak plain HTTP/2";
         match first_bytes::code_of(&self.address).await {
-            FailureCode::ServerLost => failure,
-            code => errors::of_peer(
-                code,
-                &self.address,
-                "it does not speak plain HTTP/2",
-                time_max,
-            ),
+            FailureCode::ServerNotTrusted => server.not_trusted(cause),
+            FailureCode::ServerIncompatible => server.incompatible(cause),
+            _ => failure,
         }
+    }
+
+    /// The server, as far as a failure depends on it.
+    pub(super) fn dialled(&self) -> Server {
+        let has_responded = self.has_responded.load(Ordering::Relaxed);
+        errors::server(&self.address, self.is_encrypted, has_responded)
     }
 
     async fn once<M, R>(
@@ -239,13 +244,13 @@ impl Client {
         call: impl AsyncFn(Request<M>) -> Result<Response<R>, Status>,
     ) -> Result<R, Failure> {
         let response = call(with_deadline(message, time_max)).await;
-        self.message(response, time_max).await
+        self.message(response, Some(time_max)).await
     }
 
     async fn message<R>(
         &self,
         response: Result<Response<R>, Status>,
-        time_max: Duration,
+        time_max: Option<Duration>,
     ) -> Result<R, Failure> {
         match response {
             Ok(response) => {
@@ -284,7 +289,6 @@ impl Client {
     }
 
     fn incompatible(&self, cause: &str) -> Failure {
-        let code = FailureCode::ServerIncompatible;
-        errors::of_peer(code, &self.address, cause, Duration::ZERO)
+        self.dialled().incompatible(cause)
     }
 }

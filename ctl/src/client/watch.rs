@@ -8,11 +8,7 @@ use std::time::Duration;
 use metronome_proto::v1::{self, FailureCode, watch_events_response::Event};
 use tokio::time::{Instant, sleep};
 
-use super::{
-    deadlines::RESPONSE_TIME_MAX,
-    errors::{may_pass, of_peer},
-    requests::Client,
-};
+use super::{errors::may_pass, requests::Client};
 use crate::exit::Failure;
 
 /// A stream that stays broken for longer is given up.
@@ -60,10 +56,9 @@ impl Client {
                 Ok(Some(response)) => response,
                 Ok(None) => {
                     let cause = "the stream ended before the run";
-                    let code = FailureCode::ServerLost;
-                    return Err(of_peer(code, self.address(), cause, RESPONSE_TIME_MAX));
+                    return Err(self.dialled().lost(cause));
                 }
-                Err(status) => return Err(self.failure(&status, RESPONSE_TIME_MAX).await),
+                Err(status) => return Err(self.failure(&status, None).await),
             };
             match response.event {
                 Some(Event::Snapshot(snapshot)) => on_snapshot(&snapshot),

@@ -38,6 +38,10 @@ fn no_text_of_a_server_reaches_the_terminal_with_control_characters() {
         "agents",
         "server",
         "doctor",
+        "show last -o json",
+        "runs -o json",
+        "agents -o json",
+        "delete 0100000000000000 -o json",
     ] {
         let peer = hostile();
         let ended = ask(&peer, &command.split(' ').collect::<Vec<_>>());

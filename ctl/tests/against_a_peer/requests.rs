@@ -3,12 +3,13 @@
 use metronome_proto::{
     plan::Plan,
     profile::Profile,
-    v1::{FailureCode, RunView, stop_run_request::Runs},
+    v1::{Failure, FailureCode, RunView, stop_run_request::Runs},
 };
+use tonic::{Code, Status};
 
 use crate::{
-    ask, json,
-    peer::{OTHER_RUN_ID, RUN_ID},
+    Peer, Script, ask, json,
+    peer::{OTHER_RUN_ID, RUN_ID, status_of},
     peer_that,
 };
 
@@ -70,6 +71,27 @@ fn every_run_that_is_named_is_deleted_or_its_failure_is_printed() {
     let calls = peer.calls();
     let deletes = calls.iter().filter(|call| **call == "DeleteRun");
     assert_eq!(deletes.count(), 3, "{calls:?}");
+}
+
+#[test]
+fn a_delete_waits_for_an_upgrade_and_is_not_repeated_when_its_response_is_lost() {
+    let upgrading = Failure::new(FailureCode::Upgrading, "another process takes over");
+    let upgrading = status_of(&upgrading, Code::Unavailable);
+    let lost = Status::unavailable("the connection broke");
+    for (deletes, calls, code) in [
+        (vec![upgrading.clone(), upgrading.clone()], 3, Some(0)),
+        (vec![lost, upgrading], 2, Some(1)),
+    ] {
+        let peer = Peer::start(Script {
+            deletes,
+            ..Script::default()
+        });
+        let ended = ask(&peer, &["delete", RUN_ID]);
+        assert_eq!(ended.code, code, "{ended:?}");
+        let made = peer.calls();
+        let deletes = made.iter().filter(|call| **call == "DeleteRun");
+        assert_eq!(deletes.count(), calls, "{made:?}");
+    }
 }
 
 #[test]

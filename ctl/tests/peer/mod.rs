@@ -59,6 +59,8 @@ pub(crate) struct Script {
     pub(crate) agents: Option<Status>,
     /// What ListRuns fails with.
     pub(crate) runs: Option<Status>,
+    /// What the next DeleteRuns fail with, the last one first.
+    pub(crate) deletes: Vec<Status>,
     /// What GetRun responds with instead of a partial run.
     pub(crate) shown: Option<v1::Run>,
     /// Every text of it has [`CONTROLS`] in it.
@@ -310,6 +312,9 @@ impl RunService for Runner {
         request: Request<v1::DeleteRunRequest>,
     ) -> Result<Response<v1::DeleteRunResponse>, Status> {
         self.called("DeleteRun");
+        if let Some(status) = self.script().deletes.pop() {
+            return Err(status);
+        }
         if request.into_inner().run_id == self.text(RUN_ID) {
             return Ok(Response::new(v1::DeleteRunResponse {}));
         }

@@ -18,7 +18,7 @@ use self::{
     schema::{Properties, Schema},
 };
 use super::{lists, report, run::RunResult, server, snapshot};
-use crate::v1;
+use crate::{names::is_harmful, v1};
 
 /// The messages that have JSON of their own, and its definition in the schema.
 const ROOTS: [(&str, &str); 5] = [
@@ -169,6 +169,19 @@ fn texts_and_numbers(value: &Value, texts: &mut BTreeSet<String>, numbers: &mut 
             texts_and_numbers(value, texts, numbers);
         }),
         Value::Null | Value::Bool(_) => {}
+    }
+}
+
+#[test]
+fn no_text_has_a_harmful_character_and_a_reader_gets_it_back() {
+    let harmful: String = ('\0'..=char::MAX).filter(|&it| is_harmful(it)).collect();
+    assert!(harmful.contains(['\u{7f}', '\u{9b}', '\u{202e}']));
+    for text in [harmful.as_str(), "a \"ü\" \\u009b 🦀"] {
+        let object = serde_json::json!({ text: [text, "b"] });
+        let printed = super::text(&object);
+        let shown = printed.replace('\n', "");
+        assert!(!shown.contains(is_harmful), "{printed:?}");
+        assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), object);
     }
 }
 
