@@ -200,6 +200,11 @@ class FakeAgent:
     def on_welcome(self, _):
         self.welcomed.set()
 
+    def on_clock_probe(self, probe):
+        if self.course.answers_probes:
+            received_ns = self.now_ns()
+            self.send("clock_reading", {"server_ns": probe.server_ns, "received_ns": received_ns, "sent_ns": self.now_ns()})
+
     def on_prepare(self, prepare):
         share = prepare.shares[0]
         self.prepare, self.share = prepare, share
