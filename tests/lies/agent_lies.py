@@ -1,13 +1,14 @@
 """Ways in which an agent can send another load than the schedule, or report another one than it sent.
 
-Each is a `Course` of the fake agent: what it does not override is honest. LIES has all of them by name. A lie that
-wants to be believed claims a lateness of 0 unless its point is another one.
+Each is a course of the fake agent: what it does not override is honest, but for a claimed lateness of 0, so that a
+busy machine gives no other reason than the lie. LIES has all of them by name.
 """
 
 import dataclasses
 
 from lies import fake_agent
 from lies.fake_agent import SECOND_NS, Course, Packet
+from torturing import handshake
 
 MS_NS = 1_000_000
 LIES = {}
@@ -33,19 +34,26 @@ class HonestForeign(Course):
     is_foreign = True
 
 
-class Written(Course):
+class Lie(Course):
+    """Claims that every packet was written in time."""
+
+    def lateness_ns(self, late_ns):
+        return 0
+
+
+class Written(Lie):
     """Due times of the schedule, each claimed to be written in time, written when `written_ns` has it."""
 
     def packets(self, schedule):
-        rows = [Packet(n, schedule.due_ns(n), self.written_ns(schedule, n), 0) for n in range(schedule.packets)]
+        rows = [Packet(n, schedule.due_ns(n), self.written_ns(schedule, n)) for n in range(schedule.packets)]
         return sorted(rows, key=lambda packet: packet.at_ns)
 
 
-class Due(Course):
+class Due(Lie):
     """Written by the schedule, with the due times of `due_ns`."""
 
     def packets(self, schedule):
-        return [Packet(n, self.due_ns(schedule, n), schedule.due_ns(n), 0) for n in range(schedule.packets)]
+        return [Packet(n, self.due_ns(schedule, n), schedule.due_ns(n)) for n in range(schedule.packets)]
 
 
 def middle_ns(schedule):
@@ -93,6 +101,20 @@ class ForeignLateBurst(Written):
 
     def written_ns(self, schedule, n):
         return schedule.end_ns + 2 * SECOND_NS
+
+
+@lie("foreign clock: one burst at the end")
+class ForeignBurstAtTheEnd(BurstAtTheEnd):
+    """Each packet is read sooner after its due time than the one before it."""
+    is_foreign = True
+
+
+@lie("foreign clock: begins in the middle, at twice the pace")
+class ForeignCatchesUp(Written):
+    is_foreign = True
+
+    def written_ns(self, schedule, n):
+        return (schedule.due_ns(n) + schedule.end_ns) // 2
 
 
 @lie("foreign clock: a burst every 0.5 s")
@@ -145,8 +167,14 @@ class HalfThePace(Written):
         return schedule.start_ns + (schedule.due_ns(n) - schedule.start_ns) * 2
 
 
+@lie("claims to be 50 ms later than it is")
+class ClaimsLater(Lie):
+    def lateness_ns(self, late_ns):
+        return late_ns + 50 * MS_NS
+
+
 @lie("a fifth written 200 ms late and claimed blocked")
-class ClaimsBlocked(Course):
+class ClaimsBlocked(Lie):
     """Each is sent behind the ones that were due before it, with the lateness that it has."""
 
     def packets(self, schedule):
@@ -155,6 +183,9 @@ class ClaimsBlocked(Course):
         at = lambda n: schedule.due_ns(n) if n < first else max(schedule.due_ns(n), release_ns)  # noqa: E731
         self.late = sum(at(n) > schedule.due_ns(n) for n in range(schedule.packets))
         return [Packet(n, schedule.due_ns(n), at(n)) for n in range(schedule.packets)]
+
+    def lateness_ns(self, late_ns):
+        return late_ns
 
     def record(self, record, schedule):
         record["counts"]["blocked"] = self.late
@@ -214,22 +245,22 @@ class ForeignDrift(Drift):
 
 
 @lie("every due time is the time of writing")
-class DueWhenWritten(Course):
+class DueWhenWritten(Lie):
     """A burst in the middle, whose due times are those at which it is written."""
 
     def packets(self, schedule):
         at = BurstInTheMiddle().written_ns
-        return [Packet(n, at(schedule, n), at(schedule, n), 0) for n in range(schedule.packets)]
+        return [Packet(n, at(schedule, n), at(schedule, n)) for n in range(schedule.packets)]
 
 
 @lie("starts 1 s late")
-class StartsLate(Course):
+class StartsLate(Lie):
     def start_ns(self, asked_ns):
         return asked_ns + SECOND_NS
 
 
 @lie("starts 200 ms early")
-class StartsEarly(Course):
+class StartsEarly(Lie):
     def start_ns(self, asked_ns):
         return asked_ns - 200 * MS_NS
 
@@ -237,7 +268,7 @@ class StartsEarly(Course):
 # Another number of packets.
 
 
-class Fewer(Course):
+class Fewer(Lie):
     """Sends `share` of the packets and reports the rest as `claim` has it."""
     share = 0.5
 
@@ -275,7 +306,7 @@ class FinishesEarly(HalfClaimsHalf):
     share = 0.8
 
 
-class Hides(Course):
+class Hides(Lie):
     """Leaves out every 20th packet and numbers the rest without a gap."""
 
     def packets(self, schedule):
@@ -296,18 +327,18 @@ class HidesAsUnscheduled(Hides):
 
 
 @lie("skips 5 % and packs the rest into the schedule")
-class HidesInDues(Course):
+class HidesInDues(Lie):
     """As many packets as planned, but every 20th place is left out and others are due twice."""
 
     def packets(self, schedule):
         places = [n - 1 if n % 20 == 19 else n for n in range(schedule.packets)]
         if schedule.batch > 1:
             places = [n - schedule.batch if n // schedule.batch % 20 == 19 else n for n in range(schedule.packets)]
-        return [Packet(n, schedule.due_ns(place), schedule.due_ns(place), 0) for n, place in enumerate(places)]
+        return [Packet(n, schedule.due_ns(place), schedule.due_ns(place)) for n, place in enumerate(places)]
 
 
 @lie("a tenth more packets than planned")
-class MoreThanPlanned(Course):
+class MoreThanPlanned(Lie):
     def packets(self, schedule):
         more = dataclasses.replace(schedule, packets=schedule.packets * 11 // 10)
         return super().packets(more)
@@ -325,80 +356,89 @@ class MoreClaimsThePlan(MoreThanPlanned):
 # Records that are not true.
 
 
-@lie("one record twice")
-class RecordTwice(Course):
+@lie("one record twice, the same")
+class RecordTwice(Lie):
+    """As an agent may send it that was not sure whether the first one had come."""
+
     def records(self, records):
         records.append(dict(records[0]))
 
 
+@lie("one record twice, with other counts")
+class RecordTwiceOtherwise(Lie):
+    def records(self, records):
+        fewer = {name: count - 1 for name, count in records[0]["counts"].items() if name in ("scheduled", "sent")}
+        records.append({**records[0], "counts": {**records[0]["counts"], **fewer}})
+
+
 @lie("a record of a client that it does not have")
-class ForeignRecord(Course):
+class ForeignRecord(Lie):
     def records(self, records):
         records[0]["client"] = 77
 
 
 @lie("one record missing")
-class RecordMissing(Course):
+class RecordMissing(Lie):
     def records(self, records):
         del records[-1]
 
 
 @lie("the digest of other packets")
-class OtherDigest(Course):
+class OtherDigest(Lie):
     def record(self, record, schedule):
         record["digest"] ^= 1
 
 
 @lie("one acknowledged packet too many")
-class OtherAcknowledged(Course):
+class OtherAcknowledged(Lie):
     def record(self, record, schedule):
         record["acknowledged"] += 1
 
 
 @lie("kernel acknowledged 2^63 bytes")
-class AbsurdKernel(Course):
+class AbsurdKernel(Lie):
     def record(self, record, schedule):
         record["kernel_acknowledged_bytes"] = 1 << 63
 
 
-@lie("kernel acknowledged one byte too many")
-class KernelOneMore(Course):
+@lie("kernel acknowledged one packet too many")
+class KernelOneMore(Lie):
     def record(self, record, schedule):
-        record["kernel_acknowledged_bytes"] += 1
+        record["kernel_acknowledged_bytes"] += 32
 
 
 @lie("counts of 2^63")
-class AbsurdCounts(Course):
+class AbsurdCounts(Lie):
     def record(self, record, schedule):
         record["counts"] = {"scheduled": 1 << 63, "sent": 1 << 63, "skipped": 0, "blocked": 0}
 
 
 @lie("negative CPU time")
-class NegativeCpu(Course):
+class NegativeCpu(Lie):
     def finished(self, finished):
         finished.update(cpu_ns=-1, oversleep_max_ns=-1)
 
 
 @lie("CPU time and writes of 2^63 - 1")
-class AbsurdCpu(Course):
+class AbsurdCpu(Lie):
     def finished(self, finished):
         finished.update(cpu_ns=(1 << 63) - 1, writes=(1 << 63) - 1, oversleep_max_ns=(1 << 63) - 1)
 
 
 @lie("0 writes and no CPU time")
-class NoWrites(Course):
+class NoWrites(Lie):
     def finished(self, finished):
         finished.update(cpu_ns=0, writes=0)
 
 
 @lie("progress of 2^63")
-class AbsurdProgress(Course):
+class AbsurdProgress(Lie):
     def progress(self, progress):
         progress["counts"] = dict.fromkeys(("scheduled", "sent", "skipped", "blocked"), 1 << 63)
 
 
 @lie("progress that falls")
-class FallingProgress(Course):
+class FallingProgress(Lie):
     def progress(self, progress):
         progress["counts"] = {name: 10_000_000 - count for name, count in progress["counts"].items()}
 
@@ -407,11 +447,10 @@ class FallingProgress(Course):
 
 
 @lie("a second hello with a higher attempt in mid-run")
-class SecondHello(Course):
+class SecondHello(Lie):
     """The packets go on along the first connection."""
 
     def in_mid_run(self, agent):
-        from torturing import handshake
         first = agent.clients[0]
         frames = handshake.RunClient(agent.prepare.key, int(agent.prepare.run_id, 16), agent.prepare.agent_index,
                                      first.frames.client, attempt=2)
@@ -419,25 +458,31 @@ class SecondHello(Course):
 
 
 @lie("a clock 10 s ahead, claimed the server's")
-class Ahead10(Course):
+class Ahead10(Lie):
     clock_ahead_ns = 10 * SECOND_NS
 
 
 @lie("a clock 10 s behind, claimed the server's")
-class Behind10(Course):
+class Behind10(Lie):
     clock_ahead_ns = -10 * SECOND_NS
 
 
 @lie("a clock 1 ms ahead, claimed the server's")
-class Ahead1Ms(Course):
+class Ahead1Ms(Lie):
     clock_ahead_ns = MS_NS
 
 
 @lie("a clock 1 ms behind, claimed the server's")
-class Behind1Ms(Course):
+class Behind1Ms(Lie):
     clock_ahead_ns = -MS_NS
 
 
 @lie("never answers a probe of the clock")
-class NoProbes(Course):
+class NoProbes(Lie):
     answers_probes = False
+
+
+@lie("a clock whose readings jump by 1 s in mid-run")
+class Jumps(Lie):
+    def in_mid_run(self, agent):
+        self.readings_ahead_ns = SECOND_NS

@@ -33,8 +33,6 @@ PROTOCOL_VERSION = 1
 ALIVE_EVERY_S = 0.5
 # The longest wait for an answer on the data port.
 ANSWER_S = 10
-# Time that the server has to read the last message before the stream is closed.
-LINGER_S = 0.2
 LATENESS_MAX_NS = (1 << 32) - 1
 # From linux/tcp.h: where tcpi_bytes_acked stands in struct tcp_info. The end and the FIN are no packets.
 BYTES_ACKED_AT, CLOSING_BYTES = 120, 33
@@ -50,8 +48,6 @@ class Packet:
     due_ns: int
     # When it is written; packets of one instant share a write.
     at_ns: int
-    # What it claims; None: how late it is written.
-    lateness_ns: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +79,12 @@ class Course:
     is_foreign = False
     clock_ahead_ns = 0
     answers_probes = True
-    sends_progress = True
+    # By how much the readings that it sends are ahead of its clock.
+    readings_ahead_ns = 0
+
+    def lateness_ns(self, late_ns):
+        """What a packet claims that is written so late."""
+        return late_ns
 
     def start_ns(self, asked_ns):
         """When the schedule begins, from when the server asked for."""
@@ -151,7 +152,6 @@ class FakeAgent:
     def __exit__(self, *_):
         self.over.set()
         self.outgoing.put(None)
-        time.sleep(LINGER_S)
         self.call.cancel()
         for client in self.clients:
             client.close()
@@ -172,6 +172,7 @@ class FakeAgent:
         clock = {"boot_id": foreign if self.course.is_foreign else boot_id,
                  "time_namespace": str(namespace.readlink()) if namespace.exists() else ""}
         return {"protocol_version_min": PROTOCOL_VERSION, "protocol_version_max": PROTOCOL_VERSION, "name": self.name,
+                "capabilities": ["profile.constant"],
                 "capacity": {"clients_max": self.clients_max, "cores": 1}, "clock": clock, "version": "0"}
 
     def now_ns(self):
@@ -202,8 +203,9 @@ class FakeAgent:
 
     def on_clock_probe(self, probe):
         if self.course.answers_probes:
-            received_ns = self.now_ns()
-            self.send("clock_reading", {"server_ns": probe.server_ns, "received_ns": received_ns, "sent_ns": self.now_ns()})
+            received_ns = self.now_ns() + self.course.readings_ahead_ns
+            sent_ns = self.now_ns() + self.course.readings_ahead_ns
+            self.send("clock_reading", {"server_ns": probe.server_ns, "received_ns": received_ns, "sent_ns": sent_ns})
 
     def on_prepare(self, prepare):
         share = prepare.shares[0]
@@ -259,8 +261,8 @@ class FakeAgent:
             if number == len(writes) // 2:
                 self.course.in_mid_run(self)
             self.oversleep_ns = max(self.oversleep_ns, sleep_until(at_ns - self.course.clock_ahead_ns))
-            client.write(together, self.now_ns())
-            if self.course.sends_progress and time.monotonic_ns() > next_progress:
+            client.write(together, self.now_ns(), self.course.lateness_ns)
+            if time.monotonic_ns() > next_progress:
                 next_progress = time.monotonic_ns() + SECOND_NS // 4
                 self.report_progress()
         self.cpu_ns, self.writes = time.thread_time_ns() - began_ns, len(writes)
@@ -297,13 +299,12 @@ class FakeClient:
         self.socket = open_connection(frames, address)
         self.acked_before = self.bytes_acked()
 
-    def write(self, packets, now_ns):
+    def write(self, packets, now_ns, claim):
         if self.failure:
             return
         data = bytearray()
         for packet in packets:
-            lateness_ns = now_ns - packet.due_ns if packet.lateness_ns is None else packet.lateness_ns
-            lateness_ns = min(max(lateness_ns, 0), LATENESS_MAX_NS)
+            lateness_ns = min(max(claim(now_ns - packet.due_ns), 0), LATENESS_MAX_NS)
             frame = self.frames.packet(packet.sequence, packet.due_ns, lateness_ns=lateness_ns)
             checksum = int.from_bytes(frame[28:], "little")
             self.digest = (self.digest + checksum * (2 * packet.sequence + 1)) % (1 << 64)
@@ -393,6 +394,8 @@ def set_field(message, name, value):
         part.SetInParent()
         for inner, inner_value in value.items():
             set_field(part, inner, inner_value)
+    elif isinstance(value, list) and field.message_type is None:
+        getattr(message, name).extend(value)
     elif isinstance(value, list):
         for row in value:
             part = getattr(message, name).add()

@@ -4,6 +4,7 @@
 each figure that is shown although it is not known, or that cannot be true.
 """
 
+import collections
 import dataclasses
 
 VALID, PARTIAL, INVALID = "valid", "partial", "invalid"
@@ -32,16 +33,20 @@ class Out:
     named: frozenset = frozenset()
     # Whether what is named must be the first reason.
     is_first: bool = False
+    # The relation of the agent's clock, where it matters.
+    clock: str | None = None
 
     def matches(self, run):
         verdict, outcome = ends(run)
         if verdict != self.verdict or self.outcome not in (None, outcome):
             return False
+        if self.clock and any((agent["clock"] or {}).get("relation") != self.clock for agent in run["agents"]):
+            return False
         causes = reasons(run) if verdict != VALID else missed(run)
         return not self.named or bool(self.named & set(causes[:1] if self.is_first else causes))
 
     def __str__(self):
-        words = [self.verdict, self.outcome or "", "/".join(sorted(self.named))]
+        words = [self.verdict, self.outcome or "", "/".join(sorted(self.named)), self.clock and f"clock {self.clock}"]
         return " ".join(filter(None, words))
 
 
@@ -58,6 +63,7 @@ def not_held(*named):
 
 
 HELD_OUT = Out(VALID, HELD)
+HELD_ELSEWHERE = Out(VALID, HELD, clock="unknown")
 
 
 def ends(run):
@@ -82,11 +88,17 @@ def not_judged(run):
     return [objective["metric"] for objective in objectives if objective["status"] == NOT_JUDGED]
 
 
+def codes(run):
+    """Every code of a reason or a failure in a run."""
+    found = set(reasons(run))
+    rows = [run, *(run.get("verdict") or {}).get("reasons", []), *(run.get("agents") or []), *(run.get("clients") or [])]
+    return found | {row["failure"]["code"] for row in rows if row.get("failure")}
+
+
 def cause(run):
     """What the run names as its cause, for people: the first reason and how many follow, or the missed metrics."""
-    codes = reasons(run)
-    if codes:
-        return codes[0] + (f" +{len(codes) - 1}" if len(codes) > 1 else "")
+    if found := reasons(run):
+        return found[0] + (f" +{len(found) - 1}" if len(found) > 1 else "")
     if missed(run):
         return ", ".join(missed(run))
     if failure := run.get("failure") or run.get("error"):
@@ -124,55 +136,65 @@ def is_same(agent):
 
 
 def unknown_times(run):
-    faults = []
-    of_runs = [("", run)] + [(f"group {group['group']}: ", group) for group in run.get("groups") or []]
+    """The faults of the run's times; those of its groups only where the run has none, since they are the same."""
     no_clock = not any(is_same(agent) for agent in run.get("agents") or [])
-    valid_to = run["verdict"].get("valid_to")
-    for where, part in of_runs:
-        faults += [f"{where}{name} is shown without a common clock" for name in ONE_WAY if no_clock and part.get(name)]
-        for name in TIMES:
-            if part.get(name):
-                limit = SHARES.get((valid_to or "").replace(".", "_"), 1) if name in FROM_DUE else 1
-                faults += [f"{where}{name}: {fault}" for fault in unknown_quantiles(part[name], limit)]
-    return faults
+    valid_to = SHARES.get((run["verdict"].get("valid_to") or "").replace(".", "_"), 1)
+
+    def of_part(part):
+        faults = [f"{name} is shown without a common clock" for name in ONE_WAY if no_clock and part.get(name)]
+        for name in filter(part.get, TIMES):
+            limit = valid_to if name in FROM_DUE else 1
+            faults += [f"{name}: {fault}" for fault in unknown_quantiles(part[name], limit)]
+        return faults
+
+    of_groups = ((group["group"], fault) for group in run.get("groups") or [] for fault in of_part(group))
+    return of_part(run) or [f"group {name}: {fault}" for name, fault in of_groups]
 
 
 def unknown_quantiles(times, limit):
-    faults, count = [], times["count"]
-    if not count:
-        faults.append("a distribution without a value")
-    for name, value in times["percentiles"].items():
-        beyond = round(count * (1 - SHARES[name]), 6)
-        if value is None:
-            continue
-        if beyond < BEYOND_MIN:
-            faults.append(f"{name} is shown with {beyond:g} of {count} values beyond it")
-        if SHARES[name] > limit:
-            faults.append(f"{name} is shown, but the run is valid to {limit}")
-        if not times["min"] / BUCKET <= value <= times["max"] * BUCKET:
-            faults.append(f"{name} {value} is not between min {times['min']} and max {times['max']}")
-    return faults
+    """Returns a sentence for each kind of fault, with the quantiles that have it."""
+    count, low, high = times["count"], times["min"] / BUCKET, times["max"] * BUCKET
+    shown = {name: value for name, value in times["percentiles"].items() if value is not None}
+    kinds = {
+        f"shown of {count} values": [name for name in shown if round(count * (1 - SHARES[name]), 6) < BEYOND_MIN],
+        f"shown, but the run is valid to {limit}": [name for name in shown if SHARES[name] > limit],
+        f"not between min {times['min']} and max {times['max']}": [
+            f"{name} {value}" for name, value in shown.items() if not low <= value <= high],
+    }
+    faults = [f"{', '.join(names)} {what}" for what, names in kinds.items() if names]
+    return faults if count else ["a distribution without a value"]
 
 
 def unknown_of_clients(run):
-    faults = []
+    """Returns a sentence for each kind of fault, with the number of clients that have it."""
+    kinds = collections.Counter()
     agents = {agent["agent"]: agent for agent in run.get("agents") or []}
     for client in run.get("clients") or []:
-        received, shown = client["counts"].get("received"), [n for n in ONE_WAY_OF_CLIENTS if client.get(n) is not None]
         agent = agents.get(client["agent"])
-        if shown and agent and not is_same(agent):
-            faults.append(f"client {client['client']}: {shown} without a common clock")
-        p99s = [name for name in client if name.endswith("_p99_us") and client[name] is not None]
-        if p99s and (received or 0) < 100 * BEYOND_MIN:
-            faults.append(f"client {client['client']}: {p99s} of {received} packets")
-    parts = [("run", run["counts"])] + [(f"client {c['client']}", c["counts"]) for c in run.get("clients") or []]
-    for where, counts in parts:
-        if counts and counts.get("lost") is not None and None in (counts["sent"], counts["received"]):
-            faults.append(f"{where}: lost {counts['lost']} of sent {counts['sent']}, received {counts['received']}")
-    for agent in agents.values():
-        of_lost = [name for name in ("cpu_s", "writes", "oversleep_max_us") if agent[name] is not None]
-        if agent["failure"] and of_lost:
-            faults.append(f"agent {agent['agent']} failed with {agent['failure']['code']} and has {of_lost}")
+        p99s = [name for name in client if name.endswith("_p99_us")]
+        for name in (*p99s, "latency_max_us"):
+            if client[name] is None:
+                continue
+            if name in ONE_WAY_OF_CLIENTS and agent and not is_same(agent):
+                kinds[f"{name} is shown without a common clock"] += 1
+            if name in p99s and (client["counts"].get("received") or 0) < 100 * BEYOND_MIN:
+                kinds[f"{name} is shown of fewer than {100 * BEYOND_MIN} packets"] += 1
+        kinds.update(unknown_counts(client["counts"]))
+    faults = [f"{clients} clients: {kind}" for kind, clients in kinds.items()]
+    return faults + unknown_counts(run["counts"]) + unknown_of_agents(agents.values())
+
+
+def unknown_counts(counts):
+    is_shown = counts and counts.get("lost") is not None
+    return ["lost is shown, but not what was sent and received"] if is_shown and None in (counts["sent"], counts["received"]) else []
+
+
+def unknown_of_agents(agents):
+    faults = []
+    for agent in agents:
+        shown = [name for name in ("cpu_s", "writes", "oversleep_max_us") if agent[name] is not None]
+        if agent["failure"] and shown:
+            faults.append(f"agent {agent['agent']} failed with {agent['failure']['code']} and has {shown}")
     return faults
 
 

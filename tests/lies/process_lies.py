@@ -45,4 +45,4 @@ def kill_agent(system):
     time.sleep(BEGIN_S)
     system.agent.kill()
     system.agent.wait()
-    system.start_agent()
+    system.start_agent(f"agent-{system.agent.pid}")
