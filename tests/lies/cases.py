@@ -162,7 +162,7 @@ PATH = [
 PROCESS = [
     on_process("a worker stopped for 1.4 s", process_lies.stop_workers(1.4), DELAYED, LATE, load=LONG),
     on_process("the agent stopped for 50 ms", process_lies.stop_agent(0.05),
-               Out(VALID), load=(10, 1000, 10.0, 1), is_long=True),
+               Out(VALID, valid_to=frozenset({"p99", "p90"})), load=(10, 1000, 10.0, 1), is_long=True),
     on_process("the agent stopped for 1 s", process_lies.stop_agent(1.0), invalid("LATENESS", is_first=True), load=LONG),
     on_process("kill -9 of the agent in a flood", process_lies.kill_agent, partial("AGENT_LOST", is_first=True),
                load=(10, None, 2.0, 1024), never=frozenset({"BYTES_DIFFER"})),

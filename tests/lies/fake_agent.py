@@ -7,11 +7,12 @@ grpcio grpcio-reflection), so that a change of the contract needs no step of gen
     with FakeAgent(messages, name, course) as agent:   registered
         agent.over.wait()                              its one run is over
 
-Times are ns of the agent's clock: CLOCK_MONOTONIC, and what the course's clock is ahead of it. One thread writes for all clients, so that a load of a few hundred writes a
-second is as much as it sends in time.
+Times are ns of the agent's clock: CLOCK_MONOTONIC, and what the course's clock is ahead of it. One thread writes for
+all clients, so that a load of a few hundred writes a second is as much as it sends in time.
+
+Whatever the course claims, `off_ns` has how much later than the server's schedule each packet was truly written.
 """
 
-import collections
 import dataclasses
 import pathlib
 import queue
@@ -136,7 +137,7 @@ class FakeAgent:
         self.welcomed, self.over = threading.Event(), threading.Event()
         self.failure = None
         self.clients, self.prepare = [], None
-        self.orders_seen = collections.Counter()
+        self.off_ns, self.planned = [], 0
 
     def __enter__(self):
         self.call = self.messages.open_session(iter(self.outgoing.get, None))
@@ -188,7 +189,6 @@ class FakeAgent:
         try:
             for order in self.call:
                 kind = order.WhichOneof("message")
-                self.orders_seen[kind] += 1
                 if handle := getattr(self, f"on_{kind}", None):
                     handle(getattr(order, kind))
         except grpc.RpcError as error:
@@ -230,7 +230,8 @@ class FakeAgent:
         """The load and the reports. A fault ends the session, and `failure` has it."""
         try:
             schedules = self.schedules(self.course.start_ns(asked_ns))
-            self.load([self.course.packets(schedule) for schedule in schedules])
+            self.planned = sum(schedule.packets for schedule in schedules)
+            self.load([self.course.packets(schedule) for schedule in schedules], self.schedules(asked_ns))
             self.report(schedules)
         except Exception as error:
             self.failure = f"{type(error).__name__}: {error}"
@@ -245,23 +246,25 @@ class FakeAgent:
         step_ns = min(20_000, room_ns // 2 // share.clients)
         return [dataclasses.replace(first, start_ns=start_ns + step_ns * n) for n in range(share.clients)]
 
-    def load(self, packets):
-        """Writes the packets of all clients, each at its instant."""
+    def load(self, packets, asked):
+        """Writes the packets of all clients, each at its instant; `asked` are the schedules that the server asked for."""
         writes = []
-        for client, of_client in zip(self.clients, packets):
+        for client, of_client, schedule in zip(self.clients, packets, asked):
             for packet in of_client:
                 if writes and writes[-1][1] is client and writes[-1][0] == packet.at_ns:
                     writes[-1][2].append(packet)
                 else:
-                    writes.append((packet.at_ns, client, [packet]))
+                    writes.append((packet.at_ns, client, [packet], schedule))
         writes.sort(key=lambda write: write[0])
         began_ns, next_progress = time.thread_time_ns(), 0
         self.oversleep_ns = 0
-        for number, (at_ns, client, together) in enumerate(writes):
+        for number, (at_ns, client, together, schedule) in enumerate(writes):
             if number == len(writes) // 2:
                 self.course.in_mid_run(self)
             self.oversleep_ns = max(self.oversleep_ns, sleep_until(at_ns - self.course.clock_ahead_ns))
-            client.write(together, self.now_ns(), self.course.lateness_ns)
+            now_ns = self.now_ns()
+            client.write(together, now_ns, self.course.lateness_ns)
+            self.off_ns += [now_ns - schedule.due_ns(packet.sequence) for packet in together]
             if time.monotonic_ns() > next_progress:
                 next_progress = time.monotonic_ns() + SECOND_NS // 4
                 self.report_progress()

@@ -20,6 +20,10 @@ BEYOND_MIN = 10
 # Quantiles are bucket edges.
 BUCKET = 1.01
 
+# A run that has held has at most this share of its packets later than the objective of the delay allows, and with the
+# share that the generator may send late; none is written early. The path on loopback is not in these.
+OFF_MAX_NS, OFF_SHARE, EARLY_MAX_NS = 100_000_000, 0.011, 1_000_000
+
 EXIT_CODES = {VALID: 0, PARTIAL: 3, INVALID: 4}
 EXIT_NOT_HELD = 99
 
@@ -35,10 +39,14 @@ class Out:
     is_first: bool = False
     # The relation of the agent's clock, where it matters.
     clock: str | None = None
+    # The quantiles to which it may be valid, where it must be valid to one.
+    valid_to: frozenset = frozenset()
 
     def matches(self, run):
         verdict, outcome = ends(run)
         if verdict != self.verdict or self.outcome not in (None, outcome):
+            return False
+        if self.valid_to and run["verdict"].get("valid_to") not in self.valid_to:
             return False
         if self.clock and any((agent["clock"] or {}).get("relation") != self.clock for agent in run["agents"]):
             return False
@@ -115,6 +123,19 @@ def false_figures(run, code, clock_ahead_us=0):
         bound_us = (agent["clock"] or {}).get("bound_us")
         if is_same(agent) and bound_us is not None and abs(clock_ahead_us) > bound_us:
             faults.append(f"the clock is proved the server's within {bound_us} us and is {clock_ahead_us} us ahead")
+    return faults
+
+
+def wrongly_held(run, off_ns, planned):
+    """Returns what is wrong with a run that has held, from how much later than the schedule each packet was truly
+    written, ns, and how many were planned. Without a common clock only their spread is to be seen."""
+    if ends(run) != (VALID, HELD) or not off_ns:
+        return []
+    least_ns = 0 if any(is_same(agent) for agent in run["agents"]) else min(off_ns)
+    late = sum(not -EARLY_MAX_NS <= one_ns - least_ns <= OFF_MAX_NS for one_ns in off_ns)
+    faults = [f"held, although {len(off_ns)} of {planned} packets were written"] if len(off_ns) != planned else []
+    if late > OFF_SHARE * planned:
+        faults.append(f"held, although {late} of {planned} packets were not written by the schedule")
     return faults
 
 

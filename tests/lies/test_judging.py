@@ -89,11 +89,28 @@ class Figures(unittest.TestCase):
         self.assertEqual(len(judging.false_figures({"state": "failed", "counts": {"sent": 0}}, 1)), 1)
 
 
+class Held(unittest.TestCase):
+    def test_a_run_that_has_held_was_written_by_the_schedule(self):
+        held = run()
+        self.assertEqual(judging.wrongly_held(held, [5_000_000] * 1000, 1000), [])
+        for off_ns, planned in (([0] * 999, 1000), ([0] * 980 + [101_000_000] * 20, 1000), ([-2_000_000] * 1000, 1000)):
+            self.assertEqual(len(judging.wrongly_held(held, off_ns, planned)), 1)
+        held["agents"][0]["clock"]["relation"] = "unknown"
+        self.assertEqual(judging.wrongly_held(held, [900_000_000] * 1000, 1000), [])
+        self.assertEqual(len(judging.wrongly_held(held, [0] * 980 + [101_000_000] * 20, 1000)), 1)
+
+
 class Outs(unittest.TestCase):
     def test_a_run_is_what_its_verdict_outcome_and_cause_say(self):
         good = run()
         self.assertTrue(HELD_OUT.matches(good) and Out(VALID).matches(good))
         self.assertFalse(HELD_ELSEWHERE.matches(good) or invalid().matches(good) or not_held("latency").matches(good))
+
+    def test_a_run_may_have_to_be_valid_to_a_quantile(self):
+        out, late = Out(VALID, valid_to=frozenset({"p99", "p90"})), run()
+        self.assertFalse(out.matches(late))
+        late["verdict"]["valid_to"] = "p90"
+        self.assertTrue(out.matches(late))
 
     def test_a_missed_metric_is_the_cause_of_not_held(self):
         late = run()

@@ -67,7 +67,8 @@ class Trials:
         course, name = case.make(), next(self.names)
         with fake_agent.FakeAgent(self.messages, name, course) as agent:
             code, run = self.finish(self.start(case, name), case)
-        return code, run, [f"the fake agent failed: {agent.failure}"] if agent.failure and case.is_control else []
+        failed = [f"the fake agent failed: {agent.failure}"] if agent.failure and case.is_control else []
+        return code, run, failed + judging.wrongly_held(run, agent.off_ns, agent.planned)
 
     def make_on_relay(self, case):
         with relay.Relay(self.system.data, case.make) as path:
