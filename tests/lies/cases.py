@@ -9,8 +9,8 @@ from lies import agent_lies, process_lies, relay
 from lies.judging import HELD_ELSEWHERE, HELD_OUT, Out, VALID, invalid, not_held, partial
 
 # Clients, packets per second of each, seconds, packets per write. 10,000 packets are the fewest that have a p99.9.
-SLOW = (2, 5000, 1.0, 20)
-QUICK = (2, 5000, 0.4, 20)
+SLOW = (2, 5000, 1.0, 50)
+QUICK = (2, 5000, 0.4, 50)
 SINGLE = (2, 500, 0.4, 1)
 FLEET = (10, 1000, 1.0, 1)
 SHORT_FLEET = (10, 1000, 0.4, 1)
@@ -78,7 +78,7 @@ AGENT = [
     on_agent("foreign clock: one burst in the middle", TOO_EARLY, load=QUICK),
     on_agent("foreign clock: one burst, 2 s late", DELAYED),
     on_agent("foreign clock: one burst at the end", DELAYED),
-    on_agent("foreign clock: begins in the middle, at twice the pace", DELAYED, load=(2, 2500, 2.0, 10)),
+    on_agent("foreign clock: begins in the middle, at twice the pace", DELAYED, load=(2, 2500, 2.0, 25)),
     on_agent("foreign clock: a burst every 0.5 s", DELAYED),
     on_agent("a burst every 0.5 s", DELAYED),
     # Within the limits: the delay is in transit, and below 100 ms.
@@ -133,7 +133,7 @@ AGENT = [
     on_agent("a clock 1 ms ahead, claimed the server's", HELD_OUT, TOO_EARLY),
     on_agent("a clock 1 ms behind, claimed the server's", HELD_OUT),
     on_agent("never answers a probe of the clock", HELD_ELSEWHERE),
-    on_agent("a clock whose readings jump by 1 s in mid-run", HELD_ELSEWHERE, load=(2, 2000, 2.6, 8)),
+    on_agent("a clock whose readings jump by 1 s in mid-run", HELD_ELSEWHERE, load=(2, 2000, 2.6, 20)),
 ]
 
 AT = 100  # The frame at which a path changes the stream.

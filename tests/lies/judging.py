@@ -206,8 +206,9 @@ def unknown_of_clients(run):
 
 
 def unknown_counts(counts):
-    is_shown = counts and counts.get("lost") is not None
-    return ["lost is shown, but not what was sent and received"] if is_shown and None in (counts["sent"], counts["received"]) else []
+    if not counts or counts.get("lost") is None or None not in (counts["sent"], counts["received"]):
+        return []
+    return ["lost is shown, but not what was sent and received"]
 
 
 def unknown_of_agents(agents):

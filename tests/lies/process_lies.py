@@ -1,11 +1,9 @@
 """Processes that stop or die in the middle of a run, by signals to those that this script has started.
 
 Each lie is a function of the system under test, called when the clients are connected. A process is stopped for the
-given time and always continued.
+given time and always continued; it is held by descriptor, so that no signal reaches another one.
 """
 
-import contextlib
-import os
 import signal
 import time
 
@@ -15,29 +13,29 @@ from torturing import processes
 BEGIN_S = 0.7
 
 
-def stop(pids, seconds):
-    """Stops processes for a time; one that has ended meanwhile is left alone."""
+def stop(held, seconds):
+    """Stops processes for a time; one that the server replaces meanwhile is left alone."""
     time.sleep(BEGIN_S)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+    for process in held:
+        process.signal(signal.SIGSTOP)
     try:
         time.sleep(seconds)
     finally:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        for process in held:
+            process.signal(signal.SIGCONT)
+            process.close()
 
 
 def stop_workers(seconds):
-    return lambda system: stop([pid for pid in processes.children(system.master) if processes.is_worker(pid)], seconds)
+    return lambda system: stop(processes.workers(system.master), seconds)
 
 
 def stop_agent(seconds):
-    return lambda system: stop([system.agent.pid], seconds)
+    return lambda system: stop([processes.Worker(system.agent.pid)], seconds)
 
 
 def stop_master(seconds):
-    return lambda system: stop([system.master], seconds)
+    return lambda system: stop([processes.Worker(system.master)], seconds)
 
 
 def kill_agent(system):

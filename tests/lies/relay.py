@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import multiprocessing
+import os
 import socket
 import struct
 import time
@@ -165,6 +166,9 @@ class Relay:
 
 
 def run(listener, server, make_fault):
+    # The relay must not be the slowest part of the path; not every user may set it.
+    with contextlib.suppress(PermissionError):
+        os.nice(-10)
     asyncio.run(serve(listener, server, make_fault))
 
 

@@ -134,7 +134,7 @@ class Metronome:
 
 
 class Worker:
-    """A worker process, held by descriptor, so that a signal cannot reach another process with the same id."""
+    """A worker, or another process, held by descriptor: a signal cannot reach another one with the same id."""
 
     def __init__(self, pid):
         self.pid, self.descriptor = pid, os.pidfd_open(pid)
