@@ -19,6 +19,7 @@ mod server;
 mod slow_packet;
 mod times;
 mod unread;
+mod work;
 
 pub(crate) use agent_records::{AgentRecords, from_agent};
 pub(crate) use agent_share::{AgentShare, cover};
@@ -37,3 +38,4 @@ pub(crate) use server::{
 pub(crate) use slow_packet::{SlowPacket, SlowestPacket};
 pub(crate) use times::Times;
 pub(crate) use unread::Unread;
+pub(crate) use work::Work;

@@ -5,7 +5,7 @@ use metronome_telemetry::sanitise;
 
 use super::{
     evidence::Evidence,
-    rows::{Row, total},
+    punctuality::Punctuality,
     sentence::{Figures, figures, write},
 };
 use crate::model::{AgentRecords, FinalCounters, WorkerCounters};
@@ -42,9 +42,10 @@ pub(crate) fn no_certificate() -> Note {
 }
 
 /// All notes, at most 50.
-pub(super) fn find(evidence: &Evidence<'_>) -> Vec<Note> {
+pub(super) fn find(evidence: &Evidence<'_>, punctuality: Option<&Punctuality>) -> Vec<Note> {
     let mut notes = evidence.notes.to_vec();
     notes.extend(clock_unknown(evidence.agents));
+    notes.extend(punctuality.and_then(|of| bunched(evidence, of)));
     notes.extend(evidence.agents.iter().filter_map(overslept));
     notes.extend(evidence.counters.into_iter().flat_map(of_workers));
     notes.truncate(NOTES_MAX);
@@ -59,6 +60,23 @@ fn clock_unknown(agents: &[AgentRecords]) -> Option<Note> {
             NoteCode::ClockUnknown,
             "One-way times are not shown: the clock of {agent_names} is not the server's.",
             [("agent_names", names.into())],
+        )
+    })
+}
+
+/// In time by the limit, and yet not the even load that a period asks for.
+fn bunched(evidence: &Evidence<'_>, punctuality: &Punctuality) -> Option<Note> {
+    let lateness = &evidence.counters?.times.lateness;
+    let lateness_p50_ns = lateness.quantile_ns(0.5);
+    punctuality.is_bunched(evidence).then(|| {
+        note(
+            NoteCode::Bunched,
+            "The generator sent in bunches: half of the packets were written more than \
+             {lateness_p50_ns} after they were due, where the period is {period_ns}.",
+            [
+                ("lateness_p50_ns", lateness_p50_ns.into()),
+                ("period_ns", punctuality.period_ns.into()),
+            ],
         )
     })
 }
@@ -173,6 +191,15 @@ mod tests {
             NoteCode::Overslept,
             &["agent", "oversleep_max_ns"],
             "overslept by 11 ms",
+        );
+        check(
+            |sample| {
+                let schedule = &mut sample.plan.group.profile;
+                *schedule = metronome_proto::profile::Profile::constant(200_000_000);
+            },
+            NoteCode::Bunched,
+            &["lateness_p50_ns", "period_ns"],
+            "the period is 5000 ns",
         );
         check(
             |sample| sample.counters().recovered_packets = 3,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{counters::CounterList as _, packet::FRAME_BYTES, v1};
+use metronome_proto::{counters::CounterList as _, packet::FRAME_BYTES, profile::Profile, v1};
 
 use super::evidence::Evidence;
 use crate::model::{AgentRecords, ClientCounters};
@@ -37,17 +37,23 @@ pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
             agent,
             reported: agent.record(client),
             counted: found.flatten(),
-            receiver: found.map(|found| found.map_or_else(|| none_counted(agent), |it| it.counts)),
+            receiver: found
+                .map(|found| found.map_or_else(|| none_counted(evidence, agent), |it| it.counts)),
         }
     };
     evidence.agents.iter().flat_map(of_agent).map(row).collect()
 }
 
 /// The counts of a client without a hello. Whether a packet is read before it was written is known
-/// on this host's clock only.
-fn none_counted(agent: &AgentRecords) -> v1::ReceiverCounts {
+/// on this host's clock only, and how it lies to the schedule where there is one.
+fn none_counted(evidence: &Evidence<'_>, agent: &AgentRecords) -> v1::ReceiverCounts {
+    let of_schedule = (evidence.plan.group.profile != Profile::Flood).then_some(0);
     v1::ReceiverCounts {
         read_before_written: agent.share.clock.is_same().then_some(0),
+        off_schedule: of_schedule,
+        left_out: of_schedule,
+        in_time: of_schedule,
+        spread_understated: of_schedule,
         ..v1::ReceiverCounts::zero()
     }
 }
