@@ -181,14 +181,17 @@ class ClaimsBlocked(Lie):
         first = schedule.packets * 2 // 5
         release_ns = schedule.due_ns(first + schedule.packets // 5) + 200 * MS_NS
         at = lambda n: schedule.due_ns(n) if n < first else max(schedule.due_ns(n), release_ns)  # noqa: E731
-        self.late = sum(at(n) > schedule.due_ns(n) for n in range(schedule.packets))
         return [Packet(n, schedule.due_ns(n), at(n)) for n in range(schedule.packets)]
 
+    late = 0
+
     def lateness_ns(self, late_ns):
+        self.late += late_ns > 2 * MS_NS
         return late_ns
 
-    def record(self, record, schedule):
-        record["counts"]["blocked"] = self.late
+    def records(self, records):
+        for record in records:
+            record["counts"]["blocked"] = -(-self.late // len(records))
 
 
 # Due times that are not those of the schedule.
@@ -227,10 +230,27 @@ class RepeatedDue(Due):
         return schedule.due_ns(first - schedule.batch if n == first else n)
 
 
-@lie("one due time 1 ns off")
-class OneNsOff(Due):
+class OneOff(Due):
+    """One due time in the middle."""
+    off_ns = 0
+
     def due_ns(self, schedule, n):
-        return schedule.due_ns(n) + (n == schedule.packets // 2)
+        return schedule.due_ns(n) + self.off_ns * (n == schedule.packets // 2)
+
+
+@lie("one due time 1 ns early")
+class OneNsEarly(OneOff):
+    off_ns = -1
+
+
+@lie("one due time 1 ns late")
+class OneNsLate(OneOff):
+    off_ns = 1
+
+
+@lie("one due time 2 ns late")
+class TwoNsLate(OneOff):
+    off_ns = 2
 
 
 @lie("due times drift by 1 ns a packet")
