@@ -91,7 +91,7 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
         timed: [0, 1, 2].map(|kind| total(rows, |row| Some(row.counted?.timed[kind]))),
         received: total(rows, |row| Some(row.counted?.counts.received)),
         on_our_clock: total(rows, |row| {
-            let counted = row.counted.filter(|_| row.is_on_our_clock())?;
+            let counted = row.counted.filter(|_| row.is_recorded_on_our_clock())?;
             Some(counted.counts.received)
         }),
     };
@@ -102,7 +102,11 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
             held: first_three(counted.histogram_counts),
             timed: first_three(counted.timed),
             received,
-            on_our_clock: if row.is_on_our_clock() { received } else { 0 },
+            on_our_clock: if row.is_recorded_on_our_clock() {
+                received
+            } else {
+                0
+            },
         })
     };
     let agree = |row: &Row<'_>| of(row).map(|counts| counts.agree());
