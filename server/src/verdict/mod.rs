@@ -31,7 +31,7 @@ mod sentence;
 
 pub(crate) use evidence::Evidence;
 pub(crate) use failed::failure_of_run;
-pub(crate) use notes::no_certificate;
+pub(crate) use notes::{no_certificate, server_paused};
 
 use metronome_proto::v1;
 

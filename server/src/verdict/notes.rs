@@ -41,11 +41,21 @@ pub(crate) fn no_certificate() -> Note {
     }
 }
 
+/// The note of a server that did not run for so long while the run was going on, ns.
+pub(crate) fn server_paused(pause_ns: u64) -> Note {
+    note(
+        NoteCode::ServerPaused,
+        "The server's own process did not run for {pause_ns}: stopped, or starved of the CPU.",
+        [("pause_ns", pause_ns.into())],
+    )
+}
+
 /// All notes, at most 50.
 pub(super) fn find(evidence: &Evidence<'_>, punctuality: Option<&Punctuality>) -> Vec<Note> {
     let mut notes = evidence.notes.to_vec();
     notes.extend(clock_unknown(evidence.agents));
     notes.extend(punctuality.and_then(|of| bunched(evidence, of)));
+    notes.extend(clock_contradicted(evidence.agents));
     notes.extend(evidence.agents.iter().filter_map(overslept));
     notes.extend(evidence.counters.into_iter().flat_map(of_workers));
     notes.truncate(NOTES_MAX);
@@ -77,6 +87,23 @@ fn bunched(evidence: &Evidence<'_>, punctuality: &Punctuality) -> Option<Note> {
                 ("lateness_p50_ns", lateness_p50_ns.into()),
                 ("period_ns", punctuality.period_ns.into()),
             ],
+        )
+    })
+}
+
+fn clock_contradicted(agents: &[AgentRecords]) -> Option<Note> {
+    let of = |agent: &&AgentRecords| agent.is_clock_contradicted();
+    let names: Vec<_> = agents
+        .iter()
+        .filter(of)
+        .map(|agent| agent.name.clone())
+        .collect();
+    (!names.is_empty()).then(|| {
+        note(
+            NoteCode::ClockContradicted,
+            "One-way times are not shown: {agent_names} began the run on the server's clock, and \
+             a later exchange of readings showed another one.",
+            [("agent_names", names.into())],
         )
     })
 }
@@ -179,6 +206,18 @@ mod tests {
             NoteCode::ClockUnknown,
             &["agent_names"],
             "agent-0, agent-1",
+        );
+        check(
+            |sample| sample.agents[1].contradict_clock(),
+            NoteCode::ClockContradicted,
+            &["agent_names"],
+            "agent-1",
+        );
+        check(
+            |sample| sample.notes.push(server_paused(3_500_000_000)),
+            NoteCode::ServerPaused,
+            &["pause_ns"],
+            "3.5 s",
         );
         check(
             |sample| {

@@ -131,7 +131,7 @@ fn times(
     punctuality: Option<&Punctuality>,
 ) -> Option<v1::Times> {
     let times = &evidence.counters?.times;
-    let is_same = |agent: &AgentRecords| agent.share.clock.is_same();
+    let is_same = |agent: &AgentRecords| agent.clock().relation.is_same();
     let has_one_way = evidence.agents.iter().all(is_same);
     let shown = |times: &Histogram| {
         let mut distribution = times.distribution(true)?;
@@ -182,7 +182,7 @@ fn agent(agent: &AgentRecords) -> v1::AgentReport {
     v1::AgentReport {
         agent: agent.name.clone(),
         clients: agent.share.clients(),
-        clock: Some(agent.share.clock.to_proto()),
+        clock: Some(agent.clock().to_proto()),
         counts: agent.counts(),
         cpu_ns: finished.and_then(|finished| known_time(finished.cpu_ns)),
         writes: finished.and_then(|finished| finished.writes),
@@ -426,5 +426,29 @@ mod tests {
         assert!(times.transit.is_none() && times.latency.is_none());
         let one_way = |client: &v1::ClientReport| client.latency_max_ns.is_some();
         assert!(clients.iter().map(one_way).eq([true, false]));
+    }
+
+    #[test]
+    fn a_contradicted_clock_unsets_what_was_recorded_by_it_and_leaves_every_law_unbroken() {
+        let mut sample = Sample::of(2, 1);
+        sample.agents[1].contradict_clock();
+        let Conclusion { report, clients } = sample.conclude();
+        let times = report.times.unwrap();
+        assert!(times.transit.is_none() && times.latency.is_none() && times.lateness.is_some());
+        let one_way = |client: &v1::ClientReport| client.latency_max_ns.is_some();
+        assert!(clients.iter().map(one_way).eq([true, false]));
+        let before_written = |client: &v1::ClientReport| {
+            let receiver = client.counts.and_then(|counts| counts.receiver);
+            receiver.and_then(|receiver| receiver.read_before_written)
+        };
+        assert!(clients.iter().map(before_written).eq([Some(0), None]));
+        let unknown = v1::clock_relation::Relation::Unknown(v1::UnknownClock {});
+        let clock = report.agents[1].clock.as_ref();
+        assert_eq!(clock.and_then(|clock| clock.relation), Some(unknown));
+        let laws = report.verdict.unwrap().laws;
+        let broken = laws
+            .iter()
+            .filter(|law| law.status() == v1::LawStatus::Broken);
+        assert_eq!(broken.count(), 0, "{laws:?}");
     }
 }

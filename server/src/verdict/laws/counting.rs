@@ -111,7 +111,7 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
         held: times.map(|times| times.count().into()),
         timed: [0, 1, 2, 3].map(|kind| total(rows, |row| Some(row.counted?.timed[kind]))),
         paced: total(rows, |row| received(row, is_paced)),
-        on_our_clock: total(rows, |row| received(row, row.is_on_our_clock())),
+        on_our_clock: total(rows, |row| received(row, row.is_recorded_on_our_clock())),
     };
     let of = |row: &Row<'_>| {
         let counted = row.counted?;
@@ -119,7 +119,7 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
             held: counted.histogram_counts.map(u128::from),
             timed: counted.timed.map(u128::from),
             paced: received(row, is_paced)?.into(),
-            on_our_clock: received(row, row.is_on_our_clock())?.into(),
+            on_our_clock: received(row, row.is_recorded_on_our_clock())?.into(),
         })
     };
     let agree = |row: &Row<'_>| of(row).map(|counts| counts.agree());
