@@ -28,18 +28,14 @@ class Fault:
 
 
 class Limit(Fault):
-    """Passes at most so many bytes a second on, without a burst."""
+    """Passes at most so many bytes a second on; what came together goes on when the last byte of it may."""
 
     def __init__(self, bytes_per_s):
         self.bytes_per_s, self.free_s = bytes_per_s, 0.0
 
     def take(self, data, now_s):
-        parts = [data[at:at + FRAME_BYTES] for at in range(0, len(data), FRAME_BYTES)] or [data]
-        out = []
-        for part in parts:
-            self.free_s = max(self.free_s, now_s) + len(part) / self.bytes_per_s
-            out.append((self.free_s, part))
-        return out
+        self.free_s = max(self.free_s, now_s) + len(data) / self.bytes_per_s
+        return [(self.free_s, data)]
 
 
 class Bunch(Fault):

@@ -44,7 +44,7 @@ class Result:
     @property
     def is_of_the_host(self):
         """Whether a busy host is all that is wrong with it, and another witness has seen it busy."""
-        return not self.is_good and not self.faults and self.host_late > 0 and judging.is_of_the_host(self.run)
+        return not self.is_expected and self.host_late > 0 and judging.is_of_the_host(self.run)
 
 
 class Trials:
