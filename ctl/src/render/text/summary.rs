@@ -27,15 +27,23 @@ const WORKERS_LISTED_MAX: usize = 4;
 /// Labels may have 16 times 128 bytes; the headline has room for this.
 const LABEL_CHARACTERS_MAX: usize = 60;
 
+/// What is reported of a run that is not stored.
+pub(crate) const UNSTORED: &str =
+    "The result is not stored yet: the database cannot be written; the server tries again.";
+
 /// The summary.
 pub(crate) fn summary(run: &v1::Run, colour: Colour) -> String {
     let mut text = headline(run, colour);
+    if run.unstored {
+        lines(&mut text, vec![UNSTORED.into()]);
+    }
+    let ground_lines_max = GROUND_LINES_MAX - usize::from(run.unstored);
     if let Some(failure) = &run.failure {
         lines(&mut text, grounds::failure(failure, WIDTH));
     }
     let report = run.report.as_ref();
     if let Some(verdict) = report.and_then(|report| report.verdict.as_ref()) {
-        let grounds = grounds::verdict(verdict, WIDTH, GROUND_LINES_MAX);
+        let grounds = grounds::verdict(verdict, WIDTH, ground_lines_max);
         lines(&mut text, grounds);
     }
     labelled(&mut text, "plan", plan(run.plan.as_ref()));
