@@ -83,7 +83,7 @@ impl RunHistory {
         let Err(error) = self.try_to_store(&end).await else {
             return end.run.clone();
         };
-        tracing::error!(run_id = %id, "the result is not stored, and tried again: {error}");
+        tracing::error!("the result is not stored, and tried again: {error}");
         self.unstored
             .keep(id, Arc::unwrap_or_clone(end), Some(error));
         self.unstored
@@ -144,7 +144,7 @@ impl RunHistory {
             store.finish(&run, &end.pages)
         };
         match self.with_store(work).await {
-            Ok(stored) => stored.map_err(|error| format!("{error:#}")),
+            Ok(stored) => stored.map_err(|error| shown(&error)),
             Err(failure) => Err(failure.sentence),
         }
     }
@@ -211,8 +211,18 @@ fn unreadable(error: &rusqlite::Error) -> Failure {
 
 /// The history could not be written.
 pub(super) fn unwritable(error: &anyhow::Error) -> Failure {
-    tracing::error!("the history cannot be written: {error:#}");
-    failed(&format!("the history cannot be written: {error:#}"))
+    let sentence = format!("the history cannot be written: {}", shown(error));
+    tracing::error!("{sentence}");
+    failed(&sentence)
+}
+
+/// An error with its causes, except for SQLite's, whose cause repeats it.
+fn shown(error: &anyhow::Error) -> String {
+    let outermost = error.chain().next();
+    match outermost.and_then(|error| error.downcast_ref::<rusqlite::Error>()) {
+        Some(error) => error.to_string(),
+        None => format!("{error:#}"),
+    }
 }
 
 fn failed(sentence: &str) -> Failure {
