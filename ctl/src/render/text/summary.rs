@@ -351,6 +351,22 @@ laws      all 1 hold
     }
 
     #[test]
+    fn a_run_that_is_not_stored_has_a_line_about_that_under_its_verdict() {
+        let stored = run_of_the_front_page();
+        let unstored = v1::Run {
+            unstored: true,
+            ..stored.clone()
+        };
+        let (head, rest) = summary(&stored, Colour::None)
+            .split_once('\n')
+            .map(|(head, rest)| (head.to_owned(), rest.to_owned()))
+            .unwrap();
+        let expected = format!("{head}\n{UNSTORED}\n{rest}");
+        assert_eq!(summary(&unstored, Colour::None), expected);
+        assert!(UNSTORED.len() <= WIDTH);
+    }
+
+    #[test]
     fn colour_is_in_the_verdict_alone() {
         let run = run_of_the_front_page();
         let plain = summary(&run, Colour::None);

@@ -48,8 +48,8 @@ struct ServerPart {
 }
 
 /// Makes the report, or the failure of a run that has none, and stores it, on a thread that may
-/// block. `None` when none can be made; else the run in its final state, which is kept in memory for
-/// as long as it cannot be stored.
+/// block. `None` when none can be made; else the run in its final state, which is kept in memory
+/// for as long as it cannot be stored.
 pub(super) async fn conclude_and_store(
     runs: &RunManager,
     finished: FinishedRun,
