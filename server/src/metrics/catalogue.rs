@@ -90,6 +90,11 @@ fn times(figures: &Figures) -> Vec<Family> {
             &times.latency,
         ),
         distribution(
+            "metronome_spread",
+            "From due to read, above the least of the same client in the last 5 to 10 s",
+            &times.spread,
+        ),
+        distribution(
             "metronome_recovery_pause",
             "From a worker's last heartbeat to the next read of a connection",
             recovery,

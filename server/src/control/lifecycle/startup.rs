@@ -123,6 +123,8 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
     let serving: Task<_> = tokio::spawn(router.serve_with_incoming_shutdown(incoming, closed));
     let (master_client, draining) = (shared.master_client.clone(), shared.runs.draining.clone());
     tokio::spawn(health.clone().follow_workers(master_client, draining));
+    let pauses = Arc::clone(&shared.runs.pauses);
+    tokio::spawn(async move { pauses.watch().await });
     announce(grpc_address, settings.data_address, http_address);
     let server = Server {
         shared,

@@ -17,6 +17,7 @@ use crate::{
     control::{
         agents::{AgentCounters, Registry},
         master_client::MasterClient,
+        own_pauses::OwnPauses,
         server_info::ServerInfo,
         status,
     },
@@ -36,6 +37,7 @@ pub(crate) struct RunManager {
     pub(crate) active: ActiveRuns,
     pub(crate) history: RunHistory,
     pub(crate) verdict_counters: Arc<VerdictCounters>,
+    pub(crate) pauses: Arc<OwnPauses>,
     /// Cancelled when no run is started any more.
     pub(crate) draining: CancellationToken,
     /// Held from the look for a request_id to the run that has it.
@@ -62,6 +64,7 @@ impl RunManager {
             active: ActiveRuns::default(),
             history: RunHistory::new(store),
             verdict_counters: Arc::default(),
+            pauses: Arc::default(),
             draining: CancellationToken::new(),
             starting: Mutex::default(),
         }

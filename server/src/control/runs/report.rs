@@ -16,7 +16,7 @@ use super::{manager::RunManager, trace_report, unstored::UnstoredRun};
 use crate::{
     control::agents::AgentCounters,
     model::{AgentRecords, FinalCounters},
-    verdict::{Evidence, conclude, failure_of_run},
+    verdict::{Evidence, conclude, failure_of_run, server_paused},
     wall_clock::{self, timestamp},
 };
 
@@ -58,7 +58,7 @@ pub(super) async fn conclude_and_store(
     let id = finished.id;
     let server = ServerPart {
         data_address: runs.server.data_address.to_string(),
-        notes: runs.server.notes.clone(),
+        notes: server_notes(runs, &finished),
         traced_packets: runs.server.traced_packets,
     };
     let span = finished.span.clone();
@@ -75,6 +75,15 @@ pub(super) async fn conclude_and_store(
     let storing = runs.history.store_end(id, UnstoredRun { run, pages });
     let span = tracing::info_span!(parent: &span, "store");
     Some(storing.instrument(span).await)
+}
+
+/// What the server has to say about itself.
+fn server_notes(runs: &RunManager, finished: &FinishedRun) -> Vec<v1::Note> {
+    let start_at_ns = finished.start_at_ns;
+    let pause_ns = start_at_ns.and_then(|start_at_ns| runs.pauses.longest_since(start_at_ns));
+    let mut notes = runs.server.notes.clone();
+    notes.extend(pause_ns.map(server_paused));
+    notes
 }
 
 /// The run as it is from here on, and the pages of its client rows.

@@ -131,7 +131,7 @@ mod tests {
             server_info::ServerInfo,
         },
         master::{Handle, Request},
-        model::{ClockRelation, ResumeToken},
+        model::{AgentClock, ResumeToken},
         store::Store,
         upgrade::Upgrade,
     };
@@ -190,7 +190,6 @@ mod tests {
             capabilities: Vec::new(),
             peer: None,
             connected_unix_ms: 0,
-            clock: ClockRelation::Same,
             capacity: v1::Capacity {
                 clients_max: 1,
                 cores: 1,
@@ -198,12 +197,14 @@ mod tests {
         };
         let arrival = Arrival {
             info,
-            orders,
+            orders: orders.clone(),
             runs: &[],
             shown: &[],
             fresh: ResumeToken::new([1; 16]),
         };
         runs.registry.join(arrival).unwrap();
+        runs.registry
+            .settle_clock("a", &orders, AgentClock::default());
         let wanted = Wanted {
             names: &[],
             clients: 1,

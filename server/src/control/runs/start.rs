@@ -208,7 +208,10 @@ async fn admit_and_store(
     agents: &[AgentRecords],
     run: &v1::Run,
 ) -> Result<bool, Failure> {
-    let admitted = runs.master_client.admit(admission(runs, id, agents)).await;
+    let admitted = runs
+        .master_client
+        .admit(admission(runs, request, id, agents))
+        .await;
     admitted
         .ok_or_else(status::master_is_gone)?
         .map_err(|error| full(&error))?;
@@ -225,7 +228,12 @@ async fn admit_and_store(
     }
 }
 
-fn admission(runs: &RunManager, id: RunId, agents: &[AgentRecords]) -> Admission {
+fn admission(
+    runs: &RunManager,
+    request: &StartRequest,
+    id: RunId,
+    agents: &[AgentRecords],
+) -> Admission {
     let admitted = |(index, agent): (u16, &AgentRecords)| {
         let key = Key::derive(&runs.secret.0, id, index);
         (agent.share.clone(), key)
@@ -233,6 +241,7 @@ fn admission(runs: &RunManager, id: RunId, agents: &[AgentRecords]) -> Admission
     Admission {
         run: id,
         clients: agents.iter().map(|agent| agent.share.clients()).sum(),
+        duration: request.plan.duration,
         agents: (0..).zip(agents).map(admitted).collect(),
     }
 }
