@@ -23,10 +23,7 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
     let raw = server.raw.as_ref();
     let uptime = values::seconds(server.uptime.as_ref());
     line("server", &identity(server));
-    line(
-        "up",
-        &known(uptime, |up| format!("{} s", figures::decimal(up, 0))),
-    );
+    line("up", &known(uptime, |up| figures::time_mean(up * 1e9)));
     line("grpc", &figures::clean(&server.grpc_address));
     line("data", &figures::clean(&server.data_address));
     line("database", &figures::clean(&server.database));
@@ -96,10 +93,10 @@ fn recovered(recoveries: &v1::Recoveries) -> String {
     let pause = |ppm| {
         let pause = recoveries.pause.as_ref();
         let ns = pause.and_then(|pause| quantile_ns(pause, ppm));
-        known(ns, |ns| figures::decimal(values::micros(ns), 0))
+        known(ns, figures::time)
     };
     format!(
-        "{} worker deaths, {} packets recovered, {} connections lost; pause p50 {} p99 {} µs",
+        "{} worker deaths, {} packets recovered, {} connections lost; pause p50 {} p99 {}",
         count(recoveries.deaths),
         count(recoveries.packets),
         count(recoveries.connections_lost),
@@ -151,7 +148,7 @@ mod tests {
         let no_deaths = "0 worker deaths, 0 packets recovered, 0 connections lost; ";
         assert_eq!(
             recovered(&recoveries),
-            format!("{no_deaths}pause p50 – p99 – µs")
+            format!("{no_deaths}pause p50 – p99 –")
         );
         recoveries.crash_loops = vec![1];
         let text = server(&v1::GetServerResponse {
