@@ -146,6 +146,11 @@ pub(super) fn clean(text: &str) -> String {
         .collect()
 }
 
+/// Foreign text that is empty where it is not known.
+pub(super) fn text(text: &str) -> String {
+    known((!text.is_empty()).then_some(text), clean)
+}
+
 /// The labels of a run: `host=a rack=7`.
 pub(super) fn labels(run: &v1::Run) -> String {
     let labels = run.labels.iter();

@@ -24,9 +24,9 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
     let uptime = values::seconds(server.uptime.as_ref());
     line("server", &identity(server));
     line("up", &known(uptime, |up| figures::time_mean(up * 1e9)));
-    line("grpc", &figures::clean(&server.grpc_address));
-    line("data", &figures::clean(&server.data_address));
-    line("database", &figures::clean(&server.database));
+    line("grpc", &figures::text(&server.grpc_address));
+    line("data", &figures::text(&server.data_address));
+    line("database", &figures::text(&server.database));
     line("runs", &format!("{} active", server.runs_active));
     line("clients", &clients(server));
     line("connections", &known(server.connections.as_ref(), accepted));
@@ -45,7 +45,7 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
 }
 
 fn identity(server: &v1::GetServerResponse) -> String {
-    let version = figures::clean(&server.version);
+    let version = figures::text(&server.version);
     let draining = if server.draining { ", draining" } else { "" };
     format!("{version}, pid {}{draining}", server.pid)
 }
@@ -133,6 +133,9 @@ mod tests {
         let text = server(&v1::GetServerResponse::default());
         for line in [
             "up          –\n",
+            "grpc        –\n",
+            "data        –\n",
+            "database    –\n",
             "clients     – of –, – pending\n",
             "connections –\n",
             "raw clients –\n",

@@ -100,9 +100,9 @@ pub(crate) fn agents(agents: &[v1::Agent]) -> String {
         return "no agent is connected; start one with `metronome-agent --server ADDRESS`\n".into();
     }
     table(vec![
-        Column::text("AGENT", agents, |agent| figures::clean(&agent.name)),
-        Column::text("VERSION", agents, |agent| figures::clean(&agent.version)),
-        Column::text("PEER", agents, |agent| figures::clean(&agent.peer)),
+        Column::text("AGENT", agents, |agent| figures::text(&agent.name)),
+        Column::text("VERSION", agents, |agent| figures::text(&agent.version)),
+        Column::text("PEER", agents, |agent| figures::text(&agent.peer)),
         Column::text("CONNECTED", agents, |agent| {
             known(values::instant(agent.connected_at.as_ref()), |instant| {
                 instant
@@ -231,7 +231,10 @@ LATENCY p99  LABELS
             clients_max: 10_000,
             cores: 2,
         };
-        assert_eq!(cells(Some(capacity)), ["a", "–", "2", "10,000", "–"]);
-        assert_eq!(cells(None), ["a", "–", "–", "–", "–"]);
+        assert_eq!(
+            cells(Some(capacity)),
+            ["a", "–", "–", "–", "2", "10,000", "–"]
+        );
+        assert_eq!(cells(None), ["a", "–", "–", "–", "–", "–", "–"]);
     }
 }
