@@ -26,11 +26,11 @@ pub struct Threshold {
 /// What a metric is measured in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MetricKind {
-    /// Of every packet, ns: a quantile is judged.
+    /// A time of every packet, ns: a quantile is judged.
     Time,
     /// Packets.
     Count,
-    /// Of the scheduled packets, millionths.
+    /// A share of the scheduled packets, millionths.
     Share,
 }
 

@@ -110,7 +110,7 @@ pub struct Plan<'a> {
     groups: Vec<GroupPlan<'a>>,
     duration_s: Option<f64>,
     threads: u32,
-    /// As flags spell them: `latency.p99<200us`. Null is one that this version does not have.
+    /// The text of flags: `latency.p99<200us`. Null is one that this version does not have.
     thresholds: Vec<Option<String>>,
     default_objectives: bool,
     requires: &'a [String],

@@ -108,8 +108,8 @@ mod tests {
     #[test]
     fn clients_are_a_row_each() {
         let expected = "\
-CLIENT  AGENT  WORKER  SCHEDULED   SENT  SKIPPED  RECEIVED  IN TIME  LOST  LATE p99  LATENCY p99      \
-MAX  SPREAD p99  TRIES  FAILURE
+CLIENT  AGENT  WORKER  SCHEDULED   SENT  SKIPPED  RECEIVED  IN TIME  LOST  LATE p99  \
+LATENCY p99      MAX  SPREAD p99  TRIES  FAILURE
      7  a           1      1,000  1,000        0     1,000    1,000     0   38.2 µs      62.1 µs  \
 1.20 ms     60.0 µs      1
 ";

@@ -72,7 +72,8 @@ fn punctuality(verdict: &v1::Verdict) -> Option<String> {
     let periods = figures::few_digits(punctuality.limit_periods);
     let plural = if periods == "1" { "" } else { "s" };
     let late = format!(
-        "{} % of the packets were sent late or skipped by the generator (> {}, {periods} period{plural})",
+        "{} % of the packets were sent late or skipped by the generator \
+         (> {}, {periods} period{plural})",
         figures::few_digits(punctuality.late_percent),
         figures::time_exact(punctuality.limit_ns),
     );
