@@ -276,7 +276,9 @@ impl fmt::Display for Threshold {
                 let (unit, ns) = UNITS_NS
                     .into_iter()
                     .rev()
-                    .find(|(_, ns)| self.limit >= *ns as u64 && self.limit % *ns as u64 == 0)
+                    .find(|(_, ns)| {
+                        self.limit >= *ns as u64 && self.limit.is_multiple_of(*ns as u64)
+                    })
                     .unwrap_or(UNITS_NS[0]);
                 write!(formatter, "{}{unit}", self.limit / ns as u64)
             }

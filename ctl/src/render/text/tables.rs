@@ -174,12 +174,12 @@ mod tests {
             ..run_of_the_front_page()
         };
         let expected = "\
-RUN               CREATED                   PLAN                   STATE    OUTCOME  VERDICT  LOST  \
-LATENCY p99  LABELS
-0199f0c2a1b2c3d5  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  running  –        –           –            \
-–
-0199f0c2a1b2c3d4  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  ended    held     valid       0      \
-38.2 µs  page=front
+RUN               CREATED                   PLAN                   STATE    OUTCOME  \
+VERDICT  LOST  LATENCY p99  LABELS
+0199f0c2a1b2c3d5  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  running  –        \
+–           –            –
+0199f0c2a1b2c3d4  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  ended    held     \
+valid       0      38.2 µs  page=front
 ";
         assert_eq!(runs(&[running, run_of_the_front_page()]), expected);
         assert_eq!(runs(&[]), "no runs\n");
