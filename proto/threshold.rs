@@ -1,5 +1,5 @@
-//! An objective of a run: what a metric has to be. The text of one is `latency.p99<200us`, `lost=0`,
-//! `kept_up>=99.9%`.
+//! An objective of a run: what a metric has to be. The text of one is `latency.p99<200us`,
+//! `lost=0`, `kept_up>=99.9%`.
 //!
 //! Absent: how a run came out (the server's verdict judges that).
 
