@@ -9,7 +9,7 @@ use crate::{
     flags,
 };
 
-/// Show the summary of a run again; the exit code is its verdict's, or 1 without one.
+/// Show the summary of a run again; the exit code is that of `start`, or 1 without a verdict.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Id of the run, a prefix of it that no other has, or `last`.
