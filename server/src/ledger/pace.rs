@@ -74,6 +74,11 @@ impl Pace {
         Self::at(schedule, place, Spread::default())
     }
 
+    #[cfg(test)]
+    fn anchor_ns(&self) -> u64 {
+        self.due_times.schedule().start_ns
+    }
+
     /// The least (read − due) of all packets, ns.
     pub(super) fn least_ns(&self) -> Option<i64> {
         self.spread.least_ns()
@@ -192,5 +197,157 @@ pub(super) fn with_pace_counts(counts: ReceiverCounts, has_pace: bool) -> Receiv
         in_time: known(counts.in_time),
         spread_understated: known(counts.spread_understated),
         ..counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::counters::CounterList as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// 100 packets, one every 5 ms.
+    const SCHEDULE: Schedule = Schedule {
+        start_ns: 0,
+        rate_millihertz: 200_000,
+        batch: 1,
+        packets: 100,
+    };
+
+    /// Counts packets of a client whose clock's zero is a second behind ours, due and read at these
+    /// times, ms of our clock; returns how many were in time.
+    fn in_time(schedule: Schedule, clock: ClockRelation, packets: &[(u64, u64)]) -> u64 {
+        let mut pace = Pace::new(Some(schedule), 0).unwrap();
+        let mut counts = ReceiverCounts::zero();
+        for (index, (due_ms, read_ms)) in packets.iter().enumerate() {
+            let packet = Paced {
+                due_ns: due_ms * MS + 1_000 * MS,
+                read_ns: read_ms * MS,
+                is_first: index == 0,
+                is_in_order: true,
+                clock,
+            };
+            pace.begin_batch(packet.read_ns);
+            let _ = pace.take(packet, &mut counts);
+            counts.received += 1;
+            assert!(pace.is_possible(&counts));
+        }
+        counts.in_time.unwrap()
+    }
+
+    #[test]
+    fn a_packet_is_in_time_up_to_a_period_or_10_ms_behind_the_last_due_time() {
+        // The last of 100 is due at 495 ms, and the fastest packet has taken 7 ms.
+        let same = |schedule, read_ms| {
+            in_time(
+                schedule,
+                ClockRelation::Same,
+                &[(0, 7), (5, 400), (10, read_ms)],
+            )
+        };
+        assert_eq!(same(SCHEDULE, 512), 3);
+        assert_eq!(same(SCHEDULE, 513), 2);
+        let slow = Schedule {
+            packets: 25,
+            batch: 4,
+            ..SCHEDULE
+        };
+        // The last write of 25 packets is due at 120 ms, its period is 20 ms.
+        assert_eq!(same(slow, 147), 2);
+        assert_eq!(same(slow, 148), 1);
+        let rare = Schedule {
+            rate_millihertz: 1_000,
+            packets: 2,
+            ..SCHEDULE
+        };
+        assert_eq!(same(rare, 2_007), 3);
+        assert_eq!(same(rare, 2_008), 2);
+    }
+
+    #[test]
+    fn the_least_counts_as_it_is_when_the_packet_is_read() {
+        let packets = [(0, 100), (5, 605), (490, 497)];
+        assert_eq!(in_time(SCHEDULE, ClockRelation::Same, &packets), 3);
+        let reverse = [(0, 7), (5, 605), (490, 590)];
+        assert_eq!(in_time(SCHEDULE, ClockRelation::Same, &reverse), 1);
+    }
+
+    #[test]
+    fn a_client_on_another_clock_may_take_a_1024th_of_its_time_longer() {
+        let long = Schedule {
+            rate_millihertz: 1_000_000,
+            packets: 10_240_001,
+            ..SCHEDULE
+        };
+        let end_ms = 10_240_000;
+        for (read_ms, same, unknown) in [(10, 2, 2), (11, 1, 2), (10_010, 1, 2), (10_011, 1, 1)] {
+            let packets = [(0, 0), (end_ms, end_ms + read_ms)];
+            assert_eq!(in_time(long, ClockRelation::Same, &packets), same);
+            assert_eq!(in_time(long, ClockRelation::Unknown, &packets), unknown);
+        }
+    }
+
+    fn edges() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            0..=u64::MAX,
+            0..9_u64,
+            u64::MAX - 9..=u64::MAX,
+            (1_u64 << 63) - 5..(1 << 63) + 5
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_are_a_pace_or_none_and_take_any_packet(
+            rate in prop_oneof![0..=u64::from(u32::MAX), 0..2_000_000_000_u64],
+            batch in prop_oneof![0..=u64::from(u32::MAX), 0..1_030_u64],
+            rest in prop::collection::vec(edges(), WORDS - 1),
+            anchor_ns in edges(),
+            packets in prop::collection::vec((edges(), edges(), any::<[bool; 3]>()), 1..20),
+            counts: [u64; metronome_proto::counters::WORDS],
+        ) {
+            let mut words = [rate | batch << 32; WORDS];
+            words[1..].copy_from_slice(&rest);
+            let Some(mut pace) = Pace::from_words(words, anchor_ns) else {
+                return Ok(());
+            };
+            prop_assert_eq!(pace.to_words(), words);
+            let mut counts = ReceiverCounts::from_words(&counts);
+            for (due_ns, read_ns, [is_first, is_in_order, is_same]) in packets {
+                let clock = if is_same { ClockRelation::Same } else { ClockRelation::Unknown };
+                pace.begin_batch(read_ns);
+                let packet = Paced { due_ns, read_ns, is_first, is_in_order, clock };
+                let _ = (pace.take(packet, &mut counts), pace.is_possible(&counts));
+            }
+        }
+
+        #[test]
+        fn what_can_be_stays_possible_whatever_packets_come(
+            packets in prop::collection::vec(
+                (0..3_000_u64, 0..9_000_000_000_u64, any::<bool>(), 0..3_u64),
+                1..200,
+            ),
+        ) {
+            let mut pace = Pace::new(Some(SCHEDULE), 0).unwrap();
+            let (mut counts, mut read_ns) = (ReceiverCounts::zero(), 0);
+            for (place, gap_ns, is_in_order, off_ns) in packets {
+                read_ns += gap_ns / 100;
+                let packet = Paced {
+                    due_ns: place * MS + off_ns,
+                    read_ns,
+                    is_first: counts.received == 0,
+                    is_in_order,
+                    clock: ClockRelation::Unknown,
+                };
+                pace.begin_batch(read_ns);
+                let _ = pace.take(packet, &mut counts);
+                counts.received += 1;
+                prop_assert!(pace.is_possible(&counts));
+                prop_assert_eq!(Pace::from_words(pace.to_words(), pace.anchor_ns()), Some(pace));
+            }
+        }
     }
 }
