@@ -140,9 +140,17 @@ impl Pace {
     /// Whether the figures fit each other and the packets received.
     pub(super) fn is_possible(&self, counts: &ReceiverCounts) -> bool {
         let [off_schedule, left_out, in_time, understated] = counters(counts);
+        let place = self.due_times.place();
+        // Each packet but the first goes to the next place and the places that it leaves out.
+        let moves = place.checked_sub(left_out);
+        let is_place_possible = if counts.received == 0 {
+            place == 0
+        } else {
+            moves.is_some_and(|moves| moves < counts.received)
+        };
         let spread_packets = self.spread.kept().checked_add(understated);
         off_schedule <= counts.received
-            && left_out <= self.due_times.place()
+            && is_place_possible
             && in_time <= counts.received
             && spread_packets.is_some_and(|packets| packets <= counts.received)
     }
@@ -189,7 +197,7 @@ fn add(counter: &mut Option<u64>, more: u64) {
 }
 
 /// The counters that only a client with a pace has: all 0, or unknown.
-pub(super) fn with_pace_counts(counts: ReceiverCounts, has_pace: bool) -> ReceiverCounts {
+pub(crate) fn with_pace_counts(counts: ReceiverCounts, has_pace: bool) -> ReceiverCounts {
     let known = |counter: Option<u64>| has_pace.then_some(counter.unwrap_or(0));
     ReceiverCounts {
         off_schedule: known(counts.off_schedule),
