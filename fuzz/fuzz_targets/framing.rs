@@ -20,7 +20,7 @@ use metronome_server::testing::{Connection, Counted, HELLO, KEY, SCHEDULE};
 /// The server's reply queue, less what is kept free for the end-ack, when nothing of it is written.
 const ECHOES_END_AT_FRAMES: usize = 254;
 
-/// Of the schedule, which has one packet a write.
+/// The period of the schedule, which has one packet a write.
 const PERIOD_NS: u64 = 1_000_000_000_000 / SCHEDULE.rate_millihertz;
 
 /// The most entries of a stream: 24 × 255 packets fill the buffer three times; more takes time and

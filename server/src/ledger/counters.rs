@@ -111,7 +111,7 @@ pub(crate) struct ConnectionCounters {
     pub(crate) timed: [u64; HISTOGRAMS],
     /// Batches that brought bytes.
     pub(crate) reads: u64,
-    /// Of a client that has a schedule.
+    /// Checks of a client that has a schedule.
     pub(crate) pace: Option<Pace>,
     /// The sequence number that comes next.
     pub(crate) next_sequence: u64,

@@ -121,7 +121,7 @@ mod tests {
             places.map(|place| self.schedule.due_at(*place)).collect()
         }
 
-        /// What a worker has after the first packet, whose due time is all that it knows of the
+        /// What a worker has after the first packet, whose due time is all that shows the
         /// client's phase.
         fn after_first(&self, due_ns: u64) -> DueTimes {
             let schedule = Schedule {

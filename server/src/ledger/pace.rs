@@ -1,6 +1,10 @@
-//! What is checked and measured of each packet of a client that has a schedule: whether it is on the
-//! schedule, whether path and receiver kept up with it, and how far it is above the least delay. A
-//! client of a flood and one that no plan has sent have no pace.
+//! What is checked and measured of each packet of a client that has a schedule: whether it is on
+//! the schedule, whether path and receiver kept up with it, and how far it is above the least
+//! delay. A client of a flood and one that no plan has sent have no pace.
+//!
+//! The last due time is that of the schedule from the client's first packet on: of a client whose
+//! first packets were skipped it is later than the agent's by as much, and the packets that were
+//! skipped are missing among those in time.
 //!
 //! All of it lies among the connection's counters, the schedule as well: a replay needs no
 //! admission, also of a run that is over.
@@ -47,7 +51,8 @@ pub(super) struct Paced {
 }
 
 impl Pace {
-    /// Of a client whose hello came at `read_ns`. `None` without a schedule that is possible.
+    /// The pace of a client whose hello came at `read_ns`. `None` without a schedule that is
+    /// possible.
     pub(super) fn new(schedule: Option<Schedule>, read_ns: u64) -> Option<Self> {
         let mut pace = Self::at(schedule?, 0, Spread::default())?;
         pace.spread.begin_batch(read_ns);
@@ -64,7 +69,8 @@ impl Pace {
         })
     }
 
-    /// Of a client whose first packet was due at `anchor_ns` and whose last one had this place.
+    /// The pace of a client whose first packet was due at `anchor_ns` and whose last one had this
+    /// place.
     #[cfg(test)]
     pub(super) fn on(schedule: Schedule, anchor_ns: u64, place: u64) -> Option<Self> {
         let schedule = Schedule {

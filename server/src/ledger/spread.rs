@@ -1,5 +1,5 @@
-//! Spread: (read − due) of a packet above the least of its client in the last 5 to 10 s. It needs no
-//! common clock: the difference of two clocks is in both and falls out. Pure.
+//! Spread: (read − due) of a packet above the least of its client in the last 5 to 10 s. It needs
+//! no common clock: the difference of two clocks is in both and falls out. Pure.
 //!
 //! The least is kept in two buckets, that of the present window of 5 s and that of the window
 //! before; a window begins at a multiple of 5 s of the time of reading. However long nothing came,
@@ -13,8 +13,8 @@
 //! it. Those of them whose spread does not show it are *understated*. Each is counted once, and
 //! none that is not: what lies between the last two marks, or before a rotation, is not found.
 //!
-//! (Read − due) is a signed difference of wrapping 64-bit numbers, since the zeros of two clocks may
-//! lie anywhere.
+//! (Read − due) is a signed difference of wrapping 64-bit numbers, since the zeros of two clocks
+//! may lie anywhere.
 
 /// Window of the least, ns.
 const WINDOW_NS: u64 = 5_000_000_000;
@@ -31,11 +31,11 @@ pub(super) const WORDS: usize = 7;
 /// The least (read − due) of a client, ever and of late.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Spread {
-    /// Of all packets, ns.
+    /// The least of all packets, ns.
     least_ns: i64,
     /// When the present window began, ns of the time of reading.
     window_ns: u64,
-    /// Of the present window, and of the one before, ns.
+    /// The least of the present window, and of the one before, ns.
     window_least_ns: i64,
     before_least_ns: i64,
     /// The least of the two when the last mark was set, or when the window began.
