@@ -43,6 +43,7 @@ pub(crate) use counters::{ConnectionCounters, HISTOGRAMS, Stage, USED as WORDS_U
 pub(crate) use due_times::is_possible as is_possible_schedule;
 pub(crate) use frames::{BATCHES_AFTER_CUT, BUFFER_BYTES, REPLY_QUEUE_FRAMES};
 pub(crate) use memory::{Dimensions, LAYOUT, Ledger, MEMORIES, RUNS_MAX, WorkerLine};
+pub(crate) use pace::with_pace_counts;
 pub(crate) use replay::replay;
 pub(crate) use replies::refuse;
 pub(crate) use slot::Slot;

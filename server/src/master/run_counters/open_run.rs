@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use metronome_proto::{counters::CounterList as _, histogram::Histogram, v1::ReceiverCounts};
 
 use crate::{
-    ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage},
+    ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage, with_pace_counts},
     master::admission::Admission,
     model::{
         ClientCounters, FinalCounters, Incident, LiveCounters, OpenRun, SlowestPacket, Times, Work,
@@ -19,6 +19,8 @@ const INCIDENTS_MAX: usize = 100;
 impl OpenRun {
     /// Nothing is counted yet; `baseline` are the workers as they are.
     pub(super) fn new(admission: &Admission, row: usize, baseline: Vec<WorkerCounters>) -> Self {
+        let mut shares = admission.agents.iter().flat_map(|(agent, _)| &agent.shares);
+        let has_schedule = shares.all(|share| share.schedule(0, admission.duration).is_some());
         Self {
             clients_max: admission.clients,
             row,
@@ -26,7 +28,7 @@ impl OpenRun {
             baseline,
             clients: BTreeMap::new(),
             times: Times::default(),
-            counts: ReceiverCounts::zero(),
+            counts: with_pace_counts(ReceiverCounts::zero(), has_schedule),
             recovered_packets: 0,
             incidents: Vec::new(),
             slowest: Vec::new(),
@@ -205,12 +207,12 @@ pub(super) fn add_times(times: &mut Times, record: &Slot) {
 mod tests {
     use std::time::Duration;
 
-    use metronome_proto::run_id::RunId;
+    use metronome_proto::{handshake::Key, profile::Profile, run_id::RunId};
 
     use super::*;
     use crate::{
         ledger::{Dimensions, Ledger},
-        model::ClientEnd,
+        model::{AgentShare, ClientEnd, ClockRelation},
     };
 
     fn run(workers: usize) -> OpenRun {
@@ -249,6 +251,25 @@ mod tests {
             .collect();
         assert_eq!(workers, [(1, 50, 0), (20, 50, 2)]);
         assert_eq!(record.recovered_packets, 4300, "a worker that is none, too");
+    }
+
+    #[test]
+    fn the_places_of_a_flood_are_unknown_before_a_client_has_come() {
+        for (profile, off_schedule) in [(Profile::constant(1_000), Some(0)), (Profile::Flood, None)]
+        {
+            let mut share = AgentShare::of(0..1, ClockRelation::Same);
+            share.shares[0].profile = profile;
+            let admission = Admission {
+                run: RunId::from_bits(7),
+                clients: 1,
+                duration: Duration::from_secs(1),
+                agents: vec![(share, Key::from_bytes([0; 32]))],
+            };
+            let run = OpenRun::new(&admission, 1, Vec::new());
+            let counts = run.read(false, std::iter::empty()).counts;
+            assert_eq!(counts.off_schedule, off_schedule);
+            assert_eq!(counts.read_before_written, Some(0));
+        }
     }
 
     #[test]
