@@ -40,6 +40,8 @@ pub(super) struct Connections {
     by_slot: Vec<Option<Box<Connection>>>,
     /// The slot whose deadline is checked next; 0 between two rounds of checks.
     next_deadline_check: usize,
+    /// The master's channel is watched for room as well.
+    watches_room: bool,
 }
 
 impl Connections {
@@ -72,6 +74,7 @@ impl Connections {
             unauthenticated,
             by_slot,
             next_deadline_check: 0,
+            watches_room: false,
         })
     }
 
@@ -81,6 +84,22 @@ impl Connections {
         match epoll::wait(&self.epoll, space, Some(&timespec(timeout_ns))) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Watches the master's channel for room exactly while messages wait for it.
+    #[inline]
+    pub(super) fn watch_channel(&mut self, master: &MasterChannel) {
+        if self.watches_room != master.has_pending() {
+            self.watches_room = master.has_pending();
+            let flags = if self.watches_room {
+                EventFlags::IN | EventFlags::OUT
+            } else {
+                EventFlags::IN
+            };
+            let token = EventData::new_u64(CHANNEL);
+            // It fails only for a descriptor that is not watched.
+            let _ = epoll::modify(&self.epoll, &master.channel, token, flags);
         }
     }
 
