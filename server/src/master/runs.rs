@@ -75,7 +75,9 @@ pub(super) fn finish_closed(parts: &mut MasterParts) {
         return;
     };
     for run in closing {
-        if !slots_of(parts, run).is_empty() {
+        let first = parts.runs.open_slot(run);
+        if let Some(slot) = open_slot(parts, run, first) {
+            parts.runs.set_open_slot(run, slot);
             continue;
         }
         let Some(counted) = parts.counters.runs.remove(&run) else {
@@ -95,12 +97,25 @@ pub(super) fn finish_closed(parts: &mut MasterParts) {
 }
 
 fn slots_of(parts: &MasterParts, run: RunId) -> Vec<u32> {
-    let is_of_run = |connection_counters: &ConnectionCounters| {
-        connection_counters.is_client() && connection_counters.run == run.bits()
-    };
     parts
         .live()
-        .filter(|(connection_counters, ..)| is_of_run(connection_counters))
+        .filter(|(connection_counters, ..)| is_of(connection_counters, run))
         .map(|(_, _, slot, _)| slot)
         .collect()
+}
+
+/// A slot that has a connection of the run, searched for from slot `first` on, all around. Beginning
+/// where the last search ended, the end of ten thousand connections, each a reason to search, costs
+/// about one look at each slot.
+fn open_slot(parts: &MasterParts, run: RunId, first: u32) -> Option<u32> {
+    let slots = parts.ledger.slots().len() as u32;
+    let is_open = |slot: &u32| {
+        let counters = || parts.connection_counters(*slot);
+        parts.connections.get(*slot).is_some() && counters().is_some_and(|of| is_of(&of, run))
+    };
+    (first..slots).chain(0..first.min(slots)).find(is_open)
+}
+
+fn is_of(connection_counters: &ConnectionCounters, run: RunId) -> bool {
+    connection_counters.is_client() && connection_counters.run == run.bits()
 }

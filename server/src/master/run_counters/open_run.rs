@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{counters::CounterList as _, histogram::Histogram, v1::ReceiverCounts};
+use metronome_proto::{counters::CounterList as _, v1::ReceiverCounts};
 
+use super::sparse_histogram::SparseHistogram;
 use crate::{
     ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage},
     master::admission::Admission,
@@ -93,10 +94,12 @@ impl OpenRun {
         let mut live_counters = LiveCounters {
             connected: 0,
             ended: self.clients.len() as u32,
+            unreleased: 0,
             counts: self.counts,
             times: histograms.then(|| self.times.clone()),
         };
         for (connection_counters, record) in live {
+            live_counters.unreleased += 1;
             match connection_counters.stage {
                 Stage::Packets | Stage::Ended => live_counters.connected += 1,
                 _ => live_counters.ended += 1,
@@ -173,12 +176,8 @@ fn client_count(
     }
 }
 
-fn histogram(record: &Slot, index: usize) -> Histogram {
-    let mut histogram = Histogram::default();
-    record
-        .counts(index)
-        .for_each(|(bucket, count)| histogram.add_count(bucket, count));
-    histogram
+fn histogram(record: &Slot, index: usize) -> SparseHistogram {
+    SparseHistogram::new(record.counts(index))
 }
 
 /// Adds a connection's three histograms.
