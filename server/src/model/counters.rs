@@ -20,6 +20,8 @@ pub(crate) struct LiveCounters {
     pub(crate) connected: u32,
     /// Clients that have ended, cleanly or not.
     pub(crate) ended: u32,
+    /// Connections that their workers have not released yet.
+    pub(crate) unreleased: u32,
     pub(crate) counts: v1::ReceiverCounts,
     /// Sums over all clients. `None` when the request did not ask for them.
     pub(crate) times: Option<Times>,
