@@ -13,8 +13,6 @@ use metronome_os::{
     socket::{bytes_put, bytes_taken, receive_into},
 };
 
-use metronome_proto::packet::FRAME_BYTES;
-
 use super::connection_table::HeldConnection;
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
@@ -74,7 +72,7 @@ pub(super) fn replay(
     if !connection_counters.is_possible() {
         return Err(Unrecoverable::Impossible);
     }
-    let taken = bytes_taken(&connection.socket, FRAME_BYTES)?;
+    let taken = bytes_taken(&connection.socket)?;
     let left = uncommitted(taken, connection_counters)?;
     if left > 0 {
         let admission = source.admission(connection.generation);

@@ -8,7 +8,10 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use metronome_os::{clock::now_ns, socket::receive_into};
+use metronome_os::{
+    clock::now_ns,
+    socket::{has_fin, receive_into},
+};
 use metronome_proto::{handshake::Refusal, packet::FRAME_BYTES, run_id::RunId};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
@@ -112,6 +115,9 @@ impl Connection {
         };
         let at = place_partial_frame(record, &self.counters, &ReleaseStore);
         match receive_into(&self.socket, &record.buffer.0, at) {
+            Ok(0) if self.was_reset() => {
+                Received::empty(now_ns(), self.end(record, ClientEnd::Broken))
+            }
             Ok(0) => Received::empty(now_ns(), self.end_of_stream(record)),
             Ok(taken) => {
                 let read_ns = now_ns();
@@ -286,6 +292,12 @@ impl Connection {
     /// until our message of the release has come.
     pub(super) fn release(self) {
         let _ = shutdown(&self.socket, Shutdown::Both);
+    }
+
+    /// Whether a stream that is over was reset. The kernel gives the error to the first that
+    /// receives: that may have been a worker that died with it, or the master behind that.
+    fn was_reset(&self) -> bool {
+        has_fin(&self.socket).is_ok_and(|has_fin| !has_fin)
     }
 
     fn end_of_stream(&mut self, record: &Slot) -> Next {
