@@ -171,6 +171,7 @@ impl Histogram {
             max_ns: signed(hdr.max()),
             mean_ns: hdr.mean(),
             saturated: self.saturated(),
+            missing: None,
             hdr_v2_deflated: if with_record {
                 record_v2_deflated(&hdr)
             } else {

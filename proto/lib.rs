@@ -38,6 +38,7 @@ pub mod rpc_failure;
 pub mod run_id;
 pub mod schedule;
 pub mod share;
+pub mod threshold;
 
 /// The gRPC API. Its manual is the comments in `proto/metronome/v1/*.proto`.
 pub mod v1 {

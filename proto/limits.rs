@@ -23,6 +23,8 @@ pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub const BATCH_MAX: u32 = 1024;
 /// Most pacing threads of one agent.
 pub const THREADS_MAX: u32 = 64;
+/// Most thresholds of a plan.
+pub const THRESHOLDS_MAX: usize = 64;
 /// Most agents in a plan and in a run; an agent's index is one byte.
 pub const AGENTS_MAX: usize = 256;
 /// Longest target, bytes.

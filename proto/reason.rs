@@ -20,13 +20,7 @@ impl ReasonCode {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::NothingSent => "see the other reasons",
-            Self::ScheduleNotSent | Self::Backpressure => {
-                "the server or the network cannot take this load: find the highest that it takes \
-                 by lowering --rate or --clients"
-            }
-            Self::ClientScheduleNotSent => {
-                "`benchctl show RUN --clients-table` shows which clients sent too little"
-            }
+            Self::FloodEndedEarly => "see the agent's log",
             Self::ClientSentNothing => {
                 "use a longer --duration, or fewer clients per pacing thread"
             }

@@ -35,6 +35,7 @@ fn run(state: RunState, labels: &[(&str, &str)], created_s: i64) -> v1::Run {
 fn judged(verdict: VerdictStatus, outcome: OutcomeStatus) -> v1::Run {
     let outcome = Some(v1::Outcome {
         status: outcome.into(),
+        ..v1::Outcome::default()
     });
     let verdict = Some(v1::Verdict {
         status: verdict.into(),

@@ -8,7 +8,7 @@ use super::{
     times::Times,
     values::{self, Word, micros, seconds_of_ns},
 };
-use crate::{profile::hz, v1};
+use crate::{profile::hz, threshold::quantile_name, v1};
 
 /// Whether the figures may be believed.
 #[derive(Clone, Debug, Serialize)]
@@ -17,6 +17,17 @@ pub struct Verdict<'a> {
     reasons: Vec<Reason<'a>>,
     laws: Vec<Law<'a>>,
     notes: Vec<Note<'a>>,
+    /// `p99`: what is above it is not known. Null when nothing limits it.
+    valid_to: Option<String>,
+    punctuality: Option<Punctuality>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Punctuality {
+    limit_us: f64,
+    limit_periods: f64,
+    late: u64,
+    late_percent: f64,
 }
 
 impl<'a> From<&'a v1::Verdict> for Verdict<'a> {
@@ -26,6 +37,13 @@ impl<'a> From<&'a v1::Verdict> for Verdict<'a> {
             reasons: verdict.reasons.iter().map(Reason::from).collect(),
             laws: verdict.laws.iter().map(Law::from).collect(),
             notes: verdict.notes.iter().map(Note::from).collect(),
+            valid_to: verdict.valid_to_ppm.map(quantile_name),
+            punctuality: verdict.punctuality.map(|of| Punctuality {
+                limit_us: micros(of.limit_ns),
+                limit_periods: of.limit_periods,
+                late: of.late,
+                late_percent: of.late_percent,
+            }),
         }
     }
 }
@@ -93,17 +111,63 @@ impl<'a> From<&'a v1::Law> for Law<'a> {
 
 /// Whether the run passed.
 #[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
+pub struct Outcome<'a> {
     status: Option<Word>,
-    /// Plans of this version have none.
-    objectives: [(); 0],
+    objectives: Vec<Objective<'a>>,
 }
 
-impl From<&v1::Outcome> for Outcome {
-    fn from(outcome: &v1::Outcome) -> Self {
+impl<'a> From<&'a v1::Outcome> for Outcome<'a> {
+    fn from(outcome: &'a v1::Outcome) -> Self {
         Self {
             status: values::outcome(outcome.status),
-            objectives: [],
+            objectives: outcome.objectives.iter().map(Objective::from).collect(),
+        }
+    }
+}
+
+/// One objective. Limit and observed value are in `unit`: `us`, `packets` or `percent`.
+#[derive(Clone, Debug, Serialize)]
+struct Objective<'a> {
+    metric: Option<Word>,
+    quantile: Option<String>,
+    comparison: Option<&'static str>,
+    limit: Option<f64>,
+    observed: Option<f64>,
+    unit: Option<&'static str>,
+    status: Option<Word>,
+    source: Option<Word>,
+    sentence: &'a str,
+    figures: Figures<'a>,
+}
+
+impl<'a> From<&'a v1::Objective> for Objective<'a> {
+    fn from(objective: &'a v1::Objective) -> Self {
+        use v1::{objective::Observed, threshold::Limit};
+        let threshold = objective.threshold.unwrap_or_default();
+        let percent = |ppm: u32| f64::from(ppm) / 1e4;
+        Self {
+            metric: values::metric(threshold.metric),
+            quantile: threshold.quantile_ppm.map(quantile_name),
+            comparison: threshold.comparison().operator(),
+            limit: threshold.limit.map(|limit| match limit {
+                Limit::Ns(ns) => micros(ns),
+                Limit::Count(count) => count as f64,
+                Limit::SharePpm(ppm) => percent(ppm),
+            }),
+            observed: objective.observed.map(|observed| match observed {
+                Observed::ObservedNs(ns) => micros(ns),
+                Observed::ObservedCount(count) => count as f64,
+                Observed::ObservedSharePpm(ppm) => percent(ppm),
+            }),
+            unit: threshold.limit.map(|limit| match limit {
+                Limit::Ns(_) => "us",
+                Limit::Count(_) => "packets",
+                Limit::SharePpm(_) => "percent",
+            }),
+            status: values::outcome(objective.status),
+            source: values::objective_source(objective.source),
+            sentence: &objective.sentence,
+            figures: figures(&objective.figures),
         }
     }
 }
@@ -158,6 +222,7 @@ pub struct Group<'a> {
     lateness_us: Option<Times>,
     transit_us: Option<Times>,
     latency_us: Option<Times>,
+    spread_us: Option<Times>,
 }
 
 impl<'a> From<&'a v1::GroupReport> for Group<'a> {
@@ -171,6 +236,7 @@ impl<'a> From<&'a v1::GroupReport> for Group<'a> {
             lateness_us: times.and_then(|times| times.lateness.as_ref().map(Times::from)),
             transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),
             latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
+            spread_us: times.and_then(|times| times.spread.as_ref().map(Times::from)),
         }
     }
 }
@@ -244,11 +310,11 @@ struct Worker {
     worker: u32,
     pid: u32,
     packets: u64,
-    cpu_s: f64,
-    reads: u64,
-    wakeups: u64,
+    cpu_s: Option<f64>,
+    reads: Option<u64>,
+    wakeups: Option<u64>,
     restarts: u32,
-    pauses: u64,
+    pauses: Option<u64>,
     pause_mean_us: Option<f64>,
 }
 
@@ -258,7 +324,7 @@ impl From<&v1::WorkerReport> for Worker {
             worker: worker.worker,
             pid: worker.pid,
             packets: worker.packets,
-            cpu_s: seconds_of_ns(worker.cpu_ns),
+            cpu_s: worker.cpu_ns.map(seconds_of_ns),
             reads: worker.reads,
             wakeups: worker.wakeups,
             restarts: worker.restarts,
@@ -281,6 +347,7 @@ pub struct Client<'a> {
     transit_p99_us: Option<f64>,
     latency_p99_us: Option<f64>,
     latency_max_us: Option<f64>,
+    spread_p99_us: Option<f64>,
     failure: Option<Failure<'a>>,
 }
 
@@ -297,6 +364,7 @@ impl<'a> From<&'a v1::ClientReport> for Client<'a> {
             transit_p99_us: client.transit_p99_ns.map(micros),
             latency_p99_us: client.latency_p99_ns.map(micros),
             latency_max_us: client.latency_max_ns.map(micros),
+            spread_p99_us: client.spread_p99_ns.map(micros),
             failure: client.failure.as_ref().map(Failure::from),
         }
     }

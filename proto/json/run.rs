@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     profile::hz,
+    threshold::Threshold,
     v1::{self, profile::Shape, target::Kind},
 };
 
@@ -38,14 +39,16 @@ pub struct RunResult<'a> {
     plan: Option<Plan<'a>>,
     failure: Option<Failure<'a>>,
     stopped: Option<Stopped>,
+    unstored: bool,
     verdict: Option<Verdict<'a>>,
-    outcome: Option<Outcome>,
+    outcome: Option<Outcome<'a>>,
     counts: Option<Counts>,
     rate: Option<Rate>,
     elapsed_s: Option<f64>,
     lateness_us: Option<Times>,
     transit_us: Option<Times>,
     latency_us: Option<Times>,
+    spread_us: Option<Times>,
     cpu: Option<Cpu>,
     groups: Option<Vec<Group<'a>>>,
     agents: Option<Vec<Agent<'a>>>,
@@ -71,6 +74,7 @@ impl<'a> RunResult<'a> {
             plan: run.plan.as_ref().map(Plan::from),
             failure: run.failure.as_ref().map(Failure::from),
             stopped: run.stopped.as_ref().map(Stopped::from),
+            unstored: run.unstored,
             verdict: report.and_then(|report| report.verdict.as_ref().map(Verdict::from)),
             outcome: report.and_then(|report| report.outcome.as_ref().map(Outcome::from)),
             counts: report.and_then(|report| report.counts.as_ref().map(Counts::of_both_ends)),
@@ -79,6 +83,7 @@ impl<'a> RunResult<'a> {
             lateness_us: times.and_then(|times| times.lateness.as_ref().map(Times::from)),
             transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),
             latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
+            spread_us: times.and_then(|times| times.spread.as_ref().map(Times::from)),
             cpu: report.and_then(|report| report.cpu.as_ref().map(Cpu::from)),
             groups: rows(report.map(|report| &report.groups[..])),
             agents: rows(report.map(|report| &report.agents[..])),
@@ -92,12 +97,22 @@ fn rows<'a, M, R: From<&'a M>>(messages: Option<&'a [M]>) -> Option<Vec<R>> {
     messages.map(|messages| messages.iter().map(R::from).collect())
 }
 
+/// `None` for one that this version does not have.
+fn threshold(threshold: &v1::Threshold) -> Option<String> {
+    Threshold::try_from(threshold)
+        .ok()
+        .map(|threshold| threshold.to_string())
+}
+
 /// The load.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan<'a> {
     groups: Vec<GroupPlan<'a>>,
     duration_s: Option<f64>,
     threads: u32,
+    /// As flags spell them: `latency.p99<200us`.
+    thresholds: Vec<String>,
+    default_objectives: bool,
     requires: &'a [String],
 }
 
@@ -107,6 +122,8 @@ impl<'a> From<&'a v1::Plan> for Plan<'a> {
             groups: plan.groups.iter().map(GroupPlan::from).collect(),
             duration_s: values::seconds(plan.duration.as_ref()),
             threads: plan.threads,
+            thresholds: plan.thresholds.iter().filter_map(threshold).collect(),
+            default_objectives: !plan.no_default_objectives,
             requires: &plan.requires,
         }
     }

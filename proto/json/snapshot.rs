@@ -24,6 +24,7 @@ pub struct Snapshot<'a> {
     lateness_us: Option<Times>,
     transit_us: Option<Times>,
     latency_us: Option<Times>,
+    spread_us: Option<Times>,
     waiting_for: &'a [String],
     failures: Vec<Failure<'a>>,
 }
@@ -42,6 +43,7 @@ impl<'a> From<&'a v1::Snapshot> for Snapshot<'a> {
             lateness_us: times.and_then(|times| times.lateness.as_ref().map(Times::from)),
             transit_us: times.and_then(|times| times.transit.as_ref().map(Times::from)),
             latency_us: times.and_then(|times| times.latency.as_ref().map(Times::from)),
+            spread_us: times.and_then(|times| times.spread.as_ref().map(Times::from)),
             waiting_for: &snapshot.waiting_for,
             failures: snapshot.failures.iter().map(Failure::from).collect(),
         }

@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use prost_types::{Duration, Timestamp};
 
 use crate::v1::{
-    ClockRelation, FailureCode, LawStatus, NoteCode, OutcomeStatus, Phase, ReasonCode, RunState,
-    StopCause, VerdictStatus, clock_relation::Relation,
+    ClockRelation, FailureCode, LawStatus, Metric, NoteCode, ObjectiveSource, OutcomeStatus, Phase,
+    ReasonCode, RunState, StopCause, VerdictStatus, clock_relation::Relation,
 };
 
 /// The word of an enum.
@@ -59,6 +59,22 @@ pub fn verdict(number: i32) -> Option<Word> {
 #[must_use]
 pub fn outcome(number: i32) -> Option<Word> {
     word(number, OutcomeStatus::word)
+}
+
+/// What an objective judges: `kept_up`.
+#[must_use]
+pub fn metric(number: i32) -> Option<Word> {
+    word(number, Metric::word)
+}
+
+/// Where an objective comes from: `default` or `user`.
+#[must_use]
+pub fn objective_source(number: i32) -> Option<Word> {
+    word(number, |source| match source {
+        ObjectiveSource::Unspecified => None,
+        ObjectiveSource::Default => Some("default"),
+        ObjectiveSource::User => Some("user"),
+    })
 }
 
 /// How a law came out: `holds`.

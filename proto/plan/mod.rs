@@ -11,11 +11,12 @@ use crate::{
     features,
     limits::{
         AGENTS_MAX, BATCH_MAX, CLIENTS_MAX, DURATION_MAX, DURATION_MIN, GROUPS_MAX,
-        TARGET_BYTES_MAX, THREADS_MAX, TOTAL_RATE_MILLIHERTZ_MAX,
+        TARGET_BYTES_MAX, THREADS_MAX, THRESHOLDS_MAX, TOTAL_RATE_MILLIHERTZ_MAX,
     },
     names::{check_features, is_name},
     profile::{BadProfile, Profile, hz},
     schedule::Schedule,
+    threshold::Threshold,
     v1,
 };
 
@@ -31,6 +32,10 @@ pub struct Plan {
     pub duration: Duration,
     /// Pacing threads of each agent: 1 to [`THREADS_MAX`].
     pub threads: u32,
+    /// The caller's objectives: at most [`THRESHOLDS_MAX`].
+    pub thresholds: Vec<Threshold>,
+    /// Whether the run is judged by the default objectives, too.
+    pub has_default_objectives: bool,
     /// Features that the plan depends on; this build has them all.
     pub requires: Vec<String>,
 }
@@ -153,6 +158,8 @@ impl Plan {
             groups: vec![self.group.to_proto()],
             duration: prost_types::Duration::try_from(self.duration).ok(),
             threads: self.threads,
+            thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
+            no_default_objectives: !self.has_default_objectives,
             requires: self.requires.clone(),
         }
     }
@@ -194,9 +201,26 @@ impl TryFrom<&v1::Plan> for Plan {
             group: the_group(&plan.groups)?,
             duration: duration("duration", plan.duration.as_ref(), DURATION_MIN)?,
             threads: within("threads", plan.threads.max(1), 1, THREADS_MAX)?,
+            thresholds: thresholds(&plan.thresholds)?,
+            has_default_objectives: !plan.no_default_objectives,
             requires: plan.requires.clone(),
         })
     }
+}
+
+fn thresholds(thresholds: &[v1::Threshold]) -> Result<Vec<Threshold>, FieldError> {
+    if thresholds.len() > THRESHOLDS_MAX {
+        let problem = format!(
+            "{} thresholds; at most {THRESHOLDS_MAX} are allowed",
+            thresholds.len()
+        );
+        return Err(FieldError::out_of_range("thresholds", problem));
+    }
+    let checked = thresholds.iter().enumerate().map(|(index, threshold)| {
+        Threshold::try_from(threshold)
+            .map_err(|problem| FieldError::out_of_range(format!("thresholds[{index}]"), problem))
+    });
+    checked.collect()
 }
 
 fn the_group(groups: &[v1::Group]) -> Result<Group, FieldError> {

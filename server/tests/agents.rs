@@ -404,7 +404,7 @@ async fn a_name_can_be_had_once_and_what_is_out_of_range_not_at_all() {
     );
     let listed = server.agents().await;
     assert_eq!(listed.len(), 1);
-    let same = v1::clock_relation::Relation::Same(v1::SameClock {});
+    let same = v1::clock_relation::Relation::Same(v1::SameClock::default());
     assert_eq!(listed[0].name, "a1");
     assert_eq!(listed[0].clock.unwrap().relation, Some(same));
     let capacity = v1::Capacity {

@@ -145,11 +145,7 @@ async fn a_run_goes_on_exactly_and_only_its_own_agent_gets_its_place_back() {
         (counts.lost, counts.generator.unwrap().sent),
         (Some(0), 300)
     );
-    let of_time = [
-        v1::ReasonCode::Lateness,
-        v1::ReasonCode::ClientLateness,
-        v1::ReasonCode::Backpressure,
-    ];
+    let of_time = [v1::ReasonCode::Lateness, v1::ReasonCode::ClientLateness];
     let codes = codes(&run);
     assert!(codes.iter().all(|code| of_time.contains(code)), "{codes:?}");
     assert_eq!(run.started_at, before.started_at);

@@ -184,6 +184,7 @@ impl<'a> Session<'a> {
                     run.stop_signal.request(StopMode::Drain);
                 }
             }
+            Order::ClockProbe(_) => {}
             Order::Renew(renew) => self.runs.renew(self.lease_until_ns(), &renew.run_ids),
         }
         Ok(())

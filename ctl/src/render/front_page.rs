@@ -14,7 +14,7 @@ pub(super) fn run_of_the_front_page() -> v1::Run {
             groups: vec![group()],
             duration: duration(10),
             threads: 1,
-            requires: Vec::new(),
+            ..v1::Plan::default()
         }),
         state: v1::RunState::Ended.into(),
         created_at: instant(1_767_323_045),
@@ -79,12 +79,14 @@ fn report() -> v1::Report {
         }),
         outcome: Some(v1::Outcome {
             status: v1::OutcomeStatus::NotJudged.into(),
+            ..v1::Outcome::default()
         }),
         counts: Some(counts(1_000_000)),
         times: Some(v1::Times {
             lateness: Some(times()),
             transit: Some(times()),
             latency: Some(times()),
+            spread: Some(times()),
         }),
         receivers: vec![v1::ReceiverReport {
             data_address: "127.0.0.1:8888".into(),

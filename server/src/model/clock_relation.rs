@@ -22,7 +22,7 @@ impl ClockRelation {
         use v1::clock_relation::Relation;
         let relation = match self {
             Self::Unknown => Relation::Unknown(v1::UnknownClock {}),
-            Self::Same => Relation::Same(v1::SameClock {}),
+            Self::Same => Relation::Same(v1::SameClock::default()),
         };
         v1::ClockRelation {
             relation: Some(relation),

@@ -66,16 +66,19 @@ pub(crate) struct ClientCounters {
     pub(crate) bytes: u64,
     /// … and bytes taken off the socket, by the kernel's count. `None` when that could not be read.
     pub(crate) bytes_taken: Option<u64>,
-    /// How many times its histograms of lateness, transit and latency must hold: counted with the
-    /// packets …
-    pub(crate) timed: [u64; 3],
+    /// The least (read - due) of all packets, ns. Without a packet of a schedule there is none.
+    pub(crate) least_ns: Option<i64>,
+    /// How many times its histograms of lateness, transit, latency and spread must hold: counted
+    /// with the packets …
+    pub(crate) timed: [u64; 4],
     /// … and how many they hold.
-    pub(crate) histogram_counts: [u64; 3],
+    pub(crate) histogram_counts: [u64; 4],
     pub(crate) lateness_p99_ns: u64,
     pub(crate) lateness_p99_9_ns: u64,
     pub(crate) transit_p99_ns: u64,
     pub(crate) latency_p99_ns: u64,
     pub(crate) latency_max_ns: u64,
+    pub(crate) spread_p99_ns: u64,
     /// Bytes of a packet that never became whole.
     pub(crate) partial_frame_bytes: u32,
     /// How the connection ended.

@@ -307,6 +307,7 @@ mod tests {
             }),
             outcome: Some(v1::Outcome {
                 status: OutcomeStatus::NotJudged.into(),
+                ..v1::Outcome::default()
             }),
             ..v1::Report::default()
         });

@@ -29,8 +29,9 @@ pub(crate) fn without_records(mut run: v1::Run) -> v1::Run {
                 lateness,
                 transit,
                 latency,
+                spread,
             } = times;
-            for distribution in [lateness, transit, latency].into_iter().flatten() {
+            for distribution in [lateness, transit, latency, spread].into_iter().flatten() {
                 distribution.hdr_v2_deflated.clear();
             }
         }

@@ -53,7 +53,9 @@ pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         status: status.into(),
         reasons,
         laws: laws.into_iter().map(laws::Checked::into_proto).collect(),
-        notes: notes::find(evidence, &rows),
+        notes: notes::find(evidence),
+        valid_to_ppm: None,
+        punctuality: None,
     };
     let clients = rows.iter().map(|row| report::client(evidence, row));
     Conclusion {

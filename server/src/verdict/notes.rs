@@ -42,20 +42,9 @@ pub(crate) fn no_certificate() -> Note {
 }
 
 /// All notes, at most 50.
-pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Vec<Note> {
+pub(super) fn find(evidence: &Evidence<'_>) -> Vec<Note> {
     let mut notes = evidence.notes.to_vec();
     notes.extend(clock_unknown(evidence.agents));
-    let skipped = total(rows, Row::skipped);
-    if skipped > 0 {
-        notes.push(note(
-            NoteCode::Skipped,
-            "{skipped} of {scheduled} scheduled packets were skipped.",
-            [
-                ("skipped", skipped.into()),
-                ("scheduled", total(rows, Row::scheduled).into()),
-            ],
-        ));
-    }
     notes.extend(evidence.agents.iter().filter_map(overslept));
     notes.extend(evidence.counters.into_iter().flat_map(of_workers));
     notes.truncate(NOTES_MAX);

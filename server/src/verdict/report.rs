@@ -46,6 +46,7 @@ pub(super) fn assemble(
         verdict: Some(verdict),
         outcome: Some(v1::Outcome {
             status: v1::OutcomeStatus::NotJudged.into(),
+            objectives: Vec::new(),
         }),
         counts: known(counts),
         times,
@@ -87,6 +88,7 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
         transit_p99_ns: one_way.map(|counted| signed(counted.transit_p99_ns)),
         latency_p99_ns: one_way.map(|counted| signed(counted.latency_p99_ns)),
         latency_max_ns: one_way.map(|counted| signed(counted.latency_max_ns)),
+        spread_p99_ns: None,
         failure: client_failure(row),
     }
 }
@@ -115,6 +117,7 @@ fn times(evidence: &Evidence<'_>) -> Option<v1::Times> {
         lateness: times.lateness.distribution(true),
         transit: times.transit.distribution(true).filter(|_| has_one_way),
         latency: times.latency.distribution(true).filter(|_| has_one_way),
+        spread: times.spread.distribution(true),
     })
 }
 
@@ -174,11 +177,11 @@ fn worker(count: &WorkerCounters) -> v1::WorkerReport {
         worker: count.worker,
         pid: count.pid,
         packets: count.packets,
-        cpu_ns: signed(count.cpu_ns),
-        reads: count.reads,
-        wakeups: count.wakeups,
+        cpu_ns: Some(signed(count.cpu_ns)),
+        reads: Some(count.reads),
+        wakeups: Some(count.wakeups),
         restarts: count.restarts,
-        pauses: count.pauses,
+        pauses: Some(count.pauses),
         pause_mean_ns: count.paused_ns.checked_div(count.pauses).map(signed),
     }
 }

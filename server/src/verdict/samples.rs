@@ -69,6 +69,8 @@ impl Sample {
                 },
                 duration: Duration::from_millis(PACKETS),
                 threads: 1,
+                thresholds: Vec::new(),
+                has_default_objectives: true,
                 requires: Vec::new(),
             },
             agents: (0..agents).map(agent).collect(),
@@ -158,7 +160,10 @@ impl Sample {
         for client in self.agents[agent].clients().collect::<Vec<_>>() {
             self.counted(client, |counted| {
                 counted.counts.read_before_written = None;
-                set_timed(counted, [counted.counts.received, 0, 0]);
+                set_timed(
+                    counted,
+                    [counted.counts.received, 0, 0, counted.counts.received],
+                );
             });
         }
         let one_way = self
@@ -189,7 +194,7 @@ impl Sample {
                 .min(received);
         self.counted(client, |counted| {
             counted.counts.received = received;
-            set_timed(counted, [received; 3]);
+            set_timed(counted, [received; 4]);
             counted.next_sequence = received;
             counted.last_due_ns = due_ns(received.saturating_sub(1));
             counted.reported_sent = None;
@@ -258,7 +263,7 @@ pub(super) fn blank_sentences(conclusion: &mut Conclusion) {
 }
 
 /// A client has so many times of lateness, transit and latency, counted and in its histograms.
-pub(super) fn set_timed(counted: &mut ClientCounters, counts: [u64; 3]) {
+pub(super) fn set_timed(counted: &mut ClientCounters, counts: [u64; 4]) {
     (counted.timed, counted.histogram_counts) = (counts, counts);
 }
 
@@ -269,7 +274,8 @@ pub(super) fn times(count: u64) -> Times {
     Times {
         lateness: histogram.clone(),
         transit: histogram.clone(),
-        latency: histogram,
+        latency: histogram.clone(),
+        spread: histogram,
     }
 }
 
@@ -306,8 +312,8 @@ fn clean_counters(clients: u32) -> FinalCounters {
         next_sequence: PACKETS,
         bytes: (PACKETS + 2) * 32,
         bytes_taken: Some((PACKETS + 2) * 32),
-        timed: [PACKETS; 3],
-        histogram_counts: [PACKETS; 3],
+        timed: [PACKETS; 4],
+        histogram_counts: [PACKETS; 4],
         end: ClientEnd::Clean,
         ..ClientCounters::default()
     };

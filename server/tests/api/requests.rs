@@ -81,11 +81,7 @@ async fn the_same_request_is_the_same_run_and_another_one_with_its_id_an_error()
     let prepare = agent.receive_prepare().await;
     agent.run_honestly(&server, &prepare).await;
     let last = ended(&server, &run_ids[0]).await;
-    let of_time = [
-        ReasonCode::Lateness,
-        ReasonCode::ClientLateness,
-        ReasonCode::Backpressure,
-    ];
+    let of_time = [ReasonCode::Lateness, ReasonCode::ClientLateness];
     assert!(
         codes(&last).iter().all(|code| of_time.contains(code)),
         "{:?}",

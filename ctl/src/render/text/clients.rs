@@ -99,6 +99,7 @@ mod tests {
             transit_p99_ns: Some(30_000),
             latency_p99_ns: Some(62_100),
             latency_max_ns: Some(1_204_000),
+            spread_p99_ns: Some(60_000),
             failure: None,
         }
     }

@@ -161,6 +161,7 @@ mod tests {
                 lateness: Some(times(12_000)),
                 transit: None,
                 latency: Some(times(62_140)),
+                spread: None,
             }),
             ..v1::Snapshot::default()
         }

@@ -6,6 +6,7 @@ use metronome_proto::{
     histogram::QUANTILES_PPM,
     json::{counts::Counts, times, values},
     profile::hz,
+    threshold::quantile_name,
     v1::{self, target::Kind},
 };
 
@@ -192,7 +193,7 @@ fn has_flood(run: &v1::Run) -> bool {
 }
 
 fn distributions(text: &mut String, times: Option<&v1::Times>) {
-    let columns = QUANTILES_PPM.map(|ppm| times::percentile(ppm, '.'));
+    let columns = QUANTILES_PPM.map(|ppm| quantile_name(ppm));
     let columns = columns.into_iter().chain(["max".into()]);
     let head: String = columns.map(|name| format!("{name:>12}")).collect();
     labelled(text, "µs", [head]);
@@ -366,6 +367,7 @@ laws      all 1 hold
         let mut run = run_of_the_front_page();
         report(&mut run).outcome = Some(v1::Outcome {
             status: v1::OutcomeStatus::NotHeld.into(),
+            ..v1::Outcome::default()
         });
         let text = summary(&run, Colour::None);
         assert!(text.starts_with("NOT HELD · VALID  run "), "{text}");
@@ -548,6 +550,7 @@ There is no report.
             reasons: vec![reason; 100],
             notes: vec![note; 100],
             laws: Vec::new(),
+            ..v1::Verdict::default()
         });
         let text = summary(&run, Colour::None);
         let number = text.lines().count();

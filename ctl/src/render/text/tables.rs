@@ -193,7 +193,7 @@ page=front
             };
             agents(&[agent])
         };
-        assert!(clock(Some(Relation::Same(v1::SameClock {}))).contains(" same"));
+        assert!(clock(Some(Relation::Same(v1::SameClock::default()))).contains(" same"));
         assert!(clock(Some(Relation::Unknown(v1::UnknownClock {}))).contains(" unknown"));
         assert!(clock(None).trim_end().ends_with('–'));
     }

@@ -147,7 +147,7 @@ fn to_report(
     Ok(Some(match received.message {
         Some(Message::Register(_)) => return Err("it sent a second Register"),
         // A newer agent may send a message that this server does not know yet.
-        None | Some(Message::Alive(_)) => return Ok(None),
+        None | Some(Message::Alive(_) | Message::ClockReading(_)) => return Ok(None),
         Some(Message::Prepared(prepared)) => (prepared.run_id, AgentReport::Prepared),
         Some(Message::Progress(progress)) => {
             (progress.run_id.clone(), AgentReport::Progress(progress))

@@ -94,6 +94,7 @@ impl SnapshotBuilder {
             lateness,
             transit,
             latency,
+            spread,
         }) = counters.times
         {
             let one_way = |times: &metronome_proto::histogram::Histogram| {
@@ -103,6 +104,7 @@ impl SnapshotBuilder {
                 lateness: lateness.distribution(false),
                 transit: one_way(&transit),
                 latency: one_way(&latency),
+                spread: spread.distribution(false),
             };
             self.times = (times != v1::Times::default()).then_some(times);
         }
@@ -203,6 +205,8 @@ mod tests {
             },
             duration: Duration::from_secs(10),
             threads: 1,
+            thresholds: Vec::new(),
+            has_default_objectives: true,
             requires: Vec::new(),
         }
     }

@@ -227,6 +227,8 @@ mod tests {
             },
             duration: Duration::from_secs(1),
             threads: 1,
+            thresholds: Vec::new(),
+            has_default_objectives: true,
             requires: Vec::new(),
         }
     }

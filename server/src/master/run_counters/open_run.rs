@@ -164,16 +164,23 @@ fn client_count(
         next_sequence: connection_counters.next_sequence,
         bytes: connection_counters.bytes,
         bytes_taken,
-        timed: connection_counters.timed,
-        histogram_counts: [lateness.count(), transit.count(), latency.count()],
+        least_ns: None,
+        timed: with_spread(connection_counters.timed),
+        histogram_counts: with_spread([lateness.count(), transit.count(), latency.count()]),
         lateness_p99_ns: lateness.quantile_ns(0.99),
         lateness_p99_9_ns: lateness.quantile_ns(0.999),
         transit_p99_ns: transit.quantile_ns(0.99),
         latency_p99_ns: latency.quantile_ns(0.99),
         latency_max_ns: latency.quantile_ns(1.0),
+        spread_p99_ns: 0,
         partial_frame_bytes: u32::from(connection_counters.partial_frame_bytes),
         end: connection_counters.end,
     }
+}
+
+/// The ledger has no spread yet.
+fn with_spread([lateness, transit, latency]: [u64; 3]) -> [u64; 4] {
+    [lateness, transit, latency, 0]
 }
 
 fn histogram(record: &Slot, index: usize) -> SparseHistogram {

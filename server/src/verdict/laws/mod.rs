@@ -188,7 +188,7 @@ mod tests {
                     counted.counts.received -= 1;
                     counted.next_sequence -= 1;
                     counted.last_due_ns = due_ns(PACKETS - 1);
-                    set_timed(counted, [counted.counts.received; 3]);
+                    set_timed(counted, [counted.counts.received; 4]);
                 });
                 let counters = sample.counters();
                 counters.workers[0].packets -= 1;
@@ -204,7 +204,7 @@ mod tests {
                     counted.counts.received -= 1;
                     counted.next_sequence -= 1;
                     counted.reported_sent = Some(PACKETS - 1);
-                    set_timed(counted, [counted.counts.received; 3]);
+                    set_timed(counted, [counted.counts.received; 4]);
                 });
                 let counters = sample.counters();
                 counters.workers[0].packets -= 1;
@@ -315,7 +315,7 @@ mod tests {
                     counted.next_sequence,
                     counted.reported_sent,
                 ) = (received, received, Some(received));
-                set_timed(counted, [received; 3]);
+                set_timed(counted, [received; 4]);
             });
             let counters = sample.counters();
             counters.workers[0].packets = received;

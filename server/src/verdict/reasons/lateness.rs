@@ -29,7 +29,7 @@ pub(super) fn lateness(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reas
     let (blocked, scheduled) = (total(rows, Row::blocked), total(rows, Row::scheduled));
     let (code, cause) = if is_held_up(blocked, scheduled) {
         (
-            ReasonCode::Backpressure,
+            ReasonCode::Lateness,
             "The server or the path took packets too slowly: {blocked} of {scheduled} were blocked \
              by a full send buffer when they were due, and so lateness",
         )

@@ -135,7 +135,7 @@ mod tests {
         let conclusion = judged(
             &sample,
             VerdictStatus::Invalid,
-            &[ReasonCode::ScheduleNotSent],
+            &[ReasonCode::FloodEndedEarly],
         );
         let reason = &verdict(&conclusion).reasons[0];
         assert_eq!(
@@ -166,7 +166,7 @@ mod tests {
             counted.next_sequence = counted.counts.received;
             counted.last_due_ns = due_ns(counted.counts.received.saturating_sub(1));
             counted.reported_sent = Some(counted.counts.received);
-            set_timed(counted, [counted.counts.received; 3]);
+            set_timed(counted, [counted.counts.received; 4]);
         });
         let counters = sample.counters();
         counters.workers[0].packets -= packets;
@@ -185,7 +185,7 @@ mod tests {
         let conclusion = judged(
             &sample,
             VerdictStatus::Invalid,
-            &[ReasonCode::ClientScheduleNotSent],
+            &[ReasonCode::ClientLateness],
         );
         let reason = &verdict(&conclusion).reasons[0];
         assert_eq!(
@@ -241,13 +241,13 @@ mod tests {
         judged(
             &sample,
             VerdictStatus::Invalid,
-            &[ReasonCode::ScheduleNotSent],
+            &[ReasonCode::FloodEndedEarly],
         );
         sample.finished_early.insert(1, 1_000_000);
         let conclusion = judged(
             &sample,
             VerdictStatus::Invalid,
-            &[ReasonCode::ScheduleNotSent],
+            &[ReasonCode::FloodEndedEarly],
         );
         let reason = &verdict(&conclusion).reasons[0];
         for (name, figure) in [
@@ -293,7 +293,7 @@ mod tests {
         sample.reported_counts(3, |counts| counts.blocked = 10);
         judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
         sample.reported_counts(3, |counts| counts.blocked = 11);
-        let conclusion = judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Backpressure]);
+        let conclusion = judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
         let reason = &verdict(&conclusion).reasons[0];
         assert_eq!(reason.figures["blocked"], 11_u64.into());
         assert!(

@@ -48,7 +48,7 @@ pub(super) fn schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
             ),
             ("sent_min_percent", SENT_PERCENT_MIN.into()),
         ]);
-        let code = ReasonCode::ScheduleNotSent;
+        let code = ReasonCode::FloodEndedEarly;
         reason(code, VerdictStatus::Invalid, template, figures)
     })
 }
@@ -72,7 +72,7 @@ pub(super) fn client_schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
         ("sent", counts.sent.into()),
         ("scheduled", counts.scheduled.into()),
     ]);
-    let code = ReasonCode::ClientScheduleNotSent;
+    let code = ReasonCode::ClientLateness;
     Some(reason(code, VerdictStatus::Invalid, template, figures))
 }
 
@@ -126,7 +126,7 @@ pub(super) fn flood_ended_early(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Op
         ("elapsed_ns", elapsed_ns.into()),
         ("duration_ns", duration_ns.into()),
     ]);
-    let code = ReasonCode::ScheduleNotSent;
+    let code = ReasonCode::FloodEndedEarly;
     Some(reason(code, VerdictStatus::Invalid, template, figures))
 }
 

@@ -1,0 +1,403 @@
+//! An objective of a run: what a metric has to be. The text of one is `latency.p99<200us`, `lost=0`,
+//! `kept_up>=99.9%`.
+//!
+//! Absent: how a run came out (the server's verdict judges that).
+
+use std::{fmt, str::FromStr};
+
+use crate::v1::{self, Comparison, Metric, threshold::Limit};
+
+/// The greatest share: all, in millionths. As a quantile it is the maximum.
+pub const PPM: u32 = 1_000_000;
+
+/// A threshold whose every field is within its range.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Threshold {
+    /// What is judged, with the quantile of a time.
+    pub metric: Metric,
+    /// Millionths, 1 to [`PPM`], of which the last is the maximum. `Some` for a time alone.
+    pub quantile_ppm: Option<u32>,
+    /// How the observed value has to lie to the limit; never unspecified.
+    pub comparison: Comparison,
+    /// The limit: ns of a time, packets of a count, millionths of a share.
+    pub limit: u64,
+}
+
+/// What a metric is measured in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MetricKind {
+    /// Of every packet, ns: a quantile is judged.
+    Time,
+    /// Packets.
+    Count,
+    /// Of the scheduled packets, millionths.
+    Share,
+}
+
+const METRICS: [Metric; 8] = [
+    Metric::Lost,
+    Metric::Skipped,
+    Metric::Corrupt,
+    Metric::KeptUp,
+    Metric::Lateness,
+    Metric::Transit,
+    Metric::Latency,
+    Metric::Spread,
+];
+
+const COMPARISONS: [(&str, Comparison); 6] = [
+    // The longer ones first, so that each is found whole.
+    ("<=", Comparison::LessOrEqual),
+    (">=", Comparison::GreaterOrEqual),
+    ("==", Comparison::Equal),
+    ("<", Comparison::Less),
+    (">", Comparison::Greater),
+    ("=", Comparison::Equal),
+];
+
+/// The units of times, the longer names first.
+const UNITS_NS: [(&str, f64); 4] = [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)];
+
+impl Metric {
+    /// What it is measured in. `None` when it is unspecified.
+    #[must_use]
+    pub fn kind(self) -> Option<MetricKind> {
+        match self {
+            Self::Unspecified => None,
+            Self::Lost | Self::Skipped | Self::Corrupt => Some(MetricKind::Count),
+            Self::KeptUp => Some(MetricKind::Share),
+            Self::Lateness | Self::Transit | Self::Latency | Self::Spread => Some(MetricKind::Time),
+        }
+    }
+
+    /// The name in lower case, without its prefix: `kept_up`. `None` when it is unspecified.
+    #[must_use]
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::Lost => Some("lost"),
+            Self::Skipped => Some("skipped"),
+            Self::Corrupt => Some("corrupt"),
+            Self::KeptUp => Some("kept_up"),
+            Self::Lateness => Some("lateness"),
+            Self::Transit => Some("transit"),
+            Self::Latency => Some("latency"),
+            Self::Spread => Some("spread"),
+        }
+    }
+}
+
+impl Comparison {
+    /// The operator: `<=`. `None` when it is unspecified.
+    #[must_use]
+    pub fn operator(self) -> Option<&'static str> {
+        let mut known = COMPARISONS.iter();
+        Some(known.find(|(_, comparison)| *comparison == self)?.0)
+    }
+
+    /// Whether `observed` lies to `limit` as it has to.
+    #[must_use]
+    pub fn holds<T: PartialOrd>(self, observed: T, limit: T) -> bool {
+        match self {
+            Self::Unspecified => false,
+            Self::Less => observed < limit,
+            Self::LessOrEqual => observed <= limit,
+            Self::Greater => observed > limit,
+            Self::GreaterOrEqual => observed >= limit,
+            Self::Equal => observed == limit,
+        }
+    }
+}
+
+/// The name of a quantile: `p50`, `p99.9`, and `max` of all.
+#[must_use]
+pub fn quantile_name(ppm: u32) -> String {
+    if ppm == PPM {
+        return "max".into();
+    }
+    let (whole, fraction) = (ppm / 10_000, ppm % 10_000);
+    if fraction == 0 {
+        return format!("p{whole}");
+    }
+    let fraction = format!("{fraction:04}");
+    format!("p{whole}.{}", fraction.trim_end_matches('0'))
+}
+
+fn quantile_of(name: &str) -> Option<u32> {
+    if name == "max" {
+        return Some(PPM);
+    }
+    let percent: f64 = name.strip_prefix('p')?.parse().ok()?;
+    let ppm = (percent * 1e4).round();
+    let is_exact = (percent * 1e4 - ppm).abs() < 1e-6;
+    (is_exact && ppm >= 1.0 && ppm < f64::from(PPM)).then_some(ppm as u32)
+}
+
+impl Threshold {
+    /// The form of the API.
+    #[must_use]
+    pub fn to_proto(self) -> v1::Threshold {
+        let limit = match self.metric.kind() {
+            None => None,
+            Some(MetricKind::Time) => {
+                Some(Limit::Ns(i64::try_from(self.limit).unwrap_or(i64::MAX)))
+            }
+            Some(MetricKind::Count) => Some(Limit::Count(self.limit)),
+            Some(MetricKind::Share) => Some(Limit::SharePpm(
+                u32::try_from(self.limit).unwrap_or(u32::MAX),
+            )),
+        };
+        v1::Threshold {
+            metric: self.metric.into(),
+            quantile_ppm: self.quantile_ppm,
+            comparison: self.comparison.into(),
+            limit,
+        }
+    }
+}
+
+impl TryFrom<&v1::Threshold> for Threshold {
+    type Error = String;
+
+    fn try_from(threshold: &v1::Threshold) -> Result<Self, String> {
+        let (metric, comparison) = (threshold.metric(), threshold.comparison());
+        let (Some(kind), Some(_)) = (metric.kind(), comparison.operator()) else {
+            return Err("a metric and a comparison that this version has are needed".into());
+        };
+        let limit = match (kind, threshold.limit) {
+            (MetricKind::Time, Some(Limit::Ns(ns))) => u64::try_from(ns)
+                .map_err(|_| format!("a limit of {ns} ns is out of range; 0 ns and more are"))?,
+            (MetricKind::Count, Some(Limit::Count(count))) => count,
+            (MetricKind::Share, Some(Limit::SharePpm(ppm))) if ppm <= PPM => u64::from(ppm),
+            (MetricKind::Time, _) => return Err("the limit of a time is `ns`".into()),
+            (MetricKind::Count, _) => return Err("the limit of a count is `count`".into()),
+            (MetricKind::Share, _) => {
+                return Err("the limit of a share is `share_ppm`, 0 to 1000000".into());
+            }
+        };
+        match (kind, threshold.quantile_ppm) {
+            (MetricKind::Time, Some(1..=PPM)) | (MetricKind::Count | MetricKind::Share, None) => {}
+            (MetricKind::Time, _) => {
+                return Err("a time needs a `quantile_ppm` of 1 to 1000000".into());
+            }
+            (_, Some(_)) => return Err("`quantile_ppm` is for times alone".into()),
+        }
+        Ok(Self {
+            metric,
+            quantile_ppm: threshold.quantile_ppm,
+            comparison,
+            limit,
+        })
+    }
+}
+
+/// `latency.p99<200us`, `lateness.max<=1ms`, `lost=0`, `kept_up>=99.9%`.
+impl FromStr for Threshold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = COMPARISONS
+            .iter()
+            .filter_map(|&(operator, comparison)| {
+                Some((text.find(operator)?, operator, comparison))
+            })
+            .min_by_key(|(at, operator, _)| (*at, std::cmp::Reverse(operator.len())));
+        let Some((at, operator, comparison)) = found else {
+            return Err(format!("a comparison is missing; {}", example()));
+        };
+        let (name, limit) = (text[..at].trim(), text[at + operator.len()..].trim());
+        let (name, quantile) = match name.split_once('.') {
+            Some((name, quantile)) => (name, Some(quantile)),
+            None => (name, None),
+        };
+        let metric = METRICS
+            .into_iter()
+            .find(|metric| metric.word() == Some(name))
+            .ok_or_else(|| {
+                let names: Vec<_> = METRICS.iter().filter_map(|metric| metric.word()).collect();
+                format!("{name:?} is no metric; {} are", names.join(", "))
+            })?;
+        let kind = metric.kind().unwrap_or(MetricKind::Count);
+        let quantile_ppm = match (kind, quantile) {
+            (MetricKind::Time, Some(quantile)) => Some(quantile_of(quantile).ok_or_else(|| {
+                format!("{quantile:?} is no quantile; p50, p99, p99.9 and max are, for example")
+            })?),
+            (MetricKind::Time, None) => {
+                return Err(format!("{name} needs a quantile: {name}.p99 or {name}.max"));
+            }
+            (_, Some(_)) => return Err(format!("{name} has no quantiles")),
+            (_, None) => None,
+        };
+        Ok(Self {
+            metric,
+            quantile_ppm,
+            comparison,
+            limit: limit_of(kind, limit)?,
+        })
+    }
+}
+
+fn example() -> &'static str {
+    "a threshold is written as latency.p99<200us, lost=0 or kept_up>=99.9%"
+}
+
+fn limit_of(kind: MetricKind, text: &str) -> Result<u64, String> {
+    let number = |digits: &str, factor: f64, max: f64| {
+        let number: f64 = digits.trim().parse().ok()?;
+        let scaled = (number * factor).round();
+        (0.0..=max).contains(&scaled).then_some(scaled as u64)
+    };
+    match kind {
+        MetricKind::Count => text
+            .parse()
+            .map_err(|_| format!("{text:?} is no number of packets")),
+        MetricKind::Share => text
+            .strip_suffix('%')
+            .and_then(|percent| number(percent, 1e4, f64::from(PPM)))
+            .ok_or_else(|| format!("{text:?} is no share; 0% to 100% are")),
+        MetricKind::Time => UNITS_NS
+            .iter()
+            .find_map(|&(unit, ns)| number(text.strip_suffix(unit)?, ns, 1e18))
+            .ok_or_else(|| format!("{text:?} is no time; it needs a unit: ns, us, ms or s")),
+    }
+}
+
+/// The form that [`FromStr`] reads.
+impl fmt::Display for Threshold {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.metric.word().unwrap_or_default())?;
+        if let Some(ppm) = self.quantile_ppm {
+            write!(formatter, ".{}", quantile_name(ppm))?;
+        }
+        formatter.write_str(self.comparison.operator().unwrap_or_default())?;
+        match self.metric.kind() {
+            Some(MetricKind::Share) => write!(formatter, "{}%", self.limit as f64 / 1e4),
+            Some(MetricKind::Time) => {
+                let (unit, ns) = UNITS_NS
+                    .into_iter()
+                    .rev()
+                    .find(|(_, ns)| self.limit >= *ns as u64 && self.limit % *ns as u64 == 0)
+                    .unwrap_or(UNITS_NS[0]);
+                write!(formatter, "{}{unit}", self.limit / ns as u64)
+            }
+            Some(MetricKind::Count) | None => write!(formatter, "{}", self.limit),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn thresholds() -> impl Strategy<Value = Threshold> {
+        (
+            prop::sample::select(METRICS.to_vec()),
+            1..=PPM,
+            prop::sample::select(COMPARISONS.map(|(_, comparison)| comparison).to_vec()),
+            0..1_u64 << 50,
+        )
+            .prop_map(|(metric, ppm, comparison, limit)| {
+                let kind = metric.kind().unwrap();
+                Threshold {
+                    metric,
+                    quantile_ppm: (kind == MetricKind::Time).then_some(ppm),
+                    comparison,
+                    limit: match kind {
+                        MetricKind::Share => limit % u64::from(PPM + 1),
+                        MetricKind::Time | MetricKind::Count => limit,
+                    },
+                }
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn a_threshold_survives_its_text_and_the_api(threshold in thresholds()) {
+            prop_assert_eq!(threshold.to_string().parse(), Ok(threshold));
+            prop_assert_eq!(Threshold::try_from(&threshold.to_proto()), Ok(threshold));
+        }
+
+        #[test]
+        fn any_text_is_a_threshold_or_is_refused(text: String) {
+            let _ = text.parse::<Threshold>();
+        }
+    }
+
+    #[test]
+    fn thresholds_are_written_as_users_write_them() {
+        let time = |metric, ppm, comparison, limit| Threshold {
+            metric,
+            quantile_ppm: Some(ppm),
+            comparison,
+            limit,
+        };
+        for (text, expected) in [
+            (
+                "latency.p99<200us",
+                time(Metric::Latency, 990_000, Comparison::Less, 200_000),
+            ),
+            (
+                " spread.p99.99 <= 1.5 ms ",
+                time(Metric::Spread, 999_900, Comparison::LessOrEqual, 1_500_000),
+            ),
+            (
+                "lateness.max<1s",
+                time(Metric::Lateness, PPM, Comparison::Less, 1_000_000_000),
+            ),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        for (text, part) in [
+            ("latency.p99", "comparison is missing"),
+            ("latency<1ms", "needs a quantile"),
+            ("latency.p99<200", "needs a unit"),
+            ("latency.p100<1ms", "no quantile"),
+            ("latency.p0<1ms", "no quantile"),
+            ("lost.p99=0", "no quantiles"),
+            ("lots=0", "no metric"),
+            ("lost=-1", "no number"),
+            ("kept_up>=101%", "no share"),
+            ("kept_up>=99.9", "no share"),
+            ("latency.p99<NaNms", "no time"),
+        ] {
+            let error = text.parse::<Threshold>().unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_quantile_has_the_name_of_its_percentile() {
+        for (ppm, name) in [
+            (500_000, "p50"),
+            (999_000, "p99.9"),
+            (999_900, "p99.99"),
+            (50_000, "p5"),
+            (1, "p0.0001"),
+            (PPM, "max"),
+        ] {
+            assert_eq!(quantile_name(ppm), name);
+        }
+    }
+
+    #[test]
+    fn what_no_threshold_can_be_is_refused() {
+        let good: Threshold = "latency.p99<200us".parse().unwrap();
+        let good = good.to_proto();
+        for spoil in [
+            |threshold: &mut v1::Threshold| threshold.metric = 99,
+            |threshold: &mut v1::Threshold| threshold.comparison = 0,
+            |threshold: &mut v1::Threshold| threshold.quantile_ppm = None,
+            |threshold: &mut v1::Threshold| threshold.quantile_ppm = Some(0),
+            |threshold: &mut v1::Threshold| threshold.quantile_ppm = Some(PPM + 1),
+            |threshold: &mut v1::Threshold| threshold.limit = None,
+            |threshold: &mut v1::Threshold| threshold.limit = Some(Limit::Count(1)),
+            |threshold: &mut v1::Threshold| threshold.limit = Some(Limit::Ns(-1)),
+        ] {
+            let mut threshold = good;
+            spoil(&mut threshold);
+            assert!(Threshold::try_from(&threshold).is_err(), "{threshold:?}");
+        }
+    }
+}
