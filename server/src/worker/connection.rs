@@ -242,7 +242,6 @@ impl Connection {
             Stage::Ended if !self.counters.has_pending_replies() => {
                 self.end(record, ClientEnd::Clean)
             }
-            Stage::Refused => self.end(record, self.counters.end),
             _ => self.end(record, ClientEnd::Broken),
         }
     }
@@ -309,15 +308,17 @@ impl Connection {
                 self.end(record, ClientEnd::Clean)
             }
             Stage::Raw => self.end(record, ClientEnd::Clean),
-            Stage::Refused => self.end(record, self.counters.end),
             _ => self.end(record, ClientEnd::Abrupt),
         }
     }
 
     fn end(&mut self, record: &Slot, end: ClientEnd) -> Next {
         if self.counters.stage != Stage::Closed {
+            // However the peer of a refused connection takes it, the refusal has ended it.
+            if self.counters.stage != Stage::Refused {
+                self.counters.end = end;
+            }
             self.counters.stage = Stage::Closed;
-            self.counters.end = end;
             record.commit(&self.counters, &ReleaseStore);
         }
         Next::Release
