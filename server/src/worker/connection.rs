@@ -287,6 +287,12 @@ impl Connection {
         self.counters.is_client() && self.counters.run == run.bits()
     }
 
+    /// The run whose client it is, once it has authenticated.
+    pub(super) fn run_read(&self) -> Option<u64> {
+        let is_read = self.counters.is_client() && !self.waits_unauthenticated;
+        is_read.then_some(self.counters.run)
+    }
+
     /// Shuts the connection down. Our copy of the socket closes on return; the master keeps its own
     /// until our message of the release has come.
     pub(super) fn release(self) {

@@ -139,6 +139,9 @@ impl EventLoop {
                 }
             }
             self.connections.watch_channel(&self.master);
+            if self.connections.take_change_of_runs() {
+                self.batched_reads.begin_again();
+            }
             if served.any {
                 self.let_packets_gather(now_ns, &served);
             }
