@@ -80,6 +80,9 @@ pub(super) fn finish_closed(parts: &mut MasterParts) {
             parts.runs.set_open_slot(run, slot);
             continue;
         }
+        let open: Vec<_> = parts.live().map(|(counters, ..)| counters).collect();
+        open.iter()
+            .for_each(|counters| parts.counters.share_with(counters));
         let Some(counted) = parts.counters.runs.remove(&run) else {
             continue;
         };
@@ -87,7 +90,8 @@ pub(super) fn finish_closed(parts: &mut MasterParts) {
         // Again, for a worker that was started in the meantime.
         parts.workers.send_to_all(&ToWorker::Dismiss { run });
         let reply = parts.runs.end(run, counted.row, now_ns());
-        let record = counted.into_record(&parts.workers.counts(&parts.ledger));
+        let now = parts.workers.counts(&parts.ledger);
+        let record = counted.into_record(&now, parts.workers.pauses_are_asked_for());
         info!(run_id = %run, clients = record.clients.len(), "closed");
         if let Some(reply) = reply {
             reply(Some(record));

@@ -26,7 +26,7 @@ pub(crate) use client_end::ClientEnd;
 pub(crate) use clock_identity::ClockIdentity;
 pub(crate) use clock_relation::ClockRelation;
 pub(crate) use counters::{
-    ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
+    ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters, WorkerTotals,
 };
 pub(crate) use incident::Incident;
 pub(crate) use resume_token::ResumeToken;

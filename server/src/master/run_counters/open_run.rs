@@ -10,7 +10,7 @@ use crate::{
     master::admission::Admission,
     model::{
         ClientCounters, FinalCounters, Incident, LiveCounters, OpenRun, SlowestPacket, Times,
-        WorkerCounters,
+        WorkerCounters, WorkerTotals,
     },
 };
 
@@ -19,12 +19,13 @@ const INCIDENTS_MAX: usize = 100;
 
 impl OpenRun {
     /// Nothing is counted yet; `baseline` are the workers as they are.
-    pub(super) fn new(admission: &Admission, row: usize, baseline: Vec<WorkerCounters>) -> Self {
+    pub(super) fn new(admission: &Admission, row: usize, baseline: Vec<WorkerTotals>) -> Self {
         Self {
             clients_max: admission.clients,
             row,
             worker_packets: vec![0; baseline.len()],
             baseline,
+            is_shared: false,
             clients: BTreeMap::new(),
             times: Times::default(),
             counts: ReceiverCounts::zero(),
@@ -117,23 +118,35 @@ impl OpenRun {
         live_counters
     }
 
-    /// The final record; `now` are the workers as they are.
-    pub(crate) fn into_record(self, now: &[WorkerCounters]) -> FinalCounters {
-        let since_baseline = |(index, now): (usize, &WorkerCounters)| {
+    /// The final record; `now` are the workers as they are, whose pauses are asked for or not.
+    pub(crate) fn into_record(
+        self,
+        now: &[WorkerTotals],
+        pauses_are_asked_for: bool,
+    ) -> FinalCounters {
+        let since_baseline = |(index, now): (usize, &WorkerTotals)| {
             let before = self.baseline.get(index).copied().unwrap_or_default();
+            // What a worker counts for all that it reads is the run's where it read nothing else.
+            let own = |figure: fn(&WorkerTotals) -> u64| {
+                (!self.is_shared).then(|| figure(now).saturating_sub(figure(&before)))
+            };
             WorkerCounters {
+                worker: now.worker,
+                pid: now.pid,
                 packets: self.worker_packets.get(index).copied().unwrap_or(0),
-                cpu_ns: now.cpu_ns.saturating_sub(before.cpu_ns),
-                reads: now.reads.saturating_sub(before.reads),
-                wakeups: now.wakeups.saturating_sub(before.wakeups),
-                pauses: now.pauses.saturating_sub(before.pauses),
-                paused_ns: now.paused_ns.saturating_sub(before.paused_ns),
-                ..*now
+                cpu_ns: own(|of| of.cpu_ns),
+                reads: own(|of| of.reads),
+                wakeups: own(|of| of.wakeups),
+                pauses: own(|of| of.pauses),
+                paused_ns: own(|of| of.paused_ns),
+                restarts: now.restarts.saturating_sub(before.restarts),
             }
         };
+        let workers = now.iter().enumerate().map(since_baseline).collect();
         FinalCounters {
             clients: self.clients.into_values().map(|(_, count)| count).collect(),
-            workers: now.iter().enumerate().map(since_baseline).collect(),
+            workers,
+            pauses_are_asked_for,
             times: self.times,
             recovered_packets: self.recovered_packets,
             incidents: self.incidents,
@@ -215,10 +228,11 @@ mod tests {
             clients: 3,
             agents: Vec::new(),
         };
-        let worker = WorkerCounters {
+        let worker = WorkerTotals {
             cpu_ns: 100,
             reads: 10,
-            ..WorkerCounters::default()
+            restarts: 3,
+            ..WorkerTotals::default()
         };
         OpenRun::new(&admission, 1, vec![worker; workers])
     }
@@ -229,20 +243,41 @@ mod tests {
         for (worker, packets) in [(Some(0), 1), (Some(1), 20), (None, 300), (Some(9), 4000)] {
             run.credit(worker, packets);
         }
-        let now = WorkerCounters {
+        let now = WorkerTotals {
             cpu_ns: 150,
             reads: 9,
             packets: 77,
-            ..WorkerCounters::default()
+            restarts: 5,
+            ..WorkerTotals::default()
         };
-        let record = run.into_record(&[now; 2]);
+        let record = run.into_record(&[now; 2], false);
         let workers: Vec<_> = record
             .workers
             .iter()
-            .map(|worker| (worker.packets, worker.cpu_ns, worker.reads))
+            .map(|worker| (worker.packets, worker.cpu_ns, worker.reads, worker.restarts))
             .collect();
-        assert_eq!(workers, [(1, 50, 0), (20, 50, 0)]);
+        let (cpu_ns, reads) = (Some(50), Some(0));
+        assert_eq!(workers, [(1, cpu_ns, reads, 2), (20, cpu_ns, reads, 2)]);
         assert_eq!(record.recovered_packets, 4300, "a worker that is none, too");
+    }
+
+    #[test]
+    fn what_a_worker_has_for_several_loads_is_of_none_of_them() {
+        let mut run = run(1);
+        run.is_shared = true;
+        let now = WorkerTotals {
+            cpu_ns: 150,
+            restarts: 4,
+            ..WorkerTotals::default()
+        };
+        let worker = run.into_record(&[now], false).workers[0];
+        assert_eq!([worker.cpu_ns, worker.reads, worker.wakeups], [None; 3]);
+        assert_eq!([worker.pauses, worker.paused_ns], [None; 2]);
+        assert_eq!(
+            (worker.packets, worker.restarts),
+            (0, 1),
+            "these are the run's own"
+        );
     }
 
     #[test]
@@ -263,7 +298,7 @@ mod tests {
             run.record_closed(&connection_counters, &ledger.slots()[0], 0, None);
         }
         assert_eq!(run.read(false, std::iter::empty()).ended, 2);
-        let clients = run.into_record(&[]).clients;
+        let clients = run.into_record(&[], false).clients;
         let counted: Vec<_> = clients
             .iter()
             .map(|client| (client.client, client.counts.received))
@@ -281,6 +316,6 @@ mod tests {
                 text: "it did".into(),
             });
         }
-        assert_eq!(run.into_record(&[]).incidents.len(), INCIDENTS_MAX);
+        assert_eq!(run.into_record(&[], false).incidents.len(), INCIDENTS_MAX);
     }
 }
