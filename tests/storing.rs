@@ -16,8 +16,7 @@ use tempfile::TempDir;
 
 const PLAN: [&str; 6] = ["--clients", "2", "--rate", "50", "--duration", "2s"];
 const PLAN_PACKETS: u64 = 200;
-const UNSTORED: &str =
-    "The result is not stored yet: the database cannot be written; the server tries again.";
+const UNSTORED: &str = "The result is not stored yet: the server cannot write it, and tries again.";
 
 /// A process that holds SQLite's write lock until it is killed.
 struct Lock(Child);

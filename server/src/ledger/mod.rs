@@ -39,7 +39,7 @@ mod world;
 pub(crate) use authenticate::{Authenticate, Authenticated};
 pub(crate) use batch::{place_partial_frame, process_batch};
 pub(crate) use commit_writer::{CommitWriter, ReleaseStore};
-pub(crate) use counters::{ConnectionCounters, HISTOGRAMS, Stage, USED as WORDS_USED};
+pub(crate) use counters::{ConnectionCounters, Stage, USED as WORDS_USED};
 pub(crate) use due_times::is_possible as is_possible_schedule;
 pub(crate) use frames::{BATCHES_AFTER_CUT, BUFFER_BYTES, REPLY_QUEUE_FRAMES};
 pub(crate) use memory::{Dimensions, LAYOUT, Ledger, MEMORIES, RUNS_MAX, WorkerLine};

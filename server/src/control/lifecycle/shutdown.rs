@@ -24,11 +24,11 @@ use tokio_util::sync::CancellationToken;
 use super::signals::{End, Signals};
 use crate::{
     control::{api::Health, shared::Shared},
-    model::run::{CLOSE_NS, STOP_NS},
+    model::run::{CLOSE_NS_MAX, STOP_NS},
 };
 
 /// A stopped run ends within this, and a second for its report.
-const STOPPED_RUNS_MAX: Duration = Duration::from_nanos(STOP_NS + CLOSE_NS + 1_000_000_000);
+const STOPPED_RUNS_MAX: Duration = Duration::from_nanos(STOP_NS + CLOSE_NS_MAX + 1_000_000_000);
 /// To store what could not be stored yet, when the runs have taken all of the drain timeout.
 const LAST_TRIES_MAX: Duration = Duration::from_secs(2);
 /// For calls that are being answered.

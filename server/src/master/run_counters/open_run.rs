@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{counters::CounterList as _, histogram::Histogram, v1::ReceiverCounts};
+use metronome_proto::{counters::CounterList as _, v1::ReceiverCounts};
 
+use super::sparse_histogram::SparseHistogram;
 use crate::{
     ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage, with_pace_counts},
     master::admission::Admission,
     model::{
         ClientCounters, FinalCounters, Incident, LiveCounters, OpenRun, SlowestPacket, Times, Work,
-        WorkerCounters,
+        WorkerCounters, WorkerTotals,
     },
 };
 
@@ -18,7 +19,7 @@ const INCIDENTS_MAX: usize = 100;
 
 impl OpenRun {
     /// Nothing is counted yet; `baseline` are the workers as they are.
-    pub(super) fn new(admission: &Admission, row: usize, baseline: Vec<WorkerCounters>) -> Self {
+    pub(super) fn new(admission: &Admission, row: usize, baseline: Vec<WorkerTotals>) -> Self {
         let mut shares = admission.agents.iter().flat_map(|(agent, _)| &agent.shares);
         let has_schedule = shares.all(|share| share.schedule(0, admission.duration).is_some());
         Self {
@@ -26,6 +27,7 @@ impl OpenRun {
             row,
             work: vec![Work::default(); baseline.len()],
             baseline,
+            is_shared: false,
             clients: BTreeMap::new(),
             times: Times::default(),
             counts: with_pace_counts(ReceiverCounts::zero(), has_schedule),
@@ -96,10 +98,12 @@ impl OpenRun {
         let mut live_counters = LiveCounters {
             connected: 0,
             ended: self.clients.len() as u32,
+            unreleased: 0,
             counts: self.counts,
             times: histograms.then(|| self.times.clone()),
         };
         for (connection_counters, record) in live {
+            live_counters.unreleased += 1;
             match connection_counters.stage {
                 Stage::Packets | Stage::Ended => live_counters.connected += 1,
                 _ => live_counters.ended += 1,
@@ -117,24 +121,36 @@ impl OpenRun {
         live_counters
     }
 
-    /// The final record; `now` are the workers as they are.
-    pub(crate) fn into_record(self, now: &[WorkerCounters]) -> FinalCounters {
-        let since_baseline = |(index, now): (usize, &WorkerCounters)| {
+    /// The final record; `now` are the workers as they are, whose pauses are asked for or not.
+    pub(crate) fn into_record(
+        self,
+        now: &[WorkerTotals],
+        pauses_are_asked_for: bool,
+    ) -> FinalCounters {
+        let since_baseline = |(index, now): (usize, &WorkerTotals)| {
             let before = self.baseline.get(index).copied().unwrap_or_default();
             let work = self.work.get(index).copied().unwrap_or_default();
+            // What a worker counts for all that it reads is the run's where it read nothing else.
+            let own = |figure: fn(&WorkerTotals) -> u64| {
+                (!self.is_shared).then(|| figure(now).saturating_sub(figure(&before)))
+            };
             WorkerCounters {
+                worker: now.worker,
+                pid: now.pid,
                 packets: work.packets,
-                cpu_ns: now.cpu_ns.saturating_sub(before.cpu_ns),
-                reads: work.reads,
-                wakeups: now.wakeups.saturating_sub(before.wakeups),
-                pauses: now.pauses.saturating_sub(before.pauses),
-                paused_ns: now.paused_ns.saturating_sub(before.paused_ns),
-                ..*now
+                cpu_ns: own(|of| of.cpu_ns),
+                reads: Some(work.reads),
+                wakeups: own(|of| of.wakeups),
+                pauses: own(|of| of.pauses),
+                paused_ns: own(|of| of.paused_ns),
+                restarts: now.restarts.saturating_sub(before.restarts),
             }
         };
+        let workers = now.iter().enumerate().map(since_baseline).collect();
         FinalCounters {
             clients: self.clients.into_values().map(|(_, count)| count).collect(),
-            workers: now.iter().enumerate().map(since_baseline).collect(),
+            workers,
+            pauses_are_asked_for,
             times: self.times,
             recovered_packets: self.recovered_packets,
             incidents: self.incidents,
@@ -168,7 +184,7 @@ fn client_count(
         bytes_taken,
         least_ns: connection_counters.least_ns(),
         timed: connection_counters.timed,
-        histogram_counts: [&lateness, &transit, &latency, &spread].map(Histogram::count),
+        histogram_counts: [&lateness, &transit, &latency, &spread].map(SparseHistogram::count),
         lateness_p99_ns: lateness.quantile_ns(0.99),
         lateness_p99_9_ns: lateness.quantile_ns(0.999),
         transit_p99_ns: transit.quantile_ns(0.99),
@@ -180,12 +196,8 @@ fn client_count(
     }
 }
 
-fn histogram(record: &Slot, index: usize) -> Histogram {
-    let mut histogram = Histogram::default();
-    record
-        .counts(index)
-        .for_each(|(bucket, count)| histogram.add_count(bucket, count));
-    histogram
+fn histogram(record: &Slot, index: usize) -> SparseHistogram {
+    SparseHistogram::new(record.counts(index))
 }
 
 /// Adds a connection's histograms.
@@ -222,10 +234,11 @@ mod tests {
             duration: Duration::from_secs(1),
             agents: Vec::new(),
         };
-        let worker = WorkerCounters {
+        let worker = WorkerTotals {
             cpu_ns: 100,
             reads: 10,
-            ..WorkerCounters::default()
+            restarts: 3,
+            ..WorkerTotals::default()
         };
         OpenRun::new(&admission, 1, vec![worker; workers])
     }
@@ -237,19 +250,21 @@ mod tests {
             let reads = packets / 10;
             run.credit(worker, Work { packets, reads });
         }
-        let now = WorkerCounters {
+        let now = WorkerTotals {
             cpu_ns: 150,
             reads: 9,
             packets: 77,
-            ..WorkerCounters::default()
+            restarts: 5,
+            ..WorkerTotals::default()
         };
-        let record = run.into_record(&[now; 2]);
+        let record = run.into_record(&[now; 2], false);
         let workers: Vec<_> = record
             .workers
             .iter()
-            .map(|worker| (worker.packets, worker.cpu_ns, worker.reads))
+            .map(|worker| (worker.packets, worker.cpu_ns, worker.reads, worker.restarts))
             .collect();
-        assert_eq!(workers, [(1, 50, 0), (20, 50, 2)]);
+        let cpu_ns = Some(50);
+        assert_eq!(workers, [(1, cpu_ns, Some(0), 2), (20, cpu_ns, Some(2), 2)]);
         assert_eq!(record.recovered_packets, 4300, "a worker that is none, too");
     }
 
@@ -273,6 +288,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_worker_has_for_several_loads_is_of_none_of_them() {
+        let mut run = run(1);
+        run.is_shared = true;
+        let now = WorkerTotals {
+            cpu_ns: 150,
+            restarts: 4,
+            ..WorkerTotals::default()
+        };
+        let worker = run.into_record(&[now], false).workers[0];
+        assert_eq!([worker.cpu_ns, worker.wakeups], [None; 2]);
+        assert_eq!(worker.reads, Some(0), "each read is of one run");
+        assert_eq!([worker.pauses, worker.paused_ns], [None; 2]);
+        assert_eq!(
+            (worker.packets, worker.restarts),
+            (0, 1),
+            "these are the run's own"
+        );
+    }
+
+    #[test]
     fn the_last_attempt_of_a_client_is_the_one_that_counts() {
         let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
         let mut run = run(1);
@@ -290,7 +325,7 @@ mod tests {
             run.record_closed(&connection_counters, &ledger.slots()[0], 0, None);
         }
         assert_eq!(run.read(false, std::iter::empty()).ended, 2);
-        let clients = run.into_record(&[]).clients;
+        let clients = run.into_record(&[], false).clients;
         let counted: Vec<_> = clients
             .iter()
             .map(|client| (client.client, client.counts.received))
@@ -308,6 +343,6 @@ mod tests {
                 text: "it did".into(),
             });
         }
-        assert_eq!(run.into_record(&[]).incidents.len(), INCIDENTS_MAX);
+        assert_eq!(run.into_record(&[], false).incidents.len(), INCIDENTS_MAX);
     }
 }
