@@ -1,5 +1,5 @@
-//! An objective of a run: what a metric has to be. The text of one is `latency.p99<200us`, `lost=0`,
-//! `kept_up>=99.9%`.
+//! An objective of a run: what a metric has to be. The text of one is `latency.p99<200us`,
+//! `lost=0`, `kept_up>=99.9%`.
 //!
 //! Absent: how a run came out (the server's verdict judges that).
 
@@ -26,11 +26,11 @@ pub struct Threshold {
 /// What a metric is measured in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MetricKind {
-    /// Of every packet, ns: a quantile is judged.
+    /// A time of every packet, ns: a quantile is judged.
     Time,
     /// Packets.
     Count,
-    /// Of the scheduled packets, millionths.
+    /// A share of the scheduled packets, millionths.
     Share,
 }
 
@@ -276,7 +276,9 @@ impl fmt::Display for Threshold {
                 let (unit, ns) = UNITS_NS
                     .into_iter()
                     .rev()
-                    .find(|(_, ns)| self.limit >= *ns as u64 && self.limit % *ns as u64 == 0)
+                    .find(|(_, ns)| {
+                        self.limit >= *ns as u64 && self.limit.is_multiple_of(*ns as u64)
+                    })
                     .unwrap_or(UNITS_NS[0]);
                 write!(formatter, "{}{unit}", self.limit / ns as u64)
             }

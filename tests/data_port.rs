@@ -222,6 +222,40 @@ fn packets_with_the_echo_flag_come_back_unchanged_whatever_happens_to_the_worker
     refused(replay, Refusal::Hello);
 }
 
+/// A client that ends inside a packet, by a FIN or by a reset, while its worker is killed.
+#[test]
+fn raw_clients_that_end_anywhere_while_their_worker_dies_are_counted_to_the_byte() {
+    let server = Server::start(&["--accept-raw", "--workers", "2", "--max-clients", "200"]);
+    let (mut sent, mut clients) = (0, 0);
+    for round in 0..24_usize {
+        let mut streams: Vec<_> = (0..4).map(|_| connect(&server)).collect();
+        for (index, stream) in streams.iter_mut().enumerate() {
+            // Every remainder by 32 comes up, among them those that a FIN of one byte would make.
+            let bytes = 32 * (1 + round % 3) + (7 * round + 31 * index) % 32 + 1;
+            stream.write_all(&vec![b'X'; bytes]).unwrap();
+            sent += bytes as u64;
+            clients += 1;
+        }
+        if round % 4 == 3 {
+            for pid in server.workers() {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        for (index, stream) in streams.into_iter().enumerate() {
+            if (round + index) % 2 == 0 {
+                rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+            }
+            drop(stream);
+        }
+    }
+    wait_until("every client has ended, each counted to the byte", || {
+        let (status, _) = server.json(&["server"]);
+        let raw = &status["raw"];
+        let is_over = raw["connections"] == clients && status["connections"]["admitted"] == 0;
+        is_over.then(|| assert_eq!(raw["bytes"], sent, "{status:#}"))
+    });
+}
+
 /// The seed serves only as many clients at once as it has workers; its own client must see more
 /// here.
 #[test]

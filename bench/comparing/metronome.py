@@ -10,8 +10,8 @@ import tempfile
 from comparing import processes
 from comparing.processes import Failed, enough, equal, free_port, process_cpu_s
 
-# Exit codes of valid, partial and invalid runs: all of them are reported.
-ENDED_WELL = (0, 3, 4)
+# Exit codes of valid, partial, invalid and not held runs: all of them are reported.
+ENDED_WELL = (0, 3, 4, 99)
 
 
 def help_of(bench, *command):

@@ -201,8 +201,8 @@ mod tests {
     #[test]
     fn the_help_has_every_exit_code() {
         let help = command().render_long_help().to_string();
-        for code in ["\n  0 ", "\n  1 ", "\n  2 ", "\n  3 ", "\n  4 ", "\n  130 "] {
-            assert!(help.contains(code), "{code:?} in {help}");
+        for code in ["0", "1", "2", "3", "4", "99", "130"] {
+            assert!(help.contains(&format!("\n  {code} ")), "{code:?} in {help}");
         }
     }
 

@@ -17,20 +17,21 @@ pub(crate) use metronome_proto::v1::Failure;
 /// The section of `benchctl --help`.
 pub(crate) const EXIT_CODES_HELP: &str = "\
 Exit codes:
-  0    the run is valid (or the command did what was asked)
+  0    the run is valid, and held or was not judged (or the command did what was asked)
   1    it could not be done: no server, no agent, connection lost; or the run failed before its
        first packet was due, was aborted, has not ended yet, or has a report that contradicts itself
   2    usage: a flag, a value or a field is not allowed
   3    the run is partial: someone is missing or it was stopped; what is shown is true, what is
-       missing is unset
+       missing with them is unset
   4    the run is invalid: do not use its figures
+  99   the run is valid, and did not hold: an objective was missed
   130  after Ctrl-C or SIGTERM (start: the summary is still printed; a second one aborts at once)";
 
 /// How benchctl ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Exit {
-    /// The verdict is valid, or there is no verdict to give and all went well.
-    Valid,
+    /// The run is valid and held or was not judged, or the command did what was asked.
+    Done,
     /// It could not be done, or no verdict was reached.
     Other,
     /// The user asked for what is not allowed.
@@ -39,32 +40,41 @@ pub(crate) enum Exit {
     Partial,
     /// The verdict is invalid.
     Invalid,
+    /// The verdict is valid, and the outcome is not held.
+    NotHeld,
     /// Ctrl-C.
     Interrupted,
 }
 
 impl Exit {
-    /// The exit of a run: its verdict's once it has ended. [`Exit::Other`] for one that has not,
-    /// that has no verdict, or one that this version does not have.
+    /// The exit of a run: its verdict's and its outcome's once it has ended. [`Exit::Other`] for
+    /// one that has not, that lacks one of them, or has one that this version does not have.
     ///
     /// # Errors
-    /// Its verdict is contradicted by what stands beside it, so that none of it can be believed:
-    /// [`FailureCode::Internal`].
+    /// Verdict or outcome is contradicted by what stands beside it, so that none of it can be
+    /// believed: [`FailureCode::Internal`].
     pub(crate) fn of_run(run: &v1::Run) -> Result<Self, Failure> {
         if run.state() != v1::RunState::Ended {
             return Ok(Self::Other);
         }
-        let report = run.report.as_ref();
-        let Some(verdict) = report.and_then(|report| report.verdict.as_ref()) else {
+        let Some(report) = &run.report else {
             return Ok(Self::Other);
         };
-        let exit = match verdict.status() {
-            v1::VerdictStatus::Valid => Self::Valid,
-            v1::VerdictStatus::Partial => Self::Partial,
-            v1::VerdictStatus::Invalid => Self::Invalid,
-            v1::VerdictStatus::Unspecified => Self::Other,
+        let (Some(verdict), Some(outcome)) = (&report.verdict, &report.outcome) else {
+            return Ok(Self::Other);
         };
-        match contradiction(run, verdict) {
+        let exit = match (verdict.status(), outcome.status()) {
+            (v1::VerdictStatus::Unspecified, _) | (_, v1::OutcomeStatus::Unspecified) => {
+                Self::Other
+            }
+            (v1::VerdictStatus::Invalid, _) => Self::Invalid,
+            (v1::VerdictStatus::Partial, _) => Self::Partial,
+            (v1::VerdictStatus::Valid, v1::OutcomeStatus::NotHeld) => Self::NotHeld,
+            (v1::VerdictStatus::Valid, v1::OutcomeStatus::Held | v1::OutcomeStatus::NotJudged) => {
+                Self::Done
+            }
+        };
+        match contradiction(run, verdict, outcome) {
             None => Ok(exit),
             Some(contradiction) => {
                 let run_id = run.run_id.as_str();
@@ -79,16 +89,17 @@ impl Exit {
     /// The exit of several things that were tried: that of the failure with the highest code.
     pub(crate) fn of_failures(failures: &[Failure]) -> Self {
         let exits = failures.iter().map(Self::of_failure);
-        exits.max_by_key(|exit| exit.code()).unwrap_or(Self::Valid)
+        exits.max_by_key(|exit| exit.code()).unwrap_or(Self::Done)
     }
 
     fn code(self) -> u8 {
         match self {
-            Self::Valid => 0,
+            Self::Done => 0,
             Self::Other => 1,
             Self::Usage => 2,
             Self::Partial => 3,
             Self::Invalid => 4,
+            Self::NotHeld => 99,
             Self::Interrupted => 130,
         }
     }
@@ -105,8 +116,17 @@ impl Exit {
     }
 }
 
-/// What stands beside the verdict of an ended run and would have given a worse one.
-fn contradiction(run: &v1::Run, verdict: &v1::Verdict) -> Option<&'static str> {
+/// What stands beside verdict and outcome of an ended run and would have given another one.
+fn contradiction(
+    run: &v1::Run,
+    verdict: &v1::Verdict,
+    outcome: &v1::Outcome,
+) -> Option<&'static str> {
+    contradicts_verdict(run, verdict).or_else(|| contradicts_outcome(verdict, outcome))
+}
+
+/// What would have given a worse verdict.
+fn contradicts_verdict(run: &v1::Run, verdict: &v1::Verdict) -> Option<&'static str> {
     use v1::VerdictStatus::{Invalid, Partial, Valid};
     let status = verdict.status();
     let is_broken = |law: &v1::Law| law.status() == v1::LawStatus::Broken;
@@ -120,6 +140,26 @@ fn contradiction(run: &v1::Run, verdict: &v1::Verdict) -> Option<&'static str> {
         Partial if verdict.reasons.iter().any(is_invalid) => {
             Some("it is partial, and has a reason to be invalid")
         }
+        _ => None,
+    }
+}
+
+/// What would have given another outcome.
+fn contradicts_outcome(verdict: &v1::Verdict, outcome: &v1::Outcome) -> Option<&'static str> {
+    use v1::OutcomeStatus::{Held, NotHeld, NotJudged};
+    let has = |status| {
+        let mut objectives = outcome.objectives.iter();
+        objectives.any(|objective| objective.status() == status)
+    };
+    if verdict.status() == v1::VerdictStatus::Invalid {
+        let is_judged = matches!(outcome.status(), Held | NotHeld);
+        return is_judged.then_some("it is invalid, and was judged all the same");
+    }
+    match outcome.status() {
+        Held if has(NotHeld) => Some("it held, and an objective was missed"),
+        Held if !has(Held) => Some("it held, and no objective was met"),
+        NotHeld if !has(NotHeld) => Some("it did not hold, and no objective was missed"),
+        NotJudged if has(Held) || has(NotHeld) => Some("it was not judged, and an objective was"),
         _ => None,
     }
 }
@@ -173,6 +213,17 @@ mod tests {
         run_with(v1::RunState::Ended.into(), status.into())
     }
 
+    /// An outcome, and one objective that came out the same way.
+    fn outcome_of(status: i32) -> v1::Outcome {
+        v1::Outcome {
+            status,
+            objectives: vec![v1::Objective {
+                status,
+                ..v1::Objective::default()
+            }],
+        }
+    }
+
     fn run_with(state: i32, status: i32) -> v1::Run {
         let verdict = v1::Verdict {
             status,
@@ -182,6 +233,7 @@ mod tests {
             state,
             report: Some(v1::Report {
                 verdict: Some(verdict),
+                outcome: Some(outcome_of(v1::OutcomeStatus::NotJudged.into())),
                 ..v1::Report::default()
             }),
             ..v1::Run::default()
@@ -197,7 +249,7 @@ mod tests {
     fn only_a_valid_run_is_a_success() {
         use v1::VerdictStatus::{Invalid, Partial, Unspecified, Valid};
         for (status, exit) in [
-            (Valid, Exit::Valid),
+            (Valid, Exit::Done),
             (Partial, Exit::Partial),
             (Invalid, Exit::Invalid),
             (Unspecified, Exit::Other),
@@ -210,6 +262,33 @@ mod tests {
             ..v1::Run::default()
         };
         assert_eq!(Exit::of_run(&without_report), Ok(Exit::Other));
+    }
+
+    #[test]
+    fn the_outcome_decides_where_the_verdict_is_valid_and_nowhere_else() {
+        use v1::{
+            OutcomeStatus::{Held, NotHeld, NotJudged, Unspecified},
+            VerdictStatus::{Invalid, Partial, Valid},
+        };
+        for (verdict, outcome, exit) in [
+            (Valid, Held, Exit::Done),
+            (Valid, NotHeld, Exit::NotHeld),
+            (Valid, NotJudged, Exit::Done),
+            (Partial, Held, Exit::Partial),
+            (Partial, NotHeld, Exit::Partial),
+            (Partial, NotJudged, Exit::Partial),
+            (Invalid, NotJudged, Exit::Invalid),
+            (Valid, Unspecified, Exit::Other),
+            (Invalid, Unspecified, Exit::Other),
+        ] {
+            let mut run = ended_with(verdict);
+            let report = run.report.as_mut().expect("a report");
+            report.outcome = Some(outcome_of(outcome.into()));
+            assert_eq!(Exit::of_run(&run), Ok(exit), "{verdict:?} {outcome:?}");
+        }
+        let mut without = ended_with(Valid);
+        without.report.as_mut().expect("a report").outcome = None;
+        assert_eq!(Exit::of_run(&without), Ok(Exit::Other));
     }
 
     fn states() -> impl Strategy<Value = i32> {
@@ -226,7 +305,7 @@ mod tests {
             let exit = Exit::of_run(&run_with(state, status));
             if state == 60 {
                 let expected = match status {
-                    1 => Exit::Valid,
+                    1 => Exit::Done,
                     2 => Exit::Partial,
                     3 => Exit::Invalid,
                     _ => Exit::Other,
@@ -253,7 +332,7 @@ mod tests {
             verdict_of(&mut run).laws = laws.iter().map(of_law).collect();
             let is_sound = !has_failure && !laws.contains(&2);
             match Exit::of_run(&run) {
-                Ok(Exit::Valid) => {
+                Ok(Exit::Done) => {
                     prop_assert!((state, status) == (60, 1) && is_sound && reasons.is_empty());
                 }
                 Ok(Exit::Partial) => {
@@ -266,6 +345,34 @@ mod tests {
                     prop_assert_eq!(Exit::of_failure(&failure), Exit::Other);
                 }
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_outcome_is_that_of_its_objectives(
+            verdict in 1..4_i32,
+            status in prop_oneof![0..4, any::<i32>()],
+            objectives in prop::collection::vec(0..5_i32, 0..4),
+        ) {
+            let mut run = run_with(60, verdict);
+            let of = |status: &i32| v1::Objective { status: *status, ..v1::Objective::default() };
+            run.report.as_mut().expect("a report").outcome = Some(v1::Outcome {
+                status,
+                objectives: objectives.iter().map(of).collect(),
+            });
+            let (held, missed) = (objectives.contains(&1), objectives.contains(&2));
+            let is_sound = match (verdict, status) {
+                (3, 1 | 2) => false,
+                (3, _) => true,
+                (_, 1) => held && !missed,
+                (_, 2) => missed,
+                (_, 3) => !held && !missed,
+                _ => true,
+            };
+            let exit = Exit::of_run(&run);
+            prop_assert_eq!(exit.is_ok(), is_sound, "{:?}", exit);
+            prop_assert_eq!(exit == Ok(Exit::NotHeld), is_sound && (verdict, status) == (1, 2));
         }
     }
 
@@ -296,7 +403,7 @@ mod tests {
     fn several_failures_exit_with_the_highest_of_their_codes() {
         let unknown = Failure::new(FailureCode::RunUnknown, "none");
         let usage = bad_flag("RUN", "names no run");
-        assert_eq!(Exit::of_failures(&[]), Exit::Valid);
+        assert_eq!(Exit::of_failures(&[]), Exit::Done);
         assert_eq!(
             Exit::of_failures(std::slice::from_ref(&unknown)),
             Exit::Other

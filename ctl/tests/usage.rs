@@ -83,6 +83,23 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
         &["start", "--label", "a=1", "--label", "a=2"],
         &["--label", "twice"],
     );
+    for (threshold, words) in [
+        ("latency.p99", "a comparison is missing"),
+        ("latency<1ms", "latency.p99"),
+        ("latency.p99<200", "needs a unit"),
+        ("lots=0", "lost, skipped"),
+        ("lost=-1", "no number of packets"),
+        ("", "a comparison is missing"),
+    ] {
+        refused(
+            &["start", "--threshold", threshold],
+            &["--threshold", words, threshold],
+        );
+    }
+    refused(
+        &[&["start"][..], &["--threshold", "lost=0"].repeat(65)].concat(),
+        &["--threshold", "64"],
+    );
     refused(&["start", "--request-id", "a b"], &["--request-id", "64"]);
     refused(&["start", "--workers", "0"], &["--workers", "1 to 256"]);
 }
@@ -123,6 +140,11 @@ fn what_is_refused_is_one_object_in_json() {
         ("start --clients 0", "--clients", format!("{group}.clients")),
         ("start --batch 5000", "--batch", format!("{group}.batch")),
         ("start --workers 0", "--workers", "--workers".into()),
+        (
+            "start --threshold lots=0",
+            "--threshold",
+            "plan.thresholds".into(),
+        ),
         ("runs --filter host=a", "--filter", "filter".into()),
         ("stop", "RUN", "run_id".into()),
         ("delete", "RUN", "run_id".into()),

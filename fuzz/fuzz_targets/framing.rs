@@ -15,10 +15,13 @@ use metronome_proto::{
     handshake::{Key, Refusal},
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, checksum, digest_with},
 };
-use metronome_server::testing::{Connection, Counted, HELLO, KEY};
+use metronome_server::testing::{Connection, Counted, HELLO, KEY, SCHEDULE};
 
 /// The server's reply queue, less what is kept free for the end-ack, when nothing of it is written.
 const ECHOES_END_AT_FRAMES: usize = 254;
+
+/// The period of the schedule, which has one packet a write.
+const PERIOD_NS: u64 = 1_000_000_000_000 / SCHEDULE.rate_millihertz;
 
 /// The most entries of a stream: 24 × 255 packets fill the buffer three times; more takes time and
 /// shows nothing new.
@@ -181,9 +184,38 @@ fn packet(sequence: u64) -> Packet {
         flags,
         client: u32::from(HELLO.client),
         sequence,
-        due_ns: sequence,
+        due_ns: sequence * PERIOD_NS,
         lateness_ns: sequence as u32,
     }
+}
+
+/// Packets off the schedule and places left out: the period is a whole number of ns, so a place is
+/// a quotient.
+fn places(packets: &[&Frame]) -> (u64, u64) {
+    let mut packets = packets
+        .iter()
+        .filter_map(|frame| Packet::decode(frame).ok());
+    let (mut place, mut off_schedule, mut left_out) = (0, 0, 0);
+    let Some(first) = packets.next() else {
+        return (0, 0);
+    };
+    let mut next = first.sequence.saturating_add(1);
+    for packet in packets {
+        if packet.sequence < next {
+            continue;
+        }
+        next = packet.sequence.saturating_add(1);
+        let since_ns = packet.due_ns.checked_sub(first.due_ns);
+        let later = since_ns
+            .filter(|since_ns| since_ns % PERIOD_NS <= 1)
+            .map(|since_ns| since_ns / PERIOD_NS)
+            .filter(|later| *later > place && *later < SCHEDULE.packets);
+        match later {
+            Some(later) => (left_out, place) = (left_out + later - place - 1, later),
+            None => off_schedule += 1,
+        }
+    }
+    (off_schedule, left_out)
 }
 
 fn compare(stream: &[u8], counted: &Counted) {
@@ -201,7 +233,7 @@ fn compare(stream: &[u8], counted: &Counted) {
     } else {
         assert!(counted.is_raw && counted.replies.is_empty());
         assert_eq!(counted.counts.received, frames.len() as u64);
-        assert_eq!(counted.histogram_counts, [0; 3]);
+        assert_eq!(counted.histogram_counts, [0; 4]);
     }
 }
 
@@ -223,17 +255,30 @@ fn compare_client(frames: &[Frame], counted: &Counted) {
         .map(|p| p.sequence)
         .collect();
 
-    assert_eq!(counted.counts.received + counted.counts.duplicated, packets.len() as u64);
+    let (off_schedule, left_out) = places(&packets);
+
+    assert_eq!(
+        counted.counts.received + counted.counts.duplicated,
+        packets.len() as u64
+    );
     assert_eq!(
         counted.counts.corrupt,
         (frames.len() - packets.len() - usize::from(end < frames.len())) as u64
     );
-    assert_eq!(counted.timed, [counted.counts.received; 3]);
+    assert_eq!(counted.timed, [counted.counts.received; 4]);
     assert_eq!(counted.histogram_counts, counted.timed);
+    assert_eq!(
+        (counted.counts.off_schedule, counted.counts.left_out),
+        (Some(off_schedule), Some(left_out))
+    );
     assert_eq!(counted.reported_sent, frames.get(end).and_then(ending));
     let is_in_order = sequences.iter().copied().eq(0..sequences.len() as u64);
     assert_eq!(
-        (counted.counts.gaps, counted.counts.duplicated, counted.counts.reordered) == (0, 0, 0),
+        (
+            counted.counts.gaps,
+            counted.counts.duplicated,
+            counted.counts.reordered
+        ) == (0, 0, 0),
         is_in_order
     );
     assert_eq!(

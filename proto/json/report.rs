@@ -130,7 +130,7 @@ impl<'a> From<&'a v1::Outcome> for Outcome<'a> {
 struct Objective<'a> {
     metric: Option<Word>,
     quantile: Option<String>,
-    comparison: Option<&'static str>,
+    comparison: Option<Word>,
     limit: Option<f64>,
     observed: Option<f64>,
     unit: Option<&'static str>,
@@ -148,7 +148,7 @@ impl<'a> From<&'a v1::Objective> for Objective<'a> {
         Self {
             metric: values::metric(threshold.metric),
             quantile: threshold.quantile_ppm.map(quantile_name),
-            comparison: threshold.comparison().operator(),
+            comparison: values::comparison(threshold.comparison),
             limit: threshold.limit.map(|limit| match limit {
                 Limit::Ns(ns) => micros(ns),
                 Limit::Count(count) => count as f64,
@@ -246,12 +246,20 @@ impl<'a> From<&'a v1::GroupReport> for Group<'a> {
 pub struct Clock {
     /// Null for a relation that this version does not have.
     relation: Option<&'static str>,
+    /// What the exchanges of readings prove by themselves. Null where there is no relation.
+    bound_us: Option<f64>,
 }
 
 impl From<&v1::ClockRelation> for Clock {
     fn from(clock: &v1::ClockRelation) -> Self {
+        use v1::clock_relation::Relation;
+        let bound_ns = clock.relation.and_then(|relation| match relation {
+            Relation::Same(same) => same.bound_ns,
+            Relation::Unknown(_) => None,
+        });
         Self {
             relation: values::clock(Some(clock)),
+            bound_us: bound_ns.map(micros),
         }
     }
 }

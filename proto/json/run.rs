@@ -110,8 +110,8 @@ pub struct Plan<'a> {
     groups: Vec<GroupPlan<'a>>,
     duration_s: Option<f64>,
     threads: u32,
-    /// As flags spell them: `latency.p99<200us`.
-    thresholds: Vec<String>,
+    /// The text of flags: `latency.p99<200us`. Null is one that this version does not have.
+    thresholds: Vec<Option<String>>,
     default_objectives: bool,
     requires: &'a [String],
 }
@@ -122,7 +122,7 @@ impl<'a> From<&'a v1::Plan> for Plan<'a> {
             groups: plan.groups.iter().map(GroupPlan::from).collect(),
             duration_s: values::seconds(plan.duration.as_ref()),
             threads: plan.threads,
-            thresholds: plan.thresholds.iter().filter_map(threshold).collect(),
+            thresholds: plan.thresholds.iter().map(threshold).collect(),
             default_objectives: !plan.no_default_objectives,
             requires: &plan.requires,
         }

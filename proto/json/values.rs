@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use prost_types::{Duration, Timestamp};
 
 use crate::v1::{
-    ClockRelation, FailureCode, LawStatus, Metric, NoteCode, ObjectiveSource, OutcomeStatus, Phase,
-    ReasonCode, RunState, StopCause, VerdictStatus, clock_relation::Relation,
+    ClockRelation, Comparison, FailureCode, LawStatus, Metric, NoteCode, ObjectiveSource,
+    OutcomeStatus, Phase, ReasonCode, RunState, StopCause, VerdictStatus, clock_relation::Relation,
 };
 
 /// The word of an enum.
@@ -65,6 +65,12 @@ pub fn outcome(number: i32) -> Option<Word> {
 #[must_use]
 pub fn metric(number: i32) -> Option<Word> {
     word(number, Metric::word)
+}
+
+/// How an objective compares: `<=`.
+#[must_use]
+pub fn comparison(number: i32) -> Option<Word> {
+    word(number, Comparison::operator)
 }
 
 /// Where an objective comes from: `default` or `user`.

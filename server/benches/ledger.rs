@@ -43,7 +43,7 @@ fn batch(profile: Profile, packets: usize) -> io::Result<Batch> {
     Batch::received(profile, &frames)
 }
 
-/// Of a flood no due time is checked, and no lateness and no spread recorded.
+/// In a flood no due time is checked, and no lateness and no spread is recorded.
 fn batches(criterion: &mut Criterion) -> io::Result<()> {
     batches_of(criterion, "framing, checking, counting, commit", STEADY)?;
     batches_of(criterion, "the same in a flood", Profile::Flood)

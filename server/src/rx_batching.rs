@@ -7,6 +7,10 @@
 //! so the first packet after a silence is always read at once. While a turn leaves something
 //! unread, the next turn follows without a pause, so no packet waits for two pauses.
 //!
+//! In automatic mode a worker batches its reads while it is overloaded by reading each packet, and
+//! only as long as the reason lasts: it is in exact mode again as soon as the load is less than the
+//! one that overloaded it, or a run comes or goes. So no run is read by what one before it needed.
+//!
 //! Pure: no clock, no socket. Times are ns of CLOCK_MONOTONIC and of CPU.
 
 use std::{fmt, str::FromStr};
@@ -20,6 +24,11 @@ pub(crate) const OVERLOAD_PAUSE_NS: u64 = 250_000;
 
 /// How often a worker in automatic mode looks at how much CPU it has used, ns.
 const LOOK_EVERY_NS: u64 = 100_000_000;
+
+/// A load of less than this share of the one that overloaded exact mode, in percent of its bytes, is
+/// tried in exact mode at once: less than the share of a core that makes an overload, so that a load
+/// which stays the same is not taken for a smaller one.
+const LOAD_PERCENT_MIN: u64 = 90;
 
 /// A worker that uses more than this share of a core, in percent, does not keep up: what is left is
 /// less than the kernel's own work on that core.
@@ -85,6 +94,10 @@ pub(crate) struct BatchedReads {
     look_ns: u64,
     looked_ns: u64,
     cpu_ns: u64,
+    /// While reads are batched: when exact mode is tried again if the load stays what it is, ns.
+    try_exact_ns: u64,
+    /// Bytes of clients and the time in which they came, ns, of the look that found an overload.
+    overload: (u64, u64),
     /// Reads and bytes since the last look: of clients, and of connections that have not
     /// authenticated.
     since_look: [Turn; 2],
@@ -106,6 +119,8 @@ impl BatchedReads {
             look_ns: 0,
             looked_ns: 0,
             cpu_ns: 0,
+            try_exact_ns: 0,
+            overload: (0, 0),
             since_look,
             batching_ns: BATCHING_NS_MIN,
         }
@@ -130,6 +145,12 @@ impl BatchedReads {
             self.look(now_ns, used_cpu_ns());
         }
         if turn.has_left_over { 0 } else { self.pause_ns }
+    }
+
+    /// The load has become another one: what was found of it is void. In automatic mode reads are
+    /// exact until the new one is an overload by itself.
+    pub(crate) fn begin_again(&mut self) {
+        *self = Self::new(self.asked);
     }
 
     /// Whether reads are batched at present.
@@ -160,18 +181,29 @@ impl BatchedReads {
             && bytes <= reads.saturating_mul(BYTES_PER_READ_MAX)
             && u128::from(used_ns) * 100 > u128::from(elapsed_ns) * u128::from(CPU_PERCENT_MAX);
         (self.looked_ns, self.cpu_ns) = (now_ns, cpu_ns);
+        self.look_ns = now_ns.saturating_add(LOOK_EVERY_NS);
         if is_overloaded {
             self.pause_ns = OVERLOAD_PAUSE_NS;
-            self.look_ns = now_ns.saturating_add(self.batching_ns);
+            self.overload = (bytes, elapsed_ns);
+            self.try_exact_ns = now_ns.saturating_add(self.batching_ns);
             self.batching_ns = (self.batching_ns * 2).min(BATCHING_NS_MAX);
-        } else {
-            if !was_batching {
-                // A whole look in exact mode without an overload: the next overload is a new one.
-                self.batching_ns = BATCHING_NS_MIN;
+        } else if was_batching {
+            if now_ns >= self.try_exact_ns || self.is_less_than_overload(bytes, elapsed_ns) {
+                self.pause_ns = 0;
             }
-            self.pause_ns = 0;
-            self.look_ns = now_ns.saturating_add(LOOK_EVERY_NS);
+        } else {
+            // A whole look in exact mode without an overload: the next overload is a new one.
+            self.batching_ns = BATCHING_NS_MIN;
         }
+    }
+
+    /// Whether `bytes` in `elapsed_ns` are a load that exact mode was not overloaded by.
+    fn is_less_than_overload(&self, bytes: u64, elapsed_ns: u64) -> bool {
+        let (overload_bytes, overload_ns) = self.overload;
+        let scaled = |bytes: u64, ns: u64, percent: u64| {
+            u128::from(bytes).saturating_mul(u128::from(ns) * u128::from(percent))
+        };
+        scaled(bytes, overload_ns, 100) < scaled(overload_bytes, elapsed_ns, LOAD_PERCENT_MIN)
     }
 }
 
@@ -194,50 +226,72 @@ mod tests {
         has_left_over: false,
     };
 
-    /// Runs a worker whose exact mode takes `exact_percent` of a core and whose batched reads take
-    /// a quarter of that, for so many looks of 100 ms; returns how many of these were batched.
-    fn looks_batched(
-        batched_reads: &mut BatchedReads,
-        start_ns: u64,
-        exact_percent: u64,
-        looks: u64,
-    ) -> u64 {
-        let (mut cpu_ns, mut batched, mut pause_ns) = (7, 0, 0);
-        for look in 1..=looks {
-            let now_ns = start_ns + look * LOOK_EVERY_NS;
-            let percent = if pause_ns > 0 {
-                exact_percent / 4
-            } else {
-                exact_percent
-            };
-            cpu_ns += LOOK_EVERY_NS / 100 * percent.min(100);
-            pause_ns = batched_reads.pause_ns(now_ns, ONE_PACKET, NOTHING, || cpu_ns);
-            batched += u64::from(pause_ns > 0);
+    /// A worker that reads loads given in percent of what exact mode can read, one after the other
+    /// for a look each; batched reads take a quarter of the CPU and keep up with each of them.
+    struct Worker {
+        batched_reads: BatchedReads,
+        now_ns: u64,
+        cpu_ns: u64,
+        is_batching: bool,
+    }
+
+    impl Worker {
+        fn new() -> Self {
+            Self {
+                batched_reads: BatchedReads::new(RxBatching::Auto),
+                now_ns: 5,
+                cpu_ns: 7,
+                is_batching: false,
+            }
         }
-        batched
+
+        /// Reads a load until the next look; returns whether reads are batched behind it.
+        fn read(&mut self, load_percent: u64) -> bool {
+            let (read, cpu_percent) = if self.is_batching {
+                (load_percent, load_percent.div_ceil(4).min(100))
+            } else {
+                (load_percent.min(100), load_percent.min(100))
+            };
+            self.now_ns += LOOK_EVERY_NS;
+            self.cpu_ns += LOOK_EVERY_NS / 100 * cpu_percent;
+            let turn = Turn {
+                reads: 10 * read,
+                bytes: 320 * read,
+                has_left_over: false,
+            };
+            let cpu_ns = self.cpu_ns;
+            let pause_ns = self
+                .batched_reads
+                .pause_ns(self.now_ns, turn, NOTHING, || cpu_ns);
+            self.is_batching = pause_ns > 0;
+            self.is_batching
+        }
+
+        /// Reads one load for so many looks; returns how many of these were batched.
+        fn looks_batched(&mut self, load_percent: u64, looks: u64) -> u64 {
+            (0..looks).map(|_| u64::from(self.read(load_percent))).sum()
+        }
     }
 
     #[test]
     fn a_worker_that_keeps_up_never_pauses() {
-        assert_eq!(
-            looks_batched(&mut BatchedReads::new(RxBatching::Auto), 0, 90, 10_000),
-            0
-        );
+        assert_eq!(Worker::new().looks_batched(90, 10_000), 0);
     }
 
     #[test]
     fn an_overload_is_read_in_batches_and_exact_mode_is_tried_ever_more_rarely() {
-        let batched = looks_batched(&mut BatchedReads::new(RxBatching::Auto), 0, 100, 1_000);
-        assert!(batched > 970, "{batched}");
+        for load_percent in [100, 101, 300] {
+            let batched = Worker::new().looks_batched(load_percent, 1_000);
+            assert!(batched > 970, "{batched} at {load_percent} %");
+        }
     }
 
     #[test]
     fn it_ends_with_its_cause_and_a_new_one_starts_small() {
-        let mut batched_reads = BatchedReads::new(RxBatching::Auto);
-        looks_batched(&mut batched_reads, 0, 100, 1_000);
-        // Batching that has begun lasts at most the longest time.
-        assert!(looks_batched(&mut batched_reads, 1_000 * LOOK_EVERY_NS, 50, 500) <= 161);
-        assert_eq!(batched_reads.batching_ns, BATCHING_NS_MIN);
+        let mut worker = Worker::new();
+        worker.looks_batched(100, 1_000);
+        assert_eq!(worker.looks_batched(50, 500), 0, "at the first look");
+        assert_eq!(worker.batched_reads.batching_ns, BATCHING_NS_MIN);
     }
 
     #[test]
@@ -331,6 +385,32 @@ mod tests {
             let mut batched_reads = BatchedReads::new(RxBatching::Us(us));
             prop_assert_eq!(
                 batched_reads.pause_ns(now_ns, ONE_PACKET, NOTHING, || cpu_ns),
+                u64::from(us) * 1_000
+            );
+        }
+
+        #[test]
+        fn reads_are_batched_behind_an_overload_only_and_no_longer_than_it_lasts(
+            loads in prop::collection::vec((0..400_u64, any::<bool>()), 0..200),
+        ) {
+            let mut worker = Worker::new();
+            for (load_percent, is_another) in loads {
+                if is_another {
+                    worker.batched_reads.begin_again();
+                    worker.is_batching = false;
+                }
+                let is_batching = worker.read(load_percent);
+                let is_overload = load_percent * 100 > LOAD_PERCENT_MIN * CPU_PERCENT_MAX;
+                prop_assert!(!is_batching || (is_overload && !is_another), "{}", load_percent);
+            }
+        }
+
+        #[test]
+        fn what_was_asked_for_outlasts_every_change_of_the_load(us in 0..=PAUSE_US_MAX) {
+            let mut batched_reads = BatchedReads::new(RxBatching::Us(us));
+            batched_reads.begin_again();
+            prop_assert_eq!(
+                batched_reads.pause_ns(1, ONE_PACKET, NOTHING, || 1),
                 u64::from(us) * 1_000
             );
         }

@@ -15,5 +15,5 @@ pub(crate) async fn run(context: &Context) -> Result<Exit, Failure> {
         Output::Json => json::lists::agents(&agents),
         Output::Text => text::tables::agents(&agents),
     })?;
-    Ok(Exit::Valid)
+    Ok(Exit::Done)
 }

@@ -35,5 +35,5 @@ pub(crate) fn run(args: &Args, benchctl: &clap::Command) -> Result<Exit, Failure
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut script);
     terminal::print(&String::from_utf8_lossy(&script))?;
-    Ok(Exit::Valid)
+    Ok(Exit::Done)
 }

@@ -78,7 +78,7 @@ pub(crate) fn run(
         Output::Json => json::settings::settings(&settings, &unknown),
         Output::Text => text::settings::settings(&settings, &unknown, origin),
     })?;
-    Ok(Exit::Valid)
+    Ok(Exit::Done)
 }
 
 fn settings_of(

@@ -84,11 +84,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     let has_problem = findings
         .iter()
         .any(|finding| finding.level == Level::Problem);
-    Ok(if has_problem {
-        Exit::Other
-    } else {
-        Exit::Valid
-    })
+    Ok(if has_problem { Exit::Other } else { Exit::Done })
 }
 
 /// The server, its data port and its agents.

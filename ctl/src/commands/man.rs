@@ -21,7 +21,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, benchctl: &clap::Command) -> Result<Exit, Failure> {
     let Some(folder) = &args.folder else {
         terminal::print(&manual::page(Executable::Benchctl.command(benchctl))?)?;
-        return Ok(Exit::Valid);
+        return Ok(Exit::Done);
     };
     let in_words = |error| {
         host_failed(format!(
@@ -33,5 +33,5 @@ pub(crate) fn run(args: &Args, benchctl: &clap::Command) -> Result<Exit, Failure
     for executable in Executable::ALL {
         clap_mangen::generate_to(executable.command(benchctl), folder).map_err(in_words)?;
     }
-    Ok(Exit::Valid)
+    Ok(Exit::Done)
 }

@@ -74,5 +74,5 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
         Output::Json => json::lists::runs(&runs),
         Output::Text => text::tables::runs(&runs),
     })?;
-    Ok(Exit::Valid)
+    Ok(Exit::Done)
 }

@@ -49,5 +49,5 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
         (None, Output::Text) => text::server::server(&client.server().await?),
     };
     terminal::print(&result)?;
-    Ok(Exit::Valid)
+    Ok(Exit::Done)
 }

@@ -1,12 +1,15 @@
 //! `benchctl show`: the summary of a run again.
 
-use super::{context::Context, history::History};
+use super::{
+    context::{Context, warn_if_unstored},
+    history::History,
+};
 use crate::{
     exit::{Exit, Failure},
     flags,
 };
 
-/// Show the summary of a run again; the exit code is its verdict's, or 1 without one.
+/// Show the summary of a run again; the exit code is that of `start`, or 1 without a verdict.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Id of the run, a prefix of it that no other has, or `last`.
@@ -42,6 +45,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     } else {
         None
     };
+    warn_if_unstored(&run);
     context.print_run(&run, clients.as_deref(), args.clients_table)?;
     Ok(exit)
 }

@@ -7,6 +7,7 @@ use metronome_proto::{
     names::check_labels,
     plan::Plan,
     profile::Profile,
+    threshold::Threshold,
     v1::{self, stop_run_request::Runs, target::Kind},
 };
 use metronome_telemetry::{self as telemetry, KeyValue, retroactive_span};
@@ -80,6 +81,27 @@ pub(crate) struct Args {
     /// Agent to use, by name; repeat for several. Not given: all that are connected.
     #[arg(long = "agent", value_name = "NAME")]
     agents: Vec<String>,
+
+    /// An objective: what the run has to hold; repeat for several, at most 64.
+    ///
+    /// A metric, one of < <= > >= = and a limit:
+    ///
+    ///   lost=0                counts of packets: lost, skipped, corrupt
+    ///   kept_up>=99.9%        the share of the packets that was read in time
+    ///   latency.p99<200us     times need a quantile and a unit: lateness, transit,
+    ///   spread.max<=1.5ms     latency, spread with p50, p99.9, max and so on
+    ///
+    /// Lost and skipped packets count as slower than any limit. A load with a rate is
+    /// judged by default objectives, too: lost=0, skipped=0, kept_up>=99.9% and
+    /// latency.p99.9<=100ms (spread.p99.9<=100ms where an agent is not on the server's
+    /// clock). A threshold replaces those on its metric; one on latency or spread
+    /// replaces both. When an objective is missed, the exit code is 99.
+    #[arg(long = "threshold", value_name = "OBJECTIVE", verbatim_doc_comment)]
+    thresholds: Vec<Threshold>,
+
+    /// Judge the run by --threshold alone; without one it is not judged.
+    #[arg(long)]
+    no_default_objectives: bool,
 
     /// Where agents connect, if not at the address that the server gives them by itself.
     #[arg(long, value_name = "HOST:PORT")]
@@ -214,7 +236,7 @@ async fn detach(
         Output::Json => json::lists::started(&run.run_id),
         Output::Text => text::tables::run_ids(&[run.run_id]),
     })?;
-    Ok(Exit::Valid)
+    Ok(Exit::Done)
 }
 
 fn show(event: Event<'_>, progress: &mut Progress) {
@@ -268,6 +290,8 @@ impl Args {
             groups: vec![group],
             duration: prost_types::Duration::try_from(self.duration).ok(),
             threads: self.threads,
+            thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
+            no_default_objectives: self.no_default_objectives,
             ..v1::Plan::default()
         };
         Plan::try_from(&plan).map_err(|error| {

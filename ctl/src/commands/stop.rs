@@ -46,5 +46,5 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
         Output::Json => json::lists::stopped(&stopped),
         Output::Text => text::tables::run_ids(&stopped),
     })?;
-    Ok(Exit::Valid)
+    Ok(Exit::Done)
 }

@@ -8,7 +8,7 @@ use crate::{
     terminal::Progress,
 };
 
-/// Follow a run to its end, then print its summary and end with the exit code of its verdict.
+/// Follow a run to its end, then print its summary and end with its exit code, as `start` does.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Id of the run, a prefix of it that no other has, or `last`.

@@ -1,6 +1,6 @@
 //! A run with every figure known, for tests of exact texts.
 
-use metronome_proto::v1;
+use metronome_proto::{threshold::Threshold, v1};
 
 /// The run of the front page.
 pub(super) fn run_of_the_front_page() -> v1::Run {
@@ -52,6 +52,10 @@ pub(super) fn counts(packets: u64) -> v1::Counts {
         receiver: Some(v1::ReceiverCounts {
             received: packets,
             read_before_written: Some(0),
+            off_schedule: Some(0),
+            left_out: Some(0),
+            in_time: Some(packets),
+            spread_understated: Some(0),
             ..v1::ReceiverCounts::default()
         }),
         lost: Some(0),
@@ -75,12 +79,15 @@ fn report() -> v1::Report {
                 status: v1::LawStatus::Holds.into(),
                 ..v1::Law::default()
             }],
+            punctuality: Some(v1::Punctuality {
+                limit_ns: 1_000_000,
+                limit_periods: 10.0,
+                late: 0,
+                late_percent: 0.0,
+            }),
             ..v1::Verdict::default()
         }),
-        outcome: Some(v1::Outcome {
-            status: v1::OutcomeStatus::NotJudged.into(),
-            ..v1::Outcome::default()
-        }),
+        outcome: Some(outcome()),
         counts: Some(counts(1_000_000)),
         times: Some(v1::Times {
             lateness: Some(times()),
@@ -113,6 +120,29 @@ fn report() -> v1::Report {
     }
 }
 
+/// The default objectives, all met.
+fn outcome() -> v1::Outcome {
+    use v1::objective::Observed::{ObservedCount, ObservedNs, ObservedSharePpm};
+    let objectives = [
+        ("lost=0", ObservedCount(0)),
+        ("skipped=0", ObservedCount(0)),
+        ("kept_up>=99.9%", ObservedSharePpm(1_000_000)),
+        ("latency.p99.9<=100ms", ObservedNs(101_000)),
+    ];
+    let objective = |(threshold, observed): (&str, _)| v1::Objective {
+        threshold: threshold.parse().ok().map(Threshold::to_proto),
+        source: v1::ObjectiveSource::Default.into(),
+        status: v1::OutcomeStatus::Held.into(),
+        observed: Some(observed),
+        sentence: format!("{threshold} was met"),
+        ..v1::Objective::default()
+    };
+    v1::Outcome {
+        status: v1::OutcomeStatus::Held.into(),
+        objectives: objectives.map(objective).to_vec(),
+    }
+}
+
 fn times() -> v1::Distribution {
     let quantile = |(ppm, ns)| v1::Quantile { ppm, ns };
     let quantiles = [
@@ -128,6 +158,7 @@ fn times() -> v1::Distribution {
         min_ns: 2_000,
         max_ns: 1_204_000,
         mean_ns: 6_000.0,
+        missing: Some(0),
         ..v1::Distribution::default()
     }
 }

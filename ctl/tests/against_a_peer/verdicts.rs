@@ -1,7 +1,8 @@
 //! How a run ended: what is printed about it, and the exit code.
 
 use metronome_proto::v1::{
-    Failure, FailureCode, Law, LawStatus, Reason, Run, RunState, Verdict, VerdictStatus,
+    Failure, FailureCode, Law, LawStatus, Objective, Outcome, OutcomeStatus, Reason, Run, RunState,
+    Verdict, VerdictStatus,
 };
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 #[test]
 fn the_exit_code_is_the_verdicts() {
     for (watch, code, word) in [
-        (Watch::Ends(VerdictStatus::Valid), 0, "VALID"),
+        (Watch::Ends(VerdictStatus::Valid), 0, "VALID · not judged"),
         (Watch::Ends(VerdictStatus::Partial), 3, "PARTIAL"),
         (Watch::Ends(VerdictStatus::Invalid), 4, "INVALID"),
     ] {
@@ -24,6 +25,49 @@ fn the_exit_code_is_the_verdicts() {
             "{ended:?}"
         );
         assert!(ended.stderr.contains("sent 5"), "progress: {ended:?}");
+    }
+}
+
+#[test]
+fn a_valid_run_that_did_not_hold_exits_with_99_wherever_it_is_shown() {
+    fn judged(status: OutcomeStatus) -> Run {
+        let mut run = ended_run(VerdictStatus::Valid);
+        let objective = Objective {
+            status: status.into(),
+            sentence: "lost 3 of 10 packets, and 0 were allowed".into(),
+            ..Objective::default()
+        };
+        run.report.as_mut().expect("it has ended").outcome = Some(Outcome {
+            status: status.into(),
+            objectives: vec![objective],
+        });
+        run
+    }
+    let held: fn() -> Run = || judged(OutcomeStatus::Held);
+    let not_held: fn() -> Run = || judged(OutcomeStatus::NotHeld);
+    for (made, code, head) in [
+        (held, 0, "HELD · valid"),
+        (not_held, 99, "NOT HELD · valid"),
+    ] {
+        let shows = Peer::start(Script {
+            shown: Some(made()),
+            ..Script::default()
+        });
+        for ended in [
+            ask(&peer_that(&[Watch::EndsAs(made)]), &["start", "-q"]),
+            ask(&peer_that(&[Watch::EndsAs(made)]), &["watch", RUN_ID, "-q"]),
+            ask(&shows, &["show", RUN_ID]),
+        ] {
+            assert_eq!(ended.code, Some(code), "{ended:?}");
+            let first = ended.stdout.lines().next().unwrap_or_default();
+            assert_eq!(first, format!("{head}  run {RUN_ID}"));
+            let is_named = ended.stdout.contains("  - lost 3 of 10 packets");
+            assert_eq!(is_named, code == 99, "{ended:?}");
+        }
+        let ended = ask(&shows, &["show", RUN_ID, "-o", "json"]);
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        let status = &json(&ended)["outcome"]["objectives"][0]["status"];
+        assert_eq!(status == "held", code == 0, "{status}");
     }
 }
 
@@ -57,7 +101,16 @@ fn a_run_that_contradicts_itself_or_the_request_is_no_success() {
             }];
         })
     };
+    let held_without_an_objective: fn() -> Run = || {
+        let mut run = ended_run(VerdictStatus::Valid);
+        run.report.as_mut().expect("it has ended").outcome = Some(Outcome {
+            status: OutcomeStatus::Held.into(),
+            ..Outcome::default()
+        });
+        run
+    };
     for (made, code) in [
+        (held_without_an_objective, FailureCode::Internal),
         (another, FailureCode::ServerIncompatible),
         (broken, FailureCode::Internal),
         (with_a_reason, FailureCode::Internal),

@@ -485,6 +485,10 @@ pub(crate) fn ended(status: v1::VerdictStatus) -> v1::Run {
     };
     let report = v1::Report {
         verdict: Some(verdict),
+        outcome: Some(v1::Outcome {
+            status: v1::OutcomeStatus::NotJudged.into(),
+            ..v1::Outcome::default()
+        }),
         ..v1::Report::default()
     };
     v1::Run {

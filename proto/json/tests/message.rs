@@ -7,7 +7,13 @@ use prost_reflect::{
     MessageDescriptor, ReflectMessage as _, Value,
 };
 
-use crate::{DESCRIPTORS, histogram::QUANTILES_PPM, json::values};
+use crate::{
+    DESCRIPTORS,
+    histogram::QUANTILES_PPM,
+    json::values,
+    threshold::{PPM, Threshold, quantile_name},
+    v1,
+};
 
 /// A message type of the API, by its name without the package.
 pub(super) fn descriptor(name: &str) -> MessageDescriptor {
@@ -115,6 +121,9 @@ impl Filler {
                 let seconds = number.into();
                 well_known(&of, &prost_types::Duration { seconds, nanos: 0 })
             }
+            Kind::Message(_) if field.full_name() == "metronome.v1.Plan.thresholds" => {
+                self.threshold(field, number)
+            }
             Kind::Message(of) => Value::Message(self.message(&of)),
             Kind::Enum(of) => Value::EnumNumber(self.enum_number(field, &of)),
             Kind::String => Value::String(self.text(field)),
@@ -123,12 +132,39 @@ impl Filler {
             Kind::Uint32 if field.name() == "ppm" => {
                 Value::U32(QUANTILES_PPM[number as usize % QUANTILES_PPM.len()])
             }
+            Kind::Uint32 if field.name().ends_with("share_ppm") => {
+                let percent = f64::from(number) / 1e4;
+                self.expect(field, Expected::Number(vec![percent]));
+                Value::U32(number)
+            }
+            Kind::Uint32 if field.name().ends_with("_ppm") => {
+                let ppm = number % PPM;
+                self.expect(field, Expected::Text(quantile_name(ppm)));
+                Value::U32(ppm)
+            }
             Kind::Uint32 => Value::U32(self.expect_number(field, number)),
             Kind::Uint64 => Value::U64(self.expect_number(field, number).into()),
             Kind::Int64 => Value::I64(self.expect_number(field, number).into()),
             Kind::Double => Value::F64(self.expect_number(field, number).into()),
             kind => panic!("{}: no value for {kind:?}", field.full_name()),
         }
+    }
+
+    /// One that this version has, whose text is that of a flag.
+    fn threshold(&mut self, field: &FieldDescriptor, number: u32) -> Value {
+        let (metric, quantile_ppm) = match self.alternative % 3 {
+            0 => (v1::Metric::Latency, Some(number % PPM)),
+            1 => (v1::Metric::Lost, None),
+            _ => (v1::Metric::KeptUp, None),
+        };
+        let threshold = Threshold {
+            metric,
+            quantile_ppm,
+            comparison: v1::Comparison::LessOrEqual,
+            limit: (number % PPM).into(),
+        };
+        self.expect(field, Expected::Text(threshold.to_string()));
+        well_known(&descriptor("Threshold"), &threshold.to_proto())
     }
 
     /// A number that no other field has, in no unit.

@@ -276,14 +276,17 @@ fn cannot_become_ours(frame: &Frame, bytes: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::handshake::Key;
+    use metronome_proto::{handshake::Key, v1::ReceiverCounts};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ledger::{
-        BUFFER_BYTES, REPLY_QUEUE_FRAMES,
-        commit_writer::ReleaseStore,
-        world::{World, conversation, hello, key, packet, replies},
+    use crate::{
+        ledger::{
+            BUFFER_BYTES, REPLY_QUEUE_FRAMES,
+            commit_writer::ReleaseStore,
+            world::{World, conversation, hello, key, packet, replies},
+        },
+        model::ClockRelation,
     };
 
     proptest! {
@@ -423,6 +426,35 @@ mod tests {
             (0, 1 << 32)
         );
         assert_eq!(world.slot().counters(), Some(counters));
+    }
+
+    #[test]
+    fn a_client_without_a_schedule_has_no_lateness_no_spread_and_no_places() {
+        let world = World::with(ClockRelation::Same, None);
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, &conversation(20), 100_000, &ReleaseStore);
+        let expected = ReceiverCounts {
+            received: 20,
+            read_before_written: Some(0),
+            ..ReceiverCounts::default()
+        };
+        assert_eq!((counters.counts, counters.least_ns()), (expected, None));
+        assert_eq!(
+            (counters.timed, world.sums()),
+            ([0, 20, 20, 0], [0, 20, 20, 0])
+        );
+        assert_eq!(world.slot().counters(), Some(counters));
+    }
+
+    #[test]
+    fn a_read_is_a_batch_that_brought_bytes() {
+        let world = World::new();
+        let mut counters = ConnectionCounters::default();
+        let bytes = conversation(4);
+        for batch in [&bytes[..1], &[], &bytes[1..50], &bytes[50..]] {
+            world.batch(&mut counters, batch, 1, &ReleaseStore);
+        }
+        assert_eq!((counters.reads, counters.counts.received), (3, 4));
     }
 
     #[test]

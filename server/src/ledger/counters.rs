@@ -111,7 +111,7 @@ pub(crate) struct ConnectionCounters {
     pub(crate) timed: [u64; HISTOGRAMS],
     /// Batches that brought bytes.
     pub(crate) reads: u64,
-    /// Of a client that has a schedule.
+    /// Checks of a client that has a schedule.
     pub(crate) pace: Option<Pace>,
     /// The sequence number that comes next.
     pub(crate) next_sequence: u64,
@@ -368,6 +368,11 @@ mod tests {
 
     use super::*;
 
+    fn pace() -> Option<Pace> {
+        let schedule = Profile::constant(1).schedule(0, Duration::from_secs(1), 1);
+        Pace::new(schedule, 0)
+    }
+
     proptest! {
         #[test]
         fn any_words_are_counters_and_counters_survive_their_words(words: [u64; USED]) {
@@ -395,6 +400,8 @@ mod tests {
                 ..ReceiverCounts::default()
             },
             next_sequence: 1,
+            pace: pace(),
+            reads: 70,
             reply_bytes_queued: 64,
             ..ConnectionCounters::default()
         };
@@ -407,6 +414,12 @@ mod tests {
             |it| it.counts.reordered = 2,
             |it| it.counts.read_before_written = Some(2),
             |it| it.timed[2] = 2,
+            |it| it.timed[3] = 2,
+            |it| it.reads = 71,
+            |it| it.counts.off_schedule = Some(2),
+            |it| it.counts.left_out = Some(1),
+            |it| it.counts.in_time = Some(2),
+            |it| it.counts.spread_understated = Some(2),
             |it| it.reply_bytes_queued = 97,
             |it| it.reply_bytes_sent = 65,
         ] {
@@ -423,10 +436,7 @@ mod tests {
         let connection = ConnectionCounters {
             counts,
             clock: ClockRelation::Same,
-            pace: Pace::new(
-                Profile::constant(1).schedule(0, Duration::from_secs(1), 1),
-                0,
-            ),
+            pace: pace(),
             ..ConnectionCounters::default()
         };
         assert_eq!(

@@ -1,6 +1,10 @@
-//! What is checked and measured of each packet of a client that has a schedule: whether it is on the
-//! schedule, whether path and receiver kept up with it, and how far it is above the least delay. A
-//! client of a flood and one that no plan has sent have no pace.
+//! What is checked and measured of each packet of a client that has a schedule: whether it is on
+//! the schedule, whether path and receiver kept up with it, and how far it is above the least
+//! delay. A client of a flood and one that no plan has sent have no pace.
+//!
+//! The last due time is that of the schedule from the client's first packet on: of a client whose
+//! first packets were skipped it is later than the agent's by as much, and the packets that were
+//! skipped are missing among those in time.
 //!
 //! All of it lies among the connection's counters, the schedule as well: a replay needs no
 //! admission, also of a run that is over.
@@ -47,7 +51,8 @@ pub(super) struct Paced {
 }
 
 impl Pace {
-    /// Of a client whose hello came at `read_ns`. `None` without a schedule that is possible.
+    /// The pace of a client whose hello came at `read_ns`. `None` without a schedule that is
+    /// possible.
     pub(super) fn new(schedule: Option<Schedule>, read_ns: u64) -> Option<Self> {
         let mut pace = Self::at(schedule?, 0, Spread::default())?;
         pace.spread.begin_batch(read_ns);
@@ -64,7 +69,8 @@ impl Pace {
         })
     }
 
-    /// Of a client whose first packet was due at `anchor_ns` and whose last one had this place.
+    /// The pace of a client whose first packet was due at `anchor_ns` and whose last one had this
+    /// place.
     #[cfg(test)]
     pub(super) fn on(schedule: Schedule, anchor_ns: u64, place: u64) -> Option<Self> {
         let schedule = Schedule {
@@ -72,6 +78,11 @@ impl Pace {
             ..schedule
         };
         Self::at(schedule, place, Spread::default())
+    }
+
+    #[cfg(test)]
+    fn anchor_ns(&self) -> u64 {
+        self.due_times.schedule().start_ns
     }
 
     /// The least (read − due) of all packets, ns.
@@ -135,9 +146,17 @@ impl Pace {
     /// Whether the figures fit each other and the packets received.
     pub(super) fn is_possible(&self, counts: &ReceiverCounts) -> bool {
         let [off_schedule, left_out, in_time, understated] = counters(counts);
+        let place = self.due_times.place();
+        // Each packet but the first goes to the next place and the places that it leaves out.
+        let moves = place.checked_sub(left_out);
+        let is_place_possible = if counts.received == 0 {
+            place == 0
+        } else {
+            moves.is_some_and(|moves| moves < counts.received)
+        };
         let spread_packets = self.spread.kept().checked_add(understated);
         off_schedule <= counts.received
-            && left_out <= self.due_times.place()
+            && is_place_possible
             && in_time <= counts.received
             && spread_packets.is_some_and(|packets| packets <= counts.received)
     }
@@ -184,7 +203,7 @@ fn add(counter: &mut Option<u64>, more: u64) {
 }
 
 /// The counters that only a client with a pace has: all 0, or unknown.
-pub(super) fn with_pace_counts(counts: ReceiverCounts, has_pace: bool) -> ReceiverCounts {
+pub(crate) fn with_pace_counts(counts: ReceiverCounts, has_pace: bool) -> ReceiverCounts {
     let known = |counter: Option<u64>| has_pace.then_some(counter.unwrap_or(0));
     ReceiverCounts {
         off_schedule: known(counts.off_schedule),
@@ -192,5 +211,157 @@ pub(super) fn with_pace_counts(counts: ReceiverCounts, has_pace: bool) -> Receiv
         in_time: known(counts.in_time),
         spread_understated: known(counts.spread_understated),
         ..counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::counters::CounterList as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// 100 packets, one every 5 ms.
+    const SCHEDULE: Schedule = Schedule {
+        start_ns: 0,
+        rate_millihertz: 200_000,
+        batch: 1,
+        packets: 100,
+    };
+
+    /// Counts packets of a client whose clock's zero is a second behind ours, due and read at these
+    /// times, ms of our clock; returns how many were in time.
+    fn in_time(schedule: Schedule, clock: ClockRelation, packets: &[(u64, u64)]) -> u64 {
+        let mut pace = Pace::new(Some(schedule), 0).unwrap();
+        let mut counts = ReceiverCounts::zero();
+        for (index, (due_ms, read_ms)) in packets.iter().enumerate() {
+            let packet = Paced {
+                due_ns: due_ms * MS + 1_000 * MS,
+                read_ns: read_ms * MS,
+                is_first: index == 0,
+                is_in_order: true,
+                clock,
+            };
+            pace.begin_batch(packet.read_ns);
+            let _ = pace.take(packet, &mut counts);
+            counts.received += 1;
+            assert!(pace.is_possible(&counts));
+        }
+        counts.in_time.unwrap()
+    }
+
+    #[test]
+    fn a_packet_is_in_time_up_to_a_period_or_10_ms_behind_the_last_due_time() {
+        // The last of 100 is due at 495 ms, and the fastest packet has taken 7 ms.
+        let same = |schedule, read_ms| {
+            in_time(
+                schedule,
+                ClockRelation::Same,
+                &[(0, 7), (5, 400), (10, read_ms)],
+            )
+        };
+        assert_eq!(same(SCHEDULE, 512), 3);
+        assert_eq!(same(SCHEDULE, 513), 2);
+        let slow = Schedule {
+            packets: 25,
+            batch: 4,
+            ..SCHEDULE
+        };
+        // The last write of 25 packets is due at 120 ms, its period is 20 ms.
+        assert_eq!(same(slow, 147), 2);
+        assert_eq!(same(slow, 148), 1);
+        let rare = Schedule {
+            rate_millihertz: 1_000,
+            packets: 2,
+            ..SCHEDULE
+        };
+        assert_eq!(same(rare, 2_007), 3);
+        assert_eq!(same(rare, 2_008), 2);
+    }
+
+    #[test]
+    fn the_least_counts_as_it_is_when_the_packet_is_read() {
+        let packets = [(0, 100), (5, 605), (490, 497)];
+        assert_eq!(in_time(SCHEDULE, ClockRelation::Same, &packets), 3);
+        let reverse = [(0, 7), (5, 605), (490, 590)];
+        assert_eq!(in_time(SCHEDULE, ClockRelation::Same, &reverse), 1);
+    }
+
+    #[test]
+    fn a_client_on_another_clock_may_take_a_1024th_of_its_time_longer() {
+        let long = Schedule {
+            rate_millihertz: 1_000_000,
+            packets: 10_240_001,
+            ..SCHEDULE
+        };
+        let end_ms = 10_240_000;
+        for (read_ms, same, unknown) in [(10, 2, 2), (11, 1, 2), (10_010, 1, 2), (10_011, 1, 1)] {
+            let packets = [(0, 0), (end_ms, end_ms + read_ms)];
+            assert_eq!(in_time(long, ClockRelation::Same, &packets), same);
+            assert_eq!(in_time(long, ClockRelation::Unknown, &packets), unknown);
+        }
+    }
+
+    fn edges() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            0..=u64::MAX,
+            0..9_u64,
+            u64::MAX - 9..=u64::MAX,
+            (1_u64 << 63) - 5..(1 << 63) + 5
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_are_a_pace_or_none_and_take_any_packet(
+            rate in prop_oneof![0..=u64::from(u32::MAX), 0..2_000_000_000_u64],
+            batch in prop_oneof![0..=u64::from(u32::MAX), 0..1_030_u64],
+            rest in prop::collection::vec(edges(), WORDS - 1),
+            anchor_ns in edges(),
+            packets in prop::collection::vec((edges(), edges(), any::<[bool; 3]>()), 1..20),
+            counts: [u64; metronome_proto::counters::WORDS],
+        ) {
+            let mut words = [rate | batch << 32; WORDS];
+            words[1..].copy_from_slice(&rest);
+            let Some(mut pace) = Pace::from_words(words, anchor_ns) else {
+                return Ok(());
+            };
+            prop_assert_eq!(pace.to_words(), words);
+            let mut counts = ReceiverCounts::from_words(&counts);
+            for (due_ns, read_ns, [is_first, is_in_order, is_same]) in packets {
+                let clock = if is_same { ClockRelation::Same } else { ClockRelation::Unknown };
+                pace.begin_batch(read_ns);
+                let packet = Paced { due_ns, read_ns, is_first, is_in_order, clock };
+                let _ = (pace.take(packet, &mut counts), pace.is_possible(&counts));
+            }
+        }
+
+        #[test]
+        fn what_can_be_stays_possible_whatever_packets_come(
+            packets in prop::collection::vec(
+                (0..3_000_u64, 0..9_000_000_000_u64, any::<bool>(), 0..3_u64),
+                1..200,
+            ),
+        ) {
+            let mut pace = Pace::new(Some(SCHEDULE), 0).unwrap();
+            let (mut counts, mut read_ns) = (ReceiverCounts::zero(), 0);
+            for (place, gap_ns, is_in_order, off_ns) in packets {
+                read_ns += gap_ns / 100;
+                let packet = Paced {
+                    due_ns: place * MS + off_ns,
+                    read_ns,
+                    is_first: counts.received == 0,
+                    is_in_order,
+                    clock: ClockRelation::Unknown,
+                };
+                pace.begin_batch(read_ns);
+                let _ = pace.take(packet, &mut counts);
+                counts.received += 1;
+                prop_assert!(pace.is_possible(&counts));
+                prop_assert_eq!(Pace::from_words(pace.to_words(), pace.anchor_ns()), Some(pace));
+            }
+        }
     }
 }

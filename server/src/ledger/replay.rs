@@ -59,6 +59,7 @@ mod tests {
     use metronome_proto::{
         counters::CounterList as _,
         packet::{self, FRAME_BYTES},
+        schedule::Schedule,
         v1::ReceiverCounts,
     };
 
@@ -67,7 +68,7 @@ mod tests {
         ledger::{
             Stage,
             commit_writer::ReleaseStore,
-            world::{World, conversation, hello, key, packet},
+            world::{World, conversation, hello, key, packet, packet_due},
         },
         model::ClockRelation,
     };
@@ -78,21 +79,20 @@ mod tests {
         stores: [usize; 2],
     }
 
-    /// Receives batches, and returns what is counted then and whether there were deaths.
+    /// Receives batches, each read at a time, and returns whether there were deaths.
     fn receive(
         world: &World,
         counters: &mut ConnectionCounters,
-        batches: &[&[u8]],
+        batches: &[(u64, &[u8])],
         deaths: Option<&Deaths>,
     ) -> bool {
         let mut died = false;
-        for (index, batch) in batches.iter().enumerate() {
-            let read_ns = 2_000 + 5_000 * index as u64;
+        for (index, (read_ns, batch)) in batches.iter().enumerate() {
             match deaths {
                 Some(deaths) if deaths.batch == index => {
-                    died = world.die_twice(counters, batch, read_ns, deaths.stores);
+                    died = world.die_twice(counters, batch, *read_ns, deaths.stores);
                 }
-                _ => world.batch(counters, batch, read_ns, &ReleaseStore),
+                _ => world.batch(counters, batch, *read_ns, &ReleaseStore),
             }
         }
         died
@@ -101,11 +101,11 @@ mod tests {
     /// A death at every single store of every batch, twice in a row: what is counted is what is
     /// counted without one. Returns the counters.
     fn die_at_every_store(
-        clock: ClockRelation,
+        new_world: impl Fn() -> World,
         begin: impl Fn(&World) -> ConnectionCounters,
-        batches: &[&[u8]],
+        batches: &[(u64, &[u8])],
     ) -> ConnectionCounters {
-        let world = World::on(clock);
+        let world = new_world();
         let mut undisturbed = begin(&world);
         receive(&world, &mut undisturbed, batches, None);
         let (sums, replies) = (world.sums(), world.replies(&undisturbed));
@@ -116,7 +116,7 @@ mod tests {
                 let mut has_died = false;
                 for second in [usize::MAX, 1, 9, 30] {
                     let stores = [first, second];
-                    let world = World::on(clock);
+                    let world = new_world();
                     let mut counters = begin(&world);
                     has_died |= receive(
                         &world,
@@ -124,7 +124,7 @@ mod tests {
                         batches,
                         Some(&Deaths { batch, stores }),
                     );
-                    let when = format!("{clock:?}, batch {batch}, deaths after {stores:?} stores");
+                    let when = format!("batch {batch}, deaths after {stores:?} stores");
                     assert_eq!(counters, undisturbed, "{when}");
                     assert_eq!(world.sums(), sums, "{when}");
                     assert_eq!(world.replies(&counters), replies, "{when}");
@@ -152,7 +152,8 @@ mod tests {
             (ClockRelation::Unknown, [6, 0, 0, 6], None),
         ] {
             let begin = |_: &World| ConnectionCounters::default();
-            let counted = die_at_every_store(clock, begin, &[one, other, last]);
+            let batches = [(2_000, one), (7_000, other), (12_000, last)];
+            let counted = die_at_every_store(|| World::on(clock), begin, &batches);
             let expected = ReceiverCounts {
                 received: 6,
                 read_before_written,
@@ -162,6 +163,65 @@ mod tests {
             assert_eq!(counted.counts, expected);
             assert_eq!((counted.clock, counted.timed), (clock, timed));
             assert_eq!((counted.stage, counted.reported_sent), (Stage::Ended, 6));
+        }
+    }
+
+    /// What a batch adds to a schedule's cursor, to the windows and marks of the spread and to the
+    /// packets in time is added once, whatever was stored when a process died.
+    #[test]
+    fn a_death_at_any_store_leaves_the_checks_of_a_schedule_as_they_are() {
+        const MS: u64 = 1_000_000;
+        let schedule = Schedule {
+            start_ns: 0,
+            rate_millihertz: 25_000,
+            batch: 2,
+            packets: 102,
+        };
+        // The first write was skipped, and the packets of the next eight were held.
+        let held = 7_000 * MS;
+        let due_ns = |place| {
+            Schedule {
+                start_ns: held - 640 * MS,
+                ..schedule
+            }
+            .due_at(place)
+        };
+        let hello = hello().encode(&key()).to_vec();
+        let first = (0..16).flat_map(|sequence| packet_due(sequence, due_ns(2 + sequence)));
+        let first: Vec<u8> = hello.into_iter().chain(first).collect();
+        let second = [
+            packet_due(16, due_ns(30)),
+            packet_due(3, due_ns(5)),
+            packet_due(17, due_ns(31) + 7),
+            packet_due(18, due_ns(31)),
+            packet_due(20, due_ns(20)),
+        ];
+        let third = [packet_due(21, due_ns(35)), packet_due(19, due_ns(33))];
+        let fourth = [packet_due(22, due_ns(101)), packet_due(23, due_ns(104))];
+        let batches = [
+            (held, &first[..]),
+            (held + 100 * MS, second.as_flattened()),
+            (held + 5_100 * MS, third.as_flattened()),
+            (held + 40_000 * MS, fourth.as_flattened()),
+        ];
+        for clock in [ClockRelation::Same, ClockRelation::Unknown] {
+            let new_world = || World::with(clock, Some(schedule));
+            let begin = |_: &World| ConnectionCounters::default();
+            let counted = die_at_every_store(new_world, begin, &batches);
+            let expected = ReceiverCounts {
+                received: 24,
+                duplicated: 1,
+                reordered: 1,
+                read_before_written: clock.is_same().then_some(6),
+                off_schedule: Some(3),
+                // Places 18 to 29, one of 32 to 34, and from 36 to 99.
+                left_out: Some(12 + 2 + 65),
+                in_time: Some(20),
+                spread_understated: Some(12),
+                ..ReceiverCounts::default()
+            };
+            assert_eq!(counted.counts, expected);
+            assert_eq!(counted.reads, 4);
         }
     }
 
@@ -182,7 +242,8 @@ mod tests {
             // So that a packet is split.
             let (one, other) = bytes.split_at(100);
             let begin = |world: &World| world.client_after(start, UNTIMED);
-            let counted = die_at_every_store(ClockRelation::Same, begin, &[one, other]);
+            let new_world = || World::on(ClockRelation::Same);
+            let counted = die_at_every_store(new_world, begin, &[(2_000, one), (7_000, other)]);
             assert_eq!(counted.counts.received, end);
             assert_eq!(
                 (counted.stage, counted.next_sequence, counted.reported_sent),

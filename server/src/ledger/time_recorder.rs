@@ -35,8 +35,8 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         }
     }
 
-    /// Records the times of one packet: lateness and spread of a client that has a schedule, transit
-    /// and latency on the same clock.
+    /// Records the times of one packet: lateness and spread of a client that has a schedule,
+    /// transit and latency on the same clock.
     #[inline]
     pub(super) fn record(
         &mut self,

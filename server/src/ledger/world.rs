@@ -261,13 +261,17 @@ pub(super) fn hello() -> Hello {
 }
 
 pub(super) fn packet(sequence: u64) -> Frame {
+    packet_due(sequence, due_ns(sequence))
+}
+
+pub(super) fn packet_due(sequence: u64, due_ns: u64) -> Frame {
     let flags = if sequence % 3 == 1 { FLAG_ECHO } else { 0 };
     let lateness_ns = 7 + (sequence % 1_000) as u32 * 3000;
     Packet {
         flags,
         client: u32::from(CLIENT),
         sequence,
-        due_ns: due_ns(sequence),
+        due_ns,
         lateness_ns,
     }
     .encode()

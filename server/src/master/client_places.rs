@@ -37,17 +37,27 @@ pub(super) fn free(
     (slot, generation): (u32, u32),
     connection_counters: &ConnectionCounters,
 ) {
-    if !connection_counters.is_client() && !connection_counters.is_raw {
-        return;
-    }
-    let (row, attempt) = if connection_counters.is_client() {
-        (STATIC_ROW, connection_counters.attempt)
+    let is_static = connection_counters.is_client() && connection_counters.run == 0;
+    let row = match connection_counters {
+        _ if is_static => STATIC_ROW,
+        ConnectionCounters { is_raw: true, .. } => RUNS_MAX,
+        // A client of a run keeps its place: ten thousand of them end within a second, so nothing
+        // is searched here.
+        _ => return,
+    };
+    let places = ledger.client_table(row).unwrap_or(&[]);
+    let places = &places[..places.len().min(max_clients as usize)];
+    let (places, attempt) = if is_static {
+        let client = usize::from(connection_counters.client);
+        (
+            places.get(client..=client).unwrap_or(&[]),
+            connection_counters.attempt,
+        )
     } else {
-        (RUNS_MAX, 1)
+        (places, 1)
     };
     let mine = slot_token(slot, generation, attempt);
-    let places = ledger.client_table(row).unwrap_or(&[]);
-    for place in places.iter().take(max_clients as usize) {
+    for place in places {
         // Only its own: the place of another connection has another value.
         let _ = place.compare_exchange(mine, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
@@ -85,8 +95,15 @@ mod tests {
         place.store(slot_token(5, 1, 9), Ordering::Release);
         let connection_counters = ConnectionCounters {
             attempt: 9,
+            client: 3,
             ..ConnectionCounters::default()
         };
+        let of_a_run = ConnectionCounters {
+            run: 7,
+            ..connection_counters
+        };
+        free(&ledger, 10, (5, 1), &of_a_run);
+        assert_ne!(place.load(Ordering::Acquire), 0);
         free(&ledger, 10, (5, 1), &connection_counters);
         assert_eq!(place.load(Ordering::Acquire), 0);
     }

@@ -47,6 +47,10 @@ const TICK_NS: u64 = 100_000_000;
 /// again, so that their pause is known this exactly.
 const UNREAD_TICK_NS: u64 = 1_000_000;
 
+/// Most messages of one worker that are taken in one turn, as many as its channel holds or so. Each
+/// end of a connection takes some 50 µs.
+const MESSAGES_PER_TURN_MAX: usize = 256;
+
 /// A round that comes this late was our own pause (a stopped virtual machine), not the workers'.
 const LATE_NS: u64 = 500_000_000;
 
@@ -208,9 +212,12 @@ impl Master {
         }
     }
 
-    /// Takes a worker's messages, all there are.
+    /// Takes a worker's messages, a turn's share of them: a worker sends on while they are taken.
     fn drain_messages(&mut self, worker: usize) {
-        while let Some(message) = self.parts.workers.receive(worker) {
+        for _ in 0..MESSAGES_PER_TURN_MAX {
+            let Some(message) = self.parts.workers.receive(worker) else {
+                return;
+            };
             match message {
                 FromWorker::Ready => self.parts.workers.set_ready(worker, now_ns()),
                 FromWorker::Released { slot, generation } => {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     ipc::AdmissionKey,
     ledger::{ConnectionCounters, Dimensions, Ledger, RUNS_MAX},
-    model::{ClientEnd, ClockRelation, RunCounters, Unread, WorkerCounters},
+    model::{ClientEnd, ClockRelation, RunCounters, Unread, WorkerTotals},
     upgrade::{MasterState, SavedWorker},
 };
 
@@ -45,9 +45,9 @@ fn counters(row: usize, seed: u64) -> RunCounters {
         &admission,
         row,
         vec![
-            WorkerCounters {
+            WorkerTotals {
                 packets: seed,
-                ..WorkerCounters::default()
+                ..WorkerTotals::default()
             };
             2
         ],

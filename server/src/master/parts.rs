@@ -10,7 +10,6 @@ use metronome_os::{
     clock::now_ns,
     socket::{bytes_put, bytes_taken},
 };
-use metronome_proto::packet::FRAME_BYTES;
 use tracing::{debug, warn};
 
 use super::{
@@ -249,7 +248,7 @@ impl MasterParts {
             peer: connection.peer,
             worker,
             // While the socket is open: the kernel counts no longer than that.
-            bytes_taken: bytes_taken(&connection.socket, FRAME_BYTES).ok(),
+            bytes_taken: bytes_taken(&connection.socket).ok(),
         });
         client_places::free(
             &self.ledger,

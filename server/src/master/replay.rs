@@ -13,8 +13,6 @@ use metronome_os::{
     socket::{bytes_put, bytes_taken, receive_into},
 };
 
-use metronome_proto::packet::FRAME_BYTES;
-
 use super::connection_table::HeldConnection;
 use crate::{
     ipc::{AdmissionKeys, ConnectionAdmission},
@@ -74,7 +72,7 @@ pub(super) fn replay(
     if !connection_counters.is_possible() {
         return Err(Unrecoverable::Impossible);
     }
-    let taken = bytes_taken(&connection.socket, FRAME_BYTES)?;
+    let taken = bytes_taken(&connection.socket)?;
     let left = uncommitted(taken, connection_counters)?;
     if left > 0 {
         let admission = source.admission(connection.generation);
@@ -152,9 +150,15 @@ mod tests {
         io::Write as _,
         net::{TcpListener, TcpStream},
         sync::atomic::Ordering,
+        time::Duration,
     };
 
     use metronome_proto::v1::ReceiverCounts;
+    use proptest::prelude::*;
+    use rustix::{
+        event::{PollFd, PollFlags, poll},
+        net::{RecvFlags, recv},
+    };
 
     use super::*;
     use crate::{
@@ -166,7 +170,8 @@ mod tests {
         ledger: Ledger,
         admission_keys: AdmissionKeys,
         connection: HeldConnection,
-        client: TcpStream,
+        /// `None` once it has closed its end.
+        client: Option<TcpStream>,
     }
 
     impl World {
@@ -192,8 +197,13 @@ mod tests {
                 ledger,
                 admission_keys: AdmissionKeys::new(true),
                 connection,
-                client,
+                client: Some(client),
             }
+        }
+
+        fn send(&self, bytes: usize) {
+            let mut client = self.client.as_ref().unwrap();
+            client.write_all(&vec![b'X'; bytes]).unwrap();
         }
 
         fn source(&self) -> Source<'_> {
@@ -206,12 +216,46 @@ mod tests {
 
         /// The client sends, and a worker dies after it has taken it.
         fn send_and_take(&mut self, bytes: usize, at: usize) {
-            self.client.write_all(&vec![b'X'; bytes]).unwrap();
+            self.send(bytes);
+            self.take(bytes, at);
+        }
+
+        /// A worker takes what has come and dies.
+        fn take(&self, bytes: usize, at: usize) {
             let buffer = &self.ledger.slots()[0].buffer.0;
             let mut taken = 0;
             while taken < bytes {
                 taken += receive_into(&self.connection.socket, buffer, at + taken).unwrap_or(0);
             }
+        }
+
+        /// A worker takes some of what has come, which it would not leave behind but for its death,
+        /// and dies.
+        fn take_exactly(&self, bytes: usize, at: usize) {
+            let mut taken = vec![0; bytes];
+            let mut rest = &mut taken[..];
+            while !rest.is_empty() {
+                let (_, read) =
+                    recv(&self.connection.socket, &mut *rest, RecvFlags::DONTWAIT).unwrap();
+                rest = &mut rest[read..];
+            }
+            let record = &self.ledger.slots()[0].buffer.0;
+            for (index, byte) in taken.iter().enumerate() {
+                let (word, shift) = ((at + index) / 8, (at + index) % 8 * 8);
+                let kept = record[word].load(Ordering::Relaxed) & !(0xFF << shift);
+                record[word].store(kept | u64::from(*byte) << shift, Ordering::Relaxed);
+            }
+        }
+
+        /// The client ends the connection, and our kernel has noticed.
+        fn end(&mut self, by_reset: bool) {
+            let client = self.client.take().unwrap();
+            if by_reset {
+                rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+            }
+            drop(client);
+            let mut polled = [PollFd::new(&self.connection.socket, PollFlags::RDHUP)];
+            poll(&mut polled, None).unwrap();
         }
 
         fn replay(
@@ -292,7 +336,7 @@ mod tests {
         let mut connection_counters = ConnectionCounters::default();
         world.send_and_take(64, 0);
         world.replay(&mut connection_counters).unwrap();
-        world.client.write_all(&[b'X'; 96]).unwrap();
+        world.send(96);
         while bytes_unread(&world.connection) < 96 {}
         read_to_the_end(world.source(), &world.connection, &mut connection_counters);
         assert_eq!(
@@ -307,6 +351,51 @@ mod tests {
             world.ledger.slots()[0].counters().unwrap().counts.received,
             5
         );
+    }
+
+    proptest! {
+        #[test]
+        fn a_client_that_ends_anywhere_while_its_worker_dies_is_counted_to_the_byte(
+            parts in prop::collection::vec((1..200_usize, any::<bool>()), 1..6),
+            unread in 0..100_usize,
+            by_reset: bool,
+            ends_before_the_last_death: bool,
+        ) {
+            let mut world = World::new();
+            let mut connection_counters = ConnectionCounters::default();
+            let mut sent = 0;
+            for (bytes, dies) in &parts {
+                let at = place_partial_frame(
+                    world.source().record(), &connection_counters, &ReleaseStore,
+                );
+                world.send_and_take(*bytes, at);
+                sent += bytes;
+                // Every death is followed by another worker, or by the same replay once more.
+                (0..=u8::from(*dies)).for_each(|_| world.replay(&mut connection_counters).unwrap());
+            }
+            let at = place_partial_frame(
+                world.source().record(), &connection_counters, &ReleaseStore,
+            );
+            world.send(2 * unread);
+            while bytes_unread(&world.connection) < 2 * unread as u64 {}
+            if ends_before_the_last_death {
+                world.end(by_reset);
+                world.take_exactly(unread, at);
+            } else {
+                world.take_exactly(unread, at);
+                world.end(by_reset);
+            }
+            sent += 2 * unread;
+            world.replay(&mut connection_counters).unwrap();
+            read_to_the_end(world.source(), &world.connection, &mut connection_counters);
+            let counted = (
+                connection_counters.bytes,
+                connection_counters.counts.received,
+                usize::from(connection_counters.partial_frame_bytes),
+            );
+            prop_assert_eq!(counted, (sent as u64, sent as u64 / 32, sent % 32));
+            prop_assert_eq!(bytes_taken(&world.connection.socket).unwrap(), sent as u64);
+        }
     }
 
     fn bytes_unread(connection: &HeldConnection) -> u64 {

@@ -11,11 +11,18 @@ use crate::{ledger::RUNS_MAX, model::FinalCounters};
 #[derive(Default)]
 pub(super) struct RunTable {
     /// Runs that are to end, and where their records go. No server hands over before there is none.
-    closing: BTreeMap<RunId, Reply<Option<FinalCounters>>>,
+    closing: BTreeMap<RunId, Closing>,
     /// When the run that had this row was closed, ns.
     row_closed_ns: [u64; RUNS_MAX],
     /// A connection was recorded or a run is to close: a run may be complete now.
     may_be_complete: bool,
+}
+
+/// A run that is to end.
+struct Closing {
+    reply: Reply<Option<FinalCounters>>,
+    /// A slot that had a connection of it when that was last looked at.
+    open_slot: u32,
 }
 
 impl RunTable {
@@ -34,7 +41,8 @@ impl RunTable {
 
     /// A run is to end; `reply` gets its record then.
     pub(super) fn close(&mut self, run: RunId, reply: Reply<Option<FinalCounters>>) {
-        self.closing.insert(run, reply);
+        let open_slot = 0;
+        self.closing.insert(run, Closing { reply, open_slot });
         self.may_be_complete = true;
     }
 
@@ -46,6 +54,20 @@ impl RunTable {
     /// Runs that are to end, if any may be complete since the last call.
     pub(super) fn take_closing_if_changed(&mut self) -> Option<Vec<RunId>> {
         std::mem::take(&mut self.may_be_complete).then(|| self.closing.keys().copied().collect())
+    }
+
+    /// Where to begin to search for a connection of a run that is to end.
+    pub(super) fn open_slot(&self, run: RunId) -> u32 {
+        self.closing
+            .get(&run)
+            .map_or(0, |closing| closing.open_slot)
+    }
+
+    /// This slot has a connection of a run that is to end.
+    pub(super) fn set_open_slot(&mut self, run: RunId, slot: u32) {
+        if let Some(closing) = self.closing.get_mut(&run) {
+            closing.open_slot = slot;
+        }
     }
 
     /// Whether a run is to end and has connections left.
@@ -61,7 +83,7 @@ impl RunTable {
         now_ns: u64,
     ) -> Option<Reply<Option<FinalCounters>>> {
         self.row_closed_ns[row] = now_ns;
-        self.closing.remove(&run)
+        self.closing.remove(&run).map(|closing| closing.reply)
     }
 
     /// When the run that had each row was closed, for a new server process.

@@ -76,9 +76,14 @@ pub(super) fn finish_closed(parts: &mut MasterParts) {
         return;
     };
     for run in closing {
-        if !slots_of(parts, run).is_empty() {
+        let first = parts.runs.open_slot(run);
+        if let Some(slot) = open_slot(parts, run, first) {
+            parts.runs.set_open_slot(run, slot);
             continue;
         }
+        let open: Vec<_> = parts.live().map(|(counters, ..)| counters).collect();
+        open.iter()
+            .for_each(|counters| parts.counters.share_with(counters));
         let Some(counted) = parts.counters.runs.remove(&run) else {
             continue;
         };
@@ -86,7 +91,8 @@ pub(super) fn finish_closed(parts: &mut MasterParts) {
         // Again, for a worker that was started in the meantime.
         parts.workers.send_to_all(&ToWorker::Dismiss { run });
         let reply = parts.runs.end(run, counted.row, now_ns());
-        let record = counted.into_record(&parts.workers.counts(&parts.ledger));
+        let now = parts.workers.counts(&parts.ledger);
+        let record = counted.into_record(&now, parts.workers.pauses_are_asked_for());
         info!(run_id = %run, clients = record.clients.len(), "closed");
         if let Some(reply) = reply {
             reply(Some(record));
@@ -96,12 +102,25 @@ pub(super) fn finish_closed(parts: &mut MasterParts) {
 }
 
 fn slots_of(parts: &MasterParts, run: RunId) -> Vec<u32> {
-    let is_of_run = |connection_counters: &ConnectionCounters| {
-        connection_counters.is_client() && connection_counters.run == run.bits()
-    };
     parts
         .live()
-        .filter(|(connection_counters, ..)| is_of_run(connection_counters))
+        .filter(|(connection_counters, ..)| is_of(connection_counters, run))
         .map(|(_, _, slot, _)| slot)
         .collect()
+}
+
+/// A slot that has a connection of the run, searched for from slot `first` on, all around. Beginning
+/// where the last search ended, the end of ten thousand connections, each a reason to search, costs
+/// about one look at each slot.
+fn open_slot(parts: &MasterParts, run: RunId, first: u32) -> Option<u32> {
+    let slots = parts.ledger.slots().len() as u32;
+    let is_open = |slot: &u32| {
+        let counters = || parts.connection_counters(*slot);
+        parts.connections.get(*slot).is_some() && counters().is_some_and(|of| is_of(&of, run))
+    };
+    (first..slots).chain(0..first.min(slots)).find(is_open)
+}
+
+fn is_of(connection_counters: &ConnectionCounters, run: RunId) -> bool {
+    connection_counters.is_client() && connection_counters.run == run.bits()
 }

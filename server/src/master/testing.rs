@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ledger::{ConnectionCounters, Slot},
-    model::{FinalCounters, RunCounters, Work, WorkerCounters},
+    model::{FinalCounters, RunCounters, Work, WorkerTotals},
     upgrade::MasterState,
 };
 
@@ -26,7 +26,7 @@ pub(crate) fn record_run(
     bytes_taken: Option<u64>,
 ) -> FinalCounters {
     let run = RunId::from_bits(connection_counters.run);
-    let workers = [WorkerCounters::default(); 2];
+    let workers = [WorkerTotals::default(); 2];
     let mut counters = RunCounters::default();
     counters.open(
         &Admission {
@@ -100,6 +100,6 @@ pub(crate) fn restore_master(state: MasterState<'_>, mut socket: impl FnMut() ->
         let _ = counters
             .runs
             .remove(&run)
-            .map(|run| run.into_record(&[WorkerCounters::default(); 2]));
+            .map(|run| run.into_record(&[WorkerTotals::default(); 2], false));
     }
 }

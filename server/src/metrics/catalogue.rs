@@ -311,6 +311,11 @@ fn server(figures: &Figures) -> Vec<Family> {
             "Runs that were over before their first packet was due",
             control.runs_failed,
         ),
+        gauge(
+            "metronome_runs_unstored",
+            "Runs that have ended and that the database could not take yet",
+            control.runs_unstored as f64,
+        ),
         counter(
             "metronome_spans_dropped",
             "Spans that the collector of traces did not take",

@@ -20,6 +20,8 @@ pub(crate) struct LiveCounters {
     pub(crate) connected: u32,
     /// Clients that have ended, cleanly or not.
     pub(crate) ended: u32,
+    /// Connections that their workers have not released yet.
+    pub(crate) unreleased: u32,
     pub(crate) counts: v1::ReceiverCounts,
     /// Sums over all clients. `None` when the request did not ask for them.
     pub(crate) times: Option<Times>,
@@ -31,6 +33,9 @@ pub(crate) struct FinalCounters {
     /// The clients whose hello was verified, by rising index; each once.
     pub(crate) clients: Vec<ClientCounters>,
     pub(crate) workers: Vec<WorkerCounters>,
+    /// The pauses of the workers are asked for by the user; else they make them by themselves, when
+    /// they cannot keep up otherwise.
+    pub(crate) pauses_are_asked_for: bool,
     pub(crate) times: Times,
     /// Packets that the master replayed for workers that had died.
     pub(crate) recovered_packets: u64,
@@ -83,12 +88,30 @@ pub(crate) struct ClientCounters {
     pub(crate) end: ClientEnd,
 }
 
-/// Counters of one worker while a run was going on.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+/// Counters of one worker while a run was going on. What a worker has only for all that it reads is
+/// `None` when other runs or raw clients had connections in that time.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WorkerCounters {
     pub(crate) worker: u32,
     pub(crate) pid: u32,
     /// Packets of the run that it committed.
+    pub(crate) packets: u64,
+    pub(crate) cpu_ns: Option<u64>,
+    pub(crate) reads: Option<u64>,
+    pub(crate) wakeups: Option<u64>,
+    /// Pauses between batched reads, and their sum.
+    pub(crate) pauses: Option<u64>,
+    pub(crate) paused_ns: Option<u64>,
+    /// Processes that were started for another in that time.
+    pub(crate) restarts: u32,
+}
+
+/// Counters of one worker since the server's start, over all its processes. They only rise.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct WorkerTotals {
+    pub(crate) worker: u32,
+    pub(crate) pid: u32,
+    /// Packets of every kind that it committed.
     pub(crate) packets: u64,
     pub(crate) cpu_ns: u64,
     pub(crate) reads: u64,
@@ -96,6 +119,7 @@ pub(crate) struct WorkerCounters {
     /// Pauses between batched reads, and their sum.
     pub(crate) pauses: u64,
     pub(crate) paused_ns: u64,
+    /// Processes after the first.
     pub(crate) restarts: u32,
 }
 

@@ -30,7 +30,7 @@ pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
 pub(crate) use clock_identity::ClockIdentity;
 pub(crate) use clock_relation::{AgentClock, ClockRelation};
 pub(crate) use counters::{
-    ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
+    ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters, WorkerTotals,
 };
 pub(crate) use incident::Incident;
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};

@@ -34,8 +34,10 @@ pub(crate) const START_LEAD_NS: u64 = 20_000_000;
 pub(super) const GRACE_NS: u64 = 10 * SECOND_NS;
 /// After a stop they may take this long.
 pub(crate) const STOP_NS: u64 = 5 * SECOND_NS;
-/// The master promises the final counters within 3 s.
-pub(crate) const CLOSE_NS: u64 = 5 * SECOND_NS;
+/// The master has this long to close the next of a run's connections …
+pub(super) const CLOSE_NS: u64 = 5 * SECOND_NS;
+/// … and this long to close all of them and to send the final counters.
+pub(crate) const CLOSE_NS_MAX: u64 = 30 * SECOND_NS;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -49,6 +51,8 @@ pub(crate) enum Event {
     /// This agent cannot go on, or its stream is gone: nothing more will come from it.
     AgentGone(usize),
     StopRequested,
+    /// So many of the run's connections have not been released by their workers.
+    ConnectionsLeft(u32),
     /// The master has sent the run's final counters, or has ended and never will.
     RunClosed,
     /// Only time has passed.
@@ -93,8 +97,19 @@ enum Stage {
     Starting { start_at_ns: u64 },
     Running { until_ns: u64 },
     Draining { until_ns: u64, stop_sent: bool },
-    Closing { until_ns: u64 },
+    Closing(Closing),
     Over,
+}
+
+/// The master closes the run: how long that may take depends on whether it gets on.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct Closing {
+    /// When it counts as gone unless fewer connections are left by then.
+    until_ns: u64,
+    /// When it counts as gone in any case.
+    latest_ns: u64,
+    /// The fewest connections that were seen to be left.
+    left: u32,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -143,7 +158,8 @@ impl RunStateMachine {
             }
             Event::AgentGone(agent) => self.set_agent_stage(agent, AgentStage::Gone),
             Event::StopRequested => self.stop_requested = true,
-            Event::RunClosed if matches!(self.stage, Stage::Closing { .. }) => {
+            Event::ConnectionsLeft(left) => self.note_left(left, now_ns),
+            Event::RunClosed if matches!(self.stage, Stage::Closing(_)) => {
                 self.stage = Stage::Over;
                 return (self, vec![Action::Conclude]);
             }
@@ -159,9 +175,12 @@ impl RunStateMachine {
     pub(crate) fn extend(mut self, more_ns: u64) -> Self {
         if let Stage::Preparing { until_ns }
         | Stage::Draining { until_ns, .. }
-        | Stage::Closing { until_ns } = &mut self.stage
+        | Stage::Closing(Closing { until_ns, .. }) = &mut self.stage
         {
             *until_ns = until_ns.saturating_add(more_ns);
+        }
+        if let Stage::Closing(Closing { latest_ns, .. }) = &mut self.stage {
+            *latest_ns = latest_ns.saturating_add(more_ns);
         }
         self
     }
@@ -176,7 +195,7 @@ impl RunStateMachine {
             }
             | Stage::Running { until_ns }
             | Stage::Draining { until_ns, .. }
-            | Stage::Closing { until_ns } => Some(until_ns),
+            | Stage::Closing(Closing { until_ns, .. }) => Some(until_ns),
             Stage::Over => None,
         }
     }
@@ -187,7 +206,7 @@ impl RunStateMachine {
             Stage::Preparing { .. } => RunState::Preparing,
             Stage::Starting { .. } => RunState::Starting,
             Stage::Running { .. } => RunState::Running,
-            Stage::Draining { .. } | Stage::Closing { .. } => RunState::Draining,
+            Stage::Draining { .. } | Stage::Closing(_) => RunState::Draining,
             Stage::Over => self.final_state(),
         }
     }
@@ -261,6 +280,16 @@ impl RunStateMachine {
         }
     }
 
+    /// Fewer connections than ever are left: the master gets on and has time for the next ones.
+    fn note_left(&mut self, left: u32, now_ns: u64) {
+        if let Stage::Closing(closing) = &mut self.stage
+            && left < closing.left
+        {
+            closing.left = left;
+            closing.until_ns = now_ns.saturating_add(CLOSE_NS).min(closing.latest_ns);
+        }
+    }
+
     /// An agent only moves forward: a late or repeated event changes nothing.
     fn set_agent_stage(&mut self, agent: usize, stage: AgentStage) {
         let Some(known) = self.agents.get_mut(agent) else {
@@ -285,11 +314,11 @@ impl RunStateMachine {
         let all_agents_done = !self.agents.iter().any(|agent| agent.is_working());
         match self.stage {
             // The master never answered: the report is made without its counters.
-            Stage::Closing { until_ns } if now_ns >= until_ns => {
+            Stage::Closing(Closing { until_ns, .. }) if now_ns >= until_ns => {
                 self.stage = Stage::Over;
                 actions.push(Action::Conclude);
             }
-            Stage::Closing { .. } | Stage::Over => return false,
+            Stage::Closing(_) | Stage::Over => return false,
             Stage::Starting { start_at_ns } if now_ns >= start_at_ns => {
                 self.was_running = true;
                 // From the agreed start, not from now: a late wake-up must not lengthen the run.
@@ -375,9 +404,11 @@ impl RunStateMachine {
 
     fn close(&mut self, now_ns: u64, actions: &mut Vec<Action>) {
         actions.push(Action::CloseRun);
-        self.stage = Stage::Closing {
+        self.stage = Stage::Closing(Closing {
             until_ns: now_ns.saturating_add(CLOSE_NS),
-        };
+            latest_ns: now_ns.saturating_add(CLOSE_NS_MAX),
+            left: u32::MAX,
+        });
     }
 
     fn give_up(&mut self, on: impl Fn(AgentStage) -> bool, actions: &mut Vec<Action>) {
@@ -682,6 +713,47 @@ mod tests {
         }
     }
 
+    /// A run whose agents have finished, and that the master closes.
+    fn closing() -> (Story, u64) {
+        let mut story = Story::of(1);
+        story.on(Event::AgentPrepared(0));
+        story.wait();
+        assert_eq!(story.on(Event::AgentFinished(0)), [Action::CloseRun]);
+        let begun_ns = story.now_ns;
+        (story, begun_ns)
+    }
+
+    #[test]
+    fn a_master_that_gets_on_is_waited_for_and_one_that_does_not_is_not() {
+        let (mut story, begun_ns) = closing();
+        for left in [10_000, 9_999, 3] {
+            story.now_ns += 4 * SECOND_NS;
+            assert_eq!(story.on(Event::ConnectionsLeft(left)), []);
+            assert!(story.is(RunState::Draining), "{left}");
+        }
+        assert_eq!(story.now_ns, begun_ns + 12 * SECOND_NS);
+        story.now_ns += SECOND_NS;
+        for left in [3, 7] {
+            assert_eq!(story.on(Event::ConnectionsLeft(left)), [], "no progress");
+        }
+        assert_eq!(story.wait(), [Action::Conclude]);
+        assert_eq!(story.now_ns, begun_ns + 12 * SECOND_NS + CLOSE_NS);
+        assert_eq!(story.on(Event::ConnectionsLeft(0)), [], "it is over");
+    }
+
+    #[test]
+    fn no_progress_makes_a_run_wait_for_the_master_longer_than_half_a_minute() {
+        let (mut story, begun_ns) = closing();
+        for left in (0..1_000).rev() {
+            story.now_ns = (story.now_ns + SECOND_NS).min(begun_ns + CLOSE_NS_MAX);
+            if !story.on(Event::ConnectionsLeft(left)).is_empty() {
+                break;
+            }
+        }
+        assert!(story.is(RunState::Ended));
+        assert_eq!(story.now_ns, begun_ns + CLOSE_NS_MAX);
+    }
+
     fn events() -> impl Strategy<Value = Event> {
         // Agent 3 does not exist.
         let agents = 0..4_usize;
@@ -690,6 +762,7 @@ mod tests {
             2 => agents.clone().prop_map(Event::AgentFinished),
             2 => agents.prop_map(Event::AgentGone),
             1 => Just(Event::StopRequested),
+            2 => any::<u32>().prop_map(Event::ConnectionsLeft),
             1 => Just(Event::RunClosed),
             3 => Just(Event::Tick),
         ]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     counter_list,
-    counters::{ClientCounters, TotalCounters, WorkerCounters},
+    counters::{ClientCounters, TotalCounters, WorkerTotals},
     incident::Incident,
     server::{RawClientCounters, RawCounters},
     slow_packet::SlowestPacket,
@@ -41,7 +41,9 @@ pub(crate) struct OpenRun {
     /// Row of its clients in the ledger.
     pub(crate) row: usize,
     /// The workers as they were when the run was admitted.
-    pub(crate) baseline: Vec<WorkerCounters>,
+    pub(crate) baseline: Vec<WorkerTotals>,
+    /// A client of another run or a raw client has had a connection in the time of this run.
+    pub(crate) is_shared: bool,
     /// By index, with the attempt that was recorded.
     pub(crate) clients: BTreeMap<u32, (u8, ClientCounters)>,
     pub(crate) times: Times,

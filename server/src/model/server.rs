@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::counters::WorkerCounters;
+use super::counters::WorkerTotals;
 
 /// The server as a whole, since its start.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +28,7 @@ pub(crate) struct ServerStatus {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WorkerStatus {
     /// Packets of every kind, CPU time of all its processes.
-    pub(crate) count: WorkerCounters,
+    pub(crate) count: WorkerTotals,
     pub(crate) connections: u32,
     pub(crate) is_real_time: bool,
 }

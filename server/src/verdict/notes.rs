@@ -137,7 +137,8 @@ fn of_workers(counters: &FinalCounters) -> Vec<Note> {
         sentence: sanitise::sentence(&incident.text),
         figures: figures([("incident", incident.what.to_string().into())]),
     }));
-    notes.extend(pauses(&counters.workers));
+    notes.extend(shared_workers(&counters.workers));
+    notes.extend(pauses(counters));
     let is_partial = |count: &&crate::model::ClientCounters| count.partial_frame_bytes > 0;
     let clients = counters.clients.iter().filter(is_partial).count();
     if clients > 0 {
@@ -150,20 +151,36 @@ fn of_workers(counters: &FinalCounters) -> Vec<Note> {
     notes
 }
 
+/// Figures that the workers have only for all that they read.
+fn shared_workers(workers: &[WorkerCounters]) -> Option<Note> {
+    let is_shared = workers.iter().any(|worker| worker.cpu_ns.is_none());
+    is_shared.then(|| {
+        note(
+            NoteCode::SharedWorkers,
+            "Other runs or raw clients were read at the same time: the workers' CPU time, wake-ups \
+             and pauses for this run are not known.",
+            [],
+        )
+    })
+}
+
 /// The pauses of batched reads, which make read times late on purpose.
-fn pauses(workers: &[WorkerCounters]) -> Option<Note> {
-    let sum = |figure: fn(&WorkerCounters) -> u64| {
-        let figures = workers.iter().map(figure).map(u128::from);
-        figures.sum::<u128>()
+fn pauses(counters: &FinalCounters) -> Option<Note> {
+    let sum = |figure: fn(&WorkerCounters) -> Option<u64>| {
+        let figures = counters.workers.iter().filter_map(figure);
+        figures.map(u128::from).sum::<u128>()
     };
     let pauses = sum(|worker| worker.pauses);
     let mean_ns = sum(|worker| worker.paused_ns).checked_div(pauses)?;
-    Some(note(
-        NoteCode::Pauses,
-        "Workers let packets gather in {pauses} pauses of {pause_mean_ns} on average \
-         (--rx-coalesce); a packet's transit and latency may hold one of them.",
-        [("pauses", pauses.into()), ("pause_mean_ns", mean_ns.into())],
-    ))
+    let template = if counters.pauses_are_asked_for {
+        "Workers let packets gather in {pauses} pauses of {pause_mean_ns} on average, as the \
+         server's --rx-coalesce asks for; a packet's transit and latency may hold one of them."
+    } else {
+        "Workers that could not read each packet by itself let packets gather in {pauses} pauses of \
+         {pause_mean_ns} on average; a packet's transit and latency may hold one of them."
+    };
+    let figures = [("pauses", pauses.into()), ("pause_mean_ns", mean_ns.into())];
+    Some(note(NoteCode::Pauses, template, figures))
 }
 
 #[cfg(test)]
@@ -248,12 +265,28 @@ mod tests {
         );
         check(
             |sample| {
-                sample.counters().workers[0].pauses = 2;
-                sample.counters().workers[0].paused_ns = 100_000;
+                sample.counters().workers[0].pauses = Some(2);
+                sample.counters().workers[0].paused_ns = Some(100_000);
             },
             NoteCode::Pauses,
             &["pause_mean_ns", "pauses"],
-            "2 pauses of 0.05 ms",
+            "could not read each packet by itself let packets gather in 2 pauses of 0.05 ms",
+        );
+        check(
+            |sample| {
+                sample.counters().workers[0].pauses = Some(2);
+                sample.counters().workers[0].paused_ns = Some(100_000);
+                sample.counters().pauses_are_asked_for = true;
+            },
+            NoteCode::Pauses,
+            &["pause_mean_ns", "pauses"],
+            "as the server's --rx-coalesce asks for",
+        );
+        check(
+            |sample| sample.counters().workers[1].cpu_ns = None,
+            NoteCode::SharedWorkers,
+            &[],
+            "not known",
         );
         check(
             |sample| sample.counted(1, |counted| counted.partial_frame_bytes = 5),

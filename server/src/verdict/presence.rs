@@ -221,8 +221,8 @@ fn everything_known() -> Sample {
     counters.times = times;
     for worker in &mut counters.workers {
         worker.pid = 7;
-        (worker.reads, worker.wakeups, worker.restarts) = (3, 2, 1);
-        (worker.pauses, worker.paused_ns) = (2, 10);
+        (worker.reads, worker.wakeups, worker.restarts) = (Some(3), Some(2), 1);
+        (worker.pauses, worker.paused_ns) = (Some(2), Some(10));
     }
     counters.incidents.push(Incident {
         at_ns: 1,

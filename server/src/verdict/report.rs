@@ -159,9 +159,9 @@ fn cpu(evidence: &Evidence<'_>, counts: &v1::Counts) -> v1::Cpu {
             .map(|finished| finished.and_then(figure))
             .try_fold(0, |sum: u64, figure| Some(sum.saturating_add(figure?)))
     };
-    let of_workers = |figure: fn(&WorkerCounters) -> u64| {
-        let figures = evidence.counters?.workers.iter().map(figure);
-        Some(figures.fold(0, u64::saturating_add))
+    let of_workers = |figure: fn(&WorkerCounters) -> Option<u64>| {
+        let mut figures = evidence.counters?.workers.iter().map(figure);
+        figures.try_fold(0, |sum: u64, figure| Some(sum.saturating_add(figure?)))
     };
     let generator_ns = of_agents(|finished| unsigned(finished.cpu_ns?));
     let receiver_ns = of_workers(|worker| worker.cpu_ns);
@@ -196,13 +196,18 @@ fn worker(count: &WorkerCounters) -> v1::WorkerReport {
         worker: count.worker,
         pid: count.pid,
         packets: count.packets,
-        cpu_ns: Some(signed(count.cpu_ns)),
-        reads: Some(count.reads),
-        wakeups: Some(count.wakeups),
+        cpu_ns: count.cpu_ns.map(signed),
+        reads: count.reads,
+        wakeups: count.wakeups,
         restarts: count.restarts,
-        pauses: Some(count.pauses),
-        pause_mean_ns: count.paused_ns.checked_div(count.pauses).map(signed),
+        pauses: count.pauses,
+        pause_mean_ns: pause_mean_ns(count).map(signed),
     }
+}
+
+/// `None` without a pause, or where that is not known.
+fn pause_mean_ns(count: &WorkerCounters) -> Option<u64> {
+    count.paused_ns?.checked_div(count.pauses?)
 }
 
 /// `None` where none of it is known.
@@ -329,6 +334,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_shared_worker_has_for_several_loads_is_unset() {
+        let mut sample = Sample::of(1, 2);
+        let shared = &mut sample.counters().workers[1];
+        (shared.cpu_ns, shared.reads, shared.pauses) = (None, None, None);
+        let report = sample.conclude().report;
+        let cpu = report.cpu.unwrap();
+        assert_eq!((cpu.receiver_ns, cpu.receiver_ns_per_packet), (None, None));
+        assert_eq!(cpu.packets_per_read, None);
+        assert!(cpu.generator_ns.is_some());
+        let worker = &report.receivers[0].workers[1];
+        assert_eq!(
+            (worker.cpu_ns, worker.reads, worker.pause_mean_ns),
+            (None, None, None)
+        );
+    }
+
+    #[test]
     fn a_lost_packet_without_a_place_leaves_the_places_unset_and_not_the_loss() {
         let mut sample = Sample::of(1, 2);
         sample.break_connection(0, 40);
@@ -350,8 +372,8 @@ mod tests {
                 set_timed(counted, [packets; 4]);
             });
         }
-        sample.counters().workers[1].pauses = 2;
-        sample.counters().workers[1].paused_ns = 7;
+        sample.counters().workers[1].pauses = Some(2);
+        sample.counters().workers[1].paused_ns = Some(7);
         let Conclusion { report, clients } = sample.conclude();
         let times = |client: &v1::ClientReport| {
             [

@@ -349,7 +349,11 @@ fn clean_counters(clients: u32) -> FinalCounters {
     let worker = |worker, packets| WorkerCounters {
         worker,
         packets,
-        cpu_ns: 500_000,
+        cpu_ns: Some(500_000),
+        reads: Some(0),
+        wakeups: Some(0),
+        pauses: Some(0),
+        paused_ns: Some(0),
         ..WorkerCounters::default()
     };
     FinalCounters {

@@ -8,7 +8,10 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use metronome_os::{clock::now_ns, socket::receive_into};
+use metronome_os::{
+    clock::now_ns,
+    socket::{has_fin, receive_into},
+};
 use metronome_proto::{handshake::Refusal, packet::FRAME_BYTES, run_id::RunId};
 use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
@@ -112,6 +115,9 @@ impl Connection {
         };
         let at = place_partial_frame(record, &self.counters, &ReleaseStore);
         match receive_into(&self.socket, &record.buffer.0, at) {
+            Ok(0) if self.was_reset() => {
+                Received::empty(now_ns(), self.end(record, ClientEnd::Broken))
+            }
             Ok(0) => Received::empty(now_ns(), self.end_of_stream(record)),
             Ok(taken) => {
                 let read_ns = now_ns();
@@ -236,7 +242,6 @@ impl Connection {
             Stage::Ended if !self.counters.has_pending_replies() => {
                 self.end(record, ClientEnd::Clean)
             }
-            Stage::Refused => self.end(record, self.counters.end),
             _ => self.end(record, ClientEnd::Broken),
         }
     }
@@ -282,10 +287,22 @@ impl Connection {
         self.counters.is_client() && self.counters.run == run.bits()
     }
 
+    /// The run whose client it is, once it has authenticated.
+    pub(super) fn run_read(&self) -> Option<u64> {
+        let is_read = self.counters.is_client() && !self.waits_unauthenticated;
+        is_read.then_some(self.counters.run)
+    }
+
     /// Shuts the connection down. Our copy of the socket closes on return; the master keeps its own
     /// until our message of the release has come.
     pub(super) fn release(self) {
         let _ = shutdown(&self.socket, Shutdown::Both);
+    }
+
+    /// Whether a stream that is over was reset. The kernel gives the error to the first that
+    /// receives: that may have been a worker that died with it, or the master behind that.
+    fn was_reset(&self) -> bool {
+        has_fin(&self.socket).is_ok_and(|has_fin| !has_fin)
     }
 
     fn end_of_stream(&mut self, record: &Slot) -> Next {
@@ -297,15 +314,17 @@ impl Connection {
                 self.end(record, ClientEnd::Clean)
             }
             Stage::Raw => self.end(record, ClientEnd::Clean),
-            Stage::Refused => self.end(record, self.counters.end),
             _ => self.end(record, ClientEnd::Abrupt),
         }
     }
 
     fn end(&mut self, record: &Slot, end: ClientEnd) -> Next {
         if self.counters.stage != Stage::Closed {
+            // However the peer of a refused connection takes it, the refusal has ended it.
+            if self.counters.stage != Stage::Refused {
+                self.counters.end = end;
+            }
             self.counters.stage = Stage::Closed;
-            self.counters.end = end;
             record.commit(&self.counters, &ReleaseStore);
         }
         Next::Release

@@ -13,6 +13,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use super::{
     connection::{Connection, Next, Received},
     master_channel::MasterChannel,
+    runs_read::RunsRead,
 };
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, FromWorker},
@@ -40,6 +41,9 @@ pub(super) struct Connections {
     by_slot: Vec<Option<Box<Connection>>>,
     /// The slot whose deadline is checked next; 0 between two rounds of checks.
     next_deadline_check: usize,
+    runs: RunsRead,
+    /// The master's channel is watched for room as well.
+    watches_room: bool,
 }
 
 impl Connections {
@@ -72,6 +76,8 @@ impl Connections {
             unauthenticated,
             by_slot,
             next_deadline_check: 0,
+            runs: RunsRead::default(),
+            watches_room: false,
         })
     }
 
@@ -82,6 +88,28 @@ impl Connections {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Watches the master's channel for room exactly while messages wait for it.
+    #[inline]
+    pub(super) fn watch_channel(&mut self, master: &MasterChannel) {
+        if self.watches_room != master.has_pending() {
+            self.watches_room = master.has_pending();
+            let flags = if self.watches_room {
+                EventFlags::IN | EventFlags::OUT
+            } else {
+                EventFlags::IN
+            };
+            let token = EventData::new_u64(CHANNEL);
+            // It fails only for a descriptor that is not watched.
+            let _ = epoll::modify(&self.epoll, &master.channel, token, flags);
+        }
+    }
+
+    /// Whether a run has got its first client here or lost its last one since this was last asked.
+    #[inline]
+    pub(super) fn take_change_of_runs(&mut self) -> bool {
+        self.runs.take_change()
     }
 
     /// The worker's line of the ledger.
@@ -122,6 +150,10 @@ impl Connections {
             EventData::new_u64(u64::from(slot)),
             flags,
         );
+        adopted
+            .run_read()
+            .into_iter()
+            .for_each(|run| self.runs.add(run));
         self.by_slot[slot as usize] = Some(Box::new(adopted));
         if added.is_err() {
             // The system's limit of watches: this connection cannot be served, all others can.
@@ -292,6 +324,10 @@ impl Connections {
         };
         let _ = epoll::delete(&self.unauthenticated, &**connection);
         connection.waits_unauthenticated = false;
+        connection
+            .run_read()
+            .into_iter()
+            .for_each(|run| self.runs.add(run));
         let added = epoll::add(
             &self.epoll,
             &**connection,
@@ -311,6 +347,10 @@ impl Connections {
             return;
         };
         let _ = epoll::delete(self.epoll_of(&connection), &*connection);
+        connection
+            .run_read()
+            .into_iter()
+            .for_each(|run| self.runs.remove(run));
         let released = FromWorker::Released {
             slot: connection.slot,
             generation: connection.generation,

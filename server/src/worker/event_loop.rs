@@ -18,7 +18,7 @@ use metronome_os::{
     seq_packet::SeqPacket,
 };
 
-use rustix::event::epoll::Event;
+use rustix::event::epoll::{Event, EventFlags};
 
 use super::{
     connections::{CHANNEL, Connections, UNAUTHENTICATED, UNAUTHENTICATED_PER_TURN_MAX},
@@ -136,8 +136,11 @@ impl EventLoop {
                     .check_deadlines(now_ns, self.control_budget, &mut self.master);
                 if !self.connections.is_checking_deadlines() {
                     check_again_ns = now_ns + WAIT_MAX_NS;
-                    self.master.send_pending();
                 }
+            }
+            self.connections.watch_channel(&self.master);
+            if self.connections.take_change_of_runs() {
+                self.batched_reads.begin_again();
             }
             if served.any {
                 self.let_packets_gather(now_ns, &served);
@@ -158,6 +161,11 @@ impl EventLoop {
         for event in events {
             let read_ns = match event.data.u64() {
                 CHANNEL => {
+                    let flags = event.flags;
+                    if flags.contains(EventFlags::OUT) {
+                        self.master.send_pending();
+                        served.turn.has_left_over |= self.master.has_pending();
+                    }
                     match self.handle_messages()? {
                         Flow::On => {}
                         Flow::OnAtOnce => served.turn.has_left_over = true,

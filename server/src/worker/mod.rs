@@ -8,6 +8,7 @@ mod connection;
 mod connections;
 mod event_loop;
 mod master_channel;
+mod runs_read;
 
 use std::{env, io, os::fd::AsFd as _, process::ExitCode};
 

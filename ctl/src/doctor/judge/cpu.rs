@@ -11,8 +11,8 @@ use super::super::{
 const CLOCK_READ_NS_MAX: f64 = 200.0;
 /// A tenth of a period at 10 kHz.
 const IDLE_EXIT_US_MAX: u64 = 10;
-/// The verdict's bound for lateness at the 99.9th percentile, unless the period is longer.
-const LATENESS_US_MAX: f64 = 1_000.0;
+/// The verdict's limit of lateness is the period, but within these, µs.
+const LATENESS_LIMIT_US: std::ops::RangeInclusive<f64> = 1_000.0..=10_000.0;
 
 pub(super) fn cores(host: &Host) -> Finding {
     let observed = format!(
@@ -52,13 +52,20 @@ pub(super) fn oversleep(timing: &Timing, load: Load) -> Finding {
         at(0.999),
         at(1.0)
     );
-    let bound_us = (1e6 / load.rate_hz).max(LATENESS_US_MAX);
-    if at(0.999) > bound_us {
-        let cure = format!(
-            "runs would be invalid (lateness p99.9 above {bound_us:.0} µs): \
+    let limit_us = (1e6 / load.rate_hz).clamp(*LATENESS_LIMIT_US.start(), *LATENESS_LIMIT_US.end());
+    let cure = |what| {
+        format!(
+            "{what} would be sent more than {limit_us:.0} µs late: \
              end what else runs here, or use another machine"
-        );
-        return Finding::problem("sleep jitter", observed, cure);
+        )
+    };
+    if at(0.99) > limit_us {
+        let what = "runs would be invalid, more than 1 % of the packets";
+        return Finding::problem("sleep jitter", observed, cure(what));
+    }
+    if at(0.999) > limit_us {
+        let what = "runs would be valid to p90, more than 0.1 % of the packets";
+        return Finding::warning("sleep jitter", observed, cure(what));
     }
     if at(0.99) > 1e6 / load.rate_hz {
         return Finding::warning(

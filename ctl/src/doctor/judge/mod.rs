@@ -180,9 +180,9 @@ mod tests {
 
     #[test]
     fn sleep_jitter_is_judged_as_the_verdict_judges_lateness() {
-        let rarely_late = |late_ns| {
-            let mut all = vec![5_000; 990];
-            all.extend([late_ns; 10]);
+        let late = |of_a_thousand: usize, late_ns| {
+            let mut all = vec![5_000; 1_000 - of_a_thousand];
+            all.extend(vec![late_ns; of_a_thousand]);
             timing_of(&all)
         };
         let level = |timing: &Timing, rate_hz| {
@@ -193,10 +193,12 @@ mod tests {
                 Load { rate_hz, ..SEED },
             )
         };
-        assert_eq!(level(&rarely_late(900_000), 10_000.0), Level::Fine);
-        assert_eq!(level(&rarely_late(1_100_000), 10_000.0), Level::Problem);
-        // The period is longer than the millisecond.
-        assert_eq!(level(&rarely_late(1_100_000), 100.0), Level::Fine);
+        assert_eq!(level(&late(5, 900_000), 10_000.0), Level::Fine);
+        assert_eq!(level(&late(5, 1_100_000), 10_000.0), Level::Warning);
+        assert_eq!(level(&late(20, 1_100_000), 10_000.0), Level::Problem);
+        // The period is longer than the millisecond, but no more than 10 ms of it count.
+        assert_eq!(level(&late(20, 1_100_000), 500.0), Level::Fine);
+        assert_eq!(level(&late(20, 10_100_000), 1.0), Level::Problem);
         assert_eq!(level(&timing_of(&[150_000; 100]), 10_000.0), Level::Warning);
     }
 

@@ -29,11 +29,12 @@ pub(super) fn table(clients: &[v1::ClientReport]) -> String {
         Column::number("WORKER", clients, |of| known(of.worker, |worker| worker)),
     ]);
     columns.extend(counters(clients));
-    let micros = |ns| known(ns, figures::micros_of_ns);
+    let time = |ns| known(ns, figures::time);
     columns.extend([
-        Column::number("LATE p99", clients, |of| micros(of.lateness_p99_ns)),
-        Column::number("LATENCY p99", clients, |of| micros(of.latency_p99_ns)),
-        Column::number("MAX µs", clients, |of| micros(of.latency_max_ns)),
+        Column::number("LATE p99", clients, |of| time(of.lateness_p99_ns)),
+        Column::number("LATENCY p99", clients, |of| time(of.latency_p99_ns)),
+        Column::number("MAX", clients, |of| time(of.latency_max_ns)),
+        Column::number("SPREAD p99", clients, |of| time(of.spread_p99_ns)),
         Column::number("TRIES", clients, |of| known(of.attempts, |tries| tries)),
         Column::text("FAILURE", clients, |of| {
             of.failure.as_ref().map_or_else(String::new, |failure| {
@@ -107,10 +108,10 @@ mod tests {
     #[test]
     fn clients_are_a_row_each() {
         let expected = "\
-CLIENT  AGENT  WORKER  SCHEDULED   SENT  SKIPPED  RECEIVED  LOST  LATE p99  LATENCY p99  MAX µs  \
-TRIES  FAILURE
-     7  a           1      1,000  1,000        0     1,000     0      38.2         62.1   \
-1,204      1
+CLIENT  AGENT  WORKER  SCHEDULED   SENT  SKIPPED  RECEIVED  IN TIME  LOST  LATE p99  \
+LATENCY p99      MAX  SPREAD p99  TRIES  FAILURE
+     7  a           1      1,000  1,000        0     1,000    1,000     0   38.2 µs      62.1 µs  \
+1.20 ms     60.0 µs      1
 ";
         assert_eq!(table(&[client()]), expected);
     }

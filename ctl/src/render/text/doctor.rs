@@ -48,9 +48,9 @@ pub(crate) fn findings(
     let rate = figures::hertz(load.rate_hz);
     let _ = writeln!(
         text,
-        "\nThis host can promise at {rate} Hz per client: 99 % of the packets at most {} µs late, \
+        "\nThis host can promise at {rate} Hz per client: 99 % of the packets at most {} late, \
          {} clients per pacing thread of an agent, {} clients with the server on this host too.",
-        figures::micros(promise.lateness_p99_us),
+        figures::time_mean(promise.lateness_p99_us * 1e3),
         figures::count(promise.clients_per_thread.into()),
         figures::count(promise.clients_with_server.into()),
     );

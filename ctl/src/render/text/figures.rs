@@ -1,7 +1,8 @@
 //! How numbers and foreign text look to people.
 //!
 //! A comma parts thousands, a point the decimals, whatever the locale: results are compared across
-//! machines.
+//! machines. What is measured has three digits and a unit of its own, so that no value but 0 is
+//! shown as 0; what was asked for is shown as it was asked for.
 
 use std::fmt::Display;
 
@@ -62,14 +63,74 @@ pub(super) fn fixed(number: f64, decimals: usize) -> String {
         .map_or_else(|_| text.clone(), |whole| count(whole) + rest)
 }
 
-/// Microseconds to 0.1 below a millisecond, whole above: they are known within 1 %.
-pub(super) fn micros(us: f64) -> String {
-    fixed(us, usize::from(us < 1000.0))
+/// Three digits, all of them where there are more before the point: `0.00123`, `1.00`, `12,345`.
+pub(super) fn three_digits(number: f64) -> String {
+    let magnitude = number.abs();
+    // The first power of ten that the number, rounded to three digits, is below.
+    let decimals = (0..=9).find(|decimals| magnitude * 10_f64.powi(*decimals) >= 99.949_999_999);
+    match decimals {
+        _ if magnitude == 0.0 => "0".into(),
+        Some(decimals) => fixed(number, decimals as usize),
+        None => format!("{number:.2e}"),
+    }
 }
 
-/// Packets per second, whole where that is exact enough.
+/// A time with three digits in the largest unit that it has one of: `640 ns`, `6.40 µs`, `1.38 s`.
+pub(super) fn time(ns: i64) -> String {
+    if ns.unsigned_abs() < 1_000 {
+        return format!("{ns} ns");
+    }
+    time_mean(ns as f64)
+}
+
+/// A mean of times, as [`time`] has it, with fractions of a nanosecond.
+pub(super) fn time_mean(ns: f64) -> String {
+    let (factor, unit) = unit_of(ns.abs());
+    format!("{} {unit}", three_digits(ns / factor))
+}
+
+/// A time to its last nanosecond, in the same unit: `200.004 µs`.
+pub(super) fn time_exact(ns: i64) -> String {
+    let (factor, unit) = unit_of(ns as f64);
+    format!("{} {unit}", decimal(ns as f64 / factor, 9))
+}
+
+/// Nanoseconds in a unit, and its name.
+fn unit_of(ns: f64) -> (f64, &'static str) {
+    const UNITS: [(f64, &str); 4] = [(1.0, "ns"), (1e3, "µs"), (1e6, "ms"), (1e9, "s")];
+    // 999.5 of a unit are shown as 1.00 of the next one.
+    let fits = |(factor, _): &&(f64, &str)| ns < 999.5 * factor;
+    *UNITS.iter().find(fits).unwrap_or(&UNITS[UNITS.len() - 1])
+}
+
+/// At most three digits, without zeros at the end: `0.03`, `10`.
+pub(super) fn few_digits(number: f64) -> String {
+    let digits = three_digits(number);
+    match digits.contains('.') && !digits.contains('e') {
+        true => digits
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_owned(),
+        false => digits,
+    }
+}
+
+/// A share in millionths, to the last one: `99.9999 %`.
+pub(super) fn share(ppm: u32) -> String {
+    format!("{} %", decimal(f64::from(ppm) / 1e4, 4))
+}
+
+/// Packets per second as they were asked for: rates go in steps of 0.001.
 pub(super) fn hertz(hz: f64) -> String {
-    decimal(hz, if hz < 100.0 { 3 } else { 0 })
+    decimal(hz, 3)
+}
+
+/// Packets per second as they were measured: from 100 on whole ones, never more than there were.
+pub(super) fn rate(hz: f64) -> String {
+    if hz < 100.0 {
+        return decimal(hz, 3);
+    }
+    decimal(hz.floor(), 0)
 }
 
 /// Foreign text for a terminal: control characters, which could rewrite the screen, become `?`.
@@ -83,6 +144,11 @@ pub(super) fn clean(text: &str) -> String {
             }
         })
         .collect()
+}
+
+/// Foreign text that is empty where it is not known.
+pub(super) fn text(text: &str) -> String {
+    known((!text.is_empty()).then_some(text), clean)
 }
 
 /// The labels of a run: `host=a rack=7`.
@@ -116,11 +182,6 @@ fn clients_and_rate(group: &v1::Group) -> String {
 fn duration(plan: &v1::Plan) -> String {
     let seconds = values::seconds(plan.duration.as_ref());
     known(seconds, |seconds| format!("{} s", decimal(seconds, 3)))
-}
-
-/// Microseconds from nanoseconds, as [`micros`] shows them.
-pub(super) fn micros_of_ns(ns: i64) -> String {
-    micros(values::micros(ns))
 }
 
 /// Puts whole parts, two blanks between them, into lines of at most `width` characters. A longer
@@ -184,15 +245,66 @@ mod tests {
 
     #[test]
     fn figures_show_what_they_know() {
-        assert_eq!(micros(4.13), "4.1");
-        assert_eq!(micros(1_234.5), "1,234");
-        assert_eq!(micros(68_719_476.735), "68,719,477");
         assert_eq!(hertz(10_000.0), "10,000");
+        assert_eq!(hertz(10_000.001), "10,000.001");
         assert_eq!(hertz(0.5), "0.5");
         assert_eq!(decimal(10.0, 3), "10");
         assert_eq!(decimal(100.0, 0), "100");
         assert_eq!(fixed(f64::NAN, 1), "NaN");
         assert_eq!(fixed(-1.5, 1), "-1.5");
+    }
+
+    #[test]
+    fn a_time_has_three_digits_and_the_unit_that_they_need() {
+        for (ns, text) in [
+            (0, "0 ns"),
+            (1, "1 ns"),
+            (640, "640 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 µs"),
+            (4_130, "4.13 µs"),
+            (9_994, "9.99 µs"),
+            (9_996, "10.0 µs"),
+            (62_140, "62.1 µs"),
+            (999_499, "999 µs"),
+            (999_500, "1.00 ms"),
+            (1_384_120_000, "1.38 s"),
+            (68_719_476_735, "68.7 s"),
+            (86_400_000_000_000, "86,400 s"),
+            (-640, "-640 ns"),
+            (-1_500, "-1.50 µs"),
+        ] {
+            assert_eq!(time(ns), text);
+        }
+        for (ns, text) in [
+            (0.0, "0 ns"),
+            (0.25, "0.250 ns"),
+            (32.54, "32.5 ns"),
+            (1_520.0, "1.52 µs"),
+        ] {
+            assert_eq!(time_mean(ns), text);
+        }
+        assert_eq!(time_exact(200_004), "200.004 µs");
+        assert_eq!(time_exact(100_000_000), "100 ms");
+        assert_eq!(time_exact(68_719_476_735), "68.719476735 s");
+    }
+
+    #[test]
+    fn shares_and_rates_are_never_more_than_they_are_and_never_nothing() {
+        for (percents, text) in [
+            (0.0, "0"),
+            (0.03, "0.03"),
+            (0.000_001_2, "0.0000012"),
+            (1.0, "1"),
+            (100.0, "100"),
+        ] {
+            assert_eq!(few_digits(percents), text);
+        }
+        assert_eq!(share(999_999), "99.9999 %");
+        assert_eq!(share(1_000_000), "100 %");
+        for (hz, text) in [(0.001, "0.001"), (99.999, "99.999"), (99_999.9, "99,999")] {
+            assert_eq!(rate(hz), text);
+        }
     }
 
     #[test]
@@ -224,8 +336,20 @@ mod tests {
         }
 
         #[test]
+        fn no_time_but_0_is_shown_as_0_and_none_is_wide(ns: i64) {
+            let is_zero = |text: &str| !text.contains(|digit: char| ('1'..='9').contains(&digit));
+            let shown = time(ns);
+            prop_assert_eq!(is_zero(&shown), ns == 0, "{}", shown);
+            if (0..1_000_000_000_000).contains(&ns) {
+                prop_assert!(shown.chars().count() <= 7, "{shown}");
+            }
+            let fraction = 1e6 / (ns as f64);
+            prop_assert_eq!(is_zero(&three_digits(fraction)), fraction == 0.0);
+        }
+
+        #[test]
         fn no_figure_panics(number: f64) {
-            let _ = (micros(number), hertz(number), decimal(number, 3));
+            let _ = (time_mean(number), hertz(number), rate(number), few_digits(number));
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Why: reasons and failures, each with its remedy below it, and notes.
+//! Why: missed objectives, reasons and failures, each with its remedy below it, and notes.
 
-use metronome_proto::{json::values, v1};
+use metronome_proto::{json::values, threshold::quantile_name, v1};
 
 use super::figures;
 
@@ -8,9 +8,12 @@ use super::figures;
 const SENTENCE_LINES_MAX: usize = 3;
 const REMEDY_LINES_MAX: usize = 2;
 
-/// Reasons, then notes, in at most `lines_max` lines of `width` characters.
-pub(super) fn verdict(verdict: &v1::Verdict, width: usize, lines_max: usize) -> Vec<String> {
-    let reasons = verdict.reasons.iter().map(|reason| {
+/// Reasons, missed objectives, punctuality, the caller's objectives that were not judged, notes: in
+/// at most `lines_max` lines of `width` characters.
+pub(super) fn of_report(report: &v1::Report, width: usize, lines_max: usize) -> Vec<String> {
+    let verdict = report.verdict.as_ref();
+    let reasons = verdict.into_iter().flat_map(|verdict| &verdict.reasons);
+    let reasons = reasons.map(|reason| {
         let code = figures::known(values::reason_code(reason.code), |code| code);
         ground(
             &format!("{code}: {}", reason.sentence),
@@ -18,11 +21,33 @@ pub(super) fn verdict(verdict: &v1::Verdict, width: usize, lines_max: usize) -> 
             width,
         )
     });
-    let notes = verdict.notes.iter();
+    let objectives = report
+        .outcome
+        .iter()
+        .flat_map(|outcome| &outcome.objectives);
+    let missed = objectives
+        .clone()
+        .filter(|objective| objective.status() == v1::OutcomeStatus::NotHeld)
+        .map(|objective| ground(&objective.sentence, "", width));
+    let late = verdict.and_then(punctuality);
+    let late = late.iter().map(|sentence| ground(sentence, "", width));
+    let not_judged = objectives
+        .filter(|objective| {
+            let status = objective.status();
+            status == v1::OutcomeStatus::NotJudged
+                && objective.source() == v1::ObjectiveSource::User
+        })
+        .map(|objective| ground(&format!("not judged: {}", objective.sentence), "", width));
+    let notes = verdict.into_iter().flat_map(|verdict| &verdict.notes);
     let notes = notes.map(|note| ground(&format!("note: {}", note.sentence), "", width));
     let mut lines: Vec<String> = Vec::new();
     let mut left_out = 0;
-    for ground in reasons.chain(notes) {
+    let grounds = reasons
+        .chain(missed)
+        .chain(late)
+        .chain(not_judged)
+        .chain(notes);
+    for ground in grounds {
         // One line is kept for the number of those left out.
         if left_out > 0 || lines.len() + ground.len() >= lines_max {
             left_out += 1;
@@ -34,6 +59,31 @@ pub(super) fn verdict(verdict: &v1::Verdict, width: usize, lines_max: usize) -> 
         lines.push(format!("  … and {left_out} more: see -o json"));
     }
     lines
+}
+
+/// How far the generator itself spoilt the figures. `None` when it was in time, where that is not
+/// known, and where a reason has it.
+fn punctuality(verdict: &v1::Verdict) -> Option<String> {
+    let punctuality = verdict.punctuality.filter(|of| of.late > 0)?;
+    let mut reasons = verdict.reasons.iter();
+    if reasons.any(|reason| reason.code() == v1::ReasonCode::Lateness) {
+        return None;
+    }
+    let periods = figures::few_digits(punctuality.limit_periods);
+    let plural = if periods == "1" { "" } else { "s" };
+    let late = format!(
+        "{} % of the packets were sent late or skipped by the generator \
+         (> {}, {periods} period{plural})",
+        figures::few_digits(punctuality.late_percent),
+        figures::time_exact(punctuality.limit_ns),
+    );
+    Some(match verdict.valid_to_ppm {
+        Some(ppm) => format!(
+            "{late}: latency and spread above {} are not known",
+            quantile_name(ppm)
+        ),
+        None => late,
+    })
 }
 
 /// A failure.
@@ -100,7 +150,11 @@ mod tests {
             }],
             ..v1::Verdict::default()
         };
-        let lines = super::verdict(&verdict, 100, 8);
+        let report = v1::Report {
+            verdict: Some(verdict),
+            ..v1::Report::default()
+        };
+        let lines = of_report(&report, 100, 8);
         assert_eq!(
             lines,
             [
@@ -109,6 +163,82 @@ mod tests {
                 "  - note: a pacing thread overslept",
             ]
         );
+    }
+
+    #[test]
+    fn a_late_generator_has_its_limit_and_what_it_spoilt() {
+        let mut verdict = v1::Verdict {
+            punctuality: Some(v1::Punctuality {
+                limit_ns: 1_000_000,
+                limit_periods: 10.0,
+                late: 300,
+                late_percent: 0.03,
+            }),
+            ..v1::Verdict::default()
+        };
+        let late =
+            "0.03 % of the packets were sent late or skipped by the generator (> 1 ms, 10 periods)";
+        assert_eq!(punctuality(&verdict).as_deref(), Some(late));
+        verdict.valid_to_ppm = Some(990_000);
+        assert_eq!(
+            punctuality(&verdict),
+            Some(format!(
+                "{late}: latency and spread above p99 are not known"
+            ))
+        );
+        verdict.reasons = vec![v1::Reason {
+            code: v1::ReasonCode::Lateness.into(),
+            ..v1::Reason::default()
+        }];
+        assert_eq!(punctuality(&verdict), None);
+        let in_time = v1::Verdict {
+            punctuality: Some(v1::Punctuality::default()),
+            ..v1::Verdict::default()
+        };
+        assert_eq!(punctuality(&in_time), None);
+    }
+
+    #[test]
+    fn missed_objectives_stand_before_notes_and_a_default_that_was_not_judged_does_not() {
+        let objective = |status: v1::OutcomeStatus, source: v1::ObjectiveSource, sentence: &str| {
+            v1::Objective {
+                status: status.into(),
+                source: source.into(),
+                sentence: sentence.into(),
+                ..v1::Objective::default()
+            }
+        };
+        use v1::{
+            ObjectiveSource::{Default, User},
+            OutcomeStatus::{Held, NotHeld, NotJudged},
+        };
+        let report = v1::Report {
+            verdict: Some(v1::Verdict {
+                notes: vec![v1::Note {
+                    sentence: "a note".into(),
+                    ..v1::Note::default()
+                }],
+                ..v1::Verdict::default()
+            }),
+            outcome: Some(v1::Outcome {
+                objectives: vec![
+                    objective(NotJudged, User, "latency is not known"),
+                    objective(NotHeld, User, "3 packets were lost"),
+                    objective(Held, Default, "none was skipped"),
+                    objective(NotJudged, Default, "spread is not known"),
+                    objective(NotHeld, Default, "half were late"),
+                ],
+                ..v1::Outcome::default()
+            }),
+            ..v1::Report::default()
+        };
+        let expected = [
+            "  - 3 packets were lost",
+            "  - half were late",
+            "  - not judged: latency is not known",
+            "  - note: a note",
+        ];
+        assert_eq!(of_report(&report, 100, 8), expected);
     }
 
     #[test]

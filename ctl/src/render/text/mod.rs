@@ -3,7 +3,8 @@
 //! | module | form |
 //! |---|---|
 //! | [`summary`] | a run on one screen |
-//! | [`grounds`] | reasons, failures and notes, each with its remedy |
+//! | [`grounds`] | missed objectives, reasons, failures and notes, each with its remedy |
+//! | [`objectives`] | what a plan asks for, and how it came out |
 //! | [`progress`] | a run as one line while it runs |
 //! | [`server`] | the server on one screen |
 //! | [`tables`], [`clients`] | runs, agents, workers, raw clients; the clients of a run |
@@ -16,6 +17,7 @@ pub(crate) mod colour;
 pub(crate) mod doctor;
 mod figures;
 mod grounds;
+mod objectives;
 pub(crate) mod progress;
 pub(crate) mod server;
 pub(crate) mod settings;

@@ -82,7 +82,7 @@ fn parts(snapshot: &v1::Snapshot) -> Vec<(Priority, String)> {
     }
     if is_running {
         let rate = known(snapshot.received_millihertz, |millihertz| {
-            figures::decimal(hz(millihertz), 0)
+            figures::rate(hz(millihertz))
         });
         parts.push((Priority::Rate, format!("{rate}/s")));
         parts.extend(p99(snapshot).map(|p99| (Priority::Times, p99)));
@@ -129,7 +129,7 @@ fn p99(snapshot: &v1::Snapshot) -> Option<String> {
     ];
     let mut known = named.into_iter().filter_map(|(name, times)| {
         let ns = quantile_ns(times?, 990_000)?;
-        Some(format!("{name} p99 {} µs", figures::micros_of_ns(ns)))
+        Some(format!("{name} p99 {}", figures::time(ns)))
     });
     known.next()
 }
@@ -203,7 +203,7 @@ mod tests {
         );
         assert_eq!(
             with(864_000_000_000, 68_719_476_735),
-            "  4.5 s  received 864,000,000,000  10,012/s  latency p99 68,719,477 µs"
+            "  4.5 s  received 864,000,000,000  10,012/s  latency p99 68.7 s"
         );
     }
 

@@ -23,13 +23,10 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
     let raw = server.raw.as_ref();
     let uptime = values::seconds(server.uptime.as_ref());
     line("server", &identity(server));
-    line(
-        "up",
-        &known(uptime, |up| format!("{} s", figures::decimal(up, 0))),
-    );
-    line("grpc", &figures::clean(&server.grpc_address));
-    line("data", &figures::clean(&server.data_address));
-    line("database", &figures::clean(&server.database));
+    line("up", &known(uptime, |up| figures::time_mean(up * 1e9)));
+    line("grpc", &figures::text(&server.grpc_address));
+    line("data", &figures::text(&server.data_address));
+    line("database", &figures::text(&server.database));
     line("runs", &format!("{} active", server.runs_active));
     line("clients", &clients(server));
     line("connections", &known(server.connections.as_ref(), accepted));
@@ -48,7 +45,7 @@ pub(crate) fn server(server: &v1::GetServerResponse) -> String {
 }
 
 fn identity(server: &v1::GetServerResponse) -> String {
-    let version = figures::clean(&server.version);
+    let version = figures::text(&server.version);
     let draining = if server.draining { ", draining" } else { "" };
     format!("{version}, pid {}{draining}", server.pid)
 }
@@ -96,10 +93,10 @@ fn recovered(recoveries: &v1::Recoveries) -> String {
     let pause = |ppm| {
         let pause = recoveries.pause.as_ref();
         let ns = pause.and_then(|pause| quantile_ns(pause, ppm));
-        known(ns, |ns| figures::decimal(values::micros(ns), 0))
+        known(ns, figures::time)
     };
     format!(
-        "{} worker deaths, {} packets recovered, {} connections lost; pause p50 {} p99 {} µs",
+        "{} worker deaths, {} packets recovered, {} connections lost; pause p50 {} p99 {}",
         count(recoveries.deaths),
         count(recoveries.packets),
         count(recoveries.connections_lost),
@@ -136,6 +133,9 @@ mod tests {
         let text = server(&v1::GetServerResponse::default());
         for line in [
             "up          –\n",
+            "grpc        –\n",
+            "data        –\n",
+            "database    –\n",
             "clients     – of –, – pending\n",
             "connections –\n",
             "raw clients –\n",
@@ -151,7 +151,7 @@ mod tests {
         let no_deaths = "0 worker deaths, 0 packets recovered, 0 connections lost; ";
         assert_eq!(
             recovered(&recoveries),
-            format!("{no_deaths}pause p50 – p99 – µs")
+            format!("{no_deaths}pause p50 – p99 –")
         );
         recoveries.crash_loops = vec![1];
         let text = server(&v1::GetServerResponse {

@@ -1,4 +1,4 @@
-//! A run on one screen: at most 24 lines of at most 100 columns, the verdict first.
+//! A run on one screen of 24 lines of 80 columns, outcome and verdict first.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -14,38 +14,67 @@ use super::{
     clients,
     colour::Colour,
     figures::{self, UNKNOWN, known},
-    grounds,
+    grounds, objectives,
 };
 
 /// Columns that a screen surely has.
-const WIDTH: usize = 100;
-const LABEL_WIDTH: usize = 10;
-/// Lines for reasons and notes; the rest of the summary takes the rest of the screen.
-const GROUND_LINES_MAX: usize = 8;
+const WIDTH: usize = 80;
+const LABEL_WIDTH: usize = 11;
+/// Lines of a screen. Counts of many digits may make the summary a few lines longer.
+const LINES: usize = 24;
+/// Lines for why the run came out as it did: what the other figures leave of the screen, within
+/// this. The first reason has room in any case.
+const GROUND_LINES: std::ops::RangeInclusive<usize> = 6..=8;
 /// More workers than this are shown as a range.
-const WORKERS_LISTED_MAX: usize = 4;
+const WORKERS_LISTED_MAX: usize = 3;
 /// Labels may have 16 times 128 bytes; the headline has room for this.
-const LABEL_CHARACTERS_MAX: usize = 60;
+const LABEL_CHARACTERS_MAX: usize = 28;
+/// Counters that are shown in any case; another one is shown unless it is 0.
+const ALWAYS_SHOWN: [&str; 6] = [
+    "scheduled",
+    "sent",
+    "skipped",
+    "received",
+    "corrupt",
+    "lost",
+];
+
+/// What is reported of a run that is not stored.
+pub(crate) const UNSTORED: &str =
+    "The result is not stored yet: the server cannot write it, and tries again.";
 
 /// The summary.
 pub(crate) fn summary(run: &v1::Run, colour: Colour) -> String {
     let mut text = headline(run, colour);
+    if run.unstored {
+        lines(&mut text, vec![UNSTORED.into()]);
+    }
     if let Some(failure) = &run.failure {
         lines(&mut text, grounds::failure(failure, WIDTH));
     }
-    let report = run.report.as_ref();
-    if let Some(verdict) = report.and_then(|report| report.verdict.as_ref()) {
-        let grounds = grounds::verdict(verdict, WIDTH, GROUND_LINES_MAX);
-        lines(&mut text, grounds);
+    let figures = figures_of(run);
+    if let Some(report) = &run.report {
+        let taken = text.lines().count() + figures.lines().count();
+        let room = LINES
+            .saturating_sub(taken)
+            .clamp(*GROUND_LINES.start(), *GROUND_LINES.end());
+        lines(&mut text, grounds::of_report(report, WIDTH, room));
     }
+    text + &figures
+}
+
+/// The plan and the figures of the report, or why there are none.
+fn figures_of(run: &v1::Run) -> String {
+    let mut text = String::new();
     labelled(&mut text, "plan", plan(run.plan.as_ref()));
-    let Some(report) = report else {
+    let Some(report) = &run.report else {
         return text + &without_report(run);
     };
-    packets(&mut text, report.counts.as_ref());
-    labelled(&mut text, "rate", [rate(run, report)]);
+    labelled(&mut text, "packets", packets(report.counts.as_ref()));
+    labelled(&mut text, "rate", rate(run, report));
     distributions(&mut text, report.times.as_ref());
-    labelled(&mut text, "workers", [workers(&report.receivers)]);
+    labelled(&mut text, "objectives", outcome(report.outcome.as_ref()));
+    labelled(&mut text, "workers", workers(&report.receivers));
     labelled(&mut text, "cpu", cpu(report.cpu.as_ref()));
     let verdict = report.verdict.as_ref();
     labelled(&mut text, "laws", [known(verdict, |of| laws(&of.laws))]);
@@ -60,36 +89,69 @@ pub(crate) fn with_clients(run: &v1::Run, clients: &[v1::ClientReport], colour: 
 }
 
 fn headline(run: &v1::Run, colour: Colour) -> String {
-    let report = run.report.as_ref();
     // In any other state the report is not final, and a verdict in it none.
-    let final_report = report.filter(|_| run.state() == v1::RunState::Ended);
-    let verdict = final_report.and_then(|report| report.verdict.as_ref());
-    let word = match verdict {
-        Some(verdict) => values::verdict(verdict.status),
-        None => values::state(run.state),
+    let report = run.report.as_ref();
+    let report = report.filter(|_| run.state() == v1::RunState::Ended);
+    let (word, other) = match report.and_then(|report| report.verdict.as_ref()) {
+        Some(verdict) => {
+            let outcome = report.and_then(|report| report.outcome.as_ref());
+            judgement(verdict, outcome, colour)
+        }
+        None => (figures::word(values::state(run.state)).to_uppercase(), None),
     };
-    let word = known(word, |word| word.to_uppercase());
-    let word = match (colour, verdict.map(v1::Verdict::status)) {
-        (Colour::None, _) | (_, None) => word,
-        (Colour::Ansi, Some(v1::VerdictStatus::Valid)) => format!("\x1b[1;32m{word}\x1b[0m"),
-        (Colour::Ansi, Some(v1::VerdictStatus::Partial)) => format!("\x1b[1;33m{word}\x1b[0m"),
-        (Colour::Ansi, Some(_)) => format!("\x1b[1;31m{word}\x1b[0m"),
-    };
-    let outcome = final_report.and_then(|report| report.outcome.as_ref());
-    let judged = outcome.filter(|outcome| outcome.status() != v1::OutcomeStatus::NotJudged);
-    let outcome = judged.map_or_else(String::new, |outcome| {
-        let word = figures::word(values::outcome(outcome.status));
-        format!("{} · ", word.to_uppercase())
-    });
-    let labels: String = figures::labels(run)
-        .chars()
-        .take(LABEL_CHARACTERS_MAX)
-        .collect();
+    let other = other.map_or_else(String::new, |other| format!(" · {other}"));
+    let labels = shortened(&figures::labels(run), LABEL_CHARACTERS_MAX);
     let run_id = figures::clean(&run.run_id);
-    format!("{outcome}{word}  run {run_id}  {labels}")
+    format!("{word}{other}  run {run_id}  {labels}")
         .trim_end()
         .to_owned()
         + "\n"
+}
+
+/// Outcome and verdict: in capitals the one that the exit code follows from, then the other one.
+fn judgement(
+    verdict: &v1::Verdict,
+    outcome: Option<&v1::Outcome>,
+    colour: Colour,
+) -> (String, Option<String>) {
+    let status = outcome.map(v1::Outcome::status).unwrap_or_default();
+    let is_judged = matches!(status, v1::OutcomeStatus::Held | v1::OutcomeStatus::NotHeld);
+    let outcome_word = figures::word(outcome.and_then(|outcome| values::outcome(outcome.status)));
+    let verdict_word = figures::word(values::verdict(verdict.status));
+    let is_valid = verdict.status() == v1::VerdictStatus::Valid;
+    let valid_to = verdict.valid_to_ppm.map(quantile_name);
+    let valid_to = valid_to.map_or_else(String::new, |quantile| format!(" to {quantile}"));
+    let green = "1;32";
+    let (word, other, code) = match (is_valid, status) {
+        (true, v1::OutcomeStatus::Held) => (outcome_word, Some(verdict_word + &valid_to), green),
+        (true, v1::OutcomeStatus::NotHeld) => {
+            (outcome_word, Some(verdict_word + &valid_to), "1;31")
+        }
+        (true, _) => (verdict_word, Some(outcome_word), green),
+        (false, _) => {
+            let is_partial = verdict.status() == v1::VerdictStatus::Partial;
+            let code = if is_partial { "1;33" } else { "1;31" };
+            (verdict_word, is_judged.then_some(outcome_word), code)
+        }
+    };
+    let to = if is_judged || !is_valid {
+        ""
+    } else {
+        &valid_to
+    };
+    let word = match colour {
+        Colour::None => word.to_uppercase(),
+        Colour::Ansi => format!("\x1b[{code}m{}\x1b[0m", word.to_uppercase()),
+    };
+    (word + to, other)
+}
+
+fn shortened(text: &str, characters_max: usize) -> String {
+    if text.chars().count() <= characters_max {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(characters_max - 1).collect();
+    kept + "…"
 }
 
 fn without_report(run: &v1::Run) -> String {
@@ -105,7 +167,7 @@ fn without_report(run: &v1::Run) -> String {
     }
 }
 
-/// A line per group, with its name where there are several.
+/// A group after the other, with its name where there are several, and what the plan is judged by.
 fn plan(plan: Option<&v1::Plan>) -> Vec<String> {
     let Some(plan) = plan.filter(|plan| !plan.groups.is_empty()) else {
         return vec![UNKNOWN.into()];
@@ -127,7 +189,14 @@ fn plan(plan: Option<&v1::Plan>) -> Vec<String> {
             figures::word(values::phase(group.phase)),
         )
     };
-    plan.groups.iter().map(line).collect()
+    let lines = plan
+        .groups
+        .iter()
+        .map(line)
+        .chain(objectives::of_plan(plan));
+    lines
+        .flat_map(|line| figures::wrapped(&line, WIDTH - LABEL_WIDTH))
+        .collect()
 }
 
 /// Where the clients of a group connect. `None` for the server's own data port.
@@ -140,50 +209,62 @@ fn target(group: &v1::Group) -> Option<String> {
     }
 }
 
-fn packets(text: &mut String, counts: Option<&v1::Counts>) {
+/// The generator's counters, then the receiver's and what was lost.
+fn packets(counts: Option<&v1::Counts>) -> Vec<String> {
     let counts = counts.copied().unwrap_or_default();
-    let ends = [
-        Counts::of_list(counts.generator.as_ref()),
-        Counts::of_list(counts.receiver.as_ref()),
+    let generator = Counts::of_list(counts.generator.as_ref());
+    let receiver = Counts::of_list(counts.receiver.as_ref());
+    let lost = [
+        ("lost", counts.lost),
+        ("never acknowledged", counts.lost_unacknowledged),
+        ("unread", counts.lost_unread),
     ];
-    let parts = ends.iter().map(|counts| {
-        let parts = counts.counters().iter().map(|(name, value)| {
-            let value = known(*value, figures::count);
-            format!("{} {value}", name.replace('_', " "))
+    let lost = match counts.lost {
+        // Where it was lost is a question only then.
+        Some(1..) => &lost[..],
+        _ => &lost[..1],
+    };
+    let line = |counters: &[(&str, Option<u64>)], is_known: bool| {
+        let shown = counters
+            .iter()
+            .filter(|(name, value)| ALWAYS_SHOWN.contains(name) || (is_known && *value != Some(0)));
+        let parts = shown.map(|(name, value)| {
+            format!(
+                "{} {}",
+                name.replace('_', " "),
+                known(*value, figures::count)
+            )
         });
         figures::flowed(parts, WIDTH - LABEL_WIDTH)
-    });
-    let mut lines = parts.collect::<Vec<_>>().concat();
-    lines.push(lost(&counts));
-    labelled(text, "packets", lines);
+    };
+    let received = [receiver.counters(), lost].concat();
+    [
+        line(generator.counters(), counts.generator.is_some()),
+        line(&received, counts.receiver.is_some()),
+    ]
+    .concat()
 }
 
-fn lost(counts: &v1::Counts) -> String {
-    let lost = known(counts.lost, figures::count);
-    if counts.lost == Some(0) {
-        return format!("lost {lost}");
-    }
-    format!(
-        "lost {lost}: {} never acknowledged, {} unread",
-        known(counts.lost_unacknowledged, figures::count),
-        known(counts.lost_unread, figures::count),
-    )
-}
-
-fn rate(run: &v1::Run, report: &v1::Report) -> String {
+fn rate(run: &v1::Run, report: &v1::Report) -> Vec<String> {
     let rate = report.rate.unwrap_or_default();
-    let per_second = |millihertz| format!("{}/s", figures::hertz(hz(millihertz)));
     // A flood has no offered rate.
     let offered = match rate.offered_millihertz {
         None if has_flood(run) => "max".into(),
-        offered => known(offered, per_second),
+        offered => known(offered, |millihertz| {
+            format!("{}/s", figures::hertz(hz(millihertz)))
+        }),
     };
+    let achieved = known(rate.achieved_millihertz, |millihertz| {
+        format!("{}/s", figures::rate(hz(millihertz)))
+    });
     let elapsed = values::seconds(report.elapsed.as_ref());
-    format!(
-        "offered {offered}  achieved {}  in {} s",
-        known(rate.achieved_millihertz, per_second),
-        known(elapsed, |seconds| figures::fixed(seconds, 2)),
-    )
+    let elapsed = known(elapsed, |seconds| figures::time_mean(seconds * 1e9));
+    let parts = [
+        format!("offered {offered}"),
+        format!("achieved {achieved}"),
+        format!("in {elapsed}"),
+    ];
+    figures::flowed(parts, WIDTH - LABEL_WIDTH)
 }
 
 fn has_flood(run: &v1::Run) -> bool {
@@ -192,73 +273,131 @@ fn has_flood(run: &v1::Run) -> bool {
     shapes.any(|shape| matches!(shape, v1::profile::Shape::Flood(_)))
 }
 
+/// Columns of each percentile: the first one stands beside the label.
+const QUANTILE_WIDTHS: [usize; 6] = [8, 9, 9, 9, 9, 9];
+
 fn distributions(text: &mut String, times: Option<&v1::Times>) {
-    let columns = QUANTILES_PPM.map(|ppm| quantile_name(ppm));
-    let columns = columns.into_iter().chain(["max".into()]);
-    let head: String = columns.map(|name| format!("{name:>12}")).collect();
-    labelled(text, "µs", [head]);
-    for (name, times) in [
-        ("lateness", times.and_then(|times| times.lateness.as_ref())),
-        ("transit", times.and_then(|times| times.transit.as_ref())),
-        ("latency", times.and_then(|times| times.latency.as_ref())),
-    ] {
-        labelled(text, name, [percentiles(times)]);
+    let columns = QUANTILES_PPM.into_iter().map(quantile_name);
+    labelled(text, "", [row(columns.chain(["max".into()]))]);
+    let of = |part: fn(&v1::Times) -> Option<&v1::Distribution>| times.and_then(part);
+    let shown = [
+        (
+            "lateness",
+            of(|times| times.lateness.as_ref()),
+            "due → written",
+        ),
+        (
+            "transit",
+            of(|times| times.transit.as_ref()),
+            "written → read",
+        ),
+        ("latency", of(|times| times.latency.as_ref()), "due → read"),
+        (
+            "spread",
+            of(|times| times.spread.as_ref()),
+            "above the best",
+        ),
+    ];
+    for (name, times, meaning) in shown {
+        labelled(text, name, [format!("{}  {meaning}", percentiles(times))]);
     }
+    let known = shown.into_iter();
+    let known = known.filter_map(|(name, times, _)| Some((name, times?)));
+    labelled(text, "missing", missing(known));
+}
+
+fn row(cells: impl Iterator<Item = String>) -> String {
+    let cells = cells.zip(QUANTILE_WIDTHS);
+    cells
+        .map(|(cell, width)| format!("{cell:>width$}"))
+        .collect()
 }
 
 fn percentiles(times: Option<&v1::Distribution>) -> String {
     let quantile = |ppm| times.and_then(|times| times::quantile_ns(times, ppm));
     let quantiles = QUANTILES_PPM.map(quantile).into_iter();
-    quantiles
-        .chain([times.map(|times| times.max_ns)])
-        .map(|ns| format!("{:>12}", known(ns, figures::micros_of_ns)))
-        .collect()
+    let all = quantiles.chain([times.map(|times| times.max_ns)]);
+    row(all.map(|ns| known(ns, figures::time)))
 }
 
-fn workers(receivers: &[v1::ReceiverReport]) -> String {
+/// How many packets have no time, so that they are in none of the percentiles.
+fn missing<'a>(times: impl Iterator<Item = (&'a str, &'a v1::Distribution)>) -> Vec<String> {
+    let mut names: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    for (name, times) in times.filter(|(_, times)| times.missing != Some(0)) {
+        let scheduled = times.missing.map(|missing| missing + times.count);
+        let key = (scheduled, times.missing);
+        names.entry(key).or_default().push(name);
+    }
+    let line = |((scheduled, missing), names): ((_, _), Vec<&str>)| {
+        let line = format!(
+            "of {} scheduled, {} have no time in {}",
+            known(scheduled, figures::count),
+            known(missing, figures::count),
+            names.join(", ")
+        );
+        figures::wrapped(&line, WIDTH - LABEL_WIDTH)
+    };
+    names.into_iter().flat_map(line).collect()
+}
+
+fn outcome(outcome: Option<&v1::Outcome>) -> Vec<String> {
+    let Some(outcome) = outcome else {
+        return vec![UNKNOWN.into()];
+    };
+    if outcome.objectives.is_empty() {
+        return vec!["none".into()];
+    }
+    let parts = outcome.objectives.iter().map(objectives::part);
+    figures::flowed(parts, WIDTH - LABEL_WIDTH)
+}
+
+fn workers(receivers: &[v1::ReceiverReport]) -> Vec<String> {
     let workers = || receivers.iter().flat_map(|receiver| &receiver.workers);
     let packets = || workers().map(|worker| worker.packets);
     let (Some(low), Some(high)) = (packets().min(), packets().max()) else {
-        return UNKNOWN.into();
+        return vec![UNKNOWN.into()];
     };
     let number = workers().count();
     if number <= WORKERS_LISTED_MAX {
         let each = workers()
             .map(|worker| format!("{}: {}", worker.worker, figures::count(worker.packets)));
-        return format!("packets {}", each.collect::<Vec<_>>().join("  "));
+        let each = std::iter::once("packets".to_owned()).chain(each);
+        return figures::flowed(each, WIDTH - LABEL_WIDTH);
     }
-    format!(
+    vec![format!(
         "packets of each of the {number}: {} to {}",
         figures::count(low),
         figures::count(high)
-    )
+    )]
 }
 
-fn cpu(cpu: Option<&v1::Cpu>) -> Vec<String> {
+/// A line for each end.
+fn cpu(cpu: Option<&v1::Cpu>) -> [String; 2] {
     let cpu = cpu.copied().unwrap_or_default();
-    let end = |ns: Option<i64>, ns_per_packet: Option<f64>, packets: Option<f64>| {
+    let end = |name, ns, ns_per_packet, packets, call| {
         format!(
-            "{} s, {} ns/packet, {} a",
-            known(ns, |ns| figures::fixed(values::seconds_of_ns(ns), 2)),
-            known(ns_per_packet, |ns| figures::fixed(ns, 0)),
-            known(packets, |packets| figures::fixed(packets, 2)),
+            "{name} {}, {} a packet, {} packets a {call}",
+            known(ns, figures::time),
+            known(ns_per_packet, figures::time_mean),
+            known(packets, figures::three_digits),
         )
     };
-    let agents = end(
-        cpu.generator_ns,
-        cpu.generator_ns_per_packet,
-        cpu.packets_per_write,
-    );
-    let workers = end(
-        cpu.receiver_ns,
-        cpu.receiver_ns_per_packet,
-        cpu.packets_per_read,
-    );
-    let ends = [
-        format!("agents {agents} write"),
-        format!("workers {workers} read"),
-    ];
-    figures::flowed(ends, WIDTH - LABEL_WIDTH)
+    [
+        end(
+            "agents",
+            cpu.generator_ns,
+            cpu.generator_ns_per_packet,
+            cpu.packets_per_write,
+            "write",
+        ),
+        end(
+            "workers",
+            cpu.receiver_ns,
+            cpu.receiver_ns_per_packet,
+            cpu.packets_per_read,
+            "read",
+        ),
+    ]
 }
 
 /// `all 20 hold`, or how many came out in each way: `19 hold, 2 of them for some clients only,
@@ -300,7 +439,11 @@ fn labelled(text: &mut String, label: &str, lines: impl IntoIterator<Item = Stri
     let labels = std::iter::once(label).chain(std::iter::repeat(""));
     for (label, line) in labels.zip(lines) {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{label:<LABEL_WIDTH$}{line}");
+        let _ = writeln!(
+            text,
+            "{}",
+            format!("{label:<LABEL_WIDTH$}{line}").trim_end()
+        );
     }
 }
 
@@ -313,7 +456,10 @@ fn lines(text: &mut String, lines: Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::counters::{CounterList, WORDS};
+    use metronome_proto::{
+        counters::{CounterList, WORDS},
+        threshold::Threshold,
+    };
 
     use super::*;
     use crate::render::front_page::run_of_the_front_page;
@@ -325,30 +471,49 @@ mod tests {
     #[test]
     fn the_summary_of_the_front_page() {
         let expected = "\
-VALID  run 0199f0c2a1b2c3d4  page=front
-plan      10 × 10,000 Hz × 10 s, batch 1, staggered
-packets   scheduled 1,000,000  sent 1,000,000  skipped 0  blocked 0
-          received 1,000,000  duplicated 0  reordered 0  gaps 0  corrupt 0  read before written 0
-          lost 0
-rate      offered 100,000/s  achieved 99,998/s  in 10.00 s
-µs                 p50         p90         p99       p99.9      p99.99         max
-lateness           4.1         9.8        38.2       101.0       402.0       1,204
-transit            4.1         9.8        38.2       101.0       402.0       1,204
-latency            4.1         9.8        38.2       101.0       402.0       1,204
-workers   packets 0: 500,000  1: 500,000
-cpu       agents 1.52 s, 1,520 ns/packet, 1.00 a write  workers 0.98 s, 980 ns/packet, 1.02 a read
-laws      all 1 hold
+HELD · valid  run 0199f0c2a1b2c3d4  page=front
+plan       10 × 10,000 Hz × 10 s, batch 1, staggered
+packets    scheduled 1,000,000  sent 1,000,000  skipped 0
+           received 1,000,000  corrupt 0  in time 1,000,000  lost 0
+rate       offered 100,000/s  achieved 99,998/s  in 10.0 s
+                p50      p90      p99    p99.9   p99.99      max
+lateness    4.10 µs  9.80 µs  38.2 µs   101 µs   402 µs  1.20 ms  due → written
+transit     4.10 µs  9.80 µs  38.2 µs   101 µs   402 µs  1.20 ms  written → read
+latency     4.10 µs  9.80 µs  38.2 µs   101 µs   402 µs  1.20 ms  due → read
+spread      4.10 µs  9.80 µs  38.2 µs   101 µs   402 µs  1.20 ms  above the best
+objectives lost 0 ✓  skipped 0 ✓  kept up 100 % ≥ 99.9 % ✓
+           latency p99.9 101 µs ≤ 100 ms ✓
+workers    packets  0: 500,000  1: 500,000
+cpu        agents 1.52 s, 1.52 µs a packet, 1.00 packets a write
+           workers 980 ms, 980 ns a packet, 1.02 packets a read
+laws       all 1 hold
 ";
         assert_eq!(summary(&run_of_the_front_page(), Colour::None), expected);
     }
 
     #[test]
-    fn colour_is_in_the_verdict_alone() {
+    fn a_run_that_is_not_stored_has_a_line_about_that_under_its_verdict() {
+        let stored = run_of_the_front_page();
+        let unstored = v1::Run {
+            unstored: true,
+            ..stored.clone()
+        };
+        let (head, rest) = summary(&stored, Colour::None)
+            .split_once('\n')
+            .map(|(head, rest)| (head.to_owned(), rest.to_owned()))
+            .unwrap();
+        let expected = format!("{head}\n{UNSTORED}\n{rest}");
+        assert_eq!(summary(&unstored, Colour::None), expected);
+        assert!(UNSTORED.len() <= WIDTH);
+    }
+
+    #[test]
+    fn colour_is_in_the_first_words_alone() {
         let run = run_of_the_front_page();
         let plain = summary(&run, Colour::None);
         assert_eq!(
             summary(&run, Colour::Ansi),
-            plain.replacen("VALID", "\x1b[1;32mVALID\x1b[0m", 1)
+            plain.replacen("HELD", "\x1b[1;32mHELD\x1b[0m", 1)
         );
     }
 
@@ -363,14 +528,128 @@ laws      all 1 hold
     }
 
     #[test]
-    fn a_judged_outcome_stands_before_the_verdict() {
+    fn what_the_exit_code_follows_from_is_in_capitals() {
+        use v1::{
+            OutcomeStatus::{Held, NotHeld, NotJudged, Unspecified},
+            VerdictStatus::{Invalid, Partial, Valid},
+        };
+        for (verdict, outcome, valid_to_ppm, head) in [
+            (Valid, Held, None, "HELD · valid"),
+            (Valid, Held, Some(990_000), "HELD · valid to p99"),
+            (Valid, NotHeld, None, "NOT HELD · valid"),
+            (Valid, NotHeld, Some(999_000), "NOT HELD · valid to p99.9"),
+            (Valid, NotJudged, None, "VALID · not judged"),
+            (Valid, NotJudged, Some(990_000), "VALID to p99 · not judged"),
+            (Valid, Unspecified, None, "VALID · –"),
+            (Partial, NotJudged, None, "PARTIAL"),
+            (Partial, NotHeld, None, "PARTIAL · not held"),
+            (Partial, Held, None, "PARTIAL · held"),
+            (Invalid, NotJudged, None, "INVALID"),
+        ] {
+            let mut run = run_of_the_front_page();
+            let report = report(&mut run);
+            report.outcome = Some(v1::Outcome {
+                status: outcome.into(),
+                ..v1::Outcome::default()
+            });
+            let shown = report.verdict.as_mut().unwrap();
+            shown.status = verdict.into();
+            shown.valid_to_ppm = valid_to_ppm;
+            for colour in [Colour::None, Colour::Ansi] {
+                let text = summary(&run, colour);
+                let first = text.lines().next().unwrap();
+                assert_eq!(
+                    strip(first),
+                    format!("{head}  run 0199f0c2a1b2c3d4  page=front")
+                );
+            }
+        }
+    }
+
+    /// Without colours.
+    fn strip(text: &str) -> String {
+        let mut parts = text.split('\x1b');
+        let first = parts.next().unwrap_or_default().to_owned();
+        let rest = parts.filter_map(|part| Some(part.split_once('m')?.1));
+        first + &rest.collect::<String>()
+    }
+
+    #[test]
+    fn a_run_that_did_not_hold_has_the_sentence_of_what_was_missed() {
         let mut run = run_of_the_front_page();
-        report(&mut run).outcome = Some(v1::Outcome {
-            status: v1::OutcomeStatus::NotHeld.into(),
-            ..v1::Outcome::default()
-        });
+        let report = report(&mut run);
+        let outcome = report.outcome.as_mut().unwrap();
+        outcome.status = v1::OutcomeStatus::NotHeld.into();
+        let kept_up = &mut outcome.objectives[2];
+        kept_up.status = v1::OutcomeStatus::NotHeld.into();
+        kept_up.observed = Some(v1::objective::Observed::ObservedSharePpm(512_000));
+        kept_up.sentence = "14,640 of 30,000 packets were read too late".into();
         let text = summary(&run, Colour::None);
-        assert!(text.starts_with("NOT HELD · VALID  run "), "{text}");
+        let expected = "\
+NOT HELD · valid  run 0199f0c2a1b2c3d4  page=front
+  - 14,640 of 30,000 packets were read too late
+plan ";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(text.contains("kept up 51.2 % ≥ 99.9 % ✗"), "{text}");
+    }
+
+    #[test]
+    fn packets_without_a_time_stand_beside_the_percentiles() {
+        let mut run = run_of_the_front_page();
+        let times = report(&mut run).times.as_mut().unwrap();
+        for (times, missing) in [
+            (&mut times.lateness, Some(40)),
+            (&mut times.transit, Some(18_160)),
+            (&mut times.latency, Some(18_160)),
+            (&mut times.spread, None),
+        ] {
+            times.as_mut().unwrap().missing = missing;
+        }
+        let text = summary(&run, Colour::None);
+        let expected = "
+missing    of – scheduled, – have no time in spread
+           of 1,000,040 scheduled, 40 have no time in lateness
+           of 1,018,160 scheduled, 18,160 have no time in transit, latency
+objectives ";
+        assert!(text.contains(expected), "{text}");
+        assert!(!summary(&run_of_the_front_page(), Colour::None).contains("missing"));
+    }
+
+    #[test]
+    fn where_one_way_times_are_not_known_spread_is() {
+        let mut run = run_of_the_front_page();
+        let times = report(&mut run).times.as_mut().unwrap();
+        (times.transit, times.latency) = (None, None);
+        let text = summary(&run, Colour::None);
+        let expected = "
+transit           –        –        –        –        –        –  written → read
+latency           –        –        –        –        –        –  due → read
+spread      4.10 µs  9.80 µs ";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn counters_that_are_0_are_left_out_and_those_that_are_not_known_are_not() {
+        let mut run = run_of_the_front_page();
+        let counts = report(&mut run).counts.as_mut().unwrap();
+        counts.receiver.as_mut().unwrap().read_before_written = None;
+        counts.receiver.as_mut().unwrap().reordered = 1;
+        let text = summary(&run, Colour::None);
+        let expected =
+            "           received 1,000,000  reordered 1  corrupt 0  read before written –\n";
+        assert!(text.contains(expected), "{text}");
+        assert!(!text.contains("duplicated"), "{text}");
+    }
+
+    #[test]
+    fn a_plan_stands_with_what_it_is_judged_by() {
+        let mut run = run_of_the_front_page();
+        run.report = None;
+        let threshold: Threshold = "latency.p99<200us".parse().unwrap();
+        run.plan.as_mut().unwrap().thresholds = vec![threshold.to_proto()];
+        let text = summary(&run, Colour::None);
+        let expected = "           judged by latency.p99<200us, and defaults\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]
@@ -382,18 +661,20 @@ laws      all 1 hold
         };
         let expected = "\
 –  run id
-plan      –
-packets   scheduled –  sent –  skipped –  blocked –
-          received –  duplicated –  reordered –  gaps –  corrupt –  read before written –
-          lost –: – never acknowledged, – unread
-rate      offered –  achieved –  in – s
-µs                 p50         p90         p99       p99.9      p99.99         max
-lateness             –           –           –           –           –           –
-transit              –           –           –           –           –           –
-latency              –           –           –           –           –           –
-workers   –
-cpu       agents – s, – ns/packet, – a write  workers – s, – ns/packet, – a read
-laws      –
+plan       –
+packets    scheduled –  sent –  skipped –
+           received –  corrupt –  lost –
+rate       offered –  achieved –  in –
+                p50      p90      p99    p99.9   p99.99      max
+lateness          –        –        –        –        –        –  due → written
+transit           –        –        –        –        –        –  written → read
+latency           –        –        –        –        –        –  due → read
+spread            –        –        –        –        –        –  above the best
+objectives –
+workers    –
+cpu        agents –, – a packet, – packets a write
+           workers –, – a packet, – packets a read
+laws       –
 ";
         assert_eq!(summary(&run, Colour::None), expected);
     }
@@ -405,7 +686,7 @@ laws      –
         times.latency.as_mut().unwrap().quantiles.truncate(3);
         let text = summary(&run, Colour::None);
         let expected =
-            "latency            4.1         9.8        38.2           –           –       1,204\n";
+            "latency     4.10 µs  9.80 µs  38.2 µs        –        –  1.20 ms  due → read\n";
         assert!(text.contains(expected), "{text}");
     }
 
@@ -435,8 +716,9 @@ laws      –
         let text = summary(&run, Colour::None);
         assert_shown(&generator, &text);
         assert_shown(&receiver, &text);
-        let lost = "lost 3,001: 3,002 never acknowledged, – unread\n";
-        assert!(text.contains(lost), "{text}");
+        for lost in ["lost 3,001", "never acknowledged 3,002", "unread –\n"] {
+            assert!(text.contains(lost), "no {lost} in {text}");
+        }
     }
 
     #[test]
@@ -497,9 +779,11 @@ laws      –
         };
         let expected = "\
 FAILED  run 0199f0c2a1b2c3d4  page=front
-  - CONNECTION_REFUSED: agent a cannot connect to 10.0.0.7:8888: nothing listens there
-    → start metronome-server there with --host 0.0.0.0, or give its data port with --target
-plan      10 × 10,000 Hz × 10 s, batch 1, staggered
+  - CONNECTION_REFUSED: agent a cannot connect to 10.0.0.7:8888: nothing
+    listens there
+    → start metronome-server there with --host 0.0.0.0, or give its data port
+      with --target
+plan       10 × 10,000 Hz × 10 s, batch 1, staggered
 There is no report.
 ";
         assert_eq!(summary(&failed, Colour::None), expected);
@@ -513,7 +797,20 @@ There is no report.
     }
 
     #[test]
-    fn the_worst_run_still_fits_one_screen() {
+    fn a_run_that_was_spoilt_fits_one_screen() {
+        let mut run = run_of_the_front_page();
+        let note = v1::Note {
+            sentence: "a note".repeat(40),
+            ..v1::Note::default()
+        };
+        report(&mut run).verdict.as_mut().unwrap().notes = vec![note; 100];
+        let text = summary(&run, Colour::None);
+        assert!(text.lines().count() <= LINES, "{text}");
+        assert!(text.contains("a note"), "{text}");
+    }
+
+    #[test]
+    fn the_worst_run_is_little_longer_than_a_screen() {
         let mut run = run_of_the_front_page();
         run.labels = [("label".into(), "l".repeat(128))].into();
         let report = report(&mut run);
@@ -545,6 +842,10 @@ There is no report.
             sentence: "a note".into(),
             ..v1::Note::default()
         };
+        report.outcome = Some(v1::Outcome {
+            status: v1::OutcomeStatus::NotJudged.into(),
+            ..report.outcome.take().unwrap()
+        });
         report.verdict = Some(v1::Verdict {
             status: v1::VerdictStatus::Invalid.into(),
             reasons: vec![reason; 100],
@@ -554,7 +855,8 @@ There is no report.
         });
         let text = summary(&run, Colour::None);
         let number = text.lines().count();
-        assert!(number <= 24, "{number} lines:\n{text}");
+        assert!(number <= LINES + 8, "{number} lines:\n{text}");
+        assert!(text.contains("CLIENT_LOST"), "{text}");
         let fits = |line: &str| line.chars().count() <= WIDTH;
         assert!(text.lines().all(fits), "{text}");
         assert!(text.contains("… and 199 more"), "{text}");

@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 use metronome_proto::{
     json::{times, values},
+    threshold::quantile_name,
     v1,
 };
 
@@ -69,18 +70,25 @@ pub(crate) fn runs(runs: &[v1::Run]) -> String {
         }),
         Column::text("PLAN", runs, |run| known(run.plan.as_ref(), figures::plan)),
         Column::text("STATE", runs, |run| figures::word(values::state(run.state))),
+        Column::text("OUTCOME", runs, |run| {
+            let outcome = report(run).outcome;
+            figures::word(outcome.and_then(|outcome| values::outcome(outcome.status)))
+        }),
         Column::text("VERDICT", runs, |run| {
-            let verdict = report(run).verdict;
-            figures::word(verdict.and_then(|verdict| values::verdict(verdict.status)))
+            known(report(run).verdict, |verdict| {
+                let word = figures::word(values::verdict(verdict.status));
+                let to = verdict.valid_to_ppm.map(quantile_name);
+                to.map_or(word.clone(), |quantile| format!("{word} to {quantile}"))
+            })
         }),
         Column::number("LOST", runs, |run| {
             let counts = report(run).counts;
             known(counts.and_then(|counts| counts.lost), figures::count)
         }),
-        Column::number("P99 µs", runs, |run| {
+        Column::number("LATENCY p99", runs, |run| {
             let latency = report(run).times.and_then(|times| times.latency);
             let p99 = latency.and_then(|latency| times::quantile_ns(&latency, 990_000));
-            known(p99, figures::micros_of_ns)
+            known(p99, figures::time)
         }),
         Column::text("LABELS", runs, figures::labels),
     ])
@@ -92,9 +100,9 @@ pub(crate) fn agents(agents: &[v1::Agent]) -> String {
         return "no agent is connected; start one with `metronome-agent --server ADDRESS`\n".into();
     }
     table(vec![
-        Column::text("AGENT", agents, |agent| figures::clean(&agent.name)),
-        Column::text("VERSION", agents, |agent| figures::clean(&agent.version)),
-        Column::text("PEER", agents, |agent| figures::clean(&agent.peer)),
+        Column::text("AGENT", agents, |agent| figures::text(&agent.name)),
+        Column::text("VERSION", agents, |agent| figures::text(&agent.version)),
+        Column::text("PEER", agents, |agent| figures::text(&agent.peer)),
         Column::text("CONNECTED", agents, |agent| {
             known(values::instant(agent.connected_at.as_ref()), |instant| {
                 instant
@@ -124,9 +132,7 @@ pub(super) fn workers(workers: &[v1::Worker]) -> String {
         Column::number("PID", workers, |of| of.pid.to_string()),
         Column::number("CLIENTS", workers, |of| of.connections.to_string()),
         Column::number("PACKETS", workers, |of| figures::count(of.packets)),
-        Column::number("CPU s", workers, |of| {
-            figures::fixed(values::seconds_of_ns(of.cpu_ns), 2)
-        }),
+        Column::number("CPU", workers, |of| figures::time(of.cpu_ns)),
         Column::number("READS", workers, |of| figures::count(of.reads)),
         Column::number("WAKE-UPS", workers, |of| figures::count(of.wakeups)),
         Column::number("RESTARTS", workers, |of| of.restarts.to_string()),
@@ -168,14 +174,25 @@ mod tests {
             ..run_of_the_front_page()
         };
         let expected = "\
-RUN               CREATED                   PLAN                   STATE    VERDICT  LOST  P99 µs  \
-LABELS
-0199f0c2a1b2c3d5  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  running  –           –       –
-0199f0c2a1b2c3d4  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  ended    valid       0    38.2  \
-page=front
+RUN               CREATED                   PLAN                   STATE    OUTCOME  \
+VERDICT  LOST  LATENCY p99  LABELS
+0199f0c2a1b2c3d5  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  running  –        \
+–           –            –
+0199f0c2a1b2c3d4  2026-01-02T03:04:05.000Z  10 × 10,000 Hz × 10 s  ended    held     \
+valid       0      38.2 µs  page=front
 ";
         assert_eq!(runs(&[running, run_of_the_front_page()]), expected);
         assert_eq!(runs(&[]), "no runs\n");
+    }
+
+    #[test]
+    fn a_run_whose_tail_is_not_known_is_valid_to_its_last_quantile() {
+        let mut run = run_of_the_front_page();
+        let report = run.report.as_mut().expect("a report");
+        report.verdict.as_mut().expect("a verdict").valid_to_ppm = Some(990_000);
+        report.outcome.as_mut().expect("an outcome").status = v1::OutcomeStatus::NotHeld.into();
+        let text = runs(&[run]);
+        assert!(text.contains("  not held  valid to p99  "), "{text}");
     }
 
     #[test]
@@ -214,7 +231,10 @@ page=front
             clients_max: 10_000,
             cores: 2,
         };
-        assert_eq!(cells(Some(capacity)), ["a", "–", "2", "10,000", "–"]);
-        assert_eq!(cells(None), ["a", "–", "–", "–", "–"]);
+        assert_eq!(
+            cells(Some(capacity)),
+            ["a", "–", "–", "–", "2", "10,000", "–"]
+        );
+        assert_eq!(cells(None), ["a", "–", "–", "–", "–", "–", "–"]);
     }
 }

@@ -103,6 +103,8 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
     if let Some(restored) = restored {
         take_over(&shared, restored).await?;
     }
+    let runs = Arc::clone(&shared.runs);
+    tokio::spawn(async move { runs.history.store_what_waits().await });
     let closing = CancellationToken::new();
     let http_address = settings
         .http
@@ -131,6 +133,7 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
         serving,
         last_push,
         drain_timeout: config.drain_timeout,
+        is_embedded: config.is_embedded,
     };
     Ok(server.run_until(signals, master_gone).await)
 }

@@ -230,8 +230,7 @@ impl Driver {
                         None => continue,
                     },
                     reading = reply_in(&mut state.reading) => {
-                        self.observe(&mut state, reading.flatten());
-                        continue
+                        observe(&mut state, reading.flatten())
                     }
                     _ = beat.tick() => {
                         self.ask_for_reading(&mut state);
@@ -409,13 +408,6 @@ impl Driver {
         state.reading = Some(self.runs.master_client.read_run(self.id, histograms));
     }
 
-    fn observe(&mut self, state: &mut DriverState, counters: Option<LiveCounters>) {
-        if let Some(counters) = counters {
-            state.snapshot.take_counters(counters, clock::now_ns());
-        }
-        self.show(state);
-    }
-
     fn show(&mut self, state: &mut DriverState) {
         let run_state = state.machine.state();
         if run_state.is_final() {
@@ -470,6 +462,16 @@ impl Driver {
         }
         is_over
     }
+}
+
+/// Notes what the ledger shows. Nothing follows from a run that the master does not have.
+fn observe(state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
+    let Some(counters) = counters else {
+        return Event::Tick;
+    };
+    let unreleased = counters.unreleased;
+    state.snapshot.take_counters(counters, clock::now_ns());
+    Event::ConnectionsLeft(unreleased)
 }
 
 /// Notes when the first packet was due, once it was.

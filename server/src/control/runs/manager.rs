@@ -99,10 +99,14 @@ impl RunManager {
         Ok(self.in_memory(id).unwrap_or(stored))
     }
 
-    /// A run that lives here, or has ended and could not be stored.
+    /// A run that lives here, or has ended and is not stored yet.
     pub(crate) fn in_memory(&self, id: RunId) -> Option<v1::Run> {
         let active = self.active.find(id).map(|active| active.run());
-        active.or_else(|| self.history.find_unstored(id).map(|unstored| unstored.run))
+        active.or_else(|| {
+            self.history
+                .find_unstored(id)
+                .map(|unstored| unstored.run.clone())
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     driver::{Driver, DriverInput},
-    history,
+    history::unwritable,
     manager::RunManager,
     shares::share_of,
     start_request::StartRequest,
@@ -65,6 +65,7 @@ async fn start_or_find(
         return Err(Failure::new(FailureCode::Draining, sentence));
     }
     refuse_in_upgrade(runs)?;
+    runs.history.has_room()?;
     for _ in 0..ID_ATTEMPTS_MAX {
         if let Some(run) = try_start(runs, &request).await? {
             return Ok(run);
@@ -106,7 +107,7 @@ async fn find_earlier(
     let Some((stored, digest)) = stored else {
         return Ok(None);
     };
-    if digest != request.digest {
+    if digest.is_some_and(|digest| digest != request.digest) {
         let sentence = format!(
             "request_id {} belongs to run {}, which another request has started",
             request.request_id, stored.run_id
@@ -223,12 +224,7 @@ async fn admit_and_store(
         Ok(()) => Ok(true),
         Err(InsertError::IdTaken) => Ok(false),
         Err(InsertError::RequestTaken) => Err(request_id_busy(request)),
-        Err(InsertError::Database(error)) => {
-            tracing::error!("the history cannot be written: {error}");
-            Err(history::failed(&format!(
-                "the history cannot be written: {error}"
-            )))
-        }
+        Err(InsertError::Database(error)) => Err(unwritable(&error)),
     }
 }
 

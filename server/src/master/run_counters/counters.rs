@@ -12,7 +12,7 @@ use crate::{
     master::admission::Admission,
     model::{
         ClientEnd, Incident, LiveCounters, OpenRun, RawClientCounters, RunCounters, ServerStatus,
-        TotalCounters, Work, WorkerCounters,
+        TotalCounters, Work, WorkerTotals,
     },
 };
 
@@ -32,12 +32,7 @@ pub(crate) struct ClosedConnection<'a> {
 
 impl RunCounters {
     /// Starts the counters of a run.
-    pub(crate) fn open(
-        &mut self,
-        admission: &Admission,
-        row: usize,
-        baseline: Vec<WorkerCounters>,
-    ) {
+    pub(crate) fn open(&mut self, admission: &Admission, row: usize, baseline: Vec<WorkerTotals>) {
         let counted = OpenRun::new(admission, row, baseline);
         self.runs.insert(admission.run, counted);
     }
@@ -95,6 +90,7 @@ impl RunCounters {
         if connection_counters.is_client() {
             self.totals.add(connection_counters, record);
         }
+        self.share_with(connection_counters);
         if let ClientEnd::Refused(code) = connection_counters.end {
             self.record_refusal(code);
         } else if let Some(counted) = self.run_of(connection_counters) {
@@ -112,6 +108,21 @@ impl RunCounters {
         } else {
             // It ended before it had sent anything that decides what it is.
             self.refused_hello = self.refused_hello.saturating_add(1);
+        }
+    }
+
+    /// Notes in every run that a worker has read this connection besides the run's own. Every
+    /// connection in the time of a run comes here: at its end or, at the end of the run, as one that
+    /// is still open.
+    pub(crate) fn share_with(&mut self, connection_counters: &ConnectionCounters) {
+        if !connection_counters.is_client() && !connection_counters.is_raw {
+            return;
+        }
+        let own = connection_counters
+            .is_client()
+            .then_some(connection_counters.run);
+        for (run, counted) in &mut self.runs {
+            counted.is_shared |= Some(run.bits()) != own;
         }
     }
 
@@ -286,6 +297,46 @@ mod tests {
         assert_eq!(status.accepted, 1);
         assert_eq!(refused, [1, 2, 3, 5], "one without a hello is a bad hello");
         assert_eq!((status.raw.connections, status.raw.packets), (6, 30));
+    }
+
+    #[test]
+    fn a_run_shares_its_workers_with_every_client_of_another_load_and_with_none_of_its_own() {
+        let client = |run| ConnectionCounters {
+            run,
+            attempt: 1,
+            ..ConnectionCounters::default()
+        };
+        let raw = ConnectionCounters {
+            is_raw: true,
+            ..ConnectionCounters::default()
+        };
+        let never_read = ConnectionCounters {
+            end: ClientEnd::Refused(Refusal::Full as u8),
+            ..ConnectionCounters::default()
+        };
+        let shared_by = |connection_counters| {
+            let mut counters = RunCounters::default();
+            for run in [7, 8] {
+                let admission = Admission {
+                    run: RunId::from_bits(run),
+                    clients: 1,
+                    duration: std::time::Duration::from_secs(1),
+                    agents: Vec::new(),
+                };
+                counters.open(&admission, run as usize, Vec::new());
+            }
+            record(&mut counters, connection_counters);
+            counters
+                .runs
+                .into_values()
+                .map(|run| run.is_shared)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(shared_by(client(7)), [false, true]);
+        assert_eq!(shared_by(client(8)), [true, false]);
+        assert_eq!(shared_by(client(0)), [true, true], "the static run's");
+        assert_eq!(shared_by(raw), [true, true]);
+        assert_eq!(shared_by(never_read), [false, false]);
     }
 
     #[test]

@@ -7,5 +7,6 @@
 
 mod counters;
 mod open_run;
+mod sparse_histogram;
 
 pub(super) use counters::ClosedConnection;

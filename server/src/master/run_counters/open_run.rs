@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{counters::CounterList as _, histogram::Histogram, v1::ReceiverCounts};
+use metronome_proto::{counters::CounterList as _, v1::ReceiverCounts};
 
+use super::sparse_histogram::SparseHistogram;
 use crate::{
-    ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage},
+    ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage, with_pace_counts},
     master::admission::Admission,
     model::{
         ClientCounters, FinalCounters, Incident, LiveCounters, OpenRun, SlowestPacket, Times, Work,
-        WorkerCounters,
+        WorkerCounters, WorkerTotals,
     },
 };
 
@@ -18,15 +19,18 @@ const INCIDENTS_MAX: usize = 100;
 
 impl OpenRun {
     /// Nothing is counted yet; `baseline` are the workers as they are.
-    pub(super) fn new(admission: &Admission, row: usize, baseline: Vec<WorkerCounters>) -> Self {
+    pub(super) fn new(admission: &Admission, row: usize, baseline: Vec<WorkerTotals>) -> Self {
+        let mut shares = admission.agents.iter().flat_map(|(agent, _)| &agent.shares);
+        let has_schedule = shares.all(|share| share.schedule(0, admission.duration).is_some());
         Self {
             clients_max: admission.clients,
             row,
             work: vec![Work::default(); baseline.len()],
             baseline,
+            is_shared: false,
             clients: BTreeMap::new(),
             times: Times::default(),
-            counts: ReceiverCounts::zero(),
+            counts: with_pace_counts(ReceiverCounts::zero(), has_schedule),
             recovered_packets: 0,
             incidents: Vec::new(),
             slowest: Vec::new(),
@@ -94,10 +98,12 @@ impl OpenRun {
         let mut live_counters = LiveCounters {
             connected: 0,
             ended: self.clients.len() as u32,
+            unreleased: 0,
             counts: self.counts,
             times: histograms.then(|| self.times.clone()),
         };
         for (connection_counters, record) in live {
+            live_counters.unreleased += 1;
             match connection_counters.stage {
                 Stage::Packets | Stage::Ended => live_counters.connected += 1,
                 _ => live_counters.ended += 1,
@@ -115,24 +121,36 @@ impl OpenRun {
         live_counters
     }
 
-    /// The final record; `now` are the workers as they are.
-    pub(crate) fn into_record(self, now: &[WorkerCounters]) -> FinalCounters {
-        let since_baseline = |(index, now): (usize, &WorkerCounters)| {
+    /// The final record; `now` are the workers as they are, whose pauses are asked for or not.
+    pub(crate) fn into_record(
+        self,
+        now: &[WorkerTotals],
+        pauses_are_asked_for: bool,
+    ) -> FinalCounters {
+        let since_baseline = |(index, now): (usize, &WorkerTotals)| {
             let before = self.baseline.get(index).copied().unwrap_or_default();
             let work = self.work.get(index).copied().unwrap_or_default();
+            // What a worker counts for all that it reads is the run's where it read nothing else.
+            let own = |figure: fn(&WorkerTotals) -> u64| {
+                (!self.is_shared).then(|| figure(now).saturating_sub(figure(&before)))
+            };
             WorkerCounters {
+                worker: now.worker,
+                pid: now.pid,
                 packets: work.packets,
-                cpu_ns: now.cpu_ns.saturating_sub(before.cpu_ns),
-                reads: work.reads,
-                wakeups: now.wakeups.saturating_sub(before.wakeups),
-                pauses: now.pauses.saturating_sub(before.pauses),
-                paused_ns: now.paused_ns.saturating_sub(before.paused_ns),
-                ..*now
+                cpu_ns: own(|of| of.cpu_ns),
+                reads: Some(work.reads),
+                wakeups: own(|of| of.wakeups),
+                pauses: own(|of| of.pauses),
+                paused_ns: own(|of| of.paused_ns),
+                restarts: now.restarts.saturating_sub(before.restarts),
             }
         };
+        let workers = now.iter().enumerate().map(since_baseline).collect();
         FinalCounters {
             clients: self.clients.into_values().map(|(_, count)| count).collect(),
-            workers: now.iter().enumerate().map(since_baseline).collect(),
+            workers,
+            pauses_are_asked_for,
             times: self.times,
             recovered_packets: self.recovered_packets,
             incidents: self.incidents,
@@ -166,7 +184,7 @@ fn client_count(
         bytes_taken,
         least_ns: connection_counters.least_ns(),
         timed: connection_counters.timed,
-        histogram_counts: [&lateness, &transit, &latency, &spread].map(Histogram::count),
+        histogram_counts: [&lateness, &transit, &latency, &spread].map(SparseHistogram::count),
         lateness_p99_ns: lateness.quantile_ns(0.99),
         lateness_p99_9_ns: lateness.quantile_ns(0.999),
         transit_p99_ns: transit.quantile_ns(0.99),
@@ -178,12 +196,8 @@ fn client_count(
     }
 }
 
-fn histogram(record: &Slot, index: usize) -> Histogram {
-    let mut histogram = Histogram::default();
-    record
-        .counts(index)
-        .for_each(|(bucket, count)| histogram.add_count(bucket, count));
-    histogram
+fn histogram(record: &Slot, index: usize) -> SparseHistogram {
+    SparseHistogram::new(record.counts(index))
 }
 
 /// Adds a connection's histograms.
@@ -205,12 +219,12 @@ pub(super) fn add_times(times: &mut Times, record: &Slot) {
 mod tests {
     use std::time::Duration;
 
-    use metronome_proto::run_id::RunId;
+    use metronome_proto::{handshake::Key, profile::Profile, run_id::RunId};
 
     use super::*;
     use crate::{
         ledger::{Dimensions, Ledger},
-        model::ClientEnd,
+        model::{AgentShare, ClientEnd, ClockRelation},
     };
 
     fn run(workers: usize) -> OpenRun {
@@ -220,10 +234,11 @@ mod tests {
             duration: Duration::from_secs(1),
             agents: Vec::new(),
         };
-        let worker = WorkerCounters {
+        let worker = WorkerTotals {
             cpu_ns: 100,
             reads: 10,
-            ..WorkerCounters::default()
+            restarts: 3,
+            ..WorkerTotals::default()
         };
         OpenRun::new(&admission, 1, vec![worker; workers])
     }
@@ -235,20 +250,61 @@ mod tests {
             let reads = packets / 10;
             run.credit(worker, Work { packets, reads });
         }
-        let now = WorkerCounters {
+        let now = WorkerTotals {
             cpu_ns: 150,
             reads: 9,
             packets: 77,
-            ..WorkerCounters::default()
+            restarts: 5,
+            ..WorkerTotals::default()
         };
-        let record = run.into_record(&[now; 2]);
+        let record = run.into_record(&[now; 2], false);
         let workers: Vec<_> = record
             .workers
             .iter()
-            .map(|worker| (worker.packets, worker.cpu_ns, worker.reads))
+            .map(|worker| (worker.packets, worker.cpu_ns, worker.reads, worker.restarts))
             .collect();
-        assert_eq!(workers, [(1, 50, 0), (20, 50, 2)]);
+        let cpu_ns = Some(50);
+        assert_eq!(workers, [(1, cpu_ns, Some(0), 2), (20, cpu_ns, Some(2), 2)]);
         assert_eq!(record.recovered_packets, 4300, "a worker that is none, too");
+    }
+
+    #[test]
+    fn the_places_of_a_flood_are_unknown_before_a_client_has_come() {
+        for (profile, off_schedule) in [(Profile::constant(1_000), Some(0)), (Profile::Flood, None)]
+        {
+            let mut share = AgentShare::of(0..1, ClockRelation::Same);
+            share.shares[0].profile = profile;
+            let admission = Admission {
+                run: RunId::from_bits(7),
+                clients: 1,
+                duration: Duration::from_secs(1),
+                agents: vec![(share, Key::from_bytes([0; 32]))],
+            };
+            let run = OpenRun::new(&admission, 1, Vec::new());
+            let counts = run.read(false, std::iter::empty()).counts;
+            assert_eq!(counts.off_schedule, off_schedule);
+            assert_eq!(counts.read_before_written, Some(0));
+        }
+    }
+
+    #[test]
+    fn what_a_worker_has_for_several_loads_is_of_none_of_them() {
+        let mut run = run(1);
+        run.is_shared = true;
+        let now = WorkerTotals {
+            cpu_ns: 150,
+            restarts: 4,
+            ..WorkerTotals::default()
+        };
+        let worker = run.into_record(&[now], false).workers[0];
+        assert_eq!([worker.cpu_ns, worker.wakeups], [None; 2]);
+        assert_eq!(worker.reads, Some(0), "each read is of one run");
+        assert_eq!([worker.pauses, worker.paused_ns], [None; 2]);
+        assert_eq!(
+            (worker.packets, worker.restarts),
+            (0, 1),
+            "these are the run's own"
+        );
     }
 
     #[test]
@@ -269,7 +325,7 @@ mod tests {
             run.record_closed(&connection_counters, &ledger.slots()[0], 0, None);
         }
         assert_eq!(run.read(false, std::iter::empty()).ended, 2);
-        let clients = run.into_record(&[]).clients;
+        let clients = run.into_record(&[], false).clients;
         let counted: Vec<_> = clients
             .iter()
             .map(|client| (client.client, client.counts.received))
@@ -287,6 +343,6 @@ mod tests {
                 text: "it did".into(),
             });
         }
-        assert_eq!(run.into_record(&[]).incidents.len(), INCIDENTS_MAX);
+        assert_eq!(run.into_record(&[], false).incidents.len(), INCIDENTS_MAX);
     }
 }

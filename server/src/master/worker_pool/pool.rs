@@ -22,7 +22,7 @@ use crate::{
         events::{Poller, Token},
         request::Reply,
     },
-    model::{WorkerCounters, WorkerStatus},
+    model::{WorkerStatus, WorkerTotals},
     rx_batching::RxBatching,
     upgrade::SavedWorker,
 };
@@ -336,12 +336,18 @@ impl WorkerPool {
         }
     }
 
+    /// Whether the user asks for pauses between reads, and how long they are does not depend on the
+    /// load.
+    pub(crate) fn pauses_are_asked_for(&self) -> bool {
+        self.settings.rx_batching != RxBatching::Auto
+    }
+
     /// Every worker with its counters since the server's start.
-    pub(crate) fn counts(&self, ledger: &Ledger) -> Vec<WorkerCounters> {
+    pub(crate) fn counts(&self, ledger: &Ledger) -> Vec<WorkerTotals> {
         let count = |worker: &Worker| {
             let line = worker.line(ledger);
             let pid = worker.pid().map_or(0, |pid| pid.as_raw_nonzero().get());
-            WorkerCounters {
+            WorkerTotals {
                 worker: worker.index as u32,
                 pid: pid as u32,
                 packets: worker.packets,
@@ -362,7 +368,7 @@ impl WorkerPool {
         ledger: &Ledger,
         connections: impl Fn(usize) -> u32,
     ) -> Vec<WorkerStatus> {
-        let status = |(count, worker): (WorkerCounters, &Worker)| WorkerStatus {
+        let status = |(count, worker): (WorkerTotals, &Worker)| WorkerStatus {
             count,
             connections: connections(worker.index),
             is_real_time: worker.process.as_ref().is_some_and(Process::is_real_time),

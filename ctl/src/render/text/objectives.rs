@@ -1,0 +1,184 @@
+//! Objectives: what a plan asks a run to hold, and how each came out. A mark stands behind each:
+//! ✓ met, ✗ missed, – not judged.
+
+use metronome_proto::{
+    json::values,
+    threshold::{Threshold, quantile_name},
+    v1::{self, objective::Observed, threshold::Limit},
+};
+
+use super::figures::{self, UNKNOWN, known};
+
+/// What a plan is judged by beside the default objectives. `None` when those alone do.
+pub(super) fn of_plan(plan: &v1::Plan) -> Option<String> {
+    let thresholds = plan.thresholds.iter().map(|threshold| {
+        let threshold = Threshold::try_from(threshold);
+        // One that this version does not have.
+        threshold.map_or_else(|_| UNKNOWN.into(), |threshold| threshold.to_string())
+    });
+    let thresholds: Vec<String> = thresholds.collect();
+    match (thresholds.is_empty(), plan.no_default_objectives) {
+        (true, false) => None,
+        (true, true) => Some("no objectives".into()),
+        (false, true) => Some(format!("judged by {} alone", thresholds.join(", "))),
+        (false, false) => Some(format!("judged by {}, and defaults", thresholds.join(", "))),
+    }
+}
+
+/// One objective with its mark: `latency p99.9 1.84 ms ≤ 100 ms ✓`.
+pub(super) fn part(objective: &v1::Objective) -> String {
+    let threshold = objective.threshold.unwrap_or_default();
+    let metric = figures::word(values::metric(threshold.metric));
+    let quantile = threshold.quantile_ppm.map(quantile_name);
+    let limit = known(threshold.limit, |limit| match limit {
+        Limit::Ns(ns) => figures::time_exact(ns),
+        Limit::Count(packets) => figures::count(packets),
+        Limit::SharePpm(ppm) => figures::share(ppm),
+    });
+    let observed = objective.observed.map(|observed| match observed {
+        Observed::ObservedNs(ns) => observed_time(ns, &threshold),
+        Observed::ObservedCount(packets) => figures::count(packets),
+        Observed::ObservedSharePpm(ppm) => figures::share(ppm),
+    });
+    let is_equal = threshold.comparison() == v1::Comparison::Equal;
+    let condition = match observed {
+        Some(observed) if is_equal && observed == limit => observed,
+        observed => {
+            // What was not judged was not observed, which its mark has already.
+            let is_judged = objective.status() != v1::OutcomeStatus::NotJudged;
+            let observed = observed.or_else(|| is_judged.then(|| UNKNOWN.into()));
+            let comparison = known(values::comparison(threshold.comparison), operator);
+            [observed, Some(comparison), Some(limit)]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" ")
+        }
+    };
+    let mark = match objective.status() {
+        v1::OutcomeStatus::Held => "✓".into(),
+        v1::OutcomeStatus::NotHeld => "✗".into(),
+        v1::OutcomeStatus::NotJudged => UNKNOWN.into(),
+        v1::OutcomeStatus::Unspecified => figures::word(values::outcome(objective.status)),
+    };
+    let parts = [Some(metric), quantile, Some(condition), Some(mark)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// Three digits, but all of them where three would make it the limit itself.
+fn observed_time(ns: i64, threshold: &v1::Threshold) -> String {
+    match threshold.limit {
+        Some(Limit::Ns(limit)) if limit != ns && figures::time(limit) == figures::time(ns) => {
+            figures::time_exact(ns)
+        }
+        _ => figures::time(ns),
+    }
+}
+
+fn operator(operator: values::Word) -> String {
+    match operator.as_ref() {
+        "<=" => "≤".into(),
+        ">=" => "≥".into(),
+        "==" => "=".into(),
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn objective(
+        threshold: &str,
+        status: v1::OutcomeStatus,
+        observed: Option<Observed>,
+    ) -> v1::Objective {
+        let threshold: Threshold = threshold.parse().expect("a threshold");
+        v1::Objective {
+            threshold: Some(threshold.to_proto()),
+            status: status.into(),
+            observed,
+            ..v1::Objective::default()
+        }
+    }
+
+    #[test]
+    fn an_objective_has_its_figures_and_its_mark() {
+        use Observed::{ObservedCount as Packets, ObservedNs as Ns, ObservedSharePpm as Ppm};
+        use v1::OutcomeStatus::{Held, NotHeld, NotJudged};
+        for (threshold, status, observed, text) in [
+            ("lost=0", Held, Some(Packets(0)), "lost 0 ✓"),
+            ("lost=0", NotHeld, Some(Packets(1_234)), "lost 1,234 = 0 ✗"),
+            (
+                "kept_up>=99.9%",
+                Held,
+                Some(Ppm(1_000_000)),
+                "kept up 100 % ≥ 99.9 % ✓",
+            ),
+            (
+                "kept_up>=99.9%",
+                NotHeld,
+                Some(Ppm(998_999)),
+                "kept up 99.8999 % ≥ 99.9 % ✗",
+            ),
+            (
+                "latency.p99.9<=100ms",
+                Held,
+                Some(Ns(1_840_500)),
+                "latency p99.9 1.84 ms ≤ 100 ms ✓",
+            ),
+            (
+                "latency.p99<200us",
+                NotHeld,
+                Some(Ns(200_004)),
+                "latency p99 200.004 µs < 200 µs ✗",
+            ),
+            ("latency.max<1s", NotHeld, None, "latency max – < 1 s ✗"),
+            (
+                "spread.p99.9<=100ms",
+                NotJudged,
+                None,
+                "spread p99.9 ≤ 100 ms –",
+            ),
+        ] {
+            assert_eq!(part(&objective(threshold, status, observed)), text);
+        }
+        assert_eq!(part(&v1::Objective::default()), "– – – – –");
+        let later = v1::Objective {
+            threshold: Some(v1::Threshold {
+                metric: 77,
+                comparison: 8,
+                ..v1::Threshold::default()
+            }),
+            status: 9,
+            ..v1::Objective::default()
+        };
+        assert_eq!(part(&later), "77 – 8 – 9");
+    }
+
+    #[test]
+    fn a_plan_has_its_thresholds_as_flags_spell_them() {
+        let threshold = |text: &str| {
+            let threshold: Threshold = text.parse().expect("a threshold");
+            threshold.to_proto()
+        };
+        let plan = |thresholds: &[&str], no_default_objectives| v1::Plan {
+            thresholds: thresholds.iter().map(|text| threshold(text)).collect(),
+            no_default_objectives,
+            ..v1::Plan::default()
+        };
+        assert_eq!(of_plan(&plan(&[], false)), None);
+        assert_eq!(of_plan(&plan(&[], true)).as_deref(), Some("no objectives"));
+        let two = ["latency.p99<200us", "lost<=3"];
+        assert_eq!(
+            of_plan(&plan(&two, false)).as_deref(),
+            Some("judged by latency.p99<200us, lost<=3, and defaults")
+        );
+        let mut alone = plan(&two, true);
+        alone.thresholds[0].metric = 77;
+        assert_eq!(
+            of_plan(&alone).as_deref(),
+            Some("judged by –, lost<=3 alone")
+        );
+    }
+}
