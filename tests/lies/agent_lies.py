@@ -279,6 +279,11 @@ class StartsLate(Lie):
         return asked_ns + SECOND_NS
 
 
+@lie("foreign clock: starts 1 s late")
+class ForeignStartsLate(StartsLate):
+    is_foreign = True
+
+
 @lie("starts 200 ms early")
 class StartsEarly(Lie):
     def start_ns(self, asked_ns):
