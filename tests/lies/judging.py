@@ -105,9 +105,9 @@ def codes(run):
     return found | {row["failure"]["code"] for row in rows if row.get("failure")}
 
 
-def is_of_the_host(run):
-    """Whether nothing is wrong with a run but what a busy host can do: a late generator, a path or receiver that is."""
-    named = set(reasons(run)) or set(missed(run))
+def is_of_the_host(run, expected=frozenset()):
+    """Whether nothing is named beside what is expected but what a busy host can do: a late generator, path or receiver."""
+    named = (set(reasons(run)) or set(missed(run))) - expected
     return bool(named) and named <= OF_THE_HOST
 
 

@@ -127,6 +127,13 @@ class Outs(unittest.TestCase):
         self.assertFalse(invalid("CORRUPT", is_first=True).matches(bad) or partial("CORRUPT").matches(bad))
         self.assertEqual(judging.cause(bad), "END_MISCOUNTED +1")
 
+    def test_what_a_busy_host_can_do_is_its_fault_only_when_nothing_else_is_named(self):
+        bad, lost = run(), frozenset({"AGENT_LOST"})
+        for codes, expected, is_of_the_host in ((["LATENESS"], frozenset(), True), (["LATENESS", "CORRUPT"], frozenset(), False),
+                                                (["LATENESS", "AGENT_LOST"], lost, True), (["AGENT_LOST"], lost, False), ([], lost, False)):
+            bad["verdict"]["reasons"] = [{"code": code} for code in codes]
+            self.assertEqual(judging.is_of_the_host(bad, expected), is_of_the_host, codes)
+
     def test_codes_are_those_of_reasons_and_of_every_failure(self):
         bad = run()
         bad["agents"][0]["failure"] = {"code": "AGENT_SILENT"}

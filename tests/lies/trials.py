@@ -44,7 +44,8 @@ class Result:
     @property
     def is_of_the_host(self):
         """Whether a busy host is all that is wrong with it, and another witness has seen it busy."""
-        return not self.is_expected and self.host_late > 0 and judging.is_of_the_host(self.run)
+        expected = frozenset().union(*(out.named for out in self.case.allowed))
+        return not self.is_expected and self.host_late > 0 and judging.is_of_the_host(self.run, expected)
 
 
 class Trials:
