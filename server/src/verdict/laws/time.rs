@@ -281,7 +281,7 @@ fn span_ns(counted: &ClientCounters) -> Option<u64> {
 mod tests {
     use metronome_proto::v1::{LawStatus, ReasonCode};
 
-    use crate::verdict::samples::{PACKETS, START_NS, Sample, breaks, due_ns, law};
+    use crate::verdict::samples::{PACKETS, START_NS, Sample, breaks, due_ns, law, verdict};
 
     const PERIOD_NS: u64 = 1_000_000;
 
@@ -354,5 +354,90 @@ mod tests {
         assert_eq!(status(&sample), LawStatus::Broken);
         sample.counted(0, |counted| counted.last_due_ns = due_ns(PACKETS));
         assert_eq!(status(&sample), LawStatus::Broken);
+    }
+
+    #[test]
+    fn a_packet_that_is_read_before_it_can_have_been_due_is_found_in_the_middle_as_well() {
+        for least_ns in [-1, i64::MIN] {
+            breaks(&[ReasonCode::ReadBeforeDue], |sample| {
+                sample.counted(0, |counted| counted.least_ns = Some(least_ns));
+            });
+        }
+        // A clock that is ahead by 5 s, and may drift by 1/1000 of the 99 ms.
+        const AHEAD_NS: u64 = 5_000_000_000;
+        let foreign = |sample: &mut Sample, least_ns: i64| {
+            sample.forget_clock(0);
+            for client in 0..2 {
+                sample.counted(client, |counted| {
+                    counted.first_due_ns += AHEAD_NS;
+                    counted.last_due_ns += AHEAD_NS;
+                    counted.least_ns = Some(least_ns - AHEAD_NS as i64);
+                });
+            }
+        };
+        let mut sample = Sample::of(2, 2);
+        foreign(&mut sample, -99_000);
+        let status = law(&sample.conclude(), ReasonCode::ReadBeforeDue).status();
+        assert_eq!(status, LawStatus::Holds);
+        breaks(&[ReasonCode::ReadBeforeDue], |sample| {
+            foreign(sample, -99_001);
+        });
+    }
+
+    #[test]
+    fn a_due_time_that_is_no_place_of_the_schedule_breaks_the_law() {
+        breaks(&[ReasonCode::ScheduleNotFollowed], |sample| {
+            sample.counted(0, |counted| counted.counts.off_schedule = Some(1));
+        });
+        // Left out, and yet not skipped.
+        breaks(&[ReasonCode::ScheduleNotFollowed], |sample| {
+            sample.counted(0, |counted| counted.counts.left_out = Some(1));
+        });
+        // A client that broke off has skipped it is not known how many, but none beyond the plan.
+        let mut sample = Sample::of(1, 2);
+        sample.break_connection(0, 40);
+        for (left_out, status) in [
+            (PACKETS - 40, LawStatus::Holds),
+            (PACKETS - 39, LawStatus::Broken),
+        ] {
+            sample.counted(0, |counted| counted.counts.left_out = Some(left_out));
+            let conclusion = sample.conclude();
+            let law = law(&conclusion, ReasonCode::ScheduleNotFollowed);
+            assert_eq!(law.status(), status, "{law:?}");
+        }
+    }
+
+    /// The first client skips so many packets before its first one, and so many behind it.
+    fn skip_first(sample: &mut Sample, first: u64, later: u64) {
+        let received = PACKETS - first - later;
+        sample.reported(0, |reported| {
+            let counts = reported.counts.as_mut().expect("the sample has counts");
+            (counts.sent, counts.skipped, counts.blocked) =
+                (received, first + later, first + later);
+            reported.acknowledged = Some(received);
+            reported.kernel_acknowledged_bytes = Some(received * 32);
+        });
+        sample.counted(0, |counted| {
+            counted.counts.received = received;
+            counted.counts.in_time = Some(received);
+            counted.counts.left_out = Some(later);
+            counted.next_sequence = received;
+            counted.reported_sent = Some(received);
+            counted.first_due_ns = due_ns(first);
+        });
+        sample.counters().workers[0].packets -= first + later;
+        sample.retime();
+    }
+
+    #[test]
+    fn a_client_may_start_later_by_the_packets_that_it_skipped_first() {
+        let mut sample = Sample::of(2, 2);
+        skip_first(&mut sample, 3, 2);
+        let conclusion = sample.conclude();
+        assert_eq!(verdict(&conclusion).reasons, []);
+        breaks(&[ReasonCode::StartedElsewhen], |sample| {
+            skip_first(sample, 3, 2);
+            sample.counted(0, |counted| counted.first_due_ns = due_ns(4) + 2_000);
+        });
     }
 }

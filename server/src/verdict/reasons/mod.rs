@@ -61,7 +61,7 @@ mod tests {
         model::{ClientEnd, Incident},
         verdict::{
             Conclusion,
-            samples::{PACKETS, Sample, codes, due_ns, late, set_timed, times, verdict},
+            samples::{PACKETS, Sample, codes, due_ns, late, verdict},
             sentence::in_words,
         },
     };
@@ -175,17 +175,10 @@ mod tests {
             counted.next_sequence = counted.counts.received;
             counted.last_due_ns = due_ns(counted.counts.received.saturating_sub(1));
             counted.reported_sent = Some(counted.counts.received);
-            counted.counts.in_time = Some(counted.counts.received);
-            set_timed(counted, [counted.counts.received; 4]);
+            counted.counts.in_time = counted.counts.in_time.map(|of| of - packets);
         });
-        let counters = sample.counters();
-        counters.workers[0].packets -= packets;
-        let received = counters
-            .clients
-            .iter()
-            .map(|counted| counted.counts.received)
-            .sum();
-        counters.times = times(received);
+        sample.counters().workers[0].packets -= packets;
+        sample.retime();
     }
 
     #[test]
