@@ -58,7 +58,7 @@ fn clock_unknown(agents: &[AgentRecords]) -> Option<Note> {
     (!names.is_empty()).then(|| {
         note(
             NoteCode::ClockUnknown,
-            "One-way times are not shown: the clock of {agent_names} is not the server's.",
+            "One-way times are not shown: the clock of {agent_names} is not known to be the server's.",
             [("agent_names", names.into())],
         )
     })
@@ -71,8 +71,8 @@ fn bunched(evidence: &Evidence<'_>, punctuality: &Punctuality) -> Option<Note> {
     punctuality.is_bunched(evidence).then(|| {
         note(
             NoteCode::Bunched,
-            "The generator sent in bunches: half of the packets were written more than \
-             {lateness_p50_ns} after they were due, where the period is {period_ns}.",
+            "The generator sent in bunches: more than half of the packets were written over a period \
+             late. Lateness p50 is {lateness_p50_ns}, the period is {period_ns}.",
             [
                 ("lateness_p50_ns", lateness_p50_ns.into()),
                 ("period_ns", punctuality.period_ns.into()),

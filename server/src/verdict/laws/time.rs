@@ -86,9 +86,9 @@ fn nothing_precedes_its_write(rows: &[Row<'_>]) -> Checked {
     })
 }
 
-/// No packet can have been read before it was due, whatever due time it carries. On our clock that is
-/// a comparison. On another one the first due time is no earlier than the start, so that a packet due
-/// later by a span is read later than the start by that span, less what clocks run apart in it.
+/// No packet can have been read before it was due, whatever due time it carries. On our clock that
+/// is a comparison. On another one the first due time is no earlier than the start: a packet that
+/// is due later by a span is read later than the start by that span, less what clocks run apart.
 fn nothing_precedes_its_due_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::ReadBeforeDue,
@@ -99,7 +99,8 @@ fn nothing_precedes_its_due_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
     };
     let early_ns = |row: &Row<'_>| {
         let counted = row.with_packets()?;
-        early_ns(counted, row.is_on_our_clock(), evidence.start_at_ns?)
+        let start_ns = evidence.start_at_ns?;
+        Some(early_ns(counted, row.is_on_our_clock(), start_ns))
     };
     let holds = |row: &Row<'_>| early_ns(row).map(|early_ns| early_ns <= 0);
     law.for_every_client(rows, Figures::new(), holds, |row| {
@@ -107,27 +108,29 @@ fn nothing_precedes_its_due_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
     })
 }
 
-/// How long before it can have been due the earliest packet of a client was read, ns; 0 or less when
-/// none was. In a flood, where only the last packet's due time is there to compare with, of that one.
-fn early_ns(counted: &ClientCounters, is_on_our_clock: bool, start_ns: u64) -> Option<i128> {
+/// How long before it can have been due the earliest packet of a client was read, ns; 0 or less
+/// when none was. In a flood it is the last packet alone.
+fn early_ns(counted: &ClientCounters, is_on_our_clock: bool, start_ns: u64) -> i128 {
     // A span that runs backwards is the next law's.
     let span_ns = i128::from(span_ns(counted).unwrap_or(0));
-    let floor_ns = span_ns - span_ns / DRIFT_PARTS;
+    let drift_ns = span_ns / DRIFT_PARTS;
     let last_read_ns = i128::from(counted.last_read_ns) - i128::from(start_ns);
-    let of_last = floor_ns - last_read_ns;
+    let of_last = span_ns - drift_ns - last_read_ns;
     let Some(least_ns) = counted.least_ns.map(i128::from) else {
-        return Some(of_last);
+        return of_last;
     };
-    let start_to_first = i128::from(start_ns) - i128::from(counted.first_due_ns);
-    let of_any = start_to_first - span_ns / DRIFT_PARTS - least_ns;
-    let of_ours = if is_on_our_clock { -least_ns } else { of_any };
-    Some(of_last.max(of_any).max(of_ours))
+    let floor_ns = if is_on_our_clock {
+        0
+    } else {
+        i128::from(start_ns) - i128::from(counted.first_due_ns) - drift_ns
+    };
+    of_last.max(floor_ns - least_ns)
 }
 
 /// Every due time is a place of the schedule behind that of the packet before, as the workers found
-/// packet by packet. A client that stayed to the end left out no more places than it skipped or sent
-/// corrupt, and none has used more places than the plan has. The time from the first due time to the
-/// last, which needs no word of the workers but those two, is that of the formula. A flood has no
+/// packet by packet. A client that stayed to the end left out no more places than it skipped or
+/// sent corrupt, and none has used more places than the plan has. The time from the first due time
+/// to the last, which needs no word of the workers but those two, is that of the formula. A flood has no
 /// schedule, only a time that it lasts.
 fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
@@ -256,8 +259,8 @@ fn whole_schedule_of(row: &Row<'_>) -> Option<u64> {
 }
 
 /// How much later than the first packet of its schedule the first one of a client that came may be
-/// due: it may have skipped, or sent corrupt, as many before it as no later packet has left out. `None`
-/// when it is not known.
+/// due: it may have skipped, or sent corrupt, as many before it as no later packet has left out.
+/// `None` when it is not known.
 fn skipped_ns(row: &Row<'_>, schedule: &Schedule) -> Option<u64> {
     let skipped = row.skipped().filter(|_| row.exchanged_ends())?;
     let counts = row.receiver?;

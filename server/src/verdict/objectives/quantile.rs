@@ -53,7 +53,7 @@ pub(super) struct Answer {
     pub(super) status: OutcomeStatus,
     /// Packets above the limit, those without a time among them.
     pub(super) above: u64,
-    /// As many may be beyond the quantile.
+    /// The packets that may lie beyond the quantile.
     pub(super) beyond: u64,
     /// The quantile, the upper edge of its bucket. `None` when it lies among the packets without a
     /// time, or is not known.

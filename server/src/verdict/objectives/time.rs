@@ -8,8 +8,8 @@ use metronome_proto::{
 };
 
 use super::{
-    Judged,
     finding::Finding,
+    judged::Judged,
     quantile::{Answer, Ground, Question, UNDERSTATED_NS, judge},
 };
 use crate::verdict::{
