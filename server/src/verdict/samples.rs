@@ -297,7 +297,8 @@ pub(super) fn blank_sentences(conclusion: &mut Conclusion) {
     failures.for_each(|failure| failure.sentence.clear());
 }
 
-/// A client has so many times of lateness, transit, latency and spread, counted and in its histograms.
+/// A client has so many times of lateness, transit, latency and spread, counted and in its
+/// histograms.
 pub(super) fn set_timed(counted: &mut ClientCounters, counts: [u64; 4]) {
     (counted.timed, counted.histogram_counts) = (counts, counts);
 }

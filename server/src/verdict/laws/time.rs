@@ -130,8 +130,8 @@ fn early_ns(counted: &ClientCounters, is_on_our_clock: bool, start_ns: u64) -> i
 /// Every due time is a place of the schedule behind that of the packet before, as the workers found
 /// packet by packet. A client that stayed to the end left out no more places than it skipped or
 /// sent corrupt, and none has used more places than the plan has. The time from the first due time
-/// to the last, which needs no word of the workers but those two, is that of the formula. A flood has no
-/// schedule, only a time that it lasts.
+/// to the last, which needs no more of the workers than those two, is that of the formula. A flood
+/// has no schedule, only a time that it lasts.
 fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::ScheduleNotFollowed,

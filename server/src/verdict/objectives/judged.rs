@@ -10,8 +10,8 @@ pub(super) struct Judged<'a> {
 }
 
 impl Judged<'_> {
-    /// Packets that a late generator may have held up, where they may decide the quantile of so many
-    /// millionths; else 0.
+    /// Packets that a late generator may have held up, where they may decide the quantile of so
+    /// many millionths; else 0.
     pub(super) fn held_up(&self, ppm: u32) -> u64 {
         let held_up = self.punctuality.filter(|of| of.spoils(ppm));
         held_up.map_or(0, |of| u64::try_from(of.held_up()).unwrap_or(u64::MAX))

@@ -304,3 +304,14 @@ fn what_a_late_generator_spoils_is_not_judged() {
     delay(&mut sample, 0);
     assert_eq!(one(&sample, "latency").status(), HELD);
 }
+
+#[test]
+fn an_objective_of_which_it_is_not_known_how_many_were_scheduled_gives_the_most() {
+    let mut sample = large();
+    sample.forget_agent(1);
+    delay(&mut sample, 31);
+    assert_eq!(
+        one(&sample, "latency").sentence,
+        "31 of at most 30,000 packets had a latency above 100 ms, where for p99.9 at most 30 may."
+    );
+}
