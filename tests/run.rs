@@ -407,7 +407,7 @@ fn a_server_killed_in_mid_run_is_reported_in_a_sentence_and_the_run_is_listed_as
 
 /// A busy machine sends or reads late; that does not touch the counters.
 fn is_of_time(code: &str) -> bool {
-    ["LATENESS", "CLIENT_LATENESS", "BACKPRESSURE"].contains(&code)
+    ["LATENESS", "CLIENT_LATENESS"].contains(&code)
 }
 
 fn codes(result: &Value) -> Vec<String> {

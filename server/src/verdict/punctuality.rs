@@ -103,8 +103,8 @@ impl Punctuality {
         beyond < self.held_up() * u128::from(PPM)
     }
 
-    /// The largest quantile of those shown that stands, in millionths; 0 when none does. `None` when
-    /// all stand, and of another load, of which no figure is to be used.
+    /// The largest quantile of those shown that stands, in millionths; 0 when none does. `None`
+    /// when all stand, and of another load, of which no figure is to be used.
     pub(super) fn valid_to_ppm(&self) -> Option<u32> {
         if self.is_another_load() {
             return None;
@@ -151,9 +151,10 @@ pub(super) fn limit_ns(period_ns: u64) -> u64 {
     period_ns.clamp(LIMIT_NS_MIN, LIMIT_NS_MAX)
 }
 
-/// Whether a client was another load by itself, as far as its own figures show: more than 1 % of its
-/// packets were late, and no more than 1 % were blocked, so that not all of that was the path; or
-/// more than 1 % were skipped without being blocked. What its agent has not reported is not known.
+/// Whether a client was another load by itself, as far as its own figures show: more than 1 % of
+/// its packets were late, and no more than 1 % were blocked, so that not all of that was the path;
+/// or more than 1 % were skipped without being blocked. What its agent has not reported is not
+/// known.
 pub(super) fn is_late(row: &Row<'_>, limit_ns: u64) -> bool {
     let Some(counts) = row.generator() else {
         return false;
@@ -168,8 +169,9 @@ pub(super) fn is_late(row: &Row<'_>, limit_ns: u64) -> bool {
     (row.exchanged_ends() && is_over(skipped)) || (is_written_late && !is_over(counts.blocked))
 }
 
-/// Whether the late packets of a client could be those beyond its own p99 of a time that counts from
-/// due: more than 0.1 % of its packets. Without its agent's report none is known to be blocked.
+/// Whether the late packets of a client could be those beyond its own p99 of a time that counts
+/// from due: more than 0.1 % of its packets. Without its agent's report none is known to be
+/// blocked.
 pub(super) fn spoils_p99(row: &Row<'_>, limit_ns: u64) -> bool {
     let counts = row.generator().unwrap_or_default();
     let skipped = counts.skipped.saturating_sub(counts.blocked);
@@ -276,7 +278,10 @@ mod tests {
         }
 
         #[test]
-        fn one_more_late_packet_never_makes_more_stand(late in 0..1_000_u64, scheduled in 1..100_000_u64) {
+        fn one_more_late_packet_never_makes_more_stand(
+            late in 0..1_000_u64,
+            scheduled in 1..100_000_u64,
+        ) {
             let (one, more) = (of(late, scheduled), of(late + 1, scheduled));
             for ppm in QUANTILES_PPM {
                 prop_assert!(!one.spoils(ppm) || more.spoils(ppm));
