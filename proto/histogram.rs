@@ -13,7 +13,7 @@ use hdrhistogram::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::v1;
+use crate::{threshold::PPM, v1};
 
 /// Buckets of one histogram.
 pub const BUCKETS: usize = 3456;
@@ -34,6 +34,9 @@ const _: () = assert!(
 
 /// The quantiles that the API gives, in millionths: p50, p90, p99, p99.9, p99.99.
 pub const QUANTILES_PPM: [u32; 5] = [500_000, 900_000, 990_000, 999_000, 999_900];
+
+/// Values that lie beyond a quantile that is known: fewer are chance.
+const BEYOND_MIN: u128 = 10;
 
 const UNIT_BITS: u32 = 3;
 const HALF_BITS: u32 = 7;
@@ -59,6 +62,34 @@ pub fn bucket_floor_ns(index: usize) -> u64 {
     }
     let shift = index / half - 1;
     ((index - shift * half) as u64) << shift << UNIT_BITS
+}
+
+/// The longest time that falls into a bucket, ns; of the last one the longest that is distinguished.
+#[must_use]
+pub fn bucket_top_ns(index: usize) -> u64 {
+    bucket_floor_ns(index + 1) - 1
+}
+
+/// How many of `count` values may be longer than the quantile of so many millionths: 1 to 10^6.
+#[must_use]
+pub fn beyond(ppm: u32, count: u64) -> u64 {
+    let share = u128::from(PPM.saturating_sub(ppm));
+    let beyond = u128::from(count) * share / u128::from(PPM);
+    u64::try_from(beyond).unwrap_or(u64::MAX)
+}
+
+/// Whether `count` values are enough to know the quantile of so many millionths: 10 of them lie
+/// beyond it. The maximum is that of any number.
+#[must_use]
+pub fn is_known(ppm: u32, count: u64) -> bool {
+    ppm >= PPM || u128::from(count) * u128::from(PPM - ppm) >= BEYOND_MIN * u128::from(PPM)
+}
+
+/// The least number of values that is enough to know a quantile below the maximum.
+#[must_use]
+pub fn count_min(ppm: u32) -> u64 {
+    let share = u128::from(PPM.saturating_sub(ppm).max(1));
+    (BEYOND_MIN * u128::from(PPM)).div_ceil(share) as u64
 }
 
 /// Counts per bucket, and how many values were too long for a bucket. Between processes it goes as
@@ -146,29 +177,48 @@ impl Histogram {
         self.counts[BUCKETS - 1]
     }
 
+    /// Values in the buckets from `index` on.
+    #[must_use]
+    pub fn count_from(&self, index: usize) -> u64 {
+        let above = self.counts.iter().skip(index);
+        above.fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// The lowest bucket above which at most `beyond` values lie: that of the quantile which
+    /// [`beyond`] gives them for. `None` when there are no more than that.
+    #[must_use]
+    pub fn bucket_below(&self, beyond: u64) -> Option<usize> {
+        let mut above: u64 = 0;
+        let mut in_use = (0..BUCKETS).rev().filter(|index| self.counts[*index] > 0);
+        in_use.find(|index| {
+            above = above.saturating_add(self.counts[*index]);
+            above > beyond
+        })
+    }
+
     /// The value at a quantile of 0 to 1: the top of its bucket, ns. 0 when nothing was counted.
     #[must_use]
     pub fn quantile_ns(&self, quantile: f64) -> u64 {
         self.to_hdr().value_at_quantile(quantile)
     }
 
-    /// The form of the API; `None` without a value. `with_record` adds the V2 record.
+    /// The form of the API; `None` without a value. A quantile that so few values do not give is left
+    /// out. `with_record` adds the V2 record. How many are missing is the caller's to add.
     #[must_use]
     pub fn distribution(&self, with_record: bool) -> Option<v1::Distribution> {
         let count = self.count();
-        if count == 0 {
-            return None;
-        }
+        let (max, min) = (self.bucket_below(0)?, self.bucket_below(count - 1)?);
         let hdr = self.to_hdr();
-        let quantile = |ppm: u32| v1::Quantile {
-            ppm,
-            ns: signed(hdr.value_at_quantile(f64::from(ppm) / 1e6)),
+        let quantile = |ppm: u32| {
+            let bucket = self.bucket_below(beyond(ppm, count))?;
+            let ns = signed(bucket_top_ns(bucket));
+            is_known(ppm, count).then_some(v1::Quantile { ppm, ns })
         };
         Some(v1::Distribution {
             count,
-            quantiles: QUANTILES_PPM.map(quantile).to_vec(),
-            min_ns: signed(hdr.min()),
-            max_ns: signed(hdr.max()),
+            quantiles: QUANTILES_PPM.into_iter().filter_map(quantile).collect(),
+            min_ns: signed(bucket_floor_ns(min)),
+            max_ns: signed(bucket_top_ns(max)),
             mean_ns: hdr.mean(),
             saturated: self.saturated(),
             missing: None,
@@ -258,6 +308,32 @@ mod tests {
         }
 
         #[test]
+        fn a_quantile_is_the_top_of_the_bucket_of_the_value_at_its_rank(
+            mut values in prop::collection::vec(0..VALUE_NS_MAX, 1..300),
+            ppm in 1..=PPM,
+        ) {
+            let mut histogram = Histogram::default();
+            values.iter().for_each(|&value| histogram.record(value));
+            values.sort_unstable();
+            let count = values.len() as u64;
+            let at = values[(count - 1 - beyond(ppm, count)) as usize];
+            prop_assert_eq!(histogram.bucket_below(beyond(ppm, count)), Some(bucket(at)));
+            prop_assert!(bucket_floor_ns(bucket(at)) <= at && at <= bucket_top_ns(bucket(at)));
+            let longer = values.iter().filter(|value| bucket(**value) > bucket(at)).count();
+            prop_assert_eq!(histogram.count_from(bucket(at) + 1), longer as u64);
+            prop_assert!(longer as u64 <= beyond(ppm, count));
+            let distribution = histogram.distribution(false).unwrap();
+            prop_assert!(distribution.quantiles.is_sorted_by_key(|of| (of.ppm, of.ns)));
+            prop_assert!(distribution.quantiles.iter().all(|of| of.ns <= distribution.max_ns));
+            prop_assert!(distribution.min_ns as u64 <= values[0]);
+            for ppm in QUANTILES_PPM {
+                let is_shown = distribution.quantiles.iter().any(|of| of.ppm == ppm);
+                prop_assert_eq!(is_shown, beyond(ppm, count) >= 10);
+                prop_assert_eq!(is_shown, count >= count_min(ppm));
+            }
+        }
+
+        #[test]
         fn merging_loses_nothing(
             a in prop::collection::vec(spans_of_time(), 0..50),
             b in prop::collection::vec(spans_of_time(), 0..50),
@@ -294,9 +370,34 @@ mod tests {
             .unwrap();
         assert_eq!(read, histogram.to_hdr());
         assert_eq!((distribution.count, distribution.saturated), (6, 1));
-        let quantiles = distribution.quantiles;
-        assert!(quantiles.is_sorted_by_key(|quantile| (quantile.ppm, quantile.ns)));
-        assert_eq!(quantiles.len(), QUANTILES_PPM.len());
+        assert_eq!(distribution.quantiles, [], "six values give no quantile");
+    }
+
+    #[test]
+    fn a_quantile_needs_ten_values_beyond_it_and_is_at_most_the_maximum() {
+        for (count, known) in [
+            (19, &[][..]),
+            (20, &[500_000]),
+            (999, &[500_000, 900_000]),
+            (1_000, &[500_000, 900_000, 990_000]),
+            (9_999, &[500_000, 900_000, 990_000]),
+            (10_000, &[500_000, 900_000, 990_000, 999_000]),
+            (100_000, &QUANTILES_PPM),
+        ] {
+            let mut histogram = Histogram::default();
+            histogram.add_count(0, count);
+            let distribution = histogram.distribution(false).unwrap();
+            let quantiles = distribution.quantiles.iter();
+            let (ppms, times): (Vec<_>, Vec<_>) = quantiles.map(|of| (of.ppm, of.ns)).unzip();
+            assert_eq!(ppms, known, "{count}");
+            // All are 0 to 7 ns.
+            assert!(times.iter().all(|ns| *ns == 7) && distribution.max_ns == 7);
+            assert_eq!(distribution.min_ns, 0);
+        }
+        assert_eq!(
+            QUANTILES_PPM.map(count_min),
+            [20, 100, 1_000, 10_000, 100_000]
+        );
     }
 
     #[test]

@@ -33,6 +33,10 @@ impl ReasonCode {
             Self::AgentLost => "see the agent's log",
             Self::ClientLost => "`benchctl show RUN --clients-table` gives each client's failure",
             Self::WorkerRecordMissing => "see the server's log",
+            Self::Corrupt => {
+                "something changed bytes on their way: check the path (a middlebox, a network card \
+                 and its offloads) and the memory of both hosts"
+            }
             Self::Stopped => "start the run again without stopping it",
             Self::Unspecified
             | Self::ScheduleMiscounted
@@ -43,7 +47,6 @@ impl ReasonCode {
             | Self::EndMiscounted
             | Self::LossOnCleanEnd
             | Self::SequenceBroken
-            | Self::Corrupt
             | Self::HistogramMiscounted
             | Self::SumsDiffer
             | Self::EndDiffers

@@ -24,6 +24,11 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes a sentence to standard error, also when no progress is shown.
+pub(crate) fn warn(sentence: &str) {
+    write_line(sentence);
+}
+
 /// Writes to standard error why there is no result: one sentence, and under it the way out.
 pub(crate) fn print_failure(failure: &Failure) {
     write_to_stderr(&error_lines(failure));

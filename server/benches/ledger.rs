@@ -9,6 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use metronome_proto::{
     histogram::bucket,
     packet::{Frame, Packet},
+    profile::Profile,
 };
 use metronome_server::testing::{Batch, CLIENT, PACKETS_MAX};
 
@@ -32,15 +33,26 @@ fn frame(sequence: u64) -> Frame {
     .encode()
 }
 
-fn batch(packets: usize) -> io::Result<Batch> {
+/// The profile of the packets of [`frame`].
+const STEADY: Profile = Profile::Constant {
+    rate_millihertz: 1_000_000_000_000 / PERIOD_NS,
+};
+
+fn batch(profile: Profile, packets: usize) -> io::Result<Batch> {
     let frames: Vec<Frame> = (0..packets as u64).map(frame).collect();
-    Batch::received(&frames)
+    Batch::received(profile, &frames)
 }
 
+/// Of a flood no due time is checked, and no lateness and no spread recorded.
 fn batches(criterion: &mut Criterion) -> io::Result<()> {
-    let mut group = criterion.benchmark_group("framing, checking, counting, commit");
+    batches_of(criterion, "framing, checking, counting, commit", STEADY)?;
+    batches_of(criterion, "the same in a flood", Profile::Flood)
+}
+
+fn batches_of(criterion: &mut Criterion, name: &str, profile: Profile) -> io::Result<()> {
+    let mut group = criterion.benchmark_group(name);
     for packets in [1, 64, PACKETS_MAX] {
-        let batch = batch(packets)?;
+        let batch = batch(profile, packets)?;
         let read_ns = DUE_NS + packets as u64 * PERIOD_NS;
         assert_eq!(
             batch.process(read_ns),
@@ -62,7 +74,7 @@ fn batches(criterion: &mut Criterion) -> io::Result<()> {
 
 fn parts(criterion: &mut Criterion) -> io::Result<()> {
     let mut group = criterion.benchmark_group("ledger");
-    let batch = batch(1)?;
+    let batch = batch(STEADY, 1)?;
     group.bench_function("commit", |bencher| {
         bencher.iter(|| black_box(&batch).commit());
     });

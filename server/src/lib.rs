@@ -60,7 +60,8 @@ const EXIT_USAGE: u8 = 2;
 /// benchctl when it brings its own server.
 ///
 /// The caller must have called [`run_as_worker_if_asked`] first, since workers are the same
-/// executable. Exit codes: 0 after a drain, 2 bad flags, 1 anything else, 130 aborted.
+/// executable. Exit codes: 0 after a drain, 3 after one that could not store every result, 2 bad
+/// flags, 1 anything else, 130 aborted.
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     if let Some(Command::Healthcheck) = args.command {
@@ -88,7 +89,7 @@ struct Opened {
     grpc: TcpListener,
     http: Option<TcpListener>,
     store: Store,
-    /// Runs whose server died.
+    /// Runs whose server was gone.
     aborted: usize,
     /// The ledger of the server that this one is to replace.
     ledger: Option<Ledger>,
@@ -193,7 +194,7 @@ fn serve_with(
     if aborted > 0 {
         tracing::warn!(
             runs = aborted,
-            "runs whose server died are now listed as aborted"
+            "runs without a result whose server is gone are now listed as aborted"
         );
     }
     let settings = control::Settings {

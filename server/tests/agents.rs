@@ -10,9 +10,11 @@ mod common;
 use std::time::Duration;
 
 use metronome_proto::v1::{
-    self, FailureCode, ReasonCode, RunState, VerdictStatus, agent_service_session_request::Message,
+    self, FailureCode, LawStatus, NoteCode, ReasonCode, RunState, VerdictStatus,
+    agent_service_session_request::Message, clock_relation::Relation, figure::Value, start::At,
     stop_run_request::Runs,
 };
+use rustix::process::Signal;
 use tonic::{Code, Status};
 
 use common::{
@@ -196,7 +198,7 @@ async fn a_silent_agent_is_lost_after_three_seconds_and_its_name_is_free_again()
     let run_id = start_run(&server, plan(1, 1000, 10)).await;
     let heard_at = std::time::Instant::now();
     let status = loop {
-        if let Err(status) = silent.receive_anything().await {
+        if let Err(status) = silent.receive_next().await {
             break status;
         }
     };
@@ -404,9 +406,11 @@ async fn a_name_can_be_had_once_and_what_is_out_of_range_not_at_all() {
     );
     let listed = server.agents().await;
     assert_eq!(listed.len(), 1);
-    let same = v1::clock_relation::Relation::Same(v1::SameClock::default());
     assert_eq!(listed[0].name, "a1");
-    assert_eq!(listed[0].clock.unwrap().relation, Some(same));
+    let Some(Relation::Same(same)) = listed[0].clock.unwrap().relation else {
+        panic!("it is on the server's clock")
+    };
+    assert!(same.bound_ns.unwrap() > 0);
     let capacity = v1::Capacity {
         clients_max: 100,
         cores: 1,
@@ -519,6 +523,143 @@ async fn an_agent_gets_its_place_back_with_its_token_and_its_run_goes_on() {
     let _third = Agent::register_as(&server, resumed).await.unwrap();
     let run = ended(&server, &run_id).await;
     assert_eq!(failure(&run), FailureCode::AgentRestarted);
+}
+
+#[tokio::test]
+async fn a_clone_of_the_servers_machine_with_the_same_boot_id_is_not_on_its_clock() {
+    let server = Server::start(&[]);
+    for ahead_ns in [10_000_000_000, -10_000_000_000] {
+        let clone = Agent::register_ahead(&server, register("a1"), ahead_ns).await;
+        let (mut agent, _) = clone.unwrap();
+        let clock = server.agents().await[0].clock.unwrap();
+        let unknown = Some(Relation::Unknown(v1::UnknownClock {}));
+        assert_eq!(clock.relation, unknown, "{ahead_ns}");
+        let run_id = start_run(&server, plan(1, 100, 100)).await;
+        agent.receive_prepare().await;
+        agent.send_prepared(&run_id).await;
+        let at = agent.receive_start().await.at;
+        assert!(matches!(at, Some(At::StartIn(_))), "{at:?}");
+        drop(agent);
+        ended(&server, &run_id).await;
+        while !server.agents().await.is_empty() {}
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_answers_no_probe_takes_part_after_two_seconds_with_an_unknown_clock() {
+    let server = Server::start(&[]);
+    let begun_at = std::time::Instant::now();
+    let first = Message::Register(register("a1"));
+    let _mute = Agent::send_first(&server, first).await.unwrap();
+    let listed = loop {
+        if let Some(agent) = server.agents().await.pop() {
+            break agent;
+        }
+    };
+    assert!(begun_at.elapsed().as_millis() >= 2_000);
+    let unknown = Some(Relation::Unknown(v1::UnknownClock {}));
+    assert_eq!(listed.clock.unwrap().relation, unknown);
+}
+
+/// Sends every packet of an order in time while the agent goes on to read and answer, for two
+/// renewals; then reports. `meanwhile` comes once the run is under way.
+async fn run_and_answer(
+    server: &Server,
+    agent: &mut Agent,
+    run_id: &str,
+    meanwhile: impl FnOnce(&mut Agent),
+) -> v1::Run {
+    let prepare = agent.receive_prepare().await;
+    let clients = Agent::connect(server, &prepare);
+    agent.send_prepared(run_id).await;
+    let Some(At::StartAtNs(start_ns)) = agent.receive_start().await.at else {
+        panic!("it is on the server's clock")
+    };
+    let sending: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            let prepare = prepare.clone();
+            std::thread::spawn(move || client.send(&prepare, start_ns, Pace::Honest))
+        })
+        .collect();
+    server.running(run_id).await;
+    meanwhile(agent);
+    for _ in 0..2 {
+        agent.receive_renewed_runs().await;
+    }
+    let records = sending.into_iter().map(|client| client.join().unwrap());
+    agent.send_records(run_id, records.collect()).await;
+    agent.send_finished(run_id).await;
+    ended(server, run_id).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_contradicted_in_a_run_takes_the_one_way_times_with_it_and_no_law() {
+    let server = Server::start(&[]);
+    for ahead_ns in [-1_000_000_000, 0, 1_000_000_000] {
+        let mut agent = Agent::register(&server, "a1").await;
+        let run_id = start_run(&server, plan(2, 50, 3_000)).await;
+        let change = |agent: &mut Agent| agent.ahead_ns = ahead_ns;
+        let run = run_and_answer(&server, &mut agent, &run_id, change).await;
+        let is_one = ahead_ns == 0;
+        let report = run.report.as_ref().unwrap();
+        let times = report.times.as_ref().unwrap();
+        let one_way = [times.transit.is_some(), times.latency.is_some()];
+        assert_eq!(one_way, [is_one; 2], "{ahead_ns}");
+        assert!(times.lateness.is_some());
+        let clock = report.agents[0].clock.unwrap().relation.unwrap();
+        assert_eq!(matches!(clock, Relation::Same(_)), is_one);
+        let notes: Vec<_> = verdict(&run).notes.iter().map(v1::Note::code).collect();
+        assert_eq!(
+            notes.contains(&NoteCode::ClockContradicted),
+            !is_one,
+            "{notes:?}"
+        );
+        for law in verdict(&run).laws {
+            let needs_one_clock = matches!(
+                law.code(),
+                ReasonCode::ReadBeforeWritten | ReasonCode::StartedElsewhen
+            );
+            if needs_one_clock && !is_one {
+                assert_eq!(law.status(), LawStatus::NotCheckable, "{law:?}");
+            } else {
+                assert_ne!(law.status(), LawStatus::Broken, "{law:?}");
+            }
+        }
+        drop(agent);
+        while !server.agents().await.is_empty() {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_stopped_does_not_hold_its_own_silence_against_its_agents() {
+    let server = Server::start(&[]);
+    let mut agent = Agent::register(&server, "a1").await;
+    let run_id = start_run(&server, plan(2, 50, 6_000)).await;
+    let run = run_and_answer(&server, &mut agent, &run_id, |_| {
+        server.signal(Signal::STOP);
+        std::thread::sleep(Duration::from_millis(3_500));
+        server.signal(Signal::CONT);
+    })
+    .await;
+    let agents = &run.report.as_ref().unwrap().agents;
+    assert_eq!(agents[0].failure, None, "its lease is its own affair");
+    assert!(
+        !codes(&run).contains(&ReasonCode::AgentLost),
+        "{:?}",
+        codes(&run)
+    );
+    let notes = verdict(&run).notes;
+    let paused = notes
+        .iter()
+        .find(|note| note.code() == NoteCode::ServerPaused);
+    let Some(Value::Integer(pause_ns)) = paused.unwrap().figures["pause_ns"].value else {
+        panic!("{notes:?}")
+    };
+    assert!(
+        (3_000_000_000..5_000_000_000).contains(&pause_ns),
+        "{pause_ns}"
+    );
 }
 
 #[tokio::test]

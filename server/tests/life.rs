@@ -1,4 +1,4 @@
-//! The life of the server: restarts, kills, drains, a history that cannot be written.
+//! The life of the server: restarts, kills, drains.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use tonic_health::pb::{
 use common::{
     Server,
     agent::{Agent, unsent},
-    by_id, code, codes, ended, export, plan, received, start, stop, watch, watch_to_end,
+    code, codes, ended, export, plan, start, stop, watch, watch_to_end,
 };
 
 /// A run whose schedule lasts an hour, RUNNING.
@@ -218,40 +218,6 @@ async fn a_second_signal_aborts() {
     {}
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(130));
-}
-
-#[tokio::test]
-async fn a_report_that_cannot_be_written_is_kept_and_served() {
-    let server = Server::start(&[]);
-    let mut agent = Agent::register(&server, "a1").await;
-    let request = start(plan(1, 1000, 10), "unwritten");
-    let run = server.start_run(request.clone()).await;
-    let prepare = agent.receive_prepare().await;
-    let blocker = rusqlite::Connection::open(server.database()).unwrap();
-    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
-    agent.run_honestly(&server, &prepare).await;
-    let last = ended(&server, &run.run_id).await;
-    assert_eq!(received(&last), 10);
-    // Everywhere, not only to those who watched.
-    assert_eq!(server.get(&run.run_id).await, last);
-    assert_eq!(server.start_run(request.clone()).await, last);
-    let mut runs = server.runs().await;
-    let ended = v1::ListRunsRequest {
-        filter: "state = ENDED".into(),
-        ..v1::ListRunsRequest::default()
-    };
-    let listed = runs.list_runs(ended).await.unwrap().into_inner().runs;
-    assert_eq!(listed[0].run_id, run.run_id);
-    assert_eq!(export(&server, &run.run_id, 0).await.unwrap()[0].len(), 1);
-    assert!(export(&server, &run.run_id, 1).await.unwrap().is_empty());
-
-    let delete = v1::DeleteRunRequest {
-        run_id: run.run_id.clone(),
-    };
-    drop(blocker);
-    runs.delete_run(delete).await.unwrap();
-    let gone = runs.get_run(by_id(&run.run_id)).await.unwrap_err();
-    assert_eq!(code(&gone), FailureCode::RunUnknown);
 }
 
 #[tokio::test]

@@ -138,10 +138,17 @@ pub(crate) const CONTROL: Layers = Layers {
         ("status", &[]),
         ("server_info", &[]),
         ("master_client", &[]),
-        ("agents", &["status"]),
+        ("own_pauses", &[]),
+        ("agents", &["own_pauses", "status"]),
         (
             "runs",
-            &["agents", "master_client", "server_info", "status"],
+            &[
+                "agents",
+                "master_client",
+                "own_pauses",
+                "server_info",
+                "status",
+            ],
         ),
         (
             "monitor",

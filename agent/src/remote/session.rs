@@ -22,7 +22,7 @@ use metronome_proto::{
 };
 use metronome_telemetry::rate_limited_log::RateLimit;
 use tokio::{
-    sync::mpsc,
+    sync::mpsc::{self, error::TrySendError},
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -53,6 +53,8 @@ const FLUSH_TIME_MAX: Duration = Duration::from_millis(300);
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// Reports that may wait for the network.
 const REPORTS_MAX: usize = 64;
+/// Answers to probes of the clock that may wait for the network.
+const ANSWERS_WAITING_MAX: usize = 32;
 /// A start further away than this is a mistake.
 const START_IN_MAX: Duration = Duration::from_secs(60);
 
@@ -168,6 +170,7 @@ impl<'a> Session<'a> {
 
     /// Carries out one order. An error ends the stream.
     fn handle(&mut self, order: Response, on_welcome: &mut dyn FnMut()) -> Result<(), Failure> {
+        let received_ns = clock::now_ns();
         // A newer server may give orders that this agent does not support. They are ignored.
         let Some(order) = order.message else {
             return Ok(());
@@ -184,10 +187,30 @@ impl<'a> Session<'a> {
                     run.stop_signal.request(StopMode::Drain);
                 }
             }
-            Order::ClockProbe(_) => {}
+            Order::ClockProbe(probe) => self.answer(probe, received_ns),
             Order::Renew(renew) => self.runs.renew(self.lease_until_ns(), &renew.run_ids),
         }
         Ok(())
+    }
+
+    /// Answers at once: what waits proves less. Where there is no room, an answer goes before all
+    /// other messages, and those for which there is none either are not given.
+    fn answer(&mut self, probe: v1::ClockProbe, received_ns: u64) {
+        let reading = wrapped(Message::ClockReading(v1::ClockReading {
+            server_ns: probe.server_ns,
+            received_ns,
+            sent_ns: clock::now_ns(),
+        }));
+        let Err(TrySendError::Full(Request {
+            message: Some(reading),
+        })) = self.reports.try_send(reading)
+        else {
+            return;
+        };
+        let is_answer = |message: &&Message| matches!(message, Message::ClockReading(_));
+        if self.pending.iter().take_while(is_answer).count() < ANSWERS_WAITING_MAX {
+            self.pending.push_front(reading);
+        }
     }
 
     fn welcome(&mut self, welcome: &v1::Welcome) -> Result<(), Failure> {

@@ -52,6 +52,7 @@ impl Context {
         run: &v1::Run,
         clients_table: bool,
     ) -> Result<Exit, Failure> {
+        warn_if_unstored(run);
         if let Some(failure) = failure_of_run(run) {
             return self.report_failure(run, &failure);
         }
@@ -98,6 +99,13 @@ impl Context {
     /// Whether the rows of the clients are printed.
     pub(super) fn shows_clients(&self, clients_table: bool) -> bool {
         clients_table || self.output == Output::Json
+    }
+}
+
+/// Warns when the server could not store the run yet.
+pub(super) fn warn_if_unstored(run: &v1::Run) {
+    if run.unstored {
+        terminal::warn(text::summary::UNSTORED);
     }
 }
 

@@ -1,6 +1,9 @@
 //! `benchctl show`: the summary of a run again.
 
-use super::{context::Context, history::History};
+use super::{
+    context::{Context, warn_if_unstored},
+    history::History,
+};
 use crate::{
     exit::{Exit, Failure},
     flags,
@@ -42,6 +45,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Exit, Failure> 
     } else {
         None
     };
+    warn_if_unstored(&run);
     context.print_run(&run, clients.as_deref(), args.clients_table)?;
     Ok(exit)
 }

@@ -23,8 +23,9 @@ use tokio::sync::oneshot;
 
 use super::roles::Role;
 
-/// A server that drains takes less; one that hangs does not hold up the prompt for longer.
-const END_TIME_MAX: Duration = Duration::from_secs(3);
+/// A server that drains takes less, also when it cannot store a result; one that hangs does not
+/// hold up the prompt for longer.
+const END_TIME_MAX: Duration = Duration::from_secs(5);
 const STDERR_TIME_MAX: Duration = Duration::from_millis(500);
 /// A screen of text.
 const STDERR_TAIL_BYTES_MAX: usize = 2000;

@@ -17,6 +17,10 @@ use crate::{
 /// A server or an agent on this host is up in tens of milliseconds; a slow disk may take longer.
 const READY_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// To store a result that could not be stored: the server has to report within the time that it is
+/// given to end.
+const DRAIN_TIMEOUT: &str = "1s";
+
 /// What the embedded server and agent have to hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Settings {
@@ -119,6 +123,8 @@ fn server_flags(settings: Settings) -> Vec<String> {
         "--http",
         "off",
         "--embedded",
+        "--drain-timeout",
+        DRAIN_TIMEOUT,
         "--max-clients",
     ];
     let mut flags: Vec<String> = fixed.map(String::from).to_vec();

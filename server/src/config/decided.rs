@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) upgrade_wait: Duration,
     /// The server may be upgraded.
     pub(crate) can_be_upgraded: bool,
+    /// benchctl has started it for one run.
+    pub(crate) is_embedded: bool,
     pub(crate) reflection: bool,
     pub(crate) logs: Logs,
     /// `None`: no HTTP port.
@@ -117,6 +119,7 @@ impl TryFrom<Args> for Config {
             drain_timeout: args.drain_timeout,
             upgrade_wait: args.upgrade_wait,
             can_be_upgraded: !args.embedded,
+            is_embedded: args.embedded,
             reflection: !args.no_reflection,
             logs: args.logs.decide("info"),
             http: http(&args.http)?,

@@ -47,8 +47,8 @@ const DRAIN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
                   wins.\n\
                   METRONOME_LOG sets what is logged (error, warn, info, debug, trace).\n\
                   OTEL_EXPORTER_OTLP_ENDPOINT turns traces on.\n\n\
-                  Exit codes: 0 after a drain, 2 bad flags, 1 anything else, 130 aborted by a \
-                  second signal."
+                  Exit codes: 0 after a drain, 3 after a drain that could not store every result, \
+                  2 bad flags, 1 anything else, 130 aborted by a second signal."
 )]
 pub struct Args {
     /// Instead of serving

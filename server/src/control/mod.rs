@@ -16,7 +16,8 @@
 //! | [`lifecycle`] | the server from its ready line to its end |
 //!
 //! Each may skip parts, and all of them use what lies below: [`status`] (errors with details),
-//! [`master_client`] (requests to the master) and [`server_info`] (what does not change).
+//! [`master_client`] (requests to the master), [`own_pauses`] (when this process did not run) and
+//! [`server_info`] (what does not change).
 //! [`shared`] hands the parts out to `api` and `lifecycle`.
 //!
 //! In an upgrade the control plane plays its part through the traits of [`crate::upgrade`], which
@@ -27,6 +28,7 @@ mod api;
 mod lifecycle;
 mod master_client;
 mod monitor;
+mod own_pauses;
 mod runs;
 mod server_info;
 mod shared;

@@ -16,6 +16,7 @@ use metronome_proto::{
     handshake::{Hello, Key, Refusal},
     packet::Frame,
     run_id::RunId,
+    schedule::Schedule,
 };
 
 use crate::{
@@ -36,6 +37,8 @@ pub(crate) struct AdmissionKey {
     pub(crate) clients: Range<u32>,
     /// How the agent's clock relates to this host's.
     pub(crate) clock: ClockRelation,
+    /// The schedule of each of the clients, from 0 on. `None` in a flood and in the static run.
+    pub(crate) schedule: Option<Schedule>,
     /// The run is the static one, which never ends: a client may come back with any attempt once it
     /// has left.
     pub(crate) is_static: bool,
@@ -113,6 +116,7 @@ impl Authenticate for ConnectionAdmission<'_> {
         Ok(Authenticated {
             hello,
             clock: agent.clock,
+            schedule: agent.schedule,
         })
     }
 
@@ -198,6 +202,7 @@ mod tests {
                 } else {
                     ClockRelation::Unknown
                 },
+                schedule: None,
                 is_static: false,
             });
         }

@@ -7,10 +7,12 @@
 use metronome_proto::{
     handshake::{KEY_BYTES, Key},
     run_id::RunId,
+    schedule::Schedule,
 };
 
 use super::admission::AdmissionKey;
 use crate::{
+    ledger::is_possible_schedule,
     model::ClockRelation,
     rx_batching::{PAUSE_US_MAX, RxBatching},
 };
@@ -82,6 +84,7 @@ impl ToWorker {
                 words.all(3, [agent.row, agent.clients.start, agent.clients.end]);
                 words.set_flags(u32::from(agent.agent), agent.clock, agent.is_static);
                 words.set_run(agent.run);
+                words.set_schedule(agent.schedule);
                 words.0[32..32 + KEY_BYTES].copy_from_slice(agent.key.as_bytes());
             }
             Self::Dismiss { run } => {
@@ -123,6 +126,7 @@ impl ToWorker {
                     key: Key::from_bytes(key),
                     clients: b..c,
                     clock,
+                    schedule: words.schedule().map_err(|()| InvalidMessage { kind })?,
                     is_static,
                 }))
             }
@@ -169,7 +173,8 @@ impl FromWorker {
     }
 }
 
-/// Bytes 0..16 are four numbers, 16..24 the run, 24..32 an agent's flags, 32..64 a key.
+/// Bytes 0..16 are four numbers, 16..24 the run, 24..32 an agent's flags, 32..64 a key, 64..80 a
+/// schedule: packets, rate in millihertz, packets a write; all 0 without one.
 struct Words(Message);
 
 impl Default for Words {
@@ -201,6 +206,36 @@ impl Words {
         let mut bits = [0; 8];
         bits.copy_from_slice(&self.0[16..24]);
         RunId::from_bits(u64::from_le_bytes(bits))
+    }
+
+    fn set_schedule(&mut self, schedule: Option<Schedule>) {
+        let Some(schedule) = schedule else {
+            return;
+        };
+        // A rate that a plan may have fits; any other is refused where the message is read.
+        let rate = u32::try_from(schedule.rate_millihertz).unwrap_or(u32::MAX);
+        self.0[64..72].copy_from_slice(&schedule.packets.to_le_bytes());
+        self.0[72..76].copy_from_slice(&rate.to_le_bytes());
+        self.0[76..80].copy_from_slice(&schedule.batch.to_le_bytes());
+    }
+
+    fn schedule(&self) -> Result<Option<Schedule>, ()> {
+        let (mut packets, mut rate, mut batch) = ([0; 8], [0; 4], [0; 4]);
+        packets.copy_from_slice(&self.0[64..72]);
+        rate.copy_from_slice(&self.0[72..76]);
+        batch.copy_from_slice(&self.0[76..80]);
+        let schedule = Schedule {
+            start_ns: 0,
+            rate_millihertz: u32::from_le_bytes(rate).into(),
+            batch: u32::from_le_bytes(batch),
+            packets: u64::from_le_bytes(packets),
+        };
+        if self.0[64..80].iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        is_possible_schedule(&schedule)
+            .then_some(Some(schedule))
+            .ok_or(())
     }
 
     fn set_flags(&mut self, agent: u32, clock: ClockRelation, is_static: bool) {
@@ -238,6 +273,12 @@ mod tests {
             key: Key::from_bytes([0xA5; 32]),
             clients: 70_000..70_009,
             clock: ClockRelation::Same,
+            schedule: Some(Schedule {
+                start_ns: 0,
+                rate_millihertz: 10_000_000,
+                batch: 1024,
+                packets: u64::MAX,
+            }),
             is_static: true,
         };
         for message in [

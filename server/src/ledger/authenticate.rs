@@ -7,6 +7,7 @@
 use metronome_proto::{
     handshake::{Hello, Key, Refusal},
     packet::Frame,
+    schedule::Schedule,
 };
 
 use super::counters::ConnectionCounters;
@@ -31,4 +32,7 @@ pub(crate) struct Authenticated {
     pub(crate) hello: Hello,
     /// How the clock of the client's agent relates to this host's.
     pub(crate) clock: ClockRelation,
+    /// The schedule of the run's plan, from 0 on: the client's phase is the agent's. `None` in a
+    /// flood, and for a client that no plan has sent.
+    pub(crate) schedule: Option<Schedule>,
 }

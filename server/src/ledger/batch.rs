@@ -14,6 +14,7 @@ use super::{
     authenticate::{Authenticate, Authenticated},
     commit_writer::CommitWriter,
     counters::{ConnectionCounters, HISTOGRAMS, Stage},
+    pace::{Pace, Paced, with_pace_counts},
     replies::{has_room_for_echo, queue_reply, refuse},
     slot::Slot,
     time_recorder::TimeRecorder,
@@ -73,6 +74,9 @@ impl<W: CommitWriter> Batch<'_, W> {
         let total = usize::from(self.counters.partial_frame_bytes) + taken;
         let whole = total / FRAME_BYTES;
         let received_before = self.counters.counts.received;
+        if let Some(pace) = &mut self.counters.pace {
+            pace.begin_batch(self.read_ns);
+        }
         for position in 0..whole {
             self.take(&buffer.frame(position), admission);
         }
@@ -94,15 +98,20 @@ impl<W: CommitWriter> Batch<'_, W> {
             self.take_raw(admission);
         }
         self.counters.bytes += taken as u64;
+        self.counters.reads += u64::from(taken > 0);
         self.counters.last_batch_ns = self.read_ns;
     }
 
-    /// Counts how many times the histograms hold, once for all packets of the batch: each has its
-    /// lateness recorded, and on the same clock its transit and latency.
+    /// Counts how many times the histograms hold, once for all packets of the batch: with a
+    /// schedule each has its lateness and spread recorded, on the same clock its transit and
+    /// latency.
     #[inline]
     fn count_timed(&mut self, packets: u64) {
-        let [lateness, transit, latency] = &mut self.counters.timed;
-        *lateness += packets;
+        let [lateness, transit, latency, spread] = &mut self.counters.timed;
+        if self.counters.pace.is_some() {
+            *lateness += packets;
+            *spread += packets;
+        }
         if self.counters.clock.is_same() {
             *transit += packets;
             *latency += packets;
@@ -129,7 +138,11 @@ impl<W: CommitWriter> Batch<'_, W> {
             return;
         }
         match admission.client(frame) {
-            Ok(Authenticated { hello, clock }) => {
+            Ok(Authenticated {
+                hello,
+                clock,
+                schedule,
+            }) => {
                 self.counters.stage = Stage::Packets;
                 self.counters.run = hello.run.bits();
                 self.counters.agent = hello.agent;
@@ -137,6 +150,9 @@ impl<W: CommitWriter> Batch<'_, W> {
                 self.counters.attempt = hello.attempt;
                 self.counters.clock = clock;
                 self.counters.counts.read_before_written = clock.is_same().then_some(0);
+                self.counters.pace = Pace::new(schedule, self.read_ns);
+                self.counters.counts =
+                    with_pace_counts(self.counters.counts, self.counters.pace.is_some());
                 if let Some(key) = admission.key_of(self.counters) {
                     self.queue_reply(&hello.ack(key));
                 }
@@ -179,7 +195,9 @@ impl<W: CommitWriter> Batch<'_, W> {
     #[inline]
     fn take_packet(&mut self, packet: &Packet, checksum: u32) {
         let counters = &mut *self.counters;
-        if packet.sequence < counters.next_sequence {
+        let is_first = counters.counts.received == 0;
+        let is_in_order = packet.sequence >= counters.next_sequence;
+        if !is_in_order {
             // Either it fills a gap that a later packet had left, or it was here before.
             if counters.counts.gaps == 0 {
                 counters.counts.duplicated += 1;
@@ -192,7 +210,7 @@ impl<W: CommitWriter> Batch<'_, W> {
             counters.next_sequence = packet.sequence.saturating_add(1);
         }
         counters.digest = packet::digest_with(counters.digest, packet.sequence, checksum);
-        if counters.counts.received == 0 {
+        if is_first {
             counters.first_due_ns = packet.due_ns;
         }
         counters.last_due_ns = packet.due_ns;
@@ -202,8 +220,18 @@ impl<W: CommitWriter> Batch<'_, W> {
         if is_read_before_written {
             *counters.counts.read_before_written.get_or_insert(0) += 1;
         }
+        let paced = Paced {
+            due_ns: packet.due_ns,
+            read_ns: self.read_ns,
+            is_first,
+            is_in_order,
+            clock: counters.clock,
+        };
+        let pace = counters.pace.as_mut();
+        let spread_ns = pace.map(|pace| pace.take(paced, &mut counters.counts));
         self.count_packet();
-        self.times.record(packet, self.read_ns, self.counters.clock);
+        self.times
+            .record(packet, self.read_ns, self.counters.clock, spread_ns);
     }
 
     /// Sends a packet back unchanged. A peer that does not read its echoes loses them and does not
@@ -294,7 +322,7 @@ mod tests {
                 (bytes.len() as u64, 0)
             );
             prop_assert_eq!(world.replies(&counters), replies(20));
-            prop_assert_eq!(world.sums(), [20; 3]);
+            prop_assert_eq!(world.sums(), [20; 4]);
         }
 
         #[test]
@@ -314,8 +342,8 @@ mod tests {
             } else {
                 0
             };
-            prop_assert_eq!(world.sums(), [counted; 3]);
-            prop_assert_eq!(counters.timed, [counted; 3]);
+            prop_assert_eq!(world.sums(), [counted; 4]);
+            prop_assert_eq!(counters.timed, [counted; 4]);
         }
 
         #[test]
@@ -352,7 +380,7 @@ mod tests {
     #[test]
     fn what_is_left_out_or_comes_again_is_counted_in_64_bits() {
         let world = World::new();
-        let mut counters = world.client_after(7, [0; 3]);
+        let mut counters = world.client_after(7, [0; 4]);
         let ahead = 7 + (1 << 32) + 5;
         world.batch(&mut counters, &packet(ahead), 1_100, &ReleaseStore);
         assert_eq!(
@@ -419,7 +447,7 @@ mod tests {
             ),
             (3, 5, 101)
         );
-        assert_eq!(world.sums(), [0; 3]);
+        assert_eq!(world.sums(), [0; 4]);
     }
 
     #[test]
@@ -511,6 +539,6 @@ mod tests {
             (counters.counts.received, counters.partial_frame_bytes),
             (packets, 0)
         );
-        assert_eq!(world.sums(), [packets; 3]);
+        assert_eq!(world.sums(), [packets; 4]);
     }
 }

@@ -17,17 +17,22 @@
 //! | 12 | packets sent, from the end frame |
 //! | 13, 14 | bytes of replies queued, sent |
 //! | 15 – 18 | the bytes of a split frame of 32 |
-//! | 19 – 21 | times that the first three histograms must hold |
-//! | 22 – 33 | `metronome.v1.ReceiverCounts`: field number n is word 21 + n; the rest is *free* |
-//! | 34 – 38 | *times that the other five histograms must hold* |
-//! | 39, 40 | *due-time cursor: place, due time in ns* |
-//! | 41 | *packets in time* |
-//! | 42, 43 | *replies asked for, dropped* |
-//! | 44, 45 | *offset and bound of the clocks: index into a table of the run* |
-//! | 46 | *the least read − due of all packets, ns* |
-//! | 47, 48 | *the least read − due of the last 10 s: two buckets in turn, ns* |
-//! | 49 | *the floor above which the time of a packet is queueing, ns* |
-//! | 50 – 55 | *free* |
+//! | 19 – 22 | times that the first four histograms must hold |
+//! | 23 | batches |
+//! | 24 | rate in millihertz, 32 bits; packets a write, 32 bits; 0 without a schedule |
+//! | 25, 26 | packets of the schedule, place of the last packet that was on it |
+//! | 27 | the least read − due of all packets, ns |
+//! | 28 | when the present window of the spread began, ns |
+//! | 29, 30 | the least read − due of the present window and of the one before, ns |
+//! | 31 – 33 | mark of the spread, ns; packets since it, packets before it |
+//! | 34 – 45 | `metronome.v1.ReceiverCounts`: field number n is word 33 + n; the rest is *free* |
+//! | 46 – 49 | *times that the other four histograms must hold* |
+//! | 50, 51 | *replies asked for, dropped* |
+//! | 52, 53 | *offset and bound of the clocks: index into a table of the run* |
+//! | 54 | *the floor above which the time of a packet is queueing, ns* |
+//! | 55 | *free* |
+//!
+//! A least is stored so that a word of 0 is that of no packet.
 //!
 //! What is in italics is room for what is planned: no word of it is stored or read, so it costs
 //! nothing and is 0, and a server of the version that begins to use it can take over this ledger. A
@@ -41,16 +46,20 @@ use metronome_proto::{
     v1::ReceiverCounts,
 };
 
+use super::pace::{self, Pace, with_pace_counts};
 use crate::model::{ClientEnd, ClockRelation};
 
 /// 64-bit words of one connection's counters in the ledger, a whole number of cache lines.
 pub(super) const WORDS: usize = 56;
 
-/// Histograms in use: lateness, transit, latency.
-pub(super) const HISTOGRAMS: usize = 3;
+/// Histograms in use: lateness, transit, latency, spread.
+pub(crate) const HISTOGRAMS: usize = 4;
+
+/// Words in front of those of the pace.
+const PACE_AT: usize = 24;
 
 /// Words in front of the list of counters.
-const COUNTS_AT: usize = 22;
+const COUNTS_AT: usize = PACE_AT + pace::WORDS;
 
 /// Words that are stored and read.
 pub(crate) const USED: usize = COUNTS_AT + ReceiverCounts::NAMES.len();
@@ -95,10 +104,15 @@ pub(crate) struct ConnectionCounters {
     /// Bytes taken off the socket and processed, of every kind of frame.
     pub(crate) bytes: u64,
     /// A raw client has `received` only: the number of whole 32 bytes. `read_before_written` is
-    /// known of a client on this host's clock.
+    /// known of a client on this host's clock, the counters from `off_schedule` on of one with a
+    /// pace.
     pub(crate) counts: ReceiverCounts,
-    /// How many times the histograms of lateness, transit and latency must hold.
+    /// How many times the histograms of lateness, transit, latency and spread must hold.
     pub(crate) timed: [u64; HISTOGRAMS],
+    /// Batches that brought bytes.
+    pub(crate) reads: u64,
+    /// Of a client that has a schedule.
+    pub(crate) pace: Option<Pace>,
     /// The sequence number that comes next.
     pub(crate) next_sequence: u64,
     pub(crate) digest: u64,
@@ -137,6 +151,11 @@ impl ConnectionCounters {
         self.attempt > 0
     }
 
+    /// The least (read − due) of all packets, ns. `None` without a schedule or a packet.
+    pub(crate) fn least_ns(&self) -> Option<i64> {
+        self.pace.as_ref()?.least_ns()
+    }
+
     /// How the connection ends when the server cuts it now: cleanly when only the peer's FIN was
     /// still to come.
     pub(crate) fn end_of_cut(&self) -> ClientEnd {
@@ -172,6 +191,8 @@ impl ConnectionCounters {
             && counts.read_before_written.unwrap_or(0) <= counts.received
             && self.timed.iter().all(|timed| *timed <= counts.received)
             && counts.gaps <= self.next_sequence
+            && self.reads <= self.bytes
+            && self.pace.is_none_or(|pace| pace.is_possible(counts))
             && queued_max.is_some_and(|queued_max| self.reply_bytes_queued <= queued_max)
             && self.reply_bytes_sent <= self.reply_bytes_queued
     }
@@ -213,7 +234,7 @@ impl ConnectionCounters {
             0,
             0,
         ];
-        let own: [u64; COUNTS_AT] = [
+        let own: [u64; PACE_AT] = [
             u64::from_le_bytes(flags),
             u64::from(self.client)
                 | u64::from(self.agent) << 16
@@ -238,12 +259,16 @@ impl ConnectionCounters {
             self.timed[0],
             self.timed[1],
             self.timed[2],
+            self.timed[3],
+            self.reads,
         ];
-        let counts = self.counts.to_words();
-        std::array::from_fn(|index| match index.checked_sub(COUNTS_AT) {
-            Some(counter) => counts[counter],
-            None => own[index],
-        })
+        let mut words = [0; USED];
+        words[..PACE_AT].copy_from_slice(&own);
+        if let Some(pace) = self.pace {
+            words[PACE_AT..COUNTS_AT].copy_from_slice(&pace.to_words());
+        }
+        words[COUNTS_AT..].copy_from_slice(&self.counts.to_words()[..USED - COUNTS_AT]);
+        words
     }
 
     pub(super) fn from_words(words: &[u64; USED]) -> Self {
@@ -251,7 +276,11 @@ impl ConnectionCounters {
         let mut counts = [0; counters::WORDS];
         counts[..USED - COUNTS_AT].copy_from_slice(&words[COUNTS_AT..]);
         let clock = clock_of(words[3]);
+        let first_due_ns = words[9];
+        let pace = std::array::from_fn(|index| words[PACE_AT + index]);
+        let pace = Pace::from_words(pace, first_due_ns);
         let counts = ReceiverCounts::from_words(&counts);
+        let counts = with_pace_counts(counts, pace.is_some());
         Self {
             stage: stage_of(stage),
             end: end_of(end, refusal),
@@ -268,14 +297,16 @@ impl ConnectionCounters {
             digest: words[6],
             first_read_ns: words[7],
             last_read_ns: words[8],
-            first_due_ns: words[9],
+            first_due_ns,
             last_due_ns: words[10],
             last_batch_ns: words[11],
             reported_sent: words[12],
             reply_bytes_queued: words[13],
             reply_bytes_sent: words[14],
             partial_frame: [words[15], words[16], words[17], words[18]],
-            timed: [words[19], words[20], words[21]],
+            timed: [words[19], words[20], words[21], words[22]],
+            reads: words[23],
+            pace,
             counts: ReceiverCounts {
                 read_before_written: counts.read_before_written.filter(|_| clock.is_same()),
                 ..counts
@@ -330,6 +361,9 @@ fn end_of(number: u8, refusal: u8) -> ClientEnd {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use metronome_proto::profile::Profile;
     use proptest::prelude::*;
 
     use super::*;
@@ -389,6 +423,10 @@ mod tests {
         let connection = ConnectionCounters {
             counts,
             clock: ClockRelation::Same,
+            pace: Pace::new(
+                Profile::constant(1).schedule(0, Duration::from_secs(1), 1),
+                0,
+            ),
             ..ConnectionCounters::default()
         };
         assert_eq!(

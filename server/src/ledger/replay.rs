@@ -57,6 +57,7 @@ pub(crate) fn replay(
 #[cfg(test)]
 mod tests {
     use metronome_proto::{
+        counters::CounterList as _,
         packet::{self, FRAME_BYTES},
         v1::ReceiverCounts,
     };
@@ -147,15 +148,16 @@ mod tests {
         let (one, rest) = bytes.split_at(45);
         let (other, last) = rest.split_at(55);
         for (clock, timed, read_before_written) in [
-            (ClockRelation::Same, [6; 3], Some(2)),
-            (ClockRelation::Unknown, [6, 0, 0], None),
+            (ClockRelation::Same, [6; 4], Some(3)),
+            (ClockRelation::Unknown, [6, 0, 0, 6], None),
         ] {
             let begin = |_: &World| ConnectionCounters::default();
             let counted = die_at_every_store(clock, begin, &[one, other, last]);
             let expected = ReceiverCounts {
                 received: 6,
                 read_before_written,
-                ..ReceiverCounts::default()
+                in_time: Some(6),
+                ..ReceiverCounts::zero()
             };
             assert_eq!(counted.counts, expected);
             assert_eq!((counted.clock, counted.timed), (clock, timed));
@@ -169,7 +171,7 @@ mod tests {
     fn counters_cross_32_bits_with_a_death_at_any_store_and_stay_exact() {
         const PACKETS: u64 = 6;
         // Of the packets before: a replay must not take them for packets that are not recorded yet.
-        const UNTIMED: [u64; 3] = [0, 2, 3];
+        const UNTIMED: [u64; 4] = [0, 2, 3, 1];
         for start in [(1 << 32) - 3, (1 << 32) / FRAME_BYTES as u64 - 4] {
             let end = start + PACKETS;
             let add = |digest, sequence| {

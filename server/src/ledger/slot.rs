@@ -72,7 +72,7 @@ pub(crate) struct Slot {
     replies: ReplyQueue,
     /// Room for packets of other sizes than 32 bytes.
     partial_frames: PartialFrames,
-    /// Lateness, transit, latency; room for five more.
+    /// Lateness, transit, latency, spread; room for four more.
     histograms: [HistogramCounts; HISTOGRAMS_MAX],
     /// The bytes of the batch that is being processed.
     pub(crate) buffer: Buffer,

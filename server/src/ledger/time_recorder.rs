@@ -35,11 +35,21 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         }
     }
 
-    /// Records the times of one packet: lateness always, transit and latency on the same clock.
+    /// Records the times of one packet: lateness and spread of a client that has a schedule, transit
+    /// and latency on the same clock.
     #[inline]
-    pub(super) fn record(&mut self, packet: &Packet, read_ns: u64, clock: ClockRelation) {
+    pub(super) fn record(
+        &mut self,
+        packet: &Packet,
+        read_ns: u64,
+        clock: ClockRelation,
+        spread_ns: Option<u64>,
+    ) {
         let lateness_ns = u64::from(packet.lateness_ns);
-        self.record_one(0, lateness_ns);
+        if let Some(spread_ns) = spread_ns {
+            self.record_one(0, lateness_ns);
+            self.record_one(3, spread_ns);
+        }
         let mut total_ns = lateness_ns;
         if clock.is_same() {
             let latency_ns = read_ns.saturating_sub(packet.due_ns);

@@ -12,6 +12,7 @@ use metronome_proto::{
     handshake::{Hello, Key, Refusal},
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, Packet},
     run_id::RunId,
+    schedule::Schedule,
     v1::ReceiverCounts,
 };
 
@@ -19,8 +20,9 @@ use super::{
     Authenticate, Authenticated, Dimensions, Ledger,
     batch::{place_partial_frame, process_batch},
     commit_writer::{CommitWriter, ReleaseStore},
-    counters::{ConnectionCounters, Stage},
+    counters::{ConnectionCounters, HISTOGRAMS, Stage},
     frames::REPLY_QUEUE_FRAMES,
+    pace::Pace,
     replay::replay,
     slot::Slot,
 };
@@ -28,6 +30,14 @@ use crate::model::ClockRelation;
 
 const RUN: RunId = RunId::from_bits(5);
 const CLIENT: u16 = 3;
+
+/// A packet every µs.
+const SCHEDULE: Schedule = Schedule {
+    start_ns: 0,
+    rate_millihertz: 1_000_000_000,
+    batch: 1,
+    packets: u64::MAX,
+};
 
 /// A writer that dies (panics) after a number of stores.
 struct Mortal(Cell<usize>);
@@ -49,13 +59,17 @@ impl CommitWriter for Mortal {
 struct WithKey {
     key: Key,
     clock: ClockRelation,
+    schedule: Option<Schedule>,
 }
 
 impl Authenticate for WithKey {
     fn client(&self, hello: &Frame) -> Result<Authenticated, Refusal> {
         let hello = Hello::open(hello, &self.key).ok_or(Refusal::Hello)?;
-        let clock = self.clock;
-        Ok(Authenticated { hello, clock })
+        Ok(Authenticated {
+            hello,
+            clock: self.clock,
+            schedule: self.schedule,
+        })
     }
 
     fn raw(&self) -> Result<(), Refusal> {
@@ -80,10 +94,19 @@ impl World {
 
     /// The client's agent has such a clock.
     pub(super) fn on(clock: ClockRelation) -> Self {
+        Self::with(clock, Some(SCHEDULE))
+    }
+
+    /// The client has such a schedule.
+    pub(super) fn with(clock: ClockRelation, schedule: Option<Schedule>) -> Self {
         let ledger = Ledger::create(Dimensions { slots: 2 }).unwrap();
         Self {
             ledger,
-            admission: WithKey { key: key(), clock },
+            admission: WithKey {
+                key: key(),
+                clock,
+                schedule,
+            },
         }
     }
 
@@ -166,7 +189,11 @@ impl World {
 
     /// A client that has sent so many packets, and was sent as many bytes as it has sent. Its
     /// histograms leave out `untimed` of the packets.
-    pub(super) fn client_after(&self, packets: u64, untimed: [u64; 3]) -> ConnectionCounters {
+    pub(super) fn client_after(
+        &self,
+        packets: u64,
+        untimed: [u64; HISTOGRAMS],
+    ) -> ConnectionCounters {
         let timed = untimed.map(|untimed| packets - untimed);
         let bytes = (packets + 1) * FRAME_BYTES as u64;
         let counters = ConnectionCounters {
@@ -185,6 +212,9 @@ impl World {
             reply_bytes_queued: bytes,
             reply_bytes_sent: bytes,
             last_batch_ns: 1_000,
+            reads: packets,
+            first_due_ns: due_ns(0),
+            pace: Pace::on(SCHEDULE, due_ns(0), packets.saturating_sub(1)),
             ..ConnectionCounters::default()
         };
         self.slot().commit(&counters, &ReleaseStore);
@@ -201,7 +231,7 @@ impl World {
     }
 
     /// How many times each histogram holds.
-    pub(super) fn sums(&self) -> [u64; 3] {
+    pub(super) fn sums(&self) -> [u64; HISTOGRAMS] {
         std::array::from_fn(|histogram| self.slot().count(histogram))
     }
 }
@@ -231,17 +261,21 @@ pub(super) fn hello() -> Hello {
 }
 
 pub(super) fn packet(sequence: u64) -> Frame {
-    let due_ns = 1_000 + sequence * 100;
     let flags = if sequence % 3 == 1 { FLAG_ECHO } else { 0 };
     let lateness_ns = 7 + (sequence % 1_000) as u32 * 3000;
     Packet {
         flags,
         client: u32::from(CLIENT),
         sequence,
-        due_ns,
+        due_ns: due_ns(sequence),
         lateness_ns,
     }
     .encode()
+}
+
+/// When a packet of [`SCHEDULE`] is due.
+fn due_ns(sequence: u64) -> u64 {
+    1_000 + sequence * 1_000
 }
 
 /// The replies that the client of a conversation gets.

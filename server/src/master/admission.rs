@@ -1,5 +1,7 @@
 //! What it takes to let a run in, and why one cannot be.
 
+use std::time::Duration;
+
 use metronome_proto::{handshake::Key, run_id::RunId};
 
 use crate::model::AgentShare;
@@ -10,6 +12,8 @@ pub(crate) struct Admission {
     pub(crate) run: RunId,
     /// Clients of all agents: indices 0 to `clients` − 1.
     pub(crate) clients: u32,
+    /// For how long each client sends.
+    pub(crate) duration: Duration,
     /// Each agent's share and the key of its hellos, in the order of the agents' indices.
     pub(crate) agents: Vec<(AgentShare, Key)>,
 }

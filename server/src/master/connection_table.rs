@@ -13,7 +13,10 @@ use std::{
 
 use metronome_proto::histogram::Histogram;
 
-use crate::{model::Unread, upgrade::SavedConnection};
+use crate::{
+    model::{Unread, Work},
+    upgrade::SavedConnection,
+};
 
 /// How long unread connections are looked at more often than on every tick: an idle client may have
 /// nothing to be read for hours.
@@ -29,8 +32,8 @@ pub(super) struct HeldConnection {
     pub(super) worker: Option<usize>,
     /// The kernel's count of bytes put into the socket when nothing had been written yet.
     pub(super) put_at_start: u64,
-    /// Packets already attributed to a worker or to the recovery.
-    pub(super) credited_packets: u64,
+    /// What is already attributed to a worker or to the recovery.
+    pub(super) credited: Work,
     /// Set from its worker's death to the next read.
     pub(super) unread: Option<Unread>,
     /// The run is over: it is ended, not handed on.
@@ -92,7 +95,7 @@ impl ConnectionTable {
             generation,
             worker: None,
             put_at_start,
-            credited_packets: 0,
+            credited: Work::default(),
             unread: None,
             is_cut: false,
         });
@@ -163,11 +166,11 @@ impl ConnectionTable {
             .collect()
     }
 
-    /// Takes note of all packets that were counted of a connection. Returns how many are new.
-    pub(super) fn credit(&mut self, slot: u32, packets: u64) -> Option<u64> {
+    /// Takes note of all that was done for a connection. Returns what is new of it.
+    pub(super) fn credit(&mut self, slot: u32, work: Work) -> Option<Work> {
         let connection = self.get_mut(slot)?;
-        let before = std::mem::replace(&mut connection.credited_packets, packets);
-        Some(packets.saturating_sub(before))
+        let before = std::mem::replace(&mut connection.credited, work);
+        Some(work.since(before))
     }
 
     /// Marks a connection whose run is over.
@@ -240,7 +243,7 @@ impl ConnectionTable {
             slot,
             peer: connection.peer,
             put_at_start: connection.put_at_start,
-            credited_packets: connection.credited_packets,
+            credited: connection.credited,
             unread: connection.unread,
         };
         self.all().map(saved).collect()
@@ -278,7 +281,7 @@ impl ConnectionTable {
                 slot,
                 peer,
                 put_at_start,
-                credited_packets,
+                credited,
                 unread,
             } = *saved;
             let generation = generations
@@ -293,7 +296,7 @@ impl ConnectionTable {
                 generation,
                 worker: None,
                 put_at_start,
-                credited_packets,
+                credited,
                 unread,
                 is_cut: false,
             };
@@ -388,12 +391,14 @@ mod tests {
     }
 
     #[test]
-    fn packets_are_new_once() {
+    fn packets_and_reads_are_new_once() {
         let mut table = ConnectionTable::new(1);
         let slot = table.insert(socket(), peer(), 0).unwrap();
-        let credited = [5, 5, 7, 3].map(|packets| table.credit(slot, packets));
-        assert_eq!(credited, [Some(5), Some(0), Some(2), Some(0)]);
-        assert_eq!(table.credit(slot + 1, 1), None);
+        let of = |(packets, reads)| Work { packets, reads };
+        let credited = [(5, 1), (5, 1), (7, 4), (3, 9)].map(|work| table.credit(slot, of(work)));
+        let new = [(5, 1), (0, 0), (2, 3), (0, 5)];
+        assert_eq!(credited, new.map(|work| Some(of(work))));
+        assert_eq!(table.credit(slot + 1, of((1, 1))), None);
     }
 
     proptest! {
@@ -479,7 +484,7 @@ mod tests {
                 slot,
                 peer: peer(),
                 put_at_start: 0,
-                credited_packets: 0,
+                credited: Work::default(),
                 unread: None,
             };
             let saved: Vec<_> = slots.iter().map(|slot| saved(u32::from(*slot))).collect();

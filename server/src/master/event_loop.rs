@@ -130,6 +130,7 @@ impl Master {
                 key,
                 clients: 0..parts.max_clients,
                 clock: ClockRelation::Same,
+                schedule: None,
                 is_static: true,
             });
         }

@@ -1,8 +1,10 @@
 //! A master's state, for tests of what an upgrade hands over.
 
-use std::{borrow::Cow, os::fd::AsFd as _};
+use std::{borrow::Cow, os::fd::AsFd as _, time::Duration};
 
-use metronome_proto::{handshake::Key, histogram::Histogram, run_id::RunId, v1::ReceiverCounts};
+use metronome_proto::{
+    handshake::Key, histogram::Histogram, profile::Profile, run_id::RunId, v1::ReceiverCounts,
+};
 
 use super::{
     admission::Admission, connection_table::ConnectionTable, run_counters::ClosedConnection,
@@ -22,6 +24,7 @@ pub(crate) fn agent_key(row: u32) -> AdmissionKey {
         key: Key::from_bytes([9; 32]),
         clients: 3..7,
         clock: ClockRelation::Same,
+        schedule: Profile::constant(10_000_000).schedule(0, Duration::from_secs(3), 5),
         is_static: false,
     }
 }
@@ -35,6 +38,7 @@ fn counters(row: usize, seed: u64) -> RunCounters {
     let admission = Admission {
         run: RunId::from_bits(seed),
         clients: 5,
+        duration: Duration::from_secs(3),
         agents: Vec::new(),
     };
     counters.open(

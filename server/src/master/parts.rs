@@ -24,7 +24,7 @@ use super::{
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ToWorker},
     ledger::{ConnectionCounters, Ledger, Slot},
-    model::RunCounters,
+    model::{RunCounters, Work},
 };
 
 /// How far this server process has come.
@@ -195,24 +195,25 @@ impl MasterParts {
         })
     }
 
-    /// Attributes newly counted packets to the worker, or to the master, that counted them.
+    /// Attributes what was newly done to the worker, or to the master, that did it.
     pub(super) fn credit(
         &mut self,
         slot: u32,
         connection_counters: &ConnectionCounters,
         worker: Option<usize>,
     ) {
-        let Some(packets) = self
-            .connections
-            .credit(slot, connection_counters.counts.received)
-        else {
+        let work = Work {
+            packets: connection_counters.counts.received,
+            reads: connection_counters.reads,
+        };
+        let Some(work) = self.connections.credit(slot, work) else {
             return;
         };
         match worker {
-            Some(worker) => self.workers.credit(worker, packets),
-            None => self.recovered.packets = self.recovered.packets.saturating_add(packets),
+            Some(worker) => self.workers.credit(worker, work.packets),
+            None => self.recovered.packets = self.recovered.packets.saturating_add(work.packets),
         }
-        self.counters.credit(connection_counters, worker, packets);
+        self.counters.credit(connection_counters, worker, work);
     }
 
     /// Finishes a connection that a worker has released. Anything may be in a message of a broken

@@ -247,7 +247,7 @@ mod tests {
             assert_eq!(parts.recovered.packets, 2 * deaths);
             let connection = parts.connections.get(0).unwrap();
             assert_eq!(
-                (connection.worker, connection.credited_packets),
+                (connection.worker, connection.credited.packets),
                 (None, 2 * deaths)
             );
             assert!(connection.unread.is_some());

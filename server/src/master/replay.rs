@@ -157,7 +157,10 @@ mod tests {
     use metronome_proto::v1::ReceiverCounts;
 
     use super::*;
-    use crate::{ledger::Dimensions, model::ClientEnd};
+    use crate::{
+        ledger::Dimensions,
+        model::{ClientEnd, Work},
+    };
 
     struct World {
         ledger: Ledger,
@@ -181,7 +184,7 @@ mod tests {
                 peer,
                 generation: 1,
                 worker: Some(0),
-                credited_packets: 0,
+                credited: Work::default(),
                 unread: None,
                 is_cut: false,
             };

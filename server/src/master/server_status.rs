@@ -19,7 +19,7 @@ pub(super) fn read_server(parts: &MasterParts) -> ServerStatus {
             worker.count.packets += connection_counters
                 .counts
                 .received
-                .saturating_sub(held.credited_packets);
+                .saturating_sub(held.credited.packets);
         }
     }
     let live = parts.live().map(|(connection_counters, _, slot, peer)| {

@@ -1,7 +1,7 @@
 //! The master's counters with a ledger in which anything may stand, and a master's state that may
 //! be anything: for `crate::testing`.
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, time::Duration};
 
 use metronome_proto::run_id::RunId;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ledger::{ConnectionCounters, Slot},
-    model::{FinalCounters, RunCounters, WorkerCounters},
+    model::{FinalCounters, RunCounters, Work, WorkerCounters},
     upgrade::MasterState,
 };
 
@@ -32,6 +32,7 @@ pub(crate) fn record_run(
         &Admission {
             run,
             clients: 1,
+            duration: Duration::from_secs(1),
             agents: Vec::new(),
         },
         1,
@@ -42,7 +43,10 @@ pub(crate) fn record_run(
         counters.credit(
             connection_counters,
             worker,
-            connection_counters.counts.received,
+            Work {
+                packets: connection_counters.counts.received,
+                reads: connection_counters.reads,
+            },
         );
         let _ = counters.read_run(run, true, [(*connection_counters, record); 2].into_iter());
         let _ = counters.read_totals([(*connection_counters, record); 2].into_iter());

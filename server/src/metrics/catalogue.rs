@@ -90,6 +90,11 @@ fn times(figures: &Figures) -> Vec<Family> {
             &times.latency,
         ),
         distribution(
+            "metronome_spread",
+            "From due to read, above the least of the same client in the last 5 to 10 s",
+            &times.spread,
+        ),
+        distribution(
             "metronome_recovery_pause",
             "From a worker's last heartbeat to the next read of a connection",
             recovery,
@@ -305,6 +310,11 @@ fn server(figures: &Figures) -> Vec<Family> {
             "metronome_runs_failed",
             "Runs that were over before their first packet was due",
             control.runs_failed,
+        ),
+        gauge(
+            "metronome_runs_unstored",
+            "Runs that have ended and that the database could not take yet",
+            control.runs_unstored as f64,
         ),
         counter(
             "metronome_spans_dropped",

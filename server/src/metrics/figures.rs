@@ -27,6 +27,7 @@ pub(crate) struct ControlFigures {
     pub(crate) runs_ended: Vec<(&'static str, u64)>,
     pub(crate) runs_failed: u64,
     pub(crate) runs_active: u64,
+    pub(crate) runs_unstored: u64,
     pub(crate) agents_lost: u64,
     /// The connected agents, by name.
     pub(crate) agents: Vec<(String, AgentFigures)>,

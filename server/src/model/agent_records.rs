@@ -16,7 +16,7 @@ use metronome_proto::{
 };
 use metronome_telemetry::sanitise;
 
-use super::agent_share::AgentShare;
+use super::{agent_share::AgentShare, clock_relation::AgentClock};
 
 /// Most bytes of figures that a failure keeps, so that a thousand clients' fit one message.
 const FIGURES_BYTES_MAX: usize = 256;
@@ -39,6 +39,7 @@ pub(crate) struct AgentRecords {
     strays: u64,
     finished: Option<v1::Finished>,
     failure: Option<v1::Failure>,
+    is_clock_contradicted: bool,
 }
 
 impl AgentRecords {
@@ -80,6 +81,28 @@ impl AgentRecords {
         }
     }
 
+    /// An exchange of readings has shown that the agent is not on this host's clock, although its
+    /// share was given to it as if it were.
+    pub(crate) fn contradict_clock(&mut self) {
+        self.is_clock_contradicted = self.share.clock.is_same();
+    }
+
+    /// Whether that has happened.
+    pub(crate) fn is_clock_contradicted(&self) -> bool {
+        self.is_clock_contradicted
+    }
+
+    /// How its clock relates to this host's, as far as that is known by now.
+    pub(crate) fn clock(&self) -> AgentClock {
+        if self.is_clock_contradicted {
+            return AgentClock::default();
+        }
+        AgentClock {
+            relation: self.share.clock,
+            bound_ns: self.share.clock_bound_ns,
+        }
+    }
+
     /// Whether the client belongs to this agent's share.
     pub(crate) fn owns(&self, client: u32) -> bool {
         self.share.owns(client)
@@ -107,7 +130,9 @@ impl AgentRecords {
         strays: u64,
         finished: Option<v1::Finished>,
         failure: Option<v1::Failure>,
+        is_clock_contradicted: bool,
     ) {
+        self.is_clock_contradicted = is_clock_contradicted;
         self.take(v1::ClientRecords {
             run_id: String::new(),
             clients: records,
@@ -353,7 +378,7 @@ mod tests {
         assert_eq!(agent.failure(), Some(&expected));
         assert_eq!(agent.missing(), Some(expected.clone()));
         let mut restored = AgentRecords::new("a".into(), share(0, 1));
-        restored.restore(Vec::new(), 0, None, agent.failure().cloned());
+        restored.restore(Vec::new(), 0, None, agent.failure().cloned(), false);
         assert_eq!(restored.failure(), Some(&expected));
     }
 

@@ -10,8 +10,11 @@ use super::clock_relation::ClockRelation;
 pub(crate) struct AgentShare {
     /// One today.
     pub(crate) shares: Vec<Share>,
-    /// How the agent's clock relates to this host's.
+    /// How the agent's clock related to this host's when it got the share: by this the workers
+    /// record its one-way times.
     pub(crate) clock: ClockRelation,
+    /// As in [`super::AgentClock`].
+    pub(crate) clock_bound_ns: Option<u64>,
 }
 
 impl AgentShare {
@@ -63,6 +66,7 @@ impl AgentShare {
         Self {
             shares: vec![share],
             clock,
+            clock_bound_ns: clock.is_same().then_some(50_000),
         }
     }
 }
@@ -80,6 +84,7 @@ mod tests {
         AgentShare {
             shares: ranges.iter().flat_map(one).collect(),
             clock: ClockRelation::Same,
+            clock_bound_ns: None,
         }
     }
 

@@ -13,7 +13,8 @@ pub(crate) struct ClockIdentity {
 }
 
 impl ClockIdentity {
-    /// How the agent's clock relates to this one. A missing boot id proves nothing.
+    /// How the agent's clock relates to this one, as far as its own word goes. A missing boot id is
+    /// no such word.
     pub(crate) fn relation_to(&self, agent: &v1::ClockIdentity) -> ClockRelation {
         let is_same = !self.boot_id.is_empty()
             && self.boot_id == agent.boot_id.trim()

@@ -17,21 +17,42 @@ pub(crate) enum ClockRelation {
 }
 
 impl ClockRelation {
-    /// The form of the API.
-    pub(crate) fn to_proto(self) -> v1::ClockRelation {
-        use v1::clock_relation::Relation;
-        let relation = match self {
-            Self::Unknown => Relation::Unknown(v1::UnknownClock {}),
-            Self::Same => Relation::Same(v1::SameClock::default()),
-        };
-        v1::ClockRelation {
-            relation: Some(relation),
-        }
-    }
-
     /// Whether both read the same clock.
     #[inline]
     pub(crate) fn is_same(self) -> bool {
         self == Self::Same
+    }
+}
+
+/// The relation of an agent's clock, with what proves it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct AgentClock {
+    pub(crate) relation: ClockRelation,
+    /// Half the width of the offsets that the exchanges of readings allow, ns. `None` where the
+    /// relation is not known.
+    pub(crate) bound_ns: Option<u64>,
+}
+
+impl AgentClock {
+    /// The same clock, proved to this bound.
+    pub(crate) fn same(bound_ns: u64) -> Self {
+        Self {
+            relation: ClockRelation::Same,
+            bound_ns: Some(bound_ns),
+        }
+    }
+
+    /// The form of the API.
+    pub(crate) fn to_proto(self) -> v1::ClockRelation {
+        use v1::clock_relation::Relation;
+        let relation = match self.relation {
+            ClockRelation::Unknown => Relation::Unknown(v1::UnknownClock {}),
+            ClockRelation::Same => Relation::Same(v1::SameClock {
+                bound_ns: self.bound_ns.and_then(|bound_ns| bound_ns.try_into().ok()),
+            }),
+        };
+        v1::ClockRelation {
+            relation: Some(relation),
+        }
     }
 }

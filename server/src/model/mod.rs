@@ -7,11 +7,13 @@
 mod agent_records;
 mod agent_share;
 mod client_end;
+mod clock_exchange;
 mod clock_identity;
 mod clock_relation;
 mod counter_list;
 mod counters;
 mod incident;
+mod pauses;
 mod resume_token;
 pub(crate) mod run;
 mod run_counters;
@@ -19,16 +21,19 @@ mod server;
 mod slow_packet;
 mod times;
 mod unread;
+mod work;
 
 pub(crate) use agent_records::{AgentRecords, from_agent};
 pub(crate) use agent_share::{AgentShare, cover};
 pub(crate) use client_end::ClientEnd;
+pub(crate) use clock_exchange::{ClockEvent, ClockExchanges, EXCHANGES};
 pub(crate) use clock_identity::ClockIdentity;
-pub(crate) use clock_relation::ClockRelation;
+pub(crate) use clock_relation::{AgentClock, ClockRelation};
 pub(crate) use counters::{
     ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters,
 };
 pub(crate) use incident::Incident;
+pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;
 pub(crate) use run_counters::{OpenRun, RunCounters};
 pub(crate) use server::{
@@ -37,3 +42,4 @@ pub(crate) use server::{
 pub(crate) use slow_packet::{SlowPacket, SlowestPacket};
 pub(crate) use times::Times;
 pub(crate) use unread::Unread;
+pub(crate) use work::Work;

@@ -155,6 +155,17 @@ impl RunStateMachine {
         (self, actions)
     }
 
+    /// Those who have a deadline get `more_ns` in addition. The schedule stands.
+    pub(crate) fn extend(mut self, more_ns: u64) -> Self {
+        if let Stage::Preparing { until_ns }
+        | Stage::Draining { until_ns, .. }
+        | Stage::Closing { until_ns } = &mut self.stage
+        {
+            *until_ns = until_ns.saturating_add(more_ns);
+        }
+        self
+    }
+
     /// When to call [`RunStateMachine::step`] with [`Event::Tick`], ns; `None` once the run is
     /// over.
     pub(crate) fn wake_at_ns(&self) -> Option<u64> {
@@ -440,6 +451,21 @@ mod tests {
 
         fn is(&self, state: RunState) -> bool {
             self.state_machine().state() == state
+        }
+    }
+
+    #[test]
+    fn a_pause_of_this_process_moves_the_deadlines_of_others_and_not_the_schedule() {
+        let (preparing, _) = RunStateMachine::begin(1, 1_000, 0);
+        let deadline_ns = preparing.wake_at_ns().unwrap();
+        let extended = preparing.clone().extend(7);
+        assert_eq!(extended.wake_at_ns(), Some(deadline_ns + 7));
+        let unchanged = (extended.clone(), Vec::new());
+        assert_eq!(extended.step(Event::Tick, deadline_ns), unchanged);
+        let starting = preparing.step(Event::AgentPrepared(0), 0).0;
+        let running = starting.clone().step(Event::Tick, START_LEAD_NS).0;
+        for scheduled in [starting, running] {
+            assert_eq!(scheduled.clone().extend(7), scheduled);
         }
     }
 

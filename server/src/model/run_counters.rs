@@ -15,6 +15,7 @@ use super::{
     server::{RawClientCounters, RawCounters},
     slow_packet::SlowestPacket,
     times::Times,
+    work::Work,
 };
 
 /// The counters of the connections that have ended, by run and in sum.
@@ -46,8 +47,8 @@ pub(crate) struct OpenRun {
     pub(crate) times: Times,
     #[serde(with = "counter_list")]
     pub(crate) counts: v1::ReceiverCounts,
-    /// Packets of the run by worker.
-    pub(crate) worker_packets: Vec<u64>,
+    /// What each worker has done for the run.
+    pub(crate) work: Vec<Work>,
     pub(crate) recovered_packets: u64,
     pub(crate) incidents: Vec<Incident>,
     pub(crate) slowest: Vec<SlowestPacket>,

@@ -39,7 +39,7 @@ impl History {
 
     /// One page of runs.
     ///
-    /// A run whose server died is ABORTED, also when no server has been started since.
+    /// A run whose server is gone is ABORTED, also when no server has been started since.
     pub fn runs(&self, query: &ListQuery) -> anyhow::Result<RunPage> {
         list(|| &self.connection, &self.owners, |_| None, query).context(UNREADABLE)
     }

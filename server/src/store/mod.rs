@@ -2,11 +2,12 @@
 //!
 //! A run is written twice: when it is made, and when it has ended, with its report and its client
 //! rows. In between the file holds only which server owns the run; when that server ends without
-//! having finished the run, the run is ABORTED (see [`owner`]).
+//! having written the end, the run is ABORTED (see [`owner`]): what became of it is not known.
 //!
 //! | file | subject |
 //! |---|---|
 //! | [`sqlite`] | [`Store`]: the file open for reading and writing by one server |
+//! | [`connections`] | the connections of [`Store`], also after the file was replaced |
 //! | [`history`] | [`History`]: the file open for reading only, without a server |
 //! | [`list`] | a page of runs: filter, order, limits |
 //! | [`view`] | a run as it is shown, from how it is stored |
@@ -16,6 +17,7 @@
 //!
 //! Absent on purpose: async, and any other form of a run than the API's messages.
 
+mod connections;
 mod history;
 mod list;
 mod owner;

@@ -157,6 +157,11 @@ impl Owner {
     }
 
     /// Whether this process, and not the other one of an upgrade, removes the lock file.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last.load(Relaxed)
+    }
+
+    /// Sets [`Self::is_last`].
     pub(super) fn set_last(&self, is_last: bool) {
         self.is_last.store(is_last, Relaxed);
     }
@@ -164,7 +169,7 @@ impl Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if self.is_last.load(Relaxed) {
+        if self.is_last() {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -41,6 +41,24 @@ pub(super) fn write_new(
     request: &RequestDigest,
     owner: &str,
 ) -> rusqlite::Result<usize> {
+    write_row(connection, run, request, owner)
+}
+
+/// Writes a run whose request is not known.
+pub(super) fn write_unknown(
+    connection: &Connection,
+    run: &v1::Run,
+    owner: &str,
+) -> rusqlite::Result<usize> {
+    write_row(connection, run, &[], owner)
+}
+
+fn write_row(
+    connection: &Connection,
+    run: &v1::Run,
+    request: &[u8],
+    owner: &str,
+) -> rusqlite::Result<usize> {
     connection.execute(
         "INSERT INTO run (run_id, request_id, request_sha256, state, created_ms, owner, run)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -56,8 +74,8 @@ pub(super) fn write_new(
     )
 }
 
-/// Writes the end of a run.
-pub(super) fn write_end(connection: &Connection, run: &v1::Run) -> rusqlite::Result<()> {
+/// Writes the end of a run. False when there is no such run.
+pub(super) fn write_end(connection: &Connection, run: &v1::Run) -> rusqlite::Result<bool> {
     let (mut row, key) = (run.clone(), key_of(run));
     let report = row.report.take();
     let judged = report.as_ref().map(|report| Judged::of(Some(report)));
@@ -74,11 +92,7 @@ pub(super) fn write_end(connection: &Connection, run: &v1::Run) -> rusqlite::Res
             report.map(|report| report.encode_to_vec())
         ],
     )?;
-    if written == 1 {
-        Ok(())
-    } else {
-        Err(rusqlite::Error::StatementChangedRows(written))
-    }
+    Ok(written == 1)
 }
 
 /// Deletes a run and its client pages. False when there is none.
@@ -109,13 +123,15 @@ pub(super) fn find_by_request_id(
         .optional()
 }
 
-/// The digest of the request that has made a run.
+/// The digest of the request that has made a run. `None` when it is not known.
 pub(super) fn find_request(
     connection: &Connection,
     id: RunId,
 ) -> rusqlite::Result<Option<RequestDigest>> {
     connection
-        .prepare_cached("SELECT request_sha256 FROM run WHERE run_id = ?1")?
+        .prepare_cached(
+            "SELECT request_sha256 FROM run WHERE run_id = ?1 AND request_sha256 <> x''",
+        )?
         .query_row([key(id)], |row| row.get(0))
         .optional()
 }

@@ -46,7 +46,7 @@ const TABLES: &str = "
 ";
 
 /// Another server that shares the file writes for a few ms at a time.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between two tries where SQLite does not wait by itself.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
@@ -61,6 +61,17 @@ pub(super) fn open(path: &Path) -> anyhow::Result<Connection> {
              give another file with --database, or move this one away"
         )
     })
+}
+
+/// Opens the file again after another one has taken its name, or none has it any more.
+pub(super) fn open_again(path: &Path) -> anyhow::Result<Connection> {
+    if path.exists() {
+        // Not opened as a plain file: to close that would release the locks of every connection
+        // that this process has to the same file.
+        ensure_regular(path)?;
+        return open_or_make(path);
+    }
+    open(path)
 }
 
 /// Opens the file for reading and writing as it is: another server is using it, so nothing is made

@@ -1,35 +1,37 @@
-//! The history as one server works with it: [`Store`] inserts, finishes, aborts and finds runs.
+//! The history as one server works with it: [`Store`] inserts, finishes and finds runs.
 //!
 //! Calls block: the control plane makes them on threads made for that.
 
 use std::{
     os::fd::{BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    path::Path,
+    time::Duration,
 };
 
-use metronome_proto::{
-    run_id::RunId,
-    v1::{self, Failure, FailureCode},
-};
+use anyhow::Context as _;
+use metronome_proto::{run_id::RunId, v1};
 use rusqlite::{Connection, TransactionBehavior, ffi};
 
 use super::{
+    connections::Connections,
     list::{ListQuery, RunPage, list},
     owner::{Owner, Owners},
     rows::{
         RequestDigest, RunRow, abort, delete, find_by_request_id, find_client_page, find_report,
         find_request, find_run, list_unfinished, write_client_page, write_end, write_new,
+        write_unknown,
     },
-    schema,
+    schema::BUSY_TIMEOUT,
     view::{as_it_stands, server_died},
 };
+
+/// The end of a run is written again later when the file stays locked for longer.
+const END_WAIT: Duration = Duration::from_secs(1);
 
 /// A file of runs, open for reading and writing by one server.
 #[derive(Debug)]
 pub(crate) struct Store {
-    connection: Mutex<Connection>,
-    path: PathBuf,
+    connections: Connections,
     owners: Owners,
     /// Holds this server's lock for as long as the store lives.
     owner: Owner,
@@ -45,8 +47,8 @@ pub(crate) enum InsertError {
     #[error("the request_id is taken")]
     RequestTaken,
     /// The database cannot be written now.
-    #[error("the history cannot be written: {0}")]
-    Database(#[from] rusqlite::Error),
+    #[error("the history cannot be written: {0:#}")]
+    Database(anyhow::Error),
 }
 
 /// What became of a request to delete a run.
@@ -65,14 +67,16 @@ impl Store {
     /// Opens the file, making it and its directory when missing, and marks as ABORTED the
     /// unfinished runs of servers that are gone. The second value counts those runs.
     pub(crate) fn open(path: &Path, now_unix_ms: u64) -> anyhow::Result<(Self, usize)> {
-        let mut connection = schema::open(path)?;
+        let connections = Connections::open(path)?;
         let owners = Owners::beside(path);
         let owner = owners.enroll()?;
-        let aborted = abort_orphans(&mut connection, &owners, now_unix_ms)?;
+        let aborted = connections
+            .writer(BUSY_TIMEOUT)
+            .and_then(|mut writer| Ok(abort_orphans(&mut writer, &owners, now_unix_ms)?))
+            .with_context(|| format!("the history {} cannot be written", path.display()))?;
         owners.sweep();
         let store = Self {
-            connection: Mutex::new(connection),
-            path: path.to_owned(),
+            connections,
             owners,
             owner,
         };
@@ -82,12 +86,11 @@ impl Store {
     /// Opens the file under the name of the server that this process takes over from. That
     /// server's unfinished runs are left as they are, and so is the file.
     pub(crate) fn inherit(path: &Path, owner: &str, lock: OwnedFd) -> anyhow::Result<Self> {
-        let connection = schema::open_as_it_is(path)?;
+        let connections = Connections::open_as_they_are(path)?;
         let owners = Owners::beside(path);
         let owner = owners.inherit(owner, lock)?;
         Ok(Self {
-            connection: Mutex::new(connection),
-            path: path.to_owned(),
+            connections,
             owners,
             owner,
         })
@@ -103,57 +106,55 @@ impl Store {
         self.owner.set_last(is_last);
     }
 
+    /// Whether this server's runs end with this process.
+    pub(crate) fn is_last(&self) -> bool {
+        self.owner.is_last()
+    }
+
     /// Where the file lies.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.connections.path()
     }
 
     /// Writes a run that was just made, by a request of this digest.
     pub(crate) fn insert(&self, run: &v1::Run, request: &RequestDigest) -> Result<(), InsertError> {
-        let inserted = write_new(&self.connection(), run, request, self.owner.name());
-        match inserted {
+        let writer = self.connections.writer(BUSY_TIMEOUT);
+        let writer = writer.map_err(InsertError::Database)?;
+        match write_new(&writer, run, request, self.owner.name()) {
             Ok(_) => Ok(()),
             Err(error) => Err(
                 match error.sqlite_error().map(|error| error.extended_code) {
                     // The key of the table, and its one other column that is unique.
                     Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => InsertError::IdTaken,
                     Some(ffi::SQLITE_CONSTRAINT_UNIQUE) => InsertError::RequestTaken,
-                    _ => error.into(),
+                    _ => InsertError::Database(error.into()),
                 },
             ),
         }
     }
 
-    /// Writes the end of a run and its client rows, all or nothing.
-    pub(crate) fn finish(&self, run: &v1::Run, pages: &[v1::ClientRows]) -> rusqlite::Result<()> {
-        let mut connection = self.connection();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        write_end(&transaction, run)?;
+    /// Writes a run in its final state and its client rows, all or nothing. It may be written
+    /// again: the last one holds. Waits at most a second for another writer.
+    pub(crate) fn finish(&self, run: &v1::Run, pages: &[v1::ClientRows]) -> anyhow::Result<()> {
+        let mut writer = self.connections.writer(END_WAIT)?;
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !write_end(&transaction, run)? {
+            // The file with the row was replaced in mid-run.
+            write_unknown(&transaction, run, self.owner.name())?;
+            write_end(&transaction, run)?;
+        }
         let id = run.run_id.parse().unwrap_or(RunId::from_bits(0));
         for page in pages {
             write_client_page(&transaction, id, page)?;
         }
-        transaction.commit()
-    }
-
-    /// Marks a run of this server that will never have a report, since the task that drove it died.
-    pub(crate) fn abort(&self, id: RunId, now_unix_ms: u64) -> rusqlite::Result<()> {
-        let mut connection = self.connection();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let found = find_run(&transaction, id)?;
-        if let Some(RunRow { mut run, .. }) = found.filter(|row| !row.run.state().is_final()) {
-            let sentence = "the task of the server that drove the run died";
-            let failure = Failure::new(FailureCode::Internal, sentence);
-            abort(&mut run, Some(now_unix_ms), failure);
-            write_end(&transaction, &run)?;
-        }
-        transaction.commit()
+        transaction.commit()?;
+        self.connections.ensure_in_place(&writer)
     }
 
     /// Deletes a run that is over, and its client rows.
-    pub(crate) fn delete(&self, id: RunId) -> rusqlite::Result<Deleted> {
-        let mut connection = self.connection();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    pub(crate) fn delete(&self, id: RunId) -> anyhow::Result<Deleted> {
+        let mut writer = self.connections.writer(BUSY_TIMEOUT)?;
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let Some(RunRow { run, owner, .. }) = find_run(&transaction, id)? else {
             return Ok(Deleted::Unknown);
         };
@@ -169,34 +170,36 @@ impl Store {
     }
 
     /// Deletes a run that has ended here and whose end could not be stored.
-    pub(crate) fn delete_unstored(&self, id: RunId) -> rusqlite::Result<()> {
-        delete(&self.connection(), id).map(drop)
+    pub(crate) fn delete_unstored(&self, id: RunId) -> anyhow::Result<()> {
+        delete(&*self.connections.writer(BUSY_TIMEOUT)?, id)?;
+        Ok(())
     }
 
     /// The run made with this request_id, with its report.
     pub(crate) fn by_request_id(&self, request_id: &str) -> rusqlite::Result<Option<v1::Run>> {
-        let connection = self.connection();
+        let connection = self.connections.reader();
         let found = find_by_request_id(&connection, request_id)?;
         self.whole(&connection, found)
     }
 
-    /// The run made with this request_id, with its report, and the digest of the request.
+    /// The run made with this request_id, with its report, and the digest of the request: `None`
+    /// when the file that had it was replaced in mid-run.
     pub(crate) fn by_request(
         &self,
         request_id: &str,
-    ) -> rusqlite::Result<Option<(v1::Run, RequestDigest)>> {
-        let connection = self.connection();
+    ) -> rusqlite::Result<Option<(v1::Run, Option<RequestDigest>)>> {
+        let connection = self.connections.reader();
         let Some(found) = find_by_request_id(&connection, request_id)? else {
             return Ok(None);
         };
         let digest = find_request(&connection, found.id)?;
         let run = self.whole(&connection, Some(found))?;
-        Ok(run.zip(digest))
+        Ok(run.map(|run| (run, digest)))
     }
 
     /// One run, with its report.
     pub(crate) fn run(&self, id: RunId) -> rusqlite::Result<Option<v1::Run>> {
-        let connection = self.connection();
+        let connection = self.connections.reader();
         let found = find_run(&connection, id)?;
         self.whole(&connection, found)
     }
@@ -207,7 +210,7 @@ impl Store {
         newest: impl Fn(RunId) -> Option<v1::Run>,
         query: &ListQuery,
     ) -> rusqlite::Result<RunPage> {
-        list(|| self.connection(), &self.owners, newest, query)
+        list(|| self.connections.reader(), &self.owners, newest, query)
     }
 
     /// The client rows of one run from `first_client` on, at most 1000 of them. `None` when there
@@ -217,7 +220,7 @@ impl Store {
         id: RunId,
         first_client: u32,
     ) -> rusqlite::Result<Option<v1::ClientRows>> {
-        find_client_page(&self.connection(), id, first_client)
+        find_client_page(&self.connections.reader(), id, first_client)
     }
 
     fn whole(
@@ -231,13 +234,6 @@ impl Store {
         let run = as_it_stands(run, &owner, &self.owners);
         let report = find_report(connection, id)?;
         Ok(Some(v1::Run { report, ..run }))
-    }
-
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        // A thread that panicked held no transaction open: those roll back when dropped.
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -265,7 +261,7 @@ fn abort_orphans(
 mod tests {
     use metronome_proto::{
         filter::Order,
-        v1::{OutcomeStatus, RunState, VerdictStatus},
+        v1::{FailureCode, OutcomeStatus, RunState, VerdictStatus},
     };
     use prost::Message as _;
 
@@ -344,7 +340,7 @@ mod tests {
         let store = open(&directory);
         assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(ended.clone()));
         assert_eq!(store.by_request_id("a").unwrap(), Some(ended.clone()));
-        assert_eq!(store.by_request("a").unwrap(), Some((ended, REQUEST)));
+        assert_eq!(store.by_request("a").unwrap(), Some((ended, Some(REQUEST))));
         let page_from = |first| store.client_page(RunId::from_bits(7), first).unwrap();
         assert_eq!(page_from(0).as_ref(), Some(&pages[0]));
         assert_eq!(page_from(3).as_ref(), Some(&pages[1]));
@@ -367,33 +363,6 @@ mod tests {
             store.insert(&run(8, "a"), &REQUEST),
             Err(InsertError::RequestTaken)
         ));
-        assert!(
-            store.finish(&end(run(9, "c")), &[]).is_err(),
-            "a run that was never inserted"
-        );
-    }
-
-    #[test]
-    fn a_run_is_aborted_unless_it_has_ended() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = open(&directory);
-        for number in [1, 2] {
-            store
-                .insert(&run(number, &number.to_string()), &REQUEST)
-                .unwrap();
-        }
-        let ended = end(run(2, "2"));
-        store.finish(&ended, &[]).unwrap();
-        for number in [1, 2, 3] {
-            store.abort(RunId::from_bits(number), 99).unwrap();
-        }
-        let found = store.run(RunId::from_bits(1)).unwrap().unwrap();
-        assert_eq!(
-            (found.state(), found.ended_at),
-            (RunState::Aborted, Some(timestamp(99)))
-        );
-        assert_eq!(found.failure.unwrap().code(), FailureCode::Internal);
-        assert_eq!(store.run(RunId::from_bits(2)).unwrap(), Some(ended));
     }
 
     /// The numbers of the runs of all pages of `limit` runs, page by page.
@@ -449,7 +418,7 @@ mod tests {
     fn a_long_history_is_read_in_steps_and_what_matches_is_found_wherever_it_is() {
         let directory = tempfile::tempdir().unwrap();
         let store = open(&directory);
-        let connection = store.connection();
+        let connection = store.connections.writer(BUSY_TIMEOUT).unwrap();
         connection.execute_batch("BEGIN").unwrap();
         for number in 1..=1_000 {
             write_new(
@@ -548,6 +517,64 @@ mod tests {
         assert_eq!(pages(&store, "", Order::NewestFirst, 9), [[1]]);
         store.delete_unstored(own).unwrap();
         assert_eq!(store.run(own).unwrap(), None);
+    }
+
+    #[test]
+    fn an_end_may_be_written_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        store.insert(&run(7, "a"), &REQUEST).unwrap();
+        let ended = end(run(7, "a"));
+        for _ in 0..2 {
+            store.finish(&ended, &[page(0..3)]).unwrap();
+        }
+        assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(ended));
+        assert_eq!(
+            store.client_page(RunId::from_bits(7), 0).unwrap(),
+            Some(page(0..3))
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_run_goes_into_the_file_that_has_the_name_now() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        store.insert(&run(7, "a"), &REQUEST).unwrap();
+        let folder = store.path().parent().unwrap().to_owned();
+        for name in ["runs.sqlite", "runs.sqlite-wal", "runs.sqlite-shm"] {
+            std::fs::rename(folder.join(name), folder.join(format!("old-{name}"))).unwrap();
+        }
+        let ended = end(run(7, "a"));
+        store.finish(&ended, &[page(0..3)]).unwrap();
+        drop(store);
+        let store = open(&directory);
+        assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(ended.clone()));
+        assert_eq!(
+            store.by_request("a").unwrap(),
+            Some((ended, None)),
+            "which request it was is not known any more"
+        );
+        store.insert(&run(8, "b"), &REQUEST).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_locked_for_writing_is_read_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
+        store.insert(&run(7, "a"), &REQUEST).unwrap();
+        let blocker = Connection::open(store.path()).unwrap();
+        blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let ended = end(run(7, "a"));
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| store.finish(&ended, &[]));
+            while !writing.is_finished() {
+                assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(run(7, "a")));
+            }
+            writing.join().unwrap().unwrap_err();
+        });
+        blocker.execute_batch("ROLLBACK").unwrap();
+        store.finish(&ended, &[]).unwrap();
+        assert_eq!(store.run(RunId::from_bits(7)).unwrap(), Some(ended));
     }
 
     #[test]

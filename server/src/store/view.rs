@@ -4,15 +4,17 @@ use metronome_proto::v1::{self, Failure, FailureCode};
 
 use super::{owner::Owners, rows::abort};
 
-/// Why the run of a server that is gone is ABORTED.
+/// Why a run without a stored end whose server is gone is ABORTED. The server may have died before
+/// or after the end of the run; a copy of the file has never had a server.
 pub(super) fn server_died() -> Failure {
     Failure::new(
         FailureCode::ServerDied,
-        "the server died in mid-run; nothing of its figures is left",
+        "the server ended, or stopped using this database, before it had stored the result",
     )
 }
 
-/// The stored run; ABORTED when its server died, also when that is not stored yet.
+/// The stored run; ABORTED when its server is gone without having stored the end of the run, also
+/// when that is not stored yet.
 pub(super) fn as_it_stands(mut run: v1::Run, owner: &str, owners: &Owners) -> v1::Run {
     if !run.state().is_final() && owners.is_gone(owner) {
         abort(&mut run, None, server_died());

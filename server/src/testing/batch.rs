@@ -1,11 +1,12 @@
 //! The worker's own steps on a batch that lies in the ledger, without a socket: for measuring what
 //! each of them costs.
 
-use std::io;
+use std::{io, time::Duration};
 
 use metronome_proto::{
     handshake::{Hello, Key},
     packet::{FRAME_BYTES, Frame},
+    profile::Profile,
     run_id::RunId,
 };
 
@@ -35,8 +36,8 @@ pub struct Batch {
 
 impl Batch {
     /// Takes a hello, and then receives frames: 1 to [`PACKETS_MAX`], of client [`CLIENT`],
-    /// sequence from 0.
-    pub fn received(frames: &[Frame]) -> io::Result<Self> {
+    /// sequence from 0, with this profile in writes of one packet.
+    pub fn received(profile: Profile, frames: &[Frame]) -> io::Result<Self> {
         let ledger = Ledger::create(Dimensions { slots: 1 })?;
         let mut admission_keys = AdmissionKeys::new(false);
         let (run, key) = (RunId::from_bits(5), [9; 32]);
@@ -47,6 +48,7 @@ impl Batch {
             key: Key::from_bytes(key),
             clients: 0..8,
             clock: ClockRelation::Same,
+            schedule: profile.schedule(0, Duration::from_secs(3_600), 1),
             is_static: false,
         });
         let hello = Hello {

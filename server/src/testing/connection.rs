@@ -11,14 +11,15 @@ use metronome_proto::{
     handshake::{Hello, Key},
     packet::{FRAME_BYTES, Frame},
     run_id::RunId,
+    schedule::Schedule,
     v1,
 };
 
 use crate::{
     ipc::{AdmissionKey, AdmissionKeys, ConnectionAdmission},
     ledger::{
-        CommitWriter, ConnectionCounters, Dimensions, Ledger, RUNS_MAX, ReleaseStore, Stage,
-        place_partial_frame, process_batch, replay,
+        CommitWriter, ConnectionCounters, Dimensions, HISTOGRAMS, Ledger, RUNS_MAX, ReleaseStore,
+        Stage, place_partial_frame, process_batch, replay,
     },
     model::ClockRelation,
 };
@@ -32,6 +33,14 @@ pub const HELLO: Hello = Hello {
     agent: 0,
     client: 3,
     attempt: 1,
+};
+
+/// The schedule of the one client.
+pub const SCHEDULE: Schedule = Schedule {
+    start_ns: 0,
+    rate_millihertz: 1_000_000_000,
+    batch: 1,
+    packets: 1_000_000,
 };
 
 /// The run's row in the client table.
@@ -62,8 +71,8 @@ pub struct Counted {
     /// From a verified end.
     pub reported_sent: Option<u64>,
     /// How many times its histograms must hold, and how many they hold.
-    pub timed: [u64; 3],
-    pub histogram_counts: [u64; 3],
+    pub timed: [u64; HISTOGRAMS],
+    pub histogram_counts: [u64; HISTOGRAMS],
     /// Everything that it is to be sent.
     pub replies: Vec<Frame>,
 }
@@ -81,6 +90,7 @@ impl Connection {
             key: Key::from_bytes(KEY),
             clients: 0..8,
             clock: ClockRelation::Same,
+            schedule: Some(SCHEDULE),
             is_static: false,
         });
         Ok(Self {

@@ -99,5 +99,7 @@ fn plan() -> Plan {
         duration: Duration::from_secs(1),
         threads: 1,
         requires: Vec::new(),
+        thresholds: Vec::new(),
+        has_default_objectives: true,
     }
 }

@@ -1,10 +1,11 @@
-//! The verdict: whether the figures of a run may be trusted, as a pure function of what both ends
-//! report. docs/verdict.md lists every law, reason and note for users.
+//! The verdict, whether the figures of a run may be believed, and the outcome, whether it held: a
+//! pure function of what both ends report. docs/verdict.md lists every law, reason, note and
+//! objective for users.
 //!
 //! ```text
-//! agents' records ─┐
-//! final counters ──┼─▶ rows (one per client) ─▶ laws ─▶ reasons ─▶ verdict
-//! plan, times     ─┘            └──────────────▶ report, client reports
+//! agents' records ─┐                           ┌─▶ laws ─▶ reasons ─▶ verdict ─▶ outcome
+//! final counters ──┼─▶ rows (one per client) ──┼─▶ punctuality ───┘      (objectives) ┘
+//! plan, times     ─┘                           └─▶ report, client reports
 //! ```
 //!
 //! Codes decide, and sentences are written from the figures that stand beside them; none is read.
@@ -12,12 +13,15 @@
 //! sums are taken in u128 or saturate. Absent on purpose: clock, I/O, async.
 
 mod client_failure;
+mod elapsed;
 mod evidence;
 mod failed;
 mod laws;
 mod notes;
+mod objectives;
 #[cfg(test)]
 mod presence;
+mod punctuality;
 mod reasons;
 mod report;
 mod rows;
@@ -27,9 +31,11 @@ mod sentence;
 
 pub(crate) use evidence::Evidence;
 pub(crate) use failed::failure_of_run;
-pub(crate) use notes::no_certificate;
+pub(crate) use notes::{no_certificate, server_paused};
 
 use metronome_proto::v1;
+
+use punctuality::Punctuality;
 
 /// The report and its client rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,8 +48,10 @@ pub(crate) struct Conclusion {
 /// Judges a run that is over and was RUNNING.
 pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
     let rows = rows::pair(evidence);
+    let punctuality = Punctuality::of(evidence, &rows);
+    let punctuality = punctuality.as_ref();
     let laws = laws::check(evidence, &rows);
-    let reasons = reasons::find(evidence, &rows, &laws);
+    let reasons = reasons::find(evidence, &rows, &laws, punctuality);
     let status = reasons
         .iter()
         .map(v1::Reason::status)
@@ -53,14 +61,15 @@ pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
         status: status.into(),
         reasons,
         laws: laws.into_iter().map(laws::Checked::into_proto).collect(),
-        notes: notes::find(evidence),
-        valid_to_ppm: None,
-        punctuality: None,
+        notes: notes::find(evidence, punctuality),
+        valid_to_ppm: punctuality.and_then(Punctuality::valid_to_ppm),
+        punctuality: punctuality.and_then(|of| of.to_proto()),
     };
+    let outcome = objectives::judge(evidence, &rows, punctuality, status);
     let clients = rows.iter().map(|row| report::client(evidence, row));
     Conclusion {
         clients: clients.collect(),
-        report: report::assemble(evidence, &rows, verdict),
+        report: report::assemble(evidence, &rows, punctuality, (verdict, outcome)),
     }
 }
 

@@ -5,7 +5,7 @@ use metronome_telemetry::sanitise;
 
 use super::{
     evidence::Evidence,
-    rows::{Row, total},
+    punctuality::Punctuality,
     sentence::{Figures, figures, write},
 };
 use crate::model::{AgentRecords, FinalCounters, WorkerCounters};
@@ -41,10 +41,21 @@ pub(crate) fn no_certificate() -> Note {
     }
 }
 
+/// The note of a server that did not run for so long while the run was going on, ns.
+pub(crate) fn server_paused(pause_ns: u64) -> Note {
+    note(
+        NoteCode::ServerPaused,
+        "The server's own process did not run for {pause_ns}: stopped, or starved of the CPU.",
+        [("pause_ns", pause_ns.into())],
+    )
+}
+
 /// All notes, at most 50.
-pub(super) fn find(evidence: &Evidence<'_>) -> Vec<Note> {
+pub(super) fn find(evidence: &Evidence<'_>, punctuality: Option<&Punctuality>) -> Vec<Note> {
     let mut notes = evidence.notes.to_vec();
     notes.extend(clock_unknown(evidence.agents));
+    notes.extend(punctuality.and_then(|of| bunched(evidence, of)));
+    notes.extend(clock_contradicted(evidence.agents));
     notes.extend(evidence.agents.iter().filter_map(overslept));
     notes.extend(evidence.counters.into_iter().flat_map(of_workers));
     notes.truncate(NOTES_MAX);
@@ -58,6 +69,40 @@ fn clock_unknown(agents: &[AgentRecords]) -> Option<Note> {
         note(
             NoteCode::ClockUnknown,
             "One-way times are not shown: the clock of {agent_names} is not the server's.",
+            [("agent_names", names.into())],
+        )
+    })
+}
+
+/// In time by the limit, and yet not the even load that a period asks for.
+fn bunched(evidence: &Evidence<'_>, punctuality: &Punctuality) -> Option<Note> {
+    let lateness = &evidence.counters?.times.lateness;
+    let lateness_p50_ns = lateness.quantile_ns(0.5);
+    punctuality.is_bunched(evidence).then(|| {
+        note(
+            NoteCode::Bunched,
+            "The generator sent in bunches: half of the packets were written more than \
+             {lateness_p50_ns} after they were due, where the period is {period_ns}.",
+            [
+                ("lateness_p50_ns", lateness_p50_ns.into()),
+                ("period_ns", punctuality.period_ns.into()),
+            ],
+        )
+    })
+}
+
+fn clock_contradicted(agents: &[AgentRecords]) -> Option<Note> {
+    let of = |agent: &&AgentRecords| agent.is_clock_contradicted();
+    let names: Vec<_> = agents
+        .iter()
+        .filter(of)
+        .map(|agent| agent.name.clone())
+        .collect();
+    (!names.is_empty()).then(|| {
+        note(
+            NoteCode::ClockContradicted,
+            "One-way times are not shown: {agent_names} began the run on the server's clock, and \
+             a later exchange of readings showed another one.",
             [("agent_names", names.into())],
         )
     })
@@ -163,6 +208,18 @@ mod tests {
             "agent-0, agent-1",
         );
         check(
+            |sample| sample.agents[1].contradict_clock(),
+            NoteCode::ClockContradicted,
+            &["agent_names"],
+            "agent-1",
+        );
+        check(
+            |sample| sample.notes.push(server_paused(3_500_000_000)),
+            NoteCode::ServerPaused,
+            &["pause_ns"],
+            "3.5 s",
+        );
+        check(
             |sample| {
                 sample.forget_agent(0);
                 sample.agents[0].finish(metronome_proto::v1::Finished {
@@ -173,6 +230,15 @@ mod tests {
             NoteCode::Overslept,
             &["agent", "oversleep_max_ns"],
             "overslept by 11 ms",
+        );
+        check(
+            |sample| {
+                let schedule = &mut sample.plan.group.profile;
+                *schedule = metronome_proto::profile::Profile::constant(200_000_000);
+            },
+            NoteCode::Bunched,
+            &["lateness_p50_ns", "period_ns"],
+            "the period is 5000 ns",
         );
         check(
             |sample| sample.counters().recovered_packets = 3,

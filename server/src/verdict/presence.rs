@@ -30,7 +30,7 @@ const KNOWN_ALL_THE_SAME: &[&str] = &[
     "client.group",
     "report.agents.agent",
     "report.agents.clients",
-    "report.agents.clock.relation",
+    "report.agents.clock.relation.bound_ns",
     "report.agents.failure.code",
     "report.agents.failure.figures",
     "report.agents.failure.remedy",
@@ -166,7 +166,12 @@ fn nothing_is_set_of_which_nothing_is_known() {
 
 #[test]
 fn everything_is_set_when_everything_is_known() {
-    let set = Walk::of(&everything_known().conclude(), false);
+    // An agent is on the server's clock or not.
+    let mut on_another_clock = everything_known();
+    on_another_clock.agents[0].contradict_clock();
+    let [one, other] =
+        [everything_known(), on_another_clock].map(|sample| Walk::of(&sample.conclude(), false));
+    let set = &one | &other;
     let all: BTreeSet<_> = [("report", "Report"), ("client", "ClientReport")]
         .iter()
         .flat_map(|(path, name)| paths(path, &descriptor(name)))

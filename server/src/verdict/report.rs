@@ -2,18 +2,26 @@
 //!
 //! A figure that is not known is unset, and so is a message of which none is known.
 
-use metronome_proto::{counters::CounterList, v1};
+use metronome_proto::{
+    counters::CounterList,
+    histogram::{Histogram, is_known},
+    v1,
+};
 
 use super::{
     client_failure::client_failure,
+    elapsed::{achieved_millihertz, elapsed_ns},
     evidence::Evidence,
+    punctuality::{Punctuality, limit_ns, spoils_p99},
     rows::{Row, sum_of_all},
 };
-use crate::model::{AgentRecords, WorkerCounters};
+use crate::model::{AgentRecords, ClientCounters, WorkerCounters};
 
-/// Packets per second in packets per 1000 seconds, and a second in ns.
-const MILLIHERTZ_NANOS: u128 = 1_000 * NANOS_PER_SECOND;
+/// A second in ns.
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
+
+/// The quantile that a client's row has of each of its times, millionths.
+const P99_PPM: u32 = 990_000;
 
 /// The name of the server itself among the receivers.
 const RECEIVER: &str = "server";
@@ -21,7 +29,8 @@ const RECEIVER: &str = "server";
 pub(super) fn assemble(
     evidence: &Evidence<'_>,
     rows: &[Row<'_>],
-    verdict: v1::Verdict,
+    punctuality: Option<&Punctuality>,
+    (verdict, outcome): (v1::Verdict, v1::Outcome),
 ) -> v1::Report {
     let counts = counts_of_all(rows);
     let elapsed_ns = elapsed_ns(evidence, rows);
@@ -31,7 +40,8 @@ pub(super) fn assemble(
             .receiver
             .and_then(|of| achieved_millihertz(of.received, elapsed_ns?)),
     });
-    let times = times(evidence);
+    let scheduled = counts.generator.map(|counts| counts.scheduled);
+    let times = times(evidence, scheduled, punctuality);
     let group = v1::GroupReport {
         group: evidence.plan.group.name.clone(),
         clients: evidence.plan.clients(),
@@ -44,10 +54,7 @@ pub(super) fn assemble(
         .map_or(&[][..], |counters| &counters.workers);
     v1::Report {
         verdict: Some(verdict),
-        outcome: Some(v1::Outcome {
-            status: v1::OutcomeStatus::NotJudged.into(),
-            objectives: Vec::new(),
-        }),
+        outcome: Some(outcome),
         counts: known(counts),
         times,
         groups: vec![group],
@@ -68,8 +75,16 @@ pub(super) fn assemble(
 
 /// The row of a client.
 pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport {
-    let timed = row.with_packets();
-    let one_way = timed.filter(|_| row.is_on_our_clock());
+    let counted = row.with_packets();
+    let one_way = counted.filter(|_| row.is_on_our_clock());
+    // The p99 of one of its histograms, where that has packets enough.
+    let p99 = |of: Option<&ClientCounters>, kind: usize, ns: fn(&ClientCounters) -> u64| {
+        let of = of.filter(|of| is_known(P99_PPM, of.timed[kind]))?;
+        Some(signed(ns(of)))
+    };
+    let schedule = evidence.plan.schedule(0);
+    let is_spoilt =
+        schedule.is_some_and(|schedule| spoils_p99(row, limit_ns(schedule.period_ns())));
     let counts = v1::Counts {
         generator: row.generator(),
         receiver: row.receiver,
@@ -84,11 +99,11 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
         worker: row.counted.map(|counted| counted.worker),
         counts: known(counts),
         attempts: row.reported.map(|reported| reported.attempts),
-        lateness_p99_ns: timed.map(|counted| signed(counted.lateness_p99_ns)),
-        transit_p99_ns: one_way.map(|counted| signed(counted.transit_p99_ns)),
-        latency_p99_ns: one_way.map(|counted| signed(counted.latency_p99_ns)),
+        lateness_p99_ns: p99(counted, 0, |of| of.lateness_p99_ns),
+        transit_p99_ns: p99(one_way, 1, |of| of.transit_p99_ns),
+        latency_p99_ns: p99(one_way.filter(|_| !is_spoilt), 2, |of| of.latency_p99_ns),
         latency_max_ns: one_way.map(|counted| signed(counted.latency_max_ns)),
-        spread_p99_ns: None,
+        spread_p99_ns: p99(counted.filter(|_| !is_spoilt), 3, |of| of.spread_p99_ns),
         failure: client_failure(row),
     }
 }
@@ -108,29 +123,33 @@ fn sum<L: CounterList>(mut lists: impl Iterator<Item = Option<L>>) -> Option<L> 
     lists.try_fold(L::zero(), |sum, counts| Some(sum.plus(&counts?)))
 }
 
-/// A distribution over some of the packets only would be read as one over all of them.
-fn times(evidence: &Evidence<'_>) -> Option<v1::Times> {
+/// A distribution over some of the packets only would be read as one over all of them. Times that
+/// count from due hold the generator's lateness, so that a late one spoils the quantiles of its share.
+fn times(
+    evidence: &Evidence<'_>,
+    scheduled: Option<u64>,
+    punctuality: Option<&Punctuality>,
+) -> Option<v1::Times> {
     let times = &evidence.counters?.times;
-    let is_same = |agent: &AgentRecords| agent.share.clock.is_same();
+    let is_same = |agent: &AgentRecords| agent.clock().relation.is_same();
     let has_one_way = evidence.agents.iter().all(is_same);
+    let shown = |times: &Histogram| {
+        let mut distribution = times.distribution(true)?;
+        distribution.missing = scheduled.and_then(|all| all.checked_sub(distribution.count));
+        Some(distribution)
+    };
+    let from_due = |times: &Histogram| {
+        let mut distribution = shown(times)?;
+        let stands = |of: &v1::Quantile| punctuality.is_none_or(|it| it.shows(of.ppm));
+        distribution.quantiles.retain(stands);
+        Some(distribution)
+    };
     known(v1::Times {
-        lateness: times.lateness.distribution(true),
-        transit: times.transit.distribution(true).filter(|_| has_one_way),
-        latency: times.latency.distribution(true).filter(|_| has_one_way),
-        spread: times.spread.distribution(true),
+        lateness: shown(&times.lateness),
+        transit: shown(&times.transit).filter(|_| has_one_way),
+        latency: from_due(&times.latency).filter(|_| has_one_way),
+        spread: from_due(&times.spread),
     })
-}
-
-/// From the first packet due to the last one read, ns. `None` when no packet was read after it.
-fn elapsed_ns(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<u128> {
-    let reads = rows.iter().filter_map(Row::with_packets);
-    let last_ns = reads.map(|counted| counted.last_read_ns).max()?;
-    last_ns.checked_sub(evidence.start_at_ns?).map(u128::from)
-}
-
-fn achieved_millihertz(received: u64, elapsed_ns: u128) -> Option<u64> {
-    let per_1000_s = (u128::from(received) * MILLIHERTZ_NANOS).checked_div(elapsed_ns)?;
-    u64::try_from(per_1000_s).ok()
 }
 
 fn cpu(evidence: &Evidence<'_>, counts: &v1::Counts) -> v1::Cpu {
@@ -163,7 +182,7 @@ fn agent(agent: &AgentRecords) -> v1::AgentReport {
     v1::AgentReport {
         agent: agent.name.clone(),
         clients: agent.share.clients(),
-        clock: Some(agent.share.clock.to_proto()),
+        clock: Some(agent.clock().to_proto()),
         counts: agent.counts(),
         cpu_ns: finished.and_then(|finished| known_time(finished.cpu_ns)),
         writes: finished.and_then(|finished| finished.writes),
@@ -216,7 +235,7 @@ mod tests {
     use super::{
         super::{
             Conclusion,
-            samples::{PACKETS, Sample},
+            samples::{PACKETS, Sample, late, set_timed},
         },
         *,
     };
@@ -323,18 +342,79 @@ mod tests {
     }
 
     #[test]
-    fn a_client_without_a_packet_has_no_times_and_a_worker_without_a_pause_no_mean() {
-        let mut sample = Sample::of(1, 2);
-        sample.counted(0, |counted| counted.counts.received = 0);
+    fn a_clients_p99_needs_a_thousand_packets_and_a_worker_without_a_pause_has_no_mean() {
+        let mut sample = Sample::of(1, 3);
+        for (client, packets) in [(0, 0), (1, 999), (2, 1_000)] {
+            sample.counted(client, |counted| {
+                counted.counts.received = packets;
+                set_timed(counted, [packets; 4]);
+            });
+        }
         sample.counters().workers[1].pauses = 2;
         sample.counters().workers[1].paused_ns = 7;
         let Conclusion { report, clients } = sample.conclude();
         let times = |client: &v1::ClientReport| {
-            [client.lateness_p99_ns, client.transit_p99_ns].map(|time| time.is_some())
+            [
+                client.lateness_p99_ns,
+                client.transit_p99_ns,
+                client.latency_p99_ns,
+                client.spread_p99_ns,
+                client.latency_max_ns,
+            ]
+            .map(|time| time.is_some())
         };
-        assert!(clients.iter().map(times).eq([[false; 2], [true; 2]]));
+        let expected = [[false; 5], [false, false, false, false, true], [true; 5]];
+        assert!(clients.iter().map(times).eq(expected));
         let means = report.receivers[0].workers.iter();
         assert!(means.map(|worker| worker.pause_mean_ns).eq([None, Some(3)]));
+    }
+
+    #[test]
+    fn a_late_client_has_no_p99_of_a_time_that_counts_from_due() {
+        let mut sample = Sample::of(1, 2);
+        sample.counted(0, |counted| {
+            counted.counts.received = 1_000;
+            set_timed(counted, [1_000; 4]);
+            counted.lateness_p99_9_ns = 1_020_000;
+        });
+        let row = &sample.conclude().clients[0];
+        assert_eq!((row.latency_p99_ns, row.spread_p99_ns), (None, None));
+        assert_eq!(
+            (row.lateness_p99_ns, row.transit_p99_ns),
+            (Some(0), Some(0))
+        );
+    }
+
+    #[test]
+    fn a_distribution_gives_how_many_scheduled_packets_have_no_time() {
+        let mut sample = Sample::of(1, 2);
+        sample.break_connection(0, 40);
+        let missing = |sample: &Sample| {
+            let times = sample.conclude().report.times.unwrap();
+            let of = [times.lateness, times.transit, times.latency, times.spread];
+            of.map(|of| of.unwrap().missing)
+        };
+        assert_eq!(missing(&sample), [Some(PACKETS - 40); 4]);
+        sample.forget_agent(0);
+        assert_eq!(missing(&sample), [None; 4]);
+    }
+
+    #[test]
+    fn a_late_generator_takes_away_what_it_spoils_of_times_that_count_from_due() {
+        let mut sample = Sample::of(1, 10);
+        late(&mut sample, 5);
+        let report = sample.conclude().report;
+        assert_eq!(report.verdict.as_ref().unwrap().valid_to_ppm, Some(900_000));
+        let times = report.times.unwrap();
+        let shown = |of: Option<v1::Distribution>| {
+            let quantiles = of.unwrap().quantiles.into_iter();
+            quantiles.map(|of| of.ppm).collect::<Vec<_>>()
+        };
+        let all = [500_000, 900_000, 990_000];
+        assert_eq!(shown(times.lateness), all);
+        assert_eq!(shown(times.transit), all);
+        assert_eq!(shown(times.latency), all[..2]);
+        assert_eq!(shown(times.spread), all[..2]);
     }
 
     #[test]
@@ -346,5 +426,29 @@ mod tests {
         assert!(times.transit.is_none() && times.latency.is_none());
         let one_way = |client: &v1::ClientReport| client.latency_max_ns.is_some();
         assert!(clients.iter().map(one_way).eq([true, false]));
+    }
+
+    #[test]
+    fn a_contradicted_clock_unsets_what_was_recorded_by_it_and_leaves_every_law_unbroken() {
+        let mut sample = Sample::of(2, 1);
+        sample.agents[1].contradict_clock();
+        let Conclusion { report, clients } = sample.conclude();
+        let times = report.times.unwrap();
+        assert!(times.transit.is_none() && times.latency.is_none() && times.lateness.is_some());
+        let one_way = |client: &v1::ClientReport| client.latency_max_ns.is_some();
+        assert!(clients.iter().map(one_way).eq([true, false]));
+        let before_written = |client: &v1::ClientReport| {
+            let receiver = client.counts.and_then(|counts| counts.receiver);
+            receiver.and_then(|receiver| receiver.read_before_written)
+        };
+        assert!(clients.iter().map(before_written).eq([Some(0), None]));
+        let unknown = v1::clock_relation::Relation::Unknown(v1::UnknownClock {});
+        let clock = report.agents[1].clock.as_ref();
+        assert_eq!(clock.and_then(|clock| clock.relation), Some(unknown));
+        let laws = report.verdict.unwrap().laws;
+        let broken = laws
+            .iter()
+            .filter(|law| law.status() == v1::LawStatus::Broken);
+        assert_eq!(broken.count(), 0, "{laws:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::{counters::CounterList as _, packet::FRAME_BYTES, v1};
+use metronome_proto::{counters::CounterList as _, packet::FRAME_BYTES, profile::Profile, v1};
 
 use super::evidence::Evidence;
 use crate::model::{AgentRecords, ClientCounters};
@@ -37,18 +37,36 @@ pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
             agent,
             reported: agent.record(client),
             counted: found.flatten(),
-            receiver: found.map(|found| found.map_or_else(|| none_counted(agent), |it| it.counts)),
+            receiver: found.map(|found| receiver(evidence, found, agent)),
         }
     };
     evidence.agents.iter().flat_map(of_agent).map(row).collect()
 }
 
-/// The counts of a client without a hello. Whether a packet is read before it was written is known
-/// on this host's clock only.
-fn none_counted(agent: &AgentRecords) -> v1::ReceiverCounts {
+/// The counts of a client, none without a hello. Whether a packet is read before it was written is
+/// known on this host's clock only, and how it lies to the schedule where there is one.
+fn receiver(
+    evidence: &Evidence<'_>,
+    counted: Option<&ClientCounters>,
+    agent: &AgentRecords,
+) -> v1::ReceiverCounts {
+    let is_on_our_clock = agent.clock().relation.is_same();
+    let of_schedule = (evidence.plan.group.profile != Profile::Flood).then_some(0);
+    let counts = counted.map_or_else(
+        || v1::ReceiverCounts {
+            read_before_written: Some(0),
+            off_schedule: of_schedule,
+            left_out: of_schedule,
+            in_time: of_schedule,
+            spread_understated: of_schedule,
+            ..v1::ReceiverCounts::zero()
+        },
+        |counted| counted.counts,
+    );
+    let read_before_written = counts.read_before_written.filter(|_| is_on_our_clock);
     v1::ReceiverCounts {
-        read_before_written: agent.share.clock.is_same().then_some(0),
-        ..v1::ReceiverCounts::zero()
+        read_before_written,
+        ..counts
     }
 }
 
@@ -128,6 +146,11 @@ impl<'a> Row<'a> {
 
     /// Its agent reads the same clock as the workers, so times of both may be compared.
     pub(super) fn is_on_our_clock(&self) -> bool {
+        self.agent.clock().relation.is_same()
+    }
+
+    /// Its workers recorded one-way times, also when its clock turned out to be another one.
+    pub(super) fn is_recorded_on_our_clock(&self) -> bool {
         self.agent.share.clock.is_same()
     }
 

@@ -179,6 +179,22 @@ impl Sample {
         (counters.times.transit, counters.times.latency) = (transit, latency);
     }
 
+    /// The same packets as a flood: none has a place in a schedule, and none is late.
+    pub(super) fn flood(&mut self) {
+        self.plan.group.profile = Profile::Flood;
+        for client in 0..self.plan.clients() {
+            self.counted(client, |counted| {
+                let counts = &mut counted.counts;
+                (counts.off_schedule, counts.left_out) = (None, None);
+                (counts.in_time, counts.spread_understated) = (None, None);
+                counted.least_ns = None;
+                set_timed(counted, [0, counted.timed[1], counted.timed[2], 0]);
+            });
+        }
+        let times = &mut self.counters().times;
+        (times.lateness, times.spread) = Default::default();
+    }
+
     /// One client loses its last packets on a broken connection, all figures consistent.
     pub(super) fn break_connection(&mut self, client: u32, received: u64) {
         self.reported(client, |reported| {
@@ -194,6 +210,7 @@ impl Sample {
                 .min(received);
         self.counted(client, |counted| {
             counted.counts.received = received;
+            counted.counts.in_time = Some(received);
             set_timed(counted, [received; 4]);
             counted.next_sequence = received;
             counted.last_due_ns = due_ns(received.saturating_sub(1));
@@ -206,6 +223,15 @@ impl Sample {
         counters.workers[0].packets -= lost;
         counters.times = times(u64::from(clients) * PACKETS - lost);
     }
+}
+
+/// So many packets were written 2 ms late, none of them blocked.
+pub(super) fn late(sample: &mut Sample, packets: u64) {
+    let counters = sample.counters();
+    let all = counters.times.lateness.count();
+    let mut lateness = times(all - packets).lateness;
+    lateness.add_count(metronome_proto::histogram::bucket(2_000_000), packets);
+    counters.times.lateness = lateness;
 }
 
 /// A run that was spoiled like this is invalid, for these reasons and no others.
@@ -262,7 +288,7 @@ pub(super) fn blank_sentences(conclusion: &mut Conclusion) {
     failures.for_each(|failure| failure.sentence.clear());
 }
 
-/// A client has so many times of lateness, transit and latency, counted and in its histograms.
+/// A client has so many times of lateness, transit, latency and spread, counted and in its histograms.
 pub(super) fn set_timed(counted: &mut ClientCounters, counts: [u64; 4]) {
     (counted.timed, counted.histogram_counts) = (counts, counts);
 }
@@ -301,8 +327,10 @@ fn clean_counters(clients: u32) -> FinalCounters {
         worker: client % 2,
         counts: v1::ReceiverCounts {
             received: PACKETS,
+            in_time: Some(PACKETS),
             ..v1::ReceiverCounts::zero()
         },
+        least_ns: Some(10_000),
         digest: digest(client),
         reported_sent: Some(PACKETS),
         first_read_ns: START_NS + 10_000,

@@ -1,7 +1,8 @@
 //! Sentences that are written from figures, so that no number stands in the prose alone.
 //!
 //! A template has the names of figures in braces. The end of a name is the figure's unit: `_ns`,
-//! `_percent`, `_bytes`; without one it is a number of things, an index or a word.
+//! `_percent`, `_bytes`; without one it is a number of things, a word, or an index, of which the name
+//! ends in `client`.
 
 use std::collections::BTreeMap;
 
@@ -42,9 +43,23 @@ pub(super) fn write(template: &str, figures: &Figures) -> String {
 pub(super) fn in_words(name: &str, figure: &Figure) -> String {
     match figure.value {
         Some(Value::Integer(nanos)) if name.ends_with("_ns") => time(nanos),
+        Some(Value::Integer(number)) if !name.ends_with("client") => grouped(number),
         Some(Value::Number(number)) => format!("{number:.2}"),
         _ => figure.to_string(),
     }
+}
+
+/// With a comma between thousands.
+fn grouped(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut grouped = String::from(if number < 0 { "-" } else { "" });
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 fn time(nanos: i64) -> String {
@@ -68,9 +83,14 @@ mod tests {
             ("duration_ns", 90_000_000_000_u64.into()),
             ("sent_percent", 98.005_f64.into()),
             ("agent", "{clients}".into()),
+            ("packets", 1_234_567_u32.into()),
+            ("short", signed(-1_000)),
+            ("first_client", 9_999_u32.into()),
         ]);
         for (template, sentence) in [
             ("{clients} clients", "3 clients"),
+            ("{packets}, {short}", "1,234,567, -1,000"),
+            ("client {first_client}", "client 9999"),
             ("{lateness_ns}, {early_ns}", "1.024 ms, -40 ns"),
             ("{duration_ns}: {sent_percent} %", "90 s: 98.00 %"),
             ("of {agent}.", "of {clients}."),

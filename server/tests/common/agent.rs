@@ -1,6 +1,7 @@
 //! An agent that does what its test asks, step by step: honest, lying, silent.
 
 use std::{
+    collections::VecDeque,
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
     thread,
@@ -41,6 +42,10 @@ pub(crate) enum Pace {
 pub(crate) struct Agent {
     sender: mpsc::Sender<v1::AgentServiceSessionRequest>,
     messages: Streaming<v1::AgentServiceSessionResponse>,
+    /// Orders that came between the first probes of the clock.
+    before: VecDeque<ToAgent>,
+    /// How far its clock is ahead of this host's, in its answers to probes.
+    pub(crate) ahead_ns: i64,
 }
 
 /// The first message of an honest agent.
@@ -72,10 +77,19 @@ impl Agent {
         Self::register_as(server, register(name)).await.unwrap().0
     }
 
-    /// Registers in some way and receives the welcome.
+    /// Registers in some way, receives the welcome and answers the first probes of its clock.
     pub(crate) async fn register_as(
         server: &Server,
         register: v1::Register,
+    ) -> Result<(Self, v1::Welcome), Status> {
+        Self::register_ahead(server, register, 0).await
+    }
+
+    /// The same with a clock that is ahead of this host's.
+    pub(crate) async fn register_ahead(
+        server: &Server,
+        register: v1::Register,
+        ahead_ns: i64,
     ) -> Result<(Self, v1::Welcome), Status> {
         let name = register.name.clone();
         let mut agent = Self::send_first(server, FromAgent::Register(register)).await?;
@@ -85,6 +99,9 @@ impl Agent {
         assert_eq!((&welcome.name, welcome.lease.unwrap().seconds), (&name, 3));
         assert_eq!(welcome.protocol_version, PROTOCOL_VERSION_MAX);
         assert_eq!(welcome.resume_token.len(), 16);
+        agent.ahead_ns = ahead_ns;
+        agent.answer_probes().await?;
+        agent.wait_until_listed(server, &name).await;
         Ok((agent, welcome))
     }
 
@@ -102,7 +119,55 @@ impl Agent {
             .session(ReceiverStream::new(sent))
             .await?
             .into_inner();
-        Ok(Self { sender, messages })
+        Ok(Self {
+            sender,
+            messages,
+            before: VecDeque::new(),
+            ahead_ns: 0,
+        })
+    }
+
+    /// Answers the 16 probes that come at once. Orders between them are kept.
+    async fn answer_probes(&mut self) -> Result<(), Status> {
+        for _ in 0..16 {
+            loop {
+                let message = self.receive_next().await?;
+                if let ToAgent::ClockProbe(probe) = message {
+                    self.answer(&probe);
+                    break;
+                }
+                self.before.push_back(message);
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&self, probe: &v1::ClockProbe) {
+        let now_ns = now_ns().saturating_add_signed(self.ahead_ns);
+        let reading = FromAgent::ClockReading(v1::ClockReading {
+            server_ns: probe.server_ns,
+            received_ns: now_ns,
+            sent_ns: now_ns,
+        });
+        let message = Some(reading);
+        let _ = self
+            .sender
+            .try_send(v1::AgentServiceSessionRequest { message });
+    }
+
+    /// The server has taken its answers. Beside an upgrade a query may go to the process that ends.
+    async fn wait_until_listed(&self, server: &Server, name: &str) {
+        let is_listed = async || {
+            let mut fleet = server.fleet().await;
+            let answer = fleet.list_agents(v1::ListAgentsRequest::default()).await;
+            answer.is_ok_and(|answer| {
+                let agents = answer.into_inner().agents;
+                agents.iter().any(|agent| agent.name == name)
+            })
+        };
+        tokio::time::timeout(DEADLINE, async { while !is_listed().await {} })
+            .await
+            .expect("the agent is listed");
     }
 
     pub(crate) async fn send(&self, message: FromAgent) {
@@ -129,8 +194,21 @@ impl Agent {
         }
     }
 
-    /// The next message, without a sign of life in return.
+    /// The next message that is no probe, without a sign of life but the answers to probes.
     pub(crate) async fn receive_anything(&mut self) -> Result<ToAgent, Status> {
+        if let Some(message) = self.before.pop_front() {
+            return Ok(message);
+        }
+        loop {
+            match self.receive_next().await? {
+                ToAgent::ClockProbe(probe) => self.answer(&probe),
+                message => return Ok(message),
+            }
+        }
+    }
+
+    /// The next message, without a word in return.
+    pub(crate) async fn receive_next(&mut self) -> Result<ToAgent, Status> {
         let message = tokio::time::timeout(DEADLINE, self.messages.message())
             .await
             .expect("the stream goes on")?;

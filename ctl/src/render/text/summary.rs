@@ -39,9 +39,16 @@ const ALWAYS_SHOWN: [&str; 6] = [
     "lost",
 ];
 
+/// What is reported of a run that is not stored.
+pub(crate) const UNSTORED: &str =
+    "The result is not stored yet: the database cannot be written; it is tried again.";
+
 /// The summary.
 pub(crate) fn summary(run: &v1::Run, colour: Colour) -> String {
     let mut text = headline(run, colour);
+    if run.unstored {
+        lines(&mut text, vec![UNSTORED.into()]);
+    }
     if let Some(failure) = &run.failure {
         lines(&mut text, grounds::failure(failure, WIDTH));
     }
@@ -482,6 +489,22 @@ cpu        agents 1.52 s, 1.52 µs a packet, 1.00 packets a write
 laws       all 1 hold
 ";
         assert_eq!(summary(&run_of_the_front_page(), Colour::None), expected);
+    }
+
+    #[test]
+    fn a_run_that_is_not_stored_has_a_line_about_that_under_its_verdict() {
+        let stored = run_of_the_front_page();
+        let unstored = v1::Run {
+            unstored: true,
+            ..stored.clone()
+        };
+        let (head, rest) = summary(&stored, Colour::None)
+            .split_once('\n')
+            .map(|(head, rest)| (head.to_owned(), rest.to_owned()))
+            .unwrap();
+        let expected = format!("{head}\n{UNSTORED}\n{rest}");
+        assert_eq!(summary(&unstored, Colour::None), expected);
+        assert!(UNSTORED.len() <= WIDTH);
     }
 
     #[test]

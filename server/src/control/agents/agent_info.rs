@@ -4,8 +4,6 @@ use std::net::SocketAddr;
 
 use metronome_proto::v1;
 
-use crate::model::ClockRelation;
-
 /// Who an agent is.
 #[derive(Clone, Debug)]
 pub(crate) struct AgentInfo {
@@ -16,6 +14,5 @@ pub(crate) struct AgentInfo {
     pub(crate) capabilities: Vec<String>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) connected_unix_ms: u64,
-    pub(crate) clock: ClockRelation,
     pub(crate) capacity: v1::Capacity,
 }

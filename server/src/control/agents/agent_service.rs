@@ -21,14 +21,16 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     agent_counters::AgentCounters,
     agent_info::AgentInfo,
+    assignment::WhyLost,
     clock_identity,
     messages::ORDERS_WAITING_MAX,
     registry::{Arrival, Joined, Registry},
     session::{AGENT_CHANGES, Session, protocol_error},
 };
 use crate::{
+    control::own_pauses::OwnPauses,
     control::status,
-    model::{ClockIdentity, ResumeToken},
+    model::{ClockExchanges, ClockIdentity, ResumeToken},
     wall_clock,
 };
 
@@ -41,14 +43,20 @@ pub(crate) struct AgentService {
     registry: Arc<Registry>,
     counters: Arc<AgentCounters>,
     clock: ClockIdentity,
+    pauses: Arc<OwnPauses>,
 }
 
 impl AgentService {
-    pub(crate) fn new(registry: Arc<Registry>, counters: Arc<AgentCounters>) -> Self {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        counters: Arc<AgentCounters>,
+        pauses: Arc<OwnPauses>,
+    ) -> Self {
         Self {
             registry,
             counters,
             clock: clock_identity::of_this_process(),
+            pauses,
         }
     }
 
@@ -75,9 +83,8 @@ impl AgentService {
             shown: &register.resume_token,
             fresh: fresh_token()?,
         })?;
-        for (assignment, why) in lost {
-            let failure = Failure::new(FailureCode::AgentRestarted, why.sentence());
-            assignment.report(failure).await;
+        for assignment in lost {
+            assignment.report_restart(WhyLost::WithoutRun).await;
         }
         self.counters.agent_connected(&info.name);
         if let Some(withheld) = AGENT_CHANGES.admit(clock::now_ns()) {
@@ -88,12 +95,16 @@ impl AgentService {
                 "agent connected"
             );
         }
+        let claimed = register.clock.as_ref();
+        let claimed = claimed.map(|clock| self.clock.relation_to(clock));
         let session = Session {
             registry: Arc::clone(&self.registry),
             counters: Arc::clone(&self.counters),
             agent: info.name,
             orders,
             replaced,
+            clock: ClockExchanges::new(claimed.unwrap_or_default()),
+            pauses: Arc::clone(&self.pauses),
         };
         Ok((session, ReceiverStream::new(stream)))
     }
@@ -125,7 +136,6 @@ impl AgentService {
             ));
         }
         let capabilities = register.capabilities.iter();
-        let clock = register.clock.as_ref();
         Ok(AgentInfo {
             name: register.name.clone(),
             version: sanitise::printable(&register.version, VERSION_BYTES_MAX),
@@ -135,9 +145,6 @@ impl AgentService {
                 .collect(),
             peer,
             connected_unix_ms: wall_clock::unix_ms(),
-            clock: clock
-                .map(|clock| self.clock.relation_to(clock))
-                .unwrap_or_default(),
             capacity,
         })
     }

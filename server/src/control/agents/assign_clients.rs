@@ -8,7 +8,7 @@ use metronome_proto::{
     v1::{Failure, FailureCode},
 };
 
-use crate::model::ClockRelation;
+use crate::model::AgentClock;
 
 /// An agent that was given an assignment in a run.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct AssignedAgent {
     pub(crate) name: String,
     /// Indices of its clients within the run.
     pub(crate) clients: Range<u32>,
-    pub(crate) clock: ClockRelation,
+    pub(crate) clock: AgentClock,
 }
 
 /// A connected agent, as far as the choice depends on it.

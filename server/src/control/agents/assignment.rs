@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use metronome_proto::{
     run_id::RunId,
-    v1::{self, Failure},
+    v1::{self, Failure, FailureCode},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use super::{
     messages::{AgentReport, FromAgent, Orders},
 };
 use crate::{
-    model::{ClockRelation, ResumeToken},
+    model::{AgentClock, ClockRelation, ResumeToken},
     wall_clock::timestamp,
 };
 
@@ -37,7 +37,7 @@ pub(crate) struct LostAssignment(pub(super) Assignment);
 
 /// Why an agent that has come back has lost an assignment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum WhyLost {
+pub(super) enum WhyLost {
     /// It did not name the run as one that goes on.
     WithoutRun,
     /// Its clock relates to the server's in another way than when it got the assignment, so the
@@ -56,6 +56,12 @@ impl WhyLost {
 }
 
 impl LostAssignment {
+    /// Reports to the run that the agent has come back, and why that is a loss.
+    pub(super) async fn report_restart(self, why: WhyLost) {
+        let failure = Failure::new(FailureCode::AgentRestarted, why.sentence());
+        self.report(failure).await;
+    }
+
     /// Reports the loss to the run.
     pub(crate) async fn report(self, failure: Failure) {
         let Self(Assignment { agent, inbox, .. }) = self;
@@ -75,6 +81,11 @@ pub(super) struct ConnectedAgent {
     pub(super) info: AgentInfo,
     pub(super) orders: Orders,
     pub(super) resume_token: ResumeToken,
+    /// How its clock relates to the server's. `None` while that is still measured: then it is not
+    /// listed and gets no assignment, and those that it has brought back go on.
+    pub(super) clock: Option<AgentClock>,
+    /// It has come back to its place.
+    pub(super) has_returned: bool,
     /// Cancelled when the agent has come back on another stream.
     pub(super) replaced: CancellationToken,
     pub(super) assignments: HashMap<RunId, Assignment>,
@@ -88,21 +99,21 @@ impl ConnectedAgent {
         self.info.capacity.clients_max.saturating_sub(busy)
     }
 
-    /// The agent as the API lists it.
-    pub(super) fn to_proto(&self) -> v1::Agent {
-        let info = &self.info;
+    /// The agent as the API lists it. `None` while its clock is still measured.
+    pub(super) fn to_proto(&self) -> Option<v1::Agent> {
+        let (info, clock) = (&self.info, self.clock?);
         let mut run_ids: Vec<_> = self.assignments.keys().map(RunId::to_string).collect();
         run_ids.sort_unstable();
-        v1::Agent {
+        Some(v1::Agent {
             name: info.name.clone(),
             version: info.version.clone(),
             peer: info.peer.map(|peer| peer.to_string()).unwrap_or_default(),
             connected_at: Some(timestamp(info.connected_unix_ms)),
             protocol_version: info.protocol_version,
             capabilities: info.capabilities.clone(),
-            clock: Some(info.clock.to_proto()),
+            clock: Some(clock.to_proto()),
             capacity: Some(info.capacity),
             run_ids,
-        }
+        })
     }
 }

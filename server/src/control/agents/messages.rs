@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::agent_info::AgentInfo;
-use crate::model::ResumeToken;
+use crate::model::{EXCHANGES, ResumeToken};
 
 /// Orders to an agent that it has not read yet; an agent with more than these is not reading.
-pub(super) const ORDERS_WAITING_MAX: usize = 64;
+pub(super) const ORDERS_WAITING_MAX: usize = 64 + EXCHANGES as usize;
 
 /// What a message to an agent is about.
 pub(crate) type Order = Message;
@@ -62,6 +62,8 @@ pub(crate) enum AgentReport {
     Progress(v1::Progress),
     Records(v1::ClientRecords),
     Finished(v1::Finished),
+    /// It was on the server's clock, and is not.
+    ClockContradicted,
     /// The agent cannot go on, or its stream is gone.
     Failed(v1::Failure),
 }

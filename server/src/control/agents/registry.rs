@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     agent_info::AgentInfo,
     assign_clients::{AssignedAgent, Candidate, Wanted, choose_agents},
-    assignment::{Assignment, ConnectedAgent, LostAssignment, WhyLost},
-    messages::{FromAgent, Order, Orders, order, stop, welcome},
+    assignment::{Assignment, ConnectedAgent, LostAssignment},
+    messages::{AgentReport, FromAgent, Order, Orders, order, stop, welcome},
 };
 use crate::{
     control::status,
-    model::{ClockRelation, ResumeToken},
+    model::{AgentClock, ClockRelation, ResumeToken},
 };
 
 /// Orders that wait for an agent that is expected back: a Stop for each run, and some to spare.
@@ -62,21 +62,21 @@ pub(crate) struct Arrival<'a> {
     pub(crate) fresh: ResumeToken,
 }
 
-/// An agent that is listed.
+/// An agent that has its place.
 #[derive(Debug)]
 pub(crate) struct Joined {
     /// What it should have brought back and has not, for the caller to report.
-    pub(crate) lost: Vec<(LostAssignment, WhyLost)>,
+    pub(crate) lost: Vec<LostAssignment>,
     /// Cancelled when it has come back on another stream.
     pub(crate) replaced: CancellationToken,
 }
 
 impl Registry {
-    /// Lists an agent and sends its Welcome. One that shows the resume token of its name gets its
-    /// place back, from a stream that is still held as well.
+    /// Gives an agent its place and sends its Welcome. One that shows the resume token of its name
+    /// gets its place back, from a stream that is still held as well. It is listed once its clock
+    /// is settled.
     ///
-    /// An assignment goes on as long as the agent names its run and its clock relates to the
-    /// server's as it did. Runs in which it has no assignment here are stopped: after a short
+    /// An assignment goes on as long as the agent names its run. Runs in which it has no assignment here are stopped: after a short
     /// network failure, say, their load would take the place of the next run's clients.
     pub(crate) fn join(&self, arrival: Arrival<'_>) -> Result<Joined, Failure> {
         let Arrival {
@@ -100,18 +100,8 @@ impl Registry {
         let (assignments, lost): (HashMap<_, _>, HashMap<_, _>) = place
             .assignments
             .into_iter()
-            .partition(|(run, of)| runs.contains(run) && of.clock == info.clock);
-        let why = |run: &RunId| {
-            if runs.contains(run) {
-                WhyLost::OtherClock
-            } else {
-                WhyLost::WithoutRun
-            }
-        };
-        let lost = lost
-            .into_iter()
-            .map(|(run, assignment)| (LostAssignment(assignment), why(&run)));
-        let lost = lost.collect();
+            .partition(|(run, _)| runs.contains(run));
+        let lost = lost.into_values().map(LostAssignment).collect();
         for message in place.orders {
             let _ = orders.try_send(order(message));
         }
@@ -125,11 +115,63 @@ impl Registry {
             info,
             orders,
             resume_token,
+            clock: None,
+            has_returned: held.is_some(),
             replaced: replaced.clone(),
             assignments,
         };
         agents.connected.insert(name, agent);
         Ok(Joined { lost, replaced })
+    }
+
+    /// Lists the agent of a stream, whose clock is known from now on. An assignment that it has
+    /// brought back goes on only when its clock relates to the server's as it did: the run's times
+    /// would mean something else from here on. Returns those that do not.
+    pub(crate) fn settle_clock(
+        &self,
+        name: &str,
+        stream: &Orders,
+        clock: AgentClock,
+    ) -> Vec<LostAssignment> {
+        let mut agents = self.lock();
+        let Some(agent) = agents.on_stream(name, stream) else {
+            return Vec::new();
+        };
+        agent.clock = Some(clock);
+        let other = agent
+            .assignments
+            .extract_if(|_, of| of.clock != clock.relation);
+        let other: Vec<_> = other.collect();
+        for (run, _) in &other {
+            // An order for which there is no room is not needed: that load ends with its lease.
+            let _ = agent.orders.try_send(order(stop(*run)));
+        }
+        other
+            .into_iter()
+            .map(|(_, assignment)| LostAssignment(assignment))
+            .collect()
+    }
+
+    /// The agent of a stream is not on the server's clock any more. Returns what its runs are to
+    /// learn, and where.
+    pub(super) fn contradict_clock(
+        &self,
+        name: &str,
+        stream: &Orders,
+    ) -> Vec<(mpsc::Sender<FromAgent>, FromAgent)> {
+        let mut agents = self.lock();
+        let Some(agent) = agents.on_stream(name, stream) else {
+            return Vec::new();
+        };
+        agent.clock = Some(AgentClock::default());
+        let report = |assignment: &Assignment| {
+            let report = FromAgent {
+                agent: assignment.agent,
+                report: AgentReport::ClockContradicted,
+            };
+            (assignment.inbox.clone(), report)
+        };
+        agent.assignments.values().map(report).collect()
     }
 
     /// Expects an agent back that had a stream with the server before this one.
@@ -232,7 +274,9 @@ impl Registry {
         inbox: &mpsc::Sender<FromAgent>,
     ) -> Result<Vec<AssignedAgent>, Failure> {
         let mut agents = self.lock();
-        let candidates: Vec<_> = agents.connected.values().map(candidate).collect();
+        let listed = agents.connected.values();
+        let listed = listed.filter(|agent| agent.clock.is_some());
+        let candidates: Vec<_> = listed.map(candidate).collect();
         let chosen = choose_agents(&candidates, wanted).map_err(|failure| {
             if agents.may_return(&failure, wanted.names) {
                 on_their_way()
@@ -243,20 +287,21 @@ impl Registry {
         let mut assigned: Vec<AssignedAgent> = Vec::new();
         let mut first_client = 0;
         for (name, clients) in chosen {
-            let Some(agent) = agents.connected.get_mut(&name) else {
+            let agent = agents.connected.get_mut(&name);
+            let Some((clock, agent)) = agent.and_then(|agent| Some((agent.clock?, agent))) else {
                 continue;
             };
             let assignment = Assignment {
                 agent: assigned.len(),
                 clients,
-                clock: agent.info.clock,
+                clock: clock.relation,
                 inbox: inbox.clone(),
             };
             agent.assignments.insert(run, assignment);
             assigned.push(AssignedAgent {
                 name,
                 clients: first_client..first_client + clients,
-                clock: agent.info.clock,
+                clock,
             });
             first_client += clients;
         }
@@ -306,13 +351,13 @@ impl Registry {
         }
     }
 
-    /// The agents that are connected, by name, as the API lists them.
+    /// The agents that are listed, by name.
     pub(crate) fn list(&self) -> Vec<v1::Agent> {
         let agents = self.lock();
         agents
             .connected
             .values()
-            .map(ConnectedAgent::to_proto)
+            .filter_map(ConnectedAgent::to_proto)
             .collect()
     }
 
@@ -348,19 +393,33 @@ impl Agents {
     fn may_return(&self, failure: &Failure, names: &[String]) -> bool {
         match failure.code() {
             FailureCode::NoAgent | FailureCode::AgentsFull => {
-                names.is_empty() && !self.expected.is_empty()
+                names.is_empty()
+                    && (!self.expected.is_empty() || self.connected.values().any(is_returning))
             }
-            FailureCode::AgentNotConnected => names
-                .iter()
-                .all(|name| self.connected.contains_key(name) || self.expected.contains_key(name)),
+            FailureCode::AgentNotConnected => names.iter().all(|name| {
+                let connected = self.connected.get(name);
+                connected.is_some_and(|agent| agent.clock.is_some() || is_returning(agent))
+                    || self.expected.contains_key(name)
+            }),
             _ => false,
         }
     }
 
-    fn remove_if_on(&mut self, name: &str, stream: &Orders) -> Option<ConnectedAgent> {
-        let is_current = self.connected.get(name)?.orders.same_channel(stream);
-        is_current.then(|| self.connected.remove(name)).flatten()
+    /// The agent of a stream, unless it is on another one.
+    fn on_stream(&mut self, name: &str, stream: &Orders) -> Option<&mut ConnectedAgent> {
+        let agent = self.connected.get_mut(name)?;
+        agent.orders.same_channel(stream).then_some(agent)
     }
+
+    fn remove_if_on(&mut self, name: &str, stream: &Orders) -> Option<ConnectedAgent> {
+        self.on_stream(name, stream)?;
+        self.connected.remove(name)
+    }
+}
+
+/// It has come back, and its clock is still measured.
+fn is_returning(agent: &ConnectedAgent) -> bool {
+    agent.has_returned && agent.clock.is_none()
 }
 
 fn candidate(agent: &ConnectedAgent) -> Candidate<'_> {
@@ -399,7 +458,6 @@ mod tests {
             capabilities: Vec::new(),
             peer: None,
             connected_unix_ms: 0,
-            clock: ClockRelation::Same,
             capacity: v1::Capacity {
                 clients_max,
                 cores: 1,
@@ -417,12 +475,15 @@ mod tests {
     ) -> Result<Joined, FailureCode> {
         let arrival = Arrival {
             info: info(name, 10),
-            orders,
+            orders: orders.clone(),
             runs,
             shown,
             fresh: ResumeToken::new([7; 16]),
         };
-        registry.join(arrival).map_err(|failure| failure.code())
+        let joined = registry.join(arrival).map_err(|failure| failure.code())?;
+        let lost = registry.settle_clock(name, &orders, AgentClock::same(0));
+        assert!(lost.is_empty());
+        Ok(joined)
     }
 
     fn join(registry: &Registry, name: &str) -> bool {
@@ -569,27 +630,71 @@ mod tests {
             .assign(run, wanted(&[], 2), &mpsc::channel(8).0)
             .unwrap();
         let again = |clock| {
-            let (stream, heard) = mpsc::channel(8);
+            let (stream, mut heard) = mpsc::channel(8);
             let arrival = Arrival {
-                info: AgentInfo {
-                    clock,
-                    ..info("a", 10)
-                },
-                orders: stream,
+                info: info("a", 10),
+                orders: stream.clone(),
                 runs: &[run],
                 shown: &[7; 16],
                 fresh: ResumeToken::new([8; 16]),
             };
-            (registry.join(arrival).unwrap(), heard)
+            let joined = registry.join(arrival).unwrap();
+            assert!(joined.lost.is_empty());
+            assert_eq!(registry.runs_of("a"), [run.to_string()]);
+            assert!(registry.list().is_empty(), "its clock is still measured");
+            assert_eq!(assign(&registry, 2, &[], 1), Err(FailureCode::Upgrading));
+            assert_eq!(assign(&registry, 2, &["a"], 1), Err(FailureCode::Upgrading));
+            let lost = registry.settle_clock("a", &stream, clock).len();
+            assert_eq!(registry.list().len(), 1);
+            (lost, orders(&mut heard))
         };
-        let (joined, mut heard) = again(ClockRelation::Same);
-        assert!(joined.lost.is_empty());
-        assert_eq!(orders(&mut heard), []);
-        let (joined, mut heard) = again(ClockRelation::Unknown);
-        let why: Vec<_> = joined.lost.iter().map(|(_, why)| *why).collect();
-        assert_eq!(why, [WhyLost::OtherClock]);
-        assert_eq!(orders(&mut heard), [stop(run)]);
+        assert_eq!(again(AgentClock::same(9)), (0, Vec::new()), "another bound");
+        assert_eq!(again(AgentClock::default()), (1, vec![stop(run)]));
         assert!(registry.runs_of("a").is_empty());
+    }
+
+    #[test]
+    fn an_agent_takes_part_once_its_clock_is_settled_and_a_new_one_is_not_waited_for() {
+        let registry = Registry::default();
+        let stream = mpsc::channel(8).0;
+        let arrival = Arrival {
+            info: info("a", 10),
+            orders: stream.clone(),
+            runs: &[],
+            shown: &[],
+            fresh: ResumeToken::new([7; 16]),
+        };
+        registry.join(arrival).unwrap();
+        assert!(registry.list().is_empty());
+        assert_eq!(assign(&registry, 1, &[], 1), Err(FailureCode::NoAgent));
+        let unknown = Err(FailureCode::AgentNotConnected);
+        assert_eq!(assign(&registry, 1, &["a"], 1), unknown);
+        registry.settle_clock("a", &mpsc::channel(8).0, AgentClock::same(0));
+        assert!(registry.list().is_empty(), "that was another stream");
+        registry.settle_clock("a", &stream, AgentClock::same(0));
+        assert_eq!(registry.list().len(), 1);
+        assert!(assign(&registry, 1, &[], 1).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_is_contradicted_is_reported_to_every_run_and_unknown_to_the_next() {
+        let registry = Registry::default();
+        let stream = mpsc::channel(8).0;
+        arrive(&registry, "a", stream.clone(), &[], &[]).unwrap();
+        let inbox = mpsc::channel(8).0;
+        for run in [1, 2].map(RunId::from_bits) {
+            let assigned = registry.assign(run, wanted(&[], 1), &inbox).unwrap();
+            assert_eq!(assigned[0].clock, AgentClock::same(0));
+        }
+        assert!(
+            registry
+                .contradict_clock("a", &mpsc::channel(8).0)
+                .is_empty()
+        );
+        assert_eq!(registry.contradict_clock("a", &stream).len(), 2);
+        let run = RunId::from_bits(3);
+        let assigned = registry.assign(run, wanted(&[], 1), &inbox).unwrap();
+        assert_eq!(assigned[0].clock, AgentClock::default());
     }
 
     #[tokio::test]
@@ -623,8 +728,7 @@ mod tests {
             1,
             "it has come back without its second run"
         );
-        for (lost, why) in joined.lost {
-            assert_eq!(why, WhyLost::WithoutRun);
+        for lost in joined.lost {
             lost.report(Failure::new(FailureCode::AgentRestarted, "gone"))
                 .await;
         }

@@ -21,14 +21,20 @@ use tonic::{Code, Status, Streaming};
 
 use super::{
     agent_counters::AgentCounters,
+    assignment::WhyLost,
     messages::{AgentReport, FromAgent, Order, Orders, order},
     registry::Registry,
 };
-use crate::{control::status, model::from_agent};
+use crate::{
+    control::{own_pauses::OwnPauses, status},
+    model::{ClockEvent, ClockExchanges, EXCHANGES, from_agent},
+};
 
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// An agent from which nothing came for this long is lost: it sends Alive every second.
 const SILENCE_MAX: Duration = LEASE;
+/// An agent that has not answered the first probes of its clock by then takes part without.
+const PROBES_MAX: Duration = Duration::from_secs(2);
 
 /// At most ten log lines in ten seconds about agents that connect and leave: any peer can cause
 /// thousands.
@@ -42,6 +48,8 @@ pub(super) struct Session {
     pub(super) orders: Orders,
     /// Cancelled when the agent has come back on another stream.
     pub(super) replaced: CancellationToken,
+    pub(super) clock: ClockExchanges,
+    pub(super) pauses: Arc<OwnPauses>,
 }
 
 /// A report, and the run that has no room for it.
@@ -49,7 +57,7 @@ type Waiting = (mpsc::Sender<FromAgent>, FromAgent);
 
 impl Session {
     /// Reads the agent's messages until it leaves, then reports the loss to its runs.
-    pub(super) async fn run(self, mut messages: Streaming<AgentServiceSessionRequest>) {
+    pub(super) async fn run(mut self, mut messages: Streaming<AgentServiceSessionRequest>) {
         let failure = match self.read(&mut messages).await {
             Ok(()) => self.failure(FailureCode::AgentLost, "it closed its stream"),
             Err(failure) => {
@@ -79,38 +87,93 @@ impl Session {
 
     /// `Ok` when the agent has closed the stream.
     async fn read(
-        &self,
+        &mut self,
         messages: &mut Streaming<AgentServiceSessionRequest>,
     ) -> Result<(), Failure> {
         let mut renewal = time::interval(RENEW_EVERY);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard_at = Instant::now();
+        let probes_until = Instant::now() + PROBES_MAX;
+        for _ in 0..EXCHANGES {
+            self.probe();
+        }
+        let mut silence = Silence::new();
         // A report for which its run has no room yet: no message is read meanwhile, while renewals
         // and the end of the stream are still handled.
         let mut waiting: Option<Waiting> = None;
         loop {
             tokio::select! {
-                () = pass_on(&mut waiting), if waiting.is_some() => heard_at = Instant::now(),
+                () = pass_on(&mut waiting), if waiting.is_some() => silence = Silence::new(),
                 received = messages.message(), if waiting.is_none() => {
                     let received = received.map_err(|status| protocol_error(&self.agent, &status))?;
                     let Some(received) = received else { return Ok(()) };
-                    heard_at = Instant::now();
-                    waiting = self.take(received)?;
+                    silence = Silence::new();
+                    match received.message {
+                        Some(Message::ClockReading(reading)) => {
+                            let event = self.clock.take(&reading, clock::now_ns());
+                            self.follow(event).await;
+                        }
+                        _ => waiting = self.take(received)?,
+                    }
                 }
                 _ = renewal.tick() => self.renew(),
+                () = time::sleep_until(probes_until), if self.clock.is_open() => {
+                    let event = self.clock.expire();
+                    tracing::warn!(
+                        agent = self.agent,
+                        "the agent did not answer the probes of its clock within 2 s, so its \
+                         one-way times are not known"
+                    );
+                    self.follow(event).await;
+                }
                 () = self.orders.closed() => return Ok(()),
                 () = self.replaced.cancelled() => {
                     let sentence = "it came back on another stream";
                     return Err(self.failure(FailureCode::AgentLost, sentence));
                 }
-                () = time::sleep_until(heard_at + SILENCE_MAX), if waiting.is_none() => {
-                    return Err(self.failure(FailureCode::AgentSilent, "it was silent for 3 s"));
+                () = time::sleep_until(silence.until), if waiting.is_none() => {
+                    if !silence.extend(self.pauses.since(silence.since_ns)) {
+                        let sentence = "it was silent for 3 s";
+                        return Err(self.failure(FailureCode::AgentSilent, sentence));
+                    }
                 }
             }
         }
     }
 
-    fn renew(&self) {
+    /// Asks for a reading of the agent's clock. One for which there is no room is not sent.
+    fn probe(&mut self) {
+        if let Ok(room) = self.orders.try_reserve() {
+            let probe = self.clock.probe(clock::now_ns());
+            room.send(order(Order::ClockProbe(probe)));
+        }
+    }
+
+    /// What the exchanges of readings have shown.
+    async fn follow(&self, event: Option<ClockEvent>) {
+        match event {
+            None => {}
+            Some(ClockEvent::Settled(clock)) => {
+                let registry = &self.registry;
+                for lost in registry.settle_clock(&self.agent, &self.orders, clock) {
+                    lost.report_restart(WhyLost::OtherClock).await;
+                }
+            }
+            Some(ClockEvent::Contradicted) => {
+                tracing::warn!(
+                    agent = self.agent,
+                    "the agent's clock is not the server's, although it was taken for it"
+                );
+                let reports = self.registry.contradict_clock(&self.agent, &self.orders);
+                for (inbox, report) in reports {
+                    // A run that no longer listens has ended.
+                    let _ = inbox.send(report).await;
+                }
+            }
+        }
+    }
+
+    fn renew(&mut self) {
+        self.probe();
         let run_ids = self.registry.runs_of(&self.agent);
         // An agent that does not read its orders is not renewed, and so stops by itself.
         let renew = Order::Renew(v1::Renew { run_ids });
@@ -136,6 +199,33 @@ impl Session {
 
     fn failure(&self, code: FailureCode, sentence: &str) -> Failure {
         Failure::new(code, sentence).with("agent", self.agent.as_str())
+    }
+}
+
+/// How long an agent has sent nothing, less the time in which this process itself did not run.
+struct Silence {
+    since_ns: u64,
+    until: Instant,
+    paused_ns: u64,
+}
+
+impl Silence {
+    /// A message has just come.
+    fn new() -> Self {
+        Self {
+            since_ns: clock::now_ns(),
+            until: Instant::now() + SILENCE_MAX,
+            paused_ns: 0,
+        }
+    }
+
+    /// This process did not run for `paused_ns` of that time. True when the agent gets more time
+    /// for that than it had.
+    fn extend(&mut self, paused_ns: u64) -> bool {
+        let more_ns = paused_ns.saturating_sub(self.paused_ns);
+        self.until += Duration::from_nanos(more_ns);
+        self.paused_ns += more_ns;
+        more_ns > 0
     }
 }
 

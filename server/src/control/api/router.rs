@@ -58,6 +58,7 @@ pub(crate) async fn services(
     let agent_service = AgentService::new(
         Arc::clone(&shared.registry),
         Arc::clone(&shared.counters.agents),
+        Arc::clone(&shared.runs.pauses),
     );
     let runs = within_limits!(RunServiceServer::new(RunService::new(Arc::clone(shared))));
     let fleet = within_limits!(FleetServiceServer::new(FleetService::new(Arc::clone(

@@ -156,14 +156,10 @@ impl RunService {
             // Its end is stored and was shown; its driver gives it up at once.
             runs.active.left(id).await;
         }
-        if runs.history.find_unstored(id).is_some() {
-            runs.history
-                .read(move |store| store.delete_unstored(id))
-                .await?;
-            runs.history.forget_unstored(id);
+        if runs.history.delete_unstored(id).await? {
             return Ok(());
         }
-        match runs.history.read(move |store| store.delete(id)).await? {
+        match runs.history.change(move |store| store.delete(id)).await? {
             Deleted::Done => Ok(()),
             Deleted::Unknown => Err(status::unknown_run(id)),
             Deleted::NotEnded => Err(not_ended(id)),

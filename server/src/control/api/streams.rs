@@ -65,7 +65,7 @@ pub(super) async fn export_run(
 ) -> Result<StreamOf<ExportRunResponse>, Failure> {
     let id = status::parse_run_id(&request.run_id)?;
     if let Some(unstored) = runs.history.find_unstored(id) {
-        let rows = unstored.pages.into_iter().map(move |mut page| {
+        let rows = unstored.pages.clone().into_iter().map(move |mut page| {
             page.clients
                 .retain(|row| row.client >= request.first_client);
             page

@@ -11,9 +11,14 @@ use std::{
     time::Duration,
 };
 
-use metronome_proto::v1::{Failure, FailureCode, StopCause};
+use metronome_os::standard_error;
+use metronome_proto::v1::{self, Failure, FailureCode, StopCause};
 use sd_notify::NotifyState;
-use tokio::{sync::oneshot, task::JoinHandle as Task, time};
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle as Task,
+    time::{self, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::signals::{End, Signals};
@@ -24,12 +29,16 @@ use crate::{
 
 /// A stopped run ends within this, and a second for its report.
 const STOPPED_RUNS_MAX: Duration = Duration::from_nanos(STOP_NS + CLOSE_NS + 1_000_000_000);
+/// To store what could not be stored yet, when the runs have taken all of the drain timeout.
+const LAST_TRIES_MAX: Duration = Duration::from_secs(2);
 /// For calls that are being answered.
 const CALLS_MAX: Duration = Duration::from_secs(2);
 /// For calls that are being answered when another process serves already.
 const LEAVE_MAX: Duration = Duration::from_millis(200);
 /// For the master to end its workers.
 const MASTER_MAX: Duration = Duration::from_secs(5);
+/// After a drain that could not store every result.
+const EXIT_UNSTORED: u8 = 3;
 /// 128 + SIGINT, a shell's code for it.
 const EXIT_ABORTED: u8 = 130;
 
@@ -53,6 +62,8 @@ pub(super) struct Server {
     /// Ends when the last metrics have gone out, or have had their time.
     pub(super) last_push: Option<Task<()>>,
     pub(super) drain_timeout: Duration,
+    /// benchctl shows its user what begins with the name of the server, and no log.
+    pub(super) is_embedded: bool,
 }
 
 impl Server {
@@ -67,10 +78,10 @@ impl Server {
         let end = tokio::select! {
             end = signals.end(&self.shared) => end,
             _ = &mut master_gone => {
-                return failed("the master's thread has died; runs in progress are lost");
+                return self.failed("the master's thread has died; runs in progress are lost");
             }
             end = &mut self.serving => {
-                return failed(&format!("the gRPC port is no longer served: {end:?}"));
+                return self.failed(&format!("the gRPC port is no longer served: {end:?}"));
             }
         };
         if let End::Replaced(pid) = end {
@@ -81,18 +92,24 @@ impl Server {
         tokio::pin!(second_signal);
         tokio::select! {
             () = self.drain() => {}
-            _ = &mut master_gone => return failed("the master's thread died during the drain"),
-            _ = &mut second_signal => return aborted(),
+            _ = &mut master_gone => {
+                return self.failed("the master's thread died during the drain");
+            }
+            _ = &mut second_signal => return self.aborted(),
         }
         self.shared.master_client.shut_down();
         tokio::select! {
             ended = time::timeout(MASTER_MAX, master_gone) => if ended.is_err() {
-                return failed("the master did not end its workers in time");
+                return self.failed("the master did not end its workers in time");
             },
-            _ = &mut second_signal => return aborted(),
+            _ = &mut second_signal => return self.aborted(),
         }
         tracing::info!("shut down");
-        ExitCode::SUCCESS
+        if self.reports_lost_results() {
+            ExitCode::from(EXIT_UNSTORED)
+        } else {
+            ExitCode::SUCCESS
+        }
     }
 
     /// Everything goes on in another process: agents and callers are sent there.
@@ -114,7 +131,8 @@ impl Server {
         ExitCode::SUCCESS
     }
 
-    /// No new runs; those that live may end within the drain timeout; then they are stopped.
+    /// No new runs; those that live may end within the drain timeout; then they are stopped. What
+    /// could not be stored is tried again for the rest of that time.
     async fn drain(&mut self) {
         let runs = &self.shared.runs;
         runs.draining.cancel();
@@ -127,7 +145,8 @@ impl Server {
         );
         // A start that is under way may still become a run.
         drop(runs.block_starts().await);
-        if time::timeout(self.drain_timeout, runs.active.all_ended())
+        let deadline = Instant::now() + self.drain_timeout;
+        if time::timeout_at(deadline, runs.active.all_ended())
             .await
             .is_err()
         {
@@ -142,6 +161,10 @@ impl Server {
                 tracing::error!("runs did not end in time; they will be listed as aborted");
             }
         }
+        let deadline = deadline.max(Instant::now() + LAST_TRIES_MAX);
+        let mut unstored = runs.history.unstored();
+        let all_stored = unstored.wait_for(|count| *count == 0);
+        let _ = time::timeout_at(deadline, all_stored).await;
         self.shared.registry.dismiss(&Failure::new(
             FailureCode::Draining,
             "the server is shutting down",
@@ -152,14 +175,49 @@ impl Server {
             let _ = time::timeout(CALLS_MAX, last_push).await;
         }
     }
+
+    fn failed(&self, sentence: &str) -> ExitCode {
+        tracing::error!("{sentence}");
+        self.reports_lost_results();
+        ExitCode::FAILURE
+    }
+
+    fn aborted(&self) -> ExitCode {
+        tracing::warn!("aborted by a second signal");
+        self.reports_lost_results();
+        ExitCode::from(EXIT_ABORTED)
+    }
+
+    /// Reports the results that end with this process, as they are nowhere else. False when there
+    /// are none.
+    fn reports_lost_results(&self) -> bool {
+        let history = &self.shared.runs.history;
+        let lost = history.all_unstored();
+        if lost.is_empty() {
+            return false;
+        }
+        let lost = lost
+            .iter()
+            .map(|(id, end)| format!("{id} ({})", word(&end.run)));
+        let lost: Vec<_> = lost.collect();
+        let sentence = format!(
+            "results are lost, since the database {} could not be written: runs {}: {}",
+            history.database(),
+            lost.join(", "),
+            history.why_unstored()
+        );
+        tracing::error!(results = lost.len(), "{sentence}");
+        if self.is_embedded {
+            standard_error::write_line(&format!("metronome-server: {sentence}"));
+        }
+        true
+    }
 }
 
-fn failed(sentence: &str) -> ExitCode {
-    tracing::error!("{sentence}");
-    ExitCode::FAILURE
-}
-
-fn aborted() -> ExitCode {
-    tracing::warn!("aborted by a second signal");
-    ExitCode::from(EXIT_ABORTED)
+/// The verdict of a run.
+fn word(run: &v1::Run) -> &'static str {
+    let report = run.report.as_ref();
+    let verdict = report.and_then(|report| report.verdict.as_ref());
+    let word = verdict.and_then(|verdict| verdict.status().word());
+    word.unwrap_or("without a verdict")
 }

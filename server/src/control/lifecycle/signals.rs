@@ -11,6 +11,9 @@ use crate::{control::shared::Shared, upgrade};
 
 /// The signals that the server handles.
 pub(super) struct Signals {
+    /// Caught so that it does not end the process: a write beyond the limit on the size of a file
+    /// then fails like one on a full disk.
+    _file_size: Signal,
     hang_up: Signal,
     upgrade: Signal,
     terminate: Signal,
@@ -29,6 +32,7 @@ impl Signals {
     pub(super) fn listen() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("signals cannot be caught");
         Ok(Self {
+            _file_size: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
             hang_up: listen(SignalKind::hangup())?,
             upgrade: listen(SignalKind::user_defined2())?,
             terminate: listen(SignalKind::terminate())?,

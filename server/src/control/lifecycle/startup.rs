@@ -103,6 +103,8 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
     if let Some(restored) = restored {
         take_over(&shared, restored).await?;
     }
+    let runs = Arc::clone(&shared.runs);
+    tokio::spawn(async move { runs.history.store_what_waits().await });
     let closing = CancellationToken::new();
     let http_address = settings
         .http
@@ -121,6 +123,8 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
     let serving: Task<_> = tokio::spawn(router.serve_with_incoming_shutdown(incoming, closed));
     let (master_client, draining) = (shared.master_client.clone(), shared.runs.draining.clone());
     tokio::spawn(health.clone().follow_workers(master_client, draining));
+    let pauses = Arc::clone(&shared.runs.pauses);
+    tokio::spawn(async move { pauses.watch().await });
     announce(grpc_address, settings.data_address, http_address);
     let server = Server {
         shared,
@@ -129,6 +133,7 @@ async fn serve_until_signal(config: &Config, settings: Settings) -> anyhow::Resu
         serving,
         last_push,
         drain_timeout: config.drain_timeout,
+        is_embedded: config.is_embedded,
     };
     Ok(server.run_until(signals, master_gone).await)
 }

@@ -72,14 +72,14 @@ impl OldServer for Shared {
     }
 
     fn save(&self) -> ControlState {
-        let unstored = self.runs.history.unstored().into_iter();
+        let unstored = self.runs.history.all_unstored().into_iter();
         ControlState {
             started_unix_ms: self.server.started_unix_ms,
             started_ns: self.server.started_ns,
             counters: self.counters.save(),
             resume_tokens: self.registry.resume_tokens(),
             unstored: unstored
-                .map(|(id, UnstoredRun { run, pages })| UnstoredReport::new(id, run, pages))
+                .map(|(id, end)| UnstoredReport::new(id, end.run.clone(), end.pages.clone()))
                 .collect(),
         }
     }

@@ -24,8 +24,8 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// All of them, and `runs_active`.
-    pub(super) fn figures(&self, runs_active: usize) -> ControlFigures {
+    /// All of them, and how many runs there are that have not ended, and that are not stored.
+    pub(super) fn figures(&self, runs_active: usize, runs_unstored: usize) -> ControlFigures {
         let (agents, verdicts) = (self.agents.sums(), self.verdicts.sums());
         ControlFigures {
             sent: agents.sent,
@@ -39,6 +39,7 @@ impl Counters {
                 .collect(),
             runs_failed: verdicts.runs_failed,
             runs_active: runs_active as u64,
+            runs_unstored: runs_unstored as u64,
             agents_lost: agents.agents_lost,
             agents: agents.agents.into_iter().collect(),
             calls: self.calls.calls(),
@@ -113,8 +114,8 @@ mod tests {
             (new.save().agents, new.save().runs_ended),
             (saved.agents, [0, 1, 0])
         );
-        assert_eq!(new.figures(0).runs_failed, 4);
-        assert_eq!(new.figures(0).calls.len(), 1);
+        assert_eq!(new.figures(0, 0).runs_failed, 4);
+        assert_eq!(new.figures(0, 0).calls.len(), 1);
     }
 
     #[test]
@@ -126,11 +127,12 @@ mod tests {
         };
         let counters = Counters::default();
         counters.restore(saved);
-        let figures = counters.figures(2);
+        let figures = counters.figures(2, 1);
         assert_eq!(
             figures.runs_ended,
             [("valid", 1), ("partial", 0), ("invalid", 0)]
         );
-        assert_eq!((figures.lost, figures.runs_active), (3, 2));
+        let runs = (figures.runs_active, figures.runs_unstored);
+        assert_eq!((figures.lost, runs), (3, (2, 1)));
     }
 }

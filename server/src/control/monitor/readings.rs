@@ -85,10 +85,11 @@ impl Readings {
     }
 
     async fn figures(&self) -> Option<Figures> {
+        let unstored = *self.runs.history.unstored().borrow();
         Some(Figures {
             server: self.master_client.read_server().await?,
             totals: self.master_client.read_totals().await?,
-            control: self.counters.figures(self.runs.active.count()),
+            control: self.counters.figures(self.runs.active.count(), unstored),
             process: process(self.server.started_unix_ms),
             clients_max: self.server.max_clients,
             is_draining: self.runs.draining.is_cancelled(),

@@ -84,6 +84,8 @@ struct DriverState {
     record: Option<FinalCounters>,
     /// Ends when it is replaced.
     phase: Span,
+    /// When this process was last asked for how long it did not run, ns of CLOCK_MONOTONIC.
+    pauses_known_ns: u64,
 }
 
 impl Driver {
@@ -190,6 +192,7 @@ impl Driver {
             readings: 0,
             closing: None,
             record: None,
+            pauses_known_ns: clock::now_ns(),
         }
     }
 
@@ -238,7 +241,8 @@ impl Driver {
                 },
             };
             let before = state.machine.state();
-            let (machine, actions) = state.machine.clone().step(event, clock::now_ns());
+            let machine = self.allow_for_pauses(&mut state);
+            let (machine, actions) = machine.step(event, clock::now_ns());
             state.machine = machine;
             following.extend(self.perform(&mut state, before, actions));
             self.show(&mut state);
@@ -246,6 +250,14 @@ impl Driver {
         if self.conclude(state).await {
             guard.run_has_ended();
         }
+    }
+
+    /// Agents and the master get the time in which this process did not run in addition: what they
+    /// have sent meanwhile is not read yet.
+    fn allow_for_pauses(&self, state: &mut DriverState) -> RunStateMachine {
+        let paused_ns = self.runs.pauses.since(state.pauses_known_ns);
+        state.pauses_known_ns = clock::now_ns();
+        state.machine.clone().extend(paused_ns)
     }
 
     /// Sends the run's state and waits until the run goes to the new process (true) or on here. A
@@ -294,6 +306,11 @@ impl Driver {
                 let counts = progress.counts?;
                 let (sent, skipped) = state.snapshot.take_progress(agent, &counts, agent_records);
                 counters.agent_sent(&agent_records.name, sent, skipped);
+                None
+            }
+            AgentReport::ClockContradicted => {
+                agent_records.contradict_clock();
+                state.snapshot.forget_one_way();
                 None
             }
             AgentReport::Records(records) => {

@@ -1,9 +1,6 @@
-//! The runs that have ended: in the history, or in memory while the history cannot be written.
+//! The runs that have ended: in the database, or in memory until they can be stored there.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{sync::Arc, time::Duration};
 
 use metronome_os::clock;
 use metronome_proto::{
@@ -11,35 +8,40 @@ use metronome_proto::{
     v1::{self, Failure, FailureCode},
 };
 use metronome_telemetry::rate_limited_log::RateLimit;
-use tokio::task;
+use tokio::{
+    sync::{Mutex, watch},
+    task, time,
+};
 
+use super::unstored::{UnstoredRun, UnstoredRuns};
 use crate::store::Store;
 
-/// So many reports are kept in memory while the history cannot be written.
+/// A run is not started while so many results wait to be stored.
 const UNSTORED_MAX: usize = 100;
+
+/// Between two tries to store a result, at first; doubled after each that fails.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A caller can ask thousands of times.
 static UNREADABLE: RateLimit = RateLimit::new(10, 10_000_000_000);
 
-/// A run that has ended and is kept in memory because the history could not be written.
-#[derive(Clone, Debug)]
-pub(crate) struct UnstoredRun {
-    pub(crate) run: v1::Run,
-    pub(crate) pages: Vec<v1::ClientRows>,
-}
-
-/// The store, and the runs that it could not take.
+/// The store, and the results that it could not take yet.
 #[derive(Debug)]
 pub(crate) struct RunHistory {
     store: Arc<Store>,
-    unstored: Mutex<VecDeque<(RunId, UnstoredRun)>>,
+    unstored: UnstoredRuns,
+    /// Held while a result that waits is stored or deleted, so that none is stored once it is
+    /// deleted.
+    trying: Mutex<()>,
 }
 
 impl RunHistory {
     pub(super) fn new(store: Store) -> Self {
         Self {
             store: Arc::new(store),
-            unstored: Mutex::default(),
+            unstored: UnstoredRuns::default(),
+            trying: Mutex::default(),
         }
     }
 
@@ -64,33 +66,129 @@ impl RunHistory {
             .map_err(|error| unreadable(&error))
     }
 
-    /// Keeps a run that the store could not take. Of more than 100 the oldest is given up.
+    /// Changes the store on a thread that may block.
+    pub(crate) async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Store) -> anyhow::Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.with_store(change)
+            .await?
+            .map_err(|error| unwritable(&error))
+    }
+
+    /// Stores a run in its final state. One that cannot be stored is kept, and tried again by
+    /// [`Self::store_what_waits`]. Returns the run as it is to be shown.
+    pub(super) async fn store_end(&self, id: RunId, end: UnstoredRun) -> v1::Run {
+        let end = Arc::new(end);
+        let Err(error) = self.try_to_store(&end).await else {
+            return end.run.clone();
+        };
+        tracing::error!("the result is not stored, and tried again: {error}");
+        self.unstored
+            .keep(id, Arc::unwrap_or_clone(end), Some(error));
+        self.unstored
+            .find(id)
+            .map_or_else(v1::Run::default, |kept| kept.run.clone())
+    }
+
+    /// Keeps the run of another process that could not store it. It is tried again.
     pub(crate) fn keep_unstored(&self, id: RunId, run: UnstoredRun) {
-        let mut unstored = self.lock();
-        if unstored.len() == UNSTORED_MAX {
-            unstored.pop_front();
+        self.unstored.keep(id, run, None);
+    }
+
+    /// Tries again and again to store what is kept, for as long as this process is the server.
+    pub(crate) async fn store_what_waits(&self) {
+        let mut count = self.unstored.count();
+        let mut pause = PAUSE_MIN;
+        // The count cannot end while `self` lives.
+        while count.wait_for(|count| *count > 0).await.is_ok() {
+            time::sleep(pause).await;
+            if !self.store.is_last() {
+                return;
+            }
+            let is_stored = self.store_first().await;
+            pause = if is_stored {
+                Duration::ZERO
+            } else {
+                pause.saturating_mul(2).clamp(PAUSE_MIN, PAUSE_MAX)
+            };
         }
-        unstored.push_back((id, run));
     }
 
-    /// Keeps a run no longer. False when it was not kept.
-    pub(crate) fn forget_unstored(&self, id: RunId) -> bool {
-        let mut unstored = self.lock();
-        let before = unstored.len();
-        unstored.retain(|(kept, _)| *kept != id);
-        unstored.len() < before
+    /// Stores the result that is the next to be tried. False when that failed.
+    async fn store_first(&self) -> bool {
+        let _trying = self.trying.lock().await;
+        let Some((id, end)) = self.unstored.first() else {
+            return true;
+        };
+        match self.try_to_store(&end).await {
+            Ok(()) => {
+                self.unstored.forget(id);
+                tracing::info!(run_id = %id, "the result is stored now");
+                true
+            }
+            Err(error) => {
+                self.unstored.first_failed(error);
+                false
+            }
+        }
     }
 
-    /// All that are kept, oldest first.
-    pub(crate) fn unstored(&self) -> Vec<(RunId, UnstoredRun)> {
-        self.lock().iter().cloned().collect()
+    async fn try_to_store(&self, end: &Arc<UnstoredRun>) -> Result<(), String> {
+        let end = Arc::clone(end);
+        let work = move |store: &Store| {
+            let run = v1::Run {
+                unstored: false,
+                ..end.run.clone()
+            };
+            store.finish(&run, &end.pages)
+        };
+        match self.with_store(work).await {
+            Ok(stored) => stored.map_err(|error| shown(&error)),
+            Err(failure) => Err(failure.sentence),
+        }
+    }
+
+    /// Deletes a run that is kept, and what the database has of it. False when it is not kept.
+    pub(crate) async fn delete_unstored(&self, id: RunId) -> Result<bool, Failure> {
+        let _trying = self.trying.lock().await;
+        if self.unstored.find(id).is_none() {
+            return Ok(false);
+        }
+        self.change(move |store| store.delete_unstored(id)).await?;
+        Ok(self.unstored.forget(id))
+    }
+
+    /// All that are kept.
+    pub(crate) fn all_unstored(&self) -> Vec<(RunId, Arc<UnstoredRun>)> {
+        self.unstored.all()
     }
 
     /// The run of this id, if it is kept in memory.
-    pub(crate) fn find_unstored(&self, id: RunId) -> Option<UnstoredRun> {
-        let unstored = self.lock();
-        let found = unstored.iter().find(|(kept, _)| *kept == id);
-        found.map(|(_, run)| run.clone())
+    pub(crate) fn find_unstored(&self, id: RunId) -> Option<Arc<UnstoredRun>> {
+        self.unstored.find(id)
+    }
+
+    /// How many results wait to be stored, now and whenever that changes.
+    pub(crate) fn unstored(&self) -> watch::Receiver<usize> {
+        self.unstored.count()
+    }
+
+    /// Why the newest try to store one failed.
+    pub(crate) fn why_unstored(&self) -> String {
+        self.unstored.why()
+    }
+
+    /// An error when so many results wait that no run is to add another one.
+    pub(super) fn has_room(&self) -> Result<(), Failure> {
+        let waiting = *self.unstored.count().borrow();
+        if waiting < UNSTORED_MAX {
+            return Ok(());
+        }
+        let why = self.unstored.why();
+        Err(failed(&format!(
+            "{waiting} results wait to be stored, since the history cannot be written: {why}"
+        )))
     }
 
     /// Whether this server's runs end with this process: not once another process has taken over.
@@ -102,11 +200,6 @@ impl RunHistory {
     pub(crate) fn database(&self) -> String {
         self.store.path().display().to_string()
     }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(RunId, UnstoredRun)>> {
-        // No code between lock and unlock can leave it half changed.
-        self.unstored.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn unreadable(error: &rusqlite::Error) -> Failure {
@@ -116,6 +209,22 @@ fn unreadable(error: &rusqlite::Error) -> Failure {
     failed(&format!("the history cannot be read: {error}"))
 }
 
-pub(super) fn failed(sentence: &str) -> Failure {
+/// The history could not be written.
+pub(super) fn unwritable(error: &anyhow::Error) -> Failure {
+    let sentence = format!("the history cannot be written: {}", shown(error));
+    tracing::error!("{sentence}");
+    failed(&sentence)
+}
+
+/// An error with its causes, except for SQLite's, whose cause repeats it.
+fn shown(error: &anyhow::Error) -> String {
+    let outermost = error.chain().next();
+    match outermost.and_then(|error| error.downcast_ref::<rusqlite::Error>()) {
+        Some(error) => error.to_string(),
+        None => format!("{error:#}"),
+    }
+}
+
+fn failed(sentence: &str) -> Failure {
     Failure::new(FailureCode::HistoryFailed, sentence)
 }

@@ -41,9 +41,20 @@ impl SnapshotBuilder {
             clients_connected: None,
             receiver: None,
             times: None,
-            one_way: agents.iter().all(|agent| agent.share.clock.is_same()),
+            one_way: agents.iter().all(|agent| agent.clock().relation.is_same()),
             last: None,
             received_millihertz: None,
+        }
+    }
+
+    /// An agent was found on another clock: its one-way times mean nothing.
+    pub(super) fn forget_one_way(&mut self) {
+        self.one_way = false;
+        if let Some(times) = &mut self.times {
+            (times.transit, times.latency) = (None, None);
+        }
+        if let Some(receiver) = &mut self.receiver {
+            receiver.read_before_written = None;
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     control::{
         agents::{AgentCounters, Registry},
         master_client::MasterClient,
+        own_pauses::OwnPauses,
         server_info::ServerInfo,
         status,
     },
@@ -36,6 +37,7 @@ pub(crate) struct RunManager {
     pub(crate) active: ActiveRuns,
     pub(crate) history: RunHistory,
     pub(crate) verdict_counters: Arc<VerdictCounters>,
+    pub(crate) pauses: Arc<OwnPauses>,
     /// Cancelled when no run is started any more.
     pub(crate) draining: CancellationToken,
     /// Held from the look for a request_id to the run that has it.
@@ -62,6 +64,7 @@ impl RunManager {
             active: ActiveRuns::default(),
             history: RunHistory::new(store),
             verdict_counters: Arc::default(),
+            pauses: Arc::default(),
             draining: CancellationToken::new(),
             starting: Mutex::default(),
         }
@@ -96,10 +99,14 @@ impl RunManager {
         Ok(self.in_memory(id).unwrap_or(stored))
     }
 
-    /// A run that lives here, or has ended and could not be stored.
+    /// A run that lives here, or has ended and is not stored yet.
     pub(crate) fn in_memory(&self, id: RunId) -> Option<v1::Run> {
         let active = self.active.find(id).map(|active| active.run());
-        active.or_else(|| self.history.find_unstored(id).map(|unstored| unstored.run))
+        active.or_else(|| {
+            self.history
+                .find_unstored(id)
+                .map(|unstored| unstored.run.clone())
+        })
     }
 }
 

@@ -20,6 +20,7 @@
 //! | [`run_guard`] | what a run gives back when its driver ends, however that happens |
 //! | [`active`] | the runs that have not ended, and how to stop or hold them |
 //! | [`history`] | those that have |
+//! | [`unstored`] | the results that wait until the database takes them |
 //! | [`trace_report`] | what a trace reports of a run |
 //! | [`verdict_counters`] | how many runs have ended, by verdict, and how many have failed |
 //!
@@ -39,11 +40,12 @@ mod shares;
 mod start;
 mod start_request;
 mod trace_report;
+mod unstored;
 mod verdict_counters;
 
 pub(crate) use active::{ActiveRun, RunView};
-pub(crate) use history::UnstoredRun;
 pub(crate) use manager::RunManager;
 pub(crate) use resume::resume_runs;
 pub(crate) use start::start_run;
+pub(crate) use unstored::UnstoredRun;
 pub(crate) use verdict_counters::{VERDICTS, VerdictCounters, VerdictSums};

@@ -9,14 +9,14 @@ use metronome_proto::{
     v1::{self, GeneratorCounts, RunState, StopCause},
 };
 use prost::Message as _;
-use tracing::Span;
+use tokio::task;
+use tracing::{Instrument as _, Span};
 
-use super::{history::UnstoredRun, manager::RunManager, trace_report};
+use super::{manager::RunManager, trace_report, unstored::UnstoredRun};
 use crate::{
     control::agents::AgentCounters,
     model::{AgentRecords, FinalCounters},
-    store::Store,
-    verdict::{Evidence, conclude, failure_of_run},
+    verdict::{Evidence, conclude, failure_of_run, server_paused},
     wall_clock::{self, timestamp},
 };
 
@@ -48,8 +48,8 @@ struct ServerPart {
 }
 
 /// Makes the report, or the failure of a run that has none, and stores it, on a thread that may
-/// block. `None` when that is impossible; else the run in its final state, kept in memory if the
-/// history could not be written.
+/// block. `None` when none can be made; else the run in its final state, which is kept in memory
+/// for as long as it cannot be stored.
 pub(super) async fn conclude_and_store(
     runs: &RunManager,
     finished: FinishedRun,
@@ -58,17 +58,12 @@ pub(super) async fn conclude_and_store(
     let id = finished.id;
     let server = ServerPart {
         data_address: runs.server.data_address.to_string(),
-        notes: runs.server.notes.clone(),
+        notes: server_notes(runs, &finished),
         traced_packets: runs.server.traced_packets,
     };
-    let work = move |store: &Store| {
-        let span = finished.span.clone();
-        let (run, pages) = in_final_state(finished, &server);
-        let stored =
-            tracing::info_span!(parent: &span, "store").in_scope(|| store.finish(&run, &pages));
-        (run, pages, stored)
-    };
-    let Ok((run, pages, stored)) = runs.history.with_store(work).await else {
+    let span = finished.span.clone();
+    let work = move || in_final_state(finished, &server);
+    let Ok((run, pages)) = task::spawn_blocking(work).await else {
         tracing::error!("the report could not be made");
         return None;
     };
@@ -77,15 +72,18 @@ pub(super) async fn conclude_and_store(
     } else {
         count_failed(runs, &run);
     }
-    if let Err(error) = stored {
-        tracing::error!("the report is kept in memory only, it cannot be stored: {error}");
-        let unstored = UnstoredRun {
-            run: run.clone(),
-            pages,
-        };
-        runs.history.keep_unstored(id, unstored);
-    }
-    Some(run)
+    let storing = runs.history.store_end(id, UnstoredRun { run, pages });
+    let span = tracing::info_span!(parent: &span, "store");
+    Some(storing.instrument(span).await)
+}
+
+/// What the server has to say about itself.
+fn server_notes(runs: &RunManager, finished: &FinishedRun) -> Vec<v1::Note> {
+    let start_at_ns = finished.start_at_ns;
+    let pause_ns = start_at_ns.and_then(|start_at_ns| runs.pauses.longest_since(start_at_ns));
+    let mut notes = runs.server.notes.clone();
+    notes.extend(pause_ns.map(server_paused));
+    notes
 }
 
 /// The run as it is from here on, and the pages of its client rows.

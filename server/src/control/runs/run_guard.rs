@@ -5,11 +5,17 @@
 
 use std::sync::Arc;
 
-use metronome_proto::run_id::RunId;
+use metronome_proto::{
+    run_id::RunId,
+    v1::{self, Failure, FailureCode, RunState},
+};
 use tokio::runtime;
 
-use super::manager::RunManager;
-use crate::{control::agents, wall_clock};
+use super::{manager::RunManager, unstored::UnstoredRun};
+use crate::{
+    control::agents,
+    wall_clock::{self, timestamp},
+};
 
 /// Frees the agents and the name of a run when it is dropped; for a run that has not ended, it also
 /// stops the load and stores that the run was aborted.
@@ -67,21 +73,28 @@ impl RunGuard {
         };
         let (runs, id) = (Arc::clone(&self.runs), self.id);
         runtime.spawn(async move {
-            let now_unix_ms = wall_clock::unix_ms();
-            let abort = runs
-                .history
-                .with_store(move |store| store.abort(id, now_unix_ms));
-            match abort.await {
-                Ok(Ok(())) => tracing::error!(run_id = %id, "run is aborted: its driver died"),
-                failed => tracing::error!(
-                    run_id = %id,
-                    "run's driver died, and that cannot be stored: {failed:?}"
-                ),
+            tracing::error!(run_id = %id, "run is aborted: its driver died");
+            if let Some(active) = runs.active.find(id) {
+                let run = aborted(active.run());
+                let pages = Vec::new();
+                runs.history.store_end(id, UnstoredRun { run, pages }).await;
             }
             // Only then: a caller that asks for the run must not find it unfinished.
             runs.active.remove(id);
         });
     }
+}
+
+/// A run that will never have a report, since the task that drove it died.
+fn aborted(run: v1::Run) -> v1::Run {
+    let sentence = "the task of the server that drove the run died";
+    let mut run = v1::Run {
+        failure: Some(Failure::new(FailureCode::Internal, sentence)),
+        ended_at: Some(timestamp(wall_clock::unix_ms())),
+        ..run
+    };
+    run.set_state(RunState::Aborted);
+    run
 }
 
 impl Drop for RunGuard {
@@ -105,7 +118,6 @@ mod tests {
     use std::sync::mpsc;
 
     use metronome_os::wake::Waker;
-    use metronome_proto::v1::{self, RunState};
 
     use super::{
         super::active::{ActiveRun, RunView},
@@ -119,10 +131,9 @@ mod tests {
             server_info::ServerInfo,
         },
         master::{Handle, Request},
-        model::{ClockRelation, ResumeToken},
+        model::{AgentClock, ResumeToken},
         store::Store,
         upgrade::Upgrade,
-        wall_clock::timestamp,
     };
 
     const ID: RunId = RunId::from_bits(7);
@@ -179,7 +190,6 @@ mod tests {
             capabilities: Vec::new(),
             peer: None,
             connected_unix_ms: 0,
-            clock: ClockRelation::Same,
             capacity: v1::Capacity {
                 clients_max: 1,
                 cores: 1,
@@ -187,12 +197,14 @@ mod tests {
         };
         let arrival = Arrival {
             info,
-            orders,
+            orders: orders.clone(),
             runs: &[],
             shown: &[],
             fresh: ResumeToken::new([1; 16]),
         };
         runs.registry.join(arrival).unwrap();
+        runs.registry
+            .settle_clock("a", &orders, AgentClock::default());
         let wanted = Wanted {
             names: &[],
             clients: 1,

@@ -15,7 +15,8 @@ pub(super) fn share_of(
 ) -> AgentShare {
     AgentShare {
         shares: vec![share(agent.clients.clone(), group, data_address)],
-        clock: agent.clock,
+        clock: agent.clock.relation,
+        clock_bound_ns: agent.clock.bound_ns,
     }
 }
 
@@ -48,7 +49,7 @@ mod tests {
     use metronome_proto::{plan::GROUP_DEFAULT, profile::Profile, v1};
 
     use super::*;
-    use crate::model::ClockRelation;
+    use crate::model::{AgentClock, ClockRelation};
 
     fn group(target: &str) -> Group {
         Group {
@@ -67,16 +68,21 @@ mod tests {
         let agent = AssignedAgent {
             name: "a".into(),
             clients: 4..10,
-            clock: ClockRelation::Same,
+            clock: AgentClock::same(5),
         };
         let own = ([192, 0, 2, 7], 8888).into();
-        let AgentShare { shares, clock } = share_of(&agent, &group(""), own);
+        let AgentShare {
+            shares,
+            clock,
+            clock_bound_ns,
+        } = share_of(&agent, &group(""), own);
         let [share] = &shares[..] else {
             panic!("one group, one share")
         };
         assert_eq!(Share::try_from(&share.to_proto()).as_ref(), Ok(share));
         assert_eq!((share.clients.clone(), share.clients_total), (4..10, 10));
-        assert_eq!((share.first_in_group, clock), (4, ClockRelation::Same));
+        assert_eq!(share.first_in_group, 4);
+        assert_eq!((clock, clock_bound_ns), (ClockRelation::Same, Some(5)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tracing::{Instrument as _, Span};
 
 use super::{
     driver::{Driver, DriverInput},
-    history,
+    history::unwritable,
     manager::RunManager,
     shares::share_of,
     start_request::StartRequest,
@@ -65,6 +65,7 @@ async fn start_or_find(
         return Err(Failure::new(FailureCode::Draining, sentence));
     }
     refuse_in_upgrade(runs)?;
+    runs.history.has_room()?;
     for _ in 0..ID_ATTEMPTS_MAX {
         if let Some(run) = try_start(runs, &request).await? {
             return Ok(run);
@@ -106,7 +107,7 @@ async fn find_earlier(
     let Some((stored, digest)) = stored else {
         return Ok(None);
     };
-    if digest != request.digest {
+    if digest.is_some_and(|digest| digest != request.digest) {
         let sentence = format!(
             "request_id {} belongs to run {}, which another request has started",
             request.request_id, stored.run_id
@@ -207,7 +208,10 @@ async fn admit_and_store(
     agents: &[AgentRecords],
     run: &v1::Run,
 ) -> Result<bool, Failure> {
-    let admitted = runs.master_client.admit(admission(runs, id, agents)).await;
+    let admitted = runs
+        .master_client
+        .admit(admission(runs, request, id, agents))
+        .await;
     admitted
         .ok_or_else(status::master_is_gone)?
         .map_err(|error| full(&error))?;
@@ -220,16 +224,16 @@ async fn admit_and_store(
         Ok(()) => Ok(true),
         Err(InsertError::IdTaken) => Ok(false),
         Err(InsertError::RequestTaken) => Err(request_id_busy(request)),
-        Err(InsertError::Database(error)) => {
-            tracing::error!("the history cannot be written: {error}");
-            Err(history::failed(&format!(
-                "the history cannot be written: {error}"
-            )))
-        }
+        Err(InsertError::Database(error)) => Err(unwritable(&error)),
     }
 }
 
-fn admission(runs: &RunManager, id: RunId, agents: &[AgentRecords]) -> Admission {
+fn admission(
+    runs: &RunManager,
+    request: &StartRequest,
+    id: RunId,
+    agents: &[AgentRecords],
+) -> Admission {
     let admitted = |(index, agent): (u16, &AgentRecords)| {
         let key = Key::derive(&runs.secret.0, id, index);
         (agent.share.clone(), key)
@@ -237,6 +241,7 @@ fn admission(runs: &RunManager, id: RunId, agents: &[AgentRecords]) -> Admission
     Admission {
         run: id,
         clients: agents.iter().map(|agent| agent.share.clients()).sum(),
+        duration: request.plan.duration,
         agents: (0..).zip(agents).map(admitted).collect(),
     }
 }

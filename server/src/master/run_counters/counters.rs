@@ -12,7 +12,7 @@ use crate::{
     master::admission::Admission,
     model::{
         ClientEnd, Incident, LiveCounters, OpenRun, RawClientCounters, RunCounters, ServerStatus,
-        TotalCounters, WorkerCounters,
+        TotalCounters, Work, WorkerCounters,
     },
 };
 
@@ -49,15 +49,15 @@ impl RunCounters {
             .fold(0, |sum, counted| sum.saturating_add(counted.clients_max))
     }
 
-    /// Attributes packets to the worker that counted them, or to the recovery when there is none.
+    /// Attributes what was done for a connection to a worker, or to the recovery without one.
     pub(crate) fn credit(
         &mut self,
         connection_counters: &ConnectionCounters,
         worker: Option<usize>,
-        packets: u64,
+        work: Work,
     ) {
         if let Some(counted) = self.run_of(connection_counters) {
-            counted.credit(worker, packets);
+            counted.credit(worker, work);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
     ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage},
     master::admission::Admission,
     model::{
-        ClientCounters, FinalCounters, Incident, LiveCounters, OpenRun, SlowestPacket, Times,
+        ClientCounters, FinalCounters, Incident, LiveCounters, OpenRun, SlowestPacket, Times, Work,
         WorkerCounters,
     },
 };
@@ -22,7 +22,7 @@ impl OpenRun {
         Self {
             clients_max: admission.clients,
             row,
-            worker_packets: vec![0; baseline.len()],
+            work: vec![Work::default(); baseline.len()],
             baseline,
             clients: BTreeMap::new(),
             times: Times::default(),
@@ -33,12 +33,13 @@ impl OpenRun {
         }
     }
 
-    /// Attributes packets to the worker that counted them, or to the recovery when there is none.
-    pub(super) fn credit(&mut self, worker: Option<usize>, packets: u64) {
-        let sum = worker
-            .and_then(|worker| self.worker_packets.get_mut(worker))
-            .unwrap_or(&mut self.recovered_packets);
-        *sum = sum.saturating_add(packets);
+    /// Attributes what was done to a worker, or to the recovery without one. A read whose batch the
+    /// recovery has completed was a worker's that is gone, and is no worker's.
+    pub(super) fn credit(&mut self, worker: Option<usize>, work: Work) {
+        match worker.and_then(|worker| self.work.get_mut(worker)) {
+            Some(sum) => *sum = sum.plus(work),
+            None => self.recovered_packets = self.recovered_packets.saturating_add(work.packets),
+        }
     }
 
     /// Notes something that went wrong in the time of the run.
@@ -118,10 +119,11 @@ impl OpenRun {
     pub(crate) fn into_record(self, now: &[WorkerCounters]) -> FinalCounters {
         let since_baseline = |(index, now): (usize, &WorkerCounters)| {
             let before = self.baseline.get(index).copied().unwrap_or_default();
+            let work = self.work.get(index).copied().unwrap_or_default();
             WorkerCounters {
-                packets: self.worker_packets.get(index).copied().unwrap_or(0),
+                packets: work.packets,
                 cpu_ns: now.cpu_ns.saturating_sub(before.cpu_ns),
-                reads: now.reads.saturating_sub(before.reads),
+                reads: work.reads,
                 wakeups: now.wakeups.saturating_sub(before.wakeups),
                 pauses: now.pauses.saturating_sub(before.pauses),
                 paused_ns: now.paused_ns.saturating_sub(before.paused_ns),
@@ -145,7 +147,8 @@ fn client_count(
     worker: u32,
     bytes_taken: Option<u64>,
 ) -> ClientCounters {
-    let [lateness, transit, latency] = std::array::from_fn(|index| histogram(record, index));
+    let [lateness, transit, latency, spread] =
+        std::array::from_fn(|index| histogram(record, index));
     ClientCounters {
         client: u32::from(connection_counters.client),
         worker,
@@ -161,23 +164,18 @@ fn client_count(
         next_sequence: connection_counters.next_sequence,
         bytes: connection_counters.bytes,
         bytes_taken,
-        least_ns: None,
-        timed: with_spread(connection_counters.timed),
-        histogram_counts: with_spread([lateness.count(), transit.count(), latency.count()]),
+        least_ns: connection_counters.least_ns(),
+        timed: connection_counters.timed,
+        histogram_counts: [&lateness, &transit, &latency, &spread].map(Histogram::count),
         lateness_p99_ns: lateness.quantile_ns(0.99),
         lateness_p99_9_ns: lateness.quantile_ns(0.999),
         transit_p99_ns: transit.quantile_ns(0.99),
         latency_p99_ns: latency.quantile_ns(0.99),
         latency_max_ns: latency.quantile_ns(1.0),
-        spread_p99_ns: 0,
+        spread_p99_ns: spread.quantile_ns(0.99),
         partial_frame_bytes: u32::from(connection_counters.partial_frame_bytes),
         end: connection_counters.end,
     }
-}
-
-/// The ledger has no spread yet.
-fn with_spread([lateness, transit, latency]: [u64; 3]) -> [u64; 4] {
-    [lateness, transit, latency, 0]
 }
 
 fn histogram(record: &Slot, index: usize) -> Histogram {
@@ -188,12 +186,15 @@ fn histogram(record: &Slot, index: usize) -> Histogram {
     histogram
 }
 
-/// Adds a connection's three histograms.
+/// Adds a connection's histograms.
 pub(super) fn add_times(times: &mut Times, record: &Slot) {
-    for (index, sum) in [&mut times.lateness, &mut times.transit, &mut times.latency]
-        .into_iter()
-        .enumerate()
-    {
+    let Times {
+        lateness,
+        transit,
+        latency,
+        spread,
+    } = times;
+    for (index, sum) in [lateness, transit, latency, spread].into_iter().enumerate() {
         record
             .counts(index)
             .for_each(|(bucket, count)| sum.add_count(bucket, count));
@@ -202,6 +203,8 @@ pub(super) fn add_times(times: &mut Times, record: &Slot) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use metronome_proto::run_id::RunId;
 
     use super::*;
@@ -214,6 +217,7 @@ mod tests {
         let admission = Admission {
             run: RunId::from_bits(7),
             clients: 3,
+            duration: Duration::from_secs(1),
             agents: Vec::new(),
         };
         let worker = WorkerCounters {
@@ -225,10 +229,11 @@ mod tests {
     }
 
     #[test]
-    fn packets_belong_to_the_worker_that_counted_them_or_were_recovered() {
+    fn packets_and_reads_belong_to_the_worker_that_did_them_or_were_recovered() {
         let mut run = run(2);
         for (worker, packets) in [(Some(0), 1), (Some(1), 20), (None, 300), (Some(9), 4000)] {
-            run.credit(worker, packets);
+            let reads = packets / 10;
+            run.credit(worker, Work { packets, reads });
         }
         let now = WorkerCounters {
             cpu_ns: 150,
@@ -242,7 +247,7 @@ mod tests {
             .iter()
             .map(|worker| (worker.packets, worker.cpu_ns, worker.reads))
             .collect();
-        assert_eq!(workers, [(1, 50, 0), (20, 50, 0)]);
+        assert_eq!(workers, [(1, 50, 0), (20, 50, 2)]);
         assert_eq!(record.recovered_packets, 4300, "a worker that is none, too");
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ipc::{AdmissionKey, MESSAGE_BYTES, ToWorker},
     ledger::RUNS_MAX,
-    model::{RunCounters, Unread},
+    model::{RunCounters, Unread, Work},
 };
 
 /// All of it. What is large is borrowed where it is saved, and owned where it is restored.
@@ -34,7 +34,7 @@ pub(crate) struct SavedConnection {
     pub(crate) slot: u32,
     pub(crate) peer: SocketAddr,
     pub(crate) put_at_start: u64,
-    pub(crate) credited_packets: u64,
+    pub(crate) credited: Work,
     pub(crate) unread: Option<Unread>,
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct SavedAgent {
     /// In the form of the API, so that each is checked when it is restored.
     shares: Vec<Protobuf<v1::AgentShare>>,
     clock: ClockRelation,
+    clock_bound_ns: Option<u64>,
+    is_clock_contradicted: bool,
     records: Protobuf<v1::ClientRecords>,
     strays: u64,
     finished: Option<Protobuf<v1::Finished>>,
@@ -111,6 +113,8 @@ impl From<&AgentRecords> for SavedAgent {
             name: agent_records.name.clone(),
             shares: shares.map(Protobuf).collect(),
             clock: agent_records.share.clock,
+            clock_bound_ns: agent_records.share.clock_bound_ns,
+            is_clock_contradicted: agent_records.is_clock_contradicted(),
             records: Protobuf(v1::ClientRecords {
                 run_id: String::new(),
                 clients,
@@ -132,6 +136,7 @@ impl SavedAgent {
         let share = AgentShare {
             shares: shares.collect::<Result<_, _>>().ok()?,
             clock: self.clock,
+            clock_bound_ns: self.clock_bound_ns,
         };
         let mut agent_records = AgentRecords::new(self.name, share);
         agent_records.restore(
@@ -139,6 +144,7 @@ impl SavedAgent {
             self.strays,
             self.finished.map(|Protobuf(finished)| finished),
             self.failure.map(|Protobuf(failure)| failure),
+            self.is_clock_contradicted,
         );
         Some(agent_records)
     }
@@ -213,7 +219,9 @@ pub(super) mod tests {
                     },
                 ],
             });
+            agent_records.share.clock_bound_ns = clock.is_same().then_some(seed);
             if agent == 1 {
+                agent_records.contradict_clock();
                 agent_records.finish(v1::Finished {
                     cpu_ns: Some(seed.cast_signed()),
                     ..v1::Finished::default()

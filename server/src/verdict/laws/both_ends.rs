@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use metronome_proto::v1::ReasonCode;
 
-use super::law::{Checked, Law, sides};
+use super::law::{Checked, Law};
 use crate::{
     model::{AgentRecords, ClientCounters},
     verdict::{
@@ -14,29 +14,35 @@ use crate::{
     },
 };
 
-/// The workers' own figures alone: no word of the agent's record is needed.
+/// The workers' own figures alone: no word of the agent's record is needed. A packet that came
+/// corrupt was not received, and any frame may have been one.
 pub(super) fn end_agrees_with_counters(rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::EndMiscounted,
-        law: "end count = received = next sequence",
-        sides: "{left} = {right} = {next_sequence}",
-        first: "{first_left}, {first_right} and {first_next_sequence}",
+        law: "received ≤ next sequence ≤ end count ≤ received + corrupt",
+        sides: "{received}, {next_sequence}, {end_count}, {corrupt} corrupt",
+        first: "{first_received}, {first_next_sequence}, {first_end_count}, {first_corrupt} corrupt",
         missing: "no end of a client has arrived",
     };
     let counts_of = |row: &Row<'_>| {
         let counted = row.counted?;
-        let received = counted.counts.received;
-        Some([counted.reported_sent?, received, counted.next_sequence])
+        let counts = counted.counts;
+        let (next, end_count) = (counted.next_sequence, counted.reported_sent?);
+        Some([counts.received, next, end_count, counts.corrupt])
     };
-    let named = |[left, right, next_sequence]: [u128; 3]| {
-        let mut both = sides(left, right);
-        both.insert("next_sequence".into(), next_sequence.into());
-        both
+    let named = |[received, next_sequence, end_count, corrupt]: [u128; 4]| {
+        figures([
+            ("received", received.into()),
+            ("next_sequence", next_sequence.into()),
+            ("end_count", end_count.into()),
+            ("corrupt", corrupt.into()),
+        ])
     };
-    let sums = [0, 1, 2].map(|side| total(rows, |row| Some(counts_of(row)?[side])));
+    let sums = [0, 1, 2, 3].map(|side| total(rows, |row| Some(counts_of(row)?[side])));
     let holds = |row: &Row<'_>| {
-        let [reported, received, next_sequence] = counts_of(row)?;
-        Some(reported == received && received == next_sequence)
+        let [received, next_sequence, end_count, corrupt] = counts_of(row)?;
+        let most = received.saturating_add(corrupt);
+        Some(received <= next_sequence && next_sequence <= end_count && end_count <= most)
     };
     law.for_every_client(rows, named(sums), holds, |row| {
         named(counts_of(row).unwrap_or_default().map(u128::from))
@@ -73,10 +79,12 @@ pub(super) fn digests_agree(rows: &[Row<'_>]) -> Checked {
         law: "digest sent = digest received on a clean end",
         sides: "{clients_equal} of {clients} clients",
         first: "{first_left} and {first_right}",
-        missing: "no client has exchanged ends",
+        missing: "no client has exchanged ends of which every frame was intact",
     };
+    // A packet that came corrupt is missing in what was received.
     let both = |row: &Row<'_>| {
-        Some((row.reported?.digest, row.counted?.digest)).filter(|_| row.exchanged_ends())
+        let counted = row.counted.filter(|of| of.counts.corrupt == 0)?;
+        Some((row.reported?.digest, counted.digest)).filter(|_| row.exchanged_ends())
     };
     let same = |row: &Row<'_>| both(row).map(|(sent, received)| sent == received);
     let equal = rows.iter().filter(|row| same(row) == Some(true)).count();

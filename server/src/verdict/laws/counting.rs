@@ -1,6 +1,9 @@
 //! The laws of what the workers counted: bytes, sequence numbers, histograms and sums.
 
-use metronome_proto::v1::{LawStatus, ReasonCode};
+use metronome_proto::{
+    profile::Profile,
+    v1::{LawStatus, ReasonCode},
+};
 
 use super::law::{Checked, Law, sides};
 use crate::verdict::{
@@ -27,33 +30,38 @@ pub(super) fn taken_is_counted(rows: &[Row<'_>]) -> Checked {
     })
 }
 
+/// A packet that came corrupt is a gap, and nothing else is.
 pub(super) fn sequence_is_whole(rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::SequenceBroken,
-        law: "gaps = duplicated = reordered = 0",
-        sides: "{gaps}, {duplicated}, {reordered}",
-        first: "{first_gaps}, {first_duplicated}, {first_reordered}",
+        law: "gaps ≤ corrupt, duplicated = reordered = 0",
+        sides: "{gaps} ≤ {corrupt}, {duplicated}, {reordered}",
+        first: "{first_gaps} ≤ {first_corrupt}, {first_duplicated}, {first_reordered}",
         missing: NO_WORKER_RECORD,
     };
-    let named = |[gaps, duplicated, reordered]: [u128; 3]| {
+    let named = |[gaps, corrupt, duplicated, reordered]: [u128; 4]| {
         figures([
             ("gaps", gaps.into()),
+            ("corrupt", corrupt.into()),
             ("duplicated", duplicated.into()),
             ("reordered", reordered.into()),
         ])
     };
     let of = |row: &Row<'_>| {
         let counts = row.counted?.counts;
-        Some([counts.gaps, counts.duplicated, counts.reordered])
+        Some([
+            counts.gaps,
+            counts.corrupt,
+            counts.duplicated,
+            counts.reordered,
+        ])
     };
-    let sums = [0, 1, 2].map(|kind| total(rows, |row| Some(of(row)?[kind])));
-    let of_run = {
-        let mut both = sides(sums.iter().sum(), 0);
-        both.append(&mut named(sums));
-        both
+    let sums = [0, 1, 2, 3].map(|kind| total(rows, |row| Some(of(row)?[kind])));
+    let is_whole = |row: &Row<'_>| {
+        let [gaps, corrupt, duplicated, reordered] = of(row)?;
+        Some(gaps <= corrupt && (duplicated, reordered) == (0, 0))
     };
-    let is_whole = |row: &Row<'_>| of(row).map(|counts| counts == [0; 3]);
-    law.for_every_client(rows, of_run, is_whole, |row| {
+    law.for_every_client(rows, named(sums), is_whole, |row| {
         named(of(row).unwrap_or_default().map(u128::from))
     })
 }
@@ -70,39 +78,48 @@ pub(super) fn nothing_is_corrupt(rows: &[Row<'_>]) -> Checked {
 }
 
 /// Each histogram holds as many times as were counted with the packets. These are the packets
-/// received for lateness; for transit and latency those of agents that share our clock, no others.
+/// received: for transit and latency those of agents that share our clock, no others; for lateness
+/// and spread all, but those of a flood, in which no packet is late.
 pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::HistogramMiscounted,
         law: "histogram counts = received",
-        sides: "{lateness}, {transit}, {latency} = {timed_lateness}, {timed_transit}, \
-                {timed_latency} = {received}, {received_on_our_clock}, {received_on_our_clock}",
-        first: "{first_lateness}, {first_transit}, {first_latency} = {first_timed_lateness}, \
-                {first_timed_transit}, {first_timed_latency} = {first_received}, \
-                {first_received_on_our_clock}, {first_received_on_our_clock}",
+        sides: "{lateness}, {transit}, {latency}, {spread} = {timed_lateness}, {timed_transit}, \
+                {timed_latency}, {timed_spread} = {paced}, {on_our_clock}, {on_our_clock}, {paced}",
+        first: "{first_lateness}, {first_transit}, {first_latency}, {first_spread} = \
+                {first_timed_lateness}, {first_timed_transit}, {first_timed_latency}, \
+                {first_timed_spread} = {first_paced}, {first_on_our_clock}, {first_on_our_clock}, \
+                {first_paced}",
         missing: NO_WORKER_RECORD,
     };
     let Some(counters) = evidence.counters else {
         return law.not_checkable();
     };
+    let is_paced = evidence.plan.group.profile != Profile::Flood;
     let times = &counters.times;
+    let times = [
+        &times.lateness,
+        &times.transit,
+        &times.latency,
+        &times.spread,
+    ];
+    let received = |row: &Row<'_>, counts: bool| {
+        let received = row.counted?.counts.received;
+        Some(if counts { received } else { 0 })
+    };
     let of_run = HistogramCounts {
-        held: [&times.lateness, &times.transit, &times.latency].map(|times| times.count().into()),
-        timed: [0, 1, 2].map(|kind| total(rows, |row| Some(row.counted?.timed[kind]))),
-        received: total(rows, |row| Some(row.counted?.counts.received)),
-        on_our_clock: total(rows, |row| {
-            let counted = row.counted.filter(|_| row.is_on_our_clock())?;
-            Some(counted.counts.received)
-        }),
+        held: times.map(|times| times.count().into()),
+        timed: [0, 1, 2, 3].map(|kind| total(rows, |row| Some(row.counted?.timed[kind]))),
+        paced: total(rows, |row| received(row, is_paced)),
+        on_our_clock: total(rows, |row| received(row, row.is_recorded_on_our_clock())),
     };
     let of = |row: &Row<'_>| {
         let counted = row.counted?;
-        let received = counted.counts.received.into();
         Some(HistogramCounts {
-            held: first_three(counted.histogram_counts),
-            timed: first_three(counted.timed),
-            received,
-            on_our_clock: if row.is_on_our_clock() { received } else { 0 },
+            held: counted.histogram_counts.map(u128::from),
+            timed: counted.timed.map(u128::from),
+            paced: received(row, is_paced)?.into(),
+            on_our_clock: received(row, row.is_recorded_on_our_clock())?.into(),
         })
     };
     let agree = |row: &Row<'_>| of(row).map(|counts| counts.agree());
@@ -116,35 +133,38 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
     law.of_run(false, of_run.figures())
 }
 
-/// How many times the histograms hold and must hold; arrays are lateness, transit and latency.
+/// How many times the histograms hold and must hold; arrays are lateness, transit, latency, spread.
 #[derive(Clone, Copy, Default)]
 struct HistogramCounts {
-    held: [u128; 3],
+    held: [u128; 4],
     /// Counted with the packets.
-    timed: [u128; 3],
-    received: u128,
-    /// Those of agents that share our clock.
+    timed: [u128; 4],
+    /// Packets received of clients with a schedule …
+    paced: u128,
+    /// … and those of agents that share our clock.
     on_our_clock: u128,
 }
 
 impl HistogramCounts {
     fn agree(&self) -> bool {
-        let (all, ours) = (self.received, self.on_our_clock);
-        self.held == self.timed && self.timed == [all, ours, ours]
+        let (paced, ours) = (self.paced, self.on_our_clock);
+        self.held == self.timed && self.timed == [paced, ours, ours, paced]
     }
 
     fn figures(&self) -> Figures {
-        let right = self.received + 2 * self.on_our_clock;
+        let right = 2 * (self.paced + self.on_our_clock);
         let mut both = sides(self.held.iter().sum(), right);
         both.append(&mut figures([
             ("lateness", self.held[0].into()),
             ("transit", self.held[1].into()),
             ("latency", self.held[2].into()),
+            ("spread", self.held[3].into()),
             ("timed_lateness", self.timed[0].into()),
             ("timed_transit", self.timed[1].into()),
             ("timed_latency", self.timed[2].into()),
-            ("received", self.received.into()),
-            ("received_on_our_clock", self.on_our_clock.into()),
+            ("timed_spread", self.timed[3].into()),
+            ("paced", self.paced.into()),
+            ("on_our_clock", self.on_our_clock.into()),
         ]));
         both
     }
@@ -169,7 +189,4 @@ pub(super) fn clients_and_workers_agree(evidence: &Evidence<'_>, rows: &[Row<'_>
     of_run.insert("workers".into(), workers.into());
     of_run.insert("recovered".into(), recovered.into());
     law.of_run(clients == workers + recovered, of_run)
-}
-fn first_three([lateness, transit, latency, _]: [u64; 4]) -> [u128; 3] {
-    [lateness, transit, latency].map(u128::from)
 }

@@ -83,15 +83,32 @@ pub(super) fn unread_fits_the_buffers(rows: &[Row<'_>]) -> Checked {
     })
 }
 
+/// Nothing, but packets that came corrupt.
 pub(super) fn clean_end_loses_nothing(rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::LossOnCleanEnd,
-        law: "sent = received on a clean end",
-        sides: "{left} = {right}",
-        first: "{first_left} and {first_right}",
+        law: "received ≤ sent ≤ received + corrupt on a clean end",
+        sides: "{received}, {sent}, {corrupt} corrupt",
+        first: "{first_received}, {first_sent}, {first_corrupt} corrupt",
         missing: "no client has exchanged ends",
     };
-    law.compare(rows, |row| {
-        Some((row.sent()?, row.received()?)).filter(|_| row.exchanged_ends())
+    let counts_of = |row: &Row<'_>| {
+        let counts = row.receiver.filter(|_| row.exchanged_ends())?;
+        Some([counts.received, row.sent()?, counts.corrupt])
+    };
+    let named = |[received, sent, corrupt]: [u128; 3]| {
+        figures([
+            ("received", received.into()),
+            ("sent", sent.into()),
+            ("corrupt", corrupt.into()),
+        ])
+    };
+    let sums = [0, 1, 2].map(|side| total(rows, |row| Some(counts_of(row)?[side])));
+    let holds = |row: &Row<'_>| {
+        let [received, sent, corrupt] = counts_of(row)?;
+        Some(received <= sent && sent <= received.saturating_add(corrupt))
+    };
+    law.for_every_client(rows, named(sums), holds, |row| {
+        named(counts_of(row).unwrap_or_default().map(u128::from))
     })
 }

@@ -103,7 +103,7 @@ mod tests {
         breaks(&[ReasonCode::Corrupt], |sample| {
             sample.counted(1, |counted| counted.counts.corrupt = 1);
         });
-        for kind in 0..3 {
+        for kind in 0..4 {
             breaks(&[ReasonCode::HistogramMiscounted], |sample| {
                 sample.counted(2, |counted| counted.histogram_counts[kind] -= 1);
             });
@@ -404,7 +404,7 @@ mod tests {
             [C::ReadBeforeWritten, C::StartedElsewhen]
         );
         let mut sample = Sample::of(1, 2);
-        sample.plan.group.profile = metronome_proto::profile::Profile::Flood;
+        sample.flood();
         assert_eq!(not_checkable(&sample.conclude()), [C::PlanNotScheduled]);
         let mut sample = Sample::of(1, 2);
         (0..2).for_each(|client| sample.counted(client, |counted| counted.bytes_taken = None));

@@ -20,7 +20,7 @@ use crate::{
 /// Rounding, at the rates where a period is no whole number of ns.
 const ROUNDING_NS: u64 = 1_000;
 /// Two clocks of CLOCK_MONOTONIC run apart by less than one part in this many.
-const DRIFT_PARTS: u64 = 1_000;
+const DRIFT_PARTS: i128 = 1_000;
 
 /// Why a law of the packets' times cannot be checked.
 const NO_PACKET: &str = "no packet was read";
@@ -32,7 +32,7 @@ pub(super) fn check(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> [Checked; 5] {
     [
         nothing_precedes_the_start(evidence, rows),
         nothing_precedes_its_write(rows),
-        the_last_comes_after_its_time(evidence, rows),
+        nothing_precedes_its_due_time(evidence, rows),
         due_times_follow_the_schedule(evidence, rows),
         phases_lie_within_a_period(evidence, rows),
     ]
@@ -86,41 +86,57 @@ fn nothing_precedes_its_write(rows: &[Row<'_>]) -> Checked {
     })
 }
 
-/// The whole schedule cannot have been read before its time has passed, whatever the due times are.
-fn the_last_comes_after_its_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
+/// No packet can have been read before it was due, whatever due time it carries. On our clock that is
+/// a comparison. On another one the first due time is no earlier than the start, so that a packet due
+/// later by a span is read later than the start by that span, less what clocks run apart in it.
+fn nothing_precedes_its_due_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::ReadBeforeDue,
-        law: "last packet read after its due time",
+        law: "packets read after their due times",
         sides: CLIENTS_BROKEN,
-        first: "read {first_read_ns} after the start, due {first_due_ns} after the first one",
+        first: "a packet was read {first_early_ns} before it can have been due",
         missing: "no packet was read after a start",
     };
-    let read_and_due_ns = |row: &Row<'_>| {
+    let early_ns = |row: &Row<'_>| {
         let counted = row.with_packets()?;
-        let read_ns = counted.last_read_ns.saturating_sub(evidence.start_at_ns?);
-        // A span that runs backwards is the next law's.
-        Some((read_ns, span_ns(counted).unwrap_or(0)))
+        early_ns(counted, row.is_on_our_clock(), evidence.start_at_ns?)
     };
-    let holds = |row: &Row<'_>| {
-        let (read_ns, due_ns) = read_and_due_ns(row)?;
-        Some(read_ns >= due_ns - due_ns / DRIFT_PARTS)
-    };
+    let holds = |row: &Row<'_>| early_ns(row).map(|early_ns| early_ns <= 0);
     law.for_every_client(rows, Figures::new(), holds, |row| {
-        let (read_ns, due_ns) = read_and_due_ns(row).unwrap_or_default();
-        figures([("read_ns", read_ns.into()), ("due_ns", due_ns.into())])
+        figures([("early_ns", signed(early_ns(row).unwrap_or(0)))])
     })
 }
 
-/// The time from the first due time to the last is the one that the formula gives. A client that
-/// skipped packets or broke off may lack some of them, but never has more than the time had room
-/// for. A flood has no schedule, only a time that it lasts.
+/// How long before it can have been due the earliest packet of a client was read, ns; 0 or less when
+/// none was. In a flood, where only the last packet's due time is there to compare with, of that one.
+fn early_ns(counted: &ClientCounters, is_on_our_clock: bool, start_ns: u64) -> Option<i128> {
+    // A span that runs backwards is the next law's.
+    let span_ns = i128::from(span_ns(counted).unwrap_or(0));
+    let floor_ns = span_ns - span_ns / DRIFT_PARTS;
+    let last_read_ns = i128::from(counted.last_read_ns) - i128::from(start_ns);
+    let of_last = floor_ns - last_read_ns;
+    let Some(least_ns) = counted.least_ns.map(i128::from) else {
+        return Some(of_last);
+    };
+    let start_to_first = i128::from(start_ns) - i128::from(counted.first_due_ns);
+    let of_any = start_to_first - span_ns / DRIFT_PARTS - least_ns;
+    let of_ours = if is_on_our_clock { -least_ns } else { of_any };
+    Some(of_last.max(of_any).max(of_ours))
+}
+
+/// Every due time is a place of the schedule behind that of the packet before, as the workers found
+/// packet by packet. A client that stayed to the end left out no more places than it skipped or sent
+/// corrupt, and none has used more places than the plan has. The time from the first due time to the
+/// last, which needs no word of the workers but those two, is that of the formula. A flood has no
+/// schedule, only a time that it lasts.
 fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::ScheduleNotFollowed,
         law: "due times follow the schedule",
         sides: CLIENTS_BROKEN,
         first: "{first_packets} packets due within {first_span_ns}, planned within \
-                {first_planned_ns}",
+                {first_planned_ns}; {first_off_schedule} due at no place of the schedule, \
+                {first_left_out} places left out, {first_skipped} skipped",
         missing: NO_PACKET,
     };
     let schedule = evidence.plan.schedule(0);
@@ -134,29 +150,57 @@ fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
         let Some(span_ns) = span_ns(counted) else {
             return Some(false);
         };
-        let most_ns = span_ns.saturating_add(ROUNDING_NS);
-        let is_within = span_ns <= planned_ns(row).saturating_add(ROUNDING_NS);
-        Some(match &schedule {
-            Some(_) if whole_schedule_of(row).is_some() => {
-                span_ns.abs_diff(planned_ns(row)) <= ROUNDING_NS
-            }
-            Some(schedule) => is_within && counted.counts.received <= schedule.due_by(most_ns),
-            None => is_within,
-        })
+        let Some(schedule) = &schedule else {
+            return Some(span_ns <= planned_ns(row).saturating_add(ROUNDING_NS));
+        };
+        let is_of_the_formula = if whole_schedule_of(row).is_some() {
+            span_ns.abs_diff(planned_ns(row)) <= ROUNDING_NS
+        } else {
+            let most_ns = span_ns.saturating_add(ROUNDING_NS);
+            span_ns <= planned_ns(row).saturating_add(ROUNDING_NS)
+                && counted.counts.received <= schedule.due_by(most_ns)
+        };
+        Some(is_of_the_formula && keeps_to_its_places(row, schedule))
     };
     law.for_every_client(rows, Figures::new(), holds, |row| {
         let span_ns = row.with_packets().map_or(0, |counted| {
             i128::from(counted.last_due_ns) - i128::from(counted.first_due_ns)
         });
-        figures([
+        let mut of_client = figures([
             ("packets", row.received().unwrap_or(0).into()),
             ("span_ns", signed(span_ns)),
             ("planned_ns", planned_ns(row).into()),
-        ])
+        ]);
+        let known = [
+            ("off_schedule", row.receiver.and_then(|of| of.off_schedule)),
+            ("left_out", row.receiver.and_then(|of| of.left_out)),
+            ("skipped", row.skipped()),
+        ];
+        for (name, packets) in known {
+            of_client.extend(packets.map(|packets| (name.to_owned(), packets.into())));
+        }
+        of_client
     })
 }
 
-/// A client starts with the run, or as much later as its phase may be.
+/// Whether the places that the workers found are those of the schedule, as far as these are known.
+fn keeps_to_its_places(row: &Row<'_>, schedule: &Schedule) -> bool {
+    let Some(counts) = row.receiver else {
+        return true;
+    };
+    let left_out = counts.left_out.unwrap_or(0);
+    let explained = |skipped: u64| {
+        let explained = skipped.saturating_add(counts.corrupt);
+        left_out <= explained.saturating_add(counts.gaps)
+    };
+    let stayed = row.skipped().filter(|_| row.exchanged_ends());
+    counts.off_schedule.unwrap_or(0) == 0
+        && counts.received.saturating_add(left_out) <= schedule.packets
+        && stayed.is_none_or(explained)
+}
+
+/// A client starts with the run, or as much later as its phase may be, and as the packets take that
+/// it skipped before its first one.
 fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::StartedElsewhen,
@@ -173,6 +217,11 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
         .plan
         .schedule(0)
         .map_or((duration_ns, 0), of_schedule);
+    let schedule = evidence.plan.schedule(0);
+    let latest_first_ns = |row: &Row<'_>| {
+        let skipped_first = schedule.map_or(Some(0), |schedule| skipped_ns(row, &schedule));
+        Some(room_ns.max(1).saturating_add(skipped_first?))
+    };
     let judged = |row: &Row<'_>| {
         let counted = row.with_packets().filter(|_| row.is_on_our_clock())?;
         let start_ns = evidence.start_at_ns?;
@@ -184,7 +233,7 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
             return Some(false);
         };
         let last_ns = last_due_ns.saturating_sub(start_ns);
-        let is_early_enough = whole_schedule_of(row).is_none() || first_ns < room_ns.max(1);
+        let is_early_enough = latest_first_ns(row).is_none_or(|latest_ns| first_ns < latest_ns);
         let end_ns = room_ns.saturating_add(end_ns).saturating_add(ROUNDING_NS);
         Some(is_early_enough && last_ns <= end_ns)
     };
@@ -194,7 +243,7 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
         });
         figures([
             ("after_start_ns", signed(after_ns)),
-            ("room_ns", room_ns.into()),
+            ("room_ns", latest_first_ns(row).unwrap_or(room_ns).into()),
         ])
     })
 }
@@ -202,7 +251,21 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
 /// Packets of its schedule, when all of it was sent and all of it can have been counted.
 fn whole_schedule_of(row: &Row<'_>) -> Option<u64> {
     let counts = row.generator()?;
-    (row.exchanged_ends() && counts.skipped == 0).then_some(counts.scheduled)
+    let is_intact = row.receiver.is_some_and(|counts| counts.corrupt == 0);
+    (row.exchanged_ends() && counts.skipped == 0 && is_intact).then_some(counts.scheduled)
+}
+
+/// How much later than the first packet of its schedule the first one of a client that came may be
+/// due: it may have skipped, or sent corrupt, as many before it as no later packet has left out. `None`
+/// when it is not known.
+fn skipped_ns(row: &Row<'_>, schedule: &Schedule) -> Option<u64> {
+    let skipped = row.skipped().filter(|_| row.exchanged_ends())?;
+    let counts = row.receiver?;
+    let absent = skipped.saturating_add(counts.corrupt);
+    let first = absent.saturating_sub(counts.left_out.unwrap_or(0));
+    let rounding_ns = if first > 0 { ROUNDING_NS } else { 0 };
+    // What a client skips it plans: more is the first law's.
+    Some(schedule.due_at(first.min(schedule.packets)) - schedule.start_ns + rounding_ns)
 }
 
 fn duration_ns(evidence: &Evidence<'_>) -> u64 {

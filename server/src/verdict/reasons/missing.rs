@@ -23,8 +23,8 @@ pub(super) fn agents_lost(evidence: &Evidence<'_>) -> Option<Reason> {
         ("agent", first.name.as_str().into()),
         ("clients", first.share.clients().into()),
     ]);
-    let template = "{agents_lost} of {agents} agents went missing; the first is agent {agent} with \
-                    {clients} clients";
+    let template = "{agents_lost} of {agents} agents did not take the run to its end; the first is \
+                    agent {agent} with {clients} clients";
     let code = ReasonCode::AgentLost;
     let lost = reason(code, VerdictStatus::Partial, template, figures);
     Some(caused_by(lost, failure))
@@ -51,8 +51,8 @@ pub(super) fn clients_lost(rows: &[Row<'_>]) -> Option<Reason> {
 }
 
 pub(super) fn worker_record_missing(evidence: &Evidence<'_>) -> Option<Reason> {
-    let template =
-        "The workers' record of the run is missing: the server's master did not give it in time.";
+    let template = "The workers' record of the run is missing, so that it is not known what was \
+                    received.";
     let code = ReasonCode::WorkerRecordMissing;
     let is_missing = evidence.counters.is_none();
     is_missing.then(|| reason(code, VerdictStatus::Partial, template, Figures::new()))

@@ -5,26 +5,35 @@ mod missing;
 mod reason;
 mod sending;
 
-use metronome_proto::v1::{Reason, VerdictStatus};
+use metronome_proto::v1::{Reason, ReasonCode, VerdictStatus};
 
-use super::{evidence::Evidence, laws::Checked, rows::Row};
+use super::{evidence::Evidence, laws::Checked, punctuality::Punctuality, rows::Row};
 
-/// Every ground, broken laws first. Empty when the run is valid.
-pub(super) fn find(evidence: &Evidence<'_>, rows: &[Row<'_>], laws: &[Checked]) -> Vec<Reason> {
-    let broken = laws.iter().filter(|law| law.is_broken()).map(broken_law);
+/// Every ground, broken laws first, and of these that packets were changed: the others may follow
+/// from it. Empty when the run is valid.
+pub(super) fn find(
+    evidence: &Evidence<'_>,
+    rows: &[Row<'_>],
+    laws: &[Checked],
+    punctuality: Option<&Punctuality>,
+) -> Vec<Reason> {
+    let mut broken: Vec<_> = laws.iter().filter(|law| law.is_broken()).collect();
+    broken.sort_by_key(|law| law.code != ReasonCode::Corrupt);
+    let late = |punctuality| {
+        lateness::lateness(punctuality).or_else(|| lateness::client_lateness(punctuality, rows))
+    };
     let others = [
         sending::nothing_sent(evidence, rows),
-        sending::schedule_not_sent(rows)
-            .or_else(|| sending::client_schedule_not_sent(rows))
-            .or_else(|| sending::flood_ended_early(evidence, rows)),
+        sending::flood_ended_early(evidence, rows),
         sending::client_sent_nothing(evidence, rows),
-        lateness::lateness(evidence, rows).or_else(|| lateness::client_lateness(evidence, rows)),
+        punctuality.and_then(late),
         lateness::saturated(evidence),
         missing::agents_lost(evidence),
         missing::clients_lost(rows),
         missing::worker_record_missing(evidence),
         missing::stopped(evidence),
     ];
+    let broken = broken.into_iter().map(broken_law);
     broken.chain(others.into_iter().flatten()).collect()
 }
 
@@ -44,7 +53,6 @@ mod tests {
     use metronome_proto::{
         counters::CounterList as _,
         histogram::Histogram,
-        profile::Profile,
         v1::{Failure, FailureCode, ReasonCode, ReceiverCounts, StopCause},
     };
 
@@ -53,7 +61,7 @@ mod tests {
         model::{ClientEnd, Incident},
         verdict::{
             Conclusion,
-            samples::{PACKETS, Sample, codes, due_ns, set_timed, times, verdict},
+            samples::{PACKETS, Sample, codes, due_ns, late, set_timed, times, verdict},
             sentence::in_words,
         },
     };
@@ -123,33 +131,34 @@ mod tests {
     }
 
     #[test]
-    fn one_percent_of_the_schedule_may_be_skipped_and_is_reported() {
+    fn one_percent_of_the_schedule_may_be_skipped_by_the_generator() {
         let mut sample = Sample::of(1, 1);
         skip(&mut sample, 1);
         let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
-        assert_eq!(
-            notes(&conclusion),
-            ["1 of 100 scheduled packets were skipped."]
-        );
+        let punctuality = verdict(&conclusion).punctuality.unwrap();
+        assert_eq!((punctuality.late, punctuality.late_percent), (1, 1.0));
         skip(&mut sample, 1);
-        let conclusion = judged(
-            &sample,
-            VerdictStatus::Invalid,
-            &[ReasonCode::FloodEndedEarly],
-        );
+        let conclusion = judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
         let reason = &verdict(&conclusion).reasons[0];
         assert_eq!(
             reason.sentence,
-            "98 of 100 scheduled packets were sent (98.00 %); at least 99 % are needed."
+            "2 of 100 packets (2.00 %) were late although their connections had room: 0 were \
+             written more than 1 ms after they were due (1.00 periods of the schedule) and 2 \
+             never, while 0 were blocked; at most 1 % may be."
         );
         for (name, figure) in [
-            ("sent", PACKETS - 2),
+            ("late", 2_u64),
+            ("skipped", 2),
+            ("blocked", 0),
             ("scheduled", PACKETS),
-            ("sent_min_percent", 99),
+            ("limit_ns", 1_000_000),
         ] {
             assert_eq!(reason.figures[name], figure.into(), "{name}");
         }
-        assert_eq!(reason.figures["sent_percent"], 98.0.into());
+        assert_eq!(reason.figures["limit_periods"], 1.0.into());
+        // The path or the receiver took no more: that is a result, and the outcome's.
+        sample.reported_counts(0, |counts| counts.blocked = 2);
+        judged(&sample, VerdictStatus::Valid, &[]);
     }
 
     /// The first client leaves out the last packets of its schedule.
@@ -166,6 +175,7 @@ mod tests {
             counted.next_sequence = counted.counts.received;
             counted.last_due_ns = due_ns(counted.counts.received.saturating_sub(1));
             counted.reported_sent = Some(counted.counts.received);
+            counted.counts.in_time = Some(counted.counts.received);
             set_timed(counted, [counted.counts.received; 4]);
         });
         let counters = sample.counters();
@@ -190,26 +200,16 @@ mod tests {
         let reason = &verdict(&conclusion).reasons[0];
         assert_eq!(
             reason.sentence,
-            "1 of 100 clients sent less than 99 % of their schedule; the first is client 0 of \
-             agent agent-0: 0 of 100 packets."
+            "In 1 of 100 clients more than 1 % of the packets were late; the first is client 0 of \
+             agent agent-0: of 100 packets 100 were never written and 0 were blocked."
         );
-        for (name, figure) in [
-            ("clients_short", 1_u64),
-            ("clients", 100),
-            ("first_client", 0),
-            ("sent", 0),
-            ("scheduled", PACKETS),
-            ("sent_min_percent", 99),
-        ] {
-            assert_eq!(reason.figures[name], figure.into(), "{name}");
-        }
         assert_eq!(reason.figures["agent"], "agent-0".into());
     }
 
     #[test]
     fn one_client_of_a_flood_that_sent_nothing_does_not_hide() {
         let mut sample = Sample::of(1, 100);
-        sample.plan.group.profile = Profile::Flood;
+        sample.flood();
         skip(&mut sample, PACKETS);
         sample.reported_counts(0, |counts| (counts.scheduled, counts.skipped) = (0, 0));
         let conclusion = judged(
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_flood_that_an_agent_ended_by_itself_was_not_the_load_that_was_asked_for() {
         let mut sample = Sample::of(2, 2);
-        sample.plan.group.profile = Profile::Flood;
+        sample.flood();
         let duration_ns = PACKETS * 1_000_000;
         // A clock of another host may run this much ahead.
         sample
@@ -265,7 +265,7 @@ mod tests {
         judged(&paced, VerdictStatus::Valid, &[]);
         // An agent may end when it has lost all its clients; that is a reason of its own.
         let mut broken = Sample::of(2, 1);
-        broken.plan.group.profile = Profile::Flood;
+        broken.flood();
         broken.finished_early = sample.finished_early;
         broken.break_connection(1, 40);
         judged(&broken, VerdictStatus::Partial, &[ReasonCode::ClientLost]);
@@ -276,34 +276,53 @@ mod tests {
         let mut sample = Sample::of(1, 100);
         sample.counted(7, |counted| counted.lateness_p99_ns = 1_000_000);
         judged(&sample, VerdictStatus::Valid, &[]);
-        sample.counted(7, |counted| counted.lateness_p99_ns = 1_000_001);
+        sample.counted(7, |counted| counted.lateness_p99_ns = 1_020_000);
         judged(
             &sample,
             VerdictStatus::Invalid,
             &[ReasonCode::ClientLateness],
         );
+        // One in a hundred packets may be late, and the path may be why.
+        sample.reported_counts(7, |counts| counts.blocked = 1);
+        judged(
+            &sample,
+            VerdictStatus::Invalid,
+            &[ReasonCode::ClientLateness],
+        );
+        sample.reported_counts(7, |counts| counts.blocked = 2);
+        judged(&sample, VerdictStatus::Valid, &[]);
     }
 
     #[test]
-    fn what_came_late_because_the_connection_was_full_is_not_the_agents_fault() {
+    fn what_came_late_because_the_connection_was_full_is_not_the_generators_fault() {
         let mut sample = Sample::of(2, 50);
-        let mut lateness = Histogram::default();
-        lateness.add_count(metronome_proto::histogram::bucket(5_000_000), 100 * PACKETS);
-        sample.counters().times.lateness = lateness;
-        sample.reported_counts(3, |counts| counts.blocked = 10);
+        late(&mut sample, 400);
         judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
-        sample.reported_counts(3, |counts| counts.blocked = 11);
-        let conclusion = judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
-        let reason = &verdict(&conclusion).reasons[0];
-        assert_eq!(reason.figures["blocked"], 11_u64.into());
-        assert!(
-            reason.sentence.starts_with("The server or the path")
-                && !reason.sentence.contains("agent"),
-            "{reason:?}"
-        );
-        // In time all the same: it changes nothing.
-        sample.counters().times = times(100 * PACKETS);
-        judged(&sample, VerdictStatus::Valid, &[]);
+        for client in 0..3 {
+            sample.reported_counts(client, |counts| counts.blocked = 100);
+        }
+        let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
+        let punctuality = verdict(&conclusion).punctuality.unwrap();
+        assert_eq!((punctuality.late, punctuality.late_percent), (100, 1.0));
+        assert_eq!(verdict(&conclusion).valid_to_ppm, Some(900_000));
+        sample.reported_counts(4, |counts| counts.blocked = 100);
+        let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
+        assert_eq!(verdict(&conclusion).valid_to_ppm, None);
+    }
+
+    #[test]
+    fn what_a_lost_client_skipped_and_what_it_was_blocked_for_count_for_nothing() {
+        let mut sample = Sample::of(2, 50);
+        skip(&mut sample, 60);
+        late(&mut sample, 101);
+        sample.reported(0, |reported| reported.acknowledged = None);
+        let late_and_lost = [ReasonCode::Lateness, ReasonCode::ClientLost];
+        let conclusion = judged(&sample, VerdictStatus::Invalid, &late_and_lost);
+        assert_eq!(verdict(&conclusion).punctuality.unwrap().late, 101);
+        sample.reported_counts(0, |counts| counts.blocked = 60);
+        judged(&sample, VerdictStatus::Invalid, &late_and_lost);
+        sample.reported_counts(0, |counts| counts.blocked = 61);
+        judged(&sample, VerdictStatus::Partial, &[ReasonCode::ClientLost]);
     }
 
     #[test]
@@ -326,23 +345,30 @@ mod tests {
     }
 
     #[test]
-    fn lateness_may_be_a_millisecond_or_one_period_of_the_schedule() {
-        let late = |sample: &mut Sample, lateness_ns| {
+    fn lateness_may_be_a_period_of_the_schedule_within_one_and_ten_milliseconds() {
+        let late_by = |sample: &mut Sample, lateness_ns| {
             let mut lateness = Histogram::default();
             lateness.add_count(metronome_proto::histogram::bucket(lateness_ns), PACKETS);
             sample.counters().times.lateness = lateness;
         };
         let mut sample = Sample::of(1, 1);
-        late(&mut sample, 980_000);
+        late_by(&mut sample, 980_000);
         judged(&sample, VerdictStatus::Valid, &[]);
-        late(&mut sample, 1_020_000);
+        late_by(&mut sample, 1_020_000);
         judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
-        // 50 packets a write at 1 kHz: a period of 50 ms.
-        sample.plan.group.batch = 50;
-        sample.counted(0, |counted| counted.last_due_ns = due_ns(50));
-        judged(&sample, VerdictStatus::Valid, &[]);
-        late(&mut sample, 51_000_000);
-        judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
+        // 5 packets a write at 1 kHz: a period of 5 ms; 50 packets a write: 50 ms.
+        for (batch, last, limit_ns) in [(5, 95, 5_000_000), (50, 50, 10_000_000)] {
+            sample.plan.group.batch = batch;
+            sample.counted(0, |counted| counted.last_due_ns = due_ns(last));
+            late_by(&mut sample, limit_ns);
+            let conclusion = judged(&sample, VerdictStatus::Valid, &[]);
+            let punctuality = verdict(&conclusion).punctuality.unwrap();
+            assert_eq!(punctuality.limit_ns, limit_ns as i64);
+            let periods = limit_ns as f64 / (f64::from(batch) * 1e6);
+            assert_eq!(punctuality.limit_periods, periods);
+            late_by(&mut sample, limit_ns + limit_ns / 50);
+            judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Lateness]);
+        }
     }
 
     #[test]
@@ -398,8 +424,8 @@ mod tests {
         assert_eq!(conclusion.report.agents[1].failure, reason.failure);
         assert_eq!(
             reason.sentence,
-            "1 of 2 agents went missing; the first is agent agent-1 with 2 clients: something went \
-             wrong."
+            "1 of 2 agents did not take the run to its end; the first is agent agent-1 with 2 \
+             clients: something went wrong."
         );
         let failure = conclusion.clients[3].failure.as_ref().unwrap();
         assert_eq!(failure.code(), FailureCode::AgentLost);

@@ -12,8 +12,6 @@ use crate::verdict::{
     sentence::{Figures, figures},
 };
 
-/// Less than this many hundredths of the schedule sent, and the load was not what was asked for.
-const SENT_PERCENT_MIN: u64 = 99;
 /// In the time of one clock, another host's may be ahead by one part of this many: as in the law
 /// `last packet read after its due time`.
 const CLOCKS_APART: u128 = 1_000;
@@ -26,53 +24,6 @@ pub(super) fn nothing_sent(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<
     let template = "No packet was sent, so nothing was measured.";
     let code = ReasonCode::NothingSent;
     let figures = Figures::new();
-    Some(reason(code, VerdictStatus::Invalid, template, figures))
-}
-
-/// Only the clients that stayed to the end count here: missing clients are a reason of their own.
-pub(super) fn schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
-    let sum = |figure: fn(&GeneratorCounts) -> u64| {
-        let counts = rows.iter().filter_map(counts_to_the_end);
-        counts.map(|counts| u128::from(figure(&counts))).sum()
-    };
-    let (sent, scheduled): (u128, u128) = (sum(|counts| counts.sent), sum(|of| of.scheduled));
-    is_short(sent, scheduled).then(|| {
-        let template = "{sent} of {scheduled} scheduled packets were sent ({sent_percent} %); at \
-                        least {sent_min_percent} % are needed.";
-        let figures = figures([
-            ("sent", sent.into()),
-            ("scheduled", scheduled.into()),
-            (
-                "sent_percent",
-                (sent as f64 / scheduled as f64 * 100.0).into(),
-            ),
-            ("sent_min_percent", SENT_PERCENT_MIN.into()),
-        ]);
-        let code = ReasonCode::FloodEndedEarly;
-        reason(code, VerdictStatus::Invalid, template, figures)
-    })
-}
-
-/// A device that sent nothing must not hide among a hundred that did.
-pub(super) fn client_schedule_not_sent(rows: &[Row<'_>]) -> Option<Reason> {
-    let short = rows.iter().filter_map(|row| {
-        let counts = counts_to_the_end(row)?;
-        is_short(counts.sent.into(), counts.scheduled.into()).then_some((row, counts))
-    });
-    let ((first, counts), count) = first_of(short)?;
-    let template = "{clients_short} of {clients} clients sent less than {sent_min_percent} % of \
-                    their schedule; the first is client {first_client} of agent {agent}: {sent} of \
-                    {scheduled} packets.";
-    let figures = figures([
-        ("clients_short", count.into()),
-        ("clients", rows.len().into()),
-        ("sent_min_percent", SENT_PERCENT_MIN.into()),
-        ("first_client", first.client.into()),
-        ("agent", first.agent.name.as_str().into()),
-        ("sent", counts.sent.into()),
-        ("scheduled", counts.scheduled.into()),
-    ]);
-    let code = ReasonCode::ClientLateness;
     Some(reason(code, VerdictStatus::Invalid, template, figures))
 }
 
@@ -133,10 +84,6 @@ pub(super) fn flood_ended_early(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Op
 /// What its agent reports of a client that stayed to the end.
 fn counts_to_the_end(row: &Row<'_>) -> Option<GeneratorCounts> {
     row.generator().filter(|_| row.exchanged_ends())
-}
-
-fn is_short(sent: u128, scheduled: u128) -> bool {
-    sent * 100 < scheduled * u128::from(SENT_PERCENT_MIN)
 }
 
 /// Whether it is known how much was sent: every agent has counted it, or the workers have and no

@@ -1,0 +1,273 @@
+//! Exchanges of clock readings with one agent: what they prove of the offset of its CLOCK_MONOTONIC
+//! to this host's, whatever the path between them.
+//!
+//! This side reads t1 and sends; the agent receives and reads t2, reads t3 and sends; this side
+//! receives and reads t4. With θ = agent's reading − this host's reading at one instant:
+//!
+//! ```text
+//! received after it was sent:  t2 ≥ t1 + θ,  so  θ ≤ t2 − t1
+//! received after it was sent:  t4 ≥ t3 − θ,  so  θ ≥ t3 − t4
+//! ```
+//!
+//! All exchanges of a session bound one region. Clocks are the same when the agent claims the same
+//! clock and [`EXCHANGES`] exchanges leave 0 in the region. A clock that is behind is as wrong as
+//! one ahead. Times are ns. The agent's readings may be anything. Absent: drift, a clock, I/O.
+
+use std::collections::VecDeque;
+
+use metronome_proto::v1;
+
+use super::clock_relation::{AgentClock, ClockRelation};
+
+/// So many answers are needed before a relation is proved.
+pub(crate) const EXCHANGES: u32 = 16;
+/// Probes without an answer that are remembered: those of the beginning, and some of the renewals.
+const OPEN_MAX: usize = 2 * EXCHANGES as usize;
+
+/// The exchanges of one session.
+#[derive(Debug)]
+pub(crate) struct ClockExchanges {
+    /// The relation as far as the agent's own word goes.
+    claimed: ClockRelation,
+    /// When the probes that have no answer yet were sent.
+    open: VecDeque<u64>,
+    answered: u32,
+    region: Region,
+    /// `None` while the agent is still measured.
+    settled: Option<ClockRelation>,
+}
+
+/// What follows from an answer, or from its absence.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ClockEvent {
+    /// The relation is known from here on.
+    Settled(AgentClock),
+    /// The relation was settled as the same clock, and it is not.
+    Contradicted,
+}
+
+/// The offsets that all exchanges allow.
+#[derive(Clone, Copy, Debug)]
+struct Region {
+    least_ns: i128,
+    most_ns: i128,
+}
+
+impl Region {
+    fn narrow(&mut self, least_ns: i128, most_ns: i128) {
+        self.least_ns = self.least_ns.max(least_ns);
+        self.most_ns = self.most_ns.min(most_ns);
+    }
+
+    /// False of an empty region as well.
+    fn allows_none(self) -> bool {
+        self.least_ns <= 0 && 0 <= self.most_ns
+    }
+
+    /// Half its width, rounded up; never negative where 0 is allowed.
+    fn bound_ns(self) -> Option<u64> {
+        let width_ns = u128::try_from(self.most_ns - self.least_ns).ok()?;
+        u64::try_from(width_ns.div_ceil(2)).ok()
+    }
+}
+
+impl ClockExchanges {
+    /// The beginning of a session with an agent that claims this relation.
+    pub(crate) fn new(claimed: ClockRelation) -> Self {
+        Self {
+            claimed,
+            open: VecDeque::new(),
+            answered: 0,
+            region: Region {
+                // Far beyond every difference of two readings, and their difference is no overflow.
+                least_ns: i128::from(i64::MIN) * 4,
+                most_ns: i128::from(i64::MAX) * 4,
+            },
+            settled: None,
+        }
+    }
+
+    /// The probe to send at `now_ns`.
+    pub(crate) fn probe(&mut self, now_ns: u64) -> v1::ClockProbe {
+        if self.open.len() == OPEN_MAX {
+            self.open.pop_front();
+        }
+        self.open.push_back(now_ns);
+        v1::ClockProbe { server_ns: now_ns }
+    }
+
+    /// Takes an answer that came at `now_ns`. One to no open probe proves nothing.
+    pub(crate) fn take(&mut self, reading: &v1::ClockReading, now_ns: u64) -> Option<ClockEvent> {
+        let place = self.open.iter().position(|of| *of == reading.server_ns)?;
+        self.open.remove(place);
+        self.answered = self.answered.saturating_add(1);
+        self.region.narrow(
+            i128::from(reading.sent_ns) - i128::from(now_ns),
+            i128::from(reading.received_ns) - i128::from(reading.server_ns),
+        );
+        match self.settled {
+            None if self.answered >= EXCHANGES => Some(self.settle(self.claimed)),
+            Some(ClockRelation::Same) if !self.region.allows_none() => {
+                self.settled = Some(ClockRelation::Unknown);
+                Some(ClockEvent::Contradicted)
+            }
+            _ => None,
+        }
+    }
+
+    /// The time for the answers is over. `None` when the relation is settled.
+    pub(crate) fn expire(&mut self) -> Option<ClockEvent> {
+        let is_open = self.settled.is_none();
+        is_open.then(|| self.settle(ClockRelation::Unknown))
+    }
+
+    /// Whether the agent is still measured.
+    pub(crate) fn is_open(&self) -> bool {
+        self.settled.is_none()
+    }
+
+    fn settle(&mut self, claimed: ClockRelation) -> ClockEvent {
+        let bound_ns = self.region.bound_ns().filter(|_| self.region.allows_none());
+        let clock = match (claimed, bound_ns) {
+            (ClockRelation::Same, Some(bound_ns)) => AgentClock::same(bound_ns),
+            _ => AgentClock::default(),
+        };
+        self.settled = Some(clock.relation);
+        ClockEvent::Settled(clock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One exchange with a clock at this offset; delays and the agent's own time are free.
+    fn exchange(
+        exchanges: &mut ClockExchanges,
+        offset_ns: i64,
+        (sent_ns, forth_ns, inside_ns, back_ns): (u64, u64, u64, u64),
+    ) -> Option<ClockEvent> {
+        let probe = exchanges.probe(sent_ns);
+        let agent = |ours_ns: u64| ours_ns.saturating_add_signed(offset_ns);
+        let reading = v1::ClockReading {
+            server_ns: probe.server_ns,
+            received_ns: agent(sent_ns + forth_ns),
+            sent_ns: agent(sent_ns + forth_ns + inside_ns),
+        };
+        exchanges.take(&reading, sent_ns + forth_ns + inside_ns + back_ns)
+    }
+
+    /// Sixteen exchanges, 1 s apart, each delayed by 50 µs a way.
+    fn sixteen(claimed: ClockRelation, offset_ns: i64) -> (ClockExchanges, Option<ClockEvent>) {
+        let mut exchanges = ClockExchanges::new(claimed);
+        let events: Vec<_> = (1..=u64::from(EXCHANGES))
+            .map(|n| {
+                let delays = (n * 1_000_000_000, 50_000, 1_000, 50_000);
+                exchange(&mut exchanges, offset_ns, delays)
+            })
+            .collect();
+        let (last, before) = events.split_last().unwrap();
+        assert!(before.iter().all(Option::is_none), "settled too early");
+        (exchanges, *last)
+    }
+
+    proptest! {
+        #[test]
+        fn the_true_offset_is_always_inside_whatever_the_delays(
+            offset_ns in -1_000_000_000_000_i64..1_000_000_000_000,
+            delays in prop::collection::vec(
+                (1_u64 << 41..1 << 42, 0..5_000_000_000_u64, 0..1_000_000_u64, 0..5_000_000_000_u64),
+                1..40,
+            ),
+        ) {
+            let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+            for delays in delays {
+                exchange(&mut exchanges, offset_ns, delays);
+                let Region { least_ns, most_ns } = exchanges.region;
+                prop_assert!(least_ns <= offset_ns.into() && i128::from(offset_ns) <= most_ns);
+            }
+        }
+
+        #[test]
+        fn one_clock_is_never_contradicted_and_its_bound_is_half_the_least_round_trip_or_less(
+            delays in prop::collection::vec(
+                (0..1_u64 << 40, 0..5_000_000_u64, 0..1_000_u64, 0..5_000_000_u64),
+                EXCHANGES as usize..40,
+            ),
+        ) {
+            let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+            let first = delays[..EXCHANGES as usize].iter();
+            let least_ns = first.map(|(_, forth, _, back)| forth + back).min().unwrap();
+            let events = delays.iter().filter_map(|delays| exchange(&mut exchanges, 0, *delays));
+            let events: Vec<_> = events.collect();
+            let [ClockEvent::Settled(AgentClock { relation, bound_ns })] = events[..] else {
+                panic!("{events:?}")
+            };
+            prop_assert!(relation.is_same());
+            prop_assert!(bound_ns.is_some_and(|bound_ns| bound_ns <= least_ns.div_ceil(2)));
+        }
+
+        #[test]
+        fn readings_that_may_be_anything_are_no_panic(
+            readings in prop::collection::vec(any::<(u64, u64, u64, u64)>(), 1..60),
+        ) {
+            let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+            for (server_ns, received_ns, sent_ns, now_ns) in readings {
+                exchanges.probe(server_ns);
+                exchanges.take(&v1::ClockReading { server_ns, received_ns, sent_ns }, now_ns);
+            }
+        }
+    }
+
+    #[test]
+    fn clocks_are_the_same_when_both_the_claim_and_the_exchanges_allow_it() {
+        let settled = |clock| Some(ClockEvent::Settled(clock));
+        let same = settled(AgentClock::same(50_000));
+        let unknown = settled(AgentClock::default());
+        assert_eq!(sixteen(ClockRelation::Same, 0).1, same);
+        assert_eq!(sixteen(ClockRelation::Unknown, 0).1, unknown);
+        // Clones of one snapshot have one boot id: ahead is as wrong as behind.
+        for offset_ns in [50_001, -50_001, 10_000_000_000, -900_000_000] {
+            assert_eq!(sixteen(ClockRelation::Same, offset_ns).1, unknown);
+        }
+    }
+
+    #[test]
+    fn a_later_exchange_contradicts_once_and_for_good() {
+        for offset_ns in [200_000, -200_000] {
+            let (mut exchanges, _) = sixteen(ClockRelation::Same, 0);
+            let mut later = |offset_ns| {
+                let delays = (100_000_000_000, 50_000, 0, 50_000);
+                exchange(&mut exchanges, offset_ns, delays)
+            };
+            assert_eq!(later(0), None);
+            assert_eq!(later(offset_ns), Some(ClockEvent::Contradicted));
+            assert_eq!(later(offset_ns), None);
+            assert_eq!(later(0), None);
+        }
+    }
+
+    #[test]
+    fn fifteen_answers_or_sixteen_to_one_probe_prove_nothing() {
+        let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+        for n in 1..u64::from(EXCHANGES) {
+            assert_eq!(exchange(&mut exchanges, 0, (n, 1, 1, 1)), None);
+        }
+        let repeated = v1::ClockReading {
+            server_ns: 1,
+            received_ns: 2,
+            sent_ns: 2,
+        };
+        for _ in 0..EXCHANGES {
+            assert_eq!(exchanges.take(&repeated, 3), None);
+        }
+        assert!(exchanges.is_open());
+        let unknown = ClockEvent::Settled(AgentClock::default());
+        assert_eq!(exchanges.expire(), Some(unknown));
+        assert_eq!((exchanges.expire(), exchanges.is_open()), (None, false));
+        // What comes too late settles nothing any more.
+        assert_eq!(exchange(&mut exchanges, 0, (99, 1, 1, 1)), None);
+    }
+}

@@ -1,0 +1,202 @@
+//! The time that a run's packets took, by which the achieved rate is divided.
+//!
+//! A schedule of N packets takes N periods, also the one after its last packet: from the first
+//! packet to the last there are only N − 1. So a run that keeps up has the rate that it asked for,
+//! and packets that never came make it less.
+
+use metronome_proto::profile::Profile;
+
+use super::{evidence::Evidence, rows::Row};
+
+/// 1000 s in ns: a rate in millihertz is packets per 1000 s.
+const MILLIHERTZ_NANOS: u128 = 1_000_000_000_000;
+
+/// The time of the schedule, or that until the last packet was read where it is longer, ns. `None`
+/// when no packet was read.
+pub(super) fn elapsed_ns(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<u128> {
+    let read_ns = read_ns(evidence, rows)?;
+    Some(schedule_ns(evidence, rows).max(read_ns)).filter(|nanos| *nanos > 0)
+}
+
+/// Packets of so many ns in millihertz. `None` for a rate that nothing can have.
+pub(super) fn achieved_millihertz(received: u64, elapsed_ns: u128) -> Option<u64> {
+    let per_1000_s = (u128::from(received) * MILLIHERTZ_NANOS).checked_div(elapsed_ns)?;
+    u64::try_from(per_1000_s).ok()
+}
+
+/// What the schedule takes: all of it, or what was due before the run was stopped. Of a flood that
+/// was stopped the time of the stop is not known here, only when its packets were written, which is
+/// no longer than until the last one was read.
+fn schedule_ns(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> u128 {
+    let plan = evidence.plan;
+    let is_stopped = evidence.stopped.is_some();
+    match plan.group.profile {
+        Profile::Flood if is_stopped => 0,
+        Profile::Flood => plan.duration.as_nanos(),
+        Profile::Constant { rate_millihertz } => {
+            let planned = plan.packets_per_client().unwrap_or(0);
+            let scheduled = rows.iter().filter_map(scheduled_at_least).max();
+            let packets = if is_stopped {
+                scheduled.unwrap_or(0).min(planned)
+            } else {
+                planned
+            };
+            (u128::from(packets) * MILLIHERTZ_NANOS).div_ceil(u128::from(rate_millihertz).max(1))
+        }
+    }
+}
+
+/// Packets of a client that were due: those that its agent reports, or the places of those read.
+fn scheduled_at_least(row: &Row<'_>) -> Option<u64> {
+    let places = || {
+        let counts = row.receiver?;
+        Some(counts.received.saturating_add(counts.left_out.unwrap_or(0)))
+    };
+    row.scheduled().or_else(places)
+}
+
+/// From the first packet due to the last one read, the longest of all agents. An agent on another
+/// clock has no due time here: its first packet read is the nearest to it.
+fn read_ns(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<u128> {
+    let of_agent = |agent: usize| {
+        let agent = &evidence.agents[agent];
+        let rows = rows.iter().filter(|row| agent.owns(row.client));
+        let counted: Vec<_> = rows.filter_map(Row::with_packets).collect();
+        let last_ns = counted.iter().map(|counted| counted.last_read_ns).max()?;
+        let first_read_ns = counted.iter().map(|counted| counted.first_read_ns).min()?;
+        let first_ns = if agent.share.clock.is_same() {
+            evidence.start_at_ns.unwrap_or(first_read_ns)
+        } else {
+            first_read_ns
+        };
+        Some(u128::from(last_ns.saturating_sub(first_ns)))
+    };
+    (0..evidence.agents.len()).filter_map(of_agent).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use metronome_proto::v1::StopCause;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::verdict::{
+        rows::pair,
+        samples::{PACKETS, START_NS, Sample},
+    };
+
+    fn elapsed(sample: &Sample) -> Option<u128> {
+        let evidence = sample.evidence();
+        elapsed_ns(&evidence, &pair(&evidence))
+    }
+
+    /// A run of one client in which the packets that were read came so late.
+    fn run(rate_millihertz: u64, duration_ns: u64, received: u64, latency_ns: u64) -> Sample {
+        let mut sample = Sample::of(1, 1);
+        sample.plan.group.profile = Profile::constant(rate_millihertz);
+        sample.plan.duration = Duration::from_nanos(duration_ns);
+        let schedule = sample.plan.schedule(START_NS).unwrap();
+        sample.reported_counts(0, |counts| {
+            (counts.scheduled, counts.sent) = (schedule.packets, schedule.packets);
+        });
+        sample.counted(0, |counted| {
+            counted.counts.received = received;
+            counted.first_read_ns = START_NS + latency_ns;
+            counted.last_read_ns = schedule.due_at(received.saturating_sub(1)) + latency_ns;
+        });
+        sample
+    }
+
+    #[test]
+    fn half_a_packet_a_second_is_achieved_as_that() {
+        let seconds = 1_000_000_000;
+        for (received, achieved) in [(2, 500), (1, 250)] {
+            let elapsed = elapsed(&run(500, 4 * seconds, received, 50_000)).unwrap();
+            assert_eq!(elapsed, u128::from(4 * seconds));
+            assert_eq!(achieved_millihertz(received, elapsed), Some(achieved));
+        }
+        // Dead at 1.2 s of 3 s.
+        let elapsed = elapsed(&run(10_000_000, 3 * seconds, 11_850, 50_000)).unwrap();
+        assert_eq!(achieved_millihertz(11_850, elapsed), Some(3_950_000));
+    }
+
+    #[test]
+    fn a_run_that_took_longer_than_its_schedule_is_measured_until_its_last_read() {
+        let mut sample = Sample::of(2, 1);
+        sample.counted(1, |counted| counted.last_read_ns = START_NS + 250_000_000);
+        assert_eq!(elapsed(&sample), Some(250_000_000));
+        // On another clock the first read is what the last one is measured from.
+        sample.forget_clock(1);
+        sample.counted(1, |counted| counted.first_read_ns = START_NS + 60_000_000);
+        assert_eq!(elapsed(&sample), Some(190_000_000));
+    }
+
+    #[test]
+    fn a_stopped_run_takes_what_was_scheduled_until_then() {
+        let mut sample = Sample::of(1, 1);
+        sample.stopped = Some(StopCause::Operator);
+        sample.reported_counts(0, |counts| (counts.scheduled, counts.sent) = (40, 40));
+        sample.counted(0, |counted| {
+            counted.counts.received = 40;
+            counted.last_read_ns = START_NS + 39_010_000;
+        });
+        assert_eq!(elapsed(&sample), Some(40_000_000));
+        sample.reported_counts(0, |counts| counts.scheduled = u64::MAX);
+        assert_eq!(elapsed(&sample), Some(PACKETS as u128 * 1_000_000));
+        // Without the agent's word it is what the places of the packets take.
+        sample.forget_agent(0);
+        sample.counted(0, |counted| counted.counts.left_out = Some(3));
+        assert_eq!(elapsed(&sample), Some(43_000_000));
+        sample.counted(0, |counted| counted.counts.received = 0);
+        assert_eq!(elapsed(&sample), None);
+    }
+
+    #[test]
+    fn a_flood_takes_its_duration_or_until_it_was_stopped() {
+        let mut sample = Sample::of(1, 1);
+        sample.plan.group.profile = Profile::Flood;
+        sample.counted(0, |counted| counted.last_read_ns = START_NS + 30_000_000);
+        assert_eq!(elapsed(&sample), Some(100_000_000));
+        sample.stopped = Some(StopCause::Shutdown);
+        assert_eq!(elapsed(&sample), Some(30_000_000));
+    }
+
+    proptest! {
+        #[test]
+        fn no_run_achieves_more_than_it_offered(
+            rate_millihertz in 1..1_000_000_000_u64,
+            duration_ns in 1_000_000..100_000_000_000_u64,
+            latency_ns in 0..100_000_000_000_u64,
+            part in 0.0..=1.0,
+        ) {
+            let mut sample = run(rate_millihertz, duration_ns, 0, latency_ns);
+            let planned = sample.plan.packets_per_client().unwrap();
+            let received = 1 + ((planned - 1) as f64 * part) as u64;
+            sample = run(rate_millihertz, duration_ns, received, latency_ns);
+            let elapsed_ns = elapsed(&sample).unwrap();
+            let achieved = achieved_millihertz(received, elapsed_ns).unwrap();
+            prop_assert!(achieved <= rate_millihertz);
+            // Packets that never came make it less; those that did not come late take nothing away.
+            let alone_ns = u128::from(planned) * 1_000_000_000_000 / u128::from(rate_millihertz);
+            if u128::from(latency_ns) <= alone_ns / u128::from(planned) {
+                let expected = u128::from(received) * u128::from(rate_millihertz) / u128::from(planned);
+                prop_assert!(u128::from(achieved).abs_diff(expected) <= 1 + expected / 1_000_000);
+            }
+        }
+
+        #[test]
+        fn an_outage_never_raises_the_achieved_rate(
+            received in 1..=PACKETS,
+            latency_ns in 0..50_000_000_u64,
+        ) {
+            let achieved = |received| {
+                let elapsed = elapsed(&run(1_000_000, PACKETS * 1_000_000, received, latency_ns));
+                achieved_millihertz(received, elapsed.unwrap()).unwrap()
+            };
+            prop_assert!(achieved(received) <= achieved(PACKETS).max(1_000_000));
+            prop_assert!(received == 1 || achieved(received - 1) <= achieved(received));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Objectives on numbers of packets, and on the share of them that the path and the receiver kept
+//! up with.
+
+use metronome_proto::{
+    threshold::{PPM, Threshold},
+    v1::{Comparison, Metric, OutcomeStatus, objective::Observed},
+};
+
+use super::{
+    Judged, bound,
+    finding::{Finding, status},
+};
+use crate::verdict::{
+    rows::{Row, sum_of_all, total},
+    sentence::figures,
+};
+
+/// A number of packets. Of one that is not known of every client, what is known of the others is
+/// the least that it can be, and decides where it is too much already.
+pub(super) fn count(judged: &Judged<'_>, threshold: Threshold) -> Finding {
+    let figure = match threshold.metric {
+        Metric::Lost => Row::lost,
+        Metric::Skipped => Row::skipped,
+        _ => |row: &Row<'_>| Some(row.receiver?.corrupt),
+    };
+    let what = match threshold.metric {
+        Metric::Lost => "lost",
+        Metric::Skipped => "due but never written",
+        _ => "not intact when they were read",
+    };
+    let exact = sum_of_all(judged.rows, figure);
+    let least = u64::try_from(total(judged.rows, figure)).unwrap_or(u64::MAX);
+    let Some(status) = decide(exact, least, threshold) else {
+        let sentence = format!("It is not known how many packets were {what}.");
+        return Finding::not_judged(&sentence);
+    };
+    let asked = bound(threshold.comparison, "{limit}");
+    let how_many = if exact.is_some() { "" } else { "At least " };
+    let template = format!("{how_many}{{packets}} packets were {what}; asked for: {asked}.");
+    let figures = figures([("packets", least.into()), ("limit", threshold.limit.into())]);
+    Finding::new(
+        status,
+        exact.map(Observed::ObservedCount),
+        &template,
+        figures,
+    )
+}
+
+/// `None` where what is known does not decide it.
+fn decide(exact: Option<u64>, least: u64, threshold: Threshold) -> Option<OutcomeStatus> {
+    let (comparison, limit) = (threshold.comparison, threshold.limit);
+    if let Some(exact) = exact {
+        return Some(status(comparison.holds(exact, limit)));
+    }
+    match comparison {
+        Comparison::Greater | Comparison::GreaterOrEqual => comparison
+            .holds(least, limit)
+            .then_some(OutcomeStatus::Held),
+        Comparison::Less => (least >= limit).then_some(OutcomeStatus::NotHeld),
+        Comparison::LessOrEqual | Comparison::Equal => {
+            (least > limit).then_some(OutcomeStatus::NotHeld)
+        }
+        Comparison::Unspecified => None,
+    }
+}
+
+/// `in_time` of the scheduled packets, exact in integers. It counts from due, so that what a late
+/// generator may have held up is not held against the path.
+pub(super) fn kept_up(judged: &Judged<'_>, threshold: Threshold) -> Finding {
+    let scheduled = sum_of_all(judged.rows, Row::scheduled);
+    let in_time = sum_of_all(judged.rows, |row| row.receiver?.in_time);
+    let known = scheduled.filter(|packets| *packets > 0).zip(in_time);
+    let Some((scheduled, in_time)) = known else {
+        let sentence = "It is not known how many of the scheduled packets were read in time.";
+        return Finding::not_judged(sentence);
+    };
+    let behind = scheduled.saturating_sub(in_time);
+    let comparison = threshold.comparison;
+    let holds = |behind: u64| {
+        let kept_up = u128::from(scheduled - behind) * u128::from(PPM);
+        comparison.holds(kept_up, u128::from(threshold.limit) * u128::from(scheduled))
+    };
+    let limit_ppm = u32::try_from(threshold.limit).unwrap_or(PPM);
+    let held_up = judged.held_up(limit_ppm);
+    let is_certain = holds(behind) == holds(behind.saturating_sub(held_up));
+    let asked = bound(comparison, "{limit_percent} %");
+    let mut template = format!(
+        "{{behind}} of {{scheduled}} packets were read too late or not at all: {{kept_up_percent}} \
+         % kept up with the schedule; asked for: {asked}."
+    );
+    let kept_up_percent = (scheduled - behind) as f64 / scheduled as f64 * 100.0;
+    let mut figures = figures([
+        ("behind", behind.into()),
+        ("scheduled", scheduled.into()),
+        ("kept_up_percent", kept_up_percent.into()),
+        ("limit_percent", (threshold.limit as f64 / 1e4).into()),
+    ]);
+    let ppm = u128::from(scheduled - behind) * u128::from(PPM) / u128::from(scheduled);
+    let observed = Observed::ObservedSharePpm(ppm as u32);
+    if is_certain {
+        return Finding::new(status(holds(behind)), Some(observed), &template, figures);
+    }
+    template += " The generator was late with {late} packets, which may be why.";
+    let late = judged.punctuality.map_or(0, |of| of.late());
+    figures.insert("late".into(), late.into());
+    Finding::new(OutcomeStatus::NotJudged, Some(observed), &template, figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_known_of_some_clients_decides_only_what_the_rest_cannot_change(
+            least in 0..20_u64,
+            rest in 0..20_u64,
+            limit in 0..20_u64,
+            operator in prop::sample::select(vec!["<", "<=", ">", ">=", "="]),
+        ) {
+            let threshold: Threshold = format!("lost{operator}{limit}").parse().unwrap();
+            let whole = decide(Some(least + rest), least, threshold);
+            prop_assert_eq!(whole, Some(status(threshold.comparison.holds(least + rest, limit))));
+            let early = decide(None, least, threshold);
+            prop_assert!(early.is_none() || early == whole);
+        }
+    }
+}

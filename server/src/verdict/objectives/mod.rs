@@ -1,0 +1,184 @@
+//! The outcome: whether the run held, by its objectives. Whether its figures may be believed is the
+//! verdict's question, and of an invalid run nothing is judged.
+//!
+//! The caller's thresholds are judged first, then the defaults that they do not replace. What an
+//! objective needs and is not known leaves it not judged, unless what is known decides it.
+
+mod amount;
+mod finding;
+mod quantile;
+mod time;
+
+use metronome_proto::{
+    profile::Profile,
+    threshold::{MetricKind, Threshold},
+    v1::{
+        self, Comparison, Metric, Objective, ObjectiveSource, Outcome, OutcomeStatus, VerdictStatus,
+    },
+};
+
+use super::{evidence::Evidence, punctuality::Punctuality, rows::Row};
+use finding::Finding;
+
+/// The least share of packets that the path and the receiver have to keep up with, millionths.
+const KEPT_UP_PPM_MIN: u64 = 999_000;
+/// The longest delay, ns, and the share of packets that must not have a longer one, millionths.
+const DELAY_NS_MAX: u64 = 100_000_000;
+const DELAY_PPM: u32 = 999_000;
+
+/// What objectives are judged on.
+struct Judged<'a> {
+    evidence: &'a Evidence<'a>,
+    rows: &'a [Row<'a>],
+    punctuality: Option<&'a Punctuality>,
+}
+
+/// Judges every objective of a run that has this verdict.
+pub(super) fn judge(
+    evidence: &Evidence<'_>,
+    rows: &[Row<'_>],
+    punctuality: Option<&Punctuality>,
+    verdict: VerdictStatus,
+) -> Outcome {
+    let judged = Judged {
+        evidence,
+        rows,
+        punctuality,
+    };
+    let is_invalid = verdict == VerdictStatus::Invalid;
+    let objective = |(threshold, source): (Threshold, ObjectiveSource)| {
+        let finding = if is_invalid {
+            Finding::not_judged("The run is invalid, so that this is not judged.")
+        } else {
+            judged.find(threshold, source)
+        };
+        Objective {
+            threshold: Some(threshold.to_proto()),
+            source: source.into(),
+            status: finding.status.into(),
+            sentence: finding.sentence,
+            figures: finding.figures,
+            observed: finding.observed,
+        }
+    };
+    let objectives: Vec<_> = asked(evidence).into_iter().map(objective).collect();
+    Outcome {
+        status: worst(&objectives).into(),
+        objectives,
+    }
+}
+
+/// The caller's thresholds, then the defaults that they do not replace.
+fn asked(evidence: &Evidence<'_>) -> Vec<(Threshold, ObjectiveSource)> {
+    let thresholds = &evidence.plan.thresholds;
+    let of_user = thresholds.iter().map(|of| (*of, ObjectiveSource::User));
+    let is_replaced = |default: &Threshold| {
+        let replaces = |of: &Threshold| subject(of.metric) == subject(default.metric);
+        thresholds.iter().any(replaces)
+    };
+    let defaults = evidence
+        .plan
+        .has_default_objectives
+        .then(|| defaults(evidence));
+    let defaults = defaults.into_iter().flatten();
+    let defaults = defaults.filter(|default| !is_replaced(default));
+    of_user
+        .chain(defaults.map(|default| (default, ObjectiveSource::Default)))
+        .collect()
+}
+
+/// What an objective on a metric is about: latency and spread are both the delay.
+fn subject(metric: Metric) -> Metric {
+    match metric {
+        Metric::Spread => Metric::Latency,
+        other => other,
+    }
+}
+
+/// What every run has to hold: counts alone in a flood, of which nothing was planned, and in a run
+/// that was stopped, of which it is not known what the rest would have been.
+fn defaults(evidence: &Evidence<'_>) -> Vec<Threshold> {
+    let threshold = |metric, quantile_ppm, comparison, limit| Threshold {
+        metric,
+        quantile_ppm,
+        comparison,
+        limit,
+    };
+    let none = |metric| threshold(metric, None, Comparison::Equal, 0);
+    let is_flood = evidence.plan.group.profile == Profile::Flood;
+    let mut defaults = vec![none(Metric::Lost)];
+    if !is_flood {
+        defaults.push(none(Metric::Skipped));
+    }
+    if !is_flood && evidence.stopped.is_none() {
+        let is_same = evidence
+            .agents
+            .iter()
+            .all(|agent| agent.share.clock.is_same());
+        let delay = if is_same {
+            Metric::Latency
+        } else {
+            Metric::Spread
+        };
+        defaults.extend([
+            threshold(
+                Metric::KeptUp,
+                None,
+                Comparison::GreaterOrEqual,
+                KEPT_UP_PPM_MIN,
+            ),
+            threshold(
+                delay,
+                Some(DELAY_PPM),
+                Comparison::LessOrEqual,
+                DELAY_NS_MAX,
+            ),
+        ]);
+    }
+    defaults
+}
+
+impl Judged<'_> {
+    fn find(&self, threshold: Threshold, source: ObjectiveSource) -> Finding {
+        match threshold.metric.kind() {
+            Some(MetricKind::Count) => amount::count(self, threshold),
+            Some(MetricKind::Share) => amount::kept_up(self, threshold),
+            Some(MetricKind::Time) => time::quantile(self, threshold, source),
+            None => Finding::not_judged("This version does not have the metric."),
+        }
+    }
+
+    /// Packets that a late generator may have held up, where they may decide the quantile of so many
+    /// millionths; else 0.
+    fn held_up(&self, ppm: u32) -> u64 {
+        let held_up = self.punctuality.filter(|of| of.spoils(ppm));
+        held_up.map_or(0, |of| u64::try_from(of.held_up()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Missed when one was, met when all that could be judged were.
+fn worst(objectives: &[Objective]) -> OutcomeStatus {
+    let has = |status| objectives.iter().any(|of| of.status() == status);
+    if has(OutcomeStatus::NotHeld) {
+        OutcomeStatus::NotHeld
+    } else if has(OutcomeStatus::Held) {
+        OutcomeStatus::Held
+    } else {
+        OutcomeStatus::NotJudged
+    }
+}
+
+/// The limit of a comparison as a part of a sentence: `at most {limit}`.
+fn bound(comparison: v1::Comparison, limit: &str) -> String {
+    let words = match comparison {
+        Comparison::Less => "less than ",
+        Comparison::LessOrEqual => "at most ",
+        Comparison::Greater => "more than ",
+        Comparison::GreaterOrEqual => "at least ",
+        Comparison::Equal | Comparison::Unspecified => "",
+    };
+    format!("{words}{limit}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,306 @@
+//! Outcomes of whole runs.
+
+use metronome_proto::{
+    histogram::{Histogram, bucket},
+    profile::Profile,
+    threshold::Threshold,
+    v1::{
+        Objective, ObjectiveSource, Outcome, OutcomeStatus, StopCause, VerdictStatus,
+        objective::Observed,
+    },
+};
+
+use crate::verdict::samples::{PACKETS, Sample, late, verdict};
+
+const HELD: OutcomeStatus = OutcomeStatus::Held;
+const NOT_HELD: OutcomeStatus = OutcomeStatus::NotHeld;
+const NOT_JUDGED: OutcomeStatus = OutcomeStatus::NotJudged;
+
+fn outcome(sample: &Sample) -> Outcome {
+    let outcome = sample.conclude().report.outcome.expect("an outcome");
+    for objective in &outcome.objectives {
+        let sentence = &objective.sentence;
+        assert!(
+            sentence.ends_with('.') && sentence.len() > 20,
+            "{objective:?}"
+        );
+        assert!(
+            !sentence.contains('–') && !sentence.contains('{'),
+            "{objective:?}"
+        );
+    }
+    outcome
+}
+
+fn text(objective: &Objective) -> String {
+    let threshold = objective.threshold.as_ref().expect("a threshold");
+    let threshold = Threshold::try_from(threshold).expect("one of this version");
+    threshold.to_string()
+}
+
+/// The objectives with how they came out.
+fn all(sample: &Sample) -> Vec<(String, OutcomeStatus)> {
+    let objectives = outcome(sample).objectives;
+    objectives
+        .iter()
+        .map(|of| (text(of), of.status()))
+        .collect()
+}
+
+#[track_caller]
+fn one(sample: &Sample, name: &str) -> Objective {
+    let mut objectives = outcome(sample).objectives.into_iter();
+    let found = objectives.find(|of| text(of).starts_with(name));
+    found.unwrap_or_else(|| panic!("no objective {name}"))
+}
+
+fn ask(sample: &mut Sample, thresholds: &[&str]) {
+    let parsed = thresholds
+        .iter()
+        .map(|text| text.parse().expect("a threshold"));
+    sample.plan.thresholds = parsed.collect();
+}
+
+/// 300 clients: enough packets for a p99.9.
+fn large() -> Sample {
+    Sample::of(2, 150)
+}
+
+fn delay(sample: &mut Sample, packets: u64) {
+    let of = |all: u64| {
+        let mut times = Histogram::default();
+        times.add_count(bucket(10_000), all - packets);
+        times.add_count(bucket(250_000_000), packets);
+        times
+    };
+    let times = &mut sample.counters().times;
+    (times.latency, times.spread) = (of(times.latency.count()), of(times.spread.count()));
+}
+
+#[test]
+fn a_clean_run_holds_its_defaults() {
+    let sample = large();
+    let expected = [
+        "lost==0",
+        "skipped==0",
+        "kept_up>=99.9%",
+        "latency.p99.9<=100ms",
+    ];
+    assert_eq!(all(&sample), expected.map(|text| (text.to_owned(), HELD)));
+    assert_eq!(outcome(&sample).status(), HELD);
+    let sources = outcome(&sample).objectives;
+    assert!(
+        sources
+            .iter()
+            .all(|of| of.source() == ObjectiveSource::Default)
+    );
+    assert_eq!(
+        one(&sample, "latency").observed,
+        Some(Observed::ObservedNs(10_047))
+    );
+    assert_eq!(
+        one(&sample, "lost").observed,
+        Some(Observed::ObservedCount(0))
+    );
+    assert_eq!(
+        one(&sample, "kept_up").observed,
+        Some(Observed::ObservedSharePpm(1_000_000))
+    );
+}
+
+#[test]
+fn a_path_that_carries_half_the_load_is_valid_and_does_not_hold() {
+    let mut sample = large();
+    for client in 0..300 {
+        sample.counted(client, |counted| counted.counts.in_time = Some(PACKETS / 2));
+        sample.reported_counts(client, |counts| counts.blocked = PACKETS / 2);
+    }
+    delay(&mut sample, 14_640);
+    late(&mut sample, 14_640);
+    let conclusion = sample.conclude();
+    assert_eq!(verdict(&conclusion).status(), VerdictStatus::Valid);
+    assert_eq!(outcome(&sample).status(), NOT_HELD);
+    let kept_up = one(&sample, "kept_up");
+    assert_eq!(kept_up.status(), NOT_HELD);
+    assert_eq!(
+        kept_up.sentence,
+        "15,000 of 30,000 packets were read too late or not at all: 50.00 % kept up with the \
+         schedule; asked for: at least 99.90 %."
+    );
+    let latency = one(&sample, "latency");
+    assert_eq!(latency.status(), NOT_HELD);
+    assert_eq!(
+        latency.sentence,
+        "14,640 of 30,000 packets had a latency above 100 ms or none at all (0 were skipped or \
+         lost), where for p99.9 at most 30 may."
+    );
+    for (name, figure) in [("above", 14_640_u64), ("beyond", 30), ("scheduled", 30_000)] {
+        assert_eq!(latency.figures[name], figure.into(), "{name}");
+    }
+}
+
+#[test]
+fn a_delay_is_that_of_the_spread_where_an_agent_has_another_clock() {
+    let mut sample = large();
+    sample.forget_clock(1);
+    assert_eq!(one(&sample, "spread").status(), HELD);
+    delay(&mut sample, 31);
+    assert_eq!(one(&sample, "spread").status(), NOT_HELD);
+    delay(&mut sample, 30);
+    assert_eq!(one(&sample, "spread").status(), HELD);
+    sample.counted(0, |counted| counted.counts.spread_understated = Some(1));
+    let spread = one(&sample, "spread");
+    assert_eq!((spread.status(), spread.observed), (NOT_HELD, None));
+    assert!(
+        spread
+            .sentence
+            .contains("besides, 1 were held up for over 100 ms")
+    );
+    ask(&mut sample, &["latency.p99<1s"]);
+    let latency = one(&sample, "latency");
+    assert_eq!((latency.status(), latency.observed), (NOT_JUDGED, None));
+}
+
+#[test]
+fn a_threshold_replaces_the_default_on_its_metric_and_comes_first() {
+    let mut sample = large();
+    ask(&mut sample, &["spread.p99<1us", "lost<=5", "corrupt=0"]);
+    assert_eq!(
+        all(&sample),
+        [
+            ("spread.p99<1us".into(), NOT_HELD),
+            ("lost<=5".into(), HELD),
+            ("corrupt==0".into(), HELD),
+            ("skipped==0".into(), HELD),
+            ("kept_up>=99.9%".into(), HELD),
+        ]
+    );
+    assert_eq!(outcome(&sample).status(), NOT_HELD);
+    sample.plan.has_default_objectives = false;
+    assert_eq!(all(&sample).len(), 3);
+    sample.plan.thresholds.clear();
+    assert_eq!(all(&sample), []);
+    assert_eq!(outcome(&sample).status(), NOT_JUDGED);
+}
+
+#[test]
+fn a_flood_and_a_stopped_run_are_judged_by_counts() {
+    let mut sample = large();
+    sample.stopped = Some(StopCause::Operator);
+    let texts = |sample: &Sample| all(sample).into_iter().map(|of| of.0).collect::<Vec<_>>();
+    assert_eq!(texts(&sample), ["lost==0", "skipped==0"]);
+    sample.stopped = None;
+    sample.flood();
+    assert_eq!(all(&sample), [("lost==0".into(), HELD)]);
+    ask(
+        &mut sample,
+        &["transit.p99<1ms", "lateness.p99<1ms", "kept_up>=1%"],
+    );
+    assert_eq!(
+        all(&sample)[..3],
+        [
+            ("transit.p99<1ms".into(), HELD),
+            ("lateness.p99<1ms".into(), NOT_JUDGED),
+            ("kept_up>=1%".into(), NOT_JUDGED),
+        ]
+    );
+    assert_eq!(sample.plan.group.profile, Profile::Flood);
+}
+
+#[test]
+fn an_invalid_run_is_not_judged() {
+    let mut sample = large();
+    sample.counted(0, |counted| counted.counts.corrupt = 1);
+    let outcome = outcome(&sample);
+    assert_eq!(outcome.status(), NOT_JUDGED);
+    assert_eq!(outcome.objectives.len(), 4);
+    for objective in outcome.objectives {
+        assert_eq!((objective.status(), objective.observed), (NOT_JUDGED, None));
+    }
+}
+
+#[test]
+fn what_is_known_of_a_partial_run_is_judged() {
+    let mut sample = large();
+    sample.forget_agent(1);
+    assert_eq!(outcome(&sample).status(), NOT_JUDGED);
+    sample.break_connection(0, 40);
+    let lost = one(&sample, "lost");
+    assert_eq!((lost.status(), lost.observed), (NOT_HELD, None));
+    assert_eq!(
+        lost.sentence,
+        "At least 60 packets were lost; asked for: 0."
+    );
+    delay(&mut sample, 30);
+    assert_eq!(one(&sample, "latency").status(), NOT_JUDGED);
+    delay(&mut sample, 31);
+    assert_eq!(
+        one(&sample, "latency").status(),
+        NOT_HELD,
+        "whatever else is missing"
+    );
+    sample.counters = None;
+    sample.forget_agent(0);
+    assert!(all(&sample).iter().all(|of| of.1 == NOT_JUDGED));
+}
+
+#[test]
+fn lost_and_skipped_packets_are_slower_than_any_limit() {
+    let mut sample = large();
+    sample.break_connection(0, 69);
+    let latency = one(&sample, "latency");
+    assert_eq!((latency.status(), latency.observed), (NOT_HELD, None));
+    assert_eq!(latency.figures["missing"], 31_u64.into());
+    let mut sample = large();
+    sample.break_connection(0, 70);
+    assert_eq!(one(&sample, "latency").status(), HELD);
+}
+
+#[test]
+fn a_quantile_of_too_few_packets_is_not_judged_by_default_and_fails_a_user() {
+    let mut sample = Sample::of(1, 2);
+    let latency = one(&sample, "latency");
+    assert_eq!((latency.status(), latency.observed), (NOT_JUDGED, None));
+    assert_eq!(outcome(&sample).status(), HELD);
+    ask(&mut sample, &["latency.p99.9<=100ms"]);
+    let latency = one(&sample, "latency");
+    assert_eq!(latency.status(), NOT_HELD);
+    assert_eq!(latency.figures["scheduled_min"], 10_000_u64.into());
+    assert!(
+        latency
+            .sentence
+            .ends_with("takes 10,000 scheduled packets."),
+        "{latency:?}"
+    );
+    // The maximum is known of any number.
+    ask(
+        &mut sample,
+        &["latency.max<=100ms", "latency.max>1us", "latency.p50=10us"],
+    );
+    assert!(
+        all(&sample)[..3].iter().all(|of| of.1 == HELD),
+        "{:?}",
+        all(&sample)
+    );
+}
+
+#[test]
+fn what_a_late_generator_spoils_is_not_judged() {
+    let mut sample = large();
+    late(&mut sample, 4);
+    assert_eq!(one(&sample, "latency").status(), NOT_JUDGED);
+    assert!(
+        one(&sample, "latency")
+            .sentence
+            .contains("late with 4 packets")
+    );
+    sample.counted(0, |counted| counted.counts.in_time = Some(PACKETS - 70));
+    assert_eq!(one(&sample, "kept_up").status(), NOT_JUDGED);
+    sample.counted(0, |counted| counted.counts.in_time = Some(PACKETS - 71));
+    assert_eq!(one(&sample, "kept_up").status(), NOT_HELD);
+    delay(&mut sample, 71);
+    assert_eq!(one(&sample, "latency").status(), NOT_HELD);
+    late(&mut sample, 3);
+    delay(&mut sample, 0);
+    assert_eq!(one(&sample, "latency").status(), HELD);
+}

@@ -1,0 +1,172 @@
+//! Objectives on the quantile of a time.
+
+use metronome_proto::{
+    histogram::{Histogram, count_min},
+    profile::Profile,
+    threshold::{PPM, Threshold, quantile_name},
+    v1::{Comparison, Metric, ObjectiveSource, OutcomeStatus, objective::Observed},
+};
+
+use super::{
+    Judged,
+    finding::Finding,
+    quantile::{Answer, Ground, Question, UNDERSTATED_NS, judge},
+};
+use crate::verdict::{
+    rows::{Row, sum_of_all},
+    sentence::{Figures, figures, signed},
+};
+
+/// Judges a quantile of a time.
+pub(super) fn quantile(
+    judged: &Judged<'_>,
+    threshold: Threshold,
+    source: ObjectiveSource,
+) -> Finding {
+    let name = threshold.metric.word().unwrap_or_default();
+    let Some(times) = times(judged, threshold.metric) else {
+        let sentence = format!("The {name} of this run is not known.");
+        return Finding::not_judged(&sentence);
+    };
+    let scheduled = sum_of_all(judged.rows, Row::scheduled);
+    // What was planned is the most that can have been scheduled, so that it can only fail.
+    let planned = || {
+        let plan = judged.evidence.plan;
+        let clients = u64::from(plan.clients());
+        Some(plan.packets_per_client()?.saturating_mul(clients))
+    };
+    let Some(most) = scheduled.or_else(planned).filter(|most| *most > 0) else {
+        let sentence = "It is not known how many packets were scheduled.";
+        return Finding::not_judged(sentence);
+    };
+    let ppm = threshold.quantile_ppm.unwrap_or(PPM);
+    let counts_from_due = matches!(threshold.metric, Metric::Latency | Metric::Spread);
+    let is_spread = threshold.metric == Metric::Spread;
+    let understated = |row: &Row<'_>| row.receiver?.spread_understated;
+    let question = Question {
+        ppm,
+        comparison: threshold.comparison,
+        limit_ns: threshold.limit,
+        scheduled: most,
+        missing: scheduled.map_or(0, |packets| packets.saturating_sub(times.count())),
+        understated: if is_spread {
+            sum_of_all(judged.rows, understated).unwrap_or(0)
+        } else {
+            0
+        },
+        held_up: if counts_from_due {
+            judged.held_up(ppm)
+        } else {
+            0
+        },
+    };
+    let answer = judge(times, question);
+    if scheduled.is_none() && answer.status != OutcomeStatus::NotHeld {
+        let sentence = "It is not known how many packets were scheduled.";
+        return Finding::not_judged(sentence);
+    }
+    finding(judged, threshold, source, question, answer)
+}
+
+/// The counts as a sentence, and what stands against judging by them.
+fn finding(
+    judged: &Judged<'_>,
+    threshold: Threshold,
+    source: ObjectiveSource,
+    question: Question,
+    answer: Answer,
+) -> Finding {
+    let (beyond, above) = match threshold.comparison {
+        Comparison::Less => ("at most {beyond} may", "of {limit_ns} or more"),
+        Comparison::LessOrEqual => ("at most {beyond} may", "above {limit_ns}"),
+        Comparison::GreaterOrEqual => ("more than {beyond} have to", "of {limit_ns} or more"),
+        _ => ("more than {beyond} have to", "above {limit_ns}"),
+    };
+    let name = threshold.metric.word().unwrap_or_default();
+    let quantile = quantile_name(question.ppm);
+    let mut template = match threshold.comparison {
+        Comparison::Equal => {
+            format!("The {quantile} of {name} is {{observed_ns}}, asked for: {{limit_ns}}")
+        }
+        _ => format!(
+            "{{above}} of {{scheduled}} packets had a {name} {above} or none at all ({{missing}} were \
+             skipped or lost), where for {quantile} {beyond}"
+        ),
+    };
+    let mut figures = figures([
+        ("above", answer.above.into()),
+        ("beyond", answer.beyond.into()),
+        ("scheduled", question.scheduled.into()),
+        ("missing", question.missing.into()),
+        ("limit_ns", question.limit_ns.into()),
+    ]);
+    if let Some(observed_ns) = answer.observed_ns {
+        figures.insert("observed_ns".into(), signed(observed_ns.into()));
+    }
+    if question.understated > 0 {
+        figures.insert("understated".into(), question.understated.into());
+        figures.insert("understated_ns".into(), UNDERSTATED_NS.into());
+        template += "; besides, {understated} were held up for over {understated_ns} although their \
+                     spread may be shown as less";
+    }
+    template += explain(judged, question, answer, &mut figures);
+    template += ".";
+    // A user asks for what can be known; that it was asked of too few packets is a failure to show it.
+    let is_users = source == ObjectiveSource::User;
+    let status = if answer.ground == Ground::TooFew && is_users {
+        OutcomeStatus::NotHeld
+    } else {
+        answer.status
+    };
+    let observed_ns = answer
+        .observed_ns
+        .map(|ns| i64::try_from(ns).unwrap_or(i64::MAX));
+    Finding::new(
+        status,
+        observed_ns.map(Observed::ObservedNs),
+        &template,
+        figures,
+    )
+}
+
+/// Why it is not judged by the counts alone, as a part of the sentence.
+fn explain(
+    judged: &Judged<'_>,
+    question: Question,
+    answer: Answer,
+    figures: &mut Figures,
+) -> &'static str {
+    match answer.ground {
+        Ground::Counted => "",
+        Ground::TooFew => {
+            figures.insert("scheduled_min".into(), count_min(question.ppm).into());
+            "; to know that quantile takes {scheduled_min} scheduled packets"
+        }
+        Ground::GeneratorLate => {
+            let late = judged.punctuality.map_or(0, |of| of.late());
+            figures.insert("late".into(), late.into());
+            "; the generator was late with {late} packets, which may be why"
+        }
+        Ground::Understated => ", so that it is not known on which side of the limit they are",
+    }
+}
+
+/// The times of a metric. `None` where a time of a packet that it is to cover is not known.
+fn times<'a>(judged: &'a Judged<'_>, metric: Metric) -> Option<&'a Histogram> {
+    let evidence = judged.evidence;
+    let is_paced = evidence.plan.group.profile != Profile::Flood;
+    let is_one_clock = || {
+        evidence
+            .agents
+            .iter()
+            .all(|agent| agent.share.clock.is_same())
+    };
+    let times = &evidence.counters?.times;
+    match metric {
+        Metric::Lateness => is_paced.then_some(&times.lateness),
+        Metric::Spread => is_paced.then_some(&times.spread),
+        Metric::Transit => is_one_clock().then_some(&times.transit),
+        Metric::Latency => is_one_clock().then_some(&times.latency),
+        _ => None,
+    }
+}

@@ -1,0 +1,287 @@
+//! How well the generator kept to the schedule, and which figures a late one may have spoiled.
+//!
+//! A packet is late when it was written later after its due time than a limit, or never, although
+//! its connection had room: a packet that was blocked waited for the path or the receiver, and what
+//! these can have done is never the generator's fault. It is not known which of the late packets
+//! were blocked, so as many are taken off as were blocked in all.
+
+use metronome_proto::{
+    histogram::{QUANTILES_PPM, bucket, is_known},
+    threshold::PPM,
+    v1,
+};
+
+use super::{
+    evidence::Evidence,
+    rows::{Row, sum_of_all, total},
+};
+
+/// The limit is the period of the schedule within these, ns. Below a millisecond no host without
+/// real time keeps its word; above 10 ms a slow schedule would forgive a load that was another one.
+const LIMIT_NS_MIN: u64 = 1_000_000;
+const LIMIT_NS_MAX: u64 = 10_000_000;
+
+/// More late packets than this, in hundredths of the schedule, and the load was another one.
+pub(super) const LATE_PERCENT_MAX: u64 = 1;
+
+/// A late packet may have held up so many in all: a quantile stands when its share is this many
+/// times that of the late ones.
+const HELD_UP: u128 = 10;
+
+/// The packets that were late, of all that were scheduled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Punctuality {
+    /// Written more than this after their due time is late, ns.
+    pub(super) limit_ns: u64,
+    /// The period of the schedule, ns.
+    pub(super) period_ns: u64,
+    /// Packets that were written later than that, by the buckets of the histogram.
+    pub(super) written_late: u128,
+    /// Packets that were never written, of clients that stayed to the end: the run of any other is
+    /// partial without them.
+    pub(super) skipped: u128,
+    /// Packets that were blocked, less those skipped ones that do not count.
+    pub(super) blocked: u128,
+    /// Where a generator has not reported, as many as were received.
+    pub(super) scheduled: u128,
+    /// Every generator has reported. If not, more may have been blocked.
+    is_complete: bool,
+}
+
+impl Punctuality {
+    /// `None` in a flood, without the workers' record, and when nothing was scheduled.
+    pub(super) fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Self> {
+        let period_ns = evidence.plan.schedule(0)?.period_ns();
+        let limit_ns = limit_ns(period_ns);
+        let lateness = &evidence.counters?.times.lateness;
+        let staying = |row: &Row<'_>| row.skipped().filter(|_| row.exchanged_ends());
+        let blocked = |row: &Row<'_>| {
+            let counts = row.generator()?;
+            Some(if row.exchanged_ends() {
+                counts.blocked
+            } else {
+                counts.blocked.saturating_sub(counts.skipped)
+            })
+        };
+        let of = Self {
+            limit_ns,
+            period_ns,
+            written_late: lateness.count_from(bucket(limit_ns) + 1).into(),
+            skipped: total(rows, staying),
+            blocked: total(rows, blocked),
+            scheduled: total(rows, |row| row.scheduled().or(row.received())),
+            is_complete: sum_of_all(rows, Row::scheduled).is_some(),
+        };
+        (of.scheduled > 0).then_some(of)
+    }
+
+    pub(super) fn late(&self) -> u128 {
+        (self.written_late + self.skipped).saturating_sub(self.blocked)
+    }
+
+    pub(super) fn late_percent(&self) -> f64 {
+        self.late() as f64 / self.scheduled as f64 * 100.0
+    }
+
+    pub(super) fn limit_periods(&self) -> f64 {
+        self.limit_ns as f64 / self.period_ns as f64
+    }
+
+    /// The load was not what was asked for, and it is known that the generator is why.
+    pub(super) fn is_another_load(&self) -> bool {
+        self.is_complete && self.late() * 100 > self.scheduled * u128::from(LATE_PERCENT_MAX)
+    }
+
+    /// Packets that the late ones may have held up, themselves among them.
+    pub(super) fn held_up(&self) -> u128 {
+        self.late() * HELD_UP
+    }
+
+    /// The late packets could be those beyond this quantile of a time that counts from due.
+    pub(super) fn spoils(&self, ppm: u32) -> bool {
+        let beyond = self.scheduled * u128::from(PPM.saturating_sub(ppm));
+        beyond < self.held_up() * u128::from(PPM)
+    }
+
+    /// The largest quantile of those shown that stands, in millionths; 0 when none does. `None` when
+    /// all stand, and of another load, of which no figure is to be used.
+    pub(super) fn valid_to_ppm(&self) -> Option<u32> {
+        if self.is_another_load() {
+            return None;
+        }
+        let scheduled = u64::try_from(self.scheduled).unwrap_or(u64::MAX);
+        let shown = || {
+            QUANTILES_PPM
+                .into_iter()
+                .filter(|ppm| is_known(*ppm, scheduled))
+        };
+        let is_one_spoilt = shown().any(|ppm| self.spoils(ppm));
+        is_one_spoilt.then(|| shown().filter(|ppm| !self.spoils(*ppm)).max().unwrap_or(0))
+    }
+
+    /// Whether a quantile of a time that counts from due is shown: it is not spoilt, or the verdict
+    /// is on all figures.
+    pub(super) fn shows(&self, ppm: u32) -> bool {
+        self.is_another_load() || !self.spoils(ppm)
+    }
+
+    /// The form of the API. `None` when a generator has not reported.
+    pub(super) fn to_proto(self) -> Option<v1::Punctuality> {
+        self.is_complete.then(|| v1::Punctuality {
+            limit_ns: self.limit_ns as i64,
+            limit_periods: self.limit_periods(),
+            late: u64::try_from(self.late()).unwrap_or(u64::MAX),
+            late_percent: self.late_percent(),
+        })
+    }
+
+    /// More than half of the packets were written more than a period late, and were not blocked.
+    pub(super) fn is_bunched(&self, evidence: &Evidence<'_>) -> bool {
+        let Some(counters) = evidence.counters.filter(|_| self.is_complete) else {
+            return false;
+        };
+        let lateness = &counters.times.lateness;
+        let late = u128::from(lateness.count_from(bucket(self.period_ns) + 1));
+        late.saturating_sub(self.blocked) * 2 > self.scheduled
+    }
+}
+
+/// The limit of a schedule with this period, ns.
+pub(super) fn limit_ns(period_ns: u64) -> u64 {
+    period_ns.clamp(LIMIT_NS_MIN, LIMIT_NS_MAX)
+}
+
+/// Whether a client was another load by itself, as far as its own figures show: more than 1 % of its
+/// packets were late, and no more than 1 % were blocked, so that not all of that was the path; or
+/// more than 1 % were skipped without being blocked. What its agent has not reported is not known.
+pub(super) fn is_late(row: &Row<'_>, limit_ns: u64) -> bool {
+    let Some(counts) = row.generator() else {
+        return false;
+    };
+    let is_over = |packets: u64| {
+        u128::from(packets) * 100 > u128::from(counts.scheduled) * u128::from(LATE_PERCENT_MAX)
+    };
+    let skipped = counts.skipped.saturating_sub(counts.blocked);
+    let is_written_late = row.counted.is_some_and(|counted| {
+        counted.timed[0] >= 100 && bucket(counted.lateness_p99_ns) > bucket(limit_ns)
+    });
+    (row.exchanged_ends() && is_over(skipped)) || (is_written_late && !is_over(counts.blocked))
+}
+
+/// Whether the late packets of a client could be those beyond its own p99 of a time that counts from
+/// due: more than 0.1 % of its packets. Without its agent's report none is known to be blocked.
+pub(super) fn spoils_p99(row: &Row<'_>, limit_ns: u64) -> bool {
+    let counts = row.generator().unwrap_or_default();
+    let skipped = counts.skipped.saturating_sub(counts.blocked);
+    let is_written_late = row
+        .counted
+        .is_some_and(|counted| bucket(counted.lateness_p99_9_ns) > bucket(limit_ns));
+    let is_blocked = u128::from(counts.blocked) * 100 > u128::from(counts.scheduled);
+    u128::from(skipped) * 1_000 > u128::from(counts.scheduled) || (is_written_late && !is_blocked)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(late: u64, scheduled: u64) -> Punctuality {
+        Punctuality {
+            limit_ns: 1_000_000,
+            period_ns: 100_000,
+            written_late: late.into(),
+            skipped: 0,
+            blocked: 0,
+            scheduled: scheduled.into(),
+            is_complete: true,
+        }
+    }
+
+    #[test]
+    fn the_limit_is_the_period_within_one_and_ten_milliseconds() {
+        for (period_ns, expected_ns) in [
+            (1, 1_000_000),
+            (5_000, 1_000_000),
+            (1_000_000, 1_000_000),
+            (5_000_000, 5_000_000),
+            (1_000_000_000, 10_000_000),
+            (u64::MAX, 10_000_000),
+        ] {
+            assert_eq!(limit_ns(period_ns), expected_ns);
+        }
+    }
+
+    #[test]
+    fn what_a_late_generator_spoils_goes_and_the_rest_stands() {
+        for (late, scheduled, valid_to) in [
+            (0, 1_000_000, None),
+            // Ten times as many lie beyond every quantile that is shown.
+            (1, 10_000, None),
+            (1, 1_000_000, None),
+            (10, 1_000_000, None),
+            (11, 1_000_000, Some(999_000)),
+            (100, 1_000_000, Some(999_000)),
+            (101, 1_000_000, Some(990_000)),
+            (1_000, 1_000_000, Some(990_000)),
+            (1_001, 1_000_000, Some(900_000)),
+            (10_000, 1_000_000, Some(900_000)),
+            // Another load: the verdict is invalid.
+            (10_001, 1_000_000, None),
+        ] {
+            assert_eq!(of(late, scheduled).valid_to_ppm(), valid_to, "{late}");
+        }
+        assert!(!of(10_000, 1_000_000).is_another_load());
+        assert!(of(10_001, 1_000_000).is_another_load());
+    }
+
+    #[test]
+    fn late_packets_of_an_agent_that_has_not_reported_may_have_been_blocked() {
+        let incomplete = Punctuality {
+            is_complete: false,
+            ..of(20_000, 1_000_000)
+        };
+        assert!(!incomplete.is_another_load());
+        assert_eq!(incomplete.valid_to_ppm(), Some(500_000));
+        assert_eq!(incomplete.to_proto(), None);
+        let worse = Punctuality {
+            written_late: 100_000,
+            ..incomplete
+        };
+        assert_eq!(worse.valid_to_ppm(), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn a_quantile_stands_when_ten_times_the_late_packets_lie_beyond_it(
+            late in 0..1_u64 << 40,
+            blocked in 0..1_u64 << 40,
+            scheduled in 1..1_u64 << 40,
+            ppm in 1..=PPM,
+        ) {
+            let of = Punctuality { blocked: blocked.into(), ..of(late, scheduled) };
+            let counted = late.saturating_sub(blocked);
+            prop_assert_eq!(of.late(), u128::from(counted));
+            let (share, rest) = (
+                counted as f64 / scheduled as f64,
+                f64::from(PPM - ppm) / f64::from(PPM),
+            );
+            if (rest - 10.0 * share).abs() > 1e-9 {
+                prop_assert_eq!(of.spoils(ppm), rest < 10.0 * share);
+            }
+            if let Some(valid_to) = of.valid_to_ppm() {
+                prop_assert!(valid_to == 0 || !of.spoils(valid_to));
+                prop_assert!(valid_to >= 900_000 || scheduled < 100);
+            }
+        }
+
+        #[test]
+        fn one_more_late_packet_never_makes_more_stand(late in 0..1_000_u64, scheduled in 1..100_000_u64) {
+            let (one, more) = (of(late, scheduled), of(late + 1, scheduled));
+            for ppm in QUANTILES_PPM {
+                prop_assert!(!one.spoils(ppm) || more.spoils(ppm));
+            }
+            prop_assert!(!one.is_another_load() || more.is_another_load());
+        }
+    }
+}
