@@ -177,8 +177,8 @@ fn pauses(counters: &FinalCounters) -> Option<Note> {
         "Workers let packets gather in {pauses} pauses of {pause_mean_ns} on average, as the \
          server's --rx-coalesce asks for; a packet's transit and latency may hold one of them."
     } else {
-        "Workers that could not read each packet by itself let packets gather in {pauses} pauses of \
-         {pause_mean_ns} on average; a packet's transit and latency may hold one of them."
+        "Workers that could not read each packet by itself let packets gather in {pauses} pauses \
+         of {pause_mean_ns} on average; a packet's transit and latency may hold one of them."
     };
     let figures = [("pauses", pauses.into()), ("pause_mean_ns", mean_ns.into())];
     Some(note(NoteCode::Pauses, template, figures))
