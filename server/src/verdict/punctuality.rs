@@ -187,6 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::verdict::{rows::pair, samples::Sample};
 
     fn of(late: u64, scheduled: u64) -> Punctuality {
         Punctuality {
@@ -235,6 +236,48 @@ mod tests {
         }
         assert!(!of(10_000, 1_000_000).is_another_load());
         assert!(of(10_001, 1_000_000).is_another_load());
+    }
+
+    #[test]
+    fn a_client_is_judged_by_its_own_figures_when_it_has_a_hundred_packets() {
+        let judged = |change: &dyn Fn(&mut Sample)| {
+            let mut sample = Sample::of(1, 1);
+            change(&mut sample);
+            let evidence = sample.evidence();
+            let row = &pair(&evidence)[0];
+            (is_late(row, 1_000_000), spoils_p99(row, 1_000_000))
+        };
+        let late_of = |packets: u64, p99_ns: u64, p99_9_ns: u64| {
+            judged(&|sample| {
+                sample.counted(0, |counted| {
+                    counted.timed[0] = packets;
+                    (counted.lateness_p99_ns, counted.lateness_p99_9_ns) = (p99_ns, p99_9_ns);
+                });
+            })
+        };
+        assert_eq!(late_of(100, 1_000_000, 1_000_000), (false, false));
+        assert_eq!(late_of(100, 1_000_000, 1_020_000), (false, true));
+        assert_eq!(late_of(100, 1_020_000, 1_020_000), (true, true));
+        assert_eq!(late_of(99, 1_020_000, 1_020_000), (false, true));
+        let skipped = |skipped: u64, blocked: u64, stays: bool| {
+            judged(&|sample| {
+                sample.reported_counts(0, |counts| {
+                    counts.scheduled = 1_000;
+                    (counts.skipped, counts.blocked) = (skipped, blocked);
+                });
+                sample.reported(0, |reported| {
+                    reported.acknowledged = reported.acknowledged.filter(|_| stays);
+                });
+            })
+        };
+        assert_eq!(skipped(1, 0, true), (false, false));
+        assert_eq!(skipped(2, 0, true), (false, true));
+        assert_eq!(skipped(10, 0, true), (false, true));
+        assert_eq!(skipped(11, 0, true), (true, true));
+        assert_eq!(skipped(12, 1, true), (true, true));
+        assert_eq!(skipped(12, 11, true), (false, false));
+        assert_eq!(skipped(1_000, 0, false), (false, true));
+        assert_eq!(judged(&|sample| sample.forget_agent(0)), (false, false));
     }
 
     #[test]

@@ -314,4 +314,11 @@ fn an_objective_of_which_it_is_not_known_how_many_were_scheduled_gives_the_most(
         one(&sample, "latency").sentence,
         "31 of at most 30,000 packets had a latency above 100 ms, where for p99.9 at most 30 may."
     );
+    assert_eq!(one(&sample, "latency").observed, None);
+    // Nothing else is certain of them.
+    ask(
+        &mut sample,
+        &["transit.p50>=1s", "transit.p50=1s", "transit.p50<1s"],
+    );
+    assert!(all(&sample)[..3].iter().all(|of| of.1 == NOT_JUDGED));
 }

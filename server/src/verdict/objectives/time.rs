@@ -39,16 +39,44 @@ pub(super) fn quantile(
         let sentence = "It is not known how many packets were scheduled.";
         return Finding::not_judged(sentence);
     };
+    let missing = scheduled.map_or(0, |packets| packets.saturating_sub(times.count()));
+    let question = question(judged, threshold, most, missing);
+    let answer = judge(times, question);
+    let is_upper = matches!(
+        threshold.comparison,
+        Comparison::Less | Comparison::LessOrEqual
+    );
+    let is_certain = is_upper && answer.status == OutcomeStatus::NotHeld;
+    if scheduled.is_none() && !is_certain {
+        let sentence = "It is not known how many packets were scheduled.";
+        return Finding::not_judged(sentence);
+    }
+    let (template, figures) = in_words(judged, threshold, question, answer, scheduled.is_some());
+    // A user asks for what has to be shown, and too few packets do not show it.
+    let is_users = source == ObjectiveSource::User;
+    let status = if answer.ground == Ground::TooFew && is_users {
+        OutcomeStatus::NotHeld
+    } else {
+        answer.status
+    };
+    let observed = answer.observed_ns.filter(|_| scheduled.is_some());
+    let observed = observed.map(|ns| i64::try_from(ns).unwrap_or(i64::MAX));
+    let observed = observed.map(Observed::ObservedNs);
+    Finding::new(status, observed, &template, figures)
+}
+
+/// What is asked of the packets that were scheduled, of which so many have no time.
+fn question(judged: &Judged<'_>, threshold: Threshold, scheduled: u64, missing: u64) -> Question {
     let ppm = threshold.quantile_ppm.unwrap_or(PPM);
     let counts_from_due = matches!(threshold.metric, Metric::Latency | Metric::Spread);
     let is_spread = threshold.metric == Metric::Spread;
     let understated = |row: &Row<'_>| row.receiver?.spread_understated;
-    let question = Question {
+    Question {
         ppm,
         comparison: threshold.comparison,
         limit_ns: threshold.limit,
-        scheduled: most,
-        missing: scheduled.map_or(0, |packets| packets.saturating_sub(times.count())),
+        scheduled,
+        missing,
         understated: if is_spread {
             sum_of_all(judged.rows, understated).unwrap_or(0)
         } else {
@@ -59,23 +87,29 @@ pub(super) fn quantile(
         } else {
             0
         },
-    };
-    let answer = judge(times, question);
-    if scheduled.is_none() && answer.status != OutcomeStatus::NotHeld {
-        let sentence = "It is not known how many packets were scheduled.";
-        return Finding::not_judged(sentence);
     }
-    let mut template = counts_in_words(threshold, question, scheduled.is_some());
+}
+
+/// The template of the sentence and its figures. Where it is not `is_exact`, it is not known how
+/// many packets were scheduled, but only the most that can have been.
+fn in_words(
+    judged: &Judged<'_>,
+    threshold: Threshold,
+    question: Question,
+    answer: Answer,
+    is_exact: bool,
+) -> (String, Figures) {
+    let mut template = counts_in_words(threshold, question, is_exact);
     let mut figures = figures([
         ("above", answer.above.into()),
         ("beyond", answer.beyond.into()),
         ("scheduled", question.scheduled.into()),
         ("limit_ns", question.limit_ns.into()),
     ]);
-    if scheduled.is_some() {
+    if is_exact {
         figures.insert("missing".into(), question.missing.into());
     }
-    if let Some(observed_ns) = answer.observed_ns {
+    if let Some(observed_ns) = answer.observed_ns.filter(|_| is_exact) {
         figures.insert("observed_ns".into(), signed(observed_ns.into()));
     }
     if question.understated > 0 {
@@ -86,18 +120,7 @@ pub(super) fn quantile(
     }
     template += explain(judged, question, answer, &mut figures);
     template += ".";
-    // A user asks for what has to be shown, and too few packets do not show it.
-    let is_users = source == ObjectiveSource::User;
-    let status = if answer.ground == Ground::TooFew && is_users {
-        OutcomeStatus::NotHeld
-    } else {
-        answer.status
-    };
-    let observed = answer.observed_ns.map(|ns| {
-        let nanos = i64::try_from(ns).unwrap_or(i64::MAX);
-        Observed::ObservedNs(nanos)
-    });
-    Finding::new(status, observed, &template, figures)
+    (template, figures)
 }
 
 /// What was counted, as a part of the sentence.
