@@ -384,7 +384,7 @@ fn a_server_that_was_stopped_in_mid_run_names_itself_and_not_its_agent() {
         .unwrap();
     wait_until("packets come", || {
         let (list, _) = server.json(&["runs"]);
-        list.to_string().contains("RUNNING").then_some(())
+        list.to_string().contains("\"running\"").then_some(())
     });
     server.process.signal(Signal::STOP);
     std::thread::sleep(Duration::from_millis(3_500));

@@ -336,7 +336,7 @@ impl<'a> Session<'a> {
         self.pending.push_back(message);
     }
 
-    /// As renewed now.
+    /// The lease when it is renewed now.
     fn lease(&self) -> Lease {
         Lease {
             from_ns: clock::now_ns(),

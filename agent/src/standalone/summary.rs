@@ -236,7 +236,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// As [`Summary::arrived`], of one client.
+/// Packets of one client that the target's kernel has acknowledged, as in [`Summary::arrived`].
 pub(super) fn arrived(record: &v1::ClientRecord) -> Option<u64> {
     Some(record.kernel_acknowledged_bytes? / FRAME_BYTES as u64)
 }
