@@ -1,6 +1,7 @@
-"""Frames of the data port as a client with a key file writes them, implemented from docs/protocol.md alone.
+"""Frames of the data port as a client writes them, implemented from docs/protocol.md alone.
 
-Such a client belongs to the static run: run 0, agent 0, whose key is derived from the key file.
+A client with a key file belongs to the static run: run 0, agent 0, whose key is derived from the key file. The
+key of any other run comes over the control stream.
 """
 
 import hashlib
@@ -16,13 +17,12 @@ ECHO = 1
 LABELS = {HELLO: b"hello", HELLO_ACK: b"hello-ack", END: b"end", END_ACK: b"end-ack"}
 
 
-class Client:
-    """One client of the static run: the frames that it sends and those that it must receive."""
+class RunClient:
+    """One client of a run: the frames that it sends and those that it must receive."""
 
-    def __init__(self, secret, client, attempt=1):
-        self.client = client
-        self.key = mac(secret, b"metronome key v1" + struct.pack("<QH", 0, 0))
-        self.fields = struct.pack("<BHHQ", attempt, 0, client, 0)
+    def __init__(self, key, run, agent, client, attempt=1):
+        self.client, self.key = client, key
+        self.fields = struct.pack("<BHHQ", attempt, agent, client, run)
 
     def hello(self):
         return self.authenticated(HELLO, self.fields)
@@ -36,14 +36,21 @@ class Client:
     def end_ack(self, received):
         return self.authenticated(END_ACK, struct.pack("<5xQ", received))
 
-    def packet(self, sequence, due_ns, flags=0):
-        frame = head(PACKET) + struct.pack("<BIQQI", flags, self.client, sequence, due_ns, 0)
+    def packet(self, sequence, due_ns, flags=0, lateness_ns=0):
+        frame = head(PACKET) + struct.pack("<BIQQI", flags, self.client, sequence, due_ns, lateness_ns)
         return frame + struct.pack("<I", crc32c(frame))
 
     def authenticated(self, kind, fields):
         frame = head(kind) + fields
         label = b"metronome " + LABELS[kind] + b" v1"
         return frame + mac(self.key, label + head(HELLO) + self.fields + frame)[:16]
+
+
+class Client(RunClient):
+    """One client of the static run."""
+
+    def __init__(self, secret, client, attempt=1):
+        super().__init__(mac(secret, b"metronome key v1" + struct.pack("<QH", 0, 0)), 0, 0, client, attempt)
 
 
 def head(kind):

@@ -51,14 +51,19 @@ class Metronome:
             words = ready.split()
             self.master = self.server.pid
             self.grpc, self.data = words[words.index("grpc") + 1], words[words.index("data") + 1]
-            self.agent, _ = self._start("metronome-agent", ["--server", self.grpc, "--name", "torture"])
+            self.start_agent("torture")
         except BaseException:
             self.__exit__()
             raise
 
+    def start_agent(self, name):
+        """Starts an agent, the one from now on."""
+        self.agent, _ = self._start("metronome-agent", ["--server", self.grpc, "--name", name])
+        self.agent_name = name
+
     def _start(self, name, flags, files=None):
         """Starts an executable and waits for its ready line."""
-        log = open(self.folder / f"{name}.log", "wb")
+        log = open(self.folder / f"{name}.log", "ab")
         command = [str(self.executables / name), *flags]
         limit = files and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)))
         process = subprocess.Popen(
@@ -129,7 +134,7 @@ class Metronome:
 
 
 class Worker:
-    """A worker process, held by descriptor, so that a signal cannot reach another process with the same id."""
+    """A worker, or another process, held by descriptor: a signal cannot reach another one with the same id."""
 
     def __init__(self, pid):
         self.pid, self.descriptor = pid, os.pidfd_open(pid)

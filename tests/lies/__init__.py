@@ -1,0 +1,1 @@
+"""The parts of tests/lies/run and clean: `cases` made by `agent_lies`, `relay` and `process_lies`, checked by `judging`."""

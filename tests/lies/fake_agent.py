@@ -1,0 +1,424 @@
+"""An agent in Python, written from agent_service.proto and docs/protocol.md alone.
+
+It registers, answers the exchanges of clock readings, connects its clients, sends what its `Course` makes of
+the schedule and reports what the course claims. The messages come from the server's reflection (pip install
+grpcio grpcio-reflection), so that a change of the contract needs no step of generation here.
+
+    with FakeAgent(messages, name, course) as agent:   registered
+        agent.over.wait()                              its one run is over
+
+Times are ns of the agent's clock: CLOCK_MONOTONIC, and what the course's clock is ahead of it. One thread writes for
+all clients, so that a load of a few hundred writes a second is as much as it sends in time.
+
+Whatever the course claims, `off_ns` has how much later than the server's schedule each packet was truly written.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import queue
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+
+import grpc
+from google.protobuf import descriptor_pool, message_factory
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from torturing import handshake
+
+SECOND_NS = 1_000_000_000
+PROTOCOL_VERSION = 1
+ALIVE_EVERY_S = 0.5
+NICE = -10
+# The longest wait for an answer on the data port.
+ANSWER_S = 10
+LATENESS_MAX_NS = (1 << 32) - 1
+# From linux/tcp.h: where tcpi_bytes_acked stands in struct tcp_info. The end and the FIN are no packets.
+BYTES_ACKED_AT, CLOSING_BYTES = 120, 33
+# The same spin as a pacing thread needs: a sleep is about this much too long.
+SPIN_NS = 200_000
+
+
+@dataclasses.dataclass
+class Packet:
+    """One packet as it is to be written. Times are from the start."""
+
+    sequence: int
+    due_ns: int
+    # When it is written; packets of one instant share a write.
+    at_ns: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """The schedule of one client, from the start of the run: proto/schedule.rs has the formula."""
+
+    # That of the client's first packet.
+    start_ns: int
+    rate_millihertz: int
+    batch: int
+    packets: int
+    duration_ns: int
+
+    def due_ns(self, n):
+        return self.start_ns + (n - n % self.batch) * 1000 * SECOND_NS // self.rate_millihertz
+
+    @property
+    def period_ns(self):
+        return self.batch * 1000 * SECOND_NS // self.rate_millihertz
+
+    @property
+    def end_ns(self):
+        return self.due_ns(self.packets - 1)
+
+
+class Course:
+    """What an agent does: the honest one. A lie overrides a part of it."""
+
+    # Whether it claims a clock that is not the server's, and by how much its clock is ahead of the real one.
+    is_foreign = False
+    clock_ahead_ns = 0
+    answers_probes = True
+    # By how much the readings that it sends are ahead of its clock.
+    readings_ahead_ns = 0
+
+    def lateness_ns(self, late_ns):
+        """What a packet claims that is written so late."""
+        return late_ns
+
+    def start_ns(self, asked_ns):
+        """When the schedule begins, from when the server asked for."""
+        return asked_ns
+
+    def packets(self, schedule):
+        """The packets of one client in the order in which they are written. Called before the start."""
+        dues = ((n, schedule.due_ns(n)) for n in range(schedule.packets))
+        return [Packet(n, due_ns, due_ns) for n, due_ns in dues]
+
+    def in_mid_run(self, agent):
+        """Called once, when half of the packets have been written."""
+
+    def progress(self, progress):
+        """Changes a message of progress."""
+
+    def record(self, record, schedule):
+        """Changes the record of one client."""
+
+    def records(self, records):
+        """Changes the list of all records."""
+
+    def finished(self, finished):
+        """Changes the last message."""
+
+
+class Messages:
+    """The types of the API, as reflection describes them."""
+
+    def __init__(self, channel):
+        pool = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+        method = pool.FindServiceByName("metronome.v1.AgentService").FindMethodByName("Session")
+        self.pool = pool
+        self.Request = message_factory.GetMessageClass(method.input_type)
+        response = message_factory.GetMessageClass(method.output_type)
+        self.open_session = channel.stream_stream(
+            "/metronome.v1.AgentService/Session",
+            request_serializer=self.Request.SerializeToString,
+            response_deserializer=response.FromString,
+        )
+
+
+class FakeAgent:
+    """One session with one run. `over` is set when the run is over or the server has ended the stream."""
+
+    def __init__(self, messages, name, course, clients_max=100):
+        self.messages, self.name, self.course, self.clients_max = messages, name, course, clients_max
+        self.outgoing = queue.Queue()
+        self.welcomed, self.over = threading.Event(), threading.Event()
+        self.failure = None
+        self.clients, self.prepare = [], None
+        self.off_ns, self.planned = [], 0
+
+    def __enter__(self):
+        self.call = self.messages.open_session(iter(self.outgoing.get, None))
+        self.send("register", self.registration())
+        self.threads = [threading.Thread(target=target, daemon=True) for target in (self.follow, self.live)]
+        for thread in self.threads:
+            thread.start()
+        if not self.welcomed.wait(ANSWER_S):
+            self.call.cancel()
+            raise SystemExit(f"the server does not welcome {self.name}: {self.failure}")
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.outgoing.put(None)
+        self.call.cancel()
+        for client in self.clients:
+            client.close()
+
+    def send(self, kind, fields):
+        request = self.messages.Request()
+        part = getattr(request, kind)
+        part.SetInParent()
+        for name, value in fields.items():
+            set_field(part, name, value)
+        self.outgoing.put(request)
+        return request
+
+    def registration(self):
+        boot_id = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = pathlib.Path("/proc/self/ns/time")
+        foreign = "00000000-0000-4000-8000-000000000000"
+        clock = {"boot_id": foreign if self.course.is_foreign else boot_id,
+                 "time_namespace": str(namespace.readlink()) if namespace.exists() else ""}
+        return {"protocol_version_min": PROTOCOL_VERSION, "protocol_version_max": PROTOCOL_VERSION, "name": self.name,
+                "capabilities": ["profile.constant"],
+                "capacity": {"clients_max": self.clients_max, "cores": 1}, "clock": clock, "version": "0"}
+
+    def now_ns(self):
+        """This agent's clock, as it claims it."""
+        return time.monotonic_ns() + self.course.clock_ahead_ns
+
+    def live(self):
+        while not self.over.wait(ALIVE_EVERY_S):
+            self.send("alive", {})
+
+    def follow(self):
+        """Carries out the server's orders until the stream ends."""
+        try:
+            for order in self.call:
+                kind = order.WhichOneof("message")
+                if handle := getattr(self, f"on_{kind}", None):
+                    handle(getattr(order, kind))
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.CANCELLED:
+                self.failure = f"{error.code().name}: {error.details()}"
+        except Exception as error:  # The run must end, whatever the fault is; `failure` has it.
+            self.failure = f"{type(error).__name__}: {error}"
+        self.over.set()
+
+    def on_welcome(self, _):
+        self.welcomed.set()
+
+    def on_clock_probe(self, probe):
+        if self.course.answers_probes:
+            received_ns = self.now_ns() + self.course.readings_ahead_ns
+            sent_ns = self.now_ns() + self.course.readings_ahead_ns
+            self.send("clock_reading", {"server_ns": probe.server_ns, "received_ns": received_ns, "sent_ns": sent_ns})
+
+    def on_prepare(self, prepare):
+        share = prepare.shares[0]
+        self.prepare, self.share = prepare, share
+        address = share.target.receivers.address
+        host, _, port = address.rpartition(":")
+        run = int(prepare.run_id, 16)
+        for index in range(share.first_client, share.first_client + share.clients):
+            frames = handshake.RunClient(prepare.key, run, prepare.agent_index, index)
+            self.clients.append(FakeClient(frames, (host.strip("[]") or "127.0.0.1", int(port))))
+        # Here, because the start follows within some 20 ms.
+        self.schedules = self.make_schedules()
+        self.planned = sum(schedule.packets for schedule in self.schedules)
+        self.writes = self.make_writes()
+        self.send("prepared", {"run_id": prepare.run_id})
+
+    def on_start(self, start):
+        is_absolute = start.WhichOneof("at") == "start_at_ns"
+        asked_ns = start.start_at_ns if is_absolute else self.now_ns() + start.start_in.ToNanoseconds()
+        threading.Thread(target=self.run, args=(asked_ns,), daemon=True).start()
+
+    def on_stop(self, _):
+        self.over.set()
+
+    def run(self, asked_ns):
+        """The load and the reports. A fault ends the session, and `failure` has it."""
+        # As a pacing thread; not every user may set it.
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        try:
+            self.load(self.course.start_ns(asked_ns), asked_ns)
+            self.report()
+        except Exception as error:
+            self.failure = f"{type(error).__name__}: {error}"
+        self.over.set()
+
+    def make_schedules(self):
+        share = self.share
+        rate, duration_ns = share.profile.constant.rate_millihertz, self.prepare.duration.ToNanoseconds()
+        packets = max(1, rate * duration_ns // (1000 * SECOND_NS))
+        first = Schedule(0, rate, share.batch, packets, duration_ns)
+        room_ns = min(first.period_ns, duration_ns - first.end_ns)
+        step_ns = min(20_000, room_ns // 2 // share.clients)
+        return [dataclasses.replace(first, start_ns=step_ns * n) for n in range(share.clients)]
+
+    def make_writes(self):
+        """What is written, as tuples of the instant, the client, its schedule and the packets of one write."""
+        writes = []
+        for client, schedule in zip(self.clients, self.schedules):
+            for packet in self.course.packets(schedule):
+                if writes and writes[-1][1] is client and writes[-1][0] == packet.at_ns:
+                    writes[-1][3].append(packet)
+                else:
+                    writes.append((packet.at_ns, client, schedule, [packet]))
+        return sorted(writes, key=lambda write: write[0])
+
+    def load(self, start_ns, asked_ns):
+        """Writes the packets of all clients, each at its instant from `start_ns`; the server asked for `asked_ns`."""
+        began_ns, next_progress = time.thread_time_ns(), 0
+        self.oversleep_ns = 0
+        for number, (at_ns, client, schedule, packets) in enumerate(self.writes):
+            if number == len(self.writes) // 2:
+                self.course.in_mid_run(self)
+            until_ns = start_ns + at_ns - self.course.clock_ahead_ns
+            self.oversleep_ns = max(self.oversleep_ns, sleep_until(until_ns))
+            now_ns = self.now_ns()
+            client.write(packets, start_ns, now_ns, self.course.lateness_ns)
+            self.off_ns += [now_ns - asked_ns - schedule.due_ns(packet.sequence) for packet in packets]
+            if time.monotonic_ns() > next_progress:
+                next_progress = time.monotonic_ns() + SECOND_NS // 4
+                self.report_progress()
+        self.cpu_ns = time.thread_time_ns() - began_ns
+
+    def report_progress(self):
+        sent = sum(client.sent for client in self.clients)
+        counts = {"scheduled": sent, "sent": sent, "skipped": 0, "blocked": 0}
+        progress = {"run_id": self.prepare.run_id, "counts": counts}
+        self.course.progress(progress)
+        self.send("progress", progress)
+
+    def report(self):
+        records = []
+        for client, schedule in zip(self.clients, self.schedules):
+            client.end()
+            record = client.record(schedule)
+            self.course.record(record, schedule)
+            records.append(record)
+        self.course.records(records)
+        self.send("client_records", {"run_id": self.prepare.run_id, "clients": records})
+        finished = {"run_id": self.prepare.run_id, "cpu_ns": self.cpu_ns, "writes": len(self.writes),
+                    "oversleep_max_ns": self.oversleep_ns}
+        self.course.finished(finished)
+        self.send("finished", finished)
+
+
+class FakeClient:
+    """One connection of the data port."""
+
+    def __init__(self, frames, address):
+        self.frames, self.address = frames, address
+        self.sent = self.digest = 0
+        self.acknowledged = self.failure = None
+        self.socket = open_connection(frames, address)
+        self.acked_before = self.bytes_acked()
+
+    def write(self, packets, start_ns, now_ns, claim):
+        if self.failure:
+            return
+        data = bytearray()
+        for packet in packets:
+            due_ns = start_ns + packet.due_ns
+            lateness_ns = min(max(claim(now_ns - due_ns), 0), LATENESS_MAX_NS)
+            frame = self.frames.packet(packet.sequence, due_ns, lateness_ns=lateness_ns)
+            checksum = int.from_bytes(frame[28:], "little")
+            self.digest = (self.digest + checksum * (2 * packet.sequence + 1)) % (1 << 64)
+            data += frame
+        try:
+            self.socket.sendall(data)
+            self.sent += len(packets)
+        except OSError as error:
+            self.fail(f"the connection broke: {error}")
+
+    def end(self):
+        """Sends the end and waits for the peer's count."""
+        if self.failure:
+            return
+        try:
+            self.socket.sendall(self.frames.end(self.sent))
+            self.socket.shutdown(socket.SHUT_WR)
+            frame = read_frame(self.socket)
+        except OSError as error:
+            return self.fail(f"the end was not acknowledged: {error}")
+        self.acknowledged = int.from_bytes(frame[8:16], "little")
+        if frame != self.frames.end_ack(self.acknowledged):
+            self.acknowledged = None
+            self.fail(f"the end was answered by {frame.hex()}")
+
+    def fail(self, sentence):
+        self.failure = sentence
+
+    def record(self, schedule):
+        counts = {"scheduled": schedule.packets, "sent": self.sent, "skipped": schedule.packets - self.sent, "blocked": 0}
+        record = {"client": self.frames.client, "counts": counts, "digest": self.digest, "attempts": 1}
+        if self.acknowledged is not None:
+            record["acknowledged"] = self.acknowledged
+        beyond = self.bytes_acked() - self.acked_before - 32 * self.sent
+        record["kernel_acknowledged_bytes"] = 32 * self.sent + beyond - min(max(beyond, 0), CLOSING_BYTES)
+        if self.failure:
+            record["failure"] = {"code": "FAILURE_CODE_CONNECTION_BROKEN", "sentence": self.failure}
+        return record
+
+    def bytes_acked(self):
+        info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED_AT + 8)
+        return struct.unpack_from("<Q", info, BYTES_ACKED_AT)[0]
+
+    def close(self):
+        self.socket.close()
+
+
+def open_connection(frames, address):
+    """Connects and exchanges the hellos."""
+    connection = socket.create_connection(address, timeout=ANSWER_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(frames.hello())
+    answer = read_frame(connection)
+    if answer != frames.hello_ack():
+        connection.close()
+        raise ConnectionError(f"the hello was answered by {answer.hex()}")
+    return connection
+
+
+def read_frame(connection):
+    frame = b""
+    while len(frame) < handshake.FRAME_BYTES:
+        part = connection.recv(handshake.FRAME_BYTES - len(frame))
+        if not part:
+            raise ConnectionError(f"the peer closed after {len(frame)} bytes of an answer")
+        frame += part
+    return frame
+
+
+def sleep_until(at_ns):
+    """Returns how much too late it woke, ns; 0 where there was nothing to wait for."""
+    left_ns = at_ns - time.monotonic_ns()
+    if left_ns <= 0:
+        return 0
+    if left_ns > SPIN_NS:
+        select.select([], [], [], (left_ns - SPIN_NS) / 1e9)
+    while (now_ns := time.monotonic_ns()) < at_ns:
+        pass
+    return now_ns - at_ns
+
+
+def set_field(message, name, value):
+    """Sets a field from plain values; a list of dicts is a repeated message, a text may name an enum's value."""
+    field = message.DESCRIPTOR.fields_by_name[name]
+    if isinstance(value, dict):
+        part = getattr(message, name)
+        part.SetInParent()
+        for inner, inner_value in value.items():
+            set_field(part, inner, inner_value)
+    elif isinstance(value, list) and field.message_type is None:
+        getattr(message, name).extend(value)
+    elif isinstance(value, list):
+        for row in value:
+            part = getattr(message, name).add()
+            for inner, inner_value in row.items():
+                set_field(part, inner, inner_value)
+    elif field.enum_type and isinstance(value, str):
+        setattr(message, name, field.enum_type.values_by_name[value].number)
+    else:
+        setattr(message, name, value)
