@@ -34,7 +34,7 @@ use crate::{
     },
     model::{
         AgentRecords, FinalCounters, LiveCounters,
-        run::{Action, Event, PREPARE_NS, RunStateMachine},
+        run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
     wall_clock,
@@ -480,20 +480,6 @@ fn note_start(run: &mut v1::Run, machine: &RunStateMachine) {
             let ago_ns = clock::now_ns().saturating_sub(start_at_ns);
             wall_clock::timestamp(wall_clock::unix_ns().saturating_sub(ago_ns) / 1_000_000)
         });
-    }
-}
-
-/// An agent was given up.
-fn out_of_time(before: RunState) -> Failure {
-    if before == RunState::Preparing {
-        let seconds = PREPARE_NS / 1_000_000_000;
-        let sentence = format!("it did not connect its clients within {seconds} s");
-        Failure::new(FailureCode::PrepareTimedOut, sentence).with("deadline_ns", PREPARE_NS)
-    } else {
-        Failure::new(
-            FailureCode::NoFinalReport,
-            "it gave no final report in time",
-        )
     }
 }
 
