@@ -64,7 +64,7 @@ pub fn bucket_floor_ns(index: usize) -> u64 {
     ((index - shift * half) as u64) << shift << UNIT_BITS
 }
 
-/// The longest time that falls into a bucket, ns; of the last one the longest that is distinguished.
+/// The longest time that falls into a bucket, ns; that of the last one is the longest of all.
 #[must_use]
 pub fn bucket_top_ns(index: usize) -> u64 {
     bucket_floor_ns(index + 1) - 1
@@ -202,8 +202,8 @@ impl Histogram {
         self.to_hdr().value_at_quantile(quantile)
     }
 
-    /// The form of the API; `None` without a value. A quantile that so few values do not give is left
-    /// out. `with_record` adds the V2 record. How many are missing is the caller's to add.
+    /// The form of the API; `None` without a value. A quantile that so few values do not give is
+    /// left out. `with_record` adds the V2 record. How many are missing is the caller's to add.
     #[must_use]
     pub fn distribution(&self, with_record: bool) -> Option<v1::Distribution> {
         let count = self.count();

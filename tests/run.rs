@@ -373,6 +373,37 @@ fn an_agent_killed_in_mid_run_makes_it_partial_and_the_next_run_works() {
 }
 
 #[test]
+fn a_server_that_was_stopped_in_mid_run_names_itself_and_not_its_agent() {
+    let server = Server::start(&["--workers", "1"]);
+    let _agent = server.agent("a1");
+    let flags = ["--clients", "2", "--rate", "100", "--duration", "8s"];
+    let child = server
+        .benchctl(&["start", "-o", "json"])
+        .args(flags)
+        .spawn()
+        .unwrap();
+    wait_until("packets come", || {
+        let (list, _) = server.json(&["runs"]);
+        list.to_string().contains("\"running\"").then_some(())
+    });
+    server.process.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(3_500));
+    server.process.signal(Signal::CONT);
+    let (result, code) = json_of(child.wait_with_output().unwrap());
+    assert_eq!(code, 3, "{result:#}");
+    let text = result.to_string();
+    assert!(!text.contains("AGENT_SILENT"), "{result:#}");
+    let failure = &result["agents"][0]["failure"];
+    assert_eq!(failure["code"], "LEASE_OVER", "{result:#}");
+    let sentence = failure["sentence"].as_str().unwrap();
+    assert!(sentence.contains("the server did not renew"), "{sentence}");
+    let notes = result["verdict"]["notes"].as_array().unwrap();
+    let paused = notes.iter().find(|note| note["code"] == "SERVER_PAUSED");
+    let pause_ns = paused.unwrap()["figures"]["pause_ns"].as_u64().unwrap();
+    assert!((3_000_000_000..6_000_000_000).contains(&pause_ns));
+}
+
+#[test]
 fn a_server_killed_in_mid_run_is_reported_in_a_sentence_and_the_run_is_listed_as_aborted() {
     let mut server = Server::start(&[]);
     let _agent = server.agent("a1");
@@ -407,7 +438,7 @@ fn a_server_killed_in_mid_run_is_reported_in_a_sentence_and_the_run_is_listed_as
 
 /// A busy machine sends or reads late; that does not touch the counters.
 fn is_of_time(code: &str) -> bool {
-    ["LATENESS", "CLIENT_LATENESS", "BACKPRESSURE"].contains(&code)
+    ["LATENESS", "CLIENT_LATENESS"].contains(&code)
 }
 
 fn codes(result: &Value) -> Vec<String> {

@@ -21,8 +21,24 @@ pub(crate) struct StopSignal {
     /// 0, or the highest [`StopMode`] that was requested.
     mode: AtomicU8,
     lease_until_ns: AtomicU64,
+    /// How long the lease was when it was renewed last, for the sentence.
+    lease_ns: AtomicU64,
     /// Set once, by whichever thread finds it first.
     orphaned: OnceLock<Orphaned>,
+}
+
+/// For how long a run may go on without a Renew.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    /// When it was made or renewed, ns.
+    pub(crate) from_ns: u64,
+    pub(crate) length_ns: u64,
+}
+
+impl Lease {
+    fn until_ns(self) -> u64 {
+        self.from_ns.saturating_add(self.length_ns)
+    }
 }
 
 /// Why a run has no server any more.
@@ -46,23 +62,28 @@ pub(crate) enum StopMode {
 }
 
 impl StopSignal {
-    /// A signal that aborts the load at `lease_until_ns` unless the lease is renewed.
-    pub(crate) fn new(lease_until_ns: u64) -> Self {
+    /// A signal that aborts the load at the end of the lease unless that is renewed.
+    pub(crate) fn new(lease: Lease) -> Self {
         Self {
             mode: AtomicU8::new(0),
-            lease_until_ns: AtomicU64::new(lease_until_ns),
+            lease_until_ns: AtomicU64::new(lease.until_ns()),
+            lease_ns: AtomicU64::new(lease.length_ns),
             orphaned: OnceLock::new(),
         }
     }
 
     /// A signal without a lease: only a request ends the load.
     pub(crate) fn without_lease() -> Self {
-        Self::new(u64::MAX)
+        Self::new(Lease {
+            from_ns: 0,
+            length_ns: u64::MAX,
+        })
     }
 
     /// Moves the end of the lease.
-    pub(crate) fn renew(&self, lease_until_ns: u64) {
-        self.lease_until_ns.store(lease_until_ns, Relaxed);
+    pub(crate) fn renew(&self, lease: Lease) {
+        self.lease_ns.store(lease.length_ns, Relaxed);
+        self.lease_until_ns.store(lease.until_ns(), Relaxed);
     }
 
     /// Asks the load to end. A drain becomes an abort, but never the reverse.
@@ -99,10 +120,7 @@ impl StopSignal {
     pub(crate) fn failure(&self, now_ns: u64) -> Option<Failure> {
         let mode = self.requested(now_ns)?;
         Some(match (self.orphaned(), mode) {
-            (Some(Orphaned::LeaseOver), _) => Failure::new(
-                FailureCode::LeaseOver,
-                "the server did not renew the agent's lease in time",
-            ),
+            (Some(Orphaned::LeaseOver), _) => self.lease_over(),
             (Some(Orphaned::NotListed), _) => Failure::new(
                 FailureCode::RunNotListed,
                 "the server did not list the run among those of this agent any more",
@@ -115,6 +133,12 @@ impl StopSignal {
                 "the run was stopped before its first packet was due",
             ),
         })
+    }
+
+    fn lease_over(&self) -> Failure {
+        let seconds = self.lease_ns.load(Relaxed) as f64 / 1e9;
+        let sentence = format!("the server did not renew the agent's lease for {seconds} s");
+        Failure::new(FailureCode::LeaseOver, sentence)
     }
 
     /// Whether the load may go on.
@@ -143,14 +167,21 @@ impl StopSignal {
 mod tests {
     use super::*;
 
+    fn until(length_ns: u64) -> Lease {
+        Lease {
+            from_ns: 0,
+            length_ns,
+        }
+    }
+
     #[test]
     fn a_lease_ends_by_itself_unless_it_is_renewed() {
-        let stop_signal = StopSignal::new(50);
+        let stop_signal = StopSignal::new(until(50));
         assert!(stop_signal.allows_load(49));
-        stop_signal.renew(100);
+        stop_signal.renew(until(100));
         assert!(stop_signal.allows_load(99));
         assert_eq!(stop_signal.requested(100), Some(StopMode::Abort));
-        stop_signal.renew(200);
+        stop_signal.renew(until(200));
         assert!(
             !stop_signal.allows_load(150),
             "a lease that was seen to have ended is not renewed"
@@ -158,8 +189,20 @@ mod tests {
     }
 
     #[test]
+    fn how_long_the_server_did_not_renew_the_lease_is_in_the_sentence() {
+        let stop_signal = StopSignal::new(until(50));
+        stop_signal.renew(Lease {
+            from_ns: 40,
+            length_ns: 3_000_000_000,
+        });
+        let failure = stop_signal.failure(3_000_000_040);
+        let sentence = failure.map(|failure| failure.sentence);
+        assert!(sentence.is_some_and(|sentence| sentence.ends_with("lease for 3 s")));
+    }
+
+    #[test]
     fn an_orphaned_run_keeps_the_first_reason_and_a_request_orphans_none() {
-        let stop_signal = StopSignal::new(50);
+        let stop_signal = StopSignal::new(until(50));
         stop_signal.request(StopMode::Drain);
         assert_eq!(
             (stop_signal.requested(49), stop_signal.orphaned()),
@@ -175,7 +218,7 @@ mod tests {
     #[test]
     fn each_end_before_the_time_has_a_code_of_its_own() {
         let code = |end: fn(&StopSignal)| {
-            let stop_signal = StopSignal::new(50);
+            let stop_signal = StopSignal::new(until(50));
             assert_eq!(stop_signal.failure(49), None);
             end(&stop_signal);
             stop_signal.failure(49).map(|failure| failure.code())
@@ -192,7 +235,7 @@ mod tests {
             code(|s| s.orphan(Orphaned::NotListed)),
             Some(FailureCode::RunNotListed)
         );
-        let expired = StopSignal::new(50)
+        let expired = StopSignal::new(until(50))
             .failure(50)
             .map(|failure| failure.code());
         assert_eq!(expired, Some(FailureCode::LeaseOver));

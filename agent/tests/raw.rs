@@ -3,8 +3,8 @@
 mod peer;
 
 use std::{
-    io::Read as _,
-    net::TcpListener,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     process::{Command, Stdio},
     thread,
 };
@@ -221,7 +221,14 @@ fn the_json_has_the_keys_and_units_of_a_run() {
         let object = object.unwrap_or_else(|| panic!("{place} of {figures}"));
         object.keys().map(String::as_str).collect::<Vec<_>>()
     };
-    let counters = ["acknowledged", "blocked", "scheduled", "sent", "skipped"];
+    let counters = [
+        "acknowledged",
+        "arrived",
+        "blocked",
+        "scheduled",
+        "sent",
+        "skipped",
+    ];
     assert_eq!(keys("/counts"), counters);
     assert_eq!(keys("/clients/1/counts"), counters);
     assert_eq!(
@@ -246,6 +253,7 @@ fn the_json_has_the_keys_and_units_of_a_run() {
     assert!(figures["counts"]["acknowledged"].is_null(), "{figures}");
     assert!(figures["clients"][1]["failure"].is_null(), "{figures}");
     assert_eq!(figures["counts"]["sent"], 200);
+    assert_eq!(figures["counts"]["arrived"], 200);
 }
 
 #[test]
@@ -258,6 +266,7 @@ fn the_text_summary_names_every_figure() {
         "scheduled",
         "sent",
         "skipped",
+        "arrived",
         "acknowledged",
         "rate",
         "lateness",
@@ -290,6 +299,54 @@ fn a_raw_client_whose_peer_stops_reading_has_no_end_that_could_be_acknowledged()
             failure.is_null() || failure["code"] == "CONNECTION_BROKEN",
             "{failure}"
         );
+    }
+}
+
+/// A load whose peer does `with` each of two connections, and how it ended.
+fn against(with: fn(TcpStream), duration: &str) -> (serde_json::Value, Option<i32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let peer = thread::spawn(move || {
+        let accepted = (0..2).map(|_| listener.accept().expect("a connection").0);
+        let accepted: Vec<_> = accepted.collect();
+        let peers = accepted
+            .into_iter()
+            .map(|it| thread::spawn(move || with(it)));
+        for peer in peers.collect::<Vec<_>>() {
+            peer.join().expect("the peer ends");
+        }
+    });
+    let port = port.to_string();
+    let flags = ["--clients", "2", "--rate", "1k", "--duration", duration];
+    let mut all = vec!["run", "--port", &port, "-o", "json"];
+    all.extend(flags);
+    let output = agent(&all);
+    peer.join().expect("the peer ends");
+    (summary(&output), output.status.code())
+}
+
+#[test]
+fn what_the_peer_did_at_the_end_is_known_or_named_however_short_the_load() {
+    let refuse = |mut socket: TcpStream| {
+        let refusal = metronome_proto::handshake::Refusal::Raw.encode();
+        socket.write_all(&refusal).expect("it takes that");
+        let _ = std::io::copy(&mut socket, &mut std::io::sink());
+    };
+    // Closing with packets unread resets the connection.
+    let reset = |socket: TcpStream| {
+        socket.peek(&mut [0]).expect("a packet");
+    };
+    for duration in ["0.02", "0.3"] {
+        let (figures, code) = against(refuse, duration);
+        assert_eq!(code, Some(1), "{figures}");
+        for client in figures["clients"].as_array().expect("a list") {
+            assert_eq!(client["failure"]["code"], "REFUSED_RAW", "{figures}");
+        }
+        let (figures, code) = against(reset, duration);
+        assert!(matches!(code, Some(1 | 4)), "{figures}");
+        for client in figures["clients"].as_array().expect("a list") {
+            assert_eq!(client["failure"]["code"], "CONNECTION_BROKEN", "{figures}");
+        }
     }
 }
 

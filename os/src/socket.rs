@@ -79,9 +79,9 @@ pub fn bytes_taken(socket: impl AsFd) -> io::Result<u64> {
     ))
 }
 
-/// Whether the peer's FIN has come, whatever has happened to the connection since and whoever has
-/// read what of it. A connection that was reset without one has none: recv reports its error to the
-/// first that asks and then 0, as if there had been a FIN.
+/// Whether the peer's FIN has come, whatever has happened to the connection since and whichever
+/// process has read what of it. A connection that was reset without one has none: recv reports its
+/// error to the first that asks and then 0, as if there had been a FIN.
 ///
 /// TCP_INQ gives with each recv how much is left to read, and 1 instead of 0 when that is the end
 /// behind a FIN. So what it gives is above the unread bytes exactly when there is a FIN. It takes

@@ -25,9 +25,9 @@ pub(crate) const OVERLOAD_PAUSE_NS: u64 = 250_000;
 /// How often a worker in automatic mode looks at how much CPU it has used, ns.
 const LOOK_EVERY_NS: u64 = 100_000_000;
 
-/// A load of less than this share of the one that overloaded exact mode, in percent of its bytes, is
-/// tried in exact mode at once: less than the share of a core that makes an overload, so that a load
-/// which stays the same is not taken for a smaller one.
+/// A load of less than this share of the one that overloaded exact mode, in percent of its bytes,
+/// is tried in exact mode at once. It is less than the share of a core that makes an overload, so
+/// that a load which stays the same is not taken for a smaller one.
 const LOAD_PERCENT_MIN: u64 = 90;
 
 /// A worker that uses more than this share of a core, in percent, does not keep up: what is left is

@@ -296,6 +296,7 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::verdict",
         "metronome_server::metrics",
         "metronome_server::rx_batching",
+        "metronome_server::worker::runs_read",
         "metronome_server::ledger",
         "metronome_server::upgrade::state",
         "metronome_server::master::connection_table",

@@ -4,7 +4,7 @@ A run passes only when the list of faults is empty.
 """
 
 # Reasons of the verdict that concern the load and not the counters: a busy machine sends late.
-LOAD_REASONS = {"LATENESS", "CLIENT_LATENESS", "BACKPRESSURE", "SCHEDULE_NOT_SENT", "CLIENT_SCHEDULE_NOT_SENT"}
+LOAD_REASONS = {"LATENESS", "CLIENT_LATENESS"}
 
 # Private memory that a process may have gained; allocators keep what was freed.
 GROWTH_MIB_MAX = 16

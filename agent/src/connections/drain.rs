@@ -3,7 +3,8 @@
 //!
 //! All clients are ended at once, in one epoll loop. A client without an answer in time gets an
 //! error in its record. A raw client has no end frame: it closes its side and waits a moment for
-//! the peer to close too.
+//! the peer to close too, and for its kernel to acknowledge the last packet. A refusal among the
+//! peer's first bytes is a Metronome server's, which drops the packets of a client that it refuses.
 
 use std::io;
 
@@ -89,6 +90,12 @@ fn end_all(
         match epoll::wait(&readiness, spare_capacity(&mut events), Some(&nap)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
+        }
+        if events.is_empty() {
+            // What a peer's kernel acknowledges is no event.
+            endings
+                .iter_mut()
+                .for_each(|ending| ending.advance(send_buffer));
         }
         for event in &events {
             if let Some(ending) = endings.get_mut(event.data.u64() as usize) {
@@ -225,7 +232,7 @@ impl<'a> Ending<'a> {
     /// Receives what has come of the answer. Returns whether it is complete.
     fn listen(&mut self) -> Result<bool, Problem> {
         let Some(Credentials { hello, key }) = self.client.credentials else {
-            return Ok(self.listen_raw()?);
+            return self.listen_raw();
         };
         match self
             .client
@@ -258,13 +265,28 @@ impl<'a> Ending<'a> {
         })
     }
 
-    /// Bytes of a raw peer have no meaning; only its close does.
-    fn listen_raw(&self) -> io::Result<bool> {
+    /// Bytes of a raw peer have no meaning, but for a refusal at their beginning. Returns whether
+    /// the peer has closed and its kernel has every packet.
+    fn listen_raw(&mut self) -> Result<bool, Problem> {
         loop {
-            match self.client.connection.receive(&mut [0; 4096])? {
+            let mut bytes = [0; 4096];
+            let taken = match self.client.connection.receive(&mut bytes)? {
                 None => return Ok(false),
-                Some(0) => return Ok(true),
-                Some(_) => {}
+                Some(0) => return Ok(self.client.has_arrived()),
+                Some(taken) => taken,
+            };
+            let room = &mut self.answer[self.answer_bytes..];
+            if room.is_empty() {
+                continue;
+            }
+            let first = taken.min(room.len());
+            room[..first].copy_from_slice(&bytes[..first]);
+            self.answer_bytes += first;
+            if let Some(refusal) = Refusal::decode(&self.answer) {
+                return Err(Problem {
+                    code: refusal_code(refusal),
+                    sentence: format!("the server refused the connection: {}", refusal.reason()),
+                });
             }
         }
     }

@@ -234,6 +234,13 @@ impl Client {
         self.kernel_acknowledged.update(now, self.counters.sent());
     }
 
+    /// Whether the receiver's kernel has acknowledged every packet, as far as ours has that figure.
+    pub(crate) fn has_arrived(&mut self) -> bool {
+        self.read_kernel_acknowledged();
+        let packets = self.kernel_acknowledged.packets();
+        packets.is_none_or(|packets| packets >= self.counters.sent())
+    }
+
     /// The counters of this client as the API has them.
     pub(crate) fn record(&self) -> v1::ClientRecord {
         v1::ClientRecord {

@@ -41,6 +41,11 @@ impl KernelAcknowledged {
         }
     }
 
+    /// Whole packets. `None` as for [`KernelAcknowledged::packet_bytes`].
+    pub(super) fn packets(&self) -> Option<u64> {
+        Some(self.packet_bytes? / FRAME_BYTES as u64)
+    }
+
     /// Bytes of packets. `None` before the first update, or without figures.
     pub(super) fn packet_bytes(&self) -> Option<u64> {
         self.packet_bytes

@@ -50,14 +50,31 @@ pub(crate) fn offset_ns(phase: Phase, room_ns: u64, place: Place) -> u64 {
     match phase {
         Phase::Aligned => 0,
         Phase::Spread => share(room_ns, place.in_group, place.of_group),
-        Phase::Staggered | Phase::Unspecified => {
-            let clients = u64::from(place.of_thread.max(1));
-            let step_ns = (room_ns / 8 / clients).clamp(STAGGER_NS_MIN, STAGGER_NS_MAX);
-            // At most half of the room, so that the thread can sleep in the other half.
-            let step_ns = step_ns.min(room_ns / 2 / clients);
-            step_ns * u64::from(place.in_thread)
-        }
+        Phase::Staggered | Phase::Unspecified => staggered_ns(room_ns, place),
     }
+}
+
+/// No two clients of a group have the same offset, whatever agents and threads they are shared out
+/// to, unless the room has fewer than four ns for each. At most half of the room is used, so that
+/// the threads can sleep in the other half.
+fn staggered_ns(room_ns: u64, place: Place) -> u64 {
+    let half_ns = room_ns / 2;
+    let (in_group, of_group) = (u64::from(place.in_group), u64::from(place.of_group.max(1)));
+    let wished_ns = |clients: u64| (room_ns / 8 / clients).clamp(STAGGER_NS_MIN, STAGGER_NS_MAX);
+    if half_ns / of_group >= STAGGER_NS_MIN {
+        // The whole group goes one after the other.
+        return wished_ns(of_group).min(half_ns / of_group) * in_group;
+    }
+    if half_ns < 2 * of_group {
+        return share(half_ns, place.in_group, place.of_group);
+    }
+    // The clients of a thread go one after the other, those of different threads in between. The
+    // remainder by the size of the group is the client's own: that makes the offset unique.
+    let of_thread = u64::from(place.of_thread.max(1));
+    let step_ns = wished_ns(of_thread).min((half_ns - of_group) / of_thread);
+    let wish_ns =
+        step_ns * u64::from(place.in_thread) + share(step_ns, place.in_group, place.of_group);
+    wish_ns - wish_ns % of_group + in_group
 }
 
 fn share(room_ns: u64, part: u32, parts: u32) -> u64 {
@@ -172,6 +189,34 @@ mod tests {
         }
 
         #[test]
+        fn no_two_staggered_clients_of_a_group_start_at_one_instant_however_they_are_shared_out(
+            cuts in prop::collection::btree_set(1..2_000_u32, 0..40),
+            of_group in 1..2_000_u32,
+            ns_each in 4..1_u64 << 30,
+        ) {
+            // A thread of some agent has the clients between two cuts.
+            let inner = cuts.into_iter().filter(|cut| *cut < of_group);
+            let mut threads: Vec<_> = inner.collect();
+            threads.insert(0, 0);
+            threads.push(of_group);
+            let room_ns = ns_each * u64::from(of_group);
+            let mut offsets = std::collections::BTreeSet::new();
+            for thread in threads.windows(2) {
+                for in_group in thread[0]..thread[1] {
+                    let place = Place {
+                        in_thread: in_group - thread[0],
+                        of_thread: thread[1] - thread[0],
+                        in_group,
+                        of_group,
+                    };
+                    let offset_ns = offset_ns(Phase::Staggered, room_ns, place);
+                    prop_assert!(offset_ns <= room_ns / 2);
+                    prop_assert!(offsets.insert(offset_ns), "{place:?}");
+                }
+            }
+        }
+
+        #[test]
         fn later_clients_are_due_later(place in places(), period_ns in 1..1_u64 << 50) {
             let next = Place {
                 in_thread: place.in_thread + 1,
@@ -239,7 +284,7 @@ mod tests {
                 Place {
                     in_thread,
                     of_thread,
-                    in_group: 0,
+                    in_group: in_thread,
                     of_group: of_thread,
                 },
             )
@@ -247,7 +292,7 @@ mod tests {
         assert_eq!(offset_ns(1, 10, 100_000), 5_000);
         assert_eq!(
             offset_ns(1, 20, 100_000),
-            2_500,
+            2_621,
             "no tick takes more than half of its period"
         );
         assert_eq!(

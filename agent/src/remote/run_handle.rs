@@ -14,7 +14,7 @@ use metronome_proto::v1::{self, Failure};
 use super::run::{Run, RunSpec, StartOrder};
 use crate::{
     load::live_counters::{self, LiveCounters, progress},
-    stop_signal::{Orphaned, StopSignal},
+    stop_signal::{Lease, Orphaned, StopSignal},
 };
 
 /// This many Renews in a row that do not list a run end it and drop its messages.
@@ -35,14 +35,14 @@ pub(super) struct RunHandle {
 impl RunHandle {
     /// Moves the end of the lease. A Renew that was on its way when the run was made does not list
     /// it; when the next one does not either, the server has no such run any more.
-    pub(super) fn renew(&mut self, lease_until_ns: u64, is_listed: bool) {
+    pub(super) fn renew(&mut self, lease: Lease, is_listed: bool) {
         self.unlisted = if is_listed {
             0
         } else {
             self.unlisted.saturating_add(1)
         };
         if self.unlisted < UNLISTED_MAX {
-            self.stop_signal.renew(lease_until_ns);
+            self.stop_signal.renew(lease);
         } else {
             self.stop_signal.orphan(Orphaned::NotListed);
         }
@@ -75,8 +75,8 @@ impl RunHandle {
 }
 
 /// Starts the run's thread, which begins at once to connect.
-pub(super) fn launch(spec: RunSpec, lease_until_ns: u64) -> io::Result<RunHandle> {
-    let stop_signal = Arc::new(StopSignal::new(lease_until_ns));
+pub(super) fn launch(spec: RunSpec, lease: Lease) -> io::Result<RunHandle> {
+    let stop_signal = Arc::new(StopSignal::new(lease));
     let live_counters: Arc<[LiveCounters]> = live_counters::of_threads(&spec.assignment);
     let (start, started) = channel();
     let clients = spec.assignment.client_count();

@@ -21,7 +21,7 @@ use super::{
     run::{Report, RunSpec},
     run_handle::{self, RunHandle, UNLISTED_MAX},
 };
-use crate::stop_signal::StopMode;
+use crate::stop_signal::{Lease, StopMode};
 
 /// All runs, the finished ones included while their last messages may still be wanted.
 pub(super) struct Runs {
@@ -56,9 +56,9 @@ impl Runs {
     }
 
     /// Starts a run. The messages of an earlier run of the same id are dropped.
-    pub(super) fn launch(&mut self, spec: RunSpec, lease_until_ns: u64) -> io::Result<()> {
+    pub(super) fn launch(&mut self, spec: RunSpec, lease: Lease) -> io::Result<()> {
         let run_id = spec.run_id.clone();
-        let handle = run_handle::launch(spec, lease_until_ns)?;
+        let handle = run_handle::launch(spec, lease)?;
         self.retained.remove(&run_id);
         self.running.insert(run_id, handle);
         Ok(())
@@ -127,9 +127,9 @@ impl Runs {
 
     /// Takes a Renew: extends the leases of the runs that it lists; other runs end, or their
     /// messages are dropped.
-    pub(super) fn renew(&mut self, lease_until_ns: u64, listed: &[String]) {
+    pub(super) fn renew(&mut self, lease: Lease, listed: &[String]) {
         for (run_id, run) in &mut self.running {
-            run.renew(lease_until_ns, listed.contains(run_id));
+            run.renew(lease, listed.contains(run_id));
         }
         let running = &self.running;
         self.retained.retain(|run_id, retained| {
@@ -188,6 +188,10 @@ mod tests {
     #[test]
     fn messages_are_retained_until_two_renewals_in_a_row_do_not_list_their_run() {
         let mut runs = Runs::new();
+        let lease = Lease {
+            from_ns: 0,
+            length_ns: 0,
+        };
         runs.retain(report("a", false));
         runs.retain(report("a", true));
         runs.retain(report("b", true));
@@ -200,7 +204,7 @@ mod tests {
             (&[], 0),
         ] {
             let listed: Vec<_> = listed.iter().map(ToString::to_string).collect();
-            runs.renew(0, &listed);
+            runs.renew(lease, &listed);
             assert_eq!(runs.retained().len(), left, "{listed:?}");
         }
         assert!(runs.ids().is_empty());

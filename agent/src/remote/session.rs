@@ -37,8 +37,10 @@ use super::{
     session_failure::speaks_another_version,
 };
 use crate::{
-    config::RemoteConfig, load::assignment::Assignment, net::error_text::within_sentence,
-    stop_signal::StopMode,
+    config::RemoteConfig,
+    load::assignment::Assignment,
+    net::error_text::within_sentence,
+    stop_signal::{Lease, StopMode},
 };
 
 /// No server can make a lease longer than this.
@@ -188,7 +190,7 @@ impl<'a> Session<'a> {
                 }
             }
             Order::ClockProbe(probe) => self.answer(probe, received_ns),
-            Order::Renew(renew) => self.runs.renew(self.lease_until_ns(), &renew.run_ids),
+            Order::Renew(renew) => self.runs.renew(self.lease(), &renew.run_ids),
         }
         Ok(())
     }
@@ -258,9 +260,9 @@ impl<'a> Session<'a> {
             pacing: self.config.pacing,
             reports: self.runs.report_sender(),
         };
-        let until_ns = self.lease_until_ns();
+        let lease = self.lease();
         self.runs
-            .launch(spec, until_ns)
+            .launch(spec, lease)
             .map_err(|error| no_thread(&error))
     }
 
@@ -334,8 +336,12 @@ impl<'a> Session<'a> {
         self.pending.push_back(message);
     }
 
-    fn lease_until_ns(&self) -> u64 {
-        clock::now_ns() + self.lease.as_nanos() as u64
+    /// The lease when it is renewed now.
+    fn lease(&self) -> Lease {
+        Lease {
+            from_ns: clock::now_ns(),
+            length_ns: self.lease.as_nanos() as u64,
+        }
     }
 
     /// Closes this side and waits a moment for the server to have read it all.

@@ -8,7 +8,7 @@ use metronome_proto::{
 };
 use serde::Serialize;
 
-use super::summary::Summary;
+use super::summary::{Summary, arrived};
 
 /// One object and a line feed.
 pub(super) fn result(summary: &Summary) -> String {
@@ -45,13 +45,19 @@ struct Plan {
 struct Counts {
     #[serde(flatten)]
     generator: counts::Counts,
+    arrived: Option<u64>,
     acknowledged: Option<u64>,
 }
 
 impl Counts {
-    fn new(generator: Option<&v1::GeneratorCounts>, acknowledged: Option<u64>) -> Self {
+    fn new(
+        generator: Option<&v1::GeneratorCounts>,
+        arrived: Option<u64>,
+        acknowledged: Option<u64>,
+    ) -> Self {
         Self {
             generator: counts::Counts::of_list(generator),
+            arrived,
             acknowledged,
         }
     }
@@ -92,7 +98,11 @@ impl<'a> From<&'a Summary> for LoadResult<'a> {
                 duration_s: summary.duration.as_secs_f64(),
                 threads: summary.threads,
             },
-            counts: Counts::new(summary.counts.as_ref(), summary.acknowledged()),
+            counts: Counts::new(
+                summary.counts.as_ref(),
+                summary.arrived(),
+                summary.acknowledged(),
+            ),
             rate: Rate {
                 offered_hz: summary.offered_millihertz().map(hz),
                 achieved_hz: summary.achieved_hz(),
@@ -117,7 +127,7 @@ impl<'a> From<&'a v1::ClientRecord> for Client<'a> {
     fn from(record: &'a v1::ClientRecord) -> Self {
         Self {
             client: record.client,
-            counts: Counts::new(record.counts.as_ref(), record.acknowledged),
+            counts: Counts::new(record.counts.as_ref(), arrived(record), record.acknowledged),
             attempts: record.attempts,
             failure: record.failure.as_ref().map(Failure::from),
         }

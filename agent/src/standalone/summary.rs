@@ -6,6 +6,7 @@ use std::{fmt, time::Duration};
 use metronome_proto::{
     counters::CounterList as _,
     json::times::quantile_ns,
+    packet::FRAME_BYTES,
     profile::{Profile, hz},
     v1,
 };
@@ -98,6 +99,12 @@ impl Summary {
         acknowledged.sum()
     }
 
+    /// Packets that the target's kernel has acknowledged, read or not. None where this host's
+    /// kernel does not have that of a client.
+    pub(super) fn arrived(&self) -> Option<u64> {
+        self.records.iter().map(arrived).sum()
+    }
+
     /// The rate of all clients together. None in a flood.
     pub(super) fn offered_millihertz(&self) -> Option<u64> {
         let each = self.profile.rate_millihertz()?;
@@ -115,18 +122,20 @@ impl Summary {
         Some(self.cpu_ns as f64 / sent as f64)
     }
 
-    /// 0: as asked. 4: less than 99 % or nothing was sent, or an end-ack is missing or has another
-    /// count. 1: anything else that went wrong.
+    /// 0: as asked. 4: less than 99 % or nothing was sent, or not all of it was acknowledged: by
+    /// every client's end-ack, on raw connections by the target's kernel. 1: a client was refused,
+    /// or anything else went wrong with one.
     pub(super) fn exit_code(&self) -> u8 {
         let is_enough = |counts: v1::GeneratorCounts| {
             counts.sent > 0 && counts.sent as f64 >= SENT_SHARE_MIN * counts.scheduled as f64
         };
         let is_acknowledged = |record: &v1::ClientRecord| {
-            record
-                .counts
-                .is_some_and(|counts| record.acknowledged == Some(counts.sent))
+            record.counts.is_some_and(|counts| match self.is_raw {
+                true => arrived(record).is_none_or(|arrived| arrived >= counts.sent),
+                false => record.acknowledged == Some(counts.sent),
+            })
         };
-        let all_acknowledged = self.is_raw || self.records.iter().all(is_acknowledged);
+        let all_acknowledged = self.records.iter().all(is_acknowledged);
         if !self.counts.is_some_and(is_enough) || !all_acknowledged {
             NOT_AS_ASKED
         } else if self.broken().next().is_some() {
@@ -157,6 +166,11 @@ impl Summary {
             number(sent)
         )?;
         writeln!(f, "  skipped       {:>12}", number(skipped))?;
+        writeln!(
+            f,
+            "  arrived       {:>12}   acknowledged by the target's kernel, read or not",
+            number(self.arrived())
+        )?;
         let why_unknown = match self.acknowledged() {
             Some(_) => "",
             None if self.is_raw => "   raw packets are not",
@@ -220,6 +234,11 @@ impl fmt::Display for Summary {
         )?;
         self.write_failures(f)
     }
+}
+
+/// Packets of one client that the target's kernel has acknowledged, as in [`Summary::arrived`].
+pub(super) fn arrived(record: &v1::ClientRecord) -> Option<u64> {
+    Some(record.kernel_acknowledged_bytes? / FRAME_BYTES as u64)
 }
 
 fn number(count: Option<u64>) -> String {

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use metronome_proto::v1::{self, FailureCode, agent_service_session_response::Message as Order};
+use metronome_os::clock;
+use metronome_proto::v1::{
+    self, FailureCode, agent_service_session_request::Message as Report,
+    agent_service_session_response::Message as Order,
+};
 
 use crate::{
     LONG_LEASE,
@@ -34,6 +38,34 @@ async fn an_agent_comes_back_with_its_run_when_its_stream_is_lost_and_the_load_g
         "no client has connected again"
     );
     assert_eq!(peer.received().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_probe_of_the_clock_is_answered_with_readings_between_its_sending_and_the_receipt() {
+    let mut master = Master::start().await;
+    let _agent = Agent::start(&master.address, &[]);
+    let mut session = master.welcomed(LONG_LEASE).await;
+    for _ in 0..40 {
+        let server_ns = clock::now_ns();
+        session
+            .order(Order::ClockProbe(v1::ClockProbe { server_ns }))
+            .await;
+        let reading = session
+            .next(|report| match report {
+                Report::ClockReading(reading) => Some(reading),
+                _ => None,
+            })
+            .await;
+        // Both are on one host, so on one clock.
+        let order = [
+            server_ns,
+            reading.received_ns,
+            reading.sent_ns,
+            clock::now_ns(),
+        ];
+        assert!(order.is_sorted(), "{order:?}");
+        assert_eq!(reading.server_ns, server_ns);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

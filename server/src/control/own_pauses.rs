@@ -1,5 +1,5 @@
-//! When this process did not run, kept by a task that reads the clock ten times a second, and by
-//! whoever is about to judge a silence: after a pause it is open which task comes first.
+//! When this process did not run: noted by a task that reads the clock ten times a second, and by
+//! every task that is about to judge a silence, since after a pause any of them may come first.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

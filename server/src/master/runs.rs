@@ -109,9 +109,9 @@ fn slots_of(parts: &MasterParts, run: RunId) -> Vec<u32> {
         .collect()
 }
 
-/// A slot that has a connection of the run, searched for from slot `first` on, all around. Beginning
-/// where the last search ended, the end of ten thousand connections, each a reason to search, costs
-/// about one look at each slot.
+/// A slot that has a connection of the run, searched for from slot `first` on, all around. When
+/// each search begins where the last one ended, the end of ten thousand connections, each a reason
+/// to search, costs about one look at each slot.
 fn open_slot(parts: &MasterParts, run: RunId, first: u32) -> Option<u32> {
     let slots = parts.ledger.slots().len() as u32;
     let is_open = |slot: &u32| {

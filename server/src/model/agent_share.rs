@@ -13,7 +13,7 @@ pub(crate) struct AgentShare {
     /// How the agent's clock related to this host's when it got the share: by this the workers
     /// record its one-way times.
     pub(crate) clock: ClockRelation,
-    /// As in [`super::AgentClock`].
+    /// What proves that, as in [`super::AgentClock`].
     pub(crate) clock_bound_ns: Option<u64>,
 }
 

@@ -22,7 +22,7 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::v1::RunState;
+use metronome_proto::v1::{Failure, FailureCode, RunState};
 use serde::{Deserialize, Serialize};
 
 /// Agents have this long to connect and verify all their clients.
@@ -426,6 +426,20 @@ impl RunStateMachine {
             .enumerate()
             .filter(move |(_, known)| **known == stage)
             .map(|(agent, _)| agent)
+    }
+}
+
+/// Why an agent is given up that a deadline of the run has passed, which stood at `before` then.
+pub(crate) fn out_of_time(before: RunState) -> Failure {
+    if before == RunState::Preparing {
+        let seconds = PREPARE_NS / 1_000_000_000;
+        let sentence = format!("it did not connect its clients within {seconds} s");
+        Failure::new(FailureCode::PrepareTimedOut, sentence).with("deadline_ns", PREPARE_NS)
+    } else {
+        Failure::new(
+            FailureCode::NoFinalReport,
+            "it gave no final report in time",
+        )
     }
 }
 

@@ -181,7 +181,8 @@ mod tests {
             // Packets that never came make it less; those that did not come late take nothing away.
             let alone_ns = u128::from(planned) * 1_000_000_000_000 / u128::from(rate_millihertz);
             if u128::from(latency_ns) <= alone_ns / u128::from(planned) {
-                let expected = u128::from(received) * u128::from(rate_millihertz) / u128::from(planned);
+                let offered = u128::from(received) * u128::from(rate_millihertz);
+                let expected = offered / u128::from(planned);
                 prop_assert!(u128::from(achieved).abs_diff(expected) <= 1 + expected / 1_000_000);
             }
         }

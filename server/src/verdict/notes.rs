@@ -68,7 +68,8 @@ fn clock_unknown(agents: &[AgentRecords]) -> Option<Note> {
     (!names.is_empty()).then(|| {
         note(
             NoteCode::ClockUnknown,
-            "One-way times are not shown: the clock of {agent_names} is not the server's.",
+            "One-way times are not shown: the clock of {agent_names} is not known to be the \
+             server's.",
             [("agent_names", names.into())],
         )
     })
@@ -81,8 +82,8 @@ fn bunched(evidence: &Evidence<'_>, punctuality: &Punctuality) -> Option<Note> {
     punctuality.is_bunched(evidence).then(|| {
         note(
             NoteCode::Bunched,
-            "The generator sent in bunches: half of the packets were written more than \
-             {lateness_p50_ns} after they were due, where the period is {period_ns}.",
+            "The generator sent in bunches: more than half of the packets were written over a \
+             period late. Lateness p50 is {lateness_p50_ns}, the period is {period_ns}.",
             [
                 ("lateness_p50_ns", lateness_p50_ns.into()),
                 ("period_ns", punctuality.period_ns.into()),
@@ -176,8 +177,8 @@ fn pauses(counters: &FinalCounters) -> Option<Note> {
         "Workers let packets gather in {pauses} pauses of {pause_mean_ns} on average, as the \
          server's --rx-coalesce asks for; a packet's transit and latency may hold one of them."
     } else {
-        "Workers that could not read each packet by itself let packets gather in {pauses} pauses of \
-         {pause_mean_ns} on average; a packet's transit and latency may hold one of them."
+        "Workers that could not read each packet by itself let packets gather in {pauses} pauses \
+         of {pause_mean_ns} on average; a packet's transit and latency may hold one of them."
     };
     let figures = [("pauses", pauses.into()), ("pause_mean_ns", mean_ns.into())];
     Some(note(NoteCode::Pauses, template, figures))
@@ -185,6 +186,8 @@ fn pauses(counters: &FinalCounters) -> Option<Note> {
 
 #[cfg(test)]
 mod tests {
+    use metronome_proto::profile::Profile;
+
     use super::*;
     use crate::{
         model::Incident,
@@ -249,15 +252,6 @@ mod tests {
             "overslept by 11 ms",
         );
         check(
-            |sample| {
-                let schedule = &mut sample.plan.group.profile;
-                *schedule = metronome_proto::profile::Profile::constant(200_000_000);
-            },
-            NoteCode::Bunched,
-            &["lateness_p50_ns", "period_ns"],
-            "the period is 5000 ns",
-        );
-        check(
             |sample| sample.counters().recovered_packets = 3,
             NoteCode::Recovered,
             &["recovered"],
@@ -306,6 +300,35 @@ mod tests {
             &["incident"],
             "worker 1 died",
         );
+    }
+
+    #[test]
+    fn a_load_that_went_out_in_bunches_is_a_note_unless_it_was_blocked() {
+        // 400 packets, 10 µs late each, of a period of 5 µs.
+        let bunched = |spoil: &dyn Fn(&mut Sample)| {
+            notes(|sample| {
+                sample.plan.group.profile = Profile::constant(200_000_000);
+                sample.retime();
+                spoil(sample);
+            })
+            .into_iter()
+            .find(|note| note.code() == NoteCode::Bunched)
+        };
+        let note = bunched(&|_| {}).expect("a note");
+        assert_eq!(note.figures["period_ns"], 5_000_u64.into());
+        assert_eq!(note.figures["lateness_p50_ns"], 10_047_u64.into());
+        assert!(
+            note.sentence.ends_with("the period is 5000 ns."),
+            "{note:?}"
+        );
+        let block = |sample: &mut Sample, packets| {
+            sample.reported_counts(0, |counts| counts.blocked = packets);
+            sample.reported_counts(1, |counts| counts.blocked = 100);
+        };
+        assert_eq!(bunched(&|sample| sample.forget_agent(0)), None);
+        // Which leaves 201 of 400, and 200.
+        assert!(bunched(&|sample| block(sample, 99)).is_some());
+        assert_eq!(bunched(&|sample| block(sample, 100)), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use prost_reflect::{
 
 use super::{
     Conclusion,
-    samples::{START_NS, Sample},
+    samples::{START_NS, Sample, late},
 };
 use crate::model::{ClientEnd, Incident};
 
@@ -30,6 +30,7 @@ const KNOWN_ALL_THE_SAME: &[&str] = &[
     "client.group",
     "report.agents.agent",
     "report.agents.clients",
+    "report.agents.clock.relation",
     "report.agents.clock.relation.bound_ns",
     "report.agents.failure.code",
     "report.agents.failure.figures",
@@ -38,6 +39,13 @@ const KNOWN_ALL_THE_SAME: &[&str] = &[
     "report.groups.clients",
     "report.groups.group",
     "report.groups.rate.offered_millihertz",
+    "report.outcome.objectives.sentence",
+    "report.outcome.objectives.source",
+    "report.outcome.objectives.status",
+    "report.outcome.objectives.threshold.comparison",
+    "report.outcome.objectives.threshold.limit",
+    "report.outcome.objectives.threshold.metric",
+    "report.outcome.objectives.threshold.quantile_ppm",
     "report.outcome.status",
     "report.rate.offered_millihertz",
     "report.receivers.data_address",
@@ -82,6 +90,9 @@ impl Walk {
     fn message(&mut self, path: &str, message: &DynamicMessage) {
         for field in message.descriptor().fields() {
             let path = path_of(path, &field);
+            if message.has_field(&field) && is_one_of_several(&field) {
+                self.set.insert(path.clone());
+            }
             if message.has_field(&field) {
                 self.value(path, message.get_field(&field).as_ref());
             } else if self.zero_is_set && is_number_without_presence(&field) {
@@ -107,12 +118,16 @@ impl Walk {
     }
 }
 
+/// Which member of a oneof is set is something known by itself.
+fn is_one_of_several(field: &FieldDescriptor) -> bool {
+    let mut oneof = field.containing_oneof().into_iter();
+    oneof.any(|oneof| !oneof.is_synthetic())
+}
+
 /// The field's path; the fields of a oneof share one.
 fn path_of(path: &str, field: &FieldDescriptor) -> String {
-    let oneof = field
-        .containing_oneof()
-        .filter(|oneof| !oneof.is_synthetic());
-    match oneof {
+    let oneof = field.containing_oneof();
+    match oneof.filter(|_| is_one_of_several(field)) {
         Some(oneof) => format!("{path}.{}", oneof.name()),
         None => format!("{path}.{}", field.name()),
     }
@@ -143,7 +158,11 @@ fn paths(path: &str, message: &MessageDescriptor) -> BTreeSet<String> {
     let below = |field: FieldDescriptor| {
         let path = path_of(path, &field);
         match field.kind() {
-            Kind::Message(of) if !field.is_map() && of.fields().len() > 0 => paths(&path, &of),
+            Kind::Message(of) if !field.is_map() && of.fields().len() > 0 => {
+                let mut below = paths(&path, &of);
+                below.extend(is_one_of_several(&field).then_some(path));
+                below
+            }
             _ => BTreeSet::from([path]),
         }
     };
@@ -166,12 +185,13 @@ fn nothing_is_set_of_which_nothing_is_known() {
 
 #[test]
 fn everything_is_set_when_everything_is_known() {
-    // An agent is on the server's clock or not.
+    // No run has both a broken law, and objectives that were judged; and an agent is on the
+    // server's clock or not.
     let mut on_another_clock = everything_known();
     on_another_clock.agents[0].contradict_clock();
-    let [one, other] =
-        [everything_known(), on_another_clock].map(|sample| Walk::of(&sample.conclude(), false));
-    let set = &one | &other;
+    let mut set = Walk::of(&everything_known().conclude(), false);
+    set.append(&mut Walk::of(&on_another_clock.conclude(), false));
+    set.append(&mut Walk::of(&held_up_by_the_generator().conclude(), false));
     let all: BTreeSet<_> = [("report", "Report"), ("client", "ClientReport")]
         .iter()
         .flat_map(|(path, name)| paths(path, &descriptor(name)))
@@ -179,6 +199,13 @@ fn everything_is_set_when_everything_is_known() {
     let dead: Vec<_> = all.difference(&set).collect();
     assert!(dead.is_empty(), "never set: {dead:#?}");
     assert!(set.is_subset(&all));
+}
+
+/// A valid run whose generator was late with a few packets.
+fn held_up_by_the_generator() -> Sample {
+    let mut sample = Sample::of(1, 10);
+    late(&mut sample, 5);
+    sample
 }
 
 /// A run of which both ends have reported everything, and no figure is 0. So much of it has gone
@@ -209,13 +236,20 @@ fn everything_known() -> Sample {
             counted.transit_p99_ns = 3;
             counted.latency_p99_ns = 4;
             counted.latency_max_ns = 5;
+            counted.spread_p99_ns = 6;
+            counted.timed = [1_000; 4];
         });
     }
     let failure = v1::Failure::new(v1::FailureCode::AgentShutDown, "it was shut down");
     sample.agents[1].fail(failure);
     let counters = sample.counters();
     let mut times = super::samples::times(160);
-    for times in [&mut times.lateness, &mut times.transit, &mut times.latency] {
+    for times in [
+        &mut times.lateness,
+        &mut times.transit,
+        &mut times.latency,
+        &mut times.spread,
+    ] {
         times.add_count(metronome_proto::histogram::BUCKETS - 1, 1);
     }
     counters.times = times;

@@ -103,8 +103,8 @@ impl Punctuality {
         beyond < self.held_up() * u128::from(PPM)
     }
 
-    /// The largest quantile of those shown that stands, in millionths; 0 when none does. `None` when
-    /// all stand, and of another load, of which no figure is to be used.
+    /// The largest quantile of those shown that stands, in millionths; 0 when none does. `None`
+    /// when all stand, and of another load, of which no figure is to be used.
     pub(super) fn valid_to_ppm(&self) -> Option<u32> {
         if self.is_another_load() {
             return None;
@@ -151,9 +151,10 @@ pub(super) fn limit_ns(period_ns: u64) -> u64 {
     period_ns.clamp(LIMIT_NS_MIN, LIMIT_NS_MAX)
 }
 
-/// Whether a client was another load by itself, as far as its own figures show: more than 1 % of its
-/// packets were late, and no more than 1 % were blocked, so that not all of that was the path; or
-/// more than 1 % were skipped without being blocked. What its agent has not reported is not known.
+/// Whether a client was another load by itself, as far as its own figures show: more than 1 % of
+/// its packets were late, and no more than 1 % were blocked, so that not all of that was the path;
+/// or more than 1 % were skipped without being blocked. What its agent has not reported is not
+/// known.
 pub(super) fn is_late(row: &Row<'_>, limit_ns: u64) -> bool {
     let Some(counts) = row.generator() else {
         return false;
@@ -168,8 +169,9 @@ pub(super) fn is_late(row: &Row<'_>, limit_ns: u64) -> bool {
     (row.exchanged_ends() && is_over(skipped)) || (is_written_late && !is_over(counts.blocked))
 }
 
-/// Whether the late packets of a client could be those beyond its own p99 of a time that counts from
-/// due: more than 0.1 % of its packets. Without its agent's report none is known to be blocked.
+/// Whether the late packets of a client could be those beyond its own p99 of a time that counts
+/// from due: more than 0.1 % of its packets. Without its agent's report none is known to be
+/// blocked.
 pub(super) fn spoils_p99(row: &Row<'_>, limit_ns: u64) -> bool {
     let counts = row.generator().unwrap_or_default();
     let skipped = counts.skipped.saturating_sub(counts.blocked);
@@ -185,6 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::verdict::{rows::pair, samples::Sample};
 
     fn of(late: u64, scheduled: u64) -> Punctuality {
         Punctuality {
@@ -236,6 +239,48 @@ mod tests {
     }
 
     #[test]
+    fn a_client_is_judged_by_its_own_figures_when_it_has_a_hundred_packets() {
+        let judged = |change: &dyn Fn(&mut Sample)| {
+            let mut sample = Sample::of(1, 1);
+            change(&mut sample);
+            let evidence = sample.evidence();
+            let row = &pair(&evidence)[0];
+            (is_late(row, 1_000_000), spoils_p99(row, 1_000_000))
+        };
+        let late_of = |packets: u64, p99_ns: u64, p99_9_ns: u64| {
+            judged(&|sample| {
+                sample.counted(0, |counted| {
+                    counted.timed[0] = packets;
+                    (counted.lateness_p99_ns, counted.lateness_p99_9_ns) = (p99_ns, p99_9_ns);
+                });
+            })
+        };
+        assert_eq!(late_of(100, 1_000_000, 1_000_000), (false, false));
+        assert_eq!(late_of(100, 1_000_000, 1_020_000), (false, true));
+        assert_eq!(late_of(100, 1_020_000, 1_020_000), (true, true));
+        assert_eq!(late_of(99, 1_020_000, 1_020_000), (false, true));
+        let skipped = |skipped: u64, blocked: u64, stays: bool| {
+            judged(&|sample| {
+                sample.reported_counts(0, |counts| {
+                    counts.scheduled = 1_000;
+                    (counts.skipped, counts.blocked) = (skipped, blocked);
+                });
+                sample.reported(0, |reported| {
+                    reported.acknowledged = reported.acknowledged.filter(|_| stays);
+                });
+            })
+        };
+        assert_eq!(skipped(1, 0, true), (false, false));
+        assert_eq!(skipped(2, 0, true), (false, true));
+        assert_eq!(skipped(10, 0, true), (false, true));
+        assert_eq!(skipped(11, 0, true), (true, true));
+        assert_eq!(skipped(12, 1, true), (true, true));
+        assert_eq!(skipped(12, 11, true), (false, false));
+        assert_eq!(skipped(1_000, 0, false), (false, true));
+        assert_eq!(judged(&|sample| sample.forget_agent(0)), (false, false));
+    }
+
+    #[test]
     fn late_packets_of_an_agent_that_has_not_reported_may_have_been_blocked() {
         let incomplete = Punctuality {
             is_complete: false,
@@ -276,7 +321,10 @@ mod tests {
         }
 
         #[test]
-        fn one_more_late_packet_never_makes_more_stand(late in 0..1_000_u64, scheduled in 1..100_000_u64) {
+        fn one_more_late_packet_never_makes_more_stand(
+            late in 0..1_000_u64,
+            scheduled in 1..100_000_u64,
+        ) {
             let (one, more) = (of(late, scheduled), of(late + 1, scheduled));
             for ppm in QUANTILES_PPM {
                 prop_assert!(!one.spoils(ppm) || more.spoils(ppm));

@@ -124,7 +124,7 @@ fn sum<L: CounterList>(mut lists: impl Iterator<Item = Option<L>>) -> Option<L> 
 }
 
 /// A distribution over some of the packets only would be read as one over all of them. Times that
-/// count from due hold the generator's lateness, so that a late one spoils the quantiles of its share.
+/// count from due hold the generator's lateness: a late one spoils the quantiles of its share.
 fn times(
     evidence: &Evidence<'_>,
     scheduled: Option<u64>,

@@ -1,6 +1,9 @@
 //! A run in which everything went well, for tests to spoil.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use metronome_proto::{
     counters::CounterList as _,
@@ -158,25 +161,36 @@ impl Sample {
     pub(super) fn forget_clock(&mut self, agent: usize) {
         self.agents[agent].share.clock = ClockRelation::Unknown;
         for client in self.agents[agent].clients().collect::<Vec<_>>() {
-            self.counted(client, |counted| {
-                counted.counts.read_before_written = None;
-                set_timed(
-                    counted,
-                    [counted.counts.received, 0, 0, counted.counts.received],
-                );
-            });
+            self.counted(client, |counted| counted.counts.read_before_written = None);
         }
-        let one_way = self
-            .counters()
-            .clients
-            .iter()
-            .map(|counted| counted.histogram_counts[1])
-            .sum();
-        let Times {
-            transit, latency, ..
-        } = times(one_way);
+        self.retime();
+    }
+
+    /// Every packet received has the times that it must have, 10 µs each.
+    pub(super) fn retime(&mut self) {
+        let is_paced = self.plan.group.profile != Profile::Flood;
+        let ours = self.agents.iter().filter(|of| of.share.clock.is_same());
+        let ours: BTreeSet<u32> = ours.flat_map(AgentRecords::clients).collect();
+        let mut sums = [0; 4];
         let counters = self.counters();
-        (counters.times.transit, counters.times.latency) = (transit, latency);
+        for counted in &mut counters.clients {
+            let received = counted.counts.received;
+            let paced = if is_paced { received } else { 0 };
+            let one_way = if ours.contains(&counted.client) {
+                received
+            } else {
+                0
+            };
+            set_timed(counted, [paced, one_way, one_way, paced]);
+            sums = std::array::from_fn(|kind| sums[kind] + counted.timed[kind]);
+        }
+        let [lateness, transit, latency, spread] = sums.map(|count| times(count).lateness);
+        counters.times = Times {
+            lateness,
+            transit,
+            latency,
+            spread,
+        };
     }
 
     /// The same packets as a flood: none has a place in a schedule, and none is late.
@@ -188,11 +202,9 @@ impl Sample {
                 (counts.off_schedule, counts.left_out) = (None, None);
                 (counts.in_time, counts.spread_understated) = (None, None);
                 counted.least_ns = None;
-                set_timed(counted, [0, counted.timed[1], counted.timed[2], 0]);
             });
         }
-        let times = &mut self.counters().times;
-        (times.lateness, times.spread) = Default::default();
+        self.retime();
     }
 
     /// One client loses its last packets on a broken connection, all figures consistent.
@@ -210,18 +222,15 @@ impl Sample {
                 .min(received);
         self.counted(client, |counted| {
             counted.counts.received = received;
-            counted.counts.in_time = Some(received);
-            set_timed(counted, [received; 4]);
+            counted.counts.in_time = counted.counts.in_time.and(Some(received));
             counted.next_sequence = received;
             counted.last_due_ns = due_ns(received.saturating_sub(1));
             counted.reported_sent = None;
             counted.digest = 0;
             counted.end = ClientEnd::Broken;
         });
-        let clients = self.plan.clients();
-        let counters = self.counters();
-        counters.workers[0].packets -= lost;
-        counters.times = times(u64::from(clients) * PACKETS - lost);
+        self.counters().workers[0].packets -= lost;
+        self.retime();
     }
 }
 
@@ -288,7 +297,8 @@ pub(super) fn blank_sentences(conclusion: &mut Conclusion) {
     failures.for_each(|failure| failure.sentence.clear());
 }
 
-/// A client has so many times of lateness, transit, latency and spread, counted and in its histograms.
+/// A client has so many times of lateness, transit, latency and spread, counted and in its
+/// histograms.
 pub(super) fn set_timed(counted: &mut ClientCounters, counts: [u64; 4]) {
     (counted.timed, counted.histogram_counts) = (counts, counts);
 }

@@ -1,8 +1,8 @@
 //! Sentences that are written from figures, so that no number stands in the prose alone.
 //!
 //! A template has the names of figures in braces. The end of a name is the figure's unit: `_ns`,
-//! `_percent`, `_bytes`; without one it is a number of things, a word, or an index, of which the name
-//! ends in `client`.
+//! `_percent`, `_bytes`; without one it is a number of things, a word, or an index, of which the
+//! name ends in `client`.
 
 use std::collections::BTreeMap;
 

@@ -31,10 +31,13 @@ pub(super) fn of_report(report: &v1::Report, width: usize, lines_max: usize) -> 
         .map(|objective| ground(&objective.sentence, "", width));
     let late = verdict.and_then(punctuality);
     let late = late.iter().map(|sentence| ground(sentence, "", width));
+    // Nothing is judged of a run that is invalid, for which there are reasons already.
+    let is_invalid = verdict.is_some_and(|of| of.status() == v1::VerdictStatus::Invalid);
     let not_judged = objectives
         .filter(|objective| {
             let status = objective.status();
-            status == v1::OutcomeStatus::NotJudged
+            !is_invalid
+                && status == v1::OutcomeStatus::NotJudged
                 && objective.source() == v1::ObjectiveSource::User
         })
         .map(|objective| ground(&format!("not judged: {}", objective.sentence), "", width));
@@ -212,7 +215,7 @@ mod tests {
             ObjectiveSource::{Default, User},
             OutcomeStatus::{Held, NotHeld, NotJudged},
         };
-        let report = v1::Report {
+        let mut report = v1::Report {
             verdict: Some(v1::Verdict {
                 notes: vec![v1::Note {
                     sentence: "a note".into(),
@@ -239,6 +242,8 @@ mod tests {
             "  - note: a note",
         ];
         assert_eq!(of_report(&report, 100, 8), expected);
+        report.verdict.as_mut().expect("a verdict").status = v1::VerdictStatus::Invalid.into();
+        assert!(!of_report(&report, 100, 8).contains(&expected[2].to_owned()));
     }
 
     #[test]

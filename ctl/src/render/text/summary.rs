@@ -70,7 +70,11 @@ fn figures_of(run: &v1::Run) -> String {
     let Some(report) = &run.report else {
         return text + &without_report(run);
     };
-    labelled(&mut text, "packets", packets(report.counts.as_ref()));
+    labelled(
+        &mut text,
+        "packets",
+        packets(report.counts.as_ref(), has_flood(run)),
+    );
     labelled(&mut text, "rate", rate(run, report));
     distributions(&mut text, report.times.as_ref());
     labelled(&mut text, "objectives", outcome(report.outcome.as_ref()));
@@ -209,8 +213,9 @@ fn target(group: &v1::Group) -> Option<String> {
     }
 }
 
-/// The generator's counters, then the receiver's and what was lost.
-fn packets(counts: Option<&v1::Counts>) -> Vec<String> {
+/// The generator's counters, then the receiver's and what was lost. In a flood the counters that
+/// follow from a schedule do not exist, so that those that are not known are left out.
+fn packets(counts: Option<&v1::Counts>, is_flood: bool) -> Vec<String> {
     let counts = counts.copied().unwrap_or_default();
     let generator = Counts::of_list(counts.generator.as_ref());
     let receiver = Counts::of_list(counts.receiver.as_ref());
@@ -225,9 +230,11 @@ fn packets(counts: Option<&v1::Counts>) -> Vec<String> {
         _ => &lost[..1],
     };
     let line = |counters: &[(&str, Option<u64>)], is_known: bool| {
-        let shown = counters
-            .iter()
-            .filter(|(name, value)| ALWAYS_SHOWN.contains(name) || (is_known && *value != Some(0)));
+        let shown = counters.iter().filter(|(name, value)| match value {
+            _ if ALWAYS_SHOWN.contains(name) => true,
+            Some(value) => *value != 0,
+            None => is_known && !is_flood,
+        });
         let parts = shown.map(|(name, value)| {
             format!(
                 "{} {}",
@@ -639,6 +646,10 @@ spread      4.10 µs  9.80 µs ";
             "           received 1,000,000  reordered 1  corrupt 0  read before written –\n";
         assert!(text.contains(expected), "{text}");
         assert!(!text.contains("duplicated"), "{text}");
+        let group = &mut run.plan.as_mut().unwrap().groups[0];
+        group.profile = Some(metronome_proto::profile::Profile::Flood.to_proto());
+        let text = summary(&run, Colour::None);
+        assert!(!text.contains("read before written"), "{text}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::{
     orders::Orders,
     report::{FinishedRun, conclude_and_store},
     run_guard::RunGuard,
+    trace_report,
 };
 use crate::{
     control::{
@@ -33,7 +34,7 @@ use crate::{
     },
     model::{
         AgentRecords, FinalCounters, LiveCounters,
-        run::{Action, Event, PREPARE_NS, RunStateMachine},
+        run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
     wall_clock,
@@ -150,8 +151,7 @@ impl Driver {
         let schedule_ns = u64::try_from(self.plan.duration.as_nanos()).unwrap_or(u64::MAX);
         let (machine, actions) =
             RunStateMachine::begin(self.agents.len(), schedule_ns, clock::now_ns());
-        let snapshot = self.snapshot_builder();
-        let mut state = self.state(machine, snapshot);
+        let mut state = self.state(machine, self.snapshot_builder());
         let following = self.perform(&mut state, RunState::Preparing, actions);
         self.drive_from(state, following, guard).await;
     }
@@ -184,7 +184,7 @@ impl Driver {
 
     fn state(&self, machine: RunStateMachine, snapshot: SnapshotBuilder) -> DriverState {
         DriverState {
-            phase: phase_span(&self.span, machine.state()),
+            phase: trace_report::phase(&self.span, machine.state()),
             machine,
             snapshot,
             stop_cause: None,
@@ -251,8 +251,7 @@ impl Driver {
         }
     }
 
-    /// Agents and the master get the time in which this process did not run in addition: what they
-    /// have sent meanwhile is not read yet.
+    /// What came while this process did not run is not read yet: its deadlines move by that time.
     fn allow_for_pauses(&self, state: &mut DriverState) -> RunStateMachine {
         let paused_ns = self.runs.pauses.since(state.pauses_known_ns);
         state.pauses_known_ns = clock::now_ns();
@@ -416,7 +415,7 @@ impl Driver {
         if run_state != self.run.state() {
             tracing::info!("run is {}", run_state.name().to_lowercase());
             note_start(&mut self.run, &state.machine);
-            state.phase = phase_span(&self.span, run_state);
+            state.phase = trace_report::phase(&self.span, run_state);
             self.run.set_state(run_state);
         }
         let snapshot = state
@@ -484,29 +483,6 @@ fn note_start(run: &mut v1::Run, machine: &RunStateMachine) {
     }
 }
 
-/// An agent was given up.
-fn out_of_time(before: RunState) -> Failure {
-    if before == RunState::Preparing {
-        let seconds = PREPARE_NS / 1_000_000_000;
-        let sentence = format!("it did not connect its clients within {seconds} s");
-        Failure::new(FailureCode::PrepareTimedOut, sentence).with("deadline_ns", PREPARE_NS)
-    } else {
-        Failure::new(
-            FailureCode::NoFinalReport,
-            "it gave no final report in time",
-        )
-    }
-}
-
 async fn sleep_until(at_ns: u64) {
     time::sleep(Duration::from_nanos(at_ns.saturating_sub(clock::now_ns()))).await;
-}
-
-fn phase_span(run: &Span, state: RunState) -> Span {
-    match state {
-        RunState::Preparing => tracing::info_span!(parent: run, "preparing"),
-        RunState::Starting => tracing::info_span!(parent: run, "starting"),
-        RunState::Running => tracing::info_span!(parent: run, "running"),
-        _ => tracing::info_span!(parent: run, "draining"),
-    }
 }

@@ -5,7 +5,7 @@ use metronome_os::clock;
 use metronome_proto::{
     plan::{Plan, from_proto},
     profile::hz,
-    v1::{self, VerdictStatus},
+    v1::{self, RunState, VerdictStatus},
 };
 use metronome_telemetry::{
     KeyValue,
@@ -213,5 +213,14 @@ fn packet(slow: &SlowestPacket) -> RetroactiveSpan {
             ("sent", sent_ns),
             ("read", packet.due_ns.saturating_add(packet.total_ns)),
         ],
+    }
+}
+/// The span of the phase in which a run is, a child of the run's.
+pub(super) fn phase(run: &Span, state: RunState) -> Span {
+    match state {
+        RunState::Preparing => tracing::info_span!(parent: run, "preparing"),
+        RunState::Starting => tracing::info_span!(parent: run, "starting"),
+        RunState::Running => tracing::info_span!(parent: run, "running"),
+        _ => tracing::info_span!(parent: run, "draining"),
     }
 }

@@ -112,8 +112,8 @@ impl RunCounters {
     }
 
     /// Notes in every run that a worker has read this connection besides the run's own. Every
-    /// connection in the time of a run comes here: at its end or, at the end of the run, as one that
-    /// is still open.
+    /// connection in the time of a run comes here: at its end or, at the end of the run, as one
+    /// that is still open.
     pub(crate) fn share_with(&mut self, connection_counters: &ConnectionCounters) {
         if !connection_counters.is_client() && !connection_counters.is_raw {
             return;

@@ -1,7 +1,7 @@
 //! A distribution as the buckets in use: what one client has of it, read once at its end.
 //!
-//! Ten thousand clients may end at a time, and a [`Histogram`] has room for every bucket, which most
-//! of them do not use. Times are ns; quantiles are the same as the histogram's.
+//! Ten thousand clients may end at a time, and a [`Histogram`] has room for every bucket, while a
+//! client has used few. Times are ns; quantiles are the same as the histogram's.
 //!
 //! [`Histogram`]: metronome_proto::histogram::Histogram
 

@@ -336,8 +336,8 @@ impl WorkerPool {
         }
     }
 
-    /// Whether the user asks for pauses between reads, and how long they are does not depend on the
-    /// load.
+    /// Whether the user asks for the workers' pauses between reads. Else they pause by themselves
+    /// while they cannot keep up otherwise.
     pub(crate) fn pauses_are_asked_for(&self) -> bool {
         self.settings.rx_batching != RxBatching::Auto
     }

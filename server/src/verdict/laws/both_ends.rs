@@ -21,7 +21,8 @@ pub(super) fn end_agrees_with_counters(rows: &[Row<'_>]) -> Checked {
         code: ReasonCode::EndMiscounted,
         law: "received ≤ next sequence ≤ end count ≤ received + corrupt",
         sides: "{received}, {next_sequence}, {end_count}, {corrupt} corrupt",
-        first: "{first_received}, {first_next_sequence}, {first_end_count}, {first_corrupt} corrupt",
+        first: "{first_received}, {first_next_sequence}, {first_end_count}, {first_corrupt} \
+                corrupt",
         missing: "no end of a client has arrived",
     };
     let counts_of = |row: &Row<'_>| {

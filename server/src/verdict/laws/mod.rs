@@ -153,6 +153,75 @@ mod tests {
         });
     }
 
+    /// One packet of the first client came corrupt: the first, one in the middle, or the last.
+    fn corrupt(sample: &mut Sample, at: u64) {
+        sample.reported(0, |reported| {
+            reported.acknowledged = Some(PACKETS - 1);
+            reported.digest ^= 1;
+        });
+        sample.counted(0, |counted| {
+            counted.counts.corrupt = 1;
+            counted.counts.received -= 1;
+            counted.counts.in_time = Some(PACKETS - 1);
+            if at == 0 {
+                counted.first_due_ns = due_ns(1);
+            }
+            if at == PACKETS - 1 {
+                counted.next_sequence -= 1;
+                counted.last_due_ns = due_ns(PACKETS - 2);
+            } else {
+                counted.counts.gaps = 1;
+                counted.counts.left_out = Some(u64::from(at > 0));
+            }
+        });
+        sample.counters().workers[0].packets -= 1;
+        sample.retime();
+    }
+
+    #[test]
+    fn a_flipped_bit_is_one_reason_that_names_the_path_wherever_it_was() {
+        for at in [0, 1, PACKETS / 2, PACKETS - 1] {
+            let mut sample = Sample::of(2, 2);
+            corrupt(&mut sample, at);
+            let conclusion = sample.conclude();
+            let [reason] = &verdict(&conclusion).reasons[..] else {
+                panic!("{at}: {:?}", verdict(&conclusion).reasons)
+            };
+            assert_eq!(reason.code(), ReasonCode::Corrupt);
+            assert!(reason.remedy.contains("path"), "{reason:?}");
+            assert_eq!(reason.status(), VerdictStatus::Invalid);
+        }
+    }
+
+    #[test]
+    fn what_corrupt_packets_do_not_explain_is_a_reason_of_its_own_behind_them() {
+        let lose = |sample: &mut Sample, client: u32| {
+            sample.counted(client, |counted| {
+                counted.counts.received -= 1;
+                counted.counts.gaps += 1;
+            });
+            sample.reported(client, |reported| {
+                reported.acknowledged = reported.acknowledged.map(|of| of - 1);
+            });
+            sample.counters().workers[0].packets -= 1;
+            sample.retime();
+        };
+        for client in 0..2 {
+            breaks(
+                &[
+                    ReasonCode::Corrupt,
+                    ReasonCode::EndMiscounted,
+                    ReasonCode::LossOnCleanEnd,
+                    ReasonCode::SequenceBroken,
+                ],
+                |sample| {
+                    corrupt(sample, 50);
+                    lose(sample, client);
+                },
+            );
+        }
+    }
+
     /// A client of a hundred times the packets, of which the kernel reports nearly all as arrived.
     fn lose_more_than_any_buffer_holds(sample: &mut Sample) {
         let packets = 100 * PACKETS + 1_000;

@@ -86,9 +86,9 @@ fn nothing_precedes_its_write(rows: &[Row<'_>]) -> Checked {
     })
 }
 
-/// No packet can have been read before it was due, whatever due time it carries. On our clock that is
-/// a comparison. On another one the first due time is no earlier than the start, so that a packet due
-/// later by a span is read later than the start by that span, less what clocks run apart in it.
+/// No packet can have been read before it was due, whatever due time it carries. On our clock that
+/// is a comparison. On another one the first due time is no earlier than the start: a packet that
+/// is due later by a span is read later than the start by that span, less what clocks run apart.
 fn nothing_precedes_its_due_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::ReadBeforeDue,
@@ -99,7 +99,8 @@ fn nothing_precedes_its_due_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
     };
     let early_ns = |row: &Row<'_>| {
         let counted = row.with_packets()?;
-        early_ns(counted, row.is_on_our_clock(), evidence.start_at_ns?)
+        let start_ns = evidence.start_at_ns?;
+        Some(early_ns(counted, row.is_on_our_clock(), start_ns))
     };
     let holds = |row: &Row<'_>| early_ns(row).map(|early_ns| early_ns <= 0);
     law.for_every_client(rows, Figures::new(), holds, |row| {
@@ -107,28 +108,30 @@ fn nothing_precedes_its_due_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
     })
 }
 
-/// How long before it can have been due the earliest packet of a client was read, ns; 0 or less when
-/// none was. In a flood, where only the last packet's due time is there to compare with, of that one.
-fn early_ns(counted: &ClientCounters, is_on_our_clock: bool, start_ns: u64) -> Option<i128> {
+/// How long before it can have been due the earliest packet of a client was read, ns; 0 or less
+/// when none was. In a flood it is the last packet alone.
+fn early_ns(counted: &ClientCounters, is_on_our_clock: bool, start_ns: u64) -> i128 {
     // A span that runs backwards is the next law's.
     let span_ns = i128::from(span_ns(counted).unwrap_or(0));
-    let floor_ns = span_ns - span_ns / DRIFT_PARTS;
+    let drift_ns = span_ns / DRIFT_PARTS;
     let last_read_ns = i128::from(counted.last_read_ns) - i128::from(start_ns);
-    let of_last = floor_ns - last_read_ns;
+    let of_last = span_ns - drift_ns - last_read_ns;
     let Some(least_ns) = counted.least_ns.map(i128::from) else {
-        return Some(of_last);
+        return of_last;
     };
-    let start_to_first = i128::from(start_ns) - i128::from(counted.first_due_ns);
-    let of_any = start_to_first - span_ns / DRIFT_PARTS - least_ns;
-    let of_ours = if is_on_our_clock { -least_ns } else { of_any };
-    Some(of_last.max(of_any).max(of_ours))
+    let floor_ns = if is_on_our_clock {
+        0
+    } else {
+        i128::from(start_ns) - i128::from(counted.first_due_ns) - drift_ns
+    };
+    of_last.max(floor_ns - least_ns)
 }
 
 /// Every due time is a place of the schedule behind that of the packet before, as the workers found
-/// packet by packet. A client that stayed to the end left out no more places than it skipped or sent
-/// corrupt, and none has used more places than the plan has. The time from the first due time to the
-/// last, which needs no word of the workers but those two, is that of the formula. A flood has no
-/// schedule, only a time that it lasts.
+/// packet by packet. A client that stayed to the end left out no more places than it skipped or
+/// sent corrupt, and none has used more places than the plan has. The time from the first due time
+/// to the last, which needs no more of the workers than those two, is that of the formula. A flood
+/// has no schedule, only a time that it lasts.
 fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::ScheduleNotFollowed,
@@ -256,8 +259,8 @@ fn whole_schedule_of(row: &Row<'_>) -> Option<u64> {
 }
 
 /// How much later than the first packet of its schedule the first one of a client that came may be
-/// due: it may have skipped, or sent corrupt, as many before it as no later packet has left out. `None`
-/// when it is not known.
+/// due: it may have skipped, or sent corrupt, as many before it as no later packet has left out.
+/// `None` when it is not known.
 fn skipped_ns(row: &Row<'_>, schedule: &Schedule) -> Option<u64> {
     let skipped = row.skipped().filter(|_| row.exchanged_ends())?;
     let counts = row.receiver?;
@@ -281,7 +284,7 @@ fn span_ns(counted: &ClientCounters) -> Option<u64> {
 mod tests {
     use metronome_proto::v1::{LawStatus, ReasonCode};
 
-    use crate::verdict::samples::{PACKETS, START_NS, Sample, breaks, due_ns, law};
+    use crate::verdict::samples::{PACKETS, START_NS, Sample, breaks, due_ns, law, verdict};
 
     const PERIOD_NS: u64 = 1_000_000;
 
@@ -354,5 +357,90 @@ mod tests {
         assert_eq!(status(&sample), LawStatus::Broken);
         sample.counted(0, |counted| counted.last_due_ns = due_ns(PACKETS));
         assert_eq!(status(&sample), LawStatus::Broken);
+    }
+
+    #[test]
+    fn a_packet_that_is_read_before_it_can_have_been_due_is_found_in_the_middle_as_well() {
+        for least_ns in [-1, i64::MIN] {
+            breaks(&[ReasonCode::ReadBeforeDue], |sample| {
+                sample.counted(0, |counted| counted.least_ns = Some(least_ns));
+            });
+        }
+        // A clock that is ahead by 5 s, and may drift by 1/1000 of the 99 ms.
+        const AHEAD_NS: u64 = 5_000_000_000;
+        let foreign = |sample: &mut Sample, least_ns: i64| {
+            sample.forget_clock(0);
+            for client in 0..2 {
+                sample.counted(client, |counted| {
+                    counted.first_due_ns += AHEAD_NS;
+                    counted.last_due_ns += AHEAD_NS;
+                    counted.least_ns = Some(least_ns - AHEAD_NS as i64);
+                });
+            }
+        };
+        let mut sample = Sample::of(2, 2);
+        foreign(&mut sample, -99_000);
+        let status = law(&sample.conclude(), ReasonCode::ReadBeforeDue).status();
+        assert_eq!(status, LawStatus::Holds);
+        breaks(&[ReasonCode::ReadBeforeDue], |sample| {
+            foreign(sample, -99_001);
+        });
+    }
+
+    #[test]
+    fn a_due_time_that_is_no_place_of_the_schedule_breaks_the_law() {
+        breaks(&[ReasonCode::ScheduleNotFollowed], |sample| {
+            sample.counted(0, |counted| counted.counts.off_schedule = Some(1));
+        });
+        // Left out, and yet not skipped.
+        breaks(&[ReasonCode::ScheduleNotFollowed], |sample| {
+            sample.counted(0, |counted| counted.counts.left_out = Some(1));
+        });
+        // A client that broke off has skipped it is not known how many, but none beyond the plan.
+        let mut sample = Sample::of(1, 2);
+        sample.break_connection(0, 40);
+        for (left_out, status) in [
+            (PACKETS - 40, LawStatus::Holds),
+            (PACKETS - 39, LawStatus::Broken),
+        ] {
+            sample.counted(0, |counted| counted.counts.left_out = Some(left_out));
+            let conclusion = sample.conclude();
+            let law = law(&conclusion, ReasonCode::ScheduleNotFollowed);
+            assert_eq!(law.status(), status, "{law:?}");
+        }
+    }
+
+    /// The first client skips so many packets before its first one, and so many behind it.
+    fn skip_first(sample: &mut Sample, first: u64, later: u64) {
+        let received = PACKETS - first - later;
+        sample.reported(0, |reported| {
+            let counts = reported.counts.as_mut().expect("the sample has counts");
+            (counts.sent, counts.skipped, counts.blocked) =
+                (received, first + later, first + later);
+            reported.acknowledged = Some(received);
+            reported.kernel_acknowledged_bytes = Some(received * 32);
+        });
+        sample.counted(0, |counted| {
+            counted.counts.received = received;
+            counted.counts.in_time = Some(received);
+            counted.counts.left_out = Some(later);
+            counted.next_sequence = received;
+            counted.reported_sent = Some(received);
+            counted.first_due_ns = due_ns(first);
+        });
+        sample.counters().workers[0].packets -= first + later;
+        sample.retime();
+    }
+
+    #[test]
+    fn a_client_may_start_later_by_the_packets_that_it_skipped_first() {
+        let mut sample = Sample::of(2, 2);
+        skip_first(&mut sample, 3, 2);
+        let conclusion = sample.conclude();
+        assert_eq!(verdict(&conclusion).reasons, []);
+        breaks(&[ReasonCode::StartedElsewhen], |sample| {
+            skip_first(sample, 3, 2);
+            sample.counted(0, |counted| counted.first_due_ns = due_ns(4) + 2_000);
+        });
     }
 }

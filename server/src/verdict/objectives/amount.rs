@@ -7,8 +7,8 @@ use metronome_proto::{
 };
 
 use super::{
-    Judged, bound,
-    finding::{Finding, status},
+    finding::{Finding, bound, status},
+    judged::Judged,
 };
 use crate::verdict::{
     rows::{Row, sum_of_all, total},

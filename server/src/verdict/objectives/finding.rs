@@ -1,6 +1,6 @@
 //! How an objective came out, with the figures that its sentence is written from.
 
-use metronome_proto::v1::{OutcomeStatus, objective::Observed};
+use metronome_proto::v1::{Comparison, OutcomeStatus, objective::Observed};
 
 use crate::verdict::sentence::{Figures, write};
 
@@ -48,4 +48,16 @@ pub(super) fn status(holds: bool) -> OutcomeStatus {
     } else {
         OutcomeStatus::NotHeld
     }
+}
+
+/// The limit of a comparison as a part of a sentence: `at most {limit}`.
+pub(super) fn bound(comparison: Comparison, limit: &str) -> String {
+    let words = match comparison {
+        Comparison::Less => "less than ",
+        Comparison::LessOrEqual => "at most ",
+        Comparison::Greater => "more than ",
+        Comparison::GreaterOrEqual => "at least ",
+        Comparison::Equal | Comparison::Unspecified => "",
+    };
+    format!("{words}{limit}")
 }

@@ -6,32 +6,25 @@
 
 mod amount;
 mod finding;
+mod judged;
 mod quantile;
 mod time;
 
 use metronome_proto::{
     profile::Profile,
     threshold::{MetricKind, Threshold},
-    v1::{
-        self, Comparison, Metric, Objective, ObjectiveSource, Outcome, OutcomeStatus, VerdictStatus,
-    },
+    v1::{Comparison, Metric, Objective, ObjectiveSource, Outcome, OutcomeStatus, VerdictStatus},
 };
 
 use super::{evidence::Evidence, punctuality::Punctuality, rows::Row};
 use finding::Finding;
+use judged::Judged;
 
 /// The least share of packets that the path and the receiver have to keep up with, millionths.
 const KEPT_UP_PPM_MIN: u64 = 999_000;
 /// The longest delay, ns, and the share of packets that must not have a longer one, millionths.
 const DELAY_NS_MAX: u64 = 100_000_000;
 const DELAY_PPM: u32 = 999_000;
-
-/// What objectives are judged on.
-struct Judged<'a> {
-    evidence: &'a Evidence<'a>,
-    rows: &'a [Row<'a>],
-    punctuality: Option<&'a Punctuality>,
-}
 
 /// Judges every objective of a run that has this verdict.
 pub(super) fn judge(
@@ -50,7 +43,7 @@ pub(super) fn judge(
         let finding = if is_invalid {
             Finding::not_judged("The run is invalid, so that this is not judged.")
         } else {
-            judged.find(threshold, source)
+            find(&judged, threshold, source)
         };
         Objective {
             threshold: Some(threshold.to_proto()),
@@ -138,21 +131,12 @@ fn defaults(evidence: &Evidence<'_>) -> Vec<Threshold> {
     defaults
 }
 
-impl Judged<'_> {
-    fn find(&self, threshold: Threshold, source: ObjectiveSource) -> Finding {
-        match threshold.metric.kind() {
-            Some(MetricKind::Count) => amount::count(self, threshold),
-            Some(MetricKind::Share) => amount::kept_up(self, threshold),
-            Some(MetricKind::Time) => time::quantile(self, threshold, source),
-            None => Finding::not_judged("This version does not have the metric."),
-        }
-    }
-
-    /// Packets that a late generator may have held up, where they may decide the quantile of so many
-    /// millionths; else 0.
-    fn held_up(&self, ppm: u32) -> u64 {
-        let held_up = self.punctuality.filter(|of| of.spoils(ppm));
-        held_up.map_or(0, |of| u64::try_from(of.held_up()).unwrap_or(u64::MAX))
+fn find(judged: &Judged<'_>, threshold: Threshold, source: ObjectiveSource) -> Finding {
+    match threshold.metric.kind() {
+        Some(MetricKind::Count) => amount::count(judged, threshold),
+        Some(MetricKind::Share) => amount::kept_up(judged, threshold),
+        Some(MetricKind::Time) => time::quantile(judged, threshold, source),
+        None => Finding::not_judged("This version does not have the metric."),
     }
 }
 
@@ -166,18 +150,6 @@ fn worst(objectives: &[Objective]) -> OutcomeStatus {
     } else {
         OutcomeStatus::NotJudged
     }
-}
-
-/// The limit of a comparison as a part of a sentence: `at most {limit}`.
-fn bound(comparison: v1::Comparison, limit: &str) -> String {
-    let words = match comparison {
-        Comparison::Less => "less than ",
-        Comparison::LessOrEqual => "at most ",
-        Comparison::Greater => "more than ",
-        Comparison::GreaterOrEqual => "at least ",
-        Comparison::Equal | Comparison::Unspecified => "",
-    };
-    format!("{words}{limit}")
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The quantile of a time over all scheduled packets, judged by exact counts.
 //!
 //! A packet without a time, skipped or lost, is slower than any limit. Bucket by bucket the packets
-//! are taken as what is worse for the objective, so that none passes too easily. A quantile is known
-//! when 10 packets lie beyond it; more packets above the limit than its share allows are a certain
-//! failure all the same.
+//! are taken as what is worse for the objective, so that none passes too easily. A quantile is
+//! known when 10 packets lie beyond it; more packets above the limit than its share allows are a
+//! certain failure all the same.
 
 use metronome_proto::{
     histogram::{Histogram, beyond, bucket, bucket_floor_ns, bucket_top_ns, is_known},
@@ -53,7 +53,7 @@ pub(super) struct Answer {
     pub(super) status: OutcomeStatus,
     /// Packets above the limit, those without a time among them.
     pub(super) above: u64,
-    /// As many may be beyond the quantile.
+    /// The packets that may lie beyond the quantile.
     pub(super) beyond: u64,
     /// The quantile, the upper edge of its bucket. `None` when it lies among the packets without a
     /// time, or is not known.

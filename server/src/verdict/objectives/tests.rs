@@ -150,7 +150,7 @@ fn a_delay_is_that_of_the_spread_where_an_agent_has_another_clock() {
     assert_eq!(one(&sample, "spread").status(), HELD);
     sample.counted(0, |counted| counted.counts.spread_understated = Some(1));
     let spread = one(&sample, "spread");
-    assert_eq!((spread.status(), spread.observed), (NOT_HELD, None));
+    assert_eq!(spread.status(), NOT_HELD);
     assert!(
         spread
             .sentence
@@ -303,4 +303,22 @@ fn what_a_late_generator_spoils_is_not_judged() {
     late(&mut sample, 3);
     delay(&mut sample, 0);
     assert_eq!(one(&sample, "latency").status(), HELD);
+}
+
+#[test]
+fn an_objective_of_which_it_is_not_known_how_many_were_scheduled_gives_the_most() {
+    let mut sample = large();
+    sample.forget_agent(1);
+    delay(&mut sample, 31);
+    assert_eq!(
+        one(&sample, "latency").sentence,
+        "31 of at most 30,000 packets had a latency above 100 ms, where for p99.9 at most 30 may."
+    );
+    assert_eq!(one(&sample, "latency").observed, None);
+    // Nothing else is certain of them.
+    ask(
+        &mut sample,
+        &["transit.p50>=1s", "transit.p50=1s", "transit.p50<1s"],
+    );
+    assert!(all(&sample)[..3].iter().all(|of| of.1 == NOT_JUDGED));
 }

@@ -8,8 +8,8 @@ use metronome_proto::{
 };
 
 use super::{
-    Judged,
     finding::Finding,
+    judged::Judged,
     quantile::{Answer, Ground, Question, UNDERSTATED_NS, judge},
 };
 use crate::verdict::{
@@ -39,16 +39,44 @@ pub(super) fn quantile(
         let sentence = "It is not known how many packets were scheduled.";
         return Finding::not_judged(sentence);
     };
+    let missing = scheduled.map_or(0, |packets| packets.saturating_sub(times.count()));
+    let question = question(judged, threshold, most, missing);
+    let answer = judge(times, question);
+    let is_upper = matches!(
+        threshold.comparison,
+        Comparison::Less | Comparison::LessOrEqual
+    );
+    let is_certain = is_upper && answer.status == OutcomeStatus::NotHeld;
+    if scheduled.is_none() && !is_certain {
+        let sentence = "It is not known how many packets were scheduled.";
+        return Finding::not_judged(sentence);
+    }
+    let (template, figures) = in_words(judged, threshold, question, answer, scheduled.is_some());
+    // A user asks for what has to be shown, and too few packets do not show it.
+    let is_users = source == ObjectiveSource::User;
+    let status = if answer.ground == Ground::TooFew && is_users {
+        OutcomeStatus::NotHeld
+    } else {
+        answer.status
+    };
+    let observed = answer.observed_ns.filter(|_| scheduled.is_some());
+    let observed = observed.map(|ns| i64::try_from(ns).unwrap_or(i64::MAX));
+    let observed = observed.map(Observed::ObservedNs);
+    Finding::new(status, observed, &template, figures)
+}
+
+/// What is asked of the packets that were scheduled, of which so many have no time.
+fn question(judged: &Judged<'_>, threshold: Threshold, scheduled: u64, missing: u64) -> Question {
     let ppm = threshold.quantile_ppm.unwrap_or(PPM);
     let counts_from_due = matches!(threshold.metric, Metric::Latency | Metric::Spread);
     let is_spread = threshold.metric == Metric::Spread;
     let understated = |row: &Row<'_>| row.receiver?.spread_understated;
-    let question = Question {
+    Question {
         ppm,
         comparison: threshold.comparison,
         limit_ns: threshold.limit,
-        scheduled: most,
-        missing: scheduled.map_or(0, |packets| packets.saturating_sub(times.count())),
+        scheduled,
+        missing,
         understated: if is_spread {
             sum_of_all(judged.rows, understated).unwrap_or(0)
         } else {
@@ -59,73 +87,67 @@ pub(super) fn quantile(
         } else {
             0
         },
-    };
-    let answer = judge(times, question);
-    if scheduled.is_none() && answer.status != OutcomeStatus::NotHeld {
-        let sentence = "It is not known how many packets were scheduled.";
-        return Finding::not_judged(sentence);
     }
-    finding(judged, threshold, source, question, answer)
 }
 
-/// The counts as a sentence, and what stands against judging by them.
-fn finding(
+/// The template of the sentence and its figures. Where it is not `is_exact`, it is not known how
+/// many packets were scheduled, but only the most that can have been.
+fn in_words(
     judged: &Judged<'_>,
     threshold: Threshold,
-    source: ObjectiveSource,
     question: Question,
     answer: Answer,
-) -> Finding {
-    let (beyond, above) = match threshold.comparison {
-        Comparison::Less => ("at most {beyond} may", "of {limit_ns} or more"),
-        Comparison::LessOrEqual => ("at most {beyond} may", "above {limit_ns}"),
-        Comparison::GreaterOrEqual => ("more than {beyond} have to", "of {limit_ns} or more"),
-        _ => ("more than {beyond} have to", "above {limit_ns}"),
-    };
-    let name = threshold.metric.word().unwrap_or_default();
-    let quantile = quantile_name(question.ppm);
-    let mut template = match threshold.comparison {
-        Comparison::Equal => {
-            format!("The {quantile} of {name} is {{observed_ns}}, asked for: {{limit_ns}}")
-        }
-        _ => format!(
-            "{{above}} of {{scheduled}} packets had a {name} {above} or none at all ({{missing}} were \
-             skipped or lost), where for {quantile} {beyond}"
-        ),
-    };
+    is_exact: bool,
+) -> (String, Figures) {
+    let mut template = counts_in_words(threshold, question, is_exact);
     let mut figures = figures([
         ("above", answer.above.into()),
         ("beyond", answer.beyond.into()),
         ("scheduled", question.scheduled.into()),
-        ("missing", question.missing.into()),
         ("limit_ns", question.limit_ns.into()),
     ]);
-    if let Some(observed_ns) = answer.observed_ns {
+    if is_exact {
+        figures.insert("missing".into(), question.missing.into());
+    }
+    if let Some(observed_ns) = answer.observed_ns.filter(|_| is_exact) {
         figures.insert("observed_ns".into(), signed(observed_ns.into()));
     }
     if question.understated > 0 {
         figures.insert("understated".into(), question.understated.into());
         figures.insert("understated_ns".into(), UNDERSTATED_NS.into());
-        template += "; besides, {understated} were held up for over {understated_ns} although their \
-                     spread may be shown as less";
+        template += "; besides, {understated} were held up for over {understated_ns} although \
+                     their spread may be shown as less";
     }
     template += explain(judged, question, answer, &mut figures);
     template += ".";
-    // A user asks for what can be known; that it was asked of too few packets is a failure to show it.
-    let is_users = source == ObjectiveSource::User;
-    let status = if answer.ground == Ground::TooFew && is_users {
-        OutcomeStatus::NotHeld
-    } else {
-        answer.status
+    (template, figures)
+}
+
+/// What was counted, as a part of the sentence.
+fn counts_in_words(threshold: Threshold, question: Question, is_exact: bool) -> String {
+    let (above, beyond) = match threshold.comparison {
+        Comparison::Less => ("of {limit_ns} or more", "at most {beyond} may"),
+        Comparison::LessOrEqual => ("above {limit_ns}", "at most {beyond} may"),
+        Comparison::GreaterOrEqual => ("of {limit_ns} or more", "more than {beyond} have to"),
+        _ => ("above {limit_ns}", "more than {beyond} have to"),
     };
-    let observed_ns = answer
-        .observed_ns
-        .map(|ns| i64::try_from(ns).unwrap_or(i64::MAX));
-    Finding::new(
-        status,
-        observed_ns.map(Observed::ObservedNs),
-        &template,
-        figures,
+    let name = threshold.metric.word().unwrap_or_default();
+    let quantile = quantile_name(question.ppm);
+    if !is_exact {
+        return format!(
+            "{{above}} of at most {{scheduled}} packets had a {name} {above}, where for {quantile} \
+             {beyond}"
+        );
+    }
+    if threshold.comparison == Comparison::Equal {
+        return format!(
+            "{{above}} of {{scheduled}} packets had a {name} above {{limit_ns}} or none at all, \
+             where {quantile} has to be as long as that"
+        );
+    }
+    format!(
+        "{{above}} of {{scheduled}} packets had a {name} {above} or none at all ({{missing}} were \
+         skipped or lost), where for {quantile} {beyond}"
     )
 }
 
