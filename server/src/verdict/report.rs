@@ -10,7 +10,7 @@ use metronome_proto::{
 
 use super::{
     client_failure::client_failure,
-    elapsed::{achieved_millihertz, elapsed_ns},
+    elapsed::Elapsed,
     evidence::Evidence,
     punctuality::{Punctuality, limit_ns, spoils_p99},
     rows::{Row, sum_of_all},
@@ -33,12 +33,12 @@ pub(super) fn assemble(
     (verdict, outcome): (v1::Verdict, v1::Outcome),
 ) -> v1::Report {
     let counts = counts_of_all(rows);
-    let elapsed_ns = elapsed_ns(evidence, rows);
+    let elapsed = Elapsed::of(evidence, rows);
     let rate = known(v1::Rate {
         offered_millihertz: evidence.plan.offered_millihertz(),
         achieved_millihertz: counts
             .receiver
-            .and_then(|of| achieved_millihertz(of.received, elapsed_ns?)),
+            .and_then(|of| elapsed?.achieved_millihertz(of.received)),
     });
     let scheduled = counts.generator.map(|counts| counts.scheduled);
     let times = times(evidence, scheduled, punctuality);
@@ -66,10 +66,12 @@ pub(super) fn assemble(
         }],
         rate,
         cpu: known(cpu(evidence, &counts)),
-        elapsed: elapsed_ns.map(|nanos| prost_types::Duration {
-            seconds: (nanos / NANOS_PER_SECOND) as i64,
-            nanos: (nanos % NANOS_PER_SECOND) as i32,
-        }),
+        elapsed: elapsed
+            .map(Elapsed::shown_ns)
+            .map(|nanos| prost_types::Duration {
+                seconds: (nanos / NANOS_PER_SECOND) as i64,
+                nanos: (nanos % NANOS_PER_SECOND) as i32,
+            }),
     }
 }
 
