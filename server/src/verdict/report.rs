@@ -40,8 +40,7 @@ pub(super) fn assemble(
             .receiver
             .and_then(|of| elapsed?.achieved_millihertz(of.received)),
     });
-    let scheduled = counts.generator.map(|counts| counts.scheduled);
-    let times = times(evidence, scheduled, punctuality);
+    let times = times(evidence, missing(counts), punctuality);
     let group = v1::GroupReport {
         group: evidence.plan.group.name.clone(),
         clients: evidence.plan.clients(),
@@ -125,11 +124,18 @@ fn sum<L: CounterList>(mut lists: impl Iterator<Item = Option<L>>) -> Option<L> 
     lists.try_fold(L::zero(), |sum, counts| Some(sum.plus(&counts?)))
 }
 
+/// Scheduled packets that were skipped or lost. That the first packet of a client has no spread
+/// does not make it one of them.
+fn missing(counts: v1::Counts) -> Option<u64> {
+    let (generator, receiver) = (counts.generator?, counts.receiver?);
+    generator.scheduled.checked_sub(receiver.received)
+}
+
 /// A distribution over some of the packets only would be read as one over all of them. Times that
 /// count from due hold the generator's lateness: a late one spoils the quantiles of its share.
 fn times(
     evidence: &Evidence<'_>,
-    scheduled: Option<u64>,
+    missing: Option<u64>,
     punctuality: Option<&Punctuality>,
 ) -> Option<v1::Times> {
     let times = &evidence.counters?.times;
@@ -137,7 +143,7 @@ fn times(
     let has_one_way = evidence.agents.iter().all(is_same);
     let shown = |times: &Histogram| {
         let mut distribution = times.distribution(true)?;
-        distribution.missing = scheduled.and_then(|all| all.checked_sub(distribution.count));
+        distribution.missing = missing;
         Some(distribution)
     };
     let from_due = |times: &Histogram| {
