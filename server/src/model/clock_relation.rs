@@ -28,8 +28,8 @@ impl ClockRelation {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct AgentClock {
     pub(crate) relation: ClockRelation,
-    /// Half the width of the offsets that the exchanges of readings allow, ns. `None` where the
-    /// relation is not known.
+    /// The greatest offset that the exchanges of readings allow, ahead or behind, ns. `None` where
+    /// the relation is not known.
     pub(crate) bound_ns: Option<u64>,
 }
 
