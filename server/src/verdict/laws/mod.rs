@@ -311,6 +311,9 @@ mod tests {
                 sample.counters().clients.push(stray);
             });
         }
+        breaks(&[ReasonCode::RecordsContradict], |sample| {
+            sample.counters().second_records = 1;
+        });
     }
 
     proptest! {
