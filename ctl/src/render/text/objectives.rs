@@ -29,7 +29,7 @@ pub(super) fn of_plan(plan: &v1::Plan) -> Option<String> {
 pub(super) fn part(objective: &v1::Objective) -> String {
     let threshold = objective.threshold.unwrap_or_default();
     let metric = figures::word(values::metric(threshold.metric));
-    let quantile = threshold.quantile_ppm.map(quantile_name);
+    let quantile = threshold.quantile_ppm().map(quantile_name);
     let limit = known(threshold.limit, |limit| match limit {
         Limit::Ns(ns) => figures::time_exact(ns),
         Limit::Count(packets) => figures::count(packets),
@@ -107,8 +107,8 @@ mod tests {
         use Observed::{ObservedCount as Packets, ObservedNs as Ns, ObservedSharePpm as Ppm};
         use v1::OutcomeStatus::{Held, NotHeld, NotJudged};
         for (threshold, status, observed, text) in [
-            ("lost=0", Held, Some(Packets(0)), "lost 0 ✓"),
-            ("lost=0", NotHeld, Some(Packets(1_234)), "lost 1,234 = 0 ✗"),
+            ("lost==0", Held, Some(Packets(0)), "lost 0 ✓"),
+            ("lost==0", NotHeld, Some(Packets(1_234)), "lost 1,234 = 0 ✗"),
             (
                 "kept_up>=99.9%",
                 Held,

@@ -164,7 +164,7 @@ fn a_delay_is_that_of_the_spread_where_an_agent_has_another_clock() {
 #[test]
 fn a_threshold_replaces_the_default_on_its_metric_and_comes_first() {
     let mut sample = large();
-    ask(&mut sample, &["spread.p99<1us", "lost<=5", "corrupt=0"]);
+    ask(&mut sample, &["spread.p99<1us", "lost<=5", "corrupt==0"]);
     assert_eq!(
         all(&sample),
         [
