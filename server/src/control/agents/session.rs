@@ -131,7 +131,7 @@ impl Session {
                     return Err(self.failure(FailureCode::AgentLost, sentence));
                 }
                 () = time::sleep_until(silence.until), if waiting.is_none() => {
-                    if !silence.extend(self.pauses.since(silence.since_ns)) {
+                    if !silence.extend(self.pauses.since(silence.since_ns).0) {
                         let sentence = "it was silent for 3 s";
                         return Err(self.failure(FailureCode::AgentSilent, sentence));
                     }

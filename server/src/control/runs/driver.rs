@@ -85,7 +85,7 @@ struct DriverState {
     record: Option<FinalCounters>,
     /// Ends when it is replaced.
     phase: Span,
-    /// When this process was last asked for how long it did not run, ns of CLOCK_MONOTONIC.
+    /// Up to when the time in which this process did not run is allowed for, ns of CLOCK_MONOTONIC.
     pauses_known_ns: u64,
 }
 
@@ -253,8 +253,8 @@ impl Driver {
 
     /// What came while this process did not run is not read yet: its deadlines move by that time.
     fn allow_for_pauses(&self, state: &mut DriverState) -> RunStateMachine {
-        let paused_ns = self.runs.pauses.since(state.pauses_known_ns);
-        state.pauses_known_ns = clock::now_ns();
+        let (paused_ns, read_at_ns) = self.runs.pauses.since(state.pauses_known_ns);
+        state.pauses_known_ns = read_at_ns;
         state.machine.clone().extend(paused_ns)
     }
 
