@@ -85,21 +85,26 @@ impl<W: CommitWriter> Batch<'_, W> {
             self.count_timed(self.counters.counts.received - received_before);
         }
         let partial_bytes = total % FRAME_BYTES;
-        let partial_frame = if partial_bytes > 0 {
-            buffer.frame(whole)
-        } else {
-            [0; FRAME_BYTES]
-        };
-        self.counters
-            .set_partial_frame(&partial_frame, partial_bytes);
-        if self.counters.stage == Stage::Opening
-            && cannot_become_ours(&partial_frame, partial_bytes)
-        {
-            self.take_raw(admission);
+        let has_partial_frame = partial_bytes > 0 || self.counters.partial_frame_bytes > 0;
+        if has_partial_frame || self.counters.stage == Stage::Opening {
+            self.keep_partial_frame(whole, partial_bytes, admission);
         }
         self.counters.bytes += taken as u64;
         self.counters.reads += u64::from(taken > 0);
         self.counters.last_batch_ns = self.read_ns;
+    }
+
+    #[cold]
+    fn keep_partial_frame(&mut self, position: usize, bytes: usize, admission: &impl Authenticate) {
+        let frame = if bytes > 0 {
+            self.times.slot.buffer.frame(position)
+        } else {
+            [0; FRAME_BYTES]
+        };
+        self.counters.set_partial_frame(&frame, bytes);
+        if self.counters.stage == Stage::Opening && cannot_become_ours(&frame, bytes) {
+            self.take_raw(admission);
+        }
     }
 
     /// Counts how many times the histograms hold, once for all packets of the batch: with a

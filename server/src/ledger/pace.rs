@@ -27,6 +27,9 @@ const DRIFT_SHIFT: u32 = 10;
 /// Words of it in the ledger: rate and batch, packets, place, and the spread's.
 pub(super) const WORDS: usize = 3 + spread::WORDS;
 
+/// The first word where there is no pace, whatever the others are: no schedule has a rate of 0.
+pub(super) const NO_SCHEDULE: u64 = 0;
+
 /// A client's schedule and how its packets keep to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Pace {
@@ -161,16 +164,27 @@ impl Pace {
             && spread_packets.is_some_and(|packets| packets <= counts.received)
     }
 
+    /// Hands each word to `put`, with its index.
     #[inline]
-    pub(super) fn to_words(self) -> [u64; WORDS] {
+    pub(super) fn put_words(&self, mut put: impl FnMut(usize, u64)) {
         let schedule = self.due_times.schedule();
-        let rate_and_batch = schedule.rate_millihertz | u64::from(schedule.batch) << 32;
-        let own = [rate_and_batch, schedule.packets, self.due_times.place()];
+        put(
+            0,
+            schedule.rate_millihertz | u64::from(schedule.batch) << 32,
+        );
+        put(1, schedule.packets);
+        put(2, self.due_times.place());
         let spread = self.spread.to_words();
-        std::array::from_fn(|index| match index.checked_sub(own.len()) {
-            Some(word) => spread[word],
-            None => own[index],
-        })
+        for (index, word) in (3..).zip(spread) {
+            put(index, word);
+        }
+    }
+
+    #[cfg(test)]
+    fn to_words(self) -> [u64; WORDS] {
+        let mut words = [0; WORDS];
+        self.put_words(|index, word| words[index] = word);
+        words
     }
 
     /// `None` when the words hold no schedule that is possible.

@@ -150,9 +150,7 @@ impl Slot {
     pub(crate) fn commit(&self, counters: &ConnectionCounters, writer: &impl CommitWriter) {
         let commits = self.commits.count.load(Ordering::Relaxed);
         let idle = &self.commits.copies[(!commits & 1) as usize].0;
-        for (cell, word) in idle.iter().zip(counters.to_words()) {
-            writer.store(cell, word);
-        }
+        counters.put_words(|index, word| writer.store(&idle[index], word));
         writer.store(&self.commits.count, commits.wrapping_add(1));
     }
 
