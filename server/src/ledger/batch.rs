@@ -125,12 +125,20 @@ impl<W: CommitWriter> Batch<'_, W> {
 
     #[inline]
     fn take(&mut self, frame: &Frame, admission: &impl Authenticate) {
+        if self.counters.stage == Stage::Packets {
+            self.take_client_frame(frame, admission);
+        } else {
+            self.take_other(frame, admission);
+        }
+    }
+
+    #[inline(never)]
+    fn take_other(&mut self, frame: &Frame, admission: &impl Authenticate) {
         match self.counters.stage {
-            Stage::Packets => self.take_client_frame(frame, admission),
             Stage::Opening => self.take_first(frame, admission),
             Stage::Raw => self.count_packet(),
             Stage::Ended => self.counters.counts.corrupt += 1,
-            Stage::Refused | Stage::Closed => {}
+            Stage::Packets | Stage::Refused | Stage::Closed => {}
         }
     }
 
