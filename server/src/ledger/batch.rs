@@ -628,6 +628,17 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_has_taken_leaves_room_for_echoes() {
+        let world = World::new();
+        let mut counters = world.client_after(1_000, [0; 4]);
+        let before = counters.reply_bytes_queued;
+        assert_eq!(before, counters.reply_bytes_sent);
+        world.batch(&mut counters, &packet(1_000), 2_000_000, &ReleaseStore);
+        assert_eq!(counters.reply_bytes_queued - before, FRAME_BYTES as u64);
+        assert_eq!(world.slot().reply(before), packet(1_000));
+    }
+
+    #[test]
     fn a_full_buffer_of_packets_is_one_batch() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();

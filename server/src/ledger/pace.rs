@@ -339,6 +339,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_spread_of_a_client_is_that_above_the_least_of_late() {
+        let mut pace = Pace::new(Some(SCHEDULE), 0).unwrap();
+        let mut counts = ReceiverCounts::zero();
+        let spreads = [(0, 7), (5, 15), (10, 20_010)].map(|(due_ms, read_ms)| {
+            pace.begin_batch(read_ms * MS);
+            let packet = Paced {
+                due_ns: due_ms * MS,
+                read_ns: read_ms * MS,
+                is_first: due_ms == 0,
+                is_in_order: true,
+                clock: ClockRelation::Same,
+            };
+            pace.take(packet, &mut counts)
+        });
+        assert_eq!(spreads, [0, 3 * MS, 0]);
+        assert_eq!(pace.least_ns(), Some(7_000_000));
+    }
+
     fn edges() -> impl Strategy<Value = u64> {
         prop_oneof![
             0..=u64::MAX,
