@@ -318,6 +318,60 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_pace_of_more_packets_than_were_received_is_impossible() {
+        let received = |received| ReceiverCounts {
+            received,
+            ..ReceiverCounts::zero()
+        };
+        let moved = Pace::on(SCHEDULE, 0, 2).unwrap();
+        assert!(moved.is_possible(&received(3)));
+        assert!(!moved.is_possible(&received(2)), "each packet moves once");
+        let mut measured = Pace::new(Some(SCHEDULE), 0).unwrap();
+        let mut counts = ReceiverCounts::zero();
+        for place in 0..3 {
+            let packet = Paced {
+                due_ns: SCHEDULE.due_at(place),
+                read_ns: SCHEDULE.due_at(place),
+                is_first: place == 0,
+                is_in_order: true,
+                clock: ClockRelation::Same,
+            };
+            let _ = measured.take(packet, &mut counts);
+            counts.received += 1;
+        }
+        assert!(measured.is_possible(&counts));
+        for spoil in [
+            (|it| it.off_schedule = Some(4)) as fn(&mut ReceiverCounts),
+            |it| it.left_out = Some(3),
+            |it| it.in_time = Some(4),
+            |it| it.spread_understated = Some(1),
+        ] {
+            let mut impossible = counts;
+            spoil(&mut impossible);
+            assert!(!measured.is_possible(&impossible), "{impossible:?}");
+        }
+    }
+
+    #[test]
+    fn the_spread_of_a_client_is_that_above_the_least_of_late() {
+        let mut pace = Pace::new(Some(SCHEDULE), 0).unwrap();
+        let mut counts = ReceiverCounts::zero();
+        let spreads = [(0, 7), (5, 15), (10, 20_010)].map(|(due_ms, read_ms)| {
+            pace.begin_batch(read_ms * MS);
+            let packet = Paced {
+                due_ns: due_ms * MS,
+                read_ns: read_ms * MS,
+                is_first: due_ms == 0,
+                is_in_order: true,
+                clock: ClockRelation::Same,
+            };
+            pace.take(packet, &mut counts)
+        });
+        assert_eq!(spreads, [0, 3 * MS, 0]);
+        assert_eq!(pace.least_ns(), Some(7_000_000));
+    }
+
     fn edges() -> impl Strategy<Value = u64> {
         prop_oneof![
             0..=u64::MAX,

@@ -341,6 +341,56 @@ mod tests {
         assert!(shown.iter().all(|shown| shown.understated == 0));
     }
 
+    /// What packets of these delays show, all read in one window.
+    fn of_delays(delays_ns: &[u64]) -> Vec<(u64, u64)> {
+        let read_ns = 6_000_000_000;
+        let packets = delays_ns
+            .iter()
+            .map(|delay_ns| (read_ns, read_ns - delay_ns));
+        shown(&mut Spread::default(), &packets.collect())
+            .iter()
+            .map(|shown| (shown.spread_ns, shown.understated))
+            .collect()
+    }
+
+    #[test]
+    fn a_mark_is_set_where_the_least_falls_by_more_than_100_ms_and_not_at_100() {
+        let delays_ns = [1_000_000_000, 900_000_000, 899_999_999, 700_000_000];
+        assert_eq!(of_delays(&delays_ns), [(0, 0), (0, 0), (0, 0), (0, 2)]);
+    }
+
+    #[test]
+    fn a_packet_shows_its_delay_from_1_ns_above_100_ms_on() {
+        let delays_ns = [
+            500_000_000,
+            600_000_000,
+            600_000_001,
+            300_000_000,
+            100_000_000,
+        ];
+        assert_eq!(
+            of_delays(&delays_ns),
+            [(0, 0), (100_000_000, 0), (100_000_001, 0), (0, 0), (0, 2)]
+        );
+    }
+
+    #[test]
+    fn a_window_begins_at_a_multiple_of_5_s_and_the_one_before_counts_until_the_next() {
+        const S: u64 = 1_000_000_000;
+        let spreads = |reads: &[(u64, u64)]| {
+            let packets = reads.iter().map(|(read, delay)| (*read, read - delay));
+            let shown = shown(&mut Spread::default(), &packets.collect());
+            shown
+                .iter()
+                .map(|shown| shown.spread_ns)
+                .collect::<Vec<_>>()
+        };
+        let each = [(5 * S, 0), (10 * S, 7), (15 * S - 1, 7), (15 * S, 7)];
+        assert_eq!(spreads(&each), [0, 7, 7, 0]);
+        assert_eq!(spreads(&[(5 * S, 0), (15 * S - 1, 7)]), [0, 7]);
+        assert_eq!(spreads(&[(5 * S, 0), (15 * S, 7)]), [0, 0]);
+    }
+
     #[test]
     fn zeroed_words_are_no_packet() {
         assert_eq!(Spread::from_words([0; WORDS]), Spread::default());

@@ -56,3 +56,20 @@ impl AgentClock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::v1::clock_relation::Relation;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_is_the_same_only_where_that_is_proved() {
+        assert!(ClockRelation::Same.is_same() && !ClockRelation::Unknown.is_same());
+        let relation = |clock: AgentClock| clock.to_proto().relation;
+        let same = v1::SameClock { bound_ns: Some(70) };
+        assert_eq!(relation(AgentClock::same(70)), Some(Relation::Same(same)));
+        let unknown = Some(Relation::Unknown(v1::UnknownClock {}));
+        assert_eq!(relation(AgentClock::default()), unknown);
+    }
+}

@@ -111,6 +111,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::verdict::{rows::pair, samples::Sample};
 
     proptest! {
         #[test]
@@ -128,5 +129,20 @@ mod tests {
             let early = decide(None, least, threshold);
             prop_assert!(early.is_none() || early == whole);
         }
+    }
+
+    #[test]
+    fn of_no_scheduled_packets_none_has_kept_up_or_not() {
+        let mut sample = Sample::of(1, 1);
+        sample.reported_counts(0, |counts| (counts.scheduled, counts.sent) = (0, 0));
+        let evidence = sample.evidence();
+        let judged = Judged {
+            evidence: &evidence,
+            rows: &pair(&evidence),
+            punctuality: None,
+        };
+        let finding = kept_up(&judged, "kept_up>=99%".parse().unwrap());
+        assert_eq!(finding.status, OutcomeStatus::NotJudged);
+        assert!(finding.observed.is_none());
     }
 }
