@@ -53,7 +53,7 @@ async fn an_agent_is_listed_when_its_first_renew_comes() {
     assert!(agent.receive_renewed_runs().await.is_empty());
     let run_id = start_run(&server, easy_plan(1)).await;
     assert_eq!(share(&agent.receive_prepare().await).clients, 0..1);
-    stop(&server, &run_id).await;
+    server.runs().await.stop_run(stop(&run_id)).await.unwrap();
 }
 
 #[tokio::test]
