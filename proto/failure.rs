@@ -231,7 +231,8 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::AgentSilent],
-        "see whether the agent's host is overloaded or stopped",
+        "see whether the agent's host is overloaded or stopped, and the network between it and the \
+         server",
     ),
     (
         &[FailureCode::AgentRestarted],

@@ -1,11 +1,14 @@
 //! An objective of a run: what a metric has to be. The text of one is `latency.p99<200us`,
-//! `lost=0`, `kept_up>=99.9%`.
+//! `lost==0`, `kept_up>=99.9%`.
 //!
 //! Absent: how a run came out (the server's verdict judges that).
 
 use std::{fmt, str::FromStr};
 
-use crate::v1::{self, Comparison, Metric, threshold::Limit};
+use crate::v1::{
+    self, Comparison, Metric,
+    threshold::{Limit, Statistic},
+};
 
 /// The greatest share: all, in millionths. As a quantile it is the maximum.
 pub const PPM: u32 = 1_000_000;
@@ -46,7 +49,7 @@ const METRICS: [Metric; 8] = [
 ];
 
 const COMPARISONS: [(&str, Comparison); 6] = [
-    // The longer ones first, so that each is found whole.
+    // The longer ones first, so that each is found whole; `=` is read as `==`, which is written.
     ("<=", Comparison::LessOrEqual),
     (">=", Comparison::GreaterOrEqual),
     ("==", Comparison::Equal),
@@ -133,7 +136,30 @@ fn quantile_of(name: &str) -> Option<u32> {
     (is_exact && ppm >= 1.0 && ppm < f64::from(PPM)).then_some(ppm as u32)
 }
 
+impl v1::Threshold {
+    /// The quantile of a time, millionths. `None` where another statistic or none is judged.
+    #[must_use]
+    pub fn quantile_ppm(&self) -> Option<u32> {
+        let Statistic::QuantilePpm(ppm) = self.statistic?;
+        Some(ppm)
+    }
+}
+
 impl Threshold {
+    /// An error when no value can lie to the limit as it has to.
+    fn checked(self) -> Result<Self, String> {
+        let is_share = self.metric.kind() == Some(MetricKind::Share);
+        match self.comparison {
+            Comparison::Less if self.limit == 0 => {
+                Err(format!("{self} can never hold: no value is below 0"))
+            }
+            Comparison::Greater if is_share && self.limit == u64::from(PPM) => {
+                Err(format!("{self} can never hold: no share is above 100%"))
+            }
+            _ => Ok(self),
+        }
+    }
+
     /// The form of the API.
     #[must_use]
     pub fn to_proto(self) -> v1::Threshold {
@@ -149,7 +175,7 @@ impl Threshold {
         };
         v1::Threshold {
             metric: self.metric.into(),
-            quantile_ppm: self.quantile_ppm,
+            statistic: self.quantile_ppm.map(Statistic::QuantilePpm),
             comparison: self.comparison.into(),
             limit,
         }
@@ -175,23 +201,24 @@ impl TryFrom<&v1::Threshold> for Threshold {
                 return Err("the limit of a share is `share_ppm`, 0 to 1000000".into());
             }
         };
-        match (kind, threshold.quantile_ppm) {
+        match (kind, threshold.quantile_ppm()) {
             (MetricKind::Time, Some(1..=PPM)) | (MetricKind::Count | MetricKind::Share, None) => {}
             (MetricKind::Time, _) => {
                 return Err("a time needs a `quantile_ppm` of 1 to 1000000".into());
             }
             (_, Some(_)) => return Err("`quantile_ppm` is for times alone".into()),
         }
-        Ok(Self {
+        Self {
             metric,
-            quantile_ppm: threshold.quantile_ppm,
+            quantile_ppm: threshold.quantile_ppm(),
             comparison,
             limit,
-        })
+        }
+        .checked()
     }
 }
 
-/// `latency.p99<200us`, `lateness.max<=1ms`, `lost=0`, `kept_up>=99.9%`.
+/// `latency.p99<200us`, `lateness.max<=1ms`, `lost==0`, `kept_up>=99.9%`.
 impl FromStr for Threshold {
     type Err = String;
 
@@ -228,24 +255,27 @@ impl FromStr for Threshold {
             (_, Some(_)) => return Err(format!("{name} has no quantiles")),
             (_, None) => None,
         };
-        Ok(Self {
+        Self {
             metric,
             quantile_ppm,
             comparison,
             limit: limit_of(kind, limit)?,
-        })
+        }
+        .checked()
     }
 }
 
 fn example() -> &'static str {
-    "a threshold is written as latency.p99<200us, lost=0 or kept_up>=99.9%"
+    "a threshold is written as latency.p99<200us, lost==0 or kept_up>=99.9%"
 }
 
 fn limit_of(kind: MetricKind, text: &str) -> Result<u64, String> {
     let number = |digits: &str, factor: f64, max: f64| {
         let number: f64 = digits.trim().parse().ok()?;
         let scaled = (number * factor).round();
-        (0.0..=max).contains(&scaled).then_some(scaled as u64)
+        // A limit that is no 0 must not become one, whether it is too small or negative.
+        let is_kept = number == 0.0 || scaled > 0.0;
+        (is_kept && (0.0..=max).contains(&scaled)).then_some(scaled as u64)
     };
     match kind {
         MetricKind::Count => text
@@ -254,11 +284,13 @@ fn limit_of(kind: MetricKind, text: &str) -> Result<u64, String> {
         MetricKind::Share => text
             .strip_suffix('%')
             .and_then(|percent| number(percent, 1e4, f64::from(PPM)))
-            .ok_or_else(|| format!("{text:?} is no share; 0% to 100% are")),
+            .ok_or_else(|| format!("{text:?} is no share; 0% to 100% in steps of 0.0001% are")),
         MetricKind::Time => UNITS_NS
             .iter()
             .find_map(|&(unit, ns)| number(text.strip_suffix(unit)?, ns, 1e18))
-            .ok_or_else(|| format!("{text:?} is no time; it needs a unit: ns, us, ms or s")),
+            .ok_or_else(|| {
+                format!("{text:?} is no time; whole ns with a unit are: ns, us, ms or s")
+            }),
     }
 }
 
@@ -312,6 +344,7 @@ mod tests {
                     },
                 }
             })
+            .prop_filter("it can hold", |threshold| threshold.checked().is_ok())
     }
 
     proptest! {
@@ -354,18 +387,32 @@ mod tests {
         for (text, part) in [
             ("latency.p99", "comparison is missing"),
             ("latency<1ms", "needs a quantile"),
-            ("latency.p99<200", "needs a unit"),
+            ("latency.p99<200", "with a unit"),
             ("latency.p100<1ms", "no quantile"),
             ("latency.p0<1ms", "no quantile"),
-            ("lost.p99=0", "no quantiles"),
-            ("lots=0", "no metric"),
+            ("lost.p99==0", "no quantiles"),
+            ("lots==0", "no metric"),
             ("lost=-1", "no number"),
             ("kept_up>=101%", "no share"),
             ("kept_up>=99.9", "no share"),
             ("latency.p99<NaNms", "no time"),
+            ("latency.p99<=0.4ns", "no time"),
+            ("latency.p99<=-0.4ns", "no time"),
+            ("kept_up>=0.00001%", "no share"),
+            ("latency.p99<0ns", "never hold"),
+            ("lost<0", "never hold"),
+            ("kept_up>100%", "never hold"),
         ] {
             let error = text.parse::<Threshold>().unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn equality_is_written_in_one_way_and_read_in_two() {
+        for text in ["lost=0", "lost==0", "lost = 0"] {
+            let threshold: Threshold = text.parse().unwrap();
+            assert_eq!(threshold.to_string(), "lost==0");
         }
     }
 
@@ -390,12 +437,15 @@ mod tests {
         for spoil in [
             |threshold: &mut v1::Threshold| threshold.metric = 99,
             |threshold: &mut v1::Threshold| threshold.comparison = 0,
-            |threshold: &mut v1::Threshold| threshold.quantile_ppm = None,
-            |threshold: &mut v1::Threshold| threshold.quantile_ppm = Some(0),
-            |threshold: &mut v1::Threshold| threshold.quantile_ppm = Some(PPM + 1),
+            |threshold: &mut v1::Threshold| threshold.statistic = None,
+            |threshold: &mut v1::Threshold| threshold.statistic = Some(Statistic::QuantilePpm(0)),
+            |threshold: &mut v1::Threshold| {
+                threshold.statistic = Some(Statistic::QuantilePpm(PPM + 1));
+            },
             |threshold: &mut v1::Threshold| threshold.limit = None,
             |threshold: &mut v1::Threshold| threshold.limit = Some(Limit::Count(1)),
             |threshold: &mut v1::Threshold| threshold.limit = Some(Limit::Ns(-1)),
+            |threshold: &mut v1::Threshold| threshold.limit = Some(Limit::Ns(0)),
         ] {
             let mut threshold = good;
             spoil(&mut threshold);

@@ -23,14 +23,12 @@ fn every_packet_of_a_run_is_counted_once_and_the_counters_agree() {
     for _ in 0..3 {
         let (result, code) = server.run(&LOAD);
         assert_exact(&result, LOAD_PACKETS);
+        // Sent late or read late on a busy machine, at the worst.
         assert!(
-            [0, 4].contains(&code),
-            "late on a busy machine at the worst: {result:#}"
-        );
-        let reasons = result["verdict"]["reasons"].as_array().unwrap();
-        assert!(
-            codes(&result).iter().all(|code| is_of_time(code)),
-            "{reasons:?}"
+            [0, 4, 99].contains(&code)
+                && (code == 4) != codes(&result).is_empty()
+                && codes(&result).iter().all(|code| is_of_time(code)),
+            "{result:#}"
         );
     }
 }
@@ -49,9 +47,9 @@ fn a_flood_is_stamped_checked_and_counted_packet_by_packet() {
         "{result:#}"
     );
     assert!(result["rate"]["offered_hz"].is_null(), "{result:#}");
-    assert_eq!(
-        result["lateness_us"]["max"], 0.0,
-        "a packet of a flood is due when it is written"
+    assert!(
+        result["lateness_us"].is_null() && result["spread_us"].is_null(),
+        "a packet of a flood is due when it is written: {result:#}"
     );
 }
 
@@ -359,15 +357,7 @@ fn an_agent_killed_in_mid_run_makes_it_partial_and_the_next_run_works() {
     });
     agents[0].child.kill().unwrap();
     let (result, code) = json_of(child.wait_with_output().unwrap());
-    // On a busy machine it may be late as well, which is worse than partial.
-    assert!(
-        code == 3 || (code == 4 && codes(&result).iter().any(|code| is_of_time(code))),
-        "{result:#}"
-    );
-    assert!(
-        codes(&result).contains(&"AGENT_LOST".to_owned()),
-        "{result:#}"
-    );
+    assert_partial(&result, code);
     let (result, _) = server.run(&LOAD);
     assert_exact(&result, LOAD_PACKETS);
 }
@@ -390,7 +380,7 @@ fn a_server_that_was_stopped_in_mid_run_names_itself_and_not_its_agent() {
     std::thread::sleep(Duration::from_millis(3_500));
     server.process.signal(Signal::CONT);
     let (result, code) = json_of(child.wait_with_output().unwrap());
-    assert_eq!(code, 3, "{result:#}");
+    assert_partial(&result, code);
     let text = result.to_string();
     assert!(!text.contains("AGENT_SILENT"), "{result:#}");
     let failure = &result["agents"][0]["failure"];
@@ -436,7 +426,16 @@ fn a_server_killed_in_mid_run_is_reported_in_a_sentence_and_the_run_is_listed_as
     assert_eq!(runs["runs"][0]["failure"]["code"], "SERVER_DIED");
 }
 
-/// A busy machine sends or reads late; that does not touch the counters.
+/// An agent is lost. On a busy machine the run may be late as well, which is worse than partial.
+#[track_caller]
+fn assert_partial(result: &Value, code: i32) {
+    let codes = codes(result);
+    let is_late = codes.iter().any(|code| is_of_time(code));
+    assert_eq!(code, if is_late { 4 } else { 3 }, "{result:#}");
+    assert!(codes.contains(&"AGENT_LOST".to_owned()), "{result:#}");
+}
+
+/// A busy machine sends late; that does not touch the counters.
 fn is_of_time(code: &str) -> bool {
     ["LATENESS", "CLIENT_LATENESS"].contains(&code)
 }

@@ -35,8 +35,8 @@ fn two_upgrades_in_mid_run_cost_no_packet_and_no_connection() {
     assert_exact(&result, 400_000);
     assert_undisturbed(&result);
     assert!(
-        [0, 4].contains(&code),
-        "late on a busy machine at the worst: {result:#}"
+        [0, 4, 99].contains(&code),
+        "sent or read late on a busy machine at the worst: {result:#}"
     );
     let after = system.server_status();
     assert_eq!(

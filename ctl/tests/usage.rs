@@ -97,7 +97,7 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
         );
     }
     refused(
-        &[&["start"][..], &["--threshold", "lost=0"].repeat(65)].concat(),
+        &[&["start"][..], &["--threshold", "lost==0"].repeat(65)].concat(),
         &["--threshold", "64"],
     );
     refused(&["start", "--request-id", "a b"], &["--request-id", "64"]);

@@ -147,7 +147,7 @@ impl<'a> From<&'a v1::Objective> for Objective<'a> {
         let percent = |ppm: u32| f64::from(ppm) / 1e4;
         Self {
             metric: values::metric(threshold.metric),
-            quantile: threshold.quantile_ppm.map(quantile_name),
+            quantile: threshold.quantile_ppm().map(quantile_name),
             comparison: values::comparison(threshold.comparison),
             limit: threshold.limit.map(|limit| match limit {
                 Limit::Ns(ns) => micros(ns),

@@ -45,6 +45,18 @@ fn why(code: FailureCode) -> v1::Failure {
 }
 
 #[tokio::test]
+async fn an_agent_is_listed_when_its_first_renew_comes() {
+    let server = Server::start(&["--workers", "1"]);
+    let first = Message::Register(register("a"));
+    let mut agent = Agent::send_first(&server, first).await.unwrap();
+    // It answers the probes that lie before the Renew.
+    assert!(agent.receive_renewed_runs().await.is_empty());
+    let run_id = start_run(&server, easy_plan(1)).await;
+    assert_eq!(share(&agent.receive_prepare().await).clients, 0..1);
+    server.runs().await.stop_run(stop(&run_id)).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_honest_run_is_valid_and_every_client_has_its_row() {
     let server = Server::start(&["--workers", "2"]);
     let mut agent = Agent::register(&server, "honest").await;

@@ -126,7 +126,7 @@ def false_figures(run, code, clock_ahead_us=0):
     """Returns a sentence for each figure that is not known and shown all the same, or cannot be true."""
     if run.get("verdict") is None:
         return [f"{name} is shown without a report" for name in ("counts", *TIMES, "rate", "cpu") if run.get(name)]
-    faults = wrong_ends(run, code) + unknown_times(run) + unknown_of_clients(run) + absurd(run)
+    faults = wrong_ends(run, code) + unknown_times(run) + unknown_of_objectives(run) + unknown_of_clients(run) + absurd(run)
     for agent in run.get("agents") or []:
         bound_us = (agent["clock"] or {}).get("bound_us")
         if is_same(agent) and bound_us is not None and abs(clock_ahead_us) > bound_us:
@@ -164,10 +164,19 @@ def is_same(agent):
     return (agent["clock"] or {}).get("relation") == "same"
 
 
+def share_of(quantile):
+    """The share of a quantile by its name, `p99.9`; None where it is not one of those that are shown."""
+    return SHARES.get((quantile or "").replace(".", "_"))
+
+
+def valid_to_of(run):
+    return share_of(run["verdict"].get("valid_to")) or 1
+
+
 def unknown_times(run):
     """The faults of the run's times; those of its groups only where the run has none, since they are the same."""
     no_clock = not any(is_same(agent) for agent in run.get("agents") or [])
-    valid_to = SHARES.get((run["verdict"].get("valid_to") or "").replace(".", "_"), 1)
+    valid_to = valid_to_of(run)
 
     def of_part(part):
         faults = [f"{name} is shown without a common clock" for name in ONE_WAY if no_clock and part.get(name)]
@@ -192,6 +201,44 @@ def unknown_quantiles(times, limit):
     }
     faults = [f"{', '.join(names)} {what}" for what, names in kinds.items() if names]
     return faults if count else ["a distribution without a value"]
+
+
+def unknown_of_objectives(run):
+    """Returns a sentence for each objective whose `observed` is not known or is not the run's figure."""
+    objectives = (run.get("outcome") or {}).get("objectives", [])
+    return [f"{of['metric']} was observed as {of['observed']}: {fault}"
+            for of in objectives if of.get("observed") is not None for fault in faults_of_observed(run, of)]
+
+
+def faults_of_observed(run, objective):
+    metric, observed, counts = objective["metric"], objective["observed"], run["counts"] or {}
+    if ends(run)[0] == INVALID:
+        yield "nothing of an invalid run is judged"
+    elif f"{metric}_us" in TIMES:
+        yield from faults_of_observed_time(run, objective)
+    else:
+        shown = kept_up_percent(counts) if metric == "kept_up" else counts.get(metric)
+        # A share is rounded down to millionths.
+        if shown is None or abs(shown - observed) > (1.1e-4 if metric == "kept_up" else 0):
+            yield f"the counts have {shown}"
+
+
+def kept_up_percent(counts):
+    scheduled, in_time = counts.get("scheduled"), counts.get("in_time")
+    return 100 * in_time / scheduled if scheduled and in_time is not None else None
+
+
+def faults_of_observed_time(run, objective):
+    observed, name = objective["observed"], f"{objective['metric']}_us"
+    times, share, scheduled = run.get(name), share_of(objective["quantile"]), (run["counts"] or {}).get("scheduled")
+    if not times or scheduled is None:
+        yield "the run does not have it"
+    elif not times["min"] / BUCKET <= observed <= times["max"] * BUCKET:
+        yield f"not between min {times['min']} and max {times['max']}"
+    elif share and round(scheduled * (1 - share), 6) < BEYOND_MIN:
+        yield f"{objective['quantile']} of {scheduled} packets"
+    elif share and name in FROM_DUE and share > valid_to_of(run):
+        yield f"{objective['quantile']}, but the run is valid to {valid_to_of(run)}"
 
 
 def unknown_of_clients(run):

@@ -11,17 +11,18 @@ TIMES = {"count": 10_000, "min": 5.0, "max": 90.0, "mean": 20.0, "saturated": 0,
 
 
 def run():
-    counts = {"scheduled": 10_000, "sent": 10_000, "received": 10_000, "lost": 0}
+    counts = {"scheduled": 10_000, "sent": 10_000, "received": 10_000, "in_time": 9_995, "lost": 0}
     client = {"client": 0, "agent": "a", "counts": {**counts}, "lateness_p99_us": 1.0, "transit_p99_us": 2.0,
               "latency_p99_us": 3.0, "latency_max_us": 9.0, "spread_p99_us": 3.0, "failure": None}
     agent = {"agent": "a", "clock": {"relation": "same", "bound_us": 50.0}, "cpu_s": 0.1, "writes": 10_000,
              "oversleep_max_us": 60.0, "failure": None}
-    objective = {"metric": "latency", "status": "held"}
+    objectives = [{"metric": metric, "quantile": quantile, "observed": observed, "status": "held"} for metric, quantile, observed
+                  in (("lost", None, 0.0), ("kept_up", None, 99.95), ("spread", "p99.9", 40.0))]
     times = {name: copy.deepcopy(TIMES) for name in judging.TIMES}
     return {
         "state": "ended", "plan": {"threads": 1}, "failure": None, "counts": counts, "elapsed_s": 1.0, **times,
         "verdict": {"status": "valid", "reasons": [], "laws": [{"status": "holds"}], "valid_to": None},
-        "outcome": {"status": "held", "objectives": [objective]}, "clients": [client], "agents": [agent],
+        "outcome": {"status": "held", "objectives": objectives}, "clients": [client], "agents": [agent],
         "groups": [{"group": "default", **copy.deepcopy(times)}], "rate": {"offered_hz": 10_000.0, "achieved_hz": 10_000.0},
         "cpu": {"generator_s": 0.1, "packets_per_write": 1.0},
     }
@@ -51,7 +52,7 @@ class Figures(unittest.TestCase):
 
     def test_what_a_late_generator_could_have_spoiled_is_not_known(self):
         faults = self.faults(lambda r: r["verdict"].update(valid_to="p99"))
-        self.assertEqual(len(faults), 2, faults)
+        self.assertEqual(len(faults), 3, "those of two times and an objective: " + str(faults))
 
     def test_without_a_common_clock_there_are_no_one_way_times(self):
         faults = self.faults(lambda r: r["agents"][0]["clock"].update(relation="unknown"))
@@ -80,9 +81,19 @@ class Figures(unittest.TestCase):
         self.assertEqual(len(self.faults(missed, code=0)), 1)
 
     def test_an_invalid_run_is_not_judged_and_a_valid_one_breaks_no_law(self):
-        self.assertEqual(len(self.faults(lambda r: r["verdict"].update(status="invalid"), code=4)), 1)
+        faults = self.faults(lambda r: r["verdict"].update(status="invalid"), code=4)
+        self.assertEqual(len(faults), 1 + len(run()["outcome"]["objectives"]), faults)
         self.assertEqual(len(self.faults(lambda r: r["verdict"].update(laws=[{"status": "broken"}]))), 1)
         self.assertEqual(len(self.faults(lambda r: r["outcome"]["objectives"][0].update(status="not_held"))), 1)
+
+    def test_what_an_objective_observed_is_a_figure_of_the_run(self):
+        for number, change in ((0, {"observed": 1.0}), (0, {"metric": "skipped"}), (1, {"observed": 99.9}), (2, {"observed": 95.0}),
+                               (2, {"quantile": "p99.99"}), (2, {"metric": "lateness", "observed": 4.0})):
+            self.assertEqual(len(self.faults(lambda r: r["outcome"]["objectives"][number].update(change))), 1, change)
+            unknown = {**change, "observed": None}
+            self.assertEqual(self.faults(lambda r: r["outcome"]["objectives"][number].update(unknown)), [], unknown)
+        self.assertEqual(len(self.faults(lambda r: r["counts"].update(in_time=None))), 1)
+        self.assertEqual(len(self.faults(lambda r: r.update(spread_us=None))), 1)
 
     def test_a_run_without_a_report_has_no_figures(self):
         self.assertEqual(judging.false_figures({"state": "failed", "counts": None}, 1), [])

@@ -12,7 +12,7 @@ use super::{
     dial::{dial, server},
     resume_token::ResumeToken,
     runs::Runs,
-    session::{SHUTDOWN_TIME_MAX, Session},
+    session::{SHUTDOWN_TIME_MAX, Session, Stage},
     session_failure::what_next,
 };
 use crate::{config::RemoteConfig, net::backoff};
@@ -27,18 +27,20 @@ pub(super) async fn serve(config: &RemoteConfig, shutdown: &CancellationToken) {
     let (mut runs, mut resume_token) = (Runs::new(), ResumeToken::default());
     loop {
         let (mut welcomed, begun_at) = (false, Instant::now());
-        let mut on_welcome = || {
-            welcomed = true;
-            if !std::mem::replace(&mut is_announced, true) {
+        let mut on_stage = |stage| match stage {
+            Stage::Welcomed => welcomed = true,
+            Stage::TakesPart if !is_announced => {
+                is_announced = true;
                 announce(config);
             }
+            Stage::TakesPart => {}
         };
         let ended = run_session(
             config,
             &mut runs,
             &mut resume_token,
             shutdown,
-            &mut on_welcome,
+            &mut on_stage,
         );
         let ended = ended.await;
         let Err(failure) = ended else { break };
@@ -71,14 +73,14 @@ async fn run_session(
     runs: &mut Runs,
     resume_token: &mut ResumeToken,
     shutdown: &CancellationToken,
-    on_welcome: &mut dyn FnMut(),
+    on_stage: &mut dyn FnMut(Stage),
 ) -> Result<(), Failure> {
     let opening = async {
         let client = dial(config).await?;
         Session::open(config, runs, resume_token, client).await
     };
     match shutdown.run_until_cancelled(opening).await {
-        Some(session) => session?.serve(shutdown, on_welcome).await,
+        Some(session) => session?.serve(shutdown, on_stage).await,
         None => Ok(()),
     }
 }

@@ -64,6 +64,15 @@ const START_IN_MAX: Duration = Duration::from_secs(60);
 /// thousands of them.
 static REFUSALS: RateLimit = RateLimit::new(10, 10_000_000_000);
 
+/// How far a stream has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Stage {
+    /// The server has accepted the agent.
+    Welcomed,
+    /// A Renew has come: the server lists the agent, which takes part in runs from the first on.
+    TakesPart,
+}
+
 /// An open stream.
 pub(super) struct Session<'a> {
     config: &'a RemoteConfig,
@@ -114,7 +123,7 @@ impl<'a> Session<'a> {
     pub(super) async fn serve(
         mut self,
         shutdown: &CancellationToken,
-        on_welcome: &mut dyn FnMut(),
+        on_stage: &mut dyn FnMut(Stage),
     ) -> Result<(), Failure> {
         let server = Server {
             has_responded: true,
@@ -128,7 +137,7 @@ impl<'a> Session<'a> {
             let too_late = end_at.unwrap_or_else(Instant::now);
             tokio::select! {
                 order = self.orders.message() => match order {
-                    Ok(Some(order)) => self.handle(order, on_welcome)?,
+                    Ok(Some(order)) => self.handle(order, on_stage)?,
                     _ if end_at.is_some() => return Ok(()),
                     Ok(None) => return Err(server.lost("the server closed it")),
                     Err(status) => return Err(server.of_status(&status, None)),
@@ -171,7 +180,7 @@ impl<'a> Session<'a> {
     }
 
     /// Carries out one order. An error ends the stream.
-    fn handle(&mut self, order: Response, on_welcome: &mut dyn FnMut()) -> Result<(), Failure> {
+    fn handle(&mut self, order: Response, on_stage: &mut dyn FnMut(Stage)) -> Result<(), Failure> {
         let received_ns = clock::now_ns();
         // A newer server may give orders that this agent does not support. They are ignored.
         let Some(order) = order.message else {
@@ -180,7 +189,7 @@ impl<'a> Session<'a> {
         match order {
             Order::Welcome(welcome) => {
                 self.welcome(&welcome)?;
-                on_welcome();
+                on_stage(Stage::Welcomed);
             }
             Order::Prepare(prepare) => self.prepare(prepare),
             Order::Start(start) => self.start(&start),
@@ -190,7 +199,10 @@ impl<'a> Session<'a> {
                 }
             }
             Order::ClockProbe(probe) => self.answer(probe, received_ns),
-            Order::Renew(renew) => self.runs.renew(self.lease(), &renew.run_ids),
+            Order::Renew(renew) => {
+                self.runs.renew(self.lease(), &renew.run_ids);
+                on_stage(Stage::TakesPart);
+            }
         }
         Ok(())
     }

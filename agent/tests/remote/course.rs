@@ -36,6 +36,7 @@ async fn a_run_goes_from_prepare_to_the_final_records() {
     let clock = session.registered.clock.as_ref().expect("it is known");
     assert!(!clock.boot_id.is_empty());
     session.order_something_unknown().await;
+    session.order(Order::Renew(v1::Renew::default())).await;
     session
         .order(Order::Prepare(prepare(peer.port, 4, 700)))
         .await;

@@ -84,15 +84,15 @@ pub(crate) struct Args {
 
     /// An objective: what the run has to hold; repeat for several, at most 64.
     ///
-    /// A metric, one of < <= > >= = and a limit:
+    /// A metric, one of < <= > >= == and a limit:
     ///
-    ///   lost=0                counts of packets: lost, skipped, corrupt
+    ///   lost==0               counts of packets: lost, skipped, corrupt
     ///   kept_up>=99.9%        the share of the packets that was read in time
     ///   latency.p99<200us     times need a quantile and a unit: lateness, transit,
     ///   spread.max<=1.5ms     latency, spread with p50, p99.9, max and so on
     ///
     /// Lost and skipped packets count as slower than any limit. A load with a rate is
-    /// judged by default objectives, too: lost=0, skipped=0, kept_up>=99.9% and
+    /// judged by default objectives, too: lost==0, skipped==0, kept_up>=99.9% and
     /// latency.p99.9<=100ms (spread.p99.9<=100ms where an agent is not on the server's
     /// clock). A threshold replaces those on its metric; one on latency or spread
     /// replaces both. When an objective is missed, the exit code is 99.

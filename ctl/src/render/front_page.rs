@@ -125,8 +125,8 @@ fn report() -> v1::Report {
 fn outcome() -> v1::Outcome {
     use v1::objective::Observed::{ObservedCount, ObservedNs, ObservedSharePpm};
     let objectives = [
-        ("lost=0", ObservedCount(0)),
-        ("skipped=0", ObservedCount(0)),
+        ("lost==0", ObservedCount(0)),
+        ("skipped==0", ObservedCount(0)),
         ("kept_up>=99.9%", ObservedSharePpm(1_000_000)),
         ("latency.p99.9<=100ms", ObservedNs(101_000)),
     ];

@@ -85,21 +85,26 @@ impl<W: CommitWriter> Batch<'_, W> {
             self.count_timed(self.counters.counts.received - received_before);
         }
         let partial_bytes = total % FRAME_BYTES;
-        let partial_frame = if partial_bytes > 0 {
-            buffer.frame(whole)
-        } else {
-            [0; FRAME_BYTES]
-        };
-        self.counters
-            .set_partial_frame(&partial_frame, partial_bytes);
-        if self.counters.stage == Stage::Opening
-            && cannot_become_ours(&partial_frame, partial_bytes)
-        {
-            self.take_raw(admission);
+        let has_partial_frame = partial_bytes > 0 || self.counters.partial_frame_bytes > 0;
+        if has_partial_frame || self.counters.stage == Stage::Opening {
+            self.keep_partial_frame(whole, partial_bytes, admission);
         }
         self.counters.bytes += taken as u64;
         self.counters.reads += u64::from(taken > 0);
         self.counters.last_batch_ns = self.read_ns;
+    }
+
+    #[cold]
+    fn keep_partial_frame(&mut self, position: usize, bytes: usize, admission: &impl Authenticate) {
+        let frame = if bytes > 0 {
+            self.times.slot.buffer.frame(position)
+        } else {
+            [0; FRAME_BYTES]
+        };
+        self.counters.set_partial_frame(&frame, bytes);
+        if self.counters.stage == Stage::Opening && cannot_become_ours(&frame, bytes) {
+            self.take_raw(admission);
+        }
     }
 
     /// Counts how many times the histograms hold, once for all packets of the batch: with a
@@ -119,12 +124,20 @@ impl<W: CommitWriter> Batch<'_, W> {
 
     #[inline]
     fn take(&mut self, frame: &Frame, admission: &impl Authenticate) {
+        if self.counters.stage == Stage::Packets {
+            self.take_client_frame(frame, admission);
+        } else {
+            self.take_other(frame, admission);
+        }
+    }
+
+    #[inline(never)]
+    fn take_other(&mut self, frame: &Frame, admission: &impl Authenticate) {
         match self.counters.stage {
-            Stage::Packets => self.take_client_frame(frame, admission),
             Stage::Opening => self.take_first(frame, admission),
             Stage::Raw => self.count_packet(),
             Stage::Ended => self.counters.counts.corrupt += 1,
-            Stage::Refused | Stage::Closed => {}
+            Stage::Packets | Stage::Refused | Stage::Closed => {}
         }
     }
 
@@ -500,6 +513,70 @@ mod tests {
     }
 
     #[test]
+    fn the_times_of_a_connection_are_those_of_its_first_and_its_last_packet() {
+        let world = World::new();
+        let mut counters = ConnectionCounters::default();
+        let bytes = conversation(5);
+        let batches = [
+            (10_000, &bytes[..32]),
+            (20_000, &bytes[32..96]),
+            (30_000, &bytes[96..192]),
+            (40_000, &bytes[192..]),
+        ];
+        for (read_ns, batch) in batches {
+            world.batch(&mut counters, batch, read_ns, &ReleaseStore);
+        }
+        assert_eq!(
+            (counters.first_due_ns, counters.last_due_ns),
+            (1_000, 5_000)
+        );
+        assert_eq!(
+            (
+                counters.first_read_ns,
+                counters.last_read_ns,
+                counters.last_batch_ns
+            ),
+            (20_000, 30_000, 40_000)
+        );
+        assert_eq!(counters.least_ns(), Some(-1_000), "of the second packet");
+    }
+
+    #[test]
+    fn a_packet_is_read_before_it_was_written_only_on_one_clock_and_from_1_ns_on() {
+        // Packet 0 is due at 1,000 ns and 7 ns late.
+        let cases = [
+            (ClockRelation::Same, 1_006, Some(1)),
+            (ClockRelation::Same, 1_007, Some(0)),
+            (ClockRelation::Unknown, 1_006, None),
+        ];
+        for (clock, read_ns, expected) in cases {
+            let world = World::on(clock);
+            let mut counters = ConnectionCounters::default();
+            let bytes = [hello().encode(&key()), packet(0)].concat();
+            world.batch(&mut counters, &bytes, read_ns, &ReleaseStore);
+            assert_eq!(counters.counts.received, 1);
+            assert_eq!(counters.counts.read_before_written, expected, "{read_ns}");
+        }
+    }
+
+    #[test]
+    fn what_comes_behind_the_end_is_corrupt_and_is_no_packet() {
+        let world = World::new();
+        let mut counters = ConnectionCounters::default();
+        let bytes = [conversation(2), packet(2).to_vec(), packet(3).to_vec()].concat();
+        world.batch(&mut counters, &bytes, 10_000, &ReleaseStore);
+        assert_eq!(
+            (
+                counters.stage,
+                counters.counts.received,
+                counters.counts.corrupt
+            ),
+            (Stage::Ended, 2, 2)
+        );
+        assert_eq!(world.replies(&counters), replies(2));
+    }
+
+    #[test]
     fn a_read_is_a_batch_that_brought_bytes() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
@@ -533,6 +610,9 @@ mod tests {
             (3, 5, 101)
         );
         assert_eq!(world.sums(), [0; 4]);
+        let mut at_once = ConnectionCounters::default();
+        world.batch(&mut at_once, &[b'X'; 64], 3, &ReleaseStore);
+        assert_eq!((at_once.stage, at_once.counts.received), (Stage::Raw, 2));
     }
 
     #[test]
@@ -608,8 +688,20 @@ mod tests {
         );
         let last = world.slot().reply(counters.reply_bytes_queued - 1);
         assert_eq!(hello().open_end_ack(&last, &key()), Some(1500));
-        assert!(counters.reply_bytes_queued <= (REPLY_QUEUE_FRAMES * FRAME_BYTES) as u64);
+        let queued = ((REPLY_QUEUE_FRAMES - 1) * FRAME_BYTES) as u64;
+        assert_eq!(counters.reply_bytes_queued, queued, "with the end-ack");
         assert!(hello().is_acked_by(&world.slot().reply(0), &key()));
+    }
+
+    #[test]
+    fn what_the_kernel_has_taken_leaves_room_for_echoes() {
+        let world = World::new();
+        let mut counters = world.client_after(1_000, [0; 4]);
+        let before = counters.reply_bytes_queued;
+        assert_eq!(before, counters.reply_bytes_sent);
+        world.batch(&mut counters, &packet(1_000), 2_000_000, &ReleaseStore);
+        assert_eq!(counters.reply_bytes_queued - before, FRAME_BYTES as u64);
+        assert_eq!(world.slot().reply(before), packet(1_000));
     }
 
     #[test]

@@ -19,7 +19,7 @@
 //! | 15 – 18 | the bytes of a split frame of 32 |
 //! | 19 – 22 | times that the first four histograms must hold |
 //! | 23 | batches |
-//! | 24 | rate in millihertz, 32 bits; packets a write, 32 bits; 0 without a schedule |
+//! | 24 | rate in millihertz, 32 bits; packets a write, 32 bits; 0: no schedule, nor 25 – 36 |
 //! | 25, 26 | packets of the schedule, place of the last packet that was on it |
 //! | 27 | the least read − due of all packets, ns |
 //! | 28 | when the present window of the spread began, ns |
@@ -210,22 +210,22 @@ impl ConnectionCounters {
     }
 
     /// Keeps the first `bytes` of `frame` as the partial frame.
+    #[inline]
     pub(super) fn set_partial_frame(&mut self, frame: &Frame, bytes: usize) {
         self.partial_frame_bytes = bytes as u16;
-        for (index, word) in self.partial_frame.iter_mut().enumerate() {
-            let kept = std::array::from_fn(|byte| {
-                if index * 8 + byte < bytes {
-                    frame[index * 8 + byte]
-                } else {
-                    0
-                }
-            });
+        self.partial_frame = [0; FRAME_BYTES / 8];
+        let words = self.partial_frame.iter_mut().zip(frame[..bytes].chunks(8));
+        for (word, part) in words {
+            let mut kept = [0; 8];
+            kept[..part.len()].copy_from_slice(part);
             *word = u64::from_ne_bytes(kept);
         }
     }
 
+    /// Hands each word that is in use to `put`, with its index. The other words of a pace are not,
+    /// where the first of them says that there is none.
     #[inline]
-    pub(super) fn to_words(self) -> [u64; USED] {
+    pub(super) fn put_words(&self, mut put: impl FnMut(usize, u64)) {
         let (end, refusal) = end_to_bytes(self.end);
         let flags = [
             self.stage as u8,
@@ -237,40 +237,45 @@ impl ConnectionCounters {
             0,
             0,
         ];
-        let own: [u64; PACE_AT] = [
-            u64::from_le_bytes(flags),
-            u64::from(self.client)
-                | u64::from(self.agent) << 16
-                | u64::from(self.partial_frame_bytes) << 48,
-            self.run,
-            u64::from(self.clock.is_same()),
-            self.bytes,
-            self.next_sequence,
-            self.digest,
-            self.first_read_ns,
-            self.last_read_ns,
-            self.first_due_ns,
-            self.last_due_ns,
-            self.last_batch_ns,
-            self.reported_sent,
-            self.reply_bytes_queued,
-            self.reply_bytes_sent,
-            self.partial_frame[0],
-            self.partial_frame[1],
-            self.partial_frame[2],
-            self.partial_frame[3],
-            self.timed[0],
-            self.timed[1],
-            self.timed[2],
-            self.timed[3],
-            self.reads,
-        ];
-        let mut words = [0; USED];
-        words[..PACE_AT].copy_from_slice(&own);
-        if let Some(pace) = self.pace {
-            words[PACE_AT..COUNTS_AT].copy_from_slice(&pace.to_words());
+        put(0, u64::from_le_bytes(flags));
+        let place = u64::from(self.client) | u64::from(self.agent) << 16;
+        put(1, place | u64::from(self.partial_frame_bytes) << 48);
+        put(2, self.run);
+        put(3, u64::from(self.clock.is_same()));
+        put(4, self.bytes);
+        put(5, self.next_sequence);
+        put(6, self.digest);
+        put(7, self.first_read_ns);
+        put(8, self.last_read_ns);
+        put(9, self.first_due_ns);
+        put(10, self.last_due_ns);
+        put(11, self.last_batch_ns);
+        put(12, self.reported_sent);
+        put(13, self.reply_bytes_queued);
+        put(14, self.reply_bytes_sent);
+        put(15, self.partial_frame[0]);
+        put(16, self.partial_frame[1]);
+        put(17, self.partial_frame[2]);
+        put(18, self.partial_frame[3]);
+        put(19, self.timed[0]);
+        put(20, self.timed[1]);
+        put(21, self.timed[2]);
+        put(22, self.timed[3]);
+        put(23, self.reads);
+        match &self.pace {
+            Some(pace) => pace.put_words(|index, word| put(PACE_AT + index, word)),
+            None => put(PACE_AT, pace::NO_SCHEDULE),
         }
-        words[COUNTS_AT..].copy_from_slice(&self.counts.to_words()[..USED - COUNTS_AT]);
+        let counts = self.counts.to_words();
+        for (index, word) in counts.into_iter().take(USED - COUNTS_AT).enumerate() {
+            put(COUNTS_AT + index, word);
+        }
+    }
+
+    #[cfg(test)]
+    fn to_words(self) -> [u64; USED] {
+        let mut words = [0; USED];
+        self.put_words(|index, word| words[index] = word);
         words
     }
 
@@ -404,7 +409,7 @@ mod tests {
             next_sequence: 1,
             pace: pace(),
             reads: 70,
-            reply_bytes_queued: 64,
+            reply_bytes_queued: 96,
             ..ConnectionCounters::default()
         };
         assert!(possible.is_possible());
@@ -424,12 +429,63 @@ mod tests {
             |it| it.counts.spread_uncertain = Some(2),
             |it| it.counts.spread_understated = Some(1),
             |it| it.reply_bytes_queued = 97,
-            |it| it.reply_bytes_sent = 65,
+            |it| it.reply_bytes_sent = 97,
         ] {
             let mut impossible = possible;
             spoil(&mut impossible);
             assert!(!impossible.is_possible(), "{impossible:?}");
         }
+    }
+
+    #[test]
+    fn every_stage_and_every_end_survives_its_words() {
+        let stages = [
+            Stage::Opening,
+            Stage::Packets,
+            Stage::Ended,
+            Stage::Raw,
+            Stage::Refused,
+            Stage::Closed,
+        ];
+        let ends = [
+            ClientEnd::NotYet,
+            ClientEnd::Clean,
+            ClientEnd::Abrupt,
+            ClientEnd::Broken,
+            ClientEnd::Cut,
+            ClientEnd::Refused(3),
+            ClientEnd::Unrecoverable,
+        ];
+        for (stage, end) in stages
+            .iter()
+            .flat_map(|stage| ends.map(|end| (*stage, end)))
+        {
+            let counters = ConnectionCounters {
+                stage,
+                end,
+                ..ConnectionCounters::default()
+            };
+            assert_eq!(
+                ConnectionCounters::from_words(&counters.to_words()),
+                counters
+            );
+        }
+    }
+
+    #[test]
+    fn a_cut_is_clean_only_behind_the_end_and_the_last_reply() {
+        let cut = |stage, reply_bytes_sent| {
+            let counters = ConnectionCounters {
+                stage,
+                reply_bytes_queued: 64,
+                reply_bytes_sent,
+                ..ConnectionCounters::default()
+            };
+            counters.end_of_cut()
+        };
+        assert_eq!(cut(Stage::Ended, 64), ClientEnd::Clean);
+        assert_eq!(cut(Stage::Ended, 63), ClientEnd::Cut);
+        assert_eq!(cut(Stage::Packets, 64), ClientEnd::Cut);
     }
 
     #[test]

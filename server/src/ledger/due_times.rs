@@ -284,6 +284,29 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_is_possible_within_the_bounds_of_a_plan() {
+        let schedule = |rate_millihertz, batch, packets| Schedule {
+            start_ns: 0,
+            rate_millihertz,
+            batch,
+            packets,
+        };
+        let (slowest, fastest) = (RATE_MILLIHERTZ_MIN, RATE_MILLIHERTZ_MAX);
+        for (rate, batch, packets) in [(slowest, 1, 1), (fastest, BATCH_MAX, u64::MAX)] {
+            assert!(is_possible(&schedule(rate, batch, packets)));
+        }
+        for (rate, batch, packets) in [
+            (slowest - 1, 1, 1),
+            (fastest + 1, 1, 1),
+            (slowest, 0, 1),
+            (slowest, BATCH_MAX + 1, 1),
+            (slowest, 1, 0),
+        ] {
+            assert!(!is_possible(&schedule(rate, batch, packets)));
+        }
+    }
+
+    #[test]
     fn a_nanosecond_is_accepted_and_never_added_up() {
         let schedule = Schedule {
             start_ns: 500,

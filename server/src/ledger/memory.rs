@@ -172,6 +172,8 @@ struct RunTables {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     #[test]
@@ -182,5 +184,28 @@ mod tests {
         assert_eq!(status.st_size as usize, RUNS_MAX * size_of::<RunTables>());
         assert!(size_of::<RunTables>() >= 256 * 8 * 8 * 8 + 64 * 4 * 8);
         assert_eq!(status.st_blocks, 0);
+    }
+
+    #[test]
+    fn every_run_and_the_raw_clients_have_a_row_of_places_in_whichever_process() {
+        let dimensions = Dimensions { slots: 1 };
+        let created = Ledger::create(dimensions).unwrap();
+        let handed_over = created.descriptors();
+        let handed_over = handed_over.map(|fd| fd.try_clone_to_owned().unwrap());
+        let opened = Ledger::open(dimensions, handed_over).unwrap();
+        for row in 0..=RUNS_MAX {
+            let (here, there) = (created.client_table(row), opened.client_table(row));
+            let (here, there) = (here.unwrap(), there.unwrap());
+            assert_eq!(
+                (here.len(), there.len()),
+                (CLIENTS_MAX as usize, here.len())
+            );
+            here[3].store(row as u64 + 1, Ordering::Relaxed);
+            assert_eq!(there[3].load(Ordering::Relaxed), row as u64 + 1);
+        }
+        assert!(created.client_table(RUNS_MAX + 1).is_none());
+        assert!(opened.client_table(RUNS_MAX + 1).is_none());
+        created.raw_client_limit().store(2, Ordering::Relaxed);
+        assert_eq!(opened.raw_client_limit().load(Ordering::Relaxed), 2);
     }
 }

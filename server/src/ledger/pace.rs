@@ -30,6 +30,9 @@ const DRIFT_SHIFT: u32 = 10;
 /// Words of it in the ledger: rate and batch, packets, place, and the spread's.
 pub(super) const WORDS: usize = 3 + spread::WORDS;
 
+/// The first word where there is no pace, whatever the others are: no schedule has a rate of 0.
+pub(super) const NO_SCHEDULE: u64 = 0;
+
 /// A client's schedule from its first packet on and how its packets keep to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Pace {
@@ -159,16 +162,27 @@ impl Pace {
             && are_received(kept_near, uncertain)
     }
 
+    /// Hands each word to `put`, with its index.
     #[inline]
-    pub(super) fn to_words(self) -> [u64; WORDS] {
+    pub(super) fn put_words(&self, mut put: impl FnMut(usize, u64)) {
         let schedule = self.due_times.schedule();
-        let rate_and_batch = schedule.rate_millihertz | u64::from(schedule.batch) << 32;
-        let own = [rate_and_batch, schedule.packets, self.due_times.place()];
+        put(
+            0,
+            schedule.rate_millihertz | u64::from(schedule.batch) << 32,
+        );
+        put(1, schedule.packets);
+        put(2, self.due_times.place());
         let spread = self.spread.to_words();
-        std::array::from_fn(|index| match index.checked_sub(own.len()) {
-            Some(word) => spread[word],
-            None => own[index],
-        })
+        for (index, word) in (3..).zip(spread) {
+            put(index, word);
+        }
+    }
+
+    #[cfg(test)]
+    fn to_words(self) -> [u64; WORDS] {
+        let mut words = [0; WORDS];
+        self.put_words(|index, word| words[index] = word);
+        words
     }
 
     /// `None` when the words hold no schedule that is possible.
@@ -303,6 +317,61 @@ mod tests {
             assert_eq!(in_time(long, ClockRelation::Same, &packets), same);
             assert_eq!(in_time(long, ClockRelation::Unknown, &packets), unknown);
         }
+    }
+
+    #[test]
+    fn a_pace_of_more_packets_than_were_received_is_impossible() {
+        let received = |received| ReceiverCounts {
+            received,
+            ..ReceiverCounts::zero()
+        };
+        let moved = Pace::on(SCHEDULE, 2).unwrap();
+        assert!(moved.is_possible(&received(3)));
+        assert!(!moved.is_possible(&received(2)), "each packet moves once");
+        let mut measured = Pace::new(Some(SCHEDULE), 0).unwrap();
+        let mut counts = ReceiverCounts::zero();
+        for place in 0..3 {
+            let packet = Paced {
+                due_ns: SCHEDULE.due_at(place),
+                read_ns: SCHEDULE.due_at(place),
+                is_first: place == 0,
+                is_in_order: true,
+                clock: ClockRelation::Same,
+            };
+            let _ = measured.take(packet, &mut counts);
+            counts.received += 1;
+        }
+        assert!(measured.is_possible(&counts));
+        for spoil in [
+            (|it| it.off_schedule = Some(4)) as fn(&mut ReceiverCounts),
+            |it| it.left_out = Some(3),
+            |it| it.in_time = Some(4),
+            |it| it.spread_understated = Some(1),
+            |it| it.spread_uncertain = Some(1),
+        ] {
+            let mut impossible = counts;
+            spoil(&mut impossible);
+            assert!(!measured.is_possible(&impossible), "{impossible:?}");
+        }
+    }
+
+    #[test]
+    fn the_spread_of_a_client_is_that_above_the_least_of_late() {
+        let mut pace = Pace::new(Some(SCHEDULE), 0).unwrap();
+        let mut counts = ReceiverCounts::zero();
+        let spreads = [(0, 7), (5, 15), (10, 20_010)].map(|(due_ms, read_ms)| {
+            pace.begin_batch(read_ms * MS);
+            let packet = Paced {
+                due_ns: due_ms * MS,
+                read_ns: (read_ms - 7) * MS,
+                is_first: due_ms == 0,
+                is_in_order: true,
+                clock: ClockRelation::Same,
+            };
+            pace.take(packet, &mut counts)
+        });
+        assert_eq!(spreads, [None, Some(3 * MS), None]);
+        assert_eq!(pace.least_ns(), Some(0));
     }
 
     fn edges() -> impl Strategy<Value = u64> {

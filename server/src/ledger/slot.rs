@@ -150,9 +150,7 @@ impl Slot {
     pub(crate) fn commit(&self, counters: &ConnectionCounters, writer: &impl CommitWriter) {
         let commits = self.commits.count.load(Ordering::Relaxed);
         let idle = &self.commits.copies[(!commits & 1) as usize].0;
-        for (cell, word) in idle.iter().zip(counters.to_words()) {
-            writer.store(cell, word);
-        }
+        counters.put_words(|index, word| writer.store(&idle[index], word));
         writer.store(&self.commits.count, commits.wrapping_add(1));
     }
 
@@ -179,6 +177,7 @@ impl Slot {
         if count == 0 {
             return;
         }
+        let cell = &self.histograms[histogram].0[bucket];
         let groups = &self.commits.groups[histogram];
         let in_use = groups.load(Ordering::Relaxed);
         let group = 1 << (bucket / GROUP_BUCKETS);
@@ -187,18 +186,20 @@ impl Slot {
         if in_use & group == 0 {
             writer.store(groups, in_use | group);
         }
-        let cell = &self.histograms[histogram].0[bucket];
         // A single writer, so a load and a store lose nothing and cost no locked instruction.
         writer.store(cell, cell.load(Ordering::Relaxed).wrapping_add(count));
     }
 
-    /// Keeps a packet if it is one of the slowest.
+    /// Whether a packet that took so long is one of the slowest.
     #[inline]
-    pub(super) fn keep_if_slow(&self, packet: &SlowPacket, writer: &impl CommitWriter) {
-        if packet.total_ns > self.commits.slow_ns.load(Ordering::Relaxed) {
-            let slow_ns = self.slowest.keep(packet, writer);
-            writer.store(&self.commits.slow_ns, slow_ns);
-        }
+    pub(super) fn is_slow(&self, total_ns: u64) -> bool {
+        total_ns > self.commits.slow_ns.load(Ordering::Relaxed)
+    }
+
+    /// Keeps one of the slowest packets.
+    pub(super) fn keep_slow(&self, packet: &SlowPacket, writer: &impl CommitWriter) {
+        let slow_ns = self.slowest.keep(packet, writer);
+        writer.store(&self.commits.slow_ns, slow_ns);
     }
 
     /// The slowest packets, in no order.

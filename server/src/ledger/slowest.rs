@@ -102,7 +102,8 @@ mod tests {
             packets
                 .iter()
                 .chain(repeated)
-                .for_each(|packet| slot.keep_if_slow(packet, &ReleaseStore));
+                .filter(|packet| slot.is_slow(packet.total_ns))
+                .for_each(|packet| slot.keep_slow(packet, &ReleaseStore));
             let mut kept: Vec<_> = slot.slowest().map(|packet| packet.total_ns).collect();
             kept.sort_by_key(|total_ns| Reverse(*total_ns));
             let mut expected = times;

@@ -466,6 +466,76 @@ mod tests {
         assert_eq!(spreads, [None, Some(2), None, Some(0)]);
     }
 
+    /// What packets of these delays show, all read in one window: spread, packets before that are
+    /// understated, packets before that are uncertain.
+    fn of_delays(delays_ns: &[i64]) -> Vec<(Option<u64>, u64, u64)> {
+        let packets = delays_ns.iter().map(|delay_ns| (6_000_000_000, *delay_ns));
+        let shown = shown(&mut Spread::default(), &packets.collect());
+        let figures = |of: &Shown| (of.spread_ns, of.understated, of.uncertain);
+        shown.iter().map(figures).collect()
+    }
+
+    #[test]
+    fn a_mark_is_set_where_the_least_falls_by_more_than_100_ms_and_not_at_100() {
+        let delays_ns = [1_000_000_000, 900_000_000, 899_999_999, 700_000_000];
+        let fallen = |understated, uncertain| (Some(0), understated, uncertain);
+        assert_eq!(
+            of_delays(&delays_ns),
+            [(None, 0, 0), fallen(0, 1), fallen(0, 0), fallen(2, 2)]
+        );
+    }
+
+    #[test]
+    fn a_packet_is_uncertain_where_the_least_falls_by_more_than_10_ms_and_not_at_10() {
+        let delays_ns = [30_000_000, 99_000_000, 20_000_000, 19_999_999, 9_000_000];
+        let fallen = |uncertain| (Some(0), 0, uncertain);
+        assert_eq!(
+            of_delays(&delays_ns),
+            [
+                (None, 0, 0),
+                (Some(69_000_000), 0, 0),
+                fallen(0),
+                fallen(3),
+                fallen(1)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_packet_shows_its_delay_from_1_ns_above_100_ms_on() {
+        let delays_ns = [
+            500_000_000,
+            600_000_000,
+            600_000_001,
+            300_000_000,
+            100_000_000,
+        ];
+        assert_eq!(
+            of_delays(&delays_ns),
+            [
+                (None, 0, 0),
+                (Some(100_000_000), 0, 0),
+                (Some(100_000_001), 0, 0),
+                (Some(0), 0, 3),
+                (Some(0), 2, 1)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_window_begins_at_a_multiple_of_5_s_and_the_one_before_counts_until_the_next() {
+        const S: u64 = 1_000_000_000;
+        let spreads = |packets: &[(u64, i64)]| {
+            let shown = shown(&mut Spread::default(), &packets.to_vec());
+            let spreads = shown.iter().map(|shown| shown.spread_ns);
+            spreads.collect::<Vec<_>>()
+        };
+        let each = [(5 * S, 0), (10 * S, 7), (15 * S - 1, 7), (15 * S, 7)];
+        assert_eq!(spreads(&each), [None, Some(7), Some(7), Some(0)]);
+        assert_eq!(spreads(&[(5 * S, 0), (15 * S - 1, 7)]), [None, Some(7)]);
+        assert_eq!(spreads(&[(5 * S, 0), (15 * S, 7)]), [None, None]);
+    }
+
     #[test]
     fn zeroed_words_are_no_packet() {
         assert_eq!(Spread::from_words([0; WORDS]), Spread::default());

@@ -474,4 +474,14 @@ mod tests {
             assert!(metronome_proto::failure::is_phrase(&failure.sentence));
         }
     }
+
+    #[test]
+    fn a_failure_keeps_as_many_figures_as_there_is_room_for() {
+        let mut failure = v1::Failure::new(FailureCode::ConnectionBroken, "it broke");
+        for number in 10..30 {
+            failure = failure.with(&format!("figure_{number}"), "text");
+        }
+        let each = FIGURE_BYTES + "figure_10".len() + "text".len();
+        assert_eq!(harmless(failure).figures.len(), FIGURES_BYTES_MAX / each);
+    }
 }

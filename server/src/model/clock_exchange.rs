@@ -64,10 +64,12 @@ impl Region {
         self.least_ns <= 0 && 0 <= self.most_ns
     }
 
-    /// Half its width, rounded up; never negative where 0 is allowed.
+    /// The greatest offset that is allowed, ahead or behind: the error of an offset that is taken
+    /// for 0. `None` where 0 is not allowed.
     fn bound_ns(self) -> Option<u64> {
-        let width_ns = u128::try_from(self.most_ns - self.least_ns).ok()?;
-        u64::try_from(width_ns.div_ceil(2)).ok()
+        let greatest_ns = self.most_ns.max(-self.least_ns);
+        self.allows_none()
+            .then(|| u64::try_from(greatest_ns).ok())?
     }
 }
 
@@ -127,8 +129,7 @@ impl ClockExchanges {
     }
 
     fn settle(&mut self, claimed: ClockRelation) -> ClockEvent {
-        let bound_ns = self.region.bound_ns().filter(|_| self.region.allows_none());
-        let clock = match (claimed, bound_ns) {
+        let clock = match (claimed, self.region.bound_ns()) {
             (ClockRelation::Same, Some(bound_ns)) => AgentClock::same(bound_ns),
             _ => AgentClock::default(),
         };
@@ -196,7 +197,23 @@ mod tests {
         }
 
         #[test]
-        fn one_clock_is_never_contradicted_and_its_bound_is_half_the_least_round_trip_or_less(
+        fn clocks_that_are_taken_for_the_same_are_no_further_apart_than_their_bound(
+            offset_ns in -3_000_000_i64..3_000_000,
+            delays in prop::collection::vec(
+                (1_u64 << 41..1 << 42, 0..5_000_000_u64, 0..1_000_u64, 0..5_000_000_u64),
+                EXCHANGES as usize,
+            ),
+        ) {
+            let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+            let events = delays.iter().filter_map(|of| exchange(&mut exchanges, offset_ns, *of));
+            let Some(ClockEvent::Settled(clock)) = events.last() else { panic!("not settled") };
+            let is_within = |bound_ns| offset_ns.unsigned_abs() <= bound_ns;
+            prop_assert!(clock.bound_ns.is_none_or(is_within), "{clock:?}");
+            prop_assert_eq!(clock.bound_ns.is_some(), clock.relation.is_same());
+        }
+
+        #[test]
+        fn one_clock_is_never_contradicted_and_its_bound_is_the_least_round_trip_or_less(
             delays in prop::collection::vec(
                 (0..1_u64 << 40, 0..5_000_000_u64, 0..1_000_u64, 0..5_000_000_u64),
                 EXCHANGES as usize..40,
@@ -211,7 +228,7 @@ mod tests {
                 panic!("{events:?}")
             };
             prop_assert!(relation.is_same());
-            prop_assert!(bound_ns.is_some_and(|bound_ns| bound_ns <= least_ns.div_ceil(2)));
+            prop_assert!(bound_ns.is_some_and(|bound_ns| bound_ns <= least_ns));
         }
 
         #[test]

@@ -28,8 +28,8 @@ impl ClockRelation {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct AgentClock {
     pub(crate) relation: ClockRelation,
-    /// Half the width of the offsets that the exchanges of readings allow, ns. `None` where the
-    /// relation is not known.
+    /// The greatest offset that the exchanges of readings allow, ahead or behind, ns. `None` where
+    /// the relation is not known.
     pub(crate) bound_ns: Option<u64>,
 }
 
@@ -54,5 +54,22 @@ impl AgentClock {
         v1::ClockRelation {
             relation: Some(relation),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::v1::clock_relation::Relation;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_is_the_same_only_where_that_is_proved() {
+        assert!(ClockRelation::Same.is_same() && !ClockRelation::Unknown.is_same());
+        let relation = |clock: AgentClock| clock.to_proto().relation;
+        let same = v1::SameClock { bound_ns: Some(70) };
+        assert_eq!(relation(AgentClock::same(70)), Some(Relation::Same(same)));
+        let unknown = Some(Relation::Unknown(v1::UnknownClock {}));
+        assert_eq!(relation(AgentClock::default()), unknown);
     }
 }

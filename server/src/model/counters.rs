@@ -32,6 +32,9 @@ pub(crate) struct LiveCounters {
 pub(crate) struct FinalCounters {
     /// The clients whose hello was verified, by rising index; each once.
     pub(crate) clients: Vec<ClientCounters>,
+    /// Connections of a client that had sent packets on another one before. Their figures are in
+    /// the sums and, added up, in that of the client.
+    pub(crate) second_records: u64,
     pub(crate) workers: Vec<WorkerCounters>,
     /// The pauses of the workers are asked for by the user; else they make them by themselves, when
     /// they cannot keep up otherwise.

@@ -12,6 +12,7 @@ mod clock_identity;
 mod clock_relation;
 mod counter_list;
 mod counters;
+mod final_report;
 mod incident;
 mod pauses;
 mod resume_token;
@@ -32,6 +33,7 @@ pub(crate) use clock_relation::{AgentClock, ClockRelation};
 pub(crate) use counters::{
     ClientCounters, FinalCounters, LiveCounters, TotalCounters, WorkerCounters, WorkerTotals,
 };
+pub(crate) use final_report::ReportBounds;
 pub(crate) use incident::Incident;
 pub(crate) use pauses::{Pauses, READ_EVERY_NS as PAUSE_READ_EVERY_NS};
 pub(crate) use resume_token::ResumeToken;

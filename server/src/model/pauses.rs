@@ -46,6 +46,11 @@ impl Pauses {
         Some(gap_ns)
     }
 
+    /// When the clock was read last: pauses up to then are known.
+    pub(crate) fn last_read_ns(&self) -> u64 {
+        self.last_read_ns
+    }
+
     /// For how long it has not run since `from_ns`, ns.
     pub(crate) fn paused_since(&self, from_ns: u64) -> u64 {
         self.within(from_ns, u64::MAX).sum()
@@ -97,6 +102,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn each_pause_is_in_one_of_the_answers_that_follow_each_other(
+            gaps_ns in prop::collection::vec(0..3_000 * MS, 1..100),
+        ) {
+            let (mut pauses, mut now_ns, mut known_ns, mut sum_ns) = (Pauses::new(0), 0, 0, 0);
+            for gap_ns in gaps_ns {
+                now_ns += gap_ns;
+                pauses.read(now_ns);
+                sum_ns += pauses.paused_since(known_ns);
+                known_ns = pauses.last_read_ns();
+            }
+            prop_assert_eq!(sum_ns, pauses.paused_since(0));
+        }
+
         #[test]
         fn no_more_is_a_pause_than_time_has_passed(
             gaps_ns in prop::collection::vec(0..3_000 * MS, 1..600),

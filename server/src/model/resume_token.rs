@@ -52,6 +52,8 @@ mod tests {
         for shown in [&other[..], &[7; 15], &[7; 17], &[]] {
             assert!(!token.is(shown));
         }
+        assert_eq!(token, ResumeToken::new([7; 16]));
+        assert_ne!(token, ResumeToken::new(other));
         assert_eq!(format!("{token:?}"), "ResumeToken(…)");
     }
 }

@@ -515,6 +515,32 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_can_have_finished_once_its_first_packet_is_due() {
+        let (preparing, _) = RunStateMachine::begin(3, 1_000, 0);
+        assert_eq!(preparing.agents(), 3);
+        assert!(!preparing.may_finish(u64::MAX));
+        let (preparing, _) = RunStateMachine::begin(1, 1_000, 0);
+        let starting = preparing.step(Event::AgentPrepared(0), 0).0;
+        let start_at_ns = starting.start_at_ns().unwrap();
+        assert!(!starting.may_finish(start_at_ns - 1));
+        assert!(starting.may_finish(start_at_ns));
+        let running = starting.step(Event::Tick, start_at_ns).0;
+        assert!(running.may_finish(start_at_ns));
+    }
+
+    #[test]
+    fn an_agent_that_is_out_of_time_fails_by_the_deadline_that_has_passed() {
+        let preparing = out_of_time(RunState::Preparing);
+        assert_eq!(preparing.code(), FailureCode::PrepareTimedOut);
+        assert_eq!(
+            preparing.sentence,
+            "it did not connect its clients within 30 s"
+        );
+        let draining = out_of_time(RunState::Draining);
+        assert_eq!(draining.code(), FailureCode::NoFinalReport);
+    }
+
+    #[test]
     fn a_run_in_good_order() {
         let mut story = Story::of(2);
         assert_eq!(

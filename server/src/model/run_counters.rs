@@ -44,8 +44,10 @@ pub(crate) struct OpenRun {
     pub(crate) baseline: Vec<WorkerTotals>,
     /// A client of another run or a raw client has had a connection in the time of this run.
     pub(crate) is_shared: bool,
-    /// By index, with the attempt that was recorded.
+    /// By index, with the last attempt that was recorded.
     pub(crate) clients: BTreeMap<u32, (u8, ClientCounters)>,
+    /// Connections of a client that had sent packets on another one before.
+    pub(crate) second_records: u64,
     pub(crate) times: Times,
     #[serde(with = "counter_list")]
     pub(crate) counts: v1::ReceiverCounts,

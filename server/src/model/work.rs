@@ -28,3 +28,16 @@ impl Work {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_since_is_what_was_added_and_no_sum_wraps() {
+        let work = |packets, reads| Work { packets, reads };
+        assert_eq!(work(3, 2).plus(work(4, 1)), work(7, 3));
+        assert_eq!(work(7, 3).since(work(3, 2)), work(4, 1));
+        assert_eq!(work(u64::MAX, 0).plus(work(1, 0)), work(u64::MAX, 0));
+    }
+}

@@ -156,7 +156,8 @@ impl Owner {
         self.lock.as_fd()
     }
 
-    /// Whether this process, and not the other one of an upgrade, removes the lock file.
+    /// Whether this process, and not the other one of an upgrade, is the server of this name: it
+    /// writes the results, and removes the lock file when it ends.
     pub(super) fn is_last(&self) -> bool {
         self.is_last.load(Relaxed)
     }

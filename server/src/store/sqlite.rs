@@ -106,8 +106,8 @@ impl Store {
         self.owner.set_last(is_last);
     }
 
-    /// Whether this server's runs end with this process.
-    pub(crate) fn is_last(&self) -> bool {
+    /// Whether this process may store what waits: the other one of an upgrade may not meanwhile.
+    pub(crate) fn may_write(&self) -> bool {
         self.owner.is_last()
     }
 

@@ -24,20 +24,30 @@ pub const PACKETS_MAX: usize = BUFFER_BYTES / FRAME_BYTES;
 /// Index of the one client.
 pub const CLIENT: u16 = 3;
 
-/// A verified client, and a batch of its first packets that has been received and not processed.
+/// A verified client whose first packet is counted, and a batch of the packets behind that one,
+/// received and not processed.
 #[derive(Debug)]
 pub struct Batch {
     ledger: Ledger,
     admission_keys: AdmissionKeys,
-    /// The counters after the hello: each processing of the batch begins with them.
     counters: ConnectionCounters,
     bytes: usize,
 }
 
+/// Counters with which a processing of the batch begins.
+#[derive(Debug)]
+pub struct Before(ConnectionCounters);
+
 impl Batch {
-    /// Takes a hello, and then receives frames: 1 to [`PACKETS_MAX`], of client [`CLIENT`],
-    /// sequence from 0, with this profile in writes of one packet.
-    pub fn received(profile: Profile, frames: &[Frame]) -> io::Result<Self> {
+    /// Takes a hello and the first packet, read at `first_read_ns`, and then receives frames: 1 to
+    /// [`PACKETS_MAX`]. All are of client [`CLIENT`], sequence from 0, with this profile in writes
+    /// of one packet.
+    pub fn received(
+        profile: Profile,
+        first: &Frame,
+        first_read_ns: u64,
+        frames: &[Frame],
+    ) -> io::Result<Self> {
         let ledger = Ledger::create(Dimensions { slots: 1 })?;
         let mut admission_keys = AdmissionKeys::new(false);
         let (run, key) = (RunId::from_bits(5), [9; 32]);
@@ -64,10 +74,17 @@ impl Batch {
             counters: ConnectionCounters::default(),
             bytes: 0,
         };
-        batch.receive(&[hello]);
-        batch.counters = batch.processed(1);
-        if batch.counters.stage != Stage::Packets {
-            return Err(io::Error::other("the hello was not taken"));
+        for (frame, read_ns) in [(&hello, 1), (first, first_read_ns)] {
+            batch.receive(std::slice::from_ref(frame));
+            let mut before = batch.before();
+            let _ = batch.process(&mut before, read_ns);
+            batch.counters = before.0;
+        }
+        let counters = &batch.counters;
+        if (counters.stage, counters.counts.received) != (Stage::Packets, 1) {
+            return Err(io::Error::other(
+                "the hello or the first packet was not taken",
+            ));
         }
         batch.receive(frames);
         Ok(batch)
@@ -82,15 +99,16 @@ impl Batch {
         self.bytes = frames.len() * FRAME_BYTES;
     }
 
-    /// Frames, checks, counts and commits the batch, as a worker does after a receive. Returns the
-    /// packets counted.
+    /// The counters of the client after its first packet.
     #[must_use]
-    pub fn process(&self, read_ns: u64) -> u64 {
-        self.processed(read_ns).counts.received
+    pub fn before(&self) -> Before {
+        Before(self.counters)
     }
 
-    fn processed(&self, read_ns: u64) -> ConnectionCounters {
-        let mut counters = self.counters;
+    /// Frames, checks, counts and commits the batch, as a worker does after a receive. Returns the
+    /// packets that are counted then, with the first one.
+    #[must_use]
+    pub fn process(&self, Before(counters): &mut Before, read_ns: u64) -> u64 {
         let admission = ConnectionAdmission {
             admission_keys: &self.admission_keys,
             ledger: &self.ledger,
@@ -99,13 +117,13 @@ impl Batch {
         };
         process_batch(
             &self.ledger.slots()[0],
-            &mut counters,
+            counters,
             self.bytes,
             read_ns,
             &admission,
             &ReleaseStore,
         );
-        counters
+        counters.counts.received
     }
 
     /// Commits the counters, as the end of every batch does.

@@ -18,7 +18,7 @@ mod ledger;
 mod messages;
 mod upgrade;
 
-pub use batch::{Batch, CLIENT, PACKETS_MAX};
+pub use batch::{Batch, Before, CLIENT, PACKETS_MAX};
 pub use connection::{Connection, Counted, HELLO, KEY, SCHEDULE};
 pub use ledger::recover_record_and_judge;
 pub use messages::{HAND_OVER_BYTES, HandOver, read_hand_over};

@@ -213,4 +213,13 @@ mod tests {
             sample.agents[0].finish(v1::Finished::default());
         });
     }
+
+    #[test]
+    fn a_failure_has_the_figures_of_its_sentence() {
+        let failure = fails(FailureCode::ConnectionBroken, |sample| {
+            sample.counted(1, |counted| counted.end = ClientEnd::Broken);
+        });
+        assert_eq!(failure.figures["client"], 1_u32.into());
+        assert_eq!(failure.figures["agent"], "agent-0".into());
+    }
 }

@@ -83,4 +83,12 @@ mod tests {
         assert_eq!(failure.code(), FailureCode::Internal);
         assert!(is_phrase(&failure.sentence), "{failure:?}");
     }
+
+    #[test]
+    fn a_stop_is_put_down_to_its_cause() {
+        let shutdown = stopped_by(StopCause::Shutdown);
+        assert_eq!(shutdown, "because the server was shut down");
+        assert_eq!(stopped_by(StopCause::Operator), "on request");
+        assert_eq!(stopped_by(StopCause::Unspecified), "on request");
+    }
 }

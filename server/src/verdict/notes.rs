@@ -186,7 +186,7 @@ fn pauses(counters: &FinalCounters) -> Option<Note> {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::profile::Profile;
+    use metronome_proto::{profile::Profile, v1::Finished};
 
     use super::*;
     use crate::{
@@ -335,5 +335,20 @@ mod tests {
     fn there_are_at_most_fifty_notes() {
         let many = notes(|sample| sample.notes = vec![no_certificate(); 60]);
         assert_eq!(many.len(), NOTES_MAX);
+    }
+
+    #[test]
+    fn a_thread_that_overslept_is_noted_above_the_notable_time() {
+        let overslept = |oversleep_max_ns| {
+            let mut sample = Sample::of(1, 1);
+            sample.forget_agent(0);
+            sample.agents[0].finish(Finished {
+                oversleep_max_ns: Some(oversleep_max_ns),
+                ..Finished::default()
+            });
+            overslept(&sample.agents[0]).is_some()
+        };
+        assert!(overslept(OVERSLEEP_NS_NOTABLE + 1));
+        assert!(!overslept(OVERSLEEP_NS_NOTABLE));
     }
 }

@@ -45,7 +45,7 @@ const KNOWN_ALL_THE_SAME: &[&str] = &[
     "report.outcome.objectives.threshold.comparison",
     "report.outcome.objectives.threshold.limit",
     "report.outcome.objectives.threshold.metric",
-    "report.outcome.objectives.threshold.quantile_ppm",
+    "report.outcome.objectives.threshold.statistic",
     "report.outcome.status",
     "report.rate.offered_millihertz",
     "report.receivers.data_address",

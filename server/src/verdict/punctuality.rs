@@ -236,6 +236,7 @@ mod tests {
         }
         assert!(!of(10_000, 1_000_000).is_another_load());
         assert!(of(10_001, 1_000_000).is_another_load());
+        assert!(of(10_000, 999_999).is_another_load());
     }
 
     #[test]
@@ -259,6 +260,20 @@ mod tests {
         assert_eq!(late_of(100, 1_000_000, 1_020_000), (false, true));
         assert_eq!(late_of(100, 1_020_000, 1_020_000), (true, true));
         assert_eq!(late_of(99, 1_020_000, 1_020_000), (false, true));
+        let blocked = |packets: u64| {
+            judged(&|sample| {
+                sample.counted(0, |counted| {
+                    (counted.lateness_p99_ns, counted.lateness_p99_9_ns) = (1_020_000, 1_020_000);
+                });
+                sample.reported_counts(0, |counts| counts.blocked = packets);
+            })
+        };
+        assert_eq!(blocked(1), (true, true), "1 % explains no 1 % of late ones");
+        assert_eq!(blocked(2), (false, false));
+        let one_of_999 = judged(&|sample| {
+            sample.reported_counts(0, |counts| (counts.scheduled, counts.skipped) = (999, 10));
+        });
+        assert_eq!(one_of_999, (true, true));
         let skipped = |skipped: u64, blocked: u64, stays: bool| {
             judged(&|sample| {
                 sample.reported_counts(0, |counts| {
@@ -294,6 +309,36 @@ mod tests {
             ..incomplete
         };
         assert_eq!(worse.valid_to_ppm(), Some(0));
+    }
+
+    #[test]
+    fn a_run_of_no_packets_has_no_punctuality() {
+        let mut sample = Sample::of(1, 1);
+        let of = |sample: &Sample| {
+            let evidence = sample.evidence();
+            Punctuality::of(&evidence, &pair(&evidence)).map(|of| of.scheduled)
+        };
+        assert_eq!(of(&sample), Some(100));
+        sample.reported_counts(0, |counts| counts.scheduled = 0);
+        assert_eq!(of(&sample), None);
+    }
+
+    #[test]
+    fn packets_are_bunched_when_more_than_half_are_later_than_the_period() {
+        let is_bunched = |late: u64, late_ns: u64| {
+            let mut sample = Sample::of(1, 1);
+            let lateness = &mut sample.counters().times.lateness;
+            *lateness = metronome_proto::histogram::Histogram::default();
+            lateness.add_count(bucket(1_000), 100 - late);
+            lateness.add_count(bucket(late_ns), late);
+            let evidence = sample.evidence();
+            let of = Punctuality::of(&evidence, &pair(&evidence));
+            of.is_some_and(|of| of.is_bunched(&evidence))
+        };
+        // The period is 1 ms.
+        assert!(is_bunched(51, 1_020_000));
+        assert!(!is_bunched(50, 1_020_000));
+        assert!(!is_bunched(100, 1_000_000));
     }
 
     proptest! {

@@ -481,4 +481,16 @@ mod tests {
             .filter(|law| law.status() == v1::LawStatus::Broken);
         assert_eq!(broken.count(), 0, "{laws:?}");
     }
+
+    #[test]
+    fn a_time_that_is_negative_and_a_quotient_of_nothing_are_unknown() {
+        assert_eq!(
+            [Some(7), Some(0), Some(-1), None].map(known_time),
+            [Some(7), Some(0), None, None]
+        );
+        assert_eq!(quotient(Some(3), Some(2)), Some(1.5));
+        for (amount, per) in [(Some(3), Some(0)), (None, Some(2)), (Some(3), None)] {
+            assert_eq!(quotient(amount, per), None);
+        }
+    }
 }

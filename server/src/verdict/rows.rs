@@ -217,4 +217,19 @@ mod tests {
         let evidence = sample.evidence();
         assert_eq!(pair(&evidence)[0].received(), None);
     }
+
+    #[test]
+    fn a_client_without_a_connection_has_the_counts_of_none_where_they_can_be_known() {
+        let counts = |sample: &Sample| receiver(&sample.evidence(), None, &sample.agents[0]);
+        let mut sample = Sample::of(1, 1);
+        assert_eq!(counts(&sample), v1::ReceiverCounts::zero());
+        sample.forget_clock(0);
+        let on_another_clock = v1::ReceiverCounts {
+            read_before_written: None,
+            ..v1::ReceiverCounts::zero()
+        };
+        assert_eq!(counts(&sample), on_another_clock);
+        sample.flood();
+        assert_eq!(counts(&sample), v1::ReceiverCounts::default());
+    }
 }

@@ -1,6 +1,9 @@
 //! Lists of runs and of agents: pages, orders, filters and views.
 
-use metronome_proto::v1::{self, FailureCode, RunView};
+use metronome_proto::{
+    threshold::Threshold,
+    v1::{self, FailureCode, RunView},
+};
 
 use crate::common::{Server, agent::Agent, by_id, code, ended, figure, plan, start};
 
@@ -58,10 +61,18 @@ async fn runs_are_listed_in_pages_in_both_orders_and_by_filters() {
     let mut agent = Agent::register(&server, "a1").await;
     let mut runs = server.runs().await;
     let mut made = Vec::new();
-    for number in 0..5 {
+    // The outcome of each but the last, which fails, whatever the host does.
+    let thresholds = [Some("lost=0"), Some("lost>0"), None, None, None];
+    for (number, threshold) in thresholds.into_iter().enumerate() {
+        let threshold = threshold.map(|text| text.parse::<Threshold>().unwrap().to_proto());
+        let judged_by_it_alone = v1::Plan {
+            thresholds: threshold.into_iter().collect(),
+            no_default_objectives: true,
+            ..plan(1, 1000, 10)
+        };
         let request = v1::StartRunRequest {
             labels: [("number".to_owned(), number.to_string())].into(),
-            ..start(plan(1, 1000, 10), "")
+            ..start(judged_by_it_alone, "")
         };
         let run = server.start_run(request).await;
         let prepare = agent.receive_prepare().await;
@@ -106,8 +117,9 @@ async fn runs_are_listed_in_pages_in_both_orders_and_by_filters() {
     made.reverse();
     assert_eq!(all("", "").await, made);
     assert_eq!(all("state = failed", "created_at desc").await, made[..1]);
-    assert_eq!(all("outcome = NOT_JUDGED", "").await, made[1..]);
-    assert_eq!(all("outcome = HELD", "").await, [""; 0]);
+    assert_eq!(all("outcome = HELD", "").await, made[4..]);
+    assert_eq!(all("outcome = NOT_HELD", "").await, made[3..4]);
+    assert_eq!(all("outcome = NOT_JUDGED", "").await, made[1..3]);
 
     let first = runs.list_runs(list("", "", "")).await.unwrap().into_inner();
     assert!(!first.next_page_token.contains(&first.runs[1].run_id));

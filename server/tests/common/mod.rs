@@ -253,8 +253,7 @@ pub(crate) fn change(mut plan: v1::Plan, change: impl FnOnce(&mut v1::Group)) ->
     plan
 }
 
-/// A plan that a busy machine keeps in time: 10 packets per client, of which one may be as late as
-/// the next is due, 100 ms.
+/// A plan of 10 packets per client, in two writes that are 100 ms apart.
 pub(crate) fn easy_plan(clients: u32) -> v1::Plan {
     change(plan(clients, 50, 200), |group| group.batch = 5)
 }

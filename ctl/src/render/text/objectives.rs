@@ -1,5 +1,5 @@
 //! Objectives: what a plan asks a run to hold, and how each came out. A mark stands behind each:
-//! ✓ met, ✗ missed, – not judged.
+//! ✓ met, ✗ missed, – not judged, with the cause in short where the figures have it.
 
 use metronome_proto::{
     json::values,
@@ -29,7 +29,7 @@ pub(super) fn of_plan(plan: &v1::Plan) -> Option<String> {
 pub(super) fn part(objective: &v1::Objective) -> String {
     let threshold = objective.threshold.unwrap_or_default();
     let metric = figures::word(values::metric(threshold.metric));
-    let quantile = threshold.quantile_ppm.map(quantile_name);
+    let quantile = threshold.quantile_ppm().map(quantile_name);
     let limit = known(threshold.limit, |limit| match limit {
         Limit::Ns(ns) => figures::time_exact(ns),
         Limit::Count(packets) => figures::count(packets),
@@ -41,28 +41,42 @@ pub(super) fn part(objective: &v1::Objective) -> String {
         Observed::ObservedSharePpm(ppm) => figures::share(ppm),
     });
     let is_equal = threshold.comparison() == v1::Comparison::Equal;
-    let condition = match observed {
-        Some(observed) if is_equal && observed == limit => observed,
-        observed => {
-            // What was not judged was not observed, which its mark has already.
-            let is_judged = objective.status() != v1::OutcomeStatus::NotJudged;
-            let observed = observed.or_else(|| is_judged.then(|| UNKNOWN.into()));
-            let comparison = known(values::comparison(threshold.comparison), operator);
-            [observed, Some(comparison), Some(limit)]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(" ")
+    let comparison = known(values::comparison(threshold.comparison), operator);
+    let asked = format!("{comparison} {limit}");
+    let condition = match (objective.status(), observed) {
+        (v1::OutcomeStatus::NotHeld, observed) => {
+            // What is not so must not read as an equation.
+            let asked = if is_equal { limit } else { asked };
+            format!("{}, asked for {asked}", known(observed, |text| text))
         }
+        (_, Some(observed)) if is_equal && observed == limit => observed,
+        // What was not judged was not observed, which its mark has already.
+        (v1::OutcomeStatus::NotJudged, None) => asked,
+        (_, observed) => format!("{} {asked}", known(observed, |text| text)),
     };
     let mark = match objective.status() {
         v1::OutcomeStatus::Held => "✓".into(),
         v1::OutcomeStatus::NotHeld => "✗".into(),
-        v1::OutcomeStatus::NotJudged => UNKNOWN.into(),
+        v1::OutcomeStatus::NotJudged => not_judged(objective),
         v1::OutcomeStatus::Unspecified => figures::word(values::outcome(objective.status)),
     };
     let parts = [Some(metric), quantile, Some(condition), Some(mark)];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// The mark of what was not judged, and why in short: each cause has a figure of its own.
+fn not_judged(objective: &v1::Objective) -> String {
+    let causes = [
+        ("scheduled_min", "too few packets"),
+        ("late", "generator late"),
+        ("understated", "spread understated"),
+    ];
+    let mut causes = causes.into_iter();
+    let cause = causes.find(|(figure, _)| objective.figures.contains_key(*figure));
+    cause.map_or_else(
+        || UNKNOWN.into(),
+        |(_, cause)| format!("{UNKNOWN} ({cause})"),
+    )
 }
 
 /// Three digits, but all of them where three would make it the limit itself.
@@ -107,8 +121,14 @@ mod tests {
         use Observed::{ObservedCount as Packets, ObservedNs as Ns, ObservedSharePpm as Ppm};
         use v1::OutcomeStatus::{Held, NotHeld, NotJudged};
         for (threshold, status, observed, text) in [
-            ("lost=0", Held, Some(Packets(0)), "lost 0 ✓"),
-            ("lost=0", NotHeld, Some(Packets(1_234)), "lost 1,234 = 0 ✗"),
+            ("lost==0", Held, Some(Packets(0)), "lost 0 ✓"),
+            (
+                "lost==0",
+                NotHeld,
+                Some(Packets(1_234)),
+                "lost 1,234, asked for 0 ✗",
+            ),
+            ("lost==0", NotHeld, None, "lost –, asked for 0 ✗"),
             (
                 "kept_up>=99.9%",
                 Held,
@@ -119,7 +139,7 @@ mod tests {
                 "kept_up>=99.9%",
                 NotHeld,
                 Some(Ppm(998_999)),
-                "kept up 99.8999 % ≥ 99.9 % ✗",
+                "kept up 99.8999 %, asked for ≥ 99.9 % ✗",
             ),
             (
                 "latency.p99.9<=100ms",
@@ -131,9 +151,14 @@ mod tests {
                 "latency.p99<200us",
                 NotHeld,
                 Some(Ns(200_004)),
-                "latency p99 200.004 µs < 200 µs ✗",
+                "latency p99 200.004 µs, asked for < 200 µs ✗",
             ),
-            ("latency.max<1s", NotHeld, None, "latency max – < 1 s ✗"),
+            (
+                "latency.max<1s",
+                NotHeld,
+                None,
+                "latency max –, asked for < 1 s ✗",
+            ),
             (
                 "spread.p99.9<=100ms",
                 NotJudged,
@@ -154,6 +179,38 @@ mod tests {
             ..v1::Objective::default()
         };
         assert_eq!(part(&later), "77 – 8 – 9");
+    }
+
+    #[test]
+    fn what_was_not_judged_has_its_cause_in_short() {
+        for (threshold, observed, figures, text) in [
+            (
+                "latency.p99.9<=100ms",
+                None,
+                &["above", "scheduled_min"][..],
+                "latency p99.9 ≤ 100 ms – (too few packets)",
+            ),
+            (
+                "kept_up>=99.9%",
+                Some(Observed::ObservedSharePpm(998_000)),
+                &["behind", "late"],
+                "kept up 99.8 % ≥ 99.9 % – (generator late)",
+            ),
+            (
+                "spread.p99.9<=200ms",
+                None,
+                &["understated"],
+                "spread p99.9 ≤ 200 ms – (spread understated)",
+            ),
+            ("lost=0", None, &[], "lost = 0 –"),
+        ] {
+            let figures = figures.iter().map(|name| ((*name).into(), 1_u32.into()));
+            let objective = v1::Objective {
+                figures: figures.collect(),
+                ..objective(threshold, v1::OutcomeStatus::NotJudged, observed)
+            };
+            assert_eq!(part(&objective), text);
+        }
     }
 
     #[test]

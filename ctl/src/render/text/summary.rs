@@ -498,6 +498,38 @@ laws       all 1 hold
         assert_eq!(summary(&run_of_the_front_page(), Colour::None), expected);
     }
 
+    /// The words of a text without figures and their units, however its lines are broken.
+    fn words_of(text: &str) -> Vec<&str> {
+        let has_digit = |word: &str| word.contains(|of: char| of.is_ascii_digit());
+        let is_figure = |word: &&str| has_digit(word) || *word == UNKNOWN;
+        let is_unit = |word: &&str| ["ns", "µs", "ms", "s", "s,", "µs,", "ms,"].contains(word);
+        let words = text.split_whitespace();
+        words
+            .filter(|word| !is_figure(word) && !is_unit(word))
+            .collect()
+    }
+
+    #[test]
+    fn the_readme_shows_a_summary_as_it_is() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        let readme = std::fs::read_to_string(readme).unwrap();
+        let block = readme.split("```").find(|of| of.starts_with("text\n$ "));
+        let (_command, shown) = block.unwrap()[5..].split_once('\n').unwrap();
+        let mut run = run_of_the_front_page();
+        run.labels.clear();
+        let expected = summary(&run, Colour::None);
+        assert_eq!(words_of(shown), words_of(&expected), "{shown}");
+        assert!(shown.lines().all(|line| line.chars().count() <= WIDTH));
+        let labels = |text: &str| {
+            let labels = text
+                .lines()
+                .skip(1)
+                .map(|line| line.chars().take(LABEL_WIDTH));
+            labels.map(String::from_iter).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(shown), labels(&expected));
+    }
+
     #[test]
     fn a_run_that_is_not_stored_has_a_line_about_that_under_its_verdict() {
         let stored = run_of_the_front_page();
@@ -597,7 +629,10 @@ NOT HELD · valid  run 0199f0c2a1b2c3d4  page=front
   - 14,640 of 30,000 packets were read too late
 plan ";
         assert!(text.starts_with(expected), "{text}");
-        assert!(text.contains("kept up 51.2 % ≥ 99.9 % ✗"), "{text}");
+        assert!(
+            text.contains("kept up 51.2 %, asked for ≥ 99.9 % ✗"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What agents have reported, summed since the server's start. Counters only rise.
 //!
-//! Agents are not trusted: their figures are taken as reported, bounded by their shares, and only
-//! graphs depend on them.
+//! Agents are not trusted: their figures come here bounded by what their shares allow, since a sum
+//! keeps a wrong one for ever.
 
 use std::{
     collections::BTreeMap,
@@ -46,7 +46,7 @@ impl AgentCounters {
         self.lock().agents.retain(|agent, _| !is_gone(agent));
     }
 
-    /// An agent has written and skipped so many packets more.
+    /// An agent has written and skipped so many packets more, within its share.
     pub(crate) fn agent_sent(&self, agent: &str, sent: u64, skipped: u64) {
         let mut sums = self.lock();
         sums.sent = sums.sent.saturating_add(sent);
@@ -57,10 +57,10 @@ impl AgentCounters {
         }
     }
 
-    /// An agent has reported what its share of a run has cost.
+    /// An agent has reported what its share of a run has cost, within what is possible.
     pub(crate) fn agent_finished(&self, agent: &str, finished: &v1::Finished) {
         if let Some(figures) = self.lock().agents.get_mut(agent) {
-            // What an agent does not know, and a negative time, add nothing.
+            // What is not known adds nothing.
             let cpu_ns = finished.cpu_ns.and_then(|nanos| u64::try_from(nanos).ok());
             figures.cpu_ns = figures.cpu_ns.saturating_add(cpu_ns.unwrap_or(0));
             figures.writes = figures.writes.saturating_add(finished.writes.unwrap_or(0));

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     agent_info::AgentInfo,
-    messages::{AgentReport, FromAgent, Orders},
+    messages::{Addressed, AgentReport, FromAgent, Orders},
 };
 use crate::{
     model::{AgentClock, ClockRelation, ResumeToken},
@@ -46,32 +46,34 @@ pub(super) enum WhyLost {
 }
 
 impl WhyLost {
-    /// The phrase of the failure.
-    pub(super) fn sentence(self) -> &'static str {
-        match self {
+    /// What the run learns.
+    pub(super) fn failure(self) -> Failure {
+        let sentence = match self {
             Self::WithoutRun => "it came back without the run",
             Self::OtherClock => "it came back with another clock",
-        }
+        };
+        Failure::new(FailureCode::AgentRestarted, sentence)
     }
 }
 
 impl LostAssignment {
     /// Reports to the run that the agent has come back, and why that is a loss.
     pub(super) async fn report_restart(self, why: WhyLost) {
-        let failure = Failure::new(FailureCode::AgentRestarted, why.sentence());
-        self.report(failure).await;
+        self.report(why.failure()).await;
     }
 
     /// Reports the loss to the run.
     pub(crate) async fn report(self, failure: Failure) {
-        let Self(Assignment { agent, inbox, .. }) = self;
+        let (inbox, report) = self.into_report(failure);
         // A run that no longer listens has ended.
-        let _ = inbox
-            .send(FromAgent {
-                agent,
-                report: AgentReport::Failed(failure),
-            })
-            .await;
+        let _ = inbox.send(report).await;
+    }
+
+    /// The report of the loss, and the run that it goes to.
+    pub(super) fn into_report(self, failure: Failure) -> Addressed {
+        let Self(Assignment { agent, inbox, .. }) = self;
+        let report = AgentReport::Failed(failure);
+        (inbox, FromAgent { agent, report })
     }
 }
 

@@ -55,6 +55,9 @@ pub(crate) struct FromAgent {
     pub(crate) report: AgentReport,
 }
 
+/// A report with the run that it goes to.
+pub(super) type Addressed = (mpsc::Sender<FromAgent>, FromAgent);
+
 /// What has happened to an agent's assignment.
 #[derive(Debug)]
 pub(crate) enum AgentReport {

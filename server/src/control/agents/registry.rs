@@ -19,7 +19,7 @@ use super::{
     agent_info::AgentInfo,
     assign_clients::{AssignedAgent, Candidate, Wanted, choose_agents},
     assignment::{Assignment, ConnectedAgent, LostAssignment},
-    messages::{AgentReport, FromAgent, Order, Orders, order, stop, welcome},
+    messages::{Addressed, AgentReport, FromAgent, Order, Orders, order, stop, welcome},
 };
 use crate::{
     control::status,
@@ -155,11 +155,7 @@ impl Registry {
 
     /// The agent of a stream is not on the server's clock any more. Returns what its runs are to
     /// learn, and where.
-    pub(super) fn contradict_clock(
-        &self,
-        name: &str,
-        stream: &Orders,
-    ) -> Vec<(mpsc::Sender<FromAgent>, FromAgent)> {
+    pub(super) fn contradict_clock(&self, name: &str, stream: &Orders) -> Vec<Addressed> {
         let mut agents = self.lock();
         let Some(agent) = agents.on_stream(name, stream) else {
             return Vec::new();

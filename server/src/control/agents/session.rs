@@ -1,6 +1,6 @@
 //! The session of one agent: its stream from Register to its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use metronome_os::clock;
 use metronome_proto::{
@@ -13,7 +13,7 @@ use metronome_proto::{
 };
 use metronome_telemetry::rate_limited_log::RateLimit;
 use tokio::{
-    sync::mpsc::{self, error::TrySendError},
+    sync::mpsc::error::TrySendError,
     time::{self, Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use tonic::{Code, Status, Streaming};
 use super::{
     agent_counters::AgentCounters,
     assignment::WhyLost,
-    messages::{AgentReport, FromAgent, Order, Orders, order},
+    messages::{Addressed, AgentReport, FromAgent, Order, Orders, order},
     registry::Registry,
 };
 use crate::{
@@ -52,8 +52,9 @@ pub(super) struct Session {
     pub(super) pauses: Arc<OwnPauses>,
 }
 
-/// A report, and the run that has no room for it.
-type Waiting = (mpsc::Sender<FromAgent>, FromAgent);
+/// Reports for which their runs have no room, in their order: one that a message brought, and at
+/// most two on each assignment, of what the exchanges of readings have shown.
+type Waiting = VecDeque<Addressed>;
 
 impl Session {
     /// Reads the agent's messages until it leaves, then reports the loss to its runs.
@@ -97,25 +98,25 @@ impl Session {
             self.probe();
         }
         let mut silence = Silence::new();
-        // A report for which its run has no room yet: no message is read meanwhile, while renewals
-        // and the end of the stream are still handled.
-        let mut waiting: Option<Waiting> = None;
+        // While a report waits no message is read, and renewals and the end of the stream are still
+        // handled.
+        let mut waiting = Waiting::new();
         loop {
             tokio::select! {
-                () = pass_on(&mut waiting), if waiting.is_some() => silence = Silence::new(),
-                received = messages.message(), if waiting.is_none() => {
+                () = pass_on(&mut waiting), if !waiting.is_empty() => silence = Silence::new(),
+                received = messages.message(), if waiting.is_empty() => {
                     let received = received.map_err(|status| protocol_error(&self.agent, &status))?;
                     let Some(received) = received else { return Ok(()) };
                     silence = Silence::new();
                     match received.message {
                         Some(Message::ClockReading(reading)) => {
                             let event = self.clock.take(&reading, clock::now_ns());
-                            self.follow(event).await;
+                            self.follow(event, &mut waiting);
                         }
-                        _ => waiting = self.take(received)?,
+                        _ => self.take(received, &mut waiting)?,
                     }
                 }
-                _ = renewal.tick() => self.renew(),
+                _ = renewal.tick() => self.renew_if_expected(),
                 () = time::sleep_until(probes_until), if self.clock.is_open() => {
                     let event = self.clock.expire();
                     tracing::warn!(
@@ -123,15 +124,15 @@ impl Session {
                         "the agent did not answer the probes of its clock within 2 s, so its \
                          one-way times are not known"
                     );
-                    self.follow(event).await;
+                    self.follow(event, &mut waiting);
                 }
                 () = self.orders.closed() => return Ok(()),
                 () = self.replaced.cancelled() => {
                     let sentence = "it came back on another stream";
                     return Err(self.failure(FailureCode::AgentLost, sentence));
                 }
-                () = time::sleep_until(silence.until), if waiting.is_none() => {
-                    if !silence.extend(self.pauses.since(silence.since_ns)) {
+                () = time::sleep_until(silence.until), if waiting.is_empty() => {
+                    if !silence.extend(self.pauses.since(silence.since_ns).0) {
                         let sentence = "it was silent for 3 s";
                         return Err(self.failure(FailureCode::AgentSilent, sentence));
                     }
@@ -149,14 +150,16 @@ impl Session {
     }
 
     /// What the exchanges of readings have shown.
-    async fn follow(&self, event: Option<ClockEvent>) {
+    fn follow(&mut self, event: Option<ClockEvent>, waiting: &mut Waiting) {
         match event {
             None => {}
             Some(ClockEvent::Settled(clock)) => {
                 let registry = &self.registry;
                 for lost in registry.settle_clock(&self.agent, &self.orders, clock) {
-                    lost.report_restart(WhyLost::OtherClock).await;
+                    offer(lost.into_report(WhyLost::OtherClock.failure()), waiting);
                 }
+                // It is listed now, and takes part in runs.
+                self.renew();
             }
             Some(ClockEvent::Contradicted) => {
                 tracing::warn!(
@@ -164,11 +167,17 @@ impl Session {
                     "the agent's clock is not the server's, although it was taken for it"
                 );
                 let reports = self.registry.contradict_clock(&self.agent, &self.orders);
-                for (inbox, report) in reports {
-                    // A run that no longer listens has ended.
-                    let _ = inbox.send(report).await;
-                }
+                reports.into_iter().for_each(|it| offer(it, waiting));
             }
+        }
+    }
+
+    /// Renews the lease, except of an agent that is not listed yet and has brought no run back: its
+    /// first Renew is the word that it takes part.
+    fn renew_if_expected(&mut self) {
+        let has_part = !self.clock.is_open() || !self.registry.runs_of(&self.agent).is_empty();
+        if has_part {
+            self.renew();
         }
     }
 
@@ -181,20 +190,24 @@ impl Session {
     }
 
     /// Passes one message on to the run that it is about. A report for which that run has no room
-    /// is returned.
-    fn take(&self, received: AgentServiceSessionRequest) -> Result<Option<Waiting>, Failure> {
+    /// waits.
+    fn take(
+        &self,
+        received: AgentServiceSessionRequest,
+        waiting: &mut Waiting,
+    ) -> Result<(), Failure> {
         let wrong = |sentence| self.failure(FailureCode::AgentProtocol, sentence);
         let Some((run_id, report)) = to_report(received).map_err(wrong)? else {
-            return Ok(None);
+            return Ok(());
         };
         let id: RunId = run_id
             .parse()
             .map_err(|_| wrong("it sent a message about a run that has no run's id"))?;
         // Reports about a run that is over come late and change nothing.
-        let Some((inbox, agent)) = self.registry.inbox(&self.agent, &self.orders, id) else {
-            return Ok(None);
-        };
-        Ok(offer(inbox, FromAgent { agent, report }))
+        if let Some((inbox, agent)) = self.registry.inbox(&self.agent, &self.orders, id) {
+            offer((inbox, FromAgent { agent, report }), waiting);
+        }
+        Ok(())
     }
 
     fn failure(&self, code: FailureCode, sentence: &str) -> Failure {
@@ -278,33 +291,41 @@ pub(super) fn protocol_error(agent: &str, status: &Status) -> Failure {
     Failure::new(code, sentence).with("agent", agent)
 }
 
-/// Gives a waiting report to its run. When this is dropped before it has ended, the report waits
-/// on.
-async fn pass_on(waiting: &mut Option<Waiting>) {
-    let Some((inbox, _)) = waiting else { return };
+/// Gives the first report that waits to its run. When this is dropped before it has ended, the
+/// report waits on.
+async fn pass_on(waiting: &mut Waiting) {
+    let Some((inbox, _)) = waiting.front() else {
+        return;
+    };
     let inbox = inbox.clone();
     let room = inbox.reserve().await;
-    if let (Ok(room), Some((_, report))) = (room, waiting.take()) {
+    if let (Ok(room), Some((_, report))) = (room, waiting.pop_front()) {
         room.send(report);
     }
     // A run that no longer listens has ended.
 }
 
-/// Gives a report to a run. One for which the run has no room is returned.
-fn offer(inbox: mpsc::Sender<FromAgent>, report: FromAgent) -> Option<Waiting> {
+/// Gives a report to a run. It waits where the run has no room, and behind those that wait already:
+/// reports to a run stay in their order.
+fn offer((inbox, report): Addressed, waiting: &mut Waiting) {
+    if !waiting.is_empty() {
+        return waiting.push_back((inbox, report));
+    }
     match inbox.try_send(report) {
-        Ok(()) | Err(TrySendError::Closed(_)) => None,
+        Ok(()) | Err(TrySendError::Closed(_)) => {}
         // The next progress report contains this one's figures.
         Err(TrySendError::Full(FromAgent {
             report: AgentReport::Progress(_),
             ..
-        })) => None,
-        Err(TrySendError::Full(report)) => Some((inbox, report)),
+        })) => {}
+        Err(TrySendError::Full(report)) => waiting.push_back((inbox, report)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
 
     fn report(report: AgentReport) -> FromAgent {
@@ -312,43 +333,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reports_that_a_run_has_no_room_for_wait_and_progress_is_dropped() {
+    async fn reports_that_a_run_has_no_room_for_wait_in_order_and_progress_is_dropped() {
         let (inbox, mut run) = mpsc::channel(1);
-        assert!(offer(inbox.clone(), report(AgentReport::Prepared)).is_none());
-        assert!(
-            offer(
-                inbox.clone(),
-                report(AgentReport::Progress(v1::Progress::default()))
-            )
-            .is_none()
-        );
-        let mut waiting = offer(
-            inbox.clone(),
-            report(AgentReport::Finished(v1::Finished::default())),
-        );
+        let mut waiting = Waiting::new();
+        let give = |waiting: &mut Waiting, of| offer((inbox.clone(), report(of)), waiting);
+        give(&mut waiting, AgentReport::Prepared);
+        give(&mut waiting, AgentReport::Progress(v1::Progress::default()));
+        assert!(waiting.is_empty());
+        give(&mut waiting, AgentReport::Finished(v1::Finished::default()));
+        // Nothing awaits a run without room, and the stream's loop goes on.
+        give(&mut waiting, AgentReport::ClockContradicted);
+        assert_eq!(waiting.len(), 2);
         // The stream's loop turns to something else and comes back.
-        assert!(
-            time::timeout(Duration::ZERO, pass_on(&mut waiting))
-                .await
-                .is_err()
-                && waiting.is_some()
-        );
+        let is_over = time::timeout(Duration::ZERO, pass_on(&mut waiting)).await;
+        assert!(is_over.is_err() && waiting.len() == 2);
+        let mut heard = async || run.recv().await.map(|from| from.report);
+        assert!(matches!(heard().await, Some(AgentReport::Prepared)));
+        // One that would have room now does not go before those that wait.
+        give(&mut waiting, AgentReport::Failed(Failure::default()));
+        pass_on(&mut waiting).await;
+        assert!(matches!(heard().await, Some(AgentReport::Finished(_))));
+        pass_on(&mut waiting).await;
         assert!(matches!(
-            run.recv().await.map(|from| from.report),
-            Some(AgentReport::Prepared)
+            heard().await,
+            Some(AgentReport::ClockContradicted)
         ));
         pass_on(&mut waiting).await;
-        assert!(waiting.is_none());
-        assert!(matches!(
-            run.recv().await.map(|from| from.report),
-            Some(AgentReport::Finished(_))
-        ));
+        assert!(matches!(heard().await, Some(AgentReport::Failed(_))));
+        assert!(waiting.is_empty());
         // A report to a run that has ended waits no longer.
-        let _ = inbox.try_send(report(AgentReport::Prepared));
-        let mut waiting = offer(inbox, report(AgentReport::Failed(Failure::default())));
+        give(&mut waiting, AgentReport::Prepared);
+        give(&mut waiting, AgentReport::Failed(Failure::default()));
         drop(run);
         pass_on(&mut waiting).await;
-        assert!(waiting.is_none());
+        assert!(waiting.is_empty());
     }
 
     #[test]

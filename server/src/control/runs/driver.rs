@@ -33,7 +33,7 @@ use crate::{
         master_client::{PendingReply, reply_in},
     },
     model::{
-        AgentRecords, FinalCounters, LiveCounters,
+        AgentRecords, FinalCounters, LiveCounters, ReportBounds,
         run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
@@ -85,7 +85,7 @@ struct DriverState {
     record: Option<FinalCounters>,
     /// Ends when it is replaced.
     phase: Span,
-    /// When this process was last asked for how long it did not run, ns of CLOCK_MONOTONIC.
+    /// Up to when the time in which this process did not run is allowed for, ns of CLOCK_MONOTONIC.
     pauses_known_ns: u64,
 }
 
@@ -253,8 +253,8 @@ impl Driver {
 
     /// What came while this process did not run is not read yet: its deadlines move by that time.
     fn allow_for_pauses(&self, state: &mut DriverState) -> RunStateMachine {
-        let paused_ns = self.runs.pauses.since(state.pauses_known_ns);
-        state.pauses_known_ns = clock::now_ns();
+        let (paused_ns, read_at_ns) = self.runs.pauses.since(state.pauses_known_ns);
+        state.pauses_known_ns = read_at_ns;
         state.machine.clone().extend(paused_ns)
     }
 
@@ -321,6 +321,7 @@ impl Driver {
                 Some(Event::AgentGone(agent))
             }
             AgentReport::Finished(finished) => {
+                let finished = report_bounds(&self.plan, state, agent_records).apply(finished);
                 // An agent that comes back after an upgrade reports it again.
                 if agent_records.finished().is_none() {
                     counters.agent_finished(&agent_records.name, &finished);
@@ -471,6 +472,19 @@ fn observe(state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
     let unreleased = counters.unreleased;
     state.snapshot.take_counters(counters, clock::now_ns());
     Event::ConnectionsLeft(unreleased)
+}
+
+/// What an agent can report at its end.
+fn report_bounds(plan: &Plan, state: &DriverState, agent: &AgentRecords) -> ReportBounds {
+    let counts = agent.records().filter_map(|record| record.counts);
+    let sent = counts.fold(0_u64, |sum, counts| sum.saturating_add(counts.sent));
+    let start_at_ns = state.machine.start_at_ns();
+    ReportBounds {
+        threads: plan.threads,
+        elapsed_ns: start_at_ns.map_or(0, |start_ns| clock::now_ns().saturating_sub(start_ns)),
+        clients: agent.share.clients(),
+        sent: sent.min(state.snapshot.sent_max(agent)),
+    }
 }
 
 /// Notes when the first packet was due, once it was.

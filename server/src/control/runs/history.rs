@@ -84,11 +84,10 @@ impl RunHistory {
             return end.run.clone();
         };
         tracing::error!("the result is not stored, and tried again: {error}");
-        self.unstored
+        let kept = self
+            .unstored
             .keep(id, Arc::unwrap_or_clone(end), Some(error));
-        self.unstored
-            .find(id)
-            .map_or_else(v1::Run::default, |kept| kept.run.clone())
+        kept.run.clone()
     }
 
     /// Keeps the run of another process that could not store it. It is tried again.
@@ -103,7 +102,7 @@ impl RunHistory {
         // The count cannot end while `self` lives.
         while count.wait_for(|count| *count > 0).await.is_ok() {
             time::sleep(pause).await;
-            if !self.store.is_last() {
+            if !self.store.may_write() {
                 return;
             }
             let is_stored = self.store_first().await;

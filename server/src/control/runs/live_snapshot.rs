@@ -14,6 +14,10 @@ use crate::model::{AgentRecords, LiveCounters, Times, run::RunStateMachine};
 /// Two readings closer than this give no rate: a late one is followed by one that is in time.
 const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
 
+/// Packets by which a client of a flood may be ahead of the last reading of the ledger: more than any
+/// host writes between two readings and any buffers hold.
+const FLOOD_AHEAD_MAX: u64 = 1 << 24;
+
 /// Collects what is known and makes snapshots of it.
 #[derive(Debug)]
 pub(super) struct SnapshotBuilder {
@@ -76,6 +80,19 @@ impl SnapshotBuilder {
         &self.reported
     }
 
+    /// Most packets that an agent can have sent by now: those of its share. A flood plans none: what
+    /// was received of the whole run, and what may be on the way.
+    pub(super) fn sent_max(&self, agent_records: &AgentRecords) -> u64 {
+        let clients = u64::from(agent_records.share.clients());
+        match self.plan.packets_per_client() {
+            Some(per_client) => per_client.saturating_mul(clients),
+            None => {
+                let received = self.receiver.map_or(0, |receiver| receiver.received);
+                received.saturating_add(FLOOD_AHEAD_MAX.saturating_mul(clients))
+            }
+        }
+    }
+
     /// Takes an agent's progress. Its figures only rise, and no further than its share allows.
     /// Returns how many packets more it has sent and skipped.
     pub(super) fn take_progress(
@@ -84,11 +101,10 @@ impl SnapshotBuilder {
         counts: &GeneratorCounts,
         agent_records: &AgentRecords,
     ) -> (u64, u64) {
+        let most = self.sent_max(agent_records);
         let Some(known) = self.reported.get_mut(agent) else {
             return (0, 0);
         };
-        let per_client = self.plan.packets_per_client().unwrap_or(u64::MAX);
-        let most = per_client.saturating_mul(u64::from(agent_records.share.clients()));
         let before = known.unwrap_or_default();
         let mut words = before.to_words();
         for (word, reported) in words.iter_mut().zip(counts.to_words()) {
@@ -412,6 +428,19 @@ mod tests {
         builder.take_counters(received(5_000), later_ns);
         let next = builder.build(&state_machine, &agents, later_ns);
         assert_eq!(next.received_millihertz, None);
+    }
+
+    #[test]
+    fn an_agent_cannot_be_further_ahead_in_a_flood_than_the_path_allows() {
+        let agents = agents(ClockRelation::Same);
+        let mut flood = plan();
+        flood.group.profile = Profile::Flood;
+        let mut builder = SnapshotBuilder::new(flood, "7".into(), &agents);
+        let ahead = 2 * FLOOD_AHEAD_MAX;
+        let all = sent(1 << 63, 0);
+        assert_eq!(builder.take_progress(0, &all, &agents[0]).0, ahead);
+        builder.take_counters(received(1_000), SECOND_NS);
+        assert_eq!(builder.take_progress(0, &all, &agents[0]).0, 1_000);
     }
 
     #[test]

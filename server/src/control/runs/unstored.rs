@@ -41,13 +41,21 @@ impl Default for UnstoredRuns {
 }
 
 impl UnstoredRuns {
-    /// Keeps a run. `why`: what came of the try to store it; `None` when another process tried.
-    pub(super) fn keep(&self, id: RunId, mut unstored: UnstoredRun, why: Option<String>) {
+    /// Keeps a run, and returns it as it is kept: another task may store and forget it at once.
+    /// `why`: what came of the try to store it; `None` when another process tried.
+    pub(super) fn keep(
+        &self,
+        id: RunId,
+        mut unstored: UnstoredRun,
+        why: Option<String>,
+    ) -> Arc<UnstoredRun> {
         unstored.run.unstored = true;
+        let kept = Arc::new(unstored);
         let mut waiting = self.lock();
-        waiting.runs.push_back((id, Arc::new(unstored)));
+        waiting.runs.push_back((id, Arc::clone(&kept)));
         waiting.why = why.unwrap_or_default();
         self.count.send_replace(waiting.runs.len());
+        kept
     }
 
     /// Keeps a run no longer. False when it was not kept.
@@ -117,7 +125,8 @@ mod tests {
                 run: v1::Run::default(),
                 pages: Vec::new(),
             };
-            unstored.keep(RunId::from_bits(number), run, Some("disk full".into()));
+            let kept = unstored.keep(RunId::from_bits(number), run, Some("disk full".into()));
+            assert!(kept.run.unstored);
         }
         assert_eq!(*unstored.count().borrow(), 3);
         let mut stored = Vec::new();

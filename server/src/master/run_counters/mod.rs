@@ -7,6 +7,7 @@
 
 mod counters;
 mod open_run;
+mod second_record;
 mod sparse_histogram;
 
 pub(super) use counters::ClosedConnection;

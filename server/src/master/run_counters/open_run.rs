@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use metronome_proto::{counters::CounterList as _, v1::ReceiverCounts};
 
-use super::sparse_histogram::SparseHistogram;
+use super::{
+    second_record::{has_packets, together},
+    sparse_histogram::SparseHistogram,
+};
 use crate::{
     ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage, with_pace_counts},
     master::admission::Admission,
@@ -29,6 +32,7 @@ impl OpenRun {
             baseline,
             is_shared: false,
             clients: BTreeMap::new(),
+            second_records: 0,
             times: Times::default(),
             counts: with_pace_counts(ReceiverCounts::zero(), has_schedule),
             recovered_packets: 0,
@@ -73,20 +77,32 @@ impl OpenRun {
         self.slowest
             .sort_by_key(|slow| std::cmp::Reverse(slow.packet.total_ns));
         self.slowest.truncate(SLOWEST_KEPT);
-        // Only the last attempt of a client has packets: an agent that tries again had no ack.
-        let is_older = self
-            .clients
-            .get(&client)
-            .is_some_and(|(attempt, _)| *attempt > connection_counters.attempt);
-        if !is_older {
-            self.clients.insert(
-                client,
-                (
-                    connection_counters.attempt,
-                    client_count(connection_counters, record, worker, bytes_taken),
-                ),
-            );
-        }
+        let counted = client_count(connection_counters, record, worker, bytes_taken);
+        self.record_client((connection_counters.attempt, counted));
+    }
+
+    /// Only the last attempt of a client has packets: an agent that tries again had no ack. One that
+    /// has sent on an earlier attempt has two records. What is in the sums stays in that of the
+    /// client, so that they agree, and the verdict learns of it.
+    fn record_client(&mut self, counted: (u8, ClientCounters)) {
+        let client = counted.1.client;
+        let last = match self.clients.remove(&client) {
+            None => counted,
+            Some(known) => {
+                let (older, newer) = if known.0 > counted.0 {
+                    (counted, known)
+                } else {
+                    (known, counted)
+                };
+                if has_packets(&older.1) {
+                    self.second_records = self.second_records.saturating_add(1);
+                    (newer.0, together(&older.1, &newer.1))
+                } else {
+                    newer
+                }
+            }
+        };
+        self.clients.insert(client, last);
     }
 
     /// How the run stands, together with those of its clients that have not ended.
@@ -149,6 +165,7 @@ impl OpenRun {
         let workers = now.iter().enumerate().map(since_baseline).collect();
         FinalCounters {
             clients: self.clients.into_values().map(|(_, count)| count).collect(),
+            second_records: self.second_records,
             workers,
             pauses_are_asked_for,
             times: self.times,
@@ -325,12 +342,40 @@ mod tests {
             run.record_closed(&connection_counters, &ledger.slots()[0], 0, None);
         }
         assert_eq!(run.read(false, std::iter::empty()).ended, 2);
-        let clients = run.into_record(&[], false).clients;
+        let record = run.into_record(&[], false);
+        assert_eq!(record.second_records, 0);
+        let clients = record.clients;
         let counted: Vec<_> = clients
             .iter()
             .map(|client| (client.client, client.counts.received))
             .collect();
         assert_eq!(counted, [(0, 9), (1, 50)]);
+    }
+
+    #[test]
+    fn packets_under_two_attempts_are_in_the_sums_and_in_the_client_and_are_noted() {
+        let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+        for attempts in [[1, 2], [2, 1]] {
+            let mut run = run(1);
+            for attempt in attempts {
+                let connection_counters = ConnectionCounters {
+                    attempt,
+                    counts: ReceiverCounts {
+                        received: 50 * u64::from(attempt),
+                        ..ReceiverCounts::default()
+                    },
+                    timed: [7; 4],
+                    ..ConnectionCounters::default()
+                };
+                run.record_closed(&connection_counters, &ledger.slots()[0], 0, None);
+            }
+            let sum = run.counts.received;
+            let record = run.into_record(&[], false);
+            assert_eq!((record.clients.len(), record.second_records), (1, 1));
+            let client = &record.clients[0];
+            assert_eq!((client.counts.received, sum), (150, 150));
+            assert_eq!(client.timed, [14; 4]);
+        }
     }
 
     #[test]

@@ -122,7 +122,11 @@ pub(super) fn records_belong(evidence: &Evidence<'_>) -> Checked {
     let is_stray = |counted: &&ClientCounters| {
         counted.client >= evidence.plan.clients() || !seen.insert(counted.client)
     };
-    let from_workers = counted().filter(is_stray).count();
+    let second = evidence
+        .counters
+        .iter()
+        .map(|of| u128::from(of.second_records));
+    let from_workers = counted().filter(is_stray).count() as u128 + second.sum::<u128>();
     let mut of_run = figures([
         ("strays_agents", from_agents.into()),
         ("strays_workers", from_workers.into()),

@@ -48,6 +48,7 @@ mod tests {
     use crate::verdict::{
         Conclusion,
         samples::{PACKETS, START_NS, Sample, breaks, due_ns, law, set_timed, times, verdict},
+        sentence::Figures,
     };
 
     #[test]
@@ -329,6 +330,9 @@ mod tests {
                 sample.counters().clients.push(stray);
             });
         }
+        breaks(&[ReasonCode::RecordsContradict], |sample| {
+            sample.counters().second_records = 1;
+        });
     }
 
     proptest! {
@@ -565,5 +569,93 @@ mod tests {
             0..200_000_000_u64,
             (0..200_000_000_u64).prop_map(|ns| START_NS + ns)
         ]
+    }
+
+    /// The figures of a law by its code, as its sentence gives them.
+    fn figures_of(sample: &Sample, code: ReasonCode) -> Figures {
+        law(&sample.conclude(), code).figures.clone()
+    }
+
+    #[test]
+    fn both_sides_of_a_law_that_holds_are_the_sums_of_their_parts() {
+        let sides = |sample: &Sample, code| {
+            let figures = figures_of(sample, code);
+            assert_eq!(figures["left"], figures["right"], "{code:?}: {figures:?}");
+            figures["left"].clone()
+        };
+        let mut sample = Sample::of(2, 3);
+        let counters = sample.counters();
+        (counters.workers[0].packets, counters.recovered_packets) = (6 * PACKETS - 7, 7);
+        for (code, expected) in [
+            (ReasonCode::SumsDiffer, 6 * PACKETS),
+            (ReasonCode::HistogramMiscounted, 4 * 6 * PACKETS - 6),
+            (ReasonCode::ScheduleMiscounted, 6 * PACKETS),
+            (ReasonCode::PlanNotScheduled, 6 * PACKETS),
+            (ReasonCode::LossNotPlaced, 6 * PACKETS),
+        ] {
+            assert_eq!(sides(&sample, code), expected.into(), "{code:?}");
+        }
+        let of_plan = figures_of(&sample, ReasonCode::PlanNotScheduled);
+        assert!(
+            !of_plan.contains_key("early_max"),
+            "none was early: {of_plan:?}"
+        );
+        let digests = figures_of(&sample, ReasonCode::DigestsDiffer);
+        assert_eq!(digests["clients_equal"], 6_u32.into());
+        sample.reported_counts(0, |counts| (counts.sent, counts.skipped) = (PACKETS - 3, 3));
+        assert_eq!(
+            sides(&sample, ReasonCode::ScheduleMiscounted),
+            (6 * PACKETS).into()
+        );
+        // A client on another clock has no transit and no latency.
+        sample.forget_clock(1);
+        let histograms = sides(&sample, ReasonCode::HistogramMiscounted);
+        assert_eq!(histograms, (3 * 6 * PACKETS).into());
+        let mut sample = Sample::of(2, 2);
+        sample.break_connection(0, 40);
+        sample.reported(0, |reported| {
+            reported.kernel_acknowledged_bytes = Some(50 * 32)
+        });
+        assert_eq!(
+            sides(&sample, ReasonCode::LossNotPlaced),
+            (4 * PACKETS).into()
+        );
+        let loss = figures_of(&sample, ReasonCode::LossNotPlaced);
+        for (name, packets) in [("lost_unacknowledged", 50_u32), ("lost_unread", 10)] {
+            assert_eq!(loss[name], packets.into(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_stray_record_is_put_down_to_the_agent_that_sent_it() {
+        let mut sample = Sample::of(2, 1);
+        let clean = figures_of(&sample, ReasonCode::RecordsContradict);
+        assert!(!clean.contains_key("agent"), "{clean:?}");
+        sample.agents[1].take(ClientRecords {
+            run_id: String::new(),
+            clients: vec![ClientRecord::default()],
+        });
+        let strays = figures_of(&sample, ReasonCode::RecordsContradict);
+        assert_eq!(strays["agent"], "agent-1".into());
+        assert_eq!(strays["strays_agents"], 1_u32.into());
+        let conclusion = sample.conclude();
+        let sentence = &law(&conclusion, ReasonCode::RecordsContradict).sentence;
+        assert!(sentence.contains("first agent-1"), "{sentence}");
+    }
+
+    #[test]
+    fn a_law_that_cannot_be_checked_gives_the_reason_that_applies() {
+        let sentence = |sample: &Sample| {
+            let conclusion = sample.conclude();
+            law(&conclusion, ReasonCode::PlanNotScheduled)
+                .sentence
+                .clone()
+        };
+        let mut sample = Sample::of(1, 1);
+        sample.flood();
+        assert!(sentence(&sample).contains("a flood plans no packets"));
+        let mut sample = Sample::of(1, 1);
+        sample.forget_agent(0);
+        assert!(sentence(&sample).contains("no agent has reported the packets of a client"));
     }
 }

@@ -289,8 +289,9 @@ fn signed_span_ns(counted: &ClientCounters) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::v1::{LawStatus, ReasonCode};
+    use metronome_proto::v1::{LawStatus, ReasonCode, StopCause};
 
+    use super::ROUNDING_NS;
     use crate::verdict::samples::{PACKETS, START_NS, Sample, breaks, due_ns, law, verdict};
 
     const PERIOD_NS: u64 = 1_000_000;
@@ -472,5 +473,68 @@ mod tests {
                 counted.first_read_ns = due_ns(5);
             });
         });
+    }
+
+    #[test]
+    fn a_first_packet_that_is_due_before_the_start_is_so_by_a_negative_figure() {
+        let mut sample = Sample::of(1, 1);
+        sample.counted(0, |counted| counted.first_due_ns = START_NS - 5);
+        let conclusion = sample.conclude();
+        let phases = law(&conclusion, ReasonCode::StartedElsewhen);
+        assert_eq!(phases.status(), LawStatus::Broken);
+        assert_eq!(phases.figures["first_after_start_ns"], (-5_i64).into());
+    }
+
+    #[test]
+    fn a_first_packet_behind_skipped_ones_has_the_rounding_as_room() {
+        for (due_ns, expected) in [
+            (due_ns(4) + ROUNDING_NS - 1, LawStatus::Holds),
+            (due_ns(4) + ROUNDING_NS, LawStatus::Broken),
+        ] {
+            let mut sample = Sample::of(1, 1);
+            skip_first(&mut sample, 3, 2);
+            sample.counted(0, |counted| counted.first_due_ns = due_ns);
+            let conclusion = sample.conclude();
+            let phases = law(&conclusion, ReasonCode::StartedElsewhen);
+            assert_eq!(phases.status(), expected, "{phases:?}");
+        }
+    }
+
+    #[test]
+    fn a_schedule_that_was_sent_whole_took_its_time_and_no_longer() {
+        // Half of the plan, in a run that was stopped.
+        let came_out = |last_due_ns| {
+            let mut sample = Sample::of(1, 1);
+            sample.stopped = Some(StopCause::Operator);
+            sample.reported_counts(0, |counts| (counts.scheduled, counts.sent) = (50, 50));
+            sample.counted(0, |counted| {
+                counted.counts.received = 50;
+                counted.last_due_ns = last_due_ns;
+            });
+            let conclusion = sample.conclude();
+            let followed = law(&conclusion, ReasonCode::ScheduleNotFollowed);
+            (
+                followed.status(),
+                followed.figures.get("first_span_ns").cloned(),
+            )
+        };
+        assert_eq!(came_out(due_ns(49)), (LawStatus::Holds, None));
+        for span in [0_i64, 60] {
+            let expected = Some((span * PERIOD_NS as i64).into());
+            assert_eq!(came_out(due_ns(span as u64)), (LawStatus::Broken, expected));
+        }
+    }
+
+    #[test]
+    fn the_last_packet_of_a_flood_may_be_read_as_early_as_two_clocks_drift_apart() {
+        let came_out = |early_ns| {
+            let mut sample = Sample::of(1, 1);
+            sample.flood();
+            // Its last packet is due 99 ms behind the first: a thousandth of that is drift.
+            sample.counted(0, |counted| counted.last_read_ns = due_ns(99) - early_ns);
+            law(&sample.conclude(), ReasonCode::ReadBeforeDue).status()
+        };
+        assert_eq!(came_out(99_000), LawStatus::Holds);
+        assert_eq!(came_out(99_001), LawStatus::Broken);
     }
 }

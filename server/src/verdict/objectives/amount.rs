@@ -111,6 +111,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::verdict::{rows::pair, samples::Sample};
 
     proptest! {
         #[test]
@@ -120,11 +121,28 @@ mod tests {
             limit in 0..20_u64,
             operator in prop::sample::select(vec!["<", "<=", ">", ">=", "="]),
         ) {
+            // Nothing is less than 0: no threshold.
+            prop_assume!(operator != "<" || limit > 0);
             let threshold: Threshold = format!("lost{operator}{limit}").parse().unwrap();
             let whole = decide(Some(least + rest), least, threshold);
             prop_assert_eq!(whole, Some(status(threshold.comparison.holds(least + rest, limit))));
             let early = decide(None, least, threshold);
             prop_assert!(early.is_none() || early == whole);
         }
+    }
+
+    #[test]
+    fn of_no_scheduled_packets_none_has_kept_up_or_not() {
+        let mut sample = Sample::of(1, 1);
+        sample.reported_counts(0, |counts| (counts.scheduled, counts.sent) = (0, 0));
+        let evidence = sample.evidence();
+        let judged = Judged {
+            evidence: &evidence,
+            rows: &pair(&evidence),
+            punctuality: None,
+        };
+        let finding = kept_up(&judged, "kept_up>=99%".parse().unwrap());
+        assert_eq!(finding.status, OutcomeStatus::NotJudged);
+        assert!(finding.observed.is_none());
     }
 }

@@ -254,6 +254,73 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_bucket_of_a_limit_counts_as_above_it_by_its_edge_that_decides() {
+        let index = bucket(1_000_000);
+        let (floor_ns, top_ns) = (bucket_floor_ns(index), bucket_top_ns(index));
+        assert!(floor_ns + 1 < top_ns);
+        let first = |comparison, limit_ns| {
+            let question = question(&Histogram::default(), PPM, comparison, limit_ns, 1);
+            first_above(question) - index
+        };
+        for (comparison, limit_ns, expected) in [
+            (Comparison::Less, floor_ns, 0),
+            (Comparison::Less, top_ns, 0),
+            (Comparison::LessOrEqual, top_ns - 1, 0),
+            (Comparison::LessOrEqual, top_ns, 1),
+            (Comparison::GreaterOrEqual, floor_ns, 0),
+            (Comparison::GreaterOrEqual, floor_ns + 1, 1),
+            (Comparison::Greater, floor_ns, 1),
+            (Comparison::Greater, top_ns, 1),
+        ] {
+            assert_eq!(
+                first(comparison, limit_ns),
+                expected,
+                "{comparison:?} {limit_ns}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_late_generator_leaves_every_comparison_but_a_failed_upper_limit_open() {
+        let times = histogram(&[1_000; 10_000]);
+        for comparison in [
+            Comparison::Equal,
+            Comparison::Greater,
+            Comparison::GreaterOrEqual,
+            Comparison::LessOrEqual,
+        ] {
+            let question = question(&times, 999_000, comparison, 1_000_000, 10_000);
+            let answer = judge(
+                &times,
+                Question {
+                    held_up: 1,
+                    ..question
+                },
+            );
+            assert_eq!(
+                (answer.status, answer.ground, answer.observed_ns),
+                (OutcomeStatus::NotJudged, Ground::GeneratorLate, None)
+            );
+        }
+    }
+
+    #[test]
+    fn a_quantile_of_few_packets_is_no_lower_limit_and_equal_to_nothing() {
+        let times = histogram(&[1_000; 100]);
+        for comparison in [
+            Comparison::Equal,
+            Comparison::Greater,
+            Comparison::GreaterOrEqual,
+        ] {
+            let answer = judge(&times, question(&times, 999_000, comparison, 1_000, 100));
+            assert_eq!(
+                (answer.status, answer.ground),
+                (OutcomeStatus::NotJudged, Ground::TooFew)
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn no_objective_passes_too_easily(

@@ -121,7 +121,10 @@ fn a_path_that_carries_half_the_load_is_valid_and_does_not_hold() {
     assert_eq!(verdict(&conclusion).status(), VerdictStatus::Valid);
     assert_eq!(outcome(&sample).status(), NOT_HELD);
     let kept_up = one(&sample, "kept_up");
-    assert_eq!(kept_up.status(), NOT_HELD);
+    assert_eq!(
+        (kept_up.status(), kept_up.observed),
+        (NOT_HELD, Some(Observed::ObservedSharePpm(500_000)))
+    );
     assert_eq!(
         kept_up.sentence,
         "15,000 of 30,000 packets were read too late or not at all: 50.00 % kept up with the \
@@ -164,7 +167,7 @@ fn a_delay_is_that_of_the_spread_where_an_agent_has_another_clock() {
 #[test]
 fn a_threshold_replaces_the_default_on_its_metric_and_comes_first() {
     let mut sample = large();
-    ask(&mut sample, &["spread.p99<1us", "lost<=5", "corrupt=0"]);
+    ask(&mut sample, &["spread.p99<1us", "lost<=5", "corrupt==0"]);
     assert_eq!(
         all(&sample),
         [
@@ -321,4 +324,48 @@ fn an_objective_of_which_it_is_not_known_how_many_were_scheduled_gives_the_most(
         &["transit.p50>=1s", "transit.p50=1s", "transit.p50<1s"],
     );
     assert!(all(&sample)[..3].iter().all(|of| of.1 == NOT_JUDGED));
+}
+
+#[test]
+fn each_time_of_a_clean_run_is_judged_by_its_own_histogram() {
+    let mut sample = large();
+    ask(
+        &mut sample,
+        &[
+            "lateness.p99<1ms",
+            "spread.p99<1ms",
+            "transit.p99<1ms",
+            "latency.p99<1ms",
+        ],
+    );
+    assert!(all(&sample)[..4].iter().all(|of| of.1 == HELD));
+    delay(&mut sample, 15_000);
+    let came_out = |name| one(&sample, name).status();
+    assert_eq!(
+        ["lateness", "transit", "latency", "spread"].map(came_out),
+        [HELD, HELD, NOT_HELD, NOT_HELD]
+    );
+}
+
+#[test]
+fn a_sentence_has_the_words_of_its_metric_and_of_its_comparison() {
+    let mut sample = large();
+    let mut sentence = |asked: &str| {
+        ask(&mut sample, &[asked]);
+        outcome(&sample).objectives.remove(0).sentence
+    };
+    for (asked, words) in [
+        ("spread.p99<1s", "of 1 s or more"),
+        ("spread.p99<=1s", "above 1 s"),
+        ("spread.p99>=1s", "of 1 s or more"),
+        ("spread.p99>1s", "above 1 s"),
+        ("lost=0", "packets were lost"),
+        ("skipped=0", "packets were due but never written"),
+        ("corrupt=0", "packets were not intact when they were read"),
+    ] {
+        let sentence = sentence(asked);
+        assert!(sentence.contains(words), "{asked}: {sentence}");
+    }
+    let has_may = |sentence: String| sentence.contains("at most 300 may");
+    assert!(has_may(sentence("spread.p99<1s")) && !has_may(sentence("spread.p99>=1s")));
 }
