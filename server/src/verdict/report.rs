@@ -131,8 +131,7 @@ fn times(
     punctuality: Option<&Punctuality>,
 ) -> Option<v1::Times> {
     let times = &evidence.counters?.times;
-    let is_same = |agent: &AgentRecords| agent.clock().relation.is_same();
-    let has_one_way = evidence.agents.iter().all(is_same);
+    let has_one_way = evidence.is_one_clock();
     let shown = |times: &Histogram| {
         let mut distribution = times.distribution(true)?;
         distribution.missing = scheduled.and_then(|all| all.checked_sub(distribution.count));

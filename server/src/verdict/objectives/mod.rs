@@ -104,11 +104,7 @@ fn defaults(evidence: &Evidence<'_>) -> Vec<Threshold> {
         defaults.push(none(Metric::Skipped));
     }
     if !is_flood && evidence.stopped.is_none() {
-        let is_same = evidence
-            .agents
-            .iter()
-            .all(|agent| agent.share.clock.is_same());
-        let delay = if is_same {
+        let delay = if evidence.is_one_clock() {
             Metric::Latency
         } else {
             Metric::Spread

@@ -162,6 +162,19 @@ fn a_delay_is_that_of_the_spread_where_an_agent_has_another_clock() {
 }
 
 #[test]
+fn a_contradicted_clock_leaves_no_one_way_time_to_judge() {
+    let mut sample = large();
+    sample.agents[1].contradict_clock();
+    let last = all(&sample).pop();
+    assert_eq!(last, Some(("spread.p99.9<=100ms".into(), HELD)));
+    ask(&mut sample, &["latency.p99.9<1s", "transit.p50<1s"]);
+    for name in ["latency", "transit"] {
+        let objective = one(&sample, name);
+        assert_eq!((objective.status(), objective.observed), (NOT_JUDGED, None));
+    }
+}
+
+#[test]
 fn a_threshold_replaces_the_default_on_its_metric_and_comes_first() {
     let mut sample = large();
     ask(&mut sample, &["spread.p99<1us", "lost<=5", "corrupt=0"]);

@@ -177,18 +177,12 @@ fn explain(
 fn times<'a>(judged: &'a Judged<'_>, metric: Metric) -> Option<&'a Histogram> {
     let evidence = judged.evidence;
     let is_paced = evidence.plan.group.profile != Profile::Flood;
-    let is_one_clock = || {
-        evidence
-            .agents
-            .iter()
-            .all(|agent| agent.share.clock.is_same())
-    };
     let times = &evidence.counters?.times;
     match metric {
         Metric::Lateness => is_paced.then_some(&times.lateness),
         Metric::Spread => is_paced.then_some(&times.spread),
-        Metric::Transit => is_one_clock().then_some(&times.transit),
-        Metric::Latency => is_one_clock().then_some(&times.latency),
+        Metric::Transit => evidence.is_one_clock().then_some(&times.transit),
+        Metric::Latency => evidence.is_one_clock().then_some(&times.latency),
         _ => None,
     }
 }
