@@ -4,7 +4,8 @@
 
 use metronome_proto::{
     counters::CounterList,
-    histogram::{Histogram, is_known},
+    histogram::{Histogram, bucket, is_known},
+    packet::LATENESS_NS_MAX,
     v1,
 };
 
@@ -144,7 +145,10 @@ fn times(
         Some(distribution)
     };
     known(v1::Times {
-        lateness: shown(&times.lateness),
+        lateness: shown(&times.lateness).map(|of| v1::Distribution {
+            saturated: times.lateness.count_from(bucket(LATENESS_NS_MAX)),
+            ..of
+        }),
         transit: shown(&times.transit).filter(|_| has_one_way),
         latency: from_due(&times.latency).filter(|_| has_one_way),
         spread: from_due(&times.spread),

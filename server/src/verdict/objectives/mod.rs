@@ -37,6 +37,7 @@ pub(super) fn judge(
         evidence,
         rows,
         punctuality,
+        is_whole: verdict == VerdictStatus::Valid,
     };
     let is_invalid = verdict == VerdictStatus::Invalid;
     let objective = |(threshold, source): (Threshold, ObjectiveSource)| {
@@ -56,7 +57,7 @@ pub(super) fn judge(
     };
     let objectives: Vec<_> = asked(evidence).into_iter().map(objective).collect();
     Outcome {
-        status: worst(&objectives).into(),
+        status: worst(&objectives, verdict).into(),
         objectives,
     }
 }
@@ -136,12 +137,13 @@ fn find(judged: &Judged<'_>, threshold: Threshold, source: ObjectiveSource) -> F
     }
 }
 
-/// Missed when one was, met when all that could be judged were.
-fn worst(objectives: &[Objective]) -> OutcomeStatus {
+/// Missed when one was, met when all that could be judged were. A run of which something is missing
+/// can miss an objective, but it has not shown that it holds.
+fn worst(objectives: &[Objective], verdict: VerdictStatus) -> OutcomeStatus {
     let has = |status| objectives.iter().any(|of| of.status() == status);
     if has(OutcomeStatus::NotHeld) {
         OutcomeStatus::NotHeld
-    } else if has(OutcomeStatus::Held) {
+    } else if has(OutcomeStatus::Held) && verdict == VerdictStatus::Valid {
         OutcomeStatus::Held
     } else {
         OutcomeStatus::NotJudged
