@@ -62,7 +62,7 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         }
     }
 
-    /// The packet is taken apart here only, so that an ordinary one costs no more than the question.
+    /// The packet is taken apart here only: an ordinary one costs no more than the question.
     #[cold]
     fn keep_slow(&self, packet: &Packet, read_ns: u64, total_ns: u64) {
         let packet = SlowPacket {
