@@ -220,7 +220,7 @@ impl ConnectionCounters {
     }
 
     /// Hands each word that is in use to `put`, with its index. The other words of a pace are not,
-    /// where the first of them says that there is none.
+    /// where the first of them is that of no schedule.
     #[inline]
     pub(super) fn put_words(&self, mut put: impl FnMut(usize, u64)) {
         let (end, refusal) = end_to_bytes(self.end);
