@@ -14,6 +14,7 @@
 //! | [`packet`] | the 32-byte frame of the data plane |
 //! | [`handshake`] | the frames that carry a tag: hello, hello-ack, end, end-ack |
 //! | [`histogram`] | the one layout of every distribution of times |
+//! | [`quantity`] | how numbers and times are written for people |
 //! | [`address`] | HOST:PORT, as users and peers write it |
 //! | [`run_id`] | how runs are named |
 //!
@@ -33,6 +34,7 @@ pub mod names;
 pub mod packet;
 pub mod plan;
 pub mod profile;
+pub mod quantity;
 pub mod reason;
 pub mod rpc_failure;
 pub mod run_id;

@@ -90,6 +90,9 @@ pub struct Packet {
     pub lateness_ns: u32,
 }
 
+/// The longest lateness that a packet carries, ns: 4.29 s. A longer one is sent as this.
+pub const LATENESS_NS_MAX: u64 = u32::MAX as u64;
+
 /// These 32 bytes are not a packet: magic, version, kind or checksum is wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a packet: magic, version, kind or checksum is wrong")]

@@ -28,7 +28,7 @@ impl ReasonCode {
                 "give the agent's host more idle CPU, use fewer clients per agent, or more agents"
             }
             Self::Saturated => {
-                "a process or the network was blocked for a minute: check both hosts"
+                "the agent's process or host did not run for seconds: check that host"
             }
             Self::AgentLost => "see the agent's log",
             Self::ClientLost => "`benchctl show RUN --clients-table` gives each client's failure",

@@ -155,11 +155,14 @@ fn contradicts_outcome(verdict: &v1::Verdict, outcome: &v1::Outcome) -> Option<&
         let is_judged = matches!(outcome.status(), Held | NotHeld);
         return is_judged.then_some("it is invalid, and was judged all the same");
     }
+    let is_partial = verdict.status() == v1::VerdictStatus::Partial;
     match outcome.status() {
+        Held if is_partial => Some("it is partial, and held all the same"),
         Held if has(NotHeld) => Some("it held, and an objective was missed"),
         Held if !has(Held) => Some("it held, and no objective was met"),
         NotHeld if !has(NotHeld) => Some("it did not hold, and no objective was missed"),
-        NotJudged if has(Held) || has(NotHeld) => Some("it was not judged, and an objective was"),
+        NotJudged if has(NotHeld) => Some("it was not judged, and an objective was missed"),
+        NotJudged if has(Held) && !is_partial => Some("it was not judged, and an objective was"),
         _ => None,
     }
 }
@@ -274,7 +277,6 @@ mod tests {
             (Valid, Held, Exit::Done),
             (Valid, NotHeld, Exit::NotHeld),
             (Valid, NotJudged, Exit::Done),
-            (Partial, Held, Exit::Partial),
             (Partial, NotHeld, Exit::Partial),
             (Partial, NotJudged, Exit::Partial),
             (Invalid, NotJudged, Exit::Invalid),
@@ -365,9 +367,11 @@ mod tests {
             let is_sound = match (verdict, status) {
                 (3, 1 | 2) => false,
                 (3, _) => true,
-                (_, 1) => held && !missed,
+                (1, 1) => held && !missed,
+                (2, 1) => false,
                 (_, 2) => missed,
-                (_, 3) => !held && !missed,
+                (1, 3) => !held && !missed,
+                (2, 3) => !missed,
                 _ => true,
             };
             let exit = Exit::of_run(&run);

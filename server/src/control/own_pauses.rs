@@ -32,9 +32,9 @@ impl OwnPauses {
         }
     }
 
-    /// For how long this process has not run since `from_ns`, and up to when that is known, ns. What
-    /// comes after that instant belongs to the next answer: of an own reading of the clock it would
-    /// be in neither.
+    /// For how long this process has not run since `from_ns`, and up to when that is known, ns.
+    /// What comes after that instant belongs to the next answer: of an own reading of the clock it
+    /// would be in neither.
     pub(crate) fn since(&self, from_ns: u64) -> (u64, u64) {
         let pauses = self.read();
         (pauses.paused_since(from_ns), pauses.last_read_ns())

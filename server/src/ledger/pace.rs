@@ -18,14 +18,10 @@ use super::{
     due_times::{DueTimes, is_possible},
     spread::{self, Spread},
 };
-use crate::model::ClockRelation;
+use crate::model::{CLOCK_DRIFT_PARTS, ClockRelation};
 
 /// The shortest time behind its last due time that a client has for its packets, ns.
 const IN_TIME_NS_MIN: u64 = 10_000_000;
-
-/// The part of the time since its first packet that a client on another clock may take longer, as a
-/// shift: 1/1024, more than two clocks can drift apart.
-const DRIFT_SHIFT: u32 = 10;
 
 /// Words of it in the ledger: rate and batch, packets, place, and the spread's.
 pub(super) const WORDS: usize = 3 + spread::WORDS;
@@ -133,7 +129,8 @@ impl Pace {
         let mut allowed_ns = least_ns.saturating_add(self.allowance_ns);
         if !packet.clock.is_same() {
             let since_first_ns = packet.due_ns.cast_signed().max(0);
-            allowed_ns = allowed_ns.saturating_add(since_first_ns >> DRIFT_SHIFT);
+            allowed_ns =
+                allowed_ns.saturating_add(since_first_ns / CLOCK_DRIFT_PARTS.cast_signed());
         }
         packet.read_ns.wrapping_sub(self.end_ns).cast_signed() <= allowed_ns
     }
@@ -305,13 +302,13 @@ mod tests {
     }
 
     #[test]
-    fn a_client_on_another_clock_may_take_a_1024th_of_its_time_longer() {
+    fn a_client_on_another_clock_may_take_a_1000th_of_its_time_longer() {
         let long = Schedule {
             rate_millihertz: 1_000_000,
-            packets: 10_240_001,
+            packets: 10_000_001,
             ..SCHEDULE
         };
-        let end_ms = 10_240_000;
+        let end_ms = 10_000_000;
         for (read_ms, same, unknown) in [(10, 2, 2), (11, 1, 2), (10_010, 1, 2), (10_011, 1, 1)] {
             let packets = [(0, 0), (end_ms, end_ms + read_ms)];
             assert_eq!(in_time(long, ClockRelation::Same, &packets), same);

@@ -62,7 +62,7 @@ pub(crate) fn record_run(
     counters
         .runs
         .remove(&run)
-        .map(|run| run.into_record(&workers))
+        .map(|run| run.into_record(&workers, false))
         .unwrap_or_default()
 }
 

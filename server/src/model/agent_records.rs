@@ -16,7 +16,7 @@ use metronome_proto::{
 };
 use metronome_telemetry::sanitise;
 
-use super::{agent_share::AgentShare, clock_relation::AgentClock};
+use super::{agent_share::AgentShare, clock_relation::AgentClock, final_report::ReportBounds};
 
 /// Most bytes of figures that a failure keeps, so that a thousand clients' fit one message.
 const FIGURES_BYTES_MAX: usize = 256;
@@ -66,6 +66,19 @@ impl AgentRecords {
                 continue;
             }
             self.records.insert(record.client, record);
+        }
+    }
+
+    /// What bounds its final report that comes so long after the start instant, with so many pacing
+    /// threads and at most so many packets sent.
+    pub(crate) fn bounds(&self, threads: u32, elapsed_ns: u64, sent_max: u64) -> ReportBounds {
+        let counts = self.records().filter_map(|record| record.counts);
+        let sent = counts.fold(0_u64, |sum, counts| sum.saturating_add(counts.sent));
+        ReportBounds {
+            threads,
+            elapsed_ns,
+            clients: self.share.clients(),
+            sent: sent.min(sent_max),
         }
     }
 

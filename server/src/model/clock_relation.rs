@@ -6,6 +6,9 @@
 use metronome_proto::v1;
 use serde::{Deserialize, Serialize};
 
+/// Two clocks of CLOCK_MONOTONIC run apart by less than one part in this many.
+pub(crate) const CLOCK_DRIFT_PARTS: u64 = 1_000;
+
 /// The relation of two clocks. What is not proved is unknown.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum ClockRelation {

@@ -86,7 +86,7 @@ fn read_ns(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<u128> {
         let counted: Vec<_> = rows.filter_map(Row::with_packets).collect();
         let last_ns = counted.iter().map(|counted| counted.last_read_ns).max()?;
         let first_read_ns = counted.iter().map(|counted| counted.first_read_ns).min()?;
-        let first_ns = if agent.share.clock.is_same() {
+        let first_ns = if agent.clock().relation.is_same() {
             evidence.start_at_ns.unwrap_or(first_read_ns)
         } else {
             first_read_ns
@@ -166,6 +166,13 @@ mod tests {
         // On another clock the first read is what the last one is measured from.
         sample.forget_clock(1);
         sample.counted(1, |counted| counted.first_read_ns = START_NS + 60_000_000);
+        assert_eq!(elapsed(&sample), Some(190_000_000));
+        let mut sample = Sample::of(2, 1);
+        sample.counted(1, |counted| {
+            counted.first_read_ns = START_NS + 60_000_000;
+            counted.last_read_ns = START_NS + 250_000_000;
+        });
+        sample.agents[1].contradict_clock();
         assert_eq!(elapsed(&sample), Some(190_000_000));
     }
 

@@ -26,3 +26,12 @@ pub(crate) struct Evidence<'a> {
     /// Notes of the server about itself.
     pub(crate) notes: &'a [v1::Note],
 }
+
+impl Evidence<'_> {
+    /// Whether every agent reads this host's clock, as far as that is known by now, so that one-way
+    /// times are known of every packet.
+    pub(super) fn is_one_clock(&self) -> bool {
+        let is_same = |agent: &AgentRecords| agent.clock().relation.is_same();
+        self.agents.iter().all(is_same)
+    }
+}

@@ -83,7 +83,7 @@ fn bunched(evidence: &Evidence<'_>, punctuality: &Punctuality) -> Option<Note> {
         note(
             NoteCode::Bunched,
             "The generator sent in bunches: more than half of the packets were written over a \
-             period late. Lateness p50 is {lateness_p50_ns}, the period is {period_ns}.",
+             period late. Lateness p50 is {lateness_p50_ns|period_ns}, the period is {period_ns}.",
             [
                 ("lateness_p50_ns", lateness_p50_ns.into()),
                 ("period_ns", punctuality.period_ns.into()),
@@ -264,7 +264,7 @@ mod tests {
             },
             NoteCode::Pauses,
             &["pause_mean_ns", "pauses"],
-            "could not read each packet by itself let packets gather in 2 pauses of 0.05 ms",
+            "could not read each packet by itself let packets gather in 2 pauses of 50 µs",
         );
         check(
             |sample| {
@@ -317,10 +317,7 @@ mod tests {
         let note = bunched(&|_| {}).expect("a note");
         assert_eq!(note.figures["period_ns"], 5_000_u64.into());
         assert_eq!(note.figures["lateness_p50_ns"], 10_047_u64.into());
-        assert!(
-            note.sentence.ends_with("the period is 5000 ns."),
-            "{note:?}"
-        );
+        assert!(note.sentence.ends_with("the period is 5 µs."), "{note:?}");
         let block = |sample: &mut Sample, packets| {
             sample.reported_counts(0, |counts| counts.blocked = packets);
             sample.reported_counts(1, |counts| counts.blocked = 100);

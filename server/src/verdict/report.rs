@@ -4,7 +4,8 @@
 
 use metronome_proto::{
     counters::CounterList,
-    histogram::{Histogram, is_known},
+    histogram::{Histogram, bucket, is_known},
+    packet::LATENESS_NS_MAX,
     v1,
 };
 
@@ -139,8 +140,7 @@ fn times(
     punctuality: Option<&Punctuality>,
 ) -> Option<v1::Times> {
     let times = &evidence.counters?.times;
-    let is_same = |agent: &AgentRecords| agent.clock().relation.is_same();
-    let has_one_way = evidence.agents.iter().all(is_same);
+    let has_one_way = evidence.is_one_clock();
     let shown = |times: &Histogram| {
         let mut distribution = times.distribution(true)?;
         distribution.missing = missing;
@@ -153,7 +153,10 @@ fn times(
         Some(distribution)
     };
     known(v1::Times {
-        lateness: shown(&times.lateness),
+        lateness: shown(&times.lateness).map(|of| v1::Distribution {
+            saturated: times.lateness.count_from(bucket(LATENESS_NS_MAX)),
+            ..of
+        }),
         transit: shown(&times.transit).filter(|_| has_one_way),
         latency: from_due(&times.latency).filter(|_| has_one_way),
         spread: from_due(&times.spread),

@@ -113,6 +113,13 @@ impl<'a> Row<'a> {
         Some(self.receiver?.received)
     }
 
+    /// Packets that the workers found not to have been received: those that came corrupt, of which
+    /// each in the middle is a gap, or the gaps where there are more.
+    pub(super) fn absent(&self) -> Option<u64> {
+        let counts = self.receiver?;
+        Some(counts.corrupt.max(counts.gaps))
+    }
+
     pub(super) fn lost(&self) -> Option<u64> {
         Some(self.sent()?.saturating_sub(self.received()?))
     }

@@ -2,17 +2,24 @@
 //!
 //! A template has the names of figures in braces. The end of a name is the figure's unit: `_ns`,
 //! `_percent`, `_bytes`; without one it is a number of things, a word, or an index, of which the
-//! name ends in `client`.
+//! name ends in `client`. What is measured has three digits, and what was asked for is shown as it
+//! is; `{value|limit}` has as many digits as set the value apart from the limit.
 
 use std::collections::BTreeMap;
 
-use metronome_proto::v1::{Figure, figure::Value};
+use metronome_proto::{
+    quantity::{count, decimal, few_digits, fixed_down, time_exact, time_short},
+    v1::{Figure, figure::Value},
+};
 
 /// Figures by their names.
 pub(super) type Figures = BTreeMap<String, Figure>;
 
 /// A figure that is not known, in a sentence.
 const UNKNOWN: &str = "–";
+
+/// Most decimals of a share.
+const DECIMALS_MAX: usize = 12;
 
 pub(super) fn figures<const N: usize>(of: [(&str, Figure); N]) -> Figures {
     of.map(|(name, figure)| (name.to_owned(), figure)).into()
@@ -31,9 +38,12 @@ pub(super) fn write(template: &str, figures: &Figures) -> String {
     while let Some((before, after)) = left.split_once('{') {
         let (name, behind) = after.split_once('}').unwrap_or((after, ""));
         sentence += before;
-        sentence += &figures
-            .get(name)
-            .map_or(UNKNOWN.into(), |figure| in_words(name, figure));
+        let (name, other) = name.split_once('|').unwrap_or((name, ""));
+        sentence += &match (figures.get(name), figures.get(other)) {
+            (Some(figure), Some(limit)) => set_apart(name, figure, other, limit),
+            (Some(figure), None) => in_words(name, figure),
+            (None, _) => UNKNOWN.into(),
+        };
         left = behind;
     }
     sentence + left
@@ -42,31 +52,56 @@ pub(super) fn write(template: &str, figures: &Figures) -> String {
 /// A figure as a sentence shows it.
 pub(super) fn in_words(name: &str, figure: &Figure) -> String {
     match figure.value {
-        Some(Value::Integer(nanos)) if name.ends_with("_ns") => time(nanos),
+        Some(Value::Integer(nanos)) if name.ends_with("_ns") && is_limit(name) => time_exact(nanos),
+        Some(Value::Integer(nanos)) if name.ends_with("_ns") => time_short(nanos),
         Some(Value::Integer(number)) if !name.ends_with("client") => grouped(number),
-        Some(Value::Number(number)) => format!("{number:.2}"),
+        Some(Value::Number(number)) if name.ends_with("_percent") => decimal(number, 4),
+        Some(Value::Number(number)) => few_digits(number),
         _ => figure.to_string(),
     }
 }
 
 /// With a comma between thousands.
 fn grouped(number: i64) -> String {
-    let digits = number.unsigned_abs().to_string();
-    let mut grouped = String::from(if number < 0 { "-" } else { "" });
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    let sign = if number < 0 { "-" } else { "" };
+    format!("{sign}{}", count(number.unsigned_abs()))
 }
 
-fn time(nanos: i64) -> String {
-    match nanos.unsigned_abs() {
-        0..10_000 => format!("{nanos} ns"),
-        10_000..1_000_000_000 => format!("{} ms", (nanos / 1_000) as f64 / 1e3),
-        _ => format!("{} s", (nanos / 1_000_000) as f64 / 1e3),
+/// What a figure is compared with is shown as it is: what was asked for.
+fn is_limit(name: &str) -> bool {
+    name.contains("limit")
+        || name.contains("planned")
+        || name.contains("room")
+        || name == "duration_ns"
+}
+
+/// A figure with as many digits as its text needs to differ from that of the other one, at least
+/// two decimals of a share, which is rounded down.
+fn set_apart(name: &str, figure: &Figure, other: &str, limit: &Figure) -> String {
+    let (shown, limit_shown) = (in_words(name, figure), in_words(other, limit));
+    match (&figure.value, number_of(limit)) {
+        (Some(Value::Integer(ns)), Some(limit_ns))
+            if shown == limit_shown && *ns as f64 != limit_ns =>
+        {
+            time_exact(*ns)
+        }
+        (Some(Value::Number(number)), Some(limit)) => {
+            let differs = |text: &String| text.replace(',', "").parse() != Ok(limit);
+            let shown = |decimals| fixed_down(*number, decimals);
+            let mut longer = (2..=DECIMALS_MAX).map(shown);
+            longer
+                .find(differs)
+                .unwrap_or_else(|| fixed_down(*number, 2))
+        }
+        _ => shown,
+    }
+}
+
+fn number_of(figure: &Figure) -> Option<f64> {
+    match figure.value {
+        Some(Value::Integer(number)) => Some(number as f64),
+        Some(Value::Number(number)) => Some(number),
+        _ => None,
     }
 }
 
@@ -91,13 +126,35 @@ mod tests {
             ("{clients} clients", "3 clients"),
             ("{packets}, {short}", "1,234,567, -1,000"),
             ("client {first_client}", "client 9999"),
-            ("{lateness_ns}, {early_ns}", "1.024 ms, -40 ns"),
-            ("{duration_ns}: {sent_percent} %", "90 s: 98.00 %"),
+            ("{lateness_ns}, {early_ns}", "1.02 ms, -40 ns"),
+            ("{duration_ns}: {sent_percent} %", "90 s: 98.005 %"),
             ("of {agent}.", "of {clients}."),
             ("{acknowledged} of {clients}", "– of 3"),
         ] {
             assert_eq!(write(template, &figures), sentence);
         }
+    }
+
+    #[test]
+    fn a_value_is_set_apart_from_its_limit() {
+        let shown = |percent: f64, limit: f64| {
+            let figures = figures([
+                ("of_percent", percent.into()),
+                ("limit_percent", limit.into()),
+            ]);
+            write("{of_percent|limit_percent}, {limit_percent}", &figures)
+        };
+        assert_eq!(shown(99.899_9, 99.9), "99.89, 99.9");
+        assert_eq!(shown(1.000_1, 1.0), "1.0001, 1");
+        assert_eq!(shown(99.999_999_9, 99.9), "99.99, 99.9");
+        assert_eq!(shown(99.9, 99.9), "99.90, 99.9");
+        assert_eq!(shown(50.0, 99.999_9), "50.00, 99.9999");
+        let shown = |nanos: u64, limit: u64| {
+            let figures = figures([("of_ns", nanos.into()), ("limit_ns", limit.into())]);
+            write("{of_ns|limit_ns}, {limit_ns}", &figures)
+        };
+        assert_eq!(shown(99_000_000, 98_000_001), "99 ms, 98.000001 ms");
+        assert_eq!(shown(99_001_000, 99_000_000), "99.001 ms, 99 ms");
     }
 
     #[test]

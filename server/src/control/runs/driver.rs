@@ -33,7 +33,7 @@ use crate::{
         master_client::{PendingReply, reply_in},
     },
     model::{
-        AgentRecords, FinalCounters, LiveCounters, ReportBounds,
+        AgentRecords, FinalCounters, LiveCounters,
         run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
@@ -321,7 +321,12 @@ impl Driver {
                 Some(Event::AgentGone(agent))
             }
             AgentReport::Finished(finished) => {
-                let finished = report_bounds(&self.plan, state, agent_records).apply(finished);
+                let start_at_ns = state.machine.start_at_ns();
+                let since_ns = |start_ns| clock::now_ns().saturating_sub(start_ns);
+                let elapsed_ns = start_at_ns.map_or(0, since_ns);
+                let sent_max = state.snapshot.sent_max(agent_records);
+                let bounds = agent_records.bounds(self.plan.threads, elapsed_ns, sent_max);
+                let finished = bounds.apply(finished);
                 // An agent that comes back after an upgrade reports it again.
                 if agent_records.finished().is_none() {
                     counters.agent_finished(&agent_records.name, &finished);
@@ -472,19 +477,6 @@ fn observe(state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
     let unreleased = counters.unreleased;
     state.snapshot.take_counters(counters, clock::now_ns());
     Event::ConnectionsLeft(unreleased)
-}
-
-/// What an agent can report at its end.
-fn report_bounds(plan: &Plan, state: &DriverState, agent: &AgentRecords) -> ReportBounds {
-    let counts = agent.records().filter_map(|record| record.counts);
-    let sent = counts.fold(0_u64, |sum, counts| sum.saturating_add(counts.sent));
-    let start_at_ns = state.machine.start_at_ns();
-    ReportBounds {
-        threads: plan.threads,
-        elapsed_ns: start_at_ns.map_or(0, |start_ns| clock::now_ns().saturating_sub(start_ns)),
-        clients: agent.share.clients(),
-        sent: sent.min(state.snapshot.sent_max(agent)),
-    }
 }
 
 /// Notes when the first packet was due, once it was.

@@ -14,8 +14,8 @@ use crate::model::{AgentRecords, LiveCounters, Times, run::RunStateMachine};
 /// Two readings closer than this give no rate: a late one is followed by one that is in time.
 const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
 
-/// Packets by which a client of a flood may be ahead of the last reading of the ledger: more than any
-/// host writes between two readings and any buffers hold.
+/// Packets by which a client of a flood may be ahead of the last reading of the ledger: more than
+/// any host writes between two readings and any buffers hold.
 const FLOOD_AHEAD_MAX: u64 = 1 << 24;
 
 /// Collects what is known and makes snapshots of it.
@@ -80,8 +80,8 @@ impl SnapshotBuilder {
         &self.reported
     }
 
-    /// Most packets that an agent can have sent by now: those of its share. A flood plans none: what
-    /// was received of the whole run, and what may be on the way.
+    /// Most packets that an agent can have sent by now: those of its share. A flood plans none:
+    /// what was received of the whole run, and what may be on the way.
     pub(super) fn sent_max(&self, agent_records: &AgentRecords) -> u64 {
         let clients = u64::from(agent_records.share.clients());
         match self.plan.packets_per_client() {

@@ -81,9 +81,9 @@ impl OpenRun {
         self.record_client((connection_counters.attempt, counted));
     }
 
-    /// Only the last attempt of a client has packets: an agent that tries again had no ack. One that
-    /// has sent on an earlier attempt has two records. What is in the sums stays in that of the
-    /// client, so that they agree, and the verdict learns of it.
+    /// Only the last attempt of a client has packets: an agent that tries again had no ack. One
+    /// that has sent on an earlier attempt has two records. What is in the sums stays in that of
+    /// the client, so that they agree, and the verdict learns of it.
     fn record_client(&mut self, counted: (u8, ClientCounters)) {
         let client = counted.1.client;
         let last = match self.clients.remove(&client) {

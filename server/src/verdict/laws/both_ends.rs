@@ -15,34 +15,33 @@ use crate::{
 };
 
 /// The workers' own figures alone: no word of the agent's record is needed. A packet that came
-/// corrupt was not received, and any frame may have been one.
+/// corrupt or is a gap was not received, and any frame may have been one.
 pub(super) fn end_agrees_with_counters(rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::EndMiscounted,
-        law: "received ≤ next sequence ≤ end count ≤ received + corrupt",
-        sides: "{received}, {next_sequence}, {end_count}, {corrupt} corrupt",
-        first: "{first_received}, {first_next_sequence}, {first_end_count}, {first_corrupt} \
-                corrupt",
+        law: "received ≤ next sequence ≤ end count ≤ received + absent",
+        sides: "{received}, {next_sequence}, {end_count}, {absent} absent",
+        first: "{first_received}, {first_next_sequence}, {first_end_count}, {first_absent} absent",
         missing: "no end of a client has arrived",
     };
     let counts_of = |row: &Row<'_>| {
         let counted = row.counted?;
         let counts = counted.counts;
         let (next, end_count) = (counted.next_sequence, counted.reported_sent?);
-        Some([counts.received, next, end_count, counts.corrupt])
+        Some([counts.received, next, end_count, row.absent()?])
     };
-    let named = |[received, next_sequence, end_count, corrupt]: [u128; 4]| {
+    let named = |[received, next_sequence, end_count, absent]: [u128; 4]| {
         figures([
             ("received", received.into()),
             ("next_sequence", next_sequence.into()),
             ("end_count", end_count.into()),
-            ("corrupt", corrupt.into()),
+            ("absent", absent.into()),
         ])
     };
     let sums = [0, 1, 2, 3].map(|side| total(rows, |row| Some(counts_of(row)?[side])));
     let holds = |row: &Row<'_>| {
-        let [received, next_sequence, end_count, corrupt] = counts_of(row)?;
-        let most = received.saturating_add(corrupt);
+        let [received, next_sequence, end_count, absent] = counts_of(row)?;
+        let most = received.saturating_add(absent);
         Some(received <= next_sequence && next_sequence <= end_count && end_count <= most)
     };
     law.for_every_client(rows, named(sums), holds, |row| {
@@ -80,11 +79,11 @@ pub(super) fn digests_agree(rows: &[Row<'_>]) -> Checked {
         law: "digest sent = digest received on a clean end",
         sides: "{clients_equal} of {clients} clients",
         first: "{first_left} and {first_right}",
-        missing: "no client has exchanged ends of which every frame was intact",
+        missing: "no client has exchanged ends of which no packet is absent",
     };
-    // A packet that came corrupt is missing in what was received.
+    // A packet that is absent is missing in what was received.
     let both = |row: &Row<'_>| {
-        let counted = row.counted.filter(|of| of.counts.corrupt == 0)?;
+        let counted = row.counted.filter(|_| row.absent() == Some(0))?;
         Some((row.reported?.digest, counted.digest)).filter(|_| row.exchanged_ends())
     };
     let same = |row: &Row<'_>| both(row).map(|(sent, received)| sent == received);

@@ -83,30 +83,30 @@ pub(super) fn unread_fits_the_buffers(rows: &[Row<'_>]) -> Checked {
     })
 }
 
-/// Nothing, but packets that came corrupt.
+/// Nothing, but packets that came corrupt or are gaps: these have laws of their own.
 pub(super) fn clean_end_loses_nothing(rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::LossOnCleanEnd,
-        law: "received ≤ sent ≤ received + corrupt on a clean end",
-        sides: "{received}, {sent}, {corrupt} corrupt",
-        first: "{first_received}, {first_sent}, {first_corrupt} corrupt",
+        law: "received ≤ sent ≤ received + absent on a clean end",
+        sides: "{received}, {sent}, {absent} absent",
+        first: "{first_received}, {first_sent}, {first_absent} absent",
         missing: "no client has exchanged ends",
     };
     let counts_of = |row: &Row<'_>| {
         let counts = row.receiver.filter(|_| row.exchanged_ends())?;
-        Some([counts.received, row.sent()?, counts.corrupt])
+        Some([counts.received, row.sent()?, row.absent()?])
     };
-    let named = |[received, sent, corrupt]: [u128; 3]| {
+    let named = |[received, sent, absent]: [u128; 3]| {
         figures([
             ("received", received.into()),
             ("sent", sent.into()),
-            ("corrupt", corrupt.into()),
+            ("absent", absent.into()),
         ])
     };
     let sums = [0, 1, 2].map(|side| total(rows, |row| Some(counts_of(row)?[side])));
     let holds = |row: &Row<'_>| {
-        let [received, sent, corrupt] = counts_of(row)?;
-        Some(received <= sent && sent <= received.saturating_add(corrupt))
+        let [received, sent, absent] = counts_of(row)?;
+        Some(received <= sent && sent <= received.saturating_add(absent))
     };
     law.for_every_client(rows, named(sums), holds, |row| {
         named(counts_of(row).unwrap_or_default().map(u128::from))

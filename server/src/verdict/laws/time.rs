@@ -9,7 +9,7 @@ use metronome_proto::{schedule::Schedule, v1::ReasonCode};
 
 use super::law::{Checked, Law};
 use crate::{
-    model::ClientCounters,
+    model::{CLOCK_DRIFT_PARTS, ClientCounters},
     verdict::{
         evidence::Evidence,
         rows::Row,
@@ -19,8 +19,6 @@ use crate::{
 
 /// Rounding, at the rates where a period is no whole number of ns.
 const ROUNDING_NS: u64 = 1_000;
-/// Two clocks of CLOCK_MONOTONIC run apart by less than one part in this many.
-const DRIFT_PARTS: i128 = 1_000;
 
 /// Why a law of the packets' times cannot be checked.
 const NO_PACKET: &str = "no packet was read";
@@ -114,7 +112,7 @@ fn nothing_precedes_its_due_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
 fn early_ns(counted: &ClientCounters, is_on_our_clock: bool, start_ns: u64) -> i128 {
     // A span that runs backwards is the next law's.
     let span_ns = i128::from(span_ns(counted).unwrap_or(0));
-    let drift_ns = span_ns / DRIFT_PARTS;
+    let drift_ns = span_ns / i128::from(CLOCK_DRIFT_PARTS);
     let last_read_ns = i128::from(counted.last_read_ns) - i128::from(start_ns);
     let of_last = span_ns - drift_ns - last_read_ns;
     let Some(least_ns) = counted.least_ns.map(i128::from) else {
@@ -131,7 +129,7 @@ fn early_ns(counted: &ClientCounters, is_on_our_clock: bool, start_ns: u64) -> i
 
 /// Every due time is a place of the schedule behind that of the packet before, as the workers found
 /// packet by packet. A client that stayed to the end left out no more places than it skipped or
-/// sent corrupt, and none has used more places than the plan has. The time from the first due time
+/// are absent, and none has used more places than the plan has. The time from the first due time
 /// to the last, which needs no more of the workers than those two, is that of the formula. A flood
 /// has no schedule, only a time that it lasts.
 fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
@@ -139,8 +137,8 @@ fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
         code: ReasonCode::ScheduleNotFollowed,
         law: "due times follow the schedule",
         sides: CLIENTS_BROKEN,
-        first: "{first_packets} packets due within {first_span_ns}, planned within \
-                {first_planned_ns}; {first_off_schedule} due at no place of the schedule, \
+        first: "{first_packets} packets due within {first_span_ns|first_planned_ns}, planned \
+                within {first_planned_ns}; {first_off_schedule} due at no place of the schedule, \
                 {first_left_out} places left out, {first_skipped} skipped",
         missing: NO_PACKET,
     };
@@ -192,10 +190,8 @@ fn keeps_to_its_places(row: &Row<'_>, schedule: &Schedule) -> bool {
         return true;
     };
     let left_out = counts.left_out.unwrap_or(0);
-    let explained = |skipped: u64| {
-        let explained = skipped.saturating_add(counts.corrupt);
-        left_out <= explained.saturating_add(counts.gaps)
-    };
+    let absent = row.absent().unwrap_or(0);
+    let explained = |skipped: u64| left_out <= skipped.saturating_add(absent);
     let stayed = row.skipped().filter(|_| row.exchanged_ends());
     counts.off_schedule.unwrap_or(0) == 0
         && counts.received.saturating_add(left_out) <= schedule.packets
@@ -209,8 +205,8 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
         code: ReasonCode::StartedElsewhen,
         law: "start ≤ first packet due < start + one period",
         sides: CLIENTS_BROKEN,
-        first: "due {first_after_start_ns} after the start, where less than {first_room_ns} are \
-                allowed",
+        first: "due {first_after_start_ns|first_room_ns} after the start, where less than \
+                {first_room_ns} are allowed",
         missing: "no packet of a client on the workers' clock was read after a start",
     };
     let duration_ns = duration_ns(evidence);
@@ -254,8 +250,8 @@ fn phases_lie_within_a_period(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Chec
 /// Packets of its schedule, when all of it was sent and all of it can have been counted.
 fn whole_schedule_of(row: &Row<'_>) -> Option<u64> {
     let counts = row.generator()?;
-    let is_intact = row.receiver.is_some_and(|counts| counts.corrupt == 0);
-    (row.exchanged_ends() && counts.skipped == 0 && is_intact).then_some(counts.scheduled)
+    let is_whole = row.absent() == Some(0);
+    (row.exchanged_ends() && counts.skipped == 0 && is_whole).then_some(counts.scheduled)
 }
 
 /// How much later than the first packet of its schedule the first one of a client that came may be
@@ -264,7 +260,7 @@ fn whole_schedule_of(row: &Row<'_>) -> Option<u64> {
 fn skipped_ns(row: &Row<'_>, schedule: &Schedule) -> Option<u64> {
     let skipped = row.skipped().filter(|_| row.exchanged_ends())?;
     let counts = row.receiver?;
-    let absent = skipped.saturating_add(counts.corrupt);
+    let absent = skipped.saturating_add(row.absent()?);
     let first = absent.saturating_sub(counts.left_out.unwrap_or(0));
     let rounding_ns = if first > 0 { ROUNDING_NS } else { 0 };
     // What a client skips it plans: more is the first law's.

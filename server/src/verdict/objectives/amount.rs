@@ -82,10 +82,20 @@ pub(super) fn kept_up(judged: &Judged<'_>, threshold: Threshold) -> Finding {
     };
     let limit_ppm = u32::try_from(threshold.limit).unwrap_or(PPM);
     let held_up = judged.held_up(limit_ppm);
-    let is_certain = holds(behind) == holds(behind.saturating_sub(held_up));
+    let least = behind.saturating_sub(held_up);
+    // Between the two ends an equation alone may hold where it does at neither.
+    let is_between = || {
+        let limit = u128::from(threshold.limit) * u128::from(scheduled);
+        let kept_up = |behind: u64| u128::from(scheduled - behind) * u128::from(PPM);
+        (kept_up(behind)..=kept_up(least)).contains(&limit)
+    };
+    let is_certain = match comparison {
+        Comparison::Equal => least == behind || !is_between(),
+        _ => holds(behind) == holds(least),
+    };
     let asked = bound(comparison, "{limit_percent} %");
     let mut template = format!(
-        "{{behind}} of {{scheduled}} packets were read too late or not at all: {{kept_up_percent}} \
+        "{{behind}} of {{scheduled}} packets were read too late or not at all: {{kept_up_percent|limit_percent}} \
          % kept up with the schedule; asked for: {asked}."
     );
     let kept_up_percent = (scheduled - behind) as f64 / scheduled as f64 * 100.0;

@@ -7,6 +7,8 @@ pub(super) struct Judged<'a> {
     pub(super) evidence: &'a Evidence<'a>,
     pub(super) rows: &'a [Row<'a>],
     pub(super) punctuality: Option<&'a Punctuality>,
+    /// Nothing of the run is missing: the verdict is valid.
+    pub(super) is_whole: bool,
 }
 
 impl Judged<'_> {

@@ -37,6 +37,7 @@ pub(super) fn judge(
         evidence,
         rows,
         punctuality,
+        is_whole: verdict == VerdictStatus::Valid,
     };
     let is_invalid = verdict == VerdictStatus::Invalid;
     let objective = |(threshold, source): (Threshold, ObjectiveSource)| {
@@ -56,7 +57,7 @@ pub(super) fn judge(
     };
     let objectives: Vec<_> = asked(evidence).into_iter().map(objective).collect();
     Outcome {
-        status: worst(&objectives).into(),
+        status: worst(&objectives, verdict).into(),
         objectives,
     }
 }
@@ -104,11 +105,7 @@ fn defaults(evidence: &Evidence<'_>) -> Vec<Threshold> {
         defaults.push(none(Metric::Skipped));
     }
     if !is_flood && evidence.stopped.is_none() {
-        let is_same = evidence
-            .agents
-            .iter()
-            .all(|agent| agent.share.clock.is_same());
-        let delay = if is_same {
+        let delay = if evidence.is_one_clock() {
             Metric::Latency
         } else {
             Metric::Spread
@@ -140,12 +137,13 @@ fn find(judged: &Judged<'_>, threshold: Threshold, source: ObjectiveSource) -> F
     }
 }
 
-/// Missed when one was, met when all that could be judged were.
-fn worst(objectives: &[Objective]) -> OutcomeStatus {
+/// Missed when one was, met when all that could be judged were. A run of which something is missing
+/// can miss an objective, but it has not shown that it holds.
+fn worst(objectives: &[Objective], verdict: VerdictStatus) -> OutcomeStatus {
     let has = |status| objectives.iter().any(|of| of.status() == status);
     if has(OutcomeStatus::NotHeld) {
         OutcomeStatus::NotHeld
-    } else if has(OutcomeStatus::Held) {
+    } else if has(OutcomeStatus::Held) && verdict == VerdictStatus::Valid {
         OutcomeStatus::Held
     } else {
         OutcomeStatus::NotJudged

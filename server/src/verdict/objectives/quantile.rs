@@ -3,7 +3,8 @@
 //! A packet without a time, skipped or lost, is slower than any limit. Bucket by bucket the packets
 //! are taken as what is worse for the objective, so that none passes too easily. A quantile is
 //! known when 10 packets lie beyond it; more packets above the limit than its share allows are a
-//! certain failure all the same.
+//! certain failure all the same. A late generator can only have made a time longer that counts from
+//! due, so an upper limit that is met all the same is met, and a lower one that is missed is missed.
 
 use metronome_proto::{
     histogram::{Histogram, beyond, bucket, bucket_floor_ns, bucket_top_ns, is_known},
@@ -28,6 +29,8 @@ pub(super) struct Question {
     pub(super) missing: u64,
     /// Packets whose time is not shown as long as it was: more than [`UNDERSTATED_NS`].
     pub(super) understated: u64,
+    /// The bucket in which every longer time lies as well.
+    pub(super) top: usize,
     /// Packets that a late generator may have held up; 0 unless they may decide the quantile.
     pub(super) held_up: u64,
 }
@@ -56,7 +59,7 @@ pub(super) struct Answer {
     /// The packets that may lie beyond the quantile.
     pub(super) beyond: u64,
     /// The quantile, the upper edge of its bucket. `None` when it lies among the packets without a
-    /// time, or is not known.
+    /// time or too long to be distinguished, or is not known.
     pub(super) observed_ns: Option<u64>,
 }
 
@@ -78,7 +81,7 @@ pub(super) fn judge(times: &Histogram, question: Question) -> Answer {
         Comparison::Less | Comparison::LessOrEqual => {
             if certain.saturating_sub(question.held_up) > beyond {
                 (Ground::Counted, OutcomeStatus::NotHeld)
-            } else if is_spoilt {
+            } else if worst > beyond && is_spoilt {
                 (Ground::GeneratorLate, OutcomeStatus::NotJudged)
             } else if worst > beyond {
                 (Ground::Understated, OutcomeStatus::NotJudged)
@@ -88,12 +91,15 @@ pub(super) fn judge(times: &Histogram, question: Question) -> Answer {
                 (Ground::TooFew, OutcomeStatus::NotJudged)
             }
         }
-        _ if is_spoilt => (Ground::GeneratorLate, OutcomeStatus::NotJudged),
         _ if !is_enough => (Ground::TooFew, OutcomeStatus::NotJudged),
+        Comparison::Equal if is_spoilt => (Ground::GeneratorLate, OutcomeStatus::NotJudged),
         Comparison::Equal => {
             let quantile = quantile(times, missing, beyond);
             let is_equal = quantile == Some(bucket(question.limit_ns));
             (Ground::Counted, status(is_equal))
+        }
+        _ if above > beyond && above.saturating_sub(question.held_up) <= beyond => {
+            (Ground::GeneratorLate, OutcomeStatus::NotJudged)
         }
         _ => (Ground::Counted, status(above > beyond)),
     };
@@ -102,7 +108,8 @@ pub(super) fn judge(times: &Histogram, question: Question) -> Answer {
         Comparison::Less | Comparison::LessOrEqual
     );
     let unseen = missing.saturating_add(if is_upper { question.understated } else { 0 });
-    let observed = quantile(times, unseen, beyond).filter(|_| is_enough && !is_spoilt);
+    let observed = quantile(times, unseen, beyond)
+        .filter(|index| is_enough && !is_spoilt && *index < question.top);
     Answer {
         ground,
         status,
@@ -119,7 +126,8 @@ fn quantile(times: &Histogram, unseen: u64, beyond: u64) -> Option<usize> {
 }
 
 /// The first bucket that counts as above the limit: for a limit that must not be passed, the first
-/// that may hold a longer time; for one that must be, the first that holds none but longer ones.
+/// that may hold a longer time, at the latest the top; for one that must be, the first that holds none
+/// but longer ones.
 fn first_above(question: Question) -> usize {
     let (limit_ns, index) = (question.limit_ns, bucket(question.limit_ns));
     let is_above = match question.comparison {
@@ -128,12 +136,19 @@ fn first_above(question: Question) -> usize {
         Comparison::GreaterOrEqual => bucket_floor_ns(index) >= limit_ns,
         _ => bucket_floor_ns(index) > limit_ns,
     };
-    if is_above { index } else { index + 1 }
+    let first = if is_above { index } else { index + 1 };
+    match question.comparison {
+        Comparison::Less | Comparison::LessOrEqual => first.min(question.top),
+        _ => first,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::threshold::PPM;
+    use metronome_proto::{
+        histogram::{BUCKETS, VALUE_NS_MAX},
+        threshold::PPM,
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -158,6 +173,7 @@ mod tests {
             scheduled,
             missing: scheduled - times.count(),
             understated: 0,
+            top: BUCKETS - 1,
             held_up: 0,
         }
     }
@@ -228,6 +244,51 @@ mod tests {
         assert_eq!(ask(0), (OutcomeStatus::NotHeld, Ground::Counted));
         assert_eq!(ask(89), (OutcomeStatus::NotHeld, Ground::Counted));
         assert_eq!(ask(90), (OutcomeStatus::NotJudged, Ground::GeneratorLate));
+    }
+
+    #[test]
+    fn a_late_generator_can_only_have_made_times_longer() {
+        let times = histogram(&[&[1_000; 9_900][..], &[9_000; 100]].concat());
+        let ask = |ppm, comparison, limit_ns, held_up| {
+            let question = question(&times, ppm, comparison, limit_ns, 10_000);
+            judge(
+                &times,
+                Question {
+                    held_up,
+                    ..question
+                },
+            )
+        };
+        let met = ask(999_000, Comparison::LessOrEqual, 10_000, 5_000);
+        assert_eq!((met.status, met.observed_ns), (OutcomeStatus::Held, None));
+        let of = |ppm, comparison, held_up| ask(ppm, comparison, 5_000, held_up).status;
+        assert_eq!(of(980_000, Comparison::Less, 5_000), OutcomeStatus::Held);
+        assert_eq!(
+            of(980_000, Comparison::Greater, 5_000),
+            OutcomeStatus::NotHeld
+        );
+        assert_eq!(of(999_000, Comparison::Greater, 89), OutcomeStatus::Held);
+        assert_eq!(
+            of(999_000, Comparison::Greater, 90),
+            OutcomeStatus::NotJudged
+        );
+        assert_eq!(of(999_000, Comparison::Equal, 1), OutcomeStatus::NotJudged);
+    }
+
+    #[test]
+    fn a_time_too_long_for_a_bucket_is_above_every_limit_that_must_not_be_passed() {
+        let times = histogram(&[VALUE_NS_MAX + 1; 10]);
+        for (comparison, limit_ns) in [
+            (Comparison::LessOrEqual, VALUE_NS_MAX),
+            (Comparison::Less, u64::MAX),
+            (Comparison::Greater, VALUE_NS_MAX + 1),
+        ] {
+            let answer = judge(&times, question(&times, PPM, comparison, limit_ns, 10));
+            assert_eq!(
+                (answer.status, answer.observed_ns),
+                (OutcomeStatus::NotHeld, None)
+            );
+        }
     }
 
     #[test]

@@ -128,14 +128,14 @@ fn a_path_that_carries_half_the_load_is_valid_and_does_not_hold() {
     assert_eq!(
         kept_up.sentence,
         "15,000 of 30,000 packets were read too late or not at all: 50.00 % kept up with the \
-         schedule; asked for: at least 99.90 %."
+         schedule; asked for: at least 99.9 %."
     );
     let latency = one(&sample, "latency");
     assert_eq!(latency.status(), NOT_HELD);
     assert_eq!(
         latency.sentence,
-        "14,640 of 30,000 packets had a latency above 100 ms or none at all (0 were skipped or \
-         lost), where for p99.9 at most 30 may."
+        "14,640 of 30,000 packets had a latency of more than 100 ms, where for p99.9 at most 30 \
+         may."
     );
     for (name, figure) in [("above", 14_640_u64), ("beyond", 30), ("scheduled", 30_000)] {
         assert_eq!(latency.figures[name], figure.into(), "{name}");
@@ -162,6 +162,19 @@ fn a_delay_is_that_of_the_spread_where_an_agent_has_another_clock() {
     ask(&mut sample, &["latency.p99<1s"]);
     let latency = one(&sample, "latency");
     assert_eq!((latency.status(), latency.observed), (NOT_JUDGED, None));
+}
+
+#[test]
+fn a_contradicted_clock_leaves_no_one_way_time_to_judge() {
+    let mut sample = large();
+    sample.agents[1].contradict_clock();
+    let last = all(&sample).pop();
+    assert_eq!(last, Some(("spread.p99.9<=100ms".into(), HELD)));
+    ask(&mut sample, &["latency.p99.9<1s", "transit.p50<1s"]);
+    for name in ["latency", "transit"] {
+        let objective = one(&sample, name);
+        assert_eq!((objective.status(), objective.observed), (NOT_JUDGED, None));
+    }
 }
 
 #[test]
@@ -248,6 +261,20 @@ fn what_is_known_of_a_partial_run_is_judged() {
 }
 
 #[test]
+fn a_run_that_was_stopped_can_miss_an_objective_and_not_hold() {
+    let mut sample = large();
+    sample.stopped = Some(StopCause::Operator);
+    assert!(all(&sample).iter().all(|of| of.1 == HELD));
+    assert_eq!(outcome(&sample).status(), NOT_JUDGED);
+    // That so few packets do not show it is no miss where the others are missing.
+    ask(&mut sample, &["latency.p99.99<1s"]);
+    assert_eq!(one(&sample, "latency").status(), NOT_JUDGED);
+    assert_eq!(outcome(&sample).status(), NOT_JUDGED);
+    ask(&mut sample, &["latency.p50<1us"]);
+    assert_eq!(outcome(&sample).status(), NOT_HELD);
+}
+
+#[test]
 fn lost_and_skipped_packets_are_slower_than_any_limit() {
     let mut sample = large();
     sample.break_connection(0, 69);
@@ -269,11 +296,16 @@ fn a_quantile_of_too_few_packets_is_not_judged_by_default_and_fails_a_user() {
     let latency = one(&sample, "latency");
     assert_eq!(latency.status(), NOT_HELD);
     assert_eq!(latency.figures["scheduled_min"], 10_000_u64.into());
-    assert!(
-        latency
-            .sentence
-            .ends_with("takes 10,000 scheduled packets."),
-        "{latency:?}"
+    assert_eq!(
+        latency.sentence,
+        "latency p99.9 is not known: it takes 10,000 packets, 200 were scheduled; none had more \
+         than 100 ms."
+    );
+    ask(&mut sample, &["transit.p99.99<1s"]);
+    assert_eq!(
+        one(&sample, "transit").sentence,
+        "transit p99.99 is not known: it takes 100,000 packets, 200 were scheduled; none had 1 s \
+         or more."
     );
     // The maximum is known of any number.
     ask(
@@ -291,6 +323,9 @@ fn a_quantile_of_too_few_packets_is_not_judged_by_default_and_fails_a_user() {
 fn what_a_late_generator_spoils_is_not_judged() {
     let mut sample = large();
     late(&mut sample, 4);
+    let latency = one(&sample, "latency");
+    assert_eq!((latency.status(), latency.observed), (HELD, None));
+    delay(&mut sample, 31);
     assert_eq!(one(&sample, "latency").status(), NOT_JUDGED);
     assert!(
         one(&sample, "latency")
@@ -299,6 +334,13 @@ fn what_a_late_generator_spoils_is_not_judged() {
     );
     sample.counted(0, |counted| counted.counts.in_time = Some(PACKETS - 70));
     assert_eq!(one(&sample, "kept_up").status(), NOT_JUDGED);
+    ask(
+        &mut sample,
+        &["kept_up=99.88%", "kept_up=99.9%", "kept_up=99.95%"],
+    );
+    let statuses = all(&sample).into_iter().map(|of| of.1);
+    assert!(statuses.take(3).eq([NOT_JUDGED, NOT_JUDGED, NOT_HELD]));
+    sample.plan.thresholds.clear();
     sample.counted(0, |counted| counted.counts.in_time = Some(PACKETS - 71));
     assert_eq!(one(&sample, "kept_up").status(), NOT_HELD);
     delay(&mut sample, 71);
@@ -315,7 +357,7 @@ fn an_objective_of_which_it_is_not_known_how_many_were_scheduled_gives_the_most(
     delay(&mut sample, 31);
     assert_eq!(
         one(&sample, "latency").sentence,
-        "31 of at most 30,000 packets had a latency above 100 ms, where for p99.9 at most 30 may."
+        "31 of at most 30,000 packets had a latency of more than 100 ms, where for p99.9 at most 30 may."
     );
     assert_eq!(one(&sample, "latency").observed, None);
     // Nothing else is certain of them.
@@ -368,4 +410,28 @@ fn a_sentence_has_the_words_of_its_metric_and_of_its_comparison() {
     }
     let has_may = |sentence: String| sentence.contains("at most 300 may");
     assert!(has_may(sentence("spread.p99<1s")) && !has_may(sentence("spread.p99>=1s")));
+}
+
+#[test]
+fn no_sentence_of_a_missed_share_shows_it_as_its_limit() {
+    let mut sample = large();
+    for (missing, limit, shown) in [
+        (31, "99.9%", "99.89 % kept up"),
+        (1, "100%", "99.99 % kept up"),
+        (3, "99.9901%", "99.99 % kept up"),
+    ] {
+        sample.counted(0, |counted| {
+            counted.counts.in_time = Some(PACKETS - missing)
+        });
+        ask(&mut sample, &[&format!("kept_up>={limit}")]);
+        let kept_up = one(&sample, "kept_up");
+        assert_eq!(kept_up.status(), NOT_HELD);
+        assert!(kept_up.sentence.contains(shown), "{kept_up:?}");
+        let asked = limit.replace('%', " %.");
+        assert!(kept_up.sentence.ends_with(&asked), "{kept_up:?}");
+        let Some(Observed::ObservedSharePpm(ppm)) = kept_up.observed else {
+            panic!("{kept_up:?}")
+        };
+        assert!(ppm < 1_000_000);
+    }
 }

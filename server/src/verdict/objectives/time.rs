@@ -1,7 +1,8 @@
 //! Objectives on the quantile of a time.
 
 use metronome_proto::{
-    histogram::{Histogram, count_min},
+    histogram::{BUCKETS, Histogram, bucket, count_min},
+    packet::LATENESS_NS_MAX,
     profile::Profile,
     threshold::{PPM, Threshold, quantile_name},
     v1::{Comparison, Metric, ObjectiveSource, OutcomeStatus, objective::Observed},
@@ -54,9 +55,10 @@ pub(super) fn quantile(
         return Finding::not_judged(sentence);
     }
     let (template, figures) = in_words(judged, threshold, question, answer, scheduled.is_some());
-    // A user asks for what has to be shown, and too few packets do not show it.
-    let is_users = source == ObjectiveSource::User;
-    let status = if answer.ground == Ground::TooFew && is_users {
+    // A user asks for what has to be shown, and too few packets do not show it, unless the rest of
+    // the run is missing.
+    let is_asked = source == ObjectiveSource::User && judged.is_whole;
+    let status = if answer.ground == Ground::TooFew && is_asked {
         OutcomeStatus::NotHeld
     } else {
         answer.status
@@ -84,6 +86,11 @@ fn question(judged: &Judged<'_>, threshold: Threshold, scheduled: u64, missing: 
         } else {
             0
         },
+        top: if threshold.metric == Metric::Lateness {
+            bucket(LATENESS_NS_MAX)
+        } else {
+            BUCKETS - 1
+        },
         held_up: if counts_from_due {
             judged.held_up(ppm)
         } else {
@@ -101,7 +108,6 @@ fn in_words(
     answer: Answer,
     is_exact: bool,
 ) -> (String, Figures) {
-    let mut template = counts_in_words(threshold, question, is_exact);
     let mut figures = figures([
         ("above", answer.above.into()),
         ("beyond", answer.beyond.into()),
@@ -114,83 +120,89 @@ fn in_words(
     if let Some(observed_ns) = answer.observed_ns.filter(|_| is_exact) {
         figures.insert("observed_ns".into(), signed(observed_ns.into()));
     }
+    if answer.ground == Ground::TooFew {
+        figures.insert("scheduled_min".into(), count_min(question.ppm).into());
+        return (too_few_in_words(threshold, question, answer), figures);
+    }
+    let mut template = counts_in_words(threshold, question, is_exact);
     if question.understated > 0 {
         figures.insert("understated".into(), question.understated.into());
         figures.insert("understated_ns".into(), UNDERSTATED_NS.into());
         template += "; besides, {understated} were held up for over {understated_ns} although \
                      their spread may be shown as less";
     }
-    template += explain(judged, question, answer, &mut figures);
-    template += ".";
-    (template, figures)
-}
-
-/// What was counted, as a part of the sentence.
-fn counts_in_words(threshold: Threshold, question: Question, is_exact: bool) -> String {
-    let (above, beyond) = match threshold.comparison {
-        Comparison::Less => ("of {limit_ns} or more", "at most {beyond} may"),
-        Comparison::LessOrEqual => ("above {limit_ns}", "at most {beyond} may"),
-        Comparison::GreaterOrEqual => ("of {limit_ns} or more", "more than {beyond} have to"),
-        _ => ("above {limit_ns}", "more than {beyond} have to"),
-    };
-    let name = threshold.metric.word().unwrap_or_default();
-    let quantile = quantile_name(question.ppm);
-    if !is_exact {
-        return format!(
-            "{{above}} of at most {{scheduled}} packets had a {name} {above}, where for {quantile} \
-             {beyond}"
-        );
-    }
-    if threshold.comparison == Comparison::Equal {
-        return format!(
-            "{{above}} of {{scheduled}} packets had a {name} above {{limit_ns}} or none at all, \
-             where {quantile} has to be as long as that"
-        );
-    }
-    format!(
-        "{{above}} of {{scheduled}} packets had a {name} {above} or none at all ({{missing}} were \
-         skipped or lost), where for {quantile} {beyond}"
-    )
-}
-
-/// Why it is not judged by the counts alone, as a part of the sentence.
-fn explain(
-    judged: &Judged<'_>,
-    question: Question,
-    answer: Answer,
-    figures: &mut Figures,
-) -> &'static str {
-    match answer.ground {
-        Ground::Counted => "",
-        Ground::TooFew => {
-            figures.insert("scheduled_min".into(), count_min(question.ppm).into());
-            "; to know that quantile takes {scheduled_min} scheduled packets"
-        }
+    template += match answer.ground {
+        Ground::Counted | Ground::TooFew => "",
         Ground::GeneratorLate => {
             let late = judged.punctuality.map_or(0, |of| of.late());
             figures.insert("late".into(), late.into());
             "; the generator was late with {late} packets, which may be why"
         }
         Ground::Understated => ", so that it is not known on which side of the limit they are",
+    };
+    template += ".";
+    (template, figures)
+}
+
+/// Why so few packets do not answer it, and what was counted of them all the same.
+fn too_few_in_words(threshold: Threshold, question: Question, answer: Answer) -> String {
+    let name = threshold.metric.word().unwrap_or_default();
+    let quantile = quantile_name(question.ppm);
+    let above = above_in_words(threshold.comparison);
+    let how_many = if answer.above == 0 { "none" } else { "{above}" };
+    let missing = missing_in_words(question);
+    format!(
+        "{name} {quantile} is not known: it takes {{scheduled_min}} packets, {{scheduled}} were \
+         scheduled; {how_many} had {above}{missing}."
+    )
+}
+
+/// What a packet above the limit had.
+fn above_in_words(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Less | Comparison::GreaterOrEqual => "{limit_ns} or more",
+        _ => "more than {limit_ns}",
     }
+}
+
+/// The packets without a time, where there are some.
+fn missing_in_words(question: Question) -> &'static str {
+    match question.missing {
+        0 => "",
+        _ => " or none at all ({missing} were skipped or lost)",
+    }
+}
+
+/// What was counted, as a part of the sentence.
+fn counts_in_words(threshold: Threshold, question: Question, is_exact: bool) -> String {
+    let name = threshold.metric.word().unwrap_or_default();
+    let quantile = quantile_name(question.ppm);
+    let above = above_in_words(threshold.comparison);
+    let beyond = match threshold.comparison {
+        Comparison::Less | Comparison::LessOrEqual => "for {quantile} at most {beyond} may",
+        Comparison::Equal => "{quantile} has to be as long as that",
+        _ => "for {quantile} more than {beyond} have to",
+    }
+    .replace("{quantile}", &quantile);
+    if !is_exact {
+        return format!(
+            "{{above}} of at most {{scheduled}} packets had a {name} of {above}, where {beyond}"
+        );
+    }
+    let missing = missing_in_words(question);
+    format!("{{above}} of {{scheduled}} packets had a {name} of {above}{missing}, where {beyond}")
 }
 
 /// The times of a metric. `None` where a time of a packet that it is to cover is not known.
 fn times<'a>(judged: &'a Judged<'_>, metric: Metric) -> Option<&'a Histogram> {
     let evidence = judged.evidence;
     let is_paced = evidence.plan.group.profile != Profile::Flood;
-    let is_one_clock = || {
-        evidence
-            .agents
-            .iter()
-            .all(|agent| agent.share.clock.is_same())
-    };
     let times = &evidence.counters?.times;
     match metric {
         Metric::Lateness => is_paced.then_some(&times.lateness),
         Metric::Spread => is_paced.then_some(&times.spread),
-        Metric::Transit => is_one_clock().then_some(&times.transit),
-        Metric::Latency => is_one_clock().then_some(&times.latency),
+        Metric::Transit => evidence.is_one_clock().then_some(&times.transit),
+        Metric::Latency => evidence.is_one_clock().then_some(&times.latency),
         _ => None,
     }
 }

@@ -1,8 +1,9 @@
-//! The reasons that have to do with time: packets that were sent late, and times that no
-//! distribution can hold.
+//! The reasons that have to do with time: packets that were sent late, or so late that a
+//! packet cannot carry it.
 
 use metronome_proto::{
-    histogram::{Histogram, VALUE_NS_MAX},
+    histogram::{bucket, bucket_floor_ns},
+    packet::LATENESS_NS_MAX,
     v1::{Reason, ReasonCode, VerdictStatus},
 };
 
@@ -10,7 +11,7 @@ use super::reason::{first_of, reason};
 use crate::verdict::{
     evidence::Evidence,
     punctuality::{LATE_PERCENT_MAX, Punctuality, is_late},
-    rows::Row,
+    rows::{Row, sum_of_all},
     sentence::figures,
 };
 
@@ -18,10 +19,16 @@ pub(super) fn lateness(punctuality: &Punctuality) -> Option<Reason> {
     if !punctuality.is_another_load() {
         return None;
     }
-    let template = "{late} of {scheduled} packets ({late_percent} %) were late although their \
-                    connections had room: {written_late} were written more than {limit_ns} after \
-                    they were due ({limit_periods} periods of the schedule) and {skipped} never, \
-                    while {blocked} were blocked; at most {late_percent_max} % may be.";
+    let periods = match punctuality.limit_periods() {
+        1.0 => "period",
+        _ => "periods",
+    };
+    let template = format!(
+        "{{late}} of {{scheduled}} packets ({{late_percent|late_percent_max}} %) were late \
+         although their connections had room: {{written_late}} were written more than {{limit_ns}} \
+         after they were due ({{limit_periods}} {periods} of the schedule) and {{skipped}} never, \
+         while {{blocked}} were blocked; at most {{late_percent_max}} % may be."
+    );
     let figures = figures([
         ("late", punctuality.late().into()),
         ("late_percent", punctuality.late_percent().into()),
@@ -34,7 +41,7 @@ pub(super) fn lateness(punctuality: &Punctuality) -> Option<Reason> {
         ("limit_periods", punctuality.limit_periods().into()),
     ]);
     let code = ReasonCode::Lateness;
-    Some(reason(code, VerdictStatus::Invalid, template, figures))
+    Some(reason(code, VerdictStatus::Invalid, &template, figures))
 }
 
 /// The same judgement as [`lateness`], of one client among many that were in time.
@@ -60,30 +67,27 @@ pub(super) fn client_lateness(punctuality: &Punctuality, rows: &[Row<'_>]) -> Op
         .to_owned();
     if let Some(counted) = first.with_packets() {
         figures.insert("lateness_p99_ns".into(), counted.lateness_p99_ns.into());
-        template += ", its lateness p99 is {lateness_p99_ns} and the limit is {limit_ns}";
+        template += ", its lateness p99 is {lateness_p99_ns|limit_ns} and the limit is {limit_ns}";
     }
     template += ".";
     let code = ReasonCode::ClientLateness;
     Some(reason(code, VerdictStatus::Invalid, &template, figures))
 }
 
-pub(super) fn saturated(evidence: &Evidence<'_>) -> Option<Reason> {
-    let times = &evidence.counters?.times;
-    let count = [
-        &times.lateness,
-        &times.transit,
-        &times.latency,
-        &times.spread,
-    ]
-    .map(Histogram::saturated)
-    .into_iter()
-    .max()?;
-    let template = "{packets} packets took {value_max_ns} or longer, which the distributions \
-                    cannot distinguish.";
+/// A packet carries its lateness in 32 bits. Transit, latency and spread beyond the last bucket are
+/// no reason: a path can have caused them, and a lateness of as many packets as were blocked.
+pub(super) fn saturated(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
+    let top = bucket(LATENESS_NS_MAX);
+    let count = evidence.counters?.times.lateness.count_from(top);
+    // What an agent has not reported may have been blocked as well.
+    let blocked = sum_of_all(rows, Row::blocked)?;
+    let template = "{packets} packets were written {lateness_ns} or longer after they were due, \
+                    which a packet cannot carry, while {blocked} were blocked.";
     let figures = figures([
         ("packets", count.into()),
-        ("value_max_ns", VALUE_NS_MAX.into()),
+        ("blocked", blocked.into()),
+        ("lateness_ns", bucket_floor_ns(top).into()),
     ]);
     let code = ReasonCode::Saturated;
-    (count > 0).then(|| reason(code, VerdictStatus::Invalid, template, figures))
+    (count > blocked).then(|| reason(code, VerdictStatus::Invalid, template, figures))
 }

@@ -9,8 +9,8 @@ use metronome_proto::v1::{Reason, ReasonCode, VerdictStatus};
 
 use super::{evidence::Evidence, laws::Checked, punctuality::Punctuality, rows::Row};
 
-/// Every ground, broken laws first, and of these that packets were changed: the others may follow
-/// from it. Empty when the run is valid.
+/// Every ground, broken laws first, and of these that packets were changed, then that the order of
+/// packets was: the others may follow from it. Empty when the run is valid.
 pub(super) fn find(
     evidence: &Evidence<'_>,
     rows: &[Row<'_>],
@@ -18,7 +18,11 @@ pub(super) fn find(
     punctuality: Option<&Punctuality>,
 ) -> Vec<Reason> {
     let mut broken: Vec<_> = laws.iter().filter(|law| law.is_broken()).collect();
-    broken.sort_by_key(|law| law.code != ReasonCode::Corrupt);
+    broken.sort_by_key(|law| match law.code {
+        ReasonCode::Corrupt => 0,
+        ReasonCode::SequenceBroken => 1,
+        _ => 2,
+    });
     let late = |punctuality| {
         lateness::lateness(punctuality).or_else(|| lateness::client_lateness(punctuality, rows))
     };
@@ -27,7 +31,7 @@ pub(super) fn find(
         sending::flood_ended_early(evidence, rows),
         sending::client_sent_nothing(evidence, rows),
         punctuality.and_then(late),
-        lateness::saturated(evidence),
+        lateness::saturated(evidence, rows),
         missing::agents_lost(evidence),
         missing::clients_lost(rows),
         missing::worker_record_missing(evidence),
@@ -52,17 +56,17 @@ fn broken_law(law: &Checked) -> Reason {
 mod tests {
     use metronome_proto::{
         counters::CounterList as _,
-        histogram::Histogram,
+        histogram::{Histogram, bucket},
         v1::{Failure, FailureCode, ReasonCode, ReceiverCounts, StopCause},
     };
 
     use super::*;
     use crate::{
-        model::{ClientEnd, Incident},
+        model::{ClientEnd, Incident, Times},
         verdict::{
             Conclusion,
             samples::{PACKETS, Sample, codes, due_ns, late, verdict},
-            sentence::in_words,
+            sentence::write,
         },
     };
 
@@ -102,8 +106,10 @@ mod tests {
         if let Some((_, figures)) = sentence.split_once("\" is broken: ") {
             sentence = figures.into();
         }
-        let figures = reason.figures.iter();
-        let mut shown: Vec<_> = figures.map(|(name, of)| in_words(name, of)).collect();
+        let names = || reason.figures.keys();
+        let apart = |name| names().map(move |other| format!("{{{name}|{other}}}"));
+        let templates = names().flat_map(|name| apart(name).chain([format!("{{{name}}}")]));
+        let mut shown: Vec<_> = templates.map(|of| write(&of, &reason.figures)).collect();
         shown.sort_by_key(|text| std::cmp::Reverse(text.len()));
         for text in shown {
             sentence = sentence.replace(&text, "");
@@ -143,7 +149,7 @@ mod tests {
         assert_eq!(
             reason.sentence,
             "2 of 100 packets (2.00 %) were late although their connections had room: 0 were \
-             written more than 1 ms after they were due (1.00 periods of the schedule) and 2 \
+             written more than 1 ms after they were due (1 period of the schedule) and 2 \
              never, while 0 were blocked; at most 1 % may be."
         );
         for (name, figure) in [
@@ -365,13 +371,42 @@ mod tests {
     }
 
     #[test]
-    fn a_saturated_time_makes_the_run_invalid() {
-        let mut sample = Sample::of(1, 1);
-        let mut transit = Histogram::default();
-        transit.record(10_000);
-        transit.add_count(metronome_proto::histogram::BUCKETS - 1, PACKETS - 1);
-        sample.counters().times.transit = transit;
-        judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Saturated]);
+    fn a_lateness_that_no_packet_can_carry_is_a_reason_and_what_a_path_can_have_caused_is_none() {
+        let top = |value: u64, at: fn(&mut Times) -> &mut Histogram| {
+            let mut sample = Sample::of(3, 100);
+            let histogram = at(&mut sample.counters().times);
+            let mut times = Histogram::default();
+            times.add_count(bucket(10_000), histogram.count() - 2);
+            times.add_count(bucket(value), 2);
+            *histogram = times;
+            sample
+        };
+        let mut sample = top(u32::MAX.into(), |times| &mut times.lateness);
+        let conclusion = judged(&sample, VerdictStatus::Invalid, &[ReasonCode::Saturated]);
+        let saturated = |conclusion: &Conclusion| {
+            let times = conclusion.report.times.clone().expect("times");
+            [times.lateness, times.transit, times.latency, times.spread]
+                .map(|of| of.expect("a distribution").saturated)
+        };
+        assert_eq!(saturated(&conclusion), [2, 0, 0, 0]);
+        assert_eq!(
+            verdict(&conclusion).reasons[0].sentence,
+            "2 packets were written 4.28 s or longer after they were due, which a packet cannot \
+             carry, while 0 were blocked."
+        );
+        sample.reported_counts(0, |counts| counts.blocked = 2);
+        judged(&sample, VerdictStatus::Valid, &[]);
+        for (kind, at) in [
+            (
+                1,
+                (|times| &mut times.transit) as fn(&mut Times) -> &mut Histogram,
+            ),
+            (2, |times| &mut times.latency),
+            (3, |times| &mut times.spread),
+        ] {
+            let conclusion = judged(&top(u64::MAX, at), VerdictStatus::Valid, &[]);
+            assert_eq!(saturated(&conclusion)[kind], 2);
+        }
     }
 
     #[test]

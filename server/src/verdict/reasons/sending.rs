@@ -6,15 +6,14 @@ use metronome_proto::{
 };
 
 use super::reason::{first_of, reason};
-use crate::verdict::{
-    evidence::Evidence,
-    rows::{Row, total},
-    sentence::{Figures, figures},
+use crate::{
+    model::CLOCK_DRIFT_PARTS,
+    verdict::{
+        evidence::Evidence,
+        rows::{Row, total},
+        sentence::{Figures, figures},
+    },
 };
-
-/// In the time of one clock, another host's may be ahead by one part of this many: as in the law
-/// `last packet read after its due time`.
-const CLOCKS_APART: u128 = 1_000;
 
 pub(super) fn nothing_sent(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Reason> {
     // A run that was stopped before its first packet is one that was stopped.
@@ -55,7 +54,7 @@ pub(super) fn flood_ended_early(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Op
         return None;
     }
     let duration_ns = evidence.plan.duration.as_nanos();
-    let least_ns = duration_ns - duration_ns / CLOCKS_APART;
+    let least_ns = duration_ns - duration_ns / u128::from(CLOCK_DRIFT_PARTS);
     let early = evidence
         .finished_early
         .iter()
@@ -69,7 +68,7 @@ pub(super) fn flood_ended_early(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Op
         });
     let ((first, elapsed_ns), count) = first_of(early)?;
     let template = "{agents_early} of {agents} agents ended this flood by themselves; the first is \
-                    agent {agent}, {elapsed_ns} after the start of a run of {duration_ns}.";
+                    agent {agent}, {elapsed_ns|duration_ns} after the start of a run of {duration_ns}.";
     let figures = figures([
         ("agents_early", count.into()),
         ("agents", evidence.agents.len().into()),
