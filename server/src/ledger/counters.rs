@@ -407,7 +407,7 @@ mod tests {
             next_sequence: 1,
             pace: pace(),
             reads: 70,
-            reply_bytes_queued: 64,
+            reply_bytes_queued: 96,
             ..ConnectionCounters::default()
         };
         assert!(possible.is_possible());
@@ -426,12 +426,63 @@ mod tests {
             |it| it.counts.in_time = Some(2),
             |it| it.counts.spread_understated = Some(2),
             |it| it.reply_bytes_queued = 97,
-            |it| it.reply_bytes_sent = 65,
+            |it| it.reply_bytes_sent = 97,
         ] {
             let mut impossible = possible;
             spoil(&mut impossible);
             assert!(!impossible.is_possible(), "{impossible:?}");
         }
+    }
+
+    #[test]
+    fn every_stage_and_every_end_survives_its_words() {
+        let stages = [
+            Stage::Opening,
+            Stage::Packets,
+            Stage::Ended,
+            Stage::Raw,
+            Stage::Refused,
+            Stage::Closed,
+        ];
+        let ends = [
+            ClientEnd::NotYet,
+            ClientEnd::Clean,
+            ClientEnd::Abrupt,
+            ClientEnd::Broken,
+            ClientEnd::Cut,
+            ClientEnd::Refused(3),
+            ClientEnd::Unrecoverable,
+        ];
+        for (stage, end) in stages
+            .iter()
+            .flat_map(|stage| ends.map(|end| (*stage, end)))
+        {
+            let counters = ConnectionCounters {
+                stage,
+                end,
+                ..ConnectionCounters::default()
+            };
+            assert_eq!(
+                ConnectionCounters::from_words(&counters.to_words()),
+                counters
+            );
+        }
+    }
+
+    #[test]
+    fn a_cut_is_clean_only_behind_the_end_and_the_last_reply() {
+        let cut = |stage, reply_bytes_sent| {
+            let counters = ConnectionCounters {
+                stage,
+                reply_bytes_queued: 64,
+                reply_bytes_sent,
+                ..ConnectionCounters::default()
+            };
+            counters.end_of_cut()
+        };
+        assert_eq!(cut(Stage::Ended, 64), ClientEnd::Clean);
+        assert_eq!(cut(Stage::Ended, 63), ClientEnd::Cut);
+        assert_eq!(cut(Stage::Packets, 64), ClientEnd::Cut);
     }
 
     #[test]

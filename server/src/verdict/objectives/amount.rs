@@ -150,6 +150,7 @@ mod tests {
             evidence: &evidence,
             rows: &pair(&evidence),
             punctuality: None,
+            is_whole: true,
         };
         let finding = kept_up(&judged, "kept_up>=99%".parse().unwrap());
         assert_eq!(finding.status, OutcomeStatus::NotJudged);
