@@ -470,6 +470,21 @@ mod tests {
     }
 
     #[test]
+    fn a_hello_survives_the_words_of_its_connection() {
+        let counters = ConnectionCounters {
+            attempt: 2,
+            agent: 0x1234,
+            client: 0xFEDC,
+            run: u64::MAX - 1,
+            partial_frame_bytes: 31,
+            ..ConnectionCounters::default()
+        };
+        let read = ConnectionCounters::from_words(&counters.to_words());
+        assert_eq!(read.hello(), counters.hello());
+        assert_eq!(read, counters);
+    }
+
+    #[test]
     fn a_cut_is_clean_only_behind_the_end_and_the_last_reply() {
         let cut = |stage, reply_bytes_sent| {
             let counters = ConnectionCounters {

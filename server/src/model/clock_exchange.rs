@@ -292,4 +292,20 @@ mod tests {
         // What comes too late settles nothing any more.
         assert_eq!(exchange(&mut exchanges, 0, (99, 1, 1, 1)), None);
     }
+
+    #[test]
+    fn as_many_probes_are_open_as_two_rounds_have() {
+        let probes = OPEN_MAX as u64 + 1;
+        let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+        (1..=probes).for_each(|sent_ns| drop(exchanges.probe(sent_ns)));
+        for sent_ns in 1..=probes {
+            let reading = v1::ClockReading {
+                server_ns: sent_ns,
+                received_ns: sent_ns,
+                sent_ns,
+            };
+            let _ = exchanges.take(&reading, 1_000);
+        }
+        assert_eq!(u64::from(exchanges.answered), probes - 1);
+    }
 }
