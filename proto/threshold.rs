@@ -452,4 +452,17 @@ mod tests {
             assert!(Threshold::try_from(&threshold).is_err(), "{threshold:?}");
         }
     }
+
+    #[test]
+    fn each_comparison_holds_on_its_side_of_the_limit() {
+        for (comparison, expected) in [
+            (Comparison::Less, [true, false, false]),
+            (Comparison::LessOrEqual, [true, true, false]),
+            (Comparison::Equal, [false, true, false]),
+            (Comparison::GreaterOrEqual, [false, true, true]),
+            (Comparison::Greater, [false, false, true]),
+        ] {
+            assert_eq!([4, 5, 6].map(|of| comparison.holds(of, 5)), expected);
+        }
+    }
 }

@@ -153,6 +153,8 @@ def wrong_ends(run, code):
     faults = [] if code == expected else [f"benchctl ended with {code}, not {expected}"]
     if verdict == INVALID and outcome != NOT_JUDGED:
         faults.append(f"the figures are invalid and judged all the same: {outcome}")
+    if verdict == PARTIAL and outcome == HELD:
+        faults.append("partial, and held all the same")
     if outcome == HELD and missed(run):
         faults.append(f"held, although {missed(run)} was missed")
     if verdict == VALID and "broken" in {law["status"] for law in run["verdict"]["laws"]}:

@@ -15,7 +15,11 @@ use crate::{
 fn the_exit_code_is_the_verdicts() {
     for (watch, code, word) in [
         (Watch::Ends(VerdictStatus::Valid), 0, "VALID · not judged"),
-        (Watch::Ends(VerdictStatus::Partial), 3, "PARTIAL"),
+        (
+            Watch::Ends(VerdictStatus::Partial),
+            3,
+            "PARTIAL · not judged",
+        ),
         (Watch::Ends(VerdictStatus::Invalid), 4, "INVALID"),
     ] {
         let ended = ask(&peer_that(&[watch]), &["start"]);

@@ -409,7 +409,7 @@ mod tests {
             next_sequence: 1,
             pace: pace(),
             reads: 70,
-            reply_bytes_queued: 64,
+            reply_bytes_queued: 96,
             ..ConnectionCounters::default()
         };
         assert!(possible.is_possible());
@@ -429,12 +429,78 @@ mod tests {
             |it| it.counts.spread_uncertain = Some(2),
             |it| it.counts.spread_understated = Some(1),
             |it| it.reply_bytes_queued = 97,
-            |it| it.reply_bytes_sent = 65,
+            |it| it.reply_bytes_sent = 97,
         ] {
             let mut impossible = possible;
             spoil(&mut impossible);
             assert!(!impossible.is_possible(), "{impossible:?}");
         }
+    }
+
+    #[test]
+    fn every_stage_and_every_end_survives_its_words() {
+        let stages = [
+            Stage::Opening,
+            Stage::Packets,
+            Stage::Ended,
+            Stage::Raw,
+            Stage::Refused,
+            Stage::Closed,
+        ];
+        let ends = [
+            ClientEnd::NotYet,
+            ClientEnd::Clean,
+            ClientEnd::Abrupt,
+            ClientEnd::Broken,
+            ClientEnd::Cut,
+            ClientEnd::Refused(3),
+            ClientEnd::Unrecoverable,
+        ];
+        for (stage, end) in stages
+            .iter()
+            .flat_map(|stage| ends.map(|end| (*stage, end)))
+        {
+            let counters = ConnectionCounters {
+                stage,
+                end,
+                ..ConnectionCounters::default()
+            };
+            assert_eq!(
+                ConnectionCounters::from_words(&counters.to_words()),
+                counters
+            );
+        }
+    }
+
+    #[test]
+    fn a_hello_survives_the_words_of_its_connection() {
+        let counters = ConnectionCounters {
+            attempt: 2,
+            agent: 0x1234,
+            client: 0xFEDC,
+            run: u64::MAX - 1,
+            partial_frame_bytes: 31,
+            ..ConnectionCounters::default()
+        };
+        let read = ConnectionCounters::from_words(&counters.to_words());
+        assert_eq!(read.hello(), counters.hello());
+        assert_eq!(read, counters);
+    }
+
+    #[test]
+    fn a_cut_is_clean_only_behind_the_end_and_the_last_reply() {
+        let cut = |stage, reply_bytes_sent| {
+            let counters = ConnectionCounters {
+                stage,
+                reply_bytes_queued: 64,
+                reply_bytes_sent,
+                ..ConnectionCounters::default()
+            };
+            counters.end_of_cut()
+        };
+        assert_eq!(cut(Stage::Ended, 64), ClientEnd::Clean);
+        assert_eq!(cut(Stage::Ended, 63), ClientEnd::Cut);
+        assert_eq!(cut(Stage::Packets, 64), ClientEnd::Cut);
     }
 
     #[test]

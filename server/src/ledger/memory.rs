@@ -205,6 +205,14 @@ mod tests {
         }
         assert!(created.client_table(RUNS_MAX + 1).is_none());
         assert!(opened.client_table(RUNS_MAX + 1).is_none());
+        opened.clear_client_table(RUNS_MAX).unwrap();
+        let [cleared, kept] = [RUNS_MAX, 0].map(|row| &created.client_table(row).unwrap()[3]);
+        let read = |place: &AtomicU64| place.load(Ordering::Relaxed);
+        assert_eq!((read(cleared), read(kept)), (0, 1));
+        let generation = &opened.slots()[0].header.generation;
+        generation.store(5, Ordering::Relaxed);
+        created.clear_slot(0).unwrap();
+        assert_eq!(read(generation), 0);
         created.raw_client_limit().store(2, Ordering::Relaxed);
         assert_eq!(opened.raw_client_limit().load(Ordering::Relaxed), 2);
     }

@@ -63,7 +63,8 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         }
     }
 
-    /// The packet is taken apart here only: an ordinary one costs no more than the question.
+    /// The packet is taken apart here only, so that an ordinary one costs no more than the
+    /// question.
     #[cold]
     fn keep_slow(&self, packet: &Packet, read_ns: u64, total_ns: u64) {
         let packet = SlowPacket {
@@ -102,5 +103,63 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
             (*last_bucket, *count) = (bucket, 0);
         }
         *count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::{
+        super::{Dimensions, Ledger, ReleaseStore},
+        *,
+    };
+
+    proptest! {
+        #[test]
+        fn each_histogram_holds_every_time_in_its_bucket_once_whatever_it_held_before(
+            times in prop::collection::vec(
+                (0..4_u32, 0..4_u64, 0..4_u64).prop_map(|(late, latency, spread)| {
+                    [u64::from(late) * 900_000, latency * 7_000_000, spread * 50_000_000]
+                }),
+                0..40,
+            ),
+            recorded in 0..40_usize,
+        ) {
+            let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+            let slot = &ledger.slots()[0];
+            let mut expected = [const { BTreeMap::new() }; HISTOGRAMS];
+            let recorded = recorded.min(times.len());
+            // A process that died had recorded the first of them.
+            for (times, left_out) in [(&times[..recorded], 0), (&times[..], recorded as u64)] {
+                let mut recorder = TimeRecorder::new(slot, &ReleaseStore, [left_out; HISTOGRAMS]);
+                for [lateness_ns, latency_ns, spread_ns] in times {
+                    let packet = Packet {
+                        flags: 0,
+                        client: 0,
+                        sequence: 0,
+                        due_ns: 1_000,
+                        lateness_ns: *lateness_ns as u32,
+                    };
+                    let read_ns = 1_000 + latency_ns;
+                    recorder.record(&packet, read_ns, ClockRelation::Same, Some(*spread_ns));
+                }
+                recorder.flush();
+            }
+            for [lateness_ns, latency_ns, spread_ns] in times {
+                let transit_ns = latency_ns.saturating_sub(lateness_ns);
+                let each = [lateness_ns, transit_ns, latency_ns, spread_ns];
+                for (expected, time_ns) in expected.iter_mut().zip(each) {
+                    *expected.entry(bucket(time_ns)).or_insert(0) += 1;
+                }
+            }
+            let held = std::array::from_fn(|histogram| {
+                let counts = slot.counts(histogram);
+                counts.filter(|(_, count)| *count > 0).collect::<BTreeMap<_, _>>()
+            });
+            prop_assert_eq!(held, expected);
+        }
     }
 }

@@ -141,7 +141,8 @@ impl World {
     }
 
     /// Does the same as [`World::batch`], but the process dies after `first` stores, and the one
-    /// that replays dies after `second`; a third does what is left. False when the first has not
+    /// that replays dies after `second`; a third does what is left. Both come a second later where
+    /// the first has stored the time of its read, which then counts. False when the first has not
     /// died.
     pub(super) fn die_twice(
         &self,
@@ -151,6 +152,7 @@ impl World {
         [first, second]: [usize; 2],
     ) -> bool {
         let before = counters.bytes;
+        let now_ns = read_ns + if first > 0 { 1_000_000_000 } else { 0 };
         let left = |counters: &ConnectionCounters| bytes.len() - (counters.bytes - before) as usize;
         let mut dying = *counters;
         let first = Mortal(Cell::new(first));
@@ -167,7 +169,7 @@ impl World {
                     self.slot(),
                     &mut dying,
                     left(counters),
-                    read_ns,
+                    now_ns,
                     &self.admission,
                     &second,
                 );
@@ -179,7 +181,7 @@ impl World {
                 self.slot(),
                 counters,
                 left(counters),
-                read_ns,
+                now_ns,
                 &self.admission,
                 &ReleaseStore,
             );

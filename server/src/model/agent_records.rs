@@ -496,5 +496,11 @@ mod tests {
         }
         let each = FIGURE_BYTES + "figure_10".len() + "text".len();
         assert_eq!(harmless(failure).figures.len(), FIGURES_BYTES_MAX / each);
+        let mut failure = v1::Failure::new(FailureCode::ConnectionBroken, "it broke");
+        for number in 10..30 {
+            failure = failure.with(&format!("figure_{number}"), vec!["text".to_owned(); 3]);
+        }
+        let each = FIGURE_BYTES + "figure_10".len() + 3 * ("text".len() + TEXT_BYTES);
+        assert_eq!(harmless(failure).figures.len(), FIGURES_BYTES_MAX / each);
     }
 }

@@ -21,6 +21,9 @@ use super::clock_relation::{AgentClock, ClockRelation};
 
 /// So many answers are needed before a relation is proved.
 pub(crate) const EXCHANGES: u32 = 16;
+/// Exchanges that allow a greater offset than this prove nothing of use, ns: one-way times would be
+/// wrong by as much.
+const SAME_BOUND_NS_MAX: u64 = 100_000_000;
 /// Probes without an answer that are remembered: those of the beginning, and some of the renewals.
 const OPEN_MAX: usize = 2 * EXCHANGES as usize;
 
@@ -98,8 +101,12 @@ impl ClockExchanges {
         v1::ClockProbe { server_ns: now_ns }
     }
 
-    /// Takes an answer that came at `now_ns`. One to no open probe proves nothing.
+    /// Takes an answer that came at `now_ns`. One to no open probe proves nothing, and neither does
+    /// one that was sent before its probe had come.
     pub(crate) fn take(&mut self, reading: &v1::ClockReading, now_ns: u64) -> Option<ClockEvent> {
+        if reading.sent_ns < reading.received_ns {
+            return None;
+        }
         let place = self.open.iter().position(|of| *of == reading.server_ns)?;
         self.open.remove(place);
         self.answered = self.answered.saturating_add(1);
@@ -130,7 +137,9 @@ impl ClockExchanges {
 
     fn settle(&mut self, claimed: ClockRelation) -> ClockEvent {
         let clock = match (claimed, self.region.bound_ns()) {
-            (ClockRelation::Same, Some(bound_ns)) => AgentClock::same(bound_ns),
+            (ClockRelation::Same, Some(bound_ns)) if bound_ns <= SAME_BOUND_NS_MAX => {
+                AgentClock::same(bound_ns)
+            }
             _ => AgentClock::default(),
         };
         self.settled = Some(clock.relation);
@@ -291,5 +300,42 @@ mod tests {
         assert_eq!((exchanges.expire(), exchanges.is_open()), (None, false));
         // What comes too late settles nothing any more.
         assert_eq!(exchange(&mut exchanges, 0, (99, 1, 1, 1)), None);
+    }
+
+    #[test]
+    fn as_many_probes_are_open_as_two_rounds_have() {
+        let probes = OPEN_MAX as u64 + 1;
+        let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+        for sent_ns in 1..=probes {
+            let _ = exchanges.probe(sent_ns);
+        }
+        for sent_ns in 1..=probes {
+            let reading = v1::ClockReading {
+                server_ns: sent_ns,
+                received_ns: sent_ns,
+                sent_ns,
+            };
+            let _ = exchanges.take(&reading, 1_000);
+        }
+        assert_eq!(u64::from(exchanges.answered), probes - 1);
+    }
+
+    #[test]
+    fn an_answer_that_was_sent_before_its_probe_came_and_a_wide_region_prove_nothing() {
+        for (received_ns, sent_ns) in [(u64::MAX, 0), (0, u64::MAX)] {
+            let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+            for probe in 1..=u64::from(EXCHANGES) {
+                let reading = v1::ClockReading {
+                    server_ns: exchanges.probe(probe).server_ns,
+                    received_ns,
+                    sent_ns,
+                };
+                let settled = exchanges.take(&reading, probe + 1);
+                assert!(!matches!(
+                    settled,
+                    Some(ClockEvent::Settled(clock)) if clock.relation.is_same()
+                ));
+            }
+        }
     }
 }

@@ -518,6 +518,7 @@ mod tests {
     fn an_agent_can_have_finished_once_its_first_packet_is_due() {
         let (preparing, _) = RunStateMachine::begin(3, 1_000, 0);
         assert_eq!(preparing.agents(), 3);
+        assert_eq!(preparing.waiting_for().collect::<Vec<_>>(), [0, 1, 2]);
         assert!(!preparing.may_finish(u64::MAX));
         let (preparing, _) = RunStateMachine::begin(1, 1_000, 0);
         let starting = preparing.step(Event::AgentPrepared(0), 0).0;
@@ -526,6 +527,7 @@ mod tests {
         assert!(starting.may_finish(start_at_ns));
         let running = starting.step(Event::Tick, start_at_ns).0;
         assert!(running.may_finish(start_at_ns));
+        assert_eq!(running.waiting_for().count(), 0);
     }
 
     #[test]

@@ -242,4 +242,15 @@ mod tests {
             prop_assert!(received == 1 || achieved(received - 1) <= achieved(received));
         }
     }
+
+    #[test]
+    fn a_run_that_took_no_time_has_no_rate() {
+        let mut sample = Sample::of(1, 1);
+        sample.flood();
+        sample.stopped = Some(StopCause::Operator);
+        sample.counted(0, |counted| counted.last_read_ns = START_NS + 1);
+        assert_eq!(elapsed(&sample), Some(1));
+        sample.counted(0, |counted| counted.last_read_ns = START_NS);
+        assert_eq!(elapsed(&sample), None);
+    }
 }

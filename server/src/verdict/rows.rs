@@ -54,7 +54,6 @@ fn receiver(
     let of_schedule = (evidence.plan.group.profile != Profile::Flood).then_some(0);
     let counts = counted.map_or_else(
         || v1::ReceiverCounts {
-            read_before_written: Some(0),
             off_schedule: of_schedule,
             left_out: of_schedule,
             in_time: of_schedule,

@@ -64,10 +64,24 @@ pub(super) fn of_report(report: &v1::Report, width: usize, lines_max: usize) -> 
     lines
 }
 
-/// How far the generator itself spoilt the figures. `None` when it was in time, where that is not
-/// known, and where a reason has it.
+/// How far the generator itself spoilt the figures. `None` when it was in time, and where a reason
+/// has it.
 fn punctuality(verdict: &v1::Verdict) -> Option<String> {
-    let punctuality = verdict.punctuality.filter(|of| of.late > 0)?;
+    let known_to = verdict.valid_to_ppm.map(|ppm| match ppm {
+        0 => "the quantiles of latency and spread are not known".to_owned(),
+        ppm => format!(
+            "latency and spread above {} are not known",
+            quantile_name(ppm)
+        ),
+    });
+    let Some(punctuality) = verdict.punctuality else {
+        return known_to.map(|known_to| {
+            format!("How much of the load was late is not known of every agent: {known_to}")
+        });
+    };
+    if punctuality.late == 0 {
+        return None;
+    }
     let mut reasons = verdict.reasons.iter();
     if reasons.any(|reason| reason.code() == v1::ReasonCode::Lateness) {
         return None;
@@ -80,11 +94,8 @@ fn punctuality(verdict: &v1::Verdict) -> Option<String> {
         figures::few_digits(punctuality.late_percent),
         figures::time_exact(punctuality.limit_ns),
     );
-    Some(match verdict.valid_to_ppm {
-        Some(ppm) => format!(
-            "{late}: latency and spread above {} are not known",
-            quantile_name(ppm)
-        ),
+    Some(match known_to {
+        Some(known_to) => format!("{late}: {known_to}"),
         None => late,
     })
 }

@@ -135,7 +135,8 @@ fn judgement(
         (false, _) => {
             let is_partial = verdict.status() == v1::VerdictStatus::Partial;
             let code = if is_partial { "1;33" } else { "1;31" };
-            (verdict_word, is_judged.then_some(outcome_word), code)
+            let is_shown = is_judged || (is_partial && status == v1::OutcomeStatus::NotJudged);
+            (verdict_word, is_shown.then_some(outcome_word), code)
         }
     };
     let to = if is_judged || !is_valid {
@@ -580,9 +581,8 @@ laws       all 1 hold
             (Valid, NotJudged, None, "VALID · not judged"),
             (Valid, NotJudged, Some(990_000), "VALID to p99 · not judged"),
             (Valid, Unspecified, None, "VALID · –"),
-            (Partial, NotJudged, None, "PARTIAL"),
+            (Partial, NotJudged, None, "PARTIAL · not judged"),
             (Partial, NotHeld, None, "PARTIAL · not held"),
-            (Partial, Held, None, "PARTIAL · held"),
             (Invalid, NotJudged, None, "INVALID"),
         ] {
             let mut run = run_of_the_front_page();

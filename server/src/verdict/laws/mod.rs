@@ -607,7 +607,11 @@ mod tests {
         );
         let digests = figures_of(&sample, ReasonCode::DigestsDiffer);
         assert_eq!(digests["clients_equal"], 6_u32.into());
-        sample.reported_counts(0, |counts| (counts.sent, counts.skipped) = (PACKETS - 3, 3));
+        sample.reported_counts(0, |counts| {
+            (counts.sent, counts.skipped, counts.blocked) = (PACKETS - 3, 3, 2);
+        });
+        let schedule = figures_of(&sample, ReasonCode::ScheduleMiscounted);
+        assert_eq!(schedule["blocked"], 2_u32.into());
         assert_eq!(
             sides(&sample, ReasonCode::ScheduleMiscounted),
             (6 * PACKETS).into()

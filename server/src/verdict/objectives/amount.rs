@@ -95,8 +95,8 @@ pub(super) fn kept_up(judged: &Judged<'_>, threshold: Threshold) -> Finding {
     };
     let asked = bound(comparison, "{limit_percent} %");
     let mut template = format!(
-        "{{behind}} of {{scheduled}} packets were read too late or not at all: {{kept_up_percent|limit_percent}} \
-         % kept up with the schedule; asked for: {asked}."
+        "{{behind}} of {{scheduled}} packets were read too late or not at all: \
+         {{kept_up_percent|limit_percent}} % kept up with the schedule; asked for: {asked}."
     );
     let kept_up_percent = (scheduled - behind) as f64 / scheduled as f64 * 100.0;
     let mut figures = figures([
@@ -150,6 +150,7 @@ mod tests {
             evidence: &evidence,
             rows: &pair(&evidence),
             punctuality: None,
+            is_whole: true,
         };
         let finding = kept_up(&judged, "kept_up>=99%".parse().unwrap());
         assert_eq!(finding.status, OutcomeStatus::NotJudged);

@@ -3,8 +3,8 @@
 //! A packet without a time, skipped or lost, is slower than any limit. Bucket by bucket the packets
 //! are taken as what is worse for the objective, so that none passes too easily. A quantile is
 //! known when 10 packets lie beyond it; more packets above the limit than its share allows are a
-//! certain failure all the same. A late generator can only have made a time longer that counts from
-//! due, so an upper limit that is met all the same is met, and a lower one that is missed is missed.
+//! certain failure all the same. A late generator can only have made longer what counts from due,
+//! so an upper limit that is met all the same is met, and a lower one that is missed is missed.
 
 use metronome_proto::{
     histogram::{Histogram, beyond, bucket, bucket_floor_ns, bucket_top_ns, is_known},
@@ -126,8 +126,8 @@ fn quantile(times: &Histogram, unseen: u64, beyond: u64) -> Option<usize> {
 }
 
 /// The first bucket that counts as above the limit: for a limit that must not be passed, the first
-/// that may hold a longer time, at the latest the top; for one that must be, the first that holds none
-/// but longer ones.
+/// that may hold a longer time, at the latest the top; for one that must be, the first that holds
+/// none but longer ones.
 fn first_above(question: Question) -> usize {
     let (limit_ns, index) = (question.limit_ns, bucket(question.limit_ns));
     let is_above = match question.comparison {

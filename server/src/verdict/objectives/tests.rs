@@ -357,7 +357,8 @@ fn an_objective_of_which_it_is_not_known_how_many_were_scheduled_gives_the_most(
     delay(&mut sample, 31);
     assert_eq!(
         one(&sample, "latency").sentence,
-        "31 of at most 30,000 packets had a latency of more than 100 ms, where for p99.9 at most 30 may."
+        "31 of at most 30,000 packets had a latency of more than 100 ms, where for p99.9 at most \
+         30 may."
     );
     assert_eq!(one(&sample, "latency").observed, None);
     // Nothing else is certain of them.

@@ -68,7 +68,8 @@ pub(super) fn flood_ended_early(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Op
         });
     let ((first, elapsed_ns), count) = first_of(early)?;
     let template = "{agents_early} of {agents} agents ended this flood by themselves; the first is \
-                    agent {agent}, {elapsed_ns|duration_ns} after the start of a run of {duration_ns}.";
+                    agent {agent}, {elapsed_ns|duration_ns} after the start of a run of \
+                    {duration_ns}.";
     let figures = figures([
         ("agents_early", count.into()),
         ("agents", evidence.agents.len().into()),
