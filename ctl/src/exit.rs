@@ -155,14 +155,21 @@ fn contradicts_outcome(verdict: &v1::Verdict, outcome: &v1::Outcome) -> Option<&
         let is_judged = matches!(outcome.status(), Held | NotHeld);
         return is_judged.then_some("it is invalid, and was judged all the same");
     }
+    // Of a default, few packets are an excuse.
+    let has_open = outcome.objectives.iter().any(|objective| {
+        objective.status() == NotJudged && objective.source() == v1::ObjectiveSource::User
+    });
     let is_partial = verdict.status() == v1::VerdictStatus::Partial;
     match outcome.status() {
         Held if is_partial => Some("it is partial, and held all the same"),
         Held if has(NotHeld) => Some("it held, and an objective was missed"),
+        Held if has_open => Some("it held, and what was asked for could not be judged"),
         Held if !has(Held) => Some("it held, and no objective was met"),
         NotHeld if !has(NotHeld) => Some("it did not hold, and no objective was missed"),
         NotJudged if has(NotHeld) => Some("it was not judged, and an objective was missed"),
-        NotJudged if has(Held) && !is_partial => Some("it was not judged, and an objective was"),
+        NotJudged if has(Held) && !has(NotJudged) && !is_partial => {
+            Some("it was not judged, and every objective was")
+        }
         _ => None,
     }
 }

@@ -18,10 +18,7 @@ use super::{
     due_times::{DueTimes, is_possible},
     spread::{self, Spread},
 };
-use crate::model::{CLOCK_DRIFT_PARTS, ClockRelation};
-
-/// The shortest time behind its last due time that a client has for its packets, ns.
-const IN_TIME_NS_MIN: u64 = 10_000_000;
+use crate::model::{CLOCK_DRIFT_PARTS, ClockRelation, IN_TIME_NS_MIN};
 
 /// Words of it in the ledger: rate and batch, packets, place, and the spread's.
 pub(super) const WORDS: usize = 3 + spread::WORDS;

@@ -22,14 +22,10 @@
 //! Delays are given less that of the client's first packet, so that they are small whatever the
 //! zeros of the two clocks are.
 
+use crate::model::{UNCERTAIN_NS, UNDERSTATED_NS};
+
 /// Window of the least, ns.
 const WINDOW_NS: u64 = 5_000_000_000;
-
-/// How far above the least a packet must be for its spread to count as understated, ns.
-pub(super) const UNDERSTATED_NS: u64 = 100_000_000;
-
-/// How far the least must fall for the spread of packets before to count as uncertain, ns.
-const UNCERTAIN_NS: u64 = 10_000_000;
 
 /// No packet: above every delay.
 const NONE: i64 = i64::MAX;

@@ -28,6 +28,7 @@ mod rows;
 #[cfg(test)]
 mod samples;
 mod sentence;
+mod shared_clock;
 
 pub(crate) use evidence::Evidence;
 pub(crate) use failed::failure_of_run;
@@ -47,7 +48,9 @@ pub(crate) struct Conclusion {
 
 /// Judges a run that is over and was RUNNING.
 pub(crate) fn conclude(evidence: &Evidence<'_>) -> Conclusion {
-    let rows = rows::pair(evidence);
+    let mut rows = rows::pair(evidence);
+    shared_clock::find_held_up(evidence, &mut rows);
+    let rows = rows;
     let punctuality = Punctuality::of(evidence, &rows);
     let punctuality = punctuality.as_ref();
     let laws = laws::check(evidence, &rows);

@@ -16,7 +16,7 @@ use super::{
     punctuality::{Punctuality, limit_ns, spoils_p99},
     rows::{Row, sum_of_all},
 };
-use crate::model::{AgentRecords, ClientCounters, WorkerCounters};
+use crate::model::{AgentRecords, ClientCounters, WorkerCounters, is_uncertain};
 
 /// A second in ns.
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
@@ -41,7 +41,7 @@ pub(super) fn assemble(
             .receiver
             .and_then(|of| elapsed?.achieved_millihertz(of.received)),
     });
-    let times = times(evidence, missing(counts), punctuality);
+    let times = times(evidence, counts, punctuality);
     let group = v1::GroupReport {
         group: evidence.plan.group.name.clone(),
         clients: evidence.plan.clients(),
@@ -87,6 +87,7 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
     let schedule = evidence.plan.schedule(0);
     let is_spoilt =
         schedule.is_some_and(|schedule| spoils_p99(row, limit_ns(schedule.period_ns())));
+    let is_spread_known = row.receiver.is_some_and(|of| shows_spread(P99_PPM, &of));
     let counts = v1::Counts {
         generator: row.generator(),
         receiver: row.receiver,
@@ -105,7 +106,9 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
         transit_p99_ns: p99(one_way, 1, |of| of.transit_p99_ns),
         latency_p99_ns: p99(one_way.filter(|_| !is_spoilt), 2, |of| of.latency_p99_ns),
         latency_max_ns: one_way.map(|counted| signed(counted.latency_max_ns)),
-        spread_p99_ns: p99(counted.filter(|_| !is_spoilt), 3, |of| of.spread_p99_ns),
+        spread_p99_ns: p99(counted.filter(|_| !is_spoilt && is_spread_known), 3, |of| {
+            of.spread_p99_ns
+        }),
         failure: client_failure(row),
     }
 }
@@ -125,6 +128,12 @@ fn sum<L: CounterList>(mut lists: impl Iterator<Item = Option<L>>) -> Option<L> 
     lists.try_fold(L::zero(), |sum, counts| Some(sum.plus(&counts?)))
 }
 
+/// Whether a quantile of the spreads of these packets is known.
+fn shows_spread(ppm: u32, counts: &v1::ReceiverCounts) -> bool {
+    let uncertain = counts.spread_uncertain.unwrap_or(0);
+    !is_uncertain(ppm, uncertain, counts.received)
+}
+
 /// Scheduled packets that were skipped or lost. That the first packet of a client has no spread
 /// does not make it one of them.
 fn missing(counts: v1::Counts) -> Option<u64> {
@@ -136,14 +145,14 @@ fn missing(counts: v1::Counts) -> Option<u64> {
 /// count from due hold the generator's lateness: a late one spoils the quantiles of its share.
 fn times(
     evidence: &Evidence<'_>,
-    missing: Option<u64>,
+    counts: v1::Counts,
     punctuality: Option<&Punctuality>,
 ) -> Option<v1::Times> {
     let times = &evidence.counters?.times;
     let has_one_way = evidence.is_one_clock();
     let shown = |times: &Histogram| {
         let mut distribution = times.distribution(true)?;
-        distribution.missing = missing;
+        distribution.missing = missing(counts);
         Some(distribution)
     };
     let from_due = |times: &Histogram| {
@@ -159,7 +168,11 @@ fn times(
         }),
         transit: shown(&times.transit).filter(|_| has_one_way),
         latency: from_due(&times.latency).filter(|_| has_one_way),
-        spread: from_due(&times.spread),
+        spread: from_due(&times.spread).map(|mut spread| {
+            let counts = counts.receiver.unwrap_or_default();
+            spread.quantiles.retain(|of| shows_spread(of.ppm, &counts));
+            spread
+        }),
     })
 }
 

@@ -69,7 +69,7 @@ fn not_judged(objective: &v1::Objective) -> String {
     let causes = [
         ("scheduled_min", "too few packets"),
         ("late", "generator late"),
-        ("understated", "spread understated"),
+        ("uncertain", "spread uncertain"),
     ];
     let mut causes = causes.into_iter();
     let cause = causes.find(|(figure, _)| objective.figures.contains_key(*figure));
@@ -199,8 +199,8 @@ mod tests {
             (
                 "spread.p99.9<=200ms",
                 None,
-                &["understated"],
-                "spread p99.9 ≤ 200 ms – (spread understated)",
+                &["uncertain"],
+                "spread p99.9 ≤ 200 ms – (spread uncertain)",
             ),
             ("lost=0", None, &[], "lost = 0 –"),
         ] {

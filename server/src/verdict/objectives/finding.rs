@@ -12,6 +12,8 @@ pub(super) struct Finding {
     pub(super) observed: Option<Observed>,
     pub(super) sentence: String,
     pub(super) figures: Figures,
+    /// It is not judged since there are too few packets, which is no fault of the run.
+    pub(super) is_excused: bool,
 }
 
 impl Finding {
@@ -22,6 +24,7 @@ impl Finding {
             observed: None,
             sentence: sentence.into(),
             figures: Figures::new(),
+            is_excused: false,
         }
     }
 
@@ -37,6 +40,7 @@ impl Finding {
             observed,
             sentence: write(template, &figures),
             figures,
+            is_excused: false,
         }
     }
 }

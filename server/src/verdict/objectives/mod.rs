@@ -46,18 +46,22 @@ pub(super) fn judge(
         } else {
             find(&judged, threshold, source)
         };
-        Objective {
+        let is_open = finding.status == OutcomeStatus::NotJudged && !finding.is_excused;
+        let objective = Objective {
             threshold: Some(threshold.to_proto()),
             source: source.into(),
             status: finding.status.into(),
             sentence: finding.sentence,
             figures: finding.figures,
             observed: finding.observed,
-        }
+        };
+        (objective, is_open)
     };
-    let objectives: Vec<_> = asked(evidence).into_iter().map(objective).collect();
+    let asked = asked(evidence).into_iter();
+    let (objectives, open): (Vec<_>, Vec<_>) = asked.map(objective).unzip();
+    let is_open = open.contains(&true) || verdict != VerdictStatus::Valid;
     Outcome {
-        status: worst(&objectives, verdict).into(),
+        status: worst(&objectives, is_open).into(),
         objectives,
     }
 }
@@ -137,13 +141,14 @@ fn find(judged: &Judged<'_>, threshold: Threshold, source: ObjectiveSource) -> F
     }
 }
 
-/// Missed when one was, met when all that could be judged were. A run of which something is missing
-/// can miss an objective, but it has not shown that it holds.
-fn worst(objectives: &[Objective], verdict: VerdictStatus) -> OutcomeStatus {
+/// Missed when one was, met when all others were but those that few packets excuse. A run that
+/// `is_open`, of which something is missing or an objective could not be judged, can miss another,
+/// but it has not shown that it holds.
+fn worst(objectives: &[Objective], is_open: bool) -> OutcomeStatus {
     let has = |status| objectives.iter().any(|of| of.status() == status);
     if has(OutcomeStatus::NotHeld) {
         OutcomeStatus::NotHeld
-    } else if has(OutcomeStatus::Held) && verdict == VerdictStatus::Valid {
+    } else if has(OutcomeStatus::Held) && !is_open {
         OutcomeStatus::Held
     } else {
         OutcomeStatus::NotJudged

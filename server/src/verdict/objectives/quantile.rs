@@ -7,18 +7,16 @@
 //! so an upper limit that is met all the same is met, and a lower one that is missed is missed.
 
 use metronome_proto::{
-    histogram::{Histogram, beyond, bucket, bucket_floor_ns, bucket_top_ns, is_known},
+    histogram::{Histogram, beyond, bucket, bucket_floor_ns, bucket_top_ns, is_known, shown_ns},
     v1::{Comparison, OutcomeStatus},
 };
 
 use super::finding::status;
-
-/// A packet whose spread is understated was later than this, ns.
-pub(super) const UNDERSTATED_NS: u64 = 100_000_000;
+use crate::model::{UNCERTAIN_NS, UNDERSTATED_NS, is_uncertain};
 
 /// What is asked of a quantile.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Question {
+pub(super) struct Question<'a> {
     /// Millionths, 1 to 10^6.
     pub(super) ppm: u32,
     pub(super) comparison: Comparison,
@@ -27,12 +25,27 @@ pub(super) struct Question {
     pub(super) scheduled: u64,
     /// Packets without a time, as far as that is known.
     pub(super) missing: u64,
-    /// Packets whose time is not shown as long as it was: more than [`UNDERSTATED_NS`].
-    pub(super) understated: u64,
+    /// What a spread does not show; `None` of the other times, which are shown as they were.
+    pub(super) hidden: Option<Hidden>,
     /// The bucket in which every longer time lies as well.
     pub(super) top: usize,
     /// Packets that a late generator may have held up; 0 unless they may decide the quantile.
     pub(super) held_up: u64,
+    /// The parts of the times that no generator can have caused, where they are known.
+    pub(super) transit: Option<&'a Histogram>,
+}
+
+/// What the spreads of a run do not show. That of every packet may be as much as [`UNCERTAIN_NS`]
+/// less than it was.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Hidden {
+    /// Packets above [`UNDERSTATED_NS`] whose spread does not show it, as the workers found.
+    pub(super) understated: u64,
+    /// The same with all packets of clients that were held up as a whole, some of which may show
+    /// it.
+    pub(super) held_back: u64,
+    /// Packets whose spread may be less than it was by any time.
+    pub(super) uncertain: u64,
 }
 
 /// Why an objective came out as it did.
@@ -44,8 +57,8 @@ pub(super) enum Ground {
     TooFew,
     /// A late generator may be why.
     GeneratorLate,
-    /// It depends on packets whose time is understated.
-    Understated,
+    /// It depends on packets whose time may have been longer than it is shown.
+    Uncertain,
 }
 
 /// How it came out.
@@ -54,8 +67,10 @@ pub(super) struct Answer {
     pub(super) ground: Ground,
     /// Held or not held by the counts; not judged on other grounds.
     pub(super) status: OutcomeStatus,
-    /// Packets above the limit, those without a time among them.
+    /// Packets that are shown above the limit, those without a time among them.
     pub(super) above: u64,
+    /// Packets that were above the limit without what the generator took.
+    pub(super) above_in_transit: u64,
     /// The packets that may lie beyond the quantile.
     pub(super) beyond: u64,
     /// The quantile, the upper edge of its bucket. `None` when it lies among the packets without a
@@ -64,58 +79,103 @@ pub(super) struct Answer {
 }
 
 /// Judges the times of the packets that have one.
-pub(super) fn judge(times: &Histogram, question: Question) -> Answer {
+pub(super) fn judge(times: &Histogram, question: Question<'_>) -> Answer {
     let beyond = beyond(question.ppm, question.scheduled);
-    let missing = question.missing;
-    let above = missing.saturating_add(times.count_from(first_above(question)));
-    let worst = above.saturating_add(question.understated);
-    // At a limit that is longer than what is known of them, they may be above it or not.
-    let certain = if question.limit_ns <= UNDERSTATED_NS {
-        worst
-    } else {
-        above
-    };
-    let is_spoilt = question.held_up > 0;
+    let counted = Counted::of(times, question);
     let is_enough = is_known(question.ppm, question.scheduled);
     let (ground, status) = match question.comparison {
         Comparison::Less | Comparison::LessOrEqual => {
-            if certain.saturating_sub(question.held_up) > beyond {
+            if counted.surely > beyond {
                 (Ground::Counted, OutcomeStatus::NotHeld)
-            } else if worst > beyond && is_spoilt {
+            } else if counted.certain > beyond {
                 (Ground::GeneratorLate, OutcomeStatus::NotJudged)
-            } else if worst > beyond {
-                (Ground::Understated, OutcomeStatus::NotJudged)
-            } else if is_enough {
-                (Ground::Counted, OutcomeStatus::Held)
-            } else {
+            } else if !is_enough {
                 (Ground::TooFew, OutcomeStatus::NotJudged)
+            } else if counted.possible > beyond {
+                (Ground::Uncertain, OutcomeStatus::NotJudged)
+            } else {
+                (Ground::Counted, OutcomeStatus::Held)
             }
         }
         _ if !is_enough => (Ground::TooFew, OutcomeStatus::NotJudged),
-        Comparison::Equal if is_spoilt => (Ground::GeneratorLate, OutcomeStatus::NotJudged),
-        Comparison::Equal => {
-            let quantile = quantile(times, missing, beyond);
-            let is_equal = quantile == Some(bucket(question.limit_ns));
-            (Ground::Counted, status(is_equal))
-        }
-        _ if above > beyond && above.saturating_sub(question.held_up) <= beyond => {
+        Comparison::Equal if question.held_up > 0 => {
             (Ground::GeneratorLate, OutcomeStatus::NotJudged)
         }
-        _ => (Ground::Counted, status(above > beyond)),
+        Comparison::Equal => {
+            let quantile = quantile(times, question.missing, beyond);
+            let limit = bucket(question.limit_ns);
+            // What is hidden can only make it longer.
+            if question.hidden.is_some() && quantile.is_some_and(|of| of <= limit) {
+                (Ground::Uncertain, OutcomeStatus::NotJudged)
+            } else {
+                (Ground::Counted, status(quantile == Some(limit)))
+            }
+        }
+        _ if counted.surely > beyond => (Ground::Counted, OutcomeStatus::Held),
+        _ if counted.certain > beyond => (Ground::GeneratorLate, OutcomeStatus::NotJudged),
+        _ if counted.possible > beyond => (Ground::Uncertain, OutcomeStatus::NotJudged),
+        _ => (Ground::Counted, OutcomeStatus::NotHeld),
     };
-    let is_upper = matches!(
-        question.comparison,
-        Comparison::Less | Comparison::LessOrEqual
-    );
-    let unseen = missing.saturating_add(if is_upper { question.understated } else { 0 });
-    let observed = quantile(times, unseen, beyond)
-        .filter(|index| is_enough && !is_spoilt && *index < question.top);
+    let hidden = question.hidden.unwrap_or_default();
+    let is_hidden = is_uncertain(question.ppm, hidden.uncertain, question.scheduled);
+    let is_shown = is_enough && question.held_up == 0 && !is_hidden;
+    let unseen = question.missing.saturating_add(hidden.understated);
+    let observed =
+        quantile(times, unseen, beyond).filter(|index| is_shown && *index < question.top);
     Answer {
         ground,
         status,
-        above,
+        above: counted.above,
+        above_in_transit: counted.above_in_transit,
         beyond,
-        observed_ns: observed.map(bucket_top_ns),
+        observed_ns: observed.map(shown_ns),
+    }
+}
+
+/// How many packets were above the limit; those without a time are, but for the last figure.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    /// As they are shown.
+    above: u64,
+    /// At least, whoever held them up.
+    certain: u64,
+    /// At most.
+    possible: u64,
+    /// At least, without those that a late generator may have held up.
+    surely: u64,
+    above_in_transit: u64,
+}
+
+impl Counted {
+    fn of(times: &Histogram, question: Question<'_>) -> Self {
+        let shown = times.count_from(first_above(question, question.limit_ns));
+        let with_missing = |packets: u64| question.missing.saturating_add(packets);
+        let (certain, possible) = question.hidden.map_or((shown, shown), |hidden| {
+            let nearly_ns = question.limit_ns.saturating_sub(UNCERTAIN_NS);
+            let nearly = times.count_from(first_above(question, nearly_ns));
+            // At a limit that is longer than what is known of them, they may be above it or not.
+            let certain = if question.limit_ns <= UNDERSTATED_NS {
+                let understated = shown.saturating_add(hidden.understated);
+                understated.max(hidden.held_back)
+            } else {
+                shown
+            };
+            let possible = nearly.saturating_add(hidden.uncertain);
+            (certain, possible.max(certain))
+        });
+        let in_transit =
+            |times: &Histogram| times.count_from(first_above(question, question.limit_ns));
+        let above_in_transit = question.transit.map_or(0, in_transit);
+        let certain = with_missing(certain);
+        Self {
+            above: with_missing(shown),
+            certain,
+            possible: with_missing(possible),
+            surely: certain
+                .saturating_sub(question.held_up)
+                .max(above_in_transit),
+            above_in_transit,
+        }
     }
 }
 
@@ -128,8 +188,8 @@ fn quantile(times: &Histogram, unseen: u64, beyond: u64) -> Option<usize> {
 /// The first bucket that counts as above the limit: for a limit that must not be passed, the first
 /// that may hold a longer time, at the latest the top; for one that must be, the first that holds
 /// none but longer ones.
-fn first_above(question: Question) -> usize {
-    let (limit_ns, index) = (question.limit_ns, bucket(question.limit_ns));
+fn first_above(question: Question<'_>, limit_ns: u64) -> usize {
+    let index = bucket(limit_ns);
     let is_above = match question.comparison {
         Comparison::Less => bucket_top_ns(index) >= limit_ns,
         Comparison::LessOrEqual => bucket_top_ns(index) > limit_ns,
@@ -165,16 +225,17 @@ mod tests {
         comparison: Comparison,
         limit_ns: u64,
         scheduled: u64,
-    ) -> Question {
+    ) -> Question<'static> {
         Question {
             ppm,
             comparison,
             limit_ns,
             scheduled,
             missing: scheduled - times.count(),
-            understated: 0,
+            hidden: None,
             top: BUCKETS - 1,
             held_up: 0,
+            transit: None,
         }
     }
 
@@ -291,28 +352,82 @@ mod tests {
         }
     }
 
+    const LIMIT_NS: u64 = UNDERSTATED_NS;
+
+    /// 9,980 spreads of 1 µs, and 10 each right below the limit and above it.
+    fn spreads() -> Histogram {
+        let mut spreads = histogram(&[1_000; 9_980]);
+        spreads.add_count(bucket(LIMIT_NS - 9_000_000), 10);
+        spreads.add_count(bucket(LIMIT_NS + 9_000_000), 10);
+        spreads
+    }
+
+    fn ask_spread(ppm: u32, comparison: Comparison, limit_ns: u64, hidden: Hidden) -> Answer {
+        let times = spreads();
+        let question = question(&times, ppm, comparison, limit_ns, 10_000);
+        let hidden = Some(hidden);
+        judge(&times, Question { hidden, ..question })
+    }
+
     #[test]
-    fn an_understated_spread_counts_as_above_the_limit_where_it_is_known_to_be() {
-        let times = histogram(&[1_000; 10_000]);
-        let ask = |limit_ns, understated| {
-            let question = question(&times, 999_000, Comparison::LessOrEqual, limit_ns, 10_000);
-            judge(
-                &times,
-                Question {
-                    understated,
-                    ..question
-                },
-            )
+    fn an_upper_limit_of_a_spread_is_missed_by_what_is_certain_and_met_by_what_is_possible() {
+        const HELD: (OutcomeStatus, Ground) = (OutcomeStatus::Held, Ground::Counted);
+        const NOT_HELD: (OutcomeStatus, Ground) = (OutcomeStatus::NotHeld, Ground::Counted);
+        const OPEN: (OutcomeStatus, Ground) = (OutcomeStatus::NotJudged, Ground::Uncertain);
+        // 100 may be above it; 10 are shown above it and 10 right below.
+        for (limit_ns, [understated, held_back, uncertain], expected) in [
+            (LIMIT_NS, [0, 0, 80], HELD),
+            (LIMIT_NS, [0, 0, 81], OPEN),
+            (LIMIT_NS, [90, 90, 90], OPEN),
+            (LIMIT_NS, [91, 91, 91], NOT_HELD),
+            (LIMIT_NS, [0, 100, 100], OPEN),
+            (LIMIT_NS, [0, 101, 101], NOT_HELD),
+            (LIMIT_NS + 1, [91, 101, 101], OPEN),
+            (UNCERTAIN_NS, [0, 0, 0], OPEN),
+            (UNCERTAIN_NS + 1_100, [0, 0, 80], HELD),
+        ] {
+            let hidden = Hidden {
+                understated,
+                held_back,
+                uncertain,
+            };
+            let answer = ask_spread(990_000, Comparison::LessOrEqual, limit_ns, hidden);
+            let found = (answer.status, answer.ground);
+            assert_eq!(found, expected, "{limit_ns} {hidden:?}");
+            assert_eq!(answer.observed_ns.is_some(), uncertain <= 10, "{hidden:?}");
+        }
+    }
+
+    #[test]
+    fn other_comparisons_of_a_spread_are_open_where_what_is_hidden_decides_them() {
+        let of = |comparison, limit_ns, uncertain| {
+            let hidden = Hidden {
+                uncertain,
+                ..Hidden::default()
+            };
+            ask_spread(990_000, comparison, limit_ns, hidden).status
         };
-        assert_eq!(ask(UNDERSTATED_NS, 10).status, OutcomeStatus::Held);
-        let answer = ask(UNDERSTATED_NS, 11);
-        assert_eq!(answer.status, OutcomeStatus::NotHeld);
-        assert_eq!(answer.observed_ns, None);
-        let answer = ask(UNDERSTATED_NS + 1, 11);
-        assert_eq!(
-            (answer.status, answer.ground),
-            (OutcomeStatus::NotJudged, Ground::Understated)
-        );
+        let greater = Comparison::GreaterOrEqual;
+        assert_eq!(of(greater, 500, 0), OutcomeStatus::Held);
+        assert_eq!(of(greater, LIMIT_NS, 80), OutcomeStatus::NotHeld);
+        assert_eq!(of(greater, LIMIT_NS, 81), OutcomeStatus::NotJudged);
+        assert_eq!(of(Comparison::Equal, 1_000, 0), OutcomeStatus::NotJudged);
+        assert_eq!(of(Comparison::Equal, 500, 0), OutcomeStatus::NotHeld);
+    }
+
+    #[test]
+    fn what_the_path_alone_took_is_above_the_limit_whatever_the_generator_did() {
+        let times = histogram(&[&[1_000; 9_900][..], &[9_000; 100]].concat());
+        for (in_transit, status) in [(10, OutcomeStatus::NotJudged), (11, OutcomeStatus::NotHeld)] {
+            let transit = histogram(&[&vec![9_000; in_transit][..], &[500; 9_900]].concat());
+            let question = question(&times, 999_000, Comparison::LessOrEqual, 5_000, 10_000);
+            let question = Question {
+                held_up: 10_000,
+                transit: Some(&transit),
+                ..question
+            };
+            assert_eq!(judge(&times, question).status, status);
+        }
     }
 
     #[test]
@@ -322,7 +437,7 @@ mod tests {
         assert!(floor_ns + 1 < top_ns);
         let first = |comparison, limit_ns| {
             let question = question(&Histogram::default(), PPM, comparison, limit_ns, 1);
-            first_above(question) - index
+            first_above(question, limit_ns) - index
         };
         for (comparison, limit_ns, expected) in [
             (Comparison::Less, floor_ns, 0),

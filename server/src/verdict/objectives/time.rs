@@ -11,11 +11,14 @@ use metronome_proto::{
 use super::{
     finding::Finding,
     judged::Judged,
-    quantile::{Answer, Ground, Question, UNDERSTATED_NS, judge},
+    quantile::{Answer, Ground, Hidden, Question, judge},
 };
-use crate::verdict::{
-    rows::{Row, sum_of_all},
-    sentence::{Figures, figures, signed},
+use crate::{
+    model::{UNCERTAIN_NS, UNDERSTATED_NS},
+    verdict::{
+        rows::{Row, sum_of_all, total},
+        sentence::{Figures, figures, signed},
+    },
 };
 
 /// Judges a quantile of a time.
@@ -66,26 +69,29 @@ pub(super) fn quantile(
     let observed = answer.observed_ns.filter(|_| scheduled.is_some());
     let observed = observed.map(|ns| i64::try_from(ns).unwrap_or(i64::MAX));
     let observed = observed.map(Observed::ObservedNs);
-    Finding::new(status, observed, &template, figures)
+    let finding = Finding::new(status, observed, &template, figures);
+    Finding {
+        is_excused: answer.ground == Ground::TooFew && !is_asked,
+        ..finding
+    }
 }
 
 /// What is asked of the packets that were scheduled, of which so many have no time.
-fn question(judged: &Judged<'_>, threshold: Threshold, scheduled: u64, missing: u64) -> Question {
+fn question<'a>(
+    judged: &'a Judged<'_>,
+    threshold: Threshold,
+    scheduled: u64,
+    missing: u64,
+) -> Question<'a> {
     let ppm = threshold.quantile_ppm.unwrap_or(PPM);
     let counts_from_due = matches!(threshold.metric, Metric::Latency | Metric::Spread);
-    let is_spread = threshold.metric == Metric::Spread;
-    let understated = |row: &Row<'_>| row.receiver?.spread_understated;
     Question {
         ppm,
         comparison: threshold.comparison,
         limit_ns: threshold.limit,
         scheduled,
         missing,
-        understated: if is_spread {
-            sum_of_all(judged.rows, understated).unwrap_or(0)
-        } else {
-            0
-        },
+        hidden: (threshold.metric == Metric::Spread).then(|| hidden(judged)),
         top: if threshold.metric == Metric::Lateness {
             bucket(LATENESS_NS_MAX)
         } else {
@@ -96,6 +102,25 @@ fn question(judged: &Judged<'_>, threshold: Threshold, scheduled: u64, missing: 
         } else {
             0
         },
+        transit: if threshold.metric == Metric::Latency {
+            times(judged, Metric::Transit)
+        } else {
+            None
+        },
+    }
+}
+
+/// What the spreads do not show: of a client that was held up as a whole the row has all packets,
+/// and the workers' figures have those that its own others show.
+fn hidden(judged: &Judged<'_>) -> Hidden {
+    let rows = judged.rows;
+    let sum = |figure: fn(&Row<'_>) -> Option<u64>| {
+        u64::try_from(total(rows, figure)).unwrap_or(u64::MAX)
+    };
+    Hidden {
+        understated: sum(|row| row.counted?.counts.spread_understated),
+        held_back: sum(|row| row.receiver?.spread_understated),
+        uncertain: sum(|row| row.receiver?.spread_uncertain),
     }
 }
 
@@ -104,7 +129,7 @@ fn question(judged: &Judged<'_>, threshold: Threshold, scheduled: u64, missing: 
 fn in_words(
     judged: &Judged<'_>,
     threshold: Threshold,
-    question: Question,
+    question: Question<'_>,
     answer: Answer,
     is_exact: bool,
 ) -> (String, Figures) {
@@ -125,11 +150,16 @@ fn in_words(
         return (too_few_in_words(threshold, question, answer), figures);
     }
     let mut template = counts_in_words(threshold, question, is_exact);
-    if question.understated > 0 {
-        figures.insert("understated".into(), question.understated.into());
+    let understated = question.hidden.map_or(0, |hidden| hidden.held_back);
+    if understated > 0 {
+        figures.insert("understated".into(), understated.into());
         figures.insert("understated_ns".into(), UNDERSTATED_NS.into());
         template += "; besides, {understated} were held up for over {understated_ns} although \
                      their spread may be shown as less";
+    }
+    if question.held_up > 0 && answer.above_in_transit > answer.beyond {
+        figures.insert("above_in_transit".into(), answer.above_in_transit.into());
+        template += "; of {above_in_transit} the transit alone was as long as that";
     }
     template += match answer.ground {
         Ground::Counted | Ground::TooFew => "",
@@ -138,14 +168,21 @@ fn in_words(
             figures.insert("late".into(), late.into());
             "; the generator was late with {late} packets, which may be why"
         }
-        Ground::Understated => ", so that it is not known on which side of the limit they are",
+        Ground::Uncertain => {
+            let uncertain = question.hidden.map_or(0, |hidden| hidden.uncertain);
+            figures.insert("uncertain".into(), uncertain.into());
+            figures.insert("uncertain_ns".into(), UNCERTAIN_NS.into());
+            "; the spread of {uncertain} packets may be shown as less than it was, and that of the \
+             others by up to {uncertain_ns}, so that it is not known on which side of the limit \
+             they are"
+        }
     };
     template += ".";
     (template, figures)
 }
 
 /// Why so few packets do not answer it, and what was counted of them all the same.
-fn too_few_in_words(threshold: Threshold, question: Question, answer: Answer) -> String {
+fn too_few_in_words(threshold: Threshold, question: Question<'_>, answer: Answer) -> String {
     let name = threshold.metric.word().unwrap_or_default();
     let quantile = quantile_name(question.ppm);
     let above = above_in_words(threshold.comparison);
@@ -166,7 +203,7 @@ fn above_in_words(comparison: Comparison) -> &'static str {
 }
 
 /// The packets without a time, where there are some.
-fn missing_in_words(question: Question) -> &'static str {
+fn missing_in_words(question: Question<'_>) -> &'static str {
     match question.missing {
         0 => "",
         _ => " or none at all ({missing} were skipped or lost)",
@@ -174,7 +211,7 @@ fn missing_in_words(question: Question) -> &'static str {
 }
 
 /// What was counted, as a part of the sentence.
-fn counts_in_words(threshold: Threshold, question: Question, is_exact: bool) -> String {
+fn counts_in_words(threshold: Threshold, question: Question<'_>, is_exact: bool) -> String {
     let name = threshold.metric.word().unwrap_or_default();
     let quantile = quantile_name(question.ppm);
     let above = above_in_words(threshold.comparison);

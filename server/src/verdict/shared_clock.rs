@@ -1,0 +1,193 @@
+//! What the clients of one agent show of each other: they share one clock and one path, so the
+//! least delays of all of them are those of a path without a queue.
+//!
+//! A client of its own can be compared with its own least only: when all of its packets were held
+//! up, none of them shows it. Its least is above that of its agent's clients by as much: where that
+//! is more than a packet may be late, it did not keep up, and where it is more than the spread of a
+//! packet may be off, the spread of its packets shows less than it was.
+
+use std::collections::BTreeMap;
+
+use super::{evidence::Evidence, rows::Row};
+use crate::model::{
+    CLOCK_DRIFT_PARTS, ClientCounters, IN_TIME_NS_MIN, UNCERTAIN_NS, UNDERSTATED_NS,
+};
+
+/// The times of one agent's clients.
+struct OfAgent {
+    /// A delay that the others are compared with, ns modulo 2^64.
+    any_ns: u64,
+    /// The least, less that one, ns.
+    least_ns: i64,
+    first_read_ns: u64,
+    last_read_ns: u64,
+}
+
+/// Takes a client that was held up as a whole out of those in time, and counts its packets among
+/// those whose spread is uncertain, or understated where it was held up for that long.
+pub(super) fn find_held_up(evidence: &Evidence<'_>, rows: &mut [Row<'_>]) {
+    let Some(schedule) = evidence.plan.schedule(0) else {
+        return;
+    };
+    let in_time_ns = i128::from(schedule.period_ns().max(IN_TIME_NS_MIN));
+    let mut agents: BTreeMap<*const _, OfAgent> = BTreeMap::new();
+    for row in rows.iter() {
+        if let Some((counted, delay_ns)) = measured(row) {
+            agents
+                .entry(std::ptr::from_ref(row.agent))
+                .and_modify(|agent| agent.take(counted, delay_ns))
+                .or_insert_with(|| OfAgent::new(counted, delay_ns));
+        }
+    }
+    for row in rows {
+        let Some((counted, delay_ns)) = measured(row) else {
+            continue;
+        };
+        let agent = &agents[&std::ptr::from_ref(row.agent)];
+        let behind_ns = i128::from(agent.behind_any_ns(delay_ns));
+        // Where the clocks run apart, a least falls or rises while a client is not there.
+        let drift_ns = if row.is_on_our_clock() {
+            0
+        } else {
+            agent.absent_ns(counted) / i128::from(CLOCK_DRIFT_PARTS)
+        };
+        let above_ns = behind_ns - i128::from(agent.least_ns) - drift_ns;
+        let Some(counts) = &mut row.receiver else {
+            continue;
+        };
+        if above_ns > in_time_ns {
+            counts.in_time = Some(0);
+        }
+        if above_ns > i128::from(UNCERTAIN_NS) {
+            counts.spread_uncertain = Some(counts.received);
+        }
+        if above_ns > i128::from(UNDERSTATED_NS) {
+            counts.spread_understated = Some(counts.received);
+        }
+    }
+}
+
+/// The workers' figures of a client and its least (read − due), ns modulo 2^64. `None` without a
+/// packet of a schedule.
+fn measured<'a>(row: &Row<'a>) -> Option<(&'a ClientCounters, u64)> {
+    let counted = row.with_packets()?;
+    let first_ns = counted.first_read_ns.wrapping_sub(counted.first_due_ns);
+    Some((counted, first_ns.wrapping_add_signed(counted.least_ns?)))
+}
+
+impl OfAgent {
+    fn new(counted: &ClientCounters, delay_ns: u64) -> Self {
+        Self {
+            any_ns: delay_ns,
+            least_ns: 0,
+            first_read_ns: counted.first_read_ns,
+            last_read_ns: counted.last_read_ns,
+        }
+    }
+
+    fn take(&mut self, counted: &ClientCounters, delay_ns: u64) {
+        self.least_ns = self.least_ns.min(self.behind_any_ns(delay_ns));
+        self.first_read_ns = self.first_read_ns.min(counted.first_read_ns);
+        self.last_read_ns = self.last_read_ns.max(counted.last_read_ns);
+    }
+
+    fn behind_any_ns(&self, delay_ns: u64) -> i64 {
+        delay_ns.wrapping_sub(self.any_ns).cast_signed()
+    }
+
+    /// How long others of the agent's clients were read and this one was not, ns.
+    fn absent_ns(&self, counted: &ClientCounters) -> i128 {
+        let before_ns = counted.first_read_ns.saturating_sub(self.first_read_ns);
+        let after_ns = self.last_read_ns.saturating_sub(counted.last_read_ns);
+        i128::from(before_ns) + i128::from(after_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::{profile::Profile, v1::ReceiverCounts};
+
+    use super::*;
+    use crate::verdict::{
+        rows::pair,
+        samples::{PACKETS, START_NS, Sample},
+    };
+
+    const MS: u64 = 1_000_000;
+
+    fn receivers(sample: &Sample) -> Vec<ReceiverCounts> {
+        let evidence = sample.evidence();
+        let mut rows = pair(&evidence);
+        find_held_up(&evidence, &mut rows);
+        rows.iter().map(|row| row.receiver.unwrap()).collect()
+    }
+
+    /// Packets in time, uncertain and understated of each client.
+    fn found(sample: &Sample) -> Vec<[u64; 3]> {
+        let figures = |of: &ReceiverCounts| {
+            [of.in_time, of.spread_uncertain, of.spread_understated].map(Option::unwrap)
+        };
+        receivers(sample).iter().map(figures).collect()
+    }
+
+    #[test]
+    fn a_client_that_was_held_up_as_a_whole_is_found_by_its_agents_others() {
+        // The first agent is on the server's clock, the second on one with any zero.
+        for zero_ns in [0, START_NS, (1 << 63) - 1, u64::MAX - 5] {
+            for (held_ms, expected) in [
+                (10, [PACKETS, 0, 0]),
+                (11, [0, PACKETS, 0]),
+                (100, [0, PACKETS, 0]),
+                (102, [0, PACKETS, PACKETS]),
+            ] {
+                let mut sample = Sample::of(2, 2);
+                sample.forget_clock(1);
+                for client in [2, 3] {
+                    sample.counted(client, |counted| {
+                        counted.first_due_ns =
+                            (counted.first_due_ns - START_NS).wrapping_add(zero_ns);
+                    });
+                }
+                for client in [1, 3] {
+                    sample.counted(client, |counted| counted.first_read_ns += held_ms * MS);
+                }
+                let intact = [PACKETS, 0, 0];
+                let both = [intact, expected, intact, expected];
+                assert_eq!(found(&sample), both, "{zero_ns} {held_ms}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_least_that_falls_later_is_that_of_the_client() {
+        let mut sample = Sample::of(1, 2);
+        sample.counted(1, |counted| {
+            counted.first_read_ns += 50 * MS;
+            counted.least_ns = Some(-50 * MS.cast_signed());
+        });
+        assert_eq!(found(&sample), [[PACKETS, 0, 0]; 2]);
+        sample.counted(1, |counted| counted.least_ns = Some(-30 * MS.cast_signed()));
+        assert_eq!(found(&sample), [[PACKETS, 0, 0], [0, PACKETS, 0]]);
+    }
+
+    #[test]
+    fn a_client_may_be_late_by_a_long_period_and_its_spread_shows_less_all_the_same() {
+        let mut sample = Sample::of(1, 2);
+        sample.plan.group.profile = Profile::constant(1_000);
+        sample.counted(1, |counted| counted.first_read_ns += 150 * MS);
+        let held_up = [PACKETS, PACKETS, PACKETS];
+        assert_eq!(found(&sample), [[PACKETS, 0, 0], held_up]);
+    }
+
+    #[test]
+    fn agents_and_floods_are_not_compared() {
+        let mut sample = Sample::of(2, 1);
+        sample.counted(1, |counted| counted.first_read_ns += 500 * MS);
+        assert_eq!(found(&sample), [[PACKETS, 0, 0]; 2]);
+        let mut sample = Sample::of(1, 2);
+        sample.counted(1, |counted| counted.first_read_ns += 500 * MS);
+        sample.flood();
+        let in_time = receivers(&sample).into_iter().map(|of| of.in_time);
+        assert_eq!(in_time.collect::<Vec<_>>(), [None, None]);
+    }
+}
