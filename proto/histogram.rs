@@ -70,6 +70,13 @@ pub fn bucket_top_ns(index: usize) -> u64 {
     bucket_floor_ns(index + 1) - 1
 }
 
+/// What stands for the times of a bucket where one is shown, ns: the longest of them, but 0 for the
+/// first bucket, which stands for times within 8 ns. Most of these are 0.
+#[must_use]
+pub fn shown_ns(index: usize) -> u64 {
+    if index == 0 { 0 } else { bucket_top_ns(index) }
+}
+
 /// How many of `count` values may be longer than the quantile of so many millionths: 1 to 10^6.
 #[must_use]
 pub fn beyond(ppm: u32, count: u64) -> u64 {
@@ -196,10 +203,10 @@ impl Histogram {
         })
     }
 
-    /// The value at a quantile of 0 to 1: the top of its bucket, ns. 0 when nothing was counted.
+    /// The value at a quantile of 0 to 1, as [`shown_ns`] gives it. 0 when nothing was counted.
     #[must_use]
     pub fn quantile_ns(&self, quantile: f64) -> u64 {
-        self.to_hdr().value_at_quantile(quantile)
+        shown_ns(bucket(self.to_hdr().value_at_quantile(quantile)))
     }
 
     /// The form of the API; `None` without a value. A quantile that so few values do not give is
@@ -211,14 +218,14 @@ impl Histogram {
         let hdr = self.to_hdr();
         let quantile = |ppm: u32| {
             let bucket = self.bucket_below(beyond(ppm, count))?;
-            let ns = signed(bucket_top_ns(bucket));
+            let ns = signed(shown_ns(bucket));
             is_known(ppm, count).then_some(v1::Quantile { ppm, ns })
         };
         Some(v1::Distribution {
             count,
             quantiles: QUANTILES_PPM.into_iter().filter_map(quantile).collect(),
             min_ns: signed(bucket_floor_ns(min)),
-            max_ns: signed(bucket_top_ns(max)),
+            max_ns: signed(shown_ns(max)),
             mean_ns: hdr.mean(),
             saturated: self.saturated(),
             missing: None,
@@ -391,8 +398,9 @@ mod tests {
             let (ppms, times): (Vec<_>, Vec<_>) = quantiles.map(|of| (of.ppm, of.ns)).unzip();
             assert_eq!(ppms, known, "{count}");
             // All are 0 to 7 ns.
-            assert!(times.iter().all(|ns| *ns == 7) && distribution.max_ns == 7);
-            assert_eq!(distribution.min_ns, 0);
+            assert!(times.iter().all(|ns| *ns == 0));
+            assert_eq!((distribution.min_ns, distribution.max_ns), (0, 0));
+            assert_eq!(histogram.quantile_ns(0.5), 0);
         }
         assert_eq!(
             QUANTILES_PPM.map(count_min),

@@ -56,6 +56,7 @@ pub(super) fn counts(packets: u64) -> v1::Counts {
             left_out: Some(0),
             in_time: Some(packets),
             spread_understated: Some(0),
+            spread_uncertain: Some(0),
             ..v1::ReceiverCounts::default()
         }),
         lost: Some(0),

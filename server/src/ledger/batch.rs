@@ -108,14 +108,13 @@ impl<W: CommitWriter> Batch<'_, W> {
     }
 
     /// Counts how many times the histograms hold, once for all packets of the batch: with a
-    /// schedule each has its lateness and spread recorded, on the same clock its transit and
-    /// latency.
+    /// schedule each has its lateness recorded, on the same clock its transit and latency. Not
+    /// every packet has a spread.
     #[inline]
     fn count_timed(&mut self, packets: u64) {
-        let [lateness, transit, latency, spread] = &mut self.counters.timed;
+        let [lateness, transit, latency, _] = &mut self.counters.timed;
         if self.counters.pace.is_some() {
             *lateness += packets;
-            *spread += packets;
         }
         if self.counters.clock.is_same() {
             *transit += packets;
@@ -224,7 +223,7 @@ impl<W: CommitWriter> Batch<'_, W> {
         }
         counters.digest = packet::digest_with(counters.digest, packet.sequence, checksum);
         if is_first {
-            counters.first_due_ns = packet.due_ns;
+            (counters.first_due_ns, counters.first_read_ns) = (packet.due_ns, self.read_ns);
         }
         counters.last_due_ns = packet.due_ns;
         let written_ns = packet.due_ns.saturating_add(u64::from(packet.lateness_ns));
@@ -234,17 +233,24 @@ impl<W: CommitWriter> Batch<'_, W> {
             *counters.counts.read_before_written.get_or_insert(0) += 1;
         }
         let paced = Paced {
-            due_ns: packet.due_ns,
-            read_ns: self.read_ns,
+            due_ns: packet.due_ns.wrapping_sub(counters.first_due_ns),
+            read_ns: self.read_ns.wrapping_sub(counters.first_read_ns),
             is_first,
             is_in_order,
             clock: counters.clock,
         };
         let pace = counters.pace.as_mut();
-        let spread_ns = pace.map(|pace| pace.take(paced, &mut counters.counts));
+        let is_paced = pace.is_some();
+        let spread_ns = pace.and_then(|pace| pace.take(paced, &mut counters.counts));
+        counters.timed[3] += u64::from(spread_ns.is_some());
         self.count_packet();
-        self.times
-            .record(packet, self.read_ns, self.counters.clock, spread_ns);
+        let lateness = is_paced.then_some(u64::from(packet.lateness_ns));
+        self.times.record(
+            packet,
+            self.read_ns,
+            self.counters.clock,
+            [lateness, spread_ns],
+        );
     }
 
     /// Sends a packet back unchanged. A peer that does not read its echoes loses them and does not
@@ -289,7 +295,9 @@ fn cannot_become_ours(frame: &Frame, bytes: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::{handshake::Key, v1::ReceiverCounts};
+    use metronome_proto::{
+        counters::CounterList as _, handshake::Key, schedule::Schedule, v1::ReceiverCounts,
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -297,7 +305,7 @@ mod tests {
         ledger::{
             BUFFER_BYTES, REPLY_QUEUE_FRAMES,
             commit_writer::ReleaseStore,
-            world::{World, conversation, hello, key, packet, replies},
+            world::{World, conversation, hello, key, packet, packet_due, replies},
         },
         model::ClockRelation,
     };
@@ -338,7 +346,7 @@ mod tests {
                 (bytes.len() as u64, 0)
             );
             prop_assert_eq!(world.replies(&counters), replies(20));
-            prop_assert_eq!(world.sums(), [20; 4]);
+            prop_assert_eq!(world.sums(), [20, 20, 20, 19]);
         }
 
         #[test]
@@ -358,8 +366,9 @@ mod tests {
             } else {
                 0
             };
-            prop_assert_eq!(world.sums(), [counted; 4]);
-            prop_assert_eq!(counters.timed, [counted; 4]);
+            let compared = counted.saturating_sub(1);
+            let timed = [counted, counted, counted, compared];
+            prop_assert_eq!((world.sums(), counters.timed), (timed, timed));
         }
 
         #[test]
@@ -460,6 +469,50 @@ mod tests {
     }
 
     #[test]
+    fn wherever_the_zero_of_the_senders_clock_lies_its_packets_are_measured_alike() {
+        const MS: u64 = 1_000_000;
+        let schedule = Schedule {
+            start_ns: 0,
+            rate_millihertz: 100_000,
+            batch: 1,
+            packets: 4,
+        };
+        let zeros = [0, (1 << 63) - 1, (1 << 63) + 100_000 * MS, u64::MAX - 5];
+        // Delays of 3, 1, 7 and 40 ms more or less than the difference of the clocks.
+        let delays_ns = [3 * MS, MS, 7 * MS, 40 * MS];
+        for zero_ns in zeros {
+            let world = World::with(ClockRelation::Unknown, Some(schedule));
+            let mut counters = ConnectionCounters::default();
+            let read_ns = 9_000 * MS;
+            world.batch(
+                &mut counters,
+                &hello().encode(&key()),
+                read_ns,
+                &ReleaseStore,
+            );
+            for (sequence, delay_ns) in delays_ns.into_iter().enumerate() {
+                let after_ns = sequence as u64 * 10 * MS;
+                let packet = packet_due(sequence as u64, zero_ns.wrapping_add(after_ns));
+                let read_ns = read_ns + after_ns + delay_ns;
+                world.batch(&mut counters, &packet, read_ns, &ReleaseStore);
+            }
+            let expected = ReceiverCounts {
+                received: 4,
+                in_time: Some(3),
+                read_before_written: None,
+                ..ReceiverCounts::zero()
+            };
+            assert_eq!(counters.counts, expected, "{zero_ns}");
+            assert_eq!(
+                counters.least_ns(),
+                Some(-2 * MS.cast_signed()),
+                "{zero_ns}"
+            );
+            assert_eq!(counters.timed, [4, 0, 0, 3]);
+        }
+    }
+
+    #[test]
     fn the_times_of_a_connection_are_those_of_its_first_and_its_last_packet() {
         let world = World::new();
         let mut counters = ConnectionCounters::default();
@@ -485,7 +538,7 @@ mod tests {
             ),
             (20_000, 30_000, 40_000)
         );
-        assert_eq!(counters.least_ns(), Some(18_000), "of the second packet");
+        assert_eq!(counters.least_ns(), Some(-1_000), "of the second packet");
     }
 
     #[test]
@@ -663,6 +716,6 @@ mod tests {
             (counters.counts.received, counters.partial_frame_bytes),
             (packets, 0)
         );
-        assert_eq!(world.sums(), [packets; 4]);
+        assert_eq!(world.sums(), [packets, packets, packets, packets - 1]);
     }
 }

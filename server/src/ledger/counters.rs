@@ -19,20 +19,22 @@
 //! | 15 – 18 | the bytes of a split frame of 32 |
 //! | 19 – 22 | times that the first four histograms must hold |
 //! | 23 | batches |
-//! | 24 | rate in millihertz, 32 bits; packets a write, 32 bits; 0: no schedule, nor 25 – 33 |
+//! | 24 | rate in millihertz, 32 bits; packets a write, 32 bits; 0: no schedule, nor 25 – 36 |
 //! | 25, 26 | packets of the schedule, place of the last packet that was on it |
 //! | 27 | the least read − due of all packets, ns |
 //! | 28 | when the present window of the spread began, ns |
 //! | 29, 30 | the least read − due of the present window and of the one before, ns |
-//! | 31 – 33 | mark of the spread, ns; packets since it, packets before it |
-//! | 34 – 45 | `metronome.v1.ReceiverCounts`: field number n is word 33 + n; the rest is *free* |
-//! | 46 – 49 | *times that the other four histograms must hold* |
-//! | 50, 51 | *replies asked for, dropped* |
-//! | 52, 53 | *offset and bound of the clocks: index into a table of the run* |
-//! | 54 | *the floor above which the time of a packet is queueing, ns* |
-//! | 55 | *free* |
+//! | 31 – 33 | mark of the spread at 100 ms, ns; packets since it, packets before it |
+//! | 34 – 36 | mark of the spread at 10 ms, ns; packets since it, those of the window before |
+//! | 37 – 48 | `metronome.v1.ReceiverCounts`: field number n is word 36 + n; the rest is *free* |
+//! | 49 – 52 | *times that the other four histograms must hold* |
+//! | 53, 54 | *replies asked for, dropped* |
+//! | 55, 56 | *offset and bound of the clocks: index into a table of the run* |
+//! | 57 | *the floor above which the time of a packet is queueing, ns* |
+//! | 58 – 63 | *free* |
 //!
-//! A least is stored so that a word of 0 is that of no packet.
+//! Read − due is counted from that of the client's first packet. A least is stored so that a word
+//! of 0 is that of no packet.
 //!
 //! What is in italics is room for what is planned: no word of it is stored or read, so it costs
 //! nothing and is 0, and a server of the version that begins to use it can take over this ledger. A
@@ -50,7 +52,7 @@ use super::pace::{self, Pace, with_pace_counts};
 use crate::model::{ClientEnd, ClockRelation};
 
 /// 64-bit words of one connection's counters in the ledger, a whole number of cache lines.
-pub(super) const WORDS: usize = 56;
+pub(super) const WORDS: usize = 64;
 
 /// Histograms in use: lateness, transit, latency, spread.
 pub(crate) const HISTOGRAMS: usize = 4;
@@ -151,7 +153,8 @@ impl ConnectionCounters {
         self.attempt > 0
     }
 
-    /// The least (read − due) of all packets, ns. `None` without a schedule or a packet.
+    /// The least (read − due) of all packets less that of the first one, ns. `None` without a
+    /// schedule or a packet.
     pub(crate) fn least_ns(&self) -> Option<i64> {
         self.pace.as_ref()?.least_ns()
     }
@@ -281,9 +284,8 @@ impl ConnectionCounters {
         let mut counts = [0; counters::WORDS];
         counts[..USED - COUNTS_AT].copy_from_slice(&words[COUNTS_AT..]);
         let clock = clock_of(words[3]);
-        let first_due_ns = words[9];
         let pace = std::array::from_fn(|index| words[PACE_AT + index]);
-        let pace = Pace::from_words(pace, first_due_ns);
+        let pace = Pace::from_words(pace);
         let counts = ReceiverCounts::from_words(&counts);
         let counts = with_pace_counts(counts, pace.is_some());
         Self {
@@ -302,7 +304,7 @@ impl ConnectionCounters {
             digest: words[6],
             first_read_ns: words[7],
             last_read_ns: words[8],
-            first_due_ns,
+            first_due_ns: words[9],
             last_due_ns: words[10],
             last_batch_ns: words[11],
             reported_sent: words[12],
@@ -424,7 +426,8 @@ mod tests {
             |it| it.counts.off_schedule = Some(2),
             |it| it.counts.left_out = Some(1),
             |it| it.counts.in_time = Some(2),
-            |it| it.counts.spread_understated = Some(2),
+            |it| it.counts.spread_uncertain = Some(2),
+            |it| it.counts.spread_understated = Some(1),
             |it| it.reply_bytes_queued = 97,
             |it| it.reply_bytes_sent = 97,
         ] {

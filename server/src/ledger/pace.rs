@@ -6,6 +6,9 @@
 //! first packets were skipped it is later than the agent's by as much, and the packets that were
 //! skipped are missing among those in time.
 //!
+//! Times of due are counted from the client's first due time, and times of reading from its first
+//! read: wherever the zeros of the two clocks lie, these are small, and so is every difference.
+//!
 //! All of it lies among the connection's counters, the schedule as well: a replay needs no
 //! admission, also of a run that is over.
 
@@ -26,12 +29,12 @@ pub(super) const WORDS: usize = 3 + spread::WORDS;
 /// The first word where there is no pace, whatever the others are: no schedule has a rate of 0.
 pub(super) const NO_SCHEDULE: u64 = 0;
 
-/// A client's schedule and how its packets keep to it.
+/// A client's schedule from its first packet on and how its packets keep to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Pace {
     due_times: DueTimes,
-    /// When the last packet is due, on the sender's clock, and how long after that a packet is in
-    /// time, ns: both follow from the schedule.
+    /// When the last packet is due after the first, and how long after that a packet is in time,
+    /// ns: both follow from the schedule.
     end_ns: u64,
     allowance_ns: i64,
     spread: Spread,
@@ -40,9 +43,12 @@ pub(crate) struct Pace {
 /// A packet, as far as its pace needs it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Paced {
+    /// When it was due after the first packet of the connection, on the sender's clock; 2^64 less
+    /// than that where it was due before it.
     pub(super) due_ns: u64,
+    /// When it was read after the first one was.
     pub(super) read_ns: u64,
-    /// The first of the connection: its due time is the anchor.
+    /// The first of the connection, from whose times the others are counted.
     pub(super) is_first: bool,
     /// It came behind all before it. One that fills a gap is not compared with the schedule.
     pub(super) is_in_order: bool,
@@ -58,7 +64,12 @@ impl Pace {
         Some(pace)
     }
 
+    /// The last packet had this place, counted from the first one's.
     fn at(schedule: Schedule, place: u64, spread: Spread) -> Option<Self> {
+        let schedule = Schedule {
+            start_ns: 0,
+            ..schedule
+        };
         is_possible(&schedule).then(|| Self {
             due_times: DueTimes::at(schedule, place),
             end_ns: schedule.end_ns(),
@@ -68,23 +79,13 @@ impl Pace {
         })
     }
 
-    /// The pace of a client whose first packet was due at `anchor_ns` and whose last one had this
-    /// place.
+    /// The pace of a client whose last packet had this place.
     #[cfg(test)]
-    pub(super) fn on(schedule: Schedule, anchor_ns: u64, place: u64) -> Option<Self> {
-        let schedule = Schedule {
-            start_ns: anchor_ns,
-            ..schedule
-        };
+    pub(super) fn on(schedule: Schedule, place: u64) -> Option<Self> {
         Self::at(schedule, place, Spread::default())
     }
 
-    #[cfg(test)]
-    fn anchor_ns(&self) -> u64 {
-        self.due_times.schedule().start_ns
-    }
-
-    /// The least (read − due) of all packets, ns.
+    /// The least (read − due) of all packets less that of the first one, ns: 0 or less.
     pub(super) fn least_ns(&self) -> Option<i64> {
         self.spread.least_ns()
     }
@@ -95,19 +96,22 @@ impl Pace {
         self.spread.begin_batch(read_ns);
     }
 
-    /// Checks, counts and measures a packet; returns its spread, ns.
+    /// Checks, counts and measures a packet; returns its spread, ns, when there is a packet that it
+    /// can be compared with.
     #[inline]
-    pub(super) fn take(&mut self, packet: Paced, counts: &mut ReceiverCounts) -> u64 {
-        if packet.is_first {
-            self.anchor(packet.due_ns);
-        } else if packet.is_in_order {
+    pub(super) fn take(&mut self, packet: Paced, counts: &mut ReceiverCounts) -> Option<u64> {
+        if !packet.is_first && packet.is_in_order {
             match self.due_times.take(packet.due_ns) {
                 Some(0) => {}
                 Some(places) => add(&mut counts.left_out, places),
                 None => add(&mut counts.off_schedule, 1),
             }
         }
-        let shown = self.spread.take(packet.read_ns, packet.due_ns);
+        let delay_ns = packet.read_ns.wrapping_sub(packet.due_ns).cast_signed();
+        let shown = self.spread.take(delay_ns);
+        if shown.uncertain > 0 {
+            add(&mut counts.spread_uncertain, shown.uncertain);
+        }
         if shown.understated > 0 {
             add(&mut counts.spread_understated, shown.understated);
         }
@@ -117,16 +121,6 @@ impl Pace {
         shown.spread_ns
     }
 
-    #[cold]
-    fn anchor(&mut self, due_ns: u64) {
-        let schedule = Schedule {
-            start_ns: due_ns,
-            ..*self.due_times.schedule()
-        };
-        self.due_times = DueTimes::at(schedule, 0);
-        self.end_ns = schedule.end_ns();
-    }
-
     #[inline]
     fn is_in_time(&self, packet: &Paced) -> bool {
         let Some(least_ns) = self.spread.least_ns() else {
@@ -134,17 +128,16 @@ impl Pace {
         };
         let mut allowed_ns = least_ns.saturating_add(self.allowance_ns);
         if !packet.clock.is_same() {
-            let since_first = packet
-                .due_ns
-                .saturating_sub(self.due_times.schedule().start_ns);
-            allowed_ns = allowed_ns.saturating_add((since_first / CLOCK_DRIFT_PARTS).cast_signed());
+            let since_first_ns = packet.due_ns.cast_signed().max(0);
+            allowed_ns =
+                allowed_ns.saturating_add(since_first_ns / CLOCK_DRIFT_PARTS.cast_signed());
         }
         packet.read_ns.wrapping_sub(self.end_ns).cast_signed() <= allowed_ns
     }
 
     /// Whether the figures fit each other and the packets received.
     pub(super) fn is_possible(&self, counts: &ReceiverCounts) -> bool {
-        let [off_schedule, left_out, in_time, understated] = counters(counts);
+        let [off_schedule, left_out, in_time, understated, uncertain] = counters(counts);
         let place = self.due_times.place();
         // Each packet but the first goes to the next place and the places that it leaves out.
         let moves = place.checked_sub(left_out);
@@ -153,11 +146,17 @@ impl Pace {
         } else {
             moves.is_some_and(|moves| moves < counts.received)
         };
-        let spread_packets = self.spread.kept().checked_add(understated);
+        let [kept, kept_near] = self.spread.kept();
+        let are_received = |kept: u64, counted| {
+            let packets = kept.checked_add(counted);
+            packets.is_some_and(|packets| packets <= counts.received)
+        };
         off_schedule <= counts.received
             && is_place_possible
             && in_time <= counts.received
-            && spread_packets.is_some_and(|packets| packets <= counts.received)
+            && understated <= uncertain
+            && are_received(kept, understated)
+            && are_received(kept_near, uncertain)
     }
 
     /// Hands each word to `put`, with its index.
@@ -184,10 +183,10 @@ impl Pace {
     }
 
     /// `None` when the words hold no schedule that is possible.
-    pub(super) fn from_words(words: [u64; WORDS], anchor_ns: u64) -> Option<Self> {
+    pub(super) fn from_words(words: [u64; WORDS]) -> Option<Self> {
         let [rate_and_batch, packets, place, spread @ ..] = words;
         let schedule = Schedule {
-            start_ns: anchor_ns,
+            start_ns: 0,
             rate_millihertz: rate_and_batch & u64::from(u32::MAX),
             batch: (rate_and_batch >> 32) as u32,
             packets,
@@ -196,13 +195,14 @@ impl Pace {
     }
 }
 
-/// Off schedule, left out, in time, understated; 0 where not known.
-fn counters(counts: &ReceiverCounts) -> [u64; 4] {
+/// Off schedule, left out, in time, understated, uncertain; 0 where not known.
+fn counters(counts: &ReceiverCounts) -> [u64; 5] {
     [
         counts.off_schedule,
         counts.left_out,
         counts.in_time,
         counts.spread_understated,
+        counts.spread_uncertain,
     ]
     .map(Option::unwrap_or_default)
 }
@@ -220,6 +220,7 @@ pub(crate) fn with_pace_counts(counts: ReceiverCounts, has_pace: bool) -> Receiv
         left_out: known(counts.left_out),
         in_time: known(counts.in_time),
         spread_understated: known(counts.spread_understated),
+        spread_uncertain: known(counts.spread_uncertain),
         ..counts
     }
 }
@@ -241,20 +242,21 @@ mod tests {
         packets: 100,
     };
 
-    /// Counts packets of a client whose clock's zero is a second behind ours, due and read at these
-    /// times, ms of our clock; returns how many were in time.
+    /// Counts packets of a client due and read at these times, ms of our clock; returns how many
+    /// were in time.
     fn in_time(schedule: Schedule, clock: ClockRelation, packets: &[(u64, u64)]) -> u64 {
         let mut pace = Pace::new(Some(schedule), 0).unwrap();
         let mut counts = ReceiverCounts::zero();
+        let (first_due_ms, first_read_ms) = packets[0];
         for (index, (due_ms, read_ms)) in packets.iter().enumerate() {
             let packet = Paced {
-                due_ns: due_ms * MS + 1_000 * MS,
-                read_ns: read_ms * MS,
+                due_ns: (due_ms - first_due_ms) * MS,
+                read_ns: (read_ms - first_read_ms) * MS,
                 is_first: index == 0,
                 is_in_order: true,
                 clock,
             };
-            pace.begin_batch(packet.read_ns);
+            pace.begin_batch(read_ms * MS);
             let _ = pace.take(packet, &mut counts);
             counts.received += 1;
             assert!(pace.is_possible(&counts));
@@ -320,7 +322,7 @@ mod tests {
             received,
             ..ReceiverCounts::zero()
         };
-        let moved = Pace::on(SCHEDULE, 0, 2).unwrap();
+        let moved = Pace::on(SCHEDULE, 2).unwrap();
         assert!(moved.is_possible(&received(3)));
         assert!(!moved.is_possible(&received(2)), "each packet moves once");
         let mut measured = Pace::new(Some(SCHEDULE), 0).unwrap();
@@ -342,6 +344,7 @@ mod tests {
             |it| it.left_out = Some(3),
             |it| it.in_time = Some(4),
             |it| it.spread_understated = Some(1),
+            |it| it.spread_uncertain = Some(1),
         ] {
             let mut impossible = counts;
             spoil(&mut impossible);
@@ -357,15 +360,15 @@ mod tests {
             pace.begin_batch(read_ms * MS);
             let packet = Paced {
                 due_ns: due_ms * MS,
-                read_ns: read_ms * MS,
+                read_ns: (read_ms - 7) * MS,
                 is_first: due_ms == 0,
                 is_in_order: true,
                 clock: ClockRelation::Same,
             };
             pace.take(packet, &mut counts)
         });
-        assert_eq!(spreads, [0, 3 * MS, 0]);
-        assert_eq!(pace.least_ns(), Some(7_000_000));
+        assert_eq!(spreads, [None, Some(3 * MS), None]);
+        assert_eq!(pace.least_ns(), Some(0));
     }
 
     fn edges() -> impl Strategy<Value = u64> {
@@ -383,13 +386,12 @@ mod tests {
             rate in prop_oneof![0..=u64::from(u32::MAX), 0..2_000_000_000_u64],
             batch in prop_oneof![0..=u64::from(u32::MAX), 0..1_030_u64],
             rest in prop::collection::vec(edges(), WORDS - 1),
-            anchor_ns in edges(),
             packets in prop::collection::vec((edges(), edges(), any::<[bool; 3]>()), 1..20),
             counts: [u64; metronome_proto::counters::WORDS],
         ) {
             let mut words = [rate | batch << 32; WORDS];
             words[1..].copy_from_slice(&rest);
-            let Some(mut pace) = Pace::from_words(words, anchor_ns) else {
+            let Some(mut pace) = Pace::from_words(words) else {
                 return Ok(());
             };
             prop_assert_eq!(pace.to_words(), words);
@@ -411,11 +413,12 @@ mod tests {
         ) {
             let mut pace = Pace::new(Some(SCHEDULE), 0).unwrap();
             let (mut counts, mut read_ns) = (ReceiverCounts::zero(), 0);
+            let (mut first_due_ns, mut first_read_ns) = (None, None);
             for (place, gap_ns, is_in_order, off_ns) in packets {
                 read_ns += gap_ns / 100;
                 let packet = Paced {
-                    due_ns: place * MS + off_ns,
-                    read_ns,
+                    due_ns: (place * MS + off_ns).wrapping_sub(*first_due_ns.get_or_insert(place * MS + off_ns)),
+                    read_ns: read_ns - *first_read_ns.get_or_insert(read_ns),
                     is_first: counts.received == 0,
                     is_in_order,
                     clock: ClockRelation::Unknown,
@@ -424,7 +427,7 @@ mod tests {
                 let _ = pace.take(packet, &mut counts);
                 counts.received += 1;
                 prop_assert!(pace.is_possible(&counts));
-                prop_assert_eq!(Pace::from_words(pace.to_words(), pace.anchor_ns()), Some(pace));
+                prop_assert_eq!(Pace::from_words(pace.to_words()), Some(pace));
             }
         }
     }

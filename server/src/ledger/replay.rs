@@ -148,8 +148,8 @@ mod tests {
         let (one, rest) = bytes.split_at(45);
         let (other, last) = rest.split_at(55);
         for (clock, timed, read_before_written) in [
-            (ClockRelation::Same, [6; 4], Some(3)),
-            (ClockRelation::Unknown, [6, 0, 0, 6], None),
+            (ClockRelation::Same, [6, 6, 6, 5], Some(3)),
+            (ClockRelation::Unknown, [6, 0, 0, 5], None),
         ] {
             let begin = |_: &World| ConnectionCounters::default();
             let batches = [(2_000, one), (7_000, other), (12_000, last)];
@@ -218,10 +218,11 @@ mod tests {
                 left_out: Some(12 + 2 + 65),
                 in_time: Some(20),
                 spread_understated: Some(12),
+                spread_uncertain: Some(17),
                 ..ReceiverCounts::default()
             };
             assert_eq!(counted.counts, expected);
-            assert_eq!(counted.reads, 4);
+            assert_eq!((counted.reads, counted.timed[3]), (4, 22));
         }
     }
 
@@ -250,7 +251,10 @@ mod tests {
                 (Stage::Ended, end, end)
             );
             assert_eq!(counted.digest, (start..end).fold(0, add));
-            assert_eq!(counted.timed, UNTIMED.map(|untimed| end - untimed));
+            // The first packet with a pace has no spread.
+            let [rest @ .., spread] = UNTIMED.map(|untimed| end - untimed);
+            let [lateness, transit, latency] = rest;
+            assert_eq!(counted.timed, [lateness, transit, latency, spread - 1]);
             assert_eq!(counted.bytes, (end + 2) * FRAME_BYTES as u64);
         }
     }

@@ -35,20 +35,21 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         }
     }
 
-    /// Records the times of one packet: lateness and spread of a client that has a schedule,
-    /// transit and latency on the same clock.
+    /// Records the times of one packet: its lateness and spread as far as there are any, transit
+    /// and latency on the same clock.
     #[inline]
     pub(super) fn record(
         &mut self,
         packet: &Packet,
         read_ns: u64,
         clock: ClockRelation,
-        spread_ns: Option<u64>,
+        [recorded_lateness, spread]: [Option<u64>; 2],
     ) {
         let lateness_ns = u64::from(packet.lateness_ns);
-        if let Some(spread_ns) = spread_ns {
-            self.record_one(0, lateness_ns);
-            self.record_one(3, spread_ns);
+        for (histogram, value_ns) in [(0, recorded_lateness), (3, spread)] {
+            if let Some(value_ns) = value_ns {
+                self.record_one(histogram, value_ns);
+            }
         }
         let mut total_ns = lateness_ns;
         if clock.is_same() {

@@ -216,7 +216,7 @@ impl World {
             last_batch_ns: 1_000,
             reads: packets,
             first_due_ns: due_ns(0),
-            pace: Pace::on(SCHEDULE, due_ns(0), packets.saturating_sub(1)),
+            pace: Pace::on(SCHEDULE, packets.saturating_sub(1)),
             ..ConnectionCounters::default()
         };
         self.slot().commit(&counters, &ReleaseStore);

@@ -72,7 +72,8 @@ pub(crate) struct ClientCounters {
     pub(crate) bytes: u64,
     /// … and bytes taken off the socket, by the kernel's count. `None` when that could not be read.
     pub(crate) bytes_taken: Option<u64>,
-    /// The least (read - due) of all packets, ns. Without a packet of a schedule there is none.
+    /// The least (read - due) of all packets less that of the first one, ns: 0 or less, and small
+    /// whatever the zero of the sender's clock is. Without a packet of a schedule there is none.
     pub(crate) least_ns: Option<i64>,
     /// How many times its histograms of lateness, transit, latency and spread must hold: counted
     /// with the packets …

@@ -1,8 +1,9 @@
-//! The time that a run's packets took, by which the achieved rate is divided.
+//! The time that a run's packets took, and that by which the achieved rate is divided.
 //!
 //! A schedule of N packets takes N periods, also the one after its last packet: from the first
 //! packet to the last there are only N − 1. So a run that keeps up has the rate that it asked for,
-//! and packets that never came make it less.
+//! and packets that never came make it less. The last of these periods may end long after the run:
+//! the time that is shown is no longer than the plan's duration, unless the packets took longer.
 
 use metronome_proto::profile::Profile;
 
@@ -11,17 +12,38 @@ use super::{evidence::Evidence, rows::Row};
 /// 1000 s in ns: a rate in millihertz is packets per 1000 s.
 const MILLIHERTZ_NANOS: u128 = 1_000_000_000_000;
 
-/// The time of the schedule, or that until the last packet was read where it is longer, ns. `None`
-/// when no packet was read.
-pub(super) fn elapsed_ns(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<u128> {
-    let read_ns = read_ns(evidence, rows)?;
-    Some(schedule_ns(evidence, rows).max(read_ns)).filter(|nanos| *nanos > 0)
+/// How long a run took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Elapsed {
+    schedule_ns: u128,
+    read_ns: u128,
+    duration_ns: u128,
 }
 
-/// Packets of so many ns in millihertz. `None` for a rate that nothing can have.
-pub(super) fn achieved_millihertz(received: u64, elapsed_ns: u128) -> Option<u64> {
-    let per_1000_s = (u128::from(received) * MILLIHERTZ_NANOS).checked_div(elapsed_ns)?;
-    u64::try_from(per_1000_s).ok()
+impl Elapsed {
+    /// `None` when no packet was read, or none took any time.
+    pub(super) fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Self> {
+        let elapsed = Self {
+            schedule_ns: schedule_ns(evidence, rows),
+            read_ns: read_ns(evidence, rows)?,
+            duration_ns: evidence.plan.duration.as_nanos(),
+        };
+        Some(elapsed).filter(|of| of.shown_ns() > 0)
+    }
+
+    /// The time of the schedule within the plan's duration, or that until the last packet was read
+    /// where it is longer, ns.
+    pub(super) fn shown_ns(self) -> u128 {
+        self.schedule_ns.min(self.duration_ns).max(self.read_ns)
+    }
+
+    /// So many packets in the time of the schedule, or until the last one was read where that is
+    /// longer, in millihertz. `None` for a rate that nothing can have.
+    pub(super) fn achieved_millihertz(self, received: u64) -> Option<u64> {
+        let nanos = self.schedule_ns.max(self.read_ns);
+        let per_1000_s = (u128::from(received) * MILLIHERTZ_NANOS).checked_div(nanos)?;
+        u64::try_from(per_1000_s).ok()
+    }
 }
 
 /// What the schedule takes: all of it, or what was due before the run was stopped. Of a flood that
@@ -87,9 +109,13 @@ mod tests {
         samples::{PACKETS, START_NS, Sample},
     };
 
-    fn elapsed(sample: &Sample) -> Option<u128> {
+    fn of(sample: &Sample) -> Option<Elapsed> {
         let evidence = sample.evidence();
-        elapsed_ns(&evidence, &pair(&evidence))
+        Elapsed::of(&evidence, &pair(&evidence))
+    }
+
+    fn elapsed(sample: &Sample) -> Option<u128> {
+        of(sample).map(Elapsed::shown_ns)
     }
 
     /// A run of one client in which the packets that were read came so late.
@@ -113,13 +139,23 @@ mod tests {
     fn half_a_packet_a_second_is_achieved_as_that() {
         let seconds = 1_000_000_000;
         for (received, achieved) in [(2, 500), (1, 250)] {
-            let elapsed = elapsed(&run(500, 4 * seconds, received, 50_000)).unwrap();
-            assert_eq!(elapsed, u128::from(4 * seconds));
-            assert_eq!(achieved_millihertz(received, elapsed), Some(achieved));
+            let elapsed = of(&run(500, 4 * seconds, received, 50_000)).unwrap();
+            assert_eq!(elapsed.shown_ns(), u128::from(4 * seconds));
+            assert_eq!(elapsed.achieved_millihertz(received), Some(achieved));
         }
         // Dead at 1.2 s of 3 s.
-        let elapsed = elapsed(&run(10_000_000, 3 * seconds, 11_850, 50_000)).unwrap();
-        assert_eq!(achieved_millihertz(11_850, elapsed), Some(3_950_000));
+        let elapsed = of(&run(10_000_000, 3 * seconds, 11_850, 50_000)).unwrap();
+        assert_eq!(elapsed.achieved_millihertz(11_850), Some(3_950_000));
+    }
+
+    #[test]
+    fn a_period_that_is_longer_than_the_run_is_not_shown_as_its_time() {
+        let seconds = 1_000_000_000;
+        let elapsed = of(&run(1, seconds, 1, 50_000)).unwrap();
+        assert_eq!(elapsed.shown_ns(), u128::from(seconds));
+        assert_eq!(elapsed.achieved_millihertz(1), Some(1));
+        let late = of(&run(1, seconds, 1, 3 * seconds)).unwrap();
+        assert_eq!(late.shown_ns(), u128::from(3 * seconds));
     }
 
     #[test]
@@ -182,8 +218,7 @@ mod tests {
             let planned = sample.plan.packets_per_client().unwrap();
             let received = 1 + ((planned - 1) as f64 * part) as u64;
             sample = run(rate_millihertz, duration_ns, received, latency_ns);
-            let elapsed_ns = elapsed(&sample).unwrap();
-            let achieved = achieved_millihertz(received, elapsed_ns).unwrap();
+            let achieved = of(&sample).unwrap().achieved_millihertz(received).unwrap();
             prop_assert!(achieved <= rate_millihertz);
             // Packets that never came make it less; those that did not come late take nothing away.
             let alone_ns = u128::from(planned) * 1_000_000_000_000 / u128::from(rate_millihertz);
@@ -200,8 +235,8 @@ mod tests {
             latency_ns in 0..50_000_000_u64,
         ) {
             let achieved = |received| {
-                let elapsed = elapsed(&run(1_000_000, PACKETS * 1_000_000, received, latency_ns));
-                achieved_millihertz(received, elapsed.unwrap()).unwrap()
+                let elapsed = of(&run(1_000_000, PACKETS * 1_000_000, received, latency_ns));
+                elapsed.unwrap().achieved_millihertz(received).unwrap()
             };
             prop_assert!(achieved(received) <= achieved(PACKETS).max(1_000_000));
             prop_assert!(received == 1 || achieved(received - 1) <= achieved(received));

@@ -11,7 +11,7 @@ use metronome_proto::{
 
 use super::{
     client_failure::client_failure,
-    elapsed::{achieved_millihertz, elapsed_ns},
+    elapsed::Elapsed,
     evidence::Evidence,
     punctuality::{Punctuality, limit_ns, spoils_p99},
     rows::{Row, sum_of_all},
@@ -34,15 +34,14 @@ pub(super) fn assemble(
     (verdict, outcome): (v1::Verdict, v1::Outcome),
 ) -> v1::Report {
     let counts = counts_of_all(rows);
-    let elapsed_ns = elapsed_ns(evidence, rows);
+    let elapsed = Elapsed::of(evidence, rows);
     let rate = known(v1::Rate {
         offered_millihertz: evidence.plan.offered_millihertz(),
         achieved_millihertz: counts
             .receiver
-            .and_then(|of| achieved_millihertz(of.received, elapsed_ns?)),
+            .and_then(|of| elapsed?.achieved_millihertz(of.received)),
     });
-    let scheduled = counts.generator.map(|counts| counts.scheduled);
-    let times = times(evidence, scheduled, punctuality);
+    let times = times(evidence, missing(counts), punctuality);
     let group = v1::GroupReport {
         group: evidence.plan.group.name.clone(),
         clients: evidence.plan.clients(),
@@ -67,10 +66,12 @@ pub(super) fn assemble(
         }],
         rate,
         cpu: known(cpu(evidence, &counts)),
-        elapsed: elapsed_ns.map(|nanos| prost_types::Duration {
-            seconds: (nanos / NANOS_PER_SECOND) as i64,
-            nanos: (nanos % NANOS_PER_SECOND) as i32,
-        }),
+        elapsed: elapsed
+            .map(Elapsed::shown_ns)
+            .map(|nanos| prost_types::Duration {
+                seconds: (nanos / NANOS_PER_SECOND) as i64,
+                nanos: (nanos % NANOS_PER_SECOND) as i32,
+            }),
     }
 }
 
@@ -124,18 +125,25 @@ fn sum<L: CounterList>(mut lists: impl Iterator<Item = Option<L>>) -> Option<L> 
     lists.try_fold(L::zero(), |sum, counts| Some(sum.plus(&counts?)))
 }
 
+/// Scheduled packets that were skipped or lost. That the first packet of a client has no spread
+/// does not make it one of them.
+fn missing(counts: v1::Counts) -> Option<u64> {
+    let (generator, receiver) = (counts.generator?, counts.receiver?);
+    generator.scheduled.checked_sub(receiver.received)
+}
+
 /// A distribution over some of the packets only would be read as one over all of them. Times that
 /// count from due hold the generator's lateness: a late one spoils the quantiles of its share.
 fn times(
     evidence: &Evidence<'_>,
-    scheduled: Option<u64>,
+    missing: Option<u64>,
     punctuality: Option<&Punctuality>,
 ) -> Option<v1::Times> {
     let times = &evidence.counters?.times;
     let has_one_way = evidence.is_one_clock();
     let shown = |times: &Histogram| {
         let mut distribution = times.distribution(true)?;
-        distribution.missing = scheduled.and_then(|all| all.checked_sub(distribution.count));
+        distribution.missing = missing;
         Some(distribution)
     };
     let from_due = |times: &Histogram| {

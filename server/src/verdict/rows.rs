@@ -58,6 +58,7 @@ fn receiver(
             left_out: of_schedule,
             in_time: of_schedule,
             spread_understated: of_schedule,
+            spread_uncertain: of_schedule,
             ..v1::ReceiverCounts::zero()
         },
         |counted| counted.counts,

@@ -22,6 +22,9 @@ use crate::model::{
 /// Packets of each client.
 pub(super) const PACKETS: u64 = 100;
 
+/// Times of each client: its first packet has no spread.
+const TIMED: [u64; 4] = [PACKETS, PACKETS, PACKETS, PACKETS - 1];
+
 /// When the sample's run starts, ns.
 pub(super) const START_NS: u64 = 1_000_000_000;
 
@@ -166,7 +169,7 @@ impl Sample {
         self.retime();
     }
 
-    /// Every packet received has the times that it must have, 10 µs each.
+    /// Every packet received has the times that it must have, 10 µs each; the first has no spread.
     pub(super) fn retime(&mut self) {
         let is_paced = self.plan.group.profile != Profile::Flood;
         let ours = self.agents.iter().filter(|of| of.share.clock.is_same());
@@ -181,7 +184,7 @@ impl Sample {
             } else {
                 0
             };
-            set_timed(counted, [paced, one_way, one_way, paced]);
+            set_timed(counted, [paced, one_way, one_way, paced.saturating_sub(1)]);
             sums = std::array::from_fn(|kind| sums[kind] + counted.timed[kind]);
         }
         let [lateness, transit, latency, spread] = sums.map(|count| times(count).lateness);
@@ -200,7 +203,8 @@ impl Sample {
             self.counted(client, |counted| {
                 let counts = &mut counted.counts;
                 (counts.off_schedule, counts.left_out) = (None, None);
-                (counts.in_time, counts.spread_understated) = (None, None);
+                counts.in_time = None;
+                (counts.spread_understated, counts.spread_uncertain) = (None, None);
                 counted.least_ns = None;
             });
         }
@@ -340,7 +344,7 @@ fn clean_counters(clients: u32) -> FinalCounters {
             in_time: Some(PACKETS),
             ..v1::ReceiverCounts::zero()
         },
-        least_ns: Some(10_000),
+        least_ns: Some(0),
         digest: digest(client),
         reported_sent: Some(PACKETS),
         first_read_ns: START_NS + 10_000,
@@ -350,8 +354,8 @@ fn clean_counters(clients: u32) -> FinalCounters {
         next_sequence: PACKETS,
         bytes: (PACKETS + 2) * 32,
         bytes_taken: Some((PACKETS + 2) * 32),
-        timed: [PACKETS; 4],
-        histogram_counts: [PACKETS; 4],
+        timed: TIMED,
+        histogram_counts: TIMED,
         end: ClientEnd::Clean,
         ..ClientCounters::default()
     };
@@ -369,7 +373,10 @@ fn clean_counters(clients: u32) -> FinalCounters {
     FinalCounters {
         clients: (0..clients).map(count).collect(),
         workers: vec![worker(0, packets), worker(1, 0)],
-        times: times(packets),
+        times: Times {
+            spread: times(packets - u64::from(clients)).spread,
+            ..times(packets)
+        },
         ..FinalCounters::default()
     }
 }

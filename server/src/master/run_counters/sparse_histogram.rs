@@ -5,7 +5,7 @@
 //!
 //! [`Histogram`]: metronome_proto::histogram::Histogram
 
-use metronome_proto::histogram::bucket_floor_ns;
+use metronome_proto::histogram::shown_ns;
 
 /// The buckets in use, by rising index, each with its count.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl SparseHistogram {
         counts.fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    /// The value at a quantile of 0 to 1: the top of its bucket, ns. 0 when nothing was counted.
+    /// The value at a quantile of 0 to 1, as [`shown_ns`] gives it. 0 when nothing was counted.
     pub(super) fn quantile_ns(&self, quantile: f64) -> u64 {
         let wanted = ((quantile * self.count() as f64).ceil() as u64).max(1);
         let mut sum = 0_u64;
@@ -33,7 +33,7 @@ impl SparseHistogram {
         };
         // A damaged ledger's sum may be larger than what a float can count: then it is the last.
         let found = self.0.iter().find(reaches).or(self.0.last());
-        found.map_or(0, |(bucket, _)| bucket_floor_ns(bucket + 1) - 1)
+        found.map_or(0, |(bucket, _)| shown_ns(*bucket))
     }
 }
 

@@ -79,17 +79,19 @@ pub(super) fn nothing_is_corrupt(rows: &[Row<'_>]) -> Checked {
 
 /// Each histogram holds as many times as were counted with the packets. These are the packets
 /// received: for transit and latency those of agents that share our clock, no others; for lateness
-/// and spread all, but those of a flood, in which no packet is late.
+/// and spread all, but those of a flood, in which no packet is late. The first packet of a client
+/// has no spread, nor has one after a long silence.
 pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::HistogramMiscounted,
         law: "histogram counts = received",
         sides: "{lateness}, {transit}, {latency}, {spread} = {timed_lateness}, {timed_transit}, \
-                {timed_latency}, {timed_spread} = {paced}, {on_our_clock}, {on_our_clock}, {paced}",
+                {timed_latency}, {timed_spread} = {paced}, {on_our_clock}, {on_our_clock}, at most \
+                {comparable}",
         first: "{first_lateness}, {first_transit}, {first_latency}, {first_spread} = \
                 {first_timed_lateness}, {first_timed_transit}, {first_timed_latency}, \
                 {first_timed_spread} = {first_paced}, {first_on_our_clock}, {first_on_our_clock}, \
-                {first_paced}",
+                at most {first_comparable}",
         missing: NO_WORKER_RECORD,
     };
     let Some(counters) = evidence.counters else {
@@ -111,6 +113,7 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
         held: times.map(|times| times.count().into()),
         timed: [0, 1, 2, 3].map(|kind| total(rows, |row| Some(row.counted?.timed[kind]))),
         paced: total(rows, |row| received(row, is_paced)),
+        comparable: total(rows, |row| Some(received(row, is_paced)?.saturating_sub(1))),
         on_our_clock: total(rows, |row| received(row, row.is_recorded_on_our_clock())),
     };
     let of = |row: &Row<'_>| {
@@ -119,6 +122,7 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
             held: counted.histogram_counts.map(u128::from),
             timed: counted.timed.map(u128::from),
             paced: received(row, is_paced)?.into(),
+            comparable: received(row, is_paced)?.saturating_sub(1).into(),
             on_our_clock: received(row, row.is_recorded_on_our_clock())?.into(),
         })
     };
@@ -141,6 +145,8 @@ struct HistogramCounts {
     timed: [u128; 4],
     /// Packets received of clients with a schedule …
     paced: u128,
+    /// … those of them that are not the first of their client …
+    comparable: u128,
     /// … and those of agents that share our clock.
     on_our_clock: u128,
 }
@@ -148,11 +154,14 @@ struct HistogramCounts {
 impl HistogramCounts {
     fn agree(&self) -> bool {
         let (paced, ours) = (self.paced, self.on_our_clock);
-        self.held == self.timed && self.timed == [paced, ours, ours, paced]
+        let [one_way_and_lateness @ .., spread] = self.timed;
+        self.held == self.timed
+            && one_way_and_lateness == [paced, ours, ours]
+            && spread <= self.comparable
     }
 
     fn figures(&self) -> Figures {
-        let right = 2 * (self.paced + self.on_our_clock);
+        let right = self.paced + 2 * self.on_our_clock + self.timed[3];
         let mut both = sides(self.held.iter().sum(), right);
         both.append(&mut figures([
             ("lateness", self.held[0].into()),
@@ -164,6 +173,7 @@ impl HistogramCounts {
             ("timed_latency", self.timed[2].into()),
             ("timed_spread", self.timed[3].into()),
             ("paced", self.paced.into()),
+            ("comparable", self.comparable.into()),
             ("on_our_clock", self.on_our_clock.into()),
         ]));
         both

@@ -114,11 +114,31 @@ mod tests {
             // What was counted and what is held agree, but not with the packets.
             breaks(&[ReasonCode::HistogramMiscounted], |sample| {
                 sample.counted(2, |counted| {
-                    counted.timed[kind] -= 1;
-                    counted.histogram_counts[kind] -= 1;
+                    counted.timed[kind] += 1;
+                    counted.histogram_counts[kind] += 1;
                 });
+                let times = &mut sample.counters().times;
+                let times = [
+                    &mut times.lateness,
+                    &mut times.transit,
+                    &mut times.latency,
+                    &mut times.spread,
+                ];
+                times
+                    .into_iter()
+                    .nth(kind)
+                    .expect("four kinds")
+                    .record(10_000);
             });
         }
+        // After a long silence a packet has no spread.
+        let mut sample = Sample::of(1, 1);
+        set_timed(
+            &mut sample.counters().clients[0],
+            [PACKETS, PACKETS, PACKETS, PACKETS - 2],
+        );
+        sample.counters().times.spread = times(PACKETS - 2).spread;
+        assert_eq!(verdict(&sample.conclude()).reasons, []);
         breaks(&[ReasonCode::HistogramMiscounted], |sample| {
             sample.counters().times = times(4 * PACKETS - 1);
         });
@@ -141,6 +161,7 @@ mod tests {
             sample.reported(0, |reported| reported.digest ^= 1);
         });
         breaks(&[ReasonCode::ReadBeforeStart], |sample| {
+            sample.forget_clock(0);
             sample.counted(0, |counted| counted.first_read_ns = START_NS - 1);
         });
         breaks(&[ReasonCode::ReadBeforeWritten], |sample| {
@@ -166,6 +187,7 @@ mod tests {
             counted.counts.in_time = Some(PACKETS - 1);
             if at == 0 {
                 counted.first_due_ns = due_ns(1);
+                counted.first_read_ns = due_ns(1) + 10_000;
             }
             if at == PACKETS - 1 {
                 counted.next_sequence -= 1;
@@ -263,11 +285,9 @@ mod tests {
                     counted.counts.received -= 1;
                     counted.next_sequence -= 1;
                     counted.last_due_ns = due_ns(PACKETS - 1);
-                    set_timed(counted, [counted.counts.received; 4]);
                 });
-                let counters = sample.counters();
-                counters.workers[0].packets -= 1;
-                counters.times = times(4 * PACKETS - 1);
+                sample.counters().workers[0].packets -= 1;
+                sample.retime();
             });
         }
         // All workers' figures agree on the loss, and so does the agent's acknowledgement.
@@ -279,11 +299,9 @@ mod tests {
                     counted.counts.received -= 1;
                     counted.next_sequence -= 1;
                     counted.reported_sent = Some(PACKETS - 1);
-                    set_timed(counted, [counted.counts.received; 4]);
                 });
-                let counters = sample.counters();
-                counters.workers[0].packets -= 1;
-                counters.times = times(4 * PACKETS - 1);
+                sample.counters().workers[0].packets -= 1;
+                sample.retime();
             },
         );
     }
@@ -393,11 +411,9 @@ mod tests {
                     counted.next_sequence,
                     counted.reported_sent,
                 ) = (received, received, Some(received));
-                set_timed(counted, [received; 4]);
             });
-            let counters = sample.counters();
-            counters.workers[0].packets = received;
-            counters.times = times(received);
+            sample.counters().workers[0].packets = received;
+            sample.retime();
             let conclusion = sample.conclude();
             if verdict(&conclusion).status() == VerdictStatus::Valid {
                 let counted = &sample.counters().clients[0];
@@ -577,7 +593,7 @@ mod tests {
         (counters.workers[0].packets, counters.recovered_packets) = (6 * PACKETS - 7, 7);
         for (code, expected) in [
             (ReasonCode::SumsDiffer, 6 * PACKETS),
-            (ReasonCode::HistogramMiscounted, 4 * 6 * PACKETS),
+            (ReasonCode::HistogramMiscounted, 4 * 6 * PACKETS - 6),
             (ReasonCode::ScheduleMiscounted, 6 * PACKETS),
             (ReasonCode::PlanNotScheduled, 6 * PACKETS),
             (ReasonCode::LossNotPlaced, 6 * PACKETS),

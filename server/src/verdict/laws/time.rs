@@ -86,7 +86,8 @@ fn nothing_precedes_its_write(rows: &[Row<'_>]) -> Checked {
 
 /// No packet can have been read before it was due, whatever due time it carries. On our clock that
 /// is a comparison. On another one the first due time is no earlier than the start: a packet that
-/// is due later by a span is read later than the start by that span, less what clocks run apart.
+/// is due later by a span is read later than the start by that span, less what clocks run apart. The
+/// zero of that clock is in no figure.
 fn nothing_precedes_its_due_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::ReadBeforeDue,
@@ -117,12 +118,13 @@ fn early_ns(counted: &ClientCounters, is_on_our_clock: bool, start_ns: u64) -> i
     let Some(least_ns) = counted.least_ns.map(i128::from) else {
         return of_last;
     };
-    let floor_ns = if is_on_our_clock {
-        0
+    let first_read_ns = i128::from(counted.first_read_ns);
+    let of_earliest = if is_on_our_clock {
+        i128::from(counted.first_due_ns) - first_read_ns - least_ns
     } else {
-        i128::from(start_ns) - i128::from(counted.first_due_ns) - drift_ns
+        i128::from(start_ns) - drift_ns - first_read_ns - least_ns
     };
-    of_last.max(floor_ns - least_ns)
+    of_last.max(of_earliest)
 }
 
 /// Every due time is a place of the schedule behind that of the packet before, as the workers found
@@ -164,9 +166,7 @@ fn due_times_follow_the_schedule(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> C
         Some(is_of_the_formula && keeps_to_its_places(row, schedule))
     };
     law.for_every_client(rows, Figures::new(), holds, |row| {
-        let span_ns = row.with_packets().map_or(0, |counted| {
-            i128::from(counted.last_due_ns) - i128::from(counted.first_due_ns)
-        });
+        let span_ns = row.with_packets().map_or(0, signed_span_ns).into();
         let mut of_client = figures([
             ("packets", row.received().unwrap_or(0).into()),
             ("span_ns", signed(span_ns)),
@@ -273,7 +273,14 @@ fn duration_ns(evidence: &Evidence<'_>) -> u64 {
 
 /// From the first due time to the last, ns. `None` when that runs backwards.
 fn span_ns(counted: &ClientCounters) -> Option<u64> {
-    counted.last_due_ns.checked_sub(counted.first_due_ns)
+    signed_span_ns(counted).try_into().ok()
+}
+
+/// The same, and below 0 when it runs backwards: a difference on a clock whose zero may lie
+/// anywhere.
+fn signed_span_ns(counted: &ClientCounters) -> i64 {
+    let span_ns = counted.last_due_ns.wrapping_sub(counted.first_due_ns);
+    span_ns.cast_signed()
 }
 
 #[cfg(test)]
@@ -324,7 +331,11 @@ mod tests {
             });
         }
         breaks(
-            &[ReasonCode::ScheduleNotFollowed, ReasonCode::StartedElsewhen],
+            &[
+                ReasonCode::ReadBeforeDue,
+                ReasonCode::ScheduleNotFollowed,
+                ReasonCode::StartedElsewhen,
+            ],
             |sample| {
                 sample.counted(0, |counted| {
                     std::mem::swap(&mut counted.first_due_ns, &mut counted.last_due_ns);
@@ -334,6 +345,7 @@ mod tests {
         for shift_ns in [-1, 1_000_000] {
             breaks(&[ReasonCode::StartedElsewhen], |sample| {
                 sample.counted(0, |counted| {
+                    counted.first_read_ns += 1_000_000;
                     counted.first_due_ns = counted.first_due_ns.wrapping_add_signed(shift_ns);
                     counted.last_due_ns = counted.last_due_ns.wrapping_add_signed(shift_ns);
                 });
@@ -358,30 +370,44 @@ mod tests {
 
     #[test]
     fn a_packet_that_is_read_before_it_can_have_been_due_is_found_in_the_middle_as_well() {
-        for least_ns in [-1, i64::MIN] {
+        // The first one was read 10 µs after it was due.
+        for least_ns in [-10_001, i64::MIN] {
             breaks(&[ReasonCode::ReadBeforeDue], |sample| {
                 sample.counted(0, |counted| counted.least_ns = Some(least_ns));
             });
         }
-        // A clock that is ahead by 5 s, and may drift by 1/1000 of the 99 ms.
-        const AHEAD_NS: u64 = 5_000_000_000;
-        let foreign = |sample: &mut Sample, least_ns: i64| {
-            sample.forget_clock(0);
-            for client in 0..2 {
-                sample.counted(client, |counted| {
-                    counted.first_due_ns += AHEAD_NS;
-                    counted.last_due_ns += AHEAD_NS;
-                    counted.least_ns = Some(least_ns - AHEAD_NS as i64);
+        let mut sample = Sample::of(1, 2);
+        sample.counted(0, |counted| counted.least_ns = Some(-10_000));
+        assert_eq!(verdict(&sample.conclude()).reasons, []);
+    }
+
+    #[test]
+    fn the_zero_of_another_clock_is_in_no_law() {
+        // Where that clock stands at the start; it may drift by 1/1000 of the 99 ms.
+        let zeros = [0, (1 << 63) - 1, (1 << 63) + 100_000_000_000, u64::MAX - 5];
+        for zero_ns in zeros {
+            let foreign = |sample: &mut Sample, least_ns: i64| {
+                sample.forget_clock(0);
+                for client in 0..2 {
+                    sample.counted(client, |counted| {
+                        for due_ns in [&mut counted.first_due_ns, &mut counted.last_due_ns] {
+                            *due_ns = (*due_ns - START_NS).wrapping_add(zero_ns);
+                        }
+                        counted.least_ns = Some(least_ns);
+                    });
+                }
+            };
+            for honest_ns in [0, -109_000] {
+                let mut sample = Sample::of(2, 2);
+                foreign(&mut sample, honest_ns);
+                assert_eq!(verdict(&sample.conclude()).reasons, [], "{zero_ns}");
+            }
+            for early_ns in [-109_001, -200_000_000, i64::MIN] {
+                breaks(&[ReasonCode::ReadBeforeDue], |sample| {
+                    foreign(sample, early_ns);
                 });
             }
-        };
-        let mut sample = Sample::of(2, 2);
-        foreign(&mut sample, -99_000);
-        let status = law(&sample.conclude(), ReasonCode::ReadBeforeDue).status();
-        assert_eq!(status, LawStatus::Holds);
-        breaks(&[ReasonCode::ReadBeforeDue], |sample| {
-            foreign(sample, -99_001);
-        });
+        }
     }
 
     #[test]
@@ -424,6 +450,7 @@ mod tests {
             counted.next_sequence = received;
             counted.reported_sent = Some(received);
             counted.first_due_ns = due_ns(first);
+            counted.first_read_ns = due_ns(first) + 10_000;
         });
         sample.counters().workers[0].packets -= first + later;
         sample.retime();
@@ -437,7 +464,10 @@ mod tests {
         assert_eq!(verdict(&conclusion).reasons, []);
         breaks(&[ReasonCode::StartedElsewhen], |sample| {
             skip_first(sample, 3, 2);
-            sample.counted(0, |counted| counted.first_due_ns = due_ns(4) + 2_000);
+            sample.counted(0, |counted| {
+                counted.first_due_ns = due_ns(4) + 2_000;
+                counted.first_read_ns = due_ns(5);
+            });
         });
     }
 

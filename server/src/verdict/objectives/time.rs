@@ -40,7 +40,9 @@ pub(super) fn quantile(
         let sentence = "It is not known how many packets were scheduled.";
         return Finding::not_judged(sentence);
     };
-    let missing = scheduled.map_or(0, |packets| packets.saturating_sub(times.count()));
+    // The first packet of a client has no spread, and is not missing.
+    let received = sum_of_all(judged.rows, Row::received).unwrap_or(0);
+    let missing = scheduled.map_or(0, |packets| packets.saturating_sub(received));
     let question = question(judged, threshold, most, missing);
     let answer = judge(times, question);
     let is_upper = matches!(
