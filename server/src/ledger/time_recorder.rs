@@ -144,7 +144,8 @@ mod tests {
                         lateness_ns: *lateness_ns as u32,
                     };
                     let read_ns = 1_000 + latency_ns;
-                    recorder.record(&packet, read_ns, ClockRelation::Same, [Some(*lateness_ns), Some(*spread_ns)]);
+                    let paced = [Some(*lateness_ns), Some(*spread_ns)];
+                    recorder.record(&packet, read_ns, ClockRelation::Same, paced);
                 }
                 recorder.flush();
             }

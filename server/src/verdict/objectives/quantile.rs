@@ -458,13 +458,17 @@ mod tests {
     }
 
     #[test]
-    fn a_late_generator_leaves_every_comparison_but_a_failed_upper_limit_open() {
+    fn late_packets_leave_open_what_they_could_decide() {
         let times = histogram(&[1_000; 10_000]);
-        for comparison in [
-            Comparison::Equal,
-            Comparison::Greater,
-            Comparison::GreaterOrEqual,
-            Comparison::LessOrEqual,
+        let open = (OutcomeStatus::NotJudged, Ground::GeneratorLate);
+        let missed = (OutcomeStatus::NotHeld, Ground::Counted);
+        let met = (OutcomeStatus::Held, Ground::Counted);
+        for (comparison, expected) in [
+            (Comparison::Equal, open),
+            (Comparison::Greater, missed),
+            (Comparison::GreaterOrEqual, missed),
+            (Comparison::LessOrEqual, met),
+            (Comparison::Less, met),
         ] {
             let question = question(&times, 999_000, comparison, 1_000_000, 10_000);
             let answer = judge(
@@ -474,10 +478,8 @@ mod tests {
                     ..question
                 },
             );
-            assert_eq!(
-                (answer.status, answer.ground, answer.observed_ns),
-                (OutcomeStatus::NotJudged, Ground::GeneratorLate, None)
-            );
+            assert_eq!((answer.status, answer.ground), expected, "{comparison:?}");
+            assert_eq!(answer.observed_ns, None);
         }
     }
 

@@ -399,9 +399,9 @@ fn a_sentence_has_the_words_of_its_metric_and_of_its_comparison() {
     };
     for (asked, words) in [
         ("spread.p99<1s", "of 1 s or more"),
-        ("spread.p99<=1s", "above 1 s"),
+        ("spread.p99<=1s", "of more than 1 s"),
         ("spread.p99>=1s", "of 1 s or more"),
-        ("spread.p99>1s", "above 1 s"),
+        ("spread.p99>1s", "of more than 1 s"),
         ("lost=0", "packets were lost"),
         ("skipped=0", "packets were due but never written"),
         ("corrupt=0", "packets were not intact when they were read"),
