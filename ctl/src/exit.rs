@@ -363,21 +363,32 @@ mod tests {
             verdict in 1..4_i32,
             status in prop_oneof![0..4, any::<i32>()],
             objectives in prop::collection::vec(0..5_i32, 0..4),
+            is_users: bool,
         ) {
             let mut run = run_with(60, verdict);
-            let of = |status: &i32| v1::Objective { status: *status, ..v1::Objective::default() };
+            let source = if is_users {
+                v1::ObjectiveSource::User
+            } else {
+                v1::ObjectiveSource::Default
+            };
+            let of = |status: &i32| v1::Objective {
+                status: *status,
+                source: source.into(),
+                ..v1::Objective::default()
+            };
             run.report.as_mut().expect("a report").outcome = Some(v1::Outcome {
                 status,
                 objectives: objectives.iter().map(of).collect(),
             });
             let (held, missed) = (objectives.contains(&1), objectives.contains(&2));
+            let open = objectives.contains(&3);
             let is_sound = match (verdict, status) {
                 (3, 1 | 2) => false,
                 (3, _) => true,
-                (1, 1) => held && !missed,
+                (1, 1) => held && !missed && !(is_users && open),
                 (2, 1) => false,
                 (_, 2) => missed,
-                (1, 3) => !held && !missed,
+                (1, 3) => (!held || open) && !missed,
                 (2, 3) => !missed,
                 _ => true,
             };

@@ -413,8 +413,9 @@ mod tests {
             let (mut first_due_ns, mut first_read_ns) = (None, None);
             for (place, gap_ns, is_in_order, off_ns) in packets {
                 read_ns += gap_ns / 100;
+                let due_ns = place * MS + off_ns;
                 let packet = Paced {
-                    due_ns: (place * MS + off_ns).wrapping_sub(*first_due_ns.get_or_insert(place * MS + off_ns)),
+                    due_ns: due_ns.wrapping_sub(*first_due_ns.get_or_insert(due_ns)),
                     read_ns: read_ns - *first_read_ns.get_or_insert(read_ns),
                     is_first: counts.received == 0,
                     is_in_order,

@@ -189,6 +189,8 @@ fn everything_is_set_when_everything_is_known() {
     // server's clock or not.
     let mut on_another_clock = everything_known();
     on_another_clock.agents[0].contradict_clock();
+    // The spread of a client that has no uncertain packet.
+    on_another_clock.counted(3, |counted| counted.counts.spread_uncertain = Some(0));
     let mut set = Walk::of(&everything_known().conclude(), false);
     set.append(&mut Walk::of(&on_another_clock.conclude(), false));
     set.append(&mut Walk::of(&held_up_by_the_generator().conclude(), false));

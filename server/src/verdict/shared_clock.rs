@@ -105,12 +105,17 @@ impl OfAgent {
 
 #[cfg(test)]
 mod tests {
-    use metronome_proto::{profile::Profile, v1::ReceiverCounts};
+    use std::time::Duration;
+
+    use metronome_proto::{
+        profile::Profile,
+        v1::{Metric, Objective, Outcome, OutcomeStatus, ReceiverCounts},
+    };
 
     use super::*;
     use crate::verdict::{
         rows::pair,
-        samples::{PACKETS, START_NS, Sample},
+        samples::{PACKETS, START_NS, Sample, verdict},
     };
 
     const MS: u64 = 1_000_000;
@@ -189,5 +194,72 @@ mod tests {
         sample.flood();
         let in_time = receivers(&sample).into_iter().map(|of| of.in_time);
         assert_eq!(in_time.collect::<Vec<_>>(), [None, None]);
+    }
+
+    fn outcome(sample: &Sample) -> Outcome {
+        sample.conclude().report.outcome.unwrap()
+    }
+
+    fn objective(sample: &Sample, metric: Metric) -> Objective {
+        let mut objectives = outcome(sample).objectives.into_iter();
+        let is_on = |of: &Objective| of.threshold.as_ref().unwrap().metric() == metric;
+        objectives.find(is_on).unwrap()
+    }
+
+    /// One agent on another clock, whose clients have a packet each, due within 3 s.
+    fn one_packet_each(clients: u32) -> Sample {
+        let mut sample = Sample::of(1, clients);
+        sample.plan.group.profile = Profile::constant(333);
+        sample.plan.duration = Duration::from_secs(3);
+        for client in 0..clients {
+            sample.reported_counts(client, |counts| (counts.scheduled, counts.sent) = (1, 1));
+            sample.reported(client, |reported| {
+                reported.acknowledged = Some(1);
+                reported.kernel_acknowledged_bytes = Some(32);
+            });
+            sample.counted(client, |counted| {
+                (counted.counts.received, counted.counts.in_time) = (1, Some(1));
+                (counted.next_sequence, counted.reported_sent) = (1, Some(1));
+                counted.last_due_ns = counted.first_due_ns;
+                counted.last_read_ns = counted.first_read_ns;
+            });
+        }
+        sample.counters().workers[0].packets = clients.into();
+        sample.forget_clock(0);
+        sample
+    }
+
+    #[test]
+    fn clients_of_a_packet_each_that_come_ever_later_do_not_hold() {
+        let mut sample = one_packet_each(20);
+        assert_eq!(verdict(&sample.conclude()).reasons, []);
+        assert_eq!(outcome(&sample).status(), OutcomeStatus::Held);
+        for client in 0..20 {
+            sample.counted(client, |counted| {
+                let late_ns = u64::from(client) * 150_000_000;
+                counted.first_read_ns += late_ns;
+                counted.last_read_ns += late_ns;
+            });
+        }
+        assert_eq!(verdict(&sample.conclude()).reasons, []);
+        assert_eq!(
+            objective(&sample, Metric::Spread).status(),
+            OutcomeStatus::NotHeld
+        );
+        assert_eq!(outcome(&sample).status(), OutcomeStatus::NotHeld);
+    }
+
+    #[test]
+    fn a_client_that_was_held_up_as_a_whole_has_not_kept_up() {
+        let mut sample = Sample::of(2, 150);
+        sample.forget_clock(0);
+        sample.counted(0, |counted| counted.first_read_ns += 11_000_000);
+        assert_eq!(
+            objective(&sample, Metric::KeptUp).status(),
+            OutcomeStatus::NotHeld
+        );
+        let spread = objective(&sample, Metric::Spread);
+        assert_eq!(spread.status(), OutcomeStatus::NotJudged);
+        assert_eq!(spread.figures["uncertain"], PACKETS.into());
     }
 }

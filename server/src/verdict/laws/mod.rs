@@ -623,7 +623,7 @@ mod tests {
         let mut sample = Sample::of(2, 2);
         sample.break_connection(0, 40);
         sample.reported(0, |reported| {
-            reported.kernel_acknowledged_bytes = Some(50 * 32)
+            reported.kernel_acknowledged_bytes = Some(50 * 32);
         });
         assert_eq!(
             sides(&sample, ReasonCode::LossNotPlaced),

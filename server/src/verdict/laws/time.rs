@@ -86,8 +86,8 @@ fn nothing_precedes_its_write(rows: &[Row<'_>]) -> Checked {
 
 /// No packet can have been read before it was due, whatever due time it carries. On our clock that
 /// is a comparison. On another one the first due time is no earlier than the start: a packet that
-/// is due later by a span is read later than the start by that span, less what clocks run apart. The
-/// zero of that clock is in no figure.
+/// is due later by a span is read later than the start by that span, less what clocks run apart.
+/// The zero of that clock is in no figure.
 fn nothing_precedes_its_due_time(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Checked {
     let law = Law {
         code: ReasonCode::ReadBeforeDue,

@@ -135,9 +135,9 @@ pub(super) fn judge(times: &Histogram, question: Question<'_>) -> Answer {
 /// How many packets were above the limit; those without a time are, but for the last figure.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
-    /// As they are shown.
+    /// Those that are shown above it.
     above: u64,
-    /// At least, whoever held them up.
+    /// At least, whatever held them up.
     certain: u64,
     /// At most.
     possible: u64,

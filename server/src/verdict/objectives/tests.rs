@@ -376,7 +376,7 @@ fn each_time_of_a_clean_run_is_judged_by_its_own_histogram() {
         &mut sample,
         &[
             "lateness.p99<1ms",
-            "spread.p99<1ms",
+            "spread.p99<11ms",
             "transit.p99<1ms",
             "latency.p99<1ms",
         ],
@@ -422,7 +422,7 @@ fn no_sentence_of_a_missed_share_shows_it_as_its_limit() {
         (3, "99.9901%", "99.99 % kept up"),
     ] {
         sample.counted(0, |counted| {
-            counted.counts.in_time = Some(PACKETS - missing)
+            counted.counts.in_time = Some(PACKETS - missing);
         });
         ask(&mut sample, &[&format!("kept_up>={limit}")]);
         let kept_up = one(&sample, "kept_up");
@@ -435,4 +435,45 @@ fn no_sentence_of_a_missed_share_shows_it_as_its_limit() {
         };
         assert!(ppm < 1_000_000);
     }
+}
+
+#[test]
+fn what_is_asked_and_cannot_be_judged_leaves_the_run_not_judged() {
+    // A default of too few packets does not.
+    let mut sample = Sample::of(1, 2);
+    assert_eq!(outcome(&sample).status(), HELD);
+    sample.forget_clock(0);
+    ask(&mut sample, &["latency.p50<1s"]);
+    assert_eq!(one(&sample, "latency").status(), NOT_JUDGED);
+    assert_eq!(outcome(&sample).status(), NOT_JUDGED);
+    // A default that spreads could decide does.
+    let mut sample = large();
+    sample.forget_clock(0);
+    assert_eq!(outcome(&sample).status(), HELD);
+    sample.counted(0, |counted| counted.counts.spread_uncertain = Some(31));
+    assert_eq!(one(&sample, "spread").status(), NOT_JUDGED);
+    assert_eq!(outcome(&sample).status(), NOT_JUDGED);
+    // And so does one that a late generator could decide.
+    let mut sample = large();
+    delay(&mut sample, 31);
+    late(&mut sample, 4);
+    assert_eq!(one(&sample, "latency").status(), NOT_JUDGED);
+    assert_eq!(outcome(&sample).status(), NOT_JUDGED);
+}
+
+#[test]
+fn what_the_transit_alone_takes_is_missed_although_the_generator_was_late() {
+    let mut sample = large();
+    delay(&mut sample, 31);
+    late(&mut sample, 4);
+    let mut transit = Histogram::default();
+    transit.add_count(bucket(10_000), 30_000 - 31);
+    transit.add_count(bucket(250_000_000), 31);
+    sample.counters().times.transit = transit;
+    let latency = one(&sample, "latency");
+    assert_eq!(latency.status(), NOT_HELD);
+    assert!(
+        latency.sentence.contains("of 31 the transit alone"),
+        "{latency:?}"
+    );
 }
