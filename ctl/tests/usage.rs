@@ -86,7 +86,7 @@ fn a_plan_out_of_range_is_refused_by_the_name_of_its_flag() {
     for (threshold, words) in [
         ("latency.p99", "a comparison is missing"),
         ("latency<1ms", "latency.p99"),
-        ("latency.p99<200", "needs a unit"),
+        ("latency.p99<200", "with a unit are"),
         ("lots=0", "lost, skipped"),
         ("lost=-1", "no number of packets"),
         ("", "a comparison is missing"),

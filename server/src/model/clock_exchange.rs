@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_probes_are_open_as_two_rounds_have() {
+    fn twice_as_many_probes_as_prove_a_relation_may_be_open() {
         let probes = OPEN_MAX as u64 + 1;
         let mut exchanges = ClockExchanges::new(ClockRelation::Same);
         for sent_ns in 1..=probes {
