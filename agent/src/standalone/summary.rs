@@ -136,7 +136,10 @@ impl Summary {
             })
         };
         let all_acknowledged = self.records.iter().all(is_acknowledged);
-        if !self.counts.is_some_and(is_enough) || !all_acknowledged {
+        // What a target that refuses had acknowledged by then depends on the moment.
+        if self.broken().any(|(_, failure)| is_refusal(failure.code())) {
+            FAILED
+        } else if !self.counts.is_some_and(is_enough) || !all_acknowledged {
             NOT_AS_ASKED
         } else if self.broken().next().is_some() {
             FAILED
