@@ -122,9 +122,9 @@ impl Summary {
         Some(self.cpu_ns as f64 / sent as f64)
     }
 
-    /// 0: as asked. 4: less than 99 % or nothing was sent, or not all of it was acknowledged: by
-    /// every client's end-ack, on raw connections by the target's kernel. 1: a client was refused,
-    /// or anything else went wrong with one.
+    /// 1: a client was refused. 4: less than 99 % or nothing was sent, or not all of it was
+    /// acknowledged: by every client's end-ack, on raw connections by the target's kernel. 1:
+    /// anything else went wrong with a client. 0: as asked.
     pub(super) fn exit_code(&self) -> u8 {
         let is_enough = |counts: v1::GeneratorCounts| {
             counts.sent > 0 && counts.sent as f64 >= SENT_SHARE_MIN * counts.scheduled as f64
@@ -259,4 +259,15 @@ fn tenths(ns: Option<i64>) -> String {
 
 fn rate_or_max(hz: Option<f64>) -> String {
     hz.map_or_else(|| "max".into(), |hz| hz.to_string())
+}
+
+/// The target has refused the connection.
+fn is_refusal(code: v1::FailureCode) -> bool {
+    use v1::FailureCode::{
+        RefusedEnded, RefusedFull, RefusedHello, RefusedLate, RefusedProtocol, RefusedRaw,
+    };
+    matches!(
+        code,
+        RefusedEnded | RefusedFull | RefusedHello | RefusedLate | RefusedProtocol | RefusedRaw
+    )
 }
