@@ -244,7 +244,7 @@ fn a_server_that_ends_a_connection_in_mid_run_gives_its_reason() {
         1,
         &["--rate", "1k", "--duration", "0.5"],
     );
-    assert_eq!(outcome.code, Some(4), "{}", outcome.figures);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.figures);
     record_is_complete(&outcome.figures["counts"]);
     assert_eq!(outcome.client_code(0), "REFUSED_ENDED");
 }
