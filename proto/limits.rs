@@ -25,6 +25,8 @@ pub const BATCH_MAX: u32 = 1024;
 pub const THREADS_MAX: u32 = 64;
 /// Most thresholds of a plan.
 pub const THRESHOLDS_MAX: usize = 64;
+/// A spread is known to so much, ns: a limit that is to be kept is longer.
+pub const SPREAD_PROVED_NS: u64 = 10_000_000;
 /// Most agents in a plan and in a run; an agent's index is one byte.
 pub const AGENTS_MAX: usize = 256;
 /// Longest target, bytes.

@@ -5,9 +5,12 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::v1::{
-    self, Comparison, Metric,
-    threshold::{Limit, Statistic},
+use crate::{
+    limits::SPREAD_PROVED_NS,
+    v1::{
+        self, Comparison, Metric,
+        threshold::{Limit, Statistic},
+    },
 };
 
 /// The greatest share: all, in millionths. As a quantile it is the maximum.
@@ -146,7 +149,7 @@ impl v1::Threshold {
 }
 
 impl Threshold {
-    /// An error when no value can lie to the limit as it has to.
+    /// An error when no value can lie to the limit as it has to, or none can be proved to.
     fn checked(self) -> Result<Self, String> {
         let is_share = self.metric.kind() == Some(MetricKind::Share);
         match self.comparison {
@@ -155,6 +158,14 @@ impl Threshold {
             }
             Comparison::Greater if is_share && self.limit == u64::from(PPM) => {
                 Err(format!("{self} can never hold: no share is above 100%"))
+            }
+            Comparison::Less | Comparison::LessOrEqual
+                if self.metric == Metric::Spread && self.limit <= SPREAD_PROVED_NS =>
+            {
+                Err(format!(
+                    "{self} can never be found to hold: a spread is known to 10 ms; give a limit \
+                     above 10ms, or judge latency, where the agents share the server's clock"
+                ))
             }
             _ => Ok(self),
         }
@@ -374,8 +385,8 @@ mod tests {
                 time(Metric::Latency, 990_000, Comparison::Less, 200_000),
             ),
             (
-                " spread.p99.99 <= 1.5 ms ",
-                time(Metric::Spread, 999_900, Comparison::LessOrEqual, 1_500_000),
+                " spread.p99.99 <= 15.5 ms ",
+                time(Metric::Spread, 999_900, Comparison::LessOrEqual, 15_500_000),
             ),
             (
                 "lateness.max<1s",
@@ -402,6 +413,7 @@ mod tests {
             ("latency.p99<0ns", "never hold"),
             ("lost<0", "never hold"),
             ("kept_up>100%", "never hold"),
+            ("spread.p99<10ms", "known to 10 ms"),
         ] {
             let error = text.parse::<Threshold>().unwrap_err();
             assert!(error.contains(part), "{text}: {error}");

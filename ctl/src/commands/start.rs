@@ -89,7 +89,7 @@ pub(crate) struct Args {
     ///   lost==0               counts of packets: lost, skipped, corrupt
     ///   kept_up>=99.9%        the share of the packets that was read in time
     ///   latency.p99<200us     times need a quantile and a unit: lateness, transit,
-    ///   spread.max<=15.5ms    latency, spread with p50, p99.9, max and so on
+    ///   spread.max<=15.5ms    latency, spread (limits above 10ms) with p50, max and so on
     ///
     /// Lost and skipped packets count as slower than any limit. A load with a rate is
     /// judged by default objectives, too: lost==0, skipped==0, kept_up>=99.9% and

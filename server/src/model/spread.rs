@@ -1,13 +1,13 @@
 //! What is known of a spread, and until when a packet is in time: what the packet path and the
 //! verdict share. Times are ns.
 
-use metronome_proto::threshold::PPM;
+use metronome_proto::{limits::SPREAD_PROVED_NS, threshold::PPM};
 
 /// A packet whose spread is understated was further above its client's least than this.
 pub(crate) const UNDERSTATED_NS: u64 = 100_000_000;
 
 /// A packet whose spread is not uncertain was above the least at most so much more than it shows.
-pub(crate) const UNCERTAIN_NS: u64 = 10_000_000;
+pub(crate) const UNCERTAIN_NS: u64 = SPREAD_PROVED_NS;
 
 /// The shortest time behind its last due time that a client has for its packets.
 pub(crate) const IN_TIME_NS_MIN: u64 = 10_000_000;

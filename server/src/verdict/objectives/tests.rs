@@ -180,11 +180,11 @@ fn a_contradicted_clock_leaves_no_one_way_time_to_judge() {
 #[test]
 fn a_threshold_replaces_the_default_on_its_metric_and_comes_first() {
     let mut sample = large();
-    ask(&mut sample, &["spread.p99<1us", "lost<=5", "corrupt==0"]);
+    ask(&mut sample, &["latency.p99<1us", "lost<=5", "corrupt==0"]);
     assert_eq!(
         all(&sample),
         [
-            ("spread.p99<1us".into(), NOT_HELD),
+            ("latency.p99<1us".into(), NOT_HELD),
             ("lost<=5".into(), HELD),
             ("corrupt==0".into(), HELD),
             ("skipped==0".into(), HELD),
