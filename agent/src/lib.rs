@@ -33,7 +33,7 @@ pub mod testing;
 
 use std::process::ExitCode;
 
-use metronome_os::standard_error;
+use metronome_os::{signals::die_of_interrupt, standard_error};
 use metronome_telemetry::{Logs, Telemetry};
 
 pub use config::Args;
@@ -47,13 +47,18 @@ use config::{Command, RemoteConfig};
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
     match args.command {
-        Some(Command::Run(flags)) => observed(
-            &Logs {
+        Some(Command::Run(flags)) => {
+            let logs = Logs {
                 filter: "warn",
                 ..Logs::default()
-            },
-            || standalone::run(*flags),
-        ),
+            };
+            let code = observed(&logs, || standalone::run(*flags));
+            if signals::by_ctrl_c() {
+                // A shell goes on with its loop after a command that caught Ctrl-C and exited.
+                die_of_interrupt();
+            }
+            code
+        }
         None => match RemoteConfig::try_from(args.remote) {
             Ok(config) => observed(&config.logs, || remote::run(&config)),
             Err(error) => refuse(&error.to_string()),

@@ -1,7 +1,11 @@
-//! The signals that ask this process to end.
+//! The signals that ask this process to end: SIGTERM, SIGINT, and SIGHUP when its terminal ends.
 
-use std::io;
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
+use metronome_os::signals::is_ignored;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +14,16 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// SIGTERM as well when SIGHUP is ignored.
+    hang_up: Signal,
+}
+
+/// Ctrl-C has come. Of the whole process, as the signal is.
+static CTRL_C: AtomicBool = AtomicBool::new(false);
+
+/// Whether Ctrl-C has come since it was listened for.
+pub(crate) fn by_ctrl_c() -> bool {
+    CTRL_C.load(Ordering::Relaxed)
 }
 
 impl Signals {
@@ -18,6 +32,11 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            // `nohup` has it ignored, and catching it would undo that.
+            hang_up: signal(match is_ignored(rustix::process::Signal::HUP) {
+                true => SignalKind::terminate(),
+                false => SignalKind::hangup(),
+            })?,
         })
     }
 
@@ -25,7 +44,8 @@ impl Signals {
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.hang_up.recv() => {}
+            _ = self.interrupt.recv() => CTRL_C.store(true, Ordering::Relaxed),
         }
     }
 }

@@ -32,6 +32,7 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, FromArgMatches as _};
+use metronome_os::signals::die_of_interrupt;
 use metronome_telemetry::{Logs, Telemetry, retroactive_span};
 use tracing::Instrument as _;
 
@@ -41,7 +42,9 @@ use crate::{
         agents, completions,
         config::{self, Origins},
         context::Context,
-        delete, doctor as doctor_command, man, runs, server, show, start, stop, watch,
+        delete, doctor as doctor_command,
+        interrupts::by_ctrl_c,
+        man, runs, server, show, start, stop, watch,
     },
     exit::{Exit, Failure, host_failed, usage},
     output::Output,
@@ -75,6 +78,10 @@ fn main() -> ExitCode {
     };
     let exit = run(cli, &matches).unwrap_or_else(|failure| report(&failure, output));
     telemetry.finish();
+    if exit == Exit::Interrupted && by_ctrl_c() {
+        // A shell goes on with its loop after a command that caught Ctrl-C and exited.
+        die_of_interrupt();
+    }
     exit.into()
 }
 

@@ -13,6 +13,7 @@
 //! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
 //! | [`privileges`] | giving up rights |
 //! | [`files`], [`standard_error`] | opening and writing without waiting for a reader |
+//! | [`signals`] | whether a signal is ignored, and ending by one |
 //! | [`environment`] | empty variables count as not set |
 //! | [`key_file`] | a secret key in a file |
 //! | [`wake`] | an eventfd that ends a wait in epoll |
@@ -34,6 +35,7 @@ pub mod privileges;
 pub mod process;
 pub mod realtime;
 pub mod seq_packet;
+pub mod signals;
 pub mod socket;
 pub mod standard_error;
 pub mod tcp_info;

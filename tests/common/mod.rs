@@ -9,6 +9,7 @@ pub(crate) mod collector;
 use std::{
     env,
     io::{BufRead as _, BufReader, Read as _},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
@@ -198,7 +199,9 @@ pub(crate) fn json_of(output: Output) -> (Value, i32) {
         output
             .status
             .code()
-            .unwrap_or_else(|| panic!("ended by a signal; it said {said}")),
+            // As a shell has it: benchctl dies of the Ctrl-C that it has answered.
+            .or(output.status.signal().map(|signal| 128 + signal))
+            .unwrap_or_else(|| panic!("no end; it said {said}")),
     )
 }
 

@@ -1,5 +1,9 @@
-//! Ctrl-C, once, twice and again. SIGTERM counts as one: it, too, should leave a report.
+//! Ctrl-C, once, twice and again. SIGTERM and the end of the terminal (SIGHUP) count as one: they,
+//! too, should leave a report.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use metronome_os::signals::is_ignored;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -7,6 +11,14 @@ use crate::{
     exit::{Failure, host_failed},
     measure::StopRequests,
 };
+
+/// Ctrl-C has come. Of the whole process, as the signal is.
+static CTRL_C: AtomicBool = AtomicBool::new(false);
+
+/// Whether Ctrl-C has come since it was listened for.
+pub(crate) fn by_ctrl_c() -> bool {
+    CTRL_C.load(Ordering::Relaxed)
+}
 
 /// The interrupts so far: a token each, cancelled in order.
 #[derive(Debug)]
@@ -19,9 +31,16 @@ impl Interrupts {
             signal(kind).map_err(|error| host_failed(format!("signals cannot be caught: {error}")))
         };
         let tokens: [_; 3] = std::array::from_fn(|_| CancellationToken::new());
-        let ctrl_c = listen(SignalKind::interrupt())?;
-        let terminate = listen(SignalKind::terminate())?;
-        tokio::spawn(count(ctrl_c, terminate, tokens.clone()));
+        let signals = Signals {
+            ctrl_c: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            // `nohup` has it ignored, and catching it would undo that.
+            hang_up: listen(match is_ignored(rustix::process::Signal::HUP) {
+                true => SignalKind::terminate(),
+                false => SignalKind::hangup(),
+            })?,
+        };
+        tokio::spawn(count(signals, tokens.clone()));
         Ok(Self(tokens))
     }
 
@@ -49,12 +68,26 @@ impl Interrupts {
     }
 }
 
-async fn count(mut ctrl_c: Signal, mut terminate: Signal, tokens: [CancellationToken; 3]) {
-    for token in tokens {
+struct Signals {
+    ctrl_c: Signal,
+    terminate: Signal,
+    /// SIGTERM as well when SIGHUP is ignored.
+    hang_up: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) {
         tokio::select! {
-            _ = ctrl_c.recv() => {}
-            _ = terminate.recv() => {}
+            _ = self.ctrl_c.recv() => CTRL_C.store(true, Ordering::Relaxed),
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
+    }
+}
+
+async fn count(mut signals: Signals, tokens: [CancellationToken; 3]) {
+    for token in tokens {
+        signals.next().await;
         token.cancel();
     }
 }

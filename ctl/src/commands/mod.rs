@@ -15,7 +15,7 @@ pub(crate) mod context;
 pub(crate) mod delete;
 pub(crate) mod doctor;
 mod history;
-mod interrupts;
+pub(crate) mod interrupts;
 pub(crate) mod man;
 mod open;
 pub(crate) mod runs;

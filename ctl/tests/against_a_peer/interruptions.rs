@@ -2,7 +2,8 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
-    process::{Child, Command, Stdio},
+    os::unix::process::ExitStatusExt as _,
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 use metronome_proto::v1::VerdictStatus;
@@ -31,8 +32,18 @@ fn start_and_see_progress(peer: &Peer) -> (Child, BufReader<std::process::ChildS
 }
 
 fn interrupt(child: &Child) {
+    send(child, Signal::INT);
+}
+
+fn send(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(child.id().cast_signed()).expect("a process id");
-    kill_process(pid, Signal::INT).expect("it runs");
+    kill_process(pid, signal).expect("it runs");
+}
+
+/// A shell ends its loop when a command did, and goes on after one that exits with 130.
+#[track_caller]
+fn died_of_ctrl_c(status: ExitStatus) {
+    assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "{status:?}");
 }
 
 #[test]
@@ -108,7 +119,7 @@ fn ctrl_c_stops_the_run_and_still_prints_its_summary() {
     let (child, _stderr) = start_and_see_progress(&peer);
     interrupt(&child);
     let output = child.wait_with_output().expect("it ends");
-    assert_eq!(output.status.code(), Some(130));
+    died_of_ctrl_c(output.status);
     assert!(
         String::from_utf8_lossy(&output.stdout).starts_with("PARTIAL"),
         "{output:?}"
@@ -117,6 +128,18 @@ fn ctrl_c_stops_the_run_and_still_prints_its_summary() {
         peer.calls(),
         ["StartRun", "WatchEvents", "StopRun", "WatchEvents"]
     );
+}
+
+#[test]
+fn a_request_to_end_and_the_end_of_the_terminal_leave_a_summary_as_well() {
+    for signal in [Signal::TERM, Signal::HUP] {
+        let peer = peer_that(&[Watch::Hangs, Watch::Ends(VerdictStatus::Partial)]);
+        let (child, _stderr) = start_and_see_progress(&peer);
+        send(&child, signal);
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(130), "{output:?}");
+        assert!(output.stdout.starts_with(b"PARTIAL"), "{output:?}");
+    }
 }
 
 #[test]
@@ -150,7 +173,7 @@ fn ctrl_c_before_the_run_has_an_id_stops_it_once_it_has() {
         );
         respond.send(()).expect("the peer waits");
         let output = child.wait_with_output().expect("it ends");
-        assert_eq!(output.status.code(), Some(130), "{output:?}");
+        died_of_ctrl_c(output.status);
         assert!(peer.calls().contains(&"StopRun"), "{:?}", peer.calls());
     }
 }
@@ -165,10 +188,8 @@ fn a_second_ctrl_c_gives_up_at_once() {
     assert!(line.contains("Ctrl-C again"), "{line}");
     interrupt(&child);
     let output = child.wait_with_output().expect("it ends");
-    assert_eq!(
-        (output.status.code(), output.stdout.as_slice()),
-        (Some(130), &b""[..])
-    );
+    died_of_ctrl_c(output.status);
+    assert_eq!(output.stdout, b"");
 }
 
 #[test]
@@ -184,6 +205,6 @@ fn ctrl_c_on_a_watch_leaves_the_run_alone() {
     let mut line = String::new();
     stderr.read_line(&mut line).expect("a line of text");
     interrupt(&child);
-    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    died_of_ctrl_c(child.wait().expect("it ends"));
     assert_eq!(peer.calls(), ["WatchEvents"]);
 }
