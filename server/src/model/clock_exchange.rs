@@ -171,10 +171,18 @@ mod tests {
 
     /// Sixteen exchanges, 1 s apart, each delayed by 50 µs a way.
     fn sixteen(claimed: ClockRelation, offset_ns: i64) -> (ClockExchanges, Option<ClockEvent>) {
+        sixteen_of(claimed, offset_ns, 50_000)
+    }
+
+    fn sixteen_of(
+        claimed: ClockRelation,
+        offset_ns: i64,
+        way_ns: u64,
+    ) -> (ClockExchanges, Option<ClockEvent>) {
         let mut exchanges = ClockExchanges::new(claimed);
         let events: Vec<_> = (1..=u64::from(EXCHANGES))
             .map(|n| {
-                let delays = (n * 1_000_000_000, 50_000, 1_000, 50_000);
+                let delays = (n * 1_000_000_000, way_ns, 1_000, way_ns);
                 exchange(&mut exchanges, offset_ns, delays)
             })
             .collect();
@@ -262,6 +270,17 @@ mod tests {
         // Clones of one snapshot have one boot id: ahead is as wrong as behind.
         for offset_ns in [50_001, -50_001, 10_000_000_000, -900_000_000] {
             assert_eq!(sixteen(ClockRelation::Same, offset_ns).1, unknown);
+        }
+    }
+
+    #[test]
+    fn a_path_of_more_than_100_ms_a_way_proves_no_common_clock() {
+        for (way_ns, clock) in [
+            (100_000_000, AgentClock::same(100_000_000)),
+            (100_000_001, AgentClock::default()),
+        ] {
+            let settled = sixteen_of(ClockRelation::Same, 0, way_ns).1;
+            assert_eq!(settled, Some(ClockEvent::Settled(clock)));
         }
     }
 
