@@ -2,6 +2,7 @@
 
 use metronome_proto::{
     histogram::{Histogram, bucket},
+    packet::LATENESS_NS_MAX,
     profile::Profile,
     threshold::Threshold,
     v1::{
@@ -10,7 +11,14 @@ use metronome_proto::{
     },
 };
 
-use crate::verdict::samples::{PACKETS, Sample, late, verdict};
+use super::{judged::Judged, time::quantile};
+use crate::{
+    model::Times,
+    verdict::{
+        rows::pair,
+        samples::{PACKETS, Sample, late, verdict},
+    },
+};
 
 const HELD: OutcomeStatus = OutcomeStatus::Held;
 const NOT_HELD: OutcomeStatus = OutcomeStatus::NotHeld;
@@ -281,6 +289,12 @@ fn lost_and_skipped_packets_are_slower_than_any_limit() {
     let latency = one(&sample, "latency");
     assert_eq!((latency.status(), latency.observed), (NOT_HELD, None));
     assert_eq!(latency.figures["missing"], 31_u64.into());
+    assert!(
+        latency
+            .sentence
+            .contains("100 ms or none at all (31 were skipped or lost),"),
+        "{latency:?}"
+    );
     let mut sample = large();
     sample.break_connection(0, 70);
     assert_eq!(one(&sample, "latency").status(), HELD);
@@ -402,6 +416,7 @@ fn a_sentence_has_the_words_of_its_metric_and_of_its_comparison() {
         ("spread.p99<=1s", "of more than 1 s"),
         ("spread.p99>=1s", "of 1 s or more"),
         ("spread.p99>1s", "of more than 1 s"),
+        ("transit.p99=1s", "where p99 has to be as long as that"),
         ("lost=0", "packets were lost"),
         ("skipped=0", "packets were due but never written"),
         ("corrupt=0", "packets were not intact when they were read"),
@@ -462,18 +477,82 @@ fn what_is_asked_and_cannot_be_judged_leaves_the_run_not_judged() {
 }
 
 #[test]
+fn the_longest_time_that_is_recorded_is_above_any_limit_and_a_shorter_one_is_not() {
+    let mut sample = large();
+    let mut came_out = |asked: &str, longest_ns| {
+        let times = &mut sample.counters().times;
+        for times in [&mut times.lateness, &mut times.latency, &mut times.spread] {
+            let all = times.count();
+            *times = Histogram::default();
+            times.add_count(bucket(10_000), all - 1);
+            times.add_count(bucket(longest_ns), 1);
+        }
+        ask(&mut sample, &[asked]);
+        let evidence = sample.evidence();
+        let judged = Judged {
+            evidence: &evidence,
+            rows: &pair(&evidence),
+            punctuality: None,
+            is_whole: true,
+        };
+        let threshold = sample.plan.thresholds[0];
+        quantile(&judged, threshold, ObjectiveSource::User).status
+    };
+    // A packet carries at most 4.29 s of lateness; a histogram gives at most 68.7 s.
+    assert_eq!(came_out("lateness.max<=5s", LATENESS_NS_MAX), NOT_HELD);
+    assert_eq!(came_out("latency.max<=5s", LATENESS_NS_MAX), HELD);
+    assert_eq!(came_out("spread.max<=5s", LATENESS_NS_MAX), HELD);
+    for asked in ["latency.max<=100s", "spread.max<=100s"] {
+        assert_eq!(came_out(asked, 99_000_000_000), NOT_HELD, "{asked}");
+        assert_eq!(came_out(asked, 60_000_000_000), HELD, "{asked}");
+    }
+}
+
+#[test]
+fn a_time_of_no_scheduled_packets_is_not_judged() {
+    let mut sample = Sample::of(1, 1);
+    sample.reported_counts(0, |counts| (counts.scheduled, counts.sent) = (0, 0));
+    sample.counters().times = Times::default();
+    let evidence = sample.evidence();
+    let judged = Judged {
+        evidence: &evidence,
+        rows: &pair(&evidence),
+        punctuality: None,
+        is_whole: true,
+    };
+    for asked in ["latency.max<1s", "latency.p50<1s"] {
+        let threshold = asked.parse().expect("a threshold");
+        let finding = quantile(&judged, threshold, ObjectiveSource::User);
+        assert_eq!(finding.status, NOT_JUDGED, "{asked}");
+        assert!(finding.observed.is_none());
+    }
+}
+
+#[test]
 fn what_the_transit_alone_takes_is_missed_although_the_generator_was_late() {
     let mut sample = large();
     delay(&mut sample, 31);
     late(&mut sample, 4);
-    let mut transit = Histogram::default();
-    transit.add_count(bucket(10_000), 30_000 - 31);
-    transit.add_count(bucket(250_000_000), 31);
-    sample.counters().times.transit = transit;
+    let take_long = |sample: &mut Sample, packets| {
+        let mut transit = Histogram::default();
+        transit.add_count(bucket(10_000), 30_000 - packets);
+        transit.add_count(bucket(250_000_000), packets);
+        sample.counters().times.transit = transit;
+    };
+    take_long(&mut sample, 30);
+    let latency = one(&sample, "latency");
+    assert_eq!(latency.status(), NOT_JUDGED);
+    assert!(!latency.sentence.contains("transit alone"), "{latency:?}");
+    take_long(&mut sample, 31);
     let latency = one(&sample, "latency");
     assert_eq!(latency.status(), NOT_HELD);
     assert!(
         latency.sentence.contains("of 31 the transit alone"),
         "{latency:?}"
     );
+    // Without a late generator that is no news.
+    late(&mut sample, 0);
+    let latency = one(&sample, "latency");
+    assert_eq!(latency.status(), NOT_HELD);
+    assert!(!latency.sentence.contains("transit alone"), "{latency:?}");
 }
