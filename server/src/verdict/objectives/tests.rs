@@ -2,7 +2,6 @@
 
 use metronome_proto::{
     histogram::{Histogram, bucket},
-    packet::LATENESS_NS_MAX,
     profile::Profile,
     threshold::Threshold,
     v1::{
@@ -11,14 +10,7 @@ use metronome_proto::{
     },
 };
 
-use super::{judged::Judged, time::quantile};
-use crate::{
-    model::Times,
-    verdict::{
-        rows::pair,
-        samples::{PACKETS, Sample, late, verdict},
-    },
-};
+use crate::verdict::samples::{PACKETS, Sample, late, verdict};
 
 const HELD: OutcomeStatus = OutcomeStatus::Held;
 const NOT_HELD: OutcomeStatus = OutcomeStatus::NotHeld;
@@ -474,58 +466,6 @@ fn what_is_asked_and_cannot_be_judged_leaves_the_run_not_judged() {
     late(&mut sample, 4);
     assert_eq!(one(&sample, "latency").status(), NOT_JUDGED);
     assert_eq!(outcome(&sample).status(), NOT_JUDGED);
-}
-
-#[test]
-fn the_longest_time_that_is_recorded_is_above_any_limit_and_a_shorter_one_is_not() {
-    let mut sample = large();
-    let mut came_out = |asked: &str, longest_ns| {
-        let times = &mut sample.counters().times;
-        for times in [&mut times.lateness, &mut times.latency, &mut times.spread] {
-            let all = times.count();
-            *times = Histogram::default();
-            times.add_count(bucket(10_000), all - 1);
-            times.add_count(bucket(longest_ns), 1);
-        }
-        ask(&mut sample, &[asked]);
-        let evidence = sample.evidence();
-        let judged = Judged {
-            evidence: &evidence,
-            rows: &pair(&evidence),
-            punctuality: None,
-            is_whole: true,
-        };
-        let threshold = sample.plan.thresholds[0];
-        quantile(&judged, threshold, ObjectiveSource::User).status
-    };
-    // A packet carries at most 4.29 s of lateness; a histogram gives at most 68.7 s.
-    assert_eq!(came_out("lateness.max<=5s", LATENESS_NS_MAX), NOT_HELD);
-    assert_eq!(came_out("latency.max<=5s", LATENESS_NS_MAX), HELD);
-    assert_eq!(came_out("spread.max<=5s", LATENESS_NS_MAX), HELD);
-    for asked in ["latency.max<=100s", "spread.max<=100s"] {
-        assert_eq!(came_out(asked, 99_000_000_000), NOT_HELD, "{asked}");
-        assert_eq!(came_out(asked, 60_000_000_000), HELD, "{asked}");
-    }
-}
-
-#[test]
-fn a_time_of_no_scheduled_packets_is_not_judged() {
-    let mut sample = Sample::of(1, 1);
-    sample.reported_counts(0, |counts| (counts.scheduled, counts.sent) = (0, 0));
-    sample.counters().times = Times::default();
-    let evidence = sample.evidence();
-    let judged = Judged {
-        evidence: &evidence,
-        rows: &pair(&evidence),
-        punctuality: None,
-        is_whole: true,
-    };
-    for asked in ["latency.max<1s", "latency.p50<1s"] {
-        let threshold = asked.parse().expect("a threshold");
-        let finding = quantile(&judged, threshold, ObjectiveSource::User);
-        assert_eq!(finding.status, NOT_JUDGED, "{asked}");
-        assert!(finding.observed.is_none());
-    }
 }
 
 #[test]
