@@ -520,6 +520,34 @@ mod tests {
     }
 
     #[test]
+    fn a_figure_reads_as_what_it_was_made_of() {
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        for (figure, value, text) in [
+            (Figure::from(7_usize), Value::Integer(7), "7"),
+            (Figure::from(-7_i64), Value::Integer(-7), "-7"),
+            (Figure::from(7_u128), Value::Integer(7), "7"),
+            (Figure::from(98.5), Value::Number(98.5), "98.5"),
+            (
+                Figure::from(names.clone()),
+                Value::Texts(TextList { values: names }),
+                "a, b",
+            ),
+        ] {
+            assert_eq!(figure.to_string(), text);
+            assert_eq!(figure.value, Some(value));
+        }
+        assert_eq!(Figure::default().to_string(), "");
+    }
+
+    #[test]
+    fn only_a_field_out_of_its_range_is_the_callers_to_mend() {
+        for code in codes() {
+            let is_usage = code == FailureCode::FieldOutOfRange;
+            assert_eq!(code.kind() == FailureKind::Usage, is_usage, "{code:?}");
+        }
+    }
+
+    #[test]
     fn a_sentence_begins_low_and_does_not_end() {
         for (sentence, is_one) in [
             ("no agent is connected", true),

@@ -275,9 +275,12 @@ fn same(expected: &Frame, frame: &Frame) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::failure::is_phrase;
 
     fn hellos() -> impl Strategy<Value = Hello> {
         (any::<u64>(), any::<u16>(), any::<u16>(), any::<u8>()).prop_map(
@@ -348,6 +351,38 @@ mod tests {
     }
 
     #[test]
+    fn the_tags_are_those_that_another_implementation_computes() {
+        let mut bytes = [0; KEY_BYTES];
+        (0..).zip(&mut bytes).for_each(|(byte, of)| *of = byte);
+        let key = Key::from_bytes(bytes);
+        let hello = Hello {
+            run: RunId::from_bits(0x0807_0605_0403_0201),
+            agent: 0x1211,
+            client: 0x2221,
+            attempt: 3,
+        };
+        // From Python's hmac and hashlib, by the description at the top.
+        for (frame, tag) in [
+            (
+                hello.encode(&key),
+                0x4f50_f8d7_6d6c_31b3_1972_df5c_9ef4_ade1,
+            ),
+            (hello.ack(&key), 0xdd3e_4ae2_8def_1fdc_27a0_3684_b38b_efd4),
+            (
+                hello.end(42, &key),
+                0xd55f_0dc6_d83a_67d4_0f4a_af15_c9b4_3999,
+            ),
+            (
+                hello.end_ack(41, &key),
+                0xcaf3_3105_e12d_8307_9a9a_e507_df28_7b24,
+            ),
+        ] {
+            let carried: [u8; 16] = frame[AUTHENTICATED_BYTES..].try_into().unwrap();
+            assert_eq!(u128::from_be_bytes(carried), tag);
+        }
+    }
+
+    #[test]
     fn each_agent_of_each_run_has_a_key_of_its_own() {
         let secret = [7; 32];
         let key = |run, agent| Key::derive(&secret, RunId::from_bits(run), agent);
@@ -359,6 +394,7 @@ mod tests {
 
     #[test]
     fn a_refusal_survives_the_wire_and_nothing_else_is_one() {
+        let mut reasons = BTreeSet::new();
         for refusal in [
             Refusal::Full,
             Refusal::Hello,
@@ -367,6 +403,8 @@ mod tests {
             Refusal::Protocol,
             Refusal::Ended,
         ] {
+            assert!(is_phrase(refusal.reason()), "{refusal:?}");
+            assert!(reasons.insert(refusal.reason()), "{refusal:?}");
             assert_eq!(Refusal::decode(&refusal.encode()), Some(refusal));
             assert_eq!(Refusal::from_number(refusal as u8), Some(refusal));
             let name = format!("REFUSED_{refusal:?}").to_uppercase();

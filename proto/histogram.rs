@@ -56,12 +56,9 @@ pub fn bucket(value_ns: u64) -> usize {
 /// The lowest time that falls into a bucket, ns.
 #[must_use]
 pub fn bucket_floor_ns(index: usize) -> u64 {
-    let half = 1_usize << HALF_BITS;
-    if index < 2 * half {
-        return (index as u64) << UNIT_BITS;
-    }
-    let shift = index / half - 1;
-    ((index - shift * half) as u64) << shift << UNIT_BITS
+    // Within the first two halves the shift is 0, as it is in `bucket`.
+    let shift = (index >> HALF_BITS).saturating_sub(1);
+    ((index - (shift << HALF_BITS)) as u64) << shift << UNIT_BITS
 }
 
 /// The longest time that falls into a bucket, ns; that of the last one is the longest of all.
@@ -196,8 +193,7 @@ impl Histogram {
     #[must_use]
     pub fn bucket_below(&self, beyond: u64) -> Option<usize> {
         let mut above: u64 = 0;
-        let mut in_use = (0..BUCKETS).rev().filter(|index| self.counts[*index] > 0);
-        in_use.find(|index| {
+        (0..BUCKETS).rev().find(|index| {
             above = above.saturating_add(self.counts[*index]);
             above > beyond
         })
@@ -292,6 +288,34 @@ mod tests {
             if index + 1 < BUCKETS {
                 prop_assert!(known < bucket_floor_ns(index + 1));
             }
+            prop_assert!(known <= bucket_top_ns(index));
+            prop_assert_eq!(bucket(bucket_top_ns(index)), index);
+            prop_assert_eq!(shown_ns(index), if index == 0 { 0 } else { bucket_top_ns(index) });
+        }
+
+        #[test]
+        fn a_histogram_goes_between_processes_as_it_is(
+            values in prop::collection::vec(spans_of_time(), 0..50),
+        ) {
+            let mut histogram = Histogram::default();
+            values.iter().for_each(|&value| histogram.record(value));
+            let in_use = Vec::from(histogram.clone());
+            prop_assert_eq!(in_use.iter().map(|(_, count)| count).sum::<u64>(), histogram.count());
+            prop_assert!(in_use.iter().all(|(_, count)| *count > 0));
+            prop_assert_eq!(Histogram::from(in_use), histogram);
+        }
+
+        #[test]
+        fn the_middle_of_a_bucket_lies_in_it(value in spans_of_time()) {
+            let mut histogram = Histogram::default();
+            histogram.record(value);
+            let counts: Vec<_> = histogram.counts().collect();
+            let [(index, middle_ns, 1)] = counts[..] else {
+                return Err(TestCaseError::fail(format!("{counts:?}")));
+            };
+            prop_assert_eq!(index, bucket(value));
+            let below_ns = middle_ns - bucket_floor_ns(index);
+            prop_assert!(bucket_top_ns(index).abs_diff(middle_ns + below_ns) <= 1);
         }
 
         #[test]
@@ -332,7 +356,12 @@ mod tests {
             let distribution = histogram.distribution(false).unwrap();
             prop_assert!(distribution.quantiles.is_sorted_by_key(|of| (of.ppm, of.ns)));
             prop_assert!(distribution.quantiles.iter().all(|of| of.ns <= distribution.max_ns));
-            prop_assert!(distribution.min_ns as u64 <= values[0]);
+            let (min_ns, max_ns) = (distribution.min_ns as u64, distribution.max_ns as u64);
+            prop_assert_eq!(min_ns, bucket_floor_ns(bucket(values[0])));
+            prop_assert_eq!(max_ns, shown_ns(bucket(values[values.len() - 1])));
+            prop_assert_eq!(histogram.quantile_ns(1.0), max_ns);
+            let in_top = values.iter().filter(|value| bucket(**value) == BUCKETS - 1).count();
+            prop_assert_eq!(histogram.saturated(), in_top as u64);
             for ppm in QUANTILES_PPM {
                 let is_shown = distribution.quantiles.iter().any(|of| of.ppm == ppm);
                 prop_assert_eq!(is_shown, beyond(ppm, count) >= 10);
@@ -377,6 +406,8 @@ mod tests {
             .unwrap();
         assert_eq!(read, histogram.to_hdr());
         assert_eq!((distribution.count, distribution.saturated), (6, 1));
+        histogram.record(VALUE_NS_MAX + 1);
+        assert_eq!(histogram.saturated(), 2);
         assert_eq!(distribution.quantiles, [], "six values give no quantile");
     }
 

@@ -215,6 +215,38 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_has_its_kind_by_magic_version_and_number_and_no_other() {
+        let kinds = [
+            Kind::Packet,
+            Kind::Hello,
+            Kind::HelloAck,
+            Kind::End,
+            Kind::EndAck,
+            Kind::Refusal,
+        ];
+        for (number, of) in kinds.into_iter().enumerate() {
+            let frame = blank(of);
+            assert_eq!(frame[2] & 0x0F, number as u8);
+            assert_eq!(kind(&frame), Some(of));
+            for bit in 0..16 {
+                let mut strange = frame;
+                strange[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(kind(&strange), None, "magic");
+            }
+            for bit in 4..8 {
+                let mut strange = frame;
+                strange[2] ^= 1 << bit;
+                assert_eq!(kind(&strange), None, "version");
+            }
+        }
+        let mut later = blank(Kind::Packet);
+        for number in 6..16 {
+            later[2] = VERSION << 4 | number;
+            assert_eq!(kind(&later), None, "{number}");
+        }
+    }
+
+    #[test]
     fn the_layout_is_the_one_that_the_table_above_gives() {
         let packet = Packet {
             flags: FLAG_ECHO,

@@ -183,6 +183,7 @@ fn short(name: &'static str, prefix: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::is_phrase;
 
     #[test]
     fn every_code_has_a_name_and_a_way_out() {
@@ -192,7 +193,8 @@ mod tests {
         assert!(codes.len() > 30);
         for code in codes {
             assert!(!code.name().starts_with(PREFIX));
-            assert!(!code.remedy().ends_with('.') && !code.remedy().is_empty());
+            let remedy = code.remedy();
+            assert!(remedy.len() > 15 && is_phrase(remedy), "{code:?}: {remedy}");
         }
     }
 
@@ -205,9 +207,39 @@ mod tests {
         for state in states {
             let named = RunState::from_str_name(&format!("RUN_STATE_{}", state.name()));
             assert_eq!(named, Some(state));
-            let word = state.word().map(str::to_uppercase);
-            let is_known = state != RunState::Unspecified;
-            assert_eq!(word, is_known.then(|| state.name().to_owned()));
         }
+    }
+
+    #[test]
+    fn a_word_is_the_name_in_the_api_in_lower_case_and_the_unspecified_has_none() {
+        macro_rules! check {
+            ($($of:ident: $prefix:literal,)*) => {$(
+                let all: Vec<_> = (0..100).filter_map(|of| $of::try_from(of).ok()).collect();
+                assert!(all.len() > 2);
+                for of in all {
+                    let name = short(of.as_str_name(), $prefix);
+                    let is_known = of != $of::Unspecified;
+                    assert_eq!(of.word().map(str::to_uppercase), is_known.then(|| name.into()));
+                }
+            )*};
+        }
+        check! {
+            VerdictStatus: "VERDICT_STATUS_",
+            OutcomeStatus: "OUTCOME_STATUS_",
+            LawStatus: "LAW_STATUS_",
+            RunState: "RUN_STATE_",
+            StopCause: "STOP_CAUSE_",
+        }
+    }
+
+    #[test]
+    fn an_invalid_part_is_worse_than_a_partial_one_and_that_worse_than_a_valid_one() {
+        let severity = VerdictStatus::severity;
+        assert_eq!(
+            severity(VerdictStatus::Unspecified),
+            severity(VerdictStatus::Valid)
+        );
+        assert!(severity(VerdictStatus::Valid) < severity(VerdictStatus::Partial));
+        assert!(severity(VerdictStatus::Partial) < severity(VerdictStatus::Invalid));
     }
 }

@@ -222,6 +222,18 @@ mod tests {
         }
 
         #[test]
+        fn the_room_is_a_period_or_what_the_duration_leaves_behind_the_last_packet(
+            schedule in schedules(),
+            left_ns in 0..1_u64 << 50,
+        ) {
+            let lasts_ns = schedule.end_ns() - schedule.start_ns;
+            let room_ns = schedule.room_ns(lasts_ns + left_ns);
+            prop_assert!(room_ns <= schedule.period_ns() && room_ns <= left_ns);
+            prop_assert!(room_ns == schedule.period_ns() || room_ns == left_ns);
+            prop_assert_eq!(schedule.room_ns(lasts_ns.saturating_sub(1)), 0);
+        }
+
+        #[test]
         fn due_times_never_fall_and_packets_of_a_batch_share_one(
             schedule in schedules(),
             n in 0..1_u64 << 40,

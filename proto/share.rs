@@ -155,6 +155,36 @@ mod tests {
     }
 
     #[test]
+    fn the_clients_of_a_share_may_be_the_last_ones_and_none_behind_them() {
+        let at_the_end = v1::AgentShare {
+            first_client: CLIENTS_MAX - share().clients,
+            ..share()
+        };
+        assert_eq!(
+            Share::try_from(&at_the_end).unwrap().clients.end,
+            CLIENTS_MAX
+        );
+        let behind = v1::AgentShare {
+            first_client: at_the_end.first_client + 1,
+            ..share()
+        };
+        assert_eq!(Share::try_from(&behind).unwrap_err().field, "first_client");
+    }
+
+    #[test]
+    fn a_share_has_the_schedule_of_its_profile_and_a_flood_none() {
+        let share = Share::try_from(&share()).unwrap();
+        let schedule = share.schedule(5, Duration::from_secs(2)).unwrap();
+        assert_eq!((schedule.start_ns, schedule.packets), (5, 20_000));
+        assert_eq!(schedule.batch, share.batch);
+        let flood = Share {
+            profile: Profile::Flood,
+            ..share
+        };
+        assert_eq!(flood.schedule(5, Duration::from_secs(2)), None);
+    }
+
+    #[test]
     fn what_no_plan_may_ask_for_is_refused_by_the_name_of_its_field() {
         let refused = |field: &str, change: fn(&mut v1::AgentShare)| {
             let mut share = share();

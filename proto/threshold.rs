@@ -336,12 +336,14 @@ mod tests {
 
     use super::*;
 
-    fn thresholds() -> impl Strategy<Value = Threshold> {
+    /// Those that no value reaches are among them.
+    fn any_thresholds() -> impl Strategy<Value = Threshold> {
+        let limits = prop_oneof![Just(0), Just(u64::from(PPM)), 0..1_u64 << 50];
         (
             prop::sample::select(METRICS.to_vec()),
             1..=PPM,
             prop::sample::select(COMPARISONS.map(|(_, comparison)| comparison).to_vec()),
-            0..1_u64 << 50,
+            limits,
         )
             .prop_map(|(metric, ppm, comparison, limit)| {
                 let kind = metric.kind().unwrap();
@@ -355,10 +357,27 @@ mod tests {
                     },
                 }
             })
-            .prop_filter("it can hold", |threshold| threshold.checked().is_ok())
+    }
+
+    fn thresholds() -> impl Strategy<Value = Threshold> {
+        any_thresholds().prop_filter("it can hold", |threshold| threshold.checked().is_ok())
     }
 
     proptest! {
+        #[test]
+        fn a_threshold_is_refused_when_no_value_can_lie_as_it_asks(threshold in any_thresholds()) {
+            let max = match threshold.metric.kind().unwrap() {
+                MetricKind::Share => u64::from(PPM),
+                MetricKind::Time | MetricKind::Count => u64::MAX,
+            };
+            let can_hold = [0, threshold.limit, max]
+                .into_iter()
+                .any(|observed| threshold.comparison.holds(observed, threshold.limit));
+            prop_assert_eq!(threshold.checked().is_ok(), can_hold);
+            prop_assert_eq!(Threshold::try_from(&threshold.to_proto()).is_ok(), can_hold);
+            prop_assert_eq!(threshold.to_string().parse::<Threshold>().is_ok(), can_hold);
+        }
+
         #[test]
         fn a_threshold_survives_its_text_and_the_api(threshold in thresholds()) {
             prop_assert_eq!(threshold.to_string().parse(), Ok(threshold));
@@ -421,6 +440,30 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_written_in_the_largest_unit_that_it_is_whole_in() {
+        for text in [
+            "latency.p99<200us",
+            "latency.p99<1500us",
+            "spread.p99.9<=2ms",
+            "transit.max<3s",
+            "lateness.max<=999ns",
+            "lateness.max<=0ns",
+            "kept_up>=99.9%",
+        ] {
+            let threshold: Threshold = text.parse().unwrap();
+            assert_eq!(threshold.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_examples_in_an_error_are_thresholds() {
+        let error = "latency.p99".parse::<Threshold>().unwrap_err();
+        let words = error.split([' ', ',']);
+        let examples = words.filter(|word| word.parse::<Threshold>().is_ok());
+        assert_eq!(examples.count(), 3, "{error}");
+    }
+
+    #[test]
     fn equality_is_written_in_one_way_and_read_in_two() {
         for text in ["lost=0", "lost==0", "lost = 0"] {
             let threshold: Threshold = text.parse().unwrap();
@@ -463,6 +506,10 @@ mod tests {
             spoil(&mut threshold);
             assert!(Threshold::try_from(&threshold).is_err(), "{threshold:?}");
         }
+        let mut share = "kept_up<=100%".parse::<Threshold>().unwrap().to_proto();
+        assert!(Threshold::try_from(&share).is_ok());
+        share.limit = Some(Limit::SharePpm(PPM + 1));
+        assert!(Threshold::try_from(&share).is_err());
     }
 
     #[test]

@@ -85,8 +85,7 @@ impl<W: CommitWriter> Batch<'_, W> {
             self.count_timed(self.counters.counts.received - received_before);
         }
         let partial_bytes = total % FRAME_BYTES;
-        let has_partial_frame = partial_bytes > 0 || self.counters.partial_frame_bytes > 0;
-        if has_partial_frame || self.counters.stage == Stage::Opening {
+        if partial_bytes > 0 || self.counters.partial_frame_bytes > 0 {
             self.keep_partial_frame(whole, partial_bytes, admission);
         }
         self.counters.bytes += taken as u64;
@@ -702,6 +701,21 @@ mod tests {
         world.batch(&mut counters, &packet(1_000), 2_000_000, &ReleaseStore);
         assert_eq!(counters.reply_bytes_queued - before, FRAME_BYTES as u64);
         assert_eq!(world.slot().reply(before), packet(1_000));
+    }
+
+    #[test]
+    fn a_split_packet_and_all_bytes_that_fit_behind_it_are_one_batch() {
+        let world = World::new();
+        let mut counters = ConnectionCounters::default();
+        world.batch(&mut counters, &hello().encode(&key()), 1, &ReleaseStore);
+        let packets = (BUFFER_BYTES / FRAME_BYTES) as u64;
+        let bytes: Vec<u8> = (0..packets).flat_map(packet).collect();
+        world.batch(&mut counters, &bytes[..7], 2, &ReleaseStore);
+        world.batch(&mut counters, &bytes[7..], 3, &ReleaseStore);
+        assert_eq!(
+            (counters.counts.received, counters.partial_frame_bytes),
+            (packets, 0)
+        );
     }
 
     #[test]

@@ -24,6 +24,8 @@ const FRAME_WORDS: usize = FRAME_BYTES / WORD_BYTES;
 #[repr(C, align(4096))]
 pub(crate) struct Buffer(pub(crate) [AtomicU64; BUFFER_BYTES / WORD_BYTES]);
 
+const _: () = assert!(size_of::<Buffer>() == BUFFER_BYTES);
+
 impl Buffer {
     /// The frame at a position of 0 to 2,047.
     #[inline]

@@ -291,6 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn when_a_schedule_starts_changes_nothing() {
+        for start_ns in [0, 10 * MS, 1 << 40] {
+            let schedule = Schedule {
+                start_ns,
+                ..SCHEDULE
+            };
+            for (read_ms, expected) in [(505, 2), (506, 1)] {
+                let packets = [(0, 0), (495, read_ms)];
+                assert_eq!(in_time(schedule, ClockRelation::Same, &packets), expected);
+            }
+        }
+    }
+
+    #[test]
     fn the_least_counts_as_it_is_when_the_packet_is_read() {
         let packets = [(0, 100), (5, 605), (490, 497)];
         assert_eq!(in_time(SCHEDULE, ClockRelation::Same, &packets), 3);

@@ -53,6 +53,7 @@ const _: () = {
     assert!((counters::WORDS * size_of::<u64>()).is_multiple_of(CACHE_LINE_BYTES));
     let hot_end = offset_of!(CommitArea, groups) + HISTOGRAMS * size_of::<u64>();
     assert!(hot_end <= CACHE_LINE_BYTES && HISTOGRAMS <= HISTOGRAMS_MAX);
+    assert!(size_of::<PartialFrames>() == PAGE_BYTES, "two frames");
 };
 
 /// Tries to read a copy while its writer flips: each try takes 0.1 µs, a writer needs 1 µs to flip

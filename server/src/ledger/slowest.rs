@@ -112,4 +112,19 @@ mod tests {
             prop_assert_eq!(kept, expected);
         }
     }
+
+    #[test]
+    fn of_packets_that_are_equally_slow_the_first_ones_are_kept_and_one_of_no_time_never() {
+        let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+        let slot = &ledger.slots()[0];
+        assert!(!slot.is_slow(0) && slot.is_slow(1));
+        for sequence in 0..2 * KEPT as u64 {
+            if slot.is_slow(5) {
+                slot.keep_slow(&packet(sequence, 5), &ReleaseStore);
+            }
+        }
+        let mut kept: Vec<_> = slot.slowest().map(|packet| packet.sequence).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, (0..KEPT as u64).collect::<Vec<_>>());
+    }
 }

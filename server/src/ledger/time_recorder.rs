@@ -163,4 +163,29 @@ mod tests {
             prop_assert_eq!(held, expected);
         }
     }
+
+    #[test]
+    fn a_slow_packet_is_kept_with_its_latency_or_on_another_clock_with_its_lateness() {
+        for (clock, total_ns) in [(ClockRelation::Same, 900), (ClockRelation::Unknown, 20)] {
+            let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
+            let slot = &ledger.slots()[0];
+            let mut recorder = TimeRecorder::new(slot, &ReleaseStore, [0; HISTOGRAMS]);
+            let packet = Packet {
+                flags: 0,
+                client: 0,
+                sequence: 7,
+                due_ns: 1_000,
+                lateness_ns: 20,
+            };
+            recorder.record(&packet, 1_900, clock, [None; 2]);
+            let kept = SlowPacket {
+                sequence: 7,
+                due_ns: 1_000,
+                lateness_ns: 20,
+                read_ns: 1_900,
+                total_ns,
+            };
+            assert_eq!(slot.slowest().collect::<Vec<_>>(), [kept]);
+        }
+    }
 }

@@ -543,6 +543,29 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_has_30_s_to_prepare_10_s_to_end_and_5_s_to_stop() {
+        fn waits_s(story: &mut Story, state: RunState) -> u64 {
+            assert!(story.is(state));
+            let agents: Vec<_> = story.state_machine().waiting_for().collect();
+            assert_eq!(agents, [0], "the run waits for its agent");
+            let before_ns = story.now_ns;
+            story.wait();
+            (story.now_ns - before_ns) / SECOND_NS
+        }
+        assert_eq!(waits_s(&mut Story::of(1), RunState::Preparing), 30);
+        let mut story = Story::of(1);
+        story.on(Event::AgentPrepared(0));
+        (0..2).for_each(|_| drop(story.wait()));
+        assert_eq!(waits_s(&mut story, RunState::Draining), 10);
+        let mut story = Story::of(1);
+        story.on(Event::AgentPrepared(0));
+        story.wait();
+        story.on(Event::StopRequested);
+        assert_eq!(waits_s(&mut story, RunState::Draining), 5);
+        assert_eq!(story.state_machine().waiting_for().count(), 0);
+    }
+
+    #[test]
     fn a_run_in_good_order() {
         let mut story = Story::of(2);
         assert_eq!(
@@ -779,7 +802,7 @@ mod tests {
             assert_eq!(story.on(Event::ConnectionsLeft(left)), [], "no progress");
         }
         assert_eq!(story.wait(), [Action::Conclude]);
-        assert_eq!(story.now_ns, begun_ns + 12 * SECOND_NS + CLOSE_NS);
+        assert_eq!(story.now_ns, begun_ns + 17 * SECOND_NS);
         assert_eq!(story.on(Event::ConnectionsLeft(0)), [], "it is over");
     }
 
@@ -787,13 +810,13 @@ mod tests {
     fn no_progress_makes_a_run_wait_for_the_master_longer_than_half_a_minute() {
         let (mut story, begun_ns) = closing();
         for left in (0..1_000).rev() {
-            story.now_ns = (story.now_ns + SECOND_NS).min(begun_ns + CLOSE_NS_MAX);
+            story.now_ns = (story.now_ns + SECOND_NS).min(begun_ns + 30 * SECOND_NS);
             if !story.on(Event::ConnectionsLeft(left)).is_empty() {
                 break;
             }
         }
         assert!(story.is(RunState::Ended));
-        assert_eq!(story.now_ns, begun_ns + CLOSE_NS_MAX);
+        assert_eq!(story.now_ns, begun_ns + 30 * SECOND_NS);
     }
 
     fn events() -> impl Strategy<Value = Event> {

@@ -64,3 +64,32 @@ impl RunCounters {
         self.runs.values().map(|counted| counted.row)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_admitted_run_has_its_row() {
+        let run = |row| OpenRun {
+            clients_max: 1,
+            row,
+            baseline: Vec::new(),
+            is_shared: false,
+            clients: BTreeMap::new(),
+            second_records: 0,
+            times: Times::default(),
+            counts: v1::ReceiverCounts::default(),
+            work: Vec::new(),
+            recovered_packets: 0,
+            incidents: Vec::new(),
+            slowest: Vec::new(),
+        };
+        let mut counters = RunCounters::default();
+        assert_eq!(counters.rows().count(), 0);
+        counters.runs = [(1, 7), (2, 3)]
+            .map(|(id, row)| (RunId::from_bits(id), run(row)))
+            .into();
+        assert_eq!(counters.rows().collect::<Vec<_>>(), [7, 3]);
+    }
+}

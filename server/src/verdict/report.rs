@@ -432,6 +432,30 @@ mod tests {
     }
 
     #[test]
+    fn a_quantile_of_spreads_is_shown_where_few_enough_are_uncertain() {
+        let mut sample = Sample::of(2, 10);
+        let mut shown = |uncertain| {
+            sample.counted(0, |counted| {
+                counted.counts.spread_uncertain = Some(uncertain);
+                // Enough for a p99 of the client's own.
+                counted.counts.received = 1_000;
+                set_timed(counted, [1_000; 4]);
+            });
+            let Conclusion { report, clients } = sample.conclude();
+            let quantiles = report.times.unwrap().spread.unwrap().quantiles;
+            let ppms: Vec<_> = quantiles.iter().map(|of| of.ppm).collect();
+            (ppms, clients[0].spread_p99_ns.is_some())
+        };
+        // 2,900 packets: 290 beyond p90, of which a tenth may be uncertain, and 29 beyond p99.
+        assert_eq!(shown(1), (vec![500_000, 900_000, 990_000], true));
+        assert_eq!(shown(2), (vec![500_000, 900_000, 990_000], false));
+        assert_eq!(shown(3), (vec![500_000, 900_000], false));
+        assert_eq!(shown(29), (vec![500_000, 900_000], false));
+        assert_eq!(shown(30), (vec![500_000], false));
+        assert_eq!(shown(1_000), (vec![], false));
+    }
+
+    #[test]
     fn a_distribution_gives_how_many_scheduled_packets_have_no_time() {
         let mut sample = Sample::of(1, 2);
         sample.break_connection(0, 40);

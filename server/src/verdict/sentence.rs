@@ -117,6 +117,9 @@ mod tests {
             ("early_ns", signed(-40)),
             ("duration_ns", 90_000_000_000_u64.into()),
             ("sent_percent", 98.005_f64.into()),
+            ("periods", 98.005_f64.into()),
+            ("planned_ns", 1_024_999_u64.into()),
+            ("room_ns", 1_024_998_u64.into()),
             ("agent", "{clients}".into()),
             ("packets", 1_234_567_u32.into()),
             ("short", signed(-1_000)),
@@ -128,6 +131,8 @@ mod tests {
             ("client {first_client}", "client 9999"),
             ("{lateness_ns}, {early_ns}", "1.02 ms, -40 ns"),
             ("{duration_ns}: {sent_percent} %", "90 s: 98.005 %"),
+            ("{periods} periods", "98 periods"),
+            ("{planned_ns}, {room_ns}", "1.024999 ms, 1.024998 ms"),
             ("of {agent}.", "of {clients}."),
             ("{acknowledged} of {clients}", "– of 3"),
         ] {
@@ -149,12 +154,14 @@ mod tests {
         assert_eq!(shown(99.999_999_9, 99.9), "99.99, 99.9");
         assert_eq!(shown(99.9, 99.9), "99.90, 99.9");
         assert_eq!(shown(50.0, 99.999_9), "50.00, 99.9999");
+        assert_eq!(shown(99.900_1, 99.9), "99.9001, 99.9");
         let shown = |nanos: u64, limit: u64| {
             let figures = figures([("of_ns", nanos.into()), ("limit_ns", limit.into())]);
             write("{of_ns|limit_ns}, {limit_ns}", &figures)
         };
         assert_eq!(shown(99_000_000, 98_000_001), "99 ms, 98.000001 ms");
         assert_eq!(shown(99_001_000, 99_000_000), "99.001 ms, 99 ms");
+        assert_eq!(shown(98_765_432, 1_000_000), "98.8 ms, 1 ms");
     }
 
     #[test]

@@ -113,9 +113,12 @@ mod tests {
     };
 
     use super::*;
-    use crate::verdict::{
-        rows::pair,
-        samples::{PACKETS, START_NS, Sample, verdict},
+    use crate::{
+        model::ClockRelation,
+        verdict::{
+            rows::pair,
+            samples::{PACKETS, START_NS, Sample, verdict},
+        },
     };
 
     const MS: u64 = 1_000_000;
@@ -173,6 +176,33 @@ mod tests {
         assert_eq!(found(&sample), [[PACKETS, 0, 0]; 2]);
         sample.counted(1, |counted| counted.least_ns = Some(-30 * MS.cast_signed()));
         assert_eq!(found(&sample), [[PACKETS, 0, 0], [0, PACKETS, 0]]);
+    }
+
+    #[test]
+    fn a_least_on_another_clock_may_have_drifted_while_the_client_was_not_there() {
+        // The second client begins 3 s after the first one and ends 2 s before it: 5 ms of drift.
+        for (zero, late_ns, is_found) in [
+            (ClockRelation::Unknown, 15 * MS, false),
+            (ClockRelation::Unknown, 15 * MS + 1, true),
+            (ClockRelation::Same, 10 * MS, false),
+            (ClockRelation::Same, 10 * MS + 1, true),
+        ] {
+            let mut sample = Sample::of(1, 2);
+            if zero == ClockRelation::Unknown {
+                sample.forget_clock(0);
+            }
+            sample.counted(0, |counted| counted.last_read_ns = START_NS + 9_000 * MS);
+            sample.counted(1, |counted| {
+                counted.first_due_ns += 3_000 * MS - late_ns;
+                counted.first_read_ns += 3_000 * MS;
+                counted.last_read_ns = START_NS + 7_000 * MS;
+            });
+            let [_, [in_time, uncertain, _]] = found(&sample)[..] else {
+                panic!("two clients");
+            };
+            let expected = if is_found { (0, PACKETS) } else { (PACKETS, 0) };
+            assert_eq!((in_time, uncertain), expected, "{zero:?} {late_ns}");
+        }
     }
 
     #[test]

@@ -250,6 +250,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_connection_has_room_for_320_kib_and_not_for_a_packet_more() {
+        let mut sample = Sample::of(2, 2);
+        lose_more_than_any_buffer_holds(&mut sample);
+        let conclusion = sample.conclude();
+        let figures = &law(&conclusion, ReasonCode::UnreadBeyondBuffers).figures;
+        for (name, figure) in [
+            ("clients_broken", 1_u64),
+            ("buffers_bytes", 10_240 * 32),
+            ("first_unread_bytes", 10_241 * 32),
+        ] {
+            assert_eq!(figures[name], figure.into(), "{name}");
+        }
+    }
+
     /// A client of a hundred times the packets, of which the kernel reports nearly all as arrived.
     fn lose_more_than_any_buffer_holds(sample: &mut Sample) {
         let packets = 100 * PACKETS + 1_000;
@@ -261,7 +276,7 @@ mod tests {
             sample.reported(client, |reported| {
                 reported.acknowledged = None;
                 reported.kernel_acknowledged_bytes =
-                    Some((PACKETS + u64::from(client == 0) * 10_241) * 32);
+                    Some((PACKETS + 10_240 + u64::from(client == 0)) * 32);
                 let sentence = "the connection broke";
                 reported.failure = Some(Failure::new(FailureCode::ConnectionBroken, sentence));
             });

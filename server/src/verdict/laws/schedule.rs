@@ -1,5 +1,7 @@
 //! The laws of what was to be sent: the schedule is the plan's, and all of it is accounted for.
 
+use std::cmp::Ordering;
+
 use metronome_proto::v1::{GeneratorCounts, ReasonCode};
 
 use super::law::{Checked, Law, sides};
@@ -58,8 +60,11 @@ pub(super) fn schedule_is_the_plans(evidence: &Evidence<'_>, rows: &[Row<'_>]) -
         evidence.stopped.is_none() && row.exchanged_ends() && row.agent.missing().is_none()
     };
     let holds = |row: &Row<'_>| {
-        let scheduled = row.scheduled()?;
-        Some(scheduled == planned || (scheduled < planned && !whole(row)))
+        Some(match row.scheduled()?.cmp(&planned) {
+            Ordering::Equal => true,
+            Ordering::Less => !whole(row),
+            Ordering::Greater => false,
+        })
     };
     let scheduled_and_planned = |of_whole: bool| {
         let scheduled = rows

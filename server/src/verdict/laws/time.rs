@@ -256,7 +256,7 @@ fn whole_schedule_of(row: &Row<'_>) -> Option<u64> {
 
 /// How much later than the first packet of its schedule the first one of a client that came may be
 /// due: it may have skipped, or sent corrupt, as many before it as no later packet has left out.
-/// `None` when it is not known.
+/// The schedule starts at 0. `None` when it is not known.
 fn skipped_ns(row: &Row<'_>, schedule: &Schedule) -> Option<u64> {
     let skipped = row.skipped().filter(|_| row.exchanged_ends())?;
     let counts = row.receiver?;
@@ -264,7 +264,7 @@ fn skipped_ns(row: &Row<'_>, schedule: &Schedule) -> Option<u64> {
     let first = absent.saturating_sub(counts.left_out.unwrap_or(0));
     let rounding_ns = if first > 0 { ROUNDING_NS } else { 0 };
     // What a client skips it plans: more is the first law's.
-    Some(schedule.due_at(first.min(schedule.packets)) - schedule.start_ns + rounding_ns)
+    Some(schedule.due_at(first.min(schedule.packets)) + rounding_ns)
 }
 
 fn duration_ns(evidence: &Evidence<'_>) -> u64 {

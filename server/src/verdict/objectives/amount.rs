@@ -121,7 +121,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::verdict::{rows::pair, samples::Sample};
+    use crate::verdict::{
+        rows::pair,
+        samples::{PACKETS, Sample},
+    };
 
     proptest! {
         #[test]
@@ -138,6 +141,28 @@ mod tests {
             prop_assert_eq!(whole, Some(status(threshold.comparison.holds(least + rest, limit))));
             let early = decide(None, least, threshold);
             prop_assert!(early.is_none() || early == whole);
+        }
+    }
+
+    #[test]
+    fn each_count_is_the_one_of_its_name() {
+        let mut sample = Sample::of(1, 2);
+        sample.reported_counts(0, |counts| (counts.sent, counts.skipped) = (PACKETS - 5, 5));
+        sample.reported(0, |reported| reported.acknowledged = Some(PACKETS - 8));
+        sample.counted(0, |counted| {
+            (counted.counts.received, counted.counts.corrupt) = (PACKETS - 8, 2);
+        });
+        let evidence = sample.evidence();
+        let judged = Judged {
+            evidence: &evidence,
+            rows: &pair(&evidence),
+            punctuality: None,
+            is_whole: true,
+        };
+        let observed = |text: &str| count(&judged, text.parse().unwrap()).observed;
+        for (text, packets) in [("lost=0", 3), ("skipped=0", 5), ("corrupt=0", 2)] {
+            let expected = Some(Observed::ObservedCount(packets));
+            assert_eq!(observed(text), expected, "{text}");
         }
     }
 

@@ -320,6 +320,11 @@ mod tests {
                 },
             )
         };
+        let unclear = ask(999_000, Comparison::Greater, 5_000, 5_000);
+        assert_eq!(
+            (unclear.status, unclear.ground),
+            (OutcomeStatus::NotJudged, Ground::GeneratorLate)
+        );
         let met = ask(999_000, Comparison::LessOrEqual, 10_000, 5_000);
         assert_eq!((met.status, met.observed_ns), (OutcomeStatus::Held, None));
         let of = |ppm, comparison, held_up| ask(ppm, comparison, 5_000, held_up).status;

@@ -281,6 +281,12 @@ fn lost_and_skipped_packets_are_slower_than_any_limit() {
     let latency = one(&sample, "latency");
     assert_eq!((latency.status(), latency.observed), (NOT_HELD, None));
     assert_eq!(latency.figures["missing"], 31_u64.into());
+    assert!(
+        latency
+            .sentence
+            .contains("100 ms or none at all (31 were skipped or lost),"),
+        "{latency:?}"
+    );
     let mut sample = large();
     sample.break_connection(0, 70);
     assert_eq!(one(&sample, "latency").status(), HELD);
@@ -402,6 +408,7 @@ fn a_sentence_has_the_words_of_its_metric_and_of_its_comparison() {
         ("spread.p99<=1s", "of more than 1 s"),
         ("spread.p99>=1s", "of 1 s or more"),
         ("spread.p99>1s", "of more than 1 s"),
+        ("transit.p99=1s", "where p99 has to be as long as that"),
         ("lost=0", "packets were lost"),
         ("skipped=0", "packets were due but never written"),
         ("corrupt=0", "packets were not intact when they were read"),
@@ -466,14 +473,26 @@ fn what_the_transit_alone_takes_is_missed_although_the_generator_was_late() {
     let mut sample = large();
     delay(&mut sample, 31);
     late(&mut sample, 4);
-    let mut transit = Histogram::default();
-    transit.add_count(bucket(10_000), 30_000 - 31);
-    transit.add_count(bucket(250_000_000), 31);
-    sample.counters().times.transit = transit;
+    let take_long = |sample: &mut Sample, packets| {
+        let mut transit = Histogram::default();
+        transit.add_count(bucket(10_000), 30_000 - packets);
+        transit.add_count(bucket(250_000_000), packets);
+        sample.counters().times.transit = transit;
+    };
+    take_long(&mut sample, 30);
+    let latency = one(&sample, "latency");
+    assert_eq!(latency.status(), NOT_JUDGED);
+    assert!(!latency.sentence.contains("transit alone"), "{latency:?}");
+    take_long(&mut sample, 31);
     let latency = one(&sample, "latency");
     assert_eq!(latency.status(), NOT_HELD);
     assert!(
         latency.sentence.contains("of 31 the transit alone"),
         "{latency:?}"
     );
+    // Without a late generator that is no news.
+    late(&mut sample, 0);
+    let latency = one(&sample, "latency");
+    assert_eq!(latency.status(), NOT_HELD);
+    assert!(!latency.sentence.contains("transit alone"), "{latency:?}");
 }

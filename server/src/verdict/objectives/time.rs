@@ -243,3 +243,57 @@ fn times<'a>(judged: &'a Judged<'_>, metric: Metric) -> Option<&'a Histogram> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Times,
+        verdict::{rows::pair, samples::Sample},
+    };
+
+    /// What is found of an objective that a user has set, whatever the verdict.
+    fn ask(sample: &Sample, asked: &str) -> Finding {
+        let evidence = sample.evidence();
+        let judged = Judged {
+            evidence: &evidence,
+            rows: &pair(&evidence),
+            punctuality: None,
+            is_whole: true,
+        };
+        quantile(&judged, asked.parse().unwrap(), ObjectiveSource::User)
+    }
+
+    #[test]
+    fn the_longest_time_that_is_recorded_is_above_any_limit_and_a_shorter_one_is_not() {
+        // A packet carries at most 4.29 s of lateness; a histogram gives at most 68.7 s.
+        for (asked, longest_ns, expected) in [
+            ("lateness.max<=5s", LATENESS_NS_MAX, OutcomeStatus::NotHeld),
+            ("latency.max<=5s", LATENESS_NS_MAX, OutcomeStatus::Held),
+            ("spread.max<=5s", LATENESS_NS_MAX, OutcomeStatus::Held),
+            ("latency.max<=100s", 60_000_000_000, OutcomeStatus::Held),
+            ("latency.max<=100s", 99_000_000_000, OutcomeStatus::NotHeld),
+            ("spread.max<=100s", 60_000_000_000, OutcomeStatus::Held),
+            ("spread.max<=100s", 99_000_000_000, OutcomeStatus::NotHeld),
+        ] {
+            let mut sample = Sample::of(1, 1);
+            let times = &mut sample.counters().times;
+            for times in [&mut times.lateness, &mut times.latency, &mut times.spread] {
+                times.record(longest_ns);
+            }
+            assert_eq!(ask(&sample, asked).status, expected, "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_time_of_no_scheduled_packets_is_not_judged() {
+        let mut sample = Sample::of(1, 1);
+        sample.reported_counts(0, |counts| (counts.scheduled, counts.sent) = (0, 0));
+        sample.counters().times = Times::default();
+        for asked in ["latency.max<1s", "latency.p50<1s"] {
+            let finding = ask(&sample, asked);
+            assert_eq!(finding.status, OutcomeStatus::NotJudged, "{asked}");
+            assert!(finding.observed.is_none());
+        }
+    }
+}

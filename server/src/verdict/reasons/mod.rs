@@ -54,10 +54,12 @@ fn broken_law(law: &Checked) -> Reason {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use metronome_proto::{
         counters::CounterList as _,
         histogram::{Histogram, bucket},
-        v1::{Failure, FailureCode, ReasonCode, ReceiverCounts, StopCause},
+        v1::{Failure, FailureCode, LawStatus, ReasonCode, ReceiverCounts, StopCause},
     };
 
     use super::*;
@@ -134,6 +136,24 @@ mod tests {
     fn a_clean_run_is_valid_without_reasons_or_notes() {
         let conclusion = judged(&Sample::of(2, 5), VerdictStatus::Valid, &[]);
         assert!(notes(&conclusion).is_empty());
+    }
+
+    #[test]
+    fn a_broken_law_from_which_others_may_follow_comes_first() {
+        use ReasonCode as C;
+        let sample = Sample::of(1, 1);
+        let broken = |code| Checked {
+            code,
+            law: "left = right",
+            status: LawStatus::Broken,
+            sentence: "1 = 0".into(),
+            figures: BTreeMap::new(),
+        };
+        let laws = [C::SumsDiffer, C::SequenceBroken, C::BytesDiffer, C::Corrupt].map(broken);
+        let reasons = find(&sample.evidence(), &[], &laws, None);
+        let codes: Vec<_> = reasons.iter().map(Reason::code).collect();
+        let expected = [C::Corrupt, C::SequenceBroken, C::SumsDiffer, C::BytesDiffer];
+        assert_eq!(codes[..4], expected);
     }
 
     #[test]
@@ -522,6 +542,15 @@ mod tests {
             Some(ReceiverCounts::zero())
         );
         assert_eq!(conclusion.clients.len(), 2);
+    }
+
+    #[test]
+    fn a_flood_of_which_nothing_was_sent_has_no_client_that_sent_less_than_others() {
+        let mut sample = Sample::of(1, 1);
+        sample.flood();
+        skip(&mut sample, PACKETS);
+        sample.reported_counts(0, |counts| (counts.scheduled, counts.skipped) = (0, 0));
+        judged(&sample, VerdictStatus::Invalid, &[ReasonCode::NothingSent]);
     }
 
     #[test]
