@@ -15,7 +15,10 @@ use crate::profile::{NS_PER_1000_S, Profile};
 /// How long a load took.
 #[derive(Clone, Copy, Debug)]
 pub struct Elapsed {
+    /// Rounded up.
     schedule_ns: u128,
+    /// Packets of one client that were due, and its rate in millihertz, where the load has one.
+    paced: Option<(u64, u64)>,
     taken_ns: u128,
     duration_ns: u128,
 }
@@ -44,6 +47,7 @@ impl Elapsed {
                     (u128::from(due) * NS_PER_1000_S).div_ceil(u128::from(rate_millihertz).max(1))
                 }
             },
+            paced: profile.rate_millihertz().map(|rate| (due, rate)),
             taken_ns,
             duration_ns,
         };
@@ -61,9 +65,15 @@ impl Elapsed {
     /// is longer, in millihertz, rounded down. `None` for a rate that nothing can have.
     #[must_use]
     pub fn achieved_millihertz(self, packets: u64) -> Option<u64> {
-        let nanos = self.schedule_ns.max(self.taken_ns);
-        let per_1000_s = (u128::from(packets) * NS_PER_1000_S).checked_div(nanos)?;
-        u64::try_from(per_1000_s).ok()
+        let packets = u128::from(packets);
+        let per_1000_s = match self.paced {
+            // Exact, where the time is no whole number of ns.
+            Some((due, rate_millihertz)) if self.schedule_ns > self.taken_ns => {
+                (packets * u128::from(rate_millihertz)).checked_div(due.into())
+            }
+            _ => (packets * NS_PER_1000_S).checked_div(self.schedule_ns.max(self.taken_ns)),
+        };
+        u64::try_from(per_1000_s?).ok()
     }
 }
 
@@ -89,9 +99,7 @@ mod tests {
             (3, 1_000_000, 5, 3_000_000),
         ] {
             let (due, elapsed) = elapsed(rate_millihertz, duration_ms * 1_000_000, 50_000);
-            let of_all = elapsed.achieved_millihertz(clients * due).unwrap();
-            // A period of 714,285,714.3 ns ends with its last nanosecond.
-            assert!(achieved - of_all <= 1, "{of_all} of {achieved}");
+            assert_eq!(elapsed.achieved_millihertz(clients * due), Some(achieved));
         }
     }
 
