@@ -386,3 +386,24 @@ impl<'a> From<&'a v1::ClientReport> for Client<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threshold::Threshold;
+
+    #[test]
+    fn a_number_of_packets_keeps_all_of_its_digits() {
+        let threshold: Threshold = "lost<18446744073709551615".parse().unwrap();
+        let objective = v1::Objective {
+            threshold: Some(threshold.to_proto()),
+            observed: Some(v1::objective::Observed::ObservedCount(u64::MAX - 1)),
+            ..v1::Objective::default()
+        };
+        let text = serde_json::to_string(&Objective::from(&objective)).unwrap();
+        assert!(
+            text.contains(r#""limit":18446744073709551615,"observed":18446744073709551614,"#),
+            "{text}"
+        );
+    }
+}
