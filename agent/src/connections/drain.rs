@@ -265,9 +265,9 @@ impl<'a> Ending<'a> {
         })
     }
 
-    /// Whether the kernel of a peer that has closed its side has acknowledged all, the end too. A peer
-    /// that is gone resets the connection when more comes: then it broke, at whatever moment that
-    /// is found, in the load or at its end.
+    /// Whether the kernel of a peer that has closed its side has acknowledged all, the end too. A
+    /// peer that is gone resets the connection when more comes: then it broke, at whatever moment
+    /// that is found, in the load or at its end.
     fn peer_took_all(&mut self) -> Result<bool, Problem> {
         match self.client.connection.take_error()? {
             Some(error) => Err(error.into()),

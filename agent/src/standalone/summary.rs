@@ -149,10 +149,10 @@ impl Summary {
         Some(self.cpu_ns as f64 / sent as f64)
     }
 
-    /// 1: a client was refused, or its connection broke: whatever else is known of it depends on the
+    /// 1: a client was refused, or its connection broke: what else is known of it depends on the
     /// moment. 4: the load ran to its end, but less than 99 % or nothing was sent, or not all of it
-    /// was acknowledged: by every client's end-ack, on raw connections by the target's kernel. 0:
-    /// as asked.
+    /// was acknowledged: by every client's end-ack, on raw connections by the target's kernel.
+    /// 0: as asked.
     pub(super) fn exit_code(&self) -> u8 {
         let is_enough = |counts: v1::GeneratorCounts| {
             counts.sent > 0 && counts.sent as f64 >= SENT_SHARE_MIN * counts.scheduled as f64
