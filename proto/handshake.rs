@@ -190,12 +190,6 @@ impl Refusal {
         frame
     }
 
-    /// The reason in a refusal frame. `None` for everything else.
-    #[must_use]
-    pub fn decode(frame: &Frame) -> Option<Self> {
-        Self::from_number(frame[3]).filter(|refusal| refusal.encode() == *frame)
-    }
-
     /// The reason of a number of the wire. `None` for one that this version does not have.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
@@ -233,6 +227,49 @@ impl Refusal {
             Self::Raw => "it runs without --accept-raw",
             Self::Protocol => "a frame came where it does not belong",
             Self::Ended => "the run is over",
+        }
+    }
+}
+
+/// A refusal as it came. One with a code that this version does not have is one all the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Refused {
+    number: u8,
+}
+
+impl Refused {
+    /// What a refusal frame states, whatever its code and the rest of it. `None` for a frame of
+    /// another kind.
+    #[must_use]
+    pub fn decode(frame: &Frame) -> Option<Self> {
+        (packet::kind(frame) == Some(Kind::Refusal)).then_some(Self { number: frame[3] })
+    }
+
+    /// Why. `None` for a code that this version does not have.
+    #[must_use]
+    pub fn refusal(self) -> Option<Refusal> {
+        Refusal::from_number(self.number)
+    }
+
+    /// The code of the failure of a client that was refused so. What gives a code that we do not
+    /// have speaks another version of the protocol.
+    #[must_use]
+    pub fn code(self) -> FailureCode {
+        self.refusal()
+            .map_or(FailureCode::RefusedProtocol, Refusal::code)
+    }
+}
+
+/// Why, as [`Refusal::reason`] has it.
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.refusal() {
+            Some(refusal) => formatter.write_str(refusal.reason()),
+            None => write!(
+                formatter,
+                "refused, code {}, which this version does not have",
+                self.number
+            ),
         }
     }
 }
@@ -405,14 +442,37 @@ mod tests {
         ] {
             assert!(is_phrase(refusal.reason()), "{refusal:?}");
             assert!(reasons.insert(refusal.reason()), "{refusal:?}");
-            assert_eq!(Refusal::decode(&refusal.encode()), Some(refusal));
+            let refused = Refused::decode(&refusal.encode()).unwrap();
+            assert_eq!(refused.refusal(), Some(refusal));
+            assert_eq!(
+                (refused.code(), refused.to_string().as_str()),
+                (refusal.code(), refusal.reason())
+            );
             assert_eq!(Refusal::from_number(refusal as u8), Some(refusal));
             let name = format!("REFUSED_{refusal:?}").to_uppercase();
             assert_eq!(refusal.code().name(), name);
         }
         assert_eq!([0, 7, 0xFE].map(Refusal::from_number), [None; 3]);
+        let hello = packet::blank(Kind::Hello);
+        assert_eq!(
+            [hello, *b"HTTP/1.1 400 Bad Request\r\n\r\n....", [0; 32]]
+                .map(|frame| Refused::decode(&frame)),
+            [None; 3]
+        );
+    }
+
+    #[test]
+    fn a_refusal_with_a_code_of_a_later_version_is_one() {
         let mut unknown = Refusal::Full.encode();
-        unknown[3] = 0xFE;
-        assert_eq!(Refusal::decode(&unknown), None);
+        (unknown[3], unknown[20]) = (99, 7);
+        let refused = Refused::decode(&unknown).unwrap();
+        assert_eq!(
+            (refused.refusal(), refused.code()),
+            (None, FailureCode::RefusedProtocol)
+        );
+        assert!(
+            refused.to_string().contains("refused, code 99"),
+            "{refused}"
+        );
     }
 }

@@ -11,6 +11,9 @@ use crate::{
     v1,
 };
 
+/// 1000 s in ns: a rate in millihertz is packets per 1000 s.
+pub(crate) const NS_PER_1000_S: u128 = 1_000_000_000_000;
+
 /// When the packets of one client are due.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Profile {
@@ -55,7 +58,7 @@ impl Profile {
     #[must_use]
     pub fn schedule(self, start_ns: u64, duration: Duration, batch: u32) -> Option<Schedule> {
         let rate_millihertz = self.rate_millihertz()?;
-        let packets = u128::from(rate_millihertz) * duration.as_nanos() / 1_000_000_000_000;
+        let packets = u128::from(rate_millihertz) * duration.as_nanos() / NS_PER_1000_S;
         Some(Schedule {
             start_ns,
             rate_millihertz,

@@ -112,6 +112,21 @@ pub fn fixed_down(number: f64, decimals: usize) -> String {
         .to_owned()
 }
 
+/// Packets per second as they were asked for: rates go in steps of 0.001.
+#[must_use]
+pub fn hertz(hz: f64) -> String {
+    decimal(hz, 3)
+}
+
+/// Packets per second as they were measured: from 100 on whole ones, never more than there were.
+#[must_use]
+pub fn rate(hz: f64) -> String {
+    if hz < 100.0 {
+        return decimal(hz, 3);
+    }
+    decimal(hz.floor(), 0)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -61,8 +61,8 @@ const COMPARISONS: [(&str, Comparison); 6] = [
     ("=", Comparison::Equal),
 ];
 
-/// The units of times, the longer names first.
-const UNITS_NS: [(&str, f64); 4] = [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)];
+/// The units of times, the longer names first, each with the power of ten of its ns.
+const UNITS_NS: [(&str, u32); 4] = [("ns", 0), ("us", 3), ("ms", 6), ("s", 9)];
 
 impl Metric {
     /// What it is measured in. `None` when it is unspecified.
@@ -133,10 +133,22 @@ fn quantile_of(name: &str) -> Option<u32> {
     if name == "max" {
         return Some(PPM);
     }
-    let percent: f64 = name.strip_prefix('p')?.parse().ok()?;
-    let ppm = (percent * 1e4).round();
-    let is_exact = (percent * 1e4 - ppm).abs() < 1e-6;
-    (is_exact && ppm >= 1.0 && ppm < f64::from(PPM)).then_some(ppm as u32)
+    let ppm = scaled(name.strip_prefix('p')?, 4)?;
+    u32::try_from(ppm).ok().filter(|ppm| (1..PPM).contains(ppm))
+}
+
+/// A decimal number without a sign, times 10 to the power of `decimals`. `None` for what is none,
+/// what has more decimals than that, and what no `u64` can hold: nothing is rounded.
+fn scaled(text: &str, decimals: u32) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !are_digits(whole) || !are_digits(fraction) {
+        return None;
+    }
+    let fraction = fraction.trim_end_matches('0');
+    let zeros = decimals.checked_sub(u32::try_from(fraction.len()).ok()?)?;
+    let digits: u64 = format!("{whole}{fraction}").parse().ok()?;
+    digits.checked_mul(10_u64.checked_pow(zeros)?)
 }
 
 impl v1::Threshold {
@@ -280,25 +292,21 @@ fn example() -> &'static str {
     "a threshold is written as latency.p99<200us, lost==0 or kept_up>=99.9%"
 }
 
+/// A limit exactly as it is written, or why it is none.
 fn limit_of(kind: MetricKind, text: &str) -> Result<u64, String> {
-    let number = |digits: &str, factor: f64, max: f64| {
-        let number: f64 = digits.trim().parse().ok()?;
-        let scaled = (number * factor).round();
-        // A limit that is no 0 must not become one, whether it is too small or negative.
-        let is_kept = number == 0.0 || scaled > 0.0;
-        (is_kept && (0.0..=max).contains(&scaled)).then_some(scaled as u64)
-    };
     match kind {
         MetricKind::Count => text
             .parse()
             .map_err(|_| format!("{text:?} is no number of packets")),
         MetricKind::Share => text
             .strip_suffix('%')
-            .and_then(|percent| number(percent, 1e4, f64::from(PPM)))
+            .and_then(|percent| scaled(percent.trim(), 4))
+            .filter(|ppm| *ppm <= u64::from(PPM))
             .ok_or_else(|| format!("{text:?} is no share; 0% to 100% in steps of 0.0001% are")),
         MetricKind::Time => UNITS_NS
             .iter()
-            .find_map(|&(unit, ns)| number(text.strip_suffix(unit)?, ns, 1e18))
+            .find_map(|&(unit, decimals)| scaled(text.strip_suffix(unit)?.trim(), decimals))
+            .filter(|ns| i64::try_from(*ns).is_ok())
             .ok_or_else(|| {
                 format!("{text:?} is no time; whole ns with a unit are: ns, us, ms or s")
             }),
@@ -316,14 +324,15 @@ impl fmt::Display for Threshold {
         match self.metric.kind() {
             Some(MetricKind::Share) => write!(formatter, "{}%", self.limit as f64 / 1e4),
             Some(MetricKind::Time) => {
-                let (unit, ns) = UNITS_NS
+                let ns_of = |decimals| 10_u64.pow(decimals);
+                let (unit, decimals) = UNITS_NS
                     .into_iter()
                     .rev()
-                    .find(|(_, ns)| {
-                        self.limit >= *ns as u64 && self.limit.is_multiple_of(*ns as u64)
+                    .find(|(_, decimals)| {
+                        self.limit > 0 && self.limit.is_multiple_of(ns_of(*decimals))
                     })
                     .unwrap_or(UNITS_NS[0]);
-                write!(formatter, "{}{unit}", self.limit / ns as u64)
+                write!(formatter, "{}{unit}", self.limit / ns_of(decimals))
             }
             Some(MetricKind::Count) | None => write!(formatter, "{}", self.limit),
         }
@@ -365,7 +374,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_threshold_is_refused_when_no_value_can_lie_as_it_asks(threshold in any_thresholds()) {
+        fn a_threshold_is_refused_when_no_value_can_be_found_to_lie_as_it_asks(threshold in any_thresholds()) {
             let max = match threshold.metric.kind().unwrap() {
                 MetricKind::Share => u64::from(PPM),
                 MetricKind::Time | MetricKind::Count => u64::MAX,
@@ -373,7 +382,14 @@ mod tests {
             let can_hold = [0, threshold.limit, max]
                 .into_iter()
                 .any(|observed| threshold.comparison.holds(observed, threshold.limit));
-            prop_assert_eq!(threshold.checked().is_ok(), can_hold);
+            let is_upper = matches!(
+                threshold.comparison,
+                Comparison::Less | Comparison::LessOrEqual
+            );
+            let is_proved = threshold.metric != Metric::Spread
+                || !is_upper
+                || threshold.limit > SPREAD_PROVED_NS;
+            prop_assert_eq!(threshold.checked().is_ok(), can_hold && is_proved);
             prop_assert_eq!(Threshold::try_from(&threshold.to_proto()).is_ok(), can_hold);
             prop_assert_eq!(threshold.to_string().parse::<Threshold>().is_ok(), can_hold);
         }
@@ -429,6 +445,13 @@ mod tests {
             ("latency.p99<=0.4ns", "no time"),
             ("latency.p99<=-0.4ns", "no time"),
             ("kept_up>=0.00001%", "no share"),
+            ("kept_up>=99.99999%", "steps of 0.0001%"),
+            ("latency.p99<=1.6ns", "whole ns"),
+            ("latency.p99<1.0000001ms", "whole ns"),
+            ("latency.p99<1e3ms", "no time"),
+            ("latency.p99<10000000000s", "no time"),
+            ("latency.p99.00001<1ms", "no quantile"),
+            ("latency.p50.00000000001<1ms", "no quantile"),
             ("latency.p99<0ns", "never hold"),
             ("lost<0", "never hold"),
             ("kept_up>100%", "never hold"),
@@ -444,7 +467,7 @@ mod tests {
         for text in [
             "latency.p99<200us",
             "latency.p99<1500us",
-            "spread.p99.9<=2ms",
+            "spread.p99.9<=20ms",
             "transit.max<3s",
             "lateness.max<=999ns",
             "lateness.max<=0ns",
@@ -452,6 +475,20 @@ mod tests {
         ] {
             let threshold: Threshold = text.parse().unwrap();
             assert_eq!(threshold.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_limit_is_kept_exactly_as_it_is_written() {
+        for (text, limit) in [
+            ("kept_up>=99.9999%", 999_999),
+            ("kept_up>=99.90000000 %", 999_000),
+            ("latency.p99<1.000001ms", 1_000_001),
+            ("latency.p99<9223372036.854775807s", i64::MAX as u64),
+            ("lost<18446744073709551615", u64::MAX),
+        ] {
+            let threshold: Threshold = text.parse().unwrap();
+            assert_eq!(threshold.limit, limit, "{text}");
         }
     }
 

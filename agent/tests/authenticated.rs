@@ -131,6 +131,15 @@ fn each_refusal_that_is_final_has_a_code_of_its_own_and_nothing_is_sent() {
 }
 
 #[test]
+fn a_refusal_with_a_code_of_a_later_version_is_final_and_gives_its_number() {
+    let outcome = run(Behaviour::RefusesByNumber(99), 1, &[]);
+    outcome.failed(FailureCode::RefusedProtocol);
+    let sentence = &outcome.figures["error"]["sentence"];
+    let sentence = sentence.as_str().expect("a text");
+    assert!(sentence.contains("refused, code 99"), "{sentence}");
+}
+
+#[test]
 fn a_refusal_or_a_close_that_may_pass_is_tried_again_with_a_higher_attempt() {
     let behaviours = [
         (Behaviour::Refuses(Refusal::Full), FailureCode::RefusedFull),
@@ -230,7 +239,7 @@ fn a_connection_reset_in_mid_run_leaves_the_others_running() {
         &["--rate", "1k", "--duration", "0.5"],
     );
     let figures = &outcome.figures;
-    assert_eq!(outcome.code, Some(4), "{figures}");
+    assert_eq!(outcome.code, Some(1), "{figures}");
     record_is_complete(&figures["counts"]);
     assert_eq!(figures["counts"]["scheduled"], 500);
     assert_eq!(outcome.client_code(0), "CONNECTION_BROKEN");

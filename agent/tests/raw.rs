@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use peer::{agent, send_signal, stderr, summary};
+use peer::{agent, refusal, send_signal, stderr, summary};
 
 /// Accepts `clients` connections and returns what came on each until it was closed.
 fn listen(clients: usize) -> (String, thread::JoinHandle<Vec<Vec<u8>>>) {
@@ -168,6 +168,10 @@ fn a_flood_lasts_its_time_and_every_packet_of_it_arrives_whole() {
         figures["plan"]["profile"]["shape"] == "flood" && figures["rate"]["offered_hz"].is_null(),
         "a flood asks for no rate: {figures}"
     );
+    assert!(
+        figures["lateness_us"].is_null(),
+        "its packets are due when they are written: {figures}"
+    );
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
@@ -190,6 +194,9 @@ fn a_flood_is_called_max_where_a_load_has_its_rate() {
         text.contains("1 clients x max packets/s") && text.contains("of max offered"),
         "{text}"
     );
+    for word in ["schedule", "skipped", "lateness"] {
+        assert!(!text.contains(word), "a flood has no {word}: {text}");
+    }
 }
 
 #[test]
@@ -255,6 +262,16 @@ fn the_json_has_the_keys_and_units_of_a_run() {
     assert!(figures["clients"][1]["failure"].is_null(), "{figures}");
     assert_eq!(figures["counts"]["sent"], 200);
     assert_eq!(figures["counts"]["arrived"], 200);
+    let rate = |name: &str| figures["rate"][name].as_f64().expect("a number");
+    assert_eq!(rate("offered_hz"), 2000.0);
+    assert!(rate("achieved_hz") <= 2000.0, "{figures}");
+}
+
+#[test]
+fn a_slow_load_has_the_rate_that_it_offered_and_not_that_until_its_last_packet() {
+    let figures = check(2, 1, &["--rate", "2", "--duration", "0.5"]);
+    assert_eq!(figures["rate"]["achieved_hz"], 4.0, "{figures}");
+    assert_eq!(figures["elapsed_s"], 0.5);
 }
 
 #[test]
@@ -297,7 +314,7 @@ fn a_raw_client_whose_peer_stops_reading_has_no_end_that_could_be_acknowledged()
         // Only a packet that was cut in the middle makes the end incomplete.
         let failure = &client["failure"];
         assert!(
-            failure.is_null() || failure["code"] == "CONNECTION_BROKEN",
+            failure.is_null() || failure["code"] == "END_NOT_ACKNOWLEDGED",
             "{failure}"
         );
     }
@@ -333,8 +350,16 @@ fn what_the_peer_did_at_the_end_is_known_or_named_however_short_the_load() {
         socket.write_all(&refusal).expect("it takes that");
         let _ = std::io::copy(&mut socket, &mut std::io::sink());
     };
+    let refuse_by_number = |mut socket: TcpStream| {
+        socket.write_all(&refusal(99)).expect("it takes that");
+        let _ = std::io::copy(&mut socket, &mut std::io::sink());
+    };
+    // Closing with all read that has come ends the stream; the connection breaks with the next.
+    let close = |mut socket: TcpStream| {
+        socket.read_exact(&mut [0; 32]).expect("a packet");
+    };
     // Closing with packets unread resets the connection.
-    let reset = |socket: TcpStream| {
+    let reset: fn(TcpStream) = |socket| {
         socket.peek(&mut [0]).expect("a packet");
     };
     for duration in ["0.02", "0.3"] {
@@ -343,10 +368,20 @@ fn what_the_peer_did_at_the_end_is_known_or_named_however_short_the_load() {
         for client in figures["clients"].as_array().expect("a list") {
             assert_eq!(client["failure"]["code"], "REFUSED_RAW", "{figures}");
         }
-        let (figures, code) = against(reset, duration);
-        assert!(matches!(code, Some(1 | 4)), "{figures}");
+        let (figures, code) = against(refuse_by_number, duration);
+        assert_eq!(code, Some(1), "{figures}");
         for client in figures["clients"].as_array().expect("a list") {
-            assert_eq!(client["failure"]["code"], "CONNECTION_BROKEN", "{figures}");
+            let failure = &client["failure"];
+            assert_eq!(failure["code"], "REFUSED_PROTOCOL", "{figures}");
+            let sentence = failure["sentence"].as_str().expect("a text");
+            assert!(sentence.contains("refused, code 99"), "{sentence}");
+        }
+        for gone in [reset, close] {
+            let (figures, code) = against(gone, duration);
+            assert_eq!(code, Some(1), "{figures}");
+            for client in figures["clients"].as_array().expect("a list") {
+                assert_eq!(client["failure"]["code"], "CONNECTION_BROKEN", "{figures}");
+            }
         }
     }
 }

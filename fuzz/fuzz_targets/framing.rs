@@ -12,7 +12,7 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use metronome_proto::{
-    handshake::{Key, Refusal},
+    handshake::{Key, Refused},
     packet::{FLAG_ECHO, FRAME_BYTES, Frame, MAGIC, Packet, checksum, digest_with},
 };
 use metronome_server::testing::{Connection, Counted, HELLO, KEY, SCHEDULE};
@@ -229,7 +229,7 @@ fn compare(stream: &[u8], counted: &Counted) {
         compare_client(&frames[1..], counted);
     } else if first[..2] == MAGIC {
         assert!(counted.is_refused && counted.counts.received == 0 && counted.counts.corrupt == 0);
-        assert!(matches!(counted.replies[..], [reply] if Refusal::decode(&reply).is_some()));
+        assert!(matches!(counted.replies[..], [reply] if Refused::decode(&reply).is_some()));
     } else {
         assert!(counted.is_raw && counted.replies.is_empty());
         assert_eq!(counted.counts.received, frames.len() as u64);

@@ -125,14 +125,22 @@ impl<'a> From<&'a v1::Outcome> for Outcome<'a> {
     }
 }
 
+/// A number of packets, which is exact however large it is, or a time or a share.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+enum Amount {
+    Packets(u64),
+    Figure(f64),
+}
+
 /// One objective. Limit and observed value are in `unit`: `us`, `packets` or `percent`.
 #[derive(Clone, Debug, Serialize)]
 struct Objective<'a> {
     metric: Option<Word>,
     quantile: Option<String>,
     comparison: Option<Word>,
-    limit: Option<f64>,
-    observed: Option<f64>,
+    limit: Option<Amount>,
+    observed: Option<Amount>,
     unit: Option<&'static str>,
     status: Option<Word>,
     source: Option<Word>,
@@ -144,19 +152,20 @@ impl<'a> From<&'a v1::Objective> for Objective<'a> {
     fn from(objective: &'a v1::Objective) -> Self {
         use v1::{objective::Observed, threshold::Limit};
         let threshold = objective.threshold.unwrap_or_default();
-        let percent = |ppm: u32| f64::from(ppm) / 1e4;
+        let time = |ns| Amount::Figure(micros(ns));
+        let percent = |ppm: u32| Amount::Figure(f64::from(ppm) / 1e4);
         Self {
             metric: values::metric(threshold.metric),
             quantile: threshold.quantile_ppm().map(quantile_name),
             comparison: values::comparison(threshold.comparison),
             limit: threshold.limit.map(|limit| match limit {
-                Limit::Ns(ns) => micros(ns),
-                Limit::Count(count) => count as f64,
+                Limit::Ns(ns) => time(ns),
+                Limit::Count(count) => Amount::Packets(count),
                 Limit::SharePpm(ppm) => percent(ppm),
             }),
             observed: objective.observed.map(|observed| match observed {
-                Observed::ObservedNs(ns) => micros(ns),
-                Observed::ObservedCount(count) => count as f64,
+                Observed::ObservedNs(ns) => time(ns),
+                Observed::ObservedCount(count) => Amount::Packets(count),
                 Observed::ObservedSharePpm(ppm) => percent(ppm),
             }),
             unit: threshold.limit.map(|limit| match limit {
@@ -375,5 +384,26 @@ impl<'a> From<&'a v1::ClientReport> for Client<'a> {
             spread_p99_us: client.spread_p99_ns.map(micros),
             failure: client.failure.as_ref().map(Failure::from),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threshold::Threshold;
+
+    #[test]
+    fn a_number_of_packets_keeps_all_of_its_digits() {
+        let threshold: Threshold = "lost<18446744073709551615".parse().unwrap();
+        let objective = v1::Objective {
+            threshold: Some(threshold.to_proto()),
+            observed: Some(v1::objective::Observed::ObservedCount(u64::MAX - 1)),
+            ..v1::Objective::default()
+        };
+        let text = serde_json::to_string(&Objective::from(&objective)).unwrap();
+        assert!(
+            text.contains(r#""limit":18446744073709551615,"observed":18446744073709551614,"#),
+            "{text}"
+        );
     }
 }

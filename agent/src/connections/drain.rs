@@ -10,7 +10,7 @@ use std::io;
 
 use metronome_os::clock::{self, SECOND_NS, timespec};
 use metronome_proto::{
-    handshake::Refusal,
+    handshake::Refused,
     packet::{FRAME_BYTES, Frame},
     v1::FailureCode,
 };
@@ -21,10 +21,7 @@ use crate::{
         client::{Client, Credentials},
         send_buffer::SendBuffer,
     },
-    net::{
-        error_text::within_sentence,
-        socket_error::{refusal_code, system_code},
-    },
+    net::{error_text::within_sentence, socket_error::system_code},
     stop_signal::{CHECK_EVERY_NS, StopMode, StopSignal},
 };
 
@@ -241,9 +238,12 @@ impl<'a> Ending<'a> {
         {
             None => return Ok(false),
             Some(0) => {
-                return Err(Problem::not_acknowledged(
-                    "the server closed the connection without an end-ack",
-                ));
+                return match self.peer_took_all()? {
+                    true => Err(Problem::not_acknowledged(
+                        "the server closed the connection without an end-ack",
+                    )),
+                    false => Ok(false),
+                };
             }
             Some(taken) => self.answer_bytes += taken,
         }
@@ -254,15 +254,25 @@ impl<'a> Ending<'a> {
             self.client.acknowledge(received);
             return Ok(true);
         }
-        Err(match Refusal::decode(&self.answer) {
-            Some(refusal) => Problem {
-                code: refusal_code(refusal),
-                sentence: format!("the server refused the end: {}", refusal.reason()),
+        Err(match Refused::decode(&self.answer) {
+            Some(refused) => Problem {
+                code: refused.code(),
+                sentence: format!("the server refused the end: {refused}"),
             },
             None => Problem::not_acknowledged(
                 "the server's last frame is no end-ack of this connection",
             ),
         })
+    }
+
+    /// Whether the kernel of a peer that has closed its side has acknowledged all, the end too. A
+    /// peer that is gone resets the connection when more comes: then it broke, at whatever moment
+    /// that is found, in the load or at its end.
+    fn peer_took_all(&mut self) -> Result<bool, Problem> {
+        match self.client.connection.take_error()? {
+            Some(error) => Err(error.into()),
+            None => Ok(self.client.has_arrived()),
+        }
     }
 
     /// Bytes of a raw peer have no meaning, but for a refusal at their beginning. Returns whether
@@ -272,7 +282,7 @@ impl<'a> Ending<'a> {
             let mut bytes = [0; 4096];
             let taken = match self.client.connection.receive(&mut bytes)? {
                 None => return Ok(false),
-                Some(0) => return Ok(self.client.has_arrived()),
+                Some(0) => return self.peer_took_all(),
                 Some(taken) => taken,
             };
             let room = &mut self.answer[self.answer_bytes..];
@@ -282,10 +292,10 @@ impl<'a> Ending<'a> {
             let first = taken.min(room.len());
             room[..first].copy_from_slice(&bytes[..first]);
             self.answer_bytes += first;
-            if let Some(refusal) = Refusal::decode(&self.answer) {
+            if let Some(refused) = Refused::decode(&self.answer) {
                 return Err(Problem {
-                    code: refusal_code(refusal),
-                    sentence: format!("the server refused the connection: {}", refusal.reason()),
+                    code: refused.code(),
+                    sentence: format!("the server refused the connection: {refused}"),
                 });
             }
         }
@@ -297,13 +307,8 @@ impl<'a> Ending<'a> {
         let late = match (self.step, self.client.credentials) {
             // A peer without the protocol need not close either.
             (Step::Listen, None) => return self.client.read_kernel_acknowledged(),
-            // Nor has it anything to acknowledge.
-            (_, None) => Problem {
-                code: FailureCode::ConnectionBroken,
-                sentence: last_bytes.into(),
-            },
             (Step::Listen, Some(_)) => Problem::not_acknowledged("no end-ack came in time"),
-            (_, Some(_)) => Problem::not_acknowledged(last_bytes),
+            (_, _) => Problem::not_acknowledged(last_bytes),
         };
         let Problem { code, sentence } = problem.unwrap_or(&late);
         self.client.fail(*code, sentence, send_buffer);

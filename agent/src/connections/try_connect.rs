@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use metronome_proto::{
-    handshake::{Hello, Refusal},
+    handshake::{Hello, Refusal, Refused},
     packet::{FRAME_BYTES, Frame},
     v1::FailureCode,
 };
@@ -14,10 +14,7 @@ use crate::{
         assignment::Protocol,
         client::{Client, Credentials},
     },
-    net::{
-        connection::Connection,
-        socket_error::{SocketError, refusal_code},
-    },
+    net::{connection::Connection, socket_error::SocketError},
     stop_signal::StopSignal,
 };
 
@@ -37,10 +34,10 @@ pub(crate) enum TryError {
     #[error("the hello was not answered in time at {address}")]
     Unanswered { address: SocketAddr },
     /// A refusal instead of a hello-ack.
-    #[error("the server at {address} refused the connection: {}", .refusal.reason())]
+    #[error("the server at {address} refused the connection: {refused}")]
     Refused {
         address: SocketAddr,
-        refusal: Refusal,
+        refused: Refused,
     },
     /// Another frame than a hello-ack of this run.
     #[error("{address} did not prove that it takes part in the run, so it gets no load")]
@@ -122,8 +119,8 @@ impl Try<'_> {
         if credentials.hello.is_acked_by(&answer, &credentials.key) {
             return Ok(());
         }
-        match Refusal::decode(&answer) {
-            Some(refusal) => Err(TryError::Refused { address, refusal }),
+        match Refused::decode(&answer) {
+            Some(refused) => Err(TryError::Refused { address, refused }),
             None => Err(TryError::Unproven { address }),
         }
     }
@@ -136,7 +133,9 @@ impl TryError {
             Self::Socket { error, .. } => !matches!(error, SocketError::Stopped),
             Self::Closed { .. } | Self::Unanswered { .. } => true,
             // Slots of the run before this one are freed within moments.
-            Self::Refused { refusal, .. } => matches!(refusal, Refusal::Full | Refusal::Late),
+            Self::Refused { refused, .. } => {
+                matches!(refused.refusal(), Some(Refusal::Full | Refusal::Late))
+            }
             Self::Unproven { .. } => false,
         }
     }
@@ -147,7 +146,7 @@ impl TryError {
             Self::Socket { error, .. } => error.code(),
             Self::Closed { .. } => FailureCode::ConnectionClosed,
             Self::Unanswered { .. } => FailureCode::HelloNotAnswered,
-            Self::Refused { refusal, .. } => refusal_code(*refusal),
+            Self::Refused { refused, .. } => refused.code(),
             Self::Unproven { .. } => FailureCode::WrongProgram,
         }
     }

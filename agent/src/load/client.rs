@@ -8,7 +8,7 @@
 use std::io;
 
 use metronome_proto::{
-    handshake::{Hello, Key, Refusal},
+    handshake::{Hello, Key, Refused},
     packet::{FRAME_BYTES, Frame, Packet},
     schedule::Schedule,
     v1::{self, Failure, FailureCode},
@@ -21,7 +21,7 @@ use super::{
     partial_write::PartialWrite,
     send_buffer::SendBuffer,
 };
-use crate::net::{connection::Connection, error_text::within_sentence, socket_error::refusal_code};
+use crate::net::{connection::Connection, error_text::within_sentence};
 
 /// While a client has a backlog, its connection is tried again at least this often, ns.
 pub(super) const RETRY_NS: u64 = 1_000_000;
@@ -201,9 +201,9 @@ impl Client {
         }
         // A server that ends a connection on purpose sends the reason in its last frame.
         let failure = match self.receive_refusal() {
-            Some(refusal) => Failure::new(
-                refusal_code(refusal),
-                format!("the server ended the connection: {}", refusal.reason()),
+            Some(refused) => Failure::new(
+                refused.code(),
+                format!("the server ended the connection: {refused}"),
             ),
             None => Failure::new(code, sentence),
         };
@@ -234,11 +234,11 @@ impl Client {
         self.kernel_acknowledged.update(now, self.counters.sent());
     }
 
-    /// Whether the receiver's kernel has acknowledged every packet, as far as ours has that figure.
+    /// Whether the receiver's kernel has acknowledged every packet and the end, as far as ours has
+    /// that figure.
     pub(crate) fn has_arrived(&mut self) -> bool {
         self.read_kernel_acknowledged();
-        let packets = self.kernel_acknowledged.packets();
-        packets.is_none_or(|packets| packets >= self.counters.sent())
+        self.kernel_acknowledged.is_all() != Some(false)
     }
 
     /// The counters of this client as the API has them.
@@ -376,10 +376,10 @@ impl Client {
         u64::from(self.partial_write.is_some())
     }
 
-    fn receive_refusal(&self) -> Option<Refusal> {
+    fn receive_refusal(&self) -> Option<Refused> {
         let mut frame: Frame = [0; FRAME_BYTES];
         match self.connection.receive(&mut frame) {
-            Ok(Some(FRAME_BYTES)) => Refusal::decode(&frame),
+            Ok(Some(FRAME_BYTES)) => Refused::decode(&frame),
             _ => None,
         }
     }
@@ -410,6 +410,7 @@ mod tests {
 
     use metronome_os::clock::{self, SECOND_NS};
     use metronome_proto::{
+        handshake::Refusal,
         packet::{checksum, digest_with},
         run_id::RunId,
     };

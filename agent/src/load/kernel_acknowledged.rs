@@ -13,6 +13,8 @@ pub(crate) struct KernelAcknowledged {
     /// Bytes behind the packets: the end frame, and the FIN as one.
     closing_bytes: u64,
     packet_bytes: Option<u64>,
+    /// Nothing that was sent is left to be acknowledged.
+    is_all: Option<bool>,
 }
 
 impl KernelAcknowledged {
@@ -22,6 +24,7 @@ impl KernelAcknowledged {
             before,
             closing_bytes: 0,
             packet_bytes: None,
+            is_all: None,
         }
     }
 
@@ -38,12 +41,15 @@ impl KernelAcknowledged {
             let acknowledged = now.saturating_sub(before);
             let beyond = acknowledged.saturating_sub(sent * FRAME_BYTES as u64);
             self.packet_bytes = Some(acknowledged - beyond.min(self.closing_bytes));
+            let all = sent * FRAME_BYTES as u64 + self.closing_bytes;
+            self.is_all = Some(acknowledged >= all);
         }
     }
 
-    /// Whole packets. `None` as for [`KernelAcknowledged::packet_bytes`].
-    pub(super) fn packets(&self) -> Option<u64> {
-        Some(self.packet_bytes? / FRAME_BYTES as u64)
+    /// Whether every packet and all of the end was acknowledged. `None` as for
+    /// [`KernelAcknowledged::packet_bytes`].
+    pub(super) fn is_all(&self) -> Option<bool> {
+        self.is_all
     }
 
     /// Bytes of packets. `None` before the first update, or without figures.

@@ -134,6 +134,12 @@ impl Connection {
         self.socket.shutdown(std::net::Shutdown::Write)
     }
 
+    /// The error that has come since the last one was taken, for a socket that is at its end: there
+    /// [`Self::receive`] gives that end, not the error.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.take_error()
+    }
+
     /// How many bytes the peer's kernel has acknowledged since the connection was made, its SYN and
     /// FIN counted as one each. `None` where the kernel has no such figure.
     pub(crate) fn acknowledged_bytes(&self) -> Option<u64> {

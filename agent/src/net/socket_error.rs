@@ -3,7 +3,7 @@
 
 use std::io;
 
-use metronome_proto::{handshake::Refusal, v1::FailureCode};
+use metronome_proto::v1::FailureCode;
 use rustix::io::Errno;
 
 use super::error_text::within_sentence;
@@ -63,18 +63,6 @@ pub(crate) fn system_code(error: &io::Error) -> FailureCode {
     }
 }
 
-/// The code of a refusal of the server.
-pub(crate) fn refusal_code(refusal: Refusal) -> FailureCode {
-    match refusal {
-        Refusal::Full => FailureCode::RefusedFull,
-        Refusal::Hello => FailureCode::RefusedHello,
-        Refusal::Late => FailureCode::RefusedLate,
-        Refusal::Raw => FailureCode::RefusedRaw,
-        Refusal::Protocol => FailureCode::RefusedProtocol,
-        Refusal::Ended => FailureCode::RefusedEnded,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,22 +104,5 @@ mod tests {
             FailureCode::ConnectionTimedOut
         );
         assert_eq!(SocketError::NoSource.code(), FailureCode::NoRoute);
-    }
-
-    #[test]
-    fn every_refusal_has_a_code_of_its_own() {
-        let codes = [
-            Refusal::Full,
-            Refusal::Hello,
-            Refusal::Late,
-            Refusal::Raw,
-            Refusal::Protocol,
-            Refusal::Ended,
-        ]
-        .map(refusal_code);
-        for code in codes {
-            assert!(code.name().starts_with("REFUSED_"), "{code:?}");
-            assert_eq!(codes.iter().filter(|other| **other == code).count(), 1);
-        }
     }
 }

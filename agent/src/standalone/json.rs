@@ -23,7 +23,7 @@ struct LoadResult<'a> {
     plan: Plan,
     counts: Counts,
     rate: Rate,
-    elapsed_s: f64,
+    elapsed_s: Option<f64>,
     lateness_us: Option<Times>,
     cpu: Cpu,
     writes: u64,
@@ -105,9 +105,9 @@ impl<'a> From<&'a Summary> for LoadResult<'a> {
             ),
             rate: Rate {
                 offered_hz: summary.offered_millihertz().map(hz),
-                achieved_hz: summary.achieved_hz(),
+                achieved_hz: summary.achieved_millihertz().map(hz),
             },
-            elapsed_s: summary.elapsed_ns as f64 / 1e9,
+            elapsed_s: summary.elapsed_s(),
             lateness_us: summary.lateness.as_ref().map(Times::from),
             cpu: Cpu {
                 generator_s: summary.cpu_ns as f64 / 1e9,

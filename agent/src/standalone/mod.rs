@@ -146,10 +146,14 @@ fn load(config: &RunConfig, stop_signal: &StopSignal) -> Outcome {
         &live_counters,
     );
     let (mut clients, measured) = generated.map_err(|error| error.failure())?;
-    let elapsed_ns = clock::now_ns().saturating_sub(start_ns);
+    let end_ns = clock::now_ns();
+    let is_stopped = stop_signal.requested(end_ns).is_some();
     drain(&mut clients, stop_signal);
     let records = clients.iter().map(record).collect();
-    Ok(Summary::new(config, records, &measured, elapsed_ns))
+    let taken_ns = end_ns.saturating_sub(start_ns);
+    Ok(Summary::new(
+        config, records, &measured, taken_ns, is_stopped,
+    ))
 }
 
 /// The figures of one client.

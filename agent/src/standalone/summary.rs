@@ -5,10 +5,12 @@ use std::{fmt, time::Duration};
 
 use metronome_proto::{
     counters::CounterList as _,
+    elapsed::Elapsed,
     json::times::quantile_ns,
     packet::FRAME_BYTES,
     profile::{Profile, hz},
-    v1,
+    quantity,
+    v1::{self, FailureCode},
 };
 
 use super::flags::RunConfig;
@@ -40,9 +42,9 @@ pub(super) struct Summary {
     pub(super) threads: u32,
     /// Sums over the clients. None when they are not known of every one.
     pub(super) counts: Option<v1::GeneratorCounts>,
-    /// From the start instant to the last write.
-    pub(super) elapsed_ns: u64,
-    /// None when nothing was sent.
+    /// None when that was no time at all.
+    elapsed: Option<Elapsed>,
+    /// None in a flood, whose packets are due when they are written, and when nothing was sent.
     pub(super) lateness: Option<v1::Distribution>,
     /// CPU time of the pacing threads.
     pub(super) cpu_ns: u64,
@@ -53,14 +55,19 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Sums up `records`; `elapsed_ns` is from the start instant to the last write.
+    /// Sums up `records`; `taken_ns` is from the start instant to the last write, which may be that
+    /// of a load that was stopped.
     pub(super) fn new(
         config: &RunConfig,
         records: Vec<v1::ClientRecord>,
         measured: &GeneratorStats,
-        elapsed_ns: u64,
+        taken_ns: u64,
+        is_stopped: bool,
     ) -> Self {
         let assignment = &config.assignment;
+        let profile = assignment.share.profile;
+        let scheduled = records.iter().filter_map(|record| record.counts);
+        let due = scheduled.map(|counts| counts.scheduled).max().unwrap_or(0);
         let counts = records
             .iter()
             .try_fold(v1::GeneratorCounts::default(), |sum, record| {
@@ -70,18 +77,31 @@ impl Summary {
             target: assignment.target.to_string(),
             is_raw: matches!(assignment.protocol, Protocol::Raw),
             clients: assignment.client_count(),
-            profile: assignment.share.profile,
+            profile,
             batch: assignment.share.batch,
             duration: assignment.duration,
             threads: assignment.threads,
             counts,
-            elapsed_ns,
-            lateness: measured.lateness.distribution(false),
+            elapsed: Elapsed::new(
+                profile,
+                assignment.duration,
+                due,
+                is_stopped,
+                taken_ns.into(),
+            ),
+            lateness: match profile {
+                Profile::Constant { .. } => measured.lateness.distribution(false),
+                Profile::Flood => None,
+            },
             cpu_ns: measured.cpu_ns,
             writes: measured.writes,
             oversleep_max_ns: measured.oversleep_ns_max,
             records,
         }
+    }
+
+    fn is_flood(&self) -> bool {
+        self.profile == Profile::Flood
     }
 
     pub(super) fn protocol(&self) -> &'static str {
@@ -111,9 +131,16 @@ impl Summary {
         Some(each.saturating_mul(self.clients.into()))
     }
 
-    /// Packets written in a second of all clients together.
-    pub(super) fn achieved_hz(&self) -> Option<f64> {
-        Some(self.sent()? as f64 * 1e9 / self.elapsed_ns.max(1) as f64)
+    /// Packets written of all clients together, in the time of the schedule or until the last write
+    /// where that is longer. Never above what was offered.
+    pub(super) fn achieved_millihertz(&self) -> Option<u64> {
+        self.elapsed?.achieved_millihertz(self.sent()?)
+    }
+
+    /// The time of the schedule within the duration, or that until the last write where it is
+    /// longer, s.
+    pub(super) fn elapsed_s(&self) -> Option<f64> {
+        Some(self.elapsed?.shown_ns() as f64 / 1e9)
     }
 
     /// None when nothing was sent.
@@ -122,9 +149,10 @@ impl Summary {
         Some(self.cpu_ns as f64 / sent as f64)
     }
 
-    /// 1: a client was refused. 4: less than 99 % or nothing was sent, or not all of it was
-    /// acknowledged: by every client's end-ack, on raw connections by the target's kernel. 1:
-    /// anything else went wrong with a client. 0: as asked.
+    /// 1: a client was refused, or its connection broke: what else is known of it depends on the
+    /// moment. 4: the load ran to its end, but less than 99 % or nothing was sent, or not all of it
+    /// was acknowledged: by every client's end-ack, on raw connections by the target's kernel.
+    /// 0: as asked.
     pub(super) fn exit_code(&self) -> u8 {
         let is_enough = |counts: v1::GeneratorCounts| {
             counts.sent > 0 && counts.sent as f64 >= SENT_SHARE_MIN * counts.scheduled as f64
@@ -136,13 +164,15 @@ impl Summary {
             })
         };
         let all_acknowledged = self.records.iter().all(is_acknowledged);
-        // What a target that refuses had acknowledged by then depends on the moment.
-        if self.broken().any(|(_, failure)| is_refusal(failure.code())) {
+        let is_end =
+            |(_, failure): (u32, &v1::Failure)| failure.code() == FailureCode::EndNotAcknowledged;
+        if !self.broken().all(is_end) {
             FAILED
-        } else if !self.counts.is_some_and(is_enough) || !all_acknowledged {
+        } else if self.broken().next().is_some()
+            || !self.counts.is_some_and(is_enough)
+            || !all_acknowledged
+        {
             NOT_AS_ASKED
-        } else if self.broken().next().is_some() {
-            FAILED
         } else {
             OK
         }
@@ -153,34 +183,52 @@ impl Summary {
         records.filter_map(|record| Some((record.client, record.failure.as_ref()?)))
     }
 
+    /// A flood has no schedule, of which packets could be skipped.
     fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [scheduled, sent, skipped] = match self.counts {
-            Some(counts) => [counts.scheduled, counts.sent, counts.skipped].map(Some),
-            None => [None; 3],
-        };
-        let share = self
-            .counts
-            .map(|counts| counts.sent as f64 * 100.0 / counts.scheduled.max(1) as f64);
-        let share = share.map_or_else(|| UNKNOWN.into(), |share| format!("{share:.2}"));
-        writeln!(f, "  scheduled     {:>12}", number(scheduled))?;
-        writeln!(
-            f,
-            "  sent          {:>12}   {share} % of the schedule",
-            number(sent)
-        )?;
-        writeln!(f, "  skipped       {:>12}", number(skipped))?;
+        let counts = self.counts;
+        let count =
+            |of: fn(&v1::GeneratorCounts) -> u64| known(counts.as_ref().map(of), quantity::count);
+        let sent = count(|counts| counts.sent);
+        if self.is_flood() {
+            writeln!(f, "  sent          {sent:>12}")?;
+        } else {
+            let share = known(counts, |counts| {
+                let percent = counts.sent as f64 * 100.0 / counts.scheduled.max(1) as f64;
+                quantity::fixed_down(percent, 2)
+            });
+            let scheduled = count(|counts| counts.scheduled);
+            let skipped = count(|counts| counts.skipped);
+            writeln!(f, "  scheduled     {scheduled:>12}")?;
+            writeln!(f, "  sent          {sent:>12}   {share} % of the schedule")?;
+            writeln!(f, "  skipped       {skipped:>12}")?;
+        }
         writeln!(
             f,
             "  arrived       {:>12}   acknowledged by the target's kernel, read or not",
-            number(self.arrived())
+            known(self.arrived(), quantity::count)
         )?;
         let why_unknown = match self.acknowledged() {
             Some(_) => "",
             None if self.is_raw => "   raw packets are not",
             None => "   not by every client's end",
         };
-        let acknowledged = number(self.acknowledged());
+        let acknowledged = known(self.acknowledged(), quantity::count);
         writeln!(f, "  acknowledged  {acknowledged:>12}{why_unknown}")
+    }
+
+    fn write_lateness(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let late = self.lateness.as_ref();
+        let time = |ns| known(ns, quantity::time);
+        let quantile = |ppm| time(late.and_then(|late| quantile_ns(late, ppm)));
+        writeln!(
+            f,
+            "  lateness      p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
+            quantile(500_000),
+            quantile(900_000),
+            quantile(990_000),
+            quantile(999_000),
+            time(late.map(|late| late.max_ns)),
+        )
     }
 
     fn write_failures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,12 +247,16 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate_or_max = |millihertz: Option<u64>| match millihertz {
+            Some(millihertz) => quantity::hertz(hz(millihertz)),
+            None => "max".into(),
+        };
         writeln!(
             f,
             "{} clients x {} packets/s x 32 bytes for {} s to {}, {}",
-            self.clients,
-            rate_or_max(self.profile.rate_millihertz().map(hz)),
-            self.duration.as_secs_f64(),
+            quantity::count(self.clients.into()),
+            rate_or_max(self.profile.rate_millihertz()),
+            quantity::decimal(self.duration.as_secs_f64(), 3),
             self.target,
             self.protocol()
         )?;
@@ -212,28 +264,19 @@ impl fmt::Display for Summary {
         writeln!(
             f,
             "  rate          {:>12}   packets/s of {} offered",
-            whole(self.achieved_hz()),
-            rate_or_max(
-                self.offered_millihertz()
-                    .map(|millihertz| hz(millihertz).round())
-            )
+            known(self.achieved_millihertz(), |achieved| quantity::rate(hz(
+                achieved
+            ))),
+            rate_or_max(self.offered_millihertz())
         )?;
-        let late = self.lateness.as_ref();
-        let quantile = |ppm| tenths(late.and_then(|late| quantile_ns(late, ppm)));
+        if !self.is_flood() {
+            self.write_lateness(f)?;
+        }
         writeln!(
             f,
-            "  lateness us   p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
-            quantile(500_000),
-            quantile(900_000),
-            quantile(990_000),
-            quantile(999_000),
-            tenths(late.map(|late| late.max_ns)),
-        )?;
-        writeln!(
-            f,
-            "  CPU           {:>12}   ns per packet, {:.2} s",
-            whole(self.cpu_ns_per_packet()),
-            self.cpu_ns as f64 / 1e9
+            "  CPU           {:>12}   per packet, {}",
+            known(self.cpu_ns_per_packet(), quantity::time_mean),
+            quantity::time_mean(self.cpu_ns as f64)
         )?;
         self.write_failures(f)
     }
@@ -244,30 +287,126 @@ pub(super) fn arrived(record: &v1::ClientRecord) -> Option<u64> {
     Some(record.kernel_acknowledged_bytes? / FRAME_BYTES as u64)
 }
 
-fn number(count: Option<u64>) -> String {
-    count.map_or_else(|| UNKNOWN.into(), |count| count.to_string())
+fn known<T>(figure: Option<T>, text: impl FnOnce(T) -> String) -> String {
+    figure.map_or_else(|| UNKNOWN.into(), text)
 }
 
-fn whole(figure: Option<f64>) -> String {
-    figure.map_or_else(|| UNKNOWN.into(), |figure| format!("{figure:.0}"))
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-/// Microseconds.
-fn tenths(ns: Option<i64>) -> String {
-    ns.map_or_else(|| UNKNOWN.into(), |ns| format!("{:.1}", ns as f64 / 1e3))
-}
+    use super::*;
 
-fn rate_or_max(hz: Option<f64>) -> String {
-    hz.map_or_else(|| "max".into(), |hz| hz.to_string())
-}
+    /// A raw load of which every client has these counts, and which took until its last write.
+    fn load(profile: Profile, clients: u32, ms: u64, counts: [u64; 2], taken_ns: u64) -> Summary {
+        let duration = Duration::from_millis(ms);
+        let [scheduled, sent] = counts;
+        let counts = v1::GeneratorCounts {
+            scheduled,
+            sent,
+            skipped: scheduled - sent,
+            ..v1::GeneratorCounts::default()
+        };
+        let record = |client| v1::ClientRecord {
+            client,
+            counts: Some(counts),
+            ..v1::ClientRecord::default()
+        };
+        let records: Vec<_> = (0..clients).map(record).collect();
+        Summary {
+            target: "10.0.0.7:8888".into(),
+            is_raw: true,
+            clients,
+            profile,
+            batch: 1,
+            duration,
+            threads: 1,
+            counts: records
+                .iter()
+                .filter_map(|record| record.counts)
+                .reduce(|a, b| a.plus(&b)),
+            elapsed: Elapsed::new(profile, duration, scheduled, false, taken_ns.into()),
+            lateness: None,
+            cpu_ns: 1_000_000,
+            writes: sent,
+            oversleep_max_ns: 0,
+            records,
+        }
+    }
 
-/// The target has refused the connection.
-fn is_refusal(code: v1::FailureCode) -> bool {
-    use v1::FailureCode::{
-        RefusedEnded, RefusedFull, RefusedHello, RefusedLate, RefusedProtocol, RefusedRaw,
-    };
-    matches!(
-        code,
-        RefusedEnded | RefusedFull | RefusedHello | RefusedLate | RefusedProtocol | RefusedRaw
-    )
+    #[test]
+    fn the_rate_of_a_load_that_keeps_up_is_the_one_that_it_offered() {
+        for (clients, millihertz, ms, packets, text) in [
+            (1, 1_000, 3_000, 3, "1   packets/s of 1 offered"),
+            (10, 1_400, 1_000, 1, "14   packets/s of 14 offered"),
+            (3, 1_000_000, 5, 5, "3,000   packets/s of 3,000 offered"),
+            (1, 500, 4_000, 2, "0.5   packets/s of 0.5 offered"),
+        ] {
+            let profile = Profile::constant(millihertz);
+            let load = load(profile, clients, ms, [packets; 2], 50_000);
+            let shown = load.to_string();
+            assert!(shown.contains(text), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_share_that_is_not_all_is_never_shown_as_all() {
+        let profile = Profile::constant(100_000_000);
+        let shown = load(profile, 1, 1_000, [100_000, 99_996], 1).to_string();
+        assert!(shown.contains("99.99 % of the schedule"), "{shown}");
+        let shown = load(profile, 1, 1_000, [100_000, 100_000], 1).to_string();
+        assert!(shown.contains("100.00 % of the schedule"), "{shown}");
+    }
+
+    #[test]
+    fn a_flood_has_neither_a_schedule_nor_a_lateness() {
+        let shown = load(Profile::Flood, 2, 100, [7_000; 2], 100_000_000).to_string();
+        for word in ["schedule", "skipped", "lateness", "p50"] {
+            assert!(!shown.contains(word), "{shown}");
+        }
+        assert!(
+            shown.contains("140,000   packets/s of max offered"),
+            "{shown}"
+        );
+        let shown = load(Profile::constant(1), 1, 100, [1; 2], 1).to_string();
+        assert!(shown.contains("lateness      p50 –"), "{shown}");
+    }
+
+    #[test]
+    fn what_broke_decides_the_exit_code_before_what_was_sent_and_acknowledged() {
+        use FailureCode::{ConnectionBroken, EndNotAcknowledged, RefusedProtocol, RefusedRaw};
+        let (all, few) = ([100, 100], [100, 90]);
+        for (counts, failures, code) in [
+            (all, &[][..], OK),
+            (few, &[], NOT_AS_ASKED),
+            ([0, 0], &[], NOT_AS_ASKED),
+            (all, &[EndNotAcknowledged], NOT_AS_ASKED),
+            (all, &[ConnectionBroken], FAILED),
+            (few, &[ConnectionBroken], FAILED),
+            (few, &[EndNotAcknowledged, ConnectionBroken], FAILED),
+            (all, &[RefusedProtocol], FAILED),
+            (few, &[RefusedRaw], FAILED),
+        ] {
+            let mut load = load(Profile::constant(1_000), 2, 100, counts, 1);
+            for (record, code) in load.records.iter_mut().zip(failures) {
+                record.failure = Some(v1::Failure::new(*code, "it failed"));
+            }
+            assert_eq!(load.exit_code(), code, "{counts:?} {failures:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_load_achieves_more_than_it_offers(
+            millihertz in 1..1_000_000_000_u64,
+            clients in 1..20_u32,
+            ms in 1..100_000_u64,
+            taken_ns in 0..200_000_000_000_u64,
+        ) {
+            let profile = Profile::constant(millihertz);
+            let schedule = profile.schedule(0, Duration::from_millis(ms), 1).unwrap();
+            let load = load(profile, clients, ms, [schedule.packets; 2], taken_ns);
+            prop_assert!(load.achieved_millihertz() <= load.offered_millihertz());
+        }
+    }
 }

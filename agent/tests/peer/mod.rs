@@ -33,6 +33,8 @@ pub(crate) enum Behaviour {
     ClosesUnanswered,
     /// Answers the hello with a refusal.
     Refuses(Refusal),
+    /// Answers the hello with a refusal of this number.
+    RefusesByNumber(u8),
     /// Answers with an ack under another key.
     AcksFalsely,
     /// Answers as another program does.
@@ -119,6 +121,7 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
     let answer = match behaviour {
         Behaviour::ClosesUnanswered => return received,
         Behaviour::Refuses(refusal) => refusal.encode(),
+        Behaviour::RefusesByNumber(number) => refusal(number),
         Behaviour::AcksFalsely => hello.ack(&Key::from_bytes([1; 32])),
         Behaviour::AnswersInText => TEXT,
         Behaviour::AcksTheSecondHello if hello.attempt > 1 => hello.ack(key),
@@ -130,7 +133,10 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
     };
     stream.write_all(&answer).expect("the agent listens");
     match behaviour {
-        Behaviour::Refuses(_) | Behaviour::AcksFalsely | Behaviour::AnswersInText => {
+        Behaviour::Refuses(_)
+        | Behaviour::RefusesByNumber(_)
+        | Behaviour::AcksFalsely
+        | Behaviour::AnswersInText => {
             received.unasked_bytes = read_to_end(&mut stream);
             return received;
         }
@@ -148,6 +154,13 @@ fn serve(mut stream: TcpStream, behaviour: Behaviour, key: &Key) -> Received {
         received.held = Some(stream);
     }
     received
+}
+
+/// A refusal of a number that need not be one of ours.
+pub(crate) fn refusal(number: u8) -> Frame {
+    let mut frame = Refusal::Full.encode();
+    frame[3] = number;
+    frame
 }
 
 fn listen(

@@ -1,71 +1,31 @@
-//! The time that a run's packets took, and that by which the achieved rate is divided.
-//!
-//! A schedule of N packets takes N periods, also the one after its last packet: from the first
-//! packet to the last there are only N − 1. So a run that keeps up has the rate that it asked for,
-//! and packets that never came make it less. The last of these periods may end long after the run:
-//! the time that is shown is no longer than the plan's duration, unless the packets took longer.
+//! The time that a run's packets took: what was due of a client, and when the last packet was read.
+//! The arithmetic is the contract's, [`metronome_proto::elapsed`].
 
-use metronome_proto::profile::Profile;
+use metronome_proto::elapsed::Elapsed;
 
 use super::{evidence::Evidence, rows::Row};
 
-/// 1000 s in ns: a rate in millihertz is packets per 1000 s.
-const MILLIHERTZ_NANOS: u128 = 1_000_000_000_000;
-
-/// How long a run took.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Elapsed {
-    schedule_ns: u128,
-    read_ns: u128,
-    duration_ns: u128,
-}
-
-impl Elapsed {
-    /// `None` when no packet was read, or none took any time.
-    pub(super) fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Self> {
-        let elapsed = Self {
-            schedule_ns: schedule_ns(evidence, rows),
-            read_ns: read_ns(evidence, rows)?,
-            duration_ns: evidence.plan.duration.as_nanos(),
-        };
-        Some(elapsed).filter(|of| of.shown_ns() > 0)
-    }
-
-    /// The time of the schedule within the plan's duration, or that until the last packet was read
-    /// where it is longer, ns.
-    pub(super) fn shown_ns(self) -> u128 {
-        self.schedule_ns.min(self.duration_ns).max(self.read_ns)
-    }
-
-    /// So many packets in the time of the schedule, or until the last one was read where that is
-    /// longer, in millihertz. `None` for a rate that nothing can have.
-    pub(super) fn achieved_millihertz(self, received: u64) -> Option<u64> {
-        let nanos = self.schedule_ns.max(self.read_ns);
-        let per_1000_s = (u128::from(received) * MILLIHERTZ_NANOS).checked_div(nanos)?;
-        u64::try_from(per_1000_s).ok()
-    }
-}
-
-/// What the schedule takes: all of it, or what was due before the run was stopped. Of a flood that
-/// was stopped the time of the stop is not known here, only when its packets were written, which is
-/// no longer than until the last one was read.
-fn schedule_ns(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> u128 {
+/// `None` when no packet was read, or none took any time.
+pub(super) fn of(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<Elapsed> {
     let plan = evidence.plan;
-    let is_stopped = evidence.stopped.is_some();
-    match plan.group.profile {
-        Profile::Flood if is_stopped => 0,
-        Profile::Flood => plan.duration.as_nanos(),
-        Profile::Constant { rate_millihertz } => {
-            let planned = plan.packets_per_client().unwrap_or(0);
-            let scheduled = rows.iter().filter_map(scheduled_at_least).max();
-            let packets = if is_stopped {
-                scheduled.unwrap_or(0).min(planned)
-            } else {
-                planned
-            };
-            (u128::from(packets) * MILLIHERTZ_NANOS).div_ceil(u128::from(rate_millihertz).max(1))
-        }
+    Elapsed::new(
+        plan.group.profile,
+        plan.duration,
+        due(evidence, rows),
+        evidence.stopped.is_some(),
+        read_ns(evidence, rows)?,
+    )
+}
+
+/// Packets of a client that were due: all of the schedule, or those until the run was stopped. None
+/// of a flood, which plans none.
+fn due(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> u64 {
+    let planned = evidence.plan.packets_per_client().unwrap_or(0);
+    if evidence.stopped.is_none() {
+        return planned;
     }
+    let scheduled = rows.iter().filter_map(scheduled_at_least).max();
+    scheduled.unwrap_or(0).min(planned)
 }
 
 /// Packets of a client that were due: those that its agent reports, or the places of those read.
@@ -100,7 +60,7 @@ fn read_ns(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<u128> {
 mod tests {
     use std::time::Duration;
 
-    use metronome_proto::v1::StopCause;
+    use metronome_proto::{profile::Profile, v1::StopCause};
     use proptest::prelude::*;
 
     use super::*;
@@ -111,7 +71,7 @@ mod tests {
 
     fn of(sample: &Sample) -> Option<Elapsed> {
         let evidence = sample.evidence();
-        Elapsed::of(&evidence, &pair(&evidence))
+        super::of(&evidence, &pair(&evidence))
     }
 
     fn elapsed(sample: &Sample) -> Option<u128> {

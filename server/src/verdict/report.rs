@@ -11,7 +11,7 @@ use metronome_proto::{
 
 use super::{
     client_failure::client_failure,
-    elapsed::Elapsed,
+    elapsed,
     evidence::Evidence,
     punctuality::{Punctuality, limit_ns, spoils_p99},
     rows::{Row, sum_of_all},
@@ -34,7 +34,7 @@ pub(super) fn assemble(
     (verdict, outcome): (v1::Verdict, v1::Outcome),
 ) -> v1::Report {
     let counts = counts_of_all(rows);
-    let elapsed = Elapsed::of(evidence, rows);
+    let elapsed = elapsed::of(evidence, rows);
     let rate = known(v1::Rate {
         offered_millihertz: evidence.plan.offered_millihertz(),
         achieved_millihertz: counts
@@ -67,7 +67,7 @@ pub(super) fn assemble(
         rate,
         cpu: known(cpu(evidence, &counts)),
         elapsed: elapsed
-            .map(Elapsed::shown_ns)
+            .map(|elapsed| elapsed.shown_ns())
             .map(|nanos| prost_types::Duration {
                 seconds: (nanos / NANOS_PER_SECOND) as i64,
                 nanos: (nanos % NANOS_PER_SECOND) as i32,

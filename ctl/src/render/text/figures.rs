@@ -13,7 +13,7 @@ use metronome_proto::{
 };
 
 pub(super) use metronome_proto::quantity::{
-    count, decimal, few_digits, fixed, three_digits, time, time_exact, time_mean,
+    count, decimal, few_digits, fixed, hertz, rate, three_digits, time, time_exact, time_mean,
 };
 
 /// What stands where a figure is not known.
@@ -38,19 +38,6 @@ pub(super) fn number_of(number: u64, thing: &str) -> String {
 /// A share in millionths, to the last one: `99.9999 %`.
 pub(super) fn share(ppm: u32) -> String {
     format!("{} %", decimal(f64::from(ppm) / 1e4, 4))
-}
-
-/// Packets per second as they were asked for: rates go in steps of 0.001.
-pub(super) fn hertz(hz: f64) -> String {
-    decimal(hz, 3)
-}
-
-/// Packets per second as they were measured: from 100 on whole ones, never more than there were.
-pub(super) fn rate(hz: f64) -> String {
-    if hz < 100.0 {
-        return decimal(hz, 3);
-    }
-    decimal(hz.floor(), 0)
 }
 
 /// Foreign text for a terminal: control characters, which could rewrite the screen, become `?`.

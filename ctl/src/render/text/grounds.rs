@@ -9,7 +9,8 @@ const SENTENCE_LINES_MAX: usize = 3;
 const REMEDY_LINES_MAX: usize = 2;
 
 /// Reasons, missed objectives, punctuality, the caller's objectives that were not judged, notes: in
-/// at most `lines_max` lines of `width` characters.
+/// `lines_max` lines of `width` characters, or a few more. The first one is never left out, nor is
+/// what the figures are not valid beyond.
 pub(super) fn of_report(report: &v1::Report, width: usize, lines_max: usize) -> Vec<String> {
     let verdict = report.verdict.as_ref();
     let reasons = verdict.into_iter().flat_map(|verdict| &verdict.reasons);
@@ -43,19 +44,35 @@ pub(super) fn of_report(report: &v1::Report, width: usize, lines_max: usize) -> 
         .map(|objective| ground(&format!("not judged: {}", objective.sentence), "", width));
     let notes = verdict.into_iter().flat_map(|verdict| &verdict.notes);
     let notes = notes.map(|note| ground(&format!("note: {}", note.sentence), "", width));
+    let must_stand = verdict.is_some_and(|verdict| verdict.valid_to_ppm.is_some());
+    let with = |must_stand| move |ground| (ground, must_stand);
+    let before = reasons.chain(missed).map(with(false));
+    let late = late.map(with(must_stand));
+    let grounds = before.chain(late);
+    fitted(
+        grounds
+            .chain(not_judged.chain(notes).map(with(false)))
+            .collect(),
+        lines_max,
+    )
+}
+
+/// The lines of those grounds that fit, in their order: the first one, those that must stand, and
+/// the others until one does not fit. One line is kept for the number of those left out.
+fn fitted(grounds: Vec<(Vec<String>, bool)>, lines_max: usize) -> Vec<String> {
+    let must = grounds.iter().filter(|(_, must_stand)| *must_stand);
+    let mut reserved: usize = must.map(|(ground, _)| ground.len()).sum();
     let mut lines: Vec<String> = Vec::new();
     let mut left_out = 0;
-    let grounds = reasons
-        .chain(missed)
-        .chain(late)
-        .chain(not_judged)
-        .chain(notes);
-    for ground in grounds {
-        // One line is kept for the number of those left out.
-        if left_out > 0 || lines.len() + ground.len() >= lines_max {
-            left_out += 1;
-        } else {
+    for (ground, must_stand) in grounds {
+        let fits = left_out == 0 && lines.len() + reserved + ground.len() < lines_max;
+        if must_stand {
+            reserved -= ground.len();
             lines.extend(ground);
+        } else if fits || (lines.is_empty() && left_out == 0) {
+            lines.extend(ground);
+        } else {
+            left_out += 1;
         }
     }
     if left_out > 0 {
@@ -210,6 +227,37 @@ mod tests {
             ..v1::Verdict::default()
         };
         assert_eq!(punctuality(&in_time), None);
+    }
+
+    #[test]
+    fn what_the_figures_are_not_valid_beyond_is_never_left_out() {
+        let reason = v1::Reason {
+            code: v1::ReasonCode::AgentLost.into(),
+            sentence: "an agent went away ".repeat(20),
+            remedy: "see its log ".repeat(20),
+            ..v1::Reason::default()
+        };
+        let verdict = v1::Verdict {
+            status: v1::VerdictStatus::Partial.into(),
+            reasons: vec![reason; 5],
+            valid_to_ppm: Some(990_000),
+            ..v1::Verdict::default()
+        };
+        let mut report = v1::Report {
+            verdict: Some(verdict),
+            ..v1::Report::default()
+        };
+        for lines_max in [1, 6, 8] {
+            let lines = of_report(&report, 80, lines_max).join(" ");
+            let words: Vec<_> = lines.split_whitespace().collect();
+            let text = words.join(" ");
+            assert!(text.starts_with("- AGENT_LOST"), "{text}");
+            assert!(text.contains("latency and spread above p99"), "{text}");
+            assert!(text.ends_with("… and 4 more: see -o json"), "{text}");
+        }
+        report.verdict.as_mut().expect("a verdict").valid_to_ppm = None;
+        let lines = of_report(&report, 80, 6);
+        assert_eq!(lines.len(), 6, "{lines:?}");
     }
 
     #[test]

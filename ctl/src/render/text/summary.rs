@@ -76,7 +76,9 @@ fn figures_of(run: &v1::Run) -> String {
         packets(report.counts.as_ref(), has_flood(run)),
     );
     labelled(&mut text, "rate", rate(run, report));
-    distributions(&mut text, report.times.as_ref());
+    let counts = report.counts.and_then(|counts| counts.generator);
+    let scheduled = counts.map(|counts| counts.scheduled);
+    distributions(&mut text, report.times.as_ref(), scheduled);
     labelled(&mut text, "objectives", outcome(report.outcome.as_ref()));
     labelled(&mut text, "workers", workers(&report.receivers));
     labelled(&mut text, "cpu", cpu(report.cpu.as_ref()));
@@ -139,16 +141,16 @@ fn judgement(
             (verdict_word, is_shown.then_some(outcome_word), code)
         }
     };
-    let to = if is_judged || !is_valid {
-        ""
-    } else {
-        &valid_to
+    let to = match verdict.status() {
+        v1::VerdictStatus::Valid if !is_judged => valid_to,
+        v1::VerdictStatus::Partial if !valid_to.is_empty() => format!(", valid{valid_to}"),
+        _ => String::new(),
     };
     let word = match colour {
         Colour::None => word.to_uppercase(),
         Colour::Ansi => format!("\x1b[{code}m{}\x1b[0m", word.to_uppercase()),
     };
-    (word + to, other)
+    (word + &to, other)
 }
 
 fn shortened(text: &str, characters_max: usize) -> String {
@@ -284,7 +286,8 @@ fn has_flood(run: &v1::Run) -> bool {
 /// Columns of each percentile: the first one stands beside the label.
 const QUANTILE_WIDTHS: [usize; 6] = [8, 9, 9, 9, 9, 9];
 
-fn distributions(text: &mut String, times: Option<&v1::Times>) {
+/// `scheduled` are all packets of the run, as the generator counts them.
+fn distributions(text: &mut String, times: Option<&v1::Times>, scheduled: Option<u64>) {
     let columns = QUANTILES_PPM.into_iter().map(quantile_name);
     labelled(text, "", [row(columns.chain(["max".into()]))]);
     let of = |part: fn(&v1::Times) -> Option<&v1::Distribution>| times.and_then(part);
@@ -311,7 +314,7 @@ fn distributions(text: &mut String, times: Option<&v1::Times>) {
     }
     let known = shown.into_iter();
     let known = known.filter_map(|(name, times, _)| Some((name, times?)));
-    labelled(text, "missing", missing(known));
+    labelled(text, "missing", missing(known, scheduled));
 }
 
 fn row(cells: impl Iterator<Item = String>) -> String {
@@ -328,15 +331,21 @@ fn percentiles(times: Option<&v1::Distribution>) -> String {
     row(all.map(|ns| known(ns, figures::time)))
 }
 
-/// How many packets have no time, so that they are in none of the percentiles.
-fn missing<'a>(times: impl Iterator<Item = (&'a str, &'a v1::Distribution)>) -> Vec<String> {
+/// How many of the `scheduled` packets have no time because they were skipped or lost, so that they
+/// are in none of the percentiles. Of spread the first packet of each client has none either.
+fn missing<'a>(
+    times: impl Iterator<Item = (&'a str, &'a v1::Distribution)>,
+    scheduled: Option<u64>,
+) -> Vec<String> {
     let mut names: BTreeMap<_, Vec<&str>> = BTreeMap::new();
     for (name, times) in times.filter(|(_, times)| times.missing != Some(0)) {
-        let scheduled = times.missing.map(|missing| missing + times.count);
-        let key = (scheduled, times.missing);
-        names.entry(key).or_default().push(name);
+        let missing = match name {
+            "spread" => scheduled.and_then(|scheduled| scheduled.checked_sub(times.count)),
+            _ => times.missing,
+        };
+        names.entry(missing).or_default().push(name);
     }
-    let line = |((scheduled, missing), names): ((_, _), Vec<&str>)| {
+    let line = |(missing, names): (_, Vec<&str>)| {
         let line = format!(
             "of {} scheduled, {} have no time in {}",
             known(scheduled, figures::count),
@@ -510,25 +519,64 @@ laws       all 1 hold
             .collect()
     }
 
+    /// The run of the front page, with what `shown` states of a late generator.
+    fn run_shown(shown: &str) -> v1::Run {
+        let mut run = run_of_the_front_page();
+        run.labels.clear();
+        let verdict = report(&mut run).verdict.as_mut().unwrap();
+        let headline = shown.lines().next().unwrap_or_default();
+        let valid_to = headline.split_once("valid to p").map(|(_, rest)| {
+            let percent = rest.split_whitespace().next().unwrap_or_default();
+            percent.parse::<f64>().unwrap()
+        });
+        verdict.valid_to_ppm = valid_to.map(|percent| (percent * 1e4).round() as u32);
+        let is_one = shown.contains("period)");
+        if valid_to.is_some() || is_one || shown.contains("periods)") {
+            verdict.punctuality = Some(v1::Punctuality {
+                limit_ns: 1_000_000,
+                limit_periods: if is_one { 1.0 } else { 10.0 },
+                late: 300,
+                late_percent: 0.03,
+            });
+        }
+        run
+    }
+
+    /// Whether a text is a summary, whatever its figures are.
+    fn is_a_summary(shown: &str) -> bool {
+        let expected = summary(&run_shown(shown), Colour::None);
+        // Why stands in words, without labels.
+        let labels = |text: &str| {
+            let lines = text.lines().skip_while(|line| !line.starts_with("plan"));
+            let labels = lines.map(|line| line.chars().take(LABEL_WIDTH).collect());
+            labels.collect::<Vec<String>>()
+        };
+        words_of(shown) == words_of(&expected)
+            && labels(shown) == labels(&expected)
+            && shown.lines().all(|line| line.chars().count() <= WIDTH)
+    }
+
     #[test]
     fn the_readme_shows_a_summary_as_it_is() {
         let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
         let readme = std::fs::read_to_string(readme).unwrap();
         let block = readme.split("```").find(|of| of.starts_with("text\n$ "));
         let (_command, shown) = block.unwrap()[5..].split_once('\n').unwrap();
-        let mut run = run_of_the_front_page();
-        run.labels.clear();
-        let expected = summary(&run, Colour::None);
-        assert_eq!(words_of(shown), words_of(&expected), "{shown}");
-        assert!(shown.lines().all(|line| line.chars().count() <= WIDTH));
-        let labels = |text: &str| {
-            let labels = text
-                .lines()
-                .skip(1)
-                .map(|line| line.chars().take(LABEL_WIDTH));
-            labels.map(String::from_iter).collect::<Vec<_>>()
-        };
-        assert_eq!(labels(shown), labels(&expected));
+        assert!(is_a_summary(shown), "{shown}");
+    }
+
+    #[test]
+    fn a_summary_of_a_late_generator_is_one_with_its_line_alone() {
+        let run = run_shown("HELD · valid to p90  (> 2 ms, 1 period)");
+        let text = summary(&run, Colour::None);
+        assert!(text.starts_with("HELD · valid to p90"), "{text}");
+        assert!(is_a_summary(&text), "{text}");
+        let (headline, rest) = text.split_once('\n').unwrap();
+        let (ground, figures) = rest.split_at(rest.find("plan ").unwrap());
+        assert!(ground.contains("spread above p90 are not known"), "{text}");
+        assert!(!is_a_summary(&format!("{headline}\n{figures}")));
+        let valid = headline.replace(" to p90", "");
+        assert!(!is_a_summary(&format!("{valid}\n{ground}{figures}")));
     }
 
     #[test]
@@ -583,6 +631,18 @@ laws       all 1 hold
             (Valid, Unspecified, None, "VALID · –"),
             (Partial, NotJudged, None, "PARTIAL · not judged"),
             (Partial, NotHeld, None, "PARTIAL · not held"),
+            (
+                Partial,
+                NotHeld,
+                Some(990_000),
+                "PARTIAL, valid to p99 · not held",
+            ),
+            (
+                Partial,
+                NotJudged,
+                Some(900_000),
+                "PARTIAL, valid to p90 · not judged",
+            ),
             (Invalid, NotJudged, None, "INVALID"),
         ] {
             let mut run = run_of_the_front_page();
@@ -638,23 +698,37 @@ plan ";
     #[test]
     fn packets_without_a_time_stand_beside_the_percentiles() {
         let mut run = run_of_the_front_page();
+        let generator = &mut report(&mut run).counts.as_mut().unwrap().generator;
+        generator.as_mut().unwrap().scheduled = 1_018_160;
         let times = report(&mut run).times.as_mut().unwrap();
         for (times, missing) in [
             (&mut times.lateness, Some(40)),
             (&mut times.transit, Some(18_160)),
             (&mut times.latency, Some(18_160)),
-            (&mut times.spread, None),
+            (&mut times.spread, Some(18_160)),
         ] {
             times.as_mut().unwrap().missing = missing;
         }
+        // The first packet of each client.
+        times.spread.as_mut().unwrap().count -= 10;
         let text = summary(&run, Colour::None);
         let expected = "
-missing    of – scheduled, – have no time in spread
-           of 1,000,040 scheduled, 40 have no time in lateness
+missing    of 1,018,160 scheduled, 40 have no time in lateness
            of 1,018,160 scheduled, 18,160 have no time in transit, latency
+           of 1,018,160 scheduled, 18,170 have no time in spread
 objectives ";
         assert!(text.contains(expected), "{text}");
         assert!(!summary(&run_of_the_front_page(), Colour::None).contains("missing"));
+        // Whatever a peer reports.
+        let times = report(&mut run).times.as_mut().unwrap();
+        times.latency.as_mut().unwrap().missing = Some(u64::MAX);
+        times.spread.as_mut().unwrap().count = u64::MAX;
+        report(&mut run).counts.as_mut().unwrap().generator = None;
+        let text = summary(&run, Colour::None);
+        assert!(
+            text.contains("of – scheduled, – have no time in spread"),
+            "{text}"
+        );
     }
 
     #[test]

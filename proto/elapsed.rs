@@ -1,0 +1,134 @@
+//! The time that the packets of a load took, and that by which the achieved rate is divided: one
+//! arithmetic for the end that writes and the end that reads. Times are ns.
+//!
+//! A schedule of N packets takes N periods, also the one after its last packet: from the first
+//! packet to the last there are only N − 1. So a load that keeps up has the rate that it asked for,
+//! and packets that are missing make it less. The last of these periods may end long after the
+//! load: the time that is shown is no longer than its duration, unless the packets took longer.
+//!
+//! Absent: which packets were due, and when the last one came, which each end finds in its own way.
+
+use std::time::Duration;
+
+use crate::profile::{NS_PER_1000_S, Profile};
+
+/// How long a load took.
+#[derive(Clone, Copy, Debug)]
+pub struct Elapsed {
+    /// Rounded up.
+    schedule_ns: u128,
+    /// Packets of one client that were due, and its rate in millihertz, where the load has one.
+    paced: Option<(u64, u64)>,
+    taken_ns: u128,
+    duration_ns: u128,
+}
+
+impl Elapsed {
+    /// `due` are the packets of one client that were due, the most of any; they have no meaning in
+    /// a flood. `taken_ns` is from the first packet due until the last one came or went. `None`
+    /// when that took no time at all.
+    ///
+    /// When a flood was stopped is not known here, only when its last packet came or went, which is
+    /// no later.
+    #[must_use]
+    pub fn new(
+        profile: Profile,
+        duration: Duration,
+        due: u64,
+        is_stopped: bool,
+        taken_ns: u128,
+    ) -> Option<Self> {
+        let duration_ns = duration.as_nanos();
+        let elapsed = Self {
+            schedule_ns: match profile {
+                Profile::Flood if is_stopped => 0,
+                Profile::Flood => duration_ns,
+                Profile::Constant { rate_millihertz } => {
+                    (u128::from(due) * NS_PER_1000_S).div_ceil(u128::from(rate_millihertz).max(1))
+                }
+            },
+            paced: profile.rate_millihertz().map(|rate| (due, rate)),
+            taken_ns,
+            duration_ns,
+        };
+        Some(elapsed).filter(|of| of.shown_ns() > 0)
+    }
+
+    /// The time of the schedule within the duration of the load, or that until the last packet
+    /// where it is longer, ns.
+    #[must_use]
+    pub fn shown_ns(self) -> u128 {
+        self.schedule_ns.min(self.duration_ns).max(self.taken_ns)
+    }
+
+    /// So many packets of all clients in the time of the schedule, or until the last one where that
+    /// is longer, in millihertz, rounded down. `None` for a rate that nothing can have.
+    #[must_use]
+    pub fn achieved_millihertz(self, packets: u64) -> Option<u64> {
+        let packets = u128::from(packets);
+        let per_1000_s = match self.paced {
+            // Exact, where the time is no whole number of ns.
+            Some((due, rate_millihertz)) if self.schedule_ns > self.taken_ns => {
+                (packets * u128::from(rate_millihertz)).checked_div(due.into())
+            }
+            _ => (packets * NS_PER_1000_S).checked_div(self.schedule_ns.max(self.taken_ns)),
+        };
+        u64::try_from(per_1000_s?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn elapsed(rate_millihertz: u64, duration_ns: u64, taken_ns: u64) -> (u64, Elapsed) {
+        let profile = Profile::constant(rate_millihertz);
+        let duration = Duration::from_nanos(duration_ns);
+        let due = profile.schedule(0, duration, 1).unwrap().packets;
+        let elapsed = Elapsed::new(profile, duration, due, false, taken_ns.into());
+        (due, elapsed.unwrap())
+    }
+
+    #[test]
+    fn a_load_that_keeps_up_achieves_what_it_offered() {
+        for (clients, rate_millihertz, duration_ms, achieved) in [
+            (1, 1_000, 3_000, 1_000),
+            (10, 1_400, 1_000, 14_000),
+            (3, 1_000_000, 5, 3_000_000),
+        ] {
+            let (due, elapsed) = elapsed(rate_millihertz, duration_ms * 1_000_000, 50_000);
+            assert_eq!(elapsed.achieved_millihertz(clients * due), Some(achieved));
+        }
+    }
+
+    #[test]
+    fn a_flood_takes_its_duration_or_until_its_last_packet_when_it_was_stopped() {
+        let duration = Duration::from_millis(200);
+        let shown = |is_stopped, taken_ns| {
+            let elapsed = Elapsed::new(Profile::Flood, duration, 0, is_stopped, taken_ns);
+            elapsed.map(Elapsed::shown_ns)
+        };
+        assert_eq!(shown(false, 5), Some(200_000_000));
+        assert_eq!(shown(true, 5), Some(5));
+        assert_eq!(shown(true, 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_load_achieves_more_than_it_offered(
+            rate_millihertz in 1..1_000_000_000_u64,
+            duration_ns in 1_000_000..100_000_000_000_u64,
+            taken_ns in 0..200_000_000_000_u64,
+            clients in 1..10_000_u64,
+            part in 0.0..=1.0,
+        ) {
+            let (due, elapsed) = elapsed(rate_millihertz, duration_ns, taken_ns);
+            let sent = clients * (due as f64 * part) as u64;
+            let achieved = elapsed.achieved_millihertz(sent).unwrap();
+            prop_assert!(achieved <= clients * rate_millihertz);
+            prop_assert!(elapsed.shown_ns() >= taken_ns.into());
+        }
+    }
+}
