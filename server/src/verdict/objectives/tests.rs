@@ -419,7 +419,7 @@ fn no_sentence_of_a_missed_share_shows_it_as_its_limit() {
     for (missing, limit, shown) in [
         (31, "99.9%", "99.89 % kept up"),
         (1, "100%", "99.99 % kept up"),
-        (3, "99.9901%", "99.99 % kept up"),
+        (3, "99.9901%", "99.9900 % kept up"),
     ] {
         sample.counted(0, |counted| {
             counted.counts.in_time = Some(PACKETS - missing);
