@@ -193,7 +193,7 @@ fn everything_is_set_when_everything_is_known() {
     on_another_clock.counted(3, |counted| counted.counts.spread_uncertain = Some(0));
     let mut set = Walk::of(&everything_known().conclude(), false);
     set.append(&mut Walk::of(&on_another_clock.conclude(), false));
-    set.append(&mut Walk::of(&held_up_by_the_generator().conclude(), false));
+    set.append(&mut Walk::of(&delayed_by_the_generator().conclude(), false));
     let all: BTreeSet<_> = [("report", "Report"), ("client", "ClientReport")]
         .iter()
         .flat_map(|(path, name)| paths(path, &descriptor(name)))
@@ -204,7 +204,7 @@ fn everything_is_set_when_everything_is_known() {
 }
 
 /// A valid run whose generator was late with a few packets.
-fn held_up_by_the_generator() -> Sample {
+fn delayed_by_the_generator() -> Sample {
     let mut sample = Sample::of(1, 10);
     late(&mut sample, 5);
     sample

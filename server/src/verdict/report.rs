@@ -13,10 +13,11 @@ use super::{
     client_failure::client_failure,
     elapsed::Elapsed,
     evidence::Evidence,
+    hidden::Hidden,
     punctuality::{Punctuality, limit_ns, spoils_p99},
     rows::{Row, sum_of_all},
 };
-use crate::model::{AgentRecords, ClientCounters, WorkerCounters, is_uncertain};
+use crate::model::{AgentRecords, ClientCounters, WorkerCounters};
 
 /// A second in ns.
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
@@ -41,7 +42,7 @@ pub(super) fn assemble(
             .receiver
             .and_then(|of| elapsed?.achieved_millihertz(of.received)),
     });
-    let times = times(evidence, counts, punctuality);
+    let times = times(evidence, rows, counts, punctuality);
     let group = v1::GroupReport {
         group: evidence.plan.group.name.clone(),
         clients: evidence.plan.clients(),
@@ -87,7 +88,7 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
     let schedule = evidence.plan.schedule(0);
     let is_spoilt =
         schedule.is_some_and(|schedule| spoils_p99(row, limit_ns(schedule.period_ns())));
-    let is_spread_known = row.receiver.is_some_and(|of| shows_spread(P99_PPM, &of));
+    let is_spread_known = Hidden::of(std::slice::from_ref(row)).shows(P99_PPM);
     let counts = v1::Counts {
         generator: row.generator(),
         receiver: row.receiver,
@@ -128,12 +129,6 @@ fn sum<L: CounterList>(mut lists: impl Iterator<Item = Option<L>>) -> Option<L> 
     lists.try_fold(L::zero(), |sum, counts| Some(sum.plus(&counts?)))
 }
 
-/// Whether a quantile of the spreads of these packets is known.
-fn shows_spread(ppm: u32, counts: &v1::ReceiverCounts) -> bool {
-    let uncertain = counts.spread_uncertain.unwrap_or(0);
-    !is_uncertain(ppm, uncertain, counts.received)
-}
-
 /// Scheduled packets that were skipped or lost. That the first packet of a client has no spread
 /// does not make it one of them.
 fn missing(counts: v1::Counts) -> Option<u64> {
@@ -145,6 +140,7 @@ fn missing(counts: v1::Counts) -> Option<u64> {
 /// count from due hold the generator's lateness: a late one spoils the quantiles of its share.
 fn times(
     evidence: &Evidence<'_>,
+    rows: &[Row<'_>],
     counts: v1::Counts,
     punctuality: Option<&Punctuality>,
 ) -> Option<v1::Times> {
@@ -169,8 +165,8 @@ fn times(
         transit: shown(&times.transit).filter(|_| has_one_way),
         latency: from_due(&times.latency).filter(|_| has_one_way),
         spread: from_due(&times.spread).map(|mut spread| {
-            let counts = counts.receiver.unwrap_or_default();
-            spread.quantiles.retain(|of| shows_spread(of.ppm, &counts));
+            let hidden = Hidden::of(rows);
+            spread.quantiles.retain(|of| hidden.shows(of.ppm));
             spread
         }),
     })

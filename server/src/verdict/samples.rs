@@ -172,7 +172,10 @@ impl Sample {
     /// Every packet received has the times that it must have, 10 µs each; the first has no spread.
     pub(super) fn retime(&mut self) {
         let is_paced = self.plan.group.profile != Profile::Flood;
-        let ours = self.agents.iter().filter(|of| of.share.clock.is_same());
+        let ours = self
+            .agents
+            .iter()
+            .filter(|of| of.is_recorded_on_our_clock());
         let ours: BTreeSet<u32> = ours.flat_map(AgentRecords::clients).collect();
         let mut sums = [0; 4];
         let counters = self.counters();
@@ -209,6 +212,23 @@ impl Sample {
             });
         }
         self.retime();
+    }
+
+    /// So many packets of a client were due, and all of them came.
+    pub(super) fn send(&mut self, client: u32, packets: u64) {
+        self.reported(client, |reported| {
+            let counts = reported.counts.as_mut().expect("the sample has counts");
+            (counts.scheduled, counts.sent) = (packets, packets);
+            reported.acknowledged = Some(packets);
+            reported.kernel_acknowledged_bytes = Some(packets * 32);
+        });
+        let before = self.counters().clients[client as usize].counts.received;
+        let worker = &mut self.counters().workers[0];
+        worker.packets = worker.packets - before + packets;
+        self.counted(client, |counted| {
+            (counted.counts.received, counted.counts.in_time) = (packets, Some(packets));
+            (counted.next_sequence, counted.reported_sent) = (packets, Some(packets));
+        });
     }
 
     /// One client loses its last packets on a broken connection, all figures consistent.
