@@ -116,13 +116,13 @@ impl AgentRecords {
         }
     }
 
-    /// Whether it reads the same clock as the workers, as far as that is known by now, so that times
-    /// of both may be compared.
+    /// Whether it reads the same clock as the workers, as far as that is known by now, so that
+    /// times of both may be compared.
     pub(crate) fn is_on_our_clock(&self) -> bool {
         self.clock().relation.is_same()
     }
 
-    /// Whether its workers recorded one-way times, also when its clock turned out to be another one.
+    /// Whether its workers recorded one-way times, also when its clock turned out to be another.
     pub(crate) fn is_recorded_on_our_clock(&self) -> bool {
         self.share.clock.is_same()
     }

@@ -16,7 +16,7 @@ use super::{
     Conclusion,
     samples::{START_NS, Sample, late},
 };
-use crate::model::{ClientEnd, Incident};
+use crate::model::{ClientEnd, Incident, PerTime};
 
 /// What is known when neither end has reported anything: what was planned and who took part, and
 /// the judgement. A number that has no presence of its own counts as known wherever its message is.
@@ -239,7 +239,7 @@ fn everything_known() -> Sample {
             counted.latency_p99_ns = 4;
             counted.latency_max_ns = 5;
             counted.spread_p99_ns = 6;
-            counted.timed = [1_000; 4];
+            counted.timed = PerTime([1_000; 4]);
         });
     }
     let failure = v1::Failure::new(v1::FailureCode::AgentShutDown, "it was shut down");

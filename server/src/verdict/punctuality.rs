@@ -15,6 +15,7 @@ use super::{
     evidence::Evidence,
     rows::{Row, sum_of_all, total},
 };
+use crate::model::TimeKind;
 
 /// The limit is the period of the schedule within these, ns. Below a millisecond no host without
 /// real time keeps its word; above 10 ms a slow schedule would forgive a load that was another one.
@@ -168,7 +169,8 @@ pub(super) fn is_late(row: &Row<'_>, limit_ns: u64) -> bool {
     };
     let skipped = counts.skipped.saturating_sub(counts.blocked);
     let is_written_late = row.counted.is_some_and(|counted| {
-        counted.timed[0] >= 100 && bucket(counted.lateness_p99_ns) > bucket(limit_ns)
+        counted.timed[TimeKind::Lateness] >= 100
+            && bucket(counted.lateness_p99_ns) > bucket(limit_ns)
     });
     (row.exchanged_ends() && is_over(skipped)) || (is_written_late && !is_over(counts.blocked))
 }
@@ -255,7 +257,7 @@ mod tests {
         let late_of = |packets: u64, p99_ns: u64, p99_9_ns: u64| {
             judged(&|sample| {
                 sample.counted(0, |counted| {
-                    counted.timed[0] = packets;
+                    counted.timed[TimeKind::Lateness] = packets;
                     (counted.lateness_p99_ns, counted.lateness_p99_9_ns) = (p99_ns, p99_9_ns);
                 });
             })

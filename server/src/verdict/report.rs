@@ -17,7 +17,7 @@ use super::{
     punctuality::{Punctuality, limit_ns, spoils_p99},
     rows::{Row, sum_of_all},
 };
-use crate::model::{AgentRecords, ClientCounters, WorkerCounters};
+use crate::model::{AgentRecords, ClientCounters, TimeKind, WorkerCounters};
 
 /// A second in ns.
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
@@ -81,7 +81,7 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
     let counted = row.with_packets();
     let one_way = counted.filter(|_| row.is_on_our_clock());
     // The p99 of one of its histograms, where that has packets enough.
-    let p99 = |of: Option<&ClientCounters>, kind: usize, ns: fn(&ClientCounters) -> u64| {
+    let p99 = |of: Option<&ClientCounters>, kind: TimeKind, ns: fn(&ClientCounters) -> u64| {
         let of = of.filter(|of| is_known(P99_PPM, of.timed[kind]))?;
         Some(signed(ns(of)))
     };
@@ -103,13 +103,17 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
         worker: row.counted.map(|counted| counted.worker),
         counts: known(counts),
         attempts: row.reported.map(|reported| reported.attempts),
-        lateness_p99_ns: p99(counted, 0, |of| of.lateness_p99_ns),
-        transit_p99_ns: p99(one_way, 1, |of| of.transit_p99_ns),
-        latency_p99_ns: p99(one_way.filter(|_| !is_spoilt), 2, |of| of.latency_p99_ns),
-        latency_max_ns: one_way.map(|counted| signed(counted.latency_max_ns)),
-        spread_p99_ns: p99(counted.filter(|_| !is_spoilt && is_spread_known), 3, |of| {
-            of.spread_p99_ns
+        lateness_p99_ns: p99(counted, TimeKind::Lateness, |of| of.lateness_p99_ns),
+        transit_p99_ns: p99(one_way, TimeKind::Transit, |of| of.transit_p99_ns),
+        latency_p99_ns: p99(one_way.filter(|_| !is_spoilt), TimeKind::Latency, |of| {
+            of.latency_p99_ns
         }),
+        latency_max_ns: one_way.map(|counted| signed(counted.latency_max_ns)),
+        spread_p99_ns: p99(
+            counted.filter(|_| !is_spoilt && is_spread_known),
+            TimeKind::Spread,
+            |of| of.spread_p99_ns,
+        ),
         failure: client_failure(row),
     }
 }
@@ -409,6 +413,28 @@ mod tests {
         assert!(clients.iter().map(times).eq(expected));
         let means = report.receivers[0].workers.iter();
         assert!(means.map(|worker| worker.pause_mean_ns).eq([None, Some(3)]));
+    }
+
+    #[test]
+    fn each_p99_of_a_client_is_that_of_its_own_histogram() {
+        for kind in TimeKind::ALL.0 {
+            let mut sample = Sample::of(1, 1);
+            sample.counted(0, |counted| {
+                counted.counts.received = 1_000;
+                counted.timed[kind] = 1_000;
+                counted.timed[TimeKind::Spread] =
+                    if kind == TimeKind::Spread { 1_000 } else { 999 };
+            });
+            let client = &sample.conclude().clients[0];
+            let expected = TimeKind::ALL.map(|of| (of == kind).then_some(0));
+            let found = [
+                client.lateness_p99_ns,
+                client.transit_p99_ns,
+                client.latency_p99_ns,
+                client.spread_p99_ns,
+            ];
+            assert_eq!(found, expected.0, "{kind:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use metronome_proto::{counters::CounterList as _, packet::FRAME_BYTES, profile::Profile, v1};
 
 use super::evidence::Evidence;
-use crate::model::{AgentRecords, ClientCounters};
+use crate::model::{AgentRecords, ClientCounters, TimeKind};
 
 /// One client of the plan, seen from both ends.
 #[derive(Debug)]
@@ -51,8 +51,8 @@ pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
 
 /// The counts of a client, none without a hello. Whether a packet is read before it was written is
 /// known on this host's clock only, how it lies to the schedule where there is one, and whether it
-/// is in time in a run that was not stopped: the workers compare with the end of the whole schedule,
-/// which every packet of a stopped run is before.
+/// is in time in a run that was not stopped: the workers compare with the end of the whole
+/// schedule, which every packet of a stopped run is before.
 fn receiver(
     evidence: &Evidence<'_>,
     counted: Option<&ClientCounters>,
@@ -128,7 +128,7 @@ impl<'a> Row<'a> {
     pub(super) fn unmeasured(&self) -> Option<u64> {
         let counted = self.counted?;
         let received = counted.counts.received;
-        let unmeasured = received.saturating_sub(counted.timed[3]);
+        let unmeasured = received.saturating_sub(counted.timed[TimeKind::Spread]);
         let is_compared = unmeasured == 1 && received > 1;
         counted.counts.spread_uncertain?;
         Some(if is_compared { 0 } else { unmeasured })

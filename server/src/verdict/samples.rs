@@ -15,8 +15,8 @@ use metronome_proto::{
 
 use super::{Conclusion, conclude, evidence::Evidence};
 use crate::model::{
-    AgentRecords, AgentShare, ClientCounters, ClientEnd, ClockRelation, FinalCounters, Times,
-    WorkerCounters,
+    AgentRecords, AgentShare, ClientCounters, ClientEnd, ClockRelation, FinalCounters, PerTime,
+    Times, WorkerCounters,
 };
 
 /// Packets of each client.
@@ -188,7 +188,7 @@ impl Sample {
                 0
             };
             set_timed(counted, [paced, one_way, one_way, paced.saturating_sub(1)]);
-            sums = std::array::from_fn(|kind| sums[kind] + counted.timed[kind]);
+            sums = std::array::from_fn(|kind| sums[kind] + counted.timed.0[kind]);
         }
         let [lateness, transit, latency, spread] = sums.map(|count| times(count).lateness);
         counters.times = Times {
@@ -324,7 +324,7 @@ pub(super) fn blank_sentences(conclusion: &mut Conclusion) {
 /// A client has so many times of lateness, transit, latency and spread, counted and in its
 /// histograms.
 pub(super) fn set_timed(counted: &mut ClientCounters, counts: [u64; 4]) {
-    (counted.timed, counted.histogram_counts) = (counts, counts);
+    (counted.timed, counted.histogram_counts) = (PerTime(counts), PerTime(counts));
 }
 
 /// A histogram of each kind with `count` values of 10 µs.
@@ -374,8 +374,8 @@ fn clean_counters(clients: u32) -> FinalCounters {
         next_sequence: PACKETS,
         bytes: (PACKETS + 2) * 32,
         bytes_taken: Some((PACKETS + 2) * 32),
-        timed: TIMED,
-        histogram_counts: TIMED,
+        timed: PerTime(TIMED),
+        histogram_counts: PerTime(TIMED),
         end: ClientEnd::Clean,
         ..ClientCounters::default()
     };
