@@ -6,7 +6,10 @@ mod stopped;
 use metronome_proto::{
     histogram::{Histogram, bucket},
     threshold::Threshold,
-    v1::{Objective, ObjectiveSource, Outcome, OutcomeStatus, VerdictStatus, objective::Observed},
+    v1::{
+        Objective, ObjectiveSource, Outcome, OutcomeStatus, StopCause, VerdictStatus,
+        objective::Observed,
+    },
 };
 
 use crate::verdict::samples::{PACKETS, Sample, late, verdict};
@@ -211,6 +214,18 @@ fn what_is_known_of_a_partial_run_is_judged() {
     sample.counters = None;
     sample.forget_agent(0);
     assert!(all(&sample).iter().all(|of| of.1 == NOT_JUDGED));
+}
+
+#[test]
+fn a_time_of_no_scheduled_packets_is_not_judged_for_that_reason() {
+    let mut sample = Sample::of(1, 1);
+    sample.send(0, 0);
+    sample.retime();
+    sample.stopped = Some(StopCause::Operator);
+    ask(&mut sample, &["latency.p50<1s"]);
+    let latency = one(&sample, "latency");
+    assert_eq!(latency.status(), NOT_JUDGED);
+    assert_eq!(latency.sentence, "No packet was scheduled.");
 }
 
 #[test]

@@ -82,6 +82,8 @@ fn whether_a_stopped_run_kept_up_is_not_known() {
             "{kept_up:?}"
         );
     }
+    // Nor by the others of its agent, where it was held up as a whole.
+    sample.counted(0, |counted| counted.first_read_ns += 50_000_000);
     let conclusion = sample.conclude();
     let in_time = |counts: &Option<Counts>| counts.unwrap().receiver.unwrap().in_time;
     assert_eq!(in_time(&conclusion.report.counts), None);
