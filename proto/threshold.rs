@@ -171,6 +171,9 @@ impl Threshold {
             Comparison::Greater if is_share && self.limit == u64::from(PPM) => {
                 Err(format!("{self} can never hold: no share is above 100%"))
             }
+            Comparison::Greater if self.limit == u64::MAX => {
+                Err(format!("{self} can never hold: no count is above that"))
+            }
             Comparison::Less | Comparison::LessOrEqual
                 if self.metric == Metric::Spread && self.limit <= SPREAD_PROVED_NS =>
             {
@@ -374,7 +377,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_threshold_is_refused_when_no_value_can_be_found_to_lie_as_it_asks(threshold in any_thresholds()) {
+        fn a_threshold_is_refused_when_no_value_can_be_found_to_lie_as_it_asks(
+            threshold in any_thresholds(),
+        ) {
             let max = match threshold.metric.kind().unwrap() {
                 MetricKind::Share => u64::from(PPM),
                 MetricKind::Time | MetricKind::Count => u64::MAX,
@@ -389,7 +394,8 @@ mod tests {
             let is_proved = threshold.metric != Metric::Spread
                 || !is_upper
                 || threshold.limit > SPREAD_PROVED_NS;
-            prop_assert_eq!(threshold.checked().is_ok(), can_hold && is_proved);
+            let can_hold = can_hold && is_proved;
+            prop_assert_eq!(threshold.checked().is_ok(), can_hold);
             prop_assert_eq!(Threshold::try_from(&threshold.to_proto()).is_ok(), can_hold);
             prop_assert_eq!(threshold.to_string().parse::<Threshold>().is_ok(), can_hold);
         }
@@ -455,6 +461,7 @@ mod tests {
             ("latency.p99<0ns", "never hold"),
             ("lost<0", "never hold"),
             ("kept_up>100%", "never hold"),
+            ("lost>18446744073709551615", "never hold"),
             ("spread.p99<10ms", "known to 10 ms"),
         ] {
             let error = text.parse::<Threshold>().unwrap_err();

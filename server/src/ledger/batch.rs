@@ -13,12 +13,13 @@ use metronome_proto::{
 use super::{
     authenticate::{Authenticate, Authenticated},
     commit_writer::CommitWriter,
-    counters::{ConnectionCounters, HISTOGRAMS, Stage},
+    counters::{ConnectionCounters, Stage},
     pace::{Pace, Paced, with_pace_counts},
     replies::{has_room_for_echo, queue_reply, refuse},
     slot::Slot,
     time_recorder::TimeRecorder,
 };
+use crate::model::{PerTime, TimeKind};
 
 /// Puts the bytes of a split frame in front of where the next bytes are received.
 ///
@@ -49,7 +50,7 @@ pub(crate) fn process_batch(
     // Before anything that depends on it: a replay then records the same times. The bytes are in
     // the buffer already, since the kernel put them there.
     slot.set_read_ns(read_ns, writer);
-    let times = TimeRecorder::new(slot, writer, [0; HISTOGRAMS]);
+    let times = TimeRecorder::new(slot, writer, PerTime::default());
     Batch {
         counters,
         read_ns,
@@ -111,7 +112,7 @@ impl<W: CommitWriter> Batch<'_, W> {
     /// every packet has a spread.
     #[inline]
     fn count_timed(&mut self, packets: u64) {
-        let [lateness, transit, latency, _] = &mut self.counters.timed;
+        let PerTime([lateness, transit, latency, _]) = &mut self.counters.timed;
         if self.counters.pace.is_some() {
             *lateness += packets;
         }
@@ -241,7 +242,7 @@ impl<W: CommitWriter> Batch<'_, W> {
         let pace = counters.pace.as_mut();
         let is_paced = pace.is_some();
         let spread_ns = pace.and_then(|pace| pace.take(paced, &mut counters.counts));
-        counters.timed[3] += u64::from(spread_ns.is_some());
+        counters.timed[TimeKind::Spread] += u64::from(spread_ns.is_some());
         self.count_packet();
         let lateness = is_paced.then_some(u64::from(packet.lateness_ns));
         self.times.record(
@@ -367,7 +368,7 @@ mod tests {
             };
             let compared = counted.saturating_sub(1);
             let timed = [counted, counted, counted, compared];
-            prop_assert_eq!((world.sums(), counters.timed), (timed, timed));
+            prop_assert_eq!((world.sums(), counters.timed.0), (timed, timed));
         }
 
         #[test]
@@ -461,7 +462,7 @@ mod tests {
         };
         assert_eq!((counters.counts, counters.least_ns()), (expected, None));
         assert_eq!(
-            (counters.timed, world.sums()),
+            (counters.timed.0, world.sums()),
             ([0, 20, 20, 0], [0, 20, 20, 0])
         );
         assert_eq!(world.slot().counters(), Some(counters));
@@ -507,7 +508,7 @@ mod tests {
                 Some(-2 * MS.cast_signed()),
                 "{zero_ns}"
             );
-            assert_eq!(counters.timed, [4, 0, 0, 3]);
+            assert_eq!(counters.timed.0, [4, 0, 0, 3]);
         }
     }
 

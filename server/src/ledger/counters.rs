@@ -49,13 +49,13 @@ use metronome_proto::{
 };
 
 use super::pace::{self, Pace, with_pace_counts};
-use crate::model::{ClientEnd, ClockRelation};
+use crate::model::{ClientEnd, ClockRelation, PerTime, TIME_KINDS, TimeKind};
 
 /// 64-bit words of one connection's counters in the ledger, a whole number of cache lines.
 pub(super) const WORDS: usize = 64;
 
-/// Histograms in use: lateness, transit, latency, spread.
-pub(crate) const HISTOGRAMS: usize = 4;
+/// Histograms in use: one of each kind of time.
+pub(crate) const HISTOGRAMS: usize = TIME_KINDS;
 
 /// Words in front of those of the pace.
 const PACE_AT: usize = 24;
@@ -110,7 +110,7 @@ pub(crate) struct ConnectionCounters {
     /// pace.
     pub(crate) counts: ReceiverCounts,
     /// How many times the histograms of lateness, transit, latency and spread must hold.
-    pub(crate) timed: [u64; HISTOGRAMS],
+    pub(crate) timed: PerTime<u64>,
     /// Batches that brought bytes.
     pub(crate) reads: u64,
     /// Checks of a client that has a schedule.
@@ -192,7 +192,7 @@ impl ConnectionCounters {
             && u64::from(self.partial_frame_bytes) == partial_bytes
             && counts.reordered <= counts.received
             && counts.read_before_written.unwrap_or(0) <= counts.received
-            && self.timed.iter().all(|timed| *timed <= counts.received)
+            && self.timed.0.iter().all(|timed| *timed <= counts.received)
             && counts.gaps <= self.next_sequence
             && self.reads <= self.bytes
             && self.pace.is_none_or(|pace| pace.is_possible(counts))
@@ -257,10 +257,10 @@ impl ConnectionCounters {
         put(16, self.partial_frame[1]);
         put(17, self.partial_frame[2]);
         put(18, self.partial_frame[3]);
-        put(19, self.timed[0]);
-        put(20, self.timed[1]);
-        put(21, self.timed[2]);
-        put(22, self.timed[3]);
+        put(19, self.timed[TimeKind::Lateness]);
+        put(20, self.timed[TimeKind::Transit]);
+        put(21, self.timed[TimeKind::Latency]);
+        put(22, self.timed[TimeKind::Spread]);
         put(23, self.reads);
         match &self.pace {
             Some(pace) => pace.put_words(|index, word| put(PACE_AT + index, word)),
@@ -311,7 +311,7 @@ impl ConnectionCounters {
             reply_bytes_queued: words[13],
             reply_bytes_sent: words[14],
             partial_frame: [words[15], words[16], words[17], words[18]],
-            timed: [words[19], words[20], words[21], words[22]],
+            timed: PerTime([words[19], words[20], words[21], words[22]]),
             reads: words[23],
             pace,
             counts: ReceiverCounts {
@@ -420,8 +420,8 @@ mod tests {
             |it| it.counts.gaps = 2,
             |it| it.counts.reordered = 2,
             |it| it.counts.read_before_written = Some(2),
-            |it| it.timed[2] = 2,
-            |it| it.timed[3] = 2,
+            |it| it.timed[TimeKind::Latency] = 2,
+            |it| it.timed[TimeKind::Spread] = 2,
             |it| it.reads = 71,
             |it| it.counts.off_schedule = Some(2),
             |it| it.counts.left_out = Some(1),

@@ -19,6 +19,7 @@ use super::{
     authenticate::Authenticate, batch::Batch, commit_writer::CommitWriter,
     counters::ConnectionCounters, slot::Slot, time_recorder::TimeRecorder,
 };
+use crate::model::TimeKind;
 
 /// Processes what a process had taken but not committed when it died, and commits.
 ///
@@ -40,9 +41,9 @@ pub(crate) fn replay(
     };
     // The law of a committed connection is: each of its histograms holds as many times as its
     // counters demand. What is above was recorded by the batch that was cut off.
-    let recorded = std::array::from_fn(|histogram| {
-        slot.count(histogram)
-            .saturating_sub(counters.timed[histogram])
+    let recorded = TimeKind::ALL.map(|kind| {
+        slot.count(kind as usize)
+            .saturating_sub(counters.timed[kind])
     });
     let times = TimeRecorder::new(slot, writer, recorded);
     Batch {
@@ -109,7 +110,7 @@ mod tests {
         let mut undisturbed = begin(&world);
         receive(&world, &mut undisturbed, batches, None);
         let (sums, replies) = (world.sums(), world.replies(&undisturbed));
-        assert_eq!(sums, undisturbed.timed);
+        assert_eq!(sums, undisturbed.timed.0);
         let mut deaths = 0;
         for batch in 0..batches.len() {
             for first in 0..400 {
@@ -161,7 +162,7 @@ mod tests {
                 ..ReceiverCounts::zero()
             };
             assert_eq!(counted.counts, expected);
-            assert_eq!((counted.clock, counted.timed), (clock, timed));
+            assert_eq!((counted.clock, counted.timed.0), (clock, timed));
             assert_eq!((counted.stage, counted.reported_sent), (Stage::Ended, 6));
         }
     }
@@ -222,7 +223,7 @@ mod tests {
                 ..ReceiverCounts::default()
             };
             assert_eq!(counted.counts, expected);
-            assert_eq!((counted.reads, counted.timed[3]), (4, 22));
+            assert_eq!((counted.reads, counted.timed[TimeKind::Spread]), (4, 22));
         }
     }
 
@@ -254,7 +255,7 @@ mod tests {
             // The first packet with a pace has no spread.
             let [rest @ .., spread] = UNTIMED.map(|untimed| end - untimed);
             let [lateness, transit, latency] = rest;
-            assert_eq!(counted.timed, [lateness, transit, latency, spread - 1]);
+            assert_eq!(counted.timed.0, [lateness, transit, latency, spread - 1]);
             assert_eq!(counted.bytes, (end + 2) * FRAME_BYTES as u64);
         }
     }

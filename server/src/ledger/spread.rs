@@ -370,6 +370,31 @@ mod tests {
             }
         }
 
+        /// The first of several has no spread, and is compared with those after it: it is within
+        /// 10 ms of the least of its own window, or of the next one where it is alone in its own,
+        /// or it is uncertain.
+        #[test]
+        fn the_first_of_several_is_uncertain_or_compared_with_the_next(
+            first_ns in 0..2 * WINDOW_NS,
+            first_delay_ns in 0..100_000_000_i64,
+            others in prop::collection::vec((0..WINDOW_NS, 0..100_000_000_i64), 1..9),
+            is_alone: bool,
+        ) {
+            let window = first_ns / WINDOW_NS + u64::from(is_alone);
+            let others = others.into_iter();
+            let mut others: Packets = others
+                .map(|(at_ns, delay_ns)| ((window * WINDOW_NS + at_ns).max(first_ns), delay_ns))
+                .collect();
+            others.sort_unstable();
+            let packets = [vec![(first_ns, first_delay_ns)], others].concat();
+            let shown = shown(&mut Spread::default(), &packets);
+            let has_none = shown.iter().map(|of| of.spread_ns.is_none());
+            prop_assert!(has_none.eq((0..packets.len()).map(|index| index == 0)));
+            let above_ns = above_least(&packets, 0, |_, _| true);
+            let is_uncertain = shown.iter().any(|of| of.uncertain > 0);
+            prop_assert!(is_uncertain || above_ns <= UNCERTAIN_NS, "{above_ns}");
+        }
+
         #[test]
         fn the_delay_of_the_first_packet_changes_nothing(
             packets in packets(),

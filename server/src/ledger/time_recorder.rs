@@ -8,30 +8,30 @@
 
 use metronome_proto::{histogram::bucket, packet::Packet};
 
-use super::{commit_writer::CommitWriter, counters::HISTOGRAMS, slot::Slot};
-use crate::model::{ClockRelation, SlowPacket};
+use super::{commit_writer::CommitWriter, slot::Slot};
+use crate::model::{ClockRelation, PerTime, SlowPacket, TimeKind};
 
 /// Records the times of one batch.
 pub(super) struct TimeRecorder<'a, W> {
     pub(super) slot: &'a Slot,
     pub(super) writer: &'a W,
     /// Packets of this batch that each histogram already holds.
-    recorded: [u64; HISTOGRAMS],
+    recorded: PerTime<u64>,
     /// For each histogram the bucket of the last packets and how many there are, not stored yet:
     /// packets of one write are equally late and cost one store together. They are stored before a
     /// packet of another bucket is counted, so histograms still fill in the order of the packets.
-    pending: [(usize, u64); HISTOGRAMS],
+    pending: PerTime<(usize, u64)>,
 }
 
 impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
     /// A recorder that leaves out the first packets of the batch, `recorded` of each histogram.
     #[inline]
-    pub(super) fn new(slot: &'a Slot, writer: &'a W, recorded: [u64; HISTOGRAMS]) -> Self {
+    pub(super) fn new(slot: &'a Slot, writer: &'a W, recorded: PerTime<u64>) -> Self {
         Self {
             slot,
             writer,
             recorded,
-            pending: [(0, 0); HISTOGRAMS],
+            pending: PerTime::default(),
         }
     }
 
@@ -46,16 +46,20 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
         [recorded_lateness, spread]: [Option<u64>; 2],
     ) {
         let lateness_ns = u64::from(packet.lateness_ns);
-        for (histogram, value_ns) in [(0, recorded_lateness), (3, spread)] {
+        let paced = [
+            (TimeKind::Lateness, recorded_lateness),
+            (TimeKind::Spread, spread),
+        ];
+        for (kind, value_ns) in paced {
             if let Some(value_ns) = value_ns {
-                self.record_one(histogram, value_ns);
+                self.record_one(kind, value_ns);
             }
         }
         let mut total_ns = lateness_ns;
         if clock.is_same() {
             let latency_ns = read_ns.saturating_sub(packet.due_ns);
-            self.record_one(1, latency_ns.saturating_sub(lateness_ns));
-            self.record_one(2, latency_ns);
+            self.record_one(TimeKind::Transit, latency_ns.saturating_sub(lateness_ns));
+            self.record_one(TimeKind::Latency, latency_ns);
             total_ns = latency_ns;
         }
         if self.slot.is_slow(total_ns) {
@@ -80,26 +84,26 @@ impl<'a, W: CommitWriter> TimeRecorder<'a, W> {
     /// Stores the packets that are still pending.
     #[inline]
     pub(super) fn flush(&mut self) {
-        for (histogram, (bucket, count)) in self.pending.into_iter().enumerate() {
+        for (histogram, (bucket, count)) in self.pending.0.into_iter().enumerate() {
             self.slot.record(histogram, bucket, count, self.writer);
         }
-        self.pending = [(0, 0); HISTOGRAMS];
+        self.pending = PerTime::default();
     }
 
     #[inline]
-    fn record_one(&mut self, histogram: usize, value_ns: u64) {
-        match self.recorded[histogram].checked_sub(1) {
-            Some(still_recorded) => self.recorded[histogram] = still_recorded,
-            None => self.add(histogram, bucket(value_ns)),
+    fn record_one(&mut self, kind: TimeKind, value_ns: u64) {
+        match self.recorded[kind].checked_sub(1) {
+            Some(still_recorded) => self.recorded[kind] = still_recorded,
+            None => self.add(kind, bucket(value_ns)),
         }
     }
 
     #[inline]
-    fn add(&mut self, histogram: usize, bucket: usize) {
-        let (last_bucket, count) = &mut self.pending[histogram];
+    fn add(&mut self, kind: TimeKind, bucket: usize) {
+        let (last_bucket, count) = &mut self.pending[kind];
         if *last_bucket != bucket {
             self.slot
-                .record(histogram, *last_bucket, *count, self.writer);
+                .record(kind as usize, *last_bucket, *count, self.writer);
             (*last_bucket, *count) = (bucket, 0);
         }
         *count += 1;
@@ -113,7 +117,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{
-        super::{Dimensions, Ledger, ReleaseStore},
+        super::{Dimensions, Ledger, ReleaseStore, counters::HISTOGRAMS},
         *,
     };
 
@@ -134,7 +138,8 @@ mod tests {
             let recorded = recorded.min(times.len());
             // A process that died had recorded the first of them.
             for (times, left_out) in [(&times[..recorded], 0), (&times[..], recorded as u64)] {
-                let mut recorder = TimeRecorder::new(slot, &ReleaseStore, [left_out; HISTOGRAMS]);
+                let left_out = PerTime([left_out; HISTOGRAMS]);
+                let mut recorder = TimeRecorder::new(slot, &ReleaseStore, left_out);
                 for [lateness_ns, latency_ns, spread_ns] in times {
                     let packet = Packet {
                         flags: 0,
@@ -169,7 +174,7 @@ mod tests {
         for (clock, total_ns) in [(ClockRelation::Same, 900), (ClockRelation::Unknown, 20)] {
             let ledger = Ledger::create(Dimensions { slots: 1 }).unwrap();
             let slot = &ledger.slots()[0];
-            let mut recorder = TimeRecorder::new(slot, &ReleaseStore, [0; HISTOGRAMS]);
+            let mut recorder = TimeRecorder::new(slot, &ReleaseStore, PerTime([0; HISTOGRAMS]));
             let packet = Packet {
                 flags: 0,
                 client: 0,

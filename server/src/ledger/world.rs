@@ -26,7 +26,7 @@ use super::{
     replay::replay,
     slot::Slot,
 };
-use crate::model::ClockRelation;
+use crate::model::{ClockRelation, PerTime};
 
 const RUN: RunId = RunId::from_bits(5);
 const CLIENT: u16 = 3;
@@ -208,7 +208,7 @@ impl World {
                 received: packets,
                 ..ReceiverCounts::zero()
             },
-            timed,
+            timed: PerTime(timed),
             next_sequence: packets,
             bytes,
             reply_bytes_queued: bytes,

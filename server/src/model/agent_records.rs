@@ -97,7 +97,7 @@ impl AgentRecords {
     /// An exchange of readings has shown that the agent is not on this host's clock, although its
     /// share was given to it as if it were.
     pub(crate) fn contradict_clock(&mut self) {
-        self.is_clock_contradicted = self.share.clock.is_same();
+        self.is_clock_contradicted = self.is_recorded_on_our_clock();
     }
 
     /// Whether that has happened.
@@ -114,6 +114,17 @@ impl AgentRecords {
             relation: self.share.clock,
             bound_ns: self.share.clock_bound_ns,
         }
+    }
+
+    /// Whether it reads the same clock as the workers, as far as that is known by now, so that
+    /// times of both may be compared.
+    pub(crate) fn is_on_our_clock(&self) -> bool {
+        self.clock().relation.is_same()
+    }
+
+    /// Whether its workers recorded one-way times, also when its clock turned out to be another.
+    pub(crate) fn is_recorded_on_our_clock(&self) -> bool {
+        self.share.clock.is_same()
     }
 
     /// Whether the client belongs to this agent's share.

@@ -9,8 +9,11 @@ use metronome_proto::v1;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    client_end::ClientEnd, counter_list, incident::Incident, slow_packet::SlowestPacket,
-    times::Times,
+    client_end::ClientEnd,
+    counter_list,
+    incident::Incident,
+    slow_packet::SlowestPacket,
+    times::{PerTime, Times},
 };
 
 /// Counters of a run that is going on. They only rise.
@@ -77,9 +80,9 @@ pub(crate) struct ClientCounters {
     pub(crate) least_ns: Option<i64>,
     /// How many times its histograms of lateness, transit, latency and spread must hold: counted
     /// with the packets …
-    pub(crate) timed: [u64; 4],
+    pub(crate) timed: PerTime<u64>,
     /// … and how many they hold.
-    pub(crate) histogram_counts: [u64; 4],
+    pub(crate) histogram_counts: PerTime<u64>,
     pub(crate) lateness_p99_ns: u64,
     pub(crate) lateness_p99_9_ns: u64,
     pub(crate) transit_p99_ns: u64,

@@ -42,7 +42,7 @@ pub(crate) use server::{
     RawClientCounters, RawCounters, RecoveryCounters, ServerStatus, WorkerStatus,
 };
 pub(crate) use slow_packet::{SlowPacket, SlowestPacket};
-pub(crate) use spread::{IN_TIME_NS_MIN, UNCERTAIN_NS, UNDERSTATED_NS, is_uncertain};
-pub(crate) use times::Times;
+pub(crate) use spread::{IN_TIME_NS_MIN, UNCERTAIN_NS, UNDERSTATED_NS};
+pub(crate) use times::{PerTime, TIME_KINDS, TimeKind, Times};
 pub(crate) use unread::Unread;
 pub(crate) use work::Work;

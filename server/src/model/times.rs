@@ -1,7 +1,59 @@
-//! The distributions of a packet's times.
+//! The times of a packet, their kinds, and what there is of each kind.
+
+use std::ops::{Index, IndexMut};
 
 use metronome_proto::histogram::Histogram;
 use serde::{Deserialize, Serialize};
+
+/// How many kinds of time there are.
+pub(crate) const TIME_KINDS: usize = 4;
+
+/// A kind of time, in the order in which the ledger has their histograms.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum TimeKind {
+    /// From due to write.
+    Lateness,
+    /// From write to read.
+    Transit,
+    /// From due to read.
+    Latency,
+    /// (Read - due) above the least of the same client of late.
+    Spread,
+}
+
+/// One of each kind of time, in their order.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct PerTime<T>(pub(crate) [T; TIME_KINDS]);
+
+impl TimeKind {
+    /// All kinds, in their order.
+    pub(crate) const ALL: PerTime<Self> =
+        PerTime([Self::Lateness, Self::Transit, Self::Latency, Self::Spread]);
+}
+
+impl<T> PerTime<T> {
+    /// The same of each kind.
+    pub(crate) fn map<U>(self, of: impl FnMut(T) -> U) -> PerTime<U> {
+        PerTime(self.0.map(of))
+    }
+}
+
+impl<T> Index<TimeKind> for PerTime<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, kind: TimeKind) -> &T {
+        &self.0[kind as usize]
+    }
+}
+
+impl<T> IndexMut<TimeKind> for PerTime<T> {
+    #[inline]
+    fn index_mut(&mut self, kind: TimeKind) -> &mut T {
+        &mut self.0[kind as usize]
+    }
+}
 
 /// The distributions of packet times, ns.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -14,4 +66,17 @@ pub(crate) struct Times {
     pub(crate) latency: Histogram,
     /// (Read - due) above the least of the same client in the last 5 to 10 s. Empty in a flood.
     pub(crate) spread: Histogram,
+}
+
+impl Index<TimeKind> for Times {
+    type Output = Histogram;
+
+    fn index(&self, kind: TimeKind) -> &Histogram {
+        match kind {
+            TimeKind::Lateness => &self.lateness,
+            TimeKind::Transit => &self.transit,
+            TimeKind::Latency => &self.latency,
+            TimeKind::Spread => &self.spread,
+        }
+    }
 }

@@ -46,7 +46,7 @@ fn read_ns(evidence: &Evidence<'_>, rows: &[Row<'_>]) -> Option<u128> {
         let counted: Vec<_> = rows.filter_map(Row::with_packets).collect();
         let last_ns = counted.iter().map(|counted| counted.last_read_ns).max()?;
         let first_read_ns = counted.iter().map(|counted| counted.first_read_ns).min()?;
-        let first_ns = if agent.clock().relation.is_same() {
+        let first_ns = if agent.is_on_our_clock() {
             evidence.start_at_ns.unwrap_or(first_read_ns)
         } else {
             first_read_ns

@@ -31,7 +31,6 @@ impl Evidence<'_> {
     /// Whether every agent reads this host's clock, as far as that is known by now, so that one-way
     /// times are known of every packet.
     pub(super) fn is_one_clock(&self) -> bool {
-        let is_same = |agent: &AgentRecords| agent.clock().relation.is_same();
-        self.agents.iter().all(is_same)
+        self.agents.iter().all(AgentRecords::is_on_our_clock)
     }
 }

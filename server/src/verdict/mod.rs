@@ -16,6 +16,7 @@ mod client_failure;
 mod elapsed;
 mod evidence;
 mod failed;
+mod hidden;
 mod laws;
 mod notes;
 mod objectives;

@@ -63,7 +63,9 @@ pub(super) fn find(evidence: &Evidence<'_>, punctuality: Option<&Punctuality>) -
 }
 
 fn clock_unknown(agents: &[AgentRecords]) -> Option<Note> {
-    let foreign = agents.iter().filter(|agent| !agent.share.clock.is_same());
+    let foreign = agents
+        .iter()
+        .filter(|agent| !agent.is_recorded_on_our_clock());
     let names: Vec<_> = foreign.map(|agent| agent.name.clone()).collect();
     (!names.is_empty()).then(|| {
         note(

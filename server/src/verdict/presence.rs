@@ -16,7 +16,7 @@ use super::{
     Conclusion,
     samples::{START_NS, Sample, late},
 };
-use crate::model::{ClientEnd, Incident};
+use crate::model::{ClientEnd, Incident, PerTime};
 
 /// What is known when neither end has reported anything: what was planned and who took part, and
 /// the judgement. A number that has no presence of its own counts as known wherever its message is.
@@ -193,7 +193,7 @@ fn everything_is_set_when_everything_is_known() {
     on_another_clock.counted(3, |counted| counted.counts.spread_uncertain = Some(0));
     let mut set = Walk::of(&everything_known().conclude(), false);
     set.append(&mut Walk::of(&on_another_clock.conclude(), false));
-    set.append(&mut Walk::of(&held_up_by_the_generator().conclude(), false));
+    set.append(&mut Walk::of(&delayed_by_the_generator().conclude(), false));
     let all: BTreeSet<_> = [("report", "Report"), ("client", "ClientReport")]
         .iter()
         .flat_map(|(path, name)| paths(path, &descriptor(name)))
@@ -204,7 +204,7 @@ fn everything_is_set_when_everything_is_known() {
 }
 
 /// A valid run whose generator was late with a few packets.
-fn held_up_by_the_generator() -> Sample {
+fn delayed_by_the_generator() -> Sample {
     let mut sample = Sample::of(1, 10);
     late(&mut sample, 5);
     sample
@@ -239,7 +239,7 @@ fn everything_known() -> Sample {
             counted.latency_p99_ns = 4;
             counted.latency_max_ns = 5;
             counted.spread_p99_ns = 6;
-            counted.timed = [1_000; 4];
+            counted.timed = PerTime([1_000; 4]);
         });
     }
     let failure = v1::Failure::new(v1::FailureCode::AgentShutDown, "it was shut down");

@@ -15,6 +15,7 @@ use super::{
     evidence::Evidence,
     rows::{Row, sum_of_all, total},
 };
+use crate::model::TimeKind;
 
 /// The limit is the period of the schedule within these, ns. Below a millisecond no host without
 /// real time keeps its word; above 10 ms a slow schedule would forgive a load that was another one.
@@ -24,9 +25,9 @@ const LIMIT_NS_MAX: u64 = 10_000_000;
 /// More late packets than this, in hundredths of the schedule, and the load was another one.
 pub(super) const LATE_PERCENT_MAX: u64 = 1;
 
-/// A late packet may have held up so many in all: a quantile stands when its share is this many
+/// A late packet may have delayed so many in all: a quantile stands when its share is this many
 /// times that of the late ones.
-const HELD_UP: u128 = 10;
+const DELAYED_EACH: u128 = 10;
 
 /// The packets that were late, of all that were scheduled.
 #[derive(Clone, Copy, Debug)]
@@ -79,8 +80,11 @@ impl Punctuality {
         (self.written_late + self.skipped).saturating_sub(self.blocked)
     }
 
-    pub(super) fn late_percent(&self) -> f64 {
-        self.late() as f64 / self.scheduled as f64 * 100.0
+    /// The late share of the scheduled packets, percent. `None` where it cannot be true: an agent
+    /// claims more late packets than were scheduled.
+    pub(super) fn late_percent(&self) -> Option<f64> {
+        let is_possible = self.late() <= self.scheduled;
+        is_possible.then(|| (self.late() * 100) as f64 / self.scheduled as f64)
     }
 
     pub(super) fn limit_periods(&self) -> f64 {
@@ -92,15 +96,15 @@ impl Punctuality {
         self.is_complete && self.late() * 100 > self.scheduled * u128::from(LATE_PERCENT_MAX)
     }
 
-    /// Packets that the late ones may have held up, themselves among them.
-    pub(super) fn held_up(&self) -> u128 {
-        self.late() * HELD_UP
+    /// Packets that the late ones may have delayed, themselves among them.
+    pub(super) fn delayed(&self) -> u128 {
+        self.late() * DELAYED_EACH
     }
 
     /// The late packets could be those beyond this quantile of a time that counts from due.
     pub(super) fn spoils(&self, ppm: u32) -> bool {
         let beyond = self.scheduled * u128::from(PPM.saturating_sub(ppm));
-        beyond < self.held_up() * u128::from(PPM)
+        beyond < self.delayed() * u128::from(PPM)
     }
 
     /// The largest quantile of those shown that stands, in millionths; 0 when none does. `None`
@@ -125,13 +129,14 @@ impl Punctuality {
         self.is_another_load() || !self.spoils(ppm)
     }
 
-    /// The form of the API. `None` when a generator has not reported.
+    /// The form of the API. `None` when a generator has not reported, or what cannot be true.
     pub(super) fn to_proto(self) -> Option<v1::Punctuality> {
-        self.is_complete.then(|| v1::Punctuality {
+        let late_percent = self.late_percent().filter(|_| self.is_complete)?;
+        Some(v1::Punctuality {
             limit_ns: self.limit_ns as i64,
             limit_periods: self.limit_periods(),
             late: u64::try_from(self.late()).unwrap_or(u64::MAX),
-            late_percent: self.late_percent(),
+            late_percent,
         })
     }
 
@@ -164,7 +169,8 @@ pub(super) fn is_late(row: &Row<'_>, limit_ns: u64) -> bool {
     };
     let skipped = counts.skipped.saturating_sub(counts.blocked);
     let is_written_late = row.counted.is_some_and(|counted| {
-        counted.timed[0] >= 100 && bucket(counted.lateness_p99_ns) > bucket(limit_ns)
+        counted.timed[TimeKind::Lateness] >= 100
+            && bucket(counted.lateness_p99_ns) > bucket(limit_ns)
     });
     (row.exchanged_ends() && is_over(skipped)) || (is_written_late && !is_over(counts.blocked))
 }
@@ -251,7 +257,7 @@ mod tests {
         let late_of = |packets: u64, p99_ns: u64, p99_9_ns: u64| {
             judged(&|sample| {
                 sample.counted(0, |counted| {
-                    counted.timed[0] = packets;
+                    counted.timed[TimeKind::Lateness] = packets;
                     (counted.lateness_p99_ns, counted.lateness_p99_9_ns) = (p99_ns, p99_9_ns);
                 });
             })
@@ -309,6 +315,22 @@ mod tests {
             ..incomplete
         };
         assert_eq!(worse.valid_to_ppm(), Some(0));
+    }
+
+    #[test]
+    fn more_late_packets_than_were_scheduled_are_no_share() {
+        assert_eq!(
+            of(100, 100).to_proto().map(|of| of.late_percent),
+            Some(100.0)
+        );
+        for late in [101, 1 << 63, u64::MAX] {
+            let impossible = of(late, 100);
+            assert_eq!(
+                (impossible.late_percent(), impossible.to_proto()),
+                (None, None)
+            );
+            assert!(impossible.is_another_load());
+        }
     }
 
     #[test]

@@ -13,10 +13,11 @@ use super::{
     client_failure::client_failure,
     elapsed,
     evidence::Evidence,
+    hidden::Hidden,
     punctuality::{Punctuality, limit_ns, spoils_p99},
     rows::{Row, sum_of_all},
 };
-use crate::model::{AgentRecords, ClientCounters, WorkerCounters, is_uncertain};
+use crate::model::{AgentRecords, ClientCounters, TimeKind, WorkerCounters};
 
 /// A second in ns.
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
@@ -41,7 +42,7 @@ pub(super) fn assemble(
             .receiver
             .and_then(|of| elapsed?.achieved_millihertz(of.received)),
     });
-    let times = times(evidence, counts, punctuality);
+    let times = times(evidence, rows, counts, punctuality);
     let group = v1::GroupReport {
         group: evidence.plan.group.name.clone(),
         clients: evidence.plan.clients(),
@@ -80,14 +81,14 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
     let counted = row.with_packets();
     let one_way = counted.filter(|_| row.is_on_our_clock());
     // The p99 of one of its histograms, where that has packets enough.
-    let p99 = |of: Option<&ClientCounters>, kind: usize, ns: fn(&ClientCounters) -> u64| {
+    let p99 = |of: Option<&ClientCounters>, kind: TimeKind, ns: fn(&ClientCounters) -> u64| {
         let of = of.filter(|of| is_known(P99_PPM, of.timed[kind]))?;
         Some(signed(ns(of)))
     };
     let schedule = evidence.plan.schedule(0);
     let is_spoilt =
         schedule.is_some_and(|schedule| spoils_p99(row, limit_ns(schedule.period_ns())));
-    let is_spread_known = row.receiver.is_some_and(|of| shows_spread(P99_PPM, &of));
+    let is_spread_known = Hidden::of(std::slice::from_ref(row)).shows(P99_PPM);
     let counts = v1::Counts {
         generator: row.generator(),
         receiver: row.receiver,
@@ -102,13 +103,17 @@ pub(super) fn client(evidence: &Evidence<'_>, row: &Row<'_>) -> v1::ClientReport
         worker: row.counted.map(|counted| counted.worker),
         counts: known(counts),
         attempts: row.reported.map(|reported| reported.attempts),
-        lateness_p99_ns: p99(counted, 0, |of| of.lateness_p99_ns),
-        transit_p99_ns: p99(one_way, 1, |of| of.transit_p99_ns),
-        latency_p99_ns: p99(one_way.filter(|_| !is_spoilt), 2, |of| of.latency_p99_ns),
-        latency_max_ns: one_way.map(|counted| signed(counted.latency_max_ns)),
-        spread_p99_ns: p99(counted.filter(|_| !is_spoilt && is_spread_known), 3, |of| {
-            of.spread_p99_ns
+        lateness_p99_ns: p99(counted, TimeKind::Lateness, |of| of.lateness_p99_ns),
+        transit_p99_ns: p99(one_way, TimeKind::Transit, |of| of.transit_p99_ns),
+        latency_p99_ns: p99(one_way.filter(|_| !is_spoilt), TimeKind::Latency, |of| {
+            of.latency_p99_ns
         }),
+        latency_max_ns: one_way.map(|counted| signed(counted.latency_max_ns)),
+        spread_p99_ns: p99(
+            counted.filter(|_| !is_spoilt && is_spread_known),
+            TimeKind::Spread,
+            |of| of.spread_p99_ns,
+        ),
         failure: client_failure(row),
     }
 }
@@ -128,12 +133,6 @@ fn sum<L: CounterList>(mut lists: impl Iterator<Item = Option<L>>) -> Option<L> 
     lists.try_fold(L::zero(), |sum, counts| Some(sum.plus(&counts?)))
 }
 
-/// Whether a quantile of the spreads of these packets is known.
-fn shows_spread(ppm: u32, counts: &v1::ReceiverCounts) -> bool {
-    let uncertain = counts.spread_uncertain.unwrap_or(0);
-    !is_uncertain(ppm, uncertain, counts.received)
-}
-
 /// Scheduled packets that were skipped or lost. That the first packet of a client has no spread
 /// does not make it one of them.
 fn missing(counts: v1::Counts) -> Option<u64> {
@@ -145,6 +144,7 @@ fn missing(counts: v1::Counts) -> Option<u64> {
 /// count from due hold the generator's lateness: a late one spoils the quantiles of its share.
 fn times(
     evidence: &Evidence<'_>,
+    rows: &[Row<'_>],
     counts: v1::Counts,
     punctuality: Option<&Punctuality>,
 ) -> Option<v1::Times> {
@@ -169,8 +169,8 @@ fn times(
         transit: shown(&times.transit).filter(|_| has_one_way),
         latency: from_due(&times.latency).filter(|_| has_one_way),
         spread: from_due(&times.spread).map(|mut spread| {
-            let counts = counts.receiver.unwrap_or_default();
-            spread.quantiles.retain(|of| shows_spread(of.ppm, &counts));
+            let hidden = Hidden::of(rows);
+            spread.quantiles.retain(|of| hidden.shows(of.ppm));
             spread
         }),
     })
@@ -413,6 +413,28 @@ mod tests {
         assert!(clients.iter().map(times).eq(expected));
         let means = report.receivers[0].workers.iter();
         assert!(means.map(|worker| worker.pause_mean_ns).eq([None, Some(3)]));
+    }
+
+    #[test]
+    fn each_p99_of_a_client_is_that_of_its_own_histogram() {
+        for kind in TimeKind::ALL.0 {
+            let mut sample = Sample::of(1, 1);
+            sample.counted(0, |counted| {
+                counted.counts.received = 1_000;
+                counted.timed[kind] = 1_000;
+                counted.timed[TimeKind::Spread] =
+                    if kind == TimeKind::Spread { 1_000 } else { 999 };
+            });
+            let client = &sample.conclude().clients[0];
+            let expected = TimeKind::ALL.map(|of| (of == kind).then_some(0));
+            let found = [
+                client.lateness_p99_ns,
+                client.transit_p99_ns,
+                client.latency_p99_ns,
+                client.spread_p99_ns,
+            ];
+            assert_eq!(found, expected.0, "{kind:?}");
+        }
     }
 
     #[test]

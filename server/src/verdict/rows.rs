@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use metronome_proto::{counters::CounterList as _, packet::FRAME_BYTES, profile::Profile, v1};
 
 use super::evidence::Evidence;
-use crate::model::{AgentRecords, ClientCounters};
+use crate::model::{AgentRecords, ClientCounters, TimeKind};
 
 /// One client of the plan, seen from both ends.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     pub(super) client: u32,
     pub(super) agent: &'a AgentRecords,
+    /// The agent's index among those of the run.
+    pub(super) agent_index: usize,
     /// `None` when its agent never reported it.
     pub(super) reported: Option<&'a v1::ClientRecord>,
     /// `None` when no hello of this client was verified, or the workers' record is missing.
@@ -27,30 +29,35 @@ pub(super) fn pair<'a>(evidence: &Evidence<'a>) -> Vec<Row<'a>> {
         let clients = counters.clients.iter();
         clients.map(|count| (count.client, count)).collect()
     });
-    let of_agent = |agent: &'a AgentRecords| agent.clients().map(move |client| (client, agent));
-    let row = |(client, agent): (u32, &'a AgentRecords)| {
+    let clients_of = |(index, agent): (usize, &'a AgentRecords)| {
+        agent.clients().map(move |client| (client, index, agent))
+    };
+    let row = |(client, agent_index, agent): (u32, usize, &'a AgentRecords)| {
         let found = counted
             .as_ref()
             .map(|counted| counted.get(&client).copied());
         Row {
             client,
             agent,
+            agent_index,
             reported: agent.record(client),
             counted: found.flatten(),
             receiver: found.map(|found| receiver(evidence, found, agent)),
         }
     };
-    evidence.agents.iter().flat_map(of_agent).map(row).collect()
+    let agents = evidence.agents.iter().enumerate();
+    agents.flat_map(clients_of).map(row).collect()
 }
 
 /// The counts of a client, none without a hello. Whether a packet is read before it was written is
-/// known on this host's clock only, and how it lies to the schedule where there is one.
+/// known on this host's clock only, how it lies to the schedule where there is one, and whether it
+/// is in time in a run that was not stopped: the workers compare with the end of the whole
+/// schedule, which every packet of a stopped run is before.
 fn receiver(
     evidence: &Evidence<'_>,
     counted: Option<&ClientCounters>,
     agent: &AgentRecords,
 ) -> v1::ReceiverCounts {
-    let is_on_our_clock = agent.clock().relation.is_same();
     let of_schedule = (evidence.plan.group.profile != Profile::Flood).then_some(0);
     let counts = counted.map_or_else(
         || v1::ReceiverCounts {
@@ -63,9 +70,10 @@ fn receiver(
         },
         |counted| counted.counts,
     );
-    let read_before_written = counts.read_before_written.filter(|_| is_on_our_clock);
+    let is_on_our_clock = agent.is_on_our_clock();
     v1::ReceiverCounts {
-        read_before_written,
+        read_before_written: counts.read_before_written.filter(|_| is_on_our_clock),
+        in_time: counts.in_time.filter(|_| evidence.stopped.is_none()),
         ..counts
     }
 }
@@ -112,6 +120,20 @@ impl<'a> Row<'a> {
         Some(self.receiver?.received)
     }
 
+    /// Packets received that were compared with no other, so that nothing is known of how far they
+    /// were above the least. A client's first packet has no spread, and neither has one after 10 s
+    /// of silence. Where the first of several alone has none, the next one came before its window
+    /// was forgotten: had the least fallen by more than 10 ms, the first would be uncertain. `None`
+    /// in a flood, where no packet is compared.
+    pub(super) fn unmeasured(&self) -> Option<u64> {
+        let counted = self.counted?;
+        let received = counted.counts.received;
+        let unmeasured = received.saturating_sub(counted.timed[TimeKind::Spread]);
+        let is_compared = unmeasured == 1 && received > 1;
+        counted.counts.spread_uncertain?;
+        Some(if is_compared { 0 } else { unmeasured })
+    }
+
     /// Packets that the workers found not to have been received: those that came corrupt, of which
     /// each in the middle is a gap, or the gaps where there are more.
     pub(super) fn absent(&self) -> Option<u64> {
@@ -153,12 +175,12 @@ impl<'a> Row<'a> {
 
     /// Its agent reads the same clock as the workers, so times of both may be compared.
     pub(super) fn is_on_our_clock(&self) -> bool {
-        self.agent.clock().relation.is_same()
+        self.agent.is_on_our_clock()
     }
 
     /// Its workers recorded one-way times, also when its clock turned out to be another one.
     pub(super) fn is_recorded_on_our_clock(&self) -> bool {
-        self.agent.share.clock.is_same()
+        self.agent.is_recorded_on_our_clock()
     }
 
     /// Its end arrived and its end-ack did, whatever failure either end reports: then nothing may

@@ -15,8 +15,8 @@ use metronome_proto::{
 
 use super::{Conclusion, conclude, evidence::Evidence};
 use crate::model::{
-    AgentRecords, AgentShare, ClientCounters, ClientEnd, ClockRelation, FinalCounters, Times,
-    WorkerCounters,
+    AgentRecords, AgentShare, ClientCounters, ClientEnd, ClockRelation, FinalCounters, PerTime,
+    Times, WorkerCounters,
 };
 
 /// Packets of each client.
@@ -172,7 +172,10 @@ impl Sample {
     /// Every packet received has the times that it must have, 10 µs each; the first has no spread.
     pub(super) fn retime(&mut self) {
         let is_paced = self.plan.group.profile != Profile::Flood;
-        let ours = self.agents.iter().filter(|of| of.share.clock.is_same());
+        let ours = self
+            .agents
+            .iter()
+            .filter(|of| of.is_recorded_on_our_clock());
         let ours: BTreeSet<u32> = ours.flat_map(AgentRecords::clients).collect();
         let mut sums = [0; 4];
         let counters = self.counters();
@@ -185,7 +188,7 @@ impl Sample {
                 0
             };
             set_timed(counted, [paced, one_way, one_way, paced.saturating_sub(1)]);
-            sums = std::array::from_fn(|kind| sums[kind] + counted.timed[kind]);
+            sums = std::array::from_fn(|kind| sums[kind] + counted.timed.0[kind]);
         }
         let [lateness, transit, latency, spread] = sums.map(|count| times(count).lateness);
         counters.times = Times {
@@ -209,6 +212,23 @@ impl Sample {
             });
         }
         self.retime();
+    }
+
+    /// So many packets of a client were due, and all of them came.
+    pub(super) fn send(&mut self, client: u32, packets: u64) {
+        self.reported(client, |reported| {
+            let counts = reported.counts.as_mut().expect("the sample has counts");
+            (counts.scheduled, counts.sent) = (packets, packets);
+            reported.acknowledged = Some(packets);
+            reported.kernel_acknowledged_bytes = Some(packets * 32);
+        });
+        let before = self.counters().clients[client as usize].counts.received;
+        let worker = &mut self.counters().workers[0];
+        worker.packets = worker.packets - before + packets;
+        self.counted(client, |counted| {
+            (counted.counts.received, counted.counts.in_time) = (packets, Some(packets));
+            (counted.next_sequence, counted.reported_sent) = (packets, Some(packets));
+        });
     }
 
     /// One client loses its last packets on a broken connection, all figures consistent.
@@ -304,7 +324,7 @@ pub(super) fn blank_sentences(conclusion: &mut Conclusion) {
 /// A client has so many times of lateness, transit, latency and spread, counted and in its
 /// histograms.
 pub(super) fn set_timed(counted: &mut ClientCounters, counts: [u64; 4]) {
-    (counted.timed, counted.histogram_counts) = (counts, counts);
+    (counted.timed, counted.histogram_counts) = (PerTime(counts), PerTime(counts));
 }
 
 /// A histogram of each kind with `count` values of 10 µs.
@@ -354,8 +374,8 @@ fn clean_counters(clients: u32) -> FinalCounters {
         next_sequence: PACKETS,
         bytes: (PACKETS + 2) * 32,
         bytes_taken: Some((PACKETS + 2) * 32),
-        timed: TIMED,
-        histogram_counts: TIMED,
+        timed: PerTime(TIMED),
+        histogram_counts: PerTime(TIMED),
         end: ClientEnd::Clean,
         ..ClientCounters::default()
     };

@@ -3,7 +3,8 @@
 //! A template has the names of figures in braces. The end of a name is the figure's unit: `_ns`,
 //! `_percent`, `_bytes`; without one it is a number of things, a word, or an index, of which the
 //! name ends in `client`. What is measured has three digits, and what was asked for is shown as it
-//! is; `{value|limit}` has as many digits as set the value apart from the limit.
+//! is; `{value|limit}` has so many digits that the value as it is shown compares with the limit as
+//! the value does.
 
 use std::collections::BTreeMap;
 
@@ -75,38 +76,37 @@ fn is_limit(name: &str) -> bool {
         || name == "duration_ns"
 }
 
-/// A figure with as many digits as its text needs to differ from that of the other one, at least
-/// two decimals of a share, which is rounded down.
+/// A figure with so many digits that its text compares with that of the other one as the figures
+/// do, at least two decimals of a share and as many as the other has; it is rounded down.
 fn set_apart(name: &str, figure: &Figure, other: &str, limit: &Figure) -> String {
-    let (shown, limit_shown) = (in_words(name, figure), in_words(other, limit));
-    match (&figure.value, number_of(limit)) {
-        (Some(Value::Integer(ns)), Some(limit_ns))
-            if shown == limit_shown && *ns as f64 != limit_ns =>
+    let limit_shown = in_words(other, limit);
+    match (&figure.value, &limit.value) {
+        // Three digits are a time within 0.5 %.
+        (Some(Value::Integer(ns)), Some(Value::Integer(limit_ns)))
+            if ns.abs_diff(*limit_ns) <= ns.unsigned_abs() / 100 =>
         {
             time_exact(*ns)
         }
-        (Some(Value::Number(number)), Some(limit)) => {
-            let differs = |text: &String| text.replace(',', "").parse() != Ok(limit);
-            let shown = |decimals| fixed_down(*number, decimals);
-            let mut longer = (2..=DECIMALS_MAX).map(shown);
-            longer
-                .find(differs)
-                .unwrap_or_else(|| fixed_down(*number, 2))
-        }
-        _ => shown,
+        (Some(Value::Number(number)), Some(_)) => share_apart(*number, &limit_shown),
+        _ => in_words(name, figure),
     }
 }
 
-fn number_of(figure: &Figure) -> Option<f64> {
-    match figure.value {
-        Some(Value::Integer(number)) => Some(number as f64),
-        Some(Value::Number(number)) => Some(number),
-        _ => None,
-    }
+fn share_apart(number: f64, limit_shown: &str) -> String {
+    let value_of = |text: &str| text.replace(',', "").parse::<f64>().ok();
+    let order = |of: f64| of.partial_cmp(&value_of(limit_shown)?);
+    let is_right = |text: &String| value_of(text).and_then(order) == order(number);
+    let own = limit_shown
+        .split_once('.')
+        .map_or(0, |(_, digits)| digits.len());
+    let mut longer = (own.max(2)..=DECIMALS_MAX).map(|decimals| fixed_down(number, decimals));
+    longer.find(is_right).unwrap_or_else(|| number.to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -153,7 +153,9 @@ mod tests {
         assert_eq!(shown(1.000_1, 1.0), "1.0001, 1");
         assert_eq!(shown(99.999_999_9, 99.9), "99.99, 99.9");
         assert_eq!(shown(99.9, 99.9), "99.90, 99.9");
-        assert_eq!(shown(50.0, 99.999_9), "50.00, 99.9999");
+        assert_eq!(shown(50.0, 99.999_9), "50.0000, 99.9999");
+        assert_eq!(shown(99.999_1, 99.999), "99.9991, 99.999");
+        assert_eq!(shown(99.999, 99.999), "99.999, 99.999");
         assert_eq!(shown(99.900_1, 99.9), "99.9001, 99.9");
         let shown = |nanos: u64, limit: u64| {
             let figures = figures([("of_ns", nanos.into()), ("limit_ns", limit.into())]);
@@ -162,6 +164,51 @@ mod tests {
         assert_eq!(shown(99_000_000, 98_000_001), "99 ms, 98.000001 ms");
         assert_eq!(shown(99_001_000, 99_000_000), "99.001 ms, 99 ms");
         assert_eq!(shown(98_765_432, 1_000_000), "98.8 ms, 1 ms");
+        assert_eq!(shown(99_560_000, 99_580_000), "99.56 ms, 99.58 ms");
+    }
+
+    /// The number in front of the unit, in ns.
+    fn nanos_of(text: &str) -> f64 {
+        let (number, unit) = text.split_once(' ').unwrap();
+        let units = [("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)];
+        let factor = units.iter().find(|of| of.0 == unit).unwrap().1;
+        (number.replace(',', "").parse::<f64>().unwrap() * factor).round()
+    }
+
+    proptest! {
+        #[test]
+        fn a_share_is_shown_on_the_side_of_its_limit_on_which_it_is(
+            scheduled in prop_oneof![1..2_000_u64, 1..1_000_000_000_u64],
+            limit_ppm in prop_oneof![0..=1_000_000_u64, 999_980..=1_000_000_u64],
+            // The nearest shares to the limit, too.
+            offset in prop_oneof![-3..=3_i64, -1_000_000_000..=0_i64],
+        ) {
+            let nearest = scheduled * limit_ppm / 1_000_000;
+            let kept = nearest.saturating_add_signed(offset).min(scheduled);
+            let percent = (kept * 100) as f64 / scheduled as f64;
+            let figures = figures([
+                ("of_percent", percent.into()),
+                ("limit_percent", (limit_ppm as f64 / 1e4).into()),
+            ]);
+            let number = |template| write(template, &figures).replace(',', "").parse::<f64>();
+            let shown = number("{of_percent|limit_percent}").unwrap();
+            let limit = number("{limit_percent}").unwrap();
+            let of_shares = (u128::from(kept) * 1_000_000).cmp(&u128::from(scheduled * limit_ppm));
+            prop_assert_eq!(shown.partial_cmp(&limit), Some(of_shares), "{}", shown);
+            prop_assert!(shown <= percent);
+        }
+
+        #[test]
+        fn a_time_is_shown_on_the_side_of_its_limit_on_which_it_is(
+            limit_ns in prop_oneof![1..2_000_i64, 1..100_000_000_000_i64],
+            offset_ns in prop_oneof![-20..20_i64, -2_000_000..2_000_000_i64],
+        ) {
+            let ns = (limit_ns + offset_ns).max(0);
+            let figures = figures([("of_ns", ns.into()), ("limit_ns", limit_ns.into())]);
+            let nanos = |template| nanos_of(&write(template, &figures));
+            let (shown, limit) = (nanos("{of_ns|limit_ns}"), nanos("{limit_ns}"));
+            prop_assert_eq!(shown.partial_cmp(&limit), Some(ns.cmp(&limit_ns)));
+        }
     }
 
     #[test]

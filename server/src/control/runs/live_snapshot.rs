@@ -45,7 +45,7 @@ impl SnapshotBuilder {
             clients_connected: None,
             receiver: None,
             times: None,
-            one_way: agents.iter().all(|agent| agent.clock().relation.is_same()),
+            one_way: agents.iter().all(AgentRecords::is_on_our_clock),
             last: None,
             received_millihertz: None,
         }

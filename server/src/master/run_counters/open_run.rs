@@ -12,8 +12,8 @@ use crate::{
     ledger::{ConnectionCounters, SLOWEST_KEPT, Slot, Stage, with_pace_counts},
     master::admission::Admission,
     model::{
-        ClientCounters, FinalCounters, Incident, LiveCounters, OpenRun, SlowestPacket, Times, Work,
-        WorkerCounters, WorkerTotals,
+        ClientCounters, FinalCounters, Incident, LiveCounters, OpenRun, PerTime, SlowestPacket,
+        Times, Work, WorkerCounters, WorkerTotals,
     },
 };
 
@@ -201,7 +201,8 @@ fn client_count(
         bytes_taken,
         least_ns: connection_counters.least_ns(),
         timed: connection_counters.timed,
-        histogram_counts: [&lateness, &transit, &latency, &spread].map(SparseHistogram::count),
+        histogram_counts: PerTime([&lateness, &transit, &latency, &spread])
+            .map(SparseHistogram::count),
         lateness_p99_ns: lateness.quantile_ns(0.99),
         lateness_p99_9_ns: lateness.quantile_ns(0.999),
         transit_p99_ns: transit.quantile_ns(0.99),
@@ -364,7 +365,7 @@ mod tests {
                         received: 50 * u64::from(attempt),
                         ..ReceiverCounts::default()
                     },
-                    timed: [7; 4],
+                    timed: PerTime([7; 4]),
                     ..ConnectionCounters::default()
                 };
                 run.record_closed(&connection_counters, &ledger.slots()[0], 0, None);
@@ -374,7 +375,7 @@ mod tests {
             assert_eq!((record.clients.len(), record.second_records), (1, 1));
             let client = &record.clients[0];
             assert_eq!((client.counts.received, sum), (150, 150));
-            assert_eq!(client.timed, [14; 4]);
+            assert_eq!(client.timed.0, [14; 4]);
         }
     }
 

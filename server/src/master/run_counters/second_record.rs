@@ -3,7 +3,7 @@
 
 use metronome_proto::counters::CounterList as _;
 
-use crate::model::ClientCounters;
+use crate::model::{ClientCounters, PerTime, TimeKind};
 
 /// Whether anything was counted of the packets of a connection.
 pub(super) fn has_packets(counted: &ClientCounters) -> bool {
@@ -13,9 +13,9 @@ pub(super) fn has_packets(counted: &ClientCounters) -> bool {
 /// The record of both. What has no sum is that of the later connection; of a quantile the longer
 /// time, which is at least that of all packets.
 pub(super) fn together(older: &ClientCounters, newer: &ClientCounters) -> ClientCounters {
-    let sums = |sides: fn(&ClientCounters) -> [u64; 4]| {
+    let sums = |sides: fn(&ClientCounters) -> PerTime<u64>| {
         let (older, newer) = (sides(older), sides(newer));
-        std::array::from_fn(|kind| older[kind].saturating_add(newer[kind]))
+        TimeKind::ALL.map(|kind| older[kind].saturating_add(newer[kind]))
     };
     let sum = |side: fn(&ClientCounters) -> u64| side(older).saturating_add(side(newer));
     let known_sum = |side: fn(&ClientCounters) -> Option<u64>| {
@@ -74,8 +74,8 @@ mod tests {
             reported_sent: Some(received),
             bytes_taken: Some(received * 32),
             least_ns: (received > 0).then_some(-5),
-            timed: [received; 4],
-            histogram_counts: [received; 4],
+            timed: PerTime([received; 4]),
+            histogram_counts: PerTime([received; 4]),
             latency_p99_ns: received,
             ..ClientCounters::default()
         }
@@ -86,7 +86,7 @@ mod tests {
         let both = together(&counted(3), &counted(4));
         assert_eq!((both.counts.received, both.reported_sent), (7, Some(7)));
         assert_eq!((both.first_read_ns, both.last_read_ns), (3_000, 8_000));
-        assert_eq!((both.timed, both.histogram_counts), ([7; 4], [7; 4]));
+        assert_eq!((both.timed.0, both.histogram_counts.0), ([7; 4], [7; 4]));
         assert_eq!((both.bytes_taken, both.latency_p99_ns), (Some(224), 4));
         assert_eq!(both.least_ns, Some(-5));
         let unknown = ClientCounters {

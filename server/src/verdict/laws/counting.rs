@@ -6,10 +6,13 @@ use metronome_proto::{
 };
 
 use super::law::{Checked, Law, sides};
-use crate::verdict::{
-    evidence::Evidence,
-    rows::{Row, total},
-    sentence::{Figures, figures},
+use crate::{
+    model::{PerTime, TimeKind},
+    verdict::{
+        evidence::Evidence,
+        rows::{Row, total},
+        sentence::{Figures, figures},
+    },
 };
 
 /// Why a law of the workers' figures cannot be checked.
@@ -98,20 +101,13 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
         return law.not_checkable();
     };
     let is_paced = evidence.plan.group.profile != Profile::Flood;
-    let times = &counters.times;
-    let times = [
-        &times.lateness,
-        &times.transit,
-        &times.latency,
-        &times.spread,
-    ];
     let received = |row: &Row<'_>, counts: bool| {
         let received = row.counted?.counts.received;
         Some(if counts { received } else { 0 })
     };
     let of_run = HistogramCounts {
-        held: times.map(|times| times.count().into()),
-        timed: [0, 1, 2, 3].map(|kind| total(rows, |row| Some(row.counted?.timed[kind]))),
+        held: TimeKind::ALL.map(|kind| counters.times[kind].count().into()),
+        timed: TimeKind::ALL.map(|kind| total(rows, |row| Some(row.counted?.timed[kind]))),
         paced: total(rows, |row| received(row, is_paced)),
         comparable: total(rows, |row| Some(received(row, is_paced)?.saturating_sub(1))),
         on_our_clock: total(rows, |row| received(row, row.is_recorded_on_our_clock())),
@@ -137,12 +133,12 @@ pub(super) fn histograms_count_the_received(evidence: &Evidence<'_>, rows: &[Row
     law.of_run(false, of_run.figures())
 }
 
-/// How many times the histograms hold and must hold; arrays are lateness, transit, latency, spread.
+/// How many times the histograms hold and must hold.
 #[derive(Clone, Copy, Default)]
 struct HistogramCounts {
-    held: [u128; 4],
+    held: PerTime<u128>,
     /// Counted with the packets.
-    timed: [u128; 4],
+    timed: PerTime<u128>,
     /// Packets received of clients with a schedule …
     paced: u128,
     /// … those of them that are not the first of their client …
@@ -154,24 +150,24 @@ struct HistogramCounts {
 impl HistogramCounts {
     fn agree(&self) -> bool {
         let (paced, ours) = (self.paced, self.on_our_clock);
-        let [one_way_and_lateness @ .., spread] = self.timed;
+        let PerTime([one_way_and_lateness @ .., spread]) = self.timed;
         self.held == self.timed
             && one_way_and_lateness == [paced, ours, ours]
             && spread <= self.comparable
     }
 
     fn figures(&self) -> Figures {
-        let right = self.paced + 2 * self.on_our_clock + self.timed[3];
-        let mut both = sides(self.held.iter().sum(), right);
+        let right = self.paced + 2 * self.on_our_clock + self.timed[TimeKind::Spread];
+        let mut both = sides(self.held.0.iter().sum(), right);
         both.append(&mut figures([
-            ("lateness", self.held[0].into()),
-            ("transit", self.held[1].into()),
-            ("latency", self.held[2].into()),
-            ("spread", self.held[3].into()),
-            ("timed_lateness", self.timed[0].into()),
-            ("timed_transit", self.timed[1].into()),
-            ("timed_latency", self.timed[2].into()),
-            ("timed_spread", self.timed[3].into()),
+            ("lateness", self.held[TimeKind::Lateness].into()),
+            ("transit", self.held[TimeKind::Transit].into()),
+            ("latency", self.held[TimeKind::Latency].into()),
+            ("spread", self.held[TimeKind::Spread].into()),
+            ("timed_lateness", self.timed[TimeKind::Lateness].into()),
+            ("timed_transit", self.timed[TimeKind::Transit].into()),
+            ("timed_latency", self.timed[TimeKind::Latency].into()),
+            ("timed_spread", self.timed[TimeKind::Spread].into()),
             ("paced", self.paced.into()),
             ("comparable", self.comparable.into()),
             ("on_our_clock", self.on_our_clock.into()),

@@ -45,10 +45,13 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    use crate::verdict::{
-        Conclusion,
-        samples::{PACKETS, START_NS, Sample, breaks, due_ns, law, set_timed, times, verdict},
-        sentence::Figures,
+    use crate::{
+        model::TimeKind,
+        verdict::{
+            Conclusion,
+            samples::{PACKETS, START_NS, Sample, breaks, due_ns, law, set_timed, times, verdict},
+            sentence::Figures,
+        },
     };
 
     #[test]
@@ -104,7 +107,7 @@ mod tests {
         breaks(&[ReasonCode::Corrupt], |sample| {
             sample.counted(1, |counted| counted.counts.corrupt = 1);
         });
-        for kind in 0..4 {
+        for kind in TimeKind::ALL.0 {
             breaks(&[ReasonCode::HistogramMiscounted], |sample| {
                 sample.counted(2, |counted| counted.histogram_counts[kind] -= 1);
             });
@@ -126,7 +129,7 @@ mod tests {
                 ];
                 times
                     .into_iter()
-                    .nth(kind)
+                    .nth(kind as usize)
                     .expect("four kinds")
                     .record(10_000);
             });

@@ -2,6 +2,7 @@
 //! up with.
 
 use metronome_proto::{
+    profile::Profile,
     threshold::{PPM, Threshold},
     v1::{Comparison, Metric, OutcomeStatus, objective::Observed},
 };
@@ -65,8 +66,13 @@ fn decide(exact: Option<u64>, least: u64, threshold: Threshold) -> Option<Outcom
 }
 
 /// `in_time` of the scheduled packets, exact in integers. It counts from due, so that what a late
-/// generator may have held up is not held against the path.
+/// generator may have delayed is not held against the path.
 pub(super) fn kept_up(judged: &Judged<'_>, threshold: Threshold) -> Finding {
+    let is_paced = judged.evidence.plan.group.profile != Profile::Flood;
+    if is_paced && judged.evidence.stopped.is_some() {
+        let sentence = "The run was stopped before its end, by which this is measured.";
+        return Finding::not_judged(sentence);
+    }
     let scheduled = sum_of_all(judged.rows, Row::scheduled);
     let in_time = sum_of_all(judged.rows, |row| row.receiver?.in_time);
     let known = scheduled.filter(|packets| *packets > 0).zip(in_time);
@@ -81,8 +87,8 @@ pub(super) fn kept_up(judged: &Judged<'_>, threshold: Threshold) -> Finding {
         comparison.holds(kept_up, u128::from(threshold.limit) * u128::from(scheduled))
     };
     let limit_ppm = u32::try_from(threshold.limit).unwrap_or(PPM);
-    let held_up = judged.held_up(limit_ppm);
-    let least = behind.saturating_sub(held_up);
+    let delayed = judged.delayed(limit_ppm);
+    let least = behind.saturating_sub(delayed);
     // Between the two ends an equation alone may hold where it does at neither.
     let is_between = || {
         let limit = u128::from(threshold.limit) * u128::from(scheduled);
@@ -98,7 +104,8 @@ pub(super) fn kept_up(judged: &Judged<'_>, threshold: Threshold) -> Finding {
         "{{behind}} of {{scheduled}} packets were read too late or not at all: \
          {{kept_up_percent|limit_percent}} % kept up with the schedule; asked for: {asked}."
     );
-    let kept_up_percent = (scheduled - behind) as f64 / scheduled as f64 * 100.0;
+    // One rounding, as that of the limit, so that equal shares are equal numbers.
+    let kept_up_percent = (u128::from(scheduled - behind) * 100) as f64 / scheduled as f64;
     let mut figures = figures([
         ("behind", behind.into()),
         ("scheduled", scheduled.into()),

@@ -12,10 +12,10 @@ pub(super) struct Judged<'a> {
 }
 
 impl Judged<'_> {
-    /// Packets that a late generator may have held up, where they may decide the quantile of so
+    /// Packets that a late generator may have delayed, where they may decide the quantile of so
     /// many millionths; else 0.
-    pub(super) fn held_up(&self, ppm: u32) -> u64 {
-        let held_up = self.punctuality.filter(|of| of.spoils(ppm));
-        held_up.map_or(0, |of| u64::try_from(of.held_up()).unwrap_or(u64::MAX))
+    pub(super) fn delayed(&self, ppm: u32) -> u64 {
+        let spoilt = self.punctuality.filter(|of| of.spoils(ppm));
+        spoilt.map_or(0, |of| u64::try_from(of.delayed()).unwrap_or(u64::MAX))
     }
 }

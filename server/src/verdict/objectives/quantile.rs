@@ -12,7 +12,10 @@ use metronome_proto::{
 };
 
 use super::finding::status;
-use crate::model::{UNCERTAIN_NS, UNDERSTATED_NS, is_uncertain};
+use crate::{
+    model::{UNCERTAIN_NS, UNDERSTATED_NS},
+    verdict::hidden::Hidden,
+};
 
 /// What is asked of a quantile.
 #[derive(Clone, Copy, Debug)]
@@ -29,23 +32,10 @@ pub(super) struct Question<'a> {
     pub(super) hidden: Option<Hidden>,
     /// The bucket in which every longer time lies as well.
     pub(super) top: usize,
-    /// Packets that a late generator may have held up; 0 unless they may decide the quantile.
-    pub(super) held_up: u64,
+    /// Packets that a late generator may have delayed; 0 unless they may decide the quantile.
+    pub(super) delayed: u64,
     /// The parts of the times that no generator can have caused, where they are known.
     pub(super) transit: Option<&'a Histogram>,
-}
-
-/// What the spreads of a run do not show. That of every packet may be as much as [`UNCERTAIN_NS`]
-/// less than it was.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Hidden {
-    /// Packets above [`UNDERSTATED_NS`] whose spread does not show it, as the workers found.
-    pub(super) understated: u64,
-    /// The same with all packets of clients that were held up as a whole, some of which may show
-    /// it.
-    pub(super) held_back: u64,
-    /// Packets whose spread may be less than it was by any time.
-    pub(super) uncertain: u64,
 }
 
 /// Why an objective came out as it did.
@@ -53,11 +43,12 @@ pub(super) struct Hidden {
 pub(super) enum Ground {
     /// The packets were counted.
     Counted,
-    /// Too few packets: fewer than 10 lie beyond the quantile.
+    /// Too few packets: fewer than 10 lie beyond the quantile. Of an upper limit, no more than the
+    /// share can have been above it.
     TooFew,
     /// A late generator may be why.
     GeneratorLate,
-    /// It depends on packets whose time may have been longer than it is shown.
+    /// It depends on packets whose time is not known, or may have been longer than it is shown.
     Uncertain,
 }
 
@@ -85,96 +76,101 @@ pub(super) fn judge(times: &Histogram, question: Question<'_>) -> Answer {
     let is_enough = is_known(question.ppm, question.scheduled);
     let (ground, status) = match question.comparison {
         Comparison::Less | Comparison::LessOrEqual => {
-            if counted.surely > beyond {
+            if counted.at_least_by_path > beyond {
                 (Ground::Counted, OutcomeStatus::NotHeld)
-            } else if counted.certain > beyond {
+            } else if counted.at_least > beyond {
                 (Ground::GeneratorLate, OutcomeStatus::NotJudged)
+            } else if counted.at_most > beyond {
+                (Ground::Uncertain, OutcomeStatus::NotJudged)
             } else if !is_enough {
                 (Ground::TooFew, OutcomeStatus::NotJudged)
-            } else if counted.possible > beyond {
-                (Ground::Uncertain, OutcomeStatus::NotJudged)
             } else {
                 (Ground::Counted, OutcomeStatus::Held)
             }
         }
         _ if !is_enough => (Ground::TooFew, OutcomeStatus::NotJudged),
-        Comparison::Equal if question.held_up > 0 => {
+        Comparison::Equal if question.delayed > 0 => {
             (Ground::GeneratorLate, OutcomeStatus::NotJudged)
         }
         Comparison::Equal => {
             let quantile = quantile(times, question.missing, beyond);
             let limit = bucket(question.limit_ns);
             // What is hidden can only make it longer.
-            if question.hidden.is_some() && quantile.is_some_and(|of| of <= limit) {
+            let is_longer = question.missing > beyond || quantile.is_some_and(|of| of > limit);
+            if question.hidden.is_some() && !is_longer {
                 (Ground::Uncertain, OutcomeStatus::NotJudged)
             } else {
                 (Ground::Counted, status(quantile == Some(limit)))
             }
         }
-        _ if counted.surely > beyond => (Ground::Counted, OutcomeStatus::Held),
-        _ if counted.certain > beyond => (Ground::GeneratorLate, OutcomeStatus::NotJudged),
-        _ if counted.possible > beyond => (Ground::Uncertain, OutcomeStatus::NotJudged),
+        _ if counted.at_least_by_path > beyond => (Ground::Counted, OutcomeStatus::Held),
+        _ if counted.at_least > beyond => (Ground::GeneratorLate, OutcomeStatus::NotJudged),
+        _ if counted.at_most > beyond => (Ground::Uncertain, OutcomeStatus::NotJudged),
         _ => (Ground::Counted, OutcomeStatus::NotHeld),
     };
-    let hidden = question.hidden.unwrap_or_default();
-    let is_hidden = is_uncertain(question.ppm, hidden.uncertain, question.scheduled);
-    let is_shown = is_enough && question.held_up == 0 && !is_hidden;
-    let unseen = question.missing.saturating_add(hidden.understated);
-    let observed =
-        quantile(times, unseen, beyond).filter(|index| is_shown && *index < question.top);
+    let observed = observed(times, question);
     Answer {
         ground,
         status,
-        above: counted.above,
-        above_in_transit: counted.above_in_transit,
+        above: counted.shown,
+        above_in_transit: counted.in_transit,
         beyond,
         observed_ns: observed.map(shown_ns),
     }
 }
 
-/// How many packets were above the limit; those without a time are, but for the last figure.
+/// The quantile as the table of the report has it, and set where that is: over all packets with a
+/// time, and those without one behind them.
+fn observed(times: &Histogram, question: Question<'_>) -> Option<usize> {
+    let count = times.count().saturating_add(question.missing);
+    let is_shown = is_known(question.ppm, count)
+        && question.delayed == 0
+        && question.hidden.is_none_or(|of| of.shows(question.ppm));
+    quantile(times, question.missing, beyond(question.ppm, count))
+        .filter(|index| is_shown && *index < question.top)
+}
+
+/// How many packets were above the limit. Those that are missing are among each but the last.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
     /// Those that are shown above it.
-    above: u64,
-    /// At least, whatever held them up.
-    certain: u64,
-    /// At most.
-    possible: u64,
-    /// At least, without those that a late generator may have held up.
-    surely: u64,
-    above_in_transit: u64,
+    shown: u64,
+    /// The least and the most that can have been above it, whatever delayed them.
+    at_least: u64,
+    at_most: u64,
+    /// The least that can have been above it had the generator delayed none.
+    at_least_by_path: u64,
+    /// Those that were above it in transit alone.
+    in_transit: u64,
 }
 
 impl Counted {
     fn of(times: &Histogram, question: Question<'_>) -> Self {
-        let shown = times.count_from(first_above(question, question.limit_ns));
+        let from = |times: &Histogram, limit_ns| times.count_from(first_above(question, limit_ns));
+        let shown = from(times, question.limit_ns);
         let with_missing = |packets: u64| question.missing.saturating_add(packets);
-        let (certain, possible) = question.hidden.map_or((shown, shown), |hidden| {
-            let nearly_ns = question.limit_ns.saturating_sub(UNCERTAIN_NS);
-            let nearly = times.count_from(first_above(question, nearly_ns));
+        let (at_least, at_most) = question.hidden.map_or((shown, shown), |hidden| {
+            let nearly = from(times, question.limit_ns.saturating_sub(UNCERTAIN_NS));
             // At a limit that is longer than what is known of them, they may be above it or not.
-            let certain = if question.limit_ns <= UNDERSTATED_NS {
-                let understated = shown.saturating_add(hidden.understated);
-                understated.max(hidden.held_back)
+            let at_least = if question.limit_ns <= UNDERSTATED_NS {
+                let understated = shown.saturating_add(hidden.understated_by_workers);
+                understated.max(hidden.understated_at_most)
             } else {
                 shown
             };
-            let possible = nearly.saturating_add(hidden.uncertain);
-            (certain, possible.max(certain))
+            let at_most = nearly.saturating_add(hidden.anywhere());
+            (at_least, at_most.max(at_least))
         });
-        let in_transit =
-            |times: &Histogram| times.count_from(first_above(question, question.limit_ns));
-        let above_in_transit = question.transit.map_or(0, in_transit);
-        let certain = with_missing(certain);
+        let in_transit = question
+            .transit
+            .map_or(0, |times| from(times, question.limit_ns));
+        let at_least = with_missing(at_least);
         Self {
-            above: with_missing(shown),
-            certain,
-            possible: with_missing(possible),
-            surely: certain
-                .saturating_sub(question.held_up)
-                .max(above_in_transit),
-            above_in_transit,
+            shown: with_missing(shown),
+            at_least,
+            at_most: with_missing(at_most),
+            at_least_by_path: at_least.saturating_sub(question.delayed).max(in_transit),
+            in_transit,
         }
     }
 }
@@ -234,7 +230,7 @@ mod tests {
             missing: scheduled - times.count(),
             hidden: None,
             top: BUCKETS - 1,
-            held_up: 0,
+            delayed: 0,
             transit: None,
         }
     }
@@ -289,14 +285,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_late_generator_may_have_held_up_is_not_held_against_the_path() {
+    fn what_a_late_generator_may_have_delayed_is_not_held_against_the_path() {
         let times = histogram(&[&[1_000; 9_900][..], &[9_000; 100]].concat());
-        let ask = |held_up| {
+        let ask = |delayed| {
             let question = question(&times, 999_000, Comparison::LessOrEqual, 5_000, 10_000);
             let answer = judge(
                 &times,
                 Question {
-                    held_up,
+                    delayed,
                     ..question
                 },
             );
@@ -310,12 +306,12 @@ mod tests {
     #[test]
     fn a_late_generator_can_only_have_made_times_longer() {
         let times = histogram(&[&[1_000; 9_900][..], &[9_000; 100]].concat());
-        let ask = |ppm, comparison, limit_ns, held_up| {
+        let ask = |ppm, comparison, limit_ns, delayed| {
             let question = question(&times, ppm, comparison, limit_ns, 10_000);
             judge(
                 &times,
                 Question {
-                    held_up,
+                    delayed,
                     ..question
                 },
             )
@@ -327,7 +323,7 @@ mod tests {
         );
         let met = ask(999_000, Comparison::LessOrEqual, 10_000, 5_000);
         assert_eq!((met.status, met.observed_ns), (OutcomeStatus::Held, None));
-        let of = |ppm, comparison, held_up| ask(ppm, comparison, 5_000, held_up).status;
+        let of = |ppm, comparison, delayed| ask(ppm, comparison, 5_000, delayed).status;
         assert_eq!(of(980_000, Comparison::Less, 5_000), OutcomeStatus::Held);
         assert_eq!(
             of(980_000, Comparison::Greater, 5_000),
@@ -380,7 +376,7 @@ mod tests {
         const NOT_HELD: (OutcomeStatus, Ground) = (OutcomeStatus::NotHeld, Ground::Counted);
         const OPEN: (OutcomeStatus, Ground) = (OutcomeStatus::NotJudged, Ground::Uncertain);
         // 100 may be above it; 10 are shown above it and 10 right below.
-        for (limit_ns, [understated, held_back, uncertain], expected) in [
+        for (limit_ns, [understated_by_workers, understated_at_most, uncertain], expected) in [
             (LIMIT_NS, [0, 0, 80], HELD),
             (LIMIT_NS, [0, 0, 81], OPEN),
             (LIMIT_NS, [90, 90, 90], OPEN),
@@ -392,9 +388,11 @@ mod tests {
             (UNCERTAIN_NS + 1_100, [0, 0, 80], HELD),
         ] {
             let hidden = Hidden {
-                understated,
-                held_back,
+                received: 10_000,
+                understated_by_workers,
+                understated_at_most,
                 uncertain,
+                ..Hidden::default()
             };
             let answer = ask_spread(990_000, Comparison::LessOrEqual, limit_ns, hidden);
             let found = (answer.status, answer.ground);
@@ -427,7 +425,7 @@ mod tests {
             let transit = histogram(&[&vec![9_000; in_transit][..], &[500; 9_900]].concat());
             let question = question(&times, 999_000, Comparison::LessOrEqual, 5_000, 10_000);
             let question = Question {
-                held_up: 10_000,
+                delayed: 10_000,
                 transit: Some(&transit),
                 ..question
             };
@@ -479,7 +477,7 @@ mod tests {
             let answer = judge(
                 &times,
                 Question {
-                    held_up: 1,
+                    delayed: 1,
                     ..question
                 },
             );
@@ -544,7 +542,7 @@ mod tests {
         fn a_packet_more_without_a_time_never_makes_an_upper_limit_pass(
             values in prop::collection::vec(0..10_000_u64, 1..200),
             missing in 0..50_u64,
-            held_up in 0..50_u64,
+            delayed in 0..50_u64,
             ppm in 1..=PPM,
             limit_ns in 0..10_000_u64,
         ) {
@@ -553,7 +551,7 @@ mod tests {
                 let scheduled = values.len() as u64 + missing;
                 let question =
                     question(&times, ppm, Comparison::LessOrEqual, limit_ns, scheduled);
-                judge(&times, Question { held_up, ..question }).status
+                judge(&times, Question { delayed, ..question }).status
             };
             let is_failed = |status| status == OutcomeStatus::NotHeld;
             prop_assert!(!is_failed(of(missing)) || is_failed(of(missing + 1)));

@@ -11,12 +11,13 @@ use metronome_proto::{
 use super::{
     finding::Finding,
     judged::Judged,
-    quantile::{Answer, Ground, Hidden, Question, judge},
+    quantile::{Answer, Ground, Question, judge},
 };
 use crate::{
     model::{UNCERTAIN_NS, UNDERSTATED_NS},
     verdict::{
-        rows::{Row, sum_of_all, total},
+        hidden::Hidden,
+        rows::{Row, sum_of_all},
         sentence::{Figures, figures, signed},
     },
 };
@@ -39,11 +40,14 @@ pub(super) fn quantile(
         let clients = u64::from(plan.clients());
         Some(plan.packets_per_client()?.saturating_mul(clients))
     };
-    let Some(most) = scheduled.or_else(planned).filter(|most| *most > 0) else {
+    let Some(most) = scheduled.or_else(planned) else {
         let sentence = "It is not known how many packets were scheduled.";
         return Finding::not_judged(sentence);
     };
-    // The first packet of a client has no spread, and is not missing.
+    if most == 0 {
+        return Finding::not_judged("No packet was scheduled.");
+    }
+    // A packet that was received and has no spread is not missing, but unmeasured.
     let received = sum_of_all(judged.rows, Row::received).unwrap_or(0);
     let missing = scheduled.map_or(0, |packets| packets.saturating_sub(received));
     let question = question(judged, threshold, most, missing);
@@ -91,14 +95,14 @@ fn question<'a>(
         limit_ns: threshold.limit,
         scheduled,
         missing,
-        hidden: (threshold.metric == Metric::Spread).then(|| hidden(judged)),
+        hidden: (threshold.metric == Metric::Spread).then(|| Hidden::of(judged.rows)),
         top: if threshold.metric == Metric::Lateness {
             bucket(LATENESS_NS_MAX)
         } else {
             BUCKETS - 1
         },
-        held_up: if counts_from_due {
-            judged.held_up(ppm)
+        delayed: if counts_from_due {
+            judged.delayed(ppm)
         } else {
             0
         },
@@ -107,20 +111,6 @@ fn question<'a>(
         } else {
             None
         },
-    }
-}
-
-/// What the spreads do not show: of a client that was held up as a whole the row has all packets,
-/// and the workers' figures have those that its own others show.
-fn hidden(judged: &Judged<'_>) -> Hidden {
-    let rows = judged.rows;
-    let sum = |figure: fn(&Row<'_>) -> Option<u64>| {
-        u64::try_from(total(rows, figure)).unwrap_or(u64::MAX)
-    };
-    Hidden {
-        understated: sum(|row| row.counted?.counts.spread_understated),
-        held_back: sum(|row| row.receiver?.spread_understated),
-        uncertain: sum(|row| row.receiver?.spread_uncertain),
     }
 }
 
@@ -150,14 +140,16 @@ fn in_words(
         return (too_few_in_words(threshold, question, answer), figures);
     }
     let mut template = counts_in_words(threshold, question, is_exact);
-    let understated = question.hidden.map_or(0, |hidden| hidden.held_back);
+    let understated = question
+        .hidden
+        .map_or(0, |hidden| hidden.understated_at_most);
     if understated > 0 {
         figures.insert("understated".into(), understated.into());
         figures.insert("understated_ns".into(), UNDERSTATED_NS.into());
         template += "; besides, {understated} were held up for over {understated_ns} although \
                      their spread may be shown as less";
     }
-    if question.held_up > 0 && answer.above_in_transit > answer.beyond {
+    if question.delayed > 0 && answer.above_in_transit > answer.beyond {
         figures.insert("above_in_transit".into(), answer.above_in_transit.into());
         template += "; of {above_in_transit} the transit alone was as long as that";
     }
@@ -168,17 +160,26 @@ fn in_words(
             figures.insert("late".into(), late.into());
             "; the generator was late with {late} packets, which may be why"
         }
-        Ground::Uncertain => {
-            let uncertain = question.hidden.map_or(0, |hidden| hidden.uncertain);
-            figures.insert("uncertain".into(), uncertain.into());
-            figures.insert("uncertain_ns".into(), UNCERTAIN_NS.into());
-            "; the spread of {uncertain} packets may be shown as less than it was, and that of the \
-             others by up to {uncertain_ns}, so that it is not known on which side of the limit \
-             they are"
-        }
+        Ground::Uncertain => uncertain_in_words(question, &mut figures),
     };
     template += ".";
     (template, figures)
+}
+
+/// What of a spread is not known, so that it is open.
+fn uncertain_in_words(question: Question<'_>, figures: &mut Figures) -> &'static str {
+    let hidden = question.hidden.unwrap_or_default();
+    figures.insert("uncertain".into(), hidden.uncertain.into());
+    figures.insert("uncertain_ns".into(), UNCERTAIN_NS.into());
+    if hidden.unmeasured == 0 {
+        return "; the spread of {uncertain} packets may be shown as less than it was, and that of \
+                the others by up to {uncertain_ns}, so that it is not known on which side of the \
+                limit they are";
+    }
+    figures.insert("unmeasured".into(), hidden.unmeasured.into());
+    "; {unmeasured} had nothing to be compared with, the spread of {uncertain} may be shown as \
+     less than it was, and that of the others by up to {uncertain_ns}, so that it is not known on \
+     which side of the limit they are"
 }
 
 /// Why so few packets do not answer it, and what was counted of them all the same.

@@ -23,15 +23,16 @@ pub(super) fn lateness(punctuality: &Punctuality) -> Option<Reason> {
         1.0 => "period",
         _ => "periods",
     };
+    let late_percent = punctuality.late_percent();
+    let share = late_percent.map_or("", |_| " ({late_percent|late_percent_max} %)");
     let template = format!(
-        "{{late}} of {{scheduled}} packets ({{late_percent|late_percent_max}} %) were late \
+        "{{late}} of {{scheduled}} packets{share} were late \
          although their connections had room: {{written_late}} were written more than {{limit_ns}} \
          after they were due ({{limit_periods}} {periods} of the schedule) and {{skipped}} never, \
          while {{blocked}} were blocked; at most {{late_percent_max}} % may be."
     );
-    let figures = figures([
+    let mut figures = figures([
         ("late", punctuality.late().into()),
-        ("late_percent", punctuality.late_percent().into()),
         ("late_percent_max", LATE_PERCENT_MAX.into()),
         ("written_late", punctuality.written_late.into()),
         ("skipped", punctuality.skipped.into()),
@@ -40,6 +41,7 @@ pub(super) fn lateness(punctuality: &Punctuality) -> Option<Reason> {
         ("limit_ns", punctuality.limit_ns.into()),
         ("limit_periods", punctuality.limit_periods().into()),
     ]);
+    figures.extend(late_percent.map(|percent| ("late_percent".to_owned(), percent.into())));
     let code = ReasonCode::Lateness;
     Some(reason(code, VerdictStatus::Invalid, &template, figures))
 }

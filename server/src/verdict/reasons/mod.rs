@@ -157,6 +157,23 @@ mod tests {
     }
 
     #[test]
+    fn more_late_packets_than_were_scheduled_have_no_share_in_any_sentence() {
+        let mut sample = Sample::of(1, 1);
+        sample.reported_counts(0, |counts| counts.skipped = 1 << 63);
+        let conclusion = sample.conclude();
+        let verdict = verdict(&conclusion);
+        assert_eq!(verdict.punctuality, None);
+        let mut reasons = verdict.reasons.iter();
+        let late = reasons.find(|of| of.code() == ReasonCode::Lateness);
+        let late = late.expect("it was late all the same");
+        assert!(!late.figures.contains_key("late_percent"), "{late:?}");
+        assert!(
+            !late.sentence.contains(" %)") && !late.sentence.contains('–'),
+            "{late:?}"
+        );
+    }
+
+    #[test]
     fn one_percent_of_the_schedule_may_be_skipped_by_the_generator() {
         let mut sample = Sample::of(1, 1);
         skip(&mut sample, 1);
