@@ -329,7 +329,7 @@ impl Driver {
                 let finished = bounds.apply(finished);
                 // An agent that comes back after an upgrade reports it again.
                 if agent_records.finished().is_none() {
-                    counters.agent_finished(&agent_records.name, &finished);
+                    counters.agent_finished(&agent_records.name, &finished, bounds.sent);
                 }
                 agent_records.finish(finished);
                 Some(Event::AgentFinished(agent))
