@@ -25,6 +25,7 @@ use super::{
     orders::Orders,
     report::{FinishedRun, conclude_and_store},
     run_guard::RunGuard,
+    share_bounds::{packets_due_max, packets_max},
     trace_report,
 };
 use crate::{
@@ -179,7 +180,7 @@ impl Driver {
     }
 
     fn snapshot_builder(&self) -> SnapshotBuilder {
-        SnapshotBuilder::new(self.plan.clone(), self.run.run_id.clone(), &self.agents)
+        SnapshotBuilder::new(self.run.run_id.clone(), &self.agents)
     }
 
     fn state(&self, machine: RunStateMachine, snapshot: SnapshotBuilder) -> DriverState {
@@ -302,7 +303,14 @@ impl Driver {
             }
             AgentReport::Progress(progress) => {
                 let counts = progress.counts?;
-                let (sent, skipped) = state.snapshot.take_progress(agent, &counts, agent_records);
+                let most = packets_due_max(
+                    &self.plan,
+                    agent_records.share.clients(),
+                    state.snapshot.received(),
+                    state.machine.start_at_ns(),
+                    clock::now_ns(),
+                );
+                let (sent, skipped) = state.snapshot.take_progress(agent, &counts, most);
                 counters.agent_sent(&agent_records.name, sent, skipped);
                 None
             }
@@ -324,8 +332,9 @@ impl Driver {
                 let start_at_ns = state.machine.start_at_ns();
                 let since_ns = |start_ns| clock::now_ns().saturating_sub(start_ns);
                 let elapsed_ns = start_at_ns.map_or(0, since_ns);
-                let sent_max = state.snapshot.sent_max(agent_records);
-                let bounds = agent_records.bounds(self.plan.threads, elapsed_ns, sent_max);
+                let received = state.snapshot.received();
+                let packets_max = packets_max(&self.plan, 1, received);
+                let bounds = agent_records.bounds(&self.plan, elapsed_ns, packets_max);
                 let finished = bounds.apply(finished);
                 // An agent that comes back after an upgrade reports it again.
                 if agent_records.finished().is_none() {
@@ -450,13 +459,14 @@ impl Driver {
             run: self.run,
             agents: self.agents,
             record: state.record,
+            reported: state.snapshot.reported().to_vec(),
             final_state: machine.final_state(),
             start_at_ns: machine.start_at_ns(),
             stopped: machine.was_stopped_early().then_some(stop_cause),
             finished_early: machine.finished_early().clone(),
             span: self.span,
         };
-        let run = conclude_and_store(&self.runs, finished, state.snapshot.reported()).await;
+        let run = conclude_and_store(&self.runs, finished).await;
         let is_over = run.is_some();
         if let Some(run) = run {
             self.ends.view.send_replace(RunView {
