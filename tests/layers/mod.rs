@@ -126,7 +126,9 @@ pub(crate) const SERVER: Layers = Layers {
         ),
         (
             "testing",
-            &["ipc", "ledger", "master", "model", "upgrade", "verdict"],
+            &[
+                "control", "ipc", "ledger", "master", "metrics", "model", "upgrade", "verdict",
+            ],
         ),
     ],
 };

@@ -187,6 +187,21 @@ impl SnapshotBuilder {
     }
 }
 
+/// How a run of these agents looks after each of some readings of the ledger, a second apart.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn snapshots(agents: &[AgentRecords], readings: Vec<LiveCounters>) -> Vec<v1::Snapshot> {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let mut builder = SnapshotBuilder::new(String::new(), agents);
+    let (machine, _) = RunStateMachine::begin(agents.len(), SECOND_NS, 0);
+    let mut now_ns = 0;
+    let mut shown = |reading| {
+        now_ns += SECOND_NS;
+        builder.take_counters(reading, now_ns);
+        builder.build(&machine, agents, now_ns)
+    };
+    readings.into_iter().map(&mut shown).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

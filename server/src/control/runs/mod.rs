@@ -48,6 +48,8 @@ mod unstored;
 mod verdict_counters;
 
 pub(crate) use active::{ActiveRun, RunView};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use live_snapshot::snapshots;
 pub(crate) use manager::RunManager;
 pub(crate) use resume::resume_runs;
 pub(crate) use start::start_run;
