@@ -24,7 +24,7 @@ use metronome_proto::{
         stop_run_request::Runs,
     },
 };
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tonic::{Code, Status};
 
 use common::{
@@ -252,6 +252,13 @@ fn damage_ledger(server: &Server, run: RunId) {
 
 #[tokio::test]
 async fn words_near_the_largest_in_the_ledger_stop_neither_the_server_nor_its_metrics() {
+    for worker_dies in [false, true] {
+        run_on_a_damaged_ledger(worker_dies).await;
+    }
+}
+
+/// The words are those of the worker's last commit when it dies; else it overwrites some of them.
+async fn run_on_a_damaged_ledger(worker_dies: bool) {
     let server = Server::start(&["--http", "127.0.0.1:0"]);
     let mut agent = Agent::register(&server, "a").await;
     let run_id = start_run(&server, plan(2, 1000, 3_600_000)).await;
@@ -262,7 +269,7 @@ async fn words_near_the_largest_in_the_ledger_stop_neither_the_server_nor_its_me
     server.running(&run_id).await;
     damage_ledger(&server, run_id.parse().unwrap());
     assert!(server.metric("metronome_packets_received_total") > 1e19);
-    server.status().await;
+    let status = server.status().await;
     let get = server.runs().await.get_run(by_id(&run_id)).await;
     assert!(get.unwrap().into_inner().run.is_some());
     let events = server.runs().await.watch_events(watch(&run_id)).await;
@@ -276,6 +283,10 @@ async fn words_near_the_largest_in_the_ledger_stop_neither_the_server_nor_its_me
         if receiver.received == u64::MAX {
             break;
         }
+    }
+    if worker_dies {
+        let pid = status.workers[0].pid.cast_signed();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     }
     server.runs().await.stop_run(stop(&run_id)).await.unwrap();
     agent

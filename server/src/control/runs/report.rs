@@ -181,9 +181,10 @@ fn count_ended(runs: &RunManager, report: &v1::Report, rest: &Rest) {
     let counts = report.counts.unwrap_or_default();
     let received = counts.receiver.map(|receiver| receiver.received);
     // Signed: a trace would show other whole numbers as text.
+    let signed = |packets: u64| i64::try_from(packets).unwrap_or(i64::MAX);
     tracing::info!(
-        received = received.map(u64::cast_signed),
-        lost = counts.lost.map(u64::cast_signed),
+        received = received.map(signed),
+        lost = counts.lost.map(signed),
         "run has ended: {}",
         verdict.word().unwrap_or_default()
     );
