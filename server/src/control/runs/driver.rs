@@ -25,7 +25,7 @@ use super::{
     orders::Orders,
     report::{FinishedRun, conclude_and_store},
     run_guard::RunGuard,
-    share_bounds::{packets_due_max, packets_max},
+    share_bounds::{self, Now, packets_due_max},
     trace_report,
 };
 use crate::{
@@ -88,6 +88,12 @@ struct DriverState {
     phase: Span,
     /// Up to when the time in which this process did not run is allowed for, ns of CLOCK_MONOTONIC.
     pauses_known_ns: u64,
+}
+
+impl DriverState {
+    fn now(&self) -> Now {
+        Now::of(&self.machine, self.snapshot.received(), clock::now_ns())
+    }
 }
 
 impl Driver {
@@ -303,13 +309,8 @@ impl Driver {
             }
             AgentReport::Progress(progress) => {
                 let counts = progress.counts?;
-                let most = packets_due_max(
-                    &self.plan,
-                    agent_records.share.clients(),
-                    state.snapshot.received(),
-                    state.machine.start_at_ns(),
-                    clock::now_ns(),
-                );
+                let clients = agent_records.share.clients();
+                let most = packets_due_max(&self.plan, clients, state.now());
                 let (sent, skipped) = state.snapshot.take_progress(agent, &counts, most);
                 counters.agent_sent(&agent_records.name, sent, skipped);
                 None
@@ -329,12 +330,7 @@ impl Driver {
                 Some(Event::AgentGone(agent))
             }
             AgentReport::Finished(finished) => {
-                let start_at_ns = state.machine.start_at_ns();
-                let since_ns = |start_ns| clock::now_ns().saturating_sub(start_ns);
-                let elapsed_ns = start_at_ns.map_or(0, since_ns);
-                let received = state.snapshot.received();
-                let packets_max = packets_max(&self.plan, 1, received);
-                let bounds = agent_records.bounds(&self.plan, elapsed_ns, packets_max);
+                let bounds = share_bounds::final_report(&self.plan, agent_records, state.now());
                 let finished = bounds.apply(finished);
                 // An agent that comes back after an upgrade reports it again.
                 if agent_records.finished().is_none() {

@@ -15,7 +15,7 @@ use tracing::{Instrument as _, Span};
 use super::{
     credible,
     manager::RunManager,
-    share_bounds::{self, Rest},
+    share_bounds::{self, Added},
     trace_report,
     unstored::UnstoredRun,
 };
@@ -60,7 +60,7 @@ struct Concluded {
     /// The pages of its client rows.
     pages: Vec<v1::ClientRows>,
     /// What it adds to the counters.
-    rest: Rest,
+    added: Added,
 }
 
 /// Makes the report, or the failure of a run that has none, and stores it, on a thread that may
@@ -78,12 +78,12 @@ pub(super) async fn conclude_and_store(
     };
     let span = finished.span.clone();
     let work = move || in_final_state(finished, &server);
-    let Ok(Concluded { run, pages, rest }) = task::spawn_blocking(work).await else {
+    let Ok(Concluded { run, pages, added }) = task::spawn_blocking(work).await else {
         tracing::error!("the report could not be made");
         return None;
     };
     if let Some(report) = &run.report {
-        count_ended(runs, report, &rest);
+        count_ended(runs, report, &added);
     } else {
         count_failed(runs, &run);
     }
@@ -120,11 +120,11 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
     run.stopped = stopped.map(|cause| v1::Stopped {
         cause: cause.into(),
     });
-    let (pages, rest) = if final_state == RunState::Failed {
+    let (pages, added) = if final_state == RunState::Failed {
         let failure = failure_of_run(&agents, stopped);
         trace_report::failed(&span, &failure);
         run.failure = Some(failure);
-        (Vec::new(), Rest::default())
+        (Vec::new(), Added::default())
     } else {
         if let Some(counters) = &record {
             credible::unset_kernel_figures(&mut agents, counters);
@@ -145,11 +145,11 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         let traced_packets = server.traced_packets;
         trace_report::end(&span, &merged.report, record.as_ref(), traced_packets);
         run.report = Some(merged.report);
-        let rest = share_bounds::rest(&plan, &agents, &clients, &reported);
-        (pages(clients), rest)
+        let added = share_bounds::added_at_end(&plan, &agents, &clients, &reported);
+        (pages(clients), added)
     };
     run.ended_at = Some(timestamp(wall_clock::unix_ms()));
-    Concluded { run, pages, rest }
+    Concluded { run, pages, added }
 }
 
 /// Client rows in pages that each fit a message.
@@ -175,7 +175,7 @@ fn pages(clients: Vec<v1::ClientReport>) -> Vec<v1::ClientRows> {
 }
 
 /// Counts a run that has ended.
-fn count_ended(runs: &RunManager, report: &v1::Report, rest: &Rest) {
+fn count_ended(runs: &RunManager, report: &v1::Report, added: &Added) {
     let verdict = report.verdict.as_ref();
     let verdict = verdict.map(v1::Verdict::status).unwrap_or_default();
     let counts = report.counts.unwrap_or_default();
@@ -188,11 +188,11 @@ fn count_ended(runs: &RunManager, report: &v1::Report, rest: &Rest) {
         "run has ended: {}",
         verdict.word().unwrap_or_default()
     );
-    for (agent, (sent, skipped)) in report.agents.iter().zip(&rest.agents) {
+    for (agent, (sent, skipped)) in report.agents.iter().zip(&added.agents) {
         runs.agent_counters
             .agent_sent(&agent.agent, *sent, *skipped);
     }
-    runs.verdict_counters.run_ended(verdict, rest.lost);
+    runs.verdict_counters.run_ended(verdict, added.lost);
 }
 
 fn count_failed(runs: &RunManager, run: &v1::Run) {

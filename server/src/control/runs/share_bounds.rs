@@ -10,15 +10,36 @@ use metronome_proto::{
     v1::{self, GeneratorCounts},
 };
 
-use crate::model::AgentRecords;
+use crate::model::{AgentRecords, ReportBounds, run::RunStateMachine};
 
 /// Packets by which a client of a flood may be ahead of what the server has received: more than
 /// any host writes between two readings and any buffers hold.
 const FLOOD_AHEAD_MAX: u64 = 1 << 24;
 
+/// Where a run stands as an agent reports.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// The start instant, once it is agreed, and now, ns of CLOCK_MONOTONIC.
+    pub(super) start_at_ns: Option<u64>,
+    pub(super) now_ns: u64,
+    /// Packets of all clients that the server has received.
+    pub(super) received: u64,
+}
+
+impl Now {
+    /// Now of the run with this state, of which so many packets were received.
+    pub(super) fn of(machine: &RunStateMachine, received: u64, now_ns: u64) -> Self {
+        Self {
+            start_at_ns: machine.start_at_ns(),
+            now_ns,
+            received,
+        }
+    }
+}
+
 /// What a run adds to the counters once it has ended, beside the progress that was counted before.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Rest {
+pub(super) struct Added {
     /// Packets sent and skipped, by the agents' indices.
     pub(super) agents: Vec<(u64, u64)>,
     /// Packets lost, of the clients of which both ends are known.
@@ -35,16 +56,15 @@ pub(super) fn packets_max(plan: &Plan, clients: u32, received: u64) -> u64 {
     }
 }
 
-/// Most packets that so many clients can have sent and skipped by `now_ns`. None before the start
+/// Most packets that so many clients can have sent and skipped by now. None before the start
 /// instant. An agent is never ahead of it: its start instant is this one, or later by the time that
 /// its order took.
-pub(super) fn packets_due_max(
-    plan: &Plan,
-    clients: u32,
-    received: u64,
-    start_at_ns: Option<u64>,
-    now_ns: u64,
-) -> u64 {
+pub(super) fn packets_due_max(plan: &Plan, clients: u32, now: Now) -> u64 {
+    let Now {
+        start_at_ns,
+        now_ns,
+        received,
+    } = now;
     let Some(start_at_ns) = start_at_ns.filter(|start_at_ns| *start_at_ns <= now_ns) else {
         return 0;
     };
@@ -53,6 +73,13 @@ pub(super) fn packets_due_max(
         Some(schedule) => schedule.due_by(now_ns).saturating_mul(clients.into()),
         None => packets_max(plan, clients, received),
     }
+}
+
+/// What bounds the final report of an agent that comes now.
+pub(super) fn final_report(plan: &Plan, agent: &AgentRecords, now: Now) -> ReportBounds {
+    let since_ns = |start_ns| now.now_ns.saturating_sub(start_ns);
+    let elapsed_ns = now.start_at_ns.map_or(0, since_ns);
+    agent.bounds(plan, elapsed_ns, packets_max(plan, 1, now.received))
 }
 
 /// An agent's progress after a further report. No figure falls, none is above `most`, and as long
@@ -79,12 +106,12 @@ pub(super) fn progress(
 
 /// What a run adds at its end to what the agents' progress, `reported`, has added before: for
 /// agents that keep to their shares exactly what brings it to their records.
-pub(super) fn rest(
+pub(super) fn added_at_end(
     plan: &Plan,
     agents: &[AgentRecords],
     clients: &[v1::ClientReport],
     reported: &[Option<GeneratorCounts>],
-) -> Rest {
+) -> Added {
     let mut sums = vec![(GeneratorCounts::zero(), 0_u64); agents.len()];
     let mut lost = 0_u64;
     // The clients are in the order of their agents.
@@ -110,7 +137,7 @@ pub(super) fn rest(
         let now = progress(&known, &records, most);
         (now.sent - known.sent, now.skipped - known.skipped)
     };
-    Rest {
+    Added {
         agents: sums.into_iter().enumerate().map(more).collect(),
         lost,
     }
@@ -169,9 +196,11 @@ mod tests {
         }
     }
 
-    /// The rows of clients with these packets sent, skipped and received.
-    fn rows(clients: &[(Option<(u64, u64)>, Option<u64>)]) -> Vec<v1::ClientReport> {
-        let row = |(generator, received): &(Option<(u64, u64)>, Option<u64>)| v1::ClientReport {
+    /// Packets that a client has sent and skipped, and those that were received.
+    type Packets = (Option<(u64, u64)>, Option<u64>);
+
+    fn rows(clients: &[Packets]) -> Vec<v1::ClientReport> {
+        let row = |(generator, received): &Packets| v1::ClientReport {
             counts: Some(v1::Counts {
                 generator: generator.map(|(sent, skipped)| counts(sent, skipped)),
                 receiver: received.map(|received| v1::ReceiverCounts {
@@ -193,23 +222,23 @@ mod tests {
             (Some((700, 300)), None),
             (Some((900, 100)), Some(895)),
         ]);
-        let rest = rest(
+        let added = added_at_end(
             &paced(),
             &agents(),
             &clients,
             &[None, Some(counts(100, 50))],
         );
-        assert_eq!(rest.lost, 15);
-        assert_eq!(rest.agents, [(1_000, 0), (1_500, 350)]);
+        assert_eq!(added.lost, 15);
+        assert_eq!(added.agents, [(1_000, 0), (1_500, 350)]);
     }
 
     #[test]
     fn a_liar_adds_no_more_than_its_share_to_what_lasts() {
         let lie = (Some((1 << 63, u64::MAX)), Some(870));
         let clients = rows(&[lie, lie, (Some((1_000, 0)), Some(1_000)), (None, None)]);
-        let paced = rest(&paced(), &agents(), &clients, &[None; 2]);
+        let paced = added_at_end(&paced(), &agents(), &clients, &[None; 2]);
         assert_eq!((paced.lost, &paced.agents[0]), (260, &(2_000, 0)));
-        let flood = rest(&plan(Profile::Flood), &agents(), &clients, &[None; 2]);
+        let flood = added_at_end(&plan(Profile::Flood), &agents(), &clients, &[None; 2]);
         let most = 2 * FLOOD_AHEAD_MAX;
         assert_eq!((flood.lost, &flood.agents[0]), (most, &(most + 1_740, 0)));
     }
@@ -219,22 +248,29 @@ mod tests {
         let known = progress(&counts(0, 0), &counts(u64::MAX, u64::MAX), 2_000);
         assert_eq!((known.sent, known.skipped), (2_000, 0));
         let clients = rows(&[(Some((870, 130)), Some(870)); 4]);
-        let rest = rest(&paced(), &agents(), &clients, &[Some(known), None]);
-        assert_eq!(rest.agents, [(0, 0), (1_740, 260)]);
+        let added = added_at_end(&paced(), &agents(), &clients, &[Some(known), None]);
+        assert_eq!(added.agents, [(0, 0), (1_740, 260)]);
     }
 
     #[test]
     fn nothing_is_sent_before_it_is_due() {
-        let due = |start_at_ns, now_ns| packets_due_max(&paced(), 2, 0, start_at_ns, now_ns);
-        assert_eq!(due(None, SECOND_NS), 0);
-        assert_eq!(due(Some(SECOND_NS), SECOND_NS - 1), 0);
-        assert_eq!(due(Some(SECOND_NS), SECOND_NS), 2);
-        assert_eq!(due(Some(SECOND_NS), SECOND_NS * 3 / 2), 2 * 501);
-        assert_eq!(due(Some(SECOND_NS), u64::MAX), 2 * PLANNED);
+        let due = |plan: &Plan, start_at_ns, now_ns| {
+            let now = Now {
+                start_at_ns,
+                now_ns,
+                received: 7,
+            };
+            packets_due_max(plan, 2, now)
+        };
+        let paced = paced();
+        assert_eq!(due(&paced, None, SECOND_NS), 0);
+        assert_eq!(due(&paced, Some(SECOND_NS), SECOND_NS - 1), 0);
+        assert_eq!(due(&paced, Some(SECOND_NS), SECOND_NS), 2);
+        assert_eq!(due(&paced, Some(SECOND_NS), SECOND_NS * 3 / 2), 2 * 501);
+        assert_eq!(due(&paced, Some(SECOND_NS), u64::MAX), 2 * PLANNED);
         let flood = plan(Profile::Flood);
-        assert_eq!(packets_due_max(&flood, 2, 7, None, SECOND_NS), 0);
-        let most = 2 * FLOOD_AHEAD_MAX + 7;
-        assert_eq!(packets_due_max(&flood, 2, 7, Some(1), SECOND_NS), most);
+        assert_eq!(due(&flood, None, SECOND_NS), 0);
+        assert_eq!(due(&flood, Some(1), SECOND_NS), 2 * FLOOD_AHEAD_MAX + 7);
     }
 
     proptest! {
@@ -279,11 +315,11 @@ mod tests {
                     reported[agent] = Some(now);
                 }
             }
-            let rest = rest(&paced(), &agents(), &records, &reported);
+            let added = added_at_end(&paced(), &agents(), &records, &reported);
             for (agent, clients) in clients.chunks(2).enumerate() {
                 let sums = (clients[0].0 + clients[1].0, clients[0].1 + clients[1].1);
-                let ended = (counted[agent].0 + rest.agents[agent].0,
-                    counted[agent].1 + rest.agents[agent].1);
+                let ended = (counted[agent].0 + added.agents[agent].0,
+                    counted[agent].1 + added.agents[agent].1);
                 prop_assert_eq!(ended, sums);
             }
         }
