@@ -1,13 +1,13 @@
-//! Any words in a slot of the ledger: what the master reads, recovers, records and judges is
-//! nonsense then, and never a panic.
+//! Any words in a slot of the ledger: what the master reads, recovers, shows to watchers and as
+//! metrics, records and judges is nonsense then, and never a panic.
 #![no_main]
 
 use libfuzzer_sys::{
     arbitrary::{self, Arbitrary},
     fuzz_target,
 };
-use metronome_proto::v1::ClientRecord;
-use metronome_server::testing::recover_record_and_judge;
+use metronome_proto::v1::{ClientRecord, GeneratorCounts};
+use metronome_server::testing::recover_show_and_judge;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -18,7 +18,7 @@ struct Input {
     /// Bytes that a worker had taken and not committed.
     left: u16,
     /// What the agent reports of the same client.
-    reported: [u64; 6],
+    reported: [u64; 7],
 }
 
 fuzz_target!(|input: Input| {
@@ -31,18 +31,22 @@ fuzz_target!(|input: Input| {
         scheduled,
         sent,
         skipped,
+        blocked,
         acknowledged,
         kernel_acknowledged_bytes,
         digest,
     ] = input.reported;
     let reported = ClientRecord {
-        scheduled,
-        sent,
-        skipped,
+        counts: Some(GeneratorCounts {
+            scheduled,
+            sent,
+            skipped,
+            blocked,
+        }),
         acknowledged: Some(acknowledged),
         kernel_acknowledged_bytes: Some(kernel_acknowledged_bytes),
         digest,
         ..ClientRecord::default()
     };
-    recover_record_and_judge(&words, input.left, reported);
+    recover_show_and_judge(&words, input.left, reported);
 });

@@ -26,7 +26,7 @@ mod metrics;
 mod model;
 mod rx_batching;
 mod store;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 #[doc(hidden)]
 pub mod testing;
 mod upgrade;

@@ -7,21 +7,34 @@
 
 mod common;
 
-use std::time::Duration;
-
-use metronome_proto::v1::{
-    self, FailureCode, LawStatus, NoteCode, ReasonCode, RunState, VerdictStatus,
-    agent_service_session_request::Message, clock_relation::Relation, figure::Value, start::At,
-    stop_run_request::Runs,
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    ops::Range,
+    os::unix::fs::FileExt as _,
+    path::PathBuf,
+    time::Duration,
 };
-use rustix::process::Signal;
+
+use metronome_proto::{
+    run_id::RunId,
+    v1::{
+        self, FailureCode, LawStatus, NoteCode, ReasonCode, RunState, VerdictStatus,
+        agent_service_session_request::Message, clock_relation::Relation, figure::Value, start::At,
+        stop_run_request::Runs,
+    },
+};
+use rustix::process::{Pid, Signal, kill_process};
 use tonic::{Code, Status};
 
 use common::{
     Server,
     agent::{Agent, Pace, register, share, unsent},
-    code, codes, easy_plan, ended, export, figure, plan, received, start, stop,
+    by_id, code, codes, easy_plan, ended, export, figure, plan, received, start, stop, watch,
 };
+
+/// Longer than the server keeps a reading of its metrics.
+const METRICS_KEPT: Duration = Duration::from_millis(1_100);
 
 async fn start_run(server: &Server, plan: v1::Plan) -> String {
     server.start_run(start(plan, "")).await.run_id
@@ -101,7 +114,7 @@ async fn an_honest_run_is_valid_and_every_client_has_its_row() {
 
 #[tokio::test]
 async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_nothing_else() {
-    let server = Server::start(&[]);
+    let server = Server::start(&["--http", "127.0.0.1:0"]);
     let mut agent = Agent::register(&server, "liar").await;
     let run_id = start_run(&server, plan(1, 1000, 3_600_000)).await;
     let prepare = agent.receive_prepare().await;
@@ -138,9 +151,19 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
             vec![record(0), record(0), record(1), record(u32::MAX)],
         )
         .await;
-    agent.send_finished(&run_id).await;
+    let finished = v1::Finished {
+        run_id: run_id.clone(),
+        cpu_ns: Some(i64::MAX),
+        writes: Some(u64::MAX),
+        oversleep_max_ns: Some(i64::MAX),
+    };
+    agent.send(Message::Finished(finished)).await;
     let run = ended(&server, &run_id).await;
     assert_eq!(verdict(&run).status(), VerdictStatus::Invalid);
+    let reported = &run.report.as_ref().unwrap().agents[0];
+    assert_eq!((reported.cpu_ns, reported.writes), (None, None));
+    let rows = export(&server, &run_id, 0).await.unwrap().concat();
+    assert_eq!(rows[0].attempts, None);
     assert!(
         codes(&run).contains(&ReasonCode::RecordsContradict),
         "{:?}",
@@ -153,11 +176,130 @@ async fn an_agent_that_claims_the_impossible_makes_its_run_invalid_and_harms_not
         .collect::<String>();
     assert!(!texts.contains("\\u{1b}"), "{texts}");
 
+    // What lasts has no more of it than its share: 1 kHz for an hour.
+    let sums = || {
+        let names = ["sent", "skipped", "lost"];
+        names.map(|name| server.metric(&format!("metronome_packets_{name}_total")))
+    };
+    let [sent, skipped, lost] = sums();
+    assert!(
+        sent > 0.0 && sent + skipped <= 3_600_000.0,
+        "{sent} {skipped}"
+    );
+    assert!(lost <= 3_600_000.0, "{lost}");
+    assert_eq!(
+        server.metric("metronome_agent_cpu_packets_total{agent=\"liar\"}"),
+        0.0
+    );
+
     let run_id = start_run(&server, plan(1, 1000, 10)).await;
     let prepare = agent.receive_prepare().await;
     agent.run_honestly(&server, &prepare).await;
     let run = ended(&server, &run_id).await;
     assert_eq!(received(&run), 10);
+    tokio::time::sleep(METRICS_KEPT).await;
+    assert_eq!(sums(), [sent + 10.0, skipped, lost]);
+}
+
+/// Writes words near 2^64 to what the ledger of a server holds of the clients of a run: their
+/// counters and every histogram.
+fn damage_ledger(server: &Server, run: RunId) {
+    let folder = format!("/proc/{}/fd", server.pid());
+    let is_slots = |path: &PathBuf| {
+        let target = fs::read_link(path).unwrap_or_default();
+        target
+            .to_string_lossy()
+            .starts_with("/memfd:metronome-slots")
+    };
+    let mut files = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let path = files.find(is_slots).expect("the memory of the slots");
+    let slots = File::options().read(true).write(true).open(path).unwrap();
+    let mut bytes = vec![0; 1 << 20];
+    slots.read_exact_at(&mut bytes, 0).unwrap();
+    let words = bytes
+        .chunks_exact(8)
+        .map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+    // The run is word 2 of the counters, of which there are two copies: from words 24 and 88 of a
+    // slot, which begins with a page.
+    let copies = [24, 88];
+    let is_of_run = |(place, word): &(usize, u64)| {
+        *word == run.bits() && copies.iter().any(|at| at + 2 == place % 512)
+    };
+    let places = words.enumerate().filter(is_of_run);
+    let in_use: BTreeSet<_> = places.map(|(place, _)| place - place % 512).collect();
+    assert_eq!(in_use.len(), 2, "a slot for each client");
+    let write = |places: Range<usize>| {
+        let words = places
+            .clone()
+            .flat_map(|place| (u64::MAX - place as u64 % 7).to_le_bytes());
+        let words: Vec<_> = words.collect();
+        slots.write_all_at(&words, places.start as u64 * 8).unwrap();
+    };
+    for slot in in_use {
+        // The groups of buckets in use, and histograms.
+        write(slot + 11..slot + 19);
+        write(slot + (32 << 10) / 8..slot + (128 << 10) / 8);
+        for copy in copies {
+            // Bytes, sequence and digest; times; packets of the end; times counted; the counters.
+            for places in [4..13, 19..23, 37..49] {
+                write(slot + copy + places.start..slot + copy + places.end);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn words_near_the_largest_in_the_ledger_stop_neither_the_server_nor_its_metrics() {
+    for worker_dies in [false, true] {
+        run_on_a_damaged_ledger(worker_dies).await;
+    }
+}
+
+/// The words are those of the worker's last commit when it dies; else it overwrites some of them.
+async fn run_on_a_damaged_ledger(worker_dies: bool) {
+    let server = Server::start(&["--http", "127.0.0.1:0"]);
+    let mut agent = Agent::register(&server, "a").await;
+    let run_id = start_run(&server, plan(2, 1000, 3_600_000)).await;
+    let prepare = agent.receive_prepare().await;
+    let clients = Agent::connect(&server, &prepare);
+    agent.send_prepared(&prepare.run_id).await;
+    agent.receive_start().await;
+    server.running(&run_id).await;
+    damage_ledger(&server, run_id.parse().unwrap());
+    assert!(server.metric("metronome_packets_received_total") > 1e19);
+    let status = server.status().await;
+    let get = server.runs().await.get_run(by_id(&run_id)).await;
+    assert!(get.unwrap().into_inner().run.is_some());
+    let events = server.runs().await.watch_events(watch(&run_id)).await;
+    let mut events = events.unwrap().into_inner();
+    loop {
+        let event = events.message().await.unwrap().unwrap().event.unwrap();
+        let v1::watch_events_response::Event::Snapshot(snapshot) = event else {
+            continue;
+        };
+        let receiver = snapshot.receiver.unwrap_or_default();
+        if receiver.received == u64::MAX {
+            break;
+        }
+    }
+    if worker_dies {
+        let pid = status.workers[0].pid.cast_signed();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+    server.runs().await.stop_run(stop(&run_id)).await.unwrap();
+    agent
+        .send_records(&run_id, vec![unsent(0), unsent(1)])
+        .await;
+    agent.send_finished(&run_id).await;
+    drop(clients);
+    let run = ended(&server, &run_id).await;
+    assert_eq!(verdict(&run).status(), VerdictStatus::Invalid);
+    tokio::time::sleep(METRICS_KEPT).await;
+    assert_eq!(server.metric("metronome_runs_active"), 0.0);
+    let (_folder, status) = server.end(Signal::TERM);
+    assert!(status.success(), "{status}");
 }
 
 #[tokio::test]

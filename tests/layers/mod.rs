@@ -126,7 +126,9 @@ pub(crate) const SERVER: Layers = Layers {
         ),
         (
             "testing",
-            &["ipc", "ledger", "master", "model", "upgrade", "verdict"],
+            &[
+                "control", "ipc", "ledger", "master", "metrics", "model", "upgrade", "verdict",
+            ],
         ),
     ],
 };
@@ -309,7 +311,9 @@ pub(crate) const PURE: Wall = Wall {
         "metronome_server::control::api::list_agents",
         "metronome_server::control::api::page_token",
         "metronome_server::control::monitor::push::otlp",
+        "metronome_server::control::runs::credible",
         "metronome_server::control::runs::live_snapshot",
+        "metronome_server::control::runs::share_bounds",
         "metronome_server::control::runs::shares",
         "metronome_agent::load::assignment",
         "metronome_agent::load::client_counters",

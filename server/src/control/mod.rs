@@ -36,3 +36,5 @@ mod status;
 
 pub(crate) use lifecycle::{Settings, serve};
 pub(crate) use monitor::run_healthcheck;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use runs::snapshots;

@@ -39,7 +39,7 @@ mod world;
 pub(crate) use authenticate::{Authenticate, Authenticated};
 pub(crate) use batch::{place_partial_frame, process_batch};
 pub(crate) use commit_writer::{CommitWriter, ReleaseStore};
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use counters::HISTOGRAMS;
 pub(crate) use counters::{ConnectionCounters, Stage, USED as WORDS_USED};
 pub(crate) use due_times::is_possible as is_possible_schedule;

@@ -52,7 +52,7 @@ mod runs;
 mod server_status;
 mod settings;
 mod start;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;
 mod worker_pool;
 

@@ -16,10 +16,12 @@ pub(super) fn read_server(parts: &MasterParts) -> ServerStatus {
         };
         // What it has committed since it was last attributed.
         if let Some(worker) = held.worker.and_then(|worker| workers.get_mut(worker)) {
-            worker.count.packets += connection_counters
+            let since = connection_counters
                 .counts
                 .received
                 .saturating_sub(held.credited.packets);
+            // The ledger may hold anything.
+            worker.count.packets = worker.count.packets.saturating_add(since);
         }
     }
     let live = parts.live().map(|(connection_counters, _, slot, peer)| {

@@ -11,12 +11,23 @@ use super::{
 };
 use crate::{
     ledger::{ConnectionCounters, Slot},
-    model::{FinalCounters, RunCounters, Work, WorkerTotals},
+    model::{
+        FinalCounters, LiveCounters, RunCounters, ServerStatus, TotalCounters, Work, WorkerTotals,
+    },
     upgrade::MasterState,
 };
 
 /// Slots of the ledger that is taken over.
 const SLOTS: u32 = 64;
+
+/// What the control plane gets to see of a run, from its first reading to its end.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) live: Vec<LiveCounters>,
+    pub(crate) totals: Vec<TotalCounters>,
+    pub(crate) server: Vec<ServerStatus>,
+    pub(crate) record: FinalCounters,
+}
 
 /// Reads one client's record as the master does while its run goes on, records its end, and a
 /// second attempt's, and closes the run.
@@ -24,7 +35,7 @@ pub(crate) fn record_run(
     connection_counters: &ConnectionCounters,
     record: &Slot,
     bytes_taken: Option<u64>,
-) -> FinalCounters {
+) -> Seen {
     let run = RunId::from_bits(connection_counters.run);
     let workers = [WorkerTotals::default(); 2];
     let mut counters = RunCounters::default();
@@ -39,6 +50,7 @@ pub(crate) fn record_run(
         workers.to_vec(),
     );
     let peer = ([127, 0, 0, 1], 1).into();
+    let mut seen = Seen::default();
     for worker in [Some(1), None] {
         counters.credit(
             connection_counters,
@@ -48,9 +60,13 @@ pub(crate) fn record_run(
                 reads: connection_counters.reads,
             },
         );
-        let _ = counters.read_run(run, true, [(*connection_counters, record); 2].into_iter());
-        let _ = counters.read_totals([(*connection_counters, record); 2].into_iter());
-        let _ = counters.read_server([(*connection_counters, peer, 0); 2].into_iter());
+        let live = [(*connection_counters, record); 2];
+        seen.live
+            .extend(counters.read_run(run, true, live.into_iter()));
+        seen.totals.push(counters.read_totals(live.into_iter()));
+        let connections = [(*connection_counters, peer, 0); 2];
+        seen.server
+            .push(counters.read_server(connections.into_iter()));
         counters.record_closed(&ClosedConnection {
             connection_counters,
             record,
@@ -59,11 +75,11 @@ pub(crate) fn record_run(
             bytes_taken,
         });
     }
-    counters
-        .runs
-        .remove(&run)
-        .map(|run| run.into_record(&workers, false))
-        .unwrap_or_default()
+    let run = counters.runs.remove(&run);
+    seen.record = run.map_or_else(FinalCounters::default, |run| {
+        run.into_record(&workers, false)
+    });
+    seen
 }
 
 /// Restores a master's state, if that can be done, and reads it. `socket` makes connections to go

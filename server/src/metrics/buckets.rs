@@ -51,15 +51,20 @@ impl From<&Histogram> for Buckets {
         let mut counts = vec![0_u64; BOUNDS_NS.len() + 1];
         let mut sum_s = 0.0;
         let tops = BOUNDS_NS.map(bucket);
+        let mut counted = 0_u64;
         for (index, middle_ns, count) in histogram.counts() {
             let position = tops.partition_point(|top| *top < index);
-            counts[position] = counts[position].saturating_add(count);
+            // A damaged ledger may hold more than can be counted. The forms of metrics add the
+            // buckets up, so what is beyond 2^64 - 1 in sum is left out of them.
+            let count = count.min(u64::MAX - counted);
+            counted += count;
+            counts[position] += count;
             sum_s += middle_ns as f64 / 1e9 * count as f64;
         }
         Self {
             counts,
             sum_s,
-            count: histogram.count(),
+            count: counted,
         }
     }
 }
@@ -69,6 +74,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_buckets_of_a_damaged_ledger_can_still_be_added_up() {
+        let mut histogram = Histogram::default();
+        for time_ns in [1, 1_000_000, 1_000_000_000] {
+            histogram.add_count(bucket(time_ns), u64::MAX - 7);
+        }
+        let buckets = Buckets::from(&histogram);
+        let sum = buckets
+            .counts
+            .iter()
+            .try_fold(0, |sum: u64, count| sum.checked_add(*count));
+        assert_eq!((sum, buckets.count), (Some(u64::MAX), u64::MAX));
+    }
 
     proptest! {
         #[test]

@@ -258,13 +258,23 @@ fn agents(figures: &Figures) -> Vec<Family> {
         ),
         seconds(of_each(
             "metronome_agent_cpu",
-            "CPU time of an agent's pacing threads, of runs that have ended",
+            "CPU time of an agent's pacing threads, of ended runs of which it is known",
             &|agent| agent.cpu_ns as f64 / 1e9,
         )),
         of_each(
+            "metronome_agent_cpu_packets",
+            "Packets that an agent has sent in the runs whose CPU time is known",
+            &|agent| agent.cpu_packets as f64,
+        ),
+        of_each(
             "metronome_agent_writes",
-            "Writes of an agent that took data, of runs that have ended",
+            "Writes of an agent that took data, of ended runs of which they are known",
             &|agent| agent.writes as f64,
+        ),
+        of_each(
+            "metronome_agent_writes_packets",
+            "Packets that an agent has sent in the runs whose writes are known",
+            &|agent| agent.writes_packets as f64,
         ),
     ]
 }

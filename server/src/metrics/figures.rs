@@ -40,8 +40,13 @@ pub(crate) struct ControlFigures {
 pub(crate) struct AgentFigures {
     pub(crate) sent: u64,
     pub(crate) skipped: u64,
+    /// In the runs of which this is known …
     pub(crate) cpu_ns: u64,
+    /// … and the packets that it has sent there.
+    pub(crate) cpu_packets: u64,
+    /// The same of its writes.
     pub(crate) writes: u64,
+    pub(crate) writes_packets: u64,
 }
 
 /// The kernel's figures of the master's process.

@@ -12,11 +12,16 @@ use std::collections::BTreeMap;
 
 use metronome_proto::{
     counters::CounterList as _,
+    plan::Plan,
     v1::{self, FailureCode, figure::Value},
 };
 use metronome_telemetry::sanitise;
 
-use super::{agent_share::AgentShare, clock_relation::AgentClock, final_report::ReportBounds};
+use super::{
+    agent_share::AgentShare,
+    clock_relation::AgentClock,
+    final_report::{ReportBounds, writes_max, writes_min},
+};
 
 /// Most bytes of figures that a failure keeps, so that a thousand clients' fit one message.
 const FIGURES_BYTES_MAX: usize = 256;
@@ -69,17 +74,29 @@ impl AgentRecords {
         }
     }
 
-    /// What bounds its final report that comes so long after the start instant, with so many pacing
-    /// threads and at most so many packets sent.
-    pub(crate) fn bounds(&self, threads: u32, elapsed_ns: u64, sent_max: u64) -> ReportBounds {
-        let counts = self.records().filter_map(|record| record.counts);
-        let sent = counts.fold(0_u64, |sum, counts| sum.saturating_add(counts.sent));
-        ReportBounds {
-            threads,
+    /// What bounds its final report, which comes so long after the start instant, when each of its
+    /// clients can have sent at most so many packets.
+    pub(crate) fn bounds(&self, plan: &Plan, elapsed_ns: u64, sent_max: u64) -> ReportBounds {
+        let bounds = ReportBounds {
+            threads: plan.threads.min(self.share.clients()),
             elapsed_ns,
-            clients: self.share.clients(),
-            sent: sent.min(sent_max),
-        }
+            sent: 0,
+            writes_min: 0,
+            writes_max: 0,
+        };
+        let is_paced = plan.packets_per_client().is_some();
+        let counts = self.records().filter_map(|record| record.counts);
+        counts.fold(bounds, |sum, counts| {
+            let sent = counts.sent.min(sent_max);
+            let least = writes_min(sent, plan.group.batch);
+            let most = writes_max(sent, is_paced.then_some(counts.blocked));
+            ReportBounds {
+                sent: sum.sent.saturating_add(sent),
+                writes_min: sum.writes_min.saturating_add(least),
+                writes_max: sum.writes_max.saturating_add(most),
+                ..sum
+            }
+        })
     }
 
     /// The agent has finished its share; the first report stands.

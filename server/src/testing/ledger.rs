@@ -1,33 +1,32 @@
-//! A slot of the ledger in which anything may stand: recovered, recorded and judged.
+//! A slot of the ledger in which anything may stand: recovered, shown to watchers and as metrics,
+//! recorded and judged.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use metronome_proto::{
     plan::{GROUP_DEFAULT, Group, Plan},
     profile::Profile,
     v1,
 };
-use zerocopy::FromBytes as _;
+use rustix::io::pwrite;
 
 use crate::{
+    control::snapshots,
     ipc::{AdmissionKeys, ConnectionAdmission},
     ledger::{BUFFER_BYTES, Dimensions, Ledger, ReleaseStore, Slot, Stage, replay},
-    master::testing::record_run,
+    master::testing::{Seen, record_run},
+    metrics::{Figures, families, write},
     model::{AgentRecords, AgentShare},
     verdict::{Evidence, conclude},
 };
 
 /// The ledger as a broken worker may have left it: words at any places of a slot, the rest zero.
-/// The master recovers, records and judges it; the agent's own record is as given.
-pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::ClientRecord) {
-    let mut bytes = vec![0; size_of::<Slot>()];
-    for (place, word) in words {
-        let at = *place as usize % (bytes.len() / 8) * 8;
-        bytes[at..at + 8].copy_from_slice(&word.to_le_bytes());
-    }
-    let Ok(slot) = Slot::read_from_bytes(&bytes).map(Box::new) else {
+/// The master recovers, shows, records and judges it; the agent's own record is as given.
+pub fn recover_show_and_judge(words: &[(u32, u64)], left: u16, reported: v1::ClientRecord) {
+    let Ok(ledger) = ledger_with(words) else {
         return;
     };
+    let slot = &ledger.slots()[0];
     let Some(mut connection_counters) = slot.counters() else {
         return;
     };
@@ -47,7 +46,7 @@ pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::C
         };
         let room = BUFFER_BYTES - usize::from(connection_counters.partial_frame_bytes);
         replay(
-            &slot,
+            slot,
             &mut connection_counters,
             usize::from(left).min(room),
             1,
@@ -59,11 +58,13 @@ pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::C
             "what could be became what cannot be: {connection_counters:?}"
         );
     }
-    let record = record_run(&connection_counters, &slot, taken);
+    let seen = record_run(&connection_counters, slot, taken);
+    show_metrics(&seen);
     let mut agent = AgentRecords::new(
         "fuzz".into(),
         AgentShare::of(0..1, connection_counters.clock),
     );
+    let _ = snapshots(std::slice::from_ref(&agent), seen.live);
     agent.take(v1::ClientRecords {
         run_id: String::new(),
         clients: vec![reported],
@@ -73,7 +74,7 @@ pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::C
     let evidence = Evidence {
         plan: &plan,
         agents: &[agent],
-        counters: Some(&record),
+        counters: Some(&seen.record),
         data_address: "",
         start_at_ns,
         stopped: None,
@@ -81,6 +82,29 @@ pub fn recover_record_and_judge(words: &[(u32, u64)], left: u16, reported: v1::C
         notes: &[],
     };
     let _ = conclude(&evidence);
+}
+
+/// A ledger of one slot with words in it.
+fn ledger_with(words: &[(u32, u64)]) -> io::Result<Ledger> {
+    let ledger = Ledger::create(Dimensions { slots: 1 })?;
+    let [_, slots, ..] = ledger.descriptors();
+    for (place, word) in words {
+        let at = *place as usize % (size_of::<Slot>() / 8) * 8;
+        pwrite(slots, &word.to_le_bytes(), at as u64)?;
+    }
+    Ok(ledger)
+}
+
+/// The text that Prometheus gets, whenever it asks.
+fn show_metrics(seen: &Seen) {
+    for (server, totals) in seen.server.iter().zip(&seen.totals) {
+        let text = write(families(&Figures {
+            server: server.clone(),
+            totals: totals.clone(),
+            ..Figures::default()
+        }));
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
 }
 
 /// A plan of one client.
@@ -101,5 +125,73 @@ fn plan() -> Plan {
         requires: Vec::new(),
         thresholds: Vec::new(),
         has_default_objectives: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metronome_proto::v1::{ClientRecord, GeneratorCounts};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Any word, and above all those beside which a sum wraps.
+    fn word() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            any::<u64>(),
+            (0..4_u64).prop_map(|below| u64::MAX - below),
+            (0..4_u64).prop_map(|above| (1 << 63) + above),
+            0..100_u64,
+        ]
+    }
+
+    fn reported() -> impl Strategy<Value = ClientRecord> {
+        prop::array::uniform7(word()).prop_map(|words| ClientRecord {
+            counts: Some(GeneratorCounts {
+                scheduled: words[0],
+                sent: words[1],
+                skipped: words[2],
+                blocked: words[3],
+            }),
+            acknowledged: Some(words[4]),
+            kernel_acknowledged_bytes: Some(words[5]),
+            digest: words[6],
+            ..ClientRecord::default()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_of_a_ledger_make_a_panic(
+            counters in prop::collection::vec((0..160_u32, word()), 0..60),
+            elsewhere in prop::collection::vec((any::<u32>(), word()), 0..200),
+            left: u16,
+            reported in reported(),
+        ) {
+            let words = [counters, elsewhere].concat();
+            recover_show_and_judge(&words, left, reported.clone());
+            // A client of a run that has packets, of which more is read.
+            let words = [client().collect(), words].concat();
+            recover_show_and_judge(&words, left, reported);
+        }
+    }
+
+    /// A verified client with packets, in both copies of the counters, and every group of buckets
+    /// in use.
+    fn client() -> impl Iterator<Item = (u32, u64)> {
+        let groups = (11..19).map(|place| (place, u64::MAX));
+        let copies = [24, 88].into_iter();
+        let words = copies.flat_map(|at| [(at, 0x0100_0001), (at + 2, 7), (at + 37, 1)]);
+        groups.chain(words)
+    }
+
+    #[test]
+    fn the_client_of_these_tests_is_one() {
+        let words: Vec<_> = client().collect();
+        let ledger = ledger_with(&words).expect("room for a slot");
+        let counters = ledger.slots()[0].counters();
+        let counters = counters.expect("no writer flips it");
+        assert!(counters.is_client() && counters.stage == Stage::Packets);
+        assert_eq!((counters.run, counters.counts.received), (7, 1));
     }
 }

@@ -4,7 +4,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `connection` | the bytes of one client, read by workers that die |
-//! | `ledger` | a slot in which anything may stand, recovered, recorded and judged |
+//! | `ledger` | a slot in which anything may stand, recovered, shown, recorded and judged |
 //! | `messages` | the messages between master and worker |
 //! | `upgrade` | the state that an old server process sends to a new one |
 //! | `batch` | one received batch, for measuring what a worker does with it |
@@ -20,6 +20,6 @@ mod upgrade;
 
 pub use batch::{Batch, Before, CLIENT, PACKETS_MAX};
 pub use connection::{Connection, Counted, HELLO, KEY, SCHEDULE};
-pub use ledger::recover_record_and_judge;
+pub use ledger::recover_show_and_judge;
 pub use messages::{HAND_OVER_BYTES, HandOver, read_hand_over};
 pub use upgrade::restore_state;

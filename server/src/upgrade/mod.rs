@@ -52,7 +52,7 @@ pub(crate) use old_process::OldProcess;
 pub(crate) use protocol::send_connections;
 pub(crate) use restore::{NewMaster, Restored, restore};
 pub(crate) use stage::{Upgrade, Upgrading};
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use state::State;
 pub(crate) use state::{
     ControlState, EncodedMaster, MasterState, Protobuf, RestoredRun, SavedConnection,

@@ -10,7 +10,8 @@ pub(crate) mod agent;
 
 use std::{
     collections::HashMap,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::mpsc,
@@ -60,6 +61,8 @@ pub(crate) struct Server {
     pub(crate) grpc: String,
     /// host:port of the data port.
     pub(crate) data: String,
+    /// host:port of the HTTP port; empty without one.
+    http: String,
     folder: Option<TempDir>,
 }
 
@@ -108,27 +111,40 @@ impl Server {
             .unwrap()
             .expect("a ready line")
             .unwrap();
-        let words: Vec<_> = line.split(' ').collect();
-        let [
-            "metronome-server",
-            "ready:",
-            "grpc",
-            grpc,
-            "data",
-            data,
-            "pid",
-            pid,
-        ] = words[..]
-        else {
-            panic!("not the ready line: {line}")
+        let words = line.strip_prefix("metronome-server ready: ");
+        let words: Vec<_> = words.expect("the ready line").split(' ').collect();
+        let word = |name: &str| {
+            let mut pairs = words.chunks(2);
+            let pair = pairs.find(|pair| pair[0] == name);
+            pair.map_or_else(String::new, |pair| pair[1].to_owned())
         };
-        assert_eq!(pid, child.id().to_string());
+        assert_eq!(word("pid"), child.id().to_string());
         Self {
             child,
-            grpc: grpc.into(),
-            data: data.into(),
+            grpc: word("grpc"),
+            data: word("data"),
+            http: word("http"),
             folder: Some(folder),
         }
+    }
+
+    /// The metrics, as they are scraped.
+    pub(crate) fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(&self.http).unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.ends_with("# EOF\n"), "{response}");
+        response
+    }
+
+    /// A metric that has no labels, or those that stand in its name.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.metrics();
+        let figure = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+        let figure = text.lines().find_map(figure);
+        figure.unwrap_or_else(|| panic!("no {name} in {text}"))
     }
 
     pub(crate) async fn runs(&self) -> RunServiceClient<Channel> {

@@ -57,13 +57,21 @@ impl AgentCounters {
         }
     }
 
-    /// An agent has reported what its share of a run has cost, within what is possible.
-    pub(crate) fn agent_finished(&self, agent: &str, finished: &v1::Finished) {
-        if let Some(figures) = self.lock().agents.get_mut(agent) {
-            // What is not known adds nothing.
-            let cpu_ns = finished.cpu_ns.and_then(|nanos| u64::try_from(nanos).ok());
-            figures.cpu_ns = figures.cpu_ns.saturating_add(cpu_ns.unwrap_or(0));
-            figures.writes = figures.writes.saturating_add(finished.writes.unwrap_or(0));
+    /// An agent has reported what its share of a run has cost, within what is possible, and has
+    /// sent so many packets there. A cost that is not known adds nothing, and neither do the
+    /// packets that it was for: a quotient of the two is that of the same runs.
+    pub(crate) fn agent_finished(&self, agent: &str, finished: &v1::Finished, sent: u64) {
+        let mut sums = self.lock();
+        let Some(figures) = sums.agents.get_mut(agent) else {
+            return;
+        };
+        if let Some(cpu_ns) = finished.cpu_ns.and_then(|nanos| u64::try_from(nanos).ok()) {
+            figures.cpu_ns = figures.cpu_ns.saturating_add(cpu_ns);
+            figures.cpu_packets = figures.cpu_packets.saturating_add(sent);
+        }
+        if let Some(writes) = finished.writes {
+            figures.writes = figures.writes.saturating_add(writes);
+            figures.writes_packets = figures.writes_packets.saturating_add(sent);
         }
     }
 
@@ -99,6 +107,28 @@ mod tests {
         counters.agent_left("a", true);
         let sums = counters.sums();
         assert_eq!((sums.sent, sums.agents.len(), sums.agents_lost), (12, 0, 1));
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_run_adds_neither_its_cost_nor_its_packets() {
+        let counters = AgentCounters::default();
+        counters.agent_connected("a");
+        let finished = |cpu_ns, writes| v1::Finished {
+            cpu_ns,
+            writes,
+            ..v1::Finished::default()
+        };
+        counters.agent_finished("a", &finished(Some(500), None), 5);
+        counters.agent_finished("a", &finished(None, Some(2)), 7);
+        counters.agent_finished("b", &finished(Some(1), Some(1)), 1);
+        let expected = AgentFigures {
+            cpu_ns: 500,
+            cpu_packets: 5,
+            writes: 2,
+            writes_packets: 7,
+            ..AgentFigures::default()
+        };
+        assert_eq!(counters.sums().agents["a"], expected);
     }
 
     #[test]

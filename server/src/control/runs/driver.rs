@@ -25,6 +25,7 @@ use super::{
     orders::Orders,
     report::{FinishedRun, conclude_and_store},
     run_guard::RunGuard,
+    share_bounds::{self, Now, packets_due_max},
     trace_report,
 };
 use crate::{
@@ -87,6 +88,12 @@ struct DriverState {
     phase: Span,
     /// Up to when the time in which this process did not run is allowed for, ns of CLOCK_MONOTONIC.
     pauses_known_ns: u64,
+}
+
+impl DriverState {
+    fn now(&self) -> Now {
+        Now::of(&self.machine, self.snapshot.received(), clock::now_ns())
+    }
 }
 
 impl Driver {
@@ -179,7 +186,7 @@ impl Driver {
     }
 
     fn snapshot_builder(&self) -> SnapshotBuilder {
-        SnapshotBuilder::new(self.plan.clone(), self.run.run_id.clone(), &self.agents)
+        SnapshotBuilder::new(self.run.run_id.clone(), &self.agents)
     }
 
     fn state(&self, machine: RunStateMachine, snapshot: SnapshotBuilder) -> DriverState {
@@ -302,7 +309,9 @@ impl Driver {
             }
             AgentReport::Progress(progress) => {
                 let counts = progress.counts?;
-                let (sent, skipped) = state.snapshot.take_progress(agent, &counts, agent_records);
+                let clients = agent_records.share.clients();
+                let most = packets_due_max(&self.plan, clients, state.now());
+                let (sent, skipped) = state.snapshot.take_progress(agent, &counts, most);
                 counters.agent_sent(&agent_records.name, sent, skipped);
                 None
             }
@@ -321,15 +330,11 @@ impl Driver {
                 Some(Event::AgentGone(agent))
             }
             AgentReport::Finished(finished) => {
-                let start_at_ns = state.machine.start_at_ns();
-                let since_ns = |start_ns| clock::now_ns().saturating_sub(start_ns);
-                let elapsed_ns = start_at_ns.map_or(0, since_ns);
-                let sent_max = state.snapshot.sent_max(agent_records);
-                let bounds = agent_records.bounds(self.plan.threads, elapsed_ns, sent_max);
+                let bounds = share_bounds::final_report(&self.plan, agent_records, state.now());
                 let finished = bounds.apply(finished);
                 // An agent that comes back after an upgrade reports it again.
                 if agent_records.finished().is_none() {
-                    counters.agent_finished(&agent_records.name, &finished);
+                    counters.agent_finished(&agent_records.name, &finished, bounds.sent);
                 }
                 agent_records.finish(finished);
                 Some(Event::AgentFinished(agent))
@@ -450,13 +455,14 @@ impl Driver {
             run: self.run,
             agents: self.agents,
             record: state.record,
+            reported: state.snapshot.reported().to_vec(),
             final_state: machine.final_state(),
             start_at_ns: machine.start_at_ns(),
             stopped: machine.was_stopped_early().then_some(stop_cause),
             finished_early: machine.finished_early().clone(),
             span: self.span,
         };
-        let run = conclude_and_store(&self.runs, finished, state.snapshot.reported()).await;
+        let run = conclude_and_store(&self.runs, finished).await;
         let is_over = run.is_some();
         if let Some(run) = run {
             self.ends.view.send_replace(RunView {

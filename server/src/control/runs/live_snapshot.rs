@@ -5,23 +5,18 @@ use std::time::Duration;
 
 use metronome_proto::{
     counters::CounterList as _,
-    plan::Plan,
     v1::{self, GeneratorCounts, RunState},
 };
 
+use super::share_bounds;
 use crate::model::{AgentRecords, LiveCounters, Times, run::RunStateMachine};
 
 /// Two readings closer than this give no rate: a late one is followed by one that is in time.
 const RATE_WINDOW_NS_MIN: u64 = 250_000_000;
 
-/// Packets by which a client of a flood may be ahead of the last reading of the ledger: more than
-/// any host writes between two readings and any buffers hold.
-const FLOOD_AHEAD_MAX: u64 = 1 << 24;
-
 /// Collects what is known and makes snapshots of it.
 #[derive(Debug)]
 pub(super) struct SnapshotBuilder {
-    plan: Plan,
     run_id: String,
     /// What each agent has reported. `None` before its first report.
     reported: Vec<Option<GeneratorCounts>>,
@@ -37,9 +32,8 @@ pub(super) struct SnapshotBuilder {
 }
 
 impl SnapshotBuilder {
-    pub(super) fn new(plan: Plan, run_id: String, agents: &[AgentRecords]) -> Self {
+    pub(super) fn new(run_id: String, agents: &[AgentRecords]) -> Self {
         Self {
-            plan,
             run_id,
             reported: vec![None; agents.len()],
             clients_connected: None,
@@ -80,37 +74,24 @@ impl SnapshotBuilder {
         &self.reported
     }
 
-    /// Most packets that an agent can have sent by now: those of its share. A flood plans none:
-    /// what was received of the whole run, and what may be on the way.
-    pub(super) fn sent_max(&self, agent_records: &AgentRecords) -> u64 {
-        let clients = u64::from(agent_records.share.clients());
-        match self.plan.packets_per_client() {
-            Some(per_client) => per_client.saturating_mul(clients),
-            None => {
-                let received = self.receiver.map_or(0, |receiver| receiver.received);
-                received.saturating_add(FLOOD_AHEAD_MAX.saturating_mul(clients))
-            }
-        }
+    /// Packets of all clients in the last reading of the ledger; 0 before the first.
+    pub(super) fn received(&self) -> u64 {
+        self.receiver.map_or(0, |receiver| receiver.received)
     }
 
-    /// Takes an agent's progress. Its figures only rise, and no further than its share allows.
-    /// Returns how many packets more it has sent and skipped.
+    /// Takes the progress of an agent that can have sent and skipped at most so many packets.
+    /// Returns how many more than before it has sent and skipped.
     pub(super) fn take_progress(
         &mut self,
         agent: usize,
         counts: &GeneratorCounts,
-        agent_records: &AgentRecords,
+        packets_max: u64,
     ) -> (u64, u64) {
-        let most = self.sent_max(agent_records);
         let Some(known) = self.reported.get_mut(agent) else {
             return (0, 0);
         };
         let before = known.unwrap_or_default();
-        let mut words = before.to_words();
-        for (word, reported) in words.iter_mut().zip(counts.to_words()) {
-            *word = reported.clamp(*word, most.max(*word));
-        }
-        let now = GeneratorCounts::from_words(&words);
+        let now = share_bounds::progress(&before, counts, packets_max);
         *known = Some(now);
         (now.sent - before.sent, now.skipped - before.skipped)
     }
@@ -185,8 +166,7 @@ impl SnapshotBuilder {
         let sum = reported.try_fold(GeneratorCounts::zero(), |sum, agent| {
             Some(sum.plus(agent.as_ref()?))
         })?;
-        let received = self.receiver.map_or(0, |receiver| receiver.received);
-        let sent = sum.sent.max(received);
+        let sent = sum.sent.max(self.received());
         Some(GeneratorCounts {
             sent,
             scheduled: sum.scheduled.max(sent.saturating_add(sum.skipped)),
@@ -207,10 +187,23 @@ impl SnapshotBuilder {
     }
 }
 
+/// How a run of these agents looks after each of some readings of the ledger, a second apart.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn snapshots(agents: &[AgentRecords], readings: Vec<LiveCounters>) -> Vec<v1::Snapshot> {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let mut builder = SnapshotBuilder::new(String::new(), agents);
+    let (machine, _) = RunStateMachine::begin(agents.len(), SECOND_NS, 0);
+    let mut now_ns = 0;
+    let mut shown = |reading| {
+        now_ns += SECOND_NS;
+        builder.take_counters(reading, now_ns);
+        builder.build(&machine, agents, now_ns)
+    };
+    readings.into_iter().map(&mut shown).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use metronome_proto::{plan::Group, profile::Profile};
-
     use super::*;
     use crate::model::{
         AgentShare, ClockRelation,
@@ -219,31 +212,12 @@ mod tests {
 
     const SECOND_NS: u64 = 1_000_000_000;
 
-    fn plan() -> Plan {
-        Plan {
-            group: Group {
-                name: "default".into(),
-                clients: 2,
-                profile: Profile::constant(1_000_000),
-                batch: 1,
-                phase: v1::Phase::Staggered,
-                agents: Vec::new(),
-                target: String::new(),
-            },
-            duration: Duration::from_secs(10),
-            threads: 1,
-            thresholds: Vec::new(),
-            has_default_objectives: true,
-            requires: Vec::new(),
-        }
-    }
-
     fn agents(clock: ClockRelation) -> [AgentRecords; 1] {
         [AgentRecords::new("a".into(), AgentShare::of(0..2, clock))]
     }
 
     fn builder(agents: &[AgentRecords]) -> SnapshotBuilder {
-        SnapshotBuilder::new(plan(), "7".into(), agents)
+        SnapshotBuilder::new("7".into(), agents)
     }
 
     fn received(received: u64) -> LiveCounters {
@@ -296,7 +270,7 @@ mod tests {
         let mut builder = builder(&agents);
         let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
-        let more = builder.take_progress(0, &sent(1_500, 2), &agents[0]);
+        let more = builder.take_progress(0, &sent(1_500, 2), 2_000);
         assert_eq!(more, (1_500, 2));
         builder.take_counters(received(1_000), START_LEAD_NS);
         let first = builder.build(&state_machine, &agents, START_LEAD_NS);
@@ -320,10 +294,10 @@ mod tests {
         });
         let mut builder = builder(&agents);
         let (state_machine, _) = RunStateMachine::begin(2, SECOND_NS, 0);
-        builder.take_progress(0, &sent(5, 0), &agents[0]);
+        builder.take_progress(0, &sent(5, 0), 10);
         let shown = builder.build(&state_machine, &agents, 0).generator;
         assert_eq!(shown, None);
-        builder.take_progress(1, &sent(0, 0), &agents[1]);
+        builder.take_progress(1, &sent(0, 0), 10);
         let shown = builder.build(&state_machine, &agents, 0).generator;
         assert_eq!(shown, Some(sent(5, 0)));
     }
@@ -431,36 +405,12 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_cannot_be_further_ahead_in_a_flood_than_the_path_allows() {
-        let agents = agents(ClockRelation::Same);
-        let mut flood = plan();
-        flood.group.profile = Profile::Flood;
-        let mut builder = SnapshotBuilder::new(flood, "7".into(), &agents);
-        let ahead = 2 * FLOOD_AHEAD_MAX;
-        let all = sent(1 << 63, 0);
-        assert_eq!(builder.take_progress(0, &all, &agents[0]).0, ahead);
-        builder.take_counters(received(1_000), SECOND_NS);
-        assert_eq!(builder.take_progress(0, &all, &agents[0]).0, 1_000);
-    }
-
-    #[test]
-    fn an_agent_cannot_make_progress_fall_or_exceed_its_share() {
+    fn progress_gives_how_much_more_an_agent_has_done_within_its_bound() {
         let agents = agents(ClockRelation::Same);
         let mut builder = builder(&agents);
-        for (reported, shown) in [(5, 5), (3, 5), (u64::MAX, 20_000), (0, 20_000)] {
-            let before = builder.reported()[0].map_or(0, |counts| counts.sent);
-            let counts = GeneratorCounts {
-                scheduled: reported,
-                sent: reported,
-                skipped: reported,
-                blocked: reported,
-            };
-            let more = builder.take_progress(0, &counts, &agents[0]);
-            assert_eq!(more, (shown - before, shown - before));
-            let known = builder.reported()[0].unwrap();
-            assert_eq!(known.to_words()[..4], [shown; 4]);
-        }
-        let unknown = builder.take_progress(9, &sent(1, 1), &agents[0]);
-        assert_eq!(unknown, (0, 0));
+        assert_eq!(builder.take_progress(0, &sent(5, 1), 10), (5, 1));
+        assert_eq!(builder.take_progress(0, &sent(1_000, 1), 10), (4, 0));
+        assert_eq!(builder.reported()[0].map(|known| known.sent), Some(9));
+        assert_eq!(builder.take_progress(9, &sent(1, 1), 10), (0, 0));
     }
 }

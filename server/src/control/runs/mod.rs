@@ -15,7 +15,9 @@
 //! | [`resume`] | the runs that another process has begun, after an upgrade |
 //! | [`driver`] | one task per run: events to its state machine, actions from it |
 //! | [`orders`] | the orders of a run to its agents |
+//! | [`share_bounds`] | how much of what an agent claims enters a sum that lasts |
 //! | [`live_snapshot`] | how a running run looks to a watcher |
+//! | [`credible`] | figures of an agent that the other end's contradict |
 //! | [`report`] | the end: the report is made, stored and counted |
 //! | [`run_guard`] | what a run gives back when its driver ends, however that happens |
 //! | [`active`] | the runs that have not ended, and how to stop or hold them |
@@ -28,6 +30,7 @@
 //! figures mean is [`crate::verdict`]'s.
 
 mod active;
+mod credible;
 mod driver;
 mod history;
 mod live_snapshot;
@@ -36,6 +39,7 @@ mod orders;
 mod report;
 mod resume;
 mod run_guard;
+mod share_bounds;
 mod shares;
 mod start;
 mod start_request;
@@ -44,6 +48,8 @@ mod unstored;
 mod verdict_counters;
 
 pub(crate) use active::{ActiveRun, RunView};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use live_snapshot::snapshots;
 pub(crate) use manager::RunManager;
 pub(crate) use resume::resume_runs;
 pub(crate) use start::start_run;

@@ -12,9 +12,14 @@ use prost::Message as _;
 use tokio::task;
 use tracing::{Instrument as _, Span};
 
-use super::{manager::RunManager, trace_report, unstored::UnstoredRun};
+use super::{
+    credible,
+    manager::RunManager,
+    share_bounds::{self, Added},
+    trace_report,
+    unstored::UnstoredRun,
+};
 use crate::{
-    control::agents::AgentCounters,
     model::{AgentRecords, FinalCounters},
     verdict::{Evidence, conclude, failure_of_run, server_paused},
     wall_clock::{self, timestamp},
@@ -27,6 +32,8 @@ pub(super) struct FinishedRun {
     pub(super) run: v1::Run,
     pub(super) agents: Vec<AgentRecords>,
     pub(super) record: Option<FinalCounters>,
+    /// What each agent's progress has added to the counters.
+    pub(super) reported: Vec<Option<GeneratorCounts>>,
     /// ENDED with a report, or FAILED without.
     pub(super) final_state: RunState,
     pub(super) start_at_ns: Option<u64>,
@@ -47,13 +54,21 @@ struct ServerPart {
     traced_packets: usize,
 }
 
+/// A run in its final state.
+struct Concluded {
+    run: v1::Run,
+    /// The pages of its client rows.
+    pages: Vec<v1::ClientRows>,
+    /// What it adds to the counters.
+    added: Added,
+}
+
 /// Makes the report, or the failure of a run that has none, and stores it, on a thread that may
 /// block. `None` when none can be made; else the run in its final state, which is kept in memory
 /// for as long as it cannot be stored.
 pub(super) async fn conclude_and_store(
     runs: &RunManager,
     finished: FinishedRun,
-    reported: &[Option<GeneratorCounts>],
 ) -> Option<v1::Run> {
     let id = finished.id;
     let server = ServerPart {
@@ -63,12 +78,12 @@ pub(super) async fn conclude_and_store(
     };
     let span = finished.span.clone();
     let work = move || in_final_state(finished, &server);
-    let Ok((run, pages)) = task::spawn_blocking(work).await else {
+    let Ok(Concluded { run, pages, added }) = task::spawn_blocking(work).await else {
         tracing::error!("the report could not be made");
         return None;
     };
     if let Some(report) = &run.report {
-        count_ended(runs, report, reported);
+        count_ended(runs, report, &added);
     } else {
         count_failed(runs, &run);
     }
@@ -86,13 +101,14 @@ fn server_notes(runs: &RunManager, finished: &FinishedRun) -> Vec<v1::Note> {
     notes
 }
 
-/// The run as it is from here on, and the pages of its client rows.
-fn in_final_state(finished: FinishedRun, server: &ServerPart) -> (v1::Run, Vec<v1::ClientRows>) {
+/// The run as it is from here on.
+fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
     let FinishedRun {
         plan,
         mut run,
-        agents,
+        mut agents,
         record,
+        reported,
         final_state,
         start_at_ns,
         stopped,
@@ -104,12 +120,15 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> (v1::Run, Vec<v
     run.stopped = stopped.map(|cause| v1::Stopped {
         cause: cause.into(),
     });
-    let pages = if final_state == RunState::Failed {
+    let (pages, added) = if final_state == RunState::Failed {
         let failure = failure_of_run(&agents, stopped);
         trace_report::failed(&span, &failure);
         run.failure = Some(failure);
-        Vec::new()
+        (Vec::new(), Added::default())
     } else {
+        if let Some(counters) = &record {
+            credible::unset_kernel_figures(&mut agents, counters);
+        }
         let evidence = Evidence {
             plan: &plan,
             agents: &agents,
@@ -121,13 +140,16 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> (v1::Run, Vec<v
             notes: &server.notes,
         };
         let merged = tracing::info_span!(parent: &span, "merge").in_scope(|| conclude(&evidence));
+        let mut clients = merged.clients;
+        clients.iter_mut().for_each(credible::unset_attempts);
         let traced_packets = server.traced_packets;
         trace_report::end(&span, &merged.report, record.as_ref(), traced_packets);
         run.report = Some(merged.report);
-        pages(merged.clients)
+        let added = share_bounds::added_at_end(&plan, &agents, &clients, &reported);
+        (pages(clients), added)
     };
     run.ended_at = Some(timestamp(wall_clock::unix_ms()));
-    (run, pages)
+    Concluded { run, pages, added }
 }
 
 /// Client rows in pages that each fit a message.
@@ -152,34 +174,25 @@ fn pages(clients: Vec<v1::ClientReport>) -> Vec<v1::ClientRows> {
     pages
 }
 
-/// Counts a run that has ended, and what its agents' final reports add to their progress.
-fn count_ended(runs: &RunManager, report: &v1::Report, reported: &[Option<GeneratorCounts>]) {
+/// Counts a run that has ended.
+fn count_ended(runs: &RunManager, report: &v1::Report, added: &Added) {
     let verdict = report.verdict.as_ref();
     let verdict = verdict.map(v1::Verdict::status).unwrap_or_default();
     let counts = report.counts.unwrap_or_default();
     let received = counts.receiver.map(|receiver| receiver.received);
     // Signed: a trace would show other whole numbers as text.
+    let signed = |packets: u64| i64::try_from(packets).unwrap_or(i64::MAX);
     tracing::info!(
-        received = received.map(u64::cast_signed),
-        lost = counts.lost.map(u64::cast_signed),
+        received = received.map(signed),
+        lost = counts.lost.map(signed),
         "run has ended: {}",
         verdict.word().unwrap_or_default()
     );
-    count_rest(&runs.agent_counters, report, reported);
-    runs.verdict_counters.run_ended(verdict, counts.lost);
-}
-
-/// Counts what was not in the agents' progress yet.
-fn count_rest(agents: &AgentCounters, report: &v1::Report, reported: &[Option<GeneratorCounts>]) {
-    for (agent, reported) in report.agents.iter().zip(reported) {
-        let reported = reported.unwrap_or_default();
-        let GeneratorCounts { sent, skipped, .. } = agent.counts.unwrap_or(reported);
-        agents.agent_sent(
-            &agent.agent,
-            sent.saturating_sub(reported.sent),
-            skipped.saturating_sub(reported.skipped),
-        );
+    for (agent, (sent, skipped)) in report.agents.iter().zip(&added.agents) {
+        runs.agent_counters
+            .agent_sent(&agent.agent, *sent, *skipped);
     }
+    runs.verdict_counters.run_ended(verdict, added.lost);
 }
 
 fn count_failed(runs: &RunManager, run: &v1::Run) {

@@ -22,18 +22,18 @@ pub(crate) struct VerdictSums {
     pub(crate) runs_ended: [u64; 3],
     /// Runs that were over before their first packet was due.
     pub(crate) runs_failed: u64,
-    /// Packets lost in all of them.
+    /// Packets lost in all of them, as far as that is known.
     pub(crate) lost: u64,
 }
 
 impl VerdictCounters {
-    /// A run has ended. `lost`: as far as it is known.
-    pub(super) fn run_ended(&self, verdict: VerdictStatus, lost: Option<u64>) {
+    /// A run has ended. `lost`: of the clients of which it is known, within their shares.
+    pub(super) fn run_ended(&self, verdict: VerdictStatus, lost: u64) {
         let mut sums = self.lock();
         if let Some(place) = VERDICTS.iter().position(|known| *known == verdict) {
             sums.runs_ended[place] += 1;
         }
-        sums.lost = sums.lost.saturating_add(lost.unwrap_or(0));
+        sums.lost = sums.lost.saturating_add(lost);
     }
 
     /// A run has failed.

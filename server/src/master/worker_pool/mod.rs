@@ -25,5 +25,5 @@ mod worker;
 
 pub(super) use pool::{PoolSettings, WorkerPool};
 pub(super) use worker::EndedProcess;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub(super) use worker::Worker;
