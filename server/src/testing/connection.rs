@@ -178,7 +178,7 @@ impl Connection {
             reported_sent: connection_counters
                 .has_end
                 .then_some(connection_counters.reported_sent),
-            timed: connection_counters.timed,
+            timed: connection_counters.timed.0,
             histogram_counts: std::array::from_fn(|histogram| slot.count(histogram)),
             replies: (0..connection_counters.reply_bytes_queued)
                 .step_by(FRAME_BYTES)
