@@ -26,6 +26,10 @@ use crate::{
 };
 
 const STREAMS_PER_CONNECTION_MAX: u32 = 100;
+/// Calls of a connection that were reset before they were taken up. Beyond it the connection is
+/// closed for all its calls; h2's own 20 are passed by a client that cancels a page of calls at
+/// once. Large enough for four times the streams of a connection.
+const RESETS_MAX: usize = 400;
 const HEADER_BYTES_MAX: u32 = 8 << 10;
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
@@ -84,6 +88,7 @@ pub(crate) async fn services(
     let router = server
         .layer(RpcTracing::new(Arc::clone(&shared.counters.calls)))
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+        .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
