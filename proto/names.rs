@@ -25,15 +25,17 @@ pub fn is_label_key(key: &str) -> bool {
         && key.bytes().all(allowed)
 }
 
-/// Whether a character can change how the text around it is shown: control characters, line and
-/// paragraph separators, and the marks that turn the direction of writing.
+/// Whether a character can change how the text around it is shown, or hide in it: control
+/// characters, line and paragraph separators, the marks that turn the direction of writing, and
+/// those of no width (the general categories Cc, Zl, Zp and most of Cf of Unicode 16).
 #[must_use]
 pub fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            '\u{061C}' | '\u{2028}' | '\u{2029}' | '\u{200E}' | '\u{200F}'
-                | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+            '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}'
+                | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
+                | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
         )
 }
 

@@ -3,25 +3,61 @@
 //! Results go to standard output, all else to standard error. A reader that has gone away is not
 //! an error: after `| head` the user has what they wanted.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal as _, Write as _},
+};
 
-use metronome_proto::v1::{self, figure::Value};
+use metronome_proto::{
+    names::is_harmful,
+    v1::{self, figure::Value},
+};
 use metronome_telemetry::sanitise::Escaped;
 
 use crate::{
     exit::{Failure, host_failed},
-    render::text::{colour::Colour, progress},
+    render::text::{
+        colour::{Colour, SEQUENCES},
+        progress,
+    },
 };
 
-/// Writes a result to standard output.
+/// Writes a result to standard output, disarmed whatever it has of a server.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out
+        .write_all(disarmed(text).as_bytes())
+        .and_then(|()| out.flush())
+    {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(host_failed(format!(
             "standard output takes no more: {error}"
         ))),
         _ => Ok(()),
     }
+}
+
+/// `text` with its harmful characters escaped, but for its line feeds and tabs and our colours.
+///
+/// What renders a text has cleaned the words of a server already; this holds for the ones that it
+/// forgot as well.
+fn disarmed(text: &str) -> Cow<'_, str> {
+    if !text.contains(|character| is_harmful(character) && character != '\n') {
+        return text.into();
+    }
+    let mut rest = text;
+    let mut shown = String::with_capacity(text.len());
+    while let Some(character) = rest.chars().next() {
+        let colour = SEQUENCES
+            .iter()
+            .find(|sequence| rest.starts_with(*sequence));
+        let (part, after) = rest.split_at(colour.map_or(character.len_utf8(), |of| of.len()));
+        match colour.is_some() || matches!(character, '\n' | '\t') {
+            true => shown.push_str(part),
+            false => shown.push_str(&Escaped(part).to_string()),
+        }
+        rest = after;
+    }
+    shown.into()
 }
 
 /// Writes a sentence to standard error, also when no progress is shown.
@@ -123,7 +159,10 @@ impl Progress {
                 write_line(&line);
             }
             Mode::Rewritten => {
-                write_to_stderr(&format!("{CLEAR_LINE}{WRAP_OFF}{line}{WRAP_ON}"));
+                write_to_stderr(&format!(
+                    "{CLEAR_LINE}{WRAP_OFF}{}{WRAP_ON}",
+                    disarmed(&line)
+                ));
                 self.line_is_open = true;
             }
         }
@@ -141,7 +180,7 @@ impl Progress {
         self.clear();
         if self.mode != Mode::Quiet {
             let lines = sentence.lines();
-            lines.for_each(|line| write_line(&Escaped(line).to_string()));
+            lines.for_each(write_line);
         }
     }
 }
@@ -152,7 +191,7 @@ const WRAP_OFF: &str = "\x1b[?7l";
 const WRAP_ON: &str = "\x1b[?7h";
 
 fn write_line(line: &str) {
-    write_to_stderr(&format!("{line}\n"));
+    write_to_stderr(&format!("{}\n", disarmed(line)));
 }
 
 /// Not `eprintln!`, which panics when standard error has no reader any more.
@@ -194,5 +233,23 @@ mod tests {
                 "{position}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_harmful_is_one_list_and_passes_as_our_colours_alone() {
+        for character in '\0'..=char::MAX {
+            let text = character.to_string();
+            let is_escaped = Escaped(&text).to_string() != text;
+            assert_eq!(is_escaped, is_harmful(character), "{character:?}");
+            let is_disarmed = disarmed(&text) != text;
+            let expected = is_escaped && !matches!(character, '\n' | '\t');
+            assert_eq!(is_disarmed, expected, "{character:?}");
+        }
+        let ours = "\x1b[1;32mHELD\x1b[0m ä\n";
+        assert_eq!(disarmed(ours), ours);
+        assert_eq!(
+            disarmed("\x1b[1;32mHELD\x1b[0m \x1b[2J\u{9b}\u{200b}"),
+            "\x1b[1;32mHELD\x1b[0m \\u{1b}[2J\\u{9b}\\u{200b}"
+        );
     }
 }

@@ -46,8 +46,9 @@ pub fn text(object: &impl Serialize) -> String {
     for character in json.chars() {
         // Line feeds are between the values: within a string they are escaped already.
         if is_harmful(character) && character != '\n' {
-            // Each of them is one unit of UTF-16.
-            text.push_str(&format!("\\u{:04x}", u32::from(character)));
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
         } else {
             text.push(character);
         }

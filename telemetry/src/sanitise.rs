@@ -1,7 +1,8 @@
 //! Foreign text made harmless before it reaches a log, a terminal, a report or the database.
 //!
 //! Foreign is what a peer, a worker or a user's file has written. Harmful are control characters,
-//! which move a terminal or begin a forged line, and the characters that reorder what is shown.
+//! which move a terminal or begin a forged line, and the characters that reorder what is shown or
+//! hide in it.
 
 use std::fmt::{self, Write as _};
 
@@ -44,13 +45,16 @@ pub fn sentence(text: &str) -> String {
     printable(text, SENTENCE_BYTES_MAX)
 }
 
+/// The same characters as `metronome_proto::names::is_harmful`, which this crate does not see; a
+/// test of benchctl compares them.
 fn is_harmful(character: char) -> bool {
     character.is_control()
-        // Line and paragraph separators, and the marks that turn the direction of writing.
+        // Separators of lines, marks that turn the direction of writing, marks of no width.
         || matches!(
             character,
-            '\u{061C}' | '\u{2028}' | '\u{2029}' | '\u{200E}' | '\u{200F}'
-                | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+            '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}'
+                | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
+                | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
         )
 }
 

@@ -8,6 +8,7 @@ use std::fmt::Display;
 
 use metronome_proto::{
     json::values::{self, Word},
+    names::is_harmful,
     profile::hz,
     v1::{self, profile::Shape},
 };
@@ -40,17 +41,9 @@ pub(super) fn share(ppm: u32) -> String {
     format!("{} %", decimal(f64::from(ppm) / 1e4, 4))
 }
 
-/// Foreign text for a terminal: control characters, which could rewrite the screen, become `?`.
+/// Foreign text for a terminal: characters that could rewrite the screen, or hide, become `?`.
 pub(super) fn clean(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                '?'
-            } else {
-                character
-            }
-        })
-        .collect()
+    text.replace(is_harmful, "?")
 }
 
 /// Foreign text that is empty where it is not known.
