@@ -1,6 +1,7 @@
 //! The signals that ask this process to end: SIGTERM, SIGINT, and SIGHUP when its terminal ends.
 
 use std::{
+    future::pending,
     io,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -14,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// SIGTERM as well when SIGHUP is ignored.
-    hang_up: Signal,
+    /// `None` when it is ignored.
+    hang_up: Option<Signal>,
 }
 
 /// Ctrl-C has come. Of the whole process, as the signal is.
@@ -33,18 +34,24 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             // `nohup` has it ignored, and catching it would undo that.
-            hang_up: signal(match is_ignored(rustix::process::Signal::HUP) {
-                true => SignalKind::terminate(),
-                false => SignalKind::hangup(),
-            })?,
+            hang_up: match is_ignored(rustix::process::Signal::HUP) {
+                true => None,
+                false => Some(signal(SignalKind::hangup())?),
+            },
         })
     }
 
     /// Waits for the next one.
     pub(crate) async fn next(&mut self) {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
+            _ = hang_up => {}
             _ = self.interrupt.recv() => CTRL_C.store(true, Ordering::Relaxed),
         }
     }

@@ -7,20 +7,11 @@
 
 mod common;
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    os::unix::fs::OpenOptionsExt as _,
-    process::{Command, Stdio},
-};
+use std::fs;
 
 use metronome_proto::v1::{self, FailureCode, ReasonCode, RunState};
 use metronome_server::History;
-use rustix::{
-    fs::OFlags,
-    process::Signal,
-    pty::{OpenptFlags, openpt, ptsname, unlockpt},
-};
+use rustix::process::Signal;
 use tonic::Code;
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -29,7 +20,7 @@ use tonic_health::pb::{
 use common::{
     Server,
     agent::{Agent, unsent},
-    code, codes, command, ended, export, plan, start, stop, watch, watch_to_end,
+    code, codes, ended, export, plan, start, stop, watch, watch_to_end,
 };
 
 /// A run whose schedule lasts an hour, RUNNING.
@@ -281,36 +272,4 @@ async fn a_worker_keeps_no_capability_but_that_for_priorities() {
         assert_eq!(field("CapEff:"), field("CapPrm:"), "{status}");
         assert_eq!((field("CapInh:"), field("NoNewPrivs:")), (0, 1), "{status}");
     }
-}
-
-#[test]
-fn a_server_in_the_foreground_drains_when_its_terminal_is_closed() {
-    let folder = tempfile::TempDir::new().unwrap();
-    // Not inherited by the server: the terminal is closed when this end is.
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-    unlockpt(&terminal).unwrap();
-    let path = ptsname(&terminal, Vec::new()).unwrap();
-    let path = std::str::from_utf8(path.to_bytes()).unwrap();
-    let its_end = fs::File::options()
-        .read(true)
-        .custom_flags(OFlags::NOCTTY.bits().cast_signed())
-        .open(path)
-        .unwrap();
-    let server = command(&["--port", "0", "--grpc", "127.0.0.1:0", "--http", "off"]);
-    let mut server = Command::new("setsid")
-        .arg("--ctty")
-        .arg(server.get_program())
-        .args(server.get_args())
-        .env("METRONOME_DATABASE", folder.path().join("runs.sqlite"))
-        .stdin(its_end)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = String::new();
-    BufReader::new(server.stdout.as_mut().unwrap())
-        .read_line(&mut ready)
-        .unwrap();
-    assert!(ready.contains("ready"), "{ready}");
-    drop(terminal);
-    assert_eq!(server.wait().unwrap().code(), Some(0));
 }

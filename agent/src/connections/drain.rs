@@ -35,6 +35,8 @@ const ABORTED_END_NS_MAX: u64 = 3 * SECOND_NS / 2;
 const FIN_BYTES: usize = 1;
 /// Most clients that are handled between two readings of the clock.
 const EVENTS_PER_WAIT: usize = 256;
+/// Reads of one client for one event.
+const READS_AT_ONCE: u32 = 64;
 
 /// Ends every connection that still works, and completes the records of the clients.
 pub(crate) fn drain(clients: &mut [Client], stop_signal: &StopSignal) {
@@ -278,7 +280,8 @@ impl<'a> Ending<'a> {
     /// Bytes of a raw peer have no meaning, but for a refusal at their beginning. Returns whether
     /// the peer has closed and its kernel has every packet.
     fn listen_raw(&mut self) -> Result<bool, Problem> {
-        loop {
+        // A peer that sends without end must not keep the thread from the other clients.
+        for _ in 0..READS_AT_ONCE {
             let mut bytes = [0; 4096];
             let taken = match self.client.connection.receive(&mut bytes)? {
                 None => return Ok(false),
@@ -292,6 +295,9 @@ impl<'a> Ending<'a> {
             let first = taken.min(room.len());
             room[..first].copy_from_slice(&bytes[..first]);
             self.answer_bytes += first;
+            if self.answer_bytes < FRAME_BYTES {
+                continue;
+            }
             if let Some(refused) = Refused::decode(&self.answer) {
                 return Err(Problem {
                     code: refused.code(),
@@ -299,6 +305,7 @@ impl<'a> Ending<'a> {
                 });
             }
         }
+        Ok(false)
     }
 
     /// Gives up waiting, for a `problem` or because time is up.

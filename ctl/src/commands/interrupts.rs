@@ -1,7 +1,10 @@
 //! Ctrl-C, once, twice and again. SIGTERM and the end of the terminal (SIGHUP) count as one: they,
 //! too, should leave a report.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    future::pending,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use metronome_os::signals::is_ignored;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -35,10 +38,10 @@ impl Interrupts {
             ctrl_c: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             // `nohup` has it ignored, and catching it would undo that.
-            hang_up: listen(match is_ignored(rustix::process::Signal::HUP) {
-                true => SignalKind::terminate(),
-                false => SignalKind::hangup(),
-            })?,
+            hang_up: match is_ignored(rustix::process::Signal::HUP) {
+                true => None,
+                false => Some(listen(SignalKind::hangup())?),
+            },
         };
         tokio::spawn(count(signals, tokens.clone()));
         Ok(Self(tokens))
@@ -71,16 +74,22 @@ impl Interrupts {
 struct Signals {
     ctrl_c: Signal,
     terminate: Signal,
-    /// SIGTERM as well when SIGHUP is ignored.
-    hang_up: Signal,
+    /// `None` when it is ignored.
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
     async fn next(&mut self) {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             _ = self.ctrl_c.recv() => CTRL_C.store(true, Ordering::Relaxed),
             _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
+            _ = hang_up => {}
         }
     }
 }

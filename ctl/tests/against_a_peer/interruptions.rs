@@ -6,6 +6,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
+use metronome_os::signals::is_ignored;
 use metronome_proto::v1::VerdictStatus;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -132,7 +133,9 @@ fn ctrl_c_stops_the_run_and_still_prints_its_summary() {
 
 #[test]
 fn a_request_to_end_and_the_end_of_the_terminal_leave_a_summary_as_well() {
-    for signal in [Signal::TERM, Signal::HUP] {
+    // Below `nohup` a terminal's end is ignored, by what is started here as well.
+    let signals = [Signal::TERM, Signal::HUP];
+    for signal in signals.into_iter().filter(|signal| !is_ignored(*signal)) {
         let peer = peer_that(&[Watch::Hangs, Watch::Ends(VerdictStatus::Partial)]);
         let (child, _stderr) = start_and_see_progress(&peer);
         send(&child, signal);

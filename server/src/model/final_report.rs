@@ -3,6 +3,8 @@
 
 use metronome_proto::v1;
 
+use super::CLOCK_DRIFT_PARTS;
+
 /// Readings of two clocks, the order to start and the last message are no further apart than this.
 const SLACK_NS: u64 = 1_000_000_000;
 
@@ -42,7 +44,9 @@ pub(super) fn writes_max(sent: u64, blocked: Option<u64>) -> u64 {
 impl ReportBounds {
     /// The report without the figures that cannot be true.
     pub(crate) fn apply(self, finished: v1::Finished) -> v1::Finished {
-        let longest_ns = self.elapsed_ns.saturating_add(SLACK_NS);
+        // The agent's clock may run slower than ours.
+        let drift_ns = self.elapsed_ns / CLOCK_DRIFT_PARTS;
+        let longest_ns = (self.elapsed_ns.saturating_add(drift_ns)).saturating_add(SLACK_NS);
         let within = |min_ns: u64, max_ns: u64| {
             move |nanos: &i64| {
                 u64::try_from(*nanos).is_ok_and(|nanos| (min_ns..=max_ns).contains(&nanos))
@@ -85,7 +89,7 @@ mod tests {
     fn figures_that_can_be_true_stay() {
         for possible in [
             report(400, 4, 0),
-            report(20_000_000_000, 203, 10_000_000_000),
+            report(20_018_000_000, 203, 10_009_000_000),
             v1::Finished::default(),
         ] {
             assert_eq!(BOUNDS.apply(possible.clone()), possible);
@@ -97,7 +101,7 @@ mod tests {
         for impossible in [
             report(-1, 0, -1),
             report(399, 3, i64::MIN),
-            report(20_000_000_001, 204, 10_000_000_001),
+            report(20_018_000_001, 204, 10_009_000_001),
             report(i64::MAX, u64::MAX, i64::MAX),
         ] {
             let left = v1::Finished {

@@ -1,15 +1,10 @@
 //! Signals: SIGTERM and SIGINT end the server with a drain, SIGHUP restarts its workers, SIGUSR2
-//! lets another process take over. The kernel sends SIGHUP, too, when the terminal of the server
-//! has ended: then it drains.
+//! lets another process take over.
 
 use std::{pin::pin, sync::Arc};
 
 use anyhow::Context as _;
-use metronome_os::signals::is_ignored;
-use rustix::{
-    fs::{Mode, OFlags},
-    process::{Pid, kill_process},
-};
+use rustix::process::{Pid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{control::shared::Shared, upgrade};
@@ -20,8 +15,6 @@ pub(super) struct Signals {
     /// then fails like one on a full disk.
     _file_size: Signal,
     hang_up: Signal,
-    /// SIGHUP may come from the end of the terminal, and is not ignored as `nohup` has it.
-    ends_with_terminal: bool,
     upgrade: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -29,7 +22,7 @@ pub(super) struct Signals {
 
 /// Why the server ends.
 pub(super) enum End {
-    /// SIGTERM, SIGINT or the end of the terminal.
+    /// SIGTERM or SIGINT.
     Signal,
     /// Another process has taken over: its pid.
     Replaced(u32),
@@ -38,12 +31,9 @@ pub(super) enum End {
 impl Signals {
     pub(super) fn listen() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("signals cannot be caught");
-        // Before it is caught, which undoes that.
-        let is_ignored = is_ignored(rustix::process::Signal::HUP);
         Ok(Self {
             _file_size: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
             hang_up: listen(SignalKind::hangup())?,
-            ends_with_terminal: has_terminal() && !is_ignored,
             upgrade: listen(SignalKind::user_defined2())?,
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -55,10 +45,6 @@ impl Signals {
         loop {
             tokio::select! {
                 _ = self.hang_up.recv() => {
-                    if self.ends_with_terminal && !has_terminal() {
-                        tracing::info!("SIGHUP: the terminal has ended, and the server with it");
-                        return End::Signal;
-                    }
                     tracing::info!("SIGHUP: the workers are restarted");
                     let master_client = shared.master_client.clone();
                     tokio::spawn(async move { master_client.restart_workers().await });
@@ -115,12 +101,6 @@ impl Signals {
             }
         }
     }
-}
-
-/// Whether this process has a controlling terminal that is still there.
-fn has_terminal() -> bool {
-    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::open("/dev/tty", flags, Mode::empty()).is_ok()
 }
 
 async fn first(terminate: &mut Signal, interrupt: &mut Signal) {

@@ -57,8 +57,8 @@ pub(super) fn packets_max(plan: &Plan, clients: u32, received: u64) -> u64 {
 }
 
 /// Most packets that so many clients can have sent and skipped by now. None before the start
-/// instant. An agent is never ahead of it: its start instant is this one, or later by the time that
-/// its order took.
+/// instant. An agent's start instant is this one, or later by the time that its order took. One
+/// whose clock runs fast gets ahead of it; what it reports too early is counted when it is due.
 pub(super) fn packets_due_max(plan: &Plan, clients: u32, now: Now) -> u64 {
     let Now {
         start_at_ns,

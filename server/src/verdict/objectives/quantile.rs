@@ -108,14 +108,22 @@ pub(super) fn judge(times: &Histogram, question: Question<'_>) -> Answer {
         _ if counted.at_most > beyond => (Ground::Uncertain, OutcomeStatus::NotJudged),
         _ => (Ground::Counted, OutcomeStatus::NotHeld),
     };
-    let observed = observed(times, question);
+    // Where what the spreads hide has decided, the quantile that is shown may lie on the other side.
+    let is_on_its_side = |observed_ns: &u64| match status {
+        OutcomeStatus::Held | OutcomeStatus::NotHeld if question.hidden.is_some() => {
+            question.comparison.holds(*observed_ns, question.limit_ns)
+                == (status == OutcomeStatus::Held)
+        }
+        _ => true,
+    };
+    let observed_ns = observed(times, question).map(shown_ns);
     Answer {
         ground,
         status,
         above: counted.shown,
         above_in_transit: counted.in_transit,
         beyond,
-        observed_ns: observed.map(shown_ns),
+        observed_ns: observed_ns.filter(is_on_its_side),
     }
 }
 
@@ -397,7 +405,13 @@ mod tests {
             let answer = ask_spread(990_000, Comparison::LessOrEqual, limit_ns, hidden);
             let found = (answer.status, answer.ground);
             assert_eq!(found, expected, "{limit_ns} {hidden:?}");
-            assert_eq!(answer.observed_ns.is_some(), uncertain <= 10, "{hidden:?}");
+            // A figure on the other side of the limit would contradict the status.
+            let is_met = answer.observed_ns.map(|of| of <= limit_ns);
+            match answer.status {
+                OutcomeStatus::Held => assert_ne!(is_met, Some(false), "{limit_ns} {hidden:?}"),
+                OutcomeStatus::NotHeld => assert_ne!(is_met, Some(true), "{limit_ns} {hidden:?}"),
+                _ => assert_eq!(is_met.is_some(), uncertain <= 10, "{limit_ns} {hidden:?}"),
+            }
         }
     }
 
