@@ -108,7 +108,7 @@ pub(super) fn judge(times: &Histogram, question: Question<'_>) -> Answer {
         _ if counted.at_most > beyond => (Ground::Uncertain, OutcomeStatus::NotJudged),
         _ => (Ground::Counted, OutcomeStatus::NotHeld),
     };
-    // Where what the spreads hide has decided, the quantile that is shown may lie on the other side.
+    // Where what the spreads hide has decided, the quantile may be shown on the other side.
     let is_on_its_side = |observed_ns: &u64| match status {
         OutcomeStatus::Held | OutcomeStatus::NotHeld if question.hidden.is_some() => {
             question.comparison.holds(*observed_ns, question.limit_ns)
