@@ -1,6 +1,9 @@
 //! What a server reports about itself: health, reflection, status and limits.
 
-use metronome_proto::limits;
+use metronome_proto::{
+    limits,
+    v1::{self, fleet_service_client::FleetServiceClient},
+};
 use prost::Message as _;
 use tonic::Code;
 use tonic_health::pb::{
@@ -155,4 +158,25 @@ async fn the_server_reports_what_it_is_and_its_limits() {
     assert_eq!(status.capabilities, metronome_proto::features::CAPABILITIES);
     let recoveries = status.recoveries.unwrap();
     assert_eq!((recoveries.deaths, recoveries.pause), (0, None));
+}
+
+#[tokio::test]
+async fn calls_that_are_cancelled_at_once_leave_the_others_of_their_connection_alone() {
+    let server = Server::start(&[]);
+    let channel = server.channel().await;
+    // How often this task waits decides how far the calls are when they are dropped: those whose
+    // request and reset leave together are dropped before the server takes them up.
+    for waits in 0..6 {
+        let calls = (0..60).map(|_| {
+            let mut fleet = FleetServiceClient::new(channel.clone());
+            tokio::spawn(async move { fleet.get_server(v1::GetServerRequest {}).await })
+        });
+        let calls: Vec<_> = calls.collect();
+        for _ in 0..waits {
+            tokio::task::yield_now().await;
+        }
+        calls.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+    let mut fleet = FleetServiceClient::new(channel);
+    fleet.get_server(v1::GetServerRequest {}).await.unwrap();
 }
