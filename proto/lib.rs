@@ -25,6 +25,7 @@
 pub mod address;
 pub mod counters;
 pub mod elapsed;
+mod exact;
 pub mod failure;
 pub mod features;
 pub mod filter;

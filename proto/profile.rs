@@ -6,6 +6,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use crate::{
+    exact::scaled,
     limits::{RATE_MILLIHERTZ_MAX, RATE_MILLIHERTZ_MIN},
     schedule::Schedule,
     v1,
@@ -106,27 +107,26 @@ impl FromStr for Profile {
         if text == "max" {
             return Ok(Self::Flood);
         }
-        let (digits, factor) = match text.strip_suffix(['k', 'K', 'M']) {
-            Some(digits) if text.ends_with('M') => (digits, 1e9),
-            Some(digits) => (digits, 1e6),
-            None => (text, 1e3),
+        let (digits, decimals) = match text.strip_suffix(['k', 'K', 'M']) {
+            Some(digits) if text.ends_with('M') => (digits, 9),
+            Some(digits) => (digits, 6),
+            None => (text, 3),
         };
+        if let Some(millihertz) = scaled(digits, decimals) {
+            return Ok(Self::constant(millihertz));
+        }
         let number: f64 = digits.parse().map_err(|_| {
             "packets per second are a number such as 10000, 10k or 0.5, or the word max".to_owned()
         })?;
-        let millihertz = number * factor;
-        let rounded = millihertz.round();
+        let nearest = (number * 10_f64.powi(decimals.cast_signed())).round();
         // Written so that NaN fails it. 2^53: from there on a float has no thousandths of its own.
-        if !(0.0..9e15).contains(&rounded) {
+        if !(0.0..9e15).contains(&nearest) {
             return Err("0.001 to 1,000,000 packets/s per client are allowed".into());
         }
-        if (millihertz - rounded).abs() > 1e-6 * millihertz.abs() {
-            return Err(format!(
-                "rates go in steps of 0.001 packets/s; the nearest one is {}",
-                hz(rounded as u64)
-            ));
-        }
-        Ok(Self::constant(rounded as u64))
+        Err(format!(
+            "rates are written in full and go in steps of 0.001 packets/s; the nearest one is {}",
+            hz(nearest as u64)
+        ))
     }
 }
 
@@ -170,8 +170,22 @@ mod tests {
         }
         assert_eq!("max".parse(), Ok(Profile::Flood));
         for text in [
-            "", "k", "ten", "10kk", "10 k", "10m", "Max", "maximum", "NaN", "-1", "inf", "1e300",
-            "0.0014", "0.0001",
+            "",
+            "k",
+            "ten",
+            "10kk",
+            "10 k",
+            "10m",
+            "Max",
+            "maximum",
+            "NaN",
+            "-1",
+            "inf",
+            "1e300",
+            "0.0014",
+            "0.0001",
+            "2000.0004",
+            "1e3",
         ] {
             assert!(text.parse::<Profile>().is_err(), "{text}");
         }

@@ -6,6 +6,7 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
+    exact::scaled,
     limits::SPREAD_PROVED_NS,
     v1::{
         self, Comparison, Metric,
@@ -135,20 +136,6 @@ fn quantile_of(name: &str) -> Option<u32> {
     }
     let ppm = scaled(name.strip_prefix('p')?, 4)?;
     u32::try_from(ppm).ok().filter(|ppm| (1..PPM).contains(ppm))
-}
-
-/// A decimal number without a sign, times 10 to the power of `decimals`. `None` for what is none,
-/// what has more decimals than that, and what no `u64` can hold: nothing is rounded.
-fn scaled(text: &str, decimals: u32) -> Option<u64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !are_digits(whole) || !are_digits(fraction) {
-        return None;
-    }
-    let fraction = fraction.trim_end_matches('0');
-    let zeros = decimals.checked_sub(u32::try_from(fraction.len()).ok()?)?;
-    let digits: u64 = format!("{whole}{fraction}").parse().ok()?;
-    digits.checked_mul(10_u64.checked_pow(zeros)?)
 }
 
 impl v1::Threshold {
