@@ -209,8 +209,8 @@ impl Run {
             &self.live_counters,
         );
         let (clients, measured) = generated?;
-        run_trace::trace_load(&measured, connected_ns, start_ns);
-        run_trace::log_load(&measured);
+        run_trace::trace_load(&measured, assignment.share.profile, connected_ns, start_ns);
+        run_trace::log_load(&measured, assignment.share.profile);
         Ok((clients, Some(measured)))
     }
 

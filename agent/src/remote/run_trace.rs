@@ -1,6 +1,7 @@
 //! The load of a run in its trace and in the log.
 
 use metronome_os::clock;
+use metronome_proto::{histogram::is_known, profile::Profile, threshold::PPM};
 use metronome_telemetry::{
     KeyValue,
     retroactive_span::{self, Anchor, RetroactiveSpan},
@@ -11,10 +12,14 @@ use crate::load::outcome::GeneratorStats;
 
 /// Records the spans of the wait for the first packet and of the load. They are recorded
 /// afterwards, because the pacing threads must not wait for a trace.
-pub(super) fn trace_load(measured: &GeneratorStats, connected_ns: u64, start_ns: u64) {
+pub(super) fn trace_load(
+    measured: &GeneratorStats,
+    profile: Profile,
+    connected_ns: u64,
+    start_ns: u64,
+) {
     let now_ns = clock::now_ns();
     let anchor = Anchor::at(now_ns);
-    let at_us = |quantile| measured.lateness.quantile_ns(quantile) as f64 / 1e3;
     let span_of = |name, from_ns, until_ns, attributes| RetroactiveSpan {
         name,
         from_ns,
@@ -22,16 +27,17 @@ pub(super) fn trace_load(measured: &GeneratorStats, connected_ns: u64, start_ns:
         attributes,
         events: Vec::new(),
     };
-    let figures = vec![
+    let mut figures = vec![
         KeyValue::new(
             "metronome.packets.sent",
             measured.lateness.count().cast_signed(),
         ),
         KeyValue::new("metronome.writes", measured.writes.cast_signed()),
-        KeyValue::new("metronome.lateness.p50_us", at_us(0.5)),
-        KeyValue::new("metronome.lateness.p99_us", at_us(0.99)),
-        KeyValue::new("metronome.lateness.max_us", at_us(1.0)),
     ];
+    for (name, ppm) in LATENESS {
+        let lateness_us = lateness_ns(measured, profile, ppm).map(|ns| ns as f64 / 1e3);
+        figures.extend(lateness_us.map(|us| KeyValue::new(name, us)));
+    }
     let begun_ns = start_ns.clamp(connected_ns, now_ns);
     retroactive_span::record(
         &Span::current(),
@@ -45,17 +51,35 @@ pub(super) fn trace_load(measured: &GeneratorStats, connected_ns: u64, start_ns:
     );
 }
 
-/// One log line with the figures of the load.
-pub(super) fn log_load(measured: &GeneratorStats) {
+/// The attributes of the lateness, with their quantiles in millionths.
+const LATENESS: [(&str, u32); 3] = [
+    ("metronome.lateness.p50_us", 500_000),
+    ("metronome.lateness.p99_us", 990_000),
+    ("metronome.lateness.max_us", PPM),
+];
+
+/// A quantile of the lateness. `None` of a flood, which has none, and of too few packets.
+fn lateness_ns(measured: &GeneratorStats, profile: Profile, ppm: u32) -> Option<u64> {
+    let count = measured.lateness.count();
+    let is_there = profile != Profile::Flood && count > 0 && is_known(ppm, count);
+    is_there.then(|| {
+        measured
+            .lateness
+            .quantile_ns(f64::from(ppm) / f64::from(PPM))
+    })
+}
+
+/// One log line with the figures of the load; what is not known is not in it.
+pub(super) fn log_load(measured: &GeneratorStats, profile: Profile) {
     // Signed, because a trace would turn unsigned numbers into text.
-    let at_us = |quantile| (measured.lateness.quantile_ns(quantile) / 1000).cast_signed();
+    let at_us = |ppm| lateness_ns(measured, profile, ppm).map(|ns| (ns / 1000).cast_signed());
     tracing::info!(
         packets = measured.lateness.count().cast_signed(),
         writes = measured.writes.cast_signed(),
         real_time_threads = measured.real_time_threads,
-        lateness_p50_us = at_us(0.5),
-        lateness_p99_us = at_us(0.99),
-        lateness_max_us = at_us(1.0),
+        lateness_p50_us = at_us(500_000),
+        lateness_p99_us = at_us(990_000),
+        lateness_max_us = at_us(PPM),
         "load generated"
     );
 }
