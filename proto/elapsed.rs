@@ -20,7 +20,9 @@ pub struct Elapsed {
     /// Packets of one client that were due, and its rate in millihertz, where the load has one.
     paced: Option<(u64, u64)>,
     taken_ns: u128,
-    duration_ns: u128,
+    /// The most that is shown of the schedule: the duration, or until the last packet that was due
+    /// before the load was stopped.
+    shown_max_ns: u128,
 }
 
 impl Elapsed {
@@ -39,17 +41,23 @@ impl Elapsed {
         taken_ns: u128,
     ) -> Option<Self> {
         let duration_ns = duration.as_nanos();
+        let periods_ns = |periods: u64, rate_millihertz: u64| {
+            (u128::from(periods) * NS_PER_1000_S).div_ceil(u128::from(rate_millihertz).max(1))
+        };
         let elapsed = Self {
             schedule_ns: match profile {
                 Profile::Flood if is_stopped => 0,
                 Profile::Flood => duration_ns,
-                Profile::Constant { rate_millihertz } => {
-                    (u128::from(due) * NS_PER_1000_S).div_ceil(u128::from(rate_millihertz).max(1))
-                }
+                Profile::Constant { rate_millihertz } => periods_ns(due, rate_millihertz),
             },
             paced: profile.rate_millihertz().map(|rate| (due, rate)),
             taken_ns,
-            duration_ns,
+            shown_max_ns: match profile {
+                Profile::Constant { rate_millihertz } if is_stopped => {
+                    periods_ns(due.saturating_sub(1), rate_millihertz).min(duration_ns)
+                }
+                _ => duration_ns,
+            },
         };
         Some(elapsed).filter(|of| of.shown_ns() > 0)
     }
@@ -58,7 +66,7 @@ impl Elapsed {
     /// where it is longer, ns.
     #[must_use]
     pub fn shown_ns(self) -> u128 {
-        self.schedule_ns.min(self.duration_ns).max(self.taken_ns)
+        self.schedule_ns.min(self.shown_max_ns).max(self.taken_ns)
     }
 
     /// So many packets of all clients in the time of the schedule, or until the last one where that
@@ -113,6 +121,19 @@ mod tests {
         assert_eq!(shown(false, 5), Some(200_000_000));
         assert_eq!(shown(true, 5), Some(5));
         assert_eq!(shown(true, 0), None);
+    }
+
+    #[test]
+    fn a_stopped_load_shows_no_time_after_its_last_packet_and_has_its_rate_all_the_same() {
+        let duration = Duration::from_secs(60);
+        let shown = |due, taken_ns| {
+            let elapsed = Elapsed::new(Profile::constant(100), duration, due, true, taken_ns)?;
+            Some((elapsed.shown_ns(), elapsed.achieved_millihertz(due)))
+        };
+        // 0.1 Hz, stopped after 2 s and after 12 s.
+        assert_eq!(shown(1, 5), Some((5, Some(100))));
+        assert_eq!(shown(2, 5), Some((10_000_000_000, Some(100))));
+        assert_eq!(shown(1, 0), None);
     }
 
     proptest! {

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_run_takes_what_was_scheduled_until_then() {
+    fn a_stopped_run_takes_until_the_last_packet_that_was_due_or_read() {
         let mut sample = Sample::of(1, 1);
         sample.stopped = Some(StopCause::Operator);
         sample.reported_counts(0, |counts| (counts.scheduled, counts.sent) = (40, 40));
@@ -145,13 +145,13 @@ mod tests {
             counted.counts.received = 40;
             counted.last_read_ns = START_NS + 39_010_000;
         });
-        assert_eq!(elapsed(&sample), Some(40_000_000));
+        assert_eq!(elapsed(&sample), Some(39_010_000));
         sample.reported_counts(0, |counts| counts.scheduled = u64::MAX);
-        assert_eq!(elapsed(&sample), Some(PACKETS as u128 * 1_000_000));
+        assert_eq!(elapsed(&sample), Some((PACKETS as u128 - 1) * 1_000_000));
         // Without the agent's word it is what the places of the packets take.
         sample.forget_agent(0);
         sample.counted(0, |counted| counted.counts.left_out = Some(3));
-        assert_eq!(elapsed(&sample), Some(43_000_000));
+        assert_eq!(elapsed(&sample), Some(42_000_000));
         sample.counted(0, |counted| counted.counts.received = 0);
         assert_eq!(elapsed(&sample), None);
     }
