@@ -160,12 +160,8 @@ mod tests {
             (counted.counts.received, counted.counts.corrupt) = (PACKETS - 8, 2);
         });
         let evidence = sample.evidence();
-        let judged = Judged {
-            evidence: &evidence,
-            rows: &pair(&evidence),
-            punctuality: None,
-            is_whole: true,
-        };
+        let rows = pair(&evidence);
+        let judged = Judged::whole(&evidence, &rows);
         let observed = |text: &str| count(&judged, text.parse().unwrap()).observed;
         for (text, packets) in [("lost=0", 3), ("skipped=0", 5), ("corrupt=0", 2)] {
             let expected = Some(Observed::ObservedCount(packets));
@@ -178,12 +174,8 @@ mod tests {
         let mut sample = Sample::of(1, 1);
         sample.reported_counts(0, |counts| (counts.scheduled, counts.sent) = (0, 0));
         let evidence = sample.evidence();
-        let judged = Judged {
-            evidence: &evidence,
-            rows: &pair(&evidence),
-            punctuality: None,
-            is_whole: true,
-        };
+        let rows = pair(&evidence);
+        let judged = Judged::whole(&evidence, &rows);
         let finding = kept_up(&judged, "kept_up>=99%".parse().unwrap());
         assert_eq!(finding.status, OutcomeStatus::NotJudged);
         assert!(finding.observed.is_none());

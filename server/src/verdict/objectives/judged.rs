@@ -11,6 +11,19 @@ pub(super) struct Judged<'a> {
     pub(super) is_whole: bool,
 }
 
+#[cfg(test)]
+impl<'a> Judged<'a> {
+    /// A run of which nothing is missing and no packet was late.
+    pub(super) fn whole(evidence: &'a Evidence<'a>, rows: &'a [Row<'a>]) -> Self {
+        Self {
+            evidence,
+            rows,
+            punctuality: None,
+            is_whole: true,
+        }
+    }
+}
+
 impl Judged<'_> {
     /// Packets that a late generator may have delayed, where they may decide the quantile of so
     /// many millionths; else 0.

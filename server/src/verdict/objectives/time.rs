@@ -256,12 +256,8 @@ mod tests {
     /// What is found of an objective that a user has set, whatever the verdict.
     fn ask(sample: &Sample, asked: &str) -> Finding {
         let evidence = sample.evidence();
-        let judged = Judged {
-            evidence: &evidence,
-            rows: &pair(&evidence),
-            punctuality: None,
-            is_whole: true,
-        };
+        let rows = pair(&evidence);
+        let judged = Judged::whole(&evidence, &rows);
         quantile(&judged, asked.parse().unwrap(), ObjectiveSource::User)
     }
 
