@@ -1,6 +1,9 @@
 //! The notes that do not change a verdict: codes, figures, and sentences written from the figures.
 
-use metronome_proto::v1::{Note, NoteCode};
+use metronome_proto::{
+    histogram::is_known,
+    v1::{Note, NoteCode},
+};
 use metronome_telemetry::sanitise;
 
 use super::{
@@ -80,8 +83,9 @@ fn clock_unknown(agents: &[AgentRecords]) -> Option<Note> {
 /// In time by the limit, and yet not the even load that a period asks for.
 fn bunched(evidence: &Evidence<'_>, punctuality: &Punctuality) -> Option<Note> {
     let lateness = &evidence.counters?.times.lateness;
-    let lateness_p50_ns = lateness.quantile_ns(0.5);
-    punctuality.is_bunched(evidence).then(|| {
+    let is_known = is_known(500_000, lateness.count());
+    (is_known && punctuality.is_bunched(evidence)).then(|| {
+        let lateness_p50_ns = lateness.quantile_ns(0.5);
         note(
             NoteCode::Bunched,
             "The generator sent in bunches: more than half of the packets were written over a \
