@@ -119,8 +119,9 @@ impl FromStr for Profile {
             "packets per second are a number such as 10000, 10k or 0.5, or the word max".to_owned()
         })?;
         let nearest = (number * 10_f64.powi(decimals.cast_signed())).round();
-        // Written so that NaN fails it. 2^53: from there on a float has no thousandths of its own.
-        if !(0.0..9e15).contains(&nearest) {
+        // Written so that NaN fails it.
+        let allowed = RATE_MILLIHERTZ_MIN as f64..=RATE_MILLIHERTZ_MAX as f64;
+        if !allowed.contains(&nearest) {
             return Err("0.001 to 1,000,000 packets/s per client are allowed".into());
         }
         Err(format!(
@@ -188,6 +189,19 @@ mod tests {
             "1e3",
         ] {
             assert!(text.parse::<Profile>().is_err(), "{text}");
+        }
+        for (text, part) in [
+            ("0.0014", "the nearest one is 0.001"),
+            ("2000.0004", "the nearest one is 2000"),
+            ("1e3", "the nearest one is 1000"),
+            ("0.0001", "0.001 to 1,000,000"),
+            ("1e12", "0.001 to 1,000,000"),
+        ] {
+            let error = text.parse::<Profile>().unwrap_err();
+            assert!(
+                error.ends_with(part) || error.starts_with(part),
+                "{text}: {error}"
+            );
         }
     }
 
