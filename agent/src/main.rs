@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    metronome_os::environment::remove_empty("METRONOME_");
+    if let Err(code) = metronome_os::start::prepare() {
+        return code;
+    }
     metronome_agent::run(metronome_agent::Args::parse())
 }

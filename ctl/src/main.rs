@@ -56,7 +56,9 @@ fn main() -> ExitCode {
     if let Some(code) = embedded::run_as_worker_if_asked() {
         return code;
     }
-    metronome_os::environment::remove_empty("METRONOME_");
+    if let Err(code) = metronome_os::start::prepare() {
+        return code;
+    }
     if let Some(code) = embedded::run_as_embedded_if_asked() {
         return code;
     }

@@ -5,9 +5,13 @@
 
 use std::{
     borrow::Cow,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
 };
 
+use metronome_os::{
+    standard_error::{self, write_passing},
+    standard_output::write_result,
+};
 use metronome_proto::{
     names::is_harmful,
     v1::{self, figure::Value},
@@ -24,16 +28,8 @@ use crate::{
 
 /// Writes a result to standard output, disarmed whatever it has of a server.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match out
-        .write_all(disarmed(text).as_bytes())
-        .and_then(|()| out.flush())
-    {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(host_failed(format!(
-            "standard output takes no more: {error}"
-        ))),
-        _ => Ok(()),
-    }
+    write_result(&disarmed(text))
+        .map_err(|error| host_failed(format!("standard output takes no more: {error}")))
 }
 
 /// `text` with its harmful characters escaped, but for its line feeds and tabs and our colours.
@@ -67,7 +63,7 @@ pub(crate) fn warn(sentence: &str) {
 
 /// Writes to standard error why there is no result: one sentence, and under it the way out.
 pub(crate) fn print_failure(failure: &Failure) {
-    write_to_stderr(&error_lines(failure));
+    standard_error::write_line(error_lines(failure).trim_end());
 }
 
 /// The lines of a failure. The place of an error in a filter has a caret under it.
@@ -156,10 +152,10 @@ impl Progress {
             Mode::Lines if self.last_moment == moment => {}
             Mode::Lines => {
                 self.last_moment = moment;
-                write_line(&line);
+                write_passing(&format!("{}\n", disarmed(&line)));
             }
             Mode::Rewritten => {
-                write_to_stderr(&format!(
+                write_passing(&format!(
                     "{CLEAR_LINE}{WRAP_OFF}{}{WRAP_ON}",
                     disarmed(&line)
                 ));
@@ -171,7 +167,7 @@ impl Progress {
     /// Takes the progress line away.
     pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.line_is_open) {
-            write_to_stderr(CLEAR_LINE);
+            write_passing(CLEAR_LINE);
         }
     }
 
@@ -191,12 +187,7 @@ const WRAP_OFF: &str = "\x1b[?7l";
 const WRAP_ON: &str = "\x1b[?7h";
 
 fn write_line(line: &str) {
-    write_to_stderr(&format!("{}\n", disarmed(line)));
-}
-
-/// Not `eprintln!`, which panics when standard error has no reader any more.
-fn write_to_stderr(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    standard_error::write_line(&disarmed(line));
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@
 //! | [`process`], [`orphans`] | other processes of ours, and orphans that process 1 inherits |
 //! | [`host`], [`cgroup`] | what /proc and /sys report of this host and this process |
 //! | [`privileges`] | giving up rights |
-//! | [`files`], [`standard_error`] | opening and writing without waiting for a reader |
+//! | [`files`], [`standard_error`], [`standard_output`] | opening and writing without waiting for a reader |
 //! | [`signals`] | whether a signal is ignored, and ending by one |
-//! | [`environment`] | empty variables count as not set |
+//! | [`start`], [`environment`], [`needed_calls`] | the first steps of a process |
 //! | [`key_file`] | a secret key in a file |
 //! | [`wake`] | an eventfd that ends a wait in epoll |
 //!
@@ -30,6 +30,7 @@ pub mod files;
 pub mod host;
 pub mod key_file;
 pub mod memory;
+pub mod needed_calls;
 pub mod orphans;
 pub mod privileges;
 pub mod process;
@@ -38,5 +39,7 @@ pub mod seq_packet;
 pub mod signals;
 pub mod socket;
 pub mod standard_error;
+pub mod standard_output;
+pub mod start;
 pub mod tcp_info;
 pub mod wake;

@@ -3,29 +3,47 @@
 //!
 //! For the few lines that are no log lines: why a process cannot start, what was lost at its end.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    os::fd::AsFd,
+};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// The longest that a line waits for room in the pipe or the terminal.
-const WAIT_MAX: Timespec = Timespec {
+pub(crate) const WAIT_MAX: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,
 };
 
 /// A pipe that reports room takes this many bytes at once (PIPE_BUF).
-const LINE_BYTES_MAX: usize = 4096;
+pub(crate) const LINE_BYTES_MAX: usize = 4096;
 
 /// Writes `text` and a line end. A text of more than 4095 bytes is cut at a character's edge; a
 /// line that finds no room within a second is given up.
 pub fn write_line(text: &str) {
+    write(&format!("{}\n", cut(text)), WAIT_MAX);
+}
+
+/// Writes `text`, of at most 4096 bytes, where there is room for it now; else it is given up. For
+/// what is soon followed by something newer: progress.
+pub fn write_passing(text: &str) {
+    write(text, Timespec::default());
+}
+
+fn write(text: &str, wait: Timespec) {
     let stderr = io::stderr();
-    let has_room = poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&WAIT_MAX));
-    if has_room.is_ok_and(|ready| ready > 0) {
-        let line = format!("{}\n", cut(text));
+    if has_room(&stderr, wait) {
         // An error means that there is nothing to write to any more, and nothing else to report to.
-        let _ = stderr.lock().write_all(line.as_bytes());
+        let _ = stderr.lock().write_all(text.as_bytes());
     }
+}
+
+/// Whether `stream` takes 4096 bytes at once, or refuses them at once, within `wait`.
+pub(crate) fn has_room(stream: &impl AsFd, wait: Timespec) -> bool {
+    let ready = poll(&mut [PollFd::new(stream, PollFlags::OUT)], Some(&wait));
+    // Without poll (a filter of system calls) a stream is taken to have room, as almost all have.
+    ready.map_or(true, |ready| ready > 0)
 }
 
 fn cut(text: &str) -> &str {

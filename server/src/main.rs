@@ -11,6 +11,8 @@ fn main() -> ExitCode {
     if let Some(code) = metronome_server::run_as_worker_if_asked() {
         return code;
     }
-    metronome_os::environment::remove_empty("METRONOME_");
+    if let Err(code) = metronome_os::start::prepare() {
+        return code;
+    }
     metronome_server::run(Args::parse())
 }

@@ -1,10 +1,8 @@
 //! One session after the other, until this process is asked to end.
 
-use std::{
-    io::{self, Write as _},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
+use metronome_os::standard_output;
 use metronome_proto::v1::Failure;
 use tokio_util::sync::CancellationToken;
 
@@ -100,13 +98,9 @@ fn warn_of(failure: &Failure) {
 
 /// Prints the one line on standard output, which scripts wait for.
 fn announce(config: &RemoteConfig) {
-    // Standard output may be closed, which is no reason to stop.
-    let mut stdout = io::stdout();
-    let _ = writeln!(
-        stdout,
-        "metronome-agent ready: name {} server {}",
+    standard_output::announce(&format!(
+        "metronome-agent ready: name {} server {}\n",
         config.name,
         server(config).address
-    );
-    let _ = stdout.flush();
+    ));
 }

@@ -10,15 +10,11 @@ mod json;
 mod remedy;
 mod summary;
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{process::ExitCode, sync::Arc, thread, time::Duration};
 
-use metronome_os::{clock, process::raise_open_files_limit, standard_error};
+use metronome_os::{
+    clock, process::raise_open_files_limit, standard_error, standard_output::write_result,
+};
 use metronome_proto::v1::{ClientRecord, Failure, FailureCode};
 use tokio::sync::oneshot;
 
@@ -95,7 +91,7 @@ async fn supervise(
                 Output::Text => summary.to_string(),
                 Output::Json => json::result(&summary),
             };
-            print(&text)
+            write_result(&text)
                 .map_err(|error| internal(&format!("standard output takes no more: {error}")))?;
             Ok(ExitCode::from(if interrupted {
                 INTERRUPTED
@@ -163,15 +159,6 @@ fn record(client: &Client) -> ClientRecord {
     ClientRecord { failure, ..record }
 }
 
-/// A reader that has gone away is no error: after `| head` the user has what they wanted.
-fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
-}
-
 /// Prints why there are no figures, and the way out; in JSON on standard output too.
 fn report(failure: Failure, output: Output) -> ExitCode {
     let failure = with_own_flags(failure);
@@ -181,7 +168,7 @@ fn report(failure: Failure, output: Output) -> ExitCode {
     standard_error::write_line(&format!("error: {sentence}\n  {remedy}"));
     if let Output::Json = output {
         // A closed standard output changes nothing about the failure.
-        let _ = print(&metronome_proto::json::error::error(&failure));
+        let _ = write_result(&metronome_proto::json::error::error(&failure));
     }
     ExitCode::FAILURE
 }

@@ -1,7 +1,6 @@
 //! Puts the parts of the control plane together and serves until the end.
 
 use std::{
-    io::{Write as _, stdout},
     net::{SocketAddr, TcpListener},
     process::{self, ExitCode},
     sync::Arc,
@@ -10,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use metronome_os::standard_output;
 use metronome_proto::HTTP_ADDRESS_DEFAULT;
 use sd_notify::NotifyState;
 use tokio::{runtime, task::JoinHandle as Task};
@@ -168,9 +168,7 @@ fn announce(grpc: SocketAddr, data: SocketAddr, http: Option<SocketAddr>) {
         process::id()
     );
     // The parent may not read it; that is no reason not to serve.
-    let _ = stdout()
-        .write_all(line.as_bytes())
-        .and_then(|()| stdout().flush());
+    standard_output::announce(&line);
     tracing::info!("{}", line.trim_end());
     // Without a service manager this does nothing.
     let _ = sd_notify::notify(&[NotifyState::Ready]);

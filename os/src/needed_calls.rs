@@ -1,0 +1,129 @@
+//! The system calls without which no executable works: each is made once at the start.
+//!
+//! The libraries of the event loop, of threads and of limits end a process by a panic when a filter
+//! of system calls (a container's seccomp profile, `SystemCallFilter=` of a unit) refuses one of
+//! these. Made here first, the refusal is a sentence. What else is refused later is an error where
+//! it happens.
+
+#![allow(unsafe_code)]
+
+use std::{
+    fmt,
+    io::{self, Read as _, Write as _},
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::net::UnixStream,
+    },
+    thread,
+};
+
+/// A call that the system refuses.
+#[derive(Debug)]
+pub struct RefusedCall {
+    call: &'static str,
+    error: io::Error,
+}
+
+impl fmt::Display for RefusedCall {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { call, error } = self;
+        write!(formatter, "the system refuses the call {call}: {error}; ")?;
+        formatter.write_str(match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                "raise the limit of processes and threads (ulimit -u, pids.max, TasksMax=)"
+            }
+            _ => {
+                "allow it in the filter of system calls (a container's seccomp profile, \
+                 SystemCallFilter=), or raise the limit that the error names"
+            }
+        })
+    }
+}
+
+impl std::error::Error for RefusedCall {}
+
+/// Makes each of the calls once. Microseconds, and a thread that ends at once.
+///
+/// # Errors
+/// The first one that is refused.
+pub fn make() -> Result<(), RefusedCall> {
+    let refused = |call| move |error| RefusedCall { call, error };
+    limit().map_err(refused("prlimit64"))?;
+    cpu_time().map_err(refused("clock_gettime"))?;
+    let epoll = epoll().map_err(refused("epoll_create1"))?;
+    no_event(&epoll).map_err(refused("epoll_wait"))?;
+    let (mut one, mut other) = UnixStream::pair().map_err(refused("socketpair"))?;
+    one.write_all(b"x").map_err(refused("sendto"))?;
+    other.read_exact(&mut [0]).map_err(refused("recvfrom"))?;
+    let thread = thread::Builder::new().spawn(|| {});
+    // It does not panic.
+    let _ = thread.map_err(refused("clone3"))?.join();
+    Ok(())
+}
+
+fn limit() -> io::Result<()> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is valid for a write of its type.
+    done(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }).map(drop)
+}
+
+/// The clock that is no page shared with the kernel.
+fn cpu_time() -> io::Result<()> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is valid for a write of its type.
+    done(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) }).map(drop)
+}
+
+fn epoll() -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointer.
+    let descriptor = done(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    // SAFETY: the descriptor is new and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+fn no_event(epoll: &OwnedFd) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: 0, u64: 0 };
+    // SAFETY: `event` has room for the one event that is asked for.
+    done(unsafe { libc::epoll_wait(epoll.as_raw_fd(), &raw mut event, 1, 0) }).map(drop)
+}
+
+fn done(result: i32) -> io::Result<i32> {
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        result => Ok(result),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_refused_where_the_tests_run() {
+        make().unwrap();
+    }
+
+    #[test]
+    fn a_refusal_names_the_call_and_the_way_out() {
+        let refused = |errno| RefusedCall {
+            call: "clone3",
+            error: io::Error::from_raw_os_error(errno),
+        };
+        let filter = refused(libc::EPERM).to_string();
+        assert!(
+            filter.contains("clone3") && filter.contains("seccomp"),
+            "{filter}"
+        );
+        let limit = refused(libc::EAGAIN).to_string();
+        assert!(
+            limit.contains("ulimit -u") && !limit.contains("seccomp"),
+            "{limit}"
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! Writing to standard output, whose reader may have gone, or may have stopped to read.
+//!
+//! A line that announces something is given up when nothing takes it. A result is worth waiting
+//! for, as the output of every filter is, but the wait can be interrupted.
+
+use std::io::{self, Write as _};
+
+use crate::{
+    signals::end_at_once,
+    standard_error::{LINE_BYTES_MAX, WAIT_MAX, has_room},
+};
+
+/// Writes `line`, of at most 4096 bytes with its line end, unless it finds no room within a second.
+/// Nothing depends on it.
+pub fn announce(line: &str) {
+    let mut stdout = io::stdout().lock();
+    if has_room(&stdout, WAIT_MAX) {
+        let _ = stdout
+            .write_all(line.as_bytes())
+            .and_then(|()| stdout.flush());
+    }
+}
+
+/// Writes all of `text`, however long its reader takes. A reader that has gone is no error: after
+/// `| head` the user has what they wanted. While it waits for a reader, SIGINT, SIGTERM and SIGHUP
+/// end the process at once, also when they were caught before.
+///
+/// # Errors
+/// Standard output takes no more: a full disk, for example.
+pub fn write_result(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let mut rest = text.as_bytes();
+    let written = loop {
+        if rest.is_empty() {
+            break stdout.flush();
+        }
+        if !has_room(&stdout, Default::default()) {
+            end_at_once();
+        }
+        let (part, after) = rest.split_at(rest.len().min(LINE_BYTES_MAX));
+        // The lock buffers up to the last line feed, so that each part is flushed by itself.
+        if let Err(error) = stdout.write_all(part).and_then(|()| stdout.flush()) {
+            break Err(error);
+        }
+        rest = after;
+    };
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
