@@ -55,7 +55,7 @@ class Environment:
     # What the three streams of the child are: a name that `trials` understands, or None for a file.
     stdout: str | None = None
     stderr: str | None = None
-    # An allocation that fails ends a Rust program by SIGABRT, and docs/operations.md says so.
+    # An allocation that fails ends a Rust program by SIGABRT, as docs/operations.md documents.
     may_abort: bool = False
 
 

@@ -14,7 +14,7 @@ import time
 
 # A trial that has not ended by then hangs. Twice the longest wait that an executable documents.
 DEADLINE_S = 60
-# A server or an agent that is ready is told to end; one that cannot say that it is ready is told after this.
+# A server or an agent that is ready is ended by SIGTERM; one that cannot report that it is ready, after this long.
 READY_S = 8
 
 # What a person must never be shown.
@@ -29,7 +29,7 @@ class Command:
     name: str
     arguments: tuple
     exits: frozenset
-    # It serves until it is told to end.
+    # It serves until SIGTERM ends it.
     serves: bool = False
 
 
@@ -115,7 +115,7 @@ def judge(command, environment, code, said):
     if code not in command.exits:
         faults.append(f"it ends with {code}: {shortened(said)}")
     if code == 1 and not (environment.stdout or environment.stderr) and not said.strip():
-        faults.append("it ends with 1 and says nothing")
+        faults.append("it ends with 1 without a sentence")
     return faults
 
 
