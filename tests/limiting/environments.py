@@ -1,7 +1,7 @@
 """The environments in which tests/limits starts the executables: each takes one thing away.
 
-An environment is applied in the child between fork and exec; it changes nothing outside that child. What
-needs root says so: an ordinary user cannot hide /proc, and root has no limit of processes.
+An environment is applied in the child between fork and exec; it changes nothing outside that child. Some
+need root, which alone can hide /proc and become another user.
 """
 
 import ctypes
