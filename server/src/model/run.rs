@@ -26,7 +26,7 @@ use metronome_proto::v1::{Failure, FailureCode, RunState};
 use serde::{Deserialize, Serialize};
 
 /// Agents have this long to connect and verify all their clients.
-pub(crate) const PREPARE_NS: u64 = 30 * SECOND_NS;
+pub(crate) const PREPARE_NS: u64 = 10 * SECOND_NS;
 /// From the decision to start to the first packet due: long enough for the order to reach a pacing
 /// thread, short enough that StartRun to first packet stays below 100 ms.
 pub(crate) const START_LEAD_NS: u64 = 20_000_000;
@@ -536,14 +536,14 @@ mod tests {
         assert_eq!(preparing.code(), FailureCode::PrepareTimedOut);
         assert_eq!(
             preparing.sentence,
-            "it did not connect its clients within 30 s"
+            "it did not connect its clients within 10 s"
         );
         let draining = out_of_time(RunState::Draining);
         assert_eq!(draining.code(), FailureCode::NoFinalReport);
     }
 
     #[test]
-    fn an_agent_has_30_s_to_prepare_10_s_to_end_and_5_s_to_stop() {
+    fn an_agent_has_10_s_to_prepare_10_s_to_end_and_5_s_to_stop() {
         fn waits_s(story: &mut Story, state: RunState) -> u64 {
             assert!(story.is(state));
             let agents: Vec<_> = story.state_machine().waiting_for().collect();
@@ -552,7 +552,7 @@ mod tests {
             story.wait();
             (story.now_ns - before_ns) / SECOND_NS
         }
-        assert_eq!(waits_s(&mut Story::of(1), RunState::Preparing), 30);
+        assert_eq!(waits_s(&mut Story::of(1), RunState::Preparing), 10);
         let mut story = Story::of(1);
         story.on(Event::AgentPrepared(0));
         (0..2).for_each(|_| drop(story.wait()));
