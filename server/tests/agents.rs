@@ -345,6 +345,69 @@ async fn the_run_goes_on_without_an_agent_that_is_lost() {
     assert_eq!(received(&run), 10);
 }
 
+/// An easy plan that stops when an agent is lost.
+fn stops_on_loss(clients: u32) -> v1::Plan {
+    v1::Plan {
+        on_agent_loss: v1::AgentLoss::Stop.into(),
+        ..plan(clients, 10, 3_600_000)
+    }
+}
+
+#[tokio::test]
+async fn a_lost_agent_stops_a_run_of_a_plan_that_asks_for_that() {
+    let server = Server::start(&[]);
+    let (mut lost, mut left) = (
+        Agent::register(&server, "b-lost").await,
+        Agent::register(&server, "a-left").await,
+    );
+    let run_id = start_run(&server, stops_on_loss(2)).await;
+    for agent in [&mut lost, &mut left] {
+        let prepare = agent.receive_prepare().await;
+        agent.send_prepared(&prepare.run_id).await;
+    }
+    left.receive_start().await;
+    server.running(&run_id).await;
+    drop(lost);
+    assert_eq!(left.receive_stop().await.run_id, run_id);
+    left.send_records(&run_id, vec![unsent(0)]).await;
+    left.send_finished(&run_id).await;
+    let run = ended(&server, &run_id).await;
+    assert_eq!(run.state(), RunState::Ended);
+    assert_eq!(run.stopped.unwrap().cause(), v1::StopCause::AgentLost);
+    let reasons = verdict(&run).reasons;
+    let find = |code| reasons.iter().find(|reason| reason.code() == code).unwrap();
+    let lost = &find(ReasonCode::AgentLost).figures;
+    assert_eq!(lost["agent"], "b-lost".into());
+    let stopped = find(ReasonCode::Stopped);
+    assert_eq!(stopped.figures["cause"], "agent_lost".into());
+    assert!(
+        stopped.sentence.contains("an agent was lost"),
+        "{stopped:?}"
+    );
+    let shown = run.plan.unwrap();
+    assert_eq!(shown.on_agent_loss(), v1::AgentLoss::Stop);
+}
+
+#[tokio::test]
+async fn a_run_of_such_a_plan_has_failed_with_the_lost_agents_failure_before_its_first_packet() {
+    let server = Server::start(&[]);
+    let (mut lost, mut left) = (
+        Agent::register(&server, "b-lost").await,
+        Agent::register(&server, "a-left").await,
+    );
+    let run_id = start_run(&server, stops_on_loss(2)).await;
+    left.receive_prepare().await;
+    lost.receive_prepare().await;
+    lost.send_failed(&run_id, why(FailureCode::NoRoute)).await;
+    assert_eq!(left.receive_stop().await.run_id, run_id);
+    left.send_failed(&run_id, why(FailureCode::Stopped)).await;
+    let run = ended(&server, &run_id).await;
+    assert_eq!(failure(&run), FailureCode::NoRoute);
+    let failure = run.failure.unwrap();
+    assert_eq!(failure.figures["agent"], "b-lost".into());
+    assert_eq!(run.stopped.unwrap().cause(), v1::StopCause::AgentLost);
+}
+
 #[tokio::test]
 async fn a_silent_agent_is_lost_after_three_seconds_and_its_name_is_free_again() {
     let server = Server::start(&[]);
