@@ -1,7 +1,8 @@
 //! The reasons of a verdict: what follows from a code alone.
 
 use crate::v1::{
-    AgentLoss, LawStatus, NoteCode, OutcomeStatus, ReasonCode, RunState, StopCause, VerdictStatus,
+    AgentLoss, AgentState, LawStatus, NoteCode, OutcomeStatus, ReasonCode, RunState, StopCause,
+    VerdictStatus,
 };
 
 /// The prefix of the codes' names in the API.
@@ -173,6 +174,17 @@ impl StopCause {
             Self::Operator => Some("operator"),
             Self::Shutdown => Some("shutdown"),
             Self::AgentLost => Some("agent_lost"),
+        }
+    }
+}
+
+impl AgentState {
+    /// The name in lower case, without its prefix. Unspecified is available.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unspecified | Self::Available => "available",
+            Self::Unresponsive => "unresponsive",
         }
     }
 }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use prost_types::{Duration, Timestamp};
 
 use crate::v1::{
-    AgentLoss, ClockRelation, Comparison, FailureCode, LawStatus, Metric, NoteCode,
+    AgentLoss, AgentState, ClockRelation, Comparison, FailureCode, LawStatus, Metric, NoteCode,
     ObjectiveSource, OutcomeStatus, Phase, ReasonCode, RunState, StopCause, VerdictStatus,
     clock_relation::Relation,
 };
@@ -100,6 +100,12 @@ pub fn stop_cause(number: i32) -> Option<Word> {
 #[must_use]
 pub fn agent_loss(number: i32) -> Option<Word> {
     word(number, |loss: AgentLoss| Some(loss.word()))
+}
+
+/// Whether an agent is given shares of runs: `available` or `unresponsive`.
+#[must_use]
+pub fn agent_state(number: i32) -> Option<Word> {
+    word(number, |state: AgentState| Some(state.word()))
 }
 
 /// A phase: `staggered`.

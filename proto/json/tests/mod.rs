@@ -58,7 +58,7 @@ const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
     ("worker_report", &["worker", "pid", "packets", "restarts"]),
     ("client", &["client"]),
     ("snapshot", &["schema_version"]),
-    ("agent", &["protocol_version"]),
+    ("agent", &["protocol_version", "state"]),
     ("capacity", &["clients_max", "cores"]),
     (
         "server",

@@ -307,6 +307,9 @@ impl Driver {
         let counters = &self.runs.agent_counters;
         match report {
             AgentReport::Prepared => {
+                if state.machine.state() == RunState::Preparing {
+                    self.runs.registry.note_answer(&agent_records.name, true);
+                }
                 // Watchers see the clients that are connected now, not those of the last beat.
                 self.ask_for_reading(state);
                 Some(Event::AgentPrepared(agent))
@@ -384,6 +387,9 @@ impl Driver {
                 Action::GiveUp(agent) => {
                     let records = &mut self.agents[agent];
                     records.fail(out_of_time(before));
+                    if before == RunState::Preparing {
+                        self.runs.registry.note_answer(&records.name, false);
+                    }
                     None
                 }
                 Action::CloseRun => {
