@@ -23,7 +23,10 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::v1::{AgentLoss, Failure, FailureCode, RunState};
+use metronome_proto::{
+    limits::STOP_TIME_MAX,
+    v1::{AgentLoss, Failure, FailureCode, RunState},
+};
 use serde::{Deserialize, Serialize};
 
 /// Agents have this long to connect and verify all their clients.
@@ -34,7 +37,7 @@ pub(crate) const START_LEAD_NS: u64 = 20_000_000;
 /// After the schedule is over agents may take this long to end by themselves.
 pub(super) const GRACE_NS: u64 = 10 * SECOND_NS;
 /// After a stop they may take this long.
-pub(crate) const STOP_NS: u64 = 5 * SECOND_NS;
+pub(crate) const STOP_NS: u64 = STOP_TIME_MAX.as_nanos() as u64;
 /// The master has this long to close the next of a run's connections …
 pub(super) const CLOSE_NS: u64 = 5 * SECOND_NS;
 /// … and this long to close all of them and to send the final counters.
