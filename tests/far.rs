@@ -18,3 +18,26 @@ fn many_clients_of_a_far_agent_connect_in_time() {
     assert!([0, 4, 99].contains(&code), "{code}: {}", result);
     assert_eq!(result["counts"]["received"], 4_000, "{}", result["verdict"]);
 }
+
+#[test]
+fn an_agent_that_is_300_ms_away_starts_in_time() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut command = common::command("metronome-agent");
+    let address = path_to(&server.grpc(), Duration::from_millis(300));
+    // 90 ms a way still prove one clock, so that the order names an instant of it.
+    let nearer = path_to(&server.grpc(), Duration::from_millis(90));
+    command.args(["--server", &address, "--name", "far"]);
+    let _far = common::Running::start(command);
+    let mut command = common::command("metronome-agent");
+    command.args(["--server", &nearer, "--name", "nearer"]);
+    let _nearer = common::Running::start(command);
+    for agents in [&["far"][..], &["nearer"], &["far", "nearer"]] {
+        let names = agents.iter().flat_map(|name| ["--agent", name]);
+        let flags = ["--clients", "2", "--rate", "100", "--duration", "2s"];
+        let flags: Vec<_> = flags.into_iter().chain(names).collect();
+        let (result, _) = server.run(&flags);
+        assert_eq!(result["verdict"]["status"], "valid", "{agents:?}: {result}");
+        assert_eq!(result["counts"]["skipped"], 0, "{agents:?}");
+        assert_eq!(result["counts"]["received"], 400, "{agents:?}");
+    }
+}

@@ -31,9 +31,14 @@ use serde::{Deserialize, Serialize};
 
 /// Agents have this long to connect and verify all their clients.
 pub(crate) const PREPARE_NS: u64 = 10 * SECOND_NS;
-/// From the decision to start to the first packet due: long enough for the order to reach a pacing
-/// thread, short enough that StartRun to first packet stays below 100 ms.
+/// From the decision to start to the first packet due, where the agents are near: long enough for
+/// the order to reach a pacing thread, short enough that StartRun to first packet stays below
+/// 100 ms.
 pub(crate) const START_LEAD_NS: u64 = 20_000_000;
+/// What an order needs beside its way.
+const START_MARGIN_NS: u64 = 10_000_000;
+/// The first packet is not due later than this, however far an agent is.
+const START_LEAD_NS_MAX: u64 = 5 * SECOND_NS;
 /// After the schedule is over agents may take this long to end by themselves.
 pub(super) const GRACE_NS: u64 = 10 * SECOND_NS;
 /// After a stop they may take this long.
@@ -88,6 +93,8 @@ pub(crate) struct RunStateMachine {
     /// From the first packet due to the end of the schedule.
     schedule_ns: u64,
     start_at_ns: Option<u64>,
+    /// The longest round trip to an agent of the run, as far as it is known.
+    round_trip_ns: u64,
     /// The plan stops the run when an agent is lost.
     stops_on_loss: bool,
     /// It was RUNNING: its first packet was due.
@@ -157,6 +164,7 @@ impl RunStateMachine {
             agents: vec![AgentStage::Preparing; agents],
             schedule_ns,
             start_at_ns: None,
+            round_trip_ns: 0,
             stops_on_loss: on_agent_loss == AgentLoss::Stop,
             was_running: false,
             stop_requested: false,
@@ -204,6 +212,20 @@ impl RunStateMachine {
             *latest_ns = latest_ns.saturating_add(more_ns);
         }
         self
+    }
+
+    /// An order to start may take the whole of a round trip to one of the agents, ns.
+    pub(crate) fn allow_for_path(mut self, round_trip_ns: u64) -> Self {
+        self.round_trip_ns = self.round_trip_ns.max(round_trip_ns);
+        self
+    }
+
+    /// From the decision to start to the first packet due, ns: one and a half times the longest
+    /// round trip, since one way may take nearly all of it and the next one longer.
+    fn lead_ns(&self) -> u64 {
+        let way_ns = self.round_trip_ns.saturating_add(self.round_trip_ns / 2);
+        let needed_ns = START_MARGIN_NS.saturating_add(way_ns);
+        needed_ns.clamp(START_LEAD_NS, START_LEAD_NS_MAX)
     }
 
     /// When to call [`RunStateMachine::step`] with [`Event::Tick`], ns; `None` once the run is
@@ -414,7 +436,7 @@ impl RunStateMachine {
     }
 
     fn start(&mut self, now_ns: u64, actions: &mut Vec<Action>) {
-        let start_at_ns = now_ns.saturating_add(START_LEAD_NS);
+        let start_at_ns = now_ns.saturating_add(self.lead_ns());
         actions.extend(
             self.indices(AgentStage::Prepared)
                 .map(|agent| Action::SendStart { agent, start_at_ns }),
@@ -640,6 +662,23 @@ mod tests {
             let lead_ns = start_at_ns - story.now_ns;
             assert!((5_000_000..=30_000_000).contains(&lead_ns), "{lead_ns}");
             assert_eq!(story.state_machine().start_at_ns(), Some(start_at_ns));
+        }
+    }
+
+    #[test]
+    fn the_lead_is_what_the_farthest_agent_needs_and_bounded() {
+        const MS: u64 = 1_000_000;
+        for (round_trips_ms, lead_ms) in [
+            ([0, 6], 20),
+            ([600, 6], 910),
+            ([6, 600], 910),
+            ([0, u64::MAX / MS], 5_000),
+        ] {
+            let (machine, _) = RunStateMachine::begin(1, SCHEDULE_NS, AgentLoss::Continue, 0);
+            let far = round_trips_ms.iter();
+            let machine = far.fold(machine, |of, ms| of.allow_for_path(ms * MS));
+            let (machine, _) = machine.step(Event::AgentPrepared(0), 0);
+            assert_eq!(machine.start_at_ns(), Some(lead_ms * MS));
         }
     }
 

@@ -88,6 +88,8 @@ pub(super) struct ConnectedAgent {
     /// How its clock relates to the server's. `None` while that is still measured: then it is not
     /// listed and gets no assignment, and those that it has brought back go on.
     pub(super) clock: Option<AgentClock>,
+    /// The longest of its last round trips, ns; 0 before the first.
+    pub(super) round_trip_ns: u64,
     /// It has come back to its place.
     pub(super) has_returned: bool,
     /// Cancelled when the agent has come back on another stream.

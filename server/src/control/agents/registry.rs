@@ -119,6 +119,7 @@ impl Registry {
             resume_token,
             is_unresponsive: place.is_unresponsive,
             clock: None,
+            round_trip_ns: 0,
             has_returned: held.is_some(),
             replaced: replaced.clone(),
             assignments,
@@ -153,6 +154,22 @@ impl Registry {
             .into_iter()
             .map(|(_, assignment)| LostAssignment(assignment))
             .collect()
+    }
+
+    /// Notes the longest of the last round trips of a stream, ns.
+    pub(super) fn note_round_trip(&self, name: &str, stream: &Orders, round_trip_ns: u64) {
+        if let Some(agent) = self.lock().on_stream(name, stream) {
+            agent.round_trip_ns = round_trip_ns;
+        }
+    }
+
+    /// The longest of the last round trips to an agent, ns. 0 when none is known.
+    pub(crate) fn round_trip_ns(&self, name: &str) -> u64 {
+        let agents = self.lock();
+        agents
+            .connected
+            .get(name)
+            .map_or(0, |agent| agent.round_trip_ns)
     }
 
     /// The agent of a stream is not on the server's clock any more. Returns what its runs are to

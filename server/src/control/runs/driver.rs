@@ -308,7 +308,10 @@ impl Driver {
         match report {
             AgentReport::Prepared => {
                 if state.machine.state() == RunState::Preparing {
-                    self.runs.registry.note_answer(&agent_records.name, true);
+                    let (registry, name) = (&self.runs.registry, &agent_records.name);
+                    registry.note_answer(name, true);
+                    let machine = state.machine.clone();
+                    state.machine = machine.allow_for_path(registry.round_trip_ns(name));
                 }
                 // Watchers see the clients that are connected now, not those of the last beat.
                 self.ask_for_reading(state);
