@@ -41,6 +41,10 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
         "start one with `metronome-agent --server HOST:PORT`",
     ),
     (
+        &[FailureCode::AgentsUnresponsive],
+        "see the agents' logs and restart them, or name one with --agent to try it again",
+    ),
+    (
         &[FailureCode::AgentNotConnected],
         "`benchctl agents` lists the agents that are connected",
     ),

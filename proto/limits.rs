@@ -59,8 +59,20 @@ pub const RUNS_PER_AGENT_MAX: usize = 100;
 pub const RESUME_TOKEN_BYTES: usize = 16;
 /// An agent stops all load when no Renew came for this long, and may take as long to come back.
 pub const LEASE: Duration = Duration::from_secs(3);
+/// How long a server waits for the final reports of its agents after an order to stop.
+pub const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+/// How much of that an agent waits for the answers to its ends: the rest is for the order, for the
+/// packets that are due when it comes, and for the report.
+pub const STOPPED_END_TIME_MAX: Duration = Duration::from_secs(3);
 /// Longest filter, bytes.
 pub const FILTER_BYTES_MAX: usize = 1024;
+
+/// An agent reports before the server gives it up, whatever its peers do: a path of 0.5 s a way and
+/// a second for everything else fit in between.
+const _: () = assert!(
+    STOPPED_END_TIME_MAX.as_millis() + 2_000 <= STOP_TIME_MAX.as_millis(),
+    "a stopped agent reports in time"
+);
 
 /// The limits as the API gives them. `clients_max` and `runs_max` are this server's.
 #[must_use]

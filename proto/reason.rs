@@ -1,7 +1,8 @@
 //! The reasons of a verdict: what follows from a code alone.
 
 use crate::v1::{
-    LawStatus, NoteCode, OutcomeStatus, ReasonCode, RunState, StopCause, VerdictStatus,
+    AgentLoss, AgentState, LawStatus, NoteCode, OutcomeStatus, ReasonCode, RunState, StopCause,
+    VerdictStatus,
 };
 
 /// The prefix of the codes' names in the API.
@@ -172,6 +173,29 @@ impl StopCause {
             Self::Unspecified => None,
             Self::Operator => Some("operator"),
             Self::Shutdown => Some("shutdown"),
+            Self::AgentLost => Some("agent_lost"),
+        }
+    }
+}
+
+impl AgentState {
+    /// The name in lower case, without its prefix. Unspecified is available.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unspecified | Self::Available => "available",
+            Self::Unresponsive => "unresponsive",
+        }
+    }
+}
+
+impl AgentLoss {
+    /// The name in lower case, without its prefix. Unspecified is continue.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unspecified | Self::Continue => "continue",
+            Self::Stop => "stop",
         }
     }
 }

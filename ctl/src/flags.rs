@@ -132,6 +132,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("plan.groups.agents", "--agent"),
     ("plan.groups.target", "--target"),
     ("plan.duration", "--duration"),
+    ("plan.on_agent_loss", "--on-agent-loss"),
     ("plan.threads", "--threads"),
     ("plan.thresholds", "--threshold"),
     ("plan.no_default_objectives", "--no-default-objectives"),

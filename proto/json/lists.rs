@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use super::{SCHEMA_VERSION, failure::Failure, report::Clock, run::RunResult, text, values};
+use super::{
+    SCHEMA_VERSION, failure::Failure, report::Clock, run::RunResult, text, values, values::Word,
+};
 use crate::v1;
 
 /// `benchctl stop`.
@@ -90,6 +92,7 @@ pub struct Agent<'a> {
     clock: Option<Clock>,
     capacity: Option<Capacity>,
     run_ids: &'a [String],
+    state: Option<Word>,
 }
 
 impl<'a> From<&'a v1::Agent> for Agent<'a> {
@@ -104,6 +107,7 @@ impl<'a> From<&'a v1::Agent> for Agent<'a> {
             clock: agent.clock.as_ref().map(Clock::from),
             capacity: agent.capacity.map(Capacity::from),
             run_ids: &agent.run_ids,
+            state: values::agent_state(agent.state),
         }
     }
 }

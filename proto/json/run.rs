@@ -109,6 +109,7 @@ fn threshold(threshold: &v1::Threshold) -> Option<String> {
 pub struct Plan<'a> {
     groups: Vec<GroupPlan<'a>>,
     duration_s: Option<f64>,
+    on_agent_loss: Option<Word>,
     threads: u32,
     /// The text of flags: `latency.p99<200us`. Null is one that this version does not have.
     thresholds: Vec<Option<String>>,
@@ -121,6 +122,7 @@ impl<'a> From<&'a v1::Plan> for Plan<'a> {
         Self {
             groups: plan.groups.iter().map(GroupPlan::from).collect(),
             duration_s: values::seconds(plan.duration.as_ref()),
+            on_agent_loss: values::agent_loss(plan.on_agent_loss),
             threads: plan.threads,
             thresholds: plan.thresholds.iter().map(threshold).collect(),
             default_objectives: !plan.no_default_objectives,

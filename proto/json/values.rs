@@ -9,8 +9,9 @@ use std::borrow::Cow;
 use prost_types::{Duration, Timestamp};
 
 use crate::v1::{
-    ClockRelation, Comparison, FailureCode, LawStatus, Metric, NoteCode, ObjectiveSource,
-    OutcomeStatus, Phase, ReasonCode, RunState, StopCause, VerdictStatus, clock_relation::Relation,
+    AgentLoss, AgentState, ClockRelation, Comparison, FailureCode, LawStatus, Metric, NoteCode,
+    ObjectiveSource, OutcomeStatus, Phase, ReasonCode, RunState, StopCause, VerdictStatus,
+    clock_relation::Relation,
 };
 
 /// The word of an enum.
@@ -93,6 +94,18 @@ pub fn law(number: i32) -> Option<Word> {
 #[must_use]
 pub fn stop_cause(number: i32) -> Option<Word> {
     word(number, StopCause::word)
+}
+
+/// What follows when an agent is lost: `continue` or `stop`.
+#[must_use]
+pub fn agent_loss(number: i32) -> Option<Word> {
+    word(number, |loss: AgentLoss| Some(loss.word()))
+}
+
+/// Whether an agent is given shares of runs: `available` or `unresponsive`.
+#[must_use]
+pub fn agent_state(number: i32) -> Option<Word> {
+    word(number, |state: AgentState| Some(state.word()))
 }
 
 /// A phase: `staggered`.

@@ -30,6 +30,8 @@ pub struct Plan {
     pub group: Group,
     /// How long the schedule lasts: [`DURATION_MIN`] to [`DURATION_MAX`].
     pub duration: Duration,
+    /// Whether the run goes on without an agent that it has lost. Never unspecified.
+    pub on_agent_loss: v1::AgentLoss,
     /// Pacing threads of each agent: 1 to [`THREADS_MAX`].
     pub threads: u32,
     /// The caller's objectives: at most [`THRESHOLDS_MAX`].
@@ -157,6 +159,7 @@ impl Plan {
         v1::Plan {
             groups: vec![self.group.to_proto()],
             duration: prost_types::Duration::try_from(self.duration).ok(),
+            on_agent_loss: self.on_agent_loss.into(),
             threads: self.threads,
             thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
             no_default_objectives: !self.has_default_objectives,
@@ -200,11 +203,23 @@ impl TryFrom<&v1::Plan> for Plan {
         Ok(Self {
             group: the_group(&plan.groups)?,
             duration: duration("duration", plan.duration.as_ref(), DURATION_MIN)?,
+            on_agent_loss: agent_loss(plan.on_agent_loss)?,
             threads: within("threads", plan.threads.max(1), 1, THREADS_MAX)?,
             thresholds: thresholds(&plan.thresholds)?,
             has_default_objectives: !plan.no_default_objectives,
             requires: plan.requires.clone(),
         })
+    }
+}
+
+fn agent_loss(loss: i32) -> Result<v1::AgentLoss, FieldError> {
+    match v1::AgentLoss::try_from(loss) {
+        Ok(v1::AgentLoss::Unspecified) => Ok(v1::AgentLoss::Continue),
+        Ok(loss) => Ok(loss),
+        Err(_) => {
+            let problem = format!("{loss} is unknown; continue (1) and stop (2) exist");
+            Err(FieldError::unsupported("on_agent_loss", problem))
+        }
     }
 }
 

@@ -121,6 +121,7 @@ fn what_a_later_version_may_support_is_refused_as_that() {
         "groups[0].profile",
     );
     unsupported(&changed(|p| p.groups[0].phase = 9), "groups[0].phase");
+    unsupported(&changed(|p| p.on_agent_loss = 3), "on_agent_loss");
     unsupported(
         &changed(|p| p.groups[0].target = Some(v1::Target { kind: None })),
         "groups[0].target",

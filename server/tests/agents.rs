@@ -13,15 +13,15 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt as _,
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use metronome_proto::{
     run_id::RunId,
     v1::{
         self, FailureCode, LawStatus, NoteCode, ReasonCode, RunState, VerdictStatus,
-        agent_service_session_request::Message, clock_relation::Relation, figure::Value, start::At,
-        stop_run_request::Runs,
+        agent_service_session_request::Message, agent_service_session_response::Message as ToAgent,
+        clock_relation::Relation, figure::Value, start::At, stop_run_request::Runs,
     },
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -346,11 +346,157 @@ async fn the_run_goes_on_without_an_agent_that_is_lost() {
 }
 
 #[tokio::test]
+async fn an_agent_that_never_prepares_spoils_one_run_and_gets_no_other_until_it_is_named() {
+    let server = Server::start(&[]);
+    let mut hung = Agent::register(&server, "a-hung").await;
+    let mut well = Agent::register(&server, "b-well").await;
+    let state = async |name: &str| {
+        let agents = server.agents().await;
+        agents
+            .iter()
+            .find(|agent| agent.name == name)
+            .unwrap()
+            .state()
+    };
+    assert_eq!(state("a-hung").await, v1::AgentState::Available);
+    let begun_at = Instant::now();
+    let run_id = start_run(&server, easy_plan(2)).await;
+    let run = async {
+        let prepare = well.receive_prepare().await;
+        well.run_honestly(&server, &prepare).await;
+        ended(&server, &run_id).await
+    };
+    // It reads all orders, reports that it is alive, and does nothing else.
+    let reads = async {
+        loop {
+            if let Err(status) = hung.receive().await {
+                break status;
+            }
+        }
+    };
+    let run = tokio::select! {
+        run = run => run,
+        status = reads => panic!("its stream has ended: {status}"),
+    };
+    let seconds = begun_at.elapsed().as_secs();
+    assert!((10..25).contains(&seconds), "{seconds} s");
+    assert_eq!(codes(&run), [ReasonCode::AgentLost]);
+    let reason = &verdict(&run).reasons[0];
+    assert_eq!(reason.figures["agent"], "a-hung".into());
+    let cause = reason.failure.as_ref().unwrap();
+    assert_eq!(cause.code(), FailureCode::PrepareTimedOut);
+    assert_eq!(cause.figures["deadline_ns"], 10_000_000_000_i64.into());
+
+    // The next run is the other's alone.
+    assert_eq!(state("a-hung").await, v1::AgentState::Unresponsive);
+    assert_eq!(state("b-well").await, v1::AgentState::Available);
+    let run_id = start_run(&server, easy_plan(2)).await;
+    let prepare = well.receive_prepare().await;
+    assert_eq!(share(&prepare).clients, 0..2);
+    well.run_honestly(&server, &prepare).await;
+    assert_eq!(codes(&ended(&server, &run_id).await), []);
+
+    // Where there is no other there is no run.
+    drop(well);
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while server.agents().await.len() > 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    let mut runs = server.runs().await;
+    let refused = runs.start_run(start(easy_plan(1), "")).await.unwrap_err();
+    assert_eq!(code(&refused), FailureCode::AgentsUnresponsive);
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+
+    // Named, it gets another chance, and takes it.
+    let named = common::change(easy_plan(1), |group| {
+        group.agents = Some(v1::AgentSelector {
+            names: vec!["a-hung".into()],
+        });
+    });
+    let run_id = start_run(&server, named).await;
+    let prepare = loop {
+        if let ToAgent::Prepare(prepare) = hung.receive().await.unwrap() {
+            break prepare;
+        }
+    };
+    hung.run_honestly(&server, &prepare).await;
+    assert_eq!(codes(&ended(&server, &run_id).await), []);
+    assert_eq!(state("a-hung").await, v1::AgentState::Available);
+    start_run(&server, easy_plan(1)).await;
+}
+
+/// An easy plan that stops when an agent is lost.
+fn stops_on_loss(clients: u32) -> v1::Plan {
+    v1::Plan {
+        on_agent_loss: v1::AgentLoss::Stop.into(),
+        ..plan(clients, 10, 3_600_000)
+    }
+}
+
+#[tokio::test]
+async fn a_lost_agent_stops_a_run_of_a_plan_that_asks_for_that() {
+    let server = Server::start(&[]);
+    let (mut lost, mut left) = (
+        Agent::register(&server, "b-lost").await,
+        Agent::register(&server, "a-left").await,
+    );
+    let run_id = start_run(&server, stops_on_loss(2)).await;
+    for agent in [&mut lost, &mut left] {
+        let prepare = agent.receive_prepare().await;
+        agent.send_prepared(&prepare.run_id).await;
+    }
+    left.receive_start().await;
+    server.running(&run_id).await;
+    drop(lost);
+    assert_eq!(left.receive_stop().await.run_id, run_id);
+    left.send_records(&run_id, vec![unsent(0)]).await;
+    left.send_finished(&run_id).await;
+    let run = ended(&server, &run_id).await;
+    assert_eq!(run.state(), RunState::Ended);
+    assert_eq!(run.stopped.unwrap().cause(), v1::StopCause::AgentLost);
+    let reasons = verdict(&run).reasons;
+    let find = |code| reasons.iter().find(|reason| reason.code() == code).unwrap();
+    let lost = &find(ReasonCode::AgentLost).figures;
+    assert_eq!(lost["agent"], "b-lost".into());
+    let stopped = find(ReasonCode::Stopped);
+    assert_eq!(stopped.figures["cause"], "agent_lost".into());
+    assert!(
+        stopped.sentence.contains("an agent was lost"),
+        "{stopped:?}"
+    );
+    let shown = run.plan.unwrap();
+    assert_eq!(shown.on_agent_loss(), v1::AgentLoss::Stop);
+}
+
+#[tokio::test]
+async fn a_run_of_such_a_plan_has_failed_with_the_lost_agents_failure_before_its_first_packet() {
+    let server = Server::start(&[]);
+    let (mut lost, mut left) = (
+        Agent::register(&server, "b-lost").await,
+        Agent::register(&server, "a-left").await,
+    );
+    let run_id = start_run(&server, stops_on_loss(2)).await;
+    left.receive_prepare().await;
+    lost.receive_prepare().await;
+    lost.send_failed(&run_id, why(FailureCode::NoRoute)).await;
+    assert_eq!(left.receive_stop().await.run_id, run_id);
+    left.send_failed(&run_id, why(FailureCode::Stopped)).await;
+    let run = ended(&server, &run_id).await;
+    assert_eq!(failure(&run), FailureCode::NoRoute);
+    let failure = run.failure.unwrap();
+    assert_eq!(failure.figures["agent"], "b-lost".into());
+    assert_eq!(run.stopped.unwrap().cause(), v1::StopCause::AgentLost);
+}
+
+#[tokio::test]
 async fn a_silent_agent_is_lost_after_three_seconds_and_its_name_is_free_again() {
     let server = Server::start(&[]);
     let mut silent = Agent::register(&server, "a1").await;
     let run_id = start_run(&server, plan(1, 1000, 10)).await;
-    let heard_at = std::time::Instant::now();
+    let heard_at = Instant::now();
     let status = loop {
         if let Err(status) = silent.receive_next().await {
             break status;
@@ -702,7 +848,7 @@ async fn a_clone_of_the_servers_machine_with_the_same_boot_id_is_not_on_its_cloc
 #[tokio::test]
 async fn an_agent_that_answers_no_probe_takes_part_after_two_seconds_with_an_unknown_clock() {
     let server = Server::start(&[]);
-    let begun_at = std::time::Instant::now();
+    let begun_at = Instant::now();
     let first = Message::Register(register("a1"));
     let _mute = Agent::send_first(&server, first).await.unwrap();
     let listed = loop {

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod collector;
+pub(crate) mod far;
 
 use std::{
     env,

@@ -10,7 +10,7 @@ use std::{
         Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
-    thread,
+    thread::{self, Scope},
 };
 
 use metronome_os::clock::{self, SECOND_NS};
@@ -32,8 +32,14 @@ const TRIES_MAX: u32 = 10;
 const TRY_NS_MAX: u64 = 5 * SECOND_NS;
 /// A client that takes longer than this gets an event in the trace, ns.
 const SLOW_NS: u64 = SECOND_NS / 10;
-/// Clients that connect at the same time.
-const CONNECTING_MAX: u32 = 32;
+/// Clients that connect at the same time at first: as many as a near server can take up at once.
+const CONNECTING_FIRST: u32 = 32;
+/// Clients that connect at the same time at most. A client takes two round trips, so that 10,000
+/// over a path of 100 ms there and back are connected within 5 s.
+const CONNECTING_MAX: u32 = 512;
+/// Each client that takes longer than this brings one more thread, ns: then the path is far, and
+/// the threads only wait.
+const FAR_NS: u64 = SECOND_NS / 50;
 /// Stack of a connecting thread, which only waits and authenticates a frame.
 const STACK_BYTES: usize = 256 * 1024;
 
@@ -59,19 +65,14 @@ pub(crate) fn connect_all(
         stop_signal,
         deadline_ns,
         next: AtomicU32::new(assignment.share.clients.start),
+        threads: AtomicU32::new(0),
         gave_up: AtomicBool::new(false),
         span: Span::current(),
         outcomes: Mutex::new(Vec::with_capacity(assignment.client_count() as usize)),
     };
     thread::scope(|scope| {
-        for number in 0..assignment.client_count().min(CONNECTING_MAX) {
-            let builder = thread::Builder::new()
-                .name(format!("connect-{number}"))
-                .stack_size(STACK_BYTES);
-            // Fewer threads only take longer; none at all shows as clients without an outcome.
-            if builder.spawn_scoped(scope, || attempt.work()).is_err() {
-                break;
-            }
+        for _ in 0..assignment.client_count().min(CONNECTING_FIRST) {
+            attempt.add_thread(scope);
         }
     });
     attempt.conclude()
@@ -84,6 +85,8 @@ struct Attempt<'a> {
     stop_signal: &'a StopSignal,
     deadline_ns: u64,
     next: AtomicU32,
+    /// How many connecting threads were started.
+    threads: AtomicU32,
     gave_up: AtomicBool,
     outcomes: Mutex<Vec<(u32, Result<Client, NotMade>)>>,
     /// The span of the step, which gets the events of slow clients.
@@ -98,15 +101,31 @@ struct NotMade {
 }
 
 impl Attempt<'_> {
-    fn work(&self) {
+    /// Starts one more connecting thread, unless there are enough. Fewer only take longer; none at
+    /// all shows as clients without an outcome.
+    fn add_thread<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+        let has_room = |threads| (threads < CONNECTING_MAX).then_some(threads + 1);
+        let Ok(number) = self.threads.fetch_update(Relaxed, Relaxed, has_room) else {
+            return;
+        };
+        let builder = thread::Builder::new()
+            .name(format!("connect-{number}"))
+            .stack_size(STACK_BYTES);
+        let _ = builder.spawn_scoped(scope, move || self.work(scope));
+    }
+
+    fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         loop {
             let client = self.next.fetch_add(1, Relaxed);
             if client >= self.assignment.share.clients.end || self.gave_up.load(Relaxed) {
                 return;
             }
+            let begun_ns = clock::now_ns();
             let outcome = self.connect(client);
             if outcome.is_err() {
                 self.gave_up.store(true, Relaxed);
+            } else if clock::now_ns().saturating_sub(begun_ns) > FAR_NS {
+                self.add_thread(scope);
             }
             self.outcomes
                 .lock()

@@ -11,6 +11,7 @@ use std::io;
 use metronome_os::clock::{self, SECOND_NS, timespec};
 use metronome_proto::{
     handshake::Refused,
+    limits::STOPPED_END_TIME_MAX,
     packet::{FRAME_BYTES, Frame},
     v1::FailureCode,
 };
@@ -27,6 +28,8 @@ use crate::{
 
 /// Longest time for all ends of an authenticated run together, ns.
 const END_NS_MAX: u64 = 5 * SECOND_NS;
+/// The same when the run was stopped: the server does not wait longer for the report, ns.
+const STOPPED_END_NS_MAX: u64 = STOPPED_END_TIME_MAX.as_nanos() as u64;
 /// Longest time for raw peers to close, ns.
 const RAW_END_NS_MAX: u64 = 2 * SECOND_NS;
 /// Longest time when the process is about to end, ns.
@@ -111,7 +114,8 @@ fn time_left_ns(endings: &[Ending<'_>], begun_ns: u64, stop_signal: &StopSignal)
     let now_ns = clock::now_ns();
     let allowed_ns = match (stop_signal.requested(now_ns), &ending.client.credentials) {
         (Some(StopMode::Abort), _) => ABORTED_END_NS_MAX,
-        (None | Some(StopMode::Drain), Some(_)) => END_NS_MAX,
+        (Some(StopMode::Drain), Some(_)) => STOPPED_END_NS_MAX,
+        (None, Some(_)) => END_NS_MAX,
         (None | Some(StopMode::Drain), None) => RAW_END_NS_MAX,
     };
     begun_ns.saturating_add(allowed_ns).saturating_sub(now_ns)

@@ -82,6 +82,12 @@ pub(crate) struct Args {
     #[arg(long = "agent", value_name = "NAME")]
     agents: Vec<String>,
 
+    /// What follows when an agent fails, is lost, or has not connected its clients within 10 s.
+    ///
+    /// What only that agent has is missing from the result either way.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = AgentLoss::Continue)]
+    on_agent_loss: AgentLoss,
+
     /// An objective: what the run has to hold; repeat for several, at most 64.
     ///
     /// A metric, one of < <= > >= == and a limit:
@@ -146,6 +152,24 @@ impl From<Phase> for v1::Phase {
             Phase::Staggered => Self::Staggered,
             Phase::Spread => Self::Spread,
             Phase::Aligned => Self::Aligned,
+        }
+    }
+}
+
+/// What `v1::AgentLoss` offers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum AgentLoss {
+    /// The others go on with their shares.
+    Continue,
+    /// The run ends at once.
+    Stop,
+}
+
+impl From<AgentLoss> for v1::AgentLoss {
+    fn from(loss: AgentLoss) -> Self {
+        match loss {
+            AgentLoss::Continue => Self::Continue,
+            AgentLoss::Stop => Self::Stop,
         }
     }
 }
@@ -289,6 +313,7 @@ impl Args {
         let plan = v1::Plan {
             groups: vec![group],
             duration: prost_types::Duration::try_from(self.duration).ok(),
+            on_agent_loss: v1::AgentLoss::from(self.on_agent_loss).into(),
             threads: self.threads,
             thresholds: self.thresholds.iter().map(|one| one.to_proto()).collect(),
             no_default_objectives: self.no_default_objectives,

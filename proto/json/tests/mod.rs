@@ -41,7 +41,7 @@ const NOT_IN_JSON: &[&str] = &[
 /// Properties that are never null, by definition: what is always known once its object is.
 const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
     ("run", &["schema_version", "unstored"]),
-    ("plan", &["threads", "default_objectives"]),
+    ("plan", &["on_agent_loss", "threads", "default_objectives"]),
     (
         "punctuality",
         &["limit_us", "limit_periods", "late", "late_percent"],
@@ -58,7 +58,7 @@ const ALWAYS_KNOWN: &[(&str, &[&str])] = &[
     ("worker_report", &["worker", "pid", "packets", "restarts"]),
     ("client", &["client"]),
     ("snapshot", &["schema_version"]),
-    ("agent", &["protocol_version"]),
+    ("agent", &["protocol_version", "state"]),
     ("capacity", &["clients_max", "cores"]),
     (
         "server",

@@ -35,6 +35,8 @@ pub(crate) struct ClockExchanges {
     /// When the probes that have no answer yet were sent.
     open: VecDeque<u64>,
     answered: u32,
+    /// How long the last exchanges took beside the agent's own time, at most [`EXCHANGES`].
+    round_trips_ns: VecDeque<u64>,
     region: Region,
     /// `None` while the agent is still measured.
     settled: Option<ClockRelation>,
@@ -83,6 +85,7 @@ impl ClockExchanges {
             claimed,
             open: VecDeque::new(),
             answered: 0,
+            round_trips_ns: VecDeque::new(),
             region: Region {
                 // Far beyond every difference of two readings, and their difference is no overflow.
                 least_ns: i128::from(i64::MIN) * 4,
@@ -110,6 +113,13 @@ impl ClockExchanges {
         let place = self.open.iter().position(|of| *of == reading.server_ns)?;
         self.open.remove(place);
         self.answered = self.answered.saturating_add(1);
+        if self.round_trips_ns.len() == EXCHANGES as usize {
+            self.round_trips_ns.pop_front();
+        }
+        let inside_ns = reading.sent_ns - reading.received_ns;
+        let round_trip_ns = now_ns.saturating_sub(reading.server_ns);
+        self.round_trips_ns
+            .push_back(round_trip_ns.saturating_sub(inside_ns));
         self.region.narrow(
             i128::from(reading.sent_ns) - i128::from(now_ns),
             i128::from(reading.received_ns) - i128::from(reading.server_ns),
@@ -128,6 +138,12 @@ impl ClockExchanges {
     pub(crate) fn expire(&mut self) -> Option<ClockEvent> {
         let is_open = self.settled.is_none();
         is_open.then(|| self.settle(ClockRelation::Unknown))
+    }
+
+    /// The longest of the last round trips, ns: no message to the agent took longer, as far as is
+    /// known. 0 without an answer.
+    pub(crate) fn round_trip_ns(&self) -> u64 {
+        self.round_trips_ns.iter().copied().max().unwrap_or(0)
     }
 
     /// Whether the agent is still measured.
@@ -282,6 +298,21 @@ mod tests {
             let settled = sixteen_of(ClockRelation::Same, 0, way_ns).1;
             assert_eq!(settled, Some(ClockEvent::Settled(clock)));
         }
+    }
+
+    #[test]
+    fn the_round_trip_is_the_longest_of_the_last_sixteen_without_the_agents_own_time() {
+        let mut exchanges = ClockExchanges::new(ClockRelation::Same);
+        assert_eq!(exchanges.round_trip_ns(), 0);
+        let mut add = |at_ns: u64, way_ns| {
+            exchange(&mut exchanges, -7, (at_ns, way_ns, 1_000_000, 2 * way_ns));
+            exchanges.round_trip_ns()
+        };
+        assert_eq!(add(1_000, 900), 2_700);
+        for at_ns in 2_000..2_015 {
+            assert_eq!(add(at_ns, 10), 2_700, "one of the last");
+        }
+        assert_eq!(add(3_000, 20), 60);
     }
 
     #[test]

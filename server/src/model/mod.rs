@@ -4,6 +4,7 @@
 //! Pure data and pure functions. Every other module of the server may use this one; it uses none of
 //! them. Absent on purpose: clock, I/O, async, shared memory.
 
+mod agent_place;
 mod agent_records;
 mod agent_share;
 mod client_end;
@@ -25,6 +26,7 @@ mod times;
 mod unread;
 mod work;
 
+pub(crate) use agent_place::AgentPlace;
 pub(crate) use agent_records::{AgentRecords, from_agent};
 pub(crate) use agent_share::{AgentShare, cover};
 pub(crate) use client_end::ClientEnd;

@@ -10,7 +10,8 @@
 //! was over before: every agent failed or was given up in PREPARING or STARTING, or a stop came
 //! there. There is nothing to report of a FAILED run, but its clients were admitted, so it takes
 //! the same way: agents that still work get their stop, and the master closes the run. A run of
-//! which some agents prepared and some did not goes on with those that did.
+//! which an agent is lost, or has not prepared in time, goes on with the others, unless its plan
+//! stops it then.
 //!
 //! An event only records a fact; [`RunStateMachine::advance`] alone decides what follows from the
 //! facts and the time. So it does not matter in which order facts arrive, or whether one arrives
@@ -22,18 +23,26 @@
 
 use std::collections::BTreeMap;
 
-use metronome_proto::v1::{Failure, FailureCode, RunState};
+use metronome_proto::{
+    limits::STOP_TIME_MAX,
+    v1::{AgentLoss, Failure, FailureCode, RunState},
+};
 use serde::{Deserialize, Serialize};
 
 /// Agents have this long to connect and verify all their clients.
-pub(crate) const PREPARE_NS: u64 = 30 * SECOND_NS;
-/// From the decision to start to the first packet due: long enough for the order to reach a pacing
-/// thread, short enough that StartRun to first packet stays below 100 ms.
+pub(crate) const PREPARE_NS: u64 = 10 * SECOND_NS;
+/// From the decision to start to the first packet due, where the agents are near: long enough for
+/// the order to reach a pacing thread, short enough that StartRun to first packet stays below
+/// 100 ms.
 pub(crate) const START_LEAD_NS: u64 = 20_000_000;
+/// What an order needs beside its way.
+const START_MARGIN_NS: u64 = 10_000_000;
+/// The first packet is not due later than this, however far an agent is.
+const START_LEAD_NS_MAX: u64 = 5 * SECOND_NS;
 /// After the schedule is over agents may take this long to end by themselves.
 pub(super) const GRACE_NS: u64 = 10 * SECOND_NS;
 /// After a stop they may take this long.
-pub(crate) const STOP_NS: u64 = 5 * SECOND_NS;
+pub(crate) const STOP_NS: u64 = STOP_TIME_MAX.as_nanos() as u64;
 /// The master has this long to close the next of a run's connections …
 pub(super) const CLOSE_NS: u64 = 5 * SECOND_NS;
 /// … and this long to close all of them and to send the final counters.
@@ -84,11 +93,24 @@ pub(crate) struct RunStateMachine {
     /// From the first packet due to the end of the schedule.
     schedule_ns: u64,
     start_at_ns: Option<u64>,
+    /// The longest round trip to an agent of the run, as far as it is known.
+    round_trip_ns: u64,
+    /// The plan stops the run when an agent is lost.
+    stops_on_loss: bool,
     /// It was RUNNING: its first packet was due.
     was_running: bool,
     stop_requested: bool,
-    stopped_early: bool,
+    stopped: Option<EarlyStop>,
     finished_early: BTreeMap<usize, u64>,
+}
+
+/// Why a run was stopped before its schedule was over.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) enum EarlyStop {
+    /// A stop was requested.
+    Requested,
+    /// This agent was lost, and the plan stops the run then.
+    AgentLost(usize),
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -129,7 +151,12 @@ impl AgentStage {
 
 impl RunStateMachine {
     /// A run of `agents` agents whose clients may connect from now on.
-    pub(crate) fn begin(agents: usize, schedule_ns: u64, now_ns: u64) -> (Self, Vec<Action>) {
+    pub(crate) fn begin(
+        agents: usize,
+        schedule_ns: u64,
+        on_agent_loss: AgentLoss,
+        now_ns: u64,
+    ) -> (Self, Vec<Action>) {
         let state_machine = Self {
             stage: Stage::Preparing {
                 until_ns: now_ns.saturating_add(PREPARE_NS),
@@ -137,9 +164,11 @@ impl RunStateMachine {
             agents: vec![AgentStage::Preparing; agents],
             schedule_ns,
             start_at_ns: None,
+            round_trip_ns: 0,
+            stops_on_loss: on_agent_loss == AgentLoss::Stop,
             was_running: false,
             stop_requested: false,
-            stopped_early: false,
+            stopped: None,
             finished_early: BTreeMap::new(),
         };
         (
@@ -183,6 +212,20 @@ impl RunStateMachine {
             *latest_ns = latest_ns.saturating_add(more_ns);
         }
         self
+    }
+
+    /// An order to start may take the whole of a round trip to one of the agents, ns.
+    pub(crate) fn allow_for_path(mut self, round_trip_ns: u64) -> Self {
+        self.round_trip_ns = self.round_trip_ns.max(round_trip_ns);
+        self
+    }
+
+    /// From the decision to start to the first packet due, ns: one and a half times the longest
+    /// round trip, since one way may take nearly all of it and the next one longer.
+    fn lead_ns(&self) -> u64 {
+        let way_ns = self.round_trip_ns.saturating_add(self.round_trip_ns / 2);
+        let needed_ns = START_MARGIN_NS.saturating_add(way_ns);
+        needed_ns.clamp(START_LEAD_NS, START_LEAD_NS_MAX)
     }
 
     /// When to call [`RunStateMachine::step`] with [`Event::Tick`], ns; `None` once the run is
@@ -231,9 +274,9 @@ impl RunStateMachine {
         self.start_at_ns
     }
 
-    /// A stop came before the schedule was over.
-    pub(crate) fn was_stopped_early(&self) -> bool {
-        self.stopped_early
+    /// Why the run was stopped before its schedule was over. `None` when it was not.
+    pub(crate) fn stopped(&self) -> Option<EarlyStop> {
+        self.stopped
     }
 
     /// The agents that finished before the schedule was over although no stop had been requested,
@@ -264,6 +307,16 @@ impl RunStateMachine {
         };
         let agents = self.agents.iter().enumerate();
         agents.filter_map(move |(agent, stage)| is_waited_for(*stage).then_some(agent))
+    }
+
+    /// Why the run is to be stopped: a request goes before a loss. `None` while it may go on.
+    fn why_stop(&self) -> Option<EarlyStop> {
+        if self.stop_requested {
+            return Some(EarlyStop::Requested);
+        }
+        let lost = self.indices(AgentStage::Gone).next();
+        lost.filter(|_| self.stops_on_loss)
+            .map(EarlyStop::AgentLost)
     }
 
     fn note_early_finish(&mut self, agent: usize, now_ns: u64) {
@@ -328,8 +381,9 @@ impl RunStateMachine {
             }
             _ if all_agents_done => {
                 // In DRAINING the schedule was already over, so a stop cut nothing short.
-                self.stopped_early |=
-                    self.stop_requested && !matches!(self.stage, Stage::Draining { .. });
+                if !matches!(self.stage, Stage::Draining { .. }) {
+                    self.stopped = self.why_stop();
+                }
                 self.close(now_ns, actions);
             }
             // Agents get two deadlines: first the grace to end by themselves, then the time to
@@ -347,12 +401,12 @@ impl RunStateMachine {
                 self.stop(now_ns, actions);
             }
             Stage::Draining { .. } => return false,
-            _ if self.stop_requested => {
-                self.stopped_early = true;
-                self.stop(now_ns, actions);
-            }
             Stage::Preparing { .. } | Stage::Starting { .. } | Stage::Running { .. } => {
-                return self.advance_schedule(now_ns, actions);
+                let Some(why) = self.why_stop() else {
+                    return self.advance_schedule(now_ns, actions);
+                };
+                self.stopped = Some(why);
+                self.stop(now_ns, actions);
             }
         }
         true
@@ -382,7 +436,7 @@ impl RunStateMachine {
     }
 
     fn start(&mut self, now_ns: u64, actions: &mut Vec<Action>) {
-        let start_at_ns = now_ns.saturating_add(START_LEAD_NS);
+        let start_at_ns = now_ns.saturating_add(self.lead_ns());
         actions.extend(
             self.indices(AgentStage::Prepared)
                 .map(|agent| Action::SendStart { agent, start_at_ns }),
@@ -460,7 +514,12 @@ mod tests {
 
     impl Story {
         fn of(agents: usize) -> Self {
-            let (state_machine, actions) = RunStateMachine::begin(agents, SCHEDULE_NS, 1_000);
+            Self::with(agents, AgentLoss::Continue)
+        }
+
+        fn with(agents: usize, on_agent_loss: AgentLoss) -> Self {
+            let (state_machine, actions) =
+                RunStateMachine::begin(agents, SCHEDULE_NS, on_agent_loss, 1_000);
             Self {
                 state_machine: Some(state_machine),
                 now_ns: 1_000,
@@ -501,7 +560,7 @@ mod tests {
 
     #[test]
     fn a_pause_of_this_process_moves_the_deadlines_of_others_and_not_the_schedule() {
-        let (preparing, _) = RunStateMachine::begin(1, 1_000, 0);
+        let (preparing, _) = RunStateMachine::begin(1, 1_000, AgentLoss::Continue, 0);
         let deadline_ns = preparing.wake_at_ns().unwrap();
         let extended = preparing.clone().extend(7);
         assert_eq!(extended.wake_at_ns(), Some(deadline_ns + 7));
@@ -516,11 +575,11 @@ mod tests {
 
     #[test]
     fn an_agent_can_have_finished_once_its_first_packet_is_due() {
-        let (preparing, _) = RunStateMachine::begin(3, 1_000, 0);
+        let (preparing, _) = RunStateMachine::begin(3, 1_000, AgentLoss::Continue, 0);
         assert_eq!(preparing.agents(), 3);
         assert_eq!(preparing.waiting_for().collect::<Vec<_>>(), [0, 1, 2]);
         assert!(!preparing.may_finish(u64::MAX));
-        let (preparing, _) = RunStateMachine::begin(1, 1_000, 0);
+        let (preparing, _) = RunStateMachine::begin(1, 1_000, AgentLoss::Continue, 0);
         let starting = preparing.step(Event::AgentPrepared(0), 0).0;
         let start_at_ns = starting.start_at_ns().unwrap();
         assert!(!starting.may_finish(start_at_ns - 1));
@@ -536,14 +595,14 @@ mod tests {
         assert_eq!(preparing.code(), FailureCode::PrepareTimedOut);
         assert_eq!(
             preparing.sentence,
-            "it did not connect its clients within 30 s"
+            "it did not connect its clients within 10 s"
         );
         let draining = out_of_time(RunState::Draining);
         assert_eq!(draining.code(), FailureCode::NoFinalReport);
     }
 
     #[test]
-    fn an_agent_has_30_s_to_prepare_10_s_to_end_and_5_s_to_stop() {
+    fn an_agent_has_10_s_to_prepare_10_s_to_end_and_5_s_to_stop() {
         fn waits_s(story: &mut Story, state: RunState) -> u64 {
             assert!(story.is(state));
             let agents: Vec<_> = story.state_machine().waiting_for().collect();
@@ -552,7 +611,7 @@ mod tests {
             story.wait();
             (story.now_ns - before_ns) / SECOND_NS
         }
-        assert_eq!(waits_s(&mut Story::of(1), RunState::Preparing), 30);
+        assert_eq!(waits_s(&mut Story::of(1), RunState::Preparing), 10);
         let mut story = Story::of(1);
         story.on(Event::AgentPrepared(0));
         (0..2).for_each(|_| drop(story.wait()));
@@ -586,7 +645,7 @@ mod tests {
         assert_eq!(story.on(Event::AgentFinished(0)), []);
         assert_eq!(story.on(Event::AgentFinished(1)), [Action::CloseRun]);
         assert_eq!(story.on(Event::RunClosed), [Action::Conclude]);
-        assert!(story.is(RunState::Ended) && !story.state_machine().was_stopped_early());
+        assert!(story.is(RunState::Ended) && story.state_machine().stopped().is_none());
     }
 
     #[test]
@@ -607,6 +666,23 @@ mod tests {
     }
 
     #[test]
+    fn the_lead_is_what_the_farthest_agent_needs_and_bounded() {
+        const MS: u64 = 1_000_000;
+        for (round_trips_ms, lead_ms) in [
+            ([0, 6], 20),
+            ([600, 6], 910),
+            ([6, 600], 910),
+            ([0, u64::MAX / MS], 5_000),
+        ] {
+            let (machine, _) = RunStateMachine::begin(1, SCHEDULE_NS, AgentLoss::Continue, 0);
+            let far = round_trips_ms.iter();
+            let machine = far.fold(machine, |of, ms| of.allow_for_path(ms * MS));
+            let (machine, _) = machine.step(Event::AgentPrepared(0), 0);
+            assert_eq!(machine.start_at_ns(), Some(lead_ms * MS));
+        }
+    }
+
+    #[test]
     fn a_stop_ends_every_stage_and_is_early_only_before_the_schedule_is_over() {
         for (waits, state) in [
             (0, RunState::Starting),
@@ -621,14 +697,14 @@ mod tests {
             assert_eq!(story.on(Event::StopRequested), []);
             assert_eq!(story.on(Event::AgentFinished(0)), [Action::CloseRun]);
             assert_eq!(
-                story.state_machine().was_stopped_early(),
+                story.state_machine().stopped().is_some(),
                 state != RunState::Draining
             );
         }
         let mut story = Story::of(1);
         assert_eq!(story.on(Event::StopRequested), [Action::SendStop(0)]);
         assert_eq!(story.wait(), [Action::GiveUp(0), Action::CloseRun]);
-        assert!(story.state_machine().was_stopped_early());
+        assert!(story.state_machine().stopped().is_some());
     }
 
     #[test]
@@ -716,6 +792,70 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_stops_a_run_of_a_plan_that_asks_for_that_unless_its_schedule_is_over() {
+        for (waits, state, final_state) in [
+            (None, RunState::Preparing, RunState::Failed),
+            (Some(0), RunState::Starting, RunState::Failed),
+            (Some(1), RunState::Running, RunState::Ended),
+            (Some(2), RunState::Draining, RunState::Ended),
+        ] {
+            let mut story = Story::with(3, AgentLoss::Stop);
+            if let Some(waits) = waits {
+                (0..3).for_each(|agent| drop(story.on(Event::AgentPrepared(agent))));
+                (0..waits).for_each(|_| drop(story.wait()));
+            }
+            assert!(story.is(state));
+            let stops = [Action::SendStop(0), Action::SendStop(2)];
+            let is_stopped = state != RunState::Draining;
+            let expected = if is_stopped { &stops[..] } else { &[] };
+            assert_eq!(story.on(Event::AgentGone(1)), expected, "{state:?}");
+            assert!(story.is(RunState::Draining));
+            // What comes later is no other reason.
+            story.on(Event::StopRequested);
+            (0..3).for_each(|agent| drop(story.on(Event::AgentFinished(agent))));
+            story.on(Event::RunClosed);
+            assert!(story.is(final_state), "{state:?}");
+            let stopped = is_stopped.then_some(EarlyStop::AgentLost(1));
+            assert_eq!(story.state_machine().stopped(), stopped);
+        }
+    }
+
+    #[test]
+    fn an_agent_that_does_not_prepare_in_time_stops_a_run_of_a_plan_that_asks_for_that() {
+        let mut story = Story::with(3, AgentLoss::Stop);
+        story.on(Event::AgentPrepared(0));
+        let expected = [
+            Action::SendStop(1),
+            Action::SendStop(2),
+            Action::GiveUp(1),
+            Action::GiveUp(2),
+            Action::SendStop(0),
+        ];
+        assert_eq!(story.wait(), expected);
+        assert_eq!(story.now_ns, 1_000 + PREPARE_NS);
+        assert_eq!(story.on(Event::AgentFinished(0)), [Action::CloseRun]);
+        story.on(Event::RunClosed);
+        assert!(story.is(RunState::Failed));
+        let stopped = story.state_machine().stopped();
+        assert_eq!(stopped, Some(EarlyStop::AgentLost(1)));
+    }
+
+    #[test]
+    fn the_loss_of_the_only_agent_is_what_stopped_the_run_and_a_request_goes_before_it() {
+        for (is_requested, stopped) in [
+            (false, EarlyStop::AgentLost(0)),
+            (true, EarlyStop::Requested),
+        ] {
+            let mut story = Story::with(1, AgentLoss::Stop);
+            if is_requested {
+                story.on(Event::StopRequested);
+            }
+            story.on(Event::AgentGone(0));
+            assert_eq!(story.state_machine().stopped(), Some(stopped));
+        }
+    }
+
+    #[test]
     fn the_run_goes_on_while_one_agent_is_left_and_ends_with_the_last() {
         let mut story = Story::of(3);
         (0..3).for_each(|agent| drop(story.on(Event::AgentPrepared(agent))));
@@ -724,7 +864,7 @@ mod tests {
         assert_eq!(story.on(Event::AgentGone(2)), []);
         assert!(story.is(RunState::Running));
         assert_eq!(story.on(Event::AgentGone(1)), [Action::CloseRun]);
-        assert!(!story.state_machine().was_stopped_early());
+        assert!(story.state_machine().stopped().is_none());
     }
 
     #[test]
@@ -819,6 +959,17 @@ mod tests {
         assert_eq!(story.now_ns, begun_ns + 30 * SECOND_NS);
     }
 
+    impl Event {
+        fn agent(&self) -> Option<usize> {
+            match self {
+                Self::AgentPrepared(agent)
+                | Self::AgentFinished(agent)
+                | Self::AgentGone(agent) => Some(*agent),
+                _ => None,
+            }
+        }
+    }
+
     fn events() -> impl Strategy<Value = Event> {
         // Agent 3 does not exist.
         let agents = 0..4_usize;
@@ -837,9 +988,10 @@ mod tests {
         #[test]
         fn whatever_happens_a_run_ends_in_time_and_orders_never_contradict(
             agents in 0..=3_usize,
+            on_agent_loss in prop_oneof![Just(AgentLoss::Continue), Just(AgentLoss::Stop)],
             happenings in prop::collection::vec((events(), 0..4 * SECOND_NS), 0..60),
         ) {
-            let mut story = Story::of(agents);
+            let mut story = Story::with(agents, on_agent_loss);
             let mut states = vec![story.state_machine().state()];
             for (event, pause_ns) in happenings {
                 story.now_ns += pause_ns;
@@ -855,6 +1007,42 @@ mod tests {
             let limit_ns = PREPARE_NS + START_LEAD_NS + SCHEDULE_NS + GRACE_NS + STOP_NS + CLOSE_NS;
             prop_assert!(story.now_ns <= silence_since_ns + limit_ns);
             check_orders(&story.actions, agents)?;
+            check_stop(&story, on_agent_loss)?;
+        }
+
+        #[test]
+        fn facts_that_come_at_one_moment_lead_to_the_same_end_in_any_order(
+            on_agent_loss in prop_oneof![Just(AgentLoss::Continue), Just(AgentLoss::Stop)],
+            waits in 0..3_u32,
+            mut facts in prop::collection::vec(
+                (0..3_usize).prop_flat_map(|agent| prop_oneof![
+                    Just(Event::AgentPrepared(agent)),
+                    Just(Event::AgentGone(agent)),
+                ]),
+                1..6,
+            ).prop_shuffle(),
+        ) {
+            // Which of two facts about one agent is the last one decides; so each has one.
+            facts.sort_by_key(Event::agent);
+            facts.dedup_by_key(|fact| fact.agent());
+            let ends = [false, true].map(|is_reversed| {
+                let mut story = Story::with(3, on_agent_loss);
+                if waits > 0 {
+                    (0..3).for_each(|agent| drop(story.on(Event::AgentPrepared(agent))));
+                    (0..waits).for_each(|_| drop(story.wait()));
+                }
+                let mut facts = facts.clone();
+                if is_reversed {
+                    facts.reverse();
+                }
+                facts.into_iter().for_each(|fact| drop(story.on(fact)));
+                while story.state_machine().wake_at_ns().is_some() {
+                    story.wait();
+                }
+                let stopped = story.state_machine().stopped();
+                (story.state_machine().state(), stopped.is_some(), story.now_ns)
+            });
+            prop_assert_eq!(ends[0], ends[1]);
         }
     }
 
@@ -875,6 +1063,27 @@ mod tests {
         prop_assert!(last.is_final() && *last == state_machine.final_state());
         prop_assert!(*last == RunState::Ended || !states.contains(&RunState::Running));
         prop_assert!(*last == RunState::Failed || state_machine.start_at_ns().is_some());
+        Ok(())
+    }
+
+    /// A loss stops a run only when its plan asks for that, and then no run starts after it.
+    fn check_stop(story: &Story, on_agent_loss: AgentLoss) -> Result<(), TestCaseError> {
+        let is_loss = matches!(
+            story.state_machine().stopped(),
+            Some(EarlyStop::AgentLost(_))
+        );
+        prop_assert!(!is_loss || on_agent_loss == AgentLoss::Stop);
+        let given_up = |action: &Action| matches!(action, Action::GiveUp(_));
+        let started = |action: &Action| matches!(action, Action::SendStart { .. });
+        if on_agent_loss == AgentLoss::Stop
+            && let Some(at) = story.actions.iter().position(given_up)
+        {
+            prop_assert!(
+                !story.actions[at..].iter().any(started),
+                "{:?}",
+                story.actions
+            );
+        }
         Ok(())
     }
 

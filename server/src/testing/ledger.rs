@@ -125,6 +125,7 @@ fn plan() -> Plan {
         requires: Vec::new(),
         thresholds: Vec::new(),
         has_default_objectives: true,
+        on_agent_loss: metronome_proto::v1::AgentLoss::Continue,
     }
 }
 

@@ -84,5 +84,5 @@ fn end(run: RestoredRun) {
         finished_early: state_machine.finished_early(),
         notes: &[],
     };
-    let _ = (conclude(&evidence), failure_of_run(&agents, None));
+    let _ = (conclude(&evidence), failure_of_run(&agents, None, None));
 }

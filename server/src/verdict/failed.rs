@@ -5,8 +5,21 @@ use metronome_proto::v1::{Failure, FailureCode, StopCause};
 use crate::model::AgentRecords;
 
 /// The failure of a run that is FAILED: that it was stopped, or else the failure of the first agent
-/// that has one, with its code.
-pub(crate) fn failure_of_run(agents: &[AgentRecords], stopped: Option<StopCause>) -> Failure {
+/// that has one, with its code. When the loss of an agent has stopped it, the failure of that
+/// agent, by its index: others fail only because of the stop.
+pub(crate) fn failure_of_run(
+    agents: &[AgentRecords],
+    stopped: Option<StopCause>,
+    lost: Option<usize>,
+) -> Failure {
+    let lost = lost.and_then(|agent| agents.get(agent));
+    if let Some(failure) = lost.and_then(of_agent) {
+        let sentence = format!("{}; the plan stops the run then", failure.sentence);
+        return Failure {
+            sentence,
+            ..failure
+        };
+    }
     if let Some(cause) = stopped {
         let by = stopped_by(cause);
         let sentence = format!("the run was stopped before its first packet was due, {by}");
@@ -16,21 +29,26 @@ pub(crate) fn failure_of_run(agents: &[AgentRecords], stopped: Option<StopCause>
             None => failure,
         };
     }
-    let failed = |agent: &AgentRecords| Some((agent.name.clone(), agent.failure()?.clone()));
-    let Some((name, failure)) = agents.iter().find_map(failed) else {
+    agents.iter().find_map(of_agent).unwrap_or_else(|| {
         let sentence = "the run was over before its first packet was due, and no agent has failed";
-        return Failure::new(FailureCode::Internal, sentence);
-    };
-    Failure {
-        sentence: format!("agent {name}: {}", failure.sentence),
+        Failure::new(FailureCode::Internal, sentence)
+    })
+}
+
+/// The failure of an agent that has one, with its name in the sentence.
+fn of_agent(agent: &AgentRecords) -> Option<Failure> {
+    let failure = agent.failure()?.clone();
+    Some(Failure {
+        sentence: format!("agent {}: {}", agent.name, failure.sentence),
         ..failure
-    }
+    })
 }
 
 /// Why a run was stopped, as a part of a sentence.
 pub(super) fn stopped_by(cause: StopCause) -> &'static str {
     match cause {
         StopCause::Shutdown => "because the server was shut down",
+        StopCause::AgentLost => "because an agent was lost",
         StopCause::Operator | StopCause::Unspecified => "on request",
     }
 }
@@ -57,7 +75,7 @@ mod tests {
             .with("address", "192.0.2.7:8888");
         agents[2].fail(Failure::new(FailureCode::NoRoute, "there is no route"));
         agents[1].fail(refused);
-        let failure = failure_of_run(&agents, None);
+        let failure = failure_of_run(&agents, None, None);
         assert_eq!(failure.code(), FailureCode::ConnectionRefused);
         assert_eq!(failure.sentence, "agent agent-1: nothing listens there");
         assert_eq!(failure.remedy, FailureCode::ConnectionRefused.remedy());
@@ -70,7 +88,7 @@ mod tests {
         let mut agents = agents();
         agents[0].fail(Failure::new(FailureCode::RefusedEnded, "the run is over"));
         for cause in [StopCause::Operator, StopCause::Shutdown] {
-            let failure = failure_of_run(&agents, Some(cause));
+            let failure = failure_of_run(&agents, Some(cause), None);
             assert_eq!(failure.code(), FailureCode::Stopped);
             assert!(is_phrase(&failure.sentence), "{failure:?}");
             assert_eq!(failure.figures.len(), 1);
@@ -78,8 +96,23 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_a_loss_has_stopped_fails_with_the_failure_of_the_agent_that_was_lost() {
+        let mut agents = agents();
+        agents[0].fail(Failure::new(FailureCode::Stopped, "the run was stopped"));
+        agents[2].fail(Failure::new(FailureCode::NoRoute, "there is no route"));
+        let failure = failure_of_run(&agents, Some(StopCause::AgentLost), Some(2));
+        assert_eq!(failure.code(), FailureCode::NoRoute);
+        assert_eq!(
+            failure.sentence,
+            "agent agent-2: there is no route; the plan stops the run then"
+        );
+        assert!(is_phrase(&failure.sentence));
+        assert_eq!(failure.figures["agent"], "agent-2".into());
+    }
+
+    #[test]
     fn a_run_that_failed_without_a_cause_is_a_fault_of_ours() {
-        let failure = failure_of_run(&agents(), None);
+        let failure = failure_of_run(&agents(), None, None);
         assert_eq!(failure.code(), FailureCode::Internal);
         assert!(is_phrase(&failure.sentence), "{failure:?}");
     }

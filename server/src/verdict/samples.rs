@@ -77,6 +77,7 @@ impl Sample {
                 threads: 1,
                 thresholds: Vec::new(),
                 has_default_objectives: true,
+                on_agent_loss: metronome_proto::v1::AgentLoss::Continue,
                 requires: Vec::new(),
             },
             agents: (0..agents).map(agent).collect(),

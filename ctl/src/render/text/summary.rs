@@ -200,10 +200,17 @@ fn plan(plan: Option<&v1::Plan>) -> Vec<String> {
         .groups
         .iter()
         .map(line)
+        .chain(on_agent_loss(plan.on_agent_loss))
         .chain(objectives::of_plan(plan));
     lines
         .flat_map(|line| figures::wrapped(&line, WIDTH - LABEL_WIDTH))
         .collect()
+}
+
+/// `None` for what a run does by default.
+fn on_agent_loss(loss: i32) -> Option<String> {
+    let word = figures::word(values::agent_loss(loss));
+    (word != "continue").then(|| format!("on agent loss: {word}"))
 }
 
 /// Where the clients of a group connect. `None` for the server's own data port.
@@ -770,6 +777,10 @@ spread      4.10 µs  9.80 µs ";
         let text = summary(&run, Colour::None);
         let expected = "           judged by latency.p99<200us, and defaults\n";
         assert!(text.contains(expected), "{text}");
+        assert!(!text.contains("agent loss"), "it is the default: {text}");
+        run.plan.as_mut().unwrap().on_agent_loss = v1::AgentLoss::Stop.into();
+        let text = summary(&run, Colour::None);
+        assert!(text.contains("           on agent loss: stop\n"), "{text}");
     }
 
     #[test]

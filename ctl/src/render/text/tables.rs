@@ -101,6 +101,9 @@ pub(crate) fn agents(agents: &[v1::Agent]) -> String {
     }
     table(vec![
         Column::text("AGENT", agents, |agent| figures::text(&agent.name)),
+        Column::text("STATE", agents, |agent| {
+            figures::word(values::agent_state(agent.state))
+        }),
         Column::text("VERSION", agents, |agent| figures::text(&agent.version)),
         Column::text("PEER", agents, |agent| figures::text(&agent.peer)),
         Column::text("CONNECTED", agents, |agent| {
@@ -233,8 +236,11 @@ valid       0      38.2 µs  page=front
         };
         assert_eq!(
             cells(Some(capacity)),
-            ["a", "–", "–", "–", "2", "10,000", "–"]
+            ["a", "available", "–", "–", "–", "2", "10,000", "–"]
         );
-        assert_eq!(cells(None), ["a", "–", "–", "–", "–", "–", "–"]);
+        assert_eq!(
+            cells(None),
+            ["a", "available", "–", "–", "–", "–", "–", "–"]
+        );
     }
 }

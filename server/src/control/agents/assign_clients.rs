@@ -1,6 +1,6 @@
 //! Which agents bring which clients of a run: an even division, as pure functions.
 
-use std::ops::Range;
+use std::{fmt::Write as _, ops::Range};
 
 use metronome_proto::{
     features,
@@ -26,12 +26,14 @@ pub(super) struct Candidate<'a> {
     /// Clients that it can still bring.
     pub(super) free: u32,
     pub(super) capabilities: &'a [String],
+    /// It did not answer the last Prepare in time.
+    pub(super) is_unresponsive: bool,
 }
 
 /// What a run asks of its agents.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
-    /// Names of agents; empty for all.
+    /// Names of agents; empty for all that are responsive.
     pub(crate) names: &'a [String],
     pub(crate) clients: u32,
     /// Features that every agent must have.
@@ -57,17 +59,22 @@ pub(super) fn choose_agents(
     if !missing.is_empty() {
         return Err(not_connected(&missing));
     }
-    let is_asked = |name: &str| names.is_empty() || names.iter().any(|asked| asked == name);
-    let asked: Vec<_> = connected
-        .iter()
-        .filter(|known| is_asked(known.name))
-        .collect();
+    let is_asked = |known: &&Candidate<'_>| match names {
+        [] => !known.is_unresponsive,
+        names => names.iter().any(|asked| asked == known.name),
+    };
+    let asked: Vec<_> = connected.iter().filter(is_asked).collect();
     if asked.is_empty() {
-        let sentence = "no agent is connected";
-        return Err(Failure::new(FailureCode::NoAgent, sentence));
+        return Err(none_asked(connected));
     }
     let capacities: Vec<_> = asked.iter().map(|agent| agent.free).collect();
-    let shares = divide(clients, &capacities).ok_or_else(|| full(clients, &capacities))?;
+    let left_out = if names.is_empty() {
+        connected.len() - asked.len()
+    } else {
+        0
+    };
+    let shares =
+        divide(clients, &capacities).ok_or_else(|| full(clients, &capacities, left_out))?;
     let chosen = asked
         .into_iter()
         .zip(shares)
@@ -91,28 +98,57 @@ pub(super) fn choose_agents(
 const NAMES_SHOWN_MAX: usize = 8;
 
 fn not_connected(missing: &[String]) -> Failure {
-    let shown = &missing[..missing.len().min(NAMES_SHOWN_MAX)];
-    let more = if missing.len() > shown.len() {
+    let what = "agents named in the plan are not connected";
+    naming(FailureCode::AgentNotConnected, what, missing)
+}
+
+/// None of the connected agents takes part in a run that names none.
+fn none_asked(connected: &[Candidate<'_>]) -> Failure {
+    if connected.is_empty() {
+        let sentence = "no agent is connected";
+        return Failure::new(FailureCode::NoAgent, sentence);
+    }
+    let names: Vec<_> = connected
+        .iter()
+        .map(|agent| agent.name.to_owned())
+        .collect();
+    let what = "every agent that is connected did not answer its last order to prepare a run";
+    naming(FailureCode::AgentsUnresponsive, what, &names)
+}
+
+/// A failure of several agents; the sentence and the figures name the first ones.
+fn naming(code: FailureCode, what: &str, agents: &[String]) -> Failure {
+    let shown = &agents[..agents.len().min(NAMES_SHOWN_MAX)];
+    let more = if agents.len() > shown.len() {
         ", …"
     } else {
         ""
     };
     let names = shown.join(", ");
-    let sentence = format!("agents named in the plan are not connected: {names}{more}");
-    Failure::new(FailureCode::AgentNotConnected, sentence)
-        .with("agents", missing.len())
+    Failure::new(code, format!("{what}: {names}{more}"))
+        .with("agents", agents.len())
         .with("agent_names", shown.to_vec())
 }
 
-fn full(clients: u32, capacities: &[u32]) -> Failure {
+fn full(clients: u32, capacities: &[u32], unresponsive: usize) -> Failure {
     let free = capacities.iter().map(|free| u64::from(*free)).sum::<u64>();
     let agents = capacities.len();
-    let sentence =
+    let mut sentence =
         format!("{clients} clients are asked for, and the agents ({agents}) can bring {free} more");
-    Failure::new(FailureCode::AgentsFull, sentence)
+    if unresponsive > 0 {
+        let _ = write!(
+            sentence,
+            "; {unresponsive} are left out because they are unresponsive"
+        );
+    }
+    let failure = Failure::new(FailureCode::AgentsFull, sentence)
         .with("clients", clients)
         .with("clients_free", free)
-        .with("agents", agents)
+        .with("agents", agents);
+    match unresponsive {
+        0 => failure,
+        _ => failure.with("agents_unresponsive", unresponsive),
+    }
 }
 
 fn too_many(agents: usize) -> Failure {
@@ -190,6 +226,7 @@ mod tests {
             name,
             free: 10,
             capabilities,
+            is_unresponsive: false,
         };
         let connected = [candidate("new", &new), candidate("old", &old)];
         let (names, features) = (owned(names), owned(features));
@@ -220,6 +257,41 @@ mod tests {
     }
 
     #[test]
+    fn an_unresponsive_agent_gets_only_runs_that_name_it() {
+        let agent = |name, is_unresponsive| Candidate {
+            name,
+            free: 10,
+            capabilities: &[],
+            is_unresponsive,
+        };
+        let choose = |connected: &[Candidate<'_>], names: &[&str], clients| {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            let wanted = Wanted {
+                names: &names,
+                clients,
+                features: &[],
+            };
+            let chosen = choose_agents(connected, wanted);
+            chosen.map(|agents| agents.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+        };
+        let one_of_two = [agent("hung", true), agent("well", false)];
+        assert_eq!(choose(&one_of_two, &[], 4), Ok(vec!["well".into()]));
+        assert_eq!(choose(&one_of_two, &["hung"], 4), Ok(vec!["hung".into()]));
+        let full = choose(&one_of_two, &[], 11).unwrap_err();
+        assert_eq!(full.code(), FailureCode::AgentsFull);
+        assert_eq!(full.figures["agents_unresponsive"], 1_u64.into());
+        let full = choose(&one_of_two, &["well"], 11).unwrap_err();
+        assert!(!full.figures.contains_key("agents_unresponsive"));
+        let all = choose(&[agent("hung", true)], &[], 1).unwrap_err();
+        assert_eq!(all.code(), FailureCode::AgentsUnresponsive);
+        assert_eq!(
+            all.sentence,
+            "every agent that is connected did not answer its last order to prepare a run: hung"
+        );
+        assert_eq!(all.figures["agents"], 1_u64.into());
+    }
+
+    #[test]
     fn more_agents_than_a_run_takes_are_refused() {
         let names: Vec<_> = (0..=AGENTS_MAX).map(|number| number.to_string()).collect();
         let connected: Vec<_> = names
@@ -228,6 +300,7 @@ mod tests {
                 name,
                 free: 1,
                 capabilities: &[],
+                is_unresponsive: false,
             })
             .collect();
         let choose = |clients| {

@@ -83,9 +83,13 @@ pub(super) struct ConnectedAgent {
     pub(super) info: AgentInfo,
     pub(super) orders: Orders,
     pub(super) resume_token: ResumeToken,
+    /// It did not answer the last Prepare in time: only runs that name it are given to it.
+    pub(super) is_unresponsive: bool,
     /// How its clock relates to the server's. `None` while that is still measured: then it is not
     /// listed and gets no assignment, and those that it has brought back go on.
     pub(super) clock: Option<AgentClock>,
+    /// The longest of its last round trips, ns; 0 before the first.
+    pub(super) round_trip_ns: u64,
     /// It has come back to its place.
     pub(super) has_returned: bool,
     /// Cancelled when the agent has come back on another stream.
@@ -106,6 +110,11 @@ impl ConnectedAgent {
         let (info, clock) = (&self.info, self.clock?);
         let mut run_ids: Vec<_> = self.assignments.keys().map(RunId::to_string).collect();
         run_ids.sort_unstable();
+        let state = if self.is_unresponsive {
+            v1::AgentState::Unresponsive
+        } else {
+            v1::AgentState::Available
+        };
         Some(v1::Agent {
             name: info.name.clone(),
             version: info.version.clone(),
@@ -116,6 +125,7 @@ impl ConnectedAgent {
             clock: Some(clock.to_proto()),
             capacity: Some(info.capacity),
             run_ids,
+            state: state.into(),
         })
     }
 }

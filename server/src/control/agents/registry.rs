@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     control::status,
-    model::{AgentClock, ClockRelation, ResumeToken},
+    model::{AgentClock, AgentPlace, ClockRelation, ResumeToken},
 };
 
 /// Orders that wait for an agent that is expected back: a Stop for each run, and some to spare.
@@ -46,6 +46,7 @@ struct Agents {
 struct ExpectedAgent {
     /// `None`: no agent gets this place.
     resume_token: Option<ResumeToken>,
+    is_unresponsive: bool,
     assignments: HashMap<RunId, Assignment>,
     orders: Vec<Order>,
 }
@@ -116,7 +117,9 @@ impl Registry {
             info,
             orders,
             resume_token,
+            is_unresponsive: place.is_unresponsive,
             clock: None,
+            round_trip_ns: 0,
             has_returned: held.is_some(),
             replaced: replaced.clone(),
             assignments,
@@ -153,6 +156,22 @@ impl Registry {
             .collect()
     }
 
+    /// Notes the longest of the last round trips of a stream, ns.
+    pub(super) fn note_round_trip(&self, name: &str, stream: &Orders, round_trip_ns: u64) {
+        if let Some(agent) = self.lock().on_stream(name, stream) {
+            agent.round_trip_ns = round_trip_ns;
+        }
+    }
+
+    /// The longest of the last round trips to an agent, ns. 0 when none is known.
+    pub(crate) fn round_trip_ns(&self, name: &str) -> u64 {
+        let agents = self.lock();
+        agents
+            .connected
+            .get(name)
+            .map_or(0, |agent| agent.round_trip_ns)
+    }
+
     /// The agent of a stream is not on the server's clock any more. Returns what its runs are to
     /// learn, and where.
     pub(super) fn contradict_clock(&self, name: &str, stream: &Orders) -> Vec<Addressed> {
@@ -172,10 +191,22 @@ impl Registry {
     }
 
     /// Expects an agent back that had a stream with the server before this one.
-    pub(crate) fn expect_agent(&self, name: &str, resume_token: ResumeToken) {
+    pub(crate) fn expect_agent(&self, place: AgentPlace) {
         let mut agents = self.lock();
-        let expected = agents.expected.entry(name.to_owned()).or_default();
-        expected.resume_token = Some(resume_token);
+        let expected = agents.expected.entry(place.name).or_default();
+        expected.resume_token = Some(place.resume_token);
+        expected.is_unresponsive = place.is_unresponsive;
+    }
+
+    /// Whether an agent has answered a Prepare in time. One that has not is given no run that does
+    /// not name it, until it has.
+    pub(crate) fn note_answer(&self, name: &str, has_answered: bool) {
+        let agents = &mut *self.lock();
+        if let Some(agent) = agents.connected.get_mut(name) {
+            agent.is_unresponsive = !has_answered;
+        } else if let Some(agent) = agents.expected.get_mut(name) {
+            agent.is_unresponsive = !has_answered;
+        }
     }
 
     /// Expects an agent back that has an assignment in a run and no stream yet.
@@ -214,14 +245,21 @@ impl Registry {
             .collect()
     }
 
-    /// The names that are taken, and the resume token of each, for a server that takes over.
-    pub(crate) fn resume_tokens(&self) -> Vec<(String, ResumeToken)> {
+    /// The places that are taken, for a server that takes over.
+    pub(crate) fn places(&self) -> Vec<AgentPlace> {
         let agents = self.lock();
+        let place = |name: &String, resume_token, is_unresponsive| AgentPlace {
+            name: name.clone(),
+            resume_token,
+            is_unresponsive,
+        };
         let connected = agents.connected.iter();
-        let connected = connected.map(|(name, agent)| (name.clone(), agent.resume_token));
+        let connected =
+            connected.map(|(name, agent)| place(name, agent.resume_token, agent.is_unresponsive));
         let expected = agents.expected.iter();
-        let expected =
-            expected.filter_map(|(name, agent)| Some((name.clone(), agent.resume_token?)));
+        let expected = expected.filter_map(|(name, agent)| {
+            Some(place(name, agent.resume_token?, agent.is_unresponsive))
+        });
         connected.chain(expected).collect()
     }
 
@@ -381,6 +419,7 @@ impl Agents {
         old.replaced.cancel();
         ExpectedAgent {
             resume_token: Some(old.resume_token),
+            is_unresponsive: old.is_unresponsive,
             assignments: old.assignments,
             orders: Vec::new(),
         }
@@ -389,7 +428,7 @@ impl Agents {
     /// Whether agents that are expected back could take a run that those connected cannot.
     fn may_return(&self, failure: &Failure, names: &[String]) -> bool {
         match failure.code() {
-            FailureCode::NoAgent | FailureCode::AgentsFull => {
+            FailureCode::NoAgent | FailureCode::AgentsFull | FailureCode::AgentsUnresponsive => {
                 names.is_empty()
                     && (!self.expected.is_empty() || self.connected.values().any(is_returning))
             }
@@ -424,6 +463,7 @@ fn candidate(agent: &ConnectedAgent) -> Candidate<'_> {
         name: &agent.info.name,
         free: agent.free(),
         capabilities: &agent.info.capabilities,
+        is_unresponsive: agent.is_unresponsive,
     }
 }
 
@@ -481,6 +521,14 @@ mod tests {
         let lost = registry.settle_clock(name, &orders, AgentClock::same(0));
         assert!(lost.is_empty());
         Ok(joined)
+    }
+
+    fn place(name: &str, byte: u8) -> AgentPlace {
+        AgentPlace {
+            name: name.into(),
+            resume_token: ResumeToken::new([byte; 16]),
+            is_unresponsive: false,
+        }
     }
 
     fn join(registry: &Registry, name: &str) -> bool {
@@ -699,7 +747,7 @@ mod tests {
         let registry = Registry::default();
         let (sender, mut inbox) = mpsc::channel(8);
         let [first, second] = [1, 2].map(RunId::from_bits);
-        registry.expect_agent("a", ResumeToken::new([9; 16]));
+        registry.expect_agent(place("a", 9));
         registry.expect("a", first, 0, (2, ClockRelation::Same), &sender);
         registry.expect("a", second, 1, (3, ClockRelation::Same), &sender);
         registry.expect("b", first, 4, (5, ClockRelation::Same), &sender);
@@ -708,15 +756,22 @@ mod tests {
             !registry.order("a", RunId::from_bits(9), stop(first))
                 && !registry.order("c", first, stop(first))
         );
-        let tokens = registry.resume_tokens();
-        assert_eq!(tokens, [("a".to_owned(), ResumeToken::new([9; 16]))]);
+        registry.note_answer("a", false);
+        let places = registry.places();
+        let unresponsive = AgentPlace {
+            is_unresponsive: true,
+            ..place("a", 9)
+        };
+        assert_eq!(places, [unresponsive]);
 
         let (stream, mut heard) = mpsc::channel(8);
         let refused = arrive(&registry, "a", stream.clone(), &[first], &[7; 16]);
         assert_eq!(refused.unwrap_err(), FailureCode::AgentNameTaken);
         let joined = arrive(&registry, "a", stream.clone(), &[first], &[9; 16]).unwrap();
         assert_eq!(orders(&mut heard), [stop(first)]);
-        assert_eq!(registry.resume_tokens(), tokens, "it keeps its token");
+        assert_eq!(registry.places(), places, "it keeps its token");
+        registry.note_answer("a", true);
+        assert_eq!(registry.places(), [place("a", 9)]);
         assert_eq!(registry.runs_of("a"), [first.to_string()]);
         assert!(registry.inbox("a", &stream, first).is_some());
         assert!(registry.inbox("a", &stream, second).is_none());
@@ -759,8 +814,8 @@ mod tests {
     #[test]
     fn a_run_that_agents_who_are_expected_back_may_take_is_asked_for_again() {
         let registry = Registry::default();
-        registry.expect_agent("a", ResumeToken::new([9; 16]));
-        registry.expect_agent("b", ResumeToken::new([9; 16]));
+        registry.expect_agent(place("a", 9));
+        registry.expect_agent(place("b", 9));
         let again = Err(FailureCode::Upgrading);
         assert_eq!(assign(&registry, 1, &[], 1), again);
         assert_eq!(assign(&registry, 1, &["a"], 1), again);
@@ -787,7 +842,7 @@ mod tests {
     fn an_agent_is_ordered_to_stop_the_runs_that_it_brings_and_has_no_assignment_in() {
         let registry = Registry::default();
         let [known, stale] = [1, 2].map(RunId::from_bits);
-        registry.expect_agent("a", ResumeToken::new([9; 16]));
+        registry.expect_agent(place("a", 9));
         registry.expect("a", known, 0, (2, ClockRelation::Same), &mpsc::channel(8).0);
         let (stream, mut heard) = mpsc::channel(8);
         let joined = arrive(&registry, "a", stream, &[known, stale], &[9; 16]).unwrap();

@@ -111,6 +111,9 @@ impl Session {
                     match received.message {
                         Some(Message::ClockReading(reading)) => {
                             let event = self.clock.take(&reading, clock::now_ns());
+                            let round_trip_ns = self.clock.round_trip_ns();
+                            let registry = &self.registry;
+                            registry.note_round_trip(&self.agent, &self.orders, round_trip_ns);
                             self.follow(event, &mut waiting);
                         }
                         _ => self.take(received, &mut waiting)?,

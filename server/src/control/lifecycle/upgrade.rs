@@ -77,7 +77,7 @@ impl OldServer for Shared {
             started_unix_ms: self.server.started_unix_ms,
             started_ns: self.server.started_ns,
             counters: self.counters.save(),
-            resume_tokens: self.registry.resume_tokens(),
+            places: self.registry.places(),
             unstored: unstored
                 .map(|(id, end)| UnstoredReport::new(id, end.run.clone(), end.pages.clone()))
                 .collect(),
@@ -93,8 +93,8 @@ impl OldServer for Shared {
 pub(super) async fn take_over(shared: &Arc<Shared>, mut restored: Restored) -> anyhow::Result<()> {
     let control = std::mem::take(&mut restored.control);
     shared.counters.restore(control.counters);
-    for (agent, resume_token) in control.resume_tokens {
-        shared.registry.expect_agent(&agent, resume_token);
+    for place in control.places {
+        shared.registry.expect_agent(place);
     }
     for report in control.unstored {
         let id = report.id;

@@ -35,7 +35,7 @@ use crate::{
     },
     model::{
         AgentRecords, FinalCounters, LiveCounters,
-        run::{Action, Event, RunStateMachine, out_of_time},
+        run::{Action, EarlyStop, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
     wall_clock,
@@ -156,8 +156,12 @@ impl Driver {
             "run begins"
         );
         let schedule_ns = u64::try_from(self.plan.duration.as_nanos()).unwrap_or(u64::MAX);
-        let (machine, actions) =
-            RunStateMachine::begin(self.agents.len(), schedule_ns, clock::now_ns());
+        let (machine, actions) = RunStateMachine::begin(
+            self.agents.len(),
+            schedule_ns,
+            self.plan.on_agent_loss,
+            clock::now_ns(),
+        );
         let mut state = self.state(machine, self.snapshot_builder());
         let following = self.perform(&mut state, RunState::Preparing, actions);
         self.drive_from(state, following, guard).await;
@@ -303,6 +307,12 @@ impl Driver {
         let counters = &self.runs.agent_counters;
         match report {
             AgentReport::Prepared => {
+                if state.machine.state() == RunState::Preparing {
+                    let (registry, name) = (&self.runs.registry, &agent_records.name);
+                    registry.note_answer(name, true);
+                    let machine = state.machine.clone();
+                    state.machine = machine.allow_for_path(registry.round_trip_ns(name));
+                }
                 // Watchers see the clients that are connected now, not those of the last beat.
                 self.ask_for_reading(state);
                 Some(Event::AgentPrepared(agent))
@@ -380,6 +390,9 @@ impl Driver {
                 Action::GiveUp(agent) => {
                     let records = &mut self.agents[agent];
                     records.fail(out_of_time(before));
+                    if before == RunState::Preparing {
+                        self.runs.registry.note_answer(&records.name, false);
+                    }
                     None
                 }
                 Action::CloseRun => {
@@ -448,7 +461,13 @@ impl Driver {
         drop(state.phase);
         let machine = state.machine;
         note_start(&mut self.run, &machine);
-        let stop_cause = state.stop_cause.unwrap_or(StopCause::Operator);
+        let (stopped, lost) = match machine.stopped() {
+            None => (None, None),
+            Some(EarlyStop::Requested) => {
+                (Some(state.stop_cause.unwrap_or(StopCause::Operator)), None)
+            }
+            Some(EarlyStop::AgentLost(agent)) => (Some(StopCause::AgentLost), Some(agent)),
+        };
         let finished = FinishedRun {
             id: self.id,
             plan: self.plan,
@@ -458,7 +477,8 @@ impl Driver {
             reported: state.snapshot.reported().to_vec(),
             final_state: machine.final_state(),
             start_at_ns: machine.start_at_ns(),
-            stopped: machine.was_stopped_early().then_some(stop_cause),
+            stopped,
+            lost,
             finished_early: machine.finished_early().clone(),
             span: self.span,
         };

@@ -192,7 +192,7 @@ impl SnapshotBuilder {
 pub(crate) fn snapshots(agents: &[AgentRecords], readings: Vec<LiveCounters>) -> Vec<v1::Snapshot> {
     const SECOND_NS: u64 = 1_000_000_000;
     let mut builder = SnapshotBuilder::new(String::new(), agents);
-    let (machine, _) = RunStateMachine::begin(agents.len(), SECOND_NS, 0);
+    let (machine, _) = RunStateMachine::begin(agents.len(), SECOND_NS, v1::AgentLoss::Continue, 0);
     let mut now_ns = 0;
     let mut shown = |reading| {
         now_ns += SECOND_NS;
@@ -244,7 +244,8 @@ mod tests {
     fn nothing_is_shown_before_it_is_known() {
         let agents = agents(ClockRelation::Same);
         let mut builder = builder(&agents);
-        let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
+        let (state_machine, _) =
+            RunStateMachine::begin(1, 10 * SECOND_NS, v1::AgentLoss::Continue, 0);
         let first = builder.build(&state_machine, &agents, 0);
         assert_eq!(first.state(), RunState::Preparing);
         assert_eq!(
@@ -268,7 +269,8 @@ mod tests {
     fn snapshots_show_what_was_sent_and_received() {
         let agents = agents(ClockRelation::Same);
         let mut builder = builder(&agents);
-        let (state_machine, _) = RunStateMachine::begin(1, 10 * SECOND_NS, 0);
+        let (state_machine, _) =
+            RunStateMachine::begin(1, 10 * SECOND_NS, v1::AgentLoss::Continue, 0);
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
         let more = builder.take_progress(0, &sent(1_500, 2), 2_000);
         assert_eq!(more, (1_500, 2));
@@ -293,7 +295,7 @@ mod tests {
             AgentRecords::new("a".into(), AgentShare::of(clients, ClockRelation::Same))
         });
         let mut builder = builder(&agents);
-        let (state_machine, _) = RunStateMachine::begin(2, SECOND_NS, 0);
+        let (state_machine, _) = RunStateMachine::begin(2, SECOND_NS, v1::AgentLoss::Continue, 0);
         builder.take_progress(0, &sent(5, 0), 10);
         let shown = builder.build(&state_machine, &agents, 0).generator;
         assert_eq!(shown, None);
@@ -306,7 +308,7 @@ mod tests {
     fn the_rate_is_that_between_two_readings_and_ends_with_the_schedule() {
         let agents = agents(ClockRelation::Same);
         let mut builder = builder(&agents);
-        let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
+        let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, v1::AgentLoss::Continue, 0);
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
         let (state_machine, _) = state_machine.step(Event::Tick, START_LEAD_NS);
         let rate = |builder: &SnapshotBuilder, state_machine, now_ns| {
@@ -335,7 +337,7 @@ mod tests {
             AgentRecords::new(name, AgentShare::of(clients, ClockRelation::Same))
         });
         let builder = builder(&agents);
-        let (state_machine, _) = RunStateMachine::begin(2, SECOND_NS, 0);
+        let (state_machine, _) = RunStateMachine::begin(2, SECOND_NS, v1::AgentLoss::Continue, 0);
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
         let shown = builder.build(&state_machine, &agents, 0);
         assert_eq!(shown.waiting_for, ["a1"]);
@@ -365,7 +367,8 @@ mod tests {
                 ..received(1)
             };
             builder.take_counters(counters, 0);
-            let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
+            let (state_machine, _) =
+                RunStateMachine::begin(1, SECOND_NS, v1::AgentLoss::Continue, 0);
             let shown = builder.build(&state_machine, &agents, 0);
             let counted = shown.receiver.unwrap().read_before_written;
             assert_eq!(counted, is_shown.then_some(0));
@@ -388,7 +391,7 @@ mod tests {
         let mut builder = builder(&agents);
         builder.resume(shown, vec![Some(sent(1_000, 0))]);
         assert_eq!(builder.reported(), [Some(sent(1_000, 0))]);
-        let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, 0);
+        let (state_machine, _) = RunStateMachine::begin(1, SECOND_NS, v1::AgentLoss::Continue, 0);
         let (state_machine, _) = state_machine.step(Event::AgentPrepared(0), 0);
         let next = builder.build(&state_machine, &agents, START_LEAD_NS);
         assert_eq!(next.receiver.unwrap().received, 900);

@@ -39,6 +39,8 @@ pub(super) struct FinishedRun {
     pub(super) start_at_ns: Option<u64>,
     /// Set when a stop came before the schedule was over.
     pub(super) stopped: Option<StopCause>,
+    /// The agent whose loss that was, by its index.
+    pub(super) lost: Option<usize>,
     /// The agents that finished before that, unstopped, as [`RunStateMachine`] has them.
     ///
     /// [`RunStateMachine`]: crate::model::run::RunStateMachine
@@ -112,6 +114,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         final_state,
         start_at_ns,
         stopped,
+        lost,
         finished_early,
         span,
         ..
@@ -121,7 +124,7 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         cause: cause.into(),
     });
     let (pages, added) = if final_state == RunState::Failed {
-        let failure = failure_of_run(&agents, stopped);
+        let failure = failure_of_run(&agents, stopped, lost);
         trace_report::failed(&span, &failure);
         run.failure = Some(failure);
         (Vec::new(), Added::default())
@@ -240,6 +243,7 @@ mod tests {
             threads: 1,
             thresholds: Vec::new(),
             has_default_objectives: true,
+            on_agent_loss: metronome_proto::v1::AgentLoss::Continue,
             requires: Vec::new(),
         }
     }

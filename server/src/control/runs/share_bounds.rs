@@ -172,6 +172,7 @@ mod tests {
             threads: 1,
             thresholds: Vec::new(),
             has_default_objectives: true,
+            on_agent_loss: metronome_proto::v1::AgentLoss::Continue,
             requires: Vec::new(),
         }
     }

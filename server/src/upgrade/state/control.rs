@@ -4,7 +4,7 @@ use metronome_proto::{histogram::Histogram, run_id::RunId, v1};
 use serde::{Deserialize, Serialize};
 
 use super::protobuf::Protobuf;
-use crate::{metrics::AgentFigures, model::ResumeToken};
+use crate::{metrics::AgentFigures, model::AgentPlace};
 
 /// All of it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -15,7 +15,7 @@ pub(crate) struct ControlState {
     pub(crate) started_ns: u64,
     pub(crate) counters: SavedCounters,
     /// The agents that are connected or expected back, by name.
-    pub(crate) resume_tokens: Vec<(String, ResumeToken)>,
+    pub(crate) places: Vec<AgentPlace>,
     /// Oldest first.
     pub(crate) unstored: Vec<UnstoredReport>,
 }
@@ -63,6 +63,7 @@ impl UnstoredReport {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::model::ResumeToken;
 
     pub(in super::super) fn control_state(seed: u64) -> ControlState {
         let page = v1::ClientRows {
@@ -84,7 +85,11 @@ pub(super) mod tests {
                 calls: vec![("s/M".into(), "OK".into(), durations)],
                 ..SavedCounters::default()
             },
-            resume_tokens: vec![("a".into(), ResumeToken::new([seed as u8; 16]))],
+            places: vec![AgentPlace {
+                name: "a".into(),
+                resume_token: ResumeToken::new([seed as u8; 16]),
+                is_unresponsive: seed.is_multiple_of(3),
+            }],
             unstored: vec![UnstoredReport::new(
                 RunId::from_bits(9),
                 v1::Run::default(),

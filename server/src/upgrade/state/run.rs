@@ -185,7 +185,13 @@ pub(super) mod tests {
         let id = RunId::from_bits(seed);
         let run_id = id.to_string();
         let now_ns = seed % 1_000_000;
-        let mut state_machine = RunStateMachine::begin(agents as usize, 10_000_000_000, now_ns).0;
+        let mut state_machine = RunStateMachine::begin(
+            agents as usize,
+            10_000_000_000,
+            v1::AgentLoss::Continue,
+            now_ns,
+        )
+        .0;
         for agent in 0..agents as usize {
             state_machine = state_machine.step(Event::AgentPrepared(agent), now_ns).0;
         }
@@ -282,7 +288,7 @@ pub(super) mod tests {
         refused(|run| run.id = RunId::from_bits(6), "several names");
         refused(|run| run.run.0.plan = None, "plan");
         refused(
-            |run| run.state_machine = RunStateMachine::begin(2, 1, 0).0,
+            |run| run.state_machine = RunStateMachine::begin(2, 1, v1::AgentLoss::Continue, 0).0,
             "RUNNING",
         );
         refused(|run| run.reported.clear(), "more or less agents");

@@ -1,0 +1,43 @@
+//! Agents that are far from their server: paths that take time, which are ports of this host.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Server, far::path_to};
+
+#[test]
+fn many_clients_of_a_far_agent_connect_in_time() {
+    let server = Server::start(&["--workers", "1", "--max-clients", "2000"]);
+    let _agent = server.agent("far");
+    // On a path of 50 ms a way a client takes two round trips to connect; here the first one costs
+    // nothing. 32 clients at a time would take 12 s.
+    let target = path_to(&server.data(), Duration::from_millis(100));
+    let flags = ["--clients", "2000", "--rate", "1", "--duration", "2s"];
+    let (result, code) = server.run(&[&flags[..], &["--target", &target]].concat());
+    assert!([0, 4, 99].contains(&code), "{code}: {}", result);
+    assert_eq!(result["counts"]["received"], 4_000, "{}", result["verdict"]);
+}
+
+#[test]
+fn an_agent_that_is_300_ms_away_starts_in_time() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut command = common::command("metronome-agent");
+    let address = path_to(&server.grpc(), Duration::from_millis(300));
+    // 90 ms a way still prove one clock, so that the order names an instant of it.
+    let nearer = path_to(&server.grpc(), Duration::from_millis(90));
+    command.args(["--server", &address, "--name", "far"]);
+    let _far = common::Running::start(command);
+    let mut command = common::command("metronome-agent");
+    command.args(["--server", &nearer, "--name", "nearer"]);
+    let _nearer = common::Running::start(command);
+    for agents in [&["far"][..], &["nearer"], &["far", "nearer"]] {
+        let names = agents.iter().flat_map(|name| ["--agent", name]);
+        let flags = ["--clients", "2", "--rate", "100", "--duration", "2s"];
+        let flags: Vec<_> = flags.into_iter().chain(names).collect();
+        let (result, _) = server.run(&flags);
+        assert_eq!(result["verdict"]["status"], "valid", "{agents:?}: {result}");
+        assert_eq!(result["counts"]["skipped"], 0, "{agents:?}");
+        assert_eq!(result["counts"]["received"], 400, "{agents:?}");
+    }
+}
