@@ -23,7 +23,7 @@ use super::{
     live_snapshot::SnapshotBuilder,
     manager::RunManager,
     orders::Orders,
-    report::{FinishedRun, conclude_and_store},
+    report::{FinishedRun, conclude_and_store, note_start},
     run_guard::RunGuard,
     share_bounds::{self, Now, packets_due_max},
     trace_report,
@@ -35,10 +35,9 @@ use crate::{
     },
     model::{
         AgentRecords, FinalCounters, LiveCounters,
-        run::{Action, EarlyStop, Event, RunStateMachine, out_of_time},
+        run::{Action, Event, RunStateMachine, out_of_time},
     },
     upgrade::{Protobuf, SavedRun},
-    wall_clock,
 };
 
 /// Watchers get two snapshots a second.
@@ -461,13 +460,6 @@ impl Driver {
         drop(state.phase);
         let machine = state.machine;
         note_start(&mut self.run, &machine);
-        let (stopped, lost) = match machine.stopped() {
-            None => (None, None),
-            Some(EarlyStop::Requested) => {
-                (Some(state.stop_cause.unwrap_or(StopCause::Operator)), None)
-            }
-            Some(EarlyStop::AgentLost(agent)) => (Some(StopCause::AgentLost), Some(agent)),
-        };
         let finished = FinishedRun {
             id: self.id,
             plan: self.plan,
@@ -475,11 +467,8 @@ impl Driver {
             agents: self.agents,
             record: state.record,
             reported: state.snapshot.reported().to_vec(),
-            final_state: machine.final_state(),
-            start_at_ns: machine.start_at_ns(),
-            stopped,
-            lost,
-            finished_early: machine.finished_early().clone(),
+            machine,
+            stop_cause: state.stop_cause,
             span: self.span,
         };
         let run = conclude_and_store(&self.runs, finished).await;
@@ -503,16 +492,6 @@ fn observe(state: &mut DriverState, counters: Option<LiveCounters>) -> Event {
     let unreleased = counters.unreleased;
     state.snapshot.take_counters(counters, clock::now_ns());
     Event::ConnectionsLeft(unreleased)
-}
-
-/// Notes when the first packet was due, once it was.
-fn note_start(run: &mut v1::Run, machine: &RunStateMachine) {
-    if machine.final_state() == RunState::Ended && run.started_at.is_none() {
-        run.started_at = machine.start_at_ns().map(|start_at_ns| {
-            let ago_ns = clock::now_ns().saturating_sub(start_at_ns);
-            wall_clock::timestamp(wall_clock::unix_ns().saturating_sub(ago_ns) / 1_000_000)
-        });
-    }
 }
 
 async fn sleep_until(at_ns: u64) {

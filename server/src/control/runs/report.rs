@@ -1,7 +1,6 @@
 //! The end of a run: its report is made, stored and counted.
 
-use std::collections::BTreeMap;
-
+use metronome_os::clock;
 use metronome_proto::{
     limits::{CLIENTS_PER_MESSAGE_MAX, PAGE_BYTES_MAX},
     plan::Plan,
@@ -20,7 +19,10 @@ use super::{
     unstored::UnstoredRun,
 };
 use crate::{
-    model::{AgentRecords, FinalCounters},
+    model::{
+        AgentRecords, FinalCounters,
+        run::{EarlyStop, RunStateMachine},
+    },
     verdict::{Evidence, conclude, failure_of_run, server_paused},
     wall_clock::{self, timestamp},
 };
@@ -34,18 +36,20 @@ pub(super) struct FinishedRun {
     pub(super) record: Option<FinalCounters>,
     /// What each agent's progress has added to the counters.
     pub(super) reported: Vec<Option<GeneratorCounts>>,
-    /// ENDED with a report, or FAILED without.
-    pub(super) final_state: RunState,
-    pub(super) start_at_ns: Option<u64>,
-    /// Set when a stop came before the schedule was over.
-    pub(super) stopped: Option<StopCause>,
-    /// The agent whose loss that was, by its index.
-    pub(super) lost: Option<usize>,
-    /// The agents that finished before that, unstopped, as [`RunStateMachine`] has them.
-    ///
-    /// [`RunStateMachine`]: crate::model::run::RunStateMachine
-    pub(super) finished_early: BTreeMap<usize, u64>,
+    pub(super) machine: RunStateMachine,
+    /// What requested a stop.
+    pub(super) stop_cause: Option<StopCause>,
     pub(super) span: Span,
+}
+
+/// Notes when the first packet was due, once it was.
+pub(super) fn note_start(run: &mut v1::Run, machine: &RunStateMachine) {
+    if machine.final_state() == RunState::Ended && run.started_at.is_none() {
+        run.started_at = machine.start_at_ns().map(|start_at_ns| {
+            let ago_ns = clock::now_ns().saturating_sub(start_at_ns);
+            wall_clock::timestamp(wall_clock::unix_ns().saturating_sub(ago_ns) / 1_000_000)
+        });
+    }
 }
 
 /// What the server adds to a report.
@@ -96,7 +100,7 @@ pub(super) async fn conclude_and_store(
 
 /// What the server has to say about itself.
 fn server_notes(runs: &RunManager, finished: &FinishedRun) -> Vec<v1::Note> {
-    let start_at_ns = finished.start_at_ns;
+    let start_at_ns = finished.machine.start_at_ns();
     let pause_ns = start_at_ns.and_then(|start_at_ns| runs.pauses.longest_since(start_at_ns));
     let mut notes = runs.server.notes.clone();
     notes.extend(pause_ns.map(server_paused));
@@ -111,14 +115,17 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
         mut agents,
         record,
         reported,
-        final_state,
-        start_at_ns,
-        stopped,
-        lost,
-        finished_early,
+        machine,
+        stop_cause,
         span,
         ..
     } = finished;
+    let final_state = machine.final_state();
+    let (stopped, lost) = match machine.stopped() {
+        None => (None, None),
+        Some(EarlyStop::Requested) => (Some(stop_cause.unwrap_or(StopCause::Operator)), None),
+        Some(EarlyStop::AgentLost(agent)) => (Some(StopCause::AgentLost), Some(agent)),
+    };
     run.set_state(final_state);
     run.stopped = stopped.map(|cause| v1::Stopped {
         cause: cause.into(),
@@ -137,9 +144,9 @@ fn in_final_state(finished: FinishedRun, server: &ServerPart) -> Concluded {
             agents: &agents,
             counters: record.as_ref(),
             data_address: &server.data_address,
-            start_at_ns,
+            start_at_ns: machine.start_at_ns(),
             stopped,
-            finished_early: &finished_early,
+            finished_early: machine.finished_early(),
             notes: &server.notes,
         };
         let merged = tracing::info_span!(parent: &span, "merge").in_scope(|| conclude(&evidence));
@@ -207,7 +214,7 @@ fn count_failed(runs: &RunManager, run: &v1::Run) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::BTreeMap, time::Duration};
 
     use metronome_proto::{MESSAGE_BYTES_MAX, plan::Group, profile::Profile};
 
