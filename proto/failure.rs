@@ -120,6 +120,16 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
         "see the server's log: disk space and rights of its --database",
     ),
     (
+        &[FailureCode::HistoryLocked],
+        "try again once that process has ended or given the lock back; `fuser FILE` shows it",
+    ),
+    (
+        &[FailureCode::HistoryDamaged],
+        "give another file with --database, or move this one away, with its -wal and -shm; \
+         `sqlite3 FILE .recover` prints what can be saved, and `benchctl delete RUN` removes one \
+         run that cannot be read",
+    ),
+    (
         &[FailureCode::ServerUnreachable],
         "start one with `metronome-server`, or give its address with --server",
     ),

@@ -40,6 +40,10 @@ fn a_run_may_be_named_by_a_prefix_or_as_the_last() {
         Some(1),
         "no run begins with 02"
     );
+    let filters: Vec<String> = peer.listed().into_iter().map(|it| it.filter).collect();
+    for prefix in ["run_id = 0199", "run_id = 01", "run_id = 02"] {
+        assert!(filters.iter().any(|filter| filter == prefix), "{filters:?}");
+    }
     let ended = ask(&peer, &["stop", "last"]);
     assert_eq!((ended.code, ended.stdout), (Some(0), format!("{RUN_ID}\n")));
     let ended = ask(&peer, &["stop", "--all", "-o", "json"]);
@@ -66,8 +70,10 @@ fn every_run_that_is_named_is_deleted_or_its_failure_is_printed() {
         assert!(ended.stderr.contains(code.remedy()), "{}", ended.stderr);
     }
     assert_eq!(ended.stderr.matches("error: ").count(), 2);
-    let ended = ask(&peer, &["delete", "zzz", "ff"]);
+    let ended = ask(&peer, &["delete", "01", "ff"]);
     assert_eq!(ended.code, Some(2), "the highest of theirs: {ended:?}");
+    let ended = ask(&peer, &["delete", RUN_ID, "zzz"]);
+    assert_eq!(ended.code, Some(2), "nothing is deleted then: {ended:?}");
     let calls = peer.calls();
     let deletes = calls.iter().filter(|call| **call == "DeleteRun");
     assert_eq!(deletes.count(), 3, "{calls:?}");

@@ -303,6 +303,7 @@ impl RunService for Runner {
         Ok(Response::new(v1::ListRunsResponse {
             runs,
             next_page_token: next_page_token.into(),
+            unreadable_run_ids: Vec::new(),
         }))
     }
 
