@@ -49,7 +49,9 @@ async fn written() -> Original {
     let database = server.database();
     let (_folder, status) = server.end(Signal::TERM);
     assert_eq!(status.code(), Some(0));
-    let history = History::open(Some(database.clone())).unwrap().unwrap();
+    assert!(!database.with_extension("sqlite-wal").exists());
+    let bytes = fs::read(&database).unwrap();
+    let history = History::open(Some(database)).unwrap().unwrap();
     let listed = history.runs(&all()).unwrap();
     let whole = |run: v1::Run| {
         let clients = history.clients(run.run_id.parse().unwrap()).unwrap();
@@ -58,8 +60,6 @@ async fn written() -> Original {
     };
     let runs: BTreeMap<_, _> = listed.runs.into_iter().map(whole).collect();
     assert_eq!(runs.len(), RUNS);
-    let bytes = fs::read(&database).unwrap();
-    assert!(!database.with_extension("sqlite-wal").exists());
     Original { bytes, runs }
 }
 

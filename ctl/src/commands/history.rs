@@ -68,7 +68,19 @@ pub(crate) enum History {
 impl History {
     /// The server's history if there is a server, else the database's.
     pub(crate) async fn open(context: &Context) -> Result<Self, Failure> {
-        match context.connect_if_any().await? {
+        let found = match context.connect_if_any().await {
+            // Not named, and none of ours: it is not in the way of a database.
+            Err(failure)
+                if context.server.is_none()
+                    && failure.code() == FailureCode::ServerIncompatible =>
+            {
+                let sentence = &failure.sentence;
+                terminal::warn(&format!("{sentence}; the database is read"));
+                None
+            }
+            found => found?,
+        };
+        match found {
             Some(client) => Ok(Self::Server(client)),
             None => StoredRuns::open().map(Self::Stored),
         }

@@ -170,3 +170,42 @@ fn lists_follow_the_pages_and_are_one_object_each_in_json() {
         );
     }
 }
+
+#[test]
+fn a_run_that_cannot_be_read_is_named_once_and_hides_no_other() {
+    let newest = "01ffffffffffffff";
+    let peer = Peer::start(Script {
+        unreadable: vec![newest.into(), "00ffffffffffffff".into()],
+        ..Script::default()
+    });
+    let ended = ask(&peer, &["runs", "-o", "json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let object = json(&ended);
+    assert_eq!(object["runs"].as_array().map(Vec::len), Some(2));
+    assert_eq!(object["unreadable_run_ids"][0], newest);
+    assert_eq!(
+        ended.stderr.matches("cannot be read").count(),
+        1,
+        "{ended:?}"
+    );
+    assert!(ended.stderr.contains("2 runs cannot be read"), "{ended:?}");
+    let ended = ask(&peer, &["show", "last"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stdout.contains(RUN_ID), "{ended:?}");
+    let note = ended
+        .stderr
+        .lines()
+        .find(|line| line.contains("cannot be read"));
+    let note = note.expect("it is not the newest run");
+    assert!(note.starts_with(&format!("run {newest} ")), "{note}");
+    assert!(
+        note.contains(RUN_ID) && note.contains("benchctl delete"),
+        "{note}"
+    );
+    let ended = ask(&peer, &["delete", "01ff"]);
+    assert_eq!(ended.code, Some(1), "the peer has no such run: {ended:?}");
+    assert!(
+        peer.calls().contains(&"DeleteRun"),
+        "it can be removed by its prefix"
+    );
+}

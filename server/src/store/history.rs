@@ -198,25 +198,16 @@ mod tests {
             "state = 10",
             "verdict = 1",
             "owner = 'another'",
-            "owner = x'ff'",
+            "owner = CAST(x'ff' AS TEXT)",
             "request_id = 'other'",
             "digest = x'00'",
         ] {
             let directory = tempfile::tempdir().unwrap();
             let path = of_three(&directory);
             let change = format!("UPDATE run SET {change} WHERE run_id = 3");
-            let changed = Connection::open(&path).unwrap().execute_batch(&change);
-            if changed.is_err() {
-                // The table takes no such value; damage does not ask it.
-                let lax = format!("PRAGMA ignore_check_constraints = ON; {change}");
-                assert!(
-                    Connection::open(&path)
-                        .unwrap()
-                        .execute_batch(&lax)
-                        .is_err()
-                );
-                continue;
-            }
+            let writer = Connection::open(&path).unwrap();
+            writer.execute_batch(&change).unwrap();
+            drop(writer);
             let history = History::open(Some(path.clone())).unwrap().unwrap();
             let page = history.runs(&all()).unwrap();
             let ids: Vec<_> = page.runs.iter().map(|run| run.run_id.as_str()).collect();

@@ -277,13 +277,13 @@ pub(super) fn find_report(
         .prepare_cached("SELECT report, report_digest FROM run WHERE run_id = ?1")?
         .query_row([key(id)], |row| {
             let report = row.get_ref(0)?.as_blob_or_null()?;
-            let Some(report) = report else {
-                return Ok(None);
-            };
-            if row.get_ref(1)?.as_blob_or_null()? != Some(&report_digest(key(id), report)) {
+            let digest = report.map(|report| report_digest(key(id), report));
+            if row.get_ref(1)?.as_blob_or_null()?
+                != digest.as_ref().map(<[u8; DIGEST_BYTES]>::as_slice)
+            {
                 return Err(not_as_written("a report is not as it was written"));
             }
-            decode(report).map(Some)
+            report.map(decode).transpose()
         })
         .optional()
         .map(Option::flatten)
