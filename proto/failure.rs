@@ -30,8 +30,8 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::FieldOutOfRange],
-        "change what is named; --help of the command has the limits of its flags, and GetServer those \
-         of a plan",
+        "change what is named; --help of the command has the limits of its flags, and GetServer \
+         those of a plan",
     ),
     (
         &[FailureCode::Unsupported],
@@ -118,8 +118,8 @@ const REMEDIES: &[(&[FailureCode], &str)] = &[
     ),
     (
         &[FailureCode::HistoryFailed],
-        "see whether the disk is full, and the rights to the file and its folder; a server's log has \
-         the cause, too",
+        "see whether the disk is full, and the rights to the file and its folder; a server's log \
+         has the cause, too",
     ),
     (
         &[FailureCode::HistoryLocked],

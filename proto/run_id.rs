@@ -157,7 +157,11 @@ mod tests {
         }
 
         #[test]
-        fn the_ids_of_a_prefix_are_those_that_begin_with_it(bits: u64, other: u64, length in 1..17_usize) {
+        fn the_ids_of_a_prefix_are_those_that_begin_with_it(
+            bits: u64,
+            other: u64,
+            length in 1..17_usize,
+        ) {
             let id = RunId::from_bits(bits);
             let prefix: RunIdPrefix = id.to_string()[..length].parse().expect("digits");
             prop_assert!(prefix.ids().contains(&id));

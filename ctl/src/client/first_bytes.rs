@@ -1,7 +1,8 @@
 //! What a peer is that is no server with plain HTTP/2 of ours, by the first bytes that it answers.
 //!
-//! The libraries report them alike. The first bytes differ: a record of TLS begins with its type and
-//! version (RFC 8446, 5.1), an answer of HTTP/1 with its name, HTTP/2 with SETTINGS (RFC 9113, 3.4).
+//! The libraries report them alike. The first bytes differ: a record of TLS begins with its type
+//! and version (RFC 8446, 5.1), an answer of HTTP/1 with its name, HTTP/2 with SETTINGS (RFC 9113,
+//! 3.4).
 
 use std::time::Duration;
 

@@ -54,8 +54,8 @@ impl Client {
         }
     }
 
-    /// The server, if what listens there is one of ours: else what it answers instead, within some 3
-    /// s. Only for plain connections.
+    /// The server, if what listens there is one of ours: else what it answers instead, within some
+    /// 3 s. Only for plain connections.
     pub(super) async fn recognised(self) -> Result<Self, Failure> {
         let request = with_deadline(v1::GetServerRequest {}, RECOGNITION_TIME_MAX);
         let Err(status) = self.fleet_service().get_server(request).await else {

@@ -105,8 +105,8 @@ pub struct Args {
     #[arg(long, env = "METRONOME_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
-    /// How long running runs may go on after SIGTERM before they are stopped: at most 24 h. Seconds, or
-    /// with units: 30, 500ms, 2m
+    /// How long running runs may go on after SIGTERM before they are stopped: at most 24 h.
+    /// Seconds, or with units: 30, 500ms, 2m
     #[arg(
         long,
         env = "METRONOME_DRAIN_TIMEOUT",

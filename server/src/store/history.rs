@@ -12,7 +12,7 @@ use super::{
     failure::{Use, failure, unreadable_run},
     list::{ListQuery, Reader, RunPage, list},
     owner::Owners,
-    rows::{RunRow, find_by_request_id, find_client_page, find_report, find_run},
+    rows::{RunRow, find_by_request_id, find_client_page, find_run},
     schema,
     view::as_it_stands,
 };
@@ -100,12 +100,9 @@ impl History {
     }
 
     fn whole(&self, found: Option<RunRow>) -> rusqlite::Result<Option<v1::Run>> {
-        let Some(RunRow { id, run, owner, .. }) = found else {
-            return Ok(None);
-        };
-        let run = as_it_stands(run, &owner, &self.owners);
-        let report = find_report(&self.file.connection, id)?;
-        Ok(Some(v1::Run { report, ..run }))
+        let stands = |run, owner: &str| as_it_stands(run, owner, &self.owners);
+        let whole = found.map(|row| row.with_report(&self.file.connection, stands));
+        Ok(whole.transpose()?.flatten())
     }
 }
 

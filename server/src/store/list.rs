@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use super::{
     failure::apart,
     owner::Owners,
-    rows::{RunRow, find_report, list_runs},
+    rows::{RunRow, list_runs},
     view::{as_it_stands, without_records},
 };
 
@@ -128,11 +128,10 @@ fn stored(
     row: rusqlite::Result<RunRow>,
     query: &ListQuery,
 ) -> rusqlite::Result<Option<v1::Run>> {
-    let row = row?;
-    let run = as_it_stands(row.run, &row.owner, owners);
+    let mut row = row?;
+    let run = as_it_stands(std::mem::take(&mut row.run), &row.owner, owners);
     if !query.filter.matches_judged(&run, row.judged) {
         return Ok(None);
     }
-    let report = find_report(connection, row.id)?;
-    Ok(Some(v1::Run { report, ..run }))
+    row.with_report(connection, |_, _| run)
 }

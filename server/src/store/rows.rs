@@ -26,6 +26,27 @@ pub(super) struct RunRow {
     pub(super) judged: Judged,
     /// The server that has begun the run.
     pub(super) owner: String,
+    has_report: bool,
+}
+
+impl RunRow {
+    /// The run, in a state that follows from its owner, with its report. `None` when it has been
+    /// deleted since the row was read: a run that has ended is not shown without its report.
+    pub(super) fn with_report(
+        self,
+        connection: &Connection,
+        state: impl FnOnce(v1::Run, &str) -> v1::Run,
+    ) -> rusqlite::Result<Option<v1::Run>> {
+        let run = state(self.run, &self.owner);
+        if !self.has_report {
+            return Ok(Some(run));
+        }
+        let report = find_report(connection, self.id)?;
+        Ok(report.map(|report| v1::Run {
+            report: Some(report),
+            ..run
+        }))
+    }
 }
 
 /// Marks a run as ABORTED. `found_unix_ms`: when that was found, if it is stored.
@@ -268,25 +289,18 @@ pub(super) fn list_unfinished(connection: &Connection) -> rusqlite::Result<Vec<R
     Ok(rows.filter_map(Result::ok).collect())
 }
 
-/// The report of a run. `None` when it has none.
-pub(super) fn find_report(
-    connection: &Connection,
-    id: RunId,
-) -> rusqlite::Result<Option<v1::Report>> {
+/// The report of a run that has one. `None` when there is no such run.
+fn find_report(connection: &Connection, id: RunId) -> rusqlite::Result<Option<v1::Report>> {
     connection
         .prepare_cached("SELECT report, report_digest FROM run WHERE run_id = ?1")?
         .query_row([key(id)], |row| {
-            let report = row.get_ref(0)?.as_blob_or_null()?;
-            let digest = report.map(|report| report_digest(key(id), report));
-            if row.get_ref(1)?.as_blob_or_null()?
-                != digest.as_ref().map(<[u8; DIGEST_BYTES]>::as_slice)
-            {
+            let report = row.get_ref(0)?.as_blob()?;
+            if row.get_ref(1)?.as_blob()? != report_digest(key(id), report) {
                 return Err(not_as_written("a report is not as it was written"));
             }
-            report.map(decode).transpose()
+            decode(report)
         })
         .optional()
-        .map(Option::flatten)
 }
 
 /// Writes client rows, which are at least one and in the order of their indices.
@@ -361,6 +375,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
             verdict: VerdictStatus::try_from(known(verdict)).unwrap_or_default(),
             outcome: OutcomeStatus::try_from(known(outcome)).unwrap_or_default(),
         },
+        has_report: shown.report_digest.is_some(),
         owner,
     })
 }

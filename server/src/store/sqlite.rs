@@ -21,8 +21,8 @@ use super::{
     owner::{Owner, Owners},
     rows::{
         RequestDigest, RunRow, abort, delete, find_by_request_id, find_client_page, find_owner,
-        find_report, find_request, find_run, list_unfinished, newest_id, write_client_page,
-        write_end, write_new, write_unknown,
+        find_request, find_run, list_unfinished, newest_id, write_client_page, write_end,
+        write_new, write_unknown,
     },
     schema::BUSY_TIMEOUT,
     view::{as_it_stands, server_died},
@@ -245,12 +245,9 @@ impl Store {
         connection: &Connection,
         found: Option<RunRow>,
     ) -> rusqlite::Result<Option<v1::Run>> {
-        let Some(RunRow { id, run, owner, .. }) = found else {
-            return Ok(None);
-        };
-        let run = as_it_stands(run, &owner, &self.owners);
-        let report = find_report(connection, id)?;
-        Ok(Some(v1::Run { report, ..run }))
+        let stands = |run, owner: &str| as_it_stands(run, owner, &self.owners);
+        let whole = found.map(|row| row.with_report(connection, stands));
+        Ok(whole.transpose()?.flatten())
     }
 }
 
