@@ -212,7 +212,7 @@ fn every_command_that_fails_prints_one_object_in_json() {
         ("server", 1),
         ("server upgrade", 1),
         ("delete last", 1),
-        ("man --directory /dev/null/x", 1),
+        ("man /dev/null/x", 1),
         ("start --wait 1s --tls-ca /nowhere", 2),
         ("completions klingon", 2),
         ("doctor --clients 0", 2),
